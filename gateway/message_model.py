@@ -432,18 +432,18 @@ class Pong(_MessageUnit):
 
 @dataclass(frozen=True, slots=True)
 class StatusRequest(_MessageUnit):
-    """Asks for the status of message `about`."""
+    """Asks for the status of message `queried_message_id`."""
 
-    about: str
+    queried_message_id: str
     sync_reply: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StatusResponse(_MessageUnit):
-    """`status` of message `about`: UnAuthorized, NotRecognized, Received, Processed or Forwarded."""
+    """Status of `queried_message_id`: UnAuthorized, NotRecognized, Received, Processed or Forwarded."""
 
     ref_to_message_id: str
-    about: str
+    queried_message_id: str
     status: str
     received_at: datetime | None = field(default=None)
 

@@ -63,7 +63,7 @@ class RepeatedLineFilter(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._begun = clock()
+        self._period_start = clock()
         # By place and form, neither of which a stranger writes.
         self._written: Counter[tuple[str, str]] = Counter()
         self._left_out: Counter[tuple[str, str]] = Counter()
@@ -76,8 +76,8 @@ class RepeatedLineFilter(logging.Filter):
         """
         if record.levelno < logging.WARNING or not record.name.startswith(_OPEN_TO_STRANGERS):
             return True
-        if self._clock() - self._begun >= _PERIOD:
-            self._begun = self._clock()
+        if self._clock() - self._period_start >= _PERIOD:
+            self._period_start = self._clock()
             self._written.clear()
         form = (record.name, str(record.msg))
         if self._written[form] >= _MOST_LINES:

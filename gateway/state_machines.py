@@ -117,7 +117,7 @@ _STAYING: Final = ("send", "ask_cancel", "refuse_cancel")
 # The last fee that was due is paid or cancelled: the agency goes on, or the hub forwards the application.
 _FEE_ENDS: Final = ("fee_settled", "forward")
 # One of several demands is settled or was replaced by a later one: the remaining one determines the state.
-_STANDING: Final = {
+_REMAINING_DEMANDS: Final = {
     "ask_stands": "INFORMATION_REQUIRED",
     "inspect_stands": "INSPECTION",
     "fee_stands": "FEE_DUE",
@@ -130,7 +130,7 @@ def _make_waiting_row(state: str, **other: str) -> dict[str, str]:
 
 def _make_asked_row(state: str, **other: str) -> dict[str, str]:
     # An acknowledgement that arrives after a question, an inspection or a fee must not hide it.
-    return _make_waiting_row(state, **_STANDING) | {"acknowledge": state, "inspected": state} | other
+    return _make_waiting_row(state, **_REMAINING_DEMANDS) | {"acknowledge": state, "inspected": state} | other
 
 
 def _make_settled_row(state: str, **other: str) -> dict[str, str]:
@@ -145,8 +145,8 @@ REQUEST: Final = StateMachine(
     final=frozenset({"DECIDED", "CANCELLED"}),
     table={
         "PREPARED": _make_waiting_row("PREPARED", send="SENT"),
-        "SENT": _make_waiting_row("SENT", **_STANDING),
-        "ACKNOWLEDGED": _make_waiting_row("ACKNOWLEDGED", **_STANDING),
+        "SENT": _make_waiting_row("SENT", **_REMAINING_DEMANDS),
+        "ACKNOWLEDGED": _make_waiting_row("ACKNOWLEDGED", **_REMAINING_DEMANDS),
         "INFORMATION_REQUIRED": _make_asked_row("INFORMATION_REQUIRED"),
         "INSPECTION": _make_asked_row("INSPECTION", inspected="ACKNOWLEDGED"),
         "FEE_DUE": _make_asked_row("FEE_DUE", fee_settled="ACKNOWLEDGED", forward="PREPARED"),

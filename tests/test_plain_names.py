@@ -1,13 +1,15 @@
 """Names that say nothing, and tuples in place of arguments: there are none but the terms below.
 
-A name is empty where it says how something came (`found`, `given`, `told`) and not what it is. A parameter
-whose type is a tuple of different things is a class without a name.
+A name is empty where it says how something came (`found`, `given`, `told`) and not what it is: as a variable
+or a parameter, as a field or a method of a class, as a constant or a type of a module. A parameter whose type
+is a tuple of different things is a class without a name.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from pathlib import Path
 
 from tests.kit.source_tree import get_place, walk_sources
 
@@ -20,18 +22,52 @@ EMPTY = {
 }
 #: Where such a word is the term itself: of SQL, and of places in a file.
 TERMS = {
-    "conformance/hostile/signature_wrapping.py:make_element_wrapping": {"way"},
     "store/table_types.py:__init__": {"where"},
+}
+#: Members of classes: columns of tables, keys of JSON, values of data, and a side of a page.
+MEMBER_TERMS = {
+    "cases/decided_quantities.py:QuantityVerdict": {"ABOVE"},
+    "harmonize/comparison/bundle_comparison.py:BundleChange": {"place"},
+    "harmonize/forms/form_values.py:FormValues": {"further"},
+    "monitor/health.py:SourceFreshness": {"words"},
+    "protocols/fragment_values.py:GroupTally": {"said", "stated", "came"},
+    "store/fetched_lists.py:FetchedListSummaryRow": {"words"},
+    "store/requirement_quantities.py:GrantingDecisionRow": {"told"},
+    "store/requirement_results.py:NewRequirementResult": {"said"},
+    "store/requirement_results.py:RequirementResultRow": {"said"},
+    "store/work_lists.py:WorkTab": {"MINE"},
+    "web/api/case_models.py:Case": {"taken"},
+    "workbench/diagram/diagram_rows.py:Diagram": {"left"},
+}
+#: Names of modules: a place in a document, the scope of a proof, and sides of a page.
+MODULE_TERMS = {
+    "agreements/cpa/cpa_model.py": {"Place"},
+    "harmonize/proofs/read_scope.py": {"INSIDE"},
+    "web/console/charts.py": {"_LEFT"},
+    "workbench/diagram/html_page.py": {"LEFT"},
 }
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def list_functions() -> Iterator[tuple[str, _Function]]:
-    for path, nodes in walk_sources():
+    for path, nodes in _walk_own_sources():
         for node in nodes:
-            if isinstance(node, _Function) and "migrations" not in path.parts:
+            if isinstance(node, _Function):
                 yield get_place(path), node
+
+
+def list_classes() -> Iterator[tuple[str, ast.ClassDef]]:
+    for path, nodes in _walk_own_sources():
+        for node in nodes:
+            if isinstance(node, ast.ClassDef):
+                yield get_place(path), node
+
+
+def _walk_own_sources() -> Iterator[tuple[Path, list[ast.AST]]]:
+    for path, nodes in walk_sources():
+        if "migrations" not in path.parts:
+            yield path, list(nodes)
 
 
 def list_parameters(function: _Function) -> Iterator[ast.arg]:
@@ -47,6 +83,35 @@ def list_names(function: _Function) -> set[str]:
     return variables | {parameter.arg for parameter in list_parameters(function)}
 
 
+def list_bound_names(body: list[ast.stmt]) -> Iterator[str]:
+    """Yield the names that statements of a module or a class bind: variables, functions and classes."""
+    for statement in body:
+        if isinstance(statement, _Function | ast.ClassDef):
+            yield statement.name
+        elif isinstance(statement, ast.Assign | ast.AnnAssign):
+            targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+            yield from (
+                node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)
+            )
+
+
+def list_members(definition: ast.ClassDef) -> Iterator[str]:
+    """Yield the names of fields, methods and properties, and of attributes that methods give to `self`."""
+    yield from list_bound_names(definition.body)
+    for node in ast.walk(definition):
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.ctx, ast.Store)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "self"
+        ):
+            yield node.attr
+
+
+def select_empty(names: Iterator[str]) -> set[str]:
+    return {name for name in names if name.strip("_").lower() in EMPTY}
+
+
 def is_tuple_of_different(parameter: ast.arg) -> bool:
     kind = "" if parameter.annotation is None else ast.unparse(parameter.annotation)
     return kind.startswith("tuple[") and ", " in kind and not kind.endswith("...]")
@@ -58,6 +123,22 @@ def test_a_name_says_what_the_thing_is() -> None:
         if names := list_names(function) & EMPTY:
             empty.setdefault(f"{place}:{function.name}", set()).update(names)
     assert empty == TERMS
+
+
+def test_a_member_of_a_class_says_what_it_is() -> None:
+    empty: dict[str, set[str]] = {}
+    for place, definition in list_classes():
+        if names := select_empty(list_members(definition)):
+            empty.setdefault(f"{place}:{definition.name}", set()).update(names)
+    assert empty == MEMBER_TERMS
+
+
+def test_a_name_of_a_module_says_what_it_is() -> None:
+    empty: dict[str, set[str]] = {}
+    for path, nodes in _walk_own_sources():
+        if names := select_empty(list_bound_names(nodes[0].body)):  # type: ignore[attr-defined]
+            empty[get_place(path)] = names
+    assert empty == MODULE_TERMS
 
 
 def test_things_that_differ_are_arguments_of_their_own() -> None:

@@ -160,7 +160,7 @@ class As4Double:
     party: As4Party
     folder: Path
     wrong: str = ""
-    _kept: dict[str, tuple[str, HttpReply]] = field(default_factory=dict)
+    _replies: dict[str, tuple[str, HttpReply]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _channels: dict[str, DoubleChannel] = field(init=False)
     _logins: set[str] = field(default_factory=set)
@@ -257,7 +257,7 @@ class As4Double:
             return HttpReply(204)
         self._refuse_wrongly(unit, opened)
         with self._lock:
-            earlier = self._kept.get(unit.message_id)
+            earlier = self._replies.get(unit.message_id)
         if earlier is not None:
             if earlier[0] != opened.identity and self.wrong != "takes-everything":
                 return HttpReply(500, "text/plain", b"another message has this id\n")
@@ -267,7 +267,7 @@ class As4Double:
         receipt = as4.make_receipt(opened, context)
         reply = self._write_receipt(receipt, context)
         with self._lock:
-            self._kept[unit.message_id] = (opened.identity, reply)
+            self._replies[unit.message_id] = (opened.identity, reply)
         self._deliver(unit)
         if unit.action == "Submit":
             return self._respond(unit, receipt, context) or reply

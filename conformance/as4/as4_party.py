@@ -155,7 +155,7 @@ def make_as4_invitation(
 
 
 _SILENT: Final = HttpReply(503, "text/plain", b"the suite says so\n")
-_TAKEN: Final = HttpReply(204)
+_ACCEPTED: Final = HttpReply(204)
 
 
 @dataclass
@@ -222,7 +222,7 @@ class As4Listener:
     def _answer(self, seen: SeenMessage) -> HttpReply:
         """Return a signed receipt, nothing for a signal, or the error of the core for a wrong message."""
         if seen.select("//eb3:SignalMessage"):
-            return _TAKEN
+            return _ACCEPTED
         context = self._party.build_context()
         try:
             receipt = as4.make_receipt(seen.open(context), context)

@@ -46,9 +46,9 @@ def find_answer_fault(row: Assertion, case: AnswerCase) -> str:
     if wrong := _EXPECTATIONS[row.expect](row, case):
         return wrong
     for name in row.also:
-        if name not in _FURTHER:
+        if name not in _CHECKS_BY_NAME:
             raise GatewayError(OUR_MISTAKE, f"there is no check {name!r}", row.id)
-        if wrong := _FURTHER[name](case):
+        if wrong := _CHECKS_BY_NAME[name](case):
             return wrong
     return ""
 
@@ -133,7 +133,7 @@ def _check_error_attributes(case: AnswerCase) -> str:
     return "" if case.message_id in references else "the error does not name the message that it is about"
 
 
-_FURTHER: Final[Mapping[str, Callable[[AnswerCase], str]]] = {
+_CHECKS_BY_NAME: Final[Mapping[str, Callable[[AnswerCase], str]]] = {
     "body-signed": _check_body_signed,
     "digests": _check_digests,
     "own-id": _check_own_id,
@@ -157,15 +157,15 @@ _MISSING: Final = ("0301", "MissingReceipt")
 class As4Opponent:
     """The tested gateway, and everything that plays against it need.
 
-    `kept` is the message that the gateway has sent first: many assertions judge the same one.
+    `first_case` is the message that the gateway has sent first: many assertions judge the same one.
     """
 
     party: As4Party
     target: UrlTarget
     listener: As4Listener
     facts: GatewayFacts
-    kept: SentCase | None = None
-    kept_log: ExchangeLog | None = None
+    first_case: SentCase | None = None
+    first_log: ExchangeLog | None = None
 
 
 @dataclass
@@ -296,11 +296,11 @@ class As4Play:
     def _get_kept(self) -> SentCase:
         if any(check in ("several-parts",) for check in self.row.checks):
             return self.trigger("several")
-        if self.opponent.kept is None:
-            self.opponent.kept, self.opponent.kept_log = self.trigger(), self.log
-        elif self.opponent.kept_log is not None:
-            self.log = self.opponent.kept_log
-        return self.opponent.kept
+        if self.opponent.first_case is None:
+            self.opponent.first_case, self.opponent.first_log = self.trigger(), self.log
+        elif self.opponent.first_log is not None:
+            self.log = self.opponent.first_log
+        return self.opponent.first_case
 
     def trigger(self, command: str = "command", silent: int = 0) -> SentCase:
         """Make the gateway send, and return its first message; `silent` attempts get no receipt."""

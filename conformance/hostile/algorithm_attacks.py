@@ -219,7 +219,7 @@ _CALL_TEXTS: Final[AttackTable[TreeMutation]] = (
 )
 
 #: Messages that are built in another way.
-_MADE: Final[SourcedTable[RequestMaker]] = (
+_BUILT_MESSAGES: Final[SourcedTable[RequestMaker]] = (
     ("26.rsa-named-for-ec", "rsa-sha256 of an elliptic key",
      sign_again(set_attribute(_METHOD, "Algorithm", f"{DSIG_MORE}rsa-sha256"), member="b"), "GW204", _WEAK),
     ("25.of-rsa", "HMACOutputLength in an RSA signature",
@@ -242,7 +242,7 @@ _CALLS_SIGNED: Final[SourcedTable[TreeMutation]] = (
 
 CASES: Final[tuple[AttackCase, ...]] = (
     *make_table_cases("SIG-26.", _ALGORITHMS, send_request, _WEAK, "GW204", naive=True),
-    *make_sourced_cases("SIG-", _MADE, send_request, naive=True),
+    *make_sourced_cases("SIG-", _BUILT_MESSAGES, send_request, naive=True),
     *make_sourced_cases("SIG-", _HMACS, send_request, naive=True),
     *make_table_cases("SIG-27.", _ECDSA_VALUES, _forge_ecdsa_value, _PSYCHIC, "GW202"),
     *make_table_cases("SIG-27.", _RSA_VALUES,

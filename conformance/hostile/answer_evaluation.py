@@ -33,7 +33,7 @@ from gateway_conformance.partners import read_hub_answer
 
 _PROBLEM: Final = re.compile(r"\bGW\d{3}\b")
 _TRACE: Final = (b"Traceback (most recent call last)", b"\n\tat java.", b".java:")
-_SHOWN: Final = 160
+_MOST_CHARACTERS: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class AnswerSummary:
     codes: tuple[str, ...] = ()
     fault: str = ""
     problems: tuple[str, ...] = ()
-    words: str = ""
+    text: str = ""
 
     @property
     def is_refusal(self) -> bool:
@@ -67,7 +67,7 @@ class AnswerSummary:
             return "closed without an answer"
         outcome = f"ErrorList {', '.join(self.codes)}" if self.codes else ""
         outcome = outcome or (f"Fault {self.fault}" if self.fault else "")
-        parts = [outcome or ("a message" if self.message else "no message"), self.words]
+        parts = [outcome or ("a message" if self.message else "no message"), self.text]
         return f"HTTP {self.status}: {' '.join(word for word in parts if word)}"
 
 
@@ -90,7 +90,7 @@ def summarize_answer(answer: Answer) -> AnswerSummary:
         codes=tuple(errors),
         fault=_get_local_name(fault.code) if fault else "",
         problems=tuple(dict.fromkeys(_PROBLEM.findall(text))),
-        words=" ".join(text.split())[:_SHOWN] if elements else "",
+        text=" ".join(text.split())[:_MOST_CHARACTERS] if elements else "",
     )
 
 

@@ -221,7 +221,7 @@ def _run_one_answer(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
     for make in _make_variants():
         answer = yield Exchange(make(kit), expect_refusal(_FAILED))
         summary = summarize_answer(answer)
-        answers.add((summary.status, summary.codes, summary.problems, summary.words.partition(" cid:")[0]))
+        answers.add((summary.status, summary.codes, summary.problems, summary.text.partition(" cid:")[0]))
     if len(answers) != 1:
         raise WrongAnswerError(
             f"{len(answers)} kinds of answer tell an attacker what failed: {sorted(map(str, answers))}"

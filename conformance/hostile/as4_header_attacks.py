@@ -52,7 +52,7 @@ from gateway_conformance.hostile.content_mutations import (
 from gateway_conformance.hostile.exchange import HttpRequest
 
 _COVERED: Final = "AS4 profile §5.1.4 and §5.1.8; no published test"
-_NAMED: Final = "ebMS 3.0 core §5.2.2.13; no published test"
+_PAYLOAD_CLAUSE: Final = "ebMS 3.0 core §5.2.2.13; no published test"
 _TYPES: Final = "SwA profile 1.1 §5.2: the headers of a part are not signed"
 _KEYS: Final = "X.509 token profile 1.1 §3.2"
 _TERMS: Final = "ebMS 3.0 core §5.2.2; P-Mode of the agreement"
@@ -128,17 +128,17 @@ _SIGNED: Final[SourcedTable[TreeMutation]] = (
     ("SIG-13.as4-token-only", "the token is signed and nothing else", _sign_token_only, "GW203", _COVERED,
      True),
     ("SIG-14.as4-names-more", "PayloadInfo names a part that is not there",
-     append_element("//eb:PayloadInfo", _EXTRA_PART), "GW108", _NAMED, True),
+     append_element("//eb:PayloadInfo", _EXTRA_PART), "GW108", _PAYLOAD_CLAUSE, True),
     ("SIG-14.as4-names-less", "a part is signed and PayloadInfo does not name it", remove_element(_PART),
-     "GW103", _NAMED, True),
-    ("SIG-14.as4-named-twice", "PayloadInfo names one part twice", duplicate_element(_PART), "GW304", _NAMED,
-     True),
+     "GW103", _PAYLOAD_CLAUSE, True),
+    ("SIG-14.as4-named-twice", "PayloadInfo names one part twice", duplicate_element(_PART), "GW304",
+     _PAYLOAD_CLAUSE, True),
     ("SIG-11.as4-href-url", "PayloadInfo names a URL", set_attribute(_PART, "href", "http://attacker.invalid/x"),
      "GW108 GW110 GW311 GW107", "CWE-918; eDelivery AS4: EBMS:0011", True),
     ("SIG-11.as4-href-file", "PayloadInfo names a file", set_attribute(_PART, "href", "file:///etc/passwd"),
      "GW108 GW110 GW311 GW107", "CWE-918", True),
     ("SIG-11.as4-href-body", "PayloadInfo names the Body by #id", set_attribute(_PART, "href", "#body"),
-     "GW108 GW110 GW311 GW107", _NAMED, True),
+     "GW108 GW110 GW311 GW107", _PAYLOAD_CLAUSE, True),
     ("SIG-21.as4-complete", "a part signed with its MIME headers", set_attribute(f"{CID}//ds:Transform",
      "Algorithm", _COMPLETE), "GW202", "AS4 profile §5.1.5 forbids Attachment-Complete", True),
     ("SIG-21.as4-content-only", "a part signed by the transform of encryption", set_attribute(
@@ -220,9 +220,9 @@ _CHANGED: Final[SourcedTable[TreeMutation]] = (
      "GW304",
      _TYPES),
     ("SIG-10.as4-href-case", "the href of a part in capitals", set_attribute(_PART, "href", "CID:p1"),
-     "GW202 GW107 GW108 GW110 GW311", _NAMED),
+     "GW202 GW107 GW108 GW110 GW311", _PAYLOAD_CLAUSE),
     ("SIG-14.as4-no-href", "a part without href, which means the Body", remove_attribute(_PART, "href"),
-     "GW202 GW107 GW108 GW110 GW311", _NAMED),
+     "GW202 GW107 GW108 GW110 GW311", _PAYLOAD_CLAUSE),
 )
 # fmt: on
 
@@ -343,7 +343,7 @@ def _use_relative_namespace(kit: AttackerKit) -> HttpRequest:
     return make_as4_kit(kit).build_message(envelope=change)
 
 
-_SHOWN: Final = swap_octets("<wsse:Security ", f'<wsse:Security xmlns:w="{WSSE}" xmlns:d="{DS}" ')
+_ADD_PREFIXES: Final = swap_octets("<wsse:Security ", f'<wsse:Security xmlns:w="{WSSE}" xmlns:d="{DS}" ')
 
 
 def _send(**hooks: Any) -> RequestMaker:
@@ -351,10 +351,10 @@ def _send(**hooks: Any) -> RequestMaker:
 
 
 # fmt: off
-_MADE: Final[SourcedTable[RequestMaker]] = (
+_BUILT_MESSAGES: Final[SourcedTable[RequestMaker]] = (
     ("SIG-34.as4-inherited", "xml:lang and unused prefixes on the Envelope", _declare_on_envelope, "",
      "exclusive C14N §3"),
-    ("SIG-34.as4-prefixes", "further prefixes on the Security header", _send(tampered=_SHOWN), "",
+    ("SIG-34.as4-prefixes", "further prefixes on the Security header", _send(tampered=_ADD_PREFIXES), "",
      "exclusive C14N §3"),
     ("SIG-20.as4-relative", "a relative namespace name in eb:UserMessage", _use_relative_namespace,
      "GW202 GW107 GW104", "The Fragile Lock, 2025"),
@@ -363,7 +363,7 @@ _MADE: Final[SourcedTable[RequestMaker]] = (
 CASES: Final[tuple[AttackCase, ...]] = (
     *make_sourced_cases("", _SIGNED, _sign, face="as4"),
     *make_sourced_cases("", _CHANGED, _tamper, face="as4"),
-    *make_sourced_cases("", _MADE, lambda make: make, face="as4"),
+    *make_sourced_cases("", _BUILT_MESSAGES, lambda make: make, face="as4"),
     *make_sourced_cases("", _CLEAR, lambda make: make, face="as4"),
     *make_table_cases("DOS-10.as4-", _COMPRESSED, lambda make: make, _BOMB, face="as4", early=True),
 )

@@ -219,7 +219,7 @@ class _PartVariant(NamedTuple):
     title: str
     write: _PartWriter
     problem: str
-    way: str
+    naive_search: str
     source: str = _MULTIPART
     identifier: str = "p1.{}"
 
@@ -315,7 +315,7 @@ def _make_wrapping_attack(variant: _PartVariant) -> WrappingAttack:
         control=partial(_name_first_part, identifier=variant.identifier),
         make=partial(_inject_part, variant=variant),
         accepts_request=naive_verifier.accepts_request,
-        read_target=partial(_read_part_text, strategy=variant.way),
+        read_target=partial(_read_part_text, strategy=variant.naive_search),
         forged=_FORGED,
         expected=expect_refusal(variant.problem),
     )

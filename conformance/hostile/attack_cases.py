@@ -293,21 +293,21 @@ def make_both_face_table(
 
 @dataclass(frozen=True, slots=True)
 class ValueTable:
-    """Attacks that differ in one value: `place` puts it into a request, `rows` are the values by variant.
+    """Attacks that differ in one value: `insert` puts it into a request, `rows` are the values by variant.
 
     An id is prefix, variant and suffix.  The title has ``{}`` where the value is shown, ``{variant}``
-    or ``{length}``; of a value as long as `limit` it shows the first `shown` characters.
+    or ``{length}``; of a value as long as `limit` it shows the first `shown_length` characters.
     """
 
     prefix: str
     title: str
     rows: Iterable[tuple[str, str]]
-    place: Placement[str]
+    insert: Placement[str]
     expected: Expectation
     source: str
     face: str = "ebms2"
     suffix: str = ""
-    shown: int = 12
+    shown_length: int = 12
     limit: int = 40
 
     def make_cases(self) -> Iterator[AttackCase]:
@@ -316,14 +316,16 @@ class ValueTable:
             yield make_attack_case(
                 self.prefix + variant + self.suffix,
                 self.title.format(self._shorten_value(value), variant=variant, length=len(value)),
-                self.place(value),
+                self.insert(value),
                 self.expected,
                 self.source,
                 face=self.face,
             )
 
     def _shorten_value(self, value: str) -> str:
-        return value if len(value) < self.limit else f"{value[: self.shown]}… of {len(value)} characters"
+        return (
+            value if len(value) < self.limit else f"{value[: self.shown_length]}… of {len(value)} characters"
+        )
 
 
 def make_value_cases(*tables: ValueTable) -> tuple[AttackCase, ...]:

@@ -30,7 +30,7 @@ from gateway_conformance.hostile.exchange import (
 
 _CONNECT: Final = 10.0
 #: How long to wait for a second answer on the same connection.
-_MORE: Final = 0.4
+_SECOND_ANSWER_SECONDS: Final = 0.4
 _CHUNK: Final = 65536
 _SOON: Final = 2.0
 #: Longer answers are truncated.
@@ -114,7 +114,7 @@ def _receive_answer(connection: socket.socket, started: float, wait: float) -> A
     end = time.monotonic() + wait
     answer: Answer | None = None
     while not ended and len(octets) < _LONGEST:
-        remaining = _MORE if answer is not None else end - time.monotonic()
+        remaining = _SECOND_ANSWER_SECONDS if answer is not None else end - time.monotonic()
         if remaining <= 0 or not is_readable(connection, remaining):
             break
         try:
@@ -127,7 +127,7 @@ def _receive_answer(connection: socket.socket, started: float, wait: float) -> A
     seconds = time.monotonic() - started
     if answer is None:
         return Answer(None, {}, bytes(octets), seconds, timed_out=not ended)
-    return Answer(answer.status, answer.headers, answer.body, seconds, more=answer.more)
+    return Answer(answer.status, answer.headers, answer.body, seconds, trailing_octets=answer.trailing_octets)
 
 
 class _ReceivedOctets(io.BytesIO):
@@ -155,7 +155,7 @@ def _parse_answer(octets: bytes, ended: bool) -> Answer | None:
     except (http.client.HTTPException, ValueError, OSError):
         return None
     headers = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, headers, body, more=source.read())
+    return Answer(response.status, headers, body, trailing_octets=source.read())
 
 
 _TIME_OUT: Final = 30.0

@@ -41,7 +41,7 @@ _PATHS: Final = {
     "customs": "/soap/customs",
 }
 #: Optional keys of a partner folder: certificates of member A that must not be accepted.
-_FURTHER: Final = ("expired", "revoked", "encryption")
+_OPTIONAL_KEYS: Final = ("expired", "revoked", "encryption")
 _PAYLOADS: Final = (
     ("application/xml", "<신고><품목 번호='1'>튤립 구근</품목></신고>".encode()),
     ("application/octet-stream", bytes(range(256))),
@@ -330,7 +330,7 @@ def read_attacker_kit(
         detail = "the folder has no certificate of the gateway, by which its receipts are verified"
         raise GatewayError(MISUSE, detail, str(folder / "hub.cert.pem"))
     signers: dict[str, Signer] = {name: member.identity.signer for name, member in members.items()}
-    for name in ("agency", "customs", *_FURTHER):
+    for name in ("agency", "customs", *_OPTIONAL_KEYS):
         if (folder / f"{name}.key.pem").is_file():
             signers[name] = load_signer(
                 read_file(folder / f"{name}.key.pem"), read_file(folder / f"{name}.cert.pem")

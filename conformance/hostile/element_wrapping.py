@@ -93,15 +93,16 @@ def _move_into_sender(root: etree._Element, original: etree._Element, _: etree._
 class WrappingVariant(NamedTuple):
     """How an element that is signed by its wsu:Id is wrapped.
 
-    `way` is how the naive gateway finds its target, `identifier` the Id of the forged element. `problems`
-    refuse each of the three targets in a call, mostly for their structure, before the signature is checked.
+    `naive_search` is how the naive gateway finds its target, `identifier` the Id of the forged element.
+    `problems` refuse each of the three targets in a call, mostly for their structure, before the signature is
+    checked.
     """
 
     attack: str
     name: str
     title: str
     move: SignedPlacement
-    way: str = "path"
+    naive_search: str = "path"
     identifier: str = "other"
     problems: tuple[str, str, str] = ("GW107", "GW107", "GW107")
 
@@ -184,7 +185,7 @@ def _make_call_attack(target: ForgeryTarget, variant: WrappingVariant) -> Wrappi
         variant.problems[_TARGETS.index(target)],
         "McIntosh & Austel, XML Signature Element Wrapping Attacks, 2005; WS-Attacker",
         face="soap",
-        way=variant.way,
+        naive_search=variant.naive_search,
     )
 
 
@@ -281,7 +282,7 @@ def _build_wrapped_message(place_forged: ForgedPlacement, target: ForgeryTarget)
 
 def _make_move(target: ForgeryTarget, variant: WrappingVariant) -> WrappingAttack:
     forge = _build_changed_message(wrap_element(variant, target))
-    return _make_message_attack(target, variant, forge, variant.way)
+    return _make_message_attack(target, variant, forge, variant.naive_search)
 
 
 def _make_envelope_attack(target: ForgeryTarget, variant: _EnvelopeVariant) -> WrappingAttack:
@@ -308,7 +309,7 @@ def _make_message_attack(
         _find_problem(variant.name, target),
         _AS4_SOURCE,
         face="as4",
-        way=naive_search,
+        naive_search=naive_search,
     )
 
 

@@ -117,7 +117,7 @@ def _make_uniform_scenario(make: Callable[[str], RequestMaker]) -> Scenario:
         for number, text in enumerate(_build_variants()):
             answer = yield Exchange(make(text)(kit), _REFUSED)
             summary = summarize_answer(answer)
-            reason = _RUNNING.sub("#", summary.words)
+            reason = _RUNNING.sub("#", summary.text)
             description = f"{summary.status} {summary.codes} {summary.fault} {summary.problems} {reason}"
             first = first or description
             if description != first:

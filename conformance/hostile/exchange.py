@@ -62,7 +62,7 @@ Step = HttpRequest | RawScript
 class Answer:
     """An answer; `status` is None when the connection was closed or timed out without an answer.
 
-    `more` are octets that followed the answer on a raw connection: a second answer, where
+    `trailing_octets` are octets that followed the answer on a raw connection: a second answer, where
     the gateway read a second request. `trouble` says why there was no connection.
     """
 
@@ -71,7 +71,7 @@ class Answer:
     body: bytes
     seconds: float = 0.0
     timed_out: bool = False
-    more: bytes = b""
+    trailing_octets: bytes = b""
     trouble: str = ""
 
 

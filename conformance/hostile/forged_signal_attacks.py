@@ -237,7 +237,7 @@ _LOOPS: Final[PlainTable[RequestMaker]] = (
      _make_signal_request(ErrorSignal, errors=_ERROR * 200)),
     ("pong", "a Pong that nobody asked for", _make_signal_request(Pong)),
     ("status", "a StatusResponse that nobody asked for",
-     _make_signal_request(StatusResponse, about="m@suite.example", status="Processed")),
+     _make_signal_request(StatusResponse, queried_message_id="m@suite.example", status="Processed")),
     ("receipt-wants-receipt", "an Acknowledgment that asks for an Acknowledgment",
      _make_broken_receipt(_append_to_header(_ACK_REQUESTED))),
     ("receipt-wants-sync", "an Acknowledgment that asks for an answer on its connection",
@@ -349,7 +349,7 @@ _CLAIMS: Final[PlainTable[RequestMaker]] = (
 _SOURCE: Final = "CWE-639; ebMS 2.0 §7.1.1"
 _TOLD_NOTHING: Final = ("UnAuthorized", "NotRecognized")
 #: An answer without information, or a refusal: both protect the message.
-_KEPT: Final = Expectation(
+_NO_INFORMATION: Final = Expectation(
     accepted=True, lawful=True, ebms=("SecurityFailure",), http=(401, 403), silent=True
 )
 
@@ -363,7 +363,11 @@ def _make_status_question(
     """Return the request of `asker`, signed by `signer` (None: unsigned); `changed` changes the subject."""
 
     def make_question(kit: AttackerKit, message_id: str) -> HttpRequest:
-        fields = {"conversation_id": "c-question", "about": changed or message_id, "sync_reply": True}
+        fields = {
+            "conversation_id": "c-question",
+            "queried_message_id": changed or message_id,
+            "sync_reply": True,
+        }
         unit = kit.make_signal(StatusRequest, asker, message_id=kit.make_message_id(), **fields)
         after = mutate_tree(set_text("//eb:StatusRequest/eb:RefToMessageId", message_id)) if changed else None
         return kit.build_message(unit, signer=signer, signed=signer is not None, tampered=after)
@@ -392,10 +396,10 @@ def _make_status_case(variant: str, title: str, ask: _QuestionMaker) -> AttackCa
         )
         if own_status in ("", *_TOLD_NOTHING):
             raise NotOfferedError("the gateway tells nobody what became of a message")
-        foreign_status = _read_message_status((yield Exchange(ask(kit, unit.message_id), _KEPT)))
+        foreign_status = _read_message_status((yield Exchange(ask(kit, unit.message_id), _NO_INFORMATION)))
         if foreign_status and foreign_status not in _TOLD_NOTHING:
             raise WrongAnswerError(f"somebody else was told that A's message is {foreign_status}")
-        unknown = _read_message_status((yield Exchange(ask(kit, kit.make_message_id()), _KEPT)))
+        unknown = _read_message_status((yield Exchange(ask(kit, kit.make_message_id()), _NO_INFORMATION)))
         if foreign_status != unknown:
             difference = f"a known id is {foreign_status or 'refused'}, an unknown one {unknown or 'refused'}"
             raise WrongAnswerError(difference)

@@ -211,13 +211,13 @@ _AMOUNT_TITLE: Final = "a signed submission with a number of {length} characters
 CASES: Final[tuple[AttackCase, ...]] = (
     *make_value_cases(
         ValueTable("DOS-12.", "TimeToLive is {}", _MOMENTS, _place_in_header("TimeToLive"), _HEADER, _DATES,
-                   shown=20),
+                   shown_length=20),
         ValueTable("DOS-12.timestamp-", "Timestamp is {}", _MOMENTS, _place_in_header("Timestamp"), _HEADER,
-                   _DATES, shown=20),
+                   _DATES, shown_length=20),
         ValueTable("DOS-12.created-", "wsu:Created is {}", _MOMENTS, _place_in_timestamp, _CREATED, _DATES,
-                   "soap", shown=20),
+                   "soap", shown_length=20),
         ValueTable("DOS-12.deadline-", "a deadline is {}", _DEADLINES, _place_in_deadline, _SCHEMA, _DATES,
-                   "soap", shown=20, limit=0),
+                   "soap", shown_length=20, limit=0),
     ),
     *make_table_cases("DOS-12.", _HEADER_VALUES, change_envelope, _PATTERNS, _HEADER),
     *make_table_cases("DOS-12.", _ATTRIBUTES, change_envelope, _DIGITS, _HEADER),

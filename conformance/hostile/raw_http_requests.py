@@ -22,7 +22,7 @@ from gateway_conformance.hostile.exchange import (
 
 #: Statuses that refuse a request before it is a message (RFC 9110 §15.5, §15.6, RFC 6585).
 _STATUSES: Final = (400, 403, 404, 405, 408, 411, 413, 414, 415, 417, 421, 426, 429, 431, 500, 501, 503, 505)
-_OTHER: Final = b"=-hidden--"
+_HIDDEN_BOUNDARY: Final = b"=-hidden--"
 #: Invalid HTTP is refused by HTTP, by the error of a message, or by closing the connection.
 REFUSED: Final = replace(
     expect_refusal("GW101", "GW102", "GW103", "GW105", "GW110", "GW111", http=_STATUSES), silent=True
@@ -99,7 +99,7 @@ def make_malformed_scenario(
         message_id = kit.make_message_id()
         request = make(build_message_request(kit, message_id))
         answer = yield Exchange(make_raw_script(request.build_octets(), half_close=half_close), expected)
-        if answer.more and not request.body:
+        if answer.trailing_octets and not request.body:
             raise WrongAnswerError("one request was answered twice")
         if not expected.accepted:
             yield make_duplicate_check(kit, message_id)
@@ -127,11 +127,11 @@ def make_smuggling_scenario(
             .replace(b"{host}", b"hidden")
         )
         # With another boundary: otherwise the text before the first one would be a valid preamble.
-        hidden = hidden.replace(BOUNDARY.encode(), _OTHER)
+        hidden = hidden.replace(BOUNDARY.encode(), _HIDDEN_BOUNDARY)
         answer = yield Exchange(
             make_raw_script(carry(build_honest_request(kit), hidden).build_octets()), expected
         )
-        if b"HTTP/1." in answer.more and b" 200 " in answer.more[:20]:
+        if b"HTTP/1." in answer.trailing_octets and b" 200 " in answer.trailing_octets[:20]:
             raise WrongAnswerError("the request inside was answered, too")
         yield make_duplicate_check(kit, hidden_id)
 

@@ -263,7 +263,7 @@ _SIGNED: Final[SourcedTable[TreeMutation]] = (
 )
 
 #: Messages that are signed partly, twice, or not at all.
-_MADE: Final[SourcedTable[RequestMaker]] = (
+_BUILT_MESSAGES: Final[SourcedTable[RequestMaker]] = (
     ("12.foreign-first", "B's signature over another message before A's over this one",
      change_with_kit(_insert_foreign_signature), "GW202", _NOTHING, False),
     ("12.both-sign", "A and B have both signed the whole message", _sign_twice, "GW107", _NOTHING, False),
@@ -411,7 +411,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
     *_make_place_cases(),
     *make_sourced_cases("SIG-", _CHANGED, change_on_the_way, naive=True),
     *make_sourced_cases("SIG-", _SIGNED, sign_again, naive=True),
-    *make_sourced_cases("SIG-", _MADE, send_request, naive=True),
+    *make_sourced_cases("SIG-", _BUILT_MESSAGES, send_request, naive=True),
     *make_table_cases("SIG-09.", _BODY_IDS, _duplicate_body_id, _POLLUTION, "GW202", face="soap", naive=True),
     *make_table_cases("SIG-09.", _BODY_NAMES, _move_body_id, _POLLUTION, "GW202", face="soap", naive=True),
     *make_table_cases("SIG-10.", _BODY_URIS, _refer_to_body, _CALL_LOOK_UP, "GW202", face="soap", naive=True),

@@ -45,7 +45,9 @@ def record_step(log: ExchangeLog, step: Step, answer: Answer) -> None:
     """Append a step and its answer to the exchanges of a case."""
     received = None
     if answer.status is not None:
-        received = record_message(f"HTTP/1.1 {answer.status}", answer.headers, answer.body + answer.more)
+        received = record_message(
+            f"HTTP/1.1 {answer.status}", answer.headers, answer.body + answer.trailing_octets
+        )
     trouble = answer.trouble or ("no answer in time" if answer.timed_out else "closed without an answer")
     log.add_exchange(_record_request(step), received, trouble)
 
@@ -272,7 +274,7 @@ _TRUST: Final = (
 _PATH: Final = "this path serves no such endpoint: correct `--url`, or the `path` in suite.toml"
 _REACH: Final = "start the gateway with `gateway run --home D`, or correct `--url`"
 _WAIT: Final = "wait until `/status/ready` of the gateway answers 200, then run again"
-_OTHER: Final = "`gateway error ID` explains a problem that the gateway names; mend that, then run again"
+_EXPLAIN: Final = "`gateway error ID` explains a problem that the gateway names; mend that, then run again"
 #: What to do, by the problem that the gateway names.
 _ADVICE: Final = {
     "GW301": _INVITE,
@@ -333,4 +335,4 @@ def _find_advice(reason: str, answer: Answer) -> str:
         return _ADVICE[problem]
     if answer.status in (404, 405):
         return _PATH
-    return _WAIT if answer.status == 503 else _OTHER
+    return _WAIT if answer.status == 503 else _EXPLAIN

@@ -110,7 +110,7 @@ def _expire_after(lifetime: timedelta) -> RequestMaker:
 
 # fmt: off
 #: Content of KeyInfo beside the token reference.
-_BESIDE: Final[AttackTable[str]] = (
+_KEY_INFO_CONTENT: Final[AttackTable[str]] = (
     ("key-name", "KeyName beside the token reference", "<ds:KeyName>hub</ds:KeyName>"),
     ("key-value", "an empty KeyValue beside the token reference", "<ds:KeyValue/>"),
     ("x509-data", "an X509Data beside the token reference", "<ds:X509Data/>"),
@@ -195,7 +195,7 @@ _CHANGED_TIMESTAMPS: Final[AttackTable[TreeMutation]] = (
 )
 
 CASES: Final[tuple[AttackCase, ...]] = (
-    *make_table_cases("SIG-28.call-", _BESIDE,
+    *make_table_cases("SIG-28.call-", _KEY_INFO_CONTENT,
      lambda text: change_call_on_the_way(append_element(_KEY_INFO, text)), _CONFUSED, "GW202", face="soap",
      naive=True),
     *make_table_cases("SIG-28.", _REFERENCES, change_call_on_the_way, _CONFUSED, "GW202", face="soap",

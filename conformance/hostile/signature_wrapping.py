@@ -112,13 +112,13 @@ def make_element_wrapping(
     source: str,
     *,
     face: str = "ebms2",
-    way: str = "path",
+    naive_search: str = "path",
     read_by: str = "start",
     verified_by: str = "start",
 ) -> WrappingAttack:
     """Return the wrapping of an element, as the variant `name` of an attack.
 
-    `way` is how the naive gateway finds the element, `read_by` how it finds the envelope, and
+    `naive_search` is how the naive gateway finds the element, `read_by` how it finds the envelope, and
     `verified_by` how the naive verifier does.
     """
     return WrappingAttack(
@@ -131,7 +131,9 @@ def make_element_wrapping(
         control=control,
         make=make,
         accepts_request=partial(naive_verifier.accepts_request, root_by=verified_by),
-        read_target=lambda post: naive_verifier.read_value(post, target.path, target.value, way, read_by),
+        read_target=lambda post: naive_verifier.read_value(
+            post, target.path, target.value, naive_search, read_by
+        ),
         forged=target.forged,
         expected=expect_refusal(problem),
     )
@@ -253,7 +255,7 @@ class _EnvelopeVariant(NamedTuple):
     title: str
     wrap: ForgedPlacement
     problem: str
-    way: str = "name"
+    naive_search: str = "name"
     source: str = "Somorovsky et al., On Breaking SAML, USENIX Security 2012"
 
 
@@ -361,7 +363,7 @@ def _make_envelope_attack(target: ForgeryTarget, variant: _EnvelopeVariant) -> W
         partial(_make_wrapped_message, target=target, wrap=variant.wrap),
         _INSTEAD.get((variant.name, target.name), variant.problem),
         variant.source,
-        way=variant.way,
+        naive_search=variant.naive_search,
     )
     return replace(wrapping, expected=ACCEPTED) if (variant.name, target.name) in _HARMLESS else wrapping
 

@@ -304,7 +304,7 @@ _CALL_READINGS: Final[AttackTable[TreeMutation]] = (
 )
 
 #: Messages that are built in another way.
-_MADE: Final[SourcedTable[RequestMaker]] = (
+_BUILT_MESSAGES: Final[SourcedTable[RequestMaker]] = (
     ("18.instruction", "a processing instruction in Action", sign_again(_append_instruction), "GW104",
      _COMMENTS),
     ("19.envelope", "the envelope canonicalised with comments",
@@ -338,7 +338,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
      naive=True),
     *make_sourced_cases("SIG-", _REWRITTEN, _change_octets_on_the_way, naive=True),
     *make_table_cases("SIG-34.", _INHERITED, _declare_on_envelope, _CONTEXT, naive=True),
-    *make_sourced_cases("SIG-", _MADE, send_request, naive=True),
+    *make_sourced_cases("SIG-", _BUILT_MESSAGES, send_request, naive=True),
     *make_sourced_cases("SIG-", _CALLS_MADE, send_request, face="soap", naive=True),
     *make_table_cases("SIG-33.", _READINGS, change_before_signing, _CAUSE, naive=True),
     *make_table_cases("SIG-33.", _CALL_READINGS, change_call_before_signing, _CAUSE, face="soap", naive=True),

@@ -148,7 +148,7 @@ _HANDLER_BLOCKS: Final[AttackTable[str]] = (
 )
 
 #: Elements for the next node elsewhere: in what, and the element.
-_INSIDE: Final[AttackTable[RequestMaker]] = (
+_NESTED_BLOCKS: Final[AttackTable[RequestMaker]] = (
     ("nested", "a block that is for the next node inside one that is for nobody",
      _hide_inside("//eb:MessageHeader", "<x:Trace/>"), "GW311"),
     ("in-body", "SyncReply in the Body", _hide_inside(BODY, f"<eb:SyncReply {_UNDERSTOOD}/>"), "GW107"),
@@ -298,7 +298,7 @@ _XPATH_ELEMENTS: Final[AttackTable[TreeMutation]] = (
 CASES: Final[tuple[AttackCase, ...]] = (
     *make_table_cases("SIG-23.", _BLOCKS, _hide_from_node, _NEW, naive=True),
     *make_table_cases("SIG-23.", _HANDLER_BLOCKS, _hide_from_handler, _NEW, naive=True),
-    *make_table_cases("SIG-23.", _INSIDE, send_request, _NEW, naive=True),
+    *make_table_cases("SIG-23.", _NESTED_BLOCKS, send_request, _NEW, naive=True),
     *make_table_cases("SIG-23.", _FORMS, change_on_the_way, _NEW, naive=True),
     *make_table_cases("SIG-23.", _ADDRESSED, lambda path: change_on_the_way(_address_to_next(path)), _NEW),
     *make_table_cases("SIG-23.", _DENIED, lambda path: sign_again(_address_to_next(path)), _NEW, naive=True),

@@ -181,7 +181,7 @@ class AgencySimulator(SimulatedService):
         yield from pending
 
     def _index_effect(self, row: dict[str, Any]) -> None:
-        self._known[row["message_id"]] = (row["body_sha256"], row["answer"])
+        self._recorded_answers[row["message_id"]] = (row["body_sha256"], row["answer"])
         count = self._applications.get(row["application"], ("", 0))[1]
         self._applications[row["application"]] = (row["case"], count + 1)
 
@@ -363,7 +363,7 @@ class AgencySimulator(SimulatedService):
         if carried is None or notice is None or not carried.has_notice(notice[0]):
             return _make_callback(build_decision_call(application.number, decision), due, times)
         content = build_delivery_call(carried.carry_notice(*notice))
-        return replace(_make_callback(content, due, times), about=application.number)
+        return replace(_make_callback(content, due, times), application_number=application.number)
 
     def _make_receipt_number(self, number: str) -> str:
         return f"{self.agency}-{number}"

@@ -41,7 +41,7 @@ _END_WITHIN: Final = 2.0
 class Callback:
     """One call to make: its MessageID, its operation, its content as text, when, and how often.
 
-    `about` is the number of the application, where the content does not name it.
+    `application_number` is the number of the application, where the content does not name it.
     """
 
     message_id: str
@@ -49,13 +49,13 @@ class Callback:
     content: str
     due: datetime
     times: int = 1
-    about: str = ""
+    application_number: str = ""
 
     @property
     def application(self) -> str:
         """Return the number of the application that it is about."""
         number = etree.fromstring(self.content.encode()).findtext("{*}ApplicationNumber")
-        return self.about or (number or "").strip()
+        return self.application_number or (number or "").strip()
 
     def to_row(self) -> dict[str, Any]:
         """Return the callback as a row for JSON."""
@@ -65,7 +65,7 @@ class Callback:
             "content": self.content,
             "due": self.due.isoformat(),
             "times": self.times,
-            "about": self.about,
+            "about": self.application_number,
         }
 
     @classmethod

@@ -179,7 +179,7 @@ class CustomsSimulator(SimulatedService):
         return self._misbehave_late(reply, partial(take_misbehavior, self._mischief))
 
     def _index_effect(self, row: dict[str, Any]) -> None:
-        self._known[row["message_id"]] = (row["body_sha256"], row["receipt"])
+        self._recorded_answers[row["message_id"]] = (row["body_sha256"], row["receipt"])
         word = "withdrawn" if row["effect"] == _WITHDRAWAL else row["code"] or "registered"
         self._cases.setdefault(row["case"], set()).add(word)
 

@@ -40,7 +40,7 @@ class Misbehavior:
     def __init__(self, name: str, seconds: float = 0.0, count: int | None = None) -> None:
         self.name = name
         self.seconds = seconds
-        self._left = count
+        self._calls_left = count
         self._lock = threading.Lock()
 
     @classmethod
@@ -58,11 +58,11 @@ class Misbehavior:
     def consume_call(self) -> bool:
         """Count this call; return whether the misbehaviour applies to it."""
         with self._lock:
-            if self._left is None:
+            if self._calls_left is None:
                 return True
-            if self._left <= 0:
+            if self._calls_left <= 0:
                 return False
-            self._left -= 1
+            self._calls_left -= 1
             return True
 
     def sleep_seconds(self) -> None:

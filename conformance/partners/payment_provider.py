@@ -65,12 +65,12 @@ class PaymentProvider:
         self._hub_url = hub_url
         self.address = address
         self._moves = Journal(folder / "moves.jsonl")
-        self._told = Journal(folder / "told.jsonl")
+        self._reports = Journal(folder / "told.jsonl")
         self._refusals = Journal(folder / "refusals.jsonl")
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closed = threading.Event()
-        self._known = _Ledger()
+        self._ledger = _Ledger()
         # A payment that the hub has refused is not reported again: it is reconciled.
         reported = {row["event"] for row in read_journal(folder / "told.jsonl") if row["status"] < _NOT_NOW}
         self._open: list[tuple[float, dict[str, Any]]] = []
@@ -93,13 +93,13 @@ class PaymentProvider:
     def _index_move(self, row: dict[str, Any]) -> None:
         match row["what"]:
             case "order":
-                self._known.orders[row["order"]] = row
+                self._ledger.orders[row["order"]] = row
             case "payment":
-                self._known.payments[row["reference"]] = row
+                self._ledger.payments[row["reference"]] = row
             case "refund":
-                self._known.refunds[row["refund"]] = row
+                self._ledger.refunds[row["refund"]] = row
             case _:
-                self._known.cancelled.add(row["order"])
+                self._ledger.cancelled.add(row["order"])
 
     def __call__(self, request: IncomingRequest) -> HttpReply:
         """Answer a call of the hub, or a payer at the address of an order."""
@@ -133,7 +133,7 @@ class PaymentProvider:
         return self._give_back(request_fields)
 
     def _take_order(self, request_fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        order = self._known.orders.get(request_fields["order"])
+        order = self._ledger.orders.get(request_fields["order"])
         if order is not None and order["said"] != request_fields:
             return 409, {"error": "another order has this number"}
         if order is None:
@@ -144,14 +144,14 @@ class PaymentProvider:
         }
 
     def _give_back(self, request_fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        refund = self._known.refunds.get(request_fields["refund"])
+        refund = self._ledger.refunds.get(request_fields["refund"])
         if refund is None:
-            payment = self._known.payments.get(request_fields["payment"])
+            payment = self._ledger.payments.get(request_fields["payment"])
             if payment is None:
                 return 404, {"error": "there is no such payment"}
             if not self._is_left(payment, request_fields):
                 return 409, {"error": "so much of the payment is not left"}
-            number = f"R-{len(self._known.refunds) + 1:06d}"
+            number = f"R-{len(self._ledger.refunds) + 1:06d}"
             refund = {"what": "refund", "reference": number, "at": _format_now(), "order": payment["order"]}
             refund |= {name: request_fields[name] for name in ("refund", "payment", "amount", "currency")}
             self._write(refund)
@@ -160,7 +160,7 @@ class PaymentProvider:
     def _is_left(self, payment: Mapping[str, Any], request_fields: Mapping[str, Any]) -> bool:
         """Return whether a payment has enough left for a refund of this amount, after its earlier refunds."""
         of_payment = [
-            refund for refund in self._known.refunds.values() if refund["payment"] == payment["reference"]
+            refund for refund in self._ledger.refunds.values() if refund["payment"] == payment["reference"]
         ]
         try:
             amount = read_money(request_fields["amount"], request_fields["currency"])
@@ -175,10 +175,10 @@ class PaymentProvider:
         if wish is None:
             return _reply(400, {"error": "a payer says amount, currency, times (1 to 100), delay (seconds)"})
         with self._lock:
-            order_row = self._known.orders.get(order)
+            order_row = self._ledger.orders.get(order)
             if order_row is None:
                 return _reply(404, {"error": "there is no such order"})
-            number = f"P-{len(self._known.payments) + 1:06d}"
+            number = f"P-{len(self._ledger.payments) + 1:06d}"
             row = {"what": "payment", "reference": number, "order": order, "at": _format_now()}
             row |= {name: wish.get(name, order_row["said"][name]) for name in ("amount", "currency")}
             self._write(row)
@@ -216,7 +216,7 @@ class PaymentProvider:
             return False
         finally:
             connection.close()
-        self._told.write({"event": event["reference"], "order": event["order"], "status": status})
+        self._reports.write({"event": event["reference"], "order": event["order"], "status": status})
         return status < _NOT_NOW
 
 

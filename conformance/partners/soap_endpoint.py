@@ -199,12 +199,12 @@ class SimulatedService:
         self._effects = Journal(folder / "effects.jsonl")
         self._refusals = Journal(folder / "refusals.jsonl")
         #: The digest and the answer of each performed call, by MessageID.
-        self._known: dict[str, tuple[str, str]] = {}
+        self._recorded_answers: dict[str, tuple[str, str]] = {}
         self._lock = threading.Lock()
 
     def _find_recorded_answer(self, call: VerifiedCall) -> str | None:
         """Return the recorded answer, or None; raise for another Body with a used MessageID."""
-        recorded = self._known.get(call.message_id)
+        recorded = self._recorded_answers.get(call.message_id)
         if recorded is None:
             return None
         digest, answer = recorded

@@ -89,7 +89,7 @@ _BEFORE_STATEMENT: Final = (
     *("SpecificCircumstancesCodeCode", "Authentication", "Submitter", "AdditionalDocument"),
 )
 #: The elements of its declaration that a withdrawal keeps, in the order of the schema.
-_KEPT: Final = ("FunctionCode", "FunctionalReferenceID", "Agent", "Declarant")
+_WITHDRAWAL_ELEMENTS: Final = ("FunctionCode", "FunctionalReferenceID", "Agent", "Declarant")
 
 
 def make_amendment(content: bytes, code: str, text: str, changes: Mapping[str, str]) -> bytes:
@@ -126,7 +126,7 @@ def make_withdrawal(content: bytes, code: str, text: str) -> bytes:
         raise GatewayError(RULE_BROKEN, "there is no declaration to withdraw", "/Submission/Declaration")
     function.text = "1"
     for child in list(declaration):
-        if etree.QName(child).localname not in _KEPT:
+        if etree.QName(child).localname not in _WITHDRAWAL_ELEMENTS:
             declaration.remove(child)
     _state_reason(declaration, code, text)
     return serialize_element(root)

@@ -29,7 +29,7 @@ def format_octets(data: bytes) -> str:
 
 
 #: Longer bodies are kept to here; their length and digest are those of all octets.
-_KEPT: Final = 65_536
+_MOST_OCTETS: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,9 @@ class RecordedMessage:
 
 def record_message(line: str, headers: Mapping[str, str], body: bytes) -> RecordedMessage:
     """Return the record of a message."""
-    return RecordedMessage(line, dict(headers), body[:_KEPT], len(body), hashlib.sha256(body).hexdigest())
+    return RecordedMessage(
+        line, dict(headers), body[:_MOST_OCTETS], len(body), hashlib.sha256(body).hexdigest()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +176,14 @@ class UnmetError(Exception):
 class RunReport:
     """The result of a run of `suite` against `target`.
 
-    `about` has facts about the run: its time, the gateway, the agreement or profile, the declared features.
-    `findings` are sentences about the gateway that concern many cases.
+    `run_details` has facts about the run: its time, the gateway, the agreement or profile, the declared
+    features. `findings` are sentences about the gateway that concern many cases.
     """
 
     suite: str
     target: str
     cases: tuple[CaseReport, ...]
-    about: Mapping[str, str] = field(default_factory=dict)
+    run_details: Mapping[str, str] = field(default_factory=dict)
     findings: tuple[str, ...] = ()
 
     def count_verdicts(self) -> dict[str, int]:
@@ -200,7 +202,7 @@ class RunReport:
         return {
             "suite": self.suite,
             "target": self.target,
-            "about": dict(self.about),
+            "about": dict(self.run_details),
             "findings": list(self.findings),
             "cases": [case.to_json() for case in self.cases],
             **self.count_verdicts(),

@@ -65,7 +65,7 @@ def write_html_report(report: RunReport) -> bytes:
         f"<h1>{_escape(title)}</h1>{_write_outcome(report)}",
         '<nav aria-label="Parts"><a href="#summary">Summary</a> <a href="#clauses">By clause</a> '
         '<a href="#cases">All cases</a> <a href="#exchanges">Exchanges</a></nav>',
-        _write_summary(report.about, counted),
+        _write_summary(report.run_details, counted),
         _write_clauses(report.cases),
         _write_cases(report.cases),
         '<h2 id="exchanges">Exchanges</h2>',
@@ -203,8 +203,8 @@ def write_junit_report(report: RunReport) -> bytes:
         skipped=str(counted["not_applicable"] + counted["not_yet"]),
         time=f"{sum(case.seconds for case in report.cases):.3f}",
     )
-    if "at" in report.about:
-        suite.set("timestamp", report.about["at"].removesuffix("Z"))
+    if "at" in report.run_details:
+        suite.set("timestamp", report.run_details["at"].removesuffix("Z"))
     for case in report.cases:
         _write_case(suite, report, case)
     if report.findings:

@@ -168,7 +168,7 @@ def _check_way(judged: Judged, argument: Any) -> str:
     """Check that the answer came on the ``back channel``, or as a ``callback``."""
     if judged.answer is None:
         return f"no message: {judged.describe_answer()}"
-    return "" if judged.answer.way == argument else f"the answer came by {judged.answer.way}"
+    return "" if judged.answer.channel == argument else f"the answer came by {judged.answer.channel}"
 
 
 def _check_schema(judged: Judged, argument: Any) -> str:  # noqa: ARG001

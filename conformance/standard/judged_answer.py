@@ -45,7 +45,7 @@ class Judged:
         """Return the answer in words, or the HTTP answer where no message answers."""
         if self.answer is None:
             return f"{self.http}, and nothing by POST" if self.http.status is not None else str(self.http)
-        return f"{self.answer.way}: {self.answer}"
+        return f"{self.answer.channel}: {self.answer}"
 
 
 _CMS: Final = ("application/pkcs7-mime", "application/x-pkcs7-mime")

@@ -58,7 +58,7 @@ from gateway_conformance.standard.unit_making import (
     seal_payloads,
 )
 
-_PLACE: Final = re.compile(r"\$\{([a-z]+)(?::([A-Za-z0-9_-]+))?\}")
+_PLACEHOLDER: Final = re.compile(r"\$\{([a-z]+)(?::([A-Za-z0-9_-]+))?\}")
 #: Returns the value of a placeholder and its argument.
 Values = Callable[[str, str], str]
 
@@ -72,7 +72,7 @@ def shift_instant(now: datetime, name: str) -> str:
 def fill_placeholders(value: Any, values: Values) -> Any:
     """Return `value`, a text or lists and mappings of texts, with its placeholders filled."""
     if isinstance(value, str):
-        return _PLACE.sub(lambda match: values(match[1], match[2] or ""), value)
+        return _PLACEHOLDER.sub(lambda match: values(match[1], match[2] or ""), value)
     if isinstance(value, Mapping):
         return {name: fill_placeholders(entry, values) for name, entry in value.items()}
     if isinstance(value, Sequence):
@@ -281,7 +281,7 @@ class SentMessage:
             "to": unit.receiver.ids[0].value,
             "to_type": unit.receiver.ids[0].type or "",
             "to_role": unit.receiver.role or "",
-            "about": str(getattr(unit, "about", "")),
+            "about": str(getattr(unit, "queried_message_id", "")),
         }
 
 
@@ -351,7 +351,7 @@ class MessageBuilder:
             send=send,
             message_id=str(send.get("id", fresh_id)),
             conversation=str(send.get("conversation", self.conversation)),
-            about=self.sent[subject].unit.message_id if subject in self.sent else subject,
+            ref_to_message_id=self.sent[subject].unit.message_id if subject in self.sent else subject,
             at=now,
             payload=self.payload,
             is_synchronous=agreement.is_synchronous(action),

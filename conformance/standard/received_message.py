@@ -40,7 +40,7 @@ class ReceivedMessage:
     `path` is the path that the gateway called, for a callback. `seconds` is the `seconds` of the HTTP answer.
     """
 
-    way: str
+    channel: str
     status: int | None
     headers: Mapping[str, str]
     body: bytes

@@ -29,7 +29,7 @@ from gateway_conformance.standard.suite_requirement import Requirement, SuitePro
 #: After this number of waits in vain, one after the other, the suite shortens its waits.
 _IN_VAIN: Final = 5
 _SHORT: Final = 0.5
-_WORDS: Final = {"positive": "what it should answer", "negative": "what it should refuse"}
+_SUBJECTS: Final = {"positive": "what it should answer", "negative": "what it should refuse"}
 
 
 @dataclass
@@ -48,7 +48,7 @@ class AnswerPatience:
     """Says how long to wait for an answer by POST; `seconds` is the longest time. Safe for threads."""
 
     seconds: float
-    _kinds: dict[str, _Waits] = field(default_factory=lambda: {name: _Waits() for name in _WORDS})
+    _kinds: dict[str, _Waits] = field(default_factory=lambda: {name: _Waits() for name in _SUBJECTS})
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get_seconds(self, kind: str) -> float:
@@ -82,7 +82,7 @@ class AnswerPatience:
             return tuple(self._describe_waits(kind) for kind, waits in self._kinds.items() if waits.shortened)
 
     def _describe_waits(self, kind: str) -> str:
-        waits, subject = self._kinds[kind], _WORDS[kind]
+        waits, subject = self._kinds[kind], _SUBJECTS[kind]
         waited = f"The suite waited {self.seconds:g} s for {_IN_VAIN} answers"
         if not waits.answered:
             return (

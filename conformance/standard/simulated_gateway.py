@@ -130,7 +130,7 @@ class SimulatedGateway:
 
     membership: Membership
     wrong: str = ""
-    _kept: dict[str, tuple[str, HttpReply]] = field(default_factory=dict)
+    _replies: dict[str, tuple[str, HttpReply]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, request: IncomingRequest) -> HttpReply:
@@ -200,7 +200,7 @@ class SimulatedGateway:
     def _answer_status(
         self, unit: StatusRequest, opened: OpenedMessage, context: ProtocolContext
     ) -> HttpReply:
-        is_known = unit.about in self._kept
+        is_known = unit.queried_message_id in self._replies
         status, at = ("Received", context.now) if is_known else ("NotRecognized", None)
         if opened.signed is None and opened.pmode is not None and opened.pmode.security.sign:
             status, at = "UnAuthorized", None
@@ -212,7 +212,7 @@ class SimulatedGateway:
         self, unit: UserMessage, opened: OpenedMessage, context: ProtocolContext
     ) -> HttpReply:
         with self._lock:
-            record = self._kept.get(unit.message_id)
+            record = self._replies.get(unit.message_id)
         if record is None or self.wrong == "forgets-messages":
             EBMS2.check_time_to_live(unit, context.now)
             receipt = EBMS2.make_receipt(opened, context)
@@ -221,7 +221,7 @@ class SimulatedGateway:
             if self.wrong == "answers-answers":
                 record = (opened.identity, reply)
             with self._lock:
-                self._kept[unit.message_id] = record
+                self._replies[unit.message_id] = record
         if record[0] != opened.identity and self.wrong != "takes-everything":
             raise GatewayError(MESSAGE_ID_REUSED, "another message has this MessageId", "eb:MessageId")
         return _NOTHING if self.wrong == "drops-acknowledgments" else record[1]

@@ -206,13 +206,13 @@ UNIT_KEYS: Final = frozenset(
 
 @dataclass(frozen=True)
 class UnitMaker:
-    """Makes one unit under a P-Mode; `send` is the row, `about` the id of the message that it concerns."""
+    """Makes one unit under a P-Mode; `send` is the row, `ref_to_message_id` the id of its subject."""
 
     pmode: PMode
     send: Mapping[str, Any]
     message_id: str
     conversation: str
-    about: str
+    ref_to_message_id: str
     at: datetime
     payload: bytes
     is_synchronous: bool
@@ -243,29 +243,32 @@ class UnitMaker:
 
     def make_pong(self) -> Pong:
         """Return a Pong."""
-        return Pong(**self._get_header(), ref_to_message_id=self.about)
+        return Pong(**self._get_header(), ref_to_message_id=self.ref_to_message_id)
 
     def make_status_request(self) -> StatusRequest:
         """Return a StatusRequest."""
         sync = self.send.get("sync", self.is_synchronous)
-        return StatusRequest(**self._get_header(), about=self.about, sync_reply=sync)
+        return StatusRequest(**self._get_header(), queried_message_id=self.ref_to_message_id, sync_reply=sync)
 
     def make_status_response(self) -> StatusResponse:
         """Return a StatusResponse."""
         return StatusResponse(
-            **self._get_header(), ref_to_message_id=self.about, about=self.about, status="NotRecognized"
+            **self._get_header(),
+            ref_to_message_id=self.ref_to_message_id,
+            queried_message_id=self.ref_to_message_id,
+            status="NotRecognized",
         )
 
     def make_receipt(self) -> Receipt:
         """Return an Acknowledgment without references."""
-        return Receipt(**self._get_header(), ref_to_message_id=self.about, received_at=self.at)
+        return Receipt(**self._get_header(), ref_to_message_id=self.ref_to_message_id, received_at=self.at)
 
     def make_error(self) -> ErrorSignal:
         """Return a MessageError."""
         severity = self.send.get("severity", "Error")
         codes = self.send.get("codes", ("Unknown",))
         errors = tuple(ErrorEntry(code, severity, "", "made by the suite") for code in codes)
-        return ErrorSignal(**self._get_header(), ref_to_message_id=self.about, errors=errors)
+        return ErrorSignal(**self._get_header(), ref_to_message_id=self.ref_to_message_id, errors=errors)
 
     def _get_header(self) -> dict[str, Any]:
         return {

@@ -66,7 +66,7 @@ _PATIENCE_WITH_PEOPLE: Final = 3600.0
 _PASSWORD: Final = 15
 _PAUSE: Final = 0.05
 _BETWEEN_PULLS: Final = 0.5
-_ASKED: Final = "INFORMATION_REQUIRED"
+_QUESTION_STATE: Final = "INFORMATION_REQUIRED"
 #: Outcomes after which customs may release goods.
 _RELEASED: Final = ("APPROVED", "PARTIAL")
 _ENDED: Final = ("CLOSED", "REFUSED", "WITHDRAWN")
@@ -347,7 +347,7 @@ class _Story:
             self._say(f"broker <- hub: Notice: {summary}: signatures verified")
             if news.get("fee_address"):
                 self._pay_fee(news)
-            if news["state"] == _ASKED and news["notice_number"] not in self._answered:
+            if news["state"] == _QUESTION_STATE and news["notice_number"] not in self._answered:
                 self._answered.add(news["notice_number"])
                 self._send_asked_supplement(news)
 

@@ -52,7 +52,7 @@ class StoryStep:
 
     when: Mapping[str, str]
     send: str
-    words: Mapping[str, Any] = field(default_factory=dict)
+    message_fields: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +151,12 @@ def say_step_result(step: StoryStep, stage: Stage) -> bool:
     """
     if step.send != _RESULT:
         return False
-    agency = step.words["agency"]
+    agency = step.message_fields["agency"]
     folder = stage.partner(agency)
     calls = folder / "log" / "calls.jsonl"
     identity = read_identity(folder, agency.lower())
     url = f"{stage.hub_url}/soap/agency"
-    if not say_requirement_result(identity, url, Journal(calls), step.words, get_current_time()):
+    if not say_requirement_result(identity, url, Journal(calls), step.message_fields, get_current_time()):
         raise GatewayError(PARTNER_FAULT, f"the hub does not accept the decision of {agency}", str(calls))
     return True
 
@@ -168,4 +168,4 @@ def make_first_document(plan: StoryPlan, sample: bytes) -> bytes:
 
 def make_step_document(step: StoryStep, sample: bytes, case_number: str) -> bytes:
     """Return the unsigned document that the broker sends in a step, after the case of this number."""
-    return _MAKERS[step.send](sample, {**step.words, "case_number": case_number})
+    return _MAKERS[step.send](sample, {**step.message_fields, "case_number": case_number})

@@ -90,7 +90,7 @@ class ForkedProcess:
         self.stdin = os.fdopen(own_input, "wb", buffering=0)
         self.stdout = os.fdopen(own_output, "rb")
         self._pid: int | None = None
-        self._told = b""
+        self._received_lines = b""
         #: The exit status of the process; None while the process runs, or before its end was read.
         self.returncode: int | None = None
         request = {
@@ -143,8 +143,8 @@ class ForkedProcess:
             return False
         except OSError:
             octets = b""
-        self._told += octets
-        numbers = [int(number) for number in self._told.split(b"\n")[:-1]]
+        self._received_lines += octets
+        numbers = [int(number) for number in self._received_lines.split(b"\n")[:-1]]
         if numbers:
             self._pid = numbers[0]
         if len(numbers) > 1 or not octets:

@@ -41,7 +41,7 @@ class _Invitation(Protocol):
     def write_files(self, out: Path) -> None: ...
 
 
-_Made = TypeVar("_Made", bound=_Invitation)
+_Invited = TypeVar("_Invited", bound=_Invitation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class ForeignGateway:
 
 
 @dataclass(frozen=True, slots=True)
-class InvitedSuite(Generic[_Made]):
+class InvitedSuite(Generic[_Invited]):
     """A suite: its protocol, how it is invited, and how it is registered.
 
     `register` stores the suite in a home and returns the values for the audit log. With `believes_receiver`
@@ -64,8 +64,8 @@ class InvitedSuite(Generic[_Made]):
 
     protocol: str
     subject: str
-    make: Callable[[CertificationAuthority, InvitedGateway, str, datetime], _Made]
-    register: Callable[[Connection, _Made, datetime], Mapping[str, Any]]
+    make: Callable[[CertificationAuthority, InvitedGateway, str, datetime], _Invited]
+    register: Callable[[Connection, _Invited, datetime], Mapping[str, Any]]
     believes_receiver: bool
 
     def invite_to_home(

@@ -246,7 +246,7 @@ def _describe_run(
     """Return the report with the time, the gateway, the rules of the test, and the declared features."""
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     declared = ", ".join(sorted(features)) or "none"
-    return replace(report, about={"at": at, "gateway": gateway, **rules, "features": declared})
+    return replace(report, run_details={"at": at, "gateway": gateway, **rules, "features": declared})
 
 
 def _read_profile(arguments: Arguments, folder: Path) -> SuiteProfile:

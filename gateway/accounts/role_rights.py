@@ -116,12 +116,12 @@ def list_rights(kind: OrganisationKind, roles: frozenset[str]) -> frozenset[Righ
 
 @dataclass(frozen=True, slots=True)
 class RoleChange:
-    """New roles in an organisation; `own` tells whether the manager changes the manager's own roles."""
+    """New roles of an account; `changes_own_roles` where it is the manager's own account."""
 
     organisation: Organisation
     before: frozenset[str]
     after: frozenset[str]
-    own: bool = False
+    changes_own_roles: bool = False
 
 
 def may_manage_organisation(manager: Organisation, organisation: Organisation) -> bool:
@@ -144,6 +144,6 @@ def find_role_problem(manager: Organisation, change: RoleChange) -> str | None:
     if not change.after <= set(list_roles(kind)):
         return "A role belongs to another kind of organisation."
     keeps = Right.MANAGE_ACCOUNTS in list_rights(kind, change.after)
-    if change.own and Right.MANAGE_ACCOUNTS in list_rights(kind, change.before) and not keeps:
+    if change.changes_own_roles and Right.MANAGE_ACCOUNTS in list_rights(kind, change.before) and not keeps:
         return "You cannot take the management of accounts away from yourself."
     return None

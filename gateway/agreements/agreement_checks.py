@@ -27,7 +27,7 @@ from gateway.agreements.pmode import PMode
 from gateway.message_model import PartyId
 from gateway.wire import format_instant
 
-_SHOWN: Final = 80
+_MOST_CHARACTERS: Final = 80
 
 
 def _judge_login(pmode: PMode, logins: frozenset[str], location: str) -> AgreementFinding | None:
@@ -38,7 +38,7 @@ def _judge_login(pmode: PMode, logins: frozenset[str], location: str) -> Agreeme
     each message would have to be posted twice.
     """
     parts = urlsplit(pmode.endpoint or "")
-    demand = f"{(pmode.endpoint or '')[:_SHOWN]} wants a name and a password"
+    demand = f"{(pmode.endpoint or '')[:_MOST_CHARACTERS]} wants a name and a password"
     if "basic" not in pmode.transport.authentication:
         text = f"{demand} by digest only: agree on basic over TLS, or on a client certificate"
         return make_finding("login-impossible", location, text)
@@ -82,7 +82,7 @@ class _PartyPair:
         return max(pmode.valid_until for pmode in self.agreement.pmodes)
 
 
-_Found = Iterator[AgreementFinding]
+_Findings = Iterator[AgreementFinding]
 
 
 def find_agreement_findings(agreement: AgreementDocument, hub_view: HubView) -> tuple[AgreementFinding, ...]:
@@ -127,10 +127,12 @@ def _is_hub_side(ids: tuple[PartyId, ...], hub_view: HubView) -> bool:
 
 def _format_party_id(party_id: PartyId) -> str:
     """Return an identifier as ``gateway party add --id`` takes it."""
-    return (f"{party_id.type[:_SHOWN]}|" if party_id.type is not None else "") + party_id.value[:_SHOWN]
+    return (f"{party_id.type[:_MOST_CHARACTERS]}|" if party_id.type is not None else "") + party_id.value[
+        :_MOST_CHARACTERS
+    ]
 
 
-def _find_party_problems(agreement: AgreementDocument, hub_view: HubView) -> _Found:
+def _find_party_problems(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     for ids in _list_sides(agreement):
         owners = {party_id: hub_view.find_party(party_id) for party_id in ids}
         for own_id, owner in owners.items():
@@ -142,12 +144,13 @@ def _find_party_problems(agreement: AgreementDocument, hub_view: HubView) -> _Fo
         names = sorted({owner.name for owner in owners.values() if owner is not None})
         location = agreement.find_place(("party", ids[0].value))
         if len(names) > 1:
-            text = f"the identifiers of one side belong to several parties: {', '.join(names)[:_SHOWN]}"
+            owner_names = ", ".join(names)[:_MOST_CHARACTERS]
+            text = f"the identifiers of one side belong to several parties: {owner_names}"
             yield make_finding("party-mixed", location, text)
         yield from _find_inactive_parties(location, [owner for owner in owners.values() if owner is not None])
 
 
-def _find_inactive_parties(location: str, owners: list[KnownParty]) -> _Found:
+def _find_inactive_parties(location: str, owners: list[KnownParty]) -> _Findings:
     for name, status in dict.fromkeys((owner.name, owner.status) for owner in owners):
         if status == "RETIRED":
             yield make_finding(
@@ -158,7 +161,7 @@ def _find_inactive_parties(location: str, owners: list[KnownParty]) -> _Found:
             yield make_finding("party-suspended", location, text)
 
 
-def _find_hub_problems(agreement: AgreementDocument, hub_view: HubView) -> _Found:
+def _find_hub_problems(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     sides = _list_sides(agreement)
     count = sum(_is_hub_side(ids, hub_view) for ids in sides)
     if count == 1:
@@ -176,7 +179,7 @@ def _find_hub_problems(agreement: AgreementDocument, hub_view: HubView) -> _Foun
     yield make_finding("hub-missing", agreement.find_place(("agreement", "")), text)
 
 
-def _find_period_problems(agreement: AgreementDocument, hub_view: HubView) -> _Found:
+def _find_period_problems(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     ends = max(pmode.valid_until for pmode in agreement.pmodes)
     begins = min(pmode.valid_from for pmode in agreement.pmodes)
     if ends <= hub_view.at:
@@ -191,7 +194,7 @@ def _find_period_problems(agreement: AgreementDocument, hub_view: HubView) -> _F
         )
 
 
-def _find_protocol_problems(agreement: AgreementDocument, hub_view: HubView) -> _Found:
+def _find_protocol_problems(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     for protocol in dict.fromkeys(pmode.protocol for pmode in agreement.pmodes):
         if protocol not in hub_view.protocols:
             spoken = ", ".join(sorted(hub_view.protocols))
@@ -199,14 +202,14 @@ def _find_protocol_problems(agreement: AgreementDocument, hub_view: HubView) -> 
             yield make_finding("protocol-unknown", agreement.find_place(("protocol", "")), text)
 
 
-def _find_foreign_terms(agreement: AgreementDocument, hub_view: HubView) -> _Found:
+def _find_foreign_terms(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     for pmode in agreement.pmodes:
         for term in hub_view.list_unsupported(pmode):
             text = f"P-Mode {pmode.id}: {term}"
             yield make_finding("term-unsupported", agreement.find_place(("pmode", pmode.id)), text)
 
 
-def _find_reliability_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Found:
+def _find_reliability_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Findings:
     for pmode in agreement.pmodes:
         terms, location = pmode.reliability, agreement.find_place(("pmode", pmode.id))
         if not terms.retries:
@@ -219,7 +222,7 @@ def _find_reliability_problems(agreement: AgreementDocument, _hub_view: HubView)
             yield make_finding("retries-without-elimination", location, text)
 
 
-def _find_mailbox_filings(agreement: AgreementDocument, surroundings: HubView) -> _Found:
+def _find_mailbox_filings(agreement: AgreementDocument, surroundings: HubView) -> _Findings:
     """Yield a finding for each action that brings the hub submissions and opens no case."""
     for pmode in list_mailbox_filings(agreement.pmodes):
         if not _is_hub_side(pmode.from_party, surroundings):
@@ -227,7 +230,7 @@ def _find_mailbox_filings(agreement: AgreementDocument, surroundings: HubView) -
             yield make_finding("filing-in-mailbox", pmode_place, describe_mailbox_filing(pmode))
 
 
-def _find_same_messages(agreement: AgreementDocument, hub_view: HubView) -> _Found:
+def _find_same_messages(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     for pmode in agreement.pmodes:
         for foreign in hub_view.others:
             if foreign.agreement != pmode.agreement and _are_for_same_messages(pmode, foreign):
@@ -249,7 +252,7 @@ def _are_for_same_messages(pmode: PMode, foreign: PMode) -> bool:
     )
 
 
-def _find_certificate_problems(sides: _PartyPair) -> _Found:
+def _find_certificate_problems(sides: _PartyPair) -> _Findings:
     partner = sides.partner
     if partner is None or not _must_partner_sign(sides):
         return
@@ -300,7 +303,7 @@ def _describe_missing_certificate(
     return f"party {partner.name} has no certificate to use, the last one ended at {ended}: {remedy}"
 
 
-def _find_own_pin_problems(sides: _PartyPair) -> _Found:
+def _find_own_pin_problems(sides: _PartyPair) -> _Findings:
     pins = sides.outgoing[0].security.certificates if sides.outgoing else ()
     pins = pins or (sides.incoming[0].security.reply_certificates if sides.incoming else ())
     own_certificates = sides.hub_view.own_certificates
@@ -311,7 +314,7 @@ def _find_own_pin_problems(sides: _PartyPair) -> _Found:
         yield make_finding("own-pin", location, text)
 
 
-def _find_tls_problems(sides: _PartyPair) -> _Found:
+def _find_tls_problems(sides: _PartyPair) -> _Findings:
     partner = sides.partner
     agreed = [pmode for pmode in sides.incoming if pmode.security.mutual_tls]
     if partner is None or not agreed:
@@ -327,7 +330,7 @@ def _find_tls_problems(sides: _PartyPair) -> _Found:
         yield make_finding("tls-certificate-missing", location, text)
 
 
-def _find_login_problems(sides: _PartyPair) -> _Found:
+def _find_login_problems(sides: _PartyPair) -> _Findings:
     value = sides.theirs[0].value
     with_login = [
         candidate
@@ -346,15 +349,15 @@ def _find_login_problems(sides: _PartyPair) -> _Found:
         yield make_finding("login-unchecked", sides.agreement.find_place(("pmode", pmode.id)), text)
 
 
-def _find_case_problems(sides: _PartyPair) -> _Found:
+def _find_case_problems(sides: _PartyPair) -> _Findings:
     action, agreement = sides.hub_view.result_action, sides.agreement
     answered = _index_by_service(candidate for candidate in sides.outgoing if candidate.action == action)
     filed = _index_by_service(candidate for candidate in sides.incoming if candidate.deliver_to == "case")
     for service, pmode in filed.items():
         if service not in answered:
             text = (
-                f"P-Mode {pmode.id} accepts submissions, and no P-Mode of service {service[0][:_SHOWN]} "
-                f"sends their {action} back to the partner"
+                f"P-Mode {pmode.id} accepts submissions, and no P-Mode of service "
+                f"{service[0][:_MOST_CHARACTERS]} sends their {action} back to the partner"
             )
             yield make_finding("result-missing", agreement.find_place(("pmode", pmode.id)), text)
     for service, pmode in answered.items():
@@ -374,7 +377,7 @@ def _index_by_service(pmodes: Iterable[PMode]) -> dict[tuple[str, str | None], P
     return by_service
 
 
-def _find_direction_problems(sides: _PartyPair) -> _Found:
+def _find_direction_problems(sides: _PartyPair) -> _Findings:
     if not sides.incoming:
         text = "no P-Mode lets the partner send anything to the hub"
         yield make_finding("nothing-received", sides.agreement.find_place(("pmodes", "")), text)
@@ -384,7 +387,7 @@ def _find_direction_problems(sides: _PartyPair) -> _Found:
             yield make_finding("unsigned", sides.agreement.find_place(("pmode", pmode.id)), text)
 
 
-def _find_endpoint_problems(sides: _PartyPair) -> _Found:
+def _find_endpoint_problems(sides: _PartyPair) -> _Findings:
     value = sides.theirs[0].value
     location = sides.agreement.find_place(("endpoint", value), ("party", value))
     pushed = [sent.id for sent in sides.outgoing if sent.endpoint is None and sent.pull is None]
@@ -393,12 +396,12 @@ def _find_endpoint_problems(sides: _PartyPair) -> _Found:
         yield make_finding("endpoint-missing", location, text)
     for pmode in sides.agreement.pmodes:
         if pmode.endpoint is not None and pmode.endpoint == pmode.reply_endpoint:
-            text = f"hub and partner have the same endpoint, {pmode.endpoint[:_SHOWN]}"
+            text = f"hub and partner have the same endpoint, {pmode.endpoint[:_MOST_CHARACTERS]}"
             yield make_finding("endpoint-same", location, text)
             return
 
 
-def _find_reply_problems(sides: _PartyPair) -> _Found:
+def _find_reply_problems(sides: _PartyPair) -> _Findings:
     for pmode in sides.agreement.pmodes:
         location = sides.agreement.find_place(("pmode", pmode.id))
         if (
@@ -437,7 +440,7 @@ def _list_order_needs(pmode: PMode) -> list[str]:
     return [term for term, met in needs.items() if not met]
 
 
-def _find_unsupported_terms(agreement: AgreementDocument, _hub_view: HubView) -> _Found:
+def _find_unsupported_terms(agreement: AgreementDocument, _hub_view: HubView) -> _Findings:
     for pmode in agreement.pmodes:
         lacking = _list_order_needs(pmode) if pmode.reliability.message_order else ()
         if lacking:
@@ -448,7 +451,7 @@ def _find_unsupported_terms(agreement: AgreementDocument, _hub_view: HubView) ->
             yield make_finding("actor-next", agreement.find_place(("pmode", pmode.id)), text)
 
 
-_CHECKS_OF_THE_DOCUMENT: Final[tuple[Callable[[AgreementDocument, HubView], _Found], ...]] = (
+_CHECKS_OF_THE_DOCUMENT: Final[tuple[Callable[[AgreementDocument, HubView], _Findings], ...]] = (
     _find_period_problems,
     _find_protocol_problems,
     _find_reliability_problems,
@@ -458,13 +461,13 @@ _CHECKS_OF_THE_DOCUMENT: Final[tuple[Callable[[AgreementDocument, HubView], _Fou
     find_as4_problems,
     find_profile_deviations,
 )
-_CHECKS_OF_THE_FILE: Final[tuple[Callable[[AgreementDocument, HubView], _Found], ...]] = (
+_CHECKS_OF_THE_FILE: Final[tuple[Callable[[AgreementDocument, HubView], _Findings], ...]] = (
     _find_party_problems,
     _find_hub_problems,
     *_CHECKS_OF_THE_DOCUMENT,
     _find_same_messages,
 )
-_CHECKS_OF_THE_SIDES: Final[tuple[Callable[[_PartyPair], _Found], ...]] = (
+_CHECKS_OF_THE_SIDES: Final[tuple[Callable[[_PartyPair], _Findings], ...]] = (
     _find_certificate_problems,
     _find_own_pin_problems,
     _find_tls_problems,

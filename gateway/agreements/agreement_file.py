@@ -142,7 +142,7 @@ def _read_party(node: YamlNode) -> _AgreementParty:
 
 
 _RELIABILITY: Final = tuple(Reliability.__dataclass_fields__)
-_WORDS: Final = ("ack_requested", "ack_signed", "duplicate_elimination", "ack_actor")
+_TEXT_TERMS: Final = ("ack_requested", "ack_signed", "duplicate_elimination", "ack_actor")
 _MODES: Final = ("security", "reliability", "encryption", "compression", "sync_reply_mode", "splitting")
 #: Groups of terms that ``none`` drops, even if a default or the profile states them.
 _DROPPED: Final = ("encryption", "splitting")
@@ -156,7 +156,7 @@ _STRONGEST: Final = "http://www.w3.org/2009/xmlenc11#aes256-gcm"
 _COMPRESSED: Final = Packaging(
     "Compressed",
     "multipart/related",
-    (PackagedPart("Payload", "application/xml", inside=(GZIP,)),),
+    (PackagedPart("Payload", "application/xml", wrapper_types=(GZIP,)),),
 )
 
 
@@ -204,7 +204,7 @@ def _read_reliability(terms: _AgreementTerms, pmode_fields: dict[str, YamlNode])
         if name == "message_order":
             values[name] = read_boolean(node)
         else:
-            values[name] = node.read_text() if name in _WORDS else read_number(node)
+            values[name] = node.read_text() if name in _TEXT_TERMS else read_number(node)
     reliability = Reliability(**values)
     require_condition(
         reliability.persists_long_enough,

@@ -52,7 +52,7 @@ class AgreementFinding:
 
     rule: str
     severity: str
-    place: str
+    location: str
     text: str
     xpath: str | None = None
     clause: str = ""

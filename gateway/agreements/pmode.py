@@ -198,7 +198,7 @@ class PMode:
     def compresses_payloads(self) -> bool:
         """Return whether the packaging wraps payloads into gzip (RFC 1952)."""
         parts = self.packaging.parts if self.packaging is not None else ()
-        return any(GZIP in part.inside for part in parts)
+        return any(GZIP in part.wrapper_types for part in parts)
 
     def is_in_force(self, at: datetime) -> bool:
         """Return whether the agreement is in force at the time `at`."""

@@ -20,7 +20,7 @@ _WHOLE: Final = {
     "conversations.invocations": "most invocations of the process",
     "conversations.concurrent": "most open conversations",
 }
-_WORDS: Final = {
+_TERM_NAMES: Final = {
     "security.sign": "signature",
     "security.policy": "policy of signatures",
     "security.mutual_tls": "client certificate on the connection",
@@ -64,7 +64,7 @@ _WORDS: Final = {
 }
 _DURATIONS: Final = ("retry_interval", "persist_duration", "time_to_", "join_interval")
 _UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
-_SHOWN: Final = 120
+_MOST_CHARACTERS: Final = 120
 
 
 class TermDifference(NamedTuple):
@@ -129,7 +129,7 @@ def _compare_terms(name: str, old: PMode, new: PMode) -> Iterator[TermDifference
     for path in dict.fromkeys((*before, *after)):
         if path in _UNTOLD or before.get(path) == after.get(path):
             continue
-        term = _WHOLE.get(path) or _WORDS.get(path) or path.replace("_", " ").replace(".", ", ")
+        term = _WHOLE.get(path) or _TERM_NAMES.get(path) or path.replace("_", " ").replace(".", ", ")
         was, becomes = (_describe_value(path, flattened.get(path)) for flattened in (before, after))
         yield TermDifference(name, term, was, becomes)
 
@@ -137,7 +137,7 @@ def _compare_terms(name: str, old: PMode, new: PMode) -> Iterator[TermDifference
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         path = f"{prefix}{name}"
-        if isinstance(value, dict) and path not in _WORDS:
+        if isinstance(value, dict) and path not in _TERM_NAMES:
             yield from _flatten(value, f"{path}.")
         else:
             yield path, value
@@ -151,16 +151,16 @@ def _describe_value(path: str, value: Any) -> str:
     if isinstance(value, int) and any(part in path for part in _DURATIONS):
         return _describe_duration(value)
     if isinstance(value, list):
-        return ", ".join(_describe_value(path, member) for member in value)[:_SHOWN]
+        return ", ".join(_describe_value(path, member) for member in value)[:_MOST_CHARACTERS]
     if isinstance(value, dict):
         texts = (
             f"{name} {_describe_value(path, member)}"
             for name, member in value.items()
             if member not in (None, [], False)
         )
-        return "; ".join(texts).replace("_", " ")[:_SHOWN]
+        return "; ".join(texts).replace("_", " ")[:_MOST_CHARACTERS]
     text = str(value)
-    return text[:16] if len(text) == 64 and text.isalnum() else text[:_SHOWN]
+    return text[:16] if len(text) == 64 and text.isalnum() else text[:_MOST_CHARACTERS]
 
 
 def _describe_duration(seconds: int) -> str:

@@ -24,7 +24,7 @@ from gateway.message_model import Party, PartyId
 SIGNAL_SERVICE: Final = "urn:oasis:names:tc:ebxml-msg:service"
 
 _HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
-_SHOWN: Final = 80
+_MOST_CHARACTERS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class _AgreementIndex:
     def _add_pmode(self, pmode: PMode) -> None:
         same_id = self.by_id.setdefault(pmode.id, [])
         if any(_overlap(version, pmode) for version in same_id):
-            raise GatewayError(MISUSE, f"two P-Modes have the id {pmode.id[:_SHOWN]!r}", pmode.id)
+            raise GatewayError(MISUSE, f"two P-Modes have the id {pmode.id[:_MOST_CHARACTERS]!r}", pmode.id)
         same_id.append(pmode)
         self.services.add((pmode.service, pmode.service_type))
         self.actions.add((pmode.service, pmode.service_type, pmode.action))
@@ -301,7 +301,9 @@ class PModeIndex:
         if replies:
             return _choose_version(replies, at)
         raise GatewayError(
-            PMODE_UNKNOWN, f"no P-Mode of {pmode.agreement[:_SHOWN]!r} sends {action!r} back", pmode.id
+            PMODE_UNKNOWN,
+            f"no P-Mode of {pmode.agreement[:_MOST_CHARACTERS]!r} sends {action!r} back",
+            pmode.id,
         )
 
     def _list_opposites(self, pmode: PMode) -> Sequence[PMode]:
@@ -331,10 +333,12 @@ class PModeIndex:
         """Return the agreement of a route; raise where it is not in force or not of these parties."""
         index, location = self._get_agreement(route.agreement), route.places.agreement
         if not index.pmodes:
-            detail = f"no agreement {route.agreement[:_SHOWN]!r}"
+            detail = f"no agreement {route.agreement[:_MOST_CHARACTERS]!r}"
             raise GatewayError(AGREEMENT_UNKNOWN, detail, location)
         if not any(pmode.is_in_force(at) for pmode in index.pmodes):
-            raise GatewayError(AGREEMENT_UNKNOWN, f"{route.agreement[:_SHOWN]!r} is not in force", location)
+            raise GatewayError(
+                AGREEMENT_UNKNOWN, f"{route.agreement[:_MOST_CHARACTERS]!r} is not in force", location
+            )
         for side, party in ((route.places.sender, route.sender), (route.places.receiver, route.receiver)):
             for party_id in party.ids:
                 if party_id not in index.members:
@@ -354,10 +358,12 @@ def _make_mismatch_error(route: MessageRoute, index: _AgreementIndex) -> Gateway
     service = (route.service, route.service_type)
     if service not in index.services:
         return GatewayError(
-            PMODE_UNKNOWN, f"no service {route.service[:_SHOWN]!r} agreed", route.places.service
+            PMODE_UNKNOWN, f"no service {route.service[:_MOST_CHARACTERS]!r} agreed", route.places.service
         )
     if (*service, route.action) not in index.actions:
-        return GatewayError(PMODE_UNKNOWN, f"no action {route.action[:_SHOWN]!r} agreed", route.places.action)
+        return GatewayError(
+            PMODE_UNKNOWN, f"no action {route.action[:_MOST_CHARACTERS]!r} agreed", route.places.action
+        )
     if all(pmode.protocol != route.protocol for pmode in index.pmodes):
         return GatewayError(PMODE_UNKNOWN, "it is agreed for another protocol", route.places.agreement)
     detail = "this From party does not send this action to this To party"
@@ -380,8 +386,8 @@ def _choose_version(versions: Sequence[PMode], at: datetime | None) -> PMode:
 
 
 def _format_party_id(party_id: PartyId) -> str:
-    return f"{party_id.value[:_SHOWN]!r}" + (
-        f" of type {party_id.type[:_SHOWN]!r}" if party_id.type is not None else ""
+    return f"{party_id.value[:_MOST_CHARACTERS]!r}" + (
+        f" of type {party_id.type[:_MOST_CHARACTERS]!r}" if party_id.type is not None else ""
     )
 
 
@@ -400,4 +406,6 @@ def _check_party_roles(route: MessageRoute, pmode: PMode) -> None:
                     f"{side}PartyId",
                 )
         if role is not None and party.role != role:
-            raise GatewayError(HEADER_INCONSISTENT, f"the agreed role is {role[:_SHOWN]!r}", f"{side}Role")
+            raise GatewayError(
+                HEADER_INCONSISTENT, f"the agreed role is {role[:_MOST_CHARACTERS]!r}", f"{side}Role"
+            )

@@ -227,8 +227,8 @@ class Encryption:
 class PackagedPart:
     """One kind of part of a message: its MIME type, how often it occurs, whether a signature covers it.
 
-    `name` is the id of the part in the agreement. `inside` are the MIME types of the wrappers around it, the
-    outermost first, as by encryption.
+    `name` is the id of the part in the agreement. `wrapper_types` are the MIME types of the wrappers around
+    it, the outermost first, as by encryption.
     """
 
     name: str
@@ -237,7 +237,7 @@ class PackagedPart:
     excluded_from_signature: bool = False
     min_occurs: int | None = None
     max_occurs: int | None = None
-    inside: tuple[str, ...] = ()
+    wrapper_types: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
 
 

@@ -290,7 +290,7 @@ def _read_value_key(value: etree._Element) -> object | None:
 _TOP: Final = "42A"
 _AMENDMENT: Final = "Amendment"
 #: Why and how it is amended belongs to the amendment itself, and is no change of the declaration.
-_OWN: Final = frozenset({"FunctionCode", "AdditionalInformation", _AMENDMENT})
+_AMENDMENT_ELEMENTS: Final = frozenset({"FunctionCode", "AdditionalInformation", _AMENDMENT})
 
 
 def compare_amendment_pointers(former: etree._Element, amended: etree._Element) -> tuple[Finding, ...]:
@@ -382,7 +382,7 @@ def _list_values(declaration: etree._Element) -> dict[str, tuple[str, tuple[tupl
 
 
 def _is_own(child: etree._Element) -> bool:
-    return isinstance(child.tag, str) and etree.QName(child).localname in _OWN
+    return isinstance(child.tag, str) and etree.QName(child).localname in _AMENDMENT_ELEMENTS
 
 
 def _is_below(element: etree._Element, tops: Collection[etree._Element]) -> bool:

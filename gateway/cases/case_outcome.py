@@ -39,13 +39,13 @@ class RequestScope:
 class WrittenQuantity:
     """The quantity of a certificate that is written off for an item, each line of the declaration apart.
 
-    With `above` it is written off for the parent case, from which the item was taken; the parent case reports
-    it.
+    With `for_parent` it is written off for the parent case, from which the item was taken; the parent case
+    reports it.
     """
 
     amounts: tuple[GrantedQuantity, ...] = ()
     unit: str | None = None
-    above: bool = False
+    for_parent: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,13 +142,13 @@ DEADLINE_HOLDERS: Final[Mapping[DeadlineKind, CustodyHolder]] = {
     DeadlineKind.INSPECT: CustodyHolder.AGENCY,
 }
 #: The act that is due before the decision, by the state of the request.
-_ASKED: Final = {
+_APPLICANT_ACTS: Final = {
     "INFORMATION_REQUIRED": DeadlineKind.ANSWER,
     "FEE_DUE": DeadlineKind.PAY,
     "INSPECTION": DeadlineKind.INSPECT,
 }
-_OWED: Final = frozenset({DeadlineKind.DECIDE})
-_OWED_FIRST: Final = frozenset({DeadlineKind.DECIDE, DeadlineKind.ACKNOWLEDGE})
+_DUE_KINDS: Final = frozenset({DeadlineKind.DECIDE})
+_DUE_KINDS_BEFORE_RECEIPT: Final = frozenset({DeadlineKind.DECIDE, DeadlineKind.ACKNOWLEDGE})
 _UNACKNOWLEDGED: Final = frozenset({"PREPARED", "SENT", "STRANDED"})
 
 
@@ -160,7 +160,7 @@ def list_due_kinds(state: str, *, acknowledged: bool) -> frozenset[DeadlineKind]
     """
     if state in REQUEST.final:
         return frozenset()
-    return _OWED_FIRST if state in _UNACKNOWLEDGED and not acknowledged else _OWED
+    return _DUE_KINDS_BEFORE_RECEIPT if state in _UNACKNOWLEDGED and not acknowledged else _DUE_KINDS
 
 
 def find_asked_kind(state: str, *, owes_fee: bool = False) -> DeadlineKind | None:
@@ -168,7 +168,7 @@ def find_asked_kind(state: str, *, owes_fee: bool = False) -> DeadlineKind | Non
 
     If the applicant `owes_fee`, the fee is due also when the state does not show it any more.
     """
-    return _ASKED.get("FEE_DUE" if owes_fee and state in DECIDING else state)
+    return _APPLICANT_ACTS.get("FEE_DUE" if owes_fee and state in DECIDING else state)
 
 
 def choose_ended_state(

@@ -214,12 +214,12 @@ class StatementDifference:
     reason, such as ``paid twice``.
     """
 
-    what: str
+    difference: str
     kind: str
     reference: str
     order: str
-    here: Money | None
-    there: Money | None
+    recorded: Money | None
+    stated_amount: Money | None
     line: int
 
 

@@ -136,7 +136,7 @@ def _judge_counting_uses(
     judged = judge_requirement_claim(replace(claim, uses=tuple(changed_uses.values())), remaining, on, units)
     balances_by_key = {balance.key: balance for balance in balances}
     accepted = [(claim.uses[index], balance) for index, balance in unchanged_balances.items()]
-    accepted += [(use, balances_by_key[balance.key]) for use, balance in judged.taken]
+    accepted += [(use, balances_by_key[balance.key]) for use, balance in judged.usable]
     not_restored = {(use.item, use.key) for use in former if use.lost}
     unchanged = {
         claim.uses[index].pointer: claim.uses[index]
@@ -153,7 +153,7 @@ def _judge_counting_uses(
     ]
     return replace(
         judged,
-        taken=tuple(accepted),
+        usable=tuple(accepted),
         problems=problems,
         warnings=(*judged.warnings, *waiting_problems),
         unknown=(*judged.unknown, *(waiting[finding.pointer] for finding in waiting_problems)),
@@ -188,8 +188,8 @@ class JudgedChildClaim:
     The numbers of the `waiting` uses are awaited by a case above it, too, which gets them first.
     """
 
-    own: ClaimedRequirements
-    stated: tuple[tuple[RequirementUse, RequirementBalance], ...] = ()
+    claim: ClaimedRequirements
+    parent_uses: tuple[tuple[RequirementUse, RequirementBalance], ...] = ()
     problems: tuple[Finding, ...] = ()
     waiting: tuple[RequirementUse, ...] = ()
 
@@ -216,7 +216,7 @@ def judge_child_claim(
         item_claim = replace(claim, uses=tuple(use for use in claim.uses if use.item == item))
         judged = judge_requirement_claim(item_claim, balances[item], date.min, units)
         unknown += judged.unknown
-        accepted += judged.taken
+        accepted += judged.usable
         suffix = f" of what is written off for item {item} of case {parent}"
         problems += (replace(finding, detail=finding.detail + suffix) for finding in judged.problems)
     unknown_uses = tuple(use for use in claim.uses if use in unknown)

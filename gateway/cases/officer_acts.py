@@ -76,7 +76,7 @@ class InspectionAct:
     status_code: str
     kind: str = ""
     on: date | None = None
-    place: str = ""
+    venue: str = ""
     findings: str = ""
     text: str | None = ""
     deadline: datetime | None = None
@@ -165,7 +165,7 @@ def describe_act(act: OfficerAct) -> dict[str, Any]:
             content = {"text": act.text, "pointers": list(act.pointers)}
             content["deadline"] = _describe_instant(act.deadline)
         case InspectionAct():
-            content = {"status": act.status_code, "kind": act.kind, "place": act.place}
+            content = {"status": act.status_code, "kind": act.kind, "place": act.venue}
             content |= {"findings": act.findings, "on": None if act.on is None else act.on.isoformat()}
             if act.text is not None:
                 content |= {"text": act.text, "deadline": _describe_instant(act.deadline)}
@@ -269,7 +269,7 @@ def list_unsent_words(act: OfficerAct) -> tuple[str, ...]:
     """Return the names of the stated values that only the agency reads; they are kept as evidence."""
     match act:
         case InspectionAct(text=None):
-            agency_texts = {"kind": act.kind, "on": act.on, "place": act.place, "findings": act.findings}
+            agency_texts = {"kind": act.kind, "on": act.on, "place": act.venue, "findings": act.findings}
         case InspectionAct():
             agency_texts = {"findings": act.findings}
         case FeeAct(text=None):
@@ -288,7 +288,7 @@ def compose_act_text(act: OfficerAct) -> str:
     if not isinstance(act, InspectionAct) or act.text is None:
         return act.text or ""
     day = "" if act.on is None else act.on.isoformat()
-    inspection_facts = ((_INSPECTION_KIND, act.kind), (_INSPECTION_DAY, day), (_INSPECTION_PLACE, act.place))
+    inspection_facts = ((_INSPECTION_KIND, act.kind), (_INSPECTION_DAY, day), (_INSPECTION_PLACE, act.venue))
     return "\n".join((*(f"{label}: {value}" for label, value in inspection_facts if value), act.text)).strip()
 
 

@@ -60,12 +60,12 @@ class OpenDemands:
     are over.
     """
 
-    standing: Mapping[str, OpenDemand] = field(default_factory=dict)
+    by_event: Mapping[str, OpenDemand] = field(default_factory=dict)
     amended_after: int = 0
 
     def take_notice(self, notice: DemandNotice, notices: Sequence[DemandNotice]) -> OpenDemands:
         """Return the open demands after a notice; `notices` are all that open or end one, it included."""
-        demands = dict(self.standing)
+        demands = dict(self.by_event)
         if notice.event in ("inspect", "inspected"):
             demands.pop("inspect", None)
             demands |= self._find_inspection(notices)
@@ -102,14 +102,14 @@ class OpenDemands:
         """Return the open demands after a supplement, which answers the question received before it."""
         demands = {
             event: demand
-            for event, demand in self.standing.items()
+            for event, demand in self.by_event.items()
             if event == "inspect" or (event == "ask" and demand.received_at > received_at)
         }
         return OpenDemands(demands, self.amended_after)
 
     def describe(self) -> dict[str, Any]:
         """Return the demands as plain values for JSON."""
-        demands = {event: _describe_demand(demand) for event, demand in self.standing.items()}
+        demands = {event: _describe_demand(demand) for event, demand in self.by_event.items()}
         return {"standing": demands, "amended_after": self.amended_after}
 
     @classmethod
@@ -125,7 +125,7 @@ def find_demanded_state(demands: OpenDemands, fees: Iterable[tuple[datetime, str
     `fees` are the open fees, each as the issue time and the number of the notice that levied it. None if
     there is neither a demand nor a fee.
     """
-    ranked = [(demand.latest, event) for event, demand in demands.standing.items()]
+    ranked = [(demand.latest, event) for event, demand in demands.by_event.items()]
     ranked += [(rank, "fee") for rank in fees]
     return DEMANDED_STATES[max(ranked)[1]] if ranked else None
 

@@ -108,7 +108,7 @@ class JudgedClaim:
     do not refuse the claim.
     """
 
-    taken: tuple[tuple[RequirementUse, RequirementBalance], ...]
+    usable: tuple[tuple[RequirementUse, RequirementBalance], ...]
     problems: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
     unknown: tuple[RequirementUse, ...] = ()

@@ -127,15 +127,16 @@ class CertificateStanding(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApprovedApplication:
-    """An application that is not cancelled; `asked`: the agency is asked whether it cancels the application.
+    """An application that is not cancelled.
 
-    `withdrawn`: the case of the application is withdrawn. `kept`: the agency has refused to cancel the
-    approval of the certificate.
+    `is_cancellation_asked`: the agency is asked whether it cancels the application. `withdrawn`: the case of
+    the application is withdrawn. `is_cancellation_refused`: the agency has refused to cancel the approval of
+    the certificate.
     """
 
-    asked: bool = False
+    is_cancellation_asked: bool = False
     withdrawn: bool = False
-    kept: bool = False
+    is_cancellation_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +167,11 @@ class PastDecision:
 
 def judge_certificate(application: ApprovedApplication) -> CertificateStanding:
     """Judge the certificate of an approval in force."""
-    if application.asked and not (application.withdrawn and application.kept):
+    if application.is_cancellation_asked and not (
+        application.withdrawn and application.is_cancellation_refused
+    ):
         return CertificateStanding.SUSPENDED
-    if application.withdrawn and not application.kept:
+    if application.withdrawn and not application.is_cancellation_refused:
         return CertificateStanding.LAPSED
     return CertificateStanding.USABLE
 
@@ -191,7 +194,7 @@ def judge_past_certificate(
     last = max(counted, key=lambda decision: (decision.issued_at, decision.notice_number))
     if last.key != key or not last.approves:
         return CertificateStanding.LAPSED
-    if application.asked:
+    if application.is_cancellation_asked:
         return CertificateStanding.SUSPENDED
     if removal.alone and not last.afterwards:
         return undecided

@@ -59,7 +59,7 @@ def find_signature_findings(
     """Yield a finding on each bad signature of a CPA, and on each missing one that the settings require."""
     if not document.signatures and settings.hub.signed_agreements:
         text = "hub.signed_agreements is set, and nobody has signed the document"
-        yield cite_rule("signature-missing", document.place, text)
+        yield cite_rule("signature-missing", document.location, text)
     for number, signature_place in enumerate(document.signatures):
         report = verify_any_document(_keep_one_signature(data, number), {}, STRICT)
         fault = _find_signature_fault(report, document) or _find_signer_fault(conn, report, settings, at)
@@ -112,7 +112,7 @@ def _list_pins(document: CpaDocument) -> set[str]:
 
 
 #: Rules of the register whose fault a rule on the document has told already.
-_TOLD: Final = {
+_RULES_OF_DOCUMENT: Final = {
     *("period-ended", "period-later", "protocol-unknown", "retries-without-receipt", "unsigned"),
     *("retries-without-elimination", "endpoint-same", "endpoint-missing", "response-not-sent"),
     *("order-incomplete", "actor-next"),
@@ -121,7 +121,7 @@ _TOLD: Final = {
 _JUDGED_IN_FORCE: Final = {"filing-in-mailbox"}
 #: Faults of the register, not of the document: it may be loaded, and the register put right afterwards.
 _FORGIVABLE: Final = {"party-unknown", "hub-missing", "certificate-missing", "tls-certificate-missing"}
-_SHOWN: Final = 80
+_MOST_CHARACTERS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,13 +188,15 @@ def _check_own_side(conn: Connection, settings: Settings, document: CpaDocument,
     ]
     if len(named_parties) == 1 and not own_parties:
         return
-    parties_text = "; ".join(f"{party.name[:_SHOWN]}: {_format_ids(party)}" for party in document.parties)
+    parties_text = "; ".join(
+        f"{party.name[:_MOST_CHARACTERS]}: {_format_ids(party)}" for party in document.parties
+    )
     problem = (
         "is of the partner: this hub is the other party" if len(named_parties) == 1 else "is of no one party"
     )
     text = f"{own_id.type}|{own_id.value}" if own_id.type is not None else own_id.value
     raise GatewayError(
-        MISUSE, f"{text[:_SHOWN]!r} {problem}; the parties of the CPA are {parties_text}", "--as"
+        MISUSE, f"{text[:_MOST_CHARACTERS]!r} {problem}; the parties of the CPA are {parties_text}", "--as"
     )
 
 
@@ -215,21 +217,21 @@ def _state_register_findings(
     document: CpaDocument, pmodes: Sequence[PMode], view: HubView
 ) -> Iterator[AgreementFinding]:
     """Yield the findings of the register on the P-Modes, at the places of the document."""
-    places = {("agreement", ""): str(document.place)}
+    places = {("agreement", ""): str(document.location)}
     for party in document.parties:
         for identifier in party.ids:
-            places["party", identifier.value] = str(identifier.place)
+            places["party", identifier.value] = str(identifier.location)
         for _, binding, _ in party.list_bindings():
-            places.setdefault(("pmode", binding.id), str(binding.place))
+            places.setdefault(("pmode", binding.id), str(binding.location))
     read = AgreementDocument(tuple(pmodes), document.name, places)
     for finding in find_agreement_findings(read, view):
-        if finding.rule not in _TOLD:
+        if finding.rule not in _RULES_OF_DOCUMENT:
             yield _forgive_finding(finding)
 
 
 def _forgive_finding(finding: AgreementFinding) -> AgreementFinding:
     severity = "warning" if finding.rule in _FORGIVABLE else finding.severity
-    xpath = finding.place.partition(" ")[2]
+    xpath = finding.location.partition(" ")[2]
     return replace(finding, severity=severity, xpath=xpath, clause="the register of this hub")
 
 
@@ -248,13 +250,13 @@ def _add_plans(known_parties: Sequence[KnownParty], plans: Sequence[PartnerPlan]
 
 @dataclass(frozen=True, slots=True)
 class _Planner:
-    """Plans the additions of an agreement; `found` collects findings on those that cannot be registered."""
+    """Plans the additions of an agreement; `findings` are on those that cannot be registered."""
 
     conn: Connection
     settings: Settings
     at: datetime
     file: str
-    found: list[AgreementFinding] = field(default_factory=list)
+    findings: list[AgreementFinding] = field(default_factory=list)
 
     def plan_parties(
         self, document: CpaDocument, view: HubView, own_id: PartyId | None
@@ -290,7 +292,7 @@ class _Planner:
         names = (
             re.sub(r"[^\w.-]+", "-", text).strip("-").lower() for text in (party.name, party.ids[0].value)
         )
-        base_names = [base_name[:_SHOWN] for base_name in names if base_name]
+        base_names = [base_name[:_MOST_CHARACTERS] for base_name in names if base_name]
         free = (base_name for base_name in base_names if base_name not in names_in_use)
         return next(free, f"{base_names[-1] if base_names else 'party'}-{len(names_in_use)}")
 
@@ -316,15 +318,15 @@ class _Planner:
             if reason is None:
                 yield certificate, use
             else:
-                sentence = f"certificate {holder.id[:_SHOWN]} is not registered for {use}: {reason}"
+                sentence = f"certificate {holder.id[:_MOST_CHARACTERS]} is not registered for {use}: {reason}"
                 clause = "RFC 5280 §6; the trust anchors of this hub"
-                self.found.append(
+                self.findings.append(
                     AgreementFinding(
                         "certificate-unverified",
                         "warning",
-                        str(holder.place),
+                        str(holder.location),
                         sentence,
-                        holder.place.xpath,
+                        holder.location.xpath,
                         clause,
                     )
                 )

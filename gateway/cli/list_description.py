@@ -34,7 +34,7 @@ _LIST: Final = {
     "equivalence",
 }
 _SERVICE: Final = {"provider", "name", "certificates", "standing"}
-_STANDING: Final = {"type", "status", "since", "additional"}
+_STATUS_KEYS: Final = {"type", "status", "since", "additional"}
 _SCHEME: Final = {"territory", "role", "location", "signers", "equivalence"}
 _RULE: Final = {"identifier", "kinds", "statuses", "levels", "since", "until", "state"}
 
@@ -78,7 +78,7 @@ class _Description:
         self._refuse_unknown_keys(table, _SERVICE, path)
         standings = []
         for each, standing_path in self._list_tables(table, "standing", path):
-            self._refuse_unknown_keys(each, _STANDING, standing_path)
+            self._refuse_unknown_keys(each, _STATUS_KEYS, standing_path)
             kind, status = (self._read_word(each, name, standing_path) for name in ("type", "status"))
             since, additional = (
                 self._read_zoned_moment(each, "since", standing_path),

@@ -164,9 +164,11 @@ def print_page(page: ListPage, *, as_json: bool, columns: Sequence[str]) -> None
     from gateway.store import LIST_COUNT_LIMIT
 
     print_table(page.rows, as_json=as_json, columns=columns)
-    if page.more:
+    if page.remaining:
         sys.stdout.flush()
-        counted = f"more than {LIST_COUNT_LIMIT}" if page.more >= LIST_COUNT_LIMIT else str(page.more)
+        counted = (
+            f"more than {LIST_COUNT_LIMIT}" if page.remaining >= LIST_COUNT_LIMIT else str(page.remaining)
+        )
         write_error(f"… {counted} more: --after {page.rows[-1][columns[0]]}")
 
 

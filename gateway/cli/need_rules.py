@@ -116,8 +116,8 @@ def end_at_mistakes(checked: Sequence[tuple[str, CheckedTable]], effect: str, *,
     if not as_json:
         for file, table in wrong:
             for mistake in table.mistakes:
-                print(f"{file}: {mistake.place}: {mistake.message}")
-    print_failure(ReportedFailure(f"{counts}; {effect}", NEED_TABLE_WRONG.id, more={"mistakes": mistakes}))
+                print(f"{file}: {mistake.location}: {mistake.message}")
+    print_failure(ReportedFailure(f"{counts}; {effect}", NEED_TABLE_WRONG.id, details={"mistakes": mistakes}))
     raise click.exceptions.Exit(1)
 
 

@@ -291,7 +291,9 @@ def withdraw_crls(
         withdrawn = WithdrawnList(digest, _read_list_if_possible(encoded), by_digest.get(digest))
         issuer = fetched_lists.find_issuer_in_force(conn, withdrawn.sha256)
         if issuer is None and withdrawn.origin is not None:
-            state = f"was not loaded, and is in force {withdrawn.origin.words}: {withdrawn.origin.remedy}"
+            state = (
+                f"was not loaded, and is in force {withdrawn.origin.description}: {withdrawn.origin.remedy}"
+            )
             raise GatewayError(MISUSE, f"{withdrawn.description} {state}", "file")
         if issuer is None:
             raise GatewayError(MISUSE, f"{withdrawn.description} is not in force", "file")

@@ -146,7 +146,7 @@ class ReportedFailure:
     location: str = ""
     help: str = ""
     #: The facts that the verb found before it failed; only in JSON.
-    more: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def format_line(self) -> str:
         """Return the sentence; the place is named once, and the help last."""
@@ -158,13 +158,13 @@ class ReportedFailure:
         return f"{line}{'' if line.endswith('?') else '.'} Try `{self.help}`."
 
     def to_json(self) -> dict[str, Any]:
-        """Return the four values, with null for unknown ones, and the entries of `more`."""
+        """Return the four values, with null for unknown ones, and the entries of `details`."""
         return {
             "problem": self.problem or None,
             "detail": self.detail,
             "location": self.location or None,
             "help": self.help or None,
-            **self.more,
+            **self.details,
         }
 
 

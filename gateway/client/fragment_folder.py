@@ -34,9 +34,9 @@ from gateway.protocols import FragmentHeader, GroupTally, OpenedMessage, Parcel,
 _GROUP: Final = "group.json"
 _REFUSED: Final = "refused.json"
 _JOINED: Final = "joined.json"
-_TOLD: Final = "told.json"
+_REPORTED: Final = "told.json"
 _WHOLE: Final = "whole.body"
-_PLACE: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment"
+_HEADER_PATH: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment"
 #: The largest number of groups in the cache; the files of other groups are read again.
 _MOST_REMEMBERED: Final = 8
 
@@ -54,7 +54,7 @@ class GroupRefusedError(Exception):
 class CompleteGroup:
     """A group of which every fragment is stored, and the P-Mode of its message."""
 
-    place: Path
+    folder: Path
     agreement: str
     pmode: str
     tally: GroupTally
@@ -62,31 +62,31 @@ class CompleteGroup:
     def join_pieces(self, core: ProtocolCore, terms: SplittingTerms) -> Parcel:
         """Return the message that was split, in a file; raise GW352. Nothing of it is held in memory."""
         numbers = range(1, self.tally.came + 1)
-        pieces = [FileBody(self.place / f"{number:04d}.part") for number in numbers]
+        pieces = [FileBody(self.folder / f"{number:04d}.part") for number in numbers]
         joined = core.join_fragments(self.tally, pieces, terms.message_size)
-        replace_file(self.place / _WHOLE, (joined.body,))
-        return Parcel(joined.headers, FileBody(self.place / _WHOLE))
+        replace_file(self.folder / _WHOLE, (joined.body,))
+        return Parcel(joined.headers, FileBody(self.folder / _WHOLE))
 
     def find_message(self) -> str | None:
         """Return the MessageId of the message that was stored of it, None where that was not."""
-        path = self.place / _JOINED
+        path = self.folder / _JOINED
         return str(_read_json(path)["message_id"]) if path.is_file() else None
 
     def end(self, message_id: str) -> None:
         """Note the message that was stored, and remove the pieces."""
-        _end_group(self.place, _JOINED, {"message_id": message_id})
+        _end_group(self.folder, _JOINED, {"message_id": message_id})
 
     def note_told(self) -> None:
         """Note that the sender has the receipt of the message."""
-        _write_json(self.place / _TOLD, {})
+        _write_json(self.folder / _REPORTED, {})
 
 
 @dataclass
 class _Group:
     """The stored facts about a group of fragments; `ids` are identity and number by MessageId."""
 
-    place: Path
-    said: dict[str, Any]
+    folder: Path
+    group_facts: dict[str, Any]
     ids: dict[str, tuple[str, int]] = field(default_factory=dict)
     tally: GroupTally | None = None
 
@@ -96,7 +96,9 @@ class _Group:
 
     def as_complete(self) -> CompleteGroup:
         assert self.tally is not None  # it is complete
-        return CompleteGroup(self.place, self.said["agreement"], self.said["pmode"], self.tally)
+        return CompleteGroup(
+            self.folder, self.group_facts["agreement"], self.group_facts["pmode"], self.tally
+        )
 
 
 class FragmentFolder:
@@ -119,22 +121,24 @@ class FragmentFolder:
         """
         header, unit, pmode = opened.fragment, opened.unit, opened.pmode
         if header is None or not isinstance(unit, UserMessage) or pmode is None or pmode.splitting is None:
-            raise GatewayError(NOT_SUPPORTED, "nothing is agreed of messages in fragments", _PLACE)
+            raise GatewayError(NOT_SUPPORTED, "nothing is agreed of messages in fragments", _HEADER_PATH)
         with self._lock:
             group = self._find_group(header.group)
             if group is None:
                 self._require_room(pmode.splitting, now)
                 group = self._open_group(header.group, pmode, now)
-            if (group.place / _REFUSED).is_file():
+            if (group.folder / _REFUSED).is_file():
                 detail = "another fragment of this group was refused"
-                raise GatewayError(FRAGMENT_CONTRADICTED, detail, f"{_PLACE}/mf:GroupId", code="EBMS:0040")
+                raise GatewayError(
+                    FRAGMENT_CONTRADICTED, detail, f"{_HEADER_PATH}/mf:GroupId", code="EBMS:0040"
+                )
             recorded = group.ids.get(unit.message_id)
             if recorded is None:
                 self._add_fragment(group, header, unit, opened, now, seal)
             elif recorded[0] != opened.identity:
-                raise GatewayError(MESSAGE_ID_REUSED, "another fragment has this MessageId", _PLACE)
+                raise GatewayError(MESSAGE_ID_REUSED, "another fragment has this MessageId", _HEADER_PATH)
             number = header.number if recorded is None else recorded[1]
-            row = _read_json(group.place / f"{number:04d}.json")
+            row = _read_json(group.folder / f"{number:04d}.json")
             return row["receipt"], group.as_complete() if group.is_complete else None
 
     def list_complete(self) -> Iterator[CompleteGroup]:
@@ -142,7 +146,7 @@ class FragmentFolder:
         for path in sorted(self._folder.glob(f"*/{_GROUP}")):
             if _has_ended(path.parent):
                 _remove_pieces(path.parent)
-                if (path.parent / _REFUSED).is_file() or (path.parent / _TOLD).is_file():
+                if (path.parent / _REFUSED).is_file() or (path.parent / _REPORTED).is_file():
                     continue
             group = _read_group(path.parent)
             if group.is_complete:
@@ -165,7 +169,7 @@ class FragmentFolder:
     def _remember(self, group: _Group) -> None:
         while len(self._remembered) >= _MOST_REMEMBERED:
             self._remembered.pop(next(iter(self._remembered)))
-        self._remembered[group.place.name] = group
+        self._remembered[group.folder.name] = group
 
     def _require_room(self, terms: SplittingTerms, now: datetime) -> None:
         """Raise GW342 where as many groups are open as are agreed; those whose time is over end."""
@@ -178,11 +182,13 @@ class FragmentFolder:
                 continue
             if _is_late(group, now):
                 self._remembered.pop(path.parent.name, None)
-                _refuse(group.place, _make_late_problem(group))
+                _refuse(group.folder, _make_late_problem(group))
             else:
                 count += 1
         if count >= terms.open_groups:
-            raise GatewayError(FRAGMENT_SPACE, f"{count} messages of this sender are incomplete", _PLACE)
+            raise GatewayError(
+                FRAGMENT_SPACE, f"{count} messages of this sender are incomplete", _HEADER_PATH
+            )
 
     def _open_group(self, name: str, pmode: PMode, now: datetime) -> _Group:
         assert pmode.splitting is not None  # the caller has looked
@@ -210,9 +216,9 @@ class FragmentFolder:
         if not group.is_complete and _is_late(group, now):
             self._refuse_now(group, _make_late_problem(group))
         try:
-            if pmode.id != group.said["pmode"]:
-                detail = f"the first fragment was of P-Mode {group.said['pmode']}"
-                raise GatewayError(FRAGMENT_CONTRADICTED, detail, _PLACE, code="EBMS:0053")
+            if pmode.id != group.group_facts["pmode"]:
+                detail = f"the first fragment was of P-Mode {group.group_facts['pmode']}"
+                raise GatewayError(FRAGMENT_CONTRADICTED, detail, _HEADER_PATH, code="EBMS:0053")
             numbers = {number for _, number in group.ids.values()}
             tally = self._core.tally_opened_fragment(
                 group.tally, opened, pmode.splitting.message_size, is_repeated=header.number in numbers
@@ -223,21 +229,21 @@ class FragmentFolder:
                 raise
             self._refuse_now(group, problem)
         (piece,) = unit.payloads
-        replace_file(group.place / f"{header.number:04d}.part", (as_body(piece.octets),))
+        replace_file(group.folder / f"{header.number:04d}.part", (as_body(piece.octets),))
         row = {
             "message_id": unit.message_id,
             "identity": opened.identity,
             "receipt": dict(seal()),
             "tally": tally.to_json(),
         }
-        _write_json(group.place / f"{header.number:04d}.json", row)
+        _write_json(group.folder / f"{header.number:04d}.json", row)
         group.ids[unit.message_id] = (opened.identity, header.number)
         group.tally = tally
 
     def _refuse_now(self, group: _Group, problem: GatewayError) -> None:
-        self._remembered.pop(group.place.name, None)
-        _refuse(group.place, problem)
-        raise GroupRefusedError(group.said["group"], problem) from problem
+        self._remembered.pop(group.folder.name, None)
+        _refuse(group.folder, problem)
+        raise GroupRefusedError(group.group_facts["group"], problem) from problem
 
 
 def _has_ended(folder: Path) -> bool:
@@ -245,15 +251,14 @@ def _has_ended(folder: Path) -> bool:
 
 
 def _is_late(group: _Group, now: datetime) -> bool:
-    return now > datetime.fromisoformat(group.said["ends"])
+    return now > datetime.fromisoformat(group.group_facts["ends"])
 
 
 def _make_late_problem(group: _Group) -> GatewayError:
     count = group.tally.stated.count if group.tally is not None else None
-    detail = (
-        f"{len(group.ids)} of {count or 'an unknown number of'} fragments came until {group.said['ends']}"
-    )
-    return GatewayError(FRAGMENT_MISSING, detail, f"{_PLACE}/mf:FragmentCount")
+    expected = count or "an unknown number of"
+    detail = f"{len(group.ids)} of {expected} fragments came until {group.group_facts['ends']}"
+    return GatewayError(FRAGMENT_MISSING, detail, f"{_HEADER_PATH}/mf:FragmentCount")
 
 
 def _read_group(folder: Path) -> _Group:

@@ -146,7 +146,7 @@ def _read_text(parent: etree._Element, name: str) -> str | None:
 
 #: The states of a request in which the agency waits for the applicant.
 _OPEN: Final = frozenset({"INFORMATION_REQUIRED", "INSPECTION", "FEE_DUE"})
-_SHOWN: Final = ("application", "document", "organisation", "state", "status_code", "text")
+_NOTICE_KEYS: Final = ("application", "document", "organisation", "state", "status_code", "text")
 
 
 def summarize_notices(notices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -162,9 +162,9 @@ def summarize_notices(notices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         current = last.get(notice["application"])
         if current is None or _read_issue_time(notice) >= _read_issue_time(current):
             last[notice["application"]] = notice
-    applications = [{name: notice[name] for name in _SHOWN} for notice in last.values()]
+    applications = [{name: notice[name] for name in _NOTICE_KEYS} for notice in last.values()]
     questions = [
-        {name: notice[name] for name in (*_SHOWN, "pointers", "deadline")}
+        {name: notice[name] for name in (*_NOTICE_KEYS, "pointers", "deadline")}
         for notice in last.values()
         if notice["state"] in _OPEN
     ]

@@ -66,13 +66,13 @@ class MessageHandler:
         self._tls = tls
         #: The URL for answers to pulled messages, if it is not the agreed endpoint.
         self.pulled_from = ""
-        self._known = {row["message_id"]: row for row in self._store.read_rows()}
+        self._rows = {row["message_id"]: row for row in self._store.read_rows()}
         self._expected: dict[str, tuple[SentUnit, Parcel]] = {}
         self._largest_sent = 0
         self._settled: dict[str, GatewayError | None] = {}
         self._posts: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self._heard = threading.Condition(self._lock)
+        self._answer_arrived = threading.Condition(self._lock)
         self._joining = threading.Lock()
 
     def __call__(self, request: IncomingRequest) -> HttpReply:
@@ -120,7 +120,7 @@ class MessageHandler:
     def list_rows(self) -> list[dict[str, Any]]:
         """Return the rows of all messages stored so far, in the order of arrival."""
         with self._lock:
-            return list(self._known.values())
+            return list(self._rows.values())
 
     def expect_receipt(self, sent: SentUnit, parcel: Parcel) -> None:
         """Register a sent unit and its parcel, in case the hub sends its receipt in a separate POST."""
@@ -151,7 +151,7 @@ class MessageHandler:
         try:
             return self._keep_fragment(opened, context)
         except GatewayError as problem:
-            problem.heard = unit
+            problem.message_part = unit
             raise
 
     def keep_refusal(self, problem: GatewayError) -> None:
@@ -170,8 +170,8 @@ class MessageHandler:
 
     def wait_for_receipt(self, message_id: str, seconds: float) -> tuple[bool, GatewayError | None]:
         """Wait for the receipt of a message; return whether an answer arrived, and its problem."""
-        with self._heard:
-            self._heard.wait_for(lambda: message_id in self._settled, seconds)
+        with self._answer_arrived:
+            self._answer_arrived.wait_for(lambda: message_id in self._settled, seconds)
             return message_id in self._settled, self._settled.get(message_id)
 
     def _answer_unit(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
@@ -191,7 +191,7 @@ class MessageHandler:
 
     def _settle_signal(self, unit: Receipt | ErrorSignal, opened: OpenedMessage) -> None:
         problem: GatewayError | None = None
-        with self._heard:
+        with self._answer_arrived:
             expected = self._expected.get(unit.ref_to_message_id or "")
             if expected is None:
                 self._store.write_signal(opened)
@@ -204,21 +204,21 @@ class MessageHandler:
             except GatewayError as wrong:
                 problem = wrong
             self._settled[sent.unit.message_id] = problem
-            self._heard.notify_all()
+            self._answer_arrived.notify_all()
 
     def _store_once(
         self, unit: UserMessage, opened: OpenedMessage, context: ProtocolContext
     ) -> dict[str, Any]:
         """Return the row of a message, which is new or known; raise GW312 for another under its id."""
         with self._lock:
-            row = self._known.get(unit.message_id)
+            row = self._rows.get(unit.message_id)
         if row is None:
             row = self._make_message_row(unit, opened, context)
             with self._lock:
-                new = unit.message_id not in self._known
+                new = unit.message_id not in self._rows
                 if new:
                     self._store.write_message(row, opened)
-                row = self._known.setdefault(unit.message_id, row)
+                row = self._rows.setdefault(unit.message_id, row)
             if new and self._listener is not None:
                 self._listener(row)
         if row["identity"] != opened.identity:
@@ -297,7 +297,7 @@ class MessageHandler:
                 except GatewayError as problem:
                     self._store.write_refusal(problem)
                     if not problem.problem.ours:
-                        self._fragments.refuse_group(group.place, problem)
+                        self._fragments.refuse_group(group.folder, problem)
                         self._tell_refusal(group.tally.group, problem, pmode, context)
                     return
             if self._try_post(_make_receipt(row), self._get_endpoint(pmode)):
@@ -312,7 +312,7 @@ class MessageHandler:
         """Return the row of the message that was stored of a group, None where that was not."""
         stored = group.find_message()
         with self._lock:
-            return None if stored is None else self._known.get(stored)
+            return None if stored is None else self._rows.get(stored)
 
     def _store_joined(self, group: CompleteGroup, pmode: PMode, context: ProtocolContext) -> dict[str, Any]:
         """Store the message of a complete group as one that came whole; return its row."""

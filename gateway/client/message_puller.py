@@ -117,7 +117,7 @@ class MessagePuller:
         Nothing is done for a problem that concerns no user message, such as one of an error signal of the
         hub.
         """
-        if not isinstance(problem.heard, UserMessage):
+        if not isinstance(problem.message_part, UserMessage):
             return
         self._handler.keep_refusal(problem)
         refusal = self._core.reject_parcel(problem, received, context)

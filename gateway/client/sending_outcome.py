@@ -26,12 +26,12 @@ class SendingState(Enum):
     @property
     def sentence(self) -> str:
         """Return the sentence for a person."""
-        return _WORDS[self][0]
+        return _SENTENCES[self][0]
 
     @property
     def advice(self) -> str:
         """Return advice on whether to send the same octets again."""
-        return _WORDS[self][1]
+        return _SENTENCES[self][1]
 
     @property
     def repeatable(self) -> bool:
@@ -44,7 +44,7 @@ _BUSY: Final = (425, 429, 503)
 #: The types in which a message handler answers.
 _MESSAGE_TYPES: Final = frozenset({"text/xml", "application/soap+xml", "multipart/related"})
 _SAFE = "the hub processes a repeated message once"
-_WORDS = {
+_SENTENCES = {
     SendingState.NOT_SENT: (
         "not sent: no connection to the hub",
         "nothing has left this machine: to send the same octets again is safe",

@@ -30,7 +30,7 @@ _NAME: Final = re.compile(r"[a-z_]{1,20}")
 #: Schemes whose login has a user before the colon; elsewhere a token may stand alone.
 _DATABASE_SCHEMES: Final = ("postgres", "sqlite")
 #: Parameters of libpq, SQLAlchemy and SQLite, and questions to a web service, whose values are no secrets.
-_SHOWN: Final = frozenset(
+_PUBLIC_PARAMETERS: Final = frozenset(
     (
         *("host", "hostaddr", "port", "dbname", "user", "application_name", "client_encoding"),
         *("connect_timeout", "tcp_user_timeout", "keepalives", "keepalives_idle", "keepalives_interval"),
@@ -76,7 +76,7 @@ def _mask_parameter(parameter: str) -> str:
     # A token may stand alone, and end with the signs that fill up base64.
     if not content.strip("="):
         return parameter if parameter in _QUESTIONS else _MASK
-    if name in _SHOWN:
+    if name in _PUBLIC_PARAMETERS:
         return parameter
     return f"{name if _NAME.fullmatch(name) else _MASK}={_MASK}"
 

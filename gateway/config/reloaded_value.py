@@ -11,24 +11,24 @@ from typing import Generic, TypeVar
 from gateway.errors import GatewayError
 
 _log = logging.getLogger(__name__)
-_Made = TypeVar("_Made")
+_Value = TypeVar("_Value")
 
 
-class ReloadedValue(Generic[_Made]):
+class ReloadedValue(Generic[_Value]):
     """A value made of files; safe for many threads.
 
     The files are checked at each read of the value. When they cannot be used, for example while one
     of a pair is being written, the value made before stays, and the reason is logged once.
     """
 
-    def __init__(self, files: tuple[Path, ...], make: Callable[[], _Made]) -> None:
+    def __init__(self, files: tuple[Path, ...], make: Callable[[], _Value]) -> None:
         self._files = files
         self._make = make
         self._lock = threading.Lock()
         self._stamp = self._read_file_stamps()
-        self._made = make()
+        self._value = make()
 
-    def __call__(self) -> _Made:
+    def __call__(self) -> _Value:
         """Return the value that the files make now."""
         stamp = self._read_file_stamps()
         if stamp != self._stamp:
@@ -36,11 +36,11 @@ class ReloadedValue(Generic[_Made]):
                 if stamp != self._stamp:
                     self._rebuild_value()
                     self._stamp = stamp
-        return self._made
+        return self._value
 
     def _rebuild_value(self) -> None:
         try:
-            self._made = self._make()
+            self._value = self._make()
         except GatewayError as problem:
             _log.error("what is in use stays as it was: %s", problem)
         else:

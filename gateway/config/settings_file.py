@@ -24,7 +24,7 @@ from gateway.config.trust_settings import DecryptionKeySettings, FetchSettings
 from gateway.errors import MISUSE, SETTINGS_WRONG, GatewayError, describe_exception
 
 #: Sections that may occur several times, each under a name.
-_NAMED: Final[dict[str, type[BaseModel]]] = {
+_SECTIONS_BY_CODE: Final[dict[str, type[BaseModel]]] = {
     "agency": AgencySettings,
     "decryption": DecryptionKeySettings,
     "fetch": FetchSettings,
@@ -49,9 +49,11 @@ def describe_settings() -> tuple[SettingKey, ...]:
 
 def _describe_section(section: type[BaseModel], prefix: str) -> Iterator[SettingKey]:
     for name, field in section.model_fields.items():
-        inner = _NAMED.get(name, field.annotation)
+        inner = _SECTIONS_BY_CODE.get(name, field.annotation)
         if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not Secret:
-            yield from _describe_section(inner, f"{prefix}{name}." + ("<code>." if name in _NAMED else ""))
+            yield from _describe_section(
+                inner, f"{prefix}{name}." + ("<code>." if name in _SECTIONS_BY_CODE else "")
+            )
         else:
             sentence = " ".join(str(field.description).split())
             yield SettingKey(f"{prefix}{name}", format_toml(field.default), sentence)

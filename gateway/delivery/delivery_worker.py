@@ -108,9 +108,9 @@ class DeliveryWorker:
         self._steady_from = monotonic() + pace.steady.total_seconds()
         self._claims = LaneClaims(engine, clock, name, pace.lease, self._slots, self._find_suspect_limit)
         self._renewal = LeaseRenewal(engine, clock, pace.lease)
-        self._done = threading.Event()
+        self._run_ended = threading.Event()
         self._pause = pace.poll
-        self._told = FailureLog(engine, clock)
+        self._failure_log = FailureLog(engine, clock)
         #: The time of the last check for waits that are longer than agreed.
         self._bounded_at: datetime | None = None
         #: Attempts that have ended but are not yet in the database, for lack of space.
@@ -125,8 +125,8 @@ class DeliveryWorker:
                 for lease in leases:
                     threads.submit_work(partial(self._run_attempt, lease))
                 if not leases:
-                    self._done.wait(self._pause)
-                    self._done.clear()
+                    self._run_ended.wait(self._pause)
+                    self._run_ended.clear()
             keeper.join()
 
     @contextmanager
@@ -192,12 +192,12 @@ class DeliveryWorker:
             self._slots.note_seconds(lease.lane, monotonic() - started_at)
             self._slots.free_slot(lease.lane)
             # Deliveries that the attempt has queued are claimed at once.
-            self._done.set()
+            self._run_ended.set()
 
     def _call_agent(self, lease: DeliveryLease) -> None:
         kill_at_failpoint("delivery", lease.agent, "begun")
         self._agents[lease.agent].attempt_delivery(lease)
-        self._told.report_success(lease)
+        self._failure_log.report_success(lease)
 
     def _get_retry_plan(self, lease: Any) -> RetryPlan:
         try:
@@ -228,7 +228,7 @@ class DeliveryWorker:
                 outcome = make_attempt_outcome(problem)
                 if not delivery_leases.defer_delivery(conn, lease, now, now + wait, outcome):
                     raise LeaseLostError
-            self._told.report_attempt(lease, problem, now + wait)
+            self._failure_log.report_attempt(lease, problem, now + wait)
         except LeaseLostError:
             _log.warning("the delivery was taken over by another worker", extra={"delivery": lease.id})
         except GatewayError as trouble:
@@ -247,7 +247,7 @@ class DeliveryWorker:
             outcome = make_attempt_outcome(problem)
             if not delivery_leases.defer_delivery(conn, lease, now, now + wait, outcome, counts=False):
                 raise LeaseLostError
-        self._told.report_attempt(lease, problem, now + wait)
+        self._failure_log.report_attempt(lease, problem, now + wait)
 
     def _fail_delivery(self, lease: DeliveryLease, problem: GatewayError) -> None:
         """Store that the delivery has failed for good, with the consequences."""
@@ -259,7 +259,7 @@ class DeliveryWorker:
             self._notify_agent(conn, FailedDelivery(lease, problem, now))
 
         run_closing_commit(self._engine, "delivery.failed", lease.id, now, fail)
-        self._told.report_failure(lease, problem)
+        self._failure_log.report_failure(lease, problem)
 
     def _notify_agent(self, conn: Connection, failure: FailedDelivery) -> None:
         agent = self._agents.get(failure.delivery.agent)
@@ -283,7 +283,7 @@ class DeliveryWorker:
     def _store_ended_attempts(self) -> None:
         for _ in range(len(self._unstored)):
             self._handle_failed_attempt(*self._unstored.popleft())
-        self._told.report_left_out()
+        self._failure_log.report_left_out()
 
     def _end_waits(self) -> None:
         """Reclaim lost leases, requeue unreceipted messages, and end deliveries whose time is over."""
@@ -375,7 +375,7 @@ class DeliveryWorker:
             return is_over
 
         if run_closing_commit(self._engine, "delivery.expired", row.id, now, expire):
-            self._told.report_failure(row, problem)
+            self._failure_log.report_failure(row, problem)
 
     def _put_aside_delivery(self, delivery: int, now: datetime) -> None:
         """Fail a delivery during which several workers died, so that no further worker dies."""
@@ -391,7 +391,7 @@ class DeliveryWorker:
 
         row = run_closing_commit(self._engine, "delivery.put_aside", delivery, now, put_aside)
         if row is not None:
-            self._told.report_failure(row, problem)
+            self._failure_log.report_failure(row, problem)
 
 
 def start_maintenance_thread(

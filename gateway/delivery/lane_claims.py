@@ -39,7 +39,7 @@ class WorkerSlots:
 
     def __init__(self, number: int) -> None:
         self.number: Final = number
-        self._taken: Counter[str] = Counter()
+        self._claimed_by_destination: Counter[str] = Counter()
         #: The destinations whose last attempt was slow.
         self._slow: set[str] = set()
         self._guard = threading.Lock()
@@ -48,30 +48,33 @@ class WorkerSlots:
         """Return slots that are taken as these are now, to plan with."""
         slots = WorkerSlots(self.number)
         with self._guard:
-            slots._taken, slots._slow = self._taken.copy(), self._slow.copy()
+            slots._claimed_by_destination, slots._slow = (
+                self._claimed_by_destination.copy(),
+                self._slow.copy(),
+            )
         return slots
 
     def count_free(self) -> int:
         """Return how many slots are free."""
         with self._guard:
-            return self.number - self._taken.total()
+            return self.number - self._claimed_by_destination.total()
 
     def count_available(self, lane: str) -> int:
         """Return how many of the free slots a lane may take."""
         with self._guard:
-            return max(0, min(self.number - self._taken.total(), self._find_share(lane)))
+            return max(0, min(self.number - self._claimed_by_destination.total(), self._find_share(lane)))
 
     def take_slots(self, lane: str, number: int) -> None:
         """Let a lane take free slots."""
         with self._guard:
-            self._taken[lane] += number
+            self._claimed_by_destination[lane] += number
 
     def free_slot(self, lane: str) -> None:
         """Free a slot that a lane has taken."""
         with self._guard:
-            self._taken[lane] -= 1
-            if self._taken[lane] <= 0:
-                del self._taken[lane]
+            self._claimed_by_destination[lane] -= 1
+            if self._claimed_by_destination[lane] <= 0:
+                del self._claimed_by_destination[lane]
 
     def note_seconds(self, lane: str, seconds: float) -> None:
         """Note how long an attempt took: a slow destination may take fewer slots."""
@@ -97,7 +100,7 @@ class WorkerSlots:
         return share
 
     def _count_taken(self, is_counted: Callable[[str], bool]) -> int:
-        return sum(number for lane, number in self._taken.items() if is_counted(lane))
+        return sum(number for lane, number in self._claimed_by_destination.items() if is_counted(lane))
 
 
 def _is_webhook(lane: str) -> bool:

@@ -200,7 +200,7 @@ class PartnerSettings:
         self._refused: tuple[int, int] | None = None
         self._lock = threading.Lock()
         self._settings = settings
-        self._known = (build_partners(settings), build_retry_plans(settings))
+        self._partners_and_plans = (build_partners(settings), build_retry_plans(settings))
 
     def get_settings(self) -> Settings:
         """Return the current settings, as far as they concern partners."""
@@ -232,7 +232,7 @@ class PartnerSettings:
                     # Without a database the same file is read again.
                     if problem is None or find_resource_problem(problem) is None:
                         self._stamp = stamp
-        return self._known
+        return self._partners_and_plans
 
     def _reload_file(self, file: SettingsFile) -> GatewayError | None:
         """Use the settings of the changed file; return the problem where they cannot be used."""
@@ -242,7 +242,7 @@ class PartnerSettings:
         except GatewayError as problem:
             return problem
         self._settings = settings
-        self._known = (build_partners(settings), build_retry_plans(settings))
+        self._partners_and_plans = (build_partners(settings), build_retry_plans(settings))
         _log.warning("%s has changed: the partners are read again", file.path)
         return None
 

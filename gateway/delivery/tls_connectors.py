@@ -138,7 +138,7 @@ class HostLogins:
     """The logins of the settings, by host; a password file that changes is read again."""
 
     def __init__(self, sections: Mapping[str, TlsSettings]) -> None:
-        self._known = {
+        self._authorizations = {
             name.lower(): _build_authorization(name, section)
             for name, section in sections.items()
             if section.login is not None
@@ -148,7 +148,9 @@ class HostLogins:
         """Return the value of ``Authorization`` for a host; None where the hub has no login."""
         host_text = f"[{host}]" if ":" in host else host
         candidates = (f"{host_text}:{port}".lower(), host_text.lower(), host.lower())
-        make_authorization = next((self._known[name] for name in candidates if name in self._known), None)
+        make_authorization = next(
+            (self._authorizations[name] for name in candidates if name in self._authorizations), None
+        )
         return None if make_authorization is None else make_authorization()
 
 

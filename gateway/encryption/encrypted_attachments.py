@@ -258,7 +258,7 @@ def _read_cipher_reference(cipher_data: etree._Element) -> str:
     return unquote(uri[4:])
 
 
-_MORE: Final = "http://www.w3.org/2021/04/xmldsig-more#"
+_DSIG_MORE: Final = "http://www.w3.org/2021/04/xmldsig-more#"
 _SALT_OCTETS: Final = 32
 #: An algorithm identifier of one octet of zeros, as others write it who identify none.
 _NO_ALGORITHM: Final = "0000"
@@ -312,7 +312,9 @@ def _write_derivation(derivation: KeyDerivation, length: int) -> str:
         content = write_algorithm("dsig-more:PRF", f"{DSIG_MORE}hmac-{derivation.digest}")
         content += write_octets("dsig-more:Salt", derivation.salt or b"")
         content += write_leaf("dsig-more:KeyLength", str(length))
-        parameters = write_element("dsig-more:HKDFParams", content, write_attribute("xmlns:dsig-more", _MORE))
+        parameters = write_element(
+            "dsig-more:HKDFParams", content, write_attribute("xmlns:dsig-more", _DSIG_MORE)
+        )
     else:
         digest = write_algorithm("ds:DigestMethod", f"{XENC}{derivation.digest}")
         names = write_attribute("AlgorithmID", _NO_ALGORITHM)

@@ -271,7 +271,7 @@ def _check_nothing_left(elements: Iterable[etree._Element]) -> None:
 
 
 AGREEMENT_METHOD: Final = f"{{{XENC}}}AgreementMethod"
-_MORE: Final = "http://www.w3.org/2021/04/xmldsig-more#"
+_DSIG_MORE: Final = "http://www.w3.org/2021/04/xmldsig-more#"
 _DERIVATION: Final = f"{{{XENC11}}}KeyDerivationMethod"
 _ORIGINATOR: Final = f"{{{XENC}}}OriginatorKeyInfo"
 _RECIPIENT: Final = f"{{{XENC}}}RecipientKeyInfo"
@@ -324,7 +324,7 @@ def _read_derivation(element: etree._Element, length: int, agreed: AgreedAlgorit
     uri = element.get("Algorithm", "")
     agreed.check_agreeing(uri)
     if uri == HKDF:
-        (parameters,) = take_children(element, f"{{{_MORE}}}HKDFParams")
+        (parameters,) = take_children(element, f"{{{_DSIG_MORE}}}HKDFParams")
         return _read_hkdf(parameters, length, agreed)
     if uri != CONCAT_KDF:
         raise_algorithm_error(f"key derivation '{uri[:120]}'", agreed.policy)
@@ -337,12 +337,12 @@ def _read_hkdf(element: etree._Element, length: int, agreed: AgreedAlgorithms) -
     parts = {part.tag: part for part in list_children(element)}
     if len(parts) != len(element):
         raise_at(element, "a parameter of HKDF stands twice")
-    prf = parts.pop(f"{{{_MORE}}}PRF", None)
+    prf = parts.pop(f"{{{_DSIG_MORE}}}PRF", None)
     name = None if prf is None else _PRFS.get(read_plain_method(prf))
     if name is None:
         raise_algorithm_error("HKDF by another function than HMAC with SHA-2", agreed.policy)
-    salt, info = (parts.pop(f"{{{_MORE}}}{key}", None) for key in ("Salt", "Info"))
-    key_length = parts.pop(f"{{{_MORE}}}KeyLength", None)
+    salt, info = (parts.pop(f"{{{_DSIG_MORE}}}{key}", None) for key in ("Salt", "Info"))
+    key_length = parts.pop(f"{{{_DSIG_MORE}}}KeyLength", None)
     for part in parts.values():
         raise_at(part, "this parameter of HKDF is not known")
     if key_length is not None and (key_length.text or "").strip() != str(length):

@@ -26,7 +26,7 @@ class _ThreadJudgement(threading.local):
     running = False
 
 
-_HERE: Final = _ThreadJudgement()
+_THREAD_JUDGEMENT: Final = _ThreadJudgement()
 
 
 def name_refusal(error: Exception) -> str | None:
@@ -46,13 +46,13 @@ def confirm_refusal(
     first. `refused` says that another reader of the same octets has refused them: this is the first
     judgement. Inside a judgement that is confirmed as a whole, nothing is judged twice.
     """
-    if _HERE.running:
+    if _THREAD_JUDGEMENT.running:
         return judge()
-    _HERE.running = True
+    _THREAD_JUDGEMENT.running = True
     try:
         return judge() if refused else _judge_twice(judge, name)
     finally:
-        _HERE.running = False
+        _THREAD_JUDGEMENT.running = False
 
 
 def _judge_twice(judge: Callable[[], _Judged], name: Callable[[Exception], str | None]) -> _Judged:
@@ -79,7 +79,7 @@ def confirm_finding(find: Callable[[], _Finding | None]) -> _Finding | None:
     finds no fault.
     """
     fault = find()
-    if fault is None or _HERE.running:
+    if fault is None or _THREAD_JUDGEMENT.running:
         return fault
     fault = find()
     if fault is None:

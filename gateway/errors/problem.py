@@ -46,9 +46,10 @@ class GatewayError(Exception):
 
     ``location`` is an XPath, a content id, a WCO pointer or a file position; it is empty only
     where no place exists. `theirs` is the text of the other side, in its own words, and is not part
-    of our text. `heard` has the parts of a message that were read before it was refused, as a type of the
-    protocol that read them, so that the answer needs no second reading. `code` is the code of ebMS 3.0,
-    where the standard has several for one problem; by default it is the code of `problem`.
+    of our text. `message_part` has the parts of a message that were read before it was refused, as
+    a type of the protocol that read them, so that the answer needs no second reading. `code` is the
+    code of ebMS 3.0, where the standard has several for one problem; by default it is the code of
+    `problem`.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class GatewayError(Exception):
         self.location = location
         self.theirs = theirs
         self.code = code or problem.codes.ebms3
-        self.heard: object = None
+        self.message_part: object = None
 
 
 def describe_exception(error: BaseException, limit: int = 200) -> str:

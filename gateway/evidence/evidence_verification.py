@@ -32,7 +32,7 @@ from gateway.store.transitions import evidence
 from gateway.store.verdicts import verdicts
 
 #: Leaves whose digest is that of stored octets.
-_KEPT: Final = frozenset({"customs", "reply", "verdict"})
+_OCTET_KINDS: Final = frozenset({"customs", "reply", "verdict"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class _LeafVerifier:
     def __init__(self, heads: Sequence[SealRow], trusted: TrustedEvidence) -> None:
         self.tree = EMPTY
         self._heads = {head.last_seq: head for head in heads}
-        self._known = [parse_head_text(text) for text in trusted.heads]
+        self._trusted_heads = [parse_head_text(text) for text in trusted.heads]
         #: Verdicts that evidence names, octets that it states as stored, rows that it states as written.
         self.named_verdicts, self.kept_digests, self.written_verdicts = set[str](), set[str](), set[str]()
         #: Octets that it states as removed by retention.
@@ -121,7 +121,7 @@ class _LeafVerifier:
         head = self._heads.get(self.tree.size)
         if head is not None:
             _check_head_row(head, self.tree)
-        for size, root in self._known:
+        for size, root in self._trusted_heads:
             if size == self.tree.size and root != self.tree.root_hash:
                 raise _make_evidence_error(
                     f"the first {size} leaves are not those of the head that was stored elsewhere", "head"
@@ -134,7 +134,7 @@ class _LeafVerifier:
             location = f"evidence {row.seq or f'row {row.id}'}"
             raise _make_evidence_error("a leaf does not match its hash", location) from changed
         self.named_verdicts.update(list_named_verdicts(leaf_data))
-        if row.kind in _KEPT and row.digest:
+        if row.kind in _OCTET_KINDS and row.digest:
             self.kept_digests.add(row.digest)
         if row.kind == "purged":
             self.removed.update(leaf_data["digests"])
@@ -142,7 +142,7 @@ class _LeafVerifier:
             self.written_verdicts.add(row.subject_id)
 
     def check_kept_heads(self) -> None:
-        most = max((size for size, _ in self._known), default=0)
+        most = max((size for size, _ in self._trusted_heads), default=0)
         if most > self.tree.size:
             raise _make_evidence_error(
                 f"of {most} leaves under a head that was kept {self.tree.size} are sealed", "head"

@@ -25,7 +25,7 @@ from gateway.store.transitions import evidence
 #: Leaves that one head adds at most; this limits how long one transaction holds SQLite's write lock.
 MOST_LEAVES: Final = 1000
 _INSERT = InsertIfAbsent(seals, ("first_seq",), "id")
-_PLACE = (
+_SET_SEQUENCE = (
     update(evidence)
     .where(evidence.c.id == bindparam("leaf"), evidence.c.seq.is_(None))
     .values(seq=bindparam("place"))
@@ -120,7 +120,9 @@ def store_head(conn: Connection, head: TreeHead) -> bool:
     if _INSERT.insert_one(conn, row) is None:
         return False
     places = range(head.first, head.tree.size + 1)
-    conn.execute(_PLACE, [{"leaf": leaf, "place": at} for leaf, at in zip(head.leaves, places, strict=True)])
+    conn.execute(
+        _SET_SEQUENCE, [{"leaf": leaf, "place": at} for leaf, at in zip(head.leaves, places, strict=True)]
+    )
     return True
 
 

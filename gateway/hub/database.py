@@ -171,27 +171,27 @@ class HubClock:
         self._count_seconds = count_seconds
         self._asking = threading.Lock()
         #: The reading from which the time is computed; None before the first answer.
-        self._known: _Reading | None = None
-        self._asked = float("-inf")
-        self._told = False
+        self._reading: _Reading | None = None
+        self._asked_at = float("-inf")
+        self._is_skew_logged = False
         #: A step that is not followed yet, and the counted seconds when it was seen.
         self._step: tuple[timedelta, float] | None = None
 
     def __call__(self) -> datetime:
         """Return the time."""
-        if self._count_seconds() - self._asked >= _ASK_EVERY and self._asking.acquire(blocking=False):
+        if self._count_seconds() - self._asked_at >= _ASK_EVERY and self._asking.acquire(blocking=False):
             if self._engine.dialect.name == "sqlite":
                 self._ask_source()
             else:
                 asking = threading.Thread(target=self._ask_source, name="clock", daemon=True)
                 asking.start()
-                asking.join(None if self._known is None else _PATIENCE)
-        reading = self._known
+                asking.join(None if self._reading is None else _PATIENCE)
+        reading = self._reading
         return self._read_own_clock() if reading is None else self._count_on(reading)
 
     def measure_skew(self) -> timedelta:
         """Return how far the clock of this machine is ahead of the server's."""
-        reading = self._known
+        reading = self._reading
         return timedelta(0) if reading is None else self._read_own_clock() - self._count_on(reading)
 
     def _count_on(self, reading: _Reading) -> datetime:
@@ -203,7 +203,7 @@ class HubClock:
         except Exception as mistake:  # the time goes on by the counted seconds
             _log.error("the clock of the database cannot be asked: %s", type(mistake).__name__)
         finally:
-            self._asked = self._count_seconds()
+            self._asked_at = self._count_seconds()
             self._asking.release()
 
     def _compare_source(self) -> None:
@@ -218,19 +218,19 @@ class HubClock:
         except GatewayError:
             # The code that uses the database reports that it is away.
             return
-        if source_time is None or (ended - began > _LONGEST and self._known is not None):
+        if source_time is None or (ended - began > _LONGEST and self._reading is not None):
             return
         self._take_answer(_Reading(source_time, (began + ended) / 2), max(_LEAST, ended - began))
         self._tell_skew()
 
     def _take_answer(self, new: _Reading, least: float) -> None:
         """Follow the clock where it is more than `least` seconds away, unless it has stepped just now."""
-        if self._known is None:
-            self._known = new
+        if self._reading is None:
+            self._reading = new
             return
-        apart = self._count_on(new) - self._count_on(self._known)
+        apart = self._count_on(new) - self._count_on(self._reading)
         if self._is_followed(apart) and abs(apart) > timedelta(seconds=least):
-            self._known = new
+            self._reading = new
 
     def _is_followed(self, apart: timedelta) -> bool:
         """Return whether a difference is no step, or one after which the clock has stood for long."""
@@ -257,10 +257,10 @@ class HubClock:
     def _tell_skew(self) -> None:
         skew = self.measure_skew()
         is_skewed = abs(skew) > _SKEW
-        if is_skewed and not self._told:
+        if is_skewed and not self._is_skew_logged:
             seconds = skew.total_seconds()
             direction = "ahead of" if seconds > 0 else "behind"
             _log.warning(
                 "the clock of this machine is %.1f s %s that of the database", abs(seconds), direction
             )
-        self._told = is_skewed
+        self._is_skew_logged = is_skewed

@@ -70,7 +70,7 @@ class SentUnits:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        self._kept: dict[str, SentUnit] = {}
+        self._units: dict[str, SentUnit] = {}
         self._guard = threading.Lock()
 
     def keep_unit(self, digest: str, parcel: Parcel) -> None:
@@ -78,15 +78,15 @@ class SentUnits:
         if parcel.sent is None:
             return
         with self._guard:
-            self._kept.pop(digest, None)
-            self._kept[digest] = parcel.sent
-            while len(self._kept) > self._most:
-                del self._kept[next(iter(self._kept))]
+            self._units.pop(digest, None)
+            self._units[digest] = parcel.sent
+            while len(self._units) > self._most:
+                del self._units[next(iter(self._units))]
 
     def take_unit(self, digest: str | None) -> SentUnit | None:
         """Remove and return the unit whose octets have this digest; None when it is not known."""
         with self._guard:
-            return None if digest is None else self._kept.pop(digest, None)
+            return None if digest is None else self._units.pop(digest, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +287,7 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """An opened parcel with the register that verified it; `way` is how its signer was admitted.
+    """An opened parcel with the register that verified it; `admission` is how its signer was admitted.
 
     A parcel that came in an HTTP answer is not `connected`: the hub cannot answer on its connection.
     """
@@ -297,5 +297,5 @@ class ReceivedMessage:
     opened: OpenedMessage
     context: ProtocolContext
     knowledge: RegisterSnapshot
-    way: Mapping[str, Any] | None = None
+    admission: Mapping[str, Any] | None = None
     connected: bool = True

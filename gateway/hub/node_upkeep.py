@@ -44,7 +44,7 @@ class NodeKeeper:
         self._name = name
         self._guard = threading.Lock()
         self._noted: datetime | None = None
-        self._asked: datetime | None = None
+        self._asked_at: datetime | None = None
         self._drained: GatewayError | None = None
 
     def note_alive(self) -> None:
@@ -62,12 +62,12 @@ class NodeKeeper:
             return None
         with self._guard:
             now = self._clock()
-            if self._asked is None or abs(now - self._asked) >= _ASKED_EVERY:
+            if self._asked_at is None or abs(now - self._asked_at) >= _ASKED_EVERY:
                 with read_transaction(self._engine) as conn:
                     row = working_nodes.find_node(conn, self._name)
                 drained = row is not None and row.drained_at is not None
                 self._drained = GatewayError(NODE_DRAINED, f"node {self._name}") if drained else None
-                self._asked = now
+                self._asked_at = now
             return self._drained
 
 
@@ -95,7 +95,7 @@ _SIGN_IN_INTERVAL: Final = timedelta(hours=1)
 #: The time for which failed sign-ins are stored; they count for minutes. The audit keeps every sign-in.
 _FAILURES: Final = timedelta(days=1)
 #: The time for which a network is familiar for a name, and sessions are shown to managers of accounts.
-_KEPT: Final = timedelta(days=90)
+_SESSION_PERIOD: Final = timedelta(days=90)
 #: Removals of one upkeep; the next one goes on.
 _MOST: Final = 20
 
@@ -104,8 +104,10 @@ def remove_old_sign_ins(engine: Engine, now: datetime) -> None:
     """Remove old rows of sign-ins and sessions; several processes may do so at the same time."""
     _remove_in_batches(engine, lambda conn: sessions.remove_unanswered(conn, now), most=1)
     _remove_in_batches(engine, lambda conn: sessions.remove_old_attempts(conn, now - _FAILURES, good=False))
-    _remove_in_batches(engine, lambda conn: sessions.remove_old_attempts(conn, now - _KEPT, good=True))
-    _remove_in_batches(engine, lambda conn: sessions.remove_old_sessions(conn, now - _KEPT))
+    _remove_in_batches(
+        engine, lambda conn: sessions.remove_old_attempts(conn, now - _SESSION_PERIOD, good=True)
+    )
+    _remove_in_batches(engine, lambda conn: sessions.remove_old_sessions(conn, now - _SESSION_PERIOD))
 
 
 def _remove_in_batches(engine: Engine, remove_batch: Callable[[Connection], int], most: int = _MOST) -> None:

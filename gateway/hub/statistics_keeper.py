@@ -33,7 +33,7 @@ from gateway.store import (
 from gateway.wire import find_day
 
 _ASKING: Final = frozenset({"ask", "inspect", "fee"})
-_ASKED: Final = frozenset({"INFORMATION_REQUIRED", "INSPECTION", "FEE_DUE"})
+_APPLICANT_STATES: Final = frozenset({"INFORMATION_REQUIRED", "INSPECTION", "FEE_DUE"})
 _NOTHING: Final = (0, 0)
 #: Steps after which an outcome is counted, or counted anew.
 _DECIDING: Final = {
@@ -47,7 +47,7 @@ class StepContext:
     """The stored facts about the objects of some steps, by their ids.
 
     `histories` has every step of each object, by machine. `decided` are the decisions in force on each
-    request, `asked` the cases with a question of an agency, and `counted` the outcomes as they are
+    request, `asked_cases` the cases with a question of an agency, and `counted` the outcomes as they are
     counted, by machine.
     """
 
@@ -55,7 +55,7 @@ class StepContext:
     requests: Mapping[int, StatisticsRequestRow]
     histories: Mapping[str, Mapping[int, Sequence[StatisticsStepRow]]]
     decided: Mapping[int, frozenset[str]]
-    asked: frozenset[int]
+    asked_cases: frozenset[int]
     counted: Mapping[str, Mapping[int, CountedOutcome]]
 
 
@@ -65,19 +65,19 @@ class StatisticsCounts:
 
     outcomes: dict[tuple[str, int], CountedOutcome] = field(default_factory=dict)
     #: The sums by daily count and parties: many steps add to the same count for the same parties.
-    _told: dict[tuple[DailyCount, frozenset[str]], tuple[int, int]] = field(default_factory=dict)
+    _sums: dict[tuple[DailyCount, frozenset[str]], tuple[int, int]] = field(default_factory=dict)
 
     def add_count(
         self, parties: frozenset[str], count: DailyCount, number: int = 1, seconds: int = 0
     ) -> None:
         """Add `number` and `seconds` to the sums of `count`, for all parties and for each of `parties`."""
-        before = self._told.get((count, parties), _NOTHING)
-        self._told[count, parties] = (before[0] + number, before[1] + seconds)
+        before = self._sums.get((count, parties), _NOTHING)
+        self._sums[count, parties] = (before[0] + number, before[1] + seconds)
 
     def sum_counts(self) -> dict[DailyCount, tuple[int, int]]:
         """Return the number and seconds to add to each daily count, for each party and for all (party '')."""
         sums: dict[DailyCount, tuple[int, int]] = {}
-        for (count, parties), (number, seconds) in self._told.items():
+        for (count, parties), (number, seconds) in self._sums.items():
             for party in {"", *parties}:
                 party_count = DailyCount(count.measure, count.day, party, *count[3:])
                 before = sums.get(party_count, _NOTHING)
@@ -122,7 +122,7 @@ def _count_step(
         band = choose_band(seconds)
         state_count = _make_count(f"{kind}_state", subject, day, state=step.from_state, band=band)
         counts.add_count(parties, state_count, seconds=seconds)
-    if step.event in _ASKING and step.to_state in _ASKED:
+    if step.event in _ASKING and step.to_state in _APPLICANT_STATES:
         counts.add_count(parties, _make_count("request_asked", subject, day, state=step.to_state))
     if step.event == "refuse":
         for problem in sorted(_list_problems(context.cases[subject.id])):
@@ -147,7 +147,7 @@ def _count_outcome(
     if not outcome:
         return
     before = counts.outcomes.get(key) or context.counted[kind].get(subject.id)
-    first_right = kind == CASE.name and outcome != "REFUSED" and subject.id not in context.asked
+    first_right = kind == CASE.name and outcome != "REFUSED" and subject.id not in context.asked_cases
     day, seconds = find_day(step.at, zone), _count_seconds(subject.opened_at, step.at)
     now = CountedOutcome(kind, subject.id, day, outcome, seconds, first_right)
     if before is not None:

@@ -89,7 +89,7 @@ def describe_unreadiness(engine: Engine, problem: GatewayError) -> str:
     """Return a problem of readiness in general words: its detail may name addresses, and anyone may ask."""
     reason = problem.problem.title
     if isinstance(problem, CopiesMissingError):
-        reason = problem.words
+        reason = problem.public_text
     elif problem.problem is EVIDENCE_BROKEN:
         reason = "the file of the database is damaged"
     elif problem.problem is NO_ROOM:
@@ -135,7 +135,7 @@ class ExpiryWarning:
 
     over: bool
     owner: str
-    words: str
+    text: str
 
 
 def list_expiry_warnings(
@@ -172,7 +172,7 @@ def log_expiry_warnings(engine: Engine, at: datetime, ours: Sequence[UsagePeriod
     """Log each warning; return how many there are."""
     warnings = list_expiry_warnings(engine, at, ours)
     for warning in warnings:
-        _log.log(logging.ERROR if warning.over else logging.WARNING, "%s", warning.words)
+        _log.log(logging.ERROR if warning.over else logging.WARNING, "%s", warning.text)
     return len(warnings)
 
 

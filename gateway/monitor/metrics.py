@@ -202,7 +202,7 @@ def _measure_database(engine: Engine) -> dict[str, dict[Labels, float]]:
         "gateway_database_refusals": {(): float(reserve.refusals)},
         "gateway_database_damaged": {(): float(state.damage.find_problem() is not None)},
         "gateway_database_held": {(): float(guard is not None and guard.is_held)},
-        "gateway_database_copies": {(): 1.0 if copies is None else float(copies.wanted)},
+        "gateway_database_copies": {(): 1.0 if copies is None else float(copies.required)},
         "gateway_database_copies_missing": {(): float(copies is not None and copies.problem is not None)},
     }
 
@@ -211,11 +211,11 @@ class _CountCollector(Collector):
     """Gives the measured counts to the library, as gauges in the order of measurement."""
 
     def __init__(self, measurements: Mapping[str, Mapping[Labels, float]]) -> None:
-        self._found = measurements
+        self._measurements = measurements
 
     def collect(self) -> Iterator[Metric]:
         """Yield one metric family for each name; a name that was not measured has no samples."""
-        for name, values in self._found.items():
+        for name, values in self._measurements.items():
             family = Metric(name, _HELP[name], "gauge")
             for labels, value in sorted(values.items()):
                 family.add_sample(name, dict(labels), value)

@@ -99,7 +99,7 @@ class TableMistake:
     message: str
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """Return line and column in words."""
         return (
             f"line {self.line}, column {self.column} ({self.field})" if self.column else f"line {self.line}"

@@ -150,7 +150,7 @@ class StatedDisclaimer:
 class WeighedDisclaimer:
     """A disclaimer with its verdict: ``accepted``, ``not accepted``, or ``not needed``."""
 
-    stated: StatedDisclaimer
+    statement: StatedDisclaimer
     verdict: str
     organisations: tuple[str, ...]
 

@@ -30,7 +30,7 @@ _HS: Final = re.compile(r"[0-9]{2}(?:[0-9]{2}){0,4}")
 _LAW: Final = re.compile(r"[0-9A-Za-z]{1,10}")
 _USE: Final = re.compile(r"[0-9A-Za-z]{1,10}")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
-_SHOWN: Final = 40
+_MOST_CHARACTERS: Final = 40
 #: Thousands of rows name few origins, uses and documents: equal ones are one object.
 _share_words: Final = lru_cache(1024)(frozenset[str])
 #: An empty set of names allows every name.
@@ -113,7 +113,7 @@ class _RowReading:
     mistakes: list[_ColumnMistake]
 
     def _add_mistake(self, name: str, expected: str) -> None:
-        text = self.fields.get(name, "")[:_SHOWN] or "nothing"
+        text = self.fields.get(name, "")[:_MOST_CHARACTERS] or "nothing"
         self.mistakes.append(_ColumnMistake(name, f"expected {expected}, found {text}"))
 
     def read_pattern(self, name: str, pattern: re.Pattern[str], expected: str) -> str:
@@ -234,7 +234,7 @@ def read_need_table(octets: bytes, location: str, names: TableNames = NO_NAMES) 
     first = checked.mistakes[0]
     omitted = len(checked.mistakes) - 1
     message = f"{first.message} (and {omitted} more)" if omitted else first.message
-    raise GatewayError(NEED_TABLE_WRONG, f"{first.place}: {message}", f"{location}:{first.line}")
+    raise GatewayError(NEED_TABLE_WRONG, f"{first.location}: {message}", f"{location}:{first.line}")
 
 
 def check_need_table(octets: bytes, names: TableNames = NO_NAMES) -> CheckedTable:

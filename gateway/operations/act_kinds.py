@@ -47,14 +47,14 @@ MOST_DELIVERIES: Final = 200
 class ActKind:
     """A kind of act: its name, its kind of subject, and whether it changes the trust of the hub."""
 
-    words: str
+    name: str
     subject: str
     is_trust: bool = False
 
 
 #: Every act by its words.
 ACT_KINDS: Final[Mapping[str, ActKind]] = {
-    one.words: one
+    one.name: one
     for one in (
         ActKind("queue try", "queue"),
         ActKind("queue hold", "queue"),

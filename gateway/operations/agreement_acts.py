@@ -154,7 +154,7 @@ def count_findings(findings: Iterable[AgreementFinding]) -> str:
 
 def format_finding(finding: AgreementFinding) -> str:
     """Return a finding on one line: severity, rule, sentence, place."""
-    return f"{finding.severity} {finding.rule}: {finding.text} ({finding.place})"
+    return f"{finding.severity} {finding.rule}: {finding.text} ({finding.location})"
 
 
 def finding_to_json(finding: AgreementFinding) -> dict[str, str]:
@@ -162,7 +162,7 @@ def finding_to_json(finding: AgreementFinding) -> dict[str, str]:
     description = {
         "id": finding.rule,
         "severity": finding.severity,
-        "place": finding.place,
+        "place": finding.location,
         "text": finding.text,
     }
     if finding.xpath is not None:

@@ -69,7 +69,7 @@ class ComposedCalls:
     """Calls that were composed anew, and the deliveries that are left as they are, each with its problem."""
 
     calls: tuple[RenewedCall, ...]
-    left: Mapping[int, GatewayError] = field(default_factory=dict)
+    problems: Mapping[int, GatewayError] = field(default_factory=dict)
 
 
 def find_refused_calls(conn: Connection, filters: ListFilter, problem: str | None = None) -> ListPage:

@@ -52,7 +52,7 @@ class CheckedFolder:
     """A folder of mappings as every process will read it; `octets` are None for the shipped one."""
 
     bundle: MappingBundle
-    place: Traversable
+    folder: Traversable
     octets: bytes | None
     #: The bundle file that it came in, if any.
     file: BundleFile | None = None
@@ -163,7 +163,7 @@ def compare_with_active(
         if error.problem is not STORED_MAPPINGS_UNREAD or version is None:
             raise
         before = replace(_load_what_loads(active_folder), digest=version)
-    offered = LoadedMappings(folder.bundle, folder.place)
+    offered = LoadedMappings(folder.bundle, folder.folder)
     return compare_mapping_folders(LoadedMappings(before, active_folder), offered), before
 
 

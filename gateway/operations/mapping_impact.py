@@ -76,7 +76,7 @@ class ChangedField:
 class ImpactTotals:
     """The counts over all cases: cases by problem and by agency, requests by field."""
 
-    asked: int = 0
+    examined: int = 0
     changed: int = 0
     not_split: int = 0
     newly_refused: int = 0
@@ -96,7 +96,7 @@ class ImpactTotals:
         elif case.change is None:
             self.not_split += 1
         else:
-            self.asked += 1
+            self.examined += 1
             if case.change:
                 self._add_change(case.change)
 

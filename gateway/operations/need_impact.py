@@ -88,8 +88,8 @@ class FoundNeed:
 class CaseImpact:
     """One examined case: how its needs change, and which findings its admission gains and loses.
 
-    `told` are the findings that are new, `untold` those that are gone. `admission` is the effect on the
-    submission before and after: ``admitted``, ``held`` or ``refused``.
+    `new_findings` are the findings that are new, `gone_findings` those that are gone. `admission` is the
+    effect on the submission before and after: ``admitted``, ``held`` or ``refused``.
     """
 
     number: str
@@ -98,12 +98,12 @@ class CaseImpact:
     day: date
     items: tuple[ItemImpact, ...] = ()
     admission: tuple[str, str] = (_ADMITTED, _ADMITTED)
-    told: tuple[FoundNeed, ...] = ()
-    untold: tuple[FoundNeed, ...] = ()
+    new_findings: tuple[FoundNeed, ...] = ()
+    gone_findings: tuple[FoundNeed, ...] = ()
 
     def __bool__(self) -> bool:
         """Return whether anything changes."""
-        return bool(self.items or self.told or self.untold)
+        return bool(self.items or self.new_findings or self.gone_findings)
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ class ImpactReport:
     `newly_refused` and `newly_held` are of those that change.
     """
 
-    asked: int = 0
+    examined: int = 0
     changed: int = 0
     newly_refused: int = 0
     newly_held: int = 0
@@ -125,7 +125,7 @@ class ImpactReport:
             self.unreadable[impact.problem.id] = self.unreadable.get(impact.problem.id, 0) + 1
             return
         before, after = impact.admission
-        self.asked += 1
+        self.examined += 1
         self.changed += bool(impact)
         self.newly_refused += after == _REFUSED != before
         self.newly_held += after == _HELD != before
@@ -157,14 +157,14 @@ class _Judging:
     """The tables before and after, each compiled once."""
 
     def __init__(self, impact_rules: ImpactRules, first: date) -> None:
-        self.asked = impact_rules
+        self.impact_rules = impact_rules
         self.before = impact_rules.rules.needs.get_index(test_editions=impact_rules.policy.test_edition)
         others = [table for table in self.before.tables if table.name != impact_rules.new.name]
         self.after = NeedIndex([*others, _begin_earlier(impact_rules.new, first)], self.before.book)
 
     def compare(self, goods: StoredGoods, case_impact: CaseImpact) -> CaseImpact:
         """Return the changes for the goods of a case."""
-        rules, policy = self.asked.rules, self.asked.policy
+        rules, policy = self.impact_rules.rules, self.impact_rules.policy
         was, now = goods.judge(self.before, rules), goods.judge(self.after, rules)
         weighed = (
             weigh_need_judgement(was, self.before, policy),
@@ -172,8 +172,10 @@ class _Judging:
         )
         newly_told, untold = _compare_findings(*weighed)
         before, after = (_find_effect(judgement) for judgement in weighed)
-        items = tuple(_compare_items(was, now, self.asked.new))
-        return replace(case_impact, items=items, admission=(before, after), told=newly_told, untold=untold)
+        items = tuple(_compare_items(was, now, self.impact_rules.new))
+        return replace(
+            case_impact, items=items, admission=(before, after), new_findings=newly_told, gone_findings=untold
+        )
 
 
 def _begin_earlier(table: NeedTable, first: date) -> NeedTable:
@@ -191,7 +193,7 @@ def _begin_row_earlier(row: NeedRow, begins: date) -> NeedRow:
 
 def _ask_case(conn: Connection, row: CaseRow, judging: _Judging) -> CaseImpact | GatewayError:
     """Return the changes for a case, or the problem for which it could not be asked."""
-    impact_rules = judging.asked
+    impact_rules = judging.impact_rules
     try:
         goods = load_stored_goods(conn, row, impact_rules.rules, impact_rules.zone)
     except GatewayError as error:

@@ -240,10 +240,10 @@ def _read_sent_group(conn: Connection, message: int) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True)
 class TrailStep:
-    """One step of a case: its time, its object (`about`), the event, the new state, actor and detail."""
+    """One step of a case: its time, the name of its object, the event, new state, actor and detail."""
 
     at: datetime
-    about: str
+    object_name: str
     event: str
     state: str
     actor: str

@@ -192,7 +192,7 @@ def _describe_lanes(conn: Connection, names: Sequence[str]) -> dict[str, Any]:
     return {name: {column: getattr(rows.get(name), column, None) for column in columns} for name in names}
 
 
-_SHOWN: Final = ("state", "amount", "currency")
+_FEE_COLUMNS: Final = ("state", "amount", "currency")
 
 
 def end_fee(change: DatabaseChange, act: str, number: str) -> FeeRow | None:
@@ -207,12 +207,12 @@ def end_fee(change: DatabaseChange, act: str, number: str) -> FeeRow | None:
     end(change.conn, before.id, change.at, change.by, change.act.reason or "")
     after = fees.find_by_id(change.conn, before.id)
     assert after is not None
-    shown_before, now = ({name: getattr(row, name) for name in _SHOWN} for row in (before, after))
+    shown_before, now = ({name: getattr(row, name) for name in _FEE_COLUMNS} for row in (before, after))
     change.record_change(f"fee {number}", before=shown_before, after=now)
     return after
 
 
-_TOLD: Final = {
+_STATUS_SENTENCES: Final = {
     "SUSPENDED": "suspended: its messages are refused, its people and its software are signed out",
     "ACTIVE": "active: its messages are accepted",
 }
@@ -234,7 +234,7 @@ def set_party_status(change: DatabaseChange, party: str, status: str) -> str:
             sessions.end_sessions_in(change.conn, kind, party, change.at)
         api_tokens.delete_tokens_of(change.conn, party)
     after = describe_party(change.conn, party)
-    clause = f"Party {party} is {_TOLD[status]}"
+    clause = f"Party {party} is {_STATUS_SENTENCES[status]}"
     if before == after:
         change.leave_unchanged()
         return f"{clause}; nothing was changed."

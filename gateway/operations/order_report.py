@@ -15,7 +15,7 @@ _ACTS: Final = {"release": release_sequence, "reset": reset_sequence}
 
 
 #: The most messages of one conversation that are shown.
-_SHOWN: Final = 100
+_MOST_MESSAGES: Final = 100
 
 
 def describe_sequence(row: SequenceSummaryRow) -> dict[str, Any]:
@@ -36,14 +36,14 @@ def describe_sequence(row: SequenceSummaryRow) -> dict[str, Any]:
 
 
 def describe_sequence_places(conn: Connection, row: SequenceSummaryRow) -> list[dict[str, Any]]:
-    """Return the messages of an order with their numbers, at most `_SHOWN`.
+    """Return the messages of an order with their numbers, at most `_MOST_MESSAGES`.
 
     They are the messages that it holds back, or, of an order that the hub sends, the last ones sent.
     """
     if row.direction == "out":
-        sent = ordered_deliveries.list_sent_places(conn, row.id, _SHOWN)
+        sent = ordered_deliveries.list_sent_places(conn, row.id, _MOST_MESSAGES)
         return [_describe_sent(delivery) for delivery in sent]
-    held = message_sequences.list_places(conn, row.id, _SHOWN)
+    held = message_sequences.list_places(conn, row.id, _MOST_MESSAGES)
     return [
         {
             "number": _find_number(row, message.ordinal),

@@ -178,7 +178,7 @@ def read_endings(hub: Hub, settings: Settings) -> EndingReport:
         now,
         problems,
         (
-            *(warning.words for warning in certificates),
+            *(warning.text for warning in certificates),
             *hub.recognizer.list_due_updates(now),
             *collect_trust_remarks(settings, hub),
         ),

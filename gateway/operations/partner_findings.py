@@ -160,7 +160,7 @@ def collect_trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
     remarks = (
         source.format_remark() for source in read_source_freshness(settings, hub) if source.state != "stale"
     )
-    ends = (warning.words for warning in make_expiry_warnings(list_authority_periods(hub), at))
+    ends = (warning.text for warning in make_expiry_warnings(list_authority_periods(hub), at))
     return (*(remark for remark in remarks if remark), *list_revocation_remarks(hub, at), *ends)
 
 
@@ -197,7 +197,7 @@ def find_stamping_problem(hub: Hub) -> tuple[GatewayError | None, bool]:
 
 
 #: How much of a name a finding repeats.
-_SHOWN: Final = 80
+_MOST_CHARACTERS: Final = 80
 
 
 def find_mailbox_filings(conn: Connection, settings: Settings, now: datetime) -> Iterator[str]:
@@ -214,14 +214,16 @@ def find_mailbox_filings(conn: Connection, settings: Settings, now: datetime) ->
         row = parties.find_by_identifier(conn, pmodes[0].from_party[0])
         partner = row.id if row is not None else pmodes[0].from_party[0].value
         actions = list(dict.fromkeys(pmode.action for pmode in pmodes))
-        start = f"agreement {agreement[:_SHOWN]} with {partner[:_SHOWN]} delivers"
+        start = f"agreement {agreement[:_MOST_CHARACTERS]} with {partner[:_MOST_CHARACTERS]} delivers"
         if filed_actions := [action for action in actions if action in FILING_FUNCTIONS]:
             yield (
                 f"{start} {', '.join(filed_actions)} to the mailbox: a submission gets its receipt, no case "
                 "and no answer; "
-                f"`gateway agreement override {agreement[:_SHOWN]} --deliver-to case --reason …`"
+                f"`gateway agreement override {agreement[:_MOST_CHARACTERS]} --deliver-to case --reason …`"
             )
-        if other_actions := [action[:_SHOWN] for action in actions if action not in FILING_FUNCTIONS]:
+        if other_actions := [
+            action[:_MOST_CHARACTERS] for action in actions if action not in FILING_FUNCTIONS
+        ]:
             yield (
                 f"{start} {', '.join(other_actions)} to the mailbox: what comes gets its receipt, no case "
                 f"and no answer; submissions are filed by {', '.join(FILING_FUNCTIONS)}"
@@ -243,9 +245,9 @@ def find_resting_filings(conn: Connection, now: datetime) -> Iterator[str]:
             )
             remedy = " and `gateway message admit`" if row.action in FILING_FUNCTIONS else ""
             yield (
-                f"agreement {str(row.agreement_id)[:_SHOWN]}: {counted} in the mailbox, without case and "
-                f"answer, the oldest for {hours:.0f} h, message {row.oldest} (see `gateway message list "
-                f"--mailbox`{remedy})"
+                f"agreement {str(row.agreement_id)[:_MOST_CHARACTERS]}: {counted} in the mailbox, "
+                f"without case and answer, the oldest for {hours:.0f} h, message {row.oldest} "
+                f"(see `gateway message list --mailbox`{remedy})"
             )
 
 
@@ -280,8 +282,8 @@ def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Ite
                 refused.setdefault(case["applicant"], []).append(example)
     for party, examples in sorted(refused.items()):
         yield (
-            f"party {party[:_SHOWN]}: of the newest {_NEWEST} cases {len(examples)} would be refused now "
-            f"(GW404), the newest is {examples[0]}"
+            f"party {party[:_MOST_CHARACTERS]}: of the newest {_NEWEST} cases {len(examples)} would be "
+            f"refused now (GW404), the newest is {examples[0]}"
         )
 
 

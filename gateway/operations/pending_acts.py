@@ -135,7 +135,7 @@ def _look_at_agreement(
 
 def _compare_mappings(conn: Connection, content: bytes, at: datetime) -> tuple[DifferenceLine, ...]:
     before = read_mapping_files(open_active_mappings(conn, at))
-    after = read_mapping_files(open_offered_mappings(content).place)
+    after = read_mapping_files(open_offered_mappings(content).folder)
     lines: list[DifferenceLine] = []
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) != after.get(name) and len(lines) <= _MOST_LINES:

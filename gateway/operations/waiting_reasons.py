@@ -28,10 +28,10 @@ from gateway.store import (
     refusal_counts,
 )
 
-_DONE: Final = ("DELIVERED", "CANCELLED")
+_ENDED_STATES: Final = ("DELIVERED", "CANCELLED")
 _LONGEST: Final = 80
 #: The demand of an agency on the applicant, by the state of its request.
-_ASKED: Final = {
+_DEMANDS: Final = {
     "INFORMATION_REQUIRED": "an answer to its question",
     "INSPECTION": "an inspection",
     "FEE_DUE": "a fee",
@@ -63,7 +63,7 @@ def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
     if row["lane_held_at"] is not None:
         held = _describe_hold(row["lane_held_by"], row["lane_held_at"], row["lane_hold_reason"])
         return f"release of lane {row['lane']}{held}"
-    if row["follows"] is not None and row["follows_state"] not in _DONE:
+    if row["follows"] is not None and row["follows_state"] not in _ENDED_STATES:
         return f"delivery {row['follows']} before it, {row['follows_state']}"
     if row["due_at"] > now:
         return f"next attempt at {format_moment(row['due_at'])}"
@@ -105,16 +105,16 @@ def describe_request_waiting(
         return f"{agency}: could not be reached{number}"
     if state in ("PREPARED", "STRANDED") and sending is not None:
         return f"{agency}: delivery {sending['id']}, {describe_delivery_waiting(sending, now)}"
-    if state not in _ASKED:
+    if state not in _DEMANDS:
         if not request.open_fees:
             return f"{agency}: decision"
         # The notice that levied it may lie behind others: the time is that of the deadline.
-        return f"{agency}: {_ASKED['FEE_DUE']}{_name_time(request.due_at)}"
+        return f"{agency}: {_DEMANDS['FEE_DUE']}{_name_time(request.due_at)}"
     if _is_behind_others(request, notice):
-        return f"{agency}: {_ASKED[state]}{_name_time(request.due_at)}"
+        return f"{agency}: {_DEMANDS[state]}{_name_time(request.due_at)}"
     deadline = _name_time(notice.deadline) if notice is not None else ""
     demand = f" ({_cut_text(notice.text)})" if notice is not None and notice.text else ""
-    return f"{agency}: {_ASKED[state]}{deadline}{demand}"
+    return f"{agency}: {_DEMANDS[state]}{deadline}{demand}"
 
 
 def _is_behind_others(request: RequestWithFeesRow, notice: NoticeRow | None) -> bool:
@@ -124,7 +124,7 @@ def _is_behind_others(request: RequestWithFeesRow, notice: NoticeRow | None) -> 
     if request.demands is None or request.demands_state != request.state:
         return False
     event = {state: event for event, state in DEMANDED_STATES.items()}[request.state]
-    demand = OpenDemands.restore(request.demands).standing.get(event)
+    demand = OpenDemands.restore(request.demands).by_event.get(event)
     return demand is not None and demand.latest[1] != notice.number
 
 
@@ -187,7 +187,7 @@ def describe_message_waiting(
 
     `sending` is the delivery that sends the message, or the task that processes it.
     """
-    if sending is not None and sending["state"] not in _DONE:
+    if sending is not None and sending["state"] not in _ENDED_STATES:
         task = "processing: " if message["direction"] == "in" else ""
         return f"{task}{describe_delivery_waiting(sending, now)}"
     if message["direction"] == "in" and message["case_state"] in ("OPENED", "HELD", "IN_PROGRESS"):

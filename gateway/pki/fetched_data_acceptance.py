@@ -62,7 +62,7 @@ def check_issuer_path(expected: AcceptanceTerms) -> None:
 
 
 #: The remedies for an operator where the settings of a source no longer fit the list that it has in force.
-_WAYS: Final = "name a source of its own for the other one, or forget this source first"
+_REMEDIES: Final = "name a source of its own for the other one, or forget this source first"
 
 
 #: The origin of the lists with which a fetched list is compared, except the list in force of its source.
@@ -146,16 +146,18 @@ def _check_successor(crl: RevocationList, held: RevocationList | None, issuer: C
     if held is None:
         return
     if held.issuer_key != crl.issuer_key:
-        _raise_rejection(f"the one in force is of {held.issuer[:120]}: {_WAYS}")
+        _raise_rejection(f"the one in force is of {held.issuer[:120]}: {_REMEDIES}")
     if (held.base is None) != (crl.base is None):
         kind = "a complete list" if held.base is None else "a list of changes"
-        _raise_rejection(f"the one in force is {kind}: {_WAYS}")
+        _raise_rejection(f"the one in force is {kind}: {_REMEDIES}")
     if not held.is_signed_by(issuer):
-        _raise_rejection(f"the one in force is by another key: {_WAYS}")
+        _raise_rejection(f"the one in force is by another key: {_REMEDIES}")
     if crl.scope != held.scope:
-        _raise_rejection(f"it is cut to other points, reasons or certificates than the one in force: {_WAYS}")
+        _raise_rejection(
+            f"it is cut to other points, reasons or certificates than the one in force: {_REMEDIES}"
+        )
     if held.find_number_fault():
-        _raise_rejection(f"the one in force has a number longer than 20 octets: {_WAYS}")
+        _raise_rejection(f"the one in force has a number longer than 20 octets: {_REMEDIES}")
     if held.number is not None and (crl.number is None or crl.number < held.number):
         _raise_rejection(f"list number {crl.number}, and {held.number} is in force: nothing is rolled back")
     if crl.this_update < held.this_update:

@@ -20,9 +20,9 @@ from gateway.pki.revocation_data import RevocationList
 
 @dataclass(frozen=True, slots=True)
 class ListOrigin:
-    """Where a list in force lies, in `words` of a sentence, and the `remedy` that puts it out of force."""
+    """The location of a list in force as a part of a sentence, and the `remedy` that puts it out of force."""
 
-    words: str
+    description: str
     remedy: str
 
 
@@ -77,7 +77,7 @@ class ListSuccession:
             is_of_kind = crl.scope == each.scope and (crl.base is None) == (each.base is None)
             if not is_of_kind or not self._is_by_same_key(crl, each):
                 continue
-            in_force = f"is in force {origin.words}".rstrip()
+            in_force = f"is in force {origin.description}".rstrip()
             remedy = f"if the authority stands by the new one, {origin.remedy} first"
             number, other_number = crl.number or 0, each.number or 0
             later, earlier = crl.this_update > each.this_update, crl.this_update < each.this_update

@@ -40,7 +40,7 @@ Judge = Callable[[bytes, CertificateUse, datetime], Verdict]
 #: Tokens in use have 2 to 8 KB, their certificates included.
 _MOST_OCTETS: Final = 64 * 1024
 _MOST_CERTIFICATES: Final = 8
-_WHERE: Final = "time-stamp"
+_LOCATION: Final = "time-stamp"
 _DIGESTS: Final[dict[str, hashes.HashAlgorithm]] = {
     "sha256": hashes.SHA256(),
     "sha384": hashes.SHA384(),
@@ -166,7 +166,7 @@ def _verify_signed_data(
     if not isinstance(at, datetime) or at.utcoffset() != timedelta(0):
         raise _make_rejection_error("the time is not stated in UTC")
     verdict = judge(certificate.der, CertificateUse.TIME_STAMPING, at)
-    verdict.raise_unless_accepted(_WHERE)
+    verdict.raise_unless_accepted(_LOCATION)
     serial = int(info["serial_number"])
     stamp = TimeStamp(at, info["policy"].dotted, serial, certificate, token, verdict.path)
     return stamp, info["nonce"].native
@@ -183,7 +183,7 @@ def _find_signer_certificate(signed: Any, signer: Any) -> Certificate:
             certificate = read_certificate(der)
             _check_certificate_reference(signer, der)
             return certificate
-    raise GatewayError(CERTIFICATE_UNTRUSTED, "the token's certificate is not with it", _WHERE)
+    raise GatewayError(CERTIFICATE_UNTRUSTED, "the token's certificate is not with it", _LOCATION)
 
 
 def _check_certificate_reference(signer: Any, der: bytes) -> None:
@@ -293,4 +293,4 @@ def _format_status_text(response: Any) -> str:
 
 
 def _make_rejection_error(reason: str) -> GatewayError:
-    return GatewayError(ANSWER_NOT_UNDERSTOOD, reason, _WHERE)
+    return GatewayError(ANSWER_NOT_UNDERSTOOD, reason, _LOCATION)

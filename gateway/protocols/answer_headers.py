@@ -45,7 +45,7 @@ def make_answer_header(answered: AnsweredHeader, context: ProtocolContext) -> di
     }
 
 
-_SHOWN: Final = 500
+_MOST_CHARACTERS: Final = 500
 
 
 def describe_problem(problem: GatewayError) -> tuple[str, str]:
@@ -72,4 +72,6 @@ def make_fault_answer(
 
 
 def _replace_unprintable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text[:_SHOWN]).strip()
+    return "".join(
+        character if character.isprintable() else " " for character in text[:_MOST_CHARACTERS]
+    ).strip()

@@ -44,7 +44,7 @@ from gateway.wire import DEFAULT_LIMITS, RelatedParts, SoapFault, WireLimits, re
 from gateway.xmlsec import VerifiedSignature
 
 #: The most characters shown of each part of a text of a partner.
-_SHOWN: typing.Final = 200
+_MOST_CHARACTERS: typing.Final = 200
 _NO_FORWARDING: typing.Final = ForwardingTable()
 
 
@@ -415,8 +415,10 @@ def make_refusal_error(unit: Receipt | ErrorSignal) -> GatewayError | None:
         return None
     worst = next((entry for entry in unit.errors if entry.severity == "Error"), unit.errors[0])
     error_texts = [worst.description or worst.title, worst.location]
-    theirs = ": ".join(error_text[:_SHOWN] for error_text in (worst.code, *error_texts) if error_text)
-    return GatewayError(REFUSED_FOR_GOOD, theirs, worst.location[:_SHOWN], theirs=theirs)
+    theirs = ": ".join(
+        error_text[:_MOST_CHARACTERS] for error_text in (worst.code, *error_texts) if error_text
+    )
+    return GatewayError(REFUSED_FOR_GOOD, theirs, worst.location[:_MOST_CHARACTERS], theirs=theirs)
 
 
 def make_fault_error(fault: SoapFault, location: str) -> GatewayError:

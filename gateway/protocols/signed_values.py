@@ -86,7 +86,7 @@ def compute_values_digest(values: Iterable[bytes | Body]) -> str:
 
 
 _NUMBERS: Final = LAST_SEQUENCE_NUMBER + 1
-_PLACE: Final = "/soap:Envelope/soap:Header/eb:MessageOrder/eb:SequenceNumber"
+_NUMBER_PATH: Final = "/soap:Envelope/soap:Header/eb:MessageOrder/eb:SequenceNumber"
 
 
 def make_sequence_number(position: int) -> SequenceNumber:
@@ -106,9 +106,9 @@ def find_sequence_position(sequence: SequenceNumber, released: int) -> int:
     position = released + ahead if ahead < _NUMBERS // 2 else released + ahead - _NUMBERS
     if position == 0:
         detail = "the number 0 begins a sequence with the status Reset, and continues one after 99999999"
-        raise GatewayError(HEADER_INCONSISTENT, detail, _PLACE)
+        raise GatewayError(HEADER_INCONSISTENT, detail, _NUMBER_PATH)
     if position < released:
         # A repeat of the same message has the same MessageId, and was recognised by that.
         detail = f"number {sequence.number} was delivered before, under another MessageId"
-        raise GatewayError(HEADER_INCONSISTENT, detail, _PLACE)
+        raise GatewayError(HEADER_INCONSISTENT, detail, _NUMBER_PATH)
     return position

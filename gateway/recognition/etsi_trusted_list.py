@@ -159,7 +159,7 @@ _XML_LIST: Final = "application/vnd.etsi.tsl+xml"
 _AGREEMENT: Final = str(etree.QName(MRA_INFORMATION).localname)
 _VERSIONS: Final = ("5", "6")
 _TYPES: Final = "http://uri.etsi.org/TrstSvc/Svctype/"
-_WORDS: Final = "http://uri.etsi.org/TrstSvc/TrustedList/"
+_LIST_URI: Final = "http://uri.etsi.org/TrstSvc/TrustedList/"
 _UNDERSTOOD: Final = frozenset(
     {
         f"{_T}AdditionalServiceInformation",
@@ -175,17 +175,17 @@ EU_RULES: Final = (
     EquivalenceRule(
         "EU 910/2014: qualified certificates for signatures and seals",
         frozenset(
-            ServiceKind(f"{_TYPES}CA/QC", f"{_WORDS}SvcInfoExt/{purpose}")
+            ServiceKind(f"{_TYPES}CA/QC", f"{_LIST_URI}SvcInfoExt/{purpose}")
             for purpose in ("ForeSignatures", "ForeSeals")
         ),
-        frozenset({f"{_WORDS}Svcstatus/granted"}),
+        frozenset({f"{_LIST_URI}Svcstatus/granted"}),
         frozenset({f"{_TYPES}CA/QC"}),
         datetime(2016, 6, 30, 22, tzinfo=UTC),
     ),
     EquivalenceRule(
         "national: certificates that are not qualified",
         frozenset({ServiceKind(f"{_TYPES}CA/PKC")}),
-        frozenset({f"{_WORDS}Svcstatus/recognisedatnationallevel"}),
+        frozenset({f"{_LIST_URI}Svcstatus/recognisedatnationallevel"}),
         frozenset({f"{_TYPES}CA/PKC"}),
         datetime(2016, 6, 30, 22, tzinfo=UTC),
     ),

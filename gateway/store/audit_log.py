@@ -77,9 +77,9 @@ class AuditEntry:
 class AuditFilter:
     """The conditions on audit entries: person (either name), verb, and part of the object's name."""
 
-    who: str | None = None
+    person: str | None = None
     verb: str | None = None
-    what: str | None = None
+    object_name: str | None = None
 
 
 def record_action(conn: Connection, action: AuditEntry, at: datetime) -> int:
@@ -105,14 +105,14 @@ def search_actions(conn: Connection, criteria: AuditFilter, page: ListFilter) ->
 
 def _list_conditions(criteria: AuditFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if criteria.who is not None:
-        conditions.append(or_(audit.c.actor == criteria.who, audit.c.account == criteria.who))
+    if criteria.person is not None:
+        conditions.append(or_(audit.c.actor == criteria.person, audit.c.account == criteria.person))
     if criteria.verb is not None:
         # A noun stands for all its verbs.
         verb = audit.c.action
         conditions.append(or_(verb == criteria.verb, verb.startswith(f"{criteria.verb} ", autoescape=True)))
-    if criteria.what is not None:
-        conditions.append(audit.c.object.contains(criteria.what, autoescape=True))
+    if criteria.object_name is not None:
+        conditions.append(audit.c.object.contains(criteria.object_name, autoescape=True))
     return conditions
 
 

@@ -101,31 +101,31 @@ def hand_out_message(conn: Connection, row: DeliveryRow, at: datetime, actor: st
         )
 
 
-_GIVEN: Final = "given in the HTTP answer to its request"
-_asked, _said = messages.alias("asked"), messages.alias("said")
+_GIVEN_DETAIL: Final = "given in the HTTP answer to its request"
+_requests, _responses = messages.alias("asked"), messages.alias("said")
 # A response that an operator holds back or has cancelled is not given.
 _RESPONSES: Final[Select[Any]] = (
     select(
-        _asked.c.id.label("request"),
-        _said.c.id.label("message"),
-        _said.c.pmode_id,
+        _requests.c.id.label("request"),
+        _responses.c.id.label("message"),
+        _responses.c.pmode_id,
         deliveries.c.id.label("delivery"),
     )
-    .join(_said, _said.c.case_id == _asked.c.case_id)
-    .join(deliveries, deliveries.c.wire_id == _said.c.message_id)
+    .join(_responses, _responses.c.case_id == _requests.c.case_id)
+    .join(deliveries, deliveries.c.wire_id == _responses.c.message_id)
     .join(lanes, lanes.c.name == deliveries.c.lane)
     .where(
-        _asked.c.id.in_(bindparam("wanted", expanding=True)),
-        _asked.c.case_id.is_not(None),
-        _said.c.case_id.is_not(None),
+        _requests.c.id.in_(bindparam("wanted", expanding=True)),
+        _requests.c.case_id.is_not(None),
+        _responses.c.case_id.is_not(None),
         deliveries.c.wire_id.is_not(None),
-        _said.c.direction == "out",
-        _said.c.purged_at.is_(None),
-        _said.c.ref_to_message_id == _asked.c.message_id,
+        _responses.c.direction == "out",
+        _responses.c.purged_at.is_(None),
+        _responses.c.ref_to_message_id == _requests.c.message_id,
         deliveries.c.state.not_in(("HELD", "CANCELLED")),
         lanes.c.held_at.is_(None),
     )
-    .order_by(_said.c.id)
+    .order_by(_responses.c.id)
 )
 
 
@@ -162,6 +162,6 @@ def mark_response_given(conn: Connection, delivery: int, at: datetime, receipt_d
         .where(deliveries.c.id == delivery)
         .values(state=after, problem=None, last_sentence=None, **values)
     )
-    state_event = StateEvent(event, at, "receive", _GIVEN)
+    state_event = StateEvent(event, at, "receive", _GIVEN_DETAIL)
     transitions.record_transitions(conn, DELIVERY, [(delivery, row.state, after)], state_event)
     return True

@@ -329,13 +329,15 @@ def count_opened_between(conn: Connection, since: datetime, until: datetime) -> 
     return int(conn.execute(query.select_from(cases)).scalar_one())
 
 
-_LEFT = select(deliveries.c.id).where(deliveries.c.case_id == bindparam("wanted"))
+_DELIVERIES_OF_CASE = select(deliveries.c.id).where(deliveries.c.case_id == bindparam("wanted"))
 
-_UNDONE = _LEFT.where(~build_choice_condition(deliveries.c.state, {*DELIVERY.final, "FAILED"})).exists()
+_UNDONE = _DELIVERIES_OF_CASE.where(
+    ~build_choice_condition(deliveries.c.state, {*DELIVERY.final, "FAILED"})
+).exists()
 
 # Used where no delivery is undone: each delivery that has not ended has failed. SQLite would prepare a
 # statement anew for each value that it compares with the state, which an index names.
-_FAILED = _LEFT.where(~build_choice_condition(deliveries.c.state, DELIVERY.final)).exists()
+_FAILED = _DELIVERIES_OF_CASE.where(~build_choice_condition(deliveries.c.state, DELIVERY.final)).exists()
 
 # A condition is evaluated only if those before it fail: most cases are not decided, or have open deliveries.
 _REMAINDER = select(

@@ -54,12 +54,12 @@ _COUNTED: Final = re.compile(r"\s*(?:(?:ANY|FIRST)\s+)?(\d+)\s*\(", re.IGNORECAS
 class CopiesMissingError(InsufficientStorageError):
     """GW806 of a database that is no primary, or keeps fewer copies than required.
 
-    `words` states the problem without the name of a server, so it may be shown to every user.
+    `public_text` states the problem without the name of a server, so it may be shown to every user.
     """
 
     def __init__(self, problem: str, detail: str) -> None:
         super().__init__(f"{problem}: {detail}", "database.copies")
-        self.words = problem
+        self.public_text = problem
 
 
 @dataclass(slots=True)
@@ -70,7 +70,7 @@ class CopyWatch:
     that waits holds a connection of the server until a standby is back.
     """
 
-    wanted: int
+    required: int
     #: Held by the readiness check that tries a commit: only one does so at a time.
     asking: threading.Lock = field(default_factory=threading.Lock)
     _problem: CopiesMissingError | None = None
@@ -94,7 +94,7 @@ class CopyWatch:
         with self._guard:
             tries = self._problem is not None
             if self._problem is not None and (self._trying or time.monotonic() < self._next_try):
-                raise CopiesMissingError(self._problem.words, "it is tried again every second")
+                raise CopiesMissingError(self._problem.public_text, "it is tried again every second")
             self._trying = self._trying or tries
         try:
             yield
@@ -116,7 +116,7 @@ class CopyWatch:
         if self._problem is not None:
             with self._guard:
                 self._problem = None
-            _log.warning("the database keeps %d copies again", self.wanted)
+            _log.warning("the database keeps %d copies again", self.required)
 
 
 def find_standby_problem(conn: Connection) -> CopiesMissingError | None:
@@ -131,7 +131,7 @@ def find_copies_problem(conn: Connection, watch: CopyWatch | None) -> CopiesMiss
     """
     if watch is None:
         return find_standby_problem(conn)
-    return _judge_server(conn.execute(_LOOK).one(), watch.wanted)
+    return _judge_server(conn.execute(_LOOK).one(), watch.required)
 
 
 @contextmanager
@@ -176,7 +176,7 @@ def _ask_before_commit(conn: Connection, watch: CopyWatch) -> Any:
     Raises CopiesMissingError if the commit would have too few copies.
     """
     row = conn.execute(_ASK).one()
-    problem = _judge_server(row, watch.wanted)
+    problem = _judge_server(row, watch.required)
     if problem is not None:
         raise problem
     return row.loaded

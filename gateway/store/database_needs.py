@@ -21,7 +21,7 @@ from gateway.store.schema_revisions import list_tables
 CLIENT_ENCODING: Final = "UTF8"
 #: The settings that each session states. The driver reads times in one notation alone; the transactions of
 #: the hub are made for READ COMMITTED, and those that only read ask for their own level.
-_STATED: Final = {
+_SESSION_SETTINGS: Final = {
     "TimeZone": "UTC",
     "DateStyle": "ISO",
     "default_transaction_isolation": "read committed",
@@ -72,7 +72,7 @@ _LEAST_SECONDS: Final = {
 _SET_UP: Final = "SELECT {}".format(
     ", ".join(
         [
-            *(f"set_config('{name}', '{value}', false)" for name, value in _STATED.items()),
+            *(f"set_config('{name}', '{value}', false)" for name, value in _SESSION_SETTINGS.items()),
             *(f"current_setting('{setting.name}')" for setting in _REQUIRED),
         ]
     )
@@ -83,7 +83,7 @@ def set_up_session(connection: Any) -> None:
     """State the settings of the hub in a new session of the driver; raise GW801 for one that is unfit."""
     row = connection.execute(_SET_UP).fetchone()
     connection.commit()
-    for setting, actual in zip(_REQUIRED, row[len(_STATED) :], strict=True):
+    for setting, actual in zip(_REQUIRED, row[len(_SESSION_SETTINGS) :], strict=True):
         if actual not in setting.values:
             detail = f"the database has {setting.name} = {actual}, it must be {setting.values[0]}"
             raise GatewayError(SETTINGS_WRONG, f"{detail}: {setting.remedy}", "database.url")

@@ -100,15 +100,15 @@ COUNTING: Final = and_(
     decisions.c.outdated_at.is_(None),
 )
 #: A decision, and the words of the notice that has brought it.
-_TOLD = select(decisions, notices.c.text.label("notice_text")).outerjoin(
+_WITH_TEXT = select(decisions, notices.c.text.label("notice_text")).outerjoin(
     notices, and_(notices.c.agency == decisions.c.agency, notices.c.number == decisions.c.notice_no)
 )
 _OF_REQUEST = (
-    _TOLD.join(agency_requests, agency_requests.c.id == decisions.c.request_id)
+    _WITH_TEXT.join(agency_requests, agency_requests.c.id == decisions.c.request_id)
     .where(decisions.c.request_id == bindparam("wanted"), COUNTING)
     .order_by(decisions.c.id)
 )
-_OF_CASE = _TOLD.join(agency_requests, agency_requests.c.id == decisions.c.request_id).where(
+_OF_CASE = _WITH_TEXT.join(agency_requests, agency_requests.c.id == decisions.c.request_id).where(
     agency_requests.c.case_id == bindparam("wanted"), COUNTING
 )
 _IN_ORDER = _OF_CASE.order_by(decisions.c.id)
@@ -119,7 +119,16 @@ _OF_NOTICE = (
     .order_by(decisions.c.id)
 )
 # These columns must be the same when an agency repeats a notice.
-_SAID = ("request_id", "issued_at", "decision", "number", "date", "quantity", "unit", "conditions")
+_REPEATED_COLUMNS = (
+    "request_id",
+    "issued_at",
+    "decision",
+    "number",
+    "date",
+    "quantity",
+    "unit",
+    "conditions",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +177,7 @@ def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> int | 
             decisions.c.law == new.law,
         )
     ).one()
-    if any(getattr(first, name) != values[name] for name in _SAID):
+    if any(getattr(first, name) != values[name] for name in _REPEATED_COLUMNS):
         raise GatewayError(
             DECISION_CONFLICT,
             f"notice {new.notice_no[:40]} was received before with another decision",
@@ -213,7 +222,7 @@ def list_by_notice(conn: Connection, request: int, notice: str) -> Sequence[Deci
 
 def list_all_by_request(conn: Connection, request: int) -> Sequence[DecisionWithTextRow]:
     """Return every decision on a request in the order received, those that do not count too."""
-    query = _TOLD.where(decisions.c.request_id == request)
+    query = _WITH_TEXT.where(decisions.c.request_id == request)
     return conn.execute(query.order_by(decisions.c.id)).all()
 
 

@@ -78,7 +78,7 @@ _leased = "state = 'ACTIVE'"
 
 _awaiting = "state = 'AWAITING_RECEIPT'"
 
-_done = "state = 'DELIVERED'"
+_is_delivered = "state = 'DELIVERED'"
 
 _stopped = "state = 'HELD' OR state = 'FAILED' OR state = 'CANCELLED'"
 
@@ -118,7 +118,7 @@ deliveries = Table(
     PartialIndex("ix_deliveries_awaiting", "due_at", where=_awaiting),
     PartialIndex("ix_deliveries_stopped", "state", "id", where=_stopped),
     # The last good delivery of a lane, and how many there were in an hour.
-    PartialIndex("ix_deliveries_done", "lane", "finished_at", where=_done),
+    PartialIndex("ix_deliveries_done", "lane", "finished_at", where=_is_delivered),
     make_partial_index("ix_deliveries_wire_id", "wire_id"),
     make_partial_index("ix_deliveries_payload_sha256", "payload_sha256"),
     make_partial_index("ix_deliveries_case_id", "case_id"),

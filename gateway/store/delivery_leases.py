@@ -77,7 +77,7 @@ def clean_words(text: str) -> str:
 
 
 #: How many deliveries one statement names.
-_NAMED: Final = 500
+_BATCH: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,10 +378,10 @@ def list_attempts(conn: Connection, delivery: int) -> Sequence[DeliveryAttemptRo
 def list_last_words(conn: Connection, numbers: Sequence[int]) -> dict[int, str]:
     """Return the text of the partner's latest answer by delivery (row id); most deliveries have none."""
     answer_texts: dict[int, str] = {}
-    for start in range(0, len(numbers), _NAMED):
+    for start in range(0, len(numbers), _BATCH):
         a = delivery_attempts.c
         query = select(a.delivery, a.theirs).where(
-            a.delivery.in_(numbers[start : start + _NAMED]), a.theirs.is_not(None)
+            a.delivery.in_(numbers[start : start + _BATCH]), a.theirs.is_not(None)
         )
         answer_texts |= {row.delivery: row.theirs for row in conn.execute(query.order_by(a.attempt))}
     return answer_texts

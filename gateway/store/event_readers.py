@@ -131,12 +131,15 @@ def _find_parties(
     return parties_by_subject
 
 
-_asked = cases.join(agency_requests, agency_requests.c.case_id == cases.c.id)
+_cases_with_requests = cases.join(agency_requests, agency_requests.c.case_id == cases.c.id)
 
 _SOURCES: Final[dict[str, tuple[Any, Any]]] = {
     "case": (cases.c.id, cases),
-    "request": (agency_requests.c.id, _asked),
-    "notice": (notices.c.id, _asked.join(notices, notices.c.request_id == agency_requests.c.id)),
+    "request": (agency_requests.c.id, _cases_with_requests),
+    "notice": (
+        notices.c.id,
+        _cases_with_requests.join(notices, notices.c.request_id == agency_requests.c.id),
+    ),
     "message": (messages.c.id, cases.join(messages, messages.c.case_id == cases.c.id)),
     "requirement": (requirement_uses.c.id, cases.join(requirement_uses)),
 }

@@ -59,7 +59,7 @@ class ListPage:
     """One page of a list, and how many rows follow it, counted up to LIST_COUNT_LIMIT."""
 
     rows: Sequence[dict[str, Any]]
-    more: int
+    remaining: int
 
 
 class SearchedText(FunctionElement[str]):

@@ -256,7 +256,7 @@ def search_deliveries(conn: Connection, criteria: ListFilter) -> ListPage:
         for state in criteria.states or _OPEN_DELIVERIES
     ]
     rows = sorted((row for page in pages for row in page.rows), key=lambda row: int(row["id"]))
-    rest = len(rows[criteria.limit :]) + sum(page.more for page in pages)
+    rest = len(rows[criteria.limit :]) + sum(page.remaining for page in pages)
     return ListPage(rows[: criteria.limit], rest)
 
 

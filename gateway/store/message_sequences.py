@@ -76,7 +76,7 @@ class MessageSequenceRow(Protocol):
     changed_at: datetime
 
 
-_STANDING = "state <> 'GIVEN_UP'"
+_IS_NOT_GIVEN_UP = "state <> 'GIVEN_UP'"
 
 _IS_HELD = "state = 'HELD'"
 
@@ -92,7 +92,7 @@ ordered_messages = Table(
     make_required_column("received_at", Instant),
     make_required_column("expires_at", Instant),
     CheckConstraint("state IN ('HELD', 'RELEASED', 'GIVEN_UP')", name="state"),
-    PartialIndex("uq_ordered_messages_ordinal", "sequence", "ordinal", unique=True, where=_STANDING),
+    PartialIndex("uq_ordered_messages_ordinal", "sequence", "ordinal", unique=True, where=_IS_NOT_GIVEN_UP),
     PartialIndex("ix_ordered_messages_held", "sequence", "ordinal", where=_IS_HELD),
     PartialIndex("ix_ordered_messages_expires_at", "expires_at", "message", where=_IS_HELD),
 )

@@ -54,9 +54,9 @@ from gateway.store.table_types import (
 )
 from gateway.store.transitions import StateEvent, record_events
 
-_came = "direction = 'in'"
+_is_incoming = "direction = 'in'"
 
-_went = "direction = 'out'"
+_is_outgoing = "direction = 'out'"
 
 # Each state for itself: SQLite does not see that one of a list of values is in the list.
 _unprocessed = "state = 'RECEIVED' OR state = 'FAILED' OR state = 'REFUSED'"
@@ -101,8 +101,8 @@ messages = Table(
     make_partial_index("ix_messages_case_id", "case_id"),
     # For the lists of operators; the usual message is not in the index of states.
     Index("ix_messages_received_at", "received_at", "id"),
-    PartialIndex("ix_messages_sender", "from_party", "id", where=_came),
-    PartialIndex("ix_messages_receiver", "to_party", "id", where=_went),
+    PartialIndex("ix_messages_sender", "from_party", "id", where=_is_incoming),
+    PartialIndex("ix_messages_receiver", "to_party", "id", where=_is_outgoing),
     PartialIndex("ix_messages_stopped", "state", "id", where=_unprocessed),
     PartialIndex("ix_messages_problem", "problem", "id", where="problem IS NOT NULL"),
     PartialIndex("ix_messages_unpurged", "received_at", "id", where="purged_at IS NULL AND case_id IS NULL"),
@@ -163,9 +163,9 @@ _PARTS = (
     .order_by(message_payloads.c.position)
 )
 #: The parts with the octets of the message, which only its first part is given, where it is in them.
-_INSIDE = and_(message_payloads.c.position == 1, message_payloads.c.parcel_offset.is_not(None))
+_IS_IN_PARCEL = and_(message_payloads.c.position == 1, message_payloads.c.parcel_offset.is_not(None))
 _PARTS_OF_PARCEL = _PARTS.join(messages).add_columns(
-    messages.c.parcel_sha256, messages.c.purged_at, case((_INSIDE, messages.c.parcel)).label("parcel")
+    messages.c.parcel_sha256, messages.c.purged_at, case((_IS_IN_PARCEL, messages.c.parcel)).label("parcel")
 )
 
 

@@ -116,13 +116,13 @@ class KnownNotice(NamedTuple):
 class StoredNotice:
     """A notice as stored; `latest` is False when a later one about the request was stored before.
 
-    `known` are all notices about the request, including this one, as they are stored.
+    `request_notices` are all notices about the request, including this one, as they are stored.
     """
 
     id: int
     sha256: str
     latest: bool
-    known: Sequence[KnownNotice] = ()
+    request_notices: Sequence[KnownNotice] = ()
 
 
 def insert_notice(

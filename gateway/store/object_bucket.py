@@ -26,7 +26,7 @@ from gateway.store.object_store import INLINE_OCTETS, make_changed_error
 
 _KEY: Final = "the server refuses the key, or what it asks for"
 #: The errors that an operator can mend, by their codes; for other errors the message has the code.
-_WORDS: Final = {
+_SENTENCES: Final = {
     "NoSuchBucket": "there is no bucket {bucket}",
     "InvalidAccessKeyId": "the server does not know the access key",
     "SignatureDoesNotMatch": "the secret key does not belong to the access key",
@@ -57,7 +57,7 @@ def describe_bucket_error(error: Any, bucket: str) -> str:
     code = get_bucket_error_code(error)
     if not code:
         return f"the object store does not answer ({type(error).__name__})"
-    template = _WORDS.get(code)
+    template = _SENTENCES.get(code)
     if template is not None:
         return f"the object store takes nothing now: {template.format(bucket=bucket)}"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
@@ -80,7 +80,7 @@ class SentBody:
         self.problem: Exception | None = None
         self._content = content
         self._make_error = make_error
-        self._wanted = digest
+        self._expected_digest = digest
         self._stream: BinaryIO | None = None
         self._position = 0
         self._digest: Any = hashlib.sha256()
@@ -125,7 +125,7 @@ class SentBody:
         self._position += len(piece)
         self._digest.update(piece)
         is_last = self._position == self._content.octet_count
-        if (piece_size and not piece) or (is_last and self._digest.hexdigest() != self._wanted):
+        if (piece_size and not piece) or (is_last and self._digest.hexdigest() != self._expected_digest):
             raise self._make_error()
         return piece
 
@@ -145,7 +145,7 @@ class BucketStream(io.RawIOBase):
         self._size = size
         self._open_from = open_from
         self._cut = cut
-        self._left = _RESUMES
+        self._tries_left = _RESUMES
         self._position = 0
         self._body: Any = None
 
@@ -176,9 +176,9 @@ class BucketStream(io.RawIOBase):
         piece = self._read_piece(len(buffer))
         while not piece:
             self._drop_body()
-            if not self._left:
+            if not self._tries_left:
                 raise self._cut
-            self._left -= 1
+            self._tries_left -= 1
             piece = self._read_piece(len(buffer))
         buffer[: len(piece)] = piece
         self._position += len(piece)
@@ -234,7 +234,7 @@ class BucketAccess:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _StoredObject:
     size: int
     written: datetime
     #: By the clock of the server, which also says when an object was written.
@@ -257,7 +257,7 @@ class ObjectBucket:
         self._access = access
         self._arriving = arriving
         self._guard = threading.Lock()
-        self._made: Any = None
+        self._client: Any = None
 
     def put_object(self, digest: str, content: Body) -> None:
         """Store the content durably; raises GW806 where this fails. A repeat changes nothing."""
@@ -405,11 +405,11 @@ class ObjectBucket:
     def close(self) -> None:
         """Close the connections."""
         with self._guard:
-            if self._made is not None:
-                self._made.close()
-            self._made = None
+            if self._client is not None:
+                self._client.close()
+            self._client = None
 
-    def _find(self, digest: str) -> _Found | None:
+    def _find(self, digest: str) -> _StoredObject | None:
         try:
             answer = self._ask("head_object", digest, ChecksumMode="ENABLED")
         except _RefusedError as refused:
@@ -420,7 +420,7 @@ class ObjectBucket:
             raise self._make_strange_error(digest)
         written = answer["LastModified"]
         age = _compute_age(answer["ResponseMetadata"]["HTTPHeaders"].get("date"), written)
-        return _Found(answer["ContentLength"], written, age, answer.get("ChecksumSHA256"))
+        return _StoredObject(answer["ContentLength"], written, age, answer.get("ChecksumSHA256"))
 
     def _make_strange_error(self, digest: str) -> InsufficientStorageError:
         detail = "the server does not answer as a server of S3 does"
@@ -448,9 +448,9 @@ class ObjectBucket:
     def _get_client(self) -> Any:
         """Return the client of this process, made for the first request; it is safe for many threads."""
         with self._guard:
-            if self._made is None:
-                self._made = _make_client(self._access)
-            return self._made
+            if self._client is None:
+                self._client = _make_client(self._access)
+            return self._client
 
     def _get_key(self, digest: str) -> str:
         if not _DIGEST.fullmatch(digest):

@@ -139,28 +139,28 @@ class _CheckedStream(io.RawIOBase):
         self._stream = stream
         self._body = body
         self._whole = whole
-        self._found: Any = hashlib.sha256()
-        self._left = body.octet_count
+        self._digest: Any = hashlib.sha256()
+        self._octets_left = body.octet_count
 
     def readable(self) -> bool:
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._found = None
+        self._digest = None
         return self._stream.seek(offset, whence)
 
     def readinto(self, buffer: Any) -> int:
         piece = self._stream.read(len(buffer))
         buffer[: len(piece)] = piece
-        if self._found is not None:
+        if self._digest is not None:
             self._compare(piece)
         return len(piece)
 
     def _compare(self, piece: bytes) -> None:
-        self._found.update(piece)
-        self._left -= len(piece)
-        changed = self._left < 0 or (not piece and self._left > 0)
-        if changed or (self._left == 0 and self._found.hexdigest() != self._body.sha256_hex):
+        self._digest.update(piece)
+        self._octets_left -= len(piece)
+        changed = self._octets_left < 0 or (not piece and self._octets_left > 0)
+        if changed or (self._octets_left == 0 and self._digest.hexdigest() != self._body.sha256_hex):
             raise make_changed_error(self._whole.store, self._whole.sha256_hex)
 
     def close(self) -> None:

@@ -342,7 +342,7 @@ _SWITCHED = exists().where(console_switches.c.agency == bindparam("agency"))
 _RESTS = exists().where(console_mailbox.c.request_id == bindparam("request")) | build_decided_condition(
     bindparam("request")
 )
-_PLACE = select(_RESTS.label("rests"), _SWITCHED.label("switched"))
+_GET_DESK_STATE = select(_RESTS.label("rests"), _SWITCHED.label("switched"))
 #: Undecided applications are counted up to this number.
 _MOST = 10_000
 
@@ -369,7 +369,7 @@ def find_mailbox_place(conn: Connection, request: int, agency: str) -> tuple[boo
 
     A request stays there once a call of it is in the mailbox, or officers have decided a part of it.
     """
-    row = conn.execute(_PLACE, {"request": request, "agency": agency}).one()
+    row = conn.execute(_GET_DESK_STATE, {"request": request, "agency": agency}).one()
     return bool(row.rests), bool(row.switched)
 
 

@@ -61,7 +61,7 @@ class OpenRequest:
     def __init__(self, row: Mapping[str, Any]) -> None:
         # Read more often than anything else: plain attributes, and beside them the row as it is now.
         self.__dict__.update(row)
-        self._known: dict[str, Any] = dict(row)
+        self._row: dict[str, Any] = dict(row)
         self._changed: set[str] = set()
         self._before: str = row["state"]
 
@@ -71,14 +71,14 @@ class OpenRequest:
 
     def copy_state(self) -> OpenRequestRow:
         """Return a copy of the present request, which later changes do not affect."""
-        return SimpleNamespace(**self._known)
+        return SimpleNamespace(**self._row)
 
     def set_columns(self, **values: Any) -> None:
         """Set columns; demands that are set follow the state from then on."""
         if "demands" in values:
             values["demands_state"] = values.get("state", self.state)
         self.__dict__.update(values)
-        self._known |= values
+        self._row |= values
         self._changed |= set(values)
 
     def apply_event(self, conn: Connection, event: StateEvent, **values: Any) -> None:
@@ -92,7 +92,7 @@ class OpenRequest:
     def write(self, conn: Connection) -> None:
         """Write the changes; raise GW705 if another transaction has changed the state of the request."""
         if self._changed:
-            values = {name: self._known[name] for name in sorted({"state", *self._changed})}
+            values = {name: self._row[name] for name in sorted({"state", *self._changed})}
             transitions.write_state(conn, agency_requests, REQUEST, int(self.id), self._before, values)
             self._before, self._changed = self.state, set()
 

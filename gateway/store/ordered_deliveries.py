@@ -54,7 +54,7 @@ class OrderedDeliveryRow(Protocol):
 
 
 _o, _d = ordered_deliveries.c, deliveries.c
-_PLACE: Final = (
+_GET_WITH_BASE: Final = (
     select(ordered_deliveries, message_sequences.c.base)
     .join(message_sequences, message_sequences.c.id == _o.sequence)
     .where(_o.delivery == bindparam("wanted"))
@@ -124,7 +124,7 @@ class DeliveryPlaceRow(OrderedDeliveryRow, Protocol):
 
 def find_place(conn: Connection, delivery: int) -> DeliveryPlaceRow | None:
     """Return the place of a delivery with the `base` of its sequence; None without an order."""
-    return conn.execute(_PLACE, {"wanted": delivery}).first()
+    return conn.execute(_GET_WITH_BASE, {"wanted": delivery}).first()
 
 
 def set_sealed_position(conn: Connection, delivery: int, position: int) -> None:

@@ -58,7 +58,7 @@ _INSERT = InsertIfAbsent(payloads, ("sha256",), "sha256")
 _CONTENT = select(payloads.c.content, payloads.c.purged_at, payloads.c.stored_in, payloads.c.size).where(
     payloads.c.sha256 == bindparam("wanted")
 )
-_PLACE = select(payloads.c.size).where(
+_GET_OBJECT_SIZE = select(payloads.c.size).where(
     payloads.c.sha256 == bindparam("wanted"),
     payloads.c.stored_in == literal_column(f"'{OBJECTS}'"),
     payloads.c.purged_at.is_(None),
@@ -185,7 +185,7 @@ def _find_row(conn: Connection, digest: str) -> Any:
 
 def verify_payload(conn: Connection, digest: str) -> None:
     """Raise as `get_payload_octets` does; octets in the object store are read in steps."""
-    row = conn.execute(_PLACE, {"wanted": digest}).first()
+    row = conn.execute(_GET_OBJECT_SIZE, {"wanted": digest}).first()
     if row is None:
         get_payload_octets(conn, digest)
     else:

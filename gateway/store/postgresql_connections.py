@@ -31,7 +31,7 @@ _SEVERAL: Final = re.compile(r"(postgres[^:/]*)://((?:[^@/]*@)?)([^@/?]*,[^@/?]*
 _CONNECT_SECONDS: Final = 5
 _HAD_FAILED: Final = "a statement of the transaction had failed: it is rolled back"
 #: Notices below a warning are not kept.
-_TOLD: Final = frozenset({"WARNING", "ERROR", "FATAL", "PANIC"})
+_KEPT_SEVERITIES: Final = frozenset({"WARNING", "ERROR", "FATAL", "PANIC"})
 
 
 def read_url(url: str) -> URL:
@@ -137,7 +137,7 @@ def watch_notices(connection: Any, info: dict[str, Any]) -> None:
     info[NOTICES] = warnings
 
     def keep_warning(notice: Any) -> None:
-        if (notice.severity_nonlocalized or notice.severity) in _TOLD:
+        if (notice.severity_nonlocalized or notice.severity) in _KEPT_SEVERITIES:
             warnings[:] = [*warnings[-3:], str(notice.message_primary)]
 
     connection.add_notice_handler(keep_warning)
@@ -320,7 +320,7 @@ def _split_hosts(parameters: Mapping[str, Any]) -> list[_Host]:
     return list(zip(hosts, ports * (len(hosts) if len(ports) == 1 else 1), strict=True))
 
 
-_WORDS: Final = (
+_POOLER_SENTENCE: Final = (
     "a pooler gives each transaction another session of the server: it needs its session mode "
     "(pgbouncer: pool_mode = session)"
 )
@@ -340,7 +340,7 @@ def check_session(connection: Any, connect: Callable[[], Any]) -> None:
         # Where the pooler has one session only, the server ends this transaction, and ours gets another one.
         second.execute("SET LOCAL idle_in_transaction_session_timeout = '2s'")
         if _ask_process(connection) != first:
-            raise GatewayError(SETTINGS_WRONG, _WORDS, "database.url")
+            raise GatewayError(SETTINGS_WRONG, _POOLER_SENTENCE, "database.url")
 
 
 def _ask_process(connection: Any) -> int:

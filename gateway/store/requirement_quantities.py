@@ -124,14 +124,14 @@ class RequirementUseRow(Protocol):
 _INSERT: Final = InsertIfAbsent(requirements, ("number", "agency"), "id")
 #: The reasons of a use that a child declaration states, of a quantity that its parent wrote off, and of a use
 #: that it stated before.
-_STATED: Final = "stated"
+_STATED_BY_CHILD: Final = "stated"
 _STATED_BEFORE: Final = "stated before"
 #: The reason of a use that was given back, and of which too little was left when it was wanted again.
 NOT_LEFT: Final = "not left"
 #: Leaves out the uses that a child declaration only states.
 IS_USE: Final = or_(
     requirement_uses.c.return_reason.is_(None),
-    requirement_uses.c.return_reason.not_in((_STATED, _STATED_BEFORE)),
+    requirement_uses.c.return_reason.not_in((_STATED_BY_CHILD, _STATED_BEFORE)),
 )
 _ALL_OF_CASES: Final = select(
     requirement_uses, requirements.c.number, requirements.c.agency, requirements.c.applied_since
@@ -139,14 +139,14 @@ _ALL_OF_CASES: Final = select(
 _USES_OF_CASE: Final = _ALL_OF_CASES.where(
     requirement_uses.c.case_id == bindparam("wanted"), IS_USE
 ).order_by(requirement_uses.c.id)
-_WANTED: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
+_KEYS: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
 _STATED_BY: Final = _ALL_OF_CASES.where(
-    requirement_uses.c.case_id.in_(_WANTED), requirement_uses.c.return_reason == _STATED
+    requirement_uses.c.case_id.in_(_KEYS), requirement_uses.c.return_reason == _STATED_BY_CHILD
 ).order_by(requirement_uses.c.id)
-_BY_NUMBER: Final = select(requirements).where(requirements.c.number.in_(_WANTED))
+_BY_NUMBER: Final = select(requirements).where(requirements.c.number.in_(_KEYS))
 _LOCK: Final = (
     select(requirements)
-    .where(requirements.c.id.in_(_WANTED))
+    .where(requirements.c.id.in_(_KEYS))
     .order_by(requirements.c.id)
     .with_for_update(key_share=True)
 )
@@ -171,7 +171,7 @@ _GRANTING: Final = (
         decisions.c.quantity.is_not(None),
         decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS")),
         agency_requests.c.state != "CANCELLED",
-        decisions.c.number.in_(_WANTED),
+        decisions.c.number.in_(_KEYS),
     )
     .order_by(decisions.c.id)
 )
@@ -181,14 +181,14 @@ _GRANTED_LAWS: Final = (
     .where(
         decisions.c.quantity.is_not(None),
         decisions.c.decision.in_(("APPROVED", "APPROVED_WITH_CONDITIONS")),
-        decisions.c.number.in_(_WANTED),
+        decisions.c.number.in_(_KEYS),
     )
     .distinct()
 )
 _QUANTIFIED: Final = (
     select(decisions.c.number, agency_requests.c.agency)
     .select_from(decisions.join(agency_requests))
-    .where(decisions.c.quantity.is_not(None), decisions.c.number.in_(_WANTED))
+    .where(decisions.c.quantity.is_not(None), decisions.c.number.in_(_KEYS))
     .distinct()
 )
 #: Where the row of a withdrawn case says what agencies have refused to cancel: [item, law], by application.
@@ -401,7 +401,7 @@ def insert_stated_uses(conn: Connection, new: Sequence[NewRequirementUse], at: d
 
     They write off nothing.
     """
-    insert_uses(conn, [replace(use, returned_at=at, return_reason=_STATED) for use in new], at)
+    insert_uses(conn, [replace(use, returned_at=at, return_reason=_STATED_BY_CHILD) for use in new], at)
 
 
 def list_stated_uses(conn: Connection, requirement_ids: Collection[int]) -> Sequence[UseOfRequirementRow]:
@@ -422,8 +422,8 @@ def take_use_again(conn: Connection, use: int) -> bool:
 def close_returned_uses(conn: Connection, case_id: int, before: str, after: str) -> None:
     """Give the uses of a case that were given back for one reason another one; it states nothing any more."""
     column = requirement_uses.c.return_reason
-    conditions = (requirement_uses.c.case_id == case_id, column.in_((before, _STATED)))
-    value = case((column == _STATED, _STATED_BEFORE), else_=after)
+    conditions = (requirement_uses.c.case_id == case_id, column.in_((before, _STATED_BY_CHILD)))
+    value = case((column == _STATED_BY_CHILD, _STATED_BEFORE), else_=after)
     conn.execute(update(requirement_uses).where(*conditions).values(return_reason=value))
 
 
@@ -435,7 +435,7 @@ def close_lost_use(conn: Connection, use: int) -> None:
 
 def end_stated_use(conn: Connection, use: int) -> None:
     """Store that a child declaration does not state a use any more: nothing of it is written off above."""
-    conditions = (requirement_uses.c.id == use, requirement_uses.c.return_reason == _STATED)
+    conditions = (requirement_uses.c.id == use, requirement_uses.c.return_reason == _STATED_BY_CHILD)
     conn.execute(update(requirement_uses).where(*conditions).values(return_reason=_STATED_BEFORE))
 
 

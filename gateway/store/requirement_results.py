@@ -146,7 +146,7 @@ _RESULTS: Final = (
     .order_by(requirement_results.c.id)
 )
 _INSERT_RESULTS: Final = insert(requirement_results).returning(requirement_results.c.id)
-_KNOWN: Final = select(
+_IS_CONCERNED: Final = select(
     or_(
         exists()
         .where(awaited_requirements.c.case_id == bindparam("wanted"))
@@ -155,14 +155,14 @@ _KNOWN: Final = select(
         build_outside_condition(),
     )
 )
-_WANTED: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
+_KEYS: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
 _WAITING_CASES: Final = union(
     select(awaited_requirements.c.case_id).where(
-        awaited_requirements.c.number.in_(_WANTED), awaited_requirements.c.ended_at.is_(None)
+        awaited_requirements.c.number.in_(_KEYS), awaited_requirements.c.ended_at.is_(None)
     ),
     select(requirement_uses.c.case_id)
     .join(requirements)
-    .where(requirements.c.number.in_(_WANTED), requirement_uses.c.return_reason == "rejected"),
+    .where(requirements.c.number.in_(_KEYS), requirement_uses.c.return_reason == "rejected"),
 )
 _INSERT_AWAITED: Final = insert(awaited_requirements).returning(awaited_requirements.c.id)
 
@@ -293,7 +293,7 @@ def list_awaited_uses(conn: Connection, case_id: int) -> Sequence[AwaitedUseRow]
 
 def has_known_requirements(conn: Connection, case_id: int) -> bool:
     """Return whether the ledger has a number that a case waits for, or it uses any, or has a parent."""
-    return bool(conn.execute(_KNOWN, {"wanted": case_id}).scalar())
+    return bool(conn.execute(_IS_CONCERNED, {"wanted": case_id}).scalar())
 
 
 def end_awaited_use(conn: Connection, awaited: int, reason: str, at: datetime) -> None:

@@ -39,7 +39,7 @@ _INSERT_IN_TURN: Final = text(
 )
 #: Instead of the content of a call that had no effect.
 NO_EFFECT: Final = ""
-_OTHER: Final = select(seen_calls.c.content).where(
+_GET_OTHER_CONTENT: Final = select(seen_calls.c.content).where(
     seen_calls.c.message_id == bindparam("of_message"),
     seen_calls.c.party == bindparam("of_party"),
     seen_calls.c.seen_at >= bindparam("since", type_=Instant()),
@@ -81,7 +81,7 @@ def write_call_transaction(engine: Engine, name: str, record: CallRecord | None)
 def find_other_content(conn: Connection, call: NewSeenCall, since: datetime) -> bool:
     """Return whether the id of a call stood for other content since a time."""
     parameters = {"of_message": call.message_id, "of_party": call.party, "since": since}
-    contents = conn.execute(_OTHER, parameters).scalars()
+    contents = conn.execute(_GET_OTHER_CONTENT, parameters).scalars()
     return any(content not in (call.content, NO_EFFECT) for content in contents)
 
 

@@ -67,7 +67,7 @@ _CASE_COLUMNS: Final[tuple[Any, ...]] = tuple(
 )
 
 
-_WANTED: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
+_KEYS: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)
 _T: Final = transitions.c
 
 
@@ -77,7 +77,7 @@ def _build_request_query(of: ColumnElement[int]) -> Select[Any]:
     columns: tuple[Any, ...] = (r.id, r.case_id, r.agency, r.document, r.state)
     case_columns: tuple[Any, ...] = (cases.c.declarant, cases.c.applicant, cases.c.opened_at)
     query = select(*columns, *case_columns).join_from(agency_requests, cases, cases.c.id == r.case_id)
-    return query.where(of.in_(_WANTED))
+    return query.where(of.in_(_KEYS))
 
 
 _PROGRESS: Final = select(statistics_progress)
@@ -89,16 +89,16 @@ _NEW_STEPS: Final = (
     .limit(bindparam("most", type_=Integer()))
 )
 _OBJECT_STEPS: Final = (
-    select(*_STEP_COLUMNS).where(_T.machine == bindparam("of"), _T.object_id.in_(_WANTED)).order_by(_T.id)
+    select(*_STEP_COLUMNS).where(_T.machine == bindparam("of"), _T.object_id.in_(_KEYS)).order_by(_T.id)
 )
-_CASES: Final = select(*_CASE_COLUMNS, literal("").label("agency")).where(cases.c.id.in_(_WANTED))
+_CASES: Final = select(*_CASE_COLUMNS, literal("").label("agency")).where(cases.c.id.in_(_KEYS))
 _REQUESTS: Final = _build_request_query(agency_requests.c.id)
 _REQUESTS_OF_CASES: Final = _build_request_query(agency_requests.c.case_id)
 _DECISIONS: Final = select(decisions.c.request_id, decisions.c.decision).where(
-    decisions.c.request_id.in_(_WANTED), decisions.c.superseded_by.is_(None)
+    decisions.c.request_id.in_(_KEYS), decisions.c.superseded_by.is_(None)
 )
 _OUTCOMES: Final = select(counted_outcomes).where(
-    counted_outcomes.c.machine == bindparam("of"), counted_outcomes.c.object_id.in_(_WANTED)
+    counted_outcomes.c.machine == bindparam("of"), counted_outcomes.c.object_id.in_(_KEYS)
 )
 
 

@@ -82,14 +82,14 @@ class PartialIndex(Index):
     def __init__(
         self, name: str, *columns: str, where: str, on_postgresql: str | None = None, unique: bool = False
     ) -> None:
-        self._where = {"sqlite": where, "postgresql": on_postgresql or where}
+        self._conditions = {"sqlite": where, "postgresql": on_postgresql or where}
         super().__init__(name, *columns, unique=unique)
 
     @cached_property
     def dialect_options(self) -> Any:
         """Return the arguments of each dialect."""
         options = super().dialect_options
-        for name, condition in self._where.items():
+        for name, condition in self._conditions.items():
             options[name]["where"] = text(condition)
         return options
 

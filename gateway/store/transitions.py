@@ -197,7 +197,7 @@ class TransitionRow(Protocol):
 
 
 #: The machines whose steps are events for the software of parties.
-_TOLD = frozenset({CASE.name, REQUEST.name})
+_EVENT_MACHINES = frozenset({CASE.name, REQUEST.name})
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +228,7 @@ def record_transitions(
         for object_id, before, after in changes
     ]
     insert_log_rows(conn, transitions, rows)
-    if machine.name in _TOLD:
+    if machine.name in _EVENT_MACHINES:
         changed_objects = [
             (object_id, after)
             for object_id, before, after in changes

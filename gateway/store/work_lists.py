@@ -151,8 +151,8 @@ class WorkTab(StrEnum):
 #: The states of applications that the agency has, or that wait for their fee before they are forwarded to it.
 #: The agency has neither asked the applicant about them nor decided them.
 _OPEN: Final = ("SENT", "ACKNOWLEDGED", "INSPECTION", "FEE_DUE")
-_ASKED: Final = ("INFORMATION_REQUIRED",)
-_EVERY: Final = (*_OPEN, *_ASKED, "DECIDED", "CANCELLED")
+_APPLICANT_STATES: Final = ("INFORMATION_REQUIRED",)
+_EVERY: Final = (*_OPEN, *_APPLICANT_STATES, "DECIDED", "CANCELLED")
 #: Lists of few applications that something else names.
 _CHOSEN: Final = (WorkTab.MINE, WorkTab.APPROVE, WorkTab.CANCEL)
 _MOST_CHOSEN: Final = 1000
@@ -168,12 +168,12 @@ _UNDECIDED: Final = (
 _STATES: Final = {
     WorkTab.NEW: _OPEN,
     WorkTab.HELD: ("FEE_DUE",),
-    WorkTab.MINE: (*_OPEN, *_ASKED),
-    WorkTab.WAITING: _ASKED,
-    WorkTab.APPROVE: (*_OPEN, *_ASKED, "DECIDED"),
-    WorkTab.CANCEL: (*_OPEN, *_ASKED, "DECIDED"),
+    WorkTab.MINE: (*_OPEN, *_APPLICANT_STATES),
+    WorkTab.WAITING: _APPLICANT_STATES,
+    WorkTab.APPROVE: (*_OPEN, *_APPLICANT_STATES, "DECIDED"),
+    WorkTab.CANCEL: (*_OPEN, *_APPLICANT_STATES, "DECIDED"),
     WorkTab.DECIDED: ("DECIDED",),
-    WorkTab.OVERDUE: (*_OPEN, *_ASKED),
+    WorkTab.OVERDUE: (*_OPEN, *_APPLICANT_STATES),
     WorkTab.ALL: _EVERY,
 }
 
@@ -221,7 +221,7 @@ _HELD: Final = and_(
     ),
 )
 #: The sum keeps the planner from reading the table in the order of the key.
-_PLACE: Final[ColumnElement[Any]] = _r.id + literal_column("0")
+_UNINDEXED_ID: Final[ColumnElement[Any]] = _r.id + literal_column("0")
 _SOURCE: Final = (
     agency_requests.join(cases, cases.c.id == _r.case_id)
     .outerjoin(application_summaries, _s.request_id == _r.id)
@@ -281,14 +281,16 @@ def list_work(conn: Connection, criteria: WorkFilter) -> Sequence[WorkRow]:
     """Return one page of a list, and one row more where the list goes on."""
     query = _build_list(conn, criteria)
     if criteria.numbers:
-        return conn.execute(_order_by_age(query, criteria, _PLACE)).all()
+        return conn.execute(_order_by_age(query, criteria, _UNINDEXED_ID)).all()
     if criteria.tab is WorkTab.OVERDUE:
         return _list_overdue(conn, query, criteria)
     if _is_by_deadline(criteria):
         return conn.execute(_order_by_deadline(_limit_to_due(query, criteria.tab), criteria, _r.due_at)).all()
     if criteria.tab in _CHOSEN:
         # Few rows, found by the claims or the proposals; they are sorted.
-        return conn.execute(_order_by_age(query.where(_build_states(criteria.tab)), criteria, _PLACE)).all()
+        return conn.execute(
+            _order_by_age(query.where(_build_states(criteria.tab)), criteria, _UNINDEXED_ID)
+        ).all()
     if _is_by_summary(criteria):
         return conn.execute(
             _order_by_age(query.where(_build_states(criteria.tab)), criteria, _s.request_id)

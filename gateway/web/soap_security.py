@@ -71,7 +71,7 @@ _LOG: Final = logging.getLogger(__name__)
 _CONTENT_TYPE: Final = "text/xml; charset=utf-8"
 _PLACEHOLDER: Final = re.compile(rb'location="http://localhost/soap/[a-z]+"')
 _SIGNER: Final = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"
-_SHOWN: Final = 500
+_MOST_CHARACTERS: Final = 500
 _HTTP_OWN: Final = frozenset({400, 413, 415, 503})
 
 
@@ -336,7 +336,7 @@ def _make_refusal_detail(problem: GatewayError, namespace: str) -> etree._Elemen
 
 def _sanitize_text(text: str) -> str:
     """Return `text` short and without characters that XML cannot carry."""
-    return "".join(char if char.isprintable() else " " for char in text[:_SHOWN])
+    return "".join(char if char.isprintable() else " " for char in text[:_MOST_CHARACTERS])
 
 
 def _get_http_status(problem: GatewayError) -> int:

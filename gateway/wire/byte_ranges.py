@@ -62,7 +62,7 @@ class _RangeScanner:
     units: str
     parser: Any
     stack: list[_OpenElement] = field(default_factory=list)
-    found: list[ElementRanges | None] = field(default_factory=list)
+    ranges: list[ElementRanges | None] = field(default_factory=list)
 
     def start_element(self, name: str, attributes: list[str]) -> None:
         first = self.parser.CurrentByteIndex
@@ -71,8 +71,8 @@ class _RangeScanner:
         values = self._iterate_value_ranges(first, end)
         # expat gives the attributes in the order of the tag: their names need no second resolution.
         spans = dict(zip(map(_to_clark_name, attributes[::2]), values, strict=True))
-        self.stack.append(_OpenElement(len(self.found), _to_clark_name(name), first, end, spans))
-        self.found.append(None)
+        self.stack.append(_OpenElement(len(self.ranges), _to_clark_name(name), first, end, spans))
+        self.ranges.append(None)
 
     def end_element(self, _name: str) -> None:
         opened = self.stack.pop()
@@ -81,7 +81,7 @@ class _RangeScanner:
             content = last = opened.inner
         else:
             content, last = end_tag_start, self.units.index(">", end_tag_start) + 1
-        self.found[opened.position] = ElementRanges(
+        self.ranges[opened.position] = ElementRanges(
             opened.name,
             ByteRange(opened.start, last),
             ByteRange(opened.inner, content),
@@ -124,7 +124,7 @@ def scan_element_ranges(data: bytes) -> tuple[ElementRanges, ...]:
     finally:
         # The parser and its handlers refer to each other; without this they stay until a garbage collection.
         del scan.parser
-    return tuple(ranges for ranges in scan.found if ranges is not None)
+    return tuple(ranges for ranges in scan.ranges if ranges is not None)
 
 
 class TreeByteRanges:

@@ -70,16 +70,16 @@ class XPathIndex:
     """The paths (see `build_xpath`) of a document that does not change: children are counted only once."""
 
     def __init__(self) -> None:
-        self._known: dict[etree._Element, str] = {}
+        self._paths: dict[etree._Element, str] = {}
 
     def get_xpath(self, element: etree._Element) -> str:
         """Return the absolute path to `element`."""
-        path = self._known.get(element)
+        path = self._paths.get(element)
         if path is not None:
             return path
         parent = element.getparent()
         if parent is None:
-            path = self._known[element] = build_xpath(element)
+            path = self._paths[element] = build_xpath(element)
             return path
         parent_path = self.get_xpath(parent)
         tag_counts = Counter(child.tag for child in parent)
@@ -89,8 +89,8 @@ class XPathIndex:
             number = (
                 f"[{seen[child.tag]}]" if tag_counts[child.tag] > 1 and isinstance(child.tag, str) else ""
             )
-            self._known[child] = f"{parent_path}/{_format_node_name(child)}{number}"
-        return self._known[element]
+            self._paths[child] = f"{parent_path}/{_format_node_name(child)}{number}"
+        return self._paths[element]
 
 
 def _format_node_name(element: etree._Element) -> str:

@@ -383,12 +383,12 @@ class _DecodedOctetBudget:
     """The octets that the parts of one body may have together where they must be decoded, in memory."""
 
     def __init__(self) -> None:
-        self._left = _MOST_DECODED
+        self._decoded_left = _MOST_DECODED
 
     def take_octets(self, count: int, content_id: str) -> None:
         """Count the octets of a part; raise GW102 for more than there may be."""
-        self._left -= count
-        if self._left < 0:
+        self._decoded_left -= count
+        if self._decoded_left < 0:
             detail = f"parts of more than {_MOST_DECODED} octets together must be binary"
             raise GatewayError(TOO_LARGE, detail, f"cid:{content_id}")
 

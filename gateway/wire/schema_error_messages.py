@@ -76,11 +76,11 @@ class _ElementBudget:
     """Stops the validation after a number of elements."""
 
     def __init__(self, elements: int) -> None:
-        self._left = elements
+        self._elements_left = elements
 
     def __call__(self, _element: Any, _declared: Any) -> bool:
         """Count an element; return false so that it is validated as usual."""
-        self._left -= 1
-        if self._left < 0:
+        self._elements_left -= 1
+        if self._elements_left < 0:
             raise XMLSchemaStopValidation
         return False

@@ -18,7 +18,7 @@ from gateway.wire.text_characters import quote_value
 _MOST_CHOICES: Final = 12
 _LONGEST_PATTERN: Final = 120
 #: Patterns that have a name of their own.
-_KNOWN: Final = {
+_PATTERN_NAMES: Final = {
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}": "a date as 2026-01-31",
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+\-][0-9]{2}:[0-9]{2})": (
         "a date and time with zone as 2026-01-31T12:00:00Z"
@@ -67,7 +67,7 @@ def describe_choices(choices: Iterable[str]) -> str:
 
 def describe_pattern(pattern: str) -> str:
     """Return in words the texts that a pattern of XML Schema accepts; the pattern if it is too complex."""
-    description = _KNOWN.get(pattern)
+    description = _PATTERN_NAMES.get(pattern)
     if description is not None:
         return description
     branches = [_describe_sequence(branch) for branch in _split_alternatives(pattern)]

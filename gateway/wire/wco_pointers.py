@@ -95,7 +95,7 @@ class PointerIndex:
 
     def __init__(self, root: etree._Element | None = None) -> None:
         self._root = root
-        self._known: dict[etree._Element, tuple[str, str]] = {}
+        self._pointers: dict[etree._Element, tuple[str, str]] = {}
 
     def get_pointer(self, element: etree._Element, attribute: str | None = None) -> str:
         """Return the pointer of `element`, or of one of its attributes."""
@@ -104,16 +104,16 @@ class PointerIndex:
 
     def get_pointer_step(self, element: etree._Element) -> tuple[str, str]:
         """Return the pointer of `element` and its path (see `_make_step`)."""
-        return self._known.get(element) or self._index_ancestors(element)
+        return self._pointers.get(element) or self._index_ancestors(element)
 
     def _index_ancestors(self, element: etree._Element) -> tuple[str, str]:
         chain = _list_ancestor_chain(element, self._root)
-        step = self._known.setdefault(chain[0], _make_first_step(chain[0]))
+        step = self._pointers.setdefault(chain[0], _make_first_step(chain[0]))
         for parent, node in pairwise(chain):
-            if node not in self._known:
+            if node not in self._pointers:
                 for child, *child_step in _list_child_steps(parent, *step):
-                    self._known[child] = (child_step[0], child_step[1])
-            step = self._known[node]
+                    self._pointers[child] = (child_step[0], child_step[1])
+            step = self._pointers[node]
         return step
 
 

@@ -208,7 +208,7 @@ def test_a_rule_is_told_with_its_place(rule: str) -> None:
     place = f"a.yaml:{line}"
     found = [one for one in find(data, known) if one.rule == rule]
     assert found, find(data, known)
-    assert found[0].place == place
+    assert found[0].location == place
     assert words in found[0].text
     assert found[0].severity == AGREEMENT_RULES[rule].severity
     for bad in ("['", "{'", "()", "None"):

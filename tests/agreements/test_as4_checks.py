@@ -211,7 +211,7 @@ def test_a_rule_is_told_with_its_clause(rule: str) -> None:
     found = [one for one in find(text, known) if one.rule == rule]
     assert found, find(text, known)
     assert words in found[0].text
-    assert found[0].place.startswith("a.yaml:")
+    assert found[0].location.startswith("a.yaml:")
     assert found[0].severity == AGREEMENT_RULES[rule].severity
     assert found[0].clause
     for bad in ("['", "{'", "()", "None"):

@@ -89,7 +89,7 @@ def tell(text: str | dict[str, object]) -> dict[str, tuple[str, str]]:
     """Return what is told, by its first word."""
     data = text if isinstance(text, str) else json.dumps(text)
     found = read_peer_pmode(data.encode(), "p", AT).findings
-    return {one.text.split()[0]: (one.rule, one.place) for one in found}
+    return {one.text.split()[0]: (one.rule, one.location) for one in found}
 
 
 @pytest.mark.parametrize("text", [HOLODECK, PHASE4], ids=["holodeck", "phase4"])

@@ -123,7 +123,7 @@ def test_lint_tells_a_deviation_with_its_clause() -> None:
     assert (
         found[0].clause == "eDelivery AS4 1.15, Common Profile, 1.4.5: PMode[].PayloadService.CompressionType"
     )
-    assert found[0].place == "a.yaml:17"
+    assert found[0].location == "a.yaml:17"
     assert found[0].text.endswith("compression is none; edelivery-1.15 wants gzip")
 
 

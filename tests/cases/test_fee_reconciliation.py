@@ -16,7 +16,7 @@ PAID = FeeMovement("payment", "P-1", "F-1", read_money("30000", "KRW"), date(202
 
 def compare(statement: str, *recorded: FeeMovement) -> list[tuple[str, str, int]]:
     found = reconcile_statement(read_statement(HEAD + statement), recorded)
-    return [(one.what, one.reference, one.line) for one in found]
+    return [(one.difference, one.reference, one.line) for one in found]
 
 
 @pytest.mark.parametrize(

@@ -71,9 +71,9 @@ def test_never_is_more_taken_than_was_granted(granted, wanted):
     balance = RequirementBalance("KFDA", "C", tuple(GrantedQuantity(*one) for one in granted))
     uses = tuple(RequirementUse(1, "C", one, unit) for one, unit in wanted)
     judged = judge_requirement_claim(ClaimedRequirements(uses), [balance], TODAY, UNITS)
-    taken = [(use.quantity, use.unit) for use, _ in judged.taken]
+    taken = [(use.quantity, use.unit) for use, _ in judged.usable]
     assert kilograms(taken) <= kilograms(granted)
-    assert len(judged.taken) + len(judged.problems) == len(wanted)
+    assert len(judged.usable) + len(judged.problems) == len(wanted)
     assert {one.problem.id for one in judged.problems} <= {"GW411"}
     if kilograms(wanted) <= kilograms(granted):
         assert judged.problems == ()
@@ -153,7 +153,7 @@ def test_the_number_of_two_agencies_is_not_guessed():
 
 def test_an_unknown_number_is_a_warning():
     judged = judge_requirement_claim(ClaimedRequirements((use("1", "KGM"),)), [], TODAY, UNITS)
-    assert (judged.problems, judged.taken) == ((), ())
+    assert (judged.problems, judged.usable) == ((), ())
     assert [one.problem.id for one in judged.warnings] == ["GW413"]
 
 

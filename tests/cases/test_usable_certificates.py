@@ -21,7 +21,7 @@ REOPENED, LAPSED = CertificateStanding.REOPENED, CertificateStanding.LAPSED
 START = datetime(2026, 10, 1, tzinfo=UTC)
 DROPPED, ALONE = ItemRemoval(alone=False), ItemRemoval(alone=True)
 FREE = ApprovedApplication()
-ASKED = ApprovedApplication(asked=True)
+ASKED = ApprovedApplication(is_cancellation_asked=True)
 WITHDRAWN = ApprovedApplication(withdrawn=True)
 
 
@@ -38,10 +38,13 @@ def said(
         (FREE, USABLE),
         (ASKED, SUSPENDED),
         (WITHDRAWN, LAPSED),
-        (ApprovedApplication(asked=True, kept=True), SUSPENDED),
-        (ApprovedApplication(asked=True, withdrawn=True), SUSPENDED),
-        (ApprovedApplication(asked=True, withdrawn=True, kept=True), USABLE),
-        (ApprovedApplication(withdrawn=True, kept=True), USABLE),
+        (ApprovedApplication(is_cancellation_asked=True, is_cancellation_refused=True), SUSPENDED),
+        (ApprovedApplication(is_cancellation_asked=True, withdrawn=True), SUSPENDED),
+        (
+            ApprovedApplication(is_cancellation_asked=True, withdrawn=True, is_cancellation_refused=True),
+            USABLE,
+        ),
+        (ApprovedApplication(withdrawn=True, is_cancellation_refused=True), USABLE),
     ],
 )
 def test_a_certificate_is_suspended_while_its_agency_is_asked(

@@ -61,7 +61,7 @@ def lease_one(engine, holder):
 
 @pytest.mark.night
 def test_a_node_is_drained_when_it_holds_nothing(engine_of_home, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(drain, "_HEARD", 0.0)
+    monkeypatch.setattr(drain, "_PROPAGATION_SECONDS", 0.0)
     clock = Clock()
     keeper = NodeKeeper(engine_of_home, clock, "a")
     keeper.note_alive()

@@ -146,7 +146,7 @@ class ClusterTown(Town):
             receiver=pmode.receiver,
             agreement=pmode.agreement,
             timestamp=context.now.replace(microsecond=0),
-            about=about,
+            queried_message_id=about,
             sync_reply=True,
         )
         parcel = EBMS2.seal((request,), pmode, context)

@@ -141,7 +141,7 @@ def test_strangers_cannot_fill_the_memory_of_the_limit() -> None:
     limit = LineLimit(period=START - START.replace(year=START.year - 1))
     for number in range(5000):
         limit.admit_line(LineKey(str(number), "GW601"), START)
-    assert len(limit._said) <= 1000
+    assert len(limit._periods) <= 1000
 
 
 @BOTH_AT_LANDING

@@ -110,10 +110,10 @@ def run_console(engine: Engine) -> Story:
     kim, lee = story.officer("kimofficer", "approver"), story.officer("leeofficer", "approver")
     seen = story.arrive()
     story.desk.claim_application(kim, seen.number, 0)
-    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
     proposal = story.look().proposal
     assert proposal is not None
-    story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY)
+    story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown_digest, SESSION_ONLY)
     story.decide_others()
     story.tick()
     seal_evidence(story)

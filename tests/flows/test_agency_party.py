@@ -80,5 +80,5 @@ def test_an_officer_decides_with_the_key_of_its_party(
     monkeypatch.setattr(story.keys, "get_signer", lambda _agency: signer_named("kfda"))
     view = story.arrive()
     monkeypatch.setattr(story.keys, "get_signer", lambda _agency: signer_named(key))
-    outcome = story.desk.perform_act(story.officer("kim"), view.number, story.decision(), view.shown)
+    outcome = story.desk.perform_act(story.officer("kim"), view.number, story.decision(), view.shown_digest)
     assert outcome.state == state

@@ -86,10 +86,10 @@ def test_an_officer_sees_no_code_of_what_was_decided_before(engine: Engine) -> N
     story = ConsoleStory(engine, AGENCY)
     seen = story.arrive()
     kim = story.officer("kim")
-    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest)
     amend(story, NAME)
     assert story.look().request.status_code is None
-    story.desk.perform_act(kim, seen.number, story.decision(DecisionCode.REJECTED), story.look().shown)
+    story.desk.perform_act(kim, seen.number, story.decision(DecisionCode.REJECTED), story.look().shown_digest)
     assert story.look().request.status_code == "R04"
 
 

@@ -103,8 +103,8 @@ def test_a_response_in_the_answer_survives(engine: Engine, place: str) -> None:
     waiting, answer = read_response(exchange)
     if name in GIVEN:
         assert waiting is not None
-        assert waiting.found is not None
-        delivery = waiting.found.delivery
+        assert waiting.response is not None
+        delivery = waiting.response.delivery
         die_at(story, place, lambda hub: hub.responses.mark_given(delivery))
         # The repeat of the request has the same octets.
         assert exchange.post().body == answer.read_octets()

@@ -312,6 +312,6 @@ def test_all_lines_of_an_item_count_together(story: Story) -> None:
     lines = (use("C", "0.04", "TNE"), use("C", "19", "KGM"), use("C", "1", "GRM"), use("D", "7", "KGM"),
              use("C", "5", "KGM", agency="NPQS"), use("C", "9", "KGM", item=2))  # fmt: skip
     judged = judge_child_claim(ClaimedRequirements(lines, "1"), above, "SW1", units)
-    assert (judged.own.uses, judged.own.importer) == (lines[3:], "1")
-    assert [one for one, _ in judged.stated] == [lines[0], lines[2]]
+    assert (judged.claim.uses, judged.claim.importer) == (lines[3:], "1")
+    assert [one for one, _ in judged.parent_uses] == [lines[0], lines[2]]
     assert [(one.problem.id, one.pointer) for one in judged.problems] == [("GW411", "1/C/19")]

@@ -73,7 +73,7 @@ def compose(story: Story, folder: Path, *numbers: int) -> dict[int, GatewayError
     if composed.calls:
         with open_change(story.house.engine, settings, act, at=story.clock()) as change:
             change_composed_calls(change, composed.calls)
-    return dict(composed.left)
+    return dict(composed.problems)
 
 
 def of_kpta(story: Story) -> Any:

@@ -322,7 +322,7 @@ def test_a_time_that_the_calendar_does_not_know_is_told_and_not_guessed(story: S
     assert answer.problem.startswith("GW710 NPQS: 2028-01-03 is outside the calendar")
     assert story.request("NPQS").due_at is None
     # When a calendar is loaded, the clockwork looks at it again.
-    story.hub.timetable._known = (0, make_longer_timetable())
+    story.hub.timetable._cached = (0, make_longer_timetable())
     with write_transaction(story.house.engine) as conn:
         assert deadlines.wake_unknown(conn, story.clock()) == 1
     story.tick(seconds=1)

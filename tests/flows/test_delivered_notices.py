@@ -151,7 +151,7 @@ def test_the_own_form_has_the_effects_of_our_operation(windows: tuple[Window, Wi
     own, ours = windows
     number = own.story.number_of("KPTA")
     document = FORMS[form](number)
-    said = read_agency_document(own.story.hub, "KPTA", document).said
+    said = read_agency_document(own.story.hub, "KPTA", document).callback
     before = list_rows(own.story)
     assert b"DeliverNoticeResponse" in own.call("KPTA", "DeliverNotice", document)
     assert b"SubmitDecisionResponse" in ours.call("KPTA", "SubmitDecision", write_call(said))
@@ -169,10 +169,10 @@ def test_an_error_points_at_the_applicants_own_field(windows: tuple[Window, Wind
     own, _ = windows
     story = own.story
     number = story.number_of("KPTA")
-    said = read_agency_document(story.hub, "KPTA", complaining(number)).said
+    said = read_agency_document(story.hub, "KPTA", complaining(number)).callback
     assert isinstance(said.answer, Notice)
     assert said.answer.pointers == ("APP[1]/KPTA-PHARM-IMP/ITEM[1]/BatchNo[1]",)
-    vague = read_agency_document(story.hub, "KPTA", complaining(number, "NoSuch")).said
+    vague = read_agency_document(story.hub, "KPTA", complaining(number, "NoSuch")).callback
     assert isinstance(vague.answer, Notice)
     assert vague.answer.pointers == ("APP[1]/KPTA-PHARM-IMP/ITEM[1]",)
 
@@ -214,7 +214,7 @@ def test_many_errors_cost_little(windows: tuple[Window, Window]) -> None:
         more = etree.fromstring(etree.tostring(error))
         more[0][0].text = str(position)
         document.append(more)
-    said = read_agency_document(own.story.hub, "KPTA", document).said
+    said = read_agency_document(own.story.hub, "KPTA", document).callback
     assert isinstance(said.answer, Notice)
     assert len(said.answer.pointers) == 1
     document.append(etree.fromstring(etree.tostring(error)))

@@ -451,7 +451,7 @@ def test_anchors_and_lists_that_nobody_fetches_are_told_of_too(post: Post) -> No
     assert (span.subject, span.ends) == (anchor.subject, anchor.not_after)
     assert make_expiry_warnings([span], anchor.not_after - 31 * DAY) == ()
     (told,) = make_expiry_warnings([span], anchor.not_after - 29 * DAY)
-    assert "the last authority certificate of CN=Test CA ends in 29 days" in told.words
+    assert "the last authority certificate of CN=Test CA ends in 29 days" in told.text
     (listed,) = hub.judge.revocations.lists
     quarter = (listed.next_update - listed.this_update) / 4
     assert list_revocation_remarks(hub, listed.next_update - quarter) == ()

@@ -29,7 +29,7 @@ def run_worker(worker: DeliveryWorker, is_done: Callable[[], bool]) -> None:
     finally:
         stop.set()
         # What waits for something that is due looks for `stop` when it is woken.
-        worker._done.set()
+        worker._run_ended.set()
         thread.join(60)
     assert not thread.is_alive()
     assert worker._slots.count_free() == worker._slots.number

@@ -79,7 +79,7 @@ def make_office(*editions: date, since: str = "2026-01-01", zone: str = "Asia/Se
 
 def use_office(held: Story, *editions: date, **said: str) -> None:
     """Let a timetable be in force, as if it had been loaded now."""
-    held.hub.timetable._known = (0, make_office(*editions, **said))
+    held.hub.timetable._cached = (0, make_office(*editions, **said))
     with write_transaction(held.house.engine) as conn:
         deadlines.wake_unknown(conn, held.clock())
     held.tick(seconds=1)

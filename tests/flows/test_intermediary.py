@@ -389,7 +389,7 @@ def status_of(chain: Chain, about: str, asker: str = "broker1") -> str:
         Party((PartyId("hop", PARTY_TYPE),)),
         pmodes(chain.broker.agreement)[0].agreement,
         chain.clock(),
-        about=about,
+        queried_message_id=about,
     )
     keys = {asker: signer_named(asker)}
     written = EBMS2.seal_hop_signal(request, replace(chain.broker.context(), keys=keys), signed=True)

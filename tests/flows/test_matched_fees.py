@@ -320,7 +320,7 @@ def test_officers_end_the_fee_that_they_levied_last(kind: str, templates: Templa
         ReceiveAct("Y04"),
     ):
         held.clock.forward(minutes=1)
-        held.desk.perform_act(kim, held.look().number, act, held.look().shown)
+        held.desk.perform_act(kim, held.look().number, act, held.look().shown_digest)
     with read_transaction(engine) as conn:
         found = [row.state for row in fees.list_by_request(conn, held.request(AGENCY).id)]
     assert (found, held.look().state) == (["LEVIED", "CONFIRMED"], "FEE_DUE")

@@ -219,7 +219,7 @@ def test_what_officers_decided_is_not_changed_by_their_system(engine: Engine) ->
     said = story.notice("KPTA", REJECTED, number="kept", at=story.clock() + timedelta(hours=1))
     said = replace(said, decisions=tuple(replace(one, number=number) for one in said.decisions))
     apply_call_back(story.hub, "KPTA", AgencyCallback(said, requirement_number=number))
-    done = story.desk.perform_act(kim, story.request("KPTA").number, story.decision(), seen.shown)
+    done = story.desk.perform_act(kim, story.request("KPTA").number, story.decision(), seen.shown_digest)
     story.tick(minutes=2)
     assert done.state == "PERFORMED"
     with read_transaction(engine) as conn:

@@ -101,7 +101,7 @@ def test_a_case_goes_on_by_its_mappings_after_an_upgrade(
     story.tick()
     assert list_type_codes(story) == ["GOVCBRFR8", "GOVCBRFR8"]
     read = read_agency_document(story.hub, "KPTA", ask(number, "GOVCBRFR8"))
-    assert read.said.application_number == number
+    assert read.callback.application_number == number
     with pytest.raises(GatewayError) as wrong:
         read_agency_document(story.hub, "KPTA", ask(number, "GOVCBRFR9"))
     assert wrong.value.problem.id == "GW717"

@@ -69,7 +69,7 @@ def say(story: Story, code: str, *, own_form: bool, minute: int, **more: Any) ->
     number, name = story.number_of("KPTA"), f"H-{code}"
     if own_form:
         root = make_document("GOVCBRRBH", make_status(code, about=about(number)).replace("H-1", name))
-        said = read_agency_document(story.hub, "KPTA", root).said
+        said = read_agency_document(story.hub, "KPTA", root).callback
         answer = replace(said.answer, issued_at=story.clock() + timedelta(minutes=minute))
         apply_call_back(story.hub, "KPTA", replace(said, answer=answer))
         return
@@ -202,7 +202,7 @@ def test_the_console_offers_and_performs_the_codes_of_the_case(
     assert {"C02", "F12"} <= offered["receive"]
     assert {"E05", "E07"} <= offered["inspect"]
     assert "Y01" in offered["fee"]
-    done = desk.perform_act(kim, seen.number, ReceiveAct("F12"), seen.shown)
+    done = desk.perform_act(kim, seen.number, ReceiveAct("F12"), seen.shown_digest)
     assert (done.state, story.look().state, story.look().request.status_code) == (
         "PERFORMED",
         "ACKNOWLEDGED",

@@ -287,7 +287,7 @@ def question(
         unit.receiver,
         agreement or unit.agreement,
         house.clock(),
-        about=about,
+        queried_message_id=about,
         sync_reply=True,
     )
     context = replace(broker.context(), keys={"broker1": signer_named(sign)} if sign else {})
@@ -320,7 +320,7 @@ def test_status_is_told_to_nobody_who_only_knows_an_id(house: House, broker: Nei
     house.post(broker.seal(unit))
     for about in (unit.message_id, "other@x"):
         told = ask(house, broker, about, sign=None)
-        assert (told.status, told.received_at, told.about) == ("UnAuthorized", None, about)
+        assert (told.status, told.received_at, told.queried_message_id) == ("UnAuthorized", None, about)
 
 
 @BOTH_AT_LANDING

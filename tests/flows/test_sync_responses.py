@@ -216,7 +216,7 @@ def test_waiting_requests_share_one_query(asking: Asking, monkeypatch: pytest.Mo
     assert len(asked) == 1
     asking.story.tick(seconds=1)
     asked.clear()
-    assert len({one.read_response() for one in waiting if one.found}) <= 1
+    assert len({one.read_response() for one in waiting if one.response}) <= 1
     assert all(one.read_response() is not None for one in waiting)
     assert len(asked) == 1
 
@@ -266,8 +266,8 @@ def test_a_kill_at_the_commit_of_the_giving(asking: Asking, side: str) -> None:
     asking.story.tick(seconds=1)
     read = waiting.read_response()
     assert read is not None
-    assert waiting.found is not None
-    delivery = waiting.found.delivery
+    assert waiting.response is not None
+    delivery = waiting.response.delivery
     die_at(asking.story, f"respond.given.{side}_commit", lambda hub: hub.responses.mark_given(delivery))
     asking.story.tick(seconds=30)
     assert asking.story.inbox.octets == ([read.body] if side == "before" else [])

@@ -82,7 +82,7 @@ def units() -> tuple[Unit, ...]:
         replace(good, action="Loose", sync_reply=False, ack_requested=None, payloads=good.payloads[:1]),
         replace(good, action="Exact", sync_reply=False, payloads=()),
         Ping(message_id="p-1@broker.example", **common),  # type: ignore[arg-type]
-        StatusRequest(message_id="s-1@broker.example", about="m-1@x", **common),  # type: ignore[arg-type]
+        StatusRequest(message_id="s-1@broker.example", queried_message_id="m-1@x", **common),  # type: ignore[arg-type]
         Receipt(
             message_id="r-1@broker.example",
             ref_to_message_id="m-2@gateway.example",

@@ -99,7 +99,7 @@ def test_a_list_in_a_condition_is_a_guard_and_is_named_with_its_version(tmp_path
     assert write_sentence(need.when, "en") == "Importer is in the list colour"
     assert to_data(need.when) == {"importer.name": {"in_list": "colour"}}
     read = build_read_set(document, bundle.dictionary).reads["common:importer.name"]
-    assert need.mark in [use.mark for use in read.uses if use.how == "guard"]
+    assert need.mark in [use.mark for use in read.uses if use.read_kind == "guard"]
     declared = small_bundle.DECLARATION.replace("한빛무역", "NO").replace("<TypeCode>911", "<TypeCode>912")
     result = small_bundle.apply(bundle, small_bundle.submission(declaration=declared))
     assert [problem.problem.id for problem in result.problems] == ["GW503"]

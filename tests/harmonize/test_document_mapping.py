@@ -43,7 +43,9 @@ def reconciled() -> dict[tuple[str, str], str]:
 def test_every_common_field_of_the_inventory_is_needed_as_there(
     bundle: MappingBundle, vectors: Path, name: str
 ) -> None:
-    needs = {need.meaning.path: need for need in bundle.documents[name].needs if need.meaning.where is None}
+    needs = {
+        need.meaning.path: need for need in bundle.documents[name].needs if need.meaning.selector is None
+    }
     needs |= {n.meaning.path: n for n in bundle.documents[name].needs if n.meaning.join}
     for field in entry(vectors, name)["common"]:
         need = needs.pop(field["path"])

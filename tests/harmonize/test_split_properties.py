@@ -218,8 +218,8 @@ def _missing(trouble: object, name: str) -> bool:
 
 def _filled(declaration: etree._Element, meaning: CommonMeaning) -> bool:
     found = declaration.findall("/".join(f"{{*}}{part}" for part in meaning.path.split("/")[1:]))
-    if meaning.where is not None:
-        kind = meaning.where
+    if meaning.selector is not None:
+        kind = meaning.selector
         found = [e for e in found if _beside(e, kind.element) in kind.values]
     return any("".join(element.itertext()).strip() for element in found)
 

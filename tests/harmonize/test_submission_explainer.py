@@ -184,9 +184,9 @@ def test_without_a_submission_the_mappings_speak(finder: FieldFinder) -> None:
     assert [one.name for one in finder.find_at("importer.name")] == ["importer.name"]
     (asked,) = finder.find_at("APP[1]/KPTA-PHARM-IMP/ITEM[3]/BseOrigin[1]")
     assert asked.documents[0].needed == "mandatory where bse is 1AU, else forbidden"
-    assert asked.place == "APP[n]/KPTA-PHARM-IMP/ITEM[s]/BseOrigin"
+    assert asked.location == "APP[n]/KPTA-PHARM-IMP/ITEM[s]/BseOrigin"
     (member,) = finder.find_at("KPTA-PHARM-IMP/production.lot_no")
-    assert member.place == "APP[n]/KPTA-PHARM-IMP/ITEM[s]/Production/LotNo"
+    assert member.location == "APP[n]/KPTA-PHARM-IMP/ITEM[s]/Production/LotNo"
     (line,) = member.documents[0].lines
     assert [each.group for each in line.repetitions] == ["application.items", "production"]
     assert finder.find_at("42A/no/such") == ()

@@ -163,7 +163,7 @@ def test_the_value_of_each_meaning_is_found_where_its_missing_pointer_says(
     compared = 0
     for meaning in bundle.dictionary.meanings.values():
         per_item = bundle.dictionary.is_per_item(meaning.per)
-        if meaning.per in bundle.dictionary.groups or meaning.where is not None:
+        if meaning.per in bundle.dictionary.groups or meaning.selector is not None:
             continue
         base = facts.items["1"] if per_item else facts.declaration
         for found in facts.find_values(meaning, base, "1" if per_item else None)[:1]:
@@ -193,7 +193,7 @@ def test_an_element_is_found_by_its_place_as_by_a_search(bundle: MappingBundle, 
             assert facts.find_values(meaning, base, item) is hits
             there = {one.element for one in hits}
             assert there <= {inner for one in searched for inner in one.iter()}, meaning.name
-            if meaning.where is None and not meaning.first and meaning.type != "datetime":
+            if meaning.selector is None and not meaning.first and meaning.type != "datetime":
                 assert there == {one for one in searched if read_element_text(one).strip()}, meaning.name
             found += len(there)
     assert found > 40

@@ -36,13 +36,13 @@ def find(form, name):
 def test_a_form_has_the_values_of_the_call_with_labels_and_words_for_codes(story):
     found = load(story, "KFDA")
     (importer,) = find(found.form, "common:importer.name")
-    assert (importer.label["ko"], importer.values[0].text, importer.own) == (
+    assert (importer.label["ko"], importer.values[0].text, importer.is_unique) == (
         "수입자 상호",
         "주식회사 한빛무역",
         False,
     )
     (food,) = find(found.form, "ask:food_class")
-    assert (food.values[0].text, food.values[0].words["ko"], food.own) == ("4", "가공식품", True)
+    assert (food.values[0].text, food.values[0].code_label["ko"], food.is_unique) == ("4", "가공식품", True)
     (mass,) = find(found.form, "common:item.net_mass")
     assert (mass.values[0].text, mass.values[0].unit) == ("600", "KGM")
     assert [section.item for section in found.form.sections] == [None, "2"]

@@ -172,14 +172,14 @@ def _add(root: etree._Element, meaning: CommonMeaning, item: str | None, text: s
     *outer, last = meaning.relative
     for name in outer:
         path = f"{path}/{name}"
-        repeated = meaning.where is not None and name == outer[-1]
+        repeated = meaning.selector is not None and name == outer[-1]
         below = None if repeated else branch.find(f"{DEC}{name}")
         branch = _insert(branch, path, name) if below is None else below
     element = branch.find(f"{DEC}{last}")
     element = _insert(branch, f"{path}/{last}", last) if element is None else element
-    if meaning.where is not None and meaning.where.values[0] != "none":
-        kind = meaning.where.element
-        _insert(branch, f"{path}/{kind}", kind).text = meaning.where.values[0]
+    if meaning.selector is not None and meaning.selector.values[0] != "none":
+        kind = meaning.selector.element
+        _insert(branch, f"{path}/{kind}", kind).text = meaning.selector.values[0]
     _write(element, meaning, text)
 
 

@@ -152,7 +152,7 @@ class WholeFeeRun(FeeRun):
         application = self.requests[CONSOLE].number
         seen = self.story.desk.read_application(CONSOLE, application)
         assert seen is not None
-        done = self.story.desk.perform_act(self.officer, application, act, seen.shown)
+        done = self.story.desk.perform_act(self.officer, application, act, seen.shown_digest)
         assert done.state == "PERFORMED", f"the officer's {act} is {done.state}"
 
     def _do_correct(self, agency: str, number: int, code: str) -> None:

@@ -36,7 +36,7 @@ TERMS = {
     "sync_reply_mode": "none",
 }
 COMPRESSED = Packaging(
-    "compressed", "multipart/related", (PackagedPart("p", "*/*", inside=("application/gzip",)),)
+    "compressed", "multipart/related", (PackagedPart("p", "*/*", wrapper_types=("application/gzip",)),)
 )
 SIGNAL = {
     "conversation_id": "",

@@ -191,7 +191,7 @@ def test_a_receipt_that_nobody_waits_for_opens_and_is_no_error(context: Protocol
         ErrorSignal(*ANSWER, ref_to_message_id="m@x", errors=(ErrorEntry("Unknown", "Error"),)),
         ErrorSignal(*ANSWER, ref_to_message_id=None, errors=(ErrorEntry("Unknown", "Warning"),)),
         Pong(*ANSWER, ref_to_message_id="m@x"),
-        StatusResponse(*ANSWER, ref_to_message_id="m@x", about="n@x", status="Received"),
+        StatusResponse(*ANSWER, ref_to_message_id="m@x", queried_message_id="n@x", status="Received"),
     ],
 )
 def test_an_answer_is_never_answered(unit: Receipt, context: ProtocolContext) -> None:
@@ -204,7 +204,7 @@ def test_an_answer_is_never_answered(unit: Receipt, context: ProtocolContext) ->
 
 
 @pytest.mark.parametrize(
-    "unit", [sample_parties.message(), Ping(*ASKING), StatusRequest(*ASKING, about="m@x")]
+    "unit", [sample_parties.message(), Ping(*ASKING), StatusRequest(*ASKING, queried_message_id="m@x")]
 )
 def test_a_question_is_answered(unit: UserMessage, context: ProtocolContext) -> None:
     signal = ebms2.make_error_signal(GatewayError(errors.NOT_ALLOWED, "no", "here"), unit, context)
@@ -256,7 +256,7 @@ def test_a_fault_in_answer_is_final_or_not(code: str, problem: str, context: Pro
     [
         ErrorSignal(*ANSWER, ref_to_message_id="other@x", errors=(ErrorEntry("Unknown", "Error"),)),
         Pong(*ANSWER, ref_to_message_id="other@x"),
-        StatusResponse(*ANSWER, ref_to_message_id="other@x", about="n@x", status="Received"),
+        StatusResponse(*ANSWER, ref_to_message_id="other@x", queried_message_id="n@x", status="Received"),
     ],
 )
 def test_an_answer_to_something_else_is_refused(unit: Pong, context: ProtocolContext) -> None:
@@ -266,13 +266,13 @@ def test_an_answer_to_something_else_is_refused(unit: Pong, context: ProtocolCon
 
 
 def test_ping_and_status(context: ProtocolContext) -> None:
-    ping, question = Ping(*ASKING), StatusRequest(*ASKING, about="m-1@broker.example")
+    ping, question = Ping(*ASKING), StatusRequest(*ASKING, queried_message_id="m-1@broker.example")
     pong = ebms2.make_pong(ping, context)
     assert ebms2.open(ebms2.seal((pong,), sample_parties.SUBMIT, context), context, SentUnit(ping)).units == (
         pong,
     )
     status = ebms2.make_status_response(question, "Processed", sample_parties.NOW, context)
-    assert (status.about, status.status, status.received_at) == (
+    assert (status.queried_message_id, status.status, status.received_at) == (
         "m-1@broker.example",
         "Processed",
         sample_parties.NOW,
@@ -284,15 +284,15 @@ def test_ping_and_status(context: ProtocolContext) -> None:
 
 @pytest.mark.parametrize("kind", ["StatusRequest", "StatusResponse"])
 def test_a_status_element_of_another_version_is_refused(kind: str, context: ProtocolContext) -> None:
-    asked = StatusRequest(*ASKING, about="m-1@broker.example")
+    asked = StatusRequest(*ASKING, queried_message_id="m-1@broker.example")
     unit = (
         asked
         if kind == "StatusRequest"
         else ebms2.make_status_response(asked, "NotRecognized", None, context)
     )
     change = swap_octets(
-        f'eb:version="2.0"><eb:RefToMessageId>{asked.about}',
-        f'eb:version="1.0"><eb:RefToMessageId>{asked.about}',
+        f'eb:version="2.0"><eb:RefToMessageId>{asked.queried_message_id}',
+        f'eb:version="1.0"><eb:RefToMessageId>{asked.queried_message_id}',
     )
     with pytest.raises(GatewayError) as caught:
         ebms2.open(Craft(unit, signed=False, envelope=change).parcel(context), context)

@@ -25,7 +25,7 @@ NAME = "p1@broker.example"
 
 
 def packaging(mime_type: str = "application/xml") -> Packaging:
-    return Packaging("p", "multipart/related", (PackagedPart("Payload", mime_type, inside=(GZIP,)),))
+    return Packaging("p", "multipart/related", (PackagedPart("Payload", mime_type, wrapper_types=(GZIP,)),))
 
 
 COMPRESSED = sample.pmode(packaging=packaging())

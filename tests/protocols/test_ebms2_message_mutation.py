@@ -55,10 +55,13 @@ FAILURE = Craft(
     signed=False,
 )
 PING = Craft(Ping(*ASKING), signed=False)
-QUESTION = Craft(StatusRequest(*ASKING, about="m-1@broker.example"), signed=False)
+QUESTION = Craft(StatusRequest(*ASKING, queried_message_id="m-1@broker.example"), signed=False)
 STATUS = Craft(
     StatusResponse(
-        *ADDRESS, ref_to_message_id="q-1@broker.example", about="m-1@broker.example", status="Received"
+        *ADDRESS,
+        ref_to_message_id="q-1@broker.example",
+        queried_message_id="m-1@broker.example",
+        status="Received",
     ),
     signed=False,
 )
@@ -327,7 +330,7 @@ def test_what_was_read_before_the_refusal_is_what_would_be_read_again(context: P
         )
         told = [one.unit and replace(one.unit, message_id="") for one in (one, other)]
         assert told[0] == told[1]
-        if problem.heard is not None:
+        if problem.message_part is not None:
             known += 1
             again = ebms2.reject_parcel(problem, Parcel({}, MemoryBody(b"")), later)
             assert (again.status, again.unit is None) == (one.status, one.unit is None)

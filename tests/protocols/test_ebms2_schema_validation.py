@@ -37,9 +37,13 @@ UNITS: list[Unit] = [
     ),
     ErrorSignal(*ASKING, ref_to_message_id="m@x", errors=(ErrorEntry("Unknown", "Error", "place", "words"),)),
     Ping(*ASKING, sync_reply=True),
-    StatusRequest(*ASKING, about="m@x"),
+    StatusRequest(*ASKING, queried_message_id="m@x"),
     StatusResponse(
-        *ASKING, ref_to_message_id="m@x", about="n@x", status="Received", received_at=sample_parties.NOW
+        *ASKING,
+        ref_to_message_id="m@x",
+        queried_message_id="n@x",
+        status="Received",
+        received_at=sample_parties.NOW,
     ),
 ]
 Change = Callable[[etree._Element], object]

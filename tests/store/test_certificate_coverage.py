@@ -99,7 +99,7 @@ def test_who_ends_is_told_and_who_is_renewed_is_not(registry, caplog):
         ("b", False),
     ]
     [_, b] = list_expiry_warnings(registry, NOW)
-    assert b.words.startswith("the last signing certificate of b ends in 20 days, at ")
+    assert b.text.startswith("the last signing certificate of b ends in 20 days, at ")
     assert log_expiry_warnings(registry, NOW) == 2
     assert [(one.levelname, one.getMessage().split(" ends")[0]) for one in caplog.records][1] == (
         "WARNING",

@@ -72,7 +72,7 @@ def test_a_list_of_what_rests_goes_on_page_by_page(engine: Engine) -> None:
     with write_transaction(engine) as conn:
         resting = [stored(conn) for _ in range(3)]
         page = list_searches.search_messages(conn, ListFilter(limit=2), resting=True)
-        assert ([row["id"] for row in page.rows], page.more) == (resting[:0:-1], 1)
+        assert ([row["id"] for row in page.rows], page.remaining) == (resting[:0:-1], 1)
         last = list_searches.search_messages(conn, ListFilter(limit=2, after=resting[1]), resting=True)
         assert [row["id"] for row in last.rows] == resting[:1]
         old = ListFilter(until=later(-1))

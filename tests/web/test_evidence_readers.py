@@ -74,14 +74,14 @@ def inside(engine: Engine) -> Inside:
     kim, lee = story.officer("kimofficer", "approver"), story.officer("leeofficer", "approver")
     seen = story.arrive()
     story.desk.claim_application(kim, seen.number, 0)
-    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
     proposal = story.look().proposal
     assert proposal is not None
     story.desk.return_proposal(lee, proposal.row.id, proposal.row.content, "quantity-is-wrong")
-    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
     proposal = story.look().proposal
     assert proposal is not None
-    story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY)
+    story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown_digest, SESSION_ONLY)
     levied = Notice("KFDA-Y", story.clock(), "Y05", fee=NamedFee(Money(Decimal("12.50"), "EUR")))
     apply_call_back(story.hub, "KFDA", AgencyCallback(levied, story.request("KFDA").number))
     with write_transaction(story.house.engine) as conn:

@@ -84,7 +84,7 @@ def test_everything_that_a_document_reads_is_tied_to_something(bundle: MappingBu
             }
     for target in document.root.walk_elements():
         for test in list_guard_tests(target.when) if target.when is not None else ():
-            assert any(link.how == "guard" and link.key.endswith(test.source.name) for link in made.links)
+            assert any(link.role == "guard" and link.key.endswith(test.source.name) for link in made.links)
 
 
 @pytest.mark.night
@@ -125,7 +125,7 @@ def test_rows_of_the_left_stand_in_the_order_of_use_and_never_in_one_place(
     assert len(set(places.values())) == len(places)
     first: dict[str, int] = {}
     for link in made.links:
-        if link.how in ("value", "attribute"):
+        if link.role in ("value", "attribute"):
             first[link.key] = min(link.to, first.get(link.key, link.to))
     ordered = sorted(first, key=lambda one: places[one])
     assert [first[key] for key in ordered] == sorted(first.values())
@@ -176,9 +176,9 @@ def test_lines_and_badges_say_what_a_line_does(tmp_path: Path) -> None:
 def test_what_decides_whether_something_is_written_is_tied_to_it(tmp_path: Path) -> None:
     bundle = load_bundle(small_bundle.write(tmp_path))
     made = build_diagram(bundle.documents["TINY"], bundle)
-    guarded = {(link.key, made.right[link.to].name) for link in made.links if link.how == "guard"}
+    guarded = {(link.key, made.right[link.to].name) for link in made.links if link.role == "guard"}
     assert guarded == {("ask:risky", "Risk")}
-    counted = {(link.key, made.right[link.to].name) for link in made.links if link.how == "count"}
+    counted = {(link.key, made.right[link.to].name) for link in made.links if link.role == "count"}
     assert {("group:seal", "Position"), ("group:seal", "Seal"), ("ask:animal", "No")} <= counted
 
 

@@ -53,10 +53,10 @@ _ELSEWHERE: Final = "earlier@else.suite.invalid"
 
 @dataclass
 class BrokerReplyForger:
-    """Makes a message handler's answers, signed with its own key, or as `stranger` or `other` party."""
+    """Makes a message handler's answers, signed with its own key, or as `stranger` or another partner."""
 
     context: Callable[[], ProtocolContext]
-    other: Signer
+    other_partner: Signer
     stranger: Signer
     history: dict[str, HttpReply] = field(default_factory=dict)
     face: str = "ebms2"
@@ -90,7 +90,7 @@ def _get_broker_forger(there: ReplyConnection) -> BrokerReplyForger:
 
 
 def _send_changed_receipt(change: Callable[[Receipt], Unit], by: str = "") -> ReplyBehavior:
-    """Return the behaviour that changes the receipt and signs it as partner, `other` or `stranger`."""
+    """Return the behaviour that changes the receipt and signs it as the partner or as the signer `by`."""
 
     def run_scenario(there: ReplyConnection) -> None:
         forger = _get_broker_forger(there)
@@ -163,7 +163,7 @@ _REPLIES: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
     ("REP-07.receipt-by-a-stranger", "a receipt by another authority's certificate",
      _send_changed_receipt(replace, "stranger")),
     ("REP-07.receipt-by-another-party", "a receipt by another party",
-     _send_changed_receipt(replace, "other")),
+     _send_changed_receipt(replace, "other_partner")),
     ("REP-07.receipt-of-another-message", "a receipt that names another message",
      _change_receipt(ref_to_message_id=_ELSEWHERE)),
     ("REP-07.receipt-of-other-octets", "a receipt with another digest",
@@ -195,14 +195,14 @@ _PAST: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class HostilePartner:
-    """The identity of the partner: a NAME of a partner folder, and the key of an `other` partner.
+    """The identity of the partner: a NAME of a partner folder, and the key of another partner.
 
     `face` is ``soap`` (a service of the WSDL named) or ``ebms2`` (a message handler).
     """
 
     partner: Path
     name: str
-    other: str
+    other_partner: str
     face: str
     wsdl: str = "agency-template.wsdl"
 
@@ -243,8 +243,8 @@ def build_hostile_server(
 def _build_reply_forger(partner: HostilePartner) -> ReplyForger:
     signer = read_identity(partner.partner, partner.name).signer
     other_signer = load_signer(
-        read_file(partner.partner / f"{partner.other}.key.pem"),
-        read_file(partner.partner / f"{partner.other}.cert.pem"),
+        read_file(partner.partner / f"{partner.other_partner}.key.pem"),
+        read_file(partner.partner / f"{partner.other_partner}.cert.pem"),
     )
     stranger = _issue_stranger(signer)
     if partner.face == "soap":

@@ -22,7 +22,7 @@ from gateway_conformance.hostile.content_mutations import (
     repeat_piece,
 )
 from gateway_conformance.hostile.reply_attacks.reply_server import (
-    TAKEN,
+    ACCEPTED_ANSWER,
     ReplyBehavior,
     ReplyConnection,
     ReplyRow,
@@ -35,7 +35,7 @@ from gateway_conformance.hostile.reply_attacks.reply_server import (
 
 _GONE: Final = {"soap": "GW601", "ebms2": "GW601"}
 _STRANGE: Final = {"soap": "GW603", "ebms2": "GW603"}
-_BOTH_TAKEN: Final = {"soap": TAKEN, "ebms2": TAKEN}
+_BOTH_TAKEN: Final = {"soap": ACCEPTED_ANSWER, "ebms2": ACCEPTED_ANSWER}
 _FRAMING: Final = "RFC 9112 §6.3; HTTP desync (Kettle 2019)"
 _DESYNC: Final = "HTTP desync (Kettle 2019): the client must not take"
 _GUARDS: Final = "security.md APP-08"
@@ -370,8 +370,8 @@ _BITES: Final[tuple[ReplyRow[OctetMutation], ...]] = (
 OCTET_REPLIES: Final[tuple[ReplyScenario, ...]] = (
     *make_reply_scenarios("", _BITES, send_changed_octets, {"soap": "GW603"}, "security.md"),
     # The attribute is allowed outside the signed content; a client must not follow it.
-    ReplyScenario("DOS-02.answer-with-schema-location", "a schema elsewhere", "security.md", {"soap": TAKEN},
-     send_changed_octets(add_root_attributes(lambda: _LOCATION))),
+    ReplyScenario("DOS-02.answer-with-schema-location", "a schema elsewhere", "security.md",
+                  {"soap": ACCEPTED_ANSWER}, send_changed_octets(add_root_attributes(lambda: _LOCATION))),
     *_HTTP_REPLIES,
 )
 # fmt: on

@@ -19,7 +19,7 @@ from gateway_conformance.hostile.content_mutations import OctetMutation
 T = TypeVar("T")
 
 #: The result of a client for an answer that it must accept.
-TAKEN: Final = "taken"
+ACCEPTED_ANSWER: Final = "taken"
 _LARGEST: Final = 64 * 1024 * 1024
 _HEAD: Final = 64 * 1024
 
@@ -97,7 +97,7 @@ class ReplyScenario:
 
     `id` is the attack's id in the table, a full stop and the variant; `source` says where it
     is known from.  `outcome` gives for each face the required result of a client: the id of a
-    problem of our catalogue, or `TAKEN`. A face without an outcome is left out.
+    problem of our catalogue, or `ACCEPTED_ANSWER`. A face without an outcome is left out.
     """
 
     id: str

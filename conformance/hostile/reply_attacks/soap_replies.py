@@ -41,7 +41,7 @@ from gateway_conformance.hostile.content_mutations import (
     set_attribute,
 )
 from gateway_conformance.hostile.reply_attacks.reply_server import (
-    TAKEN,
+    ACCEPTED_ANSWER,
     ReplyBehavior,
     ReplyConnection,
     ReplyRow,
@@ -75,7 +75,7 @@ class _ReplyOptions:
 
 @dataclass
 class AgencyReplyForger:
-    """Makes a service's answers: its own key, that of `other` (a partner of the same hub), a `stranger`'s.
+    """Makes a service's answers: its own key, that of another partner of the same hub, a `stranger`'s.
 
     `build_response` makes the response element for an operation; `history` holds the answers given so
     far by MessageID of the call, and may be shared between the services of several partners.
@@ -83,7 +83,7 @@ class AgencyReplyForger:
 
     description: ServiceDescription
     signer: Signer
-    other: Signer
+    other_partner: Signer
     stranger: Signer
     build_response: Callable[[WsdlOperation], etree._Element]
     clock: Callable[[], datetime]
@@ -140,7 +140,7 @@ def _send_wished(there: ReplyConnection, **wish: Any) -> None:
 
 
 def _sign_as(signer_name: str) -> ReplyBehavior:
-    """Answer this call, signed by another key (`other`, `stranger`) or unsigned."""
+    """Answer this call, signed by another key (`other_partner`, `stranger`) or unsigned."""
     return lambda there: _send_wished(
         there, signer=getattr(_get_agency_forger(there), signer_name) if signer_name else None
     )
@@ -268,7 +268,7 @@ _FORGED: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
     ("SIG-13.unsigned-answer", "the answer without a signature", _sign_as("")),
     ("SIG-30.answer-by-a-stranger", "signed by a certificate of another authority", _sign_as("stranger")),
     ("REP-09.answer-by-another-partner", "signed by another partner with a good certificate",
-     _sign_as("other")),
+     _sign_as("other_partner")),
     ("REP-09.answer-to-anothers-call", "signed by the partner, for another partner's call",
      _answer_other_call),
     ("REP-09.replayed-answer", "an earlier answer, truly signed, to another call", _replay_earlier_reply),
@@ -303,7 +303,7 @@ _WISHES: Final[tuple[ReplyRow[TreeMutation], ...]] = (
 _FAULTS: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
     ("APP-08.unsigned-fault", "an unsigned fault Client with a page in it", _send_fault()),
     ("APP-08.fault-by-a-stranger", "a fault Client by a stranger", _send_fault(by="stranger")),
-    ("REP-09.fault-by-another-partner", "a fault Client by another partner", _send_fault(by="other")),
+    ("REP-09.fault-by-another-partner", "a fault Client by another partner", _send_fault(by="other_partner")),
     ("REP-09.fault-to-another-call", "a signed fault about another call",
      _send_fault(by="signer", related=False)),
     ("APP-08.fault-200", "an unsigned fault Client under status 200", _send_fault(status=200)),
@@ -311,7 +311,7 @@ _FAULTS: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
 
 SOAP_REPLIES: Final[tuple[ReplyScenario, ...]] = (
     ReplyScenario("APP-08.honest-answer", "the control: the honest answer", "",
-     {"soap": TAKEN, "ebms2": TAKEN}, _send_honest_reply),
+     {"soap": ACCEPTED_ANSWER, "ebms2": ACCEPTED_ANSWER}, _send_honest_reply),
     *make_reply_scenarios("", _FORGED, play_behavior, _STRANGE, "security.md"),
     *make_reply_scenarios("", _SPOILED, _change_signed, _STRANGE, "security.md"),
     *make_reply_scenarios("", _WISHES, _change_before_signing, _STRANGE, "security.md"),

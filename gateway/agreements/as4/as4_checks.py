@@ -19,7 +19,7 @@ from gateway.agreements.as4.profile_tables import ADVICE, Profile, ProfileRow, r
 from gateway.agreements.pmode import BINDINGS, PMode, is_uri
 from gateway.wire import EB3
 
-_SHOWN: Final = 120
+_MOST_CHARACTERS: Final = 120
 #: Key agreement algorithms by the last part of their URI: the first one that an agreement lists counts.
 _KEY_AGREEMENTS: Final = ("x25519", "x448", "ecdh-es")
 
@@ -166,7 +166,7 @@ def _describe(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list | tuple):
         return ", ".join(_describe(member) for member in value)
-    return str(getattr(value, "value", value))[:_SHOWN]
+    return str(getattr(value, "value", value))[:_MOST_CHARACTERS]
 
 
 _AS4: Final = "as4"
@@ -194,10 +194,10 @@ class _BrokenRule:
 
 
 _BrokenRules = Iterator[_BrokenRule]
-_Found = Iterator[AgreementFinding]
+_Findings = Iterator[AgreementFinding]
 
 
-def find_as4_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Found:
+def find_as4_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Findings:
     """Yield a finding for each contradiction in or between P-Modes of AS4, with the place of the P-Mode."""
     for pmode in agreement.pmodes:
         for check in _CHECKS if pmode.protocol == _AS4 else ():
@@ -216,7 +216,7 @@ def find_as4_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Foun
         yield make_finding("binding-half", agreement.find_place(("pmode", pmode.id)), text)
 
 
-def find_profile_deviations(agreement: AgreementDocument, _hub_view: HubView) -> _Found:
+def find_profile_deviations(agreement: AgreementDocument, _hub_view: HubView) -> _Findings:
     """Yield where P-Modes deviate from the profile of their agreement, with its clause."""
     for pmode in agreement.pmodes:
         if pmode.profile is None:

@@ -43,7 +43,7 @@ from gateway.wire import EB3
 #: How long an agreement is in force whose file says no period.
 _PERIOD: Final = timedelta(days=3653)
 _GZIP_PACKAGING: Final = Packaging(
-    "Compressed", "multipart/related", (PackagedPart("Payload", "application/xml", inside=(GZIP,)),)
+    "Compressed", "multipart/related", (PackagedPart("Payload", "application/xml", wrapper_types=(GZIP,)),)
 )
 _UNNAMED_AGREEMENT: Final = "urn:single-window:pmode:"
 _SIDES: Final = ("initiator", "responder")
@@ -81,10 +81,10 @@ class _PeerFile:
     product: str
     leaves: dict[str, PeerLeaf]
     terms: dict[str, PeerLeaf] = field(default_factory=dict)
-    told: list[AgreementFinding] = field(default_factory=list)
+    findings: list[AgreementFinding] = field(default_factory=list)
 
     def tell(self, rule: str, location: str, text: str) -> None:
-        self.told.append(make_finding(rule, location, text))
+        self.findings.append(make_finding(rule, location, text))
 
     def get(self, term: str) -> str | None:
         leaf = self.terms.get(term)
@@ -111,13 +111,13 @@ class _PeerFile:
 
     def get_number(self, leg: int, term: str) -> int | None:
         value, name = self.get_of_leg(leg, term), self._name_of_leg(leg, term)
-        return None if value is None else _read_number(value, self.terms[name].place)
+        return None if value is None else _read_number(value, self.terms[name].location)
 
     def get_flag(self, leg: int, term: str) -> bool | None:
         """Return the value of an ``xs:boolean``."""
         value, name = self.get_of_leg(leg, term), self._name_of_leg(leg, term)
         if value is not None and value not in _FLAGS:
-            raise GatewayError(MISUSE, f"{value[:60]!r} is not true or false", self.terms[name].place)
+            raise GatewayError(MISUSE, f"{value[:60]!r} is not true or false", self.terms[name].location)
         return None if value is None else _FLAGS[value]
 
     def _name_of_leg(self, leg: int, term: str) -> str:
@@ -154,7 +154,7 @@ def read_peer_pmode(data: bytes, name: str, at: datetime) -> AgreementDocument:
     remark = "messages to the hub end in the mailbox, unless `gateway agreement override --deliver-to case`"
     file.tell("peer-filled", name, f"the file does not say deliver_to: {remark}")
     places = {("pmode", made_pmode.id): name for made_pmode in pmodes}
-    return AgreementDocument(pmodes, name, places, tuple(file.told))
+    return AgreementDocument(pmodes, name, places, tuple(file.findings))
 
 
 def _take_leaf(file: _PeerFile, leaf: PeerLeaf) -> None:
@@ -166,7 +166,7 @@ def _take_leaf(file: _PeerFile, leaf: PeerLeaf) -> None:
     if name in HELD_VALUES:
         if leaf.value and leaf.value != HELD_VALUES[name]:
             text = f"{leaf.path} is {leaf.value[:80]}; the hub does {HELD_VALUES[name]} alone"
-            file.tell("peer-unsaid", leaf.place, text)
+            file.tell("peer-unsaid", leaf.location, text)
     elif term is not None:
         file.terms[term] = leaf
     # The term only records that there is a key; the alias of this key is reported.
@@ -180,11 +180,13 @@ def _tell_leaf(file: _PeerFile, leaf: PeerLeaf) -> None:
         reason = "a login for PullRequests is in the settings of the hub"
     if reason is not None:
         # A password in a file is never shown.
-        file.tell("peer-unneeded", leaf.place, f"{leaf.path} is not read: {reason}")
+        file.tell("peer-unneeded", leaf.location, f"{leaf.path} is not read: {reason}")
     elif leaf.value:
         value_text = "" if "assword" in leaf.path else f" ({leaf.value[:80]})"
         file.tell(
-            "peer-unsaid", leaf.place, f"{leaf.path}{value_text} cannot be said in a P-Mode of this gateway"
+            "peer-unsaid",
+            leaf.location,
+            f"{leaf.path}{value_text} cannot be said in a P-Mode of this gateway",
         )
 
 
@@ -207,7 +209,7 @@ def _find_binding(file: _PeerFile) -> tuple[str | None, tuple[int, ...]]:
     mep, binding = (_normalize(file.require(term)) for term in ("mep", "binding"))
     if (mep, binding) not in _BINDINGS:
         detail = f"the exchange {mep[:40]} by {binding[:40]} cannot be said in a P-Mode of this gateway"
-        raise GatewayError(MISUSE, detail, file.terms["binding"].place)
+        raise GatewayError(MISUSE, detail, file.terms["binding"].location)
     return _BINDINGS[mep, binding]
 
 
@@ -222,7 +224,7 @@ def _make_pmode(file: _PeerFile, leg: int, at: datetime) -> PMode:
     sender, receiver = _SIDES if (leg == 1) != (1 in pulled_legs) else _SIDES[::-1]
     endpoint, back = file.get(f"leg{leg}.endpoint"), file.get(f"leg{3 - leg}.endpoint")
     if endpoint is not None and (fault := find_endpoint_fault(endpoint)):
-        raise GatewayError(MISUSE, f"the endpoint {fault}", file.terms[f"leg{leg}.endpoint"].place)
+        raise GatewayError(MISUSE, f"the endpoint {fault}", file.terms[f"leg{leg}.endpoint"].location)
     if binding is not None or pulled:
         # Messages are posted to, and pulled from, the only party that has an address: the responder.
         endpoint = back = endpoint or back
@@ -266,12 +268,12 @@ def _tell_signals(file: _PeerFile, leg: int, pmode: PMode) -> None:
             remark = (
                 f"{leaf.path} is {address[:80]}; the hub takes {pmode.reply_endpoint or 'the HTTP answer'}"
             )
-            file.tell("peer-unsaid", leaf.place, remark)
+            file.tell("peer-unsaid", leaf.location, remark)
     errors = file.get(f"leg{leg}.error_pattern")
     if errors is not None and errors.lower() != pmode.reply_pattern and pmode.pull is None:
         leaf = file.terms[f"leg{leg}.error_pattern"]
         remark = f"{leaf.path} is {errors[:80]}; errors go where receipts go, by {pmode.reply_pattern}"
-        file.tell("peer-unsaid", leaf.place, remark)
+        file.tell("peer-unsaid", leaf.location, remark)
 
 
 def _get_agreement(file: _PeerFile, name: str, leg: int) -> str:
@@ -330,7 +332,7 @@ def _make_reliability(file: _PeerFile, leg: int) -> Reliability:
     retries, seconds = (file.get_number(leg, term) for term in ("retries", "seconds"))
     intervals = file.get_of_leg(leg, "intervals")
     if intervals is not None:
-        location = file.terms[f"leg{leg}.intervals"].place
+        location = file.terms[f"leg{leg}.intervals"].location
         waits = [_read_number(wait.strip(), location) for wait in intervals.split(",")]
         retries, seconds = len(waits) - 1, max(1, waits[0])
         if len(set(waits)) > 1:
@@ -358,7 +360,7 @@ def _make_packaging(file: _PeerFile, leg: int) -> Packaging | None:
     method = file.get("compression")
     if method not in (None, GZIP):
         remark = f"compression {str(method)[:80]} is not gzip"
-        file.tell("peer-unsaid", file.terms["compression"].place, remark)
+        file.tell("peer-unsaid", file.terms["compression"].location, remark)
     return _GZIP_PACKAGING if method == GZIP else None
 
 
@@ -377,7 +379,7 @@ def _make_pull(file: _PeerFile, leg: int) -> PullTerms:
     if requested is None or requested == channel:
         return PullTerms(authorization)
     if not requested.startswith(f"{channel}/"):
-        location = file.terms[f"leg{leg}.pull_mpc"].place
+        location = file.terms[f"leg{leg}.pull_mpc"].location
         file.tell("peer-unsaid", location, f"the PullRequest asks for {requested[:80]}, not below {channel}")
         return PullTerms(authorization)
     return PullTerms(authorization, requested.removeprefix(f"{channel}/"))

@@ -67,7 +67,7 @@ class PeerLeaf(NamedTuple):
 
     path: str
     value: str
-    place: str
+    location: str
 
 
 def find_peer_product(data: bytes) -> str | None:
@@ -117,7 +117,7 @@ def read_peer_leaves(data: bytes, name: str) -> tuple[PeerLeaf, ...]:
     leaves = tuple(_walk_values(json.loads(data, object_pairs_hook=make_table), _WHOLE, "", name))
     for leaf in leaves:
         if not is_xml_text(leaf.value):
-            raise GatewayError(MISUSE, "this text has a character that no message can carry", leaf.place)
+            raise GatewayError(MISUSE, "this text has a character that no message can carry", leaf.location)
     return leaves
 
 

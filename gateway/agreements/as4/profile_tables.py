@@ -23,7 +23,7 @@ from gateway.wire import YamlNode
 ADVICE: Final = "should"
 #: The demands that a row can make of its term.
 DEMANDS: Final = ("is", "one_of", "includes", "present", "absent", "begins", "matches", "count", "at_least")
-_TOLD: Final = frozenset(
+_ROW_KEYS: Final = frozenset(
     ("parameter", "clause", "says", "term", "level", "fill", "allows", "always", "source", *DEMANDS)
 )
 _SUFFIX: Final = ".yaml"
@@ -86,7 +86,7 @@ def read_profile(name: str) -> Profile:
 
 def _read_row(row: Mapping[str, Any], name: str) -> ProfileRow:
     demands = [demand for demand in (*DEMANDS, "always") if demand in row]
-    if set(row) - _TOLD or len(demands) != 1 or ("always" in row) == ("term" in row):
+    if set(row) - _ROW_KEYS or len(demands) != 1 or ("always" in row) == ("term" in row):
         detail = f"a row has other keys: {', '.join(sorted(row))}"
         raise GatewayError(OUR_MISTAKE, detail, f"{name}: {row.get('says')}")
     return ProfileRow(

@@ -111,7 +111,7 @@ class BoundAction:
     binding: ActionBinding
     receiver: CpaParty
     other_role: CollaborationRole
-    other: ActionBinding
+    receiving_binding: ActionBinding
     holder: ActionBinding | None
 
     def list_channels(self) -> list[tuple[ChannelUse, ChannelUse]]:
@@ -125,7 +125,7 @@ class BoundAction:
         ]
         theirs = [
             ChannelUse(self.receiver, self.receiver.channels.get(channel_id))
-            for channel_id in self.other.channels
+            for channel_id in self.receiving_binding.channels
         ]
         ours.sort(key=lambda use: not is_spoken(use.client))
         theirs.sort(key=lambda use: not is_spoken(use.server))
@@ -169,8 +169,10 @@ def find_counterpart(
         and candidate.action == binding.action
         and (candidate_role.service, candidate_role.service_type) == (role.service, role.service_type)
     ]
-    if binding.other is not None:
-        return next((candidate for candidate in candidates if candidate[1].id == binding.other), None)
+    if binding.partner_binding is not None:
+        return next(
+            (candidate for candidate in candidates if candidate[1].id == binding.partner_binding), None
+        )
     same_process = [candidate for candidate in candidates if candidate[0].process_uri == role.process_uri]
     return next(iter(same_process or candidates), None)
 
@@ -387,5 +389,5 @@ def _wrap_part(part: PackagedPart, holder: Constituent, composite: Composite) ->
         excluded_from_signature=part.excluded_from_signature or holder.excluded_from_signature,
         min_occurs=part.min_occurs if holder.min_occurs is None else holder.min_occurs,
         max_occurs=part.max_occurs if holder.max_occurs is None else holder.max_occurs,
-        inside=(composite.mime_type, *part.inside),
+        wrapper_types=(composite.mime_type, *part.wrapper_types),
     )

@@ -274,7 +274,7 @@ class PackageWriter:
     def _write_wrappers(self, composites: etree._Element, part: PackagedPart, name: str) -> str:
         """Write the encapsulations of a part, the innermost first; return the id of the outermost."""
         inner = self._name_part(part)
-        for mime_type in reversed(part.inside):
+        for mime_type in reversed(part.wrapper_types):
             wrapper = self.names.reserve_name(f"{name}-wrapped")
             encapsulation = add_element(composites, "Encapsulation", id=wrapper, mimetype=mime_type)
             add_element(encapsulation, "Constituent", idref=inner)
@@ -347,16 +347,16 @@ class _SignalWriter(NamedTuple):
     """Adds channels for the signals of a party, `signed` ones or not; TLS is as on its other channels."""
 
     plan: ChannelPlan
-    own: PartyFacts
+    party_facts: PartyFacts
     partner: PartyFacts
     signed: bool
 
     def add_channel(self, endpoint: str | None, mode: str, signer: str | None) -> str:
         """Return the id of a channel for signals, which are neither acknowledged nor repeated."""
-        digest = find_algorithm_uri(self.own.hash_function)
+        digest = find_algorithm_uri(self.party_facts.hash_function)
         own_signature = partner_signature = None
         if self.signed:
-            own_signature = SignatureTerms(self.own.algorithms, digest, signer)
+            own_signature = SignatureTerms(self.party_facts.algorithms, digest, signer)
             partner_signature = SignatureTerms(self.partner.algorithms, digest, anchors=self.partner.signers)
         halves = [(channel.sending, channel.receiving) for channel in self.plan.channels]
         client = next((sending.tls for sending, _ in halves if sending and sending.tls), None)

@@ -136,7 +136,7 @@ def _forget_names(packaging: Packaging) -> Packaging:
     return Packaging("", packaging.mime_type, parts, parameters)
 
 
-_NAMED: Final = ("channelId", "transportId", "docExchangeId", "certId", "securityId", "id")
+_ID_ATTRIBUTES: Final = ("channelId", "transportId", "docExchangeId", "certId", "securityId", "id")
 _REFERRING: Final = ("idref", "packageId", "defaultMshChannelId", "defaultMshPackageId")
 _REFERRING_TEXTS: Final = ("ChannelId", "OtherPartyActionBinding")
 
@@ -220,7 +220,7 @@ def _list_ids(root: Any) -> Iterator[str]:
     """Yield the ids of a document: where an attribute names its own element."""
     for element in root.iter(f"{{{TP}}}*"):
         local = etree.QName(element).localname
-        for name in _NAMED:
+        for name in _ID_ATTRIBUTES:
             value = element.get(f"{{{TP}}}{name}")
             if value is not None and _is_definition(local, name):
                 yield collapse_whitespace(value)
@@ -242,7 +242,7 @@ def _rename_ids(root: Any, conflicts: set[str], used_ids: set[str]) -> None:
     ids = IdNames(used_ids | set(_list_ids(root)))
     names = {conflict: ids.reserve_name(conflict) for conflict in sorted(conflicts)}
     for element in root.iter(f"{{{TP}}}*"):
-        for name in (*_NAMED, *_REFERRING):
+        for name in (*_ID_ATTRIBUTES, *_REFERRING):
             value = element.get(f"{{{TP}}}{name}")
             if value is not None and collapse_whitespace(value) in names:
                 element.set(f"{{{TP}}}{name}", names[collapse_whitespace(value)])

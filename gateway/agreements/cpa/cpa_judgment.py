@@ -11,7 +11,7 @@ from gateway.agreements.cpa.channel_checks import CHANNEL_CHECKS, TRANSPORT_CHEC
 from gateway.agreements.cpa.channel_conversion import make_packaging
 from gateway.agreements.cpa.cpa_model import Composite, Constituent, CpaDocument, PackagingTerms, Place
 from gateway.agreements.cpa.cpa_reader import find_form_problems, read_cpa
-from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, build_view, cite_rule, quote_name
+from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Findings, build_view, cite_rule, quote_name
 from gateway.agreements.cpa.party_checks import BINDING_CHECKS, PARTY_CHECKS
 from gateway.agreements.cpa.pmode_conversion import convert_action
 from gateway.agreements.cpa.security_checks import CERTIFICATE_CHECKS, SECURITY_CHECKS
@@ -26,16 +26,16 @@ _HARMLESS: Final = (C14N, C14N_EXCLUSIVE)
 def _list_used_packages(view: CpaView) -> Iterator[PackagingTerms]:
     """Yield each package of an action once."""
     names = dict.fromkeys(
-        name for action in view.actions for name in (action.binding.package, action.other.package)
+        name for action in view.actions for name in (action.binding.package, action.receiving_binding.package)
     )
     yield from (view.document.packages[name] for name in names if name in view.document.packages)
 
 
-def _find_shape_problems(view: CpaView) -> Found:
+def _find_shape_problems(view: CpaView) -> Findings:
     for package in _list_used_packages(view):
         if _contains_itself(package):
             text = f"package {quote_name(package.id)} has a composite that contains itself"
-            yield cite_rule("package-circular", package.place, text)
+            yield cite_rule("package-circular", package.location, text)
             continue
         packaging = make_packaging(view.document, package.id)
         if packaging is None:  # it has no part: `_find_wrong_references` reports why
@@ -45,11 +45,11 @@ def _find_shape_problems(view: CpaView) -> Found:
                 f"package {quote_name(package.id)} begins with {quote_name(packaging.parts[0].mime_type)}; "
             )
             text += "expected is text/xml"
-            yield cite_rule("package-root", package.place, text)
+            yield cite_rule("package-root", package.location, text)
         if len(packaging.parts) > 1 and not packaging.mime_type.lower().startswith("multipart/related"):
             text = f"package {quote_name(package.id)} has {len(packaging.parts)} parts and is "
             text += quote_name(packaging.mime_type)
-            yield cite_rule("package-type", package.place, text)
+            yield cite_rule("package-type", package.location, text)
 
 
 def _contains_itself(package: PackagingTerms) -> bool:
@@ -67,12 +67,12 @@ def _contains_itself(package: PackagingTerms) -> bool:
     return False
 
 
-def _find_incapable_packages(view: CpaView) -> Found:
+def _find_incapable_packages(view: CpaView) -> Findings:
     for package in _list_used_packages(view):
         for able, verb in ((package.generate, "made"), (package.parse, "parsed")):
             if not able:
                 text = f"package {quote_name(package.id)} is in use and cannot be {verb}"
-                yield cite_rule("package-incapable", package.place, text)
+                yield cite_rule("package-incapable", package.location, text)
 
 
 def _list_constituents(view: CpaView) -> Iterator[tuple[Composite, Constituent]]:
@@ -81,12 +81,12 @@ def _list_constituents(view: CpaView) -> Iterator[tuple[Composite, Constituent]]
             yield from ((whole, constituent) for constituent in whole.constituents)
 
 
-def _find_part_problems(view: CpaView) -> Found:
+def _find_part_problems(view: CpaView) -> Findings:
     for _, constituent in _list_constituents(view):
         name = quote_name(constituent.idref)
         if constituent.excluded_from_signature:
             text = f"{name} is excluded from the signature: the hub signs and wants signed every part"
-            yield cite_rule("part-unsigned", constituent.place, text)
+            yield cite_rule("part-unsigned", constituent.location, text)
         if (
             constituent.min_occurs is not None
             and constituent.max_occurs is not None
@@ -95,11 +95,11 @@ def _find_part_problems(view: CpaView) -> Found:
             text = (
                 f"{name} occurs {constituent.min_occurs} times at least and {constituent.max_occurs} at most"
             )
-            yield cite_rule("part-occurs", constituent.place, text)
+            yield cite_rule("part-occurs", constituent.location, text)
         strange = [each for each in constituent.transforms if each not in _HARMLESS]
         if strange:
             text = f"{name} is transformed by {quote_name(strange[0])} for its signature, not by the hub"
-            yield cite_rule("part-transformed", constituent.place, text)
+            yield cite_rule("part-transformed", constituent.location, text)
 
 
 PACKAGING_CHECKS: Final[tuple[CpaCheck, ...]] = (
@@ -126,7 +126,7 @@ def _join_kinds(kinds: Iterable[str]) -> str:
     return " or ".join(kinds)
 
 
-def _find_wrong_references(view: CpaView) -> Found:
+def _find_wrong_references(view: CpaView) -> Findings:
     for location, name, kinds in view.document.references:
         target = view.document.names.get(name)
         if target is None:
@@ -145,7 +145,7 @@ def _get_owner(location: Place) -> str:
     return next((step for step in location.xpath.split("/") if step.startswith("tp:PartyInfo")), "")
 
 
-def _find_unused_parts(view: CpaView) -> Found:
+def _find_unused_parts(view: CpaView) -> Findings:
     used = {name for _, name, _ in view.document.references}
     for name, (kind, location) in view.document.names.items():
         rule = _UNUSED.get(kind)
@@ -153,15 +153,15 @@ def _find_unused_parts(view: CpaView) -> Found:
             yield cite_rule(rule, location, f"nothing refers to {kind} {quote_name(name)}")
 
 
-def _find_foreign_terms(view: CpaView) -> Found:
+def _find_foreign_terms(view: CpaView) -> Findings:
     for party in view.document.parties:
         for _, binding, _ in party.list_bindings():
             for name in binding.foreign:
                 text = f"element {quote_name(name.rpartition('}')[2])} of another namespace is not read"
-                yield cite_rule("terms-foreign", binding.place, text)
+                yield cite_rule("terms-foreign", binding.location, text)
 
 
-def _find_wrong_terms(view: CpaView) -> Found:
+def _find_wrong_terms(view: CpaView) -> Findings:
     """Yield a finding for each action that cannot be converted into a P-Mode.
 
     The rules above state the reason more exactly, where they can. Among the actions that can be converted,
@@ -172,9 +172,9 @@ def _find_wrong_terms(view: CpaView) -> Found:
     converted: list[tuple[PMode, Place]] = []
     for action in view.actions:
         try:
-            converted.append((convert_action(action), action.binding.place))
+            converted.append((convert_action(action), action.binding.location))
         except GatewayError as refused:
-            yield cite_rule("terms-wrong", action.binding.place, refused.detail)
+            yield cite_rule("terms-wrong", action.binding.location, refused.detail)
     undelivered = list_mailbox_filings(pmode for pmode, _ in converted)
     for pmode, binding_place in converted:
         if pmode in undelivered:
@@ -217,9 +217,9 @@ def judge_cpa(data: bytes, name: str, at: datetime) -> CpaJudgment:
     problems = find_form_problems(data, name)
     if problems:
         # A document that is not even XML has no path.
-        rule = "xml" if problems[0].place.xpath == "/" else "schema"
+        rule = "xml" if problems[0].location.xpath == "/" else "schema"
         return CpaJudgment(
-            None, tuple(cite_rule(rule, problem.place, problem.message) for problem in problems)
+            None, tuple(cite_rule(rule, problem.location, problem.message) for problem in problems)
         )
     document = read_cpa(data, name)
     return CpaJudgment(document, _list_findings(document, at))

@@ -33,7 +33,7 @@ class Place:
 class PartyName:
     """An identifier of a party (``PartyId``)."""
 
-    place: Place
+    location: Place
     value: str
     type: str | None = None
 
@@ -45,7 +45,7 @@ class CertificateHolder:
     `broken` says why the octets could not be read from the document.
     """
 
-    place: Place
+    location: Place
     id: str
     chain: tuple[bytes, ...] = ()
     digest: str | None = None
@@ -56,7 +56,7 @@ class CertificateHolder:
 class SecurityDetails:
     """``SecurityDetails``: the trust anchors of a party, by their ids."""
 
-    place: Place
+    location: Place
     id: str
     anchors: tuple[str, ...] = ()
 
@@ -65,7 +65,7 @@ class SecurityDetails:
 class BusinessCharacteristics:
     """``BusinessTransactionCharacteristics``: None for a value that is not stated; times in seconds."""
 
-    place: Place
+    location: Place
     non_repudiation: bool | None = None
     non_repudiation_receipt: bool | None = None
     authorization: bool | None = None
@@ -83,14 +83,14 @@ class BusinessCharacteristics:
 class ActionBinding:
     """``CanSend`` or ``CanReceive`` with its ``ThisPartyActionBinding``; `nested` are synchronous answers."""
 
-    place: Place
+    location: Place
     sends: bool
     id: str
     action: str
     package: str
     business: BusinessCharacteristics
     channels: tuple[str, ...]
-    other: str | None = None
+    partner_binding: str | None = None
     nested: tuple[ActionBinding, ...] = ()
     context: Mapping[str, str] | None = None
     #: The terms of the gateway that CPPA has no word for, by attribute.
@@ -110,7 +110,7 @@ class ActionBinding:
 class CollaborationRole:
     """A role of a party in a process, with one service."""
 
-    place: Place
+    location: Place
     process: str
     process_version: str
     process_uri: str
@@ -132,7 +132,7 @@ class CollaborationRole:
 class DeliveryChannel:
     """A transport and a document exchange together, with ``MessagingCharacteristics``."""
 
-    place: Place
+    location: Place
     id: str
     transport: str
     doc_exchange: str
@@ -147,7 +147,7 @@ class DeliveryChannel:
 class Endpoint:
     """A URL of a receiver and its kind."""
 
-    place: Place
+    location: Place
     uri: str
     kind: str
 
@@ -156,7 +156,7 @@ class Endpoint:
 class Algorithm:
     """An algorithm as the document names it: text, URI (``w3c``), object identifier."""
 
-    place: Place
+    location: Place
     text: str
     w3c: str | None = None
     oid: str | None = None
@@ -171,7 +171,7 @@ class Algorithm:
 class TransportSecurity:
     """``TransportClientSecurity`` or ``TransportServerSecurity``: own certificate, anchors for the peer."""
 
-    place: Place
+    location: Place
     protocol: str
     version: str | None
     certificate: str | None
@@ -183,7 +183,7 @@ class TransportSecurity:
 class TransportSide:
     """``TransportSender`` or ``TransportReceiver``."""
 
-    place: Place
+    location: Place
     protocol: str
     version: str | None
     authentication: tuple[str, ...] = ()
@@ -195,7 +195,7 @@ class TransportSide:
 class Transport:
     """How a party sends and receives."""
 
-    place: Place
+    location: Place
     id: str
     sender: TransportSide | None = None
     receiver: TransportSide | None = None
@@ -205,7 +205,7 @@ class Transport:
 class NonRepudiation:
     """Signatures: `certificate` where the party signs, `security` where it verifies."""
 
-    place: Place
+    location: Place
     protocol: str
     hash_function: str
     algorithms: tuple[Algorithm, ...]
@@ -217,7 +217,7 @@ class NonRepudiation:
 class DigitalEnvelope:
     """Encryption: `certificate` where the party decrypts, `security` where it encrypts."""
 
-    place: Place
+    location: Place
     protocol: str
     version: str | None
     algorithms: tuple[Algorithm, ...]
@@ -229,7 +229,7 @@ class DigitalEnvelope:
 class DocumentBinding:
     """``ebXMLSenderBinding`` or ``ebXMLReceiverBinding``; durations in seconds."""
 
-    place: Place
+    location: Place
     version: str
     reliable: bool = False
     retries: int | None = None
@@ -244,7 +244,7 @@ class DocumentBinding:
 class DocExchange:
     """How documents are protected and repeated, for each direction."""
 
-    place: Place
+    location: Place
     id: str
     sender: DocumentBinding | None = None
     receiver: DocumentBinding | None = None
@@ -254,7 +254,7 @@ class DocExchange:
 class MshOverride:
     """The channel of one signal (``OverrideMshActionBinding``)."""
 
-    place: Place
+    location: Place
     action: str
     channel: str
 
@@ -263,7 +263,7 @@ class MshOverride:
 class CpaParty:
     """A ``PartyInfo``."""
 
-    place: Place
+    location: Place
     name: str
     default_channel: str
     default_package: str
@@ -299,7 +299,7 @@ class CpaParty:
 class SimplePart:
     """A kind of part of messages."""
 
-    place: Place
+    location: Place
     id: str
     mime_type: str
     parameters: str | None = None
@@ -311,7 +311,7 @@ class SimplePart:
 class Constituent:
     """A part within a composite or an encapsulation."""
 
-    place: Place
+    location: Place
     idref: str
     excluded_from_signature: bool = False
     min_occurs: int | None = None
@@ -323,7 +323,7 @@ class Constituent:
 class Composite:
     """Parts put together (`is_encapsulation` false), or one part wrapped."""
 
-    place: Place
+    location: Place
     id: str
     mime_type: str
     parameters: str | None
@@ -335,7 +335,7 @@ class Composite:
 class PackagingTerms:
     """A ``Packaging``: the last composite is the whole message."""
 
-    place: Place
+    location: Place
     id: str
     parse: bool
     generate: bool
@@ -346,7 +346,7 @@ class PackagingTerms:
 class CpaDocument:
     """A CPA, or a CPP where `status` is None; a CPP has neither period nor constraints."""
 
-    place: Place
+    location: Place
     name: str
     id: str
     version: str

@@ -407,14 +407,14 @@ _SCHEMA: Final = "ebms2/cpp-cpa-2_0.xsd"
 _MAX_OCTETS: Final = 4 << 20
 _AGREEMENT: Final = f"{{{TP}}}CollaborationProtocolAgreement"
 _PROFILE: Final = f"{{{TP}}}CollaborationProtocolProfile"
-_SHOWN: Final = 80
+_MOST_CHARACTERS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
 class FormProblem:
     """A reason why a document is no CPA: the place, and the content expected there."""
 
-    place: Place
+    location: Place
     message: str
 
 
@@ -447,7 +447,7 @@ def read_cpa(data: bytes, name: str, *, profile: bool = False) -> CpaDocument:
     """
     problems = find_form_problems(data, name, profile=profile)
     if problems:
-        raise GatewayError(AGREEMENT_UNWORKABLE, problems[0].message, str(problems[0].place))
+        raise GatewayError(AGREEMENT_UNWORKABLE, problems[0].message, str(problems[0].location))
     return _build_document(_parse_document(data), name)
 
 
@@ -462,8 +462,8 @@ def _find_root_problems(root: etree._Element, name: str, profile: bool) -> tuple
     if root.tag == expected:
         return ()
     actual = etree.QName(root)
-    text = f"the root element is {actual.localname[:_SHOWN]}"
-    text += f" of {(actual.namespace or 'no namespace')[:_SHOWN]}; "
+    text = f"the root element is {actual.localname[:_MOST_CHARACTERS]}"
+    text += f" of {(actual.namespace or 'no namespace')[:_MOST_CHARACTERS]}; "
     text += f"expected is {expected.rpartition('}')[2]} of {TP}"
     line: Any = root.sourceline
     return (FormProblem(Place(build_xpath(root), int(line or 0), name), text),)

@@ -13,9 +13,9 @@ from gateway.agreements.cpa.cpa_model import CertificateHolder, CpaDocument, Cpa
 from gateway.errors import GatewayError
 from gateway.pki import PATH_RULES, Certificate, read_certificate
 
-_SHOWN = 80
+_MOST_CHARACTERS = 80
 
-Found = Iterator[AgreementFinding]
+Findings = Iterator[AgreementFinding]
 
 #: Every rule on a CPA by its id.
 CPA_RULES: Final[Mapping[str, AgreementRule]] = read_rules("cpa/cpa_rules.toml")
@@ -31,7 +31,7 @@ def cite_rule(rule: str, location: Place, text: str) -> AgreementFinding:
 
 def quote_name(text: str) -> str:
     """Return a name of a document for a sentence: short, and on one line."""
-    return " ".join(text.split())[:_SHOWN] or "(empty)"
+    return " ".join(text.split())[:_MOST_CHARACTERS] or "(empty)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,12 @@ class CpaView:
     def find_certificate(self, party: CpaParty, name: str | None) -> Certificate | None:
         """Return a certificate that a party refers to, None where it cannot be read."""
         holder = party.certificates.get(name) if name is not None else None
-        chain = self.certificates.get(holder.place.xpath, ()) if holder is not None else ()
+        chain = self.certificates.get(holder.location.xpath, ()) if holder is not None else ()
         return chain[0] if chain else None
 
     def find_chain(self, holder: CertificateHolder | None) -> tuple[Certificate, ...]:
         """Return a certificate with those that the document puts beside it."""
-        return self.certificates.get(holder.place.xpath, ()) if holder is not None else ()
+        return self.certificates.get(holder.location.xpath, ()) if holder is not None else ()
 
     def list_uses(self) -> Iterator[tuple[BoundAction, ChannelUse, ChannelUse]]:
         """Yield every action with the channel of its sender and that of its receiver which are used."""
@@ -68,7 +68,7 @@ class CpaView:
         return {channel.transport for channel in channels if channel is not None}
 
 
-CpaCheck = Callable[[CpaView], Found]
+CpaCheck = Callable[[CpaView], Findings]
 
 
 def build_view(document: CpaDocument, at: datetime) -> CpaView:
@@ -82,11 +82,11 @@ def build_view(document: CpaDocument, at: datetime) -> CpaView:
 
 def _read_chain(view: CpaView, holder: CertificateHolder) -> None:
     if holder.broken is not None:
-        view.unreadable[holder.place.xpath] = holder.broken
+        view.unreadable[holder.location.xpath] = holder.broken
         return
     try:
-        view.certificates[holder.place.xpath] = tuple(
+        view.certificates[holder.location.xpath] = tuple(
             read_certificate(octets, PATH_RULES) for octets in holder.chain
         )
     except GatewayError as refused:
-        view.unreadable[holder.place.xpath] = refused.detail
+        view.unreadable[holder.location.xpath] = refused.detail

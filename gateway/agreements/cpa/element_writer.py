@@ -42,16 +42,16 @@ def set_link(element: etree._Element, target: str) -> None:
 class IdNames:
     """The ids of one document: each occurs once, and is a name of XML."""
 
-    taken: set[str] = field(default_factory=set)
+    used_ids: set[str] = field(default_factory=set)
 
     def reserve_name(self, proposal: str) -> str:
         """Return `proposal`, or the nearest name that is free."""
         base = proposal if _NAME.fullmatch(proposal) else "n-" + _NOT_IN_NAME.sub("-", proposal)
         name, number = base, 1
-        while name in self.taken:
+        while name in self.used_ids:
             number += 1
             name = f"{base}-{number}"
-        self.taken.add(name)
+        self.used_ids.add(name)
         return name
 
 
@@ -62,7 +62,7 @@ class PartyStock:
     prefix: str
     names: IdNames
     #: The octets of certificates (DER) by SHA-256; one that is unknown is named by its digest.
-    known: Mapping[str, bytes]
+    certificates: Mapping[str, bytes]
     #: The ids of certificates by use and SHA-256.
     _certificates: dict[tuple[str, str | None], str] = field(default_factory=dict)
     _anchors: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class PartyStock:
 
     def _write_certificate(self, holder: etree._Element, pin: str | None, name: str) -> None:
         info: Any = etree.SubElement(add_element(holder, "Certificate", certId=name), f"{{{DS}}}KeyInfo")
-        der = self.known.get(pin) if pin is not None else None
+        der = self.certificates.get(pin) if pin is not None else None
         if der is None:
             name = REGISTERED if pin is None else f"{DIGEST_NAME}{pin}"
             etree.SubElement(info, f"{{{DS}}}KeyName").text = name

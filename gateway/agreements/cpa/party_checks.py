@@ -8,14 +8,14 @@ from typing import Final
 
 from gateway.agreements.cpa.channel_conversion import BoundAction, ChannelUse, find_counterpart
 from gateway.agreements.cpa.cpa_model import ActionBinding, CollaborationRole, CpaParty, Place
-from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, cite_rule, quote_name
+from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Findings, cite_rule, quote_name
 from gateway.agreements.pmode import is_uri
 from gateway.agreements.pmode_index import SIGNAL_SERVICE
 from gateway.agreements.pmode_values import RESPONDING_MODES
 from gateway.wire import TP, format_instant
 
 
-def _find_status_problems(view: CpaView) -> Found:
+def _find_status_problems(view: CpaView) -> Findings:
     document, location = view.document, view.document.status_place.find_attribute("value")
     if document.status == "proposed":
         yield cite_rule("status-proposed", location, "the agreement is proposed, not agreed")
@@ -26,7 +26,7 @@ def _find_status_problems(view: CpaView) -> Found:
         yield cite_rule("status-signatures", location, text)
 
 
-def _find_period_problems(view: CpaView) -> Found:
+def _find_period_problems(view: CpaView) -> Findings:
     document = view.document
     for name, moment, location in (
         ("Start", document.start, document.start_place),
@@ -52,7 +52,7 @@ def _find_period_problems(view: CpaView) -> Found:
         yield cite_rule("period-later", document.start_place, message)
 
 
-def _find_limit_problems(view: CpaView) -> Found:
+def _find_limit_problems(view: CpaView) -> Findings:
     document, location = view.document, view.document.constraints_place
     limits = (document.invocation_limit, document.concurrent_conversations)
     if location is None:
@@ -64,26 +64,26 @@ def _find_limit_problems(view: CpaView) -> Found:
         yield cite_rule("conversation-limit", location, text)
 
 
-def _find_id_problems(view: CpaView) -> Found:
+def _find_id_problems(view: CpaView) -> Findings:
     for party in view.document.parties:
         types: set[str | None] = set()
         for party_name in party.ids:
             if party_name.type is None and not is_uri(party_name.value):
                 text = f"PartyId {quote_name(party_name.value)} has no type and is not a URI"
-                yield cite_rule("party-id-untyped", party_name.place, text)
+                yield cite_rule("party-id-untyped", party_name.location, text)
             if party_name.type in types:
                 type_text = quote_name(party_name.type) if party_name.type is not None else "no type"
                 text = f"party {quote_name(party.name)} has two identifiers of the type {type_text}"
-                yield cite_rule("party-id-repeated", party_name.place, text)
+                yield cite_rule("party-id-repeated", party_name.location, text)
             types.add(party_name.type)
     first, second = view.document.parties
     for party_name in second.ids:
         if (party_name.value, party_name.type) in {(party_id.value, party_id.type) for party_id in first.ids}:
             text = f"both parties are identified as {quote_name(party_name.value)}"
-            yield cite_rule("party-id-shared", party_name.place, text)
+            yield cite_rule("party-id-shared", party_name.location, text)
 
 
-def _find_name_problems(view: CpaView) -> Found:
+def _find_name_problems(view: CpaView) -> Findings:
     for location, subject, text in _list_names(view):
         if text != text.strip() or not text:
             detail = f"{subject} {quote_name(text)} has white space around it"
@@ -91,22 +91,22 @@ def _find_name_problems(view: CpaView) -> Found:
 
 
 def _list_names(view: CpaView) -> Iterator[tuple[Place, str, str]]:
-    root = view.document.place
+    root = view.document.location
     yield root.find_attribute("cpaid"), "the id of the agreement", view.document.id
     for party in view.document.parties:
-        yield from ((party_name.place, "PartyId", party_name.value) for party_name in party.ids)
+        yield from ((party_name.location, "PartyId", party_name.value) for party_name in party.ids)
         yield from _list_role_names(party)
 
 
 def _list_role_names(party: CpaParty) -> Iterator[tuple[Place, str, str]]:
     for role in party.roles:
-        yield role.place, "Role", role.role
+        yield role.location, "Role", role.role
         yield role.service_place, "Service", role.service
         for binding, _ in role.list_bindings():
-            yield binding.place.find_attribute("action"), "Action", binding.action
+            yield binding.location.find_attribute("action"), "Action", binding.action
 
 
-def _find_service_problems(view: CpaView) -> Found:
+def _find_service_problems(view: CpaView) -> Findings:
     for party in view.document.parties:
         for role in party.roles:
             service = quote_name(role.service)
@@ -118,18 +118,18 @@ def _find_service_problems(view: CpaView) -> Found:
                 yield cite_rule("service-reserved", role.service_place, text)
 
 
-def _find_role_problems(view: CpaView) -> Found:
+def _find_role_problems(view: CpaView) -> Findings:
     for action in view.actions:
         if action.role.role == action.other_role.role:
             text = f"both parties are {quote_name(action.role.role)} in {quote_name(action.binding.action)}"
-            yield cite_rule("role-same", action.role.place, text)
+            yield cite_rule("role-same", action.role.location, text)
 
 
-def _find_version_problems(view: CpaView) -> Found:
+def _find_version_problems(view: CpaView) -> Findings:
     for binding in view.document.list_document_bindings():
         if binding.version != "2.0":
             text = f"version {quote_name(binding.version)} of ebMS is not 2.0"
-            yield cite_rule("binding-version", binding.place.find_attribute("version"), text)
+            yield cite_rule("binding-version", binding.location.find_attribute("version"), text)
 
 
 PARTY_CHECKS: Final[tuple[CpaCheck, ...]] = (
@@ -144,23 +144,28 @@ PARTY_CHECKS: Final[tuple[CpaCheck, ...]] = (
 )
 
 
-def _find_unmatched_bindings(view: CpaView) -> Found:
+def _find_unmatched_bindings(view: CpaView) -> Findings:
     for party in view.document.parties:
         other_party = view.document.get_other_party(party)
         for role, binding, _ in party.list_bindings():
             if find_counterpart(role, binding, other_party) is not None:
                 continue
-            named_binding = other_party.find_binding(binding.other) if binding.other is not None else None
+            named_binding = (
+                other_party.find_binding(binding.partner_binding)
+                if binding.partner_binding is not None
+                else None
+            )
             if named_binding is not None:
                 text = _describe_contradiction(role, binding, named_binding)
-                yield cite_rule("binding-contradictory", binding.place, text)
-            elif binding.other is None or binding.other not in view.document.names:
+                yield cite_rule("binding-contradictory", binding.location, text)
+            elif binding.partner_binding is None or binding.partner_binding not in view.document.names:
                 rule, verb = ("send-unmatched", "receive") if binding.sends else ("receive-unmatched", "send")
                 action, name = quote_name(binding.action), quote_name(other_party.name)
-                yield cite_rule(rule, binding.place, f"party {name} cannot {verb} {action}")
+                yield cite_rule(rule, binding.location, f"party {name} cannot {verb} {action}")
             else:
-                text = f"{quote_name(binding.other)} is no binding of party {quote_name(other_party.name)}"
-                yield cite_rule("binding-contradictory", binding.place, text)
+                party_name = quote_name(other_party.name)
+                text = f"{quote_name(binding.partner_binding)} is no binding of party {party_name}"
+                yield cite_rule("binding-contradictory", binding.location, text)
 
 
 def _describe_contradiction(
@@ -180,44 +185,46 @@ def _describe_contradiction(
     return subject + f"is of another service than {quote_name(role.service)}"
 
 
-def _find_one_sided_bindings(view: CpaView) -> Found:
+def _find_one_sided_bindings(view: CpaView) -> Findings:
     for action in view.actions:
-        ours, theirs = action.binding, action.other
-        if (ours.other or theirs.other) and (ours.other != theirs.id or theirs.other != ours.id):
-            target = "another binding" if ours.other and theirs.other else "none"
+        ours, theirs = action.binding, action.receiving_binding
+        if (ours.partner_binding or theirs.partner_binding) and (
+            ours.partner_binding != theirs.id or theirs.partner_binding != ours.id
+        ):
+            target = "another binding" if ours.partner_binding and theirs.partner_binding else "none"
             text = f"{quote_name(ours.id)} and {quote_name(theirs.id)} belong together; one names {target}"
-            yield cite_rule("binding-one-sided", ours.place, text)
+            yield cite_rule("binding-one-sided", ours.location, text)
 
 
-def _find_repeated_actions(view: CpaView) -> Found:
+def _find_repeated_actions(view: CpaView) -> Findings:
     for party in view.document.parties:
         seen: set[tuple[str, str | None, str]] = set()
         for role, binding, _ in party.list_bindings():
             key = (role.service, role.service_type, binding.action)
             if binding.sends and key in seen:
                 text = f"party {quote_name(party.name)} sends {quote_name(binding.action)} twice"
-                yield cite_rule("action-repeated", binding.place, text)
+                yield cite_rule("action-repeated", binding.location, text)
             if binding.sends:
                 seen.add(key)
 
 
-def _find_different_sides(view: CpaView) -> Found:
+def _find_different_sides(view: CpaView) -> Findings:
     for action in view.actions:
-        ours, theirs = action.binding, action.other
+        ours, theirs = action.binding, action.receiving_binding
         name = quote_name(ours.action)
         if action.role.process_uri != action.other_role.process_uri:
             text = f"{name} is sent in process {quote_name(action.role.process)} and received in "
             text += f"{quote_name(action.other_role.process)}"
-            yield cite_rule("process-different", action.role.place, text)
+            yield cite_rule("process-different", action.role.location, text)
         different = _list_different_wishes(action)
         if different:
             text = f"the sides of {name} differ in {', '.join(different)}"
-            yield cite_rule("characteristics-different", ours.business.place, text)
+            yield cite_rule("characteristics-different", ours.business.location, text)
         if ours.package != theirs.package:
             text = (
                 f"{name} is sent as {quote_name(ours.package)} and received as {quote_name(theirs.package)}"
             )
-            yield cite_rule("package-different", ours.place.find_attribute("packageId"), text)
+            yield cite_rule("package-different", ours.location.find_attribute("packageId"), text)
 
 
 def _list_different_wishes(action: BoundAction) -> list[str]:
@@ -228,28 +235,31 @@ def _list_different_wishes(action: BoundAction) -> list[str]:
         "isAuthenticated": "authenticated",
         "isTamperProof": "tamper_proof",
     }
-    ours, theirs = action.binding.business, action.other.business
+    ours, theirs = action.binding.business, action.receiving_binding.business
     return [attribute for attribute, name in names.items() if getattr(ours, name) != getattr(theirs, name)]
 
 
-def _find_response_problems(view: CpaView) -> Found:
+def _find_response_problems(view: CpaView) -> Findings:
     for action, ours, _ in view.list_uses():
         if action.holder is None:
             yield from _judge_responses(action, ours)
 
 
-def _judge_responses(action: BoundAction, ours: ChannelUse) -> Found:
+def _judge_responses(action: BoundAction, ours: ChannelUse) -> Findings:
     mode = ours.channel.sync_reply_mode if ours.channel is not None else "none"
-    nested, name = bool(action.binding.nested or action.other.nested), quote_name(action.binding.action)
+    nested, name = (
+        bool(action.binding.nested or action.receiving_binding.nested),
+        quote_name(action.binding.action),
+    )
     if nested and mode not in RESPONDING_MODES:
         text = f"{name} is answered on its connection, and the channel has syncReplyMode {mode}"
-        yield cite_rule("response-asynchronous", action.binding.place, text)
+        yield cite_rule("response-asynchronous", action.binding.location, text)
     if not nested and mode in RESPONDING_MODES:
         text = f"the channel of {name} has syncReplyMode {mode}, and no response is bound inside"
-        yield cite_rule("response-unbound", action.binding.place, text)
+        yield cite_rule("response-unbound", action.binding.location, text)
 
 
-def _find_short_times(view: CpaView) -> Found:
+def _find_short_times(view: CpaView) -> Findings:
     for action, ours, _ in view.list_uses():
         limit, sender = action.binding.business.time_to_acknowledge_receipt, ours.sender
         interval = sender.retry_interval if sender is not None else None
@@ -258,7 +268,7 @@ def _find_short_times(view: CpaView) -> Found:
         if 0 <= limit < interval:
             text = f"{quote_name(action.binding.action)} is to be acknowledged within {limit} seconds, "
             text += f"and is repeated after {interval}"
-            yield cite_rule("time-to-acknowledge", action.binding.business.place, text)
+            yield cite_rule("time-to-acknowledge", action.binding.business.location, text)
 
 
 BINDING_CHECKS: Final[tuple[CpaCheck, ...]] = (

@@ -51,11 +51,11 @@ def convert_cpa(document: CpaDocument) -> tuple[PMode, ...]:
 
 def convert_action(action: BoundAction) -> PMode:
     """Return the P-Mode of one action; raise GW313 with its place."""
-    position = action.binding.place
+    position = action.binding.location
     try:
         pmode = _make_pmode(action)
-        if action.other.extension is not None:
-            pmode = _apply_receiver_terms(pmode, action.other.extension)
+        if action.receiving_binding.extension is not None:
+            pmode = _apply_receiver_terms(pmode, action.receiving_binding.extension)
         terms = action.binding.extension
         return _apply_extension(pmode, terms) if terms is not None else pmode
     except GatewayError as refused:

@@ -20,7 +20,7 @@ from gateway.agreements.cpa.cpa_model import (
     DigitalEnvelope,
     NonRepudiation,
 )
-from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Found, cite_rule, quote_name
+from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Findings, cite_rule, quote_name
 from gateway.pki import Certificate
 from gateway.wire import DS, DSIG_MORE, XENC, format_instant
 
@@ -36,29 +36,31 @@ _RSA15: Final = re.compile(r"(?i)rsa-1_5|rsa-?1\.5|rsaes-pkcs1")
 _SIGNED_BY_URI: Final = (f"{DS}rsa-sha1", f"{DS}dsa-sha1")
 
 
-def _find_signature_problems(view: CpaView) -> Found:
+def _find_signature_problems(view: CpaView) -> Findings:
     for action, ours, theirs in view.list_uses():
         business, name = action.binding.business, quote_name(action.binding.action)
         signed, verified, is_signed = ours.signature, theirs.verification, needs_signature(action, ours)
         if is_signed and signed is None:
-            location = ours.channel.place if ours.channel is not None else action.binding.place
+            location = ours.channel.location if ours.channel is not None else action.binding.location
             text = f"{name} must be signed, and the channel of its sender describes no signature"
             yield cite_rule("signing-undescribed", location, text)
         elif is_signed and verified is None:
-            location = theirs.channel.place if theirs.channel is not None else action.other.place
+            location = (
+                theirs.channel.location if theirs.channel is not None else action.receiving_binding.location
+            )
             text = f"{name} is signed, and the channel of its receiver describes no verification"
             yield cite_rule("verification-undescribed", location, text)
         elif not is_signed and signed is not None:
             yield cite_rule(
-                "signature-unwanted", business.place, f"{name} needs no signature, and one is described"
+                "signature-unwanted", business.location, f"{name} needs no signature, and one is described"
             )
         elif not is_signed:
-            yield cite_rule("unsigned", business.place, f"{name} is accepted without signature")
+            yield cite_rule("unsigned", business.location, f"{name} is accepted without signature")
         if is_signed and signed is not None and verified is not None:
             yield from _compare_signatures(name, signed, verified)
 
 
-def _compare_signatures(name: str, signed: NonRepudiation, verified: NonRepudiation) -> Found:
+def _compare_signatures(name: str, signed: NonRepudiation, verified: NonRepudiation) -> Findings:
     ours, theirs = (
         {algorithm.name for algorithm in signed.algorithms},
         {algorithm.name for algorithm in verified.algorithms},
@@ -66,37 +68,37 @@ def _compare_signatures(name: str, signed: NonRepudiation, verified: NonRepudiat
     if ours.isdisjoint(theirs):
         text = f"the sender of {name} signs by {quote_name(min(ours))}, the receiver verifies "
         text += quote_name(min(theirs))
-        yield cite_rule("algorithms-disjoint", verified.place, text)
+        yield cite_rule("algorithms-disjoint", verified.location, text)
     if signed.hash_function != verified.hash_function:
         text = f"the sender of {name} hashes by {quote_name(signed.hash_function)}, the receiver by "
         text += quote_name(verified.hash_function)
-        yield cite_rule("hash-different", verified.place, text)
+        yield cite_rule("hash-different", verified.location, text)
 
 
-def _find_weak_signatures(view: CpaView) -> Found:
+def _find_weak_signatures(view: CpaView) -> Findings:
     for binding in view.document.list_document_bindings():
         signed = binding.non_repudiation
         if signed is None:
             continue
         if _WEAK_HASH.search(signed.hash_function):
             text = f"hash function {quote_name(signed.hash_function)} is broken"
-            yield cite_rule("hash-weak", signed.place, text)
+            yield cite_rule("hash-weak", signed.location, text)
         for algorithm in signed.algorithms:
             yield from _judge_signature_algorithm(algorithm)
 
 
-def _judge_signature_algorithm(algorithm: Algorithm) -> Found:
+def _judge_signature_algorithm(algorithm: Algorithm) -> Findings:
     name = algorithm.name
     is_known = name.startswith((DS, DSIG_MORE, XENC)) or _KNOWN_SIGNATURE.search(name)
     if name in _SIGNED_BY_URI or _WEAK_SIGNATURE.search(name):
         yield cite_rule(
-            "signature-weak", algorithm.place, f"signature algorithm {quote_name(name)} is broken"
+            "signature-weak", algorithm.location, f"signature algorithm {quote_name(name)} is broken"
         )
     elif not is_known or not _KNOWN_SIGNATURE.search(name):
-        yield cite_rule("signature-unknown", algorithm.place, f"the hub does not know {quote_name(name)}")
+        yield cite_rule("signature-unknown", algorithm.location, f"the hub does not know {quote_name(name)}")
 
 
-def _find_anchor_problems(view: CpaView) -> Found:
+def _find_anchor_problems(view: CpaView) -> Findings:
     for action, ours, theirs in view.list_uses():
         signed, verified = ours.signature, theirs.verification
         if signed is None or verified is None or not needs_signature(action, ours):
@@ -105,13 +107,13 @@ def _find_anchor_problems(view: CpaView) -> Found:
         if details is None or not details.anchors:
             if verified.security is None or details is not None:
                 text = f"the receiver of {quote_name(action.binding.action)} names no trust anchors"
-                yield cite_rule("anchors-missing", verified.place, text)
+                yield cite_rule("anchors-missing", verified.location, text)
         elif not _leads_to_anchor(view, action, theirs, signed, details.anchors):
             text = (
                 f"the certificate that signs {quote_name(action.binding.action)} is of no issuer among the "
             )
             text += f"trust anchors {quote_name(details.id)}"
-            yield cite_rule("anchors-unrelated", details.place, text)
+            yield cite_rule("anchors-unrelated", details.location, text)
 
 
 def _leads_to_anchor(
@@ -135,21 +137,25 @@ def _leads_to_anchor(
     return any(anchor in chain or chain[-1].issuer_der == anchor.subject_der for anchor in readable)
 
 
-def _find_encryption_problems(view: CpaView) -> Found:
+def _find_encryption_problems(view: CpaView) -> Findings:
     for action, ours, theirs in view.list_uses():
         name, business = quote_name(action.binding.action), action.binding.business
         sender, receiver = ours.sent_envelope, theirs.received_envelope
         if needs_encryption(action, ours, theirs):
             if receiver is None:
-                location = theirs.channel.place if theirs.channel is not None else action.other.place
+                location = (
+                    theirs.channel.location
+                    if theirs.channel is not None
+                    else action.receiving_binding.location
+                )
                 text = f"{name} must be encrypted, and the channel of its receiver describes no envelope"
                 yield cite_rule("encryption-undescribed", location, text)
             elif sender is not None and _are_incompatible(sender, receiver):
                 text = f"{name}: the envelopes of sender and receiver have no algorithm or protocol in common"
-                yield cite_rule("encryption-different", receiver.place, text)
+                yield cite_rule("encryption-different", receiver.location, text)
         elif (sender or receiver) is not None and not is_persistent(business.confidential):
             text = f"{name} needs no encryption, and an envelope is described"
-            yield cite_rule("encryption-unwanted", business.place, text)
+            yield cite_rule("encryption-unwanted", business.location, text)
 
 
 def _are_incompatible(sender: DigitalEnvelope, receiver: DigitalEnvelope) -> bool:
@@ -158,7 +164,7 @@ def _are_incompatible(sender: DigitalEnvelope, receiver: DigitalEnvelope) -> boo
     }.isdisjoint(algorithm.name for algorithm in receiver.algorithms)
 
 
-def _find_weak_encryption(view: CpaView) -> Found:
+def _find_weak_encryption(view: CpaView) -> Findings:
     for binding in view.document.list_document_bindings():
         for algorithm in binding.envelope.algorithms if binding.envelope is not None else ():
             description = f"{algorithm.name} {algorithm.text}"
@@ -169,7 +175,7 @@ def _find_weak_encryption(view: CpaView) -> Found:
             ):
                 if pattern.search(description):
                     text = f"encryption algorithm {quote_name(algorithm.name)} {weakness}"
-                    yield cite_rule(rule, algorithm.place, text)
+                    yield cite_rule(rule, algorithm.location, text)
                     break
 
 
@@ -205,16 +211,16 @@ def list_certificate_uses(party: CpaParty) -> Iterator[tuple[CertificateHolder, 
             yield party.certificates[name], use
 
 
-def _find_unreadable_certificates(view: CpaView) -> Found:
+def _find_unreadable_certificates(view: CpaView) -> Findings:
     for party in view.document.parties:
         for holder in party.certificates.values():
-            reason = view.unreadable.get(holder.place.xpath)
+            reason = view.unreadable.get(holder.location.xpath)
             if reason is not None:
                 text = f"certificate {quote_name(holder.id)}: {quote_name(reason)}"
-                yield cite_rule("certificate-unreadable", holder.place, text)
+                yield cite_rule("certificate-unreadable", holder.location, text)
             elif not holder.chain:
                 text = f"certificate {quote_name(holder.id)} is only named: its octets are not here"
-                yield cite_rule("certificate-named", holder.place, text)
+                yield cite_rule("certificate-named", holder.location, text)
 
 
 def _list_read(view: CpaView) -> Iterator[tuple[CertificateHolder, Certificate, tuple[str, ...]]]:
@@ -229,7 +235,7 @@ def _list_read(view: CpaView) -> Iterator[tuple[CertificateHolder, Certificate, 
                 yield party.certificates[name], certificate, tuple(certificate_uses)
 
 
-def _find_period_problems(view: CpaView) -> Found:
+def _find_period_problems(view: CpaView) -> Findings:
     document = view.document
     if document.start is None or document.end is None:
         return
@@ -238,30 +244,30 @@ def _find_period_problems(view: CpaView) -> Found:
         name = f"certificate {quote_name(holder.id)} "
         if certificate.not_after <= view.at:
             text = name + f"ended at {format_instant(certificate.not_after, 'seconds')}"
-            yield cite_rule("certificate-ended", holder.place, text)
+            yield cite_rule("certificate-ended", holder.location, text)
         elif certificate.not_after < document.end:
             ends, agreed = (format_instant(at, "seconds") for at in (certificate.not_after, document.end))
             text = name + f"ends at {ends}, the agreement at {agreed}"
-            yield cite_rule("certificate-ends-early", holder.place, text)
+            yield cite_rule("certificate-ends-early", holder.location, text)
         if certificate.not_before > begins:
             text = (
                 name + f"begins at {format_instant(certificate.not_before, 'seconds')}, after the agreement"
             )
-            yield cite_rule("certificate-begins-late", holder.place, text)
+            yield cite_rule("certificate-begins-late", holder.location, text)
 
 
-def _find_key_problems(view: CpaView) -> Found:
+def _find_key_problems(view: CpaView) -> Findings:
     for holder, certificate, uses in _list_read(view):
         name, usage = f"certificate {quote_name(holder.id)} ", certificate.key_usage
         if usage is not None and "signing" in uses and not usage & _SIGNING:
             text = name + "signs, and its key usage has no digital signature"
-            yield cite_rule("key-usage-signing", holder.place, text)
+            yield cite_rule("key-usage-signing", holder.location, text)
         if usage is not None and "encryption" in uses and not usage & _ENCRYPTING:
             text = name + "is encrypted for, and its key usage has no encipherment"
-            yield cite_rule("key-usage-encryption", holder.place, text)
+            yield cite_rule("key-usage-encryption", holder.location, text)
         bits = _count_rsa_bits(certificate)
         if bits is not None and bits < _LEAST_BITS:
-            yield cite_rule("key-short", holder.place, name + f"has an RSA key of {bits} bits")
+            yield cite_rule("key-short", holder.location, name + f"has an RSA key of {bits} bits")
 
 
 def _count_rsa_bits(certificate: Certificate) -> int | None:
@@ -269,7 +275,7 @@ def _count_rsa_bits(certificate: Certificate) -> int | None:
     return int(key.key_size) if "rsa" in certificate.key_type.lower() and hasattr(key, "key_size") else None
 
 
-def _find_key_algorithm_problems(view: CpaView) -> Found:
+def _find_key_algorithm_problems(view: CpaView) -> Findings:
     for party in view.document.parties:
         for exchange in party.exchanges.values():
             signed = exchange.sender.non_repudiation if exchange.sender is not None else None
@@ -277,7 +283,7 @@ def _find_key_algorithm_problems(view: CpaView) -> Found:
             if signed is not None and certificate is not None and not _fits_key(signed, certificate):
                 text = f"certificate {quote_name(signed.certificate or '')} has another kind of key than "
                 text += quote_name(signed.algorithms[0].name)
-                yield cite_rule("key-algorithm", signed.place, text)
+                yield cite_rule("key-algorithm", signed.location, text)
 
 
 def _fits_key(signed: NonRepudiation, certificate: Certificate) -> bool:

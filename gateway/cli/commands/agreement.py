@@ -138,7 +138,9 @@ def _print_judgment(
         report: dict[str, Any] = {"agreement": loaded.agreement, "loaded": problem is None, "pmodes": modes}
         report["findings"] = [finding_to_json(finding) for finding in findings]
         if problem is not None:
-            print_failure(ReportedFailure(problem.detail, problem.problem.id, problem.location, more=report))
+            print_failure(
+                ReportedFailure(problem.detail, problem.problem.id, problem.location, details=report)
+            )
         else:
             print_json(change.describe_done(sentence, **report, problem=None))
         return

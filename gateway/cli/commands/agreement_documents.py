@@ -167,7 +167,7 @@ def agree_proposal(arguments: Arguments) -> None:
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         detail = f"nobody can keep this agreement: {count_findings(findings)}, first {errors[0].text}"
-        raise GatewayError(AGREEMENT_UNWORKABLE, detail, errors[0].place)
+        raise GatewayError(AGREEMENT_UNWORKABLE, detail, errors[0].location)
     write_file(arguments.out, octets, location="--out")
     sentence = f"The agreement in {arguments.out} is agreed: {count_findings(findings)} found."
     if arguments.json:

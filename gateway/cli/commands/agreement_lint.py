@@ -49,7 +49,7 @@ def _describe_finding(finding: AgreementFinding) -> dict[str, Any]:
         "xpath": finding.xpath or "",
         "message": finding.text,
         "clause": finding.clause or _YAML_CLAUSE,
-        "place": finding.place,
+        "place": finding.location,
     }
 
 

@@ -39,7 +39,7 @@ def list_audit(arguments: Arguments) -> None:
         list_filter = read_list_filter(arguments, read_clock(), after=require_row_number(arguments))
         page = audit_log.search_actions(conn, audit_filter, list_filter)
     rows = [_describe_row(row) for row in page.rows]
-    print_page(ListPage(rows, page.more), as_json=arguments.json, columns=_COLUMNS)
+    print_page(ListPage(rows, page.remaining), as_json=arguments.json, columns=_COLUMNS)
 
 
 @home_verb("audit show")

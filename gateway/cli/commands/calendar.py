@@ -130,7 +130,7 @@ def _report_mistakes(arguments: Arguments, mistakes: tuple[CalendarMistake, ...]
             print_line(f"{arguments.file}: line {mistake.line}: {mistake.message}")
     mistake_rows = [{"line": mistake.line, "message": mistake.message} for mistake in mistakes]
     detail = f"{arguments.file}: {count_things(len(mistake_rows), 'mistake')}; {consequence}"
-    print_failure(ReportedFailure(detail, CALENDAR_WRONG.id, more={"mistakes": mistake_rows}))
+    print_failure(ReportedFailure(detail, CALENDAR_WRONG.id, details={"mistakes": mistake_rows}))
 
 
 def describe_edition(edition: CalendarEdition | TermEdition) -> dict[str, Any]:
@@ -308,14 +308,18 @@ def list_deadlines(arguments: Arguments) -> None:
             "case": row.case_number,
             "application": row.application,
             "agency": row.agency,
-            **{name: format_value(value) for name, value in read_columns(row).items() if name in _TOLD},
+            **{
+                name: format_value(value)
+                for name, value in read_columns(row).items()
+                if name in _PRINTED_COLUMNS
+            },
         }
         for row in deadline_rows
     ]
     print_table(rows, as_json=arguments.json, columns=_DEADLINES)
 
 
-_TOLD: Final = frozenset(
+_PRINTED_COLUMNS: Final = frozenset(
     {
         *("kind", "state", "cause", "started_at", "days", "due_at", "remind_at", "held_at"),
         *("reminded_at", "overdue_at", "ended_at", "edition", "problem"),

@@ -219,11 +219,11 @@ def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterato
         warnings += collect_trust_remarks(settings, hub)
         yield from find_source_problems(settings, hub)
         expiries = list_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
-    warnings += [warning.words for warning in expiries if not warning.over]
+    warnings += [warning.text for warning in expiries if not warning.over]
     for warning in expiries:
         # Our own certificate is already reported by the check of the hub.
         if warning.over and warning.owner != OURSELVES:
-            yield GatewayError(CERTIFICATE_EXPIRED, warning.words, f"party {warning.owner[:40]}")
+            yield GatewayError(CERTIFICATE_EXPIRED, warning.text, f"party {warning.owner[:40]}")
 
 
 def _find_provider_problems(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:

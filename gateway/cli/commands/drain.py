@@ -26,7 +26,7 @@ _COLUMNS: Final = (
     *("drained_at", "drained_by", "drain_reason"),
 )
 #: Seconds until every process of the node, and a front that asks every two seconds, has heard of it.
-_HEARD: Final = 5.0
+_PROPAGATION_SECONDS: Final = 5.0
 _LONGEST: Final = 3600
 
 
@@ -73,7 +73,7 @@ def _change_node(engine: Engine, settings: Settings, act: Act, name: str, *, end
 def _await_end(engine: Engine, name: str, seconds: int, pause: Callable[[float], None] = time.sleep) -> int:
     """Wait until the node holds no delivery, at most `seconds` seconds; return how many it holds then."""
     began = time.monotonic()
-    pause(min(_HEARD, seconds))
+    pause(min(_PROPAGATION_SECONDS, seconds))
     while True:
         with read_transaction(engine) as conn:
             lease_count = working_nodes.count_leases(conn).get(name, 0)

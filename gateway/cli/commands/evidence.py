@@ -112,7 +112,7 @@ def list_sealed_heads(arguments: Arguments) -> None:
             stamps_by_head.setdefault(stamp.seal, []).append(stamp)
     rows = [_describe_head(row, stamps_by_head.get(row["id"], ())) for row in page.rows]
     print_page(
-        ListPage(rows, page.more),
+        ListPage(rows, page.remaining),
         as_json=arguments.json,
         columns=("leaves", "sealed_at", "signed", "stamped_at", "authorities", "root"),
     )
@@ -350,7 +350,7 @@ _ENDINGS: Final = {"intermediate": "pem", "rules": "toml"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _RequestedVerdict:
     """A verdict to repeat: its row, the kind of object that depends on it, and the time to judge for.
 
     Without a row, `problem` is the reason.
@@ -386,16 +386,16 @@ def judge_signers(arguments: Arguments) -> int:
     return 0 if all(report["agree"] for report in reports) else 1
 
 
-def _find_asked_verdicts(conn: Connection, arguments: Arguments) -> Iterator[_Asked]:
+def _find_asked_verdicts(conn: Connection, arguments: Arguments) -> Iterator[_RequestedVerdict]:
     options = [each for each in (arguments.message, arguments.verdict, arguments.certificate) if each]
     if len(options) != 1:
         raise GatewayError(MISUSE, "give one of MESSAGE, --verdict and --certificate", "evidence certificate")
     if arguments.certificate:
         verdict_rows = verdicts.list_verdicts(conn, limit=_MOST, leaf_sha256=arguments.certificate.lower())
-        yield from (_Asked(row) for row in verdict_rows)
+        yield from (_RequestedVerdict(row) for row in verdict_rows)
     elif arguments.verdict:
         row = find_named_verdict(conn, arguments.verdict)
-        yield from () if row is None else (_Asked(row),)
+        yield from () if row is None else (_RequestedVerdict(row),)
     else:
         message = find_message(conn, arguments.message)
         if message is None:
@@ -410,13 +410,15 @@ def _find_asked_verdicts(conn: Connection, arguments: Arguments) -> Iterator[_As
             )
 
 
-def _find_relied_verdict(conn: Connection, relied: VerdictReference) -> _Asked:
+def _find_relied_verdict(conn: Connection, relied: VerdictReference) -> _RequestedVerdict:
     row = find_named_verdict(conn, relied.verdict) if relied.problem is None else None
     gone = GatewayError(EVIDENCE_BROKEN, f"verdict {relied.verdict} is missing", relied.kind)
-    return _Asked(row, relied.kind, relied.at, None if row is not None else relied.problem or gone)
+    return _RequestedVerdict(row, relied.kind, relied.at, None if row is not None else relied.problem or gone)
 
 
-def _describe_asked_verdict(conn: Connection, stored_verdict: _Asked, out: Path | None) -> dict[str, Any]:
+def _describe_asked_verdict(
+    conn: Connection, stored_verdict: _RequestedVerdict, out: Path | None
+) -> dict[str, Any]:
     row = stored_verdict.row
     if row is None:
         problem = stored_verdict.problem or GatewayError(EVIDENCE_BROKEN)

@@ -311,7 +311,7 @@ def _describe_nothing(path: Path) -> dict[str, Any]:
 
 def _describe_file(file: BundleFile) -> dict[str, Any]:
     terms, signer = file.terms, file.signer
-    moments = {"made": terms.made, "from": terms.starts, "until": terms.ends, "signed_at": file.signed_at}
+    moments = {"made": terms.made_at, "from": terms.starts, "until": terms.ends, "signed_at": file.signed_at}
     period_fields: dict[str, Any] = {
         name: moment.isoformat() if moment else None for name, moment in moments.items()
     }

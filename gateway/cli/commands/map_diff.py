@@ -304,9 +304,9 @@ def _describe_request(request: RequestChange) -> dict[str, Any]:
 def describe_totals(totals: ImpactTotals) -> dict[str, Any]:
     """Return the totals for JSON: cases by problem and agency, requests by field."""
     return {
-        "asked": totals.asked,
+        "asked": totals.examined,
         "changed": totals.changed,
-        "unchanged": totals.asked - totals.changed,
+        "unchanged": totals.examined - totals.changed,
         "not_split": totals.not_split,
         "unreadable": dict(sorted(totals.unreadable.items())),
         "newly_refused": totals.newly_refused,
@@ -335,7 +335,7 @@ def _print_totals(totals: ImpactTotals, new: MappingBundle) -> None:
         ("agency {} is dropped", totals.agencies_dropped),
     ):
         _print_case_counts(title, counted)
-    sentence = f"Bundle {new.digest[:16]} changes {totals.changed} of {count_things(totals.asked, 'case')}"
+    sentence = f"Bundle {new.digest[:16]} changes {totals.changed} of {count_things(totals.examined, 'case')}"
     if totals.newly_refused or totals.newly_admitted:
         sentence += f"; {totals.newly_refused} would be refused, {totals.newly_admitted} admitted"
     sentence += "."

@@ -265,7 +265,7 @@ def _describe_one_fact(fact: NoticeFact) -> dict[str, Any]:
         "unit": fact.unit or None,
         "item": fact.item,
         "at": [f"{name}[{number}]" for name, number in fact.at],
-        "place": fact.place or None,
+        "place": fact.request_path or None,
         "xpath": fact.xpath,
         "rule": str(fact.rule),
         "transforms": list(fact.transforms),
@@ -286,7 +286,7 @@ def _print_notice_facts(facts: NoticeFacts, described: dict[str, Any]) -> None:
     subject = f" about {facts.document.id}" if facts.document is not None else ""
     print(f"{facts.notice.id} {facts.notice.en} ({facts.notice.ko}){subject}")
     for fact in facts.facts:
-        name = f"{fact.name} {fact.place}".strip()
+        name = f"{fact.name} {fact.request_path}".strip()
         item = f" [item {fact.item}]" if fact.item is not None else ""
         steps = "".join(f", {step}" for step in fact.transforms)
         unit = f" {fact.unit}" if fact.unit else ""

@@ -244,7 +244,7 @@ def _describe_field_story(story: FieldStory) -> dict[str, Any]:
         "ko": story.ko,
         "en": story.en,
         "means": story.means,
-        "place": story.place,
+        "place": story.location,
         "rule": str(story.rule),
         "documents": [_describe_document_use(use) for use in story.documents],
     }

@@ -186,7 +186,7 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
     report["warnings"] = [*find_missing_addresses(settings, folder.bundle), *map(str, unfit)]
     report["warnings"] += _find_unread_calendars(folder, changes)
     if arguments.start is not None:
-        fields = compare_mapping_files(active_files, read_mapping_files(folder.place))
+        fields = compare_mapping_files(active_files, read_mapping_files(folder.folder))
         report["fields"] = [date_sentence(change, arguments.start) for change in fields]
     if not arguments.json:
         _print_changes(report)
@@ -204,7 +204,7 @@ def _find_unread_calendars(folder: CheckedFolder, changes: MappingChanges) -> li
     return [
         f"{name} does not come into force with the folder: load it with `gateway calendar load {name}`"
         for name in changes.files
-        if name.startswith("calendars/") and folder.place.joinpath(*name.split("/")).is_file()
+        if name.startswith("calendars/") and folder.folder.joinpath(*name.split("/")).is_file()
     ]
 
 
@@ -249,7 +249,7 @@ def _check_removals(changes: MappingChanges, arguments: Arguments) -> None:
         if not arguments.json:
             raise
         changed_documents = {name: list(getattr(changes, name)) for name in ("added", "changed", "removed")}
-        print_failure(ReportedFailure(refused.detail, refused.problem.id, more=changed_documents))
+        print_failure(ReportedFailure(refused.detail, refused.problem.id, details=changed_documents))
         # The end of the verb takes the transaction back.
         raise click.exceptions.Exit(1) from refused
 
@@ -284,7 +284,7 @@ def _check_contracts(worse: Sequence[UnfitContract], arguments: Arguments, repor
     )
     if not arguments.json:
         raise GatewayError(CONTRACT_UNFIT, detail)
-    print_failure(ReportedFailure(detail, CONTRACT_UNFIT.id, more={"warnings": report["warnings"]}))
+    print_failure(ReportedFailure(detail, CONTRACT_UNFIT.id, details={"warnings": report["warnings"]}))
     raise click.exceptions.Exit(1)
 
 

@@ -175,7 +175,7 @@ def _describe_list(loaded: LoadedList) -> dict[str, Any]:
         "in_force": loaded.is_in_force,
         "used_again": loaded.is_used_again,
         "replaces": list(loaded.replaces),
-        "repeated_by": loaded.repeated_by.words if loaded.repeated_by else None,
+        "repeated_by": loaded.repeated_by.description if loaded.repeated_by else None,
     }
 
 
@@ -204,7 +204,8 @@ def _format_loading(loaded: LoadedList) -> str:
     replaced = f", in place of {count_things(len(loaded.replaces), 'list')}" if loaded.replaces else ""
     if loaded.repeated_by is not None:
         state = "loaded" if loaded.is_new else "loaded already"
-        return f"{name}: {state}{replaced}, but a list that repeats it decides, {loaded.repeated_by.words}."
+        origin = loaded.repeated_by.description
+        return f"{name}: {state}{replaced}, but a list that repeats it decides, {origin}."
     if loaded.is_used_again:
         state = "loaded already, and used again from now on"
     else:
@@ -215,7 +216,7 @@ def _format_loading(loaded: LoadedList) -> str:
 def _format_withdrawal(withdrawn: WithdrawnList, remaining: int | None) -> str:
     sentence = f"{withdrawn.description[0].upper()}{withdrawn.description[1:]} is withdrawn."
     if withdrawn.origin is not None:
-        return f"{sentence} It is in force {withdrawn.origin.words} still: {withdrawn.origin.remedy}."
+        return f"{sentence} It is in force {withdrawn.origin.description} still: {withdrawn.origin.remedy}."
     if remaining is None:
         return sentence
     if remaining == 0:

@@ -369,9 +369,9 @@ def compose_refused_calls(arguments: Arguments) -> int:
 
     reason = read_reason(arguments)
     composed = _compose_chosen_calls(arguments)
-    if not composed.calls and len(composed.left) == 1:
-        raise next(iter(composed.left.values()))
-    refusals = {str(number): str(problem) for number, problem in composed.left.items()}
+    if not composed.calls and len(composed.problems) == 1:
+        raise next(iter(composed.problems.values()))
+    refusals = {str(number): str(problem) for number, problem in composed.problems.items()}
     if composed.calls:
         numbers = [call.delivery for call in composed.calls]
         with change_database(arguments, reason) as change:
@@ -380,9 +380,9 @@ def compose_refused_calls(arguments: Arguments) -> int:
         listed = ", ".join(f"{number} {after[number]['state']}" for number in numbers)
         sentence = f"Composed the calls of {counted} anew: {listed}."
         print_change(change, sentence, as_json=arguments.json, deliveries=numbers, left=refusals)
-    for number, problem in composed.left.items():
+    for number, problem in composed.problems.items():
         print_problem(f"delivery {number} is left as it is: {problem}")
-    return 1 if composed.left or not composed.calls else 0
+    return 1 if composed.problems or not composed.calls else 0
 
 
 def _compose_chosen_calls(arguments: Arguments) -> ComposedCalls:
@@ -404,8 +404,8 @@ def _compose_chosen_calls(arguments: Arguments) -> ComposedCalls:
             page = find_refused_calls(conn, filters, problem)
             check_partner_names(conn, settings, arguments, page.rows)
             numbers = tuple(int(row["id"]) for row in page.rows)
-            if page.more:
-                write_error(f"… {page.more} more: --after {numbers[-1]}")
+            if page.remaining:
+                write_error(f"… {page.remaining} more: --after {numbers[-1]}")
             if not numbers:
                 write_error("no refused call is among these")
         mappings = CurrentMappings(conn, get_current_time()) if arguments.current_mappings else None

@@ -393,11 +393,11 @@ def _choose_days(arguments: Arguments, lines: tuple[FeeMovement, ...]) -> tuple[
 
 def _describe_fee(difference: StatementDifference) -> dict[str, Any]:
     return {
-        "what": difference.what,
+        "what": difference.difference,
         "kind": difference.kind,
         "reference": difference.reference,
         "order": difference.order,
-        "here": None if difference.here is None else str(difference.here),
-        "there": None if difference.there is None else str(difference.there),
+        "here": None if difference.recorded is None else str(difference.recorded),
+        "there": None if difference.stated_amount is None else str(difference.stated_amount),
         "line": difference.line or None,
     }

@@ -276,10 +276,10 @@ def describe_judgement(
         "warnings": [description for description, bad in zip(descriptions, grave, strict=True) if not bad],
         "disclaimers": [
             {
-                "item": disclaimer.stated.item,
-                "law": disclaimer.stated.law,
-                "reason": disclaimer.stated.reason,
-                "text": disclaimer.stated.text,
+                "item": disclaimer.statement.item,
+                "law": disclaimer.statement.law,
+                "reason": disclaimer.statement.reason,
+                "text": disclaimer.statement.text,
                 "verdict": disclaimer.verdict,
                 "organisations": list(disclaimer.organisations),
             }
@@ -493,7 +493,7 @@ def _write_impact(
         between = ", "
     remarks = _list_impact_remarks(report, since, until)
     tail = {
-        "asked": report.asked,
+        "asked": report.examined,
         "newly_refused": report.newly_refused,
         "newly_held": report.newly_held,
         "unreadable": report.unreadable,
@@ -504,7 +504,7 @@ def _write_impact(
 
 def _list_impact_remarks(report: ImpactReport, since: datetime, until: datetime) -> list[str]:
     """Return the reason why no case was asked, which a reader could take for no impact."""
-    if report.asked:
+    if report.examined:
         return []
     if since >= until:
         period_text = f"it begins at {format_value(since)}, not before its end at {format_value(until)}"
@@ -537,8 +537,8 @@ def describe_impact(impact: CaseImpact, book: LawBook) -> dict[str, Any]:
             for item in impact.items
         ],
         "admission": dict(zip(("before", "after"), impact.admission, strict=True)),
-        "told": [_describe_finding(finding) for finding in impact.told],
-        "untold": [_describe_finding(finding) for finding in impact.untold],
+        "told": [_describe_finding(finding) for finding in impact.new_findings],
+        "untold": [_describe_finding(finding) for finding in impact.gone_findings],
     }
 
 
@@ -565,9 +565,9 @@ def _print_impact(new: NeedTable, impacts: Iterator[CaseImpact], report: ImpactR
         before, after = impact.admission
         if before != after:
             print_line(f"  {before} before, {after} by the new table")
-        for told_now in impact.told:
+        for told_now in impact.new_findings:
             print_line(f"  {told_now.finding.problem.id} {told_now.finding.text}")
-    summary = f"{new.label} changes {report.changed} of {count_things(report.asked, 'case')}."
+    summary = f"{new.label} changes {report.changed} of {count_things(report.examined, 'case')}."
     if report.newly_refused or report.newly_held:
         summary += f" Newly refused: {report.newly_refused}, newly held: {report.newly_held}."
     for problem, number in sorted(report.unreadable.items()):

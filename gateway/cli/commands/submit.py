@@ -269,7 +269,7 @@ def _refuse_attachments(files: Mapping[str, bytes | Body]) -> None:
 
 
 class _Exchange:
-    """One submission from its sending to its result; `told` is the report, `hints` say how to go on."""
+    """One submission from its sending to its result; `report` is the report, `hints` say how to go on."""
 
     def __init__(
         self,
@@ -293,7 +293,7 @@ class _Exchange:
         self._waited = 0.0
         self.has_ended = False
         self.hints: list[str] = []
-        self.told: dict[str, Any] = {
+        self.report: dict[str, Any] = {
             "message_id": message.unit.message_id,
             "sent": SendingState.NOT_SENT.value,
             "receipt_verified": False,
@@ -324,7 +324,7 @@ class _Exchange:
         """Print the report, or the problem with its hints; then the received messages are needed no more."""
         if self._arguments.json:
             advice = {"problem": problem, "advice": self.hints} if problem is not None else {}
-            print_json(self.told | advice)
+            print_json(self.report | advice)
         # If an acknowledged result cannot be printed, only its file in the folder has it.
         sys.stdout.flush()
         self.has_ended = True
@@ -356,14 +356,14 @@ class _Exchange:
                 self.hints.append(_BUSY_HINT)
             return f"not sent: {problem}"
         verified = self._message.unit.ack_requested is not None
-        self.told |= {"sent": "sent", "receipt_verified": verified}
+        self.report |= {"sent": "sent", "receipt_verified": verified}
         self._say(f"receipt: {'verified' if verified else 'none, the agreement asks for none'}")
         return None
 
     def _send_fragments(self, split: SplitSubmission) -> None:
         """Send the fragments, and wait for the receipt of the message that they are joined to."""
         open_count = len(split.list_open_numbers())
-        self.told |= {"fragments": split.fragment_count, "joined": None}
+        self.report |= {"fragments": split.fragment_count, "joined": None}
         receipted = split.fragment_count - open_count
         again = f", {receipted} of them have their receipts" if receipted else ""
         self._say(f"fragments: {split.fragment_count}{again}; kept in {split.folder}")
@@ -375,9 +375,9 @@ class _Exchange:
             self.keeps_files = bool(split.list_open_numbers())
         if self._arguments.wait > 0:
             began = time.monotonic()
-            self.told["joined"] = self._client.wait_for_join(split, self._arguments.wait)
+            self.report["joined"] = self._client.wait_for_join(split, self._arguments.wait)
             self._waited = time.monotonic() - began
-            self._say(f"joined: {'receipt verified' if self.told['joined'] else 'no receipt yet'}")
+            self._say(f"joined: {'receipt verified' if self.report['joined'] else 'no receipt yet'}")
 
     def _say(self, line: str) -> None:
         print_sentence(line, as_json=self._arguments.json)
@@ -386,18 +386,18 @@ class _Exchange:
     def _tell_progress(self, sentence: str) -> None:
         """Print a sentence on an event while the verb waits; with JSON, only add it to the report."""
         if self._arguments.json:
-            self.told["progress"].append(sentence)
+            self.report["progress"].append(sentence)
         else:
             print_problem(sentence)
 
     def _report_failure(self, failure: SendingError, kept_path: Path) -> str:
         state = failure.state
-        self.told["sent"] = state.value
+        self.report["sent"] = state.value
         self._say("receipt: none")
         self.hints.append(state.advice)
         if state.repeatable:
             self.keeps_files = True
-            self.told["kept"] = str(kept_path)
+            self.report["kept"] = str(kept_path)
             self.hints.append(f"to repeat: {make_repeat_command(self._arguments, kept_path)}")
         return f"{state.sentence}: {failure}"
 
@@ -413,24 +413,24 @@ class _Exchange:
         finally:
             self._keep_others()
         news = summarize_notices(self._client.list_notices(self._message))
-        self.told |= {name: news[name] for name in ("case_number", "state", "questions")}
+        self.report |= {name: news[name] for name in ("case_number", "state", "questions")}
         if row is None:
             return self._report_time_out(news)
-        self.told["result"] = row["said"] | {"message_id": row["message_id"]}
+        self.report["result"] = row["said"] | {"message_id": row["message_id"]}
         if not self._arguments.json:
             print_result_report(row["said"])
         if not row["said"]["verified"]:
             return f"the result is not verified: {row['said']['problem']}"
         refused = row["said"]["outcome"] == "REFUSED"
         state = "REFUSED" if refused else "DECIDED"
-        self.told |= {"case_number": row["said"]["case_number"], "state": state, "questions": []}
+        self.report |= {"case_number": row["said"]["case_number"], "state": state, "questions": []}
         return "the hub refused the submission" if refused else None
 
     def _report_time_out(self, news: dict[str, Any]) -> str:
         for line in describe_open_questions(news):
             self._say(line)
         if "held" in news:
-            self.told["held"] = news["held"]
+            self.report["held"] = news["held"]
         if news["applications"] or "held" in news:
             self.keeps_files = True
             self.hints.append(f"the notices are in {self._folder}")
@@ -446,7 +446,7 @@ class _Exchange:
         count = self._client.count_others(self._message)
         if count:
             self.keeps_files = True
-            self.told |= {"others": count, "folder": str(self._folder)}
+            self.report |= {"others": count, "folder": str(self._folder)}
             self._say(f"{count_things(count, 'message')} about other submissions: in {self._folder}")
 
 

@@ -48,7 +48,7 @@ class RecordField:
     """
 
     path: tuple[str, ...]
-    place: str
+    element_path: str
     offset: int
     width: int
     zeros: bool
@@ -62,7 +62,7 @@ class RecordType:
 
     code: bytes
     path: tuple[str, ...]
-    place: str
+    element_path: str
     node: DocumentNode
     parent: RecordType | None = None
     fields: list[RecordField] = field(default_factory=list)
@@ -88,13 +88,13 @@ def make_record_layout(node: DocumentNode, form: CarrierForm) -> RecordType:
 class _LayoutMaker:
     def __init__(self, form: CarrierForm) -> None:
         self._form = form
-        self._made = 0
+        self._type_count = 0
 
     def make_type(
         self, node: DocumentNode, path: tuple[str, ...], element_path: str, parent: RecordType | None
     ) -> RecordType:
-        self._made += 1
-        record_type = RecordType(b"%03d" % self._made, path, element_path, node, parent)
+        self._type_count += 1
+        record_type = RecordType(b"%03d" % self._type_count, path, element_path, node, parent)
         self._add_content(record_type, node, (), element_path)
         return record_type
 
@@ -159,12 +159,12 @@ def describe_record_type(record_type: RecordType) -> dict[str, Any]:
     """Return a record type as data."""
     return {
         "type": record_type.code.decode(),
-        "element": record_type.place,
+        "element": record_type.element_path,
         "below": None if record_type.parent is None else record_type.parent.code.decode(),
         "octets": record_type.length,
         "fields": [
             {
-                "path": field.place,
+                "path": field.element_path,
                 "offset": field.offset,
                 "width": field.width,
                 "filled": "flag" if field.flag else "zeros" if field.zeros else "spaces",
@@ -186,7 +186,7 @@ def write_records(document: str, layout: RecordType, value: PlainValue, form: Ca
     """Return the records of a document; raise GW718 with the path of a value that cannot be carried."""
     writer = _RecordWriter(form)
     records = [HEAD + encode_text(document, form.charset).ljust(NAME_WIDTH)]
-    records += writer.write_record(layout, value, layout.place)
+    records += writer.write_record(layout, value, layout.element_path)
     if writer.problems:
         raise writer.problems[0]
     records.append(TAIL + b"%0*d" % (COUNT_WIDTH, len(records) + 1))
@@ -196,7 +196,7 @@ def write_records(document: str, layout: RecordType, value: PlainValue, form: Ca
 def list_record_problems(layout: RecordType, value: PlainValue, form: CarrierForm) -> list[GatewayError]:
     """Return GW718 for each value of a document that its records cannot carry, in their order."""
     writer = _RecordWriter(form)
-    deque(writer.write_record(layout, value, layout.place), maxlen=0)
+    deque(writer.write_record(layout, value, layout.element_path), maxlen=0)
     return writer.problems
 
 
@@ -214,7 +214,7 @@ class _RecordWriter:
             first, *rest = self._try_field(
                 record_field,
                 _find_value(value, record_field.path),
-                at + record_field.place[len(kind.place) :],
+                at + record_field.element_path[len(kind.element_path) :],
             )
             octets += first
             continuations += [
@@ -226,7 +226,7 @@ class _RecordWriter:
         yield octets
         yield from continuations
         for below in kind.below:
-            pointer = at + below.place[len(kind.place) :]
+            pointer = at + below.element_path[len(kind.element_path) :]
             for position, row in enumerate(_find_value(value, below.path) or (), 1):
                 yield from self.write_record(below, row, f"{pointer}[{position}]")
 
@@ -240,7 +240,7 @@ class _RecordWriter:
     def _write_field(self, record_field: RecordField, text: PlainValue) -> list[bytes]:
         if record_field.flag:
             if text and isinstance(text, str):
-                raise make_carried_error("this element has no text", record_field.place)
+                raise make_carried_error("this element has no text", record_field.element_path)
             return [b" " if text is None else b"1"]
         if text is None:
             return [b" " * record_field.width]
@@ -258,26 +258,26 @@ class _RecordWriter:
         for character, name in _LINE_ENDS.items():
             if character in text:
                 detail = f"a record that ends with its line cannot carry {name}; a space can stand for it"
-                raise make_carried_error(detail, record_field.place)
+                raise make_carried_error(detail, record_field.element_path)
 
     def _encode_text(self, text: str, record_field: RecordField) -> bytes:
         try:
             return encode_text(text, self._form.charset)
         except UnicodeEncodeError as error:
             detail = f"{self._form.charset} has no character {describe_character(text, error.start)}"
-            raise make_carried_error(detail, record_field.place) from error
+            raise make_carried_error(detail, record_field.element_path) from error
 
     def _cut_text(self, octets: bytes, text: str, record_field: RecordField) -> list[bytes]:
         """Return the pieces of a text: that of its field, then those of continuation records."""
         if len(octets) > record_field.width and record_field.refuses:
             raise make_carried_error(
                 f"the value has {len(octets)} octets of {self._form.charset}, {record_field.width} fit",
-                record_field.place,
+                record_field.element_path,
             )
         size = self._count_characters(text, 0, record_field.width)
         first = text[:size].rstrip(" ")
         if len(first) < len(text) and record_field.refuses:
-            raise make_carried_error("a field cannot carry spaces at the end", record_field.place)
+            raise make_carried_error("a field cannot carry spaces at the end", record_field.element_path)
         pieces, start = [encode_text(first, self._form.charset)], len(first)
         if not text:
             pieces.append(b"")
@@ -300,7 +300,8 @@ class _RecordWriter:
 def _write_zeros(octets: bytes, record_field: RecordField) -> bytes:
     if len(octets) > record_field.width:
         raise make_carried_error(
-            f"the number has {len(octets)} digits and signs, {record_field.width} fit", record_field.place
+            f"the number has {len(octets)} digits and signs, {record_field.width} fit",
+            record_field.element_path,
         )
     sign = octets[:1] if octets[:1] == b"-" else b""
     written = sign + octets[len(sign) :].rjust(record_field.width - len(sign), b"0")
@@ -309,7 +310,7 @@ def _write_zeros(octets: bytes, record_field: RecordField) -> bytes:
             f"{quote_value(octets.decode('ascii', 'replace'))} is not written as its field carries a number: "
         )
         raise make_carried_error(
-            f"{detail}no plus sign, no leading zero, a digit before the point", record_field.place
+            f"{detail}no plus sign, no leading zero, a digit before the point", record_field.element_path
         )
     return written
 
@@ -348,7 +349,7 @@ class _RecordReader:
         self._pieces: dict[int, list[bytes]] = {}
         self._last: RecordType | None = None
         #: The list that contains the last element.
-        self._around: list[PlainValue] = []
+        self._siblings: list[PlainValue] = []
 
     def read_document(self, document: str) -> PlainValue:
         head = self._take(_CODE + NAME_WIDTH)
@@ -406,11 +407,11 @@ class _RecordReader:
     def _add_to_parent(self, kind: RecordType, element: dict[str, PlainValue]) -> None:
         parent = self._open.get(kind.parent.code) if kind.parent is not None else None
         if parent is None:
-            raise self._make_error(f"no record before it to which {kind.place} belongs")
+            raise self._make_error(f"no record before it to which {kind.element_path} belongs")
         for name in kind.path[:-1]:
             parent = parent.setdefault(name, {})
-        self._around = parent.setdefault(kind.path[-1], [])
-        self._around.append(element)
+        self._siblings = parent.setdefault(kind.path[-1], [])
+        self._siblings.append(element)
 
     def _take_continuation(self) -> None:
         octets = self._take(_CODE + _FIELD_DIGITS + _SIZE_DIGITS + self._form.longest)[_CODE:]
@@ -436,8 +437,8 @@ class _RecordReader:
                 _store_value(self._open[kind.code], record_field.path, text)
         if kind.node.leaf and not kind.node.attributes:
             if TEXT not in self._open[kind.code]:
-                raise self._make_error(f"{kind.place}: a record without its text")
-            self._around[-1] = self._open[kind.code][TEXT]
+                raise self._make_error(f"{kind.element_path}: a record without its text")
+            self._siblings[-1] = self._open[kind.code][TEXT]
         self._last = None
 
     def _read_field(self, record_field: RecordField, pieces: list[bytes]) -> PlainValue:
@@ -445,7 +446,7 @@ class _RecordReader:
             return None
         if record_field.flag:
             if pieces[0] != b"1":
-                raise self._make_error(f"{record_field.place}: a flag is 1 or a space")
+                raise self._make_error(f"{record_field.element_path}: a flag is 1 or a space")
             return ""
         if record_field.zeros:
             return self._decode(_read_zeros(pieces[0]), record_field)
@@ -456,7 +457,7 @@ class _RecordReader:
         try:
             return octets.decode(self._form.charset)
         except UnicodeDecodeError as error:
-            detail = f"{record_field.place}: octets that are no {self._form.charset}"
+            detail = f"{record_field.element_path}: octets that are no {self._form.charset}"
             raise self._make_error(detail) from error
 
     def _make_error(self, detail: str) -> Exception:

@@ -14,7 +14,7 @@ from gateway.errors import GatewayError
 from gateway.wire import SourceMark, YamlNode, read_yaml
 
 #: For each kind of part: the words when it is new, when it is gone, and before what becomes what.
-_WORDS: Final = {
+_SENTENCES: Final = {
     "document": ("is a new document", "is no document any more", "changes"),
     "ask": ("asks {}", "no longer asks {}", "asks {} in another way"),
     "need": ("uses {} of the declaration", "no longer uses {} of the declaration", "uses {} in another way"),
@@ -34,7 +34,7 @@ _WORDS: Final = {
     "rule": ("new rule {}", "rule {} is gone", "rule {} changes"),
 }
 #: The keys whose values are shown with a new part, where it has them.
-_TOLD: Final = ("needs", "req", "type", "list", "ask", "common", "hub", "const")
+_PRINTED_KEYS: Final = ("needs", "req", "type", "list", "ask", "common", "hub", "const")
 #: The kinds of which a new part is shown with all its keys.
 _WHOLE: Final = ("carrier", "unit", "decision")
 #: The keys that contain the lines: of a request, and of a notice.
@@ -70,7 +70,7 @@ class BundleChange:
     @property
     def sentence(self) -> str:
         """Return the change as one English sentence without a full stop."""
-        template = _WORDS[self.part][("added", "removed", "changed").index(self.change)]
+        template = _SENTENCES[self.part][("added", "removed", "changed").index(self.change)]
         subject = f"{self.en} ({self.name})" if self.en and self.en != self.name else self.name
         start = f"{self.document} " if self.document else ""
         if self.part == "code":
@@ -86,7 +86,7 @@ class BundleChange:
             )
             return f": {'; '.join(details)}"
         values = self.after if self.change == "added" else {}
-        keys = values if self.part in _WHOLE else _TOLD
+        keys = values if self.part in _WHOLE else _PRINTED_KEYS
         return "".join(f", {key} {values[key]}" for key in keys if values.get(key))
 
 
@@ -106,7 +106,7 @@ class _Part:
     """
 
     values: Mapping[str, str]
-    place: str
+    location: str
     whole: _PartName | None = None
     organisation: str = ""
     ko: str = ""
@@ -197,7 +197,7 @@ def _make_change(
     """Return the change of a part; `part` is that of the new folder, or of the old one where it is gone."""
     labels = part.ko, part.en
     places = name.part, name.name, name.document, part.organisation
-    return BundleChange(change, *places, *labels, dict(before), dict(after), part.place)
+    return BundleChange(change, *places, *labels, dict(before), dict(after), part.location)
 
 
 def _list_parts(files: Mapping[str, bytes]) -> Iterator[_NamedPart]:

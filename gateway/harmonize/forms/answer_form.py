@@ -161,7 +161,7 @@ def _move_pointer(pointer: str, document: str) -> str:
 def _find_keys(places: FieldPlaces, pointer: str) -> list[str]:
     """Return the keys of the fields at a pointer, or of those below it."""
     plain = _shorten(pointer.partition("/@")[0])
-    keys_by_pointer = [(_shorten(field_pointer), key) for field_pointer, key in places.given.items()]
+    keys_by_pointer = [(_shorten(field_pointer), key) for field_pointer, key in places.by_pointer.items()]
     keys_by_pointer += [
         (_shorten(field_pointer), missing_fields[0][0])
         for field_pointer, missing_fields in places.missing.items()
@@ -183,7 +183,7 @@ def _shorten(pointer: str) -> str:
 
 
 def _list_keys(places: FieldPlaces) -> Iterator[str]:
-    yield from (key.removesuffix("@") for key in places.given.values())
+    yield from (key.removesuffix("@") for key in places.by_pointer.values())
     yield from (missing_fields[0][0] for missing_fields in places.missing.values())
 
 

@@ -19,7 +19,7 @@ from gateway.wire import PointerIndex
 class FieldPlaces:
     """The fields of a form by the pointers of their values, and by those that missing values would have."""
 
-    given: dict[str, str] = field(default_factory=dict)
+    by_pointer: dict[str, str] = field(default_factory=dict)
     missing: dict[str, list[tuple[str, FormField]]] = field(default_factory=dict)
     paths: dict[str, str] = field(default_factory=dict)
 
@@ -32,7 +32,7 @@ class FieldPlaces:
             if detail.startswith(f"{form_field.en} ("):
                 return key
         plain = pointer.partition("/@")[0]
-        field_key = self.given.get(pointer) or self.given.get(plain)
+        field_key = self.by_pointer.get(pointer) or self.by_pointer.get(plain)
         if field_key is not None:
             return field_key
         for candidate in (pointer, plain):
@@ -44,7 +44,9 @@ class FieldPlaces:
         """Return the first field below a pointer, or the one whose path ends with it."""
         if not pointer:
             return None
-        below = [key for field_pointer, key in self.given.items() if field_pointer.startswith(f"{pointer}/")]
+        below = [
+            key for field_pointer, key in self.by_pointer.items() if field_pointer.startswith(f"{pointer}/")
+        ]
         below += [
             missing_fields[0][0]
             for field_pointer, missing_fields in self.missing.items()
@@ -59,11 +61,11 @@ def index_field_places(form: FilingForm, values: FormValues, composed: ComposedS
     field_places, index = FieldPlaces(), PointerIndex()
     for key, value_place in composed.places.items():
         pointer = index.get_pointer(value_place.element, value_place.attribute)
-        field_places.given.setdefault(pointer, key)
-    field_places.given["/Submission/Reference"] = find_reference(form, values.values)[0]
+        field_places.by_pointer.setdefault(pointer, key)
+    field_places.by_pointer["/Submission/Reference"] = find_reference(form, values.values)[0]
     for attachment in values.attachments:
         cid = next((key for key, text in values.values.items() if text == attachment.cid), None)
-        field_places.given[f"cid:{attachment.cid}"] = cid or f"a#{attachment.application}/items"
+        field_places.by_pointer[f"cid:{attachment.cid}"] = cid or f"a#{attachment.application}/items"
     _Indexer(form, values, composed, field_places, index).index_missing_fields()
     return field_places
 
@@ -73,7 +75,7 @@ class _Indexer:
     form: FilingForm
     values: FormValues
     composed: ComposedSubmission
-    found: FieldPlaces
+    field_places: FieldPlaces
     index: PointerIndex
 
     def index_missing_fields(self) -> None:
@@ -93,7 +95,7 @@ class _Indexer:
 
     def _add(self, pointer: str, key: str, form_field: FormField) -> None:
         if not self.values.values.get(key, "").strip():
-            self.found.missing.setdefault(pointer, []).append((key, form_field))
+            self.field_places.missing.setdefault(pointer, []).append((key, form_field))
 
     def _index_common(self, base_key: str, fields: Iterable[FormField], item: str | None) -> None:
         for form_field in fields:
@@ -105,7 +107,7 @@ class _Indexer:
                 self._index_occurrences(base_key, form_field, item)
             elif isinstance(meaning, CommonMeaning):
                 if item is None:
-                    self.found.paths[meaning.path] = key
+                    self.field_places.paths[meaning.path] = key
                 self._add(
                     make_missing_pointer(meaning, item),
                     f"{key}#1" if form_field.is_repeated else key,

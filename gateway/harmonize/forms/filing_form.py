@@ -243,7 +243,7 @@ def _list_pinned_fields(
     element = tuple(group.path.split("/"))
     for form_field in fields.values():
         meaning = form_field.source
-        if not isinstance(meaning, CommonMeaning) or meaning.per != per or meaning.where is None:
+        if not isinstance(meaning, CommonMeaning) or meaning.per != per or meaning.selector is None:
             continue
         if meaning.relative[:-1] == element and not meaning.join:
             yield form_field

@@ -210,7 +210,7 @@ class _TableReader:
 
     def __init__(self, columns: Iterable[ItemColumn], values: FormValues) -> None:
         self._columns = {column.name: column for column in columns}
-        self._given = values
+        self._form_values = values
         self._values = dict(values.values)
         self._next = 1 + max((int(item) for item in values.items), default=0)
         self._numbers: list[tuple[str, tuple[str, ...]]] = []
@@ -253,7 +253,7 @@ class _TableReader:
                 self._values[key] = cell
 
     def _read_documents(self, cell: str) -> tuple[tuple[str, ...], str]:
-        filed = self._given.documents
+        filed = self._form_values.documents
         documents = tuple(cell.replace(",", " ").split())
         return documents or filed, next((document for document in documents if document not in filed), "")[
             :70
@@ -277,8 +277,8 @@ class _TableReader:
         first, _, rest = name.partition("/")
         if first == _SHARED and rest:
             yield f"s/i#{item}/{rest}"
-        elif first in self._given.documents and rest:
-            for number, application in enumerate(self._given.applications, 1):
+        elif first in self._form_values.documents and rest:
+            for number, application in enumerate(self._form_values.applications, 1):
                 if application.document == first and first in documents:
                     yield f"a#{number}/i#{item}/{rest}"
         else:
@@ -287,10 +287,10 @@ class _TableReader:
     def make_values(self) -> FormValues:
         """Return the values with the new items, which their applications concern."""
         added = tuple(item for item, _ in self._numbers)
-        applications = tuple(self._add_items(application) for application in self._given.applications)
+        applications = tuple(self._add_items(application) for application in self._form_values.applications)
         return replace(
-            self._given,
-            items=(*self._given.items, *added),
+            self._form_values,
+            items=(*self._form_values.items, *added),
             applications=applications,
             values=self._values,
         )

@@ -19,20 +19,20 @@ from gateway.harmonize.forms.request_form import (
     FormSection,
     FormValue,
     RequestForm,
-    Words,
+    Translations,
 )
 from gateway.harmonize.language import CommonMeaning, DocumentMapping, Field, MappingBundle, UniqueField
 from gateway.harmonize.notices import RequestPlace
-from gateway.harmonize.readback import Place, RequestReading, get_home_place, read_request
+from gateway.harmonize.readback import Occurrence, RequestReading, get_home_occurrence, read_request
 from gateway.harmonize.split import make_missing_pointer, read_element_text
 
 #: Which value: the field's name, its place, its number among several.
-_Key = tuple[str, Place, int]
+_Key = tuple[str, Occurrence, int]
 _SEQUENCE = "item.sequence"
 
 
 @dataclass(slots=True)
-class _Found:
+class _ReadText:
     text: str
     unit: str = ""
 
@@ -41,9 +41,9 @@ class _Found:
 class _Contents:
     """The values of one request by their keys, and the texts that belong to no field (`others`)."""
 
-    values: dict[_Key, _Found] = field(default_factory=dict)
+    values: dict[_Key, _ReadText] = field(default_factory=dict)
     others: list[tuple[str, str]] = field(default_factory=list)
-    items: dict[Place, str] = field(default_factory=dict)
+    items: dict[Occurrence, str] = field(default_factory=dict)
     attachments: dict[str, str] = field(default_factory=dict)
 
 
@@ -90,15 +90,16 @@ def _read_contents(document: DocumentMapping, bundle: MappingBundle, xml: etree.
             continue
         source = source_field.key
         home = tuple(
-            (step.partition("?")[0], number) for step, number in get_home_place(source_field, value.place)
+            (step.partition("?")[0], number)
+            for step, number in get_home_occurrence(source_field, value.occurrence)
         )
         key = (source, home, value.number)
         if source_field.name == _SEQUENCE:
             contents.items.setdefault(home, text)
         if value.attribute is None:
-            contents.values.setdefault(key, _Found(text))
+            contents.values.setdefault(key, _ReadText(text))
             continue
-        contents.values.setdefault(key, _Found("")).unit = text
+        contents.values.setdefault(key, _ReadText("")).unit = text
         if value.attribute == "cid":
             contents.attachments[text] = source_field.name
     contents.others += _list_unread_texts(reading, xml)
@@ -129,7 +130,7 @@ def _list_written_sources(document: DocumentMapping) -> frozenset[str]:
     )
 
 
-def _get_item_step(occurrence: Place) -> Place:
+def _get_item_step(occurrence: Occurrence) -> Occurrence:
     return occurrence[:1] if occurrence and occurrence[0][0] == "application.items" else ()
 
 
@@ -138,15 +139,15 @@ def _list_keys(now: _Contents, before: _Contents | None) -> tuple[_Key, ...]:
     return (*now.values, *(() if before is None else before.values.keys() - now.values.keys()))
 
 
-def _list_numbers(keys: tuple[_Key, ...]) -> dict[tuple[str, Place], list[int]]:
+def _list_numbers(keys: tuple[_Key, ...]) -> dict[tuple[str, Occurrence], list[int]]:
     """Return the numbers of the values of each field at each place, in their order."""
-    numbers: dict[tuple[str, Place], list[int]] = {}
+    numbers: dict[tuple[str, Occurrence], list[int]] = {}
     for source, occurrence, number in sorted(keys):
         numbers.setdefault((source, occurrence), []).append(number)
     return numbers
 
 
-def _make_words(source_field: Field) -> Words:
+def _make_words(source_field: Field) -> Translations:
     return {"ko": source_field.ko, "en": source_field.en}
 
 
@@ -159,9 +160,9 @@ class _Drawing:
     position: int
     written: frozenset[str]
     keys: tuple[_Key, ...]
-    numbers: Mapping[tuple[str, Place], list[int]]
+    numbers: Mapping[tuple[str, Occurrence], list[int]]
 
-    def draw_section(self, occurrence: Place) -> FormSection:
+    def draw_section(self, occurrence: Occurrence) -> FormSection:
         """Draw the fields at a place: of the application, or of one item."""
         in_item = bool(occurrence)
         needs = [
@@ -182,19 +183,21 @@ class _Drawing:
             self._find_item(occurrence), common, own_fields, tuple(group for group in groups if group.rows)
         )
 
-    def _find_item(self, occurrence: Place) -> str | None:
+    def _find_item(self, occurrence: Occurrence) -> str | None:
         if not occurrence:
             return None
         item = self.now.items.get(occurrence) or (self.before.items.get(occurrence) if self.before else None)
         return item or str(occurrence[0][1])
 
-    def _draw_common_groups(self, needs: list[CommonMeaning], occurrence: Place) -> Iterator[FormGroup]:
+    def _draw_common_groups(self, needs: list[CommonMeaning], occurrence: Occurrence) -> Iterator[FormGroup]:
         names = dict.fromkeys(meaning.per for meaning in needs if meaning.per not in ("header", "item"))
         for name in names:
             members = [meaning for meaning in needs if meaning.per == name]
             yield self._draw_group(name, _make_words(members[0]), members, occurrence)
 
-    def _draw_unique_groups(self, unique_fields: list[UniqueField], occurrence: Place) -> Iterator[FormGroup]:
+    def _draw_unique_groups(
+        self, unique_fields: list[UniqueField], occurrence: Occurrence
+    ) -> Iterator[FormGroup]:
         """Yield the group of each unique field that is a group with values here, and the groups within it."""
         for ask in unique_fields:
             if ask.type == "group":
@@ -206,7 +209,11 @@ class _Drawing:
                 )
 
     def _draw_group(
-        self, name: str, label: Words, members: list[UniqueField] | list[CommonMeaning], occurrence: Place
+        self,
+        name: str,
+        label: Translations,
+        members: list[UniqueField] | list[CommonMeaning],
+        occurrence: Occurrence,
     ) -> FormGroup:
         sources = {member.key for member in members}
         occurrences = {
@@ -224,7 +231,7 @@ class _Drawing:
         is_own = isinstance(members[0], UniqueField)
         return FormGroup(name, label, is_own, tuple(_make_words(member) for member in members), rows)
 
-    def _draw_field(self, source_field: Field, occurrence: Place) -> FormField:
+    def _draw_field(self, source_field: Field, occurrence: Occurrence) -> FormField:
         source = source_field.key
         numbers = self.numbers.get((source, occurrence), ())
         is_own = isinstance(source_field, UniqueField)
@@ -246,7 +253,7 @@ class _Drawing:
     def _is_needed(self, meaning: CommonMeaning) -> bool:
         return any(need.meaning is meaning and need.mandatory for need in self.document.needs)
 
-    def _draw_value(self, source_field: Field, occurrence: Place, number: int) -> FormValue:
+    def _draw_value(self, source_field: Field, occurrence: Occurrence, number: int) -> FormValue:
         """Return the `number`-th value of a field in `occurrence`, with the previous one if it changed."""
         key = source_field.key, occurrence, number
         current = self.now.values.get(key)
@@ -260,9 +267,9 @@ class _Drawing:
         )
         if source_field.attribute == "cid" and current is not None:
             value = replace(value, text=current.unit)
-        return replace(value, words=self._find_words(source_field, value.text))
+        return replace(value, code_label=self._find_words(source_field, value.text))
 
-    def _find_words(self, source_field: Field, code: str) -> Words | None:
+    def _find_words(self, source_field: Field, code: str) -> Translations | None:
         own_labels: Mapping[str, tuple[str, str]] = (
             source_field.labels if isinstance(source_field, UniqueField) else {}
         )
@@ -270,7 +277,7 @@ class _Drawing:
         label = own_labels.get(code) or (listed.labels.get(code) if listed is not None else None)
         return None if label is None else {"ko": label[0], "en": label[1]}
 
-    def _make_pointer(self, source_field: Field, occurrence: Place) -> str:
+    def _make_pointer(self, source_field: Field, occurrence: Occurrence) -> str:
         item = self._find_item(_get_item_step(occurrence))
         if isinstance(source_field, CommonMeaning):
             return make_missing_pointer(
@@ -286,13 +293,13 @@ class _Drawing:
             ]
         )
 
-    def _list_positions(self, occurrence: Place) -> dict[str, int]:
+    def _list_positions(self, occurrence: Occurrence) -> dict[str, int]:
         """Return the position of each group of the dictionary at a place, by the path of its element."""
         dictionary = self.bundle.dictionary
         groups = ((dictionary.groups.get(name), number) for name, number in occurrence)
         return {dictionary.make_group_path(group): number for group, number in groups if group is not None}
 
-    def _make_group_steps(self, source_field: UniqueField, occurrence: Place) -> Iterator[str]:
+    def _make_group_steps(self, source_field: UniqueField, occurrence: Occurrence) -> Iterator[str]:
         numbers = dict(occurrence)
         name = ""
         for part in source_field.group.split(".") if source_field.group else ():

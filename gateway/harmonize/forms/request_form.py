@@ -12,7 +12,7 @@ _HS_CODE: Final = "common:item.hs"
 _MEASURES: Final = ("common:item.quantity", "common:item.net_mass")
 
 #: A label by language, ``ko`` and ``en``.
-Words = Mapping[str, str]
+Translations = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +25,22 @@ class FormValue:
 
     text: str
     unit: str = ""
-    words: Words | None = None
+    code_label: Translations | None = None
     changed: bool = False
     previous: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """One field with its values; `own` is true where only this document asks for it.
+    """One field with its values; `is_unique` is true where only this document asks for it.
 
     `name` is a kind and a name, such as ``common:importer.name``; `pointer` is the field's place in
     the applicant's submission.
     """
 
     name: str
-    label: Words
-    own: bool
+    label: Translations
+    is_unique: bool
     pointer: str
     required: bool = False
     values: tuple[FormValue, ...] = ()
@@ -64,9 +64,9 @@ class FormGroup:
     """A repeated group of fields: a table of its occurrences."""
 
     name: str
-    label: Words
-    own: bool
-    columns: tuple[Words, ...]
+    label: Translations
+    is_unique: bool
+    columns: tuple[Translations, ...]
     rows: tuple[FormRow, ...]
 
 
@@ -85,13 +85,13 @@ class FormSection:
 
     item: str | None
     common: tuple[FormField, ...]
-    own: tuple[FormField, ...]
+    unique: tuple[FormField, ...]
     groups: tuple[FormGroup, ...]
 
     def list_fields(self) -> Iterator[FormField]:
         """Yield every field of the section, those of groups last."""
         yield from self.common
-        yield from self.own
+        yield from self.unique
         for group in self.groups:
             for row in group.rows:
                 yield from row.cells
@@ -114,10 +114,10 @@ class RequestForm:
     """A request that was drawn; `others` are values that no field of the form explains."""
 
     document: str
-    label: Words
+    label: Translations
     sections: tuple[FormSection, ...]
     others: tuple[tuple[str, str], ...]
-    attachments: Mapping[str, Words]
+    attachments: Mapping[str, Translations]
 
     def list_fields(self) -> Iterator[FormField]:
         """Yield every field of every section."""

@@ -79,12 +79,12 @@ class _Composer:
 
     def __init__(self, form: FilingForm, values: FormValues) -> None:
         self._form = form
-        self._given = values
+        self._form_values = values
         self._values = values.values
         self._places: dict[str, ValuePlace] = {}
         self._special: dict[etree._Element, None] = {}
         self._supplement: list[tuple[str, CommonMeaning, str | None, int | None]] = []
-        self._further = _group_further_values(values.further)
+        self._unmapped = _group_further_values(values.further)
         self._positions = {
             key.removesuffix(POSITION): [text]
             for key, text in values.further.items()
@@ -96,12 +96,12 @@ class _Composer:
         root = etree.Element(f"{_SUB}Submission", nsmap=_make_nsmap(SUB), version="1")
         key, reference = find_reference(self._form, self._values)
         self._put_text(key, etree.SubElement(root, f"{_SUB}Reference"), reference)
-        etree.SubElement(root, f"{_SUB}Function").text = self._given.function
+        etree.SubElement(root, f"{_SUB}Function").text = self._form_values.function
         self._write_declaration(root)
         self._write_supplement(root)
-        for number, application in enumerate(self._given.applications, 1):
+        for number, application in enumerate(self._form_values.applications, 1):
             self._write_application(root, number, application)
-        for disclaimer in self._given.disclaimers:
+        for disclaimer in self._form_values.disclaimers:
             names = {"item": disclaimer.item, "law": disclaimer.law, "reason": disclaimer.reason}
             etree.SubElement(root, f"{_SUB}Disclaimer", names).text = disclaimer.text
         etree.indent(root)
@@ -116,10 +116,10 @@ class _Composer:
             if name in texts:
                 etree.SubElement(shell, f"{_MD}{name}").text = texts[name]
         declaration = etree.SubElement(shell, f"{_DEC}Declaration", nsmap=_make_nsmap(DEC))
-        self._write_derived(declaration, "FunctionCode", self._given.function)
-        self._write_derived(declaration, "GoodsItemQuantity", str(len(self._given.items)))
+        self._write_derived(declaration, "FunctionCode", self._form_values.function)
+        self._write_derived(declaration, "GoodsItemQuantity", str(len(self._form_values.items)))
         self._write_place(declaration, "h", self._form.header, None)
-        for number in self._given.items:
+        for number in self._form_values.items:
             parent = self._descend(declaration, ITEM_PATH.split("/")[1:-1])
             item = self._add_special(parent, ITEM_PATH.rpartition("/")[2])
             self._write_derived(item, "SequenceNumeric", number)
@@ -128,7 +128,7 @@ class _Composer:
         sort_declaration(declaration)
 
     def _read_shell(self) -> dict[str, str]:
-        return {path.partition("[")[0]: text for path, _, text in self._further.get("m", ())}
+        return {path.partition("[")[0]: text for path, _, text in self._unmapped.get("m", ())}
 
     def _write_derived(self, parent: etree._Element, name: str, text: str) -> None:
         etree.SubElement(parent, f"{_DEC}{name}").text = text
@@ -164,7 +164,7 @@ class _Composer:
             others[-1].addnext(element)
 
     def _write_further(self, base: etree._Element, base_key: str) -> None:
-        for path, attribute, text in self._further.get(base_key, ()):
+        for path, attribute, text in self._unmapped.get(base_key, ()):
             element = self._reach(base, path)
             if attribute is None:
                 element.text = text
@@ -175,7 +175,7 @@ class _Composer:
         self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
     ) -> None:
         assert form_field.group is not None
-        count = count_occurrences([*self._values, *self._further], base_key, form_field.name)
+        count = count_occurrences([*self._values, *self._unmapped], base_key, form_field.name)
         for number in range(1, count + 1):
             inner = f"{base_key}/{form_field.name}#{number}"
             if self._is_given(inner):
@@ -185,7 +185,7 @@ class _Composer:
 
     def _is_given(self, base_key: str) -> bool:
         return any(key.startswith(f"{base_key}/") for key in self._values) or any(
-            key == base_key or key.startswith(f"{base_key}/") for key in self._further
+            key == base_key or key.startswith(f"{base_key}/") for key in self._unmapped
         )
 
     def _write_pinned_group(
@@ -211,9 +211,9 @@ class _Composer:
         return [(int(text), element) for text in self._positions.get(inner, ())]
 
     def _write_sibling(self, element: etree._Element, meaning: CommonMeaning) -> None:
-        assert meaning.where is not None
-        if meaning.where.values[0] != "none":
-            etree.SubElement(element, f"{_DEC}{meaning.where.element}").text = meaning.where.values[0]
+        assert meaning.selector is not None
+        if meaning.selector.values[0] != "none":
+            etree.SubElement(element, f"{_DEC}{meaning.selector.element}").text = meaning.selector.values[0]
 
     def _write_meaning(
         self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
@@ -228,7 +228,7 @@ class _Composer:
             return
         elif meaning.supplement:
             self._supplement.append((key, meaning, item, None))
-        elif meaning.where is not None:
+        elif meaning.selector is not None:
             *parent_names, last = meaning.relative[:-1]
             element = self._add_special(self._descend(base, parent_names), last)
             self._write_sibling(element, meaning)
@@ -268,7 +268,7 @@ class _Composer:
                 raise GatewayError(DOCUMENT_INVALID, detail, f"{key}@") from None
 
     def _write_supplement(self, root: etree._Element) -> None:
-        carried_over = self._further.get("x", ())
+        carried_over = self._unmapped.get("x", ())
         if not self._supplement and not carried_over:
             return
         supplement = etree.SubElement(root, f"{_SUB}Supplement")
@@ -300,7 +300,7 @@ class _Composer:
             self._write_answers(inner, number, section, item)
             if len(inner):
                 fields.append(inner)
-        for attachment in self._given.attachments:
+        for attachment in self._form_values.attachments:
             if attachment.application == number:
                 names = {
                     "cid": attachment.cid,
@@ -340,7 +340,7 @@ class _Composer:
         return next((form_field for form_field in fields if form_field.name == ask.means), None)
 
     def _is_first_asker(self, number: int, ask: UniqueField, item: str | None) -> bool:
-        for position, application in enumerate(self._given.applications, 1):
+        for position, application in enumerate(self._form_values.applications, 1):
             asks = self._form.sections[application.document].document.asks
             asks_same = any(other_ask.shared and other_ask.means == ask.means for other_ask in asks)
             if asks_same and (item is None or item in application.items):

@@ -55,7 +55,7 @@ def read_form_values(bundle: MappingBundle, root: etree._Element) -> FormReading
 
 @dataclass(slots=True)
 class _Reader:
-    """The state of one reading; `taken` are elements whose content is in a value of the form.
+    """The state of one reading; `read_elements` are elements whose content is in a value of the form.
 
     `apart` are elements that a value or a group has for itself: they do not count among their siblings.
     """
@@ -63,8 +63,8 @@ class _Reader:
     facts: SubmissionIndex
     form: FilingForm
     values: dict[str, str] = field(default_factory=dict)
-    further: dict[str, str] = field(default_factory=dict)
-    taken: dict[etree._Element, None] = field(default_factory=dict)
+    unmapped: dict[str, str] = field(default_factory=dict)
+    read_elements: dict[etree._Element, None] = field(default_factory=dict)
     apart: dict[etree._Element, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
 
@@ -96,7 +96,7 @@ class _Reader:
             attachments=tuple(self._list_attachments()),
             function=function,
             disclaimers=tuple(_list_disclaimers(root)),
-            further=self.further,
+            further=self.unmapped,
         )
         return FormReading(self.form, values, tuple(self.lost))
 
@@ -108,7 +108,7 @@ class _Reader:
         element = parent.find(f"{_DEC}{name}")
         if element is None:
             return
-        self.taken[element] = None
+        self.read_elements[element] = None
         if expected is not None and read_element_text(element).strip() != expected:
             self.lost.append(self.facts.get_pointer(element))
 
@@ -144,15 +144,15 @@ class _Reader:
         """
         meaning = form_field.pinned
         assert meaning is not None
-        assert meaning.where is not None
+        assert meaning.selector is not None
         assert form_field.group is not None
         for value in self.facts.find_values(meaning, base, item):
             parent = value.element.getparent()
             if parent is None or parent in self.apart:
                 continue
-            sibling = parent.find(f"{_DEC}{meaning.where.element}")
+            sibling = parent.find(f"{_DEC}{meaning.selector.element}")
             selecting_value = "none" if sibling is None else read_element_text(sibling)
-            if selecting_value != meaning.where.values[0]:
+            if selecting_value != meaning.selector.values[0]:
                 continue
             inner = f"{base_key}/{form_field.name}"
             self._set_apart(parent, inner, sibling)
@@ -168,7 +168,7 @@ class _Reader:
             ]
             position = 1 + present.index(parent)
             if position != before + 1:
-                self.further[f"{inner}{POSITION}"] = str(position)
+                self.unmapped[f"{inner}{POSITION}"] = str(position)
             return 1
         return 0
 
@@ -176,7 +176,7 @@ class _Reader:
         self.apart[element] = base_key
         for leaf in (sibling, self._find_plain_number(element)):
             if leaf is not None:
-                self.taken[leaf] = None
+                self.read_elements[leaf] = None
 
     def _find_plain_number(self, element: etree._Element) -> etree._Element | None:
         """Return the sequence number of an element where it is only its position."""
@@ -196,11 +196,11 @@ class _Reader:
         ]:
             inner = f"{base_key}/{form_field.name}#{number}"
             self._set_apart(element, inner, None)
-            before = len(self.values) + len(self.further)
+            before = len(self.values) + len(self.unmapped)
             self._read_sibling_fields(element, inner, form_field.fields, item)
             self._keep_rest(element, inner, "")
             # An occurrence without any value says nothing.
-            number += before < len(self.values) + len(self.further)
+            number += before < len(self.values) + len(self.unmapped)
 
     def _read_meaning(
         self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
@@ -219,16 +219,16 @@ class _Reader:
         self._take(values[0])
         if form_field.attribute is not None and values[0].element.get(form_field.attribute) is not None:
             self.values[f"{key}@"] = str(values[0].element.get(form_field.attribute))
-        if meaning.where is not None:
+        if meaning.selector is not None:
             self._dissolve(key, meaning, values[0])
 
     def _dissolve(self, key: str, meaning: CommonMeaning, value: FoundValue) -> None:
         """Set apart the elements that a selected value came from: the composition writes one of its own."""
-        assert meaning.where is not None
+        assert meaning.selector is not None
         for leaf in value.leaves:
             parent = self.facts.leaves[leaf].element.getparent()
             if parent is not None:
-                self._set_apart(parent, key, parent.find(f"{_DEC}{meaning.where.element}"))
+                self._set_apart(parent, key, parent.find(f"{_DEC}{meaning.selector.element}"))
                 if meaning.join:
                     self._lose_rest(parent)
                 else:
@@ -236,7 +236,7 @@ class _Reader:
 
     def _is_readable(self, base: etree._Element, meaning: CommonMeaning, element: etree._Element) -> bool:
         """Return whether a value is where the composition would write it: in first elements only."""
-        if meaning.supplement or meaning.where is not None:
+        if meaning.supplement or meaning.selector is not None:
             return True
         while element.getparent() is not base:
             parent = element.getparent()
@@ -259,12 +259,12 @@ class _Reader:
 
     def _take(self, value: FoundValue) -> None:
         for leaf in value.leaves:
-            self.taken[self.facts.leaves[leaf].element] = None
+            self.read_elements[self.facts.leaves[leaf].element] = None
 
     def _keep_rest(self, element: etree._Element, base_key: str, path: str) -> None:
         """Keep the leaves below an element that no value has taken, by their path from the place."""
         for child in element.iterchildren(tag=etree.Element):
-            if child in self.apart or child in self.taken:
+            if child in self.apart or child in self.read_elements:
                 continue
             siblings = [sibling for sibling in self._list_plain_siblings(child)]
             number = 1 + next(at for at, sibling in enumerate(siblings) if sibling is child)
@@ -273,13 +273,13 @@ class _Reader:
             if len(child):
                 self._keep_rest(child, base_key, inner)
             elif child is not self._find_plain_number(element):
-                self.further[f"{base_key}|{inner}"] = read_element_text(child)
+                self.unmapped[f"{base_key}|{inner}"] = read_element_text(child)
             for attribute, text in list_attributes(child):
-                self.further[f"{base_key}|{inner}@{attribute!s}"] = str(text)
+                self.unmapped[f"{base_key}|{inner}@{attribute!s}"] = str(text)
 
     def _lose_rest(self, element: etree._Element) -> None:
         for leaf in element.iter(tag=etree.Element):
-            if not len(leaf) and leaf not in self.taken:
+            if not len(leaf) and leaf not in self.read_elements:
                 self.lost.append(self.facts.get_pointer(leaf))
 
     def _keep_shell(self) -> None:
@@ -287,17 +287,17 @@ class _Reader:
         for child in () if shell is None else shell.iterchildren(tag=etree.Element):
             name, text = etree.QName(child).localname, read_element_text(child)
             if str(child.tag).startswith(_MD) and not len(child) and _SHELL.get(name) != text:
-                self.further[f"m|{name}[1]"] = text
+                self.unmapped[f"m|{name}[1]"] = text
 
     def _keep_supplement(self) -> None:
         counts: Counter[str] = Counter()
         for value in self.facts.root.findall(f"{_SUB}Supplement/{_SUB}Value"):
-            if value not in self.taken:
+            if value not in self.read_elements:
                 names = ";".join(f"{name!s}={text!s}" for name, text in list_attributes(value))
                 counts[names] += 1
                 # Another value of the same place, which the schema permits, gets a number.
                 suffix = f";{counts[names]}" if counts[names] > 1 else ""
-                self.further[f"x|{names}{suffix}"] = read_element_text(value)
+                self.unmapped[f"x|{names}{suffix}"] = read_element_text(value)
 
     def _read_application(self, element: etree._Element, number: int) -> FiledApplication:
         section = self.form.sections[str(element.get("document", ""))]

@@ -30,7 +30,7 @@ class CodeList:
     With `direction` ``both`` the translation is one to one and can be read back; with
     ``forward`` it cannot.  `pairs` translates a code together with a value beside it (then
     `to` is None); ``both`` is then one to one for each such value.  An open list accepts any
-    code of its `pattern`; its rows are the known codes.  `known` is the set of `codes`, for
+    code of its `pattern`; its rows are the known codes.  `code_set` is the set of `codes`, for
     look-ups.  `labels` are the Korean and English words for a code, from the columns ``ko``
     and ``en``. `spaced` are the codes that begin or end with a space, each with its row.
     """
@@ -46,7 +46,7 @@ class CodeList:
     pairs: Mapping[tuple[str, str], str] | None = None
     inverse: Mapping[str, str] = field(default_factory=dict, repr=False)
     labels: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
-    known: frozenset[str] = field(default=frozenset(), repr=False)
+    code_set: frozenset[str] = field(default=frozenset(), repr=False)
     spaced: tuple[tuple[str, SourceMark], ...] = field(default=(), repr=False)
 
     @property
@@ -125,7 +125,7 @@ def _read_code_list(name: str, table: YamlTable, mark: SourceMark, read: Callabl
     rows = read_csv_rows(_read_list_file(file, read, mark), file, (*keys, to) if to else keys) if file else []
     codes = _collect_distinct_codes(name, rows, keys, file, mark)
     code_set = frozenset(codes)
-    code_list = CodeList(name, version, source, codes, pattern, None, direction, mark, known=code_set)
+    code_list = CodeList(name, version, source, codes, pattern, None, direction, mark, code_set=code_set)
     if file:
         code_list = replace(
             code_list,

@@ -22,7 +22,7 @@ from gateway.harmonize.language.value_sources import (
 from gateway.harmonize.split import Leaves, Scope, parse_sequence_number
 from gateway.wire import SourceMark
 
-_SHOWN: Final = 60
+_MOST_CHARACTERS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Concatenation(SourceExpression):
     def _make_separator_error(self, values: list[EvaluatedValue], leaves: Leaves) -> ConversionError:
         held = [value for value in values if self.separator in value.text]
         culprit = (held or [value for value in values if value.leaves])[0]
-        detail = f"{culprit.text[:_SHOWN]!r} cannot be told apart by {self.separator!r}"
+        detail = f"{culprit.text[:_MOST_CHARACTERS]!r} cannot be told apart by {self.separator!r}"
         return ConversionError(VALUE_DOES_NOT_FIT, detail, (*culprit.leaves, *leaves))
 
     def invert_parts(self, text: str) -> tuple[str | None, ...] | None:
@@ -169,7 +169,7 @@ class KeyMatch:
 
     key: Field
     constant: str | None
-    other: Field | None
+    compared_field: Field | None
     numeric: bool
 
     def normalize_key(self, text: str) -> str:
@@ -179,9 +179,9 @@ class KeyMatch:
 
     def find_expected_key(self, scope: Scope, rule: SourceMark) -> str | None:
         """Return the expected key in `scope`, None where it has no single value."""
-        if self.other is None:
+        if self.compared_field is None:
             return self.normalize_key(self.constant or "")
-        key_values = scope.read_values(self.other, rule)
+        key_values = scope.read_values(self.compared_field, rule)
         return self.normalize_key(key_values[0].text) if len(key_values) == 1 else None
 
 
@@ -200,20 +200,20 @@ _Index = Mapping[tuple[str, ...], list[_KeyedOccurrence]]
 class OccurrenceLookup(SourceExpression):
     """The value of the one occurrence of a repetition whose keys match.
 
-    `around` are the repetitions around the value; the keys belong to the last of the first
+    `repetitions` are the repetitions around the value; the keys belong to the last of the first
     `depth` of them.  All its occurrences are searched, while the repetitions outside it stay
     at the occurrences that contain the line.  No match means no value; several are GW505.
     """
 
-    taken: FieldValue
+    value: FieldValue
     matches: tuple[KeyMatch, ...]
-    around: tuple[str, ...]
+    repetitions: tuple[str, ...]
     depth: int
 
     @property
     def loss(self) -> str:
         """Return the loss of the lookup: none with constant keys, since these are known."""
-        return "exact" if all(match.other is None for match in self.matches) else "residue"
+        return "exact" if all(match.compared_field is None for match in self.matches) else "residue"
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
         """Return the value of the one matching occurrence; raise `ConversionError` where several match."""
@@ -230,7 +230,7 @@ class OccurrenceLookup(SourceExpression):
         if len(values) > 1:
             leaves = tuple(leaf for value in reversed(values) for leaf in value.leaves)
             raise ConversionError(
-                SOURCES_DISAGREE, f"{self.taken.source.name} has {len(values)} values", leaves
+                SOURCES_DISAGREE, f"{self.value.source.name} has {len(values)} values", leaves
             )
         return values
 
@@ -239,13 +239,13 @@ class OccurrenceLookup(SourceExpression):
 
     def _evaluate_inside(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
         scopes = [scope]
-        for level in self.around[self.depth :]:
+        for level in self.repetitions[self.depth :]:
             scopes = [inner for outer in scopes for inner in outer.enter_repetition(level)]
-        return [value for inner in scopes for value in self.taken.evaluate_values(inner, rule)]
+        return [value for inner in scopes for value in self.value.evaluate_values(inner, rule)]
 
     def _get_key_index(self, scope: Scope, rule: SourceMark) -> _Index:
         """Return the occurrences by their keys, indexed once for all lines in one place."""
-        outer = [level for level in self.around[: self.depth - 1] if scope.is_inside_repetition(level)]
+        outer = [level for level in self.repetitions[: self.depth - 1] if scope.is_inside_repetition(level)]
         marks = [_identify_occurrence(scope, level) for level in outer]
         # The tuple of item numbers is one and the same object in all scopes of one place.
         key = (id(self), id(scope.numbers), *marks)
@@ -258,7 +258,7 @@ class OccurrenceLookup(SourceExpression):
 
     def _build_key_index(self, scope: Scope, rule: SourceMark) -> _Index:
         scopes = [scope]
-        for position, level in enumerate(self.around[: self.depth], 1):
+        for position, level in enumerate(self.repetitions[: self.depth], 1):
             if position == self.depth or not scope.is_inside_repetition(level):
                 scopes = [inner for outer in scopes for inner in outer.enter_repetition(level)]
         index: dict[tuple[str, ...], list[_KeyedOccurrence]] = {}
@@ -278,7 +278,7 @@ class OccurrenceLookup(SourceExpression):
 
     def infer_shape(self) -> ValueShape:
         """Return the form of the value."""
-        return self.taken.infer_shape()
+        return self.value.infer_shape()
 
     def is_always_present(self) -> bool:
         """Return False: an occurrence may be missing."""
@@ -286,18 +286,18 @@ class OccurrenceLookup(SourceExpression):
 
     def list_forwarded_sources(self) -> Iterator[Field]:
         """Yield the field or meaning whose value is taken."""
-        yield self.taken.source
+        yield self.value.source
 
     def list_key_sources(self) -> Iterator[Field]:
         """Yield the keys and the sources that they are compared with: these select the occurrence."""
         for match in self.matches:
             yield match.key
-            if match.other is not None:
-                yield match.other
+            if match.compared_field is not None:
+                yield match.compared_field
 
     def find_attribute_carrier(self) -> Field | None:
         """Return the field or meaning whose value is taken."""
-        return self.taken.source
+        return self.value.source
 
 
 def _identify_occurrence(scope: Scope, level: str) -> object:
@@ -305,4 +305,4 @@ def _identify_occurrence(scope: Scope, level: str) -> object:
     if level == "item":
         return scope.item
     kind, _, name = level.partition(":")
-    return (scope.asked if kind == "asked" else scope.common)[name]
+    return (scope.unique_occurrences if kind == "asked" else scope.common)[name]

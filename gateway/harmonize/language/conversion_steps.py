@@ -21,7 +21,7 @@ from gateway.wire import (
     quote_value,
 )
 
-_SHOWN: Final = 60
+_MOST_CHARACTERS: Final = 60
 FORMS: Final = {
     "iso": ValueShape("moment"),
     "date": ValueShape("date"),
@@ -131,19 +131,19 @@ class FormatStep:
 class TranslationStep:
     """Translates a code by a list; an unknown code is an error unless `omit` is declared.
 
-    With `beside`, the code is looked up together with the value of that field or meaning.
+    With `paired_field`, the code is looked up together with the value of that field or meaning.
     """
 
     codes: CodeList
     omit: bool
-    beside: Field | None = None
+    paired_field: Field | None = None
 
     @property
     def loss(self) -> str:
         """Return the loss of the translation."""
         if self.codes.direction != "both":
             return "lossy"
-        return "exact" if self.beside is None else "residue"
+        return "exact" if self.paired_field is None else "residue"
 
     def convert_value(self, value: EvaluatedValue, second_key: str = "") -> EvaluatedValue | None:
         """Return the translated value, None for an unknown code that may be omitted."""
@@ -152,12 +152,12 @@ class TranslationStep:
             return None
         if text is None:
             detail = f"{quote_value(value.text)} is not in the list {self.codes.name}"
-            if self.beside is not None:
-                detail += f" beside {quote_value(second_key)} ({self.beside.name})"
+            if self.paired_field is not None:
+                detail += f" beside {quote_value(second_key)} ({self.paired_field.name})"
             choices = self.codes.list_codes_beside(second_key)
             raise ConversionError(CODE_UNKNOWN, f"{detail}; expected is {describe_choices(choices)}")
         step = self.codes.translation_note
-        if self.beside is not None:
+        if self.paired_field is not None:
             step += f" with {second_key}"
         return value._replace(text=text, transforms=(*value.transforms, step))
 
@@ -171,8 +171,8 @@ class TranslationStep:
 
     def list_read_sources(self) -> Iterator[Field]:
         """Yield the field or meaning that the translation reads beside the value, if it has one."""
-        if self.beside is not None:
-            yield self.beside
+        if self.paired_field is not None:
+            yield self.paired_field
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +198,13 @@ class UnitConversion:
         """Return the value in the other unit."""
         unit, leaves = value.measured or (self.origin, ())
         if unit is None:
-            raise ConversionError(FIELD_MISSING, f"{value.text[:_SHOWN]!r} has no unit", value.leaves)
+            raise ConversionError(
+                FIELD_MISSING, f"{value.text[:_MOST_CHARACTERS]!r} has no unit", value.leaves
+            )
         if not DECIMAL.fullmatch(value.text.strip()):
-            raise ConversionError(RULE_BROKEN, f"{value.text[:_SHOWN]!r} is not a number", value.leaves)
+            raise ConversionError(
+                RULE_BROKEN, f"{value.text[:_MOST_CHARACTERS]!r} is not a number", value.leaves
+            )
         number = parse_fraction(value.text)
         exact = self.units.convert_quantity(number, unit, self.to)
         if exact is None:
@@ -286,8 +290,8 @@ class ConvertedSource:
     def read_second_key(self, scope: Scope, rule: SourceMark) -> str:
         """Return the second key of a translation, recorded as read; an empty text where there is none."""
         for step in self.steps:
-            if isinstance(step, TranslationStep) and step.beside is not None:
-                key_values = scope.read_values(step.beside, rule)
+            if isinstance(step, TranslationStep) and step.paired_field is not None:
+                key_values = scope.read_values(step.paired_field, rule)
                 return key_values[0].text.strip() if len(key_values) == 1 else ""
         return ""
 

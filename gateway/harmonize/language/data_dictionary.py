@@ -106,7 +106,7 @@ class CommonMeaning:
     many: bool
     first: bool
     join: bool
-    where: SiblingSelector | None
+    selector: SiblingSelector | None
     ko: str
     en: str
     mark: SourceMark
@@ -127,9 +127,9 @@ class CommonMeaning:
         object.__setattr__(self, "key", f"common:{self.name}")
         object.__setattr__(self, "attribute", _ATTRIBUTES.get(self.type))
         object.__setattr__(self, "tags", tuple(f"{{{WCO_DEC}}}{name}" for name in self.relative))
-        chosen = self.where is not None or self.first or self.type == "datetime"
+        chosen = self.selector is not None or self.first or self.type == "datetime"
         object.__setattr__(self, "is_plain", self.supplement or not chosen)
-        is_other = self.supplement or self.where is not None or self.type == "datetime"
+        is_other = self.supplement or self.selector is not None or self.type == "datetime"
         object.__setattr__(self, "is_text", not is_other)
         object.__setattr__(self, "is_inside_items", self.path.startswith(ITEM_PATH))
 
@@ -192,7 +192,7 @@ def _check_unique_path(meaning: CommonMeaning, meanings: Mapping[str, CommonMean
 
 
 def _make_selector_key(meaning: CommonMeaning) -> tuple[str, frozenset[str]]:
-    selector = meaning.where
+    selector = meaning.selector
     return ("", frozenset()) if selector is None else (selector.element, frozenset(selector.values))
 
 
@@ -252,10 +252,10 @@ def _check_declared_element(meaning: CommonMeaning) -> None:
         raise mark.make_error(f"{name}.per", "header or item, as it stands in the supplement", meaning.per)
     if meaning.wco and meaning.wco != tag.wco_id:
         raise mark.make_error(f"{name}.wco", f"the id of the element, {tag.wco_id or 'none'}", meaning.wco)
-    if meaning.where is not None:
-        sibling = f"{meaning.path.rpartition('/')[0]}/{meaning.where.element}"
+    if meaning.selector is not None:
+        sibling = f"{meaning.path.rpartition('/')[0]}/{meaning.selector.element}"
         if sibling not in load_wco_elements() or meaning.supplement:
-            raise mark.make_error(f"{name}.where", "an element beside the value", meaning.where.element)
+            raise mark.make_error(f"{name}.where", "an element beside the value", meaning.selector.element)
 
 
 def _read_meaning(
@@ -293,7 +293,7 @@ def _read_meaning(
         kind,
         shape,
         **flags,
-        where=selector,
+        selector=selector,
         ko=labels[0],
         en=labels[1],
         mark=mark,

@@ -87,7 +87,7 @@ class DeclarationRule:
         if self.kind == "form" and not self.accepts(text):
             expected = " or ".join(describe_pattern(pattern) for pattern in self.patterns)
             return f"{quote_value(text)} is not allowed; expected is {expected}"
-        if self.codes is not None and text[: self.first] not in self.codes.known:
+        if self.codes is not None and text[: self.first] not in self.codes.code_set:
             start, table = text[: self.first], f"{self.codes.source} {self.codes.version}"
             near = self._describe_near_codes(start).removeprefix("one of ")
             return f"{quote_value(text)} begins with {start}, which is no code of {table}; near it: {near}"

@@ -15,7 +15,7 @@ from gateway.harmonize.language.data_dictionary import CommonMeaning, DataDictio
 from gateway.harmonize.language.field_reader import read_condition, read_counted_unit
 from gateway.harmonize.language.unique_fields import (
     COMPARISONS,
-    STATED,
+    STATED_UNIT,
     Condition,
     Field,
     UniqueField,
@@ -41,9 +41,9 @@ class DocumentCheck:
 
     `factors` are the fields of the rule: those multiplied and added up (sum), the left side
     (compare), or those that must be distinct, or given together. `counted_in` has the unit in
-    which each factor of a product counts, `STATED` for its own; None where the mapping does not
+    which each factor of a product counts, `STATED_UNIT` for its own; None where the mapping does not
     say. `bound` is the right side: a constant, a field or a meaning. The rule is evaluated in each
-    occurrence of the repetitions `around`; a sum and ``distinct`` then include everything below.
+    occurrence of the repetitions `repetitions`; a sum and ``distinct`` then include everything below.
     `days` are added to the right side of a comparison of dates. With `same_unit`, values of
     different units or currencies are not compared; otherwise quantities are converted exactly
     within one dimension of `units`, and others are rejected. The day of an instant is that of `zone`.
@@ -59,7 +59,7 @@ class DocumentCheck:
     days: int
     same_unit: bool
     when: Condition | None
-    around: tuple[str, ...]
+    repetitions: tuple[str, ...]
     ko: str
     en: str
     mark: SourceMark
@@ -70,7 +70,7 @@ class DocumentCheck:
     def get_counted_unit(self, position: int) -> str | None:
         """Return the unit to which the factor at a position is converted; None for its number alone."""
         unit = self.counted_in[position] if self.counted_in else None
-        return None if unit == STATED else unit
+        return None if unit == STATED_UNIT else unit
 
     def holds_between(self, value: Fraction | datetime | str, bound: Fraction | datetime | str) -> bool:
         """Return whether a value and its bound compare as the rule demands, equal numbers to `within`."""
@@ -178,7 +178,7 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
         days=days,
         same_unit=bool(table.read_choice("when_same", _SAME)),
         when=None if when is None else names.read_condition(when),
-        around=_derive_repetitions(kind, per, factors, bound, table.mark),
+        repetitions=_derive_repetitions(kind, per, factors, bound, table.mark),
         ko=table.get_required("ko").read_text("ko"),
         en=table.get_required("en").read_text("en"),
         mark=table.mark,
@@ -196,7 +196,7 @@ def _refuse_mandatory_choice(check: DocumentCheck, mark: SourceMark) -> None:
     """Raise GW502 for a choice of one field among others of which one is always given."""
     for factor in check.factors:
         always = isinstance(factor, UniqueField) and factor.requirement.mandatory
-        if always and factor.repetitions == check.around:
+        if always and factor.repetitions == check.repetitions:
             raise mark.make_error(check.kind, "fields that may be missing", f"{factor.name}, mandatory")
 
 

@@ -98,16 +98,17 @@ _ANY: Final = re.compile(r"(?:[A-Z][A-Z0-9]{2})?([0-9]{1,5})")
 class ItemIdentifiers:
     """The identifiers of items: a prefix and the item's number, or the number alone.
 
-    `known` is false where the document is unknown: then any prefix of three characters is accepted.
+    `is_document_known` is false where the document is unknown: then any prefix of three characters is
+    accepted.
     """
 
     prefix: str = ""
     width: int = 1
-    known: bool = True
+    is_document_known: bool = True
 
     def parse_item_number(self, identifier: str) -> str | None:
         """Return the item's sequence number, `ALL_ITEMS` for all items, None for any other text."""
-        if not self.known:
+        if not self.is_document_known:
             match = _ANY.fullmatch(identifier)
             return str(int(match[1])) if match else None
         digits = identifier.removeprefix(self.prefix)
@@ -124,7 +125,7 @@ class ItemIdentifiers:
 def find_item_identifiers(document: DocumentMapping | None) -> ItemIdentifiers:
     """Return the item identifiers of a document: its serial numbers, else the plain item numbers."""
     if document is None:
-        return ItemIdentifiers(known=False)
+        return ItemIdentifiers(is_document_known=False)
     for target in document.root.walk_elements():
         source = target.content.source if target.content is not None else None
         if isinstance(source, SerialNumber):

@@ -10,7 +10,7 @@ from typing import Final
 from gateway.harmonize.language.code_lists import CodeList, read_pattern
 from gateway.harmonize.language.data_dictionary import DataDictionary
 from gateway.harmonize.language.unique_fields import (
-    STATED,
+    STATED_UNIT,
     AllOf,
     AnyOf,
     Condition,
@@ -129,7 +129,7 @@ def _read_number_test(
 
 
 def _read_compared_unit(node: YamlNode, source: Field, units: UnitTable) -> str:
-    """Return the unit of a comparison: one to which every unit of `source` converts, or `STATED`."""
+    """Return the unit of a comparison: one to which every unit of `source` converts, or `STATED_UNIT`."""
     counted = read_counted_unit(node, source, units)
     unit = units.get(counted)
     if unit is None:
@@ -150,12 +150,12 @@ def _read_compared_unit(node: YamlNode, source: Field, units: UnitTable) -> str:
 
 
 def read_counted_unit(node: YamlNode, source: Field, units: UnitTable) -> str:
-    """Return the unit in which a number counts: one to which units of `source` convert, or `STATED`.
+    """Return the unit in which a number counts: one to which units of `source` convert, or `STATED_UNIT`.
 
     Raise GW502 for any other.
     """
     unit = node.read_text("in")
-    if unit == STATED:
+    if unit == STATED_UNIT:
         return unit
     if not units.list_convertible_units(unit) or source.attribute != "unitCode":
         raise node.make_error("in", "a unit of the table, for a quantity", unit)
@@ -174,7 +174,7 @@ def _get_code_list(name: str, source: Field, node: YamlNode, lists: Mapping[str,
     if source.shape.kind != "text" or source.type in ("group", "attachment"):
         raise node.make_error(name, "a text or a code, which can stand in a list", source.type)
     shape_codes = source.shape.codes
-    if shape_codes is not None and code_list.known.isdisjoint(shape_codes):
+    if shape_codes is not None and code_list.code_set.isdisjoint(shape_codes):
         expected = "a list with codes of " + (source.shape.list_name or name)
         raise node.make_error("in_list", expected, f"{code_list.name}, which has none of them")
     return code_list

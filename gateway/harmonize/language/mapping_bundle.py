@@ -97,7 +97,7 @@ def _read_field_formats(table: YamlTable) -> dict[str, FieldFormat]:
     return formats
 
 
-_Made = TypeVar("_Made")
+_Compiled = TypeVar("_Compiled")
 #: The lists of units: those of Recommendation 20, and those that it has withdrawn.
 _UNITS: Final = ("rec20", "rec20Former")
 
@@ -134,19 +134,19 @@ class MappingBundle:
     carriers: Mapping[str, CarrierForm] = field(default_factory=dict)
     _compiling: AbstractContextManager[object] = field(default_factory=RLock, compare=False, repr=False)
 
-    def get_compiled(self, key: str, make: Callable[[], _Made]) -> _Made:
+    def get_compiled(self, key: str, make: Callable[[], _Compiled]) -> _Compiled:
         """Return the result of `make`, called at its first use; `key` is the result's kind and document."""
         if key not in self.compiled:
             # To compile a schema takes long: threads that need the same wait for the first.
             with self._compiling:
                 if key not in self.compiled:
                     self.compiled[key] = make()
-        compiled: _Made = self.compiled[key]
+        compiled: _Compiled = self.compiled[key]
         return compiled
 
     def collect_known_units(self) -> frozenset[str]:
         """Return the units that a common measure may have; none where the bundle has no list of them."""
         if _UNITS[0] not in self.lists:
             return frozenset()
-        listed = (self.lists[name].known for name in _UNITS if name in self.lists)
+        listed = (self.lists[name].code_set for name in _UNITS if name in self.lists)
         return frozenset(self.units.units).union(*listed)

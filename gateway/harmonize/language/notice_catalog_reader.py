@@ -271,9 +271,9 @@ def _read_repetition(
     if key not in ("", "item") or (key and within.keyed):
         raise node.make_error("key", "item, once", key)
     name = group or echoes
-    if name in within.inside:
+    if name in within.repetitions:
         raise node.make_error("each", "each repetition once", name)
-    inner = replace(within, inside=within.inside | {name}, keyed=within.keyed or bool(key))
+    inner = replace(within, repetitions=within.repetitions | {name}, keyed=within.keyed or bool(key))
     return NoticeRepetition(name, bool(key), bound, node.mark), inner
 
 

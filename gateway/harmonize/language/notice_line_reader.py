@@ -34,7 +34,7 @@ class NoticeContext:
 
     lists: Mapping[str, CodeList]
     kinds: Mapping[str, FactType]
-    inside: frozenset[str] = frozenset()
+    repetitions: frozenset[str] = frozenset()
     keyed: bool = False
     path: str = ""
     repeats: str | None = None
@@ -87,7 +87,7 @@ def _read_fact_type(node: YamlNode, within: NoticeContext) -> FactType:
     kind = within.kinds.get(name)
     if kind is None or kind.of:
         raise node.make_error("gives", "a fact that notices say", name)
-    if kind.type != "item" and (kind.per not in within.inside if kind.per else within.inside):
+    if kind.type != "item" and (kind.per not in within.repetitions if kind.per else within.repetitions):
         expected = f"inside each {kind.per}" if kind.per else "outside of what repeats"
         raise node.make_error("gives", f"a line {expected} for {name}", "another place")
     return kind
@@ -160,7 +160,7 @@ def _read_requirement(table: YamlTable, within: NoticeContext) -> FieldRequireme
     when = read_condition(inner.get_required("when"), plain, _NO_DICTIONARY)
     forbidden = inner.read_choice("otherwise", ("optional", "forbidden")) == "forbidden"
     inner.reject_unread_keys()
-    if within.inside:
+    if within.repetitions:
         raise node.make_error("req", "a condition outside of what repeats", "one inside")
     return FieldRequirement(when=when, forbidden_otherwise=forbidden)
 

@@ -60,10 +60,10 @@ def _count_most(check: DocumentCheck, document: DocumentMapping) -> int:
     most = 1
     for source in check.factors[:1]:
         assert isinstance(source, UniqueField)
-        enclosing_groups = {level.partition(":")[2] for level in check.around}
+        enclosing_groups = {level.partition(":")[2] for level in check.repetitions}
         parts = source.name.split(".")
         for size in range(1, len(parts) + 1):
             name = ".".join(parts[:size])
             most *= 1 if name in enclosing_groups else document.ask_names[name].repeat.high
-        most *= _MOST_ITEMS if source.home == "item" and "item" not in check.around else 1
+        most *= _MOST_ITEMS if source.home == "item" and "item" not in check.repetitions else 1
     return most

@@ -36,7 +36,7 @@ ReadableSource = UniqueField | CommonMeaning | MeaningGroup
 class ReadUse:
     """One way in which a source is read (one of `READ_KINDS`), and the rule that reads it."""
 
-    how: str
+    read_kind: str
     mark: SourceMark
 
 
@@ -50,7 +50,7 @@ class ReadEntry:
     @property
     def read_kinds(self) -> frozenset[str]:
         """Return the ways in which the source is read."""
-        return frozenset(use.how for use in self.uses)
+        return frozenset(use.read_kind for use in self.uses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +245,6 @@ def _collect_leaf_paths(
             continue
         if meaning.type == "datetime":
             add_read_kinds(f"{path}/@formatCode", in_item, ("key",))
-        if meaning.where is not None:
-            add_read_kinds(f"{meaning.path.rpartition('/')[0]}/{meaning.where.element}", in_item, ("key",))
+        if meaning.selector is not None:
+            add_read_kinds(f"{meaning.path.rpartition('/')[0]}/{meaning.selector.element}", in_item, ("key",))
     return kinds_by_path

@@ -43,17 +43,17 @@ class SharedAnswers:
     """Every answer to one shared meaning, in the order of the applications; compared once for all of them."""
 
     offers: list[SharedAnswer] = field(default_factory=list)
-    _own: dict[etree._Element, SharedAnswer] = field(default_factory=dict)
+    _by_application: dict[etree._Element, SharedAnswer] = field(default_factory=dict)
     _rivals: list[etree._Element] | None = None
 
     def add_answer(self, offer: SharedAnswer) -> None:
         """Add the answer of the next application; of one application the first counts as its own."""
         self.offers.append(offer)
-        self._own.setdefault(offer.application, offer)
+        self._by_application.setdefault(offer.application, offer)
 
     def find_own_answer(self, application: etree._Element) -> SharedAnswer | None:
         """Return the answer of an application, None where it gives none."""
-        return self._own.get(application)
+        return self._by_application.get(application)
 
     def list_differences(self) -> list[etree._Element]:
         """Return the first element of every answer that differs from the first answer."""

@@ -78,7 +78,7 @@ class BindingContext:
     optional: frozenset[str]
     units: UnitTable = NO_UNITS
     in_item: bool = False
-    asked: frozenset[str] = frozenset()
+    unique_groups: frozenset[str] = frozenset()
     common: frozenset[str] = frozenset()
     distinct: str | None = None
     zone: str = DEFAULT_ZONE
@@ -100,7 +100,7 @@ def check_field_scope(ask: UniqueField, mark: SourceMark, context: BindingContex
     """Raise GW502 for an asked field outside the repetitions that it belongs to."""
     outer = context.asks.get(ask.group)
     while outer is not None:
-        if outer.name not in context.asked and outer.many:
+        if outer.name not in context.unique_groups and outer.many:
             raise mark.make_error("puts", f"a line inside each {outer.name}", "a line outside")
         outer = context.asks.get(outer.group)
     if ask.home == "item" and not context.in_item:
@@ -137,7 +137,7 @@ def read_field_value(node: YamlNode, kind: str, context: BindingContext) -> Fiel
     if kind == "ask":
         ask = read_unique_field(node, context)
         outer = context.asks.get(ask.group)
-        entered = outer is None or outer.name in context.asked or outer.requirement.mandatory
+        entered = outer is None or outer.name in context.unique_groups or outer.requirement.mandatory
         return FieldValue(ask, ask.requirement.mandatory and entered)
     meaning = read_common_meaning(node, context)
     return FieldValue(meaning, meaning.name in context.mandatory)
@@ -164,7 +164,7 @@ def read_source_expression(table: YamlTable, mark: SourceMark, context: BindingC
     if kind == "alike":
         return read_uniform_value(table, node, context)
     if kind == "index":
-        if node.read_text("index") not in context.asked | context.common | {context.distinct}:
+        if node.read_text("index") not in context.unique_groups | context.common | {context.distinct}:
             raise node.make_error("index", "a group around this line", node.read_text("index"))
         return GroupPosition(node.read_text("index"))
     return (
@@ -266,7 +266,7 @@ def _read_field_source(
     default = table.get("default")
     if default is None:
         return chosen
-    source = chosen.source if isinstance(chosen, FieldValue) else chosen.taken.source
+    source = chosen.source if isinstance(chosen, FieldValue) else chosen.value.source
     other_key = next((key for key in ("unit", "currency", "cid", "convert", "bound") if key in table), None)
     if source.type == "attachment" or other_key is not None:
         raise default.make_error("default", "a plain value beside a default", other_key or source.type)
@@ -328,7 +328,7 @@ def _check_constants(converted: ConvertedSource, mark: SourceMark) -> None:
     value: EvaluatedValue | None = EvaluatedValue(source.text, (), "const")
     try:
         for step in converted.steps:
-            needs_second_key = isinstance(step, TranslationStep) and step.beside is not None
+            needs_second_key = isinstance(step, TranslationStep) and step.paired_field is not None
             value = None if value is None or needs_second_key else step.convert_value(value)
     except ConversionError as misfit:
         raise mark.make_error("const", "a constant that the line can convert", misfit.detail) from None
@@ -466,7 +466,7 @@ def read_sum(table: YamlTable, node: YamlNode, context: BindingContext) -> Sum:
 def _list_open_repetitions(source: Field, context: BindingContext) -> list[str]:
     """Return the repetitions of `source` that do not contain the line, the outermost first."""
     repeats = [_ITEMS] if source.in_item and not context.in_item else []
-    entered = context.asked if isinstance(source, UniqueField) else context.common
+    entered = context.unique_groups if isinstance(source, UniqueField) else context.common
     groups = [repetition.partition(":")[2] for repetition in source.repetitions if repetition != "item"]
     return repeats + [name for name in groups if name not in entered]
 

@@ -302,13 +302,15 @@ def _read_asked_repetition(
     ask = context.asks.get(group)
     if ask is None or ask.type != "group":
         raise mark.make_error("each", "an asked group", group)
-    if group in context.asked:
+    if group in context.unique_groups:
         raise mark.make_error("each", "each group gone over once", f"{group} inside {group}")
     check_field_scope(ask, mark, context)
     if bound.low > 0 and ask.requirement == FieldRequirement():
         expected = f"a bound from 0 ({group} need not be given)"
         raise mark.make_error("bound", expected, str(bound.low), proof="totality")
-    return Repetition("asked", group, ask, None, bound, mark), replace(context, asked=context.asked | {group})
+    return Repetition("asked", group, ask, None, bound, mark), replace(
+        context, unique_groups=context.unique_groups | {group}
+    )
 
 
 def _read_common_repetition(

@@ -149,7 +149,7 @@ def walk_fields(asks: tuple[UniqueField, ...]) -> Iterator[UniqueField]:
 
 
 #: Written instead of a unit: a number counts in the unit that is given beside it.
-STATED: Final = "stated"
+STATED_UNIT: Final = "stated"
 _TRUE: Final = {"1": "true", "0": "false"}
 #: The comparisons of conditions and checks, by their names.
 COMPARISONS: Final = {
@@ -221,7 +221,7 @@ class Negation:
 class ValueTest:
     """Compares one value: ``is``, ``in``, ``present`` or a numeric comparison.
 
-    `counted_in` is the unit in which a number is compared, or `STATED`; None where nothing is said.
+    `counted_in` is the unit in which a number is compared, or `STATED_UNIT`; None where nothing is said.
     """
 
     name: str
@@ -237,7 +237,7 @@ class ValueTest:
     @property
     def unit(self) -> str | None:
         """Return the unit to which values are converted; None where their numbers alone are compared."""
-        return None if self.counted_in == STATED else self.counted_in
+        return None if self.counted_in == STATED_UNIT else self.counted_in
 
     def is_satisfied(self, scope: ValueReader) -> bool:
         """Return whether a value in `scope` passes the test; without a value only ``present: no`` holds."""
@@ -264,7 +264,7 @@ class ValueTest:
         if self.boolean:
             text = _TRUE.get(text, text)
         if self.listed is not None:
-            return text in self.listed.known
+            return text in self.listed.code_set
         if self.operator in ("is", "in"):
             return text in self.values
         number = text.strip()

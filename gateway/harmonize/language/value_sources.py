@@ -52,7 +52,7 @@ class EvaluatedValue(NamedTuple):
     leaves: Leaves
     origin: str
     transforms: tuple[str, ...] = ()
-    found: FoundValue | None = None
+    found_value: FoundValue | None = None
     measured: tuple[str, Leaves] | None = None
     unit: str | None = None
 
@@ -122,7 +122,7 @@ def format_plain_decimal(number: Decimal) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
 
 
-_SHOWN: Final = 60
+_MOST_CHARACTERS: Final = 60
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 HUB_VALUES: Final = {
     "application_number": (ValueShape("text", longest=35), True),
@@ -290,7 +290,7 @@ class Product(SourceExpression):
         note = f"multiply (rounded {self.rounding} to {self.decimals})" if rounded != product else "multiply"
         # The last factor carries the attributes: a price has the currency of the amount.
         last = parts[-1][0]
-        return [EvaluatedValue(text, leaves, origin, (note,), last.found, last.measured)]
+        return [EvaluatedValue(text, leaves, origin, (note,), last.found_value, last.measured)]
 
     def list_forwarded_sources(self) -> Iterator[Field]:
         """Yield the factors."""
@@ -439,8 +439,8 @@ class UniformItemValue(_SourceOfOneField):
         for value in values:
             if value.text != values[0].text:
                 detail = (
-                    f"all items have one {self.source.name} here, not {values[0].text[:_SHOWN]!r} "
-                    f"and {value.text[:_SHOWN]!r}"
+                    f"all items have one {self.source.name} here, not {values[0].text[:_MOST_CHARACTERS]!r} "
+                    f"and {value.text[:_MOST_CHARACTERS]!r}"
                 )
                 raise ConversionError(SOURCES_DISAGREE, detail, (*value.leaves, *leaves))
         note = (f"alike in {len(values)} items",) if len(values) > 1 else ()

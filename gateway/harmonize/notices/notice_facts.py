@@ -50,7 +50,7 @@ class NoticeFacts:
         occurrences: dict[tuple[tuple[str, int], ...], dict[str, NoticeFact]] = {}
         for fact in self.facts:
             if fact.at and fact.at[-1][0] == name:
-                occurrences.setdefault(fact.at, {})[fact.place or fact.name] = fact
+                occurrences.setdefault(fact.at, {})[fact.request_path or fact.name] = fact
         yield from occurrences.values()
 
 

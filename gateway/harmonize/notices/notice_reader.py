@@ -57,7 +57,7 @@ class NoticeFact:
     """One fact of a notice, with its place and the steps that were inverted.
 
     `name` is the name of the fact, or ``echo`` where the notice repeats a value of the
-    request; then `place` is the path in the request.  `item` is the sequence number of the
+    request; then `request_path` is the path in the request.  `item` is the sequence number of the
     goods item that it belongs to, `at` are the repetitions around it, outermost first, each
     with its position.
     """
@@ -70,7 +70,7 @@ class NoticeFact:
     unit: str = ""
     item: str | None = None
     at: tuple[tuple[str, int], ...] = ()
-    place: str = ""
+    request_path: str = ""
 
     @property
     def text(self) -> str:
@@ -92,7 +92,7 @@ class NoticeReader:
         self._document = document
         self._ids = find_item_identifiers(document)
         self._conditional: list[tuple[NoticeElement, str, bool]] = []
-        self._known: dict[int, dict[str, tuple[int, list[NoticeElement]]]] = {}
+        self._elements_by_slot: dict[int, dict[str, tuple[int, list[NoticeElement]]]] = {}
         self._required: set[int] = set()
 
     def read_element(
@@ -135,11 +135,11 @@ class NoticeReader:
 
     def _group_children(self, slot: NoticeElement) -> dict[str, tuple[int, list[NoticeElement]]]:
         """Return the children of a slot by name, with their rank in the order; cached for the notice."""
-        if id(slot) not in self._known:
+        if id(slot) not in self._elements_by_slot:
             families = {family[0].name: (rank, family) for rank, family in enumerate(slot.group_children())}
-            self._known[id(slot)] = families
+            self._elements_by_slot[id(slot)] = families
             self._required |= {id(child) for child in slot.children if child.required}
-        return self._known[id(slot)]
+        return self._elements_by_slot[id(slot)]
 
     def _read_slot(
         self, slot: NoticeElement, elements: Sequence[tuple[etree._Element, str]], location: NoticePlace

@@ -15,7 +15,7 @@ from gateway.harmonize.language import (
 )
 from gateway.harmonize.proofs.proof_report import BoxCount, ProofFindings
 
-_ASKED: Final = "asked"
+_ASKED_DECISION: Final = "asked"
 #: Each field is compared with each meaning, so names and labels come again and again.
 _MOST_NAMES: Final = 4096
 
@@ -35,7 +35,7 @@ def _check_not_common(
     bundle: MappingBundle, document: DocumentMapping, ask: UniqueField, findings: ProofFindings
 ) -> None:
     decided = bundle.decisions.get((document.id, ask.name), "")
-    if ask.name in document.overrides or decided.startswith(_ASKED):
+    if ask.name in document.overrides or decided.startswith(_ASKED_DECISION):
         return
     decision = bundle.reconciled.get((document.id, _get_tag(ask)))
     if decision is not None and ask.type != "group":

@@ -56,7 +56,7 @@ def _check_listed_meanings(document: DocumentMapping, reads: ReadSet, findings: 
         findings.checked += 1
         if isinstance(read.source, CommonMeaning) and read.source.name not in needs:
             use = read.uses[0]
-            message = f"read as {use.how} and not listed under needs: the request would tell of it"
+            message = f"read as {use.read_kind} and not listed under needs: the request would tell of it"
             example = f"two submissions that differ in {read.source.path} alone"
             findings.add_finding(use.mark, read.source.name, message, example)
 
@@ -120,7 +120,9 @@ def _is_decided_by(ask: UniqueField, reads: ReadSet) -> bool:
     """Return whether some rule reads a field as a guard, a key or a count."""
     read = reads.find_entry(ask)
     deciding_uses = ("guard", "key", "count")
-    return read is not None and any(use.how in deciding_uses and use.mark != ask.mark for use in read.uses)
+    return read is not None and any(
+        use.read_kind in deciding_uses and use.mark != ask.mark for use in read.uses
+    )
 
 
 def try_disclosure(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:

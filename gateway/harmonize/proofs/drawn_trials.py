@@ -33,7 +33,7 @@ from gateway.harmonize.split import (
 )
 from gateway.wire import SUB, SourceMark, parse_xml
 
-OWN: Final = "A1"
+OWN_APPLICATION: Final = "A1"
 _NEIGHBOUR: Final = "A2"
 
 
@@ -59,7 +59,7 @@ class TrialBench:
     document: DocumentMapping
     reach: ReadScope
     tried: int = 0
-    shown: dict[str, set[str]] = field(default_factory=dict)
+    shown_fields: dict[str, set[str]] = field(default_factory=dict)
 
     @classmethod
     def from_bundle(cls, bundle: MappingBundle, document: DocumentMapping) -> TrialBench:
@@ -73,12 +73,12 @@ class TrialBench:
             result = split_submission(root, self.bundle, make_placeholder_numbers(root))
         except GatewayError as error:
             return TrialOutcome(None, None, error)
-        own_requests = [request for request in result.requests if request.application == OWN]
+        own_requests = [request for request in result.requests if request.application == OWN_APPLICATION]
         return TrialOutcome(own_requests[0] if own_requests else None, result, None)
 
     def is_first_try(self, kind: str, name: str) -> bool:
         """Return whether this is the first trial of the kind `kind` for `name`."""
-        seen = self.shown.setdefault(kind, set())
+        seen = self.shown_fields.setdefault(kind, set())
         if name in seen:
             return False
         seen.add(name)
@@ -204,7 +204,7 @@ def add_noise(bench: TrialBench, trial: DrawnTrial) -> etree._Element:
             continue
         if meaning.supplement and supplement is not None:
             _add_supplement(supplement, meaning)
-        elif not meaning.supplement and meaning.where is None:
+        elif not meaning.supplement and meaning.selector is None:
             for base in items if meaning.per == "item" else [declaration]:
                 _add_declared_elements(base, meaning.relative)
     for base in (declaration, *items):

@@ -30,7 +30,7 @@ from gateway.harmonize.language import (
 from gateway.wire import SourceMark
 
 MOST_COMBINATIONS: Final = 20_000
-_GIVEN: Final = "given"
+_ANY_TEXT: Final = "given"
 #: Decimals to which a threshold without a finite decimal form in a unit is rounded; neighbours are tried.
 _DECIMALS: Final = 12
 _NUMBERS: Final = ("decimal", "integer")
@@ -216,7 +216,7 @@ def _list_value_classes(source: Field, tests: list[ValueTest]) -> list[str]:
     )
     if shape.kind in _NUMBERS:
         classes += [text for text in _list_near_numbers(numbers, shape) if text not in classes]
-    return classes + _find_other_value(shape, allowed) or [_GIVEN]
+    return classes + _find_other_value(shape, allowed) or [_ANY_TEXT]
 
 
 def _drop_equal_values(values: list[str], tests: list[ValueTest]) -> list[str]:
@@ -251,4 +251,4 @@ def _find_other_value(shape: ValueShape, values: list[str]) -> list[str]:
         )
     if shape.kind in _NUMBERS:
         return [] if values else [shape.low or "1"]
-    return [_GIVEN]
+    return [_ANY_TEXT]

@@ -245,7 +245,7 @@ def _check_whole_request(bench: TrialBench, trial: DrawnTrial, findings: ProofFi
     reading = read_request(bench.document, request.xml)
     findings.checked += len(reading.values)
     for difference in compare_request(request, reading, trial.submission_index, bench.bundle):
-        read_text = "nothing" if difference.found is None else repr(difference.found[:60])
+        read_text = "nothing" if difference.actual is None else repr(difference.actual[:60])
         value = "nothing" if difference.expected is None else repr(difference.expected[:60])
         example = f"{trial.describe_trial()}: {difference.pointer} {value} reads back as {read_text}"
         findings.add_finding(difference.rule, difference.path, difference.detail, example)

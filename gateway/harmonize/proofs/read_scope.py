@@ -30,7 +30,7 @@ INSIDE: Final = "inside"
 OUTSIDE: Final = "outside"
 OPEN: Final = "open"
 
-_SHOWN: Final = frozenset({"value", "attribute"})
+_VALUE_KINDS: Final = frozenset({"value", "attribute"})
 
 
 def list_value_reads(line: MappingLine) -> list[Field]:
@@ -89,7 +89,7 @@ class ReadScope:
         chosen = [_is_chosen_value(meaning, leaf) for meaning in meanings]
         if meanings and not any(chosen) and None not in chosen:
             return OUTSIDE
-        return INSIDE if True in chosen and read_kinds & _SHOWN else OPEN
+        return INSIDE if True in chosen and read_kinds & _VALUE_KINDS else OPEN
 
     def find_field(self, leaf: Leaf) -> Field | None:
         """Return the field or meaning whose value, or attribute, a leaf is."""
@@ -109,11 +109,11 @@ def _is_chosen_value(meaning: CommonMeaning, leaf: Leaf) -> bool | None:
     """Return whether a leaf at the meaning's path is one of its values, None where its position decides."""
     if meaning.first:
         return None
-    if meaning.where is None:
+    if meaning.selector is None:
         return True
     parent = leaf.element.getparent()
-    sibling = None if parent is None else parent.find(f"{{{DEC}}}{meaning.where.element}")
-    return meaning.where.find_rank(None if sibling is None else read_element_text(sibling)) is not None
+    sibling = None if parent is None else parent.find(f"{{{DEC}}}{meaning.selector.element}")
+    return meaning.selector.find_rank(None if sibling is None else read_element_text(sibling)) is not None
 
 
 def _get_dotted_name(element: etree._Element) -> str:

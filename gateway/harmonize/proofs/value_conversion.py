@@ -21,12 +21,12 @@ _MOST_BESIDE = 400
 class ConversionSetting:
     """The further inputs of a conversion: the value of another field, and the unit of the value."""
 
-    beside: str = ""
+    paired_value: str = ""
     unit: str | None = None
 
     def __str__(self) -> str:
         unit = f" in {self.unit}" if self.unit is not None else ""
-        return unit + (f" beside {self.beside}" if self.beside else "")
+        return unit + (f" beside {self.paired_value}" if self.paired_value else "")
 
 
 def list_settings(content: ConvertedSource) -> Iterator[ConversionSetting]:
@@ -34,8 +34,8 @@ def list_settings(content: ConvertedSource) -> Iterator[ConversionSetting]:
     besides: list[str] = [""]
     units: list[str | None] = [None]
     for step in content.steps:
-        if isinstance(step, TranslationStep) and step.beside is not None:
-            besides = list(step.beside.shape.codes or ())[:_MOST_BESIDE]
+        if isinstance(step, TranslationStep) and step.paired_field is not None:
+            besides = list(step.paired_field.shape.codes or ())[:_MOST_BESIDE]
         if isinstance(step, UnitConversion):
             carried = content.source.find_attribute_carrier()
             units = list(carried.units) if isinstance(carried, UniqueField) else [step.to]
@@ -47,7 +47,7 @@ def convert_value(content: ConvertedSource, text: str, setting: ConversionSettin
     measured = None if setting.unit is None else (setting.unit, ())
     value: EvaluatedValue | None = EvaluatedValue(text, (), "", (), None, measured)
     for step in content.steps:
-        value = step.convert_value(value, setting.beside) if value is not None else None
+        value = step.convert_value(value, setting.paired_value) if value is not None else None
     return value.text if value is not None else None
 
 
@@ -58,7 +58,7 @@ def invert_value(content: ConvertedSource, written: str, setting: ConversionSett
         if text is None:
             return None
         if isinstance(step, TranslationStep):
-            text = step.invert_value(text, setting.beside if step.beside is not None else None)
+            text = step.invert_value(text, setting.paired_value if step.paired_field is not None else None)
         elif isinstance(step, UnitConversion):
             text = step.invert_value(text, setting.unit)
         else:

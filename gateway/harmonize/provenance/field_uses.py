@@ -57,9 +57,9 @@ def find_common_meanings(dictionary: DataDictionary, path: str) -> Iterator[Comm
 
 def _get_sibling_path(meaning: CommonMeaning) -> str:
     """Return the path of the sibling that selects a meaning among elements of one name, empty if none."""
-    if meaning.where is None:
+    if meaning.selector is None:
         return ""
-    return f"{meaning.path.rpartition('/')[0]}/{meaning.where.element}"
+    return f"{meaning.path.rpartition('/')[0]}/{meaning.selector.element}"
 
 
 def find_field_by_element(document: DocumentMapping, element: etree._Element) -> UniqueField | None:
@@ -149,7 +149,7 @@ class FieldUse:
 
     name: str
     role: str
-    words: str
+    description: str
     rule: SourceMark
 
 
@@ -178,13 +178,13 @@ def list_uses(document: DocumentMapping, dictionary: DataDictionary) -> Iterator
     for read in reads:
         for read_use in read.uses:
             key = (read.source.name, read_use.mark)
-            if read_use.mark in own_marks or key in reported or read_use.how in ("value", "attribute"):
+            if read_use.mark in own_marks or key in reported or read_use.read_kind in ("value", "attribute"):
                 continue
             reported.add(key)
             check = checks.get(read_use.mark)
             description = "read by this line" if check is None else f"compared by the check {check}"
             yield FieldUse(
-                read.source.name, read_use.how if check is None else "check", description, read_use.mark
+                read.source.name, read_use.read_kind if check is None else "check", description, read_use.mark
             )
 
 
@@ -257,7 +257,8 @@ def _describe_source(source: SourceExpression) -> str:
         return "the one value of all items"
     if isinstance(source, OccurrenceLookup):
         keys = (
-            f"{match.key.name} is {match.constant if match.other is None else match.other.name}"
+            f"{match.key.name} is "
+            f"{match.constant if match.compared_field is None else match.compared_field.name}"
             for match in source.matches
         )
         return "where " + " and ".join(keys)
@@ -266,7 +267,7 @@ def _describe_source(source: SourceExpression) -> str:
 
 def _describe_step(step: ConversionStep) -> str:
     if isinstance(step, TranslationStep):
-        second_key = "" if step.beside is None else f" with {step.beside.name}"
+        second_key = "" if step.paired_field is None else f" with {step.paired_field.name}"
         return f"via {step.codes.name}@{step.codes.version}{second_key}"
     if isinstance(step, UnitConversion):
         return f"convert to {step.to}, {step.rounding} to {step.decimals} decimals"
@@ -294,7 +295,7 @@ class DocumentUse:
 class FieldStory:
     """A common meaning or an asked field, and every document that uses it.
 
-    `place` is the path of a meaning, or the pattern of pointers to an asked field.
+    `location` is the path of a meaning, or the pattern of pointers to an asked field.
     """
 
     name: str
@@ -302,7 +303,7 @@ class FieldStory:
     ko: str
     en: str
     means: str
-    place: str
+    location: str
     rule: SourceMark
     documents: tuple[DocumentUse, ...]
 
@@ -411,7 +412,7 @@ class FieldFinder:
             if any(source.name == field.name and isinstance(source, kind) for source in line.read_fields)
         )
         reasons = tuple(
-            (f"{use.role}: {use.words}", use.rule)
+            (f"{use.role}: {use.description}", use.rule)
             for use in self._get_uses(document)
             if use.name == field.name and use.role not in ("value", "attribute")
         )

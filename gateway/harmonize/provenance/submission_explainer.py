@@ -126,7 +126,7 @@ class SubmissionExplainer:
 
     def __init__(self, bundle: MappingBundle, data: bytes, split_result: SplitResult) -> None:
         self.bundle = bundle
-        self._done = split_result
+        self._split_result = split_result
         self._root = split_result.facts.root
         self._offsets = TreeByteRanges(data, self._root)
         self._places = ElementLocations(self._root)
@@ -144,8 +144,8 @@ class SubmissionExplainer:
         """
         numbers: dict[int, None] = {}
         for element, attribute in self._find_named_elements(location):
-            for number in self._done.facts.list_leaves_below(element):
-                leaf = self._done.facts.leaves[number]
+            for number in self._split_result.facts.list_leaves_below(element):
+                leaf = self._split_result.facts.leaves[number]
                 if attribute is None or (leaf.element is element and leaf.attribute == attribute):
                     numbers[number] = None
         return tuple(self._make_story(number, document, application) for number in numbers)
@@ -182,11 +182,11 @@ class SubmissionExplainer:
         return tuple(written)
 
     def _find_item(self, leaf: int) -> str | None:
-        return (self._done.facts.leaves[leaf].item or "").rstrip("+") or None
+        return (self._split_result.facts.leaves[leaf].item or "").rstrip("+") or None
 
     def get_spot(self, leaf: int) -> SubmissionSpot:
         """Return the place of a leaf, by its number in the submission index."""
-        indexed_leaf = self._done.facts.leaves[leaf]
+        indexed_leaf = self._split_result.facts.leaves[leaf]
         return self._make_spot(indexed_leaf)
 
     def _find_named_elements(self, location: str) -> list[tuple[etree._Element, str | None]]:
@@ -216,8 +216,8 @@ class SubmissionExplainer:
         return selected
 
     def _make_story(self, number: int, only: str, application: str) -> LeafStory:
-        leaf = self._done.facts.leaves[number]
-        accounts = self._done.accounts
+        leaf = self._split_result.facts.leaves[number]
+        accounts = self._split_result.accounts
         outcomes = []
         for name, fate in zip(accounts.documents, accounts.entries[number].fates, strict=True):
             if only not in ("", name):
@@ -237,7 +237,7 @@ class SubmissionExplainer:
             self._uses[document.id] = tuple(list_uses(document, self.bundle.dictionary))
         for use in self._uses.get(document.id, ()) if names else ():
             if use.name in names and use.role not in ("value", "attribute"):
-                yield f"{use.role}: {use.words}", str(use.rule)
+                yield f"{use.role}: {use.description}", str(use.rule)
 
     def _list_written(self, leaf: int, document: str, application: str) -> Iterator[WrittenValue]:
         for request in self._list_requests(document, application):
@@ -249,7 +249,7 @@ class SubmissionExplainer:
         """Return the names of the fields and meanings that `document` reads from a leaf."""
         if leaf.application is None:
             return {meaning.name for meaning in find_common_meanings(self.bundle.dictionary, leaf.path)}
-        document_name = self._done.facts.applications[leaf.application].get("document")
+        document_name = self._split_result.facts.applications[leaf.application].get("document")
         ask = (
             None
             if document is None or document_name != document.id
@@ -263,14 +263,14 @@ class SubmissionExplainer:
             for meaning in find_common_meanings(self.bundle.dictionary, leaf.path):
                 yield meaning.name, meaning.ko, meaning.en
             return
-        name = str(self._done.facts.applications[leaf.application].get("document"))
+        name = str(self._split_result.facts.applications[leaf.application].get("document"))
         document = self.bundle.documents.get(name)
         ask = None if document is None else find_field_by_element(document, leaf.element)
         if ask is not None:
             yield ask.name, ask.ko, ask.en
 
     def _list_requests(self, document: str, application: str) -> Iterator[AgencyRequest]:
-        for request in self._done.requests:
+        for request in self._split_result.requests:
             if document in ("", request.document) and application in ("", request.application):
                 yield request
 
@@ -303,7 +303,7 @@ class SubmissionExplainer:
         line = self._get_lines(request.document).get(remove_positions(origin.target))
         lists = [self.bundle.lists.get(name) for name in _list_code_list_names(origin.transforms)]
         spots = tuple(self.get_spot(leaf) for leaf in origin.leaves)
-        composed = any(self._done.facts.leaves[leaf].normalized is not None for leaf in origin.leaves)
+        composed = any(self._split_result.facts.leaves[leaf].normalized is not None for leaf in origin.leaves)
         return WrittenValue(
             request.organisation,
             request.document,
@@ -384,8 +384,8 @@ class SubmissionExplainer:
 
     def _make_gap_spot(self, pointer: str) -> SubmissionSpot:
         there = self._places.find_element(pointer)
-        if there is not None and there in self._done.facts.texts:
-            return self.get_spot(self._done.facts.texts[there])  # given, but withheld by a condition
+        if there is not None and there in self._split_result.facts.texts:
+            return self.get_spot(self._split_result.facts.texts[there])  # given, but withheld by a condition
         nearest = self._places.find_nearest_element(pointer)
         span = self._offsets.find_element_range(nearest)
         start, end = (0, 0) if span is None else (span.start, span.end)
@@ -399,7 +399,7 @@ class SubmissionExplainer:
         )
 
     def _get_application_id(self, request: AgencyRequest) -> str:
-        elements = self._done.facts.applications
+        elements = self._split_result.facts.applications
         return next(
             (build_pointer(element) for element in elements if element.get("id") == request.application),
             "APP[1]",

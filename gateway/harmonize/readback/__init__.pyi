@@ -1,6 +1,6 @@
-from .content_inversion import Place as Place
+from .content_inversion import Occurrence as Occurrence
 from .content_inversion import compute_line_loss as compute_line_loss
-from .content_inversion import get_home_place as get_home_place
+from .content_inversion import get_home_occurrence as get_home_occurrence
 from .request_paths import PathStep as PathStep
 from .request_paths import find_in_request as find_in_request
 from .request_paths import format_names as format_names

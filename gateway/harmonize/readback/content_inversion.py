@@ -28,8 +28,8 @@ from gateway.harmonize.language import (
 )
 
 _LOSSES: Final = ("exact", "residue", "lossy")
-_SHOWN: Final = 60
-Place = tuple[tuple[str, int], ...]
+_MOST_CHARACTERS: Final = 60
+Occurrence = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class InvertedValue:
     fault: str = ""
 
 
-def get_home_place(field: Field, occurrence: Place) -> Place:
+def get_home_occurrence(field: Field, occurrence: Occurrence) -> Occurrence:
     """Return the part of `occurrence` that distinguishes the values of `field`: its item and its groups."""
     if isinstance(field, UniqueField):
         chain = {field.group[: match.start()] for match in re.finditer(r"\.|$", field.group)}
@@ -72,13 +72,13 @@ def compute_line_loss(content: ConvertedSource) -> str:
     return max(losses, key=_LOSSES.index)
 
 
-def invert_content(content: ConvertedSource, text: str, occurrence: Place) -> Iterator[InvertedValue]:
+def invert_content(content: ConvertedSource, text: str, occurrence: Occurrence) -> Iterator[InvertedValue]:
     """Yield the source value of `text`, written by `content` at `occurrence`; of a concatenation, each."""
     read: str | None = text
     for step in reversed(content.steps):
         read = None if read is None else step.invert_value(read)
     unreadable = read is None and compute_line_loss(content) == "exact"
-    fault = f"{text[:_SHOWN]!r} cannot be read back" if unreadable else ""
+    fault = f"{text[:_MOST_CHARACTERS]!r} cannot be read back" if unreadable else ""
     for inverted in _invert_source(content.source, read, occurrence):
         yield replace(inverted, fault=fault) if fault else inverted
 
@@ -92,7 +92,11 @@ def invert_translation(content: ConvertedSource, attribute: TargetAttribute, tex
         back = attribute.via.invert_code(text)
         if back is None:
             is_reversible = attribute.via.direction == "both"
-            fault = f"{text[:_SHOWN]!r} is not in the list {attribute.via.name}" if is_reversible else ""
+            fault = (
+                f"{text[:_MOST_CHARACTERS]!r} is not in the list {attribute.via.name}"
+                if is_reversible
+                else ""
+            )
             return InvertedValue(source, None, None, attribute.of_value, fault)
         read = back
     if content.converted_unit is None or attribute.of_value != "unitCode":
@@ -102,7 +106,9 @@ def invert_translation(content: ConvertedSource, attribute: TargetAttribute, tex
     return InvertedValue(source, None, None, attribute.of_value, fault)
 
 
-def _invert_source(source: SourceExpression, text: str | None, occurrence: Place) -> Iterator[InvertedValue]:
+def _invert_source(
+    source: SourceExpression, text: str | None, occurrence: Occurrence
+) -> Iterator[InvertedValue]:
     if isinstance(source, Constant):
         yield InvertedValue(
             "const", text, fault="" if text == source.text else f"the line writes {source.text}"
@@ -137,7 +143,7 @@ def _get_origin_name(source: SourceExpression) -> str:
     return " × ".join(field.key for field in source.list_forwarded_sources())
 
 
-def _invert_parts(source: Concatenation, text: str | None, occurrence: Place) -> Iterator[InvertedValue]:
+def _invert_parts(source: Concatenation, text: str | None, occurrence: Occurrence) -> Iterator[InvertedValue]:
     """Yield the source values of the pieces of a concatenated text; empty pieces are skipped."""
     pieces = None if text is None else split_by_separator(text, source.separator, len(source.parts))
     if pieces is None:

@@ -14,9 +14,9 @@ from lxml import etree
 from gateway.harmonize.language import DocumentMapping, Repetition, TargetAttribute, TargetElement, ValueShape
 from gateway.harmonize.readback.content_inversion import (
     InvertedValue,
-    Place,
+    Occurrence,
     compute_line_loss,
-    get_home_place,
+    get_home_occurrence,
     invert_content,
     invert_translation,
 )
@@ -29,7 +29,7 @@ class ReadValue:
     """One value of a request, inverted to its source.
 
     `source` is a kind and a name, such as ``common:importer.name``; `attribute` is the
-    attribute of that source, for a unit or a currency.  `place` is the occurrence by the
+    attribute of that source, for a unit or a currency.  `occurrence` is the occurrence by the
     names of the repetitions around it, such as ``(("items", 2), ("production", 1))``, and
     `number` is its position among several values at that place.  `text` is None where it
     cannot be read back from `written` alone; `loss` is the declared loss of the line: exact,
@@ -39,7 +39,7 @@ class ReadValue:
     path: str
     source: str
     attribute: str | None
-    place: Place
+    occurrence: Occurrence
     number: int
     written: str
     text: str | None
@@ -86,7 +86,7 @@ class _WrittenText:
 
     text: str
     path: str
-    occurrence: Place
+    occurrence: Occurrence
     number: int
     loss: str
     rule: SourceMark
@@ -105,7 +105,7 @@ class _RequestReader:
         self.faults.append(ReadFault(path, detail, rule))
 
     def read_element(
-        self, target: TargetElement, element: etree._Element, path: str, occurrence: Place
+        self, target: TargetElement, element: etree._Element, path: str, occurrence: Occurrence
     ) -> None:
         """Read an element that has child elements, and all below it."""
         self.paths[element] = path
@@ -133,7 +133,7 @@ class _RequestReader:
         self._read_attributes(target, element, path, occurrence)
 
     def _read_containers(
-        self, target: TargetElement, elements: list[etree._Element], path: str, occurrence: Place
+        self, target: TargetElement, elements: list[etree._Element], path: str, occurrence: Occurrence
     ) -> None:
         if target.each is None and len(elements) > 1:
             self.add_fault(path, f"stands {len(elements)} times and is written once", target.mark)
@@ -145,7 +145,7 @@ class _RequestReader:
                 self.read_element(target, element, f"{path}[{position}]", inner)
 
     def _read_leaves(
-        self, target: TargetElement, elements: list[etree._Element], path: str, occurrence: Place
+        self, target: TargetElement, elements: list[etree._Element], path: str, occurrence: Occurrence
     ) -> None:
         if len(elements) > max(target.bound.high, 1):
             self.add_fault(
@@ -156,7 +156,7 @@ class _RequestReader:
             self._read_leaf(target, element, leaf_path, occurrence, number)
 
     def _read_leaf(
-        self, target: TargetElement, element: etree._Element, path: str, occurrence: Place, number: int
+        self, target: TargetElement, element: etree._Element, path: str, occurrence: Occurrence, number: int
     ) -> None:
         """Read an element with a text, the one with this number of its line in `occurrence`."""
         assert target.content is not None
@@ -178,7 +178,7 @@ class _RequestReader:
         first: TargetElement,
         parts: list[tuple[TargetElement, list[etree._Element]]],
         path: str,
-        occurrence: Place,
+        occurrence: Occurrence,
     ) -> None:
         """Join the pieces of a text; a new split of the whole must give the same pieces."""
         assert first.part is not None
@@ -202,7 +202,12 @@ class _RequestReader:
             self._add_value(inverted, _WrittenText(whole, piece_path, occurrence, 1, loss, first.mark))
 
     def _read_attributes(
-        self, target: TargetElement, element: etree._Element, path: str, occurrence: Place, number: int = 1
+        self,
+        target: TargetElement,
+        element: etree._Element,
+        path: str,
+        occurrence: Occurrence,
+        number: int = 1,
     ) -> None:
         fixed = dict(target.fixed)
         attributes = {attribute.name: attribute for attribute in target.attributes}
@@ -219,7 +224,7 @@ class _RequestReader:
         attribute: TargetAttribute,
         text: str,
         path: str,
-        occurrence: Place,
+        occurrence: Occurrence,
         number: int,
     ) -> None:
         self._check_shape(attribute.shape, text, path, attribute.mark)
@@ -259,7 +264,7 @@ class _RequestReader:
         if text is None or (inverted.field is None and not inverted.source.startswith("hub:")):
             return
         # Two lines that forward the same value must have written the same value.
-        home = () if inverted.field is None else get_home_place(inverted.field, written.occurrence)
+        home = () if inverted.field is None else get_home_occurrence(inverted.field, written.occurrence)
         key = (inverted.source, inverted.attribute, home, written.number)
         first = self.homes.setdefault(key, value)
         if first.text != text and "lossy" not in (written.loss, first.loss):

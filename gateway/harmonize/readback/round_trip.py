@@ -38,7 +38,7 @@ from gateway.wire import SourceMark
 class Difference:
     """A difference between a request and its submission.
 
-    `pointer` is the place in the submission, empty where there is none; `expected` and `found`
+    `pointer` is the place in the submission, empty where there is none; `expected` and `actual`
     are None where a value is missing.
     """
 
@@ -46,7 +46,7 @@ class Difference:
     detail: str
     pointer: str
     expected: str | None
-    found: str | None
+    actual: str | None
     rule: SourceMark
 
 
@@ -65,7 +65,7 @@ class _ExpectedValue:
 @dataclass(slots=True)
 class _RequestComparison:
     facts: SubmissionIndex
-    found: dict[str, list[ReadValue]]
+    read_values: dict[str, list[ReadValue]]
     zone: str
     differences: list[Difference] = field(default_factory=list)
     covered: set[int] = field(default_factory=set)
@@ -109,7 +109,7 @@ def compare_request(
 
 
 def _compare_value(comparison: _RequestComparison, expected: _ExpectedValue) -> None:
-    read_values = comparison.found.pop(expected.path, [])
+    read_values = comparison.read_values.pop(expected.path, [])
     comparison.covered.update(expected.value.leaves)
     origin = expected.value.origin
     if not read_values:
@@ -262,11 +262,11 @@ def _expect_carried_attribute(
     attribute: TargetAttribute, scope: Scope, value: EvaluatedValue, path: str
 ) -> Iterator[_ExpectedValue]:
     """Yield the unit, currency or content id of a value, or the unit that it was converted to."""
-    if attribute.of_value is None or value.found is None:
+    if attribute.of_value is None or value.found_value is None:
         return
-    attribute_text = value.found.element.get(attribute.of_value)
+    attribute_text = value.found_value.element.get(attribute.of_value)
     text = attribute.default if attribute_text is None else str(attribute_text)
-    leaf = scope.facts.attributes.get((value.found.element, attribute.of_value))
+    leaf = scope.facts.attributes.get((value.found_value.element, attribute.of_value))
     if attribute.of_value == "unitCode" and value.unit is not None:
         text, attribute_text = value.unit, value.unit
         leaf = next(iter(value.measured[1]), None) if value.measured is not None else None

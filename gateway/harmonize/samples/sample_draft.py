@@ -34,7 +34,7 @@ from gateway.harmonize.samples.target_demands import TargetDemands
 from gateway.wire import SourceMark
 
 _T = TypeVar("_T")
-_WORDS: Final = (
+_SAMPLE_TEXTS: Final = (
     "Hair",
     "repair",
     "cream",
@@ -103,7 +103,7 @@ class SeededDraws:
         """Return a text of words with at most `longest` characters and `most_octets` octets of `charset`."""
         text = ""
         for _ in range(self.draw_number(1, 6)):
-            longer = f"{text} {self.choose_one(_WORDS)}".strip()
+            longer = f"{text} {self.choose_one(_SAMPLE_TEXTS)}".strip()
             size = count_octets(longer, charset)
             if len(longer) > longest or size is None or (most_octets is not None and size > most_octets):
                 break
@@ -203,14 +203,14 @@ class DrawnValue:
     text: str
     unit: str | None
     item: str | None
-    place: Mapping[str, int]
+    occurrence_numbers: Mapping[str, int]
     element: etree._Element | None = None
     is_fixed: bool = False
 
 
 @dataclass(slots=True)
 class SampleDraft(ValueReader):
-    """The values drawn so far; `item` and `place` are the position of the next one.
+    """The values drawn so far; `item` and `occurrence_numbers` are the position of the next one.
 
     `concerned` are the goods items of the application.
     """
@@ -224,7 +224,7 @@ class SampleDraft(ValueReader):
     placed: dict[tuple[str, str | None], list[DrawnValue]] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     item: str | None = None
-    place: Mapping[str, int] = field(default_factory=dict)
+    occurrence_numbers: Mapping[str, int] = field(default_factory=dict)
     occurrences: int = 0
     decided: dict[tuple[str, str | None, tuple[tuple[str, int], ...]], list[bool]] = field(
         default_factory=dict
@@ -250,7 +250,10 @@ class SampleDraft(ValueReader):
     def _is_here(self, value: DrawnValue) -> bool:
         if self.item is None and value.item is not None and value.item not in self.concerned:
             return False
-        return all(value.place.get(group, number) == number for group, number in self.place.items())
+        return all(
+            value.occurrence_numbers.get(group, number) == number
+            for group, number in self.occurrence_numbers.items()
+        )
 
     def is_satisfied(self, condition: Condition | None) -> bool:
         """Return whether a condition holds at the current position, for the values drawn so far."""
@@ -262,7 +265,7 @@ class SampleDraft(ValueReader):
         for check in self.document.checks:
             if check.kind not in ("one_of", "exactly_one", "all_or_none") or ask not in check.factors:
                 continue
-            key = (check.id, self.item, tuple(sorted(self.place.items())))
+            key = (check.id, self.item, tuple(sorted(self.occurrence_numbers.items())))
             before = self.decided.setdefault(key, [])
             if before and check.kind == "all_or_none":
                 is_given = before[0]
@@ -275,9 +278,9 @@ class SampleDraft(ValueReader):
 
     def enter_group(self, group: str) -> Mapping[str, int]:
         """Enter a new occurrence of a group; return the outer place, which the caller must restore."""
-        outer = self.place
+        outer = self.occurrence_numbers
         self.occurrences += 1
-        self.place = {**outer, group: self.occurrences}
+        self.occurrence_numbers = {**outer, group: self.occurrences}
         return outer
 
     def draw_count(self, source: Field | MeaningGroup, low: int, high: int) -> int:
@@ -291,7 +294,7 @@ class SampleDraft(ValueReader):
 
     def add_value(self, source: Field, text: str) -> DrawnValue:
         """Add a value with the given text at the current position, with a drawn unit."""
-        drawn = DrawnValue(text, self._draw_unit(source, text), self.item, dict(self.place))
+        drawn = DrawnValue(text, self._draw_unit(source, text), self.item, dict(self.occurrence_numbers))
         self.values.setdefault(source.key, []).append(drawn)
         self.placed.setdefault((source.key, self.item), []).append(drawn)
         return drawn
@@ -330,29 +333,38 @@ class SampleDraft(ValueReader):
 
     def _list_distinct_texts(self, source: Field, check: DocumentCheck) -> set[str]:
         """Return the texts that `source` may not have here: they would repeat a row of a check."""
-        groups = [level.partition(":")[2] for level in check.around if level != "item"]
+        groups = [level.partition(":")[2] for level in check.repetitions if level != "item"]
         near = self.placed.get((source.key, self.item), [])
         candidates = [
             value
-            for value in (near if "item" in check.around else self.read_all(source))
-            if not groups or all(value.place.get(group) == self.place.get(group) for group in groups)
+            for value in (near if "item" in check.repetitions else self.read_all(source))
+            if not groups
+            or all(
+                value.occurrence_numbers.get(group) == self.occurrence_numbers.get(group) for group in groups
+            )
         ]
         if len(check.factors) == 1:
             return {value.text for value in candidates}
         rows: dict[tuple[object, ...], list[str]] = {}
         for factor in check.factors:
             for value in self.read_all(factor) if factor is not source else ():
-                rows.setdefault(_get_position(value.item, value.place), []).append(value.text)
-        row = rows.get(_get_position(self.item, self.place), [])
+                rows.setdefault(_get_position(value.item, value.occurrence_numbers), []).append(value.text)
+        row = rows.get(_get_position(self.item, self.occurrence_numbers), [])
         if len(row) < len(check.factors) - 1:
             return set()
-        return {value.text for value in candidates if rows.get(_get_position(value.item, value.place)) == row}
+        return {
+            value.text
+            for value in candidates
+            if rows.get(_get_position(value.item, value.occurrence_numbers)) == row
+        }
 
     def _is_side_by_side(self, value: DrawnValue, source: Field) -> bool:
         """Return whether a value has the same place as the next one, apart from its own group."""
         own_group = source.group if isinstance(source, UniqueField) else source.per
-        outside = {group: number for group, number in self.place.items() if group != own_group}
-        return {group: number for group, number in value.place.items() if group != own_group} == outside
+        outside = {group: number for group, number in self.occurrence_numbers.items() if group != own_group}
+        return {
+            group: number for group, number in value.occurrence_numbers.items() if group != own_group
+        } == outside
 
     def _list_known_values(self, name: str) -> list[str]:
         """Return values to reuse: those by which occurrences are looked up, grouped or selected."""
@@ -390,9 +402,9 @@ class SampleDraft(ValueReader):
         unit = "USD" if source.attribute == "currencyID" and "USD" in fit else self.draws.choose_one(fit)
         exact = [step.to for step, _ in self.demands.converts.get(name, ()) if step.rounding == "exact"]
         # An exact conversion may fail for some values, so the target's own unit is preferred.
-        if exact and exact[0] in fit and (name in self.demands.alike or self.draws.draw_chance(80)):
+        if exact and exact[0] in fit and (name in self.demands.same_unit or self.draws.draw_chance(80)):
             unit = exact[0]
-        if name in self.demands.alike:
+        if name in self.demands.same_unit:
             self.units[name] = unit
         return unit
 

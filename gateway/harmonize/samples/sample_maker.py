@@ -227,15 +227,15 @@ def _draw_groups(maker: _SampleMaker) -> list[GroupOccurrence]:
             if group.name in dictionary.list_enclosing_groups(need.meaning.per)
         ]
         for item, group_numbers in _list_enclosing_places(maker, group.per, occurrences) if needs else ():
-            draft.item, draft.place = item, group_numbers
+            draft.item, draft.occurrence_numbers = item, group_numbers
             for _ in range(draft.draw_count(group, 0, 2)):
                 outer = draft.enter_group(group.name)
-                occurrences.append(GroupOccurrence(group.name, item, draft.place))
+                occurrences.append(GroupOccurrence(group.name, item, draft.occurrence_numbers))
                 for need in needs:
                     if need.meaning.per == group.name and (need.mandatory or maker.draws.draw_chance(80)):
                         draft.draw_value(need.meaning, need.meaning.shape)
-                draft.place = outer
-    draft.item, draft.place = None, {}
+                draft.occurrence_numbers = outer
+    draft.item, draft.occurrence_numbers = None, {}
     return occurrences
 
 
@@ -246,7 +246,11 @@ def _list_enclosing_places(
         return [(None, {})]
     if per == "item":
         return [(item, {}) for item in (*maker.numbers, *maker.others)]
-    return [(occurrence.item, occurrence.place) for occurrence in occurrences if occurrence.group == per]
+    return [
+        (occurrence.item, occurrence.occurrence_numbers)
+        for occurrence in occurrences
+        if occurrence.group == per
+    ]
 
 
 def _draw_fields(maker: _SampleMaker) -> etree._Element:
@@ -302,7 +306,7 @@ def _draw_group(maker: _SampleMaker, ask: UniqueField, element: etree._Element) 
     outer = maker.draft.enter_group(ask.name)
     drawn = _draw_branch(maker, list(ask.fields), maker.draft.item)
     element.extend(answer for member in ask.fields for answer in drawn.get(member.name, ()))
-    maker.draft.place = outer
+    maker.draft.occurrence_numbers = outer
     return element
 
 

@@ -25,7 +25,7 @@ from gateway.harmonize.language import (
 )
 from gateway.harmonize.samples.sample_draft import DrawnValue, SampleDraft
 
-_Place = tuple[object, ...]
+_OccurrenceKey = tuple[object, ...]
 _ROOM: Final = 1000
 _TRIES: Final = 50
 _MOST_STEPS: Final = 10**9
@@ -64,10 +64,10 @@ def _has_constant(check: DocumentCheck) -> bool:
 
 def _is_due(draft: SampleDraft, check: DocumentCheck, drawn: DrawnValue) -> bool:
     """Return whether the condition of a check holds where a value is."""
-    outer = draft.item, draft.place
-    draft.item, draft.place = drawn.item, drawn.place
+    outer = draft.item, draft.occurrence_numbers
+    draft.item, draft.occurrence_numbers = drawn.item, drawn.occurrence_numbers
     due = check.when is None or draft.is_satisfied(check.when)
-    draft.item, draft.place = outer
+    draft.item, draft.occurrence_numbers = outer
     return due
 
 
@@ -88,7 +88,7 @@ def _list_check_places(draft: SampleDraft, check: DocumentCheck) -> Iterator[dic
         *check.factors,
         *([check.bound] if isinstance(check.bound, Field) else []),
     ]
-    values_by_place: dict[_Place, dict[str, list[DrawnValue]]] = {}
+    values_by_place: dict[_OccurrenceKey, dict[str, list[DrawnValue]]] = {}
     outside: dict[str, list[DrawnValue]] = {}
     for source in sources:
         for drawn in draft.read_all(source):
@@ -110,9 +110,10 @@ def _list_check_places(draft: SampleDraft, check: DocumentCheck) -> Iterator[dic
         yield {**outer_values, **values}
 
 
-def _get_place(check: DocumentCheck, drawn: DrawnValue) -> _Place:
+def _get_place(check: DocumentCheck, drawn: DrawnValue) -> _OccurrenceKey:
     return tuple(
-        drawn.item if level == "item" else drawn.place.get(level.partition(":")[2]) for level in check.around
+        drawn.item if level == "item" else drawn.occurrence_numbers.get(level.partition(":")[2])
+        for level in check.repetitions
     )
 
 
@@ -184,7 +185,7 @@ def _align_units(
 def _list_same_unit_values(draft: SampleDraft, source: Field) -> list[DrawnValue]:
     """Return all values of a field whose values must have one unit, else none."""
     name = source.key
-    return draft.read_all(source) if name in draft.demands.alike else []
+    return draft.read_all(source) if name in draft.demands.same_unit else []
 
 
 def _get_bound(total: Decimal, operator: str) -> str:

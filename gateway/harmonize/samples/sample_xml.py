@@ -23,7 +23,7 @@ class GroupOccurrence:
 
     group: str
     item: str | None
-    place: Mapping[str, int]
+    occurrence_numbers: Mapping[str, int]
 
 
 def write_declaration(
@@ -38,7 +38,9 @@ def write_declaration(
     groups = _write_groups(draft, branches, occurrences)
     for meaning, drawn in _list_declared(draft):
         per = meaning.per
-        base = groups[drawn.place[per]] if per in drawn.place else branches[drawn.item]
+        base = (
+            groups[drawn.occurrence_numbers[per]] if per in drawn.occurrence_numbers else branches[drawn.item]
+        )
         if not meaning.supplement:
             _write_meaning(base, meaning, drawn)
     _complete_declaration(declaration)
@@ -91,14 +93,14 @@ def _write_groups(
     for occurrence in occurrences:
         group = draft.bundle.dictionary.groups[occurrence.group]
         base = (
-            groups[occurrence.place[group.per]]
-            if group.per in occurrence.place
+            groups[occurrence.occurrence_numbers[group.per]]
+            if group.per in occurrence.occurrence_numbers
             else branches[occurrence.item]
         )
         *parent_names, last = group.path.split("/")
         parent = _descend_path(base, parent_names)
         element = etree.SubElement(parent, f"{{{DEC}}}{last}")
-        groups[occurrence.place[occurrence.group]] = element
+        groups[occurrence.occurrence_numbers[occurrence.group]] = element
     return groups
 
 
@@ -111,11 +113,11 @@ def _descend_path(element: etree._Element, names: Iterable[str]) -> etree._Eleme
 
 def _write_meaning(branch: etree._Element, meaning: CommonMeaning, drawn: DrawnValue) -> None:
     *outer, last = meaning.relative
-    if meaning.where is not None:
+    if meaning.selector is not None:
         *parent_names, repeated = outer
         parent = etree.SubElement(_descend_path(branch, parent_names), f"{{{DEC}}}{repeated}")
-        if meaning.where.values[0] != "none":
-            etree.SubElement(parent, f"{{{DEC}}}{meaning.where.element}").text = meaning.where.values[0]
+        if meaning.selector.values[0] != "none":
+            etree.SubElement(parent, f"{{{DEC}}}{meaning.selector.element}").text = meaning.selector.values[0]
     else:
         parent = _descend_path(branch, outer)
     element = etree.SubElement(parent, f"{{{DEC}}}{last}")

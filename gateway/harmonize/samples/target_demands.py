@@ -50,7 +50,7 @@ class TargetDemands:
 
     `shapes` are forms of the value, `without` are texts that it may not contain; `vias` are the
     attributes that write its unit or currency, `converts` the unit conversions of its quantity,
-    each with the form of the target; `least` and `most` are the number of its values; `alike`
+    each with the form of the target; `least` and `most` are the number of its values; `same_unit`
     are the sources whose values all have one unit, `same` those with the same value in all
     items; `distinct` is the highest number of different values; `keys` are the constants by
     which a key is looked up, `links` the fields that it is compared with; `guards` are the
@@ -63,7 +63,7 @@ class TargetDemands:
     converts: dict[str, list[tuple[UnitConversion, ValueShape]]] = field(default_factory=dict)
     least: dict[str, int] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
-    alike: set[str] = field(default_factory=set)
+    same_unit: set[str] = field(default_factory=set)
     same: set[str] = field(default_factory=set)
     distinct: dict[str, int] = field(default_factory=dict)
     keys: dict[str, list[str]] = field(default_factory=dict)
@@ -159,11 +159,11 @@ def _add_check_demands(demands: TargetDemands, check: DocumentCheck, document: D
         return
     factor = check.factors[-1]
     if factor.attribute is not None and not check.same_unit:
-        demands.alike.add(factor.key)
+        demands.same_unit.add(factor.key)
     counted = _find_counted(factor, document)
     if len(check.factors) > 1 or not isinstance(check.bound, str) or counted is None:
         return
-    if check.around != counted.repetitions:
+    if check.repetitions != counted.repetitions:
         return
     low, high = (None if limit is None else Decimal(limit) for limit in (factor.shape.low, factor.shape.high))
     name, bound = counted.key, Decimal(check.bound)
@@ -179,7 +179,7 @@ def _limit_distinct_codes(demands: TargetDemands, check: DocumentCheck, document
     """Limit the number of values, or of the groups around them, to that of the codes."""
     (factor,) = check.factors
     counted = _find_counted(factor, document)
-    if counted is None or factor.shape.codes is None or check.around != counted.repetitions:
+    if counted is None or factor.shape.codes is None or check.repetitions != counted.repetitions:
         return
     name, most = counted.key, len(factor.shape.codes)
     demands.most[name] = min(most, demands.most.get(name, most))
@@ -230,7 +230,7 @@ def _add_line_demands(demands: TargetDemands, content: ConvertedSource, shape: V
         steps = [(step, shape) for step in content.steps if isinstance(step, UnitConversion)]
         demands.converts.setdefault(asked_field.key, []).extend(steps)
     if isinstance(source, Sum):
-        demands.alike.add(source.source.key)
+        demands.same_unit.add(source.source.key)
     elif isinstance(source, UniformItemValue):
         demands.same.add(source.source.key)
     elif isinstance(source, OccurrenceLookup):
@@ -251,9 +251,9 @@ def _add_key_demands(demands: TargetDemands, source: OccurrenceLookup) -> None:
         demands.keys.setdefault(key, [])
         if match.constant is not None:
             demands.keys[key] += [match.constant] if match.constant not in demands.keys[key] else []
-        elif match.other is not None:
-            demands.links.setdefault(key, []).append(match.other.key)
-            demands.links.setdefault(match.other.key, []).append(key)
+        elif match.compared_field is not None:
+            demands.links.setdefault(key, []).append(match.compared_field.key)
+            demands.links.setdefault(match.compared_field.key, []).append(key)
 
 
 def _make_share_shape(shape: ValueShape, source: Concatenation) -> ValueShape:
@@ -278,13 +278,13 @@ def _list_source_shapes(content: ConvertedSource, shape: ValueShape) -> Iterator
     elif isinstance(source, FieldValue | UniformItemValue):
         yield source.source, _get_shape_before(source.source.shape, content.steps, shape)
     elif isinstance(source, OccurrenceLookup):
-        yield source.taken.source, _get_shape_before(source.taken.source.shape, content.steps, shape)
+        yield source.value.source, _get_shape_before(source.value.source.shape, content.steps, shape)
 
 
 def _get_shape_before(shape: ValueShape, steps: tuple[ConversionStep, ...], target: ValueShape) -> ValueShape:
     """Return the form that a target demands of a value of form `shape` before the conversion by `steps`."""
     for step in steps:
-        if isinstance(step, TranslationStep) and not step.omit and step.beside is None:
+        if isinstance(step, TranslationStep) and not step.omit and step.paired_field is None:
             return ValueShape("text", codes=tuple(step.codes.to or ()), list_name=step.codes.name)
         if isinstance(step, TranslationStep | UnitConversion) or (
             isinstance(step, FormatStep) and not step.name.startswith("digits")

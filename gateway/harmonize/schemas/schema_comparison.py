@@ -92,7 +92,7 @@ class _SchemaReader:
         if root.tag != f"{{{XSD}}}schema":
             _raise_unknown(root)
         self._root = root
-        self._named = {node.get("name"): node for node in root if node.get("name") is not None}
+        self._nodes_by_name = {node.get("name"): node for node in root if node.get("name") is not None}
 
     def read_roots(self) -> dict[str, _SchemaElement]:
         """Return the global elements by name."""
@@ -171,7 +171,7 @@ class _SchemaReader:
         prefix, _, local = name.rpartition(":")
         if node.nsmap.get(prefix or None) == XSD:
             return (_ValueForm(local, {}),)
-        definition = self._named.get(local)
+        definition = self._nodes_by_name.get(local)
         if definition is None or _get_kind(definition) != "simpleType":
             _raise_unknown(node)
         return self._read_simple_type(definition)

@@ -26,7 +26,7 @@ from gateway.harmonize.split.evaluation_scope import Scope
 from gateway.harmonize.split.required_fields import ProblemPlace
 from gateway.harmonize.split.submission_index import FoundValue
 
-_SHOWN: Final = 40
+_MOST_CHARACTERS: Final = 40
 #: Decimals with which a total without a finite decimal form is shown.
 _DECIMALS: Final = 6
 _DAY: Final = 10
@@ -43,7 +43,7 @@ def evaluate_checks(scope: Scope, document: DocumentMapping, problem_place: Prob
     """Report each declared check that fails; `problem_place` is that of the fields."""
     for check in document.checks:
         scopes = [scope]
-        for level in check.around:
+        for level in check.repetitions:
             scopes = [inner for outer in scopes for inner in outer.enter_repetition(level)]
         for inner in scopes:
             # A guard is always read, so that the read set does not depend on its value.
@@ -53,7 +53,7 @@ def evaluate_checks(scope: Scope, document: DocumentMapping, problem_place: Prob
 
 def _locate_scope(scope: Scope, problem_place: ProblemPlace) -> ProblemPlace:
     """Return the place of the fields of `scope`: in a group, in an item, or at the top."""
-    inner = [*scope.common.values(), *scope.asked.values()]
+    inner = [*scope.common.values(), *scope.unique_occurrences.values()]
     if inner:
         return ProblemPlace(inner[-1])
     return problem_place if scope.item is None else problem_place.add_step(f"ITEM[{scope.item}]")
@@ -88,8 +88,8 @@ def _check_sum(scope: Scope, check: DocumentCheck, problem_place: ProblemPlace) 
     if not added or bound is None:
         return
     pair = _unite_numbers(scope, check, added, bound, problem_place)
-    if pair is not None and not check.holds_between(pair.left, pair.right):
-        explanation = _describe_failure(pair.describe(pair.left), check, pair.describe(pair.right))
+    if pair is not None and not check.holds_between(pair.first, pair.right):
+        explanation = _describe_failure(pair.describe(pair.first), check, pair.describe(pair.right))
         _report_check_failure(scope, check, explanation, problem_place)
 
 
@@ -114,7 +114,7 @@ def _read_factor(
             continue
         exact = None if unit is None else check.units.convert_quantity(number, unit, to)
         if exact is None:
-            explanation = f"a value in {(unit or 'no unit')[:_SHOWN]} cannot be counted in {to}"
+            explanation = f"a value in {(unit or 'no unit')[:_MOST_CHARACTERS]} cannot be counted in {to}"
             unlike.append((value, explanation))
         else:
             read.append(_Measured(exact, None))
@@ -142,7 +142,7 @@ class _Measured(NamedTuple):
 class _NumberPair(NamedTuple):
     """Two numbers to compare; in `unit` where they were converted to one."""
 
-    left: Fraction
+    first: Fraction
     right: Fraction
     unit: str | None = None
 
@@ -175,7 +175,7 @@ def _unite_numbers(
     converted = [_convert_number(check, measured, to) for measured in added]
     numbers = [number for number in converted if number is not None]
     if len(numbers) < len(converted):
-        names = ", ".join(sorted(unit[:_SHOWN] for unit in units))
+        names = ", ".join(sorted(unit[:_MOST_CHARACTERS] for unit in units))
         _report_check_failure(
             scope, check, f"values of different units cannot be compared: {names}", problem_place
         )
@@ -205,7 +205,7 @@ def _check_comparison(scope: Scope, check: DocumentCheck, _around: ProblemPlace)
         pair = _parse_comparable_values(field, value.text.strip(), text.strip(), check)
         if pair is None:
             continue
-        sides = value.text.strip()[:_SHOWN], text[:_SHOWN]
+        sides = value.text.strip()[:_MOST_CHARACTERS], text[:_MOST_CHARACTERS]
         if isinstance(pair[0], Fraction) and isinstance(pair[1], Fraction):
             measured = _Measured(pair[0], scope.read_unit(field, value, check.mark))
             united = _unite_numbers(
@@ -213,9 +213,9 @@ def _check_comparison(scope: Scope, check: DocumentCheck, _around: ProblemPlace)
             )
             if united is None:
                 continue
-            pair = united.left, united.right
+            pair = united.first, united.right
             if united.unit is not None:
-                sides = united.describe(united.left), united.describe(united.right)
+                sides = united.describe(united.first), united.describe(united.right)
         if not check.holds_between(pair[0], pair[1]):
             failure = _describe_failure(sides[0], check, sides[1])
             _report_check_failure(scope, check, failure, ProblemPlace(value.element))
@@ -265,7 +265,7 @@ def _check_distinct_values(scope: Scope, check: DocumentCheck, _around: ProblemP
         for row in rows:
             key = tuple(value.text.strip() for value in row)
             if len(key) == len(check.factors) and key in seen:
-                explanation = f"{', '.join(key)[:_SHOWN]} is given again"
+                explanation = f"{', '.join(key)[:_MOST_CHARACTERS]} is given again"
                 _report_check_failure(inner, check, explanation, ProblemPlace(row[0].element))
             seen.add(key)
 
@@ -279,7 +279,7 @@ def _is_source_given(scope: Scope, source: Field, check: DocumentCheck) -> bool:
 
 def _locate_field(check: DocumentCheck, source: Field, problem_place: ProblemPlace) -> ProblemPlace:
     """Return the place of a field, where it is or should be."""
-    if not isinstance(source, UniqueField) or len(source.repetitions) > len(check.around):
+    if not isinstance(source, UniqueField) or len(source.repetitions) > len(check.repetitions):
         return problem_place
     return problem_place.add_step(make_pointer_segment(source))
 
@@ -337,4 +337,4 @@ def _parse_number(text: str) -> Fraction | None:
 
 
 def _cut_text(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "…"

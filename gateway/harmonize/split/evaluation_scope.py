@@ -28,7 +28,7 @@ from gateway.harmonize.split.submission_index import (
 from gateway.wire import SourceMark, read_leaf_text
 
 MAX_DIAGNOSTICS: Final = 500
-_SHOWN: Final = 40
+_MOST_CHARACTERS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,12 @@ class ValueOrigin(NamedTuple):
 class FateColumn:
     """The fates of all leaves for one document, by their numbers.
 
-    The cell of a leaf that was forwarded is the first origin that has it, and `further` are the
+    The cell of a leaf that was forwarded is the first origin that has it, and `further_targets` are the
     other targets that it reached: its `Fate` is made when it is read.
     """
 
     cells: list[Fate | ValueOrigin | None]
-    further: dict[int, list[str]] = field(default_factory=dict)
+    further_targets: dict[int, list[str]] = field(default_factory=dict)
 
     def list_fates(self) -> Iterator[Fate | None]:
         """Yield the fate of each leaf, None for one that is not accounted for."""
@@ -94,7 +94,7 @@ class FateColumn:
             if cell is None or isinstance(cell, Fate):
                 yield cell
             else:
-                yield Fate("forwarded", cell.rule, (cell.target, *self.further.get(number, ())))
+                yield Fate("forwarded", cell.rule, (cell.target, *self.further_targets.get(number, ())))
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class EvaluationTrace:
 
     def write_fates(self, column: FateColumn) -> None:
         """Write the recorded fates into `column`; the first value that a leaf reached names the rule."""
-        cells, later_targets = column.cells, column.further
+        cells, later_targets = column.cells, column.further_targets
         for leaf, fate in self.fates.items():
             cells[leaf] = fate
         for origin in self.forwarded:
@@ -240,12 +240,12 @@ class Scope:
     numbers: tuple[str, ...]
     hub: Mapping[str, str]
     item: str | None = None
-    asked: Mapping[str, etree._Element] = field(default_factory=dict)
+    unique_occurrences: Mapping[str, etree._Element] = field(default_factory=dict)
     common: Mapping[str, etree._Element] = field(default_factory=dict)
     index: Mapping[str, int] = field(default_factory=dict)
     grouped: Field | None = None
     _items: list[Scope] | None = None
-    _inside: dict[tuple[str, bool], list[Scope]] | None = None
+    _inner_scopes: dict[tuple[str, bool], list[Scope]] | None = None
 
     def read_values(self, source: Field, rule: SourceMark) -> tuple[FoundValue, ...]:
         """Return the values of `source` in this scope and in every repetition below that it belongs to.
@@ -274,7 +274,7 @@ class Scope:
     def report_unlike_unit(self, test: ValueTest, value: FoundValue, unit: str | None, /) -> None:
         """Report a value in a unit that does not convert to that of a condition, once for each such unit."""
         source = test.source
-        explanation = f"a value in {(unit or 'no unit')[:_SHOWN]} cannot be compared in {test.unit}"
+        explanation = f"a value in {(unit or 'no unit')[:_MOST_CHARACTERS]} cannot be compared in {test.unit}"
         detail, pointer = f"{source.en} ({source.ko}): {explanation}", self.facts.get_pointer(value.element)
         reported = ((trouble.application, trouble.pointer, trouble.detail) for trouble in self.trace.troubles)
         if (self.application, pointer, detail) not in reported:
@@ -321,7 +321,7 @@ class Scope:
         if self._items is None:
             there = self.facts.items
             self._items = [
-                self._make_inner_scope(number, self.asked, self.common, self.index)
+                self._make_inner_scope(number, self.unique_occurrences, self.common, self.index)
                 for number in self.numbers
                 if number in there
             ]
@@ -362,7 +362,10 @@ class Scope:
             name,
             [
                 self._make_inner_scope(
-                    self.item, self.asked, {**self.common, name: element}, {**self.index, name: position}
+                    self.item,
+                    self.unique_occurrences,
+                    {**self.common, name: element},
+                    {**self.index, name: position},
                 )
                 for position, element in enumerate(elements, 1)
             ],
@@ -411,7 +414,7 @@ class Scope:
         if repetition == "item":
             return self.item is not None
         kind, _, name = repetition.partition(":")
-        return name in (self.asked if kind == "asked" else self.common)
+        return name in (self.unique_occurrences if kind == "asked" else self.common)
 
     def enter_repetition(self, repetition: str) -> list[Scope]:
         """Return one scope for each occurrence of a repetition, also where this scope is inside of one."""
@@ -432,7 +435,10 @@ class Scope:
             name,
             [
                 self._make_inner_scope(
-                    self.item, {**self.asked, name: element}, self.common, {**self.index, name: position}
+                    self.item,
+                    {**self.unique_occurrences, name: element},
+                    self.common,
+                    {**self.index, name: position},
                 )
                 for position, element in enumerate(elements, 1)
             ],
@@ -441,12 +447,12 @@ class Scope:
 
     def _find_cached_scopes(self, name: str, *, is_asked: bool) -> list[Scope] | None:
         """Return the cached scopes of the occurrences of a group, None where there are none."""
-        return None if self._inside is None else self._inside.get((name, is_asked))
+        return None if self._inner_scopes is None else self._inner_scopes.get((name, is_asked))
 
     def _cache_scopes(self, name: str, scopes: list[Scope], *, is_asked: bool) -> list[Scope]:
-        if self._inside is None:
-            self._inside = {}
-        self._inside[name, is_asked] = scopes
+        if self._inner_scopes is None:
+            self._inner_scopes = {}
+        self._inner_scopes[name, is_asked] = scopes
         return scopes
 
     def _make_inner_scope(
@@ -474,7 +480,7 @@ class Scope:
 
     def _make_grouped_scope(self, numbers: tuple[str, ...], key: Field, index: Mapping[str, int]) -> Scope:
         """Return a scope over some of the goods items."""
-        scope = self._make_inner_scope(self.item, self.asked, self.common, index)
+        scope = self._make_inner_scope(self.item, self.unique_occurrences, self.common, index)
         scope.numbers, scope.grouped = numbers, key
         return scope
 
@@ -490,7 +496,9 @@ class Scope:
         """Return the elements of an asked group inside the occurrence of the group around it."""
         outer = group.rpartition(".")[0]
         if outer:
-            return self.answers.groups.get(self.asked[outer], _NO_ANSWERS).elements.get(group, [])
+            return self.answers.groups.get(self.unique_occurrences[outer], _NO_ANSWERS).elements.get(
+                group, []
+            )
         if self.item is not None:
             elements = self.answers.items.get(self.item, _NO_ANSWERS).elements.get(group)
             if elements is not None:
@@ -500,8 +508,8 @@ class Scope:
     def find_sibling_fields(self, ask: UniqueField) -> SiblingFields:
         """Return the field `ask` and its siblings in this scope."""
         group = ask.group
-        if group in self.asked:
-            return self.answers.groups.get(self.asked[group], _NO_ANSWERS)
+        if group in self.unique_occurrences:
+            return self.answers.groups.get(self.unique_occurrences[group], _NO_ANSWERS)
         if group:
             return self._find_single_group(group)
         if ask.per == "application":
@@ -512,12 +520,12 @@ class Scope:
         """Return the members of a group that occurs at most once, named by a line without an ``each``."""
         scope = self
         for name in list_enclosing_names(group):
-            if name not in scope.asked:
+            if name not in scope.unique_occurrences:
                 scopes = scope.enter_group(name, is_asked=True)
                 if not scopes:
                     return _NO_ANSWERS
                 scope = scopes[0]
-        return self.answers.groups.get(scope.asked[group], _NO_ANSWERS)
+        return self.answers.groups.get(scope.unique_occurrences[group], _NO_ANSWERS)
 
     def _read_answers(self, branch: SiblingFields, ask: UniqueField) -> tuple[FoundValue, ...]:
         """Return the answers to a field from its siblings `branch`, and keep them there."""

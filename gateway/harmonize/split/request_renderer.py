@@ -200,7 +200,7 @@ def _list_occurrences(each: Repetition, scope: Scope) -> list[Scope]:
 
 def _make_occurrence_pointer(each: Repetition, scope: Scope) -> str:
     """Return the pointer of the occurrence that `scope` is in, empty where it is no element."""
-    occurrence = scope.asked.get(each.group, scope.common.get(each.group))
+    occurrence = scope.unique_occurrences.get(each.group, scope.common.get(each.group))
     if occurrence is None and scope.item is not None:
         occurrence = scope.facts.items.get(scope.item)
     return "" if occurrence is None else scope.facts.get_pointer(occurrence)
@@ -307,7 +307,9 @@ def _render_value(
         if target.part.number >= len(cut):
             return
         text = cut[target.part.number]
-        value = EvaluatedValue(text, value.leaves, value.origin, (*value.transforms, "split"), value.found)
+        value = EvaluatedValue(
+            text, value.leaves, value.origin, (*value.transforms, "split"), value.found_value
+        )
     elif not (target.judged or target.empty) and (violation := target.shape.find_violation(text)) is not None:
         _report_violation(scope, target, value, violation)
     end = writer.add_leaf(target, "" if target.empty else text)
@@ -331,7 +333,7 @@ def _report_violation(
 def _is_already_reported(target: TargetElement, value: EvaluatedValue) -> bool:
     source = target.content.source if target.content is not None else None
     carrier = source.find_attribute_carrier() if isinstance(source, FieldValue | OccurrenceLookup) else None
-    text = value.found.text if value.found is not None else value.text
+    text = value.found_value.text if value.found_value is not None else value.text
     return isinstance(carrier, UniqueField) and carrier.shape.find_violation(text) is not None
 
 
@@ -384,16 +386,16 @@ def _evaluate_value_attribute(
     attribute: TargetAttribute, scope: Scope, value: EvaluatedValue | None, path: str
 ) -> EvaluatedValue | None:
     """Return the unit, currency or content id that belongs to a value."""
-    if value is None or value.found is None or attribute.of_value is None:
+    if value is None or value.found_value is None or attribute.of_value is None:
         return None
-    text = value.found.element.get(attribute.of_value)
+    text = value.found_value.element.get(attribute.of_value)
     if attribute.of_value == "unitCode" and value.unit is not None:
         return _evaluate_converted_unit(attribute, scope, value, path)
     if text is None:
         if attribute.default is None:
             _report_missing_attribute(attribute, scope, value)
         return EvaluatedValue(attribute.default, (), "const") if attribute.default is not None else None
-    leaf = scope.facts.find_attribute_leaf(value.found.element, attribute.of_value)
+    leaf = scope.facts.find_attribute_leaf(value.found_value.element, attribute.of_value)
     leaves = () if leaf is None else (leaf,)
     carried = EvaluatedValue(str(text), leaves, f"{value.origin}/@{attribute.of_value}")
     if attribute.via is None:
@@ -434,9 +436,9 @@ def _describe_unknown_code(code: str, codes: CodeList) -> str:
 
 def _report_missing_attribute(attribute: TargetAttribute, scope: Scope, value: EvaluatedValue) -> None:
     """Report a common value without the attribute that the line writes; asked ones are validated before."""
-    if attribute.required or attribute.of_value is None or value.found is None:
+    if attribute.required or attribute.of_value is None or value.found_value is None:
         return
-    pointer = scope.facts.get_pointer(value.found.element, attribute.of_value)
+    pointer = scope.facts.get_pointer(value.found_value.element, attribute.of_value)
     detail = f"{value.text[:60]!r} has no @{attribute.of_value}"
     scope.trace.report_problem(FIELD_MISSING, detail, pointer, scope.application, attribute.mark)
 

@@ -159,7 +159,7 @@ def _escape_attribute(text: str) -> str:
     return text.translate(_IN_ATTRIBUTE) if _find_special(text) is not None else text
 
 
-_SHOWN: Final = 70
+_MOST_CHARACTERS: Final = 70
 
 
 class LedgerEntry(NamedTuple):
@@ -228,7 +228,9 @@ def build_fate_ledger(
     For a document named in `unmapped`, which has no mapping, every leaf is withheld.
     """
     columns = [_build_fate_column(facts, document, traces[document.id]) for document in documents]
-    nothing = [Fate("withheld", SourceMark(f"no mapping for {name[:_SHOWN]}", 0)) for name in unmapped]
+    nothing = [
+        Fate("withheld", SourceMark(f"no mapping for {name[:_MOST_CHARACTERS]}", 0)) for name in unmapped
+    ]
     columns += [FateColumn([fate] * len(facts.rows)) for fate in nothing]
     return FateLedger((*(document.id for document in documents), *unmapped), facts, tuple(columns))
 

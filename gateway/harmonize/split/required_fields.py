@@ -100,7 +100,7 @@ def _check_unique_field(scope: Scope, ask: UniqueField, problem_place: ProblemPl
 def _check_group_fields(scope: Scope, group: UniqueField, problem_place: ProblemPlace) -> None:
     """Check the fields in each occurrence of a group; `problem_place` is that of the fields around it."""
     for position, inner in enumerate(scope.enter_field_group(group), 1):
-        element = inner.asked[group.name]
+        element = inner.unique_occurrences[group.name]
         occurrence_place = problem_place.add_step(f"{group.tag}[{position}]")
         if element in scope.answers.borrowed:
             occurrence_place = ProblemPlace(element)

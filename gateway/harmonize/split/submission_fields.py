@@ -31,7 +31,7 @@ class _Stowed:
     """Fields as packed octets, their place in their application, and the text behind them."""
 
     packed: bytes
-    place: int
+    position: int
     tail: str | None
 
 
@@ -77,7 +77,7 @@ class StowedFields:
             self._present.difference_update(absent)
             for position in absent:
                 application = self._applications[position]
-                application.remove(application[self._stowed[position].place])
+                application.remove(application[self._stowed[position].position])
             release_memory()
 
     def put_all_back(self) -> None:
@@ -97,7 +97,7 @@ class StowedFields:
     def _insert(self, position: int, fields: etree._Element) -> None:
         stowed = self._stowed[position]
         fields.tail = stowed.tail
-        self._applications[position].insert(stowed.place, fields)
+        self._applications[position].insert(stowed.position, fields)
 
 
 def stow_fields(root: etree._Element) -> StowedFields:

@@ -286,7 +286,7 @@ class SubmissionIndex:
         # The leaves by which values are selected, and those that are not: only a ledger asks for them.
         consumed: list[LeafKey] = []
         skipped: list[LeafKey] = []
-        if meaning.where is not None:
+        if meaning.selector is not None:
             elements = self._select_by_sibling(meaning, elements, consumed, skipped)
         if meaning.first:
             if self.keeps_fields:
@@ -338,8 +338,8 @@ class SubmissionIndex:
         consumed: list[LeafKey],
         skipped: list[LeafKey],
     ) -> list[etree._Element]:
-        assert meaning.where is not None
-        tag, find_rank = f"{_DEC}{meaning.where.element}", meaning.where.find_rank
+        assert meaning.selector is not None
+        tag, find_rank = f"{_DEC}{meaning.selector.element}", meaning.selector.find_rank
         ranked: list[tuple[int, etree._Element]] = []
         for element in elements:
             parent = element.getparent()

@@ -49,7 +49,7 @@ from gateway.wire import (
 
 _SUB: Final = f"{{{SUB}}}"
 _MIB: Final = 1024 * 1024
-_SHOWN: Final = 70
+_MOST_CHARACTERS: Final = 70
 _CURRENCIES: Final = "iso4217"
 #: The element that holds the fields of a goods item.
 _ITEM: Final = "Item"
@@ -68,7 +68,7 @@ class _AskedFields:
     """
 
     by_tag: Mapping[object, UniqueField]
-    inside: Mapping[str, _AskedFields]
+    by_group: Mapping[str, _AskedFields]
     apart: str = ""
 
 
@@ -117,9 +117,9 @@ def read_field_values(
         _withhold_element(reader, surplus)
     for branch in branches[:1]:
         reader.spares = len(branch) >= _LONG
-        _read_sibling_fields(reader, branch, reading.asked["application"], reader.answers.top)
+        _read_sibling_fields(reader, branch, reading.fields_by_parent["application"], reader.answers.top)
         for child in branch.iterchildren(reading.item_tag):
-            _read_item_fields(reader, child, reading.asked["item"])
+            _read_item_fields(reader, child, reading.fields_by_parent["item"])
     shared = document.shared_asks if find_sharing_applications(facts, bundle.documents) else ()
     numbers = reader.facts.list_item_numbers(application) if shared else ()
     for ask in shared:
@@ -134,7 +134,7 @@ def read_field_values(
 class _Reading(NamedTuple):
     """The constant data for reading the fields of a document and checking their values."""
 
-    asked: Mapping[str, _AskedFields]
+    fields_by_parent: Mapping[str, _AskedFields]
     item_tag: str
     listed: Mapping[str, list[CommonMeaning]]
     currencies: frozenset[str]
@@ -148,7 +148,7 @@ def _prepare_reading(bundle: MappingBundle, document: DocumentMapping) -> _Readi
         _list_asked_fields(document),
         f"{{{document.namespace}}}{_ITEM}",
         _group_listed_meanings(document, bundle.dictionary),
-        money.known if money is not None else frozenset[str](),
+        money.code_set if money is not None else frozenset[str](),
         bundle.get_compiled("units:known", bundle.collect_known_units),
         {},
     )
@@ -237,7 +237,7 @@ def _compare_shared_answers(
 
 
 def _format_application_id(offer: SharedAnswer) -> str:
-    return repr(str(offer.application.get("id", ""))[:_SHOWN])
+    return repr(str(offer.application.get("id", ""))[:_MOST_CHARACTERS])
 
 
 def _mark_compared_leaves(reader: _FieldReader, offer: SharedAnswer, ours: UniqueField) -> None:
@@ -340,7 +340,7 @@ def _read_sibling_fields(
         else:
             elements[name].append(child)
         if ask.type == "group":
-            _read_field_group(reader, child, ask, asked_fields.inside[name])
+            _read_field_group(reader, child, ask, asked_fields.by_group[name])
             continue
         if child.keys():
             _reject_other_attributes(reader, child, (ask.attribute,) if ask.attribute else (), ask.mark)
@@ -449,7 +449,9 @@ def _check_attachment_field(reader: _FieldReader, element: etree._Element, ask: 
     media_type = str(attachment.get("mediaType", "")).partition(";")[0].strip().lower()
     size = str(attachment.get("size", ""))
     if ask.mime and media_type not in ask.mime:
-        detail = f"{ask.tag} has media type {media_type[:_SHOWN]!r}, not one of {', '.join(ask.mime)}"
+        detail = (
+            f"{ask.tag} has media type {media_type[:_MOST_CHARACTERS]!r}, not one of {', '.join(ask.mime)}"
+        )
         reader.report_problem(RULE_BROKEN, detail, reader.facts.get_pointer(element), ask.mark)
     if ask.max_mib is not None and _is_above(size, ask.max_mib * _MIB):
         detail = f"{ask.tag} is larger than {ask.max_mib} MiB"
@@ -468,7 +470,7 @@ def _reject_other_attributes(
             continue
         _record_attribute_fate(reader, element, name, "withheld", rule)
         if not name.startswith(f"{{{XSI}}}"):
-            detail = f"attribute {name[:_SHOWN]!r} is not asked for"
+            detail = f"attribute {name[:_MOST_CHARACTERS]!r} is not asked for"
             reader.report_problem(DOCUMENT_INVALID, detail, reader.facts.get_pointer(element, name), rule)
 
 
@@ -481,10 +483,10 @@ def _reject_unknown_field(reader: _FieldReader, element: etree._Element, field: 
         "" if reader.trace.is_full else describe_declared_place(reader.bundle, reader.document.id, field)
     )
     if declared:
-        detail = f"{field[:_SHOWN]} is not asked here, the declaration holds it: {declared}"
+        detail = f"{field[:_MOST_CHARACTERS]} is not asked here, the declaration holds it: {declared}"
         reader.report_problem(RULE_BROKEN, detail, reader.facts.get_pointer(element), rule)
     else:
-        detail = f"{field[:_SHOWN]} is not a field of {reader.document.id} here"
+        detail = f"{field[:_MOST_CHARACTERS]} is not a field of {reader.document.id} here"
         reader.report_problem(DOCUMENT_INVALID, detail, reader.facts.get_pointer(element), rule)
 
 

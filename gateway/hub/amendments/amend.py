@@ -315,7 +315,7 @@ def _describe_evidence(
         "new": sorted(processed.new),
         "added": list(change.added) if change is not None else [],
         "removed": list(change.removed) if change is not None else [],
-        "admitted": processed.signing.way,
+        "admitted": processed.signing.evidence,
     }
 
 
@@ -342,14 +342,14 @@ def _claim_again(
             conn, processed.release, processed.requirements, processed.units, case.id
         )
         problems += release_problems
-    uses = child.own
+    uses = child.claim
     used = claim_requirements(conn, uses, processed.units, without=rejected, former=former)
     problems += tuple(finding.report() for finding in used.problems)
     if problems:
         raise SubmissionRejectedError.from_processed(processed, problems)
-    write_off_requirements(conn, case.id, used.taken, now)
-    store_stated_uses(conn, case.id, child.stated, now)
+    write_off_requirements(conn, case.id, used.usable, now)
+    store_stated_uses(conn, case.id, child.parent_uses, now)
     requirement_results.end_awaited_uses(conn, case.id, "amended", now)
-    note_joined_results(conn, case.id, (use.key for _, use in used.taken), now)
+    note_joined_results(conn, case.id, (use.key for _, use in used.usable), now)
     await_unknown_requirements(conn, case.id, (*used.unknown, *child.waiting), now)
     keep_rejected_uses(conn, case.id, uses, used.idle, processed.units, now, former)

@@ -277,7 +277,7 @@ def _apply_notice(
         outdate_early_decisions(conn, case, request, notice.number, now)
     event = move_request(conn, codes, opened, notice, stored, now)
     opened.write(conn)
-    history = FeeHistory(stored.known, codes)
+    history = FeeHistory(stored.request_notices, codes)
     apply_fee_notice(conn, FeeNotice(hub, request, notice, code, history, now))
     _settle_consequences(conn, applied, stored, event)
     return requirement_ids
@@ -321,7 +321,7 @@ def _check_version(notice: Notice, stored: StoredNotice) -> None:
     """Raise GW702 for a correction whose version was used before with other corrections."""
     if notice.version is None:
         return
-    for earlier in stored.known:
+    for earlier in stored.request_notices:
         same = earlier.status_code == notice.status_code and notice.version in earlier.text.splitlines()
         if same and earlier.text != notice.text:
             detail = f"this version was told with other corrections in notice {earlier.number[:40]}"

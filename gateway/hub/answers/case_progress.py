@@ -169,7 +169,7 @@ def move_request(
     event = codes[notice.status_code].event
     take_demand_notice(request, stored, codes)
     values: dict[str, Any] = {"status_code": notice.status_code} if _is_latest(conn, request, stored) else {}
-    asking = [earlier for earlier in stored.known if _is_asking(codes.get(earlier.status_code))]
+    asking = [earlier for earlier in stored.request_notices if _is_asking(codes.get(earlier.status_code))]
     leads = (
         bool(asking) and max(asking, key=lambda earlier: (earlier.issued_at, earlier.number)).id == stored.id
     )
@@ -201,7 +201,7 @@ def _is_latest(conn: Connection, request: OpenRequest, stored: StoredNotice) -> 
     amended_after = read_demands(request).amended_after
     if not amended_after:
         return stored.latest
-    last = find_status_notice(conn, int(request.id), stored.known, amended_after)
+    last = find_status_notice(conn, int(request.id), stored.request_notices, amended_after)
     return last is not None and bool(last.id == stored.id)
 
 
@@ -403,7 +403,7 @@ def _settle_approved_uses(
 ) -> bool:
     """Write off again the uses of rejected items that results approve; return whether there are any."""
     case_id, uses = case_standing.case.id, [ranked.written for ranked in case_standing.decisions]
-    certified = any(use is not None and not use.above for use in uses)
+    certified = any(use is not None and not use.for_parent for use in uses)
     if outcome is CaseOutcome.WITHDRAWN or not certified:
         return False
     if not has_lost_uses(conn, case_id, case_standing.rejected):

@@ -64,7 +64,7 @@ _NO_RESULT: Final = ", and this is no decision under a number of its own"
 class AgencyDocument:
     """The values of an agency's own document, and the XPath of each argument of the hub's call in it."""
 
-    said: AgencyCallback
+    callback: AgencyCallback
     places: Mapping[str, str]
     #: Of a result without an application: each requirement number, with the notice about it.
     results: tuple[tuple[str, Notice], ...] = ()
@@ -85,12 +85,12 @@ def apply_agency_document(
     try:
         if read.results:
             _store_results(hub, agency, read.results, signed_reply, record)
-            return read.said.requirement_number or ""
-        return apply_call_back(hub, agency, read.said, signed_reply, record=record)
+            return read.callback.requirement_number or ""
+        return apply_call_back(hub, agency, read.callback, signed_reply, record=record)
     except GatewayError as error:
         name = error.location.partition("[")[0]
         is_repeated = name == "NoticeNumber" and not read.has_number
-        detail = _word_conflict(read.said.answer) if is_repeated else None
+        detail = _word_conflict(read.callback.answer) if is_repeated else None
         raise GatewayError(
             error.problem, detail or error.detail, read.places.get(name, error.location)
         ) from error

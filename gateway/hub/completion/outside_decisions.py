@@ -171,7 +171,7 @@ def _list_inherited_decisions(conn: Connection, case_id: int) -> Iterator[Ranked
             if ranked.decision.item in items and (ranked.decision.item, ranked.decision.law) not in anew:
                 row = requests_by_number.get(ranked.request)
                 name = ranked.request if row is None else f"{_PARENT}{row.number}:{row.agency}:{row.document}"
-                written = None if ranked.written is None else replace(ranked.written, above=True)
+                written = None if ranked.written is None else replace(ranked.written, for_parent=True)
                 yield replace(ranked, request=name, written=written)
 
 
@@ -295,7 +295,7 @@ def _tell_written(ranked: RankedDecision, written: WrittenQuantity, units: UnitT
     bare = replace(ranked.decision, quantity=None, unit=None)
     if not written.amounts and ranked.decision.decision in APPROVING:
         yield replace(bare, number=None)
-    elif not written.amounts or written.above:
+    elif not written.amounts or written.for_parent:
         yield bare
     else:
         for unit, quantity in _sum_amounts(written, units).items():

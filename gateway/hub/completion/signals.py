@@ -91,7 +91,9 @@ def answer_status_request(
     if opened.signed is None and (opened.pmode is None or opened.pmode.security.needs_signed_status):
         return protocol.make_status_response(unit, "UnAuthorized", None, context)
     with read_transaction(hub.engine, promises=True) as conn:
-        row = messages.find_by_message_id(conn, "in", context.get_party_name(unit.sender), unit.about)
+        row = messages.find_by_message_id(
+            conn, "in", context.get_party_name(unit.sender), unit.queried_message_id
+        )
     passing = row is not None and row.to_party != hub.party
     if row is None or not (passing or opened.pmode is not None):
         return protocol.make_status_response(unit, "NotRecognized", None, context)

@@ -60,7 +60,7 @@ def take_demand_notice(request: OpenRequest, stored: StoredNotice, codes: Mappin
 
     `codes` are the status codes in force, by code.
     """
-    demand_notices = _list_demands(stored.known, codes)
+    demand_notices = _list_demands(stored.request_notices, codes)
     own_notice = next((notice for notice in demand_notices if notice.id == stored.id), None)
     if own_notice is not None:
         demands = read_demands(request).take_notice(own_notice, demand_notices)
@@ -109,7 +109,7 @@ def find_demanded_event(
     """
     if state not in _MOVED:
         return None
-    demanded_state = find_demanded_state(demands, levies) if demands.standing or levies else None
+    demanded_state = find_demanded_state(demands, levies) if demands.by_event or levies else None
     if demanded_state is None:
         return _ENDING.get(state)
     return None if demanded_state == state else f"{_EVENTS[demanded_state]}_stands"

@@ -45,7 +45,7 @@ class ActiveTimetable:
 
     def __init__(self, *, test_editions: bool = True) -> None:
         self._test_editions = test_editions
-        self._known: tuple[int, Timetable] | None = None
+        self._cached: tuple[int, Timetable] | None = None
 
     def read_timetable(self, conn: Connection, mark: int | None = None) -> Timetable:
         """Return the timetable in force; raise GW709 for a stored file that this version cannot read.
@@ -53,13 +53,13 @@ class ActiveTimetable:
         `mark` is that of the stored editions, where the caller has just read it.
         """
         mark = dated_editions.read_calendar_mark(conn) if mark is None else mark
-        cached = self._known
+        cached = self._cached
         if cached is None or cached[0] != mark:
             editions = read_editions(dated_editions.list_calendar_contents(conn)) if mark else ()
             counting = [
                 edition for edition in (*_read_shipped_editions(), *editions) if self._counts(edition)
             ]
-            cached = self._known = (mark, make_timetable(counting))
+            cached = self._cached = (mark, make_timetable(counting))
         return cached[1]
 
     def _counts(self, edition: CalendarEdition | TermEdition) -> bool:

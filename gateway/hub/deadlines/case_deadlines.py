@@ -283,8 +283,8 @@ def _list_owed(settling: _Settling, asked_request: _AskedRequest) -> dict[_Oblig
     kinds = list_due_kinds(request.state, acknowledged=request.receipt_number is not None)
     for kind in kinds:
         obligations[_Obligation(kind, "")] = None
-    if kinds and asked_request.demands.standing:
-        demands = asked_request.demands.standing.items()
+    if kinds and asked_request.demands.by_event:
+        demands = asked_request.demands.by_event.items()
         obligations |= {
             _Obligation(_DEMANDED[event], demand.number): demand.deadline for event, demand in demands
         }
@@ -403,7 +403,7 @@ def _keep_time_to_decide(
 def _list_applicant_acts(asked_request: _AskedRequest) -> set[str]:
     """Return the demands and fees that the applicant has to answer or pay before the agency continues."""
     fees_owed = {str(fee.number) for fee in asked_request.levied if fee.state in _FEE_OPEN}
-    return fees_owed | (_APPLICANT_ACTS & asked_request.demands.standing.keys())
+    return fees_owed | (_APPLICANT_ACTS & asked_request.demands.by_event.keys())
 
 
 def _restore_held_times(row: LiveDeadlineRow) -> HeldTimes:

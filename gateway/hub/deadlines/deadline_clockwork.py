@@ -99,7 +99,7 @@ def settle_after_act(hub: Hub, case: int, acted_at: str, end_lease: FinishLease)
         end_lease(conn)
 
 
-_WORDS: Final = {
+_SENTENCES: Final = {
     ("answer", "reminder"): "Reminder: {agency} waits for an answer until {due}.",
     ("answer", "overdue"): "Overdue: {agency} has waited for an answer until {due}. It is still accepted.",
     ("pay", "reminder"): "Reminder: {agency} waits for a payment until {due}.",
@@ -125,7 +125,7 @@ def _make_document(
     state = make_request_state(request)
     assert row.due_at is not None, "a message about a deadline names its due time"
     due = row.due_at.isoformat(timespec="minutes")
-    text = _WORDS[row.kind, occasion].format(agency=request.agency, due=due)
+    text = _SENTENCES[row.kind, occasion].format(agency=request.agency, due=due)
     return make_reminder_document(make_case_header(facts, now), state, text, row.due_at)
 
 

@@ -96,7 +96,7 @@ class StartedTerm:
     document: str
     kind: DeadlineKind
     started_at: datetime
-    stated: datetime | None = None
+    stated_end: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +128,13 @@ class DueTimes:
 
 def compute_due_times(timetable: Timetable, term: StartedTerm) -> DueTimes | None:
     """Return the due times of a term; None if neither the timetable nor a notice gives it a time."""
-    if term.stated is None:
+    if term.stated_end is None:
         return _compute_by_terms(timetable, term)
     calendar = timetable.get_calendar(term.organisation)
     days = None
     try:
         days, remind = _find_days(timetable, calendar, term)
-        times = _make_times(calendar, None, calendar.complete_due_time(term.stated), remind)
+        times = _make_times(calendar, None, calendar.complete_due_time(term.stated_end), remind)
         return _leave_out_past_reminder(times, term.started_at)
     except GatewayError as error:
         return _make_unknown(error, days)
@@ -262,19 +262,19 @@ def _make_unknown(error: GatewayError, days: int | None) -> DueTimes:
 
 
 #: The kinds of deadlines of an agency for an application that it has not received yet, sorted by name.
-_OWED: Final = tuple(sorted(list_due_kinds(REQUEST.initial, acknowledged=False)))
+_FIRST_KINDS: Final = tuple(sorted(list_due_kinds(REQUEST.initial, acknowledged=False)))
 
 
 @dataclass(frozen=True, slots=True)
 class FirstDeadlines:
     """The obligations of an agency about a new application, each with its due times."""
 
-    owed: Sequence[tuple[StartedTerm, DueTimes]]
+    obligations: Sequence[tuple[StartedTerm, DueTimes]]
 
     @property
     def due_at(self) -> datetime | None:
         """Return the earliest due time of the agency; None if no deadline has a time."""
-        return min((times.due_at for _, times in self.owed if times.due_at is not None), default=None)
+        return min((times.due_at for _, times in self.obligations if times.due_at is not None), default=None)
 
 
 def compute_first_deadlines(
@@ -288,7 +288,7 @@ def compute_first_deadlines(
 
 
 def _compute_first(timetable: Timetable, organisation: str, document: str, now: datetime) -> FirstDeadlines:
-    terms = [StartedTerm(organisation, document, kind, now) for kind in _OWED]
+    terms = [StartedTerm(organisation, document, kind, now) for kind in _FIRST_KINDS]
     term_times = [(term, compute_due_times(timetable, term)) for term in terms]
     return FirstDeadlines([(term, times) for term, times in term_times if times is not None])
 
@@ -308,6 +308,6 @@ def insert_first_deadlines(
             **times.describe_state(),
         )
         for request, first in first_deadlines
-        for term, times in first.owed
+        for term, times in first.obligations
     ]
     deadlines.insert_deadlines(conn, new)

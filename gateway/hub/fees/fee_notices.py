@@ -147,7 +147,7 @@ def _match_kept_refunds(conn: Connection, match: FeeMatch, levied: Sequence[FeeR
 
     When such a cancellation arrived, the levy that it concerns may not have come yet.
     """
-    cancels = [word for word in match.said.values() if word.step == FeeStep.CANCEL]
+    cancels = [word for word in match.statements.values() if word.step == FeeStep.CANCEL]
     ends = match.list_ends()
     concerned = {
         word.number: None if word.number in ends else _find_concerned(levied, word, match.kind)

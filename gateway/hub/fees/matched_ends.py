@@ -30,7 +30,7 @@ from gateway.store import FeeRow, KnownNotice, NewFee, StateEvent, fees
 _MATCHED: Final = (FeeStep.LEVY, FeeStep.CANCEL, FeeStep.CONFIRM)
 _ENDED: Final = {FeeStep.CANCEL: "CANCELLED", FeeStep.CONFIRM: "CONFIRMED"}
 #: As many fees of one kind are never in doubt.
-_ONE: Final = 1
+_MOST_CERTAIN_FEES: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,12 @@ class FeeHistory:
 class FeeMatch:
     """The statements of all notices about the fees of one kind, and which of them has ended which fee.
 
-    `said` has each statement by the number of its notice; `ended` has the statement that ended a fee, by the
-    number of the notice that levied the fee.
+    `statements` has each statement by the number of its notice; `ended` has the statement that ended a fee,
+    by the number of the notice that levied the fee.
     """
 
     kind: str
-    said: Mapping[str, FeeWord]
+    statements: Mapping[str, FeeWord]
     ended: Mapping[str, FeeWord]
 
     def list_ends(self) -> set[str]:
@@ -86,7 +86,7 @@ def read_fee_match(
         if notice.number not in elsewhere:
             fee_words.append(FeeWord(notice.number, notice.issued_at, of.fee_step, notice.fee_notice))
     ends = [word for word in fee_words if word.step != FeeStep.LEVY]
-    if len(fee_words) - len(ends) <= _ONE or all(word.names for word in ends):
+    if len(fee_words) - len(ends) <= _MOST_CERTAIN_FEES or all(word.names for word in ends):
         return None
     if any(_is_settled_otherwise(conn, fee) for fee in same_kind if not _is_replaced(fee, same_kind)):
         return None
@@ -132,7 +132,7 @@ def apply_matches(
     A fee that is due again is `ordered` at the provider, or not; its order may be `held`.
     """
     for fee in levied:
-        if fee.notice is None or fee.notice not in match.said or _is_replaced(fee, levied):
+        if fee.notice is None or fee.notice not in match.statements or _is_replaced(fee, levied):
             continue
         end = match.ended.get(fee.notice)
         if fee.state in OPEN:

@@ -49,7 +49,7 @@ from gateway.store import (
 )
 from gateway.store import limited_conversations as conversations
 
-_PLACE = "/soap:Envelope/soap:Header/eb:MessageOrder/eb:SequenceNumber"
+_NUMBER_PATH = "/soap:Envelope/soap:Header/eb:MessageOrder/eb:SequenceNumber"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def _check_nothing_held(conn: Connection, state: SequenceState) -> None:
             f"a Reset comes when all messages before it are confirmed: number "
             f"{state.next_ordinal - state.base} is missing, and later ones wait for it"
         )
-        raise GatewayError(HEADER_INCONSISTENT, detail, _PLACE)
+        raise GatewayError(HEADER_INCONSISTENT, detail, _NUMBER_PATH)
 
 
 def _check_free_number(
@@ -101,10 +101,10 @@ def _check_free_number(
     """Raise for a number at which another message waits, and when as many wait as may."""
     if message_sequences.find_at_ordinal(conn, state.id, held.ordinal) is not None:
         detail = f"number {arrival.sequence.number} has come before, under another MessageId"
-        raise GatewayError(HEADER_INCONSISTENT, detail, _PLACE)
+        raise GatewayError(HEADER_INCONSISTENT, detail, _NUMBER_PATH)
     if message_sequences.count_held(conn, state.id, arrival.most_held) >= arrival.most_held:
         detail = f"too many out-of-sequence messages: {arrival.most_held} wait in this conversation"
-        raise GatewayError(ORDER_GIVEN_UP, detail, _PLACE)
+        raise GatewayError(ORDER_GIVEN_UP, detail, _NUMBER_PATH)
 
 
 def release_held_messages(conn: Connection, state: SequenceState, at: datetime) -> SequenceState:

@@ -248,7 +248,7 @@ class JoinedMessage:
 
     row: NewMessage
     receipt: HttpResponse | None
-    said: Mapping[str, Any]
+    group_facts: Mapping[str, Any]
 
 
 def prepare_joined_message(arrival: ReceivedMessage, group_facts: Mapping[str, Any]) -> JoinedMessage:
@@ -272,7 +272,7 @@ def accept_joined_message(conn: Connection, arrival: ReceivedMessage, joined: Jo
     assert isinstance(unit, UserMessage)  # nothing else is split
     accepted = messages.accept_message(conn, joined.row, joined.receipt, arrival.context.now)
     if accepted.new:
-        _record_new_message(conn, arrival, unit, accepted.id, joined.said)
+        _record_new_message(conn, arrival, unit, accepted.id, joined.group_facts)
     _post_receipt(conn, arrival, accepted)
     return accepted.id
 
@@ -434,7 +434,7 @@ def _record_origin(
         "signer": signer,
         "verdict": arrival.hub.verdicts.find_verdict_digest(signer) if signer else None,
         "epoch": arrival.knowledge.epoch,
-        "admitted": arrival.way,
+        "admitted": arrival.admission,
     }
     if unit.properties:
         # Who is behind the two handlers (four corners) is kept for as long as the evidence is.

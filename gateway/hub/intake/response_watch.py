@@ -61,7 +61,7 @@ class WaitingRequest:
 
     watch: ResponseWatch
     pending: PendingResponse
-    found: _FoundResponse | None = field(default=None)
+    response: _FoundResponse | None = field(default=None)
     is_unreadable: bool = False
 
     @property
@@ -72,10 +72,10 @@ class WaitingRequest:
     def read_response(self) -> HttpResponse | None:
         """Return the response when it is there; the same octets as on every other attempt."""
         self.watch.look_for_responses()
-        if self.found is None:
+        if self.response is None:
             return None
         self.watch.confirm_copies()
-        return self.found.answer
+        return self.response.answer
 
     def is_over(self) -> bool:
         """Return whether the time is over, the clock was set back, or the response cannot be read."""
@@ -84,8 +84,8 @@ class WaitingRequest:
 
     def mark_given(self) -> None:
         """Store that the response went into the HTTP answer; until then it is queued for a POST."""
-        if self.found is not None:
-            self.watch.mark_given(self.found.delivery)
+        if self.response is not None:
+            self.watch.mark_given(self.response.delivery)
 
     def close(self) -> None:
         """End the wait, so that another request may wait in its place."""
@@ -132,7 +132,7 @@ class ResponseWatch:
         with read_transaction(self._engine, promises=True) as conn:
             _assign_responses(conn, (request,))
         request.mark_given()
-        return None if request.found is None else request.found.answer
+        return None if request.response is None else request.response.answer
 
     def look_for_responses(self) -> None:
         """Ask the database about all waiting requests, unless that was done within the interval."""
@@ -145,7 +145,7 @@ class ResponseWatch:
                 open_requests = [
                     request
                     for request in self._waiting
-                    if request.found is None and not request.is_unreadable
+                    if request.response is None and not request.is_unreadable
                 ]
             if open_requests:
                 with read_transaction(self._engine) as conn:
@@ -172,7 +172,7 @@ def _assign_responses(conn: Connection, requests: Iterable[WaitingRequest]) -> N
         by_request.setdefault(request.pending.request, []).append(request)
     for row in back_channel.list_responses(conn, tuple(by_request)):
         for request in by_request[row.request]:
-            if request.found is not None or row.pmode_id not in request.pending.pmodes:
+            if request.response is not None or row.pmode_id not in request.pending.pmodes:
                 continue
             try:
                 answer = HttpResponse(200, *messages.load_parcel(conn, row.message))
@@ -181,4 +181,4 @@ def _assign_responses(conn: Connection, requests: Iterable[WaitingRequest]) -> N
                 _log.warning("the response cannot be read: %s", problem, extra={"delivery": row.delivery})
                 request.is_unreadable = True
             else:
-                request.found = _FoundResponse(row.delivery, answer)
+                request.response = _FoundResponse(row.delivery, answer)

@@ -63,15 +63,15 @@ _FIRST_PART: Final = "submission"
 class FiledSubmission:
     """A signed submission as it came, its attachments, and the party that sent it.
 
-    `channel` is ``api`` or ``console``, `way` how the party was authenticated. An empty `message_id`
-    is replaced by a new one.
+    `channel` is ``api`` or ``console``, `authentication` how the party was authenticated. An empty
+    `message_id` is replaced by a new one.
     """
 
     content: bytes = field(repr=False)
     attachments: tuple[Payload, ...]
     channel: str
     party: str
-    way: Mapping[str, Any]
+    authentication: Mapping[str, Any]
     message_id: str = ""
 
 
@@ -229,7 +229,7 @@ def _record_new_submission(
         "message_id": message.message_id,
         "channel": filed.channel,
         "party": filed.party,
-        "way": dict(filed.way),
+        "way": dict(filed.authentication),
         "epoch": epoch,
     }
     record_evidence(conn, "filed", "message", stored, message.identity_sha256, data, now)

@@ -69,7 +69,7 @@ class ActBegin:
 
     number: str
     act: OfficerAct
-    shown: str
+    shown_digest: str
     confirm: Callable[[Connection], ConfirmedAct]
     proposed: bool
     may_act: Callable[[Connection, int], bool]
@@ -93,7 +93,9 @@ def begin_act(hub: Hub, officer: ActingOfficer, begin: ActBegin) -> int:
             agency=officer.agency,
             kind=get_act_kind(begin.act),
             state="PROPOSED" if begin.proposed else "INTENDED",
-            content=payloads.store_payload(conn, encode_act(begin.number, begin.shown, begin.act), now),
+            content=payloads.store_payload(
+                conn, encode_act(begin.number, begin.shown_digest, begin.act), now
+            ),
             shown_sha256=payloads.store_payload(conn, facts.encode_shown(), now),
             account_id=officer.account,
             name=officer.name,
@@ -139,7 +141,7 @@ def _check_beginning(
     if not begin.may_act(conn, request.id):
         detail = f"application {request.number} is with the system of {officer.agency}, not at the console"
         raise GatewayError(ACT_NOT_PERMITTED, detail)
-    _check_shown(facts, begin.shown)
+    _check_shown(facts, begin.shown_digest)
     check_claim(conn, request.id, officer)
     if request.state == "CANCELLED":
         raise GatewayError(TRANSITION_REFUSED, f"application {request.number} was cancelled", "state")
@@ -183,7 +185,7 @@ class ProposalStep:
 
     act: int
     digest: str
-    shown: str | None = None
+    shown_digest: str | None = None
 
 
 def approve_proposal(
@@ -207,7 +209,7 @@ def approve_proposal(
         if not may_act(conn, row.request_id):
             raise GatewayError(ACT_NOT_PERMITTED, f"{officer.agency} is not at the console")
         _check_shown(facts, row.shown_sha256)
-        _check_shown(facts, step.shown or "")
+        _check_shown(facts, step.shown_digest or "")
         now = hub.clock()
         values = {
             "approver_id": officer.account,

@@ -90,7 +90,7 @@ class CaseSnapshot:
 class SealedMessage:
     """A message to the applicant, sealed once; its `identity` is the SHA-256 of its parcel.
 
-    `asked` is the P-Mode of the request whose HTTP answer this message may go into; it is posted only
+    `request_pmode` is the P-Mode of the request whose HTTP answer this message may go into; it is posted only
     when no request waits for it any more, at `post_at`.
     """
 
@@ -100,7 +100,7 @@ class SealedMessage:
     identity: str
     signer: str
     receipts: RequestedReceipts
-    asked: PMode | None = None
+    request_pmode: PMode | None = None
     post_at: datetime | None = None
     #: The position since the last Reset with which it is sealed; None without an order.
     position: int | None = None
@@ -218,7 +218,7 @@ def seal_message(
         identity,
         signer,
         receipts,
-        asked=request_pmode,
+        request_pmode=request_pmode,
         post_at=post_at,
         position=position,
         split=split,
@@ -398,9 +398,9 @@ def _schedule_delivery(outgoing: SealedMessage, now: datetime) -> tuple[datetime
         return now, now + timedelta(seconds=outgoing.split.get_wait(outgoing.pmode))
     if outgoing.pmode.pull is not None:
         return now, get_pull_time(outgoing.pmode, now)
-    if outgoing.asked is None or outgoing.post_at is None:
+    if outgoing.request_pmode is None or outgoing.post_at is None:
         return now, now + timedelta(seconds=seconds)
-    ends = now + timedelta(seconds=max(seconds, outgoing.asked.reliability.sending_limit))
+    ends = now + timedelta(seconds=max(seconds, outgoing.request_pmode.reliability.sending_limit))
     return (max(now, outgoing.post_at), ends) if outgoing.pmode.endpoint else (ends, ends)
 
 

@@ -115,20 +115,20 @@ class LineLimit:
     def __init__(self, period: timedelta, most: int = 1) -> None:
         self._period = period
         self._most = most
-        self._said: dict[LineKey, tuple[datetime, int]] = {}
+        self._periods: dict[LineKey, tuple[datetime, int]] = {}
         self._left_out: dict[LineKey, int] = {}
         self._guard = threading.Lock()
 
     def admit_line(self, key: LineKey, now: datetime) -> int | None:
         """Return how many lines were left out before this one; None when this one is to be left out, too."""
         with self._guard:
-            first, number = self._said.get(key, (now, 0))
+            first, number = self._periods.get(key, (now, 0))
             if abs(now - first) >= self._period:
                 first, number = now, 0
-            if number < self._most and (key in self._said or len(self._said) < _MOST_KEYS):
-                self._said[key] = (first, number + 1)
+            if number < self._most and (key in self._periods or len(self._periods) < _MOST_KEYS):
+                self._periods[key] = (first, number + 1)
                 return self._left_out.pop(key, 0)
-            if key in self._said:
+            if key in self._periods:
                 self._left_out[key] = self._left_out.get(key, 0) + 1
             return None
 
@@ -143,9 +143,9 @@ class LineLimit:
     def collect_left_out(self, now: datetime) -> dict[LineKey, int]:
         """Return the numbers of lines left out in periods that are over, and forget these periods."""
         with self._guard:
-            over = [key for key, (first, _) in self._said.items() if abs(now - first) >= self._period]
+            over = [key for key, (first, _) in self._periods.items() if abs(now - first) >= self._period]
             for key in over:
-                del self._said[key]
+                del self._periods[key]
             return {key: self._left_out.pop(key) for key in over if key in self._left_out}
 
 
@@ -161,13 +161,13 @@ class RefusalQuota:
 
     def __init__(self, most_an_hour: int) -> None:
         self._most_an_hour = most_an_hour
-        self._made: dict[str, deque[datetime]] = {}
+        self._refusals: dict[str, deque[datetime]] = {}
         self._guard = threading.Lock()
 
     def acquire_slot(self, endpoint: str, now: datetime) -> bool:
         """Count one more refusal and return True; return False when the limit of the hour is reached."""
         with self._guard:
-            refusals = self._made.setdefault(endpoint, deque())
+            refusals = self._refusals.setdefault(endpoint, deque())
             # A clock that was set back leaves times in the future.
             while refusals and abs(now - refusals[0]) >= _HOUR:
                 refusals.popleft()

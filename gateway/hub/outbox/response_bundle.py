@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Request and response where the agreement binds none inside the request, as a file in YAML.
 _REQUEST: Final = "Submit"
 _RESPONSE: Final = "Result"
-_SHOWN: Final = 500
+_MOST_CHARACTERS: Final = 500
 _MOST_WARNINGS: Final = 50
 
 
@@ -88,8 +88,8 @@ def _make_warnings(unit: UserMessage, warnings: Any) -> ErrorSignal | None:
         ErrorEntry(
             code="ValueNotRecognized",
             severity="Warning",
-            location=str(warning.get("pointer", ""))[:_SHOWN],
-            description=f"{warning['id']} {warning['text']}"[:_SHOWN],
+            location=str(warning.get("pointer", ""))[:_MOST_CHARACTERS],
+            description=f"{warning['id']} {warning['text']}"[:_MOST_CHARACTERS],
         )
         for warning in warnings[:_MOST_WARNINGS]
     )

@@ -46,7 +46,7 @@ from gateway.store import (
 
 _ACTOR: Final = "msh"
 #: A message has somewhat more octets than agreed of its parts.
-_AROUND: Final = 16 * 1024**2
+_OVERHEAD_OCTETS: Final = 16 * 1024**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,9 @@ def seal_split(hub: Hub, unit: UserMessage, pmode: PMode, context: ProtocolConte
     if split_terms is None:
         return None
     source = Parcel(source.headers, keep_body(hub.engine, source.body))
-    plan = core.plan_split(source, split_terms, replace(context.limits, body=terms.message_size + _AROUND))
+    plan = core.plan_split(
+        source, split_terms, replace(context.limits, body=terms.message_size + _OVERHEAD_OCTETS)
+    )
     if plan.terms.compressed:
         plan = replace(plan, octets=keep_body(hub.engine, plan.octets))
     numbers = range(1, plan.fragment_count + 1)

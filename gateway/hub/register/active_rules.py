@@ -128,7 +128,7 @@ class ActiveRules:
             self._packed = self._packed or pack_shipped_rules(shipped)
             if self._packed is None:
                 self._settled.add(digest)
-                if shipped.place is not None:
+                if shipped.folder is not None:
                     _log.error(
                         "the files of the mappings have changed since the start: not stored",
                         extra={"sha256": digest},

@@ -59,7 +59,7 @@ class BundleTerms:
     """
 
     address: str
-    made: datetime
+    made_at: datetime
     starts: date | None = None
     ends: date | None = None
 
@@ -105,7 +105,7 @@ def write_bundle_file(
     names: Any = {None: _SPACE}
     root = etree.Element(_ROOT, nsmap=names)
     etree.SubElement(root, f"{_B}Address").text = terms.address
-    for name, moment in (("Made", terms.made), ("From", terms.starts), ("Until", terms.ends)):
+    for name, moment in (("Made", terms.made_at), ("From", terms.starts), ("Until", terms.ends)):
         if moment is not None:
             etree.SubElement(root, f"{_B}{name}").text = _write_date(moment)
     proofs = etree.SubElement(root, f"{_B}Proofs", samples=str(samples))
@@ -115,7 +115,7 @@ def write_bundle_file(
     content = etree.SubElement(root, f"{_B}Content", sha256=hashlib.sha256(archive).hexdigest())
     content.text = base64.encodebytes(archive).decode()
     if signer is not None:
-        sign_document(root, signer, now=terms.made)
+        sign_document(root, signer, now=terms.made_at)
     return serialize_element(root)
 
 

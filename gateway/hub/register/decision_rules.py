@@ -44,7 +44,7 @@ class ActiveNeeds:
 
     def __init__(self, folder: Traversable, bundle: MappingBundle, loaded: Sequence[NeedTable] = ()) -> None:
         is_own = folder.joinpath(*NEED_MARK.split("/")).is_file()
-        self._place = folder if is_own else get_data_folder("mappings")
+        self._folder = folder if is_own else get_data_folder("mappings")
         self._bundle = bundle
         self._loaded = tuple(loaded)
         self._rules: NeedRules | None = None
@@ -53,7 +53,7 @@ class ActiveNeeds:
 
     def replace_tables(self, loaded: Sequence[NeedTable]) -> ActiveNeeds:
         """Return the rules with other loaded tables."""
-        renewed = ActiveNeeds(self._place, self._bundle, loaded)
+        renewed = ActiveNeeds(self._folder, self._bundle, loaded)
         renewed._rules = self._rules
         return renewed
 
@@ -79,7 +79,7 @@ class ActiveNeeds:
                 KnownDocument(document.id, document.organisation, document.direction, document.laws)
                 for document in documents
             ]
-            self._rules = load_need_rules(self._place, known_documents)
+            self._rules = load_need_rules(self._folder, known_documents)
         return self._rules
 
 
@@ -91,7 +91,7 @@ def make_table_names(needs: ActiveNeeds, bundle: MappingBundle) -> TableNames:
         frozenset(book.laws),
         frozenset(bundle.documents),
         frozenset(bundle.organisations),
-        frozenset(countries.known) if countries is not None else frozenset(),
+        frozenset(countries.code_set) if countries is not None else frozenset(),
         {key: {code: book.organisations[code] for code in codes} for key, codes in book.documents.items()},
     )
 
@@ -143,7 +143,7 @@ class DecisionRules:
 
     `version` is the digest of the mappings in the database, and `tables` are the numbers of the tables
     of needs in it. `parent_codes` are the type codes of a document that names the case whose items a
-    declaration takes. `place` is the folder that the mappings were read from, where it is known.
+    declaration takes. `folder` is the folder that the mappings were read from, where it is known.
     """
 
     bundle: MappingBundle
@@ -153,7 +153,7 @@ class DecisionRules:
     tables: tuple[int, ...] = ()
     customs_codes: Mapping[str, CustomsCode] = field(default_factory=_load_shipped_customs_codes)
     parent_codes: frozenset[str] = field(default_factory=_load_shipped_parent_codes)
-    place: Traversable | None = field(default=None, compare=False, repr=False)
+    folder: Traversable | None = field(default=None, compare=False, repr=False)
 
 
 def load_shipped_rules() -> DecisionRules:
@@ -178,7 +178,7 @@ def load_rules(folder: Traversable, version: str | None = None) -> DecisionRules
         version,
         customs_codes=_load_customs_codes(folder),
         parent_codes=_load_parent_codes(folder),
-        place=folder,
+        folder=folder,
     )
 
 
@@ -282,9 +282,9 @@ def pack_shipped_rules(rules: DecisionRules) -> bytes | None:
 
     Its files may have been replaced while the program runs.
     """
-    if rules.place is None:
+    if rules.folder is None:
         return None
-    octets = pack_mapping_folder(rules.place)
+    octets = pack_mapping_folder(rules.folder)
     return octets if load_bundle(unpack_mapping_archive(octets)).digest == rules.bundle.digest else None
 
 

@@ -63,7 +63,7 @@ def find_covered_laws(
     rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
     rejected = set() if amended is None else list_rejected_case_items(conn, amended)
     former = () if amended is None else list_former_uses(conn, amended.id, rejected)
-    taken_uses = inspect_requirements(conn, claim, bundle.units, day, former, rows=rows).taken
+    taken_uses = inspect_requirements(conn, claim, bundle.units, day, former, rows=rows).usable
     laws = _list_laws(
         conn, [row for row in rows if row.id in {balance.key for _, balance in taken_uses}], bundle
     )

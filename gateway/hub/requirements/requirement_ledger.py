@@ -283,7 +283,7 @@ def keep_rejected_uses(
         judged = judge_requirement_claim(replace(claim, uses=(use,)), full, _get_day(claim), units)
         if position in former_lines:
             judged = JudgedClaim(((use, former_lines[position]),), (), ())
-        new += [_make_rejected_use(case_id, use, balance.key, at) for use, balance in judged.taken]
+        new += [_make_rejected_use(case_id, use, balance.key, at) for use, balance in judged.usable]
     requirement_quantities.insert_uses(conn, new, at)
 
 
@@ -390,7 +390,7 @@ def apply_decided_items(
         judged = judge_requirement_claim(
             ClaimedRequirements((use,), importer=balance.holder), [balance], _ARRIVED_IN_TIME, units
         )
-        if not judged.taken:
+        if not judged.usable:
             data = _describe_row(row) | {"problem": judged.problems[0].problem.id}
             record_evidence(conn, "not_left", "case", case_id, None, data, at)
             if row.id in answered:

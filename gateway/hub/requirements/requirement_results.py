@@ -320,15 +320,15 @@ def _tell_changed(conn: Connection, case_id: int, changed: int, now: datetime) -
 class _JoinedUses:
     """The awaited uses that a case has got: requirements (row ids) written off, or that reject items.
 
-    `named` are the numbers of which a quantity is written off above the case.
+    `parent_numbers` are the numbers of which a quantity is written off above the case.
     """
 
     written: set[int] = field(default_factory=set)
     rejected: set[int] = field(default_factory=set)
-    named: list[str] = field(default_factory=list)
+    parent_numbers: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.written or self.rejected or self.named)
+        return bool(self.written or self.rejected or self.parent_numbers)
 
 
 def _await_stated_uses(conn: Connection, case: CaseRow, now: datetime) -> None:
@@ -385,29 +385,29 @@ def _join_awaited_use(
     The use of a requirement by which the agency says no is kept as given back. So the item is rejected, as
     where the rejection comes after an approval, and a corrected decision writes off the quantity.
     """
-    if child.stated:
-        store_stated_uses(conn, case.id, child.stated, now)
-        joined.named.append(awaited.number)
+    if child.parent_uses:
+        store_stated_uses(conn, case.id, child.parent_uses, now)
+        joined.parent_numbers.append(awaited.number)
         return True
     units = hub.rules.bundle.units
     certificates = requirement_quantities.select_certificates(
         conn, requirement_quantities.lock_requirements(conn, locked)
     )
     balances = load_requirement_balances(conn, certificates, units)
-    against = _find_rejecting(awaited, balances) if child.own.uses else None
+    against = _find_rejecting(awaited, balances) if child.claim.uses else None
     if against is not None:
-        keep_rejected_use(conn, case.id, child.own.uses[0], against, now)
+        keep_rejected_use(conn, case.id, child.claim.uses[0], against, now)
         joined.rejected.add(against)
         return True
-    judged = judge_requirement_claim(child.own, balances, _find_filing_day(conn, hub, case), units)
+    judged = judge_requirement_claim(child.claim, balances, _find_filing_day(conn, hub, case), units)
     problems = (*child.problems, *judged.problems)
     if problems:
         data = {"requirement": awaited.number, "item": awaited.item, "problem": problems[0].problem.id,
                 "detail": problems[0].detail}  # fmt: skip
         record_evidence(conn, "not_left", "case", case.id, None, data, now)
-    write_off_requirements(conn, case.id, judged.taken, now)
-    joined.written.update(balance.key for _, balance in judged.taken)
-    return bool(judged.taken)
+    write_off_requirements(conn, case.id, judged.usable, now)
+    joined.written.update(balance.key for _, balance in judged.usable)
+    return bool(judged.usable)
 
 
 def _find_filing_day(conn: Connection, hub: Hub, case: CaseRow) -> date:

@@ -330,7 +330,7 @@ def _start_case(
         problems = judge_prepared_release(conn, release, processed.units)
         child, release_problems = judge_released_uses(conn, release, processed.requirements, processed.units)
         problems += release_problems
-    used = claim_requirements(conn, child.own, processed.units)
+    used = claim_requirements(conn, child.claim, processed.units)
     problems += tuple(shortage.report() for shortage in used.problems)
     if problems:
         raise SubmissionRejectedError.from_processed(processed, problems)
@@ -345,11 +345,11 @@ def _start_case(
         cancel_hold(conn, case, now)
         values = {"detail": _describe_case(processed)}
     cases.insert_case_references(conn, case, processed.submission.references)
-    write_off_requirements(conn, case, used.taken, now)
+    write_off_requirements(conn, case, used.usable, now)
     if release is not None:
         store_release(conn, release, case, now)
-    store_stated_uses(conn, case, child.stated, now)
-    note_joined_results(conn, case, (balance.key for _, balance in used.taken), now)
+    store_stated_uses(conn, case, child.parent_uses, now)
+    note_joined_results(conn, case, (balance.key for _, balance in used.usable), now)
     first = held is None and release is None
     await_unknown_requirements(conn, case, (*used.unknown, *child.waiting), now, first=first)
     store_envelopes(conn, [*calls.applications, *calls.customs], now)
@@ -377,7 +377,7 @@ def _describe_admission(processed: ProcessedSubmission) -> dict[str, Any]:
     """Return the evidence of a filing: case number, parties, reference, and the way of admission."""
     return {"number": processed.case_number, "signer": processed.signing.party,
             "declarant": processed.declarant, "reference": processed.submission.reference,
-            "admitted": processed.signing.way}  # fmt: skip
+            "admitted": processed.signing.evidence}  # fmt: skip
 
 
 def _make_case(processed: ProcessedSubmission, state: str = CASE.initial) -> NewCase:
@@ -431,7 +431,7 @@ def _supplement_case(
         keep_fee_due(conn, request.id, now)
     settle_deadlines(conn, hub, case.id, now, done_at=message.received_at)
     data = {"number": case.number, "signer": processed.signing.party, "bundle": processed.bundle,
-            "admitted": processed.signing.way}  # fmt: skip
+            "admitted": processed.signing.evidence}  # fmt: skip
     record_evidence(conn, "supplemented", "case", case.id, message.identity_sha256, data, now)
 
 
@@ -486,7 +486,7 @@ def _reject_submission(
         enqueue_task(conn, "conclude", "case", case, f"conclude:{case}:1", now)
         data: dict[str, Any] = {"number": number, "problems": str(refused)}
         if refused.signing is not None:
-            data |= {"signer": refused.signing.party, "admitted": refused.signing.way}
+            data |= {"signer": refused.signing.party, "admitted": refused.signing.evidence}
         record_evidence(conn, "refused", "case", case, row.identity_sha256, data, now)
         end_lease(conn)
     for problem in {refused_problem.id: refused_problem for refused_problem in refused.problems}.values():

@@ -82,14 +82,14 @@ NO_NEEDS: Final = WeighedNeeds()
 
 @dataclass(frozen=True, slots=True)
 class StandingNeeds:
-    """The facts of an open case for its needs: `since` is the day whose rules hold, `words` are its warnings.
+    """The facts of an open case for its needs: `since` is the day whose rules hold.
 
-    `documents` and `disclaimers` are those of the case, which a supplement does not repeat; None where the
-    submission is the whole again. A `held` case may be held on.
+    `warnings` are the texts of its warnings. `documents` and `disclaimers` are those of the case, which a
+    supplement does not repeat; None where the submission is the whole again. A `held` case may be held on.
     """
 
     since: date
-    words: frozenset[str] = frozenset()
+    warnings: frozenset[str] = frozenset()
     documents: tuple[Application, ...] | None = None
     disclaimers: tuple[Disclaimer, ...] = ()
     held: bool = False
@@ -135,7 +135,7 @@ def weigh_need_judgement(
     if not judgement.tables and not judgement.disclaimers:
         # Without a table in force nothing is known of any goods.
         return replace(NO_NEEDS, missing=awaited)
-    known_texts = case_needs.words if case_needs else frozenset()
+    known_texts = case_needs.warnings if case_needs else frozenset()
     lacking = [
         finding
         for finding in judgement.findings
@@ -222,13 +222,13 @@ def _describe_disclaimers(judgement: NeedJudgement, index: NeedIndex) -> list[di
     """Return the disclaimers with their verdicts, and the organisations that their laws concern."""
     return [
         {
-            "item": disclaimer.stated.item,
-            "law": disclaimer.stated.law,
-            "reason": disclaimer.stated.reason,
-            "text": disclaimer.stated.text,
+            "item": disclaimer.statement.item,
+            "law": disclaimer.statement.law,
+            "reason": disclaimer.statement.reason,
+            "text": disclaimer.statement.text,
             "verdict": disclaimer.verdict,
             "organisations": sorted(
-                index.book.list_organisations(disclaimer.stated.law, judgement.direction or "")
+                index.book.list_organisations(disclaimer.statement.law, judgement.direction or "")
             ),
         }
         for disclaimer in judgement.disclaimers

@@ -62,7 +62,7 @@ from gateway.store import (
 #: Why the contract of an agency may not take a call that is right by itself.
 _UNFIT: Final = (REQUEST_INVALID, SETTINGS_WRONG, NO_ADDRESS)
 #: The parameter of a call to customs that has the digest of the outcome in it.
-_TOLD: Final = "told_sha256"
+_DIGEST_PARAMETER: Final = "told_sha256"
 #: The states of a call that customs has not heard, and does not hear unless an operator does something.
 _UNHEARD: Final = ("FAILED", "CANCELLED")
 
@@ -481,7 +481,7 @@ def has_heard_outcome(call: ComposedCall, earlier: Iterable[DeliveryOutlineRow])
     last = max(customs_deliveries, key=lambda row: int(row.id), default=None)
     if last is None or last.state in _UNHEARD:
         return False
-    told_before = last.parameters.get(_TOLD)
+    told_before = last.parameters.get(_DIGEST_PARAMETER)
     return told_before is not None and bool(told_before == _compute_told_digest(call.call))
 
 
@@ -516,7 +516,7 @@ def enqueue_outcome_call(
         return
     code = call.call.arguments.get("PendingCode")
     parameters = {} if code is None else {"pending_code": str(code)}
-    parameters[_TOLD] = _compute_told_digest(call.call)
+    parameters[_DIGEST_PARAMETER] = _compute_told_digest(call.call)
     key = f"customs:{code or call.call.operation}:{conclusion}"
     _enqueue_call(conn, call, _make_delivery(call, case, key, follows=last, parameters=parameters), now)
 

@@ -117,7 +117,9 @@ def make_held_numbers(
     }
     case_needs = describe_standing_needs(hub, case)
     bundle = find_case_bundle(case, ())
-    return CaseNumbers(case.number, new, function="9", bundle=bundle, standing=case_needs, amended=amended)
+    return CaseNumbers(
+        case.number, new, function="9", bundle=bundle, standing_needs=case_needs, amended=amended
+    )
 
 
 def _check_same_declaration(conn: Connection, submission: Submission, case: CaseRow) -> None:

@@ -63,7 +63,7 @@ class CaseNumbers:
     function: str = ""
     bundle: str | None = None
     #: The facts about the needs of the case, if these are weighed again.
-    standing: StandingNeeds | None = None
+    standing_needs: StandingNeeds | None = None
     #: The changes of a complete new submission in the declaration of the case.
     amended: AmendedItems | None = None
     #: The ids of the applications that an amendment adds: their agencies have heard of nothing.
@@ -110,7 +110,7 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
         {key: str(row.number) for key, row in rows.items()},
         {key: _list_laws(row) for key, row in rows.items()},
         bundle=find_case_bundle(case, rows.values()),
-        standing=describe_standing_needs(hub, case, requests),
+        standing_needs=describe_standing_needs(hub, case, requests),
     )
 
 

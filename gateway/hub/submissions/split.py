@@ -107,7 +107,7 @@ def add_former_lacks(
         former.declaration, documents, disclaimers, index, rules.bundle, case_needs.since, covered
     )
     lacking = {finding.text for finding in judgement.findings if finding.kind == "missing"}
-    return replace(case_needs, words=case_needs.words | lacking)
+    return replace(case_needs, warnings=case_needs.warnings | lacking)
 
 
 #: A reference is one line in every document of the hub.
@@ -211,7 +211,7 @@ def _process_once(hub: Hub, stored_submission: StoredSubmission, at: datetime) -
         requirements=used,
         units=rules.bundle.units,
         release=release,
-        held=numbers.standing is not None and numbers.standing.held,
+        held=numbers.standing_needs is not None and numbers.standing_needs.held,
         amended=numbers.amended,
         new=frozenset(numbers.applications[application_id] for application_id in numbers.new),
     )
@@ -281,7 +281,7 @@ def weigh_needs(hub: Hub, submission: Submission, goods: SubmittedGoods, day: da
     An admitted case is refused only for documents that the submission itself makes missing.
     """
     rules, numbers, release = goods.rules, goods.numbers, goods.release
-    case_needs = numbers.standing
+    case_needs = numbers.standing_needs
     # The certificates that an admitted case uses also cover its amendment and its supplement.
     is_admitted = submission.function == "13" or (case_needs is not None and not case_needs.held)
     own_case = numbers.case if is_admitted else ""

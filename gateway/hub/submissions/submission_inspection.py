@@ -99,11 +99,11 @@ def inspect_amended_uses(
     if release is not None:
         problems = inspect_amended_release(conn, release, case.id, units)
         child = judge_stated_uses(conn, release.parent, release.claim, claim, units, case.id)
-    judged = inspect_requirements(conn, child.own, units, on, former, rejected)
+    judged = inspect_requirements(conn, child.claim, units, on, former, rejected)
     return AmendedUses(problems, child, judged)
 
 
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +287,7 @@ class _GoodsInspection:
                 if release is not None:
                     problems = inspect_release(conn, release, units)
                     child = judge_stated_uses(conn, release.parent, release.claim, claim, units)
-                judged = inspect_requirements(conn, child.own, units, day)
+                judged = inspect_requirements(conn, child.claim, units, day)
             waiting = _list_waiting(conn, child)
         return JudgedUses(
             (*problems, *(finding.report() for finding in (*child.problems, *judged.problems))),
@@ -482,7 +482,7 @@ class _Inspection:
             findings = self._report.findings if finding.is_error else self._report.warnings
             findings.append(self._make_finding(finding.problem, finding.detail, finding.pointer))
 
-    def _try_step(self, step: Callable[[], _Found]) -> _Found | None:
+    def _try_step(self, step: Callable[[], _Result]) -> _Result | None:
         try:
             return step()
         except GatewayError as error:

@@ -176,7 +176,7 @@ def withdraw_case(
     data = {"number": case.number, "signer": processed.signing.party, "reason": reason.sentence,
             "asked": [number for number, is_asked in questions.items() if is_asked],
             "untold": [number for number, is_asked in questions.items() if not is_asked],
-            "admitted": processed.signing.way}  # fmt: skip
+            "admitted": processed.signing.evidence}  # fmt: skip
     record_evidence(conn, "withdrawal", "case", case.id, message.identity_sha256, data, now)
     if not any(questions.values()):
         move_case(conn, processed.units, cases.lock_case(conn, case.id), reason.code, now)

@@ -195,16 +195,16 @@ class PullLogins:
     """The logins of the settings by name; a password file that changes is read again."""
 
     def __init__(self, sections: Mapping[str, PullerSettings] | None = None) -> None:
-        self._known: dict[str, tuple[str, ReloadedValue[bytes]]] = {}
+        self._logins: dict[str, tuple[str, ReloadedValue[bytes]]] = {}
         for party, section in (sections or {}).items():
             name = section.name or party
-            if name in self._known:
+            if name in self._logins:
                 raise GatewayError(SETTINGS_WRONG, "two parties have this name", f"puller.{party[:60]}.name")
-            self._known[name] = (party, _read_password(party, section))
+            self._logins[name] = (party, _read_password(party, section))
 
     def find_login(self, name: str) -> tuple[str, bytes] | None:
         """Return the party and the password of a name; None for a name that is not in the settings."""
-        login = self._known.get(name)
+        login = self._logins.get(name)
         return None if login is None else (login[0], login[1]())
 
 

@@ -63,7 +63,7 @@ class SignerAdmission:
 
     party: str
     voucher: str | None
-    way: Mapping[str, Any]
+    evidence: Mapping[str, Any]
 
 
 def open_document(content: bytes, limits: WireLimits) -> OpenedDocument:
@@ -169,7 +169,7 @@ def _make_signer_evidence(certificate: Certificate, admission: Mapping[str, Any]
 
 #: In the place of a party name: every party.
 EVERYBODY = "*"
-_PLACE = "TLS"
+_TLS = "TLS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,21 +224,21 @@ def _validate_client_certificate(
 ) -> None:
     if claim.certificate_sha256 is None:
         if claim.is_certificate_required or not hub.mutual_tls.isdisjoint((claim.party, EVERYBODY)):
-            raise GatewayError(CLIENT_CERTIFICATE, f"{claim.party[:80]} showed no certificate", _PLACE)
+            raise GatewayError(CLIENT_CERTIFICATE, f"{claim.party[:80]} showed no certificate", _TLS)
         return
     held = register.tls_clients.get(claim.certificate_sha256)
     certificate_name = f"certificate {claim.certificate_sha256[:16]}"
     if held is None:
         raise GatewayError(
-            CLIENT_CERTIFICATE, f"{certificate_name} is not registered for an active party", _PLACE
+            CLIENT_CERTIFICATE, f"{certificate_name} is not registered for an active party", _TLS
         )
     if held.party != claim.party:
         detail = f"{certificate_name} is not one of {claim.party[:80]}, which sent the message"
-        raise GatewayError(CLIENT_CERTIFICATE, detail, _PLACE)
+        raise GatewayError(CLIENT_CERTIFICATE, detail, _TLS)
     refused = held.describe_invalidity(at)
     if refused:
-        raise GatewayError(CERTIFICATE_EXPIRED, f"{certificate_name} {refused}", _PLACE)
-    hub.judge(held.der, CertificateUse.TLS_CLIENT, at).raise_unless_accepted(_PLACE)
+        raise GatewayError(CERTIFICATE_EXPIRED, f"{certificate_name} {refused}", _TLS)
+    hub.judge(held.der, CertificateUse.TLS_CLIENT, at).raise_unless_accepted(_TLS)
 
 
 def _record_refusal(hub: Hub, claim: ConnectionClaim, problem: GatewayError, at: datetime) -> None:

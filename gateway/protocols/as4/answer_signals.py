@@ -196,8 +196,8 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
     of our parties, even if the rest of its header is wrong. Where the P-Mode of a business message has
     signals posted back, the Error is posted too.
     """
-    if isinstance(problem.heard, RefusedBundle):
-        return _reject_bundle(problem, problem.heard, context)
+    if isinstance(problem.message_part, RefusedBundle):
+        return _reject_bundle(problem, problem.message_part, context)
     unit = _find_unit(problem, parcel, context.limits)
     message_id, is_error = (
         (unit.message_id or None, False) if unit else _find_message_id(parcel, context.limits)
@@ -252,14 +252,14 @@ def _find_callback_pmode(unit: Unit | None, context: ProtocolContext) -> PMode |
 
 def _find_unit(problem: GatewayError, parcel: Parcel, limits: WireLimits) -> Unit | None:
     """Return the unit of a refused parcel, None where not even its parties can be read."""
-    if isinstance(problem.heard, RefusedBundle):
-        return problem.heard.main_unit
-    if isinstance(problem.heard, UserMessage | Receipt | ErrorSignal | PullRequest):
-        return problem.heard
+    if isinstance(problem.message_part, RefusedBundle):
+        return problem.message_part.main_unit
+    if isinstance(problem.message_part, UserMessage | Receipt | ErrorSignal | PullRequest):
+        return problem.message_part
     try:
         return read_message(parcel, limits).header.unit
     except GatewayError as refused:
-        return refused.heard if isinstance(refused.heard, UserMessage) else None
+        return refused.message_part if isinstance(refused.message_part, UserMessage) else None
 
 
 def _seal_signals(signals: tuple[ErrorSignal, ...], context: ProtocolContext) -> Parcel:

@@ -106,7 +106,7 @@ def open_related(
         return _open_answer(message, parcel, context, expecting)
     except GatewayError as refused:
         # The answer to a refusal needs no second reading of the envelope.
-        refused.heard = refused.heard or message.header.unit
+        refused.message_part = refused.message_part or message.header.unit
         raise
 
 
@@ -183,7 +183,7 @@ def _open_bundled_answers(
             main_unit = opened.unit
             if isinstance(answer, Receipt) and isinstance(main_unit, UserMessage | PullRequest):
                 receipt = replace(answer, sender=main_unit.sender, receiver=main_unit.receiver)
-                refused.heard = RefusedBundle(receipt, main_unit)
+                refused.message_part = RefusedBundle(receipt, main_unit)
             raise
     return tuple(answers)
 
@@ -288,7 +288,7 @@ def _open_answer(
         if refused.problem is SIGNER_MISMATCH and isinstance(unit, Receipt):
             reported = GatewayError(RECEIPT_MISMATCH, refused.detail, refused.location)
         # It is of a known P-Mode: the error about it is signed.
-        reported.heard = unit
+        reported.message_part = unit
         raise reported from refused.__cause__
     return opened
 

@@ -122,7 +122,7 @@ def read_related_message(related: RelatedParts, limits: WireLimits) -> As4Messag
         return _read_header(package)
     except GatewayError as refused:
         # An error about it is signed, and goes where its P-Mode says, as far as these can be read.
-        refused.heard = read_outline(package.envelope)
+        refused.message_part = read_outline(package.envelope)
         raise
 
 

@@ -35,7 +35,7 @@ def list_unsupported_algorithms(pmode: PMode) -> tuple[str, ...]:
 
 #: The channel of messages that name none.
 DEFAULT_MPC: Final = f"{EB3}defaultMPC"
-_ASKED: Final = AckRequest(signed=True)
+_SIGNED_RECEIPT: Final = AckRequest(signed=True)
 _UNIT: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging/eb3:UserMessage"
 _PLACES: Final = RoutePlaces(
     agreement=f"{_UNIT}/eb3:CollaborationInfo/eb3:AgreementRef",
@@ -75,7 +75,7 @@ def match_agreed_pmode(
         raise GatewayError(HEADER_INCONSISTENT, detail, f"{_PLACES.agreement}/@type")
     _check_named_pmode(unit, pmode, context)
     # A message of AS4 asks for nothing: its P-Mode says that it is acknowledged, and how.
-    terms: dict[str, Any] = {"ack_requested": _ASKED, "duplicate_elimination": True}
+    terms: dict[str, Any] = {"ack_requested": _SIGNED_RECEIPT, "duplicate_elimination": True}
     if not unit.agreement:
         terms |= {"agreement": pmode.agreement, "agreement_type": pmode.agreement_type}
     return pmode, replace(unit, **terms)

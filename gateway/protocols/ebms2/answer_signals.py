@@ -103,7 +103,7 @@ def make_status_response(
     return StatusResponse(
         **make_answer_header(request, context),
         ref_to_message_id=request.message_id,
-        about=request.about,
+        queried_message_id=request.queried_message_id,
         status=status,
         received_at=received_at,
     )
@@ -286,8 +286,8 @@ def _find_reply_address(
     problem: GatewayError, parcel: Parcel, limits: WireLimits
 ) -> tuple[MessageHeader | None, bool]:
     """Return the header for the answer to a refused parcel, and whether it asks for SyncReply."""
-    if isinstance(problem.heard, ReplyAddress):
-        return problem.heard.header, problem.heard.sync_reply
+    if isinstance(problem.message_part, ReplyAddress):
+        return problem.message_part.header, problem.message_part.sync_reply
     return find_reply_header(parcel, limits)
 
 

@@ -237,5 +237,5 @@ def _read_head(content: bytes | Body) -> bytes:
 def _find_media_type(pmode: PMode) -> str | None:
     """Return the media type that the packaging names for compressed content, None unless it is one."""
     parts = pmode.packaging.parts if pmode.packaging is not None else ()
-    media_types = {part.mime_type for part in parts if GZIP in part.inside}
+    media_types = {part.mime_type for part in parts if GZIP in part.wrapper_types}
     return media_types.pop() if len(media_types) == 1 and "*" not in next(iter(media_types)) else None

@@ -37,7 +37,7 @@ from gateway.protocols.element_reader import (
 )
 from gateway.wire import DS, EB, SOAP11_NEXT, read_attribute, write_attribute, write_element, write_leaf
 
-_PLACE: Final = "/soap:Envelope/soap:Header/eb:MessageOrder"
+_ORDER_PATH: Final = "/soap:Envelope/soap:Header/eb:MessageOrder"
 _STATUS: Final = make_eb_name("status")
 _STATUSES: Final = ("Reset", "Continue")
 # An xs:nonNegativeInteger; no sender writes a hundred zeros before it.
@@ -88,16 +88,20 @@ def check_agreed_order(
     agreed = pmode.reliability.message_order
     if sequence is None:
         if agreed:
-            raise GatewayError(HEADER_INCONSISTENT, "the agreement guarantees the order of messages", _PLACE)
+            raise GatewayError(
+                HEADER_INCONSISTENT, "the agreement guarantees the order of messages", _ORDER_PATH
+            )
         return
     if not agreed:
-        raise GatewayError(HEADER_INCONSISTENT, "no order of messages was agreed", _PLACE)
+        raise GatewayError(HEADER_INCONSISTENT, "no order of messages was agreed", _ORDER_PATH)
     if not duplicate_elimination:
-        raise GatewayError(HEADER_INCONSISTENT, "MessageOrder needs DuplicateElimination", _PLACE)
+        raise GatewayError(HEADER_INCONSISTENT, "MessageOrder needs DuplicateElimination", _ORDER_PATH)
     if not ack_requested:
-        raise GatewayError(HEADER_INCONSISTENT, "MessageOrder needs AckRequested of the To party", _PLACE)
+        raise GatewayError(
+            HEADER_INCONSISTENT, "MessageOrder needs AckRequested of the To party", _ORDER_PATH
+        )
     if sync_reply:
-        raise GatewayError(HEADER_INCONSISTENT, "MessageOrder does not stand beside SyncReply", _PLACE)
+        raise GatewayError(HEADER_INCONSISTENT, "MessageOrder does not stand beside SyncReply", _ORDER_PATH)
 
 
 def require_agreed_order(unit: UserMessage, pmode: PMode) -> None:

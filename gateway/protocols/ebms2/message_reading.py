@@ -247,7 +247,7 @@ def attach_reply_address(blocks: HeaderBlocks) -> Iterator[None]:
     try:
         yield
     except GatewayError as refused:
-        refused.heard = ReplyAddress(blocks.header, blocks.sync_reply)
+        refused.message_part = ReplyAddress(blocks.header, blocks.sync_reply)
         raise
 
 

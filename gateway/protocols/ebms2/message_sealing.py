@@ -243,7 +243,7 @@ def _write_error_list(unit: ErrorSignal) -> str:
 
 
 def _write_status(unit: StatusRequest | StatusResponse) -> str:
-    content, status = write_leaf("eb:RefToMessageId", unit.about), ""
+    content, status = write_leaf("eb:RefToMessageId", unit.queried_message_id), ""
     if isinstance(unit, StatusResponse):
         status = write_attribute("eb:messageStatus", unit.status)
         if unit.received_at is not None:

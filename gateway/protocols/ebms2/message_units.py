@@ -285,7 +285,9 @@ def _read_status_request(content: MessageContent) -> StatusRequest:
     sequence.check_end(extensible=True)
     header = content.blocks.header
     return StatusRequest(
-        **_copy_header_fields(header), about=queried_message_id, sync_reply=content.blocks.sync_reply
+        **_copy_header_fields(header),
+        queried_message_id=queried_message_id,
+        sync_reply=content.blocks.sync_reply,
     )
 
 
@@ -308,7 +310,7 @@ def _read_status_response(content: MessageContent) -> StatusResponse:
     return StatusResponse(
         **_copy_header_fields(header),
         ref_to_message_id=_require_reference(header),
-        about=queried_message_id,
+        queried_message_id=queried_message_id,
         status=status,
         received_at=None if received is None else read_instant(received),
     )

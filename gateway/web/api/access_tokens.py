@@ -41,7 +41,7 @@ from gateway.web.request_texts import check_texts
 TOKENS: Final = OperationSection("token")
 
 LARGEST_ASSERTION: Final = 8192
-_PLACE: Final = "client_assertion"
+_LOCATION: Final = "client_assertion"
 _ASSERTION_FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 #: The allowed header parameters: none contains a key, or refers to a key outside the register.
 _HEADERS: Final = frozenset({"alg", "typ", "kid", "x5t#S256"})
@@ -195,7 +195,7 @@ def _read_time(claims: Mapping[str, Any], name: str) -> datetime | None:
 
 
 def _refuse(reason: str) -> NoReturn:
-    raise GatewayError(CREDENTIALS_REFUSED, f"the client assertion is not accepted: {reason}", _PLACE)
+    raise GatewayError(CREDENTIALS_REFUSED, f"the client assertion is not accepted: {reason}", _LOCATION)
 
 
 _OCTETS: Final = 32

@@ -115,7 +115,7 @@ class Caller:
     certificate: str
 
     @property
-    def way(self) -> Mapping[str, Any]:
+    def authentication(self) -> Mapping[str, Any]:
         """Return how the party was authenticated, as the evidence records it."""
         return {"method": self.method, "certificate": self.certificate}
 

@@ -74,9 +74,9 @@ class EventStream:
         self._after = after
         self._write = write
         now = call.services.clock()
-        self._end, self._said = now + _LONGEST, now
+        self._end, self._sent_at = now + _LONGEST, now
         self._counts = _take_place(call)
-        self._begun = False
+        self._has_begun = False
 
     def read_batch(self) -> bytes | None:
         """Return the new events; None when the caller may no longer read, or the stream has lasted long."""
@@ -87,11 +87,11 @@ class EventStream:
             rows = event_readers.list_events(conn, self._call.party, self._after, _BATCH)
         if rows:
             confirm_copies(self._call.services.engine)
-            self._after, self._said = int(rows[-1].sequence), now  # bounded: a row of our own
+            self._after, self._sent_at = int(rows[-1].sequence), now  # bounded: a row of our own
             return self._write(rows)
-        if not self._begun or now - self._said >= _HEARTBEAT:
+        if not self._has_begun or now - self._sent_at >= _HEARTBEAT:
             # A comment: it shows a proxy that the stream lives, and us whether the client does.
-            self._begun, self._said = True, now
+            self._has_begun, self._sent_at = True, now
             return b": nothing new\n\n"
         return b""
 

@@ -115,7 +115,7 @@ def _file_submission(call: ApiCall) -> ApiAnswer:
     key = call.headers.get(_KEY.lower(), "")
     if _is_unreachable(key):
         _check_stored(call, key)
-    filed = FiledSubmission(content, attachments, "api", call.party, call.caller.way, key)
+    filed = FiledSubmission(content, attachments, "api", call.party, call.caller.authentication, key)
     stored = file_submission(call.services.hub, filed)
     with read_transaction(call.services.engine) as conn:
         row = messages.find_by_id(conn, stored.message)

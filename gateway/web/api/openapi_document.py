@@ -15,7 +15,7 @@ from gateway.web.api.api_operations import BASE_PATH, JSON, PROBLEM_TYPE, Answer
 
 #: Octets, in the form that generators of clients read as a file.
 _BINARY: Final[Mapping[str, str]] = {"type": "string", "format": "binary"}
-_PLACE: Final = "#/components/schemas/{model}"
+_SCHEMA_REFERENCE: Final = "#/components/schemas/{model}"
 #: The parameters of paths by their names: the pattern of the values, and the description.
 PATH_PARAMETERS: Final[Mapping[str, tuple[str, str]]] = {
     "number": ("^[A-Za-z0-9-]{1,40}$", "The number of a case."),
@@ -91,7 +91,7 @@ def _collect_schemas(table: Iterable[Operation]) -> tuple[dict[str, Any], dict[t
                 questions.append(kind)
     model_modes: list[Any] = [(model, "serialization") for model in dict.fromkeys(answers)]
     model_modes += [(model, "validation") for model in dict.fromkeys(questions)]
-    keys, definitions = models_json_schema(model_modes, ref_template=_PLACE)
+    keys, definitions = models_json_schema(model_modes, ref_template=_SCHEMA_REFERENCE)
     return definitions["$defs"], {model: str(keys[model, mode]["$ref"]) for model, mode in model_modes}
 
 
@@ -137,7 +137,7 @@ def _describe_path(operation: Operation) -> list[dict[str, Any]]:
 def _describe_query(operation: Operation) -> list[dict[str, Any]]:
     if operation.query is None:
         return []
-    schema = operation.query.model_json_schema(mode="validation", ref_template=_PLACE)
+    schema = operation.query.model_json_schema(mode="validation", ref_template=_SCHEMA_REFERENCE)
     required = schema.get("required", ())
     return [
         {

@@ -239,7 +239,7 @@ class _NetworkTurns:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._taken: list[str | None] = []
+        self._networks: list[str | None] = []
 
     @contextmanager
     def take_turn(self, network: str | None = None) -> Iterator[None]:
@@ -247,17 +247,17 @@ class _NetworkTurns:
         with self._condition:
             if not self._condition.wait_for(lambda: self._has_room(network), _TURN):
                 raise ProviderError("the provider is slow")
-            self._taken.append(network)
+            self._networks.append(network)
         try:
             yield
         finally:
             with self._condition:
-                self._taken.remove(network)
+                self._networks.remove(network)
                 self._condition.notify_all()
 
     def _has_room(self, network: str | None) -> bool:
-        fits = network is None or self._taken.count(network) < _TALKERS_OF_NETWORK
-        return fits and len(self._taken) < _TALKERS
+        fits = network is None or self._networks.count(network) < _TALKERS_OF_NETWORK
+        return fits and len(self._networks) < _TALKERS
 
 
 def _read_object(answer: HttpAnswer) -> dict[str, Any] | None:
@@ -326,7 +326,7 @@ def _is_protected_url(url: Any) -> bool:
     return plain and (parts.scheme == "https" or local)
 
 
-_PLACE = "console.oidc"
+_SECTION = "console.oidc"
 
 
 def find_provider_problems(
@@ -343,15 +343,15 @@ def find_provider_problems(
         return
     if not settings.console.enabled:
         warnings.append(
-            f"{_PLACE}: the console is not served (console.enabled), so nobody signs in by OpenID"
+            f"{_SECTION}: the console is not served (console.enabled), so nobody signs in by OpenID"
         )
     if settings.console.public_url is None:
         url = get_console_url(settings)
         warnings.append(
-            f"{_PLACE}: console.public_url is not set: the provider sends everybody back to {url}"
+            f"{_SECTION}: console.public_url is not set: the provider sends everybody back to {url}"
         )
     if not _is_protected_url(oidc.issuer):
-        yield GatewayError(SETTINGS_WRONG, f"the issuer {oidc.issuer[:200]} has no TLS", f"{_PLACE}.issuer")
+        yield GatewayError(SETTINGS_WRONG, f"the issuer {oidc.issuer[:200]} has no TLS", f"{_SECTION}.issuer")
         return
     yield from _ask_provider(settings, clock, warnings)
 
@@ -361,13 +361,13 @@ def _ask_provider(
 ) -> Iterator[GatewayError]:
     oidc = settings.console.oidc
     if oidc.ca is not None and not Path(oidc.ca).is_file():
-        yield GatewayError(SETTINGS_WRONG, f"there is no file {oidc.ca}", f"{_PLACE}.ca")
+        yield GatewayError(SETTINGS_WRONG, f"there is no file {oidc.ca}", f"{_SECTION}.ca")
         return
     try:
         OidcProvider(oidc, get_console_url(settings), clock).check_provider()
     except ProviderMismatchError as problem:
-        yield GatewayError(SETTINGS_WRONG, f"{oidc.issuer}: {problem}", f"{_PLACE}.issuer")
+        yield GatewayError(SETTINGS_WRONG, f"{oidc.issuer}: {problem}", f"{_SECTION}.issuer")
     except ProviderError as problem:
-        warnings.append(f"{UNREACHABLE.id} {_PLACE}.issuer: the OpenID provider is not reached: {problem}")
+        warnings.append(f"{UNREACHABLE.id} {_SECTION}.issuer: the OpenID provider is not reached: {problem}")
     except GatewayError as problem:
-        yield GatewayError(problem.problem, problem.detail, f"{_PLACE}.client_secret")
+        yield GatewayError(problem.problem, problem.detail, f"{_SECTION}.client_secret")

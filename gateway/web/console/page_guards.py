@@ -56,7 +56,7 @@ class _Report(Protocol):
         """Return the submission that was judged."""
 
 
-_Kept = TypeVar("_Kept", bound=_Report)
+_AnyReport = TypeVar("_AnyReport", bound=_Report)
 
 
 class KeptReports:
@@ -67,12 +67,12 @@ class KeptReports:
         self._reports: OrderedDict[Hashable, tuple[datetime, Any]] = OrderedDict()
         self._octets = 0
 
-    def find_report(self, key: Hashable, now: datetime, judge: Callable[[], _Kept]) -> _Kept:
+    def find_report(self, key: Hashable, now: datetime, judge: Callable[[], _AnyReport]) -> _AnyReport:
         """Return the report that was made for `key` within the last minute, else a new one from `judge`."""
         with self._lock:
             timed_report = self._reports.get(key)
         if timed_report is not None and timedelta() <= now - timed_report[0] <= _LONGEST:
-            recent_report: _Kept = timed_report[1]
+            recent_report: _AnyReport = timed_report[1]
             return recent_report
         report = judge()
         with self._lock:

@@ -189,7 +189,7 @@ def _make_outcome_chart(conn: Connection, period: _Period) -> Chart:
         counts[(row.day - period.since).days // step, row.outcome] += int(row.number)
     series = tuple(
         Series(
-            describe_case_state("CLOSED", outcome).words,
+            describe_case_state("CLOSED", outcome).label,
             tuple(counts[index, outcome] for index in range(len(starts))),
         )
         for outcome in _OUTCOMES
@@ -245,7 +245,7 @@ def _make_state_time(agency: str, state: str, bands: Mapping[int, int], seconds:
     number = sum(bands.values())
     return _StateTime(
         name_agency(services.hub.rules.bundle, agency),
-        describe_request_state(state).words,
+        describe_request_state(state).label,
         number,
         seconds / number / _DAY if number else 0.0,
         _estimate_days(bands, 0.5),

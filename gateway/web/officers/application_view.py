@@ -54,7 +54,7 @@ class ApplicationView:
     claim: ClaimView | None
     claim_version: int
     proposal: ActView | None
-    shown: str
+    shown_digest: str
     last_day: date | None
     owes_fee: bool
     is_held: bool
@@ -74,7 +74,7 @@ def make_application_view(conn: Connection, facts: ApplicationFacts) -> Applicat
         claim=make_claim_view(conn, claim) if held and claim is not None else None,
         claim_version=0 if claim is None else claim.version,
         proposal=None if facts.open_act is None else read_act(conn, facts.open_act),
-        shown=facts.compute_shown_digest(),
+        shown_digest=facts.compute_shown_digest(),
         last_day=facts.last_day,
         owes_fee=facts.owes_fee,
         is_held=facts.is_held,

@@ -219,7 +219,7 @@ class OfficerDesk:
         begin = ActBegin(
             number=number,
             act=act,
-            shown=shown_sha256,
+            shown_digest=shown_sha256,
             confirm=lambda conn: check_confirmation(
                 conn, officer.account, digest, document, confirmation, self._party
             ),

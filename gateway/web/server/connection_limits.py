@@ -83,21 +83,21 @@ class ConnectionTable:
 
     bounds: ConnectionLimits
     clock: Callable[[], float]
-    _known: dict[PeerAddress, _TrackedConnection] = field(default_factory=dict)
+    _connections: dict[PeerAddress, _TrackedConnection] = field(default_factory=dict)
 
     def begin_request(self, peer: PeerAddress) -> str | None:
         """Record that a head has arrived; return the party that was proved on this connection before."""
-        connection = self._known.setdefault(peer, _TrackedConnection(self.clock()))
+        connection = self._connections.setdefault(peer, _TrackedConnection(self.clock()))
         connection.state = _ConnectionState.ARRIVING
         return connection.party
 
     def begin_work(self, peer: PeerAddress) -> None:
         """Record that the request is complete."""
-        self._known[peer].state = _ConnectionState.WORKING
+        self._connections[peer].state = _ConnectionState.WORKING
 
     def end_request(self, peer: PeerAddress, party: str | None) -> None:
         """Record that the answer is made, and which party was proved by the request."""
-        connection = self._known[peer]
+        connection = self._connections[peer]
         connection.state, connection.since = _ConnectionState.IDLE, self.clock()
         if peer.address not in self.bounds.exempt:  # a proxy serves many parties
             connection.party = party or connection.party
@@ -105,11 +105,11 @@ class ConnectionTable:
     def close_excess_connections(self) -> int:
         """Shut down connections that exceed a limit; return how many."""
         now, live = self.clock(), _list_accepted_connections()
-        connections = {peer: self._known.get(peer) or _TrackedConnection(now) for peer in live}
+        connections = {peer: self._connections.get(peer) or _TrackedConnection(now) for peer in live}
         # A request of a closed connection may still be processed.
-        self._known = {
+        self._connections = {
             **connections,
-            **{p: c for p, c in self._known.items() if c.state is not _ConnectionState.IDLE},
+            **{p: c for p, c in self._connections.items() if c.state is not _ConnectionState.IDLE},
         }
         shut = (
             self._find_idle_peers(connections, now)

@@ -29,7 +29,7 @@ PROVEN: Final = "party"
 class _QueuedWork:
     line: QueuePath
     do: Callable[[], Any]
-    done: asyncio.Future[Any]
+    outcome: asyncio.Future[Any]
 
 
 class _RoundRobinNode:
@@ -37,14 +37,14 @@ class _RoundRobinNode:
 
     def __init__(self) -> None:
         self._below: OrderedDict[str, _RoundRobinNode] = OrderedDict()
-        self._here: deque[_QueuedWork] = deque()
+        self._works: deque[_QueuedWork] = deque()
 
     def is_empty(self) -> bool:
-        return not (self._here or self._below)
+        return not (self._works or self._below)
 
     def put_work(self, line: QueuePath, work: _QueuedWork) -> None:
         if not line:
-            self._here.append(work)
+            self._works.append(work)
             return
         ring = self._below.get(line[0])
         if ring is None:
@@ -53,8 +53,8 @@ class _RoundRobinNode:
 
     def take_next(self, may_run: Callable[[QueuePath], bool], path: QueuePath = ()) -> _QueuedWork | None:
         """Return the next work that may run, None when there is none; a served name goes to the end."""
-        if self._here:
-            return self._here.popleft()
+        if self._works:
+            return self._works.popleft()
         for name, ring in self._below.items():
             below = (*path, name)
             work = ring.take_next(may_run, below) if may_run(below) else None
@@ -120,7 +120,7 @@ class FairQueue:
         """Run the work in a thread."""
         # Neither result nor exception is bound to a name here: the exception's own traceback would keep
         # it alive.
-        tell = work.done.get_loop().call_soon_threadsafe
+        tell = work.outcome.get_loop().call_soon_threadsafe
         try:
             tell(self._finish_work, work, work.do(), None)
         except Exception as mistake:  # the waiting request gets the exception
@@ -132,7 +132,7 @@ class FairQueue:
             self._running[work.line[:2]] -= 1
             if not self._running[work.line[:2]]:
                 del self._running[work.line[:2]]
-        future = work.done
+        future = work.outcome
         self._start_next_work()
         if future.done():  # the waiting request was cancelled
             return

@@ -246,12 +246,12 @@ class _RateDeadline:
 
     pace: MinimumBodyRate
     time: asyncio.Timeout
-    came: int = 0
+    octets_since: int = 0
 
     def record_octets(self, octets: int) -> None:
-        self.came += octets
-        if self.came >= self.pace.octets:
-            self.came = 0
+        self.octets_since += octets
+        if self.octets_since >= self.pace.octets:
+            self.octets_since = 0
             self.time.reschedule(asyncio.get_running_loop().time() + self.pace.seconds)
 
 

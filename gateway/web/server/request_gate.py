@@ -152,7 +152,7 @@ _STREAM_PAUSE: Final = 0.5
 #: How often a waiting request looks for its answer, in seconds.
 _WAITING_PAUSE: Final = 0.2
 #: Finds the stated sender of a message: the first PartyId.
-_NAMED: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
+_FIRST_PARTY_ID: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
 _LOOKED_AT: Final = 16 * 1024
 #: The limits for reading and dropping the rest of a refused body: octets (as many as other paths accept),
 #: seconds in total, and seconds between two pieces. One in `_CONNECTIONS_PER_DROPPING` connections
@@ -499,10 +499,10 @@ def _find_largest_held(bounds: RequestGateLimits) -> int:
 def _find_stated_sender(body: bytes | SpooledBody) -> str:
     """Return the stated sender of a message; it only orders the requests of one address."""
     if isinstance(body, bytes):
-        match = _NAMED.search(body, 0, _LOOKED_AT)
+        match = _FIRST_PARTY_ID.search(body, 0, _LOOKED_AT)
     else:
         with body.open_stream() as stream:
-            match = _NAMED.search(stream.read(_LOOKED_AT))
+            match = _FIRST_PARTY_ID.search(stream.read(_LOOKED_AT))
     return match[1].decode("latin-1") if match else ""
 
 

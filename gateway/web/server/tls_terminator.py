@@ -103,12 +103,12 @@ class RelaySide(asyncio.Protocol):
         self.transport: Any = None
         self._patience = patience
         self._over: asyncio.TimerHandle | None = None
-        self.other: RelaySide | None = None
+        self.opposite: RelaySide | None = None
         self.ended = asyncio.get_running_loop().create_future()
 
     def join_sides(self, opposite: RelaySide) -> None:
         """Start to forward octets in both directions."""
-        self.other, opposite.other = opposite, self
+        self.opposite, opposite.opposite = opposite, self
         for side in (self, opposite):
             if side.ended.done():
                 self.close()
@@ -140,21 +140,21 @@ class RelaySide(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Forward the octets."""
-        if self.other is not None:
-            self.other.transport.write(data)
+        if self.opposite is not None:
+            self.opposite.transport.write(data)
 
     def pause_writing(self) -> None:
         """Pause the other side's sender."""
         self._start_abort_timer()
-        if self.other is not None and not self.other.ended.done():
-            self.other.transport.pause_reading()
+        if self.opposite is not None and not self.opposite.ended.done():
+            self.opposite.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """Resume the other side's sender."""
         if not self.transport.is_closing():
             self._cancel_abort_timer()
-        if self.other is not None and not self.other.transport.is_closing():
-            self.other.transport.resume_reading()
+        if self.opposite is not None and not self.opposite.transport.is_closing():
+            self.opposite.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Close the other side, too."""
@@ -162,13 +162,13 @@ class RelaySide(asyncio.Protocol):
         self._cancel_abort_timer()
         if not self.ended.done():
             self.ended.set_result(None)
-        if self.other is not None:
-            self.other.close()
+        if self.opposite is not None:
+            self.opposite.close()
 
 
 _LOG: Final = logging.getLogger(__name__)
 #: The socket of the HTTP server, in the socket folder.
-INSIDE: Final = "in"
+INNER_SOCKET: Final = "in"
 #: Octets of the library's receive buffer for each connection: two TLS records. Its default is eight times
 #: that, and would be the largest cost of many connections.
 _BUFFER: Final = 32 * 1024
@@ -245,7 +245,7 @@ class _HandshakeFailureLog:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._number = 0
-        self._told = float("-inf")
+        self._logged_at = float("-inf")
 
     def record_failure(self, address: str, problem: BaseException) -> None:
         """Record one more failure."""
@@ -253,9 +253,9 @@ class _HandshakeFailureLog:
         reason = getattr(problem, "verify_message", "") or getattr(problem, "reason", "") or str(problem)
         message = str(reason)[:120] or type(problem).__name__
         _LOG.info("tls: handshake with %s: %s", address, message)
-        if self._clock() - self._told >= _TELL_EVERY:
+        if self._clock() - self._logged_at >= _TELL_EVERY:
             _LOG.warning("tls: %d handshakes failed, the last with %s: %s", self._number, address, message)
-            self._number, self._told = 0, self._clock()
+            self._number, self._logged_at = 0, self._clock()
 
 
 class _TlsTerminator:
@@ -395,7 +395,7 @@ class _TlsTerminator:
         """Connect to the server; retry while its queue is full or it is not listening yet."""
         while True:
             try:
-                inner.connect(INSIDE)
+                inner.connect(INNER_SOCKET)
             except (BlockingIOError, ConnectionRefusedError, FileNotFoundError):
                 if self._ending:
                     raise
@@ -429,7 +429,7 @@ def run_tls_terminator(address: ListenerAddress, terms: TerminatorSettings) -> I
         keeper = _TerminatorSupervisor(listener, terms, folder)
         keeper.start()
         try:
-            yield Path(folder, INSIDE)
+            yield Path(folder, INNER_SOCKET)
         finally:
             keeper.stop_process()
 
@@ -439,7 +439,7 @@ class _TerminatorSupervisor(threading.Thread):
 
     def __init__(self, listener: socket.socket, terms: TerminatorSettings, folder: str) -> None:
         super().__init__(name="front", daemon=True)
-        self._what = (listener, terms, folder)
+        self._arguments = (listener, terms, folder)
         self._process: BaseProcess | None = None
         self._stopping = threading.Event()
         self._restarts = RestartLimit()
@@ -448,7 +448,7 @@ class _TerminatorSupervisor(threading.Thread):
         """Restart the process until it is stopped."""
         context = multiprocessing.get_context("spawn")
         while not self._stopping.is_set():
-            process = context.Process(target=run_terminator, args=self._what, name="gateway-tls")
+            process = context.Process(target=run_terminator, args=self._arguments, name="gateway-tls")
             try:
                 process.start()
             except OSError as error:  # no memory, no descriptors

@@ -114,7 +114,10 @@ def _describe_source(source: SourceExpression) -> str:
     if isinstance(source, DefaultValue):
         return " ".join(part for part in (_describe_source(source.source), f"default {source.text}") if part)
     if isinstance(source, OccurrenceLookup):
-        keys = (match.constant if match.other is None else match.other.name for match in source.matches)
+        keys = (
+            match.constant if match.compared_field is None else match.compared_field.name
+            for match in source.matches
+        )
         return f"where {', '.join(str(key) for key in keys)}"
     if isinstance(source, Concatenation):
         return f"concat with {source.separator}"
@@ -179,7 +182,7 @@ class RowLink:
 
     key: str
     to: int
-    how: str
+    role: str
 
 
 @dataclass(slots=True)
@@ -262,7 +265,7 @@ def _make_group_row(group: MeaningGroup) -> LeftRow:
 class _TargetRows:
     """Adds the rows of the right side, each with the links that end at it."""
 
-    made: Diagram
+    diagram: Diagram
     bundle: MappingBundle
 
     def add_element(self, target: TargetElement, name: str, depth: int) -> None:
@@ -271,12 +274,12 @@ class _TargetRows:
         if depth and len(inner) == 1 and _is_passage(target):
             self.add_element(inner[0], f"{name}/{_get_target_name(inner[0])}", depth)
             return
-        to = len(self.made.right)
+        to = len(self.diagram.right)
         content = target.content
         badges = (*list_repeat_badges(target), *list_line_badges(target, None))
         size = format_size(target.shape) if content is not None else ""
         hint = f"{name}\n{target.mark}"
-        self.made.right.append(RightRow(name, depth, content is not None, badges, size, hint))
+        self.diagram.right.append(RightRow(name, depth, content is not None, badges, size, hint))
         self._add_value_links(target, to)
         for attribute in target.attributes:
             self._add_attribute(target, attribute, depth + 1)
@@ -285,8 +288,8 @@ class _TargetRows:
 
     def _add_value_links(self, target: TargetElement, to: int) -> None:
         if target.content is not None:
-            self.made.add_links(target.content.list_forwarded_sources(), to, "value")
-            self.made.add_links(target.content.list_read_sources(), to, "key")
+            self.diagram.add_links(target.content.list_forwarded_sources(), to, "value")
+            self.diagram.add_links(target.content.list_read_sources(), to, "key")
             self._add_position_links(target, to)
         if target.each is not None:
             self._add_repetition_links(target.each, to)
@@ -295,43 +298,43 @@ class _TargetRows:
     def _add_position_links(self, target: TargetElement, to: int) -> None:
         source = target.content.source if target.content is not None else None
         if isinstance(source, GroupCount):
-            self.made.add_links([source.group], to, "count")
+            self.diagram.add_links([source.group], to, "count")
         if isinstance(source, GroupPosition):
-            self.made.add_links(self._list_named_sources(source.group), to, "count")
+            self.diagram.add_links(self._list_named_sources(source.group), to, "count")
 
     def _list_named_sources(self, name: str) -> Iterator[Field | MeaningGroup]:
-        document, dictionary = self.made.document, self.bundle.dictionary
+        document, dictionary = self.diagram.document, self.bundle.dictionary
         sources = (document.ask_names.get(name), dictionary.groups.get(name), dictionary.meanings.get(name))
         yield from (source for source in sources if source is not None)
 
     def _add_repetition_links(self, each: Repetition, to: int) -> None:
         if each.ask is not None:
-            self.made.add_links([each.ask], to, "count")
+            self.diagram.add_links([each.ask], to, "count")
         elif each.over == "common":
-            self.made.add_links([self.bundle.dictionary.groups[each.group]], to, "count")
+            self.diagram.add_links([self.bundle.dictionary.groups[each.group]], to, "count")
         elif each.key is not None:
-            self.made.add_links([each.key], to, "key")
+            self.diagram.add_links([each.key], to, "key")
         self._add_condition_links(each.when, to)
 
     def _add_condition_links(self, when: Condition | None, to: int) -> None:
         if when is not None:
-            self.made.add_links((test.source for test in list_guard_tests(when)), to, "guard")
+            self.diagram.add_links((test.source for test in list_guard_tests(when)), to, "guard")
 
     def _add_attribute(self, target: TargetElement, attribute: TargetAttribute, depth: int) -> None:
-        to = len(self.made.right)
+        to = len(self.diagram.right)
         hint = f"{target.name}/@{attribute.name}\n{attribute.mark}"
         badges = list_line_badges(target, attribute)
-        self.made.right.append(
+        self.diagram.right.append(
             RightRow(f"@{attribute.name}", depth, True, badges, format_size(attribute.shape), hint)
         )
         if attribute.content is not None:
-            self.made.add_links(attribute.content.list_forwarded_sources(), to, "value")
-            self.made.add_links(attribute.content.list_read_sources(), to, "key")
+            self.diagram.add_links(attribute.content.list_forwarded_sources(), to, "value")
+            self.diagram.add_links(attribute.content.list_read_sources(), to, "key")
         elif (
             target.content is not None
             and (carrier := target.content.source.find_attribute_carrier()) is not None
         ):
-            self.made.add_links([carrier], to, "attribute")
+            self.diagram.add_links([carrier], to, "attribute")
 
 
 def _get_target_name(target: TargetElement) -> str:
@@ -372,7 +375,7 @@ def _find_first_uses(diagram: Diagram) -> dict[str, tuple[int, int]]:
     first: dict[str, tuple[int, int]] = {}
     for rank, roles in enumerate((("value", "attribute"), ("key", "count", "guard"))):
         for order, link in enumerate(diagram.links):
-            if link.how in roles and (link.key not in first or (rank == 0 and link.to < first[link.key][0])):
+            if link.role in roles and (link.key not in first or (rank == 0 and link.to < first[link.key][0])):
                 first[link.key] = (link.to, order)
     _place_groups(diagram, first)
     return first

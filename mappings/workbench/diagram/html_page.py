@@ -109,7 +109,7 @@ _LEGEND: Final = (
     ("own", "상수 constant, or the hub's own"),
 )
 _MUST: Final = {"M": "●", "C": "◐", "O": "○"}
-_SAID: Final = {"M": "mandatory", "C": "conditional", "O": "optional"}
+_OBLIGATIONS: Final = {"M": "mandatory", "C": "conditional", "O": "optional"}
 
 
 def draw_page(diagram: Diagram, organisation: Organisation) -> str:
@@ -142,7 +142,7 @@ class _RowTies:
     """The rows that are linked, and the CSS classes by which the page highlights them."""
 
     def __init__(self, diagram: Diagram, places: dict[str, int]) -> None:
-        self.made, self.places, self.alone = diagram, places, frozenset(list_unused_rows(diagram))
+        self.diagram, self.places, self.alone = diagram, places, frozenset(list_unused_rows(diagram))
         self.number = {key: number for number, key in enumerate(places)}
         self.of_left: dict[str, list[str]] = defaultdict(list)
         self.of_right: dict[int, list[str]] = defaultdict(list)
@@ -162,23 +162,23 @@ class _RowTies:
         """Return the lines between the rows; the lines of guards and keys are drawn below those of values."""
         size = {"width": str(_INTO), "height": str(rows * PITCH), "viewBox": f"0 0 {_INTO} {rows * PITCH}"}
         svg = etree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "aria-hidden": "true"})
-        for key, dependent in self.made.arcs:
+        for key, dependent in self.diagram.arcs:
             numbers = f"s{self.number[key]} s{self.number[dependent]}"
             _add_path(svg, f"link guard arc {numbers}", _draw_arc(self.places[key], self.places[dependent]))
         order = {"guard": 0, "key": 1, "count": 1}
-        for link in sorted(self.made.links, key=lambda link: order.get(link.how, 2)):
+        for link in sorted(self.diagram.links, key=lambda link: order.get(link.role, 2)):
             self._draw_line(svg, link)
-        tied = {link.to for link in self.made.links if link.how in ("value", "attribute")}
-        for number, right in enumerate(self.made.right):
+        tied = {link.to for link in self.diagram.links if link.role in ("value", "attribute")}
+        for number, right in enumerate(self.diagram.right):
             if right.filled and number not in tied:
                 y = _get_row_middle(number)
                 _add_path(svg, f"link own t{number}", f"M{_BEND} {y}H{_INTO}", to=number)
         return svg
 
     def _draw_line(self, svg: etree._Element, link: RowLink) -> None:
-        source = self.made.left[link.key].kind
-        kind = {"guard": "guard", "key": "key", "count": "key"}.get(link.how, source)
-        classes = f"link {kind} {link.how} s{self.number[link.key]} t{link.to}"
+        source = self.diagram.left[link.key].kind
+        kind = {"guard": "guard", "key": "key", "count": "key"}.get(link.role, source)
+        classes = f"link {kind} {link.role} s{self.number[link.key]} t{link.to}"
         start, end = _get_row_middle(self.places[link.key]), _get_row_middle(link.to)
         half = LINES // 2
         bent = f"C{_FROM + half} {start} {_BEND - half} {end} {_BEND} {end}" if start != end else ""
@@ -251,7 +251,7 @@ def _add_left_row(area: etree._Element, left_row: LeftRow, row: int, ties: _RowT
     line.set("data-key", left_row.key)
     _add_element(line, "span", "tag", left_row.tag)
     must = _add_element(line, "span", "must", _MUST[left_row.must])
-    must.set("title", _SAID[left_row.must])
+    must.set("title", _OBLIGATIONS[left_row.must])
     _add_element(line, "span", "ko", left_row.ko, style=f"padding-left:{left_row.depth * 12}px")
     _add_element(line, "span", "en", left_row.en)
 

@@ -154,7 +154,7 @@ _UNITS: Final = ("rec20", "rec20Former")
 _CURRENCIES: Final = "iso4217"
 # How like a list of the inventory a name must be to be a misspelling of it.
 _LIKENESS: Final = 0.8
-_SHOWN: Final = 160
+_MOST_CHARACTERS: Final = 160
 _PROSE: Final = re.compile(r"\s*\(.*\)\s*|\bopen\b|\blist\b", re.IGNORECASE)
 
 
@@ -187,7 +187,7 @@ class ImportedLists:
     lines: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     unfinished: dict[str, tuple[str, str]] = field(default_factory=dict)
-    _known: dict[str, ChosenList] = field(default_factory=dict)
+    _choices: dict[str, ChosenList] = field(default_factory=dict)
 
     def is_known_unit(self, code: str) -> bool:
         """Return whether Recommendation 20 or the table of units has a unit."""
@@ -235,15 +235,15 @@ class ImportedLists:
     def _refuse_misspelling(self, inventory_field: InventoryField, name: str, location: str) -> None:
         """Raise GW502 for a name that is almost that of a list of the inventory."""
         folded = {list_name.casefold(): list_name for list_name in self.inventory}
-        close = difflib.get_close_matches(name[:_SHOWN].casefold(), folded, 1, _LIKENESS)
+        close = difflib.get_close_matches(name[:_MOST_CHARACTERS].casefold(), folded, 1, _LIKENESS)
         if close:
             expected = f"a list of the inventory, as {folded[close[0]]}"
             raise inventory_field.mark.make_error(_name_key(location, "code_list"), expected, name)
 
     def _choose_own_list(self, name: str, codes: CodeLabels, key: str) -> ChosenList:
         """Return a list of the inventory, or the shipped list of that name where it has the same codes."""
-        if key in self._known:
-            return self._known[key]
+        if key in self._choices:
+            return self._choices[key]
         shipped = self.shipped.get(name)
         if shipped is not None and shipped.pattern is None and set(shipped.codes) == set(codes):
             chosen = ChosenList(name, shipped.codes)
@@ -257,7 +257,7 @@ class ImportedLists:
             spec = {"file": file, "key": "code", "version": "1", "source": "the inventory"}
             self.lines[name] = f"  {name}: {write_flow(spec)}"
             chosen = ChosenList(name, tuple(codes))
-        self._known[key] = chosen
+        self._choices[key] = chosen
         return chosen
 
     def _list_file_names(self) -> frozenset[str]:
@@ -275,16 +275,18 @@ class ImportedLists:
     def _choose_open_list(self, inventory_field: InventoryField, location: str) -> ChosenList:
         listing = inventory_field.listing if isinstance(inventory_field.listing, str) else ""
         name = make_camel_case(_PROSE.sub(" ", listing).strip() or location)
-        text = shorten_text(listing, _SHOWN) or f"the list of {location}"
+        text = shorten_text(listing, _MOST_CHARACTERS) or f"the list of {location}"
         if self._is_list_name(listing) and self.inventory:
-            list_names = shorten_text(", ".join(self.inventory), _SHOWN)
+            list_names = shorten_text(", ".join(self.inventory), _MOST_CHARACTERS)
             text = f"no code list of the inventory is named {text} (it has {list_names}); the list"
         pattern, reason = make_form_pattern(listing), ""
         if inventory_field.pattern:
             try:
                 pattern = translate_pattern(inventory_field.pattern, inventory_field.longest or _LONGEST_CODE)
             except UnclearError as unclear:
-                reason = shorten_text(f" (pattern {inventory_field.pattern}: {unclear}", _SHOWN) + ")"
+                reason = (
+                    shorten_text(f" (pattern {inventory_field.pattern}: {unclear}", _MOST_CHARACTERS) + ")"
+                )
         if pattern is None:
             pattern = (
                 f"[A-Za-z0-9._-]{{1,{inventory_field.longest}}}" if inventory_field.longest else _ANY_CODE
@@ -299,18 +301,18 @@ class ImportedLists:
 
     def _choose_pattern_list(self, name: str, pattern: str, unfinished: str) -> ChosenList:
         key = f"open/{name}/{pattern}"
-        if key not in self._known:
+        if key not in self._choices:
             name = make_unique_name(name, {*self.shipped, *self.lines}, "")
             spec = {"open": pattern, "version": "open", "source": "the inventory; its rows are not held here"}
             self.lines[name] = f"  {name}: {write_flow(spec)}"
-            self._known[key] = ChosenList(name, None, unfinished)
-        return self._known[key]
+            self._choices[key] = ChosenList(name, None, unfinished)
+        return self._choices[key]
 
 
 def describe_missing_labels(codes: CodeLabels) -> str:
     """Return which codes lack a Korean label, in words; empty where none lacks it."""
     missing = [code for code, (ko, _) in codes.items() if not ko]
-    listed_codes = shorten_text(", ".join(missing), _SHOWN)
+    listed_codes = shorten_text(", ".join(missing), _MOST_CHARACTERS)
     return f"the Korean label of the code{'s' if len(missing) > 1 else ''} {listed_codes}" if missing else ""
 
 

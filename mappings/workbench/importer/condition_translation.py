@@ -22,7 +22,7 @@ _WORD: Final = re.compile(
     )""",
     re.VERBOSE,
 )
-_ALIKE: Final = {
+_OPERATORS: Final = {
     "=": "==",
     "<>": "!=",
     "≠": "!=",
@@ -56,13 +56,13 @@ class TokenReader:
     """The tokens of one text, read from left to right."""
 
     def __init__(self, tokens: list[Token]) -> None:
-        self._words = tokens
+        self._tokens = tokens
         self._at = 0
 
     def peek_token(self, ahead: int = 0) -> Token | None:
         """Return the token at `ahead` without taking it, None at the end."""
         index = self._at + ahead
-        return self._words[index] if index < len(self._words) else None
+        return self._tokens[index] if index < len(self._tokens) else None
 
     def next_token(self) -> Token:
         """Take the next token; raise `UnclearError` at the end."""
@@ -110,7 +110,7 @@ def read_tokens(text: str) -> TokenReader:
         if kind == "text":
             token_text = token_text[1:-1]
         elif kind == "sign":
-            token_text = _ALIKE.get(token_text, token_text)
+            token_text = _OPERATORS.get(token_text, token_text)
         tokens.append(Token(kind, token_text.rstrip("./-") if kind == "name" else token_text))
         position = match.end()
     return TokenReader(tokens)

@@ -18,7 +18,7 @@ from gateway_workbench.importer.written_names import write_csv
 #: The columns of reconciled.csv in the order of an import.
 COLUMNS: Final = ("field", "document", "decision", "reason")
 _RECONCILED: Final = "reconciled.csv"
-_SHOWN: Final = 160
+_MOST_CHARACTERS: Final = 160
 _BEFORE: Final = 40
 
 
@@ -78,9 +78,9 @@ def _make_conflict_error(location: str, old: str, new: str) -> GatewayError:
         1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False))
     )
     start = common_length - _BEFORE
-    if start > 0 and max(map(len, texts)) > _SHOWN:
+    if start > 0 and max(map(len, texts)) > _MOST_CHARACTERS:
         texts = ["…" + text[start:] for text in texts]
-    old, new = (shorten_text(text, _SHOWN) for text in texts)
+    old, new = (shorten_text(text, _MOST_CHARACTERS) for text in texts)
     detail = f"{location} says {old}, the inventory {new}; --replace puts that in its place"
     return GatewayError(MISUSE, detail, "--out")
 

@@ -43,7 +43,7 @@ _TURNED: Final = {
     "more_than": "less_than",
     "equals": "equals",
 }
-_NAMED: Final = {
+_FUNCTIONS: Final = {
     "distinct": "distinct",
     "unique": "distinct",
     "one_of": "one_of",
@@ -62,7 +62,7 @@ class InvariantMember:
     """The field or meaning of a name in an invariant.
 
     `per` is application or item; `groups` are the asked groups around it, the outermost
-    first; `asked` is true for a field of the document, false for a common meaning; `several`
+    first; `is_asked` is true for a field of the document, false for a common meaning; `several`
     is true where the field itself may have several values; `measured` is the kind of its
     unit: unit, currency or empty.  `units` are the units or currencies that a value may have,
     None where it may have any.
@@ -71,7 +71,7 @@ class InvariantMember:
     name: str
     type: str
     per: str
-    asked: bool
+    is_asked: bool
     groups: tuple[str, ...] = ()
     several: bool = False
     measured: str = ""
@@ -124,16 +124,16 @@ def _translate_name_rule(
     tokens: TokenReader, locate: Locate, home: tuple[str, ...], whole: bool
 ) -> dict[str, Any]:
     name = tokens.next_token().text.lower()
-    if name not in _NAMED:
-        choices = ", ".join(dict.fromkeys(_NAMED.values()))
+    if name not in _FUNCTIONS:
+        choices = ", ".join(dict.fromkeys(_FUNCTIONS.values()))
         raise UnclearError(f"{name} is nothing that a check does; it does sum, {choices}")
     tokens.need_token("(")
     members = [_read_member(tokens, locate)]
     while tokens.take_token(","):
         members.append(_read_member(tokens, locate))
     tokens.need_token(")")
-    kind = _NAMED[name]
-    if not all(member.asked for member in members):
+    kind = _FUNCTIONS[name]
+    if not all(member.is_asked for member in members):
         raise UnclearError("it needs asked fields")
     if len({(member.per, member.groups) for member in members}) > 1:
         raise UnclearError("the fields do not stand side by side")
@@ -284,7 +284,7 @@ def _make_sum_check(
     """
     factors = left_side.factors
     for factor in factors:
-        if factor.type != "number" or not factor.asked:
+        if factor.type != "number" or not factor.is_asked:
             raise UnclearError(f"{factor.name} is no asked number")
     if len({(factor.per, factor.groups) for factor in factors}) > 1 or (
         len(factors) > 1 and any(factor.several for factor in factors)

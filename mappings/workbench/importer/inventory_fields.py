@@ -27,14 +27,14 @@ _TYPES: Final = {
     "group": "group",
 }
 _NUMBERS: Final = ("quantity", "measure", "amount")
-_WORDS: Final = ("text", "id", "code")
+_TEXT_TYPES: Final = ("text", "id", "code")
 # The types that a key may have.
 _KEY_TYPES: Final = {
-    "max_length": _WORDS,
-    "max_octets": _WORDS,
-    "max_bytes": _WORDS,
-    "charset": _WORDS,
-    "pattern": _WORDS,
+    "max_length": _TEXT_TYPES,
+    "max_octets": _TEXT_TYPES,
+    "max_bytes": _TEXT_TYPES,
+    "charset": _TEXT_TYPES,
+    "pattern": _TEXT_TYPES,
     "code_list": ("code",),
     "unit": ("quantity", "measure"),
     "units": ("quantity", "measure"),

@@ -36,7 +36,7 @@ _ROOT: Final = "Application"
 _MOST_COMMON: Final = 9999
 _MOST_VALUES: Final = 99
 _MOST_ITEMS: Final = 999
-_SHOWN: Final = 160
+_MOST_CHARACTERS: Final = 160
 _NUMBERS: Final = ("quantity", "measure", "amount")
 _MEASURED: Final = {"quantity": "unit", "measure": "unit", "amount": "currency"}
 
@@ -181,11 +181,11 @@ def _wrap_names(names: list[str]) -> list[str]:
 
 
 def _write_asks(form: DocumentForm) -> list[str]:
-    if not form.asked:
+    if not form.asked_fields:
         return ["asks: {}"]
     return [
         "asks:                          # the only fields that an applicant is asked for",
-        *_write_ask_level(form.asked, 2),
+        *_write_ask_level(form.asked_fields, 2),
     ]
 
 
@@ -206,7 +206,9 @@ def _write_ask_level(level: list[ImportedField], indent: int) -> list[str]:
 
 def _make_target_lines(form: DocumentForm, needs: _NeededMeanings) -> list[TargetLine]:
     """Return the lines of the request: hub values, then values given once, then those of each item."""
-    used_names = {imported_field.tag for imported_field in form.asked if imported_field.home == "header"}
+    used_names = {
+        imported_field.tag for imported_field in form.asked_fields if imported_field.home == "header"
+    }
     lines = [
         TargetLine(_take_element_name("ApplicationNumber", used_names), {"hub": "application_number"}),
         TargetLine(_take_element_name("FunctionCode", used_names), {"hub": "function"}),
@@ -215,19 +217,19 @@ def _make_target_lines(form: DocumentForm, needs: _NeededMeanings) -> list[Targe
     lines += _make_common_lines(form, needs, item=False, used_names=used_names)
     lines += [
         line
-        for imported_field in form.asked
+        for imported_field in form.asked_fields
         if imported_field.home == "header"
         for line in _make_field_lines(imported_field)
     ]
     key = form.meanings.find_by_path(f"{ITEM_PATH}/SequenceNumeric")
     if key is None:
         return lines
-    item_names = {imported_field.tag for imported_field in form.asked if imported_field.home == "item"}
+    item_names = {imported_field.tag for imported_field in form.asked_fields if imported_field.home == "item"}
     inner = [TargetLine(_take_element_name("ItemNumber", item_names), {"common": key.name})]
     inner += _make_common_lines(form, needs, item=True, used_names=item_names, done_names={key.name})
     inner += [
         line
-        for imported_field in form.asked
+        for imported_field in form.asked_fields
         if imported_field.home == "item"
         for line in _make_field_lines(imported_field)
     ]
@@ -394,12 +396,12 @@ def _write_clause(
             raise UnclearError(refusal)
         check = _make_check(form, needs, clause.text, imported_field)
     except UnclearError as unclear:
-        reason = f"cannot be read ({shorten_text(str(unclear), _SHOWN)}): it is not checked"
+        reason = f"cannot be read ({shorten_text(str(unclear), _MOST_CHARACTERS)}): it is not checked"
         return _leave_clause(form, name, clause, reason)
     if idle := describe_idle_check(
         check, {listed_field.name: listed_field for listed_field in form.list_fields()}
     ):
-        return _leave_clause(form, name, clause, f"is not checked: {shorten_text(idle, _SHOWN)}")
+        return _leave_clause(form, name, clause, f"is not checked: {shorten_text(idle, _MOST_CHARACTERS)}")
     form.count_one("invariants")
     number = form.counts["invariants"]
     form.clauses[f"rule_{number}"] = clause
@@ -416,7 +418,7 @@ def _write_clause(
 def _leave_clause(form: DocumentForm, name: str, clause: InventoryInvariant, reason: str) -> list[str]:
     """Return a comment on a clause that is not checked; note it as work."""
     form.count_one("invariants_open")
-    text = f"the invariant {shorten_text(clause.text, _SHOWN)!r} {reason}"
+    text = f"the invariant {shorten_text(clause.text, _MOST_CHARACTERS)!r} {reason}"
     form.note_unfinished(name, "invariant", text, clause.mark)
     return write_comment(f"{name or 'document'}: {text}", "  ")
 
@@ -429,7 +431,7 @@ def _note_same_unit(
     if kind is None:
         return []
     units = {"unit": "units", "currency": "currencies"}[kind]
-    short_clause = shorten_text(clause.text, _SHOWN)
+    short_clause = shorten_text(clause.text, _MOST_CHARACTERS)
     text = f"the invariant {short_clause!r} is not checked where the {units} differ (when_same: {kind})"
     form.note_unfinished(name, "units", text, clause.mark)
     return write_comment(f"{name or 'document'}: {text}", "  ")

@@ -68,7 +68,9 @@ class ImportedMeanings:
             known_meaning = _make_known_meaning(meaning)
             self._names[known_meaning.name] = known_meaning
             old = self._paths.get(meaning.path)
-            if old is None or (meaning.where is None and self.shipped.meanings[old.name].where is not None):
+            if old is None or (
+                meaning.selector is None and self.shipped.meanings[old.name].selector is not None
+            ):
                 self._paths[meaning.path] = known_meaning
 
     def find_by_name(self, name: str) -> KnownMeaning | None:

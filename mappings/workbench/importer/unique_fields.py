@@ -28,7 +28,7 @@ from gateway_workbench.importer.inventory_reader import InventoryDocument
 from gateway_workbench.importer.meaning_match import ImportedMeanings, KnownMeaning
 from gateway_workbench.importer.written_names import make_field_key, make_label, make_slug
 
-_SHOWN: Final = 160
+_MOST_CHARACTERS: Final = 160
 _LEVELS: Final = {"header": "for the whole application", "item": "for each item"}
 
 
@@ -44,7 +44,7 @@ def describe_other_levels(group: InventoryField, home: str) -> tuple[str, Source
     ]
     if not others:
         return None
-    names = shorten_text(", ".join(inventory_field.name for inventory_field in others), _SHOWN)
+    names = shorten_text(", ".join(inventory_field.name for inventory_field in others), _MOST_CHARACTERS)
     group_level = (
         f"the group is of level {home}" if group.level else f"the group says none, and {home} is taken"
     )
@@ -66,7 +66,9 @@ def describe_decimals(field: InventoryField) -> str:
 
 
 def _list_decimals(decimals_by_code: Mapping[str, int]) -> str:
-    return shorten_text(", ".join(f"{code} {number}" for code, number in decimals_by_code.items()), _SHOWN)
+    return shorten_text(
+        ", ".join(f"{code} {number}" for code, number in decimals_by_code.items()), _MOST_CHARACTERS
+    )
 
 
 def describe_range(field: InventoryField) -> str:
@@ -100,7 +102,7 @@ def describe_wco_id(
     if field.path or (meaning is not None and meaning.path in paths):
         return ""
     if not paths:
-        return f"no element of the declaration has the WCO id {shorten_text(field.wco, _SHOWN)}"
+        return f"no element of the declaration has the WCO id {shorten_text(field.wco, _MOST_CHARACTERS)}"
     common = next(
         (candidate for candidate in map(meanings.find_by_path, paths) if candidate is not None), None
     )
@@ -196,7 +198,7 @@ class DocumentForm:
     lists: ImportedLists
     meanings: ImportedMeanings
     listed: frozenset[str] = frozenset()
-    asked: list[ImportedField] = field(default_factory=list)
+    asked_fields: list[ImportedField] = field(default_factory=list)
     again: list[RepeatedField] = field(default_factory=list)
     findings: list[UnfinishedItem] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -205,7 +207,7 @@ class DocumentForm:
 
     def list_fields(self, fields: list[ImportedField] | None = None) -> Iterator[ImportedField]:
         """Yield every asked field, groups before their members."""
-        for imported_field in self.asked if fields is None else fields:
+        for imported_field in self.asked_fields if fields is None else fields:
             yield imported_field
             yield from self.list_fields(imported_field.members)
 
@@ -227,7 +229,7 @@ def read_form(
 ) -> DocumentForm:
     """Return the translated unique fields of a document; `listed` are its common meanings."""
     form = DocumentForm(document, lists, meanings, listed)
-    form.asked = _read_level(form, unique, ())
+    form.asked_fields = _read_level(form, unique, ())
     for imported_field in form.list_fields():
         _set_requirement(form, imported_field)
     for repeated_field in form.pending:
@@ -367,7 +369,10 @@ def _make_text_shape(form: DocumentForm, imported_field: ImportedField) -> dict[
         try:
             spec["pattern"] = translate_pattern(source.pattern, longest)
         except UnclearError as unclear:
-            excerpts = shorten_text(source.pattern, _SHOWN), shorten_text(str(unclear), _SHOWN)
+            excerpts = (
+                shorten_text(source.pattern, _MOST_CHARACTERS),
+                shorten_text(str(unclear), _MOST_CHARACTERS),
+            )
             text = f"the pattern {excerpts[0]} cannot be said ({excerpts[1]}): any text passes"
             form.note_unfinished(imported_field.name, "pattern", text, source.locate_key("pattern"))
             imported_field.notes.append(text)
@@ -413,7 +418,7 @@ def _set_requirement(form: DocumentForm, imported_field: ImportedField) -> None:
     else:
         spec["req"] = "O"
         if source.condition:
-            note = f"conditional in the source: {shorten_text(source.condition, _SHOWN)}"
+            note = f"conditional in the source: {shorten_text(source.condition, _MOST_CHARACTERS)}"
         elif source.need == "C":
             note = _NO_CONDITION
             text = f"{_NO_CONDITION}: the field is optional"
@@ -447,14 +452,14 @@ def _make_condition(
     """Return the condition of a field, None where it has none or it cannot be translated."""
     if not source.condition:
         return None
-    excerpt = shorten_text(source.condition, _SHOWN)
+    excerpt = shorten_text(source.condition, _MOST_CHARACTERS)
     try:
         condition = translate_condition(
             source.condition, lambda text: _find_subject(form, text, name, groups)
         )
     except UnclearError as unclear:
         form.count_one("conditions_open")
-        reason = shorten_text(str(unclear), _SHOWN)
+        reason = shorten_text(str(unclear), _MOST_CHARACTERS)
         text = f"the condition {excerpt!r} cannot be read ({reason}): the field is optional"
         form.note_unfinished(name, "condition", text, source.locate_key("condition"))
         return None
@@ -523,7 +528,7 @@ def locate_field(
     form: DocumentForm, text: str, groups: tuple[ImportedField, ...]
 ) -> ImportedField | KnownMeaning:
     """Return the field or common meaning that `text` names inside `groups`; raise `UnclearError`."""
-    levels = [group.members for group in reversed(groups)] + [form.asked]
+    levels = [group.members for group in reversed(groups)] + [form.asked_fields]
     for level in levels:
         for imported_field in level:
             if text in (imported_field.source.name, imported_field.name):

@@ -305,7 +305,7 @@ def test_every_finding_tells_where_and_why_and_by_which_clause() -> None:
         data = write_cpa(*changes, nested=nested)
         for one in judge_cpa(data, "a.xml", NOW).findings:
             assert (one.severity, one.clause) == (CPA_RULES[rule].severity, CPA_RULES[rule].clause)
-            assert re.fullmatch(r"a\.xml:[1-9]\d* /.*", one.place)
+            assert re.fullmatch(r"a\.xml:[1-9]\d* /.*", one.location)
             assert one.text
             assert not any(part in one.text for part in ("['", "{'", "()", "None", "Traceback")), one.text
 
@@ -326,7 +326,7 @@ def test_the_path_of_a_finding_leads_to_its_element() -> None:
             # An attribute that the document leaves to its default has the path it would have.
             found = root.xpath(path.partition("/@")[0], namespaces=names)
             assert len(found) == 1, (rule, path)  # type: ignore[arg-type]
-            assert one.place == f"a.xml:{found[0].sourceline} {path}", rule  # type: ignore[index, union-attr]
+            assert one.location == f"a.xml:{found[0].sourceline} {path}", rule  # type: ignore[index, union-attr]
 
 
 @pytest.mark.vectors

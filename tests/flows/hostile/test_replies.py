@@ -25,7 +25,11 @@ from gateway.errors import PROBLEMS, SIGNER_MISMATCH, GatewayError
 from gateway.pki import Certificate, encode_key_pem
 from gateway.store import decisions, make_engine, migrate_schema, read_transaction
 from gateway_conformance.hostile.reply_attacks.hostile_partner import REPLIES, select_replies
-from gateway_conformance.hostile.reply_attacks.reply_server import TAKEN, ReplyConnection, ReplyScenario
+from gateway_conformance.hostile.reply_attacks.reply_server import (
+    ACCEPTED_ANSWER,
+    ReplyConnection,
+    ReplyScenario,
+)
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.conformance.test_partner_processes import process
 from tests.delivery.test_http_client import Far, far, far_tls, post
@@ -206,7 +210,7 @@ def test_every_play_has_a_name_of_its_own_and_a_real_outcome() -> None:
     assert len(names) == len(set(names)) >= 100
     for one in REPLIES:
         assert one.outcome.keys() <= {"soap", "ebms2"}
-        assert all(end == TAKEN or end in PROBLEMS for end in one.outcome.values())
+        assert all(end == ACCEPTED_ANSWER or end in PROBLEMS for end in one.outcome.values())
 
 
 def hello(version: bytes) -> bytes:
@@ -314,7 +318,7 @@ def test_a_hostile_partner_is_a_process_too(partner: Path, tmp_path: Path, patte
         for _ in select_replies("soap", pattern):
             try:
                 agent.read_answer(agent.post_call(envelope, where))
-                came.append(TAKEN)
+                came.append(ACCEPTED_ANSWER)
             except GatewayError as problem:
                 came.append(problem.problem.id)
         sender.close()

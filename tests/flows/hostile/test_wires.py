@@ -70,7 +70,7 @@ def test_path_and_host_are_put_in_and_the_answer_is_read() -> None:
     with speaking(handle) as target:
         answer = target.send(script(b"GET {path} HTTP/1.1\r\n", (b"Host: {host}\r\n", 0.01), b"\r\n"))
     assert heard[0].startswith(b"GET /soap HTTP/1.1\r\nHost: 127.0.0.1:")
-    assert (answer.status, answer.body, answer.more) == (200, b"ok", b"")
+    assert (answer.status, answer.body, answer.trailing_octets) == (200, b"ok", b"")
     assert answer.headers == {"content-length": "2"}
 
 
@@ -82,7 +82,7 @@ def test_a_second_answer_is_seen() -> None:
     with speaking(handle) as target:
         answer = target.send(script(b"GET / HTTP/1.1\r\n\r\n"))
     assert answer.status == 200
-    assert answer.more == OK
+    assert answer.trailing_octets == OK
 
 
 @pytest.mark.parametrize(

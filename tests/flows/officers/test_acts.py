@@ -99,7 +99,7 @@ def test_a_decision_becomes_the_signed_call_of_an_agency_system(engine: Engine) 
         unit="KGM",
         conditions=("표시 라벨을 붙일 것",),
     )
-    done = story.desk.perform_act(kim, seen.number, act, seen.shown)
+    done = story.desk.perform_act(kim, seen.number, act, seen.shown_digest)
     assert (done.state, done.problem) == ("PERFORMED", None)
     story.tick()
     assert story.outcome() == ("APPROVED", {1: "APPROVED_WITH_CONDITIONS", 2: "APPROVED", 3: "APPROVED"})
@@ -121,15 +121,19 @@ def test_the_evidence_names_officer_and_what_was_shown(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
     kim = story.officer("kim")
-    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest)
     intended, performed = acts_of(story, seen.request.id)
     assert [one["step"] for one in (intended, performed)] == ["intended", "performed"]
     assert performed["officer"] == {"account": kim.account, "name": "kim", "role": "officer"}
-    assert performed["shown"] == seen.shown
+    assert performed["shown"] == seen.shown_digest
     assert performed["confirmed"] == {"method": "session"}
     decided = json.loads(octets_of(story, performed["digest"]))
-    assert (decided["application"], decided["shown"], decided["act"]) == (seen.number, seen.shown, "decide")
-    shown = json.loads(octets_of(story, seen.shown))
+    assert (decided["application"], decided["shown"], decided["act"]) == (
+        seen.number,
+        seen.shown_digest,
+        "decide",
+    )
+    shown = json.loads(octets_of(story, seen.shown_digest))
     assert shown["document"] == story.request("KPTA").document_sha256
     assert performed["call"] == story.request("KPTA").reply_sha256
     with read_transaction(engine) as conn:
@@ -144,17 +148,17 @@ def test_receive_ask_and_inspect(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
     kim = story.officer("kim")
-    assert story.desk.perform_act(kim, seen.number, ReceiveAct(), seen.shown).state == "PERFORMED"
+    assert story.desk.perform_act(kim, seen.number, ReceiveAct(), seen.shown_digest).state == "PERFORMED"
     seen = story.look()
     assert seen.request.status_code == "C04"
     pointers = ("42A/67A[1]/68A[1]/23A/138",)
     ask = InformationAct("Which lot?", pointers, story.clock() + timedelta(days=7))
-    assert story.desk.perform_act(kim, seen.number, ask, seen.shown).state == "PERFORMED"
+    assert story.desk.perform_act(kim, seen.number, ask, seen.shown_digest).state == "PERFORMED"
     seen = story.look()
     assert (seen.state, seen.request.due_at) == ("INFORMATION_REQUIRED", ask.deadline)
     look = InspectionAct("E01", "field", story.clock().date(), "Incheon", "to be opened")
     assert list_unsent_words(look) == ("findings",)
-    assert story.desk.perform_act(kim, seen.number, look, seen.shown).state == "PERFORMED"
+    assert story.desk.perform_act(kim, seen.number, look, seen.shown_digest).state == "PERFORMED"
     assert story.look().state == "INSPECTION"
     kept = json.loads(octets_of(story, acts_of(story, seen.request.id)[-1]["digest"]))
     assert (kept["place"], kept["findings"]) == ("Incheon", "to be opened")
@@ -171,26 +175,26 @@ def test_correct_and_revoke(engine: Engine) -> None:
     lee = story.officer("lee", "approver")
     correct = story.decision(DecisionCode.REJECTED, DecisionPurpose.CORRECT)
     with refused("GW705"):
-        story.desk.perform_act(lee, seen.number, correct, seen.shown)
-    story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
+        story.desk.perform_act(lee, seen.number, correct, seen.shown_digest)
+    story.desk.perform_act(lee, seen.number, story.decision(), seen.shown_digest)
     story.decide_others()
     story.tick(seconds=1)
     assert story.outcome()[0] == "APPROVED"
     seen = story.look()
     with refused("GW705"):
-        story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
-    story.desk.perform_act(lee, seen.number, correct, seen.shown)
+        story.desk.perform_act(lee, seen.number, story.decision(), seen.shown_digest)
+    story.desk.perform_act(lee, seen.number, correct, seen.shown_digest)
     story.tick(seconds=1)
     assert story.outcome()[1][1] == "REJECTED"
     seen = story.look()
     assert seen.request.status_code == "R04"
     again = story.decision(DecisionCode.APPROVED, DecisionPurpose.CORRECT)
-    story.desk.perform_act(lee, seen.number, again, seen.shown)
+    story.desk.perform_act(lee, seen.number, again, seen.shown_digest)
     story.tick(seconds=1)
     seen = story.look()
     assert seen.request.status_code == "R02"
     revoke = story.decision(DecisionCode.REJECTED, DecisionPurpose.REVOKE)
-    story.desk.perform_act(lee, seen.number, revoke, seen.shown)
+    story.desk.perform_act(lee, seen.number, revoke, seen.shown_digest)
     story.tick(seconds=1)
     assert (story.look().request.status_code, story.outcome()[1][1]) == ("R03", "REJECTED")
 
@@ -200,9 +204,9 @@ def test_what_was_not_shown_is_not_decided(engine: Engine) -> None:
     seen = story.arrive()
     kim = story.officer("kim")
     ask = InformationAct("Which lot?")
-    story.desk.perform_act(kim, seen.number, ask, seen.shown)
+    story.desk.perform_act(kim, seen.number, ask, seen.shown_digest)
     with refused("GW706"):
-        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest)
 
 
 def test_an_officer_of_another_agency_reaches_nothing(engine: Engine) -> None:
@@ -211,7 +215,7 @@ def test_an_officer_of_another_agency_reaches_nothing(engine: Engine) -> None:
     stranger = story.officer("choi", "head", agency="KFDA")
     assert story.desk.read_application("KFDA", seen.number) is None
     with refused("GW701"):
-        story.desk.perform_act(stranger, seen.number, ReceiveAct(), seen.shown)
+        story.desk.perform_act(stranger, seen.number, ReceiveAct(), seen.shown_digest)
     with refused("GW701"):
         story.desk.claim_application(stranger, seen.number, 0)
 
@@ -220,9 +224,11 @@ def test_an_act_needs_its_right_and_its_confirmation(engine: Engine) -> None:
     story = ConsoleStory(engine, confirm=["passkey"])
     seen = story.arrive()
     with refused("GW707.*decisions.propose"):
-        story.desk.perform_act(story.officer("han", "reader"), seen.number, story.decision(), seen.shown)
+        story.desk.perform_act(
+            story.officer("han", "reader"), seen.number, story.decision(), seen.shown_digest
+        )
     with refused("GW707.*confirmed by passkey"):
-        story.desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+        story.desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown_digest)
     assert story.look().state == "ACKNOWLEDGED"
 
 
@@ -232,14 +238,14 @@ def test_an_act_that_the_service_refuses_is_told(engine: Engine) -> None:
     seen = story.arrive()
     wrong = story.decision()
     wrong = type(wrong)(wrong.purpose, (type(wrong.decisions[0])(99, "01", DecisionCode.APPROVED),))
-    done = story.desk.perform_act(story.officer("kim"), seen.number, wrong, seen.shown)
+    done = story.desk.perform_act(story.officer("kim"), seen.number, wrong, seen.shown_digest)
     assert done.state == "REFUSED"
     assert done.problem is not None
     assert done.problem.problem.id == "GW404"
     assert "item 99" in str(done.problem)
     assert acts_of(story, seen.request.id)[-1]["step"] == "refused"
     # The application is free for the next act.
-    good = story.desk.perform_act(story.officer("lee"), seen.number, story.decision(), seen.shown)
+    good = story.desk.perform_act(story.officer("lee"), seen.number, story.decision(), seen.shown_digest)
     assert good.state == "PERFORMED"
 
 
@@ -251,7 +257,7 @@ def test_an_act_that_was_intended_is_performed_once_after_a_crash(engine: Engine
     desk._performer.perform_act = lambda act: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     act = replace(story.decision(), valid_until=date(2027, 2, 28))
     with pytest.raises(KeyboardInterrupt):
-        desk.perform_act(story.officer("kim"), seen.number, act, seen.shown)
+        desk.perform_act(story.officer("kim"), seen.number, act, seen.shown_digest)
     with read_transaction(engine) as conn:
         (intended,) = officer_work.list_acts(conn, seen.request.id)
     assert intended.state == "INTENDED"
@@ -287,11 +293,11 @@ def test_an_act_counts_though_another_clock_was_ahead(engine: Engine) -> None:
     story.hear_of(ahead)
     lee = story.officer("lee", "approver")
     seen = story.look()
-    story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
+    story.desk.perform_act(lee, seen.number, story.decision(), seen.shown_digest)
     for code in (DecisionCode.REJECTED, DecisionCode.APPROVED, DecisionCode.REJECTED):
         seen = story.look()
         act = story.decision(code, DecisionPurpose.CORRECT)
-        story.desk.perform_act(lee, seen.number, act, seen.shown)
+        story.desk.perform_act(lee, seen.number, act, seen.shown_digest)
         assert story.look().decisions[0].decision == code
     assert story.look().request.status_code == "R04"
 
@@ -303,11 +309,11 @@ def test_an_act_waits_for_a_key_that_is_away(engine: Engine) -> None:
     keys = KeptKeys(lambda: story.settings)
     keys.get_signer = lambda agency: Away(agency.lower())  # type: ignore[method-assign, return-value, assignment]
     desk = OfficerDesk(story.hub, story.settings, keys)
-    done = desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+    done = desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown_digest)
     assert (done.state, done.problem and done.problem.problem.id) == ("INTENDED", "GW803")
     with refused("GW708.*under way"):
         seen = story.look()
-        story.desk.perform_act(story.officer("lee"), seen.number, story.decision(), seen.shown)
+        story.desk.perform_act(story.officer("lee"), seen.number, story.decision(), seen.shown_digest)
     with read_transaction(engine) as conn:
         assert list_waiting_acts(conn, story.clock()) == []
         (told,) = list_waiting_acts(conn, story.clock() + timedelta(minutes=2))
@@ -323,7 +329,7 @@ def test_an_act_that_fails_stays_intended_and_the_log_names_it(
     seen, keys = story.arrive(), KeptKeys(lambda: story.settings)
     keys.get_signer = lambda agency: {}[f"secret of {agency}"]  # type: ignore[method-assign]
     desk = OfficerDesk(story.hub, story.settings, keys)
-    done = desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+    done = desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown_digest)
     assert (done.state, done.problem and done.problem.problem.id) == ("INTENDED", "GW901")
     (line,) = [format_text(record) for record in caplog.records if record.levelno == logging.ERROR]
     assert line == f"the act of an officer failed: KeyError partner=KPTA act={done.act}"
@@ -333,7 +339,7 @@ def test_an_act_crosses_no_connection_and_needs_no_client_certificate(engine: En
     story = ConsoleStory(engine)
     story.hub.mutual_tls = frozenset({"KPTA"})
     seen = story.arrive()
-    done = story.desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+    done = story.desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown_digest)
     assert done.state == "PERFORMED"
 
 
@@ -342,7 +348,7 @@ def test_a_suspended_agency_decides_nothing(engine: Engine) -> None:
     seen = story.arrive()
     with write_transaction(engine) as conn:
         parties.set_party_status(conn, "KPTA", "SUSPENDED")
-    done = story.desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+    done = story.desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown_digest)
     assert (done.state, done.problem and done.problem.problem.id) == ("REFUSED", "GW209")
 
 
@@ -352,7 +358,7 @@ def test_the_key_of_another_agency_decides_nothing(engine: Engine) -> None:
     keys = KeptKeys(lambda: story.settings)
     keys.get_signer = lambda agency: signer_named("kfda")  # type: ignore[method-assign]
     done = OfficerDesk(story.hub, story.settings, keys).perform_act(
-        story.officer("kim"), seen.number, story.decision(), seen.shown
+        story.officer("kim"), seen.number, story.decision(), seen.shown_digest
     )
     assert (done.state, done.problem and done.problem.problem.id) == ("REFUSED", "GW209")
     assert story.look().decisions == ()
@@ -363,7 +369,7 @@ def test_a_supplement_rests_beside_its_application(engine: Engine) -> None:
     story = ConsoleStory(engine, "KFDA")
     seen = story.arrive()
     kim = story.officer("kim")
-    story.desk.perform_act(kim, seen.number, InformationAct("Which name?"), seen.shown)
+    story.desk.perform_act(kim, seen.number, InformationAct("Which name?"), seen.shown_digest)
     asked = story.look()
     product = "Application[@id='A2']/Fields/Item/ProductNameKo"
     more = story.submission(all_of(supplement, text(product, "카라멜 와플 320 g")))
@@ -375,8 +381,8 @@ def test_a_supplement_rests_beside_its_application(engine: Engine) -> None:
     values = [octets_of(story, call.call_sha256).decode() for call in story.rested()]
     assert ["카라멜 와플 320 g" in value for value in values] == [False, True]
     with refused("GW706"):
-        story.desk.perform_act(kim, seen.number, story.decision(), asked.shown)
-    assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown).state == "PERFORMED"
+        story.desk.perform_act(kim, seen.number, story.decision(), asked.shown_digest)
+    assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest).state == "PERFORMED"
 
 
 @pytest.mark.night
@@ -387,7 +393,7 @@ def test_what_was_intended_is_not_done_to_another_state(engine: Engine) -> None:
     desk = story.new_desk()
     desk._performer.perform_act = lambda act: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
-        desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown)
+        desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown_digest)
     story.hear_at_console(InformationAct("Which lot?"))
     assert story.new_desk().resume_acts() == 0
     with read_transaction(engine) as conn:
@@ -415,7 +421,7 @@ def test_an_act_that_is_performed_twice_at_once_is_not_refused(
 
     desk = story.desk
     monkeypatch.setattr("gateway.web.officers.act_performance.apply_call_back", apply_beside)
-    done = desk.perform_act(kim, seen.number, story.decision(), seen.shown, SESSION_ONLY)
+    done = desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest, SESSION_ONLY)
     assert len(resumed) == 1
     assert (done.state, done.problem) == ("PERFORMED", None)
     assert story.look().state == "DECIDED"

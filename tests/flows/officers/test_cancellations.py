@@ -53,7 +53,7 @@ def list_asked(story: ConsoleStory) -> list[str]:
 
 def perform(story: ConsoleStory, officer: Officer, code: str) -> None:
     seen = story.look()
-    done = story.desk.perform_act(officer, seen.number, ReceiveAct(code), seen.shown)
+    done = story.desk.perform_act(officer, seen.number, ReceiveAct(code), seen.shown_digest)
     assert (done.state, done.problem) == ("PERFORMED", None)
 
 
@@ -62,7 +62,7 @@ def decide_and_withdraw(story: ConsoleStory) -> Officer:
     lee = story.officer("lee", "approver")
     if is_at_console(story):
         seen = story.arrive()
-        story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
+        story.desk.perform_act(lee, seen.number, story.decision(), seen.shown_digest)
     else:
         story.submit()
         story.tick()
@@ -146,14 +146,14 @@ def test_who_is_asked_is_listed_until_an_officer_answers(engine: Engine) -> None
     assert offered(story) == {"G03", "G04"}
     seen = story.look()
     with refused("GW707.*decisions.correct"):
-        story.desk.perform_act(story.officer("kim"), number, ReceiveAct("G03"), seen.shown)
+        story.desk.perform_act(story.officer("kim"), number, ReceiveAct("G03"), seen.shown_digest)
     with refused("GW705.*corrected or revoked"):
-        story.desk.perform_act(lee, number, ReceiveAct("C04"), seen.shown)
+        story.desk.perform_act(lee, number, ReceiveAct("C04"), seen.shown_digest)
     perform(story, lee, "G04")
     assert (list_asked(story), offered(story)) == ([], {"G03"})
     seen = story.look()
     with refused("GW705"):
-        story.desk.perform_act(lee, number, ReceiveAct("G04"), seen.shown)
+        story.desk.perform_act(lee, number, ReceiveAct("G04"), seen.shown_digest)
     # An agency that does not cancel may do so later.
     perform(story, lee, "G03")
     assert story.look().state == "CANCELLED"
@@ -165,7 +165,7 @@ def test_a_revocation_answers_the_question_too(engine: Engine) -> None:
     lee = decide_and_withdraw(story)
     seen = story.look()
     revoke = story.decision(DecisionCode.REJECTED, DecisionPurpose.REVOKE)
-    story.desk.perform_act(lee, seen.number, revoke, seen.shown)
+    story.desk.perform_act(lee, seen.number, revoke, seen.shown_digest)
     assert (list_asked(story), story.look().request.cancellation) == ([], "REFUSED")
     for agency in OTHERS:
         tell(story, agency, "G03")
@@ -188,7 +188,7 @@ def cancel_open(story: ConsoleStory, *, asked: bool) -> None:
         assert not {"G03", "G04"} & offered(story)
         seen = story.look()
         with refused("GW705.*nobody asks"):
-            story.desk.perform_act(story.officer("kim"), seen.number, ReceiveAct("G03"), seen.shown)
+            story.desk.perform_act(story.officer("kim"), seen.number, ReceiveAct("G03"), seen.shown_digest)
         perform(story, story.officer("han"), "G01")
     story.tick(seconds=1)
 
@@ -211,7 +211,7 @@ def test_an_inspection_is_ended_by_an_officer(engine: Engine) -> None:
     kim = story.officer("kim")
     for code, state in (("E01", "INSPECTION"), ("E07", "ACKNOWLEDGED")):
         story.clock.forward(seconds=1)
-        story.desk.perform_act(kim, seen.number, InspectionAct(code), story.look().shown)
+        story.desk.perform_act(kim, seen.number, InspectionAct(code), story.look().shown_digest)
         assert story.look().state == state
 
 
@@ -223,7 +223,7 @@ def test_what_is_decided_while_the_mailbox_answers_is_not_cancelled(engine: Engi
     kim = story.officer("kim")
 
     def decide() -> None:
-        shown = story.look().shown
+        shown = story.look().shown_digest
         assert story.desk.perform_act(kim, seen.number, story.decision(), shown).state == "PERFORMED"
 
     story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
@@ -247,7 +247,7 @@ def test_what_officers_answer_before_the_mailbox_does_is_the_answer(
     seen = story.arrive()
     lee = story.officer("lee", "approver")
     if decided:
-        story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
+        story.desk.perform_act(lee, seen.number, story.decision(), seen.shown_digest)
     story.decide_others()
     story.tick(seconds=1)
     state = story.request(AGENCY).state

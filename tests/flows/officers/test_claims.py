@@ -29,7 +29,7 @@ def test_an_application_is_claimed_released_and_handed_over(engine: Engine) -> N
     with refused("GW708.*kim works on it"):
         story.desk.claim_application(lee, seen.number, 1)
     with refused("GW708"):
-        story.desk.perform_act(lee, seen.number, ReceiveAct(), seen.shown)
+        story.desk.perform_act(lee, seen.number, ReceiveAct(), seen.shown_digest)
     with refused("GW708"):
         story.desk.hand_over_application(lee, seen.number, lee.account, 1)
     # The head hands over what another one has; a version that is old changes nothing.
@@ -43,7 +43,7 @@ def test_an_application_is_claimed_released_and_handed_over(engine: Engine) -> N
     now = story.look()
     assert (now.claim, now.claim_version) == (None, 3)
     # A claim is no part of what is shown: it changes nothing that is decided.
-    assert now.shown == seen.shown
+    assert now.shown_digest == seen.shown_digest
     assert story.evidence("request", seen.request.id).count("claim") == 3
 
 

@@ -85,21 +85,23 @@ def test_the_passkey_confirms_the_decision_itself(engine: Engine) -> None:
     kim, lee = story.officer("kim"), story.officer("lee")
     seen = story.arrive()
     act = story.decision()
-    document = encode_act(seen.number, seen.shown, act)
-    other = story.confirm(kim, encode_act(seen.number, seen.shown, story.decision(unit="KGM")))
+    document = encode_act(seen.number, seen.shown_digest, act)
+    other = story.confirm(kim, encode_act(seen.number, seen.shown_digest, story.decision(unit="KGM")))
     for octets, problem in (
         (other, "GW707.*did not confirm this act"),
         (story.confirm(lee, document), "GW707.*not the officer's"),
         (b"{}", "GW707.*did not confirm this act"),
     ):
         with refused(problem):
-            story.desk.perform_act(kim, seen.number, act, seen.shown, make_passkey_confirmation(octets))
+            story.desk.perform_act(
+                kim, seen.number, act, seen.shown_digest, make_passkey_confirmation(octets)
+            )
     octets = story.confirm(kim, document)
     bent = json.loads(octets) | {"origin": "http://localhost:9999"}
     with refused("GW707"):
         said = make_passkey_confirmation(json.dumps(bent).encode())
-        story.desk.perform_act(kim, seen.number, act, seen.shown, said)
-    done = story.desk.perform_act(kim, seen.number, act, seen.shown, make_passkey_confirmation(octets))
+        story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said)
+    done = story.desk.perform_act(kim, seen.number, act, seen.shown_digest, make_passkey_confirmation(octets))
     assert done.state == "PERFORMED"
     # The evidence alone proves who confirmed what.
     with read_transaction(engine) as conn:
@@ -111,7 +113,7 @@ def test_the_passkey_confirms_the_decision_itself(engine: Engine) -> None:
     assert verify_confirmation(decided, kept).credential_id == credential
     # It confirms nothing else: the application is another one now.
     with refused("GW70[56]"):
-        story.desk.perform_act(kim, seen.number, act, seen.shown, make_passkey_confirmation(octets))
+        story.desk.perform_act(kim, seen.number, act, seen.shown_digest, make_passkey_confirmation(octets))
 
 
 @pytest.mark.night
@@ -120,7 +122,7 @@ def test_what_takes_the_answer_is_undone_with_the_act(engine: Engine) -> None:
     kim = story.officer("kim")
     seen = story.arrive()
     act = story.decision()
-    octets = story.confirm(kim, encode_act(seen.number, seen.shown, act))
+    octets = story.confirm(kim, encode_act(seen.number, seen.shown_digest, act))
     taken: list[bool] = []
 
     def take(conn: Any) -> bytes:
@@ -130,12 +132,12 @@ def test_what_takes_the_answer_is_undone_with_the_act(engine: Engine) -> None:
 
     said = replace(make_passkey_confirmation(b""), take=take)
     with refused("GW707"):
-        story.desk.perform_act(kim, seen.number, act, seen.shown, said)
+        story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said)
     with read_transaction(engine) as conn:
         row = accounts.find_by_id(conn, kim.account)
         assert row is not None
         assert row.display_name == "Kim"
-    assert story.desk.perform_act(kim, seen.number, act, seen.shown, said).state == "PERFORMED"
+    assert story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said).state == "PERFORMED"
 
 
 def test_a_batch_is_confirmed_once(engine: Engine) -> None:
@@ -143,13 +145,13 @@ def test_a_batch_is_confirmed_once(engine: Engine) -> None:
     kim = story.officer("kim")
     seen = story.arrive()
     act = story.decision()
-    digests = ("0" * 64, compute_act_digest(seen.number, seen.shown, act))
+    digests = ("0" * 64, compute_act_digest(seen.number, seen.shown_digest, act))
     octets = story.confirm(kim, encode_batch(digests))
     with refused("GW707.*other acts"):
         said = make_passkey_confirmation(octets, "0" * 64)
-        story.desk.perform_act(kim, seen.number, act, seen.shown, said)
+        story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said)
     said = make_passkey_confirmation(octets, *digests)
-    assert story.desk.perform_act(kim, seen.number, act, seen.shown, said).state == "PERFORMED"
+    assert story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said).state == "PERFORMED"
 
 
 def test_the_client_certificate_of_the_officer_confirms(engine: Engine) -> None:
@@ -162,21 +164,21 @@ def test_the_client_certificate_of_the_officer_confirms(engine: Engine) -> None:
     for shown in (None, "cd" * 32):
         said = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=shown)
         with refused("GW707.*not the officer's"):
-            story.desk.perform_act(kim, seen.number, act, seen.shown, said)
+            story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said)
     said = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256="ab" * 32)
-    assert story.desk.perform_act(kim, seen.number, act, seen.shown, said).state == "PERFORMED"
+    assert story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said).state == "PERFORMED"
 
 
 def test_the_approver_confirms_what_was_proposed(engine: Engine) -> None:
     story = PasskeyStory(engine, four_eyes=True)
     kim, lee = story.officer("kim"), story.officer("lee", "approver")
     seen = story.arrive()
-    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
     proposal = story.look().proposal
     assert proposal is not None
     document = encode_act(seen.number, proposal.row.shown_sha256, proposal.act)
     said = make_passkey_confirmation(story.confirm(lee, document))
-    done = story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown, said)
+    done = story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown_digest, said)
     assert done.state == "PERFORMED"
 
 
@@ -187,13 +189,13 @@ def test_the_proofs_of_an_application_are_verified_by_a_verb(
     story = PasskeyStory(engine, four_eyes=True)
     kim, lee = story.officer("kim"), story.officer("lee", "approver")
     seen = story.arrive()
-    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
     proposal = story.look().proposal
     assert proposal is not None
     said = make_passkey_confirmation(
         story.confirm(lee, encode_act(seen.number, proposal.row.shown_sha256, proposal.act))
     )
-    story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown, said)
+    story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown_digest, said)
     url = engine.url.render_as_string(hide_password=False)
     (tmp_path / "gateway.toml").write_text(f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n')
     assert main(["agency", "acts", seen.number, "--home", str(tmp_path), "--json"]) == 0

@@ -26,7 +26,7 @@ def proposed(engine: Engine) -> tuple[ConsoleStory, Officer, ApplicationView, Ac
     story = ConsoleStory(engine, four_eyes=True)
     kim = story.officer("kim", "approver")
     seen = story.arrive()
-    done = story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    done = story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
     assert done.state == "PROPOSED"
     seen = story.look()
     assert seen.proposal is not None
@@ -38,19 +38,21 @@ def proposed(engine: Engine) -> tuple[ConsoleStory, Officer, ApplicationView, Ac
 def test_what_is_decided_is_changed_by_two_officers(engine: Engine, purpose: DecisionPurpose) -> None:
     story, kim, seen, proposal = proposed(engine)
     lee = story.officer("lee", "approver")
-    story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY)
+    story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown_digest, SESSION_ONLY)
     decided = story.look()
     act = story.decision(DecisionCode.REJECTED, purpose)
     with refused("GW707.*propose it"):
-        story.desk.perform_act(kim, decided.number, act, decided.shown)
+        story.desk.perform_act(kim, decided.number, act, decided.shown_digest)
     now = story.look()
     assert now == decided, "nothing was changed by one officer"
-    story.desk.propose_act(kim, decided.number, act, decided.shown)
+    story.desk.propose_act(kim, decided.number, act, decided.shown_digest)
     waiting = story.look().proposal
     assert waiting is not None
     with refused("GW707.*does not approve"):
-        story.desk.approve_proposal(kim, waiting.row.id, waiting.row.content, decided.shown, SESSION_ONLY)
-    story.desk.approve_proposal(lee, waiting.row.id, waiting.row.content, decided.shown, SESSION_ONLY)
+        story.desk.approve_proposal(
+            kim, waiting.row.id, waiting.row.content, decided.shown_digest, SESSION_ONLY
+        )
+    story.desk.approve_proposal(lee, waiting.row.id, waiting.row.content, decided.shown_digest, SESSION_ONLY)
     assert story.look().decisions[0].decision == DecisionCode.REJECTED
 
 
@@ -64,18 +66,24 @@ def test_another_officer_approves_what_was_proposed(engine: Engine) -> None:
     story, kim, seen, proposal = proposed(engine)
     assert seen.state == "ACKNOWLEDGED"
     with refused("GW707.*propose it"):
-        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest)
     with refused("GW707.*does not approve"):
-        story.desk.approve_proposal(kim, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY)
+        story.desk.approve_proposal(
+            kim, proposal.row.id, proposal.row.content, seen.shown_digest, SESSION_ONLY
+        )
     with refused("GW707.*decisions.approve"):
         officer = story.officer("han")
-        story.desk.approve_proposal(officer, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY)
+        story.desk.approve_proposal(
+            officer, proposal.row.id, proposal.row.content, seen.shown_digest, SESSION_ONLY
+        )
     lee = story.officer("lee", "approver")
     with refused("GW706"):
-        story.desk.approve_proposal(lee, proposal.row.id, "0" * 64, seen.shown, SESSION_ONLY)
+        story.desk.approve_proposal(lee, proposal.row.id, "0" * 64, seen.shown_digest, SESSION_ONLY)
     with refused("GW706"):
         story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, "0" * 64, SESSION_ONLY)
-    done = story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY)
+    done = story.desk.approve_proposal(
+        lee, proposal.row.id, proposal.row.content, seen.shown_digest, SESSION_ONLY
+    )
     assert done.state == "PERFORMED"
     assert story.look().state == "DECIDED"
     with read_transaction(engine) as conn:
@@ -89,11 +97,11 @@ def test_a_proposal_about_another_state_is_not_approved(engine: Engine) -> None:
     lee = story.officer("lee", "approver")
     ask = InformationAct("Which lot?")
     with refused("GW708.*under way"):
-        story.desk.perform_act(lee, seen.number, ask, seen.shown)
+        story.desk.perform_act(lee, seen.number, ask, seen.shown_digest)
     story.hear_at_console(ask)
     now = story.look()
-    assert now.shown != seen.shown
-    for shown in (seen.shown, now.shown):
+    assert now.shown_digest != seen.shown_digest
+    for shown in (seen.shown_digest, now.shown_digest):
         with refused("GW706"):
             story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, shown, SESSION_ONLY)
     story.desk.return_proposal(lee, proposal.row.id, proposal.row.content, "look at the question first")
@@ -111,14 +119,14 @@ def test_a_proposal_is_returned_or_withdrawn_and_the_next_one_decides(engine: En
     with refused("GW707.*reason"):
         story.desk.return_proposal(lee, proposal.row.id, proposal.row.content, "  ")
     story.desk.return_proposal(lee, proposal.row.id, proposal.row.content, "the quantity is wrong")
-    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
     second = story.look().proposal
     assert second is not None
     story.desk.withdraw_proposal(kim, second.row.id, second.row.content)
-    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
     third = story.look().proposal
     assert third is not None
-    done = story.desk.approve_proposal(lee, third.row.id, third.row.content, seen.shown, SESSION_ONLY)
+    done = story.desk.approve_proposal(lee, third.row.id, third.row.content, seen.shown_digest, SESSION_ONLY)
     assert done.state == "PERFORMED"
     assert states(story, seen.request.id) == ["RETURNED", "WITHDRAWN", "PERFORMED"]
 
@@ -135,7 +143,7 @@ def test_of_twenty_approvals_and_returns_at_once_one_has_an_effect(engine: Engin
                 story.desk.return_proposal(who, proposal.row.id, proposal.row.content, "again")
                 return "RETURNED"
             done = story.desk.approve_proposal(
-                who, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY
+                who, proposal.row.id, proposal.row.content, seen.shown_digest, SESSION_ONLY
             )
         except GatewayError as problem:
             if problem.problem.id != "GW706":

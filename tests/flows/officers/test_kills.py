@@ -31,7 +31,7 @@ def die(story: ConsoleStory, place: str, act: Callable[[OfficerDesk], object]) -
 
 
 def perform(officer: Officer, act: DecisionAct, seen: ApplicationView, desk: OfficerDesk) -> None:
-    desk.perform_act(officer, seen.number, act, seen.shown)
+    desk.perform_act(officer, seen.number, act, seen.shown_digest)
 
 
 @pytest.mark.night
@@ -40,7 +40,7 @@ def test_an_act_is_performed_once_wherever_its_process_dies(engine: Engine) -> N
     story = ConsoleStory(engine)
     lee = story.officer("lee", "approver")
     seen = story.arrive()
-    story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
+    story.desk.perform_act(lee, seen.number, story.decision(), seen.shown_digest)
     codes = [DecisionCode.REJECTED, DecisionCode.APPROVED] * len(KILLS)
     for number, place in enumerate(KILLS):
         story.clock.forward(minutes=1)
@@ -70,10 +70,10 @@ def test_an_approval_is_performed_after_a_kill(engine: Engine) -> None:
     story = ConsoleStory(engine, four_eyes=True)
     kim, lee = story.officer("kim"), story.officer("lee", "approver")
     seen = story.arrive()
-    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
     proposal = story.look().proposal
     assert proposal is not None
-    shown = (proposal.row.id, proposal.row.content, seen.shown)
+    shown = (proposal.row.id, proposal.row.content, seen.shown_digest)
     die(story, "officer.approve.after_commit", lambda desk: desk.approve_proposal(lee, *shown, SESSION_ONLY))
     assert story.look().state == "ACKNOWLEDGED"
     story.clock.forward(minutes=1)

@@ -40,9 +40,9 @@ def test_the_desk_itself_compares_what_is_granted_with_what_was_declared(
         ("5000", "H87", "GW404 5000 H87 for item 2 cannot be compared with"),
     ):
         with refused(problem):
-            begin(kim, seen.number, grant(story, quantity, unit), seen.shown)
+            begin(kim, seen.number, grant(story, quantity, unit), seen.shown_digest)
     assert story.look().state == "ACKNOWLEDGED"
-    done = begin(kim, seen.number, grant(story, "0.6", "TNE"), seen.shown)
+    done = begin(kim, seen.number, grant(story, "0.6", "TNE"), seen.shown_digest)
     assert done.state == ("PROPOSED" if four_eyes else "PERFORMED")
 
 
@@ -50,7 +50,9 @@ def test_more_than_declared_is_granted_with_a_reason(engine: Engine) -> None:
     story = ConsoleStory(engine, "KFDA")
     seen = story.arrive()
     act = grant(story, "5000", "NMB", "Samples are counted with.")
-    assert story.desk.perform_act(story.officer("kim"), seen.number, act, seen.shown).state == "PERFORMED"
+    assert (
+        story.desk.perform_act(story.officer("kim"), seen.number, act, seen.shown_digest).state == "PERFORMED"
+    )
     assert str(story.look().decisions[0].quantity) == "5000"
 
 
@@ -62,10 +64,12 @@ def test_what_an_earlier_version_let_propose_is_not_approved(
     seen = story.arrive()
     with monkeypatch.context() as earlier:
         earlier.setattr(OfficerDesk, "_check_quantities", lambda *_: None)
-        story.desk.propose_act(kim, seen.number, grant(story, "5000", "pieces", "Many."), seen.shown)
+        story.desk.propose_act(kim, seen.number, grant(story, "5000", "pieces", "Many."), seen.shown_digest)
     proposal = story.look().proposal
     assert proposal is not None
     with refused("GW404 5000 pieces"):
-        story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown, SESSION_ONLY)
+        story.desk.approve_proposal(
+            lee, proposal.row.id, proposal.row.content, seen.shown_digest, SESSION_ONLY
+        )
     story.desk.return_proposal(lee, proposal.row.id, proposal.row.content, "Which unit?")
     assert story.look().state == "ACKNOWLEDGED"

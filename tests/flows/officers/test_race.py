@@ -62,7 +62,7 @@ def test_of_two_officers_who_decide_at_once_one_does(engine: Engine, *, own_proc
 
     def decide(number: int) -> str:
         done = desks[number].perform_act(
-            officers[number], seen.number, story.decision(), seen.shown, SESSION_ONLY
+            officers[number], seen.number, story.decision(), seen.shown_digest, SESSION_ONLY
         )
         assert done.problem is None
         return done.state
@@ -107,7 +107,7 @@ def test_an_act_that_is_performed_at_once_is_performed_once_and_not_refused(
     kim, seen = story.officer("kim"), story.arrive()
     with monkeypatch.context() as away:
         away.setattr(KeptKeys, "get_signer", lambda _, agency: Away(agency.lower()))
-        waiting = story.desk.perform_act(kim, seen.number, story.decision(), seen.shown, SESSION_ONLY)
+        waiting = story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest, SESSION_ONLY)
         assert waiting.state == "INTENDED"
     story.keys = MeetingKeys(story, apart)
 
@@ -133,10 +133,10 @@ def test_a_proposal_that_is_approved_at_once_is_performed_once(engine: Engine) -
     story = ConsoleStory(engine, four_eyes=True)
     kim = story.officer("kim", "approver")
     seen = story.arrive()
-    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
     proposal = story.look().proposal
     assert proposal is not None
-    shown = story.look().shown
+    shown = story.look().shown_digest
     lee, han = (story.officer(name, "approver") for name in ("lee", "han"))
     desks = [start_process(story) for _ in range(3)]
     outcomes = run_at_once(

@@ -48,7 +48,7 @@ def arrive(story: ConsoleStory, *, how: str = "at the provider") -> str:
     if how == "at the provider":
         pay(story, f"{number}-F01")
     else:
-        story.desk.perform_act(story.officer("clerk"), number, ReceiveAct("Y04"), story.look().shown)
+        story.desk.perform_act(story.officer("clerk"), number, ReceiveAct("Y04"), story.look().shown_digest)
     story.tick(seconds=1)
     return number
 
@@ -56,11 +56,11 @@ def arrive(story: ConsoleStory, *, how: str = "at the provider") -> str:
 def decide(story: ConsoleStory, kim: Officer, lee: Officer, purpose: str = "decide") -> None:
     number, act = story.look().number, story.decision(purpose=DecisionPurpose(purpose))
     story.desk.propose_act(kim if purpose == "decide" else story.officer("kang", "approver"), number, act,
-                           story.look().shown)  # fmt: skip
+                           story.look().shown_digest)  # fmt: skip
     view = story.look()
     assert view.proposal is not None
     story.desk.approve_proposal(
-        lee, view.proposal.row.id, view.proposal.row.content, view.shown, SESSION_ONLY
+        lee, view.proposal.row.id, view.proposal.row.content, view.shown_digest, SESSION_ONLY
     )
     story.tick(seconds=1)
     assert story.look().state == "DECIDED"
@@ -69,7 +69,9 @@ def decide(story: ConsoleStory, kim: Officer, lee: Officer, purpose: str = "deci
 def give_back(story: ConsoleStory, officer: Officer) -> str:
     """Return the id of the problem with which the refund is refused, or nothing."""
     try:
-        done = story.desk.perform_act(officer, story.look().number, ReceiveAct("Y16"), story.look().shown)
+        done = story.desk.perform_act(
+            officer, story.look().number, ReceiveAct("Y16"), story.look().shown_digest
+        )
     except GatewayError as problem:
         return problem.problem.id
     story.tick(seconds=1)
@@ -119,7 +121,7 @@ def test_of_two_approvers_with_one_page_one_gives_back(story: ConsoleStory, prov
     number = arrive(story)
     kim, lee = story.officer("kim"), story.officer("lee", "approver")
     decide(story, kim, lee)
-    shown = story.look().shown
+    shown = story.look().shown_digest
     story.desk.perform_act(lee, number, ReceiveAct("Y16"), shown)
     with pytest.raises(GatewayError, match="GW706"):
         story.desk.perform_act(story.officer("park", "approver"), number, ReceiveAct("Y16"), shown)
@@ -138,7 +140,7 @@ def test_a_payment_that_is_told_late_is_given_back_once(story: ConsoleStory, pro
     assert (list_codes(story), give_back(story, lee)) == (set(), "GW705")
     assert provider.list_calls("refunds") == []
     with pytest.raises(GatewayError):
-        story.desk.perform_act(lee, number, ReceiveAct("C04"), story.look().shown)
+        story.desk.perform_act(lee, number, ReceiveAct("C04"), story.look().shown_digest)
     event = ProviderEvent("paid", f"{number}-F01", "P-1", KRW, paid_at)
     assert apply_provider_event(story.hub, event) == "counted"
     story.tick(seconds=1)

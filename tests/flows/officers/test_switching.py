@@ -69,7 +69,7 @@ def test_what_waited_is_decided_at_the_console_once(engine: Engine) -> None:
     story.tick()
     seen = story.look()
     assert (seen.state, len(story.rested()), calls(story)) == ("ACKNOWLEDGED", 1, 1)
-    assert story.desk.perform_act(kim, number, story.decision(), seen.shown).state == "PERFORMED"
+    assert story.desk.perform_act(kim, number, story.decision(), seen.shown_digest).state == "PERFORMED"
     # The system comes back, and decides what it got before the connection was lost.
     late = story.notice(AGENCY, DecisionCode.REJECTED, number="late")
     with refused("GW703.*decided at the console"):
@@ -94,7 +94,7 @@ def test_a_call_under_way_is_not_also_in_the_mailbox(engine: Engine) -> None:
         number = call.text("ApplicationNumber") or ""
         seen = story.desk.read_application(AGENCY, number)
         assert seen is not None
-        assert story.desk.perform_act(kim, number, story.decision(), seen.shown).state == "PERFORMED"
+        assert story.desk.perform_act(kim, number, story.decision(), seen.shown_digest).state == "PERFORMED"
         return story.notice(AGENCY, DecisionCode.REJECTED, number="immediate")
 
     story.say(AGENCY, answer)
@@ -119,10 +119,10 @@ def test_what_the_system_decided_is_not_decided_again(engine: Engine) -> None:
     seen = story.look()
     story.decide(AGENCY)
     with refused("GW706"):
-        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest)
     seen = story.look()
     with refused("GW705.*is decided"):
-        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+        story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest)
 
 
 @pytest.mark.night
@@ -137,7 +137,7 @@ def test_what_rests_in_the_mailbox_stays_there_after_the_return(engine: Engine) 
     with refused("GW705.*no operator"):
         switch_back(story)
     assert calls(story) == 0
-    assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown).state == "PERFORMED"
+    assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest).state == "PERFORMED"
 
 
 def test_a_delivery_that_was_claimed_before_the_return_goes_to_the_system(engine: Engine) -> None:
@@ -161,7 +161,7 @@ def test_what_the_console_decided_is_corrected_there_after_the_return(engine: En
     switch(story)
     lee = story.officer("lee", "approver")
     seen = story.look()
-    story.desk.perform_act(lee, seen.number, story.decision(), seen.shown)
+    story.desk.perform_act(lee, seen.number, story.decision(), seen.shown_digest)
     switch_back(story)
     for status in ("F01", "G02", "G01", "G03"):
         notice = Notice(f"own-{status}", story.clock(), status)
@@ -169,7 +169,7 @@ def test_what_the_console_decided_is_corrected_there_after_the_return(engine: En
             apply_call_back(story.hub, AGENCY, AgencyCallback(notice, seen.number))
     seen = story.look()
     act = story.decision(DecisionCode.REJECTED, DecisionPurpose.CORRECT)
-    assert story.desk.perform_act(lee, seen.number, act, seen.shown).state == "PERFORMED"
+    assert story.desk.perform_act(lee, seen.number, act, seen.shown_digest).state == "PERFORMED"
 
 
 def decide_before_the_answer(
@@ -188,7 +188,7 @@ def decide_before_the_answer(
     def answer(call: Call) -> Notice:
         switch(story)
         seen = story.look()
-        assert story.desk.perform_act(kim, number, story.decision(), seen.shown).state == "PERFORMED"
+        assert story.desk.perform_act(kim, number, story.decision(), seen.shown_digest).state == "PERFORMED"
         return make_notice(story)
 
     story.say(AGENCY, answer)
@@ -223,7 +223,7 @@ def test_the_system_does_not_cancel_what_the_console_has_approved(engine: Engine
     with refused("GW703"):
         apply_call_back(story.hub, AGENCY, AgencyCallback(Notice("own-2", story.clock(), "G03"), number))
     seen = story.look()
-    assert story.desk.perform_act(kim, number, ReceiveAct("G03"), seen.shown).state == "PERFORMED"
+    assert story.desk.perform_act(kim, number, ReceiveAct("G03"), seen.shown_digest).state == "PERFORMED"
     assert story.request(AGENCY).state == "CANCELLED"
 
 
@@ -233,7 +233,7 @@ def test_the_mailbox_still_cancels_what_is_to_be_decided_again(engine: Engine) -
     story = ConsoleStory(engine, AGENCY)
     kim = story.officer("kim", "head")
     seen = story.arrive()
-    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest)
     changed = all_of(
         amendment(), text(".//GovernmentAgencyGoodsItem/Commodity/Description", "Other capsules")
     )
@@ -254,7 +254,7 @@ def test_what_follows_a_decision_of_the_console_comes_there_after_the_return(eng
     story.tick()
     switch(story)
     seen = story.look()
-    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown)
+    story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest)
     switch_back(story)
     story.decide_others()
     story.tick()
@@ -266,7 +266,7 @@ def test_what_follows_a_decision_of_the_console_comes_there_after_the_return(eng
     story.tick()
     seen = story.look()
     assert (seen.state, len(story.rested()), calls(story)) == ("ACKNOWLEDGED", 1, sent)
-    assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown).state == "PERFORMED"
+    assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest).state == "PERFORMED"
     story.tick()
     assert story.request(AGENCY).state == "DECIDED"
 

@@ -176,7 +176,7 @@ def statuses(name: str) -> set[str]:
 
 
 def key(fact: NoticeFact) -> tuple[object, ...]:
-    return (fact.name, fact.value, fact.unit, fact.item or "", fact.at, fact.place, str(fact.rule))
+    return (fact.name, fact.value, fact.unit, fact.item or "", fact.at, fact.request_path, str(fact.rule))
 
 
 @pytest.mark.night

@@ -245,7 +245,7 @@ def test_a_value_says_where_it_came_from(bundle: MappingBundle) -> None:
     names = {value.text for value in reading.values if value.source == "common:importer.name"}
     assert names == {"주식회사 한빛무역"}
     first = next(value for value in reading.values if value.source == "serial:item.sequence")
-    assert (first.place, first.text) == ((("application.items", 1),), "1")
+    assert (first.occurrence, first.text) == ((("application.items", 1),), "1")
     amount = next(
         value for value in reading.values if value.source == "common:invoice.amount" and value.attribute
     )

@@ -302,7 +302,7 @@ def test_every_story_comes_out_as_its_file_says(
     plan = read_story(name)
     assert told["outcome"] == plan.outcome
     assert set(told["result_problems"]) == plan.problems
-    own = [step.words["reference"] for step in plan.steps if "reference" in step.words]
+    own = [step.message_fields["reference"] for step in plan.steps if "reference" in step.message_fields]
     assert told["reference"] == ["HB2026-000123", *own][-1]
     assert len(started) >= 5
     assert all(process.poll() is not None for process in started)

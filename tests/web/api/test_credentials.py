@@ -207,4 +207,4 @@ def test_a_party_that_must_show_a_certificate_must_show_it_here(
 
 def test_the_way_of_a_caller_is_told_for_the_evidence(api: Api, broker: Client) -> None:
     way = {"method": "token", "certificate": signer_named("broker1").certificate.sha256}
-    assert find_caller(api.services, f"Bearer {broker.token}", None).way == way
+    assert find_caller(api.services, f"Bearer {broker.token}", None).authentication == way

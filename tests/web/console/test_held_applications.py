@@ -67,12 +67,12 @@ def test_of_a_held_application_only_its_fee_is_spoken_of(story: ConsoleStory, ki
 @pytest.mark.night
 def test_it_is_new_work_when_its_fee_is_settled(story: ConsoleStory, kim: Browser) -> None:
     lee = story.officer("lee")
-    number, shown = story.request("KPTA").number, story.look().shown
+    number, shown = story.request("KPTA").number, story.look().shown_digest
     refused = story.desk.perform_act(lee, number, story.decision(DecisionCode.APPROVED), shown)
     assert isinstance(refused.problem, GatewayError)
     assert refused.problem.problem.id == "GW701"
     story.tick(seconds=1)
-    story.desk.perform_act(lee, number, ReceiveAct("Y04"), story.look().shown)
+    story.desk.perform_act(lee, number, ReceiveAct("Y04"), story.look().shown_digest)
     story.tick(seconds=1)
     new = kim.get("/console/work").text
     assert number in new

@@ -245,5 +245,5 @@ def test_an_act_of_an_earlier_version_says_what_its_officer_was_promised(written
 
 
 def test_what_is_said_now_is_said_again_after_a_crash() -> None:
-    for restored in (InspectionAct("E01", place="Busan"), FeeAct("Y01", "5", currency="EUR", text="x")):
+    for restored in (InspectionAct("E01", venue="Busan"), FeeAct("Y01", "5", currency="EUR", text="x")):
         assert restore_act(json.loads(encode_act("A1", "s", restored))) == restored

@@ -154,7 +154,7 @@ def test_the_gate_sends_what_an_application_returns_as_a_file() -> None:
     def read(path: str) -> bytes:
         with open(path, "rb", buffering=0) as taken:
             octets = taken.read(100)
-            states.extend(one.state.name for one in door._connections._known.values())
+            states.extend(one.state.name for one in door._connections._connections.values())
             return octets + taken.readall()
 
     protocol = FileProtocol(read)
@@ -169,7 +169,7 @@ def test_the_gate_sends_what_an_application_returns_as_a_file() -> None:
     protocol.thread.join(30)
     assert (protocol.status, protocol.body, source.closed) == (200, PIECE * COUNT, True)
     assert states == ["WORKING"]
-    assert [one.state.name for one in door._connections._known.values()] == ["IDLE"]
+    assert [one.state.name for one in door._connections._connections.values()] == ["IDLE"]
 
 
 def test_an_application_without_this_server_reads_it_itself() -> None:

@@ -19,7 +19,7 @@ import pytest
 from gateway.pki import TlsIdentity
 from gateway.web import watch_tls_context
 from gateway.web.server import TerminatorSettings
-from gateway.web.server.tls_terminator import INSIDE, _AlertingSslProtocol, _TlsTerminator
+from gateway.web.server.tls_terminator import INNER_SOCKET, _AlertingSslProtocol, _TlsTerminator
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.kit.client_hello import make_hello
 
@@ -54,7 +54,7 @@ async def ending(terms: TerminatorSettings, behave: Behave) -> AsyncIterator[tup
             # Also where the loop ends first.
             writer.transport.abort()
 
-    server = await asyncio.start_unix_server(serve, INSIDE)
+    server = await asyncio.start_unix_server(serve, INNER_SOCKET)
     listener = socket.create_server(("127.0.0.1", 0))
     found = _TlsTerminator(terms)
     running = asyncio.ensure_future(found.run(listener))

@@ -114,10 +114,10 @@ def apply_button(values: Mapping[str, str], views: tuple[SectionView, ...], butt
 def _add_occurrence(values: Mapping[str, str], node: GroupNode) -> dict[str, str]:
     """Add an empty occurrence behind those that are shown: each shown one becomes one that is kept."""
     highest = max((occurrence.number for occurrence in node.occurrences), default=0)
-    count = max(count_occurrences(values, node.place, node.name), highest) + 1
+    count = max(count_occurrences(values, node.key, node.name), highest) + 1
     new_values = dict(values)
     for number in range(1, count + 1):
-        inner = f"{node.place}/{node.name}#{number}"
+        inner = f"{node.key}/{node.name}#{number}"
         if not any(key == inner or key.startswith(f"{inner}/") for key in new_values):
             new_values[_name_first_key(node, inner)] = ""
     return new_values
@@ -127,18 +127,18 @@ def _name_first_key(node: GroupNode, inner: str) -> str:
     """Return a key that makes an empty occurrence be there: its own, or that of a member."""
     leaf = next((occurrence for occurrence in node.occurrences[:1]), None)
     first = leaf.nodes[0] if leaf is not None and leaf.nodes else None
-    if isinstance(first, FieldNode) and first.key.startswith(f"{node.place}/{node.name}#"):
-        rest = first.key[len(f"{node.place}/{node.name}#") :].partition("/")
+    if isinstance(first, FieldNode) and first.key.startswith(f"{node.key}/{node.name}#"):
+        rest = first.key[len(f"{node.key}/{node.name}#") :].partition("/")
         return f"{inner}/{rest[2]}" if rest[1] else inner
     return f"{inner}/-"
 
 
 def _find_group(views: tuple[SectionView, ...], parent_key: str, name: str) -> GroupNode | None:
-    pending = [node for view in views for node in (*view.needed, *view.further)]
+    pending = [node for view in views for node in (*view.needed, *view.optional)]
     while pending:
         node = pending.pop()
         if isinstance(node, GroupNode):
-            if (node.place, node.name) == (parent_key, name) and node.repeated:
+            if (node.key, node.name) == (parent_key, name) and node.repeated:
                 return node
             pending += [inner for occurrence in node.occurrences for inner in occurrence.nodes]
     return None
@@ -280,7 +280,7 @@ def _draw_item(painter: FormPainter, draft: Draft, item: str) -> Iterator[Sectio
 
 def list_page_inputs(views: tuple[SectionView, ...]) -> dict[str, FieldNode]:
     """Return every input of a page by its key."""
-    nodes: list[FieldNode | GroupNode] = [node for view in views for node in (*view.needed, *view.further)]
+    nodes: list[FieldNode | GroupNode] = [node for view in views for node in (*view.needed, *view.optional)]
     return {node.key: node for node in list_leaf_keys(nodes)}
 
 

@@ -68,7 +68,7 @@ class OccurrenceNode:
 class GroupNode:
     """Fields that stand together; where they may be repeated, with a button for one more."""
 
-    place: str
+    key: str
     name: str
     id: str
     label: str
@@ -85,12 +85,12 @@ class SectionView:
 
     title: str
     needed: tuple[FieldNode | GroupNode, ...]
-    further: tuple[FieldNode | GroupNode, ...] = ()
+    optional: tuple[FieldNode | GroupNode, ...] = ()
 
     @property
     def opens(self) -> bool:
         """Return whether the fields that may apply are shown at once: some have a value or an error."""
-        return any(_says_something(node) for node in self.further)
+        return any(_says_something(node) for node in self.optional)
 
 
 def _says_something(node: FieldNode | GroupNode) -> bool:
@@ -122,7 +122,7 @@ class FormPainter:
     zone: ZoneInfo
     errors: Mapping[str, Sequence[str]] = field(default_factory=dict)
     files: Mapping[str, DraftFileSummaryRow] = field(default_factory=dict)
-    words: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
     lists: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
 
     def draw_section(
@@ -239,7 +239,7 @@ class FormPainter:
         if form_field.attribute is None:
             return None
         name, value = f"{key}@", self.values.values.get(f"{key}@", "")
-        label = self.words["currency" if form_field.attribute == "currencyID" else "unit"]
+        label = self.texts["currency" if form_field.attribute == "currencyID" else "unit"]
         kind, suggestions = "text", ""
         choices: tuple[tuple[str, str], ...] = ()
         if form_field.units and len(form_field.units) <= _MOST_CHOICES:
@@ -280,8 +280,8 @@ class FormPainter:
             return _InputElement("file")
         if form_field.kind == "boolean":
             answers: tuple[tuple[str, str], ...] = (
-                ("true", self.words["yes"]),
-                ("false", self.words["no"]),
+                ("true", self.texts["yes"]),
+                ("false", self.texts["no"]),
             )
             if value not in ("", *dict(answers)):
                 answers = ((value, value), *answers)
@@ -311,10 +311,10 @@ class FormPainter:
         for use in form_field.uses:
             if use.when is not None and use.document in concerned:
                 word_key = "only" if use.forbidden else "when"
-                yield self.words[word_key].format(condition=write_sentence(use.when, self.language))
+                yield self.texts[word_key].format(condition=write_sentence(use.when, self.language))
         needing = [use.document for use in form_field.uses if use.mandatory and use.document in concerned]
         if needing and len(needing) < len(concerned):
-            yield self.words["for"].format(documents=", ".join(needing))
+            yield self.texts["for"].format(documents=", ".join(needing))
 
     def _label(self, form_field: FormField) -> str:
         return form_field.ko if self.language == "ko" else form_field.en

@@ -80,7 +80,7 @@ class CaseLine:
     documents: tuple[str, ...]
     state: StateWords
     custody: tuple[str, ...]
-    mine: bool
+    is_own: bool
     deadline: datetime | None
     age: timedelta
 
@@ -173,7 +173,7 @@ def _make_line(
         ),
         state=describe_case_state(case["state"], case["outcome"], hold),
         custody=tuple(dict.fromkeys(describe_custody(case_custody, bundle) for case_custody in custody)),
-        mine=bool(own_custody),
+        is_own=bool(own_custody),
         deadline=min(
             (case_custody.deadline for case_custody in own_custody if case_custody.deadline is not None),
             default=None,
@@ -208,7 +208,7 @@ def _answer_csv(criteria: PartyCaseFilter) -> AnyResponse:
             line.reference,
             line.opened_at,
             "; ".join(line.documents),
-            line.state.words,
+            line.state.label,
             "; ".join(line.custody),
             line.deadline,
         )

@@ -137,7 +137,7 @@ def verify_own_document(content: bytes, at: datetime, signers: frozenset[str]) -
 class StateWords:
     """A state as a page shows it: its words, a sign, and the class of its colour."""
 
-    words: str
+    label: str
     sign: str
     kind: str
 

@@ -99,7 +99,7 @@ class DecisionView:
     """
 
     row: DecisionWithTextRow
-    words: StateWords
+    state: StateWords
     past: bool
     no_effect: str = ""
 
@@ -109,7 +109,7 @@ class RefundView:
     """An amount that is given back, or was."""
 
     row: FeeMovementRow
-    words: StateWords
+    state: StateWords
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class FeeView:
     """
 
     row: FeeRow
-    words: StateWords
+    state: StateWords
     address: str
     due_at: datetime | None = None
     late: bool = False
@@ -161,8 +161,8 @@ class TimelineEntry:
     """One event: time, actor and text, with a notice that reports it, or a document that it led to."""
 
     at: datetime
-    who: str
-    words: str
+    actor: str
+    text: str
     kind: str = "idle"
     notice: NoticeView | None = None
     message: int | None = None
@@ -173,7 +173,7 @@ class DocumentView:
     """A message of the case whose octets can be fetched, and the signatures on it."""
 
     message: MessageRow
-    words: str
+    title: str
     signatures: tuple[SignatureFact, ...]
     attachments: int
 
@@ -185,7 +185,7 @@ class ProblemView:
     id: str
     text: str
     field: PointedField | None
-    known: Problem | None
+    problem: Problem | None
     is_warning: bool = False
 
 
@@ -214,7 +214,7 @@ class CaseView:
     def inherited(self) -> tuple[Mapping[str, Any], ...]:
         """Return the decisions of the parent that count for the case, each with its words."""
         return tuple(
-            {**decision, "words": describe_decision(decision["decision"])}
+            {**decision, "decision_state": describe_decision(decision["decision"])}
             for decision in self.moves.get("inherited", ())
         )
 
@@ -262,7 +262,7 @@ class _CaseReader:
         self._bundle: MappingBundle = services.hub.rules.bundle
         self._fields = FieldFinder(self._bundle)
         self._steps: dict[int, Sequence[TransitionRow]] = {}
-        self._about: dict[int, str] = {}
+        self._request_labels: dict[int, str] = {}
 
     def read_application(self, row: RequestWithFeesRow) -> ApplicationView:
         steps = self._steps[row.id] = transitions.list_transitions(self._conn, REQUEST, row.id)
@@ -383,7 +383,7 @@ class _CaseReader:
             if row.direction == direction:
                 actor = row.from_party if direction == "in" else translate("Gateway")
                 sentence = sentences.get((direction, row.action), str(row.action))
-                subject = self._about.get(row.id)
+                subject = self._request_labels.get(row.id)
                 sentence = f"{sentence} {subject}." if subject else sentence
                 yield TimelineEntry(row.received_at, actor, sentence, "idle", None, row.id)
 
@@ -471,7 +471,7 @@ class _CaseReader:
             )
         title = _name_message(row)
         if row.direction == "out" and row.action == "Notice" and parts:
-            self._about[row.id] = subject = self._describe_notice(parts[0].content)
+            self._request_labels[row.id] = subject = self._describe_notice(parts[0].content)
             title = f"{title}: {subject}" if subject else title
         return DocumentView(row, title, signatures, max(len(parts) - 1, 0))
 
@@ -485,7 +485,7 @@ class _CaseReader:
         if request_element is None:
             return "" if root.find("{*}Customs") is None else translate("Customs")
         agency, state = request_element.get("organisation", ""), request_element.findtext("{*}State") or ""
-        state_words = describe_request_state(state).words if state in REQUEST.states else state
+        state_words = describe_request_state(state).label if state in REQUEST.states else state
         return f"{name_agency(self._bundle, agency)}, {state_words}"
 
 

@@ -120,7 +120,7 @@ def answer_list(name: str, page: ListPage, columns: Sequence[str], **context: An
 
 def _build_next_url(page: ListPage) -> str | None:
     """Return the URL of the next page, with the same conditions; None where this is the last one."""
-    if not page.more or not page.rows:
+    if not page.remaining or not page.rows:
         return None
     arguments = {
         name: value for name, value in request.args.items() if name not in ("after", "format") and value
@@ -130,7 +130,7 @@ def _build_next_url(page: ListPage) -> str | None:
 
 def _describe_more(page: ListPage) -> str:
     """Return how many rows follow; above the limit of counting, that there are more than that."""
-    return f"> {LIST_COUNT_LIMIT:,}" if page.more >= LIST_COUNT_LIMIT else f"{page.more:,}"
+    return f"> {LIST_COUNT_LIMIT:,}" if page.remaining >= LIST_COUNT_LIMIT else f"{page.remaining:,}"
 
 
 _MESSAGE_COLUMNS: Final = (

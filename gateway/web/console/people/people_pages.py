@@ -145,7 +145,7 @@ def show_people() -> _Page:
         roles = _name_roles(conn, account_page)
     if as_csv:
         return answer_csv("people", _COLUMNS, [_make_cells(row, roles) for row in account_page.rows])
-    following = account_page.rows[-1]["name"] if account_page.more else None
+    following = account_page.rows[-1]["name"] if account_page.remaining else None
     return render_template(
         "people/people.html", found=account_page, roles=roles, page=page, wanted=criteria, following=following
     )

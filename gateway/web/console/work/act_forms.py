@@ -254,7 +254,7 @@ def _read_inspection(form: ActForm, context: FormContext) -> None:
         code,
         kind=form.read_token("kind", _LONGEST_KIND),
         on=on,
-        place=form.read_token("place", _LONGEST_PLACE),
+        venue=form.read_token("place", _LONGEST_PLACE),
         findings=form.read_sentence("findings"),
         text=form.read_sentence("text"),
         deadline=_find_inspection_end(code, on, context),

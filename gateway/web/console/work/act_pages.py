@@ -67,18 +67,18 @@ class DecidedAct:
     """An act on an application, as it was shown."""
 
     number: str
-    shown: str
+    shown_digest: str
     act: OfficerAct
 
     @property
     def digest(self) -> str:
         """Return the digest of the act."""
-        return compute_act_digest(self.number, self.shown, self.act)
+        return compute_act_digest(self.number, self.shown_digest, self.act)
 
     @property
     def octets(self) -> bytes:
         """Return the act as octets."""
-        return encode_act(self.number, self.shown, self.act)
+        return encode_act(self.number, self.shown_digest, self.act)
 
     @property
     def unsent(self) -> tuple[str, ...]:
@@ -99,7 +99,7 @@ class ConfirmationOffer:
     """The ways in which a person can confirm now, and the options for the person's passkey."""
 
     methods: tuple[str, ...]
-    wanted: tuple[str, ...]
+    required_methods: tuple[str, ...]
     passkey_options: str | None = None
 
 
@@ -311,7 +311,7 @@ def _render_form(kind: str, application: OpenApplication, read: ActForm) -> str:
         values=read.values,
         picked=read.values.getlist("pointer"),
         errors=read.errors,
-        shown=request.form.get("shown") or view.shown,
+        shown=request.form.get("shown") or view.shown_digest,
         codes=services.desk.list_status_codes(kind, view.number) if kind in ACT_EVENTS else (),
         two_officers=wants_two_officers(kind),
         fitting_units={
@@ -361,13 +361,13 @@ def _do_act(kind: str, application: OpenApplication, decided: DecidedAct) -> _Pa
 
 def propose_act(decided: DecidedAct) -> None:
     """Propose an act to another officer; raises the problem of a refused one."""
-    services.desk.propose_act(get_officer(), decided.number, decided.act, decided.shown)
+    services.desk.propose_act(get_officer(), decided.number, decided.act, decided.shown_digest)
 
 
 def perform_act(decided: DecidedAct, confirmation: Confirmation) -> None:
     """Perform a confirmed act; raises the problem of a refused one."""
     outcome = services.desk.perform_act(
-        get_officer(), decided.number, decided.act, decided.shown, confirmation
+        get_officer(), decided.number, decided.act, decided.shown_digest, confirmation
     )
     if outcome.problem is not None:
         raise outcome.problem

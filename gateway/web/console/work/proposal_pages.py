@@ -82,7 +82,7 @@ def _render_proposal(application: OpenApplication, proposal: ActView, **context:
         labels=label_pointers(form),
         verdicts=judge_quantities(proposal.act, form),
         offer=offer_act_confirmation([decided], decides=True),
-        stale=decided.shown != view.shown,
+        stale=decided.shown_digest != view.shown_digest,
         **context,
     )
 
@@ -167,7 +167,9 @@ def _read_acts(chosen: Sequence[OpenApplication]) -> tuple[ActForm, list[Decided
         read.check_last_day(until, decisions)
         act = DecisionAct(DecisionPurpose.DECIDE, decisions, reason, until, text)
         acts.append(
-            DecidedAct(choice.view.number, shown_digests.get(choice.view.number, choice.view.shown)[:64], act)
+            DecidedAct(
+                choice.view.number, shown_digests.get(choice.view.number, choice.view.shown_digest)[:64], act
+            )
         )
     return read, acts
 

@@ -61,7 +61,7 @@ pages: Final = Blueprint("work", __name__, url_prefix="/console")
 
 #: The orders of a list: oldest first, newest first, by deadline.
 ORDERS: Final = ("old", "new", "due")
-_KEPT: Final = ("tab", "hs", "applicant", "law", "document", "order")
+_FILTERS: Final = ("tab", "hs", "applicant", "law", "document", "order")
 _HS: Final = re.compile(r"[0-9]{2,10}")
 #: Digits of an HS heading: a list that grows for ever is searched by no fewer.
 _HEADING: Final = 4
@@ -97,7 +97,7 @@ def read_work_filter(limit: int) -> WorkFilter:
 
 def build_list_url(**changes: str) -> str:
     """Return the path of a list with the filters of this one, some of them changed; a new list begins."""
-    filters = {name: request.args[name] for name in _KEPT if request.args.get(name)}
+    filters = {name: request.args[name] for name in _FILTERS if request.args.get(name)}
     parameters = {name: value for name, value in (filters | changes).items() if value}
     return "/console/work" + (f"?{urlencode(parameters)}" if parameters else "")
 
