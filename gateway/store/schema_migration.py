@@ -171,7 +171,10 @@ class _LockSight:
             except (GatewayError, SQLAlchemyError) as problem:
                 _log.warning("who holds the locks cannot be read: %s", problem)
                 return
-            self._holders = holders or self._holders
+            # A try that ends between the two questions of the statement still has holders, and no lock: the
+            # holders of the try before it are kept, for the lock is named with them.
+            if holders and (holders[0].place is not None or not self._holders):
+                self._holders = holders
             for row in locks:
                 self._locks[row.name] = max(self._locks.get(row.name, row.mode), row.mode, key=order.index)
 
