@@ -307,7 +307,7 @@ LAST_SEQUENCE_NUMBER: Final = 99_999_999
 
 @dataclass(frozen=True, slots=True)
 class SequenceNumber:
-    """The place of a message in its conversation (ebMS 2.0 §9.1.1); `status` is ``Reset`` or ``Continue``."""
+    """The number of a message in a conversation (ebMS 2.0 §9.1.1); `status` is ``Reset`` or ``Continue``."""
 
     number: int
     status: str = "Continue"

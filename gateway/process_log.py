@@ -44,7 +44,7 @@ FIELDS: Final = (
 _LEVEL: Final = "GATEWAY_LOG"
 _DEFAULT_LEVEL: Final = "WARNING"
 #: Tells the processes that a process starts which form the lines have.
-_FORM: Final = "GATEWAY_LOG_FORM"
+_FORMAT: Final = "GATEWAY_LOG_FORM"
 
 
 #: The places whose lines strangers can cause.
@@ -79,12 +79,12 @@ class RepeatedLineFilter(logging.Filter):
         if self._clock() - self._period_start >= _PERIOD:
             self._period_start = self._clock()
             self._written.clear()
-        form = (record.name, str(record.msg))
-        if self._written[form] >= _MOST_LINES:
-            self._left_out[form] += 1
+        line_key = (record.name, str(record.msg))
+        if self._written[line_key] >= _MOST_LINES:
+            self._left_out[line_key] += 1
             return False
-        self._written[form] += 1
-        left_out = self._left_out.pop(form, 0)
+        self._written[line_key] += 1
+        left_out = self._left_out.pop(line_key, 0)
         if left_out:
             record.msg, record.args = f"{record.getMessage()} ({left_out} more were left out)", ()
         return True
@@ -174,22 +174,22 @@ def _format_time(record: logging.LogRecord) -> str:
 
 
 @contextmanager
-def pass_log_form(*, as_json: bool) -> Iterator[None]:
+def pass_log_format(*, as_json: bool) -> Iterator[None]:
     """Let the processes that are started inside the block log in this form."""
-    before = os.environ.get(_FORM)
+    before = os.environ.get(_FORMAT)
     if as_json:
-        os.environ[_FORM] = "json"
+        os.environ[_FORMAT] = "json"
     try:
         yield
     finally:
-        os.environ.pop(_FORM, None)
+        os.environ.pop(_FORMAT, None)
         if before is not None:
-            os.environ[_FORM] = before
+            os.environ[_FORMAT] = before
 
 
 def set_up_logging(*, as_json: bool = False) -> None:
     """Log to standard error at the level of ``GATEWAY_LOG``; a reader that stops does not block a thread."""
-    is_json = as_json or os.environ.get(_FORM) == "json"
+    is_json = as_json or os.environ.get(_FORMAT) == "json"
     formatter = _JsonFormatter(is_utf8=is_utf8_stream(sys.stderr)) if is_json else _LineFormatter()
     guard_standard_error(lambda count: formatter.format(_make_gap_record(count)) + "\n")
     handler = logging.StreamHandler(sys.stderr)

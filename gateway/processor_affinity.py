@@ -30,9 +30,9 @@ _SIBLINGS: Final = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 _FIRST_NAMESPACE: Final = 0xEFFFFFFC
 #: Tells child processes which processors were allowed before.
 _ALLOWED: Final = "GATEWAY_PROCESSORS"
-#: Seconds. A process that waits longer for its turn chooses beside another one.
-_TURN: Final = 1.0
-_LOOK_EVERY: Final = 0.01
+#: Seconds. A process that waits longer for the lock chooses at the same time as another one.
+_LONGEST_LOCK_WAIT: Final = 1.0
+_POLL_SECONDS: Final = 0.01
 
 
 def bind_to_processor(mode: Literal["auto", "always", "never"] = "auto") -> int | None:
@@ -48,7 +48,7 @@ def bind_to_processor(mode: Literal["auto", "always", "never"] = "auto") -> int 
         allowed = os.sched_getaffinity(0)
         if len(allowed) < 2 or (mode == "auto" and os.stat(_OWN_NAMESPACE).st_ino != _FIRST_NAMESPACE):
             return None
-        with _wait_for_turn():
+        with _lock_choice():
             chosen = choose_processor(
                 {processor: list_siblings(processor) for processor in allowed}, count_bound_processes()
             )
@@ -70,7 +70,7 @@ def leave_processor() -> None:
 
 
 @contextmanager
-def _wait_for_turn() -> Iterator[None]:
+def _lock_choice() -> Iterator[None]:
     """Let processes of one installation choose one after the other: together they might choose alike."""
     try:
         file = os.open(__file__, os.O_RDONLY | os.O_CLOEXEC)
@@ -78,9 +78,9 @@ def _wait_for_turn() -> Iterator[None]:
         yield
         return
     try:
-        end = time.monotonic() + _TURN
+        end = time.monotonic() + _LONGEST_LOCK_WAIT
         while not _lock_file(file) and time.monotonic() < end:
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_POLL_SECONDS)
         yield
     finally:
         os.close(file)

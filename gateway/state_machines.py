@@ -97,7 +97,7 @@ CASE: Final = StateMachine(
 
 # The events that every request accepts while it waits for its agency: call-backs arrive before our own
 # POST has returned, and in any order. `decide_item` is a decision that leaves other items undecided.
-_NOTICES: Final = {
+_WAITING_EVENTS: Final = {
     "acknowledge": "ACKNOWLEDGED",
     "ask": "INFORMATION_REQUIRED",
     "inspect": "INSPECTION",
@@ -125,7 +125,7 @@ _REMAINING_DEMANDS: Final = {
 
 
 def _make_waiting_row(state: str, **other: str) -> dict[str, str]:
-    return _NOTICES | dict.fromkeys(("decide_item", *_FEE_ENDS, *_STAYING), state) | other
+    return _WAITING_EVENTS | dict.fromkeys(("decide_item", *_FEE_ENDS, *_STAYING), state) | other
 
 
 def _make_asked_row(state: str, **other: str) -> dict[str, str]:

@@ -508,7 +508,7 @@ def test_an_example_of_the_mapping_page_runs(example: examples.Example, tmp_path
 
 def test_the_mapping_page_has_every_source_and_conversion() -> None:
     from gateway.harmonize.language import HUB_VALUES
-    from gateway.harmonize.language.conversion_steps import FORMS
+    from gateway.harmonize.language.conversion_steps import FORMATS
     from gateway.harmonize.language.source_reader import SOURCES
 
     puts = " ".join(
@@ -530,7 +530,7 @@ def test_the_mapping_page_has_every_source_and_conversion() -> None:
     )
     for word in (*SOURCES, *steps):
         assert f"{word}:" in puts, word
-    for word in (*FORMS, *HUB_VALUES):
+    for word in (*FORMATS, *HUB_VALUES):
         assert word in page("mapping-examples.md"), word
 
 

@@ -2,12 +2,14 @@
 
 A name is empty where it says how something came (`found`, `given`, `told`) and not what it is: as a variable
 or a parameter, as a field or a method of a class, as a constant or a type of a module. A parameter whose type
-is a tuple of different things is a class without a name.
+is a tuple of different things is a class without a name. Words of the glossary with one meaning are in
+the names of those files alone that have this meaning.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +47,35 @@ MODULE_TERMS = {
     "harmonize/proofs/read_scope.py": {"INSIDE"},
     "web/console/charts.py": {"_LEFT"},
     "workbench/diagram/html_page.py": {"LEFT"},
+}
+#: Words of the glossary, and the files whose names use them in its sense.
+GLOSSARY_WORDS = {
+    "look": set[str](),
+    # one change of a case by its declarant
+    "turn": {"hub/amendments/amend.py", "hub/answers/case_progress.py"},
+    # in force now, not replaced
+    "standing": {
+        *("cases/result_documents.py", "hub/amendments/amend.py", "hub/answers/case_progress.py"),
+        *("hub/completion/conclude.py", "hub/completion/standing_demands.py"),
+    },
+    # due deliveries of a lane; an officer's work on an application; a statement in a token (RFC 7519)
+    "claim": {
+        *("delivery/delivery_worker.py", "delivery/lane_claims.py"),
+        *("store/delivery_leases.py", "store/lanes.py"),
+        *("hub/officers/assigned_applications.py", "store/officer_work.py", "store/work_lists.py"),
+        *(
+            "web/console/work/work_pages.py",
+            "web/officers/application_view.py",
+            "web/officers/officer_desk.py",
+        ),
+        *("accounts/sign_in_proofs.py", "web/api/access_tokens.py"),
+    },
+    # registered at the hub before; an attack with a source; an envelope opened by its values
+    "known": {
+        *("agreements/agreement_rules.py", "cli/cpa_reception.py", "hub/register/trusted_register.py"),
+        *("operations/agreement_acts.py", "store/accounts.py"),
+        *("conformance/hostile/attack_table.py", "protocols/known_envelopes/message_opener.py"),
+    },
 }
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -108,6 +139,22 @@ def list_members(definition: ast.ClassDef) -> Iterator[str]:
             yield node.attr
 
 
+def list_all_names(nodes: list[ast.AST]) -> Iterator[str]:
+    """Yield the names that a file binds, on every level."""
+    yield from list_bound_names(nodes[0].body)  # type: ignore[attr-defined]
+    for node in nodes:
+        if isinstance(node, _Function):
+            yield from (node.name, *list_names(node))
+        elif isinstance(node, ast.ClassDef):
+            yield from (node.name, *list_members(node))
+
+
+def split_words(name: str) -> set[str]:
+    """Return the words of a name in the singular: `_LOOKED_AT` has look, looked and at."""
+    words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name)]
+    return {*words, *(re.sub(r"(s|ed)$", "", word) for word in words if word not in GLOSSARY_WORDS)}
+
+
 def select_empty(names: Iterator[str]) -> set[str]:
     return {name for name in names if name.strip("_").lower() in EMPTY}
 
@@ -139,6 +186,14 @@ def test_a_name_of_a_module_says_what_it_is() -> None:
         if names := select_empty(list_bound_names(nodes[0].body)):  # type: ignore[attr-defined]
             empty[get_place(path)] = names
     assert empty == MODULE_TERMS
+
+
+def test_a_word_of_the_glossary_has_its_meaning() -> None:
+    places: dict[str, set[str]] = {word: set() for word in GLOSSARY_WORDS}
+    for path, nodes in _walk_own_sources():
+        for word in {word for name in list_all_names(nodes) for word in split_words(name)} & places.keys():
+            places[word].add(get_place(path))
+    assert places == GLOSSARY_WORDS
 
 
 def test_things_that_differ_are_arguments_of_their_own() -> None:

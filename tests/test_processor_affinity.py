@@ -141,7 +141,7 @@ def test_where_nothing_of_the_system_is_shown_nothing_is_bound(
 def test_a_lock_that_is_never_given_back_holds_nobody_up(
     done: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processor_affinity, "_TURN", 0.05)
+    monkeypatch.setattr(processor_affinity, "_LONGEST_LOCK_WAIT", 0.05)
     with open(processor_affinity.__file__, "rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert bind_to_processor("always") in {0, 1}

@@ -245,13 +245,13 @@ def _fetch(play: As4Play) -> PulledMessage:
     """Make the gateway send a message, and return the message of this conversation that the suite pulls."""
     _empty_channel(play)
     play.start()
-    message = _look(play, play.opponent.facts.patience)
+    message = _await_own_message(play, play.opponent.facts.patience)
     if message is None:
         raise UnmetError(f"nothing was given within {play.opponent.facts.patience:g} s")
     return message
 
 
-def _look(play: As4Play, seconds: float) -> PulledMessage | None:
+def _await_own_message(play: As4Play, seconds: float) -> PulledMessage | None:
     """Pull until a message of this conversation comes, and acknowledge others; None when time is over."""
     end = time.monotonic() + seconds
     while True:
@@ -306,7 +306,7 @@ def _play_error(play: As4Play) -> None:
 
 def _play_again(play: As4Play) -> None:
     first = _fetch(play)
-    later = _look(play, play.get_pull_interval() + _LATE)
+    later = _await_own_message(play, play.get_pull_interval() + _LATE)
     if later is None:
         raise UnmetError("a message without receipt was not given again")
     _acknowledge(play, later)

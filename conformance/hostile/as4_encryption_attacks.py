@@ -293,7 +293,7 @@ _DOWNGRADES: Final[AttackTable[TreeMutation]] = (
 )
 
 #: Forms that decide nothing, or that cost.
-_FORMS: Final[AttackTable[TreeMutation]] = (
+_STRUCTURES: Final[AttackTable[TreeMutation]] = (
     ("keys", "a thousand EncryptedKey", _repeat_key(1000)),
     ("two-keys", "two keys of one Id", _repeat_key(1)),
     ("no-key", "no EncryptedKey", remove_element(_KEY)),
@@ -331,7 +331,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
     *make_table_cases(
         "SIG-36.as4-", _DOWNGRADES, _tamper, _BACKWARDS, _DOWNGRADED, face="as4", feature=_FEATURE
     ),
-    *make_table_cases("SIG-37.as4-", _FORMS, _tamper, _MANY, _MALFORMED, face="as4", feature=_FEATURE),
+    *make_table_cases("SIG-37.as4-", _STRUCTURES, _tamper, _MANY, _MALFORMED, face="as4", feature=_FEATURE),
     AttackCase(
         "SIG-36.as4-one-answer",
         "every way in which a decryption fails has one answer",

@@ -95,7 +95,7 @@ def _send_unnamed_part(kit: AttackerKit) -> HttpRequest:
     )
 
 
-def _claim_transfer_encoding(encoding: str, encoded: bytes) -> RequestMaker:
+def _declare_encoding(encoding: str, encoded: bytes) -> RequestMaker:
     """Return the step that sends encoded text as payload and then declares that transfer encoding."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
@@ -173,13 +173,13 @@ _CONTENTS: Final[AttackTable[OctetMutation]] = (
 )
 
 #: Content that the sender encoded without declaring it; the part now declares it.
-_CLAIMS: Final[AttackTable[RequestMaker]] = (
+_DECLARED_ENCODINGS: Final[AttackTable[RequestMaker]] = (
     ("claims-base64", "an attachment that is base64 by its sender, and now says so: a reader decodes it",
-     _claim_transfer_encoding("base64", base64.b64encode(b"<forged/>")), "GW202"),
+     _declare_encoding("base64", base64.b64encode(b"<forged/>")), "GW202"),
     ("claims-quoted-printable", "an attachment with quoted-printable text, which now says so",
-     _claim_transfer_encoding("quoted-printable", quopri.encodestring("100 kg = 신고".encode())), "GW202"),
+     _declare_encoding("quoted-printable", quopri.encodestring("100 kg = 신고".encode())), "GW202"),
     ("unknown-encoding", "an unknown transfer encoding",
-     _claim_transfer_encoding("x-uuencode", b"x"), "GW103"),
+     _declare_encoding("x-uuencode", b"x"), "GW103"),
 )
 
 _CODINGS: Final[SourcedTable[RequestMaker]] = (
@@ -329,7 +329,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
     *make_sourced_cases("SIG-14.", _ADDED, send_request, naive=True),
     *make_table_cases("SIG-15.", _EXCHANGED, send_request, _SWAP, "GW202"),
     *make_table_cases("SIG-15.", _CONTENTS, _change_content, _SWAP, "GW202"),
-    *make_table_cases("SIG-15.", _CLAIMS, send_request, _CODED, naive=True),
+    *make_table_cases("SIG-15.", _DECLARED_ENCODINGS, send_request, _CODED, naive=True),
     *make_sourced_cases("SIG-15.", _CODINGS, send_request, naive=True),
     *make_table_cases("SIG-16.", _TYPES, _change_media_type, _TYPE, naive=True),
     *(wrapping.attack_case for wrapping in WRAPPINGS),

@@ -209,7 +209,7 @@ class _EnvelopeVariant:
     attack: str
     name: str
     title: str
-    place_forged: ForgedPlacement
+    insert_forged: ForgedPlacement
 
 
 # fmt: off
@@ -263,12 +263,12 @@ def _build_changed_message(change: TreeMutation) -> RequestMaker:
     return lambda kit: make_as4_kit(kit).build_message(tampered=mutate_tree(change))
 
 
-def _build_wrapped_message(place_forged: ForgedPlacement, target: ForgeryTarget) -> RequestMaker:
+def _build_wrapped_message(insert_forged: ForgedPlacement, target: ForgeryTarget) -> RequestMaker:
     """Return the step that sends a forged envelope with the signed one in it."""
 
     def wrap_envelope(root: etree._Element) -> None:
         signed = deepcopy(root)
-        outer = place_forged(
+        outer = insert_forged(
             signed, target.forge_copy(get_element(signed, f"/soap:Envelope/{target.path}")), target
         )
         signed_elements = set(signed.iter())
@@ -286,7 +286,7 @@ def _make_move(target: ForgeryTarget, variant: WrappingVariant) -> WrappingAttac
 
 
 def _make_envelope_attack(target: ForgeryTarget, variant: _EnvelopeVariant) -> WrappingAttack:
-    return _make_message_attack(target, variant, _build_wrapped_message(variant.place_forged, target))
+    return _make_message_attack(target, variant, _build_wrapped_message(variant.insert_forged, target))
 
 
 def _make_message_attack(

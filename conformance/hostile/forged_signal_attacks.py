@@ -304,8 +304,8 @@ def _change_unit(**changes: Any) -> RequestMaker:
     return lambda kit: kit.build_message(kit.make_unit(**changes))
 
 
-def _claim_signal(action: str) -> RequestMaker:
-    """Return the builder of a business message that claims to be a signal of that name."""
+def _disguise_as_signal(action: str) -> RequestMaker:
+    """Return the builder of a business message that says it is a signal of that name."""
 
     def clear_service_type(root: etree._Element) -> None:
         get_element(root, "//eb:Service").attrib.clear()
@@ -324,9 +324,9 @@ _CONTRADICTIONS: Final[AttackTable[RequestMaker]] = (
     ("case", "SOAPAction differs in case", _set_soap_action('"EBXML"'), "GW304"),
     ("two", "SOAPAction holds two values", _set_soap_action('"ebXML", "Withdraw"'), "GW304"),
     ("long", "SOAPAction has ten thousand characters", _set_soap_action(f'"{"x" * 10_000}"'), "GW304"),
-    ("ping", "a business message that says it is a Ping", _claim_signal("Ping"), "GW304"),
+    ("ping", "a business message that says it is a Ping", _disguise_as_signal("Ping"), "GW304"),
     ("unknown-signal", "a business message that says it is a signal that there is not",
-     _claim_signal("Withdraw"), "GW303"),
+     _disguise_as_signal("Withdraw"), "GW303"),
     ("no-elimination", "no DuplicateElimination where it was agreed",
      _change_unit(duplicate_elimination=False), "GW304"),
     ("no-ack", "no AckRequested where it was agreed", _change_unit(ack_requested=None), "GW304"),
@@ -334,14 +334,14 @@ _CONTRADICTIONS: Final[AttackTable[RequestMaker]] = (
      _change_unit(ack_requested=AckRequest(signed=False)), "GW304"),
 )
 
-#: Business messages that claim to be signals without answer: they are neither accepted nor answered.
-_CLAIMS: Final[PlainTable[RequestMaker]] = (
+#: Business messages that say they are signals without answer: they are neither accepted nor answered.
+_DISGUISED_MESSAGES: Final[PlainTable[RequestMaker]] = (
     ("acknowledgment", "a business message that says it is an Acknowledgment",
-     _claim_signal("Acknowledgment")),
-    ("messageerror", "a business message that says it is an error", _claim_signal("MessageError")),
-    ("pong", "a business message that says it is a Pong", _claim_signal("Pong")),
+     _disguise_as_signal("Acknowledgment")),
+    ("messageerror", "a business message that says it is an error", _disguise_as_signal("MessageError")),
+    ("pong", "a business message that says it is a Pong", _disguise_as_signal("Pong")),
     ("statusresponse", "a business message that says it is a StatusResponse",
-     _claim_signal("StatusResponse")),
+     _disguise_as_signal("StatusResponse")),
 )
 # fmt: on
 
@@ -433,7 +433,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
     *make_table_cases("REP-11.", _WISHES, change_before_signing, _ELSEWHERE, naive=True),
     *(_make_connection_answer_case(*row) for row in _CONNECTION_WISHES),
     *make_table_cases("REP-12.", _CONTRADICTIONS, send_request, _SPOOFED, naive=True),
-    *_make_unanswered_cases(_CLAIMS, _SPOOFED, "REP-12.as-"),
+    *_make_unanswered_cases(_DISGUISED_MESSAGES, _SPOOFED, "REP-12.as-"),
     *(_make_status_case(*row) for row in _QUESTIONS),
 )
-"""Signals that nobody asked for, other wishes and claims, and questions by others."""
+"""Signals that nobody asked for, other disguises, and questions by others."""

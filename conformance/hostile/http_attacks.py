@@ -52,12 +52,12 @@ def _get_body_length(request: RawRequest) -> int:
     return len(request.body)
 
 
-def _set_framing_fields(form: str) -> _Rewrite:
+def _set_framing_fields(template: str) -> _Rewrite:
     """Return a change of the framing fields; `n` is the length of the body."""
 
     def rewrite_request(request: RawRequest) -> RawRequest:
         n = _get_body_length(request)
-        framing = form.format(
+        framing = template.format(
             n=n, more=n + 1, wrapped=n + 2**64, head=str(n)[:-1], tail=str(n)[-1], hex=f"{n:x}"
         )
         return request.with_framing(*framing.encode("latin-1").split(b"|"))
@@ -65,10 +65,10 @@ def _set_framing_fields(form: str) -> _Rewrite:
     return rewrite_request
 
 
-def _send_in_chunks(form: str) -> _Rewrite:
+def _send_in_chunks(template: str) -> _Rewrite:
     def rewrite_request(request: RawRequest) -> RawRequest:
-        return _set_framing_fields(form)(request).with_framing(
-            *form.encode("latin-1").split(b"|"), body=encode_chunked(request.body)
+        return _set_framing_fields(template)(request).with_framing(
+            *template.encode("latin-1").split(b"|"), body=encode_chunked(request.body)
         )
 
     return rewrite_request
@@ -352,12 +352,12 @@ def _make_quota_case(variant: str, title: str, number: int, octets: int) -> Atta
     return AttackCase(f"DOS-13.{variant}", title, "ebms2", "quotas", _make_crowd_scenario(number, octets))
 
 
-def _play_framing(form: str) -> Scenario:
-    return make_malformed_scenario(_set_framing_fields(form))
+def _play_framing(template: str) -> Scenario:
+    return make_malformed_scenario(_set_framing_fields(template))
 
 
-def _play_coding(form: str) -> Scenario:
-    return make_malformed_scenario(_send_in_chunks(form))
+def _play_coding(template: str) -> Scenario:
+    return make_malformed_scenario(_send_in_chunks(template))
 
 
 #: Single cases: title, source and scenario.

@@ -131,28 +131,28 @@ def _send_payload(
     return make_request
 
 
-def _place_in_content_id(path: str) -> RequestMaker:
+def _put_in_content_id(path: str) -> RequestMaker:
     return _send_payload(name=path)
 
 
-def _place_in_description(value: str) -> RequestMaker:
+def _put_in_description(value: str) -> RequestMaker:
     return _send_payload(properties=(("description", value),))
 
 
-def _place_in_disposition(path: str) -> RequestMaker:
+def _put_in_disposition(path: str) -> RequestMaker:
     return change_body(add_part_headers(f'Content-Disposition: attachment; filename="{path}"'.encode()))
 
 
-def _place_in_conversation(value: str) -> RequestMaker:
+def _put_in_conversation(value: str) -> RequestMaker:
     return lambda kit: kit.build_message(kit.make_unit(conversation_id=value))
 
 
-def _place_in_party(value: str) -> RequestMaker:
+def _put_in_party(value: str) -> RequestMaker:
     """Return the step that sends a message from a party with that id, signed by a member."""
     return change_envelope(replace_text_of("eb:PartyId", escape(value)))
 
 
-def _place_in_numbers(value: str) -> RequestMaker:
+def _put_in_numbers(value: str) -> RequestMaker:
     """Return the step that sends a call with that receipt number."""
     text = escape(value)
     return lambda kit: kit.build_call(
@@ -164,11 +164,11 @@ def _place_in_numbers(value: str) -> RequestMaker:
 def _make_tables(prefix: str, subject: str, rows: _Values, source: str) -> Iterator[ValueTable]:
     """Yield the values in ids of a message, as a party, and in a call about an unknown application."""
     title = f"{subject}: {{variant}}, "
-    yield ValueTable(prefix, title + "as ConversationId", rows, _place_in_conversation, LAWFUL, source)
-    yield ValueTable(prefix, title + "as the description of a payload", rows, _place_in_description, LAWFUL,
+    yield ValueTable(prefix, title + "as ConversationId", rows, _put_in_conversation, LAWFUL, source)
+    yield ValueTable(prefix, title + "as the description of a payload", rows, _put_in_description, LAWFUL,
                      source, suffix="-description")
-    yield ValueTable(prefix, title + "as PartyId", rows, _place_in_party, _UNKNOWN, source, suffix="-party")
-    yield ValueTable(prefix, title + "as number of an application", rows, _place_in_numbers, _ABSENT, source,
+    yield ValueTable(prefix, title + "as PartyId", rows, _put_in_party, _UNKNOWN, source, suffix="-party")
+    yield ValueTable(prefix, title + "as number of an application", rows, _put_in_numbers, _ABSENT, source,
                      face="soap", suffix="-call")
 
 
@@ -182,9 +182,9 @@ _CONTENT_IDS: Final = tuple(row for row in _FILE_NAMES if row[1].isascii() and "
 
 CASES: Final[tuple[AttackCase, ...]] = (
     *make_value_cases(
-        ValueTable("APP-01.", "a file name: {variant}", _FILE_NAMES, _place_in_disposition, LAWFUL,
+        ValueTable("APP-01.", "a file name: {variant}", _FILE_NAMES, _put_in_disposition, LAWFUL,
                    _PATH_SOURCE),
-        ValueTable("APP-01.", "a Content-ID: {variant}", _CONTENT_IDS, _place_in_content_id, LAWFUL,
+        ValueTable("APP-01.", "a Content-ID: {variant}", _CONTENT_IDS, _put_in_content_id, LAWFUL,
                    _PATH_SOURCE, suffix="-id"),
     ),
     *make_table_cases("APP-01.", _CONTROLS, change_body, "CWE-158, CWE-93", "GW103 GW202", early=True),

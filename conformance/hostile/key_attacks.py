@@ -247,12 +247,12 @@ def _sign_with(signer: SignerMaker) -> RequestMaker:
     return lambda kit: kit.build_message(signer=signer(kit))
 
 
-def _claim_other_party(kit: AttackerKit) -> HttpRequest:
-    """Return a message that A signs and that claims to come from B, under B's agreement."""
+def _impersonate_party(kit: AttackerKit) -> HttpRequest:
+    """Return a message that A signs and that says it comes from B, under B's agreement."""
     return kit.build_message(kit.make_unit("b"), signer="a")
 
 
-def _claim_two_parties(kit: AttackerKit, *, own_first: bool) -> HttpRequest:
+def _use_two_party_ids(kit: AttackerKit, *, own_first: bool) -> HttpRequest:
     """Return a message whose From names A and B, by ids of two types."""
     unit = kit.make_unit()
     own_id = unit.sender.ids[0]
@@ -261,7 +261,7 @@ def _claim_two_parties(kit: AttackerKit, *, own_first: bool) -> HttpRequest:
     return kit.build_message(replace(unit, sender=Party(ids, unit.sender.role)))
 
 
-def _claim_other_agreement(kit: AttackerKit) -> HttpRequest:
+def _use_other_agreement(kit: AttackerKit) -> HttpRequest:
     """Return A's message under B's agreement."""
     return kit.build_message(replace(kit.make_unit(), agreement=kit.make_unit("b").agreement))
 
@@ -271,13 +271,13 @@ def _address_other_member(kit: AttackerKit) -> HttpRequest:
     return kit.build_message(replace(kit.make_unit(), receiver=kit.make_unit("b").sender))
 
 
-def _claim_gateway_sender(kit: AttackerKit) -> HttpRequest:
+def _impersonate_gateway(kit: AttackerKit) -> HttpRequest:
     """Return A's message whose From and To are the gateway."""
     unit = kit.make_unit()
     return kit.build_message(replace(unit, sender=replace(unit.receiver, role=unit.sender.role)))
 
 
-def _claim_other_role(kit: AttackerKit) -> HttpRequest:
+def _use_other_role(kit: AttackerKit) -> HttpRequest:
     unit = kit.make_unit()
     return kit.build_message(replace(unit, sender=replace(unit.sender, role="Hub")))
 
@@ -289,18 +289,18 @@ def _change_unit(**changes: Any) -> RequestMaker:
 
 # fmt: off
 _PARTIES: Final[AttackTable[RequestMaker]] = (
-    ("party-of-other", "A's certificate over a message with the PartyId of B", _claim_other_party, "GW209"),
-    ("agreement-of-other", "A's message by the agreement of B", _claim_other_agreement, "GW304"),
+    ("party-of-other", "A's certificate over a message with the PartyId of B", _impersonate_party, "GW209"),
+    ("agreement-of-other", "A's message by the agreement of B", _use_other_agreement, "GW304"),
     ("two-parties", "From names A, and B by another type",
-     lambda kit: _claim_two_parties(kit, own_first=True), "GW302"),
+     lambda kit: _use_two_party_ids(kit, own_first=True), "GW302"),
     ("two-parties-first", "From names B by another type, then A",
-     lambda kit: _claim_two_parties(kit, own_first=False), "GW302"),
+     lambda kit: _use_two_party_ids(kit, own_first=False), "GW302"),
     ("to-other", "A's message to B, brought to the gateway", _address_other_member, "GW304"),
-    ("from-gateway", "A's message in the name of the gateway", _claim_gateway_sender, "GW304"),
+    ("from-gateway", "A's message in the name of the gateway", _impersonate_gateway, "GW304"),
 )
 
 _UNAGREED: Final[AttackTable[RequestMaker]] = (
-    ("role", "A in a role that was not agreed", _claim_other_role, "GW304"),
+    ("role", "A in a role that was not agreed", _use_other_role, "GW304"),
     ("service", "a service that was not agreed", _change_unit(service="urn:example:other-service"), "GW303"),
     ("action", "an action that was not agreed", _change_unit(action="Withdraw"), "GW303"),
     ("direction", "an action that the gateway sends to A", _change_unit(action="Result"), "GW303"),

@@ -195,8 +195,11 @@ def _canonicalize_node(node: etree._Element, method: str) -> bytes:
 def _verify_signature_value(signature: etree._Element, signed_info: etree._Element) -> bool:
     method = _get_child(signed_info, "SignatureMethod")
     algorithm = method.get("Algorithm", "")
-    form = _get_child(signed_info, "CanonicalizationMethod").get("Algorithm", "")
-    data = _canonicalize_node(_copy_as_document(signed_info, exclusive=form.startswith(C14N_EXCLUSIVE)), form)
+    canonicalization = _get_child(signed_info, "CanonicalizationMethod").get("Algorithm", "")
+    data = _canonicalize_node(
+        _copy_as_document(signed_info, exclusive=canonicalization.startswith(C14N_EXCLUSIVE)),
+        canonicalization,
+    )
     value = _decode_text(_get_child(signature, "SignatureValue"))
     if "#hmac-" in algorithm:
         return _verify_hmac_value(signature, method, value, data)

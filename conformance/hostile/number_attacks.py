@@ -148,12 +148,12 @@ _AMOUNTS: Final = (
 # fmt: on
 
 
-def _place_in_header(element: str) -> Placement[str]:
+def _put_in_header(element: str) -> Placement[str]:
     """Return the step that sends a signed message with another header value."""
     return lambda value: change_envelope(replace_text_of(f"eb:{element}", value))
 
 
-def _place_in_timestamp(moment: str) -> RequestMaker:
+def _put_in_timestamp(moment: str) -> RequestMaker:
     """Return the step that sends a call with the creation time `moment`."""
     return lambda kit: kit.build_call(tampered=replace_text_of("wsu:Created", moment))
 
@@ -165,7 +165,7 @@ def _build_notice(kit: AttackerKit) -> str:
     )
 
 
-def _place_in_deadline(moment: str) -> RequestMaker:
+def _put_in_deadline(moment: str) -> RequestMaker:
     """Return the step that sends a signed request for information with this deadline."""
     return lambda kit: kit.build_call(
         "RequestInformation",
@@ -173,18 +173,18 @@ def _place_in_deadline(moment: str) -> RequestMaker:
     )
 
 
-def _place_in_decision(field: str) -> Placement[str]:
+def _put_in_decision(field: str) -> Placement[str]:
     """Return the step that sends a signed decision with one invalid value."""
 
-    def place_value(value: str) -> RequestMaker:
+    def put_value(value: str) -> RequestMaker:
         fields = "".join(f"<{key}>{value if key == field else good}</{key}>" for key, good in _ITEM)
         decision = f"<StatusCode>D02</StatusCode><Decision>{fields}</Decision>"
         return lambda kit: kit.build_call("SubmitDecision", _build_notice(kit) + decision)
 
-    return place_value
+    return put_value
 
 
-def _place_in_submission(value: str) -> RequestMaker:
+def _put_in_submission(value: str) -> RequestMaker:
     """Return the step that sends a signed submission with one number that must not be converted."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
@@ -210,25 +210,25 @@ _AMOUNT_TITLE: Final = "a signed submission with a number of {length} characters
 # fmt: off
 CASES: Final[tuple[AttackCase, ...]] = (
     *make_value_cases(
-        ValueTable("DOS-12.", "TimeToLive is {}", _MOMENTS, _place_in_header("TimeToLive"), _HEADER, _DATES,
+        ValueTable("DOS-12.", "TimeToLive is {}", _MOMENTS, _put_in_header("TimeToLive"), _HEADER, _DATES,
                    shown_length=20),
-        ValueTable("DOS-12.timestamp-", "Timestamp is {}", _MOMENTS, _place_in_header("Timestamp"), _HEADER,
+        ValueTable("DOS-12.timestamp-", "Timestamp is {}", _MOMENTS, _put_in_header("Timestamp"), _HEADER,
                    _DATES, shown_length=20),
-        ValueTable("DOS-12.created-", "wsu:Created is {}", _MOMENTS, _place_in_timestamp, _CREATED, _DATES,
+        ValueTable("DOS-12.created-", "wsu:Created is {}", _MOMENTS, _put_in_timestamp, _CREATED, _DATES,
                    "soap", shown_length=20),
-        ValueTable("DOS-12.deadline-", "a deadline is {}", _DEADLINES, _place_in_deadline, _SCHEMA, _DATES,
+        ValueTable("DOS-12.deadline-", "a deadline is {}", _DEADLINES, _put_in_deadline, _SCHEMA, _DATES,
                    "soap", shown_length=20, limit=0),
     ),
     *make_table_cases("DOS-12.", _HEADER_VALUES, change_envelope, _PATTERNS, _HEADER),
     *make_table_cases("DOS-12.", _ATTRIBUTES, change_envelope, _DIGITS, _HEADER),
     *make_value_cases(*(
-        ValueTable("DOS-12.decision-", f"{field} is {{}}", values, _place_in_decision(field), _SCHEMA,
+        ValueTable("DOS-12.decision-", f"{field} is {{}}", values, _put_in_decision(field), _SCHEMA,
                    _DIGITS, "soap")
         for field, values in _DECISIONS
     )),
     *make_table_cases("DOS-15.", _CROWDS, send_request, _SCHEMAS, _SCHEMA, face="soap"),
     *make_value_cases(
-        ValueTable("DOS-12.submission-", _AMOUNT_TITLE, _AMOUNTS, _place_in_submission, LAWFUL, _DIGITS),
+        ValueTable("DOS-12.submission-", _AMOUNT_TITLE, _AMOUNTS, _put_in_submission, LAWFUL, _DIGITS),
     ),
 )
 # fmt: on

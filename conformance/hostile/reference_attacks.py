@@ -62,8 +62,8 @@ from gateway_conformance.message_signing import sign_message
 _ID: Final = expand_name("wsu:Id")
 _FORGED: Final = set_text("//eb:ConversationId", "forged-conversation")
 
-_LOOK_UP: Final = "CVE-2011-1411 and other Id look-up flaws; signxml 5.2 takes ##id"
-_CALL_LOOK_UP: Final = "CVE-2011-1411 and other Id look-up flaws"
+_ID_FLAWS: Final = "CVE-2011-1411 and other Id look-up flaws; signxml 5.2 takes ##id"
+_CALL_ID_FLAWS: Final = "CVE-2011-1411 and other Id look-up flaws"
 _SSRF: Final = "CWE-918; DSS audit 2019"
 _EXCLUSION: Final = "signature exclusion; WS-Attacker"
 _PARTIAL: Final = "WS-Security partial signing; ebMS 2.0 §4.1.3"
@@ -94,7 +94,7 @@ _ENVELOPE_URIS: Final[AttackTable[str | None]] = (
 )
 
 #: Locations of a payload outside the message.
-_PLACES: Final = {
+_PAYLOAD_URIS: Final = {
     "file": "file:///etc/passwd",
     "file-relative": "../../etc/passwd",
     "metadata": "http://169.254.169.254/latest/meta-data/",
@@ -143,9 +143,9 @@ def _append_reference(uri: str) -> TreeMutation:
     return alter_tree
 
 
-def _make_place_cases() -> Iterator[AttackCase]:
+def _make_payload_uri_cases() -> Iterator[AttackCase]:
     """Yield two cases for each place: instead of a payload, and in addition to it."""
-    for name, uri in _PLACES.items():
+    for name, uri in _PAYLOAD_URIS.items():
         problem = "GW108" if name in _NOT_THERE else "GW202"
         for variant, title, change in (
             (name, f"payload referred to as {uri[:40]!r}", set_attribute(CID, "URI", uri)),
@@ -407,14 +407,15 @@ _CALLS_SIGNED: Final[SourcedTable[TreeMutation]] = (
 )
 
 CASES: Final[tuple[AttackCase, ...]] = (
-    *make_table_cases("SIG-10.", _ENVELOPE_URIS, _refer_to_envelope, _LOOK_UP, "GW202", naive=True),
-    *_make_place_cases(),
+    *make_table_cases("SIG-10.", _ENVELOPE_URIS, _refer_to_envelope, _ID_FLAWS, "GW202", naive=True),
+    *_make_payload_uri_cases(),
     *make_sourced_cases("SIG-", _CHANGED, change_on_the_way, naive=True),
     *make_sourced_cases("SIG-", _SIGNED, sign_again, naive=True),
     *make_sourced_cases("SIG-", _BUILT_MESSAGES, send_request, naive=True),
     *make_table_cases("SIG-09.", _BODY_IDS, _duplicate_body_id, _POLLUTION, "GW202", face="soap", naive=True),
     *make_table_cases("SIG-09.", _BODY_NAMES, _move_body_id, _POLLUTION, "GW202", face="soap", naive=True),
-    *make_table_cases("SIG-10.", _BODY_URIS, _refer_to_body, _CALL_LOOK_UP, "GW202", face="soap", naive=True),
+    *make_table_cases("SIG-10.", _BODY_URIS, _refer_to_body, _CALL_ID_FLAWS, "GW202", face="soap",
+     naive=True),
     *make_table_cases("SIG-13.", _OMITTED, _omit_reference_to, _CALL_PARTIAL, "GW203", face="soap",
      naive=True),
     *make_sourced_cases("SIG-", _CALLS_CHANGED, change_call_on_the_way, face="soap", naive=True),

@@ -259,7 +259,7 @@ def _insert_many_parts(count: int) -> OctetMutation:
     return insert_parts(lambda: b"".join(part % number + b"\r\nx" for number in range(min(count, 97))))
 
 
-def _place_content(
+def _insert_content(
     insert: Callable[[Callable[[], bytes]], OctetMutation], make: Callable[[int], Callable[[], bytes]]
 ) -> Callable[[int], OctetMutation]:
     return lambda count: insert(make(count))
@@ -287,7 +287,7 @@ def _spread_elements(count: int) -> bytes:
 
 
 def _repeat_in_header(piece: bytes, spaces: int) -> Callable[[int], OctetMutation]:
-    return _place_content(insert_in_header, _repeat_spaced(piece, spaces))
+    return _insert_content(insert_in_header, _repeat_spaced(piece, spaces))
 
 
 # fmt: off
@@ -303,7 +303,7 @@ SHAPES: Final[tuple[WorstCaseShape, ...]] = (
     WorstCaseShape("actors", _repeat_in_header(b'<x:a xmlns:s="%s" s:actor="a"/>' % _SOAP, 0)),
     WorstCaseShape("towers", _nest_spread),
     WorstCaseShape("ids", _repeat_identifiers),
-    WorstCaseShape("in-body", _place_content(insert_in_body, _repeat_spaced(b"<x/>", 12))),
+    WorstCaseShape("in-body", _insert_content(insert_in_body, _repeat_spaced(b"<x/>", 12))),
     *(WorstCaseShape(f"scopes-{names}", _nest_in_scopes(names, _spread_elements)) for names in (8, 56)),
     *(WorstCaseShape(f"scopes-deep-{names}", _nest_in_scopes(names, _stack_towers(2000)))
       for names in (8, 30, 56)),

@@ -192,7 +192,7 @@ def _insert_in_signature(wrappers: str, path: str = HEADER) -> ForgedPlacement:
     anywhere.
     """
 
-    def place_forged(root: etree._Element, forged: etree._Element, _: ForgeryTarget) -> etree._Element:
+    def insert_forged(root: etree._Element, forged: etree._Element, _: ForgeryTarget) -> etree._Element:
         home = get_element(root, SIGNATURE)
         make_first_child(get_element(root, path), home)
         for name in wrappers.split():
@@ -201,13 +201,13 @@ def _insert_in_signature(wrappers: str, path: str = HEADER) -> ForgedPlacement:
         home.append(forged)
         return root
 
-    return place_forged
+    return insert_forged
 
 
 def _insert_under_actor(wrapper: str, actor: str) -> ForgedPlacement:
     """Return the insertion at the start of the Header: the forged element or a wrapper for the next node."""
 
-    def place_forged(root: etree._Element, forged: etree._Element, _: ForgeryTarget) -> etree._Element:
+    def insert_forged(root: etree._Element, forged: etree._Element, _: ForgeryTarget) -> etree._Element:
         outermost = forged
         if wrapper:
             # An existing block may be moved: the digest omits it, too.
@@ -220,7 +220,7 @@ def _insert_under_actor(wrapper: str, actor: str) -> ForgedPlacement:
         make_first_child(get_element(root, HEADER), outermost)
         return root
 
-    return place_forged
+    return insert_forged
 
 
 def _move_signature_into_forged(
@@ -234,7 +234,7 @@ def _move_signature_into_forged(
 def surround_envelope(path: str, wrappers: str = "") -> ForgedPlacement:
     """Return the insertion of a forged Envelope around the signed one, which is complete at `path`."""
 
-    def place_forged(root: etree._Element, forged: etree._Element, target: ForgeryTarget) -> etree._Element:
+    def insert_forged(root: etree._Element, forged: etree._Element, target: ForgeryTarget) -> etree._Element:
         outer = deepcopy(root)
         detach_element(get_element(outer, SIGNATURE))
         replace_element(get_element(outer, target.path), forged)
@@ -244,7 +244,7 @@ def surround_envelope(path: str, wrappers: str = "") -> ForgedPlacement:
         home.append(root)
         return outer
 
-    return place_forged
+    return insert_forged
 
 
 class _EnvelopeVariant(NamedTuple):

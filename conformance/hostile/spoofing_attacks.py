@@ -228,7 +228,7 @@ _HEADER_BLOCKS: Final[AttackTable[str]] = (
 # fmt: on
 
 
-_FORM: Final = "urn:single-window:document:govcbrasd:1"
+_DOCUMENT_NAMESPACE: Final = "urn:single-window:document:govcbrasd:1"
 _SHAPE: Final = "a document that is none of its form"
 _CHANGED_AFTER: Final = "a signed call changed on its way"
 _DEEP: Final = 60
@@ -237,7 +237,8 @@ _MANY: Final = "GW101 GW102 GW104 GW107 GW311 GW401 GW402 GW701 GW716 GW717"
 
 def _write_document(application: str, content: str = "") -> str:
     return (
-        f'<Response xmlns="{_FORM}"><TypeCode>GOVCBRASD</TypeCode><Declaration><TypeCode>GOVCBRFR2</TypeCode>'
+        f'<Response xmlns="{_DOCUMENT_NAMESPACE}"><TypeCode>GOVCBRASD</TypeCode>'
+        "<Declaration><TypeCode>GOVCBRFR2</TypeCode>"
         f"<ID>{application}</ID></Declaration><ID>SUITE-D1</ID><IssueDateTime>20261120180000</IssueDateTime>"
         f"<AdditionalInformation><StatementTypeCode>G03</StatementTypeCode></AdditionalInformation>{content}"
         "</Response>"
@@ -280,7 +281,7 @@ _DELIVERED: Final[tuple[tuple[str, str, RequestMaker, str, str], ...]] = (
     ("SIG-31.document-submission", "a submission as a document of an agency",
      _deliver('<Submission xmlns="urn:single-window:submission:1"/>'), _MANY, _SHAPE),
     ("DOS-05.document-deep", "a document that is 60 elements deep",
-     _deliver(f'<Response xmlns="{_FORM}">{"<a>" * _DEEP}{"</a>" * _DEEP}</Response>'), _MANY,
+     _deliver(f'<Response xmlns="{_DOCUMENT_NAMESPACE}">{"<a>" * _DEEP}{"</a>" * _DEEP}</Response>'), _MANY,
      "deep nesting"),
 )
 

@@ -178,7 +178,7 @@ _CANONICAL_FORMS: Final[AttackTable[str]] = (
     ("unknown", "SignedInfo in an unknown canonical form", "urn:example:c14n", "GW202"),
 )
 
-_CALL_FORMS: Final[SourcedTable[TreeMutation]] = (
+_CALL_CANONICAL_FORMS: Final[SourcedTable[TreeMutation]] = (
     ("call-with-comments", "SignedInfo canonicalised with comments",
      _canonicalize_by(f"{C14N_EXCLUSIVE}WithComments"), "GW204", _CALL_CANON),
     ("call-parts-with-comments", "the parts canonicalised with comments",
@@ -331,7 +331,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
      lambda path: change_call_on_the_way(insert_comment(path)), face="soap", naive=True),
     *make_table_cases("SIG-19.", _CANONICAL_FORMS, lambda form: sign_again(_canonicalize_by(form)), _CANON,
      naive=True),
-    *make_sourced_cases("SIG-19.", _CALL_FORMS, sign_call_again, face="soap", naive=True),
+    *make_sourced_cases("SIG-19.", _CALL_CANONICAL_FORMS, sign_call_again, face="soap", naive=True),
     *make_table_cases("SIG-21.", _INSERTED, _insert_transform, _PLAIN, "GW202", naive=True),
     *make_table_cases("SIG-21.", _TRANSFORMED, sign_as_written, _PLAIN, "GW202", naive=True),
     *make_table_cases("SIG-21.", _CALLS_TRANSFORMED, sign_call_again, _PLAIN, "GW202", face="soap",

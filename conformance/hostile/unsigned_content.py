@@ -171,7 +171,7 @@ _NESTED_BLOCKS: Final[AttackTable[RequestMaker]] = (
 )
 
 #: Further forms: two blocks, other places, actors that look similar.
-_FORMS: Final[AttackTable[TreeMutation]] = (
+_FURTHER_BLOCKS: Final[AttackTable[TreeMutation]] = (
     ("sync-reply-header", "a MessageHeader inside SyncReply",
      append_element("//eb:SyncReply", "<eb:MessageHeader/>"), "GW107"),
     ("sync-reply-unknown", "an unknown element inside SyncReply, whose schema allows it",
@@ -299,7 +299,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
     *make_table_cases("SIG-23.", _BLOCKS, _hide_from_node, _NEW, naive=True),
     *make_table_cases("SIG-23.", _HANDLER_BLOCKS, _hide_from_handler, _NEW, naive=True),
     *make_table_cases("SIG-23.", _NESTED_BLOCKS, send_request, _NEW, naive=True),
-    *make_table_cases("SIG-23.", _FORMS, change_on_the_way, _NEW, naive=True),
+    *make_table_cases("SIG-23.", _FURTHER_BLOCKS, change_on_the_way, _NEW, naive=True),
     *make_table_cases("SIG-23.", _ADDRESSED, lambda path: change_on_the_way(_address_to_next(path)), _NEW),
     *make_table_cases("SIG-23.", _DENIED, lambda path: sign_again(_address_to_next(path)), _NEW, naive=True),
     *make_table_cases("SIG-09.", _IDENTIFIERS, sign_again, _POLLUTION, "GW202", naive=True),

@@ -40,7 +40,7 @@ from gateway_conformance.partners.agency_documents import (
     read_application,
 )
 from gateway_conformance.partners.agency_plan import AgencyPlan, AgencyPlans
-from gateway_conformance.partners.carried_form import CarriedContent
+from gateway_conformance.partners.carried_format import CarriedContent
 from gateway_conformance.partners.soap_endpoint import SimulatedService, VerifiedCall, make_message_id
 
 _ZONE: Final = timezone(timedelta(hours=9))

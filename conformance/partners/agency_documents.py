@@ -31,7 +31,7 @@ from gateway.errors import (
 from gateway.share import get_data_folder
 from gateway.wire import AGENCY, SERVICE_AGENCY, SchemaSet, format_instant, make_document_namespace
 from gateway_conformance.partners.agency_plan import AgencyPlan, ItemRule
-from gateway_conformance.partners.carried_form import load_carried_form
+from gateway_conformance.partners.carried_format import load_carried_format
 
 _SEQUENCE: Final = "item.sequence"
 
@@ -119,7 +119,7 @@ class ReceivedApplication:
 
 
 @dataclass(frozen=True, slots=True)
-class _DocumentForm:
+class _DocumentDefinition:
     document: str
     laws: tuple[str, ...]
     schema: SchemaSet
@@ -147,37 +147,43 @@ class DocumentCatalogue:
                 MISUSE, f"no schemas of an agency {agency[:40]!r}", f"xsd/agencies/{agency[:40]}"
             )
         self.agency = agency
-        self._forms = dict(self._load_forms(agency, schemas, mappings.joinpath("agencies", agency)))
+        self._definitions = dict(
+            self._load_definitions(agency, schemas, mappings.joinpath("agencies", agency))
+        )
         #: The form in which the agency speaks; None for XML.
-        self.carried = load_carried_form(agency, schemas, mappings, layouts)
+        self.carried = load_carried_format(agency, schemas, mappings, layouts)
 
     @staticmethod
-    def _load_forms(
+    def _load_definitions(
         agency: str, schemas: Traversable, mappings: Traversable
-    ) -> Iterator[tuple[str, _DocumentForm]]:
+    ) -> Iterator[tuple[str, _DocumentDefinition]]:
         for file in sorted(entry.name for entry in mappings.iterdir() if entry.name.endswith(".yaml")):
             document = file.removesuffix(".yaml")
             mapping = mappings.joinpath(file).read_text(encoding="utf-8")
             schema = SchemaSet.load_cached(schemas, f"agencies/{agency}/{document}.xsd")
             yield (
                 make_document_namespace(document),
-                _DocumentForm(document, _read_laws(mapping), schema, mapping),
+                _DocumentDefinition(document, _read_laws(mapping), schema, mapping),
             )
 
     def get_document_laws(self, document: str) -> tuple[str, ...]:
         """Return the laws under which a document's items are decided."""
-        return next(form.laws for form in self._forms.values() if form.document == document)
+        return next(
+            definition.laws for definition in self._definitions.values() if definition.document == document
+        )
 
     def read_items(self, root: etree._Element) -> tuple[GoodsItem, ...]:
         """Return the items of a valid document; raise GW402 for one that carries no number of an item."""
         items = tuple(_read_items(root))
         if items:
             return items
-        form = self._forms[etree.QName(root).namespace or ""]
+        definition = self._definitions[etree.QName(root).namespace or ""]
         # Read where it is needed alone: it takes longer than all else.
-        item_place = find_item_place(yaml.safe_load(form.mapping))
+        item_place = find_item_place(yaml.safe_load(definition.mapping))
         if item_place is None:
-            detail = f"the mapping of {form.document} puts no item.sequence: no decision could name an item"
+            detail = (
+                f"the mapping of {definition.document} puts no item.sequence: no decision could name an item"
+            )
             raise GatewayError(DOCUMENT_INVALID, detail, str(root.tag)[:120])
         items = tuple(GoodsItem(number, "", code) for number, code in item_place.read_numbers(root))
         if not items:
@@ -186,11 +192,11 @@ class DocumentCatalogue:
 
     def validate_document(self, root: etree._Element) -> str:
         """Return the name of the document at `root`; raise GW401 or GW402 unless it is valid."""
-        form = self._forms.get(etree.QName(root).namespace or "")
-        if form is None:
+        definition = self._definitions.get(etree.QName(root).namespace or "")
+        if definition is None:
             raise GatewayError(DOCUMENT_UNKNOWN, f"{self.agency} has no such document", str(root.tag)[:120])
-        form.schema.validate_document(root)
-        return form.document
+        definition.schema.validate_document(root)
+        return definition.document
 
 
 def _read_laws(text: str) -> tuple[str, ...]:

@@ -217,11 +217,11 @@ def _state_reason(declaration: etree._Element, code: str, text: str) -> None:
     change = etree.Element(f"{_DEC}Amendment")
     etree.SubElement(change, f"{_DEC}ChangeReasonCode").text = code
     names = [etree.QName(child).localname for child in declaration]
-    declaration.insert(_find_place(names, _BEFORE_STATEMENT), statement)
-    declaration.insert(_find_place(names, (*_BEFORE_STATEMENT, "Agent")) + 1, change)
+    declaration.insert(_find_insertion_index(names, _BEFORE_STATEMENT), statement)
+    declaration.insert(_find_insertion_index(names, (*_BEFORE_STATEMENT, "Agent")) + 1, change)
 
 
-def _find_place(names: list[str], earlier: tuple[str, ...]) -> int:
+def _find_insertion_index(names: list[str], earlier: tuple[str, ...]) -> int:
     """Return the place behind the elements of these names."""
     return 1 + max((position for position, name in enumerate(names) if name in earlier), default=-1)
 

@@ -153,7 +153,7 @@ _BOUNDARY: Final = "=-suite-boundary"
 
 
 @dataclass(frozen=True, slots=True)
-class PackageForm:
+class PackageOptions:
     """The packaging of a message; the default is the packaging of a careful sender.
 
     `multipart` False sends the bare envelope, None only where there is no payload. `start` and `kind`
@@ -181,7 +181,7 @@ class PackageForm:
     more_parameters: str = ""
 
     @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> PackageForm:
+    def from_row(cls, row: Mapping[str, Any]) -> PackageOptions:
         """Return the form that a row describes; raise GW901 for a name that there is not."""
         allowed = {field.name for field in fields(cls)}
         if unknown := sorted(set(row) - allowed):
@@ -189,43 +189,49 @@ class PackageForm:
         return cls(**row)
 
 
-def pack_message(root: bytes, payloads: Sequence[Payload], form: PackageForm) -> tuple[str, bytes]:
+def pack_message(root: bytes, payloads: Sequence[Payload], options: PackageOptions) -> tuple[str, bytes]:
     """Return Content-Type and octets of the HTTP body."""
-    if not form.multipart and (form.multipart is False or not payloads):
-        return form.root_type, root
-    parts = [] if form.drop_parts else [_write_payload(payload, form) for payload in payloads]
-    if form.reversed:
+    if not options.multipart and (options.multipart is False or not payloads):
+        return options.root_type, root
+    parts = [] if options.drop_parts else [_write_payload(payload, options) for payload in payloads]
+    if options.reversed:
         parts.reverse()
-    at = len(parts) if form.root_last else 0
-    parts.insert(at, _write_root(root, form))
-    marker = b"--" + form.boundary.encode()
+    at = len(parts) if options.root_last else 0
+    parts.insert(at, _write_root(root, options))
+    marker = b"--" + options.boundary.encode()
     body = b"".join(marker + b"\r\n" + part + b"\r\n" for part in parts)
-    preamble = form.preamble.encode() + b"\r\n" if form.preamble else b""
-    return _write_type(form), preamble + body + marker + b"--\r\n" + form.epilogue.encode()
+    preamble = options.preamble.encode() + b"\r\n" if options.preamble else b""
+    return _write_type(options), preamble + body + marker + b"--\r\n" + options.epilogue.encode()
 
 
-def _write_type(form: PackageForm) -> str:
-    kind = '; type="text/xml"' if form.kind else ""
-    start = f'; start="{form.root_id}"' if form.start else ""
-    return f'multipart/related{kind}{start}; boundary="{form.boundary}"{form.more_parameters}'
+def _write_type(options: PackageOptions) -> str:
+    kind = '; type="text/xml"' if options.kind else ""
+    start = f'; start="{options.root_id}"' if options.start else ""
+    return f'multipart/related{kind}{start}; boundary="{options.boundary}"{options.more_parameters}'
 
 
-def _write_root(root: bytes, form: PackageForm) -> bytes:
-    headers = {"Content-Type": form.root_type, "Content-ID": form.root_id, **form.root_headers}
-    return _write_part(headers, root, form.root_encode, form)
+def _write_root(root: bytes, options: PackageOptions) -> bytes:
+    headers = {
+        "Content-Type": options.root_type,
+        "Content-ID": options.root_id,
+        **options.root_headers,
+    }
+    return _write_part(headers, root, options.root_encode, options)
 
 
-def _write_payload(payload: Payload, form: PackageForm) -> bytes:
-    name = f"<{payload.content_id}>" if form.brackets else payload.content_id
-    headers = {"Content-Type": payload.media_type, "Content-ID": name, **form.part_headers}
-    return _write_part(headers, payload.content, form.encode, form)
+def _write_payload(payload: Payload, options: PackageOptions) -> bytes:
+    name = f"<{payload.content_id}>" if options.brackets else payload.content_id
+    headers = {"Content-Type": payload.media_type, "Content-ID": name, **options.part_headers}
+    return _write_part(headers, payload.content, options.encode, options)
 
 
-def _write_part(headers: Mapping[str, str], content: bytes, coding: str, form: PackageForm) -> bytes:
+def _write_part(headers: Mapping[str, str], content: bytes, coding: str, options: PackageOptions) -> bytes:
     if coding:
         headers = {**headers, "Content-Transfer-Encoding": coding}
         content = _encode_content(content, coding.lower())
-    lines = (f"{name.lower() if form.lower_case else name}: {value}\r\n" for name, value in headers.items())
+    lines = (
+        f"{name.lower() if options.lower_case else name}: {value}\r\n" for name, value in headers.items()
+    )
     return "".join(lines).encode() + b"\r\n" + content
 
 
@@ -238,7 +244,7 @@ def _encode_content(content: bytes, coding: str) -> bytes:
     return content
 
 
-_FORM_KEYS: Final = frozenset(
+_MESSAGE_KEYS: Final = frozenset(
     (
         "change",
         "tamper",
@@ -303,7 +309,7 @@ class MessageBuilder:
 
     def build_message(self, name: str, send: Mapping[str, Any]) -> SentMessage:
         """Return the message of a step, and remember it; raises LookupError where the agreement lacks it."""
-        if unknown := sorted(set(send) - UNIT_KEYS - _FORM_KEYS):
+        if unknown := sorted(set(send) - UNIT_KEYS - _MESSAGE_KEYS):
             raise GatewayError(OUR_MISTAKE, f"a step has no {unknown}", name)
         if "again" in send:
             message = replace(self.sent[send["again"]], name=name)
@@ -362,7 +368,7 @@ class MessageBuilder:
         root = self._write_envelope(unit, agreement, send)
         terms = agreement.get_sending_pmode(send.get("action", self.action)).encryption
         payloads = seal_payloads(payloads, send.get("encrypt"), terms, agreement.membership.identity)
-        kind, body = pack_message(root, payloads, PackageForm.from_row(send.get("package", {})))
+        kind, body = pack_message(root, payloads, PackageOptions.from_row(send.get("package", {})))
         headers = {
             "SOAPAction": SOAP_ACTION,
             "Content-Type": _change_type(kind, send),

@@ -200,8 +200,8 @@ class SimulatedGateway:
     def _answer_status(
         self, unit: StatusRequest, opened: OpenedMessage, context: ProtocolContext
     ) -> HttpReply:
-        is_known = unit.queried_message_id in self._replies
-        status, at = ("Received", context.now) if is_known else ("NotRecognized", None)
+        is_received = unit.queried_message_id in self._replies
+        status, at = ("Received", context.now) if is_received else ("NotRecognized", None)
         if opened.signed is None and opened.pmode is not None and opened.pmode.security.sign:
             status, at = "UnAuthorized", None
         if self.wrong == "takes-everything":

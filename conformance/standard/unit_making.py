@@ -66,27 +66,29 @@ class Sealing:
 
 
 def seal_payloads(
-    payloads: Sequence[Payload], form: Any, terms: Encryption | None, identity: PartnerIdentity
+    payloads: Sequence[Payload], sealing_method: Any, terms: Encryption | None, identity: PartnerIdentity
 ) -> tuple[Payload, ...]:
     """Return payloads as they are sent.
 
-    `form` is None for the agreed form, a word, or a list with one form for each payload.
+    `sealing_method` is None for the agreed method, a word, or a list with one method for each payload.
     Raises LookupError where the folder has no certificate for which to encrypt.
     """
-    forms = form if isinstance(form, list) else [form] * len(payloads)
-    if terms is None and form is None:
+    sealing_methods = sealing_method if isinstance(sealing_method, list) else [sealing_method] * len(payloads)
+    if terms is None and sealing_method is None:
         return tuple(payloads)
     if identity.receiver is None:
         raise LookupError("the partner folder has no certificate for which payloads are encrypted")
     sealing = Sealing(terms or Encryption("XMLENC", ("aes256-gcm",)), identity.receiver)
-    return tuple(_seal_one(sealing, payload, word) for payload, word in zip(payloads, forms, strict=True))
+    return tuple(
+        _seal_one(sealing, payload, method) for payload, method in zip(payloads, sealing_methods, strict=True)
+    )
 
 
-def _seal_one(sealing: Sealing, payload: Payload, word: str | None) -> Payload:
-    name = word or "agreed"
-    if name not in _FORMS:
+def _seal_one(sealing: Sealing, payload: Payload, sealing_method: str | None) -> Payload:
+    name = sealing_method or "agreed"
+    if name not in _SEALING_METHODS:
         raise GatewayError(OUR_MISTAKE, f"payloads are not encrypted {name!r}", "requirements")
-    return _FORMS[name](sealing, payload)
+    return _SEALING_METHODS[name](sealing, payload)
 
 
 def _seal_for_stranger(sealing: Sealing, payload: Payload) -> Payload:
@@ -94,7 +96,7 @@ def _seal_for_stranger(sealing: Sealing, payload: Payload) -> Payload:
     return replace(sealing, receiver=stranger.certificate).seal_honestly(payload)
 
 
-def _seal_in_other_form(sealing: Sealing, payload: Payload) -> Payload:
+def _seal_in_other_format(sealing: Sealing, payload: Payload) -> Payload:
     """Return a CMS envelope where XML Encryption is agreed, and the reverse."""
     protocol = "XMLENC" if sealing.terms.is_cms else "S/MIME"
     return replace(sealing, terms=replace(sealing.terms, protocol=protocol)).seal_honestly(payload)
@@ -164,12 +166,12 @@ def _leave_hints_out(sealing: Sealing, payload: Payload) -> Payload:
     return replace(sealed, octets=sealed.content[:start] + sealed.content[end:])
 
 
-_FORMS: Final[Mapping[str, Callable[[Sealing, Payload], Payload]]] = {
+_SEALING_METHODS: Final[Mapping[str, Callable[[Sealing, Payload], Payload]]] = {
     "agreed": Sealing.seal_honestly,
     "clear": lambda _, payload: payload,
     "aes128-gcm": _seal_by("aes128-gcm"),
     "stranger": _seal_for_stranger,
-    "other-form": _seal_in_other_form,
+    "other-form": _seal_in_other_format,
     "other-content": _seal_other_content,
     "changed-content": _change_content,
     "changed-key": _change_key,

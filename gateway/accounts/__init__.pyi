@@ -35,7 +35,7 @@ from .sign_in_proofs import derive_form_token as derive_form_token
 from .sign_in_proofs import digest_token as digest_token
 from .sign_in_proofs import find_password_problem as find_password_problem
 from .sign_in_proofs import hash_password as hash_password
-from .sign_in_proofs import is_hash_of_typed_form as is_hash_of_typed_form
+from .sign_in_proofs import is_hash_of_unnormalized_password as is_hash_of_unnormalized_password
 from .sign_in_proofs import is_session_over as is_session_over
 from .sign_in_proofs import make_token as make_token
 from .sign_in_proofs import select_signing_keys as select_signing_keys

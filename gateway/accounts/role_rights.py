@@ -110,8 +110,8 @@ def list_rights(kind: OrganisationKind, roles: frozenset[str]) -> frozenset[Righ
 
     A role that is unknown, or that belongs to another kind of organisation, gives no right.
     """
-    known_roles = (ROLES[name] for name in roles if name in ROLES)
-    return frozenset(right for role in known_roles if role.kind is kind for right in role.rights)
+    existing_roles = (ROLES[name] for name in roles if name in ROLES)
+    return frozenset(right for role in existing_roles if role.kind is kind for right in role.rights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +129,11 @@ def may_manage_organisation(manager: Organisation, organisation: Organisation) -
     return manager.kind is OrganisationKind.OPERATOR or manager == organisation
 
 
-def may_manage_account(manager: Organisation, places: Collection[Organisation]) -> bool:
+def may_manage_account(manager: Organisation, organisations: Collection[Organisation]) -> bool:
     """Return whether a manager may act on a whole account, which has roles in these organisations."""
-    if not places:
+    if not organisations:
         return manager.kind is OrganisationKind.OPERATOR
-    return all(may_manage_organisation(manager, organisation) for organisation in places)
+    return all(may_manage_organisation(manager, organisation) for organisation in organisations)
 
 
 def find_role_problem(manager: Organisation, change: RoleChange) -> str | None:

@@ -65,11 +65,16 @@ def verify_password(stored: str | None, password: str) -> bool:
     """
     if len(password) > _LONGEST_TYPED or len(_normalize(password)) > LONGEST_PASSWORD:
         return False
-    forms = (_normalize(password),) if _is_normalized(password) else (_normalize(password), password)
-    return any(_has_hash(stored or _NOBODY, form) for form in forms) and stored is not None
+    candidate_passwords = (
+        (_normalize(password),) if _is_normalized(password) else (_normalize(password), password)
+    )
+    return (
+        any(_has_hash(stored or _NOBODY, candidate_password) for candidate_password in candidate_passwords)
+        and stored is not None
+    )
 
 
-def is_hash_of_typed_form(stored: str, password: str) -> bool:
+def is_hash_of_unnormalized_password(stored: str, password: str) -> bool:
     """Return whether a verified password matches its hash only as typed: the hash must be replaced.
 
     Until then the person can sign in only from keyboards that send the same decomposed letters.

@@ -20,7 +20,7 @@ from .cpa.cpa_composition import list_left_out as list_left_out
 from .cpa.cpa_judgment import judge_cpa as judge_cpa
 from .cpa.cpa_model import CpaDocument as CpaDocument
 from .cpa.cpa_model import CpaParty as CpaParty
-from .cpa.cpa_reader import find_form_problems as find_form_problems
+from .cpa.cpa_reader import find_validity_problems as find_validity_problems
 from .cpa.cpa_reader import is_xml_document as is_xml_document
 from .cpa.cpa_reader import read_cpa as read_cpa
 from .cpa.cpa_view import CPA_RULES as CPA_RULES

@@ -41,7 +41,7 @@ from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import Party, PartyId
 from gateway.wire import convert_to_utc, parse_iso_datetime
 
-PROTOCOLS_KNOWN: Final = ("ebms2", "as4")
+PMODE_PROTOCOLS: Final = ("ebms2", "as4")
 DESTINATIONS: Final = ("case", "mailbox")
 EXCHANGES: Final = ("one-way", "two-way")
 #: How the messages of an exchange travel (ebMS 3.0 core §2.2.5 to §2.2.8), and which exchange that is.
@@ -214,7 +214,7 @@ def _check_names(pmode: PMode) -> None:
             name,
         )
     for name, choices in (
-        ("protocol", PROTOCOLS_KNOWN),
+        ("protocol", PMODE_PROTOCOLS),
         ("mep", EXCHANGES),
         ("reply_pattern", REPLY_PATTERNS),
         ("sync_reply_mode", SYNC_REPLY_MODES),

@@ -79,14 +79,14 @@ def _check_zone(table: DatedTable) -> None:
         table.add_mistake(line, f"zone: expected a time zone as {_ZONE}, not {text[:40]!r}")
 
 
-def _check_organisations(table: DatedTable, known_organisations: frozenset[str] | None) -> None:
+def _check_organisations(table: DatedTable, allowed_organisations: frozenset[str] | None) -> None:
     """Add a mistake to the table for each organisation of its head that is not known; None: any is known."""
     line, text = table.get_value("organisations")
     for name in text.split():
         if name == EVERY:
             continue
         if not _ORGANISATION.fullmatch(name) or (
-            known_organisations is not None and name not in known_organisations
+            allowed_organisations is not None and name not in allowed_organisations
         ):
             table.add_mistake(line, f"organisations: {name[:40]!r} is not known")
 

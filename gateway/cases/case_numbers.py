@@ -3,9 +3,9 @@
 Both are derived from the number of the message that carried the submission, so they are known
 before anything is stored, and repeated processing gives the same numbers. The signs are those of
 Crockford's base 32 without Z: I, L, O, U and Z, which are read as other signs, do not occur. The
-last sign is a check sign: with the values 0 to 30 of the signs, and places counted from 1 at the
-right, the sum of value times place is divisible by 31. One wrong sign, or two that changed
-places, never give a valid number of this form.
+last sign is a check sign: with the values 0 to 30 of the signs, and positions counted from 1 at the
+right, the sum of value times position is divisible by 31. One wrong sign, or two that changed
+positions, never give a valid number of this form.
 
 Numbers of the older form have no check sign, and all 36 digits and letters. They are shorter
 (a case), or begin with S (an application), so that no number has both forms.
@@ -25,10 +25,10 @@ _CASE_WIDTH: Final = 7
 _APPLICATION_WIDTH: Final = 6
 _MOST_APPLICATIONS: Final = 999
 _OLDER: Final = re.compile(r"SW[0-9]{2}[0-9A-Z]{7}|S[0-9]{2}[0-9A-Z]{7}[0-9]{3}")
-_FORM: Final = re.compile(rf"SW[0-9]{{2}}[{_SIGNS}]{{8}}|A[0-9]{{2}}[{_SIGNS}]{{6}}[0-9]{{3}}[{_SIGNS}]")
+_PATTERN: Final = re.compile(rf"SW[0-9]{{2}}[{_SIGNS}]{{8}}|A[0-9]{{2}}[{_SIGNS}]{{6}}[0-9]{{3}}[{_SIGNS}]")
 #: A text that may be a mistyped number of the hub: with a wrong sign, an additional or a missing one.
 _NEAR: Final = re.compile(r"(?:SW|A)[0-9]{2}[0-9A-Z]{7,12}|S[0-9]{2}[0-9A-Z]{8,12}")
-_LOOK_ALIKE: Final = str.maketrans("ILO", "110", " -")
+_SIMILAR_LETTERS: Final = str.maketrans("ILO", "110", " -")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def normalize_hub_number(text: str) -> str:
     A number of the older form keeps its letters.
     """
     plain = text.strip().upper()
-    return plain if _OLDER.fullmatch(plain) else plain.translate(_LOOK_ALIKE)
+    return plain if _OLDER.fullmatch(plain) else plain.translate(_SIMILAR_LETTERS)
 
 
 def check_hub_number(number: str, location: str) -> None:
@@ -73,7 +73,7 @@ def check_hub_number(number: str, location: str) -> None:
     if _OLDER.fullmatch(number):
         return
     excerpt = number[:40]
-    if not _FORM.fullmatch(number):
+    if not _PATTERN.fullmatch(number):
         raise GatewayError(NUMBER_MISTYPED, f"{excerpt} has not the form of a number of the hub", location)
     if _add_weighted_signs(number) % len(_SIGNS):
         raise GatewayError(NUMBER_MISTYPED, f"{excerpt} is mistyped: its check sign does not fit", location)
@@ -81,7 +81,7 @@ def check_hub_number(number: str, location: str) -> None:
 
 def resembles_hub_number(number: str) -> bool:
     """Return whether a number may be meant for one of the hub, mistyped or not."""
-    return _NEAR.fullmatch(number.upper().translate(_LOOK_ALIKE)) is not None
+    return _NEAR.fullmatch(number.upper().translate(_SIMILAR_LETTERS)) is not None
 
 
 def _append_check_sign(number: str) -> str:

@@ -106,8 +106,8 @@ def validate_document(
     if not violations:
         return True, ()
     # Shared by all findings, so that the document is read once for each.
-    places = _Places(root, PointerIndex(root), list_xpath_namespaces(root))
-    return False, tuple(_make_finding(violation, places) for violation in violations)
+    document_paths = _DocumentPaths(root, PointerIndex(root), list_xpath_namespaces(root))
+    return False, tuple(_make_finding(violation, document_paths) for violation in violations)
 
 
 def unwrap_request(root: etree._Element) -> etree._Element:
@@ -135,7 +135,7 @@ def _make_root_finding(root: etree._Element) -> ValidationFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
+class _DocumentPaths:
     """The root of a document, its pointers, and the prefixes in its paths."""
 
     root: etree._Element
@@ -143,18 +143,20 @@ class _Places:
     prefixes: dict[str, str]
 
 
-def _make_finding(violation: SchemaViolation, places: _Places) -> ValidationFinding:
-    element = _find_violating_element(violation, places)
-    pointer = "" if element is None else places.pointers.get_pointer(element)
+def _make_finding(violation: SchemaViolation, document_paths: _DocumentPaths) -> ValidationFinding:
+    element = _find_violating_element(violation, document_paths)
+    pointer = "" if element is None else document_paths.pointers.get_pointer(element)
     return ValidationFinding(DOCUMENT_INVALID, pointer, violation.xpath, violation.line, violation.message)
 
 
-def _find_violating_element(violation: SchemaViolation, places: _Places) -> etree._Element | None:
+def _find_violating_element(
+    violation: SchemaViolation, document_paths: _DocumentPaths
+) -> etree._Element | None:
     """Return the element of a violation: by its XPath, else by its name and line; None if not found."""
-    root = places.root
+    root = document_paths.root
     top = root.getroottree().getroot()
     written = {prefix: uri for prefix, uri in top.nsmap.items() if prefix}
-    prefixes = written | places.prefixes | PREFIXES
+    prefixes = written | document_paths.prefixes | PREFIXES
     try:
         matches = root.xpath(violation.xpath, namespaces=prefixes)
     except etree.XPathError as error:

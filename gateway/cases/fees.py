@@ -57,7 +57,7 @@ def read_money(amount: str, currency: str, location: str = "Amount") -> Money:
 
 
 #: KCS: the payment notice number of a fee is an..19.
-_NOTICE_NUMBER: Final = re.compile(r"[!-~]{1,19}", re.ASCII)
+_PAYMENT_NOTICE_NUMBER: Final = re.compile(r"[!-~]{1,19}", re.ASCII)
 
 #: The label of a refunded amount, as in agencies' own documents (`mappings/notices.yaml`).
 _REFUND: Final = "Refund (환불(예정)금액)"
@@ -117,7 +117,7 @@ def check_named_fee(fee: NamedFee | None, step: str, location: str = "Fee") -> N
         return
     if step not in ("levy", "cancel", "confirm", "refund"):
         raise GatewayError(FEE_WRONG, "the status code of the notice is not about a fee", location)
-    if fee.payment_notice and not _NOTICE_NUMBER.fullmatch(fee.payment_notice):
+    if fee.payment_notice and not _PAYMENT_NOTICE_NUMBER.fullmatch(fee.payment_notice):
         detail = "a payment notice number has 1 to 19 visible ASCII characters"
         raise GatewayError(FEE_WRONG, detail, f"{location}/PaymentNotice")
 
@@ -165,21 +165,21 @@ class FeeWord(NamedTuple):
         return (self.issued_at, self.step != FeeStep.LEVY, self.number)
 
 
-def match_fee_ends(notices: Iterable[FeeWord]) -> Mapping[str, FeeWord]:
+def match_fee_ends(fee_words: Iterable[FeeWord]) -> Mapping[str, FeeWord]:
     """Return the notice that has ended each fee, by the number of its levy; the other fees are due.
 
-    `notices` are levies, cancellations and confirmations of one kind of fee.
+    `fee_words` are levies, cancellations and confirmations of one kind of fee.
     """
     due: list[FeeWord] = []
     ended: dict[str, FeeWord] = {}
-    for notice in sorted(notices, key=lambda fee_notice: fee_notice.rank):
-        if notice.step == FeeStep.LEVY:
-            due.append(notice)
+    for fee_word in sorted(fee_words, key=lambda fee_word: fee_word.rank):
+        if fee_word.step == FeeStep.LEVY:
+            due.append(fee_word)
             continue
-        levies = [levy for levy in due if notice.names in ("", levy.names)]
+        levies = [levy for levy in due if fee_word.names in ("", levy.names)]
         if levies:
             due.remove(levies[-1])
-            ended[levies[-1].number] = notice
+            ended[levies[-1].number] = fee_word
     return ended
 
 

@@ -20,11 +20,11 @@ from fractions import Fraction
 
 from gateway.cases.declaration_validation import Finding
 from gateway.cases.requirement_balance import (
-    ClaimedRequirements,
-    JudgedClaim,
+    DeclaredUses,
+    JudgedDeclaredUses,
     RequirementBalance,
     RequirementUse,
-    judge_requirement_claim,
+    judge_declared_uses,
 )
 from gateway.harmonize import UnitTable
 
@@ -66,29 +66,29 @@ def _add_uses(balance: RequirementBalance, amounts: Iterable[tuple[str, Decimal]
     return replace(balance, used=used)
 
 
-def judge_amended_claim(
-    claim: ClaimedRequirements,
+def judge_amended_uses(
+    declared_uses: DeclaredUses,
     former: Sequence[FormerUse],
     balances: Sequence[RequirementBalance],
     on: date,
     units: UnitTable,
     rejected: Collection[int] = (),
-) -> JudgedClaim:
+) -> JudgedDeclaredUses:
     """Judge every use of an amended declaration; `balances` have no use of its former version.
 
     Items in `rejected` use nothing, nor do items that their certificates still reject. The former uses of an
     item that is no longer rejected are judged again, except for the last day.
     """
-    idle = set(rejected) | _list_rejected_again(claim, former, balances, units)
-    waiting = _list_unknown(claim, balances, idle)
-    counted = replace(claim, uses=tuple(use for use in claim.uses if use.item not in idle))
+    idle = set(rejected) | _list_rejected_again(declared_uses, former, balances, units)
+    waiting = _list_unknown(declared_uses, balances, idle)
+    counted = replace(declared_uses, uses=tuple(use for use in declared_uses.uses if use.item not in idle))
     judged = _judge_counting_uses(counted, former, balances, on, units)
-    still_rejected = tuple(use for use in claim.uses if use.item in idle and use not in waiting)
+    still_rejected = tuple(use for use in declared_uses.uses if use.item in idle and use not in waiting)
     return replace(judged, unknown=(*judged.unknown, *waiting), idle=(*still_rejected, *judged.idle))
 
 
 def _list_rejected_again(
-    claim: ClaimedRequirements,
+    declared_uses: DeclaredUses,
     former: Iterable[FormerUse],
     balances: Sequence[RequirementBalance],
     units: UnitTable,
@@ -97,53 +97,59 @@ def _list_rejected_again(
     rejected = [use for use in former if not use.stands]
     if not rejected:
         return set()
-    lines = list_former_lines(claim, rejected, balances, units)
-    return {claim.uses[index].item for index, balance in lines if balance.rejects}
+    lines = list_former_lines(declared_uses, rejected, balances, units)
+    return {declared_uses.uses[index].item for index, balance in lines if balance.rejects}
 
 
 def _list_unknown(
-    claim: ClaimedRequirements, balances: Iterable[RequirementBalance], items: Collection[int]
+    declared_uses: DeclaredUses, balances: Iterable[RequirementBalance], items: Collection[int]
 ) -> tuple[RequirementUse, ...]:
     """Return the uses of these items whose certificates the ledger does not know yet."""
-    known_names = {(balance.number, name) for balance in balances for name in ("", balance.agency)}
+    ledger_certificates = {(balance.number, name) for balance in balances for name in ("", balance.agency)}
     return tuple(
-        use for use in claim.uses if use.item in items and (use.number, use.agency) not in known_names
+        use
+        for use in declared_uses.uses
+        if use.item in items and (use.number, use.agency) not in ledger_certificates
     )
 
 
 def _judge_counting_uses(
-    claim: ClaimedRequirements,
+    declared_uses: DeclaredUses,
     former: Sequence[FormerUse],
     balances: Sequence[RequirementBalance],
     on: date,
     units: UnitTable,
-) -> JudgedClaim:
+) -> JudgedDeclaredUses:
     if not former:
-        return judge_requirement_claim(claim, balances, on, units)
+        return judge_declared_uses(declared_uses, balances, on, units)
     counted = [use for use in former if use.stands]
-    unchanged_balances = dict(list_former_lines(claim, counted, balances, units))
+    unchanged_balances = dict(list_former_lines(declared_uses, counted, balances, units))
     not_waiting = [use for use in former if not use.waits]
-    in_time = dict(list_former_lines(claim, not_waiting, balances, units))
+    in_time = dict(list_former_lines(declared_uses, not_waiting, balances, units))
     changed_uses = {
         index: replace(use, in_time=index in in_time)
-        for index, use in enumerate(claim.uses)
+        for index, use in enumerate(declared_uses.uses)
         if index not in unchanged_balances
     }
     unchanged_amounts: dict[int, list[tuple[str, Decimal]]] = defaultdict(list)
     for index, balance in unchanged_balances.items():
-        unchanged_amounts[balance.key].append((claim.uses[index].unit, claim.uses[index].quantity))
+        unchanged_amounts[balance.key].append(
+            (declared_uses.uses[index].unit, declared_uses.uses[index].quantity)
+        )
     remaining = [_add_uses(balance, unchanged_amounts[balance.key]) for balance in balances]
-    judged = judge_requirement_claim(replace(claim, uses=tuple(changed_uses.values())), remaining, on, units)
+    judged = judge_declared_uses(
+        replace(declared_uses, uses=tuple(changed_uses.values())), remaining, on, units
+    )
     balances_by_key = {balance.key: balance for balance in balances}
-    accepted = [(claim.uses[index], balance) for index, balance in unchanged_balances.items()]
+    accepted = [(declared_uses.uses[index], balance) for index, balance in unchanged_balances.items()]
     accepted += [(use, balances_by_key[balance.key]) for use, balance in judged.usable]
     not_restored = {(use.item, use.key) for use in former if use.lost}
     unchanged = {
-        claim.uses[index].pointer: claim.uses[index]
+        declared_uses.uses[index].pointer: declared_uses.uses[index]
         for index, balance in in_time.items()
-        if index in changed_uses and (claim.uses[index].item, balance.key) in not_restored
+        if index in changed_uses and (declared_uses.uses[index].item, balance.key) in not_restored
     }
-    waiting = _list_waiting(claim, former, balances, units)
+    waiting = _list_waiting(declared_uses, former, balances, units)
     problems = tuple(
         finding for finding in judged.problems if finding.pointer not in unchanged.keys() | waiting.keys()
     )
@@ -162,7 +168,7 @@ def _judge_counting_uses(
 
 
 def _list_waiting(
-    claim: ClaimedRequirements,
+    declared_uses: DeclaredUses,
     former: Iterable[FormerUse],
     balances: Sequence[RequirementBalance],
     units: UnitTable,
@@ -173,33 +179,33 @@ def _list_waiting(
     """
     waits = [use for use in former if use.waits]
     part = {(use.item, use.key) for use in former if not use.waits}
-    lines = list_former_lines(claim, waits, balances, units) if waits else []
+    lines = list_former_lines(declared_uses, waits, balances, units) if waits else []
     return {
-        claim.uses[index].pointer: claim.uses[index]
+        declared_uses.uses[index].pointer: declared_uses.uses[index]
         for index, balance in lines
-        if (claim.uses[index].item, balance.key) not in part
+        if (declared_uses.uses[index].item, balance.key) not in part
     }
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedChildClaim:
+class JudgedChildUses:
     """The judged uses of a child: its own, those it states of its parent's certificates, and their problems.
 
     The numbers of the `waiting` uses are awaited by a case above it, too, which gets them first.
     """
 
-    claim: ClaimedRequirements
+    own_uses: DeclaredUses
     parent_uses: tuple[tuple[RequirementUse, RequirementBalance], ...] = ()
     problems: tuple[Finding, ...] = ()
     waiting: tuple[RequirementUse, ...] = ()
 
 
-def judge_child_claim(
-    claim: ClaimedRequirements,
+def judge_child_uses(
+    declared_uses: DeclaredUses,
     parent_balances: Iterable[tuple[int, RequirementBalance]],
     parent: str,
     units: UnitTable,
-) -> JudgedChildClaim:
+) -> JudgedChildUses:
     """Judge the uses of a child declaration by the quantities written off for its parent (a case number).
 
     `parent_balances` has the certificates that are written off for each item of the parent: `granted` is the
@@ -212,42 +218,43 @@ def judge_child_claim(
     unknown: list[RequirementUse] = []
     accepted: list[tuple[RequirementUse, RequirementBalance]] = []
     problems: list[Finding] = []
-    for item in dict.fromkeys(use.item for use in claim.uses):
-        item_claim = replace(claim, uses=tuple(use for use in claim.uses if use.item == item))
-        judged = judge_requirement_claim(item_claim, balances[item], date.min, units)
+    for item in dict.fromkeys(use.item for use in declared_uses.uses):
+        item_uses = replace(declared_uses, uses=tuple(use for use in declared_uses.uses if use.item == item))
+        judged = judge_declared_uses(item_uses, balances[item], date.min, units)
         unknown += judged.unknown
         accepted += judged.usable
         suffix = f" of what is written off for item {item} of case {parent}"
         problems += (replace(finding, detail=finding.detail + suffix) for finding in judged.problems)
-    unknown_uses = tuple(use for use in claim.uses if use in unknown)
-    return JudgedChildClaim(replace(claim, uses=unknown_uses), tuple(accepted), tuple(problems))
+    unknown_uses = tuple(use for use in declared_uses.uses if use in unknown)
+    return JudgedChildUses(replace(declared_uses, uses=unknown_uses), tuple(accepted), tuple(problems))
 
 
 def list_former_lines(
-    claim: ClaimedRequirements,
+    declared_uses: DeclaredUses,
     former: Iterable[FormerUse],
     balances: Sequence[RequirementBalance],
     units: UnitTable,
 ) -> list[tuple[int, RequirementBalance]]:
-    """Return the indexes of the uses of a claim that are no larger than before, each with its requirement.
+    """Return the indexes of the declared uses that are no larger than before, each with its requirement.
 
     All lines of an item that use one requirement are compared together.
     """
     before: dict[tuple[int, int], list[tuple[str, Decimal]]] = defaultdict(list)
     for former_use in former:
         before[former_use.item, former_use.key].append((former_use.unit, former_use.quantity))
-    holders = {"", claim.importer, claim.exporter}
-    places: dict[tuple[int, int], list[int]] = defaultdict(list)
+    holders = {"", declared_uses.importer, declared_uses.exporter}
+    indexes_by_subject: dict[tuple[int, int], list[int]] = defaultdict(list)
     chosen = {balance.key: balance for balance in balances}
-    for position, use in enumerate(claim.uses):
+    uses = declared_uses.uses
+    for position, use in enumerate(uses):
         candidates = [balance for balance in balances if _is_same(use, balance, before, holders)]
         if len(candidates) == 1:
-            places[use.item, candidates[0].key].append(position)
+            indexes_by_subject[use.item, candidates[0].key].append(position)
     return sorted(
         (
             (position, chosen[subject[1]])
-            for subject, indexes in places.items()
-            if _is_within([(claim.uses[index].unit, claim.uses[index].quantity) for index in indexes],
+            for subject, indexes in indexes_by_subject.items()
+            if _is_within([(uses[index].unit, uses[index].quantity) for index in indexes],
                           before[subject], units)
             for position in indexes
         ),
@@ -269,12 +276,12 @@ def _is_same(
 
 
 def _is_within(
-    claimed: Iterable[tuple[str, Decimal]], before: Iterable[tuple[str, Decimal]], units: UnitTable
+    declared_amounts: Iterable[tuple[str, Decimal]], before: Iterable[tuple[str, Decimal]], units: UnitTable
 ) -> bool:
     there = _sum_dimensions(before, units)
     return all(
         quantity <= there.get(dimension, Fraction(0))
-        for dimension, quantity in _sum_dimensions(claimed, units).items()
+        for dimension, quantity in _sum_dimensions(declared_amounts, units).items()
     )
 
 

@@ -128,7 +128,7 @@ def _read_reason(element: etree._Element) -> CustomsReason:
 
 
 def _list_children(parent: etree._Element) -> _Children:
-    """Return the child elements by their names without namespace: each is looked at once."""
+    """Return the child elements by their names without namespace: each is read once."""
     children: _Children = {}
     for child in parent.iterchildren("*"):
         children.setdefault(child.tag.rpartition("}")[2], []).append(child)
@@ -148,8 +148,8 @@ def _get_text(children: _Children, name: str) -> str:
     return _find_text(children, name) or ""
 
 
-#: Facts that have a place of their own in a notice, repeat the request, or name who is known.
-_PLACED: Final = frozenset(
+#: Facts that have an element of their own in a notice, repeat the request, or name who is known.
+_UNLISTED_FACTS: Final = frozenset(
     {
         *("application_number", "document_type", "notice_number", "issued_at", "receipt_number", "item"),
         *("status", "phase", "terminal", "outcome", "decision", "echo", "signature", "supplement_due"),
@@ -338,7 +338,7 @@ class _NoticeMaker:
         order: list[str | tuple[tuple[str, int], ...]] = []
         for fact in self._facts.facts:
             kind = self._catalog.kinds.get(fact.name)
-            if kind is None or fact.name in _PLACED or fact.name.endswith(".number"):
+            if kind is None or fact.name in _UNLISTED_FACTS or fact.name.endswith(".number"):
                 continue
             line = self._write_fact(fact)
             if not fact.at:

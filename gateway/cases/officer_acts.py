@@ -125,7 +125,7 @@ ACT_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
 #: The labels for the facts of an inspection, as in agencies' own documents (`mappings/notices.yaml`).
 _INSPECTION_KIND: Final = "Kind of inspection (검사종류)"
 _INSPECTION_DAY: Final = "Day of inspection (검사(검역) 지정일자)"
-_INSPECTION_PLACE: Final = "Place of inspection (검사장소)"
+_INSPECTION_VENUE: Final = "Place of inspection (검사장소)"
 #: The codes that answer whether the agency cancels, as its applicant has asked: it does, it does not.
 CANCELLATION_ANSWERS: Final = ("G03", "G04")
 
@@ -288,7 +288,7 @@ def compose_act_text(act: OfficerAct) -> str:
     if not isinstance(act, InspectionAct) or act.text is None:
         return act.text or ""
     day = "" if act.on is None else act.on.isoformat()
-    inspection_facts = ((_INSPECTION_KIND, act.kind), (_INSPECTION_DAY, day), (_INSPECTION_PLACE, act.venue))
+    inspection_facts = ((_INSPECTION_KIND, act.kind), (_INSPECTION_DAY, day), (_INSPECTION_VENUE, act.venue))
     return "\n".join((*(f"{label}: {value}" for label, value in inspection_facts if value), act.text)).strip()
 
 

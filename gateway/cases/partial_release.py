@@ -65,7 +65,7 @@ class ReleasableItem:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseClaim:
+class DeclaredRelease:
     """The items that a child declaration takes of its parent, the case of this number."""
 
     parent: str
@@ -92,24 +92,24 @@ def read_parent_codes(table: str, name: str = "previous-document.csv") -> frozen
     return parents
 
 
-def read_release_claim(declaration: etree._Element, codes: Collection[str]) -> ReleaseClaim | None:
+def read_declared_release(declaration: etree._Element, codes: Collection[str]) -> DeclaredRelease | None:
     """Return the items that a schema-valid declaration takes of another case; None if it names no parent.
 
     `codes` are the type codes of a document that names a parent. Raises GW416 where not every item names the
     same parent and its own number there.
     """
-    places = PointerIndex()
-    parents = [_read_parent(item, places, codes) for item in declaration.findall(_ITEMS)]
+    pointers = PointerIndex()
+    parents = [_read_parent(item, pointers, codes) for item in declaration.findall(_ITEMS)]
     distinct = {parent for parent in parents if parent is not None}
     if not distinct:
         return None
     if len(distinct) > 1 or None in parents:
         detail = "each item of a child declaration names the same parent, under its own number there"
         raise GatewayError(PARENT_NOT_USABLE, detail, "42A/67A[1]")
-    return ReleaseClaim(distinct.pop(), read_releasable_items(declaration))
+    return DeclaredRelease(distinct.pop(), read_releasable_items(declaration))
 
 
-def _read_parent(item: etree._Element, places: PointerIndex, codes: Collection[str]) -> str | None:
+def _read_parent(item: etree._Element, pointers: PointerIndex, codes: Collection[str]) -> str | None:
     """Return the parent that an item names; raises GW416 for a second one, or for another number."""
     documents = [
         document
@@ -121,18 +121,18 @@ def _read_parent(item: etree._Element, places: PointerIndex, codes: Collection[s
     sequence = _read_text(item, "SequenceNumeric")
     if len(documents) > 1 or _read_text(documents[0], "LineNumeric") not in ("", sequence):
         detail = f"item {sequence} names one item of its parent, and keeps its number"
-        raise GatewayError(PARENT_NOT_USABLE, detail, places.get_pointer(documents[-1]))
+        raise GatewayError(PARENT_NOT_USABLE, detail, pointers.get_pointer(documents[-1]))
     return _read_text(documents[0], "ID")
 
 
 def read_releasable_items(declaration: etree._Element) -> tuple[ReleasableItem, ...]:
     """Return the items of a schema-valid declaration with their quantities."""
-    places = PointerIndex()
-    return tuple(_read_item(item, places) for item in declaration.findall(_ITEMS))
+    pointers = PointerIndex()
+    return tuple(_read_item(item, pointers) for item in declaration.findall(_ITEMS))
 
 
-def _read_item(item: etree._Element, places: PointerIndex) -> ReleasableItem:
-    pointer = places.get_pointer(item)
+def _read_item(item: etree._Element, pointers: PointerIndex) -> ReleasableItem:
+    pointer = pointers.get_pointer(item)
     quantities = []
     for name in _MEASURES:
         for element in item.findall(f"{_DEC}Commodity/{_DEC}GoodsMeasure/{_DEC}{name}"):
@@ -170,7 +170,7 @@ def _read_text(element: etree._Element, name: str) -> str:
 
 
 def judge_release(
-    claim: ReleaseClaim,
+    declared_release: DeclaredRelease,
     parent: Iterable[ReleasableItem],
     approved: Collection[int],
     released: Mapping[int, Iterable[GoodsQuantity]],
@@ -182,17 +182,21 @@ def judge_release(
     """
     parent_items = {parent_item.number: parent_item for parent_item in parent}
     findings = []
-    for item in claim.items:
+    for item in declared_release.items:
         approved_item = parent_items.get(item.number)
         if approved_item is None or item.number not in approved:
-            detail = f"item {item.number} of case {claim.parent} is not approved"
+            detail = f"item {item.number} of case {declared_release.parent} is not approved"
             findings.append(Finding(ITEM_NOT_APPROVED, detail, item.pointer))
         elif approved_item.identity != item.identity:
-            detail = f"item {item.number} has not the goods that were approved in case {claim.parent}"
+            detail = (
+                f"item {item.number} has not the goods that were approved in case {declared_release.parent}"
+            )
             findings.append(Finding(ITEM_NOT_APPROVED, detail, item.pointer))
         else:
             released_quantities = tuple(released.get(item.number, ()))
-            findings += _find_shortages(claim.parent, item, approved_item, released_quantities, units)
+            findings += _find_shortages(
+                declared_release.parent, item, approved_item, released_quantities, units
+            )
     return tuple(findings)
 
 

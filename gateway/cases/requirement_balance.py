@@ -55,7 +55,7 @@ class RequirementUse:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimedRequirements:
+class DeclaredUses:
     """The uses of requirements by a declaration, and the ids of its importer and exporter, where given.
 
     `day` is the day on which it arrived, where that is known.
@@ -101,11 +101,11 @@ class RequirementBalance:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedClaim:
-    """The result of judging a claim: the uses that can be written off, each with its requirement.
+class JudgedDeclaredUses:
+    """The result of judging declared uses: those that can be written off, each with its requirement.
 
     The ledger does not know the numbers of the `unknown` uses yet. The `idle` uses are not written off, and
-    do not refuse the claim.
+    do not refuse the declaration.
     """
 
     usable: tuple[tuple[RequirementUse, RequirementBalance], ...]
@@ -115,37 +115,37 @@ class JudgedClaim:
     idle: tuple[RequirementUse, ...] = ()
 
 
-def read_requirement_claim(declaration: etree._Element, agencies: Container[str] = ()) -> ClaimedRequirements:
+def read_declared_uses(declaration: etree._Element, agencies: Container[str] = ()) -> DeclaredUses:
     """Return the uses of a schema-valid declaration: each AdditionalDocument of an item with a used quantity.
 
     Its Submitter names the agency, where that is the code of one of `agencies`; another name is ignored. A
     use of zero is none. Raises GW402 for a quantity that is no number or a sequence number that is none,
     GW404 for a negative quantity.
     """
-    places = PointerIndex()
+    pointers = PointerIndex()
     uses = tuple(
         use
         for item in declaration.findall(f"{_SHIPMENT}/{_DEC}GovernmentAgencyGoodsItem")
         for document in item.findall(f"{_DEC}AdditionalDocument")
-        if (use := _read_use(item, document, places, agencies)) is not None
+        if (use := _read_use(item, document, pointers, agencies)) is not None
     )
     importer = _read_text(declaration, f"{_SHIPMENT}/{_DEC}Importer/{_DEC}ID")
-    return ClaimedRequirements(uses, importer, _read_text(declaration, f"{_DEC}Exporter/{_DEC}ID"))
+    return DeclaredUses(uses, importer, _read_text(declaration, f"{_DEC}Exporter/{_DEC}ID"))
 
 
 def _read_use(
-    item: etree._Element, document: etree._Element, places: PointerIndex, agencies: Container[str]
+    item: etree._Element, document: etree._Element, pointers: PointerIndex, agencies: Container[str]
 ) -> RequirementUse | None:
     used, number = document.find(_USED), _read_text(document, f"{_DEC}ID")
     if used is None or not number:
         return None
-    pointer = places.get_pointer(used)
+    pointer = pointers.get_pointer(used)
     quantity = _read_number(read_leaf_text(used), pointer)
     if quantity < 0:
         raise GatewayError(RULE_BROKEN, "a declaration cannot use less than nothing", pointer)
     if quantity == 0:
         return None
-    sequence = _read_number(_read_text(item, f"{_DEC}SequenceNumeric"), places.get_pointer(item))
+    sequence = _read_number(_read_text(item, f"{_DEC}SequenceNumeric"), pointers.get_pointer(item))
     unit, issuer = used.get("unitCode", "").strip(), _read_text(document, f"{_DEC}Submitter/{_DEC}Name")
     agency = issuer if issuer in agencies else ""
     return RequirementUse(int(sequence), number, quantity, unit, pointer, agency)
@@ -173,10 +173,10 @@ def _describe_unknown_requirement(number: str, agency: str) -> str:
 
 
 def describe_awaited_requirement(
-    number: str, agency: str, item: int, *, is_known: bool
+    number: str, agency: str, item: int, *, has_certificate: bool
 ) -> tuple[Problem, str]:
     """Return the problem and its text for a number that an item waits for: unknown, or nothing is left."""
-    if not is_known:
+    if not has_certificate:
         return REQUIREMENT_UNKNOWN, _describe_unknown_requirement(number, agency)
     detail = (
         f"nothing of requirement {number} is written off for item {item} yet: too little is left, "
@@ -185,9 +185,9 @@ def describe_awaited_requirement(
     return QUANTITY_NOT_LEFT, detail
 
 
-def judge_requirement_claim(
-    claim: ClaimedRequirements, balances: Iterable[RequirementBalance], on: date, units: UnitTable
-) -> JudgedClaim:
+def judge_declared_uses(
+    declared_uses: DeclaredUses, balances: Iterable[RequirementBalance], on: date, units: UnitTable
+) -> JudgedDeclaredUses:
     """Judge every use of a declaration, in its order, by the requirements that the ledger knows.
 
     Uses of one requirement add up. A number that the ledger does not know is a warning.
@@ -197,7 +197,7 @@ def judge_requirement_claim(
         by_number[balance.number].append(balance)
     used: dict[tuple[str, str], dict[str, Decimal]] = {}
     accepted, problems, warnings, unknown = [], [], [], []
-    for use in claim.uses:
+    for use in declared_uses.uses:
         candidates = [
             candidate for candidate in by_number.get(use.number, []) if use.agency in ("", candidate.agency)
         ]
@@ -206,7 +206,7 @@ def judge_requirement_claim(
             warnings.append(Finding(REQUIREMENT_UNKNOWN, detail, use.pointer))
             unknown.append(use)
             continue
-        chosen = _choose_requirement(use, candidates, {claim.importer, claim.exporter}, on)
+        chosen = _choose_requirement(use, candidates, {declared_uses.importer, declared_uses.exporter}, on)
         if isinstance(chosen, Finding):
             problems.append(chosen)
             continue
@@ -217,7 +217,7 @@ def judge_requirement_claim(
             accepted.append((use, chosen))
         else:
             problems.append(finding)
-    return JudgedClaim(tuple(accepted), tuple(problems), tuple(warnings), tuple(unknown))
+    return JudgedDeclaredUses(tuple(accepted), tuple(problems), tuple(warnings), tuple(unknown))
 
 
 def _choose_requirement(

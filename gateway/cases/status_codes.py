@@ -67,7 +67,7 @@ _STEPS: Final = {
     **dict.fromkeys((FeeStep.AWAIT, FeeStep.PAY), "hub"),
     **dict.fromkeys((FeeStep.LEVY, FeeStep.CANCEL, FeeStep.CONFIRM, FeeStep.REFUND), "agency"),
 }
-_FORM: Final = re.compile("[A-Z][0-9]{2}")
+_PATTERN: Final = re.compile("[A-Z][0-9]{2}")
 _SETTERS: Final = frozenset({"agency", "customs", "hub"})
 #: The events of a request that a notice of an agency may cause.
 _EVENTS: Final = frozenset(
@@ -106,7 +106,7 @@ def read_status_codes(table: str, name: str = "requirement-status.csv") -> Mappi
 
 
 def _find_fault(code: StatusCode, earlier: Mapping[str, StatusCode]) -> str:
-    if not _FORM.fullmatch(code.code):
+    if not _PATTERN.fullmatch(code.code):
         return "a code is a capital letter and two digits"
     if code.code in earlier:
         return "it stands twice"

@@ -309,11 +309,11 @@ def _read_disclaimer(element: etree._Element, location: str, declared_items: fro
 def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
     """Raise GW505 for a repeated value of the supplement, GW404 for one with a wrong item or WCO id."""
     seen: set[tuple[str, int | None, int]] = set()
-    places = PointerIndex()
+    pointers = PointerIndex()
 
     def read_number(value: etree._Element, name: str, text: str) -> int:
         # The pointer counts elements: it is made for a problem only.
-        pointer = "" if _WHOLE.fullmatch(text.strip()) else places.get_pointer(value, name)
+        pointer = "" if _WHOLE.fullmatch(text.strip()) else pointers.get_pointer(value, name)
         return _parse_whole_number(text, pointer)
 
     for value in root.findall(f"{_SUB}Supplement/{_SUB}Value"):
@@ -331,10 +331,10 @@ def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
         elif tag is not None and read_attribute(value, "wcoID", tag.wco_id) != tag.wco_id:
             finding = f"the WCO id of this path is {tag.wco_id}"
         if finding:
-            raise GatewayError(RULE_BROKEN, f"{path[:200]}: {finding}", places.get_pointer(value))
+            raise GatewayError(RULE_BROKEN, f"{path[:200]}: {finding}", pointers.get_pointer(value))
         key = path, item, read_number(value, "n", read_attribute(value, "n", "1"))
         if key in seen:
-            raise GatewayError(SOURCES_DISAGREE, f"{path[:200]} is given again", places.get_pointer(value))
+            raise GatewayError(SOURCES_DISAGREE, f"{path[:200]} is given again", pointers.get_pointer(value))
         seen.add(key)
 
 

@@ -116,7 +116,7 @@ def select_law_results(results: Iterable[RequirementResult]) -> tuple[Requiremen
     return tuple(best[key] for key in sorted(best))
 
 
-class CertificateStanding(StrEnum):
+class CertificateUsability(StrEnum):
     """Whether a certificate can be used, now, or when its agency has answered or decided again."""
 
     USABLE = "usable"
@@ -165,15 +165,15 @@ class PastDecision:
     afterwards: bool = False
 
 
-def judge_certificate(application: ApprovedApplication) -> CertificateStanding:
+def judge_certificate(application: ApprovedApplication) -> CertificateUsability:
     """Judge the certificate of an approval in force."""
     if application.is_cancellation_asked and not (
         application.withdrawn and application.is_cancellation_refused
     ):
-        return CertificateStanding.SUSPENDED
+        return CertificateUsability.SUSPENDED
     if application.withdrawn and not application.is_cancellation_refused:
-        return CertificateStanding.LAPSED
-    return CertificateStanding.USABLE
+        return CertificateUsability.LAPSED
+    return CertificateUsability.USABLE
 
 
 def judge_past_certificate(
@@ -181,21 +181,21 @@ def judge_past_certificate(
     past_decisions: Iterable[PastDecision],
     application: ApprovedApplication,
     removal: ItemRemoval | None,
-) -> CertificateStanding:
+) -> CertificateUsability:
     """Judge the certificate of an approval (`key`) that does not count in its case any more.
 
     `past_decisions` is every decision on its item and law that does not count, and `removal` how the item
     left the application, if it did. There must be no later decision on the item that counts.
     """
-    undecided = CertificateStanding.LAPSED if application.withdrawn else CertificateStanding.REOPENED
+    undecided = CertificateUsability.LAPSED if application.withdrawn else CertificateUsability.REOPENED
     counted = [decision for decision in past_decisions if not decision.lapsed]
     if removal is None or not counted:
         return undecided
     last = max(counted, key=lambda decision: (decision.issued_at, decision.notice_number))
     if last.key != key or not last.approves:
-        return CertificateStanding.LAPSED
+        return CertificateUsability.LAPSED
     if application.is_cancellation_asked:
-        return CertificateStanding.SUSPENDED
+        return CertificateUsability.SUSPENDED
     if removal.alone and not last.afterwards:
         return undecided
-    return CertificateStanding.USABLE
+    return CertificateUsability.USABLE

@@ -26,7 +26,7 @@ from gateway.operations import count_things
 
 #: Seconds for which the last lines wait for their reader when the process is stopped.
 _LAST_LINES_WITHIN: Final = 5.0
-_LOOK_EVERY: Final = 0.1
+_POLL_SECONDS: Final = 0.1
 
 
 class ArrivalPrinter:
@@ -74,7 +74,7 @@ class ArrivalPrinter:
         The status is 1 if not everything could be printed. Then a line on standard error says so.
         """
         self._entries.put(None)
-        while not (self._has_ended.wait(_LOOK_EVERY) or stop.is_set()):
+        while not (self._has_ended.wait(_POLL_SECONDS) or stop.is_set()):
             pass
         is_stuck = not self._has_ended.wait(_LAST_LINES_WITHIN)
         unprinted_count = self.count - self._printed_count

@@ -23,7 +23,7 @@ from gateway.web import RestartLimit, exit_with_parent
 _log = logging.getLogger(__name__)
 _start_log = logging.getLogger(START_LOG)
 _DRAIN: Final = 40.0
-_LOOK_EVERY: Final = 0.2
+_POLL_SECONDS: Final = 0.2
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 #: `_MOST_DEATHS` ended processes within `_WINDOW` seconds are no accident: the operator must act.
 _MOST_DEATHS: Final = 11
@@ -60,7 +60,7 @@ def keep_children(
 
     children = [start_child(target) for target in targets]
     restarts = RestartLimit(_MOST_DEATHS, _WINDOW)
-    while not stop.wait(_LOOK_EVERY):
+    while not stop.wait(_POLL_SECONDS):
         for index, child in enumerate(children):
             if not child.is_alive():
                 _log.error("process %s ended with %s and is started again", child.pid, child.exitcode)

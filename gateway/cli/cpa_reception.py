@@ -39,7 +39,7 @@ from gateway.message_model import PartyId
 from gateway.operations import (
     DatabaseChange,
     activate_pmodes,
-    apply_known_overrides,
+    apply_stored_overrides,
     describe_agreements,
     describe_party,
     find_load_problem,
@@ -172,7 +172,7 @@ def judge_cpa_at_hub(
     planner = _Planner(conn, settings, at, file, findings)
     plans = tuple(planner.plan_parties(document, surroundings, own_id))
     planned_view = replace(surroundings, parties=_add_plans(surroundings.parties, plans))
-    findings += _state_register_findings(document, apply_known_overrides(conn, pmodes), planned_view)
+    findings += _state_register_findings(document, apply_stored_overrides(conn, pmodes), planned_view)
     return CpaReception(document, pmodes, sort_findings(findings), plans)
 
 

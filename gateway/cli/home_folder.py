@@ -205,8 +205,8 @@ def find_today(arguments: Any) -> date:
     # The clock of the hub is in a module that loads cryptography and XML, which few verbs need.
     from gateway.hub import get_current_time
 
-    settings_place = getattr(arguments, "home", None) or getattr(arguments, "config", None)
-    zone = get_display_zone() if settings_place else ZoneInfo(load_settings(environ={}).hub.time_zone)
+    settings_path = getattr(arguments, "home", None) or getattr(arguments, "config", None)
+    zone = get_display_zone() if settings_path else ZoneInfo(load_settings(environ={}).hub.time_zone)
     return find_day(get_current_time(), zone)
 
 

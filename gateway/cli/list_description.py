@@ -76,20 +76,20 @@ class _Description:
 
     def _read_service(self, table: Mapping[str, Any], path: str) -> TrustService:
         self._refuse_unknown_keys(table, _SERVICE, path)
-        standings = []
-        for each, standing_path in self._list_tables(table, "standing", path):
-            self._refuse_unknown_keys(each, _STATUS_KEYS, standing_path)
-            kind, status = (self._read_word(each, name, standing_path) for name in ("type", "status"))
+        statuses = []
+        for each, status_path in self._list_tables(table, "standing", path):
+            self._refuse_unknown_keys(each, _STATUS_KEYS, status_path)
+            kind, status = (self._read_word(each, name, status_path) for name in ("type", "status"))
             since, additional = (
-                self._read_zoned_moment(each, "since", standing_path),
-                self._read_word_list(each, "additional", standing_path),
+                self._read_zoned_moment(each, "since", status_path),
+                self._read_word_list(each, "additional", status_path),
             )
-            standings.append(ServiceStatus(kind, status, since, additional))
-        if not standings:
+            statuses.append(ServiceStatus(kind, status, since, additional))
+        if not statuses:
             self._refuse_key("a service without a status", path)
         name = self._read_word(table, "name", path)
         certificates = self._read_listed_certificates(table, "certificates", path)
-        return TrustService(self._read_word(table, "provider", path), name, certificates, tuple(standings))
+        return TrustService(self._read_word(table, "provider", path), name, certificates, tuple(statuses))
 
     def _read_scheme(self, table: Mapping[str, Any], path: str) -> SchemePointer:
         self._refuse_unknown_keys(table, _SCHEME, path)
@@ -184,8 +184,8 @@ class _Description:
         except ValueError as fault:
             self._refuse_key(str(fault), f"{path}{name}")
 
-    def _refuse_unknown_keys(self, table: Mapping[str, Any], known_keys: set[str], path: str) -> None:
-        unknown = sorted(set(table) - known_keys)
+    def _refuse_unknown_keys(self, table: Mapping[str, Any], allowed_keys: set[str], path: str) -> None:
+        unknown = sorted(set(table) - allowed_keys)
         if unknown:
             self._refuse_key("unknown key", f"{path}{unknown[0][:80]}")
 

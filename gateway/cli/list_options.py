@@ -12,7 +12,7 @@ import click
 from sqlalchemy import Connection
 
 from gateway.cli.result_output import print_table, write_error
-from gateway.cli.shared_options import SEARCH_TEXT, Decorator, join_options, place_in_hub_zone
+from gateway.cli.shared_options import SEARCH_TEXT, Decorator, assume_hub_zone, join_options
 from gateway.cli.verb_groups import Arguments
 from gateway.config import Settings
 from gateway.operations import CUSTOMS
@@ -129,7 +129,7 @@ def read_list_filter(arguments: Arguments, now: datetime, **more: Any) -> ListFi
 
     options = vars(arguments)
     since, older = options.get("since"), options.get("older")
-    since = now - since if isinstance(since, timedelta) else place_in_hub_zone(since)
+    since = now - since if isinstance(since, timedelta) else assume_hub_zone(since)
     values: dict[str, Any] = {
         "states": options.get("state") or (),
         "since": since,
@@ -185,11 +185,11 @@ def check_partner_names(
     party, agency = options.get("party"), options.get("agency")
     if party and party != settings.hub.party and parties.find_party(conn, party) is None:
         raise click.BadParameter(f"no party {party[:80]} is registered", param_hint="'--party'")
-    if agency and not _is_known_agency(conn, settings, agency):
+    if agency and not _is_named_agency(conn, settings, agency):
         raise click.BadParameter(f"no agency {agency[:80]} is known", param_hint="'--agency'")
 
 
-def _is_known_agency(conn: Connection, settings: Settings, agency: str) -> bool:
+def _is_named_agency(conn: Connection, settings: Settings, agency: str) -> bool:
     """Return whether the settings, the lanes, or the mappings in force name an agency."""
     if agency in {*settings.agency, CUSTOMS} or any(
         agency == row.name for row in lanes.summarize_lanes(conn)

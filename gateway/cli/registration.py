@@ -120,12 +120,12 @@ def demand_usable_certificate(
     trust = load_trust_store(settings)
     recognizer = Recognizer(load_recognition_policy(settings))
     recognizer.reload_lists(conn)
-    lists = read_known_revocations(settings, conn, trust.policy.certificates)
+    lists = read_hub_revocations(settings, conn, trust.policy.certificates)
     judge = CertificateValidator(trust, lists, examine=recognizer)
     validate_new_certificate(certificate, USES[use], judge, trust, *moments, location, recognizer)
 
 
-def read_known_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> RevocationData:
+def read_hub_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> RevocationData:
     """Return the revocation data of a hub: from the settings, loaded by operators, and fetched.
 
     Raises GW803 for a file of the settings that cannot be read, GW208 for one without lists.
@@ -191,7 +191,7 @@ class WithdrawnList:
         return f"the list{' of changes' if self.crl.base is not None else ''} of {self.crl.issuer[:120]}"
 
 
-def list_known_authorities(settings: Settings, conn: Connection, at: datetime) -> tuple[Certificate, ...]:
+def list_trusted_authorities(settings: Settings, conn: Connection, at: datetime) -> tuple[Certificate, ...]:
     """Return the authorities of the settings, and those of bridges and trusted lists in force."""
     trust = load_trust_store(settings)
     recognizer = Recognizer(load_recognition_policy(settings))

@@ -174,7 +174,7 @@ _failures_as_json: Final[ContextVar[bool]] = ContextVar("failures_as_json", defa
 
 
 @contextmanager
-def choose_problem_form(*, as_json: bool) -> Iterator[None]:
+def choose_problem_format(*, as_json: bool) -> Iterator[None]:
     """Print the problems inside the block as JSON objects, or as lines."""
     token = _failures_as_json.set(as_json)
     try:

@@ -14,7 +14,7 @@ import click
 
 from gateway.cli.verb_groups import Arguments, VerbCommand, VerbDecorator, verb
 from gateway.operations import get_display_zone
-from gateway.wire import convert_to_utc, limit_to_utc, parse_day, parse_iso_datetime, place_in_zone
+from gateway.wire import convert_to_utc, convert_to_zone, limit_to_utc, parse_day, parse_iso_datetime
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -68,7 +68,7 @@ class _Moment(click.ParamType[datetime]):
             convert_to_utc(moment)
         except ValueError as fault:
             self.fail(f"{fault}: {value[:80]!r}", param, ctx)
-        return place_in_zone(moment, moment.tzinfo)
+        return convert_to_zone(moment, moment.tzinfo)
 
 
 class _Day(click.ParamType[date]):
@@ -109,7 +109,7 @@ def _read_zoned(text: str) -> datetime:
     if moment.tzinfo is None:
         raise ValueError("a time without a zone")
     convert_to_utc(moment)
-    return place_in_zone(moment, moment.tzinfo)
+    return convert_to_zone(moment, moment.tzinfo)
 
 
 class _Actor(click.ParamType[str]):
@@ -152,7 +152,7 @@ SEARCH_TEXT: Final = _SearchText()
 DAY: Final = _Day()
 MOMENT = _Moment("utc")
 ZONED_MOMENT = _Moment("refused")
-#: For a verb that reads settings: `place_in_hub_zone` gives the time its zone when they have been read.
+#: For a verb that reads settings: `assume_hub_zone` gives the time its zone when they have been read.
 HUB_MOMENT = _Moment("hub")
 START: Final = _Start()
 
@@ -266,8 +266,8 @@ def period_options() -> Decorator:
 
 def read_period(arguments: Arguments, now: datetime) -> tuple[datetime, datetime]:
     """Return the period of ``--since`` and ``--until``; the settings must have been read, for the zone."""
-    until = place_in_hub_zone(arguments.until) or now
-    return place_in_hub_zone(arguments.since) or _go_back_a_month(until), until
+    until = assume_hub_zone(arguments.until) or now
+    return assume_hub_zone(arguments.since) or _go_back_a_month(until), until
 
 
 def _go_back_a_month(until: datetime) -> datetime:
@@ -277,7 +277,7 @@ def _go_back_a_month(until: datetime) -> datetime:
         return datetime.min.replace(tzinfo=UTC)
 
 
-def place_in_hub_zone(moment: datetime | None) -> datetime | None:
+def assume_hub_zone(moment: datetime | None) -> datetime | None:
     """Return a time in its zone, or in that of the hub where it has none; the settings must have been read.
 
     A time that UTC does not have becomes the first or the last one of UTC.
@@ -285,7 +285,7 @@ def place_in_hub_zone(moment: datetime | None) -> datetime | None:
     if moment is None:
         return None
     zone = moment.tzinfo or get_display_zone()
-    return place_in_zone(limit_to_utc(moment.replace(tzinfo=zone)), zone)
+    return convert_to_zone(limit_to_utc(moment.replace(tzinfo=zone)), zone)
 
 
 def signing_options() -> Decorator:

@@ -16,7 +16,7 @@ from gateway.cli.result_output import (
     OutputError,
     ReportedFailure,
     WrongRowError,
-    choose_problem_form,
+    choose_problem_format,
     drop_output,
     escape_unencodable_output,
     guard_terminals,
@@ -56,7 +56,7 @@ def run_words(argv: Sequence[str] | None = None) -> int:
     if argv is None:
         open_missing_streams()
         escape_unencodable_output()
-    with guard_terminals(), keep_display_zone(), choose_problem_form(as_json="--json" in argv_words):
+    with guard_terminals(), keep_display_zone(), choose_problem_format(as_json="--json" in argv_words):
         try:
             status = _invoke_named_verb(argv_words)
             if argv is None:
@@ -100,17 +100,17 @@ def _invoke_named_verb(argv_words: list[str]) -> int:
 
 def _find_verb_words(argv_words: Sequence[str]) -> str:
     """Return the longest known verb or noun at the start of the words; empty where there is none."""
-    known_verb = ""
+    longest_verb = ""
     for word in argv_words:
-        longer = f"{known_verb} {word}".strip()
+        longer = f"{longest_verb} {word}".strip()
         try:
             if word.startswith("-") or find_entry(longer) is None:
                 break
         except Exception:
             # The verbs of another package cannot be used: this is the failure that is being reported.
             break
-        known_verb = longer
-    return known_verb
+        longest_verb = longer
+    return longest_verb
 
 
 def _name_help(argv_words: Sequence[str]) -> str:

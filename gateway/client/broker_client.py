@@ -87,7 +87,7 @@ def parse_listening_address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-#: Seconds between two turns of pulling.
+#: Seconds between two rounds of pulling.
 _PULL_EVERY: Final = 1.0
 
 

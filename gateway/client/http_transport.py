@@ -102,7 +102,7 @@ class NotConnectedError(GatewayError):
 
 _FIRST_REDIRECT: Final = 300
 #: Seconds of silence in an answer that is read when its request was not taken in time.
-_LAST_LOOK: Final = 1.0
+_LATE_ANSWER_SECONDS: Final = 1.0
 _LARGEST: Final = 64 * 1024 * 1024
 #: Octets of an answer that are held in memory where a larger one goes into a file.
 _MOST_HELD: Final = 1024 * 1024
@@ -449,7 +449,7 @@ class HttpPoster:
                 raise
             if isinstance(problem, TimeoutError):
                 # An answer is there already, or none will come.
-                connection.sock.settimeout(min(self._time_out, _LAST_LOOK))
+                connection.sock.settimeout(min(self._time_out, _LATE_ANSWER_SECONDS))
             return False
         return True
 

@@ -16,7 +16,7 @@ from gateway.errors import ANSWER_NOT_UNDERSTOOD, MISUSE, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, UserMessage
 from gateway.protocols import Parcel, ProtocolContext, SentUnit, make_pull_request
 
-#: The largest number of messages of one channel that are pulled in one turn.
+#: The largest number of messages of one channel that are pulled in one round.
 _MOST: Final = 1000
 #: Octets of the largest message that is pulled whole. It is in a file, not in memory.
 _LARGEST: Final = 2 * 1024**3
@@ -70,7 +70,7 @@ class MessagePuller:
         message_ids: set[str] = set()
         while len(message_ids) < _MOST:
             message_id = self._pull_message(pmode)
-            # A message that is given twice has a receipt that did not arrive: the next turn repeats it.
+            # A message that is given twice has a receipt that did not arrive: the next round repeats it.
             if message_id is None or message_id in message_ids:
                 break
             message_ids.add(message_id)

@@ -18,7 +18,7 @@ _MASK: Final = "***"
 #: A URL whose parts can be separated with certainty. A password may contain "/" and "?", as SQLAlchemy reads
 #: it. A path parameter is masked from its ";" to its end.
 _HOST: Final = r"(?:\[[\w:.%]*\]|[\w.%-]*)(?::\d{0,5})?"
-_FORM: Final = re.compile(
+_URL_PATTERN: Final = re.compile(
     rf"(?P<scheme>[A-Za-z][\w+.-]{{0,40}})://(?:(?P<login>[^@]*)@)?(?P<hosts>{_HOST}(?:,{_HOST})*)"
     r"(?P<path>/[^?#@;]*)?(?P<parameter>;[^?#@]*)?(?:\?(?P<query>[^#@]*))?(?P<fragment>#.*)?",
     re.DOTALL,
@@ -45,7 +45,7 @@ _QUESTIONS: Final = frozenset({"wsdl", "WSDL", "singleWsdl"})
 
 def mask_url(url: str) -> str:
     """Return a URL with `***` for a password, for parameters that may be secret, and for unclear parts."""
-    parts = _FORM.fullmatch(url)
+    parts = _URL_PATTERN.fullmatch(url)
     if parts is None:
         if not url:
             return ""

@@ -127,11 +127,11 @@ Network = Annotated[str, AfterValidator(_check_network)]
 _FOLDER: Final = "CREDENTIALS_DIRECTORY"
 #: What systemd takes as the name of a credential, without hidden files.
 _CREDENTIAL: Final = r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,200}"
-_ONE_PLACE: Final = 'a secret is { file = "…" }, { env = "…" } or { credential = "…" }, one of the three'
+_ONE_SOURCE: Final = 'a secret is { file = "…" }, { env = "…" } or { credential = "…" }, one of the three'
 
 
 class Secret(SettingsSection):
-    """The place of a secret: a file, an environment variable, or a credential that systemd passes."""
+    """The source of a secret: a file, an environment variable, or a credential that systemd passes."""
 
     file: Location | None = None
     """File that contains the secret."""
@@ -145,19 +145,19 @@ class Secret(SettingsSection):
     def _find_credential(cls, data: Any) -> Any:
         """Let a credential be the file that it is in a service of systemd."""
         if not isinstance(data, dict | Secret):
-            raise ValueError(_ONE_PLACE)
+            raise ValueError(_ONE_SOURCE)
         if isinstance(data, Secret) or not isinstance(data.get("credential"), str):
             return data
         if "file" in data or "env" in data:
-            raise ValueError(_ONE_PLACE)
+            raise ValueError(_ONE_SOURCE)
         folder = os.environ.get(_FOLDER)
         is_name = re.fullmatch(_CREDENTIAL, data["credential"]) is not None
         return data | {"file": os.path.join(folder, data["credential"])} if folder and is_name else data
 
     @model_validator(mode="after")
-    def _check_single_place(self) -> Secret:
+    def _check_single_source(self) -> Secret:
         if (self.file is None and self.credential is None) == (self.env is None):
-            raise ValueError(_ONE_PLACE)
+            raise ValueError(_ONE_SOURCE)
         return self
 
     def read(self, environ: Mapping[str, str] = os.environ) -> bytes:

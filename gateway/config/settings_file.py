@@ -136,8 +136,8 @@ def _list_newer_keys(values: Mapping[str, Any], home: Path) -> list[tuple[int | 
         Settings.model_validate(values, context={"home": home})
     except ValidationError as error:
         wrong = error.errors(include_url=False, include_input=False, include_context=False)
-        places = [each["loc"] for each in wrong if each["type"] == _UNKNOWN]
-        return [key_path for key_path in places if key_path[-1] in _get_section(values, key_path)]
+        unknown_key_paths = [each["loc"] for each in wrong if each["type"] == _UNKNOWN]
+        return [key_path for key_path in unknown_key_paths if key_path[-1] in _get_section(values, key_path)]
     return []
 
 

@@ -316,16 +316,17 @@ class DeliveryWorker:
         is_set_back = newest is not None and newest > now + delivery_maintenance.FAR
         if is_set_back or waiting or leases:
             with write_transaction(self._engine, "delivery.drawn_in") as conn:
-                turns = delivery_maintenance.free_turn_keys(conn, now)
+                freed_periods = delivery_maintenance.free_period_keys(conn, now)
                 drawn = [
                     row for row, due_at in waiting if delivery_maintenance.draw_in_wait(conn, row, due_at)
                 ]
                 leases = delivery_maintenance.draw_in_leases(conn, lease_end)
-            if drawn or leases or turns:
+            if drawn or leases or freed_periods:
                 _log.warning(
                     "the clock was ahead, or was set back: %d deliveries and %d leases waited for a time far "
-                    "ahead, and wait as long as agreed from now on; %d turns of recurring tasks come again",
-                    *(len(drawn), leases, turns),
+                    "ahead, and wait as long as agreed from now on; %d periods of recurring tasks are "
+                    "queued again",
+                    *(len(drawn), leases, freed_periods),
                     extra={"delivery": drawn[0].id if drawn else None},
                 )
         self._bounded_at = now

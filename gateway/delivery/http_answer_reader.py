@@ -130,7 +130,7 @@ class ArrivingAnswer:
         return self._status is not None and not self.is_success
 
     def add_octets(self, octets: bytes) -> None:
-        """Add octets that have arrived, and look for the first head that is not an interim one.
+        """Add octets that have arrived, and search for the first head that is not an interim one.
 
         Raises GW603 where they begin no answer of HTTP/1.1, or one with a head that is too long.
         """

@@ -67,10 +67,10 @@ def _resolve_addresses(host: str, port: int, end: float) -> list[Any]:
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:  # a name, not an address
-        return _look_up_name(host, port, end)
+        return _resolve_name(host, port, end)
 
 
-def _look_up_name(host: str, port: int, end: float) -> list[Any]:
+def _resolve_name(host: str, port: int, end: float) -> list[Any]:
     outcomes: SimpleQueue[list[Any] | Exception] = SimpleQueue()
     room = _under_way
 
@@ -100,7 +100,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 _MOST_AGE: Final = 300.0
 #: Octets that a partner must take in each second, so that a large body has time in proportion to its size.
 _SLOWEST: Final = 128 * 1024
-#: Octets that are sent, or received, before the answer is looked at again.
+#: Octets that are sent, or received, before the answer is read again.
 _STEP: Final = 1 << 16
 #: Seconds; the operating system takes no wait of 25 days.
 _LONGEST_WAIT: Final = 86400.0
@@ -185,7 +185,7 @@ class _ClientConnection:
         silent_until = time.monotonic() + self._silence
         self._socket.setblocking(False)
         while view:
-            if self._wait_for(awaited, silent_until) and not self._look_at_answer():
+            if self._wait_for(awaited, silent_until) and not self._receive_early_answer():
                 return False
             try:
                 view = view[self._socket.send(view[:_STEP]) :]
@@ -202,7 +202,7 @@ class _ClientConnection:
         return True
 
     def _wait_for(self, awaited: int, silent_until: float) -> bool:
-        """Wait until octets can be sent or have arrived; return whether an answer is to be looked at."""
+        """Wait until octets can be sent or have arrived; return whether an answer is to be read."""
         # Once it is known to be a success, it is read when the request was sent.
         is_watched = not self._arriving.is_success
         poll = select.poll()
@@ -214,7 +214,7 @@ class _ClientConnection:
             raise TimeoutError("the request was not taken in the time allowed")
         return is_watched and events[0][1] != select.POLLOUT
 
-    def _look_at_answer(self) -> bool:
+    def _receive_early_answer(self) -> bool:
         """Receive the octets of the answer that have arrived; return whether to go on with the request."""
         try:
             octets = self._socket.recv(_STEP)

@@ -39,7 +39,7 @@ class WorkerSlots:
 
     def __init__(self, number: int) -> None:
         self.number: Final = number
-        self._claimed_by_destination: Counter[str] = Counter()
+        self._taken_by_lane: Counter[str] = Counter()
         #: The destinations whose last attempt was slow.
         self._slow: set[str] = set()
         self._guard = threading.Lock()
@@ -48,8 +48,8 @@ class WorkerSlots:
         """Return slots that are taken as these are now, to plan with."""
         slots = WorkerSlots(self.number)
         with self._guard:
-            slots._claimed_by_destination, slots._slow = (
-                self._claimed_by_destination.copy(),
+            slots._taken_by_lane, slots._slow = (
+                self._taken_by_lane.copy(),
                 self._slow.copy(),
             )
         return slots
@@ -57,24 +57,24 @@ class WorkerSlots:
     def count_free(self) -> int:
         """Return how many slots are free."""
         with self._guard:
-            return self.number - self._claimed_by_destination.total()
+            return self.number - self._taken_by_lane.total()
 
     def count_available(self, lane: str) -> int:
         """Return how many of the free slots a lane may take."""
         with self._guard:
-            return max(0, min(self.number - self._claimed_by_destination.total(), self._find_share(lane)))
+            return max(0, min(self.number - self._taken_by_lane.total(), self._find_share(lane)))
 
     def take_slots(self, lane: str, number: int) -> None:
         """Let a lane take free slots."""
         with self._guard:
-            self._claimed_by_destination[lane] += number
+            self._taken_by_lane[lane] += number
 
     def free_slot(self, lane: str) -> None:
         """Free a slot that a lane has taken."""
         with self._guard:
-            self._claimed_by_destination[lane] -= 1
-            if self._claimed_by_destination[lane] <= 0:
-                del self._claimed_by_destination[lane]
+            self._taken_by_lane[lane] -= 1
+            if self._taken_by_lane[lane] <= 0:
+                del self._taken_by_lane[lane]
 
     def note_seconds(self, lane: str, seconds: float) -> None:
         """Note how long an attempt took: a slow destination may take fewer slots."""
@@ -100,7 +100,7 @@ class WorkerSlots:
         return share
 
     def _count_taken(self, is_counted: Callable[[str], bool]) -> int:
-        return sum(number for lane, number in self._claimed_by_destination.items() if is_counted(lane))
+        return sum(number for lane, number in self._taken_by_lane.items() if is_counted(lane))
 
 
 def _is_webhook(lane: str) -> bool:

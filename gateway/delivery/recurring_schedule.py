@@ -37,21 +37,21 @@ class RecurringTask:
         """Return the number of the period that contains the given time."""
         return (at - _EPOCH) // self.every
 
-    def get_period_end(self, turn: int) -> datetime:
+    def get_period_end(self, period: int) -> datetime:
         """Return the end of a period."""
-        return _EPOCH + (turn + 1) * self.every
+        return _EPOCH + (period + 1) * self.every
 
-    def make_period_delivery(self, turn: int) -> NewDelivery:
+    def make_period_delivery(self, period: int) -> NewDelivery:
         """Return the delivery that is queued for one period."""
         return NewDelivery(
             agent=self.agent,
             destination=self.destination,
             lane=self.lane or f"{self.agent}:{self.destination}",
             subject_type="turn",
-            subject_id=f"{self.name}:{turn}",
-            dedupe_key=f"turn:{self.name}:{turn}",
+            subject_id=f"{self.name}:{period}",
+            dedupe_key=f"turn:{self.name}:{period}",
             parameters=dict(self.parameters),
-            expires_at=self.get_period_end(turn),
+            expires_at=self.get_period_end(period),
         )
 
 
@@ -68,15 +68,15 @@ class RecurringSchedule:
         """Queue the deliveries that the current periods lack; return how many were queued."""
         tasks = self._recurring()
         due = [
-            (task, turn)
+            (task, period)
             for task in tasks
-            if self._queued.get(task.name) != (turn := task.get_period_number(now))
+            if self._queued.get(task.name) != (period := task.get_period_number(now))
         ]
         if not due:
             return 0
         with write_transaction(self._engine, "delivery.schedule") as conn:
             numbers = deliveries.enqueue_deliveries(
-                conn, [task.make_period_delivery(turn) for task, turn in due], now
+                conn, [task.make_period_delivery(period) for task, period in due], now
             )
         self._queued = {task.name: task.get_period_number(now) for task in tasks}
         return sum(number is not None for number in numbers)

@@ -96,7 +96,7 @@ def has_wsdl_file(file: WsdlFile) -> bool:
 def read_imported_schema(file: WsdlFile, location: str) -> bytes | None:
     """Return the schema at a location that a WSDL names, relative to itself; None where it is not there.
 
-    It is looked for in the folder of the WSDL alone, below ``xsd`` or ``wsdl``. Raises GW801 as
+    It is searched for in the folder of the WSDL alone, below ``xsd`` or ``wsdl``. Raises GW801 as
     `read_wsdl_file` does, and for a schema that is too large.
     """
     wsdl_path, shipped = _find_wsdl_file(file)

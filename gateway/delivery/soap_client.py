@@ -129,7 +129,7 @@ def sign_call(
     An envelope that was composed before the partner had an address gets `address` as its ``To``. Raises
     GW504 for a call of another contract, GW102 for one beyond `limits`.
     """
-    # We wrote it; a large one is looked at as if it came from outside.
+    # We wrote it; a large one is checked as if it came from outside.
     small = len(envelope) <= min(_SMALL, limits.xml)
     root = read_own_element(envelope) if small else parse_xml(envelope, limits)
     soap = read_envelope(root)

@@ -100,16 +100,16 @@ def list_call_names(envelope: bytes) -> dict[str, None]:
     name = etree.QName(content)
     names = {f"the namespace {name.namespace}": None}
 
-    def look_at(element: etree._Element, path: str) -> None:
+    def add_names(element: etree._Element, path: str) -> None:
         names.update({f"{path}/@{etree.QName(attribute).localname}": None for attribute in element.attrib})
         for inner in element.iterchildren(tag=etree.Element):
             inner_name = etree.QName(inner)
             if inner_name.namespace == name.namespace:
                 inner_path = f"{path}/{inner_name.localname}" if path else inner_name.localname
                 names[inner_path] = None
-                look_at(inner, inner_path)
+                add_names(inner, inner_path)
 
-    look_at(content, "")
+    add_names(content, "")
     return names
 
 

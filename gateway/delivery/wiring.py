@@ -23,7 +23,7 @@ from gateway.delivery.agents import (
     PullAgent,
     TimeStampAgent,
     WebhookAgent,
-    list_pull_turns,
+    list_pull_tasks,
     list_recurring_fetches,
 )
 from gateway.delivery.attempt_outcome import DeliveryAgent, RetryPlan
@@ -93,8 +93,10 @@ def build_worker(
     )
     name = f"{get_node_name(settings)}/{os.getpid()}"
     agents = _build_agents(hub, settings, partners, watched)
-    turns = _list_recurring_tasks(settings)
-    schedule = RecurringSchedule(hub.engine, lambda: (*turns, *list_pull_turns(hub, delivery.pull_every)))
+    recurring_tasks = _list_recurring_tasks(settings)
+    schedule = RecurringSchedule(
+        hub.engine, lambda: (*recurring_tasks, *list_pull_tasks(hub, delivery.pull_every))
+    )
     return DeliveryWorker(
         hub.engine,
         agents,

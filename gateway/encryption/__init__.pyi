@@ -9,7 +9,7 @@ from .encrypted_payload import EncryptedPayload as EncryptedPayload
 from .encrypted_payload import decrypt_payload as decrypt_payload
 from .encryption_policies import AgreedAlgorithms as AgreedAlgorithms
 from .encryption_policies import get_encryption_policy as get_encryption_policy
-from .encryption_policies import is_known_algorithm as is_known_algorithm
+from .encryption_policies import is_supported_algorithm as is_supported_algorithm
 from .encryption_policies import select_agreed_algorithms as select_agreed_algorithms
 from .payload_encryption import encrypt_as_cms as encrypt_as_cms
 from .payload_encryption import encrypt_as_xml as encrypt_as_xml

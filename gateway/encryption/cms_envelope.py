@@ -14,7 +14,7 @@ from gateway.encryption.encrypted_payload import (
     EncryptedPayload,
     RecipientHints,
     TransportedKey,
-    raise_form_error,
+    raise_format_error,
 )
 from gateway.encryption.encryption_policies import (
     CIPHER_OIDS,
@@ -49,11 +49,11 @@ class _Algorithm(core.Sequence):  # type: ignore[misc]
 
 def read_envelope(data: bytes, agreed: AgreedAlgorithms) -> EncryptedPayload:
     """Return the encrypted payload in an envelope; raise GW215 for its form, GW216 for an algorithm."""
-    with _map_form_error():
+    with _map_format_error():
         outer = cms.ContentInfo.load(data, strict=True)
         kind = outer["content_type"].dotted
         if kind not in (_ENVELOPED, _AUTH_ENVELOPED):
-            raise_form_error("an encrypted payload is EnvelopedData or AuthEnvelopedData")
+            raise_format_error("an encrypted payload is EnvelopedData or AuthEnvelopedData")
         content = outer["content"]
         if kind == _ENVELOPED:
             inner, tag, authenticated_attributes = content["encrypted_content_info"], b"", b""
@@ -63,15 +63,15 @@ def read_envelope(data: bytes, agreed: AgreedAlgorithms) -> EncryptedPayload:
             authenticated_attributes = _SET + attributes.dump(force=True)[1:] if attributes.native else b""
         uri, vector = _read_cipher(inner["content_encryption_algorithm"], agreed)
         if CIPHERS[uri].authenticates != (kind == _AUTH_ENVELOPED):
-            raise_form_error("GCM belongs into AuthEnvelopedData, CBC into EnvelopedData")
+            raise_format_error("GCM belongs into AuthEnvelopedData, CBC into EnvelopedData")
         if inner["content_type"].dotted != _DATA or inner["encrypted_content"].native is None:
-            raise_form_error("the envelope contains data, and nothing outside it")
+            raise_format_error("the envelope contains data, and nothing outside it")
         text = CipherText(vector, inner["encrypted_content"].native, tag, authenticated_attributes)
         return EncryptedPayload(uri, text, _read_recipients(content["recipient_infos"], agreed))
 
 
 @contextmanager
-def _map_form_error() -> Iterator[None]:
+def _map_format_error() -> Iterator[None]:
     """Raise GW215 instead of the library's errors about malformed ASN.1."""
     try:
         yield
@@ -80,7 +80,7 @@ def _map_form_error() -> Iterator[None]:
     except Exception as problem:
         raise_resource_problem(problem)
         # The library raises ValueError, TypeError, KeyError and others for octets of strangers.
-        raise_form_error("this is not a CMS envelope")
+        raise_format_error("this is not a CMS envelope")
 
 
 def _read_cipher(algorithm: Any, agreed: AgreedAlgorithms) -> tuple[str, bytes]:
@@ -98,7 +98,7 @@ def _read_cipher(algorithm: Any, agreed: AgreedAlgorithms) -> tuple[str, bytes]:
 
 def _read_recipients(infos: Any, agreed: AgreedAlgorithms) -> tuple[TransportedKey, ...]:
     if not 1 <= len(infos) <= MAX_ENCRYPTED_KEYS:
-        raise_form_error(f"there are 1 to {MAX_ENCRYPTED_KEYS} recipients")
+        raise_format_error(f"there are 1 to {MAX_ENCRYPTED_KEYS} recipients")
     return tuple(_read_recipient(info, agreed) for info in infos)
 
 

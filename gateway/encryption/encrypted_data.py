@@ -22,7 +22,7 @@ from gateway.encryption.encrypted_payload import (
     EncryptedPayload,
     RecipientHints,
     TransportedKey,
-    raise_form_error,
+    raise_format_error,
 )
 from gateway.encryption.encryption_policies import (
     CONCAT_KDF,
@@ -81,7 +81,7 @@ def read_encrypted_data(
     """Return the encrypted payload in a document; raise GW215 for its form, GW216 for an algorithm."""
     root = parse_xml(data, limits, allow_comments=False)
     if root.tag != _ENCRYPTED_DATA:
-        raise_form_error("an encrypted payload is one xenc:EncryptedData", build_xpath(root))
+        raise_format_error("an encrypted payload is one xenc:EncryptedData", build_xpath(root))
     check_attributes(root, optional=("Id", "Type", "MimeType", "Encoding"))
     if root.get("Type", "") not in _TYPES or root.get("Encoding"):
         raise_at(root, "the Type is none, Element or Content, and there is no Encoding")

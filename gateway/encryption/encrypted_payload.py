@@ -152,6 +152,6 @@ def _unwrap_agreed_key(
     return unwrap_key(derive_key(secret, agreement.derivation, agreement.wrap), agreement.wrapped)
 
 
-def raise_form_error(detail: str, location: str = "") -> NoReturn:
+def raise_format_error(detail: str, location: str = "") -> NoReturn:
     """Raise GW215: the encrypted form is not the one of the profile. No key is needed to see that."""
     raise GatewayError(ENCRYPTION_MISMATCH, detail, location)

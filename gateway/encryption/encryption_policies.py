@@ -185,7 +185,7 @@ def get_encryption_policy(name: str) -> EncryptionPolicy:
     return ENCRYPTION_POLICIES[name]
 
 
-def is_known_algorithm(name: str) -> bool:
+def is_supported_algorithm(name: str) -> bool:
     """Return whether an algorithm that an agreement names is one that this package has, by any policy."""
     return name.strip().lower() in _NAMES
 

@@ -1,7 +1,7 @@
 from .agency_documents import CALL_UNFIT as CALL_UNFIT
 from .agency_documents import CARRIED_WRONG as CARRIED_WRONG
 from .agency_documents import ISSUE_TIME_WRONG as ISSUE_TIME_WRONG
-from .agency_documents import NOTICE_FORM_UNKNOWN as NOTICE_FORM_UNKNOWN
+from .agency_documents import NOTICE_KIND_UNKNOWN as NOTICE_KIND_UNKNOWN
 from .agency_documents import NOTICE_UNREADABLE as NOTICE_UNREADABLE
 from .confirmed_refusals import confirm_finding as confirm_finding
 from .confirmed_refusals import confirm_refusal as confirm_refusal

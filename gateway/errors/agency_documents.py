@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.errors.problem import Problem, ProtocolCodes
 
-NOTICE_FORM_UNKNOWN = Problem(
+NOTICE_KIND_UNKNOWN = Problem(
     id="GW716",
     title="form of the agency's document not known",
     meaning="The document is of no kind by which this application may be answered. Nothing of it was stored.",

@@ -28,7 +28,7 @@ _INSERT = InsertIfAbsent(seals, ("first_seq",), "id")
 _SET_SEQUENCE = (
     update(evidence)
     .where(evidence.c.id == bindparam("leaf"), evidence.c.seq.is_(None))
-    .values(seq=bindparam("place"))
+    .values(seq=bindparam("leaf_number"))
 )
 
 
@@ -119,9 +119,13 @@ def store_head(conn: Connection, head: TreeHead) -> bool:
     # A head that is being stored now, and is not visible yet, has the same first leaf.
     if _INSERT.insert_one(conn, row) is None:
         return False
-    places = range(head.first, head.tree.size + 1)
+    leaf_numbers = range(head.first, head.tree.size + 1)
     conn.execute(
-        _SET_SEQUENCE, [{"leaf": leaf, "place": at} for leaf, at in zip(head.leaves, places, strict=True)]
+        _SET_SEQUENCE,
+        [
+            {"leaf": leaf, "leaf_number": number}
+            for leaf, number in zip(head.leaves, leaf_numbers, strict=True)
+        ],
     )
     return True
 

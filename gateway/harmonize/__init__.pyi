@@ -1,6 +1,6 @@
 from .carriers.carried_documents import describe_layout as describe_layout
 from .carriers.carried_documents import find_carried_document as find_carried_document
-from .carriers.carried_documents import get_carrier_form as get_carrier_form
+from .carriers.carried_documents import get_carrier_format as get_carrier_format
 from .carriers.carried_documents import read_carried as read_carried
 from .carriers.carried_documents import write_carried as write_carried
 from .comparison.bundle_comparison import BundleChange as BundleChange
@@ -68,7 +68,7 @@ from .language.document_mapping import MappingLine as MappingLine
 from .language.document_mapping import MeaningNeed as MeaningNeed
 from .language.document_mapping import find_type_code as find_type_code
 from .language.field_reader import read_unique_fields as read_unique_fields
-from .language.mapping_bundle import CarrierForm as CarrierForm
+from .language.mapping_bundle import CarrierFormat as CarrierFormat
 from .language.mapping_bundle import MappingBundle as MappingBundle
 from .language.mapping_bundle import Organisation as Organisation
 from .language.target_tree import Repetition as Repetition

@@ -41,8 +41,8 @@ from .customs.customs_news import read_stored_notice as read_stored_notice
 from .customs.customs_news import tell_customs_news as tell_customs_news
 from .customs.customs_reports import apply_customs_answer as apply_customs_answer
 from .customs.customs_reports import apply_customs_call as apply_customs_call
-from .customs.customs_reports import look_for_late_decision as look_for_late_decision
-from .customs.customs_reports import look_for_late_result as look_for_late_result
+from .customs.customs_reports import check_late_decision as check_late_decision
+from .customs.customs_reports import check_late_result as check_late_result
 from .customs.customs_reports import tell_late_decision as tell_late_decision
 from .customs.customs_reports import tell_late_result as tell_late_result
 from .database import HubClock as HubClock
@@ -200,7 +200,7 @@ from .trust.fetch_sources import FetchSource as FetchSource
 from .trust.fetch_sources import LoadedRevocationData as LoadedRevocationData
 from .trust.fetch_sources import read_fetch_sources as read_fetch_sources
 from .trust.message_senders import EVERYBODY as EVERYBODY
-from .trust.message_senders import ConnectionClaim as ConnectionClaim
+from .trust.message_senders import SenderConnection as SenderConnection
 from .trust.message_senders import SignerAdmission as SignerAdmission
 from .trust.message_senders import check_client_certificate as check_client_certificate
 from .trust.trust_settings import OURSELVES as OURSELVES

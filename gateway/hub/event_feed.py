@@ -39,26 +39,26 @@ _LONGEST: Final = timedelta(days=4)
 
 
 def advance_feed(engine: Engine, clock: Callable[[], datetime]) -> None:
-    """Give places to the events that wait, and queue the calls for them; one process does so at a time."""
+    """Give numbers to the events that wait, and queue the calls for them; one process does so at a time."""
     while _advance_batch(engine, clock):
         pass
 
 
 def _advance_batch(engine: Engine, clock: Callable[[], datetime]) -> bool:
-    """Place one batch; return whether there may be more."""
+    """Give sequence numbers to one batch; return whether there may be more."""
     with read_transaction(engine) as conn:
         if not event_readers.has_waiting_events(conn):
             return False
     with write_transaction(engine, "events.sequence") as conn:
-        placed = event_readers.sequence_events(conn, _BATCH)
+        sequenced_events = event_readers.sequence_events(conn, _BATCH)
         webhook_names = event_readers.list_active_webhooks(
-            conn, (party for event in placed for party in event.parties)
+            conn, (party for event in sequenced_events for party in event.parties)
         )
         for party, names in webhook_names.items():
-            places = [event.sequence for event in placed if party in event.parties]
+            sequences = [event.sequence for event in sequenced_events if party in event.parties]
             for name in names:
-                queue_webhook_calls(conn, name, party, places, clock())
-    return len(placed) == _BATCH
+                queue_webhook_calls(conn, name, party, sequences, clock())
+    return len(sequenced_events) == _BATCH
 
 
 def make_webhook_lane(party: str) -> str:

@@ -1,6 +1,6 @@
 """The regular work of each node: it notes that it works, sweeps objects, and ends old sign-ins.
 
-Each node also looks whether time-stamping is stale: whether evidence is older than the settings allow and
+Each node also checks whether time-stamping is stale: whether evidence is older than the settings allow and
 no time stamp covers it. The settings choose the consequence: new messages are refused (GW804), or only the
 operator is warned.
 """
@@ -74,7 +74,7 @@ class NodeKeeper:
 _OBJECT_INTERVAL: Final = timedelta(minutes=1)
 #: Longer than a message takes to be received or sealed: an older object has its row, or never gets one.
 _YOUNG: Final = timedelta(days=1)
-#: The objects are looked at by the first octet of their digest: all of them in about four hours.
+#: The objects are checked by the first octet of their digest: all of them in about four hours.
 _PARTS: Final = 256
 
 
@@ -155,7 +155,7 @@ class NodeUpkeep:
 
 
 #: While stamping is stale, the database is queried at most once in this time.
-_LOOK: Final = timedelta(seconds=1)
+_STALE_QUERY_INTERVAL: Final = timedelta(seconds=1)
 
 
 class StampingMonitor:
@@ -172,9 +172,9 @@ class StampingMonitor:
         self.refuses = refuses
         #: No waiting evidence is older than this; None before the first query.
         self._since: datetime | None = None
-        self._looked: datetime | None = None
+        self._queried_at: datetime | None = None
         self._stale = False
-        self._looking = threading.Lock()
+        self._query_lock = threading.Lock()
 
     def find_staleness_problem(self, now: datetime) -> GatewayError | None:
         """Return GW804 while stamping is stale, under any policy; None while it is not stale."""
@@ -188,11 +188,15 @@ class StampingMonitor:
         return self.find_staleness_problem(now) if self.refuses else None
 
     def _query_waiting_since(self, now: datetime) -> datetime:
-        with self._looking:
-            if self._since is None or self._looked is None or abs(now - self._looked) >= _LOOK:
+        with self._query_lock:
+            if (
+                self._since is None
+                or self._queried_at is None
+                or abs(now - self._queried_at) >= _STALE_QUERY_INTERVAL
+            ):
                 with read_transaction(self._engine) as conn:
                     self._since = find_unstamped_since(conn) or now
-                self._looked = now
+                self._queried_at = now
                 self._log_state_change(now)
             return self._since
 
@@ -207,8 +211,7 @@ class StampingMonitor:
         self._stale = stale
 
     def _make_staleness_problem(self, since: datetime, now: datetime) -> GatewayError:
-        waits = (
-            f"evidence of {since:%Y-%m-%dT%H:%M:%SZ} has waited {(now - since) // _LOOK} s for a time stamp"
-        )
+        seconds = (now - since) // timedelta(seconds=1)
+        waits = f"evidence of {since:%Y-%m-%dT%H:%M:%SZ} has waited {seconds} s for a time stamp"
         consequence = "no new message is taken" if self.refuses else "messages are taken all the same"
         return GatewayError(TRUST_STALE, f"{waits}: {consequence}", "time_stamps.stale_after")

@@ -1,7 +1,7 @@
 from .law_book import REASONS as REASONS
-from .law_book import KnownDocument as KnownDocument
 from .law_book import Law as Law
 from .law_book import LawBook as LawBook
+from .law_book import MappedDocument as MappedDocument
 from .law_book import NeedRow as NeedRow
 from .law_book import NeedTable as NeedTable
 from .law_book import read_law_book as read_law_book

@@ -111,7 +111,7 @@ _LAW_COLUMNS: Final = ["law", "ko", "en", "disclaimers"]
 _CHOICE_COLUMNS: Final = ["law", "direction", "hs", "documents", "reason"]
 
 
-class KnownDocument(NamedTuple):
+class MappedDocument(NamedTuple):
     """A document of the mappings: its id, organisation, direction and laws."""
 
     id: str
@@ -187,7 +187,7 @@ class LawBook:
         return entry.disclaimers if entry is not None else REASONS
 
 
-def read_law_book(laws: str, choices: str, documents: Iterable[KnownDocument]) -> LawBook:
+def read_law_book(laws: str, choices: str, documents: Iterable[MappedDocument]) -> LawBook:
     """Return the law book of the two files and the documents in force; raise GW512 with line and column."""
     all_documents = tuple(documents)
     by_law: dict[tuple[str, str], list[str]] = {}

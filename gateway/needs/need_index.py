@@ -16,7 +16,7 @@ from operator import attrgetter
 from typing import Final
 
 from gateway.errors import NEED_TABLE_WRONG, GatewayError
-from gateway.needs.law_book import REASONS, KnownDocument, LawBook, NeedRow, NeedTable, read_law_book
+from gateway.needs.law_book import REASONS, LawBook, MappedDocument, NeedRow, NeedTable, read_law_book
 from gateway.needs.need_table_reader import read_need_table
 
 CERTAIN: Final = "certain"
@@ -259,7 +259,7 @@ class NeedRules:
         return NeedIndex(tables, self.book)
 
 
-def load_need_rules(mappings: Traversable, documents: Iterable[KnownDocument]) -> NeedRules:
+def load_need_rules(mappings: Traversable, documents: Iterable[MappedDocument]) -> NeedRules:
     """Return the rules in a folder of mappings; raise GW512 naming file, line and column."""
     folder = mappings.joinpath(FOLDER)
     laws, choices = (_read_text(folder.joinpath(name)) for name in ("laws.csv", "choices.csv"))

@@ -359,9 +359,9 @@ class _Judgement:
         for disclaimer in disclaimers:
             needs = [need for need in by_item.get(disclaimer.item, ()) if need.law == disclaimer.law]
             accepted = self._index.book.get_accepted_reasons(disclaimer.law)
-            is_known = disclaimer.law in self._index.book.laws
+            is_listed_law = disclaimer.law in self._index.book.laws
             good = (
-                is_known
+                is_listed_law
                 and disclaimer.reason in accepted
                 and all(disclaimer.reason in need.exemptions for need in needs)
             )

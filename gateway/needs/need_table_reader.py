@@ -83,7 +83,7 @@ def _read_row(
     row = NeedRow(
         hs=reading.read_pattern("hs", _HS, "2, 4, 6, 8 or 10 digits"),
         direction=reading.read_choice("direction", DIRECTIONS),
-        law=reading.read_known("law", _LAW, names.laws, "a law of laws.csv"),
+        law=reading.read_listed_text("law", _LAW, names.laws, "a law of laws.csv"),
         origins=origins,
         excludes_origins=excludes,
         uses=_share_words(
@@ -123,7 +123,9 @@ class _RowReading:
             self._add_mistake(name, expected)
         return text
 
-    def read_known(self, name: str, pattern: re.Pattern[str], names: frozenset[str], expected: str) -> str:
+    def read_listed_text(
+        self, name: str, pattern: re.Pattern[str], names: frozenset[str], expected: str
+    ) -> str:
         """Return the text of a column that has a form and is one of the known texts."""
         text = self.fields.get(name, "")
         if not pattern.fullmatch(text) or (names and text not in names):

@@ -3,7 +3,7 @@ from .act_kinds import MOST_DELIVERIES as MOST_DELIVERIES
 from .act_kinds import ActOrder as ActOrder
 from .act_kinds import describe_order as describe_order
 from .agreement_acts import activate_pmodes as activate_pmodes
-from .agreement_acts import apply_known_overrides as apply_known_overrides
+from .agreement_acts import apply_stored_overrides as apply_stored_overrides
 from .agreement_acts import count_findings as count_findings
 from .agreement_acts import find_load_problem as find_load_problem
 from .agreement_acts import find_new_findings as find_new_findings
@@ -107,7 +107,7 @@ from .operator_acts import switch_agency as switch_agency
 from .operator_acts import try_lanes as try_lanes
 from .order_report import change_sequence as change_sequence
 from .order_report import describe_sequence as describe_sequence
-from .order_report import describe_sequence_places as describe_sequence_places
+from .order_report import describe_sequence_messages as describe_sequence_messages
 from .overview_report import EndingReport as EndingReport
 from .overview_report import count_hours as count_hours
 from .overview_report import list_lane_reports as list_lane_reports
@@ -131,7 +131,7 @@ from .pending_acts import Operator as Operator
 from .pending_acts import OperatorDesk as OperatorDesk
 from .pending_acts import draft_agreement as draft_agreement
 from .pending_acts import draft_mappings as draft_mappings
-from .pending_acts import read_draft_look as read_draft_look
+from .pending_acts import read_draft_preview as read_draft_preview
 from .plain_values import count_things as count_things
 from .plain_values import format_moment as format_moment
 from .plain_values import format_value as format_value

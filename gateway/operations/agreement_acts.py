@@ -49,11 +49,11 @@ def judge_agreement(
 
     It is judged with the overrides that the hub has for it: they stay when the file is loaded again.
     """
-    judged = replace(document, pmodes=apply_known_overrides(conn, document.pmodes))
+    judged = replace(document, pmodes=apply_stored_overrides(conn, document.pmodes))
     return find_agreement_findings(judged, list_surroundings(conn, settings, at, judged.pmodes))
 
 
-def apply_known_overrides(conn: Connection, pmodes: Sequence[PMode]) -> tuple[PMode, ...]:
+def apply_stored_overrides(conn: Connection, pmodes: Sequence[PMode]) -> tuple[PMode, ...]:
     """Return P-Modes as they would be in force: with the overrides that the hub has for their agreements."""
     rows = {name: agreements.find_agreement(conn, name) for name in {pmode.agreement for pmode in pmodes}}
     overrides_by_agreement = {

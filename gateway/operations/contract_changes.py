@@ -205,8 +205,8 @@ def _write_call(call: ServiceCall, partner: PartnerService) -> bytes:
     return octets
 
 
-#: How many of the last calls of each partner are looked at, and how many places a finding names.
-_LOOKED_AT: Final = 50
+#: How many of the last calls of each partner are checked, and how many places a finding names.
+_MOST_CALLS: Final = 50
 _MOST_PLACES: Final = 5
 
 
@@ -250,7 +250,7 @@ def find_contract_changes(conn: Connection, settings: Settings, at: datetime) ->
             continue
         taken_calls = [
             row
-            for row in deliveries.list_last_delivered(conn, name, _LOOKED_AT)
+            for row in deliveries.list_last_delivered(conn, name, _MOST_CALLS)
             if row.payload_sha256 is not None and DRAFTED not in row.parameters
         ]
         if not taken_calls:

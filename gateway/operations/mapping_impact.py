@@ -121,7 +121,7 @@ def find_mapping_impact(
     engine: Engine, new: MappingBundle, since: datetime, until: datetime, limit: int | None
 ) -> Iterator[AskedCase]:
     """Yield every case opened in a period, the newest first and at most `limit`, with its changes."""
-    bundles = _KnownBundles()
+    bundles = _BundleCache()
     before, remaining = TimedPosition(until, _FIRST), limit
     while remaining is None or remaining > 0:
         size = _PAGE if remaining is None else min(remaining, _PAGE)
@@ -135,7 +135,7 @@ def find_mapping_impact(
         remaining = None if remaining is None else remaining - size
 
 
-class _KnownBundles:
+class _BundleCache:
     """The mappings of the cases that were asked last, by their digest."""
 
     def __init__(self) -> None:
@@ -165,7 +165,7 @@ def _load_stored_bundle(conn: Connection, digest: str) -> MappingBundle:
         raise make_unread_problem(error, digest) from error
 
 
-def _ask_case(conn: Connection, row: CaseRow, bundles: _KnownBundles, new: MappingBundle) -> AskedCase:
+def _ask_case(conn: Connection, row: CaseRow, bundles: _BundleCache, new: MappingBundle) -> AskedCase:
     bundle = find_case_bundle(row, agency_requests.list_by_case(conn, row.id))
     case_columns = row.number, row.functional_reference, row.declarant, row.opened_at, bundle
     if bundle is None:

@@ -213,7 +213,7 @@ def _read_fragment_group(conn: Connection, message: int) -> dict[str, Any] | Non
 
 def _read_sent_group(conn: Connection, message: int) -> dict[str, Any] | None:
     """Return the group of a message that the hub sent; `came` is the number of fragments with a receipt."""
-    sent_fragment = fragment_groups.find_sent_place(conn, message)
+    sent_fragment = fragment_groups.find_sent_group_member(conn, message)
     if sent_fragment is None:
         return None
     group = sent_fragment.group

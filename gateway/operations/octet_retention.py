@@ -34,7 +34,7 @@ from gateway.store import (
 _log = logging.getLogger(__name__)
 #: Cases or messages of one transaction.
 _BATCH: Final = 20
-_LOOKED_AT: Final = 200
+_MOST_CANDIDATES: Final = 200
 _UNKNOWN: Final = Reliability()
 
 
@@ -67,7 +67,7 @@ class RetentionReport:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Some cases or letters whose octets may go, and the last row that was looked at."""
+    """Some cases or letters whose octets may go, and the last row that was checked."""
 
     cases: tuple[EndedCaseRow, ...]
     letters: tuple[KeptMessageRow, ...]
@@ -135,7 +135,7 @@ _Choose = Callable[[Connection, _Terms, TimedPosition, int], _Batch | None]
 
 def _iterate_batches(choose: _Choose, conn: Connection, terms: _Terms) -> Iterator[_Batch]:
     after = octet_removal.START
-    while (batch := choose(conn, terms, after, _LOOKED_AT)) is not None:
+    while (batch := choose(conn, terms, after, _MOST_CANDIDATES)) is not None:
         yield batch
         after = batch.last
 
@@ -204,7 +204,7 @@ def _purge_batch(
 ) -> TimedPosition | None:
     """Remove the next batch, of at most `limit` rows after a position.
 
-    Returns the last row that was looked at, None when nothing is left.
+    Returns the last row that was checked, None when nothing is left.
     """
     terms, report = run.terms, run.report
     with open_change(engine, settings, act, "retention.purge", terms.now) as change:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from gateway.hub import SequenceChange, release_sequence, reset_sequence
 from gateway.operations.audited_changes import DatabaseChange
 from gateway.protocols import make_sequence_number
-from gateway.store import SentPlaceRow, SequenceSummaryRow, message_sequences, ordered_deliveries
+from gateway.store import SentDeliveryRow, SequenceSummaryRow, message_sequences, ordered_deliveries
 
 _ACTS: Final = {"release": release_sequence, "reset": reset_sequence}
 
@@ -35,15 +35,15 @@ def describe_sequence(row: SequenceSummaryRow) -> dict[str, Any]:
     }
 
 
-def describe_sequence_places(conn: Connection, row: SequenceSummaryRow) -> list[dict[str, Any]]:
+def describe_sequence_messages(conn: Connection, row: SequenceSummaryRow) -> list[dict[str, Any]]:
     """Return the messages of an order with their numbers, at most `_MOST_MESSAGES`.
 
     They are the messages that it holds back, or, of an order that the hub sends, the last ones sent.
     """
     if row.direction == "out":
-        sent = ordered_deliveries.list_sent_places(conn, row.id, _MOST_MESSAGES)
+        sent = ordered_deliveries.list_sent_deliveries(conn, row.id, _MOST_MESSAGES)
         return [_describe_sent(delivery) for delivery in sent]
-    held = message_sequences.list_places(conn, row.id, _MOST_MESSAGES)
+    held = message_sequences.list_held_messages(conn, row.id, _MOST_MESSAGES)
     return [
         {
             "number": _find_number(row, message.ordinal),
@@ -58,7 +58,7 @@ def describe_sequence_places(conn: Connection, row: SequenceSummaryRow) -> list[
     ]
 
 
-def _describe_sent(row: SentPlaceRow) -> dict[str, Any]:
+def _describe_sent(row: SentDeliveryRow) -> dict[str, Any]:
     return {
         "number": make_sequence_number(row.position).number,
         "message": None,

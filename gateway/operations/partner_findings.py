@@ -27,7 +27,7 @@ from gateway.harmonize import (
     DocumentMapping,
     MappingBundle,
     find_broken_rules,
-    get_carrier_form,
+    get_carrier_format,
     get_request_schema,
     list_unfit_places,
 )
@@ -295,7 +295,7 @@ _MOST_PLACES: Final = 5
 class UnfitContract:
     """A document that the WSDL of its agency does not take as the mappings write it, and the WSDL's lack.
 
-    `is_certain` is false where the two schemas could not be compared. `form` is the form in which the
+    `is_certain` is false where the two schemas could not be compared. `syntax` is the format in which the
     agency gets its documents.
     """
 
@@ -304,7 +304,7 @@ class UnfitContract:
     wsdl: str
     lacks: str
     is_certain: bool = True
-    form: str = "xml"
+    syntax: str = "xml"
 
     def __str__(self) -> str:
         if not self.is_certain:
@@ -320,7 +320,7 @@ class UnfitContract:
     @property
     def remedy(self) -> str:
         """Return the remedy for an operator, as a sentence without its full stop."""
-        if self.form != "xml":
+        if self.syntax != "xml":
             return f'Set agency.{self.agency}.wsdl to one that has, as "agency-template.wsdl"'
         return (
             f"Make it again with `gateway map build`, agree on it, and set agency.{self.agency}.wsdl_sha256"
@@ -350,8 +350,8 @@ def find_unfit_contracts(settings: Settings, bundle: MappingBundle) -> Iterator[
             yield UnfitContract(agency, document.id, name, detail, is_certain=False)
             continue
         if lacks:
-            form = get_carrier_form(bundle, agency).form
-            yield UnfitContract(agency, document.id, name, lacks, form=form)
+            syntax = get_carrier_format(bundle, agency).syntax
+            yield UnfitContract(agency, document.id, name, lacks, syntax=syntax)
 
 
 def find_contract_warnings(conn: Connection, settings: Settings, at: datetime) -> Iterator[str]:
@@ -377,9 +377,9 @@ def _find_lack(bound: BoundSchemas, document: DocumentMapping, bundle: MappingBu
 
     Raises GW519 where the WSDL and the document cannot be compared.
     """
-    form = get_carrier_form(bundle, document.organisation).form
-    if form != "xml":
-        return "" if bound.takes_carried() else f"has no place for the form {form}"
+    syntax = get_carrier_format(bundle, document.organisation).syntax
+    if syntax != "xml":
+        return "" if bound.takes_carried() else f"has no place for the form {syntax}"
     if not bound.takes_document(document.namespace):
         return f"names no namespace {document.namespace}"
     if bound.namespaces is None:

@@ -1,6 +1,6 @@
 """Acts that need a second person: one sees the effect of an act and proposes it, another decides.
 
-The second person has another account. The row of the act is claimed by one statement in the transaction
+The second person has another account. The row of the act is taken by one statement in the transaction
 that does the act: two approvals at one time do the act once, and an approval that fails leaves it waiting.
 """
 
@@ -56,7 +56,7 @@ class DifferenceLine:
 
 
 @dataclass(frozen=True, slots=True)
-class ActLook:
+class ActPreview:
     """The findings on an uploaded file, its difference from the content in force, and its problem, if any."""
 
     findings: tuple[AgreementFinding, ...] = ()
@@ -101,23 +101,23 @@ def _list_ids(document: AgreementDocument) -> list[str]:
     return list(dict.fromkeys(pmode.agreement for pmode in document.pmodes))
 
 
-def read_draft_look(
+def read_draft_preview(
     conn: Connection, settings: Settings, row: OperatorActRow, at: datetime
-) -> ActLook | None:
+) -> ActPreview | None:
     """Return the effect of a stored act; None for an act without a file, or an act that has ended."""
     if row.content is None:
         return None
     if row.act == "agreement load":
-        return _look_at_agreement(conn, settings, row, row.content, at)
+        return _preview_agreement(conn, settings, row, row.content, at)
     lines = _compare_mappings(conn, row.content, at)
-    return ActLook(
+    return ActPreview(
         changes=row.parameters["changes"], difference=lines[:_MOST_LINES], is_cut=len(lines) > _MOST_LINES
     )
 
 
-def _look_at_agreement(
+def _preview_agreement(
     conn: Connection, settings: Settings, row: OperatorActRow, content: bytes, at: datetime
-) -> ActLook:
+) -> ActPreview:
     document = read_agreement(content, row.content_name or "")
     findings = judge_agreement(conn, settings, document, at)
     before = [agreements.find_agreement(conn, name) for name in row.parameters["agreements"]]
@@ -125,7 +125,7 @@ def _look_at_agreement(
         {agreement.sha256: agreement.source for agreement in before if agreement is not None}.values()
     )
     lines = _compare_texts(old, content)
-    return ActLook(
+    return ActPreview(
         findings,
         difference=lines[:_MOST_LINES],
         problem=find_load_problem(findings, row.content_name or "", accepted=True),

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from gateway.wire import place_in_zone
+from gateway.wire import convert_to_zone
 
 _zone: ContextVar[tzinfo] = ContextVar("display_zone", default=UTC)
 #: A time in UTC as the sentences of other packages state it.
@@ -40,7 +40,7 @@ def keep_display_zone() -> Iterator[None]:
 
 def format_moment(moment: datetime, *, precision: str = "seconds") -> str:
     """Return a time in the zone of the hub with its offset, as RFC 3339; a time without zone is unchanged."""
-    local_moment = place_in_zone(moment, _zone.get()) if moment.tzinfo is not None else moment
+    local_moment = convert_to_zone(moment, _zone.get()) if moment.tzinfo is not None else moment
     return local_moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 

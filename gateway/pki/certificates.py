@@ -46,7 +46,7 @@ MAX_SERIAL_OCTETS: Final = 20
 MAX_EXTENSIONS: Final = 40
 MAX_NAMES: Final = 256
 
-_KNOWN_EXTENSIONS: Final = frozenset(
+_SUPPORTED_EXTENSIONS: Final = frozenset(
     {
         ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
         ExtensionOID.AUTHORITY_INFORMATION_ACCESS,
@@ -360,7 +360,7 @@ def _read_extensions(parsed: x509.Certificate) -> _Extensions:
     if len(extensions) > MAX_EXTENSIONS:
         _raise_untrusted(f"more than {MAX_EXTENSIONS} extensions")
     for oid, each in extensions.items():
-        if each.critical and oid not in _KNOWN_EXTENSIONS:
+        if each.critical and oid not in _SUPPORTED_EXTENSIONS:
             _raise_untrusted(f"critical extension {oid.dotted_string} is not known here")
     return extensions
 

@@ -33,7 +33,7 @@ def read_policy(data: bytes, filename: str) -> TrustPolicy:
         tables = tomllib.loads(data.decode("utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as wrong:
         raise GatewayError(SETTINGS_WRONG, f"not TOML: {describe_exception(wrong)}", filename) from wrong
-    _check_known_keys(tables, {"revocation", "path", "policies", "certificates", "use"}, filename)
+    _check_allowed_keys(tables, {"revocation", "path", "policies", "certificates", "use"}, filename)
     policy_values: dict[str, Any] = {}
     policy_values.update(
         _read_revocation_table(_get_table(tables, "revocation", filename), f"{filename} revocation")
@@ -85,7 +85,7 @@ _USE_WORDS: Final = frozenset(each.name for each in fields(KeyUsageRule))
 
 
 def _read_revocation_table(table: Mapping[str, Any], location: str) -> dict[str, Any]:
-    _check_known_keys(table, {"rule", "crl_age_most_hours"}, location)
+    _check_allowed_keys(table, {"rule", "crl_age_most_hours"}, location)
     policy_values: dict[str, Any] = {}
     if "rule" in table:
         if table["rule"] not in ("require", "if_present"):
@@ -101,7 +101,7 @@ def _read_revocation_table(table: Mapping[str, Any], location: str) -> dict[str,
 
 def _read_uses(table: Mapping[str, Any], location: str) -> Mapping[CertificateUse, KeyUsageRule]:
     uses = dict(DEFAULT_USES)
-    _check_known_keys(table, {use.value for use in CertificateUse}, location)
+    _check_allowed_keys(table, {use.value for use in CertificateUse}, location)
     for use in CertificateUse:
         if use.value in table:
             rule_values = _read_typed_values(
@@ -117,7 +117,7 @@ def _read_typed_values(
 ) -> dict[str, Any]:
     """Check each value of `table` against the field of `kind` with the same name; return the values."""
     field_types = {each.name: str(each.type) for each in fields(kind) if names is None or each.name in names}
-    _check_known_keys(table, set(field_types), location)
+    _check_allowed_keys(table, set(field_types), location)
     return {
         name: _read_value(value, field_types[name], f"{location}.{name}") for name, value in table.items()
     }
@@ -142,7 +142,7 @@ def _get_table(tables: Mapping[str, Any], name: str, location: str) -> Mapping[s
     return table
 
 
-def _check_known_keys(table: Mapping[str, Any], known_keys: set[str], location: str) -> None:
-    unknown = sorted(set(table) - known_keys)
+def _check_allowed_keys(table: Mapping[str, Any], allowed_keys: set[str], location: str) -> None:
+    unknown = sorted(set(table) - allowed_keys)
     if unknown:
         raise GatewayError(SETTINGS_WRONG, f"unknown key {unknown[0][:80]!r}", location)

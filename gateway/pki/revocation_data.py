@@ -46,7 +46,7 @@ ALL_REASONS: Final = frozenset(x509.ReasonFlags) - {
     x509.ReasonFlags.unspecified,
     x509.ReasonFlags.remove_from_crl,
 }
-_KNOWN_EXTENSIONS: Final = frozenset(
+_SUPPORTED_EXTENSIONS: Final = frozenset(
     {
         ExtensionOID.AUTHORITY_KEY_IDENTIFIER,
         ExtensionOID.CRL_NUMBER,
@@ -424,7 +424,7 @@ def _has_number_fault(parsed: x509.CertificateRevocationList, rules: Certificate
 def _find_scope_fault(
     parsed: x509.CertificateRevocationList, scope: x509.IssuingDistributionPoint | None
 ) -> str | None:
-    if any(each.critical and each.oid not in _KNOWN_EXTENSIONS for each in parsed.extensions):
+    if any(each.critical and each.oid not in _SUPPORTED_EXTENSIONS for each in parsed.extensions):
         return "a critical extension is not known here"
     if scope is not None and scope.only_contains_attribute_certs:
         return "it covers attribute certificates"

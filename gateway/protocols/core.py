@@ -154,7 +154,7 @@ class ProtocolContext:
     party for which they sign; a message to a party without a key here is addressed to another
     handler. `make_message_id` returns a new message id, ``unique@host``. `encryption` is what
     payloads are encrypted and decrypted with. `forwarding` has the rules for messages to other
-    handlers; `own_party` is our party in signals about those. `known_certificates` are those that
+    handlers; `own_party` is our party in signals about those. `candidate_certificates` are those that
     any signature may name without containing them; `list_party_certificates` returns those
     that are registered for a party. `find_sent_parcel` returns the parcel that we sent by a protocol under
     a message id, None for an id that is not ours; `has_all_sent_messages` is whether it has every message
@@ -174,7 +174,7 @@ class ProtocolContext:
     encryption: EncryptionResources = EncryptionResources()
     forwarding: ForwardingTable = _NO_FORWARDING
     own_party: Party | None = None
-    known_certificates: tuple[Certificate, ...] = ()
+    candidate_certificates: tuple[Certificate, ...] = ()
     issuers: tuple[Certificate, ...] = ()
     list_party_certificates: Callable[[str], tuple[Certificate, ...]] = _find_no_certificates
     find_sent_parcel: Callable[[str, str], Parcel | None] = _find_no_parcel

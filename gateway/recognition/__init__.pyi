@@ -13,8 +13,8 @@ from .signer_admission import Admission as Admission
 from .signer_admission import admit_by_recognition as admit_by_recognition
 from .signer_admission import admit_signer as admit_signer
 from .signer_admission import admit_voucher as admit_voucher
+from .signer_admission import can_validate_certificate as can_validate_certificate
 from .signer_admission import get_vouched_levels as get_vouched_levels
-from .signer_admission import is_known_certificate as is_known_certificate
 from .signer_admission import list_trust_stores as list_trust_stores
 from .trusted_list import CrossCertificateBridge as CrossCertificateBridge
 from .trusted_list import EquivalenceRule as EquivalenceRule

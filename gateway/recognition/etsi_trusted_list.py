@@ -212,7 +212,7 @@ def open_etsi_list(
     if version not in _VERSIONS:
         raise_malformed(scheme, f"version {version[:20]} of the form is not read here")
     return TrustedList(
-        form="etsi",
+        list_format="etsi",
         operator=_read_english_name(get_element(scheme, f"{_T}SchemeOperatorName")),
         territory=read_element_text(scheme, f"{_T}SchemeTerritory"),
         sequence=_read_sequence_number(get_element(scheme, f"{_T}TSLSequenceNumber")),
@@ -307,8 +307,8 @@ def _read_schemes(scheme: etree._Element) -> Iterator[SchemePointer]:
             for each in one_of
         ]
         territories = [each for each in additional_information if each.tag == f"{_T}SchemeTerritory"]
-        forms = {read_visible_text(each) for each in additional_information if each.tag == _MIME_TYPE}
-        if len(territories) != 1 or not forms <= {_XML_LIST}:
+        mime_types = {read_visible_text(each) for each in additional_information if each.tag == _MIME_TYPE}
+        if len(territories) != 1 or not mime_types <= {_XML_LIST}:
             continue  # it names no signer of a list that can be read here
         certificates, unread = read_certificates_below(pointer, f"{_T}X509Certificate")
         yield SchemePointer(

@@ -43,7 +43,7 @@ _ROOT: Final = f"{_L}TrustList"
 _CERTIFICATE: Final = f"{_L}Certificate"
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _MOST_SEQUENCE: Final = 9
-_PLACES: Final = frozenset(
+_ALLOWED_NESTINGS: Final = frozenset(
     (parent, f"{_L}{name}")
     for parent, names in {
         "TrustList": ("Equivalence", "Service", "Scheme", "Bridge"),
@@ -118,7 +118,7 @@ def open_own_list(
         raise_malformed(root, "not a trusted list of the gateway, version 1")
     _check_elements(root)
     return TrustedList(
-        form="own",
+        list_format="own",
         operator=_read_text(root, "operator"),
         territory=_read_text(root, "territory"),
         sequence=_read_sequence_number(root),
@@ -138,7 +138,7 @@ def _check_elements(root: etree._Element) -> None:
     for parent in root.iter():
         for each in parent:
             nesting = (etree.QName(parent).localname, each.tag)
-            if each.tag != _SIGNATURE and parent.tag.startswith(_L) and nesting not in _PLACES:
+            if each.tag != _SIGNATURE and parent.tag.startswith(_L) and nesting not in _ALLOWED_NESTINGS:
                 raise_malformed(each, "the form has no such element here")
 
 

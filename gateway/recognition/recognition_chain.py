@@ -78,7 +78,7 @@ class RecognitionContext:
 
     def _may_name_lists(self, trusted_list: TrustedList) -> bool:
         # Lists of our own form from other parties have their own levels, so their pointers are not followed.
-        return trusted_list.form != "own" or trusted_list is self.root
+        return trusted_list.list_format != "own" or trusted_list is self.root
 
     def list_current_lists(self, at: datetime) -> Iterator[tuple[TrustedList, tuple[Rules, ...]]]:
         """Yield the lists in force at a time, each with the chain of rules that leads to us.
@@ -199,7 +199,7 @@ def _extend_rule_chain(
     pointer: TrustedList, scheme: SchemePointer, chain: tuple[Rules, ...]
 ) -> tuple[Rules, ...]:
     """Return the rules for a list that another one names; those of our own list give our levels directly."""
-    if pointer.form == "own":
+    if pointer.list_format == "own":
         return _wrap_rules(scheme.rules or ())
     return chain if scheme.rules is None else (scheme.rules, *chain)
 

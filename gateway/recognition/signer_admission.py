@@ -104,11 +104,11 @@ def admit_voucher(
     """Validate the vouching gateway: our own list must name it for its territory, and it must be valid now.
 
     The certificate of the party itself is validated only if we know its issuer
-    (`is_known_certificate`). Otherwise the gateway is responsible for it, and its statement
+    (`can_validate_certificate`). Otherwise the gateway is responsible for it, and its statement
     is valid for at most ``oldest``.
     """
     ours = admit_signer(vouched.signer, at, CertificateUse.SIGNING, recognition)
-    if ours.mode is None and is_known_certificate(vouched.signer, at, recognition):
+    if ours.mode is None and can_validate_certificate(vouched.signer, at, recognition):
         return ours
     try:
         levels = get_vouched_levels(vouched, at, recognition.root, oldest)
@@ -188,7 +188,7 @@ def list_trust_stores(recognition: RecognitionContext, at: datetime) -> Iterator
                 yield _make_trust_store(anchors, recognition)
 
 
-def is_known_certificate(certificate: Certificate, at: datetime, recognition: RecognitionContext) -> bool:
+def can_validate_certificate(certificate: Certificate, at: datetime, recognition: RecognitionContext) -> bool:
     """Return whether we can validate a certificate ourselves, so that no voucher's statement is used.
 
     This is so if a path leads to our own anchors or over a bridge, or if its issuer is on a

@@ -223,7 +223,7 @@ class TrustedList:
     of the list's own services.
     """
 
-    form: Literal["etsi", "own"]
+    list_format: Literal["etsi", "own"]
     operator: str
     territory: str
     sequence: int
@@ -280,7 +280,7 @@ def choose_successor(held: TrustedList | None, new: TrustedList, at: datetime) -
     check_list_freshness(new, at)
     if held is None or held.sha256 == new.sha256:
         return held or new
-    if (held.form, held.territory) != (new.form, new.territory):
+    if (held.list_format, held.territory) != (new.list_format, new.territory):
         detail = f"a list of {new.territory[:20]} in the place of one of {held.territory[:20]}"
         raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "territory")
     if new.sequence <= held.sequence:

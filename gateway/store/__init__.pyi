@@ -73,7 +73,7 @@ from .case_answers import CaseAnswerRow as CaseAnswerRow
 from .case_answers import NewAnswer as NewAnswer
 from .case_facts import CaseFacts as CaseFacts
 from .case_facts import find_case_facts as find_case_facts
-from .case_facts import find_notice_facts as find_notice_facts
+from .case_facts import find_notice_with_case as find_notice_with_case
 from .case_searches import PartyCaseFilter as PartyCaseFilter
 from .case_searches import PartyCasePage as PartyCasePage
 from .cases import CaseRow as CaseRow
@@ -179,9 +179,9 @@ from .message_sequences import SequenceSummaryRow as SequenceSummaryRow
 from .messages import HttpResponse as HttpResponse
 from .messages import LargeResponse as LargeResponse
 from .messages import NewMessage as NewMessage
-from .notices import KnownNotice as KnownNotice
 from .notices import NewNotice as NewNotice
 from .notices import NoticeRow as NoticeRow
+from .notices import NoticeSummary as NoticeSummary
 from .notices import StoredNotice as StoredNotice
 from .object_bucket import BucketAccess as BucketAccess
 from .object_bucket import ObjectBucket as ObjectBucket
@@ -202,10 +202,10 @@ from .open_requests import OpenRequestRow as OpenRequestRow
 from .open_requests import open_request as open_request
 from .operator_acts import ActDecision as ActDecision
 from .operator_acts import NewOperatorAct as NewOperatorAct
-from .operator_acts import NewStatusNotice as NewStatusNotice
+from .operator_acts import NewStatusAnnouncement as NewStatusAnnouncement
 from .operator_acts import OperatorActRow as OperatorActRow
-from .operator_acts import StatusNoticeRow as StatusNoticeRow
-from .ordered_deliveries import SentPlaceRow as SentPlaceRow
+from .operator_acts import StatusAnnouncementRow as StatusAnnouncementRow
+from .ordered_deliveries import SentDeliveryRow as SentDeliveryRow
 from .parties import CertificateRow as CertificateRow
 from .parties import CertificateTermRow as CertificateTermRow
 from .parties import NewCertificate as NewCertificate
@@ -275,7 +275,7 @@ from .verdicts import NewVerdict as NewVerdict
 from .verdicts import VerdictRow as VerdictRow
 from .work_lists import ApplicationSummaryRow as ApplicationSummaryRow
 from .work_lists import NewSummary as NewSummary
+from .work_lists import WorkCursor as WorkCursor
 from .work_lists import WorkFilter as WorkFilter
-from .work_lists import WorkPlace as WorkPlace
 from .work_lists import WorkRow as WorkRow
 from .work_lists import WorkTab as WorkTab

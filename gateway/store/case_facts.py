@@ -38,7 +38,7 @@ class CaseFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class NoticeFacts:
+class NoticeWithCase:
     """A notice with the request that it is about, and the facts of its case."""
 
     notice: Any
@@ -54,11 +54,11 @@ def find_case_facts(conn: Connection, case_id: int) -> CaseFacts | None:
     return CaseFacts(case, messages.find_by_id(conn, case.message), case.register, bool(case.awaits))
 
 
-def find_notice_facts(conn: Connection, notice: int) -> NoticeFacts | None:
+def find_notice_with_case(conn: Connection, notice_id: int) -> NoticeWithCase | None:
     """Return a notice of an agency (row id) with its request and case; None when it does not exist."""
-    notice_row = notices.find_by_id(conn, notice)
+    notice_row = notices.find_by_id(conn, notice_id)
     if notice_row is None:
         return None
     request = agency_requests.find_by_id(conn, notice_row.request_id)
     facts = None if request is None else find_case_facts(conn, request.case_id)
-    return None if facts is None else NoticeFacts(notice_row, request, facts)
+    return None if facts is None else NoticeWithCase(notice_row, request, facts)

@@ -253,8 +253,8 @@ def find_by_number(conn: Connection, number: str) -> CaseRow | None:
 def find_by_reference(conn: Connection, declarant: str, reference: str) -> CaseRow | None:
     """Return the declarant's case under the reference: the one not refused, else the last refused one."""
     query = select(cases).where(cases.c.declarant == declarant, cases.c.functional_reference == reference)
-    standing_first = query.order_by(cases.c.state == "REFUSED", cases.c.version.desc())
-    return conn.execute(standing_first.limit(1)).first()
+    refused_last = query.order_by(cases.c.state == "REFUSED", cases.c.version.desc())
+    return conn.execute(refused_last.limit(1)).first()
 
 
 def list_held(conn: Connection, declarant: str) -> Sequence[CaseRow]:
@@ -270,7 +270,7 @@ def list_holds(conn: Connection, case_ids: Collection[int]) -> dict[int, Mapping
     return {int(row.id): row.detail["held"] for row in rows if "held" in (row.detail or {})}
 
 
-def list_standing_by_reference(
+def list_active_by_reference(
     conn: Connection, reference: str, destination: str, most: int
 ) -> Sequence[CaseRow]:
     """Return the cases of all declarants under a reference that are neither refused nor held.

@@ -141,9 +141,9 @@ def find_state(conn: Connection, case_id: int) -> str | None:
     return conn.execute(_STATE, {"wanted": case_id}).scalar_one_or_none()
 
 
-def find_by_id(conn: Connection, notice: int) -> CustomsNoticeRow | None:
+def find_by_id(conn: Connection, notice_id: int) -> CustomsNoticeRow | None:
     """Return the notice of this row id."""
-    return conn.execute(_GET, {"wanted": notice}).first()
+    return conn.execute(_GET, {"wanted": notice_id}).first()
 
 
 def list_by_case(conn: Connection, case_id: int) -> Sequence[CustomsNoticeRow]:

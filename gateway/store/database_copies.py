@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DatabaseError, InterfaceError
 
 from gateway.store.disk_reserve import InsufficientStorageError
-from gateway.store.postgresql_connections import NOTICES
+from gateway.store.postgresql_connections import SERVER_WARNINGS
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _STANDBYS: Final = """(SELECT count(*) FROM pg_stat_get_wal_senders() AS sender
        OR (sender.state = 'streaming' AND sender.sync_state IN ('sync', 'quorum')))"""
 _FACTS: Final = f"""current_setting('synchronous_commit') AS how,
     current_setting('synchronous_standby_names') AS names, {_STANDBYS} AS attached"""
-_LOOK: Final = text(f"""SELECT pg_is_in_recovery() AS standby,
+_GET_COPIES: Final = text(f"""SELECT pg_is_in_recovery() AS standby,
     current_setting('default_transaction_read_only') = 'on' AS read_only, {_FACTS}""")
 # The message in the log of the server gives each transaction a commit that waits; a standby cannot write it.
 _ASK: Final = text(f"""SELECT pg_is_in_recovery() AS standby,
@@ -131,7 +131,7 @@ def find_copies_problem(conn: Connection, watch: CopyWatch | None) -> CopiesMiss
     """
     if watch is None:
         return find_standby_problem(conn)
-    return _judge_server(conn.execute(_LOOK).one(), watch.required)
+    return _judge_server(conn.execute(_GET_COPIES).one(), watch.required)
 
 
 @contextmanager
@@ -147,7 +147,7 @@ def run_copied(engine: Engine, watch: CopyWatch) -> Iterator[Connection]:
             conn.begin()
             yield conn
             loaded = _ask_before_commit(conn, watch)
-            conn.info[NOTICES].clear()
+            conn.info[SERVER_WARNINGS].clear()
             committing = True
             conn.commit()
             _ask_after_commit(conn, loaded)
@@ -209,7 +209,7 @@ def _judge_server(row: Any, copies: int) -> CopiesMissingError | None:
 
 def _ask_after_commit(conn: Connection, loaded: Any) -> None:
     """Raise CopiesMissingError unless the commit waited to its end, with the settings of time `loaded`."""
-    warnings = conn.info[NOTICES]
+    warnings = conn.info[SERVER_WARNINGS]
     if warnings:
         raise CopiesMissingError(_UNSURE, warnings[-1][:100])
     try:

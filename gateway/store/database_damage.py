@@ -101,7 +101,7 @@ _LOGGED_EVERY: Final = 60.0
 #: Seconds that the check at a start may take, and between two log lines meanwhile.
 _START_SECONDS: Final = 60.0
 _PROGRESS_SECONDS: Final = 10.0
-#: Instructions of SQLite between two looks at the clock.
+#: Instructions of SQLite between two readings of the clock.
 _INSTRUCTIONS: Final = 100_000
 _MARK: Final = "-damaged"
 #: SQLSTATE of data_corrupted and index_corrupted.

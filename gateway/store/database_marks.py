@@ -164,13 +164,13 @@ def write_mark_file(path: Path, mark: DatabaseMark) -> None:
 
 _log = logging.getLogger(__name__)
 
-#: The largest number of leaves committed by this process that are looked for after a lost connection: more
+#: The largest number of leaves committed by this process that are searched for after a lost connection: more
 #: than it has transactions at once.
 _MOST_LEAVES: Final = 256
 #: PostgreSQL commits rows in another order than it numbers them; the distance is below this number.
 _DISORDER: Final = 100_000
-#: Seconds between two looks whether an operator has begun a new generation.
-_LOOKED_EVERY: Final = 1.0
+#: Seconds between two checks whether an operator has begun a new generation.
+_CHECK_SECONDS: Final = 1.0
 
 
 class DatabaseGuard:
@@ -185,9 +185,9 @@ class DatabaseGuard:
         self._guard = threading.Lock()
         self._mark: DatabaseMark | None = None
         self._is_mark_read = False
-        #: How many connections were lost at the last look; None before the first.
-        self._looked_after: int | None = None
-        self._looked_at = float("-inf")
+        #: How many connections were lost at the last check; None before the first.
+        self._checked_losses: int | None = None
+        self._checked_at = float("-inf")
         #: Why the database is held.
         self._reason: str | None = None
         #: The leaves that this process has committed since the mark, the last one last.
@@ -199,20 +199,20 @@ class DatabaseGuard:
         if self.is_current():
             return
         losses = self._count_losses()
-        if self._reason is None or time.monotonic() - self._looked_at >= _LOOKED_EVERY:
-            self._looked_at = time.monotonic()
+        if self._reason is None or time.monotonic() - self._checked_at >= _CHECK_SECONDS:
+            self._checked_at = time.monotonic()
             self._keep_verdict(self._find_reason(conn))
-            self._looked_after = losses
+            self._checked_losses = losses
         if self._reason is not None:
             raise DatabaseHeldError(self._reason)
 
     def is_current(self) -> bool:
-        """Return whether the database was good at the last look, and no connection was lost since."""
-        return self._reason is None and self._looked_after == self._count_losses()
+        """Return whether the database was good at the last check, and no connection was lost since."""
+        return self._reason is None and self._checked_losses == self._count_losses()
 
     @property
     def is_held(self) -> bool:
-        """Whether the database was older at the last look."""
+        """Whether the database was older at the last check."""
         return self._reason is not None
 
     def note_leaves(self, leaves: Collection[str]) -> None:

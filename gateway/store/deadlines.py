@@ -59,7 +59,7 @@ deadlines = Table(
     Column("days", Integer),
     Column("due_at", Instant),
     Column("remind_at", Instant),
-    Column("next_at", Instant),  # when the clockwork has to look at it; empty when it need not
+    Column("next_at", Instant),  # when the clockwork has to check it; empty when it need not
     Column("held_at", Instant),
     Column("held", Json),  # the periods in which it did not run that its time does not have yet
     Column("reminded_at", Instant),
@@ -284,7 +284,7 @@ def list_of_fees(conn: Connection, case_ids: Collection[int]) -> Sequence[Deadli
 
 
 def wake_unknown(conn: Connection, now: datetime) -> int:
-    """Let the clockwork look at every deadline whose time is not known; return how many there are.
+    """Let the clockwork check every deadline whose time is not known; return how many there are.
 
     They are of many cases, which are not locked. They are locked in the order of their ids, as the
     deadlines of one case are, so that neither transaction waits for the other.

@@ -215,9 +215,9 @@ def list_by_case(conn: Connection, case_id: int) -> Sequence[DecisionWithTextRow
     return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
 
 
-def list_by_notice(conn: Connection, request: int, notice: str) -> Sequence[DecisionRow]:
+def list_by_notice(conn: Connection, request: int, notice_number: str) -> Sequence[DecisionRow]:
     """Return every decision of a notice (its number) on a request, those that do not count too."""
-    return conn.execute(_OF_NOTICE, {"wanted": request, "notice": notice}).all()
+    return conn.execute(_OF_NOTICE, {"wanted": request, "notice": notice_number}).all()
 
 
 def list_all_by_request(conn: Connection, request: int) -> Sequence[DecisionWithTextRow]:

@@ -487,17 +487,24 @@ def give_up_delivery(
     _apply_event(conn, delivery, StateEvent("give_up", at, actor, why), finished_at=at)
 
 
-def give_up_earlier_turns(conn: Connection, turn: Any, at: datetime, actor: str) -> None:
-    """Cancel the FAILED turns of a recurring task that precede this one, which replaces them.
+def give_up_earlier_periods(conn: Connection, period_delivery: Any, at: datetime, actor: str) -> None:
+    """Cancel the FAILED deliveries for earlier periods of a recurring task, which this one replaces.
 
-    `turn` is the row or the lease of a delivery that a schedule has queued.
+    `period_delivery` is the row or the lease of a delivery that a schedule has queued.
     """
     failed = list_deliveries(
-        conn, before=turn.id, agent=turn.agent, lane=turn.lane, subject_type="turn", state="FAILED"
+        conn,
+        before=period_delivery.id,
+        agent=period_delivery.agent,
+        lane=period_delivery.lane,
+        subject_type="turn",
+        state="FAILED",
     )
     for row in failed:
-        if row.destination == turn.destination and row.parameters == dict(turn.parameters):
-            give_up_delivery(conn, row.id, at, actor, "a later turn stands for it")
+        if row.destination == period_delivery.destination and row.parameters == dict(
+            period_delivery.parameters
+        ):
+            give_up_delivery(conn, row.id, at, actor, "a later period replaces it")
 
 
 def _apply_event(conn: Connection, delivery: int, event: StateEvent, **values: Any) -> None:

@@ -277,16 +277,16 @@ def _build_far_lease(until: datetime) -> tuple[ColumnElement[bool], ...]:
     return build_state_condition(deliveries, "ACTIVE"), deliveries.c.lease_until > until + FAR
 
 
-def free_turn_keys(conn: Connection, now: datetime) -> int:
+def free_period_keys(conn: Connection, now: datetime) -> int:
     """Free the dedupe keys of recurring tasks that were queued at a time far after `now`; return how many.
 
     The task of each such period can then be queued again. Otherwise it would not recur until that time.
     """
     d = deliveries.c
-    turn_query = select(d.id, d.dedupe_key).where(
+    far_periods = select(d.id, d.dedupe_key).where(
         d.subject_type == "turn", d.dedupe_key.startswith("turn:"), d.created_at > now + FAR
     )
-    rows = conn.execute(turn_query).all()
+    rows = conn.execute(far_periods).all()
     for row in rows:
         key = f"stepped:{row.id}:{row.dedupe_key}"
         conn.execute(update(deliveries).where(d.id == row.id).values(dedupe_key=key))
@@ -306,8 +306,8 @@ def find_newest_time(conn: Connection) -> datetime | None:
     recurring tasks are not queued until that time. None if nothing is stored.
     """
     last = select(transitions.c.at).order_by(transitions.c.id.desc()).limit(1)
-    turn = select(deliveries.c.created_at).where(deliveries.c.subject_type == "turn")
+    period_times = select(deliveries.c.created_at).where(deliveries.c.subject_type == "turn")
     queued = select(func.max(deliveries.c.created_at)).where(_IS_WAITING)
-    statements = (last, turn.order_by(deliveries.c.id.desc()).limit(1), queued)
+    statements = (last, period_times.order_by(deliveries.c.id.desc()).limit(1), queued)
     times = (conn.execute(statement).scalar_one_or_none() for statement in statements)
     return max((time for time in times if time is not None), default=None)

@@ -61,7 +61,7 @@ from gateway.store.postgresql_connections import (
     make_connect_options,
     read_url,
     replace_lost_connections,
-    watch_notices,
+    watch_server_warnings,
 )
 from gateway.store.transitions import begin_notes
 from gateway.store.write_lock import WriteLock
@@ -247,7 +247,7 @@ def _make_postgresql_engine(url: URL, threads: int, seconds: float | None) -> En
 
     event.listen(engine, "do_connect", open_connection)
     event.listen(engine, "handle_error", _leave_standby)
-    event.listen(engine, "connect", lambda connection, record: watch_notices(connection, record.info))
+    event.listen(engine, "connect", lambda connection, record: watch_server_warnings(connection, record.info))
     event.listen(engine, "checkin", _end_reading)
     replace_lost_connections(engine)
     _engines.add(engine)

@@ -98,19 +98,19 @@ def sequence_events(conn: Connection, limit: int) -> tuple[SequencedEvent, ...]:
     rows = conn.execute(_WAITING, {"most": limit}).all()
     if not rows:
         return ()
-    placed = [(last + number, row) for number, row in enumerate(rows, start=1)]
-    conn.execute(_SET_SEQUENCE, [{"event": row.id, "new_sequence": number} for number, row in placed])
-    conn.execute(_ADVANCE, {"last": placed[-1][0]})
+    numbered_rows = [(last + number, row) for number, row in enumerate(rows, start=1)]
+    conn.execute(_SET_SEQUENCE, [{"event": row.id, "new_sequence": number} for number, row in numbered_rows])
+    conn.execute(_ADVANCE, {"last": numbered_rows[-1][0]})
     parties_by_subject = _find_parties(conn, rows)
     reader_rows = []
-    for number, row in placed:
+    for number, row in numbered_rows:
         case, parties = parties_by_subject.get((row.subject_type, row.subject_id), (0, ()))
         reader_rows += [{"party": party, "sequence": number, "case_id": case} for party in parties]
     if reader_rows:
         conn.execute(insert(event_readers), reader_rows)
     return tuple(
         SequencedEvent(number, parties_by_subject.get((row.subject_type, row.subject_id), (0, ()))[1])
-        for number, row in placed
+        for number, row in numbered_rows
     )
 
 
@@ -184,13 +184,13 @@ def list_events(
         (events.c.subject_type == "request") & (agency_requests.c.id == events.c.subject_id),
         agency_requests.c.id == notices.c.request_id,
     )
-    notice = (events.c.subject_type == "notice") & (notices.c.id == events.c.subject_id)
+    is_notice_of_event = (events.c.subject_type == "notice") & (notices.c.id == events.c.subject_id)
     used = (events.c.subject_type == "requirement") & (requirement_uses.c.id == events.c.subject_id)
     message = (events.c.subject_type == "message") & (messages.c.id == events.c.subject_id)
     source = (
         event_readers.join(events, events.c.sequence == event_readers.c.sequence)
         .join(cases, cases.c.id == event_readers.c.case_id)
-        .outerjoin(notices, notice)
+        .outerjoin(notices, is_notice_of_event)
         .outerjoin(agency_requests, is_request_of_event)
         .outerjoin(messages, message)
         .outerjoin(requirement_uses, used)

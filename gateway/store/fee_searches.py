@@ -76,7 +76,7 @@ def list_by_case(conn: Connection, case: int) -> Sequence[FeeOfCaseRow]:
 def _is_overdue(at: OverdueTime) -> ColumnElement[bool]:
     """Return the condition that a fee is due and its deadline has passed, each part by an index of its own.
 
-    The deadline is OVERDUE, or the clockwork has not looked at it yet. A fee that never had a deadline with
+    The deadline is OVERDUE, or the clockwork has not checked it yet. A fee that never had a deadline with
     a known time goes by its last day.
     """
     # A deadline that has ended is in another state, and has no `next_at`.

@@ -300,8 +300,8 @@ _IDLE: Final = ("QUEUED", "HELD", "FAILED")
 
 
 @dataclass(frozen=True, slots=True)
-class SentPlace:
-    """The place of a message in the group of fragments that the hub sends.
+class SentGroupMember:
+    """A message in the group of fragments that the hub sends.
 
     `number` is that of the fragment, None for the whole message; `receipted` counts fragments with a receipt.
     """
@@ -332,15 +332,15 @@ def _read_sent_group(row: Row[Any] | None) -> SentGroupRow | None:
     return cast("SentGroupRow | None", row)
 
 
-def find_sent_place(conn: Connection, message: int) -> SentPlace | None:
-    """Return the place of a message that is sent as a fragment, or in fragments; None for any other."""
+def find_sent_group_member(conn: Connection, message: int) -> SentGroupMember | None:
+    """Return a message that is sent as a fragment, or in fragments, with its group; None for any other."""
     piece = conn.execute(select(_sf.group, _sf.number).where(_sf.message == message)).first()
     is_group = _s.message == message if piece is None else _s.delivery == piece.group
     group = _read_sent_group(conn.execute(select(sent_groups).where(is_group)).first())
     if group is None:
         return None
     number = None if piece is None else int(piece.number)
-    return SentPlace(group, number, _count_receipted(conn, group.delivery))
+    return SentGroupMember(group, number, _count_receipted(conn, group.delivery))
 
 
 def _count_receipted(conn: Connection, group: int) -> int:

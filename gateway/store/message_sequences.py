@@ -314,7 +314,7 @@ class HeldMessageRow(ExpiredMessageRow, Protocol):
     action: str
 
 
-def list_places(conn: Connection, sequence: int, most: int) -> Sequence[HeldMessageRow]:
+def list_held_messages(conn: Connection, sequence: int, most: int) -> Sequence[HeldMessageRow]:
     """Return the held messages of a sequence with their MessageIds, by ordinal."""
     query = (
         select(ordered_messages, messages.c.message_id, messages.c.action)

@@ -99,7 +99,7 @@ class NewNotice:
         return hashlib.sha256(repr(collect_values(self)).encode()).hexdigest()
 
 
-class KnownNotice(NamedTuple):
+class NoticeSummary(NamedTuple):
     """The properties by which one notice about a request is distinguished from another."""
 
     id: int
@@ -122,7 +122,7 @@ class StoredNotice:
     id: int
     sha256: str
     latest: bool
-    request_notices: Sequence[KnownNotice] = ()
+    request_notices: Sequence[NoticeSummary] = ()
 
 
 def insert_notice(
@@ -133,14 +133,14 @@ def insert_notice(
     deadline: datetime | None = None,
     text: str | None = None,
     first: bool = False,
-    fee_notice: str | None = None,
+    payment_notice: str | None = None,
 ) -> StoredNotice | None:
     """Store a notice, or return None for a repeat; the case must be locked.
 
     `deadline` and `text` replace those of the notice, if they are to be stored in another form. `first` says
     that the caller knows that no other notice about the request is stored. For a notice about a fee,
-    `fee_notice` is the payment notice number that it names, or empty. Raises GW702 when the agency used the
-    number before for other content.
+    `payment_notice` is the payment notice number that it names, or empty. Raises GW702 when the agency used
+    the number before for other content.
     """
     deadline = deadline or notice.deadline
     content = notice.content_sha256
@@ -150,7 +150,7 @@ def insert_notice(
         "deadline": deadline,
         "sha256": content,
         "received_at": at,
-        "fee_notice": fee_notice,
+        "fee_notice": payment_notice,
     }
     del values["decisions"]
     row = _INSERT.insert_one(conn, values)
@@ -163,14 +163,14 @@ def insert_notice(
         if first
         else conn.execute(_OF_REQUEST, {"wanted": notice.request_id}).mappings()
     )
-    known_notices = [_make_known(columns) for columns in stored]
-    last = max((each.issued_at, each.number) for each in known_notices)
+    request_notices = [_make_notice_summary(columns) for columns in stored]
+    last = max((each.issued_at, each.number) for each in request_notices)
     is_latest = last == (notice.issued_at, notice.number)
-    return StoredNotice(int(row.id), content, is_latest, known_notices)
+    return StoredNotice(int(row.id), content, is_latest, request_notices)
 
 
-def _make_known(columns: Mapping[Any, Any]) -> KnownNotice:
-    return KnownNotice(*(columns[name] for name in KnownNotice._fields))
+def _make_notice_summary(columns: Mapping[Any, Any]) -> NoticeSummary:
+    return NoticeSummary(*(columns[name] for name in NoticeSummary._fields))
 
 
 def _check_repeated_notice(conn: Connection, notice: NewNotice) -> None:
@@ -183,7 +183,7 @@ def _check_repeated_notice(conn: Connection, notice: NewNotice) -> None:
         )
 
 
-def list_known_numbers(conn: Connection, agency: str, numbers: Collection[str]) -> set[str]:
+def list_stored_numbers(conn: Connection, agency: str, numbers: Collection[str]) -> set[str]:
     """Return which of these notice numbers of an agency are stored about an application."""
     if not numbers:
         return set()
@@ -191,9 +191,9 @@ def list_known_numbers(conn: Connection, agency: str, numbers: Collection[str]) 
     return set(conn.execute(query).scalars())
 
 
-def find_by_id(conn: Connection, notice: int) -> NoticeRow | None:
+def find_by_id(conn: Connection, notice_id: int) -> NoticeRow | None:
     """Return the notice of this row id."""
-    return conn.execute(_GET, {"wanted": notice}).first()
+    return conn.execute(_GET, {"wanted": notice_id}).first()
 
 
 def list_by_request(conn: Connection, request: int) -> Sequence[NoticeRow]:

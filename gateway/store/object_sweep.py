@@ -28,8 +28,8 @@ from gateway.store.payloads import payloads
 
 #: Objects of one transaction, beside which none are named; a server is asked twice for each.
 _BATCH: Final = 25
-#: Objects that are looked for among the rows by one statement.
-_LOOKED: Final = 500
+#: Objects that one statement searches for among the rows.
+_DIGESTS_PER_QUERY: Final = 500
 
 
 def sweep_objects(engine: Engine, part: int, before: datetime) -> int:
@@ -49,8 +49,8 @@ def remove_unnamed_objects(engine: Engine, digests: Sequence[str], before: datet
     with read_transaction(engine) as conn:
         unnamed = [
             digest
-            for start in range(0, len(digests), _LOOKED)
-            for digest in _list_unnamed(conn, digests[start : start + _LOOKED])
+            for start in range(0, len(digests), _DIGESTS_PER_QUERY)
+            for digest in _list_unnamed(conn, digests[start : start + _DIGESTS_PER_QUERY])
         ]
     for start in range(0, len(unnamed), _BATCH):
         removed += _remove_batch(engine, store, unnamed[start : start + _BATCH], before)

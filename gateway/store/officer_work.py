@@ -364,7 +364,7 @@ def insert_mailbox_call(conn: Connection, call: NewMailboxCall, at: datetime) ->
     return _INSERT_CALL.insert_one(conn, asdict(call) | {"received_at": at}) is not None
 
 
-def find_mailbox_place(conn: Connection, request: int, agency: str) -> tuple[bool, bool]:
+def find_desk_state(conn: Connection, request: int, agency: str) -> tuple[bool, bool]:
     """Return whether a request stays at the console, and whether its agency is switched to the console.
 
     A request stays there once a call of it is in the mailbox, or officers have decided a part of it.

@@ -209,7 +209,7 @@ status_notices = Table(
 )
 
 
-class StatusNoticeRow(Protocol):
+class StatusAnnouncementRow(Protocol):
     """A row of the table `status_notices`."""
 
     id: int
@@ -226,7 +226,7 @@ class StatusNoticeRow(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class NewStatusNotice:
+class NewStatusAnnouncement:
     """An incident or a planned interruption, in both languages; the end may be unknown."""
 
     kind: str
@@ -238,25 +238,25 @@ class NewStatusNotice:
     ends_at: datetime | None = None
 
 
-def insert_status_notice(conn: Connection, new: NewStatusNotice, at: datetime, by: str) -> int:
+def insert_status_announcement(conn: Connection, new: NewStatusAnnouncement, at: datetime, by: str) -> int:
     """Publish a notice; return its number."""
     row = asdict(new) | {"published_at": at, "changed_at": at, "published_by": by}
     return insert_row(conn, status_notices, row)
 
 
-def end_status_notice(conn: Connection, number: int, at: datetime) -> bool:
+def end_status_announcement(conn: Connection, number: int, at: datetime) -> bool:
     """End a notice now; return False when it has ended already."""
     s = status_notices.c
     changed = update(status_notices).where(s.id == number, or_(s.ends_at.is_(None), s.ends_at > at))
     return conn.execute(changed.values(ends_at=at, changed_at=at)).rowcount == 1
 
 
-def find_status_notice(conn: Connection, number: int) -> StatusNoticeRow | None:
+def find_status_announcement(conn: Connection, number: int) -> StatusAnnouncementRow | None:
     """Return the notice."""
     return conn.execute(select(status_notices).where(status_notices.c.id == number)).first()
 
 
-def list_current_notices(conn: Connection, at: datetime) -> Sequence[StatusNoticeRow]:
+def list_current_announcements(conn: Connection, at: datetime) -> Sequence[StatusAnnouncementRow]:
     """Return the notices that have not ended, also those that begin later, the first to begin first."""
     s = status_notices.c
     open_ended = select(status_notices).where(s.ends_at.is_(None))
@@ -265,7 +265,9 @@ def list_current_notices(conn: Connection, at: datetime) -> Sequence[StatusNotic
     return sorted(rows, key=lambda row: (row.starts_at, row.id))
 
 
-def list_past_notices(conn: Connection, since: datetime, until: datetime) -> Sequence[StatusNoticeRow]:
+def list_past_announcements(
+    conn: Connection, since: datetime, until: datetime
+) -> Sequence[StatusAnnouncementRow]:
     """Return the notices that ended in a span of time, the last one first."""
     s = status_notices.c
     ended = select(status_notices).where(s.ends_at > since, s.ends_at <= until)

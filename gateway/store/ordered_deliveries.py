@@ -1,4 +1,4 @@
-"""Stores the places of sent messages in the order of their conversations (ebMS 2.0 chapter 9).
+"""Stores the positions of sent messages in the order of their conversations (ebMS 2.0 chapter 9).
 
 Each delivery follows the one before it, so that one message of a conversation is under way at a time.
 A message that was given up leaves no gap: the message after it becomes the first of a new sequence.
@@ -67,8 +67,8 @@ _AT: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class OutgoingPlace:
-    """The place of a new message, whose sequence is locked; it follows a delivery that has not ended."""
+class NextPosition:
+    """The position of a new message, whose sequence is locked; it follows a delivery that has not ended."""
 
     sequence: SequenceState
     follows: int | None
@@ -85,10 +85,10 @@ def find_sealed_position(conn: Connection, key: SequenceKey) -> int:
     return 0 if state is None else state.next_ordinal - state.base
 
 
-def take_place(conn: Connection, key: SequenceKey, at: datetime) -> OutgoingPlace:
-    """Lock the sequence of a conversation, and return the place of its next message."""
+def lock_next_position(conn: Connection, key: SequenceKey, at: datetime) -> NextPosition:
+    """Lock the sequence of a conversation, and return the position of its next message."""
     state = sequences.lock_sequence(conn, key, at)
-    return OutgoingPlace(state, find_open_delivery(conn, state))
+    return NextPosition(state, find_open_delivery(conn, state))
 
 
 def find_open_delivery(conn: Connection, state: SequenceState) -> int | None:
@@ -101,10 +101,10 @@ def find_open_delivery(conn: Connection, state: SequenceState) -> int | None:
     return None if last is None or ended else int(last.id)
 
 
-def store_place(
-    conn: Connection, outgoing: OutgoingPlace, delivery: int, sealed_position: int, at: datetime
+def insert_ordered_delivery(
+    conn: Connection, outgoing: NextPosition, delivery: int, sealed_position: int, at: datetime
 ) -> None:
-    """Give a queued delivery its place; its octets were sealed with a position that may be another."""
+    """Store a queued delivery in its sequence; its octets may be sealed with another position."""
     state = outgoing.sequence
     row = {
         "delivery": delivery,
@@ -116,14 +116,14 @@ def store_place(
     sequences.update_sequence(conn, replace(state, next_ordinal=state.next_ordinal + 1), at)
 
 
-class DeliveryPlaceRow(OrderedDeliveryRow, Protocol):
-    """The place of a delivery, with the base of its sequence."""
+class SequencedDeliveryRow(OrderedDeliveryRow, Protocol):
+    """A delivery in its sequence, with the base of the sequence."""
 
     base: int
 
 
-def find_place(conn: Connection, delivery: int) -> DeliveryPlaceRow | None:
-    """Return the place of a delivery with the `base` of its sequence; None without an order."""
+def find_ordered_delivery(conn: Connection, delivery: int) -> SequencedDeliveryRow | None:
+    """Return a delivery in its sequence, with the `base` of the sequence; None without an order."""
     return conn.execute(_GET_WITH_BASE, {"wanted": delivery}).first()
 
 
@@ -132,61 +132,69 @@ def set_sealed_position(conn: Connection, delivery: int, position: int) -> None:
     conn.execute(update(ordered_deliveries).where(_o.delivery == delivery).values(position=position))
 
 
-def give_up_place(conn: Connection, delivery: int, at: datetime) -> None:
+def give_up_position(conn: Connection, delivery: int, at: datetime) -> None:
     """Let the message after a failed or cancelled delivery begin a new sequence; nothing without an order."""
-    place_row, state = _lock_place(conn, delivery)
-    if place_row is None or state is None:
+    ordered_delivery, state = _lock_ordered_delivery(conn, delivery)
+    if ordered_delivery is None or state is None:
         return
-    if state.base <= place_row.ordinal:
-        sequences.update_sequence(conn, replace(state, base=place_row.ordinal + 1), at)
+    if state.base <= ordered_delivery.ordinal:
+        sequences.update_sequence(conn, replace(state, base=ordered_delivery.ordinal + 1), at)
     before = conn.execute(select(_d.follows).where(_d.id == delivery)).scalar_one()
-    _relink_follower(conn, place_row, before)
+    _relink_follower(conn, ordered_delivery, before)
 
 
-def restore_place(conn: Connection, delivery: int, at: datetime) -> None:
-    """Give a failed delivery its place back, which is sent again; nothing without an order.
+def restore_position(conn: Connection, delivery: int, at: datetime) -> None:
+    """Give a failed delivery that is sent again its position back; nothing without an order.
 
     Raises GW705 when a later message of the conversation was sent since, or cancelled.
     """
-    place_row, state = _lock_place(conn, delivery)
-    if place_row is None or state is None or state.base <= place_row.ordinal:
+    ordered_delivery, state = _lock_ordered_delivery(conn, delivery)
+    if ordered_delivery is None or state is None or state.base <= ordered_delivery.ordinal:
         return
-    later = (_o.sequence == place_row.sequence, _o.ordinal > place_row.ordinal)
+    later = (_o.sequence == ordered_delivery.sequence, _o.ordinal > ordered_delivery.ordinal)
     passed = select(_d.id).join(ordered_deliveries, _o.delivery == _d.id)
     passed = passed.where(*later, or_(_d.attempt > 0, _d.state.not_in(("QUEUED", "HELD")))).limit(1)
     if conn.execute(passed).first() is not None:
-        detail = "a later message of its conversation has begun a new sequence, without a place for this one"
+        detail = "a later message of its conversation has begun a new sequence, without this one"
         raise GatewayError(TRANSITION_REFUSED, detail, f"delivery {delivery}")
-    sequences.update_sequence(conn, replace(state, base=place_row.ordinal - place_row.position), at)
-    if not _relink_follower(conn, place_row, delivery):
+    sequences.update_sequence(
+        conn, replace(state, base=ordered_delivery.ordinal - ordered_delivery.position), at
+    )
+    if not _relink_follower(conn, ordered_delivery, delivery):
         detail = "a later message of its conversation is being sent"
         raise GatewayError(TRANSITION_REFUSED, detail, f"delivery {delivery}")
 
 
-def _lock_place(conn: Connection, delivery: int) -> tuple[DeliveryPlaceRow | None, SequenceState | None]:
-    place_row = find_place(conn, delivery)
-    return place_row, None if place_row is None else sequences.lock_by_id(conn, place_row.sequence)
+def _lock_ordered_delivery(
+    conn: Connection, delivery: int
+) -> tuple[SequencedDeliveryRow | None, SequenceState | None]:
+    ordered_delivery = find_ordered_delivery(conn, delivery)
+    return ordered_delivery, None if ordered_delivery is None else sequences.lock_by_id(
+        conn, ordered_delivery.sequence
+    )
 
 
-def _relink_follower(conn: Connection, place_row: DeliveryPlaceRow, follows: int | None) -> bool:
+def _relink_follower(conn: Connection, ordered_delivery: SequencedDeliveryRow, follows: int | None) -> bool:
     """Let the next delivery follow another one; return False when it is under way already."""
-    following = conn.execute(_AT, {"of": place_row.sequence, "at": place_row.ordinal + 1}).first()
+    following = conn.execute(
+        _AT, {"of": ordered_delivery.sequence, "at": ordered_delivery.ordinal + 1}
+    ).first()
     if following is None:
         return True
     waiting = (_d.id == following.id, _d.attempt == 0)
     return conn.execute(update(deliveries).where(*waiting).values(follows=follows)).rowcount == 1
 
 
-class SentPlaceRow(OrderedDeliveryRow, Protocol):
-    """The place of a delivery, with the state of the delivery."""
+class SentDeliveryRow(OrderedDeliveryRow, Protocol):
+    """A delivery in its sequence, with its state."""
 
     state: str
     wire_id: str | None
     parameters: Any
 
 
-def list_sent_places(conn: Connection, sequence: int, most: int) -> Sequence[SentPlaceRow]:
-    """Return the last places of a sequence with their deliveries, the newest first."""
+def list_sent_deliveries(conn: Connection, sequence: int, most: int) -> Sequence[SentDeliveryRow]:
+    """Return the last deliveries of a sequence, the newest first."""
     query = (
         select(ordered_deliveries, _d.state, _d.wire_id, _d.parameters)
         .join(deliveries, _d.id == _o.delivery)

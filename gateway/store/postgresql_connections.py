@@ -23,7 +23,7 @@ from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.store.disk_reserve import InsufficientStorageError
 
 #: Where a connection keeps the warnings of the server (`Connection.info`).
-NOTICES: Final = "gateway_notices"
+SERVER_WARNINGS: Final = "gateway_notices"
 #: The largest number of prepared statements of a connection: more than it executes repeatedly.
 MOST_PREPARED: Final = 400
 #: `scheme://[login@]host[:port],host[:port]…[/database][?parameters]`, as libpq writes several hosts.
@@ -131,14 +131,14 @@ def get_connection_class(seconds: float | None) -> Any:
     return LimitedConnection
 
 
-def watch_notices(connection: Any, info: dict[str, Any]) -> None:
+def watch_server_warnings(connection: Any, info: dict[str, Any]) -> None:
     """Keep the last four warnings of the server in `info`, where they are read after a commit."""
     warnings: list[str] = []
-    info[NOTICES] = warnings
+    info[SERVER_WARNINGS] = warnings
 
-    def keep_warning(notice: Any) -> None:
-        if (notice.severity_nonlocalized or notice.severity) in _KEPT_SEVERITIES:
-            warnings[:] = [*warnings[-3:], str(notice.message_primary)]
+    def keep_warning(server_message: Any) -> None:
+        if (server_message.severity_nonlocalized or server_message.severity) in _KEPT_SEVERITIES:
+            warnings[:] = [*warnings[-3:], str(server_message.message_primary)]
 
     connection.add_notice_handler(keep_warning)
 

@@ -254,7 +254,7 @@ def list_results(conn: Connection, requirement_ids: Collection[int]) -> Sequence
     return fetch_by_keys(conn, _RESULTS, requirement_ids)
 
 
-def list_notice(conn: Connection, result: int) -> Sequence[ResultOfRequirementRow]:
+def list_results_of_notice(conn: Connection, result: int) -> Sequence[ResultOfRequirementRow]:
     """Return the decisions of the notice that a result (row id) is part of, with number and agency.
 
     Raises GW901 where there is none.
@@ -291,7 +291,7 @@ def list_awaited_uses(conn: Connection, case_id: int) -> Sequence[AwaitedUseRow]
     return conn.execute(_AWAITED_OF_CASE, {"wanted": case_id}).all()
 
 
-def has_known_requirements(conn: Connection, case_id: int) -> bool:
+def is_concerned_case(conn: Connection, case_id: int) -> bool:
     """Return whether the ledger has a number that a case waits for, or it uses any, or has a parent."""
     return bool(conn.execute(_IS_CONCERNED, {"wanted": case_id}).scalar())
 

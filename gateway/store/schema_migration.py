@@ -39,7 +39,7 @@ from gateway.store.schema_revisions import (
     LAST_OF_0_1_0,
     MIGRATIONS,
     get_head_revision,
-    list_known_revisions,
+    list_revisions,
 )
 from gateway.store.schema_version import (
     make_unknown_schema_error,
@@ -53,8 +53,8 @@ from gateway.store.write_lock import get_lock_path
 _log = logging.getLogger(__name__)
 _Result = TypeVar("_Result")
 
-#: Seconds between two looks at who is in the way, and between two tries: at least, and at most.
-_LOOK_SECONDS: Final = 0.1
+#: Seconds between two queries for the transactions in the way, and between two tries: at least, and at most.
+_POLL_SECONDS: Final = 0.1
 _PAUSES: Final = (0.2, 1.0)
 #: Parts of `deadlock_timeout` that a lock is waited for. A deadlock that a process of the hub finds ends that
 #: process's transaction, so none lasts so long. But only that check cancels a vacuum of the server.
@@ -76,7 +76,7 @@ _FIND_HOLDERS: Final = text(
     "SELECT a.pid, COALESCE(a.backend_type, CASE WHEN a.usesysid IS NULL THEN CAST(:vacuum AS text) END) "
     "AS backend_type, a.application_name, a.usename, CAST(a.client_addr AS text) AS client, "
     "a.state, a.xact_start, (SELECT MAX(COALESCE(CAST(CAST(l.relation AS regclass) AS text), l.locktype)) "
-    "FROM pg_locks AS l WHERE l.pid = :pid AND NOT l.granted) AS place "
+    "FROM pg_locks AS l WHERE l.pid = :pid AND NOT l.granted) AS awaited_lock "
     "FROM pg_stat_activity AS a WHERE a.pid = ANY(pg_blocking_pids(:pid)) ORDER BY a.xact_start LIMIT 3"
 )
 #: Locks that keep others from writing to a table, with their names in SQL; the strongest last.
@@ -135,7 +135,7 @@ class _LockSight:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        #: The transactions in the way at the last look at which there were some, the oldest first.
+        #: The transactions in the way at the last query that returned any, the oldest first.
         self._holders: list[Row[Any]] = []
         #: The strongest lock of each table.
         self._locks: dict[str, str] = {}
@@ -153,7 +153,7 @@ class _LockSight:
             )
             conn.exec_driver_sql(_LOCK_TOGETHER.format(locks=" ".join(locks)))
         over = threading.Event()
-        thread = threading.Thread(target=self._look, args=(pid, over), name="locks", daemon=True)
+        thread = threading.Thread(target=self._record_locks, args=(pid, over), name="locks", daemon=True)
         thread.start()
         try:
             yield
@@ -161,9 +161,9 @@ class _LockSight:
             over.set()
             thread.join()
 
-    def _look(self, pid: int, over: threading.Event) -> None:
+    def _record_locks(self, pid: int, over: threading.Event) -> None:
         order = list(_LOCKS)
-        while not over.wait(_LOOK_SECONDS):
+        while not over.wait(_POLL_SECONDS):
             try:
                 with read_transaction(self._engine) as conn:
                     holders = list(conn.execute(_FIND_HOLDERS, {"pid": pid, "vacuum": _VACUUM}))
@@ -173,7 +173,7 @@ class _LockSight:
                 return
             # A try that ends between the two questions of the statement still has holders, and no lock: the
             # holders of the try before it are kept, for the lock is named with them.
-            if holders and (holders[0].place is not None or not self._holders):
+            if holders and (holders[0].awaited_lock is not None or not self._holders):
                 self._holders = holders
             for row in locks:
                 self._locks[row.name] = max(self._locks.get(row.name, row.mode), row.mode, key=order.index)
@@ -183,7 +183,7 @@ class _LockSight:
         if not self._holders:
             return ""
         holders = ", ".join(map(_describe_holder, self._holders))
-        return f"the lock of {self._holders[0].place or 'a table'} is held by {holders}"
+        return f"the lock of {self._holders[0].awaited_lock or 'a table'} is held by {holders}"
 
 
 def _describe_holder(row: Row[Any]) -> str:
@@ -309,7 +309,7 @@ def migrate_schema(
 def _apply_next(conn: Connection, record: Callable[[Connection, str | None, str], None] | None) -> _Step:
     acquire_named_locks(conn, "schema migration")
     before = read_current_revision(conn)
-    if before is not None and before not in (LAST_OF_0_1_0, *list_known_revisions()):
+    if before is not None and before not in (LAST_OF_0_1_0, *list_revisions()):
         if serves_older_code(conn, before):
             # A node of the version before starts again while those of the next one already work.
             return _Step(before, before, is_last=True)
@@ -333,7 +333,7 @@ def _find_next_revision(before: str | None) -> str:
     """Return the version that the next transaction makes."""
     if before is None:
         return get_head_revision()
-    return next((each for each in list_known_revisions() if each > before), before)
+    return next((each for each in list_revisions() if each > before), before)
 
 
 def _prepare(conn: Connection, revision: str) -> bool:

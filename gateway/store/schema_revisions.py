@@ -16,7 +16,7 @@ _TABLE: Final = re.compile(r"^CREATE TABLE (\w+)", re.MULTILINE)
 
 
 @cache
-def list_known_revisions() -> tuple[str, ...]:
+def list_revisions() -> tuple[str, ...]:
     """Return the revisions of this code, the oldest first, from the names of their files."""
     folder = MIGRATIONS / "versions"
     return tuple(
@@ -36,9 +36,9 @@ def list_tables() -> frozenset[str]:
 
 def get_head_revision() -> str:
     """Return the schema version of this code."""
-    return list_known_revisions()[-1]
+    return list_revisions()[-1]
 
 
 def is_before_first_release(revision: str) -> bool:
     """Return whether a schema version is one of 0.1.0: only the last one of these is taken over."""
-    return revision < list_known_revisions()[0]
+    return revision < list_revisions()[0]

@@ -22,7 +22,7 @@ from gateway.store.schema_revisions import (
     LAST_OF_0_1_0,
     get_head_revision,
     is_before_first_release,
-    list_known_revisions,
+    list_revisions,
     list_tables,
 )
 from gateway.store.working_nodes import schema_floor
@@ -91,7 +91,7 @@ def check_schema_version(engine: Engine) -> None:
                 return
             if revision is not None and serves_older_code(conn, revision):
                 return
-    if revision is not None and revision not in (LAST_OF_0_1_0, *list_known_revisions()):
+    if revision is not None and revision not in (LAST_OF_0_1_0, *list_revisions()):
         raise make_unknown_schema_error(revision)
     if revision is None:
         raise GatewayError(
@@ -158,7 +158,7 @@ def serves_older_code(conn: Connection, revision: str) -> bool:
 
     A migration that removes something states the oldest code version that can work without it.
     """
-    if revision in list_known_revisions() or is_before_first_release(revision):
+    if revision in list_revisions() or is_before_first_release(revision):
         return False
     if not inspect(conn).has_table(schema_floor.name):
         return False

@@ -30,7 +30,7 @@ seen_calls = Table(
 
 _INSERT: Final = InsertIfAbsent(seen_calls, ("signature",), "signature")
 #: PostgreSQL: calls of one MessageID come one after another, each seeing what those before it have stored.
-_INSERT_IN_TURN: Final = text(
+_INSERT_SERIALIZED: Final = text(
     "INSERT INTO seen_calls (signature, party, message_id, content, seen_at) "
     "SELECT CAST(:signature AS text), CAST(:party AS text), CAST(:message_id AS text), "
     "CAST(:content AS text), CAST(:seen_at AS timestamptz) "
@@ -93,8 +93,8 @@ def insert_call(conn: Connection, call: NewSeenCall, at: datetime) -> bool:
     row = collect_values(call) | {"seen_at": at}
     if conn.dialect.name == "sqlite":
         return _INSERT.insert_one(conn, row) is not None
-    turn = {"turn": f"{call.party} {call.message_id}"}
-    return conn.execute(_INSERT_IN_TURN, row | turn).first() is not None
+    lock_name = {"turn": f"{call.party} {call.message_id}"}
+    return conn.execute(_INSERT_SERIALIZED, row | lock_name).first() is not None
 
 
 def release_call(conn: Connection, signature: str) -> None:

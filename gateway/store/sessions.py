@@ -120,17 +120,17 @@ def end_sessions_in(conn: Connection, kind: str, organisation: str, at: datetime
     return conn.execute(open_session_update.values(ended_at=at)).rowcount
 
 
-def set_session_notice(conn: Connection, session: int, notice: str | None) -> None:
+def set_flash_message(conn: Connection, session: int, flash_message: str | None) -> None:
     """Store the sentence that the next page of a session shows."""
-    conn.execute(update(sessions).where(sessions.c.id == session).values(notice=notice))
+    conn.execute(update(sessions).where(sessions.c.id == session).values(notice=flash_message))
 
 
-def take_session_notice(conn: Connection, session: int) -> str | None:
+def take_flash_message(conn: Connection, session: int) -> str | None:
     """Return the sentence for the next page, and remove it."""
-    notice = conn.execute(select(sessions.c.notice).where(sessions.c.id == session)).scalar()
-    if notice is not None:
-        set_session_notice(conn, session, None)
-    return None if notice is None else str(notice)
+    flash_message = conn.execute(select(sessions.c.notice).where(sessions.c.id == session)).scalar()
+    if flash_message is not None:
+        set_flash_message(conn, session, None)
+    return None if flash_message is None else str(flash_message)
 
 
 def list_sessions(conn: Connection, account: int) -> Sequence[SessionRow]:

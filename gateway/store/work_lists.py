@@ -179,7 +179,7 @@ _STATES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class WorkPlace:
+class WorkCursor:
     """The row after which a list continues: its deadline (if the list is ordered by it) and its id."""
 
     id: int
@@ -207,7 +207,7 @@ class WorkFilter:
     numbers: Sequence[str] = ()
     order: str = "old"
     limit: int = 50
-    after: WorkPlace | None = None
+    after: WorkCursor | None = None
 
 
 _r, _s, _w = agency_requests.c, application_summaries.c, work_claims.c

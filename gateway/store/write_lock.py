@@ -83,7 +83,7 @@ class WriteLock:
                 if end is not None:
                     awaited = self._awaited = threading.Event()
                     arguments = (descriptor, awaited)
-                    threading.Thread(target=self._await_turn, args=arguments, daemon=True).start()
+                    threading.Thread(target=self._await_file_lock, args=arguments, daemon=True).start()
             self._is_wanted = awaited is not None
         if awaited is None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -96,7 +96,7 @@ class WriteLock:
         if not awaited.is_set():
             raise make_unavailable_error(_OTHER_WRITERS)
 
-    def _await_turn(self, descriptor: int, awaited: threading.Event) -> None:
+    def _await_file_lock(self, descriptor: int, awaited: threading.Event) -> None:
         """Lock the file, then leave the lock to a thread that still waits for it, or unlock the file."""
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         with self._guard:

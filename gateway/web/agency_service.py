@@ -25,8 +25,8 @@ from gateway.cases import Decision as DecisionValue
 from gateway.config import AgencySettings
 from gateway.errors import SIGNER_MISMATCH, GatewayError
 from gateway.hub import (
-    ConnectionClaim,
     Hub,
+    SenderConnection,
     apply_agency_document,
     apply_call_back,
     apply_customs_call,
@@ -307,7 +307,7 @@ def build_soap_security(
     """Return the security policy of the SOAP service, based on the hub's register."""
 
     def admit_connection(party: str, fingerprint: str | None, at: datetime) -> None:
-        check_client_certificate(hub, ConnectionClaim(party, fingerprint), hub.get_snapshot(), at)
+        check_client_certificate(hub, SenderConnection(party, fingerprint), hub.get_snapshot(), at)
 
     return SoapSecurityPolicy(
         signer=lambda: hub.signer,

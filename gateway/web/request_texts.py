@@ -96,7 +96,7 @@ def check_request(request: Request) -> None:
     check_texts(dict(request.cookies.lists()))
 
 
-def compose_form(request: Request) -> None:
+def normalize_form_texts(request: Request) -> None:
     """Compose the texts of the form (NFC), except passwords: stored texts are compared and searched for."""
     typed = request.form.items(multi=True)
     request.form = ImmutableMultiDict(

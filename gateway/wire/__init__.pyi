@@ -5,7 +5,7 @@ from .addressing import read_addressing as read_addressing
 from .addressing import write_addressing as write_addressing
 from .byte_ranges import ByteRange as ByteRange
 from .byte_ranges import TreeByteRanges as TreeByteRanges
-from .calendar_texts import CalendarForm as CalendarForm
+from .calendar_texts import CalendarFormat as CalendarFormat
 from .calendar_texts import convert_wco_moment as convert_wco_moment
 from .calendar_texts import describe_wrong_moment as describe_wrong_moment
 from .calendar_texts import describe_wrong_wco_moment as describe_wrong_wco_moment
@@ -116,10 +116,10 @@ from .text_characters import normalize_text as normalize_text
 from .text_characters import quote_value as quote_value
 from .time_zones import begin_day as begin_day
 from .time_zones import convert_to_utc as convert_to_utc
+from .time_zones import convert_to_zone as convert_to_zone
 from .time_zones import end_day as end_day
 from .time_zones import find_day as find_day
 from .time_zones import limit_to_utc as limit_to_utc
-from .time_zones import place_in_zone as place_in_zone
 from .violation_words import describe_choices as describe_choices
 from .violation_words import describe_pattern as describe_pattern
 from .violation_words import describe_unexpected_element as describe_unexpected_element

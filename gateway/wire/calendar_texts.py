@@ -1,7 +1,7 @@
-"""Decides whether a text is a date or a time: in one way for each form in which texts of others state one.
+"""Decides whether a text is a date or a time: in one way for each format in which texts of others state one.
 
-A pattern knows no calendar: 31 February has the form of a date. Rules, shapes and conversions ask here, so
-that no document has a date that does not exist. The hour 24 and the second 60 are times of no form here; a
+A pattern knows no calendar: 31 February has the format of a date. Rules, shapes and conversions ask here, so
+that no document has a date that does not exist. The hour 24 and the second 60 are times of no format here; a
 zone reaches from -14:00 to +14:00, as in XML Schema.
 """
 
@@ -13,9 +13,9 @@ from typing import Final, Literal
 from gateway.wire.text_characters import quote_value
 from gateway.wire.xml_instants import parse_day
 
-#: The forms of `is_calendar_text`: 2026-01-31, 20260131, or a date that may have a time and its zone.
-CalendarForm = Literal["date", "day", "moment"]
-_FORMS: Final = {
+#: The formats of `is_calendar_text`: 2026-01-31, 20260131, or a date that may have a time and its zone.
+CalendarFormat = Literal["date", "day", "moment"]
+_PATTERNS: Final = {
     "date": re.compile(r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"),
     "day": re.compile(r"(?P<date>[0-9]{8})"),
     "moment": re.compile(
@@ -31,9 +31,9 @@ _MOMENT: Final = re.compile(
 _TIME: Final = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})?")
 
 
-def is_calendar_text(text: str, form: CalendarForm) -> bool:
-    """Return whether a text is a date or a time of a form, and exists in the calendar."""
-    match = _FORMS[form].fullmatch(text)
+def is_calendar_text(text: str, calendar_format: CalendarFormat) -> bool:
+    """Return whether a text is a date or a time of a format, and exists in the calendar."""
+    match = _PATTERNS[calendar_format].fullmatch(text)
     if match is None:
         return False
     digits = match["date"].replace("-", "")
@@ -41,7 +41,7 @@ def is_calendar_text(text: str, form: CalendarForm) -> bool:
 
 
 def convert_wco_moment(text: str) -> str:
-    """Return a moment of the WCO Data Model (forms 102, 203 and 304) in ISO 8601; other text unchanged.
+    """Return a moment of the WCO Data Model (formats 102, 203 and 304) in ISO 8601; other text unchanged.
 
     A missing time stays missing and does not become midnight. Whether the result exists in the calendar says
     `is_calendar_text`.
@@ -72,7 +72,7 @@ def describe_wrong_moment(moment: str, original: str = "") -> str:
     The sentence quotes the `original` text, where that is another one.
     """
     quoted, (day, separator, time) = quote_value(original or moment), moment.partition("T")
-    if not _FORMS["date"].fullmatch(day):
+    if not _PATTERNS["date"].fullmatch(day):
         return f"{quoted} is not allowed; expected is a date or, as 2026-01-31T12:00:00Z, a date with time"
     if not is_calendar_text(day, "date"):
         return f"{quoted} is not allowed: the calendar has no day {day}"

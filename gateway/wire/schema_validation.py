@@ -33,7 +33,7 @@ _FEW: Final = 2_000
 #: The least octets of an element or attribute: ``<a/>``, or a blank and ``a=""``.
 _LEAST_OCTETS: Final = 4
 _NODES: Final = etree.XPath("count(descendant-or-self::*) + count(descendant-or-self::*/@*)")
-#: Octets that are validated between two looks for a violation: some thousand violations at most.
+#: Octets that are validated between two checks for a violation: some thousand violations at most.
 _PIECE: Final = 16_384
 #: The attributes that schemas declare as xs:ID.
 _NAMES: Final = (f"{{{XML}}}id", f"{{{WSU}}}Id", f"{{{EB}}}id", "Id")

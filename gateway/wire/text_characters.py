@@ -45,7 +45,7 @@ _EMPTY: Final = (
 #: Hyphens, a minus and a dot that look like those of ASCII.
 _HYPHENS: Final = "\u02d7\u1806\u2010\u2011\u2012\u2013\u2024\u2043\u2212\ufe58\ufe63"
 #: Other forms of characters, by their decompositions: they differ in width or font, or where a line may end.
-_FORMS: Final = ("<wide>", "<narrow>", "<noBreak>", "<font>")
+_COMPATIBILITY_TAGS: Final = ("<wide>", "<narrow>", "<noBreak>", "<font>")
 
 
 def find_unclear_character(text: str) -> str | None:
@@ -70,7 +70,7 @@ def _is_unclear(character: str) -> bool:
         or character in _HYPHENS
         or unicodedata.category(character) == "Nd"
         or any(first <= number <= last for first, last in _EMPTY)
-        or unicodedata.decomposition(character).startswith(_FORMS)
+        or unicodedata.decomposition(character).startswith(_COMPATIBILITY_TAGS)
     )
 
 

@@ -32,7 +32,7 @@ def limit_to_utc(moment: datetime) -> datetime:
         return _FIRST_INSTANT if moment.year == MINYEAR else _LAST_INSTANT
 
 
-def place_in_zone(moment: datetime, zone: tzinfo) -> datetime:
+def convert_to_zone(moment: datetime, zone: tzinfo) -> datetime:
     """Return a time in a zone; in UTC where the zone has no such time, and as it is where UTC has none.
 
     In UTC is also a time at which the offset of the zone has seconds, as before standard time: RFC 3339 and

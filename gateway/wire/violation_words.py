@@ -384,8 +384,8 @@ def describe_libxml_violation(message: str) -> str:
 def _clean_text(text: str) -> str:
     """Return a message of a library without namespaces and names of classes, cut if it is long."""
     text = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
-    for form, replacement in _FOREIGN:
-        text = form.sub(replacement, text)
+    for pattern, replacement in _FOREIGN:
+        text = pattern.sub(replacement, text)
     return text
 
 

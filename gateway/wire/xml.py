@@ -42,7 +42,7 @@ def canonicalize_exclusive(document: bytes, prefixes: Collection[str], comments:
         parser.Parse(document, True)
     except expat.ExpatError as error:
         # Names that libxml2 takes by the fifth edition of XML 1.0, and expat, by the fourth, does not.
-        raise GatewayError(XML_MALFORMED, expat.ErrorString(error.code) or _NO_FORM) from None
+        raise GatewayError(XML_MALFORMED, expat.ErrorString(error.code) or _NO_CANONICAL_FORM) from None
     return "".join(writer.pieces).encode()
 
 
@@ -109,7 +109,7 @@ def _make_attribute_key(name: str, scope: dict[str, str]) -> tuple[str, str]:
 _XML_ATTRIBUTE: Final = f"{{{XML}}}"
 # In a canonical form every "<" begins markup; group 1 tells tags from instructions.
 _MARKUP: Final = re.compile(rb"<\?.*?\?>|(<[^?])", re.DOTALL)
-_NO_FORM: Final = "no canonical form exists: a namespace name is relative"
+_NO_CANONICAL_FORM: Final = "no canonical form exists: a namespace name is relative"
 _NO_MEMORY: Final = "memory is used up"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 #: A document with at least this number of nodes is long.
@@ -201,15 +201,15 @@ def canonicalize_element(
     form with a digest, which shows a wrong form, and that repeats the comparison before it refuses.
     """
 
-    def write_form() -> bytes:
+    def canonicalize() -> bytes:
         return _canonicalize_subtree(element, exclusive, prefixes, comments)
 
-    return write_form() if once else _write_twice(write_form)
+    return canonicalize() if once else _write_twice(canonicalize)
 
 
-def _write_twice(write_form: Callable[[], bytes]) -> bytes:
-    octets = write_form()
-    if write_form() != octets:
+def _write_twice(canonicalize: Callable[[], bytes]) -> bytes:
+    octets = canonicalize()
+    if canonicalize() != octets:
         raise GatewayError(NO_ROOM, _NO_MEMORY)
     return octets
 
@@ -245,10 +245,10 @@ def canonicalize_document(
     `canonicalize_element`.
     """
 
-    def write_form() -> bytes:
+    def canonicalize() -> bytes:
         return _canonicalize_whole(root, omit, exclusive)
 
-    return write_form() if once else _write_twice(write_form)
+    return canonicalize() if once else _write_twice(canonicalize)
 
 
 def _canonicalize_whole(root: etree._Element, omit: Collection[etree._Element], exclusive: bool) -> bytes:
@@ -267,7 +267,7 @@ def _canonicalize_long_document(
     try:
         top.write(written, method="c14n", exclusive=exclusive, with_comments=False)
     except etree.C14NError:
-        raise _make_form_error(root.getroottree()) from None
+        raise _make_canonicalization_error(root.getroottree()) from None
     # `getvalue` makes no copy: it shares the buffer until the next write.
     spans = _find_canonical_spans(top.getroot(), omit, written.getvalue())
     end = position = 0
@@ -334,16 +334,16 @@ def _write_canonical_form(apex: Any, exclusive: bool, prefixes: Sequence[str], c
             with_tail=False,
         )
     except etree.C14NError:
-        raise _make_form_error(apex) from None
+        raise _make_canonicalization_error(apex) from None
     return octets
 
 
-def _make_form_error(tree: Any) -> GatewayError:
+def _make_canonicalization_error(tree: Any) -> GatewayError:
     """Return why a tree could not be written: a namespace name or memory, for which libxml2 has one error."""
     names = {uri for element in tree.iter("*") for uri in element.nsmap.values()}
     if all(map(_SCHEME.match, names)):
         return GatewayError(NO_ROOM, _NO_MEMORY)
-    return GatewayError(XML_MALFORMED, _NO_FORM)
+    return GatewayError(XML_MALFORMED, _NO_CANONICAL_FORM)
 
 
 def _find_canonical_spans(

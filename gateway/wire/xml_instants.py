@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from gateway.wire.time_zones import convert_to_utc
 
-_FORM: Final = re.compile(
+_DATETIME_PATTERN: Final = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T(?P<hour>[0-9]{2}):[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?"
     # The zones of the schema reach from -14:00 to +14:00.
     r"(?P<zone>Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)?"
@@ -29,16 +29,16 @@ def parse_datetime(text: str, *, without_zone: tzinfo | None = None) -> datetime
     """
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(f"a date and time has at most {_MOST_CHARACTERS} characters")
-    form = _FORM.fullmatch(text.strip(_XML_SPACE))
-    if form is None:
+    match = _DATETIME_PATTERN.fullmatch(text.strip(_XML_SPACE))
+    if match is None:
         raise ValueError("not a date and time of XML Schema")
-    if form["zone"] is None and without_zone is None:
+    if match["zone"] is None and without_zone is None:
         raise ValueError("a date and time without a zone: Z or an offset, as +09:00, is expected")
     try:
-        if form["hour"] == "24":
+        if match["hour"] == "24":
             # Newer versions of Python read it as the next day.
             raise ValueError("the hour 24")
-        moment = datetime.fromisoformat(form[0])  # bounded: measured and matched before
+        moment = datetime.fromisoformat(match[0])  # bounded: measured and matched before
         return convert_to_utc(moment.replace(tzinfo=without_zone) if moment.tzinfo is None else moment)
     except ValueError:
         raise ValueError("no such date and time") from None

@@ -222,9 +222,9 @@ class YamlTable:
         """Raise the file's problem for a key that has not been read."""
         for key in self._nodes:
             if key not in self._read:
-                known_keys = ", ".join(sorted(self._read))
+                allowed_keys = ", ".join(sorted(self._read))
                 raise self._keys[key].make_error(
-                    self.name, f"only the keys {known_keys}", f"unknown key {key!r}"
+                    self.name, f"only the keys {allowed_keys}", f"unknown key {key!r}"
                 )
 
 

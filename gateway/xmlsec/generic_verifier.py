@@ -49,12 +49,12 @@ from gateway.xmlsec.xml_signature import (
     ParsedSignature,
     Transform,
     apply_canonicalization,
+    canonicalize_signed_part,
     check_unique_ids,
     describe_reference,
     get_element_by_id,
     list_ids,
     read_signature,
-    write_signed_form,
 )
 
 _HOLDING: Final = etree.XPath("//*[@* = $value]")
@@ -269,7 +269,7 @@ def _verify_digests(parsed: ParsedSignature, plans: list[_ReferencePlan]) -> Non
     for reference, plan in zip(parsed.references, plans, strict=True):
         if plan not in octets_by_plan:
             signed = describe_reference(reference.uri)
-            octets = write_signed_form(partial(_dereference_octets, plan), signed, parsed.element)
+            octets = canonicalize_signed_part(partial(_dereference_octets, plan), signed, parsed.element)
             octets_by_plan[plan] = octets
         if not has_digest(reference, octets_by_plan[plan]):
             raise_signature_error(describe_wrong_digest(reference, plan.part or None), parsed.element)
@@ -278,7 +278,7 @@ def _verify_digests(parsed: ParsedSignature, plans: list[_ReferencePlan]) -> Non
 def _verify_signed_info(parsed: ParsedSignature, source: KeySource) -> None:
     # the strict reader has found no comments in it
     method = _drop_comments(parsed.canonicalization)
-    data = write_signed_form(
+    data = canonicalize_signed_part(
         lambda: apply_canonicalization(parsed.signed_info, method), "SignedInfo", parsed.element
     )
     if not verify_signature_value(parsed.algorithm, source.key, parsed.value, data):

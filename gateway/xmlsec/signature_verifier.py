@@ -75,7 +75,7 @@ class SignedOctets:
     `parts` and `excluded` are those of a `VerifiedSignature`.
     """
 
-    forms: Iterator[bytes | None]
+    canonical_forms: Iterator[bytes | None]
     parts: tuple[str | etree._Element, ...]
     excluded: tuple[str, ...] = ()
 
@@ -201,7 +201,8 @@ class StructureReading:
 class SignatureOctets:
     """All that a reading of a signature says, as values and octets that need no tree.
 
-    `names`, `forms` and `parts` are those of its references: see `SignedContent` and `SignedOctets`.
+    `names`, `canonical_forms` and `parts` are those of its references: see `SignedContent` and
+    `SignedOctets`.
     """
 
     certificate: Certificate
@@ -210,7 +211,7 @@ class SignatureOctets:
     references: tuple[DigestReference, ...]
     signed_info: bytes
     names: tuple[str | None, ...]
-    forms: tuple[bytes | None, ...]
+    canonical_forms: tuple[bytes | None, ...]
     parts: tuple[str, ...]
     excluded: tuple[str, ...]
 
@@ -220,7 +221,9 @@ class SignatureOctets:
 
     def match_references(self) -> SignedContent:
         """Return the signed content of each reference; the reading has checked the references."""
-        return SignedContent(self.names, lambda: SignedOctets(iter(self.forms), self.parts, self.excluded))
+        return SignedContent(
+            self.names, lambda: SignedOctets(iter(self.canonical_forms), self.parts, self.excluded)
+        )
 
     def canonicalize_signed_info(self) -> bytes:
         """Return SignedInfo in its canonical form."""
@@ -238,7 +241,7 @@ def take_signature_octets(reading: SignatureReading) -> SignatureOctets:
         reading.references,
         reading.canonicalize_signed_info(),
         tuple(content.names),
-        tuple(signed.forms),
+        tuple(signed.canonical_forms),
         tuple(part if isinstance(part, str) else build_xpath(part) for part in signed.parts),
         signed.excluded,
     )
@@ -270,12 +273,14 @@ def verify_reading(
     _verify_value(reading)
     signed = content.canonicalize()
     pairs = list(zip(reading.references, content.names, strict=True))
-    for (reference, name), octets in zip(pairs, signed.forms, strict=True):
+    for (reference, name), octets in zip(pairs, signed.canonical_forms, strict=True):
         if name is None:
             _check_digest(reading, reference, octets, None)
         elif name not in secret:
-            form = _canonicalize_attachment(reading, reference, partial(attachments.canonicalize, name))
-            _check_digest(reading, reference, form, partial(attachments.get_octets, name))
+            canonical_form = _canonicalize_attachment(
+                reading, reference, partial(attachments.canonicalize, name)
+            )
+            _check_digest(reading, reference, canonical_form, partial(attachments.get_octets, name))
     for reference, name in pairs:
         if name is not None and name in secret:
             check = partial(attachments.is_signed_plaintext, name, reference, reading.get_location())

@@ -253,19 +253,19 @@ class SwaAttachments:
         """
         part = SwaAttachment(self.attachments[name].media_type, octets)
         cid = reference.uri[4:]
-        form: DigestInput
+        canonical_form: DigestInput
         has_comment = False
         try:
             if _XML_TYPE.fullmatch(part.media_type):
                 root = _parse_xml_attachment(cid, part, self.limits)
                 has_comment = _has_comment(root)
-                form = canonicalize_document(root, exclusive=True, once=True)
+                canonical_form = canonicalize_document(root, exclusive=True, once=True)
             else:
-                form = canonicalize_attachment(cid, part, self.limits)
+                canonical_form = canonicalize_attachment(cid, part, self.limits)
         except GatewayError as wrong:
             errors.raise_resource_problem(wrong)
             return False  # what another key made of it is no XML
-        if has_digest(reference, form):
+        if has_digest(reference, canonical_form):
             if has_comment:
                 raise _make_comment_error(cid)
             return True

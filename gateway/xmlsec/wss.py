@@ -255,10 +255,10 @@ class _SoapReading(StructureReading):
 
         def canonicalize_targets() -> SignedOctets:
             element = self.parsed.element
-            forms = (
+            canonical_forms = (
                 dereference_octets(reference, canonicalize_target, element) for reference in self.references
             )
-            return SignedOctets(forms, tuple(targets.values()))
+            return SignedOctets(canonical_forms, tuple(targets.values()))
 
         return SignedContent([None] * len(targets), canonicalize_targets)
 

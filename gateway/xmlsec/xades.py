@@ -138,11 +138,11 @@ class _DocumentReading(StructureReading):
     def _canonicalize(self) -> SignedOctets:
         """Return the canonical octets of each reference; raise GW202 where an identifier is not unique."""
         check_unique_ids(self.root, (reference.uri[1:] for reference in self.references))
-        forms = (
+        canonical_forms = (
             self._canonicalize_target(reference, target)
             for reference, target in zip(self.references, self.targets, strict=True)
         )
-        return SignedOctets(forms, ("/",))
+        return SignedOctets(canonical_forms, ("/",))
 
     def _canonicalize_target(self, reference: DigestReference, target: etree._Element) -> bytes:
         if target is self.root:
@@ -319,22 +319,27 @@ def _check_data_properties(element: etree._Element, parsed: ParsedSignature) -> 
     if element.tag != f"{{{XADES}}}SignedDataObjectProperties":
         raise_signature_error("an unknown signed property", element)
     check_attributes(element, optional=("Id",))
-    form = get_only_child(element, f"{{{XADES}}}DataObjectFormat")
-    check_attributes(form, required=("ObjectReference",))
-    names = [part.tag for part in list_children(form)]
+    data_object_format = get_only_child(element, f"{{{XADES}}}DataObjectFormat")
+    check_attributes(data_object_format, required=("ObjectReference",))
+    names = [part.tag for part in list_children(data_object_format)]
     allowed_tags = [f"{{{XADES}}}{name}" for name in ("Description", "MimeType", "Encoding")]
     if names != [name for name in allowed_tags if name in names]:
-        raise_signature_error("a DataObjectFormat holds Description, MimeType and Encoding", form)
-    for part in form:
+        raise_signature_error(
+            "a DataObjectFormat holds Description, MimeType and Encoding", data_object_format
+        )
+    for part in data_object_format:
         check_attributes(part)
         read_text(part)
     data = [
         reference
         for reference in parsed.signed_info.iterchildren(f"{{{DS}}}Reference")
-        if reference.get("Id") is not None and form.get("ObjectReference") == f"#{reference.get('Id')}"
+        if reference.get("Id") is not None
+        and data_object_format.get("ObjectReference") == f"#{reference.get('Id')}"
     ]
     if len(data) != 1 or data[0].get("Type") is not None:
-        raise_signature_error("DataObjectFormat does not name the reference to the document", form)
+        raise_signature_error(
+            "DataObjectFormat does not name the reference to the document", data_object_format
+        )
 
 
 _EXCLUSIVE: Final = Transform(EXCLUSIVE_C14N)

@@ -162,13 +162,15 @@ def describe_reference(uri: str) -> str:
     return f"reference '{uri[:120]}'" if uri else "the reference to the whole document"
 
 
-def write_signed_form(write_form: Callable[[], _Octets], signed: str, element: etree._Element) -> _Octets:
+def canonicalize_signed_part(
+    canonicalize: Callable[[], _Octets], signed: str, element: etree._Element
+) -> _Octets:
     """Return the result of `write_form`; raise GW202 at `element` if the `signed` part has no canonical form.
 
     It is no context manager: that of Python 3.12 would hold the error, and with it the tree, in a cycle.
     """
     try:
-        return write_form()
+        return canonicalize()
     except GatewayError as refusal:
         if refusal.problem is errors.XML_MALFORMED:
             raise_signature_error(f"{signed} has no canonical form", element)
@@ -178,7 +180,7 @@ def write_signed_form(write_form: Callable[[], _Octets], signed: str, element: e
 def canonicalize_signed_info(parsed: ParsedSignature) -> bytes:
     """Return SignedInfo in the canonical form that it names; raise GW202 where it has none."""
     element, method = parsed.signed_info, parsed.canonicalization
-    return write_signed_form(
+    return canonicalize_signed_part(
         lambda: apply_canonicalization(element, method, once=True), "SignedInfo", element
     )
 
@@ -187,7 +189,7 @@ def dereference_octets(
     reference: DigestReference, resolve: Callable[[DigestReference], _Octets], element: etree._Element
 ) -> _Octets:
     """Return the octets of a reference; raise when they have no canonical form."""
-    return write_signed_form(lambda: resolve(reference), describe_reference(reference.uri), element)
+    return canonicalize_signed_part(lambda: resolve(reference), describe_reference(reference.uri), element)
 
 
 def fill_digest_value(reference: etree._Element, octets: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lxml import etree
 
-from gateway.cases import read_parent_codes, read_releasable_items, read_release_claim
+from gateway.cases import read_declared_release, read_parent_codes, read_releasable_items
 from gateway.errors import GatewayError
 from gateway.hub import load_shipped_rules
 from gateway.wire import WCO_DEC
@@ -29,7 +29,7 @@ def test_the_codes_of_the_role_parent_name_a_parent() -> None:
     codes = read_parent_codes(f"{HEAD}998,previous,parent\nX1,ours,parent\n705,bill of lading,transport\n")
     assert codes == {"998", "X1"}
     for code, parent in (("998", "P"), ("X1", "P"), ("705", None)):
-        claim = read_release_claim(declare(code), codes)
+        claim = read_declared_release(declare(code), codes)
         assert (claim and claim.parent) == parent
 
 

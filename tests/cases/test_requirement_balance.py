@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.cases import (
-    ClaimedRequirements,
+    DeclaredUses,
     GrantedQuantity,
     RequirementBalance,
     RequirementUse,
     add_used_quantity,
     compute_left_quantity,
     format_left_quantity,
-    judge_requirement_claim,
-    read_requirement_claim,
+    judge_declared_uses,
+    read_declared_uses,
     select_granted_quantities,
 )
 from gateway.errors import GatewayError
@@ -70,7 +70,7 @@ def test_never_is_more_taken_than_was_granted(granted, wanted):
     """Whatever is asked in whatever units, what is taken fits, and what is refused would not have fitted."""
     balance = RequirementBalance("KFDA", "C", tuple(GrantedQuantity(*one) for one in granted))
     uses = tuple(RequirementUse(1, "C", one, unit) for one, unit in wanted)
-    judged = judge_requirement_claim(ClaimedRequirements(uses), [balance], TODAY, UNITS)
+    judged = judge_declared_uses(DeclaredUses(uses), [balance], TODAY, UNITS)
     taken = [(use.quantity, use.unit) for use, _ in judged.usable]
     assert kilograms(taken) <= kilograms(granted)
     assert len(judged.usable) + len(judged.problems) == len(wanted)
@@ -80,7 +80,7 @@ def test_never_is_more_taken_than_was_granted(granted, wanted):
 
 
 def judge(used: RequirementUse, *known: RequirementBalance, importer: str = "") -> list[tuple[str, str]]:
-    judged = judge_requirement_claim(ClaimedRequirements((used,), importer), known, TODAY, UNITS)
+    judged = judge_declared_uses(DeclaredUses((used,), importer), known, TODAY, UNITS)
     return [(one.problem.id, one.detail) for one in (*judged.problems, *judged.warnings)]
 
 
@@ -147,12 +147,12 @@ def test_the_number_of_two_agencies_is_not_guessed():
     # A line may say whose number it is; then another agency's is not known.
     named = replace(use("1", "KGM"), agency="KPTA")
     assert judge(named, *either) == []
-    (unknown,) = judge_requirement_claim(ClaimedRequirements((named,)), either[:1], TODAY, UNITS).warnings
+    (unknown,) = judge_declared_uses(DeclaredUses((named,)), either[:1], TODAY, UNITS).warnings
     assert unknown.detail == "the ledger does not know requirement C of KPTA; nothing is written off"
 
 
 def test_an_unknown_number_is_a_warning():
-    judged = judge_requirement_claim(ClaimedRequirements((use("1", "KGM"),)), [], TODAY, UNITS)
+    judged = judge_declared_uses(DeclaredUses((use("1", "KGM"),)), [], TODAY, UNITS)
     assert (judged.problems, judged.usable) == ((), ())
     assert [one.problem.id for one in judged.warnings] == ["GW413"]
 
@@ -186,30 +186,30 @@ def declaration(quantity: str, number: str = "C-1") -> etree._Element:
 
 def test_a_number_is_the_same_however_it_is_composed():
     number = "제2026-7호"
-    claim = read_requirement_claim(declaration("1", unicodedata.normalize("NFD", number)))
+    claim = read_declared_uses(declaration("1", unicodedata.normalize("NFD", number)))
     assert [use.number for use in claim.uses] == [number]
 
 
 def test_the_declaration_names_certificate_and_quantity():
-    claim = read_requirement_claim(declaration("2.50"))
+    claim = read_declared_uses(declaration("2.50"))
     pointer = "42A/67A[1]/68A[7]/02A[1]/22C[1]/502"
-    assert claim == ClaimedRequirements(
+    assert claim == DeclaredUses(
         (RequirementUse(7, "C-1", Decimal("2.50"), "KGM", pointer),), importer="I", exporter="E"
     )
-    assert read_requirement_claim(declaration("0.0")).uses == ()
+    assert read_declared_uses(declaration("0.0")).uses == ()
     # Who issued it is an agency of the mappings, or nobody that the ledger knows.
     stated = declaration("1")
     issuer = etree.SubElement(stated.find(".//{*}AdditionalDocument"), f"{{{WCO_DEC}}}Submitter")
     etree.SubElement(issuer, f"{{{WCO_DEC}}}Name").text = " KFDA "
-    assert [read_requirement_claim(stated, known).uses[0].agency for known in ({"KFDA"}, {"KPTA"})] == [
+    assert [read_declared_uses(stated, known).uses[0].agency for known in ({"KFDA"}, {"KPTA"})] == [
         "KFDA", "",
     ]  # fmt: skip
-    assert read_requirement_claim(declaration("1", number="")).uses == ()
+    assert read_declared_uses(declaration("1", number="")).uses == ()
 
 
 @pytest.mark.parametrize(("quantity", "problem"), [("-1", "GW404"), ("NaN", "GW402"), ("x", "GW402")])
 def test_a_quantity_that_is_none_is_refused(quantity, problem):
     with pytest.raises(GatewayError) as caught:
-        read_requirement_claim(declaration(quantity))
+        read_declared_uses(declaration(quantity))
     assert caught.value.problem.id == problem
     assert caught.value.location.endswith("/502")

@@ -9,15 +9,15 @@ import pytest
 
 from gateway.cases import (
     ApprovedApplication,
-    CertificateStanding,
+    CertificateUsability,
     ItemRemoval,
     PastDecision,
     judge_certificate,
     judge_past_certificate,
 )
 
-USABLE, SUSPENDED = CertificateStanding.USABLE, CertificateStanding.SUSPENDED
-REOPENED, LAPSED = CertificateStanding.REOPENED, CertificateStanding.LAPSED
+USABLE, SUSPENDED = CertificateUsability.USABLE, CertificateUsability.SUSPENDED
+REOPENED, LAPSED = CertificateUsability.REOPENED, CertificateUsability.LAPSED
 START = datetime(2026, 10, 1, tzinfo=UTC)
 DROPPED, ALONE = ItemRemoval(alone=False), ItemRemoval(alone=True)
 FREE = ApprovedApplication()
@@ -48,7 +48,7 @@ def said(
     ],
 )
 def test_a_certificate_is_suspended_while_its_agency_is_asked(
-    application: ApprovedApplication, expected: CertificateStanding
+    application: ApprovedApplication, expected: CertificateUsability
 ) -> None:
     assert judge_certificate(application) is expected
 
@@ -57,7 +57,7 @@ def test_a_certificate_is_suspended_while_its_agency_is_asked(
     ("application", "expected"), [(FREE, USABLE), (ASKED, SUSPENDED), (WITHDRAWN, USABLE)]
 )
 def test_what_was_approved_stands_when_the_agency_keeps_the_removed_application(
-    application: ApprovedApplication, expected: CertificateStanding
+    application: ApprovedApplication, expected: CertificateUsability
 ) -> None:
     for order in permutations([said(1, 0), said(2, 1, approves=False), said(3, 2, after=True)]):
         assert judge_past_certificate(3, order, application, DROPPED) is expected

@@ -24,7 +24,7 @@ from gateway.cli.home_folder import read_home_settings
 from gateway.cli.verb_groups import Arguments, load_verb
 from gateway.errors import REFUSED_FOR_GOOD, GatewayError
 from gateway.evidence import list_subject_leaves
-from gateway.hub.intake.message_order import OrderedArrival, place_message
+from gateway.hub.intake.message_order import OrderedArrival, release_or_hold_message
 from gateway.message_model import SequenceNumber
 from gateway.store import (
     NewDelivery,
@@ -343,7 +343,7 @@ def _change_order(desk: Desk) -> None:
     with write_transaction(desk.engine) as conn:
         for number in (2, 4):
             held = OrderedArrival(stored(conn), SequenceNumber(number), later, True, 9)
-            place_message(conn, key, held, NOW)
+            release_or_hold_message(conn, key, held, NOW)
     desk.act("order release", 1, "--reason", "1 is lost")
     desk.act("order reset", 1, "--reason", "3 is lost")
 

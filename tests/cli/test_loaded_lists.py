@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.cli import main
 from gateway.cli.home_folder import read_home_settings
-from gateway.cli.registration import read_known_revocations
+from gateway.cli.registration import read_hub_revocations
 from gateway.errors import GatewayError
 from gateway.hub import build_hub_base
 from gateway.hub.trust.trust_settings import load_trust_store
@@ -91,7 +91,7 @@ def judge_broker(live: LiveHouse) -> str:
     settings = read_home_settings(live.home)
     trust, engine = load_trust_store(settings), make_engine(live.database_url)
     with read_transaction(engine) as conn:
-        lists = read_known_revocations(settings, conn, trust.policy.certificates)
+        lists = read_hub_revocations(settings, conn, trust.policy.certificates)
     engine.dispose()
     certificate = signer_named("broker1").certificate
     verdict = validate_path(certificate, datetime.now(UTC), CertificateUse.SIGNING, trust, lists)

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.hub.completion import operator_actions
-from gateway.hub.intake.message_order import OrderedArrival, place_message
+from gateway.hub.intake.message_order import OrderedArrival, release_or_hold_message
 from gateway.message_model import SequenceNumber
 from gateway.monitor import metrics
 from gateway.store import SequenceKey, deliveries, read_transaction, write_transaction
@@ -326,10 +326,14 @@ def test_messages_of_an_order_are_admitted_one_after_the_other(engine: Engine) -
         for number in (0, 1):
             rows.append(stored(conn, agreement_id=NAME, pmode_id="broker1-submit"))
             place = SequenceNumber(number, "Continue" if number else "Reset")
-            place_message(conn, key, OrderedArrival(rows[-1], place, NOW + timedelta(days=9), False, 9), NOW)
+            release_or_hold_message(
+                conn, key, OrderedArrival(rows[-1], place, NOW + timedelta(days=9), False, 9), NOW
+            )
         tasks = [operator_actions.admit_resting_message(conn, one, NOW, "Kim") for one in rows]
         place = SequenceNumber(2, "Continue")
         later = stored(conn)
-        place_message(conn, key, OrderedArrival(later, place, NOW + timedelta(days=9), True, 9), NOW)
+        release_or_hold_message(
+            conn, key, OrderedArrival(later, place, NOW + timedelta(days=9), True, 9), NOW
+        )
         follows = [row.follows for row in deliveries.list_deliveries(conn, limit=9)]
     assert sorted(follows, key=lambda one: one or 0) == [None, *tasks]

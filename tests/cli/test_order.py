@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.hub.intake.message_order import OrderedArrival, place_message
+from gateway.hub.intake.message_order import OrderedArrival, release_or_hold_message
 from gateway.message_model import SequenceNumber
 from gateway.monitor import metrics
 from gateway.store import SequenceKey, messages, read_transaction, write_transaction
@@ -48,7 +48,7 @@ def waiting(engine: Engine) -> tuple[int, ...]:
             place = SequenceNumber(number, "Continue" if number else "Reset")
             message = stored(conn)
             found.append(message)
-            place_message(conn, KEY, OrderedArrival(message, place, _EXPIRES_AT, True, 9), NOW)
+            release_or_hold_message(conn, KEY, OrderedArrival(message, place, _EXPIRES_AT, True, 9), NOW)
     return tuple(found)
 
 
@@ -104,7 +104,7 @@ def test_an_order_that_does_not_exist_is_misuse(run: Run, words: tuple[str, str]
 def test_where_nothing_waits_nothing_is_released(run: Run, engine: Engine) -> None:
     with write_transaction(engine) as conn:
         place = OrderedArrival(stored(conn), SequenceNumber(0, "Reset"), NOW, True, 9)
-        place_message(conn, KEY, place, NOW)
+        release_or_hold_message(conn, KEY, place, NOW)
     status, _, err = run("order", "release", "1")
     assert status != 0
     assert "GW705" in err

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases import ClaimedRequirements, DecisionCode, RequirementUse
+from gateway.cases import DecisionCode, DeclaredUses, RequirementUse
 from gateway.cli import main
 from gateway.hub import get_current_time
 from gateway.hub.requirements.requirement_coverage import list_covered_laws
@@ -145,14 +145,14 @@ def test_a_registered_certificate_meets_the_laws_that_it_is_registered_for(run: 
     ):
         assert run("requirement", "add", number, "--quantity", "9", "--unit", "KGM", *more)[0] == 0
     uses = tuple(RequirementUse(item, f"C-{item}", Decimal(1), "KGM") for item in (1, 2, 3))
-    covered = list_covered_laws(hub, ClaimedRequirements(uses), get_current_time().date())
+    covered = list_covered_laws(hub, DeclaredUses(uses), get_current_time().date())
     assert sorted(covered) == [(1, "05"), (1, "73"), (3, "12")]
     assert json.loads(run("requirement", "show", "C-1", "--json")[1])["laws"] == ["05", "73"]
     assert "05, 73" in run("requirement", "list")[1]
     # Registered again after a revocation, under another law.
     assert run("requirement", "revoke", "C-1", "--agency", "KFDA")[0] == 0
     assert run("requirement", "add", "C-1", "--quantity", "9", *ADD, "--law", "69")[0] == 0
-    covered = list_covered_laws(hub, ClaimedRequirements(uses[:1]), get_current_time().date())
+    covered = list_covered_laws(hub, DeclaredUses(uses[:1]), get_current_time().date())
     assert sorted(covered) == [(1, "69")]
 
 

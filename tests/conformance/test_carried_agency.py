@@ -21,7 +21,7 @@ from lxml import etree
 from gateway.cases import AgencyAcknowledgment, Notice
 from gateway.errors import GatewayError
 from gateway.harmonize import (
-    CarrierForm,
+    CarrierFormat,
     MappingBundle,
     describe_layout,
     find_carried_document,
@@ -34,7 +34,7 @@ from gateway.share import get_data_folder
 from gateway.wire import CARRIED, parse_xml
 from gateway_conformance.partners import DocumentCatalogue
 from gateway_conformance.partners.agency_callbacks import Callback
-from gateway_conformance.partners.carried_form import CarriedForm, load_carried_form
+from gateway_conformance.partners.carried_format import CarriedFormat, load_carried_format
 from tests.conformance.conftest import Agencies
 from tests.conformance.simulated_hubs import CallingHub, ListeningHub, application, documents, numbers
 from tests.harmonize.mutation.judging import golden
@@ -42,9 +42,9 @@ from tests.kit.documents import each_document
 from tests.kit.waiting import until
 
 FORMS = {
-    "json": CarrierForm("json", numbers="exact"),
-    "fixed": CarrierForm("fixed", numbers="zeros", longest=20, end=b""),
-    "korean": CarrierForm("fixed", charset="cp949", longest=20, end=b"\r\n"),
+    "json": CarrierFormat("json", numbers="exact"),
+    "fixed": CarrierFormat("fixed", numbers="zeros", longest=20, end=b""),
+    "korean": CarrierFormat("fixed", charset="cp949", longest=20, end=b"\r\n"),
 }
 NOTICES = ("CERTIFICATE", "GOVCBRRBJ")
 
@@ -61,7 +61,7 @@ def make_layout(name: str, form: str) -> Any:
 
 def carry(root: etree._Element, name: str, form: str) -> etree._Element:
     octets = write_carried(root, find_carried_document(shipped(), name), FORMS[form])
-    element = etree.Element(f"{{{CARRIED}}}Carried", form=FORMS[form].form, document=name)
+    element = etree.Element(f"{{{CARRIED}}}Carried", form=FORMS[form].syntax, document=name)
     element.text = base64.b64encode(octets).decode()
     return element
 
@@ -71,9 +71,9 @@ def canonical(root: etree._Element) -> bytes:
     return etree.tostring(etree.fromstring(etree.tostring(root), parser), method="c14n")
 
 
-def make_form(agency: str, names: tuple[str, ...], form: str) -> CarriedForm:
-    layouts = {name: make_layout(name, form) for name in names} if FORMS[form].form == "fixed" else {}
-    return CarriedForm(FORMS[form].form, get_data_folder("xsd").joinpath("agencies", agency), layouts)
+def make_form(agency: str, names: tuple[str, ...], form: str) -> CarriedFormat:
+    layouts = {name: make_layout(name, form) for name in names} if FORMS[form].syntax == "fixed" else {}
+    return CarriedFormat(FORMS[form].syntax, get_data_folder("xsd").joinpath("agencies", agency), layouts)
 
 
 @pytest.mark.parametrize("name", each_document())
@@ -96,7 +96,7 @@ class Place:
         shared = Path(str(get_data_folder("mappings"))) / "agencies"
         mappings.mkdir(parents=True)
         (mappings / "agencies").symlink_to(shared)
-        text = f"carriers:\n  {agency}: {{form: {FORMS[form].form}}}\n"
+        text = f"carriers:\n  {agency}: {{form: {FORMS[form].syntax}}}\n"
         (mappings / "carriers.yaml").write_text(text, encoding="utf-8")
         layouts.mkdir()
         for name in (document, *NOTICES):
@@ -143,7 +143,7 @@ def test_an_agency_answers_in_its_form(
     # A process that starts again knows what it has to call, and about which application.
     ((errand,),) = [row["errands"] for row in started.effects()]
     assert Callback.from_row(errand).application == numbers()[agency]
-    assert (delivered.get("form"), delivered.get("document")) == (FORMS[form].form, notice)
+    assert (delivered.get("form"), delivered.get("document")) == (FORMS[form].syntax, notice)
     root = read_notice(delivered, form)
     facts = read_delivered_notice(root, shipped(), shipped().documents[document])
     assert facts.find_value("application_number") == numbers()[agency]
@@ -244,13 +244,13 @@ def test_an_agency_that_lacks_its_data_does_not_start(
         (tmp_path / "NPQS-PLA-IMP.json").write_text(layout)
     layouts = tmp_path if layout is not None else None
     with pytest.raises(GatewayError) as caught:
-        load_carried_form("NPQS", get_data_folder("xsd"), tmp_path, layouts)
+        load_carried_format("NPQS", get_data_folder("xsd"), tmp_path, layouts)
     assert caught.value.problem.id == "GW808"
     assert caught.value.location.endswith(place)
 
 
 def test_an_agency_that_no_form_names_speaks_xml(tmp_path: Path) -> None:
     schemas = get_data_folder("xsd")
-    assert load_carried_form("NPQS", schemas, get_data_folder("mappings"), None) is None
+    assert load_carried_format("NPQS", schemas, get_data_folder("mappings"), None) is None
     (tmp_path / "carriers.yaml").write_text("carriers:\n  NPQS: {form: fixed}\n")
-    assert load_carried_form("KFDA", schemas, tmp_path, None) is None
+    assert load_carried_format("KFDA", schemas, tmp_path, None) is None

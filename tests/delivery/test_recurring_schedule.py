@@ -82,7 +82,7 @@ def test_a_later_turn_stands_for_the_failed_ones_of_its_own_task(engine: Engine)
             (row for row in deliveries.list_deliveries(conn) if row.parameters == {"pmode": "notices"}),
             key=lambda row: row.id,
         )
-        deliveries.give_up_earlier_turns(conn, turn, NOON + 2 * HOUR, "pull")
+        deliveries.give_up_earlier_periods(conn, turn, NOON + 2 * HOUR, "pull")
         found = [(row.parameters["pmode"], row.state) for row in deliveries.list_deliveries(conn)]
     assert sorted(found) == [
         *[("notices", "CANCELLED")] * 2,

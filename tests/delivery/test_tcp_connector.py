@@ -100,7 +100,7 @@ def test_a_look_up_that_hangs_ends_with_the_time_of_the_call(monkeypatch: pytest
         return _REAL("127.0.0.1", *rest, **more)
 
     monkeypatch.setattr(http_client.socket, "getaddrinfo", hang)
-    monkeypatch.setattr(http_client, "_resolve_addresses", http_client._look_up_name)
+    monkeypatch.setattr(http_client, "_resolve_addresses", http_client._resolve_name)
     bounds = HttpLimits(connect_seconds=0.3, total_seconds=0.5)  # short: they must run out
     try:
         with pytest.raises(GatewayError) as caught:
@@ -124,10 +124,10 @@ def test_look_ups_left_behind_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     try:
         for words in ("slow.example was not found", "too many names"):
             with pytest.raises(TimeoutError, match=words):
-                http_client._look_up_name("slow.example", 80, time.monotonic() + 0.1)
+                http_client._resolve_name("slow.example", 80, time.monotonic() + 0.1)
     finally:
         go_on.set()
-    assert http_client._look_up_name("slow.example", 80, soon()) == []
+    assert http_client._resolve_name("slow.example", 80, soon()) == []
 
 
 def test_the_address_that_is_judged_is_the_one_that_is_connected_to(

@@ -15,7 +15,7 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
-from gateway.harmonize import CarrierForm, find_carried_document, load_bundle, read_carried, write_carried
+from gateway.harmonize import CarrierFormat, find_carried_document, load_bundle, read_carried, write_carried
 from gateway.hub import apply_call_back
 from gateway.share import get_data_folder
 from gateway.web.agency_service import apply_agency_call, build_agency_service, build_soap_security
@@ -136,8 +136,8 @@ def test_the_json_and_the_records_of_the_page_are_one_document() -> None:
     octets = base64.b64decode(carried.text or "")
     assert octets.decode().strip() == read_example("json", "carried-json")
     document = find_carried_document(load_bundle(get_data_folder("mappings")), carried.get("document", ""))
-    root = read_carried(octets, document, CarrierForm("json"))
-    records = write_carried(root, document, CarrierForm("fixed", charset="euc-kr", longest=20))
+    root = read_carried(octets, document, CarrierFormat("json"))
+    records = write_carried(root, document, CarrierFormat("fixed", charset="euc-kr", longest=20))
     lines = [line.rstrip() for line in records.decode("euc-kr").splitlines()]
     assert lines == read_example("text", "carried-records").splitlines()
     assert root.findtext(".//{*}Reason") == "서류 미비"

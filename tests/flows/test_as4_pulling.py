@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.delivery import HttpLimits
-from gateway.delivery.agents import LocalAgent, MshAgent, PullAgent, list_pull_turns
+from gateway.delivery.agents import LocalAgent, MshAgent, PullAgent, list_pull_tasks
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.recurring_schedule import RecurringSchedule
@@ -96,7 +96,7 @@ class Scene:
             "msh": MshAgent(hub, self.partner),  # type: ignore[arg-type]
             "local": LocalAgent(hub, PLAN),
         }
-        schedule = RecurringSchedule(hub.engine, lambda: list_pull_turns(hub, EVERY))
+        schedule = RecurringSchedule(hub.engine, lambda: list_pull_tasks(hub, EVERY))
         pace = WorkerSettings(threads=2, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
         return DeliveryWorker(hub.engine, agents, self.clock, name="w", pace=pace, schedule=schedule)
 

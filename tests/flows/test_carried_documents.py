@@ -12,7 +12,7 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.delivery import PartnerService
-from gateway.harmonize import CarrierForm, find_carried_document, read_carried, write_carried
+from gateway.harmonize import CarrierFormat, find_carried_document, read_carried, write_carried
 from gateway.hub import inspect_submission, load_application_form, make_inspection_rules
 from gateway.store import read_transaction
 from gateway.wire import CARRIED, serialize_element
@@ -23,8 +23,8 @@ from tests.kit.databases import BOTH, Templates, _make_engine
 from tests.kit.story import LABEL, Story, asked
 
 FORMS = {
-    "json": CarrierForm("json", numbers="exact"),
-    "fixed": CarrierForm("fixed", charset="cp949", numbers="zeros", longest=40, end=b"\r\n"),
+    "json": CarrierFormat("json", numbers="exact"),
+    "fixed": CarrierFormat("fixed", charset="cp949", numbers="zeros", longest=40, end=b"\r\n"),
 }
 
 
@@ -46,7 +46,7 @@ def window(
     templates.drop(url)
 
 
-def get_form(window: Window) -> CarrierForm:
+def get_form(window: Window) -> CarrierFormat:
     return window.story.hub.rules.bundle.carriers["KPTA"]
 
 
@@ -61,7 +61,7 @@ def read_call(window: Window, call: Any) -> etree._Element:
 def carry(window: Window, document: etree._Element, name: str) -> etree._Element:
     bundle = window.story.hub.rules.bundle
     octets = write_carried(document, find_carried_document(bundle, name), get_form(window))
-    element = etree.Element(f"{{{CARRIED}}}Carried", form=get_form(window).form, document=name)
+    element = etree.Element(f"{{{CARRIED}}}Carried", form=get_form(window).syntax, document=name)
     element.text = base64.b64encode(octets).decode()
     return element
 
@@ -81,7 +81,7 @@ def test_the_agency_gets_its_document_in_its_form_and_answers_in_it(window: Wind
     with read_transaction(story.house.engine) as conn:
         found = load_application_form(story.hub, conn, "KPTA", number)
     assert found is not None
-    assert found.form.find_first_text("common:importer.name") == "주식회사 한빛무역"
+    assert found.request_form.find_first_text("common:importer.name") == "주식회사 한빛무역"
     error = window.call("KPTA", "DeliverNotice", carry(window, complaining(number), "GOVCBRRBG"))
     assert b"DeliverNoticeResponse" in error
     story.tick()

@@ -70,7 +70,7 @@ def test_of_two_that_are_amended_at_once_the_second_sees_the_first(
     story.tick(seconds=2)
     approve(story, first, "P-2", "KF-P")
     assert (used_of(story, "KF-P"), used_of(story, "KF-Q")) == ({"KGM": "30"}, {"KGM": "30"})
-    judge, together = amend.claim_requirements, threading.Barrier(2)
+    judge, together = amend.lock_and_judge_uses, threading.Barrier(2)
 
     def wait_and_judge(*given: Any, **more: Any) -> Any:
         # Both get here only where no lock keeps one of them back.
@@ -78,7 +78,7 @@ def test_of_two_that_are_amended_at_once_the_second_sees_the_first(
             together.wait(timeout=3)
         return judge(*given, **more)
 
-    monkeypatch.setattr(amend, "claim_requirements", wait_and_judge)
+    monkeypatch.setattr(amend, "lock_and_judge_uses", wait_and_judge)
     rows = [amend_use(story, name, number, "60", "사탕") for name, number in (("P", "KF-Q"), ("Q", "KF-P"))]
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(admit_submission, story.hub, row, lambda _: None) for row in rows]:

@@ -115,7 +115,10 @@ def test_an_application_is_written_by_the_mappings_in_force(
     with read_transaction(story.house.engine) as conn:
         form = load_application_form(story.hub, conn, "KPTA", request.number)
     assert form is not None
-    assert (form.current, form.form.find_first_text("common:importer.name")) == (True, "주식회사 한빛무역")
+    assert (form.current, form.request_form.find_first_text("common:importer.name")) == (
+        True,
+        "주식회사 한빛무역",
+    )
 
 
 @pytest.mark.night

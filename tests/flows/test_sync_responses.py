@@ -192,7 +192,7 @@ def test_what_an_operator_holds_is_not_given(asking: Asking) -> None:
 
 
 def test_places_are_limited_and_no_party_has_them_all(asking: Asking) -> None:
-    watch = ResponseWatch(asking.story.house.engine, asking.story.clock, ResponseLimits(places=8))
+    watch = ResponseWatch(asking.story.house.engine, asking.story.clock, ResponseLimits(waiting_requests=8))
     assert isinstance(asking.fallback, PendingResponse)
     taken = [watch.begin_wait(asking.fallback) for _ in range(3)]
     assert [one is None for one in taken] == [False, False, True]

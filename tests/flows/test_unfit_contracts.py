@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from gateway.delivery import PartnerService
 from gateway.delivery.agents import PartnerAgent
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
-from gateway.harmonize import CarrierForm
+from gateway.harmonize import CarrierFormat
 from gateway.hub import Hub, load_application_form
 from gateway.hub.completion.operator_actions import requeue_delivery
 from gateway.operations import add_case_waiting
@@ -35,7 +35,7 @@ PLACE = "http://partner.example/KPTA"
 @pytest.fixture
 def story(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Story:
     """Return a story whose mappings write JSON for KPTA, whose WSDL has no place for it."""
-    made = replace(house.bundle(), carriers={"KPTA": CarrierForm("json", numbers="exact")}, compiled={})
+    made = replace(house.bundle(), carriers={"KPTA": CarrierFormat("json", numbers="exact")}, compiled={})
     monkeypatch.setattr(house, "bundle", lambda: made)
     return Story(engine)
 
@@ -95,7 +95,7 @@ def test_it_alone_is_stranded_and_goes_out_by_the_mended_contract(
     with read_transaction(story.house.engine) as conn:
         form = load_application_form(story.hub, conn, "KPTA", story.request("KPTA").number)
     assert form is not None
-    assert form.form.find_first_text("common:importer.name") == "주식회사 한빛무역"
+    assert form.request_form.find_first_text("common:importer.name") == "주식회사 한빛무역"
     # Repeated with the same contract it fails again, and nothing was sent.
     story.operate(requeue_delivery, failed.id)
     story.tick()

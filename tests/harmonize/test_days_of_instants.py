@@ -38,18 +38,18 @@ def test_a_form_writes_the_day_and_time_of_the_zone(text: str, form: str) -> Non
     written = step.convert_value(EvaluatedValue(text, (), "x"))
     assert written is not None
     assert written.text == EXPECTED[form]
-    assert step.find_form(text) == EXPECTED[form]
+    assert step.find_formatted_text(text) == EXPECTED[form]
 
 
 def test_the_month_and_the_year_of_a_zone_change_with_the_day() -> None:
-    assert FormatStep("CCYYMM", "").find_form("2026-12-31T15:00:00Z") == "202701"
-    assert FormatStep("CCYYMM", "").find_form("2026-12-31T14:59:59Z") == "202612"
-    assert FormatStep("CCYYMM", "", "-05:00").find_form("2027-01-01T04:59:59Z") == "202612"
+    assert FormatStep("CCYYMM", "").find_formatted_text("2026-12-31T15:00:00Z") == "202701"
+    assert FormatStep("CCYYMM", "").find_formatted_text("2026-12-31T14:59:59Z") == "202612"
+    assert FormatStep("CCYYMM", "", "-05:00").find_formatted_text("2027-01-01T04:59:59Z") == "202612"
 
 
 @pytest.mark.parametrize("text", ["2026-11-20T23:30:00", "2026-11-20"])
 def test_a_time_without_a_zone_and_a_date_are_local_already(text: str) -> None:
-    assert FormatStep("CCYYMMDD", "").find_form(text) == "20261120"
+    assert FormatStep("CCYYMMDD", "").find_formatted_text(text) == "20261120"
 
 
 @pytest.mark.parametrize("form", EXPECTED)
@@ -71,14 +71,14 @@ def test_no_form_writes_a_time_that_does_not_exist(text: str, form: str) -> None
     with pytest.raises(ConversionError) as refused:
         step.convert_value(EvaluatedValue(text, (), "x"))
     assert refused.value.problem.id == "GW404"
-    assert step.find_form(text) is None
+    assert step.find_formatted_text(text) is None
 
 
 def test_midnight_of_the_zone_is_what_an_unknown_time_would_read_as() -> None:
     form = FormatStep("CCYYMMDDHHMMSS", "000000")
     with pytest.raises(ConversionError, match="cannot be told from a time that is not known"):
         form.convert_value(EvaluatedValue("2026-11-20T15:00:00Z", (), "x"))
-    assert form.find_form("2026-11-20T00:00:00Z") == "20261120090000"
+    assert form.find_formatted_text("2026-11-20T00:00:00Z") == "20261120090000"
 
 
 def test_an_instant_without_a_day_in_the_zone_does_not_fit() -> None:

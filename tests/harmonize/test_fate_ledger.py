@@ -44,7 +44,7 @@ def test_troubles_are_bounded_and_fail_their_application_only() -> None:
 
 
 def test_a_document_claims_what_its_lines_take(small: MappingBundle) -> None:
-    claimed = small.documents["TINY"].claims
+    claimed = small.documents["TINY"].source_leaves
     assert claimed >= {
         ("Declaration/IssueDateTime/DateTimeString", False),
         ("Declaration/InvoiceAmount", False),

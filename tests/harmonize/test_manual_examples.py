@@ -15,7 +15,7 @@ from lxml import etree
 from gateway.cli import main
 from gateway.harmonize import SplitResult, load_bundle, make_placeholder_numbers, split_submission
 from gateway.harmonize.language import HUB_VALUES, OPERATORS, ROUNDING_NAMES
-from gateway.harmonize.language.conversion_steps import FORMS
+from gateway.harmonize.language.conversion_steps import FORMATS
 from gateway.harmonize.language.document_checks import KINDS
 from gateway.harmonize.language.field_reader import _TYPES
 from gateway.harmonize.language.source_reader import SOURCES
@@ -126,7 +126,7 @@ def test_every_chapter_of_the_tutorial_adds_and_runs_something() -> None:
 
 def test_the_reference_names_every_word_of_the_language() -> None:
     reference = PAGE[REFERENCE:]
-    words = {*SOURCES, *FORMS, *HUB_VALUES, *_TYPES, *KINDS, *OPERATORS}
+    words = {*SOURCES, *FORMATS, *HUB_VALUES, *_TYPES, *KINDS, *OPERATORS}
     words |= {
         "is",
         "in",

@@ -35,29 +35,29 @@ def find(form, name):
 @BOTH_AT_LANDING
 def test_a_form_has_the_values_of_the_call_with_labels_and_words_for_codes(story):
     found = load(story, "KFDA")
-    (importer,) = find(found.form, "common:importer.name")
+    (importer,) = find(found.request_form, "common:importer.name")
     assert (importer.label["ko"], importer.values[0].text, importer.is_unique) == (
         "수입자 상호",
         "주식회사 한빛무역",
         False,
     )
-    (food,) = find(found.form, "ask:food_class")
+    (food,) = find(found.request_form, "ask:food_class")
     assert (food.values[0].text, food.values[0].code_label["ko"], food.is_unique) == ("4", "가공식품", True)
-    (mass,) = find(found.form, "common:item.net_mass")
+    (mass,) = find(found.request_form, "common:item.net_mass")
     assert (mass.values[0].text, mass.values[0].unit) == ("600", "KGM")
-    assert [section.item for section in found.form.sections] == [None, "2"]
+    assert [section.item for section in found.request_form.sections] == [None, "2"]
     assert found.current
 
 
 def test_the_goods_of_each_item_are_those_of_the_call(story):
-    goods = load(story, "KFDA").form.list_goods()
+    goods = load(story, "KFDA").request_form.list_goods()
     assert list(goods) == [2]
     assert (goods[2].hs, goods[2].description) == ("1905320000", "Caramel wafers 320 g")
     assert ("600", "KGM") in [(one.text, one.unit) for one in goods[2].measures]
 
 
 def test_a_field_points_at_its_place_in_the_submission(story):
-    form = load(story, "KFDA").form
+    form = load(story, "KFDA").request_form
     assert find(form, "common:item.hs")[0].pointer == "42A/67A[1]/68A[2]/23A[1]/21A[1]/145"
     assert find(form, "ask:food_class")[0].pointer == "APP[2]/KFDA-FOOD-IMP/ITEM[2]/FoodClass[1]"
     assert [one.pointer.partition("ITEM[2]/")[2] for one in find(form, "ask:ingredient.name")] == [
@@ -68,7 +68,7 @@ def test_a_field_points_at_its_place_in_the_submission(story):
 
 
 def test_only_what_the_mapping_gives_this_agency_is_asked_for_at_all(story):
-    names = {field.name for field in load(story, "KPTA").form.list_fields()}
+    names = {field.name for field in load(story, "KPTA").request_form.list_fields()}
     assert "common:importer.name" in names
     assert "common:declarant.name" not in names, "this document does not forward it"
 
@@ -109,8 +109,8 @@ def test_a_request_of_mappings_that_are_gone_is_drawn_by_those_in_force(story):
         conn.execute(changed.values(mapping_sha256="0" * 64, **values))
     found = load(story, "KFDA")
     assert not found.current
-    assert ("OldField", "kept") in found.form.others, "nothing that was sent is hidden"
-    assert find(found.form, "common:importer.name")[0].values[0].text == "주식회사 한빛무역"
+    assert ("OldField", "kept") in found.request_form.others, "nothing that was sent is hidden"
+    assert find(found.request_form, "common:importer.name")[0].values[0].text == "주식회사 한빛무역"
 
 
 def test_a_call_without_its_document_is_a_problem_and_its_row_a_short_one(story):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, select
 
 from gateway.errors import GatewayError
-from gateway.hub.intake.message_order import OrderedArrival, place_message
+from gateway.hub.intake.message_order import OrderedArrival, release_or_hold_message
 from gateway.message_model import SequenceNumber
 from gateway.store import SequenceKey, deliveries, message_sequences, octet_removal, write_transaction
 from tests.kit.databases import in_turn
@@ -63,7 +63,7 @@ def arrive(conn: Connection, key: SequenceKey, message: int, place: SequenceNumb
     arrival = OrderedArrival(message, place, NOW + timedelta(days=1), True, MOST)
     try:
         with conn.begin_nested():
-            place_message(conn, key, arrival, NOW)
+            release_or_hold_message(conn, key, arrival, NOW)
     except GatewayError:
         return "refused"
     ordered = message_sequences.ordered_messages.c
@@ -110,8 +110,10 @@ def test_a_message_whose_time_is_over_is_not_released(engine: Engine) -> None:
     key = SequenceKey("in", "broker", "agreement", "talk-late")
     with write_transaction(engine) as conn:
         late, gap = stored(conn), stored(conn)
-        place_message(conn, key, OrderedArrival(late, SequenceNumber(1), NOW, True, MOST), NOW)
-        place_message(conn, key, OrderedArrival(gap, RESET, NOW + timedelta(days=1), True, MOST), NOW)
+        release_or_hold_message(conn, key, OrderedArrival(late, SequenceNumber(1), NOW, True, MOST), NOW)
+        release_or_hold_message(
+            conn, key, OrderedArrival(gap, RESET, NOW + timedelta(days=1), True, MOST), NOW
+        )
         assert admissions(conn, {late, gap}) == [gap]
 
 
@@ -120,7 +122,7 @@ def test_retention_leaves_a_held_message_alone(engine: Engine) -> None:
     with write_transaction(engine) as conn:
         held, released = stored(conn), stored(conn)
         for message, place in ((held, SequenceNumber(5)), (released, RESET)):
-            place_message(conn, key, OrderedArrival(message, place, NOW, True, MOST), NOW)
+            release_or_hold_message(conn, key, OrderedArrival(message, place, NOW, True, MOST), NOW)
         listed = {row.id for row in conn.execute(octet_removal._select_messages())}
     assert {held, released} & listed == {released}
 
@@ -132,7 +134,7 @@ def test_messages_for_the_mailbox_keep_their_numbers_without_a_task(engine: Engi
         for position, message in enumerate(numbers):
             place = SequenceNumber(position) if position else RESET
             to_case = position != 1
-            place_message(conn, key, OrderedArrival(message, place, NOW, to_case, MOST), NOW)
+            release_or_hold_message(conn, key, OrderedArrival(message, place, NOW, to_case, MOST), NOW)
         assert admissions(conn, set(numbers)) == [numbers[0], numbers[2]]
 
 
@@ -140,11 +142,11 @@ def test_messages_for_the_mailbox_keep_their_numbers_without_a_task(engine: Engi
 def test_a_number_far_behind_is_refused(engine: Engine, number: int) -> None:
     key = SequenceKey("in", "broker", "agreement", f"talk-behind-{number}")
     with write_transaction(engine) as conn:
-        place_message(conn, key, OrderedArrival(stored(conn), RESET, NOW, False, MOST), NOW)
+        release_or_hold_message(conn, key, OrderedArrival(stored(conn), RESET, NOW, False, MOST), NOW)
         for position in range(1, 8):
             place = SequenceNumber(position)
-            place_message(conn, key, OrderedArrival(stored(conn), place, NOW, False, MOST), NOW)
+            release_or_hold_message(conn, key, OrderedArrival(stored(conn), place, NOW, False, MOST), NOW)
         with pytest.raises(GatewayError):
-            place_message(
+            release_or_hold_message(
                 conn, key, OrderedArrival(stored(conn), SequenceNumber(number), NOW, False, MOST), NOW
             )

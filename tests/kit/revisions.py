@@ -57,6 +57,6 @@ def further_revisions(folder: Path, statements: Mapping[str, tuple[str, ...]]) -
     with pytest.MonkeyPatch.context() as patch:
         for module in (schema_revisions, schema_migration):
             patch.setattr(module, "MIGRATIONS", migrations)
-        schema_revisions.list_known_revisions.cache_clear()
+        schema_revisions.list_revisions.cache_clear()
         yield
-    schema_revisions.list_known_revisions.cache_clear()
+    schema_revisions.list_revisions.cache_clear()

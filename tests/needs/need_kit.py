@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
-from gateway.needs import KnownDocument, LawBook, NeedTable, read_law_book, read_need_table
+from gateway.needs import LawBook, MappedDocument, NeedTable, read_law_book, read_need_table
 
 LAWS = """law,ko,en,disclaimers
 01,일법,First Act,
@@ -17,11 +17,11 @@ CHOICES = """law,direction,hs,documents,reason
 03,import,,FOOD-IMP,
 """
 DOCUMENTS = (
-    KnownDocument("ONE-IMP", "ONE", "import", ("01",)),
-    KnownDocument("ONE-EXP", "ONE", "export", ("01",)),
-    KnownDocument("TWO-IMP", "TWO", "import", ("01", "02")),
-    KnownDocument("FISH-IMP", "SEA", "import", ("03",)),
-    KnownDocument("FOOD-IMP", "LAND", "import", ("03",)),
+    MappedDocument("ONE-IMP", "ONE", "import", ("01",)),
+    MappedDocument("ONE-EXP", "ONE", "export", ("01",)),
+    MappedDocument("TWO-IMP", "TWO", "import", ("01", "02")),
+    MappedDocument("FISH-IMP", "SEA", "import", ("03",)),
+    MappedDocument("FOOD-IMP", "LAND", "import", ("03",)),
 )
 DAY = date(2026, 11, 22)
 

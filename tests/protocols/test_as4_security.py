@@ -31,7 +31,7 @@ KEY_INFO = f"{SECURITY}/ds:Signature/ds:KeyInfo"
 
 def refusal(parcel: Parcel, known: tuple[Certificate, ...] = ()) -> str:
     with pytest.raises(GatewayError) as caught:
-        as4.verify_parcel(parcel, "strict", sample_parties.context(known_certificates=known))
+        as4.verify_parcel(parcel, "strict", sample_parties.context(candidate_certificates=known))
     return str(caught.value)
 
 
@@ -286,7 +286,7 @@ def test_every_way_to_name_the_certificate(kind: str) -> None:
     signer = sample_parties.issued("broker1").certificate
     parcel = as4_samples.change_tree(as4_samples.seal(), name_by(kind, signer))
     others = (signer, sample_parties.issued("hub").certificate)
-    context = sample_parties.context(known_certificates=others)
+    context = sample_parties.context(candidate_certificates=others)
     opened = as4.verify_parcel(parcel, "strict", context)
     assert opened.signed is not None
     assert opened.signed.certificate == signer

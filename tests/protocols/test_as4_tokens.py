@@ -48,7 +48,7 @@ def test_what_is_written_is_read(reference: str | None) -> None:
     assert {name for name, word in words.items() if word in text} == {reference or "X509v3"}
     assert ("BinarySecurityToken" in text) == (reference in (None, "X509v3", "X509PKIPathv1", "PKCS7"))
     sender = context(pmode).keys[context(pmode).get_party_name(as4_samples.message().sender)].certificate
-    opened = as4.open(parcel, context(pmode, known_certificates=(sender,)))
+    opened = as4.open(parcel, context(pmode, candidate_certificates=(sender,)))
     assert opened.signed is not None
     assert opened.signed.certificate == sender
     if "BinarySecurityToken" not in text:
@@ -87,7 +87,7 @@ def test_an_issuer_is_compared_as_a_name(said: str) -> None:
     def rename(root: etree._Element) -> None:
         as4_samples.find(root, ".//ds:X509IssuerName").text = said
 
-    known = context(written, known_certificates=(sender,))
+    known = context(written, candidate_certificates=(sender,))
     # What names the certificate is not signed.
     opened = as4.open(as4_samples.change_tree(parcel, rename), known)
     assert opened.signed is not None

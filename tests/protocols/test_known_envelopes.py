@@ -247,10 +247,10 @@ def sign_values(program: Program, values: list[bytes]) -> bytes:
     """Return an envelope with these values, rightly signed; raise for one that cannot be read."""
     template, core = learned(program).template, program.core
     signature = core.read_envelope(template.fill(values), "strict", DEFAULT_LIMITS).signature
-    for reference, form in zip(signature.references, signature.forms, strict=True):
-        if form is not None:
+    for reference, octets in zip(signature.references, signature.canonical_forms, strict=True):
+        if octets is not None:
             place = values.index(base64.b64encode(reference.digest_value))
-            values[place] = base64.b64encode(hashlib.sha256(form).digest())
+            values[place] = base64.b64encode(hashlib.sha256(octets).digest())
     signature = core.read_envelope(template.fill(values), "strict", DEFAULT_LIMITS).signature
     value = sample_parties.issued("broker1").signer.sign(signature.signed_info)
     values[values.index(base64.b64encode(signature.value))] = base64.b64encode(value)

@@ -63,7 +63,7 @@ def begin_generation(engine: Engine, number: int, after: int, shift: int) -> Non
 def test_an_older_database_is_held_until_a_new_generation(
     database_url: str, mark: Path, working: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.database_marks._LOOKED_EVERY", 0.0)
+    monkeypatch.setattr("gateway.store.database_marks._CHECK_SECONDS", 0.0)
     record(working, 1)
     keep_database_mark(working)
     back_up(database_url, tmp_path / "backup")
@@ -163,7 +163,7 @@ def test_the_database_of_another_hub_is_told(mark: Path, database_url: str, work
 def test_a_database_is_held_by_a_file_that_is_no_mark(
     sqlite_url: str, mark: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.database_marks._LOOKED_EVERY", 0.0)
+    monkeypatch.setattr("gateway.store.database_marks._CHECK_SECONDS", 0.0)
     if content is None:
         mark.mkdir()
     else:

@@ -28,7 +28,7 @@ from gateway.store import (
     read_transaction,
     write_transaction,
 )
-from gateway.store.postgresql_connections import NOTICES, TransactionConflictError, find_conflict
+from gateway.store.postgresql_connections import SERVER_WARNINGS, TransactionConflictError, find_conflict
 from gateway.store.schema_revisions import list_tables
 from tests.kit import tables as t
 from tests.kit.databases import PostgresqlServer
@@ -196,7 +196,7 @@ def test_a_warning_of_the_server_is_heard_whatever_the_role_wants_to_hear(postgr
     set_for_database(postgresql, client_min_messages="error")
     with write_transaction(postgresql) as conn:
         conn.exec_driver_sql("DO $$ BEGIN RAISE WARNING 'canceling wait'; END $$")
-        assert conn.info[NOTICES] == ["canceling wait"]
+        assert conn.info[SERVER_WARNINGS] == ["canceling wait"]
 
 
 @pytest.mark.long

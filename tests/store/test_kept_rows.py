@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Engine, MetaData, Table, inspect, sel
 from sqlalchemy.types import Boolean, Date, DateTime, Integer, LargeBinary
 
 from gateway.store import get_head_revision, make_engine, migrate_schema
-from gateway.store.schema_revisions import list_known_revisions
+from gateway.store.schema_revisions import list_revisions
 from tests.kit.revisions import make_database_at
 
 #: What an upgrade writes itself: the version, the oldest code that can use it, and what processes read again.
@@ -101,7 +101,7 @@ def describe_lost_rows(before: _Rows, after: _Rows) -> list[str]:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("revision", list_known_revisions()[:-1])
+@pytest.mark.parametrize("revision", list_revisions()[:-1])
 def test_an_upgrade_keeps_every_row_of_every_table(empty_database_url: str, revision: str) -> None:
     make_database_at(empty_database_url, revision)
     engine = make_engine(empty_database_url)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection, Engine, update
 
-from gateway.hub.intake.message_order import OrderedArrival, enqueue_admission, place_message
+from gateway.hub.intake.message_order import OrderedArrival, enqueue_admission, release_or_hold_message
 from gateway.message_model import SequenceNumber
 from gateway.store import (
     ListFilter,
@@ -31,7 +31,7 @@ def list_resting(conn: Connection) -> list[int]:
 def hold(conn: Connection, message: int, number: int, *, for_case: bool) -> None:
     place = SequenceNumber(number, "Continue" if number else "Reset")
     arrival = OrderedArrival(message, place, NOW + timedelta(days=9), for_case, 9)
-    place_message(conn, SequenceKey("in", "broker", "urn:cpa", "talk"), arrival, NOW)
+    release_or_hold_message(conn, SequenceKey("in", "broker", "urn:cpa", "talk"), arrival, NOW)
 
 
 @pytest.mark.long

@@ -32,7 +32,7 @@ from gateway.store import (
     fee_searches,
     fees,
     find_case_facts,
-    find_notice_facts,
+    find_notice_with_case,
     item_releases,
     lanes,
     limited_conversations,
@@ -131,7 +131,7 @@ QUESTIONS = {
         "ix_ordered_messages_held",
     ),
     "place of a delivery": (
-        lambda conn: ordered_deliveries.find_place(conn, 1),
+        lambda conn: ordered_deliveries.find_ordered_delivery(conn, 1),
         "ordered_deliveries",
         "ordered_deliveries",
     ),
@@ -516,7 +516,7 @@ QUESTIONS = {
     ),
     "acts to resume": (lambda conn: officer_work.list_intended_acts(conn), "officer_acts", "under_way"),
     "acts of an application": (
-        lambda conn: officer_work.find_mailbox_place(conn, 1, "KR-A"),
+        lambda conn: officer_work.find_desk_state(conn, 1, "KR-A"),
         "officer_acts",
         "ix_officer_acts_request_id",
     ),
@@ -527,7 +527,7 @@ QUESTIONS = {
     ),
     "cases of a UCR": (lambda conn: exact_searches.find_cases(conn, "X"), "cases.ucr =", "ix_cases_ucr"),
     "standing cases of a reference": (
-        lambda conn: cases.list_standing_by_reference(conn, "X", "customs", 2),
+        lambda conn: cases.list_active_by_reference(conn, "X", "customs", 2),
         "functional_reference",
         "ix_cases_functional_reference",
     ),
@@ -688,7 +688,7 @@ QUESTIONS = {
         "ix_item_releases_parent",
     ),
     "whether a number is known that a case waits for": (
-        lambda conn: requirement_results.has_known_requirements(conn, 1),
+        lambda conn: requirement_results.is_concerned_case(conn, 1),
         "awaited_requirements",
         "ix_awaited_requirements_case",
     ),
@@ -740,7 +740,7 @@ def test_what_messages_are_made_of_is_found_by_keys(engine):
         case = open_case(conn)
         new = notices.NewNotice(request(conn, case), "KR-A", "N1", NOW, "11")
         notices.insert_notice(conn, new, NOW)
-    for act in (lambda conn: find_notice_facts(conn, 1), lambda conn: find_case_facts(conn, case)):
+    for act in (lambda conn: find_notice_with_case(conn, 1), lambda conn: find_case_facts(conn, case)):
         for text, values in asked(engine, act):
             plan = plan_of(engine, text, values)
             for table in ("notices", "agency_requests", "cases", "messages"):

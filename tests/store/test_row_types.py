@@ -47,7 +47,7 @@ SECOND_STATEMENTS = {
     "case_searches.list_party_cases",
     "delivery_maintenance.put_aside_delivery",
     "requirement_quantities.select_certificates",
-    "requirement_results.list_notice",
+    "requirement_results.list_results_of_notice",
 }
 #: Columns that may be empty, and are not in the rows that the statement finds.
 NEVER_EMPTY = {

@@ -20,7 +20,7 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.store import schema_migration as module
-from gateway.store.schema_revisions import LAST_OF_0_1_0, list_known_revisions, list_tables
+from gateway.store.schema_revisions import LAST_OF_0_1_0, list_revisions, list_tables
 from gateway.store.schema_version import check_schema_version, read_schema_version
 from gateway.store.tables import metadata
 from tests.kit.paths import ROOT
@@ -147,7 +147,7 @@ def test_a_migration_that_fails_half_way_has_not_begun(empty, monkeypatch):
 def test_revisions_are_one_line_and_go_forward_only():
     scripts = module._scripts()
     assert scripts.get_heads() == [get_head_revision()]
-    assert {script.revision for script in scripts.walk_revisions()} == set(list_known_revisions())
+    assert {script.revision for script in scripts.walk_revisions()} == set(list_revisions())
     for script in scripts.walk_revisions():
         source = Path(script.path).read_text(encoding="utf-8")
         names = {node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)}
@@ -171,14 +171,14 @@ def test_the_first_revision_makes_the_schema_of_the_last_one_of_0_1_0(empty):
     name = f"schema_{LAST_OF_0_1_0}_{empty.dialect.name}.sql"
     expected = Path(__file__).with_name("data").joinpath(name).read_text(encoding="utf-8")
     with write_transaction(empty) as conn:
-        apply_revision(conn, list_known_revisions()[0])
+        apply_revision(conn, list_revisions()[0])
         assert describe_schema(conn) == expected
 
 
 @pytest.mark.long
 def test_a_database_at_the_last_revision_of_0_1_0_gets_a_new_mark_alone(empty_database_url):
     engine = make_engine(empty_database_url)
-    first = list_known_revisions()[0]
+    first = list_revisions()[0]
     with write_transaction(engine) as conn:
         apply_revision(conn, first)
         conn.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{LAST_OF_0_1_0}'")

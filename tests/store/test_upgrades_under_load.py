@@ -23,7 +23,7 @@ from gateway.errors import GatewayError
 from gateway.store import get_head_revision, make_engine, migrate_schema, read_transaction, write_transaction
 from gateway.store import schema_migration as module
 from gateway.store.postgresql_connections import TransactionConflictError
-from gateway.store.schema_revisions import LAST_OF_0_1_0, list_known_revisions
+from gateway.store.schema_revisions import LAST_OF_0_1_0, list_revisions
 from gateway.store.schema_version import read_schema_version
 from tests.kit.databases import PostgresqlServer, Templates
 from tests.kit.levels import at_night
@@ -73,7 +73,7 @@ def next_version(tmp_path: Path) -> Iterator[None]:
 
 def find_last_revision() -> str:
     """Return the newest revision that is not one of the further ones."""
-    return max(set(list_known_revisions()) - set(FURTHER))
+    return max(set(list_revisions()) - set(FURTHER))
 
 
 def make_older_database(url: str) -> None:
@@ -189,7 +189,7 @@ def test_each_revision_is_a_transaction_of_its_own(
     steps: list[tuple[str | None, str]] = []
     with pytest.raises(ZeroDivisionError):
         migrate_schema(engine, read_steps(steps))
-    expected = [each for each in list_known_revisions() if OLDEST <= each <= "9102"]
+    expected = [each for each in list_revisions() if OLDEST <= each <= "9102"]
     assert steps == list(pairwise(expected))
     assert read_schema_version(engine) == "9102"
     monkeypatch.undo()
@@ -216,7 +216,7 @@ def test_two_that_migrate_at_once_do_it_once(empty_database_url: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         ended = [pool.submit(migrate_schema, engine, read_steps(steps)) for engine in engines]
         assert {each.result(60)[1] for each in ended} == {get_head_revision()}
-    expected = [each for each in list_known_revisions() if each >= OLDEST]
+    expected = [each for each in list_revisions() if each >= OLDEST]
     assert steps == list(pairwise(expected))
     for engine in engines:
         engine.dispose()

@@ -11,8 +11,8 @@ from gateway.store import (
     NewDeadline,
     NewFee,
     NewSummary,
+    WorkCursor,
     WorkFilter,
-    WorkPlace,
     WorkTab,
     accounts,
     deadlines,
@@ -144,13 +144,13 @@ def test_each_list_has_its_applications_oldest_first(engine, rows, tab, names):
 @pytest.mark.long
 def test_a_list_goes_on_behind_its_last_row_in_each_order(engine, rows):
     assert look(engine, WorkTab.ALL, limit=2)[:2] == ["new", "received"]
-    assert look(engine, WorkTab.ALL, limit=2, after=WorkPlace(rows["levied"]))[:2] == ["mine", "asked"]
-    assert look(engine, WorkTab.ALL, order="new", after=WorkPlace(rows["held"])) == ["received", "new"]
+    assert look(engine, WorkTab.ALL, limit=2, after=WorkCursor(rows["levied"]))[:2] == ["mine", "asked"]
+    assert look(engine, WorkTab.ALL, order="new", after=WorkCursor(rows["held"])) == ["received", "new"]
     assert look(engine, WorkTab.WAITING, order="due") == ["late", "unseen", "asked"]
-    after = WorkPlace(rows["late"], later(-600))
+    after = WorkCursor(rows["late"], later(-600))
     assert look(engine, WorkTab.WAITING, order="due", after=after) == ["unseen", "asked"]
     assert look(engine, WorkTab.OVERDUE, limit=1, after=after) == ["unpaid", "held"]
-    after = WorkPlace(rows["unpaid"], later(-300))
+    after = WorkCursor(rows["unpaid"], later(-300))
     assert look(engine, WorkTab.OVERDUE, limit=1, after=after) == ["held", "unseen"]
 
 

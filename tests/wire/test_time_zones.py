@@ -16,11 +16,11 @@ from gateway.web.console.page_formats import format_time, format_written_time
 from gateway.wire import (
     begin_day,
     convert_to_utc,
+    convert_to_zone,
     end_day,
     find_day,
     format_instant,
     limit_to_utc,
-    place_in_zone,
 )
 
 LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
@@ -38,7 +38,7 @@ RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 
 @given(INSTANTS, ZONES)
 def test_an_instant_is_shown_as_itself(moment: datetime, zone: ZoneInfo) -> None:
-    assert place_in_zone(moment, zone) == moment
+    assert convert_to_zone(moment, zone) == moment
     day = find_day(moment, zone)
     assert begin_day(day, zone) <= moment <= end_day(day, zone) or day == date.min
     with keep_display_zone():
@@ -49,7 +49,7 @@ def test_an_instant_is_shown_as_itself(moment: datetime, zone: ZoneInfo) -> None
         assert datetime.fromisoformat(restate_times(format_instant(moment))) == moment.replace(microsecond=0)
     page = format_time(moment, zone)
     assert datetime.fromisoformat(page.split('"')[1]) == moment.replace(microsecond=0)
-    assert page.split(">")[1].startswith(place_in_zone(moment, zone).isoformat(" ", "minutes")[:16])
+    assert page.split(">")[1].startswith(convert_to_zone(moment, zone).isoformat(" ", "minutes")[:16])
 
 
 @given(INSTANTS, ZONES)
@@ -60,9 +60,9 @@ def test_a_time_in_a_form_is_the_same_or_left_out(moment: datetime, zone: ZoneIn
         stated = to_stated_moment(shown, zone)
         assert RFC_3339.fullmatch(stated)
         # The hour that is repeated when a clock is put back is written twice in the same way.
-        assert datetime.fromisoformat(stated) == moment or place_in_zone(moment, zone).fold
+        assert datetime.fromisoformat(stated) == moment or convert_to_zone(moment, zone).fold
     else:
-        assert moment.year in (1, 9999) or place_in_zone(moment, zone) is moment
+        assert moment.year in (1, 9999) or convert_to_zone(moment, zone) is moment
 
 
 @given(st.dates(), ZONES)
@@ -81,13 +81,13 @@ def test_a_time_that_utc_lacks_is_refused(local: datetime, offset: timedelta) ->
     if FIRST <= moment <= LAST_MICROSECOND:
         assert convert_to_utc(moment) == limit_to_utc(moment) == moment
         assert RFC_3339.fullmatch(
-            place_in_zone(moment, moment.tzinfo or UTC).isoformat().replace("+00:00", "Z")
+            convert_to_zone(moment, moment.tzinfo or UTC).isoformat().replace("+00:00", "Z")
         )
         return
     with pytest.raises(ValueError, match="outside of the years 1 to 9999"):
         convert_to_utc(moment)
     assert limit_to_utc(moment) == (FIRST if moment < FIRST else LAST_MICROSECOND)
-    assert place_in_zone(moment, UTC).isoformat() == moment.isoformat()
+    assert convert_to_zone(moment, UTC).isoformat() == moment.isoformat()
 
 
 @pytest.mark.parametrize(

@@ -226,11 +226,11 @@ def build_hostile_server(
     if not chosen:
         raise GatewayError(MISUSE, f"no play of {partner.face} fits {pattern[:80]!r}", "--play")
     endless: Iterator[ReplyScenario] = itertools.cycle(chosen)
-    turn = threading.Lock()
+    choice_lock = threading.Lock()
     journal = Journal(folder / "plays.jsonl")
 
     def choose_scenario(_: IncomingRequest) -> ReplyScenario:
-        with turn:
+        with choice_lock:
             return next(endless)
 
     def record_scenario(play: ReplyScenario, _: IncomingRequest) -> None:

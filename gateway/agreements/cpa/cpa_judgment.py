@@ -10,7 +10,7 @@ from gateway.agreements.agreement_rules import AgreementFinding, sort_findings
 from gateway.agreements.cpa.channel_checks import CHANNEL_CHECKS, TRANSPORT_CHECKS
 from gateway.agreements.cpa.channel_conversion import make_packaging
 from gateway.agreements.cpa.cpa_model import Composite, Constituent, CpaDocument, PackagingTerms, Place
-from gateway.agreements.cpa.cpa_reader import find_form_problems, read_cpa
+from gateway.agreements.cpa.cpa_reader import find_validity_problems, read_cpa
 from gateway.agreements.cpa.cpa_view import CpaCheck, CpaView, Findings, build_view, cite_rule, quote_name
 from gateway.agreements.cpa.party_checks import BINDING_CHECKS, PARTY_CHECKS
 from gateway.agreements.cpa.pmode_conversion import convert_action
@@ -214,7 +214,7 @@ def judge_cpa(data: bytes, name: str, at: datetime) -> CpaJudgment:
 
     It raises for no document, however malformed.
     """
-    problems = find_form_problems(data, name)
+    problems = find_validity_problems(data, name)
     if problems:
         # A document that is not even XML has no path.
         rule = "xml" if problems[0].location.xpath == "/" else "schema"

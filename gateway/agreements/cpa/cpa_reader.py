@@ -411,7 +411,7 @@ _MOST_CHARACTERS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
-class FormProblem:
+class ValidityProblem:
     """A reason why a document is no CPA: the place, and the content expected there."""
 
     location: Place
@@ -425,17 +425,17 @@ def is_xml_document(data: bytes) -> bool:
     return data.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").startswith(b"<")
 
 
-def find_form_problems(data: bytes, name: str, *, profile: bool = False) -> tuple[FormProblem, ...]:
+def find_validity_problems(data: bytes, name: str, *, profile: bool = False) -> tuple[ValidityProblem, ...]:
     """Return why octets are no CPA (no CPP with `profile`), at most fifty reasons; none when they are one."""
     try:
         root = _parse_document(data)
     except GatewayError as refused:
         line = refused.location.removeprefix("line ").partition(",")[0]
-        return (FormProblem(Place("/", int(line) if line.isdigit() else 0, name), refused.detail),)
+        return (ValidityProblem(Place("/", int(line) if line.isdigit() else 0, name), refused.detail),)
     # The explainer takes a comment within a text for an element; a schema knows no comments.
     etree.strip_tags(root, etree.Comment)
     return _find_root_problems(root, name, profile) or tuple(
-        FormProblem(Place(violation.xpath or "/", violation.line, name), violation.message)
+        ValidityProblem(Place(violation.xpath or "/", violation.line, name), violation.message)
         for violation in load_shipped_schemas(_SCHEMA).list_violations(root)
     )
 
@@ -445,7 +445,7 @@ def read_cpa(data: bytes, name: str, *, profile: bool = False) -> CpaDocument:
 
     The rules of a CPA are not checked: an id may refer to nothing.
     """
-    problems = find_form_problems(data, name, profile=profile)
+    problems = find_validity_problems(data, name, profile=profile)
     if problems:
         raise GatewayError(AGREEMENT_UNWORKABLE, problems[0].message, str(problems[0].location))
     return _build_document(_parse_document(data), name)
@@ -457,7 +457,7 @@ def _parse_document(data: bytes) -> etree._Element:
     return parse_xml(data)
 
 
-def _find_root_problems(root: etree._Element, name: str, profile: bool) -> tuple[FormProblem, ...]:
+def _find_root_problems(root: etree._Element, name: str, profile: bool) -> tuple[ValidityProblem, ...]:
     expected = _PROFILE if profile else _AGREEMENT
     if root.tag == expected:
         return ()
@@ -466,7 +466,7 @@ def _find_root_problems(root: etree._Element, name: str, profile: bool) -> tuple
     text += f" of {(actual.namespace or 'no namespace')[:_MOST_CHARACTERS]}; "
     text += f"expected is {expected.rpartition('}')[2]} of {TP}"
     line: Any = root.sourceline
-    return (FormProblem(Place(build_xpath(root), int(line or 0), name), text),)
+    return (ValidityProblem(Place(build_xpath(root), int(line or 0), name), text),)
 
 
 def _build_document(root: etree._Element, name: str) -> CpaDocument:

@@ -26,7 +26,7 @@ from gateway.wire import DS, DSIG_MORE, XENC, format_instant
 
 _WEAK_HASH: Final = re.compile(r"(?i)\bsha-?1\b|#sha1$|md[245]")
 _WEAK_SIGNATURE: Final = re.compile(r"(?i)(rsa|dsa|ecdsa|hmac)-?(with-?)?(sha-?1|md[245])\b|#(rsa|dsa)-sha1$")
-_KNOWN_SIGNATURE: Final = re.compile(
+_SIGNATURE_NAME_PATTERN: Final = re.compile(
     r"(?i)(rsa|ecdsa|dsa)-?(with-?)?sha-?(1|224|256|384|512)|sha(1|224|256|384|512)-?(with-?)?(rsa|ecdsa)"
     r"|sha(1|256|384|512)-rsa-MGF1|eddsa-ed25519"
 )
@@ -89,12 +89,12 @@ def _find_weak_signatures(view: CpaView) -> Findings:
 
 def _judge_signature_algorithm(algorithm: Algorithm) -> Findings:
     name = algorithm.name
-    is_known = name.startswith((DS, DSIG_MORE, XENC)) or _KNOWN_SIGNATURE.search(name)
+    is_standard_algorithm = name.startswith((DS, DSIG_MORE, XENC)) or _SIGNATURE_NAME_PATTERN.search(name)
     if name in _SIGNED_BY_URI or _WEAK_SIGNATURE.search(name):
         yield cite_rule(
             "signature-weak", algorithm.location, f"signature algorithm {quote_name(name)} is broken"
         )
-    elif not is_known or not _KNOWN_SIGNATURE.search(name):
+    elif not is_standard_algorithm or not _SIGNATURE_NAME_PATTERN.search(name):
         yield cite_rule("signature-unknown", algorithm.location, f"the hub does not know {quote_name(name)}")
 
 

@@ -207,12 +207,12 @@ def _store_roles(
 
 def _check_roles(organisation: Organisation, roles: Sequence[str]) -> None:
     """Raise misuse for a role that this kind of organisation does not have."""
-    known_roles = list_roles(organisation.kind)
+    allowed_roles = list_roles(organisation.kind)
     for role in roles:
-        if role not in known_roles:
+        if role not in allowed_roles:
             fault = "belongs to another kind of organisation" if role in ROLES else "does not exist"
             raise click.BadParameter(
-                f"the role {role} {fault}; {organisation.kind} has: {', '.join(known_roles)}"
+                f"the role {role} {fault}; {organisation.kind} has: {', '.join(allowed_roles)}"
             )
 
 

@@ -217,9 +217,9 @@ def _open_calendar(arguments: Arguments, timetable: Timetable) -> WorkingCalenda
     organisations = {
         organisation for edition in timetable.calendars for organisation in edition.organisations
     } - {"*"}
-    known_organisations = sorted(organisations | set(load_shipped_rules().bundle.organisations))
-    if arguments.organisation not in known_organisations:
-        sentence = f"no organisation {arguments.organisation[:40]!r}, but {', '.join(known_organisations)}"
+    allowed_organisations = sorted(organisations | set(load_shipped_rules().bundle.organisations))
+    if arguments.organisation not in allowed_organisations:
+        sentence = f"no organisation {arguments.organisation[:40]!r}, but {', '.join(allowed_organisations)}"
         raise click.BadParameter(sentence, param_hint="'ORGANISATION'")
     return timetable.get_calendar(arguments.organisation)
 

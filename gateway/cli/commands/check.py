@@ -136,7 +136,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         yield problem
         return
     reported: set[str] = set()
-    for look in (
+    for check in (
         _check_signing_keys,
         _check_partner_contracts,
         check_transport,
@@ -144,7 +144,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         _check_publishers,
     ):
         try:
-            look(settings)
+            check(settings)
         except GatewayError as problem:
             # Keys and mappings are read from one database.
             if str(problem) not in reported:

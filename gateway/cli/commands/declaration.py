@@ -127,10 +127,10 @@ def judge_declaration_file(file: str) -> DeclarationJudgement:
 
 def _judge_rules(report: ValidationReport, declaration: etree._Element) -> DeclarationJudgement:
     """Return the judgement with the rules of the shipped mappings that a valid declaration breaks."""
-    places = ElementLocations(declaration)
+    locations = ElementLocations(declaration)
     findings: dict[bool, list[ValidationFinding]] = {True: [], False: []}
     for violation in find_broken_rules(declaration, _load_shipped_mappings(), datetime.now(UTC)):
-        xpath, line = places.find_xpath(violation.pointer), places.find_line_number(violation.pointer)
+        xpath, line = locations.find_xpath(violation.pointer), locations.find_line_number(violation.pointer)
         findings[violation.is_error].append(
             ValidationFinding(violation.problem, violation.pointer, xpath or "", line, violation.detail)
         )

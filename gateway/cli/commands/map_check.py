@@ -320,11 +320,11 @@ def _describe_file(file: BundleFile) -> dict[str, Any]:
 
 
 def _compare_proofs(file: BundleFile, proved: ProofReport) -> dict[str, Any]:
-    """Return for each proof the claim of the file and the result found now; only this result counts."""
+    """Return for each proof the result that the file states, and the result of now, which alone counts."""
     return {
         name: {
-            "claimed": {"ok": claim.holds, "checked": claim.checked},
+            "claimed": {"ok": stated_result.holds, "checked": stated_result.checked},
             "found": {"ok": proved.verdicts[name].ok, "checked": proved.verdicts[name].checked},
         }
-        for name, claim in file.proofs.items()
+        for name, stated_result in file.proofs.items()
     }

@@ -52,12 +52,12 @@ from gateway.wire import find_day
 @json_option("one JSON object")
 def compare_folders(arguments: Arguments) -> int:
     """Print what changes; return 1 when something does, as `diff` does."""
-    places = _find_folder(arguments.before), _find_folder(arguments.after)
-    old, new = (load_bundle(folder) for folder in places)
+    folders = _find_folder(arguments.before), _find_folder(arguments.after)
+    old, new = (load_bundle(folder) for folder in folders)
     document = arguments.document
     if document is not None and document not in {*old.documents, *new.documents}:
         raise GatewayError(MISUSE, f"neither folder has the document {document}", "--document")
-    contents = [read_mapping_files(folder) for folder in places]
+    contents = [read_mapping_files(folder) for folder in folders]
     changes = list(compare_mapping_files(*contents))
     if document is not None:
         shared = frozenset[str]().union(*(list_shared_names(files, document) for files in contents))
@@ -65,7 +65,7 @@ def compare_folders(arguments: Arguments) -> int:
     laws, rules = (
         ([], [])
         if document is not None
-        else _compare_needs(_MappingSide(places[0], old), _MappingSide(places[1], new))
+        else _compare_needs(_MappingSide(folders[0], old), _MappingSide(folders[1], new))
     )
     files = _list_changed_files(*contents)
     days = [] if document is not None else list(compare_calendars(*contents))

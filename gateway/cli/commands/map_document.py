@@ -23,7 +23,7 @@ from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import (
-    CarrierForm,
+    CarrierFormat,
     DocumentMapping,
     MappingBundle,
     NoticeFact,
@@ -37,7 +37,7 @@ from gateway.harmonize import (
     find_document_mapping,
     find_type_code,
     generate_all_files,
-    get_carrier_form,
+    get_carrier_format,
     list_error_places,
     make_sample,
     make_sendable_sample,
@@ -63,14 +63,14 @@ _FILL_WORDS = (
 )
 
 #: The forms in which a document can be carried.
-_CARRIER_FORMS: Final = ("xml", "json", "fixed")
+_CARRIER_SYNTAXES: Final = ("xml", "json", "fixed")
 
 
 @verb("map read")
 @click.argument("file", type=FILE, help="the notice")
 @click.option("--document", help="the document to which the notice belongs")
 @click.option(
-    "--from", "source", type=click.Choice(_CARRIER_FORMS), default="xml", help="the form of the file"
+    "--from", "source", type=click.Choice(_CARRIER_SYNTAXES), default="xml", help="the form of the file"
 )
 @click.option("--notice", metavar="ID", help="with --from: the notice that the file is")
 @click.option(
@@ -112,8 +112,8 @@ def _read_xml(
         raise GatewayError(MISUSE, "a file that is no XML needs the --notice that it is", "--notice")
     carried = find_carried_document(bundle, arguments.notice)
     code = arguments.organisation or (document.organisation if document is not None else None)
-    form = _choose_form(_find_own_form(bundle, code), arguments.source)
-    return write_carried(read_carried(content, carried, form), carried, CarrierForm())
+    carrier_format = _choose_format(_find_own_format(bundle, code), arguments.source)
+    return write_carried(read_carried(content, carried, carrier_format), carried, CarrierFormat())
 
 
 @verb("map sample")
@@ -304,10 +304,10 @@ def _print_notice_facts(facts: NoticeFacts, described: dict[str, Any]) -> None:
 @click.option("--document", required=True, help="the document, or the notice, that the file is")
 @click.option("--organisation", help="whose form it is (default: that of the document)")
 @click.option(
-    "--form", type=click.Choice(_CARRIER_FORMS), help="write this form (default: that of the organisation)"
+    "--form", type=click.Choice(_CARRIER_SYNTAXES), help="write this form (default: that of the organisation)"
 )
 @click.option(
-    "--from", "source", type=click.Choice(_CARRIER_FORMS), default="xml", help="the form of the file"
+    "--from", "source", type=click.Choice(_CARRIER_SYNTAXES), default="xml", help="the form of the file"
 )
 @click.option("--layout", is_flag=True, help="print the layout of the fixed records instead, as JSON")
 @click.option("--out", type=FILE, metavar="FILE", help="write there (default: standard output)")
@@ -318,25 +318,27 @@ def render_file(arguments: Arguments) -> None:
     bundle = load_mappings(arguments.path)
     document = find_carried_document(bundle, arguments.document)
     mapping = bundle.documents.get(arguments.document)
-    own_form = _find_own_form(bundle, arguments.organisation or (mapping.organisation if mapping else None))
-    target = _choose_form(own_form, arguments.form or own_form.form)
+    own_format = _find_own_format(
+        bundle, arguments.organisation or (mapping.organisation if mapping else None)
+    )
+    target = _choose_format(own_format, arguments.form or own_format.syntax)
     if arguments.layout:
-        print_json(describe_layout(document, _choose_form(own_form, "fixed")))
+        print_json(describe_layout(document, _choose_format(own_format, "fixed")))
         return
     content = read_file(arguments.file)
     with name_file(arguments.file):
         octets = write_carried(
-            read_carried(content, document, _choose_form(own_form, arguments.source)), document, target
+            read_carried(content, document, _choose_format(own_format, arguments.source)), document, target
         )
     if arguments.out is not None:
         write_file(arguments.out, octets)
-    _print_rendered(arguments, target.form, octets)
+    _print_rendered(arguments, target.syntax, octets)
 
 
-def _print_rendered(arguments: Arguments, form: str, octets: bytes) -> None:
+def _print_rendered(arguments: Arguments, syntax: str, octets: bytes) -> None:
     """Print the octets as they are, or an object about them; a fixed record need not be UTF-8."""
     if arguments.json:
-        report = {"document": arguments.document, "form": form, "octets": len(octets)}
+        report = {"document": arguments.document, "form": syntax, "octets": len(octets)}
         if arguments.out is None:
             print_json(report | {"written": None, "content": base64.b64encode(octets).decode()})
         else:
@@ -345,13 +347,13 @@ def _print_rendered(arguments: Arguments, form: str, octets: bytes) -> None:
         print_octets(octets)
 
 
-def _find_own_form(bundle: MappingBundle, code: str | None) -> CarrierForm:
+def _find_own_format(bundle: MappingBundle, code: str | None) -> CarrierFormat:
     """Return the form that an organisation speaks, XML for None; raise GW808 for an unknown one."""
     if code is not None and code not in bundle.organisations:
         raise GatewayError(MISUSE, f"no organisation {code[:40]!r}", "--organisation")
-    return CarrierForm() if code is None else get_carrier_form(bundle, code)
+    return CarrierFormat() if code is None else get_carrier_format(bundle, code)
 
 
-def _choose_form(own_form: CarrierForm, form: str) -> CarrierForm:
+def _choose_format(own_format: CarrierFormat, syntax: str) -> CarrierFormat:
     """Return the organisation's own form, or another with nothing particular."""
-    return own_form if own_form.form == form else CarrierForm(form)
+    return own_format if own_format.syntax == syntax else CarrierFormat(syntax)

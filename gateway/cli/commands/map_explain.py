@@ -367,12 +367,12 @@ def _split_file_content(content: bytes, bundle: MappingBundle) -> dict[str, Any]
         # The hub refuses the whole submission for it, so no request would be sent.
         rest = [problem for problem in report["problems"] if problem["pointer"] != refusal["pointer"]]
         report |= {"problems": [refusal, *rest], "requests": []}
-    places = ElementLocations(root)
-    wrong = [_describe_broken_rule(finding, places) for finding in broken if finding.is_error]
+    locations = ElementLocations(root)
+    wrong = [_describe_broken_rule(finding, locations) for finding in broken if finding.is_error]
     if wrong:
         report |= {"problems": [*wrong, *report["problems"]], "requests": []}
     return report | {
-        "warnings": [_describe_broken_rule(finding, places) for finding in broken if not finding.is_error]
+        "warnings": [_describe_broken_rule(finding, locations) for finding in broken if not finding.is_error]
     }
 
 
@@ -381,11 +381,11 @@ def _find_whole_refusal(root: etree._Element) -> dict[str, Any] | None:
     try:
         read_submission(root)
     except GatewayError as error:
-        places = ElementLocations(root)
+        locations = ElementLocations(root)
         is_pointer = not error.location.startswith("/")
         pointer = error.location if is_pointer else ""
-        xpath = places.find_xpath(pointer) if is_pointer else error.location
-        return _describe_problem(error, _SourceLocation(pointer, xpath, places.find_line_number(pointer)))
+        xpath = locations.find_xpath(pointer) if is_pointer else error.location
+        return _describe_problem(error, _SourceLocation(pointer, xpath, locations.find_line_number(pointer)))
     return None
 
 
@@ -411,26 +411,28 @@ def describe_split_result(result: SplitResult) -> dict[str, Any]:
         }
         for request in result.requests
     ]
-    places = ElementLocations(result.facts.root) if result.problems else None
+    locations = ElementLocations(result.facts.root) if result.problems else None
     return {
         "requests": requests,
         "ledger": ledger,
         "unaccounted": unaccounted,
-        "problems": [_describe_trouble(trouble, places) for trouble in result.problems if places is not None],
+        "problems": [
+            _describe_trouble(trouble, locations) for trouble in result.problems if locations is not None
+        ],
         "namespaces": list_xpath_namespaces(result.facts.root),
         "counts": result.accounts.count_fates(),
         "bundle": result.bundle,
     }
 
 
-def _describe_trouble(trouble: Diagnostic, places: ElementLocations) -> dict[str, Any]:
+def _describe_trouble(trouble: Diagnostic, locations: ElementLocations) -> dict[str, Any]:
     return {
         "id": trouble.problem.id,
         "title": trouble.problem.title,
         "message": trouble.detail,
         "pointer": trouble.pointer,
-        "xpath": places.find_xpath(trouble.pointer),
-        "line": places.find_line_number(trouble.pointer),
+        "xpath": locations.find_xpath(trouble.pointer),
+        "line": locations.find_line_number(trouble.pointer),
         "document": trouble.document,
         "application": trouble.application,
         "organisation": trouble.organisation or None,
@@ -475,12 +477,12 @@ def _make_empty_split(*problems: dict[str, Any], root: etree._Element | None = N
     return empty | {"problems": list(problems), "namespaces": namespaces}
 
 
-def _describe_broken_rule(finding: DeclarationFinding, places: ElementLocations) -> dict[str, Any]:
+def _describe_broken_rule(finding: DeclarationFinding, locations: ElementLocations) -> dict[str, Any]:
     """Return a broken rule of the declaration, which concerns the whole submission."""
     location = _SourceLocation(
         finding.pointer,
-        places.find_xpath(finding.pointer),
-        places.find_line_number(finding.pointer),
+        locations.find_xpath(finding.pointer),
+        locations.find_line_number(finding.pointer),
     )
     described = _describe_problem(GatewayError(finding.problem, finding.detail), location)
     return described if finding.rule is None else described | {"rule": str(finding.rule.mark)}

@@ -275,7 +275,7 @@ def _check_contracts(worse: Sequence[UnfitContract], arguments: Arguments, repor
         f"{contract.document}: the WSDL {contract.wsdl} {contract.lacks}" for contract in refused
     )
     remedies = dict.fromkeys(
-        "Take the new WSDLs first" if contract.form == "xml" else contract.remedy for contract in refused
+        "Take the new WSDLs first" if contract.syntax == "xml" else contract.remedy for contract in refused
     )
     detail = (
         f"agencies would refuse requests by these mappings. {contract_faults}. Nothing was changed. "

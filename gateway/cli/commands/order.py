@@ -12,14 +12,14 @@ from gateway.cli.list_options import page_options, require_row_number
 from gateway.cli.result_output import format_facts, print_json, print_table, require_row
 from gateway.cli.shared_options import ROW_NUMBER, SEARCH_TEXT, changing_verb, home_verb, read_reason
 from gateway.cli.verb_groups import Arguments
-from gateway.operations import count_things, describe_sequence, describe_sequence_places
+from gateway.operations import count_things, describe_sequence, describe_sequence_messages
 from gateway.store import message_sequences
 
 _COLUMNS = (
     *("id", "direction", "party", "conversation_id", "next_number", "held", "first_held", "gives_up_at"),
     "agreement_id",
 )
-_PLACES = ("number", "message", "message_id", "action", "state", "received_at", "gives_up_at")
+_MESSAGE_COLUMNS = ("number", "message", "message_id", "action", "state", "received_at", "gives_up_at")
 
 
 @home_verb("order list")
@@ -50,13 +50,13 @@ def show_sequence(arguments: Arguments) -> None:
         report: dict[str, Any] = describe_sequence(row)
         report |= {
             "waits_because": _describe_waiting(report),
-            "messages": describe_sequence_places(conn, row),
+            "messages": describe_sequence_messages(conn, row),
         }
     if arguments.json:
         print_json(report)
         return
     print(format_facts({name: value for name, value in report.items() if name != "messages"}))
-    print_table(report["messages"], as_json=False, columns=_PLACES)
+    print_table(report["messages"], as_json=False, columns=_MESSAGE_COLUMNS)
 
 
 def _describe_waiting(report: dict[str, Any]) -> str:

@@ -100,7 +100,7 @@ def import_list_file(arguments: Arguments) -> None:
 
 
 def _tell_import(trusted_list: TrustedList, *, was_activated: bool, before: int | None) -> str:
-    name = f"Trusted list {trusted_list.sequence} of {trusted_list.territory} ({trusted_list.form})"
+    name = f"Trusted list {trusted_list.sequence} of {trusted_list.territory} ({trusted_list.list_format})"
     if not was_activated:
         return f"{name} was stored already: nothing was changed."
     return f"{name} is in force, in place of {before}." if before is not None else f"{name} is in force."
@@ -166,7 +166,7 @@ def _make_file_name(trusted_list: TrustedList) -> str:
     territory = trusted_list.territory
     if not territory.isascii() or not territory.isalnum() or len(territory) > 20:
         raise GatewayError(MISUSE, f"territory {territory[:20]!r} cannot be part of a file name", "territory")
-    return f"{territory}-{trusted_list.form}"
+    return f"{territory}-{trusted_list.list_format}"
 
 
 def _describe_list(trusted_list: TrustedList, at: datetime) -> dict[str, Any]:
@@ -176,7 +176,7 @@ def _describe_list(trusted_list: TrustedList, at: datetime) -> dict[str, Any]:
     except GatewayError as stale:
         problem = stale
     return {
-        "form": trusted_list.form,
+        "form": trusted_list.list_format,
         "operator": trusted_list.operator,
         "territory": trusted_list.territory,
         "sequence": trusted_list.sequence,

@@ -15,9 +15,9 @@ from gateway.cli.named_files import read_file
 from gateway.cli.registration import (
     LoadedList,
     WithdrawnList,
-    list_known_authorities,
+    list_trusted_authorities,
     load_crls,
-    read_known_revocations,
+    read_hub_revocations,
     read_lists_not_loaded,
     withdraw_crls,
 )
@@ -138,16 +138,16 @@ def load_crl_file(arguments: Arguments) -> None:
         origins = read_lists_not_loaded(change.settings, change.conn)
         if arguments.withdraw:
             withdrawn = withdraw_crls(change.conn, content, change.at, origins)
-            in_hand = read_known_revocations(change.settings, change.conn, trust.policy.certificates)
+            in_hand = read_hub_revocations(change.settings, change.conn, trust.policy.certificates)
             remaining = [_count_remaining_lists(each, in_hand) for each in withdrawn]
             lists = [*map(_describe_withdrawn_list, withdrawn, remaining)]
             sentences = [*map(_format_withdrawal, withdrawn, remaining)]
         else:
-            before = read_known_revocations(change.settings, change.conn, trust.policy.certificates)
-            authorities = list_known_authorities(change.settings, change.conn, change.at)
+            before = read_hub_revocations(change.settings, change.conn, trust.policy.certificates)
+            authorities = list_trusted_authorities(change.settings, change.conn, change.at)
             succession = ListSuccession(authorities, change.at, trust.policy.crl_age_most)
             loaded = load_crls(change.conn, content, succession, origins)
-            in_hand = read_known_revocations(change.settings, change.conn, trust.policy.certificates)
+            in_hand = read_hub_revocations(change.settings, change.conn, trust.policy.certificates)
             _check_list_count(len(before.lists), len(in_hand.lists))
             lists = [_describe_list(each) for each in loaded]
             sentences = [_format_loading(each) for each in loaded]

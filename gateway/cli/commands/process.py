@@ -46,7 +46,7 @@ from gateway.operations import (
     find_resting_filings,
     find_source_problems,
 )
-from gateway.process_log import START_LOG, pass_log_form, set_up_logging
+from gateway.process_log import START_LOG, pass_log_format, set_up_logging
 from gateway.processor_affinity import bind_to_processor
 from gateway.stop_signals import catch_stop_signals
 from gateway.store import (
@@ -366,7 +366,7 @@ def announce_start(settings: Settings, starting: Processes, *, as_json: bool = F
 
     count = starting.count_all(settings)
     with (
-        pass_log_form(as_json=as_json),
+        pass_log_format(as_json=as_json),
         keep_files_private(),
         announce_readiness(count, announce, is_reachable),
     ):

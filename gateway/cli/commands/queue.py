@@ -226,23 +226,23 @@ def _list_named_lanes(conn: Connection, settings: Settings, arguments: Arguments
     lane_names = {row.name for row in lanes.summarize_lanes(conn)}
     agencies = {*settings.agency, CUSTOMS}
     if arguments.lane:
-        _require_known("lane", arguments.lane, lane_names | agencies)
+        _require_existing_name("lane", arguments.lane, lane_names | agencies)
         yield arguments.lane
     if arguments.agency:
         # An agency that has left the settings may still have deliveries.
-        _require_known(
+        _require_existing_name(
             "agency", arguments.agency, agencies | {name for name in lane_names if ":" not in name}
         )
         yield arguments.agency
     if arguments.party:
-        _require_known("party", arguments.party, {row.id for row in parties.list_parties(conn)})
+        _require_existing_name("party", arguments.party, {row.id for row in parties.list_parties(conn)})
         yield f"msh:{arguments.party}"
         yield from list_party_destinations(settings, arguments.party)
 
 
-def _require_known(kind: str, name: str, known_names: Iterable[str]) -> None:
+def _require_existing_name(kind: str, name: str, existing_names: Iterable[str]) -> None:
     """Report misuse unless the name is one of those that are known."""
-    names = sorted(known_names)
+    names = sorted(existing_names)
     if name not in names:
         ellipsis = ", …" if len(names) > _MOST_NAMED else ""
         sentence = f"there is no {kind} {name[:80]}; there are {', '.join(names[:_MOST_NAMED])}{ellipsis}"

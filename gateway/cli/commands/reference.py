@@ -172,7 +172,7 @@ def _list_state_sections() -> Iterator[ReferenceSection]:
     for name, machine in MACHINES.items():
         state_meanings = meanings["states"][name]
         states = [
-            {"state": state, "place": _name_place(machine, state), "meaning": state_meanings[state]}
+            {"state": state, "place": _name_state_kind(machine, state), "meaning": state_meanings[state]}
             for state in machine.states
         ]
         yield ReferenceSection(f"{name}: states", (), states)
@@ -187,7 +187,7 @@ def _list_state_sections() -> Iterator[ReferenceSection]:
         yield ReferenceSection(f"{name}: transitions", (), transitions)
 
 
-def _name_place(machine: StateMachine, state: str) -> str:
+def _name_state_kind(machine: StateMachine, state: str) -> str:
     return "first" if state == machine.initial else "final" if state in machine.final else ""
 
 
@@ -278,10 +278,10 @@ def _select_section(settings: tuple[EffectiveSetting, ...], section: str) -> tup
         setting for setting in settings if setting.name == section or setting.name.startswith(f"{section}.")
     )
     if not chosen:
-        known_names = {
+        setting_names = {
             part for setting in settings for part in (setting.name, setting.name.rpartition(".")[0]) if part
         }
-        near = difflib.get_close_matches(section, sorted(known_names), n=1)
+        near = difflib.get_close_matches(section, sorted(setting_names), n=1)
         hint = f"; the nearest is {near[0]}" if near else ""
         raise click.UsageError(f"there is no section or setting {section[:80]}{hint}")
     return chosen

@@ -144,7 +144,7 @@ def _check_new(arguments: Arguments) -> None:
         raise click.BadParameter(sentence, param_hint="'--agency'")
     _check_laws(arguments.law, arguments.agency, bundle)
     # A unit without a factor, such as NMB, is converted to itself only.
-    if arguments.unit not in {*bundle.units.units, *bundle.collect_known_units()}:
+    if arguments.unit not in {*bundle.units.units, *bundle.collect_allowed_units()}:
         sentence = f"no declaration has a unit {arguments.unit[:40]!r}; an example is KGM"
         raise click.BadParameter(sentence, param_hint="'--unit'")
     if arguments.until and arguments.until < find_day(get_current_time(), get_display_zone()):
@@ -152,16 +152,16 @@ def _check_new(arguments: Arguments) -> None:
 
 
 def _check_laws(laws: Sequence[str], agency: str, bundle: MappingBundle) -> None:
-    known_laws = {
+    agency_laws = {
         law
         for document in bundle.documents.values()
         if document.organisation == agency
         for law in document.laws
     }
     for law in laws:
-        if law not in known_laws:
+        if law not in agency_laws:
             sentence = (
-                f"{agency} has no document under law {law[:20]!r}, but under {', '.join(sorted(known_laws))}"
+                f"{agency} has no document under law {law[:20]!r}, but under {', '.join(sorted(agency_laws))}"
             )
             raise click.BadParameter(sentence, param_hint="'--law'")
 

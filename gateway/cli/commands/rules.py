@@ -244,15 +244,15 @@ def describe_judgement(
     file: Path, judgement: NeedJudgement, need_rules: AskedRules, root: etree._Element
 ) -> dict[str, Any]:
     """Return for JSON the judgement of a file by the rules: each finding with its pointer, XPath and line."""
-    places = ElementLocations(root)
+    locations = ElementLocations(root)
     descriptions = [
         {
             "id": finding.problem.id,
             "title": finding.problem.title,
             "message": finding.text,
             "pointer": finding.pointer,
-            "xpath": places.find_xpath(finding.pointer) or "",
-            "line": places.find_line_number(finding.pointer),
+            "xpath": locations.find_xpath(finding.pointer) or "",
+            "line": locations.find_line_number(finding.pointer),
         }
         for finding in judgement.findings
     ]

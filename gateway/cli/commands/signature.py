@@ -247,14 +247,14 @@ def _ask_secret(prompt: str) -> bytes:
     return read_secret(lambda: click.prompt(prompt, hide_input=True, err=True)).encode()
 
 
-_FORM_WORDS = "xml: xenc:EncryptedData; cms: EnvelopedData or AuthEnvelopedData"
+_ENCRYPTION_FORMAT_WORDS = "xml: xenc:EncryptedData; cms: EnvelopedData or AuthEnvelopedData"
 _ALGORITHM_WORDS = "an algorithm by its URI or short name (`aes256-gcm`); repeatable"
 
 
 @verb("payload encrypt")
 @click.argument("file", type=FILE, help="the payload")
 @click.option("--for", "receiver", type=FILE, required=True, metavar="F", help="the receiver's certificate")
-@click.option("--as", "form", type=click.Choice(("xml", "cms")), default="xml", help=_FORM_WORDS)
+@click.option("--as", "form", type=click.Choice(("xml", "cms")), default="xml", help=_ENCRYPTION_FORMAT_WORDS)
 @click.option("--algorithm", multiple=True, metavar="NAME", help=_ALGORITHM_WORDS)
 @click.option("--encryption-policy", default="strict", metavar="NAME", help="the policy of algorithms")
 @click.option("--media-type", default="application/xml", help="the media type of the payload")

@@ -65,7 +65,9 @@ def make_context(
         find_certificate_party=lambda _sha256: None,
         find_party_name=lambda _party_id: None,
         encryption=EncryptionResources(keys, os.urandom),
-        known_certificates=tuple(certificate for pem in signers for certificate in read_certificates(pem)),
+        candidate_certificates=tuple(
+            certificate for pem in signers for certificate in read_certificates(pem)
+        ),
     )
 
 
@@ -291,8 +293,8 @@ def split_message(arguments: Arguments) -> None:
     with name_file(arguments.file):
         plan = as4.plan_split(open_message_file(arguments.file, SPLIT_LIMITS), terms, SPLIT_LIMITS)
     written = _write_fragments(plan, arguments.out, signer)
-    form = "compressed" if plan.terms.compressed else "not compressed"
-    sentence = f"Split {arguments.file}, {form}, into {len(written)} fragments in {arguments.out}."
+    compression = "compressed" if plan.terms.compressed else "not compressed"
+    sentence = f"Split {arguments.file}, {compression}, into {len(written)} fragments in {arguments.out}."
     group = {"group": plan.unit.message_id, "octets": plan.message_size}
     print_done(arguments, sentence, **group, compressed=plan.terms.compressed, fragments=written)
 

@@ -7,6 +7,6 @@ from .local_agent import LocalAgent as LocalAgent
 from .msh_agent import MshAgent as MshAgent
 from .partner_agent import PartnerAgent as PartnerAgent
 from .partner_agent import PullAgent as PullAgent
-from .partner_agent import list_pull_turns as list_pull_turns
+from .partner_agent import list_pull_tasks as list_pull_tasks
 from .webhook_agent import PaymentAgent as PaymentAgent
 from .webhook_agent import WebhookAgent as WebhookAgent

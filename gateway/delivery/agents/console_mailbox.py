@@ -87,7 +87,7 @@ class ConsoleMailbox:
             return None
         switched = False
         if not self._partners.is_at_console(lease.destination):
-            rests, agency_switched = officer_work.find_mailbox_place(conn, request, lease.destination)
+            rests, agency_switched = officer_work.find_desk_state(conn, request, lease.destination)
             if not (rests or agency_switched):
                 return None
             switched = not rests

@@ -168,7 +168,7 @@ class TimeStampAgent:
         stamp = None if head is None else self._obtain_time_stamp(head)
         kill_at_failpoint("tsa.after_answer")
         with write_transaction(self._hub.engine, "tsa.stamped") as conn:
-            deliveries.give_up_earlier_turns(conn, lease, self._hub.clock(), "tsa")
+            deliveries.give_up_earlier_periods(conn, lease, self._hub.clock(), "tsa")
             make_lease_finisher(lease, self._hub.clock)(conn)
             if stamp is not None:
                 time_stamps.insert_time_stamp(conn, stamp, self._hub.clock())
@@ -240,10 +240,10 @@ class TimeStampAgent:
             self._hub.stamping.find_staleness_problem(self._hub.clock())
 
     def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
-        """Leave the evidence to the next period; only the last failed turn stays FAILED."""
-        deliveries.give_up_earlier_turns(conn, failure.delivery, failure.at, "tsa")
+        """Leave the evidence to the next period; only the last failed delivery stays FAILED."""
+        deliveries.give_up_earlier_periods(conn, failure.delivery, failure.at, "tsa")
         _log.error(
-            "a turn of time-stamping is over without a stamp: %s",
+            "a period of time-stamping has ended without a stamp: %s",
             failure.problem,
             extra={"delivery": failure.delivery.id},
         )

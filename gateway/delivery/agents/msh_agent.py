@@ -121,7 +121,7 @@ class MshAgent:
         """Check the answer on the connection against the message sent, and apply its signal."""
         require_identity_coding(posted.answer)
         run_with_current_register(
-            self._hub, posted.knowledge, lambda known: self._apply_answer(lease, posted, known)
+            self._hub, posted.knowledge, lambda register: self._apply_answer(lease, posted, register)
         )
 
     def _apply_answer(self, lease: DeliveryLease, posted: PostedMessage, knowledge: RegisterSnapshot) -> None:
@@ -231,7 +231,7 @@ class MshAgent:
         if "split" in delivery.parameters:
             fragment_groups.end_sent_group(conn, delivery.id, failure.at, receipted=False)
         if delivery.parameters.get("ordered"):
-            ordered_deliveries.give_up_place(conn, delivery.id, failure.at)
+            ordered_deliveries.give_up_position(conn, delivery.id, failure.at)
         record_delivery_failure(conn, delivery, failure.problem.problem.id, failure.at)
 
 

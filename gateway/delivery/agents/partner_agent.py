@@ -105,7 +105,7 @@ class PartnerAgent:
             lease, envelope = self._compose_draft(lease, envelope)
         posted = self._soap.post_call(envelope, self._partners.resolve_destination(lease.destination))
         run_with_current_register(
-            self._hub, knowledge, lambda known: self._apply_answer(lease, posted, known)
+            self._hub, knowledge, lambda register: self._apply_answer(lease, posted, register)
         )
 
     def _read_call(self, lease: DeliveryLease) -> tuple[bytes, MailboxApplication | None]:
@@ -205,12 +205,12 @@ class PartnerAgent:
         record_evidence(conn, "undeliverable", "delivery", delivery.id, content, data, failure.at)
 
 
-#: The largest number of messages that are pulled in one turn; the next turn pulls the others.
+#: The largest number of messages that are pulled in one period; the next period pulls the others.
 _MOST_MESSAGES: Final = 100
 _WITHOUT_END: Final = 1_000_000
 
 
-def list_pull_turns(hub: Hub, every: timedelta) -> list[RecurringTask]:
+def list_pull_tasks(hub: Hub, every: timedelta) -> list[RecurringTask]:
     """Return the recurring task of each channel from which we pull: one for each address."""
     # An idle worker hears of a new agreement by no message.
     knowledge, now = hub.refresh_snapshot(), hub.clock()
@@ -235,7 +235,7 @@ def list_pull_turns(hub: Hub, every: timedelta) -> list[RecurringTask]:
 
 
 class PullAgent:
-    """Pulls from message handlers; `every` is the time between two turns."""
+    """Pulls from message handlers; `every` is the time between two pulls."""
 
     def __init__(self, hub: Hub, sender: HttpClient, bounds: HttpLimits, every: timedelta) -> None:
         self._hub = hub
@@ -244,20 +244,20 @@ class PullAgent:
         self._every = every
 
     def get_retry_plan(self, _lease: DeliveryLease) -> RetryPlan:
-        """Return unlimited retries: a turn ends by itself, and the next one has a delivery of its own."""
+        """Return unlimited retries: a period ends by itself, and the next one has a delivery of its own."""
         return RetryPlan(_WITHOUT_END, min(timedelta(seconds=10), self._every), self._every)
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
-        """Pull until nothing waits any more, and end the turn."""
+        """Pull until nothing waits any more, and end the delivery of this period."""
         pulled: set[str] = set()
         while len(pulled) < _MOST_MESSAGES:
             message_id = self._pull_message(lease)
-            # A partner that gives one message twice has not seen its receipt yet: the next turn asks again.
+            # A partner that gives one message twice has not seen its receipt yet: the next period asks again.
             if message_id is None or message_id in pulled:
                 break
             pulled.add(message_id)
         with write_transaction(self._hub.engine, "pull.turn") as conn:
-            deliveries.give_up_earlier_turns(conn, lease, self._hub.clock(), "pull")
+            deliveries.give_up_earlier_periods(conn, lease, self._hub.clock(), "pull")
             make_lease_finisher(lease, self._hub.clock)(conn)
 
     def _pull_message(self, lease: DeliveryLease) -> str | None:
@@ -279,7 +279,7 @@ class PullAgent:
             run_with_current_register(
                 self._hub,
                 knowledge,
-                lambda known: message_ids.append(self._take_answer(request, pmode, answer, known)),
+                lambda register: message_ids.append(self._take_answer(request, pmode, answer, register)),
             )
         except GatewayError as error:
             raise_resource_problem(error)
@@ -307,13 +307,13 @@ class PullAgent:
             return opened.unit.message_id
         problem = make_refusal_error(opened.unit)
         if opened.unit.highest_severity == "Error" and problem is not None:
-            # Anyone may have written it: the next turn asks again.
+            # Anyone may have written it: the next period asks again.
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, problem.detail, problem.location, theirs=problem.theirs)
         return None
 
     def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
-        """Give up the failed turns before: only the last one stays FAILED, for the operator to see."""
-        deliveries.give_up_earlier_turns(conn, failure.delivery, failure.at, "pull")
+        """Give up the failed deliveries of earlier periods; an operator sees only the last one as FAILED."""
+        deliveries.give_up_earlier_periods(conn, failure.delivery, failure.at, "pull")
 
 
 def _make_parcel(answer: HttpAnswer) -> Parcel:

@@ -1,1 +1,1 @@
-"""Carries requests and notices in other forms than XML: JSON and fixed records, both directions."""
+"""Carries requests and notices in other formats than XML: JSON and fixed records, both directions."""

@@ -1,4 +1,4 @@
-"""Carries a document in the form of an organisation, and reads it back: ``read(write(x)) = x``.
+"""Carries a document in the format of an organisation, and reads it back: ``read(write(x)) = x``.
 
 Only the document itself is written: the octets are a function of it, so they disclose nothing that it does
 not. Every document is read back when it is written; one that does not come back the same is refused.
@@ -14,7 +14,7 @@ from typing import Any, Final
 from lxml import etree
 
 from gateway.errors import DOCUMENT_UNKNOWN, GatewayError
-from gateway.harmonize.carriers.fixed_form import (
+from gateway.harmonize.carriers.fixed_records import (
     CONTINUATION,
     COUNT_WIDTH,
     HEAD,
@@ -37,7 +37,7 @@ from gateway.harmonize.carriers.plain_values import (
     make_plain_value,
     make_request_node,
 )
-from gateway.harmonize.language import XML_FORM, CarrierForm, DocumentMapping, MappingBundle
+from gateway.harmonize.language import XML_FORMAT, CarrierFormat, DocumentMapping, MappingBundle
 from gateway.wire import canonicalize_element, parse_xml
 
 #: A number as JSON writes it, without exponent: its literal is the text of the value, digit by digit.
@@ -187,23 +187,25 @@ def _make_carried_document(bundle: MappingBundle, name: str) -> CarriedDocument:
     raise GatewayError(DOCUMENT_UNKNOWN, f"the mappings have no document {name[:60]!r}", "document")
 
 
-def get_carrier_form(bundle: MappingBundle, organisation: str) -> CarrierForm:
-    """Return the form in which the system of an organisation speaks: XML where the mappings say nothing."""
-    return bundle.carriers.get(organisation, XML_FORM)
+def get_carrier_format(bundle: MappingBundle, organisation: str) -> CarrierFormat:
+    """Return the format in which the system of an organisation speaks: XML where the mappings say nothing."""
+    return bundle.carriers.get(organisation, XML_FORMAT)
 
 
-def write_carried(root: etree._Element, document: CarriedDocument, form: CarrierForm) -> bytes:
-    """Return the document `root` in a form; raise GW718 with the place that the form cannot carry."""
-    if form.form == "xml":
+def write_carried(root: etree._Element, document: CarriedDocument, carrier_format: CarrierFormat) -> bytes:
+    """Return the document `root` in a format; raise GW718 with the place that the format cannot carry."""
+    if carrier_format.syntax == "xml":
         return etree.tostring(root, encoding="utf-8", xml_declaration=True, with_tail=False)
     if root.tag != f"{{{document.namespace}}}{document.node.name}":
         raise make_carried_error(f"this is no {document.name}", f"/{etree.QName(root).localname}")
     value = make_plain_value(document.node, root, f"/{document.node.name}")
-    if form.form == "json":
-        octets = write_json(document.name, document.node, value, exact=form.numbers == "exact")
+    if carrier_format.syntax == "json":
+        octets = write_json(document.name, document.node, value, exact=carrier_format.numbers == "exact")
     else:
-        octets = write_records(document.name, make_record_layout(document.node, form), value, form)
-    if _canonicalize(read_carried(octets, document, form)) != _canonicalize(root):
+        octets = write_records(
+            document.name, make_record_layout(document.node, carrier_format), value, carrier_format
+        )
+    if _canonicalize(read_carried(octets, document, carrier_format)) != _canonicalize(root):
         raise make_carried_error("an element without content cannot be carried", f"/{document.node.name}")
     return octets
 
@@ -211,25 +213,27 @@ def write_carried(root: etree._Element, document: CarriedDocument, form: Carrier
 def list_uncarried_values(
     bundle: MappingBundle, document: DocumentMapping, request: etree._Element, *, whole: bool = True
 ) -> list[GatewayError]:
-    """Return GW718 for the values of a request that the form of its agency cannot carry, the first of many.
+    """Return GW718 for the values of a request that the format of its agency cannot carry, the first of many.
 
     `document` is the mapping that the request was written by. Each error names its place in the request. One
-    that is not `whole` is not written: only its values are looked at, each for itself.
+    that is not `whole` is not written: only its values are checked, each for itself.
     """
-    form = get_carrier_form(bundle, document.organisation)
-    if form.form == "xml":
+    carrier_format = get_carrier_format(bundle, document.organisation)
+    if carrier_format.syntax == "xml":
         return []
     carried, problems = find_carried_document(bundle, document.id), []
-    if form.form == "fixed":
+    if carrier_format.syntax == "fixed":
         try:
             value = make_plain_value(carried.node, request, f"/{carried.node.name}")
-            problems = list_record_problems(make_record_layout(carried.node, form), value, form)
+            problems = list_record_problems(
+                make_record_layout(carried.node, carrier_format), value, carrier_format
+            )
         except GatewayError:
             if whole:
                 raise
     if not problems and whole:
         try:
-            write_carried(request, carried, form)
+            write_carried(request, carried, carrier_format)
         except GatewayError as error:
             problems = [error]
     return problems[:_MOST]
@@ -245,27 +249,34 @@ def _canonicalize(root: etree._Element) -> bytes:
     return canonicalize_element(alone, exclusive=True)
 
 
-def read_carried(octets: bytes, document: CarriedDocument, form: CarrierForm) -> etree._Element:
+def read_carried(octets: bytes, document: CarriedDocument, carrier_format: CarrierFormat) -> etree._Element:
     """Return the document that was carried; raise GW718 with the place of a value that does not fit."""
-    if form.form == "xml":
+    if carrier_format.syntax == "xml":
         return parse_xml(octets)
-    if form.form == "json":
+    if carrier_format.syntax == "json":
         value = read_json(octets, document.name, document.node)
     else:
-        value = read_records(octets, document.name, make_record_layout(document.node, form), form)
+        value = read_records(
+            octets, document.name, make_record_layout(document.node, carrier_format), carrier_format
+        )
     return build_element(document.node, value, document.namespace, f"/{document.node.name}")
 
 
-def describe_layout(document: CarriedDocument, form: CarrierForm) -> dict[str, Any]:
+def describe_layout(document: CarriedDocument, carrier_format: CarrierFormat) -> dict[str, Any]:
     """Return the layout of a document in fixed records as plain data, for programmers of an agency."""
-    layout = make_record_layout(document.node, form)
+    layout = make_record_layout(document.node, carrier_format)
     return {
         "document": document.name,
-        "charset": form.charset,
-        "end": form.end.decode(),
+        "charset": carrier_format.charset,
+        "end": carrier_format.end.decode(),
         "head": HEAD.decode(),
         "name": NAME_WIDTH,
-        "continuation": {"type": CONTINUATION.decode(), "field": 3, "size": 4, "octets": form.longest},
+        "continuation": {
+            "type": CONTINUATION.decode(),
+            "field": 3,
+            "size": 4,
+            "octets": carrier_format.longest,
+        },
         "tail": TAIL.decode(),
         "count": COUNT_WIDTH,
         "records": [describe_record_type(record_type) for record_type in layout.walk_types()],

@@ -169,7 +169,7 @@ def _compare_parts(old: _Parts, new: _Parts) -> Iterator[BundleChange]:
 def _compare_orders(old: _Parts, new: _Parts) -> Iterator[BundleChange]:
     """Yield of each document and notice the first line that has another one above it.
 
-    Only lines that are in both folders are looked at.
+    Only lines that are in both folders are compared.
     """
     lines: dict[_PartName | None, list[_PartName]] = {}
     for name, part in new.items():
@@ -196,8 +196,8 @@ def _make_change(
 ) -> BundleChange:
     """Return the change of a part; `part` is that of the new folder, or of the old one where it is gone."""
     labels = part.ko, part.en
-    places = name.part, name.name, name.document, part.organisation
-    return BundleChange(change, *places, *labels, dict(before), dict(after), part.location)
+    identifying_names = name.part, name.name, name.document, part.organisation
+    return BundleChange(change, *identifying_names, *labels, dict(before), dict(after), part.location)
 
 
 def _list_parts(files: Mapping[str, bytes]) -> Iterator[_NamedPart]:

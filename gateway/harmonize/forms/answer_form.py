@@ -65,7 +65,7 @@ class AnswerForm:
     form cannot hold: an answer by form would leave this content out.
     """
 
-    form: FilingForm
+    filing_form: FilingForm
     values: FormValues
     fields: tuple[AnswerField, ...]
     unplaced: tuple[str, ...]
@@ -240,7 +240,7 @@ def compose_answer(
         if attachment.cid in used or attachment.cid not in before
     ]
     changed = replace(answer.values, values=values, attachments=(*attachments, *files))
-    composed = compose_submission(answer.form, changed)
+    composed = compose_submission(answer.filing_form, changed)
     inner = composed.root.find(_FUNCTION)
     if inner is not None:
         # The supplement repeats the declaration as it is.

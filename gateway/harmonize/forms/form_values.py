@@ -120,9 +120,9 @@ def parse_form_values(text: str | bytes) -> FormValues:
         raise _make_error("the file is not JSON", "/") from None
     if not isinstance(table, dict):
         raise _make_error("the values are an object", "/")
-    known_keys = {"applications", "items", "values", "attachments", "function", "disclaimers", "further"}
+    allowed_keys = {"applications", "items", "values", "attachments", "function", "disclaimers", "further"}
     for name in table:
-        if name not in known_keys:
+        if name not in allowed_keys:
             raise _make_error(f"there is no key {name[:40]!r}", name[:40])
     return FormValues(
         applications=tuple(_read_application(row, at) for at, row in _list_rows(table, "applications")),

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 from lxml import etree
 
 from gateway.harmonize.forms.request_form import (
-    FormField,
-    FormGroup,
-    FormRow,
-    FormSection,
-    FormValue,
+    RequestField,
     RequestForm,
+    RequestGroup,
+    RequestRow,
+    RequestSection,
+    RequestValue,
     Translations,
 )
 from gateway.harmonize.language import CommonMeaning, DocumentMapping, Field, MappingBundle, UniqueField
@@ -65,8 +65,8 @@ def draw_request(
     drawing = _Drawing(
         document, bundle, now, before, position, _list_written_sources(document), keys, _list_numbers(keys)
     )
-    places = sorted({_get_item_step(occurrence) for _, occurrence, _ in keys} - {()})
-    sections = tuple(drawing.draw_section(occurrence) for occurrence in ((), *places))
+    item_steps = sorted({_get_item_step(occurrence) for _, occurrence, _ in keys} - {()})
+    sections = tuple(drawing.draw_section(occurrence) for occurrence in ((), *item_steps))
     labels = {ask.name: _make_words(ask) for ask in document.ask_names.values()}
     return RequestForm(
         document.id,
@@ -162,7 +162,7 @@ class _Drawing:
     keys: tuple[_Key, ...]
     numbers: Mapping[tuple[str, Occurrence], list[int]]
 
-    def draw_section(self, occurrence: Occurrence) -> FormSection:
+    def draw_section(self, occurrence: Occurrence) -> RequestSection:
         """Draw the fields at a place: of the application, or of one item."""
         in_item = bool(occurrence)
         needs = [
@@ -179,7 +179,7 @@ class _Drawing:
             if ask.type != "group" and ask.key in self.written
         )
         groups = [*self._draw_common_groups(needs, occurrence), *self._draw_unique_groups(asks, occurrence)]
-        return FormSection(
+        return RequestSection(
             self._find_item(occurrence), common, own_fields, tuple(group for group in groups if group.rows)
         )
 
@@ -189,7 +189,9 @@ class _Drawing:
         item = self.now.items.get(occurrence) or (self.before.items.get(occurrence) if self.before else None)
         return item or str(occurrence[0][1])
 
-    def _draw_common_groups(self, needs: list[CommonMeaning], occurrence: Occurrence) -> Iterator[FormGroup]:
+    def _draw_common_groups(
+        self, needs: list[CommonMeaning], occurrence: Occurrence
+    ) -> Iterator[RequestGroup]:
         names = dict.fromkeys(meaning.per for meaning in needs if meaning.per not in ("header", "item"))
         for name in names:
             members = [meaning for meaning in needs if meaning.per == name]
@@ -197,7 +199,7 @@ class _Drawing:
 
     def _draw_unique_groups(
         self, unique_fields: list[UniqueField], occurrence: Occurrence
-    ) -> Iterator[FormGroup]:
+    ) -> Iterator[RequestGroup]:
         """Yield the group of each unique field that is a group with values here, and the groups within it."""
         for ask in unique_fields:
             if ask.type == "group":
@@ -214,7 +216,7 @@ class _Drawing:
         label: Translations,
         members: list[UniqueField] | list[CommonMeaning],
         occurrence: Occurrence,
-    ) -> FormGroup:
+    ) -> RequestGroup:
         sources = {member.key for member in members}
         occurrences = {
             at
@@ -222,16 +224,16 @@ class _Drawing:
             if source in sources and at[: len(occurrence)] == occurrence and len(at) > len(occurrence)
         }
         rows = tuple(
-            FormRow(
+            RequestRow(
                 "/".join(str(number) for _, number in at[len(occurrence) :]),
                 tuple(self._draw_field(member, at) for member in members),
             )
             for at in sorted(occurrences)
         )
         is_own = isinstance(members[0], UniqueField)
-        return FormGroup(name, label, is_own, tuple(_make_words(member) for member in members), rows)
+        return RequestGroup(name, label, is_own, tuple(_make_words(member) for member in members), rows)
 
-    def _draw_field(self, source_field: Field, occurrence: Occurrence) -> FormField:
+    def _draw_field(self, source_field: Field, occurrence: Occurrence) -> RequestField:
         source = source_field.key
         numbers = self.numbers.get((source, occurrence), ())
         is_own = isinstance(source_field, UniqueField)
@@ -241,7 +243,7 @@ class _Drawing:
             else self._is_needed(source_field)
         )
         values = tuple(self._draw_value(source_field, occurrence, number) for number in numbers)
-        return FormField(
+        return RequestField(
             source,
             _make_words(source_field),
             is_own,
@@ -253,13 +255,13 @@ class _Drawing:
     def _is_needed(self, meaning: CommonMeaning) -> bool:
         return any(need.meaning is meaning and need.mandatory for need in self.document.needs)
 
-    def _draw_value(self, source_field: Field, occurrence: Occurrence, number: int) -> FormValue:
+    def _draw_value(self, source_field: Field, occurrence: Occurrence, number: int) -> RequestValue:
         """Return the `number`-th value of a field in `occurrence`, with the previous one if it changed."""
         key = source_field.key, occurrence, number
         current = self.now.values.get(key)
         old = None if self.before is None else self.before.values.get(key)
         changed = self.before is not None and current != old
-        value = FormValue(
+        value = RequestValue(
             text="" if current is None else current.text,
             unit="" if current is None or source_field.attribute == "cid" else current.unit,
             changed=changed,

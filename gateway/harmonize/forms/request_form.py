@@ -16,7 +16,7 @@ Translations = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class FormValue:
+class RequestValue:
     """One value: its text, its unit or currency, and the words for a code.
 
     `changed` marks a value that a supplement changed; `previous` is the text before, None where there was no
@@ -31,7 +31,7 @@ class FormValue:
 
 
 @dataclass(frozen=True, slots=True)
-class FormField:
+class RequestField:
     """One field with its values; `is_unique` is true where only this document asks for it.
 
     `name` is a kind and a name, such as ``common:importer.name``; `pointer` is the field's place in
@@ -43,7 +43,7 @@ class FormField:
     is_unique: bool
     pointer: str
     required: bool = False
-    values: tuple[FormValue, ...] = ()
+    values: tuple[RequestValue, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -52,22 +52,22 @@ class FormField:
 
 
 @dataclass(frozen=True, slots=True)
-class FormRow:
+class RequestRow:
     """One occurrence of a group: its position, such as ``2`` or ``1/3``, and a field for each column."""
 
     number: str
-    cells: tuple[FormField, ...]
+    cells: tuple[RequestField, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class FormGroup:
+class RequestGroup:
     """A repeated group of fields: a table of its occurrences."""
 
     name: str
     label: Translations
     is_unique: bool
     columns: tuple[Translations, ...]
-    rows: tuple[FormRow, ...]
+    rows: tuple[RequestRow, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +76,19 @@ class ItemGoods:
 
     description: str
     hs: str
-    measures: tuple[FormValue, ...]
+    measures: tuple[RequestValue, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class FormSection:
+class RequestSection:
     """The fields of the whole application (`item` is None), or of one goods item."""
 
     item: str | None
-    common: tuple[FormField, ...]
-    unique: tuple[FormField, ...]
-    groups: tuple[FormGroup, ...]
+    common: tuple[RequestField, ...]
+    unique: tuple[RequestField, ...]
+    groups: tuple[RequestGroup, ...]
 
-    def list_fields(self) -> Iterator[FormField]:
+    def list_fields(self) -> Iterator[RequestField]:
         """Yield every field of the section, those of groups last."""
         yield from self.common
         yield from self.unique
@@ -115,11 +115,11 @@ class RequestForm:
 
     document: str
     label: Translations
-    sections: tuple[FormSection, ...]
+    sections: tuple[RequestSection, ...]
     others: tuple[tuple[str, str], ...]
     attachments: Mapping[str, Translations]
 
-    def list_fields(self) -> Iterator[FormField]:
+    def list_fields(self) -> Iterator[RequestField]:
         """Yield every field of every section."""
         for section in self.sections:
             yield from section.list_fields()

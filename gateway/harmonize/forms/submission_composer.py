@@ -118,12 +118,12 @@ class _Composer:
         declaration = etree.SubElement(shell, f"{_DEC}Declaration", nsmap=_make_nsmap(DEC))
         self._write_derived(declaration, "FunctionCode", self._form_values.function)
         self._write_derived(declaration, "GoodsItemQuantity", str(len(self._form_values.items)))
-        self._write_place(declaration, "h", self._form.header, None)
+        self._write_fields(declaration, "h", self._form.header, None)
         for number in self._form_values.items:
             parent = self._descend(declaration, ITEM_PATH.split("/")[1:-1])
             item = self._add_special(parent, ITEM_PATH.rpartition("/")[2])
             self._write_derived(item, "SequenceNumeric", number)
-            self._write_place(item, f"i#{number}", self._form.item, number)
+            self._write_fields(item, f"i#{number}", self._form.item, number)
         add_sequence_numbers(declaration)
         sort_declaration(declaration)
 
@@ -133,7 +133,7 @@ class _Composer:
     def _write_derived(self, parent: etree._Element, name: str, text: str) -> None:
         etree.SubElement(parent, f"{_DEC}{name}").text = text
 
-    def _write_place(
+    def _write_fields(
         self, base: etree._Element, base_key: str, fields: Iterable[FormField], item: str | None
     ) -> None:
         """Write the values of fields below `base`, and further values of a copied declaration there."""
@@ -181,7 +181,7 @@ class _Composer:
             if self._is_given(inner):
                 *parent_names, last = form_field.group.path.split("/")
                 element = self._add_special(self._descend(base, parent_names), last)
-                self._write_place(element, inner, form_field.fields, item)
+                self._write_fields(element, inner, form_field.fields, item)
 
     def _is_given(self, base_key: str) -> bool:
         return any(key.startswith(f"{base_key}/") for key in self._values) or any(
@@ -207,7 +207,7 @@ class _Composer:
         text = self._values.get(f"{inner}/{first.name}", "")
         if text:
             self._put_value(f"{inner}/{first.name}", element, meaning.relative[-1], first)
-        self._write_place(element, inner, members, item)
+        self._write_fields(element, inner, members, item)
         return [(int(text), element) for text in self._positions.get(inner, ())]
 
     def _write_sibling(self, element: etree._Element, meaning: CommonMeaning) -> None:

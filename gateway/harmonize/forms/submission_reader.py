@@ -302,12 +302,12 @@ class _Reader:
     def _read_application(self, element: etree._Element, number: int) -> FiledApplication:
         section = self.form.sections[str(element.get("document", ""))]
         namespace = section.document.namespace
-        places: list[tuple[etree._Element, str | None]] = []
+        containers: list[tuple[etree._Element, str | None]] = []
         for fields in element.findall(f"{_SUB}Fields")[:1]:
-            places.append((fields, None))
+            containers.append((fields, None))
             for child in fields.iterchildren(f"{{{namespace}}}Item"):
-                places.append((child, parse_sequence_number(str(child.get("sequence", "")))))
-        for container, item in places:
+                containers.append((child, parse_sequence_number(str(child.get("sequence", "")))))
+        for container, item in containers:
             self._read_answers(container, number, section, item)
         items = self.facts.list_item_numbers(element)
         return FiledApplication(str(element.get("id", "")), section.document.id, items)

@@ -34,8 +34,8 @@ from .document_mapping import list_type_codes as list_type_codes
 from .document_mapping import list_whole_lines as list_whole_lines
 from .field_reader import NUMBER_TESTS as NUMBER_TESTS
 from .field_reader import read_condition as read_condition
-from .mapping_bundle import XML_FORM as XML_FORM
-from .mapping_bundle import CarrierForm as CarrierForm
+from .mapping_bundle import XML_FORMAT as XML_FORMAT
+from .mapping_bundle import CarrierFormat as CarrierFormat
 from .mapping_bundle import MappingBundle as MappingBundle
 from .notice_tree import FactType as FactType
 from .notice_tree import NoticeAttribute as NoticeAttribute

@@ -14,7 +14,7 @@ from gateway.harmonize.language.data_dictionary import read_data_dictionary
 from gateway.harmonize.language.declaration_rules import read_declaration_rules
 from gateway.harmonize.language.document_mapping import DocumentMapping, find_type_code
 from gateway.harmonize.language.document_reader import read_document_mapping
-from gateway.harmonize.language.mapping_bundle import MappingBundle, Organisation, read_carrier_forms
+from gateway.harmonize.language.mapping_bundle import MappingBundle, Organisation, read_carrier_formats
 from gateway.harmonize.language.notice_catalog_reader import read_notice_catalog
 from gateway.harmonize.language.notice_tree import NoticeCatalog, NoticeMapping
 from gateway.harmonize.language.shared_fields import find_matching_member
@@ -83,7 +83,7 @@ def _read_bundle(folder: Traversable, faults: list[GatewayError] | None) -> Mapp
     there = folder.joinpath(_RULES).is_file()
     rules = read_declaration_rules(files.read_yaml_file(_RULES), dictionary, lists, zone) if there else ()
     there = folder.joinpath(_CARRIERS).is_file()
-    carriers = read_carrier_forms(files.read_yaml_file(_CARRIERS), organisations) if there else {}
+    carriers = read_carrier_formats(files.read_yaml_file(_CARRIERS), organisations) if there else {}
     documents: dict[str, DocumentMapping] = {}
     for name in sorted(name for name, _ in _walk_files(folder.joinpath("agencies"), "agencies/", (".yaml",))):
         try:

@@ -220,11 +220,11 @@ def read_numbered_rows(
         raise SourceMark(file, 1).make_error("code list", f"the column {missing[0]!r}", ", ".join(head))
     if len(set(head)) != len(head):
         raise SourceMark(file, 1).make_error("code list", "each column once", ", ".join(head))
-    places, rows = [head.index(column) for column in columns], []
+    column_indexes, rows = [head.index(column) for column in columns], []
     for number, row in table[1:]:
         if len(row) != len(head):
             raise SourceMark(file, number).make_error("row", f"{len(head)} cells", f"{len(row)} of them")
-        values = tuple(row[position] for position in places)
+        values = tuple(row[position] for position in column_indexes)
         if not values[0]:
             raise SourceMark(file, number).make_error("code list", "a code", "nothing")
         rows.append((number, values))

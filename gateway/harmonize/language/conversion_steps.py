@@ -1,4 +1,4 @@
-"""The conversion steps of a value and their inverses: date form, code translation, unit conversion."""
+"""The conversion steps of a value and their inverses: date format, code translation, unit conversion."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gateway.wire import (
 )
 
 _MOST_CHARACTERS: Final = 60
-FORMS: Final = {
+FORMATS: Final = {
     "iso": ValueShape("moment"),
     "date": ValueShape("date"),
     "CCYYMMDD": ValueShape("day"),
@@ -31,13 +31,13 @@ FORMS: Final = {
     "digits": ValueShape("digits"),
     "digits10": ValueShape("digits", longest=10, exact=True),
 }
-DATE_FORMS: Final = ("iso", "date", "CCYYMMDD", "CCYYMM", "CCYYMMDDHHMMSS")
+DATE_FORMATS: Final = ("iso", "date", "CCYYMMDD", "CCYYMM", "CCYYMMDDHHMMSS")
 _LOSSY: Final = ("date", "CCYYMMDD", "CCYYMM", "CCYYMMDDHHMMSS")
 
 
 @dataclass(frozen=True, slots=True)
 class FormatStep:
-    """Writes a date (or checks a code) in a named form; `unknown` is written where no time was given.
+    """Writes a date (or checks a code) in a named format; `unknown` is written where no time was given.
 
     A time that equals `unknown` is rejected: it would read back as "no time given". Of an
     instant, the text keeps the day and the time in `zone`, whichever zone the original text names.
@@ -49,35 +49,35 @@ class FormatStep:
 
     @property
     def loss(self) -> str:
-        """Return the loss of the form: it may drop the time, the day, or the zone and fractions (lossy)."""
+        """Return the loss of the format: it may drop the time, the day, or the zone and fractions (lossy)."""
         return "lossy" if self.name in _LOSSY else "exact"
 
     @property
     def is_check(self) -> bool:
-        """Return whether the form leaves every value as it is, and only a value of this form is right."""
+        """Return whether the format leaves every value as it is, and only a value of this format is right."""
         return self.name in ("iso", "digits", "digits10")
 
     @property
-    def form_note(self) -> str:
+    def format_note(self) -> str:
         """Return the note on this step in the `transforms` of a value: ``form NAME``."""
         return f"form {self.name}"
 
     def convert_value(self, value: EvaluatedValue, _beside: str = "") -> EvaluatedValue | None:
-        """Return the value in this form."""
+        """Return the value in this format."""
         if self.is_check:
             return value
         return value._replace(
-            text=self._write_form(value.text), transforms=(*value.transforms, self.form_note)
+            text=self._format_text(value.text), transforms=(*value.transforms, self.format_note)
         )
 
-    def find_form(self, text: str) -> str | None:
-        """Return a text in this form, None where it cannot be written in it."""
+    def find_formatted_text(self, text: str) -> str | None:
+        """Return a text in this format, None where it cannot be written in it."""
         try:
-            return self._write_form(text)
+            return self._format_text(text)
         except ConversionError:
             return None
 
-    def _write_form(self, text: str) -> str:
+    def _format_text(self, text: str) -> str:
         if not is_calendar_text(text, "moment"):
             # The digits of a day that does not exist look like a date, too.
             raise ConversionError(RULE_BROKEN, describe_wrong_moment(text))
@@ -99,7 +99,7 @@ class FormatStep:
 
         A time equal to `unknown` reads back as a date without time, never as midnight.
         """
-        if FORMS[self.name].find_violation(text) is not None or self.name == "CCYYMM":
+        if FORMATS[self.name].find_violation(text) is not None or self.name == "CCYYMM":
             return None
         if self.name in ("iso", "date", "digits", "digits10"):
             return text
@@ -119,11 +119,11 @@ class FormatStep:
         return day.replace("-", "") + digits
 
     def infer_shape(self) -> ValueShape:
-        """Return the form of the result."""
-        return FORMS[self.name]
+        """Return the format of the result."""
+        return FORMATS[self.name]
 
     def list_read_sources(self) -> Iterator[Field]:
-        """Yield the fields and meanings that the form reads beside the value: none."""
+        """Yield the fields and meanings that the format reads beside the value: none."""
         yield from ()
 
 
@@ -166,7 +166,7 @@ class TranslationStep:
         return self.codes.invert_code(text, second_key)
 
     def infer_shape(self) -> ValueShape:
-        """Return the form of the result."""
+        """Return the format of the result."""
         return ValueShape("text", codes=self.codes.result_codes, list_name=self.codes.name)
 
     def list_read_sources(self) -> Iterator[Field]:
@@ -241,7 +241,7 @@ class UnitConversion:
         return None if back is None else format_decimal(back)
 
     def infer_shape(self) -> ValueShape:
-        """Return the form of the result."""
+        """Return the format of the result."""
         return ValueShape("decimal", fraction=self.decimals)
 
     def list_read_sources(self) -> Iterator[Field]:
@@ -313,7 +313,7 @@ class ConvertedSource:
         return self.source.invert_value(result) if result is not None else None
 
     def infer_shape(self) -> ValueShape:
-        """Return the form of the values."""
+        """Return the format of the values."""
         shape = self.source.infer_shape()
         for step in self.steps:
             shape = step.infer_shape()

@@ -71,7 +71,7 @@ class DocumentMapping:
     asks_mark: SourceMark
     mark: SourceMark
     ask_names: Mapping[str, UniqueField]
-    claims: frozenset[tuple[str, bool]]
+    source_leaves: frozenset[tuple[str, bool]]
     items_rule: SourceMark | None
     shared_asks: tuple[UniqueField, ...] = field(init=False, compare=False, repr=False)
 
@@ -98,17 +98,17 @@ _ANY: Final = re.compile(r"(?:[A-Z][A-Z0-9]{2})?([0-9]{1,5})")
 class ItemIdentifiers:
     """The identifiers of items: a prefix and the item's number, or the number alone.
 
-    `is_document_known` is false where the document is unknown: then any prefix of three characters is
+    `has_document` is false where the document is unknown: then any prefix of three characters is
     accepted.
     """
 
     prefix: str = ""
     width: int = 1
-    is_document_known: bool = True
+    has_document: bool = True
 
     def parse_item_number(self, identifier: str) -> str | None:
         """Return the item's sequence number, `ALL_ITEMS` for all items, None for any other text."""
-        if not self.is_document_known:
+        if not self.has_document:
             match = _ANY.fullmatch(identifier)
             return str(int(match[1])) if match else None
         digits = identifier.removeprefix(self.prefix)
@@ -125,7 +125,7 @@ class ItemIdentifiers:
 def find_item_identifiers(document: DocumentMapping | None) -> ItemIdentifiers:
     """Return the item identifiers of a document: its serial numbers, else the plain item numbers."""
     if document is None:
-        return ItemIdentifiers(is_document_known=False)
+        return ItemIdentifiers(has_document=False)
     for target in document.root.walk_elements():
         source = target.content.source if target.content is not None else None
         if isinstance(source, SerialNumber):

@@ -18,7 +18,7 @@ from gateway.harmonize.language.document_mapping import (
 from gateway.harmonize.language.field_reader import read_condition, read_unique_fields
 from gateway.harmonize.language.notice_catalog_reader import read_accepted_notices
 from gateway.harmonize.language.source_reader import BindingContext
-from gateway.harmonize.language.target_tree import TargetElement, collect_claimed_leaves
+from gateway.harmonize.language.target_tree import TargetElement, collect_source_leaves
 from gateway.harmonize.language.target_tree_reader import read_target_tree
 from gateway.harmonize.language.unique_fields import Condition, UniqueField, walk_fields
 from gateway.harmonize.language.unit_table import NO_UNITS, UnitTable
@@ -78,7 +78,7 @@ def read_document_mapping(
         asks_mark=asks_node.mark,
         mark=node.mark,
         ask_names=names,
-        claims=collect_claimed_leaves(root),
+        source_leaves=collect_source_leaves(root),
         items_rule=next(
             (t.each.mark for t in root.walk_elements() if t.each and t.each.over == "item"), None
         ),

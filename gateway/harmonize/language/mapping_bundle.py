@@ -17,7 +17,7 @@ from gateway.harmonize.language.unit_table import NO_UNITS, UnitTable
 from gateway.harmonize.language.value_shapes import CHARSETS
 from gateway.wire import YamlNode, YamlTable
 
-FORMS: Final = ("xml", "json", "fixed")
+CARRIER_SYNTAXES: Final = ("xml", "json", "fixed")
 _NUMBERS: Final = {"json": ("strings", "exact"), "fixed": ("text", "zeros")}
 _ENDS: Final = {"none": b"", "lf": b"\n", "crlf": b"\r\n"}
 _OVERFLOWS: Final = ("continue", "refuse")
@@ -33,7 +33,7 @@ class FieldFormat:
 
 
 @dataclass(frozen=True, slots=True)
-class CarrierForm:
+class CarrierFormat:
     """How an organisation's documents are carried.
 
     `numbers` are ``strings`` or ``exact`` in JSON, ``text`` (to the left, filled with spaces) or ``zeros``
@@ -42,7 +42,7 @@ class CarrierForm:
     record. `fields` has the formats of single fields, by the path of the element from its root.
     """
 
-    form: str = "xml"
+    syntax: str = "xml"
     charset: str = "utf-8"
     numbers: str = ""
     longest: int = 100
@@ -51,36 +51,36 @@ class CarrierForm:
     fields: Mapping[str, FieldFormat] = field(default_factory=dict)
 
 
-#: The form of an organisation that ``carriers.yaml`` does not name.
-XML_FORM: Final = CarrierForm()
+#: The format of an organisation that ``carriers.yaml`` does not name.
+XML_FORMAT: Final = CarrierFormat()
 
 
-def read_carrier_forms(node: YamlNode, organisations: Collection[str]) -> dict[str, CarrierForm]:
-    """Return the form of each organisation that is named; raise GW502 with file, line and field."""
+def read_carrier_formats(node: YamlNode, organisations: Collection[str]) -> dict[str, CarrierFormat]:
+    """Return the format of each organisation that is named; raise GW502 with file, line and field."""
     top = node.read_table("carriers")
-    forms = {}
+    formats = {}
     for code, value, mark in top.get_required("carriers").read_table("carriers").take_unread_items():
         YamlNode(code, mark).read_choice("organisation", organisations)
-        forms[code] = _read_carrier_form(value.read_table(code))
+        formats[code] = _read_carrier_format(value.read_table(code))
     top.reject_unread_keys()
-    return forms
+    return formats
 
 
-def _read_carrier_form(table: YamlTable) -> CarrierForm:
-    form = table.get_required("form").read_choice("form", FORMS)
+def _read_carrier_format(table: YamlTable) -> CarrierFormat:
+    syntax = table.get_required("form").read_choice("form", CARRIER_SYNTAXES)
     charset, longest, end = table.get("charset"), table.get("longest"), table.get("end")
     numbers, overflow, fields = table.get("numbers"), table.get("overflow"), table.get("fields")
-    carrier_form = CarrierForm(
-        form,
-        charset.read_choice("charset", CHARSETS if form == "fixed" else ("utf-8",)) if charset else "utf-8",
-        numbers.read_choice("numbers", _NUMBERS.get(form, ())) if numbers else "",
+    carrier_format = CarrierFormat(
+        syntax,
+        charset.read_choice("charset", CHARSETS if syntax == "fixed" else ("utf-8",)) if charset else "utf-8",
+        numbers.read_choice("numbers", _NUMBERS.get(syntax, ())) if numbers else "",
         longest.read_integer("longest", 4, 9999) if longest else 100,
         overflow.read_choice("overflow", _OVERFLOWS) if overflow else "continue",
         _ENDS[end.read_choice("end", tuple(_ENDS))] if end else b"\n",
         _read_field_formats(fields.read_table("fields")) if fields else {},
     )
     table.reject_unread_keys()
-    return carrier_form
+    return carrier_format
 
 
 def _read_field_formats(table: YamlTable) -> dict[str, FieldFormat]:
@@ -131,7 +131,7 @@ class MappingBundle:
     decisions: Mapping[tuple[str, str], str] = field(default_factory=dict)
     notices: NoticeCatalog = field(default_factory=NoticeCatalog)
     rules: tuple[DeclarationRule, ...] = ()
-    carriers: Mapping[str, CarrierForm] = field(default_factory=dict)
+    carriers: Mapping[str, CarrierFormat] = field(default_factory=dict)
     _compiling: AbstractContextManager[object] = field(default_factory=RLock, compare=False, repr=False)
 
     def get_compiled(self, key: str, make: Callable[[], _Compiled]) -> _Compiled:
@@ -144,7 +144,7 @@ class MappingBundle:
         compiled: _Compiled = self.compiled[key]
         return compiled
 
-    def collect_known_units(self) -> frozenset[str]:
+    def collect_allowed_units(self) -> frozenset[str]:
         """Return the units that a common measure may have; none where the bundle has no list of them."""
         if _UNITS[0] not in self.lists:
             return frozenset()

@@ -227,8 +227,8 @@ def _find_or_add_child(parent: NoticeElement, step: str, mark: SourceMark) -> No
     if position != (len(likes) + 1 if position else 0) or (likes and not (fixed or position)):
         raise mark.make_error("reads", f"elements {name} numbered from 1", step)
     added = NoticeElement(name, mark, fixed, position)
-    places = [index for index, child in enumerate(parent.children) if child.name == name]
-    parent.children.insert(places[-1] + 1 if places else len(parent.children), added)
+    sibling_indexes = [index for index, child in enumerate(parent.children) if child.name == name]
+    parent.children.insert(sibling_indexes[-1] + 1 if sibling_indexes else len(parent.children), added)
     return added
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any, Final, cast
 
 from gateway.harmonize.language.code_lists import CodeList
-from gateway.harmonize.language.conversion_steps import FORMS, FormatStep, TranslationStep
+from gateway.harmonize.language.conversion_steps import FORMATS, FormatStep, TranslationStep
 from gateway.harmonize.language.field_reader import read_condition
 from gateway.harmonize.language.notice_tree import FactType, NoticeAttribute, NoticeLine
 from gateway.harmonize.language.source_reader import read_limited_shape
@@ -24,7 +24,7 @@ TIMES: Final = ("date", "datetime")
 _QUOTED: Final = re.compile(r"\[@(\w+)=(\w+)\]")
 _GIVERS: Final = ("gives", "echoes", "const")
 _ECHO_TYPES: Final = {"text": "text", "decimal": "decimal", "digits": "digits", "day": "day"}
-_DAY_FORMS: Final = ("CCYYMMDD", "date")
+_DAY_FORMATS: Final = ("CCYYMMDD", "date")
 _NO_DICTIONARY: Final = cast(Any, SimpleNamespace(meanings={}, groups={}))
 
 
@@ -100,15 +100,15 @@ def _read_conversion_steps(
     steps: list[FormatStep | TranslationStep] = []
     if (via := table.get("via")) is not None:
         steps.append(TranslationStep(_read_translation_list(via, kind, within), False))
-    if (form := table.get("form")) is not None:
-        name = form.read_choice("form", tuple(FORMS))
+    if (format_node := table.get("form")) is not None:
+        name = format_node.read_choice("form", tuple(FORMATS))
         steps.append(FormatStep(name, table.read_text("unknown_time")))
         if name == "CCYYMM":
-            raise form.make_error("form", "a form that reads back", name)
-        if kind is not None and kind.type == "date" and name not in _DAY_FORMS:
-            raise form.make_error("form", "a form of a day for a date", name)
+            raise format_node.make_error("form", "a form that reads back", name)
+        if kind is not None and kind.type == "date" and name not in _DAY_FORMATS:
+            raise format_node.make_error("form", "a form of a day for a date", name)
         if kind is not None and kind.type not in TIMES and not name.startswith("digits"):
-            raise form.make_error("form", "a date or a datetime where a form of dates is", kind.type)
+            raise format_node.make_error("form", "a date or a datetime where a form of dates is", kind.type)
     return tuple(steps)
 
 

@@ -125,13 +125,13 @@ def _list_application_answers(
         return
     namespace = document.namespace
     concerned = frozenset(read_item_numbers(application))
-    places: dict[str | None, etree._Element] = {None: fields}
+    containers_by_item: dict[str | None, etree._Element] = {None: fields}
     for element in fields.iterchildren(f"{{{namespace}}}Item"):
         number = parse_sequence_number(str(element.get("sequence", "")))
         if number in concerned:
-            places.setdefault(number, element)
+            containers_by_item.setdefault(number, element)
     tagged = [(ask, ask.per == "item", f"{{{namespace}}}{ask.tag}") for ask in asks]
-    for item, container in places.items():
+    for item, container in containers_by_item.items():
         for ask, in_item, tag in tagged:
             if in_item == (item is not None):
                 answers = tuple([e for e in container.iterchildren(tag) if _is_answered(ask, e)])

@@ -15,8 +15,8 @@ from gateway.harmonize.language.combined_sources import (
     OccurrenceLookup,
 )
 from gateway.harmonize.language.conversion_steps import (
-    DATE_FORMS,
-    FORMS,
+    DATE_FORMATS,
+    FORMATS,
     ConversionStep,
     ConvertedSource,
     FormatStep,
@@ -310,9 +310,9 @@ def read_converted_source(table: YamlTable, mark: SourceMark, context: BindingCo
         steps.append(_read_unit_conversion(convert, source, context))
     if (via := table.get("via")) is not None:
         steps.append(_read_translation_step(via, table, context))
-    if (form := table.get("form")) is not None:
+    if (format_node := table.get("form")) is not None:
         shape = (steps[-1] if steps else source).infer_shape()
-        steps.append(_read_format_step(form, table, shape, context.zone))
+        steps.append(_read_format_step(format_node, table, shape, context.zone))
     elif "unknown_time" in table:
         raise mark.make_error("unknown_time", "the form CCYYMMDDHHMMSS beside it", "no form")
     converted = ConvertedSource(source, tuple(steps))
@@ -371,12 +371,12 @@ def _read_translation_step(node: YamlNode, table: YamlTable, context: BindingCon
 
 
 def _read_format_step(node: YamlNode, table: YamlTable, shape: ValueShape, zone: str) -> FormatStep:
-    name = node.read_choice("form", tuple(FORMS))
+    name = node.read_choice("form", tuple(FORMATS))
     unknown = table.get("unknown_time")
     time = unknown.read_text("unknown_time") if unknown is not None else ""
     if unknown is not None and (name != "CCYYMMDDHHMMSS" or not _TIME.fullmatch(time)):
         raise unknown.make_error("unknown_time", "six digits beside the form CCYYMMDDHHMMSS", time)
-    if name in DATE_FORMS and shape.kind not in ("date", "moment"):
+    if name in DATE_FORMATS and shape.kind not in ("date", "moment"):
         raise node.make_error("form", f"a date, to be written as {name}", shape.kind)
     if name == "CCYYMMDDHHMMSS" and shape.kind == "date" and not time:
         raise node.make_error("form", "unknown_time, since a date has no time", "none")

@@ -180,7 +180,7 @@ def _make_constant_element(name: str, value: str, mark: SourceMark) -> TargetEle
     return TargetElement(name, mark, content=ConvertedSource(source, ()), shape=source.infer_shape())
 
 
-def collect_claimed_leaves(root: TargetElement) -> frozenset[tuple[str, bool]]:
+def collect_source_leaves(root: TargetElement) -> frozenset[tuple[str, bool]]:
     """Return the leaves that the lines below `root` take values from: path, and whether it is per item."""
     leaves: set[tuple[str, bool]] = set()
     for target in root.walk_elements():

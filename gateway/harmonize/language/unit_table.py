@@ -15,7 +15,7 @@ from gateway.wire import SourceMark, YamlNode
 _FACTOR: Final = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?|[0-9]{1,30}/[0-9]{1,30}")
 _COLUMNS: Final = ("unit", "dimension", "factor", "source")
 #: As many decimals as a product of ten numbers of 40 decimals has.
-_MOST_PLACES: Final = 400
+_MOST_DECIMALS: Final = 400
 ROUNDING_NAMES: Final = ("half_up", "half_even", "down", "up", "exact")
 
 
@@ -118,16 +118,16 @@ def round_fraction(number: Fraction, decimals: int, rounding: str) -> Fraction |
 
 def format_decimal(number: Fraction) -> str | None:
     """Return an exact number as a plain decimal; None where no finite decimal is equal to it."""
-    rest, places = number.denominator, 0
+    rest, decimals = number.denominator, 0
     while rest % 10 == 0:
-        rest, places = rest // 10, places + 1
+        rest, decimals = rest // 10, decimals + 1
     for prime in (2, 5):
         while rest % prime == 0:
-            rest, places = rest // prime, places + 1
-    if rest != 1 or places > _MOST_PLACES:
+            rest, decimals = rest // prime, decimals + 1
+    if rest != 1 or decimals > _MOST_DECIMALS:
         return None
-    digits = str(abs(number.numerator) * (10**places // number.denominator)).rjust(places + 1, "0")
-    text = f"{digits[: len(digits) - places]}.{digits[len(digits) - places :]}".rstrip("0").rstrip(".")
+    digits = str(abs(number.numerator) * (10**decimals // number.denominator)).rjust(decimals + 1, "0")
+    text = f"{digits[: len(digits) - decimals]}.{digits[len(digits) - decimals :]}".rstrip("0").rstrip(".")
     return f"-{text}" if number < 0 else text
 
 

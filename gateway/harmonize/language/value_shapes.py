@@ -16,7 +16,7 @@ from xml.sax.saxutils import quoteattr
 
 from gateway.errors import CODE_UNKNOWN, RULE_BROKEN, VALUE_DOES_NOT_FIT, Problem
 from gateway.wire import (
-    CalendarForm,
+    CalendarFormat,
     describe_character,
     describe_choices,
     describe_pattern,
@@ -25,7 +25,7 @@ from gateway.wire import (
     quote_value,
 )
 
-_PATTERN_FORM: Final = re.compile(
+_SIMPLE_PATTERN: Final = re.compile(
     r"(?:(?:\[[A-Za-z0-9가-힣 ._/:,;#+*=@()%'-]+\]|[A-Za-z0-9가-힣 _/-])(?:\{[0-9]{1,4}(?:,[0-9]{1,4})?\})?"
     r"|\([A-Za-z0-9가-힣 _/-]+(?:\|[A-Za-z0-9가-힣 _/-]+)*\)(?:\{0,1\})?)+"
 )
@@ -46,7 +46,7 @@ class PatternPart:
 
 def is_simple_pattern(pattern: str) -> bool:
     """Return whether `pattern` is one of the simple patterns that mappings may use."""
-    if len(pattern) > _LONGEST_PATTERN or not _PATTERN_FORM.fullmatch(pattern):
+    if len(pattern) > _LONGEST_PATTERN or not _SIMPLE_PATTERN.fullmatch(pattern):
         return False
     if len(re.findall(r"\|[^]]*?\)", pattern)) > _MOST_CHOICES:
         return False
@@ -137,11 +137,11 @@ class ValueShape:
 
     def __post_init__(self) -> None:
         # The check is compiled at the first use: lists can be long, and most shapes are never used.
-        object.__setattr__(self, "fits", _is_not_known)
+        object.__setattr__(self, "fits", _fits_no_text)
 
     def find_violation(self, text: str) -> Violation | None:
         """Return why `text` does not have this shape, None where it has it."""
-        if self.fits is _is_not_known:
+        if self.fits is _fits_no_text:
             object.__setattr__(self, "fits", _make_quick_check(self))
         if self.fits(text):
             return None
@@ -163,7 +163,7 @@ class ValueShape:
         return self.longest if self.longest is not None else self.octets
 
     def _find_kind_violation(self, text: str) -> Violation | None:
-        if self.kind in _TIMES and not is_calendar_text(text, cast(CalendarForm, self.kind)):
+        if self.kind in _TIMES and not is_calendar_text(text, cast(CalendarFormat, self.kind)):
             return Violation(
                 RULE_BROKEN, f"{quote_value(text)} is not allowed; expected is {_TIMES[self.kind]}"
             )
@@ -178,8 +178,8 @@ class ValueShape:
 
     def _find_number_violation(self, text: str) -> Violation | None:
         text = text.strip(_SPACE)
-        form = DECIMAL if self.kind == "decimal" else _INTEGER
-        if not form.fullmatch(text):
+        number_pattern = DECIMAL if self.kind == "decimal" else _INTEGER
+        if not number_pattern.fullmatch(text):
             return Violation(RULE_BROKEN, f"{quote_value(text)} is not a number")
         whole, _, part = text.lstrip("+-").partition(".")
         fraction, digits = len(part.rstrip("0")), len(whole.lstrip("0"))
@@ -271,7 +271,7 @@ def _list_facets(shape: ValueShape) -> list[tuple[str, str]]:
     return facets + ([("pattern", pattern)] if pattern else [])
 
 
-def _is_not_known(_text: str) -> bool:
+def _fits_no_text(_text: str) -> bool:
     """Return False: no quick test has been made yet."""
     return False
 
@@ -280,10 +280,10 @@ def _make_quick_check(shape: ValueShape) -> Callable[[str], object]:
     """Return a quick test: true for most texts that have a shape, and for no text that does not have it."""
     if shape.codes is not None:
         return frozenset(shape.codes).__contains__
-    return _match_usual_form(_find_usual_form(shape) or _NOTHING)
+    return _match_usual_pattern(_find_usual_pattern(shape) or _NOTHING)
 
 
-def _find_usual_form(shape: ValueShape) -> str | None:
+def _find_usual_pattern(shape: ValueShape) -> str | None:
     """Return the pattern of the texts that usually have a shape; None where there is no such form."""
     if shape.kind in ("text", "digits"):
         return _find_usual_text(shape)
@@ -326,7 +326,7 @@ def _has_room(shape: ValueShape, longest: int) -> bool:
 
 
 @cache
-def _match_usual_form(pattern: str) -> Callable[[str], re.Match[str] | None]:
+def _match_usual_pattern(pattern: str) -> Callable[[str], re.Match[str] | None]:
     return re.compile(pattern, re.ASCII).fullmatch
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from lxml import etree
 
-from gateway.errors import ANSWER_NOT_UNDERSTOOD, NOTICE_FORM_UNKNOWN, NOTICE_UNREADABLE, GatewayError
+from gateway.errors import ANSWER_NOT_UNDERSTOOD, NOTICE_KIND_UNKNOWN, NOTICE_UNREADABLE, GatewayError
 from gateway.harmonize.language import (
     DocumentMapping,
     MappingBundle,
@@ -43,7 +43,7 @@ def find_named_application(root: etree._Element, notices: NoticeCatalog) -> tupl
     number_and_path = find_stated_text(root, notices, _NUMBER)
     if number_and_path is None:
         name = etree.QName(root).localname
-        raise GatewayError(NOTICE_FORM_UNKNOWN, "documents of this kind name no application", f"/{name}")
+        raise GatewayError(NOTICE_KIND_UNKNOWN, "documents of this kind name no application", f"/{name}")
     number, path = number_and_path
     if not 0 < len(number) <= _LONGEST:
         raise GatewayError(NOTICE_UNREADABLE, "it must state an application number here", path)
@@ -69,10 +69,10 @@ def _find_agency_notice(root: etree._Element, notices: NoticeCatalog) -> NoticeM
     try:
         notice = find_notice_mapping(root, notices)
     except GatewayError as error:
-        raise GatewayError(NOTICE_FORM_UNKNOWN, error.detail, error.location) from error
+        raise GatewayError(NOTICE_KIND_UNKNOWN, error.detail, error.location) from error
     if notice.sender != _SENDER:
         raise GatewayError(
-            NOTICE_FORM_UNKNOWN, f"{notice.id} is a document of the {notice.sender}", f"/{notice.root.name}"
+            NOTICE_KIND_UNKNOWN, f"{notice.id} is a document of the {notice.sender}", f"/{notice.root.name}"
         )
     return notice
 
@@ -97,7 +97,7 @@ def read_delivered_notice(
         check_error_keys(facts)
     except GatewayError as error:
         is_other_kind = error.problem is ANSWER_NOT_UNDERSTOOD and error.location.count("/") == 1
-        problem = NOTICE_FORM_UNKNOWN if is_other_kind else NOTICE_UNREADABLE
+        problem = NOTICE_KIND_UNKNOWN if is_other_kind else NOTICE_UNREADABLE
         raise GatewayError(problem, f"{error.problem.id} {error.detail}", error.location) from error
     _validate_notice(root, bundle, facts.notice)
     return facts

@@ -88,10 +88,10 @@ def list_possible_documents(
     They are those of `own_documents` whose type codes are unknown and that this kind of notice answers; none
     where the code names a notice, or a document of any agency. Raise GW603 for an undeclared kind of notice.
     """
-    known_codes = (
+    document_codes = (
         name for document in bundle.documents.values() for name in (*list_names(document), document.id)
     )
-    if not code or code in bundle.notices.notices or code in known_codes:
+    if not code or code in bundle.notices.notices or code in document_codes:
         return []
     notice = find_notice_mapping(root, bundle.notices)
     return [
@@ -115,9 +115,9 @@ def check_named_document(facts: NoticeFacts, bundle: MappingBundle) -> None:
         if kind is None or kind.type != "document" or fact.value == document.id:
             continue
         others = [
-            known_document.id
-            for known_document in bundle.documents.values()
-            if fact.value in list_names(known_document)
+            other_document.id
+            for other_document in bundle.documents.values()
+            if fact.value in list_names(other_document)
         ]
         others += [name for name in bundle.notices.notices if name == fact.value]
         if others:

@@ -315,10 +315,10 @@ def _assign_element(
         fits = element.get(slot.fixed[0]) == slot.fixed[1] if slot.fixed else slot.position in (0, number)
         if not fits:
             continue
-        places = assigned.setdefault(id(slot), [])
-        places.append((element, path))
+        slot_elements = assigned.setdefault(id(slot), [])
+        slot_elements.append((element, path))
         high = slot.each.bound.high if slot.each else max(slot.line.bound.high if slot.line else 1, 1)
-        if len(places) > high:
+        if len(slot_elements) > high:
             raise make_notice_error(path, f"an element more than {high} {'time' if high == 1 else 'times'}")
         return
     raise make_notice_error(path, "an element that is none of those declared here")

@@ -284,19 +284,22 @@ def _find_contradiction(codes: CodeList, other_codes: CodeList) -> str | None:
     return None
 
 
-def list_lossy_forms(documents: list[DocumentMapping]) -> tuple[str, ...]:
+def list_lossy_formats(documents: list[DocumentMapping]) -> tuple[str, ...]:
     """Return a note for each common meaning that documents put in forms of different precision."""
-    forms: dict[str, dict[str, MappingLine]] = {}
+    lines_by_meaning: dict[str, dict[str, MappingLine]] = {}
     for line in (line for document in documents for line in list_whole_lines(document)):
         for meaning in list_value_reads(line):
             if isinstance(meaning, CommonMeaning) and line.content is not None and line.attribute is None:
-                form_names = [step.name for step in line.content.steps if isinstance(step, FormatStep)]
-                if compute_line_loss(line.content) == "lossy" or form_names:
-                    forms.setdefault(meaning.name, {}).setdefault("/".join(form_names) or "translated", line)
+                format_names = [step.name for step in line.content.steps if isinstance(step, FormatStep)]
+                if compute_line_loss(line.content) == "lossy" or format_names:
+                    lines_by_meaning.setdefault(meaning.name, {}).setdefault(
+                        "/".join(format_names) or "translated", line
+                    )
     return tuple(
-        f"{name}: " + "; ".join(f"{form} in {line.mark}" for form, line in lines_by_form.items())
-        for name, lines_by_form in sorted(forms.items())
-        if len(lines_by_form) > 1
+        f"{name}: "
+        + "; ".join(f"{format_name} in {line.mark}" for format_name, line in lines_by_format.items())
+        for name, lines_by_format in sorted(lines_by_meaning.items())
+        if len(lines_by_format) > 1
     )
 
 

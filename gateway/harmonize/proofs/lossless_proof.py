@@ -251,22 +251,25 @@ def _check_whole_request(bench: TrialBench, trial: DrawnTrial, findings: ProofFi
         findings.add_finding(difference.rule, difference.path, difference.detail, example)
 
 
-def list_unit_notes(documents: Iterable[DocumentMapping], known_units: Collection[str] = ()) -> Iterator[str]:
+def list_unit_notes(
+    documents: Iterable[DocumentMapping], allowed_units: Collection[str] = ()
+) -> Iterator[str]:
     """Yield a note on each number of a mapping that is used without its unit.
 
     Such a number is a factor of a check, or a limit in a condition, whose value may have several units. If
-    `known_units` is not empty, a note is also yielded on each unit of a unique field that is not among them.
+    `allowed_units` is not empty, a note is also yielded on each unit of a unique field that is not among
+    them.
     """
     for document in documents:
-        yield from _list_unknown_units(document, known_units)
+        yield from _list_unknown_units(document, allowed_units)
         yield from _list_factor_notes(document)
         yield from dict.fromkeys(_list_condition_notes(document))
 
 
-def _list_unknown_units(document: DocumentMapping, known_units: Collection[str]) -> Iterator[str]:
-    for ask in walk_fields(document.asks) if known_units else ():
+def _list_unknown_units(document: DocumentMapping, allowed_units: Collection[str]) -> Iterator[str]:
+    for ask in walk_fields(document.asks) if allowed_units else ():
         unknown = (
-            [unit for unit in ask.units if unit not in known_units] if ask.attribute == "unitCode" else []
+            [unit for unit in ask.units if unit not in allowed_units] if ask.attribute == "unitCode" else []
         )
         if unknown:
             yield (

@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.errors import GatewayError
 from gateway.harmonize.language import DocumentMapping, MappingBundle, describe_unreachable_bound, walk_fields
-from gateway.harmonize.proofs.agreement_proof import list_lossy_forms, prove_agreement
+from gateway.harmonize.proofs.agreement_proof import list_lossy_formats, prove_agreement
 from gateway.harmonize.proofs.asked_once_proof import count_boxes, prove_asked_once
 from gateway.harmonize.proofs.disclosure_proof import prove_disclosure, try_disclosure
 from gateway.harmonize.proofs.drawn_trials import DrawnTrial, TrialBench, try_totality
@@ -73,8 +73,8 @@ def check_bundle(
         for findings in _prove_document(bench, samples, seed):
             totals[findings.proof].merge_findings(findings)
         submissions += bench.tried
-    notes = (*list_lossy_forms(every), *_list_exceptions(bundle, every), *_list_fee_notes(documents))
-    notes += tuple(list_unit_notes(documents, bundle.collect_known_units()))
+    notes = (*list_lossy_formats(every), *_list_exceptions(bundle, every), *_list_fee_notes(documents))
+    notes += tuple(list_unit_notes(documents, bundle.collect_allowed_units()))
     notes += tuple(list_file_notes(documents))
     faults = (*faults, *list_spaced_codes(bundle))
     return ProofReport.from_findings(

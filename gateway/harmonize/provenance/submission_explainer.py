@@ -129,7 +129,7 @@ class SubmissionExplainer:
         self._split_result = split_result
         self._root = split_result.facts.root
         self._offsets = TreeByteRanges(data, self._root)
-        self._places = ElementLocations(self._root)
+        self._locations = ElementLocations(self._root)
         self._texts: dict[str, dict[str, str]] = {}
         self._readings: dict[str, RequestReading] = {}
         self._lines: dict[str, Mapping[str, MappingLine]] = {}
@@ -193,7 +193,7 @@ class SubmissionExplainer:
         """Return the elements, or elements with an attribute, that a pointer or an XPath names."""
         if location.startswith("/"):
             return self._find_by_xpath(location)
-        element = self._places.find_element(location)
+        element = self._locations.find_element(location)
         name = location.partition("/@")[2]
         if element is None or not name:
             return [] if element is None else [(element, None)]
@@ -378,21 +378,23 @@ class SubmissionExplainer:
             else:
                 base = f"{self._get_application_id(request)}/{request.document}"
                 per_item = line.is_per_item
-                places = [f"{base}/ITEM[{item}]" for item in items] if per_item else [base]
-                pointers = [f"{prefix}/{_get_pointer_end(field, per_item=per_item)}" for prefix in places]
+                pointer_prefixes = [f"{base}/ITEM[{item}]" for item in items] if per_item else [base]
+                pointers = [
+                    f"{prefix}/{_get_pointer_end(field, per_item=per_item)}" for prefix in pointer_prefixes
+                ]
             yield from (self._make_gap_spot(pointer) for pointer in pointers)
 
     def _make_gap_spot(self, pointer: str) -> SubmissionSpot:
-        there = self._places.find_element(pointer)
+        there = self._locations.find_element(pointer)
         if there is not None and there in self._split_result.facts.texts:
             return self.get_spot(self._split_result.facts.texts[there])  # given, but withheld by a condition
-        nearest = self._places.find_nearest_element(pointer)
+        nearest = self._locations.find_nearest_element(pointer)
         span = self._offsets.find_element_range(nearest)
         start, end = (0, 0) if span is None else (span.start, span.end)
         return SubmissionSpot(
             pointer,
-            self._places.find_xpath(pointer),
-            self._places.find_line_number(pointer),
+            self._locations.find_xpath(pointer),
+            self._locations.find_line_number(pointer),
             None,
             start,
             end,
@@ -407,10 +409,10 @@ class SubmissionExplainer:
 
     def _make_spot(self, leaf: Leaf) -> SubmissionSpot:
         span = self._offsets.find_content_range(leaf.element, leaf.attribute)
-        pointer = self._places.get_pointer(leaf.element, leaf.attribute)
+        pointer = self._locations.get_pointer(leaf.element, leaf.attribute)
         suffix = "" if leaf.attribute is None else f"/@{leaf.attribute}"
         start, end = (0, 0) if span is None else (span.start, span.end)
-        line = self._places.find_line_number(pointer)
+        line = self._locations.find_line_number(pointer)
         return SubmissionSpot(pointer, build_xpath(leaf.element) + suffix, line, leaf.value, start, end)
 
 

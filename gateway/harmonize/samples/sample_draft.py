@@ -133,8 +133,8 @@ def draw_text(draws: SeededDraws, shape: ValueShape) -> str:
 
 
 def _draw_number(draws: SeededDraws, shape: ValueShape) -> str:
-    places = min((shape.total or 4) - (shape.fraction or 0), 3)
-    high = int(float(shape.high)) if shape.high is not None else 10**places - 1
+    integer_digits = min((shape.total or 4) - (shape.fraction or 0), 3)
+    high = int(float(shape.high)) if shape.high is not None else 10**integer_digits - 1
     low = int(float(shape.low)) if shape.low is not None else 0
     whole = str(draws.draw_number(max(low, 1) if high > 1 else low, max(high - 1, 1)))
     decimals = min(shape.fraction or 0, 4)
@@ -176,11 +176,11 @@ def draw_ruled_text(draws: SeededDraws, rules: Sequence[DeclarationRule], shape:
         text = draw_text(draws, shape)
         wrong = (rule.number for rule in rules if rule.number is not None and is_text_ruled_out([rule], text))
         return next(wrong, text)
-    forms = [pattern for rule in rules for pattern in rule.patterns]
+    patterns = [pattern for rule in rules for pattern in rule.patterns]
     listed = max(
         (rule for rule in rules if rule.codes is not None), key=lambda rule: rule.first, default=None
     )
-    text = draw_pattern(draws, draws.choose_one(forms)) if forms else ""
+    text = draw_pattern(draws, draws.choose_one(patterns)) if patterns else ""
     if listed is None or listed.codes is None:
         return text
     code = draws.choose_one(listed.codes.codes)
@@ -221,7 +221,7 @@ class SampleDraft(ValueReader):
     demands: TargetDemands
     concerned: frozenset[str]
     values: dict[str, list[DrawnValue]] = field(default_factory=dict)
-    placed: dict[tuple[str, str | None], list[DrawnValue]] = field(default_factory=dict)
+    values_by_item: dict[tuple[str, str | None], list[DrawnValue]] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     item: str | None = None
     occurrence_numbers: Mapping[str, int] = field(default_factory=dict)
@@ -236,7 +236,10 @@ class SampleDraft(ValueReader):
         if self.item is None:
             values = self.values.get(name, [])
         else:
-            values = [*self.placed.get((name, None), ()), *self.placed.get((name, self.item), ())]
+            values = [
+                *self.values_by_item.get((name, None), ()),
+                *self.values_by_item.get((name, self.item), ()),
+            ]
         return [value for value in values if self._is_here(value)]
 
     def read_unit(self, _source: Field, value: Any, _rule: SourceMark, /) -> str | None:
@@ -296,13 +299,13 @@ class SampleDraft(ValueReader):
         """Add a value with the given text at the current position, with a drawn unit."""
         drawn = DrawnValue(text, self._draw_unit(source, text), self.item, dict(self.occurrence_numbers))
         self.values.setdefault(source.key, []).append(drawn)
-        self.placed.setdefault((source.key, self.item), []).append(drawn)
+        self.values_by_item.setdefault((source.key, self.item), []).append(drawn)
         return drawn
 
     def draw_fitting_text(self, source: Field, shape: ValueShape) -> str:
         """Draw a text of `shape` that every target of `source` accepts; raise GW901 if none is found."""
         name = source.key
-        near = self.placed.get((name, self.item), ()) if name in self.demands.keys else ()
+        near = self.values_by_item.get((name, self.item), ()) if name in self.demands.keys else ()
         used_texts = {value.text for value in near if self._is_side_by_side(value, source)}
         for check in self.document.checks:
             if check.kind == "distinct" and source in check.factors:
@@ -313,7 +316,7 @@ class SampleDraft(ValueReader):
             accepted = shape.find_violation(text) is None and self.demands.fits_targets(name, text)
             return accepted and not is_text_ruled_out(rules, text)
 
-        for text in self._list_known_values(name):
+        for text in self._list_reusable_values(name):
             if text not in used_texts and fits(text):
                 return text
         demands = [shape, *self.demands.shapes.get(name, ())]
@@ -334,7 +337,7 @@ class SampleDraft(ValueReader):
     def _list_distinct_texts(self, source: Field, check: DocumentCheck) -> set[str]:
         """Return the texts that `source` may not have here: they would repeat a row of a check."""
         groups = [level.partition(":")[2] for level in check.repetitions if level != "item"]
-        near = self.placed.get((source.key, self.item), [])
+        near = self.values_by_item.get((source.key, self.item), [])
         candidates = [
             value
             for value in (near if "item" in check.repetitions else self.read_all(source))
@@ -366,7 +369,7 @@ class SampleDraft(ValueReader):
             group: number for group, number in value.occurrence_numbers.items() if group != own_group
         } == outside
 
-    def _list_known_values(self, name: str) -> list[str]:
+    def _list_reusable_values(self, name: str) -> list[str]:
         """Return values to reuse: those by which occurrences are looked up, grouped or selected."""
         most = self.demands.distinct.get(name)
         reuses = name in self.demands.same or most is not None

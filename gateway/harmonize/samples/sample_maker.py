@@ -139,7 +139,7 @@ def _make_submission(
     draft = SampleDraft(bundle, document, draws, demands, frozenset(numbers))
     maker = _SampleMaker(bundle, document, draws, draft, numbers, others, decided=decided)
     _draw_needs(maker, [need for need in document.needs if need.when is None])
-    places = _draw_groups(maker)
+    occurrences = _draw_groups(maker)
     fields = _draw_fields(maker)
     _draw_needs(maker, [need for need in document.needs if need.when is not None])
     tune_draft(draft)
@@ -151,7 +151,7 @@ def _make_submission(
     )
     etree.SubElement(root, f"{{{SUB}}}Reference").text = reference
     etree.SubElement(root, f"{{{SUB}}}Function").text = "9"
-    write_declaration(draft, root, [*numbers, *others], places)
+    write_declaration(draft, root, [*numbers, *others], occurrences)
     write_supplement(draft, root)
     application = etree.SubElement(root, f"{{{SUB}}}Application", id="A1", document=document.id)
     etree.SubElement(application, f"{{{SUB}}}Items").text = " ".join(numbers)
@@ -161,11 +161,11 @@ def _make_submission(
         names = {"cid": cid, "mediaType": media_type, "sha256": digest, "size": octets, "kind": kind}
         etree.SubElement(application, f"{{{SUB}}}Attachment", names)
     for path, text in decided.items():
-        put_declared_text(root, path, _to_declared_form(text) if path.endswith("DateTime") else text)
+        put_declared_text(root, path, _format_declared_time(text) if path.endswith("DateTime") else text)
     return root
 
 
-def _to_declared_form(moment: str) -> str:
+def _format_declared_time(moment: str) -> str:
     """Return an ISO time of UTC as the declaration writes it (format 304)."""
     return f"{re.sub('[-:T]', '', moment[:19])}Z"
 
@@ -226,7 +226,9 @@ def _draw_groups(maker: _SampleMaker) -> list[GroupOccurrence]:
             for need in maker.document.needs
             if group.name in dictionary.list_enclosing_groups(need.meaning.per)
         ]
-        for item, group_numbers in _list_enclosing_places(maker, group.per, occurrences) if needs else ():
+        for item, group_numbers in (
+            _list_enclosing_occurrences(maker, group.per, occurrences) if needs else ()
+        ):
             draft.item, draft.occurrence_numbers = item, group_numbers
             for _ in range(draft.draw_count(group, 0, 2)):
                 outer = draft.enter_group(group.name)
@@ -239,7 +241,7 @@ def _draw_groups(maker: _SampleMaker) -> list[GroupOccurrence]:
     return occurrences
 
 
-def _list_enclosing_places(
+def _list_enclosing_occurrences(
     maker: _SampleMaker, per: str, occurrences: list[GroupOccurrence]
 ) -> list[tuple[str | None, Mapping[str, int]]]:
     if per == "header":

@@ -36,7 +36,7 @@ _DECIMALS: Final = 6
 def tune_draft(draft: SampleDraft) -> None:
     """Change values of `draft` so that the checks hold, where a simple change is sufficient."""
     for check in sorted(draft.document.checks, key=_rank_check):
-        for values in _list_check_places(draft, check):
+        for values in _list_occurrence_values(draft, check):
             if check.kind == "sum":
                 _tune_sum(draft, check, values)
             elif check.kind == "compare":
@@ -82,35 +82,39 @@ def _tune_dates(draft: SampleDraft, rule: DeclarationRule) -> None:
             _set_value(draft, rule.meaning, drawn, day.isoformat() + time)
 
 
-def _list_check_places(draft: SampleDraft, check: DocumentCheck) -> Iterator[dict[str, list[DrawnValue]]]:
+def _list_occurrence_values(
+    draft: SampleDraft, check: DocumentCheck
+) -> Iterator[dict[str, list[DrawnValue]]]:
     """Yield the values of all sources that a check names, place by place."""
     sources = [
         *check.factors,
         *([check.bound] if isinstance(check.bound, Field) else []),
     ]
-    values_by_place: dict[_OccurrenceKey, dict[str, list[DrawnValue]]] = {}
+    values_by_occurrence: dict[_OccurrenceKey, dict[str, list[DrawnValue]]] = {}
     outside: dict[str, list[DrawnValue]] = {}
     for source in sources:
         for drawn in draft.read_all(source):
             if drawn.item is not None and drawn.item not in draft.concerned:
                 continue
-            occurrence = _get_place(check, drawn)
+            occurrence = _get_occurrence_key(check, drawn)
             if None in occurrence:
                 outside.setdefault(source.key, []).append(drawn)
             else:
-                values_by_place.setdefault(occurrence, {}).setdefault(source.key, []).append(drawn)
-    for occurrence, values in values_by_place.items():
+                values_by_occurrence.setdefault(occurrence, {}).setdefault(source.key, []).append(drawn)
+    for occurrence, values in values_by_occurrence.items():
         # Values around the place, such as one of the item beside those of its groups.
         outer_values = {
             name: [
-                d for d in ds if all(p in (None, q) for p, q in zip_longest(_get_place(check, d), occurrence))
+                d
+                for d in ds
+                if all(p in (None, q) for p, q in zip_longest(_get_occurrence_key(check, d), occurrence))
             ]
             for name, ds in outside.items()
         }
         yield {**outer_values, **values}
 
 
-def _get_place(check: DocumentCheck, drawn: DrawnValue) -> _OccurrenceKey:
+def _get_occurrence_key(check: DocumentCheck, drawn: DrawnValue) -> _OccurrenceKey:
     return tuple(
         drawn.item if level == "item" else drawn.occurrence_numbers.get(level.partition(":")[2])
         for level in check.repetitions
@@ -241,8 +245,8 @@ def _get_limits(draft: SampleDraft, source: Field) -> tuple[Decimal, Decimal | N
     """Return the lowest and the highest number that a field and its targets accept, and the step."""
     shapes = [source.shape, *draft.demands.shapes.get(source.key, ())]
     shapes = [shape for shape in shapes if shape.kind in ("decimal", "integer")]
-    places = min((shape.fraction for shape in shapes if shape.fraction is not None), default=0)
-    step = Decimal(1).scaleb(-places)
+    decimals = min((shape.fraction for shape in shapes if shape.fraction is not None), default=0)
+    step = Decimal(1).scaleb(-decimals)
     lows = [Decimal(shape.low) for shape in shapes if shape.low is not None]
     highs = [Decimal(shape.high) for shape in shapes if shape.high is not None]
     low = max(lows, default=Decimal(0)).quantize(step, rounding=ROUND_CEILING)

@@ -29,7 +29,7 @@ _LOWER: Final = frozenset({"minLength", "minInclusive"})
 
 
 @dataclass(frozen=True, slots=True)
-class _ValueForm:
+class _Restriction:
     """One restriction of a simple type: its base, and the values of each facet."""
 
     base: str
@@ -53,8 +53,8 @@ class _SchemaElement:
     name: str
     low: int
     high: int
-    value: tuple[_ValueForm, ...]
-    attributes: Mapping[str, tuple[tuple[_ValueForm, ...], bool]]
+    value: tuple[_Restriction, ...]
+    attributes: Mapping[str, tuple[tuple[_Restriction, ...], bool]]
     children: tuple[_SchemaElement, ...]
     unique: frozenset[tuple[str, ...]]
 
@@ -125,25 +125,28 @@ class _SchemaReader:
     def _read_type(
         self, node: etree._Element, inner: etree._Element | None
     ) -> tuple[
-        tuple[_ValueForm, ...],
-        dict[str, tuple[tuple[_ValueForm, ...], bool]],
+        tuple[_Restriction, ...],
+        dict[str, tuple[tuple[_Restriction, ...], bool]],
         tuple[_SchemaElement, ...],
     ]:
         """Return the forms of a value, the attributes and the children of an element."""
         if inner is None:
-            return self._read_forms(node, node.get("type", "")), {}, ()
+            return self._read_restrictions(node, node.get("type", "")), {}, ()
         if _get_kind(inner) == "simpleType":
             return self._read_simple_type(inner), {}, ()
         if _get_kind(inner) != "complexType" or inner.get("mixed") is not None:
             _raise_unknown(inner)
-        value: tuple[_ValueForm, ...] = ()
+        value: tuple[_Restriction, ...] = ()
         children: list[_SchemaElement] = []
         parts = _list_parts(inner)
         if parts and _get_kind(parts[0]) == "simpleContent":
             extension = next(iter(_list_parts(parts[0])), parts[0])
             if _get_kind(extension) != "extension":
                 _raise_unknown(extension)
-            value, parts = self._read_forms(extension, extension.get("base", "")), _list_parts(extension)
+            value, parts = (
+                self._read_restrictions(extension, extension.get("base", "")),
+                _list_parts(extension),
+            )
         elif parts and _get_kind(parts[0]) == "sequence":
             if parts[0].get("minOccurs") is not None or parts[0].get("maxOccurs") is not None:
                 _raise_unknown(parts[0])
@@ -158,38 +161,40 @@ class _SchemaReader:
             _raise_unknown(node)
         return self._read_element(node)
 
-    def _read_attribute(self, node: etree._Element) -> tuple[str, tuple[tuple[_ValueForm, ...], bool]]:
+    def _read_attribute(self, node: etree._Element) -> tuple[str, tuple[tuple[_Restriction, ...], bool]]:
         if _get_kind(node) != "attribute" or node.get("name") is None or node.get("fixed") is not None:
             _raise_unknown(node)
         return node.get("name", ""), (
-            self._read_forms(node, node.get("type", "")),
+            self._read_restrictions(node, node.get("type", "")),
             node.get("use") == "required",
         )
 
-    def _read_forms(self, node: etree._Element, name: str) -> tuple[_ValueForm, ...]:
+    def _read_restrictions(self, node: etree._Element, name: str) -> tuple[_Restriction, ...]:
         """Return the forms of a named type, the own or a built-in one."""
         prefix, _, local = name.rpartition(":")
         if node.nsmap.get(prefix or None) == XSD:
-            return (_ValueForm(local, {}),)
+            return (_Restriction(local, {}),)
         definition = self._nodes_by_name.get(local)
         if definition is None or _get_kind(definition) != "simpleType":
             _raise_unknown(node)
         return self._read_simple_type(definition)
 
-    def _read_simple_type(self, node: etree._Element) -> tuple[_ValueForm, ...]:
+    def _read_simple_type(self, node: etree._Element) -> tuple[_Restriction, ...]:
         parts = _list_parts(node)
         if len(parts) == 1 and _get_kind(parts[0]) == "union" and not len(parts[0]):
             members = parts[0].get("memberTypes", "").split()
-            return tuple(form for name in members for form in self._read_forms(parts[0], name))
+            return tuple(
+                restriction for name in members for restriction in self._read_restrictions(parts[0], name)
+            )
         if len(parts) != 1 or _get_kind(parts[0]) != "restriction":
             _raise_unknown(node)
-        bases = self._read_forms(parts[0], parts[0].get("base", ""))
+        bases = self._read_restrictions(parts[0], parts[0].get("base", ""))
         if len(bases) != 1 or bases[0].facets:
             _raise_unknown(parts[0])
         facets: dict[str, tuple[str, ...]] = {}
         for facet in _list_parts(parts[0]):
             facets[_get_kind(facet)] = (*facets.get(_get_kind(facet), ()), facet.get("value", ""))
-        return (_ValueForm(bases[0].base, facets),)
+        return (_Restriction(bases[0].base, facets),)
 
 
 def _list_parts(node: etree._Element) -> list[etree._Element]:
@@ -230,9 +235,9 @@ def _compare_elements(bound: _SchemaElement, generated: _SchemaElement, path: st
 
 
 def _compare_attributes(bound: _SchemaElement, generated: _SchemaElement, path: str) -> Iterator[str]:
-    for name, (forms, _) in generated.attributes.items():
+    for name, (restrictions, _) in generated.attributes.items():
         if name in bound.attributes:
-            yield from _compare_values(bound.attributes[name][0], forms, f"{path}/@{name}")
+            yield from _compare_values(bound.attributes[name][0], restrictions, f"{path}/@{name}")
         else:
             yield f"has no {path}/@{name}"
     for name, (_, required) in bound.attributes.items():
@@ -256,64 +261,67 @@ def _compare_children(bound: _SchemaElement, generated: _SchemaElement, path: st
         yield f"has the elements of {path} in another order"
 
 
-def _compare_values(bound: Sequence[_ValueForm], generated: Sequence[_ValueForm], path: str) -> Iterator[str]:
+def _compare_values(
+    bound: Sequence[_Restriction], generated: Sequence[_Restriction], path: str
+) -> Iterator[str]:
     """Yield a phrase where a form of the requests is within no form of the bound schema."""
-    for form in generated:
-        if any(_is_within(form, bound_form) for bound_form in bound):
+    for restriction in generated:
+        if any(_is_within(restriction, bound_restriction) for bound_restriction in bound):
             continue
-        codes = _list_further_codes(form, bound)
+        codes = _list_further_codes(restriction, bound)
         if codes:
             ellipsis = ", …" if len(codes) > _MOST_CODES else ""
             yield f"takes no {', '.join(codes[:_MOST_CODES])}{ellipsis} in {path}, which a request may have"
         else:
-            accepted = " or ".join(_describe_form(bound_form) for bound_form in bound)
-            yield f"takes in {path} only {accepted}, and a request may have {_describe_form(form)}"
+            accepted = " or ".join(_describe_restriction(bound_restriction) for bound_restriction in bound)
+            offered = _describe_restriction(restriction)
+            yield f"takes in {path} only {accepted}, and a request may have {offered}"
 
 
-def _list_further_codes(form: _ValueForm, bound: Sequence[_ValueForm]) -> list[str]:
+def _list_further_codes(restriction: _Restriction, bound: Sequence[_Restriction]) -> list[str]:
     """Return the codes of a form that are in none of the lists of codes of the bound schema."""
-    if "enumeration" not in form.facets or any(
-        "enumeration" not in bound_form.facets for bound_form in bound
+    if "enumeration" not in restriction.facets or any(
+        "enumeration" not in bound_restriction.facets for bound_restriction in bound
     ):
         return []
-    bound_codes = {code for bound_form in bound for code in bound_form.facets["enumeration"]}
-    return [code for code in form.facets["enumeration"] if code not in bound_codes]
+    bound_codes = {code for bound_restriction in bound for code in bound_restriction.facets["enumeration"]}
+    return [code for code in restriction.facets["enumeration"] if code not in bound_codes]
 
 
-def _is_within(form: _ValueForm, bound_form: _ValueForm) -> bool:
-    """Return whether each value of `form` is surely one of `bound_form`."""
-    if bound_form.base not in (form.base, _ANYTHING, *_WITHIN.get(form.base, ())):
+def _is_within(restriction: _Restriction, bound_restriction: _Restriction) -> bool:
+    """Return whether each value of `restriction` is surely one of `bound_restriction`."""
+    if bound_restriction.base not in (restriction.base, _ANYTHING, *_WITHIN.get(restriction.base, ())):
         return False
-    if "enumeration" in form.facets and "enumeration" in bound_form.facets:
-        return set(form.facets["enumeration"]) <= set(bound_form.facets["enumeration"])
-    return all(_keeps_facet(form, name, values) for name, values in bound_form.facets.items())
+    if "enumeration" in restriction.facets and "enumeration" in bound_restriction.facets:
+        return set(restriction.facets["enumeration"]) <= set(bound_restriction.facets["enumeration"])
+    return all(_keeps_facet(restriction, name, values) for name, values in bound_restriction.facets.items())
 
 
-def _keeps_facet(form: _ValueForm, name: str, values: tuple[str, ...]) -> bool:
+def _keeps_facet(restriction: _Restriction, name: str, values: tuple[str, ...]) -> bool:
     """Return whether each value of a form surely keeps a facet."""
-    if form.facets.get(name) == values:
+    if restriction.facets.get(name) == values:
         return True
-    if "enumeration" in form.facets and name.casefold().endswith("length"):
-        lengths = [len(code) for code in form.facets["enumeration"]]
+    if "enumeration" in restriction.facets and name.casefold().endswith("length"):
+        lengths = [len(code) for code in restriction.facets["enumeration"]]
         low = int(values[0]) if name != "maxLength" else 0
         high = int(values[0]) if name != "minLength" else _UNBOUNDED
         return low <= min(lengths) and max(lengths) <= high
-    if name == "fractionDigits" and form.base in _WITHIN:
+    if name == "fractionDigits" and restriction.base in _WITHIN:
         return True
-    limit = form.get_bound(name) if name in _UPPER | _LOWER else None
+    limit = restriction.get_bound(name) if name in _UPPER | _LOWER else None
     if limit is None:
         # The lexical form of a number or a day has at least one character.
-        return name == "minLength" and values == ("1",) and form.base != _ANYTHING
+        return name == "minLength" and values == ("1",) and restriction.base != _ANYTHING
     return limit <= Decimal(values[0]) if name in _UPPER else limit >= Decimal(values[0])
 
 
-def _describe_form(form: _ValueForm) -> str:
+def _describe_restriction(restriction: _Restriction) -> str:
     """Return a form of a value in the words of XML Schema."""
     facets = []
-    for name, values in form.facets.items():
+    for name, values in restriction.facets.items():
         if name == "enumeration":
             ellipsis = ", …" if len(values) > _MOST_CODES else ""
             facets.append(f"of {', '.join(values[:_MOST_CODES])}{ellipsis}")
         elif (name, values) != ("minLength", ("1",)):
             facets.append(f"{name} {' '.join(values)[:80]}")
-    return " ".join([form.base, *facets])
+    return " ".join([restriction.base, *facets])

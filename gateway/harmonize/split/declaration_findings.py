@@ -84,8 +84,8 @@ def find_broken_rules(
         broken = _apply_rule(rule, facts, judged, day) if judged else None
         if broken:
             # A value of a wrong form is in no list, and a date that is a year too early is a month too early.
-            known_pointers = {finding.pointer for finding in findings if _is_alike(finding.rule, rule)}
-            findings += [finding for finding in broken if finding.pointer not in known_pointers]
+            reported_pointers = {finding.pointer for finding in findings if _is_alike(finding.rule, rule)}
+            findings += [finding for finding in broken if finding.pointer not in reported_pointers]
     return tuple(sorted(findings, key=lambda finding: not finding.is_error)[:_MOST_FINDINGS])
 
 

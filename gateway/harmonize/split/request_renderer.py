@@ -414,16 +414,18 @@ def _evaluate_value_attribute(
 
 def _check_listed_attribute(attribute: TargetAttribute, scope: Scope, carried: EvaluatedValue) -> None:
     """Report a currency or unit of a common value that its agency could not know."""
-    known_codes, name = (
+    allowed_codes, name = (
         (scope.answers.currencies, "a currency of ISO 4217")
         if attribute.of_value == "currencyID"
         else (scope.answers.units, "a unit of UNECE Recommendation 20")
         if attribute.of_value == "unitCode"
         else (frozenset[str](), "")
     )
-    if attribute.required or not known_codes or carried.text in known_codes:
+    if attribute.required or not allowed_codes or carried.text in allowed_codes:
         return
-    detail = f"{quote_value(carried.text)} is not {name}; expected is {describe_choices(sorted(known_codes))}"
+    detail = (
+        f"{quote_value(carried.text)} is not {name}; expected is {describe_choices(sorted(allowed_codes))}"
+    )
     scope.trace.report_problem(
         CODE_UNKNOWN, detail, _make_value_pointer(scope, carried), scope.application, attribute.mark
     )

@@ -243,7 +243,7 @@ def _build_fate_column(
     )
     unlisted = Fate("withheld", document.withholds)
     elsewhere = Fate("withheld", document.items_rule or document.withholds)
-    column = FateColumn(_list_claimed_leaves(facts, document, own_applications, unlisted))
+    column = FateColumn(_list_initial_fates(facts, document, own_applications, unlisted))
     for number in trace.borrowed:
         # A shared answer of another application is accounted for like one of its own.
         column.cells[number] = None
@@ -260,20 +260,20 @@ def _build_fate_column(
     return column
 
 
-def _list_claimed_leaves(
+def _list_initial_fates(
     facts: SubmissionIndex, document: DocumentMapping, own_applications: Collection[int], unlisted: Fate
 ) -> list[Fate | ValueOrigin | None]:
-    """Return None for each leaf that a document claims, and for every other the fate `unlisted`.
+    """Return None for each source leaf of a document, and for every other the fate `unlisted`.
 
-    A document claims the leaves of the declaration that its lines read, and all answers of its own
+    Its source leaves are those of the declaration that its lines read, and all answers of its own
     applications, whose positions are `own_applications`.
     """
     # The path of a leaf in the declaration says whether it is of a goods item; in the supplement it does not.
-    claimed = {path: None for path, in_item in document.claims if in_item == is_item_path(path)}
+    source_paths = {path: None for path, in_item in document.source_leaves if in_item == is_item_path(path)}
     paths = facts.list_declared_paths()
-    column: list[Fate | ValueOrigin | None] = list(map(claimed.get, paths, repeat(unlisted)))
+    column: list[Fate | ValueOrigin | None] = list(map(source_paths.get, paths, repeat(unlisted)))
     column += [
-        None if (path, item is not None) in document.claims else unlisted
+        None if (path, item is not None) in document.source_leaves else unlisted
         for _, _, path, item, _ in islice(facts.rows, len(paths), facts.starts[0])
     ]
     for number, (start, end) in enumerate(pairwise(facts.starts)):

@@ -52,7 +52,7 @@ _Row = tuple[etree._Element, "str | None", str, "str | None", "int | None"]
 #: numbers; there the key is the place: the element of a text, or element and attribute.
 LeafKey = Any
 Leaves = tuple[LeafKey, ...]
-Places = dict[str, "etree._Element | list[etree._Element]"]
+ElementsByPath = dict[str, "etree._Element | list[etree._Element]"]
 #: An element that contains meanings, with its goods item.
 _Base = tuple["str | None", etree._Element]
 
@@ -118,7 +118,7 @@ class SubmissionIndex:
     several goods items have; `declared` counts the leaves of the declaration, which are the first; `starts`
     are the numbers of the first leaf of each application's answers, and of the end; `sharing` are the
     applications that may share answers, and `offers` the shared answers, both found at their first use.
-    `places` are the declaration's elements by goods item and by path, in document order. Without
+    `elements_by_item` are the declaration's elements by goods item and by path, in document order. Without
     `keeps_fields`, for a caller that needs no ledger, there are no leaves, and each value is known by its
     place: long fields are in the tree (`stowed`) only while their application is read.
     """
@@ -137,7 +137,7 @@ class SubmissionIndex:
     starts: list[int] = field(default_factory=list)
     offers: dict[tuple[str, str, str | None], Any] = field(default_factory=dict)
     sharing: dict[int, Any] | None = None
-    places: dict[str | None, Places] = field(default_factory=dict)
+    elements_by_item: dict[str | None, ElementsByPath] = field(default_factory=dict)
     _pointers: PointerIndex = field(default_factory=PointerIndex)
     _numbers: dict[etree._Element, tuple[str, ...]] = field(default_factory=dict)
     _values: defaultdict[etree._Element, dict[str, tuple[FoundValue, ...]]] = field(
@@ -194,11 +194,11 @@ class SubmissionIndex:
 
         The result is cached for all documents and lines.
         """
-        known_values = self._values[base]
-        values = known_values.get(meaning.name)
+        cached_values = self._values[base]
+        values = cached_values.get(meaning.name)
         if values is None:
             search = self._find_supplement_values if meaning.supplement else self._find_declared_values
-            values = known_values[meaning.name] = search(meaning, base, item if meaning.in_item else None)
+            values = cached_values[meaning.name] = search(meaning, base, item if meaning.in_item else None)
         return values
 
     def get_selectors(self, meaning: CommonMeaning, base: etree._Element) -> tuple[Leaves, Leaves]:
@@ -268,9 +268,9 @@ class SubmissionIndex:
     ) -> tuple[FoundValue, ...]:
         there: etree._Element | list[etree._Element] | None
         if meaning.per == "item" and item is not None and base is self.items.get(item):
-            there = self.places[item].get(meaning.path)
+            there = self.elements_by_item[item].get(meaning.path)
         elif base is self.declaration and not meaning.is_inside_items:
-            there = self.places[None].get(meaning.path)
+            there = self.elements_by_item[None].get(meaning.path)
         else:
             there = self._search_elements(meaning, base)
         if not isinstance(there, list):
@@ -422,38 +422,38 @@ def _index_field_leaves(facts: SubmissionIndex, top: etree._Element, item: str |
 
 
 @dataclass(slots=True)
-class _KnownPath:
+class _PathNode:
     """A path of the declaration with those below it by tag: the standard ones are made once for all."""
 
     path: str
     is_declared: bool
-    below: dict[object, _KnownPath] = field(default_factory=dict)
+    below: dict[object, _PathNode] = field(default_factory=dict)
 
-    def make_path_below(self, tag: str) -> _KnownPath:
+    def make_path_below(self, tag: str) -> _PathNode:
         """Return the path of a child with a tag that the data model does not have here."""
         name = tag.rpartition("}")[2]
-        return _KnownPath(f"{self.path}/{name}" if self.path else name, tag.startswith(_DEC))
+        return _PathNode(f"{self.path}/{name}" if self.path else name, tag.startswith(_DEC))
 
 
 @cache
-def _list_standard_paths() -> _KnownPath:
+def _list_standard_paths() -> _PathNode:
     """Return the paths of the data model's own elements, by the tags that lead to them."""
-    top = _KnownPath("", is_declared=True)
-    known_paths = {"": top}
+    top = _PathNode("", is_declared=True)
+    path_nodes = {"": top}
     for path in load_wco_elements():
         outer, _, name = path.rpartition("/")
-        if outer in known_paths:
-            known_paths[path] = known_paths[outer].below[f"{_DEC}{name}"] = _KnownPath(path, is_declared=True)
+        if outer in path_nodes:
+            path_nodes[path] = path_nodes[outer].below[f"{_DEC}{name}"] = _PathNode(path, is_declared=True)
     return top
 
 
 #: The children of an element that are still to be read: each with the path that is known, its tag, and how
 #: many it holds.
-_Children = Iterator[tuple["_KnownPath | None", object, int, etree._Element]]
-_Open = tuple[_Children, _KnownPath, "str | None", "Places | None"]
+_Children = Iterator[tuple["_PathNode | None", object, int, etree._Element]]
+_Open = tuple[_Children, _PathNode, "str | None", "ElementsByPath | None"]
 
 
-def _open_children(outer_path: _KnownPath, parent: etree._Element, *, spares: bool) -> _Children:
+def _open_children(outer_path: _PathNode, parent: etree._Element, *, spares: bool) -> _Children:
     tags, children = list_children(parent, spares=spares)
     return zip(map(outer_path.below.get, tags), tags, map(len, children), children, strict=True)
 
@@ -462,23 +462,23 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
     """Index the declaration in one pass: leaves where they are kept, goods items, and elements by path."""
     rows, texts, keeps_fields = facts.rows, facts.texts, facts.keeps_fields
     spares = False
-    declared = facts.places.setdefault(None, {})
+    declared = facts.elements_by_item.setdefault(None, {})
     paths, declaration = _list_standard_paths(), facts.declaration
     top = paths.below.get(declaration.tag), declaration.tag, len(declaration), declaration
     opened: list[_Open] = [(iter((top,)), paths, None, declared)]
     while opened:
-        children, outer_path, item, outer_places = opened[-1]
-        for known_path, tag, size, child in children:
-            if known_path is None:
+        children, outer_path, item, outer_elements = opened[-1]
+        for path_node, tag, size, child in children:
+            if path_node is None:
                 if not isinstance(tag, str):
                     continue  # a comment
-                known_path = outer_path.make_path_below(tag)
-            path, own_item, there = known_path.path, item, outer_places if known_path.is_declared else None
+                path_node = outer_path.make_path_below(tag)
+            path, own_item, there = path_node.path, item, outer_elements if path_node.is_declared else None
             if path == ITEM_PATH and item is None:
                 own_item, there = _enter_goods_item(facts, child)
             if there is not None:
                 if path in there:
-                    _add_element_place(there, path, child)
+                    _add_further_element(there, path, child)
                 else:
                     there[path] = child
             # Where no leaves are kept, one that holds comments alone is looked into in vain.
@@ -491,29 +491,29 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
                     _add_attribute_leaves(facts, child, path, own_item, None)
             if holds:
                 spares = spares or size >= _LONG
-                opened.append((_open_children(known_path, child, spares=spares), known_path, own_item, there))
+                opened.append((_open_children(path_node, child, spares=spares), path_node, own_item, there))
                 break  # the children of an element come before its next siblings
         else:
             opened.pop()
 
 
-def _add_element_place(places: Places, path: str, element: etree._Element) -> None:
+def _add_further_element(elements_by_path: ElementsByPath, path: str, element: etree._Element) -> None:
     """Add a further element of a path; a single element, the usual case, is stored without a list."""
-    placed = places[path]
-    if isinstance(placed, list):
-        placed.append(element)
+    earlier_elements = elements_by_path[path]
+    if isinstance(earlier_elements, list):
+        earlier_elements.append(element)
     else:
-        places[path] = [placed, element]
+        elements_by_path[path] = [earlier_elements, element]
 
 
-def _enter_goods_item(facts: SubmissionIndex, element: etree._Element) -> tuple[str, Places | None]:
+def _enter_goods_item(facts: SubmissionIndex, element: etree._Element) -> tuple[str, ElementsByPath | None]:
     """Return the sequence number of a goods item, and the table of its elements by path."""
     sequence = find_first_child(element, f"{_DEC}SequenceNumeric")
     item = (parse_sequence_number(read_element_text(sequence)) if sequence is not None else None) or ""
     if facts.items.setdefault(item, element) is not element:
         facts.repeated.add(item)
         return f"{item}+", None
-    return item, facts.places.setdefault(item, {})
+    return item, facts.elements_by_item.setdefault(item, {})
 
 
 def _index_supplement_leaves(facts: SubmissionIndex, supplement: etree._Element | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from lxml import etree
 
 from gateway.errors import MAPPING_MISSING, REQUEST_INVALID, RULE_BROKEN, GatewayError
-from gateway.harmonize.carriers.carried_documents import get_carrier_form, list_uncarried_values
+from gateway.harmonize.carriers.carried_documents import get_carrier_format, list_uncarried_values
 from gateway.harmonize.language import DocumentMapping, MappingBundle, find_sharing_applications
 from gateway.harmonize.schemas import get_request_schema
 from gateway.harmonize.split.check_evaluation import evaluate_checks
@@ -183,7 +183,7 @@ def _write_requests(
     mapped = [document for document in map(bundle.documents.get, names) if document is not None]
     traces = {document.id: make_trace(document.id, document.organisation) for document in mapped}
     unmapped = tuple(name for name in names if name not in traces)
-    sharing, others = _list_turns(facts, bundle)
+    sharing, others = _order_applications(facts, bundle)
     requests: dict[int, AgencyRequest] = {}
 
     def write_application(position: int) -> _RequestDraft | None:
@@ -227,7 +227,9 @@ def _list_strangers(facts: SubmissionIndex, mapped_documents: Collection[str]) -
             yield Diagnostic(MAPPING_MISSING, detail, facts.get_pointer(application), name, identity)
 
 
-def _list_turns(facts: SubmissionIndex, bundle: MappingBundle) -> tuple[Collection[int], Collection[int]]:
+def _order_applications(
+    facts: SubmissionIndex, bundle: MappingBundle
+) -> tuple[Collection[int], Collection[int]]:
     """Return the positions of the applications to write first, and of the others; each has a mapping.
 
     Those that may share answers come first where fields are not kept: the fields of all of them are in the
@@ -298,7 +300,7 @@ def _write_request(
     check_unique_fields(scope, document, problem_place)
     evaluate_checks(scope, document, problem_place)
     octets, origins = render_request(document, scope)
-    carried = get_carrier_form(bundle, document.organisation).form != "xml"
+    carried = get_carrier_format(bundle, document.organisation).syntax != "xml"
     if identity in trace.failed:
         if carried:
             # Values that no record can carry are reported in the same answer.
@@ -324,7 +326,7 @@ def _check_carrier(
 ) -> bool:
     """Return whether a request can be carried in the form of its agency; report the values that cannot.
 
-    A request is not `whole` if values of it are missing or wrong: then each value is looked at alone.
+    A request is not `whole` if values of it are missing or wrong: then each value is checked alone.
     """
     problems = list_uncarried_values(bundle, document, xml, whole=whole)
     if not problems:

@@ -149,7 +149,7 @@ def _prepare_reading(bundle: MappingBundle, document: DocumentMapping) -> _Readi
         f"{{{document.namespace}}}{_ITEM}",
         _group_listed_meanings(document, bundle.dictionary),
         money.code_set if money is not None else frozenset[str](),
-        bundle.get_compiled("units:known", bundle.collect_known_units),
+        bundle.get_compiled("units:allowed", bundle.collect_allowed_units),
         {},
     )
 

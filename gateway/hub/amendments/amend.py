@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.cases import ChangeReason, JudgedChildClaim, is_decided, read_change_reason
+from gateway.cases import ChangeReason, JudgedChildUses, is_decided, read_change_reason
 from gateway.evidence import record_evidence
 from gateway.hub.amendments.amended_requests import ComposedAmendment, list_compared
 from gateway.hub.amendments.former_items import (
@@ -40,10 +40,10 @@ from gateway.hub.hub import Hub
 from gateway.hub.outbox.outgoing_calls import SUBMISSION, end_overtaken_calls
 from gateway.hub.requirements.partial_release import judge_released_uses, lock_with_parent, take_items_again
 from gateway.hub.requirements.requirement_ledger import (
-    claim_requirements,
     give_back_requirements,
     keep_rejected_uses,
     list_former_uses,
+    lock_and_judge_uses,
     lock_case_requirements,
     write_off_requirements,
 )
@@ -279,7 +279,7 @@ def amend_case(
     amend_applications(conn, turn, requests, processed, composed)
     add_applications(conn, hub, turn, requests, processed, composed)
     enqueue_amendment_calls(conn, composed.customs, case.id, message.id, now)
-    _claim_again(conn, case, processed, rejected, now)
+    _write_off_amended_uses(conn, case, processed, rejected, now)
     tell_removed_items(conn, case.id, removed, now)
     data = _describe_evidence(case, processed, composed) | {"reason": reason.sentence, "cancelled": cancelled}
     data["refused"] = [item for item in removed if item in rejected]
@@ -319,7 +319,7 @@ def _describe_evidence(
     }
 
 
-def _claim_again(
+def _write_off_amended_uses(
     conn: Connection, case: CaseRow, processed: ProcessedSubmission, before: Collection[int], now: datetime
 ) -> None:
     """Give back the former declaration's uses of certificates, and write off those of the amended one.
@@ -336,14 +336,14 @@ def _claim_again(
     give_back_requirements(conn, case.id, "amended", now)
     rejected = list_rejected_case_items(conn, cases.lock_case(conn, case.id))
     problems = take_items_again(conn, processed.release, case, processed.units, now)
-    child = JudgedChildClaim(processed.requirements)
+    child = JudgedChildUses(processed.requirements)
     if processed.release is not None:
         child, release_problems = judge_released_uses(
             conn, processed.release, processed.requirements, processed.units, case.id
         )
         problems += release_problems
-    uses = child.claim
-    used = claim_requirements(conn, uses, processed.units, without=rejected, former=former)
+    uses = child.own_uses
+    used = lock_and_judge_uses(conn, uses, processed.units, without=rejected, former=former)
     problems += tuple(finding.report() for finding in used.problems)
     if problems:
         raise SubmissionRejectedError.from_processed(processed, problems)

@@ -209,8 +209,8 @@ def _find_lapsing_items(
     if former is None or not candidates:
         return lapsing
     changed = list_changed_items(processed.root, former)
-    turns = [frozenset[int]()] if _changes_items(processed.root, former) else []
-    for items in (*turns, *([changed] if changed else [])):
+    restored = [frozenset[int]()] if _changes_items(processed.root, former) else []
+    for items in (*restored, *([changed] if changed else [])):
         rest = candidates - lapsing.keys()
         if rest:
             root = restore_items(processed.root, former, items)

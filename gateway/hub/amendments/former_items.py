@@ -28,7 +28,7 @@ from gateway.cases import (
     check_kept_numbers,
     compare_amendment_pointers,
     judge_item_change,
-    read_release_claim,
+    read_declared_release,
 )
 from gateway.errors import CHANGE_NOT_NAMED, NAMED_NOT_CHANGED, NO_OPEN_CASE, RULE_BROKEN, GatewayError
 from gateway.hub.submissions.document_needs import load_stored_submission, read_unless_removed
@@ -71,7 +71,7 @@ def read_amended_items(
     """Compare the items and pointers of a whole submission with the declaration in force.
 
     `codes` are the type codes of a document that names the parent of a child declaration.
-    A `message` that brought that declaration itself is looked at again: the case keeps its warnings.
+    A `message` that brought that declaration itself is checked again: the case keeps its warnings.
     Without its octets, which retention may have removed, only the numbers are compared. Raises GW404,
     GW419 or GW420 for items that an amendment may not have.
     """
@@ -83,7 +83,7 @@ def read_amended_items(
     before = load_former_submission(conn, former)
     if before is not None:
         check_kept_numbers(before.declaration, submission.declaration)
-    is_child = read_release_claim(submission.declaration, codes) is not None
+    is_child = read_declared_release(submission.declaration, codes) is not None
     change = judge_item_change(items, used, submission.items, is_child=is_child)
     if former == message:
         return AmendedItems(former, change, _list_amendment_warnings(detail))

@@ -19,7 +19,7 @@ from gateway.cases import (
     APPROVING,
     AgencyAcknowledgment,
     AgencyAnswer,
-    CertificateStanding,
+    CertificateUsability,
     Decision,
     FeeStep,
     Notice,
@@ -134,7 +134,7 @@ def _store_kept(conn: Connection, case: CaseRow, application: str, approved: set
 
 
 #: Certificates whose last day counts, now or when their agency has answered a question.
-_LASTING = (CertificateStanding.USABLE, CertificateStanding.SUSPENDED)
+_LASTING = (CertificateUsability.USABLE, CertificateUsability.SUSPENDED)
 
 
 def open_locked_request(conn: Connection, request: int) -> OpenRequest:
@@ -259,7 +259,7 @@ def _apply_notice(
         deadline=notice.deadline,
         text=compose_refund_text(notice.text, notice.fee) if code.fee_step == FeeStep.REFUND else None,
         first=not request.noticed,
-        fee_notice=_name_fee(notice) if code.fee_step else None,
+        payment_notice=_name_fee(notice) if code.fee_step else None,
     )
     if stored is None:
         return ()
@@ -348,14 +348,14 @@ def _add_requirements(conn: Connection, applied: _AppliedNotice) -> list[int]:
     numbered = [decision for decision in applied.notice.decisions if decision.number]
     numbers = sorted({str(decision.number) for decision in numbered if decision.quantity is not None})
     other_numbers = {str(decision.number) for decision in numbered} - {*numbers}
-    known_numbers = {row.number for row in _find_requirements(conn, other_numbers)}
-    if numbers or known_numbers:
+    ledger_numbers = {row.number for row in _find_requirements(conn, other_numbers)}
+    if numbers or ledger_numbers:
         # The uses that the decisions give back or take again are locked too, before any of them is changed.
-        lock_case_requirements(conn, applied.case.id, {*numbers, *known_numbers})
+        lock_case_requirements(conn, applied.case.id, {*numbers, *ledger_numbers})
     if numbers:
-        known_numbers |= _store_certificates(conn, applied, numbers)
+        ledger_numbers |= _store_certificates(conn, applied, numbers)
     # Looked up again: one that another transaction has stored meanwhile is among them now.
-    requirements = _find_requirements(conn, known_numbers)
+    requirements = _find_requirements(conn, ledger_numbers)
     return [int(row.id) for row in requirements if row.agency == applied.request.agency]
 
 
@@ -364,13 +364,13 @@ def _find_requirements(conn: Connection, numbers: Collection[str]) -> Sequence[R
 
 
 def _store_certificates(conn: Connection, applied: _AppliedNotice, numbers: Sequence[str]) -> set[str]:
-    """Store the certificates of a notice for their holder, and let the cases that wait for them look again.
+    """Store the certificates of a notice for their holder, and let the cases that wait for them check again.
 
     Return the numbers that the ledger had before.
     """
     agency, notice, now = applied.request.agency, applied.notice, applied.now
     holder = _find_holder(applied.hub, applied.case, applied.request)
-    known_numbers = {
+    ledger_numbers = {
         number
         for number in numbers
         if requirement_quantities.ensure_requirement(conn, agency, number, holder, now)
@@ -381,7 +381,7 @@ def _store_certificates(conn: Connection, applied: _AppliedNotice, numbers: Sequ
         if all(row.issued_at <= notice.issued_at for row in lasting if row.number == number):
             requirement_quantities.set_last_day(conn, agency, number, notice.valid_until)
     join_waiting_cases(conn, numbers, f"{applied.request.number}:{notice.number}", now)
-    return known_numbers
+    return ledger_numbers
 
 
 def _find_holder(hub: Hub, case: CaseRow, request: AgencyRequestRow) -> str:

@@ -92,7 +92,7 @@ CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
 
 
 def outdate_early_decisions(
-    conn: Connection, case: CaseRow, request: OpenRequestRow, notice: str, now: datetime
+    conn: Connection, case: CaseRow, request: OpenRequestRow, notice_number: str, now: datetime
 ) -> None:
     """Outdate the decisions of a notice on amended items that its agency had not been sent yet.
 
@@ -106,7 +106,7 @@ def outdate_early_decisions(
     request_decisions = decisions.list_by_request(conn, request.id)
     early = [row for row in request_decisions if unheard is None or row.item in unheard]
     # A decision that counts already was made during a call: the agency has the amendment, and may correct it.
-    if not early or any(row.notice_no != notice for row in early):
+    if not early or any(row.notice_no != notice_number for row in early):
         return
     if unheard is None:
         agency_requests.outdate_decisions(conn, request.id, max(row.id for row in early))
@@ -115,7 +115,7 @@ def outdate_early_decisions(
 
 
 def answer_cancellation_by_decision(
-    conn: Connection, case: CaseRow, request: int, notice: str, now: datetime
+    conn: Connection, case: CaseRow, request: int, notice_number: str, now: datetime
 ) -> None:
     """Use the last decision on a request as the answer to the open question whether it is cancelled.
 
@@ -135,10 +135,10 @@ def answer_cancellation_by_decision(
     # Of an application that has lost its items no decision counts: it says nothing before the question.
     if (approved or not row.required) and not _is_question_heard(conn, row):
         return
-    event = StateEvent("refuse_cancel", now, row.agency, notice[:100])
+    event = StateEvent("refuse_cancel", now, row.agency, notice_number[:100])
     agency_requests.apply_event(conn, request, event, cancellation="REFUSED")
     release_held_orders(conn, request, now)
-    offer_kept_certificates(conn, request, f"kept:{row.number}:{notice}", now)
+    offer_kept_certificates(conn, request, f"kept:{row.number}:{notice_number}", now)
 
 
 def _is_question_heard(conn: Connection, request: AgencyRequestRow) -> bool:
@@ -237,22 +237,18 @@ def move_case(
     """
     if case.state == "WITHDRAWN":
         return
-    case_standing = _read_standing(conn, case)
-    outcome = _evaluate_outcome(case_standing)
+    locked_case = _read_locked_case(conn, case)
+    outcome = _evaluate_outcome(locked_case)
     if outcome is None and not decided:
         return
     if outcome is None:
         step = StateEvent("decision", now, _ACTOR, cause[:100])
         cases.apply_event(conn, case.id, step, before=case.state)
         return
-    is_settled = _settle_approved_uses(conn, units, case_standing, outcome, now)
+    is_settled = _settle_approved_uses(conn, units, locked_case, outcome, now)
     if is_settled:
-        case_standing = replace(
-            case_standing, decisions=list_all_decisions(conn, case.id, case_standing.requests)
-        )
-    rests_on = compute_conclusion_id(
-        outcome, case_standing.decisions, list_cancellations(case_standing.requests)
-    )
+        locked_case = replace(locked_case, decisions=list_all_decisions(conn, case.id, locked_case.requests))
+    rests_on = compute_conclusion_id(outcome, locked_case.decisions, list_cancellations(locked_case.requests))
     key = ":".join(["conclude", str(case.id), rests_on, *_list_turn(case), *([again] if again else [])])
     concluded = _enqueue_conclusion(conn, case.id, key, rests_on, now)
     if concluded is None and is_settled:
@@ -264,7 +260,7 @@ def move_case(
     step = StateEvent(event, now, _ACTOR, cause[:100])
     cases.apply_event(conn, case.id, step, before=case.state, outcome=outcome.value)
     if not is_settled:
-        _settle_ledger(conn, units, case_standing, outcome, now)
+        _settle_ledger(conn, units, locked_case, outcome, now)
     ended = "decided" if event == "last_decision" else "corrected"
     kind = "withdrawn" if event == "withdrawn" else ended
     data = {"outcome": outcome.value, "conclusion": rests_on}
@@ -386,34 +382,34 @@ def _give_back_items(conn: Connection, case: CaseRow, now: datetime) -> None:
 
 
 def _settle_ledger(
-    conn: Connection, units: UnitTable, case_standing: _CaseStanding, outcome: CaseOutcome, now: datetime
+    conn: Connection, units: UnitTable, locked_case: _LockedCase, outcome: CaseOutcome, now: datetime
 ) -> None:
     """Give back the uses of a withdrawn case, of rejected items and of items of cancelled requests."""
-    case = case_standing.case
+    case = locked_case.case
     if outcome is CaseOutcome.WITHDRAWN:
         requirement_results.end_awaited_uses(conn, case.id, "withdrawn", now)
         _give_back_items(conn, case, now)
         give_back_requirements(conn, case.id, "withdrawn", now)
         return
-    apply_decided_items(conn, case.id, case_standing.rejected, units, now)
+    apply_decided_items(conn, case.id, locked_case.rejected, units, now)
 
 
 def _settle_approved_uses(
-    conn: Connection, units: UnitTable, case_standing: _CaseStanding, outcome: CaseOutcome, now: datetime
+    conn: Connection, units: UnitTable, locked_case: _LockedCase, outcome: CaseOutcome, now: datetime
 ) -> bool:
     """Write off again the uses of rejected items that results approve; return whether there are any."""
-    case_id, uses = case_standing.case.id, [ranked.written for ranked in case_standing.decisions]
+    case_id, uses = locked_case.case.id, [ranked.written for ranked in locked_case.decisions]
     certified = any(use is not None and not use.for_parent for use in uses)
     if outcome is CaseOutcome.WITHDRAWN or not certified:
         return False
-    if not has_lost_uses(conn, case_id, case_standing.rejected):
+    if not has_lost_uses(conn, case_id, locked_case.rejected):
         return False
-    apply_decided_items(conn, case_id, case_standing.rejected, units, now)
+    apply_decided_items(conn, case_id, locked_case.rejected, units, now)
     return True
 
 
 @dataclass(frozen=True, slots=True)
-class _CaseStanding:
+class _LockedCase:
     """A locked case with its requests and all decisions about it, also those from elsewhere.
 
     `cancelled` are the items of its cancelled requests, and those it has taken that were cancelled above.
@@ -430,17 +426,17 @@ class _CaseStanding:
         return self.cancelled.union(list_rejected_items(_get_case_items(self.case), self.decisions))
 
 
-def _read_standing(conn: Connection, case: CaseRow) -> _CaseStanding:
+def _read_locked_case(conn: Connection, case: CaseRow) -> _LockedCase:
     requests = agency_requests.list_by_case(conn, case.id)
     ranked_decisions = list_all_decisions(conn, case.id, requests)
     own_items = {item for row in requests if row.state == "CANCELLED" for item in make_concern(row).items}
     inherited_items = (items for _, items in list_cancelled_above(conn, case.id))
-    return _CaseStanding(case, requests, ranked_decisions, frozenset(own_items.union(*inherited_items)))
+    return _LockedCase(case, requests, ranked_decisions, frozenset(own_items.union(*inherited_items)))
 
 
 def list_rejected_case_items(conn: Connection, case: CaseRow) -> frozenset[int]:
     """Return the items of a locked case whose decisions in force reject them, and of cancelled requests."""
-    return _read_standing(conn, case).rejected
+    return _read_locked_case(conn, case).rejected
 
 
 def conclude_unasked_case(
@@ -461,7 +457,7 @@ def conclude_unasked_case(
     rests_on = compute_conclusion_id(outcome, outside_decisions)
     key = f"conclude:{case_id}:{rests_on}"
     enqueue_task(conn, "conclude", "case", case_id, key, now, rests_on=rests_on)
-    _settle_ledger(conn, units, _read_standing(conn, cases.lock_case(conn, case_id)), outcome, now)
+    _settle_ledger(conn, units, _read_locked_case(conn, cases.lock_case(conn, case_id)), outcome, now)
 
 
 def end_cancellation(conn: Connection, case: CaseRow, request: int, cause: StateEvent) -> None:
@@ -488,24 +484,24 @@ def end_cancellation(conn: Connection, case: CaseRow, request: int, cause: State
     enqueue_task(conn, "settle", "settling", case.id, f"settle:{case.id}:{at}", cause.at, at=at)
 
 
-def _evaluate_outcome(case_standing: _CaseStanding) -> CaseOutcome | None:
+def _evaluate_outcome(locked_case: _LockedCase) -> CaseOutcome | None:
     """Return the outcome; None while an agency has to decide, or to answer a cancellation.
 
     A case that its declarant withdraws is withdrawn when no approval of an agency is left.
     """
-    if any(is_cancellation_open(row) for row in case_standing.requests):
+    if any(is_cancellation_open(row) for row in locked_case.requests):
         return None
-    items, concerns = _get_case_items(case_standing.case), list_concerns(case_standing.requests)
-    outcome = evaluate_case_outcome(items, concerns, case_standing.decisions, case_standing.cancelled)
-    withdraws = "withdrawal" in (case_standing.case.detail or {})
+    items, concerns = _get_case_items(locked_case.case), list_concerns(locked_case.requests)
+    outcome = evaluate_case_outcome(items, concerns, locked_case.decisions, locked_case.cancelled)
+    withdraws = "withdrawal" in (locked_case.case.detail or {})
     # An approval under a number of the agency does not hold the declaration: the agency was not asked here.
-    numbers = {row.number for row in case_standing.requests}
-    own_decisions = [ranked for ranked in case_standing.decisions if ranked.request in numbers]
+    numbers = {row.number for row in locked_case.requests}
+    own_decisions = [ranked for ranked in locked_case.decisions if ranked.request in numbers]
     return CaseOutcome.WITHDRAWN if outcome and withdraws and not has_approval(own_decisions) else outcome
 
 
 def _list_turn(case: CaseRow) -> list[str]:
-    """Return which turn of the case is concluded: each amendment and each withdrawal is a new one."""
+    """Return the turn of the case that is concluded: each amendment and each withdrawal begins a new one."""
     turn = (case.detail or {}).get("turn")
     return [] if turn is None else [str(turn)]
 

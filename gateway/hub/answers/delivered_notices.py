@@ -26,7 +26,7 @@ from gateway.cases import (
     resembles_hub_number,
     split_requirement_results,
 )
-from gateway.errors import NOTICE_FORM_UNKNOWN, NOTICE_UNREADABLE, REPLY_UNMATCHED, GatewayError
+from gateway.errors import NOTICE_KIND_UNKNOWN, NOTICE_UNREADABLE, REPLY_UNMATCHED, GatewayError
 from gateway.harmonize import (
     DocumentMapping,
     MappingBundle,
@@ -139,7 +139,7 @@ def _read_notice(
     document = pinned.bundle.documents.get(request.document)
     if document is None:
         detail = f"no mapping is known for {request.document}"
-        raise GatewayError(NOTICE_FORM_UNKNOWN, detail, path)
+        raise GatewayError(NOTICE_KIND_UNKNOWN, detail, path)
     facts = read_delivered_notice(root, pinned.bundle, document)
     pointers = _list_pointers(hub, conn, request, facts)
     notice = make_notice(facts, pinned.bundle, request.required, pointers)
@@ -219,14 +219,14 @@ def _find_document(bundle: MappingBundle, agency: str, root: etree._Element, pat
     if not possible:
         names = ", ".join(find_type_code(candidate) or candidate.id for candidate in candidates)
         detail = f"{agency} has no kind of application {code[:40]!r}, but {names or 'none'}"
-        raise GatewayError(NOTICE_FORM_UNKNOWN, detail, at)
+        raise GatewayError(NOTICE_KIND_UNKNOWN, detail, at)
     if len({candidate.laws for candidate in possible}) > 1:
         names = ", ".join(candidate.id for candidate in possible)
         detail = (
             f"{code[:40]!r} may be one of {names}, which are of different laws: the mapping of none of them "
             "names this code (answers: type_codes)"
         )
-        raise GatewayError(NOTICE_FORM_UNKNOWN, detail, at)
+        raise GatewayError(NOTICE_KIND_UNKNOWN, detail, at)
     return possible[0]
 
 
@@ -289,4 +289,4 @@ def _list_pointers(
     )
     if application_form is None:
         return (f"APP[{request.sequence}]/{request.document}",)
-    return list_place_pointers(places, application_form.form, position=request.sequence)
+    return list_place_pointers(places, application_form.request_form, position=request.sequence)

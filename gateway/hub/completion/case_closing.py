@@ -17,8 +17,8 @@ from gateway.store import (
     AgencyRequestRow,
     CaseRow,
     DeliveryRow,
-    KnownNotice,
     NoticeRow,
+    NoticeSummary,
     StateEvent,
     agency_requests,
     cases,
@@ -147,8 +147,8 @@ def _is_request_delivery(row: DeliveryRow, request_ids: set[str]) -> bool:
 
 
 def find_status_notice(
-    conn: Connection, request: int, stored: Iterable[NoticeRow | KnownNotice], amended_after: int
-) -> NoticeRow | KnownNotice | None:
+    conn: Connection, request: int, stored: Iterable[NoticeRow | NoticeSummary], amended_after: int
+) -> NoticeRow | NoticeSummary | None:
     """Return the last issued of the `stored` notices about a request (row id) that count; None without one.
 
     One with decisions counts as long as one of them does. Another one counts until the request is amended
@@ -191,7 +191,7 @@ class AwaitedNumber:
     agency: str
     item: int
     pointer: str
-    is_known: bool
+    has_certificate: bool
 
 
 def list_awaited_numbers(conn: Connection, case_id: int) -> tuple[AwaitedNumber, ...]:
@@ -199,12 +199,14 @@ def list_awaited_numbers(conn: Connection, case_id: int) -> tuple[AwaitedNumber,
     waiting = requirement_results.list_awaited_uses(conn, case_id)
     there = {row.number for row in waiting if row.in_ledger}
     requirements = requirement_quantities.find_requirements(conn, there)
-    known_numbers = {row.number for row in requirement_quantities.select_certificates(conn, requirements)}
+    certificate_numbers = {
+        row.number for row in requirement_quantities.select_certificates(conn, requirements)
+    }
     places: dict[tuple[str, str, int], str] = {}
     for row in waiting:
         places.setdefault((row.number, row.agency or "", row.item), row.pointer)
     return tuple(
-        AwaitedNumber(number, agency, item, pointer, number in known_numbers)
+        AwaitedNumber(number, agency, item, pointer, number in certificate_numbers)
         for (number, agency, item), pointer in places.items()
     )
 
@@ -212,7 +214,7 @@ def list_awaited_numbers(conn: Connection, case_id: int) -> tuple[AwaitedNumber,
 def describe_awaited_numbers(awaited: tuple[AwaitedNumber, ...]) -> list[list[Any]]:
     """Return the numbers that a case waits for, in the form in which the case keeps them from its Result."""
     return sorted(
-        [awaited_number.number, awaited_number.agency, awaited_number.item, awaited_number.is_known]
+        [awaited_number.number, awaited_number.agency, awaited_number.item, awaited_number.has_certificate]
         for awaited_number in awaited
     )
 

@@ -90,7 +90,7 @@ from gateway.store import (
     cases,
     decisions,
     deliveries,
-    find_notice_facts,
+    find_notice_with_case,
     read_transaction,
     run_in_group_commit,
 )
@@ -274,7 +274,7 @@ def _list_awaited_numbers(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
             awaited_number.number,
             awaited_number.agency,
             awaited_number.item,
-            is_known=awaited_number.is_known,
+            has_certificate=awaited_number.has_certificate,
         )
         yield ReportedProblem(problem.id, text, awaited_number.pointer)
 
@@ -314,8 +314,8 @@ def notify_applicant(hub: Hub, notice_id: int, end_lease: FinishLease) -> None:
     """Send the applicant one notice of an agency, where the agreement has a P-Mode for notices."""
     now = hub.clock()
     with read_transaction(hub.engine) as conn:
-        notice_facts = require_row(find_notice_facts(conn, notice_id), f"notice {notice_id}")
-        stored_notice, request = notice_facts.notice, notice_facts.request
+        notice_with_case = require_row(find_notice_with_case(conn, notice_id), f"notice {notice_id}")
+        stored_notice, request = notice_with_case.notice, notice_with_case.request
         # Most notices are about no fee.
         is_about_fee = stored_notice.fee_notice is not None
         fee = (
@@ -324,7 +324,7 @@ def notify_applicant(hub: Hub, notice_id: int, end_lease: FinishLease) -> None:
             else None
         )
         decided = decisions.list_by_notice(conn, stored_notice.request_id, stored_notice.number)
-    facts = make_undecided_snapshot(hub, notice_facts.of_case)
+    facts = make_undecided_snapshot(hub, notice_with_case.of_case)
     notice = replace(
         _make_notice(stored_notice, fee, hub.zone),
         decisions=tuple(read_stored_decision(row) for row in decided),

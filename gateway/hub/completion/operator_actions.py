@@ -59,7 +59,7 @@ def requeue_delivery(
     deliveries.requeue_delivery(conn, delivery, at, actor, why=reason)
     row = deliveries.find_by_id(conn, delivery)
     if row is not None and row.parameters.get("ordered"):
-        ordered_deliveries.restore_place(conn, delivery, at)
+        ordered_deliveries.restore_position(conn, delivery, at)
     if row is not None and row.subject_type == "request":
         request = agency_requests.find_by_id(conn, int(row.subject_id))
         is_aside = row.parameters.get("operation") in (CANCELLATION, CLEARANCE_NEWS)
@@ -132,7 +132,7 @@ def cancel_delivery(
     end = deliveries.give_up_delivery if has_failed else deliveries.cancel_delivery
     end(conn, delivery, at, actor, reason)
     if row is not None and row.parameters.get("ordered"):
-        ordered_deliveries.give_up_place(conn, delivery, at)
+        ordered_deliveries.give_up_position(conn, delivery, at)
     if row is not None and row.parameters.get("operation") == CANCELLATION and case is not None:
         end_cancellation(conn, case, int(row.subject_id), StateEvent("cancel", at, actor, reason))
         case = cases.lock_case(conn, case.id)

@@ -172,7 +172,7 @@ def settle_delivery(
         if row is not None and "fragment" in row.parameters:
             end_failed_fragment(conn, row, problem, now)
         if row is not None and row.parameters.get("ordered"):
-            ordered_deliveries.give_up_place(conn, delivery, now)
+            ordered_deliveries.give_up_position(conn, delivery, now)
         return row
 
     refused = run_closing_commit(hub.engine, "signals.settled", delivery, now, settle, case_id=case_id)

@@ -33,8 +33,8 @@ from gateway.store import (
     DecisionRow,
     DecisionWithTextRow,
     FeeRow,
-    KnownNotice,
     NoticeRow,
+    NoticeSummary,
     OpenRequest,
     RequestWithFeesRow,
     ResultOfRequirementRow,
@@ -68,7 +68,7 @@ def take_demand_notice(request: OpenRequest, stored: StoredNotice, codes: Mappin
 
 
 def _list_demands(
-    request_notices: Iterable[NoticeRow | KnownNotice], codes: Mapping[str, StatusCode]
+    request_notices: Iterable[NoticeRow | NoticeSummary], codes: Mapping[str, StatusCode]
 ) -> list[DemandNotice]:
     """Return the notices that make or end a demand; those about fees are left out, as fees have their own."""
     demand_notices = []

@@ -60,12 +60,14 @@ def list_told_items(envelope: bytes) -> tuple[int, ...]:
     )
 
 
-def turn_back_reasons(reasons: Sequence[CustomsReason], items: Sequence[int]) -> tuple[CustomsReason, ...]:
+def restore_reason_pointers(
+    reasons: Sequence[CustomsReason], items: Sequence[int]
+) -> tuple[CustomsReason, ...]:
     """Return the reasons with pointers into the applicant's message; `items` are the items of the call."""
-    return tuple(replace(reason, pointer=_turn_back(reason.pointer, items)) for reason in reasons)
+    return tuple(replace(reason, pointer=_restore_pointer(reason.pointer, items)) for reason in reasons)
 
 
-def _turn_back(pointer: str, call_items: Sequence[int]) -> str:
+def _restore_pointer(pointer: str, call_items: Sequence[int]) -> str:
     match = _REQUIREMENT.fullmatch(pointer)
     if match is None or int(match[1]) > len(call_items):
         return pointer
@@ -108,7 +110,7 @@ def read_stored_notice(conn: Connection, row: CustomsNoticeRow) -> CustomsNotice
         row.issued_at,
         row.code,
         row.content["text"],
-        turn_back_reasons(reasons, call_items),
+        restore_reason_pointers(reasons, call_items),
         tuple(ClearedItem(**item) for item in row.content["items"]),
     )
 

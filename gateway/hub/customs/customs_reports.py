@@ -118,7 +118,7 @@ def _find_case(conn: Connection, call: CustomsCall) -> CaseRow:
         parameter, name = "CaseNumber", call.case_number
     else:
         parameter, name = "DeclarationReference", call.reference or ""
-        candidates = list(cases.list_standing_by_reference(conn, name, CUSTOMS, 2))
+        candidates = list(cases.list_active_by_reference(conn, name, CUSTOMS, 2))
     if len(candidates) == 1:
         return candidates[0]
     detail = f"customs was told nothing under {name[:40]!r}"
@@ -145,10 +145,10 @@ def _check_items(case: CaseRow, notice: CustomsNotice) -> None:
         seen.add(item.item)
 
 
-def look_for_late_decision(hub: Hub, notice_id: int, case_id: int, end_lease: FinishLease) -> None:
+def check_late_decision(hub: Hub, notice_id: int, case_id: int, end_lease: FinishLease) -> None:
     """Record that a notice on a parent is late for a child (row id) that customs has cleared, if it is.
 
-    The children of the child look after it.
+    Afterwards its own children are checked.
     """
 
     def record(conn: Connection, now: datetime) -> None:
@@ -156,18 +156,20 @@ def look_for_late_decision(hub: Hub, notice_id: int, case_id: int, end_lease: Fi
         record_inherited_decision(conn, case_id, request, notice, now)
         queue_children(conn, case_id, "notice", notice_id, now)
 
-    _look(hub, case_id, record, end_lease)
+    _record_in_case(hub, case_id, record, end_lease)
 
 
-def look_for_late_result(hub: Hub, result_id: int, case_id: int, end_lease: FinishLease) -> None:
+def check_late_result(hub: Hub, result_id: int, case_id: int, end_lease: FinishLease) -> None:
     """Record that a result without an application (row id) is late for a child that is cleared, if it is.
 
-    The children of the child look after it.
+    Afterwards its own children are checked.
     """
-    _look(hub, case_id, lambda conn, now: record_late_result(conn, case_id, result_id, now), end_lease)
+    _record_in_case(
+        hub, case_id, lambda conn, now: record_late_result(conn, case_id, result_id, now), end_lease
+    )
 
 
-def _look(
+def _record_in_case(
     hub: Hub, case_id: int, record: Callable[[Connection, datetime], None], end_lease: FinishLease
 ) -> None:
     with case_transaction(hub, "customs.inherited", case_id, end_lease) as (conn, _):
@@ -207,8 +209,8 @@ def _queue_report(
             enqueue_late_report(conn, call, case.id, key, now)
 
 
-def _name_report(case: int, request: AgencyRequestRow, notice: int) -> str:
-    return f"customs:late:{notice}" if case == request.case_id else f"customs:late:{notice}:{case}"
+def _name_report(case: int, request: AgencyRequestRow, notice_id: int) -> str:
+    return f"customs:late:{notice_id}" if case == request.case_id else f"customs:late:{notice_id}:{case}"
 
 
 def _list_told(

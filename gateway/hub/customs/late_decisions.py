@@ -63,22 +63,22 @@ _INHERITED: Final = "late_inherited"
 
 
 def record_late_decision(
-    conn: Connection, case: CaseRow, request: OpenRequestRow, notice: int, number: str, now: datetime
+    conn: Connection, case: CaseRow, request: OpenRequestRow, notice_id: int, number: str, now: datetime
 ) -> None:
     """Record that a notice (row id) decides a request of a locked case that is cleared; else do nothing.
 
-    Each child looks for itself when this is committed.
+    Each child checks this for itself when this is committed.
     """
     if request.clearance == _CLEARED:
-        _record_notice(conn, case.id, request, notice, number, now)
+        _record_notice(conn, case.id, request, notice_id, number, now)
     if request.released:
-        queue_children(conn, case.id, "notice", notice, now)
+        queue_children(conn, case.id, "notice", notice_id, now)
 
 
 def queue_children(
     conn: Connection, case: int, subject_type: str, subject_id: int, now: datetime, task: str = _INHERITED
 ) -> None:
-    """Let each child of a case look whether a notice, or a result (row id), is late for it."""
+    """Let each child of a case check whether a notice, or a result (row id), is late for it."""
     for child in item_releases.list_children(conn, case):
         key = f"{task}:{subject_id}:{child}"
         enqueue_task(conn, task, subject_type, subject_id, key, now, case_id=child)
@@ -173,10 +173,10 @@ _SUBJECT: Final = "requirement_result"
 def record_late_result(conn: Connection, case: int, result_id: int, now: datetime) -> None:
     """Record that a result (row id) decides about a locked case that is cleared.
 
-    Its children look for themselves when this is committed.
+    Its children check this for themselves when this is committed.
     """
     if is_cleared(conn, case):
-        _record_result_notice(conn, case, requirement_results.list_notice(conn, result_id), now)
+        _record_result_notice(conn, case, requirement_results.list_results_of_notice(conn, result_id), now)
     queue_children(conn, case, _SUBJECT, result_id, now, "late_result_inherited")
 
 
@@ -228,7 +228,7 @@ def list_told_results(conn: Connection, case: int, result_id: int, units: UnitTa
 
     Empty if later notices have replaced the result.
     """
-    first = requirement_results.list_notice(conn, result_id)[0]
+    first = requirement_results.list_results_of_notice(conn, result_id)[0]
     current_by_law = {
         result.decision.law: result.decision
         for result in select_current_results(load_requirement_results(conn, [first.requirement_id]))

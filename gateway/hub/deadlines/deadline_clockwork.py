@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 def run_clockwork(hub: Hub) -> int:
-    """Fire the deadlines that are due, at most a hundred; return how many were looked at."""
+    """Fire the deadlines that are due, at most a hundred; return how many were checked."""
     with read_transaction(hub.engine) as conn:
         due = deadlines.list_due(conn, hub.clock(), _BATCH)
     for deadline in due:
@@ -78,7 +78,7 @@ def _fire_deadline(hub: Hub, deadline: int, case_id: int) -> None:
         if row is None or row.next_at is None or row.next_at >= now:
             return
         if row.due_at is None or row.state == DeadlineState.HELD:
-            # Its calendar still does not know the day, and it is looked at again when one is loaded; or
+            # Its calendar still does not know the day, and it is checked again when one is loaded; or
             # the applicant still has to act.
             deadlines.change_deadline(conn, deadline, {"next_at": None})
             return
@@ -134,5 +134,5 @@ def maintain_hub(hub: Hub) -> None:
 
     Messages that were held too long are given up, too. A step that fails stops no other; GW806 ends all.
     """
-    # The clockwork first, so that its events get their places now.
+    # The clockwork first, so that its events get their sequence numbers now.
     run_upkeep_steps(partial(run_clockwork, hub), hub.run_maintenance, partial(give_up_expired_messages, hub))

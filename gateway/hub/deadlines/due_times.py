@@ -111,7 +111,7 @@ class DueTimes:
 
     @property
     def next_at(self) -> datetime | None:
-        """Return when the clockwork has to look at it first."""
+        """Return when the clockwork has to check it first."""
         return self.remind_at or self.due_at
 
     def describe_state(self) -> dict[str, Any]:

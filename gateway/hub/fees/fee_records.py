@@ -67,13 +67,13 @@ def levy_fee(conn: Connection, new: NewFee, now: datetime, *, ordered: bool, hel
     return fee
 
 
-def find_fee_paid_elsewhere(conn: Connection, request: int, notice: str) -> FeeRow | None:
+def find_fee_paid_elsewhere(conn: Connection, request: int, notice_number: str) -> FeeRow | None:
     """Return the open fee that a notice (its number) about a request has levied, if it has no order.
 
     The payment provider does not know such a fee, so no Notice follows that it can be paid.
     """
     for fee in fees.list_by_request(conn, request):
-        if fee.notice == notice and fee.state in OPEN and find_order(conn, fee) is None:
+        if fee.notice == notice_number and fee.state in OPEN and find_order(conn, fee) is None:
             return fee
     return None
 

@@ -25,7 +25,7 @@ from gateway.hub.fees.fee_records import (
     levy_fee,
     record_fee_step,
 )
-from gateway.store import FeeRow, KnownNotice, NewFee, StateEvent, fees
+from gateway.store import FeeRow, NewFee, NoticeSummary, StateEvent, fees
 
 _MATCHED: Final = (FeeStep.LEVY, FeeStep.CANCEL, FeeStep.CONFIRM)
 _ENDED: Final = {FeeStep.CANCEL: "CANCELLED", FeeStep.CONFIRM: "CONFIRMED"}
@@ -37,7 +37,7 @@ _MOST_CERTAIN_FEES: Final = 1
 class FeeHistory:
     """All notices about a request, and the status codes of its case that they are read by."""
 
-    notices: Sequence[KnownNotice]
+    notices: Sequence[NoticeSummary]
     codes: Mapping[str, StatusCode]
 
 

@@ -128,8 +128,8 @@ class _AgreedFragment:
 
 
 @dataclass(frozen=True, slots=True)
-class FragmentPlace:
-    """The place of a fragment that may be stored: its locked group, and the tally of the group after it.
+class GroupedFragment:
+    """A fragment that may be stored: its locked group, and the tally of the group with this fragment.
 
     The tally is None for a fragment that was stored before.
     """
@@ -146,10 +146,10 @@ def get_largest_message(hub: Hub, terms: SplittingTerms) -> int:
     return min(terms.message_size, hub.limits.body)
 
 
-def find_fragment_place(
+def lock_fragment_group(
     conn: Connection, arrival: ReceivedMessage, unit: UserMessage
-) -> FragmentPlace | GatewayError:
-    """Lock the group of a fragment and return its place; return the problem for which it is not taken.
+) -> GroupedFragment | GatewayError:
+    """Lock the group of a fragment and return both; return the problem for which it is not taken.
 
     A problem may have refused the group: the caller commits that.
     """
@@ -165,9 +165,9 @@ def find_fragment_place(
         detail = "another fragment of this group was refused"
         return GatewayError(FRAGMENT_CONTRADICTED, detail, _GROUP, code="EBMS:0040")
     if messages.find_by_message_id(conn, "in", fragment.sender, unit.message_id) is not None:
-        return FragmentPlace(row.id, header, None)
+        return GroupedFragment(row.id, header, None)
     try:
-        return FragmentPlace(row.id, header, _tally(conn, arrival, row, fragment))
+        return GroupedFragment(row.id, header, _tally(conn, arrival, row, fragment))
     except GatewayError as problem:
         # Only this fragment is refused if another key of the sender signed it, or if the group has ended.
         if row.state == "OPEN" and problem.problem is not SIGNER_MISMATCH and not problem.problem.ours:
@@ -233,13 +233,15 @@ def _tally(
     return new_tally
 
 
-def store_fragment(conn: Connection, fragment_place: FragmentPlace, message: int, now: datetime) -> None:
+def store_fragment(conn: Connection, grouped_fragment: GroupedFragment, message: int, now: datetime) -> None:
     """Store that a new message is a fragment; the last one queues the task that joins them."""
-    assert fragment_place.tally is not None  # it is new
-    fragment_groups.insert_fragment(conn, fragment_place.group, fragment_place.header.number, message)
-    complete = fragment_place.tally.is_complete
-    fragment_groups.set_tally(conn, fragment_place.group, fragment_place.tally.to_json(), complete=complete)
+    assert grouped_fragment.tally is not None  # it is new
+    fragment_groups.insert_fragment(conn, grouped_fragment.group, grouped_fragment.header.number, message)
+    complete = grouped_fragment.tally.is_complete
+    fragment_groups.set_tally(
+        conn, grouped_fragment.group, grouped_fragment.tally.to_json(), complete=complete
+    )
     messages.apply_event(conn, message, StateEvent("process", now, _ACTOR))
     if complete:
-        key = f"fragments-join:{fragment_place.group}"
-        enqueue_task(conn, "join_fragments", "fragments", fragment_place.group, key, now)
+        key = f"fragments-join:{grouped_fragment.group}"
+        enqueue_task(conn, "join_fragments", "fragments", grouped_fragment.group, key, now)

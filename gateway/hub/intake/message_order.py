@@ -63,7 +63,9 @@ class OrderedArrival:
     most_held: int
 
 
-def place_message(conn: Connection, key: SequenceKey, arrival: OrderedArrival, at: datetime) -> None:
+def release_or_hold_message(
+    conn: Connection, key: SequenceKey, arrival: OrderedArrival, at: datetime
+) -> None:
     """Release a new message with all that waited for it, or hold it until those before it are released.
 
     Raises GW304 for a number that was used before and for a Reset while messages are held, GW315 when
@@ -179,7 +181,7 @@ def free_next_admission(conn: Connection, message: int, failed: int) -> None:
         message_sequences.free_follower(conn, failed)
 
 
-_CONVERSATION_PLACE = "/soap:Envelope/soap:Header/eb:MessageHeader/eb:ConversationId"
+_CONVERSATION_PATH = "/soap:Envelope/soap:Header/eb:MessageHeader/eb:ConversationId"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,7 @@ def check_conversation_limits(
 def _check_begun(limits: ConversationLimits, begun_count: int) -> None:
     if limits.invocations is not None and begun_count >= limits.invocations:
         detail = f"{begun_count} conversations have begun, and the agreement allows {limits.invocations}"
-        raise GatewayError(CONVERSATION_LIMIT, detail, _CONVERSATION_PLACE)
+        raise GatewayError(CONVERSATION_LIMIT, detail, _CONVERSATION_PATH)
 
 
 def _check_open(conn: Connection, limits: ConversationLimits, agreement: str, at: datetime) -> None:
@@ -229,12 +231,12 @@ def _check_open(conn: Connection, limits: ConversationLimits, agreement: str, at
     still_open = conversations.count_open(conn, agreement)
     if still_open >= limits.concurrent:
         detail = f"{still_open} conversations are open, and the agreement allows {limits.concurrent}"
-        raise GatewayError(CONVERSATION_LIMIT, detail, _CONVERSATION_PLACE)
+        raise GatewayError(CONVERSATION_LIMIT, detail, _CONVERSATION_PATH)
 
 
 _log = logging.getLogger(__name__)
 _ACTOR: Final = "order"
-#: How many messages are given up in one turn of the upkeep; the next turn takes the others.
+#: How many messages are given up in one round of the upkeep; the next round takes the others.
 _MOST: Final = 100
 
 

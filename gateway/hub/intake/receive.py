@@ -24,13 +24,13 @@ from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, PARTY_UNKNOWN, REPEAT_T
 from gateway.evidence import record_evidence
 from gateway.hub.completion.signals import answer_status_request, settle_hop_signal, settle_signals
 from gateway.hub.hub import Hub, ReceivedMessage
-from gateway.hub.intake.fragment_intake import FragmentPlace, find_fragment_place, store_fragment
+from gateway.hub.intake.fragment_intake import GroupedFragment, lock_fragment_group, store_fragment
 from gateway.hub.intake.message_order import (
     ConversationMessage,
     OrderedArrival,
     check_conversation_limits,
     enqueue_admission,
-    place_message,
+    release_or_hold_message,
 )
 from gateway.hub.intake.passing_messages import accept_passing_message, make_hop_answer
 from gateway.hub.intake.pulled_messages import answer_pull_request
@@ -145,7 +145,7 @@ def _count_refused_parcel(
     hub: Hub, sender: Party | None, problem: GatewayError, context: ProtocolContext
 ) -> None:
     """Count a refusal for the party that the message names; report to the operator if it is not active."""
-    name = _find_claimed_sender(sender, context)
+    name = _find_named_sender(sender, context)
     if name is None and sender is not None and problem.problem is PARTY_UNKNOWN:
         closed_out = hub.get_snapshot().closed_out
         for name, status in {closed_out[party_id] for party_id in sender.ids if party_id in closed_out}:
@@ -154,7 +154,7 @@ def _count_refused_parcel(
     hub.tally.count_refusal(name, problem)
 
 
-def _find_claimed_sender(sender: Party | None, context: ProtocolContext) -> str | None:
+def _find_named_sender(sender: Party | None, context: ProtocolContext) -> str | None:
     """Return the registered party that a refused message names as its sender, None for any other."""
     try:
         return None if sender is None else context.get_party_name(sender)
@@ -202,16 +202,18 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
         conn: Connection,
     ) -> tuple[messages.AcceptedMessage | None, HttpResponse | GatewayError]:
         arrival.hub.register.check_snapshot_current(conn, arrival.knowledge)
-        fragment_place = None if arrival.opened.fragment is None else find_fragment_place(conn, arrival, unit)
-        if isinstance(fragment_place, GatewayError):
+        grouped_fragment = (
+            None if arrival.opened.fragment is None else lock_fragment_group(conn, arrival, unit)
+        )
+        if isinstance(grouped_fragment, GatewayError):
             # Its group may be refused now, and that is committed.
-            return None, fragment_place
+            return None, grouped_fragment
         accepted = messages.accept_prepared_message(conn, prepared)
-        if accepted.new and fragment_place is None:
+        if accepted.new and grouped_fragment is None:
             _record_new_message(conn, arrival, unit, accepted.id)
-        elif accepted.new and fragment_place is not None:
-            _record_origin(conn, arrival, unit, accepted.id, _describe_fragment(fragment_place))
-            store_fragment(conn, fragment_place, accepted.id, arrival.context.now)
+        elif accepted.new and grouped_fragment is not None:
+            _record_origin(conn, arrival, unit, accepted.id, _describe_fragment(grouped_fragment))
+            store_fragment(conn, grouped_fragment, accepted.id, arrival.context.now)
         _check_late_repeat(arrival, accepted)
         if accepted.answer is None and response is not None:
             # The message was stored while the signing key was unavailable.
@@ -238,8 +240,8 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
     return answer if arrival.opened.fragment is not None else _offer_response(arrival, accepted, answer)
 
 
-def _describe_fragment(fragment_place: FragmentPlace) -> dict[str, Any]:
-    return {"group": fragment_place.header.group, "number": fragment_place.header.number}
+def _describe_fragment(grouped_fragment: GroupedFragment) -> dict[str, Any]:
+    return {"group": grouped_fragment.header.group, "number": grouped_fragment.header.number}
 
 
 @dataclass(frozen=True, slots=True)
@@ -462,8 +464,10 @@ def _give_to_application(
         return
     sender = arrival.context.get_party_name(unit.sender)
     expires_at = unit.expires_at or now + timedelta(seconds=pmode.reliability.persist_duration)
-    placed = OrderedArrival(message, unit.sequence, expires_at, for_case, arrival.hub.most_held)
-    place_message(conn, SequenceKey("in", sender, pmode.agreement, unit.conversation_id), placed, now)
+    ordered_arrival = OrderedArrival(message, unit.sequence, expires_at, for_case, arrival.hub.most_held)
+    release_or_hold_message(
+        conn, SequenceKey("in", sender, pmode.agreement, unit.conversation_id), ordered_arrival, now
+    )
 
 
 def _is_answered_by_post(arrival: ReceivedMessage) -> bool:

@@ -2,7 +2,7 @@
 
 A waiting connection holds no thread, no transaction and no body. All waiting connections of a
 process share one query per interval, however many they are. Their number is limited, and no party
-has more than a share of the places; a request that finds no place gets the agreed fallback at once.
+has more than a share of it; a request beyond a limit gets the agreed fallback at once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gateway.store import HttpResponse, back_channel, confirm_copies, messages, 
 
 _log = logging.getLogger(__name__)
 
-#: A party has at most this part of the places.
+#: The number of waiting requests is divided by this: a party has no more of them.
 _SHARE: Final = 4
 
 
@@ -32,7 +32,7 @@ class ResponseLimits:
     """How long a request waits at most, how many wait at once, and how often the database is asked."""
 
     wait: timedelta = timedelta(seconds=20)
-    places: int = 64
+    waiting_requests: int = 64
     interval: timedelta = timedelta(milliseconds=200)
 
 
@@ -71,7 +71,7 @@ class WaitingRequest:
 
     def read_response(self) -> HttpResponse | None:
         """Return the response when it is there; the same octets as on every other attempt."""
-        self.watch.look_for_responses()
+        self.watch.query_responses()
         if self.response is None:
             return None
         self.watch.confirm_copies()
@@ -88,7 +88,7 @@ class WaitingRequest:
             self.watch.mark_given(self.response.delivery)
 
     def close(self) -> None:
-        """End the wait, so that another request may wait in its place."""
+        """End the wait, so that another request may wait instead."""
         self.watch.end_wait(self)
 
 
@@ -102,16 +102,16 @@ class ResponseWatch:
         self.limits: Final = limits or ResponseLimits()
         self._engine = engine
         self._guard = threading.Lock()
-        self._looking = threading.Lock()
+        self._query_lock = threading.Lock()
         self._waiting: list[WaitingRequest] = []
         self._parties: Counter[str] = Counter()
-        self._looked: datetime | None = None
+        self._queried_at: datetime | None = None
 
     def begin_wait(self, pending: PendingResponse) -> WaitingRequest | None:
-        """Let a request wait; return None when there is no place for it."""
-        share = max(1, self.limits.places // _SHARE)
+        """Let a request wait; return None when as many wait as may."""
+        share = max(1, self.limits.waiting_requests // _SHARE)
         with self._guard:
-            if len(self._waiting) >= self.limits.places or self._parties[pending.party] >= share:
+            if len(self._waiting) >= self.limits.waiting_requests or self._parties[pending.party] >= share:
                 return None
             request = WaitingRequest(self, pending)
             self._waiting.append(request)
@@ -119,7 +119,7 @@ class ResponseWatch:
             return request
 
     def end_wait(self, request: WaitingRequest) -> None:
-        """Give the place of a request to others."""
+        """End the wait of a request, so that another one may wait."""
         with self._guard:
             if request in self._waiting:
                 self._waiting.remove(request)
@@ -134,13 +134,13 @@ class ResponseWatch:
         request.mark_given()
         return None if request.response is None else request.response.answer
 
-    def look_for_responses(self) -> None:
+    def query_responses(self) -> None:
         """Ask the database about all waiting requests, unless that was done within the interval."""
-        with self._looking:
+        with self._query_lock:
             now = self.clock()
-            if self._looked is not None and abs(now - self._looked) < self.limits.interval:
+            if self._queried_at is not None and abs(now - self._queried_at) < self.limits.interval:
                 return
-            self._looked = now
+            self._queried_at = now
             with self._guard:
                 open_requests = [
                     request

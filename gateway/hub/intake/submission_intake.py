@@ -128,7 +128,7 @@ def _check_ids(filed: FiledSubmission, message_id: str) -> None:
 def _read_action(hub: Hub, content: bytes) -> str:
     """Return the action of a submission, by its Function; raise GatewayError if it has none.
 
-    Other mistakes in its content are not looked for here: the case reports them.
+    Other mistakes in its content are not searched for here: the case reports them.
     """
     root = open_document(content, hub.limits).root
     if root.tag != f"{{{SUB}}}Submission":
@@ -244,8 +244,8 @@ def prepare_as_repeat(
     Raises `problem`, with which the message was refused, unless this is GW312 and the message has the same
     content as the stored one; also for a fragment, and if the octets of the stored message were removed.
     """
-    is_known = problem.problem is MESSAGE_ID_REUSED and arrival.opened.fragment is None
-    identity = _find_repeated_identity(arrival, prepared) if is_known else None
+    is_id_reused = problem.problem is MESSAGE_ID_REUSED and arrival.opened.fragment is None
+    identity = _find_repeated_identity(arrival, prepared) if is_id_reused else None
     if identity is None:
         raise problem
     message = replace(prepared.message, identity_sha256=identity)

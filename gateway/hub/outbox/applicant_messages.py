@@ -310,19 +310,19 @@ def store_message(
         return False
     content = outgoing.parcel.get_octets()
     order = make_outgoing_key(outgoing.pmode, facts.case.applicant, outgoing.unit.conversation_id)
-    queue_place = None if order is None else ordered_deliveries.take_place(conn, order, now)
+    next_position = None if order is None else ordered_deliveries.lock_next_position(conn, order, now)
     ensure_message_lane(conn, _make_message_lane(facts.case.applicant, outgoing.pmode), outgoing.pmode)
     payloads.store_digested_payloads(conn, [(outgoing.identity, content)], now)
     new = _make_delivery(facts, outgoing, queued_message, now)
-    if queue_place is not None:
+    if next_position is not None:
         # One message of the conversation is under way at a time, and its time begins with its turn.
         ordered = {**new.parameters, "ordered": True}
-        new = replace(new, follows=queue_place.follows, parameters=ordered, expires_at=None)
+        new = replace(new, follows=next_position.follows, parameters=ordered, expires_at=None)
     queued = deliveries.enqueue_delivery(conn, new, now)
     if queued is None:
         return False
-    if queue_place is not None and outgoing.position is not None:
-        ordered_deliveries.store_place(conn, queue_place, queued, outgoing.position, now)
+    if next_position is not None and outgoing.position is not None:
+        ordered_deliveries.insert_ordered_delivery(conn, next_position, queued, outgoing.position, now)
     row = _make_message_row(hub, facts, outgoing, content)
     stored = messages.insert_own_message(conn, row, now, "conclude")
     if outgoing.split is not None:

@@ -65,14 +65,14 @@ def enqueue_task(
     return queued is not None
 
 
-#: A transaction that was open when a case was looked at is committed, or rolled back, so much later.
+#: A transaction that was open when a case was checked is committed, or rolled back, after this time.
 _SETTLED: Final = timedelta(minutes=1)
 
 
-def enqueue_look(
+def enqueue_double_check(
     conn: Connection, task: str, subject: int, key: str, now: datetime, kind: str = "case"
 ) -> None:
-    """Queue the task that looks for the object that a case (row id) awaits: at once, and again later.
+    """Queue the task that searches for the object that a case (row id) awaits: at once, and again later.
 
     `kind` is the type of the waiting object, if it is no case. The second check is needed because the awaited
     object may be stored by a transaction that is open now: that transaction does not know yet that the case

@@ -62,13 +62,13 @@ def renew_sequence_number(hub: Hub, lease: DeliveryLease) -> DeliveryLease | Non
     A message is sealed again only before its first attempt. Return None when the lease is lost.
     """
     with read_transaction(hub.engine) as conn:
-        queue_place = ordered_deliveries.find_place(conn, lease.id)
+        ordered_delivery = ordered_deliveries.find_ordered_delivery(conn, lease.id)
         message = messages.find_by_message_id(conn, "out", hub.party, lease.wire_id or "")
-    if queue_place is None or message is None or queue_place.ordinal < queue_place.base:
+    if ordered_delivery is None or message is None or ordered_delivery.ordinal < ordered_delivery.base:
         return lease
-    if queue_place.ordinal - queue_place.base == queue_place.position:
+    if ordered_delivery.ordinal - ordered_delivery.base == ordered_delivery.position:
         return lease
-    sealed = _seal_again(hub, message, queue_place.ordinal - queue_place.base)
+    sealed = _seal_again(hub, message, ordered_delivery.ordinal - ordered_delivery.base)
     now = hub.clock()
     with write_transaction(hub.engine, "msh.renumbered") as conn:
         if not delivery_leases.lock_active_lease(conn, lease):

@@ -44,8 +44,8 @@ _HOLDS: Final = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
-class ProofClaim:
-    """The claim of a file about one proof: whether it held, and how many obligations were checked."""
+class StatedProofResult:
+    """The result of one proof as a file states it: whether it held, and how many obligations were checked."""
 
     holds: bool
     checked: int
@@ -82,7 +82,7 @@ class BundleFile:
     """The content of a bundle file whose signature, if any, is right; its signer is not judged."""
 
     terms: BundleTerms
-    proofs: Mapping[str, ProofClaim]
+    proofs: Mapping[str, StatedProofResult]
     samples: int
     archive: bytes = field(repr=False)
     signer: Certificate | None = None
@@ -141,7 +141,7 @@ def read_bundle_file(octets: bytes) -> BundleFile:
         detail = f"{error.detail} ({error.problem.id})"
         raise GatewayError(BUNDLE_FILE_WRONG, detail, error.location or "/MappingBundle") from error
     parts = _collect_parts(root)
-    claims, samples = _read_proofs(parts["Proofs"])
+    stated_results, samples = _read_proofs(parts["Proofs"])
     return BundleFile(
         BundleTerms(
             _read_digest(_read_text(parts["Address"]), "Address"),
@@ -149,7 +149,7 @@ def read_bundle_file(octets: bytes) -> BundleFile:
             _read_date(parts["From"]) if "From" in parts else None,
             _read_date(parts["Until"]) if "Until" in parts else None,
         ),
-        claims,
+        stated_results,
         samples,
         _read_content(parts["Content"]),
         None if signed is None else signed.certificate,
@@ -225,18 +225,18 @@ def _read_instant(element: etree._Element) -> datetime:
     raise _make_fault(f"not a time as 2027-03-01T00:00:00Z: {text[:40]!r}", f"/MappingBundle/{name}")
 
 
-def _read_proofs(element: etree._Element) -> tuple[dict[str, ProofClaim], int]:
+def _read_proofs(element: etree._Element) -> tuple[dict[str, StatedProofResult], int]:
     _check_attributes(element, ("samples",))
-    claims: dict[str, ProofClaim] = {}
+    stated_results: dict[str, StatedProofResult] = {}
     for child in element:
         if child.tag != f"{_B}Proof" or _read_text(child, ("name", "holds", "checked")):
             raise _make_fault("Proofs has empty elements Proof and no others", "/MappingBundle/Proofs")
-        claims[str(child.get("name"))] = ProofClaim(
+        stated_results[str(child.get("name"))] = StatedProofResult(
             _read_flag(str(child.get("holds"))), _read_count(str(child.get("checked")))
         )
-    if tuple(claims) != PROOFS or len(element) != len(PROOFS):
+    if tuple(stated_results) != PROOFS or len(element) != len(PROOFS):
         raise _make_fault(f"the proofs are {', '.join(PROOFS)}, each once", "/MappingBundle/Proofs")
-    return claims, _read_count(str(element.get("samples")))
+    return stated_results, _read_count(str(element.get("samples")))
 
 
 def _read_flag(text: str) -> bool:

@@ -24,7 +24,7 @@ from gateway.errors import MAPPING_WRONG, STORED_MAPPINGS_UNREAD, GatewayError, 
 from gateway.harmonize import MappingBundle, load_bundle
 from gateway.hub.register.bundle_file import MOST_FILES, MOST_OCTETS, unpack_mapping_archive
 from gateway.needs import (
-    KnownDocument,
+    MappedDocument,
     NeedIndex,
     NeedRules,
     NeedTable,
@@ -75,11 +75,11 @@ class ActiveNeeds:
     def _read_rules(self) -> NeedRules:
         if self._rules is None:
             documents = self._bundle.documents.values()
-            known_documents = [
-                KnownDocument(document.id, document.organisation, document.direction, document.laws)
+            mapped_documents = [
+                MappedDocument(document.id, document.organisation, document.direction, document.laws)
                 for document in documents
             ]
-            self._rules = load_need_rules(self._folder, known_documents)
+            self._rules = load_need_rules(self._folder, mapped_documents)
         return self._rules
 
 

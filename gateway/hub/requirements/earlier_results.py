@@ -126,9 +126,9 @@ def take_earlier_notices(
         if row.said is None:
             continue  # Early versions of 0.1.0 did not keep these values of a notice.
         by_notice[row.requirement_id, row.notice_no].append(row)
-    known_numbers = notices.list_known_numbers(conn, request.agency, {number for _, number in by_notice})
+    stored_numbers = notices.list_stored_numbers(conn, request.agency, {number for _, number in by_notice})
     new_notices = {
-        key: _make_notice(rows, request) for key, rows in by_notice.items() if key[1] not in known_numbers
+        key: _make_notice(rows, request) for key, rows in by_notice.items() if key[1] not in stored_numbers
     }
     concerning = {key: notice for key, notice in new_notices.items() if _concerns(notice, case, request)}
     applied_ids = {requirement for requirement, _ in concerning}

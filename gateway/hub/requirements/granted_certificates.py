@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from gateway.cases import (
     APPROVING,
     ApprovedApplication,
-    CertificateStanding,
+    CertificateUsability,
     ItemRemoval,
     PastDecision,
     judge_certificate,
@@ -28,12 +28,12 @@ from gateway.store import DecisionWithTextRow, GrantingDecisionRow, decisions, r
 def list_usable_certificates(conn: Connection, numbers: Collection[str]) -> list[GrantingDecisionRow]:
     """Return the decisions that give, under one of these numbers, a certificate that can be used now."""
     return [row for row, state in list_granted_certificates(conn, numbers)
-            if state is CertificateStanding.USABLE]  # fmt: skip
+            if state is CertificateUsability.USABLE]  # fmt: skip
 
 
 def list_granted_certificates(
     conn: Connection, numbers: Collection[str]
-) -> list[tuple[GrantingDecisionRow, CertificateStanding]]:
+) -> list[tuple[GrantingDecisionRow, CertificateUsability]]:
     """Return the decisions that approve a quantity under one of these numbers, each with its standing."""
     decisions_by_request: dict[int, dict[tuple[int, str], list[DecisionWithTextRow]]] = {}
     return [
@@ -46,7 +46,7 @@ def _judge(
     conn: Connection,
     row: GrantingDecisionRow,
     by_request: dict[int, dict[tuple[int, str], list[DecisionWithTextRow]]],
-) -> CertificateStanding:
+) -> CertificateUsability:
     """Judge one approval; `by_request` keeps the decisions on the applications that were asked about."""
     application = _describe_application(row)
     if row.counts:
@@ -57,7 +57,7 @@ def _judge(
     removed_at = list_removal_times(row.told or {})
     if [row.item, row.law] in row.required:
         if any(_counts(decision, row.outdated_decision) for decision in item_decisions):
-            return CertificateStanding.LAPSED
+            return CertificateUsability.LAPSED
         return judge_past_certificate(row.id, (), application, None)
     at = removed_at.get(row.item)
     past = [_make_past(decision, row.outdated_decision, at) for decision in item_decisions]

@@ -18,16 +18,16 @@ from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING,
-    ClaimedRequirements,
+    DeclaredRelease,
+    DeclaredUses,
     GoodsQuantity,
-    JudgedChildClaim,
+    JudgedChildUses,
     ReleasableItem,
-    ReleaseClaim,
     ReportedProblem,
     Submission,
     judge_release,
+    read_declared_release,
     read_releasable_items,
-    read_release_claim,
     select_current_decisions,
 )
 from gateway.errors import NO_OPEN_CASE, PARENT_NOT_USABLE, GatewayError
@@ -70,22 +70,24 @@ def prepare_release(
     `codes` are the type codes of a document that names a parent. Raises GW416 for a parent that the
     declarant does not have, that is withdrawn or refused, or whose declaration was removed.
     """
-    claim = None if submission.function == "1" else read_release_claim(submission.declaration, codes)
-    if claim is None:
+    declared_release = (
+        None if submission.function == "1" else read_declared_release(submission.declaration, codes)
+    )
+    if declared_release is None:
         return None
     with read_transaction(hub.engine) as conn:
-        parent = cases.find_by_number(conn, claim.parent)
+        parent = cases.find_by_number(conn, declared_release.parent)
         if parent is None or parent.declarant != declarant:
-            raise _make_parent_error(claim, "is no case of this declarant")
+            raise _make_parent_error(declared_release, "is no case of this declarant")
         if parent.functional_reference == submission.reference and parent.state != "REFUSED":
-            raise _make_parent_error(claim, "is this case itself")
+            raise _make_parent_error(declared_release, "is this case itself")
         if parent.state in _ENDED:
-            raise _make_parent_error(claim, f"is {parent.state}: nothing leaves of it any more")
+            raise _make_parent_error(declared_release, f"is {parent.state}: nothing leaves of it any more")
         message = find_former_message(conn, parent)
         if messages.find_by_id(conn, message) is None:
-            raise _make_parent_error(claim, "has no declaration any more")
+            raise _make_parent_error(declared_release, "has no declaration any more")
         declared = load_stored_submission(conn, message).declaration
-    return PreparedRelease(claim, int(parent.id), message, read_releasable_items(declared))
+    return PreparedRelease(declared_release, int(parent.id), message, read_releasable_items(declared))
 
 
 def find_undecided_parent(hub: Hub, prepared: PreparedRelease | None) -> tuple[NeedFinding, ...]:
@@ -96,13 +98,15 @@ def find_undecided_parent(hub: Hub, prepared: PreparedRelease | None) -> tuple[N
         parent = cases.find_by_id(conn, prepared.parent)
     if parent is None or parent.state in _DECIDED or parent.state in CASE.final:
         return ()
-    error = _make_parent_error(prepared.claim, "is not decided: nothing leaves of it yet")
+    error = _make_parent_error(prepared.declared_release, "is not decided: nothing leaves of it yet")
     return (NeedFinding(error.problem, error.detail, error.location, "missing"),)
 
 
-def _make_parent_error(claim: ReleaseClaim, reason: str) -> GatewayError:
-    pointer = claim.items[0].pointer if claim.items else "42A"
-    return GatewayError(PARENT_NOT_USABLE, f"{claim.parent[:40]!r} {reason}", f"{pointer}/99A[1]/D018")
+def _make_parent_error(declared_release: DeclaredRelease, reason: str) -> GatewayError:
+    pointer = declared_release.items[0].pointer if declared_release.items else "42A"
+    return GatewayError(
+        PARENT_NOT_USABLE, f"{declared_release.parent[:40]!r} {reason}", f"{pointer}/99A[1]/D018"
+    )
 
 
 def lock_with_parent(conn: Connection, case_id: int, prepared: PreparedRelease | None) -> CaseRow:
@@ -122,7 +126,7 @@ def _check_no_circle(conn: Connection, prepared: PreparedRelease, child: int) ->
     while pending:
         parents = {row.parent_id for row in item_releases.list_releases_into(conn, pending.pop())}
         if child in parents:
-            raise _make_parent_error(prepared.claim, "has items of this case itself")
+            raise _make_parent_error(prepared.declared_release, "has items of this case itself")
         pending += parents - seen
         seen |= parents
 
@@ -173,24 +177,28 @@ def _judge_release(
     child: int | None = None,
 ) -> tuple[ReportedProblem, ...]:
     """Return why items may not leave a parent; the items that `child` holds of it count as given back."""
-    claim = prepared.claim
+    declared_release = prepared.declared_release
     if parent.state not in _DECIDED or parent.outcome not in _RELEASING:
-        raise _make_parent_error(claim, f"is {parent.state}: nothing leaves of it")
+        raise _make_parent_error(declared_release, f"is {parent.state}: nothing leaves of it")
     if find_former_message(conn, parent) != prepared.message:
         # It was amended since it was read: the decisions are not about the declaration that was read.
-        raise _make_parent_error(claim, "was amended at this moment: file the declaration again")
+        raise _make_parent_error(declared_release, "was amended at this moment: file the declaration again")
     approved = set(parent.detail["items"]) - list_rejected_case_items(conn, parent)
     taken_goods: dict[int, list[GoodsQuantity]] = defaultdict(list)
     for row in item_releases.list_releases_from(conn, parent.id):
         if row.returned_at is None and row.child_id != child:
             taken_goods[row.item].append(GoodsQuantity(row.measure, Decimal(row.quantity), row.unit))
     goods = prepared.goods
-    for item in _list_cleared_items(conn, parent) & {claimed.number for claimed in claim.items}:
+    for item in _list_cleared_items(conn, parent) & {
+        declared_item.number for declared_item in declared_release.items
+    }:
         held_rows = [row for row in held if row.item == item]
         if not held_rows:
-            raise _make_parent_error(claim, f"is cleared by customs: item {item} does not leave any more")
+            raise _make_parent_error(
+                declared_release, f"is cleared by customs: item {item} does not leave any more"
+            )
         goods, taken_goods[item] = _keep_held_goods(goods, item, held_rows), []
-    shortages = judge_release(claim, goods, approved, taken_goods, units)
+    shortages = judge_release(declared_release, goods, approved, taken_goods, units)
     return tuple(shortage.report() for shortage in shortages)
 
 
@@ -227,16 +235,16 @@ def store_release(conn: Connection, prepared: PreparedRelease, child: int, now: 
     goods_by_number = {item.number: item for item in prepared.goods}
     new = [
         row
-        for item in prepared.claim.items
+        for item in prepared.declared_release.items
         for row in _make_rows(prepared, child, item, goods_by_number[item.number])
     ]
     item_releases.insert_releases(conn, new, now)
-    items = [item.number for item in prepared.claim.items]
+    items = [item.number for item in prepared.declared_release.items]
     facts: dict[str, Any] = {"child": child, "items": items}
     if _end_withdrawal(conn, prepared.parent):
         facts["ends"] = "withdrawal"
     record_evidence(conn, "released", "case", prepared.parent, None, facts, now)
-    data = {"parent": prepared.claim.parent, "items": items}
+    data = {"parent": prepared.declared_release.parent, "items": items}
     record_evidence(conn, "taken", "case", child, None, data, now)
     transitions.record_events(conn, "case", [(prepared.parent, "ITEMS_RELEASED")], now)
 
@@ -275,17 +283,17 @@ def _make_rows(
 def judge_released_uses(
     conn: Connection,
     prepared: PreparedRelease,
-    claim: ClaimedRequirements,
+    declared_uses: DeclaredUses,
     units: UnitTable,
     child: int | None = None,
-) -> tuple[JudgedChildClaim, tuple[ReportedProblem, ...]]:
+) -> tuple[JudgedChildUses, tuple[ReportedProblem, ...]]:
     """Lock the certificates that a child names, and judge its uses by the quantities of its parent.
 
     A problem is that the children of the parent state more of a certificate than is written off for the item.
     `child` is the case (row id) of a child that is amended; None for a new one.
     """
-    requirement_quantities.lock_requirements_by_number(conn, {use.number for use in claim.uses})
-    judged = judge_stated_uses(conn, prepared.parent, prepared.claim, claim, units, child)
+    requirement_quantities.lock_requirements_by_number(conn, {use.number for use in declared_uses.uses})
+    judged = judge_stated_uses(conn, prepared.parent, prepared.declared_release, declared_uses, units, child)
     return judged, tuple(shortage.report() for shortage in judged.problems)
 
 

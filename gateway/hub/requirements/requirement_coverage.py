@@ -15,10 +15,10 @@ from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING,
-    ClaimedRequirements,
+    DeclaredUses,
     Submission,
-    read_release_claim,
-    read_requirement_claim,
+    read_declared_release,
+    read_declared_uses,
     select_law_results,
 )
 from gateway.harmonize import MappingBundle
@@ -41,29 +41,29 @@ from gateway.wire import find_day
 
 
 def list_covered_laws(
-    hub: Hub, claim: ClaimedRequirements, day: date, amended: str = ""
+    hub: Hub, declared_uses: DeclaredUses, day: date, amended: str = ""
 ) -> frozenset[tuple[int, str]]:
     """Return the items and laws for which a declaration names a certificate of which enough is left.
 
     The uses of the case with the number `amended` stay written off, and cover equal uses in its amendment.
     """
-    if not claim.uses:
+    if not declared_uses.uses:
         return frozenset()
     with read_transaction(hub.engine) as conn:
         case = cases.find_by_number(conn, amended) if amended else None
-        return find_covered_laws(conn, claim, hub.rules.bundle, day, case)
+        return find_covered_laws(conn, declared_uses, hub.rules.bundle, day, case)
 
 
 def find_covered_laws(
-    conn: Connection, claim: ClaimedRequirements, bundle: MappingBundle, day: date, amended: CaseRow | None
+    conn: Connection, declared_uses: DeclaredUses, bundle: MappingBundle, day: date, amended: CaseRow | None
 ) -> frozenset[tuple[int, str]]:
     """Return the same as `list_covered_laws`; `amended` is the row of the case."""
-    if not claim.uses:
+    if not declared_uses.uses:
         return frozenset()
-    rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
+    rows = requirement_quantities.find_requirements(conn, {use.number for use in declared_uses.uses})
     rejected = set() if amended is None else list_rejected_case_items(conn, amended)
     former = () if amended is None else list_former_uses(conn, amended.id, rejected)
-    taken_uses = inspect_requirements(conn, claim, bundle.units, day, former, rows=rows).usable
+    taken_uses = inspect_requirements(conn, declared_uses, bundle.units, day, former, rows=rows).usable
     laws = _list_laws(
         conn, [row for row in rows if row.id in {balance.key for _, balance in taken_uses}], bundle
     )
@@ -181,10 +181,10 @@ def load_stored_goods(
         return None
     received = messages.find_by_id(conn, case.message)
     day = find_day(case.opened_at if received is None else received.received_at, zone)
-    claim = read_requirement_claim(submission.declaration, rules.bundle.organisations)
+    declared_uses = read_declared_uses(submission.declaration, rules.bundle.organisations)
     # A case that was never admitted has no items, and uses nothing.
     admitted = case if (case.detail or {}).get("items") else None
-    covered = find_covered_laws(conn, claim, rules.bundle, day, admitted)
+    covered = find_covered_laws(conn, declared_uses, rules.bundle, day, admitted)
     return StoredGoods(submission, day, covered | _list_released(conn, case, submission, rules))
 
 
@@ -192,8 +192,8 @@ def _list_released(
     conn: Connection, case: CaseRow, submission: Submission, rules: DecisionRules
 ) -> frozenset[tuple[int, str]]:
     """Return the items and laws that the parent of a child has documents for; empty without a parent."""
-    claim = read_release_claim(submission.declaration, rules.parent_codes)
-    parent = None if claim is None else cases.find_by_number(conn, claim.parent)
+    declared_release = read_declared_release(submission.declaration, rules.parent_codes)
+    parent = None if declared_release is None else cases.find_by_number(conn, declared_release.parent)
     if parent is None or parent.declarant != case.declarant:
         return frozenset()
     return _find_released_laws(conn, int(parent.id), rules.bundle)

@@ -19,19 +19,19 @@ from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING,
-    CertificateStanding,
-    ClaimedRequirements,
+    CertificateUsability,
     DecisionCode,
+    DeclaredUses,
     FormerUse,
     GrantedQuantity,
-    JudgedClaim,
+    JudgedDeclaredUses,
     RequirementBalance,
     RequirementResult,
     RequirementUse,
     add_used_quantity,
     free_former_uses,
-    judge_amended_claim,
-    judge_requirement_claim,
+    judge_amended_uses,
+    judge_declared_uses,
     list_former_lines,
     select_current_results,
     select_granted_quantities,
@@ -70,7 +70,9 @@ def load_requirement_balances(
     results: dict[int, list[RequirementResult]] = defaultdict(list)
     for result in load_requirement_results(conn, [row.id for row in rows]):
         results[result.subject].append(result)
-    granting: dict[tuple[str, str], list[tuple[GrantingDecisionRow, CertificateStanding]]] = defaultdict(list)
+    granting: dict[tuple[str, str], list[tuple[GrantingDecisionRow, CertificateUsability]]] = defaultdict(
+        list
+    )
     for grant in list_granted_certificates(conn, {row.number for row in rows}):
         granting[grant[0].number, grant[0].agency].append(grant)
     for row in rows:
@@ -81,7 +83,7 @@ def load_requirement_balances(
 
 def _make_balance(
     row: RequirementRow,
-    granting: Sequence[tuple[GrantingDecisionRow, CertificateStanding]],
+    granting: Sequence[tuple[GrantingDecisionRow, CertificateUsability]],
     results: Sequence[RequirementResult],
     units: UnitTable,
 ) -> RequirementBalance:
@@ -92,7 +94,7 @@ def _make_balance(
                 GrantedQuantity(Decimal(decision_row.quantity), decision_row.unit or ""),
             )
             for decision_row, state in granting
-            if state is CertificateStanding.USABLE
+            if state is CertificateUsability.USABLE
         ),
         units,
     )
@@ -106,8 +108,8 @@ def _make_balance(
         granted = (GrantedQuantity(Decimal(row.quantity), row.unit),)
     # A usable grant does not wait for the suspended or reopened ones.
     waits = set() if granted or allowed else {state for _, state in granting}
-    suspended = CertificateStanding.SUSPENDED in waits
-    reopened = CertificateStanding.REOPENED in waits and not suspended
+    suspended = CertificateUsability.SUSPENDED in waits
+    reopened = CertificateUsability.REOPENED in waits and not suspended
     return RequirementBalance(
         agency=row.agency,
         number=row.number,
@@ -147,30 +149,32 @@ def lock_case_requirements(
     return requirement_quantities.lock_requirements(conn, used | numbered)
 
 
-def claim_requirements(
+def lock_and_judge_uses(
     conn: Connection,
-    claim: ClaimedRequirements,
+    declared_uses: DeclaredUses,
     units: UnitTable,
     *,
     without: Collection[int] = (),
     former: Sequence[FormerUse] = (),
-) -> JudgedClaim:
+) -> JudgedDeclaredUses:
     """Lock the requirements that a declaration uses, and judge whether enough is left of each.
 
     Items in `without` are rejected by other agencies. `former` are the uses of an amended declaration before,
     which it has given back.
     """
-    if not claim.uses:
-        return JudgedClaim((), (), ())
-    rows = requirement_quantities.lock_requirements_by_number(conn, {use.number for use in claim.uses})
+    if not declared_uses.uses:
+        return JudgedDeclaredUses((), (), ())
+    rows = requirement_quantities.lock_requirements_by_number(
+        conn, {use.number for use in declared_uses.uses}
+    )
     balances = load_requirement_balances(conn, _select_certificates(conn, rows, former), units)
-    return judge_amended_claim(claim, former, balances, _get_day(claim), units, without)
+    return judge_amended_uses(declared_uses, former, balances, _get_day(declared_uses), units, without)
 
 
-def _get_day(claim: ClaimedRequirements) -> date:
-    """Return the day on which the declaration of a claim arrived, where the hub is."""
-    assert claim.day is not None
-    return claim.day
+def _get_day(declared_uses: DeclaredUses) -> date:
+    """Return the day on which the declaration with these uses arrived, in the zone of the hub."""
+    assert declared_uses.day is not None
+    return declared_uses.day
 
 
 def list_former_uses(conn: Connection, case_id: int, rejected: Collection[int]) -> tuple[FormerUse, ...]:
@@ -206,23 +210,23 @@ def _list_awaited_before(conn: Connection, case_id: int) -> Iterator[FormerUse]:
 
 def inspect_requirements(
     conn: Connection,
-    claim: ClaimedRequirements,
+    declared_uses: DeclaredUses,
     units: UnitTable,
     on: date,
     former: Sequence[FormerUse] = (),
     without: Collection[int] = (),
     rows: Sequence[RequirementRow] | None = None,
-) -> JudgedClaim:
+) -> JudgedDeclaredUses:
     """Judge the uses of certificates by a declaration on a day; nothing is changed.
 
     `former` are its present uses, if it is to be amended; items in `without` are rejected by other agencies.
     `rows` are the requirements of its numbers, where the caller has read them.
     """
     if rows is None:
-        rows = requirement_quantities.find_requirements(conn, {use.number for use in claim.uses})
+        rows = requirement_quantities.find_requirements(conn, {use.number for use in declared_uses.uses})
     usable_rows = _select_certificates(conn, rows, former)
     balances = free_former_uses(load_requirement_balances(conn, usable_rows, units), former)
-    return judge_amended_claim(claim, former, balances, on, units, without)
+    return judge_amended_uses(declared_uses, former, balances, on, units, without)
 
 
 def _select_certificates(
@@ -240,7 +244,7 @@ def write_off_requirements(
     judged_uses: Iterable[tuple[RequirementUse, RequirementBalance]],
     at: datetime,
 ) -> None:
-    """Write off uses that `claim_requirements` has found good in the same transaction."""
+    """Write off uses that `lock_and_judge_uses` has found good in the same transaction."""
     chosen = tuple(judged_uses)
     used: dict[int, dict[str, str]] = {}
     for use, balance in chosen:
@@ -260,7 +264,7 @@ def write_off_requirements(
 def keep_rejected_uses(
     conn: Connection,
     case_id: int,
-    claim: ClaimedRequirements,
+    declared_uses: DeclaredUses,
     idle: Sequence[RequirementUse],
     units: UnitTable,
     at: datetime,
@@ -276,13 +280,15 @@ def keep_rejected_uses(
     uses = tuple(idle)
     rows = requirement_quantities.find_requirements(conn, {use.number for use in uses})
     full = [replace(balance, used={}) for balance in load_requirement_balances(conn, rows, units)]
-    idle_claim = replace(claim, uses=uses)
-    former_lines = dict(list_former_lines(idle_claim, former, full, units))
+    idle_uses = replace(declared_uses, uses=uses)
+    former_lines = dict(list_former_lines(idle_uses, former, full, units))
     new = []
     for position, use in enumerate(uses):
-        judged = judge_requirement_claim(replace(claim, uses=(use,)), full, _get_day(claim), units)
+        judged = judge_declared_uses(
+            replace(declared_uses, uses=(use,)), full, _get_day(declared_uses), units
+        )
         if position in former_lines:
-            judged = JudgedClaim(((use, former_lines[position]),), (), ())
+            judged = JudgedDeclaredUses(((use, former_lines[position]),), (), ())
         new += [_make_rejected_use(case_id, use, balance.key, at) for use, balance in judged.usable]
     requirement_quantities.insert_uses(conn, new, at)
 
@@ -351,7 +357,7 @@ def give_back_requirements(
 
 
 def join_waiting_cases(conn: Connection, numbers: Iterable[str], cause: str, now: datetime) -> None:
-    """Let every case that waits for one of these numbers look again: the ledger has more of it now."""
+    """Let every case that waits for one of these numbers check again: the ledger has more of it now."""
     for case in requirement_results.list_waiting_cases(conn, numbers):
         enqueue_task(conn, "join", "case", case, f"known:{cause}:{case}", now)
 
@@ -387,8 +393,8 @@ def apply_decided_items(
     for row in reopened:
         (balance,) = load_requirement_balances(conn, [locked[row.requirement_id]], units)
         use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit, row.pointer)
-        judged = judge_requirement_claim(
-            ClaimedRequirements((use,), importer=balance.holder), [balance], _ARRIVED_IN_TIME, units
+        judged = judge_declared_uses(
+            DeclaredUses((use,), importer=balance.holder), [balance], _ARRIVED_IN_TIME, units
         )
         if not judged.usable:
             data = _describe_row(row) | {"problem": judged.problems[0].problem.id}

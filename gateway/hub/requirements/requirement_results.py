@@ -19,8 +19,8 @@ from sqlalchemy import Connection
 
 from gateway.cases import (
     AgencyCallback,
-    ClaimedRequirements,
-    JudgedChildClaim,
+    DeclaredUses,
+    JudgedChildUses,
     Notice,
     RequirementBalance,
     RequirementUse,
@@ -29,7 +29,7 @@ from gateway.cases import (
     check_notice_status,
     check_requirement_result,
     complete_decisions,
-    judge_requirement_claim,
+    judge_declared_uses,
     list_told_conditions,
 )
 from gateway.evidence import record_evidence
@@ -43,7 +43,7 @@ from gateway.hub.completion.outside_decisions import (
 )
 from gateway.hub.customs.late_decisions import record_late_result
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.local_tasks import FinishLease, enqueue_look, enqueue_task
+from gateway.hub.outbox.local_tasks import FinishLease, enqueue_double_check, enqueue_task
 from gateway.hub.requirements.earlier_results import (
     describe_notice,
     list_late_revocations,
@@ -155,7 +155,9 @@ def store_requirement_results(
             _store_result(conn, hub, agency, rows[number], number, notice, signed_reply, now)
         for number in sorted(new):
             # The decision on the application may be in a transaction that is open now, and does not see this.
-            enqueue_look(conn, "apply_results", rows[number], f"result:{rows[number]}", now, "requirement")
+            enqueue_double_check(
+                conn, "apply_results", rows[number], f"result:{rows[number]}", now, "requirement"
+            )
 
 
 def _store_result(
@@ -230,7 +232,7 @@ def await_unknown_requirements(
     new = [make_awaited_use(case_id, use) for use in waiting]
     stored = requirement_results.insert_awaited_uses(conn, new, now)
     if stored and not (first and has_single_writer(conn)):
-        enqueue_look(conn, "join", case_id, f"await:{case_id}:{max(stored)}", now)
+        enqueue_double_check(conn, "join", case_id, f"await:{case_id}:{max(stored)}", now)
 
 
 def note_joined_results(
@@ -296,7 +298,7 @@ def _may_change(conn: Connection, case: CaseRow, changed: int | None, result_id:
     """
     if changed is not None or result_id is not None:
         return True
-    return requirement_results.has_known_requirements(conn, case.id)
+    return requirement_results.is_concerned_case(conn, case.id)
 
 
 def _is_decided_outside(conn: Connection, case_id: int) -> bool:
@@ -341,7 +343,7 @@ def _await_stated_uses(conn: Connection, case: CaseRow, now: datetime) -> None:
         requirement_quantities.end_stated_use(conn, row.id)
     requirement_results.insert_awaited_uses(conn, [await_again(row) for row in lost], now)
     if lost:
-        _look_below(conn, case.id, now)
+        _wake_children(conn, case.id, now)
 
 
 def _join_awaited_uses(conn: Connection, hub: Hub, case: CaseRow, now: datetime) -> _JoinedUses:
@@ -357,14 +359,14 @@ def _join_awaited_uses(conn: Connection, hub: Hub, case: CaseRow, now: datetime)
         rows.setdefault(row.number, []).append(row.id)
     joined = _JoinedUses()
     for awaited_use in waiting:
-        claim = _make_claim(case, awaited_use)
-        child = judge_awaited_use(conn, case.id, claim, hub.rules.bundle.units)
+        declared_uses = _make_declared_uses(case, awaited_use)
+        child = judge_awaited_use(conn, case.id, declared_uses, hub.rules.bundle.units)
         if child is not None and _join_awaited_use(
             conn, hub, case, awaited_use, rows.get(awaited_use.number, ()), child, joined, now
         ):
             requirement_results.end_awaited_use(conn, awaited_use.id, "joined", now)
     if joined:
-        _look_below(conn, case.id, now)
+        _wake_children(conn, case.id, now)
     return joined
 
 
@@ -374,7 +376,7 @@ def _join_awaited_use(
     case: CaseRow,
     awaited: AwaitedUseRow,
     locked: Sequence[int],
-    child: JudgedChildClaim,
+    child: JudgedChildUses,
     joined: _JoinedUses,
     now: datetime,
 ) -> bool:
@@ -394,12 +396,12 @@ def _join_awaited_use(
         conn, requirement_quantities.lock_requirements(conn, locked)
     )
     balances = load_requirement_balances(conn, certificates, units)
-    against = _find_rejecting(awaited, balances) if child.claim.uses else None
+    against = _find_rejecting(awaited, balances) if child.own_uses.uses else None
     if against is not None:
-        keep_rejected_use(conn, case.id, child.claim.uses[0], against, now)
+        keep_rejected_use(conn, case.id, child.own_uses.uses[0], against, now)
         joined.rejected.add(against)
         return True
-    judged = judge_requirement_claim(child.claim, balances, _find_filing_day(conn, hub, case), units)
+    judged = judge_declared_uses(child.own_uses, balances, _find_filing_day(conn, hub, case), units)
     problems = (*child.problems, *judged.problems)
     if problems:
         data = {"requirement": awaited.number, "item": awaited.item, "problem": problems[0].problem.id,
@@ -416,8 +418,8 @@ def _find_filing_day(conn: Connection, hub: Hub, case: CaseRow) -> date:
     return find_day(case.opened_at if message is None else message.received_at, hub.zone)
 
 
-def _look_below(conn: Connection, case_id: int, now: datetime) -> None:
-    """Let the children of a case, and theirs, look again for the numbers they wait for: it had them first."""
+def _wake_children(conn: Connection, case_id: int, now: datetime) -> None:
+    """Let the children of a case, and theirs, search again for the numbers that they wait for."""
     below: set[int] = set()
     latest = {case_id}
     while latest:
@@ -438,7 +440,7 @@ def _find_rejecting(awaited: AwaitedUseRow, balances: Iterable[RequirementBalanc
     return matching[0].key if len(matching) == 1 and matching[0].rejects else None
 
 
-def _make_claim(case: CaseRow, awaited: AwaitedUseRow) -> ClaimedRequirements:
+def _make_declared_uses(case: CaseRow, awaited: AwaitedUseRow) -> DeclaredUses:
     use = RequirementUse(
         item=awaited.item,
         number=awaited.number,
@@ -448,4 +450,4 @@ def _make_claim(case: CaseRow, awaited: AwaitedUseRow) -> ClaimedRequirements:
         agency=awaited.agency or "",
     )
     detail = case.detail or {}
-    return ClaimedRequirements((use,), detail.get("importer", ""), detail.get("exporter", ""))
+    return DeclaredUses((use,), detail.get("importer", ""), detail.get("exporter", ""))

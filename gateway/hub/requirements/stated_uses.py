@@ -3,8 +3,8 @@
 A child may name such a certificate with a quantity, and so may a child of the child. This uses nothing: the
 quantity is a part of the one written off for the parent. All children of one parent together state at most
 this quantity. A part that a child does not state itself may be stated by its own children. The functions run
-when the requirements of the claim are locked, so that of two children at the same instant the second sees the
-uses that the first states.
+when the requirements of the declared uses are locked, so that of two children at the same instant the second
+sees the uses that the first states.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from decimal import Decimal
 from sqlalchemy import Connection
 
 from gateway.cases import (
-    ClaimedRequirements,
+    DeclaredRelease,
+    DeclaredUses,
     GrantedQuantity,
-    JudgedChildClaim,
-    ReleaseClaim,
+    JudgedChildUses,
     RequirementBalance,
     RequirementUse,
     add_used_quantity,
-    judge_child_claim,
+    judge_child_uses,
 )
 from gateway.harmonize import UnitTable
 from gateway.hub.completion.outside_decisions import list_counting_uses
@@ -43,38 +43,38 @@ from gateway.store import (
 def judge_stated_uses(
     conn: Connection,
     parent: int,
-    release: ReleaseClaim,
-    claim: ClaimedRequirements,
+    release: DeclaredRelease,
+    declared_uses: DeclaredUses,
     units: UnitTable,
     child: int | None = None,
-) -> JudgedChildClaim:
+) -> JudgedChildUses:
     """Judge the uses of certificates in a child declaration by the quantities written off above it.
 
     `child` is its case (row id) if it has taken items of the parent before: then it is judged anew. A number
     that a case above it waits for is awaited by the child, too, even if the ledger has enough for the child
     alone.
     """
-    waiting = tuple(use for use in claim.uses if _is_awaited_first(conn, parent, use))
-    rest = replace(claim, uses=tuple(use for use in claim.uses if use not in waiting))
+    waiting = tuple(use for use in declared_uses.uses if _is_awaited_first(conn, parent, use))
+    rest = replace(declared_uses, uses=tuple(use for use in declared_uses.uses if use not in waiting))
     if not rest.uses:
-        return JudgedChildClaim(rest, waiting=waiting)
+        return JudgedChildUses(rest, waiting=waiting)
     numbers = {use.number for use in rest.uses}
     items = {item.number for item in release.items}
     written_off = [row for row in _list_above(conn, parent, items) if row.number in numbers]
     stated_below = _list_stated(conn, parent, {(row.item, row.requirement_id) for row in written_off}, child)
-    judged = judge_child_claim(rest, _make_balances(written_off, stated_below), release.parent, units)
+    judged = judge_child_uses(rest, _make_balances(written_off, stated_below), release.parent, units)
     return replace(judged, waiting=waiting)
 
 
 def judge_awaited_use(
-    conn: Connection, case_id: int, claim: ClaimedRequirements, units: UnitTable
-) -> JudgedChildClaim | None:
+    conn: Connection, case_id: int, declared_uses: DeclaredUses, units: UnitTable
+) -> JudgedChildUses | None:
     """Judge the use of a number that a child declaration waited for, by the quantities written off above it.
 
     Returns None if a case above it waits for the number for this item, too: that case takes it first. In the
     result, `own` is the use that is judged by the ledger, as for every declaration.
     """
-    (use,) = claim.uses
+    (use,) = declared_uses.uses
     for release in _list_taken(conn, case_id, use.item):
         parent = int(release.parent_id)
         if _is_awaited_first(conn, parent, use):
@@ -85,8 +85,10 @@ def judge_awaited_use(
             stated_below = _list_stated(
                 conn, parent, {(row.item, row.requirement_id) for row in written_off}, None
             )
-            return judge_child_claim(claim, _make_balances(written_off, stated_below), release.parent, units)
-    return JudgedChildClaim(claim)
+            return judge_child_uses(
+                declared_uses, _make_balances(written_off, stated_below), release.parent, units
+            )
+    return JudgedChildUses(declared_uses)
 
 
 def list_lost_uses(conn: Connection, case_id: int) -> list[UseOfRequirementRow]:

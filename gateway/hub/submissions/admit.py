@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import JudgedChildClaim, ReportedProblem, make_case_number
+from gateway.cases import JudgedChildUses, ReportedProblem, make_case_number
 from gateway.errors import OUR_MISTAKE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amendments.amend import amend_case
@@ -45,7 +45,7 @@ from gateway.hub.requirements.partial_release import (
     lock_with_parent,
     store_release,
 )
-from gateway.hub.requirements.requirement_ledger import claim_requirements, write_off_requirements
+from gateway.hub.requirements.requirement_ledger import lock_and_judge_uses, write_off_requirements
 from gateway.hub.requirements.requirement_results import await_unknown_requirements, note_joined_results
 from gateway.hub.requirements.stated_uses import store_stated_uses
 from gateway.hub.submissions.document_needs import NO_NEEDS
@@ -324,13 +324,13 @@ def _start_case(
 
     Returns the case (row id); the message of a new case does not name it yet.
     """
-    child, release = JudgedChildClaim(processed.requirements), processed.release
+    child, release = JudgedChildUses(processed.requirements), processed.release
     problems: tuple[ReportedProblem, ...] = ()
     if release is not None:
         problems = judge_prepared_release(conn, release, processed.units)
         child, release_problems = judge_released_uses(conn, release, processed.requirements, processed.units)
         problems += release_problems
-    used = claim_requirements(conn, child.claim, processed.units)
+    used = lock_and_judge_uses(conn, child.own_uses, processed.units)
     problems += tuple(shortage.report() for shortage in used.problems)
     if problems:
         raise SubmissionRejectedError.from_processed(processed, problems)
@@ -439,12 +439,12 @@ def _add_warnings(conn: Connection, case: CaseRow, processed: ProcessedSubmissio
     """Keep with the case the warnings of a supplement that it does not have yet."""
     detail = case.detail or {}
     warnings = list(detail.get("warnings", ()))
-    known_texts = {(warning["id"], warning["text"]) for warning in warnings}
+    stored_texts = {(warning["id"], warning["text"]) for warning in warnings}
     findings = describe_findings(processed)
     new = [
         warning
         for warning in findings.get("warnings", ())
-        if (warning["id"], warning["text"]) not in known_texts
+        if (warning["id"], warning["text"]) not in stored_texts
     ]
     if new:
         needed = [*detail.get("needed", ()), *findings.get("needed", ())]

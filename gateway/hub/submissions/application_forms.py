@@ -18,7 +18,7 @@ from lxml import etree
 from sqlalchemy import Connection
 
 from gateway.cases import DeclaredQuantity
-from gateway.errors import CARRIED_WRONG, DOCUMENT_INVALID, NOTICE_FORM_UNKNOWN, GatewayError
+from gateway.errors import CARRIED_WRONG, DOCUMENT_INVALID, NOTICE_KIND_UNKNOWN, GatewayError
 from gateway.harmonize import (
     AgencyRequest,
     DocumentMapping,
@@ -27,7 +27,7 @@ from gateway.harmonize import (
     UnitTable,
     draw_request,
     find_carried_document,
-    get_carrier_form,
+    get_carrier_format,
     read_carried,
     write_carried,
 )
@@ -57,12 +57,12 @@ _TAG: Final = f"{{{CARRIED}}}Carried"
 
 def carry_request(bundle: MappingBundle, request: AgencyRequest) -> etree._Element | WrittenElement:
     """Return the element that carries a request in the call to its agency; raise GW718 if it cannot."""
-    form = get_carrier_form(bundle, request.organisation)
-    if form.form == "xml":
+    carrier_format = get_carrier_format(bundle, request.organisation)
+    if carrier_format.syntax == "xml":
         return request.written
-    octets = write_carried(request.xml, find_carried_document(bundle, request.document), form)
+    octets = write_carried(request.xml, find_carried_document(bundle, request.document), carrier_format)
     nsmap: Any = {None: CARRIED}
-    element = etree.Element(_TAG, nsmap=nsmap, form=form.form, document=request.document)
+    element = etree.Element(_TAG, nsmap=nsmap, form=carrier_format.syntax, document=request.document)
     element.text = base64.b64encode(octets).decode("ascii")
     return element
 
@@ -75,18 +75,18 @@ def open_carried_document(bundle: MappingBundle, agency: str, element: etree._El
     """
     if element.tag != _TAG:
         return element
-    form = get_carrier_form(bundle, agency)
-    if element.get("form") != form.form or form.form == "xml" or len(element):
-        detail = f"{agency} speaks {form.form}, and this is {element.get('form', 'nothing')[:20]}"
-        raise GatewayError(NOTICE_FORM_UNKNOWN, detail, "/Carried/@form")
+    carrier_format = get_carrier_format(bundle, agency)
+    if element.get("form") != carrier_format.syntax or carrier_format.syntax == "xml" or len(element):
+        detail = f"{agency} speaks {carrier_format.syntax}, and this is {element.get('form', 'nothing')[:20]}"
+        raise GatewayError(NOTICE_KIND_UNKNOWN, detail, "/Carried/@form")
     name = element.get("document", "")
     if name not in bundle.documents and name not in bundle.notices.notices:
-        raise GatewayError(NOTICE_FORM_UNKNOWN, f"no document {name[:60]!r} is known", "/Carried/@document")
+        raise GatewayError(NOTICE_KIND_UNKNOWN, f"no document {name[:60]!r} is known", "/Carried/@document")
     try:
         octets = base64.b64decode("".join((element.text or "").split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise GatewayError(CARRIED_WRONG, "the content is no base64", "/Carried") from error
-    return read_carried(octets, find_carried_document(bundle, name), form)
+    return read_carried(octets, find_carried_document(bundle, name), carrier_format)
 
 
 #: The fields of a call that name the applicant; the first one that is present counts.
@@ -114,7 +114,7 @@ class ApplicationForm:
     """
 
     request: AgencyRequestRow
-    form: RequestForm
+    request_form: RequestForm
     attachments: tuple[SentAttachment, ...]
     supplemented: bool
     current: bool
@@ -128,7 +128,7 @@ class ApplicationForm:
                 for measure in goods.measures
                 if (quantity := _read_decimal(measure.text)) is not None
             )
-            for item, goods in self.form.list_goods().items()
+            for item, goods in self.request_form.list_goods().items()
         }
 
 
@@ -164,9 +164,9 @@ def load_application_form(
         None if before is None else _find_document(document, bundle, _load_call(conn, before, hub.limits))
     )
     content = _find_document(document, bundle, envelope)
-    form = draw_request(document, bundle, content, position=request.sequence, earlier=earlier)
+    request_form = draw_request(document, bundle, content, position=request.sequence, earlier=earlier)
     attachments = tuple(_list_attachments(envelope, set(content.iter())))
-    return ApplicationForm(request, form, attachments, earlier is not None, current, bundle.units)
+    return ApplicationForm(request, request_form, attachments, earlier is not None, current, bundle.units)
 
 
 def refresh_summaries(hub: Hub, conn: Connection, requests: Sequence[int]) -> int:
@@ -192,15 +192,15 @@ def _make_summary(hub: Hub, conn: Connection, request: AgencyRequestRow) -> NewS
         return empty
     if application_form is None:
         return empty
-    form = application_form.form
+    request_form = application_form.request_form
     return NewSummary(
         request_id=request.id,
         agency=request.agency,
         document_sha256=request.document_sha256,
-        applicant=form.find_first_text(*_APPLICANT)[:_LONGEST],
-        applicant_id=form.find_first_text(*_APPLICANT_ID)[:_LONGEST],
-        goods=form.find_first_text("common:item.description")[:_LONGEST],
-        hs=form.find_first_text("common:item.hs")[:_LONGEST],
+        applicant=request_form.find_first_text(*_APPLICANT)[:_LONGEST],
+        applicant_id=request_form.find_first_text(*_APPLICANT_ID)[:_LONGEST],
+        goods=request_form.find_first_text("common:item.description")[:_LONGEST],
+        hs=request_form.find_first_text("common:item.hs")[:_LONGEST],
         laws=laws,
         item_count=items,
     )

@@ -81,7 +81,7 @@ NO_NEEDS: Final = WeighedNeeds()
 
 
 @dataclass(frozen=True, slots=True)
-class StandingNeeds:
+class CaseNeeds:
     """The facts of an open case for its needs: `since` is the day whose rules hold.
 
     `warnings` are the texts of its warnings. `documents` and `disclaimers` are those of the case, which a
@@ -100,7 +100,7 @@ def weigh_submission_needs(
     rules: DecisionRules,
     policy: NeedSettings,
     day: date,
-    case_needs: StandingNeeds | None = None,
+    case_needs: CaseNeeds | None = None,
     covered: Collection[tuple[int, str]] = (),
     awaits: Sequence[NeedFinding] = (),
 ) -> WeighedNeeds:
@@ -115,7 +115,7 @@ def weigh_submission_needs(
     if submission.function != "9" and case_needs is None:
         return NO_NEEDS
     index = rules.needs.get_index(test_editions=policy.test_edition)
-    judgement = _judge_standing_needs(submission, index, rules.bundle, day, case_needs, covered)
+    judgement = _judge_case_needs(submission, index, rules.bundle, day, case_needs, covered)
     return weigh_need_judgement(judgement, index, policy, case_needs, awaits)
 
 
@@ -123,7 +123,7 @@ def weigh_need_judgement(
     judgement: NeedJudgement,
     index: NeedIndex,
     policy: NeedSettings,
-    case_needs: StandingNeeds | None = None,
+    case_needs: CaseNeeds | None = None,
     awaits: Sequence[NeedFinding] = (),
 ) -> WeighedNeeds:
     """Return the effect of a judgement by the policy; the rest is as in `weigh_submission_needs`."""
@@ -135,11 +135,11 @@ def weigh_need_judgement(
     if not judgement.tables and not judgement.disclaimers:
         # Without a table in force nothing is known of any goods.
         return replace(NO_NEEDS, missing=awaited)
-    known_texts = case_needs.warnings if case_needs else frozenset()
+    stored_texts = case_needs.warnings if case_needs else frozenset()
     lacking = [
         finding
         for finding in judgement.findings
-        if finding.kind == "missing" and finding.text not in known_texts
+        if finding.kind == "missing" and finding.text not in stored_texts
     ]
     lacking = [] if action == "warn" else lacking
     grave = [
@@ -161,12 +161,12 @@ def _choose_action(needs: NeedSettings, direction: str | None) -> str:
     return {"import": needs.imports, "export": needs.exports}.get(direction or "", "warn")
 
 
-def _judge_standing_needs(
+def _judge_case_needs(
     submission: Submission,
     index: NeedIndex,
     bundle: MappingBundle,
     day: date,
-    case_needs: StandingNeeds | None,
+    case_needs: CaseNeeds | None,
     covered: Collection[tuple[int, str]],
 ) -> NeedJudgement:
     """Judge the goods of a submission with its own documents, or with those of the case it belongs to."""

@@ -19,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.cases import (
-    ClaimedRequirements,
+    DeclaredUses,
     HeldCase,
     MissingDocument,
     NumberOrigin,
@@ -42,10 +42,10 @@ from gateway.hub.outbox.applicant_messages import (
     make_case_header,
     send_notice,
 )
-from gateway.hub.outbox.local_tasks import FinishLease, enqueue_look, enqueue_task
+from gateway.hub.outbox.local_tasks import FinishLease, enqueue_double_check, enqueue_task
 from gateway.hub.requirements.requirement_ledger import make_awaited_use
 from gateway.hub.submissions.document_needs import WeighedNeeds, load_stored_submission
-from gateway.hub.submissions.open_cases import CaseNumbers, describe_standing_needs
+from gateway.hub.submissions.open_cases import CaseNumbers, describe_case_needs
 from gateway.hub.submissions.processed_submission import find_case_bundle
 from gateway.needs import NeedFinding
 from gateway.store import (
@@ -74,14 +74,14 @@ class LackingSubmission:
     """A submission that lacks a document: its needs, the uses of its items, and its parent case (row id)."""
 
     needs: WeighedNeeds
-    used: ClaimedRequirements
+    used: DeclaredUses
     parent: int | None = None
 
 
 def find_held_case(hub: Hub, submission: Submission, declarant: str, message: MessageRow) -> CaseRow | None:
     """Return the held case that a supplement or an amendment is about; None where it is not held.
 
-    The `message` that opened the case is about it too, when it is looked at again. One that has opened no
+    The `message` that opened the case is about it too, when it is checked again. One that has opened no
     case yet is about none.
     """
     if submission.function not in ("9", "13", "35"):
@@ -115,11 +115,9 @@ def make_held_numbers(
         application.id: make_application_number(origin.serial, origin.year, application.position)
         for application in submission.applications
     }
-    case_needs = describe_standing_needs(hub, case)
+    case_needs = describe_case_needs(hub, case)
     bundle = find_case_bundle(case, ())
-    return CaseNumbers(
-        case.number, new, function="9", bundle=bundle, standing_needs=case_needs, amended=amended
-    )
+    return CaseNumbers(case.number, new, function="9", bundle=bundle, case_needs=case_needs, amended=amended)
 
 
 def _check_same_declaration(conn: Connection, submission: Submission, case: CaseRow) -> None:
@@ -162,7 +160,7 @@ def hold_case(
     if _await_numbers(conn, case, lacking, now) or lacking.parent is not None:
         # A missing number, or the decision on the parent, may have come in this instant: the case is checked
         # again after this transaction.
-        enqueue_look(conn, "wake", case, f"wake:{case}:{message}", now)
+        enqueue_double_check(conn, "wake", case, f"wake:{case}:{message}", now)
     return until
 
 
@@ -205,16 +203,16 @@ def record_missing(conn: Connection, case: CaseRow, needs: WeighedNeeds, message
         return
     changes = {"held": {**held, "missing": missing}, "need_tables": list(needs.tables)}
     cases.set_detail(conn, case.id, {**case.detail, **changes})
-    looked_at = now.isoformat()
+    checked_at = now.isoformat()
     enqueue_task(
         conn,
         "tell_hold",
         "case",
         case.id,
-        f"held:{case.id}:{looked_at}",
+        f"held:{case.id}:{checked_at}",
         now,
         message=message,
-        look=looked_at,
+        look=checked_at,
     )
 
 
@@ -258,16 +256,16 @@ def end_hold(hub: Hub, case_id: int, end_lease: FinishLease) -> None:
         held = (case.detail or {}).get("held")
         if case.state == "HELD" and held is not None:
             until = datetime.fromisoformat(held["until"])
-            next_look = _find_next_look(conn, case, until, now)
-            if next_look is not None:
+            next_check = _find_next_check(conn, case, until, now)
+            if next_check is not None:
                 key = f"{_make_hold_key(case_id)}:{now.isoformat()}"
-                enqueue_task(conn, "end_hold", "case", case_id, key, now, due_at=next_look)
+                enqueue_task(conn, "end_hold", "case", case_id, key, now, due_at=next_check)
             else:
                 _refuse_held_case(conn, case, held, now)
 
 
-def _find_next_look(conn: Connection, case: CaseRow, until: datetime, now: datetime) -> datetime | None:
-    """Return when the task looks again at a held case; None where it ends now."""
+def _find_next_check(conn: Connection, case: CaseRow, until: datetime, now: datetime) -> datetime | None:
+    """Return when the task checks a held case again; None where it ends now."""
     if until > now:
         return until
     if now < until + _LONGEST_WAIT and messages.is_change_waiting(conn, case.opened_at, until):
@@ -340,30 +338,32 @@ def _list_ids(problems: list[dict[str, Any]]) -> list[str]:
     return [str(problem["id"]) for problem in problems]
 
 
-def tell_hold(hub: Hub, case_id: int, message: int, end_lease: FinishLease, look: str = "") -> None:
+def tell_hold(hub: Hub, case_id: int, message: int, end_lease: FinishLease, checked_at: str = "") -> None:
     """Send the declarant a notice of the missing documents and the end of the hold.
 
     Nothing is sent if there is no P-Mode for notices, or if the case is not held any more. `message` is the
-    one after which the case was held, `look` the time of a later check that found other documents missing.
+    one after which the case was held, `checked_at` the time of a later check that found other documents
+    missing.
     """
     now = hub.clock()
     facts = load_case_snapshot(hub, case_id)
     held = (facts.case.detail or {}).get("held") if facts.case.state == "HELD" else None
     document = None if held is None else _make_document(facts, held, now)
-    key = f"hold-notice:{case_id}:{look or message}"
+    key = f"hold-notice:{case_id}:{checked_at or message}"
     send_notice(hub, "hold.told", facts, document, key, now, end_lease)
 
 
 def _describe_numbers(facts: CaseSnapshot, item: int | None) -> list[str]:
     """Return the state of each number that an item names and for which its case waits."""
     numbers = {
-        awaited_number.number: awaited_number.is_known
+        awaited_number.number: awaited_number.has_certificate
         for awaited_number in facts.awaited
         if awaited_number.item == item
     }
     answers = {False: "it is not known yet", True: "it does not answer this"}
     return [
-        f"the item names requirement {number}: {answers[is_known]}" for number, is_known in numbers.items()
+        f"the item names requirement {number}: {answers[has_certificate]}"
+        for number, has_certificate in numbers.items()
     ]
 
 

@@ -26,7 +26,7 @@ from gateway.hub.completion.standing_demands import (
     make_standing_decisions,
 )
 from gateway.hub.hub import Hub
-from gateway.hub.submissions.document_needs import StandingNeeds
+from gateway.hub.submissions.document_needs import CaseNeeds
 from gateway.hub.submissions.processed_submission import find_case_bundle
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
@@ -63,7 +63,7 @@ class CaseNumbers:
     function: str = ""
     bundle: str | None = None
     #: The facts about the needs of the case, if these are weighed again.
-    standing_needs: StandingNeeds | None = None
+    case_needs: CaseNeeds | None = None
     #: The changes of a complete new submission in the declaration of the case.
     amended: AmendedItems | None = None
     #: The ids of the applications that an amendment adds: their agencies have heard of nothing.
@@ -110,7 +110,7 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
         {key: str(row.number) for key, row in rows.items()},
         {key: _list_laws(row) for key, row in rows.items()},
         bundle=find_case_bundle(case, rows.values()),
-        standing_needs=describe_standing_needs(hub, case, requests),
+        case_needs=describe_case_needs(hub, case, requests),
     )
 
 
@@ -173,15 +173,15 @@ def _check_amendment(hub: Hub, submission: Submission, declarant: str, origin: N
         {key: _list_laws(row) for key, row in rows.items()},
         _RETRANSMISSION,
         find_case_bundle(case, rows.values()),
-        describe_standing_needs(hub, case),
+        describe_case_needs(hub, case),
         amended,
         frozenset(application.id for application in new),
     )
 
 
-def describe_standing_needs(
+def describe_case_needs(
     hub: Hub, case: CaseRow, rows: Iterable[RequestWithFeesRow] | None = None
-) -> StandingNeeds:
+) -> CaseNeeds:
     """Return the facts of a case by which its needs are judged: documents, warnings and disclaimers.
 
     `rows` are its requests, given if a supplement leaves some out; None otherwise.
@@ -201,7 +201,7 @@ def describe_standing_needs(
             Disclaimer(disclaimer["item"], disclaimer["law"], disclaimer["reason"], disclaimer["text"])
             for disclaimer in detail.get("disclaimers", ())
         )
-    return StandingNeeds(
+    return CaseNeeds(
         find_day(since, hub.zone),
         frozenset(
             warning["text"] for warning in detail.get("warnings", ()) if warning["id"] == DOCUMENT_NEEDED.id

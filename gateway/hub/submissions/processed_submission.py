@@ -17,10 +17,10 @@ from sqlalchemy import Connection
 
 from gateway.cases import (
     Application,
-    ClaimedRequirements,
+    DeclaredRelease,
+    DeclaredUses,
     NumberOrigin,
     ReleasableItem,
-    ReleaseClaim,
     ReportedProblem,
     Submission,
 )
@@ -72,9 +72,9 @@ class PreparedApplication:
 
 @dataclass(frozen=True, slots=True)
 class PreparedRelease:
-    """A child's claim with its parent's declared goods; `message` has the parent's declaration."""
+    """The release that a child declares, and its parent's goods; `message` has the parent's declaration."""
 
-    claim: ReleaseClaim
+    declared_release: DeclaredRelease
     parent: int
     message: int
     goods: tuple[ReleasableItem, ...]
@@ -99,7 +99,7 @@ class ProcessedSubmission:
     root: etree._Element = field(repr=False)
     warnings: tuple[ReportedProblem, ...] = ()
     needs: WeighedNeeds = NO_NEEDS
-    requirements: ClaimedRequirements = field(default_factory=ClaimedRequirements)
+    requirements: DeclaredUses = field(default_factory=DeclaredUses)
     units: UnitTable = field(default_factory=UnitTable)
     #: The items that a child declaration takes from its parent case.
     release: PreparedRelease | None = None

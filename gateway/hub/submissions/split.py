@@ -18,7 +18,7 @@ from lxml import etree
 
 from gateway.agreements import FILING_FUNCTIONS
 from gateway.cases import (
-    ClaimedRequirements,
+    DeclaredUses,
     Filing,
     ReportedProblem,
     Submission,
@@ -26,7 +26,7 @@ from gateway.cases import (
     check_attachments,
     make_application_number,
     make_case_number,
-    read_requirement_claim,
+    read_declared_uses,
     read_submission,
     validate_document,
 )
@@ -58,7 +58,7 @@ from gateway.hub.requirements.partial_release import (
 from gateway.hub.requirements.requirement_coverage import list_covered_laws, list_released_laws
 from gateway.hub.submissions.document_needs import (
     NO_NEEDS,
-    StandingNeeds,
+    CaseNeeds,
     WeighedNeeds,
     judge_document_needs,
     weigh_submission_needs,
@@ -84,8 +84,8 @@ from gateway.wire import SUB, SUBMISSION, WireLimits, find_day, load_shipped_sch
 
 
 def add_former_lacks(
-    hub: Hub, case_needs: StandingNeeds, number: str, rules: DecisionRules, release: PreparedRelease | None
-) -> StandingNeeds:
+    hub: Hub, case_needs: CaseNeeds, number: str, rules: DecisionRules, release: PreparedRelease | None
+) -> CaseNeeds:
     """Return the needs of the case with this number, with the texts for documents it lacks already.
 
     These are the documents that its declaration in force lacks. If retention has removed that declaration,
@@ -96,10 +96,12 @@ def add_former_lacks(
         former = None if case is None else load_former_submission(conn, find_former_message(conn, case))
     if former is None:
         return case_needs
-    claim = replace(
-        read_requirement_claim(former.declaration, rules.bundle.organisations), day=case_needs.since
+    declared_uses = replace(
+        read_declared_uses(former.declaration, rules.bundle.organisations), day=case_needs.since
     )
-    covered = list_covered_laws(hub, claim, case_needs.since, number) | list_released_laws(hub, release)
+    covered = list_covered_laws(hub, declared_uses, case_needs.since, number) | list_released_laws(
+        hub, release
+    )
     documents = former.applications if case_needs.documents is None else case_needs.documents
     disclaimers = former.disclaimers if case_needs.documents is None else case_needs.disclaimers
     index = rules.needs.get_index(test_editions=hub.need_policy.test_edition)
@@ -180,8 +182,8 @@ def _process_once(hub: Hub, stored_submission: StoredSubmission, at: datetime) -
         # Read once: the mappings in force may change while this submission is split.
         rules = find_rules_of_case(hub, numbers, stored_submission.row.received_at)
         bundle = rules.bundle.digest
-        claim = read_requirement_claim(submission.declaration, rules.bundle.organisations)
-        used = replace(claim, day=day)
+        declared_uses = read_declared_uses(submission.declaration, rules.bundle.organisations)
+        used = replace(declared_uses, day=day)
         release = prepare_release(hub, submission, declarant, rules.parent_codes)
         split_input = _SplitInput(numbers, attachments, SubmittedGoods(rules, used, numbers, release), stowed)
         made_requests = _make_requests(hub, stored_submission, submission, split_input, root)
@@ -211,7 +213,7 @@ def _process_once(hub: Hub, stored_submission: StoredSubmission, at: datetime) -
         requirements=used,
         units=rules.bundle.units,
         release=release,
-        held=numbers.standing_needs is not None and numbers.standing_needs.held,
+        held=numbers.case_needs is not None and numbers.case_needs.held,
         amended=numbers.amended,
         new=frozenset(numbers.applications[application_id] for application_id in numbers.new),
     )
@@ -270,7 +272,7 @@ class SubmittedGoods:
     """
 
     rules: DecisionRules
-    used: ClaimedRequirements
+    used: DeclaredUses
     numbers: CaseNumbers
     release: PreparedRelease | None = None
 
@@ -281,7 +283,7 @@ def weigh_needs(hub: Hub, submission: Submission, goods: SubmittedGoods, day: da
     An admitted case is refused only for documents that the submission itself makes missing.
     """
     rules, numbers, release = goods.rules, goods.numbers, goods.release
-    case_needs = numbers.standing_needs
+    case_needs = numbers.case_needs
     # The certificates that an admitted case uses also cover its amendment and its supplement.
     is_admitted = submission.function == "13" or (case_needs is not None and not case_needs.held)
     own_case = numbers.case if is_admitted else ""

@@ -17,17 +17,17 @@ from sqlalchemy import Connection
 
 from gateway.agreements import FILING_ACTIONS
 from gateway.cases import (
-    ClaimedRequirements,
+    DeclaredUses,
     Filing,
-    JudgedChildClaim,
-    JudgedClaim,
+    JudgedChildUses,
+    JudgedDeclaredUses,
     NumberOrigin,
     ReportedProblem,
     Submission,
     authorize_filing,
     check_attachments,
     describe_awaited_requirement,
-    read_requirement_claim,
+    read_declared_uses,
     read_submission,
     validate_document,
 )
@@ -75,14 +75,14 @@ class AmendedUses:
     """
 
     problems: tuple[ReportedProblem, ...]
-    child: JudgedChildClaim
-    judged: JudgedClaim
+    child: JudgedChildUses
+    judged: JudgedDeclaredUses
 
 
 def inspect_amended_uses(
     conn: Connection,
     case: CaseRow,
-    claim: ClaimedRequirements,
+    declared_uses: DeclaredUses,
     release: PreparedRelease | None,
     units: UnitTable,
     on: date,
@@ -93,13 +93,15 @@ def inspect_amended_uses(
     reopen it, which is not known before it is filed. Raises GW416 where nothing leaves the parent.
     """
     problems: tuple[ReportedProblem, ...] = ()
-    child = JudgedChildClaim(claim)
+    child = JudgedChildUses(declared_uses)
     rejected = list_rejected_case_items(conn, case)
     former = list_former_uses(conn, case.id, rejected)
     if release is not None:
         problems = inspect_amended_release(conn, release, case.id, units)
-        child = judge_stated_uses(conn, release.parent, release.claim, claim, units, case.id)
-    judged = inspect_requirements(conn, child.claim, units, on, former, rejected)
+        child = judge_stated_uses(
+            conn, release.parent, release.declared_release, declared_uses, units, case.id
+        )
+    judged = inspect_requirements(conn, child.own_uses, units, on, former, rejected)
     return AmendedUses(problems, child, judged)
 
 
@@ -262,12 +264,12 @@ class _GoodsInspection:
         """Return the items that a declarant's child takes of its parent; raise GW416 as admission does."""
         return prepare_release(self._hub, submission, declarant, self.rules.parent_codes)
 
-    def _read_claim(self, submission: Submission) -> ClaimedRequirements:
-        return read_requirement_claim(submission.declaration, self.rules.bundle.organisations)
+    def _read_declared_uses(self, submission: Submission) -> DeclaredUses:
+        return read_declared_uses(submission.declaration, self.rules.bundle.organisations)
 
     def weigh_needs(self, submission: Submission, release: PreparedRelease | None) -> WeighedNeeds:
         """Return the judgement by the rules of need."""
-        used = replace(self._read_claim(submission), day=self._day)
+        used = replace(self._read_declared_uses(submission), day=self._day)
         goods = SubmittedGoods(self.rules, used, self._numbers, release)
         return weigh_needs(self._hub, submission, goods, self._day)
 
@@ -275,19 +277,21 @@ class _GoodsInspection:
         self, submission: Submission, release: PreparedRelease | None, declarant: str
     ) -> JudgedUses:
         """Return the findings on items that leave a parent, and on the certificates used."""
-        claim, units, day = self._read_claim(submission), self.rules.bundle.units, self._day
-        child = JudgedChildClaim(claim)
+        declared_uses, units, day = self._read_declared_uses(submission), self.rules.bundle.units, self._day
+        child = JudgedChildUses(declared_uses)
         problems: tuple[ReportedProblem, ...] = ()
         with read_transaction(self._hub.engine) as conn:
             amended = _find_amended_case(conn, submission, declarant)
             if amended is not None:
-                uses = inspect_amended_uses(conn, amended, claim, release, units, day)
+                uses = inspect_amended_uses(conn, amended, declared_uses, release, units, day)
                 problems, child, judged = uses.problems, uses.child, uses.judged
             else:
                 if release is not None:
                     problems = inspect_release(conn, release, units)
-                    child = judge_stated_uses(conn, release.parent, release.claim, claim, units)
-                judged = inspect_requirements(conn, child.claim, units, day)
+                    child = judge_stated_uses(
+                        conn, release.parent, release.declared_release, declared_uses, units
+                    )
+                judged = inspect_requirements(conn, child.own_uses, units, day)
             waiting = _list_waiting(conn, child)
         return JudgedUses(
             (*problems, *(finding.report() for finding in (*child.problems, *judged.problems))),
@@ -303,15 +307,17 @@ def _find_amended_case(conn: Connection, submission: Submission, declarant: str)
     return None if named_case is None or named_case.state == "HELD" else named_case
 
 
-def _list_waiting(conn: Connection, child: JudgedChildClaim) -> tuple[ReportedProblem, ...]:
+def _list_waiting(conn: Connection, child: JudgedChildUses) -> tuple[ReportedProblem, ...]:
     """Return each number that a child and the cases above would wait for, as its Result would state it."""
     places: dict[tuple[str, str, int], str] = {}
     for use in child.waiting:
         places.setdefault((use.number, use.agency, use.item), use.pointer)
     requirements = requirement_quantities.find_requirements(conn, {number for number, _, _ in places})
-    known_numbers = {row.number for row in requirement_quantities.select_certificates(conn, requirements)}
+    certificate_numbers = {
+        row.number for row in requirement_quantities.select_certificates(conn, requirements)
+    }
     descriptions = (
-        (describe_awaited_requirement(*subject, is_known=subject[0] in known_numbers), pointer)
+        (describe_awaited_requirement(*subject, has_certificate=subject[0] in certificate_numbers), pointer)
         for subject, pointer in places.items()
     )
     return tuple(ReportedProblem(problem.id, text, pointer) for (problem, text), pointer in descriptions)
@@ -338,7 +344,7 @@ class _Inspection:
         self._opened = opened
         self._rules = rules
         self._report = report
-        self._places = ElementLocations(opened.root)
+        self._locations = ElementLocations(opened.root)
         #: The case that is changed, once it is known.
         self._case: CaseInspection | None = None
 
@@ -465,7 +471,7 @@ class _Inspection:
         if split is None:
             return
         # A problem that the content check found at a place is not reported again for each application there.
-        known_pointers = {problem.pointer for problem in self._report.findings if problem.pointer}
+        reported_pointers = {problem.pointer for problem in self._report.findings if problem.pointer}
         self._report.findings += [
             replace(
                 self._make_finding(problem.problem, problem.detail, problem.pointer),
@@ -474,7 +480,7 @@ class _Inspection:
                 organisation=problem.organisation or None,
             )
             for problem in split.problems
-            if problem.pointer not in known_pointers
+            if problem.pointer not in reported_pointers
         ]
 
     def _check_rules(self, root: etree._Element) -> None:
@@ -498,7 +504,7 @@ class _Inspection:
         self._report.findings.append(finding)
 
     def _make_finding(self, problem: Problem, message: str, pointer: str) -> InspectionFinding:
-        xpath, line = self._places.find_xpath(pointer) or "", self._places.find_line_number(pointer)
+        xpath, line = self._locations.find_xpath(pointer) or "", self._locations.find_line_number(pointer)
         return InspectionFinding(problem, message, pointer, xpath, line)
 
 

@@ -141,7 +141,7 @@ def _check_vouched_certificate(hub: Hub, vouched: VouchedDocument, at: datetime)
     If the issuer is unknown to this hub, its verdict does not count.
     """
     verdict = hub.judge(vouched.signer.der, CertificateUse.SIGNING, at)
-    if verdict.passing or hub.recognizer.is_known_issuer(vouched.signer, hub.judge.trust, at):
+    if verdict.passing or hub.recognizer.can_validate_certificate(vouched.signer, hub.judge.trust, at):
         verdict.raise_unless_accepted(_INNER)
 
 
@@ -173,7 +173,7 @@ _TLS = "TLS"
 
 
 @dataclass(frozen=True, slots=True)
-class ConnectionClaim:
+class SenderConnection:
     """`party` has sent a message on a connection with a client certificate (SHA-256), or with none.
 
     `is_certificate_required`: the agreement says that it must show one.
@@ -192,7 +192,7 @@ def check_message_connection(
     agreed = opened.pmode is not None and opened.pmode.security.mutual_tls
     if client_sha256 is not None or agreed or hub.mutual_tls:
         check_client_certificate(
-            hub, ConnectionClaim(_find_sender(opened, context), client_sha256, agreed), register, context.now
+            hub, SenderConnection(_find_sender(opened, context), client_sha256, agreed), register, context.now
         )
 
 
@@ -203,7 +203,7 @@ def _find_sender(opened: OpenedMessage, context: ProtocolContext) -> str:
 
 
 def check_client_certificate(
-    hub: Hub, claim: ConnectionClaim, register: RegisterSnapshot, at: datetime
+    hub: Hub, sender_connection: SenderConnection, register: RegisterSnapshot, at: datetime
 ) -> None:
     """Raise for a connection that is not the party's own, and record evidence of that.
 
@@ -211,29 +211,33 @@ def check_client_certificate(
     certificate of the party that is not valid now.
     """
     try:
-        _validate_client_certificate(hub, claim, register, at)
+        _validate_client_certificate(hub, sender_connection, register, at)
     except GatewayError as problem:
         # A refusal by an outdated snapshot is not recorded: the message is evaluated again.
         if hub.register.is_snapshot_current(register):
-            _record_refusal(hub, claim, problem, at)
+            _record_refusal(hub, sender_connection, problem, at)
         raise
 
 
 def _validate_client_certificate(
-    hub: Hub, claim: ConnectionClaim, register: RegisterSnapshot, at: datetime
+    hub: Hub, sender_connection: SenderConnection, register: RegisterSnapshot, at: datetime
 ) -> None:
-    if claim.certificate_sha256 is None:
-        if claim.is_certificate_required or not hub.mutual_tls.isdisjoint((claim.party, EVERYBODY)):
-            raise GatewayError(CLIENT_CERTIFICATE, f"{claim.party[:80]} showed no certificate", _TLS)
+    if sender_connection.certificate_sha256 is None:
+        if sender_connection.is_certificate_required or not hub.mutual_tls.isdisjoint(
+            (sender_connection.party, EVERYBODY)
+        ):
+            raise GatewayError(
+                CLIENT_CERTIFICATE, f"{sender_connection.party[:80]} showed no certificate", _TLS
+            )
         return
-    held = register.tls_clients.get(claim.certificate_sha256)
-    certificate_name = f"certificate {claim.certificate_sha256[:16]}"
+    held = register.tls_clients.get(sender_connection.certificate_sha256)
+    certificate_name = f"certificate {sender_connection.certificate_sha256[:16]}"
     if held is None:
         raise GatewayError(
             CLIENT_CERTIFICATE, f"{certificate_name} is not registered for an active party", _TLS
         )
-    if held.party != claim.party:
-        detail = f"{certificate_name} is not one of {claim.party[:80]}, which sent the message"
+    if held.party != sender_connection.party:
+        detail = f"{certificate_name} is not one of {sender_connection.party[:80]}, which sent the message"
         raise GatewayError(CLIENT_CERTIFICATE, detail, _TLS)
     refused = held.describe_invalidity(at)
     if refused:
@@ -241,15 +245,25 @@ def _validate_client_certificate(
     hub.judge(held.der, CertificateUse.TLS_CLIENT, at).raise_unless_accepted(_TLS)
 
 
-def _record_refusal(hub: Hub, claim: ConnectionClaim, problem: GatewayError, at: datetime) -> None:
+def _record_refusal(
+    hub: Hub, sender_connection: SenderConnection, problem: GatewayError, at: datetime
+) -> None:
     """Record a refused connection; the records of a party in an hour are limited, since it can repeat."""
     shortage = get_database_state(hub.engine).reserve.find_shortage()
-    if shortage is not None or not hub.refusals.acquire_slot(f"tls {claim.party}", at):
+    if shortage is not None or not hub.refusals.acquire_slot(f"tls {sender_connection.party}", at):
         return
     data = {
-        "certificate": claim.certificate_sha256 or "",
+        "certificate": sender_connection.certificate_sha256 or "",
         "problem": problem.problem.id,
         "detail": problem.detail[:300],
     }
     with write_transaction(hub.engine, "clients.refused") as conn:
-        record_evidence(conn, "connection_refused", "party", claim.party, claim.certificate_sha256, data, at)
+        record_evidence(
+            conn,
+            "connection_refused",
+            "party",
+            sender_connection.party,
+            sender_connection.certificate_sha256,
+            data,
+            at,
+        )

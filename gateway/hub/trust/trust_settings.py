@@ -260,7 +260,7 @@ def check_unsigned(rules: PublisherRules) -> None:
 def check_publisher(file: BundleFile, rules: PublisherRules, at: datetime) -> None:
     """Raise GW514 unless a publisher signed the file; an unsigned one is allowed if the rules permit it.
 
-    The certificate must be in its dates now: the time in a signature is only a claim of its signer.
+    The certificate must be in its dates now: only its signer states the time in a signature.
     """
     signer = file.signer
     if signer is None:

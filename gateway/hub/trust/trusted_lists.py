@@ -33,10 +33,10 @@ from gateway.recognition import (
     TrustedList,
     VouchedDocument,
     admit_by_recognition,
+    can_validate_certificate,
     check_list_freshness,
     choose_successor,
     get_vouched_levels,
-    is_known_certificate,
     list_trust_stores,
     open_named_list,
     open_trusted_list,
@@ -89,8 +89,8 @@ class LoadedTrustedLists:
 
     def find_predecessor(self, successor: TrustedList) -> TrustedList | None:
         """Return the list of others that a new list would replace."""
-        key = (successor.form, successor.territory)
-        return next((listed for listed in self.others if (listed.form, listed.territory) == key), None)
+        key = (successor.list_format, successor.territory)
+        return next((listed for listed in self.others if (listed.list_format, listed.territory) == key), None)
 
     def replace_list(self, new: TrustedList) -> LoadedTrustedLists:
         """Return these lists with a new list in the place of its predecessor."""
@@ -199,9 +199,9 @@ class Recognizer:
         """Yield the trust store of each bridge and list in force, in addition to the hub's own `trust`."""
         return list_trust_stores(self._build_recognition(trust), at)
 
-    def is_known_issuer(self, certificate: Certificate, trust: TrustStore, at: datetime) -> bool:
+    def can_validate_certificate(self, certificate: Certificate, trust: TrustStore, at: datetime) -> bool:
         """Return whether the issuer of a certificate is known: to the hub itself, or from a list in force."""
-        return is_known_certificate(certificate, at, self._build_recognition(trust))
+        return can_validate_certificate(certificate, at, self._build_recognition(trust))
 
     def _build_recognition(self, trust: TrustStore) -> RecognitionContext:
         lists = self._lists
@@ -326,7 +326,7 @@ def _store_list(
     number = fetched_lists.insert_trusted_list(
         conn,
         NewTrustedList(
-            form=new.form,
+            form=new.list_format,
             territory=new.territory,
             sequence=new.sequence,
             sha256=new.sha256,
@@ -340,7 +340,7 @@ def _store_list(
         now,
     )
     data = {
-        "form": new.form,
+        "form": new.list_format,
         "territory": new.territory,
         "sequence": new.sequence,
         "before": imported.previous_sequence,
@@ -348,7 +348,7 @@ def _store_list(
         "named_by": imported.named_by,
     }
     record_evidence(conn, "trust_list", "trust_list", number, new.sha256, data, now)
-    list_name = f"{new.territory} {new.form}"
+    list_name = f"{new.territory} {new.list_format}"
     before = None if imported.previous_sequence is None else {"sequence": imported.previous_sequence}
     action = replace(entry, object=list_name, before=before, after={"sequence": new.sequence})
     audit_log.record_action(conn, action, now)

@@ -33,9 +33,9 @@ class VerdictRecorder:
         self._in_force: dict[tuple[str, CertificateUse], str] = {}
         self._naming = threading.Lock()
 
-    def set_registered_certificates(self, *known: Collection[str]) -> None:
+    def set_registered_certificates(self, *registered_certificates: Collection[str]) -> None:
         """Set the certificates (SHA-256) of the register: their rejections are stored too."""
-        self._registered = known
+        self._registered = registered_certificates
 
     def record_verdict(self, judged: FreshVerdict) -> None:
         """Store a new verdict with its evidence; raises where an accepting verdict cannot be stored."""

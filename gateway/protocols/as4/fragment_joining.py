@@ -325,7 +325,7 @@ def open_fragment(parcel: Parcel, policy: str, context: ProtocolContext) -> Frag
     message = read_message(parcel, context.limits)
     if message.fragment is None:
         raise GatewayError(FRAGMENT_MALFORMED, "there is no mf:MessageFragment", _HEADER)
-    signature = read_signature(message, policy, context.limits, context.known_certificates)
+    signature = read_signature(message, policy, context.limits, context.candidate_certificates)
     reading = message.make_reading()
     signed = check_signature(signature, reading, context.limits)
     require_signature(reading.unit, signed)

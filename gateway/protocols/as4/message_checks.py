@@ -111,8 +111,8 @@ def read_agreed_signature(
 ) -> SignatureReading | None:
     """Return the signature of a message, read by the policy of its P-Mode; no key is used."""
     registered = context.list_party_certificates(context.get_party_name(sender))
-    known_certificates = (*context.known_certificates, *registered)
-    return read_signature(message, pmode.security.policy, context.limits, known_certificates)
+    candidate_certificates = (*context.candidate_certificates, *registered)
+    return read_signature(message, pmode.security.policy, context.limits, candidate_certificates)
 
 
 def check_business_message(

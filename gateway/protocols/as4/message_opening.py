@@ -68,7 +68,7 @@ def verify_parcel(
     _check_authorization_use(message)
     secret = read_secrets(message.security, message.package.parts, encryption, context)
     message = replace(message, secret=secret)
-    signature = read_signature(message, policy, context.limits, context.known_certificates)
+    signature = read_signature(message, policy, context.limits, context.candidate_certificates)
     reading = message.make_reading()
 
     def check_certificate(certificate: Certificate) -> None:

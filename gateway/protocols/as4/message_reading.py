@@ -139,13 +139,13 @@ def _read_header(package: As4Package) -> As4Message:
 
 
 def read_signature(
-    message: As4Message, policy: str, limits: WireLimits, known_certificates: Iterable[Certificate] = ()
+    message: As4Message, policy: str, limits: WireLimits, candidate_certificates: Iterable[Certificate] = ()
 ) -> SignatureReading | None:
     """Return the signature of a message as read, None where it has no Security header; no key is used.
 
     A business message and a receipt are signed over eb:Messaging, and a business message over the Body and
     every part, a fragment over MessageFragment, too. Nothing is read of the Body of a signal, which is
-    empty: some handlers do not sign it. `known_certificates` may be named without being in the message.
+    empty: some handlers do not sign it. `candidate_certificates` may be named without being in the message.
     """
     check_parts_named(message.header.parts, message.package.parts)
     if message.security is None:
@@ -158,7 +158,7 @@ def read_signature(
         (message.header.element, *fragment, *body),
         message.package.parts,
         get_signature_policy(policy),
-        known_certificates,
+        candidate_certificates,
         message.secret.elements,
         limits,
     )
@@ -239,13 +239,13 @@ def _list_only_decrypted(
     return tuple(part for part in decrypted if part.content_id not in names)
 
 
-def _compute_identity(forms: Sequence[bytes], parts: Mapping[str, MimePart]) -> str:
+def _compute_identity(canonical_forms: Sequence[bytes], parts: Mapping[str, MimePart]) -> str:
     """Return a digest that distinguishes a repeated message from another one with the same id.
 
     It covers the message unit, by the canonical forms of its header, and the parts as they were signed, not
     the signature: a handler that signs a repeat anew gives its elements new ids, and says the same.
     """
-    values: list[bytes | Body] = [*forms]
+    values: list[bytes | Body] = [*canonical_forms]
     for name in sorted(parts):
         values += (name.encode(), parts[name].octets)
     return compute_values_digest(values)

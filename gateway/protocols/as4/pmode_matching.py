@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from gateway.agreements import MessageRoute, PMode, RoutePlaces
-from gateway.encryption import is_known_algorithm
+from gateway.encryption import is_supported_algorithm
 from gateway.errors import HEADER_INCONSISTENT, NOT_SUPPORTED, PARTY_UNKNOWN, PMODE_UNKNOWN, GatewayError
 from gateway.message_model import AckRequest, UserMessage
 from gateway.protocols.core import ProtocolContext
@@ -28,7 +28,7 @@ def list_unsupported_algorithms(pmode: PMode) -> tuple[str, ...]:
     problems += [
         f"encryption by {algorithm[:120]} is not supported"
         for algorithm in (secret.algorithms if secret is not None else ())
-        if not is_known_algorithm(algorithm)
+        if not is_supported_algorithm(algorithm)
     ]
     return tuple(problems)
 

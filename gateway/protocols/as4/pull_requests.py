@@ -156,7 +156,7 @@ def open_pull_request(
     check_request_time(unit.timestamp, context.now, f"{location}/eb3:MessageInfo/eb3:Timestamp")
     candidates = _list_candidates(unit, context)
     policies = {candidate.security.policy for candidate in candidates} or {"strict"}
-    certificates = _list_known_certificates(candidates, context)
+    certificates = _list_candidate_certificates(candidates, context)
     signature = read_signature(message, sorted(policies)[-1], context.limits, certificates)
 
     def check_puller(certificate: Certificate) -> None:
@@ -228,12 +228,14 @@ def _list_candidates(unit: PullRequest, context: ProtocolContext) -> tuple[PMode
     )
 
 
-def _list_known_certificates(candidates: tuple[PMode, ...], context: ProtocolContext) -> list[Certificate]:
+def _list_candidate_certificates(
+    candidates: tuple[PMode, ...], context: ProtocolContext
+) -> list[Certificate]:
     names = {context.find_party_name(pmode.to_party[0]) for pmode in candidates}
     certificates = [
         cert for name in names if name is not None for cert in context.list_party_certificates(name)
     ]
-    return [*context.known_certificates, *certificates]
+    return [*context.candidate_certificates, *certificates]
 
 
 def _list_allowed(

@@ -229,7 +229,7 @@ def _sort_header_blocks(
     for_next: dict[str, etree._Element] = {}
     for element in list_elements(header):
         name = str(element.tag)
-        _check_known_block(element, name)
+        _check_block_name(element, name)
         is_hop = name in (_ACK_REQUESTED, _ACKNOWLEDGMENT) and read_attribute(element, _ACTOR) == NEXT_MSH
         blocks = for_next if is_hop else for_to_party
         if name in blocks and name in UNDERSTOOD:
@@ -244,7 +244,7 @@ _BLOCKS: Final = ("MessageHeader", "SyncReply", "MessageOrder", "AckRequested", 
 UNDERSTOOD: Final = frozenset({_SIGNATURE, *map(make_eb_name, _BLOCKS)})
 
 
-def _check_known_block(element: etree._Element, name: str) -> None:
+def _check_block_name(element: etree._Element, name: str) -> None:
     """Raise for a block that ebMS 2.0 does not have.
 
     Mandatory blocks of other namespaces were refused together with the envelope. The others

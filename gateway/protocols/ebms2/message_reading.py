@@ -1,4 +1,4 @@
-"""Reads a parcel and the claims of its signature, without agreement and register; makes our signature (§4.1).
+"""Reads a parcel and its unverified signature, without agreement and register; makes our signature (§4.1).
 
 Nothing is verified here, and no key of another party is used.
 """

@@ -77,8 +77,8 @@ def _split(text: bytes, values: Sequence[bytes], base64: Collection[int], patter
     numbers = {value: number for number, value in enumerate(values)}
     alternatives = b"|".join(map(re.escape, sorted(values, key=len, reverse=True)))
     pieces = re.split(pattern % alternatives, text)
-    constants, places = tuple(pieces[::2]), tuple(numbers[value] for value in pieces[1::2])
-    return TextTemplate(constants, places, _compile(constants, places, base64))
+    constants, value_numbers = tuple(pieces[::2]), tuple(numbers[value] for value in pieces[1::2])
+    return TextTemplate(constants, value_numbers, _compile(constants, value_numbers, base64))
 
 
 def _compile(
@@ -87,9 +87,9 @@ def _compile(
     """Return a pattern of gaps and values: the constants are compared afterwards, which takes less time."""
     pieces, seen = [b"(?s)"], set[int]()
     for constant, number in zip(constants, numbers, strict=False):
-        form = _BASE64 if number in base64 else _NAME
+        value_pattern = _BASE64 if number in base64 else _NAME
         pieces.append(b"(.{%d})" % len(constant))
-        pieces.append(b"((?P=v%d))" % number if number in seen else b"(?P<v%d>%b)" % (number, form))
+        pieces.append(b"((?P=v%d))" % number if number in seen else b"(?P<v%d>%b)" % (number, value_pattern))
         seen.add(number)
     return re.compile(b"".join([*pieces, b"(.{%d})" % len(constants[-1])]))
 

@@ -42,7 +42,7 @@ TOKENS: Final = OperationSection("token")
 
 LARGEST_ASSERTION: Final = 8192
 _LOCATION: Final = "client_assertion"
-_ASSERTION_FORM: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_ASSERTION_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 #: The allowed header parameters: none contains a key, or refers to a key outside the register.
 _HEADERS: Final = frozenset({"alg", "typ", "kid", "x5t#S256"})
 _TYPES: Final = frozenset({"JWT", "client-authentication+jwt"})
@@ -76,7 +76,7 @@ class ClientProof:
 
 def verify_assertion(text: str, rules: AssertionRules, client: str = "") -> ClientProof:
     """Return the proof in an assertion; raises GW214. `client` is the client_id sent with it, if any."""
-    if len(text) > LARGEST_ASSERTION or _ASSERTION_FORM.fullmatch(text) is None:
+    if len(text) > LARGEST_ASSERTION or _ASSERTION_PATTERN.fullmatch(text) is None:
         _refuse("it is no JWT in compact form, or too long")
     header, claims = (_read_part(part) for part in text.split(".")[:2])
     algorithm = _check_header(header)
@@ -199,7 +199,7 @@ def _refuse(reason: str) -> NoReturn:
 
 
 _OCTETS: Final = 32
-_FORM: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+_TOKEN_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 #: A party has few certificates at a time: an old one, a new one, one in reserve.
 _MOST_CERTIFICATES: Final = 8
 
@@ -256,7 +256,7 @@ def find_token_party(services: ApiServices, knowledge: RegisterSnapshot, token: 
     """Return the party that a token stands for now, and the certificate that proved it; raises GW214."""
     now = services.clock()
     row = None
-    if _FORM.fullmatch(token) is not None:
+    if _TOKEN_PATTERN.fullmatch(token) is not None:
         with read_transaction(services.engine) as conn:
             row = api_tokens.find_token(conn, _digest_token(token))
     if row is None or row.expires_at <= now:

@@ -24,7 +24,7 @@ from gateway.errors import (
     TOO_LARGE,
     GatewayError,
 )
-from gateway.hub import ConnectionClaim, check_client_certificate
+from gateway.hub import SenderConnection, check_client_certificate
 from gateway.message_model import Body, as_body
 from gateway.store import find_database_hold
 from gateway.web.api.access_tokens import TOKENS, find_token_party
@@ -84,7 +84,7 @@ def find_caller(services: ApiServices, authorization: str, fingerprint: str | No
             raise GatewayError(CREDENTIALS_REFUSED, "only Bearer tokens are accepted", "Authorization")
         party, certificate = find_token_party(services, knowledge, authorization[len(_BEARER) :].strip())
         if fingerprint is not None or hub.mutual_tls:
-            check_client_certificate(hub, ConnectionClaim(party, fingerprint), knowledge, now)
+            check_client_certificate(hub, SenderConnection(party, fingerprint), knowledge, now)
         return Caller(party, "token", certificate)
     if fingerprint is None:
         raise GatewayError(CREDENTIALS_REFUSED, "the request has no access token", "Authorization")
@@ -92,7 +92,7 @@ def find_caller(services: ApiServices, authorization: str, fingerprint: str | No
     if held is None:
         detail = f"certificate {fingerprint[:16]} is not registered for an active party"
         raise GatewayError(CLIENT_CERTIFICATE, detail, "TLS")
-    check_client_certificate(hub, ConnectionClaim(held.party, fingerprint), knowledge, now)
+    check_client_certificate(hub, SenderConnection(held.party, fingerprint), knowledge, now)
     return Caller(held.party, "certificate", fingerprint)
 
 

@@ -258,7 +258,7 @@ def make_not_found_error(subject: str) -> GatewayError:
     return GatewayError(NOT_FOUND, f"there is no {subject}, or it is another party's")
 
 
-_FORM: Final = re.compile(r"([a-z]+):([0-9]{1,18})")
+_CURSOR_PATTERN: Final = re.compile(r"([a-z]+):([0-9]{1,18})")
 
 
 def write_cursor(kind: str, last: int) -> str:
@@ -274,7 +274,7 @@ def read_cursor(kind: str, cursor: str | None, location: str = "cursor") -> int 
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
     except ValueError:
         text = ""
-    match = _FORM.fullmatch(text)
+    match = _CURSOR_PATTERN.fullmatch(text)
     if match is None or match[1] != kind:
         raise GatewayError(REQUEST_MALFORMED, "this is no cursor of this list", location)
     return int(match[2])  # bounded: by the pattern

@@ -75,7 +75,7 @@ class EventStream:
         self._write = write
         now = call.services.clock()
         self._end, self._sent_at = now + _LONGEST, now
-        self._counts = _take_place(call)
+        self._counts = _count_stream(call)
         self._has_begun = False
 
     def read_batch(self) -> bytes | None:
@@ -96,12 +96,12 @@ class EventStream:
         return b""
 
     def close(self) -> None:
-        """Give the place of this stream to others."""
+        """Count the stream no more, so that the caller may open another one."""
         with _GUARD:
             self._counts[self._call.party] -= 1
 
 
-def _take_place(call: ApiCall) -> Counter[str]:
+def _count_stream(call: ApiCall) -> Counter[str]:
     """Count a stream of the caller; raises GW807 or GW806 when there are too many."""
     settings = call.services.settings.api
     with _GUARD:
@@ -410,6 +410,6 @@ def _replay_events(call: ApiCall) -> ApiAnswer:
         changes = {"before": {"state": row.state}, "after": {"state": "ACTIVE"}}
         _record_change(conn, call, "webhook replay", row.name, **changes)
         events = event_readers.list_events(conn, call.party, after, _MOST_REPLAYED)
-        places = [int(event.sequence) for event in events]  # bounded: a row of our own
-        queue_webhook_calls(conn, row.name, call.party, places, now, again=now.isoformat())
-    return ApiAnswer(Replay(queued=len(places)), 202)
+        sequences = [int(event.sequence) for event in events]  # bounded: a row of our own
+        queue_webhook_calls(conn, row.name, call.party, sequences, now, again=now.isoformat())
+    return ApiAnswer(Replay(queued=len(sequences)), 202)

@@ -38,7 +38,7 @@ _KEY: Final = "Idempotency-Key"
 #: The words that follow the id of a message in the addresses of its parts.
 _LAST_WORDS: Final = ("receipt", "document")
 _ENDS: Final = " or ".join(f"/{word}" for word in _LAST_WORDS)
-_FORM: Final = "multipart/form-data"
+_FORM_TYPE: Final = "multipart/form-data"
 _SUBMISSION: Final = "submission"
 _ATTACHMENTS: Final = "attachments"
 _OCTETS: Final = "*/*"
@@ -106,7 +106,7 @@ class Filing(AnswerModel):
     ),
     body=RequestBody(
         "The signed submission, alone or with its attachments",
-        {_FORM: _FORM_SCHEMA, XML: {"type": "string", "format": "binary"}},
+        {_FORM_TYPE: _FORM_SCHEMA, XML: {"type": "string", "format": "binary"}},
     ),
     problems=(403, 409, 413, 415, 422),
 )

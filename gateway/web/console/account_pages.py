@@ -36,7 +36,7 @@ from gateway.web.console.page_guards import (
     clear_session_cookie,
     find_client_certificate,
     get_network,
-    leave_notice,
+    leave_flash_message,
     leave_session,
     require_right,
     require_sign_in,
@@ -195,7 +195,7 @@ def delete_webhook(name: str) -> Response:
             before=before,
         )
         audit_log.record_action(conn, entry, services.clock())
-    leave_notice(translate("The webhook is deleted."))
+    leave_flash_message(translate("The webhook is deleted."))
     return redirect("/console/account/certificates")
 
 

@@ -149,7 +149,7 @@ def _draw_tick(value: float, top: float) -> Markup:
         '<path d="M{left} {y}H{right}" stroke="{grid}"/>'
         '<text x="{before}" y="{below}" text-anchor="end">{text}</text>'
     )
-    y = _place_value(value, top)
+    y = _compute_y_coordinate(value, top)
     return tick.format(
         left=_LEFT,
         right=_WIDTH - _RIGHT,
@@ -173,7 +173,7 @@ def _choose_tick(largest: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
 
 
-def _place_value(value: float, top: float) -> float:
+def _compute_y_coordinate(value: float, top: float) -> float:
     return _TOP + _PLOT * (1 - value / top)
 
 
@@ -187,13 +187,13 @@ def _draw_column(chart: Chart, index: int, step: float, top: float) -> Markup:
         value = series.values[index] or 0
         if value <= 0:
             continue
-        y = _place_value(below + value, top)
+        y = _compute_y_coordinate(below + value, top)
         drawn.append(
             column.format(
                 x=_round(_LEFT + (index + 0.15) * step),
                 y=_round(y),
                 width=_round(step * 0.7),
-                height=_round(_place_value(below, top) - y),
+                height=_round(_compute_y_coordinate(below, top) - y),
                 fill=_name_pattern(chart, number),
                 told=f"{chart.labels[index]}: {series.name} {_write_number(value)}",
             )
@@ -208,7 +208,7 @@ def _draw_line(series: Series, index: int, top: float) -> Markup:
     for number, value in enumerate(series.values):
         if value is None:
             continue
-        x, y = _round(_LEFT + (number + 0.5) * step), _round(_place_value(value, top))
+        x, y = _round(_LEFT + (number + 0.5) * step), _round(_compute_y_coordinate(value, top))
         joined = number > 0 and series.values[number - 1] is not None
         path += f"{'L' if joined else 'M'}{x} {y}"
         alone.append(

@@ -60,8 +60,8 @@ from gateway.web.request_texts import (
     add_converters,
     check_path,
     check_request,
-    compose_form,
     ignore_wrong_dates,
+    normalize_form_texts,
 )
 from gateway.web.server import normalize_addresses, report_proven_party
 
@@ -138,7 +138,7 @@ def _list_page_values() -> dict[str, Any]:
         "languages": LANGUAGES,
         "language": g.get("language", services.settings.console.language),
         "visitor": g.get("visitor"),
-        "notice": _take_notice,
+        "notice": _take_flash_message,
         "Right": Right,
         "form_token_field": _make_form_token_field,
         "get_request_address": get_request_address,
@@ -166,12 +166,12 @@ def _make_form_token_field() -> Markup:
     )
 
 
-def _take_notice() -> str | None:
+def _take_flash_message() -> str | None:
     visitor: Visitor | None = g.get("visitor")
-    if visitor is None or not g.get("has_notice"):
+    if visitor is None or not g.get("has_flash_message"):
         return None
     with write_transaction(services.engine, "console.notice") as conn:
-        return sessions.take_session_notice(conn, visitor.session)
+        return sessions.take_flash_message(conn, visitor.session)
 
 
 def _count_running(services: ConsoleServices) -> int:
@@ -209,12 +209,12 @@ def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse 
         report_proven_party(request.environ, caller)
         running.begin_request(caller)
         g.running_caller = caller
-        g.has_notice = visitor.has_notice
+        g.has_flash_message = visitor.has_flash_message
         accepted = find_accepted_octets(page)
         if accepted is not None:
             request.max_content_length = accepted
     check_request(request)
-    compose_form(request)
+    normalize_form_texts(request)
     forgery = find_forgery(request, visitor, origin)
     if forgery is not None:
         abort(HTTPStatus.FORBIDDEN, forgery)

@@ -25,15 +25,15 @@ from gateway.web.console.page_guards import get_console_url
 _DISCOVERY: Final = "/.well-known/openid-configuration"
 _SOONEST: Final = timedelta(minutes=1)
 _AFTER_FAILURE: Final = timedelta(seconds=30)
-#: Threads that talk to the provider, those that do so for one network, and seconds that another one waits
-#: for its turn.
+#: Threads that talk to the provider, those that do so for one network, and the longest time in seconds that
+#: another one waits for its slot.
 _TALKERS: Final = 4
 _TALKERS_OF_NETWORK: Final = 2
-_TURN: Final = 1.0
+_LONGEST_WAIT: Final = 1.0
 #: Octets of an answer: some hundred keys with their certificates.
 _MOST_OCTETS: Final = 1024 * 1024
 _JSON: Final = {"Accept": "application/json"}
-_FORM: Final = "application/x-www-form-urlencoded"
+_FORM_TYPE: Final = "application/x-www-form-urlencoded"
 #: What RFC 6749 section 5.2 has for a code that is wrong; its other errors are about this console.
 _CODE_ERRORS: Final = ("invalid_grant", "invalid_request")
 _NEEDED: Final = ("authorization_endpoint", "token_endpoint", "jwks_uri")
@@ -76,7 +76,7 @@ class OidcProvider:
         self._keys: Mapping[str, Any] = {}
         self._fetched_at: datetime | None = None
         self._failed_at: datetime | None = None
-        self._turns = _NetworkTurns()
+        self._slots = _ProviderSlots()
 
     @property
     def issuer(self) -> str:
@@ -84,7 +84,7 @@ class OidcProvider:
         return self.oidc.issuer or ""
 
     def check_provider(self) -> None:
-        """Fetch the addresses and the keys of the provider, for a look.
+        """Fetch the addresses and the keys of the provider, to check them.
 
         Raises ProviderError, and GW803 where the secret of the settings cannot be read.
         """
@@ -155,8 +155,8 @@ class OidcProvider:
             raise ProviderError(str(problem)) from problem
         proof = _make_client_proof(metadata, self.oidc.client_id, secret)
         form |= proof.fields
-        headers = {**_JSON, "Content-Type": _FORM, **proof.headers}
-        with self._turns.take_turn(network):
+        headers = {**_JSON, "Content-Type": _FORM_TYPE, **proof.headers}
+        with self._slots.take_slot(network):
             answer = self._call(
                 endpoint, lambda client: client.post(endpoint, headers, urlencode(form).encode())
             )
@@ -178,7 +178,7 @@ class OidcProvider:
             return self._metadata
         if self._failed_at is not None and now - self._failed_at < _AFTER_FAILURE:
             raise ProviderError("the provider has just failed")
-        if not self._lock.acquire(timeout=_TURN):
+        if not self._lock.acquire(timeout=_LONGEST_WAIT):
             raise ProviderError("the provider is slow")
         try:
             metadata = self._fetch_json(self.issuer.rstrip("/") + _DISCOVERY)
@@ -212,7 +212,7 @@ class OidcProvider:
             raise ProviderError(f"{mask_url(url)[:200]}: {problem}") from problem
 
     def _fetch_json(self, url: str) -> dict[str, Any]:
-        with self._turns.take_turn():
+        with self._slots.take_slot():
             answer = self._call(url, lambda client: client.get(url, _JSON))
         document = _read_object(answer) if answer.status == HTTPStatus.OK else None
         if document is None:
@@ -234,18 +234,18 @@ class OidcProvider:
         return answer
 
 
-class _NetworkTurns:
-    """The few turns to talk to the provider, of which one network has half at most."""
+class _ProviderSlots:
+    """The few slots for requests to the provider, of which one network has half at most."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._networks: list[str | None] = []
 
     @contextmanager
-    def take_turn(self, network: str | None = None) -> Iterator[None]:
-        """Wait shortly for a turn; raises ProviderError. With None, the fetch serves all networks."""
+    def take_slot(self, network: str | None = None) -> Iterator[None]:
+        """Wait shortly for a slot; raises ProviderError. With None, the fetch serves all networks."""
         with self._condition:
-            if not self._condition.wait_for(lambda: self._has_room(network), _TURN):
+            if not self._condition.wait_for(lambda: self._has_room(network), _LONGEST_WAIT):
                 raise ProviderError("the provider is slow")
             self._networks.append(network)
         try:

@@ -26,7 +26,7 @@ from markupsafe import Markup
 from gateway.harmonize import MappingBundle
 from gateway.message_model import Body
 from gateway.web.case_bundle import send_body
-from gateway.wire import normalize_text, parse_iso_datetime, place_in_zone
+from gateway.wire import convert_to_zone, normalize_text, parse_iso_datetime
 
 _LONGEST_NUMBER: Final = 40
 #: Years outside of these have no meaning here.
@@ -90,7 +90,7 @@ def format_time(value: datetime | None, zone: ZoneInfo) -> Markup:
     """Return a `time` element with the time in the zone, to the minute, with its offset."""
     if value is None:
         return Markup("")
-    local = place_in_zone(value, zone)
+    local = convert_to_zone(value, zone)
     text = f"{local.isoformat(' ', 'minutes')[:16]} {local:%Z}"
     element = Markup('<time datetime="{}">{}</time>')
     return element.format(local.isoformat(timespec="seconds"), text)

@@ -159,7 +159,7 @@ class Visitor:
     #: When the person signed in.
     signed_in_at: datetime
     #: Whether a sentence waits for the next page.
-    has_notice: bool = False
+    has_flash_message: bool = False
 
     def may(self, right: Right) -> bool:
         """Return whether this person has a right."""
@@ -201,7 +201,7 @@ def find_visitor(token: str | None, *, is_use: bool = True) -> Visitor | None:
         method=row.method,
         form_token=derive_form_token(token),
         signed_in_at=row.created_at,
-        has_notice=row.notice is not None,
+        has_flash_message=row.notice is not None,
     )
 
 
@@ -461,10 +461,10 @@ def clear_session_cookie(response: Response) -> None:
     response.delete_cookie(COOKIE, secure=True, httponly=True, samesite="Strict", path="/")
 
 
-def leave_notice(sentence: str) -> None:
+def leave_flash_message(sentence: str) -> None:
     """Store the sentence for the next page of the visitor."""
     with write_transaction(services.engine, "console.notice") as conn:
-        sessions.set_session_notice(conn, get_visitor().session, sentence)
+        sessions.set_flash_message(conn, get_visitor().session, sentence)
 
 
 def find_client_network(request: Request, proxies: Collection[str]) -> str:

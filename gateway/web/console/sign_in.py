@@ -20,7 +20,7 @@ from gateway.accounts import (
     PasskeyError,
     compute_sign_in_wait,
     hash_password,
-    is_hash_of_typed_form,
+    is_hash_of_unnormalized_password,
     verify_password,
 )
 from gateway.errors import GatewayError
@@ -80,7 +80,7 @@ def sign_in_with_password(name: str, password: str, network: str) -> SignInResul
         right
         and account is not None
         and account.password is not None
-        and is_hash_of_typed_form(account.password, password)
+        and is_hash_of_unnormalized_password(account.password, password)
     ):
         new_hash = hash_password(password, services.random(_SALT))
     with write_transaction(services.engine, "console.sign_in") as conn:

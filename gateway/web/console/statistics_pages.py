@@ -163,7 +163,6 @@ def _render_party_page(conn: Connection, period: _Period) -> str:
         columns_drawn=draw_columns(columns),
         problems=problems,
         problems_drawn=draw_bars(problems),
-        known=PROBLEMS,
         states=_list_state_times(conn, period),
         complete=daily_statistics.read_progress(conn),
     )

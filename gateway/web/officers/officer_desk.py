@@ -122,7 +122,7 @@ class OfficerDesk:
         They keep an application that has a call in the mailbox, or a decision of theirs, even after its
         agency is switched back to its own system, which cannot change it.
         """
-        return self._is_at_console(conn, agency) or officer_work.find_mailbox_place(conn, request, agency)[0]
+        return self._is_at_console(conn, agency) or officer_work.find_desk_state(conn, request, agency)[0]
 
     def list_status_codes(self, kind: str, number: str) -> tuple[StatusCode, ...]:
         """Return the status codes that an act of this kind may send now; they are those of its case."""

@@ -104,7 +104,7 @@ class WorkerRestarts(dict[int, float]):
         return time.monotonic() if self.limit.is_exceeded() else float("-inf")
 
 
-_LOOK_EVERY: Final = 0.5
+_POLL_SECONDS: Final = 0.5
 #: As long as the parent itself would wait for running requests.
 _DRAIN: Final = 40.0
 
@@ -119,7 +119,7 @@ def exit_with_parent(*, at_once: bool = False) -> None:
 
     def watch_parent() -> None:
         while os.getppid() == parent:
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_POLL_SECONDS)
         if not at_once:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(_DRAIN)

@@ -171,7 +171,7 @@ def _select_idlest_peers(
 
 def _list_accepted_connections() -> dict[PeerAddress, int]:
     """Return the connections that the listeners of this process accepted, each with its descriptor."""
-    places: set[int | str] = set()
+    listener_addresses: set[int | str] = set()
     connected: list[tuple[int | str, PeerAddress, int]] = []
     for descriptor in map(int, os.listdir(_DESCRIPTORS)):
         with _duplicate_socket(descriptor) as sock:
@@ -179,10 +179,14 @@ def _list_accepted_connections() -> dict[PeerAddress, int]:
                 continue
             local_address = _get_local_address(sock)
             if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                places.add(local_address)
+                listener_addresses.add(local_address)
             elif (peer := _find_peer_address(sock)) is not None:
                 connected.append((local_address, peer, descriptor))
-    return {peer: descriptor for local_address, peer, descriptor in connected if local_address in places}
+    return {
+        peer: descriptor
+        for local_address, peer, descriptor in connected
+        if local_address in listener_addresses
+    }
 
 
 @contextmanager

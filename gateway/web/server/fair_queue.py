@@ -90,8 +90,8 @@ class FairQueue:
         """Stop the threads when no work is left."""
         self._threads.stop_threads()
 
-    async def run_in_turn(self, line: QueuePath, do: Callable[[], Any]) -> Any:
-        """Run `do` in a thread in turn and return its result; raises GW807 when `line` is too long."""
+    async def run_queued(self, line: QueuePath, do: Callable[[], Any]) -> Any:
+        """Queue `do`, run it in a thread and return its result; raises GW807 when `line` is too long."""
         if self._held[line] >= self._most:
             raise GatewayError(TOO_MANY_REQUESTS, f"{self._most} requests of this sender are dealt with now")
         self._held[line] += 1

@@ -147,13 +147,13 @@ _RETRY_AFTER: Final = "1"
 _SWEEP: Final = 0.5
 #: Threads that answer for the status of the hub, while those for messages may wait for a database.
 _STATUS_THREADS: Final = 16
-#: How often a stream looks for something new, in seconds.
+#: How often a stream checks for something new, in seconds.
 _STREAM_PAUSE: Final = 0.5
-#: How often a waiting request looks for its answer, in seconds.
+#: How often a waiting request checks for its answer, in seconds.
 _WAITING_PAUSE: Final = 0.2
 #: Finds the stated sender of a message: the first PartyId.
 _FIRST_PARTY_ID: Final = re.compile(rb"PartyId[^<>]{0,200}>([^<]{1,80})<")
-_LOOKED_AT: Final = 16 * 1024
+_SENDER_SEARCH_OCTETS: Final = 16 * 1024
 #: The limits for reading and dropping the rest of a refused body: octets (as many as other paths accept),
 #: seconds in total, and seconds between two pieces. One in `_CONNECTIONS_PER_DROPPING` connections
 #: may do so at once.
@@ -272,8 +272,8 @@ class RequestGate:
         self._application = application
         self._make_rejection = make_rejection or _make_plain_rejection
         self._bounds = bounds
-        self._turns = FairQueue(bounds.threads, bounds.requests, bounds.running)
-        self._status_turns = FairQueue(_STATUS_THREADS, bounds.requests)
+        self._queue = FairQueue(bounds.threads, bounds.requests, bounds.running)
+        self._status_queue = FairQueue(_STATUS_THREADS, bounds.requests)
         self._callers = ProvenCallers()
         self._patience = RetryAfterPolicy(time.monotonic)
         self._room = BodyBudget(bounds.room, _find_largest_held(bounds))
@@ -286,9 +286,9 @@ class RequestGate:
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the threads, and begin to check the connections."""
-        self._turns.start_threads()
+        self._queue.start_threads()
         if self._bounds.status_paths:
-            self._status_turns.start_threads()
+            self._status_queue.start_threads()
         self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -296,9 +296,9 @@ class RequestGate:
         self._is_stopping = True
         if self._sweeping is not None:
             self._sweeping.cancel()
-        self._turns.stop_threads()
+        self._queue.stop_threads()
         if self._bounds.status_paths:
-            self._status_turns.stop_threads()
+            self._status_queue.stop_threads()
 
     async def __rsgi__(self, scope: RsgiScope, protocol: Any) -> None:
         """Answer one request."""
@@ -421,8 +421,8 @@ class RequestGate:
             environ = _make_request_environ(scope, head, visitor, body)
             if head.path in bounds.instant_paths:
                 return self._call_application(environ)
-            turns = self._status_turns if head.path in bounds.status_paths else self._turns
-            reply: _HttpReply = await turns.run_in_turn(line, lambda: self._call_application(environ))
+            queue = self._status_queue if head.path in bounds.status_paths else self._queue
+            reply: _HttpReply = await queue.run_queued(line, lambda: self._call_application(environ))
             self._callers.keep_caller(head.fields, reply.party)
             return reply
         finally:
@@ -499,10 +499,10 @@ def _find_largest_held(bounds: RequestGateLimits) -> int:
 def _find_stated_sender(body: bytes | SpooledBody) -> str:
     """Return the stated sender of a message; it only orders the requests of one address."""
     if isinstance(body, bytes):
-        match = _FIRST_PARTY_ID.search(body, 0, _LOOKED_AT)
+        match = _FIRST_PARTY_ID.search(body, 0, _SENDER_SEARCH_OCTETS)
     else:
         with body.open_stream() as stream:
-            match = _FIRST_PARTY_ID.search(stream.read(_LOOKED_AT))
+            match = _FIRST_PARTY_ID.search(stream.read(_SENDER_SEARCH_OCTETS))
     return match[1].decode("latin-1") if match else ""
 
 

@@ -173,7 +173,7 @@ INNER_SOCKET: Final = "in"
 #: that, and would be the largest cost of many connections.
 _BUFFER: Final = 32 * 1024
 #: The pause between two attempts to connect while the server has no capacity, in seconds.
-_LOOK: Final = 0.01
+_POLL_SECONDS: Final = 0.01
 #: Seconds in which a client must begin its handshake. A retransmitted segment arrives within them.
 _FIRST_OCTET: Final = 2.5
 #: Connections that are accepted before those that are open have a turn.
@@ -291,12 +291,12 @@ class _TlsTerminator:
             for _ in range(_ACCEPTED_AT_ONCE):
                 # Open connections go on; new clients wait in the queue of the listener.
                 while len(self._connections) >= self._terms.whole and not self._handshakes:
-                    await asyncio.sleep(_LOOK)
+                    await asyncio.sleep(_POLL_SECONDS)
                 try:
                     outer, address = await loop.sock_accept(listener)
                 except OSError as problem:  # no descriptors, or the client has gone
                     _LOG.info("tls: %s", problem)
-                    await asyncio.sleep(_LOOK)
+                    await asyncio.sleep(_POLL_SECONDS)
                     continue
                 self._begin_connection(outer, make_peer_address(*address[:2]))
             await asyncio.sleep(0)
@@ -399,7 +399,7 @@ class _TlsTerminator:
             except (BlockingIOError, ConnectionRefusedError, FileNotFoundError):
                 if self._ending:
                     raise
-                await asyncio.sleep(_LOOK)
+                await asyncio.sleep(_POLL_SECONDS)
             else:
                 return
 

@@ -355,13 +355,13 @@ def arrange_rows(diagram: Diagram) -> dict[str, int]:
     guard is at the height of its first use; unused rows are last, below a heading (see `html_page`).
     """
     first = _find_first_uses(diagram)
-    places: dict[str, int] = {}
+    row_positions: dict[str, int] = {}
     row = -1
     for key in sorted(first, key=lambda left_key: first[left_key]):
         row = max(row + 1, first[key][0])
-        places[key] = row
+        row_positions[key] = row
     # One row is left free for the heading above the unused rows.
-    return places | {key: row + 2 + number for number, key in enumerate(list_unused_rows(diagram))}
+    return row_positions | {key: row + 2 + number for number, key in enumerate(list_unused_rows(diagram))}
 
 
 def list_unused_rows(diagram: Diagram) -> list[str]:
@@ -377,11 +377,11 @@ def _find_first_uses(diagram: Diagram) -> dict[str, tuple[int, int]]:
         for order, link in enumerate(diagram.links):
             if link.role in roles and (link.key not in first or (rank == 0 and link.to < first[link.key][0])):
                 first[link.key] = (link.to, order)
-    _place_groups(diagram, first)
+    _add_group_uses(diagram, first)
     return first
 
 
-def _place_groups(diagram: Diagram, first: dict[str, tuple[int, int]]) -> None:
+def _add_group_uses(diagram: Diagram, first: dict[str, tuple[int, int]]) -> None:
     """Place a group without a link above its members."""
     for key in diagram.left:
         members = [

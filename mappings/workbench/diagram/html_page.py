@@ -114,8 +114,8 @@ _OBLIGATIONS: Final = {"M": "mandatory", "C": "conditional", "O": "optional"}
 
 def draw_page(diagram: Diagram, organisation: Organisation) -> str:
     """Return the page, which is valid as XML and as HTML."""
-    places = arrange_rows(diagram)
-    rows = max([len(diagram.right), *(row + 1 for row in places.values())])
+    row_positions = arrange_rows(diagram)
+    rows = max([len(diagram.right), *(row + 1 for row in row_positions.values())])
     html = etree.Element("html", {"lang": "ko", "xmlns": "http://www.w3.org/1999/xhtml"})
     head = etree.SubElement(html, "head")
     etree.SubElement(head, "meta", charset="utf-8")
@@ -124,11 +124,11 @@ def draw_page(diagram: Diagram, organisation: Organisation) -> str:
     _add_heading(body, diagram, organisation)
     _add_columns(body, organisation)
     area = _add_element(body, "div", "map", style=f"height:{rows * PITCH}px")
-    ties = _RowTies(diagram, places)
+    ties = _RowTies(diagram, row_positions)
     area.append(ties.draw_lines(rows))
-    for key, row in sorted(places.items(), key=lambda entry: entry[1]):
+    for key, row in sorted(row_positions.items(), key=lambda entry: entry[1]):
         _add_left_row(area, diagram.left[key], row, ties)
-    _add_unsent_heading(area, diagram, places)
+    _add_unsent_heading(area, diagram, row_positions)
     for number, right in enumerate(diagram.right):
         _add_right_row(area, right, number, ties)
     _add_checks(body, diagram)
@@ -141,9 +141,13 @@ def draw_page(diagram: Diagram, organisation: Organisation) -> str:
 class _RowTies:
     """The rows that are linked, and the CSS classes by which the page highlights them."""
 
-    def __init__(self, diagram: Diagram, places: dict[str, int]) -> None:
-        self.diagram, self.places, self.alone = diagram, places, frozenset(list_unused_rows(diagram))
-        self.number = {key: number for number, key in enumerate(places)}
+    def __init__(self, diagram: Diagram, row_positions: dict[str, int]) -> None:
+        self.diagram, self.row_positions, self.alone = (
+            diagram,
+            row_positions,
+            frozenset(list_unused_rows(diagram)),
+        )
+        self.number = {key: number for number, key in enumerate(row_positions)}
         self.of_left: dict[str, list[str]] = defaultdict(list)
         self.of_right: dict[int, list[str]] = defaultdict(list)
         for link in diagram.links:
@@ -164,7 +168,11 @@ class _RowTies:
         svg = etree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "aria-hidden": "true"})
         for key, dependent in self.diagram.arcs:
             numbers = f"s{self.number[key]} s{self.number[dependent]}"
-            _add_path(svg, f"link guard arc {numbers}", _draw_arc(self.places[key], self.places[dependent]))
+            _add_path(
+                svg,
+                f"link guard arc {numbers}",
+                _draw_arc(self.row_positions[key], self.row_positions[dependent]),
+            )
         order = {"guard": 0, "key": 1, "count": 1}
         for link in sorted(self.diagram.links, key=lambda link: order.get(link.role, 2)):
             self._draw_line(svg, link)
@@ -179,7 +187,7 @@ class _RowTies:
         source = self.diagram.left[link.key].kind
         kind = {"guard": "guard", "key": "key", "count": "key"}.get(link.role, source)
         classes = f"link {kind} {link.role} s{self.number[link.key]} t{link.to}"
-        start, end = _get_row_middle(self.places[link.key]), _get_row_middle(link.to)
+        start, end = _get_row_middle(self.row_positions[link.key]), _get_row_middle(link.to)
         half = LINES // 2
         bent = f"C{_FROM + half} {start} {_BEND - half} {end} {_BEND} {end}" if start != end else ""
         _add_path(svg, classes, f"M{_FROM} {start}{bent}H{_INTO}", to=link.to, source=link.key)
@@ -256,12 +264,12 @@ def _add_left_row(area: etree._Element, left_row: LeftRow, row: int, ties: _RowT
     _add_element(line, "span", "en", left_row.en)
 
 
-def _add_unsent_heading(area: etree._Element, diagram: Diagram, places: dict[str, int]) -> None:
+def _add_unsent_heading(area: etree._Element, diagram: Diagram, row_positions: dict[str, int]) -> None:
     """Add the heading of the rows without a link: the document lists them, and they are not sent."""
     alone = list_unused_rows(diagram)
     if alone:
         label = "요청에 없는 항목 Listed, and in no line of the request"
-        top = (places[alone[0]] - 1) * PITCH
+        top = (row_positions[alone[0]] - 1) * PITCH
         _add_element(area, "div", "row left heading", label, style=f"top:{top}px")
 
 

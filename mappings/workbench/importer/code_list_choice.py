@@ -30,7 +30,7 @@ _LARGE: Final = re.compile(r"(?<!\\)\{[0-9,]*[0-9]{5,}[0-9,]*\}")
 _LONGEST: Final = 400
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 _/-]")
 _CHOICE: Final = re.compile(r"\((?:\?:)?([^()\[\]{}\\?+*.^$]+(?:\|[^()\[\]{}\\?+*.^$]+)*)\)")
-_FORM: Final = re.compile(r"(an|a|n)(\.\.)?([0-9]{1,3})(?![0-9A-Za-z])")
+_FORMAT_PATTERN: Final = re.compile(r"(an|a|n)(\.\.)?([0-9]{1,3})(?![0-9A-Za-z])")
 _PICTURE: Final = re.compile(r"(?<![A-Za-z0-9])(?=[A09.-]*0)[A9][A09.-]{2,30}(?![A-Za-z0-9])")
 _ALPHABETS: Final = {"an": "[A-Za-z0-9]", "a": "[A-Za-z]", "n": "[0-9]"}
 
@@ -123,12 +123,12 @@ def _translate_count(text: str, position: int, longest: int) -> tuple[str, int]:
     return "", position
 
 
-def make_form_pattern(text: str) -> str | None:
+def make_format_pattern(text: str) -> str | None:
     """Return the pattern in the description of an open list: ``an..12``, ``a3``, ``A00000.00``; or None."""
-    form = _FORM.search(text)
-    if form is not None:
-        low = "1," if form[2] else ""
-        return f"{_ALPHABETS[form[1]]}{{{low}{int(form[3])}}}"
+    match = _FORMAT_PATTERN.search(text)
+    if match is not None:
+        low = "1," if match[2] else ""
+        return f"{_ALPHABETS[match[1]]}{{{low}{int(match[3])}}}"
     picture = _PICTURE.search(text)
     if picture is not None:
         return _make_picture_pattern(picture[0])
@@ -189,7 +189,7 @@ class ImportedLists:
     unfinished: dict[str, tuple[str, str]] = field(default_factory=dict)
     _choices: dict[str, ChosenList] = field(default_factory=dict)
 
-    def is_known_unit(self, code: str) -> bool:
+    def is_allowed_unit(self, code: str) -> bool:
         """Return whether Recommendation 20 or the table of units has a unit."""
         listed = (self.shipped.get(name) for name in _UNITS)
         return self.units.get(code) is not None or any(
@@ -279,7 +279,7 @@ class ImportedLists:
         if self._is_list_name(listing) and self.inventory:
             list_names = shorten_text(", ".join(self.inventory), _MOST_CHARACTERS)
             text = f"no code list of the inventory is named {text} (it has {list_names}); the list"
-        pattern, reason = make_form_pattern(listing), ""
+        pattern, reason = make_format_pattern(listing), ""
         if inventory_field.pattern:
             try:
                 pattern = translate_pattern(inventory_field.pattern, inventory_field.longest or _LONGEST_CODE)

@@ -196,9 +196,13 @@ def _append_entries(lines: list[str], table: FolderTable, entries: list[str]) ->
 def _find_entry_extent(lines: list[str], table: FolderTable, key: str) -> tuple[int, int, str]:
     """Return the lines of one entry of a table: from its key to the next entry or comment."""
     start, stop, indent = _find_table_bounds(lines, table)
-    forms = (key, f'"{key}"', f"'{key}'")
+    key_spellings = (key, f'"{key}"', f"'{key}'")
     first = next(
-        (n for n in range(start, stop) if lines[n].startswith(tuple(f"{indent}{form}:" for form in forms))),
+        (
+            n
+            for n in range(start, stop)
+            if lines[n].startswith(tuple(f"{indent}{key_spelling}:" for key_spelling in key_spellings))
+        ),
         None,
     )
     if first is None:

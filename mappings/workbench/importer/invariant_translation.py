@@ -36,7 +36,7 @@ _SIGNS: Final = {
     "<": "less_than",
     ">": "more_than",
 }
-_TURNED: Final = {
+_MIRRORED: Final = {
     "at_most": "at_least",
     "at_least": "at_most",
     "less_than": "more_than",
@@ -144,7 +144,7 @@ def _translate_name_rule(
         raise UnclearError(f"it stands at the document, and {names[0]} more than once")
     inner = _list_shared_groups(home, members[0].groups) if kind == "distinct" else members[0].groups
     return {
-        "per": "application" if whole else _choose_check_place(members[0], inner),
+        "per": "application" if whole else _choose_check_level(members[0], inner),
         kind: names[0] if len(names) == 1 else names,
     }
 
@@ -159,7 +159,7 @@ def _list_shared_groups(first: tuple[str, ...], second: tuple[str, ...]) -> tupl
     return tuple(a for a, b in zip(first, second, strict=False) if a == b)
 
 
-def _choose_check_place(member: InvariantMember, groups: tuple[str, ...]) -> str:
+def _choose_check_level(member: InvariantMember, groups: tuple[str, ...]) -> str:
     """Return the ``per`` of a check: the innermost group, else item or application."""
     return groups[-1] if groups else member.per
 
@@ -174,7 +174,7 @@ def _translate_comparison(
         raise UnclearError(f"it has {word.text if word else 'nothing'} where a comparison should be")
     right_side, operator = _read_side(tokens, locate), _SIGNS[sign]
     if (left_side.number and not right_side.number) or (right_side.summed and not left_side.summed):
-        left_side, right_side, operator = right_side, left_side, _TURNED[operator]
+        left_side, right_side, operator = right_side, left_side, _MIRRORED[operator]
     if left_side.number:
         raise UnclearError("it compares no field")
     if right_side.summed or len(right_side.factors) > 1:
@@ -302,7 +302,7 @@ def _make_sum_check(
         )
         if bound.groups != groups[: len(bound.groups)]:
             raise UnclearError(f"{bound.name} stands in another group")
-    per = _choose_check_place(factors[0], groups)
+    per = _choose_check_level(factors[0], groups)
     if left_side.summed and (
         whole or (right_side.factors and right_side.factors[0].per == "application" and not groups)
     ):
@@ -330,7 +330,7 @@ def _make_value_check(member: InvariantMember, operator: str, right_side: _Compa
             member, right_side, operator = (
                 right_side.factors[0],
                 _ComparisonSide(factors=(member,)),
-                _TURNED[operator],
+                _MIRRORED[operator],
             )
     per = "item" if "item" in (member.per, *(factor.per for factor in right_side.factors)) else "application"
     return {"per": per, "compare": {"left": member.name, operator: _name_right_side(right_side)}}

@@ -37,7 +37,7 @@ from gateway_workbench.importer.inventory_reader import (
     read_inventory,
 )
 from gateway_workbench.importer.mapping_writer import compose_mapping
-from gateway_workbench.importer.meaning_match import ImportedMeanings, KnownMeaning
+from gateway_workbench.importer.meaning_match import ImportedMeaning, ImportedMeanings
 from gateway_workbench.importer.unique_fields import DocumentForm, UnfinishedItem, read_form
 from gateway_workbench.importer.written_names import (
     make_slug,
@@ -110,8 +110,8 @@ def _find_place(lines: list[str], line: int, places: ImportedPlaces) -> tuple[st
     for number, text in enumerate(lines[start : start + _NEAR]):
         if number and _measure_indent(text) <= _measure_indent(lines[start]):
             break
-        for form in _NAMES:
-            match = form.search(text)
+        for name_pattern in _NAMES:
+            match = name_pattern.search(text)
             name = match[1].removeprefix(f"{places.slug}.") if match else ""
             if name in places.names:
                 return name, places.names[name]
@@ -223,7 +223,7 @@ def _select_documents(inventory: Inventory, documents: Collection[str], file: st
 
 def _make_form(
     document: InventoryDocument, lists: ImportedLists, meanings: ImportedMeanings
-) -> tuple[DocumentForm, list[tuple[InventoryCommonField, KnownMeaning]]]:
+) -> tuple[DocumentForm, list[tuple[InventoryCommonField, ImportedMeaning]]]:
     """Return the asked and the common fields of a document; a common one that cannot be declared is asked."""
     common, unique, unsaid = [], list(document.unique), []
     for common_field in document.common:

@@ -65,7 +65,7 @@ class InventoryCommonField:
 
     path: str
     wco: str
-    form: str
+    wco_format: str
     label: str
     low: int
     high: int | None
@@ -235,7 +235,7 @@ def _read_common(node: YamlNode | None, name: str) -> tuple[InventoryCommonField
         fields[path] = InventoryCommonField(
             path=path,
             wco=read_key_text(table, "wco_id"),
-            form=read_key_text(table, "format"),
+            wco_format=read_key_text(table, "format"),
             label=read_key_text(table, "as"),
             low=low,
             high=high,

@@ -17,7 +17,7 @@ from gateway_workbench.importer.invariant_translation import (
 )
 from gateway_workbench.importer.inventory_fields import InventoryInvariant
 from gateway_workbench.importer.inventory_reader import InventoryCommonField
-from gateway_workbench.importer.meaning_match import KnownMeaning
+from gateway_workbench.importer.meaning_match import ImportedMeaning
 from gateway_workbench.importer.unique_fields import (
     DocumentForm,
     ImportedField,
@@ -54,12 +54,12 @@ class TargetLine:
 class _NeededMeanings:
     """The common meanings of a document, each with its requirement and its condition."""
 
-    meanings: dict[str, KnownMeaning] = field(default_factory=dict)
+    meanings: dict[str, ImportedMeaning] = field(default_factory=dict)
     mandatory: set[str] = field(default_factory=set)
     conditional: dict[str, dict[str, Any]] = field(default_factory=dict)
     most: dict[str, int] = field(default_factory=dict)
 
-    def add_meaning(self, meaning: KnownMeaning, *, mandatory: bool, most: int = _MOST_VALUES) -> None:
+    def add_meaning(self, meaning: ImportedMeaning, *, mandatory: bool, most: int = _MOST_VALUES) -> None:
         """Add a meaning; it is mandatory where one call says so, and only outside groups."""
         self.meanings[meaning.name] = meaning
         self.most[meaning.name] = max(most, self.most.get(meaning.name, 1))
@@ -69,7 +69,7 @@ class _NeededMeanings:
 
 def compose_mapping(
     form: DocumentForm,
-    common: Iterable[tuple[InventoryCommonField, KnownMeaning]],
+    common: Iterable[tuple[InventoryCommonField, ImportedMeaning]],
     refused: Mapping[InventoryInvariant, str] | None = None,
 ) -> str:
     """Return the text of the mapping file of one document.
@@ -132,7 +132,7 @@ def _quote_text(text: str) -> str:
 
 
 def _collect_needs(
-    form: DocumentForm, common: Iterable[tuple[InventoryCommonField, KnownMeaning]]
+    form: DocumentForm, common: Iterable[tuple[InventoryCommonField, ImportedMeaning]]
 ) -> _NeededMeanings:
     needs = _NeededMeanings()
     for common_field, meaning in common:
@@ -271,7 +271,7 @@ def _make_common_lines(
 def _make_common_line(
     form: DocumentForm,
     needs: _NeededMeanings,
-    meaning: KnownMeaning,
+    meaning: ImportedMeaning,
     repeated_field: RepeatedField | None,
     used_names: set[str],
 ) -> TargetLine:
@@ -291,7 +291,7 @@ def _make_common_line(
     return TargetLine(_take_element_name(base_name, used_names), spec)
 
 
-def _make_common_spec(meaning: KnownMeaning) -> dict[str, Any]:
+def _make_common_spec(meaning: ImportedMeaning) -> dict[str, Any]:
     spec: dict[str, Any] = {"common": meaning.name}
     if meaning.type == "datetime":
         spec["form"] = "iso"
@@ -365,13 +365,16 @@ def _write_checks(
     form: DocumentForm, needs: _NeededMeanings, refused: Mapping[InventoryInvariant, str]
 ) -> list[str]:
     """Return the lines of ``checks``; an invariant that cannot be translated becomes a comment."""
-    places = [
+    field_invariants = [
         (imported_field, invariant)
         for imported_field in form.list_fields()
         for invariant in imported_field.source.invariants
     ]
     lines: list[str] = []
-    for imported_field, invariant in [*places, *((None, invariant) for invariant in form.paper.invariants)]:
+    for imported_field, invariant in [
+        *field_invariants,
+        *((None, invariant) for invariant in form.paper.invariants),
+    ]:
         for text in split_clauses(invariant.text):
             clause = InventoryInvariant(text, invariant.mark)
             lines += _write_clause(form, needs, clause, imported_field, refused.get(clause, ""))
@@ -445,7 +448,7 @@ def _make_check(
     groups = (*outside, imported_field) if imported_field is not None and imported_field.members else outside
     home = tuple(group.name for group in outside)
     whole = imported_field is None or (imported_field.home != "item" and not groups)
-    used: list[KnownMeaning] = []
+    used: list[ImportedMeaning] = []
     check = translate_clause(clause, lambda word: _find_member(form, used, word, groups), home, whole=whole)
     for meaning in used:
         needs.add_meaning(meaning, mandatory=False)
@@ -453,7 +456,7 @@ def _make_check(
 
 
 def _find_member(
-    form: DocumentForm, used: list[KnownMeaning], word: str, groups: tuple[ImportedField, ...]
+    form: DocumentForm, used: list[ImportedMeaning], word: str, groups: tuple[ImportedField, ...]
 ) -> InvariantMember:
     """Return the member that a name in a clause means; a common meaning is added to `used`."""
     located = locate_field(form, word, groups)

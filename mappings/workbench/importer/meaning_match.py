@@ -18,13 +18,13 @@ from gateway_workbench.importer.written_names import (
     write_flow,
 )
 
-_FORM: Final = re.compile(r"(an|a|n)(\.\.)?([0-9]{1,5})(?:,([0-9]{1,2}))?")
+_FORMAT_PATTERN: Final = re.compile(r"(an|a|n)(\.\.)?([0-9]{1,5})(?:,([0-9]{1,2}))?")
 _DEFAULT_LENGTH: Final = 35
 _MOST_DIGITS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
-class KnownMeaning:
+class ImportedMeaning:
     """The properties of a common meaning that an import needs; `type` is that of the dictionary."""
 
     name: str
@@ -43,7 +43,7 @@ class KnownMeaning:
 class MeaningMatch:
     """The common meaning of a unique field; where the match is not `sure`, the field is still asked."""
 
-    meaning: KnownMeaning
+    meaning: ImportedMeaning
     reason: str
     sure: bool
 
@@ -60,24 +60,24 @@ class ImportedMeanings:
     same: Mapping[str, tuple[str, str]]
     lines: dict[str, str] = field(default_factory=dict)
     unfinished: list[tuple[str, str, SourceMark]] = field(default_factory=list)
-    _paths: dict[str, KnownMeaning] = field(default_factory=dict)
-    _names: dict[str, KnownMeaning] = field(default_factory=dict)
+    _paths: dict[str, ImportedMeaning] = field(default_factory=dict)
+    _names: dict[str, ImportedMeaning] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for meaning in self.shipped.meanings.values():
-            known_meaning = _make_known_meaning(meaning)
-            self._names[known_meaning.name] = known_meaning
+            imported_meaning = _make_imported_meaning(meaning)
+            self._names[imported_meaning.name] = imported_meaning
             old = self._paths.get(meaning.path)
             if old is None or (
                 meaning.selector is None and self.shipped.meanings[old.name].selector is not None
             ):
-                self._paths[meaning.path] = known_meaning
+                self._paths[meaning.path] = imported_meaning
 
-    def find_by_name(self, name: str) -> KnownMeaning | None:
+    def find_by_name(self, name: str) -> ImportedMeaning | None:
         """Return the meaning of that name, None where there is none."""
         return self._names.get(name)
 
-    def find_by_path(self, path: str) -> KnownMeaning | None:
+    def find_by_path(self, path: str) -> ImportedMeaning | None:
         """Return the meaning of a path, with or without ``Declaration/``; None where there is none."""
         return self._paths.get(path) or self._paths.get(f"Declaration/{path}")
 
@@ -98,7 +98,7 @@ class ImportedMeanings:
         """Return whether a meaning whose ``per`` is `per` belongs to one goods item."""
         return self.shipped.is_per_item(per)
 
-    def get_or_make_meaning(self, common: InventoryCommonField) -> KnownMeaning | None:
+    def get_or_make_meaning(self, common: InventoryCommonField) -> ImportedMeaning | None:
         """Return the meaning of a common field, added where new; None where no submission can hold it."""
         meaning = self._paths.get(common.path)
         if (
@@ -109,7 +109,7 @@ class ImportedMeanings:
             meaning = self._make_meaning(common)
         return meaning
 
-    def _make_meaning(self, common: InventoryCommonField) -> KnownMeaning:
+    def _make_meaning(self, common: InventoryCommonField) -> ImportedMeaning:
         tag = load_wco_elements()[common.path]
         per = self._find_innermost_group(common.path)
         base = ITEM_PATH if self.is_item_group(per) else "Declaration"
@@ -131,7 +131,7 @@ class ImportedMeanings:
         self.unfinished.append((name, f"the Korean label of {name}", common.mark))
         most = shape.get("max")
         longest = int(most) if isinstance(most, str) else None
-        meaning = KnownMeaning(
+        meaning = ImportedMeaning(
             name,
             common.path,
             per,
@@ -185,7 +185,7 @@ class ImportedMeanings:
 
     def _find_hint(
         self, inventory_field: InventoryField, whole: str, alone: bool
-    ) -> tuple[KnownMeaning, str, bool] | None:
+    ) -> tuple[ImportedMeaning, str, bool] | None:
         if inventory_field.path and (meaning := self.find_by_path(inventory_field.path)) is not None:
             return meaning, f"the path {meaning.path} is common", True
         row = self.same.get(whole)
@@ -210,9 +210,9 @@ def _normalize_label(text: str) -> str:
     return re.sub(r"[\s().,·-]", "", text.lower())
 
 
-def _make_known_meaning(meaning: CommonMeaning) -> KnownMeaning:
+def _make_imported_meaning(meaning: CommonMeaning) -> ImportedMeaning:
     shape = meaning.shape
-    return KnownMeaning(
+    return ImportedMeaning(
         meaning.name,
         meaning.path,
         meaning.per,
@@ -226,7 +226,7 @@ def _make_known_meaning(meaning: CommonMeaning) -> KnownMeaning:
     )
 
 
-def _are_same_kind(inventory_field: InventoryField, meaning: KnownMeaning, list_name: str) -> bool:
+def _are_same_kind(inventory_field: InventoryField, meaning: ImportedMeaning, list_name: str) -> bool:
     """Return whether a field and a meaning have the same kind of value."""
     if meaning.type == "code" or meaning.list:
         return inventory_field.type == "code" and list_name == meaning.list
@@ -244,7 +244,7 @@ def _are_same_kind(inventory_field: InventoryField, meaning: KnownMeaning, list_
 def _make_shape(common: InventoryCommonField, list_name: str, lists: set[str]) -> dict[str, str | list[str]]:
     """Return the type and bounds of a path, derived from its last name and its format (``n..16,6``)."""
     last = common.path.rpartition("/")[2]
-    match = _FORM.fullmatch(common.form.replace(" ", ""))
+    match = _FORMAT_PATTERN.fullmatch(common.wco_format.replace(" ", ""))
     kind, upto, size, decimals = match.groups() if match else ("an", "..", str(_DEFAULT_LENGTH), None)
     length = max(1, int(size))
     digits = [str(min(length, _MOST_DIGITS)), str(min(int(decimals or 0), length, _MOST_DIGITS))]

@@ -25,7 +25,7 @@ from gateway_workbench.importer.inventory_fields import (
     list_all_fields,
 )
 from gateway_workbench.importer.inventory_reader import InventoryDocument
-from gateway_workbench.importer.meaning_match import ImportedMeanings, KnownMeaning
+from gateway_workbench.importer.meaning_match import ImportedMeaning, ImportedMeanings
 from gateway_workbench.importer.written_names import make_field_key, make_label, make_slug
 
 _MOST_CHARACTERS: Final = 160
@@ -84,7 +84,7 @@ def describe_range(field: InventoryField) -> str:
 
 
 def describe_wco_id(
-    field: InventoryField, location: str, meanings: ImportedMeanings, meaning: KnownMeaning | None
+    field: InventoryField, location: str, meanings: ImportedMeanings, meaning: ImportedMeaning | None
 ) -> str:
     """Return in words why the WCO id of a field is unclear; an empty text where it is clear.
 
@@ -180,7 +180,7 @@ class RepeatedField:
     name: str
     tag: str
     home: str
-    meaning: KnownMeaning
+    meaning: ImportedMeaning
     reason: str
     condition: dict[str, Any] | None
     mandatory: bool
@@ -385,7 +385,7 @@ def _make_unit(form: DocumentForm, imported_field: ImportedField) -> dict[str, A
         text = "the inventory says no unit; it is counted in C62 (one)"
         form.note_unfinished(imported_field.name, "unit", text, imported_field.source.mark)
         imported_field.notes.append(text)
-    unknown = [unit for unit in units if not form.lists.is_known_unit(unit)]
+    unknown = [unit for unit in units if not form.lists.is_allowed_unit(unit)]
     if unknown:
         text = f"no unit of Recommendation 20 and of the table of units: {', '.join(unknown)}"
         form.note_unfinished(
@@ -513,7 +513,7 @@ def _find_subject(
     values passes.
     """
     located = locate_field(form, text, groups)
-    if isinstance(located, KnownMeaning):
+    if isinstance(located, ImportedMeaning):
         if located.per not in ("header", "item"):
             raise UnclearError(f"{located.name} repeats inside an item or the declaration")
         kind = "number" if located.type in ("integer", "decimal", "amount", "measure") else located.type
@@ -526,7 +526,7 @@ def _find_subject(
 
 def locate_field(
     form: DocumentForm, text: str, groups: tuple[ImportedField, ...]
-) -> ImportedField | KnownMeaning:
+) -> ImportedField | ImportedMeaning:
     """Return the field or common meaning that `text` names inside `groups`; raise `UnclearError`."""
     levels = [group.members for group in reversed(groups)] + [form.asked_fields]
     for level in levels:

@@ -12,7 +12,7 @@ from gateway.agreements import (
     Encryption,
     PModeIndex,
     convert_cpa,
-    find_form_problems,
+    find_validity_problems,
     is_xml_document,
     judge_cpa,
     read_cpa,
@@ -176,7 +176,7 @@ def test_a_bad_cpa_is_refused_with_line_and_path_and_what_was_expected(
 ) -> None:
     text = write_cpa().decode().replace(old, new)
     assert text != write_cpa().decode()
-    (first, *_) = find_form_problems(text.encode(), "a.xml")
+    (first, *_) = find_validity_problems(text.encode(), "a.xml")
     assert first.message
     with pytest.raises(GatewayError) as caught:
         read_cpa(text.encode(), "bad.xml")

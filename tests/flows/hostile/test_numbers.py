@@ -47,7 +47,7 @@ def test_the_largest_number_of_a_mapping_is_exact() -> None:
 def test_a_moment_is_measured_before_it_is_matched(monkeypatch: pytest.MonkeyPatch) -> None:
     element = parse_xml(b"<a>2026-11-20T09:00:00.5Z</a>")
     assert read_instant(element).microsecond == 500_000
-    monkeypatch.setattr("gateway.wire.xml_instants._FORM", None)
+    monkeypatch.setattr("gateway.wire.xml_instants._DATETIME_PATTERN", None)
     for text in ("2026-11-20T09:00:00." + "1" * 5000, " " * 129):
         element.text = text
         with pytest.raises(gateway.errors.GatewayError, match="128 characters"):

@@ -24,19 +24,19 @@ from gateway.harmonize import (
     split_submission,
     write_carried,
 )
-from gateway.harmonize.language import CarrierForm
-from gateway.harmonize.language.mapping_bundle import FieldFormat, read_carrier_forms
+from gateway.harmonize.language import CarrierFormat
+from gateway.harmonize.language.mapping_bundle import FieldFormat, read_carrier_formats
 from gateway.share import get_data_folder
 from gateway.wire import read_yaml
 
 FORMS = {
-    "json": CarrierForm("json"),
-    "json-exact": CarrierForm("json", numbers="exact"),
-    "fixed": CarrierForm("fixed"),
-    "fixed-korean": CarrierForm("fixed", charset="cp949", numbers="zeros", longest=20, end=b""),
-    "fixed-crlf": CarrierForm("fixed", numbers="zeros", longest=7, end=b"\r\n"),
+    "json": CarrierFormat("json"),
+    "json-exact": CarrierFormat("json", numbers="exact"),
+    "fixed": CarrierFormat("fixed"),
+    "fixed-korean": CarrierFormat("fixed", charset="cp949", numbers="zeros", longest=20, end=b""),
+    "fixed-crlf": CarrierFormat("fixed", numbers="zeros", longest=7, end=b"\r\n"),
 }
-RECORDS = [name for name, form in FORMS.items() if form.form == "fixed"]
+RECORDS = [name for name, form in FORMS.items() if form.syntax == "fixed"]
 
 
 @functools.cache
@@ -60,7 +60,7 @@ def canonical(root: etree._Element) -> bytes:
     return etree.tostring(etree.fromstring(etree.tostring(root)), method="c14n")
 
 
-def check_comes_back(root: etree._Element, name: str, form: CarrierForm) -> bytes:
+def check_comes_back(root: etree._Element, name: str, form: CarrierFormat) -> bytes:
     document = find_carried_document(shipped(), name)
     octets = write_carried(root, document, form)
     back = read_carried(octets, document, form)
@@ -118,14 +118,14 @@ LONG = "제조번호와 성분표가 서로 다릅니다. " * 20
 @pytest.mark.parametrize("text", [LONG, LONG + " " * 90, " 앞", "뒤 ", " ", "a\tb", "<&>\"'\\", "가" * 333])
 def test_any_text_comes_back(form: str, text: str) -> None:
     octets = check_comes_back(make_reason(text), "GOVCBRRBJ", FORMS[form])
-    if FORMS[form].form == "json":
+    if FORMS[form].syntax == "json":
         assert json.loads(octets)["Response"]["Declaration"]["Reason"] == text
 
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\rb", "\n", LONG + "\n"])
 def test_a_line_end_is_refused_where_lines_are_records(form: str, text: str) -> None:
-    if FORMS[form].form == "json" or not FORMS[form].end:
+    if FORMS[form].syntax == "json" or not FORMS[form].end:
         check_comes_back(make_reason(text), "GOVCBRRBJ", FORMS[form])
         return
     detail, where = find_refusal(make_reason(text), "GOVCBRRBJ", FORMS[form])
@@ -135,14 +135,14 @@ def test_a_line_end_is_refused_where_lines_are_records(form: str, text: str) -> 
 
 
 def test_a_long_text_is_cut_between_characters_and_joined_again() -> None:
-    form = CarrierForm("fixed", charset="euc-kr", longest=9, end=b"")
+    form = CarrierFormat("fixed", charset="euc-kr", longest=9, end=b"")
     octets = check_comes_back(make_reason("가나다라마바사"), "GOVCBRRBJ", form)
     # Four characters of two octets in each: nine would cut the fifth.
     assert "가나다라 ".encode("euc-kr") in octets
     assert b"0006" + "마바사".encode("euc-kr") in octets
 
 
-def find_refusal(root: etree._Element, name: str, form: CarrierForm) -> tuple[str, str]:
+def find_refusal(root: etree._Element, name: str, form: CarrierFormat) -> tuple[str, str]:
     with pytest.raises(GatewayError) as refused:
         write_carried(root, find_carried_document(shipped(), name), form)
     assert refused.value.problem.id == "GW718"
@@ -151,20 +151,20 @@ def find_refusal(root: etree._Element, name: str, form: CarrierForm) -> tuple[st
 
 def test_what_a_form_cannot_carry_is_refused_at_its_path_and_never_cut() -> None:
     place = "/Response/Declaration/Reason"
-    korean = CarrierForm("fixed", charset="euc-kr")
+    korean = CarrierFormat("fixed", charset="euc-kr")
     assert find_refusal(make_reason("똠방각하"), "GOVCBRRBJ", korean) == (
         "euc-kr has no character '똠' (U+B620)", place
     )  # fmt: skip
     assert find_refusal(make_reason("방각하 😀"), "GOVCBRRBJ", korean) == (
         "euc-kr has no character '😀' (U+1F600)", place
     )  # fmt: skip
-    short = CarrierForm("fixed", longest=20, overflow="refuse")
+    short = CarrierFormat("fixed", longest=20, overflow="refuse")
     assert find_refusal(make_reason("x" * 21), "GOVCBRRBJ", short) == (
         "the value has 21 octets of utf-8, 20 fit", place
     )  # fmt: skip
     detail, where = find_refusal(make_reason("x "), "GOVCBRRBJ", short)
     assert (detail, where) == ("a field cannot carry spaces at the end", place)
-    own = CarrierForm("fixed", fields={place[1:]: FieldFormat(width=4, overflow="refuse")})
+    own = CarrierFormat("fixed", fields={place[1:]: FieldFormat(width=4, overflow="refuse")})
     assert find_refusal(make_reason("12345"), "GOVCBRRBJ", own)[1] == place
     check_comes_back(make_reason("1234"), "GOVCBRRBJ", own)
 
@@ -274,10 +274,10 @@ YAML = """carriers:
 
 
 def test_the_form_of_an_organisation_is_data() -> None:
-    found = read_carrier_forms(read_yaml(YAML.encode(), "carriers.yaml"), ("KFDA", "FITI"))
+    found = read_carrier_formats(read_yaml(YAML.encode(), "carriers.yaml"), ("KFDA", "FITI"))
     own = {"Application/Remark": FieldFormat(200, None, "continue")}
-    assert found["KFDA"] == CarrierForm("json", numbers="exact")
-    assert found["FITI"] == CarrierForm("fixed", "euc-kr", "zeros", 60, "refuse", b"\r\n", own)
+    assert found["KFDA"] == CarrierFormat("json", numbers="exact")
+    assert found["FITI"] == CarrierFormat("fixed", "euc-kr", "zeros", 60, "refuse", b"\r\n", own)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_the_form_of_an_organisation_is_data() -> None:
 )  # fmt: skip
 def test_a_wrong_form_is_refused_with_its_line(old: str, new: str, line: int) -> None:
     with pytest.raises(GatewayError) as refused:
-        read_carrier_forms(read_yaml(YAML.replace(old, new).encode(), "carriers.yaml"), ("KFDA", "FITI"))
+        read_carrier_formats(read_yaml(YAML.replace(old, new).encode(), "carriers.yaml"), ("KFDA", "FITI"))
     assert (refused.value.problem.id, refused.value.location) == ("GW502", f"carriers.yaml:{line}")
 
 

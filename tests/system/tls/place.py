@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPResponse, HTTPSConnection
 from pathlib import Path
 
-from gateway.cli.registration import list_known_authorities, load_crls, make_certificate_row
+from gateway.cli.registration import list_trusted_authorities, load_crls, make_certificate_row
 from gateway.config import Settings
 from gateway.hub.wiring import build_engine
 from gateway.pki import ListSuccession
@@ -136,7 +136,7 @@ def register_clients(settings: Settings, clients: Mapping[str, IssuedCertificate
             starts = now + timedelta(days=1) if name == "next" else None
             found = clients[name].certificate
             parties.add_certificate(conn, party, make_certificate_row(found, "tls", starts), now)
-        load_crls(conn, listed, ListSuccession(list_known_authorities(settings, conn, now), now))
+        load_crls(conn, listed, ListSuccession(list_trusted_authorities(settings, conn, now), now))
     engine.dispose()
 
 

@@ -26,7 +26,7 @@ def test_the_verdict_of_a_statement_is_the_stored_one(engine: Engine, status: st
         record_evidence(conn, "reply", "request", 7, "b" * 64, said, later(5))
         record_evidence(conn, "notice", "request", 7, None, {"agency": "KR-A", "number": "N1"}, later(5))
         (one,) = list_agency_statements(conn, 7)
-    assert one.notices == ("N1",)
+    assert one.notice_numbers == ("N1",)
     assert (one.signature.status, one.signature.judged_at) == (status, NOW)
     assert one.signature.signer == "a" * 16
 

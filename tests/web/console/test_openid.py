@@ -321,15 +321,15 @@ def make_provider(**more: Any) -> OidcProvider:
 
 def test_a_slow_provider_takes_few_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of a network wait for it at most, and four in all: one more is refused at once."""
-    monkeypatch.setattr("gateway.web.console.oidc_provider._TURN", 0.01)
+    monkeypatch.setattr("gateway.web.console.oidc_provider._LONGEST_WAIT", 0.01)
     one = make_provider()
     one._metadata, one._fetched_at = {"token_endpoint": "https://id.example/token"}, NOW
     request = AuthorizationRequest("s", "n", "v")
-    turns = one._turns
-    with turns.take_turn("a"), turns.take_turn("a"):
+    slots = one._slots
+    with slots.take_slot("a"), slots.take_slot("a"):
         with pytest.raises(ProviderError, match="slow"):
             one.redeem_code("code", request, "a")
-        with turns.take_turn("b"), turns.take_turn(), pytest.raises(ProviderError, match="slow"):
+        with slots.take_slot("b"), slots.take_slot(), pytest.raises(ProviderError, match="slow"):
             one.redeem_code("code", request, "c")
     with one._lock, pytest.raises(ProviderError, match="slow"):
         forget_metadata(one)._load_metadata()

@@ -13,8 +13,8 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cases import NamedFee, Notice, read_money
-from gateway.store import WorkFilter, WorkPlace, WorkTab, payloads, write_transaction
-from gateway.web.console.work.work_pages import _read_place, format_place
+from gateway.store import WorkCursor, WorkFilter, WorkTab, payloads, write_transaction
+from gateway.web.console.work.work_pages import _read_work_cursor, format_work_cursor
 from tests.flows.craft import reference, supplement
 from tests.kit import tables
 from tests.kit.console import Browser, Console
@@ -157,8 +157,8 @@ def test_earlier_applications_of_the_applicant_for_such_goods_are_listed(officer
 @pytest.mark.parametrize("due_at", [datetime.min, datetime(999, 12, 31, 23, 59), datetime.max])
 def test_a_list_goes_on_behind_a_deadline_of_any_year(due_at: datetime) -> None:
     row: Any = SimpleNamespace(id=7, due_at=due_at.replace(tzinfo=UTC))
-    place = format_place(row, WorkFilter("KFDA", WorkTab.NEW, 1, row.due_at, order="due"))
-    assert _read_place(place) == WorkPlace(7, row.due_at)
+    place = format_work_cursor(row, WorkFilter("KFDA", WorkTab.NEW, 1, row.due_at, order="due"))
+    assert _read_work_cursor(place) == WorkCursor(7, row.due_at)
 
 
 @pytest.mark.night

@@ -34,7 +34,7 @@ class Bench:
         return do
 
     def take(self, line: QueuePath, name: str) -> asyncio.Task[str]:
-        return asyncio.ensure_future(self.turns.run_in_turn(line, self.work(name)))
+        return asyncio.ensure_future(self.turns.run_queued(line, self.work(name)))
 
 
 def played(play: Callable[[Bench], object], most: int = 100) -> Bench:
@@ -87,14 +87,14 @@ def test_too_much_of_one_sender_comes_again_and_others_are_not_told_so() -> None
         held = [bench.take(A, "a0"), bench.take(A, "a1")]
         await asyncio.sleep(0)
         with pytest.raises(GatewayError) as caught:
-            await bench.turns.run_in_turn(A, bench.work("a2"))
+            await bench.turns.run_queued(A, bench.work("a2"))
         assert caught.value.problem.id == "GW807"
         assert caught.value.problem.codes.http == 503
         others = [bench.take(line, "other") for line in (B, STRANGER, A_ELSEWHERE)]
         await asyncio.sleep(0)
         bench.gate.set()
         await asyncio.gather(*held, *others)
-        assert await bench.turns.run_in_turn(A, bench.work("again")) == "again"
+        assert await bench.turns.run_queued(A, bench.work("again")) == "again"
 
     bench = played(play, most=2)
     assert "a2" not in bench.order
@@ -108,8 +108,8 @@ def test_a_mistake_is_the_askers_and_the_thread_goes_on() -> None:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            await bench.turns.run_in_turn(A, wrong)
-        assert await bench.turns.run_in_turn(A, bench.work("next")) == "next"
+            await bench.turns.run_queued(A, wrong)
+        assert await bench.turns.run_queued(A, bench.work("next")) == "next"
 
     assert played(play, most=1).order == ["next"]
 
@@ -146,7 +146,7 @@ def test_a_party_has_few_threads_at_once_and_its_other_requests_wait() -> None:
         turns.start_threads()
         try:
             lines = [*[(A, "a"), (A_ELSEWHERE, "a")] * 4, (B, "b"), (STRANGER, "s"), (STRANGER, "s")]
-            tasks = [asyncio.ensure_future(turns.run_in_turn(line, work(name))) for line, name in lines]
+            tasks = [asyncio.ensure_future(turns.run_queued(line, work(name))) for line, name in lines]
             while len(seen) < 4:
                 await asyncio.sleep(0.01)
             assert sorted(seen) == ["a", "a", "b", "s"]
@@ -171,7 +171,7 @@ def test_a_party_never_has_all_threads(threads: int, most: int) -> None:
     async def run() -> None:
         turns.start_threads()
         try:
-            tasks = [asyncio.ensure_future(turns.run_in_turn(A, work)) for _ in range(6)]
+            tasks = [asyncio.ensure_future(turns.run_queued(A, work)) for _ in range(6)]
             await asyncio.sleep(0.3)
             assert len(seen) == most
             gate.set()

@@ -360,13 +360,13 @@ class Crowd:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.lines: list[tuple[str, ...]] = []
-        take = FairQueue.run_in_turn
+        take = FairQueue.run_queued
 
         async def noted(turns: FairQueue, line: tuple[str, ...], do: Callable[[], Any]) -> Any:
             self.lines.append(line)
             return await take(turns, line, do)
 
-        monkeypatch.setattr(FairQueue, "run_in_turn", noted)
+        monkeypatch.setattr(FairQueue, "run_queued", noted)
 
     def ask(self, *asked: tuple[str, Pairs, bytes]) -> list[tuple[str, ...]]:
         def wsgi(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:

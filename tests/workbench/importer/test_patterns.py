@@ -8,7 +8,7 @@ import pytest
 
 from gateway.harmonize.language import ValueShape
 from gateway.harmonize.samples import SeededDraws, draw_text
-from gateway_workbench.importer.code_list_choice import make_form_pattern, translate_pattern
+from gateway_workbench.importer.code_list_choice import make_format_pattern, translate_pattern
 from gateway_workbench.importer.condition_translation import UnclearError
 
 READ = {
@@ -53,4 +53,4 @@ def test_what_the_language_cannot_say_is_refused(pattern: str) -> None:
     ],
 )
 def test_the_form_of_an_open_list_is_read(text: str, pattern: str | None) -> None:
-    assert make_form_pattern(text) == pattern
+    assert make_format_pattern(text) == pattern

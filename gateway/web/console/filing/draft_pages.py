@@ -54,7 +54,7 @@ from gateway.web.console.filing.draft_service import (
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import (
     accept_files,
-    leave_notice,
+    leave_flash_message,
     require_right,
     services,
     visitor,
@@ -113,7 +113,7 @@ def load_open_draft(number: int) -> Draft:
 
 def go_on(path: str, sentence: str) -> AnyResponse:
     """Return a redirect to a page of the console, which then shows the sentence."""
-    leave_notice(sentence)
+    leave_flash_message(sentence)
     return redirect(path)
 
 

@@ -51,7 +51,7 @@ from gateway.store import (
 )
 from gateway.web.console.page_formats import name_agency, translate, translate_word
 from gateway.web.console.page_guards import services, visitor
-from gateway.wire import parse_xml, place_in_zone, serialize_element
+from gateway.wire import convert_to_zone, parse_xml, serialize_element
 from gateway.xmlsec import compute_unsigned_digest
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def begin_chosen_draft(chosen: tuple[str, ...]) -> int:
 def _prefill(documents: tuple[str, ...]) -> FormValues:
     """Return the first values of a draft: one goods item, and today's date."""
     zone = ZoneInfo(services.settings.hub.time_zone)
-    now = place_in_zone(services.clock(), zone).replace(second=0).isoformat(timespec="seconds")
+    now = convert_to_zone(services.clock(), zone).replace(second=0).isoformat(timespec="seconds")
     form = compose_form(services.hub.rules.bundle, documents)
     values = {
         f"h/{form_field.name}": now

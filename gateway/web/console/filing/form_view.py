@@ -21,7 +21,7 @@ from gateway.harmonize import (
     write_sentence,
 )
 from gateway.store import DraftFileSummaryRow
-from gateway.wire import convert_to_utc, parse_day, parse_iso_datetime, place_in_zone
+from gateway.wire import convert_to_utc, convert_to_zone, parse_day, parse_iso_datetime
 
 #: A list with more codes is offered while one types, and not as a drop-down list.
 _MOST_CHOICES: Final = 60
@@ -343,7 +343,7 @@ def to_local_moment(text: str, zone: ZoneInfo) -> str:
         moment = parse_iso_datetime(text)
     except ValueError:
         return ""
-    local = place_in_zone(moment, zone) if moment.tzinfo else moment
+    local = convert_to_zone(moment, zone) if moment.tzinfo else moment
     # An input has no zone but that of the hub, in which the ends of the calendar may have no time.
     if local.tzinfo not in (None, zone) or len(text) < len("2026-11-20T09:00"):
         return ""
@@ -355,7 +355,7 @@ def to_stated_moment(text: str, zone: ZoneInfo) -> str:
     try:
         moment = parse_iso_datetime(text)
         stated_zone = moment.tzinfo or zone
-        moment = place_in_zone(convert_to_utc(moment.replace(tzinfo=stated_zone)), stated_zone)
+        moment = convert_to_zone(convert_to_utc(moment.replace(tzinfo=stated_zone)), stated_zone)
     except ValueError:
         return text
     return text if len(text) < len("2026-11-20T09:00") else moment.isoformat(timespec="seconds")

@@ -39,7 +39,7 @@ from gateway.web.console.following.case_pages import find_case, make_attachment
 from gateway.web.console.page_formats import name_agency, name_document, translate
 from gateway.web.console.page_guards import (
     accept_files,
-    leave_notice,
+    leave_flash_message,
     require_right,
     services,
     visitor,
@@ -112,7 +112,7 @@ def _render_form(
         base=base,
         agency=name_agency(services.hub.rules.bundle, base.request.agency),
         document=name_document(services.hub.rules.bundle, base.request.document),
-        inputs=[AnswerInput(field, _draw_input(painter, field)) for field in base.form.fields],
+        inputs=[AnswerInput(field, _draw_input(painter, field)) for field in base.answer_form.fields],
         lists=painter.lists,
         findings=findings,
         earlier=earlier,
@@ -124,7 +124,7 @@ def _render_form(
 def _make_painter(
     base: AnswerBase, typed: Mapping[str, str], findings: Sequence[DraftFinding]
 ) -> FormPainter:
-    values = replace(base.form.values, values={**base.form.values.values, **typed})
+    values = replace(base.answer_form.values, values={**base.answer_form.values.values, **typed})
     errors: dict[str, list[str]] = {}
     for finding in findings:
         if finding.key:
@@ -164,7 +164,9 @@ def prepare_supplement(number: str, application: str) -> _Answer:
 def _list_changes(base: AnswerBase) -> Iterator[tuple[str, str]]:
     """Yield the key and the new value of each input whose text differs from the text on the page."""
     painter = _make_painter(base, {}, ())
-    for node in list_leaf_keys(painter.draw_input(field.key, field.field) for field in base.form.fields):
+    for node in list_leaf_keys(
+        painter.draw_input(field.key, field.field) for field in base.answer_form.fields
+    ):
         drawn, text = (
             value.replace("\r\n", "\n").strip()
             for value in (node.value, request.form.get(node.key, node.value))
@@ -174,7 +176,7 @@ def _list_changes(base: AnswerBase) -> Iterator[tuple[str, str]]:
 
 
 def _list_uploads(base: AnswerBase) -> Iterator[UploadedFile]:
-    for answer_field in base.form.fields:
+    for answer_field in base.answer_form.fields:
         if answer_field.is_file:
             for file in request.files.getlist(answer_field.key):
                 if file.filename:
@@ -269,5 +271,5 @@ def return_answer(number: str, application: str, answer: int) -> _Answer:
         )
         if findings:
             return _render_answer(case, application, answer, findings), HTTPStatus.UNPROCESSABLE_ENTITY
-    leave_notice(translate("Your answer was handed in. The receipt is on this page."))
+    leave_flash_message(translate("Your answer was handed in. The receipt is on this page."))
     return redirect(f"/console/cases/{case.number}/answers/{application}/{answer}", HTTPStatus.SEE_OTHER)

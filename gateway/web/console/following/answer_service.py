@@ -62,7 +62,7 @@ class AnswerBase:
     """The start of an answer: the request, its form with the filed values, and the files sent before."""
 
     request: AgencyRequestRow
-    form: AnswerForm
+    answer_form: AnswerForm
     files: tuple[Payload, ...]
     question: NoticeRow | None
 
@@ -116,7 +116,7 @@ def prepare_answer(
     values = {**changes, **{upload.key: cid for upload, cid in named_uploads if upload.key}}
     attachments = tuple(_describe_file(upload, cid) for upload, cid in named_uploads)
     try:
-        composed = compose_answer(base.form, values, attachments)
+        composed = compose_answer(base.answer_form, values, attachments)
     except GatewayError as problem:
         return None, [replace(describe_problem(problem), key=problem.location)]
     content = serialize_element(composed.root)
@@ -126,7 +126,8 @@ def prepare_answer(
     report = make_judge()(content, {cid: file.content for cid, file in files.items()}, False)
     # A field outside of the form has no key: its finding keeps the words that name it.
     findings = [
-        link_finding(finding, base.form.find_key(finding.pointer) or None) for finding in report.findings
+        link_finding(finding, base.answer_form.find_key(finding.pointer) or None)
+        for finding in report.findings
     ]
     if findings:
         return None, findings

@@ -45,7 +45,7 @@ class SignedStatement:
 
     leaf: int
     digest: str
-    notices: tuple[str, ...]
+    notice_numbers: tuple[str, ...]
     signature: SignatureFact
 
 

@@ -319,7 +319,7 @@ class _CaseReader:
         statements = {
             number: statement
             for statement in list_agency_statements(self._conn, request.id)
-            for number in statement.notices
+            for number in statement.notice_numbers
         }
         codes = self._hub.load_rules_of(self._conn, request).status_codes
         for row in notices.list_by_request(self._conn, request.id):

@@ -24,7 +24,7 @@ from gateway.operations import (
     draft_mappings,
     find_mailbox_filings,
     find_mapping_plan,
-    read_draft_look,
+    read_draft_preview,
     read_plan_effect,
 )
 from gateway.store import (
@@ -44,7 +44,7 @@ from gateway.web.console.act_reasons import get_operator, get_operator_desk, rea
 from gateway.web.console.operations.object_pages import PAGE
 from gateway.web.console.page_formats import read_search_text, translate
 from gateway.web.console.page_guards import (
-    leave_notice,
+    leave_flash_message,
     require_right,
     services,
     visitor,
@@ -91,9 +91,9 @@ def submit_order() -> Response | tuple[str, int]:
     except GatewayError as refused:
         return _render_order(order, str(refused), reason), HTTPStatus.CONFLICT
     if number is not None:
-        leave_notice(translate("The act waits for a second person."))
+        leave_flash_message(translate("The act waits for a second person."))
         return redirect(f"/console/operations/acts/{number}")
-    leave_notice(sentence)
+    leave_flash_message(sentence)
     return redirect(_find_return_path(order))
 
 
@@ -198,12 +198,12 @@ def show_act(number: int, problem: str = "") -> str:
         row = operator_acts.find_act(conn, number)
         if row is None or (row.state == "DRAFT" and row.proposed_by != visitor.account):
             abort(HTTPStatus.NOT_FOUND)
-        look = read_draft_look(conn, services.settings, row, services.clock())
+        preview = read_draft_preview(conn, services.settings, row, services.clock())
     is_own = row.proposed_by == visitor.account
     return render_template(
-        "operations/act_look.html",
+        "operations/act_preview.html",
         row=row,
-        look=look,
+        preview=preview,
         mine=is_own,
         may_approve=visitor.may(Right.APPROVE_OPERATIONS) and not is_own,
         problem=problem,
@@ -222,7 +222,7 @@ def decide_act(number: int, decision: str) -> Response | tuple[str, int]:
         sentence = _decide(number, decision, reason or "", by)
     except GatewayError as refused:
         return show_act(number, str(refused)), HTTPStatus.CONFLICT
-    leave_notice(sentence)
+    leave_flash_message(sentence)
     return redirect(f"/console/operations/acts/{number}")
 
 
@@ -345,7 +345,7 @@ def upload_mappings() -> Response | tuple[str, int]:
     except GatewayError as refused:
         return show_mappings(str(refused)), HTTPStatus.UNPROCESSABLE_ENTITY
     number = get_operator_desk().store_draft(order, get_operator())
-    leave_notice(translate("Nothing is in force yet: look at the difference, then confirm."))
+    leave_flash_message(translate("Nothing is in force yet: look at the difference, then confirm."))
     return redirect(f"/console/operations/acts/{number}")
 
 

@@ -35,15 +35,15 @@ from gateway.web.console.charts import Chart, Series, draw_columns, draw_lines
 from gateway.web.console.operations.act_pages import pages as act_pages
 from gateway.web.console.operations.object_pages import answer_list, read_list_request
 from gateway.web.console.operations.object_pages import pages as object_pages
-from gateway.web.console.operations.status_pages import pages as notice_pages
+from gateway.web.console.operations.status_pages import pages as status_pages
 from gateway.web.console.page_formats import read_search_text, translate
 from gateway.web.console.page_guards import require_right, services
-from gateway.wire import place_in_zone
+from gateway.wire import convert_to_zone
 
 pages: Final = Blueprint("operations", __name__, url_prefix="/console/operations")
 pages.register_blueprint(object_pages)
 pages.register_blueprint(act_pages)
-pages.register_blueprint(notice_pages)
+pages.register_blueprint(status_pages)
 
 _COLUMNS: Final = ("id", "at", "actor", "account", "action", "object", "outcome", "reason", "remote")
 
@@ -266,7 +266,7 @@ def show_dashboard() -> str:
 
 
 def _draw_history(hours: Sequence[tuple[datetime, TrafficCount]], zone: ZoneInfo) -> tuple[Chart, Chart]:
-    labels = [f"{place_in_zone(start, zone):%H:%M}" for start, _ in hours]
+    labels = [f"{convert_to_zone(start, zone):%H:%M}" for start, _ in hours]
     heading = translate("Hour beginning at")
     intake = Chart(
         "intake",

@@ -29,12 +29,12 @@ from gateway.operations import (
     list_disturbed_agencies,
     open_change,
 )
-from gateway.store import NewStatusNotice, StatusNoticeRow, operator_acts, read_transaction
+from gateway.store import NewStatusAnnouncement, StatusAnnouncementRow, operator_acts, read_transaction
 from gateway.web.console.page_formats import read_moment, translate
 from gateway.web.console.page_guards import (
     COOKIE,
     ConsoleServices,
-    leave_notice,
+    leave_flash_message,
     leave_session_unread,
     require_right,
     services,
@@ -77,9 +77,9 @@ class _StoredStatus:
     """The content from the database: notices, and agencies that do not answer properly."""
 
     is_read: bool = False
-    current: Sequence[StatusNoticeRow] = ()
-    planned: Sequence[StatusNoticeRow] = ()
-    past: Sequence[StatusNoticeRow] = ()
+    current: Sequence[StatusAnnouncementRow] = ()
+    planned: Sequence[StatusAnnouncementRow] = ()
+    past: Sequence[StatusAnnouncementRow] = ()
     away: Sequence[AwayPartner] = ()
     disturbed: Sequence[DisturbedAgency] = ()
 
@@ -120,12 +120,12 @@ def _read_stored_status(services: ConsoleServices) -> _StoredStatus:
     now = services.clock()
     try:
         with read_transaction(services.engine) as conn:
-            notices = operator_acts.list_current_notices(conn, now)
+            announcements = operator_acts.list_current_announcements(conn, now)
             return _StoredStatus(
                 is_read=True,
-                current=[notice for notice in notices if notice.starts_at <= now],
-                planned=[notice for notice in notices if notice.starts_at > now],
-                past=operator_acts.list_past_notices(conn, now - _PAST, now),
+                current=[announcement for announcement in announcements if announcement.starts_at <= now],
+                planned=[announcement for announcement in announcements if announcement.starts_at > now],
+                past=operator_acts.list_past_announcements(conn, now - _PAST, now),
                 away=list_away_agencies(conn, services.settings, now),
                 disturbed=list_disturbed_agencies(conn, services.settings, now),
             )
@@ -135,16 +135,16 @@ def _read_stored_status(services: ConsoleServices) -> _StoredStatus:
 
 _KINDS: Final = ("incident", "planned")
 _TEXTS: Final = {"title_en": 120, "title_ko": 120, "text_en": 2000, "text_ko": 2000}
-_NOTICE_PAST: Final = timedelta(days=30)
+_ANNOUNCEMENT_PAST: Final = timedelta(days=30)
 
 
 @pages.post("/status")
 @require_right(Right.PUBLISH_STATUS)
-def publish_notice() -> Response | tuple[str, int]:
+def publish_announcement() -> Response | tuple[str, int]:
     """Publish a notice."""
-    new, problems = _read_notice()
+    new, problems = _read_announcement()
     if new is None:
-        return list_notices(problems), HTTPStatus.UNPROCESSABLE_ENTITY
+        return list_announcements(problems), HTTPStatus.UNPROCESSABLE_ENTITY
     after = {
         "kind": new.kind,
         "title_en": new.title_en,
@@ -152,25 +152,25 @@ def publish_notice() -> Response | tuple[str, int]:
         "ends_at": new.ends_at,
     }
     with _open_change("publish") as change:
-        number = operator_acts.insert_status_notice(change.conn, new, change.at, change.by)
+        number = operator_acts.insert_status_announcement(change.conn, new, change.at, change.by)
         change.record_change(f"notice {number}", after=after)
-    leave_notice(translate("The notice is published."))
+    leave_flash_message(translate("The notice is published."))
     return redirect("/console/operations/status")
 
 
 @pages.post("/status/<int:number>/end")
 @require_right(Right.PUBLISH_STATUS)
-def end_notice(number: int) -> Response:
+def end_announcement(number: int) -> Response:
     """End a notice."""
     with read_transaction(services.engine) as conn:
-        if operator_acts.find_status_notice(conn, number) is None:
+        if operator_acts.find_status_announcement(conn, number) is None:
             abort(HTTPStatus.NOT_FOUND)
     with _open_change("end") as change:
-        if operator_acts.end_status_notice(change.conn, number, change.at):
+        if operator_acts.end_status_announcement(change.conn, number, change.at):
             change.record_change(f"notice {number}", after={"ends_at": change.at})
         else:
             change.leave_unchanged()
-    leave_notice(translate("The notice has ended."))
+    leave_flash_message(translate("The notice has ended."))
     return redirect("/console/operations/status")
 
 
@@ -182,12 +182,12 @@ def _open_change(verb: str) -> AbstractContextManager[DatabaseChange]:
 
 @pages.get("/status")
 @require_right(Right.OBSERVE)
-def list_notices(problems: Mapping[str, str] | None = None) -> str:
+def list_announcements(problems: Mapping[str, str] | None = None) -> str:
     """Show the notices of the public status page; `problems` are those of the fields of a new one."""
     now = services.clock()
     with read_transaction(services.engine) as conn:
-        current = operator_acts.list_current_notices(conn, now)
-        past = operator_acts.list_past_notices(conn, now - _NOTICE_PAST, now)
+        current = operator_acts.list_current_announcements(conn, now)
+        past = operator_acts.list_past_announcements(conn, now - _ANNOUNCEMENT_PAST, now)
     return render_template(
         "operations/status_notices.html",
         current=current,
@@ -199,7 +199,7 @@ def list_notices(problems: Mapping[str, str] | None = None) -> str:
     )
 
 
-def _read_notice() -> tuple[NewStatusNotice | None, dict[str, str]]:
+def _read_announcement() -> tuple[NewStatusAnnouncement | None, dict[str, str]]:
     """Return the notice of the form, or the error of each wrong field."""
     form, problems = request.form, {}
     texts = {name: form.get(name, "").strip() for name in _TEXTS}
@@ -215,4 +215,4 @@ def _read_notice() -> tuple[NewStatusNotice | None, dict[str, str]]:
     kind = form.get("kind", "")
     if problems or starts is None or kind not in _KINDS:
         return None, problems
-    return NewStatusNotice(kind, **texts, starts_at=starts, ends_at=ends), {}
+    return NewStatusAnnouncement(kind, **texts, starts_at=starts, ends_at=ends), {}

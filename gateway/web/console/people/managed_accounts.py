@@ -133,7 +133,7 @@ def _store_account(conn: Connection, person: NewPerson) -> int:
     if problem is not None:
         raise AccountRefusedError(problem)
     if visitor.organisation.kind is not OrganisationKind.OPERATOR:
-        added = audit_log.count_actions(conn, _name_place(), _ADDS, now - timedelta(days=1))
+        added = audit_log.count_actions(conn, _name_own_organisation(), _ADDS, now - timedelta(days=1))
         if added >= _MOST_ADDED:
             raise AccountRefusedError(_TOO_MANY)
     if accounts.find_by_name(conn, person.name) is not None:
@@ -252,11 +252,13 @@ def _store_link(conn: Connection, number: int) -> str:
 
 
 def _record_change(conn: Connection, verb: str, name: str, before: Any = None, after: Any = None) -> None:
-    entry = AuditEntry(visitor.name, _name_place(), verb, f"account {name}", before=before, after=after)
+    entry = AuditEntry(
+        visitor.name, _name_own_organisation(), verb, f"account {name}", before=before, after=after
+    )
     record_account_change(conn, entry, services.clock())
 
 
-def _name_place() -> str:
+def _name_own_organisation() -> str:
     """Return the organisation of a manager as the audit names it."""
     return f"{visitor.organisation.kind}/{visitor.organisation.code}"
 

@@ -46,7 +46,7 @@ from gateway.web.console.page_formats import (
 from gateway.web.console.page_guards import (
     begin_session,
     get_network,
-    leave_notice,
+    leave_flash_message,
     require_right,
     services,
     set_session_cookie,
@@ -245,7 +245,7 @@ def _read_reason() -> str:
 
 
 def _show_act(act: int) -> Response:
-    leave_notice(translate("The act waits for a second person."))
+    leave_flash_message(translate("The act waits for a second person."))
     return redirect(f"/console/operations/acts/{act}")
 
 
@@ -296,7 +296,7 @@ def act_on_person(number: int, act: str) -> _Page:
         return show_person(number, translate(str(refusal))), HTTPStatus.UNPROCESSABLE_ENTITY
     if answer is not None:
         return answer
-    leave_notice(translate("It is done."))
+    leave_flash_message(translate("It is done."))
     return redirect(f"{_PATH}/{number}")
 
 

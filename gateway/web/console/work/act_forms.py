@@ -38,7 +38,7 @@ _LONGEST_SENTENCE: Final = 4000
 _LONGEST_NUMBER: Final = 128
 _LONGEST_UNIT: Final = 17
 _LONGEST_KIND: Final = 200
-_LONGEST_PLACE: Final = 500
+_LONGEST_VENUE: Final = 500
 _DIGITS: Final = 18
 _DECIMALS: Final = 6
 _MOST_POINTERS: Final = 200
@@ -254,7 +254,7 @@ def _read_inspection(form: ActForm, context: FormContext) -> None:
         code,
         kind=form.read_token("kind", _LONGEST_KIND),
         on=on,
-        venue=form.read_token("place", _LONGEST_PLACE),
+        venue=form.read_token("place", _LONGEST_VENUE),
         findings=form.read_sentence("findings"),
         text=form.read_sentence("text"),
         deadline=_find_inspection_end(code, on, context),

@@ -33,7 +33,7 @@ from gateway.store import accounts, read_transaction
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import (
     find_client_certificate,
-    leave_notice,
+    leave_flash_message,
     require_right,
     services,
     visitor,
@@ -90,7 +90,7 @@ class DecidedAct:
 class OpenApplication:
     """An application at the console: the form as it was filed, and the present view of the application."""
 
-    form: ApplicationForm
+    application_form: ApplicationForm
     view: ApplicationView
 
 
@@ -106,14 +106,14 @@ class ConfirmationOffer:
 def open_application(number: str) -> OpenApplication:
     """Return an application with its form; 404 for another agency's, and one decided elsewhere."""
     with read_transaction(services.engine) as conn:
-        form = load_application(conn, number)
+        application_form = load_application(conn, number)
     view = services.desk.read_application(visitor.organisation.code, number)
     if view is None:
         abort(HTTPStatus.NOT_FOUND)
-    return OpenApplication(form, view)
+    return OpenApplication(application_form, view)
 
 
-def make_context(kind: str, form: ApplicationForm, view: ApplicationView) -> FormContext:
+def make_context(kind: str, application_form: ApplicationForm, view: ApplicationView) -> FormContext:
     """Return the context of the form of an act."""
     chooses = kind in ACT_EVENTS
     codes = services.desk.list_status_codes(kind, view.number) if chooses else ()
@@ -121,10 +121,10 @@ def make_context(kind: str, form: ApplicationForm, view: ApplicationView) -> For
     events = {status_code.code: status_code.event for status_code in codes}
     return FormContext(
         required=view.required,
-        pointers=label_pointers(form),
+        pointers=label_pointers(application_form),
         codes=events,
-        declared=form.list_declared_quantities(),
-        units=form.units,
+        declared=application_form.list_declared_quantities(),
+        units=application_form.units,
         now=services.clock(),
         zone=zone,
     )
@@ -180,14 +180,16 @@ def take_act_confirmation(acts: Sequence[DecidedAct], *, decides: bool) -> Confi
     return Confirmation(ConfirmationMethod.PASSKEY, take=take_answer)
 
 
-def judge_quantities(act: OfficerAct, form: ApplicationForm) -> Mapping[tuple[int, str], QuantityVerdict]:
+def judge_quantities(
+    act: OfficerAct, application_form: ApplicationForm
+) -> Mapping[tuple[int, str], QuantityVerdict]:
     """Return how the quantity of each decision compares with the declared quantity, by item and law."""
     if not isinstance(act, DecisionAct):
         return {}
-    declared = form.list_declared_quantities()
+    declared = application_form.list_declared_quantities()
     return {
         (decision.item, decision.law): judge_decided_quantity(
-            decision, declared.get(decision.item, ()), form.units
+            decision, declared.get(decision.item, ()), application_form.units
         )
         for decision in act.decisions
     }
@@ -238,7 +240,7 @@ def load_application(conn: Connection, number: str) -> ApplicationForm:
 
 def label_pointers(application: ApplicationForm) -> Mapping[str, Mapping[str, str]]:
     """Return the labels of the fields of an application by their pointers."""
-    return {field.pointer: field.label for field in application.form.list_fields()}
+    return {field.pointer: field.label for field in application.request_form.list_fields()}
 
 
 _Page = str | tuple[str, int] | Response
@@ -257,7 +259,7 @@ def show_act_form(number: str, kind: str) -> _Page:
 def take_act_form(number: str, kind: str) -> _Page:
     """Preview an act on an application, or do it."""
     application = _open_act(number, kind)
-    context = make_context(kind, application.form, application.view)
+    context = make_context(kind, application.application_form, application.view)
     read = read_act_form(kind, request.form, context)
     if read.act is None or request.form.get("step") == "back":
         status = HTTPStatus.UNPROCESSABLE_ENTITY if read.errors else HTTPStatus.OK
@@ -302,11 +304,11 @@ def _fill_in(kind: str, view: ApplicationView) -> MultiDict[str, str]:
 
 
 def _render_form(kind: str, application: OpenApplication, read: ActForm) -> str:
-    form, view = application.form, application.view
+    application_form, view = application.application_form, application.view
     return render_template(
         "work/act.html",
         kind=kind,
-        application=form,
+        application=application_form,
         view=view,
         values=read.values,
         picked=read.values.getlist("pointer"),
@@ -315,23 +317,23 @@ def _render_form(kind: str, application: OpenApplication, read: ActForm) -> str:
         codes=services.desk.list_status_codes(kind, view.number) if kind in ACT_EVENTS else (),
         two_officers=wants_two_officers(kind),
         fitting_units={
-            item: list_decision_units(declared, form.units)
-            for item, declared in form.list_declared_quantities().items()
+            item: list_decision_units(declared, application_form.units)
+            for item, declared in application_form.list_declared_quantities().items()
         },
     )
 
 
 def _render_preview(kind: str, application: OpenApplication, decided: DecidedAct, **context: Any) -> str:
-    form, view = application.form, application.view
+    application_form, view = application.application_form, application.view
     decides = isinstance(decided.act, DecisionAct) and not wants_two_officers(kind)
     return render_template(
         "work/preview.html",
         kind=kind,
-        application=form,
+        application=application_form,
         view=view,
         decided=decided,
-        labels=label_pointers(form),
-        verdicts=judge_quantities(decided.act, form),
+        labels=label_pointers(application_form),
+        verdicts=judge_quantities(decided.act, application_form),
         kept=[(name, value) for name, value in request.form.items(multi=True) if name not in OWN_FIELDS],
         offer=offer_act_confirmation([decided], decides=decides),
         two_officers=wants_two_officers(kind),
@@ -385,5 +387,5 @@ def finish_act(number: str, perform: Callable[[], str], render_refused: Callable
     except PasskeyError:
         page = render_refused(translate("The passkey was not accepted."))
         return page, HTTPStatus.UNPROCESSABLE_ENTITY
-    leave_notice(sentence)
+    leave_flash_message(sentence)
     return redirect(f"/console/applications/{number}")

@@ -15,7 +15,7 @@ from gateway.cases import DecisionAct, DecisionPurpose
 from gateway.errors import GatewayError
 from gateway.store import write_transaction
 from gateway.web.console.page_formats import translate
-from gateway.web.console.page_guards import leave_notice, require_right, services, visitor
+from gateway.web.console.page_guards import leave_flash_message, require_right, services, visitor
 from gateway.web.console.passkey_challenges import take_confirmation
 from gateway.web.console.work.act_forms import ActForm
 from gateway.web.console.work.act_pages import (
@@ -61,7 +61,7 @@ def end_proposal(number: str) -> _Page:
     application = open_application(number)
     proposal = application.view.proposal
     if proposal is None or str(proposal.row.id) != request.form.get("proposal"):
-        leave_notice(translate("This proposal is no longer waiting."))
+        leave_flash_message(translate("This proposal is no longer waiting."))
         return redirect(f"/console/applications/{number}")
     return finish_act(
         number,
@@ -71,16 +71,16 @@ def end_proposal(number: str) -> _Page:
 
 
 def _render_proposal(application: OpenApplication, proposal: ActView, **context: Any) -> str:
-    form, view = application.form, application.view
+    application_form, view = application.application_form, application.view
     decided = DecidedAct(view.number, proposal.row.shown_sha256, proposal.act)
     return render_template(
         "work/proposal.html",
-        application=form,
+        application=application_form,
         view=view,
         proposal=proposal,
         decided=decided,
-        labels=label_pointers(form),
-        verdicts=judge_quantities(proposal.act, form),
+        labels=label_pointers(application_form),
+        verdicts=judge_quantities(proposal.act, application_form),
         offer=offer_act_confirmation([decided], decides=True),
         stale=decided.shown_digest != view.shown_digest,
         **context,
@@ -117,7 +117,7 @@ def decide_batch() -> _Page:
     chosen = _open_chosen()
     refusal = _find_refusal(chosen)
     if refusal is not None:
-        leave_notice(refusal)
+        leave_flash_message(refusal)
         return redirect("/console/work")
     step = request.form.get("step")
     if step not in ("preview", "confirm"):
@@ -151,7 +151,7 @@ def _find_refusal(chosen: Sequence[OpenApplication]) -> str | None:
 def _read_acts(chosen: Sequence[OpenApplication]) -> tuple[ActForm, list[DecidedAct]]:
     """Return the act for each application: the same decision for each of its items and laws."""
     read, values = ActForm(request.form), request.form
-    until = read.read_last_day(make_context("decide", chosen[0].form, chosen[0].view).today)
+    until = read.read_last_day(make_context("decide", chosen[0].application_form, chosen[0].view).today)
     pattern = read.read_decision("d0", 1, "-", until=until)
     if pattern is None:
         read.errors.setdefault("d0-decision", translate("Choose a decision."))
@@ -196,7 +196,10 @@ def _render_preview(chosen: Sequence[OpenApplication], acts: Sequence[DecidedAct
         chosen=chosen,
         acts=acts,
         kept=form_fields,
-        verdicts=[judge_quantities(act.act, choice.form) for act, choice in zip(acts, chosen, strict=True)],
+        verdicts=[
+            judge_quantities(act.act, choice.application_form)
+            for act, choice in zip(acts, chosen, strict=True)
+        ],
         offer=offer_act_confirmation(acts, decides=decides),
         two_officers=not decides,
         **context,

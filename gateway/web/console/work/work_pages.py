@@ -21,8 +21,8 @@ from gateway.store import (
     AccountRow,
     ApplicationSummaryRow,
     CaseRow,
+    WorkCursor,
     WorkFilter,
-    WorkPlace,
     WorkRow,
     WorkTab,
     accounts,
@@ -43,7 +43,7 @@ from gateway.web.console.page_formats import (
     translate,
 )
 from gateway.web.console.page_guards import (
-    leave_notice,
+    leave_flash_message,
     require_right,
     services,
     visitor,
@@ -91,7 +91,7 @@ def read_work_filter(limit: int) -> WorkFilter:
         document=read_search_text("document"),
         order=order if order in ORDERS else usual,
         limit=limit,
-        after=_read_place(arguments.get("after", "")),
+        after=_read_work_cursor(arguments.get("after", "")),
     )
 
 
@@ -102,7 +102,7 @@ def build_list_url(**changes: str) -> str:
     return "/console/work" + (f"?{urlencode(parameters)}" if parameters else "")
 
 
-def format_place(row: WorkRow, criteria: WorkFilter) -> str:
+def format_work_cursor(row: WorkRow, criteria: WorkFilter) -> str:
     """Return where the list goes on behind a row."""
     if row.due_at is None or (criteria.order != "due" and criteria.tab is not WorkTab.OVERDUE):
         return str(row.id)
@@ -111,14 +111,14 @@ def format_place(row: WorkRow, criteria: WorkFilter) -> str:
     return f"{row.id}~{due_at.year:04}{due_at:%m%dT%H%M%S.%f}"
 
 
-def _read_place(text: str) -> WorkPlace | None:
+def _read_work_cursor(text: str) -> WorkCursor | None:
     written, _, due = text.partition("~")
     number = read_row_number(written)
     if number is None:
         return None
     try:
         # bounded: a form of our own
-        return WorkPlace(number, datetime.strptime(due, _NO_OFFSET).replace(tzinfo=UTC) if due else None)
+        return WorkCursor(number, datetime.strptime(due, _NO_OFFSET).replace(tzinfo=UTC) if due else None)
     except ValueError:
         return None
 
@@ -198,7 +198,7 @@ def _render_list(
     conn: Connection, criteria: WorkFilter, rows: Sequence[WorkRow], search_text: str = ""
 ) -> str:
     page_rows = rows[: criteria.limit]
-    goes_on = format_place(page_rows[-1], criteria) if len(rows) > criteria.limit else ""
+    goes_on = format_work_cursor(page_rows[-1], criteria) if len(rows) > criteria.limit else ""
     documents = services.hub.rules.bundle.documents
     acts = services.desk.is_at_console(criteria.agency)
     own_documents = [document for document in documents.values() if document.organisation == criteria.agency]
@@ -238,7 +238,7 @@ def change_claim() -> AnyResponse:
     version = read_position(position)
     if act not in _ACTS or version is None or not (number.isascii() and number.isalnum()):
         abort(HTTPStatus.BAD_REQUEST)
-    leave_notice(_change(act, number, version))
+    leave_flash_message(_change(act, number, version))
     return redirect("/console/work" if act == "take" else f"/console/applications/{number}")
 
 

@@ -1,6 +1,6 @@
-"""The form in which a simulated agency speaks, where its data say JSON or fixed records instead of XML.
+"""The format in which a simulated agency speaks, where its data say JSON or fixed records instead of XML.
 
-``carriers.yaml`` of the mappings names the form; for fixed records the agency has the layout of each
+``carriers.yaml`` of the mappings names the format; for fixed records the agency has the layout of each
 document, as ``gateway map render --layout`` prints it. The data that the agency reads become the document
 that its schema describes, in the order of that schema.
 
@@ -29,7 +29,7 @@ _CODE: Final = 3
 
 
 def make_content_error(detail: str, location: str) -> GatewayError:
-    """Return GW718 for content that is not in the form of the agency."""
+    """Return GW718 for content that is not in the format of the agency."""
     return GatewayError(CARRIED_WRONG, ascii(detail)[1:-1][:300], ascii(location)[1:-1][:120])
 
 
@@ -84,7 +84,7 @@ class _RecordContent:
             if kind is None or (kind["below"] is None) != (position == 0):
                 raise make_content_error("the record does not stand here", f"record {position + 2}")
             pieces = self._join_pieces(kind, rows[position : position + 1 + continuations], position + 2)
-            self._place_record(kind, pieces, position + 2)
+            self._add_record(kind, pieces, position + 2)
             position += 1 + continuations
         if first not in self._last:
             raise make_content_error("no record of the document", "record 2")
@@ -122,7 +122,7 @@ class _RecordContent:
             values[int(field_number)] = (values[int(field_number)] or b"") + piece[: int(size)]
         return values
 
-    def _place_record(self, kind: Mapping[str, Any], pieces: list[bytes | None], number: int) -> None:
+    def _add_record(self, kind: Mapping[str, Any], pieces: list[bytes | None], number: int) -> None:
         content: CarriedContent = {}
         if kind["below"] is not None:
             parent = self._last.get(kind["below"])
@@ -134,14 +134,14 @@ class _RecordContent:
         self._last[kind["type"]] = content
         for field, octets in zip(kind["fields"], pieces, strict=True):
             if octets is not None:
-                self._place_text(content, field, kind["element"], octets, number)
+                self._add_text(content, field, kind["element"], octets, number)
 
     def _forget_below(self, code: str) -> None:
         for record in self._layout["records"]:
             if record["below"] == code and self._last.pop(record["type"], None) is not None:
                 self._forget_below(record["type"])
 
-    def _place_text(
+    def _add_text(
         self,
         content: CarriedContent,
         field: Mapping[str, Any],
@@ -258,22 +258,22 @@ def _cut_octets(octets: bytes, most: int, charset: str) -> bytes:
 
 
 _TAG: Final = f"{{{CARRIED}}}Carried"
-_FORMS: Final = ("xml", "json", "fixed")
+_SYNTAXES: Final = ("xml", "json", "fixed")
 _LAYOUT: Final = frozenset(
     ("document", "charset", "end", "head", "name", "continuation", "tail", "count", "records")
 )
 _XSD: Final = "{http://www.w3.org/2001/XMLSchema}"
 
 
-class CarriedForm:
-    """One form, json or fixed, with the schemas and layouts to read and write it.
+class CarriedFormat:
+    """One format, json or fixed, with the schemas and layouts to read and write it.
 
     `schemas` is the folder of the agency's schemas, `layouts` the printed layouts of fixed records by the
     name of the document or notice.
     """
 
-    def __init__(self, form: str, schemas: Traversable, layouts: Mapping[str, Any]) -> None:
-        self.form = form
+    def __init__(self, syntax: str, schemas: Traversable, layouts: Mapping[str, Any]) -> None:
+        self.syntax = syntax
         self._schemas = schemas
         self._layouts = layouts
         self._orders: dict[str, dict[tuple[str, ...], list[str]]] = {}
@@ -281,8 +281,8 @@ class CarriedForm:
     def open_document(self, carried: etree._Element) -> etree._Element:
         """Return the document that an element Carried holds; raise GW718 for one that it cannot be."""
         name = carried.get("document", "")
-        if carried.tag != _TAG or carried.get("form") != self.form:
-            raise make_content_error(f"the agency speaks {self.form}", "/Carried/@form")
+        if carried.tag != _TAG or carried.get("form") != self.syntax:
+            raise make_content_error(f"the agency speaks {self.syntax}", "/Carried/@form")
         try:
             octets = base64.b64decode("".join((carried.text or "").split()), validate=True)
         except binascii.Error:
@@ -294,7 +294,7 @@ class CarriedForm:
             raise make_content_error("no XML document can have this", f"/{root}") from None
 
     def _read_content(self, octets: bytes, name: str) -> tuple[str, CarriedContent]:
-        if self.form == "fixed":
+        if self.syntax == "fixed":
             layout = self._get_layout(name)
             return layout["records"][0]["element"].strip("/"), read_record_content(octets, layout)
         parsed = _read_json(octets)
@@ -317,17 +317,17 @@ class CarriedForm:
         return self._orders[name]
 
     def has_notice(self, name: str) -> bool:
-        """Return whether the agency can write a notice in its form."""
-        return self.form == "json" or name in self._layouts
+        """Return whether the agency can write a notice in its format."""
+        return self.syntax == "json" or name in self._layouts
 
     def carry_notice(self, name: str, content: CarriedContent) -> etree._Element:
         """Return the element Carried with a notice, whose root is Response; GW718 where it cannot be."""
-        if self.form == "fixed":
+        if self.syntax == "fixed":
             octets = write_record_content(content, self._get_layout(name))
         else:
             octets = json.dumps({"document": name, "Response": content}, ensure_ascii=False).encode()
         nsmap: Any = {None: CARRIED}
-        element = etree.Element(_TAG, nsmap=nsmap, form=self.form, document=name)
+        element = etree.Element(_TAG, nsmap=nsmap, form=self.syntax, document=name)
         element.text = base64.b64encode(octets).decode("ascii")
         return element
 
@@ -358,8 +358,8 @@ class _DocumentBuilder:
 
     def _sort_names(self, path: tuple[str, ...], content: CarriedContent) -> list[str]:
         """Return the names in the order of the schema; names that the schema does not have stand last."""
-        places = {name: number for number, name in enumerate(self._order.get(path, ()))}
-        return sorted(content, key=lambda name: places.get(name, len(places)))
+        positions = {name: number for number, name in enumerate(self._order.get(path, ()))}
+        return sorted(content, key=lambda name: positions.get(name, len(positions)))
 
 
 def _check_text(value: Any) -> str:
@@ -397,35 +397,35 @@ def _read_order(schema: bytes) -> dict[tuple[str, ...], list[str]]:
     return orders
 
 
-def load_carried_form(
+def load_carried_format(
     agency: str, schemas: Traversable, mappings: Traversable, layouts: Traversable | None
-) -> CarriedForm | None:
-    """Return the form that ``carriers.yaml`` names for an agency; None where it speaks XML.
+) -> CarriedFormat | None:
+    """Return the format that ``carriers.yaml`` names for an agency; None where it speaks XML.
 
     `layouts` is a folder with one file NAME.json for each document and notice; raises GW808 when the agency
     speaks fixed records and there is none, and for data that cannot be read.
     """
-    form = _read_form(agency, mappings.joinpath("carriers.yaml"))
-    if form == "xml":
+    syntax = _read_syntax(agency, mappings.joinpath("carriers.yaml"))
+    if syntax == "xml":
         return None
-    if form == "fixed" and layouts is None:
+    if syntax == "fixed" and layouts is None:
         raise GatewayError(MISUSE, f"{agency} speaks fixed records: give the folder of layouts", "--layouts")
     files = sorted(_list_layout_files(layouts), key=lambda path: path.name) if layouts is not None else []
     read = {path.name.removesuffix(".json"): _read_layout(path) for path in files}
-    return CarriedForm(form, schemas.joinpath("agencies", agency), read)
+    return CarriedFormat(syntax, schemas.joinpath("agencies", agency), read)
 
 
-def _read_form(agency: str, file: Traversable) -> str:
+def _read_syntax(agency: str, file: Traversable) -> str:
     if not file.is_file():
         return "xml"
     try:
         settings: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
-        form = settings["carriers"].get(agency, {"form": "xml"})["form"]
+        syntax = settings["carriers"].get(agency, {"form": "xml"})["form"]
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise GatewayError(MISUSE, f"no forms of organisations: {str(error)[:200]}", str(file)) from None
-    if form not in _FORMS:
-        raise GatewayError(MISUSE, f"a form is one of {', '.join(_FORMS)}", str(file))
-    return str(form)
+    if syntax not in _SYNTAXES:
+        raise GatewayError(MISUSE, f"a form is one of {', '.join(_SYNTAXES)}", str(file))
+    return str(syntax)
 
 
 def _list_layout_files(layouts: Traversable) -> list[Traversable]:

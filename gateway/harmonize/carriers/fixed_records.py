@@ -25,7 +25,7 @@ from gateway.harmonize.carriers.plain_values import (
 from gateway.wire import describe_character, encode_text, quote_value
 
 if TYPE_CHECKING:
-    from gateway.harmonize.language import CarrierForm, ValueShape
+    from gateway.harmonize.language import CarrierFormat, ValueShape
 
 
 #: The record types that every document has: head, continuation of a field, tail.
@@ -80,14 +80,14 @@ class RecordType:
             yield from record_type.walk_types()
 
 
-def make_record_layout(node: DocumentNode, form: CarrierForm) -> RecordType:
+def make_record_layout(node: DocumentNode, carrier_format: CarrierFormat) -> RecordType:
     """Return the type of the first record of a document; the types are numbered in its order."""
-    return _LayoutMaker(form).make_type(node, (), f"/{node.name}", None)
+    return _LayoutMaker(carrier_format).make_type(node, (), f"/{node.name}", None)
 
 
 class _LayoutMaker:
-    def __init__(self, form: CarrierForm) -> None:
-        self._form = form
+    def __init__(self, carrier_format: CarrierFormat) -> None:
+        self._carrier_format = carrier_format
         self._type_count = 0
 
     def make_type(
@@ -124,10 +124,12 @@ class _LayoutMaker:
         shapes: list[ValueShape],
         flag: bool = False,
     ) -> None:
-        field_form = self._form.fields.get(element_path.lstrip("/"))
-        numbers = (field_form.numbers if field_form else None) or self._form.numbers
-        overflow = (field_form.overflow if field_form else None) or self._form.overflow
-        width = (field_form.width if field_form else None) or max(map(self._measure_shape, shapes), default=1)
+        field_format = self._carrier_format.fields.get(element_path.lstrip("/"))
+        numbers = (field_format.numbers if field_format else None) or self._carrier_format.numbers
+        overflow = (field_format.overflow if field_format else None) or self._carrier_format.overflow
+        width = (field_format.width if field_format else None) or max(
+            map(self._measure_shape, shapes), default=1
+        )
         record_type.fields.append(
             RecordField(
                 path,
@@ -142,7 +144,7 @@ class _LayoutMaker:
 
     def _measure_shape(self, shape: ValueShape) -> int:
         """Return the octets that the longest value needs, at most those of a text field."""
-        charset, most = self._form.charset, self._form.longest
+        charset, most = self._carrier_format.charset, self._carrier_format.longest
         if shape.codes is not None:
             return min(max((len(code.encode(charset, "replace")) for code in shape.codes), default=1), most)
         if shape.kind in _WIDTHS:
@@ -182,20 +184,24 @@ _CODE: Final = len(HEAD)
 _LINE_ENDS: Final = {"\n": "a line feed", "\r": "a carriage return"}
 
 
-def write_records(document: str, layout: RecordType, value: PlainValue, form: CarrierForm) -> bytes:
+def write_records(
+    document: str, layout: RecordType, value: PlainValue, carrier_format: CarrierFormat
+) -> bytes:
     """Return the records of a document; raise GW718 with the path of a value that cannot be carried."""
-    writer = _RecordWriter(form)
-    records = [HEAD + encode_text(document, form.charset).ljust(NAME_WIDTH)]
+    writer = _RecordWriter(carrier_format)
+    records = [HEAD + encode_text(document, carrier_format.charset).ljust(NAME_WIDTH)]
     records += writer.write_record(layout, value, layout.element_path)
     if writer.problems:
         raise writer.problems[0]
     records.append(TAIL + b"%0*d" % (COUNT_WIDTH, len(records) + 1))
-    return b"".join(record + form.end for record in records)
+    return b"".join(record + carrier_format.end for record in records)
 
 
-def list_record_problems(layout: RecordType, value: PlainValue, form: CarrierForm) -> list[GatewayError]:
+def list_record_problems(
+    layout: RecordType, value: PlainValue, carrier_format: CarrierFormat
+) -> list[GatewayError]:
     """Return GW718 for each value of a document that its records cannot carry, in their order."""
-    writer = _RecordWriter(form)
+    writer = _RecordWriter(carrier_format)
     deque(writer.write_record(layout, value, layout.element_path), maxlen=0)
     return writer.problems
 
@@ -203,8 +209,8 @@ def list_record_problems(layout: RecordType, value: PlainValue, form: CarrierFor
 class _RecordWriter:
     """Writes records; the field of a value that cannot be carried stays empty, and is in `problems`."""
 
-    def __init__(self, form: CarrierForm) -> None:
-        self._form = form
+    def __init__(self, carrier_format: CarrierFormat) -> None:
+        self._carrier_format = carrier_format
         self.problems: list[GatewayError] = []
 
     def write_record(self, kind: RecordType, value: PlainValue, at: str) -> Iterator[bytes]:
@@ -220,7 +226,7 @@ class _RecordWriter:
             continuations += [
                 CONTINUATION
                 + b"%0*d%0*d" % (_FIELD_DIGITS, number, _SIZE_DIGITS, len(piece))
-                + piece.ljust(self._form.longest)
+                + piece.ljust(self._carrier_format.longest)
                 for piece in rest
             ]
         yield octets
@@ -253,7 +259,7 @@ class _RecordWriter:
 
     def _check_line(self, text: str, record_field: RecordField) -> None:
         """Raise GW718 for a text that would end a record which a line end closes."""
-        if not self._form.end:
+        if not self._carrier_format.end:
             return
         for character, name in _LINE_ENDS.items():
             if character in text:
@@ -262,35 +268,38 @@ class _RecordWriter:
 
     def _encode_text(self, text: str, record_field: RecordField) -> bytes:
         try:
-            return encode_text(text, self._form.charset)
+            return encode_text(text, self._carrier_format.charset)
         except UnicodeEncodeError as error:
-            detail = f"{self._form.charset} has no character {describe_character(text, error.start)}"
+            detail = (
+                f"{self._carrier_format.charset} has no character {describe_character(text, error.start)}"
+            )
             raise make_carried_error(detail, record_field.element_path) from error
 
     def _cut_text(self, octets: bytes, text: str, record_field: RecordField) -> list[bytes]:
         """Return the pieces of a text: that of its field, then those of continuation records."""
         if len(octets) > record_field.width and record_field.refuses:
             raise make_carried_error(
-                f"the value has {len(octets)} octets of {self._form.charset}, {record_field.width} fit",
+                f"the value has {len(octets)} octets of {self._carrier_format.charset}, "
+                f"{record_field.width} fit",
                 record_field.element_path,
             )
         size = self._count_characters(text, 0, record_field.width)
         first = text[:size].rstrip(" ")
         if len(first) < len(text) and record_field.refuses:
             raise make_carried_error("a field cannot carry spaces at the end", record_field.element_path)
-        pieces, start = [encode_text(first, self._form.charset)], len(first)
+        pieces, start = [encode_text(first, self._carrier_format.charset)], len(first)
         if not text:
             pieces.append(b"")
         while start < len(text):
-            size = self._count_characters(text, start, self._form.longest)
-            pieces.append(encode_text(text[start : start + size], self._form.charset))
+            size = self._count_characters(text, start, self._carrier_format.longest)
+            pieces.append(encode_text(text[start : start + size], self._carrier_format.charset))
             start += size
         return pieces
 
     def _count_characters(self, text: str, start: int, room: int) -> int:
         size = 0
         for character in text[start : start + room]:
-            room -= len(encode_text(character, self._form.charset))
+            room -= len(encode_text(character, self._carrier_format.charset))
             if room < 0:
                 break
             size += 1
@@ -331,15 +340,17 @@ def _find_value(value: PlainValue, path: tuple[str, ...]) -> PlainValue:
     return value
 
 
-def read_records(octets: bytes, document: str, layout: RecordType, form: CarrierForm) -> PlainValue:
+def read_records(
+    octets: bytes, document: str, layout: RecordType, carrier_format: CarrierFormat
+) -> PlainValue:
     """Return the plain value of the records; raise GW718 with the number of a record that does not fit."""
-    return _RecordReader(octets, layout, form).read_document(document)
+    return _RecordReader(octets, layout, carrier_format).read_document(document)
 
 
 class _RecordReader:
-    def __init__(self, octets: bytes, layout: RecordType, form: CarrierForm) -> None:
+    def __init__(self, octets: bytes, layout: RecordType, carrier_format: CarrierFormat) -> None:
         self._octets = octets
-        self._form = form
+        self._carrier_format = carrier_format
         self._layout = layout
         self._types = {record_type.code: record_type for record_type in layout.walk_types()}
         self._position = 0
@@ -377,8 +388,8 @@ class _RecordReader:
         self._record += 1
         octets = self._octets[self._position : self._position + size]
         self._position += size
-        end = self._octets[self._position : self._position + len(self._form.end)]
-        if len(octets) != size or end != self._form.end:
+        end = self._octets[self._position : self._position + len(self._carrier_format.end)]
+        if len(octets) != size or end != self._carrier_format.end:
             raise self._make_error(f"a record of {size} octets and its end are expected")
         self._position += len(end)
         return octets
@@ -414,7 +425,7 @@ class _RecordReader:
         self._siblings.append(element)
 
     def _take_continuation(self) -> None:
-        octets = self._take(_CODE + _FIELD_DIGITS + _SIZE_DIGITS + self._form.longest)[_CODE:]
+        octets = self._take(_CODE + _FIELD_DIGITS + _SIZE_DIGITS + self._carrier_format.longest)[_CODE:]
         number, size = octets[:_FIELD_DIGITS], octets[_FIELD_DIGITS : _FIELD_DIGITS + _SIZE_DIGITS]
         piece = octets[_FIELD_DIGITS + _SIZE_DIGITS :]
         pieces = self._pieces.get(int(number)) if number.isdigit() else None
@@ -455,9 +466,9 @@ class _RecordReader:
 
     def _decode(self, octets: bytes, record_field: RecordField) -> str:
         try:
-            return octets.decode(self._form.charset)
+            return octets.decode(self._carrier_format.charset)
         except UnicodeDecodeError as error:
-            detail = f"{record_field.element_path}: octets that are no {self._form.charset}"
+            detail = f"{record_field.element_path}: octets that are no {self._carrier_format.charset}"
             raise self._make_error(detail) from error
 
     def _make_error(self, detail: str) -> Exception:
