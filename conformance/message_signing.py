@@ -66,7 +66,7 @@ def append_signature(
 
 def append_reference(parent: etree._Element, reference: DigestReference) -> etree._Element:
     """Append `reference` as a ds:Reference to `parent`; return the new element."""
-    return _append_copy(parent, etree.fromstring(write_reference_text(reference, declared=True)))
+    return _append_copy(parent, etree.fromstring(write_reference_text(reference, declares_namespace=True)))
 
 
 def _append_copy(parent: etree._Element, source: etree._Element) -> etree._Element:

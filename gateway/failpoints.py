@@ -14,15 +14,19 @@ import signal
 from collections import Counter
 from typing import Final
 
-_NAME, _, _COUNT = os.environ.get("GATEWAY_FAILPOINT", "").partition(":")
-_PASSAGE: Final = int(_COUNT) if _COUNT.isascii() and _COUNT.isdigit() else 1
-_passages: Counter[str] = Counter()
+_FAILPOINT_NAME, _, _PASSAGE_TEXT = os.environ.get("GATEWAY_FAILPOINT", "").partition(":")
+_FATAL_PASSAGE: Final = int(_PASSAGE_TEXT) if _PASSAGE_TEXT.isascii() and _PASSAGE_TEXT.isdigit() else 1
+_passage_counts: Counter[str] = Counter()
 
 
-def kill_at_failpoint(*words: str) -> None:
-    """Kill this process when the environment names this place (words joined by dots) and passage."""
-    if not _NAME or ".".join(words) != _NAME:
+def kill_at_failpoint(*name_parts: str) -> None:
+    """Kill this process by SIGKILL if `GATEWAY_FAILPOINT` names this failpoint and this passage of it.
+
+    The name of the failpoint is `name_parts`, joined by dots. Each call for the named failpoint is one
+    passage.
+    """
+    if not _FAILPOINT_NAME or ".".join(name_parts) != _FAILPOINT_NAME:
         return
-    _passages[_NAME] += 1
-    if _passages[_NAME] == _PASSAGE:
+    _passage_counts[_FAILPOINT_NAME] += 1
+    if _passage_counts[_FAILPOINT_NAME] == _FATAL_PASSAGE:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 
 
-def open_owned_file(path: str | Path, flags: int, mode: int = 0o600, *, like: str | Path = "") -> int:
-    """Open a file with these flags of `os.open`; one that is not there is made, unless they forbid it.
+def open_owned_file(path: str | Path, flags: int, mode: int = 0o600, *, owner_path: str | Path = "") -> int:
+    """Open a file with `flags` of `os.open`, or create it with `mode`; return its descriptor.
 
-    A new one belongs to the owner of `like` where that is there, else to the owner of its folder. One that
-    is there keeps its owner. Raises OSError, also for a link where a new file is made.
+    A new file belongs to the owner of the file `owner_path` if that exists, else to the owner of its folder.
+    An existing file keeps its owner. Raises OSError; with `os.O_EXCL` also for an existing file or link.
     """
     try:
         # Made by us, and no link that its owner put there: what root gives away is this file alone.
@@ -26,7 +26,9 @@ def open_owned_file(path: str | Path, flags: int, mode: int = 0o600, *, like: st
             raise
         return os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, mode)
     try:
-        give_to_owner(descriptor, like if like and os.path.exists(like) else _get_folder(path))
+        copy_file_owner(
+            descriptor, owner_path if owner_path and os.path.exists(owner_path) else _get_folder_path(path)
+        )
     except BaseException:
         os.close(descriptor)
         raise
@@ -34,7 +36,7 @@ def open_owned_file(path: str | Path, flags: int, mode: int = 0o600, *, like: st
 
 
 def make_owned_folder(path: Path, mode: int = 0o777) -> None:
-    """Make a folder, and those above it, where they are not there; each belongs to the owner of its place."""
+    """Make a folder and its missing parent folders; each belongs to the owner of the folder above it."""
     if path.is_dir():
         return
     make_owned_folder(path.parent, mode)
@@ -42,26 +44,26 @@ def make_owned_folder(path: Path, mode: int = 0o777) -> None:
         path.mkdir(mode)
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            give_to_owner(descriptor, path.parent)
+            copy_file_owner(descriptor, path.parent)
         finally:
             os.close(descriptor)
 
 
-def give_to_owner(descriptor: int, like: str | Path) -> None:
-    """Give an open file to the owner of another one; only root can, for others nothing happens."""
+def copy_file_owner(descriptor: int, owner_path: str | Path) -> None:
+    """Give an open file to the owner of `owner_path`; do nothing unless this process runs as root."""
     if os.geteuid() == 0:
-        status = os.stat(like)
+        status = os.stat(owner_path)
         os.fchown(descriptor, status.st_uid, status.st_gid)
 
 
 def describe_owner(path: str | Path) -> str:
-    """Return the account that a file belongs to, for people."""
-    number = os.stat(path).st_uid
+    """Return the name of the account that owns a file; ``account NUMBER`` for an account without a name."""
+    user_id = os.stat(path).st_uid
     try:
-        return pwd.getpwuid(number).pw_name
+        return pwd.getpwuid(user_id).pw_name
     except KeyError:
-        return f"account {number}"
+        return f"account {user_id}"
 
 
-def _get_folder(path: str | Path) -> str:
+def _get_folder_path(path: str | Path) -> str:
     return os.path.dirname(os.path.abspath(path))

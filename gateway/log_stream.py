@@ -25,13 +25,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 #: The most seconds that lines wait for room in one go.
-_LONGEST_WAIT: Final = 1.0
+_MAX_WAIT_SECONDS: Final = 1.0
 #: The part of the time that they may wait for a reader that is slow: others would wait for the log.
-_SHARE: Final = 0.1
+_WAITING_SHARE: Final = 0.1
 #: The least seconds that a wait costs: so the attempts end if a descriptor is ready but takes nothing.
-_SHORTEST_WAIT: Final = 0.001
+_MIN_WAIT_SECONDS: Final = 0.001
 #: The most octets that a pipe takes as a whole or not at all (POSIX: PIPE_BUF).
-_PIECE: Final = select.PIPE_BUF
+_MAX_PIECE_OCTETS: Final = select.PIPE_BUF
 
 
 class UnblockedStream(io.TextIOBase):
@@ -45,18 +45,18 @@ class UnblockedStream(io.TextIOBase):
     encoding = "utf-8"
     errors = "backslashreplace"
 
-    def __init__(self, descriptor: int, encoding: str, describe_gap: Callable[[int], str]) -> None:
+    def __init__(self, descriptor: int, encoding: str, format_gap_line: Callable[[int], str]) -> None:
         self.encoding = encoding
         self._shared = descriptor
-        self._describe_gap = describe_gap
+        self._describe_gap = format_gap_line
         self._write_piece = _open_writer(descriptor)
-        self._credit = _LONGEST_WAIT
+        self._credit = _MAX_WAIT_SECONDS
         self._credited_at = time.monotonic()
         self._begin_anew()
         os.register_at_fork(after_in_child=self._begin_anew)
 
     def _begin_anew(self) -> None:
-        """Forget the text that the parent of this process has not written: the parent writes it itself."""
+        """Start with empty buffers and a new lock: after a fork the parent writes its own pending text."""
         # A handler of a signal may write while its own thread does.
         self._lock = threading.RLock()
         self._begun_line = ""
@@ -77,37 +77,40 @@ class UnblockedStream(io.TextIOBase):
         return os.isatty(self._shared)
 
     def write(self, text: str) -> int:
-        """Write whole lines or leave them out, and keep a line that is only begun; returns the length."""
+        """Write the complete lines, or omit them if there is no room; return the length of `text`.
+
+        The text after the last line feed is kept for the next call.
+        """
         with self._lock:
-            lines, newline, self._begun_line = (self._begun_line + text).rpartition("\n")
+            complete_lines, newline, self._begun_line = (self._begun_line + text).rpartition("\n")
             if newline:
-                self._send(lines + newline)
+                self._send(complete_lines + newline)
         return len(text)
 
     def flush(self) -> None:
-        """Write a line that is only begun, and the rest of lines written in part, where there is room."""
+        """Write the incomplete line, and the octets that had no room before, as far as there is room."""
         with self._lock:
-            begun_line, self._begun_line = self._begun_line, ""
-            if begun_line or self._rest:
-                self._send(begun_line)
+            incomplete_line, self._begun_line = self._begun_line, ""
+            if incomplete_line or self._rest:
+                self._send(incomplete_line)
 
     def _send(self, text: str) -> None:
         self._rest = self._write_while_room(self._rest)
         if not self._rest:
-            gap = self._describe_gap(self._left_out) if self._left_out else ""
-            octets = (gap + text).encode(self.encoding, self.errors)
-            unsent = self._write_while_room(octets)
-            if len(unsent) < len(octets) or not octets:
-                self._left_out, self._rest = 0, unsent
+            gap_line = self._describe_gap(self._left_out) if self._left_out else ""
+            octets = (gap_line + text).encode(self.encoding, self.errors)
+            unsent_octets = self._write_while_room(octets)
+            if len(unsent_octets) < len(octets) or not octets:
+                self._left_out, self._rest = 0, unsent_octets
                 return
         self._left_out += text.count("\n") or len(text[:1])
 
     def _write_while_room(self, octets: bytes) -> bytes:
-        """Return the octets that could not be written."""
+        """Write octets as long as there is room; return the octets that were not written."""
         while octets:
             try:
                 # Without `poll`: it reports room in a pipe only if a whole page is free.
-                octets = octets[self._write_piece(octets[:_PIECE]) :]
+                octets = octets[self._write_piece(octets[:_MAX_PIECE_OCTETS]) :]
             except BlockingIOError:
                 if not self._wait_for_room():
                     break
@@ -116,35 +119,41 @@ class UnblockedStream(io.TextIOBase):
         return octets
 
     def _wait_for_room(self) -> bool:
-        """Wait as long as the credit reaches; return whether there is room."""
+        """Wait for room, at most for the seconds of the credit; return whether there is room.
+
+        The credit grows with the time since the last wait, and each wait reduces it.
+        """
         start = time.monotonic()
-        self._credit = min(_LONGEST_WAIT, self._credit + (start - self._credited_at) * _SHARE)
+        self._credit = min(_MAX_WAIT_SECONDS, self._credit + (start - self._credited_at) * _WAITING_SHARE)
         self._credited_at = start
-        if self._credit < _SHORTEST_WAIT:
+        if self._credit < _MIN_WAIT_SECONDS:
             return False
         poll = select.poll()
         poll.register(self._shared, select.POLLOUT)
         has_room = bool(poll.poll(self._credit * 1000))
         self._credited_at = time.monotonic()
-        self._credit -= max(self._credited_at - start, _SHORTEST_WAIT)
+        self._credit -= max(self._credited_at - start, _MIN_WAIT_SECONDS)
         return has_room
 
 
 def _open_writer(descriptor: int) -> Callable[[bytes], int]:
     """Return a function that writes to a descriptor without blocking, and returns the number of octets."""
     if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-        peer = socket.socket(fileno=os.dup(descriptor))
-        return lambda piece: peer.send(piece, socket.MSG_DONTWAIT)
+        log_socket = socket.socket(fileno=os.dup(descriptor))
+        return lambda piece: log_socket.send(piece, socket.MSG_DONTWAIT)
     try:
-        reopened = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        own_descriptor = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         # It is that of another user, or has no reader any more.
         return lambda piece: _write_to_shared(descriptor, piece)
-    return lambda piece: os.write(reopened, piece)
+    return lambda piece: os.write(own_descriptor, piece)
 
 
 def _write_to_shared(descriptor: int, piece: bytes) -> int:
-    """Write to a pipe without blocking, although it may block; raise BlockingIOError without room."""
+    """Write to a descriptor whose writes block, without waiting; return the number of octets written.
+
+    Raises BlockingIOError if there is no room for the whole piece.
+    """
     try:
         return os.pwritev(descriptor, [piece], -1, os.RWF_NOWAIT)
     except OSError as failure:
@@ -159,14 +168,14 @@ def _write_to_shared(descriptor: int, piece: bytes) -> int:
     return os.write(descriptor, piece)
 
 
-def guard_standard_error(describe_gap: Callable[[int], str]) -> None:
-    """Let no writer to standard error wait for its reader: log, traceback or warning, in all threads.
+def guard_standard_error(format_gap_line: Callable[[int], str]) -> None:
+    """Replace standard error by a stream that does not block, if it is a pipe, a socket or a terminal.
 
     A file stays as it is: it has no reader. A stream that escapes control characters for a terminal still
     escapes them.
     """
-    escaping: Any = sys.stderr if hasattr(sys.stderr, "unguarded") else None
-    stream: Any = sys.stderr if escaping is None else escaping.unguarded
+    escaping_stream: Any = sys.stderr if hasattr(sys.stderr, "unguarded") else None
+    stream: Any = sys.stderr if escaping_stream is None else escaping_stream.unguarded
     if stream is None or isinstance(stream, UnblockedStream):
         return
     try:
@@ -175,10 +184,10 @@ def guard_standard_error(describe_gap: Callable[[int], str]) -> None:
     except (OSError, ValueError):
         return
     if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor):
-        unblocked = UnblockedStream(descriptor, stream.encoding, describe_gap)
-        if escaping is None:
-            sys.stderr = unblocked
+        unblocked_stream = UnblockedStream(descriptor, stream.encoding, format_gap_line)
+        if escaping_stream is None:
+            sys.stderr = unblocked_stream
         else:
-            escaping.unguarded = unblocked
+            escaping_stream.unguarded = unblocked_stream
         # What Python writes when it ends.
-        vars(sys)["__stderr__"] = unblocked
+        vars(sys)["__stderr__"] = unblocked_stream

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any, BinaryIO, Final, Protocol, cast
 
 #: Octets of a body that are held at a time.
-_STEP: Final = 1024**2
+_MAX_PIECE_OCTETS: Final = 1024**2
 
 
 #: The actors of ebMS 2.0 §2.3.10 and §2.3.11: the next handler on the way, and that of the To party.
@@ -61,7 +61,7 @@ class MemoryBody:
 
 
 class DigestedBody(ABC):
-    """A `Body` whose octets are read for its digest when that is asked for, and once."""
+    """A `Body` that reads its octets and computes their digest at the first use of `sha256_hex`."""
 
     __slots__ = ("_sha256", "octet_count")
 
@@ -116,19 +116,19 @@ class _SeekableStream(io.RawIOBase):
 class _SlicedStream(_SeekableStream):
     """A piece of a stream, which is closed with this one."""
 
-    def __init__(self, stream: BinaryIO, offset: int, octets: int) -> None:
+    def __init__(self, stream: BinaryIO, offset: int, octet_count: int) -> None:
         self._stream = stream
         self._offset = offset
-        self._octets = octets
+        self._octet_count = octet_count
         self._position = 0
         stream.seek(offset)
 
     def _go_to(self, offset: int) -> None:
-        self._position = min(offset, self._octets)
+        self._position = min(offset, self._octet_count)
         self._stream.seek(self._offset + self._position)
 
     def readinto(self, buffer: Any) -> int:
-        piece = self._stream.read(min(len(buffer), self._octets - self._position))
+        piece = self._stream.read(min(len(buffer), self._octet_count - self._position))
         buffer[: len(piece)] = piece
         self._position += len(piece)
         return len(piece)
@@ -157,39 +157,41 @@ class _JoinedStream(_SeekableStream):
 
     def __init__(self, pieces: Sequence[Body]) -> None:
         self._pieces = pieces
-        self._next = 0
+        self._next_index = 0
         self._stream: BinaryIO | None = None
 
     def _go_to(self, offset: int) -> None:
-        self._leave_piece()
-        self._next, remaining = 0, offset
-        while self._next < len(self._pieces) and remaining >= self._pieces[self._next].octet_count:
-            remaining -= self._pieces[self._next].octet_count
-            self._next += 1
-        if remaining and self._next < len(self._pieces):
-            self._enter_piece().seek(remaining)
+        self._close_piece()
+        self._next_index, remaining = 0, offset
+        while (
+            self._next_index < len(self._pieces) and remaining >= self._pieces[self._next_index].octet_count
+        ):
+            remaining -= self._pieces[self._next_index].octet_count
+            self._next_index += 1
+        if remaining and self._next_index < len(self._pieces):
+            self._open_next_piece().seek(remaining)
 
     def readinto(self, buffer: Any) -> int:
-        while self._stream is not None or self._next < len(self._pieces):
-            piece = (self._stream or self._enter_piece()).read(len(buffer))
+        while self._stream is not None or self._next_index < len(self._pieces):
+            piece = (self._stream or self._open_next_piece()).read(len(buffer))
             if piece:
                 buffer[: len(piece)] = piece
                 return len(piece)
-            self._leave_piece()
+            self._close_piece()
         return 0
 
-    def _enter_piece(self) -> BinaryIO:
-        self._stream = self._pieces[self._next].open_stream()
-        self._next += 1
+    def _open_next_piece(self) -> BinaryIO:
+        self._stream = self._pieces[self._next_index].open_stream()
+        self._next_index += 1
         return self._stream
 
-    def _leave_piece(self) -> None:
+    def _close_piece(self) -> None:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
     def close(self) -> None:
-        self._leave_piece()
+        self._close_piece()
         super().close()
 
 
@@ -209,9 +211,9 @@ class PositionedStream(_SeekableStream):
 
     def readinto(self, buffer: Any) -> int:
         """Read octets into the buffer; return how many there were, 0 at the end."""
-        count = os.preadv(self._descriptor, [buffer], self._position)
-        self._position += count
-        return count
+        octet_count = os.preadv(self._descriptor, [buffer], self._position)
+        self._position += octet_count
+        return octet_count
 
 
 def as_body(octets: bytes | Body) -> Body:
@@ -220,12 +222,12 @@ def as_body(octets: bytes | Body) -> Body:
 
 
 def iterate_octets(octets: bytes | Body) -> Iterator[bytes]:
-    """Yield the octets in pieces that are small enough to be held."""
+    """Yield bytes as one piece, and a body in pieces of at most one megabyte."""
     if isinstance(octets, bytes):
         yield octets
         return
     with octets.open_stream() as stream:
-        while piece := stream.read(_STEP):
+        while piece := stream.read(_MAX_PIECE_OCTETS):
             yield piece
 
 
@@ -264,7 +266,7 @@ class Party:
 
 
 #: The party of a signal of ebMS 3.0 that was read by itself: such a signal names no parties.
-UNNAMED: Final = Party(())
+UNNAMED_PARTY: Final = Party(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +304,7 @@ class AckRequest:
 
 
 #: The number after it is 0 again (ebMS 2.0 §9.1.1).
-LAST_SEQUENCE_NUMBER: Final = 99_999_999
+MAX_SEQUENCE_NUMBER: Final = 99_999_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,25 +365,24 @@ class UserMessage(_MessageUnit):
     mpc: str | None = None
     properties: tuple[MessageProperty, ...] = ()
     agreement_type: str | None = None
-    pmode_named: str | None = None
+    pmode_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt(_MessageUnit):
     """Proof that `ref_to_message_id` was stored; `references` repeat the digests received.
 
-    `signature_asked` says that the sender asked for a signed receipt, whether its message was signed or not;
-    this is not in the receipt itself.
-    `message` is the message that the receipt repeats if nothing of that message was signed.
-    `actor` says whose proof the receipt is: that of the To party's handler (`TO_PARTY_MSH`), or that of the
-    next handler on the way (`NEXT_MSH`).
+    `signature_requested` says that the sender asked for a signed receipt, whether its message was signed or
+    not; this is not in the receipt itself. `message` is the message that the receipt repeats if nothing of
+    that message was signed. `actor` says whose proof the receipt is: that of the To party's handler
+    (`TO_PARTY_MSH`), or that of the next handler on the way (`NEXT_MSH`).
     """
 
     ref_to_message_id: str
     received_at: datetime
     references: tuple[DigestReference, ...] = ()
     acting_party: Party | None = None
-    signature_asked: bool = field(default=False, compare=False)
+    signature_requested: bool = field(default=False, compare=False)
     actor: str = TO_PARTY_MSH
     message: UserMessage | None = field(default=None, compare=False)
 
@@ -452,11 +453,12 @@ class StatusResponse(_MessageUnit):
 class PullRequest(_MessageUnit):
     """Asks for the oldest message of a channel; `mpc` None is the default one (ebMS 3.0 §5.2.3.1).
 
-    `login` identifies the login that came with it, so that it is taken once; it is empty without one.
+    `login_digest` is the digest of the login of the request, by which a repeated login is refused; empty: no
+    login.
     """
 
     mpc: str | None = None
-    login: str = field(default="", compare=False)
+    login_digest: str = field(default="", compare=False)
 
 
 Unit = UserMessage | Receipt | ErrorSignal | Ping | Pong | StatusRequest | StatusResponse | PullRequest

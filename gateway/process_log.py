@@ -41,20 +41,20 @@ FIELDS: Final = (
     "problem",
     "path",
 )
-_LEVEL: Final = "GATEWAY_LOG"
+_LEVEL_VARIABLE: Final = "GATEWAY_LOG"
 _DEFAULT_LEVEL: Final = "WARNING"
 #: Tells the processes that a process starts which form the lines have.
-_FORMAT: Final = "GATEWAY_LOG_FORM"
+_FORMAT_VARIABLE: Final = "GATEWAY_LOG_FORM"
 
 
 #: The places whose lines strangers can cause.
-_OPEN_TO_STRANGERS: Final = "gateway.web."
-#: The most lines of one place and form that are written within `_PERIOD` seconds.
-_MOST_LINES: Final = 30
-_PERIOD: Final = 60.0
-_LONGEST_TEXT: Final = 2000
-_LONGEST_FIELD: Final = 200
-_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_PUBLIC_LOGGER_PREFIX: Final = "gateway.web."
+#: The most lines of one place and form that are written within `_PERIOD_SECONDS` seconds.
+_MAX_LINES: Final = 30
+_PERIOD_SECONDS: Final = 60.0
+_MAX_TEXT_LENGTH: Final = 2000
+_MAX_FIELD_LENGTH: Final = 200
+_SHORT_ESCAPES: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class RepeatedLineFilter(logging.Filter):
@@ -74,19 +74,19 @@ class RepeatedLineFilter(logging.Filter):
         Records below WARNING are always written: an operator who sets a lower level wants each line. So are
         those of places that strangers cannot reach.
         """
-        if record.levelno < logging.WARNING or not record.name.startswith(_OPEN_TO_STRANGERS):
+        if record.levelno < logging.WARNING or not record.name.startswith(_PUBLIC_LOGGER_PREFIX):
             return True
-        if self._clock() - self._period_start >= _PERIOD:
+        if self._clock() - self._period_start >= _PERIOD_SECONDS:
             self._period_start = self._clock()
             self._written.clear()
         line_key = (record.name, str(record.msg))
-        if self._written[line_key] >= _MOST_LINES:
+        if self._written[line_key] >= _MAX_LINES:
             self._left_out[line_key] += 1
             return False
         self._written[line_key] += 1
-        left_out = self._left_out.pop(line_key, 0)
-        if left_out:
-            record.msg, record.args = f"{record.getMessage()} ({left_out} more were left out)", ()
+        omitted_count = self._left_out.pop(line_key, 0)
+        if omitted_count:
+            record.msg, record.args = f"{record.getMessage()} ({omitted_count} more were left out)", ()
         return True
 
 
@@ -113,8 +113,8 @@ class _JsonFormatter(logging.Formatter):
             "time": _format_time(record),
             "level": record.levelname,
             "place": record.name,
-            "text": _get_text(record),
-            **_get_fields(record),
+            "text": _get_record_text(record),
+            **_get_record_fields(record),
         }
         if record.exc_info:
             fields["traceback"] = self.formatException(record.exc_info)
@@ -126,7 +126,7 @@ def _escape_unprintable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        character if character.isprintable() else _SHORT.get(character) or escape_character(character)
+        character if character.isprintable() else _SHORT_ESCAPES.get(character) or escape_character(character)
         for character in text
     )
 
@@ -137,26 +137,26 @@ def is_utf8_stream(stream: TextIO) -> bool:
 
 
 def escape_character(character: str) -> str:
-    """Return the escapes of JSON for one character, of two units where it needs them."""
-    units = character.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[start : start + 2].hex()}" for start in range(0, len(units), 2))
+    """Return one character as JSON escapes it: one escape of four hexadecimal digits for each UTF-16 unit."""
+    utf16_octets = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{utf16_octets[start : start + 2].hex()}" for start in range(0, len(utf16_octets), 2))
 
 
 def format_text(record: logging.LogRecord) -> str:
     """Return the text of a record and, behind it, its fields as ``NAME=VALUE``."""
-    fields = (f" {name}={_quote_value(value)}" for name, value in _get_fields(record).items())
-    return "".join([_get_text(record), *fields])
+    fields = (f" {name}={_quote_value(value)}" for name, value in _get_record_fields(record).items())
+    return "".join([_get_record_text(record), *fields])
 
 
-def _get_text(record: logging.LogRecord) -> str:
-    return record.getMessage()[:_LONGEST_TEXT]
+def _get_record_text(record: logging.LogRecord) -> str:
+    return record.getMessage()[:_MAX_TEXT_LENGTH]
 
 
-def _get_fields(record: logging.LogRecord) -> dict[str, Any]:
+def _get_record_fields(record: logging.LogRecord) -> dict[str, Any]:
     """Return the ids of the objects that a record names, each text cut as the line's own."""
     values = {name: vars(record).get(name) for name in FIELDS}
     return {
-        name: value if isinstance(value, int) else str(value)[:_LONGEST_FIELD]
+        name: value if isinstance(value, int) else str(value)[:_MAX_FIELD_LENGTH]
         for name, value in values.items()
         if value is not None
     }
@@ -175,32 +175,32 @@ def _format_time(record: logging.LogRecord) -> str:
 
 @contextmanager
 def pass_log_format(*, as_json: bool) -> Iterator[None]:
-    """Let the processes that are started inside the block log in this form."""
-    before = os.environ.get(_FORMAT)
+    """Make the processes that are started inside the block log as JSON, if `as_json`; else change nothing."""
+    former_format = os.environ.get(_FORMAT_VARIABLE)
     if as_json:
-        os.environ[_FORMAT] = "json"
+        os.environ[_FORMAT_VARIABLE] = "json"
     try:
         yield
     finally:
-        os.environ.pop(_FORMAT, None)
-        if before is not None:
-            os.environ[_FORMAT] = before
+        os.environ.pop(_FORMAT_VARIABLE, None)
+        if former_format is not None:
+            os.environ[_FORMAT_VARIABLE] = former_format
 
 
 def set_up_logging(*, as_json: bool = False) -> None:
     """Log to standard error at the level of ``GATEWAY_LOG``; a reader that stops does not block a thread."""
-    is_json = as_json or os.environ.get(_FORMAT) == "json"
+    is_json = as_json or os.environ.get(_FORMAT_VARIABLE) == "json"
     formatter = _JsonFormatter(is_utf8=is_utf8_stream(sys.stderr)) if is_json else _LineFormatter()
     guard_standard_error(lambda count: formatter.format(_make_gap_record(count)) + "\n")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     handler.addFilter(RepeatedLineFilter())
-    level = os.environ.get(_LEVEL)
+    level = os.environ.get(_LEVEL_VARIABLE)
     logging.basicConfig(level=level or _DEFAULT_LEVEL, handlers=[handler])
     if not level:
         logging.getLogger(START_LOG).setLevel(logging.INFO)
 
 
-def _make_gap_record(count: int) -> logging.LogRecord:
-    text = "%d lines of this process were left out here: the log was not read"
-    return logging.LogRecord(__name__, logging.WARNING, __file__, 0, text, (count,), None)
+def _make_gap_record(omitted_lines: int) -> logging.LogRecord:
+    message_format = "%d lines of this process were left out here: the log was not read"
+    return logging.LogRecord(__name__, logging.WARNING, __file__, 0, message_format, (omitted_lines,), None)

@@ -22,16 +22,16 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final, Literal
 
-_PROCESSES: Final = "/proc"
-_OWN_THREADS: Final = "/proc/self/task"
-_OWN_NAMESPACE: Final = "/proc/self/ns/pid"
-_SIBLINGS: Final = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+_PROCESS_FOLDER: Final = "/proc"
+_THREAD_FOLDER: Final = "/proc/self/task"
+_NAMESPACE_FILE: Final = "/proc/self/ns/pid"
+_SIBLINGS_FILE: Final = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 #: The number of the first namespace of processes of a machine (Linux, PROC_PID_INIT_INO).
-_FIRST_NAMESPACE: Final = 0xEFFFFFFC
+_INITIAL_NAMESPACE: Final = 0xEFFFFFFC
 #: Tells child processes which processors were allowed before.
-_ALLOWED: Final = "GATEWAY_PROCESSORS"
+_PROCESSORS_VARIABLE: Final = "GATEWAY_PROCESSORS"
 #: Seconds. A process that waits longer for the lock chooses at the same time as another one.
-_LONGEST_LOCK_WAIT: Final = 1.0
+_MAX_LOCK_WAIT: Final = 1.0
 _POLL_SECONDS: Final = 0.01
 
 
@@ -45,51 +45,57 @@ def bind_to_processor(mode: Literal["auto", "always", "never"] = "auto") -> int 
     if mode == "never" or not hasattr(os, "sched_setaffinity"):
         return None
     try:
-        allowed = os.sched_getaffinity(0)
-        if len(allowed) < 2 or (mode == "auto" and os.stat(_OWN_NAMESPACE).st_ino != _FIRST_NAMESPACE):
+        allowed_processors = os.sched_getaffinity(0)
+        if len(allowed_processors) < 2 or (
+            mode == "auto" and os.stat(_NAMESPACE_FILE).st_ino != _INITIAL_NAMESPACE
+        ):
             return None
-        with _lock_choice():
-            chosen = choose_processor(
-                {processor: list_siblings(processor) for processor in allowed}, count_bound_processes()
+        with _lock_processor_choice():
+            chosen_processor = choose_processor(
+                {processor: list_siblings(processor) for processor in allowed_processors},
+                count_bound_processes(),
             )
-            _bind_threads({chosen}, allowed)
+            _bind_threads({chosen_processor}, allowed_processors)
     except OSError:
         # A sandbox may forbid it, or show nothing of the system. The process works all the same.
         return None
-    os.environ[_ALLOWED] = ",".join(map(str, sorted(allowed)))
-    return chosen
+    os.environ[_PROCESSORS_VARIABLE] = ",".join(map(str, sorted(allowed_processors)))
+    return chosen_processor
 
 
-def leave_processor() -> None:
-    """Let this process, a child that works beside its parent, run where that might before it was bound."""
-    allowed = os.environ.get(_ALLOWED, "")
-    if allowed and hasattr(os, "sched_setaffinity"):
+def restore_processors() -> None:
+    """Let this child process use all processors that its parent could use before the parent was bound."""
+    allowed_processors = os.environ.get(_PROCESSORS_VARIABLE, "")
+    if allowed_processors and hasattr(os, "sched_setaffinity"):
         # The processors may be others by now.
         with suppress(OSError, ValueError):
-            os.sched_setaffinity(0, [int(number) for number in allowed.split(",")])
+            os.sched_setaffinity(0, [int(number) for number in allowed_processors.split(",")])
 
 
 @contextmanager
-def _lock_choice() -> Iterator[None]:
-    """Let processes of one installation choose one after the other: together they might choose alike."""
+def _lock_processor_choice() -> Iterator[None]:
+    """Hold a lock of this installation inside the block, so that two processes do not choose at one time.
+
+    Enters the block without the lock after a second, or if the file system has no locks.
+    """
     try:
-        file = os.open(__file__, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(__file__, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         yield
         return
     try:
-        end = time.monotonic() + _LONGEST_LOCK_WAIT
-        while not _lock_file(file) and time.monotonic() < end:
+        deadline = time.monotonic() + _MAX_LOCK_WAIT
+        while not _try_lock(descriptor) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         yield
     finally:
-        os.close(file)
+        os.close(descriptor)
 
 
-def _lock_file(file: int) -> bool:
-    """Return whether nothing more is to be waited for: the lock is ours, or the file system has no locks."""
+def _try_lock(descriptor: int) -> bool:
+    """Return False if another process has the lock; True if it is ours, or the file system has no locks."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
@@ -97,28 +103,31 @@ def _lock_file(file: int) -> bool:
     return True
 
 
-def choose_processor(siblings: Mapping[int, Collection[int]], bound: Mapping[int, int]) -> int:
-    """Return the processor with the fewest bound processes, of several one of them.
+def choose_processor(siblings: Mapping[int, Collection[int]], process_counts: Mapping[int, int]) -> int:
+    """Return the processor with the fewest bound processes; of equal ones the one on the less used core.
 
-    `siblings` has, for each processor to choose from, those that share its core: of two with as many, the one
-    on the less used core is better.
+    `siblings` has, for each processor to choose from, the processors that share its core, itself included.
+    `process_counts` is the number of bound processes by processor. A choice between equal processors is
+    random.
     """
 
-    def weigh(processor: int) -> tuple[int, int]:
-        return bound.get(processor, 0), sum(bound.get(sibling, 0) for sibling in siblings[processor])
+    def compute_load(processor: int) -> tuple[int, int]:
+        return process_counts.get(processor, 0), sum(
+            process_counts.get(sibling, 0) for sibling in siblings[processor]
+        )
 
-    least = min(map(weigh, siblings))
-    return secrets.choice([processor for processor in siblings if weigh(processor) == least])
+    min_load = min(map(compute_load, siblings))
+    return secrets.choice([processor for processor in siblings if compute_load(processor) == min_load])
 
 
-def list_siblings(processor: int, file_pattern: str = _SIBLINGS) -> Collection[int]:
-    """Return the processors that share a core with one, itself included; itself where the system names none.
+def list_siblings(processor: int, file_pattern: str = _SIBLINGS_FILE) -> Collection[int]:
+    """Return the processors on the core of `processor`, itself included; only itself if none can be read.
 
     `file_pattern` is the file that lists them ("0,4", "0-1"), with {} for the number.
     """
     try:
         with open(file_pattern.format(processor), encoding="ascii") as file:
-            ranges = [part.partition("-") for part in file.read().strip().split(",")]
+            ranges = [range_text.partition("-") for range_text in file.read().strip().split(",")]
         return {number for first, _, last in ranges for number in range(int(first), int(last or first) + 1)}
     except (OSError, ValueError):
         return {processor}
@@ -127,34 +136,37 @@ def list_siblings(processor: int, file_pattern: str = _SIBLINGS) -> Collection[i
 def count_bound_processes() -> Counter[int]:
     """Return how many other processes are bound to each processor alone, as far as the system shows them."""
     counts: Counter[int] = Counter()
-    for name in os.listdir(_PROCESSES):
-        if name.isdecimal() and int(name) != os.getpid():
+    for process_id in os.listdir(_PROCESS_FOLDER):
+        if process_id.isdecimal() and int(process_id) != os.getpid():
             # The process may have ended.
             with suppress(OSError):
-                processors = os.sched_getaffinity(int(name))
-                if len(processors) == 1 and not _is_kernel_thread(name):
+                processors = os.sched_getaffinity(int(process_id))
+                if len(processors) == 1 and not _is_kernel_thread(process_id):
                     counts.update(processors)
     return counts
 
 
-def _is_kernel_thread(name: str) -> bool:
-    with open(f"{_PROCESSES}/{name}/cmdline", "rb") as file:
+def _is_kernel_thread(process_id: str) -> bool:
+    with open(f"{_PROCESS_FOLDER}/{process_id}/cmdline", "rb") as file:
         return not file.read(1)
 
 
-def _bind_threads(chosen: Collection[int], before: Collection[int]) -> None:
-    """Bind every thread of this process, or none; one that is started later is bound as its starter."""
-    threads = [int(name) for name in os.listdir(_OWN_THREADS)]
+def _bind_threads(processors: Collection[int], former_processors: Collection[int]) -> None:
+    """Bind every thread of this process to the processors `processors`; new threads inherit the binding.
+
+    Raises OSError where the system refuses it, after all threads were bound to `former_processors` again.
+    """
+    thread_ids = [int(name) for name in os.listdir(_THREAD_FOLDER)]
     try:
-        _set_processors(threads, chosen)
+        _set_processors(thread_ids, processors)
     except OSError:
         with suppress(OSError):
-            _set_processors(threads, before)
+            _set_processors(thread_ids, former_processors)
         raise
 
 
-def _set_processors(threads: Collection[int], processors: Collection[int]) -> None:
-    for thread in threads:
+def _set_processors(thread_ids: Collection[int], processors: Collection[int]) -> None:
+    for thread_id in thread_ids:
         # A thread may have ended.
         with suppress(ProcessLookupError):
-            os.sched_setaffinity(thread, processors)
+            os.sched_setaffinity(thread_id, processors)

@@ -16,29 +16,31 @@ from gateway.errors import TRANSITION_REFUSED, GatewayError
 
 @dataclass(frozen=True, slots=True)
 class StateMachine:
-    """A named table of transitions: state, event, next state; objects in `final` states need no more work."""
+    """A named table of transitions: state, event, next state; `final_states` need no more work."""
 
     name: str
-    initial: str
-    final: frozenset[str]
-    table: Mapping[str, Mapping[str, str]]
+    initial_state: str
+    final_states: frozenset[str]
+    transitions: Mapping[str, Mapping[str, str]]
 
     @property
     def states(self) -> tuple[str, ...]:
         """Return every state, in the order of the table."""
-        return tuple(self.table)
+        return tuple(self.transitions)
 
     @property
     def events(self) -> frozenset[str]:
         """Return every event that some state accepts."""
-        return frozenset(event for row in self.table.values() for event in row)
+        return frozenset(
+            event for state_transitions in self.transitions.values() for event in state_transitions
+        )
 
 
 MESSAGE: Final = StateMachine(
     name="message",
-    initial="RECEIVED",
-    final=frozenset({"DUPLICATE", "REFUSED", "PROCESSED"}),
-    table={
+    initial_state="RECEIVED",
+    final_states=frozenset({"DUPLICATE", "REFUSED", "PROCESSED"}),
+    transitions={
         "RECEIVED": {"accept": "ACCEPTED", "duplicate": "DUPLICATE", "refuse": "REFUSED"},
         "ACCEPTED": {"process": "PROCESSED", "fail": "FAILED"},
         "FAILED": {"retry": "ACCEPTED", "give_up": "REFUSED"},
@@ -51,9 +53,9 @@ MESSAGE: Final = StateMachine(
 # CLOSED needs no more work, but an agency may still correct its decision.
 CASE: Final = StateMachine(
     name="case",
-    initial="OPENED",
-    final=frozenset({"REFUSED", "WITHDRAWN", "CLOSED"}),
-    table={
+    initial_state="OPENED",
+    final_states=frozenset({"REFUSED", "WITHDRAWN", "CLOSED"}),
+    transitions={
         "OPENED": {
             "refuse": "REFUSED",
             "hold": "HELD",
@@ -113,54 +115,62 @@ _WAITING_EVENTS: Final = {
 
 
 # Between the question whether an agency cancels and its answer, the request goes on as if nothing were asked.
-_STAYING: Final = ("send", "ask_cancel", "refuse_cancel")
+_NEUTRAL_EVENTS: Final = ("send", "ask_cancel", "refuse_cancel")
 # The last fee that was due is paid or cancelled: the agency goes on, or the hub forwards the application.
-_FEE_ENDS: Final = ("fee_settled", "forward")
+_FEE_END_EVENTS: Final = ("fee_settled", "forward")
 # One of several demands is settled or was replaced by a later one: the remaining one determines the state.
-_REMAINING_DEMANDS: Final = {
+_REMAINING_DEMAND_EVENTS: Final = {
     "ask_stands": "INFORMATION_REQUIRED",
     "inspect_stands": "INSPECTION",
     "fee_stands": "FEE_DUE",
 }
 
 
-def _make_waiting_row(state: str, **other: str) -> dict[str, str]:
-    return _WAITING_EVENTS | dict.fromkeys(("decide_item", *_FEE_ENDS, *_STAYING), state) | other
+def _make_waiting_transitions(state: str, **exceptions: str) -> dict[str, str]:
+    return (
+        _WAITING_EVENTS
+        | dict.fromkeys(("decide_item", *_FEE_END_EVENTS, *_NEUTRAL_EVENTS), state)
+        | exceptions
+    )
 
 
-def _make_asked_row(state: str, **other: str) -> dict[str, str]:
+def _make_demand_transitions(state: str, **exceptions: str) -> dict[str, str]:
     # An acknowledgement that arrives after a question, an inspection or a fee must not hide it.
-    return _make_waiting_row(state, **_REMAINING_DEMANDS) | {"acknowledge": state, "inspected": state} | other
+    return (
+        _make_waiting_transitions(state, **_REMAINING_DEMAND_EVENTS)
+        | {"acknowledge": state, "inspected": state}
+        | exceptions
+    )
 
 
-def _make_settled_row(state: str, **other: str) -> dict[str, str]:
+def _make_final_transitions(state: str, **exceptions: str) -> dict[str, str]:
     # Late notices are recorded and change nothing.
-    late = ("acknowledge", "ask", "inspect", "inspected", "fee")
-    return dict.fromkeys((*late, *_FEE_ENDS, *_STAYING), state) | other
+    late_events = ("acknowledge", "ask", "inspect", "inspected", "fee")
+    return dict.fromkeys((*late_events, *_FEE_END_EVENTS, *_NEUTRAL_EVENTS), state) | exceptions
 
 
 REQUEST: Final = StateMachine(
     name="request",
-    initial="PREPARED",
-    final=frozenset({"DECIDED", "CANCELLED"}),
-    table={
-        "PREPARED": _make_waiting_row("PREPARED", send="SENT"),
-        "SENT": _make_waiting_row("SENT", **_REMAINING_DEMANDS),
-        "ACKNOWLEDGED": _make_waiting_row("ACKNOWLEDGED", **_REMAINING_DEMANDS),
-        "INFORMATION_REQUIRED": _make_asked_row("INFORMATION_REQUIRED"),
-        "INSPECTION": _make_asked_row("INSPECTION", inspected="ACKNOWLEDGED"),
-        "FEE_DUE": _make_asked_row("FEE_DUE", fee_settled="ACKNOWLEDGED", forward="PREPARED"),
-        "STRANDED": _make_waiting_row("STRANDED"),
-        "DECIDED": _make_settled_row("DECIDED", correct="DECIDED", amend="SENT", cancel="CANCELLED"),
-        "CANCELLED": _make_settled_row("CANCELLED", cancel="CANCELLED"),
+    initial_state="PREPARED",
+    final_states=frozenset({"DECIDED", "CANCELLED"}),
+    transitions={
+        "PREPARED": _make_waiting_transitions("PREPARED", send="SENT"),
+        "SENT": _make_waiting_transitions("SENT", **_REMAINING_DEMAND_EVENTS),
+        "ACKNOWLEDGED": _make_waiting_transitions("ACKNOWLEDGED", **_REMAINING_DEMAND_EVENTS),
+        "INFORMATION_REQUIRED": _make_demand_transitions("INFORMATION_REQUIRED"),
+        "INSPECTION": _make_demand_transitions("INSPECTION", inspected="ACKNOWLEDGED"),
+        "FEE_DUE": _make_demand_transitions("FEE_DUE", fee_settled="ACKNOWLEDGED", forward="PREPARED"),
+        "STRANDED": _make_waiting_transitions("STRANDED"),
+        "DECIDED": _make_final_transitions("DECIDED", correct="DECIDED", amend="SENT", cancel="CANCELLED"),
+        "CANCELLED": _make_final_transitions("CANCELLED", cancel="CANCELLED"),
     },
 )
 
 DELIVERY: Final = StateMachine(
     name="delivery",
-    initial="QUEUED",
-    final=frozenset({"DELIVERED", "CANCELLED"}),
-    table={
+    initial_state="QUEUED",
+    final_states=frozenset({"DELIVERED", "CANCELLED"}),
+    transitions={
         "QUEUED": {
             "lease": "ACTIVE",
             "try": "QUEUED",
@@ -192,50 +202,53 @@ DELIVERY: Final = StateMachine(
 
 # A result of clearance holds until customs itself issues another one. An answer of customs to a message of
 # the hub does not change it, and neither does a notice of an agency.
-_RESULTS: Final = {"clear": "CLEARED", "refuse": "NOT_CLEARED", "cancel": "CANCELLED"}
+_CLEARANCE_RESULTS: Final = {"clear": "CLEARED", "refuse": "NOT_CLEARED", "cancel": "CANCELLED"}
 
 
-def _make_answered_row(**other: str) -> dict[str, str]:
-    return {"accept": "ACCEPTED", "report_error": "ERROR"} | _RESULTS | other
+def _make_clearance_transitions(**exceptions: str) -> dict[str, str]:
+    return {"accept": "ACCEPTED", "report_error": "ERROR"} | _CLEARANCE_RESULTS | exceptions
 
 
 CLEARANCE: Final = StateMachine(
     name="clearance",
-    initial="UNANSWERED",
-    final=frozenset({"CLEARED", "NOT_CLEARED", "CANCELLED"}),
-    table={
-        "UNANSWERED": _make_answered_row(),
-        "ACCEPTED": _make_answered_row(),
-        "ERROR": _make_answered_row(),
-        **{state: _make_answered_row(accept=state, report_error=state) for state in _RESULTS.values()},
+    initial_state="UNANSWERED",
+    final_states=frozenset({"CLEARED", "NOT_CLEARED", "CANCELLED"}),
+    transitions={
+        "UNANSWERED": _make_clearance_transitions(),
+        "ACCEPTED": _make_clearance_transitions(),
+        "ERROR": _make_clearance_transitions(),
+        **{
+            state: _make_clearance_transitions(accept=state, report_error=state)
+            for state in _CLEARANCE_RESULTS.values()
+        },
     },
 )
 
 
-def _make_fee_row(state: str, **other: str) -> dict[str, str]:
+def _make_fee_transitions(state: str, **exceptions: str) -> dict[str, str]:
     # A late or repeated event is recorded and does not change the state.
-    return dict.fromkeys(("order", "pay", "confirm", "cancel"), state) | other
+    return dict.fromkeys(("order", "pay", "confirm", "cancel"), state) | exceptions
 
 
 # An open fee that is confirmed was paid elsewhere. Money that comes after a cancellation is given back.
 FEE: Final = StateMachine(
     name="fee",
-    initial="LEVIED",
-    final=frozenset({"CONFIRMED", "CANCELLED", "REFUNDED", "PARTLY_REFUNDED"}),
-    table={
-        "LEVIED": _make_fee_row(
+    initial_state="LEVIED",
+    final_states=frozenset({"CONFIRMED", "CANCELLED", "REFUNDED", "PARTLY_REFUNDED"}),
+    transitions={
+        "LEVIED": _make_fee_transitions(
             "LEVIED", order="ORDERED", pay="PAID", confirm="CONFIRMED", cancel="CANCELLED"
         ),
-        "ORDERED": _make_fee_row("ORDERED", pay="PAID", confirm="CONFIRMED", cancel="CANCELLED"),
-        "PAID": _make_fee_row("PAID", confirm="CONFIRMED", refund="REFUNDING"),
+        "ORDERED": _make_fee_transitions("ORDERED", pay="PAID", confirm="CONFIRMED", cancel="CANCELLED"),
+        "PAID": _make_fee_transitions("PAID", confirm="CONFIRMED", refund="REFUNDING"),
         # By a notice that came late another fee was confirmed: this one is due again, under a new number.
-        "CONFIRMED": _make_fee_row("CONFIRMED", refund="REFUNDING", replace="CANCELLED"),
-        "CANCELLED": _make_fee_row("CANCELLED", refund="REFUNDING"),
-        "REFUNDING": _make_fee_row(
+        "CONFIRMED": _make_fee_transitions("CONFIRMED", refund="REFUNDING", replace="CANCELLED"),
+        "CANCELLED": _make_fee_transitions("CANCELLED", refund="REFUNDING"),
+        "REFUNDING": _make_fee_transitions(
             "REFUNDING", refund="REFUNDING", refunded="REFUNDED", partly_refunded="PARTLY_REFUNDED"
         ),
-        "REFUNDED": _make_fee_row("REFUNDED", refund="REFUNDING"),
-        "PARTLY_REFUNDED": _make_fee_row("PARTLY_REFUNDED", refund="REFUNDING"),
+        "REFUNDED": _make_fee_transitions("REFUNDED", refund="REFUNDING"),
+        "PARTLY_REFUNDED": _make_fee_transitions("PARTLY_REFUNDED", refund="REFUNDING"),
     },
 )
 
@@ -246,12 +259,12 @@ MACHINES: Final[Mapping[str, StateMachine]] = {
 
 def get_next_state(machine: StateMachine, state: str, event: str) -> str:
     """Return the state after `event` in `state`; raises GW705 when the table has no such entry."""
-    following = machine.table.get(state, {}).get(event)
-    if following is None:
-        accepted = ", ".join(machine.table.get(state, {})) or "nothing"
+    next_state = machine.transitions.get(state, {}).get(event)
+    if next_state is None:
+        accepted_events = ", ".join(machine.transitions.get(state, {})) or "nothing"
         raise GatewayError(
             TRANSITION_REFUSED,
-            f"a {machine.name} in state {state[:40]} accepts {accepted}, not {event[:40]}",
+            f"a {machine.name} in state {state[:40]} accepts {accepted_events}, not {event[:40]}",
             f"{machine.name}/{state[:40]}",
         )
-    return following
+    return next_state

@@ -12,16 +12,16 @@ from collections.abc import Iterator
 @contextlib.contextmanager
 def catch_stop_signals() -> Iterator[threading.Event]:
     """Provide an event that SIGTERM and SIGINT set; SIGINT stays ignored where it was."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if number == signal.SIGINT and signal.getsignal(number) is signal.SIG_IGN:
+    stop_event = threading.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        if signal_number == signal.SIGINT and signal.getsignal(signal_number) is signal.SIG_IGN:
             continue
-        signal.signal(number, lambda *_: set_from_handler(stop))
-    yield stop
+        signal.signal(signal_number, lambda *_: set_from_handler(stop_event))
+    yield stop_event
 
 
 def set_from_handler(event: threading.Event) -> None:
-    """Set an event, soon, in the handler of a signal.
+    """Set an event from the handler of a signal, by another thread.
 
     Python runs a handler between two steps of the main thread, also while that holds the lock of the event
     in its `wait` or `set`. A handler that took the lock would wait for ever, so another thread takes it.

@@ -41,7 +41,7 @@ def describe_gap(count: int) -> str:
 @pytest.fixture(params=["pipe", "socket"])
 def ends(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, int]]:
     """Provide the reading and the writing end of a small pipe, or of a socket."""
-    monkeypatch.setattr(log_stream, "_LONGEST_WAIT", 0.05)
+    monkeypatch.setattr(log_stream, "_MAX_WAIT_SECONDS", 0.05)
     if request.param == "pipe":
         reading, writing = os.pipe()
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
@@ -104,7 +104,7 @@ def test_lines_without_room_are_left_out_and_counted(ends: tuple[int, int]) -> N
 
 
 def test_a_line_waits_for_a_slow_reader(ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_stream, "_LONGEST_WAIT", 20.0)
+    monkeypatch.setattr(log_stream, "_MAX_WAIT_SECONDS", 20.0)
     reading, writing = ends
     stream = UnblockedStream(writing, "utf-8", describe_gap)
     pieces: list[bytes] = []
@@ -229,7 +229,7 @@ def test_threads_write_whole_lines_while_others_wait(ends: tuple[int, int]) -> N
 def test_a_handler_of_a_signal_and_a_child_write_while_a_thread_waits(
     ends: tuple[int, int], monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    monkeypatch.setattr(log_stream, "_LONGEST_WAIT", 0.5)
+    monkeypatch.setattr(log_stream, "_MAX_WAIT_SECONDS", 0.5)
     reading, writing = ends
     stream = UnblockedStream(writing, "utf-8", describe_gap)
     fill(writing)

@@ -158,11 +158,13 @@ def test_the_reference_has_every_state_event_and_transition(capsys: pytest.Captu
     for name, machine in MACHINES.items():
         states = {row["state"]: row for row in sections[f"{name}: states"]}
         assert list(states) == list(machine.states)
-        assert {state for state, row in states.items() if row["place"] == "final"} == machine.final
+        assert {state for state, row in states.items() if row["place"] == "final"} == machine.final_states
         assert {row["event"] for row in sections[f"{name}: events"]} == machine.events
         steps = [tuple(row.values()) for row in sections[f"{name}: transitions"]]
         assert steps == [
-            (state, event, after) for state, row in machine.table.items() for event, after in row.items()
+            (state, event, after)
+            for state, row in machine.transitions.items()
+            for event, after in row.items()
         ]
     assert all(row.get("meaning", row.get("when", "-")) for rows in sections.values() for row in rows)
 
@@ -562,7 +564,9 @@ def test_a_picture_of_states_has_every_change(machine: StateMachine) -> None:
         for event in change.events
     }
     stays = {(source, event, target) for source, event, target in drawn if source == target}
-    wanted = {(state, event, after) for state, row in machine.table.items() for event, after in row.items()}
+    wanted = {
+        (state, event, after) for state, row in machine.transitions.items() for event, after in row.items()
+    }
     assert drawn - stays == {one for one in wanted if one[0] != one[2]}
     assert stays <= wanted
 

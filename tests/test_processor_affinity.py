@@ -111,9 +111,9 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 def test_outside_containers_a_process_is_bound_unless_told(
     done: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(processor_affinity, "_OWN_NAMESPACE", str(tmp_path))
+    monkeypatch.setattr(processor_affinity, "_NAMESPACE_FILE", str(tmp_path))
     assert bind_to_processor("auto") is None
-    monkeypatch.setattr(processor_affinity, "_FIRST_NAMESPACE", tmp_path.stat().st_ino)
+    monkeypatch.setattr(processor_affinity, "_INITIAL_NAMESPACE", tmp_path.stat().st_ino)
     assert bind_to_processor("never") is None
     assert done == []
     assert os.environ["GATEWAY_PROCESSORS"] == ""
@@ -125,7 +125,7 @@ def test_outside_containers_a_process_is_bound_unless_told(
 def test_in_a_container_a_process_is_bound_where_the_settings_say_so(
     done: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(processor_affinity, "_OWN_NAMESPACE", str(tmp_path))
+    monkeypatch.setattr(processor_affinity, "_NAMESPACE_FILE", str(tmp_path))
     assert bind_to_processor("always") in {0, 1}
     assert done
 
@@ -133,7 +133,7 @@ def test_in_a_container_a_process_is_bound_where_the_settings_say_so(
 def test_where_nothing_of_the_system_is_shown_nothing_is_bound(
     done: list[object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(processor_affinity, "_PROCESSES", str(tmp_path / "nothing"))
+    monkeypatch.setattr(processor_affinity, "_PROCESS_FOLDER", str(tmp_path / "nothing"))
     assert bind_to_processor("always") is None
     assert done == []
 
@@ -141,7 +141,7 @@ def test_where_nothing_of_the_system_is_shown_nothing_is_bound(
 def test_a_lock_that_is_never_given_back_holds_nobody_up(
     done: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processor_affinity, "_LONGEST_LOCK_WAIT", 0.05)
+    monkeypatch.setattr(processor_affinity, "_MAX_LOCK_WAIT", 0.05)
     with open(processor_affinity.__file__, "rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert bind_to_processor("always") in {0, 1}
@@ -176,7 +176,7 @@ def test_threads_of_the_kernel_are_not_counted(monkeypatch: pytest.MonkeyPatch, 
     for name, words in (("11", b"gateway"), ("12", b"")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "cmdline").write_bytes(words)
-    monkeypatch.setattr(processor_affinity, "_PROCESSES", str(tmp_path))
+    monkeypatch.setattr(processor_affinity, "_PROCESS_FOLDER", str(tmp_path))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
     assert count_bound_processes() == {3: 1}
 
@@ -184,8 +184,8 @@ def test_threads_of_the_kernel_are_not_counted(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.usefixtures("two_processors")
 def test_a_child_leaves_the_processor_of_its_parent() -> None:
     words = (
-        "import os; from gateway.processor_affinity import leave_processor;"
-        f"os.sched_setaffinity(0, {{{ALLOWED[0]}}}); leave_processor();"
+        "import os; from gateway.processor_affinity import restore_processors;"
+        f"os.sched_setaffinity(0, {{{ALLOWED[0]}}}); restore_processors();"
         "print(sorted(os.sched_getaffinity(0)))"
     )
     said = {"PYTHONPATH": str(ROOT), "GATEWAY_PROCESSORS": ",".join(map(str, ALLOWED[:2]))}

@@ -184,7 +184,7 @@ class As4Double:
         try:
             if seen.select("//eb3:SignalMessage"):
                 return self._answer_signal(parcel, seen, context)
-            reply = self._answer(as4.open(parcel, context), context)
+            reply = self._answer(as4.open_units(parcel, context), context)
         except GatewayError as problem:
             reply = self._refuse(problem, parcel, context)
         return self._post_later(reply) if posted and self.wrong != "answers-at-once" else reply
@@ -236,16 +236,16 @@ class As4Double:
         passwords = {
             _LOGIN: (context.get_party_name(self._get_pulled("login").receiver), self.party.password)
         }
-        opened = as4.open(parcel, replace(context, find_pull_login=passwords.get))
-        login = opened.unit.login if isinstance(opened.unit, PullRequest) else ""
+        opened = as4.open_units(parcel, replace(context, find_pull_login=passwords.get))
+        login = opened.unit.login_digest if isinstance(opened.unit, PullRequest) else ""
         with self._lock:
             if login in self._logins and self.wrong != "forgets-logins":
                 raise GatewayError(PULL_REFUSED, "this login came before")
             self._logins.add(login)
 
     def _authorize_puller(self, opened: OpenedMessage) -> None:
-        trusted = self.party.membership.identity.hub
-        signer = "" if opened.signed is None else opened.signed.certificate.sha256
+        trusted = self.party.membership.identity.hub_certificates
+        signer = "" if opened.verified_signature is None else opened.verified_signature.certificate.sha256
         channels = {pmode.pull_channel for pmode in self.party.agreements["pull"] if pmode.pull is not None}
         channel = opened.unit.mpc if isinstance(opened.unit, PullRequest) else None
         if signer not in trusted or channel not in channels:
@@ -298,7 +298,8 @@ class As4Double:
             "no-bom": b"\xef\xbb\xbf<" in octets,
             "no-properties": bool(unit.properties),
             "no-simple-soap": not unit.payloads,
-            "no-uncompressed": bool(unit.payloads) and not any(part.compressed for part in opened.unwrapped),
+            "no-uncompressed": bool(unit.payloads)
+            and not any(part.compressed for part in opened.unwrapped_parts),
         }
         if reasons.get(self.wrong, False):
             raise GatewayError(NOT_SUPPORTED, "the double refuses it")
@@ -320,7 +321,7 @@ class As4Double:
         if self.wrong == "takes-everything":
             return self._take_anything(parcel, context)
         refusal = as4.reject_parcel(problem, parcel, context)
-        unit = refusal.unit
+        unit = refusal.error_signal
         if isinstance(unit, ErrorSignal):
             self._write_file("consumer", unit.ref_to_message_id or "", f"{unit.errors[0].code}\n")
             if self.wrong in ("other-code", "bare-errors"):
@@ -328,9 +329,9 @@ class As4Double:
                 sealed = as4.seal((unit,), None, context)
                 return HttpReply(200, sealed.get_header("Content-Type"), sealed.read_octets())
         if refusal.parcel is None:
-            return HttpReply(refusal.status)
+            return HttpReply(refusal.http_status)
         return HttpReply(
-            refusal.status, refusal.parcel.get_header("Content-Type"), refusal.parcel.read_octets()
+            refusal.http_status, refusal.parcel.get_header("Content-Type"), refusal.parcel.read_octets()
         )
 
     def _take_anything(self, parcel: Parcel, context: ProtocolContext) -> HttpReply:
@@ -457,11 +458,11 @@ def read_as4_double(folder: Path, key: Path, certificate: Path, output: Path, wr
     identity: Any = replace(
         suite_identity,
         signer=load_signer(read_file(key), read_file(certificate)),
-        hub=frozenset({suite_identity.signer.certificate.sha256}),
-        receiver=read_certificate(read_file(folder / "suite.decryption.cert.pem")),
-        decryption=load_decryption_key(read_file(secret), read_file(own_certificate)),
+        hub_certificates=frozenset({suite_identity.signer.certificate.sha256}),
+        encryption_certificate=read_certificate(read_file(folder / "suite.decryption.cert.pem")),
+        decryption_key=load_decryption_key(read_file(secret), read_file(own_certificate)),
     )
     reversed_sides = Membership(
-        identity, suite.membership.book, suite.membership.theirs, suite.membership.ours
+        identity, suite.membership.book, suite.membership.hub_identifiers, suite.membership.own_identifiers
     )
     return As4Double(replace(suite, membership=reversed_sides), output, wrong)

@@ -68,14 +68,14 @@ class As4Party:
     def get_sending_pmode(self, kind: str, action: str) -> PMode:
         """Return the P-Mode by which the suite sends an action; raise LookupError where there is none."""
         for pmode in self.agreements.get(kind, ()):
-            if pmode.from_party[0] in self.membership.ours and pmode.action == action:
+            if pmode.from_party[0] in self.membership.own_identifiers and pmode.action == action:
                 return pmode
         raise LookupError(f"the partner folder has no agreement {kind} with action {action[:80]}")
 
     def get_pulled_pmode(self, kind: str) -> PMode:
         """Return the P-Mode of the messages that the suite pulls; raise LookupError where there is none."""
         for pmode in self.agreements.get(kind, ()):
-            if pmode.pull is not None and pmode.to_party[0] in self.membership.ours:
+            if pmode.pull is not None and pmode.to_party[0] in self.membership.own_identifiers:
                 return pmode
         raise LookupError(f"the partner folder has no agreement {kind} by which messages are pulled")
 
@@ -91,7 +91,7 @@ def read_as4_party(folder: Path) -> As4Party:
     The suite is the From party of the first P-Mode of the main agreement: it listens at that endpoint.
     """
     identity = read_identity(folder, _NAME)
-    if not identity.hub:
+    if not identity.hub_certificates:
         detail = "the folder has no certificate of the gateway, by which its signatures are verified"
         raise GatewayError(MISUSE, detail, str(folder / "hub.cert.pem"))
     files = {kind: folder / "agreements" / f"{kind}.yaml" for kind in KINDS}
@@ -230,7 +230,7 @@ class As4Listener:
         except GatewayError as wrong:
             refusal = as4.reject_parcel(wrong, seen.parcel, context)
             if refusal.parcel is None:
-                return HttpReply(refusal.status)
+                return HttpReply(refusal.http_status)
             parcel = refusal.parcel
         return HttpReply(200, parcel.get_header("Content-Type"), parcel.read_octets())
 

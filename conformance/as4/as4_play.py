@@ -340,7 +340,7 @@ class As4Play:
             pmode
             for pmodes in party.agreements.values()
             for pmode in pmodes
-            if pmode.from_party[0] in party.membership.theirs
+            if pmode.from_party[0] in party.membership.hub_identifiers
         )
         return SentCase(seen, party.build_context(), theirs, self.conversation, request)
 
@@ -357,7 +357,7 @@ class As4Play:
     def get_interval(self) -> float:
         """Return the agreed time between two attempts of the gateway."""
         pmodes = self.opponent.party.agreements["main"]
-        ours = self.opponent.party.membership.ours
+        ours = self.opponent.party.membership.own_identifiers
         return float(next(pmode.reliability.retry_interval for pmode in pmodes if pmode.to_party[0] in ours))
 
 

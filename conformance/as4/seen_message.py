@@ -68,7 +68,7 @@ class SeenMessage:
 
     def open(self, context: ProtocolContext, sent: SentUnit | None = None) -> OpenedMessage:
         """Return the message after all checks of the protocol core; raises GatewayError."""
-        return as4.open(self.parcel, context, sent)
+        return as4.open_units(self.parcel, context, sent)
 
     def select(self, path: str) -> list[Any]:
         """Return the nodes or values that an XPath expression selects; an empty list without an envelope."""

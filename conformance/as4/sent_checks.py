@@ -116,7 +116,7 @@ def _check_order(case: SentCase) -> str:
 
 
 def _check_signer(case: SentCase) -> str:
-    signed = case.open().signed
+    signed = case.open().verified_signature
     return "" if signed is not None else "nobody signed it"
 
 
@@ -132,7 +132,7 @@ def _check_encrypted_for_us(case: SentCase) -> str:
     opened = case.open()
     if not case.seen.select("//xenc:EncryptedData"):
         return "nothing is encrypted"
-    return "" if opened.unwrapped else "nothing was decrypted"
+    return "" if opened.unwrapped_parts else "nothing was decrypted"
 
 
 def _check_all_encrypted(case: SentCase) -> str:
@@ -162,7 +162,7 @@ def _check_compressed(case: SentCase) -> str:
     opened, packed = case.open(), case.list_properties("CompressionType")
     if len(packed) != case.count_parts() or not packed:
         return f"{len(packed)} of {case.count_parts()} payloads are compressed"
-    return "" if any(part.compressed for part in opened.unwrapped) else "no payload was expanded"
+    return "" if any(part.compressed for part in opened.unwrapped_parts) else "no payload was expanded"
 
 
 def _check_property(name: str, is_valid: Callable[[str], bool]) -> Callable[[SentCase], str]:

@@ -192,10 +192,12 @@ def _verify_receipt(kit: AttackerKit, step: HttpRequest, answer: Answer) -> None
     if sent is None:
         return
     members = kit.as4 if step.face == "as4" else kit.members
-    member = next((name for name, party in members.items() if sent.unit.sender.ids[0] in party.ours), "")
+    member = next(
+        (name for name, party in members.items() if sent.unit.sender.ids[0] in party.own_identifiers), ""
+    )
     if not member:
         return
-    opened = PROTOCOLS[step.face].open(
+    opened = PROTOCOLS[step.face].open_units(
         _make_parcel(answer.headers, answer.body), replace(kit, members=members).build_context(member), sent
     )
     if not any(isinstance(unit, Receipt) for unit in opened.units):

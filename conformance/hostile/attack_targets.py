@@ -268,7 +268,7 @@ def _parse_target_url(url: str) -> SplitResult:
         # Brackets without a valid address, or an invalid port.
         valid = False
     if not valid:
-        raise GatewayError(MISUSE, "an address is http(s)://host[:port]/path", url[:200])
+        raise GatewayError(MISUSE, "an address must be http(s)://host[:port]/path", url[:200])
     return parts
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from lxml import etree
 
-from gateway.client import US, Membership, get_current_time, read_file, read_membership
+from gateway.client import OWN_PARTY, Membership, get_current_time, read_file, read_membership
 from gateway.errors import MISUSE, GatewayError, describe_exception
 from gateway.message_model import Payload, Ping, Receipt, Unit, UserMessage
 from gateway.pki import Certificate, Signer, load_signer
@@ -273,7 +273,7 @@ class As4Kit(AttackerKit):
         """Return a message as HTTP carries it; `hooks` are those of `MutatedAs4Message`."""
         key = self.get_signer(signer or member)
         unit = self.make_unit(member) if unit is None else unit
-        context = replace(self.build_context(member), keys={US: key})
+        context = replace(self.build_context(member), signers={OWN_PARTY: key})
         pmode = None
         if isinstance(unit, UserMessage):
             pmode = self.members[member].get_outgoing_pmode(unit.action, self.get_current_time())
@@ -318,15 +318,15 @@ def read_attacker_kit(
 ) -> AttackerKit:
     """Return the kit of a partner folder; strangers, which no gateway knows, get new keys."""
     members = {
-        name: read_membership(folder, name, folder / f"{name}.agreement.yaml", sends="Store")
+        name: read_membership(folder, name, folder / f"{name}.agreement.yaml", sent_action="Store")
         for name in MEMBERS
     }
     by_as4 = {
-        name: read_membership(folder, name, folder / f"{name}.as4.agreement.yaml", sends="Store")
+        name: read_membership(folder, name, folder / f"{name}.as4.agreement.yaml", sent_action="Store")
         for name in MEMBERS
         if (folder / f"{name}.as4.agreement.yaml").is_file()
     }
-    if not members["a"].identity.hub:
+    if not members["a"].identity.hub_certificates:
         detail = "the folder has no certificate of the gateway, by which its receipts are verified"
         raise GatewayError(MISUSE, detail, str(folder / "hub.cert.pem"))
     signers: dict[str, Signer] = {name: member.identity.signer for name, member in members.items()}
@@ -349,7 +349,7 @@ def read_attacker_kit(
         receipt=str(soap.get("receipt", "SUITE-R1")),
         case=str(table.get("customs", {}).get("case", "")),
         features=frozenset(str(feature) for feature in table.get("features", ())),
-        receiver=members["a"].identity.receiver,
+        receiver=members["a"].identity.encryption_certificate,
         as4=by_as4,
         clock=clock,
         uuids=uuids,

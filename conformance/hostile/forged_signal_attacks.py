@@ -155,7 +155,7 @@ def _make_signal_unit(
 def _read_answer_id(kit: AttackerKit, answer: Answer) -> str:
     """Return the MessageId of the gateway's answer."""
     parcel = Parcel({"Content-Type": answer.headers.get("content-type", "")}, MemoryBody(answer.body))
-    return PROTOCOLS["ebms2"].open(parcel, kit.build_context()).unit.message_id
+    return PROTOCOLS["ebms2"].open_units(parcel, kit.build_context()).unit.message_id
 
 
 def _reflect_answer(_: AttackerKit, __: HttpRequest, answer: Answer) -> HttpRequest:

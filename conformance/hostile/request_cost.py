@@ -348,7 +348,7 @@ def _passes_prescan(post: HttpRequest, size: int, limits: WireLimits) -> bool:
         return False
     try:
         content = read_multipart_related(post.headers["Content-Type"], post.body, limits).root.content
-        prescan_xml(content, limits, envelope=True)
+        prescan_xml(content, limits, is_envelope=True)
     except GatewayError:
         return False
     return True

@@ -191,7 +191,7 @@ class AgencySimulator(SimulatedService):
         try:
             reply, problem = self.desk.serve_request(request, lambda call: self._handle_call(call, mood))
         except _NoAnswerError:
-            return HttpReply(closes=True)
+            return HttpReply(closes_connection=True)
         if problem is not None:
             self._refusals.write_refusal(problem)
             return reply

@@ -43,7 +43,7 @@ class ItemRule:
 
     def __post_init__(self) -> None:
         if self.decision not in DECISIONS:
-            raise _make_settings_error(f"a decision is one of {', '.join(DECISIONS)}", self.decision)
+            raise _make_settings_error(f"a decision must be one of {', '.join(DECISIONS)}", self.decision)
 
     def matches_item(self, number: int, hs: str) -> bool:
         """Return whether the rule applies to an item."""
@@ -73,10 +73,10 @@ class AgencyPlan:
 
     def __post_init__(self) -> None:
         if self.behaviour not in BEHAVIOURS:
-            raise _make_settings_error(f"a behaviour is one of {', '.join(BEHAVIOURS)}", self.behaviour)
+            raise _make_settings_error(f"a behaviour must be one of {', '.join(BEHAVIOURS)}", self.behaviour)
         if self.cancellation not in CANCELLATIONS:
             allowed = ", ".join(CANCELLATIONS)
-            raise _make_settings_error(f"a cancellation is one of {allowed}", self.cancellation)
+            raise _make_settings_error(f"a cancellation must be one of {allowed}", self.cancellation)
 
     def find_rule(self, number: int, hs: str) -> ItemRule:
         """Return the first rule that applies to an item; approval when none does."""

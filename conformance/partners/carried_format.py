@@ -424,7 +424,7 @@ def _read_syntax(agency: str, file: Traversable) -> str:
     except (yaml.YAMLError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise GatewayError(MISUSE, f"no forms of organisations: {str(error)[:200]}", str(file)) from None
     if syntax not in _SYNTAXES:
-        raise GatewayError(MISUSE, f"a form is one of {', '.join(_SYNTAXES)}", str(file))
+        raise GatewayError(MISUSE, f"a form must be one of {', '.join(_SYNTAXES)}", str(file))
     return str(syntax)
 
 

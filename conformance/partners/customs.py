@@ -171,7 +171,7 @@ class CustomsSimulator(SimulatedService):
     def __call__(self, request: IncomingRequest) -> HttpReply:
         """Answer one call."""
         if take_misbehavior(self._mischief, "silent"):
-            return HttpReply(closes=True)
+            return HttpReply(closes_connection=True)
         reply, problem = self.desk.serve_request(request, self._handle_call)
         if problem is not None:
             self._refusals.write_refusal(problem)

@@ -49,7 +49,7 @@ class Misbehavior:
         head, star, count = text.partition("*")
         name, equals, seconds = head.partition("=")
         if name not in allowed:
-            raise GatewayError(MISUSE, f"a misbehaviour is one of {', '.join(allowed)}", name[:80])
+            raise GatewayError(MISUSE, f"a misbehaviour must be one of {', '.join(allowed)}", name[:80])
         try:
             return cls(name, float(seconds) if equals else 0.0, int(count) if star else None)
         except ValueError:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gateway import USER_AGENT
-from gateway.cases import open_payment_message, read_money, sign_payment_message
+from gateway.cases import read_money, sign_payment_message, verify_payment_message
 from gateway.client import (
     HttpReply,
     IncomingRequest,
@@ -109,7 +109,7 @@ class PaymentProvider:
         if path not in _OPERATIONS:
             return _reply(404, {"error": "nothing is here"})
         try:
-            request_fields = open_payment_message(
+            request_fields = verify_payment_message(
                 request.headers, request.body, self._secret, get_current_time(), _TOLERANCE
             )
         except GatewayError as problem:

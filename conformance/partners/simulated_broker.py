@@ -27,7 +27,7 @@ class SimulatedBroker(MessageHandler):
     def __call__(self, request: IncomingRequest) -> HttpReply:
         """Answer one POST, or do not."""
         if take_misbehavior(self._mischief, "silent"):
-            return HttpReply(closes=True)
+            return HttpReply(closes_connection=True)
         if take_misbehavior(self._mischief, "busy"):
             return _BUSY
         return super().__call__(request)

@@ -220,7 +220,7 @@ class SimulatedService:
             if waiting is not None:
                 waiting.sleep_seconds()
         if consume("lost"):
-            return HttpReply(closes=True)
+            return HttpReply(closes_connection=True)
         if consume("garbage"):
             return HttpReply(200, reply.content_type, _GARBAGE)
         return reply

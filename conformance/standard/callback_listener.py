@@ -81,7 +81,7 @@ def _open_message(replier: Replier, message: ReceivedMessage) -> OpenedMessage:
         "SOAPAction": message.headers.get("soapaction", ""),
     }
     context = replier.party.build_context(replier.kind)
-    return EBMS2.open(Parcel(headers, MemoryBody(message.body)), context)
+    return EBMS2.open_units(Parcel(headers, MemoryBody(message.body)), context)
 
 
 def _make_receipt(replier: Replier, message: ReceivedMessage) -> Receipt:
@@ -200,7 +200,7 @@ _REPLIES: Final[Mapping[str, Callable[[Replier, ReceivedMessage], HttpReply]]] =
     "warning": _reply_warning,
     "server-fault": _reply_fault("Server"),
     "client-fault": _reply_fault("Client"),
-    "close": lambda _, __: HttpReply(closes=True),
+    "close": lambda _, __: HttpReply(closes_connection=True),
     "garbage": lambda _, __: HttpReply(200, _TEXT_XML, b"<soap:Envelope>\xff</nothing>"),
     "empty": lambda _, __: HttpReply(200, _TEXT_XML, b""),
 }
@@ -325,7 +325,7 @@ def _choose_address(party: SuiteParty, address: str | None) -> tuple[str, int]:
 
 
 def _record_reply(reply: HttpReply) -> RecordedMessage | None:
-    if reply.closes:
+    if reply.closes_connection:
         return None
     headers = dict(reply.headers)
     if reply.body:

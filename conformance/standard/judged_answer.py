@@ -55,7 +55,7 @@ def _open_answer(judged: Judged, answer: ReceivedMessage) -> OpenedMessage:
     """Open a message of the gateway with the keys of the suite; raise GatewayError for a faulty message."""
     headers = {name: answer.headers.get(name.lower(), "") for name in ("Content-Type", "SOAPAction")}
     context = judged.party.build_context(judged.sent.agreement.kind)
-    return EBMS2.open(Parcel(headers, MemoryBody(answer.body)), context)
+    return EBMS2.open_units(Parcel(headers, MemoryBody(answer.body)), context)
 
 
 def check_opens(judged: Judged, argument: Any) -> str:  # noqa: ARG001
@@ -66,7 +66,7 @@ def check_opens(judged: Judged, argument: Any) -> str:  # noqa: ARG001
         opened = _open_answer(judged, judged.answer)
     except GatewayError as wrong:
         return f"the suite cannot open it: {wrong.detail}"
-    return "" if opened.signed is not None else "it is not signed"
+    return "" if opened.verified_signature is not None else "it is not signed"
 
 
 def check_unwrapped(judged: Judged, argument: Any) -> str:
@@ -77,9 +77,9 @@ def check_unwrapped(judged: Judged, argument: Any) -> str:
         opened = _open_answer(judged, judged.answer)
     except GatewayError as wrong:
         return f"the suite cannot open it: {wrong.detail}"
-    if not opened.unwrapped:
+    if not opened.unwrapped_parts:
         return "no payload is encrypted"
-    for payload in opened.unwrapped:
+    for payload in opened.unwrapped_parts:
         for name, algorithm in (("cipher", payload.cipher), ("transport", payload.transport)):
             allowed = argument.get(name)
             if allowed and not algorithm.endswith(tuple(allowed)):

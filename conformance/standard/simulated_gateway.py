@@ -143,7 +143,7 @@ class SimulatedGateway:
         headers = {name: request.headers.get(name, "") for name in ("content-type", "soapaction")}
         parcel, context = Parcel(headers, MemoryBody(request.body)), self.membership.build_context()
         try:
-            reply = self._answer_unit(EBMS2.open(parcel, context), context)
+            reply = self._answer_unit(EBMS2.open_units(parcel, context), context)
         except GatewayError as problem:
             reply = self._refuse_parcel(problem, parcel, context)
         if self.wrong == "octet-stream" and reply.body:
@@ -154,12 +154,12 @@ class SimulatedGateway:
         if self.wrong == "takes-everything":
             return self._take_anything(parcel, context)
         refusal = EBMS2.reject_parcel(problem, parcel, context)
-        if refusal.unit is None:
+        if refusal.error_signal is None:
             if refusal.parcel is None:
-                return HttpReply(refusal.status)
+                return HttpReply(refusal.http_status)
             kind = refusal.parcel.get_header("Content-Type")
-            return HttpReply(refusal.status, kind, refusal.parcel.read_octets())
-        unit = refusal.unit
+            return HttpReply(refusal.http_status, kind, refusal.parcel.read_octets())
+        unit = refusal.error_signal
         if self.wrong == "shows-its-inside":
             trace = "Traceback (most recent call last): line 1"
             unit = replace(unit, errors=tuple(replace(error, description=trace) for error in unit.errors))
@@ -202,7 +202,7 @@ class SimulatedGateway:
     ) -> HttpReply:
         is_received = unit.queried_message_id in self._replies
         status, at = ("Received", context.now) if is_received else ("NotRecognized", None)
-        if opened.signed is None and opened.pmode is not None and opened.pmode.security.sign:
+        if opened.verified_signature is None and opened.pmode is not None and opened.pmode.security.sign:
             status, at = "UnAuthorized", None
         if self.wrong == "takes-everything":
             status, at = "Received", context.now
@@ -216,7 +216,7 @@ class SimulatedGateway:
         if record is None or self.wrong == "forgets-messages":
             EBMS2.check_time_to_live(unit, context.now)
             receipt = EBMS2.make_receipt(opened, context)
-            reply = self._write_signal(receipt, signed=receipt.signature_asked)
+            reply = self._write_signal(receipt, signed=receipt.signature_requested)
             record = (opened.identity, reply if unit.ack_requested is not None else _NOTHING)
             if self.wrong == "answers-answers":
                 record = (opened.identity, reply)
@@ -250,12 +250,15 @@ def read_simulated_gateway(folder: Path, key: Path, certificate: Path, wrong: st
     identity = replace(
         suite.identity,
         signer=signer,
-        hub=frozenset({suite.identity.signer.certificate.sha256}),
-        receiver=None,
-        decryption=_read_decryption_key(key),
+        hub_certificates=frozenset({suite.identity.signer.certificate.sha256}),
+        encryption_certificate=None,
+        decryption_key=_read_decryption_key(key),
     )
     return SimulatedGateway(
-        Membership(identity, PModeIndex(tuple(pmodes.values())), suite.theirs, suite.ours), wrong
+        Membership(
+            identity, PModeIndex(tuple(pmodes.values())), suite.hub_identifiers, suite.own_identifiers
+        ),
+        wrong,
     )
 
 

@@ -58,13 +58,13 @@ class SuiteAgreement:
     def get_sending_pmode(self, action: str) -> PMode:
         """Return the P-Mode by which the suite sends an action; raise LookupError where there is none."""
         for pmode in self.pmodes:
-            if pmode.from_party[0] in self.membership.ours and pmode.action == action:
+            if pmode.from_party[0] in self.membership.own_identifiers and pmode.action == action:
                 return pmode
         raise LookupError(f"agreement {self.name} has no action {action} that the suite may send")
 
     def find_receiving_pmodes(self) -> tuple[PMode, ...]:
         """Return the P-Modes by which the gateway sends."""
-        return tuple(pmode for pmode in self.pmodes if pmode.from_party[0] in self.membership.theirs)
+        return tuple(pmode for pmode in self.pmodes if pmode.from_party[0] in self.membership.hub_identifiers)
 
     def is_synchronous(self, action: str) -> bool:
         """Return whether signals about messages of the suite come back on the connection of the suite."""
@@ -111,7 +111,7 @@ def read_suite_party(folder: Path, agreement: str, action: str) -> SuiteParty:
     The suite is the party that may send `action`. Raises GW808 for an incomplete folder.
     """
     identity = read_identity(folder, _NAME)
-    if not identity.hub:
+    if not identity.hub_certificates:
         detail = "the folder has no certificate of the gateway, by which its signatures are verified"
         raise GatewayError(MISUSE, detail, str(folder / "hub.cert.pem"))
     agreements = {

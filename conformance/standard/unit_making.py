@@ -76,9 +76,9 @@ def seal_payloads(
     sealing_methods = sealing_method if isinstance(sealing_method, list) else [sealing_method] * len(payloads)
     if terms is None and sealing_method is None:
         return tuple(payloads)
-    if identity.receiver is None:
+    if identity.encryption_certificate is None:
         raise LookupError("the partner folder has no certificate for which payloads are encrypted")
-    sealing = Sealing(terms or Encryption("XMLENC", ("aes256-gcm",)), identity.receiver)
+    sealing = Sealing(terms or Encryption("XMLENC", ("aes256-gcm",)), identity.encryption_certificate)
     return tuple(
         _seal_one(sealing, payload, method) for payload, method in zip(payloads, sealing_methods, strict=True)
     )

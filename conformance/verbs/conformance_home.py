@@ -27,7 +27,7 @@ from gateway.hub import (
     receive_parcel,
 )
 from gateway.message_model import PartyId
-from gateway.operations import Act, DatabaseChange, load_agreement
+from gateway.operations import Act, DatabaseChange, load_unchecked_agreement
 from gateway.pki import (
     Certificate,
     ListSuccession,
@@ -197,7 +197,7 @@ def _find_newest_crl(settings: Settings, conn: Connection, anchor: bytes) -> byt
         revocation_list
         for data in held
         for revocation_list in read_revocation_lists(data)
-        if revocation_list.base is None and revocation_list.scope is None
+        if revocation_list.base_number is None and revocation_list.scope is None
         if revocation_list.is_signed_by(authority)
     ]
     # Of two lists of the same second, the one in the register is the later one.
@@ -211,7 +211,7 @@ def _register_suite_members(
         ids = [PartyId(f"suite-{member}", PARTY_TYPE)]
         parties.register_party(conn, f"suite-{member}", f"Conformance suite, {member}", "applicant", at, ids)
     for name, text in drawn.agreements.items():
-        load_agreement(conn, text, f"{name}.agreement.yaml", at)
+        load_unchecked_agreement(conn, text, f"{name}.agreement.yaml", at)
     parties.register_party(conn, AGENCY, "Conformance suite, agency", "agency", at)
     owners = [("suite-a", certificate) for certificate in drawn.member_a_certificates]
     for party, issued in (*owners, ("suite-b", drawn.issued["b"]), (AGENCY, drawn.issued["agency"])):

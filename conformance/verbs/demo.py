@@ -228,7 +228,7 @@ class _Story:
         self._say = say
         folder = stage.partner("broker")
         self._member: Membership = read_membership(folder, "broker")
-        self._client = BrokerClient(self._member, folder / "sent", say=say)
+        self._client = BrokerClient(self._member, folder / "sent", report=say)
         self._puller: MessagePuller | None = None
         if self._member.list_pulled_pmodes(get_current_time()):
             handler = MessageHandler(self._member, folder / "log")

@@ -26,7 +26,7 @@ from gateway.config import Settings, load_settings
 from gateway.errors import MISUSE, UNREACHABLE, GatewayError
 from gateway.hub import build_engine
 from gateway.hub import get_current_time as clock
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.store import migrate_schema, parties, write_transaction
 from gateway_conformance import DATA_FOLDER
 from gateway_conformance.free_ports import reserve_free_port
@@ -213,7 +213,7 @@ class Stage:
             migrate_schema(engine)
             with write_transaction(engine) as conn:
                 self._register_parties(conn, sandbox)
-                load_agreement(conn, agreement.encode(), "agreement.yaml", clock())
+                load_unchecked_agreement(conn, agreement.encode(), "agreement.yaml", clock())
         finally:
             engine.dispose()
 

@@ -95,7 +95,7 @@ def read_story(name: str) -> StoryPlan:
     """Read a story by its name; raise GW808 for one that is not there."""
     if name not in list_stories():
         raise GatewayError(
-            MISUSE, f"a story is one of {', '.join(list_stories())}, not {name[:40]!r}", "--story"
+            MISUSE, f"a story must be one of {', '.join(list_stories())}, not {name[:40]!r}", "--story"
         )
     file = DATA_FOLDER.joinpath("demo", "stories", name + _SUFFIX)
     table = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ from gateway.cli.result_output import print_json, print_sentence, print_table
 from gateway.cli.shared_options import FILE, by_option, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.hub import get_current_time
-from gateway.operations import count_things
+from gateway.operations import format_count
 from gateway.pki import Certificate, load_shipped_policy, read_certificate_request
 from gateway_conformance.pki import (
     CertificateOrder,
@@ -75,7 +75,7 @@ def make_authority(arguments: Arguments) -> None:
         }
         for party in parties
     ]
-    sentence = f"Made a sandbox authority with {count_things(len(rows), 'certificate')} in {arguments.out}."
+    sentence = f"Made a sandbox authority with {format_count(len(rows), 'certificate')} in {arguments.out}."
     if not arguments.json:
         print_table(rows, as_json=False, columns=("name", "state", "key", "certificate"))
     _print_act(change, sentence, as_json=arguments.json, certificates=rows)
@@ -180,7 +180,7 @@ def revoke_sandbox_certificates(arguments: Arguments) -> None:
         after = {"number": number, "revoked": [certificate.sha256 for certificate in certificates]}
         change.record_trust_change(f"revocation list {arguments.ca / 'crl.pem'}", after=after)
     revoked = (
-        f"Revoked {count_things(len(certificates), 'certificate')}" if certificates else "Revoked nothing"
+        f"Revoked {format_count(len(certificates), 'certificate')}" if certificates else "Revoked nothing"
     )
     sentence = f"{revoked}; {arguments.ca / 'crl.pem'} is now revocation list number {number}."
     _print_act(change, sentence, as_json=arguments.json, **after)

@@ -157,7 +157,7 @@ def build_assertion_options(
 
 
 def verify_registration(party: RelyingParty, challenge: bytes, answer: str) -> Passkey:
-    """Return the passkey that answers a challenge; raises PasskeyError."""
+    """Verify the answer to a registration challenge and return its passkey; raises PasskeyError."""
     attestation = _read_answer(answer)
     _check_client_data(attestation)
     try:
@@ -184,7 +184,7 @@ def verify_registration(party: RelyingParty, challenge: bytes, answer: str) -> P
 def verify_assertion(
     party: RelyingParty, challenge: bytes, answer: str, passkey: Passkey, account: int | None = None
 ) -> PasskeyUse:
-    """Return the use of a passkey that answers a challenge; raises PasskeyError.
+    """Verify the answer of a passkey to a challenge and return its use; raises PasskeyError.
 
     A counter that does not rise is an error: a copy of the passkey may exist. When the answer names a
     person, it must be the `account`.
@@ -206,7 +206,7 @@ def verify_assertion(
             credential_current_sign_count=passkey.sign_count,
             require_user_verification=True,
         )
-    except Exception as problem:  # as above
+    except Exception as problem:  # as in verify_registration
         raise_resource_problem(problem)
         raise PasskeyError(f"{type(problem).__name__}: {problem}"[:300]) from problem
     evidence = _write_evidence(party, challenge, assertion, passkey)
@@ -216,8 +216,8 @@ def verify_assertion(
 def verify_confirmation(document: bytes, evidence: bytes) -> PasskeyUse:
     """Verify the evidence of a confirmation against the document, without a database; raises PasskeyError.
 
-    The evidence names the public key, the host and the origin: whether these are those of the person and
-    of the gateway is known from the rows that name the credential.
+    The evidence states the public key, the host and the origin. The caller must check that these are those
+    of the person and of the gateway, by the rows that name the credential.
     """
     fields = _read_answer(evidence.decode("utf-8", "replace"))
     try:
@@ -233,7 +233,7 @@ def verify_confirmation(document: bytes, evidence: bytes) -> PasskeyUse:
 
 
 def read_answer_challenge(answer: str) -> str:
-    """Return the challenge that an answer says to answer, not verified; raises PasskeyError."""
+    """Return the challenge that an answer states, without verifying it; raises PasskeyError."""
     challenge = _read_client_data(_read_answer(answer)).get("challenge")
     if not isinstance(challenge, str) or not _BASE64URL.fullmatch(challenge):
         raise PasskeyError("the answer names no challenge")
@@ -241,7 +241,7 @@ def read_answer_challenge(answer: str) -> str:
 
 
 def read_answer_credential(answer: str) -> str:
-    """Return the id of the passkey that an answer names, not verified; raises PasskeyError."""
+    """Return the id of the passkey that an answer states, without verifying it; raises PasskeyError."""
     credential_id = _read_answer(answer).get("id")
     if (
         not isinstance(credential_id, str)
@@ -324,7 +324,7 @@ def _describe_credentials(credential_ids: tuple[str, ...]) -> list[PublicKeyCred
 
 
 def _derive_user_id(party: RelyingParty, account: int) -> bytes:
-    """Return the id by which authenticators know an account; it says nothing about the person."""
+    """Return the id of an account for authenticators; nothing about the person can be read from it."""
     return sha256(f"{party.id} account {account}".encode()).digest()
 
 

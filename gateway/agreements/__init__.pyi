@@ -14,10 +14,10 @@ from .as4.peer_pmodes import read_peer_pmode as read_peer_pmode
 from .cpa.channel_plan import RegisteredParty as RegisteredParty
 from .cpa.cpa_composition import CpaTerms as CpaTerms
 from .cpa.cpa_composition import ProfileFile as ProfileFile
-from .cpa.cpa_composition import agree_cpa as agree_cpa
+from .cpa.cpa_composition import accept_cpa as accept_cpa
 from .cpa.cpa_composition import compose_cpa as compose_cpa
-from .cpa.cpa_composition import list_left_out as list_left_out
-from .cpa.cpa_judgment import judge_cpa as judge_cpa
+from .cpa.cpa_composition import list_omitted_actions as list_omitted_actions
+from .cpa.cpa_judgment import check_cpa as check_cpa
 from .cpa.cpa_model import CpaDocument as CpaDocument
 from .cpa.cpa_model import CpaParty as CpaParty
 from .cpa.cpa_reader import find_validity_problems as find_validity_problems
@@ -32,9 +32,9 @@ from .cpa.security_checks import list_certificate_uses as list_certificate_uses
 from .filing_actions import FILING_ACTIONS as FILING_ACTIONS
 from .filing_actions import FILING_FUNCTIONS as FILING_FUNCTIONS
 from .filing_actions import FILING_SERVICE as FILING_SERVICE
+from .filing_actions import is_filing_message as is_filing_message
 from .filing_actions import list_filing_services as list_filing_services
 from .filing_actions import list_mailbox_filings as list_mailbox_filings
-from .filing_actions import may_file as may_file
 from .forwarding_rules import HOP_ACKNOWLEDGMENTS as HOP_ACKNOWLEDGMENTS
 from .forwarding_rules import SYNC_REPLY_CHOICES as SYNC_REPLY_CHOICES
 from .forwarding_rules import ForwardingRule as ForwardingRule
@@ -58,10 +58,10 @@ from .pmode_overrides import apply_overrides as apply_overrides
 from .pmode_overrides import read_overrides as read_overrides
 from .pmode_overrides import write_overrides as write_overrides
 from .pmode_values import ENCRYPTION_POLICIES as ENCRYPTION_POLICIES
-from .pmode_values import LARGEST_SPLIT_MESSAGE as LARGEST_SPLIT_MESSAGE
+from .pmode_values import MAX_SPLIT_MESSAGE_OCTETS as MAX_SPLIT_MESSAGE_OCTETS
 from .pmode_values import MOST_FRAGMENTS as MOST_FRAGMENTS
-from .pmode_values import POLICIES as POLICIES
 from .pmode_values import PULL_AUTHORIZATIONS as PULL_AUTHORIZATIONS
+from .pmode_values import SIGNATURE_POLICIES as SIGNATURE_POLICIES
 from .pmode_values import ConversationLimits as ConversationLimits
 from .pmode_values import Encryption as Encryption
 from .pmode_values import Reliability as Reliability

@@ -27,10 +27,10 @@ from gateway.agreements.pmode import PMode
 from gateway.message_model import PartyId
 from gateway.wire import format_instant
 
-_MOST_CHARACTERS: Final = 80
+_MAX_CHARACTERS: Final = 80
 
 
-def _judge_login(pmode: PMode, logins: frozenset[str], location: str) -> AgreementFinding | None:
+def _check_partner_login(pmode: PMode, logins: frozenset[str], location: str) -> AgreementFinding | None:
     """Return a finding, at `location`, on a P-Mode with authentication that the hub cannot do; else None.
 
     `logins` are the hosts, or host:port, for which the settings have a name and a password. Only basic
@@ -38,7 +38,7 @@ def _judge_login(pmode: PMode, logins: frozenset[str], location: str) -> Agreeme
     each message would have to be posted twice.
     """
     parts = urlsplit(pmode.endpoint or "")
-    demand = f"{(pmode.endpoint or '')[:_MOST_CHARACTERS]} wants a name and a password"
+    demand = f"{(pmode.endpoint or '')[:_MAX_CHARACTERS]} wants a name and a password"
     if "basic" not in pmode.transport.authentication:
         text = f"{demand} by digest only: agree on basic over TLS, or on a client certificate"
         return make_finding("login-impossible", location, text)
@@ -57,28 +57,28 @@ class _PartyPair:
 
     agreement: AgreementDocument
     hub_view: HubView
-    ours: tuple[PartyId, ...]
-    theirs: tuple[PartyId, ...]
+    hub_ids: tuple[PartyId, ...]
+    partner_ids: tuple[PartyId, ...]
 
     @property
     def partner(self) -> KnownParty | None:
-        return self.hub_view.find_party(self.theirs[0])
+        return self.hub_view.find_party(self.partner_ids[0])
 
     @property
-    def incoming(self) -> tuple[PMode, ...]:
-        return tuple(pmode for pmode in self.agreement.pmodes if pmode.from_party == self.theirs)
+    def incoming_pmodes(self) -> tuple[PMode, ...]:
+        return tuple(pmode for pmode in self.agreement.pmodes if pmode.from_party == self.partner_ids)
 
     @property
-    def outgoing(self) -> tuple[PMode, ...]:
-        return tuple(pmode for pmode in self.agreement.pmodes if pmode.from_party == self.ours)
+    def outgoing_pmodes(self) -> tuple[PMode, ...]:
+        return tuple(pmode for pmode in self.agreement.pmodes if pmode.from_party == self.hub_ids)
 
     @property
-    def begins(self) -> datetime:
+    def first_use(self) -> datetime:
         """Return when the agreement can first be used: its start, or now."""
         return max(self.hub_view.at, min(pmode.valid_from for pmode in self.agreement.pmodes))
 
     @property
-    def ends(self) -> datetime:
+    def agreement_end(self) -> datetime:
         return max(pmode.valid_until for pmode in self.agreement.pmodes)
 
 
@@ -92,13 +92,13 @@ def find_agreement_findings(agreement: AgreementDocument, hub_view: HubView) -> 
     """
     findings = [
         *agreement.findings,
-        *(finding for check in _CHECKS_OF_THE_FILE for finding in check(agreement, hub_view)),
+        *(finding for check in _FILE_CHECKS for finding in check(agreement, hub_view)),
     ]
-    ours = [ids for ids in _list_sides(agreement) if _is_hub_side(ids, hub_view)]
-    theirs = [ids for ids in _list_sides(agreement) if not _is_hub_side(ids, hub_view)]
-    if len(ours) == 1 and len(theirs) == 1:
-        sides = _PartyPair(agreement, hub_view, ours[0], theirs[0])
-        findings += [finding for check in _CHECKS_OF_THE_SIDES for finding in check(sides)]
+    hub_sides = [ids for ids in _list_sides(agreement) if _is_hub_side(ids, hub_view)]
+    partner_sides = [ids for ids in _list_sides(agreement) if not _is_hub_side(ids, hub_view)]
+    if len(hub_sides) == 1 and len(partner_sides) == 1:
+        party_pair = _PartyPair(agreement, hub_view, hub_sides[0], partner_sides[0])
+        findings += [finding for check in _PARTY_PAIR_CHECKS for finding in check(party_pair)]
     return sort_findings(findings)
 
 
@@ -106,45 +106,46 @@ def find_document_findings(
     agreement: AgreementDocument,
     at: datetime,
     protocols: frozenset[str],
-    list_unsupported: Callable[[PMode], Sequence[str]] = lambda _: (),
+    list_unsupported_terms: Callable[[PMode], Sequence[str]] = lambda _: (),
 ) -> tuple[AgreementFinding, ...]:
-    """Return the findings on an agreement that no register is needed for, errors first."""
-    hub_view = HubView("", at, (), protocols=protocols, list_unsupported=list_unsupported)
-    checked = (finding for check in _CHECKS_OF_THE_DOCUMENT for finding in check(agreement, hub_view))
-    findings = [*agreement.findings, *checked]
+    """Return the findings of the checks that need no register, at the time `at`; errors first."""
+    hub_view = HubView("", at, (), protocols=protocols, list_unsupported_terms=list_unsupported_terms)
+    rule_findings = (finding for check in _DOCUMENT_CHECKS for finding in check(agreement, hub_view))
+    findings = [*agreement.findings, *rule_findings]
     return sort_findings(findings)
 
 
 def _list_sides(agreement: AgreementDocument) -> tuple[tuple[PartyId, ...], ...]:
-    both = (ids for pmode in agreement.pmodes for ids in (pmode.from_party, pmode.to_party))
-    return tuple(dict.fromkeys(both))
+    """Return the identifiers of each side of an agreement, every side once."""
+    side_ids = (ids for pmode in agreement.pmodes for ids in (pmode.from_party, pmode.to_party))
+    return tuple(dict.fromkeys(side_ids))
 
 
-def _is_hub_side(ids: tuple[PartyId, ...], hub_view: HubView) -> bool:
-    owners = (hub_view.find_party(party_id) for party_id in ids)
+def _is_hub_side(party_ids: tuple[PartyId, ...], hub_view: HubView) -> bool:
+    owners = (hub_view.find_party(party_id) for party_id in party_ids)
     return any(owner is not None and owner.name == hub_view.hub for owner in owners)
 
 
 def _format_party_id(party_id: PartyId) -> str:
     """Return an identifier as ``gateway party add --id`` takes it."""
-    return (f"{party_id.type[:_MOST_CHARACTERS]}|" if party_id.type is not None else "") + party_id.value[
-        :_MOST_CHARACTERS
+    return (f"{party_id.type[:_MAX_CHARACTERS]}|" if party_id.type is not None else "") + party_id.value[
+        :_MAX_CHARACTERS
     ]
 
 
 def _find_party_problems(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     for ids in _list_sides(agreement):
         owners = {party_id: hub_view.find_party(party_id) for party_id in ids}
-        for own_id, owner in owners.items():
-            location = agreement.find_place(("party", own_id.value))
+        for side_party_id, owner in owners.items():
+            location = agreement.find_place(("party", side_party_id.value))
             if owner is None:
-                identifier = _format_party_id(own_id)
+                identifier = _format_party_id(side_party_id)
                 text = f"no party is registered as {identifier}: `gateway party add NAME --id '{identifier}'`"
                 yield make_finding("party-unknown", location, text)
         names = sorted({owner.name for owner in owners.values() if owner is not None})
         location = agreement.find_place(("party", ids[0].value))
         if len(names) > 1:
-            owner_names = ", ".join(names)[:_MOST_CHARACTERS]
+            owner_names = ", ".join(names)[:_MAX_CHARACTERS]
             text = f"the identifiers of one side belong to several parties: {owner_names}"
             yield make_finding("party-mixed", location, text)
         yield from _find_inactive_parties(location, [owner for owner in owners.values() if owner is not None])
@@ -163,8 +164,8 @@ def _find_inactive_parties(location: str, owners: list[KnownParty]) -> _Findings
 
 def _find_hub_problems(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     sides = _list_sides(agreement)
-    count = sum(_is_hub_side(ids, hub_view) for ids in sides)
-    if count == 1:
+    hub_side_count = sum(_is_hub_side(ids, hub_view) for ids in sides)
+    if hub_side_count == 1:
         return
     ids = [
         _format_party_id(party_id)
@@ -175,36 +176,40 @@ def _find_hub_problems(agreement: AgreementDocument, hub_view: HubView) -> _Find
     identity = f"this hub is party {hub_view.hub}, " + (
         f"known as {', '.join(ids)[:300]}" if ids else "without an id"
     )
-    text = f"both parties are this hub: {identity}" if count else f"neither party is this hub: {identity}"
+    text = (
+        f"both parties are this hub: {identity}"
+        if hub_side_count
+        else f"neither party is this hub: {identity}"
+    )
     yield make_finding("hub-missing", agreement.find_place(("agreement", "")), text)
 
 
 def _find_period_problems(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
-    ends = max(pmode.valid_until for pmode in agreement.pmodes)
-    begins = min(pmode.valid_from for pmode in agreement.pmodes)
-    if ends <= hub_view.at:
+    agreement_end = max(pmode.valid_until for pmode in agreement.pmodes)
+    agreement_start = min(pmode.valid_from for pmode in agreement.pmodes)
+    if agreement_end <= hub_view.at:
         location = agreement.find_place(("valid_until", ""))
         yield make_finding(
-            "period-ended", location, f"the agreement ended at {format_instant(ends, 'seconds')}"
+            "period-ended", location, f"the agreement ended at {format_instant(agreement_end, 'seconds')}"
         )
-    elif begins > hub_view.at:
+    elif agreement_start > hub_view.at:
         location = agreement.find_place(("valid_from", ""))
         yield make_finding(
-            "period-later", location, f"the agreement begins at {format_instant(begins, 'seconds')}"
+            "period-later", location, f"the agreement begins at {format_instant(agreement_start, 'seconds')}"
         )
 
 
 def _find_protocol_problems(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     for protocol in dict.fromkeys(pmode.protocol for pmode in agreement.pmodes):
         if protocol not in hub_view.protocols:
-            spoken = ", ".join(sorted(hub_view.protocols))
-            text = f"the hub does not speak {protocol}; it speaks {spoken}"
+            hub_protocols = ", ".join(sorted(hub_view.protocols))
+            text = f"the hub does not speak {protocol}; it speaks {hub_protocols}"
             yield make_finding("protocol-unknown", agreement.find_place(("protocol", "")), text)
 
 
-def _find_foreign_terms(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
+def _find_terms_beyond_hub(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     for pmode in agreement.pmodes:
-        for term in hub_view.list_unsupported(pmode):
+        for term in hub_view.list_unsupported_terms(pmode):
             text = f"P-Mode {pmode.id}: {term}"
             yield make_finding("term-unsupported", agreement.find_place(("pmode", pmode.id)), text)
 
@@ -222,146 +227,170 @@ def _find_reliability_problems(agreement: AgreementDocument, _hub_view: HubView)
             yield make_finding("retries-without-elimination", location, text)
 
 
-def _find_mailbox_filings(agreement: AgreementDocument, surroundings: HubView) -> _Findings:
+def _find_mailbox_filings(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     """Yield a finding for each action that brings the hub submissions and opens no case."""
     for pmode in list_mailbox_filings(agreement.pmodes):
-        if not _is_hub_side(pmode.from_party, surroundings):
+        if not _is_hub_side(pmode.from_party, hub_view):
             pmode_place = agreement.find_place(("pmode", pmode.id))
             yield make_finding("filing-in-mailbox", pmode_place, describe_mailbox_filing(pmode))
 
 
 def _find_same_messages(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
     for pmode in agreement.pmodes:
-        for foreign in hub_view.others:
-            if foreign.agreement != pmode.agreement and _are_for_same_messages(pmode, foreign):
+        for other_pmode in hub_view.other_pmodes:
+            if other_pmode.agreement != pmode.agreement and _are_for_same_messages(pmode, other_pmode):
                 text = (
-                    f"P-Mode {pmode.id} is for the same messages as P-Mode {foreign.id} of agreement "
-                    f"{foreign.agreement}: the CPAId of each message decides"
+                    f"P-Mode {pmode.id} is for the same messages as P-Mode {other_pmode.id} of agreement "
+                    f"{other_pmode.agreement}: the CPAId of each message decides"
                 )
                 yield make_finding("same-messages", agreement.find_place(("pmode", pmode.id)), text)
 
 
-def _are_for_same_messages(pmode: PMode, foreign: PMode) -> bool:
-    names = ("service", "service_type", "action", "from_role", "to_role", "protocol")
+def _are_for_same_messages(pmode: PMode, other_pmode: PMode) -> bool:
+    field_names = ("service", "service_type", "action", "from_role", "to_role", "protocol")
     return (
-        all(getattr(pmode, name) == getattr(foreign, name) for name in names)
-        and not set(pmode.from_party).isdisjoint(foreign.from_party)
-        and not set(pmode.to_party).isdisjoint(foreign.to_party)
-        and pmode.valid_from < foreign.valid_until
-        and foreign.valid_from < pmode.valid_until
+        all(getattr(pmode, name) == getattr(other_pmode, name) for name in field_names)
+        and not set(pmode.from_party).isdisjoint(other_pmode.from_party)
+        and not set(pmode.to_party).isdisjoint(other_pmode.to_party)
+        and pmode.valid_from < other_pmode.valid_until
+        and other_pmode.valid_from < pmode.valid_until
     )
 
 
-def _find_certificate_problems(sides: _PartyPair) -> _Findings:
-    partner = sides.partner
-    if partner is None or not _must_partner_sign(sides):
+def _find_certificate_problems(party_pair: _PartyPair) -> _Findings:
+    partner = party_pair.partner
+    if partner is None or not _must_partner_sign(party_pair):
         return
-    pins = sides.incoming[0].security.certificates if sides.incoming else ()
-    pins = pins or (sides.outgoing[0].security.reply_certificates if sides.outgoing else ())
-    held = [certificate for certificate in partner.certificates if certificate.use == "signing"]
-    usable = [
-        certificate
-        for certificate in held
-        if certificate.begins < sides.ends and certificate.ends > sides.begins
+    pins = party_pair.incoming_pmodes[0].security.certificates if party_pair.incoming_pmodes else ()
+    pins = pins or (
+        party_pair.outgoing_pmodes[0].security.reply_certificates if party_pair.outgoing_pmodes else ()
+    )
+    signing_certificates = [
+        certificate for certificate in partner.certificates if certificate.use == "signing"
     ]
-    location = sides.agreement.find_place(
-        ("certificates", sides.theirs[0].value), ("party", sides.theirs[0].value)
+    usable_certificates = [
+        certificate
+        for certificate in signing_certificates
+        if certificate.begins < party_pair.agreement_end and certificate.ends > party_pair.first_use
+    ]
+    location = party_pair.agreement.find_place(
+        ("certificates", party_pair.partner_ids[0].value), ("party", party_pair.partner_ids[0].value)
     )
     for pin in pins:
-        if pin not in {certificate.sha256 for certificate in usable}:
+        if pin not in {certificate.sha256 for certificate in usable_certificates}:
             text = f"certificate {pin[:16]} is not one that {partner.name} may use to sign"
             yield make_finding("pin-unknown", location, text)
-    if not [certificate for certificate in usable if not pins or certificate.sha256 in pins]:
-        text = _describe_missing_certificate(partner, held, pins if usable else ())
+    if not [certificate for certificate in usable_certificates if not pins or certificate.sha256 in pins]:
+        text = _describe_missing_certificate(
+            partner, signing_certificates, pins if usable_certificates else ()
+        )
         yield make_finding("certificate-missing", location, text)
         return
-    usable = [certificate for certificate in usable if not pins or certificate.sha256 in pins]
-    if min(certificate.begins for certificate in usable) > sides.begins:
-        first = format_instant(min(certificate.begins for certificate in usable), "seconds")
-        text = f"party {partner.name} may use no certificate before {first}"
+    usable_certificates = [
+        certificate for certificate in usable_certificates if not pins or certificate.sha256 in pins
+    ]
+    if min(certificate.begins for certificate in usable_certificates) > party_pair.first_use:
+        first_start = format_instant(
+            min(certificate.begins for certificate in usable_certificates), "seconds"
+        )
+        text = f"party {partner.name} may use no certificate before {first_start}"
         yield make_finding("certificate-later", location, text)
 
 
-def _must_partner_sign(sides: _PartyPair) -> bool:
+def _must_partner_sign(party_pair: _PartyPair) -> bool:
     """Return whether the partner signs messages or receipts."""
-    receipts = (pmode.reliability for pmode in sides.outgoing)
-    return any(pmode.security.sign for pmode in sides.incoming) or any(
-        terms.ack_requested != "never" and terms.ack_signed == "always" for terms in receipts
+    reliability_terms = (pmode.reliability for pmode in party_pair.outgoing_pmodes)
+    return any(pmode.security.sign for pmode in party_pair.incoming_pmodes) or any(
+        terms.ack_requested != "never" and terms.ack_signed == "always" for terms in reliability_terms
     )
 
 
 def _describe_missing_certificate(
-    partner: KnownParty, held: list[KnownCertificate], pins: Sequence[str]
+    partner: KnownParty, signing_certificates: list[KnownCertificate], pins: Sequence[str]
 ) -> str:
-    """Return why no certificate can be used: `pins` are those agreed, where only others could be."""
+    """Return the reason why no certificate can be used, with a remedy.
+
+    `pins` are the agreed certificates (SHA-256) if the party has only other ones, else empty.
+    """
     remedy = f"`gateway party certificate add {partner.name} FILE`"
-    if not held:
+    if not signing_certificates:
         return f"party {partner.name} has no certificate to sign with: {remedy}"
     if pins:
         return f"party {partner.name} has no certificate that the agreement names ({pins[0][:16]}): {remedy}"
-    ended = format_instant(max(certificate.ends for certificate in held), "seconds")
-    return f"party {partner.name} has no certificate to use, the last one ended at {ended}: {remedy}"
+    last_end = format_instant(max(certificate.ends for certificate in signing_certificates), "seconds")
+    return f"party {partner.name} has no certificate to use, the last one ended at {last_end}: {remedy}"
 
 
-def _find_own_pin_problems(sides: _PartyPair) -> _Findings:
-    pins = sides.outgoing[0].security.certificates if sides.outgoing else ()
-    pins = pins or (sides.incoming[0].security.reply_certificates if sides.incoming else ())
-    own_certificates = sides.hub_view.own_certificates
+def _find_own_pin_problems(party_pair: _PartyPair) -> _Findings:
+    pins = party_pair.outgoing_pmodes[0].security.certificates if party_pair.outgoing_pmodes else ()
+    pins = pins or (
+        party_pair.incoming_pmodes[0].security.reply_certificates if party_pair.incoming_pmodes else ()
+    )
+    own_certificates = party_pair.hub_view.own_certificates
     if pins and own_certificates and own_certificates.isdisjoint(pins):
-        value = sides.ours[0].value
-        location = sides.agreement.find_place(("certificates", value), ("party", value))
+        hub_id = party_pair.hub_ids[0].value
+        location = party_pair.agreement.find_place(("certificates", hub_id), ("party", hub_id))
         text = f"the hub signs with certificate {min(own_certificates)[:16]}, which the file does not name"
         yield make_finding("own-pin", location, text)
 
 
-def _find_tls_problems(sides: _PartyPair) -> _Findings:
-    partner = sides.partner
-    agreed = [pmode for pmode in sides.incoming if pmode.security.mutual_tls]
-    if partner is None or not agreed:
+def _find_tls_problems(party_pair: _PartyPair) -> _Findings:
+    partner = party_pair.partner
+    mutual_tls_pmodes = [pmode for pmode in party_pair.incoming_pmodes if pmode.security.mutual_tls]
+    if partner is None or not mutual_tls_pmodes:
         return
     if not any(
-        certificate.use == "tls" and certificate.ends > sides.begins for certificate in partner.certificates
+        certificate.use == "tls" and certificate.ends > party_pair.first_use
+        for certificate in partner.certificates
     ):
         text = (
             f"mutual_tls is agreed, and party {partner.name} has no certificate for TLS: "
             f"`gateway party certificate add {partner.name} FILE --use tls`"
         )
-        location = sides.agreement.find_place(("pmode", agreed[0].id))
+        location = party_pair.agreement.find_place(("pmode", mutual_tls_pmodes[0].id))
         yield make_finding("tls-certificate-missing", location, text)
 
 
-def _find_login_problems(sides: _PartyPair) -> _Findings:
-    value = sides.theirs[0].value
-    with_login = [
+def _find_login_problems(party_pair: _PartyPair) -> _Findings:
+    partner_id = party_pair.partner_ids[0].value
+    login_pmodes = [
         candidate
-        for candidate in sides.outgoing
+        for candidate in party_pair.outgoing_pmodes
         if candidate.transport.authentication and candidate.endpoint is not None
     ]
-    location = sides.agreement.find_place(("endpoint", value), ("party", value))
-    finding = _judge_login(with_login[0], sides.hub_view.logins, location) if with_login else None
+    location = party_pair.agreement.find_place(("endpoint", partner_id), ("party", partner_id))
+    finding = (
+        _check_partner_login(login_pmodes[0], party_pair.hub_view.logins, location) if login_pmodes else None
+    )
     if finding is not None:
         yield finding
-    for pmode in (candidate for candidate in sides.incoming[:1] if candidate.transport.authentication):
+    for pmode in (
+        candidate for candidate in party_pair.incoming_pmodes[:1] if candidate.transport.authentication
+    ):
         text = (
             f"the hub asks nobody for a password ({', '.join(pmode.transport.authentication)}): "
             "it knows senders by their signatures, and by mutual_tls"
         )
-        yield make_finding("login-unchecked", sides.agreement.find_place(("pmode", pmode.id)), text)
+        yield make_finding("login-unchecked", party_pair.agreement.find_place(("pmode", pmode.id)), text)
 
 
-def _find_case_problems(sides: _PartyPair) -> _Findings:
-    action, agreement = sides.hub_view.result_action, sides.agreement
-    answered = _index_by_service(candidate for candidate in sides.outgoing if candidate.action == action)
-    filed = _index_by_service(candidate for candidate in sides.incoming if candidate.deliver_to == "case")
-    for service, pmode in filed.items():
-        if service not in answered:
+def _find_case_problems(party_pair: _PartyPair) -> _Findings:
+    action, agreement = party_pair.hub_view.result_action, party_pair.agreement
+    result_pmodes = _index_by_service(
+        candidate for candidate in party_pair.outgoing_pmodes if candidate.action == action
+    )
+    case_pmodes = _index_by_service(
+        candidate for candidate in party_pair.incoming_pmodes if candidate.deliver_to == "case"
+    )
+    for service, pmode in case_pmodes.items():
+        if service not in result_pmodes:
             text = (
                 f"P-Mode {pmode.id} accepts submissions, and no P-Mode of service "
-                f"{service[0][:_MOST_CHARACTERS]} sends their {action} back to the partner"
+                f"{service[0][:_MAX_CHARACTERS]} sends their {action} back to the partner"
             )
             yield make_finding("result-missing", agreement.find_place(("pmode", pmode.id)), text)
-    for service, pmode in answered.items():
-        if service not in filed:
+    for service, pmode in result_pmodes.items():
+        if service not in case_pmodes:
             text = (
                 f"P-Mode {pmode.id} sends a {action}, and no P-Mode of the partner has `deliver_to: case`: "
                 "its messages are stored, and nothing answers them"
@@ -371,39 +400,39 @@ def _find_case_problems(sides: _PartyPair) -> _Findings:
 
 def _index_by_service(pmodes: Iterable[PMode]) -> dict[tuple[str, str | None], PMode]:
     """Return the first P-Mode of each service."""
-    by_service: dict[tuple[str, str | None], PMode] = {}
+    pmode_by_service: dict[tuple[str, str | None], PMode] = {}
     for pmode in pmodes:
-        by_service.setdefault((pmode.service, pmode.service_type), pmode)
-    return by_service
+        pmode_by_service.setdefault((pmode.service, pmode.service_type), pmode)
+    return pmode_by_service
 
 
-def _find_direction_problems(sides: _PartyPair) -> _Findings:
-    if not sides.incoming:
+def _find_direction_problems(party_pair: _PartyPair) -> _Findings:
+    if not party_pair.incoming_pmodes:
         text = "no P-Mode lets the partner send anything to the hub"
-        yield make_finding("nothing-received", sides.agreement.find_place(("pmodes", "")), text)
-    for pmode in sides.incoming:
+        yield make_finding("nothing-received", party_pair.agreement.find_place(("pmodes", "")), text)
+    for pmode in party_pair.incoming_pmodes:
         if not pmode.security.sign:
             text = f"P-Mode {pmode.id} accepts messages that nobody signed"
-            yield make_finding("unsigned", sides.agreement.find_place(("pmode", pmode.id)), text)
+            yield make_finding("unsigned", party_pair.agreement.find_place(("pmode", pmode.id)), text)
 
 
 def _find_endpoint_problems(sides: _PartyPair) -> _Findings:
-    value = sides.theirs[0].value
-    location = sides.agreement.find_place(("endpoint", value), ("party", value))
-    pushed = [sent.id for sent in sides.outgoing if sent.endpoint is None and sent.pull is None]
+    partner_id = sides.partner_ids[0].value
+    location = sides.agreement.find_place(("endpoint", partner_id), ("party", partner_id))
+    pushed = [sent.id for sent in sides.outgoing_pmodes if sent.endpoint is None and sent.pull is None]
     if pushed:
         text = f"the partner has no endpoint, and the hub must send to it: {', '.join(pushed)[:200]}"
         yield make_finding("endpoint-missing", location, text)
     for pmode in sides.agreement.pmodes:
         if pmode.endpoint is not None and pmode.endpoint == pmode.reply_endpoint:
-            text = f"hub and partner have the same endpoint, {pmode.endpoint[:_MOST_CHARACTERS]}"
+            text = f"hub and partner have the same endpoint, {pmode.endpoint[:_MAX_CHARACTERS]}"
             yield make_finding("endpoint-same", location, text)
             return
 
 
-def _find_reply_problems(sides: _PartyPair) -> _Findings:
-    for pmode in sides.agreement.pmodes:
-        location = sides.agreement.find_place(("pmode", pmode.id))
+def _find_reply_problems(party_pair: _PartyPair) -> _Findings:
+    for pmode in party_pair.agreement.pmodes:
+        location = party_pair.agreement.find_place(("pmode", pmode.id))
         if (
             pmode.posts_signals
             and pmode.pull is None
@@ -415,7 +444,7 @@ def _find_reply_problems(sides: _PartyPair) -> _Findings:
                 "endpoint: give it one, or set sync_reply_mode to mshSignalsOnly"
             )
             yield make_finding("reply-endpoint-missing", location, text)
-        has_agreed_response = pmode in sides.incoming and pmode.has_response_in_answer
+        has_agreed_response = pmode in party_pair.incoming_pmodes and pmode.has_response_in_answer
         if has_agreed_response and not _has_response(pmode):
             text = (
                 f"P-Mode {pmode.id} agrees a response in the HTTP answer, and the hub has none to it: each "
@@ -429,7 +458,7 @@ def _has_response(pmode: PMode) -> bool:
     return pmode.deliver_to == "case" and (bool(pmode.answered_by) or pmode.action == "Submit")
 
 
-def _list_order_needs(pmode: PMode) -> list[str]:
+def _list_missing_order_terms(pmode: PMode) -> list[str]:
     """Return the terms that message order needs and the P-Mode lacks (ebMS 2.0 §9.2)."""
     terms = pmode.reliability
     needs = {
@@ -437,37 +466,37 @@ def _list_order_needs(pmode: PMode) -> list[str]:
         "ack_requested: always": terms.ack_requested == "always",
         "sync_reply_mode: none": pmode.sync_reply_mode == "none",
     }
-    return [term for term, met in needs.items() if not met]
+    return [term for term, is_met in needs.items() if not is_met]
 
 
-def _find_unsupported_terms(agreement: AgreementDocument, _hub_view: HubView) -> _Findings:
+def _find_order_and_actor_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Findings:
     for pmode in agreement.pmodes:
-        lacking = _list_order_needs(pmode) if pmode.reliability.message_order else ()
-        if lacking:
-            text = f"P-Mode {pmode.id} guarantees an order, which needs {' and '.join(lacking)}"
+        missing_terms = _list_missing_order_terms(pmode) if pmode.reliability.message_order else ()
+        if missing_terms:
+            text = f"P-Mode {pmode.id} guarantees an order, which needs {' and '.join(missing_terms)}"
             yield make_finding("order-incomplete", agreement.find_place(("pmode", pmode.id)), text)
         if pmode.reliability.ack_actor != "toPartyMSH":
             text = f"the receipts of P-Mode {pmode.id} are those of the next handler, not of the To party"
             yield make_finding("actor-next", agreement.find_place(("pmode", pmode.id)), text)
 
 
-_CHECKS_OF_THE_DOCUMENT: Final[tuple[Callable[[AgreementDocument, HubView], _Findings], ...]] = (
+_DOCUMENT_CHECKS: Final[tuple[Callable[[AgreementDocument, HubView], _Findings], ...]] = (
     _find_period_problems,
     _find_protocol_problems,
     _find_reliability_problems,
-    _find_unsupported_terms,
-    _find_foreign_terms,
+    _find_order_and_actor_problems,
+    _find_terms_beyond_hub,
     _find_mailbox_filings,
     find_as4_problems,
     find_profile_deviations,
 )
-_CHECKS_OF_THE_FILE: Final[tuple[Callable[[AgreementDocument, HubView], _Findings], ...]] = (
+_FILE_CHECKS: Final[tuple[Callable[[AgreementDocument, HubView], _Findings], ...]] = (
     _find_party_problems,
     _find_hub_problems,
-    *_CHECKS_OF_THE_DOCUMENT,
+    *_DOCUMENT_CHECKS,
     _find_same_messages,
 )
-_CHECKS_OF_THE_SIDES: Final[tuple[Callable[[_PartyPair], _Findings], ...]] = (
+_PARTY_PAIR_CHECKS: Final[tuple[Callable[[_PartyPair], _Findings], ...]] = (
     _find_certificate_problems,
     _find_own_pin_problems,
     _find_tls_problems,
@@ -476,5 +505,7 @@ _CHECKS_OF_THE_SIDES: Final[tuple[Callable[[_PartyPair], _Findings], ...]] = (
     _find_direction_problems,
     _find_endpoint_problems,
     _find_reply_problems,
-    lambda sides: find_partner_problems(sides.agreement, sides.partner, sides.hub_view, sides.outgoing),
+    lambda sides: find_partner_problems(
+        sides.agreement, sides.partner, sides.hub_view, sides.outgoing_pmodes
+    ),
 )

@@ -29,10 +29,10 @@ class AgreementRule(NamedTuple):
     clause: str = ""
 
 
-def read_rules(file: str) -> dict[str, AgreementRule]:
-    """Return the rules of a file of this folder by their ids, in its order."""
-    text = files("gateway.agreements").joinpath(file).read_text("utf-8")
-    return {name: AgreementRule(**row) for name, row in tomllib.loads(text).items()}
+def read_rules(file_name: str) -> dict[str, AgreementRule]:
+    """Return the rules by id from a TOML file of the package gateway.agreements, in the order of the file."""
+    toml_text = files("gateway.agreements").joinpath(file_name).read_text("utf-8")
+    return {name: AgreementRule(**row) for name, row in tomllib.loads(toml_text).items()}
 
 
 #: Rules on agreements by AS4, and on agreements that name a profile of AS4. A deviation from the profile is
@@ -58,10 +58,12 @@ class AgreementFinding:
     clause: str = ""
 
 
-def make_finding(rule: str, location: str, text: str, clause: str = "") -> AgreementFinding:
+def make_finding(rule_id: str, location: str, finding_text: str, clause: str = "") -> AgreementFinding:
     """Return the finding that an agreement breaks a rule at a place; `clause` where the rule names none."""
-    broken_rule = AGREEMENT_RULES[rule]
-    return AgreementFinding(rule, broken_rule.severity, location, text, clause=clause or broken_rule.clause)
+    broken_rule = AGREEMENT_RULES[rule_id]
+    return AgreementFinding(
+        rule_id, broken_rule.severity, location, finding_text, clause=clause or broken_rule.clause
+    )
 
 
 def sort_findings(findings: Iterable[AgreementFinding]) -> tuple[AgreementFinding, ...]:
@@ -80,13 +82,13 @@ class AgreementDocument:
     """
 
     pmodes: tuple[PMode, ...]
-    name: str
+    file_name: str
     places: Mapping[tuple[str, str], str] = field(default_factory=dict)
     findings: tuple[AgreementFinding, ...] = ()
 
     def find_place(self, *parts: tuple[str, str]) -> str:
         """Return the place of the first of these parts that the file has, else the file."""
-        return next((self.places[part] for part in parts if part in self.places), self.name)
+        return next((self.places[part] for part in parts if part in self.places), self.file_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,21 +117,21 @@ class HubView:
 
     `hub` is the name of the hub's own party, `own_certificates` the certificates (SHA-256) with
     which it signs, `own_algorithms` the algorithms (URIs) of their keys, `logins` the hosts (or host:port)
-    at which it has a login. `others` are the P-Modes of the other active agreements. `result_action` is
-    the action with which the hub answers a submission. `list_unsupported` returns, in words, the terms of
-    a P-Mode that the hub does not support.
+    at which it has a login. `other_pmodes` are the P-Modes of the other active agreements. `result_action` is
+    the action with which the hub answers a submission. `list_unsupported_terms` returns, in words, the terms
+    of a P-Mode that the hub does not support.
     """
 
     hub: str
     at: datetime
     parties: tuple[KnownParty, ...]
-    others: tuple[PMode, ...] = ()
+    other_pmodes: tuple[PMode, ...] = ()
     own_certificates: frozenset[str] = frozenset()
     own_algorithms: frozenset[str] = frozenset()
     protocols: frozenset[str] = frozenset({"ebms2"})
     result_action: str = "Result"
     logins: frozenset[str] = frozenset()
-    list_unsupported: Callable[[PMode], Sequence[str]] = lambda _: ()
+    list_unsupported_terms: Callable[[PMode], Sequence[str]] = lambda _: ()
 
     def find_party(self, party_id: PartyId) -> KnownParty | None:
         """Return the registered party with this identifier, in any status."""

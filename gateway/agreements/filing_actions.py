@@ -18,9 +18,9 @@ FILING_FUNCTIONS: Final[Mapping[str, str]] = {
 }
 #: The action by which a submission of each Function is filed.
 FILING_ACTIONS: Final[Mapping[str, str]] = {function: action for action, function in FILING_FUNCTIONS.items()}
-_ANSWER: Final = "Result"
+_RESULT_ACTION: Final = "Result"
 #: The actions of the service that the hub sends.
-_SENT: Final = (_ANSWER, "Notice")
+_HUB_ACTIONS: Final = (_RESULT_ACTION, "Notice")
 
 
 def list_filing_services(pmodes: Iterable[PMode]) -> frozenset[str]:
@@ -29,29 +29,33 @@ def list_filing_services(pmodes: Iterable[PMode]) -> frozenset[str]:
     These are the service of the contract, and each service by which a message is delivered to a case, or a
     Result is sent.
     """
-    served = (pmode.service for pmode in pmodes if pmode.deliver_to == "case" or pmode.action == _ANSWER)
-    return frozenset((FILING_SERVICE, *served))
+    case_services = (
+        pmode.service for pmode in pmodes if pmode.deliver_to == "case" or pmode.action == _RESULT_ACTION
+    )
+    return frozenset((FILING_SERVICE, *case_services))
 
 
-def may_file(service: str | None, action: str | None, services: Collection[str | None]) -> bool:
+def is_filing_message(
+    service: str | None, action: str | None, filing_services: Collection[str | None]
+) -> bool:
     """Return whether a message of a service and action is meant to be a submission.
 
-    `services` are those of its agreement by which submissions are filed. In the service of the contract,
-    an action of another name than the contract gives is a mistake of the agreement.
+    `filing_services` are those of its agreement by which submissions are filed. In the service of the
+    contract, an action of another name than the contract gives is a mistake of the agreement.
     """
     if service == FILING_SERVICE:
-        return action not in _SENT
-    return action in FILING_FUNCTIONS and service in services
+        return action not in _HUB_ACTIONS
+    return action in FILING_FUNCTIONS and service in filing_services
 
 
 def list_mailbox_filings(pmodes: Iterable[PMode]) -> tuple[PMode, ...]:
     """Return the P-Modes of one agreement by which submissions are filed, and that deliver to the mailbox."""
-    every = tuple(pmodes)
-    services = list_filing_services(every)
+    all_pmodes = tuple(pmodes)
+    filing_services = list_filing_services(all_pmodes)
     return tuple(
         pmode
-        for pmode in every
-        if pmode.deliver_to == "mailbox" and may_file(pmode.service, pmode.action, services)
+        for pmode in all_pmodes
+        if pmode.deliver_to == "mailbox" and is_filing_message(pmode.service, pmode.action, filing_services)
     )
 
 

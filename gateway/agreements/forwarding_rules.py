@@ -48,13 +48,13 @@ class ForwardingRule:
     retry_interval: int = 60
 
     def __post_init__(self) -> None:
-        require_condition(is_endpoint(self.endpoint), "endpoint is an http(s) URL", "endpoint")
-        require_condition(bool(self.senders), "a rule names the parties that may send", "senders")
+        require_condition(is_endpoint(self.endpoint), "endpoint must be an http(s) URL", "endpoint")
+        require_condition(bool(self.senders), "a rule must name the parties that may send", "senders")
         require_condition(
             self.next_party not in self.senders, "the next handler is not one of the senders", "senders"
         )
         require_condition(
-            self.action is None or self.service is not None, "an action belongs to a service", "action"
+            self.action is None or self.service is not None, "an action must have a service", "action"
         )
         require_choice(self.acknowledgment, HOP_ACKNOWLEDGMENTS, "acknowledgment")
         require_choice(self.sync_reply, SYNC_REPLY_CHOICES, "sync_reply")
@@ -76,6 +76,6 @@ class ForwardingTable:
         """Return the rule for a message, None when it goes no further."""
         if not self._rules:
             return None
-        keys = ((service, action), (service, None), (None, None))
-        rules = (self._rules.get((party_id, *key)) for key in keys for party_id in receiver.ids)
+        scopes = ((service, action), (service, None), (None, None))
+        rules = (self._rules.get((party_id, *key)) for key in scopes for party_id in receiver.ids)
         return next((rule for rule in rules if rule is not None), None)

@@ -43,9 +43,9 @@ from gateway.wire import convert_to_utc, parse_iso_datetime
 
 PMODE_PROTOCOLS: Final = ("ebms2", "as4")
 DESTINATIONS: Final = ("case", "mailbox")
-EXCHANGES: Final = ("one-way", "two-way")
+EXCHANGE_PATTERNS: Final = ("one-way", "two-way")
 #: How the messages of an exchange travel (ebMS 3.0 core §2.2.5 to §2.2.8), and which exchange that is.
-BINDINGS: Final = {
+EXCHANGE_BY_BINDING: Final = {
     "push": "one-way",
     "pull": "one-way",
     "sync": "two-way",
@@ -142,11 +142,13 @@ class PMode:
         _check_names(self)
         _check_parties(self)
         _check_binding(self)
-        for name in ("endpoint", "reply_endpoint"):
-            url = getattr(self, name)
-            require_condition(url is None or is_endpoint(url), f"{name} is an http(s) URL", name)
+        for field_name in ("endpoint", "reply_endpoint"):
+            url = getattr(self, field_name)
+            require_condition(
+                url is None or is_endpoint(url), f"{field_name} must be an http(s) URL", field_name
+            )
         require_condition(
-            self.valid_from < self.valid_until, "valid_until lies before valid_from", "valid_until"
+            self.valid_from < self.valid_until, "valid_until must be after valid_from", "valid_until"
         )
 
     @property
@@ -206,27 +208,31 @@ class PMode:
 
 
 def _check_names(pmode: PMode) -> None:
-    for name in ("id", "agreement", "service", "action"):
-        value = getattr(pmode, name)
+    for field_name in ("id", "agreement", "service", "action"):
+        field_value = getattr(pmode, field_name)
         require_condition(
-            bool(value) and value == value.strip() and len(value) <= _MAX_TEXT,
-            f"{name} is a short text",
-            name,
+            bool(field_value) and field_value == field_value.strip() and len(field_value) <= _MAX_TEXT,
+            f"{field_name} must have 1 to {_MAX_TEXT} characters, with no white space around them",
+            field_name,
         )
-    for name, choices in (
+    for field_name, choices in (
         ("protocol", PMODE_PROTOCOLS),
-        ("mep", EXCHANGES),
+        ("mep", EXCHANGE_PATTERNS),
         ("reply_pattern", REPLY_PATTERNS),
         ("sync_reply_mode", SYNC_REPLY_MODES),
         ("deliver_to", DESTINATIONS),
     ):
-        require_choice(getattr(pmode, name), choices, name)
-    require_condition(pmode.mpc is None or is_uri(pmode.mpc), "mpc is a URI", "mpc")
-    extended = pmode.pull is not None and pmode.pull.sub_channel is not None
-    require_condition(pmode.mpc is not None or not extended, "a sub-channel has a channel: mpc", "mpc")
+        require_choice(getattr(pmode, field_name), choices, field_name)
+    require_condition(pmode.mpc is None or is_uri(pmode.mpc), "mpc must be a URI", "mpc")
+    has_sub_channel = pmode.pull is not None and pmode.pull.sub_channel is not None
+    require_condition(
+        pmode.mpc is not None or not has_sub_channel, "a sub-channel must have a channel: mpc", "mpc"
+    )
     # ebMS 2.0 §3.1.4.1: a Service without type is a URI.
     require_condition(
-        pmode.service_type is not None or is_uri(pmode.service), "a service without type is a URI", "service"
+        pmode.service_type is not None or is_uri(pmode.service),
+        "a service without type must be a URI",
+        "service",
     )
 
 
@@ -234,30 +240,40 @@ def _check_binding(pmode: PMode) -> None:
     binding = pmode.mep_binding
     if binding is None:
         return
-    require_choice(binding, BINDINGS, "mep_binding")
+    require_choice(binding, EXCHANGE_BY_BINDING, "mep_binding")
     require_condition(
-        pmode.mep == BINDINGS[binding], f"mep is {BINDINGS[binding]} by {binding}", "mep_binding"
+        pmode.mep == EXCHANGE_BY_BINDING[binding],
+        f"mep must be {EXCHANGE_BY_BINDING[binding]} by {binding}",
+        "mep_binding",
     )
-    pulls = ("pull",) if pmode.pull is not None else ("push", "sync", "push-and-push")
-    fits = binding in (*pulls, "push-and-pull", "pull-and-push")
+    transfer_bindings = ("pull",) if pmode.pull is not None else ("push", "sync", "push-and-push")
+    is_binding_possible = binding in (*transfer_bindings, "push-and-pull", "pull-and-push")
     require_condition(
-        fits, f"a message by {binding} is {'posted' if pmode.pull else 'pulled'}", "mep_binding"
+        is_binding_possible,
+        f"a message by {binding} must be {'posted' if pmode.pull else 'pulled'}",
+        "mep_binding",
     )
 
 
 def _check_parties(pmode: PMode) -> None:
-    for name, ids in (("from", pmode.from_party), ("to", pmode.to_party)):
-        require_condition(bool(ids), f"the {name} party has no id", name)
-        for party_id in ids:
+    for side_name, party_ids in (("from", pmode.from_party), ("to", pmode.to_party)):
+        require_condition(bool(party_ids), f"the {side_name} party has no id", side_name)
+        for party_id in party_ids:
             require_condition(
-                bool(party_id.value) and party_id.value == party_id.value.strip(), "a party id is empty", name
+                bool(party_id.value) and party_id.value == party_id.value.strip(),
+                "a party id is empty",
+                side_name,
             )
             # ebMS 2.0 §3.1.1.1: a PartyId without type is a URI.
             require_condition(
-                party_id.type is not None or is_uri(party_id.value), "a party id without type is a URI", name
+                party_id.type is not None or is_uri(party_id.value),
+                "a party id without type must be a URI",
+                side_name,
             )
-        types = [party_id.type for party_id in ids]
-        require_condition(len(set(types)) == len(types), "two ids of one party have the same type", name)
+        id_types = [party_id.type for party_id in party_ids]
+        require_condition(
+            len(set(id_types)) == len(id_types), "two ids of one party have the same type", side_name
+        )
     require_condition(not set(pmode.from_party) & set(pmode.to_party), "both parties have the same id", "to")
 
 
@@ -268,52 +284,54 @@ def pmode_to_json(pmode: PMode) -> dict[str, object]:
 
 def terms_to_json(terms: Any) -> dict[str, object]:
     """Return an object of a class of terms as plain JSON values, each of them written out."""
-    kind: Any = type(terms)
-    return {name: _write_value(getattr(terms, name)) for name in _list_field_types(kind)}
+    terms_class: Any = type(terms)
+    return {name: _convert_to_json(getattr(terms, name)) for name in _list_field_types(terms_class)}
 
 
-def _write_value(value: Any) -> Any:
-    if isinstance(value, PartyId):
-        return [value.value, value.type]
-    if isinstance(value, tuple):
-        return [_write_value(member) for member in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return terms_to_json(value) if is_dataclass(value) else value
+def _convert_to_json(field_value: Any) -> Any:
+    if isinstance(field_value, PartyId):
+        return [field_value.value, field_value.type]
+    if isinstance(field_value, tuple):
+        return [_convert_to_json(member) for member in field_value]
+    if isinstance(field_value, datetime):
+        return field_value.isoformat()
+    return terms_to_json(field_value) if is_dataclass(field_value) else field_value
 
 
-def pmode_from_json(data: Mapping[str, object]) -> PMode:
-    """Return the P-Mode that `pmode_to_json` converted to `data`; raise GW808 for other values."""
+def pmode_from_json(json_values: Mapping[str, object]) -> PMode:
+    """Return the P-Mode that `pmode_to_json` converted to `json_values`; raise GW808 for other values."""
     try:
-        pmode: PMode = terms_from_json(PMode, data)
+        pmode: PMode = terms_from_json(PMode, json_values)
     except (KeyError, TypeError, ValueError, AttributeError) as mistake:
         detail = "the stored P-Mode has another form"
-        raise GatewayError(MISUSE, detail, str(data.get("id", ""))) from mistake
+        raise GatewayError(MISUSE, detail, str(json_values.get("id", ""))) from mistake
     return pmode
 
 
-def terms_from_json(kind: Any, data: Mapping[str, Any]) -> Any:
-    """Return the object of a class of terms that `terms_to_json` converted to `data`."""
-    types = _list_field_types(kind)
-    return kind(**{name: _read_value(types[name], value, name) for name, value in data.items()})
+def terms_from_json(terms_class: Any, json_values: Mapping[str, Any]) -> Any:
+    """Return the object of a class of terms that `terms_to_json` converted to `json_values`."""
+    types = _list_field_types(terms_class)
+    return terms_class(
+        **{name: _convert_from_json(types[name], value, name) for name, value in json_values.items()}
+    )
 
 
-def _read_value(kind: Any, value: Any, name: str) -> Any:
-    """Return the value of the field `name` of type `kind` that `_write_value` wrote."""
-    if value is None or kind in (str, int, bool):
-        return value
-    if get_origin(kind) is UnionType:
-        return _read_value(get_args(kind)[0], value, name)
-    if get_origin(kind) is tuple:
-        return tuple(_read_value(get_args(kind)[0], member, name) for member in value)
-    if kind is PartyId:
-        return PartyId(*value)
-    if kind is datetime:
-        return parse_instant(value, name)
-    return terms_from_json(kind, value)
+def _convert_from_json(field_type: Any, json_value: Any, field_name: str) -> Any:
+    """Return the value of the field `field_name` of type `field_type` that `_convert_to_json` wrote."""
+    if json_value is None or field_type in (str, int, bool):
+        return json_value
+    if get_origin(field_type) is UnionType:
+        return _convert_from_json(get_args(field_type)[0], json_value, field_name)
+    if get_origin(field_type) is tuple:
+        return tuple(_convert_from_json(get_args(field_type)[0], member, field_name) for member in json_value)
+    if field_type is PartyId:
+        return PartyId(*json_value)
+    if field_type is datetime:
+        return parse_instant(json_value, field_name)
+    return terms_from_json(field_type, json_value)
 
 
 @cache
-def _list_field_types(kind: type) -> dict[str, Any]:
+def _list_field_types(terms_class: type) -> dict[str, Any]:
     """Return the type of each field of a class of terms, in their order."""
-    return get_type_hints(kind)
+    return get_type_hints(terms_class)

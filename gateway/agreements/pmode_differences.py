@@ -9,9 +9,9 @@ from typing import Any, Final, NamedTuple
 from gateway.agreements.pmode import PMode, pmode_to_json
 
 #: Terms that are not compared: names that no message carries, and the parties of the direction.
-_UNTOLD: Final = {"id", "from_party", "to_party", "service", "service_type", "action"}
+_IGNORED_TERMS: Final = {"id", "from_party", "to_party", "service", "service_type", "action"}
 #: Terms of the agreement as a whole: told once where every message changes alike.
-_WHOLE: Final = {
+_AGREEMENT_TERM_NAMES: Final = {
     "agreement": "name of the agreement",
     "valid_from": "begin of the agreement",
     "valid_until": "end of the agreement",
@@ -62,9 +62,9 @@ _TERM_NAMES: Final = {
     "business.time_to_acknowledge_receipt": "time to acknowledge receipt",
     "business.time_to_acknowledge_acceptance": "time to acknowledge acceptance",
 }
-_DURATIONS: Final = ("retry_interval", "persist_duration", "time_to_", "join_interval")
-_UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
-_MOST_CHARACTERS: Final = 120
+_DURATION_TERMS: Final = ("retry_interval", "persist_duration", "time_to_", "join_interval")
+_DURATION_UNITS: Final = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+_MAX_CHARACTERS: Final = 120
 
 
 class TermDifference(NamedTuple):
@@ -84,102 +84,125 @@ class TermDifference(NamedTuple):
         return f"{subject}: {self.before} becomes {self.after}"
 
 
-def list_differences(old: Sequence[PMode], new: Sequence[PMode]) -> tuple[TermDifference, ...]:
+def list_differences(old_pmodes: Sequence[PMode], new_pmodes: Sequence[PMode]) -> tuple[TermDifference, ...]:
     """Return the differences between two agreements: those of the whole first, then by action.
 
     Messages are compared where service, action and direction are the same.
     """
-    before, after = _index_pmodes(old), _index_pmodes(new)
-    names = _name_actions([*before, *after])
+    before, after = _index_pmodes(old_pmodes), _index_pmodes(new_pmodes)
+    action_labels = _label_actions([*before, *after])
     differences: list[TermDifference] = []
-    for key in dict.fromkeys((*before, *after)):
-        name = names[key]
-        if key not in after:
-            differences.append(TermDifference(name, "", "", "is no longer agreed"))
-        elif key not in before:
-            differences.append(TermDifference(name, "", "", "is new"))
+    for pmode_key in dict.fromkeys((*before, *after)):
+        action_label = action_labels[pmode_key]
+        if pmode_key not in after:
+            differences.append(TermDifference(action_label, "", "", "is no longer agreed"))
+        elif pmode_key not in before:
+            differences.append(TermDifference(action_label, "", "", "is new"))
         else:
-            differences += _compare_terms(name, before[key], after[key])
-    return tuple(_join_common(differences, len(before.keys() & after.keys())))
+            differences += _compare_terms(action_label, before[pmode_key], after[pmode_key])
+    return tuple(_merge_common_differences(differences, len(before.keys() & after.keys())))
 
 
-_Key = tuple[str, str | None, str, tuple[Any, ...], tuple[Any, ...]]
+_PModeKey = tuple[str, str | None, str, tuple[Any, ...], tuple[Any, ...]]
 
 
-def _index_pmodes(pmodes: Sequence[PMode]) -> dict[_Key, PMode]:
+def _index_pmodes(pmodes: Sequence[PMode]) -> dict[_PModeKey, PMode]:
     return {
         (pmode.service, pmode.service_type, pmode.action, pmode.from_party, pmode.to_party): pmode
         for pmode in sorted(pmodes, key=lambda pmode: (pmode.service, pmode.action, pmode.id))
     }
 
 
-def _name_actions(keys: Sequence[_Key]) -> dict[_Key, str]:
+def _label_actions(pmode_keys: Sequence[_PModeKey]) -> dict[_PModeKey, str]:
     """Return the action of each key, with the sender where both parties send it."""
-    names = {}
-    for key in keys:
-        others = {candidate for candidate in keys if candidate[2] == key[2]}
-        sender = f" from {key[3][0].value}" if len({same_action[3] for same_action in others}) > 1 else ""
-        service = f" of {key[0]}" if len({same_action[:2] for same_action in others}) > 1 else ""
-        names[key] = key[2] + service + sender
-    return names
+    action_labels = {}
+    for key in pmode_keys:
+        same_action_keys = {candidate for candidate in pmode_keys if candidate[2] == key[2]}
+        sender = (
+            f" from {key[3][0].value}"
+            if len({same_action[3] for same_action in same_action_keys}) > 1
+            else ""
+        )
+        service = f" of {key[0]}" if len({same_action[:2] for same_action in same_action_keys}) > 1 else ""
+        action_labels[key] = key[2] + service + sender
+    return action_labels
 
 
-def _compare_terms(name: str, old: PMode, new: PMode) -> Iterator[TermDifference]:
-    before, after = dict(_flatten(pmode_to_json(old))), dict(_flatten(pmode_to_json(new)))
-    for path in dict.fromkeys((*before, *after)):
-        if path in _UNTOLD or before.get(path) == after.get(path):
+def _compare_terms(action_label: str, old_pmode: PMode, new_pmode: PMode) -> Iterator[TermDifference]:
+    old_values, new_values = (
+        dict(_flatten_terms(pmode_to_json(old_pmode))),
+        dict(_flatten_terms(pmode_to_json(new_pmode))),
+    )
+    for term_path in dict.fromkeys((*old_values, *new_values)):
+        if term_path in _IGNORED_TERMS or old_values.get(term_path) == new_values.get(term_path):
             continue
-        term = _WHOLE.get(path) or _TERM_NAMES.get(path) or path.replace("_", " ").replace(".", ", ")
-        was, becomes = (_describe_value(path, flattened.get(path)) for flattened in (before, after))
-        yield TermDifference(name, term, was, becomes)
+        term_name = (
+            _AGREEMENT_TERM_NAMES.get(term_path)
+            or _TERM_NAMES.get(term_path)
+            or term_path.replace("_", " ").replace(".", ", ")
+        )
+        old_text, new_text = (
+            _describe_value(term_path, flattened.get(term_path)) for flattened in (old_values, new_values)
+        )
+        yield TermDifference(action_label, term_name, old_text, new_text)
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten_terms(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        path = f"{prefix}{name}"
-        if isinstance(value, dict) and path not in _TERM_NAMES:
-            yield from _flatten(value, f"{path}.")
+        term_path = f"{prefix}{name}"
+        if isinstance(value, dict) and term_path not in _TERM_NAMES:
+            yield from _flatten_terms(value, f"{term_path}.")
         else:
-            yield path, value
+            yield term_path, value
 
 
-def _describe_value(path: str, value: Any) -> str:
-    if value is None or value in ([], {}):
+def _describe_value(term_path: str, term_value: Any) -> str:
+    if term_value is None or term_value in ([], {}):
         return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int) and any(part in path for part in _DURATIONS):
-        return _describe_duration(value)
-    if isinstance(value, list):
-        return ", ".join(_describe_value(path, member) for member in value)[:_MOST_CHARACTERS]
-    if isinstance(value, dict):
+    if isinstance(term_value, bool):
+        return "yes" if term_value else "no"
+    if isinstance(term_value, int) and any(part in term_path for part in _DURATION_TERMS):
+        return _describe_duration(term_value)
+    if isinstance(term_value, list):
+        return ", ".join(_describe_value(term_path, member) for member in term_value)[:_MAX_CHARACTERS]
+    if isinstance(term_value, dict):
         texts = (
-            f"{name} {_describe_value(path, member)}"
-            for name, member in value.items()
+            f"{name} {_describe_value(term_path, member)}"
+            for name, member in term_value.items()
             if member not in (None, [], False)
         )
-        return "; ".join(texts).replace("_", " ")[:_MOST_CHARACTERS]
-    text = str(value)
-    return text[:16] if len(text) == 64 and text.isalnum() else text[:_MOST_CHARACTERS]
+        return "; ".join(texts).replace("_", " ")[:_MAX_CHARACTERS]
+    value_text = str(term_value)
+    return value_text[:16] if len(value_text) == 64 and value_text.isalnum() else value_text[:_MAX_CHARACTERS]
 
 
 def _describe_duration(seconds: int) -> str:
     """Return seconds in the largest unit that divides them."""
-    size, unit = next((entry for entry in _UNITS if seconds and seconds % entry[0] == 0), _UNITS[-1])
-    number = seconds // size
-    return f"{number} {unit}{'' if number == 1 else 's'}"
+    unit_seconds, unit = next(
+        (entry for entry in _DURATION_UNITS if seconds and seconds % entry[0] == 0), _DURATION_UNITS[-1]
+    )
+    unit_count = seconds // unit_seconds
+    return f"{unit_count} {unit}{'' if unit_count == 1 else 's'}"
 
 
-def _join_common(differences: Sequence[TermDifference], pairs: int) -> Iterator[TermDifference]:
+def _merge_common_differences(
+    differences: Sequence[TermDifference], pair_count: int
+) -> Iterator[TermDifference]:
     """Yield a difference only once, for the whole agreement, if all of the pairs of messages have it.
 
-    `pairs` is the number of these pairs.
+    `pair_count` is the number of these pairs.
     """
-    counts = Counter((difference.term, difference.before, difference.after) for difference in differences)
-    whole = [key for key, count in counts.items() if key[0] in _WHOLE.values() and count == pairs]
-    yield from (TermDifference("", *key) for key in whole)
+    change_counts = Counter(
+        (difference.term, difference.before, difference.after) for difference in differences
+    )
+    common_changes = [
+        key
+        for key, count in change_counts.items()
+        if key[0] in _AGREEMENT_TERM_NAMES.values() and count == pair_count
+    ]
+    yield from (TermDifference("", *key) for key in common_changes)
     yield from (
         difference
         for difference in differences
-        if (difference.term, difference.before, difference.after) not in whole
+        if (difference.term, difference.before, difference.after) not in common_changes
     )

@@ -24,7 +24,7 @@ from gateway.message_model import Party, PartyId
 SIGNAL_SERVICE: Final = "urn:oasis:names:tc:ebxml-msg:service"
 
 _HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
-_MOST_CHARACTERS: Final = 80
+_MAX_CHARACTERS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +77,14 @@ class PModeSource(Protocol):
     def parse_agreement(self, agreement: str) -> Iterable[PMode]:
         """Return the P-Modes of one agreement of `list_agreements`."""
 
-    def name_parties(self, agreement: str) -> Iterable[PartyId]:
+    def list_parties(self, agreement: str) -> Iterable[PartyId]:
         """Return the ids of the parties of an agreement, without reading all of it."""
 
-    def name_pull_routes(self) -> Iterable[PullRoute]:
+    def list_pull_routes(self) -> Iterable[PullRoute]:
         """Return which agreements have messages that are pulled."""
 
 
-class _GivenPModes:
+class _LoadedPModes:
     """P-Modes that have been read already, as a source."""
 
     def __init__(self, pmodes: Iterable[PMode]) -> None:
@@ -98,16 +98,16 @@ class _GivenPModes:
     def parse_agreement(self, agreement: str) -> Iterable[PMode]:
         return self._pmodes[agreement]
 
-    def name_parties(self, agreement: str) -> Iterable[PartyId]:
+    def list_parties(self, agreement: str) -> Iterable[PartyId]:
         return {party_id for pmode in self._pmodes[agreement] for party_id in _list_party_ids(pmode)}
 
-    def name_pull_routes(self) -> Iterable[PullRoute]:
+    def list_pull_routes(self) -> Iterable[PullRoute]:
         pmodes = (pmode for agreed in self._pmodes.values() for pmode in agreed)
         return [make_pull_route(pmode) for pmode in pmodes if pmode.pull is not None]
 
 
 #: Protocol, From and To party.
-_Ends = tuple[str, PartyId, PartyId]
+_Direction = tuple[str, PartyId, PartyId]
 
 
 class _AgreementIndex:
@@ -115,37 +115,39 @@ class _AgreementIndex:
 
     def __init__(self, pmodes: Iterable[PMode] = ()) -> None:
         self.pmodes = tuple(pmodes)
-        self.by_id: dict[str, list[PMode]] = {}
-        self.routes: dict[tuple[_Ends, str, str | None, str], list[PMode]] = {}
-        self.ends: dict[_Ends, list[PMode]] = {}
-        self.members: set[PartyId] = set()
+        self.versions_by_id: dict[str, list[PMode]] = {}
+        self.versions_by_route: dict[tuple[_Direction, str, str | None, str], list[PMode]] = {}
+        self.pmodes_by_direction: dict[_Direction, list[PMode]] = {}
+        self.party_ids: set[PartyId] = set()
         self.services: set[tuple[str, str | None]] = set()
         self.actions: set[tuple[str, str | None, str]] = set()
         for pmode in self.pmodes:
             self._add_pmode(pmode)
 
     def _add_pmode(self, pmode: PMode) -> None:
-        same_id = self.by_id.setdefault(pmode.id, [])
-        if any(_overlap(version, pmode) for version in same_id):
-            raise GatewayError(MISUSE, f"two P-Modes have the id {pmode.id[:_MOST_CHARACTERS]!r}", pmode.id)
-        same_id.append(pmode)
+        id_versions = self.versions_by_id.setdefault(pmode.id, [])
+        if any(_have_common_period(version, pmode) for version in id_versions):
+            raise GatewayError(MISUSE, f"two P-Modes have the id {pmode.id[:_MAX_CHARACTERS]!r}", pmode.id)
+        id_versions.append(pmode)
         self.services.add((pmode.service, pmode.service_type))
         self.actions.add((pmode.service, pmode.service_type, pmode.action))
-        self.members.update(_list_party_ids(pmode))
+        self.party_ids.update(_list_party_ids(pmode))
         for sender in pmode.from_party:
             for receiver in pmode.to_party:
-                ends = (pmode.protocol, sender, receiver)
-                key = (ends, pmode.service, pmode.service_type, pmode.action)
-                versions = self.routes.setdefault(key, [])
-                same = next((version for version in versions if _overlap(version, pmode)), None)
-                if same is not None:
-                    detail = f"P-Modes {same.id!r} and {pmode.id!r} are for the same messages"
+                direction = (pmode.protocol, sender, receiver)
+                route_key = (direction, pmode.service, pmode.service_type, pmode.action)
+                versions = self.versions_by_route.setdefault(route_key, [])
+                conflicting_pmode = next(
+                    (version for version in versions if _have_common_period(version, pmode)), None
+                )
+                if conflicting_pmode is not None:
+                    detail = f"P-Modes {conflicting_pmode.id!r} and {pmode.id!r} are for the same messages"
                     raise GatewayError(MISUSE, detail, pmode.id)
                 versions.append(pmode)
-                self.ends.setdefault(ends, []).append(pmode)
+                self.pmodes_by_direction.setdefault(direction, []).append(pmode)
 
 
-_NOTHING: Final = _AgreementIndex()
+_EMPTY_INDEX: Final = _AgreementIndex()
 
 
 class PModeIndex:
@@ -165,10 +167,10 @@ class PModeIndex:
         is_party: Callable[[PartyId], bool] | None = None,
     ) -> None:
         self.epoch: Final = epoch
-        self._source = source or _GivenPModes(pmodes)
+        self._source = source or _LoadedPModes(pmodes)
         self._is_party = is_party or self._is_agreed_party
         self._agreements: dict[str, _AgreementIndex] = {}
-        self._partners: dict[PartyId, set[str]] | None = None
+        self._agreements_by_party: dict[PartyId, set[str]] | None = None
         self._pull_routes: tuple[PullRoute, ...] | None = None
         if source is None:
             for agreement in self._source.list_agreements():
@@ -183,43 +185,45 @@ class PModeIndex:
 
     def _get_agreement(self, agreement: str | None) -> _AgreementIndex:
         """Return the P-Modes of an agreement, none for an unknown one."""
-        index = self._agreements.get(agreement or "")
-        if index is not None:
-            return index
+        agreement_index = self._agreements.get(agreement or "")
+        if agreement_index is not None:
+            return agreement_index
         if agreement is None or agreement not in self._source.list_agreements():
-            return _NOTHING
+            return _EMPTY_INDEX
         return self._agreements.setdefault(
             agreement, _AgreementIndex(self._source.parse_agreement(agreement))
         )
 
-    def _find_partners(self) -> dict[PartyId, set[str]]:
+    def _index_agreements_by_party(self) -> dict[PartyId, set[str]]:
         """Return the agreements of each party, by its ids."""
-        if self._partners is None:
-            partners: dict[PartyId, set[str]] = {}
+        if self._agreements_by_party is None:
+            agreements_by_party: dict[PartyId, set[str]] = {}
             for agreement in self._source.list_agreements():
-                for party_id in self._source.name_parties(agreement):
-                    partners.setdefault(party_id, set()).add(agreement)
-            self._partners = partners
-        return self._partners
+                for party_id in self._source.list_parties(agreement):
+                    agreements_by_party.setdefault(party_id, set()).add(agreement)
+            self._agreements_by_party = agreements_by_party
+        return self._agreements_by_party
 
     def _is_agreed_party(self, party_id: PartyId) -> bool:
-        return party_id in self._find_partners()
+        return party_id in self._index_agreements_by_party()
 
     def find_by_id(self, agreement: str | None, pmode_id: str, at: datetime | None = None) -> PMode | None:
         """Return the P-Mode with this id in an agreement, None when there is none.
 
         Of several versions of the agreement, that of the time `at` counts, without it the first.
         """
-        versions = self._get_agreement(agreement).by_id.get(pmode_id)
+        versions = self._get_agreement(agreement).versions_by_id.get(pmode_id)
         return _choose_version(versions, at) if versions else None
 
     def match_pmode(self, route: MessageRoute, at: datetime) -> PMode:
         """Return the P-Mode of a business message; raise GW301 to GW304 with the XPath of the wrong part."""
-        index = self._check_route(route, at)
-        ends = (route.protocol, route.sender.ids[0], route.receiver.ids[0])
-        versions = index.routes.get((ends, route.service, route.service_type, route.action))
+        agreement_index = self._check_route(route, at)
+        direction = (route.protocol, route.sender.ids[0], route.receiver.ids[0])
+        versions = agreement_index.versions_by_route.get(
+            (direction, route.service, route.service_type, route.action)
+        )
         if versions is None:
-            raise _make_mismatch_error(route, index)
+            raise _make_mismatch_error(route, agreement_index)
         pmode = _choose_version(versions, at)
         _check_party_roles(route, pmode)
         return pmode
@@ -229,9 +233,11 @@ class PModeIndex:
 
         Parties, roles, service and action of the route count; its agreement does not.
         """
-        partners = self._find_partners()
-        sides = (partners.get(party.ids[0], set()) for party in (route.sender, route.receiver))
-        agreements = sorted(set.intersection(*sides))
+        agreements_by_party = self._index_agreements_by_party()
+        party_agreements = (
+            agreements_by_party.get(party.ids[0], set()) for party in (route.sender, route.receiver)
+        )
+        agreements = sorted(set.intersection(*party_agreements))
         for agreement in agreements:
             self._get_agreement(agreement)  # one that cannot be read is our fault, and no mismatch
         matches = (self._find_match(replace(route, agreement=agreement), at) for agreement in agreements)
@@ -248,7 +254,7 @@ class PModeIndex:
         """Return the P-Modes in force, of every agreement, whose messages are pulled from a channel."""
         return tuple(
             pmode
-            for pmode in self._list_pulled(lambda pull_route: pull_route.channel == channel)
+            for pmode in self._list_pulled_pmodes(lambda pull_route: pull_route.channel == channel)
             if pmode.pull_channel == channel and pmode.is_in_force(at)
         )
 
@@ -256,64 +262,66 @@ class PModeIndex:
         """Return the P-Modes in force, of every agreement, whose messages these parties are to pull."""
         return tuple(
             pmode
-            for pmode in self._list_pulled(lambda pull_route: pull_route.puller in parties)
+            for pmode in self._list_pulled_pmodes(lambda pull_route: pull_route.puller in parties)
             if pmode.to_party[0] in parties and pmode.is_in_force(at)
         )
 
-    def _list_pulled(self, is_meant: Callable[[PullRoute], bool]) -> Iterator[PMode]:
+    def _list_pulled_pmodes(self, is_selected: Callable[[PullRoute], bool]) -> Iterator[PMode]:
         """Yield the P-Modes whose messages are pulled, of the agreements that have a route as is meant."""
         if self._pull_routes is None:
-            self._pull_routes = tuple(self._source.name_pull_routes())
-        for agreement in dict.fromkeys(route.agreement for route in self._pull_routes if is_meant(route)):
+            self._pull_routes = tuple(self._source.list_pull_routes())
+        for agreement in dict.fromkeys(route.agreement for route in self._pull_routes if is_selected(route)):
             yield from (pmode for pmode in self._get_agreement(agreement).pmodes if pmode.pull is not None)
 
-    def match_signal_pmode(self, route: MessageRoute, at: datetime, *, answers: bool) -> PMode:
+    def match_signal_pmode(self, route: MessageRoute, at: datetime, *, is_answer: bool) -> PMode:
         """Return a P-Mode for a signal; the signal Service itself is in no agreement.
 
-        A signal that `answers` a message, such as an Acknowledgment, belongs to the P-Mode of
+        A signal that `is_answer` a message, such as an Acknowledgment, belongs to the P-Mode of
         that message, which has the opposite direction; another signal, such as a Ping,
         belongs to one of its own direction. Without such a P-Mode, one of the other direction
         is used. Raises GW301, GW302 or GW304 with the XPath of the wrong part.
         """
-        index = self._check_route(route, at)
-        there = (route.protocol, route.sender.ids[0], route.receiver.ids[0])
-        back = (route.protocol, route.receiver.ids[0], route.sender.ids[0])
-        for ends in (back, there) if answers else (there, back):
-            if ends in index.ends:
-                return _choose_version(index.ends[ends], at)
+        agreement_index = self._check_route(route, at)
+        signal_direction = (route.protocol, route.sender.ids[0], route.receiver.ids[0])
+        opposite_direction = (route.protocol, route.receiver.ids[0], route.sender.ids[0])
+        for direction in (
+            (opposite_direction, signal_direction) if is_answer else (signal_direction, opposite_direction)
+        ):
+            if direction in agreement_index.pmodes_by_direction:
+                return _choose_version(agreement_index.pmodes_by_direction[direction], at)
         raise GatewayError(
             HEADER_INCONSISTENT,
             "the agreement is not between these parties",
             f"{route.places.receiver}PartyId",
         )
 
-    def get_reply_pmode(self, pmode: PMode, action: str, at: datetime | None = None) -> PMode:
-        """Return the P-Mode with which the To party of `pmode` sends `action` back; raise GW303.
+    def get_reply_pmode(self, pmode: PMode, reply_action: str, at: datetime | None = None) -> PMode:
+        """Return the P-Mode with which the To party of `pmode` sends `reply_action` back; raise GW303.
 
         Of several versions of the agreement, that of the time `at` counts, without it the first.
         """
-        replies = [
+        reply_pmodes = [
             candidate
-            for candidate in self._list_opposites(pmode)
+            for candidate in self._list_opposite_pmodes(pmode)
             if (candidate.service, candidate.service_type, candidate.action)
-            == (pmode.service, pmode.service_type, action)
+            == (pmode.service, pmode.service_type, reply_action)
         ]
-        if replies:
-            return _choose_version(replies, at)
+        if reply_pmodes:
+            return _choose_version(reply_pmodes, at)
         raise GatewayError(
             PMODE_UNKNOWN,
-            f"no P-Mode of {pmode.agreement[:_MOST_CHARACTERS]!r} sends {action!r} back",
+            f"no P-Mode of {pmode.agreement[:_MAX_CHARACTERS]!r} sends {reply_action!r} back",
             pmode.id,
         )
 
-    def _list_opposites(self, pmode: PMode) -> Sequence[PMode]:
+    def _list_opposite_pmodes(self, pmode: PMode) -> Sequence[PMode]:
         """Return the P-Modes of messages that go the other way under the same agreement."""
-        ends = (pmode.protocol, pmode.to_party[0], pmode.from_party[0])
-        return self._get_agreement(pmode.agreement).ends.get(ends, ())
+        direction = (pmode.protocol, pmode.to_party[0], pmode.from_party[0])
+        return self._get_agreement(pmode.agreement).pmodes_by_direction.get(direction, ())
 
     def is_member(self, agreement: str, party: Party) -> bool:
         """Return whether every id of a party is that of a party of the agreement."""
-        return self._get_agreement(agreement).members.issuperset(party.ids)
+        return self._get_agreement(agreement).party_ids.issuperset(party.ids)
 
     def find_signal_endpoint(self, pmode: PMode, at: datetime) -> str | None:
         """Return the URL for signals about a message of `pmode` to its From party; None if there is none.
@@ -323,27 +331,34 @@ class PModeIndex:
         """
         if pmode.reply_endpoint is not None:
             return pmode.reply_endpoint
-        back = self._list_opposites(pmode)
+        opposite_pmodes = self._list_opposite_pmodes(pmode)
         return next(
-            (candidate.endpoint for candidate in back if candidate.endpoint and candidate.is_in_force(at)),
+            (
+                candidate.endpoint
+                for candidate in opposite_pmodes
+                if candidate.endpoint and candidate.is_in_force(at)
+            ),
             None,
         )
 
     def _check_route(self, route: MessageRoute, at: datetime) -> _AgreementIndex:
         """Return the agreement of a route; raise where it is not in force or not of these parties."""
-        index, location = self._get_agreement(route.agreement), route.places.agreement
-        if not index.pmodes:
-            detail = f"no agreement {route.agreement[:_MOST_CHARACTERS]!r}"
+        agreement_index, location = self._get_agreement(route.agreement), route.places.agreement
+        if not agreement_index.pmodes:
+            detail = f"no agreement {route.agreement[:_MAX_CHARACTERS]!r}"
             raise GatewayError(AGREEMENT_UNKNOWN, detail, location)
-        if not any(pmode.is_in_force(at) for pmode in index.pmodes):
+        if not any(pmode.is_in_force(at) for pmode in agreement_index.pmodes):
             raise GatewayError(
-                AGREEMENT_UNKNOWN, f"{route.agreement[:_MOST_CHARACTERS]!r} is not in force", location
+                AGREEMENT_UNKNOWN, f"{route.agreement[:_MAX_CHARACTERS]!r} is not in force", location
             )
-        for side, party in ((route.places.sender, route.sender), (route.places.receiver, route.receiver)):
+        for party_xpath, party in (
+            (route.places.sender, route.sender),
+            (route.places.receiver, route.receiver),
+        ):
             for party_id in party.ids:
-                if party_id not in index.members:
-                    raise self._make_party_error(party_id, f"{side}PartyId")
-        return index
+                if party_id not in agreement_index.party_ids:
+                    raise self._make_party_error(party_id, f"{party_xpath}PartyId")
+        return agreement_index
 
     def _make_party_error(self, party_id: PartyId, location: str) -> GatewayError:
         """Return the refusal of an id that is not that of a party of the agreement."""
@@ -353,18 +368,18 @@ class PModeIndex:
         return GatewayError(PARTY_UNKNOWN, f"no party {_format_party_id(party_id)}", location)
 
 
-def _make_mismatch_error(route: MessageRoute, index: _AgreementIndex) -> GatewayError:
+def _make_mismatch_error(route: MessageRoute, agreement_index: _AgreementIndex) -> GatewayError:
     """Return the refusal of a message whose agreement and parties are known."""
     service = (route.service, route.service_type)
-    if service not in index.services:
+    if service not in agreement_index.services:
         return GatewayError(
-            PMODE_UNKNOWN, f"no service {route.service[:_MOST_CHARACTERS]!r} agreed", route.places.service
+            PMODE_UNKNOWN, f"no service {route.service[:_MAX_CHARACTERS]!r} agreed", route.places.service
         )
-    if (*service, route.action) not in index.actions:
+    if (*service, route.action) not in agreement_index.actions:
         return GatewayError(
-            PMODE_UNKNOWN, f"no action {route.action[:_MOST_CHARACTERS]!r} agreed", route.places.action
+            PMODE_UNKNOWN, f"no action {route.action[:_MAX_CHARACTERS]!r} agreed", route.places.action
         )
-    if all(pmode.protocol != route.protocol for pmode in index.pmodes):
+    if all(pmode.protocol != route.protocol for pmode in agreement_index.pmodes):
         return GatewayError(PMODE_UNKNOWN, "it is agreed for another protocol", route.places.agreement)
     detail = "this From party does not send this action to this To party"
     return GatewayError(HEADER_INCONSISTENT, detail, f"{route.places.sender}PartyId")
@@ -374,8 +389,8 @@ def _list_party_ids(pmode: PMode) -> tuple[PartyId, ...]:
     return (*pmode.from_party, *pmode.to_party)
 
 
-def _overlap(pmode: PMode, version: PMode) -> bool:
-    return pmode.valid_from < version.valid_until and version.valid_from < pmode.valid_until
+def _have_common_period(pmode: PMode, other_pmode: PMode) -> bool:
+    return pmode.valid_from < other_pmode.valid_until and other_pmode.valid_from < pmode.valid_until
 
 
 def _choose_version(versions: Sequence[PMode], at: datetime | None) -> PMode:
@@ -386,26 +401,28 @@ def _choose_version(versions: Sequence[PMode], at: datetime | None) -> PMode:
 
 
 def _format_party_id(party_id: PartyId) -> str:
-    return f"{party_id.value[:_MOST_CHARACTERS]!r}" + (
-        f" of type {party_id.type[:_MOST_CHARACTERS]!r}" if party_id.type is not None else ""
+    return f"{party_id.value[:_MAX_CHARACTERS]!r}" + (
+        f" of type {party_id.type[:_MAX_CHARACTERS]!r}" if party_id.type is not None else ""
     )
 
 
 def _check_party_roles(route: MessageRoute, pmode: PMode) -> None:
-    """Raise for a header that mixes ids of several parties or names another role."""
+    """Raise GW304 for a header with ids of several parties, or with another role than the agreed one."""
     sides = (
         (route.places.sender, route.sender, pmode.from_party, pmode.from_role),
         (route.places.receiver, route.receiver, pmode.to_party, pmode.to_role),
     )
-    for side, party, ids, role in sides:
+    for party_xpath, party, agreed_ids, agreed_role in sides:
         for party_id in party.ids:
-            if party_id not in ids:
+            if party_id not in agreed_ids:
                 raise GatewayError(
                     HEADER_INCONSISTENT,
                     f"{_format_party_id(party_id)} is another party",
-                    f"{side}PartyId",
+                    f"{party_xpath}PartyId",
                 )
-        if role is not None and party.role != role:
+        if agreed_role is not None and party.role != agreed_role:
             raise GatewayError(
-                HEADER_INCONSISTENT, f"the agreed role is {role[:_MOST_CHARACTERS]!r}", f"{side}Role"
+                HEADER_INCONSISTENT,
+                f"the agreed role is {agreed_role[:_MAX_CHARACTERS]!r}",
+                f"{party_xpath}Role",
             )

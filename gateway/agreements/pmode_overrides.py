@@ -17,10 +17,10 @@ from gateway.agreements.pmode import PMode, terms_from_json, terms_to_json
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 
-_OF_A_PARTY: Final = ("endpoint", "certificate")
+_PARTY_TERMS: Final = ("endpoint", "certificate")
 #: Terms that stand in a group of the P-Mode: the group, and the name there. A P-Mode without the group
 #: has no such term.
-_GROUPED: Final[Mapping[str, tuple[str, str]]] = {
+_GROUPED_TERMS: Final[Mapping[str, tuple[str, str]]] = {
     # The memory of the receiver stays as the document has it: a hub cannot change its partner's.
     "retries": ("reliability", "retries"),
     "retry_interval": ("reliability", "retry_interval"),
@@ -30,7 +30,7 @@ _GROUPED: Final[Mapping[str, tuple[str, str]]] = {
     "mutual_tls": ("security", "mutual_tls"),
     "pull_authorization": ("pull", "authorization"),
 }
-OVERRIDDEN_TERMS: Final = (*_OF_A_PARTY, "deliver_to", *_GROUPED)
+OVERRIDDEN_TERMS: Final = (*_PARTY_TERMS, "deliver_to", *_GROUPED_TERMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,10 @@ class PModeOverride:
     party: tuple[PartyId, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.term not in OVERRIDDEN_TERMS or (self.term in _OF_A_PARTY) != bool(self.party):
-            raise GatewayError(MISUSE, f"an override is of {', '.join(OVERRIDDEN_TERMS)}", self.term[:80])
+        if self.term not in OVERRIDDEN_TERMS or (self.term in _PARTY_TERMS) != bool(self.party):
+            raise GatewayError(
+                MISUSE, f"an override must be of {', '.join(OVERRIDDEN_TERMS)}", self.term[:80]
+            )
 
     @property
     def key(self) -> tuple[str, str | None, tuple[PartyId, ...]]:
@@ -61,7 +63,7 @@ class PModeOverride:
         """Return whether the override is of this P-Mode, and the P-Mode has such a term."""
         if self.pmode is None and self.term == "deliver_to":
             return pmode.action in FILING_FUNCTIONS
-        if self.term in _GROUPED and getattr(pmode, _GROUPED[self.term][0]) is None:
+        if self.term in _GROUPED_TERMS and getattr(pmode, _GROUPED_TERMS[self.term][0]) is None:
             return False
         return self.pmode in (None, pmode.id) and (
             not self.party or self.party in (pmode.from_party, pmode.to_party)
@@ -74,27 +76,31 @@ def apply_overrides(pmode: PMode, overrides: Iterable[PModeOverride]) -> PMode:
     An override of the P-Mode counts before one of the whole agreement, whichever was set later. A
     certificate is accepted beside those of the document, so that its successor may be used.
     """
-    changed = pmode
+    changed_pmode = pmode
     for override in sorted(overrides, key=lambda override: override.pmode is not None):
         if override.changes_pmode(pmode):
-            changed = _apply_override(changed, override)
-    return changed
+            changed_pmode = _apply_override(changed_pmode, override)
+    return changed_pmode
 
 
 def _apply_override(pmode: PMode, override: PModeOverride) -> PMode:
-    changed: dict[str, Any] = {override.term: override.value}
+    changed_fields: dict[str, Any] = {override.term: override.value}
     if override.term == "deliver_to":
-        return replace(pmode, **changed)
-    if override.term in _GROUPED:
-        group, name = _GROUPED[override.term]
-        return replace(pmode, **{group: replace(getattr(pmode, group), **{name: override.value})})
-    receives, value = override.party == pmode.to_party, str(override.value)
+        return replace(pmode, **changed_fields)
+    if override.term in _GROUPED_TERMS:
+        group_name, field_name = _GROUPED_TERMS[override.term]
+        return replace(
+            pmode, **{group_name: replace(getattr(pmode, group_name), **{field_name: override.value})}
+        )
+    is_receiver, override_text = override.party == pmode.to_party, str(override.value)
     if override.term == "endpoint":
-        changed = {"endpoint": value, "endpoints": ()} if receives else {"reply_endpoint": value}
-        return replace(pmode, **changed)
-    name = "reply_certificates" if receives else "certificates"
-    changed = {name: tuple(dict.fromkeys((*getattr(pmode.security, name), value)))}
-    return replace(pmode, security=replace(pmode.security, **changed))
+        changed_fields = (
+            {"endpoint": override_text, "endpoints": ()} if is_receiver else {"reply_endpoint": override_text}
+        )
+        return replace(pmode, **changed_fields)
+    field_name = "reply_certificates" if is_receiver else "certificates"
+    changed_fields = {field_name: tuple(dict.fromkeys((*getattr(pmode.security, field_name), override_text)))}
+    return replace(pmode, security=replace(pmode.security, **changed_fields))
 
 
 def write_overrides(overrides: Sequence[PModeOverride]) -> list[dict[str, Any]]:
@@ -102,6 +108,6 @@ def write_overrides(overrides: Sequence[PModeOverride]) -> list[dict[str, Any]]:
     return [terms_to_json(override) for override in overrides]
 
 
-def read_overrides(stored: Iterable[Mapping[str, Any]] | None) -> tuple[PModeOverride, ...]:
+def read_overrides(json_overrides: Iterable[Mapping[str, Any]] | None) -> tuple[PModeOverride, ...]:
     """Return the overrides that `write_overrides` converted."""
-    return tuple(terms_from_json(PModeOverride, override) for override in stored or ())
+    return tuple(terms_from_json(PModeOverride, override) for override in json_overrides or ())

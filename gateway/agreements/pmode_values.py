@@ -14,15 +14,15 @@ from urllib.parse import urlsplit
 
 from gateway.errors import MISUSE, GatewayError
 
-CHOICES: Final = ("always", "never", "per_message")
+RELIABILITY_CHOICES: Final = ("always", "never", "per_message")
 SYNC_REPLY_MODES: Final = ("none", "mshSignalsOnly", "signalsOnly", "responseOnly", "signalsAndResponse")
 #: The modes in which the HTTP answer has room for the business response, and for signals.
 RESPONDING_MODES: Final = frozenset({"responseOnly", "signalsAndResponse"})
 SIGNALLING_MODES: Final = frozenset({"mshSignalsOnly", "signalsOnly", "signalsAndResponse"})
-POLICIES: Final = ("strict", "legacy-norway")
+SIGNATURE_POLICIES: Final = ("strict", "legacy-norway")
 ENCRYPTION_POLICIES: Final = ("strict", "legacy-cbc", "korea-seed")
-PERSISTENCE: Final = ("none", "transient", "persistent", "transient-and-persistent")
-AUTHENTICATION: Final = ("basic", "digest")
+PERSISTENCE_LEVELS: Final = ("none", "transient", "persistent", "transient-and-persistent")
+AUTHENTICATION_SCHEMES: Final = ("basic", "digest")
 PULL_AUTHORIZATIONS: Final = ("certificate", "username", "both")
 REPLY_PATTERNS: Final = ("response", "callback")
 #: How a signature of WS-Security names its certificate (X.509 Token Profile 1.1 §3).
@@ -45,55 +45,57 @@ _MAX_RETRIES: Final = 10_000
 _MAX_SECONDS: Final = 366 * 24 * 3600
 _MAX_PARTS: Final = 1_000
 #: How many seconds later than agreed the last repeat of a busy sender may come.
-_LATENESS: Final = 60
+_MAX_LATENESS_SECONDS: Final = 60
 #: The longest time that a business may take: a hundred years.
 _MAX_BUSINESS_SECONDS: Final = 100 * _MAX_SECONDS
 
 
-def is_endpoint(text: str) -> bool:
-    """Return whether `text` is a URL that the gateway can post to."""
-    return _ENDPOINT.fullmatch(text) is not None
+def is_endpoint(url: str) -> bool:
+    """Return whether `url` is a URL that the gateway can post to."""
+    return _ENDPOINT.fullmatch(url) is not None
 
 
-def find_endpoint_fault(text: str) -> str | None:
+def find_endpoint_fault(url: str) -> str | None:
     """Return the mistake in a URL that a person gives for an endpoint, as a predicate; None if it is right.
 
     This is stricter than `is_endpoint`, which stored agreements pass: a URL without user info and with a port
     that exists.
     """
-    if not is_endpoint(text):
+    if not is_endpoint(url):
         return "is not an http(s) URL"
     try:
-        parts = urlsplit(text)
-        port = parts.port
+        url_parts = urlsplit(url)
+        port = url_parts.port
     except ValueError:
         return "has no host, or no port from 1 to 65535"
-    if parts.username is not None or parts.password is not None:
+    if url_parts.username is not None or url_parts.password is not None:
         return "has user info; a login is a setting of the hub"
-    return "has no host, or no port from 1 to 65535" if not parts.hostname or port == 0 else None
+    return "has no host, or no port from 1 to 65535" if not url_parts.hostname or port == 0 else None
 
 
-def require_condition(held: bool, detail: str, location: str) -> None:
-    """Raise GW808 at `location` unless a term is as it must be."""
-    if not held:
+def require_condition(is_met: bool, detail: str, location: str) -> None:
+    """Raise GW808 with `detail` at `location` unless the condition is met."""
+    if not is_met:
         raise GatewayError(MISUSE, detail, location)
 
 
-def require_choice(value: str, choices: Collection[str], location: str) -> None:
+def require_choice(term_value: str, choices: Collection[str], location: str) -> None:
     """Raise GW808 at `location` unless a term, whose name ends the location, is one of its choices."""
-    name = location.rpartition("/")[2]
-    require_condition(value in choices, f"{name} is one of {', '.join(choices)}", location)
+    term_name = location.rpartition("/")[2]
+    require_condition(term_value in choices, f"{term_name} must be one of {', '.join(choices)}", location)
 
 
-def require_range(value: int, least: int, most: int, location: str, unit: str = "") -> None:
+def require_range(number: int, min_value: int, max_value: int, location: str, unit: str = "") -> None:
     """Raise GW808 at `location` unless a number, whose name ends the location, is within bounds."""
-    detail = f"{location.rpartition('/')[2]} is {least} to {most}{unit}"
-    require_condition(least <= value <= most, detail, location)
+    detail = f"{location.rpartition('/')[2]} must be {min_value} to {max_value}{unit}"
+    require_condition(min_value <= number <= max_value, detail, location)
 
 
-def _check_pins(pins: tuple[str, ...], location: str) -> None:
+def _check_certificate_pins(pins: tuple[str, ...], location: str) -> None:
     for pin in pins:
-        require_condition(_SHA256.fullmatch(pin) is not None, "a pin is 64 lower-case hex digits", location)
+        require_condition(
+            _SHA256.fullmatch(pin) is not None, "a pin must be 64 lower-case hex digits", location
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class Security:
     `signature_algorithms` and `hash_function` are URIs as agreed, the preferred one first;
     `token_reference`, one of `TOKEN_REFERENCES`, is how the signature names its certificate (AS4;
     None: as the handler does it). `trust_anchors` pins the trust anchors of the receiver. `authenticated`,
-    `confidential` and `tamper_proof` say how far the business wants each (one of `PERSISTENCE`).
+    `confidential` and `tamper_proof` say how far the business wants each (one of `PERSISTENCE_LEVELS`).
     """
 
     sign: bool = True
@@ -129,13 +131,13 @@ class Security:
     token_reference: str | None = None
 
     def __post_init__(self) -> None:
-        require_choice(self.policy, POLICIES, "security/policy")
+        require_choice(self.policy, SIGNATURE_POLICIES, "security/policy")
         if self.token_reference is not None:
             require_choice(self.token_reference, TOKEN_REFERENCES, "security/token_reference")
-        for name in ("certificates", "reply_certificates", "trust_anchors"):
-            _check_pins(getattr(self, name), f"security/{name}")
-        for name in ("authenticated", "confidential", "tamper_proof"):
-            require_choice(getattr(self, name), PERSISTENCE, f"security/{name}")
+        for field_name in ("certificates", "reply_certificates", "trust_anchors"):
+            _check_certificate_pins(getattr(self, field_name), f"security/{field_name}")
+        for field_name in ("authenticated", "confidential", "tamper_proof"):
+            require_choice(getattr(self, field_name), PERSISTENCE_LEVELS, f"security/{field_name}")
 
     @property
     def needs_signed_status(self) -> bool:
@@ -161,8 +163,8 @@ class Reliability:
     ack_actor: str = "toPartyMSH"
 
     def __post_init__(self) -> None:
-        for name in ("ack_requested", "ack_signed", "duplicate_elimination"):
-            require_choice(getattr(self, name), CHOICES, f"reliability/{name}")
+        for field_name in ("ack_requested", "ack_signed", "duplicate_elimination"):
+            require_choice(getattr(self, field_name), RELIABILITY_CHOICES, f"reliability/{field_name}")
         require_range(self.retries, 0, _MAX_RETRIES, "reliability/retries")
         require_range(self.retry_interval, 1, _MAX_SECONDS, "reliability/retry_interval", " seconds")
         require_range(self.persist_duration, 0, _MAX_SECONDS, "reliability/persist_duration", " seconds")
@@ -189,7 +191,7 @@ class Reliability:
         A busy sender makes its attempts a little later than agreed. They are still made, as long as the
         receiver remembers the message (ebMS 2.0 §6.4.6).
         """
-        return max(self.time_to_live, min(self.persist_duration, self.time_to_live + _LATENESS))
+        return max(self.time_to_live, min(self.persist_duration, self.time_to_live + _MAX_LATENESS_SECONDS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +212,14 @@ class Encryption:
 
     def __post_init__(self) -> None:
         require_choice(self.policy, ENCRYPTION_POLICIES, "encryption/policy")
-        require_condition(bool(self.protocol), "the protocol of an envelope is named", "encryption/protocol")
         require_condition(
-            bool(self.algorithms), "an envelope has an algorithm at least", "encryption/algorithms"
+            bool(self.protocol), "the protocol of an envelope must be named", "encryption/protocol"
+        )
+        require_condition(
+            bool(self.algorithms), "an envelope must have at least one algorithm", "encryption/algorithms"
         )
         pins = (self.certificate,) if self.certificate is not None else ()
-        _check_pins((*pins, *self.trust_anchors), "encryption/certificate")
+        _check_certificate_pins((*pins, *self.trust_anchors), "encryption/certificate")
 
     @property
     def is_cms(self) -> bool:
@@ -251,7 +255,11 @@ class Packaging:
     parameters: str | None = None
 
     def __post_init__(self) -> None:
-        require_condition(0 < len(self.parts) <= _MAX_PARTS, "a package has parts", "packaging/parts")
+        require_condition(
+            0 < len(self.parts) <= _MAX_PARTS,
+            f"a package must have 1 to {_MAX_PARTS} parts",
+            "packaging/parts",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +282,9 @@ class TransportTerms:
 
     def __post_init__(self) -> None:
         for method in self.authentication:
-            require_choice(method, AUTHENTICATION, "transport/authentication")
+            require_choice(method, AUTHENTICATION_SCHEMES, "transport/authentication")
         pins = (pin for pin in (self.client_certificate, self.server_certificate) if pin is not None)
-        _check_pins((*pins, *self.client_anchors, *self.server_anchors), "transport")
+        _check_certificate_pins((*pins, *self.client_anchors, *self.server_anchors), "transport")
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,10 +308,14 @@ class BusinessTerms:
     activity_action: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("time_to_acknowledge_receipt", "time_to_acknowledge_acceptance", "time_to_perform"):
-            seconds = getattr(self, name)
+        for field_name in (
+            "time_to_acknowledge_receipt",
+            "time_to_acknowledge_acceptance",
+            "time_to_perform",
+        ):
+            seconds = getattr(self, field_name)
             if seconds is not None:
-                require_range(seconds, 0, _MAX_BUSINESS_SECONDS, f"business/{name}", " seconds")
+                require_range(seconds, 0, _MAX_BUSINESS_SECONDS, f"business/{field_name}", " seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,19 +332,21 @@ class PullTerms:
 
     def __post_init__(self) -> None:
         require_choice(self.authorization, PULL_AUTHORIZATIONS, "pull/authorization")
-        extension = self.sub_channel
-        is_valid = extension is None or _SUB_CHANNEL.fullmatch(extension) is not None
-        require_condition(is_valid, "sub_channel is a part of a URI without white space", "pull/sub_channel")
+        sub_channel = self.sub_channel
+        is_valid = sub_channel is None or _SUB_CHANNEL.fullmatch(sub_channel) is not None
+        require_condition(
+            is_valid, "sub_channel must be a part of a URI without white space", "pull/sub_channel"
+        )
 
 
 #: Octets of the largest message that is split or joined: 2 GiB.
-LARGEST_SPLIT_MESSAGE: Final = 2 * 1024**3
+MAX_SPLIT_MESSAGE_OCTETS: Final = 2 * 1024**3
 #: Fragments of one message: 2 GiB in pieces of 256 KiB.
 MOST_FRAGMENTS: Final = 8192
 _SPLITTING_LIMITS: Final = {
-    "fragment_size": (1, LARGEST_SPLIT_MESSAGE),
+    "fragment_size": (1, MAX_SPLIT_MESSAGE_OCTETS),
     "join_interval": (1, 366 * 86_400),
-    "message_size": (1, LARGEST_SPLIT_MESSAGE),
+    "message_size": (1, MAX_SPLIT_MESSAGE_OCTETS),
     "open_groups": (1, 10_000),
 }
 
@@ -351,12 +365,12 @@ class SplittingTerms:
     compression: str = "none"
     join_interval: int = 86_400
     routing_properties: tuple[str, ...] = ()
-    message_size: int = LARGEST_SPLIT_MESSAGE
+    message_size: int = MAX_SPLIT_MESSAGE_OCTETS
     open_groups: int = 4
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _SPLITTING_LIMITS.items():
-            require_range(getattr(self, name), least, most, f"splitting/{name}")
+        for field_name, (min_value, most) in _SPLITTING_LIMITS.items():
+            require_range(getattr(self, field_name), min_value, most, f"splitting/{field_name}")
         require_choice(self.compression, ("gzip", "none"), "splitting/compression")
         count = -(-self.message_size // self.fragment_size)
         detail = (
@@ -373,9 +387,13 @@ class ConversationLimits:
     concurrent: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("invocations", "concurrent"):
-            value = getattr(self, name)
-            require_condition(value is None or value >= 0, f"{name} is not negative", f"conversations/{name}")
+        for field_name in ("invocations", "concurrent"):
+            limit = getattr(self, field_name)
+            require_condition(
+                limit is None or limit >= 0,
+                f"{field_name} must not be negative",
+                f"conversations/{field_name}",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,7 +405,7 @@ class TypedEndpoint:
 
     def __post_init__(self) -> None:
         require_choice(self.kind, ENDPOINT_KINDS, "endpoints/kind")
-        require_condition(is_endpoint(self.url), "an endpoint is an http(s) URL", "endpoints")
+        require_condition(is_endpoint(self.url), "an endpoint must be an http(s) URL", "endpoints")
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,9 +422,9 @@ class SignalChannel:
     certificates: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        require_condition(bool(self.action), "a signal channel names its signal", "signals/action")
+        require_condition(bool(self.action), "a signal channel must name its signal", "signals/action")
         require_choice(self.sync_reply_mode, SYNC_REPLY_MODES, "signals/sync_reply_mode")
-        _check_pins(self.certificates, "signals/certificates")
+        _check_certificate_pins(self.certificates, "signals/certificates")
 
 
 @dataclass(frozen=True, slots=True)

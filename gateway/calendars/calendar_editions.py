@@ -25,7 +25,7 @@ class Timetable:
     terms: tuple[TermEdition, ...]
 
     def get_calendar(self, organisation: str) -> WorkingCalendar:
-        """Return that of an organisation: its own editions, and those for all before the first of them.
+        """Return the calendar of an organisation: its own editions, and before them the general editions.
 
         Once an organisation has a calendar of its own, a day that this does not cover is not known: another
         calendar would be a guess.

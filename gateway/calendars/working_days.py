@@ -171,9 +171,10 @@ class WorkingCalendar:
         return datetime.combine(day, edition.opens, ZoneInfo(edition.zone))
 
     def restate_midnight(self, written: datetime) -> datetime:
-        """Return midnight, as it was written, as midnight of that day in the zone of the organisation.
+        """Return midnight of any offset as midnight of the same day in the zone of the organisation.
 
-        So it is known as padding when its offset is not known any more. Another time is returned as it is.
+        Midnight stands for a day without a time of day (`complete_due_time`). Any other time is returned
+        unchanged.
         """
         if written.time() != time.min:
             return written

@@ -108,7 +108,7 @@ class SignedReply:
     """The signed octets of an agency's answer, and the SHA-256 of the signer's certificate."""
 
     envelope: bytes = field(default=b"", repr=False)
-    signer: str | None = None
+    signer_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,34 +119,34 @@ class SignedAnswer:
     reply: SignedReply
 
 
-def read_subjects(pairs: Iterable[Sequence[object]]) -> list[tuple[int, str]]:
-    """Return stored pairs of an item and a law: the item as a number, the law as its code."""
-    return [(int(str(item)), str(law)) for item, law in pairs]
+def read_subjects(stored_pairs: Iterable[Sequence[object]]) -> list[tuple[int, str]]:
+    """Return pairs of item number and law code from pairs as they are stored in JSON."""
+    return [(int(str(item)), str(law)) for item, law in stored_pairs]
 
 
 #: The most characters of a number in the documents of the hub (`xsd/hub/result.xsd`, Name).
-LONGEST_NUMBER: Final = 128
-_DIGEST: Final = 32
+MAX_NUMBER_LENGTH: Final = 128
+_DIGEST_LENGTH: Final = 32
 
 
 def shorten_number(number: str) -> str:
-    """Return a number that the hub made, cut to `LONGEST_NUMBER` characters.
+    """Return a number that the hub made, cut to `MAX_NUMBER_LENGTH` characters.
 
     The end of a longer number is replaced by a part of the digest of the whole.
     """
-    if len(number) <= LONGEST_NUMBER:
+    if len(number) <= MAX_NUMBER_LENGTH:
         return number
-    digest = hashlib.sha256(number.encode()).hexdigest()[:_DIGEST]
-    return f"{number[: LONGEST_NUMBER - _DIGEST - 1]}~{digest}"
+    digest = hashlib.sha256(number.encode()).hexdigest()[:_DIGEST_LENGTH]
+    return f"{number[: MAX_NUMBER_LENGTH - _DIGEST_LENGTH - 1]}~{digest}"
 
 
 #: A clock, or a booking, may have the day of another time zone.
-_SKEW: Final = timedelta(days=1)
+_MAX_CLOCK_SKEW: Final = timedelta(days=1)
 
 
-def is_far_ahead(moment: datetime, now: datetime) -> bool:
-    """Return whether a stated time is more than a day ahead."""
-    return moment > now + _SKEW
+def is_over_day_ahead(moment: datetime, now: datetime) -> bool:
+    """Return whether the time `moment` is more than a day after `now`."""
+    return moment > now + _MAX_CLOCK_SKEW
 
 
 def check_notice_numbers(notice: Notice) -> None:
@@ -161,18 +161,18 @@ def check_issue_time(issued_at: datetime, now: datetime) -> None:
 
     Of two notices the later one counts: such a notice would hide every correction until that day.
     """
-    if is_far_ahead(issued_at, now):
+    if is_over_day_ahead(issued_at, now):
         detail = f"it was issued at {issued_at.isoformat(timespec='seconds')}, which is more than a day ahead"
         raise GatewayError(ISSUE_TIME_WRONG, detail, "IssuedAt")
 
 
-def check_issued_since(issued_at: datetime, opened_at: datetime) -> None:
+def check_issued_after_opening(issued_at: datetime, opened_at: datetime) -> None:
     """Raise GW719 for a notice that was issued more than a day before the case that it is about was opened.
 
     Every other notice would rank above it, so its decisions would never be in force. A day of tolerance
     allows for a slow clock, and for the first instant of a day that a document states without a time.
     """
-    if issued_at < opened_at - _SKEW:
+    if issued_at < opened_at - _MAX_CLOCK_SKEW:
         issued, opened = (moment.isoformat(timespec="seconds") for moment in (issued_at, opened_at))
         detail = f"it was issued at {issued}, which is more than a day before its case was opened ({opened})"
         raise GatewayError(ISSUE_TIME_WRONG, detail, "IssuedAt")

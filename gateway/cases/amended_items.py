@@ -39,14 +39,19 @@ _SUB: Final = f"{{{SUB}}}"
 _DEC: Final = f"{{{WCO_DEC}}}"
 _SHIPMENT: Final = f"{_DEC}GoodsShipment"
 _ITEM: Final = f"{_DEC}GovernmentAgencyGoodsItem"
-_NUMBER: Final = f"{_DEC}SequenceNumeric"
-_ITEMS_PLACE: Final = "42A/67A[1]"
+_ITEM_NUMBER: Final = f"{_DEC}SequenceNumeric"
+_ITEMS_POINTER: Final = "42A/67A[1]"
 #: Totals that the declaration states of all its items: they change with the added and removed items.
-_TOTALS: Final = ("GoodsItemQuantity", "InvoiceAmount", "TotalGrossMassMeasure", "TotalPackageQuantity")
+_TOTAL_ELEMENTS: Final = (
+    "GoodsItemQuantity",
+    "InvoiceAmount",
+    "TotalGrossMassMeasure",
+    "TotalPackageQuantity",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class _KeyedChildren:
+class _ChildSelector:
     """Children of one tag that belong to items, and how the key of such a child is read."""
 
     tag: object
@@ -62,215 +67,255 @@ class _KeyedChildren:
 class UsedNumbers:
     """The item numbers that a case has used: the highest one ever, and those of removed items."""
 
-    last: int
-    removed: tuple[int, ...] = ()
+    max_number: int
+    removed_numbers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ItemChange:
     """The items that an amended declaration adds and removes, and the numbers used with it."""
 
-    added: tuple[int, ...]
-    removed: tuple[int, ...]
-    used: UsedNumbers
+    added_items: tuple[int, ...]
+    removed_items: tuple[int, ...]
+    used_numbers: UsedNumbers
 
 
-def judge_item_change(
-    former: Collection[int], used: UsedNumbers, declared: Collection[int], *, is_child: bool = False
+def compute_item_change(
+    former_items: Collection[int],
+    used_numbers: UsedNumbers,
+    declared_items: Collection[int],
+    *,
+    is_child: bool = False,
 ) -> ItemChange:
-    """Return the change of the items `former` of a case by the items `declared`.
+    """Return the items that an amendment adds and removes, from the item numbers before and after it.
+
+    `former_items` are the item numbers of the case, `declared_items` those of the amended declaration.
 
     Items of a child declaration have the numbers of the parent's items, so that a new one may be lower than
     the last. Raises GW404 where no item stays, GW419 for a number that is not free.
     """
-    added = tuple(sorted(set(declared) - set(former)))
-    removed = tuple(sorted(set(former) - set(declared)))
-    if len(removed) == len(set(former)):
+    added_items = tuple(sorted(set(declared_items) - set(former_items)))
+    removed_items = tuple(sorted(set(former_items) - set(declared_items)))
+    if len(removed_items) == len(set(former_items)):
         detail = "an amendment keeps an item at least: withdraw the declaration, and file another one"
-        raise GatewayError(RULE_BROKEN, detail, _ITEMS_PLACE)
-    for number in added:
-        if number in used.removed:
+        raise GatewayError(RULE_BROKEN, detail, _ITEMS_POINTER)
+    for number in added_items:
+        if number in used_numbers.removed_numbers:
             detail = f"item {number} was removed: its number is not used again"
             raise GatewayError(ITEM_NUMBER_TAKEN, detail, _make_place(number))
-        if number <= used.last and not is_child:
-            detail = f"a new item has a number above all so far: {number} is not above {used.last}"
+        if number <= used_numbers.max_number and not is_child:
+            detail = (
+                f"a new item has a number above all so far: {number} is not above {used_numbers.max_number}"
+            )
             raise GatewayError(ITEM_NUMBER_TAKEN, detail, _make_place(number))
-    gone = tuple(sorted({*used.removed, *removed}))
-    return ItemChange(added, removed, UsedNumbers(max(used.last, *declared), gone))
+    removed_numbers = tuple(sorted({*used_numbers.removed_numbers, *removed_items}))
+    return ItemChange(
+        added_items,
+        removed_items,
+        UsedNumbers(max(used_numbers.max_number, *declared_items), removed_numbers),
+    )
 
 
 def _make_place(number: int) -> str:
-    return f"{_ITEMS_PLACE}/68A[{number}]"
+    return f"{_ITEMS_POINTER}/68A[{number}]"
 
 
-def check_kept_numbers(former: etree._Element, amended: etree._Element) -> None:
+def check_item_numbers(former: etree._Element, amended_declaration: etree._Element) -> None:
     """Raise GW420 where goods of the former declaration have another number in the amended one.
 
     Goods have another number if a new or changed item is, apart from its number, equal to a removed or
     changed one.
     """
-    before, after = _read_contents(former), _read_contents(amended)
+    before, amended_contents = _read_item_contents(former), _read_item_contents(amended_declaration)
     lost: dict[object, int] = {}
     for number, content in before.items():
-        if after.get(number) != content:
+        if amended_contents.get(number) != content:
             lost.setdefault(content, number)
-    for number, content in after.items():
+    for number, content in amended_contents.items():
         if before.get(number) != content and content in lost:
             detail = f"these goods are item {lost[content]} of the former declaration: they keep that number"
             raise GatewayError(ITEM_RENUMBERED, detail, _make_place(number))
 
 
-def _read_contents(declaration: etree._Element) -> dict[int, tuple[object, ...]]:
+def _read_item_contents(declaration: etree._Element) -> dict[int, tuple[object, ...]]:
     """Return the content of each item, without its number, by its number."""
-    return {number: tuple(_read_content(item)) for number, item in _list_goods(declaration).items()}
+    return {
+        number: tuple(_iterate_content(item)) for number, item in _map_items_by_number(declaration).items()
+    }
 
 
-def _read_content(parent: etree._Element) -> Iterable[object]:
-    """Yield name, text and attributes of every element below a parent, in document order."""
+def _iterate_content(parent: etree._Element) -> Iterable[object]:
+    """Yield name, text and attributes of every element below a parent, and None after its descendants."""
     for element in parent.iterchildren(tag=etree.Element):
-        if element.tag == _NUMBER and parent.tag == _ITEM:
+        if element.tag == _ITEM_NUMBER and parent.tag == _ITEM:
             continue
-        leaf = next(element.iterchildren(tag=etree.Element), None) is None
-        text = read_leaf_text(element).strip() if leaf else ""
+        is_leaf = next(element.iterchildren(tag=etree.Element), None) is None
+        text = read_leaf_text(element).strip() if is_leaf else ""
         yield element.tag, text, tuple(sorted(list_attributes(element)))
-        yield from _read_content(element)
+        yield from _iterate_content(element)
         yield None
 
 
-def _list_goods(declaration: etree._Element) -> dict[int, etree._Element]:
-    goods = {}
+def _map_items_by_number(declaration: etree._Element) -> dict[int, etree._Element]:
+    items_by_number = {}
     for item in declaration.findall(f"{_SHIPMENT}/{_ITEM}"):
-        number = item.find(_NUMBER)
-        if number is not None:
-            goods[int(Decimal(read_leaf_text(number).strip()))] = item
-    return goods
+        number_element = item.find(_ITEM_NUMBER)
+        if number_element is not None:
+            items_by_number[int(Decimal(read_leaf_text(number_element).strip()))] = item
+    return items_by_number
 
 
 def restore_items(
-    amended: etree._Element, former: etree._Element, changed: Collection[int] = ()
+    amended_submission: etree._Element, former_submission: etree._Element, changed_items: Collection[int] = ()
 ) -> etree._Element:
     """Return an amended submission with the items that the former one had, each in its application.
 
-    Changes in items that stay, and outside of the items, are kept; but the items in `changed` are those of
-    the former submission. The totals that the declaration states of its items, and applications that are new,
-    are set back with the items.
+    Changes in items that stay, and outside of the items, are kept; but the items in `changed_items` are those
+    of the former submission. The totals that the declaration states of its items, and applications that are
+    new, are set back with the items.
     """
-    root = deepcopy(amended)
-    staying = frozenset(_list_staying_items(amended, former)) - set(changed)
-    _restore_declaration(_find_declaration(root), _find_declaration(former), staying)
-    supplement, before = root.find(f"{_SUB}Supplement"), former.find(f"{_SUB}Supplement")
-    if supplement is not None and before is not None:
-        _restore_children(supplement, before, _KeyedChildren(f"{_SUB}Value", _read_value_key), staying)
+    restored_submission = deepcopy(amended_submission)
+    kept_items = frozenset(_list_kept_items(amended_submission, former_submission)) - set(changed_items)
+    _restore_declaration(
+        _find_declaration(restored_submission), _find_declaration(former_submission), kept_items
+    )
+    supplement, former_supplement = (
+        restored_submission.find(f"{_SUB}Supplement"),
+        former_submission.find(f"{_SUB}Supplement"),
+    )
+    if supplement is not None and former_supplement is not None:
+        _restore_children(
+            supplement, former_supplement, _ChildSelector(f"{_SUB}Value", _read_value_key), kept_items
+        )
     former_applications = {
-        read_attribute(element, "id"): element for element in former.findall(f"{_SUB}Application")
+        read_attribute(element, "id"): element for element in former_submission.findall(f"{_SUB}Application")
     }
-    for application in root.findall(f"{_SUB}Application"):
+    for application in restored_submission.findall(f"{_SUB}Application"):
         former_application = former_applications.get(application.get("id"))
         if former_application is None:
-            root.remove(application)
+            restored_submission.remove(application)
         else:
-            _restore_application(application, former_application, staying)
-    return root
+            _restore_application(application, former_application, kept_items)
+    return restored_submission
 
 
-def list_changed_items(amended: etree._Element, former: etree._Element) -> frozenset[int]:
+def list_changed_items(
+    amended_submission: etree._Element, former_submission: etree._Element
+) -> frozenset[int]:
     """Return the items that both submissions have, and whose contents differ."""
-    now, before = _list_item_contents(amended), _list_item_contents(former)
-    staying = _list_staying_items(amended, former)
-    return frozenset(item for item in staying if now.get(item) != before.get(item))
+    amended_contents, former_contents = (
+        _list_item_contents(amended_submission),
+        _list_item_contents(former_submission),
+    )
+    kept_items = _list_kept_items(amended_submission, former_submission)
+    return frozenset(item for item in kept_items if amended_contents.get(item) != former_contents.get(item))
 
 
-def _list_staying_items(amended: etree._Element, former: etree._Element) -> set[int]:
-    amended_goods, former_goods = (_list_goods(_find_declaration(root)) for root in (amended, former))
+def _list_kept_items(amended_submission: etree._Element, former_submission: etree._Element) -> set[int]:
+    amended_goods, former_goods = (
+        _map_items_by_number(_find_declaration(submission))
+        for submission in (amended_submission, former_submission)
+    )
     return set(amended_goods) & set(former_goods)
 
 
-def _list_item_contents(root: etree._Element) -> dict[int, dict[object, tuple[object, ...]]]:
+def _list_item_contents(submission: etree._Element) -> dict[int, dict[object, tuple[object, ...]]]:
     """Return the contents that a submission has for each item, by application and key."""
     contents: dict[int, dict[object, tuple[object, ...]]] = {}
-    for item, goods in _list_goods(_find_declaration(root)).items():
-        contents.setdefault(item, {})["goods"] = tuple(_read_content(goods))
-    parents: list[tuple[str | None, etree._Element | None, _KeyedChildren]]
-    parents = [(None, root.find(f"{_SUB}Supplement"), _KeyedChildren(f"{_SUB}Value", _read_value_key))]
-    for application in root.findall(f"{_SUB}Application"):
-        parents.append(
+    for item, goods in _map_items_by_number(_find_declaration(submission)).items():
+        contents.setdefault(item, {})["goods"] = tuple(_iterate_content(goods))
+    selected_parents: list[tuple[str | None, etree._Element | None, _ChildSelector]]
+    selected_parents = [
+        (None, submission.find(f"{_SUB}Supplement"), _ChildSelector(f"{_SUB}Value", _read_value_key))
+    ]
+    for application in submission.findall(f"{_SUB}Application"):
+        selected_parents.append(
             (
                 read_attribute(application, "id"),
                 application.find(f"{_SUB}Fields"),
-                _KeyedChildren(etree.Element, _read_sequence_key),
+                _ChildSelector(etree.Element, _read_sequence_key),
             )
         )
-    for name, parent, keyed in parents:
-        for key, element in ({} if parent is None else keyed.collect(parent)).items():
+    for application_id, parent, child_selector in selected_parents:
+        for key, element in ({} if parent is None else child_selector.collect(parent)).items():
             text = read_leaf_text(element).strip() if element.find("*") is None else ""
-            content = (text, tuple(sorted(list_attributes(element))), *_read_content(element))
-            contents.setdefault(_read_item(key) or 0, {})[name, key] = content
+            content = (text, tuple(sorted(list_attributes(element))), *_iterate_content(element))
+            contents.setdefault(_parse_item_number(key) or 0, {})[application_id, key] = content
     return contents
 
 
-def _find_declaration(root: etree._Element) -> etree._Element:
-    return next(element for element in root.iter(f"{_DEC}Declaration") if element.find(_SHIPMENT) is not None)
+def _find_declaration(submission: etree._Element) -> etree._Element:
+    return next(
+        element for element in submission.iter(f"{_DEC}Declaration") if element.find(_SHIPMENT) is not None
+    )
 
 
 def _restore_declaration(
-    declaration: etree._Element, former: etree._Element, staying: Collection[int]
+    declaration: etree._Element, former_declaration: etree._Element, kept_items: Collection[int]
 ) -> None:
-    for name in _TOTALS:
-        now, before = declaration.find(f"{_DEC}{name}"), former.find(f"{_DEC}{name}")
-        if now is not None and before is not None:
-            declaration.replace(now, _copy(before))
-    shipment, before_it = declaration.find(_SHIPMENT), former.find(_SHIPMENT)
-    if shipment is not None and before_it is not None:
-        _restore_children(shipment, before_it, _KeyedChildren(_ITEM, _read_goods_key), staying)
+    for total_name in _TOTAL_ELEMENTS:
+        amended_total, former_total = (
+            declaration.find(f"{_DEC}{total_name}"),
+            former_declaration.find(f"{_DEC}{total_name}"),
+        )
+        if amended_total is not None and former_total is not None:
+            declaration.replace(amended_total, _copy_with_tail(former_total))
+    shipment, former_shipment = declaration.find(_SHIPMENT), former_declaration.find(_SHIPMENT)
+    if shipment is not None and former_shipment is not None:
+        _restore_children(shipment, former_shipment, _ChildSelector(_ITEM, _read_item_key), kept_items)
 
 
 def _restore_application(
-    application: etree._Element, former: etree._Element, staying: Collection[int]
+    application: etree._Element, former_application: etree._Element, kept_items: Collection[int]
 ) -> None:
-    items, before = application.find(f"{_SUB}Items"), former.find(f"{_SUB}Items")
-    if items is not None and before is not None:
-        application.replace(items, _copy(before))
-    fields, former_fields = application.find(f"{_SUB}Fields"), former.find(f"{_SUB}Fields")
+    items, former_items = application.find(f"{_SUB}Items"), former_application.find(f"{_SUB}Items")
+    if items is not None and former_items is not None:
+        application.replace(items, _copy_with_tail(former_items))
+    fields, former_fields = application.find(f"{_SUB}Fields"), former_application.find(f"{_SUB}Fields")
     if fields is not None and former_fields is not None:
-        _restore_children(fields, former_fields, _KeyedChildren(etree.Element, _read_sequence_key), staying)
+        _restore_children(
+            fields, former_fields, _ChildSelector(etree.Element, _read_sequence_key), kept_items
+        )
 
 
 def _restore_children(
-    parent: etree._Element, former: etree._Element, keyed: _KeyedChildren, staying: Collection[int]
+    parent: etree._Element, former: etree._Element, keyed: _ChildSelector, staying: Collection[int]
 ) -> None:
-    """Give a parent the children of the former one; those of an item in `staying` are as they are now.
+    """Replace the keyed children of `parent` by those of `former`, except for the items in `staying`.
 
     A child without a key belongs to no item, and stays as it is.
     """
-    now, before = keyed.collect(parent), keyed.collect(former)
-    first = next((parent.index(child) for child in now.values()), len(parent))
-    for member in now.values():
-        parent.remove(member)
-    staying_children = {key: child for key, child in now.items() if _read_item(key) in staying}
-    restored = [
-        staying_children.pop(key, None) if _read_item(key) in staying else _copy(child)
-        for key, child in before.items()
+    amended_children, former_children = keyed.collect(parent), keyed.collect(former)
+    first_index = next((parent.index(child) for child in amended_children.values()), len(parent))
+    for child_element in amended_children.values():
+        parent.remove(child_element)
+    kept_children = {
+        key: child for key, child in amended_children.items() if _parse_item_number(key) in staying
+    }
+    restored_children = [
+        kept_children.pop(key, None) if _parse_item_number(key) in staying else _copy_with_tail(child)
+        for key, child in former_children.items()
     ]
-    children = [child for child in (*restored, *staying_children.values()) if child is not None]
-    for offset, member in enumerate(children):
-        parent.insert(first + offset, member)
+    children = [child for child in (*restored_children, *kept_children.values()) if child is not None]
+    for offset, child_element in enumerate(children):
+        parent.insert(first_index + offset, child_element)
 
 
-def _copy(element: etree._Element) -> etree._Element:
-    copied = deepcopy(element)
-    copied.tail = element.tail
-    return copied
+def _copy_with_tail(element: etree._Element) -> etree._Element:
+    element_copy = deepcopy(element)
+    element_copy.tail = element.tail
+    return element_copy
 
 
-def _read_item(key: object) -> int | None:
+def _parse_item_number(key: object) -> int | None:
     """Return the item of a key; None where it is no number."""
     text = str(key[1] if isinstance(key, tuple) else key)
     return int(text) if text.isascii() and text.isdecimal() else None
 
 
-def _read_goods_key(item: etree._Element) -> object | None:
-    number = item.find(_NUMBER)
-    return None if number is None else Decimal(read_leaf_text(number).strip())
+def _read_item_key(item: etree._Element) -> object | None:
+    number_element = item.find(_ITEM_NUMBER)
+    return None if number_element is None else Decimal(read_leaf_text(number_element).strip())
 
 
 def _read_sequence_key(element: etree._Element) -> object | None:
@@ -287,103 +332,123 @@ def _read_value_key(value: etree._Element) -> object | None:
     )
 
 
-_TOP: Final = "42A"
+_DECLARATION_ID: Final = "42A"
 _AMENDMENT: Final = "Amendment"
 #: Why and how it is amended belongs to the amendment itself, and is no change of the declaration.
 _AMENDMENT_ELEMENTS: Final = frozenset({"FunctionCode", "AdditionalInformation", _AMENDMENT})
 
 
-def compare_amendment_pointers(former: etree._Element, amended: etree._Element) -> tuple[Finding, ...]:
+def compare_amendment_pointers(
+    former_declaration: etree._Element, amended_declaration: etree._Element
+) -> tuple[Finding, ...]:
     """Return findings on pointers of an amended declaration to unchanged places, and on changes without one.
 
     A declaration whose amendments carry no pointer gets no finding: pointers are optional. An item that is
     added or removed is one change, at the place of the item.
     """
-    chains = _read_chains(amended)
-    if not chains:
+    pointed_places = _read_pointed_places(amended_declaration)
+    if not pointed_places:
         return ()
-    changed = list_changed_places(former, amended)
-    whole = _list_moved_items(former, amended)
-    changes = {next((item for item in whole if _covers(item, path)), path) for path in changed}
-    unnamed = [
+    changed_places = list_changed_places(former_declaration, amended_declaration)
+    whole_items = _list_added_or_removed_items(former_declaration, amended_declaration)
+    changes = {
+        next((item for item in whole_items if _contains_place(item, path)), path) for path in changed_places
+    }
+    missing_pointers = [
         Finding(CHANGE_NOT_NAMED, "no pointer of the amendment names this change", path)
         for path in sorted(changes)
-        if not any(_covers(chain, path) for chain in chains)
+        if not any(_contains_place(pointed_place, path) for pointed_place in pointed_places)
     ]
-    unchanged = [
-        Finding(NAMED_NOT_CHANGED, f"the pointer names {chain or 'no place'}, which is the same", pointer)
-        for chain, pointer in chains.items()
-        if not any(_covers(chain, path) for path in changed)
+    wrong_pointers = [
+        Finding(
+            NAMED_NOT_CHANGED, f"the pointer names {pointed_place or 'no place'}, which is the same", pointer
+        )
+        for pointed_place, pointer in pointed_places.items()
+        if not any(_contains_place(pointed_place, path) for path in changed_places)
     ]
-    return (*unnamed, *unchanged)
+    return (*missing_pointers, *wrong_pointers)
 
 
-def _list_moved_items(former: etree._Element, amended: etree._Element) -> set[str]:
+def _list_added_or_removed_items(
+    former_declaration: etree._Element, amended_declaration: etree._Element
+) -> set[str]:
     """Return the places of the goods items that only one of the declarations has: each is one change."""
-    before, after = ({path for _, path in _list_items(declaration)} for declaration in (former, amended))
-    return before ^ after
+    former_pointers, amended_pointers = (
+        {path for _, path in _list_item_pointers(declaration)}
+        for declaration in (former_declaration, amended_declaration)
+    )
+    return former_pointers ^ amended_pointers
 
 
-def _list_items(declaration: etree._Element) -> list[tuple[etree._Element, str]]:
+def _list_item_pointers(declaration: etree._Element) -> list[tuple[etree._Element, str]]:
     return [pair for pair in iterate_pointers(declaration) if pair[0].tag == _ITEM]
 
 
-def _covers(chain: str, path: str) -> bool:
-    return bool(chain) and (path == chain or path.startswith((f"{chain}/", f"{chain}[")))
+def _contains_place(outer_place: str, inner_place: str) -> bool:
+    return bool(outer_place) and (
+        inner_place == outer_place or inner_place.startswith((f"{outer_place}/", f"{outer_place}["))
+    )
 
 
-def _read_chains(declaration: etree._Element) -> dict[str, str]:
-    """Return the place that each amendment names, with the pointer of the amendment's own chain."""
-    pointers = {}
+def _read_pointed_places(declaration: etree._Element) -> dict[str, str]:
+    """Return, by the place that each amendment points to, the pointer of its first Pointer element."""
+    pointers_by_place = {}
     for amendment in declaration.findall(f"{_DEC}{_AMENDMENT}"):
         steps = amendment.findall(f"{_DEC}Pointer")
         if steps:
-            pointers[_join_chain(steps)] = build_pointer(steps[0], declaration)
-    return pointers
+            pointers_by_place[_build_pointed_place(steps)] = build_pointer(steps[0], declaration)
+    return pointers_by_place
 
 
-def _join_chain(steps: Collection[etree._Element]) -> str:
-    """Return the place of one chain; the declaration itself may be its first step or left out."""
-    path = [_TOP]
+def _build_pointed_place(steps: Collection[etree._Element]) -> str:
+    """Return the place to which a chain of Pointer elements leads; the declaration may be its first step."""
+    place_steps = [_DECLARATION_ID]
     for step in steps:
-        section = _read(step, "DocumentSectionCode")
-        number = _read(step, "SequenceNumeric").strip() or "1"
-        if section and section != _TOP:
-            path.append(f"{section}[{int(Decimal(number))}]")
-        tag = _read(step, "TagID")
-        if tag:
-            path.append(tag)
-    return "/".join(path)
+        section = _read_step_text(step, "DocumentSectionCode")
+        sequence_number = _read_step_text(step, "SequenceNumeric").strip() or "1"
+        if section and section != _DECLARATION_ID:
+            place_steps.append(f"{section}[{int(Decimal(sequence_number))}]")
+        tag_id = _read_step_text(step, "TagID")
+        if tag_id:
+            place_steps.append(tag_id)
+    return "/".join(place_steps)
 
 
-def _read(step: etree._Element, name: str) -> str:
-    child = step.find(f"{_DEC}{name}")
+def _read_step_text(step: etree._Element, element_name: str) -> str:
+    child = step.find(f"{_DEC}{element_name}")
     return "" if child is None else read_leaf_text(child).strip()
 
 
-def list_changed_places(former: etree._Element, amended: etree._Element) -> set[str]:
+def list_changed_places(former_declaration: etree._Element, amended_declaration: etree._Element) -> set[str]:
     """Return the places of the elements whose text or attributes differ, are new, or are gone.
 
     The function of a declaration, and the reason of its amendment, do not count as changes.
     """
-    before, after = _list_values(former), _list_values(amended)
-    return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    former_values, amended_values = (
+        _list_leaf_values(former_declaration),
+        _list_leaf_values(amended_declaration),
+    )
+    return {
+        path
+        for path in former_values.keys() | amended_values.keys()
+        if former_values.get(path) != amended_values.get(path)
+    }
 
 
-def _list_values(declaration: etree._Element) -> dict[str, tuple[str, tuple[tuple[str, str], ...]]]:
+def _list_leaf_values(declaration: etree._Element) -> dict[str, tuple[str, tuple[tuple[str, str], ...]]]:
     """Return text and attributes of every leaf by its path."""
-    amendment_elements = {child for child in declaration if _is_own(child)}
+    amendment_elements = {child for child in declaration if _is_about_amendment(child)}
     return {
         path: (read_leaf_text(element).strip(), tuple(sorted(list_attributes(element))))
         for element, path in iterate_pointers(declaration)
         if next(element.iterchildren(tag=etree.Element), None) is None
-        and not _is_below(element, amendment_elements)
+        and not _is_within_any(element, amendment_elements)
     }
 
 
-def _is_own(child: etree._Element) -> bool:
+def _is_about_amendment(child: etree._Element) -> bool:
     return isinstance(child.tag, str) and etree.QName(child).localname in _AMENDMENT_ELEMENTS
 
 
-def _is_below(element: etree._Element, tops: Collection[etree._Element]) -> bool:
-    return element in tops or any(ancestor in tops for ancestor in element.iterancestors())
+def _is_within_any(element: etree._Element, subtree_roots: Collection[etree._Element]) -> bool:
+    return element in subtree_roots or any(ancestor in subtree_roots for ancestor in element.iterancestors())

@@ -36,7 +36,7 @@ class RequestScope:
 
 
 @dataclass(frozen=True, slots=True)
-class WrittenQuantity:
+class WrittenOffQuantity:
     """The quantity of a certificate that is written off for an item, each line of the declaration apart.
 
     With `for_parent` it is written off for the parent case, from which the item was taken; the parent case
@@ -52,7 +52,7 @@ class WrittenQuantity:
 class RankedDecision:
     """One decision with its rank among others about the same (request, item, law).
 
-    `written` is known of a decision on a certificate that the item uses, and `text` are the words of its
+    `written_off` is known of a decision on a certificate that the item uses, and `text` are the words of its
     notice. They are no part of the decision.
     """
 
@@ -60,7 +60,7 @@ class RankedDecision:
     decision: Decision
     issued_at: datetime
     notice_number: str
-    written: WrittenQuantity | None = field(default=None, compare=False)
+    written_off: WrittenOffQuantity | None = field(default=None, compare=False)
     text: str = field(default="", compare=False)
 
     def __repr__(self) -> str:
@@ -82,88 +82,102 @@ class RankedDecision:
 
 
 #: The most restrictive last; NOT_CONCERNED is absent because it does not restrict the item.
-_RESTRICTION = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS, DecisionCode.REJECTED)
+_CODES_BY_SEVERITY = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS, DecisionCode.REJECTED)
 
 
 def select_current_decisions(decisions: Iterable[RankedDecision]) -> tuple[RankedDecision, ...]:
     """Return the decisions in force, one for each subject, sorted by subject."""
-    latest: dict[tuple[str, int, str], RankedDecision] = {}
-    for ranked in decisions:
-        subject = ranked.subject
-        earlier = latest.get(subject)
-        if earlier is None or _is_superseded_by(earlier, ranked):
-            latest[subject] = ranked
-    return tuple([latest[subject] for subject in sorted(latest)])
+    current_decisions: dict[tuple[str, int, str], RankedDecision] = {}
+    for ranked_decision in decisions:
+        subject = ranked_decision.subject
+        earlier_decision = current_decisions.get(subject)
+        if earlier_decision is None or _is_superseded_by(earlier_decision, ranked_decision):
+            current_decisions[subject] = ranked_decision
+    return tuple([current_decisions[subject] for subject in sorted(current_decisions)])
 
 
-def _is_superseded_by(earlier: RankedDecision, later: RankedDecision) -> bool:
+def _is_superseded_by(earlier_decision: RankedDecision, later_decision: RankedDecision) -> bool:
     # Equal ranks are two decisions of one notice about one subject: the more restrictive one is
     # in force, then the greater text, so that the result does not depend on the order.
-    return (earlier.rank, _get_severity(earlier.decision), repr(earlier.decision)) < (
-        later.rank,
-        _get_severity(later.decision),
-        repr(later.decision),
+    return (
+        earlier_decision.rank,
+        _get_severity(earlier_decision.decision),
+        repr(earlier_decision.decision),
+    ) < (
+        later_decision.rank,
+        _get_severity(later_decision.decision),
+        repr(later_decision.decision),
     )
 
 
 def _get_severity(decision: Decision) -> int:
-    return -1 if decision.decision is DecisionCode.NOT_CONCERNED else _RESTRICTION.index(decision.decision)
+    return (
+        -1 if decision.decision is DecisionCode.NOT_CONCERNED else _CODES_BY_SEVERITY.index(decision.decision)
+    )
 
 
-def is_decided(concern: RequestScope, decisions: Iterable[RankedDecision]) -> bool:
+def is_decided(request_scope: RequestScope, decisions: Iterable[RankedDecision]) -> bool:
     """Return whether each item of the request has a decision under at least one of its laws."""
-    decided = {
-        ranked.decision.item
-        for ranked in decisions
-        if ranked.request == concern.request and ranked.decision.law in concern.laws
+    decided_items = {
+        ranked_decision.decision.item
+        for ranked_decision in decisions
+        if ranked_decision.request == request_scope.request
+        and ranked_decision.decision.law in request_scope.laws
     }
-    return concern.items <= decided
+    return request_scope.items <= decided_items
 
 
 def has_approval(decisions: Iterable[RankedDecision]) -> bool:
     """Return whether a decision in force is an approval, with or without conditions."""
-    approving = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
-    return any(ranked.decision.decision in approving for ranked in select_current_decisions(decisions))
+    approval_codes = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
+    return any(
+        ranked_decision.decision.decision in approval_codes
+        for ranked_decision in select_current_decisions(decisions)
+    )
 
 
 def evaluate_item_outcome(decisions: Sequence[Decision]) -> DecisionCode:
     """Return the most restrictive of an item's decisions; NOT_CONCERNED alone, or none, gives APPROVED."""
-    worst = max((_get_severity(decision) for decision in decisions), default=-1)
-    return _RESTRICTION[max(worst, 0)]
+    max_severity = max((_get_severity(decision) for decision in decisions), default=-1)
+    return _CODES_BY_SEVERITY[max(max_severity, 0)]
 
 
 def evaluate_case_outcome(
     items: Collection[int],
-    concerns: Collection[RequestScope],
+    request_scopes: Collection[RequestScope],
     decisions: Iterable[RankedDecision],
-    unapproved: Collection[int] = (),
+    unapproved_items: Collection[int] = (),
 ) -> CaseOutcome | None:
     """Return the outcome of a case over all `items` of its declaration; None while a request is open.
 
     An item that no request concerns counts as approved: it may be released. The items of a cancelled request
-    (`unapproved`) count as rejected, because no agency has approved them.
+    (`unapproved_items`) count as rejected, because no agency has approved them.
     """
-    current = select_current_decisions(decisions)
-    if not all(is_decided(concern, current) for concern in concerns):
+    current_decisions = select_current_decisions(decisions)
+    if not all(is_decided(request_scope, current_decisions) for request_scope in request_scopes):
         return None
-    outcomes = _evaluate_items(items, current)
-    held = frozenset(unapproved)
-    rejected = [
-        item for item, outcome in outcomes.items() if outcome is DecisionCode.REJECTED or item in held
+    outcomes = _evaluate_item_outcomes(items, current_decisions)
+    cancelled_items = frozenset(unapproved_items)
+    rejected_items = [
+        item
+        for item, outcome in outcomes.items()
+        if outcome is DecisionCode.REJECTED or item in cancelled_items
     ]
-    if not rejected:
+    if not rejected_items:
         return CaseOutcome.APPROVED
-    return CaseOutcome.REJECTED if len(rejected) == len(outcomes) else CaseOutcome.PARTIAL
+    return CaseOutcome.REJECTED if len(rejected_items) == len(outcomes) else CaseOutcome.PARTIAL
 
 
 def list_rejected_items(items: Collection[int], decisions: Iterable[RankedDecision]) -> frozenset[int]:
     """Return the items whose decisions in force reject them."""
-    outcomes = _evaluate_items(items, select_current_decisions(decisions))
+    outcomes = _evaluate_item_outcomes(items, select_current_decisions(decisions))
     return frozenset(item for item, outcome in outcomes.items() if outcome is DecisionCode.REJECTED)
 
 
-def _evaluate_items(items: Collection[int], current: Iterable[RankedDecision]) -> Mapping[int, DecisionCode]:
-    grouped: dict[int, list[Decision]] = {item: [] for item in items}
-    for ranked in current:
-        grouped.setdefault(ranked.decision.item, []).append(ranked.decision)
-    return {item: evaluate_item_outcome(decisions) for item, decisions in grouped.items()}
+def _evaluate_item_outcomes(
+    items: Collection[int], current_decisions: Iterable[RankedDecision]
+) -> Mapping[int, DecisionCode]:
+    decisions_by_item: dict[int, list[Decision]] = {item: [] for item in items}
+    for ranked_decision in current_decisions:
+        decisions_by_item.setdefault(ranked_decision.decision.item, []).append(ranked_decision.decision)
+    return {item: evaluate_item_outcome(decisions) for item, decisions in decisions_by_item.items()}

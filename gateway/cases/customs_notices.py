@@ -12,14 +12,14 @@ from datetime import datetime
 from typing import Final
 
 from gateway.cases.agency_notices import AgencyAnswer
-from gateway.cases.status_codes import open_code_table
+from gateway.cases.status_codes import make_code_table_reader
 from gateway.errors import CODE_UNKNOWN, MAPPING_WRONG, RULE_BROKEN, GatewayError
 
 #: Kinds of an answer to a message of the hub, and kinds of the result of clearance.
-ANSWERS: Final = frozenset({"accepted", "error"})
-CLEARANCE_RESULTS: Final = frozenset({"cleared", "refused", "cancelled"})
+ANSWER_KINDS: Final = frozenset({"accepted", "error"})
+CLEARANCE_RESULT_KINDS: Final = frozenset({"cleared", "refused", "cancelled"})
 #: The code of a message to customs: an agency decided after clearance.
-LATE: Final = "late"
+LATE_KIND: Final = "late"
 _COLUMNS: Final = ("code", "name", "kind", "status")
 #: A column that tables of earlier mappings do not have.
 _DIRECTION: Final = "direction"
@@ -67,7 +67,7 @@ class CustomsCall:
     case_number: str | None = None
     reference: str | None = None
     #: Whether it is a result of clearance; otherwise it is an answer to a message of the hub.
-    clears: bool = True
+    is_clearance_result: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,50 +84,52 @@ class CustomsCode:
     direction: str = ""
 
 
-def read_customs_codes(table: str, name: str = "customs-code.csv") -> Mapping[str, CustomsCode]:
+def read_customs_codes(table_text: str, file_name: str = "customs-code.csv") -> Mapping[str, CustomsCode]:
     """Read the table of codes (CSV with the header code, name, kind, status, and perhaps direction).
 
     Raise GW502 with the line for a missing column, a code that occurs twice, and an unknown kind or
     direction; and for a table without exactly one code of the kind `late`.
     """
-    rows = open_code_table(table, _COLUMNS, name)
+    rows = make_code_table_reader(table_text, _COLUMNS, file_name)
     codes: dict[str, CustomsCode] = {}
     for row in rows:
-        code = CustomsCode(*((row.get(column) or "") for column in (*_COLUMNS, _DIRECTION)))
-        fault = _find_fault(code, codes)
+        customs_code = CustomsCode(*((row.get(column) or "") for column in (*_COLUMNS, _DIRECTION)))
+        fault = _find_customs_code_fault(customs_code, codes)
         if fault:
-            detail = f"customs code {code.code[:20]!r}: {fault}"
-            raise GatewayError(MAPPING_WRONG, detail, f"{name}:{rows.line_num}")
-        codes[code.code] = code
-    if sum(listed.kind == LATE for listed in codes.values()) != 1:
-        raise GatewayError(MAPPING_WRONG, "one code is of the kind late", name)
+            detail = f"customs code {customs_code.code[:20]!r}: {fault}"
+            raise GatewayError(MAPPING_WRONG, detail, f"{file_name}:{rows.line_num}")
+        codes[customs_code.code] = customs_code
+    if sum(table_code.kind == LATE_KIND for table_code in codes.values()) != 1:
+        raise GatewayError(MAPPING_WRONG, "one code is of the kind late", file_name)
     return codes
 
 
-def _find_fault(code: CustomsCode, earlier: Mapping[str, CustomsCode]) -> str:
-    if not 0 < len(code.code) <= 17:
+def _find_customs_code_fault(customs_code: CustomsCode, earlier_codes: Mapping[str, CustomsCode]) -> str:
+    if not 0 < len(customs_code.code) <= 17:
         return "a code has 1 to 17 characters"
-    if code.code in earlier:
+    if customs_code.code in earlier_codes:
         return "it stands twice"
-    kinds = ANSWERS | CLEARANCE_RESULTS | {LATE}
-    if code.kind not in kinds:
-        return f"kind is one of {', '.join(sorted(kinds))}, not {code.kind[:40]!r}"
-    if code.direction not in _DIRECTIONS:
-        return f"direction is import or export, or empty, not {code.direction[:40]!r}"
+    kinds = ANSWER_KINDS | CLEARANCE_RESULT_KINDS | {LATE_KIND}
+    if customs_code.kind not in kinds:
+        return f"kind must be one of {', '.join(sorted(kinds))}, not {customs_code.kind[:40]!r}"
+    if customs_code.direction not in _DIRECTIONS:
+        return f"direction is import or export, or empty, not {customs_code.direction[:40]!r}"
     return ""
 
 
-def check_customs_code(notice: CustomsNotice, codes: Mapping[str, CustomsCode], *, clears: bool) -> str:
+def check_customs_code(
+    notice: CustomsNotice, codes: Mapping[str, CustomsCode], *, is_clearance_result: bool
+) -> str:
     """Return the kind of a notice.
 
-    With `clears` it is a result of clearance, otherwise an answer to a message of the hub. Raise GW403
-    for a code that is unknown or means something else.
+    With `is_clearance_result` it is a result of clearance, otherwise an answer to a message of the hub. Raise
+    GW403 for a code that is unknown or means something else.
     """
-    kinds = CLEARANCE_RESULTS if clears else ANSWERS
+    allowed_kinds = CLEARANCE_RESULT_KINDS if is_clearance_result else ANSWER_KINDS
     for code in (notice.code, *(item.code for item in notice.items)):
-        listed = codes.get(code)
-        if listed is None or listed.kind not in kinds:
-            fault = "is unknown" if listed is None else f"means: {listed.name}"
+        customs_code = codes.get(code)
+        if customs_code is None or customs_code.kind not in allowed_kinds:
+            fault = "is unknown" if customs_code is None else f"means: {customs_code.name}"
             raise GatewayError(CODE_UNKNOWN, f"customs' code {code[:20]!r} {fault}", "ResultCode")
     return codes[notice.code].kind
 
@@ -152,4 +154,4 @@ def _list_item_codes(notice: CustomsNotice) -> list[tuple[str, str]]:
 
 def find_late_code(codes: Mapping[str, CustomsCode]) -> str:
     """Return the code of a message to customs about a decision after clearance."""
-    return next(listed.code for listed in codes.values() if listed.kind == LATE)
+    return next(customs_code.code for customs_code in codes.values() if customs_code.kind == LATE_KIND)

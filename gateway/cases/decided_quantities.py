@@ -36,15 +36,15 @@ class DeclaredQuantity:
     unit: str
 
 
-def list_decision_units(declared: Sequence[DeclaredQuantity], units: UnitTable) -> tuple[str, ...]:
+def list_decision_units(declared_quantities: Sequence[DeclaredQuantity], units: UnitTable) -> tuple[str, ...]:
     """Return the units to which a declared quantity can be converted, the declared units first."""
-    declared_units = [amount.unit for amount in declared if amount.unit]
-    others = [code for unit in declared_units for code in units.list_convertible_units(unit)]
-    return tuple(dict.fromkeys([*declared_units, *others]))
+    declared_units = [amount.unit for amount in declared_quantities if amount.unit]
+    convertible_units = [code for unit in declared_units for code in units.list_convertible_units(unit)]
+    return tuple(dict.fromkeys([*declared_units, *convertible_units]))
 
 
-def judge_decided_quantity(
-    decision: Decision, declared: Sequence[DeclaredQuantity], units: UnitTable
+def compare_decided_quantity(
+    decision: Decision, declared_quantities: Sequence[DeclaredQuantity], units: UnitTable
 ) -> QuantityVerdict:
     """Return how the quantity of a decision compares with the declared quantity of its item.
 
@@ -53,25 +53,34 @@ def judge_decided_quantity(
     if decision.quantity is None:
         return QuantityVerdict.FITS
     unit = decision.unit or ""
-    if units.get(unit) is None and unit not in {amount.unit for amount in declared if amount.unit}:
+    if units.get(unit) is None and unit not in {amount.unit for amount in declared_quantities if amount.unit}:
         return QuantityVerdict.UNIT_UNKNOWN
-    if not declared:
+    if not declared_quantities:
         return QuantityVerdict.FITS
-    converted = (_convert(amount, unit, units) for amount in declared)
-    limit = max((number for number in converted if number is not None), default=None)
-    if limit is None:
+    converted_amounts = (_convert_declared_quantity(amount, unit, units) for amount in declared_quantities)
+    max_amount = max(
+        (converted_amount for converted_amount in converted_amounts if converted_amount is not None),
+        default=None,
+    )
+    if max_amount is None:
         return QuantityVerdict.OTHER_KIND
-    return QuantityVerdict.FITS if Fraction(decision.quantity) <= limit else QuantityVerdict.ABOVE
+    return QuantityVerdict.FITS if Fraction(decision.quantity) <= max_amount else QuantityVerdict.ABOVE
 
 
-def _convert(declared: DeclaredQuantity, unit: str, units: UnitTable) -> Fraction | None:
+def _convert_declared_quantity(
+    declared_quantity: DeclaredQuantity, unit: str, units: UnitTable
+) -> Fraction | None:
     """Return a declared quantity in another unit; one that the table does not have, in itself only."""
-    number = Fraction(declared.quantity)
-    return number if declared.unit == unit else units.convert_quantity(number, declared.unit, unit)
+    amount = Fraction(declared_quantity.quantity)
+    return (
+        amount
+        if declared_quantity.unit == unit
+        else units.convert_quantity(amount, declared_quantity.unit, unit)
+    )
 
 
 def check_decided_quantities(
-    act: DecisionAct, declared: Mapping[int, Sequence[DeclaredQuantity]], units: UnitTable
+    act: DecisionAct, declared_quantities: Mapping[int, Sequence[DeclaredQuantity]], units: UnitTable
 ) -> None:
     """Check the quantities of an act against the declared quantities of each item.
 
@@ -79,16 +88,20 @@ def check_decided_quantities(
     unit, where the act has no text for the applicant that gives the reason.
     """
     for position, decision in enumerate(act.decisions, start=1):
-        amounts = declared.get(decision.item, ())
-        verdict = judge_decided_quantity(decision, amounts, units)
+        item_quantities = declared_quantities.get(decision.item, ())
+        verdict = compare_decided_quantity(decision, item_quantities, units)
         if decision.quantity is None or verdict is QuantityVerdict.FITS:
             continue
-        decided = f"{decision.quantity:f} {decision.unit or 'without a unit'} for item {decision.item}"
+        decision_text = f"{decision.quantity:f} {decision.unit or 'without a unit'} for item {decision.item}"
         if verdict is QuantityVerdict.UNIT_UNKNOWN:
-            detail = f"{decided}: the table of units has no such unit"
+            detail = f"{decision_text}: the table of units has no such unit"
             raise GatewayError(RULE_BROKEN, detail, f"Decision[{position}]/unit")
         if not act.text.strip():
-            limit = " or ".join(f"{amount.quantity:f} {amount.unit}".strip() for amount in amounts)
-            compared = "is more than" if verdict is QuantityVerdict.ABOVE else "cannot be compared with"
-            detail = f"{decided} {compared} the declared {limit}: give the applicant the reason"
+            declared_text = " or ".join(
+                f"{amount.quantity:f} {amount.unit}".strip() for amount in item_quantities
+            )
+            relation_text = "is more than" if verdict is QuantityVerdict.ABOVE else "cannot be compared with"
+            detail = (
+                f"{decision_text} {relation_text} the declared {declared_text}: give the applicant the reason"
+            )
             raise GatewayError(RULE_BROKEN, detail, f"Decision[{position}]/quantity")

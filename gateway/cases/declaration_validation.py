@@ -36,11 +36,11 @@ from gateway.wire import (
 )
 
 _DEC: Final = f"{{{WCO_DEC}}}"
-_MOST_REMARKS: Final = 50
+_MAX_FINDINGS: Final = 50
 _CODED_ATTRIBUTES: Final = (("currencyID", "iso4217"), ("unitCode", "rec20"))
-_LONGEST_NAME: Final = 100
+_MAX_NAME_LENGTH: Final = 100
 _REQUEST_SHELL: Final = "submitDeclarationRequest"
-_SHELLED: Final = (f"{{{WCO_MD}}}MetaData", f"{_DEC}Declaration")
+_MESSAGE_TAGS: Final = (f"{{{WCO_MD}}}MetaData", f"{_DEC}Declaration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,22 +87,21 @@ class ValidationReport:
     @classmethod
     def make_unreadable(cls, error: GatewayError, line: int = 0) -> ValidationReport:
         """Return the report for a document that could not be parsed."""
-        return cls(False, (ValidationFinding(error.problem, "", "", line, error.detail),))
+        finding = ValidationFinding(error.problem, pointer="", xpath="", line=line, message=error.detail)
+        return cls(accepted=False, problems=(finding,))
 
 
 def validate_declaration(root: etree._Element) -> ValidationReport:
     """Validate a declaration, bare or in its shell; report at most fifty problems and fifty warnings."""
-    if root.tag not in _SHELLED:
-        return ValidationReport(False, (_make_root_finding(root),))
+    if root.tag not in _MESSAGE_TAGS:
+        return ValidationReport(accepted=False, problems=(_make_root_finding(root),))
     accepted, problems = validate_document(root, load_shipped_schemas(DECLARATION))
-    return ValidationReport(accepted, problems, tuple(islice(_find_unknown_codes(root), _MOST_REMARKS)))
+    return ValidationReport(accepted, problems, tuple(islice(_find_unknown_codes(root), _MAX_FINDINGS)))
 
 
-def validate_document(
-    root: etree._Element, judge_by: SchemaSet
-) -> tuple[bool, tuple[ValidationFinding, ...]]:
+def validate_document(root: etree._Element, schemas: SchemaSet) -> tuple[bool, tuple[ValidationFinding, ...]]:
     """Return whether `root` is valid under the schemas, and the violations, at most fifty."""
-    violations = judge_by.list_violations(root)[:_MOST_REMARKS]
+    violations = schemas.list_violations(root)[:_MAX_FINDINGS]
     if not violations:
         return True, ()
     # Shared by all findings, so that the document is read once for each.
@@ -114,19 +113,19 @@ def unwrap_request(root: etree._Element) -> etree._Element:
     """Return the one message in a request shell of customs; return any other root unchanged."""
     if etree.QName(root).localname != _REQUEST_SHELL:
         return root
-    parts = root.iterchildren(tag=etree.Element)
-    carried = [child for part in parts for child in part if child.tag in _SHELLED]
-    return carried[0] if len(carried) == 1 else root
+    shell_parts = root.iterchildren(tag=etree.Element)
+    messages = [child for part in shell_parts for child in part if child.tag in _MESSAGE_TAGS]
+    return messages[0] if len(messages) == 1 else root
 
 
 def _make_root_finding(root: etree._Element) -> ValidationFinding:
     name = etree.QName(root)
     if name.localname in ("MetaData", "Declaration"):
-        message = describe_unexpected_element(str(root.tag), _SHELLED)
+        message = describe_unexpected_element(str(root.tag), _MESSAGE_TAGS)
     else:
-        namespace = f"in '{name.namespace[:_LONGEST_NAME]}'" if name.namespace else "in no namespace"
+        namespace = f"in '{name.namespace[:_MAX_NAME_LENGTH]}'" if name.namespace else "in no namespace"
         message = (
-            f"the root element is '{name.localname[:_LONGEST_NAME]}' {namespace}; "
+            f"the root element is '{name.localname[:_MAX_NAME_LENGTH]}' {namespace}; "
             f"expected is 'MetaData' in '{WCO_MD}' or 'Declaration' in '{WCO_DEC}'"
         )
     return ValidationFinding(
@@ -154,9 +153,9 @@ def _find_violating_element(
 ) -> etree._Element | None:
     """Return the element of a violation: by its XPath, else by its name and line; None if not found."""
     root = document_paths.root
-    top = root.getroottree().getroot()
-    written = {prefix: uri for prefix, uri in top.nsmap.items() if prefix}
-    prefixes = written | document_paths.prefixes | PREFIXES
+    document_root = root.getroottree().getroot()
+    declared_prefixes = {prefix: uri for prefix, uri in document_root.nsmap.items() if prefix}
+    prefixes = declared_prefixes | document_paths.prefixes | PREFIXES
     try:
         matches = root.xpath(violation.xpath, namespaces=prefixes)
     except etree.XPathError as error:
@@ -164,30 +163,38 @@ def _find_violating_element(
         matches = None
     if isinstance(matches, list) and matches and isinstance(matches[0], etree._Element):
         return matches[0]
-    name = violation.xpath.rpartition("/")[2].rpartition(":")[2].partition("[")[0]
+    element_name = violation.xpath.rpartition("/")[2].rpartition(":")[2].partition("[")[0]
     return next(
-        (element for element in root.iter(f"{{*}}{name}") if _get_line_number(element) == violation.line),
+        (
+            element
+            for element in root.iter(f"{{*}}{element_name}")
+            if _get_line_number(element) == violation.line
+        ),
         None,
     )
 
 
 def _find_unknown_codes(root: etree._Element) -> Iterator[ValidationFinding]:
     pointers = PointerIndex()
-    for top in root.iter(f"{_DEC}Declaration"):
+    for declaration in root.iter(f"{_DEC}Declaration"):
         for path, code_list in _list_coded_paths():
-            for element in top.iterfind(path):
+            for element in declaration.iterfind(path):
                 code = read_leaf_text(element).strip()
                 if code not in load_code_list(code_list):
                     yield _make_code_finding(
                         code, code_list, pointers.get_pointer(element), build_xpath(element), element
                     )
-        for element in top.iter(tag=etree.Element):
-            for name, code_list in _CODED_ATTRIBUTES:
-                unknown = element.get(name)
-                if unknown is not None and unknown not in load_code_list(code_list):
-                    xpath = f"{build_xpath(element)}/@{name}"
+        for element in declaration.iter(tag=etree.Element):
+            for attribute_name, code_list in _CODED_ATTRIBUTES:
+                attribute_code = element.get(attribute_name)
+                if attribute_code is not None and attribute_code not in load_code_list(code_list):
+                    xpath = f"{build_xpath(element)}/@{attribute_name}"
                     yield _make_code_finding(
-                        unknown, code_list, pointers.get_pointer(element, name), xpath, element
+                        attribute_code,
+                        code_list,
+                        pointers.get_pointer(element, attribute_name),
+                        xpath,
+                        element,
                     )
 
 

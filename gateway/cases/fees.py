@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 from gateway.errors import FEE_WRONG, PAYMENT_REFUSED, STATEMENT_WRONG, GatewayError
 from gateway.wire import CURRENCY_DECIMALS, parse_day
 
-_SHORT_DAY: Final = re.compile(r"\A([0-9]{4})([0-9]{2})([0-9]{2})\Z")
-_AMOUNT: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,4})?", re.ASCII)
+_COMPACT_DAY: Final = re.compile(r"\A([0-9]{4})([0-9]{2})([0-9]{2})\Z")
+_AMOUNT_PATTERN: Final = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,4})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def read_money(amount: str, currency: str, location: str = "Amount") -> Money:
     decimals = CURRENCY_DECIMALS.get(currency)
     if decimals is None:
         raise GatewayError(FEE_WRONG, f"{currency[:10]!r} is no currency of ISO 4217", location)
-    if not _AMOUNT.fullmatch(amount):
+    if not _AMOUNT_PATTERN.fullmatch(amount):
         raise GatewayError(FEE_WRONG, f"{amount[:30]!r} is no amount of money", location)
     parsed = Decimal(amount)
     if len(amount.partition(".")[2]) > decimals:
@@ -60,7 +60,7 @@ def read_money(amount: str, currency: str, location: str = "Amount") -> Money:
 _PAYMENT_NOTICE_NUMBER: Final = re.compile(r"[!-~]{1,19}", re.ASCII)
 
 #: The label of a refunded amount, as in agencies' own documents (`mappings/notices.yaml`).
-_REFUND: Final = "Refund (환불(예정)금액)"
+_REFUND_LABEL: Final = "Refund (환불(예정)금액)"
 
 
 class FeeStep(StrEnum):
@@ -95,7 +95,7 @@ def compose_refund_text(text: str, fee: NamedFee | None) -> str:
     """
     if fee is None or fee.money is None:
         return text
-    line = f"{_REFUND}: {fee.money}"
+    line = f"{_REFUND_LABEL}: {fee.money}"
     return text if line in text.splitlines() else f"{line}\n{text}".rstrip()
 
 
@@ -111,14 +111,17 @@ def read_named_fee(
     return NamedFee(read_money(amount, currency, "Fee") if amount else None, due, payment_notice, refundable)
 
 
-def check_named_fee(fee: NamedFee | None, step: str, location: str = "Fee") -> None:
-    """Raise GW711 for a fee beside a code of no fee, and for a payment notice number of another form."""
+def check_named_fee(fee: NamedFee | None, fee_step: str, location: str = "Fee") -> None:
+    """Raise GW711 if `fee_step` is not a step of a fee, or if the payment notice number has a wrong form.
+
+    `fee_step` is the fee step of the status code of the notice. Without a fee nothing is checked.
+    """
     if fee is None:
         return
-    if step not in ("levy", "cancel", "confirm", "refund"):
+    if fee_step not in ("levy", "cancel", "confirm", "refund"):
         raise GatewayError(FEE_WRONG, "the status code of the notice is not about a fee", location)
     if fee.payment_notice and not _PAYMENT_NOTICE_NUMBER.fullmatch(fee.payment_notice):
-        detail = "a payment notice number has 1 to 19 visible ASCII characters"
+        detail = "a payment notice number must have 1 to 19 visible ASCII characters"
         raise GatewayError(FEE_WRONG, detail, f"{location}/PaymentNotice")
 
 
@@ -138,55 +141,60 @@ class ProviderEvent:
     refund: str = ""
 
 
-def choose_payment_effect(state: str, due: Money | None, paid: Money) -> str:
+def choose_payment_effect(fee_state: str, due_amount: Money | None, paid_amount: Money) -> str:
     """Return the effect of a new payment for a fee in this state: ``counted``, ``late`` or ``excess``.
 
     A payment that is not counted is given back. Raises GW712 for another amount or currency than due.
     """
-    if due is None or (paid.amount, paid.currency) != (due.amount, due.currency):
-        expected = "nothing" if due is None else str(due)
-        raise GatewayError(PAYMENT_REFUSED, f"{paid} was paid and {expected} is due", "amount")
-    if state in ("LEVIED", "ORDERED"):
+    if due_amount is None or (paid_amount.amount, paid_amount.currency) != (
+        due_amount.amount,
+        due_amount.currency,
+    ):
+        due_text = "nothing" if due_amount is None else str(due_amount)
+        raise GatewayError(PAYMENT_REFUSED, f"{paid_amount} was paid and {due_text} is due", "amount")
+    if fee_state in ("LEVIED", "ORDERED"):
         return "counted"
-    return "late" if state == "CANCELLED" else "excess"
+    return "late" if fee_state == "CANCELLED" else "excess"
 
 
-class FeeWord(NamedTuple):
-    """The part of a notice that is about a fee; `names` is the payment notice number, or empty."""
+class FeeNoticeEvent(NamedTuple):
+    """The part of a notice that is about a fee; `payment_notice` is the payment notice number, or empty."""
 
     number: str
     issued_at: datetime
-    step: str
-    names: str
+    fee_step: str
+    payment_notice: str
 
     @property
     def rank(self) -> tuple[datetime, bool, str]:
         """Return the key that orders statements about a fee; at one instant a levy comes before its end."""
-        return (self.issued_at, self.step != FeeStep.LEVY, self.number)
+        return (self.issued_at, self.fee_step != FeeStep.LEVY, self.number)
 
 
-def match_fee_ends(fee_words: Iterable[FeeWord]) -> Mapping[str, FeeWord]:
+def match_fee_ends(fee_events: Iterable[FeeNoticeEvent]) -> Mapping[str, FeeNoticeEvent]:
     """Return the notice that has ended each fee, by the number of its levy; the other fees are due.
 
-    `fee_words` are levies, cancellations and confirmations of one kind of fee.
+    `fee_events` are levies, cancellations and confirmations of one kind of fee.
     """
-    due: list[FeeWord] = []
-    ended: dict[str, FeeWord] = {}
-    for fee_word in sorted(fee_words, key=lambda fee_word: fee_word.rank):
-        if fee_word.step == FeeStep.LEVY:
-            due.append(fee_word)
+    open_levies: list[FeeNoticeEvent] = []
+    end_events: dict[str, FeeNoticeEvent] = {}
+    for fee_event in sorted(fee_events, key=lambda fee_event: fee_event.rank):
+        if fee_event.fee_step == FeeStep.LEVY:
+            open_levies.append(fee_event)
             continue
-        levies = [levy for levy in due if fee_word.names in ("", levy.names)]
-        if levies:
-            due.remove(levies[-1])
-            ended[levies[-1].number] = fee_word
-    return ended
+        matching_levies = [
+            levy for levy in open_levies if fee_event.payment_notice in ("", levy.payment_notice)
+        ]
+        if matching_levies:
+            open_levies.remove(matching_levies[-1])
+            end_events[matching_levies[-1].number] = fee_event
+    return end_events
 
 
 _COLUMNS: Final = ("date", "kind", "reference", "order", "amount", "currency")
-_KINDS: Final = ("payment", "refund")
-_LONGEST: Final = 200
-_MOST_LINES: Final = 1_000_000
+_MOVEMENT_KINDS: Final = ("payment", "refund")
+_MAX_TEXT_LENGTH: Final = 200
+_MAX_LINES: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +208,7 @@ class FeeMovement:
     reference: str
     order: str
     money: Money
-    on: date
+    day: date
     line: int = 0
     reason: str = ""
 
@@ -218,20 +226,20 @@ class StatementDifference:
     kind: str
     reference: str
     order: str
-    recorded: Money | None
+    recorded_amount: Money | None
     stated_amount: Money | None
     line: int
 
 
-def read_statement(text: str) -> tuple[FeeMovement, ...]:
-    """Return the lines of a statement; raises GW713 with the line that cannot be compared."""
-    rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff")), strict=True)
+def read_statement(statement_text: str) -> tuple[FeeMovement, ...]:
+    """Return the payments and refunds of a statement (CSV); raise GW713 with the number of a wrong line."""
+    rows = csv.DictReader(io.StringIO(statement_text.removeprefix("\ufeff")), strict=True)
     movements: list[FeeMovement] = []
     try:
         _check_columns(list(rows.fieldnames or ()))
         for row in rows:
-            if len(movements) >= _MOST_LINES:
-                detail = f"a statement has at most {_MOST_LINES} lines"
+            if len(movements) >= _MAX_LINES:
+                detail = f"a statement may have at most {_MAX_LINES} lines"
                 raise GatewayError(STATEMENT_WRONG, detail, f"line {rows.line_num}")
             if None in row:
                 raise GatewayError(STATEMENT_WRONG, "it has more cells than columns", f"line {rows.line_num}")
@@ -244,36 +252,36 @@ def read_statement(text: str) -> tuple[FeeMovement, ...]:
 
 
 def _check_columns(columns: Sequence[str]) -> None:
-    twice = next((name for name in columns if columns.count(name) > 1), None)
-    if twice is not None:
-        raise GatewayError(STATEMENT_WRONG, f"the column {twice[:40]!r} stands twice", "line 1")
-    missing = [name for name in _COLUMNS if name not in columns]
-    if missing:
-        raise GatewayError(STATEMENT_WRONG, f"there is no column {', '.join(missing)}", "line 1")
+    repeated_column = next((name for name in columns if columns.count(name) > 1), None)
+    if repeated_column is not None:
+        raise GatewayError(STATEMENT_WRONG, f"the column {repeated_column[:40]!r} stands twice", "line 1")
+    missing_columns = [name for name in _COLUMNS if name not in columns]
+    if missing_columns:
+        raise GatewayError(STATEMENT_WRONG, f"there is no column {', '.join(missing_columns)}", "line 1")
 
 
-def _read_line(row: dict[str, str], line: int) -> FeeMovement:
-    location = f"line {line}"
-    if row["kind"] not in _KINDS:
+def _read_line(row: dict[str, str], line_number: int) -> FeeMovement:
+    location = f"line {line_number}"
+    if row["kind"] not in _MOVEMENT_KINDS:
         raise GatewayError(
             STATEMENT_WRONG, f"a kind is payment or refund, not {row['kind'][:40]!r}", location
         )
-    for name in ("reference", "order"):
-        if not (0 < len(row[name]) <= _LONGEST and row[name].isprintable()):
-            raise GatewayError(STATEMENT_WRONG, f"{name} is empty or too long", location)
+    for column in ("reference", "order"):
+        if not (0 < len(row[column]) <= _MAX_TEXT_LENGTH and row[column].isprintable()):
+            raise GatewayError(STATEMENT_WRONG, f"{column} is empty or too long", location)
     try:
         money = read_money(row["amount"], row["currency"])
     except GatewayError as error:
         raise GatewayError(STATEMENT_WRONG, error.detail, location) from error
     # Banks write 20261120, too.
-    on = parse_day(_SHORT_DAY.sub(r"\1-\2-\3", row["date"]))
-    if on is None:
+    day = parse_day(_COMPACT_DAY.sub(r"\1-\2-\3", row["date"]))
+    if day is None:
         raise GatewayError(STATEMENT_WRONG, f"{row['date'][:40]!r} is no day (2026-11-20)", location)
-    return FeeMovement(row["kind"], row["reference"], row["order"], money, on, line)
+    return FeeMovement(row["kind"], row["reference"], row["order"], money, day, line_number)
 
 
 def reconcile_statement(
-    statement: Iterable[FeeMovement], recorded: Sequence[FeeMovement]
+    statement_lines: Iterable[FeeMovement], recorded_movements: Sequence[FeeMovement]
 ) -> tuple[StatementDifference, ...]:
     """Return the differences between a statement and the movements that the hub recorded for the same days.
 
@@ -281,54 +289,60 @@ def reconcile_statement(
     statement lacks, then those that are recorded twice, then the payments that the hub gives back.
     """
     recorded_by_reference: dict[tuple[str, str], FeeMovement] = {}
-    repeated = []
-    for entry in recorded:
-        if (entry.kind, entry.reference) in recorded_by_reference:
-            repeated.append(entry)
+    repeated_movements = []
+    for recorded_movement in recorded_movements:
+        if (recorded_movement.kind, recorded_movement.reference) in recorded_by_reference:
+            repeated_movements.append(recorded_movement)
         else:
-            recorded_by_reference[entry.kind, entry.reference] = entry
-    seen: set[tuple[str, str]] = set()
+            recorded_by_reference[recorded_movement.kind, recorded_movement.reference] = recorded_movement
+    seen_keys: set[tuple[str, str]] = set()
     differences: list[StatementDifference] = []
-    for line in statement:
-        key = (line.kind, line.reference)
-        if key in seen:
-            differences.append(_make_difference("listed twice", recorded_by_reference.get(key), line))
+    for statement_line in statement_lines:
+        movement_key = (statement_line.kind, statement_line.reference)
+        if movement_key in seen_keys:
+            differences.append(
+                _make_difference("listed twice", recorded_by_reference.get(movement_key), statement_line)
+            )
             continue
-        seen.add(key)
-        differences += _compare_line(recorded_by_reference.get(key), line)
+        seen_keys.add(movement_key)
+        differences += _compare_line(recorded_by_reference.get(movement_key), statement_line)
     differences += [
         _make_difference("missing there", movement, None)
-        for key, movement in recorded_by_reference.items()
-        if key not in seen
+        for movement_key, movement in recorded_by_reference.items()
+        if movement_key not in seen_keys
     ]
-    differences += [_make_difference("recorded twice", movement, None) for movement in repeated]
+    differences += [_make_difference("recorded twice", movement, None) for movement in repeated_movements]
     differences += [
-        _make_difference(movement.reason, movement, None) for movement in recorded if movement.reason
+        _make_difference(movement.reason, movement, None)
+        for movement in recorded_movements
+        if movement.reason
     ]
     return tuple(differences)
 
 
-def _compare_line(recorded: FeeMovement | None, line: FeeMovement) -> Iterator[StatementDifference]:
-    if recorded is None:
-        yield _make_difference("missing here", None, line)
+def _compare_line(
+    recorded_movement: FeeMovement | None, statement_line: FeeMovement
+) -> Iterator[StatementDifference]:
+    if recorded_movement is None:
+        yield _make_difference("missing here", None, statement_line)
         return
-    if recorded.order != line.order:
-        yield _make_difference("different order", recorded, line)
-    if recorded.money != line.money:
-        yield _make_difference("different amount", recorded, line)
+    if recorded_movement.order != statement_line.order:
+        yield _make_difference("different order", recorded_movement, statement_line)
+    if recorded_movement.money != statement_line.money:
+        yield _make_difference("different amount", recorded_movement, statement_line)
 
 
 def _make_difference(
-    difference: str, recorded: FeeMovement | None, stated_line: FeeMovement | None
+    difference: str, recorded_movement: FeeMovement | None, statement_line: FeeMovement | None
 ) -> StatementDifference:
-    movement = stated_line or recorded
+    movement = statement_line or recorded_movement
     assert movement is not None
     return StatementDifference(
         difference,
         movement.kind,
         movement.reference,
         movement.order,
-        None if recorded is None else recorded.money,
-        None if stated_line is None else stated_line.money,
-        0 if stated_line is None else stated_line.line,
+        None if recorded_movement is None else recorded_movement.money,
+        None if statement_line is None else statement_line.money,
+        0 if statement_line is None else statement_line.line,
     )

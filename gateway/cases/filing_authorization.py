@@ -47,8 +47,8 @@ def authorize_filing(filing: Filing, register: FilingRegister) -> str:
     if not declarants:
         raise _make_filing_error(f"declarant {filing.declarant_id[:40]!r} is not registered", "Declarant/ID")
     declarant = _resolve_declarant(filing, declarants, register)
-    entitled = (filing.signer, declarant, filing.voucher)
-    if filing.sender not in entitled and not register.has_mandate(filing.sender, declarant):
+    entitled_parties = (filing.signer, declarant, filing.voucher)
+    if filing.sender not in entitled_parties and not register.has_mandate(filing.sender, declarant):
         raise _make_filing_error(
             f"the sending party {filing.sender} holds no mandate of {declarant}", "Declarant/ID"
         )

@@ -21,87 +21,100 @@ from fractions import Fraction
 from gateway.cases.declaration_validation import Finding
 from gateway.cases.requirement_balance import (
     DeclaredUses,
-    JudgedDeclaredUses,
     RequirementBalance,
     RequirementUse,
-    judge_declared_uses,
+    ValidatedUses,
+    validate_declared_uses,
 )
 from gateway.harmonize import UnitTable
 
 
 @dataclass(frozen=True, slots=True)
 class FormerUse:
-    """The use of a requirement (row `key`) by one line of the declaration before the amendment.
+    """The use of a requirement (row `requirement_id`) by one line of the declaration before the amendment.
 
-    `stands` is False for a use that was given back because the item was rejected. It is `lost` if the item
-    was approved later and the quantity was not available any more. A use that `waits` was never written off,
-    or could not be written off again.
+    `is_written_off` is False for a use that was given back because the item was rejected. It is `is_lost` if
+    the item was approved later and the quantity was not available any more. A use that `is_waiting` was never
+    written off, or could not be written off again.
     """
 
     item: int
-    key: int
+    requirement_id: int
     quantity: Decimal
     unit: str
-    stands: bool = True
-    lost: bool = False
-    waits: bool = False
+    is_written_off: bool = True
+    is_lost: bool = False
+    is_waiting: bool = False
 
 
-def free_former_uses(
-    balances: Iterable[RequirementBalance], former: Iterable[FormerUse]
+def subtract_former_uses(
+    balances: Iterable[RequirementBalance], former_uses: Iterable[FormerUse]
 ) -> tuple[RequirementBalance, ...]:
-    """Return requirements with the quantities that a declaration gives back of its former uses."""
+    """Return balances whose used quantities do not contain the written-off former uses of a declaration."""
     return tuple(
         _add_uses(
-            balance, [(use.unit, -use.quantity) for use in former if use.stands and use.key == balance.key]
+            balance,
+            [
+                (use.unit, -use.quantity)
+                for use in former_uses
+                if use.is_written_off and use.requirement_id == balance.requirement_id
+            ],
         )
         for balance in balances
     )
 
 
 def _add_uses(balance: RequirementBalance, amounts: Iterable[tuple[str, Decimal]]) -> RequirementBalance:
-    used = dict(balance.used)
+    used_amounts = dict(balance.used)
     for unit, quantity in amounts:
-        used[unit] = used.get(unit, Decimal(0)) + quantity
-    return replace(balance, used=used)
+        used_amounts[unit] = used_amounts.get(unit, Decimal(0)) + quantity
+    return replace(balance, used=used_amounts)
 
 
-def judge_amended_uses(
+def validate_amended_uses(
     declared_uses: DeclaredUses,
-    former: Sequence[FormerUse],
+    former_uses: Sequence[FormerUse],
     balances: Sequence[RequirementBalance],
-    on: date,
+    day: date,
     units: UnitTable,
-    rejected: Collection[int] = (),
-) -> JudgedDeclaredUses:
+    rejected_items: Collection[int] = (),
+) -> ValidatedUses:
     """Judge every use of an amended declaration; `balances` have no use of its former version.
 
-    Items in `rejected` use nothing, nor do items that their certificates still reject. The former uses of an
-    item that is no longer rejected are judged again, except for the last day.
+    Items in `rejected_items` use nothing, nor do items that their certificates still reject. The former uses
+    of an item that is no longer rejected are judged again, except for the last day.
     """
-    idle = set(rejected) | _list_rejected_again(declared_uses, former, balances, units)
-    waiting = _list_unknown(declared_uses, balances, idle)
-    counted = replace(declared_uses, uses=tuple(use for use in declared_uses.uses if use.item not in idle))
-    judged = _judge_counting_uses(counted, former, balances, on, units)
-    still_rejected = tuple(use for use in declared_uses.uses if use.item in idle and use not in waiting)
-    return replace(judged, unknown=(*judged.unknown, *waiting), idle=(*still_rejected, *judged.idle))
+    idle_items = set(rejected_items) | _list_still_rejected_items(declared_uses, former_uses, balances, units)
+    unknown_uses = _list_uses_without_certificate(declared_uses, balances, idle_items)
+    counted_uses = replace(
+        declared_uses, uses=tuple(use for use in declared_uses.uses if use.item not in idle_items)
+    )
+    validated_uses = _validate_counting_uses(counted_uses, former_uses, balances, day, units)
+    rejected_uses = tuple(
+        use for use in declared_uses.uses if use.item in idle_items and use not in unknown_uses
+    )
+    return replace(
+        validated_uses,
+        unknown_uses=(*validated_uses.unknown_uses, *unknown_uses),
+        idle_uses=(*rejected_uses, *validated_uses.idle_uses),
+    )
 
 
-def _list_rejected_again(
+def _list_still_rejected_items(
     declared_uses: DeclaredUses,
-    former: Iterable[FormerUse],
+    former_uses: Iterable[FormerUse],
     balances: Sequence[RequirementBalance],
     units: UnitTable,
 ) -> set[int]:
     """Return the items whose certificate still rejects them, and which use no more of it than before."""
-    rejected = [use for use in former if not use.stands]
-    if not rejected:
+    rejected_uses = [use for use in former_uses if not use.is_written_off]
+    if not rejected_uses:
         return set()
-    lines = list_former_lines(declared_uses, rejected, balances, units)
-    return {declared_uses.uses[index].item for index, balance in lines if balance.rejects}
+    covered_uses = list_covered_uses(declared_uses, rejected_uses, balances, units)
+    return {declared_uses.uses[index].item for index, balance in covered_uses if balance.rejects}
 
 
-def _list_unknown(
+def _list_uses_without_certificate(
     declared_uses: DeclaredUses, balances: Iterable[RequirementBalance], items: Collection[int]
 ) -> tuple[RequirementUse, ...]:
     """Return the uses of these items whose certificates the ledger does not know yet."""
@@ -113,185 +126,206 @@ def _list_unknown(
     )
 
 
-def _judge_counting_uses(
+def _validate_counting_uses(
     declared_uses: DeclaredUses,
-    former: Sequence[FormerUse],
+    former_uses: Sequence[FormerUse],
     balances: Sequence[RequirementBalance],
-    on: date,
+    day: date,
     units: UnitTable,
-) -> JudgedDeclaredUses:
-    if not former:
-        return judge_declared_uses(declared_uses, balances, on, units)
-    counted = [use for use in former if use.stands]
-    unchanged_balances = dict(list_former_lines(declared_uses, counted, balances, units))
-    not_waiting = [use for use in former if not use.waits]
-    in_time = dict(list_former_lines(declared_uses, not_waiting, balances, units))
+) -> ValidatedUses:
+    if not former_uses:
+        return validate_declared_uses(declared_uses, balances, day, units)
+    written_off_uses = [use for use in former_uses if use.is_written_off]
+    unchanged_balances = dict(list_covered_uses(declared_uses, written_off_uses, balances, units))
+    started_uses = [use for use in former_uses if not use.is_waiting]
+    timely_balances = dict(list_covered_uses(declared_uses, started_uses, balances, units))
     changed_uses = {
-        index: replace(use, in_time=index in in_time)
+        index: replace(use, in_time=index in timely_balances)
         for index, use in enumerate(declared_uses.uses)
         if index not in unchanged_balances
     }
     unchanged_amounts: dict[int, list[tuple[str, Decimal]]] = defaultdict(list)
     for index, balance in unchanged_balances.items():
-        unchanged_amounts[balance.key].append(
+        unchanged_amounts[balance.requirement_id].append(
             (declared_uses.uses[index].unit, declared_uses.uses[index].quantity)
         )
-    remaining = [_add_uses(balance, unchanged_amounts[balance.key]) for balance in balances]
-    judged = judge_declared_uses(
-        replace(declared_uses, uses=tuple(changed_uses.values())), remaining, on, units
+    remaining_balances = [
+        _add_uses(balance, unchanged_amounts[balance.requirement_id]) for balance in balances
+    ]
+    validated_uses = validate_declared_uses(
+        replace(declared_uses, uses=tuple(changed_uses.values())), remaining_balances, day, units
     )
-    balances_by_key = {balance.key: balance for balance in balances}
-    accepted = [(declared_uses.uses[index], balance) for index, balance in unchanged_balances.items()]
-    accepted += [(use, balances_by_key[balance.key]) for use, balance in judged.usable]
-    not_restored = {(use.item, use.key) for use in former if use.lost}
-    unchanged = {
+    balances_by_key = {balance.requirement_id: balance for balance in balances}
+    usable_uses = [(declared_uses.uses[index], balance) for index, balance in unchanged_balances.items()]
+    usable_uses += [
+        (use, balances_by_key[balance.requirement_id]) for use, balance in validated_uses.usable_uses
+    ]
+    lost_subjects = {(use.item, use.requirement_id) for use in former_uses if use.is_lost}
+    unchanged_uses = {
         declared_uses.uses[index].pointer: declared_uses.uses[index]
-        for index, balance in in_time.items()
-        if index in changed_uses and (declared_uses.uses[index].item, balance.key) in not_restored
+        for index, balance in timely_balances.items()
+        if index in changed_uses and (declared_uses.uses[index].item, balance.requirement_id) in lost_subjects
     }
-    waiting = _list_waiting(declared_uses, former, balances, units)
+    waiting_uses = _list_waiting_uses(declared_uses, former_uses, balances, units)
     problems = tuple(
-        finding for finding in judged.problems if finding.pointer not in unchanged.keys() | waiting.keys()
+        finding
+        for finding in validated_uses.problems
+        if finding.pointer not in unchanged_uses.keys() | waiting_uses.keys()
     )
-    idle = tuple(unchanged[finding.pointer] for finding in judged.problems if finding.pointer in unchanged)
+    idle_uses = tuple(
+        unchanged_uses[finding.pointer]
+        for finding in validated_uses.problems
+        if finding.pointer in unchanged_uses
+    )
     waiting_problems = [
-        finding for finding in judged.problems if finding.pointer in waiting.keys() - unchanged.keys()
+        finding
+        for finding in validated_uses.problems
+        if finding.pointer in waiting_uses.keys() - unchanged_uses.keys()
     ]
     return replace(
-        judged,
-        usable=tuple(accepted),
+        validated_uses,
+        usable_uses=tuple(usable_uses),
         problems=problems,
-        warnings=(*judged.warnings, *waiting_problems),
-        unknown=(*judged.unknown, *(waiting[finding.pointer] for finding in waiting_problems)),
-        idle=idle,
+        warnings=(*validated_uses.warnings, *waiting_problems),
+        unknown_uses=(
+            *validated_uses.unknown_uses,
+            *(waiting_uses[finding.pointer] for finding in waiting_problems),
+        ),
+        idle_uses=idle_uses,
     )
 
 
-def _list_waiting(
+def _list_waiting_uses(
     declared_uses: DeclaredUses,
-    former: Iterable[FormerUse],
+    former_uses: Iterable[FormerUse],
     balances: Sequence[RequirementBalance],
     units: UnitTable,
 ) -> dict[str, RequirementUse]:
-    """Return by pointer the uses that waited before and are no larger: they may wait on.
+    """Return, by pointer, the uses that waited before and are not larger now: they continue to wait.
 
     An item with a part of its quantity written off does not wait: both parts are judged together.
     """
-    waits = [use for use in former if use.waits]
-    part = {(use.item, use.key) for use in former if not use.waits}
-    lines = list_former_lines(declared_uses, waits, balances, units) if waits else []
+    waiting_uses = [use for use in former_uses if use.is_waiting]
+    partly_written_off = {(use.item, use.requirement_id) for use in former_uses if not use.is_waiting}
+    covered_uses = list_covered_uses(declared_uses, waiting_uses, balances, units) if waiting_uses else []
     return {
         declared_uses.uses[index].pointer: declared_uses.uses[index]
-        for index, balance in lines
-        if (declared_uses.uses[index].item, balance.key) not in part
+        for index, balance in covered_uses
+        if (declared_uses.uses[index].item, balance.requirement_id) not in partly_written_off
     }
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedChildUses:
+class ValidatedChildUses:
     """The judged uses of a child: its own, those it states of its parent's certificates, and their problems.
 
-    The numbers of the `waiting` uses are awaited by a case above it, too, which gets them first.
+    The numbers of the `waiting_uses` uses are awaited by a case above it, too, which gets them first.
     """
 
     own_uses: DeclaredUses
     parent_uses: tuple[tuple[RequirementUse, RequirementBalance], ...] = ()
     problems: tuple[Finding, ...] = ()
-    waiting: tuple[RequirementUse, ...] = ()
+    waiting_uses: tuple[RequirementUse, ...] = ()
 
 
-def judge_child_uses(
+def validate_child_uses(
     declared_uses: DeclaredUses,
     parent_balances: Iterable[tuple[int, RequirementBalance]],
-    parent: str,
+    parent_number: str,
     units: UnitTable,
-) -> JudgedChildUses:
+) -> ValidatedChildUses:
     """Judge the uses of a child declaration by the quantities written off for its parent (a case number).
 
     `parent_balances` has the certificates that are written off for each item of the parent: `granted` is the
     quantity that is written off, `used` the quantity that other children of the parent state. All lines of an
     item that use one certificate are compared together.
     """
-    balances: dict[int, list[RequirementBalance]] = defaultdict(list)
+    balances_by_item: dict[int, list[RequirementBalance]] = defaultdict(list)
     for item, balance in parent_balances:
-        balances[item].append(balance)
-    unknown: list[RequirementUse] = []
-    accepted: list[tuple[RequirementUse, RequirementBalance]] = []
+        balances_by_item[item].append(balance)
+    unmatched_uses: list[RequirementUse] = []
+    parent_uses: list[tuple[RequirementUse, RequirementBalance]] = []
     problems: list[Finding] = []
     for item in dict.fromkeys(use.item for use in declared_uses.uses):
         item_uses = replace(declared_uses, uses=tuple(use for use in declared_uses.uses if use.item == item))
-        judged = judge_declared_uses(item_uses, balances[item], date.min, units)
-        unknown += judged.unknown
-        accepted += judged.usable
-        suffix = f" of what is written off for item {item} of case {parent}"
-        problems += (replace(finding, detail=finding.detail + suffix) for finding in judged.problems)
-    unknown_uses = tuple(use for use in declared_uses.uses if use in unknown)
-    return JudgedChildUses(replace(declared_uses, uses=unknown_uses), tuple(accepted), tuple(problems))
+        validated_uses = validate_declared_uses(item_uses, balances_by_item[item], date.min, units)
+        unmatched_uses += validated_uses.unknown_uses
+        parent_uses += validated_uses.usable_uses
+        suffix = f" of what is written off for item {item} of case {parent_number}"
+        problems += (replace(finding, detail=finding.detail + suffix) for finding in validated_uses.problems)
+    unknown_uses = tuple(use for use in declared_uses.uses if use in unmatched_uses)
+    return ValidatedChildUses(replace(declared_uses, uses=unknown_uses), tuple(parent_uses), tuple(problems))
 
 
-def list_former_lines(
+def list_covered_uses(
     declared_uses: DeclaredUses,
-    former: Iterable[FormerUse],
+    former_uses: Iterable[FormerUse],
     balances: Sequence[RequirementBalance],
     units: UnitTable,
 ) -> list[tuple[int, RequirementBalance]]:
-    """Return the indexes of the declared uses that are no larger than before, each with its requirement.
+    """Return the indexes of the declared uses that are not larger than the former ones, with the balance.
 
     All lines of an item that use one requirement are compared together.
     """
-    before: dict[tuple[int, int], list[tuple[str, Decimal]]] = defaultdict(list)
-    for former_use in former:
-        before[former_use.item, former_use.key].append((former_use.unit, former_use.quantity))
+    former_amounts: dict[tuple[int, int], list[tuple[str, Decimal]]] = defaultdict(list)
+    for former_use in former_uses:
+        former_amounts[former_use.item, former_use.requirement_id].append(
+            (former_use.unit, former_use.quantity)
+        )
     holders = {"", declared_uses.importer, declared_uses.exporter}
     indexes_by_subject: dict[tuple[int, int], list[int]] = defaultdict(list)
-    chosen = {balance.key: balance for balance in balances}
+    balances_by_id = {balance.requirement_id: balance for balance in balances}
     uses = declared_uses.uses
     for position, use in enumerate(uses):
-        candidates = [balance for balance in balances if _is_same(use, balance, before, holders)]
+        candidates = [
+            balance for balance in balances if _is_former_requirement(use, balance, former_amounts, holders)
+        ]
         if len(candidates) == 1:
-            indexes_by_subject[use.item, candidates[0].key].append(position)
+            indexes_by_subject[use.item, candidates[0].requirement_id].append(position)
     return sorted(
         (
-            (position, chosen[subject[1]])
+            (position, balances_by_id[subject[1]])
             for subject, indexes in indexes_by_subject.items()
-            if _is_within([(uses[index].unit, uses[index].quantity) for index in indexes],
-                          before[subject], units)
+            if _are_amounts_covered([(uses[index].unit, uses[index].quantity) for index in indexes],
+                          former_amounts[subject], units)
             for position in indexes
         ),
         key=lambda line: line[0],
     )  # fmt: skip
 
 
-def _is_same(
+def _is_former_requirement(
     use: RequirementUse,
     balance: RequirementBalance,
-    before: Mapping[tuple[int, int], object],
+    former_amounts: Mapping[tuple[int, int], object],
     holders: Collection[str],
 ) -> bool:
     return (
         (use.number, use.agency or balance.agency) == (balance.number, balance.agency)
-        and (use.item, balance.key) in before
+        and (use.item, balance.requirement_id) in former_amounts
         and balance.holder in holders
     )
 
 
-def _is_within(
-    declared_amounts: Iterable[tuple[str, Decimal]], before: Iterable[tuple[str, Decimal]], units: UnitTable
+def _are_amounts_covered(
+    declared_amounts: Iterable[tuple[str, Decimal]],
+    former_amounts: Iterable[tuple[str, Decimal]],
+    units: UnitTable,
 ) -> bool:
-    there = _sum_dimensions(before, units)
+    former_sums = _sum_by_dimension(former_amounts, units)
     return all(
-        quantity <= there.get(dimension, Fraction(0))
-        for dimension, quantity in _sum_dimensions(declared_amounts, units).items()
+        quantity <= former_sums.get(dimension, Fraction(0))
+        for dimension, quantity in _sum_by_dimension(declared_amounts, units).items()
     )
 
 
-def _sum_dimensions(
+def _sum_by_dimension(
     amounts: Iterable[tuple[str, Decimal]], units: UnitTable
 ) -> dict[tuple[str, bool], Fraction]:
     """Return the sum of each dimension; a unit that the table does not have is one of its own."""
     sums: dict[tuple[str, bool], Fraction] = {}
-    for code, quantity in amounts:
-        unit = units.get(code)
-        key, factor = ((code, False), 1) if unit is None else ((unit.dimension, True), unit.factor)
-        sums[key] = sums.get(key, Fraction(0)) + Fraction(quantity) * factor
+    for unit_code, quantity in amounts:
+        unit = units.get(unit_code)
+        dimension, factor = ((unit_code, False), 1) if unit is None else ((unit.dimension, True), unit.factor)
+        sums[dimension] = sums.get(dimension, Fraction(0)) + Fraction(quantity) * factor
     return sums

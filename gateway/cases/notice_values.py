@@ -19,7 +19,7 @@ from lxml import etree
 
 from gateway.cases.agency_notices import (
     INFORMATION_REQUESTED,
-    LONGEST_NUMBER,
+    MAX_NUMBER_LENGTH,
     AgencyAcknowledgment,
     AgencyCallback,
     Decision,
@@ -35,7 +35,7 @@ from gateway.harmonize import MappingBundle, NoticeFact, NoticeFacts, localize_m
 from gateway.wire import CUSTOMS, collapse_whitespace, parse_instant, read_leaf_text
 
 #: The children of an element by their names without namespace, in their order.
-_Children = dict[str, list[etree._Element]]
+_ChildrenByName = dict[str, list[etree._Element]]
 
 
 def read_partner_notice(element: etree._Element) -> PartnerAnswer:
@@ -84,11 +84,11 @@ def read_callback(element: etree._Element) -> AgencyCallback:
 def _read_fee(element: etree._Element) -> NamedFee:
     """Return the fee of a notice; raises GW711 for an amount that is not exact."""
     children = _list_children(element)
-    due = _find_text(children, "dueDate")
+    due_day = _find_text(children, "dueDate")
     return read_named_fee(
         _get_text(children, "amount"),
         _get_text(children, "currency"),
-        None if due is None else date.fromisoformat(due),
+        None if due_day is None else date.fromisoformat(due_day),
         _get_text(children, "paymentNotice"),
         refundable=_get_text(children, "refundable") in ("true", "1"),
     )
@@ -127,29 +127,29 @@ def _read_reason(element: etree._Element) -> CustomsReason:
     )
 
 
-def _list_children(parent: etree._Element) -> _Children:
+def _list_children(parent: etree._Element) -> _ChildrenByName:
     """Return the child elements by their names without namespace: each is read once."""
-    children: _Children = {}
+    children: _ChildrenByName = {}
     for child in parent.iterchildren("*"):
         children.setdefault(child.tag.rpartition("}")[2], []).append(child)
     return children
 
 
-def _find_text(children: _Children, name: str) -> str | None:
+def _find_text(children: _ChildrenByName, child_name: str) -> str | None:
     """Return the text of the first child of a name; None where there is none."""
-    if name not in children:
+    if child_name not in children:
         return None
-    text = read_leaf_text(children[name][0])
+    text = read_leaf_text(children[child_name][0])
     # Sentences keep their white space; every other type of the contracts is a token or collapses.
-    return text if name == "Text" else collapse_whitespace(text)
+    return text if child_name == "Text" else collapse_whitespace(text)
 
 
-def _get_text(children: _Children, name: str) -> str:
-    return _find_text(children, name) or ""
+def _get_text(children: _ChildrenByName, child_name: str) -> str:
+    return _find_text(children, child_name) or ""
 
 
 #: Facts that have an element of their own in a notice, repeat the request, or name who is known.
-_UNLISTED_FACTS: Final = frozenset(
+_FACTS_WITHOUT_LINE: Final = frozenset(
     {
         *("application_number", "document_type", "notice_number", "issued_at", "receipt_number", "item"),
         *("status", "phase", "terminal", "outcome", "decision", "echo", "signature", "supplement_due"),
@@ -158,100 +158,108 @@ _UNLISTED_FACTS: Final = frozenset(
     }
 )
 #: The kinds of documents that decide, with every status code.
-_DECIDING: Final = ("certificate", "rejection")
+_DECIDING_ROLES: Final = ("certificate", "rejection")
 #: The kind of documents that say something of a fee, and the facts that name its amount.
-_FEE: Final = "fee"
-_AMOUNTS: Final = ("fee_amount", "refund_amount")
+_FEE_ROLE: Final = "fee"
+_AMOUNT_FACTS: Final = ("fee_amount", "refund_amount")
 #: The mark of a status code after which nothing else is expected.
-_FINAL: Final = "y"
-_LONGEST_TEXT: Final = 4000
-_LONGEST_UNIT: Final = 17
+_FINAL_MARK: Final = "y"
+_MAX_TEXT_LENGTH: Final = 4000
+_MAX_UNIT_LENGTH: Final = 17
 #: The facts that name the last day for the applicant's supplement or payment.
-_DUE: Final = ("supplement_due", "fee_due")
+_DEADLINE_FACTS: Final = ("supplement_due", "fee_due")
 #: A day without a time: its notice is ordered by the first instant, and waits until the last one.
-_FIRST, _LAST = "T00:00:00", "T23:59:59"
+_FIRST_TIME, _LAST_TIME = "T00:00:00", "T23:59:59"
 
 
 def make_notice(
     facts: NoticeFacts,
     bundle: MappingBundle,
-    required: Iterable[Sequence[object]],
+    required_subjects: Iterable[Sequence[object]],
     pointers: tuple[str, ...] = (),
 ) -> Notice:
     """Return the notice of an agency's document by its facts; raise GW717 for facts that make no notice.
 
-    `required` are the pairs of item and law that its application asks to decide, `pointers` the places of its
-    errors in the applicant's message.
+    `required_subjects` are the pairs of item and law that its application asks to decide, `pointers` the
+    places of its errors in the applicant's message.
     """
-    return _NoticeMaker(facts, bundle, read_subjects(required)).make(pointers)
+    return _NoticeMaker(facts, bundle, read_subjects(required_subjects)).build_notice(pointers)
 
 
 class _NoticeMaker:
-    def __init__(self, facts: NoticeFacts, bundle: MappingBundle, required: list[tuple[int, str]]) -> None:
+    def __init__(
+        self, facts: NoticeFacts, bundle: MappingBundle, required_subjects: list[tuple[int, str]]
+    ) -> None:
         self._facts = facts
         self._catalog = bundle.notices
-        self._required = required
+        self._required_subjects = required_subjects
 
-    def make(self, pointers: tuple[str, ...]) -> Notice:
-        issued = self._get("issued_at")
-        status = self._get("status").value
-        decisions = tuple(self._list_decisions(issued))
+    def build_notice(self, pointers: tuple[str, ...]) -> Notice:
+        issue_fact = self._get_fact("issued_at")
+        status_code = self._get_fact("status").value
+        decisions = tuple(self._list_decisions(issue_fact))
         return Notice(
-            number=self._choose_number(issued, status),
-            issued_at=self._read_instant(issued, _FIRST),
-            status_code=status,
+            number=self._choose_number(issue_fact, status_code),
+            issued_at=self._read_instant(issue_fact, _FIRST_TIME),
+            status_code=status_code,
             decisions=decisions if decides_at_once(self._facts) else (),
-            text=self._write_text(),
+            text=self._compose_text(),
             pointers=pointers,
             deadline=self._find_deadline(),
             receipt_number=self._find_number("receipt_number"),
             fee=self._find_fee(),
             valid_until=self._find_last_day(),
-            version=self._write_version(),
+            version=self._format_version(),
         )
 
-    def _find(self, name: str) -> NoticeFact | None:
-        return next((fact for fact in self._facts.facts if fact.name == name and not fact.at), None)
+    def _find_fact(self, fact_name: str) -> NoticeFact | None:
+        return next((fact for fact in self._facts.facts if fact.name == fact_name and not fact.at), None)
 
-    def _get(self, name: str) -> NoticeFact:
-        fact = self._find(name)
+    def _get_fact(self, fact_name: str) -> NoticeFact:
+        fact = self._find_fact(fact_name)
         if fact is None:
-            raise _make_error(f"/{self._facts.notice.root.name}", f"{self._facts.notice.id} states no {name}")
+            raise _make_notice_error(
+                f"/{self._facts.notice.root.name}", f"{self._facts.notice.id} states no {fact_name}"
+            )
         return fact
 
-    def _find_number(self, name: str) -> str | None:
-        fact = self._find(name)
+    def _find_number(self, fact_name: str) -> str | None:
+        fact = self._find_fact(fact_name)
         return None if fact is None else _read_number(fact)
 
-    def _choose_number(self, issued: NoticeFact, status: str) -> str:
+    def _choose_number(self, issue_fact: NoticeFact, status_code: str) -> str:
         """Return the number of the notice, made here for a document without any.
 
         A certificate has no number of the notice. It differs from another certificate by its own number,
         its status, its time of issue as far as that is stated, and its application: a certificate may be
         corrected twice on one day, and one number may be about two applications.
         """
-        if self._find("notice_number") is not None:
-            return _read_number(self._get("notice_number"))
-        certificate = _read_number(self._get("requirement_number"))
-        application = _read_number(self._get("application_number"))
-        return shorten_number(f"{certificate}/{status}/{issued.value}/{application}")
+        if self._find_fact("notice_number") is not None:
+            return _read_number(self._get_fact("notice_number"))
+        certificate = _read_number(self._get_fact("requirement_number"))
+        application = _read_number(self._get_fact("application_number"))
+        return shorten_number(f"{certificate}/{status_code}/{issue_fact.value}/{application}")
 
-    def _read_instant(self, fact: NoticeFact, time: str) -> datetime:
-        text = fact.value if "T" in fact.value else f"{fact.value}{time}{self._catalog.zone}"
+    def _read_instant(self, fact: NoticeFact, default_time: str) -> datetime:
+        moment_text = fact.value if "T" in fact.value else f"{fact.value}{default_time}{self._catalog.zone}"
         try:
-            return parse_instant(text)
+            return parse_instant(moment_text)
         except (ValueError, OverflowError) as error:
-            raise _make_error(fact.xpath, f"{fact.value[:40]!r} is no time that can be used") from error
+            raise _make_notice_error(
+                fact.xpath, f"{fact.value[:40]!r} is no time that can be used"
+            ) from error
 
     def _find_deadline(self) -> datetime | None:
-        due = next((fact for name in _DUE if (fact := self._find(name)) is not None), None)
-        return None if due is None else self._read_instant(due, _LAST)
+        deadline_fact = next(
+            (fact for name in _DEADLINE_FACTS if (fact := self._find_fact(name)) is not None), None
+        )
+        return None if deadline_fact is None else self._read_instant(deadline_fact, _LAST_TIME)
 
     def _find_last_day(self) -> date | None:
         return self._find_day("valid_until")
 
-    def _find_day(self, name: str) -> date | None:
-        fact = self._find(name)
+    def _find_day(self, fact_name: str) -> date | None:
+        fact = self._find_fact(fact_name)
         return None if fact is None else self._read_day(fact)
 
     def _read_day(self, fact: NoticeFact) -> date:
@@ -259,24 +267,27 @@ class _NoticeMaker:
         try:
             return date.fromisoformat(localize_moment(fact.value, self._catalog.zone)[:10])
         except (ValueError, OverflowError) as error:
-            raise _make_error(fact.xpath, f"{fact.value[:40]!r} is no time that can be used") from error
+            raise _make_notice_error(
+                fact.xpath, f"{fact.value[:40]!r} is no time that can be used"
+            ) from error
 
     def _find_fee(self) -> NamedFee | None:
         """Return the fee that a document about one names: its number, its amount, its last day."""
-        if self._facts.notice.role != _FEE:
+        if self._facts.notice.role != _FEE_ROLE:
             return None
         money = next(
-            (_read_amount(fact) for name in _AMOUNTS if (fact := self._find(name)) is not None), None
+            (_read_amount(fact) for name in _AMOUNT_FACTS if (fact := self._find_fact(name)) is not None),
+            None,
         )
         return NamedFee(money, self._find_day("fee_due"), self._find_number("fee_number") or "")
 
-    def _list_decisions(self, issued: NoticeFact) -> Iterator[Decision]:
-        decision = self._find("decision")
+    def _list_decisions(self, issue_fact: NoticeFact) -> Iterator[Decision]:
+        decision = self._find_fact("decision")
         if decision is None:
             return
-        code = DecisionCode(decision.value)
-        number = self._find_number("requirement_number")
-        day = self._read_day(issued)
+        decision_code = DecisionCode(decision.value)
+        document_number = self._find_number("requirement_number")
+        day = self._read_day(issue_fact)
         for item, facts in self._list_items():
             quantity, unit = _read_quantity(facts.get("certified.quantity"))
             item_number = facts.get("certified.number")
@@ -285,21 +296,21 @@ class _NoticeMaker:
                 for fact in self._facts.facts
                 if fact.name == "certified.condition" and fact.item == str(item)
             )
-            for law in dict.fromkeys(law for sequence, law in self._required if sequence == item):
-                certificate = number if item_number is None else _read_number(item_number)
-                yield Decision(item, law, code, certificate, day, quantity, unit, conditions)
+            for law in dict.fromkeys(law for sequence, law in self._required_subjects if sequence == item):
+                certificate = document_number if item_number is None else _read_number(item_number)
+                yield Decision(item, law, decision_code, certificate, day, quantity, unit, conditions)
 
     def _list_items(self) -> Iterator[tuple[int, dict[str, NoticeFact]]]:
         """Yield each decided item with the facts about it: those named, else all of the application."""
         item_facts = [fact for fact in self._facts.facts if fact.name == "item"]
         if self._facts.item_number is None and not any(fact.at for fact in item_facts):
-            yield from ((item, {}) for item in dict.fromkeys(item for item, _ in self._required))
+            yield from ((item, {}) for item in dict.fromkeys(item for item, _ in self._required_subjects))
             return
-        applied_items = {item for item, _ in self._required}
+        applied_items = {item for item, _ in self._required_subjects}
         for fact in item_facts:
             item = int(fact.value)
             if item not in applied_items:
-                raise _make_error(fact.xpath, f"item {item} is no part of the application")
+                raise _make_notice_error(fact.xpath, f"item {item} is no part of the application")
             yield (
                 item,
                 {
@@ -309,62 +320,64 @@ class _NoticeMaker:
                 },
             )
 
-    def _write_version(self) -> str | None:
+    def _format_version(self) -> str | None:
         """Return the line of the text with the version of a correction."""
-        fact = self._find("version")
-        return None if fact is None else self._write_fact(fact)
+        fact = self._find_fact("version")
+        return None if fact is None else self._format_fact(fact)
 
-    def _write_text(self) -> str:
+    def _compose_text(self) -> str:
         lines: list[str] = []
-        room = _LONGEST_TEXT - 40  # for the line that counts the omitted lines
-        written = list(self._list_lines())
-        for number, line in enumerate(written):
-            if room < len(line) + 1:
-                lines.append(f"… ({len(written) - number} / {len(written)})")
+        remaining_length = _MAX_TEXT_LENGTH - 40  # for the line that counts the omitted lines
+        all_lines = list(self._list_lines())
+        for line_index, line in enumerate(all_lines):
+            if remaining_length < len(line) + 1:
+                lines.append(f"… ({len(all_lines) - line_index} / {len(all_lines)})")
                 break
             lines.append(line)
-            room -= len(line) + 1
+            remaining_length -= len(line) + 1
         return "\n".join(lines)
 
-    def _write_fact(self, fact: NoticeFact) -> str:
-        kind = self._catalog.kinds[fact.name]
+    def _format_fact(self, fact: NoticeFact) -> str:
+        fact_type = self._catalog.kinds[fact.name]
         # An integer is written in its shortest form: 07 and +7 become 7.
-        value = str(int(fact.value)) if kind.type == "integer" else fact.value
-        return f"{kind.en} ({kind.ko}): {value}" + (f" {fact.unit}" if fact.unit else "")
+        value = str(int(fact.value)) if fact_type.type == "integer" else fact.value
+        return f"{fact_type.en} ({fact_type.ko}): {value}" + (f" {fact.unit}" if fact.unit else "")
 
     def _list_lines(self) -> Iterator[str]:
         """Yield a line for each fact that has no place of its own, and one for each occurrence of several."""
         groups: dict[tuple[tuple[str, int], ...], list[str]] = {}
-        order: list[str | tuple[tuple[str, int], ...]] = []
+        ordered_entries: list[str | tuple[tuple[str, int], ...]] = []
         for fact in self._facts.facts:
-            kind = self._catalog.kinds.get(fact.name)
-            if kind is None or fact.name in _UNLISTED_FACTS or fact.name.endswith(".number"):
+            fact_type = self._catalog.kinds.get(fact.name)
+            if fact_type is None or fact.name in _FACTS_WITHOUT_LINE or fact.name.endswith(".number"):
                 continue
-            line = self._write_fact(fact)
+            line = self._format_fact(fact)
             if not fact.at:
-                order.append(line)
+                ordered_entries.append(line)
                 continue
             if fact.at not in groups:
-                order.append(fact.at)
+                ordered_entries.append(fact.at)
             groups.setdefault(fact.at, []).append(line)
-        for entry in order:
+        for entry in ordered_entries:
             yield entry if isinstance(entry, str) else f"[{entry[-1][1]}] " + "; ".join(groups[entry])
 
 
 def decides_at_once(facts: NoticeFacts) -> bool:
-    """Return whether a document decides: as a certificate or a refusal, finally, or under a number.
+    """Return whether a document decides: a certificate, a rejection, a final code, or one with a number.
 
     A status code that is not final waits for its decisions, in this form as in our operation.
     """
-    final = facts.find_value("terminal") == _FINAL
-    numbered = facts.find_value("requirement_number") is not None
-    return facts.notice.role in _DECIDING or final or numbered
+    is_final = facts.find_value("terminal") == _FINAL_MARK
+    has_number = facts.find_value("requirement_number") is not None
+    return facts.notice.role in _DECIDING_ROLES or is_final or has_number
 
 
 def _read_number(fact: NoticeFact) -> str:
     number = collapse_whitespace(fact.value)
-    if not 0 < len(number) <= LONGEST_NUMBER:
-        raise _make_error(fact.xpath, f"a number of 1 to {LONGEST_NUMBER} characters is expected here")
+    if not 0 < len(number) <= MAX_NUMBER_LENGTH:
+        raise _make_notice_error(
+            fact.xpath, f"a number of 1 to {MAX_NUMBER_LENGTH} characters is expected here"
+        )
     return number
 
 
@@ -374,10 +387,12 @@ def _read_quantity(fact: NoticeFact | None) -> tuple[Decimal | None, str | None]
     try:
         quantity = Decimal(fact.value)
     except InvalidOperation as error:
-        raise _make_error(fact.xpath, f"{fact.value[:40]!r} is no quantity") from error
+        raise _make_notice_error(fact.xpath, f"{fact.value[:40]!r} is no quantity") from error
     unit = collapse_whitespace(fact.unit)
-    if not quantity.is_finite() or quantity < 0 or len(unit) > _LONGEST_UNIT:
-        raise _make_error(fact.xpath, f"{fact.value[:40]} {unit[:40]} is no quantity that can be certified")
+    if not quantity.is_finite() or quantity < 0 or len(unit) > _MAX_UNIT_LENGTH:
+        raise _make_notice_error(
+            fact.xpath, f"{fact.value[:40]} {unit[:40]} is no quantity that can be certified"
+        )
     return quantity, unit or None
 
 
@@ -385,8 +400,8 @@ def _read_amount(fact: NoticeFact) -> Money:
     try:
         return read_money(fact.value, fact.unit)
     except GatewayError as error:
-        raise _make_error(fact.xpath, error.detail) from error
+        raise _make_notice_error(fact.xpath, error.detail) from error
 
 
-def _make_error(xpath: str, detail: str) -> GatewayError:
+def _make_notice_error(xpath: str, detail: str) -> GatewayError:
     return GatewayError(NOTICE_UNREADABLE, detail, xpath)

@@ -28,7 +28,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=
 #: The requirement status codes of decisions: passed, failed, failed in part; corrected; approval cancelled.
 _PASSED: Final = "R01"
 _FAILED: Final = "R04"
-_IN_PART: Final = "F02"
+_FAILED_IN_PART: Final = "F02"
 _CORRECTED: Final = "R02"
 _REVOKED: Final = "R03"
 _APPROVING: Final = frozenset(
@@ -75,7 +75,7 @@ class InspectionAct:
 
     status_code: str
     kind: str = ""
-    on: date | None = None
+    day: date | None = None
     venue: str = ""
     findings: str = ""
     text: str | None = ""
@@ -92,7 +92,7 @@ class FeeAct:
 
     status_code: str
     amount: str = ""
-    until: date | None = None
+    last_day: date | None = None
     note: str = ""
     currency: str = ""
     text: str | None = ""
@@ -115,7 +115,7 @@ class DecisionAct:
 
 OfficerAct = ReceiveAct | InformationAct | InspectionAct | FeeAct | DecisionAct
 
-_KINDS: Final = {ReceiveAct: "receive", InformationAct: "ask", InspectionAct: "inspect", FeeAct: "fee"}
+_ACT_KINDS: Final = {ReceiveAct: "receive", InformationAct: "ask", InspectionAct: "inspect", FeeAct: "fee"}
 #: The events of the status codes that an act may send; acts that are not here choose no code.
 ACT_EVENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "receive": ("acknowledge", "cancel", "refuse_cancel"),
@@ -131,26 +131,28 @@ CANCELLATION_ANSWERS: Final = ("G03", "G04")
 
 
 def may_end_fee(code: StatusCode, *, owes_fee: bool) -> bool:
-    """Return whether a status code ends a fee that is open: that is also said of a decided application."""
+    """Return whether a status code cancels or confirms an open fee; allowed after the decision, too."""
     return owes_fee and code.fee_step in (FeeStep.CANCEL, FeeStep.CONFIRM)
 
 
 def may_refund_fee(code: StatusCode, *, was_paid: bool) -> bool:
-    """Return whether a status code gives back a fee that was paid: that is also said after a decision."""
+    """Return whether a status code refunds a fee that was paid; allowed after the decision, too."""
     return was_paid and code.fee_step == FeeStep.REFUND
 
 
-def may_answer_cancellation(cancellation: str | None, code: str) -> bool:
+def may_answer_cancellation(cancellation_state: str | None, status_code: str) -> bool:
     """Return whether a code of `CANCELLATION_ANSWERS` is allowed after the last question about cancellation.
 
-    `cancellation` is the state of that question. An agency that refused to cancel may cancel later.
+    `cancellation_state` is the state of that question. An agency that refused to cancel may cancel later.
     """
-    return cancellation == "ASKED" or (cancellation == "REFUSED" and code == CANCELLATION_ANSWERS[0])
+    return cancellation_state == "ASKED" or (
+        cancellation_state == "REFUSED" and status_code == CANCELLATION_ANSWERS[0]
+    )
 
 
 def get_act_kind(act: OfficerAct) -> str:
     """Return the kind of an act: receive, ask, inspect, fee, decide, correct or revoke."""
-    return act.purpose.value if isinstance(act, DecisionAct) else _KINDS[type(act)]
+    return act.purpose.value if isinstance(act, DecisionAct) else _ACT_KINDS[type(act)]
 
 
 def describe_act(act: OfficerAct) -> dict[str, Any]:
@@ -166,12 +168,12 @@ def describe_act(act: OfficerAct) -> dict[str, Any]:
             content["deadline"] = _describe_instant(act.deadline)
         case InspectionAct():
             content = {"status": act.status_code, "kind": act.kind, "place": act.venue}
-            content |= {"findings": act.findings, "on": None if act.on is None else act.on.isoformat()}
+            content |= {"findings": act.findings, "on": None if act.day is None else act.day.isoformat()}
             if act.text is not None:
                 content |= {"text": act.text, "deadline": _describe_instant(act.deadline)}
         case FeeAct():
             content = {"status": act.status_code, "amount": act.amount, "note": act.note}
-            content["until"] = None if act.until is None else act.until.isoformat()
+            content["until"] = None if act.last_day is None else act.last_day.isoformat()
             content |= {} if act.text is None else {"text": act.text, "currency": act.currency}
         case DecisionAct():
             content = {
@@ -200,44 +202,44 @@ def _describe_decision(decision: Decision) -> dict[str, Any]:
     }
 
 
-def restore_act(described: Mapping[str, Any]) -> OfficerAct:
+def restore_act(described_act: Mapping[str, Any]) -> OfficerAct:
     """Return the act that `describe_act` described."""
     restore: Callable[[Mapping[str, Any]], OfficerAct] = {
-        "receive": lambda one: ReceiveAct(one["status"], one.get("text", "")),
+        "receive": lambda receive_act: ReceiveAct(receive_act["status"], receive_act.get("text", "")),
         "ask": _restore_information,
         "inspect": _restore_inspection,
         "fee": _restore_fee,
-    }.get(described["act"], _restore_decisions)
-    return restore(described)
+    }.get(described_act["act"], _restore_decisions)
+    return restore(described_act)
 
 
-def _restore_information(described: Mapping[str, Any]) -> OfficerAct:
+def _restore_information(described_act: Mapping[str, Any]) -> OfficerAct:
     return InformationAct(
-        described["text"], tuple(described["pointers"]), _restore_instant(described["deadline"])
+        described_act["text"], tuple(described_act["pointers"]), _restore_instant(described_act["deadline"])
     )
 
 
-def _restore_inspection(described: Mapping[str, Any]) -> OfficerAct:
+def _restore_inspection(described_act: Mapping[str, Any]) -> OfficerAct:
     return InspectionAct(
-        described["status"],
-        described["kind"],
-        None if described["on"] is None else date.fromisoformat(described["on"]),
-        described["place"],
-        described["findings"],
-        described.get("text"),
-        _restore_instant(described.get("deadline")),
+        described_act["status"],
+        described_act["kind"],
+        None if described_act["on"] is None else date.fromisoformat(described_act["on"]),
+        described_act["place"],
+        described_act["findings"],
+        described_act.get("text"),
+        _restore_instant(described_act.get("deadline")),
     )
 
 
-def _restore_fee(described: Mapping[str, Any]) -> OfficerAct:
-    until = None if described["until"] is None else date.fromisoformat(described["until"])
+def _restore_fee(described_act: Mapping[str, Any]) -> OfficerAct:
+    last_day = None if described_act["until"] is None else date.fromisoformat(described_act["until"])
     return FeeAct(
-        described["status"],
-        described["amount"],
-        until,
-        described["note"],
-        described.get("currency", ""),
-        described.get("text"),
+        described_act["status"],
+        described_act["amount"],
+        last_day,
+        described_act["note"],
+        described_act.get("currency", ""),
+        described_act.get("text"),
     )
 
 
@@ -245,35 +247,43 @@ def _restore_instant(text: str | None) -> datetime | None:
     return None if text is None else parse_instant(text)
 
 
-def _restore_decisions(described: Mapping[str, Any]) -> OfficerAct:
+def _restore_decisions(described_act: Mapping[str, Any]) -> OfficerAct:
     decisions = tuple(
         Decision(
-            item=row["item"],
-            law=row["law"],
-            decision=DecisionCode(row["decision"]),
-            number=row["number"],
-            date=None if row["date"] is None else date.fromisoformat(row["date"]),
-            quantity=None if row["quantity"] is None else Decimal(row["quantity"]),
-            unit=row["unit"],
-            conditions=tuple(row["conditions"]),
+            item=described_decision["item"],
+            law=described_decision["law"],
+            decision=DecisionCode(described_decision["decision"]),
+            number=described_decision["number"],
+            date=None
+            if described_decision["date"] is None
+            else date.fromisoformat(described_decision["date"]),
+            quantity=None
+            if described_decision["quantity"] is None
+            else Decimal(described_decision["quantity"]),
+            unit=described_decision["unit"],
+            conditions=tuple(described_decision["conditions"]),
         )
-        for row in described["decisions"]
+        for described_decision in described_act["decisions"]
     )
-    until = date.fromisoformat(described["valid_until"]) if "valid_until" in described else None
+    last_day = date.fromisoformat(described_act["valid_until"]) if "valid_until" in described_act else None
     return DecisionAct(
-        DecisionPurpose(described["act"]), decisions, described["reason"], until, described.get("text", "")
+        DecisionPurpose(described_act["act"]),
+        decisions,
+        described_act["reason"],
+        last_day,
+        described_act.get("text", ""),
     )
 
 
-def list_unsent_words(act: OfficerAct) -> tuple[str, ...]:
-    """Return the names of the stated values that only the agency reads; they are kept as evidence."""
+def list_agency_only_values(act: OfficerAct) -> tuple[str, ...]:
+    """Return the names of the values of an act that are not sent to the applicant, without empty values."""
     match act:
         case InspectionAct(text=None):
-            agency_texts = {"kind": act.kind, "on": act.on, "place": act.venue, "findings": act.findings}
+            agency_texts = {"kind": act.kind, "on": act.day, "place": act.venue, "findings": act.findings}
         case InspectionAct():
             agency_texts = {"findings": act.findings}
         case FeeAct(text=None):
-            agency_texts = {"amount": act.amount, "until": act.until, "note": act.note}
+            agency_texts = {"amount": act.amount, "until": act.last_day, "note": act.note}
         case FeeAct():
             agency_texts = {"note": act.note}
         case DecisionAct():
@@ -287,7 +297,7 @@ def compose_act_text(act: OfficerAct) -> str:
     """Return the words of an act that its applicant reads; empty where there are none."""
     if not isinstance(act, InspectionAct) or act.text is None:
         return act.text or ""
-    day = "" if act.on is None else act.on.isoformat()
+    day = "" if act.day is None else act.day.isoformat()
     inspection_facts = ((_INSPECTION_KIND, act.kind), (_INSPECTION_DAY, day), (_INSPECTION_VENUE, act.venue))
     return "\n".join((*(f"{label}: {value}" for label, value in inspection_facts if value), act.text)).strip()
 
@@ -317,11 +327,11 @@ def build_act_call(
         case DecisionAct():
             if not act.decisions:
                 raise GatewayError(RULE_BROKEN, "nothing is decided", "Decision")
-            status = _derive_status_code(act)
+            status_code = _derive_status_code(act)
         case _:
-            status = act.status_code
+            status_code = act.status_code
     root = _start_call("SubmitDecision", application_number, notice_number, issued_at)
-    _add_text(root, "StatusCode", status)
+    _add_text(root, "StatusCode", status_code)
     for decision in act.decisions if isinstance(act, DecisionAct) else ():
         _add_decision(root, decision)
     _add_text(root, "Text", compose_act_text(act))
@@ -350,28 +360,30 @@ def _build_information_call(
 def _derive_status_code(act: DecisionAct) -> str:
     if act.purpose is DecisionPurpose.REVOKE:
         return _REVOKED
-    good = [decision.decision in _APPROVING for decision in act.decisions]
-    if all(good):
+    approvals = [decision.decision in _APPROVING for decision in act.decisions]
+    if all(approvals):
         return _CORRECTED if act.purpose is DecisionPurpose.CORRECT else _PASSED
-    return _IN_PART if any(good) else _FAILED
+    return _FAILED_IN_PART if any(approvals) else _FAILED
 
 
-def _start_call(name: str, application_number: str, number: str, issued_at: datetime) -> etree._Element:
+def _start_call(
+    call_name: str, application_number: str, notice_number: str, issued_at: datetime
+) -> etree._Element:
     # The stubs of lxml do not know the default namespace.
     nsmap: Any = {None: SERVICE_AGENCY}
-    root = etree.Element(f"{{{SERVICE_AGENCY}}}{name}", nsmap=nsmap)
+    root = etree.Element(f"{{{SERVICE_AGENCY}}}{call_name}", nsmap=nsmap)
     _add_text(root, "ApplicationNumber", application_number)
-    _add_text(root, "NoticeNumber", number)
+    _add_text(root, "NoticeNumber", notice_number)
     _add_text(root, "IssuedAt", format_instant(issued_at))
     return root
 
 
 def _add_decision(root: etree._Element, decision: Decision) -> None:
     element = etree.SubElement(root, f"{{{SERVICE_AGENCY}}}Decision")
-    described = _describe_decision(decision)
+    described_decision = _describe_decision(decision)
     for name in ("item", "law", "decision", "number", "date", "quantity", "unit"):
-        if described[name] is not None:
-            _add_text(element, name, str(described[name]))
+        if described_decision[name] is not None:
+            _add_text(element, name, str(described_decision[name]))
     for condition in decision.conditions:
         _add_text(element, "condition", condition)
 
@@ -379,19 +391,19 @@ def _add_decision(root: etree._Element, decision: Decision) -> None:
 def _add_fee(root: etree._Element, act: FeeAct) -> None:
     """Add the amount to be paid and its last day, as far as the act states them."""
     fee_texts = {"amount": act.amount, "currency": act.currency if act.amount else ""}
-    fee_texts["dueDate"] = "" if act.until is None else act.until.isoformat()
+    fee_texts["dueDate"] = "" if act.last_day is None else act.last_day.isoformat()
     if any(fee_texts.values()):
         fee = etree.SubElement(root, f"{{{SERVICE_AGENCY}}}Fee")
         for name, value in fee_texts.items():
             _add_text(fee, name, value)
 
 
-def _add_text(parent: etree._Element, name: str, text: str) -> None:
+def _add_text(parent: etree._Element, element_name: str, text: str) -> None:
     """Add an element with a text; no element without one. Raises GW404 for a character that XML lacks."""
     if not text:
         return
     try:
-        etree.SubElement(parent, f"{{{SERVICE_AGENCY}}}{name}").text = text
+        etree.SubElement(parent, f"{{{SERVICE_AGENCY}}}{element_name}").text = text
     except ValueError:
-        detail = f"{name} contains a character that XML does not have"
-        raise GatewayError(RULE_BROKEN, detail, name) from None
+        detail = f"{element_name} contains a character that XML does not have"
+        raise GatewayError(RULE_BROKEN, detail, element_name) from None

@@ -41,15 +41,15 @@ class DemandNotice(NamedTuple):
 class OpenDemand:
     """An open demand: the notice that makes it, its times of issue and receipt, and the deadline it states.
 
-    Several notices may announce one inspection: `latest` is the last of them, and the other values are those
-    of the last one that states a deadline.
+    Several notices may announce one inspection: `latest_rank` is the last of them, and the other values are
+    those of the last one that states a deadline.
     """
 
     number: str
     issued_at: datetime
     received_at: datetime
     deadline: datetime | None
-    latest: tuple[datetime, str]
+    latest_rank: tuple[datetime, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,42 +63,50 @@ class OpenDemands:
     by_event: Mapping[str, OpenDemand] = field(default_factory=dict)
     amended_after: int = 0
 
-    def take_notice(self, notice: DemandNotice, notices: Sequence[DemandNotice]) -> OpenDemands:
-        """Return the open demands after a notice; `notices` are all that open or end one, it included."""
+    def apply_notice(self, notice: DemandNotice, notices: Sequence[DemandNotice]) -> OpenDemands:
+        """Return the open demands after `notice`; `notices` are all notices of demands, `notice` included."""
         demands = dict(self.by_event)
         if notice.event in ("inspect", "inspected"):
             demands.pop("inspect", None)
             demands |= self._find_inspection(notices)
         # A question that another one has replaced before it came was never open.
-        elif notice.event == "ask" and _is_last(
+        elif notice.event == "ask" and _is_latest_demand(
             notice, (question for question in notices if question.event == "ask")
         ):
             demands["ask"] = _make_demand(notice, notice)
         # A table of status codes without fees says of none that it is paid: the next demand takes its place.
-        if notice.event in DEMANDED_STATES and _is_last(notice, notices):
+        if notice.event in DEMANDED_STATES and _is_latest_demand(notice, notices):
             demands.pop("fee", None)
             if notice.event == "fee":
                 demands["fee"] = _make_demand(notice, notice)
         return OpenDemands(demands, self.amended_after)
 
     def _find_inspection(self, notices: Sequence[DemandNotice]) -> dict[str, OpenDemand]:
-        last_inspected = max(
-            (earlier.rank for earlier in notices if earlier.event == "inspected"), default=None
+        last_inspection_rank = max(
+            (demand_notice.rank for demand_notice in notices if demand_notice.event == "inspected"),
+            default=None,
         )
-        orders = [
-            earlier
-            for earlier in notices
-            if earlier.event == "inspect"
-            and earlier.id > self.amended_after
-            and (last_inspected is None or earlier.rank > last_inspected)
+        inspection_orders = [
+            demand_notice
+            for demand_notice in notices
+            if demand_notice.event == "inspect"
+            and demand_notice.id > self.amended_after
+            and (last_inspection_rank is None or demand_notice.rank > last_inspection_rank)
         ]
-        if not orders:
+        if not inspection_orders:
             return {}
         # That it is under way takes nothing from the time until which it was ordered.
-        leading = max(orders, key=lambda order: (order.deadline is not None, order.rank))
-        return {"inspect": _make_demand(leading, max(orders, key=lambda order: order.rank))}
+        deciding_order = max(
+            inspection_orders,
+            key=lambda inspection_order: (inspection_order.deadline is not None, inspection_order.rank),
+        )
+        return {
+            "inspect": _make_demand(
+                deciding_order, max(inspection_orders, key=lambda inspection_order: inspection_order.rank)
+            )
+        }
 
-    def answer(self, received_at: datetime) -> OpenDemands:
+    def apply_supplement(self, received_at: datetime) -> OpenDemands:
         """Return the open demands after a supplement, which answers the question received before it."""
         demands = {
             event: demand
@@ -125,41 +133,51 @@ def find_demanded_state(demands: OpenDemands, fees: Iterable[tuple[datetime, str
     `fees` are the open fees, each as the issue time and the number of the notice that levied it. None if
     there is neither a demand nor a fee.
     """
-    ranked = [(demand.latest, event) for event, demand in demands.by_event.items()]
-    ranked += [(rank, "fee") for rank in fees]
-    return DEMANDED_STATES[max(ranked)[1]] if ranked else None
+    ranked_events = [(demand.latest_rank, event) for event, demand in demands.by_event.items()]
+    ranked_events += [(rank, "fee") for rank in fees]
+    return DEMANDED_STATES[max(ranked_events)[1]] if ranked_events else None
 
 
-def _is_last(notice: DemandNotice, notices: Iterable[DemandNotice]) -> bool:
-    return all(earlier.rank <= notice.rank for earlier in notices if earlier.event in DEMANDED_STATES)
+def _is_latest_demand(notice: DemandNotice, notices: Iterable[DemandNotice]) -> bool:
+    return all(
+        demand_notice.rank <= notice.rank
+        for demand_notice in notices
+        if demand_notice.event in DEMANDED_STATES
+    )
 
 
-def _make_demand(leading: DemandNotice, latest: DemandNotice) -> OpenDemand:
-    return OpenDemand(leading.number, leading.issued_at, leading.received_at, leading.deadline, latest.rank)
+def _make_demand(deciding_notice: DemandNotice, latest_notice: DemandNotice) -> OpenDemand:
+    return OpenDemand(
+        deciding_notice.number,
+        deciding_notice.issued_at,
+        deciding_notice.received_at,
+        deciding_notice.deadline,
+        latest_notice.rank,
+    )
 
 
 def _describe_demand(demand: OpenDemand) -> dict[str, Any]:
     return {
         "number": demand.number,
-        "issued_at": _write_time(demand.issued_at),
-        "received_at": _write_time(demand.received_at),
-        "deadline": None if demand.deadline is None else _write_time(demand.deadline),
-        "latest": [_write_time(demand.latest[0]), demand.latest[1]],
+        "issued_at": _format_time(demand.issued_at),
+        "received_at": _format_time(demand.received_at),
+        "deadline": None if demand.deadline is None else _format_time(demand.deadline),
+        "latest": [_format_time(demand.latest_rank[0]), demand.latest_rank[1]],
     }
 
 
 def _restore_demand(described: Mapping[str, Any]) -> OpenDemand:
-    moment = datetime.fromisoformat
-    deadline = None if described["deadline"] is None else moment(described["deadline"])
-    at, number = described["latest"]
+    parse_time = datetime.fromisoformat
+    deadline = None if described["deadline"] is None else parse_time(described["deadline"])
+    at, latest_number = described["latest"]
     return OpenDemand(
         described["number"],
-        moment(described["issued_at"]),
-        moment(described["received_at"]),
+        parse_time(described["issued_at"]),
+        parse_time(described["received_at"]),
         deadline,
-        (moment(at), number),
+        (parse_time(at), latest_number),
     )
 
 
-def _write_time(at: datetime) -> str:
+def _format_time(at: datetime) -> str:
     return at.astimezone(UTC).isoformat()

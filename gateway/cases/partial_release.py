@@ -16,7 +16,7 @@ from typing import Final
 from lxml import etree
 
 from gateway.cases.declaration_validation import Finding
-from gateway.cases.status_codes import open_code_table
+from gateway.cases.status_codes import make_code_table_reader
 from gateway.errors import (
     DOCUMENT_INVALID,
     ITEM_ALREADY_RELEASED,
@@ -37,12 +37,12 @@ from gateway.wire import (
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _ITEMS: Final = f"{_DEC}GoodsShipment/{_DEC}GovernmentAgencyGoodsItem"
-_COLUMNS: Final = ("code", "name", "role")
+_CODE_COLUMNS: Final = ("code", "name", "role")
 #: The role of a document whose approved items a child declaration takes; other roles are not read here.
-_PARENT: Final = "parent"
+_PARENT_ROLE: Final = "parent"
 _MEASURES: Final = ("NetNetWeightMeasure", "TariffQuantity")
 #: The elements that, with the classifications, must equal those of the approved item.
-_IDENTITY: Final = ("Commodity/Description", "Origin/CountryCode")
+_IDENTITY_PATHS: Final = ("Commodity/Description", "Origin/CountryCode")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,57 +72,61 @@ class DeclaredRelease:
     items: tuple[ReleasableItem, ...]
 
 
-def read_parent_codes(table: str, name: str = "previous-document.csv") -> frozenset[str]:
+def read_parent_codes(table_text: str, file_name: str = "previous-document.csv") -> frozenset[str]:
     """Return the type codes of a document that names a parent, of a table (CSV: code, name, role).
 
     Raise GW502 with the line for a missing column, an empty code and one that occurs twice; and for a table
     without a code of the role parent.
     """
-    rows = open_code_table(table, _COLUMNS, name)
+    rows = make_code_table_reader(table_text, _CODE_COLUMNS, file_name)
     roles: dict[str, str] = {}
     for row in rows:
         code = (row["code"] or "").strip()
         if not code or code in roles:
             detail = f"previous document {code[:20]!r}: {'it stands twice' if code else 'a code is empty'}"
-            raise GatewayError(MAPPING_WRONG, detail, f"{name}:{rows.line_num}")
+            raise GatewayError(MAPPING_WRONG, detail, f"{file_name}:{rows.line_num}")
         roles[code] = row["role"] or ""
-    parents = frozenset(code for code, role in roles.items() if role == _PARENT)
-    if not parents:
-        raise GatewayError(MAPPING_WRONG, f"no code has the role {_PARENT}", name)
-    return parents
+    parent_codes = frozenset(code for code, role in roles.items() if role == _PARENT_ROLE)
+    if not parent_codes:
+        raise GatewayError(MAPPING_WRONG, f"no code has the role {_PARENT_ROLE}", file_name)
+    return parent_codes
 
 
-def read_declared_release(declaration: etree._Element, codes: Collection[str]) -> DeclaredRelease | None:
+def read_declared_release(
+    declaration: etree._Element, parent_codes: Collection[str]
+) -> DeclaredRelease | None:
     """Return the items that a schema-valid declaration takes of another case; None if it names no parent.
 
-    `codes` are the type codes of a document that names a parent. Raises GW416 where not every item names the
-    same parent and its own number there.
+    `parent_codes` are the type codes of a document that names a parent. Raises GW416 where not every item
+    names the same parent and its own number there.
     """
     pointers = PointerIndex()
-    parents = [_read_parent(item, pointers, codes) for item in declaration.findall(_ITEMS)]
-    distinct = {parent for parent in parents if parent is not None}
-    if not distinct:
+    item_parents = [_read_parent_number(item, pointers, parent_codes) for item in declaration.findall(_ITEMS)]
+    parent_numbers = {parent for parent in item_parents if parent is not None}
+    if not parent_numbers:
         return None
-    if len(distinct) > 1 or None in parents:
-        detail = "each item of a child declaration names the same parent, under its own number there"
+    if len(parent_numbers) > 1 or None in item_parents:
+        detail = "each item of a child declaration must name the same parent, under its own number there"
         raise GatewayError(PARENT_NOT_USABLE, detail, "42A/67A[1]")
-    return DeclaredRelease(distinct.pop(), read_releasable_items(declaration))
+    return DeclaredRelease(parent_numbers.pop(), read_releasable_items(declaration))
 
 
-def _read_parent(item: etree._Element, pointers: PointerIndex, codes: Collection[str]) -> str | None:
+def _read_parent_number(
+    item: etree._Element, pointers: PointerIndex, parent_codes: Collection[str]
+) -> str | None:
     """Return the parent that an item names; raises GW416 for a second one, or for another number."""
-    documents = [
+    parent_documents = [
         document
         for document in item.findall(f"{_DEC}PreviousDocument")
-        if _read_text(document, "TypeCode") in codes
+        if _read_text(document, "TypeCode") in parent_codes
     ]
-    if not documents:
+    if not parent_documents:
         return None
-    sequence = _read_text(item, "SequenceNumeric")
-    if len(documents) > 1 or _read_text(documents[0], "LineNumeric") not in ("", sequence):
-        detail = f"item {sequence} names one item of its parent, and keeps its number"
-        raise GatewayError(PARENT_NOT_USABLE, detail, pointers.get_pointer(documents[-1]))
-    return _read_text(documents[0], "ID")
+    item_number = _read_text(item, "SequenceNumeric")
+    if len(parent_documents) > 1 or _read_text(parent_documents[0], "LineNumeric") not in ("", item_number):
+        detail = f"item {item_number} names one item of its parent, and keeps its number"
+        raise GatewayError(PARENT_NOT_USABLE, detail, pointers.get_pointer(parent_documents[-1]))
+    return _read_text(parent_documents[0], "ID")
 
 
 def read_releasable_items(declaration: etree._Element) -> tuple[ReleasableItem, ...]:
@@ -134,22 +138,29 @@ def read_releasable_items(declaration: etree._Element) -> tuple[ReleasableItem, 
 def _read_item(item: etree._Element, pointers: PointerIndex) -> ReleasableItem:
     pointer = pointers.get_pointer(item)
     quantities = []
-    for name in _MEASURES:
-        for element in item.findall(f"{_DEC}Commodity/{_DEC}GoodsMeasure/{_DEC}{name}"):
+    for measure_name in _MEASURES:
+        for element in item.findall(f"{_DEC}Commodity/{_DEC}GoodsMeasure/{_DEC}{measure_name}"):
             quantity = _read_number(read_leaf_text(element), pointer)
-            quantities.append(GoodsQuantity(name, quantity, read_attribute(element, "unitCode", "").strip()))
+            quantities.append(
+                GoodsQuantity(measure_name, quantity, read_attribute(element, "unitCode", "").strip())
+            )
     classifications = item.iterfind(f"{_DEC}Commodity/{_DEC}Classification")
-    kinds = [
+    typed_codes = [
         (_read_text(classification, "IdentificationTypeCode"), _read_text(classification, "ID"))
         for classification in classifications
     ]
-    others = [text for kind, code in kinds if kind not in TARIFF_CODE_TYPES for text in (kind, code)]
+    other_codes = [
+        text
+        for code_type, code in typed_codes
+        if code_type not in TARIFF_CODE_TYPES
+        for text in (code_type, code)
+    ]
     identity_texts = [
         read_leaf_text(element).strip()
-        for path in _IDENTITY
+        for path in _IDENTITY_PATHS
         for element in item.findall("/".join(f"{_DEC}{name}" for name in path.split("/")))
     ]
-    identity = (read_tariff_code(item).text, *others, *identity_texts)
+    identity = (read_tariff_code(item).text, *other_codes, *identity_texts)
     number = int(_read_number(_read_text(item, "SequenceNumeric"), pointer))
     return ReleasableItem(number, tuple(quantities), identity, pointer)
 
@@ -164,23 +175,25 @@ def _read_number(text: str, pointer: str) -> Decimal:
     return number
 
 
-def _read_text(element: etree._Element, name: str) -> str:
-    child = element.find(f"{_DEC}{name}")
+def _read_text(element: etree._Element, child_name: str) -> str:
+    child = element.find(f"{_DEC}{child_name}")
     return "" if child is None else read_leaf_text(child).strip()
 
 
-def judge_release(
+def find_release_problems(
     declared_release: DeclaredRelease,
-    parent: Iterable[ReleasableItem],
+    items_of_parent: Iterable[ReleasableItem],
     approved: Collection[int],
-    released: Mapping[int, Iterable[GoodsQuantity]],
+    released_by_item: Mapping[int, Iterable[GoodsQuantity]],
     units: UnitTable,
 ) -> tuple[Finding, ...]:
-    """Return why items of a child may not leave; nothing where all may.
+    """Return a finding for each item of a child declaration that may not be released; empty if all may.
 
-    `released` is what earlier children have taken of each item. An item without a quantity leaves once.
+    `items_of_parent` are the items of the parent case, `approved` the numbers of those that are approved,
+    `released_by_item` the quantities that earlier children took, by item. An item without a quantity is
+    released only once.
     """
-    parent_items = {parent_item.number: parent_item for parent_item in parent}
+    parent_items = {parent_item.number: parent_item for parent_item in items_of_parent}
     findings = []
     for item in declared_release.items:
         approved_item = parent_items.get(item.number)
@@ -193,7 +206,7 @@ def judge_release(
             )
             findings.append(Finding(ITEM_NOT_APPROVED, detail, item.pointer))
         else:
-            released_quantities = tuple(released.get(item.number, ()))
+            released_quantities = tuple(released_by_item.get(item.number, ()))
             findings += _find_shortages(
                 declared_release.parent, item, approved_item, released_quantities, units
             )
@@ -201,27 +214,31 @@ def judge_release(
 
 
 def _find_shortages(
-    parent: str,
+    parent_number: str,
     item: ReleasableItem,
     approved_item: ReleasableItem,
     released_quantities: tuple[GoodsQuantity, ...],
     units: UnitTable,
 ) -> Iterable[Finding]:
-    name = f"item {item.number} of case {parent}"
-    leaving = {quantity.measure: quantity for quantity in item.quantities}
-    if {quantity.measure for quantity in approved_item.quantities} != set(leaving):
+    name = f"item {item.number} of case {parent_number}"
+    declared_by_measure = {quantity.measure: quantity for quantity in item.quantities}
+    if {quantity.measure for quantity in approved_item.quantities} != set(declared_by_measure):
         detail = f"{name} leaves with the same measures as it was declared with"
         yield Finding(ITEM_ALREADY_RELEASED, detail, item.pointer)
         return
     if not approved_item.quantities and released_quantities:
         yield Finding(ITEM_ALREADY_RELEASED, f"{name} has left", item.pointer)
     for declared in approved_item.quantities:
-        leaves = leaving[declared.measure]
+        leaves = declared_by_measure[declared.measure]
         amounts = [
             leaves,
-            *(released for released in released_quantities if released.measure == declared.measure),
+            *(
+                released_quantity
+                for released_quantity in released_quantities
+                if released_quantity.measure == declared.measure
+            ),
         ]
-        converted = [_convert(amount, declared.unit, units) for amount in amounts]
+        converted = [_convert_quantity(amount, declared.unit, units) for amount in amounts]
         if None in converted:
             detail = f"{name} is in {declared.unit}, which cannot be converted to {leaves.unit}"
             yield Finding(ITEM_ALREADY_RELEASED, detail, item.pointer)
@@ -234,6 +251,6 @@ def _find_shortages(
             yield Finding(ITEM_ALREADY_RELEASED, detail, item.pointer)
 
 
-def _convert(amount: GoodsQuantity, unit: str, units: UnitTable) -> Fraction | None:
+def _convert_quantity(amount: GoodsQuantity, unit: str, units: UnitTable) -> Fraction | None:
     number = Fraction(amount.quantity)
     return number if amount.unit == unit else units.convert_quantity(number, amount.unit, unit)

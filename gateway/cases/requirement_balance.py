@@ -31,9 +31,9 @@ from gateway.wire import WCO_DEC, PointerIndex, read_leaf_text
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _SHIPMENT: Final = f"{_DEC}GoodsShipment"
-_USED: Final = f"{_DEC}WriteOff/{_DEC}QuantityQuantity"
+_USED_QUANTITY: Final = f"{_DEC}WriteOff/{_DEC}QuantityQuantity"
 #: A remainder that is no finite decimal is written with this many decimals, rounded down.
-_DECIMALS: Final = 6
+_MAX_DECIMALS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +79,11 @@ class GrantedQuantity:
 class RequirementBalance:
     """A requirement: the quantities granted and used (by unit), who may use it, and until which day.
 
-    If `holder` is empty, every declaration may use it. `key` is its row id in the store. An `unlimited`
-    requirement was approved without a quantity: it cannot run out. A `suspended` one waits until its agency
-    says whether it cancels the application. A `reopened` one was approved for an application that was amended
-    later: it is valid again when its agency approves the application again. One that `rejects` carries an
-    agency's decision that rejects the items that use it.
+    If `holder` is empty, every declaration may use it. `requirement_id` is its row id in the store. An
+    `unlimited` requirement was approved without a quantity: it cannot run out. A `suspended` one waits until
+    its agency says whether it cancels the application. A `reopened` one was approved for an application that
+    was amended later: it is valid again when its agency approves the application again. One that `rejects`
+    carries an agency's decision that rejects the items that use it.
     """
 
     agency: str
@@ -93,7 +93,7 @@ class RequirementBalance:
     holder: str = ""
     valid_until: date | None = None
     revoked: bool = False
-    key: int = 0
+    requirement_id: int = 0
     unlimited: bool = False
     suspended: bool = False
     reopened: bool = False
@@ -101,18 +101,18 @@ class RequirementBalance:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedDeclaredUses:
+class ValidatedUses:
     """The result of judging declared uses: those that can be written off, each with its requirement.
 
-    The ledger does not know the numbers of the `unknown` uses yet. The `idle` uses are not written off, and
-    do not refuse the declaration.
+    The ledger does not know the numbers of the `unknown_uses` uses yet. The `idle_uses` uses are not written
+    off, and do not refuse the declaration.
     """
 
-    usable: tuple[tuple[RequirementUse, RequirementBalance], ...]
+    usable_uses: tuple[tuple[RequirementUse, RequirementBalance], ...]
     problems: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
-    unknown: tuple[RequirementUse, ...] = ()
-    idle: tuple[RequirementUse, ...] = ()
+    unknown_uses: tuple[RequirementUse, ...] = ()
+    idle_uses: tuple[RequirementUse, ...] = ()
 
 
 def read_declared_uses(declaration: etree._Element, agencies: Container[str] = ()) -> DeclaredUses:
@@ -136,19 +136,22 @@ def read_declared_uses(declaration: etree._Element, agencies: Container[str] = (
 def _read_use(
     item: etree._Element, document: etree._Element, pointers: PointerIndex, agencies: Container[str]
 ) -> RequirementUse | None:
-    used, number = document.find(_USED), _read_text(document, f"{_DEC}ID")
-    if used is None or not number:
+    used_element, number = document.find(_USED_QUANTITY), _read_text(document, f"{_DEC}ID")
+    if used_element is None or not number:
         return None
-    pointer = pointers.get_pointer(used)
-    quantity = _read_number(read_leaf_text(used), pointer)
+    pointer = pointers.get_pointer(used_element)
+    quantity = _read_number(read_leaf_text(used_element), pointer)
     if quantity < 0:
         raise GatewayError(RULE_BROKEN, "a declaration cannot use less than nothing", pointer)
     if quantity == 0:
         return None
-    sequence = _read_number(_read_text(item, f"{_DEC}SequenceNumeric"), pointers.get_pointer(item))
-    unit, issuer = used.get("unitCode", "").strip(), _read_text(document, f"{_DEC}Submitter/{_DEC}Name")
+    sequence_number = _read_number(_read_text(item, f"{_DEC}SequenceNumeric"), pointers.get_pointer(item))
+    unit, issuer = (
+        used_element.get("unitCode", "").strip(),
+        _read_text(document, f"{_DEC}Submitter/{_DEC}Name"),
+    )
     agency = issuer if issuer in agencies else ""
-    return RequirementUse(int(sequence), number, quantity, unit, pointer, agency)
+    return RequirementUse(int(sequence_number), number, quantity, unit, pointer, agency)
 
 
 def _read_number(text: str, pointer: str) -> Decimal:
@@ -185,54 +188,62 @@ def describe_awaited_requirement(
     return QUANTITY_NOT_LEFT, detail
 
 
-def judge_declared_uses(
-    declared_uses: DeclaredUses, balances: Iterable[RequirementBalance], on: date, units: UnitTable
-) -> JudgedDeclaredUses:
+def validate_declared_uses(
+    declared_uses: DeclaredUses, balances: Iterable[RequirementBalance], day: date, units: UnitTable
+) -> ValidatedUses:
     """Judge every use of a declaration, in its order, by the requirements that the ledger knows.
 
     Uses of one requirement add up. A number that the ledger does not know is a warning.
     """
-    by_number: dict[str, list[RequirementBalance]] = defaultdict(list)
+    balances_by_number: dict[str, list[RequirementBalance]] = defaultdict(list)
     for balance in balances:
-        by_number[balance.number].append(balance)
-    used: dict[tuple[str, str], dict[str, Decimal]] = {}
-    accepted, problems, warnings, unknown = [], [], [], []
+        balances_by_number[balance.number].append(balance)
+    used_by_requirement: dict[tuple[str, str], dict[str, Decimal]] = {}
+    usable_uses, problems, warnings, unknown_uses = [], [], [], []
     for use in declared_uses.uses:
         candidates = [
-            candidate for candidate in by_number.get(use.number, []) if use.agency in ("", candidate.agency)
+            candidate
+            for candidate in balances_by_number.get(use.number, [])
+            if use.agency in ("", candidate.agency)
         ]
         if not candidates:
             detail = _describe_unknown_requirement(use.number, use.agency)
             warnings.append(Finding(REQUIREMENT_UNKNOWN, detail, use.pointer))
-            unknown.append(use)
+            unknown_uses.append(use)
             continue
-        chosen = _choose_requirement(use, candidates, {declared_uses.importer, declared_uses.exporter}, on)
-        if isinstance(chosen, Finding):
-            problems.append(chosen)
+        requirement = _choose_requirement(
+            use, candidates, {declared_uses.importer, declared_uses.exporter}, day
+        )
+        if isinstance(requirement, Finding):
+            problems.append(requirement)
             continue
-        total = used.setdefault((chosen.agency, chosen.number), dict(chosen.used))
-        finding = _find_shortage(use, chosen, total, units)
+        used_quantities = used_by_requirement.setdefault(
+            (requirement.agency, requirement.number), dict(requirement.used)
+        )
+        finding = _find_shortage(use, requirement, used_quantities, units)
         if finding is None:
-            total[use.unit] = total.get(use.unit, Decimal(0)) + use.quantity
-            accepted.append((use, chosen))
+            used_quantities[use.unit] = used_quantities.get(use.unit, Decimal(0)) + use.quantity
+            usable_uses.append((use, requirement))
         else:
             problems.append(finding)
-    return JudgedDeclaredUses(tuple(accepted), tuple(problems), tuple(warnings), tuple(unknown))
+    return ValidatedUses(tuple(usable_uses), tuple(problems), tuple(warnings), tuple(unknown_uses))
 
 
 def _choose_requirement(
-    use: RequirementUse, candidates: Sequence[RequirementBalance], holders: Container[str], on: date
+    use: RequirementUse, candidates: Sequence[RequirementBalance], holders: Container[str], day: date
 ) -> RequirementBalance | Finding:
     """Return the requirement that a use means, or the reason why it may not use it."""
-    held = [balance for balance in candidates if not balance.holder or balance.holder in holders]
-    if not held:
+    permitted_balances = [
+        balance for balance in candidates if not balance.holder or balance.holder in holders
+    ]
+    if not permitted_balances:
         detail = f"requirement {use.number} was issued to another importer or exporter"
         return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
-    if len(held) > 1:
-        agencies = " and ".join(sorted(balance.agency for balance in held))
+    if len(permitted_balances) > 1:
+        agencies = " and ".join(sorted(balance.agency for balance in permitted_balances))
         detail = f"{agencies} have each issued a requirement {use.number}; name one in Submitter/Name"
         return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
-    (chosen,) = held
+    (chosen,) = permitted_balances
     if chosen.suspended:
         detail = (
             f"requirement {use.number} is suspended until {chosen.agency} answers: it is asked whether it "
@@ -248,28 +259,28 @@ def _choose_requirement(
     if chosen.revoked:
         detail = f"requirement {use.number} of {chosen.agency} is revoked"
         return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
-    if chosen.valid_until is not None and on > chosen.valid_until and not use.in_time:
+    if chosen.valid_until is not None and day > chosen.valid_until and not use.in_time:
         detail = f"requirement {use.number} of {chosen.agency} was valid until {chosen.valid_until}"
         return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     return chosen
 
 
 def _find_shortage(
-    use: RequirementUse, chosen: RequirementBalance, used: Mapping[str, Decimal], units: UnitTable
+    use: RequirementUse, requirement: RequirementBalance, used: Mapping[str, Decimal], units: UnitTable
 ) -> Finding | None:
-    if chosen.unlimited:
+    if requirement.unlimited:
         return None
-    name = f"requirement {use.number} of {chosen.agency}"
-    incomparable = _find_lost_use(chosen.granted, used, units)
+    name = f"requirement {use.number} of {requirement.agency}"
+    incomparable = _find_incomparable_use(requirement.granted, used, units)
     if incomparable is not None:
         detail = (
             f"{name}: {incomparable} of it is used, which the table of units in force cannot compare "
             "with what was granted; so nobody knows what is left"
         )
         return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
-    remaining = compute_left_quantity(chosen.granted, used, use.unit, units)
+    remaining = compute_remaining_quantity(requirement.granted, used, use.unit, units)
     if remaining is None:
-        granted = " and ".join(sorted({quantity.unit or "no unit" for quantity in chosen.granted}))
+        granted = " and ".join(sorted({quantity.unit or "no unit" for quantity in requirement.granted}))
         detail = f"{name} is in {granted}, which cannot be converted to {use.unit or 'no unit'}"
         return Finding(REQUIREMENT_NOT_USABLE, detail, use.pointer)
     if Fraction(use.quantity) <= remaining:
@@ -278,68 +289,76 @@ def _find_shortage(
     return Finding(QUANTITY_NOT_LEFT, detail, use.pointer)
 
 
-def _find_lost_use(
-    granted: Sequence[GrantedQuantity], used: Mapping[str, Decimal], units: UnitTable
+def _find_incomparable_use(
+    granted_quantities: Sequence[GrantedQuantity], used_quantities: Mapping[str, Decimal], units: UnitTable
 ) -> str | None:
-    """Return a used quantity that cannot be compared any more: its unit or that of the grant is unknown.
+    """Return the text of a used quantity that cannot be compared with the granted ones; None without one.
 
     When it was used it could be: a later table of units lacks the unit. To leave it out of the sum would let
     the certificate be used twice.
     """
-    is_complete = all(units.get(quantity_granted.unit) is not None for quantity_granted in granted)
-    for unit, quantity in used.items():
-        compared = any(
-            _convert(quantity, quantity_granted.unit, unit, units) is not None for quantity_granted in granted
+    is_complete = all(units.get(quantity_granted.unit) is not None for quantity_granted in granted_quantities)
+    for unit, quantity in used_quantities.items():
+        is_comparable = any(
+            _convert_quantity(quantity, quantity_granted.unit, unit, units) is not None
+            for quantity_granted in granted_quantities
         )
-        if quantity > 0 and not compared and not (is_complete and units.get(unit) is not None):
+        if quantity > 0 and not is_comparable and not (is_complete and units.get(unit) is not None):
             return f"{quantity:f} {unit}".strip()
     return None
 
 
 def select_granted_quantities(
-    decided: Iterable[tuple[Hashable, GrantedQuantity]], units: UnitTable
+    decided_quantities: Iterable[tuple[Hashable, GrantedQuantity]], units: UnitTable
 ) -> tuple[GrantedQuantity, ...]:
     """Return the quantity of each subject once: the goods that two laws allow are the same goods.
 
     A subject is one item of one application. Where its quantities differ, the smallest one holds.
     """
-    smallest: dict[tuple[Hashable, str], GrantedQuantity] = {}
-    for subject, granted in decided:
+    min_quantities: dict[tuple[Hashable, str], GrantedQuantity] = {}
+    for subject, granted in decided_quantities:
         unit = units.get(granted.unit)
         key = (subject, granted.unit if unit is None else unit.dimension)
-        earlier = smallest.get(key)
-        if earlier is None or _is_smaller(granted, earlier, units):
-            smallest[key] = granted
-    return tuple(smallest.values())
+        earlier_quantity = min_quantities.get(key)
+        if earlier_quantity is None or _is_smaller(granted, earlier_quantity, units):
+            min_quantities[key] = granted
+    return tuple(min_quantities.values())
 
 
-def _is_smaller(quantity: GrantedQuantity, earlier: GrantedQuantity, units: UnitTable) -> bool:
-    converted = _convert(quantity.quantity, quantity.unit, earlier.unit, units)
-    return converted is not None and converted < Fraction(earlier.quantity)
+def _is_smaller(quantity: GrantedQuantity, earlier_quantity: GrantedQuantity, units: UnitTable) -> bool:
+    converted = _convert_quantity(quantity.quantity, quantity.unit, earlier_quantity.unit, units)
+    return converted is not None and converted < Fraction(earlier_quantity.quantity)
 
 
-def compute_left_quantity(
-    granted: Iterable[GrantedQuantity], used: Mapping[str, Decimal], unit: str, units: UnitTable
+def compute_remaining_quantity(
+    granted_quantities: Iterable[GrantedQuantity],
+    used_quantities: Mapping[str, Decimal],
+    unit: str,
+    units: UnitTable,
 ) -> Fraction | None:
-    """Return the exact rest in a unit, at least zero; None if none was granted in its dimension.
+    """Return the exact remaining quantity in `unit`, at least zero; None if its dimension was not granted.
 
     A requirement whose items were granted in several dimensions has a remainder in each.
     """
-    converted = [_convert(quantity.quantity, quantity.unit, unit, units) for quantity in granted]
-    amounts = [amount for amount in converted if amount is not None]
-    if not amounts:
+    converted_amounts = [
+        _convert_quantity(quantity.quantity, quantity.unit, unit, units) for quantity in granted_quantities
+    ]
+    granted_amounts = [amount for amount in converted_amounts if amount is not None]
+    if not granted_amounts:
         return None
-    used_amounts = (_convert(quantity, used_unit, unit, units) for used_unit, quantity in used.items())
-    remaining = sum(amounts, Fraction(0)) - sum(
+    used_amounts = (
+        _convert_quantity(quantity, used_unit, unit, units) for used_unit, quantity in used_quantities.items()
+    )
+    remaining_amount = sum(granted_amounts, Fraction(0)) - sum(
         (amount for amount in used_amounts if amount is not None), Fraction(0)
     )
-    return max(remaining, Fraction(0))
+    return max(remaining_amount, Fraction(0))
 
 
-def _convert(quantity: Decimal, origin: str, to: str, units: UnitTable) -> Fraction | None:
+def _convert_quantity(quantity: Decimal, from_unit: str, to_unit: str, units: UnitTable) -> Fraction | None:
     """Return a quantity in another unit; a unit that the table does not have is converted to itself only."""
     number = Fraction(quantity)
-    return number if origin == to else units.convert_quantity(number, origin, to)
+    return number if from_unit == to_unit else units.convert_quantity(number, from_unit, to_unit)
 
 
 def format_left_quantity(remainder: Fraction) -> str:
@@ -347,15 +366,15 @@ def format_left_quantity(remainder: Fraction) -> str:
     exact = format_decimal(remainder)
     if exact is not None:
         return exact
-    rounded = round_fraction(remainder, _DECIMALS, "down")
+    rounded = round_fraction(remainder, _MAX_DECIMALS, "down")
     return format_decimal(rounded if rounded is not None else Fraction(0)) or "0"
 
 
-def add_used_quantity(used: Mapping[str, str], unit: str, quantity: Decimal) -> dict[str, str]:
+def add_used_quantity(used_quantities: Mapping[str, str], unit: str, quantity: Decimal) -> dict[str, str]:
     """Return the used quantities by unit after one was added; a negative quantity takes a use back.
 
     The sum is exact. A unit whose used quantity is zero is left out.
     """
-    total = Fraction(used.get(unit, "0")) + Fraction(quantity)
-    rest = {name: value for name, value in used.items() if name != unit}
-    return rest | ({unit: format_decimal(total) or ""} if total else {})
+    new_quantity = Fraction(used_quantities.get(unit, "0")) + Fraction(quantity)
+    other_quantities = {name: value for name, value in used_quantities.items() if name != unit}
+    return other_quantities | ({unit: format_decimal(new_quantity) or ""} if new_quantity else {})

@@ -16,12 +16,14 @@ from gateway.errors import CODE_UNKNOWN, DECISION_CONFLICT, MAPPING_WRONG, Gatew
 from gateway.wire import find_day
 
 
-def open_code_table(table: str, columns: Sequence[str], name: str) -> csv.DictReader[str]:
-    """Return a reader of the rows of a table, `name` in messages; raise GW502 where it lacks a column."""
-    rows = csv.DictReader(io.StringIO(table))
-    missing = [column for column in columns if column not in (rows.fieldnames or ())]
-    if missing:
-        raise GatewayError(MAPPING_WRONG, f"there is no column {', '.join(missing)}", f"{name}:1")
+def make_code_table_reader(table_text: str, columns: Sequence[str], file_name: str) -> csv.DictReader[str]:
+    """Return a reader of the rows of the table `file_name`; raise GW502 where it lacks a column."""
+    rows = csv.DictReader(io.StringIO(table_text))
+    missing_columns = [column for column in columns if column not in (rows.fieldnames or ())]
+    if missing_columns:
+        raise GatewayError(
+            MAPPING_WRONG, f"there is no column {', '.join(missing_columns)}", f"{file_name}:1"
+        )
     return rows
 
 
@@ -46,14 +48,14 @@ class StatusCode:
 
 
 #: The decision of a final status code, by its outcome.
-_DECIDES: Mapping[str, DecisionCode] = {
+_DECISION_BY_OUTCOME: Mapping[str, DecisionCode] = {
     "approved": DecisionCode.APPROVED,
     "conditional": DecisionCode.APPROVED_WITH_CONDITIONS,
     "rejected": DecisionCode.REJECTED,
     "revoked": DecisionCode.REJECTED,
 }
 #: The decisions that a status code of an outcome contradicts; other outcomes contradict none.
-_CONTRADICTS: Mapping[str, frozenset[DecisionCode]] = {
+_CONTRADICTED_DECISIONS: Mapping[str, frozenset[DecisionCode]] = {
     "approved": frozenset({DecisionCode.REJECTED}),
     "conditional": frozenset({DecisionCode.REJECTED}),
     "rejected": frozenset({DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS}),
@@ -67,7 +69,7 @@ _STEPS: Final = {
     **dict.fromkeys((FeeStep.AWAIT, FeeStep.PAY), "hub"),
     **dict.fromkeys((FeeStep.LEVY, FeeStep.CANCEL, FeeStep.CONFIRM, FeeStep.REFUND), "agency"),
 }
-_PATTERN: Final = re.compile("[A-Z][0-9]{2}")
+_CODE_PATTERN: Final = re.compile("[A-Z][0-9]{2}")
 _SETTERS: Final = frozenset({"agency", "customs", "hub"})
 #: The events of a request that a notice of an agency may cause.
 _EVENTS: Final = frozenset(
@@ -81,7 +83,7 @@ _OUTCOMES: Final = frozenset(
 )
 
 
-def read_status_codes(table: str, name: str = "requirement-status.csv") -> Mapping[str, StatusCode]:
+def read_status_codes(table_text: str, file_name: str = "requirement-status.csv") -> Mapping[str, StatusCode]:
     """Read the code table (CSV with header code, name, set_by, outcome, event, …).
 
     Raise GW502 with the line for a column that is missing, a code that occurs twice or has another form than
@@ -89,26 +91,28 @@ def read_status_codes(table: str, name: str = "requirement-status.csv") -> Mappi
     event exactly when agencies set it. A table without the columns fee_step and fee_kind has no codes of
     fees, one without terminal no final codes.
     """
-    rows = open_code_table(table, ("code", "name", "set_by", "outcome", "event"), name)
+    rows = make_code_table_reader(table_text, ("code", "name", "set_by", "outcome", "event"), file_name)
     codes: dict[str, StatusCode] = {}
     for row in rows:
         terminal = row.get("terminal") or ""
-        code = StatusCode(*((row.get(column) or "") for column in _COLUMNS), final=terminal == "y")
-        fault = _find_fault(code, codes)
+        status_code = StatusCode(*((row.get(column) or "") for column in _COLUMNS), final=terminal == "y")
+        fault = _find_status_code_fault(status_code, codes)
         if not fault and terminal not in ("", "n", "y"):
             fault = f"terminal is y or n, not {terminal[:40]!r}"
         if fault:
             raise GatewayError(
-                MAPPING_WRONG, f"status code {code.code[:20]!r}: {fault}", f"{name}:{rows.line_num}"
+                MAPPING_WRONG,
+                f"status code {status_code.code[:20]!r}: {fault}",
+                f"{file_name}:{rows.line_num}",
             )
-        codes[code.code] = code
+        codes[status_code.code] = status_code
     return codes
 
 
-def _find_fault(code: StatusCode, earlier: Mapping[str, StatusCode]) -> str:
-    if not _PATTERN.fullmatch(code.code):
+def _find_status_code_fault(code: StatusCode, earlier_codes: Mapping[str, StatusCode]) -> str:
+    if not _CODE_PATTERN.fullmatch(code.code):
         return "a code is a capital letter and two digits"
-    if code.code in earlier:
+    if code.code in earlier_codes:
         return "it stands twice"
     for column, value, allowed in (
         ("set_by", code.set_by, _SETTERS),
@@ -117,7 +121,7 @@ def _find_fault(code: StatusCode, earlier: Mapping[str, StatusCode]) -> str:
         ("fee_step", code.fee_step, frozenset(_STEPS) | {""}),
     ):
         if value not in allowed:
-            return f"{column} is one of {', '.join(sorted(allowed - {''}))}, not {value[:40]!r}"
+            return f"{column} must be one of {', '.join(sorted(allowed - {''}))}, not {value[:40]!r}"
     if bool(code.event) != (code.set_by == "agency"):
         return "a code has an event when agencies set it, and no event otherwise"
     return _find_fee_fault(code)
@@ -134,19 +138,23 @@ def _find_fee_fault(code: StatusCode) -> str:
 
 
 def complete_decisions(
-    notice: Notice, code: StatusCode | None, subjects: Iterable[Sequence[object]], zone: tzinfo
+    notice: Notice, status_code: StatusCode | None, subjects: Iterable[Sequence[object]], zone: tzinfo
 ) -> Notice:
     """Return a notice with the decisions of its final status code; `subjects` are pairs of item and law.
 
     A notice that names its decisions, and one of a code that is not final, are returned unchanged. The
     decisions are of the day of the notice in `zone`.
     """
-    decided_code = _DECIDES.get(code.outcome) if code is not None and code.final else None
-    if decided_code is None or notice.decisions:
+    decision_code = (
+        _DECISION_BY_OUTCOME.get(status_code.outcome)
+        if status_code is not None and status_code.final
+        else None
+    )
+    if decision_code is None or notice.decisions:
         return notice
     day = find_day(notice.issued_at, zone)
-    decided = (Decision(item, law, decided_code, date=day) for item, law in read_subjects(subjects))
-    return replace(notice, decisions=tuple(dict.fromkeys(decided)))
+    decisions = (Decision(item, law, decision_code, date=day) for item, law in read_subjects(subjects))
+    return replace(notice, decisions=tuple(dict.fromkeys(decisions)))
 
 
 def check_notice_status(notice: Notice, codes: Mapping[str, StatusCode]) -> StatusCode:
@@ -156,23 +164,23 @@ def check_notice_status(notice: Notice, codes: Mapping[str, StatusCode]) -> Stat
     with a contradiction: code against decision, or two decisions on one (item, law); GW711 for a fee
     beside a code of no fee.
     """
-    code = codes.get(notice.status_code)
-    if code is None or not code.event:
-        fault = "is unknown" if code is None else f"is set by {code.set_by}, not by an agency"
+    status_code = codes.get(notice.status_code)
+    if status_code is None or not status_code.event:
+        fault = "is unknown" if status_code is None else f"is set by {status_code.set_by}, not by an agency"
         raise GatewayError(CODE_UNKNOWN, f"status code {notice.status_code[:20]!r} {fault}", "StatusCode")
-    check_named_fee(notice.fee, code.fee_step)
-    seen: dict[tuple[int, str], Decision] = {}
+    check_named_fee(notice.fee, status_code.fee_step)
+    decisions_by_subject: dict[tuple[int, str], Decision] = {}
     for position, decision in enumerate(notice.decisions, start=1):
         location = f"Decision[{position}]"
-        if decision.decision in _CONTRADICTS.get(code.outcome, ()):
+        if decision.decision in _CONTRADICTED_DECISIONS.get(status_code.outcome, ()):
             raise GatewayError(
                 DECISION_CONFLICT,
-                f"status code {code.code} ({code.name}) contradicts {decision.decision}",
+                f"status code {status_code.code} ({status_code.name}) contradicts {decision.decision}",
                 location,
             )
-        earlier = seen.setdefault((decision.item, decision.law), decision)
-        if earlier != decision:
+        earlier_decision = decisions_by_subject.setdefault((decision.item, decision.law), decision)
+        if earlier_decision != decision:
             raise GatewayError(
                 DECISION_CONFLICT, f"item {decision.item} is decided twice under law {decision.law}", location
             )
-    return code
+    return status_code

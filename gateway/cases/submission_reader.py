@@ -35,7 +35,7 @@ _UCR_ELEMENTS: Final = (_ID, f"{_DEC}TraderAssignedReferenceID")
 _BILL_OF_LADING: Final = "Declaration/GoodsShipment/Consignment/TransportContractDocument/ID"
 
 
-_ORIGINAL: Final = "9"
+_ORIGINAL_FUNCTION: Final = "9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,11 @@ def _iterate_references(root: etree._Element, declaration: etree._Element) -> It
             yield GoodsReference("ucr", _read_reference_text(ucr.find(tag)))
     for equipment in declaration.iter(f"{_DEC}TransportEquipment"):
         yield GoodsReference("container", _read_reference_text(equipment.find(_ID)))
-    for document in declaration.iter(f"{_DEC}PreviousDocument"):
-        yield GoodsReference("cargo", _read_reference_text(document.find(_ID)))
-    for value in root.iterfind(f"{{{SUB}}}Supplement/{{{SUB}}}Value"):
-        if read_attribute(value, "path", "").strip() == _BILL_OF_LADING:
-            yield GoodsReference("bill_of_lading", _read_reference_text(value))
+    for previous_document in declaration.iter(f"{_DEC}PreviousDocument"):
+        yield GoodsReference("cargo", _read_reference_text(previous_document.find(_ID)))
+    for supplement_value in root.iterfind(f"{{{SUB}}}Supplement/{{{SUB}}}Value"):
+        if read_attribute(supplement_value, "path", "").strip() == _BILL_OF_LADING:
+            yield GoodsReference("bill_of_lading", _read_reference_text(supplement_value))
 
 
 def _read_reference_text(element: etree._Element | None) -> str:
@@ -78,11 +78,11 @@ def _read_reference_text(element: etree._Element | None) -> str:
 
 _SUB = f"{{{SUB}}}"
 _MD = f"{{{WCO_MD}}}"
-_ITEM = "Declaration/GoodsShipment/GovernmentAgencyGoodsItem"
+_ITEM_PATH = "Declaration/GoodsShipment/GovernmentAgencyGoodsItem"
 #: At most as long as a column of the store; a fraction of zeros is accepted and ignored.
-_WHOLE = re.compile(r"\+?([0-9]{1,18})(?:\.0*)?")
+_WHOLE_NUMBER = re.compile(r"\+?([0-9]{1,18})(?:\.0*)?")
 #: Where the declaration may stand: bare or in its shell, with or without the wrapper element.
-_DECLARATIONS = (
+_DECLARATION_PATHS = (
     f"{_DEC}Declaration",
     f"{_MD}MetaData/{_DEC}Declaration",
     f"{_SUB}Declaration/{_DEC}Declaration",
@@ -149,10 +149,10 @@ class Submission:
 def read_submission(root: etree._Element) -> Submission:
     """Return the submission of a schema-valid tree; raise GW402, GW404 or GW505 with the place."""
     declaration = _get_declaration(root)
-    items = _read_items(declaration)
+    items = _read_item_numbers(declaration)
     reference, function = _read_text(root, f"{_SUB}Reference"), _read_text(root, f"{_SUB}Function")
     _check_reference(reference, declaration)
-    if function == _ORIGINAL:
+    if function == _ORIGINAL_FUNCTION:
         # Every other function names an existing case, whose reference was checked when it was opened.
         check_clear_id(reference, "/Submission/Reference")
         if "  " in reference:
@@ -165,12 +165,12 @@ def read_submission(root: etree._Element) -> Submission:
     _check_applications(applications)
     _check_supplement(root, frozenset(items))
     disclaimers = tuple(
-        _read_disclaimer(element, f"/Submission/Disclaimer[{n}]", frozenset(items))
-        for n, element in enumerate(root.findall(f"{_SUB}Disclaimer"), start=1)
+        _read_disclaimer(element, f"/Submission/Disclaimer[{position}]", frozenset(items))
+        for position, element in enumerate(root.findall(f"{_SUB}Disclaimer"), start=1)
     )
     _check_distinct(
-        (f"law {disclaimer.law} for item {disclaimer.item}", f"/Submission/Disclaimer[{n}]")
-        for n, disclaimer in enumerate(disclaimers, start=1)
+        (f"law {disclaimer.law} for item {disclaimer.item}", f"/Submission/Disclaimer[{position}]")
+        for position, disclaimer in enumerate(disclaimers, start=1)
     )
     return Submission(
         reference=reference,
@@ -196,12 +196,17 @@ def check_attachments(
     """
     attachments = {attachment.content_id: attachment for attachment in submission.attachments}
     mismatches = {
-        cid: _describe_mismatch(expected, payloads.get(cid)) for cid, expected in attachments.items()
+        content_id: _describe_mismatch(attachment, payloads.get(content_id))
+        for content_id, attachment in attachments.items()
     }
-    mismatches |= {cid: "no application names this payload" for cid in payloads if cid not in attachments}
+    mismatches |= {
+        content_id: "no application names this payload"
+        for content_id in payloads
+        if content_id not in attachments
+    }
     return tuple(
-        GatewayError(ATTACHMENT_MISMATCH, difference, f"cid:{cid}")
-        for cid, difference in mismatches.items()
+        GatewayError(ATTACHMENT_MISMATCH, difference, f"cid:{content_id}")
+        for content_id, difference in mismatches.items()
         if difference
     )
 
@@ -219,7 +224,7 @@ def _describe_mismatch(attachment: Attachment, content: bytes | Body | None) -> 
 def _get_declaration(root: etree._Element) -> etree._Element:
     if root.tag != f"{_SUB}Submission":
         raise GatewayError(DOCUMENT_INVALID, "the payload is not a Submission", "/")
-    declaration = next((root.find(path) for path in _DECLARATIONS if root.find(path) is not None), None)
+    declaration = next((root.find(path) for path in _DECLARATION_PATHS if root.find(path) is not None), None)
     if declaration is None:
         raise GatewayError(
             DOCUMENT_INVALID, "the submission contains no declaration", "/Submission/Declaration"
@@ -227,14 +232,16 @@ def _get_declaration(root: etree._Element) -> etree._Element:
     return declaration
 
 
-def _read_items(declaration: etree._Element) -> tuple[int, ...]:
-    path = f"{_DEC}GoodsShipment/{_DEC}GovernmentAgencyGoodsItem/{_DEC}SequenceNumeric"
+def _read_item_numbers(declaration: etree._Element) -> tuple[int, ...]:
+    number_path = f"{_DEC}GoodsShipment/{_DEC}GovernmentAgencyGoodsItem/{_DEC}SequenceNumeric"
     # The schema's type is a decimal without fraction, which may be written 1.0 as well.
     location = "42A/67A[1]/68A"
-    texts = [read_leaf_text(element).strip() or "0" for element in declaration.findall(path)]
-    numbers = tuple(_parse_whole_number(text, f"{location}[{n}]/006") for n, text in enumerate(texts, 1))
-    _check_distinct((number, f"{location}[{number}]/006") for number in numbers)
-    return numbers
+    texts = [read_leaf_text(element).strip() or "0" for element in declaration.findall(number_path)]
+    item_numbers = tuple(
+        _parse_whole_number(text, f"{location}[{position}]/006") for position, text in enumerate(texts, 1)
+    )
+    _check_distinct((number, f"{location}[{number}]/006") for number in item_numbers)
+    return item_numbers
 
 
 def _check_applications(applications: Iterable[Application]) -> None:
@@ -258,17 +265,17 @@ def _check_applications(applications: Iterable[Application]) -> None:
 
 
 def _check_reference(reference: str, declaration: etree._Element) -> None:
-    declared = _read_text(declaration, f"{_DEC}FunctionalReferenceID")
-    if declared and declared != reference:
-        detail = f"Reference {reference[:40]!r} is not FunctionalReferenceID {declared[:40]!r}"
+    declared_reference = _read_text(declaration, f"{_DEC}FunctionalReferenceID")
+    if declared_reference and declared_reference != reference:
+        detail = f"Reference {reference[:40]!r} is not FunctionalReferenceID {declared_reference[:40]!r}"
         raise GatewayError(SOURCES_DISAGREE, detail, "42A/D026")
 
 
 def _read_application(element: etree._Element, position: int, declared_items: frozenset[int]) -> Application:
     location = f"APP[{position}]"
     items = tuple(
-        _parse_whole_number(number, f"{location}/Items")
-        for number in _read_text(element, f"{_SUB}Items").split()
+        _parse_whole_number(item_text, f"{location}/Items")
+        for item_text in _read_text(element, f"{_SUB}Items").split()
     )
     _check_distinct((item, f"{location}/Items") for item in items)
     for item in items:
@@ -308,48 +315,59 @@ def _read_disclaimer(element: etree._Element, location: str, declared_items: fro
 
 def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
     """Raise GW505 for a repeated value of the supplement, GW404 for one with a wrong item or WCO id."""
-    seen: set[tuple[str, int | None, int]] = set()
+    seen_keys: set[tuple[str, int | None, int]] = set()
     pointers = PointerIndex()
 
-    def read_number(value: etree._Element, name: str, text: str) -> int:
+    def read_number(value_element: etree._Element, attribute_name: str, number_text: str) -> int:
         # The pointer counts elements: it is made for a problem only.
-        pointer = "" if _WHOLE.fullmatch(text.strip()) else pointers.get_pointer(value, name)
-        return _parse_whole_number(text, pointer)
-
-    for value in root.findall(f"{_SUB}Supplement/{_SUB}Value"):
-        path, item_text, tag = (
-            read_attribute(value, "path", ""),
-            read_attribute(value, "item"),
-            load_wco_elements().get(read_attribute(value, "path", "")),
+        pointer = (
+            ""
+            if _WHOLE_NUMBER.fullmatch(number_text.strip())
+            else pointers.get_pointer(value_element, attribute_name)
         )
-        item = None if item_text is None else read_number(value, "item", item_text)
-        finding = ""
-        if item is not None and not path.startswith(f"{_ITEM}/"):
-            finding = "it belongs to no goods item, and names one"
+        return _parse_whole_number(number_text, pointer)
+
+    for value_element in root.findall(f"{_SUB}Supplement/{_SUB}Value"):
+        value_path, item_text, wco_element = (
+            read_attribute(value_element, "path", ""),
+            read_attribute(value_element, "item"),
+            load_wco_elements().get(read_attribute(value_element, "path", "")),
+        )
+        item = None if item_text is None else read_number(value_element, "item", item_text)
+        problem_text = ""
+        if item is not None and not value_path.startswith(f"{_ITEM_PATH}/"):
+            problem_text = "it belongs to no goods item, and names one"
         elif item is not None and item not in items:
-            finding = f"the declaration has no item {item}"
-        elif tag is not None and read_attribute(value, "wcoID", tag.wco_id) != tag.wco_id:
-            finding = f"the WCO id of this path is {tag.wco_id}"
-        if finding:
-            raise GatewayError(RULE_BROKEN, f"{path[:200]}: {finding}", pointers.get_pointer(value))
-        key = path, item, read_number(value, "n", read_attribute(value, "n", "1"))
-        if key in seen:
-            raise GatewayError(SOURCES_DISAGREE, f"{path[:200]} is given again", pointers.get_pointer(value))
-        seen.add(key)
+            problem_text = f"the declaration has no item {item}"
+        elif (
+            wco_element is not None
+            and read_attribute(value_element, "wcoID", wco_element.wco_id) != wco_element.wco_id
+        ):
+            problem_text = f"the WCO id of this path is {wco_element.wco_id}"
+        if problem_text:
+            raise GatewayError(
+                RULE_BROKEN, f"{value_path[:200]}: {problem_text}", pointers.get_pointer(value_element)
+            )
+        value_key = value_path, item, read_number(value_element, "n", read_attribute(value_element, "n", "1"))
+        if value_key in seen_keys:
+            raise GatewayError(
+                SOURCES_DISAGREE, f"{value_path[:200]} is given again", pointers.get_pointer(value_element)
+            )
+        seen_keys.add(value_key)
 
 
-def _check_distinct(values: Iterable[tuple[object, str]]) -> None:
+def _check_distinct(located_values: Iterable[tuple[object, str]]) -> None:
     """Raise GW505 for a repeated value, at the place of its second occurrence."""
-    seen: set[object] = set()
-    for value, location in values:
-        if value in seen:
+    seen_values: set[object] = set()
+    for value, location in located_values:
+        if value in seen_values:
             raise GatewayError(SOURCES_DISAGREE, f"{str(value)[:40]!r} occurs more than once", location)
-        seen.add(value)
+        seen_values.add(value)
 
 
 def _parse_whole_number(text: str, location: str) -> int:
     """Return a whole number, also for ``01`` or ``1.0``; raise GW402 at `location` for other text."""
-    match = _WHOLE.fullmatch(text.strip())
+    match = _WHOLE_NUMBER.fullmatch(text.strip())
     if match is None:
         raise GatewayError(DOCUMENT_INVALID, f"{text[:40]!r} is not a whole number", location)
     return int(match[1])
@@ -361,7 +379,7 @@ def _read_text(element: etree._Element, path: str) -> str:
 
 
 #: The StatementTypeCode of the words that explain an amendment or a withdrawal.
-_EXPLANATION: Final = "AES"
+_EXPLANATION_TYPE: Final = "AES"
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,11 +407,11 @@ def read_change_reason(declaration: etree._Element) -> ChangeReason:
     explanations = (
         " ".join(_read_reason_text(element, "StatementDescription").split())
         for element in declaration.findall(f"{_DEC}AdditionalInformation")
-        if _read_reason_text(element, "StatementTypeCode") == _EXPLANATION
+        if _read_reason_text(element, "StatementTypeCode") == _EXPLANATION_TYPE
     )
     return ChangeReason(code, next(filter(None, explanations), ""))
 
 
-def _read_reason_text(element: etree._Element, name: str) -> str:
-    child = element.find(f"{_DEC}{name}")
+def _read_reason_text(element: etree._Element, child_name: str) -> str:
+    child = element.find(f"{_DEC}{child_name}")
     return "" if child is None else read_leaf_text(child).strip()

@@ -18,21 +18,21 @@ from gateway.errors import RULE_BROKEN, GatewayError
 from gateway.wire import check_clear_id
 
 #: The decisions that allow something.
-APPROVING = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
+APPROVING_CODES = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIONS)
 #: The best first; NOT_CONCERNED says nothing about the goods.
-_BEST = (*APPROVING, DecisionCode.REJECTED)
+_CODES_BEST_FIRST = (*APPROVING_CODES, DecisionCode.REJECTED)
 #: WCO D005 is an..70.
-_LONGEST = 70
+_MAX_NUMBER_LENGTH = 70
 
 
 @dataclass(frozen=True, slots=True)
 class RequirementResult:
     """One decision of a notice about a requirement, and the words of the notice.
 
-    `subject` is the row of the requirement.
+    `requirement_id` is the row of the requirement.
     """
 
-    subject: int
+    requirement_id: int
     agency: str
     decision: Decision
     issued_at: datetime
@@ -50,8 +50,8 @@ def check_requirement_result(agency: str, number: str, notice: Notice, laws: Col
 
     `laws` are those of the agency's documents.
     """
-    if not 0 < len(number) <= _LONGEST or not number.isprintable():
-        detail = f"a requirement number has 1 to {_LONGEST} printable characters"
+    if not 0 < len(number) <= _MAX_NUMBER_LENGTH or not number.isprintable():
+        detail = f"a requirement number must have 1 to {_MAX_NUMBER_LENGTH} printable characters"
         raise GatewayError(RULE_BROKEN, detail, "RequirementNumber")
     check_clear_id(number, "RequirementNumber")
     check_clear_id(notice.number, "NoticeNumber")
@@ -63,57 +63,59 @@ def check_requirement_result(agency: str, number: str, notice: Notice, laws: Col
             detail = f"the decision names {decision.number[:40]}, and its notice {number[:40]}"
             raise GatewayError(RULE_BROKEN, detail, f"Decision[{position}]/number")
         if decision.quantity is not None and decision.quantity <= 0:
-            raise GatewayError(RULE_BROKEN, "a quantity is above zero", f"Decision[{position}]/quantity")
+            raise GatewayError(RULE_BROKEN, "a quantity must be above zero", f"Decision[{position}]/quantity")
     subjects = [(decision.item, decision.law) for decision in notice.decisions]
     if len(set(subjects)) < len(subjects):
         raise GatewayError(RULE_BROKEN, "a notice decides an item under a law once", "Decision")
 
 
-def split_requirement_results(number: str, notice: Notice) -> tuple[tuple[str, Notice], ...]:
+def split_requirement_results(document_number: str, notice: Notice) -> tuple[tuple[str, Notice], ...]:
     """Return a notice for each requirement that a document decides: some give each item a number of its own.
 
     The requirement of the whole document keeps the number of the notice.
     """
-    groups: dict[str, list[Decision]] = {}
+    decisions_by_number: dict[str, list[Decision]] = {}
     for decision in notice.decisions:
-        groups.setdefault(decision.number or number, []).append(decision)
+        decisions_by_number.setdefault(decision.number or document_number, []).append(decision)
     return tuple(
         (
-            certificate,
+            certificate_number,
             replace(
                 notice,
                 number=notice.number
-                if certificate == number
-                else shorten_number(f"{notice.number}/{certificate}"),
-                decisions=tuple(decided),
+                if certificate_number == document_number
+                else shorten_number(f"{notice.number}/{certificate_number}"),
+                decisions=tuple(certificate_decisions),
             ),
         )
-        for certificate, decided in groups.items()
+        for certificate_number, certificate_decisions in decisions_by_number.items()
     )
 
 
 def select_current_results(results: Iterable[RequirementResult]) -> tuple[RequirementResult, ...]:
     """Return the results in force: one for each requirement, item and law."""
-    latest: dict[tuple[int, int, str], RequirementResult] = {}
+    current_results: dict[tuple[int, int, str], RequirementResult] = {}
     for result in results:
-        key = (result.subject, result.decision.item, result.decision.law)
-        earlier = latest.get(key)
-        if earlier is None or earlier.rank < result.rank:
-            latest[key] = result
-    return tuple(latest[key] for key in sorted(latest))
+        result_key = (result.requirement_id, result.decision.item, result.decision.law)
+        earlier_result = current_results.get(result_key)
+        if earlier_result is None or earlier_result.rank < result.rank:
+            current_results[result_key] = result
+    return tuple(current_results[key] for key in sorted(current_results))
 
 
 def select_law_results(results: Iterable[RequirementResult]) -> tuple[RequirementResult, ...]:
     """Return for each requirement and law the best result in force, sorted by them."""
-    best: dict[tuple[int, str], RequirementResult] = {}
+    best_results: dict[tuple[int, str], RequirementResult] = {}
     for result in select_current_results(results):
-        if result.decision.decision not in _BEST:
+        if result.decision.decision not in _CODES_BEST_FIRST:
             continue
-        key = (result.subject, result.decision.law)
-        earlier = best.get(key)
-        if earlier is None or _BEST.index(result.decision.decision) < _BEST.index(earlier.decision.decision):
-            best[key] = result
-    return tuple(best[key] for key in sorted(best))
+        law_key = (result.requirement_id, result.decision.law)
+        earlier_result = best_results.get(law_key)
+        if earlier_result is None or _CODES_BEST_FIRST.index(
+            result.decision.decision
+        ) < _CODES_BEST_FIRST.index(earlier_result.decision.decision):
+            best_results[law_key] = result
+    return tuple(best_results[key] for key in sorted(best_results))
 
 
 class CertificateUsability(StrEnum):
@@ -129,73 +131,77 @@ class CertificateUsability(StrEnum):
 class ApprovedApplication:
     """An application that is not cancelled.
 
-    `is_cancellation_asked`: the agency is asked whether it cancels the application. `withdrawn`: the case of
-    the application is withdrawn. `is_cancellation_refused`: the agency has refused to cancel the approval of
-    the certificate.
+    `is_cancellation_asked`: the agency is asked whether it cancels the application. `is_case_withdrawn`: the
+    case of the application is withdrawn. `is_cancellation_refused`: the agency has refused to cancel the
+    approval of the certificate.
     """
 
     is_cancellation_asked: bool = False
-    withdrawn: bool = False
+    is_case_withdrawn: bool = False
     is_cancellation_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ItemRemoval:
-    """The removal of an item from its application; `alone`: other items stayed in the application.
+    """The removal of an item from its application; `has_remaining_items` if other items stayed in it.
 
     For the removal of an item alone, no agency is asked.
     """
 
-    alone: bool
+    has_remaining_items: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PastDecision:
-    """One decision on an item and law that was amended or removed; `key` is its row in the store.
+    """One decision on an item and law that was amended or removed; `decision_id` is its row in the store.
 
-    A `lapsed` decision was overtaken by an amendment of an item that was still in the application. A decision
-    `afterwards` came when the item had been removed.
+    A `is_lapsed` decision was overtaken by an amendment of an item that was still in the application. A
+    decision `is_after_removal` came when the item had been removed.
     """
 
-    key: int
+    decision_id: int
     issued_at: datetime
     notice_number: str
-    approves: bool
-    lapsed: bool = False
-    afterwards: bool = False
+    is_approval: bool
+    is_lapsed: bool = False
+    is_after_removal: bool = False
 
 
-def judge_certificate(application: ApprovedApplication) -> CertificateUsability:
+def derive_usability(application: ApprovedApplication) -> CertificateUsability:
     """Judge the certificate of an approval in force."""
     if application.is_cancellation_asked and not (
-        application.withdrawn and application.is_cancellation_refused
+        application.is_case_withdrawn and application.is_cancellation_refused
     ):
         return CertificateUsability.SUSPENDED
-    if application.withdrawn and not application.is_cancellation_refused:
+    if application.is_case_withdrawn and not application.is_cancellation_refused:
         return CertificateUsability.LAPSED
     return CertificateUsability.USABLE
 
 
-def judge_past_certificate(
-    key: int,
+def derive_past_usability(
+    decision_id: int,
     past_decisions: Iterable[PastDecision],
     application: ApprovedApplication,
     removal: ItemRemoval | None,
 ) -> CertificateUsability:
-    """Judge the certificate of an approval (`key`) that does not count in its case any more.
+    """Judge the certificate of an approval (`decision_id`) that does not count in its case any more.
 
     `past_decisions` is every decision on its item and law that does not count, and `removal` how the item
     left the application, if it did. There must be no later decision on the item that counts.
     """
-    undecided = CertificateUsability.LAPSED if application.withdrawn else CertificateUsability.REOPENED
-    counted = [decision for decision in past_decisions if not decision.lapsed]
-    if removal is None or not counted:
-        return undecided
-    last = max(counted, key=lambda decision: (decision.issued_at, decision.notice_number))
-    if last.key != key or not last.approves:
+    default_usability = (
+        CertificateUsability.LAPSED if application.is_case_withdrawn else CertificateUsability.REOPENED
+    )
+    counting_decisions = [decision for decision in past_decisions if not decision.is_lapsed]
+    if removal is None or not counting_decisions:
+        return default_usability
+    latest_decision = max(
+        counting_decisions, key=lambda decision: (decision.issued_at, decision.notice_number)
+    )
+    if latest_decision.decision_id != decision_id or not latest_decision.is_approval:
         return CertificateUsability.LAPSED
     if application.is_cancellation_asked:
         return CertificateUsability.SUSPENDED
-    if removal.alone and not last.afterwards:
-        return undecided
+    if removal.has_remaining_items and not latest_decision.is_after_removal:
+        return default_usability
     return CertificateUsability.USABLE

@@ -31,7 +31,7 @@ def find_entry(verb_words: str) -> Verb | Noun | None:
 
 
 def find_verb(verb_words: str) -> Verb:
-    """Return a verb that is there; raises KeyError for another."""
+    """Return the verb of the given words; raise KeyError if there is none."""
     return VERBS[verb_words] if verb_words in VERBS else _load_added_verbs().verbs[verb_words]
 
 

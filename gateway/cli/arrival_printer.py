@@ -22,7 +22,7 @@ from gateway.cli.result_output import (
 )
 from gateway.errors import MISUSE
 from gateway.log_stream import guard_standard_error
-from gateway.operations import count_things
+from gateway.operations import format_count
 
 #: Seconds for which the last lines wait for their reader when the process is stopped.
 _LAST_LINES_WITHIN: Final = 5.0
@@ -64,7 +64,7 @@ class ArrivalPrinter:
         self._entries.put(row)
 
     def tell_problem(self, sentence: str) -> None:
-        """Print a problem to standard error from any thread; nothing depends on whether that succeeds."""
+        """Print a problem to standard error, from any thread; ignore an error of that output."""
         with suppress(OSError):
             self._context.copy().run(print_problem, sentence)
 
@@ -82,7 +82,7 @@ class ArrivalPrinter:
             self._tell_broken(f"nobody has read it for {_LAST_LINES_WITHIN:g} s")
             self._release_output()
         if unprinted_count:
-            self.tell_problem(f"{count_things(unprinted_count, 'message')} stored without a printed line")
+            self.tell_problem(f"{format_count(unprinted_count, 'message')} stored without a printed line")
         return 1 if self._is_broken or unprinted_count else 0
 
     def _print_entries(self) -> None:
@@ -124,7 +124,7 @@ class ArrivalPrinter:
         )
 
     def _release_output(self) -> None:
-        """Let go the thread that waits in a write: it holds a lock that Python takes when it ends."""
+        """Unblock the thread that waits in a write: it has a lock that Python needs when it ends."""
         drop_output()
         # A signal interrupts the write, and Python repeats it: now it goes where nothing waits.
         if self._thread.ident is not None:
@@ -132,7 +132,7 @@ class ArrivalPrinter:
         self._has_ended.wait()
 
     def _describe_gap(self, count: int) -> str:
-        detail = f"{count_things(count, 'line')} left out here: nobody read them"
+        detail = f"{format_count(count, 'line')} left out here: nobody read them"
         return self._context.copy().run(format_failure, ReportedFailure(detail)) + "\n"
 
 

@@ -21,7 +21,7 @@ from gateway.cli.verb_groups import Arguments
 from gateway.config import Settings
 from gateway.errors import SCHEMA_VERSION_WRONG, GatewayError
 from gateway.hub import build_engine
-from gateway.operations import make_plain
+from gateway.operations import make_json_value
 from gateway.store import check_schema_version
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class FileChange:
 
     def describe_act(self, sentence: str, **more: Any) -> dict[str, Any]:
         """Return the act for JSON, with the sentence about it and the number of its row in the audit log."""
-        description: dict[str, Any] = {"verb": self.act.verb, "done": sentence, "by": self.act.by}
-        description["audit"] = self.change.number if self.change is not None else None
-        return description | {name: make_plain(value) for name, value in more.items()}
+        description: dict[str, Any] = {"verb": self.act.verb, "done": sentence, "by": self.act.actor}
+        description["audit"] = self.change.audit_number if self.change is not None else None
+        return description | {name: make_json_value(value) for name, value in more.items()}
 
 
 def read_act(arguments: Arguments) -> Act:
@@ -77,7 +77,7 @@ def find_account() -> str:
 
 @contextmanager
 def change_database(arguments: Arguments, reason: str | None = None) -> Iterator[DatabaseChange]:
-    """Provide one transaction on the database of the settings, which is committed with its audit."""
+    """Provide one transaction on the database of the settings, committed with its row in the audit log."""
     from gateway.operations import open_change
 
     settings = read_verb_settings(arguments)
@@ -133,7 +133,7 @@ def _has_usable_database(settings: Settings) -> bool:
 def print_change(change: DatabaseChange, *sentences: str, as_json: bool, **more: Any) -> None:
     """Print the result of a verb: sentences, each on its line, or one JSON object with the changes."""
     if as_json:
-        print_json(change.describe_done("\n".join(sentences), **more))
+        print_json(change.describe_performed_act("\n".join(sentences), **more))
     else:
         for sentence in sentences:
             print_sentence(sentence)

@@ -48,7 +48,7 @@ def keep_children(
     stop: threading.Event,
     prepare: Callable[[Target], None] = lambda _: None,
 ) -> int:
-    """Run a process for each target until `stop` is set, and start each anew that ends; then end all.
+    """Run a process for each target until `stop` is set; start a process again that ends; then end all.
 
     `prepare` is called in this process before a child is forked. Returns the exit status: 1 when children
     ended again and again.

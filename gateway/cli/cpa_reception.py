@@ -25,10 +25,10 @@ from gateway.agreements import (
     KnownCertificate,
     KnownParty,
     PMode,
+    check_cpa,
     cite_rule,
     convert_cpa,
     find_agreement_findings,
-    judge_cpa,
     list_certificate_uses,
     sort_findings,
 )
@@ -40,10 +40,10 @@ from gateway.operations import (
     DatabaseChange,
     activate_pmodes,
     apply_stored_overrides,
+    build_hub_view,
     describe_agreements,
     describe_party,
     find_load_problem,
-    list_surroundings,
 )
 from gateway.pki import PATH_RULES, Certificate, read_certificate
 from gateway.store import parties
@@ -159,7 +159,7 @@ def judge_cpa_at_hub(
     `source` is the content of the file `file`. `own_id` names the party that is the hub, for a hub whose
     register does not know it.
     """
-    judged = judge_cpa(source, file, at)
+    judged = check_cpa(source, file, at)
     document = judged.document
     if document is None or any(finding.severity == "error" for finding in judged.findings):
         return CpaReception(document, (), judged.findings)
@@ -168,7 +168,7 @@ def judge_cpa_at_hub(
     pmodes = convert_cpa(document)
     if own_id is not None:
         _check_own_side(conn, settings, document, own_id)
-    surroundings = list_surroundings(conn, settings, at, pmodes)
+    surroundings = build_hub_view(conn, settings, at, pmodes)
     planner = _Planner(conn, settings, at, file, findings)
     plans = tuple(planner.plan_parties(document, surroundings, own_id))
     planned_view = replace(surroundings, parties=_add_plans(surroundings.parties, plans))
@@ -177,7 +177,7 @@ def judge_cpa_at_hub(
 
 
 def _check_own_side(conn: Connection, settings: Settings, document: CpaDocument, own_id: PartyId) -> None:
-    """Raise GW808 unless an identifier is that of the party of a CPA that this hub can be."""
+    """Raise GW808 unless `own_id` is of exactly one party of a CPA, and no other party of it is this hub."""
     named_parties = [party for party in document.parties if _has_identifier(party, own_id)]
     ours = set(parties.list_identifiers(conn, settings.hub.party))
     own_parties = [
@@ -223,7 +223,7 @@ def _state_register_findings(
             places["party", identifier.value] = str(identifier.location)
         for _, binding, _ in party.list_bindings():
             places.setdefault(("pmode", binding.id), str(binding.location))
-    read = AgreementDocument(tuple(pmodes), document.name, places)
+    read = AgreementDocument(tuple(pmodes), document.file_name, places)
     for finding in find_agreement_findings(read, view):
         if finding.rule not in _RULES_OF_DOCUMENT:
             yield _forgive_finding(finding)
@@ -298,9 +298,9 @@ class _Planner:
 
     def _list_usable_certificates(self, party: CpaParty, name: str) -> Iterator[tuple[Certificate, str]]:
         """Yield the certificates of a partner that are valid at this hub and not registered yet."""
-        used_transports = {channel.transport for channel in party.channels.values()}
+        used_transports = {channel.transport_id for channel in party.channels.values()}
         clients = {
-            transport.sender.security.certificate
+            transport.sender.security.certificate_id
             for transport in party.transports.values()
             if transport.id in used_transports
             and transport.sender is not None
@@ -354,7 +354,7 @@ def load_cpa(
     change: DatabaseChange, reception: CpaReception, source: bytes, file: str, *, accepted: bool
 ) -> GatewayError | None:
     """Put a judged CPA into force, with the planned changes of its parties; return the problem, if any."""
-    problem = find_load_problem(reception.findings, file, accepted=accepted)
+    problem = find_load_problem(reception.findings, file, accepts_warnings=accepted)
     if problem is not None:
         change.leave_unchanged()
         return problem
@@ -363,7 +363,7 @@ def load_cpa(
     before = _describe_all(change.conn, name, reception.plans)
     for plan in reception.plans:
         register_partner(change.conn, plan, change.at)
-    activate_pmodes(change.conn, reception.pmodes, "cpa", source, change.at, change.by)
+    activate_pmodes(change.conn, reception.pmodes, "cpa", source, change.at, change.actor)
     after = _describe_all(change.conn, name, reception.plans)
     change.record_trust_change(f"agreement {name}", before=before, after=after)
     return None

@@ -45,7 +45,7 @@ def is_home_folder(folder: Path) -> bool:
 
 
 def check_home_folder(settings: Settings, arguments: Any) -> None:
-    """Raise GW808 for a home that is none; where the settings file is named, any folder is one."""
+    """Raise GW808 for a folder that is no home; with a named settings file any existing folder is a home."""
     home = settings.home_folder
     settings_file = getattr(arguments, "config", None) or os.environ.get("GATEWAY_CONFIG")
     if home.is_dir() and (settings_file or is_home_folder(home)):
@@ -137,7 +137,7 @@ def find_foreign_files(settings: Settings) -> Iterator[str]:
 
 
 def refuse_other_database(settings: Settings, engine: Engine) -> None:
-    """Raise GW808 where the mark of the home is of another hub's database.
+    """Raise GW808 if the mark file in the home folder was written for the database of another hub.
 
     Nothing is compared where the database is away or empty, or the file is no mark: the processes, which
     hold the database then, and `gateway check` say so.
@@ -169,8 +169,8 @@ def refuse_lost_database(settings: Settings, engine: Engine) -> None:
 def read_verb_settings(arguments: Any) -> Settings:
     """Return the settings that ``--config`` or ``--home`` name; raise GW801 that names the key.
 
-    The home must be one, or ``--new`` makes it; GW808 otherwise. Times are shown in their zone from
-    then on.
+    Raises GW808 if the folder is no home; with ``--new`` the home is made. From then on, times are shown
+    in the time zone of these settings.
     """
     settings = load_settings(find_settings_file(arguments), home=arguments.home)
     if getattr(arguments, "new", False):

@@ -45,7 +45,7 @@ from gateway.pki import (
     TokenDecryptionKey,
     encrypt_key,
 )
-from gateway.protocols import Parcel, find_other_algorithms
+from gateway.protocols import Parcel, read_unagreed_algorithms
 from gateway.store import messages, read_transaction
 from gateway.web import build_terminator_settings, watch_tls_context
 from gateway.wire import WireLimits
@@ -54,7 +54,7 @@ _SOON: Final = timedelta(days=30)
 
 
 def check_transport(settings: Settings) -> None:
-    """Raise for secrets and files of TLS that cannot be used: GW801, GW803; GW206 for an expired one."""
+    """Raise GW801 or GW803 for a TLS secret or file that cannot be used, GW206 for an expired certificate."""
     at, terms = get_current_time(), build_terminator_settings(settings)
     if terms is not None:
         watch_tls_context(terms)
@@ -158,7 +158,7 @@ def _is_local_host(host: str) -> bool:
 
 
 def check_own_hub(settings: Settings) -> None:
-    """Raise a problem of the hub of these settings, its own certificate or the next one."""
+    """Raise the problem of a hub that cannot be built, or whose own or next certificate is not valid."""
     with open_looking_hub(settings) as hub:
         hub.refresh_snapshot()
         hub.judge(hub.signer.certificate.der, CertificateUse.SIGNING, hub.clock()).raise_unless_accepted(
@@ -178,7 +178,10 @@ def open_looking_hub(settings: Settings) -> Iterator[Hub]:
 
 
 def _check_next_key(settings: Settings, hub: Hub) -> None:
-    """Raise for a next key that starts after a gap, or whose certificate is not valid at its start."""
+    """Raise GW801 for a next key that starts after a gap.
+
+    Raises the verdict on its certificate if the certificate is not valid at the start of the key.
+    """
     starts = hub.next_key_start
     if starts is None or starts <= hub.clock():
         return
@@ -231,7 +234,7 @@ def _list_message_algorithms(
     if newest is None:
         return ()
     headers, octets = messages.load_parcel(conn, newest)
-    return find_other_algorithms(Parcel(headers, MemoryBody(octets)), pmode, limits)
+    return read_unagreed_algorithms(Parcel(headers, MemoryBody(octets)), pmode, limits)
 
 
 def _list_receipt_algorithms(conn: Connection, partner: str, pmode: PMode) -> tuple[str, ...]:

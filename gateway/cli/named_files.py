@@ -32,7 +32,7 @@ _FILE_MODE: Final = 0o666
 
 
 def read_file(path: Path) -> bytes:
-    """Return the octets of a file; raise GW808 for one beyond the size limit."""
+    """Return the octets of a file; raise GW808 if it cannot be read or is larger than the limit."""
     try:
         with path.open("rb") as file:
             held = file.read(_LONGEST_FILE + 1)
@@ -60,7 +60,7 @@ def replace_file(path: Path, data: bytes) -> None:
     try:
         make_owned_folder(path.parent)
         flags = os.O_WRONLY | os.O_TRUNC
-        with os.fdopen(open_owned_file(new_file, flags, _FILE_MODE, like=path), "wb") as file:
+        with os.fdopen(open_owned_file(new_file, flags, _FILE_MODE, owner_path=path), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -71,7 +71,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def name_file(path: Path) -> Iterator[None]:
-    """Put the name of the file into a problem of its content; misuse names its place itself."""
+    """Add the file name to a problem that the block raises; leave GW808 and a detail with the name as is."""
     try:
         yield
     except GatewayError as problem:
@@ -111,7 +111,7 @@ def read_certificate_file(path: Path) -> Certificate:
 
 
 def read_anchor_files(paths: Iterable[Path], option: str = "") -> list[bytes]:
-    """Return files of certificates; one without any is misuse of the option, GW808, not a verdict."""
+    """Return the octets of certificate files; raise GW808 for a file without a readable certificate."""
     from gateway.pki import read_certificates
 
     anchors = []
@@ -125,7 +125,7 @@ def read_anchor_files(paths: Iterable[Path], option: str = "") -> list[bytes]:
 
 
 def read_policy_octets(data: bytes, name: str) -> TrustPolicy:
-    """Return the trust policy that an option gives; one that is wrong is misuse of the verb, GW808."""
+    """Return the trust policy in the octets of a file; raise GW808 if it is wrong."""
     from gateway.pki import read_policy
 
     try:
@@ -155,7 +155,7 @@ def load_key_file(arguments: Arguments) -> Signer:
 
 
 def read_head_text(file: Path) -> str:
-    """Return the text of a head: the file itself, or the head in a proof."""
+    """Return a tree head as text, from a file that is the head or a proof with it; raise GW805 without it."""
     text = read_file(file).decode("utf-8", errors="replace")
     if not text.lstrip().startswith("{"):
         return text

@@ -27,7 +27,7 @@ from gateway.hub import (
     make_table_names,
 )
 from gateway.needs import (
-    MOST_MISTAKES,
+    MAX_MISTAKES,
     CheckedTable,
     DocumentNeed,
     Law,
@@ -38,7 +38,7 @@ from gateway.needs import (
     check_need_table,
     compare_tables,
 )
-from gateway.operations import count_things
+from gateway.operations import format_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +123,7 @@ def end_at_mistakes(checked: Sequence[tuple[str, CheckedTable]], effect: str, *,
 
 def _count_mistakes(table: CheckedTable) -> str:
     number = len(table.mistakes)
-    return f"at least {number} mistakes" if number >= MOST_MISTAKES else count_things(number, "mistake")
+    return f"at least {number} mistakes" if number >= MAX_MISTAKES else format_count(number, "mistake")
 
 
 def describe_need(need: DocumentNeed, book: LawBook) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _compare_table(label: str, before: NeedTable | None, after: NeedTable | None
     if before is None or after is None:
         table = before or after
         assert table is not None, "one of the two is there"
-        rows = count_things(len(table.rows), "row")
+        rows = format_count(len(table.rows), "row")
         yield f"table of needs {label} is {'new' if before is None else 'gone'}: {rows}"
         return
     keys = ("country", "valid_from", "valid_until", "is_test", "source", "licence")
@@ -199,7 +199,7 @@ def _compare_table(label: str, before: NeedTable | None, after: NeedTable | None
         yield f"table of needs {label} changes: {tell_values(old, new, keys)}"
     difference = compare_tables(before, after)
     counts = (("new", difference.added), ("gone", difference.removed), ("changed", difference.changed))
-    changes = ", ".join(f"{count_things(len(rows), 'row')} {word}" for word, rows in counts if rows)
+    changes = ", ".join(f"{format_count(len(rows), 'row')} {word}" for word, rows in counts if rows)
     if changes:
         yield f"table of needs {label} changes: {changes} (see `gateway rules diff`)"
 
@@ -255,7 +255,7 @@ def _list_code_remarks(table: NeedTable, rules: DecisionRules) -> Iterator[str]:
         if wrong:
             word = "line" if len(wrong) == 1 else "lines"
             lines = ", ".join(map(str, wrong[:_MOST_LINES])) + (", …" if len(wrong) > _MOST_LINES else "")
-            yield f"{rule.en}: {count_things(len(wrong), 'row')} ({word} {lines})."
+            yield f"{rule.en}: {format_count(len(wrong), 'row')} ({word} {lines})."
 
 
 def _list_country_remarks(table: NeedTable, rules: DecisionRules) -> Iterator[str]:

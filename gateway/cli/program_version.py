@@ -8,5 +8,5 @@ from gateway.store import get_head_revision
 
 
 def describe_program() -> str:
-    """Return the three, the version first."""
+    """Return a text with the version of this program, its build, and the schema version of its code."""
     return f"gateway {__version__} (build {BUILD}, schema {get_head_revision()})"

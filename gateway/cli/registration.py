@@ -188,7 +188,9 @@ class WithdrawnList:
         """Return the words for this list in a sentence."""
         if self.crl is None:
             return f"the list {self.sha256}, which cannot be read,"
-        return f"the list{' of changes' if self.crl.base is not None else ''} of {self.crl.issuer[:120]}"
+        return (
+            f"the list{' of changes' if self.crl.base_number is not None else ''} of {self.crl.issuer[:120]}"
+        )
 
 
 def list_trusted_authorities(settings: Settings, conn: Connection, at: datetime) -> tuple[Certificate, ...]:
@@ -244,9 +246,9 @@ def _find_repetition(
         (
             origin
             for each, origin in origins.items()
-            if each.is_fresh(succession.at, succession.age_most)
-            and succession.repeats(each, crl)
-            and not succession.repeats(crl, each)
+            if each.is_fresh(succession.at, succession.max_age)
+            and succession.repeats_list(each, crl)
+            and not succession.repeats_list(crl, each)
         ),
         None,
     )
@@ -260,8 +262,8 @@ def _load_crl(
     issuer, at = _compute_issuer_digest(crl), succession.at
     others, was_in_force = [each for each in in_force if each != crl], crl in in_force
     succession.check_order(crl, others)
-    repeated = [each for each in others if succession.repeats(crl, each)]
-    is_late = any(succession.repeats(each, crl) for each in others if each not in repeated)
+    repeated = [each for each in others if succession.repeats_list(crl, each)]
+    is_late = any(succession.repeats_list(each, crl) for each in others if each not in repeated)
     replaced = [crl] if is_late else repeated
     new = NewRevocationList(issuer, crl.sha256, crl.this_update, crl.next_update, crl.der)
     is_new = fetched_lists.insert_crl(conn, new, at)
@@ -270,7 +272,7 @@ def _load_crl(
     in_force[:] = [each for each in (*others, crl) if each not in replaced]
     replaces = tuple(each.sha256 for each in replaced if each != crl)
     is_used_again = not (is_new or is_late or was_in_force)
-    is_delta = crl.base is not None
+    is_delta = crl.base_number is not None
     return LoadedList(crl.issuer, crl.sha256, is_delta, is_new, not is_late, is_used_again, replaces)
 
 
@@ -329,7 +331,7 @@ class PartyRegister:
     certificates: dict[str, bytes] = field(default_factory=dict)
 
     def add_files(self, paths: Iterable[Path | None]) -> tuple[str, ...]:
-        """Return the SHA-256 of the first certificate of each file, the latest end first.
+        """Add the first certificate of each file; return their SHA-256, the latest end first.
 
         A file that cannot be read is left out: `gateway check` judges it.
         """
@@ -342,7 +344,7 @@ class PartyRegister:
         return tuple(dict.fromkeys(leaf.sha256 for leaf in leaves))
 
     def add_rows(self, rows: Iterable[CertificateRow]) -> tuple[str, ...]:
-        """Return the SHA-256 of certificates of the register."""
+        """Add certificates of the register; return their SHA-256."""
         octets = {row.sha256: row.der for row in rows}
         self.certificates |= octets
         return tuple(octets)
@@ -388,10 +390,10 @@ def _add_own_files(
     servers = register.add_files([settings.http.tls_certificate])
     return RegisteredParty(
         party.name,
-        register.add_files([settings.pki.signing_certificate]) or party.signing,
+        register.add_files([settings.pki.signing_certificate]) or party.signing_certificates,
         register.add_files(section.certificate for section in settings.decryption.values())
-        or party.encryption,
-        next(iter(clients), party.client),
+        or party.encryption_certificates,
+        next(iter(clients), party.client_certificate),
         next(iter(servers), None),
     )
 
@@ -417,7 +419,7 @@ def list_missing_certificates(octets: bytes, *, profile: bool = False) -> list[M
     """Return the certificates that a CPA (a CPP with `profile`) only names; other products need them."""
     return [
         MissingCertificate(party.name, use)
-        for party in read_cpa(octets, "export", profile=profile).parties
+        for party in read_cpa(octets, "export", is_profile=profile).parties
         for holder, use in list_certificate_uses(party)
         if not holder.chain
     ]

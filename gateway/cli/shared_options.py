@@ -250,13 +250,13 @@ def decryption_options(*, required: bool) -> Decorator:
 
 
 def moment_option(deed: str) -> Decorator:
-    """Return ``--at``: the moment as of which something is done, instead of now."""
+    """Return ``--at``, a time that is used instead of now; `deed` is its help, such as "time of signing"."""
     at_help = f"{deed} (ISO 8601, with zone)"
     return click.option("--at", type=ZONED_MOMENT, metavar="TIME", help=at_help)
 
 
 def period_options() -> Decorator:
-    """Return ``--since`` and ``--until``: when the cases were opened that are asked."""
+    """Return ``--since`` and ``--until``: the period in which the examined cases were opened."""
     since = "cases opened since this time (without a zone: that of the hub); default: 31 days before --until"
     return join_options(
         click.option("--since", type=HUB_MOMENT, help=since),
@@ -310,7 +310,11 @@ def tls_options() -> Decorator:
 
 
 def open_tls(arguments: Arguments) -> ssl.SSLContext:
-    """Return the TLS context of the options; raise GW808 and GW803."""
+    """Return the TLS context of `tls_options`.
+
+    Raises GW808 for a client certificate without its key, or a key without its certificate; GW803 for a
+    file that cannot be used.
+    """
     from gateway.errors import MISUSE, GatewayError
     from gateway.pki import TlsIdentity, make_client_context
 

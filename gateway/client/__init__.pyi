@@ -13,11 +13,11 @@ from .http_transport import make_http_connection as make_http_connection
 from .hub_documents import summarize_notices as summarize_notices
 from .kept_submissions import SPLIT_LIMITS as SPLIT_LIMITS
 from .kept_submissions import SplitSubmission as SplitSubmission
-from .kept_submissions import is_kept_submission as is_kept_submission
-from .kept_submissions import keep_submission as keep_submission
-from .kept_submissions import read_kept_submission as read_kept_submission
+from .kept_submissions import is_stored_submission as is_stored_submission
 from .kept_submissions import read_split_submission as read_split_submission
+from .kept_submissions import read_stored_submission as read_stored_submission
 from .kept_submissions import split_submission as split_submission
+from .kept_submissions import store_submission as store_submission
 from .message_files import FileBody as FileBody
 from .message_files import open_message_file as open_message_file
 from .message_files import write_message_file as write_message_file
@@ -28,8 +28,8 @@ from .message_folder import read_journal as read_journal
 from .message_handler import EBMS2 as EBMS2
 from .message_handler import MessageHandler as MessageHandler
 from .message_puller import MessagePuller as MessagePuller
+from .partner_identity import OWN_PARTY as OWN_PARTY
 from .partner_identity import RECEIVER_FILE as RECEIVER_FILE
-from .partner_identity import US as US
 from .partner_identity import Membership as Membership
 from .partner_identity import PartnerIdentity as PartnerIdentity
 from .partner_identity import get_current_time as get_current_time

@@ -25,34 +25,40 @@ from gateway.client.kept_submissions import SplitSubmission
 from gateway.client.message_handler import MessageHandler, make_signal_headers, read_signal_error
 from gateway.client.message_puller import MessagePuller
 from gateway.client.partner_identity import Membership, get_current_time
-from gateway.client.sealed_submissions import SealedSubmission, find_agreed_core
-from gateway.client.sending_outcome import conclude_sending, holds_message, raise_for_status
+from gateway.client.sealed_submissions import SealedSubmission, get_protocol_core
+from gateway.client.sending_outcome import conclude_sending, may_hold_hub_message, raise_not_answered_error
 from gateway.errors import MISUSE, RECEIPT_MISSING, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Receipt, Unit, UserMessage
 from gateway.protocols import Parcel
 
-_DRAIN = 20.0
+_DRAIN_SECONDS = 20.0
 
 
 class EndpointListener:
     """Serves the path of an endpoint at its host and port, or at `address`, the place behind a proxy."""
 
-    def __init__(self, endpoint: str | None, handler: RequestHandler, address: str | None = None) -> None:
+    def __init__(
+        self, endpoint: str | None, request_handler: RequestHandler, address: str | None = None
+    ) -> None:
         """Listen from now on; raise GW808 where there is no endpoint, or the port is taken."""
-        parts = urlsplit(endpoint or "")
-        if not parts.hostname:
+        url_parts = urlsplit(endpoint or "")
+        if not url_parts.hostname:
             detail = (
                 "the agreement has no endpoint of this party, to which the hub could post. Give it one (in a "
                 "CPA: the Endpoint of the transport of its delivery channel), or, by AS4, let it pull"
             )
             raise GatewayError(MISUSE, detail, "agreement")
         self.endpoint = endpoint or ""
-        self._handler = handler
-        self._path = parts.path or "/"
-        self._active = 0
-        self._quiet = threading.Condition()
-        default = 443 if parts.scheme == "https" else 80
-        host, port = parse_listening_address(address) if address else (parts.hostname, parts.port or default)
+        self._request_handler = request_handler
+        self._path = url_parts.path or "/"
+        self._active_requests = 0
+        self._requests_changed = threading.Condition()
+        default_port = 443 if url_parts.scheme == "https" else 80
+        host, port = (
+            parse_listening_address(address)
+            if address
+            else (url_parts.hostname, url_parts.port or default_port)
+        )
         self._server = PartnerServer(self._serve_request, host, port)
         self.address = f"{host}:{self._server.port}"
 
@@ -63,41 +69,41 @@ class EndpointListener:
     def close(self) -> None:
         """Stop listening, and wait until the requests that have begun are answered."""
         self._server.close()
-        with self._quiet:
-            self._quiet.wait_for(lambda: self._active == 0, _DRAIN)
+        with self._requests_changed:
+            self._requests_changed.wait_for(lambda: self._active_requests == 0, _DRAIN_SECONDS)
 
     def _serve_request(self, request: IncomingRequest) -> HttpReply:
         if request.path.partition("?")[0] != self._path:
             return HttpReply(404, "text/plain", b"nothing is here\n")
-        with self._quiet:
-            self._active += 1
+        with self._requests_changed:
+            self._active_requests += 1
         try:
-            return self._handler(request)
+            return self._request_handler(request)
         finally:
-            with self._quiet:
-                self._active -= 1
-                self._quiet.notify_all()
+            with self._requests_changed:
+                self._active_requests -= 1
+                self._requests_changed.notify_all()
 
 
-def parse_listening_address(text: str) -> tuple[str, int]:
+def parse_listening_address(address: str) -> tuple[str, int]:
     """Return host and port of HOST:PORT; raise GW808."""
-    host, _, port = text.rpartition(":")
+    host, _, port = address.rpartition(":")
     if not (host and port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise GatewayError(MISUSE, "an address to listen at is HOST:PORT", text[:100])
+        raise GatewayError(MISUSE, "an address to listen at must be HOST:PORT", address[:100])
     return host.strip("[]"), int(port)
 
 
 #: Seconds between two rounds of pulling.
-_PULL_EVERY: Final = 1.0
+_PULL_INTERVAL_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ResendPolicy:
     """The number of retries, the seconds between attempts, and the longest time of an answer."""
 
-    retries: int = 3
-    interval: float = 1.0
-    answer: float = 30.0
+    max_retries: int = 3
+    interval_seconds: float = 1.0
+    answer_seconds: float = 30.0
 
 
 class BrokerClient:
@@ -111,17 +117,17 @@ class BrokerClient:
         self,
         membership: Membership,
         folder: Path,
-        patience: ResendPolicy | None = None,
-        say: Callable[[str], None] = lambda _: None,
+        resend_policy: ResendPolicy | None = None,
+        report: Callable[[str], None] = lambda _: None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._membership = membership
-        self._core = find_agreed_core(membership)
+        self._core = get_protocol_core(membership)
         self._tls = tls
-        self._patience = patience or ResendPolicy()
-        self._say = say
-        self._arrived: list[dict[str, Any]] = []
-        self._news = threading.Condition()
+        self._resend_policy = resend_policy or ResendPolicy()
+        self._report = report
+        self._arrived_rows: list[dict[str, Any]] = []
+        self._rows_arrived = threading.Condition()
         self.handler = MessageHandler(membership, folder, listener=self._record_arrival, tls=tls)
         self._listener: EndpointListener | None = None
         self._puller: MessagePuller | None = None
@@ -130,7 +136,7 @@ class BrokerClient:
         """Prepare to receive from the hub: listen at this party's endpoint, and pull the rest from `url`."""
         if self._membership.list_pulled_pmodes(get_current_time()):
             self._puller = MessagePuller(
-                self._membership, self.handler, url, self._patience.answer, self._tls
+                self._membership, self.handler, url, self._resend_policy.answer_seconds, self._tls
             )
         if self._membership.awaits_posts:
             self.start_listening()
@@ -163,8 +169,8 @@ class BrokerClient:
         Raises SendingError: GW602 for a refusal, GW309 for a receipt that does not match, GW601 or GW308 when
         no attempt was answered.
         """
-        self.handler.expect_receipt(submission.sent, submission.parcel)
-        with closing(HttpPoster(submission.url, self._patience.answer, self._tls)) as poster:
+        self.handler.expect_receipt(submission.sent_unit, submission.parcel)
+        with closing(HttpPoster(submission.url, self._resend_policy.answer_seconds, self._tls)) as poster:
             self._send_until_receipt(submission, poster)
 
     def send_fragments(self, submission: SplitSubmission) -> None:
@@ -174,25 +180,25 @@ class BrokerClient:
         `send_submission` does; a refused fragment, and an error that the hub posts about the whole
         meanwhile, end the sending.
         """
-        whole = submission.whole
-        self.handler.expect_receipt(whole.sent, whole.parcel)
-        count = submission.fragment_count
-        poster = HttpPoster(whole.url, self._patience.answer, self._tls)
+        whole_submission = submission.whole
+        self.handler.expect_receipt(whole_submission.sent_unit, whole_submission.parcel)
+        fragment_count = submission.fragment_count
+        poster = HttpPoster(whole_submission.url, self._resend_policy.answer_seconds, self._tls)
         with submission.lock_folder(), closing(poster):
-            for number in submission.list_open_numbers():
-                self._raise_refusal(submission)
-                fragment = submission.open_fragment(number)
-                self.handler.expect_receipt(fragment.sent, fragment.parcel)
-                submission.keep_receipt(number, self._send_until_receipt(fragment, poster))
-                self._say(f"fragment {number} of {count}: receipt verified")
+            for fragment_number in submission.list_unreceipted_numbers():
+                self._check_no_refusal(submission)
+                fragment = submission.open_fragment(fragment_number)
+                self.handler.expect_receipt(fragment.sent_unit, fragment.parcel)
+                submission.store_receipt(fragment_number, self._send_until_receipt(fragment, poster))
+                self._report(f"fragment {fragment_number} of {fragment_count}: receipt verified")
 
     def wait_for_join(self, submission: SplitSubmission, seconds: float) -> bool:
         """Wait for the receipt of the joined message; return whether it came, and raise for an error."""
-        arrived, _ = self.handler.wait_for_receipt(submission.unit.message_id, seconds)
-        self._raise_refusal(submission)
-        return arrived
+        has_arrived, _ = self.handler.wait_for_receipt(submission.unit.message_id, seconds)
+        self._check_no_refusal(submission)
+        return has_arrived
 
-    def _raise_refusal(self, submission: SplitSubmission) -> None:
+    def _check_no_refusal(self, submission: SplitSubmission) -> None:
         """Raise SendingError where the hub has posted an error about the whole message."""
         _, problem = self.handler.wait_for_receipt(submission.unit.message_id, 0)
         if problem is not None:
@@ -201,7 +207,7 @@ class BrokerClient:
     def _send_until_receipt(self, submission: SealedSubmission, poster: HttpPoster) -> Parcel | None:
         """Return the answer with the receipt, None where that came by a POST of its own."""
         failures: list[GatewayError] = []
-        attempts = self._patience.retries + 1
+        attempts = self._resend_policy.max_retries + 1
         for attempt in range(1, attempts + 1):
             try:
                 return self._attempt_send(submission, poster)
@@ -210,20 +216,20 @@ class BrokerClient:
                 if problem.problem not in (UNREACHABLE, RECEIPT_MISSING):
                     break
                 if attempt < attempts:
-                    self._say(f"{_describe_retry(problem)} (attempt {attempt + 1} of {attempts})")
-                    time.sleep(self._patience.interval)
+                    self._report(f"{_describe_retry(problem)} (attempt {attempt + 1} of {attempts})")
+                    time.sleep(self._resend_policy.interval_seconds)
         raise conclude_sending(failures)
 
     def _attempt_send(self, submission: SealedSubmission, poster: HttpPoster) -> Parcel | None:
         answer = poster.post(submission.http_headers, submission.body_octets)
         if submission.unit.ack_requested is None and 200 <= answer.status < 300 and not answer.body.strip():
             return None
-        if answer.body.strip() and holds_message(answer):
+        if answer.body.strip() and may_hold_hub_message(answer):
             return self._read_answer(submission, answer, poster)
         if 200 <= answer.status < 300:
             self._await_receipt(submission)
         else:
-            raise_for_status(answer, submission.url)
+            raise_not_answered_error(answer, submission.url)
         return None
 
     def _read_answer(self, submission: SealedSubmission, answer: HttpReply, poster: HttpPoster) -> Parcel:
@@ -234,23 +240,25 @@ class BrokerClient:
             if answer.status < 400 or problem.problem in (REFUSED_FOR_GOOD, RECEIPT_MISSING):
                 raise
             detail = f"without a message: {problem.problem.id} {problem.detail}"
-            raise_for_status(answer, submission.url, detail)
+            raise_not_answered_error(answer, submission.url, detail)
 
     def _verify_answer(self, submission: SealedSubmission, answer: HttpReply, poster: HttpPoster) -> Parcel:
         parcel = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
         context = self._membership.build_context()
-        opened = self._core.open(parcel, context, submission.sent)
-        for unit in opened.units:
+        opened_message = self._core.open_units(parcel, context, submission.sent_unit)
+        for unit in opened_message.units:
             if isinstance(unit, ErrorSignal) and (problem := read_signal_error(unit)) is not None:
                 raise problem
-        if not any(isinstance(unit, Receipt) for unit in opened.units):
-            warnings = "".join(f", and a warning: {warning}" for warning in _list_warnings(opened.units))
+        if not any(isinstance(unit, Receipt) for unit in opened_message.units):
+            warnings = "".join(
+                f", and a warning: {warning}" for warning in _list_warnings(opened_message.units)
+            )
             raise GatewayError(
                 RECEIPT_MISSING, f"the answer contains no receipt{warnings}", "eb:Acknowledgment"
             )
-        if isinstance(opened.unit, UserMessage):
+        if isinstance(opened_message.unit, UserMessage):
             # The Result was ready in time. Where its receipt does not arrive, the hub sends it again.
-            receipt = self.handler.keep_fetched(opened, context)
+            receipt = self.handler.store_pulled_message(opened_message, context)
             with suppress(GatewayError):
                 poster.post(make_signal_headers(receipt.content_type), receipt.body)
         return parcel
@@ -263,61 +271,71 @@ class BrokerClient:
                 "the receipt is sent asynchronously, but no endpoint listens for it",
                 "SyncReply",
             )
-        arrived, problem = self.handler.wait_for_receipt(submission.unit.message_id, self._patience.answer)
+        has_arrived, problem = self.handler.wait_for_receipt(
+            submission.unit.message_id, self._resend_policy.answer_seconds
+        )
         if problem is not None:
             raise problem
-        if not arrived:
+        if not has_arrived:
             raise GatewayError(RECEIPT_MISSING, "no receipt arrived by a POST either", "eb:Acknowledgment")
 
     def _record_arrival(self, row: dict[str, Any]) -> None:
-        with self._news:
-            self._arrived.append(row)
-            self._news.notify_all()
+        with self._rows_arrived:
+            self._arrived_rows.append(row)
+            self._rows_arrived.notify_all()
 
     def list_notices(self, submission: SealedSubmission) -> list[dict[str, Any]]:
         """Return the fields of the verified notices about a submission, in the order of arrival.
 
         For a supplement, those that came before it are left out: it may be the answer to them.
         """
-        rows = [row for row in self.handler.list_rows() if _is_about_submission(row, submission)]
+        message_rows = [row for row in self.handler.list_rows() if _is_about_submission(row, submission)]
         if submission.unit.action == "Supplement":
-            rows = [row for row in rows if datetime.fromisoformat(row["at"]) >= submission.unit.timestamp]
-        return [row["said"] for row in rows if row["action"] == "Notice" and row["said"]["verified"]]
+            message_rows = [
+                row for row in message_rows if datetime.fromisoformat(row["at"]) >= submission.unit.timestamp
+            ]
+        return [row["said"] for row in message_rows if row["action"] == "Notice" and row["said"]["verified"]]
 
     def wait_for_result(self, submission: SealedSubmission, seconds: float) -> dict[str, Any] | None:
         """Wait for the Result of a submission and return its row; print the notices before it.
 
         Raises the problem of a PullRequest that is refused, or of a pulled message that is not good.
         """
-        end = time.monotonic() + seconds
-        while fresh := self._await_arrivals(end):
-            for row in fresh:
+        deadline = time.monotonic() + seconds
+        while new_rows := self._await_arrivals(deadline):
+            for row in new_rows:
                 if _is_about_submission(row, submission):
                     if row["action"] == "Result":
                         return row
-                    self._say(f"{row['action']}: {_format_notice(row['said'])}")
+                    self._report(f"{row['action']}: {_format_notice(row['said'])}")
         return None
 
     def count_others(self, submission: SealedSubmission) -> int:
         """Return the number of received messages that are not about a submission."""
         return sum(not _is_about_submission(row, submission) for row in self.handler.list_rows())
 
-    def _await_arrivals(self, end: float) -> list[dict[str, Any]]:
-        """Return the messages that came since the last call, pulled or posted; empty after `end`."""
+    def _await_arrivals(self, deadline: float) -> list[dict[str, Any]]:
+        """Return the messages that came since the last call, pulled or posted; empty after `deadline`."""
         while True:
-            failed = self._pull_arrivals()
-            if failed is not None and failed.problem is not UNREACHABLE and not self._arrived:
-                raise failed
-            with self._news:
-                remaining = end - time.monotonic()
-                if not self._arrived and remaining > 0:
-                    self._news.wait(remaining if self._puller is None else min(remaining, _PULL_EVERY))
-                fresh, self._arrived = self._arrived, []
-            if fresh:
-                return fresh
-            if time.monotonic() >= end:
-                if failed is not None:
-                    raise failed
+            pull_problem = self._pull_arrivals()
+            if (
+                pull_problem is not None
+                and pull_problem.problem is not UNREACHABLE
+                and not self._arrived_rows
+            ):
+                raise pull_problem
+            with self._rows_arrived:
+                remaining = deadline - time.monotonic()
+                if not self._arrived_rows and remaining > 0:
+                    self._rows_arrived.wait(
+                        remaining if self._puller is None else min(remaining, _PULL_INTERVAL_SECONDS)
+                    )
+                new_rows, self._arrived_rows = self._arrived_rows, []
+            if new_rows:
+                return new_rows
+            if time.monotonic() >= deadline:
+                if pull_problem is not None:
+                    raise pull_problem
                 return []
 
     def _pull_arrivals(self) -> GatewayError | None:
@@ -332,8 +350,8 @@ class BrokerClient:
 
 def _list_warnings(units: Iterable[Unit]) -> list[str]:
     """Return the code and the words of the warnings that came without a receipt."""
-    entries = (entry for unit in units if isinstance(unit, ErrorSignal) for entry in unit.errors)
-    return [f"{error.code} {error.description}"[:300] for error in entries]
+    signal_errors = (entry for unit in units if isinstance(unit, ErrorSignal) for entry in unit.errors)
+    return [f"{error.code} {error.description}"[:300] for error in signal_errors]
 
 
 def _describe_retry(problem: GatewayError) -> str:
@@ -343,18 +361,21 @@ def _describe_retry(problem: GatewayError) -> str:
     return f"no receipt ({problem}); sent again, the same octets"
 
 
-def _is_about_submission(row: dict[str, Any], submission: SealedSubmission) -> bool:
-    if row["ref_to"] == submission.unit.message_id:
+def _is_about_submission(message_row: dict[str, Any], submission: SealedSubmission) -> bool:
+    if message_row["ref_to"] == submission.unit.message_id:
         return True
-    return bool(submission.reference) and row["said"].get("reference") == submission.reference
+    return bool(submission.reference) and message_row["said"].get("reference") == submission.reference
 
 
-def _format_notice(fields: dict[str, Any]) -> str:
-    if not fields["verified"]:
-        return f"not verified, {fields['problem']}"
-    if "missing" in fields:
+def _format_notice(notice_fields: dict[str, Any]) -> str:
+    if not notice_fields["verified"]:
+        return f"not verified, {notice_fields['problem']}"
+    if "missing" in notice_fields:
         return "; ".join(
-            [f"the case is held until {fields['until']}", *(gap["text"] for gap in fields["missing"])]
+            [
+                f"the case is held until {notice_fields['until']}",
+                *(gap["text"] for gap in notice_fields["missing"]),
+            ]
         )
-    names = ("organisation", "document", "state", "status_code", "text")
-    return " ".join(str(fields[name]) for name in names if fields.get(name))
+    field_names = ("organisation", "document", "state", "status_code", "text")
+    return " ".join(str(notice_fields[name]) for name in field_names if notice_fields.get(name))

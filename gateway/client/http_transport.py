@@ -40,11 +40,13 @@ from gateway.message_model import Body, MemoryBody
 from gateway.pki import make_client_context
 from gateway.wire import DEFAULT_LIMITS, read_http_head
 
-_LONGEST_LINE: Final = 65_536
-_MOST_LINES: Final = 100
+_MAX_LINE_OCTETS: Final = 65_536
+_MAX_HEAD_LINES: Final = 100
 #: Proxies add fields of their own.
-_LIMITS: Final = replace(DEFAULT_LIMITS, part_headers=2 * _LONGEST_LINE, part_header_count=_MOST_LINES)
-_LAST_LINES: Final = frozenset({b"\r\n", b"\n"})
+_HEAD_LIMITS: Final = replace(
+    DEFAULT_LIMITS, part_headers=2 * _MAX_LINE_OCTETS, part_header_count=_MAX_HEAD_LINES
+)
+_EMPTY_LINES: Final = frozenset({b"\r\n", b"\n"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +72,17 @@ class RequestHead:
 
 def read_request_head(stream: BufferedIOBase) -> RequestHead | None:
     """Return the head of the next request, None at the end of the connection; raises GW102, GW103."""
-    lines = [stream.readline(_LONGEST_LINE + 1)]
+    lines = [stream.readline(_MAX_LINE_OCTETS + 1)]
     if not lines[0]:
         return None
-    while lines[-1] not in _LAST_LINES:
-        if len(lines[-1]) > _LONGEST_LINE or len(lines) > _MOST_LINES + 1:
+    while lines[-1] not in _EMPTY_LINES:
+        if len(lines[-1]) > _MAX_LINE_OCTETS or len(lines) > _MAX_HEAD_LINES + 1:
             raise GatewayError(TOO_LARGE, "the head of the request is too long", "HTTP")
-        line = stream.readline(_LONGEST_LINE + 1)
+        line = stream.readline(_MAX_LINE_OCTETS + 1)
         if not line:
             raise GatewayError(MIME_MALFORMED, "the connection ended in the head of a request", "HTTP")
         lines.append(line)
-    head = read_http_head(b"".join(line.rstrip(b"\r\n") + b"\r\n" for line in lines), _LIMITS)
+    head = read_http_head(b"".join(line.rstrip(b"\r\n") + b"\r\n" for line in lines), _HEAD_LIMITS)
     if head.start_line.startswith("HTTP/") or not head.start_line:
         raise GatewayError(MIME_MALFORMED, "no request line begins the request", "HTTP")
     method, path, version = head.start_line.split(" ")
@@ -103,14 +105,14 @@ class NotConnectedError(GatewayError):
 _FIRST_REDIRECT: Final = 300
 #: Seconds of silence in an answer that is read when its request was not taken in time.
 _LATE_ANSWER_SECONDS: Final = 1.0
-_LARGEST: Final = 64 * 1024 * 1024
+_MAX_BODY_OCTETS: Final = 64 * 1024 * 1024
 #: Octets of an answer that are held in memory where a larger one goes into a file.
-_MOST_HELD: Final = 1024 * 1024
-_IDLE: Final = 120
+_MAX_MEMORY_OCTETS: Final = 1024 * 1024
+_IDLE_SECONDS: Final = 120
 #: Seconds for which the rest of a refused request is read, and dropped.
-_LINGER: Final = 5.0
-_CHUNK_SIZE: Final = re.compile(rb"[0-9A-Fa-f]{1,16}")
-_LONGEST_CHUNK_LINE: Final = 8192
+_LINGER_SECONDS: Final = 5.0
+_CHUNK_SIZE_PATTERN: Final = re.compile(rb"[0-9A-Fa-f]{1,16}")
+_MAX_CHUNK_LINE_OCTETS: Final = 8192
 _Answer = TypeVar("_Answer")
 
 
@@ -125,7 +127,7 @@ class IncomingRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """A response; `closes` ends the connection without sending anything.
+    """A response; `closes_connection` ends the connection without sending anything.
 
     `is_early` says of a received one that the server had not taken the whole request: it has stored nothing.
     """
@@ -134,7 +136,7 @@ class HttpReply:
     content_type: str = "text/xml; charset=utf-8"
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
-    closes: bool = False
+    closes_connection: bool = False
     is_early: bool = False
 
 
@@ -159,36 +161,36 @@ class _ThreadedListener(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int) -> None:
         super().__init__((host, port), _PostHandler)
-        self._open: set[socket.socket] = set()
-        self._guard = threading.Lock()
-        self._ended = False
+        self._open_connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._has_ended = False
 
     def accept_connections(self) -> None:
         """Take connections until `end_accepting`; between them it does not look whether that was called."""
-        while not self._ended:
+        while not self._has_ended:
             self.handle_request()
 
     def end_accepting(self) -> None:
         """Take no further connections."""
-        self._ended = True
+        self._has_ended = True
         # This wakes who waits for one.
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer the requests of one connection until it ends."""
-        with self._guard:
-            self._open.add(request)
+        with self._lock:
+            self._open_connections.add(request)
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._guard:
-                self._open.discard(request)
+            with self._lock:
+                self._open_connections.discard(request)
 
     def end_connections(self) -> None:
         """Take no further request on open connections; those that have begun are answered."""
-        with self._guard:
-            for connection in self._open:
+        with self._lock:
+            for connection in self._open_connections:
                 with suppress(OSError):
                     connection.shutdown(socket.SHUT_RD)
 
@@ -199,7 +201,7 @@ class _ThreadedListener(ThreadingHTTPServer):
 class _PostHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = -1  # one write for head and body
-    timeout = _IDLE
+    timeout = _IDLE_SECONDS
     server: _ThreadedListener
 
     def handle_one_request(self) -> None:
@@ -234,22 +236,22 @@ class _PostHandler(BaseHTTPRequestHandler):
         """Pass the request to the application and return its reply."""
         try:
             return self.server.application(IncomingRequest(head.path, head.headers, body))
-        except Exception as mistake:  # reported to the caller; the process continues
-            description = f"{type(mistake).__name__}: {mistake}"[:500].encode("utf-8", "replace")
+        except Exception as error:  # reported to the caller; the process continues
+            description = f"{type(error).__name__}: {error}"[:500].encode("utf-8", "replace")
             return HttpReply(500, "text/plain; charset=utf-8", description)
 
-    def _refuse_request(self, status: int, sentence: str) -> bool:
+    def _refuse_request(self, status: int, reason: str) -> bool:
         """Refuse a request and end its connection; return False, as no other one may follow.
 
         The rest of the request is read for a while: otherwise its sender may lose the reply (RFC 9112 §9.6).
         """
-        body = f"{sentence}\n".encode()
+        body = f"{reason}\n".encode()
         self._send_reply(HttpReply(status, "text/plain; charset=utf-8", body, {"Connection": "close"}))
-        end = time.monotonic() + _LINGER
+        deadline = time.monotonic() + _LINGER_SECONDS
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(_LINGER)
-            while self.connection.recv(65_536) and time.monotonic() < end:
+            self.connection.settimeout(_LINGER_SECONDS)
+            while self.connection.recv(65_536) and time.monotonic() < deadline:
                 pass
         return False
 
@@ -257,52 +259,56 @@ class _PostHandler(BaseHTTPRequestHandler):
         """Return the body of a request; raises GW102 for a large one, GW103 for one without valid length."""
         if "chunked" in headers.get("transfer-encoding", "").lower():
             return self._read_chunks()
-        length = headers.get("content-length", "0")
-        if not (length.isascii() and length.isdigit()):
-            raise GatewayError(MIME_MALFORMED, f"Content-Length is no number: {length[:40]!r}", "HTTP")
-        if len(length) > len(str(_LARGEST)) or int(length) > _LARGEST:
-            raise GatewayError(TOO_LARGE, f"a body has at most {_LARGEST} octets", "HTTP")
-        return self._read_octets(int(length))
+        content_length = headers.get("content-length", "0")
+        if not (content_length.isascii() and content_length.isdigit()):
+            raise GatewayError(
+                MIME_MALFORMED, f"Content-Length is no number: {content_length[:40]!r}", "HTTP"
+            )
+        if len(content_length) > len(str(_MAX_BODY_OCTETS)) or int(content_length) > _MAX_BODY_OCTETS:
+            raise GatewayError(TOO_LARGE, f"a body may have at most {_MAX_BODY_OCTETS} octets", "HTTP")
+        return self._read_octets(int(content_length))
 
     def _read_chunks(self) -> bytes:
         """Return the content of all chunks (RFC 9112 §7.1)."""
-        content = bytearray()
-        while size := self._read_chunk_size():
-            if len(content) + size > _LARGEST:
-                raise GatewayError(TOO_LARGE, f"a body has at most {_LARGEST} octets", "HTTP")
-            content += self._read_octets(size)
+        body = bytearray()
+        while chunk_octets := self._read_chunk_size():
+            if len(body) + chunk_octets > _MAX_BODY_OCTETS:
+                raise GatewayError(TOO_LARGE, f"a body may have at most {_MAX_BODY_OCTETS} octets", "HTTP")
+            body += self._read_octets(chunk_octets)
             if self._read_octets(2) != b"\r\n":
                 raise GatewayError(MIME_MALFORMED, "a chunk is longer than its size", "HTTP")
-        for _ in range(_MOST_LINES):
-            if not self.rfile.readline(_LONGEST_LINE).strip():
+        for _ in range(_MAX_HEAD_LINES):
+            if not self.rfile.readline(_MAX_LINE_OCTETS).strip():
                 break
-        return bytes(content)
+        return bytes(body)
 
     def _read_chunk_size(self) -> int:
-        digits = self.rfile.readline(_LONGEST_CHUNK_LINE).partition(b";")[0].strip()
-        if _CHUNK_SIZE.fullmatch(digits) is None:
+        digits = self.rfile.readline(_MAX_CHUNK_LINE_OCTETS).partition(b";")[0].strip()
+        if _CHUNK_SIZE_PATTERN.fullmatch(digits) is None:
             raise GatewayError(MIME_MALFORMED, "a chunk begins without its size", "HTTP")
         return int(digits, 16)
 
-    def _read_octets(self, length: int) -> bytes:
+    def _read_octets(self, octet_count: int) -> bytes:
         """Return the next octets; raises GW103 where the connection ends before."""
-        octets = self.rfile.read(length)
-        if len(octets) < length:
+        octets = self.rfile.read(octet_count)
+        if len(octets) < octet_count:
             raise GatewayError(MIME_MALFORMED, "the connection ended in the body of a request", "HTTP")
         return octets
 
     def _send_reply(self, reply: HttpReply) -> bool:
         """Send a reply; return whether its connection is kept."""
-        if reply.closes:
+        if reply.closes_connection:
             with suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
             return False
-        fields = dict(reply.headers)
+        header_fields = dict(reply.headers)
         if reply.body or reply.status != 204:
-            fields |= {"Content-Type": reply.content_type, "Content-Length": str(len(reply.body))}
-        self.wfile.write(format_reply_head(reply.status, fields) + reply.body)
+            header_fields |= {"Content-Type": reply.content_type, "Content-Length": str(len(reply.body))}
+        self.wfile.write(format_reply_head(reply.status, header_fields) + reply.body)
         self.wfile.flush()
-        return not any(name.lower() == "connection" and value == "close" for name, value in fields.items())
+        return not any(
+            name.lower() == "connection" and value == "close" for name, value in header_fields.items()
+        )
 
 
 class PartnerServer:
@@ -372,17 +378,17 @@ class HttpPoster:
     """
 
     def __init__(self, url: str, time_out: float = 30.0, tls: ssl.SSLContext | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise GatewayError(MISUSE, "an address is http(s)://host[:port]/path", url[:200])
+        url_parts = urlsplit(url)
+        if url_parts.scheme not in ("http", "https") or not url_parts.hostname:
+            raise GatewayError(MISUSE, "an address must be http(s)://host[:port]/path", url[:200])
         self.url = url
-        self._parts = parts
+        self._url_parts = url_parts
         self._time_out = time_out
-        self._tls = (tls or make_client_context()) if parts.scheme == "https" else None
-        self._path = get_request_path(parts)
-        self._idle: list[HTTPConnection] = []
+        self._tls = (tls or make_client_context()) if url_parts.scheme == "https" else None
+        self._path = get_request_path(url_parts)
+        self._idle_connections: list[HTTPConnection] = []
         self._lock = threading.Lock()
-        self._closed = False
+        self._is_closed = False
 
     def post(self, headers: Mapping[str, str], body: bytes) -> HttpReply:
         """POST once; raise GW601 when there is no answer, as `NotConnectedError` if nothing was sent.
@@ -393,46 +399,46 @@ class HttpPoster:
         """
         try:
             return self._exchange_post(headers, body, _read_reply)
-        except _CutAnswerError as cut:
-            return HttpReply(cut.status, "", is_early=cut.is_early)
+        except _CutAnswerError as cut_answer:
+            return HttpReply(cut_answer.status, "", is_early=cut_answer.is_early)
 
     @contextmanager
     def fetch(
-        self, headers: Mapping[str, str], body: bytes, folder: Path, most: int
+        self, headers: Mapping[str, str], body: bytes, folder: Path, max_octets: int
     ) -> Iterator[FetchedAnswer]:
         """POST once, and give the answer, which is in a file of `folder` while it is used if it is large.
 
-        Raises as `post` does, GW603 for an answer of more than `most` octets, and GW806 where the disk
+        Raises as `post` does, GW603 for an answer of more than `max_octets` octets, and GW806 where the disk
         does not take it.
         """
         with ExitStack() as stack:
             try:
-                fetched = self._exchange_post(
-                    headers, body, lambda answer, _: _fetch_answer(answer, folder, most, stack)
+                fetched_answer = self._exchange_post(
+                    headers, body, lambda answer, _: _fetch_answer(answer, folder, max_octets, stack)
                 )
-            except _CutAnswerError as cut:
-                fetched = FetchedAnswer(cut.status, "", MemoryBody(b""))
-            yield fetched
+            except _CutAnswerError as cut_answer:
+                fetched_answer = FetchedAnswer(cut_answer.status, "", MemoryBody(b""))
+            yield fetched_answer
 
     def _exchange_post(
-        self, headers: Mapping[str, str], body: bytes, read: Callable[[HTTPResponse, bool], _Answer]
+        self, headers: Mapping[str, str], body: bytes, read_answer: Callable[[HTTPResponse, bool], _Answer]
     ) -> _Answer:
-        """Return the result of `read` for the answer; the connection is kept if the answer is complete."""
+        """Return the result of `read_answer`; the connection is kept if the answer is complete."""
         connection = self._take_connection()
         if connection.sock is None:
             self._open_connection(connection)
         try:
             is_whole = self._send_request(connection, headers, body)
-            answer = self._read_response(connection.getresponse(), read, is_whole=is_whole)
+            answer = self._read_response(connection.getresponse(), read_answer, is_whole=is_whole)
         except (OSError, HTTPException) as problem:
             connection.close()
-            raise GatewayError(UNREACHABLE, _format_reason(problem), self.url[:200]) from problem
+            raise GatewayError(UNREACHABLE, _describe_failure(problem), self.url[:200]) from problem
         except (GatewayError, _CutAnswerError):
             connection.close()
             raise
         with self._lock:
-            if is_whole and not self._closed:
-                self._idle.append(connection)
+            if is_whole and not self._is_closed:
+                self._idle_connections.append(connection)
                 return answer
         connection.close()
         return answer
@@ -454,15 +460,15 @@ class HttpPoster:
         return True
 
     def _read_response(
-        self, response: HTTPResponse, read: Callable[[HTTPResponse, bool], _Answer], *, is_whole: bool
+        self, response: HTTPResponse, read_answer: Callable[[HTTPResponse, bool], _Answer], *, is_whole: bool
     ) -> _Answer:
-        """Return the result of `read`; raises GW601 for a success before the request was sent whole."""
+        """Call `read_answer` and return its result; GW601 for a success before all was sent."""
         is_success = response.status < _FIRST_REDIRECT
         if is_success and not is_whole:
             detail = f"HTTP status {response.status} before it had the whole request"
             raise GatewayError(UNREACHABLE, detail, self.url[:200])
         try:
-            return read(response, not is_whole)
+            return read_answer(response, not is_whole)
         except (OSError, HTTPException) as problem:
             if is_success:
                 raise
@@ -471,17 +477,17 @@ class HttpPoster:
     def close(self) -> None:
         """Close the idle connections."""
         with self._lock:
-            self._closed = True
-            for connection in self._idle:
+            self._is_closed = True
+            for connection in self._idle_connections:
                 connection.close()
-            self._idle.clear()
+            self._idle_connections.clear()
 
     def _take_connection(self) -> HTTPConnection:
         while True:
             with self._lock:
-                connection = self._idle.pop() if self._idle else None
+                connection = self._idle_connections.pop() if self._idle_connections else None
             if connection is None:
-                return make_http_connection(self._parts, self._time_out, self._tls)
+                return make_http_connection(self._url_parts, self._time_out, self._tls)
             # An idle connection with data to read was closed by its other end.
             if connection.sock is not None and not is_readable(connection.sock, 0):
                 return connection
@@ -490,39 +496,41 @@ class HttpPoster:
     def _open_connection(self, connection: HTTPConnection) -> None:
         try:
             connection.connect()
-            opened: Any = connection.sock
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            opened_socket: Any = connection.sock
+            opened_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except (OSError, HTTPException) as problem:
             connection.close()
-            raise NotConnectedError(UNREACHABLE, _format_reason(problem), self.url[:200]) from problem
+            raise NotConnectedError(UNREACHABLE, _describe_failure(problem), self.url[:200]) from problem
 
 
 def _read_reply(answer: HTTPResponse, is_early: bool) -> HttpReply:
-    content = answer.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise _make_size_error(_LARGEST)
-    _require_whole(answer)
+    body = answer.read(_MAX_BODY_OCTETS + 1)
+    if len(body) > _MAX_BODY_OCTETS:
+        raise _make_size_error(_MAX_BODY_OCTETS)
+    _check_answer_complete(answer)
     headers = {name.lower(): value for name, value in answer.getheaders()}
-    kind = headers.get("content-type", "")
-    return HttpReply(answer.status, kind, content, headers, is_early=is_early)
+    content_type = headers.get("content-type", "")
+    return HttpReply(answer.status, content_type, body, headers, is_early=is_early)
 
 
-def _fetch_answer(answer: HTTPResponse, folder: Path, most: int, stack: ExitStack) -> FetchedAnswer:
-    """Return an answer; `stack` closes the file that it may have."""
-    piece = answer.read(_MOST_HELD + 1)
+def _fetch_answer(
+    answer: HTTPResponse, folder: Path, max_octets: int, exit_stack: ExitStack
+) -> FetchedAnswer:
+    """Return an answer; `exit_stack` closes the file that it may have."""
+    piece = answer.read(_MAX_MEMORY_OCTETS + 1)
     body: Body = MemoryBody(piece)
-    if len(piece) > _MOST_HELD:
-        body = file = stack.enter_context(closing(UnnamedFile(folder)))
+    if len(piece) > _MAX_MEMORY_OCTETS:
+        body = file = exit_stack.enter_context(closing(UnnamedFile(folder)))
         while piece:
-            if file.octet_count + len(piece) > most:
-                raise _make_size_error(most)
+            if file.octet_count + len(piece) > max_octets:
+                raise _make_size_error(max_octets)
             file.write(piece)
-            piece = answer.read(_MOST_HELD)
-    _require_whole(answer)
+            piece = answer.read(_MAX_MEMORY_OCTETS)
+    _check_answer_complete(answer)
     return FetchedAnswer(answer.status, answer.getheader("Content-Type", ""), body)
 
 
-def _require_whole(answer: HTTPResponse) -> None:
+def _check_answer_complete(answer: HTTPResponse) -> None:
     """Raise IncompleteRead if the connection ended before all octets of the Content-Length came.
 
     The library's `read` of a number of octets returns fewer without an error.
@@ -531,11 +539,11 @@ def _require_whole(answer: HTTPResponse) -> None:
         raise IncompleteRead(b"", answer.length)
 
 
-def _make_size_error(most: int) -> GatewayError:
-    return GatewayError(ANSWER_NOT_UNDERSTOOD, f"the answer has more than {most} octets", "HTTP")
+def _make_size_error(max_octets: int) -> GatewayError:
+    return GatewayError(ANSWER_NOT_UNDERSTOOD, f"the answer has more than {max_octets} octets", "HTTP")
 
 
-def _format_reason(problem: Exception) -> str:
+def _describe_failure(problem: Exception) -> str:
     """Return why an exchange failed, in words without numbers of the operating system."""
     if isinstance(problem, TimeoutError):
         return "no answer in time"

@@ -19,7 +19,7 @@ from gateway.wire import (
 )
 from gateway.xmlsec import verify_document
 
-_SIGNATURE = "/res:*/ds:Signature"
+_SIGNATURE_PATH = "/res:*/ds:Signature"
 
 
 def read_hub_document(message: UserMessage, identity: PartnerIdentity) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def read_hub_document(message: UserMessage, identity: PartnerIdentity) -> dict[s
             raise GatewayError(TOO_LARGE, "the document is larger than one that is read", "cid:")
         root = parse_xml(message.payloads[0].content)
         load_shipped_schemas(RESULT).validate_document(root)
-        signed = verify_document(root)
-        identity.verify_hub_certificate(signed.certificate, get_current_time(), _SIGNATURE)
+        signed_document = verify_document(root)
+        identity.verify_hub_certificate(signed_document.certificate, get_current_time(), _SIGNATURE_PATH)
     except GatewayError as problem:
         return {"verified": False, "problem": str(problem)[:500]}
     return {"verified": True, "problem": None, **_read_fields(root)}
@@ -44,13 +44,15 @@ def _read_fields(root: etree._Element) -> dict[str, Any]:
         "case_number": _read_text(root, "CaseNumber"),
         "reference": _read_text(root, "Reference"),
     }
-    request, held = root.find("{*}Request"), root.find("{*}Held")
-    if held is not None:
-        return fields | _read_hold_fields(held)
-    customs = root.find("{*}Customs")
-    if customs is not None:
-        return fields | _read_customs_fields(customs)
-    return fields | (_read_result_fields(root) if request is None else _read_notice_fields(request))
+    request_element, held_element = root.find("{*}Request"), root.find("{*}Held")
+    if held_element is not None:
+        return fields | _read_hold_fields(held_element)
+    customs_element = root.find("{*}Customs")
+    if customs_element is not None:
+        return fields | _read_customs_fields(customs_element)
+    return fields | (
+        _read_result_fields(root) if request_element is None else _read_notice_fields(request_element)
+    )
 
 
 def _read_result_fields(root: etree._Element) -> dict[str, Any]:
@@ -62,19 +64,19 @@ def _read_result_fields(root: etree._Element) -> dict[str, Any]:
     }
 
 
-def _read_findings(root: etree._Element, name: str) -> list[dict[str, Any]]:
+def _read_findings(root: etree._Element, element_name: str) -> list[dict[str, Any]]:
     return [
         {"id": element.get("id"), "pointer": element.get("pointer"), "text": element.text or ""}
-        for element in root.iterfind(f"{{*}}{name}")
+        for element in root.iterfind(f"{{*}}{element_name}")
     ]
 
 
-def _read_hold_fields(held: etree._Element) -> dict[str, Any]:
+def _read_hold_fields(held_element: etree._Element) -> dict[str, Any]:
     """Return the fields of a Notice about a held case: until when it is held, and the missing documents."""
     return {
         "state": "HELD",
-        "until": held.get("until"),
-        "issued_at": _read_text(held, "IssuedAt"),
+        "until": held_element.get("until"),
+        "issued_at": _read_text(held_element, "IssuedAt"),
         "missing": [
             {
                 "item": int(element.get("item", "0")) or None,
@@ -84,7 +86,7 @@ def _read_hold_fields(held: etree._Element) -> dict[str, Any]:
                 "pointer": element.get("pointer"),
                 "text": element.text or "",
             }
-            for element in held.iterfind("{*}Missing")
+            for element in held_element.iterfind("{*}Missing")
         ],
     }
 
@@ -139,13 +141,13 @@ def _read_customs_fields(customs: etree._Element) -> dict[str, Any]:
     }
 
 
-def _read_text(parent: etree._Element, name: str) -> str | None:
-    child = parent.find(f"{{*}}{name}")
+def _read_text(parent: etree._Element, child_name: str) -> str | None:
+    child = parent.find(f"{{*}}{child_name}")
     return None if child is None else (child.text or "").strip()
 
 
 #: The states of a request in which the agency waits for the applicant.
-_OPEN: Final = frozenset({"INFORMATION_REQUIRED", "INSPECTION", "FEE_DUE"})
+_QUESTION_STATES: Final = frozenset({"INFORMATION_REQUIRED", "INSPECTION", "FEE_DUE"})
 _NOTICE_KEYS: Final = ("application", "document", "organisation", "state", "status_code", "text")
 
 
@@ -153,35 +155,42 @@ def summarize_notices(notices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return case number, state, applications and open questions by the fields of verified notices.
 
     The last notice of an application counts, by its IssuedAt, then by arrival. The state is None if no notice
-    has come: then only the receipt is known. `held` is in the result only for a held case: the end of the
-    hold, and the missing documents.
+    has come: then only the receipt is known. `hold_fields` is in the result only for a held case: the end of
+    the hold, and the missing documents.
     """
     notices = tuple(notices)
-    last: dict[str, Mapping[str, Any]] = {}
+    last_notices: dict[str, Mapping[str, Any]] = {}
     for notice in (notice for notice in notices if "application" in notice):
-        current = last.get(notice["application"])
+        current = last_notices.get(notice["application"])
         if current is None or _read_issue_time(notice) >= _read_issue_time(current):
-            last[notice["application"]] = notice
-    applications = [{name: notice[name] for name in _NOTICE_KEYS} for notice in last.values()]
+            last_notices[notice["application"]] = notice
+    applications = [{name: notice[name] for name in _NOTICE_KEYS} for notice in last_notices.values()]
     questions = [
         {name: notice[name] for name in (*_NOTICE_KEYS, "pointers", "deadline")}
-        for notice in last.values()
-        if notice["state"] in _OPEN
+        for notice in last_notices.values()
+        if notice["state"] in _QUESTION_STATES
     ]
-    number = next((notice["case_number"] for notice in notices), None)
+    case_number = next((notice["case_number"] for notice in notices), None)
     holds = sorted((notice for notice in notices if "missing" in notice), key=_read_issue_time)
     # No agency hears of a case before it is held no longer.
-    held = {name: holds[-1][name] for name in ("until", "missing")} if holds and not last else None
-    state = "IN_PROGRESS" if last else "HELD" if held else None
-    summary = {"case_number": number, "state": state, "applications": applications, "questions": questions}
-    return summary | ({"held": held} if held else {})
+    hold_fields = (
+        {name: holds[-1][name] for name in ("until", "missing")} if holds and not last_notices else None
+    )
+    case_state = "IN_PROGRESS" if last_notices else "HELD" if hold_fields else None
+    summary = {
+        "case_number": case_number,
+        "state": case_state,
+        "applications": applications,
+        "questions": questions,
+    }
+    return summary | ({"held": hold_fields} if hold_fields else {})
 
 
 def _read_issue_time(notice: Mapping[str, Any]) -> datetime:
     """Return IssuedAt; the beginning of time where there is none, so that the order of arrival decides."""
     earliest = datetime.min.replace(tzinfo=UTC)
     try:
-        at = datetime.fromisoformat(notice["issued_at"] or "")
+        issued_at = datetime.fromisoformat(notice["issued_at"] or "")
     except ValueError:
         return earliest
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    return issued_at if issued_at.tzinfo else issued_at.replace(tzinfo=UTC)

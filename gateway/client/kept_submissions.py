@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.agreements import LARGEST_SPLIT_MESSAGE
+from gateway.agreements import MAX_SPLIT_MESSAGE_OCTETS
 from gateway.client.message_files import FileBody, open_message_file, write_message_file, write_octets
 from gateway.client.partner_identity import Membership, get_current_time
-from gateway.client.sealed_submissions import SealedSubmission, find_agreed_core, make_submission_unit
+from gateway.client.sealed_submissions import SealedSubmission, get_protocol_core, make_submission_unit
 from gateway.errors import DOCUMENT_INVALID, MISUSE, GatewayError, make_path_problem
 from gateway.failpoints import kill_at_failpoint
 from gateway.message_model import Body, MemoryBody, UserMessage
@@ -24,64 +24,70 @@ from gateway.protocols import Parcel, SplitPlan, SplitTerms, choose_split_terms
 from gateway.wire import DEFAULT_LIMITS, SUB, parse_xml, read_http_message
 
 #: The file of a message that is sent in fragments, in a folder of its own.
-WHOLE_FILE: Final = "whole.http"
+WHOLE_MESSAGE_FILE: Final = "whole.http"
 
 
-def find_kept_parcel(folder: Path, message_id: str) -> Parcel | None:
+def find_stored_parcel(folder: Path, message_id: str) -> Parcel | None:
     """Return the sent message that a process has kept below a folder; None if there is none."""
-    name = make_kept_name(message_id)
-    if name.strip(".") == "":
+    message_name = make_message_file_name(message_id)
+    if message_name.strip(".") == "":
         return None
-    for path in (folder / f"{name}.http", folder / name / WHOLE_FILE):
+    for path in (folder / f"{message_name}.http", folder / message_name / WHOLE_MESSAGE_FILE):
         if path.is_file():
             with suppress(GatewayError):
                 return open_message_file(path, DEFAULT_LIMITS)
     return None
 
 
-def measure_largest_kept(folder: Path) -> int:
+def measure_largest_split_message(folder: Path) -> int:
     """Return the octets of the largest message in fragments that is kept below a folder, 0 without any."""
     sizes = [0]
-    for path in folder.glob(f"*/{WHOLE_FILE}"):
+    for path in folder.glob(f"*/{WHOLE_MESSAGE_FILE}"):
         with suppress(OSError):
             sizes.append(path.stat().st_size)
     return max(sizes)
 
 
-def make_kept_name(message_id: str) -> str:
+def make_message_file_name(message_id: str) -> str:
     """Return the name under which a message is kept: its id, without signs that file systems may refuse."""
-    return "".join(sign if sign.isalnum() or sign in "-_.@" else "_" for sign in message_id)[:120]
+    return "".join(
+        character if character.isalnum() or character in "-_.@" else "_" for character in message_id
+    )[:120]
 
 
 _HTTP_START: Final = re.compile(rb"(?i)POST |(?:soapaction|content-type|mime-version):")
 
 
-def is_kept_submission(content: bytes) -> bool:
+def is_stored_submission(file_octets: bytes) -> bool:
     """Return whether a file begins like an HTTP message, and not like XML."""
-    return _HTTP_START.match(content) is not None
+    return _HTTP_START.match(file_octets) is not None
 
 
-def keep_submission(folder: Path, submission: SealedSubmission) -> Path:
+def store_submission(folder: Path, submission: SealedSubmission) -> Path:
     """Write the HTTP headers and body of a submission durably into a new file; return its path.
 
     Raises GW808 where the file cannot be written.
     """
-    path = folder / f"{make_kept_name(submission.unit.message_id)}.http"
+    path = folder / f"{make_message_file_name(submission.unit.message_id)}.http"
     write_message_file(path, submission.parcel)
     return path
 
 
-def read_kept_submission(content: bytes, url: str, membership: Membership) -> SealedSubmission:
-    """Return the submission that `keep_submission` wrote, to be sent to `url` unchanged.
+def read_stored_submission(file_octets: bytes, url: str, membership: Membership) -> SealedSubmission:
+    """Return the submission that `store_submission` wrote, to be sent to `url` unchanged.
 
     It is read as a message of the protocol of the agreement in `membership`.
     """
-    message = read_http_message(content)
-    names = ("Content-Type", "SOAPAction")
-    headers = {name: message.headers[name.lower()] for name in names if name.lower() in message.headers}
+    message = read_http_message(file_octets)
+    header_names = ("Content-Type", "SOAPAction")
+    headers = {
+        header_name: message.headers[header_name.lower()]
+        for header_name in header_names
+        if header_name.lower() in message.headers
+    }
     parcel = Parcel(headers, MemoryBody(message.body))
-    sent = find_agreed_core(membership).read_sent_unit(parcel, DEFAULT_LIMITS)
-    unit = sent.unit
+    sent_unit = get_protocol_core(membership).read_sent_unit(parcel, DEFAULT_LIMITS)
+    unit = sent_unit.unit
     # A payload that was encrypted for the hub cannot be decrypted here.
     is_hidden = parcel.get_header("Content-Type").startswith("multipart/")
     if not isinstance(unit, UserMessage) or not (unit.payloads or is_hidden):
@@ -90,7 +96,7 @@ def read_kept_submission(content: bytes, url: str, membership: Membership) -> Se
         # A message of AS4 does not ask for its receipt: its P-Mode does.
         pmode = membership.get_outgoing_pmode(unit.action, get_current_time())
         unit = replace(unit, ack_requested=membership.make_ack_request(pmode))
-    return SealedSubmission(unit, read_reference(unit), parcel, sent, url)
+    return SealedSubmission(unit, read_reference(unit), parcel, sent_unit, url)
 
 
 def read_reference(unit: UserMessage) -> str:
@@ -101,9 +107,9 @@ def read_reference(unit: UserMessage) -> str:
 
 
 #: A message that is split has somewhat more octets than its payloads.
-SPLIT_LIMITS: Final = replace(DEFAULT_LIMITS, body=LARGEST_SPLIT_MESSAGE + 16 * 1024**2)
-_CUT: Final = "whole.gz"
-_TERMS: Final = "terms.json"
+SPLIT_LIMITS: Final = replace(DEFAULT_LIMITS, body=MAX_SPLIT_MESSAGE_OCTETS + 16 * 1024**2)
+_COMPRESSED_FILE: Final = "whole.gz"
+_TERMS_FILE: Final = "terms.json"
 
 
 class SplitSubmission:
@@ -125,50 +131,55 @@ class SplitSubmission:
     @contextmanager
     def lock_folder(self) -> Iterator[None]:
         """Hold the folder for one process; raise GW808 where another one sends from it."""
-        with (self.folder / _TERMS).open("rb") as held:
+        with (self.folder / _TERMS_FILE).open("rb") as locked_file:
             try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(locked_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 detail = f"another process sends from {self.folder}"
                 raise GatewayError(MISUSE, detail, str(self.folder)) from None
             yield
 
-    def list_open_numbers(self) -> Sequence[int]:
+    def list_unreceipted_numbers(self) -> Sequence[int]:
         """Return the numbers of the fragments that have no receipt yet."""
-        numbers = range(1, self.fragment_count + 1)
-        return [number for number in numbers if not self._name_file(number, "receipt").exists()]
+        fragment_numbers = range(1, self.fragment_count + 1)
+        return [
+            fragment_number
+            for fragment_number in fragment_numbers
+            if not self._make_fragment_path(fragment_number, "receipt").exists()
+        ]
 
-    def open_fragment(self, number: int) -> SealedSubmission:
+    def open_fragment(self, fragment_number: int) -> SealedSubmission:
         """Return a fragment as it is sent: the fragment sealed before, or a new one, which is stored now."""
-        path = self._name_file(number, "http")
-        core = find_agreed_core(self._membership)
+        path = self._make_fragment_path(fragment_number, "http")
+        core = get_protocol_core(self._membership)
         pmode = self._membership.get_outgoing_pmode(self.unit.action, get_current_time())
         if not path.exists():
             context = self._membership.build_context()
-            write_message_file(path, core.seal_agreed_fragment(self.plan, number, pmode, context))
+            write_message_file(path, core.seal_agreed_fragment(self.plan, fragment_number, pmode, context))
         kill_at_failpoint("submit", "kept")
-        stored = open_message_file(path, SPLIT_LIMITS)
-        parcel = Parcel({"Content-Type": stored.get_header("Content-Type")}, stored.body)
-        sent = core.read_sent_unit(parcel, SPLIT_LIMITS)
-        assert isinstance(sent.unit, UserMessage)  # it was sealed here
-        unit = replace(sent.unit, ack_requested=self._membership.make_ack_request(pmode))
-        return SealedSubmission(unit, self.whole.reference, parcel, sent, self.whole.url)
+        stored_parcel = open_message_file(path, SPLIT_LIMITS)
+        parcel = Parcel({"Content-Type": stored_parcel.get_header("Content-Type")}, stored_parcel.body)
+        sent_unit = core.read_sent_unit(parcel, SPLIT_LIMITS)
+        assert isinstance(sent_unit.unit, UserMessage)  # it was sealed here
+        unit = replace(sent_unit.unit, ack_requested=self._membership.make_ack_request(pmode))
+        return SealedSubmission(unit, self.whole.reference, parcel, sent_unit, self.whole.url)
 
     @property
     def unit(self) -> UserMessage:
         """Return the message that is cut."""
         return self.whole.unit
 
-    def keep_receipt(self, number: int, receipt: Parcel | None) -> None:
+    def store_receipt(self, fragment_number: int, receipt: Parcel | None) -> None:
         """Store the receipt of a fragment durably; None for one that came by a POST of its own."""
         kill_at_failpoint("submit", "answered")
         write_octets(
-            self._name_file(number, "receipt"), (MemoryBody(b"") if receipt is None else receipt.body,)
+            self._make_fragment_path(fragment_number, "receipt"),
+            (MemoryBody(b"") if receipt is None else receipt.body,),
         )
         kill_at_failpoint("submit", "receipted")
 
-    def _name_file(self, number: int, kind: str) -> Path:
-        return self.folder / f"fragment-{number:04}.{kind}"
+    def _make_fragment_path(self, fragment_number: int, suffix: str) -> Path:
+        return self.folder / f"fragment-{fragment_number:04}.{suffix}"
 
 
 def split_submission(
@@ -184,7 +195,7 @@ def split_submission(
     message that is larger than agreed.
     """
     unit, reference = make_submission_unit(root, attachments, membership)
-    core = find_agreed_core(membership)
+    core = get_protocol_core(membership)
     pmode = membership.get_outgoing_pmode(unit.action, get_current_time())
     if pmode.splitting is None:
         return None
@@ -192,58 +203,61 @@ def split_submission(
     terms = choose_split_terms(source.body.octet_count, pmode.splitting)
     if terms is None:
         return None
-    message_folder = folder / make_kept_name(unit.message_id)
-    write_message_file(message_folder / WHOLE_FILE, source)
+    message_folder = folder / make_message_file_name(unit.message_id)
+    write_message_file(message_folder / WHOLE_MESSAGE_FILE, source)
     _write_terms(message_folder, terms, membership)
     kill_at_failpoint("submit", "cut")
     return _open_folder(message_folder, membership, url, reference)
 
 
 def _write_terms(folder: Path, terms: SplitTerms, membership: Membership) -> None:
-    """Store how a message is cut, and its octets in gzip where that is agreed: once, before it is cut."""
-    source = open_message_file(folder / WHOLE_FILE, SPLIT_LIMITS)
-    plan = find_agreed_core(membership).plan_split(source, terms, SPLIT_LIMITS)
+    """Store the terms by which a message is split, and its octets in gzip where that is agreed.
+
+    This is done once, before the message is split.
+    """
+    source = open_message_file(folder / WHOLE_MESSAGE_FILE, SPLIT_LIMITS)
+    plan = get_protocol_core(membership).plan_split(source, terms, SPLIT_LIMITS)
     if plan.terms.compressed:
-        write_octets(folder / _CUT, (plan.octets,))
-    row = {
+        write_octets(folder / _COMPRESSED_FILE, (plan.octets,))
+    terms_record = {
         "fragment_size": plan.terms.fragment_size,
         "routing_properties": list(plan.terms.routing_properties),
         "compressed": plan.terms.compressed,
     }
-    write_octets(folder / _TERMS, (MemoryBody(json.dumps(row).encode()),))
+    write_octets(folder / _TERMS_FILE, (MemoryBody(json.dumps(terms_record).encode()),))
 
 
 def read_split_submission(folder: Path, membership: Membership, url: str) -> SplitSubmission:
     """Return the submission in a folder that `split_submission` made; raise GW808 for another folder."""
-    if not (folder / _TERMS).is_file():
+    if not (folder / _TERMS_FILE).is_file():
         raise GatewayError(MISUSE, f"{folder} has no submission in fragments", str(folder))
     return _open_folder(folder, membership, url, None)
 
 
 def _open_folder(folder: Path, membership: Membership, url: str, reference: str | None) -> SplitSubmission:
-    row = _read_terms(folder / _TERMS)
-    core = find_agreed_core(membership)
-    parcel = open_message_file(folder / WHOLE_FILE, SPLIT_LIMITS)
-    terms = SplitTerms(row["fragment_size"], tuple(row["routing_properties"]))
+    terms_record = _read_terms(folder / _TERMS_FILE)
+    core = get_protocol_core(membership)
+    parcel = open_message_file(folder / WHOLE_MESSAGE_FILE, SPLIT_LIMITS)
+    terms = SplitTerms(terms_record["fragment_size"], tuple(terms_record["routing_properties"]))
     plan = core.plan_split(parcel, terms, SPLIT_LIMITS)
-    if row["compressed"]:
-        octets = FileBody(folder / _CUT)
+    if terms_record["compressed"]:
+        octets = FileBody(folder / _COMPRESSED_FILE)
         plan = replace(plan, octets=octets, terms=replace(terms, compressed=True))
-    sent = core.read_sent_unit(parcel, SPLIT_LIMITS)
-    if not isinstance(sent.unit, UserMessage) or not sent.unit.payloads:
+    sent_unit = core.read_sent_unit(parcel, SPLIT_LIMITS)
+    if not isinstance(sent_unit.unit, UserMessage) or not sent_unit.unit.payloads:
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", str(folder))
-    pmode = membership.get_outgoing_pmode(sent.unit.action, get_current_time())
-    unit = replace(sent.unit, ack_requested=membership.make_ack_request(pmode))
-    name = read_reference(unit) if reference is None else reference
-    whole = SealedSubmission(unit, name, parcel, sent, url or pmode.endpoint or "")
+    pmode = membership.get_outgoing_pmode(sent_unit.unit.action, get_current_time())
+    unit = replace(sent_unit.unit, ack_requested=membership.make_ack_request(pmode))
+    submission_reference = read_reference(unit) if reference is None else reference
+    whole = SealedSubmission(unit, submission_reference, parcel, sent_unit, url or pmode.endpoint or "")
     return SplitSubmission(folder, whole, plan, membership)
 
 
 def _read_terms(path: Path) -> dict[str, Any]:
     try:
-        row: dict[str, Any] = json.loads(path.read_bytes())
-        return {name: row[name] for name in ("fragment_size", "routing_properties", "compressed")}
-    except OSError as mistake:
-        raise make_path_problem(path, "read", mistake) from None
+        terms_record: dict[str, Any] = json.loads(path.read_bytes())
+        return {name: terms_record[name] for name in ("fragment_size", "routing_properties", "compressed")}
+    except OSError as error:
+        raise make_path_problem(path, "read", error) from None
     except (ValueError, KeyError, TypeError):
         raise GatewayError(MISUSE, f"{path} was not written by this program", str(path)) from None

@@ -21,7 +21,7 @@ from gateway.protocols import Parcel
 from gateway.wire import WireLimits, read_http_head, read_http_message
 
 #: The size, in octets, up to which files are held in memory.
-_MOST_HELD: Final = 1024**2
+_MAX_MEMORY_OCTETS: Final = 1024**2
 
 
 class FileBody(DigestedBody):
@@ -52,16 +52,16 @@ class UnnamedFile(DigestedBody):
         try:
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  # see close()
         except OSError as problem:
-            raise _make_room_error(problem) from None
+            raise _make_no_space_error(problem) from None
 
     def write(self, octets: bytes) -> None:
         """Append the octets."""
-        view = memoryview(octets)
+        unwritten_octets = memoryview(octets)
         try:
-            while view:
-                view = view[self._file.write(view) :]
+            while unwritten_octets:
+                unwritten_octets = unwritten_octets[self._file.write(unwritten_octets) :]
         except OSError as problem:
-            raise _make_room_error(problem) from None
+            raise _make_no_space_error(problem) from None
         self.octet_count += len(octets)
 
     def open_stream(self) -> BinaryIO:
@@ -73,7 +73,7 @@ class UnnamedFile(DigestedBody):
         self._file.close()
 
 
-def _make_room_error(problem: OSError) -> GatewayError:
+def _make_no_space_error(problem: OSError) -> GatewayError:
     return GatewayError(NO_ROOM, f"cannot store: {problem.strerror}", "folder")
 
 
@@ -81,22 +81,22 @@ def open_message_file(path: Path, limits: WireLimits) -> Parcel:
     """Return the HTTP message in a file; a large body is read from the file. Raises GW103, GW808."""
     try:
         with path.open("rb") as file:
-            held = file.read(_MOST_HELD + 1)
-        whole = FileBody(path)
-    except (OSError, ValueError) as mistake:
-        raise make_path_problem(path, "read", mistake) from None
-    if len(held) <= _MOST_HELD:
-        message = read_http_message(held, limits)
+            first_octets = file.read(_MAX_MEMORY_OCTETS + 1)
+        file_body = FileBody(path)
+    except (OSError, ValueError) as error:
+        raise make_path_problem(path, "read", error) from None
+    if len(first_octets) <= _MAX_MEMORY_OCTETS:
+        message = read_http_message(first_octets, limits)
         return Parcel(message.headers, MemoryBody(message.body))
-    head = read_http_head(held, limits)
-    count = whole.octet_count - head.body_offset
+    head = read_http_head(first_octets, limits)
+    body_size = file_body.octet_count - head.body_offset
     if "transfer-encoding" in head.headers:
-        detail = f"a message of more than {_MOST_HELD} octets in a file is not chunked"
+        detail = f"a message of more than {_MAX_MEMORY_OCTETS} octets in a file is not chunked"
         raise GatewayError(MIME_MALFORMED, detail, str(path))
-    if head.headers.get("content-length", str(count)) != str(count):
-        detail = f"Content-Length is {head.headers['content-length'][:20]!r}, the body has {count} octets"
+    if head.headers.get("content-length", str(body_size)) != str(body_size):
+        detail = f"Content-Length is {head.headers['content-length'][:20]!r}, the body has {body_size} octets"
         raise GatewayError(MIME_MALFORMED, detail, str(path))
-    return Parcel(head.headers, SlicedBody(whole, head.body_offset, count))
+    return Parcel(head.headers, SlicedBody(file_body, head.body_offset, body_size))
 
 
 def write_message_file(path: Path, parcel: Parcel) -> None:
@@ -111,8 +111,8 @@ def write_octets(path: Path, bodies: Iterable[Body]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, bodies)
-    except (OSError, ValueError) as mistake:
-        raise make_path_problem(path, "written", mistake) from None
+    except (OSError, ValueError) as error:
+        raise make_path_problem(path, "written", error) from None
 
 
 def replace_file(path: Path, bodies: Iterable[Body]) -> None:
@@ -133,8 +133,8 @@ def replace_file(path: Path, bodies: Iterable[Body]) -> None:
 
 def synchronize_folder(folder: Path) -> None:
     """Make the names in a folder as durable as the octets behind them."""
-    handle = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(descriptor)
     finally:
-        os.close(handle)
+        os.close(descriptor)

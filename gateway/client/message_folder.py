@@ -89,9 +89,9 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
                 yield row
 
 
-_RECEIPT: Final = ("receipt", "receipt_type")
-_NEW: Final = ".new-"
-_NUMBERED: Final = re.compile(r"([0-9]{4,})-")
+_RECEIPT_KEYS: Final = ("receipt", "receipt_type")
+_NEW_PREFIX: Final = ".new-"
+_NUMBER_PATTERN: Final = re.compile(r"([0-9]{4,})-")
 
 
 class MessageStore(Protocol):
@@ -100,13 +100,13 @@ class MessageStore(Protocol):
     def read_rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of all stored messages, in the order of arrival."""
 
-    def write_message(self, row: dict[str, Any], opened: OpenedMessage) -> None:
+    def write_message(self, row: dict[str, Any], opened_message: OpenedMessage) -> None:
         """Store a message and its row, and add the name of its file or folder to the row."""
 
     def write_refusal(self, problem: GatewayError) -> None:
         """Store why a parcel was refused."""
 
-    def write_signal(self, opened: OpenedMessage) -> None:
+    def write_signal(self, opened_message: OpenedMessage) -> None:
         """Store a signal about a message that another process has sent."""
 
 
@@ -123,9 +123,9 @@ class JournalStore:
         """Yield the rows of the journal."""
         return read_journal(self._messages.path)
 
-    def write_message(self, row: dict[str, Any], opened: OpenedMessage) -> None:
+    def write_message(self, row: dict[str, Any], opened_message: OpenedMessage) -> None:
         """Write the document, then the row, to disk: the message is acknowledged next. Raises OSError."""
-        unit = opened.unit
+        unit = opened_message.unit
         self._count += 1
         if isinstance(unit, UserMessage) and unit.payloads:
             document = self._create_document(str(row["action"]))
@@ -151,22 +151,22 @@ class JournalStore:
         """Append the problem to ``refusals.jsonl``."""
         self._refusals.write_refusal(problem)
 
-    def write_signal(self, opened: OpenedMessage) -> None:
+    def write_signal(self, opened_message: OpenedMessage) -> None:
         """Store nothing: a partner that is simulated sends its messages itself."""
 
 
 class MessageFolder:
     """One folder for each message; `tell` receives each refusal and each signal in words."""
 
-    def __init__(self, folder: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, report: Callable[[str], None]) -> None:
         _make_store_folder(folder)
         self._folder = folder
-        self._tell = tell
+        self._report = report
         self._refusals = Journal(folder / "refusals.jsonl")
-        for unfinished in folder.glob(f"{_NEW}*"):
+        for unfinished in folder.glob(f"{_NEW_PREFIX}*"):
             # Its writing was interrupted, so it was not acknowledged: the hub sends it again.
             shutil.rmtree(unfinished)
-        self._last = max((_read_number(path.name) for path in folder.iterdir()), default=0)
+        self._last_number = max((_read_number(path.name) for path in folder.iterdir()), default=0)
 
     def read_rows(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of the messages in the folder, in the order of arrival."""
@@ -174,74 +174,78 @@ class MessageFolder:
         # By number, not by name: 10000 comes after 9999.
         for path in sorted(summaries, key=lambda path: (_read_number(path.parent.name), path)):
             row = json.loads(path.read_bytes())
-            answer = path.with_name("receipt.http")
-            if answer.is_file():
-                head, _, body = answer.read_bytes().partition(b"\r\n\r\n")
-                encoded = base64.b64encode(body).decode()
-                yield row | dict(zip(_RECEIPT, (encoded, head.decode().partition(": ")[2]), strict=True))
+            receipt_path = path.with_name("receipt.http")
+            if receipt_path.is_file():
+                head, _, body = receipt_path.read_bytes().partition(b"\r\n\r\n")
+                encoded_body = base64.b64encode(body).decode()
+                yield row | dict(
+                    zip(_RECEIPT_KEYS, (encoded_body, head.decode().partition(": ")[2]), strict=True)
+                )
 
-    def write_message(self, row: dict[str, Any], opened: OpenedMessage) -> None:
+    def write_message(self, row: dict[str, Any], opened_message: OpenedMessage) -> None:
         """Store the message durably, or raise OSError and store nothing."""
         fields = row["said"]
-        unit = opened.unit
-        parcel = opened.parcel
-        whole = JoinedBody((_format_http(parcel.headers, b""), parcel.body))
-        files: dict[str, bytes | Body] = {"message.http": whole}
+        unit = opened_message.unit
+        parcel = opened_message.parcel
+        http_message = JoinedBody((_format_http(parcel.headers, b""), parcel.body))
+        files: dict[str, bytes | Body] = {"message.http": http_message}
         payloads = []
         for number, payload in enumerate(unit.payloads if isinstance(unit, UserMessage) else (), start=1):
-            name = f"payload-{number}{_guess_suffix(payload.media_type)}"
-            files[name] = payload.octets
+            file_name = f"payload-{number}{_guess_suffix(payload.media_type)}"
+            files[file_name] = payload.octets
             payloads.append(
-                {"file": name, "content_id": payload.content_id, "media_type": payload.media_type}
+                {"file": file_name, "content_id": payload.content_id, "media_type": payload.media_type}
             )
         files["receipt.http"] = _format_http(
             {"Content-Type": row["receipt_type"]}, base64.b64decode(row["receipt"])
         )
-        summary = {name: value for name, value in row.items() if name not in _RECEIPT}
+        summary = {name: value for name, value in row.items() if name not in _RECEIPT_KEYS}
         files["summary.json"] = _format_summary(summary | {"payloads": payloads})
         row["file"] = self._write_files((row["action"], fields.get("case_number") or ""), files)
 
     def write_refusal(self, problem: GatewayError) -> None:
         """Report the problem, and append it to ``refusals.jsonl``; raises OSError."""
-        self._tell(f"refused: {problem}")
+        self._report(f"refused: {problem}")
         self._refusals.write_refusal(problem)
 
-    def write_signal(self, opened: OpenedMessage) -> None:
+    def write_signal(self, opened_message: OpenedMessage) -> None:
         """Store a receipt or an ErrorList for a message that another process has sent."""
-        unit = opened.unit
-        kind = type(unit).__name__
+        unit = opened_message.unit
+        signal_kind = type(unit).__name__
         reference = getattr(unit, "ref_to_message_id", None) or ""
-        summary = {"kind": kind, "message_id": unit.message_id, "ref_to": reference, "checked": False}
+        summary = {"kind": signal_kind, "message_id": unit.message_id, "ref_to": reference, "checked": False}
         files = {
-            "message.http": _format_http(opened.parcel.headers, opened.parcel.read_octets()),
+            "message.http": _format_http(opened_message.parcel.headers, opened_message.parcel.read_octets()),
             "signal.json": _format_summary(summary),
         }
-        name = self._write_files((kind, ""), files)
-        self._tell(f"{kind} for {reference or 'no message'}, not compared with what was sent: {name}")
+        folder_name = self._write_files((signal_kind, ""), files)
+        self._report(
+            f"{signal_kind} for {reference or 'no message'}, not compared with what was sent: {folder_name}"
+        )
 
-    def _write_files(self, names: tuple[str, ...], files: Mapping[str, bytes | Body]) -> str:
+    def _write_files(self, name_parts: tuple[str, ...], files: Mapping[str, bytes | Body]) -> str:
         """Write files into a new folder, synchronize it, and give it its name; return the name."""
-        parts = (re.sub(r"[^A-Za-z0-9_-]", "_", part)[:60] for part in names if part)
-        name = "-".join([f"{self._last + 1:04d}", *parts])
-        new_folder = self._folder / f"{_NEW}{name}"
+        safe_parts = (re.sub(r"[^A-Za-z0-9_-]", "_", part)[:60] for part in name_parts if part)
+        folder_name = "-".join([f"{self._last_number + 1:04d}", *safe_parts])
+        new_folder = self._folder / f"{_NEW_PREFIX}{folder_name}"
         shutil.rmtree(new_folder, ignore_errors=True)
         new_folder.mkdir(mode=0o700)
-        for file, content in files.items():
-            with _create_private_file(new_folder / file) as written:
-                written.writelines(iterate_octets(content))
-                written.flush()
-                os.fsync(written.fileno())
+        for file_name, content in files.items():
+            with _create_private_file(new_folder / file_name) as stream:
+                stream.writelines(iterate_octets(content))
+                stream.flush()
+                os.fsync(stream.fileno())
         synchronize_folder(new_folder)
-        new_folder.rename(self._folder / name)
+        new_folder.rename(self._folder / folder_name)
         synchronize_folder(self._folder)
-        self._last += 1
-        return name
+        self._last_number += 1
+        return folder_name
 
 
-def _read_number(name: str) -> int:
+def _read_number(folder_name: str) -> int:
     """Return the number at the beginning of the name of a folder; 0 when it has none."""
-    match = _NUMBERED.match(name)
-    return int(match[1]) if match else 0
+    number_match = _NUMBER_PATTERN.match(folder_name)
+    return int(number_match[1]) if number_match else 0
 
 
 def _make_store_folder(folder: Path) -> None:
@@ -251,10 +255,8 @@ def _make_store_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
         if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as mistake:
-        reason = (
-            "it is a file" if isinstance(mistake, FileExistsError | NotADirectoryError) else mistake.strerror
-        )
+    except OSError as error:
+        reason = "it is a file" if isinstance(error, FileExistsError | NotADirectoryError) else error.strerror
         raise GatewayError(MISUSE, f"{folder} is no folder for messages: {reason}", str(folder)) from None
 
 

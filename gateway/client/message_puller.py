@@ -10,16 +10,16 @@ from gateway.agreements import PMode
 from gateway.client.http_transport import FetchedAnswer, HttpPoster, HttpReply
 from gateway.client.message_handler import MessageHandler, make_signal_headers, read_signal_error
 from gateway.client.partner_identity import Membership, get_current_time
-from gateway.client.sealed_submissions import find_agreed_core
-from gateway.client.sending_outcome import raise_for_status
+from gateway.client.sealed_submissions import get_protocol_core
+from gateway.client.sending_outcome import raise_not_answered_error
 from gateway.errors import ANSWER_NOT_UNDERSTOOD, MISUSE, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, UserMessage
 from gateway.protocols import Parcel, ProtocolContext, SentUnit, make_pull_request
 
 #: The largest number of messages of one channel that are pulled in one round.
-_MOST: Final = 1000
+_MAX_MESSAGES: Final = 1000
 #: Octets of the largest message that is pulled whole. It is in a file, not in memory.
-_LARGEST: Final = 2 * 1024**3
+_MAX_MESSAGE_OCTETS: Final = 2 * 1024**3
 
 
 class MessagePuller:
@@ -39,19 +39,21 @@ class MessagePuller:
     ) -> None:
         """Raise GW808 where the agreement has nothing that is pulled, or no endpoint of the hub."""
         self._membership = membership
-        self._core = find_agreed_core(membership)
+        self._core = get_protocol_core(membership)
         self._handler = handler
-        self._channels = membership.list_pulled_pmodes(get_current_time())
-        if not self._channels:
-            rest = (
+        self._channel_pmodes = membership.list_pulled_pmodes(get_current_time())
+        if not self._channel_pmodes:
+            advice = (
                 "ebMS 2.0, of which a CPA is, posts every message: receive them by gateway listen"
                 if membership.protocol == "ebms2"
                 else "what it pulls has pull in its P-Mode"
             )
-            detail = f"by the agreement this party pulls nothing now; {rest}"
+            detail = f"by the agreement this party pulls nothing now; {advice}"
             raise GatewayError(MISUSE, detail, "agreement")
-        agreed = next((pmode.reply_endpoint for pmode in self._channels if pmode.reply_endpoint), "")
-        self._poster = HttpPoster(url or agreed, time_out, tls)
+        agreed_endpoint = next(
+            (pmode.reply_endpoint for pmode in self._channel_pmodes if pmode.reply_endpoint), ""
+        )
+        self._poster = HttpPoster(url or agreed_endpoint, time_out, tls)
         handler.pulled_from = self._poster.url
 
     def close(self) -> None:
@@ -64,11 +66,11 @@ class MessagePuller:
         Raises GatewayError: GW601 where the hub cannot be reached, GW602 for a refusal, and the problem of a
         message that was refused here and whose refusal was posted to the hub.
         """
-        return sum(map(self._empty_channel, self._channels))
+        return sum(map(self._pull_channel, self._channel_pmodes))
 
-    def _empty_channel(self, pmode: PMode) -> int:
+    def _pull_channel(self, pmode: PMode) -> int:
         message_ids: set[str] = set()
-        while len(message_ids) < _MOST:
+        while len(message_ids) < _MAX_MESSAGES:
             message_id = self._pull_message(pmode)
             # A message that is given twice has a receipt that did not arrive: the next round repeats it.
             if message_id is None or message_id in message_ids:
@@ -79,22 +81,22 @@ class MessagePuller:
     def _pull_message(self, pmode: PMode) -> str | None:
         """Pull once, store the message and post its receipt; return its MessageId, None if none came."""
         context = self._handler.build_context()
-        context = replace(context, limits=replace(context.limits, body=_LARGEST))
+        context = replace(context, limits=replace(context.limits, body=_MAX_MESSAGE_OCTETS))
         request = make_pull_request(pmode, context)
         parcel = self._core.seal((request,), pmode, context)
         headers, folder = dict(parcel.headers), self._handler.folder
-        with self._poster.fetch(headers, parcel.read_octets(), folder, _LARGEST) as answer:
-            received = self._read_parcel(answer)
+        with self._poster.fetch(headers, parcel.read_octets(), folder, _MAX_MESSAGE_OCTETS) as answer:
+            answer_parcel = self._read_parcel(answer)
             try:
-                opened = self._core.open(received, context, SentUnit(request))
-                if isinstance(opened.unit, ErrorSignal):
-                    return self._read_error(opened.unit)
-                receipt = self._handler.keep_fetched(opened, context)
+                opened_message = self._core.open_units(answer_parcel, context, SentUnit(request))
+                if isinstance(opened_message.unit, ErrorSignal):
+                    return self._raise_signal_error(opened_message.unit)
+                receipt = self._handler.store_pulled_message(opened_message, context)
             except GatewayError as problem:
-                self._report_refusal(problem, received, context)
+                self._report_refusal(problem, answer_parcel, context)
                 raise
         self._post_signal(receipt)
-        return opened.unit.message_id
+        return opened_message.unit.message_id
 
     def _read_parcel(self, answer: FetchedAnswer) -> Parcel:
         """Return the parcel in the answer to a PullRequest; raise where there is none."""
@@ -105,13 +107,13 @@ class MessagePuller:
         return Parcel({"Content-Type": answer.content_type}, answer.body)
 
     @staticmethod
-    def _read_error(unit: ErrorSignal) -> None:
+    def _raise_signal_error(unit: ErrorSignal) -> None:
         """Return None for the warning that nothing waits; raise for an error."""
         problem = read_signal_error(unit)
         if problem is not None:
             raise problem
 
-    def _report_refusal(self, problem: GatewayError, received: Parcel, context: ProtocolContext) -> None:
+    def _report_refusal(self, problem: GatewayError, answer_parcel: Parcel, context: ProtocolContext) -> None:
         """Store why a pulled message is refused, and post the error to the hub.
 
         Nothing is done for a problem that concerns no user message, such as one of an error signal of the
@@ -119,22 +121,22 @@ class MessagePuller:
         """
         if not isinstance(problem.message_part, UserMessage):
             return
-        self._handler.keep_refusal(problem)
-        refusal = self._core.reject_parcel(problem, received, context)
+        self._handler.store_refusal(problem)
+        refusal = self._core.reject_parcel(problem, answer_parcel, context)
         if refusal.parcel is not None:
-            kind = refusal.parcel.get_header("Content-Type")
-            self._post_signal(HttpReply(200, kind, refusal.parcel.read_octets()))
+            content_type = refusal.parcel.get_header("Content-Type")
+            self._post_signal(HttpReply(200, content_type, refusal.parcel.read_octets()))
 
     def _post_signal(self, signal: HttpReply) -> None:
         """Post a receipt or an error; raise for an error in the answer."""
         answer = self._post(make_signal_headers(signal.content_type), signal.body)
         if not answer.body.strip():
             return
-        back = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
+        answer_parcel = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
         # It is only told to a person: nothing depends on who wrote it.
-        unit = self._core.read_sent_unit(back, self._membership.build_context().limits).unit
+        unit = self._core.read_sent_unit(answer_parcel, self._membership.build_context().limits).unit
         if isinstance(unit, ErrorSignal):
-            self._read_error(unit)
+            self._raise_signal_error(unit)
 
     def _post(self, headers: dict[str, str], body: bytes) -> HttpReply:
         answer = self._poster.post(headers, body)
@@ -143,4 +145,4 @@ class MessagePuller:
 
     def _check_status(self, answer: HttpReply | FetchedAnswer, *, is_empty: bool) -> None:
         if not (200 <= answer.status < 300 or (answer.status == 500 and not is_empty)):
-            raise_for_status(answer, self._poster.url)
+            raise_not_answered_error(answer, self._poster.url)

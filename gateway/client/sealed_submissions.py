@@ -19,7 +19,7 @@ from gateway.wire import DS, SUB, parse_xml, serialize_element
 from gateway.xmlsec import sign_document
 
 
-def find_agreed_core(membership: Membership) -> ProtocolCore:
+def get_protocol_core(membership: Membership) -> ProtocolCore:
     """Return the protocol in which the messages of an agreement are."""
     return PROTOCOLS[membership.protocol]
 
@@ -31,7 +31,7 @@ class SealedSubmission:
     unit: UserMessage
     reference: str
     parcel: Parcel
-    sent: SentUnit
+    sent_unit: SentUnit
     url: str
 
     @property
@@ -58,26 +58,26 @@ def seal_submission(
     attachments: Mapping[str, bytes | Body],
     membership: Membership,
     url: str = "",
-    conversation: str | None = None,
+    conversation_id: str | None = None,
 ) -> SealedSubmission:
     """Seal a signed submission with its attachments; `url` replaces the agreed endpoint of the hub.
 
     A vouched document is sent unchanged; its function and reference are read from the party's
     document in it.
     """
-    unit, reference = make_submission_unit(root, attachments, membership, conversation)
+    unit, reference = make_submission_unit(root, attachments, membership, conversation_id)
     context = membership.build_context()
     pmode = membership.get_outgoing_pmode(unit.action, context.now)
-    parcel = find_agreed_core(membership).seal((unit,), pmode, context)
-    sent = find_agreed_core(membership).read_sent_unit(parcel, context.limits)
-    return SealedSubmission(unit, reference, parcel, sent, url or pmode.endpoint or "")
+    parcel = get_protocol_core(membership).seal((unit,), pmode, context)
+    sent_unit = get_protocol_core(membership).read_sent_unit(parcel, context.limits)
+    return SealedSubmission(unit, reference, parcel, sent_unit, url or pmode.endpoint or "")
 
 
 def make_submission_unit(
     root: etree._Element,
     attachments: Mapping[str, bytes | Body],
     membership: Membership,
-    conversation: str | None = None,
+    conversation_id: str | None = None,
 ) -> tuple[UserMessage, str]:
     """Return the message of a signed submission with its attachments, and the Reference in it."""
     submission = (
@@ -88,26 +88,30 @@ def make_submission_unit(
     function = (submission.findtext(f"{{{SUB}}}Function") or "").strip()
     if function not in FILING_ACTIONS:
         raise GatewayError(
-            RULE_BROKEN, f"Function is one of {', '.join(FILING_ACTIONS)}", "/Submission/Function"
+            RULE_BROKEN, f"Function must be one of {', '.join(FILING_ACTIONS)}", "/Submission/Function"
         )
     context = membership.build_context()
     message_id = context.make_message_id()
-    kinds = {
+    media_types = {
         element.get("cid", ""): element.get("mediaType", "")
         for element in submission.iter(f"{{{SUB}}}Attachment")
     }
-    attached = tuple(
-        Payload(cid, kinds.get(cid) or _guess_media_type(cid), data) for cid, data in attachments.items()
+    attached_payloads = tuple(
+        Payload(cid, media_types.get(cid) or _guess_media_type(cid), data)
+        for cid, data in attachments.items()
     )
     unit = membership.make_user_message(
         FILING_ACTIONS[function],
         message_id,
         context.now,
-        conversation_id=conversation or message_id,
-        payloads=(Payload(f"submission.{message_id}", "application/xml", serialize_element(root)), *attached),
+        conversation_id=conversation_id or message_id,
+        payloads=(
+            Payload(f"submission.{message_id}", "application/xml", serialize_element(root)),
+            *attached_payloads,
+        ),
     )
     return unit, (submission.findtext(f"{{{SUB}}}Reference") or "").strip()
 
 
-def _guess_media_type(cid: str) -> str:
-    return mimetypes.guess_type(Path(cid).name)[0] or "application/octet-stream"
+def _guess_media_type(content_id: str) -> str:
+    return mimetypes.guess_type(Path(content_id).name)[0] or "application/octet-stream"

@@ -26,12 +26,12 @@ class SendingState(Enum):
     @property
     def sentence(self) -> str:
         """Return the sentence for a person."""
-        return _SENTENCES[self][0]
+        return _TEXTS_BY_STATE[self][0]
 
     @property
     def advice(self) -> str:
         """Return advice on whether to send the same octets again."""
-        return _SENTENCES[self][1]
+        return _TEXTS_BY_STATE[self][1]
 
     @property
     def repeatable(self) -> bool:
@@ -40,18 +40,18 @@ class SendingState(Enum):
 
 
 #: Statuses that say that nothing was stored.
-_BUSY: Final = (425, 429, 503)
+_BUSY_STATUSES: Final = (425, 429, 503)
 #: The types in which a message handler answers.
 _MESSAGE_TYPES: Final = frozenset({"text/xml", "application/soap+xml", "multipart/related"})
-_SAFE = "the hub processes a repeated message once"
-_SENTENCES = {
+_SAFE_NOTE = "the hub processes a repeated message once"
+_TEXTS_BY_STATE = {
     SendingState.NOT_SENT: (
         "not sent: no connection to the hub",
         "nothing has left this machine: to send the same octets again is safe",
     ),
     SendingState.NOT_TAKEN: (
         "sent, not taken: the hub has stored nothing",
-        f"to send the same octets again later is safe: {_SAFE}; after HTTP status 413 make it smaller",
+        f"to send the same octets again later is safe: {_SAFE_NOTE}; after HTTP status 413 make it smaller",
     ),
     SendingState.REFUSED: (
         "sent and refused: the hub has stored nothing",
@@ -59,11 +59,11 @@ _SENTENCES = {
     ),
     SendingState.UNANSWERED: (
         "sent, no receipt: it is not known whether the hub has stored the message",
-        f"to send the same octets again is safe: {_SAFE}; a new message under this reference is not",
+        f"to send the same octets again is safe: {_SAFE_NOTE}; a new message under this reference is not",
     ),
     SendingState.UNPROVEN: (
         "sent, and answered with no valid receipt: there is no proof that the hub has stored the message",
-        f"to send the same octets again is safe: {_SAFE}; a new message under this reference is not",
+        f"to send the same octets again is safe: {_SAFE_NOTE}; a new message under this reference is not",
     ),
 }
 
@@ -80,24 +80,24 @@ class NotTakenError(GatewayError):
     """GW601 by an answer after which nothing is stored: HTTP 425, 429, 503, or any to half a request."""
 
 
-def holds_message(answer: HttpReply) -> bool:
+def may_hold_hub_message(answer: HttpReply) -> bool:
     """Return whether an answer may be of the hub itself: a success, or an error in a type of messages.
 
     A page of a proxy, a firewall or a login is never a refusal: the message has perhaps not arrived.
     """
-    declared = answer.content_type.partition(";")[0].strip().lower()
-    is_error = answer.status >= 400 and answer.status not in _BUSY
-    return 200 <= answer.status < 300 or (is_error and declared in _MESSAGE_TYPES)
+    media_type = answer.content_type.partition(";")[0].strip().lower()
+    is_error = answer.status >= 400 and answer.status not in _BUSY_STATUSES
+    return 200 <= answer.status < 300 or (is_error and media_type in _MESSAGE_TYPES)
 
 
-def raise_for_status(
+def raise_not_answered_error(
     answer: HttpReply | FetchedAnswer, url: str, detail: str = "without a message"
 ) -> NoReturn:
     """Raise GW601 for an HTTP answer without a message: a repeat may succeed."""
-    kind = NotTakenError if answer.status in _BUSY else GatewayError
+    error_class = NotTakenError if answer.status in _BUSY_STATUSES else GatewayError
     if isinstance(answer, HttpReply) and answer.is_early:
-        kind, detail = NotTakenError, "before it had the whole message"
-    raise kind(UNREACHABLE, f"HTTP status {answer.status} {detail}"[:500], url[:200])
+        error_class, detail = NotTakenError, "before it had the whole message"
+    raise error_class(UNREACHABLE, f"HTTP status {answer.status} {detail}"[:500], url[:200])
 
 
 def conclude_sending(failures: Iterable[GatewayError]) -> SendingError:

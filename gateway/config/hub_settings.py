@@ -49,7 +49,9 @@ class HubSettings(SettingsSection):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            raise ValueError("a time zone is a name of the IANA database, as Asia/Seoul or UTC") from None
+            raise ValueError(
+                "a time zone must be a name of the IANA database, as Asia/Seoul or UTC"
+            ) from None
         return value
 
     @field_validator("home")

@@ -108,7 +108,10 @@ class HttpSettings(SettingsSection):
     them. `*` means every party."""
 
     def read_status_token(self) -> str | None:
-        """Return the token of the status endpoints; raise GW803 where it is away, short or no token."""
+        """Return the token of the status endpoints, None if it is not set.
+
+        Raises GW803 for a token that cannot be read, is too short, or has other characters than a token.
+        """
         if self.status_token is None:
             return None
         token = self.status_token.read().decode("latin-1").strip()
@@ -128,7 +131,7 @@ class HttpSettings(SettingsSection):
                 "mutual_tls needs client_ca or tls_proxies: without them nobody shows a client certificate"
             )
         if not set(self.tls_proxies) <= set(self.proxies):
-            raise ValueError("every address of tls_proxies is one of proxies")
+            raise ValueError("every address of tls_proxies must be one of proxies")
         return self
 
 

@@ -36,7 +36,7 @@ def _parse_duration(value: Any) -> Any:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
     seconds = float(match[1]) * _SECONDS[match[2]] if match else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
-        raise ValueError('a duration is a number of seconds or such as "500ms", "30s", "5m", "2h", "7d"')
+        raise ValueError('a duration must be a number of seconds or such as "500ms", "30s", "5m", "2h", "7d"')
     if not 0 <= seconds <= _LONGEST:
         raise ValueError("a duration lies between 0 and 10000 days")
     return timedelta(seconds=seconds)
@@ -47,12 +47,12 @@ def _parse_size(value: Any) -> Any:
     if match:
         return int(match[1]) * _OCTETS[match[2]]
     if isinstance(value, str):
-        raise ValueError('a size is a number of octets or such as "64 KiB", "16 MiB", "1 GiB"')
+        raise ValueError('a size must be a number of octets or such as "64 KiB", "16 MiB", "1 GiB"')
     return value
 
 
 def get_home_folder(info: ValidationInfo) -> Path:
-    """Return the home folder that the reader of the file has passed."""
+    """Return the home folder of the validation context; without a context the working folder."""
     return Path((info.context or {}).get("home", "."))
 
 
@@ -63,7 +63,7 @@ def _resolve_within_home(value: Path, info: ValidationInfo) -> Path:
 def _check_http_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value) or not _has_host_and_port(value):
         raise ValueError(
-            "an endpoint is an http or https URL with a host, perhaps with a port from 1 to 65535"
+            "an endpoint must be an http or https URL with a host, perhaps with a port from 1 to 65535"
         )
     return value
 
@@ -143,7 +143,10 @@ class Secret(SettingsSection):
     @model_validator(mode="before")
     @classmethod
     def _find_credential(cls, data: Any) -> Any:
-        """Let a credential be the file that it is in a service of systemd."""
+        """Return the keys of a secret; to a credential of a systemd service add the key of its file.
+
+        Raises ValueError for a value that is no table, and for a credential beside another source.
+        """
         if not isinstance(data, dict | Secret):
             raise ValueError(_ONE_SOURCE)
         if isinstance(data, Secret) or not isinstance(data.get("credential"), str):

@@ -69,7 +69,7 @@ class NeedSettings(SettingsSection):
     @classmethod
     def _check_hold_time(cls, value: timedelta) -> timedelta:
         if not timedelta(minutes=1) <= value <= timedelta(days=365):
-            raise ValueError("a case is held for at least a minute and at most 365 days")
+            raise ValueError("a case may be held for a minute to 365 days")
         return value
 
 

@@ -161,7 +161,10 @@ def find_settings_source(path: Path | str | None, environ: Mapping[str, str]) ->
 
 
 def read_toml_file(path: Path) -> dict[str, Any]:
-    """Return the values of a TOML file; raise GW801 for one that cannot be read."""
+    """Return the values of a TOML file.
+
+    Raises GW808 for a file that cannot be read, GW801 for one that is larger than 1 MiB or is not TOML.
+    """
     try:
         with path.open("rb") as file:
             data = file.read(_LARGEST + 1)

@@ -182,7 +182,7 @@ class FetchSettings(SettingsSection):
         if parts.username is not None or parts.fragment:
             raise ValueError("an address has no user and no fragment")
         if not (value or "").isascii():
-            raise ValueError("an address has letters of ASCII alone")
+            raise ValueError("an address may have only letters of ASCII")
         return value
 
     @model_validator(mode="after")
@@ -194,7 +194,7 @@ class FetchSettings(SettingsSection):
         if self.kind != "ocsp" and self.responder is not None:
             raise ValueError("only OCSP has a responder")
         if self.every < _SHORTEST or self.time_out < _SHORTEST:
-            raise ValueError("every and time_out are at least a second")
+            raise ValueError("every and time_out must be at least a second")
         return self
 
 

@@ -30,54 +30,59 @@ from gateway.store import (
     delivery_maintenance,
 )
 
-_SPREAD = 0.2
+_DELAY_SPREAD = 0.2
 #: Delay of a delivery that found no space in the database.
-_NO_ROOM_WAIT: Final = timedelta(seconds=5)
+_NO_SPACE_DELAY: Final = timedelta(seconds=5)
 #: A token may be unavailable for days, and every attempt leaves a row.
-_NO_KEY_WAIT: Final = timedelta(seconds=30)
+_NO_KEY_DELAY: Final = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPlan:
     """The retries after the first attempt, the first delay, and the ceiling of delays.
 
-    `steady` means that all delays are equal, as ebMS 2.0 RetryInterval defines.
+    `is_constant` means that all delays are equal, as ebMS 2.0 RetryInterval defines.
     """
 
-    retries: int
-    first: timedelta
-    ceiling: timedelta = timedelta(hours=1)
-    steady: bool = False
+    max_retries: int
+    first_delay: timedelta
+    max_delay: timedelta = timedelta(hours=1)
+    is_constant: bool = False
 
 
-def compute_retry_delay(tries: int, plan: RetryPlan, key: str = "") -> timedelta | None:
+def compute_retry_delay(tries: int, plan: RetryPlan, delivery_key: str = "") -> timedelta | None:
     """Return the delay after attempt number `tries` (from 1), None when all retries are used up.
 
-    `key` identifies the delivery: its delay has always the same place in the spread.
+    The delay doubles with each attempt, up to the ceiling, and a part of up to a fifth is added. The part is
+    computed from `delivery_key`, which identifies the delivery, and from `tries`: so it is always the same.
     """
-    if tries > plan.retries:
+    if tries > plan.max_retries:
         return None
-    if plan.steady:
-        return plan.first
-    wait = plan.ceiling
+    if plan.is_constant:
+        return plan.first_delay
+    delay = plan.max_delay
     with suppress(OverflowError):  # longer than a timedelta can be
-        wait = min(plan.first * 2 ** min(tries - 1, 30), plan.ceiling)
-    part = int.from_bytes(hashlib.sha256(f"{key}/{tries}".encode()).digest()[:4], "big") / 2**32
-    return wait * (1 + _SPREAD * part)
+        delay = min(plan.first_delay * 2 ** min(tries - 1, 30), plan.max_delay)
+    spread_fraction = (
+        int.from_bytes(hashlib.sha256(f"{delivery_key}/{tries}".encode()).digest()[:4], "big") / 2**32
+    )
+    return delay * (1 + _DELAY_SPREAD * spread_fraction)
 
 
-def find_agreed_wait(waiting: DeliveryRow, plan: RetryPlan) -> timedelta | None:
-    """Return the longest wait that is agreed for the row of a waiting delivery, from now on.
+def find_agreed_wait(waiting_row: DeliveryRow, plan: RetryPlan) -> timedelta | None:
+    """Return the maximum wait of a waiting delivery, from now on: the delay of its retry plan.
 
-    Returns None for one that is planned for a later time: the end of a hold or of a join, or the receipt of
-    the To party, which is awaited until the time of the message is over.
+    Returns None for a delivery that is planned for a later time: the end of a hold or of a join, or the
+    receipt of the To party, which is awaited until the time of the message is over.
     """
-    if waiting.state == "AWAITING_RECEIPT" and ("hop" in waiting.parameters or "split" in waiting.parameters):
+    if waiting_row.state == "AWAITING_RECEIPT" and (
+        "hop" in waiting_row.parameters or "split" in waiting_row.parameters
+    ):
         return None
-    if waiting.tries:
-        return compute_retry_delay(waiting.tries, plan, str(waiting.id)) or plan.first
-    planned = timedelta(0) if waiting.attempt else waiting.due_at - waiting.created_at
-    return planned if planned <= delivery_maintenance.FAR else None
+    if waiting_row.tries:
+        return compute_retry_delay(waiting_row.tries, plan, str(waiting_row.id)) or plan.first_delay
+    planned_wait = timedelta(0) if waiting_row.attempt else waiting_row.due_at - waiting_row.created_at
+    return planned_wait if planned_wait <= delivery_maintenance.FAR else None
 
 
 #: The settings are read again at each attempt, and every attempt leaves a row.
@@ -90,7 +95,7 @@ class LeaseLostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HubSnapshot:
-    """A hub's knowledge of the register when an answer was judged."""
+    """A hub, and the register snapshot by which an answer was verified."""
 
     hub: Hub
     register: RegisterSnapshot
@@ -105,39 +110,39 @@ def make_lease_finisher(
     clock: Callable[[], datetime],
     outcome: AttemptOutcome | None = None,
     *,
-    judged_by: HubSnapshot | None = None,
+    snapshot: HubSnapshot | None = None,
 ) -> Callable[[Connection], None]:
     """Return a function that marks the delivery delivered; it raises when the lease is lost.
 
-    With `judged_by` it raises StaleSnapshotError when the register is not that of the snapshot any more.
+    With `snapshot` it raises StaleSnapshotError when the register is not that of the snapshot any more.
     """
-    register = None if judged_by is None else judged_by.register.epoch
+    register_version = None if snapshot is None else snapshot.register.epoch
 
     def finish_lease(conn: Connection) -> None:
-        came_to = outcome or AttemptOutcome()
-        if delivery_leases.mark_delivered(conn, lease, clock(), came_to, register=register):
+        final_outcome = outcome or AttemptOutcome()
+        if delivery_leases.mark_delivered(conn, lease, clock(), final_outcome, register=register_version):
             return
-        if judged_by is not None:
-            judged_by.check_current(conn)
+        if snapshot is not None:
+            snapshot.check_current(conn)
         raise LeaseLostError
 
     return finish_lease
 
 
-def find_uncounted_wait(lease: DeliveryLease, problem: GatewayError) -> timedelta | None:
+def find_uncounted_delay(lease: DeliveryLease, problem: GatewayError) -> timedelta | None:
     """Return the wait after a problem that uses up no try: no space, no key, no address; else None."""
     if isinstance(problem, InsufficientStorageError):
-        return _NO_ROOM_WAIT
+        return _NO_SPACE_DELAY
     if problem.problem is NO_ROOM:
         return compute_retry_delay(lease.attempt, _NO_ADDRESS_PLAN, str(lease.id))
     if problem.problem is KEY_UNAVAILABLE:
-        return _NO_KEY_WAIT
+        return _NO_KEY_DELAY
     if problem.problem is NO_ADDRESS:
         return compute_retry_delay(lease.attempt, _NO_ADDRESS_PLAN, str(lease.id))
     return None
 
 
-_ERRORS: Final = range(400, 600)
+_ERROR_STATUSES: Final = range(400, 600)
 
 
 class AnswerKind(Enum):
@@ -150,7 +155,7 @@ class AnswerKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HandlerAnswers:
-    """How one kind of handler says that it does not take a request.
+    """The answers by which one kind of handler refuses a request.
 
     `media_types` are those of its answers; the empty one is that of an answer without content.
     `statuses` are those of its decisions; an error with any other status is a passing one.
@@ -169,22 +174,24 @@ class HandlerAnswers:
 
 
 #: ebMS 2.0 and AS4: whether an error is final, say the ErrorList or the Fault in it, and its signature.
-MESSAGES: Final = HandlerAnswers({"text/xml", "application/soap+xml", "multipart/related"}, _ERRORS)
+MESSAGE_ANSWERS: Final = HandlerAnswers(
+    {"text/xml", "application/soap+xml", "multipart/related"}, _ERROR_STATUSES
+)
 #: SOAP 1.1 services, also with MTOM: whether a fault is final, say its code and its signature.
-CALLS: Final = HandlerAnswers({"text/xml", "multipart/related"}, _ERRORS)
+CALL_ANSWERS: Final = HandlerAnswers({"text/xml", "multipart/related"}, _ERROR_STATUSES)
 #: The payment provider (manual: fees): a signed error is final, as a repeated call gets the same answer.
-PAYMENTS: Final = HandlerAnswers({"application/json"}, {400, 404, 409, 422})
+PAYMENT_ANSWERS: Final = HandlerAnswers({"application/json"}, {400, 404, 409, 422})
 #: Standard Webhooks: 410 says that the webhook is gone.
-WEBHOOKS: Final = HandlerAnswers({"", "application/json", "text/plain"}, {410})
+WEBHOOK_ANSWERS: Final = HandlerAnswers({"", "application/json", "text/plain"}, {410})
 
 
 def _read_media_type(answer: HttpAnswer) -> str:
-    """Return the media type without parameters; the empty one where nothing has content."""
+    """Return the media type of an answer without parameters; empty for an answer without content."""
     if not answer.body.strip():
         return ""
     # RFC 9110 §8.3: content without a type is of none that is known.
-    declared = answer.headers.get("content-type", "application/octet-stream")
-    return declared.partition(";")[0].strip().lower()
+    media_type = answer.headers.get("content-type", "application/octet-stream")
+    return media_type.partition(";")[0].strip().lower()
 
 
 class DeliveryAgent(Protocol):
@@ -213,21 +220,21 @@ class FailedDelivery:
 
 
 def run_with_current_register(
-    hub: Hub, knowledge: RegisterSnapshot, work: Callable[[RegisterSnapshot], None]
+    hub: Hub, snapshot: RegisterSnapshot, process_answer: Callable[[RegisterSnapshot], None]
 ) -> None:
-    """Run `work`, and again if the register has changed since `knowledge` was read.
+    """Run `process_answer` with a register snapshot, and again if the register changed since `snapshot`.
 
-    `work` opens the answer by its argument, and has the version of the register compared in the transaction
-    of its effect (`check_snapshot_current`). So no answer is judged by an old register, and reading the
-    version costs no transaction of its own. A GatewayError is tried again, too, if the register has changed:
-    the new one may know the signer. Otherwise it is raised.
+    `process_answer` verifies an answer by the snapshot, and compares the register version in the transaction
+    that stores the effect (`check_snapshot_current`). So no answer is verified by an old register. After a
+    GatewayError, too, `process_answer` runs again if the register has changed: the new one may know the
+    signer. Otherwise the error is raised.
     """
     while True:
         try:
-            work(knowledge)
+            process_answer(snapshot)
         except (StaleSnapshotError, GatewayError) as problem:
-            previous, knowledge = knowledge, hub.refresh_snapshot()
-            if knowledge.epoch == previous.epoch and isinstance(problem, GatewayError):
+            previous_snapshot, snapshot = snapshot, hub.refresh_snapshot()
+            if snapshot.epoch == previous_snapshot.epoch and isinstance(problem, GatewayError):
                 raise
         else:
             return

@@ -27,7 +27,7 @@ from gateway.delivery.attempt_outcome import (
     RetryPlan,
     compute_retry_delay,
     find_agreed_wait,
-    find_uncounted_wait,
+    find_uncounted_delay,
 )
 from gateway.delivery.failure_log import FailureLog
 from gateway.delivery.lane_claims import LaneClaims, WorkerSlots
@@ -59,25 +59,25 @@ from gateway.wire import ReaderThreads
 _log = logging.getLogger(__name__)
 
 #: Pause before the next claim when the database has no space.
-_NO_ROOM_PAUSE: Final = 1.0
+_NO_SPACE_PAUSE_SECONDS: Final = 1.0
 #: For a delivery whose agent cannot return a plan.
-_UNKNOWN_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=30))
+_UNKNOWN_PLAN: Final = RetryPlan(max_retries=5, first_delay=timedelta(seconds=30))
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """The worker's threads, lease time, wait when nothing is due, and maintenance interval.
 
-    A delivery is put aside when `crashes` workers have died during it. Of these, the last one had run for
-    the time `steady` before: a hub that dies again and again for another reason puts nothing aside.
+    A delivery is put aside when `max_crashes` workers have died during it. Of these, the last one had run for
+    the time `min_uptime` before: a hub that dies again and again for another reason puts nothing aside.
     """
 
     threads: int = 8
-    lease: timedelta = timedelta(seconds=120)
-    poll: float = 0.05
-    upkeep: float = 1.0
-    crashes: int = 3
-    steady: timedelta = timedelta(minutes=10)
+    lease_time: timedelta = timedelta(seconds=120)
+    poll_seconds: float = 0.05
+    maintenance_seconds: float = 1.0
+    max_crashes: int = 3
+    min_uptime: timedelta = timedelta(minutes=10)
 
 
 class DeliveryWorker:
@@ -90,7 +90,7 @@ class DeliveryWorker:
         clock: Callable[[], datetime],
         *,
         name: str,
-        pace: WorkerSettings,
+        worker_settings: WorkerSettings,
         schedule: RecurringSchedule | None = None,
         maintain_hub: Callable[[], None] = lambda: None,
         find_drain: Callable[[], GatewayError | None] = lambda: None,
@@ -102,44 +102,50 @@ class DeliveryWorker:
         self._agents = agents
         self._clock = clock
         self._name = name
-        self._pace = pace
-        self._slots = WorkerSlots(pace.threads)
+        self._worker_settings = worker_settings
+        self._slots = WorkerSlots(worker_settings.threads)
         #: The time from which this worker also attempts deliveries that fail for good after one more crash.
-        self._steady_from = monotonic() + pace.steady.total_seconds()
-        self._claims = LaneClaims(engine, clock, name, pace.lease, self._slots, self._find_suspect_limit)
-        self._renewal = LeaseRenewal(engine, clock, pace.lease)
-        self._run_ended = threading.Event()
-        self._pause = pace.poll
+        self._steady_from_second = monotonic() + worker_settings.min_uptime.total_seconds()
+        self._claims = LaneClaims(
+            engine, clock, name, worker_settings.lease_time, self._slots, self._find_suspect_limit
+        )
+        self._renewal = LeaseRenewal(engine, clock, worker_settings.lease_time)
+        self._attempt_ended = threading.Event()
+        self._pause_seconds = worker_settings.poll_seconds
         self._failure_log = FailureLog(engine, clock)
         #: The time of the last check for waits that are longer than agreed.
-        self._bounded_at: datetime | None = None
+        self._waits_checked_at: datetime | None = None
         #: Attempts that have ended but are not yet in the database, for lack of space.
-        self._unstored: deque[tuple[DeliveryLease, GatewayError]] = deque()
+        self._unstored_attempts: deque[tuple[DeliveryLease, GatewayError]] = deque()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; return when all claimed deliveries have ended."""
-        with self._renew_leases(), ReaderThreads(self._pace.threads, "delivery") as threads:
-            keeper = start_maintenance_thread(self.run_maintenance, self._pace.upkeep, stop)
+        with self._renew_leases(), ReaderThreads(self._worker_settings.threads, "delivery") as threads:
+            maintenance_thread = start_maintenance_thread(
+                self.run_maintenance, self._worker_settings.maintenance_seconds, stop
+            )
             while not stop.is_set():
                 leases = self._claim_deliveries()
                 for lease in leases:
                     threads.submit_work(partial(self._run_attempt, lease))
                 if not leases:
-                    self._run_ended.wait(self._pause)
-                    self._run_ended.clear()
-            keeper.join()
+                    self._attempt_ended.wait(self._pause_seconds)
+                    self._attempt_ended.clear()
+            maintenance_thread.join()
 
     @contextmanager
     def _renew_leases(self) -> Iterator[None]:
         """Renew leases until the last attempt has ended, in a thread that no other upkeep delays."""
-        ended = threading.Event()
-        interval = min(self._pace.upkeep, self._pace.lease.total_seconds() / 4)
-        renewer = start_maintenance_thread(self._renewal.renew_due_leases, interval, ended)
+        attempts_ended = threading.Event()
+        interval = min(
+            self._worker_settings.maintenance_seconds, self._worker_settings.lease_time.total_seconds() / 4
+        )
+        renewal_thread = start_maintenance_thread(self._renewal.renew_due_leases, interval, attempts_ended)
         try:
             yield
         finally:
-            ended.set()
-            renewer.join()
+            attempts_ended.set()
+            renewal_thread.join()
 
     def run_once(self) -> int:
         """Claim the deliveries that are due now, attempt them in this thread, and return their number."""
@@ -153,14 +159,14 @@ class DeliveryWorker:
         leases: Sequence[DeliveryLease] = ()
         if not self._slots.count_free():
             return leases
-        self._pause = self._pace.poll
+        self._pause_seconds = self._worker_settings.poll_seconds
         try:
             if self._find_drain() is None:
                 leases = self._claims.claim_due()
             else:
-                self._pause = max(_NO_ROOM_PAUSE, self._pace.poll)
+                self._pause_seconds = max(_NO_SPACE_PAUSE_SECONDS, self._worker_settings.poll_seconds)
         except GatewayError as problem:
-            self._pause = max(_NO_ROOM_PAUSE, self._pace.poll)
+            self._pause_seconds = max(_NO_SPACE_PAUSE_SECONDS, self._worker_settings.poll_seconds)
             if not isinstance(problem, InsufficientStorageError):  # already logged
                 _log.warning("nothing can be claimed: %s", problem)
         except Exception:
@@ -169,7 +175,9 @@ class DeliveryWorker:
 
     def _find_suspect_limit(self) -> int | None:
         """Return the number of crashes from which a delivery is not claimed now; None means no limit."""
-        return max(1, self._pace.crashes - 1) if monotonic() < self._steady_from else None
+        return (
+            max(1, self._worker_settings.max_crashes - 1) if monotonic() < self._steady_from_second else None
+        )
 
     def _run_attempt(self, lease: DeliveryLease) -> None:
         started_at = monotonic()
@@ -180,19 +188,21 @@ class DeliveryWorker:
         except LeaseLostError:
             _log.warning("the delivery was taken over by another worker", extra={"delivery": lease.id})
         except GatewayError as problem:
-            self._handle_failed_attempt(lease, problem)
-        except Exception as mistake:
-            lacking = find_resource_problem(mistake)
-            if lacking is None:
+            self._store_failed_attempt(lease, problem)
+        except Exception as error:
+            resource_problem = find_resource_problem(error)
+            if resource_problem is None:
                 _log.exception("the delivery failed by a mistake of ours", extra={"delivery": lease.id})
-            self._handle_failed_attempt(lease, lacking or GatewayError(OUR_MISTAKE, type(mistake).__name__))
+            self._store_failed_attempt(
+                lease, resource_problem or GatewayError(OUR_MISTAKE, type(error).__name__)
+            )
         finally:
             self._renewal.end_attempt(lease)
-            self._claims.note_end(lease)
-            self._slots.note_seconds(lease.lane, monotonic() - started_at)
+            self._claims.record_end(lease)
+            self._slots.record_attempt_seconds(lease.lane, monotonic() - started_at)
             self._slots.free_slot(lease.lane)
             # Deliveries that the attempt has queued are claimed at once.
-            self._run_ended.set()
+            self._attempt_ended.set()
 
     def _call_agent(self, lease: DeliveryLease) -> None:
         kill_at_failpoint("delivery", lease.agent, "begun")
@@ -206,59 +216,61 @@ class DeliveryWorker:
             _log.exception("the delivery has no plan of its repeats", extra={"delivery": lease.id})
             return _UNKNOWN_PLAN
 
-    def _handle_failed_attempt(self, lease: DeliveryLease, problem: GatewayError) -> None:
+    def _store_failed_attempt(self, lease: DeliveryLease, problem: GatewayError) -> None:
         """Put the delivery back for another attempt, or fail it when no retry is left."""
         try:
-            now, wait = self._clock(), None
-            uncounted = find_uncounted_wait(lease, problem)
-            if uncounted is not None:
-                self._requeue_uncounted(lease, problem, now, uncounted)
+            now, delay = self._clock(), None
+            uncounted_delay = find_uncounted_delay(lease, problem)
+            if uncounted_delay is not None:
+                self._requeue_uncounted(lease, problem, now, uncounted_delay)
                 return
             if problem.problem.retry:
-                wait = compute_retry_delay(lease.tries, self._get_retry_plan(lease), str(lease.id))
-                if wait is None or (lease.expires_at is not None and now + wait >= lease.expires_at):
+                delay = compute_retry_delay(lease.tries, self._get_retry_plan(lease), str(lease.id))
+                if delay is None or (lease.expires_at is not None and now + delay >= lease.expires_at):
                     problem = GatewayError(
                         ATTEMPTS_USED_UP, f"{lease.tries} tries, the last: {problem}", theirs=problem.theirs
                     )
-                    wait = None
-            if wait is None:
+                    delay = None
+            if delay is None:
                 self._fail_delivery(lease, problem)
                 return
             with write_transaction(self._engine, "delivery.defer") as conn:
                 outcome = make_attempt_outcome(problem)
-                if not delivery_leases.defer_delivery(conn, lease, now, now + wait, outcome):
+                if not delivery_leases.defer_delivery(conn, lease, now, now + delay, outcome):
                     raise LeaseLostError
-            self._failure_log.report_attempt(lease, problem, now + wait)
+            self._failure_log.report_attempt(lease, problem, now + delay)
         except LeaseLostError:
             _log.warning("the delivery was taken over by another worker", extra={"delivery": lease.id})
-        except GatewayError as trouble:
-            if not isinstance(trouble, InsufficientStorageError):
-                _log.warning("the failure could not be stored: %s", trouble, extra={"delivery": lease.id})
-            self._unstored.append((lease, problem))
+        except GatewayError as storage_problem:
+            if not isinstance(storage_problem, InsufficientStorageError):
+                _log.warning(
+                    "the failure could not be stored: %s", storage_problem, extra={"delivery": lease.id}
+                )
+            self._unstored_attempts.append((lease, problem))
         except Exception:
             # The lease runs out and the delivery is tried again, so nothing is lost.
             _log.exception("the failure could not be stored", extra={"delivery": lease.id})
 
     def _requeue_uncounted(
-        self, lease: DeliveryLease, problem: GatewayError, now: datetime, wait: timedelta
+        self, lease: DeliveryLease, problem: GatewayError, now: datetime, delay: timedelta
     ) -> None:
         """Put back a delivery that failed for lack of a resource of the hub; the attempt is not counted."""
         with write_transaction(self._engine, "delivery.no_room") as conn:
             outcome = make_attempt_outcome(problem)
-            if not delivery_leases.defer_delivery(conn, lease, now, now + wait, outcome, counts=False):
+            if not delivery_leases.defer_delivery(conn, lease, now, now + delay, outcome, counts=False):
                 raise LeaseLostError
-        self._failure_log.report_attempt(lease, problem, now + wait)
+        self._failure_log.report_attempt(lease, problem, now + delay)
 
     def _fail_delivery(self, lease: DeliveryLease, problem: GatewayError) -> None:
         """Store that the delivery has failed for good, with the consequences."""
         now = self._clock()
 
-        def fail(conn: Connection) -> None:
+        def fail_and_notify(conn: Connection) -> None:
             if not delivery_leases.fail_delivery(conn, lease, now, make_attempt_outcome(problem)):
                 raise LeaseLostError
             self._notify_agent(conn, FailedDelivery(lease, problem, now))
 
-        run_closing_commit(self._engine, "delivery.failed", lease.id, now, fail)
+        run_closing_commit(self._engine, "delivery.failed", lease.id, now, fail_and_notify)
         self._failure_log.report_failure(lease, problem)
 
     def _notify_agent(self, conn: Connection, failure: FailedDelivery) -> None:
@@ -275,135 +287,164 @@ class DeliveryWorker:
         run_upkeep_steps(
             self._store_ended_attempts,
             self._maintain_hub,
-            lambda: self._draw_in_waits(self._clock()),
-            self._end_waits,
+            lambda: self._shorten_far_waits(self._clock()),
+            self._end_due_waits,
             self._queue_due_periods,
         )
 
     def _store_ended_attempts(self) -> None:
-        for _ in range(len(self._unstored)):
-            self._handle_failed_attempt(*self._unstored.popleft())
-        self._failure_log.report_left_out()
+        for _ in range(len(self._unstored_attempts)):
+            self._store_failed_attempt(*self._unstored_attempts.popleft())
+        self._failure_log.report_omitted_counts()
 
-    def _end_waits(self) -> None:
+    def _end_due_waits(self) -> None:
         """Reclaim lost leases, requeue unreceipted messages, and end deliveries whose time is over."""
-        now, crashes = self._clock(), self._pace.crashes
+        now, crashes = self._clock(), self._worker_settings.max_crashes
         with read_transaction(self._engine) as conn:
-            due = delivery_maintenance.find_due_upkeep(conn, now)
-        if due.lost or due.late:
+            due_upkeep = delivery_maintenance.find_due_upkeep(conn, now)
+        if due_upkeep.lost or due_upkeep.late:
             with write_transaction(self._engine, "delivery.upkeep") as conn:
                 delivery_maintenance.reclaim_lost_leases(conn, now, self._name, crashes)
                 delivery_maintenance.requeue_unreceipted(conn, now, self._name)
         # A delivery that was requeued just now may have expired too.
-        if due.lost or due.late or due.expired:
-            self._end_hopeless_deliveries(now)
+        if due_upkeep.lost or due_upkeep.late or due_upkeep.expired:
+            self._end_expired_and_poison(now)
 
     def _queue_due_periods(self) -> None:
         if self._schedule is not None:
             self._schedule.queue_due_periods(self._clock())
 
-    def _draw_in_waits(self, now: datetime) -> None:
+    def _shorten_far_waits(self, now: datetime) -> None:
         """Bound the waits that a clock has made longer than agreed: one that was ahead, or was set back."""
-        if self._bounded_at is not None and timedelta(0) <= now - self._bounded_at < delivery_maintenance.FAR:
+        if (
+            self._waits_checked_at is not None
+            and timedelta(0) <= now - self._waits_checked_at < delivery_maintenance.FAR
+        ):
             return
-        lease_end = now + self._pace.lease
+        lease_end = now + self._worker_settings.lease_time
         with read_transaction(self._engine) as conn:
-            newest = delivery_maintenance.find_newest_time(conn)
-            waiting, leases = (
+            newest_time = delivery_maintenance.find_newest_time(conn)
+            long_waits, lease_count = (
                 self._find_long_waits(conn, now),
                 delivery_maintenance.count_far_leases(conn, lease_end),
             )
-        is_set_back = newest is not None and newest > now + delivery_maintenance.FAR
-        if is_set_back or waiting or leases:
+        is_set_back = newest_time is not None and newest_time > now + delivery_maintenance.FAR
+        if is_set_back or long_waits or lease_count:
             with write_transaction(self._engine, "delivery.drawn_in") as conn:
                 freed_periods = delivery_maintenance.free_period_keys(conn, now)
-                drawn = [
-                    row for row, due_at in waiting if delivery_maintenance.draw_in_wait(conn, row, due_at)
+                shortened_rows = [
+                    delivery_row
+                    for delivery_row, due_at in long_waits
+                    if delivery_maintenance.draw_in_wait(conn, delivery_row, due_at)
                 ]
-                leases = delivery_maintenance.draw_in_leases(conn, lease_end)
-            if drawn or leases or freed_periods:
+                lease_count = delivery_maintenance.draw_in_leases(conn, lease_end)
+            if shortened_rows or lease_count or freed_periods:
                 _log.warning(
                     "the clock was ahead, or was set back: %d deliveries and %d leases waited for a time far "
                     "ahead, and wait as long as agreed from now on; %d periods of recurring tasks are "
                     "queued again",
-                    *(len(drawn), leases, freed_periods),
-                    extra={"delivery": drawn[0].id if drawn else None},
+                    *(len(shortened_rows), lease_count, freed_periods),
+                    extra={"delivery": shortened_rows[0].id if shortened_rows else None},
                 )
-        self._bounded_at = now
+        self._waits_checked_at = now
 
     def _find_long_waits(self, conn: Connection, now: datetime) -> list[tuple[DeliveryRow, datetime]]:
         """Return the deliveries that wait longer than agreed, each with the time when it is due."""
         long_waits: list[tuple[DeliveryRow, datetime]] = []
-        last = 0
-        while rows := delivery_maintenance.list_far_waits(conn, now, last):
-            last = rows[-1].id
-            for row in rows:
-                has_agent = row.agent in self._agents
-                wait = find_agreed_wait(row, self._get_retry_plan(row)) if has_agent else None
-                if wait is not None and row.due_at > now + max(wait, delivery_maintenance.FAR):
-                    long_waits.append((row, now + wait))
+        last_id = 0
+        while delivery_rows := delivery_maintenance.list_far_waits(conn, now, last_id):
+            last_id = delivery_rows[-1].id
+            for delivery_row in delivery_rows:
+                has_agent = delivery_row.agent in self._agents
+                wait = (
+                    find_agreed_wait(delivery_row, self._get_retry_plan(delivery_row)) if has_agent else None
+                )
+                if wait is not None and delivery_row.due_at > now + max(wait, delivery_maintenance.FAR):
+                    long_waits.append((delivery_row, now + wait))
         return long_waits
 
-    def _end_hopeless_deliveries(self, now: datetime) -> None:
+    def _end_expired_and_poison(self, now: datetime) -> None:
         """Expire deliveries whose time is over, and put aside those that workers died from."""
         with read_transaction(self._engine) as conn:
-            over, deadly = (
+            expired_rows, poison_rows = (
                 delivery_maintenance.list_expired_deliveries(conn, now),
-                delivery_maintenance.list_poison_deliveries(conn, now, self._pace.crashes),
+                delivery_maintenance.list_poison_deliveries(conn, now, self._worker_settings.max_crashes),
             )
-        for row in over:
-            self._try_to_end(row.id, partial(self._expire_delivery, row, now))
-        for row in deadly:
-            self._try_to_end(row.id, partial(self._put_aside_delivery, row.id, now))
+        for delivery_row in expired_rows:
+            self._end_or_log(delivery_row.id, partial(self._expire_delivery, delivery_row, now))
+        for delivery_row in poison_rows:
+            self._end_or_log(delivery_row.id, partial(self._put_aside_delivery, delivery_row.id, now))
 
     @staticmethod
-    def _try_to_end(delivery: int, end_delivery: Callable[[], None]) -> None:
+    def _end_or_log(delivery_id: int, end_delivery: Callable[[], None]) -> None:
         """End a delivery; log an error of this delivery alone, raise GW806."""
         try:
             end_delivery()
-        except Exception as mistake:
-            raise_resource_problem(mistake)
-            _log.exception("the delivery cannot be ended", extra={"delivery": delivery})
+        except Exception as error:
+            raise_resource_problem(error)
+            _log.exception("the delivery cannot be ended", extra={"delivery": delivery_id})
 
-    def _expire_delivery(self, row: DeliveryRow, now: datetime) -> None:
-        last = f", the last: {row.problem} {row.last_sentence}" if row.last_sentence else ""
-        problem = GatewayError(ATTEMPTS_USED_UP, f"its time is over{last}")
+    def _expire_delivery(self, delivery_row: DeliveryRow, now: datetime) -> None:
+        last_problem_text = (
+            f", the last: {delivery_row.problem} {delivery_row.last_sentence}"
+            if delivery_row.last_sentence
+            else ""
+        )
+        problem = GatewayError(ATTEMPTS_USED_UP, f"its time is over{last_problem_text}")
 
-        def expire(conn: Connection) -> bool:
-            is_over = delivery_maintenance.expire_delivery(conn, row.id, now, self._name)
+        def expire_and_notify(conn: Connection) -> bool:
+            is_over = delivery_maintenance.expire_delivery(conn, delivery_row.id, now, self._name)
             if is_over:
-                self._notify_agent(conn, FailedDelivery(row, problem, now))
+                self._notify_agent(conn, FailedDelivery(delivery_row, problem, now))
             return is_over
 
-        if run_closing_commit(self._engine, "delivery.expired", row.id, now, expire):
-            self._failure_log.report_failure(row, problem)
+        if run_closing_commit(self._engine, "delivery.expired", delivery_row.id, now, expire_and_notify):
+            self._failure_log.report_failure(delivery_row, problem)
 
-    def _put_aside_delivery(self, delivery: int, now: datetime) -> None:
+    def _put_aside_delivery(self, delivery_id: int, now: datetime) -> None:
         """Fail a delivery during which several workers died, so that no further worker dies."""
-        problem = GatewayError(PUT_ASIDE, f"{self._pace.crashes} workers crashed during this delivery")
+        problem = GatewayError(
+            PUT_ASIDE, f"{self._worker_settings.max_crashes} workers crashed during this delivery"
+        )
 
-        def put_aside(conn: Connection) -> DeliveryRow | None:
-            row = delivery_maintenance.put_aside_delivery(conn, delivery, now, self._name, self._pace.crashes)
-            if row is not None:
-                data = {"agent": row.agent, "problem": PUT_ASIDE.id, "workers": self._pace.crashes}
-                record_evidence(conn, "put_aside", "delivery", delivery, row.payload_sha256, data, now)
-                self._notify_agent(conn, FailedDelivery(row, problem, now))
-            return row
+        def put_aside_and_notify(conn: Connection) -> DeliveryRow | None:
+            delivery_row = delivery_maintenance.put_aside_delivery(
+                conn, delivery_id, now, self._name, self._worker_settings.max_crashes
+            )
+            if delivery_row is not None:
+                evidence_fields = {
+                    "agent": delivery_row.agent,
+                    "problem": PUT_ASIDE.id,
+                    "workers": self._worker_settings.max_crashes,
+                }
+                record_evidence(
+                    conn,
+                    "put_aside",
+                    "delivery",
+                    delivery_id,
+                    delivery_row.payload_sha256,
+                    evidence_fields,
+                    now,
+                )
+                self._notify_agent(conn, FailedDelivery(delivery_row, problem, now))
+            return delivery_row
 
-        row = run_closing_commit(self._engine, "delivery.put_aside", delivery, now, put_aside)
-        if row is not None:
-            self._failure_log.report_failure(row, problem)
+        delivery_row = run_closing_commit(
+            self._engine, "delivery.put_aside", delivery_id, now, put_aside_and_notify
+        )
+        if delivery_row is not None:
+            self._failure_log.report_failure(delivery_row, problem)
 
 
 def start_maintenance_thread(
-    work: Callable[[], None], every: float, stop: threading.Event
+    run_step: Callable[[], None], interval_seconds: float, stop_event: threading.Event
 ) -> threading.Thread:
-    """Start a thread that runs `work` repeatedly until `stop`; a failure is logged and `work` runs again."""
+    """Start a thread that repeats `run_step` until `stop_event`; a failure is only logged."""
 
     def run_maintenance_loop() -> None:
-        while not stop.wait(every):
+        while not stop_event.wait(interval_seconds):
             try:
-                work()
+                run_step()
             except GatewayError as problem:
                 if not isinstance(problem, InsufficientStorageError):
                     _log.warning("upkeep failed; it is done again: %s", problem)

@@ -29,8 +29,8 @@ from gateway.evidence import record_evidence
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import FetchSource, Hub, import_trusted_list
 from gateway.pki import (
-    MAX_ANSWERS,
     MAX_RESPONSE_OCTETS,
+    MAX_RESPONSES,
     PATH_RULES,
     AcceptanceTerms,
     Certificate,
@@ -77,12 +77,12 @@ class FetchAttempt:
     client: SourceClient
     trust: TrustStore
 
-    def make_expectation(self) -> AcceptanceTerms:
+    def make_acceptance_terms(self) -> AcceptanceTerms:
         """Return the terms by which fetched data is accepted now."""
         issuer = self.source.issuer
         if issuer is None:
-            key = f"fetch.{self.source.name}.issuer"
-            raise GatewayError(SETTINGS_WRONG, "there is no certificate of the issuer", key)
+            setting_name = f"fetch.{self.source.name}.issuer"
+            raise GatewayError(SETTINGS_WRONG, "there is no certificate of the issuer", setting_name)
         return AcceptanceTerms(issuer, self.trust, self.hub.clock())
 
     def lock_source_row(self, conn: Connection) -> None:
@@ -92,77 +92,88 @@ class FetchAttempt:
     def complete_fetch(self, conn: Connection, now: datetime, etag: str | None = None) -> None:
         """Record that everything was accepted, and end the delivery; raises when the lease is lost."""
         fetched_lists.record_success(conn, self.source.name, now, etag)
-        cancel_earlier_failure(conn, self.source.name, None, now)
+        cancel_earlier_failed_delivery(conn, self.source.name, None, now)
         make_lease_finisher(self.lease, self.hub.clock)(conn)
 
 
-def cancel_earlier_failure(conn: Connection, name: str, delivery: int | None, now: datetime) -> None:
-    """Cancel the earlier FAILED delivery of a source; `delivery`, if given, FAILED now and replaces it."""
-    before = fetched_lists.replace_given_up_delivery(conn, name, delivery)
-    row = deliveries.find_by_id(conn, before) if before is not None and before != delivery else None
-    if row is not None and row.state == "FAILED":
-        deliveries.give_up_delivery(conn, row.id, now, ACTOR, "a later fetch stands for it")
+def cancel_earlier_failed_delivery(
+    conn: Connection, source_name: str, new_delivery_id: int | None, now: datetime
+) -> None:
+    """Cancel the FAILED delivery of a source; note `new_delivery_id` (row id, or None) in its place."""
+    earlier_delivery_id = fetched_lists.replace_given_up_delivery(conn, source_name, new_delivery_id)
+    earlier_row = (
+        deliveries.find_by_id(conn, earlier_delivery_id)
+        if earlier_delivery_id is not None and earlier_delivery_id != new_delivery_id
+        else None
+    )
+    if earlier_row is not None and earlier_row.state == "FAILED":
+        deliveries.give_up_delivery(conn, earlier_row.id, now, ACTOR, "a later fetch stands for it")
 
 
-_CONNECT: Final = 10.0
+_CONNECT_SECONDS: Final = 10.0
 
 
-_LISTS: Final = "application/pkix-crl, application/octet-stream;q=0.9, */*;q=0.5"
+_LIST_MEDIA_TYPES: Final = "application/pkix-crl, application/octet-stream;q=0.9, */*;q=0.5"
 
 
-_REQUEST: Final = {"Content-Type": "application/ocsp-request", "Accept": "application/ocsp-response"}
+_OCSP_HEADERS: Final = {"Content-Type": "application/ocsp-request", "Accept": "application/ocsp-response"}
 
 
 class SourceClient:
     """The HTTP client of a source, for one delivery; `most` limits an exchange in seconds in any case."""
 
-    def __init__(self, source: FetchSource, most: float, tls: TlsConnector | None = None) -> None:
-        seconds = min(source.settings.time_out.total_seconds(), most)
-        octets = source.settings.most
+    def __init__(self, source: FetchSource, max_seconds: float, tls: TlsConnector | None = None) -> None:
+        time_limit = min(source.settings.time_out.total_seconds(), max_seconds)
+        max_octets = source.settings.most
         if source.settings.kind == "ocsp":
-            octets = min(octets, MAX_RESPONSE_OCTETS)
+            max_octets = min(max_octets, MAX_RESPONSE_OCTETS)
         self._url = source.url
-        self._sender = HttpClient(HttpLimits(min(_CONNECT, seconds), seconds, seconds, octets), tls)
+        self._http_client = HttpClient(
+            HttpLimits(min(_CONNECT_SECONDS, time_limit), time_limit, time_limit, max_octets), tls
+        )
 
     def __enter__(self) -> SourceClient:
         """Return this client."""
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Close the connections."""
-        self._sender.close()
+        self._http_client.close()
 
     def fetch_list(self, etag: str | None = None) -> tuple[bytes, str | None] | None:
         """Return the current list and its entity tag; None when it still has the tag `etag`."""
-        headers = {"Accept": _LISTS, "Connection": "close"}
+        headers = {"Accept": _LIST_MEDIA_TYPES, "Connection": "close"}
         if etag is not None:
             headers["If-None-Match"] = etag
-        answer = _pass_failpoint(self._sender.get(self._url, headers))
+        answer = _kill_after_exchange(self._http_client.get(self._url, headers))
         if etag is not None and answer.status == 304:
             return None
-        _check_response(answer)
+        _check_fetch_status(answer)
         return answer.body, _read_entity_tag(answer)
 
     def query_responder(self, request: bytes) -> bytes:
         """Return the OCSP responder's answer to a request."""
-        answer = _pass_failpoint(self._sender.post(self._url, _REQUEST, request))
-        _check_response(answer)
+        answer = _kill_after_exchange(self._http_client.post(self._url, _OCSP_HEADERS, request))
+        _check_fetch_status(answer)
         return answer.body
 
 
-def _pass_failpoint(answer: HttpAnswer) -> HttpAnswer:
+def _kill_after_exchange(answer: HttpAnswer) -> HttpAnswer:
     kill_at_failpoint("fetch.after_exchange")
     return answer
 
 
-def _check_response(answer: HttpAnswer) -> None:
+def _check_fetch_status(answer: HttpAnswer) -> None:
     if 300 <= answer.status < 400:
-        remark = (
+        redirect_text = (
             ": redirects are not followed" if "location" in answer.headers else ", which nobody asked for"
         )
-        raise GatewayError(ANSWER_NOT_UNDERSTOOD, f"HTTP status {answer.status}{remark}", "HTTP")
+        raise GatewayError(ANSWER_NOT_UNDERSTOOD, f"HTTP status {answer.status}{redirect_text}", "HTTP")
     if answer.status != 200:
         raise GatewayError(
             PARTNER_FAULT, "it answered with an error", "HTTP", theirs=f"HTTP status {answer.status}"
@@ -173,28 +184,28 @@ def _check_response(answer: HttpAnswer) -> None:
 def _read_entity_tag(answer: HttpAnswer) -> str | None:
     """Return the entity tag, unless it cannot be sent in a header field."""
     etag = answer.headers.get("etag", "")
-    good = 2 <= len(etag) <= 200 and etag.isascii() and etag.isprintable() and etag.endswith('"')
-    return etag if good else None
+    is_sendable = 2 <= len(etag) <= 200 and etag.isascii() and etag.isprintable() and etag.endswith('"')
+    return etag if is_sendable else None
 
 
-def fetch_revocation_list(work: FetchAttempt) -> None:
+def fetch_revocation_list(attempt: FetchAttempt) -> None:
     """Fetch a complete or delta CRL, and activate it."""
-    source, hub = work.source, work.hub
+    source, hub = attempt.source, attempt.hub
     with read_transaction(hub.engine) as conn:
-        row, source_row = (
+        current_row, source_row = (
             fetched_lists.list_by_source(conn, source.name).get(""),
             fetched_lists.find_source(conn, source.name),
         )
-        held = _read_current_list(conn, row.sha256) if row is not None else None
+        current_list = _read_current_list(conn, current_row.sha256) if current_row is not None else None
     etag = (
         source_row.etag
-        if source_row is not None and held is not None and source_row.url == source.url
+        if source_row is not None and current_list is not None and source_row.url == source.url
         else None
     )
-    answer = work.client.fetch_list(etag)
-    octets, etag = answer if answer is not None else (held.der if held else b"", etag)
-    revocation_list = _accept_fetched_list(work, octets, held)
-    word = NewFetchedList(
+    answer = attempt.client.fetch_list(etag)
+    octets, etag = answer if answer is not None else (current_list.der if current_list else b"", etag)
+    revocation_list = _accept_fetched_list(attempt, octets, current_list)
+    new_list = NewFetchedList(
         subject="",
         kind=source.settings.kind,
         octets=revocation_list.der,
@@ -203,7 +214,7 @@ def fetch_revocation_list(work: FetchAttempt) -> None:
         this_update=revocation_list.this_update,
         next_update=revocation_list.compute_expiry(hub.judge.trust.policy.crl_age_most),
     )
-    _activate_list(work, word, row.sha256 if row is not None else None, etag)
+    _activate_list(attempt, new_list, current_row.sha256 if current_row is not None else None, etag)
 
 
 def _read_current_list(conn: Connection, sha256: str) -> RevocationList:
@@ -213,223 +224,241 @@ def _read_current_list(conn: Connection, sha256: str) -> RevocationList:
     """
     try:
         (crl,) = read_revocation_lists(payloads.get_payload_octets(conn, sha256), PATH_RULES)
-    except GatewayError as unreadable:
-        raise_resource_problem(unreadable)
-        reason = f"the one in force cannot be read, forget this source first: {unreadable.detail}"
-        raise GatewayError(FETCHED_REFUSED, reason[:500]) from unreadable
+    except GatewayError as read_error:
+        raise_resource_problem(read_error)
+        reason = f"the one in force cannot be read, forget this source first: {read_error.detail}"
+        raise GatewayError(FETCHED_REFUSED, reason[:500]) from read_error
     return crl
 
 
-def _accept_fetched_list(work: FetchAttempt, octets: bytes, held: RevocationList | None) -> RevocationList:
-    expected, others = work.make_expectation(), work.hub.judge.revocations.lists
-    if work.source.settings.kind == "crl":
-        return accept_revocation_list(octets, expected, held, others)
-    return accept_delta_list(octets, expected, held, others)
+def _accept_fetched_list(
+    attempt: FetchAttempt, octets: bytes, current_list: RevocationList | None
+) -> RevocationList:
+    terms, loaded_lists = attempt.make_acceptance_terms(), attempt.hub.judge.revocations.lists
+    if attempt.source.settings.kind == "crl":
+        return accept_revocation_list(octets, terms, current_list, loaded_lists)
+    return accept_delta_list(octets, terms, current_list, loaded_lists)
 
 
-def _activate_list(work: FetchAttempt, word: NewFetchedList, before: str | None, etag: str | None) -> None:
-    now, name = work.hub.clock(), work.source.name
-    with write_transaction(work.hub.engine, "fetch.list") as conn:
-        work.lock_source_row(conn)
-        row = fetched_lists.list_by_source(conn, name).get("")
-        # The new list was compared with `before`, not with a list that was activated meanwhile.
-        if (row.sha256 if row is not None else None) != before:
+def _activate_list(
+    attempt: FetchAttempt, new_list: NewFetchedList, compared_sha256: str | None, etag: str | None
+) -> None:
+    now, source_name = attempt.hub.clock(), attempt.source.name
+    with write_transaction(attempt.hub.engine, "fetch.list") as conn:
+        attempt.lock_source_row(conn)
+        current_row = fetched_lists.list_by_source(conn, source_name).get("")
+        # The new list was compared with `compared_sha256`, not with a list that was activated meanwhile.
+        if (current_row.sha256 if current_row is not None else None) != compared_sha256:
             raise GatewayError(FETCHED_REFUSED, "another fetch put another list in force meanwhile")
-        if fetched_lists.activate_lists(conn, name, [word], now):
-            sha256 = fetched_lists.list_by_source(conn, name)[""].sha256
-            data = {"kind": word.kind, "issuer": word.issuer[:200], "number": word.number or ""}
-            record_evidence(conn, "fetched", "source", name, sha256, data, now)
-        work.complete_fetch(conn, now, etag)
+        if fetched_lists.activate_lists(conn, source_name, [new_list], now):
+            sha256 = fetched_lists.list_by_source(conn, source_name)[""].sha256
+            evidence_fields = {
+                "kind": new_list.kind,
+                "issuer": new_list.issuer[:200],
+                "number": new_list.number or "",
+            }
+            record_evidence(conn, "fetched", "source", source_name, sha256, evidence_fields, now)
+        attempt.complete_fetch(conn, now, etag)
 
 
-def fetch_trusted_list(work: FetchAttempt) -> None:
+def fetch_trusted_list(attempt: FetchAttempt) -> None:
     """Fetch a trusted list and import it, which verifies and activates it."""
-    source, hub = work.source, work.hub
+    source, hub = attempt.source, attempt.hub
     with read_transaction(hub.engine) as conn:
         source_row = fetched_lists.find_source(conn, source.name)
     etag = source_row.etag if source_row is not None and source_row.url == source.url else None
-    answer = work.client.fetch_list(etag)
+    answer = attempt.client.fetch_list(etag)
     if answer is not None:
         # The import is a transaction of its own, with evidence and epoch; the same octets change nothing.
-        _import_fetched_list(work, answer[0])
+        _import_fetched_list(attempt, answer[0])
     with write_transaction(hub.engine, "fetch.trust_list") as conn:
-        work.lock_source_row(conn)
-        work.complete_fetch(conn, hub.clock(), answer[1] if answer is not None else etag)
+        attempt.lock_source_row(conn)
+        attempt.complete_fetch(conn, hub.clock(), answer[1] if answer is not None else etag)
 
 
-def _import_fetched_list(work: FetchAttempt, octets: bytes) -> None:
-    hub = work.hub
+def _import_fetched_list(attempt: FetchAttempt, octets: bytes) -> None:
+    hub = attempt.hub
     try:
         recognizer = hub.recognizer
         entry = AuditEntry(ACTOR, ACTOR, "trust_list.import", "-")
         import_trusted_list(
             hub.engine, octets, hub.clock(), recognizer.terms, entry=entry, shelf=recognizer.shelf
         )
-    except GatewayError as refused:
-        raise_resource_problem(refused)
+    except GatewayError as rejection:
+        raise_resource_problem(rejection)
         # The source's operator may correct a rejected list; wrong settings must be corrected by ours.
-        if refused.problem is SETTINGS_WRONG:
+        if rejection.problem is SETTINGS_WRONG:
             raise
-        raise GatewayError(FETCHED_REFUSED, str(refused)[:500]) from refused
+        raise GatewayError(FETCHED_REFUSED, str(rejection)[:500]) from rejection
 
 
 _log = logging.getLogger(__name__)
 #: Responses that are activated together: every process reloads its register after each activation.
-_TOGETHER: Final = 64
-_NONCE: Final = 32
-_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+_MAX_BATCH: Final = 64
+_NONCE_OCTETS: Final = 32
+_EARLIEST_TIME: Final = datetime.min.replace(tzinfo=UTC)
 
 
-def fetch_ocsp_responses(work: FetchAttempt, length: timedelta) -> None:
+def fetch_ocsp_responses(attempt: FetchAttempt, lease_time: timedelta) -> None:
     """Query every certificate that was not queried since the delivery was queued.
 
-    `length` is how long a lease lasts. The lease is renewed with each activated batch, and also
+    `lease_time` is how long a lease lasts. The lease is renewed with each activated batch, and also
     while no response is accepted. Raises the first problem after all accepted responses are in
     force.
     """
-    covered = {certificate.sha256: certificate for certificate in _list_covered_certificates(work)}
-    with read_transaction(work.hub.engine) as conn:
-        rows = fetched_lists.list_by_source(conn, work.source.name)
-    problem: GatewayError | None = None
+    covered = {certificate.sha256: certificate for certificate in _list_covered_certificates(attempt)}
+    with read_transaction(attempt.hub.engine) as conn:
+        current_rows = fetched_lists.list_by_source(conn, attempt.source.name)
+    first_problem: GatewayError | None = None
     responses: list[NewFetchedList] = []
-    since = work.hub.clock()
-    for certificate, response in _request_statuses(work, _list_due_certificates(work, covered, rows), rows):
+    activated_at = attempt.hub.clock()
+    for certificate, response in _request_statuses(
+        attempt, _list_due_certificates(attempt, covered, current_rows), current_rows
+    ):
         if isinstance(response, GatewayError):
             _log.warning(
                 "no status of %s: %s",
                 *(certificate.subject[:120], response),
-                extra={"source": work.source.name, "certificate": certificate.sha256},
+                extra={"source": attempt.source.name, "certificate": certificate.sha256},
             )
-            problem = problem or response
+            first_problem = first_problem or response
         else:
             responses.append(response)
-        if len(responses) >= _TOGETHER or work.hub.clock() - since > length / 4:
-            _activate_responses(work, responses, length)
-            responses, since = [], work.hub.clock()
+        if len(responses) >= _MAX_BATCH or attempt.hub.clock() - activated_at > lease_time / 4:
+            _activate_responses(attempt, responses, lease_time)
+            responses, activated_at = [], attempt.hub.clock()
     if responses:
-        _activate_responses(work, responses, length)
-    if problem is not None:
-        raise problem
-    with write_transaction(work.hub.engine, "fetch.done") as conn:
-        work.lock_source_row(conn)
-        fetched_lists.delete_lists(conn, work.source.name, _list_obsolete_subjects(work, covered, rows))
-        work.complete_fetch(conn, work.hub.clock())
+        _activate_responses(attempt, responses, lease_time)
+    if first_problem is not None:
+        raise first_problem
+    with write_transaction(attempt.hub.engine, "fetch.done") as conn:
+        attempt.lock_source_row(conn)
+        fetched_lists.delete_lists(
+            conn, attempt.source.name, _list_obsolete_subjects(attempt, covered, current_rows)
+        )
+        attempt.complete_fetch(conn, attempt.hub.clock())
 
 
-def _list_covered_certificates(work: FetchAttempt) -> Iterator[Certificate]:
+def _list_covered_certificates(attempt: FetchAttempt) -> Iterator[Certificate]:
     """Yield the certificates of parties, and the intermediates, that the issuer itself has issued."""
-    issuer, trust, now = work.make_expectation().issuer, work.trust, work.hub.clock()
-    name = normalize_name(issuer.subject_der)
-    with read_transaction(work.hub.engine) as conn:
-        registered = [row.der for row in parties.list_certificates_in_use(conn)]
+    issuer, trust, now = attempt.make_acceptance_terms().issuer, attempt.trust, attempt.hub.clock()
+    issuer_name = normalize_name(issuer.subject_der)
+    with read_transaction(attempt.hub.engine) as conn:
+        registered_octets = [row.der for row in parties.list_certificates_in_use(conn)]
     count = 0
-    for octets in registered + [intermediate.der for intermediate in trust.intermediates]:
+    for octets in registered_octets + [intermediate.der for intermediate in trust.intermediates]:
         try:
             certificate = read_certificate(octets, trust.policy.certificates)
         except GatewayError:
             continue
-        if certificate == issuer or certificate.not_after < now or count >= MAX_ANSWERS:
+        if certificate == issuer or certificate.not_after < now or count >= MAX_RESPONSES:
             continue
-        if normalize_name(certificate.issuer_der) == name and is_issued_by(certificate, issuer, trust):
+        if normalize_name(certificate.issuer_der) == issuer_name and is_issued_by(certificate, issuer, trust):
             count += 1
             yield certificate
 
 
 def _list_due_certificates(
-    work: FetchAttempt, covered: Mapping[str, Certificate], rows: Mapping[str, FetchedListRow]
+    attempt: FetchAttempt, covered: Mapping[str, Certificate], current_rows: Mapping[str, FetchedListRow]
 ) -> list[Certificate]:
     """Return the certificates still to be queried, the one queried longest ago first."""
-    seen = {key: row.fetched_at for key, row in rows.items()}
-    queued = work.lease.created_at
-    due = [key for key in covered if key not in seen or seen[key] < queued]
-    return [covered[key] for key in sorted(due, key=lambda key: seen.get(key, _NEVER))]
+    fetch_times = {key: row.fetched_at for key, row in current_rows.items()}
+    queued_at = attempt.lease.created_at
+    due_digests = [key for key in covered if key not in fetch_times or fetch_times[key] < queued_at]
+    return [covered[key] for key in sorted(due_digests, key=lambda key: fetch_times.get(key, _EARLIEST_TIME))]
 
 
 def _request_statuses(
-    work: FetchAttempt, waiting: list[Certificate], rows: Mapping[str, FetchedListRow]
+    attempt: FetchAttempt, due_certificates: list[Certificate], current_rows: Mapping[str, FetchedListRow]
 ) -> Iterator[tuple[Certificate, NewFetchedList | GatewayError]]:
     """Yield the accepted response of each certificate, or its problem; an unreachable responder ends it."""
-    ends = work.lease.expires_at
-    for certificate in waiting:
-        if ends is not None and work.hub.clock() >= ends:
+    time_limit = attempt.lease.expires_at
+    for certificate in due_certificates:
+        if time_limit is not None and attempt.hub.clock() >= time_limit:
             yield certificate, GatewayError(UNREACHABLE, "the time limit of the query has passed")
             return
-        row = rows.get(certificate.sha256)
+        current_row = current_rows.get(certificate.sha256)
         try:
-            word = _request_status(work, certificate, row)
+            new_response = _request_status(attempt, certificate, current_row)
         except GatewayError as problem:
             yield certificate, problem
             if problem.problem in (UNREACHABLE, ANSWER_NOT_UNDERSTOOD, PARTNER_FAULT):
                 return
             continue
-        yield certificate, word
+        yield certificate, new_response
 
 
 def _request_status(
-    work: FetchAttempt, certificate: Certificate, row: FetchedListRow | None
+    attempt: FetchAttempt, certificate: Certificate, current_row: FetchedListRow | None
 ) -> NewFetchedList:
-    """Return the accepted response of a certificate; `row` is the one in force."""
-    nonce_mode = work.source.settings.nonce
-    nonce = None if nonce_mode == "none" else secrets.token_bytes(_NONCE)
-    issuer = work.make_expectation().issuer
-    octets = work.client.query_responder(ocsp.make_ocsp_request(certificate, issuer, nonce))
-    expected = work.make_expectation()
-    query = OcspQuery(certificate, nonce, nonce_required=nonce_mode == "require")
-    since = row.this_update if row is not None else None
-    is_revoked = row is not None and _is_revocation_in_force(work, row.sha256, certificate)
-    answer, statement = accept_ocsp_response(octets, expected, query, since, after_revocation=is_revoked)
+    """Return the accepted response of a certificate; `current_row` is the one in force."""
+    nonce_mode = attempt.source.settings.nonce
+    nonce = None if nonce_mode == "none" else secrets.token_bytes(_NONCE_OCTETS)
+    issuer = attempt.make_acceptance_terms().issuer
+    octets = attempt.client.query_responder(ocsp.make_ocsp_request(certificate, issuer, nonce))
+    terms = attempt.make_acceptance_terms()
+    query = OcspQuery(certificate, nonce, is_nonce_required=nonce_mode == "require")
+    current_update = current_row.this_update if current_row is not None else None
+    is_revoked = current_row is not None and _is_revocation_in_force(attempt, current_row.sha256, certificate)
+    response, statement = accept_ocsp_response(
+        octets, terms, query, current_update, is_revocation_in_force=is_revoked
+    )
     return NewFetchedList(
         subject=certificate.sha256,
         kind="ocsp",
-        octets=answer.der,
+        octets=response.der,
         issuer=issuer.subject,
         number=None,
         this_update=statement.this_update,
-        next_update=statement.compute_expiry(expected.trust.policy.crl_age_most),
+        next_update=statement.compute_expiry(terms.trust.policy.crl_age_most),
     )
 
 
-def _is_revocation_in_force(work: FetchAttempt, sha256: str, certificate: Certificate) -> bool:
+def _is_revocation_in_force(attempt: FetchAttempt, sha256: str, certificate: Certificate) -> bool:
     """Return whether the response in force revokes a certificate; one that cannot be read may do so."""
-    with read_transaction(work.hub.engine) as conn:
+    with read_transaction(attempt.hub.engine) as conn:
         octets = payloads.get_payload_octets(conn, sha256)
     try:
         statements = RevocationData(rules=PATH_RULES, responses=[octets]).find_ocsp_responses(
             certificate.serial
         )
-    except GatewayError as unreadable:
-        raise_resource_problem(unreadable)
+    except GatewayError as read_error:
+        raise_resource_problem(read_error)
         return True
     return any(statement.revoked_at is not None for _, statement in statements)
 
 
 def _list_obsolete_subjects(
-    work: FetchAttempt, covered: Collection[str], rows: Mapping[str, FetchedListRow]
+    attempt: FetchAttempt, covered: Collection[str], current_rows: Mapping[str, FetchedListRow]
 ) -> Iterator[str]:
     """Yield the subjects whose responses can be deleted, because their certificates are no longer queried.
 
     A response that states a revocation stays: a suspended party may be activated again.
     """
-    answers = {answer.sha256: answer for answer in work.hub.judge.revocations.answers}
-    for subject, row in rows.items():
-        answer = answers.get(row.sha256)
+    responses = {response.sha256: response for response in attempt.hub.judge.revocations.answers}
+    for subject, current_row in current_rows.items():
+        response = responses.get(current_row.sha256)
         if (
             subject not in covered
-            and answer
-            and all(statement.revoked_at is None for statement in answer.statements)
+            and response
+            and all(statement.revoked_at is None for statement in response.statements)
         ):
             yield subject
 
 
-def _activate_responses(work: FetchAttempt, responses: list[NewFetchedList], length: timedelta) -> None:
+def _activate_responses(
+    attempt: FetchAttempt, responses: list[NewFetchedList], lease_time: timedelta
+) -> None:
     """Activate the accepted responses, possibly none, and renew the lease."""
-    now, name = work.hub.clock(), work.source.name
-    with write_transaction(work.hub.engine, "fetch.answers") as conn:
-        work.lock_source_row(conn)
+    now, source_name = attempt.hub.clock(), attempt.source.name
+    with write_transaction(attempt.hub.engine, "fetch.answers") as conn:
+        attempt.lock_source_row(conn)
         if responses:
-            fetched_lists.activate_lists(conn, name, responses, now)
-            stored = fetched_lists.list_by_source(conn, name)
-            answers = {response.subject: stored[response.subject].sha256 for response in responses}
-            record_evidence(conn, "fetched", "source", name, None, {"kind": "ocsp", "answers": answers}, now)
-        if not delivery_leases.renew_lease(conn, work.lease, now + length):
+            fetched_lists.activate_lists(conn, source_name, responses, now)
+            stored_rows = fetched_lists.list_by_source(conn, source_name)
+            answers = {response.subject: stored_rows[response.subject].sha256 for response in responses}
+            record_evidence(
+                conn, "fetched", "source", source_name, None, {"kind": "ocsp", "answers": answers}, now
+            )
+        if not delivery_leases.renew_lease(conn, attempt.lease, now + lease_time):
             raise LeaseLostError

@@ -26,53 +26,57 @@ from gateway.errors import OUR_MISTAKE, SETTINGS_WRONG, UNREACHABLE, GatewayErro
 from gateway.message_model import Body, JoinedBody, count_octets, iterate_octets
 
 #: Look-ups that run at once, abandoned ones included.
-_MOST: Final = 64
-_under_way = threading.BoundedSemaphore(_MOST)
+_MAX_LOOKUPS: Final = 64
+_lookup_slots = threading.BoundedSemaphore(_MAX_LOOKUPS)
 
 
 def connect_by_deadline(
-    host: str, port: int, end: float, is_allowed: Callable[[str], bool] | None = None
+    host: str, port: int, deadline: float, is_allowed: Callable[[str], bool] | None = None
 ) -> socket.socket:
-    """Return a connection to the first address of `host` that answers before `end` (`time.monotonic`).
+    """Return a connection to the first address of `host` that answers before `deadline` (`time.monotonic`).
 
     Each address has an equal share of the time that is left, so that an address which drops packets does
     not use up the time of the others. Raises the OSError of the last address, or TimeoutError. No connection
     is made to an address that `is_allowed` does not accept: the address itself is checked, after the look-up.
     """
-    problem: OSError = TimeoutError("timed out")
-    resolved = _resolve_addresses(host, port, end)
-    allowed = [row for row in resolved if is_allowed is None or is_allowed(row[4][0])]
-    if len(allowed) < len(resolved):
-        problem = PermissionError(errno.EACCES, "the name leads to an address that is not allowed")
-    for index, (family, kind, protocol, _, address) in enumerate(allowed):
-        seconds_left = end - time.monotonic()
+    last_error: OSError = TimeoutError("timed out")
+    addresses = _resolve_addresses(host, port, deadline)
+    allowed_addresses = [row for row in addresses if is_allowed is None or is_allowed(row[4][0])]
+    if len(allowed_addresses) < len(addresses):
+        last_error = PermissionError(errno.EACCES, "the name leads to an address that is not allowed")
+    for index, (family, socket_type, protocol, _, address) in enumerate(allowed_addresses):
+        seconds_left = deadline - time.monotonic()
         if seconds_left <= 0:
             break
-        connection = socket.socket(family, kind, protocol)
+        connection = socket.socket(family, socket_type, protocol)
         try:
-            connection.settimeout(seconds_left / (len(allowed) - index))
+            connection.settimeout(seconds_left / (len(allowed_addresses) - index))
             connection.connect(address)
         except OSError as error:
             connection.close()
-            problem = error
+            last_error = error
         except BaseException:
             connection.close()
             raise
         else:
             return connection
-    raise problem
+    raise last_error
 
 
-def _resolve_addresses(host: str, port: int, end: float) -> list[Any]:
+def _resolve_addresses(host: str, port: int, deadline: float) -> list[Any]:
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:  # a name, not an address
-        return _resolve_name(host, port, end)
+        return _resolve_name(host, port, deadline)
 
 
-def _resolve_name(host: str, port: int, end: float) -> list[Any]:
+def _resolve_name(host: str, port: int, deadline: float) -> list[Any]:
+    """Return the addresses of a name, looked up in a thread, as `socket.getaddrinfo` has them.
+
+    Raises TimeoutError at `deadline` (`time.monotonic`), and the error of the look-up.
+    """
     outcomes: SimpleQueue[list[Any] | Exception] = SimpleQueue()
-    room = _under_way
+    lookup_slots = _lookup_slots
 
     def run_lookup() -> None:
         try:
@@ -80,14 +84,14 @@ def _resolve_name(host: str, port: int, end: float) -> list[Any]:
         except (OSError, UnicodeError) as error:
             outcomes.put(error)
         finally:
-            room.release()
+            lookup_slots.release()
 
-    seconds_left = max(end - time.monotonic(), 0.0)
-    if not room.acquire(timeout=seconds_left):
+    seconds_left = max(deadline - time.monotonic(), 0.0)
+    if not lookup_slots.acquire(timeout=seconds_left):
         raise TimeoutError("too many names are being looked up")
     threading.Thread(target=run_lookup, name="look-up", daemon=True).start()
     try:
-        outcome = outcomes.get(timeout=max(end - time.monotonic(), 0.0))
+        outcome = outcomes.get(timeout=max(deadline - time.monotonic(), 0.0))
     except Empty:
         raise TimeoutError(f"the name {host[:80]} was not found in the time allowed") from None
     if isinstance(outcome, Exception):
@@ -95,17 +99,17 @@ def _resolve_name(host: str, port: int, end: float) -> list[Any]:
     return outcome
 
 
-_PORTS: Final = {"http": 80, "https": 443}
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 #: How long a connection is reused, in seconds: the TLS trust may change meanwhile.
-_MOST_AGE: Final = 300.0
+_MAX_CONNECTION_SECONDS: Final = 300.0
 #: Octets that a partner must take in each second, so that a large body has time in proportion to its size.
-_SLOWEST: Final = 128 * 1024
+_MIN_OCTETS_PER_SECOND: Final = 128 * 1024
 #: Octets that are sent, or received, before the answer is read again.
-_STEP: Final = 1 << 16
+_SEND_OCTETS: Final = 1 << 16
 #: Seconds; the operating system takes no wait of 25 days.
-_LONGEST_WAIT: Final = 86400.0
+_MAX_WAIT_SECONDS: Final = 86400.0
 #: What OpenSSL adds to its sentences.
-_LIBRARY_NAMES: Final = re.compile(r"^\[[A-Z0-9_: ]+\] ?|^_ssl\.c:\d+: | ?\(_ssl\.c:\d+\)$")
+_LIBRARY_PREFIX_PATTERN: Final = re.compile(r"^\[[A-Z0-9_: ]+\] ?|^_ssl\.c:\d+: | ?\(_ssl\.c:\d+\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,39 +133,39 @@ class _ClientConnection:
 
     def __init__(
         self,
-        parts: SplitResult,
-        bounds: HttpLimits,
+        url_parts: SplitResult,
+        limits: HttpLimits,
         tls: TlsConnector | None,
-        end: float,
+        deadline: float,
         is_allowed: Callable[[str], bool] | None = None,
     ) -> None:
-        self._silence = bounds.read_seconds
-        self._end = end
-        self._arriving = ArrivingAnswer()
-        self._broken_off: OSError | None = None
-        self._opened = time.monotonic()
-        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        self._silence_seconds = limits.read_seconds
+        self._deadline = deadline
+        self._arriving_answer = ArrivingAnswer()
+        self._send_error: OSError | None = None
+        self._opened_at = time.monotonic()
+        host, port = url_parts.hostname or "", url_parts.port or _DEFAULT_PORTS[url_parts.scheme]
         self._socket = connect_by_deadline(
-            host, port, time.monotonic() + self._get_seconds_left(bounds.connect_seconds), is_allowed
+            host, port, time.monotonic() + self._get_seconds_left(limits.connect_seconds), is_allowed
         )
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is not None:
-                self._socket.settimeout(self._get_seconds_left(bounds.connect_seconds))
+                self._socket.settimeout(self._get_seconds_left(limits.connect_seconds))
                 self._socket = tls.wrap_connection(self._socket, host, port)
         except BaseException:
             self._socket.close()
             raise
 
-    def set_deadline(self, silence: float, end: float) -> None:
+    def set_deadline(self, silence_seconds: float, deadline: float) -> None:
         """Set the silence limit and the deadline of the next exchange on this connection."""
-        self._silence, self._end = silence, end
+        self._silence_seconds, self._deadline = silence_seconds, deadline
 
-    def _get_seconds_left(self, most: float) -> float:
-        seconds_left = self._end - time.monotonic()
+    def _get_seconds_left(self, max_seconds: float) -> float:
+        seconds_left = self._deadline - time.monotonic()
         if seconds_left <= 0:
             raise TimeoutError("no complete answer in the time allowed")
-        return min(most, seconds_left)
+        return min(max_seconds, seconds_left)
 
     def send_request(self, request: bytes | Body) -> bool:
         """Send a request; return whether the other end took it whole.
@@ -169,84 +173,84 @@ class _ClientConnection:
         It did not take the request whole if it refused the request before its end, or ended the connection.
         Its answer may have arrived nevertheless.
         """
-        self._arriving = ArrivingAnswer()
+        self._arriving_answer = ArrivingAnswer()
         try:
             return all(self._send_piece(piece) for piece in iterate_octets(request))
         except TimeoutError:
-            if not self._arriving.is_success:
+            if not self._arriving_answer.is_success:
                 raise
             return False
 
     def _send_piece(self, octets: bytes) -> bool:
         """Send a piece while no answer ends the request; return whether all of it was sent."""
-        view = memoryview(octets)
-        awaited = select.POLLOUT
+        unsent_octets = memoryview(octets)
+        awaited_event = select.POLLOUT
         # What arrives meanwhile does not prolong it.
-        silent_until = time.monotonic() + self._silence
+        silent_until = time.monotonic() + self._silence_seconds
         self._socket.setblocking(False)
-        while view:
-            if self._wait_for(awaited, silent_until) and not self._receive_early_answer():
+        while unsent_octets:
+            if self._wait_for(awaited_event, silent_until) and not self._receive_early_answer():
                 return False
             try:
-                view = view[self._socket.send(view[:_STEP]) :]
+                unsent_octets = unsent_octets[self._socket.send(unsent_octets[:_SEND_OCTETS]) :]
             except ssl.SSLWantReadError:
-                awaited = select.POLLIN
+                awaited_event = select.POLLIN
             except (BlockingIOError, ssl.SSLWantWriteError):
-                awaited = select.POLLOUT
+                awaited_event = select.POLLOUT
             except (ssl.SSLEOFError, ConnectionError) as problem:
-                self._broken_off = problem
+                self._send_error = problem
                 return False
             else:
-                awaited = select.POLLOUT
-                silent_until = time.monotonic() + self._silence
+                awaited_event = select.POLLOUT
+                silent_until = time.monotonic() + self._silence_seconds
         return True
 
-    def _wait_for(self, awaited: int, silent_until: float) -> bool:
+    def _wait_for(self, awaited_event: int, silent_until: float) -> bool:
         """Wait until octets can be sent or have arrived; return whether an answer is to be read."""
         # Once it is known to be a success, it is read when the request was sent.
-        is_watched = not self._arriving.is_success
+        is_watched = not self._arriving_answer.is_success
         poll = select.poll()
-        poll.register(self._socket, awaited | (select.POLLIN if is_watched else 0))
-        seconds_left = min(self._get_seconds_left(_LONGEST_WAIT), silent_until - time.monotonic())
+        poll.register(self._socket, awaited_event | (select.POLLIN if is_watched else 0))
+        seconds_left = min(self._get_seconds_left(_MAX_WAIT_SECONDS), silent_until - time.monotonic())
         events = poll.poll(seconds_left * 1000) if seconds_left > 0 else []
         if not events:
-            self._get_seconds_left(_LONGEST_WAIT)  # reports the deadline instead of the silence
+            self._get_seconds_left(_MAX_WAIT_SECONDS)  # reports the deadline instead of the silence
             raise TimeoutError("the request was not taken in the time allowed")
         return is_watched and events[0][1] != select.POLLOUT
 
     def _receive_early_answer(self) -> bool:
         """Receive the octets of the answer that have arrived; return whether to go on with the request."""
         try:
-            octets = self._socket.recv(_STEP)
+            octets = self._socket.recv(_SEND_OCTETS)
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return True
-        self._arriving.add_octets(octets)
-        return bool(octets) and not self._arriving.ends_request
+        self._arriving_answer.add_octets(octets)
+        return bool(octets) and not self._arriving_answer.ends_request
 
-    def receive(self, most: int) -> bytes:
+    def receive(self, max_octets: int) -> bytes:
         """Return the octets that have arrived; empty at the end of the connection.
 
-        They are at most `most`, but for those that arrived while the request was sent.
+        They are at most `max_octets`, but for those that arrived while the request was sent.
         """
-        if octets := self._arriving.take_octets():
+        if octets := self._arriving_answer.take_octets():
             return octets
-        self._socket.settimeout(self._get_seconds_left(self._silence))
+        self._socket.settimeout(self._get_seconds_left(self._silence_seconds))
         try:
-            octets = self._socket.recv(most)
+            octets = self._socket.recv(max_octets)
         except TimeoutError:
-            self._get_seconds_left(self._silence)  # reports the deadline instead of the silence
+            self._get_seconds_left(self._silence_seconds)  # reports the deadline instead of the silence
             raise
         # The operating system tells only once that a connection was reset: this is not an end in order.
-        if not octets and self._broken_off is not None:
-            raise self._broken_off
+        if not octets and self._send_error is not None:
+            raise self._send_error
         return octets
 
     def is_reusable(self) -> bool:
         """Return whether it is young enough and nothing has arrived unrequested, including its end."""
-        if time.monotonic() - self._opened > _MOST_AGE:
+        if time.monotonic() - self._opened_at > _MAX_CONNECTION_SECONDS:
             return False
-        pending = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
-        return not pending and not self._has_arrived()
+        has_pending_octets = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()
+        return not has_pending_octets and not self._has_arrived()
 
     def _has_arrived(self) -> bool:
         """Return whether octets or the end of the connection wait to be read."""
@@ -258,7 +262,7 @@ class _ClientConnection:
     def close(self) -> None:
         """Close the connection."""
         # Its traceback holds this connection, and the request.
-        self._broken_off = None
+        self._send_error = None
         with suppress(OSError):
             self._socket.close()
 
@@ -275,74 +279,82 @@ class HttpClient:
     """Sends requests and keeps a few idle connections for each destination; safe for threads.
 
     `tls` determines which servers are trusted; without it the operating system's anchors apply. With
-    `is_allowed` only addresses that it accepts are connected to. `find_authorization` gives the login for a
-    host and port, where the hub has one; it is sent over TLS only.
+    `is_allowed` only addresses that it accepts are connected to. `find_authorization_header` gives the login
+    for a host and port, where the hub has one; it is sent over TLS only.
     """
 
     def __init__(
         self,
-        bounds: HttpLimits | None = None,
+        limits: HttpLimits | None = None,
         tls: TlsConnector | ssl.SSLContext | None = None,
-        idle: int = 8,
+        max_idle: int = 8,
         is_allowed: Callable[[str], bool] | None = None,
         find_authorization: Callable[[str, int], str | None] = lambda _host, _port: None,
     ) -> None:
         self._find_authorization = find_authorization
-        self._bounds = bounds or HttpLimits()
+        self._limits = limits or HttpLimits()
         self._tls = SingleContextConnector(tls) if tls is None or isinstance(tls, ssl.SSLContext) else tls
-        self._most_idle = idle
+        self._max_idle = max_idle
         self._is_allowed = is_allowed
-        self._idle: dict[_HostKey, list[_ClientConnection]] = {}
+        self._idle_connections: dict[_HostKey, list[_ClientConnection]] = {}
         self._lock = threading.Lock()
 
     def post(
-        self, url: str, headers: Mapping[str, str], body: bytes | Body, bounds: HttpLimits | None = None
+        self, url: str, headers: Mapping[str, str], body: bytes | Body, limits: HttpLimits | None = None
     ) -> HttpAnswer:
         """POST `body`; raises GW601 when no answer arrives in time, GW603 for a malformed or too large one.
 
         An answer before the end of the request is the answer to it, but a success is then GW603: it does not
         prove that the server has the request. An error that does not arrive whole is GW608 with its status.
-        `bounds` are the limits of this destination, if it has its own. A large body is read in pieces while
+        `limits` are the limits of this destination, if it has its own. A large body is read in pieces while
         it is sent, and has more time.
         """
-        parts = _parse_address(url)
-        fields = {**headers, **self._make_login(parts), "Content-Length": str(count_octets(body))}
-        head = _write_request_head("POST", parts, fields)
+        url_parts = _parse_address(url)
+        fields = {
+            **headers,
+            **self._make_authorization_header(url_parts),
+            "Content-Length": str(count_octets(body)),
+        }
+        head = _write_request_head("POST", url_parts, fields)
         request = head + body if isinstance(body, bytes) else JoinedBody((head, body))
-        return self._exchange_request(parts, request, bounds or self._bounds)
+        return self._exchange_request(url_parts, request, limits or self._limits)
 
     def get(self, url: str, headers: Mapping[str, str]) -> HttpAnswer:
         """GET the current content of an address; raises as `post` does."""
-        parts = _parse_address(url)
-        return self._exchange_request(parts, _write_request_head("GET", parts, headers), self._bounds)
+        url_parts = _parse_address(url)
+        return self._exchange_request(url_parts, _write_request_head("GET", url_parts, headers), self._limits)
 
-    def _make_login(self, parts: SplitResult) -> dict[str, str]:
+    def _make_authorization_header(self, url_parts: SplitResult) -> dict[str, str]:
         """Return the header field of the hub's login at a host; a password never travels without TLS."""
-        if parts.scheme != "https":
+        if url_parts.scheme != "https":
             return {}
-        authorization = self._find_authorization(parts.hostname or "", parts.port or _PORTS["https"])
+        authorization = self._find_authorization(
+            url_parts.hostname or "", url_parts.port or _DEFAULT_PORTS["https"]
+        )
         return {} if authorization is None else {"Authorization": authorization}
 
-    def _exchange_request(self, parts: SplitResult, request: bytes | Body, bounds: HttpLimits) -> HttpAnswer:
-        key = _HostKey(parts.scheme, parts.netloc)
-        end = time.monotonic() + bounds.total_seconds + count_octets(request) / _SLOWEST
+    def _exchange_request(
+        self, url_parts: SplitResult, request: bytes | Body, limits: HttpLimits
+    ) -> HttpAnswer:
+        host_key = _HostKey(url_parts.scheme, url_parts.netloc)
+        deadline = time.monotonic() + limits.total_seconds + count_octets(request) / _MIN_OCTETS_PER_SECOND
         connection: _ClientConnection | None = None
         try:
-            connection = self._take_idle_connection(key, bounds, end) or self._open_connection(
-                parts, bounds, end
+            connection = self._take_idle_connection(host_key, limits, deadline) or self._open_connection(
+                url_parts, limits, deadline
             )
             is_whole = connection.send_request(request)
-            answer, again = read_http_answer(
-                connection.receive, bounds.max_answer_octets, is_request_whole=is_whole
+            answer, is_persistent = read_http_answer(
+                connection.receive, limits.max_answer_octets, is_request_whole=is_whole
             )
         except BaseException as problem:
             if connection is not None:
                 connection.close()
             if isinstance(problem, OSError | UnicodeError):  # UnicodeError: no host can have that name
-                raise _make_unreachable_error(problem, parts) from problem
+                raise _make_unreachable_error(problem, url_parts) from problem
             raise
-        if again and is_whole:
-            self._return_idle_connection(key, connection)
+        if is_persistent and is_whole:
+            self._return_idle_connection(host_key, connection)
         else:
             connection.close()
         return answer
@@ -350,46 +362,50 @@ class HttpClient:
     def close(self) -> None:
         """Close the idle connections."""
         with self._lock:
-            for connection in (idle for connections in self._idle.values() for idle in connections):
+            for connection in (
+                idle for connections in self._idle_connections.values() for idle in connections
+            ):
                 connection.close()
-            self._idle.clear()
+            self._idle_connections.clear()
 
-    def _open_connection(self, parts: SplitResult, bounds: HttpLimits, end: float) -> _ClientConnection:
+    def _open_connection(
+        self, url_parts: SplitResult, limits: HttpLimits, deadline: float
+    ) -> _ClientConnection:
         return _ClientConnection(
-            parts, bounds, self._tls if parts.scheme == "https" else None, end, self._is_allowed
+            url_parts, limits, self._tls if url_parts.scheme == "https" else None, deadline, self._is_allowed
         )
 
     def _take_idle_connection(
-        self, key: _HostKey, bounds: HttpLimits, end: float
+        self, host_key: _HostKey, limits: HttpLimits, deadline: float
     ) -> _ClientConnection | None:
         """Return an idle connection that is not old and on which nothing has arrived since."""
         while True:
             with self._lock:
-                idle = self._idle.get(key)
-                if not idle:
+                idle_connections = self._idle_connections.get(host_key)
+                if not idle_connections:
                     return None
-                connection = idle.pop()
+                connection = idle_connections.pop()
             if connection.is_reusable():
-                connection.set_deadline(bounds.read_seconds, end)
+                connection.set_deadline(limits.read_seconds, deadline)
                 return connection
             connection.close()
 
-    def _return_idle_connection(self, key: _HostKey, connection: _ClientConnection) -> None:
+    def _return_idle_connection(self, host_key: _HostKey, connection: _ClientConnection) -> None:
         with self._lock:
-            idle = self._idle.setdefault(key, [])
-            if len(idle) < self._most_idle:
-                idle.append(connection)
+            idle_connections = self._idle_connections.setdefault(host_key, [])
+            if len(idle_connections) < self._max_idle:
+                idle_connections.append(connection)
                 return
         connection.close()
 
 
-def _write_request_head(method: str, parts: SplitResult, headers: Mapping[str, str]) -> bytes:
+def _write_request_head(method: str, url_parts: SplitResult, headers: Mapping[str, str]) -> bytes:
     """Return the request line and the header fields."""
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    fields = {"Host": parts.netloc, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
-    lines = [f"{method} {path} HTTP/1.1", *[f"{name}: {value}" for name, value in fields.items()]]
-    together = "".join(lines)
-    if not together.isascii() or not together.isprintable():
+    request_target = (url_parts.path or "/") + (f"?{url_parts.query}" if url_parts.query else "")
+    fields = {"Host": url_parts.netloc, "User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
+    lines = [f"{method} {request_target} HTTP/1.1", *[f"{name}: {value}" for name, value in fields.items()]]
+    head_text = "".join(lines)
+    if not head_text.isascii() or not head_text.isprintable():
         raise GatewayError(
             OUR_MISTAKE, "a header field of the request contains a forbidden character", "HTTP"
         )
@@ -400,18 +416,24 @@ def _write_request_head(method: str, parts: SplitResult, headers: Mapping[str, s
 @lru_cache(maxsize=256)
 def _parse_address(url: str) -> SplitResult:
     try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        url_parts = urlsplit(url)
+        is_valid = url_parts.scheme in ("http", "https") and bool(url_parts.hostname) and url_parts.port != 0
     except ValueError:
-        good = False
-    if not good or parts.username is not None or not url.isascii() or not url.isprintable() or " " in url:
+        is_valid = False
+    if (
+        not is_valid
+        or url_parts.username is not None
+        or not url.isascii()
+        or not url.isprintable()
+        or " " in url
+    ):
         detail = "the address of a destination must be http(s)://host[:port]/path"
         raise GatewayError(SETTINGS_WRONG, detail, mask_url(url)[:200])
-    return parts
+    return url_parts
 
 
-def _make_unreachable_error(problem: Exception, parts: SplitResult) -> GatewayError:
-    url_text = f"{parts.scheme}://{parts.netloc}{parts.path}"[:200]
+def _make_unreachable_error(problem: Exception, url_parts: SplitResult) -> GatewayError:
+    url_text = f"{url_parts.scheme}://{url_parts.netloc}{url_parts.path}"[:200]
     return GatewayError(UNREACHABLE, _describe_failure(problem), url_text)
 
 
@@ -419,5 +441,5 @@ def _describe_failure(problem: Exception) -> str:
     """Return the sentence of a failed connection, without numbers and names of the library."""
     if isinstance(problem, UnicodeError):
         return "no host can have this name"
-    sentence = (problem.strerror if isinstance(problem, OSError) else "") or str(problem)
-    return _LIBRARY_NAMES.sub("", sentence).strip()[:200] or type(problem).__name__
+    error_text = (problem.strerror if isinstance(problem, OSError) else "") or str(problem)
+    return _LIBRARY_PREFIX_PATTERN.sub("", error_text).strip()[:200] or type(problem).__name__

@@ -28,24 +28,25 @@ from gateway.pki import Certificate, CertificateUse, CertificateValidator
 from gateway.wire import DEFAULT_LIMITS, WireLimits
 
 #: Returns the registered party of a certificate (SHA-256); None when it has none.
-PartyOf = Callable[[str], str | None]
+FindParty = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class PartnerService:
     """One partner of the settings: WSDL (a name means a shipped one), address, registered party, options.
 
-    `bounds` limit the time of its answers; None means the limits of the HTTP client. With `console` it has no
-    system: its officers decide at the console. With `payment_notices` the hub notifies it of paid fees.
+    `http_limits` limit the time of its answers; None means the limits of the HTTP client. With
+    `is_at_console` it has no system: its officers decide at the console. With `has_payment_notices` the hub
+    notifies it of paid fees.
     """
 
     wsdl: WsdlFile | str
     endpoint: str
     party: str
-    unsigned_faults: bool = False
-    bounds: HttpLimits | None = None
-    console: bool = False
-    payment_notices: bool = False
+    accepts_unsigned_faults: bool = False
+    http_limits: HttpLimits | None = None
+    is_at_console: bool = False
+    has_payment_notices: bool = False
 
 
 class PartnerDirectory:
@@ -58,14 +59,14 @@ class PartnerDirectory:
     def __init__(
         self,
         partners: Callable[[], Mapping[str, PartnerService]],
-        judge: CertificateValidator,
-        party_of: PartyOf,
+        validate_certificate: CertificateValidator,
+        find_party: FindParty,
         limits: WireLimits = DEFAULT_LIMITS,
         find_wsdl: Callable[[str], WsdlFile | str] | None = None,
     ) -> None:
         self._partners = partners
-        self._judge = judge
-        self._party_of = party_of
+        self._validate_certificate = validate_certificate
+        self._find_party = find_party
         self._limits = limits
         self._find_wsdl = find_wsdl
         #: The last destination of each partner that was called, with the settings that it was made of.
@@ -78,12 +79,12 @@ class PartnerDirectory:
     def is_at_console(self, destination: str) -> bool:
         """Return whether a destination has no system, by the settings: its calls rest in the mailbox."""
         partner = self._partners().get(destination)
-        return partner is not None and partner.console
+        return partner is not None and partner.is_at_console
 
     def wants_payments(self, destination: str) -> bool:
         """Return whether the hub notifies an agency of paid fees, by the settings."""
         partner = self._partners().get(destination)
-        return partner is not None and partner.payment_notices
+        return partner is not None and partner.has_payment_notices
 
     def compose_call(self, call: OutgoingCall) -> ComposedEnvelope:
         """Return the unsigned envelope of a call; raises GW504 when it does not fit the contract.
@@ -107,62 +108,64 @@ class PartnerDirectory:
         """Return the envelope of a drafted call; GW720 where it does not fit, GW607 without address."""
         return compose_from_draft(draft, operation, self.resolve_destination(destination))
 
-    def _load_expected_contract(self, name: str) -> ServiceContract:
-        if self._find_wsdl is None or name == CUSTOMS:
-            raise _make_address_problem(name)
+    def _load_expected_contract(self, destination: str) -> ServiceContract:
+        if self._find_wsdl is None or destination == CUSTOMS:
+            raise _make_no_address_error(destination)
         try:
-            return load_contract(self._find_wsdl(name))
+            return load_contract(self._find_wsdl(destination))
         except GatewayError as problem:
-            raise _make_address_problem(name) from problem
+            raise _make_no_address_error(destination) from problem
 
-    def resolve_destination(self, name: str) -> SoapDestination:
+    def resolve_destination(self, partner_name: str) -> SoapDestination:
         """Return the destination of calls and the policy for its answers; raises GW607 without address."""
-        partner = self._partners().get(name)
+        partner = self._partners().get(partner_name)
         if partner is None:
-            raise _make_address_problem(name)
-        cached = self._destinations.get(name)
-        if cached is None or cached[0] is not partner:
-            cached = self._destinations[name] = (partner, self._make_destination(partner))
-        return cached[1]
+            raise _make_no_address_error(partner_name)
+        cached_destination = self._destinations.get(partner_name)
+        if cached_destination is None or cached_destination[0] is not partner:
+            cached_destination = self._destinations[partner_name] = (partner, self._make_destination(partner))
+        return cached_destination[1]
 
     def _make_destination(self, partner: PartnerService) -> SoapDestination:
         rules = AnswerPolicy(
-            judge=self._build_signer_check(partner.party),
-            unsigned_faults=partner.unsigned_faults,
+            check_signer=self._build_signer_check(partner.party),
+            accepts_unsigned_faults=partner.accepts_unsigned_faults,
             limits=self._limits,
         )
-        return SoapDestination(partner.wsdl, partner.endpoint, rules, partner.bounds)
+        return SoapDestination(partner.wsdl, partner.endpoint, rules, partner.http_limits)
 
-    def _build_signer_check(self, party: str) -> Callable[[Certificate, datetime], None]:
+    def _build_signer_check(self, party_name: str) -> Callable[[Certificate, datetime], None]:
         def check_partner_signer(certificate: Certificate, at: datetime) -> None:
-            owner = self._party_of(certificate.sha256)
-            if owner != party:
-                detail = f"{certificate.subject[:120]} does not sign for {party}"
+            owner = self._find_party(certificate.sha256)
+            if owner != party_name:
+                detail = f"{certificate.subject[:120]} does not sign for {party_name}"
                 raise GatewayError(SIGNER_MISMATCH, detail, "wsse:BinarySecurityToken")
-            self._judge(certificate.der, CertificateUse.SIGNING, at).raise_unless_accepted(
+            self._validate_certificate(certificate.der, CertificateUse.SIGNING, at).raise_unless_accepted(
                 "wsse:BinarySecurityToken"
             )
 
         return check_partner_signer
 
 
-def _make_service_call(call: OutgoingCall, to: str | None) -> ServiceCall:
-    files = tuple(
+def _make_service_call(call: OutgoingCall, address: str | None) -> ServiceCall:
+    attachments = tuple(
         CallAttachment(attachment.content_id, attachment.media_type, attachment.content)
         for attachment in call.attachments
     )
-    return ServiceCall(call.operation, call.message_id, to, call.arguments, call.document, files, call.scope)
+    return ServiceCall(
+        call.operation, call.message_id, address, call.arguments, call.document, attachments, call.scope
+    )
 
 
-def _make_address_problem(name: str) -> GatewayError:
-    key = "customs.endpoint" if name == CUSTOMS else f"agency.{name[:40]}.endpoint"
-    return GatewayError(NO_ADDRESS, f"there is no address for {name[:40]}", key)
+def _make_no_address_error(destination: str) -> GatewayError:
+    setting_name = "customs.endpoint" if destination == CUSTOMS else f"agency.{destination[:40]}.endpoint"
+    return GatewayError(NO_ADDRESS, f"there is no address for {destination[:40]}", setting_name)
 
 
 _log = logging.getLogger(__name__)
-_TEMPLATE = "agency-template.wsdl"
+_TEMPLATE_WSDL = "agency-template.wsdl"
 #: The address of an agency that decides at the console, in the calls to it.
-_CONSOLE = "urn:single-window:console:"
+_CONSOLE_ADDRESS_PREFIX = "urn:single-window:console:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +178,10 @@ class SettingsFile:
     def get_file_state(self) -> tuple[int, int]:
         """Return a value that changes with the file; zeros while the file does not exist."""
         try:
-            status = self.path.stat()
+            file_status = self.path.stat()
         except OSError:
             return (0, 0)
-        return (status.st_mtime_ns, status.st_size)
+        return (file_status.st_mtime_ns, file_status.st_size)
 
 
 class PartnerSettings:
@@ -190,14 +193,14 @@ class PartnerSettings:
     def __init__(
         self,
         settings: Settings,
-        file: SettingsFile | None = None,
-        changed: Callable[[Settings], None] = lambda _settings: None,
+        settings_file: SettingsFile | None = None,
+        apply_changes: Callable[[Settings], None] = lambda _settings: None,
     ) -> None:
-        self._file = file
-        self._changed = changed
-        self._stamp = file.get_file_state() if file else (0, 0)
+        self._file = settings_file
+        self._apply_changes = apply_changes
+        self._file_state = settings_file.get_file_state() if settings_file else (0, 0)
         #: The state of the file of which the log has said that it cannot be used.
-        self._refused: tuple[int, int] | None = None
+        self._reported_state: tuple[int, int] | None = None
         self._lock = threading.Lock()
         self._settings = settings
         self._partners_and_plans = (build_partners(settings), build_retry_plans(settings))
@@ -216,42 +219,42 @@ class PartnerSettings:
         return self._get_current_settings()[1]
 
     def _get_current_settings(self) -> tuple[Mapping[str, PartnerService], Mapping[str, RetryPlan]]:
-        file = self._file
-        if file is not None and file.get_file_state() != self._stamp:
+        settings_file = self._file
+        if settings_file is not None and settings_file.get_file_state() != self._file_state:
             with self._lock:
-                stamp = file.get_file_state()
-                if stamp != self._stamp:
-                    problem = self._reload_file(file)
-                    if problem is not None and stamp != self._refused:
-                        self._refused = stamp
+                file_state = settings_file.get_file_state()
+                if file_state != self._file_state:
+                    problem = self._reload_file(settings_file)
+                    if problem is not None and file_state != self._reported_state:
+                        self._reported_state = file_state
                         _log.error(
                             "%s has changed and cannot be used, the partners stay as they were: %s",
-                            file.path,
+                            settings_file.path,
                             problem,
                         )
                     # Without a database the same file is read again.
                     if problem is None or find_resource_problem(problem) is None:
-                        self._stamp = stamp
+                        self._file_state = file_state
         return self._partners_and_plans
 
-    def _reload_file(self, file: SettingsFile) -> GatewayError | None:
+    def _reload_file(self, settings_file: SettingsFile) -> GatewayError | None:
         """Use the settings of the changed file; return the problem where they cannot be used."""
         try:
-            settings = file.read()
-            self._changed(settings)
+            settings = settings_file.read()
+            self._apply_changes(settings)
         except GatewayError as problem:
             return problem
         self._settings = settings
         self._partners_and_plans = (build_partners(settings), build_retry_plans(settings))
-        _log.warning("%s has changed: the partners are read again", file.path)
+        _log.warning("%s has changed: the partners are read again", settings_file.path)
         return None
 
 
 def build_partners(settings: Settings) -> dict[str, PartnerService]:
     """Return the partners that are called over SOAP, by destination."""
     partners = {
-        code: _build_partner(code, agency, _name_own_wsdl(settings, code))
-        for code, agency in settings.agency.items()
+        agency_code: _build_partner(agency_code, agency, _make_own_wsdl_file(settings, agency_code))
+        for agency_code, agency in settings.agency.items()
         if agency.console or (agency.channel == "soap" and agency.endpoint)
     }
     if settings.customs.endpoint:
@@ -262,39 +265,46 @@ def build_partners(settings: Settings) -> dict[str, PartnerService]:
 
 def find_expected_wsdl(settings: Settings, agency: str) -> WsdlFile:
     """Return the WSDL that an agency without settings will have when it gets an endpoint."""
-    wsdl = _name_own_wsdl(settings, agency)
-    return wsdl if has_wsdl_file(wsdl) else replace(wsdl, name=_TEMPLATE)
+    wsdl = _make_own_wsdl_file(settings, agency)
+    return wsdl if has_wsdl_file(wsdl) else replace(wsdl, relative_path=_TEMPLATE_WSDL)
 
 
-def _name_own_wsdl(settings: Settings, agency: str) -> WsdlFile:
+def _make_own_wsdl_file(settings: Settings, agency: str) -> WsdlFile:
     return WsdlFile(f"agencies/{agency}.wsdl", None, settings.share.folders, f"agency.{agency}.wsdl_sha256")
 
 
-def _build_partner(name: str, called: AgencySettings | CustomsSettings, wsdl: WsdlFile) -> PartnerService:
+def _build_partner(
+    destination: str, partner_settings: AgencySettings | CustomsSettings, wsdl: WsdlFile
+) -> PartnerService:
     """Return a partner; its WSDL is the configured one, else its own file if it exists, else the template."""
-    chosen = called.wsdl or (wsdl.name if has_wsdl_file(wsdl) else _TEMPLATE)
-    frozen = replace(wsdl, name=chosen, sha256=called.wsdl_sha256)
-    console = isinstance(called, AgencySettings) and called.console
+    wsdl_name = partner_settings.wsdl or (wsdl.relative_path if has_wsdl_file(wsdl) else _TEMPLATE_WSDL)
+    wsdl_file = replace(wsdl, relative_path=wsdl_name, sha256=partner_settings.wsdl_sha256)
+    is_at_console = isinstance(partner_settings, AgencySettings) and partner_settings.console
     return PartnerService(
-        frozen,
-        f"{_CONSOLE}{name}" if console else called.endpoint or "",
-        called.get_party(name),
-        bounds=HttpLimits.from_time_out(called.time_out),
-        console=console,
-        payment_notices=isinstance(called, AgencySettings) and called.payment_notices and not console,
+        wsdl_file,
+        f"{_CONSOLE_ADDRESS_PREFIX}{destination}" if is_at_console else partner_settings.endpoint or "",
+        partner_settings.get_party(destination),
+        http_limits=HttpLimits.from_time_out(partner_settings.time_out),
+        is_at_console=is_at_console,
+        has_payment_notices=isinstance(partner_settings, AgencySettings)
+        and partner_settings.payment_notices
+        and not is_at_console,
     )
 
 
 def build_retry_plans(settings: Settings) -> dict[str, RetryPlan]:
     """Return the retry plan of each partner: its own where the settings have one."""
     delivery = settings.delivery
-    usual = RetryPlan(delivery.retries, delivery.first_retry, delivery.longest_retry)
-    called: dict[str, AgencySettings | CustomsSettings] = {**settings.agency, CUSTOMS: settings.customs}
+    default_plan = RetryPlan(delivery.retries, delivery.first_retry, delivery.longest_retry)
+    partner_settings: dict[str, AgencySettings | CustomsSettings] = {
+        **settings.agency,
+        CUSTOMS: settings.customs,
+    }
     return {
         name: RetryPlan(
-            usual.retries if partner.retries is None else partner.retries,
-            partner.first_retry or usual.first,
-            usual.ceiling,
+            default_plan.max_retries if partner.retries is None else partner.retries,
+            partner.first_retry or default_plan.first_delay,
+            default_plan.max_delay,
         )
-        for name, partner in called.items()
+        for name, partner in partner_settings.items()
     }

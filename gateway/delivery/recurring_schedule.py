@@ -20,7 +20,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class RecurringTask:
-    """A task that `agent` does once in every period of `every`; `name` identifies its deliveries.
+    """A task that `agent` does once in every period of `period`; `name` identifies its deliveries.
 
     Without `lane` the destination has a lane of its own, so that the backlog of one destination
     delays no other.
@@ -29,54 +29,54 @@ class RecurringTask:
     name: str
     agent: str
     destination: str
-    every: timedelta
+    period: timedelta
     lane: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
     def get_period_number(self, at: datetime) -> int:
         """Return the number of the period that contains the given time."""
-        return (at - _EPOCH) // self.every
+        return (at - _EPOCH) // self.period
 
-    def get_period_end(self, period: int) -> datetime:
+    def get_period_end(self, period_number: int) -> datetime:
         """Return the end of a period."""
-        return _EPOCH + (period + 1) * self.every
+        return _EPOCH + (period_number + 1) * self.period
 
-    def make_period_delivery(self, period: int) -> NewDelivery:
+    def make_period_delivery(self, period_number: int) -> NewDelivery:
         """Return the delivery that is queued for one period."""
         return NewDelivery(
             agent=self.agent,
             destination=self.destination,
             lane=self.lane or f"{self.agent}:{self.destination}",
             subject_type="turn",
-            subject_id=f"{self.name}:{period}",
-            dedupe_key=f"turn:{self.name}:{period}",
+            subject_id=f"{self.name}:{period_number}",
+            dedupe_key=f"turn:{self.name}:{period_number}",
             parameters=dict(self.parameters),
-            expires_at=self.get_period_end(period),
+            expires_at=self.get_period_end(period_number),
         )
 
 
 class RecurringSchedule:
     """Queues the deliveries of periods that have begun; `recurring` returns the current recurring tasks."""
 
-    def __init__(self, engine: Engine, recurring: Callable[[], Sequence[RecurringTask]]) -> None:
+    def __init__(self, engine: Engine, list_tasks: Callable[[], Sequence[RecurringTask]]) -> None:
         self._engine = engine
-        self._recurring = recurring
+        self._list_tasks = list_tasks
         #: The periods known to be queued: the database is not queried before the next ones.
-        self._queued: dict[str, int] = {}
+        self._queued_periods: dict[str, int] = {}
 
     def queue_due_periods(self, now: datetime) -> int:
         """Queue the deliveries that the current periods lack; return how many were queued."""
-        tasks = self._recurring()
-        due = [
-            (task, period)
+        tasks = self._list_tasks()
+        due_periods = [
+            (task, period_number)
             for task in tasks
-            if self._queued.get(task.name) != (period := task.get_period_number(now))
+            if self._queued_periods.get(task.name) != (period_number := task.get_period_number(now))
         ]
-        if not due:
+        if not due_periods:
             return 0
         with write_transaction(self._engine, "delivery.schedule") as conn:
-            numbers = deliveries.enqueue_deliveries(
-                conn, [task.make_period_delivery(period) for task, period in due], now
+            delivery_ids = deliveries.enqueue_deliveries(
+                conn, [task.make_period_delivery(period) for task, period in due_periods], now
             )
-        self._queued = {task.name: task.get_period_number(now) for task in tasks}
-        return sum(number is not None for number in numbers)
+        self._queued_periods = {task.name: task.get_period_number(now) for task in tasks}
+        return sum(number is not None for number in delivery_ids)

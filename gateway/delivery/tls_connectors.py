@@ -30,11 +30,11 @@ from gateway.pki import (
 )
 
 #: The section of every host that has no section of its own.
-_EVERY: Final = "*"
+_ANY_HOST: Final = "*"
 #: 0 where OpenSSL is older than 3.
 _IGNORE_UNSIGNED_END: Final = getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)
 #: The handshake has already verified path, name, time and use.
-_LISTS_ONLY: Final = replace(DEFAULT_POLICY, revocation="if_present", certificates=PATH_RULES)
+_REVOCATION_ONLY_POLICY: Final = replace(DEFAULT_POLICY, revocation="if_present", certificates=PATH_RULES)
 
 #: Returns the loaded revocation data, and the time.
 LoadedRevocations = Callable[[], tuple[RevocationData, datetime]]
@@ -64,34 +64,34 @@ class SingleContextConnector:
 class PerHostConnector:
     """The TLS settings of each host; files that change are read again."""
 
-    def __init__(self, sections: Mapping[str, TlsSettings], in_hand: LoadedRevocations) -> None:
+    def __init__(self, sections: Mapping[str, TlsSettings], get_revocations: LoadedRevocations) -> None:
         self._contexts = {
-            name.lower(): _build_host_context(name, section) for name, section in sections.items()
+            host.lower(): _build_host_context(host, section) for host, section in sections.items()
         }
-        self._otherwise = SingleContextConnector()
-        self._in_hand = in_hand
+        self._default_connector = SingleContextConnector()
+        self._get_revocations = get_revocations
 
     def wrap_connection(self, connection: socket.socket, host: str, port: int) -> ssl.SSLSocket:
         """Return the connection over TLS; raises when the server's certificate is revoked."""
         host_text = f"[{host}]" if ":" in host else host
-        candidates = (f"{host_text}:{port}".lower(), host_text.lower(), host.lower(), _EVERY)
+        candidates = (f"{host_text}:{port}".lower(), host_text.lower(), host.lower(), _ANY_HOST)
         make_context = next((self._contexts[name] for name in candidates if name in self._contexts), None)
         if make_context is None:
-            shaken = self._otherwise.wrap_connection(connection, host, port)
+            tls_connection = self._default_connector.wrap_connection(connection, host, port)
         else:
-            shaken = _perform_handshake(make_context(), connection, host)
+            tls_connection = _perform_handshake(make_context(), connection, host)
         try:
-            _check_revocation(get_verified_chain(shaken), *self._in_hand())
+            _check_revocation(get_verified_chain(tls_connection), *self._get_revocations())
         except BaseException:
-            shaken.close()
+            tls_connection.close()
             raise
-        return shaken
+        return tls_connection
 
 
-def _build_host_context(name: str, section: TlsSettings) -> ReloadedValue[ssl.SSLContext]:
+def _build_host_context(host: str, section: TlsSettings) -> ReloadedValue[ssl.SSLContext]:
     identity, files = None, section.anchors
     if section.certificate is not None and section.key is not None:
-        key = get_key_file(section.key, f"tls.{name[:60]}.key")
+        key = get_key_file(section.key, f"tls.{host[:60]}.key")
         password = section.password.read().rstrip(b"\r\n") if section.password else None
         identity = TlsIdentity(section.certificate, key, password)
         files = (*files, identity.certificate, identity.key)
@@ -107,13 +107,13 @@ def _perform_handshake(context: ssl.SSLContext, connection: socket.socket, host:
 
 def _check_revocation(chain: tuple[bytes, ...], revocations: RevocationData, at: datetime) -> None:
     """Raise for a server whose certificate, or one above it, is revoked by a loaded list."""
-    rules: TrustPolicy = _LISTS_ONLY
+    policy: TrustPolicy = _REVOCATION_ONLY_POLICY
     try:
         leaf, *issuers = (read_certificate(der, PATH_RULES) for der in chain)
     except GatewayError:
         _check_serial_numbers(chain, revocations)
         return
-    trust = TrustStore(tuple(issuers[-1:]) or (leaf,), tuple(issuers[:-1]), rules)
+    trust = TrustStore(tuple(issuers[-1:]) or (leaf,), tuple(issuers[:-1]), policy)
     verdict = validate_path(leaf, at, CertificateUse.TLS_SERVER, trust, revocations)
     if verdict.problem is CERTIFICATE_REVOKED:
         raise ssl.SSLCertVerificationError(f"certificate verify failed: {verdict.reason[:150]}")
@@ -124,13 +124,14 @@ def _check_serial_numbers(chain: tuple[bytes, ...], revocations: RevocationData)
     for der in chain:
         try:
             certificate = x509.load_der_x509_certificate(der)
-            issuer = normalize_name(certificate.issuer.public_bytes())
+            issuer_name = normalize_name(certificate.issuer.public_bytes())
         except ValueError as error:
             raise ssl.SSLCertVerificationError(f"certificate verify failed: unreadable: {error}") from None
         entries = (
-            each.find_entry(issuer, certificate.serial_number) for each in revocations.find_lists(issuer)
+            each.find_entry(issuer_name, certificate.serial_number)
+            for each in revocations.find_lists(issuer_name)
         )
-        if any(entry is not None and not entry.released for entry in entries):
+        if any(entry is not None and not entry.is_released for entry in entries):
             raise ssl.SSLCertVerificationError("certificate verify failed: a list names it as revoked")
 
 
@@ -139,8 +140,8 @@ class HostLogins:
 
     def __init__(self, sections: Mapping[str, TlsSettings]) -> None:
         self._authorizations = {
-            name.lower(): _build_authorization(name, section)
-            for name, section in sections.items()
+            host.lower(): _build_authorization(host, section)
+            for host, section in sections.items()
             if section.login is not None
         }
 
@@ -154,16 +155,16 @@ class HostLogins:
         return None if make_authorization is None else make_authorization()
 
 
-def _build_authorization(name: str, section: TlsSettings) -> ReloadedValue[str]:
+def _build_authorization(host: str, section: TlsSettings) -> ReloadedValue[str]:
     secret = section.login_password
     assert secret is not None, "the settings check it"
 
     def make_authorization() -> str:
         password = secret.read().rstrip(b"\r\n")
         if not password or any(octet < 32 or octet == 127 for octet in password):
-            detail = "a password is one line without control characters"
-            raise GatewayError(SETTINGS_WRONG, detail, f"tls.{name[:60]}.login_password")
-        text = (section.login or "").encode() + b":" + password
-        return "Basic " + base64.b64encode(text).decode("ascii")
+            detail = "a password must be one line without control characters"
+            raise GatewayError(SETTINGS_WRONG, detail, f"tls.{host[:60]}.login_password")
+        login_octets = (section.login or "").encode() + b":" + password
+        return "Basic " + base64.b64encode(login_octets).decode("ascii")
 
     return ReloadedValue((secret.file,) if secret.file is not None else (), make_authorization)

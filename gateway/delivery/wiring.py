@@ -57,22 +57,24 @@ from gateway.hub import (
 from gateway.store import lanes, retry_until_stored, write_transaction
 
 #: Octets of the answer of a time-stamping authority; no valid answer is larger.
-_MOST_TOKEN: Final = 64 * 1024
+_MAX_TOKEN_OCTETS: Final = 64 * 1024
 #: A webhook answers at once; only the status of its answer is read.
 _WEBHOOK_LIMITS: Final = HttpLimits(5.0, 10.0, 20.0, 64 * 1024)
 
 
 def build_worker(
-    settings: Settings, file: SettingsFile | None = None, wait: Callable[[float], object] = time.sleep
+    settings: Settings,
+    settings_file: SettingsFile | None = None,
+    wait: Callable[[float], object] = time.sleep,
 ) -> DeliveryWorker:
-    """Return the worker of the hub of these settings; a change of `file` reloads the partners.
+    """Return the worker of the hub of these settings; a change of `settings_file` reloads the partners.
 
     It is there when the database takes a write; see `retry_until_stored` for `wait`.
     """
     base = build_hub_base(settings)
-    watched = PartnerSettings(settings, file, partial(_set_lane_capacities, base.engine))
+    partner_settings = PartnerSettings(settings, settings_file, partial(_set_lane_capacities, base.engine))
     partners = PartnerDirectory(
-        watched.get_partners,
+        partner_settings.get_partners,
         base.register.judge,
         lambda sha256: base.register.get_snapshot().find_certificate_party(sha256, get_current_time()),
         build_wire_limits(settings.limits),
@@ -80,19 +82,19 @@ def build_worker(
     )
     hub = build_hub(settings, partners, base=base)
     warm_up_hub(hub)
-    for partner in watched.get_partners().values():
+    for partner in partner_settings.get_partners().values():
         load_contract(partner.wsdl)
     retry_until_stored(lambda: _set_lane_capacities(base.engine, settings), wait=wait)
     delivery = settings.delivery
-    pace = WorkerSettings(
+    worker_settings = WorkerSettings(
         threads=delivery.workers,
-        lease=delivery.lease,
-        poll=delivery.poll.total_seconds(),
-        crashes=delivery.crashes,
-        steady=delivery.steady,
+        lease_time=delivery.lease,
+        poll_seconds=delivery.poll.total_seconds(),
+        max_crashes=delivery.crashes,
+        min_uptime=delivery.steady,
     )
-    name = f"{get_node_name(settings)}/{os.getpid()}"
-    agents = _build_agents(hub, settings, partners, watched)
+    worker_name = f"{get_node_name(settings)}/{os.getpid()}"
+    agents = _build_agents(hub, settings, partners, partner_settings)
     recurring_tasks = _list_recurring_tasks(settings)
     schedule = RecurringSchedule(
         hub.engine, lambda: (*recurring_tasks, *list_pull_tasks(hub, delivery.pull_every))
@@ -101,8 +103,8 @@ def build_worker(
         hub.engine,
         agents,
         hub.clock,
-        name=name,
-        pace=pace,
+        name=worker_name,
+        worker_settings=worker_settings,
         schedule=schedule,
         maintain_hub=partial(maintain_hub, hub),
         find_drain=hub.node.find_drain,
@@ -112,40 +114,44 @@ def build_worker(
 def _list_recurring_tasks(settings: Settings) -> tuple[RecurringTask, ...]:
     """Return the recurring tasks."""
     # Without an authority the evidence is sealed all the same: our own signature then protects it.
-    sealing = RecurringTask("stamp", "tsa", "evidence", settings.time_stamps.every)
-    return (sealing, *list_recurring_fetches(read_fetch_sources(settings)))
+    sealing_task = RecurringTask("stamp", "tsa", "evidence", settings.time_stamps.every)
+    return (sealing_task, *list_recurring_fetches(read_fetch_sources(settings)))
 
 
 def _build_agents(
-    hub: Hub, settings: Settings, partners: PartnerDirectory, watched: PartnerSettings
+    hub: Hub, settings: Settings, partners: PartnerDirectory, partner_settings: PartnerSettings
 ) -> dict[str, DeliveryAgent]:
     delivery = settings.delivery
-    plan = RetryPlan(delivery.retries, delivery.first_retry, delivery.longest_retry)
-    tls = build_tls_connector(settings, hub)
+    retry_plan = RetryPlan(delivery.retries, delivery.first_retry, delivery.longest_retry)
+    tls_connector = build_tls_connector(settings, hub)
     logins = HostLogins(settings.tls)
-    sender = HttpClient(_get_http_limits(settings), tls, find_authorization=logins.find_authorization)
+    http_client = HttpClient(
+        _get_http_limits(settings), tls_connector, find_authorization=logins.find_authorization
+    )
     return {
-        "local": LocalAgent(hub, plan),
-        "msh": MshAgent(hub, sender),
-        "hop": HopAgent(hub, sender),
-        "pull": PullAgent(hub, sender, _get_pull_limits(settings), delivery.pull_every),
+        "local": LocalAgent(hub, retry_plan),
+        "msh": MshAgent(hub, http_client),
+        "hop": HopAgent(hub, http_client),
+        "pull": PullAgent(hub, http_client, _get_pull_limits(settings), delivery.pull_every),
         "soap": PartnerAgent(
             hub,
-            SoapCaller(sender, lambda: hub.signer, hub.clock),
+            SoapCaller(http_client, lambda: hub.signer, hub.clock),
             partners,
-            watched.get_retry_plans,
-            ConsoleMailbox(hub, partners, AgencyKeys(watched.get_settings)),
+            partner_settings.get_retry_plans,
+            ConsoleMailbox(hub, partners, AgencyKeys(partner_settings.get_settings)),
         ),
-        "payment": PaymentAgent(hub, _build_payment_client(settings, tls), settings.fees, plan),
-        "webhook": _build_webhook_agent(hub, settings, tls),
-        "tsa": _build_time_stamp_agent(hub, settings.time_stamps, tls),
-        AGENT: FetchAgent(hub, read_fetch_sources(settings), plan, delivery.lease, tls),
+        "payment": PaymentAgent(
+            hub, _build_payment_client(settings, tls_connector), settings.fees, retry_plan
+        ),
+        "webhook": _build_webhook_agent(hub, settings, tls_connector),
+        "tsa": _build_time_stamp_agent(hub, settings.time_stamps, tls_connector),
+        AGENT: FetchAgent(hub, read_fetch_sources(settings), retry_plan, delivery.lease, tls_connector),
     }
 
 
 def _build_payment_client(settings: Settings, tls: PerHostConnector) -> HttpClient:
     seconds = settings.fees.time_out.total_seconds()
-    return HttpClient(HttpLimits(min(10.0, seconds), seconds, 2 * seconds, _MOST_TOKEN), tls)
+    return HttpClient(HttpLimits(min(10.0, seconds), seconds, 2 * seconds, _MAX_TOKEN_OCTETS), tls)
 
 
 def _build_webhook_agent(hub: Hub, settings: Settings, tls: PerHostConnector) -> WebhookAgent:
@@ -158,13 +164,15 @@ def _build_time_stamp_agent(
     hub: Hub, time_stamps: TimeStampSettings, tls: PerHostConnector
 ) -> TimeStampAgent:
     seconds = time_stamps.time_out.total_seconds()
-    bounds = HttpLimits(min(10.0, seconds), seconds, seconds, _MOST_TOKEN)
-    return TimeStampAgent(hub, HttpClient(bounds, tls), time_stamps)
+    limits = HttpLimits(min(10.0, seconds), seconds, seconds, _MAX_TOKEN_OCTETS)
+    return TimeStampAgent(hub, HttpClient(limits, tls), time_stamps)
 
 
 def _get_http_limits(settings: Settings) -> HttpLimits:
-    longest = max([agency.time_out for agency in settings.agency.values()], default=settings.customs.time_out)
-    return HttpLimits.from_time_out(longest)
+    max_time_out = max(
+        [agency.time_out for agency in settings.agency.values()], default=settings.customs.time_out
+    )
+    return HttpLimits.from_time_out(max_time_out)
 
 
 def _get_pull_limits(settings: Settings) -> HttpLimits:
@@ -175,8 +183,8 @@ def _get_pull_limits(settings: Settings) -> HttpLimits:
 def _set_lane_capacities(engine: Engine, settings: Settings) -> None:
     """Set how many calls of each partner may run at once, as the settings say."""
     with write_transaction(engine, "delivery.lanes") as conn:
-        for code, agency in settings.agency.items():
-            lanes.set_lane_capacity(conn, code, agency.lane)
+        for agency_code, agency in settings.agency.items():
+            lanes.set_lane_capacity(conn, agency_code, agency.lane)
         lanes.set_lane_capacity(conn, CUSTOMS, settings.customs.lane)
         for source in read_fetch_sources(settings).values():
             lanes.set_lane_capacity(conn, source.lane, 1)

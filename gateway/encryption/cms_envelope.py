@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from asn1crypto import algos, cms, core
 
-from gateway.encryption.content_ciphers import CIPHERS, GCM_TAG, CipherText
+from gateway.encryption.content_ciphers import CIPHERS, GCM_TAG_OCTETS, CipherText
 from gateway.encryption.encrypted_payload import (
     MAX_ENCRYPTED_KEYS,
     EncryptedPayload,
@@ -31,8 +31,8 @@ _AUTH_ENVELOPED: Final = "1.2.840.113549.1.9.16.1.23"
 _DATA: Final = "1.2.840.113549.1.7.1"
 _PKCS1: Final = "1.2.840.113549.1.1.1"
 _OAEP: Final = "1.2.840.113549.1.1.7"
-_SET: Final = b"\x31"
-_NAMES: Final = {uri: oid for oid, uri in CIPHER_OIDS.items()}
+_DER_SET_TAG: Final = b"\x31"
+_OID_BY_CIPHER: Final = {uri: oid for oid, uri in CIPHER_OIDS.items()}
 
 
 class _GcmParameters(core.Sequence):  # type: ignore[misc]  # asn1crypto is untyped
@@ -47,27 +47,40 @@ class _Algorithm(core.Sequence):  # type: ignore[misc]
     _fields = [("algorithm", core.ObjectIdentifier), ("parameters", core.Any, {"optional": True})]  # noqa: RUF012
 
 
-def read_envelope(data: bytes, agreed: AgreedAlgorithms) -> EncryptedPayload:
+def read_envelope(envelope_octets: bytes, algorithms: AgreedAlgorithms) -> EncryptedPayload:
     """Return the encrypted payload in an envelope; raise GW215 for its form, GW216 for an algorithm."""
     with _map_format_error():
-        outer = cms.ContentInfo.load(data, strict=True)
-        kind = outer["content_type"].dotted
-        if kind not in (_ENVELOPED, _AUTH_ENVELOPED):
-            raise_format_error("an encrypted payload is EnvelopedData or AuthEnvelopedData")
-        content = outer["content"]
-        if kind == _ENVELOPED:
-            inner, tag, authenticated_attributes = content["encrypted_content_info"], b"", b""
+        content_info = cms.ContentInfo.load(envelope_octets, strict=True)
+        content_type_oid = content_info["content_type"].dotted
+        if content_type_oid not in (_ENVELOPED, _AUTH_ENVELOPED):
+            raise_format_error("an encrypted payload must be EnvelopedData or AuthEnvelopedData")
+        content = content_info["content"]
+        if content_type_oid == _ENVELOPED:
+            encrypted_content_info, tag, authenticated_attributes = (
+                content["encrypted_content_info"],
+                b"",
+                b"",
+            )
         else:
-            inner, tag = content["auth_encrypted_content_info"], content["mac"].native
+            encrypted_content_info, tag = content["auth_encrypted_content_info"], content["mac"].native
             attributes = content["auth_attrs"]
-            authenticated_attributes = _SET + attributes.dump(force=True)[1:] if attributes.native else b""
-        uri, vector = _read_cipher(inner["content_encryption_algorithm"], agreed)
-        if CIPHERS[uri].authenticates != (kind == _AUTH_ENVELOPED):
-            raise_format_error("GCM belongs into AuthEnvelopedData, CBC into EnvelopedData")
-        if inner["content_type"].dotted != _DATA or inner["encrypted_content"].native is None:
+            authenticated_attributes = (
+                _DER_SET_TAG + attributes.dump(force=True)[1:] if attributes.native else b""
+            )
+        cipher_uri, vector = _read_cipher(encrypted_content_info["content_encryption_algorithm"], algorithms)
+        if CIPHERS[cipher_uri].authenticates != (content_type_oid == _AUTH_ENVELOPED):
+            raise_format_error("GCM must be in AuthEnvelopedData, CBC in EnvelopedData")
+        if (
+            encrypted_content_info["content_type"].dotted != _DATA
+            or encrypted_content_info["encrypted_content"].native is None
+        ):
             raise_format_error("the envelope contains data, and nothing outside it")
-        text = CipherText(vector, inner["encrypted_content"].native, tag, authenticated_attributes)
-        return EncryptedPayload(uri, text, _read_recipients(content["recipient_infos"], agreed))
+        ciphertext = CipherText(
+            vector, encrypted_content_info["encrypted_content"].native, tag, authenticated_attributes
+        )
+        return EncryptedPayload(
+            cipher_uri, ciphertext, _read_recipients(content["recipient_infos"], algorithms)
+        )
 
 
 @contextmanager
@@ -83,48 +96,56 @@ def _map_format_error() -> Iterator[None]:
         raise_format_error("this is not a CMS envelope")
 
 
-def _read_cipher(algorithm: Any, agreed: AgreedAlgorithms) -> tuple[str, bytes]:
+def _read_cipher(algorithm: Any, algorithms: AgreedAlgorithms) -> tuple[str, bytes]:
     identifier = _Algorithm.load(algorithm.dump())
     oid = identifier["algorithm"].dotted
-    uri = CIPHER_OIDS.get(oid, oid)
-    agreed.check_cipher(uri)
-    if not CIPHERS[uri].authenticates:
-        return uri, identifier["parameters"].parse(core.OctetString).native
+    cipher_uri = CIPHER_OIDS.get(oid, oid)
+    algorithms.check_cipher(cipher_uri)
+    if not CIPHERS[cipher_uri].authenticates:
+        return cipher_uri, identifier["parameters"].parse(core.OctetString).native
     parameters = identifier["parameters"].parse(_GcmParameters)
-    if parameters["icv_length"].native != GCM_TAG:
-        raise_algorithm_error(f"GCM with a tag of {parameters['icv_length'].native} octets", agreed.policy)
-    return uri, parameters["nonce"].native
+    if parameters["icv_length"].native != GCM_TAG_OCTETS:
+        raise_algorithm_error(
+            f"GCM with a tag of {parameters['icv_length'].native} octets", algorithms.policy
+        )
+    return cipher_uri, parameters["nonce"].native
 
 
-def _read_recipients(infos: Any, agreed: AgreedAlgorithms) -> tuple[TransportedKey, ...]:
-    if not 1 <= len(infos) <= MAX_ENCRYPTED_KEYS:
-        raise_format_error(f"there are 1 to {MAX_ENCRYPTED_KEYS} recipients")
-    return tuple(_read_recipient(info, agreed) for info in infos)
+def _read_recipients(recipient_infos: Any, algorithms: AgreedAlgorithms) -> tuple[TransportedKey, ...]:
+    if not 1 <= len(recipient_infos) <= MAX_ENCRYPTED_KEYS:
+        raise_format_error(f"there must be 1 to {MAX_ENCRYPTED_KEYS} recipients")
+    return tuple(_read_recipient(recipient_info, algorithms) for recipient_info in recipient_infos)
 
 
-def _read_recipient(info: Any, agreed: AgreedAlgorithms) -> TransportedKey:
-    if info.name != "ktri":
-        raise_algorithm_error(f"recipient '{info.name}'", agreed.policy)
-    algorithm = _Algorithm.load(info.chosen["key_encryption_algorithm"].dump())
+def _read_recipient(recipient_info: Any, algorithms: AgreedAlgorithms) -> TransportedKey:
+    if recipient_info.name != "ktri":
+        raise_algorithm_error(f"recipient '{recipient_info.name}'", algorithms.policy)
+    algorithm = _Algorithm.load(recipient_info.chosen["key_encryption_algorithm"].dump())
     oid = algorithm["algorithm"].dotted
-    uri = {_PKCS1: RSA_1_5, _OAEP: RSA_OAEP}.get(oid, oid)
-    agreed.check_transport(uri)
-    padding = KeyPadding(None) if uri == RSA_1_5 else _read_oaep(algorithm["parameters"], agreed)
-    octets = info.chosen["encrypted_key"].native
-    return TransportedKey(uri, padding, octets, _read_recipient_hints(info.chosen["rid"]))
+    transport_uri = {_PKCS1: RSA_1_5, _OAEP: RSA_OAEP}.get(oid, oid)
+    algorithms.check_transport(transport_uri)
+    padding = (
+        KeyPadding(None)
+        if transport_uri == RSA_1_5
+        else _read_oaep_padding(algorithm["parameters"], algorithms)
+    )
+    encrypted_key = recipient_info.chosen["encrypted_key"].native
+    return TransportedKey(
+        transport_uri, padding, encrypted_key, _read_recipient_hints(recipient_info.chosen["rid"])
+    )
 
 
-def _read_oaep(parameters: Any, agreed: AgreedAlgorithms) -> KeyPadding:
+def _read_oaep_padding(parameters: Any, algorithms: AgreedAlgorithms) -> KeyPadding:
     """Return the padding of RSAES-OAEP (RFC 4055 §4.1); SHA-1 is the default."""
-    oaep = parameters.parse(algos.RSAESOAEPParams)
-    digest = oaep["hash_algorithm"]["algorithm"].native
-    if oaep["mask_gen_algorithm"]["algorithm"].native != "mgf1":
-        raise_algorithm_error("OAEP with another mask than MGF1", agreed.policy)
-    mask = oaep["mask_gen_algorithm"]["parameters"]["algorithm"].native
-    for name in (digest, mask):
-        agreed.check_digest(name)
-    label = oaep["p_source_algorithm"]["parameters"].native
-    return KeyPadding(digest, mask, label or b"")
+    oaep_parameters = parameters.parse(algos.RSAESOAEPParams)
+    digest = oaep_parameters["hash_algorithm"]["algorithm"].native
+    if oaep_parameters["mask_gen_algorithm"]["algorithm"].native != "mgf1":
+        raise_algorithm_error("OAEP with another mask than MGF1", algorithms.policy)
+    mask_digest = oaep_parameters["mask_gen_algorithm"]["parameters"]["algorithm"].native
+    for digest_name in (digest, mask_digest):
+        algorithms.check_digest(digest_name)
+    label = oaep_parameters["p_source_algorithm"]["parameters"].native
+    return KeyPadding(digest, mask_digest, label or b"")
 
 
 def _read_recipient_hints(identifier: Any) -> RecipientHints:
@@ -133,39 +154,45 @@ def _read_recipient_hints(identifier: Any) -> RecipientHints:
     return RecipientHints(key_ids=frozenset({identifier.chosen.native}))
 
 
-def write_envelope(cipher: str, text: CipherText, key: bytes, receiver: Certificate) -> bytes:
+def write_envelope(
+    cipher_uri: str, ciphertext: CipherText, encrypted_key: bytes, receiver: Certificate
+) -> bytes:
     """Return the envelope (DER) of encrypted octets; their key was encrypted by OAEP with SHA-256."""
-    authenticated = CIPHERS[cipher].authenticates
-    parameters: Any = core.OctetString(text.vector)
-    if authenticated:
-        parameters = _GcmParameters({"nonce": text.vector, "icv_length": GCM_TAG})
-    inner = {
+    is_authenticated = CIPHERS[cipher_uri].authenticates
+    parameters: Any = core.OctetString(ciphertext.vector)
+    if is_authenticated:
+        parameters = _GcmParameters({"nonce": ciphertext.vector, "icv_length": GCM_TAG_OCTETS})
+    encrypted_content_info = {
         "content_type": _DATA,
         "content_encryption_algorithm": algos.EncryptionAlgorithm.load(
-            _Algorithm({"algorithm": _NAMES[cipher], "parameters": parameters}).dump()
+            _Algorithm({"algorithm": _OID_BY_CIPHER[cipher_uri], "parameters": parameters}).dump()
         ),
-        "encrypted_content": text.octets,
+        "encrypted_content": ciphertext.octets,
     }
-    recipients = [cms.RecipientInfo("ktri", _make_recipient(key, receiver))]
-    if authenticated:
+    recipients = [cms.RecipientInfo("ktri", _make_recipient(encrypted_key, receiver))]
+    if is_authenticated:
         content: Any = {
             "version": "v0",
             "recipient_infos": recipients,
-            "auth_encrypted_content_info": inner,
-            "mac": text.tag,
+            "auth_encrypted_content_info": encrypted_content_info,
+            "mac": ciphertext.tag,
         }
         return _wrap_content(_AUTH_ENVELOPED, cms.AuthEnvelopedData(content))
-    content = {"version": "v0", "recipient_infos": recipients, "encrypted_content_info": inner}
+    content = {
+        "version": "v0",
+        "recipient_infos": recipients,
+        "encrypted_content_info": encrypted_content_info,
+    }
     return _wrap_content(_ENVELOPED, cms.EnvelopedData(content))
 
 
-def _wrap_content(kind: str, content: Any) -> bytes:
-    octets: bytes = cms.ContentInfo({"content_type": kind, "content": content}).dump()
+def _wrap_content(content_type_oid: str, content: Any) -> bytes:
+    octets: bytes = cms.ContentInfo({"content_type": content_type_oid, "content": content}).dump()
     return octets
 
 
-def _make_recipient(key: bytes, receiver: Certificate) -> Any:
-    name = cms.IssuerAndSerialNumber(
+def _make_recipient(encrypted_key: bytes, receiver: Certificate) -> Any:
+    issuer_and_serial = cms.IssuerAndSerialNumber(
         {"issuer": cms.Name.load(receiver.issuer_der), "serial_number": receiver.serial}
     )
     digest = {"algorithm": "sha256"}
@@ -176,10 +203,10 @@ def _make_recipient(key: bytes, receiver: Certificate) -> Any:
     }
     return {
         "version": "v0",
-        "rid": cms.RecipientIdentifier("issuer_and_serial_number", name),
+        "rid": cms.RecipientIdentifier("issuer_and_serial_number", issuer_and_serial),
         "key_encryption_algorithm": {
             "algorithm": "rsaes_oaep",
             "parameters": algos.RSAESOAEPParams(parameters),
         },
-        "encrypted_key": key,
+        "encrypted_key": encrypted_key,
     }

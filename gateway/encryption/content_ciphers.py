@@ -26,7 +26,7 @@ from gateway.encryption.encryption_policies import (
 )
 
 #: Octets of the tag (XML Encryption 1.1 §5.2.4, RFC 5084 §3.2); shorter ones are refused.
-GCM_TAG: Final = 16
+GCM_TAG_OCTETS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,13 @@ class CipherText:
 
 @dataclass(frozen=True, slots=True)
 class DecryptedOctets:
-    """The result of a decryption; the caller must discard `content` unless it is `sound`.
+    """The result of a decryption; the caller must discard `content` unless it is `is_sound`.
 
     There is content in every case, so that each computation over it takes the same time.
     """
 
     content: bytes
-    sound: bool
+    is_sound: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,52 +57,59 @@ class ContentCipher:
     uri: str
     key_octets: int
     vector_octets: int
-    make: Callable[[bytes], Any]
+    make_algorithm: Callable[[bytes], Any]
 
     @property
     def authenticates(self) -> bool:
         """Return whether a changed octet is noticed by the cipher itself."""
-        return self.make is AESGCM
+        return self.make_algorithm is AESGCM
 
     def encrypt(self, key: bytes, vector: bytes, content: bytes) -> CipherText:
-        """Return `content` encrypted; CBC is padded with octets that name their number."""
+        """Return `content` encrypted; for CBC, each octet of the padding is the number of padding octets."""
         if self.authenticates:
-            sealed = AESGCM(key).encrypt(vector, content, None)
-            return CipherText(vector, sealed[:-GCM_TAG], sealed[-GCM_TAG:])
+            ciphertext_and_tag = AESGCM(key).encrypt(vector, content, None)
+            return CipherText(
+                vector, ciphertext_and_tag[:-GCM_TAG_OCTETS], ciphertext_and_tag[-GCM_TAG_OCTETS:]
+            )
         # Such a padding is one of XML Encryption 1.1 §5.2.2 and that of RFC 5652 §6.3.
-        count = self.vector_octets - len(content) % self.vector_octets
-        work = Cipher(self.make(key), CBC(vector)).encryptor()
-        return CipherText(vector, work.update(content + bytes([count]) * count) + work.finalize())
+        padding_length = self.vector_octets - len(content) % self.vector_octets
+        encryptor = Cipher(self.make_algorithm(key), CBC(vector)).encryptor()
+        return CipherText(
+            vector,
+            encryptor.update(content + bytes([padding_length]) * padding_length) + encryptor.finalize(),
+        )
 
-    def decrypt(self, key: bytes, text: CipherText) -> DecryptedOctets:
+    def decrypt(self, key: bytes, ciphertext: CipherText) -> DecryptedOctets:
         """Return the decryption of encrypted octets by a key; never raise, even for malformed octets."""
-        if len(text.vector) != self.vector_octets:
-            return DecryptedOctets(b"", sound=False)
-        return self._open_gcm(key, text) if self.authenticates else self._open_cbc(key, text)
+        if len(ciphertext.vector) != self.vector_octets:
+            return DecryptedOctets(b"", is_sound=False)
+        return (
+            self._decrypt_gcm(key, ciphertext) if self.authenticates else self._decrypt_cbc(key, ciphertext)
+        )
 
-    def _open_gcm(self, key: bytes, text: CipherText) -> DecryptedOctets:
-        if len(text.tag) != GCM_TAG:
-            return DecryptedOctets(b"", sound=False)
+    def _decrypt_gcm(self, key: bytes, ciphertext: CipherText) -> DecryptedOctets:
+        if len(ciphertext.tag) != GCM_TAG_OCTETS:
+            return DecryptedOctets(b"", is_sound=False)
         try:
             # Octets and tag apart: joined, they would be in memory once more.
-            work = Cipher(AES(key), GCM(text.vector, text.tag)).decryptor()
-            work.authenticate_additional_data(text.authenticated_data)
-            content = work.update(text.octets) + work.finalize()
+            decryptor = Cipher(AES(key), GCM(ciphertext.vector, ciphertext.tag)).decryptor()
+            decryptor.authenticate_additional_data(ciphertext.authenticated_data)
+            content = decryptor.update(ciphertext.octets) + decryptor.finalize()
         except InvalidTag:
-            return DecryptedOctets(b"", sound=False)
-        return DecryptedOctets(content, sound=True)
+            return DecryptedOctets(b"", is_sound=False)
+        return DecryptedOctets(content, is_sound=True)
 
-    def _open_cbc(self, key: bytes, text: CipherText) -> DecryptedOctets:
-        size = self.vector_octets
-        if not text.octets or len(text.octets) % size:
-            return DecryptedOctets(b"", sound=False)
-        work = Cipher(self.make(key), CBC(text.vector)).decryptor()
-        padded = work.update(text.octets) + work.finalize()
+    def _decrypt_cbc(self, key: bytes, ciphertext: CipherText) -> DecryptedOctets:
+        block_size = self.vector_octets
+        if not ciphertext.octets or len(ciphertext.octets) % block_size:
+            return DecryptedOctets(b"", is_sound=False)
+        decryptor = Cipher(self.make_algorithm(key), CBC(ciphertext.vector)).decryptor()
+        padded_plaintext = decryptor.update(ciphertext.octets) + decryptor.finalize()
         # XML Encryption pads with any octets, of which the last is their number. For an impossible number one
         # block is cut off, and the later steps take the same time as for a possible one.
-        last = padded[-1]
-        sound = 1 <= last <= size
-        return DecryptedOctets(padded[: -(last if sound else size)], sound)
+        padding_length = padded_plaintext[-1]
+        is_sound = 1 <= padding_length <= block_size
+        return DecryptedOctets(padded_plaintext[: -(padding_length if is_sound else block_size)], is_sound)
 
 
 CIPHERS: Final = {
@@ -120,26 +127,29 @@ CIPHERS: Final = {
 }
 
 
-_INITIAL: Final = bytes.fromhex("A6A6A6A6A6A6A6A6")
-_HALF: Final = 8
+_INTEGRITY_VALUE: Final = bytes.fromhex("A6A6A6A6A6A6A6A6")
+_HALF_BLOCK_OCTETS: Final = 8
 
 
-def unwrap_seed_key(key: bytes, wrapped: bytes) -> bytes | None:
-    """Return the key in `wrapped`, None when it was wrapped by another key or changed."""
-    if len(key) != SEED.block_size // 8 or len(wrapped) != 3 * _HALF:
+def unwrap_seed_key(key: bytes, wrapped_key: bytes) -> bytes | None:
+    """Return the key in `wrapped_key`, None when it was wrapped by another key or changed."""
+    if len(key) != SEED.block_size // 8 or len(wrapped_key) != 3 * _HALF_BLOCK_OCTETS:
         return None
-    return unwrap_with_cipher(SEED(key), wrapped)
+    return unwrap_with_cipher(SEED(key), wrapped_key)
 
 
-def unwrap_with_cipher(algorithm: BlockCipherAlgorithm, wrapped: bytes) -> bytes | None:
-    """Return the key in `wrapped` by RFC 3394 §2.2.2 with any cipher of blocks of 128 bits."""
+def unwrap_with_cipher(algorithm: BlockCipherAlgorithm, wrapped_key: bytes) -> bytes | None:
+    """Return the key in `wrapped_key` by RFC 3394 §2.2.2 with any cipher of blocks of 128 bits."""
     # Each block is decrypted once: the chaining is that of RFC 3394.
-    work = Cipher(algorithm, ECB()).decryptor()  # noqa: S305
-    head = wrapped[:_HALF]
-    parts = [wrapped[start : start + _HALF] for start in range(_HALF, len(wrapped), _HALF)]
-    for step in range(6 * len(parts), 0, -1):
-        index = (step - 1) % len(parts)
-        masked = (int.from_bytes(head) ^ step).to_bytes(_HALF)
-        block = work.update(masked + parts[index])
-        head, parts[index] = block[:_HALF], block[_HALF:]
-    return b"".join(parts) if hmac.compare_digest(head, _INITIAL) else None
+    decryptor = Cipher(algorithm, ECB()).decryptor()  # noqa: S305
+    integrity_register = wrapped_key[:_HALF_BLOCK_OCTETS]
+    half_blocks = [
+        wrapped_key[start : start + _HALF_BLOCK_OCTETS]
+        for start in range(_HALF_BLOCK_OCTETS, len(wrapped_key), _HALF_BLOCK_OCTETS)
+    ]
+    for step in range(6 * len(half_blocks), 0, -1):
+        index = (step - 1) % len(half_blocks)
+        masked_register = (int.from_bytes(integrity_register) ^ step).to_bytes(_HALF_BLOCK_OCTETS)
+        block = decryptor.update(masked_register + half_blocks[index])
+        integrity_register, half_blocks[index] = block[:_HALF_BLOCK_OCTETS], block[_HALF_BLOCK_OCTETS:]
+    return b"".join(half_blocks) if hmac.compare_digest(integrity_register, _INTEGRITY_VALUE) else None

@@ -14,7 +14,7 @@ from gateway.pki import Certificate, DecryptionKey, KeyPadding
 
 #: Encrypted keys in one payload. Each may have to be tried.
 MAX_ENCRYPTED_KEYS: Final = 8
-_MOST_ATTEMPTS: Final = 8
+_MAX_ATTEMPTS: Final = 8
 _WRAPPING_KEY_OCTETS: Final = 16
 _SECRET_OCTETS: Final = 32
 
@@ -31,7 +31,7 @@ class RecipientHints:
     serials: frozenset[int] = frozenset()
     key_ids: frozenset[bytes] = frozenset()
 
-    def fit_certificate(self, certificate: Certificate) -> bool:
+    def fits_certificate(self, certificate: Certificate) -> bool:
         """Return whether the key may be for this certificate."""
         if not (self.certificates or self.serials or self.key_ids):
             return True
@@ -44,16 +44,16 @@ class RecipientHints:
 
 @dataclass(frozen=True, slots=True)
 class TransportedKey:
-    """A key encrypted with RSA, or wrapped by a key that is agreed (`agreement`; `octets` are then empty).
+    """A key encrypted with RSA, or (`agreement`) wrapped by an agreed key: no `encrypted_octets` then.
 
-    With `wrapped` the key that is encrypted with RSA wraps the key of the content.
+    With `wrapped_key` the key that is encrypted with RSA wraps the key of the content.
     """
 
-    transport: str
+    transport_uri: str
     padding: KeyPadding
-    octets: bytes = field(repr=False)
+    encrypted_octets: bytes = field(repr=False)
     hints: RecipientHints = RecipientHints()
-    wrapped: bytes | None = field(default=None, repr=False)
+    wrapped_key: bytes | None = field(default=None, repr=False)
     agreement: KeyAgreement | None = None
 
 
@@ -61,15 +61,17 @@ class TransportedKey:
 class EncryptedPayload:
     """An encrypted payload: its cipher, its octets, its keys, and the media type it states, if any."""
 
-    cipher: str
-    text: CipherText = field(repr=False)
-    keys: tuple[TransportedKey, ...]
+    cipher_uri: str
+    ciphertext: CipherText = field(repr=False)
+    transported_keys: tuple[TransportedKey, ...]
     media_type: str | None = None
 
     @property
     def is_authenticated(self) -> bool:
         """Return whether cipher and key transport notice every change by themselves."""
-        return CIPHERS[self.cipher].authenticates and all(key.transport != RSA_1_5 for key in self.keys)
+        return CIPHERS[self.cipher_uri].authenticates and all(
+            key.transport_uri != RSA_1_5 for key in self.transported_keys
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +87,28 @@ class DecryptedPayload:
 
 def decrypt_payload(
     payload: EncryptedPayload,
-    keys: Sequence[DecryptionKey],
+    decryption_keys: Sequence[DecryptionKey],
     is_genuine: Callable[[bytes], bool],
-    draw: Callable[[int], bytes],
+    generate_octets: Callable[[int], bytes],
 ) -> DecryptedPayload:
     """Return the content of a payload; raise GW210, always in the same words.
 
-    `is_genuine` compares content with the digest that its sender signed, and is called in every case. `draw`
-    returns random octets. If no key can be found, a random one is drawn and the content is decrypted with it:
-    the steps and the words of the error are the same, so that an attacker cannot tell the cases apart.
+    `is_genuine` compares content with the digest that its sender signed, and is called in every case.
+    `generate_octets` returns random octets. If no key can be found, a random one is drawn and the content is
+    decrypted with it: the steps and the words of the error are the same, so that an attacker cannot tell the
+    cases apart.
     """
-    cipher = CIPHERS[payload.cipher]
-    for key, transported in _list_attempts(payload, keys):
-        content_key = _recover_key(key, transported, cipher.key_octets, draw)
-        opened = cipher.decrypt(content_key, payload.text)
-        if is_genuine(opened.content) & opened.sound:
+    cipher = CIPHERS[payload.cipher_uri]
+    for decryption_key, transported_key in _list_attempts(payload, decryption_keys):
+        content_key = _recover_key(decryption_key, transported_key, cipher.key_octets, generate_octets)
+        decrypted_octets = cipher.decrypt(content_key, payload.ciphertext)
+        if is_genuine(decrypted_octets.content) & decrypted_octets.is_sound:
             return DecryptedPayload(
-                opened.content,
+                decrypted_octets.content,
                 payload.media_type,
-                payload.cipher,
-                transported.transport,
-                key.certificate.sha256,
+                payload.cipher_uri,
+                transported_key.transport_uri,
+                decryption_key.certificate.sha256,
             )
     raise make_decryption_error()
 
@@ -116,40 +119,50 @@ def make_decryption_error() -> GatewayError:
 
 
 def _list_attempts(
-    payload: EncryptedPayload, keys: Sequence[DecryptionKey]
+    payload: EncryptedPayload, decryption_keys: Sequence[DecryptionKey]
 ) -> list[tuple[DecryptionKey, TransportedKey]]:
     attempts = [
-        (key, transported)
-        for transported in payload.keys
-        for key in keys
-        if transported.hints.fit_certificate(key.certificate)
+        (decryption_key, transported_key)
+        for transported_key in payload.transported_keys
+        for decryption_key in decryption_keys
+        if transported_key.hints.fits_certificate(decryption_key.certificate)
     ]
-    return attempts[:_MOST_ATTEMPTS]
+    return attempts[:_MAX_ATTEMPTS]
 
 
 def _recover_key(
-    key: DecryptionKey, transported: TransportedKey, octets: int, draw: Callable[[int], bytes]
+    decryption_key: DecryptionKey,
+    transported_key: TransportedKey,
+    key_octets: int,
+    generate_octets: Callable[[int], bytes],
 ) -> bytes:
-    """Return the key of the content, or a drawn one that opens nothing."""
-    substitute = draw(octets)
-    if transported.agreement is not None:
-        recovered = _unwrap_agreed_key(key, transported.agreement, draw)
-        return recovered if recovered is not None and len(recovered) == octets else substitute
-    recovered = key.decrypt_key(transported.octets, transported.padding)
-    if transported.wrapped is not None:
-        wrapping = (
-            recovered if recovered and len(recovered) == _WRAPPING_KEY_OCTETS else draw(_WRAPPING_KEY_OCTETS)
+    """Return the key of the content; a random key, which decrypts nothing, if it cannot be recovered."""
+    random_key = generate_octets(key_octets)
+    if transported_key.agreement is not None:
+        content_key = _unwrap_agreed_key(decryption_key, transported_key.agreement, generate_octets)
+        return content_key if content_key is not None and len(content_key) == key_octets else random_key
+    content_key = decryption_key.decrypt_key(transported_key.encrypted_octets, transported_key.padding)
+    if transported_key.wrapped_key is not None:
+        wrapping_key = (
+            content_key
+            if content_key and len(content_key) == _WRAPPING_KEY_OCTETS
+            else generate_octets(_WRAPPING_KEY_OCTETS)
         )
-        recovered = unwrap_seed_key(wrapping, transported.wrapped)
-    return recovered if recovered is not None and len(recovered) == octets else substitute
+        content_key = unwrap_seed_key(wrapping_key, transported_key.wrapped_key)
+    return content_key if content_key is not None and len(content_key) == key_octets else random_key
 
 
 def _unwrap_agreed_key(
-    key: DecryptionKey, agreement: KeyAgreement, draw: Callable[[int], bytes]
+    decryption_key: DecryptionKey, agreement: KeyAgreement, generate_octets: Callable[[int], bytes]
 ) -> bytes | None:
-    """Return the key that an agreed key wraps; a drawn secret, where none is shared, unwraps nothing."""
-    secret = key.agree_secret(agreement.originator) or draw(_SECRET_OCTETS)
-    return unwrap_key(derive_key(secret, agreement.derivation, agreement.wrap), agreement.wrapped)
+    """Return the key wrapped by an agreed key; None if it cannot be unwrapped.
+
+    Without a shared secret a random one is used, so that the time is the same.
+    """
+    shared_secret = decryption_key.agree_secret(agreement.originator_key) or generate_octets(_SECRET_OCTETS)
+    return unwrap_key(
+        derive_key(shared_secret, agreement.derivation, agreement.wrap_uri), agreement.wrapped_key
+    )
 
 
 def raise_format_error(detail: str, location: str = "") -> NoReturn:

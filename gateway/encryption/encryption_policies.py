@@ -34,13 +34,13 @@ RSA_1_5: Final = XENC + "rsa-1_5"
 TRANSPORTS: Final = (RSA_OAEP, RSA_OAEP_MGF1P, RSA_1_5)
 
 #: Digests of OAEP by the names that the library and ASN.1 have for them.
-DIGEST_NAMES: Final = {
+OAEP_DIGEST_NAMES: Final = {
     DS + "sha1": "sha1",
     XENC + "sha256": "sha256",
     DSIG_MORE + "sha384": "sha384",
     XENC + "sha512": "sha512",
 }
-MASK_NAMES: Final = {f"{XENC11}mgf1{name}": name for name in ("sha1", "sha256", "sha384", "sha512")}
+MASK_DIGEST_NAMES: Final = {f"{XENC11}mgf1{name}": name for name in ("sha1", "sha256", "sha384", "sha512")}
 
 _GCM: Final = frozenset({AES_128_GCM, AES_192_GCM, AES_256_GCM})
 _CBC: Final = frozenset({AES_128_CBC, AES_192_CBC, AES_256_CBC, TRIPLE_DES_CBC})
@@ -59,7 +59,7 @@ CIPHER_OIDS: Final = {
     "1.2.410.200004.1.4": SEED_128_CBC,
 }
 #: Names under which agreements know algorithms: parts of a URI, OpenSSL's names, object identifiers.
-_OTHER_NAMES: Final = {
+_COMMON_NAMES: Final = {
     "des-ede3-cbc": TRIPLE_DES_CBC,
     "3des": TRIPLE_DES_CBC,
     "tripledes": TRIPLE_DES_CBC,
@@ -79,13 +79,13 @@ _OTHER_NAMES: Final = {
     "1.2.840.113549.1.1.7": RSA_OAEP,
 }
 #: What agrees on a key: agreements, derivations, and key wraps.
-_AGREEING: Final = frozenset({X25519, ECDH_ES, HKDF, CONCAT_KDF, *KEY_WRAPS})
-_URIS: Final = (*sorted(_GCM | _CBC), SEED_128_CBC, SEED_128_WRAP, *TRANSPORTS, *sorted(_AGREEING))
-_NAMES: Final = (
-    _OTHER_NAMES
+_AGREEMENT_URIS: Final = frozenset({X25519, ECDH_ES, HKDF, CONCAT_KDF, *KEY_WRAPS})
+_ALL_URIS: Final = (*sorted(_GCM | _CBC), SEED_128_CBC, SEED_128_WRAP, *TRANSPORTS, *sorted(_AGREEMENT_URIS))
+_URI_BY_NAME: Final = (
+    _COMMON_NAMES
     | CIPHER_OIDS
-    | {uri.lower(): uri for uri in _URIS}
-    | {uri.rpartition("#")[2].lower(): uri for uri in _URIS}
+    | {uri.lower(): uri for uri in _ALL_URIS}
+    | {uri.rpartition("#")[2].lower(): uri for uri in _ALL_URIS}
 )
 
 
@@ -93,33 +93,33 @@ _NAMES: Final = (
 class EncryptionPolicy:
     """The algorithms that an encrypted payload may use, and those that the hub uses itself.
 
-    ``digests`` are those of OAEP, for its label and for its mask. `written` are the ciphers of sent messages,
-    the preferred one first; keys are always sent by RSA-OAEP with SHA-256. The mask of rsa-oaep-mgf1p is by
-    SHA-1 alone: a policy without SHA-1 takes it from an agreement that names it.
+    ``digests`` are those of OAEP, for its label and for its mask. `sent_ciphers` are the ciphers of sent
+    messages, the preferred one first; keys are always sent by RSA-OAEP with SHA-256. The mask of
+    rsa-oaep-mgf1p is by SHA-1 alone: a policy without SHA-1 takes it from an agreement that names it.
     """
 
     name: str
     ciphers: frozenset[str]
     transports: frozenset[str]
     digests: frozenset[str]
-    written: tuple[str, ...]
+    sent_ciphers: tuple[str, ...]
 
     @property
-    def unnamed_transports(self) -> frozenset[str]:
-        """Return the ways to send a key where an agreement names none."""
+    def default_transports(self) -> frozenset[str]:
+        """Return the key transports that are allowed where an agreement names no transport."""
         return self.transports if "sha1" in self.digests else self.transports - {RSA_OAEP_MGF1P}
 
 
 _STRICT: Final = EncryptionPolicy("strict", _GCM, _OAEP, _SHA2, (AES_256_GCM, AES_128_GCM))
 _LEGACY_CBC: Final = EncryptionPolicy(
-    "legacy-cbc", _GCM | _CBC, _OAEP | {RSA_1_5}, _SHA2 | {"sha1"}, _STRICT.written
+    "legacy-cbc", _GCM | _CBC, _OAEP | {RSA_1_5}, _SHA2 | {"sha1"}, _STRICT.sent_ciphers
 )
 _KOREA_SEED: Final = EncryptionPolicy(
     "korea-seed",
     _GCM | {SEED_128_CBC},
     _OAEP | {RSA_1_5, SEED_128_WRAP},
     _SHA2 | {"sha1"},
-    (SEED_128_CBC, *_STRICT.written),
+    (SEED_128_CBC, *_STRICT.sent_ciphers),
 )
 ENCRYPTION_POLICIES: Final = {one.name: one for one in (_STRICT, _LEGACY_CBC, _KOREA_SEED)}
 
@@ -128,13 +128,13 @@ ENCRYPTION_POLICIES: Final = {one.name: one for one in (_STRICT, _LEGACY_CBC, _K
 class AgreedAlgorithms:
     """The algorithms that an agreement and a policy both allow: ciphers in agreed order, ways to send a key.
 
-    `agreeing` are key agreements, derivations and key wraps, in the order agreed.
+    `agreement_uris` are key agreements, derivations and key wraps, in the order agreed.
     """
 
     policy: EncryptionPolicy
     ciphers: tuple[str, ...]
     transports: frozenset[str]
-    agreeing: tuple[str, ...] = ()
+    agreement_uris: tuple[str, ...] = ()
 
     def check_cipher(self, uri: str) -> None:
         """Raise GW216 for a cipher that is not allowed."""
@@ -146,29 +146,29 @@ class AgreedAlgorithms:
         if uri not in self.transports:
             raise_algorithm_error(f"key transport '{uri[:120]}'", self.policy)
 
-    def check_digest(self, name: str) -> None:
+    def check_digest(self, digest_name: str) -> None:
         """Raise GW216 for a digest of OAEP that is not allowed."""
-        if name not in self.policy.digests:
-            raise_algorithm_error(f"OAEP with {name[:120]}", self.policy)
+        if digest_name not in self.policy.digests:
+            raise_algorithm_error(f"OAEP with {digest_name[:120]}", self.policy)
 
-    def check_agreeing(self, uri: str) -> None:
+    def check_agreement_uri(self, uri: str) -> None:
         """Raise GW216 for a key agreement, a derivation or a key wrap that is not allowed."""
-        if uri not in self.agreeing:
+        if uri not in self.agreement_uris:
             raise_algorithm_error(f"'{uri[:120]}'", self.policy)
 
-    def choose_agreeing(self, *supported: str) -> str:
+    def choose_agreement_uri(self, *supported_uris: str) -> str:
         """Return the first of these algorithms in the order agreed; raise GW216 when none is allowed."""
-        agreed = next((uri for uri in self.agreeing if uri in supported), None)
-        if agreed is None:
+        chosen_uri = next((uri for uri in self.agreement_uris if uri in supported_uris), None)
+        if chosen_uri is None:
             raise_algorithm_error(
-                " or ".join(f"'{supported_uri}'" for supported_uri in supported), self.policy
+                " or ".join(f"'{supported_uri}'" for supported_uri in supported_uris), self.policy
             )
-        return agreed
+        return chosen_uri
 
     def choose_cipher(self) -> str:
         """Return the cipher for sending: the first agreed one that the policy writes; raise GW216."""
         for uri in self.ciphers:
-            if uri in self.policy.written:
+            if uri in self.policy.sent_ciphers:
                 return uri
         raise GatewayError(
             ENCRYPTION_ALGORITHM_REFUSED,
@@ -177,39 +177,47 @@ class AgreedAlgorithms:
         )
 
 
-def get_encryption_policy(name: str) -> EncryptionPolicy:
+def get_encryption_policy(policy_name: str) -> EncryptionPolicy:
     """Return the policy of that name; raise GW801 for an unknown name."""
-    if name not in ENCRYPTION_POLICIES:
+    if policy_name not in ENCRYPTION_POLICIES:
         names = ", ".join(ENCRYPTION_POLICIES)
-        raise GatewayError(SETTINGS_WRONG, f"encryption policy '{name[:60]}' is not one of {names}")
-    return ENCRYPTION_POLICIES[name]
+        raise GatewayError(SETTINGS_WRONG, f"encryption policy '{policy_name[:60]}' is not one of {names}")
+    return ENCRYPTION_POLICIES[policy_name]
 
 
-def is_supported_algorithm(name: str) -> bool:
+def is_supported_algorithm(algorithm_name: str) -> bool:
     """Return whether an algorithm that an agreement names is one that this package has, by any policy."""
-    return name.strip().lower() in _NAMES
+    return algorithm_name.strip().lower() in _URI_BY_NAME
 
 
-def select_agreed_algorithms(names: Iterable[str], policy: EncryptionPolicy) -> AgreedAlgorithms:
-    """Return the algorithms that a policy allows and, as far as `names` has some of a kind, an agreement.
+def select_agreed_algorithms(algorithm_names: Iterable[str], policy: EncryptionPolicy) -> AgreedAlgorithms:
+    """Return the algorithms that a policy allows among the `algorithm_names` of an agreement.
 
-    `names` are URIs, their last parts, object identifiers or common names, as agreements have
+    Without a cipher in `algorithm_names`, all ciphers of the policy are allowed; without any key transport or
+    key agreement, the policy decides on both.
+
+    `algorithm_names` are URIs, their last parts, object identifiers or common names, as agreements have
     them. An unknown name allows nothing. Where only unknown ciphers are named, none is
     allowed.
     """
-    uris = [_NAMES.get(name.strip().lower(), name.strip()) for name in names]
+    uris = [
+        _URI_BY_NAME.get(algorithm_name.strip().lower(), algorithm_name.strip())
+        for algorithm_name in algorithm_names
+    ]
     transports = {uri for uri in uris if uri in TRANSPORTS or uri == SEED_128_WRAP}
-    agreeing = [uri for uri in dict.fromkeys(uris) if uri in _AGREEING]
+    agreement_uris = [uri for uri in dict.fromkeys(uris) if uri in _AGREEMENT_URIS]
     # An agreement that names a cipher names no way to send its key in most cases: then the policy decides.
-    named_ciphers = [uri for uri in dict.fromkeys(uris) if uri not in transports and uri not in _AGREEING]
-    ciphers = named_ciphers or [*policy.written, *sorted(policy.ciphers)]
-    if not transports and not agreeing:
-        transports, agreeing = set(policy.unnamed_transports), [HKDF, *sorted(_AGREEING - {HKDF})]
+    named_ciphers = [
+        uri for uri in dict.fromkeys(uris) if uri not in transports and uri not in _AGREEMENT_URIS
+    ]
+    ciphers = named_ciphers or [*policy.sent_ciphers, *sorted(policy.ciphers)]
+    if not transports and not agreement_uris:
+        transports, agreement_uris = set(policy.default_transports), [HKDF, *sorted(_AGREEMENT_URIS - {HKDF})]
     return AgreedAlgorithms(
         policy,
         tuple(uri for uri in dict.fromkeys(ciphers) if uri in policy.ciphers),
         frozenset(transports & policy.transports),
-        tuple(agreeing),
+        tuple(agreement_uris),
     )
 
 

@@ -41,29 +41,29 @@ class KeyAgreement:
     """An agreed key: URI, the sender's public key for this message, derivation, key wrap."""
 
     uri: str
-    originator: AgreementPublicKey
+    originator_key: AgreementPublicKey
     derivation: KeyDerivation
-    wrap: str
-    wrapped: bytes = field(repr=False)
+    wrap_uri: str
+    wrapped_key: bytes = field(repr=False)
 
 
-def derive_key(secret: bytes, derivation: KeyDerivation, wrap: str) -> bytes:
-    """Return the key that wraps, as long as the key wrap needs it."""
-    digest, length = _HASHES[derivation.digest], KEY_WRAPS[wrap]
+def derive_key(shared_secret: bytes, derivation: KeyDerivation, wrap_uri: str) -> bytes:
+    """Return the wrapping key derived from a shared secret, in the length that the key wrap needs."""
+    hash_algorithm, key_length = _HASHES[derivation.digest], KEY_WRAPS[wrap_uri]
     if derivation.uri == CONCAT_KDF:
-        return ConcatKDFHash(digest, length, derivation.info).derive(secret)
+        return ConcatKDFHash(hash_algorithm, key_length, derivation.info).derive(shared_secret)
     # RFC 5869 §2.2: without a salt it is as many zeros as the digest has octets.
-    return HKDF(digest, length, derivation.salt, derivation.info).derive(secret)
+    return HKDF(hash_algorithm, key_length, derivation.salt, derivation.info).derive(shared_secret)
 
 
-def wrap_key(wrapping: bytes, key: bytes) -> bytes:
+def wrap_key(wrapping_key: bytes, key: bytes) -> bytes:
     """Return a key wrapped by another one (RFC 3394)."""
-    return aes_key_wrap(wrapping, key)
+    return aes_key_wrap(wrapping_key, key)
 
 
-def unwrap_key(wrapping: bytes, wrapped: bytes) -> bytes | None:
-    """Return the wrapped key, None for octets that are none under this key."""
+def unwrap_key(wrapping_key: bytes, wrapped_key: bytes) -> bytes | None:
+    """Return the key in `wrapped_key`; None if `wrapping_key` did not wrap it."""
     try:
-        return aes_key_unwrap(wrapping, wrapped)
+        return aes_key_unwrap(wrapping_key, wrapped_key)
     except (InvalidUnwrap, ValueError):
         return None

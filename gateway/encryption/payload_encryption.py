@@ -29,39 +29,43 @@ from gateway.wire import (
 )
 
 #: Returns random octets; the argument is their number.
-SecretSource = Callable[[int], bytes]
+OctetGenerator = Callable[[int], bytes]
 
 _ELEMENT: Final = f"{XENC}Element"
 _XML_TYPES: Final = ("application/xml", "text/xml")
 _NAMESPACES: Final = write_attribute("xmlns:xenc", XENC) + write_attribute("xmlns:ds", DS)
-_SHA256: Final = write_algorithm("ds:DigestMethod", f"{XENC}sha256")
-_MASK: Final = write_algorithm(
+_SHA256_METHOD: Final = write_algorithm("ds:DigestMethod", f"{XENC}sha256")
+_MASK_FUNCTION: Final = write_algorithm(
     "xenc11:MGF", f"{XENC11}mgf1sha256", attributes=write_attribute("xmlns:xenc11", XENC11)
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _SealedContent:
+class _EncryptedContent:
     """Content encrypted under a new key, and this key encrypted for the receiver."""
 
-    cipher: str
+    cipher_uri: str
     text: CipherText
-    transport: str
+    transport_uri: str
     key: bytes
 
 
 def encrypt_as_xml(
-    content: bytes, media_type: str, receiver: Certificate, agreed: AgreedAlgorithms, draw: SecretSource
+    content: bytes,
+    media_type: str,
+    receiver: Certificate,
+    algorithms: AgreedAlgorithms,
+    generate_octets: OctetGenerator,
 ) -> bytes:
     """Return an xenc:EncryptedData with the media type of its content, as UTF-8; raise GW216."""
-    sealed = _seal_content(content, receiver, agreed, draw)
+    sealed = _encrypt_content(content, receiver, algorithms, generate_octets)
     attributes = write_attribute("Id", f"ed-{hashlib.sha256(sealed.text.tag + sealed.key).hexdigest()[:32]}")
     if media_type.partition(";")[0].strip().lower() in _XML_TYPES:
         attributes += write_attribute("Type", _ELEMENT)
     text = sealed.text
     document = write_element(
         "xenc:EncryptedData",
-        write_algorithm("xenc:EncryptionMethod", sealed.cipher)
+        write_algorithm("xenc:EncryptionMethod", sealed.cipher_uri)
         + write_element("ds:KeyInfo", _write_encrypted_key(sealed, receiver))
         + write_cipher_data(text.vector + text.octets + text.tag),
         _NAMESPACES + attributes + write_attribute("MimeType", media_type),
@@ -70,45 +74,51 @@ def encrypt_as_xml(
 
 
 def encrypt_as_cms(
-    content: bytes, receiver: Certificate, agreed: AgreedAlgorithms, draw: SecretSource
+    content: bytes, receiver: Certificate, algorithms: AgreedAlgorithms, generate_octets: OctetGenerator
 ) -> tuple[bytes, str]:
     """Return a CMS envelope (DER) and its media type (RFC 8551 §3.2); raise GW216."""
-    sealed = _seal_content(content, receiver, agreed, draw)
-    kind = "authEnveloped-data" if CIPHERS[sealed.cipher].authenticates else "enveloped-data"
-    octets = write_envelope(sealed.cipher, sealed.text, sealed.key, receiver)
-    return octets, f"application/pkcs7-mime; smime-type={kind}"
+    encrypted_content = _encrypt_content(content, receiver, algorithms, generate_octets)
+    smime_type = (
+        "authEnveloped-data" if CIPHERS[encrypted_content.cipher_uri].authenticates else "enveloped-data"
+    )
+    envelope_octets = write_envelope(
+        encrypted_content.cipher_uri, encrypted_content.text, encrypted_content.key, receiver
+    )
+    return envelope_octets, f"application/pkcs7-mime; smime-type={smime_type}"
 
 
-def _seal_content(
-    content: bytes, receiver: Certificate, agreed: AgreedAlgorithms, draw: SecretSource
-) -> _SealedContent:
-    cipher = CIPHERS[agreed.choose_cipher()]
-    transport = RSA_OAEP if RSA_OAEP in agreed.transports else RSA_OAEP_MGF1P
-    if transport not in agreed.transports:
-        raise_algorithm_error("RSA-OAEP, by which keys are sent,", agreed.policy)
-    key = draw(cipher.key_octets)
-    text = cipher.encrypt(key, draw(cipher.vector_octets), content)
-    padding = KeyPadding("sha256", "sha256" if transport == RSA_OAEP else "sha1")
-    return _SealedContent(cipher.uri, text, transport, encrypt_key(receiver, key, padding))
-
-
-def _write_encrypted_key(sealed: _SealedContent, receiver: Certificate) -> str:
-    method = write_transport_method(sealed.transport)
-    return write_element(
-        "xenc:EncryptedKey", method + _write_receiver(receiver) + write_cipher_data(sealed.key)
+def _encrypt_content(
+    content: bytes, receiver: Certificate, algorithms: AgreedAlgorithms, generate_octets: OctetGenerator
+) -> _EncryptedContent:
+    cipher = CIPHERS[algorithms.choose_cipher()]
+    transport_uri = RSA_OAEP if RSA_OAEP in algorithms.transports else RSA_OAEP_MGF1P
+    if transport_uri not in algorithms.transports:
+        raise_algorithm_error("RSA-OAEP, by which keys are sent,", algorithms.policy)
+    content_key = generate_octets(cipher.key_octets)
+    ciphertext = cipher.encrypt(content_key, generate_octets(cipher.vector_octets), content)
+    padding = KeyPadding("sha256", "sha256" if transport_uri == RSA_OAEP else "sha1")
+    return _EncryptedContent(
+        cipher.uri, ciphertext, transport_uri, encrypt_key(receiver, content_key, padding)
     )
 
 
-def write_transport_method(transport: str) -> str:
+def _write_encrypted_key(encrypted_content: _EncryptedContent, receiver: Certificate) -> str:
+    method = write_transport_method(encrypted_content.transport_uri)
+    return write_element(
+        "xenc:EncryptedKey", method + _write_receiver(receiver) + write_cipher_data(encrypted_content.key)
+    )
+
+
+def write_transport_method(transport_uri: str) -> str:
     """Return the EncryptionMethod of a key that is sent by RSA-OAEP with SHA-256."""
-    mask = _MASK if transport == RSA_OAEP else ""
-    return write_algorithm("xenc:EncryptionMethod", transport, _SHA256 + mask)
+    mask_text = _MASK_FUNCTION if transport_uri == RSA_OAEP else ""
+    return write_algorithm("xenc:EncryptionMethod", transport_uri, _SHA256_METHOD + mask_text)
 
 
 @lru_cache(maxsize=64)
 def _write_receiver(receiver: Certificate) -> str:
-    data = write_element("ds:X509Data", write_octets("ds:X509Certificate", receiver.der))
-    return write_element("ds:KeyInfo", write_leaf("ds:KeyName", receiver.subject) + data)
+    x509_data = write_element("ds:X509Data", write_octets("ds:X509Certificate", receiver.der))
+    return write_element("ds:KeyInfo", write_leaf("ds:KeyName", receiver.subject) + x509_data)
 
 
 def write_cipher_data(octets: bytes) -> str:

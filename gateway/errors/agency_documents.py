@@ -1,4 +1,4 @@
-"""Problems of the statements of agencies: their time, and documents and messages in their own forms."""
+"""Problems of the statements of agencies: their time, and documents and messages in their own formats."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gateway.errors.problem import Problem, ProtocolCodes
 
 NOTICE_KIND_UNKNOWN = Problem(
     id="GW716",
-    title="form of the agency's document not known",
+    title="kind of the agency's document not known",
     meaning="The document is of no kind by which this application may be answered. Nothing of it was stored.",
     cause="Its namespace or first element is not one that the mappings name, or the hub or customs send it.",
     remedy="Send a document that the mapping of the application names, in the namespace of its schema.",
@@ -25,9 +25,9 @@ NOTICE_UNREADABLE = Problem(
 CARRIED_WRONG = Problem(
     id="GW718",
     title="JSON or fixed records do not fit the document",
-    meaning="A document cannot be carried in the form of the organisation, or what came is not in that form.",
-    cause="A name, record, length, character or number is not as the form has it. Nothing was cut.",
-    remedy="Correct the named place, or the form of the organisation in the mappings.",
+    meaning="A document cannot be carried in the format of the organisation, or is not in that format.",
+    cause="A name, record, length, character or number does not fit the format. Nothing was cut.",
+    remedy="Correct the named place, or the format of the organisation in the mappings.",
     codes=ProtocolCodes(ebms2="Inconsistent", ebms3="EBMS:0004", soap="Client", http=422),
 )
 
@@ -38,7 +38,7 @@ ISSUE_TIME_WRONG = Problem(
         "The time of issue of the notice is more than a day ahead, or more than a day before the case that "
         "it is about. Nothing of it was stored."
     ),
-    cause="A clock is wrong, or the time was written in another form than it says.",
+    cause="A clock is wrong, or the time was written in another time zone than it says.",
     remedy="Correct the clock or the time, and send the notice again.",
     codes=ProtocolCodes(ebms2="Inconsistent", ebms3="EBMS:0003", soap="Client", http=422),
 )

@@ -21,7 +21,7 @@ _Finding = TypeVar("_Finding")
 
 
 class _ThreadJudgement(threading.local):
-    """Whether this thread is inside a judgement that is confirmed as a whole."""
+    """A value for each thread: whether it is inside `confirm_refusal`, which confirms the whole result."""
 
     running = False
 
@@ -40,11 +40,12 @@ def confirm_refusal(
     *,
     refused: bool = False,
 ) -> _Judged:
-    """Return the result of `judge`; raise a refusal only if a second judgement has the same name.
+    """Return the result of `judge`; raise its refusal only if a second call raises the same refusal.
 
-    `judge` must have no effect until it has accepted. Raises GW806 if the second judgement differs from the
-    first. `refused` says that another reader of the same octets has refused them: this is the first
-    judgement. Inside a judgement that is confirmed as a whole, nothing is judged twice.
+    A refusal is an exception for which `name` returns an id: by default the id of a problem of the sender.
+    Any other exception is raised at once. Raises GW806 if the second call succeeds or raises another refusal.
+    `judge` must have no effect before it accepts. It is called only once if `refused` is true, since another
+    reader has refused the same octets, and if this thread is inside another `confirm_refusal`.
     """
     if _THREAD_JUDGEMENT.running:
         return judge()

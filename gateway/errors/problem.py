@@ -45,7 +45,7 @@ class GatewayError(Exception):
     """A problem that occurred: its kind (`problem`), its text (`detail`), its place (`location`).
 
     ``location`` is an XPath, a content id, a WCO pointer or a file position; it is empty only
-    where no place exists. `theirs` is the text of the other side, in its own words, and is not part
+    where no place exists. `theirs` is the error text of the partner, unchanged, and is not part
     of our text. `message_part` has the parts of a message that were read before it was refused, as
     a type of the protocol that read them, so that the answer needs no second reading. `code` is the
     code of ebMS 3.0, where the standard has several for one problem; by default it is the code of

@@ -45,7 +45,8 @@ _LONGEST_CHAIN: Final = 8
 def find_resource_problem(error: BaseException) -> GatewayError | None:
     """Return GW806 if an exception, or one of its causes, says that memory, disk or handles are used up.
 
-    Of a database that is held, it is GW810.
+    Return GW810 if a cause is GW810: the database is older than what the gateway has acknowledged. Return
+    None for any other exception.
     """
     current: BaseException | None = error
     for _ in range(_LONGEST_CHAIN):
@@ -62,7 +63,7 @@ def find_resource_problem(error: BaseException) -> GatewayError | None:
 
 
 def raise_resource_problem(error: BaseException) -> None:
-    """Raise GW806, or GW810, where an exception is of a resource of ours; return for any other."""
+    """Raise GW806 or GW810 if `find_resource_problem` finds one of them for an exception; else return."""
     problem = find_resource_problem(error)
     if problem is not None:
         raise problem from None

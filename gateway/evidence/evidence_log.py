@@ -37,7 +37,7 @@ def record_evidence(
     data: Mapping[str, Any],
     at: datetime,
 ) -> str:
-    """Insert a leaf without a sequence number; return its hash."""
+    """Insert a leaf of evidence about a subject, without a sequence number; return its hash."""
     data = salt_hidden_data(kind, subject_type, data)
     row: dict[str, Any] = {
         "at": at,
@@ -74,7 +74,7 @@ def hash_leaf(leaf: bytes) -> str:
 
 
 def canonicalize_json(value: Mapping[str, Any]) -> str:
-    """Return data as in RFC 8785, for text, whole numbers, truth values, lists and objects."""
+    """Return data as canonical JSON (RFC 8785); raises ValueError for a fraction or a key that is no text."""
     if not (_WHOLE.issuperset(map(type, value.values())) and _NAMES.issuperset(map(type, value))):
         _reject_fractions(value)
     return _encode(value)

@@ -111,7 +111,7 @@ def verify_time_stamp(
     fetch: Fetch,
     trusted: TimeStampAuthorities = TimeStampAuthorities(),
 ) -> TimeStamp:
-    """Return the time stamp over a head; its authority is validated again by the evidence of its verdict."""
+    """Verify a time stamp over a head, and its authority by the evidence of its verdict; return the stamp."""
     if verdict is None:
         raise _make_evidence_error(
             "no data are stored that show why the authority of a time stamp was trusted", "time-stamp"
@@ -189,7 +189,7 @@ def make_proof(
 
 
 def _find_covering_head(conn: Connection, last: int) -> SealRow | None:
-    """Return the first stamped head over at least this number of leaves, else the last head."""
+    """Return the first stamped head over at least `last` leaves, else the last head over them, or None."""
     over = [row for row in list_heads(conn) if last and row.last_seq >= last]
     stamped = (row for row in over if stamps.list_by_head(conn, row.id))
     return next(stamped, over[-1] if over else None)

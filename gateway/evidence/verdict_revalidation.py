@@ -136,7 +136,7 @@ def list_named_verdicts(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def find_named_verdict(conn: Connection, name: str) -> VerdictRow | None:
-    """Return the verdict of a row id or of a digest."""
+    """Return the verdict with this row id or this digest; None if there is none."""
     number = read_row_number(name)
     if number is not None:
         return verdicts.find_by_id(conn, number)

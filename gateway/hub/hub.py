@@ -75,11 +75,11 @@ class SentUnits:
 
     def keep_unit(self, digest: str, parcel: Parcel) -> None:
         """Keep the unit of a parcel whose octets have this digest; the oldest one is dropped when full."""
-        if parcel.sent is None:
+        if parcel.sent_unit is None:
             return
         with self._guard:
             self._units.pop(digest, None)
-            self._units[digest] = parcel.sent
+            self._units[digest] = parcel.sent_unit
             while len(self._units) > self._most:
                 del self._units[next(iter(self._units))]
 
@@ -264,7 +264,7 @@ class Hub:
         return ProtocolContext(
             agreements=register.book,
             validate_certificate=self.judge,
-            keys=Keyring({self.party: self._get_signer_at(now)}),
+            signers=Keyring({self.party: self._get_signer_at(now)}),
             now=now,
             make_message_id=lambda: f"{self.new_uuid()}@{self.host}",
             find_certificate_party=lambda sha256: register.find_certificate_party(sha256, now),

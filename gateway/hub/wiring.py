@@ -77,7 +77,7 @@ def build_hub_base(settings: Settings, *, at_work: bool = True) -> HubBase:
     try:
         check_schema_version(engine)
         signer, successor = load_hub_signer(settings), load_next_signing_key(settings)
-        examiner = CertificateExaminer(tell=_log_ended_examination) if at_work else None
+        examiner = CertificateExaminer(report_error=_log_ended_examination) if at_work else None
         register = _build_register(settings, engine, examiner)
         return HubBase(engine, signer, successor, examiner, register, load_decryption_keys(settings))
     except BaseException:
@@ -92,14 +92,14 @@ def _build_register(
     verdicts = VerdictRecorder(engine)
     tell = verdicts.record_verdict if examiner is not None else None
     recognizer = Recognizer(load_recognition_policy(settings), examiner)
-    judge = CertificateValidator(load_trust_store(settings), examine=recognizer, tell=tell)
+    judge = CertificateValidator(load_trust_store(settings), examine=recognizer, record_verdict=tell)
     stamp_trust = load_stamp_trust_store(settings)
     return TrustedRegister(
         engine,
         judge,
         ActiveRules(),
         crls=tuple(read_configured_lists(settings).values()),
-        stamp_judge=CertificateValidator(stamp_trust, examine=examiner, tell=tell)
+        stamp_judge=CertificateValidator(stamp_trust, examine=examiner, record_verdict=tell)
         if stamp_trust is not None
         else None,
         recognizer=recognizer,

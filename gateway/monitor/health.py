@@ -33,12 +33,12 @@ from gateway.store import (
     write_transaction,
 )
 
-#: A hub is ready when a commit of its own of the last `_CONFIRMED_WITHIN` seconds is on all wanted copies.
+#: A hub is ready when one of its commits of the last `_CONFIRMED_WITHIN` seconds is on all required copies.
 _CONFIRMED_WITHIN: Final = 2.0
 
 
 def find_readiness_problem(engine: Engine) -> GatewayError | None:
-    """Return why no message can be accepted now, None when one can."""
+    """Return the problem for which no message can be accepted now; None if messages are accepted."""
     damage = get_database_state(engine).damage.find_problem()
     if damage is not None:
         return damage
@@ -58,10 +58,10 @@ def find_readiness_problem(engine: Engine) -> GatewayError | None:
 
 
 def find_write_problem(engine: Engine) -> GatewayError | None:
-    """Return why nothing can be stored now; None after a commit.
+    """Commit a small change; return the problem that prevents it, None after the commit.
 
-    With wanted copies the result is None, because the readiness check asks for them. The function waits as
-    long as others hold the database.
+    Where copies of each commit are required, it writes nothing and returns None: the readiness check tests
+    them. It waits while another connection locks the database.
     """
     if get_database_state(engine).copies is not None:
         return None
@@ -86,7 +86,7 @@ def can_read_database(engine: Engine) -> bool:
 
 
 def describe_unreadiness(engine: Engine, problem: GatewayError) -> str:
-    """Return a problem of readiness in general words: its detail may name addresses, and anyone may ask."""
+    """Return id and general text of a readiness problem, without its detail, which may name addresses."""
     reason = problem.problem.title
     if isinstance(problem, CopiesMissingError):
         reason = problem.public_text
@@ -100,7 +100,10 @@ def describe_unreadiness(engine: Engine, problem: GatewayError) -> str:
 
 
 def _find_storage_problem(engine: Engine) -> GatewayError | None:
-    """Return GW806 while disk space is short or the database refuses writes; after a refusal it is tried."""
+    """Return GW806 while disk space is short or the database refuses writes, else None.
+
+    After a refused write, a small commit tests whether the database accepts writes again.
+    """
     reserve = get_database_state(engine).reserve
     if reserve.lacking:
         with write_transaction(engine) as conn:
@@ -111,7 +114,7 @@ def _find_storage_problem(engine: Engine) -> GatewayError | None:
 
 
 def _find_copy_problem(engine: Engine) -> GatewayError | None:
-    """Return GW806 while commits are not on all wanted copies; a commit is tried when none is recent."""
+    """Return GW806 while commits are not on all required copies, else None; may commit to test it."""
     watch = get_database_state(engine).copies
     if watch is None:
         return None
@@ -169,7 +172,7 @@ def _make_expiry_warning(coverage: CertificateCoverage, at: datetime) -> ExpiryW
 
 
 def log_expiry_warnings(engine: Engine, at: datetime, ours: Sequence[UsagePeriod] = ()) -> int:
-    """Log each warning; return how many there are."""
+    """Log each expiry warning; return the number of warnings."""
     warnings = list_expiry_warnings(engine, at, ours)
     for warning in warnings:
         _log.log(logging.ERROR if warning.over else logging.WARNING, "%s", warning.text)

@@ -37,7 +37,7 @@ from gateway.store import (
 #: The version of the text format that `render_metrics` writes.
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
-#: Counted up to this number.
+#: Deadlines are counted up to this number.
 _MOST_DEADLINES: Final = 100_000
 
 _HELP = {

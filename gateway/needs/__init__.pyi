@@ -1,4 +1,4 @@
-from .law_book import REASONS as REASONS
+from .law_book import DISCLAIMER_REASON_CODES as DISCLAIMER_REASON_CODES
 from .law_book import Law as Law
 from .law_book import LawBook as LawBook
 from .law_book import MappedDocument as MappedDocument
@@ -21,10 +21,10 @@ from .need_judgement import ItemNeeds as ItemNeeds
 from .need_judgement import NeedFinding as NeedFinding
 from .need_judgement import NeedJudgement as NeedJudgement
 from .need_judgement import StatedDisclaimer as StatedDisclaimer
+from .need_judgement import evaluate_needs as evaluate_needs
 from .need_judgement import find_declared_direction as find_declared_direction
-from .need_judgement import judge_needs as judge_needs
 from .need_judgement import read_declared_goods as read_declared_goods
-from .need_table_reader import MOST_MISTAKES as MOST_MISTAKES
+from .need_table_reader import MAX_MISTAKES as MAX_MISTAKES
 from .need_table_reader import CheckedTable as CheckedTable
 from .need_table_reader import TableNames as TableNames
 from .need_table_reader import check_need_table as check_need_table

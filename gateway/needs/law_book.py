@@ -18,7 +18,7 @@ from gateway.errors import NEED_TABLE_WRONG, GatewayError
 
 DIRECTIONS: Final = ("import", "export")
 #: The reasons of a disclaimer: use not covered, exempt, submission waived, another reason.
-REASONS: Final = "ABCZ"
+DISCLAIMER_REASON_CODES: Final = "ABCZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class NeedRow:
     documents: tuple[str, ...] = ()
     organisation: str = ""
     mandatory: bool = True
-    exemptions: str = REASONS
+    exemptions: str = DISCLAIMER_REASON_CODES
     valid_from: date | None = None
     valid_until: date | None = None
     line: int = 0
@@ -106,7 +106,7 @@ class TableMistake:
         )
 
 
-FORBIDDEN: Final = "forbidden"
+DISCLAIMERS_FORBIDDEN: Final = "forbidden"
 _LAW_COLUMNS: Final = ["law", "ko", "en", "disclaimers"]
 _CHOICE_COLUMNS: Final = ["law", "direction", "hs", "documents", "reason"]
 
@@ -135,7 +135,7 @@ class Law:
         return self.en or self.ko
 
 
-class _Choice(NamedTuple):
+class _DocumentChoice(NamedTuple):
     prefixes: tuple[str, ...]
     documents: tuple[str, ...]
 
@@ -145,108 +145,130 @@ class LawBook:
     """The laws by code, with the choices of documents under each law and direction."""
 
     laws: Mapping[str, Law]
-    choices: Mapping[tuple[str, str], tuple[_Choice, ...]]
+    choices: Mapping[tuple[str, str], tuple[_DocumentChoice, ...]]
     documents: Mapping[tuple[str, str], tuple[str, ...]]
     organisations: Mapping[str, str]
 
-    def find_documents(self, law: str, direction: str, hs: str) -> tuple[str, ...]:
+    def find_documents(self, law_code: str, direction: str, tariff_code: str) -> tuple[str, ...]:
         """Return the documents of which any one answers a law for goods of a code."""
-        choices = self.choices.get((law, direction))
+        choices = self.choices.get((law_code, direction))
         if choices is None:
-            return self.documents.get((law, direction), ())
-        chosen: list[str] = []
+            return self.documents.get((law_code, direction), ())
+        document_ids: list[str] = []
         for choice in choices:
-            if not choice.prefixes or hs.startswith(choice.prefixes):
-                chosen += choice.documents
+            if not choice.prefixes or tariff_code.startswith(choice.prefixes):
+                document_ids += choice.documents
                 break
-            if any(prefix.startswith(hs) for prefix in choice.prefixes):
+            if any(prefix.startswith(tariff_code) for prefix in choice.prefixes):
                 # The code is too short to tell: the next lines may concern the goods as well.
-                chosen += choice.documents
-        return tuple(document for document in dict.fromkeys(chosen) if document in self.organisations)
+                document_ids += choice.documents
+        return tuple(document for document in dict.fromkeys(document_ids) if document in self.organisations)
 
-    def get_name(self, law: str) -> str:
+    def get_name(self, law_code: str) -> str:
         """Return the name of a law; an empty text where it is not known."""
-        entry = self.laws.get(law)
+        entry = self.laws.get(law_code)
         return entry.name if entry is not None else ""
 
-    def get_names(self, law: str) -> dict[str, str]:
+    def get_names(self, law_code: str) -> dict[str, str]:
         """Return the names of a law by language (`ko`, `en`), those that it has."""
-        entry = self.laws.get(law)
+        entry = self.laws.get(law_code)
         names = {} if entry is None else {"ko": entry.ko, "en": entry.en}
         return {language: name for language, name in names.items() if name}
 
-    def list_organisations(self, law: str, direction: str) -> frozenset[str]:
+    def list_organisations(self, law_code: str, direction: str) -> frozenset[str]:
         """Return the organisations whose documents are under a law, for goods of any kind."""
         return frozenset(
-            self.organisations[document] for document in self.documents.get((law, direction), ())
+            self.organisations[document] for document in self.documents.get((law_code, direction), ())
         )
 
-    def get_accepted_reasons(self, law: str) -> str:
+    def get_accepted_reasons(self, law_code: str) -> str:
         """Return the reasons for which a disclaimer under the law is accepted."""
-        entry = self.laws.get(law)
-        return entry.disclaimers if entry is not None else REASONS
+        entry = self.laws.get(law_code)
+        return entry.disclaimers if entry is not None else DISCLAIMER_REASON_CODES
 
 
-def read_law_book(laws: str, choices: str, documents: Iterable[MappedDocument]) -> LawBook:
+def read_law_book(laws_csv: str, choices_csv: str, documents: Iterable[MappedDocument]) -> LawBook:
     """Return the law book of the two files and the documents in force; raise GW512 with line and column."""
     all_documents = tuple(documents)
-    by_law: dict[tuple[str, str], list[str]] = {}
+    ids_by_law: dict[tuple[str, str], list[str]] = {}
     for document in all_documents:
         for law in document.laws:
-            by_law.setdefault((law, document.direction), []).append(document.id)
-    laws_by_code = dict(_read_laws(laws))
+            ids_by_law.setdefault((law, document.direction), []).append(document.id)
+    laws_by_code = dict(_read_laws(laws_csv))
     return LawBook(
         laws_by_code,
-        _read_choices(choices, laws_by_code),
-        {key: tuple(ids) for key, ids in by_law.items()},
+        _read_choices(choices_csv, laws_by_code),
+        {key: tuple(ids) for key, ids in ids_by_law.items()},
         {document.id: document.organisation for document in all_documents},
     )
 
 
-def _read_laws(text: str) -> Iterator[tuple[str, Law]]:
-    seen: set[str] = set()
-    for line, (code, ko, en, disclaimers) in _list_rows(text, "laws.csv", _LAW_COLUMNS):
-        accepted = "" if disclaimers == FORBIDDEN else disclaimers.replace(" ", "") or REASONS
-        if not code or code in seen:
-            raise _make_error("laws.csv", line, 1, "law", "each code once", code)
-        if any(reason not in REASONS for reason in accepted):
+def _read_laws(csv_text: str) -> Iterator[tuple[str, Law]]:
+    seen_codes: set[str] = set()
+    for line_number, (code, ko, en, disclaimers) in _list_rows(csv_text, "laws.csv", _LAW_COLUMNS):
+        accepted_reasons = (
+            ""
+            if disclaimers == DISCLAIMERS_FORBIDDEN
+            else disclaimers.replace(" ", "") or DISCLAIMER_REASON_CODES
+        )
+        if not code or code in seen_codes:
+            raise _make_error("laws.csv", line_number, 1, "law", "each code once", code)
+        if any(reason not in DISCLAIMER_REASON_CODES for reason in accepted_reasons):
             raise _make_error(
-                "laws.csv", line, 4, "disclaimers", f"{FORBIDDEN} or letters of {REASONS}", disclaimers
+                "laws.csv",
+                line_number,
+                4,
+                "disclaimers",
+                f"{DISCLAIMERS_FORBIDDEN} or letters of {DISCLAIMER_REASON_CODES}",
+                disclaimers,
             )
-        seen.add(code)
-        yield code, Law(code, ko, en, accepted)
+        seen_codes.add(code)
+        yield code, Law(code, ko, en, accepted_reasons)
 
 
-def _read_choices(text: str, laws: Mapping[str, Law]) -> dict[tuple[str, str], tuple[_Choice, ...]]:
-    choices_by_law: dict[tuple[str, str], list[_Choice]] = {}
-    for line, (law, direction, hs, documents, _) in _list_rows(text, "choices.csv", _CHOICE_COLUMNS):
+def _read_choices(
+    csv_text: str, laws: Mapping[str, Law]
+) -> dict[tuple[str, str], tuple[_DocumentChoice, ...]]:
+    choices_by_law: dict[tuple[str, str], list[_DocumentChoice]] = {}
+    for line_number, (law, direction, hs, documents, _) in _list_rows(
+        csv_text, "choices.csv", _CHOICE_COLUMNS
+    ):
         prefixes, document_ids = tuple(hs.split()), tuple(documents.split())
         if law not in laws:
-            raise _make_error("choices.csv", line, 1, "law", "a law of laws.csv", law)
+            raise _make_error("choices.csv", line_number, 1, "law", "a law of laws.csv", law)
         if direction not in DIRECTIONS:
-            raise _make_error("choices.csv", line, 2, "direction", " or ".join(DIRECTIONS), direction)
+            raise _make_error("choices.csv", line_number, 2, "direction", " or ".join(DIRECTIONS), direction)
         if not all(prefix.isascii() and prefix.isdigit() for prefix in prefixes):
-            raise _make_error("choices.csv", line, 3, "hs", "digits, parted by spaces", hs)
+            raise _make_error("choices.csv", line_number, 3, "hs", "digits, parted by spaces", hs)
         if not document_ids:
-            raise _make_error("choices.csv", line, 4, "documents", "ids of documents", documents)
-        choices_by_law.setdefault((law, direction), []).append(_Choice(prefixes, document_ids))
+            raise _make_error("choices.csv", line_number, 4, "documents", "ids of documents", documents)
+        choices_by_law.setdefault((law, direction), []).append(_DocumentChoice(prefixes, document_ids))
     return {key: tuple(choices) for key, choices in choices_by_law.items()}
 
 
-def _list_rows(text: str, file: str, columns: list[str]) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+def _list_rows(csv_text: str, file_name: str, column_names: list[str]) -> Iterator[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(csv_text, newline=""), strict=True)
     try:
-        if next(reader, None) != columns:
-            raise _make_error(file, 1, 1, columns[0], ",".join(columns), text.split("\n", 1)[0])
+        if next(reader, None) != column_names:
+            raise _make_error(
+                file_name, 1, 1, column_names[0], ",".join(column_names), csv_text.split("\n", 1)[0]
+            )
         for row in reader:
-            if row and len(row) != len(columns):
+            if row and len(row) != len(column_names):
                 raise _make_error(
-                    file, reader.line_num, 1, columns[0], f"{len(columns)} fields", str(len(row))
+                    file_name,
+                    reader.line_num,
+                    1,
+                    column_names[0],
+                    f"{len(column_names)} fields",
+                    str(len(row)),
                 )
             if row:
                 yield reader.line_num, [value.strip() for value in row]
     except csv.Error as error:
-        raise _make_error(file, reader.line_num, 1, columns[0], "a row of CSV", f"{error!s}") from None
+        raise _make_error(
+            file_name, reader.line_num, 1, column_names[0], "a row of CSV", f"{error!s}"
+        ) from None
 
 
 def _make_error(file: str, line: int, column: int, name: str, expected: str, text: str) -> GatewayError:

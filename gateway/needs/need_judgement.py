@@ -33,12 +33,12 @@ from gateway.wire import WCO_DEC, WCO_MD, read_leaf_text, read_tariff_code
 
 _DEC: Final = f"{{{WCO_DEC}}}"
 _MD: Final = f"{{{WCO_MD}}}"
-_CODE: Final = re.compile(r"[0-9]{2,18}")
+_TARIFF_CODE: Final = re.compile(r"[0-9]{2,18}")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
-_NUMBER: Final = re.compile(r"\+?0*([0-9]{1,9})(?:\.0*)?")
-_FULL: Final = 10
+_SEQUENCE_NUMBER: Final = re.compile(r"\+?0*([0-9]{1,9})(?:\.0*)?")
+_FULL_CODE_LENGTH: Final = 10
 #: The first letters of the type of a declaration, and the document codes of the Korean forms.
-_DIRECTIONS: Final = {"IM": "import", "EX": "export", "929": "import", "830": "export"}
+_DIRECTION_BY_TYPE: Final = {"IM": "import", "EX": "export", "929": "import", "830": "export"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +65,28 @@ class DeclaredGoods:
 
 
 def read_declared_goods(declaration: etree._Element) -> DeclaredGoods:
-    """Return the goods of a `Declaration`; the shell around it states the country whose codes it uses."""
-    shell = declaration.getparent()
-    country = None if shell is None else _read_child(shell, f"{_MD}ResponsibleCountryCode")
-    items = _list_below(declaration, f"{_DEC}GoodsShipment", f"{_DEC}GovernmentAgencyGoodsItem")
+    """Return the goods of a `Declaration`; its parent element states the country of its tariff codes."""
+    metadata = declaration.getparent()
+    country = None if metadata is None else _read_child_text(metadata, f"{_MD}ResponsibleCountryCode")
+    items = _list_grandchildren(declaration, f"{_DEC}GoodsShipment", f"{_DEC}GovernmentAgencyGoodsItem")
     return DeclaredGoods(
-        find_declared_direction(_read_child(declaration, f"{_DEC}TypeCode")),
+        find_declared_direction(_read_child_text(declaration, f"{_DEC}TypeCode")),
         country if country and _COUNTRY.fullmatch(country) else None,
-        tuple([_read_item(element, n) for n, element in enumerate(items, 1)]),
+        tuple([_read_goods_item(element, position) for position, element in enumerate(items, 1)]),
     )
 
 
 def find_declared_direction(type_code: str) -> str | None:
     """Return the direction of a declaration by its type code (import or export); None for another one."""
-    return _DIRECTIONS.get(type_code) or _DIRECTIONS.get(type_code[:2].upper())
+    return _DIRECTION_BY_TYPE.get(type_code) or _DIRECTION_BY_TYPE.get(type_code[:2].upper())
 
 
-def _read_item(element: etree._Element, position: int) -> GoodsItem:
-    match = _NUMBER.fullmatch(_read_child(element, f"{_DEC}SequenceNumeric"))
-    origins = _list_below(element, f"{_DEC}Origin", f"{_DEC}CountryCode")
+def _read_goods_item(element: etree._Element, position: int) -> GoodsItem:
+    number_match = _SEQUENCE_NUMBER.fullmatch(_read_child_text(element, f"{_DEC}SequenceNumeric"))
+    origins = _list_grandchildren(element, f"{_DEC}Origin", f"{_DEC}CountryCode")
     origin = read_leaf_text(origins[0]).strip() if origins else ""
     return GoodsItem(
-        int(match[1]) if match else position,
+        int(number_match[1]) if number_match else position,
         _read_tariff_code(element),
         origin if _COUNTRY.fullmatch(origin) else None,
     )
@@ -95,21 +95,23 @@ def _read_item(element: etree._Element, position: int) -> GoodsItem:
 def _read_tariff_code(element: etree._Element) -> str:
     """Return the tariff code in whole pairs of digits, at most ten; empty where there is none."""
     code = "".join(read_tariff_code(element).text.split())
-    if not _CODE.fullmatch(code):
+    if not _TARIFF_CODE.fullmatch(code):
         return ""
-    return code[: min(len(code) // 2 * 2, _FULL)]
+    return code[: min(len(code) // 2 * 2, _FULL_CODE_LENGTH)]
 
 
-def _read_child(element: etree._Element, tag: str) -> str:
+def _read_child_text(element: etree._Element, tag: str) -> str:
     """Return the text of the first child of this name: quicker than that of a path."""
     child = next(element.iterchildren(tag), None)
     return "" if child is None else read_leaf_text(child).strip()
 
 
-def _list_below(element: etree._Element, outer: str, inner: str) -> list[etree._Element]:
+def _list_grandchildren(element: etree._Element, child_tag: str, grandchild_tag: str) -> list[etree._Element]:
     """Return the children of a name in all children of another name: quicker than by a path."""
     return [
-        element_below for child in element.iterchildren(outer) for element_below in child.iterchildren(inner)
+        element_below
+        for child in element.iterchildren(child_tag)
+        for element_below in child.iterchildren(grandchild_tag)
     ]
 
 
@@ -120,9 +122,9 @@ DISCLAIMER_REASONS: Final = {
     "C": "the submission is waived",
     "Z": "another reason",
 }
-_KINDS: Final = ("error", "missing", "warning")
+_FINDING_KINDS: Final = ("error", "missing", "warning")
 #: The most findings of one judgement; a declaration has at most 999 items.
-MOST_FINDINGS: Final = 100
+MAX_FINDINGS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ class StatedDisclaimer:
 
 
 @dataclass(frozen=True, slots=True)
-class WeighedDisclaimer:
+class CheckedDisclaimer:
     """A disclaimer with its verdict: ``accepted``, ``not accepted``, or ``not needed``."""
 
     statement: StatedDisclaimer
@@ -194,48 +196,48 @@ class NeedJudgement:
     direction: str | None
     items: list[ItemNeeds] = field(default_factory=list)
     findings: list[NeedFinding] = field(default_factory=list)
-    disclaimers: list[WeighedDisclaimer] = field(default_factory=list)
+    disclaimers: list[CheckedDisclaimer] = field(default_factory=list)
     tables: tuple[str, ...] = ()
 
 
-def judge_needs(
+def evaluate_needs(
     goods: DeclaredGoods,
-    filed: Sequence[FiledDocument],
+    applications: Sequence[FiledDocument],
     disclaimers: Sequence[StatedDisclaimer],
-    index: NeedIndex,
+    need_index: NeedIndex,
     day: date,
-    certified: Collection[tuple[int, str]] = (),
+    certified_laws: Collection[tuple[int, str]] = (),
 ) -> NeedJudgement:
     """Return the judgement, by the rules of a day, of goods with these applications and disclaimers.
 
-    The items and laws in `certified` lack nothing.
+    The items and laws in `certified_laws` lack nothing.
     At most a hundred findings are returned: errors first, then missing documents.
     """
-    direction = goods.direction or _find_common_direction(filed)
-    judgement = NeedJudgement(direction, tables=tuple(table.label for table in index.list_tables(day)))
+    direction = goods.direction or _find_common_direction(applications)
+    judgement = NeedJudgement(direction, tables=tuple(table.label for table in need_index.list_tables(day)))
     if direction is None:
         detail = "the type of the declaration says neither import nor export, so its needs are not known"
         judgement.findings.append(NeedFinding(DOCUMENT_PERHAPS_NEEDED, detail, "42A/D013"))
     else:
-        _Judgement(judgement, index, direction, frozenset(certified), day).judge_goods(
-            goods, filed, disclaimers
+        _Judgement(judgement, need_index, direction, frozenset(certified_laws), day).judge_goods(
+            goods, applications, disclaimers
         )
-    _cut_findings(judgement)
+    _limit_findings(judgement)
     return judgement
 
 
-def _find_common_direction(filed: Iterable[FiledDocument]) -> str | None:
-    directions = {document.direction for document in filed}
+def _find_common_direction(applications: Iterable[FiledDocument]) -> str | None:
+    directions = {document.direction for document in applications}
     return directions.pop() if len(directions) == 1 else None
 
 
-def _cut_findings(judgement: NeedJudgement) -> None:
-    findings = sorted(judgement.findings, key=lambda finding: _KINDS.index(finding.kind))
-    if len(findings) > MOST_FINDINGS:
-        omitted = len(findings) - MOST_FINDINGS + 1
-        last = findings[MOST_FINDINGS - 1]
-        detail = f"and {omitted} more findings of the rules of need"
-        findings[MOST_FINDINGS - 1 :] = [NeedFinding(last.problem, detail, "42A", last.kind)]
+def _limit_findings(judgement: NeedJudgement) -> None:
+    findings = sorted(judgement.findings, key=lambda finding: _FINDING_KINDS.index(finding.kind))
+    if len(findings) > MAX_FINDINGS:
+        omitted_count = len(findings) - MAX_FINDINGS + 1
+        last_finding = findings[MAX_FINDINGS - 1]
+        detail = f"and {omitted_count} more findings of the rules of need"
+        findings[MAX_FINDINGS - 1 :] = [NeedFinding(last_finding.problem, detail, "42A", last_finding.kind)]
     judgement.findings = findings
 
 
@@ -245,14 +247,14 @@ class _Judgement:
     def __init__(
         self,
         judgement: NeedJudgement,
-        index: NeedIndex,
+        need_index: NeedIndex,
         direction: str,
-        certified: Collection[tuple[int, str]],
+        certified_laws: Collection[tuple[int, str]],
         day: date,
     ) -> None:
         self._judgement = judgement
-        self._index = index
-        self._direction, self._certified = direction, certified
+        self._index = need_index
+        self._direction, self._certified = direction, certified_laws
         self._day = day
         self._needed: set[tuple[int, str]] = set()
         self._other_authorities: dict[str, list[int]] = {}
@@ -264,12 +266,14 @@ class _Judgement:
     ) -> None:
         """Judge each item, then the applications and the disclaimers."""
         disclaimer_by_subject = {(disclaimer.item, disclaimer.law): disclaimer for disclaimer in disclaimers}
-        by_item: dict[int, list[str]] = {}
+        documents_by_item: dict[int, list[str]] = {}
         for document in filed:
             for number in document.items:
-                by_item.setdefault(number, []).append(document.document)
+                documents_by_item.setdefault(number, []).append(document.document)
         for item in goods.items:
-            self._judge_item(item, goods.country, by_item.get(item.number, ()), disclaimer_by_subject)
+            self._judge_item(
+                item, goods.country, documents_by_item.get(item.number, ()), disclaimer_by_subject
+            )
         self._judge_applications(filed)
         self._judge_disclaimers(disclaimers)
         self._report_other_authorities()
@@ -316,8 +320,8 @@ class _Judgement:
             if (item.number, need.law) not in disclaimer_by_subject
             for document in answers
         }
-        for need, answers in answered:
-            filed = [document for document in answers if document not in needed_elsewhere]
+        for need, need_documents in answered:
+            filed = [document for document in need_documents if document not in needed_elsewhere]
             if filed and (item.number, need.law) in disclaimer_by_subject:
                 law = f"law {need.law} ({self._index.book.get_name(need.law)})"
                 detail = f"item {item.number} has a disclaimer of {law}, and {' and '.join(filed)} for it"
@@ -335,7 +339,11 @@ class _Judgement:
             return
         why = "" if need.mandatory else "; it is not mandatory"
         if not need.is_certain:
-            short = "its tariff code is too short to tell" if len(item.hs) < _FULL else "the data do not tell"
+            short = (
+                "its tariff code is too short to tell"
+                if len(item.hs) < _FULL_CODE_LENGTH
+                else "the data do not tell"
+            )
             why += f"; {short}"
         detail = f"item {item.number} ({item.hs}) may need {documents} under {law}{why}"
         self._add_finding(DOCUMENT_PERHAPS_NEEDED, detail, item.pointer)
@@ -343,13 +351,15 @@ class _Judgement:
     def _judge_applications(self, filed: Sequence[FiledDocument]) -> None:
         """Report each application that no need asks for, where the tables know one of its laws."""
         for application in filed:
-            regulated = any(
+            is_regulated = any(
                 self._index.is_regulated(law, self._direction, self._day) for law in application.laws
             )
-            judged_items = (number for number in application.items if number not in self._unknown)
-            items = [number for number in judged_items if (number, application.document) not in self._needed]
-            if regulated and items:
-                numbers = ", ".join(str(number) for number in items[:20])
+            checked_numbers = (number for number in application.items if number not in self._unknown)
+            superfluous_numbers = [
+                number for number in checked_numbers if (number, application.document) not in self._needed
+            ]
+            if is_regulated and superfluous_numbers:
+                numbers = ", ".join(str(number) for number in superfluous_numbers[:20])
                 detail = f"no rule of need asks {application.document} for item {numbers}; "
                 detail += "the application is sent on"
                 self._add_finding(APPLICATION_SUPERFLUOUS, detail, f"APP[{application.position}]")
@@ -367,7 +377,7 @@ class _Judgement:
             )
             verdict = "not accepted" if not good else "accepted" if needs else "not needed"
             owners = dict.fromkeys(owner for need in needs for owner in need.organisations)
-            self._judgement.disclaimers.append(WeighedDisclaimer(disclaimer, verdict, tuple(owners)))
+            self._judgement.disclaimers.append(CheckedDisclaimer(disclaimer, verdict, tuple(owners)))
             if not good:
                 self._report_not_accepted(disclaimer)
 
@@ -387,13 +397,13 @@ class _Judgement:
 
     def _report_other_authorities(self) -> None:
         """Report each law once that asks for a document which this gateway does not take."""
-        for law, items in sorted(self._other_authorities.items()):
-            numbers = ", ".join(str(number) for number in items[:20])
+        for law, item_numbers in sorted(self._other_authorities.items()):
+            numbers = ", ".join(str(number) for number in item_numbers[:20])
             detail = (
                 f"law {law} ({self._index.book.get_name(law)}) may ask for a document for item {numbers} "
                 "that this gateway does not take: ask the authority itself"
             )
-            self._add_finding(DOCUMENT_PERHAPS_NEEDED, detail, f"42A/67A[1]/68A[{items[0]}]")
+            self._add_finding(DOCUMENT_PERHAPS_NEEDED, detail, f"42A/67A[1]/68A[{item_numbers[0]}]")
 
     def _add_finding(
         self, problem: Problem, detail: str, pointer: str, kind: FindingKind = "warning"

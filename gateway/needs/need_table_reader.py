@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Final
 
 from gateway.errors import NEED_TABLE_WRONG, GatewayError
-from gateway.needs.law_book import DIRECTIONS, REASONS, NeedRow, NeedTable, TableMistake
+from gateway.needs.law_book import DIRECTIONS, DISCLAIMER_REASON_CODES, NeedRow, NeedTable, TableMistake
 from gateway.wire import parse_day
 
 REQUIRED_COLUMNS: Final = ("hs", "direction", "law")
@@ -26,15 +26,15 @@ COLUMNS: Final = (
     *REQUIRED_COLUMNS,
     *("origin", "use", "documents", "organisation", "mandatory", "exemptions", "valid_from", "valid_until"),
 )
-_HS: Final = re.compile(r"[0-9]{2}(?:[0-9]{2}){0,4}")
-_LAW: Final = re.compile(r"[0-9A-Za-z]{1,10}")
-_USE: Final = re.compile(r"[0-9A-Za-z]{1,10}")
+_TARIFF_CODE: Final = re.compile(r"[0-9]{2}(?:[0-9]{2}){0,4}")
+_LAW_CODE: Final = re.compile(r"[0-9A-Za-z]{1,10}")
+_USE_CODE: Final = re.compile(r"[0-9A-Za-z]{1,10}")
 _COUNTRY: Final = re.compile(r"[A-Z]{2}")
-_MOST_CHARACTERS: Final = 40
+_MAX_CHARACTERS: Final = 40
 #: Thousands of rows name few origins, uses and documents: equal ones are one object.
 _share_words: Final = lru_cache(1024)(frozenset[str])
 #: An empty set of names allows every name.
-_ANY: Final[frozenset[str]] = frozenset()
+_ANY_NAME: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +44,14 @@ class TableNames:
     `answers` are the documents, with the organisation of each, by law and direction.
     """
 
-    laws: frozenset[str] = _ANY
-    documents: frozenset[str] = _ANY
-    organisations: frozenset[str] = _ANY
-    countries: frozenset[str] = _ANY
+    laws: frozenset[str] = _ANY_NAME
+    documents: frozenset[str] = _ANY_NAME
+    organisations: frozenset[str] = _ANY_NAME
+    countries: frozenset[str] = _ANY_NAME
     answers: Mapping[tuple[str, str], Mapping[str, str]] = field(default_factory=dict)
 
 
-NO_NAMES: Final = TableNames()
+UNRESTRICTED_NAMES: Final = TableNames()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,39 +71,39 @@ class _ColumnMistake:
 
 
 def _read_row(
-    line: int, fields: Mapping[str, str], names: TableNames, period: _Period
+    line_number: int, fields: Mapping[str, str], names: TableNames, edition_period: _Period
 ) -> tuple[NeedRow, list[_ColumnMistake]]:
     """Return the row of these fields with its mistakes.
 
-    `period` is the validity of the edition, which the validity of a row may only narrow.
+    `edition_period` is the validity of the edition, which the validity of a row may only narrow.
     """
-    reading = _RowReading({name: sys.intern(text.strip()) for name, text in fields.items()}, names, [])
-    origins, excludes = reading.read_origins()
-    validity = reading.read_period(period)
+    row_reader = _RowReading({name: sys.intern(text.strip()) for name, text in fields.items()}, names, [])
+    origins, excludes_origins = row_reader.read_origins()
+    row_period = row_reader.read_period(edition_period)
     row = NeedRow(
-        hs=reading.read_pattern("hs", _HS, "2, 4, 6, 8 or 10 digits"),
-        direction=reading.read_choice("direction", DIRECTIONS),
-        law=reading.read_listed_text("law", _LAW, names.laws, "a law of laws.csv"),
+        hs=row_reader.read_pattern("hs", _TARIFF_CODE, "2, 4, 6, 8 or 10 digits"),
+        direction=row_reader.read_choice("direction", DIRECTIONS),
+        law=row_reader.read_listed_text("law", _LAW_CODE, names.laws, "a law of laws.csv"),
         origins=origins,
-        excludes_origins=excludes,
+        excludes_origins=excludes_origins,
         uses=_share_words(
-            reading.read_words("use", lambda word: bool(_USE.fullmatch(word)), "codes of uses")
+            row_reader.read_words("use", lambda word: bool(_USE_CODE.fullmatch(word)), "codes of uses")
         ),
-        documents=reading.read_words(
+        documents=row_reader.read_words(
             "documents",
             lambda document: not names.documents or document in names.documents,
             "ids of documents of the mappings",
         ),
-        organisation=reading.read_organisation(),
-        mandatory=reading.read_choice("mandatory", ("yes", "no"), "yes") == "yes",
-        exemptions=reading.read_exemptions(),
-        valid_from=validity.first,
-        valid_until=validity.last,
-        line=line,
+        organisation=row_reader.read_organisation(),
+        mandatory=row_reader.read_choice("mandatory", ("yes", "no"), "yes") == "yes",
+        exemptions=row_reader.read_exemptions(),
+        valid_from=row_period.first,
+        valid_until=row_period.last,
+        line=line_number,
     )
-    if not reading.mistakes:
-        reading.check_answers(row)
-    return row, reading.mistakes
+    if not row_reader.mistakes:
+        row_reader.check_answers(row)
+    return row, row_reader.mistakes
 
 
 @dataclass(slots=True)
@@ -112,52 +112,60 @@ class _RowReading:
     names: TableNames
     mistakes: list[_ColumnMistake]
 
-    def _add_mistake(self, name: str, expected: str) -> None:
-        text = self.fields.get(name, "")[:_MOST_CHARACTERS] or "nothing"
-        self.mistakes.append(_ColumnMistake(name, f"expected {expected}, found {text}"))
+    def _add_mistake(self, column_name: str, expectation: str) -> None:
+        text = self.fields.get(column_name, "")[:_MAX_CHARACTERS] or "nothing"
+        self.mistakes.append(_ColumnMistake(column_name, f"expected {expectation}, found {text}"))
 
-    def read_pattern(self, name: str, pattern: re.Pattern[str], expected: str) -> str:
+    def read_pattern(self, column_name: str, pattern: re.Pattern[str], expectation: str) -> str:
         """Return the text of a column that has a form."""
-        text = self.fields.get(name, "")
+        text = self.fields.get(column_name, "")
         if not pattern.fullmatch(text):
-            self._add_mistake(name, expected)
+            self._add_mistake(column_name, expectation)
         return text
 
     def read_listed_text(
-        self, name: str, pattern: re.Pattern[str], names: frozenset[str], expected: str
+        self, column_name: str, pattern: re.Pattern[str], allowed_texts: frozenset[str], expectation: str
     ) -> str:
         """Return the text of a column that has a form and is one of the known texts."""
-        text = self.fields.get(name, "")
-        if not pattern.fullmatch(text) or (names and text not in names):
-            self._add_mistake(name, expected)
+        text = self.fields.get(column_name, "")
+        if not pattern.fullmatch(text) or (allowed_texts and text not in allowed_texts):
+            self._add_mistake(column_name, expectation)
         return text
 
-    def read_choice(self, name: str, choices: tuple[str, ...], default: str = "") -> str:
+    def read_choice(self, column_name: str, choices: tuple[str, ...], default: str = "") -> str:
         """Return one of the choices; the default where the column is empty or absent."""
-        text = self.fields.get(name, "") or default
+        text = self.fields.get(column_name, "") or default
         if text not in choices:
-            self._add_mistake(name, " or ".join(choices))
+            self._add_mistake(column_name, " or ".join(choices))
         return text
 
-    def read_words(self, name: str, is_good: Callable[[str], bool], expected: str) -> tuple[str, ...]:
+    def read_words(
+        self, column_name: str, is_valid: Callable[[str], bool], expectation: str
+    ) -> tuple[str, ...]:
         """Return the words of a column, which are parted by spaces and distinct."""
-        entries = tuple(self.fields.get(name, "").split())
-        if not all(is_good(entry) for entry in entries) or len(set(entries)) != len(entries):
-            self._add_mistake(name, f"{expected}, each once, parted by spaces")
+        entries = tuple(self.fields.get(column_name, "").split())
+        if not all(is_valid(entry) for entry in entries) or len(set(entries)) != len(entries):
+            self._add_mistake(column_name, f"{expectation}, each once, parted by spaces")
         return entries
 
     def read_origins(self) -> tuple[frozenset[str], bool]:
         """Return the countries of origin, and whether they are those that the row leaves out."""
         entries = tuple(self.fields.get("origin", "").split())
-        excluded = [entry for entry in entries if entry.startswith("!")]
-        codes = [entry.removeprefix("!") for entry in entries]
-        countries = self.names.countries
-        wrong = [
-            code for code in codes if not _COUNTRY.fullmatch(code) or (countries and code not in countries)
+        excluded_entries = [entry for entry in entries if entry.startswith("!")]
+        country_codes = [entry.removeprefix("!") for entry in entries]
+        allowed_codes = self.names.countries
+        invalid_codes = [
+            code
+            for code in country_codes
+            if not _COUNTRY.fullmatch(code) or (allowed_codes and code not in allowed_codes)
         ]
-        if wrong or len(set(codes)) != len(codes) or len(excluded) not in (0, len(entries)):
+        if (
+            invalid_codes
+            or len(set(country_codes)) != len(country_codes)
+            or len(excluded_entries) not in (0, len(entries))
+        ):
             self._add_mistake("origin", "country codes, all of them with ! or none, parted by spaces")
-        return _share_words(tuple(codes)), bool(excluded)
+        return _share_words(tuple(country_codes)), bool(excluded_entries)
 
     def read_organisation(self) -> str:
         """Return the organisation, empty where the row names none."""
@@ -186,38 +194,42 @@ class _RowReading:
         text = self.fields.get("exemptions", "").replace(" ", "")
         if text == "-":
             return ""
-        if any(letter not in REASONS for letter in text) or len(set(text)) != len(text):
-            self._add_mistake("exemptions", f"letters of {REASONS}, or - for none")
-        return text or REASONS
+        if any(letter not in DISCLAIMER_REASON_CODES for letter in text) or len(set(text)) != len(text):
+            self._add_mistake("exemptions", f"letters of {DISCLAIMER_REASON_CODES}, or - for none")
+        return text or DISCLAIMER_REASON_CODES
 
-    def read_period(self, period: _Period) -> _Period:
+    def read_period(self, edition_period: _Period) -> _Period:
         """Return the first and last day of the row, which lie in the period of its edition."""
-        days = [self._read_day("valid_from"), self._read_day("valid_until")]
-        first, last = period.first, period.last
-        if days[0] and ((first and days[0] < first) or (last and days[0] > last)):
+        row_days = [self._read_day("valid_from"), self._read_day("valid_until")]
+        edition_start, edition_end = edition_period.first, edition_period.last
+        if row_days[0] and (
+            (edition_start and row_days[0] < edition_start) or (edition_end and row_days[0] > edition_end)
+        ):
             self._add_mistake("valid_from", "a day in the period of the edition")
-        if days[1] and ((days[0] or first) and days[1] < (days[0] or first or date.min)):
+        if row_days[1] and (
+            (row_days[0] or edition_start) and row_days[1] < (row_days[0] or edition_start or date.min)
+        ):
             self._add_mistake("valid_until", "a day not before the first one")
-        elif days[1] and last and days[1] > last:
+        elif row_days[1] and edition_end and row_days[1] > edition_end:
             self._add_mistake("valid_until", "a day in the period of the edition")
-        return _Period(days[0], days[1])
+        return _Period(row_days[0], row_days[1])
 
-    def _read_day(self, name: str) -> date | None:
-        text = self.fields.get(name, "")
+    def _read_day(self, column_name: str) -> date | None:
+        text = self.fields.get(column_name, "")
         day = parse_day(text)
         if text and day is None:
-            self._add_mistake(name, "a day as 2027-01-01")
+            self._add_mistake(column_name, "a day as 2027-01-01")
         return day
 
 
-MOST_OCTETS: Final = 32 * 1024 * 1024
-MOST_MISTAKES: Final = 100
-_ALWAYS: Final = (date.min, date.max)
-_COMMENT: Final = re.compile(r"#\s*([a-z_]+)\s*:\s*(.*)")
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
+MAX_OCTETS: Final = 32 * 1024 * 1024
+MAX_MISTAKES: Final = 100
+_UNLIMITED_PERIOD: Final = (date.min, date.max)
+_HEAD_LINE: Final = re.compile(r"#\s*([a-z_]+)\s*:\s*(.*)")
+_TABLE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
 _EDITION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,29}")
-_KEYS: Final = ("table", "edition", "country", "valid_from", "valid_until", "test", "source", "licence")
-_REQUIRED_KEYS: Final = ("table", "edition", "valid_from")
+_HEAD_KEYS: Final = ("table", "edition", "country", "valid_from", "valid_until", "test", "source", "licence")
+_REQUIRED_HEAD_KEYS: Final = ("table", "edition", "valid_from")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,121 +240,139 @@ class CheckedTable:
     mistakes: tuple[TableMistake, ...]
 
 
-def read_need_table(octets: bytes, location: str, names: TableNames = NO_NAMES) -> NeedTable:
+def read_need_table(octets: bytes, location: str, names: TableNames = UNRESTRICTED_NAMES) -> NeedTable:
     """Return the table of a file; raise GW512 with line and column of the first mistake."""
-    checked = check_need_table(octets, names)
-    if checked.table is not None:
-        return checked.table
-    first = checked.mistakes[0]
-    omitted = len(checked.mistakes) - 1
-    message = f"{first.message} (and {omitted} more)" if omitted else first.message
-    raise GatewayError(NEED_TABLE_WRONG, f"{first.location}: {message}", f"{location}:{first.line}")
+    checked_table = check_need_table(octets, names)
+    if checked_table.table is not None:
+        return checked_table.table
+    first_mistake = checked_table.mistakes[0]
+    omitted_count = len(checked_table.mistakes) - 1
+    message = (
+        f"{first_mistake.message} (and {omitted_count} more)" if omitted_count else first_mistake.message
+    )
+    raise GatewayError(
+        NEED_TABLE_WRONG, f"{first_mistake.location}: {message}", f"{location}:{first_mistake.line}"
+    )
 
 
-def check_need_table(octets: bytes, names: TableNames = NO_NAMES) -> CheckedTable:
+def check_need_table(octets: bytes, names: TableNames = UNRESTRICTED_NAMES) -> CheckedTable:
     """Return the table of a file, or its mistakes; `names` are the names that its rows may use."""
-    reading = _TableReading(names)
-    if len(octets) > MOST_OCTETS:
-        reading.add_mistake(1, f"the file has more than {MOST_OCTETS} octets")
+    table_reader = _TableReader(names)
+    if len(octets) > MAX_OCTETS:
+        table_reader.add_mistake(1, f"the file has more than {MAX_OCTETS} octets")
     else:
         try:
-            reading.read_file(octets.decode("utf-8-sig"))
+            table_reader.read_file(octets.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
-            line = octets.count(b"\n", 0, error.start) + 1
-            reading.add_mistake(line, "the file is not UTF-8")
-    mistakes = tuple(sorted(reading.mistakes, key=lambda one: (one.line, one.column))[:MOST_MISTAKES])
-    return CheckedTable(None if mistakes else reading.make_table(octets), mistakes)
+            line_number = octets.count(b"\n", 0, error.start) + 1
+            table_reader.add_mistake(line_number, "the file is not UTF-8")
+    mistakes = tuple(sorted(table_reader.mistakes, key=lambda one: (one.line, one.column))[:MAX_MISTAKES])
+    return CheckedTable(None if mistakes else table_reader.make_table(octets), mistakes)
 
 
 @dataclass(slots=True)
-class _TableReading:
+class _TableReader:
     names: TableNames
     mistakes: list[TableMistake] = field(default_factory=list)
     head: dict[str, str] = field(default_factory=dict)
     period: _Period = _Period()
     rows: list[NeedRow] = field(default_factory=list)
 
-    def add_mistake(self, line: int, message: str, column: int = 0, name: str = "") -> None:
-        self.mistakes.append(TableMistake(line, column, name, message))
+    def add_mistake(
+        self, line_number: int, message: str, column_number: int = 0, column_name: str = ""
+    ) -> None:
+        self.mistakes.append(TableMistake(line_number, column_number, column_name, message))
 
-    def read_file(self, text: str) -> None:
+    def read_file(self, file_text: str) -> None:
         """Read the describing lines, the column names and the rows."""
-        lines = text.splitlines(keepends=True)
-        count = 0
-        while count < len(lines) and lines[count].startswith("#"):
-            self._read_comment(lines[count].strip(), count + 1)
-            count += 1
-        self._check_head(count)
-        rows = self._list_rows("".join(lines[count:]), count)
+        lines = file_text.splitlines(keepends=True)
+        head_line_count = 0
+        while head_line_count < len(lines) and lines[head_line_count].startswith("#"):
+            self._read_comment(lines[head_line_count].strip(), head_line_count + 1)
+            head_line_count += 1
+        self._check_head(head_line_count)
+        rows = self._list_rows("".join(lines[head_line_count:]), head_line_count)
         header = next(rows, None)
         if header is None:
-            self.add_mistake(count + 1, "the names of the columns are missing")
+            self.add_mistake(head_line_count + 1, "the names of the columns are missing")
         elif self._check_columns(*header):
             self._read_rows(header[1], rows)
 
     def _read_comment(self, text: str, line: int) -> None:
-        match = _COMMENT.fullmatch(text)
-        if match is None or match[1] not in _KEYS:
-            self.add_mistake(line, f"expected `# key: value` with a key of {', '.join(_KEYS)}")
-        elif match[1] in self.head:
-            self.add_mistake(line, f"{match[1]} is given again")
+        match = _HEAD_LINE.fullmatch(text)
+        key, value = ("", "") if match is None else (match[1], match[2].strip())
+        if key not in _HEAD_KEYS:
+            self.add_mistake(line, f"expected `# key: value` with a key of {', '.join(_HEAD_KEYS)}")
+        elif key in self.head:
+            self.add_mistake(line, f"{key} is given again")
         else:
-            self.head[match[1]] = match[2].strip()
-            self._check_head_value(match[1], match[2].strip(), line)
+            self.head[key] = value
+            self._check_head_value(key, value, line)
 
-    def _check_head_value(self, key: str, value: str, line: int) -> None:
-        patterns = {"table": _NAME, "edition": _EDITION, "country": _COUNTRY}
+    def _check_head_value(self, key: str, value: str, line_number: int) -> None:
+        patterns = {"table": _TABLE_NAME, "edition": _EDITION, "country": _COUNTRY}
         if key in patterns and not patterns[key].fullmatch(value):
-            shape = {"table": "small letters, digits and -", "edition": "letters, digits, . and -"}
-            self.add_mistake(line, f"{key}: expected {shape.get(key, 'a country code as KR')}")
+            expected_forms = {"table": "small letters, digits and -", "edition": "letters, digits, . and -"}
+            self.add_mistake(
+                line_number, f"{key}: expected {expected_forms.get(key, 'a country code as KR')}"
+            )
         elif key == "country" and self.names.countries and value not in self.names.countries:
-            self.add_mistake(line, f"country: expected a code of ISO 3166 as KR, found {value}")
+            self.add_mistake(line_number, f"country: expected a code of ISO 3166 as KR, found {value}")
         if key == "test" and value not in ("yes", "no"):
-            self.add_mistake(line, "test: expected yes or no")
+            self.add_mistake(line_number, "test: expected yes or no")
         if key in ("valid_from", "valid_until") and parse_day(value) is None:
-            self.add_mistake(line, f"{key}: expected a day as 2027-01-01")
+            self.add_mistake(line_number, f"{key}: expected a day as 2027-01-01")
 
-    def _check_head(self, count: int) -> None:
-        for key in _REQUIRED_KEYS:
+    def _check_head(self, head_line_count: int) -> None:
+        for key in _REQUIRED_HEAD_KEYS:
             if key not in self.head:
-                self.add_mistake(count + 1, f"`# {key}: …` is missing before the names of the columns")
-        start, end = (parse_day(self.head.get(key, "")) for key in ("valid_from", "valid_until"))
-        if start is not None and end is not None and end < start:
-            self.add_mistake(count, "valid_until is before valid_from")
-        self.period = _Period(start, end)
+                self.add_mistake(
+                    head_line_count + 1, f"`# {key}: …` is missing before the names of the columns"
+                )
+        first_day, last_day = (parse_day(self.head.get(key, "")) for key in ("valid_from", "valid_until"))
+        if first_day is not None and last_day is not None and last_day < first_day:
+            self.add_mistake(head_line_count, "valid_until is before valid_from")
+        self.period = _Period(first_day, last_day)
 
-    def _list_rows(self, text: str, offset: int) -> Iterator[tuple[int, list[str]]]:
+    def _list_rows(self, csv_text: str, head_line_count: int) -> Iterator[tuple[int, list[str]]]:
         """Yield the rows with the line on which each begins."""
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        line = offset + 1
+        reader = csv.reader(io.StringIO(csv_text, newline=""), strict=True)
+        line_number = head_line_count + 1
         try:
             for row in reader:
                 if row:
-                    yield line, row
-                line = offset + reader.line_num + 1
+                    yield line_number, row
+                line_number = head_line_count + reader.line_num + 1
         except csv.Error as error:
-            self.add_mistake(line, f"not a row of CSV: {error!s}")
+            self.add_mistake(line_number, f"not a row of CSV: {error!s}")
 
-    def _check_columns(self, line: int, columns: Sequence[str]) -> bool:
-        wrong = len(self.mistakes)
-        for number, name in enumerate(columns, 1):
-            if name not in COLUMNS:
-                self.add_mistake(line, f"expected one of {', '.join(COLUMNS)}", number, name[:40])
-            elif name in columns[: number - 1]:
-                self.add_mistake(line, "the column is given again", number, name)
-        for name in REQUIRED_COLUMNS:
-            if name not in columns:
-                self.add_mistake(line, f"the column {name} is missing")
-        return len(self.mistakes) == wrong
+    def _check_columns(self, line_number: int, column_names: Sequence[str]) -> bool:
+        earlier_count = len(self.mistakes)
+        for column_number, column_name in enumerate(column_names, 1):
+            if column_name not in COLUMNS:
+                self.add_mistake(
+                    line_number, f"expected one of {', '.join(COLUMNS)}", column_number, column_name[:40]
+                )
+            elif column_name in column_names[: column_number - 1]:
+                self.add_mistake(line_number, "the column is given again", column_number, column_name)
+        for column_name in REQUIRED_COLUMNS:
+            if column_name not in column_names:
+                self.add_mistake(line_number, f"the column {column_name} is missing")
+        return len(self.mistakes) == earlier_count
 
-    def _read_rows(self, columns: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> None:
-        seen: dict[tuple[str, ...], list[NeedRow]] = {}
-        for line, row in rows:
-            if len(row) != len(columns):
-                self.add_mistake(line, f"the row has {len(row)} fields, the table {len(columns)} columns")
+    def _read_rows(self, column_names: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> None:
+        rows_by_key: dict[tuple[str, ...], list[NeedRow]] = {}
+        for line_number, field_texts in rows:
+            if len(field_texts) != len(column_names):
+                self.add_mistake(
+                    line_number,
+                    f"the row has {len(field_texts)} fields, the table {len(column_names)} columns",
+                )
             else:
-                self._read_one(line, dict(zip(columns, row, strict=True)), columns, seen)
-            if len(self.mistakes) >= MOST_MISTAKES:
+                self._read_one(
+                    line_number, dict(zip(column_names, field_texts, strict=True)), column_names, rows_by_key
+                )
+            if len(self.mistakes) >= MAX_MISTAKES:
                 return
         if not self.rows and not self.mistakes:
             self.add_mistake(1, "the table has no rows")
@@ -361,7 +391,7 @@ class _TableReading:
         if wrong:
             return
         for earlier in seen.setdefault(row.key, []):
-            if _overlap(row, earlier):
+            if _have_common_period(row, earlier):
                 self.add_mistake(line, f"line {earlier.line} says this already, for days of the same period")
                 return
         seen[row.key].append(row)
@@ -383,8 +413,8 @@ class _TableReading:
         )
 
 
-def _overlap(row: NeedRow, earlier: NeedRow) -> bool:
-    first, last = _ALWAYS
-    return (row.valid_from or first) <= (earlier.valid_until or last) and (earlier.valid_from or first) <= (
-        row.valid_until or last
-    )
+def _have_common_period(row: NeedRow, earlier_row: NeedRow) -> bool:
+    first_day, last_day = _UNLIMITED_PERIOD
+    return (row.valid_from or first_day) <= (earlier_row.valid_until or last_day) and (
+        earlier_row.valid_from or first_day
+    ) <= (row.valid_until or last_day)

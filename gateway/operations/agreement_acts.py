@@ -29,7 +29,7 @@ from gateway.config import Settings
 from gateway.errors import AGREEMENT_UNWORKABLE, AGREEMENT_WARNED, GatewayError
 from gateway.hub import list_effective_pmodes
 from gateway.operations.audited_changes import DatabaseChange, describe_agreements
-from gateway.operations.plain_values import count_things
+from gateway.operations.plain_values import format_count
 from gateway.pki import Certificate, get_signature_algorithm, read_certificates
 from gateway.protocols import PROTOCOLS, list_unsupported_terms
 from gateway.store import (
@@ -42,50 +42,61 @@ from gateway.store import (
 )
 
 
-def judge_agreement(
+def list_agreement_findings(
     conn: Connection, settings: Settings, document: AgreementDocument, at: datetime
 ) -> tuple[AgreementFinding, ...]:
     """Return the findings on an agreement at this hub, errors first; the agreement itself may be loaded.
 
     It is judged with the overrides that the hub has for it: they stay when the file is loaded again.
     """
-    judged = replace(document, pmodes=apply_stored_overrides(conn, document.pmodes))
-    return find_agreement_findings(judged, list_surroundings(conn, settings, at, judged.pmodes))
+    effective_document = replace(document, pmodes=apply_stored_overrides(conn, document.pmodes))
+    return find_agreement_findings(
+        effective_document, build_hub_view(conn, settings, at, effective_document.pmodes)
+    )
 
 
 def apply_stored_overrides(conn: Connection, pmodes: Sequence[PMode]) -> tuple[PMode, ...]:
     """Return P-Modes as they would be in force: with the overrides that the hub has for their agreements."""
-    rows = {name: agreements.find_agreement(conn, name) for name in {pmode.agreement for pmode in pmodes}}
+    rows = {
+        agreement_id: agreements.find_agreement(conn, agreement_id)
+        for agreement_id in {pmode.agreement for pmode in pmodes}
+    }
     overrides_by_agreement = {
-        name: read_overrides(row.overrides) for name, row in rows.items() if row is not None
+        agreement_id: read_overrides(row.overrides) for agreement_id, row in rows.items() if row is not None
     }
     return tuple(apply_overrides(pmode, overrides_by_agreement.get(pmode.agreement, ())) for pmode in pmodes)
 
 
 def find_new_findings(
-    conn: Connection, settings: Settings, before: Sequence[PMode], after: Sequence[PMode], at: datetime
+    conn: Connection,
+    settings: Settings,
+    pmodes_before: Sequence[PMode],
+    pmodes_after: Sequence[PMode],
+    at: datetime,
 ) -> tuple[AgreementFinding, ...]:
-    """Return the findings on the P-Modes of a loaded agreement that it did not have `before`."""
-    name, surroundings = after[0].agreement, list_surroundings(conn, settings, at, after)
-    old = set(find_agreement_findings(AgreementDocument(tuple(before), name), surroundings))
-    current_findings = find_agreement_findings(AgreementDocument(tuple(after), name), surroundings)
-    return tuple(finding for finding in current_findings if finding not in old)
+    """Return the findings on the P-Modes of a loaded agreement that it did not have `pmodes_before`."""
+    agreement_id, hub_view = pmodes_after[0].agreement, build_hub_view(conn, settings, at, pmodes_after)
+    old_findings = set(
+        find_agreement_findings(AgreementDocument(tuple(pmodes_before), agreement_id), hub_view)
+    )
+    current_findings = find_agreement_findings(AgreementDocument(tuple(pmodes_after), agreement_id), hub_view)
+    return tuple(finding for finding in current_findings if finding not in old_findings)
 
 
-def list_surroundings(conn: Connection, settings: Settings, at: datetime, pmodes: Iterable[PMode]) -> HubView:
+def build_hub_view(conn: Connection, settings: Settings, at: datetime, pmodes: Iterable[PMode]) -> HubView:
     """Return the view of this hub by which an agreement of these P-Modes is judged."""
     known_parties, own_certificates = list_known_parties(conn), _read_own_certificates(settings)
     return HubView(
         hub=settings.hub.party,
         at=at,
         parties=known_parties,
-        others=tuple(list_effective_pmodes(conn, _list_identifiers(known_parties, pmodes))),
+        other_pmodes=tuple(list_effective_pmodes(conn, _list_identifiers(known_parties, pmodes))),
         own_certificates=frozenset(certificate.sha256 for certificate in own_certificates),
         own_algorithms=frozenset(
             get_signature_algorithm(certificate.public_key) for certificate in own_certificates
         ),
         protocols=frozenset(PROTOCOLS),
-        list_unsupported=list_unsupported_terms,
+        list_unsupported_terms=list_unsupported_terms,
         logins=frozenset(name.lower() for name, section in settings.tls.items() if section.login is not None),
     )
 
@@ -95,29 +106,39 @@ def _list_identifiers(known_parties: Iterable[KnownParty], pmodes: Iterable[PMod
     pmode_identifiers = {
         identifier for pmode in pmodes for identifier in (*pmode.from_party, *pmode.to_party)
     }
-    owned = (
+    party_identifiers = (
         identifier
         for party in known_parties
         if not pmode_identifiers.isdisjoint(party.ids)
         for identifier in party.ids
     )
-    return {identifier.value for identifier in (*pmode_identifiers, *owned)}
+    return {identifier.value for identifier in (*pmode_identifiers, *party_identifiers)}
 
 
 def list_known_parties(conn: Connection) -> tuple[KnownParty, ...]:
     """Return the registered parties of any status."""
-    ids, held = parties.list_identifiers_by_party(conn), defaultdict[str, list[KnownCertificate]](list)
+    identifiers_by_party, certificates_by_party = (
+        parties.list_identifiers_by_party(conn),
+        defaultdict[str, list[KnownCertificate]](list),
+    )
     for row in parties.list_certificate_terms(conn):
-        held[row.party_id].append(_make_known_certificate(row))
+        certificates_by_party[row.party_id].append(_make_known_certificate(row))
     return tuple(
-        KnownParty(row.id, row.status, ids.get(row.id, ()), tuple(held.get(row.id, ())))
+        KnownParty(
+            row.id,
+            row.status,
+            identifiers_by_party.get(row.id, ()),
+            tuple(certificates_by_party.get(row.id, ())),
+        )
         for row in parties.list_parties(conn)
     )
 
 
 def _make_known_certificate(row: CertificateTermRow) -> KnownCertificate:
-    begins = max(row.not_before, row.valid_from or row.not_before)
-    return KnownCertificate(row.sha256, row.use, begins, min(row.not_after, row.valid_until or row.not_after))
+    valid_from = max(row.not_before, row.valid_from or row.not_before)
+    return KnownCertificate(
+        row.sha256, row.use, valid_from, min(row.not_after, row.valid_until or row.not_after)
+    )
 
 
 def _read_own_certificates(settings: Settings) -> tuple[Certificate, ...]:
@@ -133,22 +154,26 @@ def _read_certificate_file(path: Path | None) -> tuple[Certificate, ...]:
 
 
 def find_load_problem(
-    findings: Sequence[AgreementFinding], file_name: str, *, accepted: bool
+    findings: Sequence[AgreementFinding], file_name: str, *, accepts_warnings: bool
 ) -> GatewayError | None:
-    """Return why an agreement is not loaded: GW313 for errors, GW314 for warnings that are not `accepted`."""
+    """Return why an agreement is refused: GW313 for errors, GW314 for warnings unless `accepts_warnings`."""
     severities = {finding.severity for finding in findings}
     if "error" in severities:
-        return GatewayError(AGREEMENT_UNWORKABLE, f"not loaded: {count_findings(findings)}", file_name)
-    if "warning" in severities and not accepted:
-        detail = f"not loaded: {count_findings(findings)}; --accept-warnings loads it as it is"
+        return GatewayError(AGREEMENT_UNWORKABLE, f"not loaded: {format_finding_counts(findings)}", file_name)
+    if "warning" in severities and not accepts_warnings:
+        detail = f"not loaded: {format_finding_counts(findings)}; --accept-warnings loads it as it is"
         return GatewayError(AGREEMENT_WARNED, detail, file_name)
     return None
 
 
-def count_findings(findings: Iterable[AgreementFinding]) -> str:
+def format_finding_counts(findings: Iterable[AgreementFinding]) -> str:
     """Return the number of findings of each severity in words, and "nothing" where there are none."""
-    kinds = [finding.severity for finding in findings]
-    counts = [count_things(kinds.count(kind), kind) for kind in ("error", "warning", "note") if kind in kinds]
+    severities = [finding.severity for finding in findings]
+    counts = [
+        format_count(severities.count(severity), severity)
+        for severity in ("error", "warning", "note")
+        if severity in severities
+    ]
     return ", ".join(counts) or "nothing"
 
 
@@ -170,95 +195,109 @@ def finding_to_json(finding: AgreementFinding) -> dict[str, str]:
     return description
 
 
-def load_judged_agreement(
-    change: DatabaseChange, document: AgreementDocument, source: bytes, name: str, *, accepted: bool
+def load_checked_agreement(
+    change: DatabaseChange,
+    document: AgreementDocument,
+    file_octets: bytes,
+    file_name: str,
+    *,
+    accepts_warnings: bool,
 ) -> tuple[tuple[AgreementFinding, ...], GatewayError | None]:
     """Activate the P-Modes of a document unless its findings refuse it; return findings and problem.
 
-    `accepted` says that warnings do not refuse it.
+    `accepts_warnings` says that warnings do not refuse it.
     """
-    ids = tuple(dict.fromkeys(pmode.agreement for pmode in document.pmodes))
-    findings = judge_agreement(change.conn, change.settings, document, change.at)
-    problem = find_load_problem(findings, name, accepted=accepted)
+    agreement_ids = tuple(dict.fromkeys(pmode.agreement for pmode in document.pmodes))
+    findings = list_agreement_findings(change.conn, change.settings, document, change.at)
+    problem = find_load_problem(findings, file_name, accepts_warnings=accepts_warnings)
     if problem is not None:
         change.leave_unchanged()
         return findings, problem
-    before = describe_agreements(change.conn, ids)
-    _activate_agreements(change.conn, document.pmodes, source, change.at, change.by)
-    after = describe_agreements(change.conn, ids)
-    change.record_trust_change(f"agreement {', '.join(ids)}", before=before, after=after)
+    before = describe_agreements(change.conn, agreement_ids)
+    _activate_agreements(change.conn, document.pmodes, file_octets, change.at, change.actor)
+    after = describe_agreements(change.conn, agreement_ids)
+    change.record_trust_change(f"agreement {', '.join(agreement_ids)}", before=before, after=after)
     return findings, None
 
 
-def suspend_agreement(change: DatabaseChange, name: str) -> str:
+def suspend_agreement(change: DatabaseChange, agreement_id: str) -> str:
     """Suspend an agreement; return its new state as a sentence. Raises GW301 for an unknown one."""
-    before = describe_agreements(change.conn, (name,))
-    agreements.set_agreement_status(change.conn, name, "SUSPENDED")
-    after = describe_agreements(change.conn, (name,))
-    change.record_trust_change(f"agreement {name}", before=before, after=after)
-    return f"Agreement {name} is suspended: its messages are refused."
+    before = describe_agreements(change.conn, (agreement_id,))
+    agreements.set_agreement_status(change.conn, agreement_id, "SUSPENDED")
+    after = describe_agreements(change.conn, (agreement_id,))
+    change.record_trust_change(f"agreement {agreement_id}", before=before, after=after)
+    return f"Agreement {agreement_id} is suspended: its messages are refused."
 
 
-def load_agreement(
-    conn: Connection, source: bytes, name: str, now: datetime, by: str = "operator"
+def load_unchecked_agreement(
+    conn: Connection, file_octets: bytes, file_name: str, now: datetime, actor: str = "operator"
 ) -> tuple[PMode, ...]:
     """Activate the P-Modes of a YAML file unjudged; they replace those of the same agreements."""
-    pmodes = read_pmodes(source, name)
-    _activate_agreements(conn, pmodes, source, now, by)
+    pmodes = read_pmodes(file_octets, file_name)
+    _activate_agreements(conn, pmodes, file_octets, now, actor)
     return pmodes
 
 
 def _activate_agreements(
-    conn: Connection, pmodes: Sequence[PMode], source: bytes, now: datetime, by: str
+    conn: Connection, pmodes: Sequence[PMode], file_octets: bytes, now: datetime, actor: str
 ) -> None:
-    for agreement in dict.fromkeys(pmode.agreement for pmode in pmodes):
-        modes = [pmode for pmode in pmodes if pmode.agreement == agreement]
-        activate_pmodes(conn, modes, "pmode", source, now, by)
+    for agreement_id in dict.fromkeys(pmode.agreement for pmode in pmodes):
+        agreement_pmodes = [pmode for pmode in pmodes if pmode.agreement == agreement_id]
+        activate_pmodes(conn, agreement_pmodes, "pmode", file_octets, now, actor)
 
 
 def activate_pmodes(
-    conn: Connection, modes: Sequence[PMode], kind: str, source: bytes, at: datetime, by: str
+    conn: Connection, pmodes: Sequence[PMode], file_kind: str, file_octets: bytes, at: datetime, actor: str
 ) -> None:
-    """Activate the P-Modes of one agreement. `kind` is "cpa" or "pmode", `source` the octets of its file.
+    """Activate the P-Modes of an agreement from its file; `file_kind` is "cpa" or "pmode".
 
     A version that begins later, while the agreement is in force, succeeds the present one at its
     begin; any other replaces the agreement, with the later versions that it had.
     """
-    starts, ends = min(mode.valid_from for mode in modes), max(mode.valid_until for mode in modes)
-    row = agreements.find_agreement(conn, modes[0].agreement)
-    if row is not None and _is_succeeded(row, starts, at):
+    valid_from, valid_until = (
+        min(pmode.valid_from for pmode in pmodes),
+        max(pmode.valid_until for pmode in pmodes),
+    )
+    agreement_row = agreements.find_agreement(conn, pmodes[0].agreement)
+    if agreement_row is not None and _is_succeeded(agreement_row, valid_from, at):
         kept_successors = [
             successor
-            for successor in row.successors or ()
-            if datetime.fromisoformat(successor["valid_from"]) < starts
+            for successor in agreement_row.successors or ()
+            if datetime.fromisoformat(successor["valid_from"]) < valid_from
         ]
         version = {
-            "kind": kind,
-            "source": base64.b64encode(source).decode("ascii"),
-            "valid_from": starts.isoformat(),
-            "valid_until": ends.isoformat(),
+            "kind": file_kind,
+            "source": base64.b64encode(file_octets).decode("ascii"),
+            "valid_from": valid_from.isoformat(),
+            "valid_until": valid_until.isoformat(),
             "loaded_at": at.isoformat(),
-            "loaded_by": by,
-            "pmodes": [pmode_to_json(mode) for mode in modes],
+            "loaded_by": actor,
+            "pmodes": [pmode_to_json(pmode) for pmode in pmodes],
         }
-        agreements.set_successors(conn, row.id, [*kept_successors, version])
+        agreements.set_successors(conn, agreement_row.id, [*kept_successors, version])
         return
-    if row is not None and row.successors:
-        agreements.set_successors(conn, row.id, ())
-    new = NewAgreement(modes[0].agreement, kind, source, starts, ends)
-    agreements.activate_agreement(conn, new, [_make_pmode_row(mode) for mode in modes], at, by)
+    if agreement_row is not None and agreement_row.successors:
+        agreements.set_successors(conn, agreement_row.id, ())
+    new_agreement = NewAgreement(pmodes[0].agreement, file_kind, file_octets, valid_from, valid_until)
+    agreements.activate_agreement(
+        conn, new_agreement, [_make_pmode_row(pmode) for pmode in pmodes], at, actor
+    )
 
 
-def _is_succeeded(row: AgreementRow, starts: datetime, at: datetime) -> bool:
-    """Return whether a version that `starts` later follows the agreement of a row without a gap."""
-    if row.status != "ACTIVE" or row.valid_from is None or row.valid_until is None:
+def _is_succeeded(agreement_row: AgreementRow, begins_at: datetime, at: datetime) -> bool:
+    """Return whether a version that `begins_at` later follows the agreement of a row without a gap."""
+    if (
+        agreement_row.status != "ACTIVE"
+        or agreement_row.valid_from is None
+        or agreement_row.valid_until is None
+    ):
         return False
-    ends = [
-        row.valid_until,
-        *(datetime.fromisoformat(successor["valid_until"]) for successor in row.successors or ()),
+    version_ends = [
+        agreement_row.valid_until,
+        *(datetime.fromisoformat(successor["valid_until"]) for successor in agreement_row.successors or ()),
     ]
-    is_in_force = row.valid_from <= at < max(ends)
-    return bool(is_in_force and max(at, row.valid_from) < starts <= max(ends))
+    is_in_force = agreement_row.valid_from <= at < max(version_ends)
+    return bool(is_in_force and max(at, agreement_row.valid_from) < begins_at <= max(version_ends))
 
 
 def _make_pmode_row(pmode: PMode) -> NewPMode:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from gateway.config import Settings, mask_url
 from gateway.evidence import record_evidence
 from gateway.hub import get_current_time
-from gateway.operations.plain_values import make_plain
+from gateway.operations.plain_values import make_json_value
 from gateway.store import (
     AuditEntry,
     agreements,
@@ -26,7 +26,7 @@ from gateway.store import (
 )
 
 #: The role of everybody who acts by verbs, or on the pages of operators.
-_ROLE: Final = "operator"
+_OPERATOR_ROLE: Final = "operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +38,21 @@ class Act:
     """
 
     verb: str
-    by: str
+    actor: str
     account: str | None = None
     reason: str | None = None
     remote: str | None = None
 
-    def make_entry(self, subject: str, before: Any, after: Any) -> AuditEntry:
+    def make_audit_entry(self, subject: str, before: Any, after: Any) -> AuditEntry:
         """Return the entry of the audit for a change of `subject`; times become texts."""
         return AuditEntry(
-            self.by,
-            _ROLE,
+            self.actor,
+            _OPERATOR_ROLE,
             self.verb,
             subject,
             remote=self.remote,
-            before=make_plain(before),
-            after=make_plain(after),
+            before=make_json_value(before),
+            after=make_json_value(after),
             account=self.account,
             reason=self.reason,
         )
@@ -66,97 +66,102 @@ class DatabaseChange:
     settings: Settings
     act: Act
     at: datetime
-    entry: AuditEntry | None = None
+    audit_entry: AuditEntry | None = None
     #: The number of the row of audit.
-    number: int | None = None
+    audit_number: int | None = None
     _is_unchanged: bool = field(default=False, repr=False)
 
     @property
-    def by(self) -> str:
+    def actor(self) -> str:
         """Return the actor."""
-        return self.act.by
+        return self.act.actor
 
     def record_change(self, subject: str, *, before: Any = None, after: Any = None) -> None:
         """Record the one change of this verb: the `subject` that it acts on, before and after."""
-        if self.entry is not None:
+        if self.audit_entry is not None:
             raise RuntimeError(f"gateway {self.act.verb} records two changes")
-        self.entry = self.act.make_entry(subject, before, after)
-        self.number = audit_log.record_action(self.conn, self.entry, self.at)
+        self.audit_entry = self.act.make_audit_entry(subject, before, after)
+        self.audit_number = audit_log.record_action(self.conn, self.audit_entry, self.at)
 
     def record_trust_change(self, subject: str, *, before: Any = None, after: Any = None) -> None:
         """Record a change of the trust of the hub: in the audit, and as evidence."""
         self.record_change(subject, before=before, after=after)
-        assert self.entry is not None
-        data = {
+        assert self.audit_entry is not None
+        evidence_fields = {
             "verb": self.act.verb,
-            "by": self.act.by,
+            "by": self.act.actor,
             "account": self.act.account,
             **({"reason": self.act.reason} if self.act.reason else {}),
-            "audit": self.number,
-            "before": self.entry.before,
-            "after": self.entry.after,
+            "audit": self.audit_number,
+            "before": self.audit_entry.before,
+            "after": self.audit_entry.after,
         }
-        record_evidence(self.conn, "register", "register", subject, None, data, self.at)
+        record_evidence(self.conn, "register", "register", subject, None, evidence_fields, self.at)
 
     def leave_unchanged(self) -> None:
         """State that this verb changes nothing, so that nothing is recorded."""
         self._is_unchanged = True
 
-    def describe_done(self, sentence: str, **more: Any) -> dict[str, Any]:
+    def describe_performed_act(self, act_text: str, **additional_values: Any) -> dict[str, Any]:
         """Return for JSON the act that was done, its object, and the number of its row of audit."""
-        description = {"verb": self.act.verb, "done": sentence, "audit": self.number, "by": self.act.by}
-        if self.entry is not None:
+        description = {
+            "verb": self.act.verb,
+            "done": act_text,
+            "audit": self.audit_number,
+            "by": self.act.actor,
+        }
+        if self.audit_entry is not None:
             description |= {
-                "object": self.entry.object,
-                "before": self.entry.before,
-                "after": self.entry.after,
+                "object": self.audit_entry.object,
+                "before": self.audit_entry.before,
+                "after": self.audit_entry.after,
             }
-        return description | {name: make_plain(value) for name, value in more.items()}
+        return description | {name: make_json_value(value) for name, value in additional_values.items()}
 
-    def check_record(self) -> None:
+    def check_recorded(self) -> None:
         """Raise unless the change is recorded, or there is none."""
-        if (self.entry is None) != self._is_unchanged:
+        if (self.audit_entry is None) != self._is_unchanged:
             raise RuntimeError(f"gateway {self.act.verb} does not record what it changes")
 
 
 @contextmanager
 def open_change(
-    engine: Engine, settings: Settings, act: Act, name: str = "", at: datetime | None = None
+    engine: Engine, settings: Settings, act: Act, commit_name: str = "", at: datetime | None = None
 ) -> Iterator[DatabaseChange]:
     """Provide one transaction of an engine, which is committed with its audit.
 
-    `name` names its commit; `at` is the time of the change, if it is not now.
+    `commit_name` names its commit; `at` is the time of the change, if it is not now.
     """
-    with write_transaction(engine, name) as conn:
+    with write_transaction(engine, commit_name) as conn:
         change = DatabaseChange(conn, settings, act, at or read_database_time(conn) or get_current_time())
         yield change
-        change.check_record()
+        change.check_recorded()
 
 
-_CERTIFICATE = ("party_id", "use", "subject", "status", "valid_from", "valid_until")
-_AGREEMENT = ("kind", "status", "sha256", "valid_from", "valid_until")
-_MANDATE = ("party_id", "on_behalf_of", "scope", "valid_from", "valid_until", "revoked_at")
-_FORWARDING_RULE = (
+_CERTIFICATE_COLUMNS = ("party_id", "use", "subject", "status", "valid_from", "valid_until")
+_AGREEMENT_COLUMNS = ("kind", "status", "sha256", "valid_from", "valid_until")
+_MANDATE_COLUMNS = ("party_id", "on_behalf_of", "scope", "valid_from", "valid_until", "revoked_at")
+_FORWARDING_RULE_COLUMNS = (
     *("to_value", "to_type", "service", "action", "next_party", "endpoint", "senders", "acknowledgment"),
     *("sync_reply", "retries", "retry_interval"),
 )
-_DELIVERY = ("lane", "destination", "state", "due_at", "problem")
+_DELIVERY_COLUMNS = ("lane", "destination", "state", "due_at", "problem")
 
 
-def describe_party(conn: Connection, party: str) -> dict[str, Any] | None:
+def describe_party(conn: Connection, party_id: str) -> dict[str, Any] | None:
     """Return a party with its ids and the certificates that it may use; None for an unknown one."""
-    row = parties.find_party(conn, party)
-    if row is None:
+    party_row = parties.find_party(conn, party_id)
+    if party_row is None:
         return None
-    ids = [
+    identifier_texts = [
         f"{identifier.type}|{identifier.value}" if identifier.type else identifier.value
-        for identifier in parties.list_identifiers(conn, party)
+        for identifier in parties.list_identifiers(conn, party_id)
     ]
     return {
-        "name": row.name,
-        "role": row.role,
-        "status": row.status,
-        "ids": ids,
+        "name": party_row.name,
+        "role": party_row.role,
+        "status": party_row.status,
+        "ids": identifier_texts,
         "certificates": [
             {
                 "sha256": certificate.sha256,
@@ -164,62 +169,64 @@ def describe_party(conn: Connection, party: str) -> dict[str, Any] | None:
                 "from": certificate.valid_from,
                 "until": certificate.valid_until,
             }
-            for certificate in parties.list_certificates(conn, party)
+            for certificate in parties.list_certificates(conn, party_id)
         ],
     }
 
 
 def describe_certificate(conn: Connection, sha256: str) -> list[dict[str, Any]]:
     """Return a certificate as the register has it, once for each use; empty for an unknown one."""
-    return [_pick_columns(row, _CERTIFICATE) for row in parties.list_certificate_rows(conn, sha256)]
+    return [_pick_columns(row, _CERTIFICATE_COLUMNS) for row in parties.list_certificate_rows(conn, sha256)]
 
 
-def describe_mandate(conn: Connection, number: int) -> dict[str, Any] | None:
+def describe_mandate(conn: Connection, mandate_id: int) -> dict[str, Any] | None:
     """Return a mandate; None for an unknown one."""
-    return _pick_found_columns(parties.find_mandate(conn, number), _MANDATE)
+    return _pick_found_columns(parties.find_mandate(conn, mandate_id), _MANDATE_COLUMNS)
 
 
-def describe_forwarding_rule(conn: Connection, number: int) -> dict[str, Any] | None:
+def describe_forwarding_rule(conn: Connection, rule_id: int) -> dict[str, Any] | None:
     """Return a forwarding rule; None for an unknown one."""
-    return _pick_found_columns(agreements.find_forwarding_rule(conn, number), _FORWARDING_RULE)
+    return _pick_found_columns(agreements.find_forwarding_rule(conn, rule_id), _FORWARDING_RULE_COLUMNS)
 
 
-def describe_agreements(conn: Connection, names: Iterable[str]) -> dict[str, Any] | None:
+def describe_agreements(conn: Connection, agreement_ids: Iterable[str]) -> dict[str, Any] | None:
     """Return agreements by their ids, with the ids of their P-Modes; None where all are unknown."""
-    descriptions = {name: _describe_agreement(conn, name) for name in names}
+    descriptions = {agreement_id: _describe_agreement(conn, agreement_id) for agreement_id in agreement_ids}
     return {
-        name: description for name, description in descriptions.items() if description is not None
+        agreement_id: description
+        for agreement_id, description in descriptions.items()
+        if description is not None
     } or None
 
 
-def _describe_agreement(conn: Connection, agreement: str) -> dict[str, Any] | None:
-    row = agreements.find_agreement(conn, agreement)
-    if row is None:
+def _describe_agreement(conn: Connection, agreement_id: str) -> dict[str, Any] | None:
+    agreement_row = agreements.find_agreement(conn, agreement_id)
+    if agreement_row is None:
         return None
-    modes = [pmode.id for pmode in agreements.list_agreement_pmodes(conn, agreement)]
-    return _pick_columns(row, _AGREEMENT) | {"pmodes": modes}
+    pmode_ids = [pmode.id for pmode in agreements.list_agreement_pmodes(conn, agreement_id)]
+    return _pick_columns(agreement_row, _AGREEMENT_COLUMNS) | {"pmodes": pmode_ids}
 
 
-def describe_delivery(conn: Connection, number: int) -> dict[str, Any] | None:
+def describe_delivery(conn: Connection, delivery_id: int) -> dict[str, Any] | None:
     """Return the state of a delivery; None for an unknown one."""
-    return _pick_found_columns(deliveries.find_by_id(conn, number), _DELIVERY)
+    return _pick_found_columns(deliveries.find_by_id(conn, delivery_id), _DELIVERY_COLUMNS)
 
 
-def describe_source(conn: Connection, name: str) -> dict[str, Any] | None:
+def describe_source(conn: Connection, source_name: str) -> dict[str, Any] | None:
     """Return the data in force from a source; None when nothing was ever fetched from it."""
-    row = fetched_lists.find_source(conn, name)
-    if row is None:
+    source_row = fetched_lists.find_source(conn, source_name)
+    if source_row is None:
         return None
     return {
-        "kind": row.kind,
-        "url": mask_url(row.url),
-        "lists": sorted(fetched_lists.list_by_source(conn, name)),
+        "kind": source_row.kind,
+        "url": mask_url(source_row.url),
+        "lists": sorted(fetched_lists.list_by_source(conn, source_name)),
     }
 
 
-def _pick_found_columns(row: object, names: tuple[str, ...]) -> dict[str, Any] | None:
-    return None if row is None else _pick_columns(row, names)
+def _pick_found_columns(row: object, column_names: tuple[str, ...]) -> dict[str, Any] | None:
+    return None if row is None else _pick_columns(row, column_names)
 
 
-def _pick_columns(row: object, names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in names}
+def _pick_columns(row: object, column_names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in column_names}

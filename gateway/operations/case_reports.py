@@ -14,13 +14,13 @@ from sqlalchemy import Connection
 
 from gateway.calendars import Timetable, WorkingCalendar
 from gateway.cases import (
-    APPROVING,
+    APPROVING_CODES,
     CaseCustody,
     CaseOutcome,
     DecisionCode,
     FeeMovement,
     RequirementBalance,
-    compute_left_quantity,
+    compute_remaining_quantity,
     find_case_custody,
     find_request_custody,
     format_left_quantity,
@@ -78,13 +78,17 @@ def describe_decisions(
 ) -> list[dict[str, Any]]:
     """Return the decisions on the applications of a case: `counts`, and why not (`no_effect`)."""
     requests = {row.id: row for row in applications}
-    described = []
+    descriptions = []
     for row in decisions.list_by_case(conn, case.id):
-        why = explain_no_effect(case, requests[row.request_id], row)
-        reason = f"{APPLICATION_CANCELLED.id} {why}" if why is NoEffect.CANCELLED else why
-        effect = {"request": requests[row.request_id].number, "counts": why is None, "no_effect": reason}
-        described.append(read_columns(row) | effect)
-    return described
+        no_effect = explain_no_effect(case, requests[row.request_id], row)
+        reason = f"{APPLICATION_CANCELLED.id} {no_effect}" if no_effect is NoEffect.CANCELLED else no_effect
+        effect = {
+            "request": requests[row.request_id].number,
+            "counts": no_effect is None,
+            "no_effect": reason,
+        }
+        descriptions.append(read_columns(row) | effect)
+    return descriptions
 
 
 def explain_no_effect(
@@ -99,7 +103,7 @@ def explain_no_effect(
         return NoEffect.SUPERSEDED
     if request.state == "CANCELLED":
         return NoEffect.CANCELLED
-    if case.outcome == CaseOutcome.WITHDRAWN and DecisionCode(decision.decision) in APPROVING:
+    if case.outcome == CaseOutcome.WITHDRAWN and DecisionCode(decision.decision) in APPROVING_CODES:
         return NoEffect.WITHDRAWN
     return None
 
@@ -122,20 +126,25 @@ def read_custody_times(
         return [_describe_hold(conn, case)]
     custody_times = []
     for request in agency_requests.list_by_case(conn, case.id):
-        steps = [(row.at, row.to_state) for row in transitions.list_transitions(conn, REQUEST, request.id)]
+        state_steps = [
+            (transition_row.at, transition_row.to_state)
+            for transition_row in transitions.list_transitions(conn, REQUEST, request.id)
+        ]
         custody = read_request_custody(request)
         calendar = timetable.get_calendar(request.agency)
-        owed_times = _list_owed_times(conn, request, now)
-        periods = list(_list_periods([(case.opened_at, REQUEST.initial), *steps], owed_times, now))
+        open_fee_times = _list_open_fee_times(conn, request, now)
+        periods = list(
+            _list_holder_periods([(case.opened_at, REQUEST.initial_state), *state_steps], open_fee_times, now)
+        )
         custody_times.append(
             {
                 "application": request.number,
                 "agency": request.agency,
                 "holder": None if custody is None else custody.holder.value,
                 "task": None if custody is None else custody.task.value,
-                "since": None if custody is None else _find_beginning(periods),
+                "since": None if custody is None else _find_holder_start(periods),
                 "due_at": request.due_at,
-                "working_seconds": _measure(calendar, periods),
+                "working_seconds": _measure_holder_times(calendar, periods),
             }
         )
     return custody_times
@@ -146,82 +155,95 @@ def read_request_custody(request: RequestWithFeesRow) -> CaseCustody | None:
 
     While its agency is asked whether it cancels, open fees do not count: the agency has to answer first.
     """
-    owes = bool(request.open_fees) and request.cancellation != "ASKED"
-    return find_request_custody(request.state, request.agency, request.due_at, owes_fee=owes)
+    has_open_fee = bool(request.open_fees) and request.cancellation != "ASKED"
+    return find_request_custody(request.state, request.agency, request.due_at, owes_fee=has_open_fee)
 
 
-def _list_owed_times(
+def _list_open_fee_times(
     conn: Connection, request: RequestWithFeesRow, now: datetime
 ) -> Sequence[tuple[datetime, datetime]]:
     """Return the beginning and the end of the time in which each fee of a request was open."""
     if request.cancellation == "ASKED":
         return ()
-    owed_times = []
+    open_fee_times = []
     for fee in fees.list_by_request(conn, request.id):
-        steps = transitions.list_transitions(conn, FEE, fee.id)
-        ends = [row.at for row in steps if row.to_state not in ("LEVIED", "ORDERED")]
-        owed_times.append((fee.levied_at, min(ends, default=now)))
-    return owed_times
+        fee_steps = transitions.list_transitions(conn, FEE, fee.id)
+        closing_times = [
+            transition_row.at
+            for transition_row in fee_steps
+            if transition_row.to_state not in ("LEVIED", "ORDERED")
+        ]
+        open_fee_times.append((fee.levied_at, min(closing_times, default=now)))
+    return open_fee_times
 
 
 def _describe_hold(conn: Connection, case: CaseRow) -> dict[str, Any]:
     (custody,) = find_case_custody(case.state, (), case.detail["held"])
-    held = [row.at for row in transitions.list_transitions(conn, CASE, case.id) if row.to_state == "HELD"]
+    hold_times = [
+        transition_row.at
+        for transition_row in transitions.list_transitions(conn, CASE, case.id)
+        if transition_row.to_state == "HELD"
+    ]
     return {
         "application": None,
         "agency": None,
         "holder": custody.holder.value,
         "task": custody.task.value,
-        "since": min(held, default=case.opened_at),
+        "since": min(hold_times, default=case.opened_at),
         "due_at": custody.deadline,
         "working_seconds": None,
     }
 
 
-def _find_beginning(periods: Sequence[tuple[str, datetime, datetime]]) -> datetime | None:
+def _find_holder_start(periods: Sequence[tuple[str, datetime, datetime]]) -> datetime | None:
     """Return when the holder of the last period began, without a break since; None without periods."""
-    since = None
+    holder_start = None
     for holder, start, end in reversed(periods):
-        if holder != periods[-1][0] or (since is not None and end != since):
+        if holder != periods[-1][0] or (holder_start is not None and end != holder_start):
             break
-        since = start
-    return since
+        holder_start = start
+    return holder_start
 
 
-def _list_periods(
-    steps: list[tuple[datetime, str]], owed_times: Sequence[tuple[datetime, datetime]], now: datetime
+def _list_holder_periods(
+    state_steps: list[tuple[datetime, str]],
+    open_fee_times: Sequence[tuple[datetime, datetime]],
+    now: datetime,
 ) -> Iterator[tuple[str, datetime, datetime]]:
     """Yield holder, beginning and end of each period; a decided application has no holder.
 
-    `steps` are the states of the application, each with its time, the first one first. `owed_times` are the
-    periods in which a fee was open.
+    `state_steps` are the states of the application, each with its time, the first one first. `open_fee_times`
+    are the periods in which a fee was open.
     """
-    ends = [at for at, _ in steps[1:]] + [now]
-    for (at, state), end in zip(steps, ends, strict=True):
-        cuts = sorted({at, end, *(moment for pair in owed_times for moment in pair if at < moment < end)})
-        for start, stop in itertools.pairwise(cuts) if len(cuts) > 1 else [(at, end)]:
-            owes = any(first <= start < last for first, last in owed_times)
-            custody = find_request_custody(state, "", owes_fee=owes)
+    state_ends = [at for at, _ in state_steps[1:]] + [now]
+    for (at, state), end in zip(state_steps, state_ends, strict=True):
+        cut_times = sorted(
+            {at, end, *(moment for pair in open_fee_times for moment in pair if at < moment < end)}
+        )
+        for start, stop in itertools.pairwise(cut_times) if len(cut_times) > 1 else [(at, end)]:
+            has_open_fee = any(first <= start < last for first, last in open_fee_times)
+            custody = find_request_custody(state, "", owes_fee=has_open_fee)
             # A state that began and ended in one transaction has no holder.
             if custody is not None and (start < stop or stop == now):
                 yield custody.holder.value, start, stop
 
 
-def _measure(
+def _measure_holder_times(
     calendar: WorkingCalendar, periods: Iterable[tuple[str, datetime, datetime]]
 ) -> dict[str, int] | None:
-    times: dict[str, timedelta] = {}
+    """Return the working seconds of each holder in the periods; None where the calendar lacks a day."""
+    times_by_holder: dict[str, timedelta] = {}
     try:
         for holder, start, end in periods:
-            spent = calendar.measure_working_time(start, end)
-            times[holder] = times.get(holder, timedelta()) + spent
+            working_time = calendar.measure_working_time(start, end)
+            times_by_holder[holder] = times_by_holder.get(holder, timedelta()) + working_time
     except GatewayError:
         return None
-    return {holder: int(spent.total_seconds()) for holder, spent in times.items()}
+    return {holder: int(working_time.total_seconds()) for holder, working_time in times_by_holder.items()}
 
 
 def describe_releases(conn: Connection, case: CaseRow) -> dict[str, Any]:
-    """Return `released` (the releases to children, also those given back), `stays`, `taken`, and more.
+    """Return `released` (`releases_to_children`, also those given back), `stays`, `taken`, and more.
 
     `stays` has the rest of each measure of an item of which a part was released. `taken` has the releases
     that a child holds of its parent, and `inherited` the decisions of the parent that count for the child.
@@ -229,40 +251,42 @@ def describe_releases(conn: Connection, case: CaseRow) -> dict[str, Any]:
     (`parent`), with the items that are not approved any more. `removed` has the items that amendments took
     out of the declaration, each with the reason.
     """
-    released = item_releases.list_releases_from(conn, case.id)
-    taken_items = item_releases.list_releases_into(conn, case.id)
-    units = load_unit_table(open_active_mappings(conn, case.opened_at)) if released else UnitTable()
+    releases_to_children = item_releases.list_releases_from(conn, case.id)
+    releases_from_parent = item_releases.list_releases_into(conn, case.id)
+    units = (
+        load_unit_table(open_active_mappings(conn, case.opened_at)) if releases_to_children else UnitTable()
+    )
     return {
-        "released": [read_columns(row) for row in released],
-        "stays": list(_compute_rest(released, units).values()),
+        "released": [read_columns(row) for row in releases_to_children],
+        "stays": list(_compute_remaining_quantities(releases_to_children, units).values()),
         "removed": list((case.detail or {}).get("removed_items", ())),
-        "taken": [read_columns(row) for row in taken_items],
-        "inherited": _list_inherited(conn, case, taken_items),
+        "taken": [read_columns(row) for row in releases_from_parent],
+        "inherited": _list_inherited(conn, case, releases_from_parent),
         "inherited_cancellations": [
             {
                 "application": row.number,
                 "agency": row.agency,
                 "document": row.document,
                 "items": sorted(items),
-                "parent": _find_number(conn, row.case_id),
+                "parent": _find_case_number(conn, row.case_id),
             }
             for row, items in list_cancelled_above(conn, case.id)
         ],
     }
 
 
-def _find_number(conn: Connection, case: int) -> str | None:
-    parent = cases.find_by_id(conn, case)
+def _find_case_number(conn: Connection, case_id: int) -> str | None:
+    parent = cases.find_by_id(conn, case_id)
     return None if parent is None else str(parent.number)
 
 
 def _list_inherited(
-    conn: Connection, case: CaseRow, taken_items: Sequence[ReleaseFromParentRow]
+    conn: Connection, case: CaseRow, releases_from_parent: Sequence[ReleaseFromParentRow]
 ) -> list[dict[str, Any]]:
     """Return the decisions on applications of other cases that count for a child, each with its parent."""
-    if not taken_items:
+    if not releases_from_parent:
         return []
-    parents = {row.item: row.parent for row in taken_items}
+    parents = {row.item: row.parent for row in releases_from_parent}
     outside_decisions = [
         outside for outside in list_outside_decisions(conn, case.id) if outside.request.startswith("parent:")
     ]
@@ -281,79 +305,93 @@ def _list_inherited(
     ]
 
 
-def _compute_rest(
-    released: Sequence[ReleaseToChildRow], units: UnitTable
+def _compute_remaining_quantities(
+    releases: Sequence[ReleaseToChildRow], units: UnitTable
 ) -> dict[tuple[int, str], dict[str, Any]]:
-    gone: dict[tuple[int, str], Fraction] = {}
-    rest = {}
-    for row in released:
-        key = (row.item, row.measure)
-        if row.returned_at is None:
-            amount = Fraction(Decimal(row.quantity))
-            same = row.unit == row.whole_unit
-            converted = amount if same else units.convert_quantity(amount, row.unit, row.whole_unit)
-            gone[key] = gone.get(key, Fraction(0)) + (converted or 0)
-        rest_quantity = format_decimal(Fraction(Decimal(row.whole)) - gone.get(key, Fraction(0)))
-        rest[key] = {
-            "item": row.item,
-            "measure": row.measure,
+    """Return the quantity of each item and measure that was not released, in the unit of the whole."""
+    released_quantities: dict[tuple[int, str], Fraction] = {}
+    remaining = {}
+    for release_row in releases:
+        item_measure = (release_row.item, release_row.measure)
+        if release_row.returned_at is None:
+            released_quantity = Fraction(Decimal(release_row.quantity))
+            is_same_unit = release_row.unit == release_row.whole_unit
+            converted_quantity = (
+                released_quantity
+                if is_same_unit
+                else units.convert_quantity(released_quantity, release_row.unit, release_row.whole_unit)
+            )
+            released_quantities[item_measure] = released_quantities.get(item_measure, Fraction(0)) + (
+                converted_quantity or 0
+            )
+        rest_quantity = format_decimal(
+            Fraction(Decimal(release_row.whole)) - released_quantities.get(item_measure, Fraction(0))
+        )
+        remaining[item_measure] = {
+            "item": release_row.item,
+            "measure": release_row.measure,
             "quantity": rest_quantity,
-            "unit": row.whole_unit,
+            "unit": release_row.whole_unit,
         }
-    return rest
+    return remaining
 
 
 def describe_requirements(
-    conn: Connection, rows: Sequence[RequirementRow], units: UnitTable
+    conn: Connection, requirement_rows: Sequence[RequirementRow], units: UnitTable
 ) -> list[dict[str, Any]]:
     """Return requirements with the quantities that are granted, used, and left in each granted unit.
 
     `left` names one unit of each dimension: a quantity left in kilograms is left in tonnes as well.
     """
-    balances = load_requirement_balances(conn, rows, units)
-    return [_describe_one(row, balance, units) for row, balance in zip(rows, balances, strict=True)]
+    balances = load_requirement_balances(conn, requirement_rows, units)
+    return [
+        _describe_requirement(row, balance, units)
+        for row, balance in zip(requirement_rows, balances, strict=True)
+    ]
 
 
-def _describe_one(row: RequirementRow, balance: RequirementBalance, units: UnitTable) -> dict[str, Any]:
-    granted: dict[str, Decimal] = {}
+def _describe_requirement(
+    requirement_row: RequirementRow, balance: RequirementBalance, units: UnitTable
+) -> dict[str, Any]:
+    granted_quantities: dict[str, Decimal] = {}
     for grant in balance.granted:
-        granted[grant.unit] = granted.get(grant.unit, Decimal(0)) + grant.quantity
+        granted_quantities[grant.unit] = granted_quantities.get(grant.unit, Decimal(0)) + grant.quantity
     return {
-        "id": row.id,
-        "number": row.number,
-        "agency": row.agency,
-        "source": "decision" if row.registered_at is None else "registered",
-        "holder": row.holder,
-        "granted": _write_amounts(granted),
-        "used": _write_amounts(balance.used),
-        "left": _write_left(balance, granted, units),
-        "valid_until": row.valid_until,
-        "laws": row.laws or [],
+        "id": requirement_row.id,
+        "number": requirement_row.number,
+        "agency": requirement_row.agency,
+        "source": "decision" if requirement_row.registered_at is None else "registered",
+        "holder": requirement_row.holder,
+        "granted": _describe_amounts(granted_quantities),
+        "used": _describe_amounts(balance.used),
+        "left": _describe_amounts_left(balance, granted_quantities, units),
+        "valid_until": requirement_row.valid_until,
+        "laws": requirement_row.laws or [],
         "revoked": balance.revoked,
         "suspended": balance.suspended,
         "reopened": balance.reopened,
-        "added_at": row.added_at,
+        "added_at": requirement_row.added_at,
     }
 
 
-def _write_amounts(amounts: Mapping[str, Decimal]) -> list[dict[str, str]]:
+def _describe_amounts(amounts: Mapping[str, Decimal]) -> list[dict[str, str]]:
     return [{"quantity": f"{quantity:f}", "unit": unit} for unit, quantity in amounts.items()]
 
 
-def _write_left(
-    balance: RequirementBalance, granted: Iterable[str], units: UnitTable
+def _describe_amounts_left(
+    balance: RequirementBalance, granted_units: Iterable[str], units: UnitTable
 ) -> list[dict[str, str]]:
     amounts_left: dict[str, dict[str, str]] = {}
-    for unit in granted:
+    for unit in granted_units:
         unit_row = units.get(unit)
-        amount = compute_left_quantity(balance.granted, balance.used, unit, units)
+        amount = compute_remaining_quantity(balance.granted, balance.used, unit, units)
         if amount is not None:
             quantity = {"quantity": format_left_quantity(amount), "unit": unit}
             amounts_left.setdefault(unit if unit_row is None else unit_row.dimension, quantity)
     return list(amounts_left.values())
 
 
-def describe_requirement_uses(conn: Connection, requirement: int) -> list[dict[str, Any]]:
+def describe_requirement_uses(conn: Connection, requirement_id: int) -> list[dict[str, Any]]:
     """Return the last 50 uses of a requirement (row id), the newest first."""
     return [
         {
@@ -366,17 +404,17 @@ def describe_requirement_uses(conn: Connection, requirement: int) -> list[dict[s
             "returned_at": row.returned_at,
             "return_reason": row.return_reason,
         }
-        for row in requirement_quantities.list_uses(conn, requirement)
+        for row in requirement_quantities.list_uses(conn, requirement_id)
     ]
 
 
-def describe_requirement_results(conn: Connection, requirement: int) -> list[dict[str, Any]]:
+def describe_requirement_results(conn: Connection, requirement_id: int) -> list[dict[str, Any]]:
     """Return the agency's results for a requirement (row id) without an application, as received.
 
-    Of the results about one item and law, the `current` result counts.
+    Of the results about one item and law, the `current_results` result counts.
     """
-    results = load_requirement_results(conn, [requirement])
-    current = select_current_results(results)
+    results = load_requirement_results(conn, [requirement_id])
+    current_results = select_current_results(results)
     return [
         {
             "notice": decision_result.notice_number,
@@ -390,7 +428,7 @@ def describe_requirement_results(conn: Connection, requirement: int) -> list[dic
             else f"{decision_result.decision.quantity:f}",
             "unit": decision_result.decision.unit,
             "conditions": list(decision_result.decision.conditions),
-            "current": decision_result in current,
+            "current": decision_result in current_results,
         }
         for decision_result in results
     ]
@@ -402,102 +440,118 @@ def describe_case_results(conn: Connection, case: CaseRow) -> list[dict[str, Any
     `quantity` is the amount that is written off for the case, as the Result and the messages to customs state
     it; None where nothing is written off, or where it is written off for the parent of a child declaration.
     """
-    outside = list_outside_decisions(conn, case.id)
+    outside_decisions = list_outside_decisions(conn, case.id)
     current_decisions = select_current_decisions(
-        outside for outside in outside if outside.request.startswith("requirement:")
+        outside_decision
+        for outside_decision in outside_decisions
+        if outside_decision.request.startswith("requirement:")
     )
     if not current_decisions:
         return []
     outside_requests = list_outside_requests(current_decisions)
     numbers = {
-        (outside.request, outside.decision.item, outside.decision.law): outside.decision.number
-        for outside in current_decisions
+        (
+            outside_decision.request,
+            outside_decision.decision.item,
+            outside_decision.decision.law,
+        ): outside_decision.decision.number
+        for outside_decision in current_decisions
     }
     units = load_unit_table(open_active_mappings(conn, case.opened_at))
     return [
         {
-            "item": outside.decision.item,
-            "law": outside.decision.law,
-            "decision": outside.decision.decision.value,
-            "agency": outside_requests[outside.request].organisation,
+            "item": outside_decision.decision.item,
+            "law": outside_decision.decision.law,
+            "decision": outside_decision.decision.decision.value,
+            "agency": outside_requests[outside_decision.request].organisation,
             # The Result has no number for an approval without a quantity written off; this report has it.
-            "number": numbers[outside.request, outside.decision.item, outside.decision.law],
-            "quantity": None if outside.decision.quantity is None else f"{outside.decision.quantity:f}",
-            "unit": outside.decision.unit,
-            "conditions": list(outside.decision.conditions),
-            "notice": outside.notice_number,
-            "issued_at": outside.issued_at,
+            "number": numbers[
+                outside_decision.request, outside_decision.decision.item, outside_decision.decision.law
+            ],
+            "quantity": None
+            if outside_decision.decision.quantity is None
+            else f"{outside_decision.decision.quantity:f}",
+            "unit": outside_decision.decision.unit,
+            "conditions": list(outside_decision.decision.conditions),
+            "notice": outside_decision.notice_number,
+            "issued_at": outside_decision.issued_at,
         }
-        for outside in list_told_decisions(current_decisions, units)
+        for outside_decision in list_told_decisions(current_decisions, units)
     ]
 
 
-_COLUMNS = (
+_FEE_COLUMNS = (
     *("id", "number", "application", "case_number", "agency", "kind", "gate", "state", "amount", "currency"),
     *("due_on", "payment_notice", "refundable", "levied_at", "ordered_at", "paid_at", "told_at", "address"),
 )
-_MOVED = (
+_MOVEMENT_COLUMNS = (
     *("kind", "reference", "state", "amount", "currency", "reason", "at", "moved_at", "payment"),
     "provider_reference",
 )
 
 
-def describe_fees(conn: Connection, rows: Sequence[FeeOfCaseRow]) -> list[dict[str, Any]]:
+def describe_fees(conn: Connection, fee_rows: Sequence[FeeOfCaseRow]) -> list[dict[str, Any]]:
     """Return fees as plain values, each with the time (`due_at`) and the state (`deadline`) of its deadline.
 
     Both are None for a fee that has no deadline or an unknown one.
     """
-    last = find_fee_deadlines(conn, rows)
+    last_deadlines = find_fee_deadlines(conn, fee_rows)
     return [
-        {name: getattr(row, name) for name in _COLUMNS} | _describe_deadline(last.get(row.number))
-        for row in rows
+        {name: getattr(row, name) for name in _FEE_COLUMNS}
+        | _describe_deadline(last_deadlines.get(row.number))
+        for row in fee_rows
     ]
 
 
-def find_fee_deadlines(conn: Connection, rows: Sequence[FeeRow]) -> dict[str, DeadlineRow]:
+def find_fee_deadlines(conn: Connection, fee_rows: Sequence[FeeRow]) -> dict[str, DeadlineRow]:
     """Return the last deadline of each fee that has one, by the number of the fee."""
-    if not rows:
+    if not fee_rows:
         return {}
-    fee_deadlines = deadlines.list_of_fees(conn, {row.case_id for row in rows})
-    fee_numbers = {(row.request_id, row.number): row.number for row in rows}
-    numbered = (
+    fee_deadlines = deadlines.list_of_fees(conn, {row.case_id for row in fee_rows})
+    fee_numbers = {(row.request_id, row.number): row.number for row in fee_rows}
+    numbered_deadlines = (
         (fee_numbers.get((deadline.request_id, deadline.cause)), deadline) for deadline in fee_deadlines
     )
-    return {number: deadline for number, deadline in numbered if number is not None}
+    return {number: deadline for number, deadline in numbered_deadlines if number is not None}
 
 
-def _describe_deadline(row: DeadlineRow | None) -> dict[str, Any]:
-    return {"due_at": None if row is None else row.due_at, "deadline": None if row is None else row.state}
+def _describe_deadline(deadline_row: DeadlineRow | None) -> dict[str, Any]:
+    return {
+        "due_at": None if deadline_row is None else deadline_row.due_at,
+        "deadline": None if deadline_row is None else deadline_row.state,
+    }
 
 
-def describe_movements(conn: Connection, fee: int) -> list[dict[str, Any]]:
+def describe_movements(conn: Connection, fee_id: int) -> list[dict[str, Any]]:
     """Return the payments and refunds of a fee (row id), oldest first."""
-    return [{name: getattr(row, name) for name in _MOVED} for row in fees.list_movements(conn, fee)]
+    return [
+        {name: getattr(row, name) for name in _MOVEMENT_COLUMNS} for row in fees.list_movements(conn, fee_id)
+    ]
 
 
-def describe_case_fees(conn: Connection, case: int) -> list[dict[str, Any]]:
+def describe_case_fees(conn: Connection, case_id: int) -> list[dict[str, Any]]:
     """Return the fees of a case (row id) with the payments and refunds of each, oldest first."""
     return [
         fee | {"movements": describe_movements(conn, fee["id"])}
-        for fee in describe_fees(conn, fee_searches.list_by_case(conn, case))
+        for fee in describe_fees(conn, fee_searches.list_by_case(conn, case_id))
     ]
 
 
 def list_recorded_movements(
-    conn: Connection, first: date, last: date, zone: tzinfo
+    conn: Connection, first_day: date, last_day: date, zone: tzinfo
 ) -> tuple[FeeMovement, ...]:
     """Return the payments and refunds at the provider from the first day to the last one, both in a zone."""
-    since, until = begin_day(first, zone), end_day(last, zone)
+    since, until = begin_day(first_day, zone), end_day(last_day, zone)
     return tuple(_make_movement(row, zone) for row in fees.list_movements_between(conn, since, until))
 
 
-def _make_movement(row: MovementOfFeeRow, zone: tzinfo) -> FeeMovement:
-    assert row.moved_at is not None, "a movement in a period has a time"
+def _make_movement(movement_row: MovementOfFeeRow, zone: tzinfo) -> FeeMovement:
+    assert movement_row.moved_at is not None, "a movement in a period has a time"
     return FeeMovement(
-        row.kind,
-        row.provider_reference or row.reference,
-        row.fee_number,
-        read_movement_money(row),
-        find_day(row.moved_at, zone),
-        reason=row.reason if row.state == "NOT_COUNTED" else "",
+        movement_row.kind,
+        movement_row.provider_reference or movement_row.reference,
+        movement_row.fee_number,
+        read_movement_money(movement_row),
+        find_day(movement_row.moved_at, zone),
+        reason=movement_row.reason if movement_row.state == "NOT_COUNTED" else "",
     )

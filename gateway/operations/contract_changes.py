@@ -61,7 +61,7 @@ from gateway.store import (
 )
 
 #: The agent of calls of services.
-_SOAP: Final = "soap"
+_SOAP_AGENT: Final = "soap"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +69,18 @@ class ComposedCalls:
     """Calls that were composed anew, and the deliveries that are left as they are, each with its problem."""
 
     calls: tuple[RenewedCall, ...]
-    problems: Mapping[int, GatewayError] = field(default_factory=dict)
+    problems_by_delivery: Mapping[int, GatewayError] = field(default_factory=dict)
 
 
-def find_refused_calls(conn: Connection, filters: ListFilter, problem: str | None = None) -> ListPage:
+def find_refused_calls(conn: Connection, filters: ListFilter, problem_id: str | None = None) -> ListPage:
     """Return the calls of a filter that have FAILED; with a problem also those that are repeated for it."""
-    states = ("FAILED",) if problem is None else deliveries.REPLACEABLE
-    equal = [("agent", _SOAP), *([] if problem is None else [("problem", problem)])]
-    return list_searches.search_deliveries(conn, replace(filters, states=states, equal=equal))
+    states = ("FAILED",) if problem_id is None else deliveries.REPLACEABLE
+    column_conditions = [("agent", _SOAP_AGENT), *([] if problem_id is None else [("problem", problem_id)])]
+    return list_searches.search_deliveries(conn, replace(filters, states=states, equal=column_conditions))
 
 
 def compose_calls(
-    conn: Connection, settings: Settings, numbers: Sequence[int], mappings: CurrentMappings | None = None
+    conn: Connection, settings: Settings, delivery_ids: Sequence[int], mappings: CurrentMappings | None = None
 ) -> ComposedCalls:
     """Compose the calls of deliveries anew; those that cannot be are left as they are.
 
@@ -89,39 +89,39 @@ def compose_calls(
     partners = build_partners(settings)
     calls: list[RenewedCall] = []
     refusals: dict[int, GatewayError] = {}
-    for number in dict.fromkeys(numbers):
+    for delivery_id in dict.fromkeys(delivery_ids):
         try:
-            calls.append(_compose_call(conn, settings, partners, number, mappings))
+            calls.append(_compose_call(conn, settings, partners, delivery_id, mappings))
         except GatewayError as problem:
             raise_resource_problem(problem)
-            refusals[number] = problem
+            refusals[delivery_id] = problem
     return ComposedCalls(tuple(calls), refusals)
 
 
 def change_composed_calls(change: DatabaseChange, calls: Sequence[RenewedCall]) -> dict[int, dict[str, Any]]:
     """Store each composed call with its delivery, all or none; return the new states of the deliveries."""
-    numbers = [call.delivery for call in calls]
-    before = {number: _describe_call(change.conn, number) for number in numbers}
+    delivery_ids = [call.delivery for call in calls]
+    before = {delivery_id: _describe_call(change.conn, delivery_id) for delivery_id in delivery_ids}
     # In the order in which acts on lanes lock them: else two acts wait for each other.
     for call in sorted(calls, key=lambda call: (before[call.delivery].get("lane", ""), call.delivery)):
-        compose_delivery(change.conn, call, change.at, change.by, change.act.reason)
-    after = {number: _describe_call(change.conn, number) for number in numbers}
-    change.record_change(f"delivery {', '.join(map(str, numbers))}", before=before, after=after)
+        compose_delivery(change.conn, call, change.at, change.actor, change.act.reason)
+    after = {delivery_id: _describe_call(change.conn, delivery_id) for delivery_id in delivery_ids}
+    change.record_change(f"delivery {', '.join(map(str, delivery_ids))}", before=before, after=after)
     return after
 
 
-def _describe_call(conn: Connection, number: int) -> dict[str, Any]:
+def _describe_call(conn: Connection, delivery_id: int) -> dict[str, Any]:
     """Return the state of a delivery, and the digest of the payload that it sends."""
-    row = deliveries.find_by_id(conn, number)
-    sent = {} if row is None else {"payload_sha256": row.payload_sha256}
-    return (describe_delivery(conn, number) or {}) | sent
+    delivery_row = deliveries.find_by_id(conn, delivery_id)
+    payload_digest = {} if delivery_row is None else {"payload_sha256": delivery_row.payload_sha256}
+    return (describe_delivery(conn, delivery_id) or {}) | payload_digest
 
 
 def _compose_call(
     conn: Connection,
     settings: Settings,
     partners: Mapping[str, PartnerService],
-    number: int,
+    delivery_id: int,
     mappings: CurrentMappings | None,
 ) -> RenewedCall:
     """Return the call of a delivery as it is composed now.
@@ -129,110 +129,133 @@ def _compose_call(
     Raises GW705 for a delivery that is no such call, that is sent now or has ended, and for a call that is
     the same; GW607 without address; GW720 where the WSDL does not take it.
     """
-    row = deliveries.find_by_id(conn, number)
-    if row is None:
-        raise GatewayError(TRANSITION_REFUSED, f"there is no delivery {number}", "delivery")
-    if row.agent != _SOAP or row.payload_sha256 is None:
-        raise make_act_problem(row, f"delivery {number} is no call of a service, whose contract can change")
-    if row.state not in deliveries.REPLACEABLE:
-        raise make_act_problem(row, f"delivery {number} is {row.state}")
-    partner = partners.get(row.destination)
-    if partner is None:
-        section = "customs" if row.destination == CUSTOMS else f"agency.{row.destination[:40]}"
-        raise GatewayError(
-            NO_ADDRESS, f"there is no address for {row.destination[:40]}", f"{section}.endpoint"
+    delivery_row = deliveries.find_by_id(conn, delivery_id)
+    if delivery_row is None:
+        raise GatewayError(TRANSITION_REFUSED, f"there is no delivery {delivery_id}", "delivery")
+    if delivery_row.agent != _SOAP_AGENT or delivery_row.payload_sha256 is None:
+        raise make_act_problem(
+            delivery_row, f"delivery {delivery_id} is no call of a service, whose contract can change"
         )
-    if partner.console:
-        raise make_act_problem(row, f"{row.destination[:40]} decides at the console, and takes no calls")
-    stored = payloads.get_payload_octets(conn, row.payload_sha256)
-    call = read_scoped_call(conn, row, stored, partner.endpoint, settings)
-    renewed = None if mappings is None else _rewrite_document(conn, row, call, mappings)
-    if renewed is not None:
-        call = replace(call, document=renewed.document)
-    octets = _write_call(call, partner)
+    if delivery_row.state not in deliveries.REPLACEABLE:
+        raise make_act_problem(delivery_row, f"delivery {delivery_id} is {delivery_row.state}")
+    partner = partners.get(delivery_row.destination)
+    if partner is None:
+        section = (
+            "customs" if delivery_row.destination == CUSTOMS else f"agency.{delivery_row.destination[:40]}"
+        )
+        raise GatewayError(
+            NO_ADDRESS, f"there is no address for {delivery_row.destination[:40]}", f"{section}.endpoint"
+        )
+    if partner.is_at_console:
+        raise make_act_problem(
+            delivery_row, f"{delivery_row.destination[:40]} decides at the console, and takes no calls"
+        )
+    stored_envelope = payloads.get_payload_octets(conn, delivery_row.payload_sha256)
+    call = read_scoped_call(conn, delivery_row, stored_envelope, partner.endpoint, settings)
+    rewritten_document = None if mappings is None else _rewrite_document(conn, delivery_row, call, mappings)
+    if rewritten_document is not None:
+        call = replace(call, document=rewritten_document.document)
+    new_envelope = _write_call(call, partner)
     contract = load_contract(partner.wsdl)
-    if DRAFTED not in row.parameters and is_same_call(octets, stored):
-        name = f"agency.{row.destination}.wsdl" if row.destination != CUSTOMS else "customs.wsdl"
-        sentence = f"the call of delivery {number} is the same by the WSDL {contract.name}"
-        raise make_act_problem(row, f"{sentence}: set {name} to the one that the partner has")
-    other_parameters = {name: value for name, value in row.parameters.items() if name != DRAFTED}
+    if DRAFTED not in delivery_row.parameters and is_same_call(new_envelope, stored_envelope):
+        setting_name = (
+            f"agency.{delivery_row.destination}.wsdl"
+            if delivery_row.destination != CUSTOMS
+            else "customs.wsdl"
+        )
+        reason = f"the call of delivery {delivery_id} is the same by the WSDL {contract.wsdl_name}"
+        raise make_act_problem(delivery_row, f"{reason}: set {setting_name} to the one that the partner has")
+    other_parameters = {name: value for name, value in delivery_row.parameters.items() if name != DRAFTED}
     parameters = {**other_parameters, WSDL_DIGEST: contract.sha256}
-    new_call = RenewedCall(number, row.payload_sha256, octets, parameters)
-    if renewed is None:
+    new_call = RenewedCall(delivery_id, delivery_row.payload_sha256, new_envelope, parameters)
+    if rewritten_document is None:
         return new_call
-    parameters[SCHEMA_DIGEST] = renewed.schema_sha256
-    return replace(new_call, mappings=renewed.mappings, packed=renewed.packed)
+    parameters[SCHEMA_DIGEST] = rewritten_document.schema_sha256
+    return replace(new_call, mappings=rewritten_document.mappings, packed=rewritten_document.packed)
 
 
 def _rewrite_document(
-    conn: Connection, row: DeliveryRow, call: ServiceCall, mappings: CurrentMappings
+    conn: Connection, delivery_row: DeliveryRow, call: ServiceCall, mappings: CurrentMappings
 ) -> RewrittenDocument | None:
     """Return the document of an application as the mappings in force write it; None for another call."""
-    if row.subject_type != "request" or not isinstance(call.document, etree._Element):
+    if delivery_row.subject_type != "request" or not isinstance(call.document, etree._Element):
         return None
-    request = agency_requests.find_by_id(conn, int(row.subject_id))
-    return None if request is None else mappings.rewrite_document(request, call.document)
+    request_row = agency_requests.find_by_id(conn, int(delivery_row.subject_id))
+    return None if request_row is None else mappings.rewrite_document(request_row, call.document)
 
 
 def read_scoped_call(
-    conn: Connection, row: DeliveryRow | DeliveredCallRow, stored: bytes, to: str | None, settings: Settings
+    conn: Connection,
+    delivery_row: DeliveryRow | DeliveredCallRow,
+    stored_envelope: bytes,
+    address: str | None,
+    settings: Settings,
 ) -> ServiceCall:
     """Return the stored call of a delivery, with the items and laws to be decided from its application.
 
     The WSDL by which the call was composed may have had no place for these items and laws.
     """
-    operation = str(row.parameters.get("operation"))
-    call = read_stored_call(stored, operation, to, build_wire_limits(settings.limits))
-    if call.document is None or row.subject_type != "request":
+    operation = str(delivery_row.parameters.get("operation"))
+    call = read_stored_call(stored_envelope, operation, address, build_wire_limits(settings.limits))
+    if call.document is None or delivery_row.subject_type != "request":
         return call
-    number = int(row.subject_id)
-    request = agency_requests.list_documents(conn, [number]).get(number)
-    if request is None:
+    request_id = int(delivery_row.subject_id)
+    request_row = agency_requests.list_documents(conn, [request_id]).get(request_id)
+    if request_row is None:
         return call
-    items, laws = ({str(pair[index]): None for pair in request.required} for index in (0, 1))
-    return replace(call, scope={"items": tuple(items), "laws": tuple(laws), **call.scope})
+    items, laws = (
+        {str(item_and_law[index]): None for item_and_law in request_row.required} for index in (0, 1)
+    )
+    return replace(
+        call, attribute_values={"items": tuple(items), "laws": tuple(laws), **call.attribute_values}
+    )
 
 
 def _write_call(call: ServiceCall, partner: PartnerService) -> bytes:
     """Return the envelope of a call by the WSDL of its partner; raises GW720 for a call that is unfit."""
     try:
-        octets = load_contract(partner.wsdl).compose_envelope(call)
+        envelope = load_contract(partner.wsdl).compose_envelope(call)
         if isinstance(call.document, etree._Element):
             read_bound_schemas(partner.wsdl).check_document(call.document)
     except GatewayError as problem:
         raise_resource_problem(problem)
         raise GatewayError(CALL_UNFIT, problem.detail, problem.location) from problem
-    return octets
+    return envelope
 
 
 #: How many of the last calls of each partner are checked, and how many places a finding names.
-_MOST_CALLS: Final = 50
-_MOST_PLACES: Final = 5
+_MAX_CHECKED_CALLS: Final = 50
+_MAX_LISTED_PLACES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class _ContractChange:
     """A WSDL or schema that has changed since the last call that its partner took; `places` say how.
 
-    `before` is its digest at that call; None where the version of the program then did not note the digest.
+    `digest_before` is its digest at that call; None where the version of the program then did not note the
+    digest.
     """
 
-    partner: str
+    partner_name: str
     subject: str
-    delivery: int
-    before: str | None
-    now: str
+    delivery_id: int
+    digest_before: str | None
+    current_digest: str
     places: Sequence[str]
 
     def __str__(self) -> str:
-        listed = "; ".join(self.places[:_MOST_PLACES])
-        unlisted = len(self.places) - _MOST_PLACES
-        places = f": {listed}" + (f"; and {unlisted} more places" if unlisted > 0 else "") if listed else ""
-        digests = f"SHA-256 {self.before or 'not noted'} then, {self.now} now"
-        kind = "customs" if self.partner == CUSTOMS else f"agency {self.partner}"
-        key = "customs.wsdl" if self.partner == CUSTOMS else f"agency.{self.partner}.wsdl"
+        listed_places = "; ".join(self.places[:_MAX_LISTED_PLACES])
+        unlisted_count = len(self.places) - _MAX_LISTED_PLACES
+        places = (
+            f": {listed_places}" + (f"; and {unlisted_count} more places" if unlisted_count > 0 else "")
+            if listed_places
+            else ""
+        )
+        digests = f"SHA-256 {self.digest_before or 'not noted'} then, {self.current_digest} now"
+        kind = "customs" if self.partner_name == CUSTOMS else f"agency {self.partner_name}"
+        key = "customs.wsdl" if self.partner_name == CUSTOMS else f"agency.{self.partner_name}.wsdl"
         return (
-            f"{kind}: {self.subject} has changed since delivery {self.delivery}, the last call taken "
+            f"{kind}: {self.subject} has changed since delivery {self.delivery_id}, the last call taken "
             f"({digests}){places}. Who validates strictly refuses calls until they have the new one: give it "
             f"to them before an upgrade, or set {key} to the one that they have. `gateway delivery compose` "
             "makes refused calls anew"
@@ -245,21 +268,21 @@ def find_contract_changes(conn: Connection, settings: Settings, at: datetime) ->
     One that cannot be read is left out: it is a finding of its own.
     """
     bundle = load_bundle(open_active_mappings(conn, at))
-    for name, partner in build_partners(settings).items():
-        if partner.console:
+    for partner_name, partner in build_partners(settings).items():
+        if partner.is_at_console:
             continue
         taken_calls = [
             row
-            for row in deliveries.list_last_delivered(conn, name, _MOST_CALLS)
+            for row in deliveries.list_last_delivered(conn, partner_name, _MAX_CHECKED_CALLS)
             if row.payload_sha256 is not None and DRAFTED not in row.parameters
         ]
         if not taken_calls:
             continue
         try:
-            change = _find_wsdl_change(conn, settings, name, partner, taken_calls)
-            if change is not None:
-                yield str(change)
-            yield from map(str, _find_schema_changes(conn, name, bundle, taken_calls))
+            wsdl_change = _find_wsdl_change(conn, settings, partner_name, partner, taken_calls)
+            if wsdl_change is not None:
+                yield str(wsdl_change)
+            yield from map(str, _find_schema_changes(conn, partner_name, bundle, taken_calls))
         except GatewayError as problem:
             raise_resource_problem(problem)
 
@@ -267,7 +290,7 @@ def find_contract_changes(conn: Connection, settings: Settings, at: datetime) ->
 def _find_wsdl_change(
     conn: Connection,
     settings: Settings,
-    name: str,
+    partner_name: str,
     partner: PartnerService,
     taken_calls: Sequence[DeliveredCallRow],
 ) -> _ContractChange | None:
@@ -276,67 +299,82 @@ def _find_wsdl_change(
     Without the digest of the former WSDL, only a change in the calls counts.
     """
     contract = load_contract(partner.wsdl)
-    last = taken_calls[0]
-    before = last.parameters.get(WSDL_DIGEST)
-    if before == contract.sha256:
+    last_call = taken_calls[0]
+    digest_before = last_call.parameters.get(WSDL_DIGEST)
+    if digest_before == contract.sha256:
         return None
-    operations = {str(row.parameters.get("operation")): row for row in reversed(taken_calls)}
+    operations = {str(call_row.parameters.get("operation")): call_row for call_row in reversed(taken_calls)}
     places = [
         f"{operation}: {phrase}"
-        for operation, row in sorted(operations.items())
-        for phrase in _list_call_changes(conn, settings, partner, row)
+        for operation, call_row in sorted(operations.items())
+        for phrase in _list_call_changes(conn, settings, partner, call_row)
     ]
-    if before is None and not places:
+    if digest_before is None and not places:
         return None
-    return _ContractChange(name, f"its WSDL {contract.name}", last.id, before, contract.sha256, places)
+    return _ContractChange(
+        partner_name, f"its WSDL {contract.wsdl_name}", last_call.id, digest_before, contract.sha256, places
+    )
 
 
 def _list_call_changes(
-    conn: Connection, settings: Settings, partner: PartnerService, row: DeliveredCallRow
+    conn: Connection, settings: Settings, partner: PartnerService, call_row: DeliveredCallRow
 ) -> list[str]:
     """Return a phrase for each name that an accepted call would now have in addition, or would now lack."""
     try:
-        stored = payloads.get_payload_octets(conn, row.payload_sha256)
+        stored_envelope = payloads.get_payload_octets(conn, call_row.payload_sha256)
     except GatewayError as problem:  # retention has removed it
         raise_resource_problem(problem)
         return []
-    call = read_scoped_call(conn, row, stored, partner.endpoint, settings)
+    call = read_scoped_call(conn, call_row, stored_envelope, partner.endpoint, settings)
     try:
-        written = load_contract(partner.wsdl).compose_envelope(call)
+        new_envelope = load_contract(partner.wsdl).compose_envelope(call)
     except GatewayError as problem:
         raise_resource_problem(problem)
         return [f"the WSDL does not take it: {problem.detail}"]
-    before, now = list_call_names(stored), list_call_names(written)
-    added = [f"{name} is new" for name in now if name not in before]
-    return added + [f"{name} is gone" for name in before if name not in now]
+    names_before, current_names = list_call_names(stored_envelope), list_call_names(new_envelope)
+    added_phrases = [f"{name} is new" for name in current_names if name not in names_before]
+    return added_phrases + [f"{name} is gone" for name in names_before if name not in current_names]
 
 
 def _find_schema_changes(
-    conn: Connection, partner: str, bundle: MappingBundle, taken_calls: Sequence[DeliveredCallRow]
+    conn: Connection, partner_name: str, bundle: MappingBundle, taken_calls: Sequence[DeliveredCallRow]
 ) -> Iterator[_ContractChange]:
     """Yield the documents whose requests may be invalid by the schema of the last one that was taken."""
-    numbers = [int(row.subject_id) for row in taken_calls if row.subject_type == "request"]
-    requests = agency_requests.list_documents(conn, numbers)
-    last: dict[str, tuple[DeliveredCallRow, RequestDocumentRow]] = {}
-    for row in taken_calls:
-        request = requests.get(int(row.subject_id)) if row.subject_type == "request" else None
-        with_document = row.parameters.get("operation") in ("SubmitApplication", "SubmitSupplement")
+    request_ids = [int(call_row.subject_id) for call_row in taken_calls if call_row.subject_type == "request"]
+    requests = agency_requests.list_documents(conn, request_ids)
+    last_calls: dict[str, tuple[DeliveredCallRow, RequestDocumentRow]] = {}
+    for call_row in taken_calls:
+        request = requests.get(int(call_row.subject_id)) if call_row.subject_type == "request" else None
+        with_document = call_row.parameters.get("operation") in ("SubmitApplication", "SubmitSupplement")
         if request is not None and with_document:
-            last.setdefault(request.document, (row, request))
-    for name, (row, request) in sorted(last.items()):
-        document = bundle.documents.get(name)
-        if document is None or document.organisation != partner:
+            last_calls.setdefault(request.document, (call_row, request))
+    for document_name, (call_row, request) in sorted(last_calls.items()):
+        document = bundle.documents.get(document_name)
+        if document is None or document.organisation != partner_name:
             continue
-        now = get_request_schema(bundle, document)
-        former = _write_former_schema(conn, bundle, request)
-        before = row.parameters.get(SCHEMA_DIGEST) or (None if former is None else _digest(former))
-        if before is None or before == _digest(now):
+        current_schema = get_request_schema(bundle, document)
+        former_schema = _write_former_schema(conn, bundle, request)
+        digest_before = call_row.parameters.get(SCHEMA_DIGEST) or (
+            None if former_schema is None else _compute_sha256(former_schema)
+        )
+        if digest_before is None or digest_before == _compute_sha256(current_schema):
             continue
         # A schema that the program of then wrote in another way cannot be compared.
-        places = None if former is None or _digest(former) != before else _list_places(former, now)
+        places = (
+            None
+            if former_schema is None or _compute_sha256(former_schema) != digest_before
+            else _list_schema_places(former_schema, current_schema)
+        )
         if places != []:
-            subject = f"the schema of the requests of {name}"
-            yield _ContractChange(partner, subject, row.id, before, _digest(now), places or ())
+            subject = f"the schema of the requests of {document_name}"
+            yield _ContractChange(
+                partner_name,
+                subject,
+                call_row.id,
+                digest_before,
+                _compute_sha256(current_schema),
+                places or (),
+            )
 
 
 def _write_former_schema(
@@ -344,24 +382,24 @@ def _write_former_schema(
 ) -> bytes | None:
     """Return the schema of a request by the mappings that wrote it; None where they are not stored."""
     try:
-        former = bundle
+        former_bundle = bundle
         if request.mapping_sha256 != bundle.digest:
-            former = load_bundle(open_stored_mappings(conn, request.mapping_sha256))
+            former_bundle = load_bundle(open_stored_mappings(conn, request.mapping_sha256))
     except GatewayError as problem:
         raise_resource_problem(problem)
         return None
-    document = former.documents.get(request.document)
-    return None if document is None else get_request_schema(former, document)
+    document = former_bundle.documents.get(request.document)
+    return None if document is None else get_request_schema(former_bundle, document)
 
 
-def _list_places(former: bytes, now: bytes) -> list[str] | None:
+def _list_schema_places(former_schema: bytes, current_schema: bytes) -> list[str] | None:
     """Return phrases for the places where the former schema refuses present requests; None if not known."""
     try:
-        return [f"the former {phrase}" for phrase in list_unfit_places(former, now)]
+        return [f"the former {phrase}" for phrase in list_unfit_places(former_schema, current_schema)]
     except GatewayError as problem:
         raise_resource_problem(problem)
         return None
 
 
-def _digest(octets: bytes) -> str:
+def _compute_sha256(octets: bytes) -> str:
     return sha256(octets).hexdigest()

@@ -21,10 +21,12 @@ from gateway.store import (
 )
 
 
-def read_delivery_report(conn: Connection, row: DeliveryRow) -> dict[str, Any]:
+def read_delivery_report(conn: Connection, delivery_row: DeliveryRow) -> dict[str, Any]:
     """Return a delivery with all its columns and its attempts, the first attempt first."""
-    attempts = [_describe_attempt(attempt) for attempt in delivery_leases.list_attempts(conn, row.id)]
-    return read_columns(row) | {"attempts": attempts}
+    attempts = [
+        _describe_attempt(attempt) for attempt in delivery_leases.list_attempts(conn, delivery_row.id)
+    ]
+    return read_columns(delivery_row) | {"attempts": attempts}
 
 
 def read_message_deliveries(conn: Connection, message: MessageRow) -> list[dict[str, Any]]:
@@ -33,41 +35,45 @@ def read_message_deliveries(conn: Connection, message: MessageRow) -> list[dict[
     return [read_delivery_report(conn, rows[number]) for number in sorted(rows)]
 
 
-def find_last_sentence(
-    conn: Connection, message: MessageRow, sent: Iterable[Mapping[str, Any]]
+def find_problem_text(
+    conn: Connection, message: MessageRow, sending_deliveries: Iterable[Mapping[str, Any]]
 ) -> str | None:
     """Return the sentence that belongs to the problem of a message: of its refusal, else of a delivery."""
-    case = cases.find_by_id(conn, message.case_id) if message.problem and message.case_id else None
-    problems = (case.detail or {}).get("problems", ()) if case is not None else ()
-    refusals = [
+    case_row = cases.find_by_id(conn, message.case_id) if message.problem and message.case_id else None
+    problems = (case_row.detail or {}).get("problems", ()) if case_row is not None else ()
+    refusal_texts = [
         f"{problem['text']} at {problem['pointer']}"
         for problem in problems
         if problem["id"] == message.problem
     ]
-    sentences = [delivery["last_sentence"] for delivery in sent if delivery["last_sentence"]]
-    return next(iter((*refusals, *reversed(sentences))), None)
+    delivery_texts = [
+        delivery["last_sentence"] for delivery in sending_deliveries if delivery["last_sentence"]
+    ]
+    return next(iter((*refusal_texts, *reversed(delivery_texts))), None)
 
 
 def _find_message_deliveries(conn: Connection, message: MessageRow) -> Iterator[DeliveryRow]:
     # By the keys of the tasks about a message: deliveries have no index of their subject.
-    for key in (f"admit:{message.id}", f"late-receipt:{message.id}"):
-        task = deliveries.find_by_dedupe_key(conn, key)
+    for dedupe_key in (f"admit:{message.id}", f"late-receipt:{message.id}"):
+        task = deliveries.find_by_dedupe_key(conn, dedupe_key)
         if task is not None:
             yield task
-    sent = deliveries.find_by_wire_id(conn, message.message_id) if message.direction == "out" else None
-    if sent is not None:
-        yield sent
+    sending_delivery = (
+        deliveries.find_by_wire_id(conn, message.message_id) if message.direction == "out" else None
+    )
+    if sending_delivery is not None:
+        yield sending_delivery
 
 
-def _describe_attempt(row: DeliveryAttemptRow) -> dict[str, Any]:
+def _describe_attempt(attempt_row: DeliveryAttemptRow) -> dict[str, Any]:
     return {
-        "attempt": row.attempt,
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-        "outcome": row.outcome,
-        "problem": row.problem,
-        "ours": row.sentence,
-        "theirs": row.theirs,
+        "attempt": attempt_row.attempt,
+        "started_at": attempt_row.started_at,
+        "finished_at": attempt_row.finished_at,
+        "outcome": attempt_row.outcome,
+        "problem": attempt_row.problem,
+        "ours": attempt_row.sentence,
+        "theirs": attempt_row.theirs,
     }
 
 
@@ -124,37 +130,44 @@ class Destination(NamedTuple):
 
 def load_destinations(conn: Connection, settings: Settings) -> dict[str, Destination]:
     """Return the partners by destination: registered parties, and those that the settings name."""
-    names = {row.id: row.name for row in parties.list_parties(conn)}
-    destinations = {party: Destination(name, "") for party, name in names.items()}
-    for code, called in {**settings.agency, CUSTOMS: settings.customs}.items():
-        destinations[code] = Destination(
-            names.get(called.get_party(code), code), mask_url(called.endpoint or "")
+    party_names = {row.id: row.name for row in parties.list_parties(conn)}
+    destinations = {party_id: Destination(name, "") for party_id, name in party_names.items()}
+    for destination_code, partner_settings in {**settings.agency, CUSTOMS: settings.customs}.items():
+        destinations[destination_code] = Destination(
+            party_names.get(partner_settings.get_party(destination_code), destination_code),
+            mask_url(partner_settings.endpoint or ""),
         )
     return destinations
 
 
-def name_destination(destinations: Mapping[str, Destination], delivery: Mapping[str, Any]) -> Destination:
+def describe_destination(destinations: Mapping[str, Destination], delivery: Mapping[str, Any]) -> Destination:
     """Return the destination of a delivery; a message has its address with it."""
-    code = delivery["destination"]
-    partner = destinations.get(code, Destination(code, ""))
-    name = partner.name if partner.name == code else f"{partner.name} ({code})"
+    destination_code = delivery["destination"]
+    partner = destinations.get(destination_code, Destination(destination_code, ""))
+    display_name = (
+        partner.name if partner.name == destination_code else f"{partner.name} ({destination_code})"
+    )
     if delivery["agent"] not in ("soap", "msh"):
-        return Destination(code, "")
+        return Destination(destination_code, "")
     address = delivery["parameters"].get("endpoint") if delivery["agent"] == "msh" else partner.address
-    return Destination(name, mask_url(str(address or "")))
+    return Destination(display_name, mask_url(str(address or "")))
 
 
-def list_party_destinations(settings: Settings, party: str) -> tuple[str, ...]:
+def list_party_destinations(settings: Settings, party_id: str) -> tuple[str, ...]:
     """Return the destinations at which a party is called as an agency or as customs."""
-    called = {**settings.agency, CUSTOMS: settings.customs}
-    return tuple(code for code, partner in called.items() if party == partner.get_party(code))
-
-
-def find_destinations(destinations: Mapping[str, Destination], text: str) -> tuple[str, ...]:
-    """Return the destinations whose name or address contains a text."""
-    part = text.casefold()
+    partner_settings = {**settings.agency, CUSTOMS: settings.customs}
     return tuple(
-        code
-        for code, destination in destinations.items()
-        if any(part in word.casefold() for word in destination)
+        destination_code
+        for destination_code, partner in partner_settings.items()
+        if party_id == partner.get_party(destination_code)
+    )
+
+
+def search_destinations(destinations: Mapping[str, Destination], search_text: str) -> tuple[str, ...]:
+    """Return the destinations whose name or address contains a text."""
+    searched_text = search_text.casefold()
+    return tuple(
+        destination_code
+        for destination_code, destination in destinations.items()
+        if any(searched_text in field_text.casefold() for field_text in destination)
     )

@@ -43,8 +43,8 @@ from gateway.operations.plain_values import format_moment
 from gateway.share import get_data_folder
 from gateway.store import MappingPeriod, mapping_bundles, requirement_results
 
-_proved: Final[dict[str, tuple[ProofFinding, ...]]] = {}
-_MOST_PROVED: Final = 16
+_findings_by_digest: Final[dict[str, tuple[ProofFinding, ...]]] = {}
+_MAX_PROVED_BUNDLES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +55,16 @@ class CheckedFolder:
     folder: Traversable
     octets: bytes | None
     #: The bundle file that it came in, if any.
-    file: BundleFile | None = None
+    bundle_file: BundleFile | None = None
 
     def describe_origin(self) -> dict[str, Any]:
         """Return for the audit and the evidence who published the mappings; nothing where that is unknown."""
-        signer = None if self.file is None else self.file.signer
-        if self.file is None or signer is None:
+        signer = None if self.bundle_file is None else self.bundle_file.signer
+        if self.bundle_file is None or signer is None:
             return {}
-        assert self.file.signed_at is not None, "a signature has its time"
-        published = {"certificate": signer.sha256, "subject": signer.subject}
-        return {"published": published | {"at": self.file.signed_at.isoformat()}}
+        assert self.bundle_file.signed_at is not None, "a signature has its time"
+        publisher = {"certificate": signer.sha256, "subject": signer.subject}
+        return {"published": publisher | {"at": self.bundle_file.signed_at.isoformat()}}
 
 
 def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
@@ -72,15 +72,15 @@ def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
 
     Mappings of the same digest are proved once in a process.
     """
-    findings = _proved.get(bundle.digest)
+    findings = _findings_by_digest.get(bundle.digest)
     if findings is None:
         findings = check_bundle(bundle, samples=0).findings
-        if len(_proved) >= _MOST_PROVED:
-            _proved.clear()
-        _proved[bundle.digest] = findings
+        if len(_findings_by_digest) >= _MAX_PROVED_BUNDLES:
+            _findings_by_digest.clear()
+        _findings_by_digest[bundle.digest] = findings
     for finding in findings:
-        example = f"{finding.proof}; for example {finding.counter_example}"
-        detail = f"{finding.field}: {finding.message} ({example})"
+        example_text = f"{finding.proof}; for example {finding.counter_example}"
+        detail = f"{finding.field}: {finding.message} ({example_text})"
         yield GatewayError(MAPPING_WRONG, detail, str(finding.mark))
 
 
@@ -102,7 +102,7 @@ def check_mapping_folder(folder: Traversable | None) -> CheckedFolder:
     return CheckedFolder(bundle, folder, octets)
 
 
-def read_offered_mappings(octets: bytes, rules: PublisherRules, at: datetime) -> CheckedFolder:
+def read_published_mappings(octets: bytes, rules: PublisherRules, at: datetime) -> CheckedFolder:
     """Return the mappings in a bundle file, or in a ZIP archive where the settings require no signature.
 
     Raises GW514 for a publisher that the settings do not name, GW515 for a file that was changed, and
@@ -112,10 +112,10 @@ def read_offered_mappings(octets: bytes, rules: PublisherRules, at: datetime) ->
         check_publisher(read_bundle_file(octets), rules, at)
     else:
         check_unsigned(rules)
-    return open_offered_mappings(octets)
+    return open_uploaded_mappings(octets)
 
 
-def open_offered_mappings(octets: bytes) -> CheckedFolder:
+def open_uploaded_mappings(octets: bytes) -> CheckedFolder:
     """Return the mappings in a bundle file or a ZIP archive after their static proofs, by any publisher.
 
     Raises GW515 for a file that was changed, GW502 as `check_mapping_folder` does.
@@ -134,7 +134,7 @@ def open_bundle_file(file: BundleFile) -> CheckedFolder:
             "changed, or packed by another version of the program; let its publisher pack it again"
         )
         raise GatewayError(BUNDLE_FILE_WRONG, detail, "/MappingBundle/Address")
-    return replace(folder, file=file)
+    return replace(folder, bundle_file=file)
 
 
 def _read_mapping_archive(octets: bytes) -> CheckedFolder:
@@ -143,8 +143,8 @@ def _read_mapping_archive(octets: bytes) -> CheckedFolder:
     The archive contains the files of the folder, or the folder itself.
     """
     root = unpack_mapping_archive(octets)
-    tops = list(root.iterdir())
-    return check_mapping_folder(tops[0] if len(tops) == 1 and tops[0].is_dir() else root)
+    top_entries = list(root.iterdir())
+    return check_mapping_folder(top_entries[0] if len(top_entries) == 1 and top_entries[0].is_dir() else root)
 
 
 def compare_with_active(
@@ -157,17 +157,17 @@ def compare_with_active(
     """
     active_folder = open_active_mappings(conn, at)
     try:
-        before = load_active_rules(conn, load_shipped_rules(), at).bundle
+        active_bundle = load_active_rules(conn, load_shipped_rules(), at).bundle
     except GatewayError as error:
-        version = mapping_bundles.find_active_digest(conn, at)
-        if error.problem is not STORED_MAPPINGS_UNREAD or version is None:
+        active_digest = mapping_bundles.find_active_digest(conn, at)
+        if error.problem is not STORED_MAPPINGS_UNREAD or active_digest is None:
             raise
-        before = replace(_load_what_loads(active_folder), digest=version)
-    offered = LoadedMappings(folder.bundle, folder.folder)
-    return compare_mapping_folders(LoadedMappings(before, active_folder), offered), before
+        active_bundle = replace(_load_readable_mappings(active_folder), digest=active_digest)
+    new_mappings = LoadedMappings(folder.bundle, folder.folder)
+    return compare_mapping_folders(LoadedMappings(active_bundle, active_folder), new_mappings), active_bundle
 
 
-def _load_what_loads(folder: Traversable) -> MappingBundle:
+def _load_readable_mappings(folder: Traversable) -> MappingBundle:
     """Return the mappings of a folder without the documents that do not load; none where nothing loads."""
     try:
         return load_bundle(folder, [])
@@ -175,21 +175,21 @@ def _load_what_loads(folder: Traversable) -> MappingBundle:
         return replace(load_shipped_rules().bundle, documents={})
 
 
-def check_compared_mappings(change: DatabaseChange, over: str | None) -> None:
+def check_compared_mappings(change: DatabaseChange, compared_digest: str | None) -> None:
     """Raise GW709 where other mappings are in force than those that a folder was compared with."""
-    if mapping_bundles.find_active_digest(change.conn, change.at) != over:
+    if mapping_bundles.find_active_digest(change.conn, change.at) != compared_digest:
         detail = "other mappings came into force since the folder was compared: name it again"
         raise GatewayError(TRANSITION_REFUSED, detail, "map use")
 
 
 def describe_mapping_changes(
-    changes: MappingChanges, after: MappingBundle, before: MappingBundle
+    changes: MappingChanges, new_bundle: MappingBundle, active_bundle: MappingBundle
 ) -> dict[str, Any]:
     """Return a change of the mappings in force as plain values, for the audit and for readers."""
     return {
-        "bundle": after.digest,
-        "before": before.digest,
-        "documents": sorted(after.documents),
+        "bundle": new_bundle.digest,
+        "before": active_bundle.digest,
+        "documents": sorted(new_bundle.documents),
         "added": list(changes.added),
         "changed": list(changes.changed),
         "removed": list(changes.removed),
@@ -209,26 +209,30 @@ def activate_folder(change: DatabaseChange, folder: CheckedFolder, changes: Mapp
 
     `changes` is its difference from the mappings in force, as plain values.
     """
-    conn, version = change.conn, None if folder.octets is None else folder.bundle.digest
-    before = mapping_bundles.find_active_digest(conn, change.at)
-    if version == before:
+    conn, new_digest = change.conn, None if folder.octets is None else folder.bundle.digest
+    active_digest = mapping_bundles.find_active_digest(conn, change.at)
+    if new_digest == active_digest:
         change.leave_unchanged()
         return False
     digest = store_checked_folder(change, folder)
-    mapping_bundles.activate_bundle(conn, version, change.at, change.by)
-    data = {"before": before, "documents": changes["documents"], "removed": changes["removed"]}
-    data |= folder.describe_origin()
-    record_evidence(conn, "mappings", "bundle", digest, digest, data, change.at)
-    names = ("bundle", "documents", "added", "changed", "removed")
-    after = {name: changes[name] for name in names} | folder.describe_origin()
-    change.record_change(f"mappings {digest[:16]}", before={"bundle": changes["before"]}, after=after)
+    mapping_bundles.activate_bundle(conn, new_digest, change.at, change.actor)
+    evidence_fields = {
+        "before": active_digest,
+        "documents": changes["documents"],
+        "removed": changes["removed"],
+    }
+    evidence_fields |= folder.describe_origin()
+    record_evidence(conn, "mappings", "bundle", digest, digest, evidence_fields, change.at)
+    change_keys = ("bundle", "documents", "added", "changed", "removed")
+    audit_after = {key: changes[key] for key in change_keys} | folder.describe_origin()
+    change.record_change(f"mappings {digest[:16]}", before={"bundle": changes["before"]}, after=audit_after)
     return True
 
 
 def find_mapping_plan(conn: Connection, at: datetime) -> MappingPeriod | None:
     """Return the period of the bundle planned to come into force after a time; None without a plan."""
-    last = mapping_bundles.list_periods(conn)[-1]
-    return None if last.has_begun(at) else last
+    last_period = mapping_bundles.list_periods(conn)[-1]
+    return None if last_period.has_begun(at) else last_period
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +244,7 @@ class PlanEffect:
 
 
 def read_plan_effect(
-    plan: MappingPeriod | None, held: Iterable[str], find_rules: Callable[[datetime], DecisionRules]
+    plan: MappingPeriod | None, document_names: Iterable[str], find_rules: Callable[[datetime], DecisionRules]
 ) -> PlanEffect:
     """Return the effect of a plan on some documents; `find_rules` returns the rules at a time.
 
@@ -249,30 +253,34 @@ def read_plan_effect(
     if plan is None or plan.starts is None:
         return PlanEffect()
     try:
-        planned = find_rules(plan.starts).bundle
+        planned_bundle = find_rules(plan.starts).bundle
     except GatewayError as error:
         if error.problem is not STORED_MAPPINGS_UNREAD:
             raise
         return PlanEffect(problem=str(error))
-    return PlanEffect(tuple(sorted({*held} - planned.documents.keys())))
+    return PlanEffect(tuple(sorted({*document_names} - planned_bundle.documents.keys())))
 
 
-def read_stored_plan(conn: Connection, plan: MappingPeriod | None, held: Iterable[str]) -> PlanEffect:
+def read_stored_plan_effect(
+    conn: Connection, plan: MappingPeriod | None, document_names: Iterable[str]
+) -> PlanEffect:
     """Return the effect of a plan on some documents; its mappings are loaded from the database."""
-    return read_plan_effect(plan, held, lambda at: load_active_rules(conn, load_shipped_rules(), at))
+    return read_plan_effect(
+        plan, document_names, lambda at: load_active_rules(conn, load_shipped_rules(), at)
+    )
 
 
-def find_plan_warnings(conn: Connection, at: datetime) -> list[str]:
+def list_plan_warnings(conn: Connection, at: datetime) -> list[str]:
     """Return a warning where documents that are in force at a time end with the plan."""
     plan = find_mapping_plan(conn, at)
     if plan is None or plan.starts is None:
         return []
-    held = load_active_rules(conn, load_shipped_rules(), at).bundle.documents
-    ending = read_stored_plan(conn, plan, held).ending
-    if not ending:
+    active_documents = load_active_rules(conn, load_shipped_rules(), at).bundle.documents
+    ending_documents = read_stored_plan_effect(conn, plan, active_documents).ending
+    if not ending_documents:
         return []
     clause = f"the mappings that are planned from {format_moment(plan.starts)} on do not have"
-    return [f"{clause} {', '.join(ending)}: out of force then"]
+    return [f"{clause} {', '.join(ending_documents)}: out of force then"]
 
 
 def describe_plan(plan: MappingPeriod | None) -> dict[str, Any] | None:
@@ -283,31 +291,38 @@ def describe_plan(plan: MappingPeriod | None) -> dict[str, Any] | None:
     return {"bundle": plan.digest, "from": format_moment(plan.starts), "actor": plan.actor}
 
 
-def plan_folder(
-    change: DatabaseChange, folder: CheckedFolder, changes: Mapping[str, Any], starts: datetime
+def store_folder_plan(
+    change: DatabaseChange, folder: CheckedFolder, changes: Mapping[str, Any], starts_at: datetime
 ) -> bool:
     """Store a folder and plan it from a time on, in place of the earlier plan, with evidence.
 
     Returns False if the same plan is stored already. `changes` is the difference of the folder from the
     mappings in force, as plain values. Raises GW808 for a time that has come.
     """
-    if starts <= change.at:
-        raise GatewayError(MISUSE, f"{format_moment(starts)} is not in the future", "--from")
-    conn, version = change.conn, None if folder.octets is None else folder.bundle.digest
-    earlier = find_mapping_plan(conn, change.at)
-    if earlier is not None and (earlier.digest, earlier.starts) == (version, starts):
+    if starts_at <= change.at:
+        raise GatewayError(MISUSE, f"{format_moment(starts_at)} is not in the future", "--from")
+    conn, new_digest = change.conn, None if folder.octets is None else folder.bundle.digest
+    earlier_plan = find_mapping_plan(conn, change.at)
+    if earlier_plan is not None and (earlier_plan.digest, earlier_plan.starts) == (new_digest, starts_at):
         change.leave_unchanged()
         return False
     digest = store_checked_folder(change, folder)
-    replaced = None if earlier is None else earlier.use
-    mapping_bundles.plan_bundle(conn, version, starts, change.at, change.by, replaced)
-    day, before = format_moment(starts), describe_plan(earlier)
-    data = {"documents": changes["documents"], "removed": changes["removed"], "from": day, "replaces": before}
-    data |= folder.describe_origin()
-    record_evidence(conn, "mappings", "bundle", digest, digest, data, change.at)
-    names = ("bundle", "documents", "added", "changed", "removed")
-    after = {name: changes[name] for name in names} | {"from": day} | folder.describe_origin()
-    change.record_change(f"mappings {digest[:16]}", before={"planned": before}, after=after)
+    replaced_use = None if earlier_plan is None else earlier_plan.use
+    mapping_bundles.plan_bundle(conn, new_digest, starts_at, change.at, change.actor, replaced_use)
+    start_text, earlier_description = format_moment(starts_at), describe_plan(earlier_plan)
+    evidence_fields = {
+        "documents": changes["documents"],
+        "removed": changes["removed"],
+        "from": start_text,
+        "replaces": earlier_description,
+    }
+    evidence_fields |= folder.describe_origin()
+    record_evidence(conn, "mappings", "bundle", digest, digest, evidence_fields, change.at)
+    change_keys = ("bundle", "documents", "added", "changed", "removed")
+    audit_after = {key: changes[key] for key in change_keys} | {"from": start_text} | folder.describe_origin()
+    change.record_change(
+        f"mappings {digest[:16]}", before={"planned": earlier_description}, after=audit_after
+    )
     return True
 
 
@@ -316,31 +331,33 @@ def withdraw_mapping_plan(change: DatabaseChange) -> MappingPeriod:
     plan = find_mapping_plan(change.conn, change.at)
     if plan is None or plan.use is None:
         raise GatewayError(MISUSE, "no mappings are planned", "--cancel")
-    mapping_bundles.withdraw_plan(change.conn, plan.use, change.at, change.by)
+    mapping_bundles.withdraw_plan(change.conn, plan.use, change.at, change.actor)
     description = describe_plan(plan)
-    subject = plan.digest or "shipped"
+    bundle_name = plan.digest or "shipped"
     record_evidence(
-        change.conn, "mappings", "bundle", subject, plan.digest, {"withdrawn": description}, change.at
+        change.conn, "mappings", "bundle", bundle_name, plan.digest, {"withdrawn": description}, change.at
     )
-    change.record_change(f"mappings {subject[:16]}", before={"planned": description}, after={"planned": None})
+    change.record_change(
+        f"mappings {bundle_name[:16]}", before={"planned": description}, after={"planned": None}
+    )
     return plan
 
 
-def check_counted_units(conn: Connection, before: MappingBundle, after: MappingBundle) -> None:
-    """Raise GW502 where `after` lacks a unit of `before`, or has it in another dimension, that is counted in.
+def check_used_units(conn: Connection, active_bundle: MappingBundle, new_bundle: MappingBundle) -> None:
+    """Raise GW502 if a used unit of `active_bundle` is missing in `new_bundle`, or has another dimension.
 
     Without the unit, a quantity that is written off could not be compared with the rest of its certificate,
     so the certificate could be used twice.
     """
-    lost = [
+    lost_units = [
         unit.code
-        for unit in before.units.units.values()
-        if (unit_after := after.units.get(unit.code)) is None or unit_after.dimension != unit.dimension
+        for unit in active_bundle.units.units.values()
+        if (unit_after := new_bundle.units.get(unit.code)) is None or unit_after.dimension != unit.dimension
     ]
-    counted = requirement_results.filter_counted_units(conn, lost)
-    if counted:
+    used_units = requirement_results.filter_counted_units(conn, lost_units)
+    if used_units:
         detail = (
-            f"certificates are granted or used in {', '.join(counted)}: the table of units must keep "
+            f"certificates are granted or used in {', '.join(used_units)}: the table of units must keep "
             "each of them in its dimension"
         )
         raise GatewayError(MAPPING_WRONG, detail, "codelists.yaml/units")

@@ -36,27 +36,27 @@ from gateway.store import (
     read_transaction,
 )
 
-_PAGE: Final = 50
+_PAGE_SIZE: Final = 50
 #: The most bundles of older cases that are held at a time.
-_MOST_BUNDLES: Final = 4
-_POSITION: Final = re.compile(r"\[[0-9]+\]")
+_MAX_CACHED_BUNDLES: Final = 4
+_POSITION_PATTERN: Final = re.compile(r"\[[0-9]+\]")
 #: Below every id.
-_FIRST: Final = 0
+_BELOW_EVERY_ID: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
-class AskedCase:
+class ExaminedCase:
     """One case that was asked, and the digest of its mappings.
 
     `change` has the changes by the new mappings. It is None where the case could not be read (`problem`),
     and where its submission was refused before any mappings were applied.
     """
 
-    number: str
+    case_number: str
     reference: str
     declarant: str
     opened_at: datetime
-    bundle: str | None
+    bundle_digest: str | None
     change: SubmissionChange | None = None
     problem: GatewayError | None = None
 
@@ -89,7 +89,7 @@ class ImpactTotals:
     requests: Counter[str] = field(default_factory=Counter)
     fields: Counter[ChangedField] = field(default_factory=Counter)
 
-    def add_case(self, case: AskedCase) -> None:
+    def add_case(self, case: ExaminedCase) -> None:
         """Count a case."""
         if case.problem is not None:
             self.unreadable[case.problem.problem.id] += 1
@@ -104,56 +104,66 @@ class ImpactTotals:
         self.changed += 1
         self.newly_refused += change.refused == (False, True)
         self.newly_admitted += change.refused == (True, False)
-        for kind, counted in (("added", self.problems_added), ("removed", self.problems_removed)):
-            counted.update({problem.problem for problem in change.problems if problem.change == kind})
+        for change_kind, problem_counter in (
+            ("added", self.problems_added),
+            ("removed", self.problems_removed),
+        ):
+            problem_counter.update(
+                {problem.problem for problem in change.problems if problem.change == change_kind}
+            )
         self.agencies_added.update(change.added)
         self.agencies_dropped.update(change.dropped)
         for request in change.requests:
             self.requests[request.change] += 1
-            names = (
-                (_POSITION.sub("", value_change.path), value_change.field, value_change.ko, value_change.en)
+            field_keys = (
+                (
+                    _POSITION_PATTERN.sub("", value_change.path),
+                    value_change.field,
+                    value_change.ko,
+                    value_change.en,
+                )
                 for value_change in request.values
             )
-            self.fields.update({ChangedField(request.document, *name) for name in names})
+            self.fields.update({ChangedField(request.document, *field_key) for field_key in field_keys})
 
 
 def find_mapping_impact(
-    engine: Engine, new: MappingBundle, since: datetime, until: datetime, limit: int | None
-) -> Iterator[AskedCase]:
+    engine: Engine, new_bundle: MappingBundle, since: datetime, until: datetime, limit: int | None
+) -> Iterator[ExaminedCase]:
     """Yield every case opened in a period, the newest first and at most `limit`, with its changes."""
     bundles = _BundleCache()
-    before, remaining = TimedPosition(until, _FIRST), limit
+    page_end, remaining = TimedPosition(until, _BELOW_EVERY_ID), limit
     while remaining is None or remaining > 0:
-        size = _PAGE if remaining is None else min(remaining, _PAGE)
+        page_size = _PAGE_SIZE if remaining is None else min(remaining, _PAGE_SIZE)
         with read_transaction(engine) as conn:
-            rows = cases.list_newest_between(conn, since, before, size)
-            asked_cases = [_ask_case(conn, row, bundles, new) for row in rows]
-        yield from asked_cases
-        if len(rows) < size:
+            case_rows = cases.list_newest_between(conn, since, page_end, page_size)
+            examined_cases = [_examine_case(conn, row, bundles, new_bundle) for row in case_rows]
+        yield from examined_cases
+        if len(case_rows) < page_size:
             return
-        before = TimedPosition(rows[-1].opened_at, rows[-1].id)
-        remaining = None if remaining is None else remaining - size
+        page_end = TimedPosition(case_rows[-1].opened_at, case_rows[-1].id)
+        remaining = None if remaining is None else remaining - page_size
 
 
 class _BundleCache:
     """The mappings of the cases that were asked last, by their digest."""
 
     def __init__(self) -> None:
-        shipped = load_bundle(get_data_folder("mappings"))
-        self._shipped = {shipped.digest: shipped}
-        self._read: dict[str, MappingBundle] = {}
+        shipped_bundle = load_bundle(get_data_folder("mappings"))
+        self._shipped_bundles = {shipped_bundle.digest: shipped_bundle}
+        self._cached_bundles: dict[str, MappingBundle] = {}
 
     def get_bundle(self, conn: Connection, digest: str) -> MappingBundle:
         """Return a bundle; raise GW518 where it is not stored, GW904 where it does not load any more."""
-        bundle = self._shipped.get(digest) or self._read.pop(digest, None)
+        bundle = self._shipped_bundles.get(digest) or self._cached_bundles.pop(digest, None)
         if bundle is None:
             if not mapping_bundles.has_bundle(conn, digest):
                 raise GatewayError(MAPPINGS_NOT_STORED, f"the mappings {digest[:16]} are not stored", digest)
             bundle = _load_stored_bundle(conn, digest)
-        if digest not in self._shipped:
+        if digest not in self._shipped_bundles:
             # The least recently used mappings are dropped first.
-            recent = list(self._read.items())[1 - _MOST_BUNDLES :]
-            self._read = dict([*recent, (digest, bundle)])
+            recent_bundles = list(self._cached_bundles.items())[1 - _MAX_CACHED_BUNDLES :]
+            self._cached_bundles = dict([*recent_bundles, (digest, bundle)])
         return bundle
 
 
@@ -165,19 +175,27 @@ def _load_stored_bundle(conn: Connection, digest: str) -> MappingBundle:
         raise make_unread_problem(error, digest) from error
 
 
-def _ask_case(conn: Connection, row: CaseRow, bundles: _BundleCache, new: MappingBundle) -> AskedCase:
-    bundle = find_case_bundle(row, agency_requests.list_by_case(conn, row.id))
-    case_columns = row.number, row.functional_reference, row.declarant, row.opened_at, bundle
-    if bundle is None:
-        return AskedCase(*case_columns)
-    if bundle == new.digest:
-        return AskedCase(*case_columns, SubmissionChange((False, False)))
+def _examine_case(
+    conn: Connection, case_row: CaseRow, bundles: _BundleCache, new_bundle: MappingBundle
+) -> ExaminedCase:
+    bundle_digest = find_case_bundle(case_row, agency_requests.list_by_case(conn, case_row.id))
+    case_columns = (
+        case_row.number,
+        case_row.functional_reference,
+        case_row.declarant,
+        case_row.opened_at,
+        bundle_digest,
+    )
+    if bundle_digest is None:
+        return ExaminedCase(*case_columns)
+    if bundle_digest == new_bundle.digest:
+        return ExaminedCase(*case_columns, SubmissionChange((False, False)))
     try:
-        old = bundles.get_bundle(conn, bundle)
-        message = find_former_message(conn, row)
-        root = load_stored_tree(conn, message)
-        stored = messages.find_by_id(conn, message)
-        received = row.opened_at if stored is None else stored.received_at
-        return AskedCase(*case_columns, compare_submission(root, old, new, received))
+        former_bundle = bundles.get_bundle(conn, bundle_digest)
+        message_id = find_former_message(conn, case_row)
+        root = load_stored_tree(conn, message_id)
+        message_row = messages.find_by_id(conn, message_id)
+        received_at = case_row.opened_at if message_row is None else message_row.received_at
+        return ExaminedCase(*case_columns, compare_submission(root, former_bundle, new_bundle, received_at))
     except GatewayError as error:
-        return AskedCase(*case_columns, problem=error)
+        return ExaminedCase(*case_columns, problem=error)

@@ -46,7 +46,7 @@ from gateway.store import (
 )
 from gateway.wire import find_day
 
-_BATCH: Final = 100
+_PAGE_SIZE: Final = 100
 _ADMITTED: Final = "admitted"
 _HELD: Final = "held"
 _REFUSED: Final = "refused"
@@ -60,24 +60,24 @@ class ImpactRules:
     rules: DecisionRules
     policy: NeedSettings
     zone: tzinfo
-    new: NeedTable
+    new_table: NeedTable
 
 
 @dataclass(frozen=True, slots=True)
 class ItemImpact:
     """How the needs of one goods item change.
 
-    `lacking` are the laws that come or change, and that nothing of the case answers any more: neither an
+    `lacking_laws` are the laws that come or change, and that nothing of the case answers any more: neither an
     application, nor a disclaimer, nor a certificate.
     """
 
     item: GoodsItem
     difference: NeedDifference
-    lacking: tuple[str, ...]
+    lacking_laws: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class FoundNeed:
+class AdmissionFinding:
     """A finding of the admission, with its effect: ``refused``, ``held``, or ``admitted``."""
 
     finding: NeedFinding
@@ -92,14 +92,14 @@ class CaseImpact:
     effect on the submission before and after: ``admitted``, ``held`` or ``refused``.
     """
 
-    number: str
+    case_number: str
     reference: str
     declarant: str
-    day: date
+    assessment_day: date
     items: tuple[ItemImpact, ...] = ()
     admission: tuple[str, str] = (_ADMITTED, _ADMITTED)
-    new_findings: tuple[FoundNeed, ...] = ()
-    gone_findings: tuple[FoundNeed, ...] = ()
+    new_findings: tuple[AdmissionFinding, ...] = ()
+    gone_findings: tuple[AdmissionFinding, ...] = ()
 
     def __bool__(self) -> bool:
         """Return whether anything changes."""
@@ -119,16 +119,16 @@ class ImpactReport:
     newly_held: int = 0
     unreadable: dict[str, int] = field(default_factory=dict)
 
-    def count(self, impact: CaseImpact | GatewayError) -> None:
+    def count_case(self, impact: CaseImpact | GatewayError) -> None:
         """Count a case that was asked, or that could not be."""
         if isinstance(impact, GatewayError):
             self.unreadable[impact.problem.id] = self.unreadable.get(impact.problem.id, 0) + 1
             return
-        before, after = impact.admission
+        effect_before, effect_after = impact.admission
         self.examined += 1
         self.changed += bool(impact)
-        self.newly_refused += after == _REFUSED != before
-        self.newly_held += after == _HELD != before
+        self.newly_refused += effect_after == _REFUSED != effect_before
+        self.newly_held += effect_after == _HELD != effect_before
 
 
 def find_need_impact(
@@ -138,182 +138,216 @@ def find_need_impact(
 
     Every case is counted in `report`.
     """
-    judging = _Judging(impact_rules, find_day(since, impact_rules.zone))
+    comparison = _TableComparison(impact_rules, find_day(since, impact_rules.zone))
     position = TimedPosition(since, 0)
     while True:
         with read_transaction(engine) as conn:
-            rows = cases.list_opened_between(conn, since, until, position, _BATCH)
-            impacts = [_ask_case(conn, row, judging) for row in rows]
+            case_rows = cases.list_opened_between(conn, since, until, position, _PAGE_SIZE)
+            impacts = [_compare_case(conn, case_row, comparison) for case_row in case_rows]
         for impact in impacts:
-            report.count(impact)
+            report.count_case(impact)
             if isinstance(impact, CaseImpact) and impact:
                 yield impact
-        if len(rows) < _BATCH:
+        if len(case_rows) < _PAGE_SIZE:
             return
-        position = TimedPosition(rows[-1].opened_at, rows[-1].id)
+        position = TimedPosition(case_rows[-1].opened_at, case_rows[-1].id)
 
 
-class _Judging:
+class _TableComparison:
     """The tables before and after, each compiled once."""
 
-    def __init__(self, impact_rules: ImpactRules, first: date) -> None:
+    def __init__(self, impact_rules: ImpactRules, first_day: date) -> None:
         self.impact_rules = impact_rules
-        self.before = impact_rules.rules.needs.get_index(test_editions=impact_rules.policy.test_edition)
-        others = [table for table in self.before.tables if table.name != impact_rules.new.name]
-        self.after = NeedIndex([*others, _begin_earlier(impact_rules.new, first)], self.before.book)
+        self.index_before = impact_rules.rules.needs.get_index(test_editions=impact_rules.policy.test_edition)
+        unchanged_tables = [
+            table for table in self.index_before.tables if table.name != impact_rules.new_table.name
+        ]
+        self.index_after = NeedIndex(
+            [*unchanged_tables, _begin_earlier(impact_rules.new_table, first_day)], self.index_before.book
+        )
 
-    def compare(self, goods: StoredGoods, case_impact: CaseImpact) -> CaseImpact:
+    def compare_goods(self, goods: StoredGoods, case_impact: CaseImpact) -> CaseImpact:
         """Return the changes for the goods of a case."""
         rules, policy = self.impact_rules.rules, self.impact_rules.policy
-        was, now = goods.judge(self.before, rules), goods.judge(self.after, rules)
-        weighed = (
-            weigh_need_judgement(was, self.before, policy),
-            weigh_need_judgement(now, self.after, policy),
+        judgement_before, judgement_after = (
+            goods.judge(self.index_before, rules),
+            goods.judge(self.index_after, rules),
         )
-        newly_told, untold = _compare_findings(*weighed)
-        before, after = (_find_effect(judgement) for judgement in weighed)
-        items = tuple(_compare_items(was, now, self.impact_rules.new))
+        weighed_needs = (
+            weigh_need_judgement(judgement_before, self.index_before, policy),
+            weigh_need_judgement(judgement_after, self.index_after, policy),
+        )
+        new_findings, gone_findings = _compare_findings(*weighed_needs)
+        effect_before, effect_after = (_find_admission_effect(judgement) for judgement in weighed_needs)
+        items = tuple(_compare_items(judgement_before, judgement_after, self.impact_rules.new_table))
         return replace(
-            case_impact, items=items, admission=(before, after), new_findings=newly_told, gone_findings=untold
+            case_impact,
+            items=items,
+            admission=(effect_before, effect_after),
+            new_findings=new_findings,
+            gone_findings=gone_findings,
         )
 
 
-def _begin_earlier(table: NeedTable, first: date) -> NeedTable:
-    """Return a table as if it had been in force since the day `first`, with the rows of its own first day."""
-    if first >= table.valid_from:
+def _begin_earlier(table: NeedTable, first_day: date) -> NeedTable:
+    """Return a table as if it was in force since `first_day`, with the rows of its own first day."""
+    if first_day >= table.valid_from:
         return table
     rows = tuple(_begin_row_earlier(row, table.valid_from) for row in table.rows)
-    return replace(table, valid_from=first, rows=rows)
+    return replace(table, valid_from=first_day, rows=rows)
 
 
-def _begin_row_earlier(row: NeedRow, begins: date) -> NeedRow:
-    since, until = row.valid_from or begins, row.valid_until or begins
-    return replace(row, valid_from=None) if since <= begins <= until else row
+def _begin_row_earlier(row: NeedRow, table_start: date) -> NeedRow:
+    row_start, row_end = row.valid_from or table_start, row.valid_until or table_start
+    return replace(row, valid_from=None) if row_start <= table_start <= row_end else row
 
 
-def _ask_case(conn: Connection, row: CaseRow, judging: _Judging) -> CaseImpact | GatewayError:
+def _compare_case(
+    conn: Connection, case_row: CaseRow, comparison: _TableComparison
+) -> CaseImpact | GatewayError:
     """Return the changes for a case, or the problem for which it could not be asked."""
-    impact_rules = judging.impact_rules
+    impact_rules = comparison.impact_rules
     try:
-        goods = load_stored_goods(conn, row, impact_rules.rules, impact_rules.zone)
+        goods = load_stored_goods(conn, case_row, impact_rules.rules, impact_rules.zone)
     except GatewayError as error:
         return error
-    case_columns = (row.number, row.functional_reference, row.declarant)
+    case_columns = (case_row.number, case_row.functional_reference, case_row.declarant)
     if goods is None:
-        return CaseImpact(*case_columns, find_day(row.opened_at, impact_rules.zone))
-    return judging.compare(goods, CaseImpact(*case_columns, goods.day))
+        return CaseImpact(*case_columns, find_day(case_row.opened_at, impact_rules.zone))
+    return comparison.compare_goods(goods, CaseImpact(*case_columns, goods.day))
 
 
-def _compare_items(was: NeedJudgement, now: NeedJudgement, new: NeedTable) -> Iterator[ItemImpact]:
-    for old, later in zip(was.items, now.items, strict=True):
-        needs = [_restore_first_day(need, new) for need in _select_needs(later, new)]
-        difference = compare_needs(_select_needs(old, new), needs)
+def _compare_items(
+    judgement_before: NeedJudgement, judgement_after: NeedJudgement, new_table: NeedTable
+) -> Iterator[ItemImpact]:
+    for item_before, item_after in zip(judgement_before.items, judgement_after.items, strict=True):
+        needs = [_restore_first_day(need, new_table) for need in _select_needs(item_after, new_table)]
+        difference = compare_needs(_select_needs(item_before, new_table), needs)
         if difference:
-            changed = {need.law for need in (*difference.added, *(after for _, after in difference.changed))}
-            lacking = dict.fromkeys(need.law for need in later.lacking if _is_of(need, new))
-            yield ItemImpact(later.item, difference, tuple(law for law in lacking if law in changed))
+            changed_laws = {
+                need.law for need in (*difference.added, *(after for _, after in difference.changed))
+            }
+            lacking_laws = dict.fromkeys(
+                need.law for need in item_after.lacking if _is_of_table(need, new_table)
+            )
+            yield ItemImpact(
+                item_after.item, difference, tuple(law for law in lacking_laws if law in changed_laws)
+            )
 
 
 def _select_needs(item: ItemNeeds, table: NeedTable) -> list[DocumentNeed]:
-    return [need for need, _ in item.needs if _is_of(need, table)]
+    return [need for need, _ in item.needs if _is_of_table(need, table)]
 
 
-def _is_of(need: DocumentNeed, table: NeedTable) -> bool:
+def _is_of_table(need: DocumentNeed, table: NeedTable) -> bool:
     return need.table.partition("@")[0] == table.name
 
 
-def _restore_first_day(need: DocumentNeed, new: NeedTable) -> DocumentNeed:
+def _restore_first_day(need: DocumentNeed, new_table: NeedTable) -> DocumentNeed:
     """Return a need of the new table with its true first day."""
-    return replace(need, valid_from=max(need.valid_from, new.valid_from))
+    return replace(need, valid_from=max(need.valid_from, new_table.valid_from))
 
 
-def _find_effect(weighed: WeighedNeeds) -> str:
-    if weighed.problems:
+def _find_admission_effect(weighed_needs: WeighedNeeds) -> str:
+    if weighed_needs.problems:
         return _REFUSED
-    return _HELD if weighed.missing else _ADMITTED
+    return _HELD if weighed_needs.missing else _ADMITTED
 
 
 def _compare_findings(
-    was: WeighedNeeds, now: WeighedNeeds
-) -> tuple[tuple[FoundNeed, ...], tuple[FoundNeed, ...]]:
-    """Return the findings that only `now` has, and the findings that only `was` has."""
-    old, new = ({_make_key(finding): finding for finding in _list_found(weighed)} for weighed in (was, now))
+    needs_before: WeighedNeeds, needs_after: WeighedNeeds
+) -> tuple[tuple[AdmissionFinding, ...], tuple[AdmissionFinding, ...]]:
+    """Return the findings that only `needs_after` has, and the findings that only `needs_before` has."""
+    findings_before, findings_after = (
+        {_make_finding_key(finding): finding for finding in _list_admission_findings(weighed_needs)}
+        for weighed_needs in (needs_before, needs_after)
+    )
     return (
-        tuple(finding for key, finding in new.items() if key not in old),
-        tuple(finding for key, finding in old.items() if key not in new),
+        tuple(finding for key, finding in findings_after.items() if key not in findings_before),
+        tuple(finding for key, finding in findings_before.items() if key not in findings_after),
     )
 
 
-def _list_found(weighed: WeighedNeeds) -> Iterable[FoundNeed]:
+def _list_admission_findings(weighed_needs: WeighedNeeds) -> Iterable[AdmissionFinding]:
     for effect, findings in (
-        (_REFUSED, weighed.problems),
-        (_HELD, weighed.missing),
-        (_ADMITTED, weighed.warnings),
+        (_REFUSED, weighed_needs.problems),
+        (_HELD, weighed_needs.missing),
+        (_ADMITTED, weighed_needs.warnings),
     ):
-        yield from (FoundNeed(finding, effect) for finding in findings)
+        yield from (AdmissionFinding(finding, effect) for finding in findings)
 
 
-def _make_key(found_need: FoundNeed) -> tuple[str, ...]:
+def _make_finding_key(admission_finding: AdmissionFinding) -> tuple[str, ...]:
     """Return the key by which findings under two editions are compared.
 
     For a finding on a need the key leaves out the words, since they may name the edition.
     """
-    finding = found_need.finding
-    subject = finding.text
+    finding = admission_finding.finding
+    finding_subject = finding.text
     if finding.need is not None:
-        subject = (
+        finding_subject = (
             f"{finding.need.law} {finding.need.table.partition('@')[0]} {' '.join(finding.need.documents)}"
         )
-    return found_need.effect, finding.problem.id, finding.pointer, subject
+    return admission_finding.effect, finding.problem.id, finding.pointer, finding_subject
 
 
 def load_calendar_edition(
-    change: DatabaseChange, edition: CalendarEdition | TermEdition, content: bytes
+    change: DatabaseChange, edition: CalendarEdition | TermEdition, file_octets: bytes
 ) -> bool:
     """Store a checked edition with its audit and evidence; return whether it was not stored already.
 
     Raises GW709 where the edition of this name is stored with another content: an edition never
     changes, and a correction is an edition of its own. Deadlines that are known stay as they are.
     """
-    kind = "terms" if isinstance(edition, TermEdition) else "calendar"
-    stored = dated_editions.find_calendar_edition(change.conn, kind, edition.name, edition.edition)
-    if _is_stored(change, stored, edition, CALENDAR_WRONG):
+    edition_kind = "terms" if isinstance(edition, TermEdition) else "calendar"
+    stored_row = dated_editions.find_calendar_edition(
+        change.conn, edition_kind, edition.name, edition.edition
+    )
+    if _check_stored_edition(change, stored_row, edition, CALENDAR_WRONG):
         return False
     row_count = len(edition.terms) if isinstance(edition, TermEdition) else len(edition.special)
-    new = _make_row(edition, row_count, content)
-    dated_editions.insert_calendar_edition(change.conn, kind, new, change.at, change.by)
-    description = {"kind": kind, "valid_from": new.valid_from, "valid_until": new.valid_until}
-    description |= {"rows": str(new.row_count)}
+    new_edition = _make_new_edition(edition, row_count, file_octets)
+    dated_editions.insert_calendar_edition(change.conn, edition_kind, new_edition, change.at, change.actor)
+    description = {
+        "kind": edition_kind,
+        "valid_from": new_edition.valid_from,
+        "valid_until": new_edition.valid_until,
+    }
+    description |= {"rows": str(new_edition.row_count)}
     record_evidence(
         change.conn, "calendar", "calendars", edition.label, edition.sha256, description, change.at
     )
-    change.record_change(f"{kind} {edition.label}", after=description | {"sha256": edition.sha256})
+    change.record_change(f"{edition_kind} {edition.label}", after=description | {"sha256": edition.sha256})
     deadlines.wake_unknown(change.conn, change.at)
     return True
 
 
-def load_need_table(change: DatabaseChange, table: NeedTable, content: bytes) -> bool:
+def load_need_table(change: DatabaseChange, table: NeedTable, file_octets: bytes) -> bool:
     """Store a checked table with its audit and evidence; return whether it was not stored already.
 
     Raises GW512 where an edition of this name is stored with another content: an edition never
     changes, and a correction is an edition of its own.
     """
-    stored = dated_editions.find_need_table(change.conn, table.name, table.edition)
-    if _is_stored(change, stored, table, NEED_TABLE_WRONG):
+    stored_row = dated_editions.find_need_table(change.conn, table.name, table.edition)
+    if _check_stored_edition(change, stored_row, table, NEED_TABLE_WRONG):
         return False
-    new = _make_row(table, len(table.rows), content)
-    dated_editions.insert_need_table(change.conn, new, change.at, change.by)
-    description = {"valid_from": new.valid_from, "valid_until": new.valid_until, "rows": new.row_count}
+    new_edition = _make_new_edition(table, len(table.rows), file_octets)
+    dated_editions.insert_need_table(change.conn, new_edition, change.at, change.actor)
+    description = {
+        "valid_from": new_edition.valid_from,
+        "valid_until": new_edition.valid_until,
+        "rows": new_edition.row_count,
+    }
     record_evidence(change.conn, "need_table", "needs", table.label, table.sha256, description, change.at)
     change.record_change(f"table of needs {table.label}", after=description | {"sha256": table.sha256})
     return True
 
 
-def _is_stored(
+def _check_stored_edition(
     change: DatabaseChange,
     stored: CalendarEditionRow | NeedTableRow | None,
     edition: _Edition,
-    wrong_content: Problem,
+    content_problem: Problem,
 ) -> bool:
     """Return whether an edition is stored already; raise the problem where it has another content there."""
     if stored is None:
@@ -323,12 +357,14 @@ def _is_stored(
             f"the edition {edition.label} was loaded already with another content, at "
             f"{stored.loaded_at.isoformat()} by {stored.loaded_by}: give the correction another edition"
         )
-        raise GatewayError(wrong_content, detail, edition.label)
+        raise GatewayError(content_problem, detail, edition.label)
     change.leave_unchanged()
     return True
 
 
-def _make_row(edition: _Edition, row_count: int, content: bytes) -> NewEdition:
-    until = edition.valid_until.isoformat() if edition.valid_until else None
-    begins = edition.valid_from.isoformat()
-    return NewEdition(edition.name, edition.edition, begins, until, row_count, edition.sha256, content)
+def _make_new_edition(edition: _Edition, row_count: int, file_octets: bytes) -> NewEdition:
+    last_day = edition.valid_until.isoformat() if edition.valid_until else None
+    first_day = edition.valid_from.isoformat()
+    return NewEdition(
+        edition.name, edition.edition, first_day, last_day, row_count, edition.sha256, file_octets
+    )

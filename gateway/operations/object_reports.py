@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 from gateway.cases import check_hub_number, normalize_hub_number
 from gateway.evidence import list_subject_leaves
 from gateway.operations.delivery_report import (
-    find_last_sentence,
+    find_problem_text,
     read_delivery_report,
     read_message_deliveries,
 )
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from gateway.harmonize import MappingBundle
 
 
-def find_case(conn: Connection, text: str) -> CaseRow | None:
+def find_case(conn: Connection, case_number: str) -> CaseRow | None:
     """Return the case of a number, however it was written; raise GW513 for a mistyped one."""
-    number = normalize_hub_number(text)
-    case = cases.find_by_number(conn, text) or cases.find_by_number(conn, number)
+    normalized_number = normalize_hub_number(case_number)
+    case = cases.find_by_number(conn, case_number) or cases.find_by_number(conn, normalized_number)
     if case is None:
-        check_hub_number(number, "NUMBER")
+        check_hub_number(normalized_number, "NUMBER")
     return case
 
 
@@ -89,9 +89,9 @@ def read_case_report(conn: Connection, case: CaseRow) -> dict[str, Any]:
     }
 
 
-def read_message_properties(conn: Connection, message: int) -> list[dict[str, Any]]:
+def read_message_properties(conn: Connection, message_id: int) -> list[dict[str, Any]]:
     """Return the properties with which a message came (ebMS 3.0 §5.2.2.11), from its evidence of origin."""
-    leaves = (json.loads(leaf.data) for leaf in list_subject_leaves(conn, "message", message))
+    leaves = (json.loads(leaf.data) for leaf in list_subject_leaves(conn, "message", message_id))
     properties = (property_values for leaf in leaves for property_values in leaf.get("properties", ()))
     return [
         dict(zip(("name", "value", "type"), property_values, strict=True)) for property_values in properties
@@ -119,9 +119,9 @@ def _describe_mappings(
     """Return the digest of the mappings that a case pins, and whether they are stored."""
     from gateway.hub import find_case_bundle
 
-    bundle = find_case_bundle(case, applications)
-    stored = bundle is not None and mapping_bundles.has_bundle(conn, bundle)
-    return {"bundle": bundle, "stored": stored}
+    bundle_digest = find_case_bundle(case, applications)
+    is_stored = bundle_digest is not None and mapping_bundles.has_bundle(conn, bundle_digest)
+    return {"bundle": bundle_digest, "stored": is_stored}
 
 
 def _read_customs_report(conn: Connection, case_id: int) -> dict[str, Any]:
@@ -138,44 +138,46 @@ def _read_customs_report(conn: Connection, case_id: int) -> dict[str, Any]:
 
 
 #: The document that a party has signed, by the kind of its evidence.
-_SIGNED: Final = defaultdict(
+_SIGNED_DOCUMENTS: Final = defaultdict(
     lambda: "submission",
     {"amended": "amendment", "supplemented": "supplement", "withdrawal": "withdrawal"},
 )
 
 
-def list_admitted_signers(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
+def list_signer_admissions(evidence: list[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the signer of each submission of a case, and the way in which it was admitted."""
     for leaf in evidence:
-        data = json.loads(leaf["data"])
-        admission = data.get("admitted")
+        leaf_fields = json.loads(leaf["data"])
+        admission = leaf_fields.get("admitted")
         if admission:
             levels = f" as {', '.join(admission['levels'])}" if admission.get("levels") else ""
-            signer = f"{_SIGNED[leaf['kind']]} signed by {data['signer']}"
-            yield f"{signer}, admitted by {admission['mode']}{levels}: {admission['source']}"
+            signer_text = f"{_SIGNED_DOCUMENTS[leaf['kind']]} signed by {leaf_fields['signer']}"
+            yield f"{signer_text}, admitted by {admission['mode']}{levels}: {admission['source']}"
 
 
-def find_message(conn: Connection, name: str) -> MessageRow | None:
+def find_message(conn: Connection, row_id_or_message_id: str) -> MessageRow | None:
     """Return the message of a row id or a MessageId, the newest one; None when there is none."""
-    number = read_row_number(name)
-    if number is not None:
-        return messages.find_by_id(conn, number)
-    newest = messages.list_messages(conn, limit=1, message_id=name)
-    return newest[0] if newest else None
+    row_id = read_row_number(row_id_or_message_id)
+    if row_id is not None:
+        return messages.find_by_id(conn, row_id)
+    newest_messages = messages.list_messages(conn, limit=1, message_id=row_id_or_message_id)
+    return newest_messages[0] if newest_messages else None
 
 
-def read_message_report(conn: Connection, row: MessageRow) -> dict[str, Any]:
+def read_message_report(conn: Connection, message_row: MessageRow) -> dict[str, Any]:
     """Return a message with payloads, transitions, deliveries and evidence, without its octets."""
-    parts = messages.list_parts(conn, row.id)
-    steps = [read_columns(step) for step in transitions.list_transitions(conn, MESSAGE, row.id)]
+    payload_rows = messages.list_parts(conn, message_row.id)
+    transition_columns = [
+        read_columns(step) for step in transitions.list_transitions(conn, MESSAGE, message_row.id)
+    ]
     # The evidence of the case names the signer of the content, and how it was admitted.
-    case_leaves = list_subject_leaves(conn, "case", row.case_id) if row.case_id else ()
-    judged = [leaf for leaf in case_leaves if leaf.digest == row.identity_sha256]
-    proofs = [*list_subject_leaves(conn, "message", row.id), *judged]
-    sent = read_message_deliveries(conn, row)
-    return read_columns(row) | {
-        "last_sentence": find_last_sentence(conn, row, sent),
-        "deliveries": sent,
+    case_leaves = list_subject_leaves(conn, "case", message_row.case_id) if message_row.case_id else ()
+    case_proofs = [leaf for leaf in case_leaves if leaf.digest == message_row.identity_sha256]
+    evidence_leaves = [*list_subject_leaves(conn, "message", message_row.id), *case_proofs]
+    message_deliveries = read_message_deliveries(conn, message_row)
+    return read_columns(message_row) | {
+        "last_sentence": find_problem_text(conn, message_row, message_deliveries),
+        "deliveries": message_deliveries,
         "payloads": [
             {
                 "cid": part.content_id,
@@ -183,45 +185,50 @@ def read_message_report(conn: Connection, row: MessageRow) -> dict[str, Any]:
                 "size": part.size,
                 "properties": [{"name": name, "value": value} for name, value in part.properties],
             }
-            for part in parts
+            for part in payload_rows
         ],
-        "properties": read_message_properties(conn, row.id),
-        "fragments": _read_fragment_group(conn, row.id),
-        "transitions": steps,
-        "evidence": [{"kind": leaf.kind, "at": leaf.at, "data": json.loads(leaf.data)} for leaf in proofs],
+        "properties": read_message_properties(conn, message_row.id),
+        "fragments": _read_fragment_group(conn, message_row.id),
+        "transitions": transition_columns,
+        "evidence": [
+            {"kind": leaf.kind, "at": leaf.at, "data": json.loads(leaf.data)} for leaf in evidence_leaves
+        ],
     }
 
 
-def _read_fragment_group(conn: Connection, message: int) -> dict[str, Any] | None:
+def _read_fragment_group(conn: Connection, message_id: int) -> dict[str, Any] | None:
     """Return the group of a message that is a fragment, or the whole of some; None for any other."""
-    grouped = fragment_groups.find_by_message(conn, message)
-    if grouped is None:
-        return _read_sent_group(conn, message)
-    row = grouped.group
-    tally = row.tally or {}
-    columns = ("state", "opened_at", "expires_at", "ended_at", "problem", "code", "detail", "message")
+    group_member = fragment_groups.find_by_message(conn, message_id)
+    if group_member is None:
+        return _read_sent_group(conn, message_id)
+    group_row = group_member.group
+    tally = group_row.tally or {}
+    column_names = ("state", "opened_at", "expires_at", "ended_at", "problem", "code", "detail", "message")
     return {
-        "group": row.group_id,
-        "number": grouped.number,
+        "group": group_row.group_id,
+        "number": group_member.number,
         "came": tally.get("came", 0),
         "count": tally.get("stated", {}).get("count"),
         "octets": tally.get("octets", 0),
         "direction": "in",
-        **{name: getattr(row, name) for name in columns},
+        **{name: getattr(group_row, name) for name in column_names},
     }
 
 
-def _read_sent_group(conn: Connection, message: int) -> dict[str, Any] | None:
+def _read_sent_group(conn: Connection, message_id: int) -> dict[str, Any] | None:
     """Return the group of a message that the hub sent; `came` is the number of fragments with a receipt."""
-    sent_fragment = fragment_groups.find_sent_group_member(conn, message)
+    sent_fragment = fragment_groups.find_sent_group_member(conn, message_id)
     if sent_fragment is None:
         return None
     group = sent_fragment.group
-    whole, delivery = messages.find_by_id(conn, group.message), deliveries.find_by_id(conn, group.delivery)
-    assert whole is not None  # it is referred to
+    whole_message, delivery = (
+        messages.find_by_id(conn, group.message),
+        deliveries.find_by_id(conn, group.delivery),
+    )
+    assert whole_message is not None  # it is referred to
     assert delivery is not None
     return {
-        "group": whole.message_id,
+        "group": whole_message.message_id,
         "number": sent_fragment.number,
         "came": sent_fragment.receipted,
         "count": group.count,
@@ -253,32 +260,32 @@ class TrailStep:
 
 def list_case_trail(conn: Connection, case: CaseRow, report: Mapping[str, Any]) -> list[TrailStep]:
     """Return every step of a case, its messages, requests and deliveries, the first one first."""
-    objects: list[tuple[StateMachine, int, str, tuple[str, str] | None]] = [
+    tracked_objects: list[tuple[StateMachine, int, str, tuple[str, str] | None]] = [
         (CASE, case.id, "case", None),
         (CLEARANCE, case.id, "clearance", None),
     ]
     for row in messages.list_messages(conn, case_id=case.id):
         label_start = f"message {row.action} {'from' if row.direction == 'in' else 'to'} "
         partner = row.from_party if row.direction == "in" else row.to_party
-        objects.append((MESSAGE, row.id, label_start + partner, ("messages", str(row.id))))
-    objects += [
+        tracked_objects.append((MESSAGE, row.id, label_start + partner, ("messages", str(row.id))))
+    tracked_objects += [
         (REQUEST, request["id"], f"request {request['number']} to {request['agency']}", None)
         for request in report["requests"]
     ]
     for row in report["deliveries"]:
         parameters = row["parameters"]
-        work = (
+        operation_name = (
             parameters.get("operation") or parameters.get("action") or parameters.get("task") or row["agent"]
         )
         link = ("deliveries", str(row["id"]))
-        objects.append((DELIVERY, row["id"], f"{work} to {row['destination']}", link))
-    steps = [
+        tracked_objects.append((DELIVERY, row["id"], f"{operation_name} to {row['destination']}", link))
+    keyed_steps = [
         (
             step.at,
             step.id,
             TrailStep(step.at, label, step.event, step.to_state, step.actor, step.detail, link),
         )
-        for machine, number, label, link in objects
-        for step in transitions.list_transitions(conn, machine, number)
+        for machine, object_id, label, link in tracked_objects
+        for step in transitions.list_transitions(conn, machine, object_id)
     ]
-    return [step for _, _, step in sorted(steps, key=lambda keyed_step: keyed_step[:2])]
+    return [step for _, _, step in sorted(keyed_steps, key=lambda keyed_step: keyed_step[:2])]

@@ -33,9 +33,9 @@ from gateway.store import (
 
 _log = logging.getLogger(__name__)
 #: Cases or messages of one transaction.
-_BATCH: Final = 20
-_MOST_CANDIDATES: Final = 200
-_UNKNOWN: Final = Reliability()
+_BATCH_SIZE: Final = 20
+_MAX_CANDIDATES: Final = 200
+_DEFAULT_RELIABILITY: Final = Reliability()
 
 
 @dataclass(slots=True)
@@ -60,9 +60,9 @@ class RetentionReport:
         """Return the report as plain values."""
         return asdict(self)
 
-    def note_moment(self, moment: datetime) -> None:
-        """Keep the earliest time of the content that would be removed."""
-        self.oldest = moment if self.oldest is None else min(self.oldest, moment)
+    def include_time(self, ended_at: datetime) -> None:
+        """Update `oldest` with the end of a case, a letter or a draft whose octets may go."""
+        self.oldest = ended_at if self.oldest is None else min(self.oldest, ended_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,29 +71,33 @@ class _Batch:
 
     cases: tuple[EndedCaseRow, ...]
     letters: tuple[KeptMessageRow, ...]
-    messages: int
-    last: TimedPosition
+    message_count: int
+    last_checked: TimedPosition
 
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """The terms of removal: an end `before` this time; the agreement's PersistDuration is over `now`."""
+    """The terms of removal: an end `end_limit` this time; the agreement's PersistDuration is over `now`."""
 
-    before: datetime
+    end_limit: datetime
     now: datetime
     book: PModeIndex
 
-    def keep(self, row: KeptMessageRow) -> bool:
+    def must_keep_message(self, message_row: KeptMessageRow) -> bool:
         """Return whether the agreement still keeps a message; the default where its P-Mode is gone."""
-        pmode = self.book.find_by_id(row.agreement_id, row.pmode_id or "", row.received_at)
-        terms = _UNKNOWN if pmode is None else pmode.reliability
-        end: datetime = row.received_at + timedelta(seconds=terms.persist_duration)
-        return end > self.now
+        pmode = self.book.find_by_id(
+            message_row.agreement_id, message_row.pmode_id or "", message_row.received_at
+        )
+        reliability = _DEFAULT_RELIABILITY if pmode is None else pmode.reliability
+        persist_until: datetime = message_row.received_at + timedelta(seconds=reliability.persist_duration)
+        return persist_until > self.now
 
 
 def _make_report(settings: Settings, now: datetime) -> RetentionReport:
-    octets, drafts = settings.retention.octets, settings.retention.drafts
-    return RetentionReport(None if octets is None else now - octets, None if drafts is None else now - drafts)
+    octet_time, draft_time = settings.retention.octets, settings.retention.drafts
+    return RetentionReport(
+        None if octet_time is None else now - octet_time, None if draft_time is None else now - draft_time
+    )
 
 
 def read_retention_report(
@@ -104,61 +108,64 @@ def read_retention_report(
     report = _make_report(settings, now)
     if report.before is not None:
         terms = _Terms(report.before, now, load_register_snapshot(conn).book)
-        seen = set[str]()
-        for choose in (_choose_cases, _choose_letters):
-            for batch in _iterate_batches(choose, conn, terms):
-                cases = [row.id for row in batch.cases]
-                letters = [row.id for row in batch.letters]
-                digests = octet_removal.list_used_digests(conn, cases, letters) - seen
-                seen |= digests
-                _count_batch(report, batch, octet_removal.measure_octets(conn, cases, letters, digests))
+        counted_digests = set[str]()
+        for choose_batch in (_choose_cases, _choose_letters):
+            for batch in _iterate_batches(choose_batch, conn, terms):
+                case_ids = [row.id for row in batch.cases]
+                letter_ids = [row.id for row in batch.letters]
+                digests = octet_removal.list_used_digests(conn, case_ids, letter_ids) - counted_digests
+                counted_digests |= digests
+                _count_batch(report, batch, octet_removal.measure_octets(conn, case_ids, letter_ids, digests))
     if report.drafts_before is not None:
         old_drafts = octet_removal.count_old_drafts(conn, report.drafts_before)
         report.drafts = old_drafts.number
         report.octets += old_drafts.octets
         if old_drafts.oldest is not None:
-            report.note_moment(old_drafts.oldest)
+            report.include_time(old_drafts.oldest)
     return report
 
 
-def _count_batch(report: RetentionReport, batch: _Batch, octets: int) -> None:
+def _count_batch(report: RetentionReport, batch: _Batch, octet_count: int) -> None:
     report.cases += len(batch.cases)
     report.letters += len(batch.letters)
-    report.messages += batch.messages
-    report.octets += octets
+    report.messages += batch.message_count
+    report.octets += octet_count
     for moment in (*(row.ended_at for row in batch.cases), *(row.received_at for row in batch.letters)):
-        report.note_moment(moment)
+        report.include_time(moment)
 
 
-_Choose = Callable[[Connection, _Terms, TimedPosition, int], _Batch | None]
+_ChooseBatch = Callable[[Connection, _Terms, TimedPosition, int], _Batch | None]
 
 
-def _iterate_batches(choose: _Choose, conn: Connection, terms: _Terms) -> Iterator[_Batch]:
-    after = octet_removal.START
-    while (batch := choose(conn, terms, after, _MOST_CANDIDATES)) is not None:
+def _iterate_batches(choose_batch: _ChooseBatch, conn: Connection, terms: _Terms) -> Iterator[_Batch]:
+    position = octet_removal.START
+    while (batch := choose_batch(conn, terms, position, _MAX_CANDIDATES)) is not None:
         yield batch
-        after = batch.last
+        position = batch.last_checked
 
 
-def _choose_cases(conn: Connection, terms: _Terms, after: TimedPosition, limit: int) -> _Batch | None:
+def _choose_cases(conn: Connection, terms: _Terms, position: TimedPosition, limit: int) -> _Batch | None:
     """Return the next cases that ended early enough, without those whose agreement keeps a message longer."""
-    ended = octet_removal.list_ended_cases(conn, terms.before, after, limit)
-    if not ended:
+    ended_cases = octet_removal.list_ended_cases(conn, terms.end_limit, position, limit)
+    if not ended_cases:
         return None
-    rows = octet_removal.list_case_messages(conn, [row.id for row in ended])
-    kept_cases = {row.case_id for row in rows if terms.keep(row)}
-    chosen = tuple(row for row in ended if row.id not in kept_cases)
-    last = TimedPosition(ended[-1].opened_at, ended[-1].id)
-    return _Batch(chosen, (), sum(row.case_id not in kept_cases for row in rows), last)
+    message_rows = octet_removal.list_case_messages(conn, [row.id for row in ended_cases])
+    kept_cases = {row.case_id for row in message_rows if terms.must_keep_message(row)}
+    removable_cases = tuple(row for row in ended_cases if row.id not in kept_cases)
+    last_checked = TimedPosition(ended_cases[-1].opened_at, ended_cases[-1].id)
+    return _Batch(
+        removable_cases, (), sum(row.case_id not in kept_cases for row in message_rows), last_checked
+    )
 
 
-def _choose_letters(conn: Connection, terms: _Terms, after: TimedPosition, limit: int) -> _Batch | None:
-    rows = octet_removal.list_old_letters(conn, terms.before, after, limit)
-    if not rows:
+def _choose_letters(conn: Connection, terms: _Terms, position: TimedPosition, limit: int) -> _Batch | None:
+    """Return the next messages without case that are old enough, without those that the agreement keeps."""
+    letter_rows = octet_removal.list_old_letters(conn, terms.end_limit, position, limit)
+    if not letter_rows:
         return None
-    chosen = tuple(row for row in rows if not terms.keep(row))
-    last = TimedPosition(rows[-1].received_at, rows[-1].id)
-    return _Batch((), chosen, len(chosen), last)
+    removable_letters = tuple(row for row in letter_rows if not terms.must_keep_message(row))
+    last_checked = TimedPosition(letter_rows[-1].received_at, letter_rows[-1].id)
+    return _Batch((), removable_letters, len(removable_letters), last_checked)
 
 
 def purge_octets(
@@ -174,12 +181,14 @@ def purge_octets(
     if report.before is not None:
         with read_transaction(engine) as conn:
             terms = _Terms(report.before, now, load_register_snapshot(conn).book)
-        for choose in (_choose_cases, _choose_letters):
-            run = _PurgeRun(choose, terms, report)
-            after: TimedPosition | None = octet_removal.START
-            while after is not None and (limit is None or report.cases + report.letters < limit):
-                batch_size = _BATCH if limit is None else min(_BATCH, limit - report.cases - report.letters)
-                after = _purge_batch(engine, settings, act, run, after, batch_size)
+        for choose_batch in (_choose_cases, _choose_letters):
+            purge_run = _PurgeRun(choose_batch, terms, report)
+            position: TimedPosition | None = octet_removal.START
+            while position is not None and (limit is None or report.cases + report.letters < limit):
+                batch_size = (
+                    _BATCH_SIZE if limit is None else min(_BATCH_SIZE, limit - report.cases - report.letters)
+                )
+                position = _purge_batch(engine, settings, act, purge_run, position, batch_size)
     while report.drafts_before is not None and _purge_drafts(engine, settings, act, report):
         pass
     return report
@@ -189,7 +198,7 @@ def purge_octets(
 class _PurgeRun:
     """The batches of one kind: the function that chooses them, their terms, the report that counts them."""
 
-    choose: _Choose
+    choose_batch: _ChooseBatch
     terms: _Terms
     report: RetentionReport
 
@@ -198,49 +207,54 @@ def _purge_batch(
     engine: Engine,
     settings: Settings,
     act: Act,
-    run: _PurgeRun,
-    after: TimedPosition,
+    purge_run: _PurgeRun,
+    position: TimedPosition,
     limit: int,
 ) -> TimedPosition | None:
     """Remove the next batch, of at most `limit` rows after a position.
 
     Returns the last row that was checked, None when nothing is left.
     """
-    terms, report = run.terms, run.report
+    terms, report = purge_run.terms, purge_run.report
     with open_change(engine, settings, act, "retention.purge", terms.now) as change:
-        batch = run.choose(change.conn, terms, after, limit)
+        batch = purge_run.choose_batch(change.conn, terms, position, limit)
         if batch is None or not (batch.cases or batch.letters):
             change.leave_unchanged()
-            return None if batch is None else batch.last
-        gone = [_remove_one(change.conn, "case", row.id, act, terms.now) for row in batch.cases]
-        gone += [_remove_one(change.conn, "message", row.id, act, terms.now) for row in batch.letters]
-        removed = sum(removal.octets for removal in gone)
-        description = _describe_batch(batch, removed)
-        change.record_change("retention", before=description, after={"octets": 0, "before": terms.before})
+            return None if batch is None else batch.last_checked
+        removals = [_remove_object_octets(change.conn, "case", row.id, act, terms.now) for row in batch.cases]
+        removals += [
+            _remove_object_octets(change.conn, "message", row.id, act, terms.now) for row in batch.letters
+        ]
+        octet_count = sum(removal.octets for removal in removals)
+        description = _describe_batch(batch, octet_count)
+        change.record_change("retention", before=description, after={"octets": 0, "before": terms.end_limit})
     # After the commit: until then their rows name them. After a kill here the sweep removes them.
     try:
-        remove_unnamed_objects(engine, [digest for removal in gone for digest in removal.digests])
+        remove_unnamed_objects(engine, [digest for removal in removals for digest in removal.digests])
     except InsufficientStorageError as problem:
         _log.warning("large payloads are removed later, by a worker: %s", problem)
-    _count_batch(report, batch, removed)
-    if change.number is not None:
-        report.audit.append(change.number)
-    return batch.last
+    _count_batch(report, batch, octet_count)
+    if change.audit_number is not None:
+        report.audit.append(change.audit_number)
+    return batch.last_checked
 
 
-def _describe_batch(batch: _Batch, octets: int) -> dict[str, Any]:
-    description: dict[str, Any] = {"messages": batch.messages, "octets": octets}
+def _describe_batch(batch: _Batch, octet_count: int) -> dict[str, Any]:
+    description: dict[str, Any] = {"messages": batch.message_count, "octets": octet_count}
     if batch.cases:
         description["cases"] = [row.number for row in batch.cases]
     return description
 
 
-def _remove_one(conn: Connection, kind: str, number: int, act: Act, now: datetime) -> RemovedOctets:
-    cases, letters = ((number,), ()) if kind == "case" else ((), (number,))
-    removed = octet_removal.remove_octets(conn, cases, letters, now)
-    data = {"digests": list(removed.digests), "octets": removed.octets, "by": act.by}
-    record_evidence(conn, "purged", kind, number, None, data, now)
-    return removed
+def _remove_object_octets(
+    conn: Connection, object_kind: str, object_id: int, act: Act, now: datetime
+) -> RemovedOctets:
+    """Remove the octets of a case or a message (row id), with evidence; return the removed digests."""
+    case_ids, letter_ids = ((object_id,), ()) if object_kind == "case" else ((), (object_id,))
+    removal = octet_removal.remove_octets(conn, case_ids, letter_ids, now)
+    evidence_fields = {"digests": list(removal.digests), "octets": removal.octets, "by": act.actor}
+    record_evidence(conn, "purged", object_kind, object_id, None, evidence_fields, now)
+    return removal
 
 
 def _purge_drafts(engine: Engine, settings: Settings, act: Act, report: RetentionReport) -> bool:
@@ -251,12 +265,12 @@ def _purge_drafts(engine: Engine, settings: Settings, act: Act, report: Retentio
         if not old_drafts.number:
             change.leave_unchanged()
             return False
-        removed = octet_removal.remove_old_drafts(change.conn, report.drafts_before, _BATCH)
+        draft_count = octet_removal.remove_old_drafts(change.conn, report.drafts_before, _BATCH_SIZE)
         remaining = octet_removal.count_old_drafts(change.conn, report.drafts_before)
-        octets = old_drafts.octets - remaining.octets
-        change.record_change("drafts", before={"drafts": removed, "octets": octets}, after={})
-    report.drafts += removed
-    report.octets += octets
-    if change.number is not None:
-        report.audit.append(change.number)
+        octet_count = old_drafts.octets - remaining.octets
+        change.record_change("drafts", before={"drafts": draft_count, "octets": octet_count}, after={})
+    report.drafts += draft_count
+    report.octets += octet_count
+    if change.audit_number is not None:
+        report.audit.append(change.audit_number)
     return remaining.number > 0

@@ -52,25 +52,27 @@ from gateway.store import (
 )
 
 
-def stop_asking_agency(change: DatabaseChange, number: str) -> AgencyRequestRow | None:
-    """Ask the agency of an application no longer whether it cancels; return the application after it.
+def end_cancellation_question(change: DatabaseChange, application_number: str) -> AgencyRequestRow | None:
+    """End the question to an agency whether it cancels an application; return the application after it.
 
     None without such an application. Raises GW513 for a mistyped number, GW705 where nothing is asked.
     """
-    hub_number = normalize_hub_number(number)
-    before = agency_requests.find_by_number(change.conn, hub_number)
-    if before is None:
+    hub_number = normalize_hub_number(application_number)
+    request_before = agency_requests.find_by_number(change.conn, hub_number)
+    if request_before is None:
         check_hub_number(hub_number, "APPLICATION")
         return None
-    end_question(change.conn, before.id, change.at, change.by, change.act.reason or "")
-    after = agency_requests.find_by_id(change.conn, before.id)
-    state_before = {"state": before.state, "cancellation": before.cancellation}
-    if after is not None:
-        now = {"state": after.state, "cancellation": after.cancellation}
+    end_question(change.conn, request_before.id, change.at, change.actor, change.act.reason or "")
+    request_after = agency_requests.find_by_id(change.conn, request_before.id)
+    state_before = {"state": request_before.state, "cancellation": request_before.cancellation}
+    if request_after is not None:
+        state_after = {"state": request_after.state, "cancellation": request_after.cancellation}
         change.record_change(
-            f"application {before.number} of {before.agency}", before=state_before, after=now
+            f"application {request_before.number} of {request_before.agency}",
+            before=state_before,
+            after=state_after,
         )
-    return after
+    return request_after
 
 
 #: The function of each act of an operator on a delivery, by the word of its verb.
@@ -82,11 +84,11 @@ DELIVERY_ACTS: Final[Mapping[str, Callable[..., None]]] = {
     "cancel": cancel_delivery,
 }
 #: The act of each event that an operator applies.
-_EVENTS: Final = {**{act: act for act in DELIVERY_ACTS}, "give_up": "cancel"}
+_ACT_BY_EVENT: Final = {**{act: act for act in DELIVERY_ACTS}, "give_up": "cancel"}
 #: The verb of each act.
-_VERBS: Final = {act: f"gateway queue {act}" for act in DELIVERY_ACTS}
+_VERB_BY_ACT: Final = {act: f"gateway queue {act}" for act in DELIVERY_ACTS}
 #: The advice for a delivery in a state that allows no act.
-_NO_ACT: Final = {
+_ADVICE_BY_STATE: Final = {
     "ACTIVE": "wait until its attempt ends",
     "AWAITING_RECEIPT": "wait for its receipt",
 }
@@ -94,122 +96,149 @@ _NO_ACT: Final = {
 
 def list_possible_acts(state: str) -> tuple[str, ...]:
     """Return the acts that the state of a delivery allows."""
-    return tuple(_EVENTS[event] for event in DELIVERY.table[state] if event in _EVENTS)
+    return tuple(_ACT_BY_EVENT[event] for event in DELIVERY.transitions[state] if event in _ACT_BY_EVENT)
 
 
 def change_deliveries(
-    change: DatabaseChange, act: str, deliveries: Sequence[int]
+    change: DatabaseChange, act: str, delivery_ids: Sequence[int]
 ) -> dict[int, dict[str, Any]]:
     """Apply an act to each of the deliveries, all of them or none; return how they are after it.
 
     Raises GW705 with the verbs that are possible instead.
     """
-    numbers = tuple(dict.fromkeys(deliveries))
-    before = _describe_deliveries(change.conn, numbers)
+    distinct_ids = tuple(dict.fromkeys(delivery_ids))
+    descriptions_before = _describe_deliveries(change.conn, distinct_ids)
     # In the order in which acts on lanes lock them: else two acts wait for each other.
-    for delivery in sorted(numbers, key=lambda number: (before.get(number, {}).get("lane", ""), number)):
+    for delivery_id in sorted(
+        distinct_ids, key=lambda number: (descriptions_before.get(number, {}).get("lane", ""), number)
+    ):
         try:
-            DELIVERY_ACTS[act](change.conn, delivery, change.at, change.by, change.act.reason)
-        except GatewayError as refused:
-            raise _name_possible_verbs(refused, delivery, before) from refused
-    after = _describe_deliveries(change.conn, numbers)
-    change.record_change(f"delivery {', '.join(map(str, numbers))}", before=before, after=after)
-    return after
+            DELIVERY_ACTS[act](change.conn, delivery_id, change.at, change.actor, change.act.reason)
+        except GatewayError as refusal:
+            raise _add_possible_verbs(refusal, delivery_id, descriptions_before) from refusal
+    descriptions_after = _describe_deliveries(change.conn, distinct_ids)
+    change.record_change(
+        f"delivery {', '.join(map(str, distinct_ids))}", before=descriptions_before, after=descriptions_after
+    )
+    return descriptions_after
 
 
-def _name_possible_verbs(
-    refused: GatewayError, number: int, descriptions: Mapping[int, Mapping[str, Any]]
+def _add_possible_verbs(
+    refusal: GatewayError, delivery_id: int, descriptions: Mapping[int, Mapping[str, Any]]
 ) -> GatewayError:
     """Return a refused act with the verbs that the state of the delivery allows; another problem as it is."""
-    state = str(descriptions.get(number, {}).get("state"))
-    if refused.problem is not TRANSITION_REFUSED or refused.location != f"{DELIVERY.name}/{state}":
-        return refused
-    return GatewayError(TRANSITION_REFUSED, f"delivery {number} is {state}: {_name_verbs(number, state)}")
+    state = str(descriptions.get(delivery_id, {}).get("state"))
+    if refusal.problem is not TRANSITION_REFUSED or refusal.location != f"{DELIVERY.name}/{state}":
+        return refusal
+    return GatewayError(
+        TRANSITION_REFUSED,
+        f"delivery {delivery_id} is {state}: {_describe_possible_verbs(delivery_id, state)}",
+    )
 
 
-def _name_verbs(number: int, state: str) -> str:
+def _describe_possible_verbs(delivery_id: int, state: str) -> str:
     """Return as a phrase the verbs that change a delivery in a state, or the event that it waits for."""
-    verbs = [f"`{_VERBS[act]} {number}`" for act in list_possible_acts(state)]
-    return f"run {' or '.join(verbs)}" if verbs else _NO_ACT.get(state, "nothing is left to do")
+    verbs = [f"`{_VERB_BY_ACT[act]} {delivery_id}`" for act in list_possible_acts(state)]
+    return f"run {' or '.join(verbs)}" if verbs else _ADVICE_BY_STATE.get(state, "nothing is left to do")
 
 
-def make_act_problem(row: DeliveryRow, sentence: str) -> GatewayError:
+def make_act_problem(delivery_row: DeliveryRow, reason: str) -> GatewayError:
     """Return GW705 for an act that this delivery is not for, with the verbs that its state allows."""
-    detail = f"{sentence}; {_name_verbs(row.id, row.state)}"
-    return GatewayError(TRANSITION_REFUSED, detail, f"delivery/{row.state}")
+    detail = f"{reason}; {_describe_possible_verbs(delivery_row.id, delivery_row.state)}"
+    return GatewayError(TRANSITION_REFUSED, detail, f"delivery/{delivery_row.state}")
 
 
-def _describe_deliveries(conn: Connection, numbers: tuple[int, ...]) -> dict[int, dict[str, Any]]:
+def _describe_deliveries(conn: Connection, delivery_ids: tuple[int, ...]) -> dict[int, dict[str, Any]]:
     """Return the states of the deliveries that exist, by their numbers."""
-    descriptions = {number: describe_delivery(conn, number) for number in numbers}
-    return {number: description for number, description in descriptions.items() if description is not None}
-
-
-def hold_lanes(change: DatabaseChange, names: Sequence[str]) -> dict[str, LaneBacklog]:
-    """Hold lanes for the reason of the act; return the backlog of each."""
-    before = _describe_lanes(change.conn, names)
-    backlogs = {
-        name: hold_lane(change.conn, name, change.at, change.by, change.act.reason or "") for name in names
+    descriptions = {delivery_id: describe_delivery(conn, delivery_id) for delivery_id in delivery_ids}
+    return {
+        delivery_id: description
+        for delivery_id, description in descriptions.items()
+        if description is not None
     }
-    change.record_change(_name_lanes(names), before=before, after=_describe_lanes(change.conn, names))
+
+
+def hold_lanes(change: DatabaseChange, lane_names: Sequence[str]) -> dict[str, LaneBacklog]:
+    """Hold lanes for the reason of the act; return the backlog of each."""
+    before = _describe_lanes(change.conn, lane_names)
+    backlogs = {
+        lane_name: hold_lane(change.conn, lane_name, change.at, change.actor, change.act.reason or "")
+        for lane_name in lane_names
+    }
+    change.record_change(
+        _format_lane_subject(lane_names), before=before, after=_describe_lanes(change.conn, lane_names)
+    )
     return backlogs
 
 
-def release_lanes(change: DatabaseChange, names: Sequence[str]) -> dict[str, tuple[Any, LaneBacklog]]:
+def release_lanes(
+    change: DatabaseChange, requested_lanes: Sequence[str]
+) -> dict[str, tuple[Any, LaneBacklog]]:
     """Release those of the lanes that are held; return the former hold and the backlog of each.
 
     Raises GW705 where none of them is held.
     """
-    held = {row.name for row in lanes.list_held_lanes(change.conn)}
-    lane_names = tuple(name for name in names if name in held) or tuple(names)
+    held_lanes = {row.name for row in lanes.list_held_lanes(change.conn)}
+    lane_names = tuple(lane_name for lane_name in requested_lanes if lane_name in held_lanes) or tuple(
+        requested_lanes
+    )
     before = _describe_lanes(change.conn, lane_names)
     releases = {
-        name: release_lane(change.conn, name, change.at, change.by, change.act.reason) for name in lane_names
+        lane_name: release_lane(change.conn, lane_name, change.at, change.actor, change.act.reason)
+        for lane_name in lane_names
     }
     change.record_change(
-        _name_lanes(lane_names), before=before, after=_describe_lanes(change.conn, lane_names)
+        _format_lane_subject(lane_names), before=before, after=_describe_lanes(change.conn, lane_names)
     )
     return releases
 
 
-def try_lanes(change: DatabaseChange, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def try_lanes(change: DatabaseChange, lane_names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Make the waiting deliveries of lanes due; return the deliveries that had to wait, by lane."""
-    before = _describe_lanes(change.conn, names)
-    tried = {name: try_lane(change.conn, name, change.at, change.by, change.act.reason) for name in names}
-    after = {name: {"due": tried[name]} for name in names}
-    change.record_change(_name_lanes(names), before=before, after=after)
-    return tried
+    before = _describe_lanes(change.conn, lane_names)
+    made_due = {
+        lane_name: try_lane(change.conn, lane_name, change.at, change.actor, change.act.reason)
+        for lane_name in lane_names
+    }
+    after = {lane_name: {"due": made_due[lane_name]} for lane_name in lane_names}
+    change.record_change(_format_lane_subject(lane_names), before=before, after=after)
+    return made_due
 
 
-def _name_lanes(names: Sequence[str]) -> str:
-    return f"lane {', '.join(names)}"
+def _format_lane_subject(lane_names: Sequence[str]) -> str:
+    return f"lane {', '.join(lane_names)}"
 
 
-def _describe_lanes(conn: Connection, names: Sequence[str]) -> dict[str, Any]:
+def _describe_lanes(conn: Connection, lane_names: Sequence[str]) -> dict[str, Any]:
     """Return how the lanes are held, for the audit."""
     columns = ("held_at", "held_by", "hold_reason")
-    rows = lanes.find_lanes(conn, names)
-    return {name: {column: getattr(rows.get(name), column, None) for column in columns} for name in names}
+    lane_rows = lanes.find_lanes(conn, lane_names)
+    return {
+        lane_name: {column: getattr(lane_rows.get(lane_name), column, None) for column in columns}
+        for lane_name in lane_names
+    }
 
 
 _FEE_COLUMNS: Final = ("state", "amount", "currency")
 
 
-def end_fee(change: DatabaseChange, act: str, number: str) -> FeeRow | None:
+def waive_or_settle_fee(change: DatabaseChange, act: str, fee_number: str) -> FeeRow | None:
     """Waive a fee, or settle it as paid elsewhere; return the fee after it.
 
     None without such a fee. Raises GW705 for one that is not due.
     """
-    before = fees.find_by_number(change.conn, number)
-    if before is None:
+    fee_before = fees.find_by_number(change.conn, fee_number)
+    if fee_before is None:
         return None
-    end = {"waive": waive_fee, "settle": settle_fee_elsewhere}[act]
-    end(change.conn, before.id, change.at, change.by, change.act.reason or "")
-    after = fees.find_by_id(change.conn, before.id)
-    assert after is not None
-    shown_before, now = ({name: getattr(row, name) for name in _FEE_COLUMNS} for row in (before, after))
-    change.record_change(f"fee {number}", before=shown_before, after=now)
-    return after
+    end_function = {"waive": waive_fee, "settle": settle_fee_elsewhere}[act]
+    end_function(change.conn, fee_before.id, change.at, change.actor, change.act.reason or "")
+    fee_after = fees.find_by_id(change.conn, fee_before.id)
+    assert fee_after is not None
+    columns_before, columns_after = (
+        {name: getattr(row, name) for name in _FEE_COLUMNS} for row in (fee_before, fee_after)
+    )
+    change.record_change(f"fee {fee_number}", before=columns_before, after=columns_after)
+    return fee_after
 
 
 _STATUS_SENTENCES: Final = {
@@ -218,28 +247,28 @@ _STATUS_SENTENCES: Final = {
 }
 
 
-def set_party_status(change: DatabaseChange, party: str, status: str) -> str:
+def set_party_status(change: DatabaseChange, party_id: str, party_status: str) -> str:
     """Suspend a party, or accept its messages again; return its new state as a sentence.
 
     The sessions of its people at the console and its tokens of the API end with a suspension. Raises
     GW808 for the gateway itself: without it no message could be taken or sent.
     """
-    before = describe_party(change.conn, party)
-    if status == "SUSPENDED" and before is not None and before["role"] == "hub":
-        raise GatewayError(MISUSE, f"{party} is the gateway itself: nothing would be accepted", "party")
-    parties.set_party_status(change.conn, party, status)
-    if status != "ACTIVE":
+    description_before = describe_party(change.conn, party_id)
+    if party_status == "SUSPENDED" and description_before is not None and description_before["role"] == "hub":
+        raise GatewayError(MISUSE, f"{party_id} is the gateway itself: nothing would be accepted", "party")
+    parties.set_party_status(change.conn, party_id, party_status)
+    if party_status != "ACTIVE":
         # Each request looks at the party too; so they do not stand again when the party is active again.
-        for kind in ("agency", "party"):
-            sessions.end_sessions_in(change.conn, kind, party, change.at)
-        api_tokens.delete_tokens_of(change.conn, party)
-    after = describe_party(change.conn, party)
-    clause = f"Party {party} is {_STATUS_SENTENCES[status]}"
-    if before == after:
+        for organisation_kind in ("agency", "party"):
+            sessions.end_sessions_in(change.conn, organisation_kind, party_id, change.at)
+        api_tokens.delete_tokens_of(change.conn, party_id)
+    description_after = describe_party(change.conn, party_id)
+    status_text = f"Party {party_id} is {_STATUS_SENTENCES[party_status]}"
+    if description_before == description_after:
         change.leave_unchanged()
-        return f"{clause}; nothing was changed."
-    change.record_trust_change(f"party {party}", before=before, after=after)
-    return f"{clause}."
+        return f"{status_text}; nothing was changed."
+    change.record_trust_change(f"party {party_id}", before=description_before, after=description_after)
+    return f"{status_text}."
 
 
 def is_resting_submission(conn: Connection, message: MessageRow) -> bool:
@@ -247,17 +276,21 @@ def is_resting_submission(conn: Connection, message: MessageRow) -> bool:
     return message.action in FILING_FUNCTIONS and mailbox_messages.is_resting(conn, message.id)
 
 
-def admit_messages(change: DatabaseChange, messages: Iterable[int]) -> dict[int, int]:
+def admit_messages(change: DatabaseChange, message_ids: Iterable[int]) -> dict[int, int]:
     """Queue the admission of messages that rest in the mailbox; return the delivery of each.
 
     All of them or none. They are admitted in the order in which they were stored. Raises GW705.
     """
-    queued: dict[int, int] = {}
-    for message in sorted(set(messages)):
-        queued[message] = admit_resting_message(change.conn, message, change.at, change.by, change.act.reason)
-    names = ", ".join(map(str, queued))
-    change.record_change(f"message {names}", before=dict.fromkeys(queued), after=queued)
-    return queued
+    delivery_by_message: dict[int, int] = {}
+    for message_id in sorted(set(message_ids)):
+        delivery_by_message[message_id] = admit_resting_message(
+            change.conn, message_id, change.at, change.actor, change.act.reason
+        )
+    message_text = ", ".join(map(str, delivery_by_message))
+    change.record_change(
+        f"message {message_text}", before=dict.fromkeys(delivery_by_message), after=delivery_by_message
+    )
+    return delivery_by_message
 
 
 def change_account_roles(change: DatabaseChange, proposal: Mapping[str, Any]) -> str:
@@ -266,65 +299,80 @@ def change_account_roles(change: DatabaseChange, proposal: Mapping[str, Any]) ->
     Raises GW705 when the roles are not any more those that the proposal began from, and GW808 for an
     account that is gone.
     """
-    kind, _, code = str(proposal["organisation"]).partition("/")
-    row = accounts.find_by_id(change.conn, proposal["account"])
-    if row is None:
+    organisation_kind, _, organisation_code = str(proposal["organisation"]).partition("/")
+    account_row = accounts.find_by_id(change.conn, proposal["account"])
+    if account_row is None:
         raise GatewayError(MISUSE, f"there is no account {proposal['name']}", "account")
-    before = _read_roles(change.conn, row.id, kind, code)
-    if before != list(proposal["before"]):
-        detail = f"the roles of {row.name} were changed since this was proposed"
+    roles_before = _read_roles(change.conn, account_row.id, organisation_kind, organisation_code)
+    if roles_before != list(proposal["before"]):
+        detail = f"the roles of {account_row.name} were changed since this was proposed"
         raise GatewayError(TRANSITION_REFUSED, detail, "account role")
-    accounts.set_roles(change.conn, row.id, kind, code, proposal["after"], change.at)
-    organisation = proposal["organisation"]
-    was, now = (
-        ", ".join(f"{organisation}:{role}" for role in roles) for roles in (before, proposal["after"])
+    accounts.set_roles(
+        change.conn, account_row.id, organisation_kind, organisation_code, proposal["after"], change.at
     )
-    change.record_trust_change(f"account {row.name}", before={"roles": was}, after={"roles": now})
-    return f"Roles of {row.name} in {organisation}: {', '.join(proposal['after']) or 'none'}."
+    organisation = proposal["organisation"]
+    text_before, text_after = (
+        ", ".join(f"{organisation}:{role}" for role in roles) for roles in (roles_before, proposal["after"])
+    )
+    change.record_trust_change(
+        f"account {account_row.name}", before={"roles": text_before}, after={"roles": text_after}
+    )
+    return f"Roles of {account_row.name} in {organisation}: {', '.join(proposal['after']) or 'none'}."
 
 
-def check_other_person(proposal: Mapping[str, Any], account: int) -> None:
+def check_no_self_approval(proposal: Mapping[str, Any], account_id: int) -> None:
     """Raise GW705 when a person would approve a change of that person's own roles."""
-    if proposal["account"] == account:
+    if proposal["account"] == account_id:
         raise GatewayError(TRANSITION_REFUSED, "nobody approves a change of own roles", "account role")
 
 
-def _read_roles(conn: Connection, account: int, kind: str, code: str) -> list[str]:
+def _read_roles(
+    conn: Connection, account_id: int, organisation_kind: str, organisation_code: str
+) -> list[str]:
     """Return the roles of an account in one organisation."""
-    rows = accounts.list_roles_of(conn, account)
-    return sorted(role.role for role in rows if role.kind == kind and role.organisation == code)
+    role_rows = accounts.list_roles_of(conn, account_id)
+    return sorted(
+        role.role
+        for role in role_rows
+        if role.kind == organisation_kind and role.organisation == organisation_code
+    )
 
 
 #: An act that is intended longer than this waits for something: the console performs it at once.
-_SOON: Final = timedelta(minutes=1)
+_INTENTION_TOLERANCE: Final = timedelta(minutes=1)
 
 
-def switch_agency(change: DatabaseChange, agency: str, *, back: bool) -> ConsoleSwitch:
+def switch_agency(change: DatabaseChange, agency: str, *, is_switched_back: bool) -> ConsoleSwitch:
     """Switch an agency to the console, or back to its own system, for the reason of the act.
 
     Raises GW808 for an agency without a section in the settings, GW705 when there is nothing to switch,
     and GW803 without the agency's key, with which its officers' acts are signed.
     """
-    section = change.settings.agency.get(agency)
-    if section is None:
+    agency_settings = change.settings.agency.get(agency)
+    if agency_settings is None:
         raise GatewayError(MISUSE, f"the settings have no section [agency.{agency[:40]}]", "agency")
-    if section.console:
+    if agency_settings.console:
         detail = f"agency {agency} has no system of its own: the settings say console = true"
         raise GatewayError(TRANSITION_REFUSED, detail, f"agency.{agency}.console")
-    if not back:
+    if not is_switched_back:
         load_agency_signer(change.settings, agency)
     before = _describe_switch(change.conn, agency)
-    act = switch_agency_back if back else switch_agency_to_console
-    switch = act(change.conn, agency, change.at, change.by, change.act.reason or "")
+    switch_function = switch_agency_back if is_switched_back else switch_agency_to_console
+    switch = switch_function(change.conn, agency, change.at, change.actor, change.act.reason or "")
     change.record_change(f"agency {agency}", before=before, after=_describe_switch(change.conn, agency))
     return switch
 
 
 def _describe_switch(conn: Connection, agency: str) -> dict[str, Any]:
-    row = officer_work.find_switch(conn, agency)
-    if row is None:
+    switch_row = officer_work.find_switch(conn, agency)
+    if switch_row is None:
         return {"at_console": False}
-    return {"at_console": True, "since": row.since, "switched_by": row.switched_by, "reason": row.reason}
+    return {
+        "at_console": True,
+        "since": switch_row.since,
+        "switched_by": switch_row.switched_by,
+        "reason": switch_row.reason,
+    }
 
 
 def list_console_switches(conn: Connection) -> list[str]:
@@ -342,20 +390,20 @@ def list_waiting_acts(conn: Connection, now: datetime) -> list[str]:
         f"act {row.id} of {row.name} ({row.kind}, agency {row.agency}) was intended at "
         f"{format_moment(row.issued_at)} and is not performed: is the console running, and the key there?"
         for row in officer_work.list_intended_acts(conn)
-        if row.issued_at is not None and now - row.issued_at > _SOON
+        if row.issued_at is not None and now - row.issued_at > _INTENTION_TOLERANCE
     ]
 
 
 def find_agency_key_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:
     """Yield a problem for each key of an agency that cannot sign, or that is not registered for it."""
-    register = hub.refresh_snapshot()
-    for agency, section in sorted(settings.agency.items()):
-        if not section.pki.names_key:
+    snapshot = hub.refresh_snapshot()
+    for agency, agency_settings in sorted(settings.agency.items()):
+        if not agency_settings.pki.names_key:
             continue
         try:
             signer = load_agency_signer(settings, agency)
             signer.sign(b"gateway check")
-            owner = register.find_certificate_party(signer.certificate.sha256, hub.clock())
+            owner = snapshot.find_certificate_party(signer.certificate.sha256, hub.clock())
         except GatewayError as problem:
             yield GatewayError(problem.problem, problem.detail, f"agency.{agency}.pki")
             continue

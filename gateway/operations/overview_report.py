@@ -42,8 +42,8 @@ from gateway.store import (
     time_stamps,
 )
 
-_LOCAL: Final = "local"
-_MOST_REFUSALS: Final = 20
+_LOCAL_LANE: Final = "local"
+_MAX_REFUSALS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def read_overview(hub: Hub, settings: Settings, unready: GatewayError | None) ->
                 *find_resting_filings(conn, now),
             ),
             list_lane_reports(conn, settings, now),
-            refusal_counts.list_refusals(conn)[:_MOST_REFUSALS],
+            refusal_counts.list_refusals(conn)[:_MAX_REFUSALS],
             list_searches.search_parties(conn, ListFilter(states=("SUSPENDED",))).rows,
             operator_acts.count_pending(conn),
         )
@@ -123,73 +123,83 @@ def read_overview(hub: Hub, settings: Settings, unready: GatewayError | None) ->
 
 def list_lane_reports(conn: Connection, settings: Settings, now: datetime) -> tuple[LaneReport, ...]:
     """Return every lane: held ones first, then failing, refused, waiting and good ones."""
-    rows = lanes.summarize_lanes(conn)
-    last = state_counts.list_last_delivered(conn)
-    failed = {row.lane: row.problem for row in deliveries.summarize_failed(conn)}
+    lane_rows = lanes.summarize_lanes(conn)
+    last_delivered = state_counts.list_last_delivered(conn)
+    problem_by_lane = {row.lane: row.problem for row in deliveries.summarize_failed(conn)}
     partners = load_destinations(conn, settings)
-    refused = list_recent_refusals(conn, now)
-    oldest = {row.oldest: deliveries.find_by_id(conn, row.oldest) for row in rows if row.oldest}
+    refusal_by_party = list_recent_refusals(conn, now)
+    oldest_deliveries = {
+        row.oldest: deliveries.find_by_id(conn, row.oldest) for row in lane_rows if row.oldest
+    }
     reports = []
-    for row in rows:
-        code = row.name.partition(":")[2] or row.name
-        partner = partners.get(code)
-        waiting = oldest.get(row.oldest) if row.oldest else None
-        refusal = refused.get(get_partner_party(settings, code))
-        state = _judge_lane(row)
-        if refusal is not None and state in ("waiting", "good"):
-            state = "refused"
+    for row in lane_rows:
+        destination_code = row.name.partition(":")[2] or row.name
+        partner = partners.get(destination_code)
+        oldest_delivery = oldest_deliveries.get(row.oldest) if row.oldest else None
+        refusal = refusal_by_party.get(get_partner_party(settings, destination_code))
+        lane_state = _classify_lane(row)
+        if refusal is not None and lane_state in ("waiting", "good"):
+            lane_state = "refused"
         reports.append(
             LaneReport(
                 row.name,
-                partner.name if partner else code,
+                partner.name if partner else destination_code,
                 *(row.queued, row.active, row.awaiting_receipt, row.held, row.failed),
-                oldest=waiting.created_at if waiting is not None else None,
-                last_good=last.get(row.name),
-                state=state,
-                problem=failed.get(row.name) or (None if refusal is None else refusal.problem),
+                oldest=oldest_delivery.created_at if oldest_delivery is not None else None,
+                last_good=last_delivered.get(row.name),
+                state=lane_state,
+                problem=problem_by_lane.get(row.name) or (None if refusal is None else refusal.problem),
                 hold=row if row.held_at is not None else None,
             )
         )
-    return tuple(sorted(reports, key=lambda one: (_ORDER.index(one.state), one.name == _LOCAL, one.name)))
+    return tuple(
+        sorted(
+            reports,
+            key=lambda report: (_STATE_ORDER.index(report.state), report.name == _LOCAL_LANE, report.name),
+        )
+    )
 
 
-_ORDER: Final = ("held", "failing", "refused", "waiting", "good")
+_STATE_ORDER: Final = ("held", "failing", "refused", "waiting", "good")
 
 
-def _judge_lane(row: LaneSummaryRow) -> str:
-    if row.held_at is not None:
+def _classify_lane(lane_row: LaneSummaryRow) -> str:
+    if lane_row.held_at is not None:
         return "held"
-    if row.failed:
+    if lane_row.failed:
         return "failing"
-    return "waiting" if row.queued or row.held else "good"
+    return "waiting" if lane_row.queued or lane_row.held else "good"
 
 
 def read_endings(hub: Hub, settings: Settings) -> EndingReport:
     """Return the report of endings, by the functions of `gateway check`; this may take a second."""
     now = hub.clock()
     hub.refresh_snapshot()
-    certificates = list_expiry_warnings(hub.engine, now, list_own_periods(hub))
-    stale, _ = find_stamping_problem(hub)
-    problems = (*find_source_problems(settings, hub), *([stale] if stale is not None else []))
-    reserve = get_database_state(hub.engine).reserve
+    certificate_warnings = list_expiry_warnings(hub.engine, now, list_own_periods(hub))
+    stamping_problem, _ = find_stamping_problem(hub)
+    problems = (
+        *find_source_problems(settings, hub),
+        *([stamping_problem] if stamping_problem is not None else []),
+    )
+    disk_reserve = get_database_state(hub.engine).reserve
     with read_transaction(hub.engine) as conn:
-        stamping = time_stamps.compute_stamping_progress(conn)
+        stamping_progress = time_stamps.compute_stamping_progress(conn)
     return EndingReport(
         now,
         problems,
         (
-            *(warning.text for warning in certificates),
+            *(warning.text for warning in certificate_warnings),
             *hub.recognizer.list_due_updates(now),
             *collect_trust_remarks(settings, hub),
         ),
-        reserve.measure_free_octets(),
-        reserve.octets,
-        stamping.last_stamp,
-        stamping.waiting_since,
+        disk_reserve.measure_free_octets(),
+        disk_reserve.octets,
+        stamping_progress.last_stamp,
+        stamping_progress.waiting_since,
     )
 
 
-def count_hours(conn: Connection, ends: Sequence[datetime]) -> list[state_counts.TrafficCount]:
+def count_hourly_traffic(conn: Connection, ends: Sequence[datetime]) -> list[state_counts.TrafficCount]:
     """Return the traffic of each hour that ends at one of these times."""
     hour = timedelta(hours=1)
     return [state_counts.count_traffic(conn, end - hour, end) for end in ends]

@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.agreements import FILING_FUNCTIONS, PMode, list_filing_services, may_file
+from gateway.agreements import FILING_FUNCTIONS, PMode, is_filing_message, list_filing_services
 from gateway.config import Settings
 from gateway.delivery import BoundSchemas, build_partners, read_bound_schemas
 from gateway.errors import (
@@ -47,7 +47,7 @@ from gateway.hub import (
 )
 from gateway.monitor import SourceFreshness, SourceTerm, list_source_freshness, make_expiry_warnings
 from gateway.operations.mapping_activation import find_mapping_plan
-from gateway.operations.plain_values import count_things, format_moment, shorten_sentence
+from gateway.operations.plain_values import format_count, format_moment, shorten_text
 from gateway.pki import AcceptanceTerms, check_issuer_path
 from gateway.store import (
     FailedDeliveriesRow,
@@ -65,23 +65,23 @@ from gateway.store import (
 )
 
 #: A delivery that is older and has not ended is stuck: the longest wait between attempts is shorter.
-_STUCK: Final = timedelta(hours=1)
+_MAX_WAITING_TIME: Final = timedelta(hours=1)
 #: How much of a partner's words a finding repeats.
-_LONGEST: Final = 200
+_MAX_PARTNER_TEXT: Final = 200
 
 
 def find_missing_addresses(settings: Settings, bundle: MappingBundle) -> Iterator[str]:
     """Yield a warning for each agency of the mappings, and for customs, that cannot be called."""
-    called = build_partners(settings)
+    partners = build_partners(settings)
     documents_by_agency = Counter(document.organisation for document in bundle.documents.values())
-    for agency, number in sorted(documents_by_agency.items()):
-        if agency not in called:
-            documents = count_things(number, "document")
+    for agency, document_count in sorted(documents_by_agency.items()):
+        if agency not in partners:
+            documents = format_count(document_count, "document")
             yield (
                 f"{NO_ADDRESS.id} agency {agency} has no address, and {documents} of the mappings in force "
                 f"ask it: set agency.{agency}.endpoint"
             )
-    if CUSTOMS not in called:
+    if CUSTOMS not in partners:
         yield f"{NO_ADDRESS.id} customs has no address and is told nothing: set customs.endpoint"
 
 
@@ -103,55 +103,57 @@ def find_failed_deliveries(conn: Connection) -> Iterator[GatewayError]:
 
     A row without a known problem is reported as GW604: the delivery failed, and its row does not say why.
     """
-    for row in deliveries.summarize_failed(conn):
-        problem = PROBLEMS.get(row.problem or "", ATTEMPTS_USED_UP)
-        counted = count_things(row.number, "delivery is FAILED", "deliveries are FAILED")
-        newest = _describe_newest(conn, row, with_id=row.problem != problem.id)
-        detail = f"{counted}, the newest is delivery {newest}"
-        yield GatewayError(problem, detail, f"lane {row.lane[:80]}")
+    for summary_row in deliveries.summarize_failed(conn):
+        problem = PROBLEMS.get(summary_row.problem or "", ATTEMPTS_USED_UP)
+        count_text = format_count(summary_row.number, "delivery is FAILED", "deliveries are FAILED")
+        newest_text = _describe_newest(conn, summary_row, with_id=summary_row.problem != problem.id)
+        detail = f"{count_text}, the newest is delivery {newest_text}"
+        yield GatewayError(problem, detail, f"lane {summary_row.lane[:80]}")
 
 
 def find_stuck_deliveries(conn: Connection, now: datetime) -> Iterator[str]:
     """Yield a warning for each lane with deliveries that have waited for more than an hour."""
-    for row in deliveries.summarize_waiting(conn, now - _STUCK):
+    for row in deliveries.summarize_waiting(conn, now - _MAX_WAITING_TIME):
         hours = (now - row.oldest).total_seconds() / 3600
-        counted = count_things(row.number, "delivery waits", "deliveries wait")
+        count_text = format_count(row.number, "delivery waits", "deliveries wait")
         yield (
-            f"lane {row.lane[:80]}: {counted} in the state {row.state}, the oldest for {hours:.0f} h, "
+            f"lane {row.lane[:80]}: {count_text} in the state {row.state}, the oldest for {hours:.0f} h, "
             f"the newest is delivery {_describe_newest(conn, row, with_id=True)} (see `gateway queue list`)"
         )
 
 
 def find_clock_warnings(conn: Connection, now: datetime) -> Iterator[str]:
     """Yield a warning where the database has times far ahead: the clock was ahead, or was set back."""
-    newest = delivery_maintenance.find_newest_time(conn)
-    if newest is None or newest <= now + delivery_maintenance.FAR:
+    newest_time = delivery_maintenance.find_newest_time(conn)
+    if newest_time is None or newest_time <= now + delivery_maintenance.FAR:
         return
-    hours = (newest - now).total_seconds() / 3600
-    waiting = count_things(
+    hours = (newest_time - now).total_seconds() / 3600
+    count_text = format_count(
         delivery_maintenance.count_far_waits(conn, now), "delivery waits", "deliveries wait"
     )
     yield (
         f"the clock was ahead, or was set back: the newest time in the database is {hours:.1f} h ahead, and "
-        f"{waiting} for a time that is more than five minutes ahead; a working hub draws these times in"
+        f"{count_text} for a time that is more than five minutes ahead; a working hub draws these times in"
     )
 
 
 def _describe_newest(
-    conn: Connection, row: FailedDeliveriesRow | WaitingDeliveriesRow, *, with_id: bool
+    conn: Connection, summary_row: FailedDeliveriesRow | WaitingDeliveriesRow, *, with_id: bool
 ) -> str:
     """Return the number of the newest delivery of a summary, our sentence about it, the partner's words.
 
     With `with_id` the id of its problem is added, for a problem that the catalogue does not have.
     """
-    last = deliveries.find_by_id(conn, row.newest)
-    if last is None:
-        return str(row.newest)
-    last_words = delivery_leases.list_last_words(conn, [last.id]).get(last.id)
-    ours = " ".join(part for part in (last.problem if with_id else None, last.last_sentence) if part)
-    theirs = f"they said: {shorten_sentence(last_words, _LONGEST)}" if last_words else ""
-    sentences = "; ".join(part for part in (ours, theirs) if part)
-    return f"{last.id}: {sentences}" if sentences else str(last.id)
+    newest_delivery = deliveries.find_by_id(conn, summary_row.newest)
+    if newest_delivery is None:
+        return str(summary_row.newest)
+    partner_text = delivery_leases.list_last_words(conn, [newest_delivery.id]).get(newest_delivery.id)
+    own_text = " ".join(
+        part for part in (newest_delivery.problem if with_id else None, newest_delivery.last_sentence) if part
+    )
+    partner_clause = f"they said: {shorten_text(partner_text, _MAX_PARTNER_TEXT)}" if partner_text else ""
+    problem_text = "; ".join(part for part in (own_text, partner_clause) if part)
+    return f"{newest_delivery.id}: {problem_text}" if problem_text else str(newest_delivery.id)
 
 
 def collect_trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
@@ -160,8 +162,8 @@ def collect_trust_remarks(settings: Settings, hub: Hub) -> tuple[str, ...]:
     remarks = (
         source.format_remark() for source in read_source_freshness(settings, hub) if source.state != "stale"
     )
-    ends = (warning.text for warning in make_expiry_warnings(list_authority_periods(hub), at))
-    return (*(remark for remark in remarks if remark), *list_revocation_remarks(hub, at), *ends)
+    expiry_texts = (warning.text for warning in make_expiry_warnings(list_authority_periods(hub), at))
+    return (*(remark for remark in remarks if remark), *list_revocation_remarks(hub, at), *expiry_texts)
 
 
 def find_source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:
@@ -169,14 +171,14 @@ def find_source_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]
     for freshness in read_source_freshness(settings, hub):
         if freshness.state == "stale":
             yield GatewayError(REVOCATION_UNKNOWN, freshness.format_remark() or "", f"fetch.{freshness.name}")
-    for name, source in read_fetch_sources(settings).items():
+    for source_name, source in read_fetch_sources(settings).items():
         if source.issuer is not None and source.settings.kind != "trust_list":
             try:
                 check_issuer_path(
                     AcceptanceTerms(source.issuer, find_issuer_trust_store(hub, source.issuer), hub.clock())
                 )
-            except GatewayError as refused:
-                yield GatewayError(refused.problem, refused.detail, f"fetch.{name}.issuer")
+            except GatewayError as rejection:
+                yield GatewayError(rejection.problem, rejection.detail, f"fetch.{source_name}.issuer")
 
 
 def read_source_freshness(settings: Settings, hub: Hub) -> tuple[SourceFreshness, ...]:
@@ -197,7 +199,7 @@ def find_stamping_problem(hub: Hub) -> tuple[GatewayError | None, bool]:
 
 
 #: How much of a name a finding repeats.
-_MOST_CHARACTERS: Final = 80
+_MAX_NAME: Final = 80
 
 
 def find_mailbox_filings(conn: Connection, settings: Settings, now: datetime) -> Iterator[str]:
@@ -205,27 +207,25 @@ def find_mailbox_filings(conn: Connection, settings: Settings, now: datetime) ->
 
     P-Modes by which the hub itself sends submissions to a partner are left out.
     """
-    ours = frozenset(parties.list_identifiers(conn, settings.hub.party))
-    filed: dict[str, list[PMode]] = {}
+    own_identifiers = frozenset(parties.list_identifiers(conn, settings.hub.party))
+    pmodes_by_agreement: dict[str, list[PMode]] = {}
     for pmode in load_pmode_texts(conn).list_mailbox_filings(now):
-        if ours.isdisjoint(pmode.from_party):
-            filed.setdefault(pmode.agreement, []).append(pmode)
-    for agreement, pmodes in sorted(filed.items()):
-        row = parties.find_by_identifier(conn, pmodes[0].from_party[0])
-        partner = row.id if row is not None else pmodes[0].from_party[0].value
+        if own_identifiers.isdisjoint(pmode.from_party):
+            pmodes_by_agreement.setdefault(pmode.agreement, []).append(pmode)
+    for agreement, pmodes in sorted(pmodes_by_agreement.items()):
+        party_row = parties.find_by_identifier(conn, pmodes[0].from_party[0])
+        partner = party_row.id if party_row is not None else pmodes[0].from_party[0].value
         actions = list(dict.fromkeys(pmode.action for pmode in pmodes))
-        start = f"agreement {agreement[:_MOST_CHARACTERS]} with {partner[:_MOST_CHARACTERS]} delivers"
+        clause = f"agreement {agreement[:_MAX_NAME]} with {partner[:_MAX_NAME]} delivers"
         if filed_actions := [action for action in actions if action in FILING_FUNCTIONS]:
             yield (
-                f"{start} {', '.join(filed_actions)} to the mailbox: a submission gets its receipt, no case "
+                f"{clause} {', '.join(filed_actions)} to the mailbox: a submission gets its receipt, no case "
                 "and no answer; "
-                f"`gateway agreement override {agreement[:_MOST_CHARACTERS]} --deliver-to case --reason …`"
+                f"`gateway agreement override {agreement[:_MAX_NAME]} --deliver-to case --reason …`"
             )
-        if other_actions := [
-            action[:_MOST_CHARACTERS] for action in actions if action not in FILING_FUNCTIONS
-        ]:
+        if other_actions := [action[:_MAX_NAME] for action in actions if action not in FILING_FUNCTIONS]:
             yield (
-                f"{start} {', '.join(other_actions)} to the mailbox: what comes gets its receipt, no case "
+                f"{clause} {', '.join(other_actions)} to the mailbox: what comes gets its receipt, no case "
                 f"and no answer; submissions are filed by {', '.join(FILING_FUNCTIONS)}"
             )
 
@@ -235,29 +235,37 @@ def find_resting_filings(conn: Connection, now: datetime) -> Iterator[str]:
 
     They stay there when the agreement delivers later ones to a case.
     """
-    rows = mailbox_messages.summarize_resting(conn)
-    texts = load_pmode_texts(conn) if rows else None
-    for row in rows:
-        if texts is not None and may_file(row.service, row.action, _list_services(texts, row)):
-            hours = (now - row.since).total_seconds() / 3600
-            counted = count_things(
-                row.number, f"message of {row.action} rests", f"messages of {row.action} rest"
+    summary_rows = mailbox_messages.summarize_resting(conn)
+    pmode_texts = load_pmode_texts(conn) if summary_rows else None
+    for summary_row in summary_rows:
+        if pmode_texts is not None and is_filing_message(
+            summary_row.service, summary_row.action, _list_agreement_services(pmode_texts, summary_row)
+        ):
+            hours = (now - summary_row.since).total_seconds() / 3600
+            count_text = format_count(
+                summary_row.number,
+                f"message of {summary_row.action} rests",
+                f"messages of {summary_row.action} rest",
             )
-            remedy = " and `gateway message admit`" if row.action in FILING_FUNCTIONS else ""
+            remedy = " and `gateway message admit`" if summary_row.action in FILING_FUNCTIONS else ""
             yield (
-                f"agreement {str(row.agreement_id)[:_MOST_CHARACTERS]}: {counted} in the mailbox, "
-                f"without case and answer, the oldest for {hours:.0f} h, message {row.oldest} "
+                f"agreement {str(summary_row.agreement_id)[:_MAX_NAME]}: {count_text} in the mailbox, "
+                f"without case and answer, the oldest for {hours:.0f} h, message {summary_row.oldest} "
                 f"(see `gateway message list --mailbox`{remedy})"
             )
 
 
-def _list_services(texts: PModeTexts, row: RestingMessagesRow) -> frozenset[str]:
-    pmodes = texts.parse_agreement(row.agreement_id) if row.agreement_id in texts.texts else ()
+def _list_agreement_services(pmode_texts: PModeTexts, summary_row: RestingMessagesRow) -> frozenset[str]:
+    pmodes = (
+        pmode_texts.parse_agreement(summary_row.agreement_id)
+        if summary_row.agreement_id in pmode_texts.texts
+        else ()
+    )
     return list_filing_services(pmodes)
 
 
 #: The most cases, newest first, that are read, so that `gateway check` ends soon.
-_NEWEST: Final = 200
+_MAX_CASES: Final = 200
 
 
 def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Iterator[str]:
@@ -267,28 +275,28 @@ def find_classification_warnings(conn: Connection, bundle: MappingBundle) -> Ite
     invisible character, and a date that the calendar does not have. Cases whose octets retention has removed
     are not examined.
     """
-    unruled = replace(bundle, rules=())
-    refused: dict[str, list[str]] = {}
-    for case in list_searches.search_cases(conn, ListFilter(limit=_NEWEST)).rows:
+    bundle_without_rules = replace(bundle, rules=())
+    examples_by_party: dict[str, list[str]] = {}
+    for case in list_searches.search_cases(conn, ListFilter(limit=_MAX_CASES)).rows:
         if case["state"] == "REFUSED" or case["outcome"] == "REFUSED":
             continue
         with suppress(GatewayError):
             # The declaration in force is judged: errors that an amendment has corrected do not matter.
-            row = cases.find_by_number(conn, case["number"])
-            message = case["message"] if row is None else find_former_message(conn, row)
-            broken = find_broken_rules(load_stored_tree(conn, message), unruled)
-            if broken:
-                example = f"case {case['number']}, {broken[0].pointer}: {broken[0].detail}"
-                refused.setdefault(case["applicant"], []).append(example)
-    for party, examples in sorted(refused.items()):
+            case_row = cases.find_by_number(conn, case["number"])
+            message_id = case["message"] if case_row is None else find_former_message(conn, case_row)
+            broken_rules = find_broken_rules(load_stored_tree(conn, message_id), bundle_without_rules)
+            if broken_rules:
+                example = f"case {case['number']}, {broken_rules[0].pointer}: {broken_rules[0].detail}"
+                examples_by_party.setdefault(case["applicant"], []).append(example)
+    for party, examples in sorted(examples_by_party.items()):
         yield (
-            f"party {party[:_MOST_CHARACTERS]}: of the newest {_NEWEST} cases {len(examples)} would be "
+            f"party {party[:_MAX_NAME]}: of the newest {_MAX_CASES} cases {len(examples)} would be "
             f"refused now (GW404), the newest is {examples[0]}"
         )
 
 
 #: How many places of a document a finding names.
-_MOST_PLACES: Final = 5
+_MAX_LISTED_PLACES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,9 +308,9 @@ class UnfitContract:
     """
 
     agency: str
-    document: str
+    document_name: str
     wsdl: str
-    lacks: str
+    gap: str
     is_certain: bool = True
     syntax: str = "xml"
 
@@ -310,11 +318,11 @@ class UnfitContract:
         if not self.is_certain:
             return (
                 f"{CONTRACT_UNFIT.id} whether the WSDL of agency {self.agency} ({self.wsdl}) takes every "
-                f"request of {self.document} is not known: {self.lacks}"
+                f"request of {self.document_name} is not known: {self.gap}"
             )
         return (
             f"{CONTRACT_UNFIT.id} the WSDL of agency {self.agency} ({self.wsdl}) does not take every "
-            f"request of {self.document}: it {self.lacks}; the agency refuses these. {self.remedy}"
+            f"request of {self.document_name}: it {self.gap}; the agency refuses these. {self.remedy}"
         )
 
     @property
@@ -334,31 +342,31 @@ def find_unfit_contracts(settings: Settings, bundle: MappingBundle) -> Iterator[
     WSDL that cannot be read it is not known.
     """
     partners = build_partners(settings)
-    bound: dict[str, BoundSchemas] = {}
+    schemas_by_agency: dict[str, BoundSchemas] = {}
     for document in bundle.documents.values():
         agency = document.organisation
         partner = partners.get(agency)
-        if partner is None or partner.console or agency == CUSTOMS:
+        if partner is None or partner.is_at_console or agency == CUSTOMS:
             continue
-        name = partner.wsdl if isinstance(partner.wsdl, str) else partner.wsdl.name
+        wsdl_name = partner.wsdl if isinstance(partner.wsdl, str) else partner.wsdl.relative_path
         try:
-            if agency not in bound:
-                bound[agency] = read_bound_schemas(partner.wsdl)
-            lacks = _find_lack(bound[agency], document, bundle)
+            if agency not in schemas_by_agency:
+                schemas_by_agency[agency] = read_bound_schemas(partner.wsdl)
+            gap = _describe_contract_gap(schemas_by_agency[agency], document, bundle)
         except GatewayError as problem:
             detail = f"{problem.detail} ({problem.location})"
-            yield UnfitContract(agency, document.id, name, detail, is_certain=False)
+            yield UnfitContract(agency, document.id, wsdl_name, detail, is_certain=False)
             continue
-        if lacks:
+        if gap:
             syntax = get_carrier_format(bundle, agency).syntax
-            yield UnfitContract(agency, document.id, name, lacks, syntax=syntax)
+            yield UnfitContract(agency, document.id, wsdl_name, gap, syntax=syntax)
 
 
 def find_contract_warnings(conn: Connection, settings: Settings, at: datetime) -> Iterator[str]:
     """Yield a warning for each document that the WSDL of its agency does not take, now or when planned."""
     rules = load_shipped_rules()
-    now = set(find_unfit_contracts(settings, load_active_rules(conn, rules, at).bundle))
-    yield from sorted(map(str, now))
+    current_contracts = set(find_unfit_contracts(settings, load_active_rules(conn, rules, at).bundle))
+    yield from sorted(map(str, current_contracts))
     plan = find_mapping_plan(conn, at)
     if plan is not None and plan.starts is not None:
         try:
@@ -368,26 +376,30 @@ def find_contract_warnings(conn: Connection, settings: Settings, at: datetime) -
                 raise
             yield f"the mappings that are planned from {format_moment(plan.starts)} on do not load: {error}"
             return
-        for unfit in sorted(map(str, set(find_unfit_contracts(settings, planned)) - now)):
+        for unfit in sorted(map(str, set(find_unfit_contracts(settings, planned)) - current_contracts)):
             yield f"{unfit} (from {format_moment(plan.starts)} on, when the planned mappings come into force)"
 
 
-def _find_lack(bound: BoundSchemas, document: DocumentMapping, bundle: MappingBundle) -> str:
+def _describe_contract_gap(
+    bound_schemas: BoundSchemas, document: DocumentMapping, bundle: MappingBundle
+) -> str:
     """Return as a phrase the places of a document that a WSDL lacks; empty where it accepts the document.
 
     Raises GW519 where the WSDL and the document cannot be compared.
     """
     syntax = get_carrier_format(bundle, document.organisation).syntax
     if syntax != "xml":
-        return "" if bound.takes_carried() else f"has no place for the form {syntax}"
-    if not bound.takes_document(document.namespace):
+        return "" if bound_schemas.takes_carrier_document() else f"has no place for the form {syntax}"
+    if not bound_schemas.takes_document(document.namespace):
         return f"names no namespace {document.namespace}"
-    if bound.namespaces is None:
+    if bound_schemas.namespaces is None:
         return ""
-    octets = bound.schemas.get(document.namespace)
-    if octets is None:
+    schema_octets = bound_schemas.schemas.get(document.namespace)
+    if schema_octets is None:
         detail = "its schema is not beside it, as the WSDL imports it"
         raise GatewayError(CONTRACT_UNFIT, detail, document.namespace)
-    places = list_unfit_places(octets, get_request_schema(bundle, document))
-    excess = len(places) - _MOST_PLACES
-    return "; it ".join(places[:_MOST_PLACES]) + (f"; and {excess} more places differ" if excess > 0 else "")
+    places = list_unfit_places(schema_octets, get_request_schema(bundle, document))
+    unlisted_count = len(places) - _MAX_LISTED_PLACES
+    return "; it ".join(places[:_MAX_LISTED_PLACES]) + (
+        f"; and {unlisted_count} more places differ" if unlisted_count > 0 else ""
+    )

@@ -22,14 +22,14 @@ from gateway.operations.act_kinds import (
     ActOrder,
     describe_mapping_order,
     describe_order,
-    perform_order,
-    prepare_order,
+    perform_act,
+    read_order_mappings,
     read_uploaded_mappings,
 )
-from gateway.operations.agreement_acts import find_load_problem, judge_agreement
+from gateway.operations.agreement_acts import find_load_problem, list_agreement_findings
 from gateway.operations.audited_changes import Act, open_change
-from gateway.operations.mapping_activation import open_offered_mappings
-from gateway.operations.operator_acts import check_other_person
+from gateway.operations.mapping_activation import open_uploaded_mappings
+from gateway.operations.operator_acts import check_no_self_approval
 from gateway.operations.partner_findings import find_unfit_contracts
 from gateway.store import (
     ActDecision,
@@ -44,7 +44,7 @@ from gateway.store import (
 )
 
 #: Lines of a difference that a page shows.
-_MOST_LINES: Final = 2_000
+_MAX_LINES: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,86 +68,97 @@ class ActPreview:
 
 
 def draft_agreement(
-    conn: Connection, settings: Settings, content: bytes, name: str, at: datetime
+    conn: Connection, settings: Settings, file_octets: bytes, file_name: str, at: datetime
 ) -> tuple[ActOrder, tuple[AgreementFinding, ...]]:
     """Return the act that loads an agreement, and the findings on it; raises GW305 for a file that is none.
 
     Warnings do not refuse the file: the person who confirms the act has seen them.
     """
-    document = read_agreement(content, name)
-    parameters = {"agreements": _list_ids(document), "accepted": True}
-    return ActOrder("agreement load", parameters, content, name), judge_agreement(
+    document = read_agreement(file_octets, file_name)
+    parameters = {"agreements": _list_agreement_ids(document), "accepted": True}
+    return ActOrder("agreement load", parameters, file_octets, file_name), list_agreement_findings(
         conn, settings, document, at
     )
 
 
 def draft_mappings(
-    conn: Connection, settings: Settings, content: bytes, name: str, removed: Sequence[str], at: datetime
+    conn: Connection,
+    settings: Settings,
+    file_octets: bytes,
+    file_name: str,
+    removed_documents: Sequence[str],
+    at: datetime,
 ) -> ActOrder:
     """Return the act that puts mappings into force; raises GW502 and GW507 as `gateway map use` does.
 
-    `removed` are the documents that may go with them.
+    `removed_documents` are the documents that may go with them.
     """
-    folder = read_uploaded_mappings(content, settings, at)
-    parameters = describe_mapping_order(conn, folder, removed, at)
+    folder = read_uploaded_mappings(file_octets, settings, at)
+    parameters = describe_mapping_order(conn, folder, removed_documents, at)
     # Who confirms has seen them: the page of the act shows them.
     parameters["changes"]["warnings"] = [
         str(contract) for contract in find_unfit_contracts(settings, folder.bundle)
     ]
-    return ActOrder("map use", parameters, content, name)
+    return ActOrder("map use", parameters, file_octets, file_name)
 
 
-def _list_ids(document: AgreementDocument) -> list[str]:
+def _list_agreement_ids(document: AgreementDocument) -> list[str]:
     return list(dict.fromkeys(pmode.agreement for pmode in document.pmodes))
 
 
 def read_draft_preview(
-    conn: Connection, settings: Settings, row: OperatorActRow, at: datetime
+    conn: Connection, settings: Settings, act_row: OperatorActRow, at: datetime
 ) -> ActPreview | None:
     """Return the effect of a stored act; None for an act without a file, or an act that has ended."""
-    if row.content is None:
+    if act_row.content is None:
         return None
-    if row.act == "agreement load":
-        return _preview_agreement(conn, settings, row, row.content, at)
-    lines = _compare_mappings(conn, row.content, at)
+    if act_row.act == "agreement load":
+        return _preview_agreement(conn, settings, act_row, act_row.content, at)
+    lines = _compare_mappings(conn, act_row.content, at)
     return ActPreview(
-        changes=row.parameters["changes"], difference=lines[:_MOST_LINES], is_cut=len(lines) > _MOST_LINES
+        changes=act_row.parameters["changes"], difference=lines[:_MAX_LINES], is_cut=len(lines) > _MAX_LINES
     )
 
 
 def _preview_agreement(
-    conn: Connection, settings: Settings, row: OperatorActRow, content: bytes, at: datetime
+    conn: Connection, settings: Settings, act_row: OperatorActRow, file_octets: bytes, at: datetime
 ) -> ActPreview:
-    document = read_agreement(content, row.content_name or "")
-    findings = judge_agreement(conn, settings, document, at)
-    before = [agreements.find_agreement(conn, name) for name in row.parameters["agreements"]]
-    old = b"".join(
-        {agreement.sha256: agreement.source for agreement in before if agreement is not None}.values()
+    document = read_agreement(file_octets, act_row.content_name or "")
+    findings = list_agreement_findings(conn, settings, document, at)
+    active_agreements = [
+        agreements.find_agreement(conn, agreement_id) for agreement_id in act_row.parameters["agreements"]
+    ]
+    active_octets = b"".join(
+        {
+            agreement.sha256: agreement.source for agreement in active_agreements if agreement is not None
+        }.values()
     )
-    lines = _compare_texts(old, content)
+    lines = _compare_texts(active_octets, file_octets)
     return ActPreview(
         findings,
-        difference=lines[:_MOST_LINES],
-        problem=find_load_problem(findings, row.content_name or "", accepted=True),
-        is_cut=len(lines) > _MOST_LINES,
+        difference=lines[:_MAX_LINES],
+        problem=find_load_problem(findings, act_row.content_name or "", accepts_warnings=True),
+        is_cut=len(lines) > _MAX_LINES,
     )
 
 
-def _compare_mappings(conn: Connection, content: bytes, at: datetime) -> tuple[DifferenceLine, ...]:
-    before = read_mapping_files(open_active_mappings(conn, at))
-    after = read_mapping_files(open_offered_mappings(content).folder)
+def _compare_mappings(conn: Connection, file_octets: bytes, at: datetime) -> tuple[DifferenceLine, ...]:
+    active_files = read_mapping_files(open_active_mappings(conn, at))
+    new_files = read_mapping_files(open_uploaded_mappings(file_octets).folder)
     lines: list[DifferenceLine] = []
-    for name in sorted(before.keys() | after.keys()):
-        if before.get(name) != after.get(name) and len(lines) <= _MOST_LINES:
-            lines.append(DifferenceLine("@", name))
-            lines += _compare_texts(before.get(name, b""), after.get(name, b""))
+    for file_name in sorted(active_files.keys() | new_files.keys()):
+        if active_files.get(file_name) != new_files.get(file_name) and len(lines) <= _MAX_LINES:
+            lines.append(DifferenceLine("@", file_name))
+            lines += _compare_texts(active_files.get(file_name, b""), new_files.get(file_name, b""))
     return tuple(lines)
 
 
 def _compare_texts(before: bytes, after: bytes) -> tuple[DifferenceLine, ...]:
     """Return the difference of two texts with three lines around each change."""
-    old, new = (content.decode("utf-8", "replace").splitlines() for content in (before, after))
-    difference = difflib.unified_diff(old, new, lineterm="", n=3)
+    lines_before, lines_after = (
+        text_octets.decode("utf-8", "replace").splitlines() for text_octets in (before, after)
+    )
+    difference = difflib.unified_diff(lines_before, lines_after, lineterm="", n=3)
     return tuple(
         DifferenceLine(
             "@" if line.startswith("@@") else line[:1], line if line.startswith("@@") else line[1:]
@@ -157,10 +168,10 @@ def _compare_texts(before: bytes, after: bytes) -> tuple[DifferenceLine, ...]:
     )
 
 
-_ROLE: Final = "operator"
-_COMMIT: Final = "console.act"
+_OPERATOR_ROLE: Final = "operator"
+_ACT_COMMIT: Final = "console.act"
 #: Uploads of one person that are neither done nor rejected.
-MOST_UPLOADS: Final = 10
+MAX_UPLOADS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,152 +183,172 @@ class Operator:
     network: str
 
 
-def make_order(row: OperatorActRow) -> ActOrder:
+def make_order(act_row: OperatorActRow) -> ActOrder:
     """Return the order of a stored act."""
-    return ActOrder(row.act, row.parameters, row.content, row.content_name or "")
+    return ActOrder(act_row.act, act_row.parameters, act_row.content, act_row.content_name or "")
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorDesk:
     """Does acts of operators on the console, at once or after a second person has approved them.
 
-    `second_person` contains the words of the acts that need one.
+    `second_person_acts` contains the words of the acts that need one.
     """
 
     engine: Engine
     settings: Settings
     clock: Callable[[], datetime]
-    second_person: frozenset[str]
+    second_person_acts: frozenset[str]
 
-    def submit_order(self, order: ActOrder, by: Operator, reason: str) -> tuple[int | None, str]:
+    def submit_order(self, order: ActOrder, operator: Operator, reason: str) -> tuple[int | None, str]:
         """Do an act, or store it for a second person; return its number in that case, and a sentence."""
-        folder = prepare_order(order, self.settings, self.clock())
-        if order.act in self.second_person:
-            return self._propose(order, by, reason), describe_order(order)
+        folder = read_order_mappings(order, self.settings, self.clock())
+        if order.act in self.second_person_acts:
+            return self._store_proposal(order, operator, reason), describe_order(order)
         with open_change(
-            self.engine, self.settings, self._make_act(order, by, reason), _COMMIT, self.clock()
+            self.engine, self.settings, self._make_act(order, operator, reason), _ACT_COMMIT, self.clock()
         ) as change:
-            return None, perform_order(change, order, folder)
+            return None, perform_act(change, order, folder)
 
-    def store_draft(self, order: ActOrder, by: Operator) -> int:
+    def store_draft(self, order: ActOrder, operator: Operator) -> int:
         """Store an uploaded act for a look before it is proposed or done; return its number.
 
         Where the person has many, it takes the place of the oldest that was not confirmed. Raises GW705
         where all of them wait for a second person.
         """
         with write_transaction(self.engine, "console.draft") as conn:
-            uploads = operator_acts.list_uploads(conn, by.account)
-            drafts = [row.id for row in uploads if row.state == "DRAFT"]
-            if len(uploads) - len(drafts) >= MOST_UPLOADS:
-                detail = f"{MOST_UPLOADS} uploads of {by.name} wait for a second person"
+            uploads = operator_acts.list_uploads(conn, operator.account)
+            draft_ids = [row.id for row in uploads if row.state == "DRAFT"]
+            if len(uploads) - len(draft_ids) >= MAX_UPLOADS:
+                detail = f"{MAX_UPLOADS} uploads of {operator.name} wait for a second person"
                 raise GatewayError(TRANSITION_REFUSED, detail, "file")
-            for number in drafts[: max(0, len(uploads) - MOST_UPLOADS + 1)]:
-                operator_acts.end_act(conn, number, "WITHDRAWN", ActDecision(by.account, self.clock()))
-                operator_acts.set_outcome(conn, number, "")
-            return operator_acts.insert_act(conn, self._make_row(order, by, "DRAFT", None), self.clock())
+            for act_id in draft_ids[: max(0, len(uploads) - MAX_UPLOADS + 1)]:
+                operator_acts.end_act(conn, act_id, "WITHDRAWN", ActDecision(operator.account, self.clock()))
+                operator_acts.set_outcome(conn, act_id, "")
+            return operator_acts.insert_act(
+                conn, self._make_row(order, operator, "DRAFT", None), self.clock()
+            )
 
-    def confirm_draft(self, number: int, by: Operator, reason: str) -> tuple[bool, str]:
+    def confirm_draft(self, act_id: int, operator: Operator, reason: str) -> tuple[bool, str]:
         """Do a draft of this person, or leave it to a second person.
 
         Return whether the act was done, and its result as a sentence, or the subject of the act that waits.
         """
-        order = make_order(self._find(number))
+        order = make_order(self._load_act(act_id))
         now = self.clock()
-        folder = prepare_order(order, self.settings, now)
-        if order.act in self.second_person:
+        folder = read_order_mappings(order, self.settings, now)
+        if order.act in self.second_person_acts:
             with write_transaction(self.engine, "console.proposal") as conn:
-                if not operator_acts.confirm_draft(conn, number, by.account, reason, now):
-                    raise _make_lost_error(number)
-                self._record_proposal(conn, order, by, reason)
+                if not operator_acts.confirm_draft(conn, act_id, operator.account, reason, now):
+                    raise _make_not_waiting_error(act_id)
+                self._record_proposal(conn, order, operator, reason)
             return False, describe_order(order)
-        act = self._make_act(order, by, reason)
-        with open_change(self.engine, self.settings, act, _COMMIT, now) as change:
-            drafted = operator_acts.confirm_draft(change.conn, number, by.account, reason, now)
-            decision = ActDecision(by.account, now, reason)
-            if not drafted or not operator_acts.end_act(change.conn, number, "DONE", decision, alone=True):
-                raise _make_lost_error(number)
-            sentence = perform_order(change, order, folder)
-            operator_acts.set_outcome(change.conn, number, sentence)
-        return True, sentence
+        act = self._make_act(order, operator, reason)
+        with open_change(self.engine, self.settings, act, _ACT_COMMIT, now) as change:
+            is_confirmed = operator_acts.confirm_draft(change.conn, act_id, operator.account, reason, now)
+            decision = ActDecision(operator.account, now, reason)
+            if not is_confirmed or not operator_acts.end_act(
+                change.conn, act_id, "DONE", decision, alone=True
+            ):
+                raise _make_not_waiting_error(act_id)
+            outcome_text = perform_act(change, order, folder)
+            operator_acts.set_outcome(change.conn, act_id, outcome_text)
+        return True, outcome_text
 
-    def approve_act(self, number: int, by: Operator, reason: str) -> str:
+    def approve_act(self, act_id: int, operator: Operator, reason: str) -> str:
         """Do an act that another person proposed; return its result as a sentence.
 
         Raises GW705 when the act waits no longer, or when this person proposed it.
         """
-        row = self._find(number)
-        order = make_order(row)
-        self._check_second_person(row, by)
+        act_row = self._load_act(act_id)
+        order = make_order(act_row)
+        self._check_second_person(act_row, operator)
         if order.act == "account role":
-            check_other_person(order.parameters, by.account)
+            check_no_self_approval(order.parameters, operator.account)
         now = self.clock()
-        folder = prepare_order(order, self.settings, now)
+        folder = read_order_mappings(order, self.settings, now)
         full_reason = "; ".join(
-            part for part in (row.reason, reason, f"proposed by {row.proposer} as act {number}") if part
+            part
+            for part in (act_row.reason, reason, f"proposed by {act_row.proposer} as act {act_id}")
+            if part
         )
-        act = self._make_act(order, by, full_reason)
-        with open_change(self.engine, self.settings, act, _COMMIT, now) as change:
-            if not operator_acts.end_act(change.conn, number, "DONE", ActDecision(by.account, now, reason)):
-                raise _make_lost_error(number)
-            sentence = perform_order(change, order, folder)
-            operator_acts.set_outcome(change.conn, number, sentence)
-        return sentence
+        act = self._make_act(order, operator, full_reason)
+        with open_change(self.engine, self.settings, act, _ACT_COMMIT, now) as change:
+            if not operator_acts.end_act(
+                change.conn, act_id, "DONE", ActDecision(operator.account, now, reason)
+            ):
+                raise _make_not_waiting_error(act_id)
+            outcome_text = perform_act(change, order, folder)
+            operator_acts.set_outcome(change.conn, act_id, outcome_text)
+        return outcome_text
 
-    def end_act(self, number: int, by: Operator, state: str, reason: str) -> None:
+    def end_act(self, act_id: int, operator: Operator, end_state: str, reason: str) -> None:
         """Reject an act of another person, or withdraw one's own; raises GW705 when it waits no longer."""
-        row, now = self._find(number), self.clock()
-        if state == "REJECTED":
-            self._check_second_person(row, by)
+        act_row, now = self._load_act(act_id), self.clock()
+        if end_state == "REJECTED":
+            self._check_second_person(act_row, operator)
         with write_transaction(self.engine, "console.act_ended") as conn:
-            if not operator_acts.end_act(conn, number, state, ActDecision(by.account, now, reason)):
-                raise _make_lost_error(number)
-            operator_acts.set_outcome(conn, number, "")
-            if row.state != "DRAFT":
-                self._record(conn, make_order(row), by, reason, state.lower())
+            if not operator_acts.end_act(conn, act_id, end_state, ActDecision(operator.account, now, reason)):
+                raise _make_not_waiting_error(act_id)
+            operator_acts.set_outcome(conn, act_id, "")
+            if act_row.state != "DRAFT":
+                self._record_outcome(conn, make_order(act_row), operator, reason, end_state.lower())
 
-    def _propose(self, order: ActOrder, by: Operator, reason: str) -> int:
+    def _store_proposal(self, order: ActOrder, operator: Operator, reason: str) -> int:
         with write_transaction(self.engine, "console.proposal") as conn:
-            number = operator_acts.insert_act(
-                conn, self._make_row(order, by, "PENDING", reason), self.clock()
+            act_id = operator_acts.insert_act(
+                conn, self._make_row(order, operator, "PENDING", reason), self.clock()
             )
-            self._record_proposal(conn, order, by, reason)
-        return number
+            self._record_proposal(conn, order, operator, reason)
+        return act_id
 
-    def _find(self, number: int) -> OperatorActRow:
+    def _load_act(self, act_id: int) -> OperatorActRow:
         with read_transaction(self.engine) as conn:
-            row = operator_acts.find_act(conn, number)
-        if row is None:
-            raise GatewayError(TRANSITION_REFUSED, f"there is no act {number}", "act")
-        return row
+            act_row = operator_acts.find_act(conn, act_id)
+        if act_row is None:
+            raise GatewayError(TRANSITION_REFUSED, f"there is no act {act_id}", "act")
+        return act_row
 
-    def _check_second_person(self, row: OperatorActRow, by: Operator) -> None:
-        if row.proposed_by == by.account:
-            raise GatewayError(TRANSITION_REFUSED, "who proposes an act cannot decide on it", f"act {row.id}")
+    def _check_second_person(self, act_row: OperatorActRow, operator: Operator) -> None:
+        if act_row.proposed_by == operator.account:
+            raise GatewayError(
+                TRANSITION_REFUSED, "who proposes an act cannot decide on it", f"act {act_row.id}"
+            )
 
-    def _make_row(self, order: ActOrder, by: Operator, state: str, reason: str | None) -> NewOperatorAct:
+    def _make_row(
+        self, order: ActOrder, operator: Operator, act_state: str, reason: str | None
+    ) -> NewOperatorAct:
         return NewOperatorAct(
             order.act,
             describe_order(order),
             dict(order.parameters),
-            by.account,
-            state,
+            operator.account,
+            act_state,
             reason,
-            order.content,
-            order.content_name or None,
+            order.file_octets,
+            order.file_name or None,
         )
 
-    def _make_act(self, order: ActOrder, by: Operator, reason: str) -> Act:
-        return Act(order.verb, by.name, None, reason, by.network)
+    def _make_act(self, order: ActOrder, operator: Operator, reason: str) -> Act:
+        return Act(order.verb, operator.name, None, reason, operator.network)
 
-    def _record_proposal(self, conn: Connection, order: ActOrder, by: Operator, reason: str) -> None:
-        self._record(conn, order, by, reason, "proposed")
+    def _record_proposal(self, conn: Connection, order: ActOrder, operator: Operator, reason: str) -> None:
+        self._record_outcome(conn, order, operator, reason, "proposed")
 
-    def _record(self, conn: Connection, order: ActOrder, by: Operator, reason: str, outcome: str) -> None:
+    def _record_outcome(
+        self, conn: Connection, order: ActOrder, operator: Operator, reason: str, act_outcome: str
+    ) -> None:
         entry = AuditEntry(
-            by.name, _ROLE, order.verb, describe_order(order), outcome, by.network, reason=reason
+            operator.name,
+            _OPERATOR_ROLE,
+            order.verb,
+            describe_order(order),
+            act_outcome,
+            operator.network,
+            reason=reason,
         )
         audit_log.record_action(conn, entry, self.clock())
 
 
-def _make_lost_error(number: int) -> GatewayError:
-    return GatewayError(TRANSITION_REFUSED, f"act {number} does not wait any more, or not for you", "act")
+def _make_not_waiting_error(act_id: int) -> GatewayError:
+    return GatewayError(TRANSITION_REFUSED, f"act {act_id} does not wait any more, or not for you", "act")

@@ -30,12 +30,12 @@ def get_display_zone() -> tzinfo:
 
 @contextmanager
 def keep_display_zone() -> Iterator[None]:
-    """Show UTC inside the block until a zone is set; restore the zone of before at its end."""
-    before = _zone.set(UTC)
+    """Show UTC inside the block until a zone is set; restore the previous zone at its end."""
+    token = _zone.set(UTC)
     try:
         yield
     finally:
-        _zone.reset(before)
+        _zone.reset(token)
 
 
 def format_moment(moment: datetime, *, precision: str = "seconds") -> str:
@@ -44,16 +44,16 @@ def format_moment(moment: datetime, *, precision: str = "seconds") -> str:
     return local_moment.isoformat(timespec=precision).replace("+00:00", "Z")
 
 
-def restate_times(sentence: str) -> str:
+def restate_times(text: str) -> str:
     """Return a sentence with each of its times in UTC restated in the zone of the hub."""
-    return _UTC_TIME.sub(lambda found: _restate_one_time(found[0]), sentence)
+    return _UTC_TIME.sub(lambda time_match: _restate_time(time_match[0]), text)
 
 
-def _restate_one_time(text: str) -> str:
+def _restate_time(time_text: str) -> str:
     try:
-        return format_moment(datetime.fromisoformat(text))
+        return format_moment(datetime.fromisoformat(time_text))
     except ValueError:
-        return text
+        return time_text
 
 
 def format_value(value: Any) -> Any:
@@ -69,12 +69,12 @@ def format_value(value: Any) -> Any:
     return value
 
 
-def make_plain(value: Any) -> Any:
+def make_json_value(value: Any) -> Any:
     """Return a value as JSON has it; a type that JSON lacks becomes text."""
     if isinstance(value, Mapping):
-        return {str(name): make_plain(inner) for name, inner in value.items()}
+        return {str(name): make_json_value(member) for name, member in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [make_plain(inner) for inner in value]
+        return [make_json_value(member) for member in value]
     if isinstance(value, datetime):
         # A time in evidence does not depend on the time zone of the reader.
         return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -82,12 +82,12 @@ def make_plain(value: Any) -> Any:
     return formatted if formatted is None or isinstance(formatted, str | int) else str(formatted)
 
 
-def count_things(number: int, noun: str, many: str = "") -> str:
+def format_count(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun: ``1 delivery``, ``3 deliveries``."""
-    return f"{number} {noun if number == 1 else many or f'{noun}s'}"
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
 
 
-def shorten_sentence(sentence: str, longest: int | None) -> str:
-    """Return a sentence on one line, cut to at most `longest` characters (None: not cut)."""
-    line = " ".join(sentence.split())
-    return line if longest is None or len(line) <= longest else f"{line[: longest - 1]}…"
+def shorten_text(text: str, max_length: int | None) -> str:
+    """Return a sentence on one line, cut to at most `max_length` characters (None: not cut)."""
+    line = " ".join(text.split())
+    return line if max_length is None or len(line) <= max_length else f"{line[: max_length - 1]}…"

@@ -25,8 +25,8 @@ from gateway.store import (
 )
 
 #: The numbers left out above the last known one, which may not be the last one that was given.
-NUMBERS_LEFT_OUT: Final = 10_000_000
-_REASON: Final = "the database was restored: it may have been done before"
+SKIPPED_NUMBERS: Final = 10_000_000
+_HOLD_REASON: Final = "the database was restored: it may have been done before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +62,17 @@ class RestoreJudgment:
     def count_lost_numbers(self) -> int:
         """Return how many serial numbers above the last one of the database were given, as far as known."""
         lost_leaves = max((head.leaves for head in self.heads), default=0) - self.leaves
-        marked = 0 if self.mark is None else self.mark.serial
-        return max(0, lost_leaves, marked - (0 if self.current is None else self.current.serial))
+        marked_serial = 0 if self.mark is None else self.mark.serial
+        return max(0, lost_leaves, marked_serial - (0 if self.current is None else self.current.serial))
 
 
 @dataclass(frozen=True, slots=True)
 class RestoreOutcome:
     """The outcome of a confirmed restore.
 
-    `first_case` is the lowest number that a new case may have. `held` are the tasks of the hub that wait for
-    an operator, `waiting` is the number of deliveries that are sent, with their old ids. `partners` have to
-    be asked for the messages that they sent and got since the backup.
+    `first_case` is the lowest number that a new case may have. `held` are the tasks of the hub
+    that wait for an operator, `waiting` is the number of deliveries that are sent, with their old ids.
+    `partners` have to be asked for the messages that they sent and got since the backup.
     """
 
     generation: int
@@ -82,8 +82,8 @@ class RestoreOutcome:
     partners: tuple[str, ...]
 
 
-def judge_database(conn: Connection, mark_file: Path, heads: Sequence[str]) -> RestoreJudgment:
-    """Return how a database compares with the mark of its home and with the texts of heads.
+def compare_database_with_mark(conn: Connection, mark_file: Path, heads: Sequence[str]) -> RestoreJudgment:
+    """Compare a database with the mark file of its hub, and with the texts of heads that were kept elsewhere.
 
     Raises GW808 for a mark of another hub or a file that is no mark, GW805 for text that is no head.
     """
@@ -91,68 +91,70 @@ def judge_database(conn: Connection, mark_file: Path, heads: Sequence[str]) -> R
     problem = None if mark is None else find_mark_problem(conn, mark)
     if problem is not None and problem.problem is MISUSE:
         raise problem
-    last = tree_heads.find_latest_head(conn)
-    sealed = 0 if last is None else int(last.last_seq)
+    last_head = tree_heads.find_latest_head(conn)
+    sealed_count = 0 if last_head is None else int(last_head.last_seq)
     return RestoreJudgment(
         make_database_mark(conn),
         mark,
         problem,
-        tuple(_judge_head(conn, text, sealed) for text in heads),
-        sealed + tree_heads.count_unsealed_leaves(conn),
+        tuple(_compare_head(conn, head_text, sealed_count) for head_text in heads),
+        sealed_count + tree_heads.count_unsealed_leaves(conn),
     )
 
 
-def _judge_head(conn: Connection, text: str, sealed: int) -> JudgedHead:
-    size, root = parse_head_text(text)
-    if size > sealed:
-        return JudgedHead(size, "later")
-    same = tree_heads.compute_tree(conn, size).root_hash == root
-    return JudgedHead(size, "kept" if same else "other")
+def _compare_head(conn: Connection, head_text: str, sealed_count: int) -> JudgedHead:
+    leaf_count, root_hash = parse_head_text(head_text)
+    if leaf_count > sealed_count:
+        return JudgedHead(leaf_count, "later")
+    is_unchanged = tree_heads.compute_tree(conn, leaf_count).root_hash == root_hash
+    return JudgedHead(leaf_count, "kept" if is_unchanged else "other")
 
 
-def confirm_restore(change: DatabaseChange, judgment: RestoreJudgment, left_out: int) -> RestoreOutcome:
+def confirm_restore(
+    change: DatabaseChange, judgment: RestoreJudgment, skipped_numbers: int
+) -> RestoreOutcome:
     """Begin the next generation of a restored database, in the transaction of the change.
 
-    New numbers begin `left_out` above the highest one that is known. Tasks of the hub that were due are
-    held, because they may have been done: they would open cases and send results anew. Calls and messages
+    New numbers begin `skipped_numbers` above the highest one that is known. Tasks of the hub that were due
+    are held, because they may have been done: they would open cases and send results anew. Calls and messages
     that wait keep their ids, by which partners know them, and are sent.
     """
     conn, current = change.conn, judgment.current
-    before = 1 if current is None else current.generation
-    number = max(before, 0 if judgment.mark is None else judgment.mark.generation) + 1
-    message = 0 if current is None else current.message
-    serial = (0 if current is None else current.serial) + judgment.count_lost_numbers() + left_out
-    first = _name_first_case(serial + 1, change.at.year)
-    held = delivery_maintenance.hold_due_tasks(conn, change.at, change.by, _REASON)
+    generation_before = 1 if current is None else current.generation
+    new_generation = max(generation_before, 0 if judgment.mark is None else judgment.mark.generation) + 1
+    last_message = 0 if current is None else current.message
+    serial = (0 if current is None else current.serial) + judgment.count_lost_numbers() + skipped_numbers
+    first_case_number = _make_first_case_number(serial + 1, change.at.year)
+    held_tasks = delivery_maintenance.hold_due_tasks(conn, change.at, change.actor, _HOLD_REASON)
     register_version.move_versions_on(conn)
-    data = {
-        "generation": number,
-        "after_message": message,
-        "shift": serial - message,
-        "by": change.by,
+    evidence_fields = {
+        "generation": new_generation,
+        "after_message": last_message,
+        "shift": serial - last_message,
+        "by": change.actor,
         "reason": change.act.reason,
         "mark": None if judgment.mark is None else _describe_mark(judgment.mark),
         "restored": None if current is None else _describe_mark(current),
         "heads": [asdict(head) for head in judgment.heads],
-        "held": list(held),
+        "held": list(held_tasks),
     }
-    record_evidence(conn, "restored", "database", number, None, data, change.at)
+    record_evidence(conn, "restored", "database", new_generation, None, evidence_fields, change.at)
     change.record_change(
         "database",
-        before={"generation": before, "serial": 0 if current is None else current.serial},
-        after={"generation": number, "serial": serial, "held": held},
+        before={"generation": generation_before, "serial": 0 if current is None else current.serial},
+        after={"generation": new_generation, "serial": serial, "held": held_tasks},
     )
     states = state_counts.count_deliveries(conn)
     return RestoreOutcome(
-        number,
-        first,
-        held,
+        new_generation,
+        first_case_number,
+        held_tasks,
         states["QUEUED"] + states["AWAITING_RECEIPT"],
         tuple(row.id for row in parties.list_parties(conn) if row.role != "hub"),
     )
 
 
-def _name_first_case(serial: int, year: int) -> str:
+def _make_first_case_number(serial: int, year: int) -> str:
     """Return the lowest number that a case may have now; raises GW806 where none is left for applications."""
     make_application_number(serial, year, 1)
     return make_case_number(serial, year)

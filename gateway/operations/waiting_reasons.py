@@ -29,16 +29,16 @@ from gateway.store import (
 )
 
 _ENDED_STATES: Final = ("DELIVERED", "CANCELLED")
-_LONGEST: Final = 80
+_MAX_TEXT_LENGTH: Final = 80
 #: The demand of an agency on the applicant, by the state of its request.
-_DEMANDS: Final = {
+_DEMAND_BY_STATE: Final = {
     "INFORMATION_REQUIRED": "an answer to its question",
     "INSPECTION": "an inspection",
     "FEE_DUE": "a fee",
 }
 
 #: The event that a held case waits for, by its task.
-_HELD_FOR: Final = {
+_EVENT_BY_HOLD_TASK: Final = {
     CustodyTask.FILE: "applications that are missing",
     CustodyTask.FILE_AGAIN: "its declarant to file it again",
     CustodyTask.PARENT: "the decision on its parent case",
@@ -47,22 +47,22 @@ _HELD_FOR: Final = {
 
 def describe_delivery_waiting(row: Mapping[str, Any], now: datetime) -> str:
     """Return the event that a delivery waits for; empty when the delivery is finished."""
-    state = row["state"]
-    if state == "QUEUED":
+    delivery_state = row["state"]
+    if delivery_state == "QUEUED":
         return _describe_queued_delivery(row, now)
-    if state == "ACTIVE":
+    if delivery_state == "ACTIVE":
         return f"the answer, by {format_moment(row['lease_until'])}" if row["lease_until"] else "the answer"
-    if state == "AWAITING_RECEIPT":
+    if delivery_state == "AWAITING_RECEIPT":
         return f"the acknowledgement, by {format_moment(row['due_at'])}"
-    if state == "HELD":
+    if delivery_state == "HELD":
         return f"release{_describe_hold(row['hold_actor'], row['hold_at'], row['hold_reason'])}"
-    return "an operator: requeue or cancel" if state == "FAILED" else ""
+    return "an operator: requeue or cancel" if delivery_state == "FAILED" else ""
 
 
 def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
     if row["lane_held_at"] is not None:
-        held = _describe_hold(row["lane_held_by"], row["lane_held_at"], row["lane_hold_reason"])
-        return f"release of lane {row['lane']}{held}"
+        hold_text = _describe_hold(row["lane_held_by"], row["lane_held_at"], row["lane_hold_reason"])
+        return f"release of lane {row['lane']}{hold_text}"
     if row["follows"] is not None and row["follows_state"] not in _ENDED_STATES:
         return f"delivery {row['follows']} before it, {row['follows_state']}"
     if row["due_at"] > now:
@@ -70,16 +70,16 @@ def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
     return "its partner to pull it" if row.get("lane_pulled") else "a free worker"
 
 
-def describe_held_lane(lane: LaneRow, waiting: int) -> str:
+def describe_held_lane(lane: LaneRow, waiting_count: int) -> str:
     """Return the hold of a lane in words: actor, beginning, reason, and the number of its deliveries."""
-    hold = _describe_hold(lane.held_by, lane.held_at, lane.hold_reason).removeprefix(";")
-    return f"lane {lane.name} is{hold} ({waiting} waiting)"
+    hold_text = _describe_hold(lane.held_by, lane.held_at, lane.hold_reason).removeprefix(";")
+    return f"lane {lane.name} is{hold_text} ({waiting_count} waiting)"
 
 
-def _describe_hold(actor: str | None, at: datetime | None, reason: str | None) -> str:
+def _describe_hold(actor: str | None, held_at: datetime | None, reason: str | None) -> str:
     """Return a hold in words: its actor, its beginning and its reason."""
     clause = f"; held by {actor}" if actor else ""
-    clause += f" since {format_moment(at)}" if at else ""
+    clause += f" since {format_moment(held_at)}" if held_at else ""
     return f"{clause}: {reason}" if reason else clause
 
 
@@ -90,111 +90,112 @@ def describe_request_waiting(
 
     An agency that was asked whether it cancels has to answer this question before the request is decided.
     """
-    agency, state = request.agency, request.state
-    if request.cancellation == "ASKED" and (sending is None or state not in ("PREPARED", "STRANDED")):
+    agency, request_state = request.agency, request.state
+    if request.cancellation == "ASKED" and (sending is None or request_state not in ("PREPARED", "STRANDED")):
         question = f"{agency}: whether it cancels {request.number}"
         if sending is None:
             return question
         return f"{question} (delivery {sending['id']}, {describe_delivery_waiting(sending, now)})"
-    if state == "STRANDED" and (sending is None or sending["state"] == "FAILED"):
-        number = f", delivery {sending['id']} FAILED" if sending else ""
+    if request_state == "STRANDED" and (sending is None or sending["state"] == "FAILED"):
+        delivery_text = f", delivery {sending['id']} FAILED" if sending else ""
         if sending and sending["problem"] == CALL_UNFIT.id:
-            return f"{agency}: a WSDL that takes its application ({CALL_UNFIT.id}){number}"
+            return f"{agency}: a WSDL that takes its application ({CALL_UNFIT.id}){delivery_text}"
         if sending and sending["problem"] == REFUSED_FOR_GOOD.id:
-            return f"{agency}: it refused the call{number}"
-        return f"{agency}: could not be reached{number}"
-    if state in ("PREPARED", "STRANDED") and sending is not None:
+            return f"{agency}: it refused the call{delivery_text}"
+        return f"{agency}: could not be reached{delivery_text}"
+    if request_state in ("PREPARED", "STRANDED") and sending is not None:
         return f"{agency}: delivery {sending['id']}, {describe_delivery_waiting(sending, now)}"
-    if state not in _DEMANDS:
+    if request_state not in _DEMAND_BY_STATE:
         if not request.open_fees:
             return f"{agency}: decision"
         # The notice that levied it may lie behind others: the time is that of the deadline.
-        return f"{agency}: {_DEMANDS['FEE_DUE']}{_name_time(request.due_at)}"
-    if _is_behind_others(request, notice):
-        return f"{agency}: {_DEMANDS[state]}{_name_time(request.due_at)}"
-    deadline = _name_time(notice.deadline) if notice is not None else ""
-    demand = f" ({_cut_text(notice.text)})" if notice is not None and notice.text else ""
-    return f"{agency}: {_DEMANDS[state]}{deadline}{demand}"
+        return f"{agency}: {_DEMAND_BY_STATE['FEE_DUE']}{_format_deadline(request.due_at)}"
+    if _is_demand_older_than_notice(request, notice):
+        return f"{agency}: {_DEMAND_BY_STATE[request_state]}{_format_deadline(request.due_at)}"
+    deadline_text = _format_deadline(notice.deadline) if notice is not None else ""
+    demand_text = f" ({_cut_text(notice.text)})" if notice is not None and notice.text else ""
+    return f"{agency}: {_DEMAND_BY_STATE[request_state]}{deadline_text}{demand_text}"
 
 
-def _is_behind_others(request: RequestWithFeesRow, notice: NoticeRow | None) -> bool:
+def _is_demand_older_than_notice(request: RequestWithFeesRow, notice: NoticeRow | None) -> bool:
     """Return whether the fee or demand that a request waits for was stated before the last notice."""
     if notice is None or request.state == "FEE_DUE":
         return notice is not None and bool(request.open_fees)
     if request.demands is None or request.demands_state != request.state:
         return False
-    event = {state: event for event, state in DEMANDED_STATES.items()}[request.state]
-    demand = OpenDemands.restore(request.demands).by_event.get(event)
-    return demand is not None and demand.latest[1] != notice.number
+    demand_event = {state: event for event, state in DEMANDED_STATES.items()}[request.state]
+    open_demand = OpenDemands.restore(request.demands).by_event.get(demand_event)
+    return open_demand is not None and open_demand.latest_rank[1] != notice.number
 
 
-def _name_time(at: datetime | None) -> str:
+def _format_deadline(at: datetime | None) -> str:
     return f" by {format_moment(at)}" if at else ""
 
 
-def _cut_text(text: str, longest: int = _LONGEST) -> str:
+def _cut_text(text: str, max_length: int = _MAX_TEXT_LENGTH) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+    return line if len(line) <= max_length else f"{line[: max_length - 1]}…"
 
 
 def describe_case_waiting(
     case: Mapping[str, Any],
-    requests: Sequence[str],
+    request_reasons: Sequence[str],
     open_deliveries: Sequence[Mapping[str, Any]],
     now: datetime,
-    held: Mapping[str, Any] | None = None,
+    stored_hold: Mapping[str, Any] | None = None,
 ) -> str:
-    """Return the events that a case waits for: those of its open `requests`, or of the `open_deliveries`.
+    """Return the events that a case waits for, by its `request_reasons` or its `open_deliveries`.
 
-    `held` is the stored hold of a held case. After the withdrawal of a case, an agency is asked whether it
-    cancels an approval that it gave later.
+    `stored_hold` is the stored hold of a held case. After the withdrawal of a case, an agency is asked
+    whether it cancels an approval that it gave later.
     """
-    if case["state"] in ("IN_PROGRESS", "WITHDRAWN") and requests:
-        return "; ".join(requests)
-    until = _find_end_of_hold(open_deliveries) if case["state"] == "HELD" else None
-    if until is not None:
-        task = CustodyTask.FILE if held is None else find_hold_task(held)
-        return f"{_HELD_FOR[task]}, until {format_moment(until)}"
+    if case["state"] in ("IN_PROGRESS", "WITHDRAWN") and request_reasons:
+        return "; ".join(request_reasons)
+    hold_end = _find_end_of_hold(open_deliveries) if case["state"] == "HELD" else None
+    if hold_end is not None:
+        task = CustodyTask.FILE if stored_hold is None else find_hold_task(stored_hold)
+        return f"{_EVENT_BY_HOLD_TASK[task]}, until {format_moment(hold_end)}"
     reasons = [
-        f"{_name_work(row)} to {row['destination']}: {describe_delivery_waiting(row, now)}"
+        f"{_get_operation_name(row)} to {row['destination']}: {describe_delivery_waiting(row, now)}"
         if row["agent"] in ("soap", "msh")
-        else f"{_name_work(row)}: {describe_delivery_waiting(row, now)}"
+        else f"{_get_operation_name(row)}: {describe_delivery_waiting(row, now)}"
         for row in open_deliveries
     ]
     return "; ".join(reasons)
 
 
 def _find_end_of_hold(open_deliveries: Sequence[Mapping[str, Any]]) -> datetime | None:
-    ends = [row["due_at"] for row in open_deliveries if row["parameters"].get("task") == "end_hold"]
-    return max(ends, default=None)
+    """Return the time at which a hold ends, which is that of its task; None without such a task."""
+    hold_ends = [row["due_at"] for row in open_deliveries if row["parameters"].get("task") == "end_hold"]
+    return max(hold_ends, default=None)
 
 
-def _name_work(row: Mapping[str, Any]) -> str:
+def _get_operation_name(delivery: Mapping[str, Any]) -> str:
     """Return the operation, action or task of a delivery."""
-    parameters = row["parameters"]
+    parameters = delivery["parameters"]
     return str(
         parameters.get("operation")
         or parameters.get("action")
         or parameters.get("task")
-        or f"delivery {row['id']}"
+        or f"delivery {delivery['id']}"
     )
 
 
 def describe_message_waiting(
-    message: Mapping[str, Any], sending: Mapping[str, Any] | None, now: datetime
+    message: Mapping[str, Any], sending_delivery: Mapping[str, Any] | None, now: datetime
 ) -> str:
     """Return the event that a message waits for: its processing, its acknowledgement, its case's result.
 
-    `sending` is the delivery that sends the message, or the task that processes it.
+    `sending_delivery` is the delivery that sends the message, or the task that processes it.
     """
-    if sending is not None and sending["state"] not in _ENDED_STATES:
-        task = "processing: " if message["direction"] == "in" else ""
-        return f"{task}{describe_delivery_waiting(sending, now)}"
+    if sending_delivery is not None and sending_delivery["state"] not in _ENDED_STATES:
+        task_prefix = "processing: " if message["direction"] == "in" else ""
+        return f"{task_prefix}{describe_delivery_waiting(sending_delivery, now)}"
     if message["direction"] == "in" and message["case_state"] in ("OPENED", "HELD", "IN_PROGRESS"):
         return f"the result of case {message['case_number']}"
     if message["direction"] == "in" and message["case_state"] == "DECIDED":
         return f"the delivery of the result of case {message['case_number']}"
-    if sending is None and _is_of_mailbox(message):
+    if sending_delivery is None and _is_resting_in_mailbox(message):
         mailbox_reason = "nothing: it rests in the mailbox"
         is_filed = message["action"] in FILING_FUNCTIONS
         return (
@@ -205,7 +206,7 @@ def describe_message_waiting(
     return ""
 
 
-def _is_of_mailbox(message: Mapping[str, Any]) -> bool:
+def _is_resting_in_mailbox(message: Mapping[str, Any]) -> bool:
     """Return whether a message that no task processes rests in the mailbox, with its octets."""
     return (
         (message["direction"], message["state"], message["kind"]) == ("in", "ACCEPTED", "UserMessage")
@@ -214,7 +215,7 @@ def _is_of_mailbox(message: Mapping[str, Any]) -> bool:
     )
 
 
-_WAITING: Final = ("OPENED", "HELD", "IN_PROGRESS", "DECIDED", "WITHDRAWN")
+_WAITING_CASE_STATES: Final = ("OPENED", "HELD", "IN_PROGRESS", "DECIDED", "WITHDRAWN")
 
 
 def list_lane_holds(conn: Connection) -> list[str]:
@@ -225,20 +226,21 @@ def list_lane_holds(conn: Connection) -> list[str]:
     ]
 
 
-def add_delivery_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+def add_delivery_waiting(conn: Connection, delivery_rows: Sequence[dict[str, Any]], now: datetime) -> None:
     """Set ``waits_for`` of these deliveries."""
     waiting_rows = {
-        row["id"]: row for row in list_searches.list_waiting_deliveries(conn, [row["id"] for row in rows])
+        row["id"]: row
+        for row in list_searches.list_waiting_deliveries(conn, [row["id"] for row in delivery_rows])
     }
-    for row in rows:
+    for row in delivery_rows:
         row["waits_for"] = describe_delivery_waiting(waiting_rows[row["id"]], now)
 
 
-def add_case_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+def add_case_waiting(conn: Connection, case_rows: Sequence[dict[str, Any]], now: datetime) -> None:
     """Set ``waits_for`` of these cases: the agencies that have not answered, or the deliveries left."""
-    states = {row["id"]: row["state"] for row in rows if row["state"] in _WAITING}
-    ids = list(states)
-    open_requests = list_searches.list_open_requests(conn, ids) if ids else ()
+    states = {row["id"]: row["state"] for row in case_rows if row["state"] in _WAITING_CASE_STATES}
+    case_ids = list(states)
+    open_requests = list_searches.list_open_requests(conn, case_ids) if case_ids else ()
     # A withdrawn case waits only for the agencies that were asked whether they cancel their approvals.
     open_requests = [
         request
@@ -250,43 +252,49 @@ def add_case_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: date
         if open_requests
         else {}
     )
-    open_deliveries = list_searches.list_case_deliveries(conn, ids) if ids else ()
-    sending = {row["subject_id"]: row for row in open_deliveries if row["subject_type"] == "request"}
-    held = cases.list_holds(conn, [number for number, state in states.items() if state == "HELD"])
-    reasons: dict[int, list[str]] = {}
+    open_deliveries = list_searches.list_case_deliveries(conn, case_ids) if case_ids else ()
+    sending_by_request = {
+        row["subject_id"]: row for row in open_deliveries if row["subject_type"] == "request"
+    }
+    stored_holds = cases.list_holds(conn, [number for number, state in states.items() if state == "HELD"])
+    reasons_by_case: dict[int, list[str]] = {}
     for request in open_requests:
         reason = describe_request_waiting(
-            request, latest_notices.get(request.id), sending.get(str(request.id)), now
+            request, latest_notices.get(request.id), sending_by_request.get(str(request.id)), now
         )
-        reasons.setdefault(request.case_id, []).append(reason)
-    for row in rows:
+        reasons_by_case.setdefault(request.case_id, []).append(reason)
+    for row in case_rows:
         case_deliveries = [
             delivery
             for delivery in open_deliveries
             if delivery["case_id"] == row["id"] and row["state"] != "WITHDRAWN"
         ]
         row["waits_for"] = describe_case_waiting(
-            row, reasons.get(row["id"], ()), case_deliveries, now, held.get(row["id"])
+            row, reasons_by_case.get(row["id"], ()), case_deliveries, now, stored_holds.get(row["id"])
         )
 
 
-def add_message_waiting(conn: Connection, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+def add_message_waiting(conn: Connection, message_rows: Sequence[dict[str, Any]], now: datetime) -> None:
     """Set ``waits_for`` of these messages: processing, acknowledgement, or the result of the case."""
-    sent = [row["message_id"] for row in rows if row["direction"] == "out"]
-    tasks = [key for row in rows if row["direction"] == "in" for key in _list_task_keys(row)]
+    sent_ids = [row["message_id"] for row in message_rows if row["direction"] == "out"]
+    task_keys = [key for row in message_rows if row["direction"] == "in" for key in _list_task_keys(row)]
     deliveries_by_key: dict[str, Mapping[str, Any]] = {}
-    for delivery in list_searches.list_message_deliveries(conn, sent, tasks):
+    for delivery in list_searches.list_message_deliveries(conn, sent_ids, task_keys):
         deliveries_by_key[delivery["dedupe_key"]] = delivery
         if delivery["wire_id"]:
             deliveries_by_key[delivery["wire_id"]] = delivery
-    accepted = [row["id"] for row in rows if (row["direction"], row["state"]) == ("in", "ACCEPTED")]
-    holding = message_sequences.find_holding_sequences(conn, accepted)
-    for row in rows:
-        keys = (row["message_id"],) if row["direction"] == "out" else _list_task_keys(row)
-        sending = next((deliveries_by_key[key] for key in keys if key in deliveries_by_key), None)
-        row["waits_for"] = describe_message_waiting(row, sending, now)
-        if row["id"] in holding:
-            row["waits_for"] = f"an earlier message of its conversation: order {holding[row['id']]}"
+    accepted_ids = [
+        row["id"] for row in message_rows if (row["direction"], row["state"]) == ("in", "ACCEPTED")
+    ]
+    holding_sequences = message_sequences.find_holding_sequences(conn, accepted_ids)
+    for row in message_rows:
+        delivery_keys = (row["message_id"],) if row["direction"] == "out" else _list_task_keys(row)
+        sending_delivery = next(
+            (deliveries_by_key[key] for key in delivery_keys if key in deliveries_by_key), None
+        )
+        row["waits_for"] = describe_message_waiting(row, sending_delivery, now)
+        if row["id"] in holding_sequences:
+            row["waits_for"] = f"an earlier message of its conversation: order {holding_sequences[row['id']]}"
 
 
 def _list_task_keys(message: Mapping[str, Any]) -> tuple[str, str]:
@@ -295,9 +303,9 @@ def _list_task_keys(message: Mapping[str, Any]) -> tuple[str, str]:
 
 
 #: A refusal that is older says nothing about the present state.
-_RECENT: Final = timedelta(minutes=15)
+_RECENT_REFUSAL_TIME: Final = timedelta(minutes=15)
 #: One attempt may fail by chance.
-_MOMENT: Final = timedelta(minutes=1)
+_MIN_FAILING_TIME: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,45 +327,47 @@ class DisturbedAgency:
 def list_away_agencies(conn: Connection, settings: Settings, now: datetime) -> list[AwayPartner]:
     """Return the agencies of the settings whose lane is held, or of which a call fails, by name.
 
-    `since` is the time of the hold, or the time at which the oldest waiting call was tried first. A call that
-    was tried first less than `_MOMENT` ago does not count.
+    `away_since` is the time of the hold, or the time at which the oldest waiting call was tried first. A call
+    that was tried first less than `_MIN_FAILING_TIME` ago does not count.
     """
     partners = load_destinations(conn, settings)
     away_agencies = []
     for row in lanes.find_lanes(conn, tuple(settings.agency)).values():
         failing_since = lanes.find_waiting_since(conn, row.name) if row.held_at is None else None
-        if failing_since is not None and failing_since > now - _MOMENT:
+        if failing_since is not None and failing_since > now - _MIN_FAILING_TIME:
             failing_since = None
-        since = row.held_at or failing_since
-        if since is not None:
-            away_agencies.append(AwayPartner(partners[row.name].name, since))
-    return sorted(away_agencies, key=lambda one: one.name)
+        away_since = row.held_at or failing_since
+        if away_since is not None:
+            away_agencies.append(AwayPartner(partners[row.name].name, away_since))
+    return sorted(away_agencies, key=lambda partner: partner.name)
 
 
 def get_partner_party(settings: Settings, destination: str) -> str:
     """Return the party that is called at a destination: of an agency or customs as the settings say."""
-    called = settings.customs if destination == CUSTOMS else settings.agency.get(destination)
-    return (called.party if called is not None else None) or destination
+    partner_settings = settings.customs if destination == CUSTOMS else settings.agency.get(destination)
+    return (partner_settings.party if partner_settings is not None else None) or destination
 
 
 def list_recent_refusals(conn: Connection, now: datetime) -> dict[str, RefusalRow]:
     """Return the last refusal of each registered party of which a message was refused lately."""
-    rows = refusal_counts.list_refusals(conn, since=now - _RECENT)
-    return {row.sender: row for row in reversed(rows) if row.sender}
+    refusal_rows = refusal_counts.list_refusals(conn, since=now - _RECENT_REFUSAL_TIME)
+    return {row.sender: row for row in reversed(refusal_rows) if row.sender}
 
 
 def list_disturbed_agencies(conn: Connection, settings: Settings, now: datetime) -> list[DisturbedAgency]:
     """Return the agencies of which calls were refused lately, by us or by them for good, by name."""
-    partners, refused = load_destinations(conn, settings), list_recent_refusals(conn, now)
-    last = {
-        code: refused[party].last_at
-        for code in settings.agency
-        if (party := get_partner_party(settings, code)) in refused
+    partners, refusals_by_party = load_destinations(conn, settings), list_recent_refusals(conn, now)
+    last_refusals = {
+        agency_code: refusals_by_party[party].last_at
+        for agency_code in settings.agency
+        if (party := get_partner_party(settings, agency_code)) in refusals_by_party
     }
     for row in deliveries.summarize_failed(conn):
-        failed = deliveries.find_by_id(conn, row.newest) if row.lane in settings.agency else None
-        ended = None if failed is None else failed.finished_at
-        if ended is not None and ended >= now - _RECENT:
-            last[row.lane] = max(ended, last.get(row.lane, ended))
-    disturbed_agencies = [DisturbedAgency(partners[code].name, at) for code, at in last.items()]
-    return sorted(disturbed_agencies, key=lambda one: one.name)
+        failed_delivery = deliveries.find_by_id(conn, row.newest) if row.lane in settings.agency else None
+        failed_at = None if failed_delivery is None else failed_delivery.finished_at
+        if failed_at is not None and failed_at >= now - _RECENT_REFUSAL_TIME:
+            last_refusals[row.lane] = max(failed_at, last_refusals.get(row.lane, failed_at))
+    disturbed_agencies = [
+        DisturbedAgency(partners[agency_code].name, at) for agency_code, at in last_refusals.items()
+    ]
+    return sorted(disturbed_agencies, key=lambda agency: agency.name)

@@ -54,9 +54,9 @@ from .pkcs11 import TokenKeyLocation as TokenKeyLocation
 from .pkcs11 import TokenSigner as TokenSigner
 from .policy_file import load_shipped_policy as load_shipped_policy
 from .policy_file import read_policy as read_policy
-from .revocation_data import MAX_ANSWERS as MAX_ANSWERS
 from .revocation_data import MAX_CRL_OCTETS as MAX_CRL_OCTETS
 from .revocation_data import MAX_CRLS as MAX_CRLS
+from .revocation_data import MAX_RESPONSES as MAX_RESPONSES
 from .revocation_data import RevocationData as RevocationData
 from .revocation_data import RevocationList as RevocationList
 from .revocation_data import read_revocation_lists as read_revocation_lists
@@ -83,8 +83,8 @@ from .tls_contexts import make_server_context as make_server_context
 from .trust_store import DEFAULT_POLICY as DEFAULT_POLICY
 from .trust_store import DEFAULT_USES as DEFAULT_USES
 from .trust_store import MAX_PEER_CERTIFICATES as MAX_PEER_CERTIFICATES
+from .trust_store import AdmissionMode as AdmissionMode
 from .trust_store import CertificateUse as CertificateUse
-from .trust_store import Mode as Mode
 from .trust_store import TrustPolicy as TrustPolicy
 from .trust_store import TrustStore as TrustStore
 from .trust_store import Verdict as Verdict

@@ -45,22 +45,22 @@ from gateway.pki.revocation_data import RevocationData
 from gateway.pki.trust_store import CertificateUse, TrustPolicy, TrustStore, Verdict
 
 # Seconds of processor time for one validation; with all overhead it takes less than a quarter of a second.
-BUDGET: Final = 0.2
-TOO_LONG: Final = "the path cannot be judged within its limit of time"
-NO_PROCESS: Final = "the process that judges certificates has ended or cannot be started"
+PROCESSOR_SECONDS: Final = 0.2
+TIME_LIMIT_TEXT: Final = "the path cannot be judged within its limit of time"
+NO_PROCESS_TEXT: Final = "the process that judges certificates has ended or cannot be started"
 # Seconds of waiting, for a loaded machine and for reading a large register: a child silent for so long
 # hangs.
-_SILENCE_MOST: Final = 10.0
-_LOADING_MOST: Final = 120.0
+_MAX_ANSWER_SECONDS: Final = 10.0
+_MAX_LOADING_SECONDS: Final = 120.0
 # Seconds from the end of the connection to the end of the process, which has no work left then.
-_LAST_WORD: Final = 2.0
+_EXIT_SECONDS: Final = 2.0
 
 # The system may end a child for other reasons; a second child can usually answer.
-_TRIES: Final = 2
+_MAX_TRIES: Final = 2
 
-_ASK, _LISTS, _STORE, _READY = "ask", "lists", "store", b"ready"
+_VALIDATE_REQUEST, _LISTS_REQUEST, _STORE_REQUEST, _READY_MESSAGE = "ask", "lists", "store", b"ready"
 # Our own anchors, and those recognized through other parties.
-_STORES_MOST: Final = 8
+_MAX_STORES: Final = 8
 
 
 class CertificateExaminer:
@@ -74,11 +74,14 @@ class CertificateExaminer:
     """
 
     def __init__(
-        self, size: int = 1, budget: float = BUDGET, tell: Callable[[str], None] = lambda _words: None
+        self,
+        process_count: int = 1,
+        budget_seconds: float = PROCESSOR_SECONDS,
+        report_error: Callable[[str], None] = lambda _words: None,
     ) -> None:
-        self._tell = tell
-        self._children = [_ExaminerProcess(budget) for _ in range(size)]
-        self._free = threading.Semaphore(size)
+        self._report_error = report_error
+        self._children = [_ExaminerProcess(budget_seconds) for _ in range(process_count)]
+        self._free_children = threading.Semaphore(process_count)
         self._lock = threading.Lock()
         # Without a call of close(), the processes are still ended when the object is collected.
         weakref.finalize(self, _end_children, tuple(self._children))
@@ -101,43 +104,47 @@ class CertificateExaminer:
 
         def validate_input(child: _ExaminerProcess) -> Verdict:
             return _decode_verdict(
-                child.request_validation(_make_sendable(register), leaf, use, at),
+                child.request_validation(_make_picklable(register), leaf, use, at),
                 register.policy.certificates,
             )
 
         return self._run_with_child(validate_input, at)
 
-    def _run_with_child(self, work: Callable[[_ExaminerProcess], Verdict], at: datetime) -> Verdict:
-        with self._free:
+    def _run_with_child(self, validate: Callable[[_ExaminerProcess], Verdict], at: datetime) -> Verdict:
+        with self._free_children:
             with self._lock:
                 child = self._children.pop()
             try:
-                return self._try_work(child, work, at)
+                return self._validate_with_retry(child, validate, at)
             finally:
                 with self._lock:
                     self._children.append(child)
 
-    def _try_work(
-        self, child: _ExaminerProcess, work: Callable[[_ExaminerProcess], Verdict], at: datetime
+    def _validate_with_retry(
+        self, child: _ExaminerProcess, validate: Callable[[_ExaminerProcess], Verdict], at: datetime
     ) -> Verdict:
-        for _ in range(_TRIES):
+        """Return the verdict of `validate`; repeat it with a new process if the child ended unexpectedly.
+
+        A child that used up its processor time was ended by SIGPROF: its certificate is invalid.
+        """
+        for _ in range(_MAX_TRIES):
             try:
-                return work(child)
-            except (EOFError, OSError) as ended:
+                return validate(child)
+            except (EOFError, OSError) as connection_error:
                 # The connection ends before the system reports the end of the process.
-                code = child.kill_process(ended=not isinstance(ended, TimeoutError))
-                if code == -signal.SIGPROF:
-                    self._tell(TOO_LONG)
+                exit_code = child.kill_process(has_ended=not isinstance(connection_error, TimeoutError))
+                if exit_code == -signal.SIGPROF:
+                    self._report_error(TIME_LIMIT_TEXT)
                     with suppress(OSError):
                         child.begin_process()
-                    return Verdict("invalid", CERTIFICATE_UNTRUSTED, TOO_LONG, (), at, at)
-                self._tell(NO_PROCESS)
-                if isinstance(ended, TimeoutError):
+                    return Verdict("invalid", CERTIFICATE_UNTRUSTED, TIME_LIMIT_TEXT, (), at, at)
+                self._report_error(NO_PROCESS_TEXT)
+                if isinstance(connection_error, TimeoutError):
                     break
         # The certificate is not the cause: it may be validated when it is received again.
-        return Verdict("indeterminate", REVOCATION_UNKNOWN, NO_PROCESS, (), at, at, passing=True)
+        return Verdict("indeterminate", REVOCATION_UNKNOWN, NO_PROCESS_TEXT, (), at, at, is_transient=True)
 
-    def start_children(self) -> None:
+    def start_and_await_children(self) -> None:
         """Start the children now and wait for them, so that the first validation does not wait."""
         for child in self._children:
             child.ensure_connection()
@@ -156,14 +163,14 @@ class CertificateExaminer:
 class _ExaminerProcess:
     """One child process, or none yet; used by one thread at a time."""
 
-    def __init__(self, budget: float) -> None:
-        self._budget = budget
+    def __init__(self, budget_seconds: float) -> None:
+        self._budget_seconds = budget_seconds
         self._process: subprocess.Popen[bytes] | None = None
-        self._line: Connection | None = None
-        self._lists: tuple[RevocationData, CertificateRules] | None = None
-        self._stores: list[TrustStore] = []
-        self._owner = os.getpid()
-        self._ready = False
+        self._connection: Connection | None = None
+        self._loaded_lists: tuple[RevocationData, CertificateRules] | None = None
+        self._loaded_stores: list[TrustStore] = []
+        self._owner_process_id = os.getpid()
+        self._is_ready = False
 
     def load_trust(self, trust: TrustStore, revocations: RevocationData) -> int:
         """Send the child a store and the lists, unless it has them; return its number of the store.
@@ -173,86 +180,95 @@ class _ExaminerProcess:
         """
         self.ensure_connection()
         rules = trust.policy.certificates
-        held_lists = self._lists
-        if held_lists is None or held_lists[0] is not revocations or held_lists[1] != rules:
-            lists = ValidationInput.from_stores(TrustStore((), (), trust.policy), revocations)
-            self._exchange_message((_LISTS, self._budget, _make_sendable(lists)), _LOADING_MOST)
-            self._lists = (revocations, rules)
-        for number, each in enumerate(self._stores):
+        loaded_lists = self._loaded_lists
+        if loaded_lists is None or loaded_lists[0] is not revocations or loaded_lists[1] != rules:
+            lists_input = ValidationInput.from_stores(TrustStore((), (), trust.policy), revocations)
+            self._exchange_message(
+                (_LISTS_REQUEST, self._budget_seconds, _make_picklable(lists_input)), _MAX_LOADING_SECONDS
+            )
+            self._loaded_lists = (revocations, rules)
+        for store_number, each in enumerate(self._loaded_stores):
             if each is trust or each == trust:
-                return number
-        if len(self._stores) >= _STORES_MOST:
-            self._stores.clear()
-        number = len(self._stores)
-        store = _make_sendable(ValidationInput.from_stores(trust, RevocationData()))
-        self._exchange_message((_STORE, self._budget, store, number), _LOADING_MOST)
-        self._stores.append(trust)
-        return number
+                return store_number
+        if len(self._loaded_stores) >= _MAX_STORES:
+            self._loaded_stores.clear()
+        store_number = len(self._loaded_stores)
+        store_input = _make_picklable(ValidationInput.from_stores(trust, RevocationData()))
+        self._exchange_message(
+            (_STORE_REQUEST, self._budget_seconds, store_input, store_number), _MAX_LOADING_SECONDS
+        )
+        self._loaded_stores.append(trust)
+        return store_number
 
     def request_validation(
-        self, register: ValidationInput | int, leaf: bytes, use: CertificateUse, at: datetime
+        self, register_or_number: ValidationInput | int, leaf: bytes, use: CertificateUse, at: datetime
     ) -> dict[str, Any]:
         """Request the validation of a certificate, with a register or with the store of a number."""
-        return self._exchange_message((_ASK, self._budget, register, leaf, use, at), _SILENCE_MOST)
+        return self._exchange_message(
+            (_VALIDATE_REQUEST, self._budget_seconds, register_or_number, leaf, use, at), _MAX_ANSWER_SECONDS
+        )
 
-    def _exchange_message(self, message: tuple[Any, ...], most: float) -> dict[str, Any]:
-        line = self.ensure_connection()
-        line.send(message)
-        if not line.poll(most):
+    def _exchange_message(self, message: tuple[Any, ...], max_seconds: float) -> dict[str, Any]:
+        """Send a message to the process, return its answer; raise TimeoutError after `max_seconds`."""
+        connection = self.ensure_connection()
+        connection.send(message)
+        if not connection.poll(max_seconds):
             raise TimeoutError
-        answer: dict[str, Any] = json.loads(line.recv_bytes())
+        answer: dict[str, Any] = json.loads(connection.recv_bytes())
         return answer
 
     def ensure_connection(self) -> Connection:
         """Return the connection to the process when it is ready; start the process if necessary."""
-        line = self.begin_process()
-        if not self._ready:
+        connection = self.begin_process()
+        if not self._is_ready:
             # The start of the process does not count as part of a validation.
-            if not line.poll(_LOADING_MOST):
+            if not connection.poll(_MAX_LOADING_SECONDS):
                 raise TimeoutError
-            self._ready = line.recv_bytes() == _READY
-        return line
+            self._is_ready = connection.recv_bytes() == _READY_MESSAGE
+        return connection
 
     def begin_process(self) -> Connection:
         """Start the process if there is none, and return the connection to it."""
-        if self._process is not None and (self._owner != os.getpid() or self._process.poll() is not None):
+        if self._process is not None and (
+            self._owner_process_id != os.getpid() or self._process.poll() is not None
+        ):
             self.kill_process()
-        if self._line is None:
-            line, theirs = Pipe()
-            number = theirs.fileno()
-            command = [sys.executable, "-P", "-m", "gateway.pki.certificate_examiner", str(number)]
+        if self._connection is None:
+            connection, child_connection = Pipe()
+            descriptor = child_connection.fileno()
+            command = [sys.executable, "-P", "-m", "gateway.pki.certificate_examiner", str(descriptor)]
             # Load this package from its own folder, independently of the working folder.
             search_path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
-            surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(search_path)}
+            environment = {**os.environ, "PYTHONPATH": os.pathsep.join(search_path)}
             try:
                 self._process = subprocess.Popen(  # noqa: S603
-                    command, pass_fds=[number], stdin=subprocess.DEVNULL, env=surroundings
+                    command, pass_fds=[descriptor], stdin=subprocess.DEVNULL, env=environment
                 )
             except OSError:
-                line.close()
+                connection.close()
                 raise
             finally:
-                theirs.close()
-            self._line, self._owner = line, os.getpid()
-        return self._line
+                child_connection.close()
+            self._connection, self._owner_process_id = connection, os.getpid()
+        return self._connection
 
-    def kill_process(self, *, ended: bool = False) -> int | None:
-        """End the process, if it exists and is ours; return its exit code if it `ended` by itself."""
-        code = None
-        process, ours = self._process, self._owner == os.getpid()
-        if process is not None and ours:
+    def kill_process(self, *, has_ended: bool = False) -> int | None:
+        """End the process, if it exists and is ours; return its exit code if it `has_ended` by itself."""
+        exit_code = None
+        process, is_own_child = self._process, self._owner_process_id == os.getpid()
+        if process is not None and is_own_child:
             with suppress(subprocess.TimeoutExpired):
-                code = process.wait(_LAST_WORD) if ended else None
+                exit_code = process.wait(_EXIT_SECONDS) if has_ended else None
             process.kill()
             process.wait()
         elif process is not None:
             # The process is not a child of a forked process, which therefore cannot wait for it.
             process.returncode = 0
-        if self._line is not None:
-            self._line.close()
-        self._process = self._line = self._lists = None
-        self._stores, self._ready = [], False
-        return code
+        if self._connection is not None:
+            self._connection.close()
+        self._process = self._connection = self._loaded_lists = None
+        self._loaded_stores, self._is_ready = [], False
+        return exit_code
 
 
 def _end_children(children: tuple[_ExaminerProcess, ...]) -> None:
@@ -260,7 +276,7 @@ def _end_children(children: tuple[_ExaminerProcess, ...]) -> None:
         child.kill_process()
 
 
-def _make_sendable(register: ValidationInput) -> ValidationInput:
+def _make_picklable(register: ValidationInput) -> ValidationInput:
     return replace(register, policy=replace(register.policy, uses=dict(register.policy.uses)))
 
 
@@ -290,79 +306,85 @@ def _decode_verdict(fields: dict[str, Any], rules: CertificateRules) -> Verdict:
     )
 
 
-def serve_validations(line: Connection) -> None:
-    """Answer requests on `line` until its other end is closed."""
+def serve_validations(connection: Connection) -> None:
+    """Answer requests on `connection` until its other end is closed."""
     lists, stores = RevocationData(), dict[int, TrustStore]()
     _warm_up()
-    line.send_bytes(_READY)
+    connection.send_bytes(_READY_MESSAGE)
     while True:
         try:
-            kind, budget, register, *question = line.recv()
+            request_kind, budget_seconds, register, *arguments = connection.recv()
         except EOFError:
             return
-        if kind != _ASK:
-            opened = register.read_input()
-            if kind == _LISTS:
-                lists = opened.revocations
+        if request_kind != _VALIDATE_REQUEST:
+            opened_input = register.read_input()
+            if request_kind == _LISTS_REQUEST:
+                lists = opened_input.revocations
             else:
-                stores[question[0]] = opened.trust
-            line.send_bytes(b"{}")
+                stores[arguments[0]] = opened_input.trust
+            connection.send_bytes(b"{}")
             continue
         # Only this process is ended when the budget is spent: that is the default action of the signal.
-        signal.setitimer(signal.ITIMER_PROF, budget)
-        loaded = OpenedInput(stores[register], lists) if isinstance(register, int) else register
-        verdict = _validate_certificate(loaded, *question)
+        signal.setitimer(signal.ITIMER_PROF, budget_seconds)
+        loaded_register = OpenedInput(stores[register], lists) if isinstance(register, int) else register
+        verdict = _validate_certificate(loaded_register, *arguments)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        line.send_bytes(json.dumps(_encode_verdict(verdict)).encode())
+        connection.send_bytes(json.dumps(_encode_verdict(verdict)).encode())
 
 
 def _validate_certificate(
     register: OpenedInput | ValidationInput, leaf: bytes, use: CertificateUse, at: datetime
 ) -> Verdict:
     try:
-        opened = register.read_input() if isinstance(register, ValidationInput) else register
-        return opened.validate_certificate(leaf, use, at)
-    except GatewayError as refused:
-        if refused.problem is NO_ROOM:
-            return _make_unknown_verdict(refused, at)
-        return Verdict("invalid", refused.problem, refused.detail, (), at, at)
+        opened_input = register.read_input() if isinstance(register, ValidationInput) else register
+        return opened_input.validate_certificate(leaf, use, at)
+    except GatewayError as rejection:
+        if rejection.problem is NO_ROOM:
+            return _make_unknown_verdict(rejection, at)
+        return Verdict("invalid", rejection.problem, rejection.detail, (), at, at)
     # A certificate that causes any other exception is not trusted.
     except Exception as error:
-        lacking = find_resource_problem(error)
-        if lacking is not None:
-            return _make_unknown_verdict(lacking, at)
+        resource_problem = find_resource_problem(error)
+        if resource_problem is not None:
+            return _make_unknown_verdict(resource_problem, at)
         reason = f"the certificate cannot be processed: {describe_exception(error)}"
         return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
 
 
-def _make_unknown_verdict(lacking: GatewayError, at: datetime) -> Verdict:
+def _make_unknown_verdict(resource_problem: GatewayError, at: datetime) -> Verdict:
     """Return the verdict for a certificate that was not examined because a resource is used up.
 
-    `lacking` names the resource of this process: memory, disk or file handles.
+    `resource_problem` names the resource of this process: memory, disk or file handles.
     """
-    return Verdict("indeterminate", REVOCATION_UNKNOWN, lacking.detail, (), at, at, passing=True)
+    return Verdict(
+        "indeterminate", REVOCATION_UNKNOWN, resource_problem.detail, (), at, at, is_transient=True
+    )
 
 
 def _warm_up() -> None:
     """Validate a test certificate, so that the first real one does not pay for lazy loading."""
-    key, begin = ec.generate_private_key(ec.SECP256R1()), datetime(2020, 1, 1, tzinfo=UTC)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Anchor")])
-    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, begin, begin + timedelta(days=1))
+    key, not_before = ec.generate_private_key(ec.SECP256R1()), datetime(2020, 1, 1, tzinfo=UTC)
+    subject_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Anchor")])
+    builder = x509.CertificateBuilder(
+        subject_name, subject_name, key.public_key(), 1, not_before, not_before + timedelta(days=1)
+    )
     constraints = x509.NameConstraints([x509.DNSName("example")], None)
     certificate = builder.add_extension(constraints, critical=True).sign(key, hashes.SHA256())
     der = certificate.public_bytes(serialization.Encoding.DER)
     policy = TrustPolicy(certificates=PATH_RULES)
-    _validate_certificate(ValidationInput((der,), (), (), (), policy), der, CertificateUse.SIGNING, begin)
+    _validate_certificate(
+        ValidationInput((der,), (), (), (), policy), der, CertificateUse.SIGNING, not_before
+    )
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     # Processes that validate nothing do not load it.
-    from gateway.processor_affinity import leave_processor
+    from gateway.processor_affinity import restore_processors
 
     # A certificate that costs much is examined beside the parent, and not in its place.
-    leave_processor()
+    restore_processors()
     # The parent process may have ended meanwhile.
     with suppress(BrokenPipeError, ConnectionResetError):
         serve_validations(Connection(int(sys.argv[1])))

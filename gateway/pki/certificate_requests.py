@@ -39,7 +39,7 @@ KEY_KINDS: Final = ("rsa-2048", "rsa-3072", "rsa-4096", "p-256", "p-384", "p-521
 #: Real requests have 0.5 to 2 KiB.
 MAX_REQUEST_OCTETS: Final = 32 * 1024
 _MAX_ATTRIBUTES: Final = 16
-_PEM: Final = re.compile(
+_PEM_PATTERN: Final = re.compile(
     rb"-----BEGIN (?:NEW )?CERTIFICATE REQUEST-----\s([A-Za-z0-9+/=\s]*)"
     rb"-----END (?:NEW )?CERTIFICATE REQUEST-----"
 )
@@ -60,41 +60,41 @@ class CertificateRequest:
     alternative_names: tuple[str, ...] = ()
 
 
-def make_private_key(kind: str = "p-256") -> PrivateKey:
+def make_private_key(key_kind: str = "p-256") -> PrivateKey:
     """Make a private key; elliptic-curve keys take a millisecond, RSA keys a tenth of a second or more."""
-    if kind.startswith("rsa-") and kind in KEY_KINDS:
-        return rsa.generate_private_key(public_exponent=65537, key_size=int(kind[4:]))
-    if kind == "ed25519":
+    if key_kind.startswith("rsa-") and key_kind in KEY_KINDS:
+        return rsa.generate_private_key(public_exponent=65537, key_size=int(key_kind[4:]))
+    if key_kind == "ed25519":
         return ed25519.Ed25519PrivateKey.generate()
     curves: dict[str, ec.EllipticCurve] = {
         "p-256": ec.SECP256R1(),
         "p-384": ec.SECP384R1(),
         "p-521": ec.SECP521R1(),
     }
-    if kind not in curves:
-        raise GatewayError(MISUSE, f"unknown kind of key {kind[:40]!r}", "key_kind")
-    return ec.generate_private_key(curves[kind])
+    if key_kind not in curves:
+        raise GatewayError(MISUSE, f"unknown kind of key {key_kind[:40]!r}", "key_kind")
+    return ec.generate_private_key(curves[key_kind])
 
 
 def encode_key_pem(key: PrivateKey, password: bytes | None = None) -> bytes:
     """Return `key` as PKCS#8 PEM, encrypted when a password is given."""
-    protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if password:
-        protection = serialization.BestAvailableEncryption(password)
-    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+        encryption = serialization.BestAvailableEncryption(password)
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
 def make_key_and_request(
-    subject: str, key_kind: str = "p-256", names: Sequence[str] = ()
+    subject: str, key_kind: str = "p-256", name_texts: Sequence[str] = ()
 ) -> tuple[PrivateKey, bytes]:
     """Make a key and the request (PEM) for its certificate, signed by it.
 
-    ``subject`` is as in `parse_subject_name`, each of ``names`` as in `make_general_name`.
+    ``subject`` is as in `parse_subject_name`, each of ``name_texts`` as in `make_general_name`.
     """
     key = make_private_key(key_kind)
     builder = x509.CertificateSigningRequestBuilder().subject_name(parse_subject_name(subject))
-    if names:
-        alternative_names = x509.SubjectAlternativeName(make_general_name(each) for each in names)
+    if name_texts:
+        alternative_names = x509.SubjectAlternativeName(make_general_name(each) for each in name_texts)
         builder = builder.add_extension(alternative_names, critical=False)
     request = builder.sign(key, choose_signature_digest(key))
     return key, request.public_bytes(serialization.Encoding.PEM)
@@ -112,10 +112,10 @@ def write_private_key(path: Path, key: PrivateKey, password: bytes | None = None
 
 def make_general_name(name: str) -> x509.GeneralName:
     """Return the alternative name for a text like dns:HOST or uri:URI; raise GW808 for another text."""
-    kind, _, value = name.partition(":")
-    if kind == "dns" and value:
+    name_kind, _, value = name.partition(":")
+    if name_kind == "dns" and value:
         return x509.DNSName(value)
-    if kind == "uri" and value:
+    if name_kind == "uri" and value:
         return x509.UniformResourceIdentifier(value)
     raise GatewayError(MISUSE, f"neither dns: nor uri: {name[:80]!r}", "alternative_names")
 
@@ -126,8 +126,8 @@ def parse_subject_name(subject: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject)])
     try:
         return x509.Name.from_rfc4514_string(subject)
-    except ValueError as wrong:
-        raise GatewayError(MISUSE, f"not a name: {subject[:80]!r}", "subject") from wrong
+    except ValueError as error:
+        raise GatewayError(MISUSE, f"not a name: {subject[:80]!r}", "subject") from error
 
 
 def choose_signature_digest(key: PrivateKey) -> hashes.SHA256 | None:
@@ -144,28 +144,37 @@ def read_certificate_request(data: bytes, rules: CertificateRules = DEFAULT_RULE
     encoded = _decode_request(data)
     try:
         parsed = x509.load_der_x509_csr(encoded)
-        public, extensions, digest = parsed.public_key(), parsed.extensions, parsed.signature_hash_algorithm
-        attributes, again = len(list(parsed.attributes)), parsed.public_bytes(serialization.Encoding.DER)
+        public, extensions, digest_algorithm = (
+            parsed.public_key(),
+            parsed.extensions,
+            parsed.signature_hash_algorithm,
+        )
+        attribute_count, encoded_again = (
+            len(list(parsed.attributes)),
+            parsed.public_bytes(serialization.Encoding.DER),
+        )
     # For malformed input the parser raises ValueError, TypeError and types of its own.
     except Exception as problem:
         raise_resource_problem(problem)
         _raise_untrusted(f"malformed request: {describe_exception(problem)}")
-    if again != encoded:
+    if encoded_again != encoded:
         _raise_untrusted("malformed request: something follows it")
-    if attributes > _MAX_ATTRIBUTES:
+    if attribute_count > _MAX_ATTRIBUTES:
         _raise_untrusted(f"more than {_MAX_ATTRIBUTES} attributes")
-    kind, refused = evaluate_key(public, rules)
-    if refused:
-        _raise_untrusted(refused)
-    if digest is not None and digest.name in rules.weak_digests:
-        _raise_untrusted(f"signed with {digest.name}, which is refused")
+    kind, refusal_reason = evaluate_key(public, rules)
+    if refusal_reason:
+        _raise_untrusted(refusal_reason)
+    if digest_algorithm is not None and digest_algorithm.name in rules.weak_digests:
+        _raise_untrusted(f"signed with {digest_algorithm.name}, which is refused")
     if not parsed.is_signature_valid:
         _raise_untrusted("the signature is not by the key that is to be certified: no proof of possession")
     _check_extensions(extensions)
     if not list(parsed.subject):
         _raise_untrusted("a request without a subject")
-    names = list_alternative_names(_find_extension(extensions, ExtensionOID.SUBJECT_ALTERNATIVE_NAME))
-    return CertificateRequest(format_name(parsed.subject), parsed.subject, kind, public, names)  # type: ignore[arg-type]
+    alternative_names = list_alternative_names(
+        _find_extension(extensions, ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+    )
+    return CertificateRequest(format_name(parsed.subject), parsed.subject, kind, public, alternative_names)  # type: ignore[arg-type]
 
 
 def _find_extension(
@@ -177,13 +186,15 @@ def _find_extension(
 def _check_extensions(extensions: x509.Extensions) -> None:
     """Raise when the request asks for a CA certificate; the profile decides on all other extensions."""
     constraints = _find_extension(extensions, ExtensionOID.BASIC_CONSTRAINTS)
-    usage = _find_extension(extensions, ExtensionOID.KEY_USAGE)
-    asks = (
+    key_usage = _find_extension(extensions, ExtensionOID.KEY_USAGE)
+    requests_ca = (
         constraints is not None
         and isinstance(constraints.value, x509.BasicConstraints)
         and constraints.value.ca
     )
-    if asks or (usage is not None and isinstance(usage.value, x509.KeyUsage) and usage.value.key_cert_sign):
+    if requests_ca or (
+        key_usage is not None and isinstance(key_usage.value, x509.KeyUsage) and key_usage.value.key_cert_sign
+    ):
         _raise_untrusted("the request asks to be an authority")
 
 
@@ -192,11 +203,11 @@ def _decode_request(data: bytes) -> bytes:
         _raise_untrusted(f"a request of {len(data)} octets is too large")
     if data[:1] == b"\x30":
         return bytes(data)
-    blocks = _PEM.findall(data)
-    if len(blocks) != 1 or data.count(b"-----BEGIN ") != 1:
+    pem_blocks = _PEM_PATTERN.findall(data)
+    if len(pem_blocks) != 1 or data.count(b"-----BEGIN ") != 1:
         _raise_untrusted("neither DER nor exactly one PEM request")
     try:
-        return base64.b64decode(b"".join(blocks[0].split()), validate=True)
+        return base64.b64decode(b"".join(pem_blocks[0].split()), validate=True)
     except binascii.Error:
         _raise_untrusted("the base64 text of the request is malformed")
 

@@ -33,7 +33,7 @@ from gateway.pki.trust_store import DEFAULT_POLICY, CertificateUse, TrustPolicy,
 # A refusal may end when a certificate becomes valid or a list arrives; it is therefore remembered briefly.
 REFUSAL_LIFETIME: Final = timedelta(seconds=60)
 # A verdict that another thread found while this one waited is dated slightly later than the question.
-_MEANWHILE: Final = timedelta(seconds=1)
+_WAIT_TOLERANCE: Final = timedelta(seconds=1)
 _LAST_INSTANT: Final = datetime.max.replace(tzinfo=UTC)
 
 
@@ -57,22 +57,22 @@ def validate_path(
     # X.509 counts whole seconds: a certificate is valid until the end of its last second.
     moment = at.astimezone(UTC).replace(microsecond=0)
     try:
-        search = _find_best_path(certificate, moment, trust, revocations)
-    except GatewayError as refused:
-        raise_resource_problem(refused)
-        return Verdict("invalid", refused.problem, refused.detail[:500], (), at, at)
-    outcome = search.outcome
+        path_search = _find_best_path(certificate, moment, trust, revocations)
+    except GatewayError as rejection:
+        raise_resource_problem(rejection)
+        return Verdict("invalid", rejection.problem, rejection.detail[:500], (), at, at)
+    outcome = path_search.outcome
     if isinstance(outcome, PathFailure):
         tolerated = outcome.status == "indeterminate" and policy.uses[use].accept_indeterminate
         reason = outcome.reason[:500]
-        return Verdict(outcome.status, outcome.problem, reason, (), at, at, tolerated, search.evidence)
-    return Verdict("valid", None, "", search.path, outcome, at, evidence=search.evidence)
+        return Verdict(outcome.status, outcome.problem, reason, (), at, at, tolerated, path_search.evidence)
+    return Verdict("valid", None, "", path_search.path, outcome, at, evidence=path_search.evidence)
 
 
 def _lint_leaf(certificate: Certificate, policy: TrustPolicy, use: CertificateUse) -> str | None:
     if not policy.certificates.profile:
         return None
-    return lint_leaf(certificate, policy.certificates, policy.uses[use], authority=policy.leaf_may_be_ca)
+    return lint_leaf(certificate, policy.certificates, policy.uses[use], may_be_ca=policy.leaf_may_be_ca)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,37 +93,42 @@ def _find_best_path(
     """Search the paths of a certificate to the anchors, up to the limits of the policy."""
     policy = trust.policy
     inquiry = PathInquiry(moment, policy.certificates.weak_digests, policy.policies)
-    worst = PathFailure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
-    tried, used = False, dict[str, None]()
-    valid: tuple[tuple[Certificate, ...], datetime] | None = None
+    weightiest_failure = PathFailure(CERTIFICATE_UNTRUSTED, "no path leads to a trust anchor")
+    has_failed, used_digests = False, dict[str, None]()
+    valid_path: tuple[tuple[Certificate, ...], datetime] | None = None
     for chain in trust.index.find_chains(certificate, policy.path_most, policy.candidates_most):
-        rule = revocation_status.RevocationRule(
-            policy.revocation == "require", policy.crl_age_most, revocations, used
+        revocation_rule = revocation_status.RevocationRule(
+            policy.revocation == "require", policy.crl_age_most, revocations, used_digests
         )
         outcome: PathFailure | datetime = (
             _lint_chain(chain, trust)
             or path_validation.validate_chain(chain, inquiry, trust.index)
-            or _check_status(chain, inquiry, trust, rule)
+            or _check_status(chain, inquiry, trust, revocation_rule)
         )
         if _is_authority_expired(outcome, certificate, moment) and policy.revocation != "none":
             # A revocation on a path whose authority has expired counts for the other paths.
-            outcome = revocation_status.find_lasting_revocation(chain, inquiry, trust.index, rule) or outcome
+            outcome = (
+                revocation_status.find_lasting_revocation(chain, inquiry, trust.index, revocation_rule)
+                or outcome
+            )
         if isinstance(outcome, datetime):
             # A release that another path needs may end before this one.
-            valid = (valid[0], min(valid[1], outcome)) if valid else (chain.certificates, outcome)
+            valid_path = (
+                (valid_path[0], min(valid_path[1], outcome)) if valid_path else (chain.certificates, outcome)
+            )
             if not revocation_status.may_be_revoked(chain, revocations):
                 # No other path can find it revoked.
                 break
             continue
-        if outcome.final:
+        if outcome.is_final:
             # The certificate itself is revoked: a path to another anchor takes nothing back.
-            return _PathSearch((), outcome, tuple(used))
-        if not tried or outcome.weight > worst.weight:
-            tried, worst = True, outcome
-    if valid is None:
-        return _PathSearch((), worst, tuple(used))
-    path, valid_until = valid
-    return _PathSearch(path, valid_until, tuple(used))
+            return _PathSearch((), outcome, tuple(used_digests))
+        if not has_failed or outcome.weight > weightiest_failure.weight:
+            has_failed, weightiest_failure = True, outcome
+    if valid_path is None:
+        return _PathSearch((), weightiest_failure, tuple(used_digests))
+    path, valid_until = valid_path
+    return _PathSearch(path, valid_until, tuple(used_digests))
 
 
 def _is_authority_expired(
@@ -138,20 +143,24 @@ def _check_status(
     chain: CertificateChain,
     inquiry: PathInquiry,
     trust: TrustStore,
-    rule: revocation_status.RevocationRule,
+    revocation_rule: revocation_status.RevocationRule,
 ) -> PathFailure | datetime:
+    """Return until when no certificate of a valid `chain` is revoked, or the failure, as the policy requires.
+
+    A policy without revocation checks only the ends of validity.
+    """
     if trust.policy.revocation == "none":
         return min(each.not_after for each in chain.certificates)
-    return revocation_status.check_revocation(chain, inquiry, trust.index, rule)
+    return revocation_status.check_revocation(chain, inquiry, trust.index, revocation_rule)
 
 
 def _lint_chain(chain: CertificateChain, trust: TrustStore) -> PathFailure | None:
     rules = trust.policy.certificates
     if not rules.profile:
         return None
-    last = len(chain.certificates) - 1
+    last_position = len(chain.certificates) - 1
     for position, each in enumerate(chain.certificates[1:], 1):
-        reason = lint_authority(each, rules, anchor=position == last)
+        reason = lint_authority(each, rules, is_anchor=position == last_position)
         if reason:
             return PathFailure(CERTIFICATE_UNTRUSTED, f"{each.subject[:120]}: {reason}")
     return None
@@ -167,9 +176,9 @@ def validate_octets(
     """Read a certificate and validate it; never raise for input of a peer."""
     try:
         certificate = read_certificate(der, trust.policy.certificates)
-    except GatewayError as refused:
-        raise_resource_problem(refused)
-        return Verdict("invalid", refused.problem, refused.detail, (), at, at)
+    except GatewayError as rejection:
+        raise_resource_problem(rejection)
+        return Verdict("invalid", rejection.problem, rejection.detail, (), at, at)
     return validate_path(certificate, at, use, trust, revocations)
 
 
@@ -208,7 +217,7 @@ class CertificateValidator:
     as nothing that it depends on can change. `replace_trust` sets new trust or new revocation
     lists, raises the epoch and drops all verdicts. One validator serves all threads.
     ``examine`` validates a certificate without a remembered verdict; by default this is done
-    in the calling thread without a time limit. ``tell`` receives each new verdict before it
+    in the calling thread without a time limit. ``record_verdict`` receives each new verdict before it
     is returned; when it raises, there is no verdict.
     """
 
@@ -220,19 +229,19 @@ class CertificateValidator:
         epoch: int = 0,
         capacity: int = 4096,
         examine: Examine | None = None,
-        tell: Callable[[FreshVerdict], None] | None = None,
+        record_verdict: Callable[[FreshVerdict], None] | None = None,
     ) -> None:
         self._register = _TrustInUse(epoch, trust, revocations or RevocationData())
         self._capacity = max(capacity, 2)
         self._examine = examine or validate_octets
-        self.tell = tell
+        self.record_verdict = record_verdict
         # Separate, so that a flood of bad certificates displaces no good one.
-        self._good: dict[_VerdictKey, Verdict] = {}
-        self._bad: dict[_VerdictKey, Verdict] = {}
+        self._valid_verdicts: dict[_VerdictKey, Verdict] = {}
+        self._refusal_verdicts: dict[_VerdictKey, Verdict] = {}
         self._lock = threading.Lock()
         # When many threads ask for the same verdict at once, one validates and the others wait for its
         # result.
-        self._in_progress: dict[_VerdictKey, threading.Lock] = {}
+        self._validation_locks: dict[_VerdictKey, threading.Lock] = {}
 
     @property
     def epoch(self) -> int:
@@ -257,81 +266,96 @@ class CertificateValidator:
     ) -> int:
         """Activate other trust or revocation lists; return the new epoch."""
         with self._lock:
-            old = self._register
-            number = old.epoch + 1 if epoch is None else epoch
-            lists = old.revocations if revocations is None else revocations
-            self._register = _TrustInUse(number, trust or old.trust, lists)
+            old_register = self._register
+            new_epoch = old_register.epoch + 1 if epoch is None else epoch
+            new_revocations = old_register.revocations if revocations is None else revocations
+            self._register = _TrustInUse(new_epoch, trust or old_register.trust, new_revocations)
             # New dictionaries: a thread that still validates with the old register writes into the unused
             # old ones.
-            self._good, self._bad = {}, {}
-            return number
+            self._valid_verdicts, self._refusal_verdicts = {}, {}
+            return new_epoch
 
     def __call__(self, der: bytes, use: CertificateUse, at: datetime) -> Verdict:
         """Validate the certificate `der` for `use` at `at`; never raise for input of a peer."""
         key = _VerdictKey(hashlib.sha256(der).digest(), use, self._register.epoch)
-        remembered = self._recall_current(key, at)
-        if remembered is not None:
-            return remembered
+        remembered_verdict = self._recall_current(key, at)
+        if remembered_verdict is not None:
+            return remembered_verdict
         with self._lock:
-            validation_lock = self._in_progress.setdefault(key, threading.Lock())
+            validation_lock = self._validation_locks.setdefault(key, threading.Lock())
         try:
             with validation_lock:
-                meanwhile = self._recall_current(key, _add_time(at, _MEANWHILE))
-                return meanwhile or self._validate_certificate(key, der, at)
+                concurrent_verdict = self._recall_current(key, _add_time(at, _WAIT_TOLERANCE))
+                return concurrent_verdict or self._validate_certificate(key, der, at)
         finally:
             with self._lock:
-                self._in_progress.pop(key, None)
+                self._validation_locks.pop(key, None)
 
     def _recall_current(self, key: _VerdictKey, at: datetime) -> Verdict | None:
-        remembered = self._good.get(key) or self._bad.get(key)
+        """Return the remembered verdict of a key if it is valid at the time `at`, or None."""
+        remembered_verdict = self._valid_verdicts.get(key) or self._refusal_verdicts.get(key)
         return (
-            remembered
-            if remembered is not None and remembered.judged_at <= at <= remembered.valid_until
+            remembered_verdict
+            if remembered_verdict is not None
+            and remembered_verdict.judged_at <= at <= remembered_verdict.valid_until
             else None
         )
 
     def recall_verdict(self, sha256: str, use: CertificateUse) -> Verdict | None:
         """Return the remembered verdict on a certificate by its SHA-256, or None."""
         key = _VerdictKey(bytes.fromhex(sha256), use, self._register.epoch)
-        return self._good.get(key) or self._bad.get(key)
+        return self._valid_verdicts.get(key) or self._refusal_verdicts.get(key)
 
     def _validate_certificate(self, key: _VerdictKey, der: bytes, at: datetime) -> Verdict:
         register = self._register
         verdict = self._examine_twice(der, key.use, at)
-        if verdict.passing:
+        if verdict.is_transient:
             return verdict
         if verdict.status != "valid":
             verdict = replace(verdict, valid_until=_add_time(at, REFUSAL_LIFETIME))
-        if self.tell is not None:
-            self.tell(
+        if self.record_verdict is not None:
+            self.record_verdict(
                 FreshVerdict(der, key.use, verdict, register.trust, register.revocations, register.epoch)
             )
         self._remember_verdict(replace(key, epoch=register.epoch), verdict)
         return verdict
 
     def _examine_twice(self, der: bytes, use: CertificateUse, at: datetime) -> Verdict:
-        """Return the verdict on a certificate; a refusal is remembered, and so must come a second time.
+        """Return the verdict on a certificate; one that is not accepted is validated a second time.
 
-        OpenSSL reports a failed allocation as a wrong signature, or as a key that is not supported.
+        OpenSSL reports a failed allocation as a wrong signature, or as a key that is not supported. Where the
+        two verdicts differ, the result is indeterminate and not remembered.
         """
         register = self._register
         verdict = self._examine(der, use, at, register.trust, register.revocations)
-        if verdict.is_accepted or verdict.passing:
+        if verdict.is_accepted or verdict.is_transient:
             return verdict
-        second = self._examine(der, use, at, register.trust, register.revocations)
-        if (second.status, second.problem) == (verdict.status, verdict.problem) or second.passing:
-            return second
+        second_verdict = self._examine(der, use, at, register.trust, register.revocations)
+        if (second_verdict.status, second_verdict.problem) == (
+            verdict.status,
+            verdict.problem,
+        ) or second_verdict.is_transient:
+            return second_verdict
         reason = "it was judged otherwise a second time: memory is used up"
-        return Verdict("indeterminate", REVOCATION_UNKNOWN, reason, (), at, at, passing=True)
+        return Verdict("indeterminate", REVOCATION_UNKNOWN, reason, (), at, at, is_transient=True)
 
     def _remember_verdict(self, key: _VerdictKey, verdict: Verdict) -> None:
+        """Store a verdict in place of the oldest one; none whose register was replaced meanwhile."""
         with self._lock:
             if key.epoch != self._register.epoch:
                 return
-            opposite, verdicts, capacity = self._bad, self._good, self._capacity
+            opposite_verdicts, verdicts, capacity = (
+                self._refusal_verdicts,
+                self._valid_verdicts,
+                self._capacity,
+            )
             if verdict.status != "valid":
-                opposite, verdicts, capacity = self._good, self._bad, max(self._capacity // 4, 1)
-            opposite.pop(key, None)
+                opposite_verdicts, verdicts, capacity = (
+                    self._valid_verdicts,
+                    self._refusal_verdicts,
+                    max(self._capacity // 4, 1),
+                )
+            opposite_verdicts.pop(key, None)
             while len(verdicts) >= capacity:
                 del verdicts[next(iter(verdicts))]
             verdicts[key] = verdict
@@ -353,8 +377,14 @@ class ValidationInput:
         return cls(
             tuple(each.der for each in trust.anchors),
             tuple(each.der for each in trust.intermediates),
-            (*(each.der for each in revocations.lists), *_iterate_unread(revocations, is_answer=False)),
-            (*(each.der for each in revocations.answers), *_iterate_unread(revocations, is_answer=True)),
+            (
+                *(each.der for each in revocations.lists),
+                *_iterate_unread_octets(revocations, is_response=False),
+            ),
+            (
+                *(each.der for each in revocations.answers),
+                *_iterate_unread_octets(revocations, is_response=True),
+            ),
             trust.policy,
         )
 
@@ -365,74 +395,74 @@ class ValidationInput:
             _read_readable_certificates(self.anchors, rules),
             _read_readable_certificates(self.intermediates, rules),
         )
-        revocations, doubts = [], []
+        revocation_parts, read_faults = [], []
         for crls, responses in [
             *(((crl,), ()) for crl in self.crls),
             *(((), (response,)) for response in self.responses),
         ]:
             try:
-                revocations.append(RevocationData(crls, rules, responses))
-            except GatewayError as refused:
-                raise_resource_problem(refused)
-                doubts.append(refused.detail)
-                revocations.append(
-                    RevocationData.from_unreadable((*crls, *responses)[0], is_answer=bool(responses))
+                revocation_parts.append(RevocationData(crls, rules, responses))
+            except GatewayError as rejection:
+                raise_resource_problem(rejection)
+                read_faults.append(rejection.detail)
+                revocation_parts.append(
+                    RevocationData.from_unreadable((*crls, *responses)[0], is_response=bool(responses))
                 )
         return OpenedInput(
             TrustStore(anchors, intermediates, self.policy),
-            RevocationData.merge_parts(revocations),
-            tuple(doubts),
+            RevocationData.merge_parts(revocation_parts),
+            tuple(read_faults),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class OpenedInput:
-    """A register that was read; `doubts` are the reasons why lists or responses could not be read."""
+    """A register that was read; `read_faults` are the reasons why lists or responses could not be read."""
 
     trust: TrustStore
     revocations: RevocationData
-    doubts: tuple[str, ...] = ()
+    read_faults: tuple[str, ...] = ()
 
     def validate_certificate(self, leaf: bytes, use: CertificateUse, at: datetime) -> Verdict:
         """Validate a certificate, DER or PEM with any text around it; never raise for input of a peer."""
         policy = self.trust.policy
         try:
             certificate, *further_certificates = read_certificates(leaf, policy.certificates)
-        except GatewayError as refused:
-            raise_resource_problem(refused)
-            return Verdict("invalid", refused.problem, refused.detail, (), at, at)
+        except GatewayError as rejection:
+            raise_resource_problem(rejection)
+            return Verdict("invalid", rejection.problem, rejection.detail, (), at, at)
         if further_certificates:
             reason = (
                 f"{1 + len(further_certificates)} certificates in one file: which is to be judged is not said"
             )
             return Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at)
         verdict = validate_path(certificate, at, use, self.trust, self.revocations)
-        if verdict.status == "valid" and self.doubts and policy.revocation == "if_present":
-            return _make_doubtful_verdict(REVOCATION_UNKNOWN, self.doubts[0], at)
-        if verdict.status == "indeterminate" and self.doubts:
-            return replace(verdict, reason=f"{verdict.reason}; {self.doubts[0]}"[:500])
+        if verdict.status == "valid" and self.read_faults and policy.revocation == "if_present":
+            return _make_indeterminate_verdict(REVOCATION_UNKNOWN, self.read_faults[0], at)
+        if verdict.status == "indeterminate" and self.read_faults:
+            return replace(verdict, reason=f"{verdict.reason}; {self.read_faults[0]}"[:500])
         return verdict
 
 
-def _iterate_unread(revocations: RevocationData, *, is_answer: bool) -> Iterator[bytes]:
-    return (each.octets for each in revocations.unread if each.is_answer is is_answer)
+def _iterate_unread_octets(revocations: RevocationData, *, is_response: bool) -> Iterator[bytes]:
+    return (each.octets for each in revocations.unread if each.is_response is is_response)
 
 
-def _make_doubtful_verdict(problem: Problem, reason: str, at: datetime) -> Verdict:
+def _make_indeterminate_verdict(problem: Problem, reason: str, at: datetime) -> Verdict:
     return Verdict("indeterminate", problem, reason, (), at, at)
 
 
 def _read_readable_certificates(files: Iterable[bytes], rules: CertificateRules) -> tuple[Certificate, ...]:
     certificates: list[Certificate] = []
-    for data in files:
+    for file_octets in files:
         try:
-            certificates.extend(each for each in read_certificates(data, rules) if is_understood(each))
-        except GatewayError as refused:
-            raise_resource_problem(refused)
+            certificates.extend(each for each in read_certificates(file_octets, rules) if is_understood(each))
+        except GatewayError as rejection:
+            raise_resource_problem(rejection)
             continue
     return tuple(certificates)
 
 
-def _add_time(at: datetime, span: timedelta) -> datetime:
+def _add_time(at: datetime, duration: timedelta) -> datetime:
     """Return the time a span after `at`, or the last one of the calendar."""
-    return at + min(span, _LAST_INSTANT - at)
+    return at + min(duration, _LAST_INSTANT - at)

@@ -94,10 +94,10 @@ warnings.filterwarnings("ignore", "Attribute's length must be", UserWarning)
 warnings.filterwarnings("ignore", "Parsed a serial number which wasn't positive", UserWarning)
 #: Characters of a name's attribute (RFC 5280 appendix A.1); for the other attributes ub-name is far below
 #: any limit here.
-_BOUNDS: Final = {NameOID.COUNTRY_NAME: (2, 2), NameOID.COMMON_NAME: (1, 64)}
-_NO_BOUNDS: Final = (0, 32_768)
+_LENGTH_BOUNDS: Final = {NameOID.COUNTRY_NAME: (2, 2), NameOID.COMMON_NAME: (1, 64)}
+_NO_LENGTH_BOUNDS: Final = (0, 32_768)
 
-_PEM_BLOCK: Final = re.compile(
+_PEM_PATTERN: Final = re.compile(
     rb"-----BEGIN (?:X509 )?CERTIFICATE-----\s([A-Za-z0-9+/=\s]*)-----END (?:X509 )?CERTIFICATE-----"
 )
 
@@ -177,7 +177,7 @@ class Certificate:
     alternative_names: tuple[str, ...] = field(compare=False, repr=False)
     subject_der: bytes = field(compare=False, repr=False)
     issuer_der: bytes = field(compare=False, repr=False)
-    critical: frozenset[str] = field(compare=False, repr=False)
+    critical_extensions: frozenset[str] = field(compare=False, repr=False)
     extensions: frozenset[str] = field(compare=False, repr=False)
 
     @property
@@ -202,7 +202,7 @@ def read_certificate(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> Ce
         _raise_untrusted(f"a certificate of {len(data)} octets is too large")
     if data[:1] == b"\x30":
         return _read_encoded(bytes(data), rules)
-    blocks = _PEM_BLOCK.findall(data)
+    blocks = _PEM_PATTERN.findall(data)
     if len(blocks) != 1 or data.count(b"-----BEGIN ") != 1:
         _raise_untrusted("neither DER nor exactly one PEM certificate")
     return _read_encoded(_decode_pem(blocks[0]), rules)
@@ -214,7 +214,7 @@ def read_certificates(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> t
         _raise_untrusted(f"a file of {len(data)} octets is too large")
     if data[:1] == b"\x30":
         return (read_certificate(data, rules),)
-    blocks = _PEM_BLOCK.findall(data)
+    blocks = _PEM_PATTERN.findall(data)
     if not blocks or len(blocks) != data.count(b"-----BEGIN "):
         _raise_untrusted("no certificate in the file, or something that is not one")
     if len(blocks) > MAX_CERTIFICATES:
@@ -263,10 +263,10 @@ def _parse_certificate(encoded: bytes, *, lenient: bool) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(encoded)
     except ValueError:
-        lent = _add_dsa_parameters(encoded) if lenient else None
-        if lent is None:
+        completed_octets = _add_dsa_parameters(encoded) if lenient else None
+        if completed_octets is None:
             raise
-        return x509.load_der_x509_certificate(lent)
+        return x509.load_der_x509_certificate(completed_octets)
 
 
 def _add_dsa_parameters(encoded: bytes) -> bytes | None:
@@ -281,8 +281,8 @@ def _add_dsa_parameters(encoded: bytes) -> bytes | None:
     if algorithm["algorithm"].native != "dsa" or algorithm["parameters"].native is not None:
         return None
     algorithm["parameters"] = DSAParams({"p": 1, "q": 1, "g": 1})
-    lent: bytes = parsed.dump(force=True)
-    return lent
+    completed_octets: bytes = parsed.dump(force=True)
+    return completed_octets
 
 
 def _check_octets(encoded: bytes, rules: CertificateRules) -> None:
@@ -304,12 +304,12 @@ def _check_octets(encoded: bytes, rules: CertificateRules) -> None:
 def _check_name(name: x509.Name) -> None:
     """Check the upper bounds of RFC 5280 appendix A.1, in characters."""
     for attribute in name:
-        least, most = _BOUNDS.get(attribute.oid, _NO_BOUNDS)
-        if not least <= len(attribute.value) <= most:
+        minimum, maximum = _LENGTH_BOUNDS.get(attribute.oid, _NO_LENGTH_BOUNDS)
+        if not minimum <= len(attribute.value) <= maximum:
             attribute_name = attribute.rfc4514_attribute_name
             length = len(attribute.value)
             _raise_untrusted(
-                f"{attribute_name} in a name has {length} characters, {least} to {most} are allowed"
+                f"{attribute_name} in a name has {length} characters, {minimum} to {maximum} are allowed"
             )
 
 
@@ -320,13 +320,13 @@ def _build_certificate(encoded: bytes, parsed: x509.Certificate, rules: Certific
         _check_name(parsed.subject)
         _check_name(parsed.issuer)
     extensions = _read_extensions(parsed)
-    key_type, public_key = _check_public_key(encoded, parsed, rules)
+    key_type, public_key = _read_public_key(encoded, parsed, rules)
     if rules.profile:
         _check_curve_is_named(encoded, public_key)
-    constraints = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
-    ca = constraints.value if constraints else None
-    subject_key = extensions.get(ExtensionOID.SUBJECT_KEY_IDENTIFIER)
-    authority_key = extensions.get(ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
+    constraints_extension = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
+    basic_constraints = constraints_extension.value if constraints_extension else None
+    subject_key_extension = extensions.get(ExtensionOID.SUBJECT_KEY_IDENTIFIER)
+    authority_key_extension = extensions.get(ExtensionOID.AUTHORITY_KEY_IDENTIFIER)
     return Certificate(
         der=encoded,
         sha256=hashlib.sha256(encoded).hexdigest(),
@@ -340,14 +340,18 @@ def _build_certificate(encoded: bytes, parsed: x509.Certificate, rules: Certific
         signature_algorithm=parsed.signature_algorithm_oid.dotted_string,
         key_usage=_read_key_usage(extensions.get(ExtensionOID.KEY_USAGE)),
         extended_key_usage=_read_extended_key_usage(extensions.get(ExtensionOID.EXTENDED_KEY_USAGE)),
-        is_ca=bool(isinstance(ca, x509.BasicConstraints) and ca.ca),
-        path_length=ca.path_length if isinstance(ca, x509.BasicConstraints) else None,
-        subject_key_identifier=_read_subject_key_id(subject_key),
-        authority_key_identifier=_read_authority_key_id(authority_key),
+        is_ca=bool(isinstance(basic_constraints, x509.BasicConstraints) and basic_constraints.ca),
+        path_length=basic_constraints.path_length
+        if isinstance(basic_constraints, x509.BasicConstraints)
+        else None,
+        subject_key_identifier=_read_subject_key_id(subject_key_extension),
+        authority_key_identifier=_read_authority_key_id(authority_key_extension),
         alternative_names=list_alternative_names(extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)),
         subject_der=parsed.subject.public_bytes(),
         issuer_der=parsed.issuer.public_bytes(),
-        critical=frozenset(oid.dotted_string for oid, extension in extensions.items() if extension.critical),
+        critical_extensions=frozenset(
+            oid.dotted_string for oid, extension in extensions.items() if extension.critical
+        ),
         extensions=frozenset(oid.dotted_string for oid in extensions),
     )
 
@@ -371,9 +375,13 @@ def _load_public_key(encoded: bytes, parsed: x509.Certificate) -> CertificatePub
     return parsed.public_key()
 
 
-def _check_public_key(
+def _read_public_key(
     encoded: bytes, parsed: x509.Certificate, rules: CertificateRules
 ) -> tuple[str, PublicKey]:
+    """Return the type of a certificate's public key, and the key; raise GW205 where the rules refuse it.
+
+    Without a profile, a key that the library cannot read is returned as "unread" and None.
+    """
     try:
         key = _load_public_key(encoded, parsed)
     except (ValueError, UnsupportedAlgorithm):
@@ -381,23 +389,23 @@ def _check_public_key(
             raise
         # The path validator may support such a key; DSA keys are read along the path.
         return "unread", None  # type: ignore[return-value]
-    kind, refused = evaluate_key(key, rules)
-    if refused:
-        _raise_untrusted(refused)
-    return kind, key  # type: ignore[return-value]  # a DSA key only where the rules ask for it
+    key_type, refusal_reason = evaluate_key(key, rules)
+    if refusal_reason:
+        _raise_untrusted(refusal_reason)
+    return key_type, key  # type: ignore[return-value]  # a DSA key only where the rules ask for it
 
 
 def evaluate_key(key: object, rules: CertificateRules) -> tuple[str, str | None]:
     """Return the type of a public key, and the reason why the rules refuse it or None."""
-    kind = next((name for name, each in _KEY_TYPES if isinstance(key, each)), type(key).__name__)
-    return kind, _find_key_fault(kind, key, rules)
+    key_type = next((name for name, each in _KEY_TYPES if isinstance(key, each)), type(key).__name__)
+    return key_type, _find_key_fault(key_type, key, rules)
 
 
-def _find_key_fault(kind: str, key: object, rules: CertificateRules) -> str | None:
+def _find_key_fault(key_type: str, key: object, rules: CertificateRules) -> str | None:
     if not rules.profile:
         return None
-    if kind not in rules.key_types:
-        return f"keys of type {kind} are refused"
+    if key_type not in rules.key_types:
+        return f"keys of type {key_type} are refused"
     if isinstance(key, rsa.RSAPublicKey):
         if not rules.rsa_bits <= key.key_size <= rules.rsa_bits_most:
             return f"an RSA key of {key.key_size} bits is refused"
@@ -410,12 +418,21 @@ def _find_key_fault(kind: str, key: object, rules: CertificateRules) -> str | No
 
 
 def _check_curve_is_named(encoded: bytes, key: PublicKey) -> None:
-    """Raise for a curve given by explicit parameters, even those of an accepted curve (RFC 5480 §2.1.1)."""
+    """Raise GW205 for a curve given by explicit parameters (RFC 5480 §2.1.1); `encoded`: the certificate.
+
+    The library writes an accepted curve by its name: that encoding must be in the certificate.
+    """
     if isinstance(key, ec.EllipticCurvePublicKey):
-        again = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        outer = read_element(again, 0)
-        algorithm = read_element(again, outer[1]) if outer else None
-        if outer is None or algorithm is None or again[outer[1] : algorithm[2]] not in encoded:
+        encoded_key = key.public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        key_element = read_element(encoded_key, 0)
+        algorithm_element = read_element(encoded_key, key_element.content) if key_element else None
+        if (
+            key_element is None
+            or algorithm_element is None
+            or encoded_key[key_element.content : algorithm_element.end] not in encoded
+        ):
             _raise_untrusted("the curve of the key is not named")
 
 
@@ -444,12 +461,12 @@ def list_alternative_names(extension: x509.Extension[x509.ExtensionType] | None)
         return ()
     if len(extension.value) > MAX_NAMES:
         _raise_untrusted(f"more than {MAX_NAMES} alternative names")
-    kinds: dict[type[object], str] = {
+    prefixes: dict[type[object], str] = {
         x509.DNSName: "dns:",
         x509.RFC822Name: "email:",
         x509.UniformResourceIdentifier: "uri:",
     }
-    return tuple(f"{kinds[type(name)]}{name.value}" for name in extension.value if type(name) in kinds)
+    return tuple(f"{prefixes[type(name)]}{name.value}" for name in extension.value if type(name) in prefixes)
 
 
 def _read_subject_key_id(extension: x509.Extension[x509.ExtensionType] | None) -> bytes | None:
@@ -500,6 +517,6 @@ def list_point_names(
 
 def is_in_network(network: str, address: str) -> bool:
     """Return whether `address` is in `network`, both as text; false for different IP versions."""
-    outer = ipaddress.ip_network(network, strict=False)
-    inner = ipaddress.ip_address(address)
-    return inner.version == outer.version and inner in outer
+    ip_network = ipaddress.ip_network(network, strict=False)
+    ip_address = ipaddress.ip_address(address)
+    return ip_address.version == ip_network.version and ip_address in ip_network

@@ -45,79 +45,82 @@ class OcspQuery:
 
     certificate: Certificate
     nonce: bytes | None = None
-    nonce_required: bool = False
+    is_nonce_required: bool = False
 
 
-def check_issuer_path(expected: AcceptanceTerms) -> None:
+def check_issuer_path(terms: AcceptanceTerms) -> None:
     """Raise GW606 for an issuer without a valid path to an anchor: nothing that it signs could be used."""
-    policy = expected.trust.policy
+    policy = terms.trust.policy
     reason = "no path leads from it to a trust anchor"
-    for chain in expected.trust.index.find_chains(expected.issuer, policy.path_most, policy.candidates_most):
-        failure = path_validation.validate_chain(chain, expected.path_inquiry, expected.trust.index)
-        ends = min(each.not_after for each in chain.certificates)
-        if failure is None and expected.at <= ends:
+    for chain in terms.trust.index.find_chains(terms.issuer, policy.path_most, policy.candidates_most):
+        failure = path_validation.validate_chain(chain, terms.path_inquiry, terms.trust.index)
+        path_end = min(each.not_after for each in chain.certificates)
+        if failure is None and terms.at <= path_end:
             return
-        reason = failure.reason if failure else f"its path ended at {ends.isoformat()}"
-    _raise_rejection(f"the issuer {expected.issuer.subject[:120]}: {reason}")
+        reason = failure.reason if failure else f"its path ended at {path_end.isoformat()}"
+    _raise_rejection(f"the issuer {terms.issuer.subject[:120]}: {reason}")
 
 
 #: The remedies for an operator where the settings of a source no longer fit the list that it has in force.
-_REMEDIES: Final = "name a source of its own for the other one, or forget this source first"
+_REMEDY_TEXT: Final = "name a source of its own for the other one, or forget this source first"
 
 
 #: The origin of the lists with which a fetched list is compared, except the list in force of its source.
-_IN_HAND: Final = ListOrigin("here", "put that one out of force")
+_LOADED_LIST_ORIGIN: Final = ListOrigin("here", "put that one out of force")
 
 
 def accept_revocation_list(
     data: bytes,
-    expected: AcceptanceTerms,
-    held: RevocationList | None = None,
-    others: Iterable[RevocationList] = (),
+    terms: AcceptanceTerms,
+    current_list: RevocationList | None = None,
+    other_lists: Iterable[RevocationList] = (),
 ) -> RevocationList:
     """Return the complete list in `data` (DER or PEM).
 
-    Raises GW606 unless it may follow `held`, the one in force of its source, and contradicts none of the
-    `others` in hand.
+    Raises GW606 unless it may follow `current_list`, the one in force of its source, and contradicts none of
+    the `other_lists` in hand.
     """
-    crl = _read_expected_list(data, expected)
-    if crl.base is not None:
+    crl = _read_acceptable_list(data, terms)
+    if crl.base_number is not None:
         _raise_rejection("a list of changes, where a complete one was asked for")
-    _check_successor(crl, held, expected.issuer)
-    _check_order(crl, others, expected)
+    _check_successor(crl, current_list, terms.issuer)
+    _check_number_order(crl, other_lists, terms)
     return crl
 
 
 def accept_delta_list(
-    data: bytes, expected: AcceptanceTerms, held: RevocationList | None, others: Collection[RevocationList]
+    data: bytes,
+    terms: AcceptanceTerms,
+    current_list: RevocationList | None,
+    other_lists: Collection[RevocationList],
 ) -> RevocationList:
-    """Return the delta CRL in `data`; raise GW606 unless it fits a complete one of the `others` too."""
-    crl = _read_expected_list(data, expected)
-    if crl.base is None:
+    """Return the delta CRL in `data`; raise GW606 unless it fits a complete one of the `other_lists` too."""
+    crl = _read_acceptable_list(data, terms)
+    if crl.base_number is None:
         _raise_rejection("a complete list, where one of changes was asked for")
-    _check_successor(crl, held, expected.issuer)
-    _check_order(crl, others, expected)
+    _check_successor(crl, current_list, terms.issuer)
+    _check_number_order(crl, other_lists, terms)
     # The numbers of another key of that name are counted apart.
-    if not any(crl.has_base_up_to(each) and each.is_signed_by(expected.issuer) for each in others):
+    if not any(crl.has_base_up_to(each) and each.is_signed_by(terms.issuer) for each in other_lists):
         _raise_rejection(
-            f"it tells of changes to list {crl.base} and later, and none that it fits is in hand"
+            f"it tells of changes to list {crl.base_number} and later, and none that it fits is in hand"
         )
     return crl
 
 
-def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationList:
-    check_issuer_path(expected)
-    issuer = expected.issuer
+def _read_acceptable_list(data: bytes, terms: AcceptanceTerms) -> RevocationList:
+    check_issuer_path(terms)
+    issuer = terms.issuer
     try:
-        lists = read_revocation_lists(data, expected.trust.policy.certificates)
-    except GatewayError as malformed:
-        raise_resource_problem(malformed)
-        _raise_rejection(malformed.detail)
+        lists = read_revocation_lists(data, terms.trust.policy.certificates)
+    except GatewayError as format_error:
+        raise_resource_problem(format_error)
+        _raise_rejection(format_error.detail)
     if len(lists) != 1:
         _raise_rejection(f"{len(lists)} lists in the place of one")
     crl = lists[0]
-    if crl.unfit:
-        _raise_rejection(crl.unfit)
+    if crl.unusable_reason:
+        _raise_rejection(crl.unusable_reason)
     number_fault = crl.find_number_fault()
     if number_fault:
         _raise_rejection(number_fault)
@@ -129,107 +132,116 @@ def _read_expected_list(data: bytes, expected: AcceptanceTerms) -> RevocationLis
         _raise_rejection(f"it is not signed by {issuer.subject[:120]}")
     if not may_have_signed(issuer, crl):
         _raise_rejection(f"its key identifier is not that of {issuer.subject[:120]}")
-    ends = crl.compute_expiry(expected.trust.policy.crl_age_most)
-    if not crl.has_begun(expected.at):
+    expires_at = crl.compute_expiry(terms.trust.policy.crl_age_most)
+    if not crl.has_begun(terms.at):
         _raise_rejection(f"it begins at {crl.this_update.isoformat()}, which is in the future")
-    if expected.at > ends:
-        _raise_rejection(f"it ended at {ends.isoformat()}")
+    if terms.at > expires_at:
+        _raise_rejection(f"it ended at {expires_at.isoformat()}")
     return crl
 
 
-def _check_successor(crl: RevocationList, held: RevocationList | None, issuer: Certificate) -> None:
+def _check_successor(crl: RevocationList, current_list: RevocationList | None, issuer: Certificate) -> None:
     """Raise for a list that is older than the list in force, or of another key or scope.
 
     An issuer that divides its lists numbers each part separately (RFC 5280 §5.2.3). A list of another
     issuer, or a list of changes in place of a complete list, would displace the list in force.
     """
-    if held is None:
+    if current_list is None:
         return
-    if held.issuer_key != crl.issuer_key:
-        _raise_rejection(f"the one in force is of {held.issuer[:120]}: {_REMEDIES}")
-    if (held.base is None) != (crl.base is None):
-        kind = "a complete list" if held.base is None else "a list of changes"
-        _raise_rejection(f"the one in force is {kind}: {_REMEDIES}")
-    if not held.is_signed_by(issuer):
-        _raise_rejection(f"the one in force is by another key: {_REMEDIES}")
-    if crl.scope != held.scope:
+    if current_list.issuer_key != crl.issuer_key:
+        _raise_rejection(f"the one in force is of {current_list.issuer[:120]}: {_REMEDY_TEXT}")
+    if (current_list.base_number is None) != (crl.base_number is None):
+        current_kind = "a complete list" if current_list.base_number is None else "a list of changes"
+        _raise_rejection(f"the one in force is {current_kind}: {_REMEDY_TEXT}")
+    if not current_list.is_signed_by(issuer):
+        _raise_rejection(f"the one in force is by another key: {_REMEDY_TEXT}")
+    if crl.scope != current_list.scope:
         _raise_rejection(
-            f"it is cut to other points, reasons or certificates than the one in force: {_REMEDIES}"
+            f"it is cut to other points, reasons or certificates than the one in force: {_REMEDY_TEXT}"
         )
-    if held.find_number_fault():
-        _raise_rejection(f"the one in force has a number longer than 20 octets: {_REMEDIES}")
-    if held.number is not None and (crl.number is None or crl.number < held.number):
-        _raise_rejection(f"list number {crl.number}, and {held.number} is in force: nothing is rolled back")
-    if crl.this_update < held.this_update:
+    if current_list.find_number_fault():
+        _raise_rejection(f"the one in force has a number longer than 20 octets: {_REMEDY_TEXT}")
+    if current_list.number is not None and (crl.number is None or crl.number < current_list.number):
+        _raise_rejection(
+            f"list number {crl.number}, and {current_list.number} is in force: nothing is rolled back"
+        )
+    if crl.this_update < current_list.this_update:
         _raise_rejection(f"it is of {crl.this_update.isoformat()}, before the one in force")
-    if crl.contradicts(held):
+    if crl.contradicts(current_list):
         _raise_rejection("the one in force has the same number and time, and other entries")
 
 
-def _check_order(crl: RevocationList, others: Iterable[RevocationList], expected: AcceptanceTerms) -> None:
+def _check_number_order(
+    crl: RevocationList, other_lists: Iterable[RevocationList], terms: AcceptanceTerms
+) -> None:
     """Raise for a list whose number and date contradict another one of its kind, wherever that came from."""
     try:
-        ListSuccession((expected.issuer,), expected.at).check_order(crl, others, _IN_HAND)
-    except GatewayError as contradiction:
-        raise_resource_problem(contradiction)
-        _raise_rejection(contradiction.detail)
+        ListSuccession((terms.issuer,), terms.at).check_order(crl, other_lists, _LOADED_LIST_ORIGIN)
+    except GatewayError as order_error:
+        raise_resource_problem(order_error)
+        _raise_rejection(order_error.detail)
 
 
 def is_issued_by(certificate: Certificate, issuer: Certificate, trust: TrustStore) -> bool:
     """Return whether some path leads from a certificate through exactly this issuer."""
-    return _find_chain(certificate, AcceptanceTerms(issuer, trust, certificate.not_before)) is not None
+    return (
+        _find_chain_through_issuer(certificate, AcceptanceTerms(issuer, trust, certificate.not_before))
+        is not None
+    )
 
 
-def _find_chain(certificate: Certificate, expected: AcceptanceTerms) -> CertificateChain | None:
-    policy = expected.trust.policy
-    chains = expected.trust.index.find_chains(certificate, policy.path_most, policy.candidates_most)
-    return next((each for each in chains if expected.issuer in each.certificates[1:2]), None)
+def _find_chain_through_issuer(certificate: Certificate, terms: AcceptanceTerms) -> CertificateChain | None:
+    policy = terms.trust.policy
+    chains = terms.trust.index.find_chains(certificate, policy.path_most, policy.candidates_most)
+    return next((each for each in chains if terms.issuer in each.certificates[1:2]), None)
 
 
 def accept_ocsp_response(
     data: bytes,
-    expected: AcceptanceTerms,
+    terms: AcceptanceTerms,
     query: OcspQuery,
-    since: datetime | None = None,
+    current_update: datetime | None = None,
     *,
-    after_revocation: bool = False,
+    is_revocation_in_force: bool = False,
 ) -> tuple[OcspResponse, SingleResponse]:
     """Return a response and its statement on the certificate; raise GW606 unless it answers the question.
 
-    "revoked" is an answer; "unknown" is not. A statement from before `since`, the time of the
-    one in force, is refused. `after_revocation`: the one in force revokes, and a good one of the same
+    "revoked" is an answer; "unknown" is not. A statement from before `current_update`, the time of the
+    one in force, is refused. `is_revocation_in_force`: the one in force revokes, and a good one of the same
     second is refused too, since nothing says which of them is later.
     """
-    check_issuer_path(expected)
-    policy = expected.trust.policy
-    chain = _find_chain(query.certificate, expected)
+    check_issuer_path(terms)
+    policy = terms.trust.policy
+    chain = _find_chain_through_issuer(query.certificate, terms)
     if chain is None:
-        _raise_rejection(f"{query.certificate.subject[:120]} is not of {expected.issuer.subject[:120]}")
+        _raise_rejection(f"{query.certificate.subject[:120]} is not of {terms.issuer.subject[:120]}")
     try:
         revocations = RevocationData(rules=policy.certificates, responses=[data])
-        answer = revocations.answers[0]
+        response = revocations.answers[0]
         if query.nonce is not None:
-            check_nonce(answer, query.nonce, required=query.nonce_required)
-    except GatewayError as malformed:
-        raise_resource_problem(malformed)
-        _raise_rejection(malformed.detail)
+            check_nonce(response, query.nonce, is_required=query.is_nonce_required)
+    except GatewayError as format_error:
+        raise_resource_problem(format_error)
+        _raise_rejection(format_error.detail)
     rule = revocation_status.RevocationRule(False, policy.crl_age_most, revocations)
-    status = revocation_status.check_ocsp_responses(chain, expected.path_inquiry, expected.trust.index, rule)
+    status = revocation_status.check_ocsp_responses(chain, terms.path_inquiry, terms.trust.index, rule)
     if status is None:
         _raise_rejection(f"the response does not speak of {query.certificate.subject[:120]}")
     if isinstance(status, PathFailure) and status.problem is not CERTIFICATE_REVOKED:
         _raise_rejection(status.reason)
     statements = [
-        each for each in answer.statements if each.matches_certificate(query.certificate, expected.issuer)
+        each for each in response.statements if each.matches_certificate(query.certificate, terms.issuer)
     ]
     statement = max(statements, key=lambda each: each.this_update, default=None)
     if statement is None:
         _raise_rejection(f"the response does not speak of {query.certificate.subject[:120]}")
-    if since is not None and statement.this_update < since:
+    if current_update is not None and statement.this_update < current_update:
         _raise_rejection(f"it is of {statement.this_update.isoformat()}, before the one in force")
-    if after_revocation and statement.revoked_at is None and statement.this_update == since:
-        _raise_rejection(f"it is of {since.isoformat()}, as the one in force, which revokes the certificate")
-    return answer, statement
+    if is_revocation_in_force and statement.revoked_at is None and statement.this_update == current_update:
+        _raise_rejection(
+            f"it is of {current_update.isoformat()}, as the one in force, which revokes the certificate"
+        )
+    return response, statement
 
 
 def _raise_rejection(detail: str) -> NoReturn:

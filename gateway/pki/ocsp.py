@@ -45,7 +45,7 @@ _DIGESTS: Final = {
     "sha384": hashlib.sha384,
     "sha512": hashlib.sha512,
 }
-_STATUSES: Final = {
+_STATUS_NAMES: Final = {
     ocsp.OCSPCertStatus.GOOD: "good",
     ocsp.OCSPCertStatus.REVOKED: "revoked",
     ocsp.OCSPCertStatus.UNKNOWN: "unknown",
@@ -56,7 +56,7 @@ _STATUSES: Final = {
 class SingleResponse:
     """The statement on one certificate, identified by two digests and the serial number."""
 
-    digest: str
+    digest_name: str
     issuer_name_hash: bytes
     issuer_key_hash: bytes
     serial: int
@@ -67,19 +67,19 @@ class SingleResponse:
 
     def matches_certificate(self, certificate: Certificate, issuer: Certificate) -> bool:
         """Return whether the statement is about this certificate of this issuer (its name and its key)."""
-        digest = _DIGESTS.get(self.digest)
+        digest = _DIGESTS.get(self.digest_name)
         return (
             digest is not None
             and self.serial == certificate.serial
             and self.issuer_name_hash == digest(certificate.issuer_der).digest()
-            and self.issuer_key_hash == digest(_get_key_bits(issuer)).digest()
+            and self.issuer_key_hash == digest(_read_key_octets(issuer)).digest()
         )
 
-    def compute_expiry(self, most: timedelta | None) -> datetime:
-        """Return the time when the statement ceases to be fresh; `most`: the greatest permitted age."""
-        if most is None or self.next_update - self.this_update <= most:
+    def compute_expiry(self, max_age: timedelta | None) -> datetime:
+        """Return the time when the statement ceases to be fresh; `max_age`: the greatest permitted age."""
+        if max_age is None or self.next_update - self.this_update <= max_age:
             return self.next_update
-        return self.this_update + most
+        return self.this_update + max_age
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +94,26 @@ class OcspResponse:
     responder_key: bytes | None = field(compare=False, repr=False)
     certificates: tuple[Certificate, ...] = field(compare=False, repr=False)
     nonce: bytes | None = field(compare=False, repr=False)
-    basic: Any = field(compare=False, repr=False)
+    basic_response: Any = field(compare=False, repr=False)
     # The result for each certificate; a response is verified more than once.
-    verified: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+    signature_checks: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
 
     def names_responder(self, certificate: Certificate) -> bool:
         """Return whether the holder of this certificate is the responder that the response names."""
         if self.responder_key is not None:
             return (
-                hashlib.sha1(_get_key_bits(certificate), usedforsecurity=False).digest() == self.responder_key
+                hashlib.sha1(_read_key_octets(certificate), usedforsecurity=False).digest()
+                == self.responder_key
             )
         return self.responder_name == normalize_name(certificate.subject_der)
 
     def is_signed_by(self, certificate: Certificate) -> bool:
         """Return whether the signature of the response verifies with the key of `certificate`."""
-        is_verified = self.verified.get(certificate.sha256)
+        is_verified = self.signature_checks.get(certificate.sha256)
         if is_verified is None:
-            is_verified = self.verified[certificate.sha256] = self._verify_response_signature(certificate)
+            is_verified = self.signature_checks[certificate.sha256] = self._verify_response_signature(
+                certificate
+            )
         return is_verified
 
     def _verify_response_signature(self, certificate: Certificate) -> bool:
@@ -119,10 +122,10 @@ class OcspResponse:
 
         try:
             DefaultSignatureValidator().validate_signature(
-                signature=self.basic["signature"].native,
-                signed_data=self.basic["tbs_response_data"].dump(),
+                signature=self.basic_response["signature"].native,
+                signed_data=self.basic_response["tbs_response_data"].dump(),
                 public_key_info=asn1_x509.Certificate.load(certificate.der).public_key,
-                signature_algorithm=self.basic["signature_algorithm"],
+                signature_algorithm=self.basic_response["signature_algorithm"],
             )
         except InvalidSignature:
             return False
@@ -153,35 +156,35 @@ def _build_response(data: bytes, rules: CertificateRules) -> OcspResponse:
         _raise_malformed(f"the OCSP responder answers {parsed.response_status.name.lower()}")
     if any(each.critical and not isinstance(each.value, x509.OCSPNonce) for each in parsed.extensions):
         _raise_malformed("a critical extension of the OCSP response is not known here")
-    _check_algorithm(parsed, rules)
-    basic = asn1_ocsp.OCSPResponse.load(data, strict=True).basic_ocsp_response
-    _check_extensions(basic)
+    _check_signature_algorithm(parsed, rules)
+    basic_response = asn1_ocsp.OCSPResponse.load(data, strict=True).basic_ocsp_response
+    _check_extensions(basic_response)
     nonce = next(
         (each.value.nonce for each in parsed.extensions if isinstance(each.value, x509.OCSPNonce)), None
     )
-    name = parsed.responder_name
+    responder_name = parsed.responder_name
     return OcspResponse(
         der=data,
         sha256=hashlib.sha256(data).hexdigest(),
         produced_at=parsed.produced_at_utc,
         statements=tuple(_read_single_responses(parsed, rules)),
-        responder_name=None if name is None else normalize_name(name.public_bytes()),
+        responder_name=None if responder_name is None else normalize_name(responder_name.public_bytes()),
         responder_key=parsed.responder_key_hash,
         certificates=tuple(_read_responder_certificates(parsed, rules)),
         nonce=nonce,
-        basic=basic,
+        basic_response=basic_response,
     )
 
 
-def _check_extensions(basic: Any) -> None:
+def _check_extensions(basic_response: Any) -> None:
     """Raise for an unknown critical extension of a statement; the other parser does not expose these."""
-    for response in basic["tbs_response_data"]["responses"]:
+    for response in basic_response["tbs_response_data"]["responses"]:
         for each in response["single_extensions"] or ():
             if each["critical"].native:
                 _raise_malformed("a critical extension of an OCSP statement is not known here")
 
 
-def _check_algorithm(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> None:
+def _check_signature_algorithm(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> None:
     algorithm = parsed.signature_algorithm_oid.dotted_string
     if rules.profile and algorithm not in rules.signatures:
         _raise_malformed(f"an OCSP response signed with {algorithm} is refused")
@@ -192,24 +195,24 @@ def _check_algorithm(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> None
 
 
 def _read_single_responses(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[SingleResponse]:
-    for count, each in enumerate(parsed.responses):
-        if count >= _MAX_STATEMENTS:
+    for position, each in enumerate(parsed.responses):
+        if position >= _MAX_STATEMENTS:
             _raise_malformed(f"an OCSP response with more than {_MAX_STATEMENTS} statements")
         yield SingleResponse(
-            digest=each.hash_algorithm.name,
+            digest_name=each.hash_algorithm.name,
             issuer_name_hash=each.issuer_name_hash,
             issuer_key_hash=each.issuer_key_hash,
             serial=each.serial_number,
-            status=_STATUSES[each.certificate_status],
+            status=_STATUS_NAMES[each.certificate_status],
             this_update=each.this_update_utc,
-            next_update=each.next_update_utc or _limit_open_response(each.this_update_utc, rules),
+            next_update=each.next_update_utc or _compute_default_next_update(each.this_update_utc, rules),
             revoked_at=each.revocation_time_utc,
         )
 
 
-def _limit_open_response(begins: datetime, rules: CertificateRules) -> datetime:
+def _compute_default_next_update(this_update: datetime, rules: CertificateRules) -> datetime:
     """Return the end of a statement without nextUpdate; RFC 6960 itself sets none."""
-    return begins + min(NO_NEXT_UPDATE, _NEVER - begins) if rules.profile else _NEVER
+    return this_update + min(NO_NEXT_UPDATE, _NEVER - this_update) if rules.profile else _NEVER
 
 
 def _read_responder_certificates(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[Certificate]:
@@ -217,8 +220,8 @@ def _read_responder_certificates(parsed: ocsp.OCSPResponse, rules: CertificateRu
     for each in parsed.certificates[:_MAX_CERTIFICATES]:
         try:
             yield read_certificate(each.public_bytes(serialization.Encoding.DER), rules)
-        except GatewayError as refused:
-            raise_resource_problem(refused)
+        except GatewayError as rejection:
+            raise_resource_problem(rejection)
             continue
 
 
@@ -234,19 +237,19 @@ def make_ocsp_request(certificate: Certificate, issuer: Certificate, nonce: byte
     return builder.build().public_bytes(serialization.Encoding.DER)
 
 
-def check_nonce(answer: OcspResponse, nonce: bytes, *, required: bool) -> None:
-    """Raise GW208 for the answer to another request, and, if `required`, for an answer without nonce."""
-    if answer.nonce is None:
-        if required:
+def check_nonce(response: OcspResponse, nonce: bytes, *, is_required: bool) -> None:
+    """Raise GW208 for the answer to another request, and, if `is_required`, for an answer without nonce."""
+    if response.nonce is None:
+        if is_required:
             _raise_malformed("the OCSP response has no nonce")
-    elif answer.nonce != nonce:
+    elif response.nonce != nonce:
         _raise_malformed("the OCSP response answers another request: its nonce is another")
 
 
-def _get_key_bits(certificate: Certificate) -> bytes:
+def _read_key_octets(certificate: Certificate) -> bytes:
     """Return the octets of the public key that OCSP hashes: the bit string without its header."""
-    info = asn1_x509.Certificate.load(certificate.der).public_key
-    octets: bytes = info["public_key"].contents[1:]
+    key_info = asn1_x509.Certificate.load(certificate.der).public_key
+    octets: bytes = key_info["public_key"].contents[1:]
     return octets
 
 

@@ -39,7 +39,7 @@ class PathFailure:
 
     problem: Problem
     reason: str
-    final: bool = False
+    is_final: bool = False
 
     @property
     def status(self) -> Literal["invalid", "indeterminate"]:
@@ -48,9 +48,9 @@ class PathFailure:
 
     @property
     def weight(self) -> int:
-        """Return how much this failure counts among those of several paths; a final one counts most."""
+        """Return the rank of this failure: the highest of several is reported, and a final one is highest."""
         order = (CERTIFICATE_UNTRUSTED, CERTIFICATE_EXPIRED, CERTIFICATE_REVOKED, REVOCATION_UNKNOWN)
-        return len(order) if self.final else order.index(self.problem)
+        return len(order) if self.is_final else order.index(self.problem)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class PathInquiry:
 _MAX_STEPS: Final = 256
 
 # The ASN.1 objects parse themselves lazily and in place: only one thread at a time may read them.
-ONE_AT_A_TIME: Final = threading.RLock()
+ASN1_LOCK: Final = threading.RLock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class _IndexedCertificate:
 
     certificate: Certificate
     parsed: Any
-    anchor: bool
+    is_anchor: bool
     subject_key: str
     issuer_key: str
     key_hash: bytes
@@ -129,14 +129,14 @@ class CertificateIndex:
         self._registry: Any = None
         for position, certificate in enumerate((*anchors, *intermediates)):
             if certificate.sha256 not in self._by_sha256:
-                entry = _make_entry(certificate, anchor=position < len(anchors))
+                entry = _make_entry(certificate, is_anchor=position < len(anchors))
                 self._by_sha256[certificate.sha256] = entry
                 self._by_subject.setdefault(entry.subject_key, []).append(entry)
 
     @property
     def registry(self) -> Any:
         """Return the certificates as the validation library looks them up; made at the first use."""
-        with ONE_AT_A_TIME:
+        with ASN1_LOCK:
             if self._registry is None:
                 # Imported on use: the index of a process that validates nothing itself needs no library.
                 from pyhanko_certvalidator.registry import CertificateRegistry
@@ -144,31 +144,31 @@ class CertificateIndex:
                 self._registry = CertificateRegistry.build(each.parsed for each in self._by_sha256.values())
             return self._registry
 
-    def find_chains(self, leaf: Certificate, longest: int, most: int) -> Iterator[CertificateChain]:
-        """Yield at most `most` chains of at most `longest` certificates, the shortest first."""
-        start = self._by_sha256.get(leaf.sha256) or _make_entry(leaf, anchor=False)
-        waiting: deque[tuple[_IndexedCertificate, ...]] = deque([(start,)])
+    def find_chains(self, leaf: Certificate, max_length: int, max_chains: int) -> Iterator[CertificateChain]:
+        """Yield at most `max_chains` chains of at most `max_length` certificates, the shortest first."""
+        leaf_entry = self._by_sha256.get(leaf.sha256) or _make_entry(leaf, is_anchor=False)
+        queued_chains: deque[tuple[_IndexedCertificate, ...]] = deque([(leaf_entry,)])
         for _ in range(_MAX_STEPS):
-            if not waiting or not most:
+            if not queued_chains or not max_chains:
                 return
-            chain = waiting.popleft()
-            if chain[-1].anchor:
-                most -= 1
+            chain = queued_chains.popleft()
+            if chain[-1].is_anchor:
+                max_chains -= 1
                 yield CertificateChain(
                     tuple(each.certificate for each in chain),
                     tuple(each.parsed for each in chain),
                     tuple(each.issuer_key for each in chain),
                 )
-            elif len(chain) < longest:
-                waiting.extend((*chain, issuer) for issuer in self._find_issuers(chain))
+            elif len(chain) < max_length:
+                queued_chains.extend((*chain, issuer) for issuer in self._find_issuers(chain))
 
     def extend_chain(
         self, leaf: Certificate, chain: CertificateChain, position: int
     ) -> CertificateChain | None:
         """Return `leaf` followed by `chain` from `position` on; None unless that certificate issued it."""
-        entry = self._by_sha256.get(leaf.sha256) or _make_entry(leaf, anchor=False)
+        entry = self._by_sha256.get(leaf.sha256) or _make_entry(leaf, is_anchor=False)
         issuer = chain.certificates[position]
-        with ONE_AT_A_TIME:
+        with ASN1_LOCK:
             subject_key = str(chain.parsed[position].subject.hashable)
         if entry.issuer_key != subject_key or not _may_have_issued(issuer, leaf):
             return None
@@ -188,11 +188,11 @@ class CertificateIndex:
 
     def _find_issuers(self, chain: tuple[_IndexedCertificate, ...]) -> list[_IndexedCertificate]:
         subject = chain[-1]
-        passed = {each.certificate.sha256 for each in chain}
+        chain_digests = {each.certificate.sha256 for each in chain}
         issuers = [
             each
             for each in self._by_subject.get(subject.issuer_key, ())
-            if each.certificate.sha256 not in passed
+            if each.certificate.sha256 not in chain_digests
             and _may_have_issued(each.certificate, subject.certificate)
         ]
         if len(issuers) < 2:
@@ -202,23 +202,23 @@ class CertificateIndex:
         return [each for each in issuers if self._has_issued(subject, each)] or issuers[:1]
 
     def _has_issued(self, subject: _IndexedCertificate, issuer: _IndexedCertificate) -> bool:
-        pair = subject.certificate.sha256, issuer.key_hash
-        is_verified = self._signatures.get(pair)
+        signature_key = subject.certificate.sha256, issuer.key_hash
+        is_verified = self._signatures.get(signature_key)
         if is_verified is None:
             is_verified = _verify_issuer_signature(subject, issuer)
             # Nothing is stored for certificates of parties: their number is unlimited.
-            if pair[0] in self._by_sha256:
-                self._signatures[pair] = is_verified
+            if signature_key[0] in self._by_sha256:
+                self._signatures[signature_key] = is_verified
         return is_verified
 
 
 # Every case uses the same few authorities; a party's certificate is parsed once by the path search.
 @lru_cache(maxsize=512)
-def _make_entry(certificate: Certificate, *, anchor: bool) -> _IndexedCertificate:
+def _make_entry(certificate: Certificate, *, is_anchor: bool) -> _IndexedCertificate:
     try:
-        with ONE_AT_A_TIME:
+        with ASN1_LOCK:
             parsed = asn1_x509.Certificate.load(certificate.der, strict=True)
-            names = str(parsed.subject.hashable), str(parsed.issuer.hashable)
+            name_keys = str(parsed.subject.hashable), str(parsed.issuer.hashable)
             # The library looks up certificates by their keys; an unreadable key would end the look-up.
             key_hash = parsed.public_key.sha1
     # Names may contain octets that the first parser accepts and this one does not.
@@ -226,7 +226,7 @@ def _make_entry(certificate: Certificate, *, anchor: bool) -> _IndexedCertificat
         raise_resource_problem(error)
         detail = f"malformed certificate: {describe_exception(error)}"
         raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "certificate") from error
-    return _IndexedCertificate(certificate, parsed, anchor, *names, key_hash)
+    return _IndexedCertificate(certificate, parsed, is_anchor, *name_keys, key_hash)
 
 
 def _may_have_issued(issuer: Certificate, subject: Certificate) -> bool:
@@ -237,7 +237,7 @@ def _may_have_issued(issuer: Certificate, subject: Certificate) -> bool:
 def is_understood(certificate: Certificate) -> bool:
     """Return whether the path validator can read the certificate too."""
     try:
-        _make_entry(certificate, anchor=False)
+        _make_entry(certificate, is_anchor=False)
     except GatewayError as problem:
         raise_resource_problem(problem)
         return False
@@ -250,7 +250,7 @@ def _verify_issuer_signature(subject: _IndexedCertificate, issuer: _IndexedCerti
     from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
 
     try:
-        with ONE_AT_A_TIME:
+        with ASN1_LOCK:
             DefaultSignatureValidator().validate_signature(
                 signature=subject.parsed["signature_value"].native,
                 signed_data=subject.parsed["tbs_certificate"].dump(),

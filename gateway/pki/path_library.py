@@ -41,7 +41,7 @@ from gateway.errors import (
 from gateway.pki.certificates import is_in_network
 from gateway.pki.path_building import (
     ANY_POLICY_IDENTIFIER,
-    ONE_AT_A_TIME,
+    ASN1_LOCK,
     CertificateChain,
     CertificateIndex,
     PathFailure,
@@ -52,8 +52,8 @@ from gateway.pki.path_building import (
 # The library logs unusual names at full length; the verdict has the relevant part.
 name_trees.logger.disabled = True
 # The library looks up its comparisons here, and has none for addresses (RFC 5280 §4.2.1.10).
-_checkers: Final = name_trees._name_type_checkers  # noqa: SLF001  # there is no other place to give them
-_checkers.setdefault(name_trees.GeneralNameType.IP_ADDRESS, is_in_network)
+_name_checkers: Final = name_trees._name_type_checkers  # noqa: SLF001  # there is no other place to give them
+_name_checkers.setdefault(name_trees.GeneralNameType.IP_ADDRESS, is_in_network)
 
 
 def _is_subdomain(base: str, name: str) -> bool:
@@ -62,18 +62,18 @@ def _is_subdomain(base: str, name: str) -> bool:
     return not base or name_trees.dns_tree_contains(base, name)
 
 
-_checkers[name_trees.GeneralNameType.DNS_NAME] = _is_subdomain
+_name_checkers[name_trees.GeneralNameType.DNS_NAME] = _is_subdomain
 # The library cannot store structured names. As text they can be stored; a name that meets a constraint of
 # its form is still refused, because no comparison exists for it.
-_interpreted: Final = name_trees._interpret_general_name  # noqa: SLF001
+_interpret_library_name: Final = name_trees._interpret_general_name  # noqa: SLF001
 
 
-def _list_name_types(name: Any) -> tuple[name_trees.GeneralNameType, Any]:
-    kind, value = _interpreted(name)
-    return kind, repr(value) if isinstance(value, dict) else value
+def _interpret_storable_name(name: Any) -> tuple[name_trees.GeneralNameType, Any]:
+    name_type, value = _interpret_library_name(name)
+    return name_type, repr(value) if isinstance(value, dict) else value
 
 
-name_trees._interpret_general_name = _list_name_types  # noqa: SLF001
+name_trees._interpret_general_name = _interpret_storable_name  # noqa: SLF001
 
 
 def find_path_failure(
@@ -81,11 +81,11 @@ def find_path_failure(
 ) -> PathFailure | None:
     """Return why `chain` is not valid, or None."""
     try:
-        with ONE_AT_A_TIME:
+        with ASN1_LOCK:
             if _has_malformed_constraint(chain):
                 return PathFailure(CERTIFICATE_UNTRUSTED, "a constraint on host names begins with a point")
             _run_path_validation(chain, inquiry, index)
-            wildcard = _find_forbidden_wildcard(chain)
+            forbidden_wildcard = _find_forbidden_wildcard(chain)
     except (ExpiredError, NotYetValidError) as error:
         return PathFailure(CERTIFICATE_EXPIRED, describe_exception(error))
     except ValidationError as error:
@@ -95,11 +95,11 @@ def find_path_failure(
         raise_resource_problem(error)
         reason = f"the certificate path cannot be processed: {describe_exception(error)}"
         return PathFailure(CERTIFICATE_UNTRUSTED, reason)
-    issuing = _find_anchor_fault(chain)
-    if issuing:
-        return PathFailure(CERTIFICATE_UNTRUSTED, issuing)
-    if wildcard:
-        return PathFailure(CERTIFICATE_UNTRUSTED, f"{wildcard} stands for a name that is excluded")
+    anchor_fault = _find_anchor_fault(chain)
+    if anchor_fault:
+        return PathFailure(CERTIFICATE_UNTRUSTED, anchor_fault)
+    if forbidden_wildcard:
+        return PathFailure(CERTIFICATE_UNTRUSTED, f"{forbidden_wildcard} stands for a name that is excluded")
     return None
 
 
@@ -132,14 +132,14 @@ def _has_malformed_constraint(chain: CertificateChain) -> bool:
     return any(
         subtree["base"].name == "dns_name" and subtree["base"].native.startswith(".")
         for parsed in chain.parsed[1:]
-        for kind in ("permitted_subtrees", "excluded_subtrees")
-        for subtree in _get_subtrees(parsed, kind)
+        for subtrees_field in ("permitted_subtrees", "excluded_subtrees")
+        for subtree in _get_subtrees(parsed, subtrees_field)
     )
 
 
-def _get_subtrees(parsed: Any, kind: str) -> Any:
+def _get_subtrees(parsed: Any, subtrees_field: str) -> Any:
     constraints = parsed.name_constraints_value
-    subtrees = constraints[kind] if constraints else None
+    subtrees = constraints[subtrees_field] if constraints else None
     return subtrees if isinstance(subtrees, asn1_x509.GeneralSubtrees) else ()
 
 
@@ -162,8 +162,10 @@ def _find_anchor_fault(chain: CertificateChain) -> str | None:
 
 def _run_path_validation(chain: CertificateChain, inquiry: PathInquiry, index: CertificateIndex) -> None:
     anchor = _make_trust_anchor(chain, inquiry.policies)
-    below = chain.parsed[-2::-1] if len(chain.parsed) > 1 else ()
-    path = ValidationPath(anchor, interm=below[:-1], leaf=below[-1] if below else None)
+    lower_certificates = chain.parsed[-2::-1] if len(chain.parsed) > 1 else ()
+    path = ValidationPath(
+        anchor, interm=lower_certificates[:-1], leaf=lower_certificates[-1] if lower_certificates else None
+    )
     _run_coroutine(
         async_validate_path(
             _make_validation_context(inquiry, index, anchor), path, _make_validation_params(inquiry.policies)
@@ -171,22 +173,24 @@ def _run_path_validation(chain: CertificateChain, inquiry: PathInquiry, index: C
     )
 
 
-def _make_validation_params(rule: PolicyInputs) -> PKIXValidationParams:
+def _make_validation_params(policy_inputs: PolicyInputs) -> PKIXValidationParams:
     """Return the rule as parameters of the library, which has its own name for anyPolicy."""
-    accepted = frozenset("any_policy" if each == ANY_POLICY_IDENTIFIER else each for each in rule.accepted)
+    accepted = frozenset(
+        "any_policy" if each == ANY_POLICY_IDENTIFIER else each for each in policy_inputs.accepted
+    )
     return PKIXValidationParams(
         user_initial_policy_set=accepted or frozenset({"any_policy"}),
-        initial_policy_mapping_inhibit=rule.inhibit_mapping,
-        initial_explicit_policy=rule.explicit,
-        initial_any_policy_inhibit=rule.inhibit_any,
+        initial_policy_mapping_inhibit=policy_inputs.inhibit_mapping,
+        initial_explicit_policy=policy_inputs.explicit,
+        initial_any_policy_inhibit=policy_inputs.inhibit_any,
     )
 
 
 def _make_trust_anchor(chain: CertificateChain, policies: PolicyInputs) -> Any:
     """Make a trust anchor with the constraints of its own certificate (RFC 5937)."""
     parsed = chain.parsed[-1]
-    derived = derive_quals_from_cert(parsed)
-    rules = derived.standard_parameters
+    anchor_qualifiers = derive_quals_from_cert(parsed)
+    rules = anchor_qualifiers.standard_parameters
     flags = _read_anchor_policy_flags(chain) if policies.of_anchor else {}
     if flags:
         rules = replace(rules or PKIXValidationParams(), **flags)
@@ -203,8 +207,10 @@ def _make_trust_anchor(chain: CertificateChain, policies: PolicyInputs) -> Any:
             initial_excluded_subtrees={**default_excluded_subtrees(), **(excluded or {})},
         )
     # The library also omits the length for attribute authorities and then counts down from None.
-    length = derived.max_path_length
-    return CertTrustAnchor(parsed, replace(derived, standard_parameters=rules, max_aa_path_length=length))
+    max_path_length = anchor_qualifiers.max_path_length
+    return CertTrustAnchor(
+        parsed, replace(anchor_qualifiers, standard_parameters=rules, max_aa_path_length=max_path_length)
+    )
 
 
 def _read_anchor_policy_flags(chain: CertificateChain) -> dict[str, bool]:
@@ -217,16 +223,16 @@ def _read_anchor_policy_flags(chain: CertificateChain) -> dict[str, bool]:
     parsed = chain.parsed[-1]
     # Self-issued certificates do not count, except the last one of a path (§6.1.5 a).
     long = 1 + sum(not each.is_self_issued for each in chain.certificates[1:-1])
-    constraints, no_any = parsed.policy_constraints_value, parsed.inhibit_any_policy_value
-    explicit = constraints["require_explicit_policy"].native if constraints else None
-    mapping = constraints["inhibit_policy_mapping"].native if constraints else None
+    constraints, any_policy_limit = parsed.policy_constraints_value, parsed.inhibit_any_policy_value
+    explicit_policy_limit = constraints["require_explicit_policy"].native if constraints else None
+    mapping_limit = constraints["inhibit_policy_mapping"].native if constraints else None
     flags = {
-        "initial_explicit_policy": explicit is not None and explicit <= long,
+        "initial_explicit_policy": explicit_policy_limit is not None and explicit_policy_limit <= long,
         # The last certificate before the end of the path is the last one that can map policies.
-        "initial_policy_mapping_inhibit": mapping is not None and mapping < max(long - 1, 1),
-        "initial_any_policy_inhibit": no_any is not None and no_any.native < long,
+        "initial_policy_mapping_inhibit": mapping_limit is not None and mapping_limit < max(long - 1, 1),
+        "initial_any_policy_inhibit": any_policy_limit is not None and any_policy_limit.native < long,
     }
-    return {name: True for name, holds in flags.items() if holds}
+    return {name: True for name, is_set in flags.items() if is_set}
 
 
 def _make_validation_context(inquiry: PathInquiry, index: CertificateIndex, anchor: Any) -> Any:
@@ -246,11 +252,11 @@ def _make_validation_context(inquiry: PathInquiry, index: CertificateIndex, anch
     )
 
 
-def _run_coroutine(work: Coroutine[Any, Any, Any]) -> Any:
+def _run_coroutine(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine that never waits, with or without an event loop in this thread."""
     try:
-        work.send(None)
-    except StopIteration as done:
-        return done.value
-    work.close()
+        coroutine.send(None)
+    except StopIteration as stop_iteration:
+        return stop_iteration.value
+    coroutine.close()
     raise RuntimeError("the path validator waited")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import dsa
 
 from gateway.pki.certificates import PublicKey
 from gateway.pki.path_building import (
-    ONE_AT_A_TIME,
+    ASN1_LOCK,
     CertificateChain,
     CertificateIndex,
     PathFailure,
@@ -35,11 +35,11 @@ def derive_dsa_key(chain: CertificateChain, position: int) -> PublicKey | None:
     if chain.certificates[position].public_key is not None:
         return None
     issuer_keys = (each.public_key for each in chain.certificates[position + 1 :])
-    lender = next((each for each in issuer_keys if each is not None), None)
-    with ONE_AT_A_TIME:
-        info = chain.parsed[position].public_key
-        value = info["public_key"].parsed.native if info.algorithm == "dsa" else None
-    if value is None or not isinstance(lender, dsa.DSAPublicKey):
+    parameter_key = next((each for each in issuer_keys if each is not None), None)
+    with ASN1_LOCK:
+        key_info = chain.parsed[position].public_key
+        public_number = key_info["public_key"].parsed.native if key_info.algorithm == "dsa" else None
+    if public_number is None or not isinstance(parameter_key, dsa.DSAPublicKey):
         return None
-    numbers = dsa.DSAPublicNumbers(value, lender.public_numbers().parameter_numbers)
+    numbers = dsa.DSAPublicNumbers(public_number, parameter_key.public_numbers().parameter_numbers)
     return cast("PublicKey", numbers.public_key())

@@ -33,14 +33,14 @@ _Result = TypeVar("_Result")
 #: Signed at each opening, to verify that the key belongs to the certificate.
 _PROBE: Final = b"the key of this token belongs to the certificate"
 #: Seconds after a failure without a new request to the token: an unavailable appliance answers slowly.
-_PAUSE: Final = 1.0
+_RETRY_PAUSE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class TokenKeyLocation:
     """The location of a key: the module's file, the label of the token, the label of the key in it."""
 
-    module: str
+    module_path: str
     token: str
     label: str
 
@@ -57,17 +57,17 @@ class _TokenModule:
         #: Distinguishes keys of ended sessions from those of the present ones.
         self.generation = 0
 
-    def open_session(self, token: str, pin: Callable[[], bytes]) -> Any:
+    def open_session(self, token_label: str, read_pin: Callable[[], bytes]) -> Any:
         """Return the session with a token, logged in; open one if there is none."""
         # A child process has its parent's memory, but not its connection to the token.
         if self._process != os.getpid():
             self.restart_module()
-        if token not in self._sessions:
+        if token_label not in self._sessions:
             if self._library is None:
                 self._library = _load_library(self._path)
-            opened_token = self._library.get_token(token_label=token)
-            self._sessions[token] = opened_token.open(user_pin=pin().decode())
-        return self._sessions[token]
+            opened_token = self._library.get_token(token_label=token_label)
+            self._sessions[token_label] = opened_token.open(user_pin=read_pin().decode())
+        return self._sessions[token_label]
 
     def restart_module(self) -> None:
         """End every session and make the module search for its tokens again."""
@@ -79,11 +79,11 @@ class _TokenModule:
 
 
 _MODULES: Final[dict[str, _TokenModule]] = {}
-_FINDING: Final = threading.Lock()
+_MODULES_LOCK: Final = threading.Lock()
 
 
 def _get_module(path: str) -> _TokenModule:
-    with _FINDING:
+    with _MODULES_LOCK:
         return _MODULES.setdefault(path, _TokenModule(path))
 
 
@@ -106,82 +106,88 @@ class TokenKey:
     before the first use: a hub can start while its token is unavailable.
     """
 
-    _deed = "work"
+    _verb = "work"
 
     def __init__(
         self,
         location: TokenKeyLocation,
         certificate: Certificate,
-        pin: Callable[[], bytes],
+        read_pin: Callable[[], bytes],
         clock: Callable[[], float],
-        tell: Callable[[GatewayError | None], None] | None = None,
+        report_problem: Callable[[GatewayError | None], None] | None = None,
     ) -> None:
         self.certificate: Final = certificate
         self._location = location
-        self._pin = pin
+        self._read_pin = read_pin
         self._clock = clock
-        self._tell = tell or (lambda _: None)
-        self._module = _get_module(location.module)
+        self._report_problem = report_problem or (lambda _: None)
+        self._module = _get_module(location.module_path)
         self._key: Any = None
         self._generation = -1
-        self._failed: GatewayError | None = None
+        self._last_problem: GatewayError | None = None
         self._failed_at = 0.0
         self._refused_pin: bytes | None = None
 
-    def use_key(self, work: Callable[[Any], _Result]) -> _Result:
-        """Return what `work` makes of the key; raise GW803 without the token."""
+    def use_key(self, operation: Callable[[Any], _Result]) -> _Result:
+        """Return what `operation` makes of the key; raise GW803 without the token."""
         with self._module.lock:
             self._check_pause()
             try:
-                result = self._work_or_reopen(work)
+                result = self._run_or_reopen(operation)
             except GatewayError as problem:
-                earlier_failure, self._failed, self._failed_at = self._failed, problem, self._clock()
+                earlier_failure, self._last_problem, self._failed_at = (
+                    self._last_problem,
+                    problem,
+                    self._clock(),
+                )
                 if earlier_failure is None:
-                    self._tell(problem)
+                    self._report_problem(problem)
                 raise
-            if self._failed is not None:
-                self._failed = None
-                self._tell(None)
+            if self._last_problem is not None:
+                self._last_problem = None
+                self._report_problem(None)
             return result
 
     def _check_pause(self) -> None:
-        if self._failed is not None and self._clock() - self._failed_at < _PAUSE:
-            raise GatewayError(self._failed.problem, self._failed.detail, self._failed.location)
+        if self._last_problem is not None and self._clock() - self._failed_at < _RETRY_PAUSE_SECONDS:
+            raise GatewayError(
+                self._last_problem.problem, self._last_problem.detail, self._last_problem.location
+            )
 
-    def _work_or_reopen(self, work: Callable[[Any], _Result]) -> _Result:
+    def _run_or_reopen(self, operation: Callable[[Any], _Result]) -> _Result:
         if self._key is not None and self._generation == self._module.generation:
             try:
-                return work(self._key)
+                return operation(self._key)
             except Exception:
                 # The session has ended, whichever error the vendor uses; the next opening reports the
                 # reason.
                 self._key = None
         key = self._open_key()
         try:
-            return work(key)
+            return operation(key)
         except Exception as problem:
             raise self._make_unavailable_error(problem) from None
 
     def _open_key(self) -> Any:
         """Return the key in a working session; raise GW803 if there is none."""
         try:
-            return self._find_key()
+            return self._find_own_key()
         except GatewayError:
             raise
         except Exception as problem:
-            unavailable = self._make_unavailable_error(problem)
+            unavailable_error = self._make_unavailable_error(problem)
         if self._refused_pin is None:
             # The module does not notice ended sessions and returned tokens before a restart.
             try:
                 self._module.restart_module()
-                return self._find_key()
+                return self._find_own_key()
             except GatewayError:
                 raise
             except Exception as problem:
-                unavailable = self._make_unavailable_error(problem)
-        raise unavailable
+                unavailable_error = self._make_unavailable_error(problem)
+        raise unavailable_error
 
-    def _find_key(self) -> Any:
+    def _find_own_key(self) -> Any:
         from pkcs11 import ObjectClass
 
         session = self._module.open_session(self._location.token, self._get_usable_pin)
@@ -197,17 +203,17 @@ class TokenKey:
 
     def _get_usable_pin(self) -> bytes:
         """Return the PIN; raise if the token refused it before, since a few wrong PINs lock the token."""
-        pin = self._pin().rstrip(b"\r\n")
+        pin = self._read_pin().rstrip(b"\r\n")
         if self._refused_pin == hashlib.sha256(pin).digest():
             raise GatewayError(KEY_UNAVAILABLE, "the token refused this PIN before", "pki.token.pin")
         return pin
 
     def _make_unavailable_error(self, problem: Exception) -> GatewayError:
-        kind = type(problem).__name__
-        if kind == "PinIncorrect":
-            self._refused_pin = hashlib.sha256(self._pin().rstrip(b"\r\n")).digest()
+        error_type = type(problem).__name__
+        if error_type == "PinIncorrect":
+            self._refused_pin = hashlib.sha256(self._read_pin().rstrip(b"\r\n")).digest()
         # The message of a vendor's library may contain anything; only the type of the error is reported.
-        detail = f"token {self._location.token[:80]!r} does not {self._deed} ({kind})"
+        detail = f"token {self._location.token[:80]!r} does not {self._verb} ({error_type})"
         if isinstance(problem, _WrongKeyError):
             detail = f"key {self._location.label[:80]!r} does not belong to {self.certificate.subject[:120]}"
         if isinstance(problem, ImportError):
@@ -218,7 +224,7 @@ class TokenKey:
 class TokenSigner(TokenKey):
     """Signs with a key of a PKCS#11 token."""
 
-    _deed = "sign"
+    _verb = "sign"
 
     @property
     def algorithm(self) -> str:
@@ -231,7 +237,7 @@ class TokenSigner(TokenKey):
 
     def is_own_key(self, key: Any) -> bool:
         """Return whether a signature by the key over the probe verifies with the certificate."""
-        return _is_signature_of(self.certificate.public_key, self._compute_signature(key, _PROBE))
+        return _is_probe_signature_of(self.certificate.public_key, self._compute_signature(key, _PROBE))
 
     def _compute_signature(self, key: Any, data: bytes) -> bytes:
         from pkcs11 import Mechanism
@@ -248,7 +254,7 @@ class TokenSigner(TokenKey):
         return bytes(key.sign(data, mechanism=Mechanism.EDDSA))
 
 
-def _is_signature_of(key: PublicKey, signature: bytes) -> bool:
+def _is_probe_signature_of(key: PublicKey, signature: bytes) -> bool:
     """Return whether a signature over the probe verifies with this key."""
     try:
         if isinstance(key, rsa.RSAPublicKey):
@@ -266,34 +272,36 @@ def _is_signature_of(key: PublicKey, signature: bytes) -> bool:
 
 #: Encrypted and decrypted at each opening, to verify that the key belongs to the certificate.
 _DECRYPTION_PROBE: Final = b"the key of this token decrypts"
-_STRONG: Final = KeyPadding("sha256", "sha256")
+_STRONG_PADDING: Final = KeyPadding("sha256", "sha256")
 _DIGESTS: Final = {"sha1": "SHA_1", "sha256": "SHA256", "sha384": "SHA384", "sha512": "SHA512"}
 #: Errors of PKCS#11 that say something of the octets and nothing of the token.
-_OF_DATA: Final = frozenset({"EncryptedDataInvalid", "EncryptedDataLenRange", "DataInvalid", "DataLenRange"})
+_DATA_ERRORS: Final = frozenset(
+    {"EncryptedDataInvalid", "EncryptedDataLenRange", "DataInvalid", "DataLenRange"}
+)
 
 
-class _NotDone:
+class _UnsupportedScheme:
     """The token is available but does not support a scheme."""
 
 
 class TokenDecryptionKey(TokenKey):
     """Decrypts keys with a key of a PKCS#11 token."""
 
-    _deed = "decrypt"
+    _verb = "decrypt"
 
-    def decrypt_key(self, data: bytes, scheme: KeyPadding) -> bytes | None:
-        """Return the key in `data`, None where there is none; raise GW803 without the token.
+    def decrypt_key(self, encrypted_key: bytes, key_padding: KeyPadding) -> bytes | None:
+        """Return the key in `encrypted_key`, None where there is none; raise GW803 without the token.
 
-        GW803 is also raised for a token that does not do OAEP with the digests of `scheme`. Such a token
+        GW803 is also raised for a token that does not do OAEP with the digests of `key_padding`. Such a token
         is not treated as failed: it goes on with the schemes that it supports.
         """
-        if scheme.digest is None:
+        if key_padding.digest is None:
             return None
-        decrypted = self.use_key(lambda key: self._decrypt(key, data, scheme))
-        if isinstance(decrypted, _NotDone):
+        decrypted = self.use_key(lambda key: self._decrypt_or_classify(key, encrypted_key, key_padding))
+        if isinstance(decrypted, _UnsupportedScheme):
             detail = (
-                f"token {self._location.token[:80]!r} does no RSA-OAEP with {scheme.digest.upper()} "
-                f"and MGF1 with {scheme.mask.upper()}"
+                f"token {self._location.token[:80]!r} does no RSA-OAEP with {key_padding.digest.upper()} "
+                f"and MGF1 with {key_padding.mask_digest.upper()}"
             )
             raise GatewayError(KEY_UNAVAILABLE, detail, "pki.token")
         return decrypted
@@ -307,37 +315,42 @@ class TokenDecryptionKey(TokenKey):
 
         A token that can do OAEP with SHA-1 only passes, too: it serves the policies that read SHA-1.
         """
-        return any(self._decrypts_probe(key, scheme) for scheme in (_STRONG, KeyPadding("sha1", "sha1")))
+        return any(
+            self._decrypts_probe(key, key_padding)
+            for key_padding in (_STRONG_PADDING, KeyPadding("sha1", "sha1"))
+        )
 
-    def _decrypt(self, key: Any, data: bytes, scheme: KeyPadding) -> bytes | _NotDone | None:
+    def _decrypt_or_classify(
+        self, key: Any, encrypted_key: bytes, key_padding: KeyPadding
+    ) -> bytes | _UnsupportedScheme | None:
         """Return the decrypted key; an error that the token repeats for valid octets is a fault of the token.
 
         A token that decrypts by another scheme works, but does not support this scheme.
         """
         try:
-            return _decrypt_oaep(key, data, scheme)
+            return _decrypt_oaep(key, encrypted_key, key_padding)
         except Exception as problem:
             raise_resource_problem(problem)
-            if type(problem).__name__ in _OF_DATA or self._decrypts_probe(key, scheme):
+            if type(problem).__name__ in _DATA_ERRORS or self._decrypts_probe(key, key_padding):
                 return None
             if self.is_own_key(key):
-                return _NotDone()
+                return _UnsupportedScheme()
             raise
 
-    def _decrypts_probe(self, key: Any, scheme: KeyPadding) -> bool:
+    def _decrypts_probe(self, key: Any, key_padding: KeyPadding) -> bool:
         """Return whether the key decrypts by a scheme at all: then the octets were wrong, not the token."""
         try:
             return (
-                _decrypt_oaep(key, encrypt_key(self.certificate, _DECRYPTION_PROBE, scheme), scheme)
+                _decrypt_oaep(key, encrypt_key(self.certificate, _DECRYPTION_PROBE, key_padding), key_padding)
                 == _DECRYPTION_PROBE
             )
         except Exception:
             return False
 
 
-def _decrypt_oaep(key: Any, data: bytes, scheme: KeyPadding) -> bytes:
+def _decrypt_oaep(key: Any, encrypted_key: bytes, key_padding: KeyPadding) -> bytes:
     from pkcs11 import MGF, Mechanism
 
-    digest, mask = _DIGESTS[str(scheme.digest)], scheme.mask.upper()
-    parameters = (getattr(Mechanism, digest), getattr(MGF, mask), scheme.label or None)
-    return bytes(key.decrypt(data, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=parameters))
+    digest, mask = _DIGESTS[str(key_padding.digest)], key_padding.mask_digest.upper()
+    parameters = (getattr(Mechanism, digest), getattr(MGF, mask), key_padding.label or None)
+    return bytes(key.decrypt(encrypted_key, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=parameters))

@@ -31,10 +31,10 @@ from gateway.pki.list_proofs import (
     ListSignature,
     ProvenList,
     have_same_key,
-    is_later_statement,
-    is_repeated,
+    is_repeated_by_later_lists,
     may_have_signed,
-    may_take_back,
+    may_withdraw_revocation,
+    repeats_earlier_statement,
 )
 from gateway.pki.ocsp import OCSP_SIGNING, OcspResponse, SingleResponse
 from gateway.pki.path_building import CertificateChain, CertificateIndex, PathFailure, PathInquiry
@@ -51,39 +51,41 @@ from gateway.pki.revocation_data import (
 # A list may be signed by a separate key, whose certificate again has a path and a status.
 _MAX_DEPTH: Final = 3
 _MAX_ISSUER_CHAINS: Final = 4
-_LONGEST: Final = 8
-_NO_CHECK: Final = "1.3.6.1.5.5.7.48.1.5"
+_MAX_SIGNER_PATH_LENGTH: Final = 8
+_NO_CHECK_EXTENSION: Final = "1.3.6.1.5.5.7.48.1.5"
 #: The longest time between the end of a signer's certificate and the renewal of its issuer's.
-_LONGEST_GAP: Final = timedelta(days=20 * 366)
+_MAX_RENEWAL_GAP: Final = timedelta(days=20 * 366)
 
 
 @dataclass(frozen=True, slots=True)
 class _SignerQuestion:
     """A signer of lists, the certificates that wait for its status, its required anchor, and the rule.
 
-    `lasting`: for its revocations, which count also after the signer's certificate has ended.
+    `is_lasting`: for its revocations, which count also after the signer's certificate has ended.
     """
 
     signer: Certificate
-    pending: tuple[str, ...]
+    pending_digests: tuple[str, ...]
     anchor: Certificate
-    required: bool
-    lasting: bool
+    is_list_required: bool
+    is_lasting: bool
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationRule:
     """Whether a list is required, how old it may be, and the lists; made anew for each path inquiry.
 
-    ``used`` collects the SHA-256 of every list and response that a result is based on.
+    ``used_digests`` collects the SHA-256 of every list and response that a result is based on.
     """
 
-    required: bool
-    age_most: timedelta | None
+    is_list_required: bool
+    max_age: timedelta | None
     revocations: RevocationData
-    used: dict[str, None] = field(default_factory=dict, compare=False)
+    used_digests: dict[str, None] = field(default_factory=dict, compare=False)
     # The results for signers of lists: each of them is asked for once, however many lists it has signed.
-    signers: dict[_SignerQuestion, datetime | None] = field(default_factory=dict, compare=False, repr=False)
+    signer_ends: dict[_SignerQuestion, datetime | None] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ class _StatusQuestion:
 
     chain: CertificateChain
     position: int
-    pending: tuple[str, ...]
+    pending_digests: tuple[str, ...]
 
     @property
     def certificate(self) -> Certificate:
@@ -115,42 +117,42 @@ def check_revocation(
     inquiry: PathInquiry,
     index: CertificateIndex,
     rule: RevocationRule,
-    pending: tuple[str, ...] = (),
+    pending_digests: tuple[str, ...] = (),
 ) -> PathFailure | datetime:
     """Return until when every certificate of a valid `chain` is clear, or the first failure.
 
     A revoked certificate takes precedence over one of unknown status, which may be tolerated.
     """
-    ends = [each.not_after for each in chain.certificates]
-    doubt, revoked = None, None
+    end_times = [each.not_after for each in chain.certificates]
+    unknown_status, revocation = None, None
     for position in range(len(chain.certificates) - 2, -1, -1):
-        if revoked and position:
+        if revocation and position:
             continue
-        question = _StatusQuestion(chain, position, pending)
+        question = _StatusQuestion(chain, position, pending_digests)
         status = _StatusSearch(inquiry, index, rule).find_status(question)
         if isinstance(status, datetime):
-            ends.append(status)
+            end_times.append(status)
         elif status is not None and status.problem is not REVOCATION_UNKNOWN:
-            if pending or status.final:
+            if pending_digests or status.is_final:
                 return status
             # Whether the first certificate is revoked itself matters to the other paths.
-            revoked = revoked or status
+            revocation = revocation or status
         else:
-            doubt = doubt or status
-    return revoked or doubt or min(ends)
+            unknown_status = unknown_status or status
+    return revocation or unknown_status or min(end_times)
 
 
 def find_lasting_revocation(
     chain: CertificateChain, inquiry: PathInquiry, index: CertificateIndex, rule: RevocationRule
 ) -> PathFailure | None:
-    """Return the revocation of the first certificate of a `chain` that was valid until an authority ended."""
+    """Return the revocation of a certificate of a `chain` that was valid until an authority expired."""
     if not may_be_revoked(chain, rule.revocations):
         return None
     search = _StatusSearch(inquiry, index, rule)
-    if search.has_path_failed(chain, lasting=True):
+    if search.has_path_failed(chain, is_lasting=True):
         return None
     status = search.find_status(_StatusQuestion(chain, 0, ()))
-    return status if isinstance(status, PathFailure) and status.final else None
+    return status if isinstance(status, PathFailure) and status.is_final else None
 
 
 def may_be_revoked(chain: CertificateChain, revocations: RevocationData) -> bool:
@@ -181,7 +183,7 @@ class _StatusSearch:
     index: CertificateIndex
     rule: RevocationRule
     # The lists that are proof now: found once, however many earlier statements they may take back.
-    proven: dict[_StatusQuestion, tuple[ProvenList, ...]] = field(
+    proven_lists: dict[_StatusQuestion, tuple[ProvenList, ...]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
@@ -190,21 +192,22 @@ class _StatusSearch:
         status = self._find_fresh_status(question)
         if isinstance(status, PathFailure) and status.problem is not REVOCATION_UNKNOWN:
             return status
-        revoked = self._find_stale_revocation(question)
-        if revoked is not None or status is None:
-            return revoked
+        stale_revocation = self._find_stale_revocation(question)
+        if stale_revocation is not None or status is None:
+            return stale_revocation
         if isinstance(status, PathFailure):
-            self._note_all_data(question)
+            self._mark_all_data_used(question)
             return status
-        return min([status, *self._list_changes(question)])
+        return min([status, *self._list_status_changes(question)])
 
-    def _note_all_data(self, question: _StatusQuestion) -> None:
+    def _mark_all_data_used(self, question: _StatusQuestion) -> None:
         """Count all data in hand on a certificate as used: its status is unknown because of all of them."""
         points = list_distribution_points(question.certificate, question.issuer_key)
-        self.rule.used.update((each.sha256, None) for each in self._find_lists(question, points))
-        self.rule.used.update((response.sha256, None) for response, _ in self._find_statements(question))
+        digests = [each.sha256 for each in self._find_lists(question, points)]
+        digests += [response.sha256 for response, _ in self._find_statements(question)]
+        self.rule.used_digests.update(dict.fromkeys(digests))
 
-    def _list_changes(self, question: _StatusQuestion) -> Iterator[datetime]:
+    def _list_status_changes(self, question: _StatusQuestion) -> Iterator[datetime]:
         """Yield the last instants before a list or statement in hand begins to count: it may revoke."""
         points = list_distribution_points(question.certificate, question.issuer_key)
         beginnings = [each.this_update for each in self._find_lists(question, points)]
@@ -223,8 +226,8 @@ class _StatusSearch:
 
     def _find_stale_response(self, question: _StatusQuestion) -> PathFailure | None:
         for response, statement in self._find_statements(question):
-            at = statement.revoked_at
-            if at is None or statement.this_update - self.inquiry.moment > CLOCK_TOLERANCE:
+            revoked_at = statement.revoked_at
+            if revoked_at is None or statement.this_update - self.inquiry.moment > CLOCK_TOLERANCE:
                 continue
             if self._is_superseded(question, statement.this_update, ALL_REASONS):
                 continue
@@ -234,48 +237,48 @@ class _StatusSearch:
                 or self._has_later_answer(question, statement.this_update)
             ):
                 continue
-            self.rule.used[response.sha256] = None
-            return self.make_revoked_failure(question, at)
+            self.rule.used_digests[response.sha256] = None
+            return self.make_revoked_failure(question, revoked_at)
         return None
 
-    def _has_later_answer(self, question: _StatusQuestion, since: datetime) -> bool:
-        """Return whether a responder that was authorized then has taken a revocation back since."""
+    def _has_later_answer(self, question: _StatusQuestion, revocation_time: datetime) -> bool:
+        """Return whether an authorized response after `revocation_time` states "good"."""
         for response, statement in self._find_statements(question):
-            if statement.status != "good" or statement.this_update <= since:
+            if statement.status != "good" or statement.this_update <= revocation_time:
                 continue
             if statement.this_update - self.inquiry.moment > CLOCK_TOLERANCE:
                 continue
             if isinstance(self._check_responder(response, question, statement.this_update), datetime):
-                self.rule.used[response.sha256] = None
+                self.rule.used_digests[response.sha256] = None
                 return True
         return False
 
     def _find_stale_list(self, question: _StatusQuestion) -> PathFailure | None:
-        moment, most = self.inquiry.moment, self.rule.age_most
+        moment, max_age = self.inquiry.moment, self.rule.max_age
         points = list_distribution_points(question.certificate, question.issuer_key)
         for each in self._find_lists(question, points):
             entry = each.find_entry(question.issuer_key, question.certificate.serial)
-            if entry is None or entry.released or not each.has_begun(moment):
+            if entry is None or entry.is_released or not each.has_begun(moment):
                 continue
-            reasons = find_covered_reasons(each, question.certificate, points)
-            if each.unfit or not points or isinstance(reasons, str):
+            covered_reasons = find_covered_reasons(each, question.certificate, points)
+            if each.unusable_reason or not points or isinstance(covered_reasons, str):
                 continue
             signature = self.check_list_signature(each, question)
             is_lasting = isinstance(signature, str)
             if is_lasting:
                 signature = self.check_list_signature(each, question, each.this_update)
-            elif each.is_fresh(moment, most):
+            elif each.is_fresh(moment, max_age):
                 # It was considered among the lists that are proof now.
                 continue
             if isinstance(signature, str):
                 continue
-            earlier = EarlierList(each, signature.signer, on_hold=entry.on_hold)
+            earlier_list = EarlierList(each, signature.signer, is_on_hold=entry.is_on_hold)
             # A list that can only revoke has no reasons.
-            reasons = reasons or ALL_REASONS
-            if is_lasting and self._has_later_list(question, points, earlier, reasons):
+            covered_reasons = covered_reasons or ALL_REASONS
+            if is_lasting and self._has_later_list(question, points, earlier_list, covered_reasons):
                 continue
-            if not self._is_superseded(question, each.this_update, reasons, earlier):
-                self.rule.used[each.sha256] = None
+            if not self._is_superseded(question, each.this_update, covered_reasons, earlier_list):
+                self.rule.used_digests[each.sha256] = None
                 return self.make_revoked_failure(question, entry.revoked_at)
         return None
 
@@ -283,54 +286,58 @@ class _StatusSearch:
         self,
         question: _StatusQuestion,
         points: tuple[DistributionPoint, ...],
-        earlier: EarlierList,
+        earlier_list: EarlierList,
         reasons: frozenset[x509.ReasonFlags],
     ) -> bool:
-        """Return whether the signer of a list, authorized then as it was for that list, has taken it back."""
+        """Return whether later lists of the authorized signer withdraw `earlier_list` for all reasons."""
         reasons_left = reasons
         for each in self._find_lists(question, points):
-            if each.this_update < earlier.crl.this_update or not reasons_left:
+            if each.this_update < earlier_list.crl.this_update or not reasons_left:
                 break
-            if each.unfit or not each.has_begun(self.inquiry.moment):
+            if each.unusable_reason or not each.has_begun(self.inquiry.moment):
                 continue
             entry = each.find_entry(question.issuer_key, question.certificate.serial)
             if entry is None:
-                takes_back = is_later_statement(each, each.this_update, earlier.crl)
+                withdraws = repeats_earlier_statement(each, each.this_update, earlier_list.crl)
             else:
-                takes_back = entry.released and earlier.on_hold and each.is_delta_of(earlier.crl)
-            if not takes_back:
+                withdraws = (
+                    entry.is_released and earlier_list.is_on_hold and each.is_delta_of(earlier_list.crl)
+                )
+            if not withdraws:
                 continue
-            covered = find_covered_reasons(each, question.certificate, points)
-            if isinstance(covered, str):
+            covered_reasons = find_covered_reasons(each, question.certificate, points)
+            if isinstance(covered_reasons, str):
                 continue
             signature = self.check_list_signature(each, question, each.this_update)
-            if isinstance(signature, ListSignature) and have_same_key(signature.signer, earlier.signer):
-                self.rule.used[each.sha256] = None
-                reasons_left -= covered
+            if isinstance(signature, ListSignature) and have_same_key(signature.signer, earlier_list.signer):
+                self.rule.used_digests[each.sha256] = None
+                reasons_left -= covered_reasons
         return not reasons_left
 
     def _is_superseded(
         self,
         question: _StatusQuestion,
-        since: datetime,
+        revocation_time: datetime,
         reasons: frozenset[x509.ReasonFlags],
-        earlier: EarlierList | None = None,
+        earlier_list: EarlierList | None = None,
     ) -> bool:
         """Return whether newer fresh statements, none of which revokes, cover all these reasons."""
         for response, statement in self._find_statements(question):
-            if statement.this_update >= since and isinstance(
+            if statement.this_update >= revocation_time and isinstance(
                 self._evaluate_statement(response, statement, question), datetime
             ):
                 return True
-        if question not in self.proven:
+        if question not in self.proven_lists:
             points = list_distribution_points(question.certificate, question.issuer_key)
-            reading = _ListReading(self, question, points, self._find_lists(question, points))
-            self.proven[question] = tuple(reading.list_proven())
+            evaluation = _ListEvaluation(self, question, points, self._find_lists(question, points))
+            self.proven_lists[question] = tuple(evaluation.list_proven_lists())
         return reasons <= frozenset(
             reason
-            for proven in self.proven[question]
-            if is_later_statement(proven.crl, since, earlier.crl if earlier else None)
-            and may_take_back(proven, question.issuer, question.issuer_key, earlier)
+            for proven in self.proven_lists[question]
+            if repeats_earlier_statement(
+                proven.crl, revocation_time, earlier_list.crl if earlier_list else None
+            )
+            and may_withdraw_revocation(proven, question.issuer, question.issuer_key, earlier_list)
             for reason in proven.reasons
         )
 
@@ -353,14 +360,14 @@ class _StatusSearch:
         points = list_distribution_points(question.certificate, question.issuer_key)
         lists = self._find_lists(question, points)
         if not lists:
-            if responder_status is None and self.rule.required:
+            if responder_status is None and self.rule.is_list_required:
                 return self.make_unknown_failure(question.certificate, "none is in hand")
             if responder_status is None and self._has_unread_data(question, points):
                 return self.make_unknown_failure(
                     question.certificate, "what is in hand cannot be read by our rules"
                 )
             return responder_status
-        list_status = _ListReading(self, question, points, lists).read_lists()
+        list_status = _ListEvaluation(self, question, points, lists).evaluate_lists()
         if isinstance(list_status, PathFailure) and isinstance(responder_status, datetime):
             return list_status if list_status.problem is CERTIFICATE_REVOKED else responder_status
         if isinstance(list_status, datetime) and isinstance(responder_status, datetime):
@@ -379,38 +386,40 @@ class _StatusSearch:
     def make_revoked_failure(self, question: _StatusQuestion, revoked_at: datetime) -> PathFailure:
         """Return the failure of a certificate that was revoked."""
         detail = f"{question.certificate.subject[:120]} was revoked at {revoked_at.isoformat()}"
-        return PathFailure(CERTIFICATE_REVOKED, detail, final=question.position == 0 and not question.pending)
+        return PathFailure(
+            CERTIFICATE_REVOKED, detail, is_final=question.position == 0 and not question.pending_digests
+        )
 
     # --- OCSP -----------------------------------------------------------------------------------
 
     def check_responders(self, question: _StatusQuestion) -> PathFailure | datetime | None:
         """Return the status of the certificate by the loaded responses; None when none is about it."""
-        answer: PathFailure | datetime | None = None
+        status: PathFailure | datetime | None = None
         for response, statement in self._find_statements(question):
-            verdict = self._evaluate_statement(response, statement, question)
-            if isinstance(verdict, PathFailure) and verdict.problem is CERTIFICATE_REVOKED:
-                return verdict
-            if not isinstance(answer, datetime):
-                answer = verdict
-        return answer
+            statement_status = self._evaluate_statement(response, statement, question)
+            if isinstance(statement_status, PathFailure) and statement_status.problem is CERTIFICATE_REVOKED:
+                return statement_status
+            if not isinstance(status, datetime):
+                status = statement_status
+        return status
 
     def _evaluate_statement(
         self, response: OcspResponse, statement: SingleResponse, question: _StatusQuestion
     ) -> PathFailure | datetime:
-        moment, ends = self.inquiry.moment, statement.compute_expiry(self.rule.age_most)
-        if statement.this_update - moment > CLOCK_TOLERANCE or moment > ends:
-            reason = f"in force from {statement.this_update.isoformat()} to {ends.isoformat()}"
+        moment, expires_at = self.inquiry.moment, statement.compute_expiry(self.rule.max_age)
+        if statement.this_update - moment > CLOCK_TOLERANCE or moment > expires_at:
+            reason = f"in force from {statement.this_update.isoformat()} to {expires_at.isoformat()}"
             return self._make_no_response_failure(question, reason)
-        until = self._check_responder(response, question)
-        if isinstance(until, str):
-            return self._make_no_response_failure(question, until)
-        ends = min(ends, until)
+        authorized_until = self._check_responder(response, question)
+        if isinstance(authorized_until, str):
+            return self._make_no_response_failure(question, authorized_until)
+        expires_at = min(expires_at, authorized_until)
         if statement.status == "unknown":
             return self._make_no_response_failure(question, "the responder does not know the certificate")
-        self.rule.used[response.sha256] = None
+        self.rule.used_digests[response.sha256] = None
         # A revocation counts with any date (RFC 5280 §6.3.3 (j) does not consider the date).
         return (
-            ends
+            expires_at
             if statement.revoked_at is None
             else self.make_revoked_failure(question, statement.revoked_at)
         )
@@ -437,9 +446,9 @@ class _StatusSearch:
             if OCSP_SIGNING not in (candidate.extended_key_usage or ()):
                 reason = "its signer may not sign OCSP responses"
                 continue
-            until = self._check_delegated_responder(candidate, question, signed_at)
-            if until is not None:
-                return until
+            authorized_until = self._check_delegated_responder(candidate, question, signed_at)
+            if authorized_until is not None:
+                return authorized_until
             reason = "its signer is not good"
         return reason
 
@@ -453,42 +462,42 @@ class _StatusSearch:
         self, candidate: Certificate, question: _StatusQuestion, signed_at: datetime | None
     ) -> datetime | None:
         """Return until when a responder certified by this issuer is valid (RFC 6960 §4.2.2.2), or None."""
-        pending = (*question.pending, question.certificate.sha256)
-        if len(pending) > _MAX_DEPTH or candidate.sha256 in pending:
+        pending_digests = (*question.pending_digests, question.certificate.sha256)
+        if len(pending_digests) > _MAX_DEPTH or candidate.sha256 in pending_digests:
             return None
         chain = self.index.extend_chain(candidate, question.chain, question.position + 1)
-        lasting = signed_at is not None
-        if chain is None or self.has_path_failed(chain, lasting=lasting):
+        is_lasting = signed_at is not None
+        if chain is None or self.has_path_failed(chain, is_lasting=is_lasting):
             return None
-        ends = min(each.not_after for each in chain.certificates)
-        if signed_at is not None and signed_at > ends:
+        path_end = min(each.not_after for each in chain.certificates)
+        if signed_at is not None and signed_at > path_end:
             return None
-        if _NO_CHECK in candidate.extensions:
-            return ends
+        if _NO_CHECK_EXTENSION in candidate.extensions:
+            return path_end
         # Without the extension its status is checked where a list has it (RFC 6960 §4.2.2.2.1).
-        lenient = replace(self.rule, required=False)
-        status = _StatusSearch(self.inquiry, self.index, lenient).find_status(
-            _StatusQuestion(chain, 0, pending)
+        lenient_rule = replace(self.rule, is_list_required=False)
+        status = _StatusSearch(self.inquiry, self.index, lenient_rule).find_status(
+            _StatusQuestion(chain, 0, pending_digests)
         )
         if isinstance(status, PathFailure):
-            return ends if lasting and status.problem is REVOCATION_UNKNOWN else None
-        return ends if status is None or lasting else min(ends, status)
+            return path_end if is_lasting and status.problem is REVOCATION_UNKNOWN else None
+        return path_end if status is None or is_lasting else min(path_end, status)
 
-    def has_path_failed(self, chain: CertificateChain, *, lasting: bool) -> bool:
+    def has_path_failed(self, chain: CertificateChain, *, is_lasting: bool) -> bool:
         """Return whether the path of a signer is not valid now.
 
-        `lasting`: it is judged for the last second before one of its certificates ended. Certificates that
+        `is_lasting`: it is judged for the last second before one of its certificates ended. Certificates that
         an authority issued before its own certificate was renewed are valid as well.
         """
         inquiry = self.inquiry.without_policies
         if any(each.not_before > inquiry.moment for each in chain.certificates):
             return True
-        if lasting:
-            last = min(inquiry.moment, *(each.not_after for each in chain.certificates))
-            gap = max(each.not_before for each in chain.certificates) - last
-            if gap > min(_LONGEST_GAP, last - datetime.min.replace(tzinfo=UTC)):
+        if is_lasting:
+            path_end = min(inquiry.moment, *(each.not_after for each in chain.certificates))
+            renewal_gap = max(each.not_before for each in chain.certificates) - path_end
+            if renewal_gap > min(_MAX_RENEWAL_GAP, path_end - datetime.min.replace(tzinfo=UTC)):
                 return True
-            inquiry = replace(inquiry, moment=last, time_tolerance=max(gap, timedelta(0)))
+            inquiry = replace(inquiry, moment=path_end, time_tolerance=max(renewal_gap, timedelta(0)))
         return path_validation.validate_chain(chain, inquiry, self.index) is not None
 
     # --- who signed a list ----------------------------------------------------------------------
@@ -496,9 +505,9 @@ class _StatusSearch:
     def check_list_signature(
         self, crl: RevocationList, question: _StatusQuestion, signed_at: datetime | None = None
     ) -> str | ListSignature:
-        """Return who signed a list, and until when he is authorized; or why he is not.
+        """Return the signer of a list and the end of its authorization; a text: why there is none.
 
-        With `signed_at`, the time of a revocation: whether he was authorized then, as for a response.
+        With `signed_at`, the time of a revocation, the signer must have been authorized at that time.
         """
         issuer = question.issuer
         key = path_validation.derive_dsa_key(question.chain, question.position + 1)
@@ -511,9 +520,11 @@ class _StatusSearch:
                 continue
             if not (may_have_signed(candidate, crl) and crl.is_signed_by(candidate)):
                 continue
-            until = self._validate_list_signer(candidate, question, crl, lasting=signed_at is not None)
-            if until is not None and (signed_at is None or signed_at <= until):
-                return ListSignature(candidate, until)
+            authorized_until = self._validate_list_signer(
+                candidate, question, crl, is_lasting=signed_at is not None
+            )
+            if authorized_until is not None and (signed_at is None or signed_at <= authorized_until):
+                return ListSignature(candidate, authorized_until)
             reason = "its signer is not good"
         return reason
 
@@ -523,46 +534,50 @@ class _StatusSearch:
         question: _StatusQuestion,
         crl: RevocationList,
         *,
-        lasting: bool,
+        is_lasting: bool,
     ) -> datetime | None:
         if candidate == question.certificate and crl.issuer_key != question.issuer_key:
             # The issuer named it for lists about itself; its path is the one in question.
             return candidate.not_after
-        if candidate.sha256 in (question.certificate.sha256, *question.pending):
+        if candidate.sha256 in (question.certificate.sha256, *question.pending_digests):
             return None
-        return self._validate_signer_path(candidate, question, lasting=lasting)
+        return self._validate_signer_path(candidate, question, is_lasting=is_lasting)
 
     def _validate_signer_path(
-        self, candidate: Certificate, question: _StatusQuestion, *, lasting: bool
+        self, candidate: Certificate, question: _StatusQuestion, *, is_lasting: bool
     ) -> datetime | None:
         """Return until when the certificate of a list signer is valid; it must lead to the same anchor."""
-        pending = (*question.pending, question.certificate.sha256)
-        if len(pending) > _MAX_DEPTH:
+        pending_digests = (*question.pending_digests, question.certificate.sha256)
+        if len(pending_digests) > _MAX_DEPTH:
             return None
         signer_question = _SignerQuestion(
-            candidate, pending, question.chain.certificates[-1], self.rule.required, lasting
+            candidate,
+            pending_digests,
+            question.chain.certificates[-1],
+            self.rule.is_list_required,
+            is_lasting,
         )
-        if signer_question not in self.rule.signers:
-            self.rule.signers[signer_question] = self._search_signer_path(signer_question)
-        return self.rule.signers[signer_question]
+        if signer_question not in self.rule.signer_ends:
+            self.rule.signer_ends[signer_question] = self._search_signer_path(signer_question)
+        return self.rule.signer_ends[signer_question]
 
     def _search_signer_path(self, question: _SignerQuestion) -> datetime | None:
         lasting_ends: list[datetime] = []
-        for chain in self.index.find_chains(question.signer, _LONGEST, _MAX_ISSUER_CHAINS):
+        for chain in self.index.find_chains(question.signer, _MAX_SIGNER_PATH_LENGTH, _MAX_ISSUER_CHAINS):
             if chain.certificates[-1] != question.anchor or self.has_path_failed(
-                chain, lasting=question.lasting
+                chain, is_lasting=question.is_lasting
             ):
                 continue
-            status = check_revocation(chain, self.inquiry, self.index, self.rule, question.pending)
-            if not question.lasting and isinstance(status, datetime):
+            status = check_revocation(chain, self.inquiry, self.index, self.rule, question.pending_digests)
+            if not question.is_lasting and isinstance(status, datetime):
                 return status
-            if question.lasting and (isinstance(status, datetime) or status.problem is REVOCATION_UNKNOWN):
+            if question.is_lasting and (isinstance(status, datetime) or status.problem is REVOCATION_UNKNOWN):
                 lasting_ends.append(min(each.not_after for each in chain.certificates))
         return max(lasting_ends, default=None)
 
 
 @dataclass(frozen=True, slots=True)
-class _ListReading:
+class _ListEvaluation:
     """One certificate and the lists that may cover it, the newest first."""
 
     search: _StatusSearch
@@ -570,77 +585,90 @@ class _ListReading:
     points: tuple[DistributionPoint, ...]
     lists: tuple[RevocationList, ...]
 
-    def read_lists(self) -> PathFailure | datetime:
+    def evaluate_lists(self) -> PathFailure | datetime:
         """Return until when the certificate is clear, or the failure.
 
         Of the complete lists of each signer the newest one decides, or each of those that are of the same
         second and cannot be compared by their numbers; each signer can revoke.
         """
-        cleared: dict[str, frozenset[x509.ReasonFlags]] = {}
-        ends: list[datetime] = []
-        proofs = [self._check_proof(each) for each in self.lists]
-        proven = [proof for proof in proofs if isinstance(proof, ProvenList)]
+        cleared_reasons: dict[str, frozenset[x509.ReasonFlags]] = {}
+        end_times: list[datetime] = []
+        proofs = [self._prove_list(each) for each in self.lists]
+        proven_lists = [proof for proof in proofs if isinstance(proof, ProvenList)]
         # Only a list of changes can be contained in another one.
-        proven = [
+        proven_lists = [
             each
-            for each in proven
-            if each.crl.base is None or not any(each.is_outdated_by(complete) for complete in proven)
+            for each in proven_lists
+            if each.crl.base_number is None
+            or not any(each.is_outdated_by(complete) for complete in proven_lists)
         ]
-        for each in proven:
-            by_signer = cleared.setdefault(each.signer.sha256, frozenset())
-            is_complete = each.crl.base is None
-            if (each.reasons or ALL_REASONS) == ALL_REASONS and is_complete and is_repeated(each, proven):
+        for each in proven_lists:
+            signer_reasons = cleared_reasons.setdefault(each.signer.sha256, frozenset())
+            is_complete = each.crl.base_number is None
+            if (
+                (each.reasons or ALL_REASONS) == ALL_REASONS
+                and is_complete
+                and is_repeated_by_later_lists(each, proven_lists)
+            ):
                 continue
-            status = self._evaluate_entry(each, proven)
+            status = self._evaluate_entry(each, proven_lists)
             if isinstance(status, PathFailure):
-                self.search.rule.used[each.crl.sha256] = None
+                self.search.rule.used_digests[each.crl.sha256] = None
                 return status
-            if is_complete and each.reasons - by_signer:
-                self.search.rule.used[each.crl.sha256] = None
-                cleared[each.signer.sha256] = by_signer | each.reasons
-                ends.append(status)
-        if frozenset().union(*cleared.values()) == ALL_REASONS:
-            return min(ends)
+            if is_complete and each.reasons - signer_reasons:
+                self.search.rule.used_digests[each.crl.sha256] = None
+                cleared_reasons[each.signer.sha256] = signer_reasons | each.reasons
+                end_times.append(status)
+        if frozenset().union(*cleared_reasons.values()) == ALL_REASONS:
+            return min(end_times)
         faults = (proof if isinstance(proof, str) else proof.crl.find_number_fault() for proof in proofs)
-        doubts = dict.fromkeys(filter(None, faults))
+        distinct_faults = dict.fromkeys(filter(None, faults))
         return self.search.make_unknown_failure(
-            self.question.certificate, "; ".join(doubts) or "none is complete"
+            self.question.certificate, "; ".join(distinct_faults) or "none is complete"
         )
 
-    def list_proven(self) -> Iterator[ProvenList]:
+    def list_proven_lists(self) -> Iterator[ProvenList]:
         """Yield the lists that are proof now."""
         for each in self.lists:
-            proof = self._check_proof(each)
+            proof = self._prove_list(each)
             if isinstance(proof, ProvenList):
                 yield proof
 
-    def _check_proof(self, crl: RevocationList) -> str | ProvenList:
-        """Return until when this list is proof and for which reasons, or why it is not."""
-        if crl.unfit:
-            return crl.unfit
+    def _prove_list(self, crl: RevocationList) -> str | ProvenList:
+        """Return a list with its signer, the end of its proof and its reasons; a text: why it is no proof."""
+        if crl.unusable_reason:
+            return crl.unusable_reason
         if not self.points:
             return "the certificate names another issuer of lists"
         reasons = find_covered_reasons(crl, self.question.certificate, self.points)
         if isinstance(reasons, str):
             return reasons
-        moment, most = self.search.inquiry.moment, self.search.rule.age_most
-        ends = crl.compute_expiry(most)
-        if not crl.is_fresh(moment, most):
-            return f"in force from {crl.this_update.isoformat()} to {ends.isoformat()}"
+        moment, max_age = self.search.inquiry.moment, self.search.rule.max_age
+        expires_at = crl.compute_expiry(max_age)
+        if not crl.is_fresh(moment, max_age):
+            return f"in force from {crl.this_update.isoformat()} to {expires_at.isoformat()}"
         signature = self.search.check_list_signature(crl, self.question)
         if isinstance(signature, str):
             return signature
-        return ProvenList(crl, signature.signer, min(ends, signature.until), reasons)
+        return ProvenList(crl, signature.signer, min(expires_at, signature.authorized_until), reasons)
 
-    def _evaluate_entry(self, proven: ProvenList, others: list[ProvenList]) -> PathFailure | datetime:
+    def _evaluate_entry(
+        self, proven_list: ProvenList, other_lists: list[ProvenList]
+    ) -> PathFailure | datetime:
+        """Return until when the certificate is clear by one list, or the failure of a revoked certificate.
+
+        A delta CRL among `other_lists` can release a certificate that the list has on hold.
+        """
         issuer, serial = self.question.issuer_key, self.question.certificate.serial
-        entry = proven.crl.find_entry(issuer, serial)
-        if entry is None or entry.released:
-            return proven.ends
-        if entry.on_hold and proven.crl.base is None:
-            for change in others:
-                change_entry = change.crl.find_entry(issuer, serial) if change.is_delta_of(proven) else None
-                if change_entry is not None and change_entry.released:
-                    self.search.rule.used[change.crl.sha256] = None
-                    return min(proven.ends, change.crl.compute_expiry(self.search.rule.age_most))
+        entry = proven_list.crl.find_entry(issuer, serial)
+        if entry is None or entry.is_released:
+            return proven_list.proof_until
+        if entry.is_on_hold and proven_list.crl.base_number is None:
+            for delta in other_lists:
+                change_entry = (
+                    delta.crl.find_entry(issuer, serial) if delta.is_delta_of(proven_list) else None
+                )
+                if change_entry is not None and change_entry.is_released:
+                    self.search.rule.used_digests[delta.crl.sha256] = None
+                    return min(proven_list.proof_until, delta.crl.compute_expiry(self.search.rule.max_age))
         return self.search.make_revoked_failure(self.question, entry.revoked_at)

@@ -40,7 +40,9 @@ class KeyStore:
 def is_pkcs12_file(data: bytes) -> bool:
     """Return whether octets are a PKCS#12 file, by their first octets."""
     outer = read_element(data, 0)
-    return outer is not None and outer[0] == 0x30 and data[outer[1] : outer[1] + 3] == _VERSION_3
+    if outer is None or outer.tag != _SEQUENCE:
+        return False
+    return data[outer.content : outer.content + len(_VERSION_3)] == _VERSION_3
 
 
 def open_pkcs12_file(data: bytes, password: bytes | None) -> KeyStore:
@@ -56,8 +58,8 @@ def open_pkcs12_file(data: bytes, password: bytes | None) -> KeyStore:
         detail = "the PKCS#12 file cannot be opened: wrong password, or another kind of file"
         raise GatewayError(KEY_UNAVAILABLE, detail, "key") from None
     if contents.key is None or contents.cert is None:
-        missing = "private key" if contents.key is None else "certificate that belongs to its key"
-        raise GatewayError(KEY_UNAVAILABLE, f"the PKCS#12 file contains no {missing}", "key")
+        missing_part = "private key" if contents.key is None else "certificate that belongs to its key"
+        raise GatewayError(KEY_UNAVAILABLE, f"the PKCS#12 file contains no {missing_part}", "key")
     return KeyStore(contents.cert.certificate.public_bytes(Encoding.DER), contents.key)
 
 
@@ -66,20 +68,20 @@ _SEQUENCE: Final = 0x30
 _SEED_CBC_WITH_SHA1: Final = "1.2.410.200004.1.15"
 _SEED_CBC: Final = "1.2.410.200004.1.4"
 _HMACS: Final = ("sha1", "sha256", "sha512")
-_KEY: Final = 16
+_KEY_OCTETS: Final = 16
 #: Files in use have 2,048; a count of several thousand million would occupy the process for an hour.
-_MOST_ITERATIONS: Final = 1_000_000
+_MAX_ITERATIONS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class _SeedKey:
-    """A private key that is encrypted with SEED: by PBES2 with a `vector`, else by the older scheme."""
+    """A private key encrypted with SEED: by PBES2 with `initialization_vector`, else by the older scheme."""
 
     content: bytes
     salt: bytes
     iterations: int
-    hmac: str = "sha1"
-    vector: bytes | None = None
+    hmac_digest: str = "sha1"
+    initialization_vector: bytes | None = None
 
 
 def is_npki_key(data: bytes) -> bool:
@@ -95,41 +97,55 @@ def decrypt_npki_key(data: bytes, password: bytes) -> bytes:
 
     The password is used as octets: the files specify no character set.
     """
-    locked = _read_seed_key(data)
-    if locked is None:
+    seed_key = _read_seed_key(data)
+    if seed_key is None:
         raise _make_unreadable_error("it is not encrypted with SEED")
-    key, vector = _derive_key(locked, password)
-    decryptor = Cipher(SEED(key), modes.CBC(vector)).decryptor()
+    key, initialization_vector = _derive_key(seed_key, password)
+    decryptor = Cipher(SEED(key), modes.CBC(initialization_vector)).decryptor()
     unpadder = PKCS7(SEED.block_size).unpadder()
     try:
-        plain = decryptor.update(locked.content) + decryptor.finalize()
-        opened = unpadder.update(plain) + unpadder.finalize()
+        padded_key = decryptor.update(seed_key.content) + decryptor.finalize()
+        key_octets = unpadder.update(padded_key) + unpadder.finalize()
     except ValueError:
         raise _make_unreadable_error("wrong password, or the file is damaged") from None
-    whole = read_element(opened, 0)
-    if whole is None or whole[0] != _SEQUENCE or whole[2] != len(opened):
+    key_element = read_element(key_octets, 0)
+    if key_element is None or key_element.tag != _SEQUENCE or key_element.end != len(key_octets):
         # One wrong password in 256 gives correct padding by chance.
         raise _make_unreadable_error("wrong password, or the file is damaged")
-    return opened
+    return key_octets
 
 
 def _read_seed_key(data: bytes) -> _SeedKey | None:
     """Return the parts of EncryptedPrivateKeyInfo (RFC 5958 §3); None for octets that are something else."""
     try:
         info = asn1_keys.EncryptedPrivateKeyInfo.load(data, strict=True)
-        algorithm, content = info["encryption_algorithm"], info["encrypted_data"].native
+        algorithm, encrypted_octets = info["encryption_algorithm"], info["encrypted_data"].native
         if algorithm["algorithm"].dotted == _SEED_CBC_WITH_SHA1:
-            rounds = algorithm["parameters"].parse(asn1_algos.Pbes1Params).native
-            return _SeedKey(content, rounds["salt"], rounds["iterations"])
+            derivation_parameters = algorithm["parameters"].parse(asn1_algos.Pbes1Params).native
+            return _SeedKey(
+                encrypted_octets, derivation_parameters["salt"], derivation_parameters["iterations"]
+            )
         cipher = algorithm["parameters"]["encryption_scheme"]
         derivation = algorithm["parameters"]["key_derivation_func"]
         if cipher["algorithm"].dotted != _SEED_CBC:
             return None
         if derivation["algorithm"].native != "pbkdf2":
             raise _make_unreadable_error("it is encrypted by a scheme that is not known here")
-        rounds, vector = derivation["parameters"].native, bytes(cipher["parameters"].parsed)
-        salt, hmac = bytes(derivation["parameters"]["salt"].chosen), rounds["prf"]["algorithm"]
-        return _SeedKey(content, salt, rounds["iteration_count"], hmac, vector)
+        derivation_parameters, initialization_vector = (
+            derivation["parameters"].native,
+            bytes(cipher["parameters"].parsed),
+        )
+        salt, hmac_digest = (
+            bytes(derivation["parameters"]["salt"].chosen),
+            derivation_parameters["prf"]["algorithm"],
+        )
+        return _SeedKey(
+            encrypted_octets,
+            salt,
+            derivation_parameters["iteration_count"],
+            hmac_digest,
+            initialization_vector,
+        )
     except GatewayError:
         raise
     # For other octets the parser raises exceptions of many types.
@@ -138,20 +154,25 @@ def _read_seed_key(data: bytes) -> _SeedKey | None:
         return None
 
 
-def _derive_key(locked: _SeedKey, password: bytes) -> tuple[bytes, bytes]:
-    """Return key and vector; by the older scheme the vector is the digest of the octets after the key."""
-    if not 1 <= locked.iterations <= _MOST_ITERATIONS:
-        raise _make_unreadable_error(f"it wants more than {_MOST_ITERATIONS} rounds, or none")
-    if locked.vector is not None:
-        if len(locked.vector) != _KEY or locked.hmac not in _HMACS:
+def _derive_key(seed_key: _SeedKey, password: bytes) -> tuple[bytes, bytes]:
+    """Return the SEED key (16 octets) and the initialization vector; raise GW803 for unusable parameters.
+
+    By the older scheme the vector is the digest of the octets after the key.
+    """
+    if not 1 <= seed_key.iterations <= _MAX_ITERATIONS:
+        raise _make_unreadable_error(f"it wants more than {_MAX_ITERATIONS} rounds, or none")
+    if seed_key.initialization_vector is not None:
+        if len(seed_key.initialization_vector) != _KEY_OCTETS or seed_key.hmac_digest not in _HMACS:
             raise _make_unreadable_error("it is encrypted by a scheme that is not known here")
-        key = hashlib.pbkdf2_hmac(locked.hmac, password, locked.salt, locked.iterations, _KEY)
-        return key, locked.vector
-    derived = password + locked.salt
-    for _ in range(locked.iterations):
-        derived = hashlib.sha1(derived, usedforsecurity=False).digest()
-    rest = hashlib.sha1(derived[_KEY:], usedforsecurity=False).digest()
-    return derived[:_KEY], rest[:_KEY]
+        key = hashlib.pbkdf2_hmac(
+            seed_key.hmac_digest, password, seed_key.salt, seed_key.iterations, _KEY_OCTETS
+        )
+        return key, seed_key.initialization_vector
+    derived_octets = password + seed_key.salt
+    for _ in range(seed_key.iterations):
+        derived_octets = hashlib.sha1(derived_octets, usedforsecurity=False).digest()
+    vector_digest = hashlib.sha1(derived_octets[_KEY_OCTETS:], usedforsecurity=False).digest()
+    return derived_octets[:_KEY_OCTETS], vector_digest[:_KEY_OCTETS]
 
 
 def _make_unreadable_error(reason: str) -> GatewayError:
@@ -249,27 +270,27 @@ def load_signer(key: bytes, certificate: bytes | None = None, password: bytes | 
     `key` is PKCS#8 or traditional, PEM or DER, plain or encrypted, also with SEED; or a
     PKCS#12 file, whose certificate is used when none is given.
     """
-    read, loaded = load_key_and_certificate(key, certificate, password, PrivateKey)
-    private_key = cast("PrivateKey", loaded)
-    return KeySigner(read, get_signature_algorithm(private_key.public_key()), private_key)
+    parsed_certificate, loaded_key = load_key_and_certificate(key, certificate, password, PrivateKey)
+    private_key = cast("PrivateKey", loaded_key)
+    return KeySigner(parsed_certificate, get_signature_algorithm(private_key.public_key()), private_key)
 
 
 def load_key_and_certificate(
     key: bytes,
     certificate: bytes | None = None,
     password: bytes | None = None,
-    kinds: UnionType = PrivateKey | x25519.X25519PrivateKey,
+    key_types: UnionType = PrivateKey | x25519.X25519PrivateKey,
 ) -> tuple[Certificate, PrivateKeyTypes]:
     """Return a certificate and its key of one of these kinds, as `load_signer` reads them; raise GW803."""
     _check_key_file_size(key)
     if is_pkcs12_file(key):
         store = open_pkcs12_file(key, password)
-        return _match_key_and_certificate(store.key, certificate or store.certificate, kinds)
+        return _match_key_and_certificate(store.key, certificate or store.certificate, key_types)
     if certificate is None:
         raise GatewayError(KEY_UNAVAILABLE, "a key without a certificate", "certificate")
     # The certificate is read first, so that its faults are reported as such.
     read_certificate(certificate)
-    return _match_key_and_certificate(_read_private_key(key, password), certificate, kinds)
+    return _match_key_and_certificate(_read_private_key(key, password), certificate, key_types)
 
 
 def get_signature_algorithm(key: PublicKey) -> str:
@@ -285,14 +306,16 @@ def get_curve_digest(key: ec.EllipticCurvePublicKey) -> hashes.HashAlgorithm:
 
 
 def _match_key_and_certificate(
-    key: PrivateKeyTypes, certificate: bytes, kinds: UnionType
+    key: PrivateKeyTypes, certificate: bytes, key_types: UnionType
 ) -> tuple[Certificate, PrivateKeyTypes]:
-    read = read_certificate(certificate)
-    if not isinstance(key, kinds):
+    parsed_certificate = read_certificate(certificate)
+    if not isinstance(key, key_types):
         raise GatewayError(KEY_UNAVAILABLE, f"keys of type {type(key).__name__} do not sign here", "key")
-    if _encode_public_key(cast("Any", key).public_key()) != _encode_public_key(read.public_key):
-        raise GatewayError(KEY_UNAVAILABLE, f"the key does not belong to {read.subject[:120]}", "key")
-    return read, key
+    if _encode_public_key(cast("Any", key).public_key()) != _encode_public_key(parsed_certificate.public_key):
+        raise GatewayError(
+            KEY_UNAVAILABLE, f"the key does not belong to {parsed_certificate.subject[:120]}", "key"
+        )
+    return parsed_certificate, key
 
 
 def _check_key_file_size(data: bytes) -> None:
@@ -306,9 +329,11 @@ def _read_private_key(data: bytes, password: bytes | None) -> PrivateKeyTypes:
         if password is None:
             raise GatewayError(KEY_UNAVAILABLE, "the key is encrypted, and no password is given", "key")
         data, password = decrypt_npki_key(der, password), None
-    load = serialization.load_der_private_key if data[:1] == b"\x30" else serialization.load_pem_private_key
+    load_key = (
+        serialization.load_der_private_key if data[:1] == b"\x30" else serialization.load_pem_private_key
+    )
     try:
-        return load(data, password)
+        return load_key(data, password)
     # The message may quote the input, which is secret: only the type of the error is used.
     except TypeError:
         reason = "it is encrypted, and no password is given"

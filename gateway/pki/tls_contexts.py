@@ -33,19 +33,19 @@ class TlsIdentity:
 
 
 def make_server_context(
-    identity: TlsIdentity, clients: Path | None = None, *, required: bool = False
+    identity: TlsIdentity, client_authorities: Path | None = None, *, is_certificate_required: bool = False
 ) -> ssl.SSLContext:
     """Return the context of a server; raise GW803 for unusable files.
 
-    `clients`: the authorities (PEM) of client certificates. Clients are asked for a
+    `client_authorities`: the authorities (PEM) of client certificates. Clients are asked for a
     certificate, and refused with one that is expired, of another authority or for another
-    use; with `required`, clients without a certificate are refused too.
+    use; with `is_certificate_required`, clients without a certificate are refused too.
     """
     context = _harden_listening_context(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     _load_identity(context, identity)
-    if clients is not None:
-        _load_trust_anchors(context, (clients,))
-        context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
+    if client_authorities is not None:
+        _load_trust_anchors(context, (client_authorities,))
+        context.verify_mode = ssl.CERT_REQUIRED if is_certificate_required else ssl.CERT_OPTIONAL
     return context
 
 
@@ -56,10 +56,10 @@ def make_connection_context(context: ssl.SSLContext) -> ssl.SSLContext:
     library has no option against this. A resumed session would reuse the result of an earlier
     verification.
     """
-    fresh = _harden_listening_context(_ReplacedContext(ssl.PROTOCOL_TLS_SERVER))
-    fresh.verify_mode = context.verify_mode
-    fresh.replacement = context
-    return fresh
+    connection_context = _harden_listening_context(_ReplacedContext(ssl.PROTOCOL_TLS_SERVER))
+    connection_context.verify_mode = context.verify_mode
+    connection_context.replacement = context
+    return connection_context
 
 
 class _ReplacedContext(ssl.SSLContext):

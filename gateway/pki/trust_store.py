@@ -17,10 +17,10 @@ from gateway.pki.path_building import ANY_POLICY, CertificateIndex, PolicyInputs
 
 # More certificates would only lengthen the search for a path.
 MAX_PEER_CERTIFICATES: Final = 4
-MAX_STORED: Final = 1024
-_EVER: Final = datetime.min.replace(tzinfo=UTC)
+MAX_STORE_CERTIFICATES: Final = 1024
+_EARLIEST_TIME: Final = datetime.min.replace(tzinfo=UTC)
 #: The way in which a signer may be admitted: by an authority of our own, or by another country's.
-Mode = Literal["anchor", "bridge", "trust-list", "vouched"]
+AdmissionMode = Literal["anchor", "bridge", "trust-list", "vouched"]
 
 
 class CertificateUse(enum.Enum):
@@ -35,32 +35,43 @@ class CertificateUse(enum.Enum):
     OCSP_SIGNING = "ocsp-signing"
 
 
-_SERVER: Final = "1.3.6.1.5.5.7.3.1"
-_CLIENT: Final = "1.3.6.1.5.5.7.3.2"
-_MAIL: Final = "1.3.6.1.5.5.7.3.4"
-_TIME: Final = "1.3.6.1.5.5.7.3.8"
-_DOCUMENTS: Final = "1.3.6.1.5.5.7.3.36"  # RFC 9336
-_SIGNS: Final = frozenset({"digitalSignature", "nonRepudiation"})
-_HANDSHAKE: Final = frozenset({"digitalSignature", "keyEncipherment", "keyAgreement"})
-_EXTENDED: Final = frozenset({"extended_key_usage", "key_usage"})
+_SERVER_AUTHENTICATION: Final = "1.3.6.1.5.5.7.3.1"
+_CLIENT_AUTHENTICATION: Final = "1.3.6.1.5.5.7.3.2"
+_EMAIL_PROTECTION: Final = "1.3.6.1.5.5.7.3.4"
+_TIME_STAMPING: Final = "1.3.6.1.5.5.7.3.8"
+_DOCUMENT_SIGNING: Final = "1.3.6.1.5.5.7.3.36"  # RFC 9336
+_SIGNING_USAGES: Final = frozenset({"digitalSignature", "nonRepudiation"})
+_HANDSHAKE_USAGES: Final = frozenset({"digitalSignature", "keyEncipherment", "keyAgreement"})
+_BOTH_USAGE_EXTENSIONS: Final = frozenset({"extended_key_usage", "key_usage"})
 
 
 DEFAULT_USES: Final[Mapping[CertificateUse, KeyUsageRule]] = MappingProxyType(
     {
         CertificateUse.SIGNING: KeyUsageRule(
-            _SIGNS, frozenset({_CLIENT, _MAIL, _DOCUMENTS, ANY_EXTENDED_KEY_USAGE})
+            _SIGNING_USAGES,
+            frozenset({_CLIENT_AUTHENTICATION, _EMAIL_PROTECTION, _DOCUMENT_SIGNING, ANY_EXTENDED_KEY_USAGE}),
         ),
         CertificateUse.ENCRYPTION: KeyUsageRule(
             frozenset({"keyEncipherment", "keyAgreement"}),
-            frozenset({_CLIENT, _MAIL, _DOCUMENTS, ANY_EXTENDED_KEY_USAGE}),
+            frozenset({_CLIENT_AUTHENTICATION, _EMAIL_PROTECTION, _DOCUMENT_SIGNING, ANY_EXTENDED_KEY_USAGE}),
         ),
-        CertificateUse.TLS: KeyUsageRule(_HANDSHAKE, frozenset({_SERVER, _CLIENT}), _EXTENDED),
-        CertificateUse.TLS_SERVER: KeyUsageRule(_HANDSHAKE, frozenset({_SERVER}), _EXTENDED),
+        CertificateUse.TLS: KeyUsageRule(
+            _HANDSHAKE_USAGES,
+            frozenset({_SERVER_AUTHENTICATION, _CLIENT_AUTHENTICATION}),
+            _BOTH_USAGE_EXTENSIONS,
+        ),
+        CertificateUse.TLS_SERVER: KeyUsageRule(
+            _HANDSHAKE_USAGES, frozenset({_SERVER_AUTHENTICATION}), _BOTH_USAGE_EXTENSIONS
+        ),
         CertificateUse.TLS_CLIENT: KeyUsageRule(
-            frozenset({"digitalSignature"}), frozenset({_CLIENT}), _EXTENDED
+            frozenset({"digitalSignature"}), frozenset({_CLIENT_AUTHENTICATION}), _BOTH_USAGE_EXTENSIONS
         ),
-        CertificateUse.TIME_STAMPING: KeyUsageRule(_SIGNS, frozenset({_TIME}), _EXTENDED, alone=True),
-        CertificateUse.OCSP_SIGNING: KeyUsageRule(_SIGNS, frozenset({OCSP_SIGNING}), _EXTENDED),
+        CertificateUse.TIME_STAMPING: KeyUsageRule(
+            _SIGNING_USAGES, frozenset({_TIME_STAMPING}), _BOTH_USAGE_EXTENSIONS, alone=True
+        ),
+        CertificateUse.OCSP_SIGNING: KeyUsageRule(
+            _SIGNING_USAGES, frozenset({OCSP_SIGNING}), _BOTH_USAGE_EXTENSIONS
+        ),
     }
 )
 
@@ -101,8 +112,10 @@ class TrustStore:
         """Index the certificates by subject."""
         object.__setattr__(self, "anchors", tuple(self.anchors))
         object.__setattr__(self, "intermediates", tuple(self.intermediates))
-        if len(self.anchors) + len(self.intermediates) > MAX_STORED:
-            raise GatewayError(CERTIFICATE_UNTRUSTED, f"more than {MAX_STORED} certificates in a trust store")
+        if len(self.anchors) + len(self.intermediates) > MAX_STORE_CERTIFICATES:
+            raise GatewayError(
+                CERTIFICATE_UNTRUSTED, f"more than {MAX_STORE_CERTIFICATES} certificates in a trust store"
+            )
         object.__setattr__(self, "index", CertificateIndex(self.anchors, self.intermediates))
 
     def with_peers(self, certificates: tuple[Certificate, ...]) -> TrustStore:
@@ -122,7 +135,7 @@ class Verdict:
     use. ``evidence``: the SHA-256 of the lists and responses that it is based on, so that it
     can be repeated. ``mode`` is the way in which the certificate was admitted, ``source``
     what that way is based on besides our own anchors, ``levels`` the assurance levels of the
-    signer in our terms; see :mod:`gateway.recognition`. ``passing``: the certificate
+    signer in our terms; see :mod:`gateway.recognition`. ``is_transient``: the certificate
     could not be validated at that time, so the verdict is not about the certificate itself.
     """
 
@@ -131,13 +144,13 @@ class Verdict:
     reason: str
     path: tuple[Certificate, ...]
     valid_until: datetime
-    judged_at: datetime = _EVER
+    judged_at: datetime = _EARLIEST_TIME
     tolerated: bool = False
     evidence: tuple[str, ...] = ()
-    mode: Mode = "anchor"
+    mode: AdmissionMode = "anchor"
     source: str = ""
     levels: frozenset[str] = frozenset()
-    passing: bool = False
+    is_transient: bool = False
 
     @property
     def is_accepted(self) -> bool:
@@ -145,7 +158,7 @@ class Verdict:
         return self.tolerated or (self.problem is None and self.status == "valid")
 
     @property
-    def admission_way(self) -> dict[str, Any]:
+    def admission_evidence(self) -> dict[str, Any]:
         """Return the way of admission for the evidence; with levels where it has any."""
         source = self.source or (self.path[-1].subject if self.path else "")
         admission: dict[str, Any] = {"mode": self.mode, "source": source}

@@ -25,9 +25,9 @@ from gateway.pki.revocation_data import RevocationList
 from gateway.pki.trust_store import CertificateUse, Verdict
 
 #: Returns octets by their digest; raises when they are missing or do not match.
-Fetch = Callable[[str], bytes]
+FetchOctets = Callable[[str], bytes]
 
-_encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
+_encode_json: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 _VERDICT_FIELDS: Final = ("status", "problem", "tolerated", "path")
 
 
@@ -54,42 +54,48 @@ def make_verdict_evidence(fresh_verdict: FreshVerdict) -> VerdictEvidence:
     """Return the evidence of a new verdict, for storage."""
     octets: dict[str, bytes] = {}
 
-    def hold_content(content: bytes) -> str:
-        digest = hashlib.sha256(content).hexdigest()
-        octets[digest] = content
+    def add_octets(new_octets: bytes) -> str:
+        digest = hashlib.sha256(new_octets).hexdigest()
+        octets[digest] = new_octets
         return digest
 
-    def hold_items(items: Iterable[Certificate | RevocationList | OcspResponse]) -> list[str]:
-        return [hold_content(each.der) for each in items]
+    def add_encodings(encoded_objects: Iterable[Certificate | RevocationList | OcspResponse]) -> list[str]:
+        return [add_octets(each.der) for each in encoded_objects]
 
-    verdict, trust, evidence = fresh_verdict.verdict, fresh_verdict.trust, set(fresh_verdict.verdict.evidence)
+    verdict, trust, used_digests = (
+        fresh_verdict.verdict,
+        fresh_verdict.trust,
+        set(fresh_verdict.verdict.evidence),
+    )
     register = {
-        "anchors": hold_items(trust.anchors),
-        "intermediates": hold_items(trust.intermediates),
-        "policy": hold_content(write_policy(trust.policy)),
+        "anchors": add_encodings(trust.anchors),
+        "intermediates": add_encodings(trust.intermediates),
+        "policy": add_octets(write_policy(trust.policy)),
     }
     document = {
-        "leaf": hold_content(fresh_verdict.leaf),
+        "leaf": add_octets(fresh_verdict.leaf),
         "use": fresh_verdict.use.value,
         "status": verdict.status,
         "problem": verdict.problem.id if verdict.problem else None,
         "tolerated": verdict.tolerated,
-        "path": hold_items(verdict.path),
+        "path": add_encodings(verdict.path),
         "mode": verdict.mode,
         "source": verdict.source,
         "levels": sorted(verdict.levels),
-        "register": hold_content(_encode(register).encode()),
-        "crls": hold_items(each for each in fresh_verdict.revocations.lists if each.sha256 in evidence),
-        "responses": hold_items(
-            each for each in fresh_verdict.revocations.answers if each.sha256 in evidence
+        "register": add_octets(_encode_json(register).encode()),
+        "crls": add_encodings(
+            each for each in fresh_verdict.revocations.lists if each.sha256 in used_digests
+        ),
+        "responses": add_encodings(
+            each for each in fresh_verdict.revocations.answers if each.sha256 in used_digests
         ),
     }
-    return VerdictEvidence(hold_content(_encode(document).encode()), octets)
+    return VerdictEvidence(add_octets(_encode_json(document).encode()), octets)
 
 
-def list_named_digests(digest: str, fetch: Fetch) -> Iterator[str]:
+def list_named_digests(digest: str, fetch_octets: FetchOctets) -> Iterator[str]:
     """Yield the digests of all octets that the document `digest` names; raise like `load_material`."""
-    document, register = _load_documents(digest, fetch)
+    document, register = _load_documents(digest, fetch_octets)
     yield from (document["leaf"], document["register"], register["policy"])
     for digests in (
         document["path"],
@@ -101,31 +107,33 @@ def list_named_digests(digest: str, fetch: Fetch) -> Iterator[str]:
         yield from digests
 
 
-def _load_documents(digest: str, fetch: Fetch) -> tuple[dict[str, Any], dict[str, Any]]:
+def _load_documents(digest: str, fetch_octets: FetchOctets) -> tuple[dict[str, Any], dict[str, Any]]:
     document = _parse_json_object(
-        fetch(digest), ("leaf", "use", "register", "crls", "responses", *_VERDICT_FIELDS)
+        fetch_octets(digest), ("leaf", "use", "register", "crls", "responses", *_VERDICT_FIELDS)
     )
-    return document, _parse_json_object(fetch(document["register"]), ("anchors", "intermediates", "policy"))
+    return document, _parse_json_object(
+        fetch_octets(document["register"]), ("anchors", "intermediates", "policy")
+    )
 
 
-def load_material(digest: str, fetch: Fetch) -> VerdictMaterial:
+def load_material(digest: str, fetch_octets: FetchOctets) -> VerdictMaterial:
     """Load the material that the document `digest` names; raise GW805 when a part is missing or malformed.
 
     The last certificate of the path is used as an anchor: a trusted list may have made it one, although
     it is not among the configured anchors.
     """
-    document, register = _load_documents(digest, fetch)
-    policy = fetch(register["policy"])
+    document, register = _load_documents(digest, fetch_octets)
+    policy = fetch_octets(register["policy"])
     path = document["path"]
     validation_input = ValidationInput(
-        tuple(fetch(each) for each in dict.fromkeys((*register["anchors"], *path[-1:]))),
-        tuple(fetch(each) for each in dict.fromkeys((*register["intermediates"], *path[1:-1]))),
-        tuple(fetch(each) for each in document["crls"]),
-        tuple(fetch(each) for each in document["responses"]),
+        tuple(fetch_octets(each) for each in dict.fromkeys((*register["anchors"], *path[-1:]))),
+        tuple(fetch_octets(each) for each in dict.fromkeys((*register["intermediates"], *path[1:-1]))),
+        tuple(fetch_octets(each) for each in document["crls"]),
+        tuple(fetch_octets(each) for each in document["responses"]),
         read_policy(policy, "policy"),
     )
     return VerdictMaterial(
-        document, fetch(document["leaf"]), CertificateUse(document["use"]), validation_input, policy
+        document, fetch_octets(document["leaf"]), CertificateUse(document["use"]), validation_input, policy
     )
 
 
@@ -145,11 +153,11 @@ def list_differences(stated_values: Mapping[str, Any], verdict: Verdict) -> tupl
     return tuple(name for name in _VERDICT_FIELDS if values[name] != stated_values[name])
 
 
-def _parse_json_object(content: bytes, needed: Iterable[str]) -> dict[str, Any]:
+def _parse_json_object(json_octets: bytes, required_keys: Iterable[str]) -> dict[str, Any]:
     try:
-        document = json.loads(content)
+        document = json.loads(json_octets)
     except ValueError:
         document = None
-    if not isinstance(document, dict) or not set(needed) <= set(document):
+    if not isinstance(document, dict) or not set(required_keys) <= set(document):
         raise GatewayError(EVIDENCE_BROKEN, "the stored document of the verdict is invalid")
     return document

@@ -22,5 +22,5 @@ from .protocol_registry import list_unsupported_terms as list_unsupported_terms
 from .signed_values import find_sequence_position as find_sequence_position
 from .signed_values import make_sequence_number as make_sequence_number
 from .signed_values import to_model_reference as to_model_reference
-from .signer_checks import find_other_algorithms as find_other_algorithms
-from .signer_checks import list_other_algorithms as list_other_algorithms
+from .signer_checks import list_unagreed_algorithms as list_unagreed_algorithms
+from .signer_checks import read_unagreed_algorithms as read_unagreed_algorithms

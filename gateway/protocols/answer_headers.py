@@ -19,7 +19,7 @@ class AnsweredHeader(Protocol):
 
     @property
     def sender(self) -> Party:
-        """Return who sent the message."""
+        """Return the party that sent the message."""
 
     @property
     def receiver(self) -> Party:
@@ -30,22 +30,22 @@ class AnsweredHeader(Protocol):
         """Return the agreement that it names."""
 
 
-def make_answer_header(answered: AnsweredHeader, context: ProtocolContext) -> dict[str, Any]:
+def make_answer_header(answered_header: AnsweredHeader, context: ProtocolContext) -> dict[str, Any]:
     """Return the header of an answer: parties exchanged, same agreement and conversation.
 
-    A signal of AS4 writes the message id and the time of it alone.
+    Of these values, the envelope of an AS4 signal has only the message id and the time.
     """
     return {
         "message_id": context.make_message_id(),
-        "conversation_id": answered.conversation_id,
-        "sender": answered.receiver,
-        "receiver": answered.sender,
-        "agreement": answered.agreement,
+        "conversation_id": answered_header.conversation_id,
+        "sender": answered_header.receiver,
+        "receiver": answered_header.sender,
+        "agreement": answered_header.agreement,
         "timestamp": context.now,
     }
 
 
-_MOST_CHARACTERS: Final = 500
+_MAX_CHARACTERS: Final = 500
 
 
 def describe_problem(problem: GatewayError) -> tuple[str, str]:
@@ -58,20 +58,24 @@ def describe_problem(problem: GatewayError) -> tuple[str, str]:
 
 
 def make_fault_answer(
-    problem: GatewayError, version: Literal["1.1", "1.2"], content_type: str
+    problem: GatewayError, soap_version: Literal["1.1", "1.2"], content_type: str
 ) -> RejectionResponse:
     """Return the Fault of a problem in a version of SOAP, with its HTTP status."""
-    row = problem.problem
-    description = row.title if row.ours else problem.detail
-    soap = row.codes.soap
-    code = soap if soap in ("Client", "Server", "MustUnderstand", "VersionMismatch") else "Client"
-    octets = write_fault_envelope(SoapFault(code, f"{row.id} {description}"), version)
+    problem_kind = problem.problem
+    description = problem_kind.title if problem_kind.ours else problem.detail
+    soap_code = problem_kind.codes.soap
+    fault_code = (
+        soap_code if soap_code in ("Client", "Server", "MustUnderstand", "VersionMismatch") else "Client"
+    )
+    fault_octets = write_fault_envelope(
+        SoapFault(fault_code, f"{problem_kind.id} {description}"), soap_version
+    )
     return RejectionResponse(
-        row.codes.http or 500, Parcel({"Content-Type": content_type}, MemoryBody(octets))
+        problem_kind.codes.http or 500, Parcel({"Content-Type": content_type}, MemoryBody(fault_octets))
     )
 
 
 def _replace_unprintable(text: str) -> str:
     return "".join(
-        character if character.isprintable() else " " for character in text[:_MOST_CHARACTERS]
+        character if character.isprintable() else " " for character in text[:_MAX_CHARACTERS]
     ).strip()

@@ -44,7 +44,7 @@ from gateway.wire import DEFAULT_LIMITS, RelatedParts, SoapFault, WireLimits, re
 from gateway.xmlsec import VerifiedSignature
 
 #: The most characters shown of each part of a text of a partner.
-_MOST_CHARACTERS: typing.Final = 200
+_MAX_CHARACTERS: typing.Final = 200
 _NO_FORWARDING: typing.Final = ForwardingTable()
 
 
@@ -52,21 +52,21 @@ _NO_FORWARDING: typing.Final = ForwardingTable()
 class Parcel:
     """The content of an HTTP message in either direction: the headers that describe content, and the body.
 
-    `client` is the SHA-256 of the TLS client certificate, None where the client presented
-    none. `sent` are the facts that an answer must match, where the parcel was just sealed: the same that
-    `read_sent_header` would read from it.
+    `client_sha256` is the SHA-256 of the TLS client certificate, None where the client presented
+    none. `sent_unit` is the unit that an answer must match, if this process has just sealed the parcel: the
+    same that `read_sent_header` reads from it.
     """
 
     headers: Mapping[str, str]
     body: Body
-    client: str | None = None
-    sent: SentUnit | None = field(default=None, compare=False, repr=False)
+    client_sha256: str | None = None
+    sent_unit: SentUnit | None = field(default=None, compare=False, repr=False)
 
-    def get_header(self, name: str) -> str:
+    def get_header(self, header_name: str) -> str:
         """Return the value of a header, with its name in any letter case; empty when it is absent."""
-        lower_name = name.lower()
-        for key, value in self.headers.items():
-            if key.lower() == lower_name:
+        lower_name = header_name.lower()
+        for field_name, value in self.headers.items():
+            if field_name.lower() == lower_name:
                 return value
         return ""
 
@@ -86,7 +86,7 @@ class Parcel:
         return self.body.content if isinstance(self.body, MemoryBody) else self.body
 
 
-def _draw_nothing(_count: int) -> bytes:
+def _refuse_random_octets(_count: int) -> bytes:
     raise GatewayError(KEY_UNAVAILABLE, "no source of random octets is configured here", "key")
 
 
@@ -98,8 +98,8 @@ def _find_no_parcel(_protocol: str, _message_id: str) -> Parcel | None:
     return None
 
 
-def _find_no_certificate(name: str, _pin: str | None) -> Certificate:
-    detail = f"no encryption certificate of {name[:80]} is known here"
+def _find_no_certificate(party_name: str, _pin: str | None) -> Certificate:
+    detail = f"no encryption certificate of {party_name[:80]} is known here"
     raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "encryption/certificate")
 
 
@@ -107,14 +107,14 @@ def _find_no_certificate(name: str, _pin: str | None) -> Certificate:
 class EncryptionResources:
     """The keys, random octets and certificates with which payloads are encrypted and decrypted.
 
-    `keys` are our decryption keys, the current one first. `draw_octets` returns the given number of random
-    octets. `find_certificate` returns the certificate for which payloads of a party, by its
-    registered name, are encrypted: the pinned one (SHA-256) or that of the register; it raises
-    where there is none.
+    `decryption_keys` are our decryption keys, the current one first. `make_random_octets` returns the given
+    number of random octets. `find_certificate` returns the certificate for which payloads of a party, by its
+    registered name, are encrypted: the pinned one (SHA-256) or that of the register; it raises where there is
+    none.
     """
 
-    keys: tuple[DecryptionKey, ...] = ()
-    draw_octets: Callable[[int], bytes] = _draw_nothing
+    decryption_keys: tuple[DecryptionKey, ...] = ()
+    make_random_octets: Callable[[int], bytes] = _refuse_random_octets
     find_certificate: Callable[[str, str | None], Certificate] = _find_no_certificate
 
 
@@ -135,11 +135,11 @@ class UnwrappedPart(typing.NamedTuple):
 
 
 def join_unwrapped_parts(
-    decrypted: tuple[UnwrappedPart, ...], expanded: tuple[UnwrappedPart, ...]
+    decrypted_parts: tuple[UnwrappedPart, ...], expanded_parts: tuple[UnwrappedPart, ...]
 ) -> tuple[UnwrappedPart, ...]:
-    """Return how payloads came that were decrypted, then expanded; the latter alone where nothing was."""
-    opened = {part.content_id: part._replace(compressed=True) for part in decrypted}
-    return tuple(opened.get(part.content_id, part) for part in expanded)
+    """Return the expanded payloads, each with the values of its decryption if it was decrypted before."""
+    part_by_id = {part.content_id: part._replace(compressed=True) for part in decrypted_parts}
+    return tuple(part_by_id.get(part.content_id, part) for part in expanded_parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class ProtocolContext:
     from loaded data. `find_certificate_party` returns the name of the registered party of a
     certificate (SHA-256), `find_party_name` that of the party with a PartyId; both return
     None for unknown and suspended parties, and `find_certificate_party` raises GW206 for a
-    certificate registered for another time. `keys` contains our signers by the name of the
+    certificate registered for another time. `signers` contains our signers by the name of the
     party for which they sign; a message to a party without a key here is addressed to another
     handler. `make_message_id` returns a new message id, ``unique@host``. `encryption` is what
     payloads are encrypted and decrypted with. `forwarding` has the rules for messages to other
@@ -165,7 +165,7 @@ class ProtocolContext:
 
     agreements: PModeIndex
     validate_certificate: Callable[[bytes, CertificateUse, datetime], Verdict]
-    keys: Mapping[str, Signer]
+    signers: Mapping[str, Signer]
     now: datetime
     make_message_id: Callable[[], str]
     find_certificate_party: Callable[[str], str | None]
@@ -183,11 +183,13 @@ class ProtocolContext:
 
     def get_party_name(self, party: Party) -> str:
         """Return the registered name of `party`; raise GW302 unless all its ids belong to one known party."""
-        name = self.find_party_name(party.ids[0]) if party.ids else None
-        if name is None or any(self.find_party_name(party_id) != name for party_id in party.ids[1:]):
+        party_name = self.find_party_name(party.ids[0]) if party.ids else None
+        if party_name is None or any(
+            self.find_party_name(party_id) != party_name for party_id in party.ids[1:]
+        ):
             id_value = party.ids[0].value[:80] if party.ids else ""
             raise GatewayError(PARTY_UNKNOWN, f"party {id_value!r} is unknown or suspended")
-        return name
+        return party_name
 
     def check_certificate_party(self, certificate: Certificate, party: Party, location: str) -> None:
         """Raise GW209 for a certificate that is not registered for `party`."""
@@ -228,22 +230,22 @@ class OpenedMessage:
     """The verified content of a parcel.
 
     `identity` is equal for two parcels with one message id exactly when their content is the
-    same; their MIME framing may differ. `unwrapped` are the payloads that arrived encrypted or
-    compressed; the payloads of the unit are in clear. `onward` is the rule by which the
+    same; their MIME framing may differ. `unwrapped_parts` are the payloads that arrived encrypted or
+    compressed; the payloads of the unit are in clear. `forwarding_rule` is the rule by which the
     message goes on to another handler, None for a message to us. A message that goes on has no P-Mode
-    here, and neither has a signal between the handlers of its way. `fragment` says of which larger message
-    this one is a piece; its only payload is the piece. `payload_digests` are the SHA-256 of payloads by
-    content id, where the verified signature has them.
+    here, and neither has a signal between the handlers of its way. `fragment_header` says of which larger
+    message this one is a piece; its only payload is the piece. `payload_digests` are the SHA-256 of payloads
+    by content id, where the verified signature has them.
     """
 
     units: tuple[Unit, ...]
     pmode: PMode | None
-    signed: VerifiedSignature | None
+    verified_signature: VerifiedSignature | None
     parcel: Parcel
     identity: str
-    unwrapped: tuple[UnwrappedPart, ...] = ()
-    onward: ForwardingRule | None = None
-    fragment: FragmentHeader | None = None
+    unwrapped_parts: tuple[UnwrappedPart, ...] = ()
+    forwarding_rule: ForwardingRule | None = None
+    fragment_header: FragmentHeader | None = None
     payload_digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -261,9 +263,9 @@ class RejectionResponse:
     names as its sender; it may be unverified.
     """
 
-    status: int
+    http_status: int
     parcel: Parcel | None = None
-    unit: ErrorSignal | None = None
+    error_signal: ErrorSignal | None = None
     pmode: PMode | None = None
     is_synchronous: bool = True
     sender: Party | None = None
@@ -273,7 +275,7 @@ class RefusedMessage(typing.NamedTuple):
     """The outline of a refused message: its id, its kind, whether an error about it may be sent."""
 
     message_id: str
-    kind: str
+    message_kind: str
     is_answerable: bool
 
 
@@ -291,8 +293,8 @@ class ProtocolCore(typing.Protocol):
     def list_unsupported_terms(self, pmode: PMode) -> tuple[str, ...]:
         """Return in words which terms of a P-Mode this core does not do, or its protocol does not have."""
 
-    def open(
-        self, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None
+    def open_units(
+        self, parcel: Parcel, context: ProtocolContext, expected_unit: SentUnit | None = None
     ) -> OpenedMessage:
         """Return the units of a request, or of an answer to what we sent; raises GatewayError."""
 
@@ -301,12 +303,12 @@ class ProtocolCore(typing.Protocol):
         related: RelatedParts,
         parcel: Parcel,
         context: ProtocolContext,
-        expecting: SentUnit | None = None,
+        expected_unit: SentUnit | None = None,
     ) -> OpenedMessage:
-        """Return the same of a parcel of which the MIME parts were read."""
+        """Return the units of a parcel whose MIME parts are already read; raise GatewayError."""
 
-    def read_envelope(self, document: bytes, policy: str, limits: WireLimits) -> typing.Any:
-        """Return the reading of an envelope by a signature policy; None for one that is always read whole."""
+    def read_envelope(self, envelope_octets: bytes, policy: str, limits: WireLimits) -> typing.Any:
+        """Return the values of an envelope for `open_reading`; None if the message must be opened whole."""
 
     def open_reading(
         self,
@@ -315,7 +317,7 @@ class ProtocolCore(typing.Protocol):
         related: RelatedParts,
         parcel: Parcel,
         context: ProtocolContext,
-        expecting: SentUnit | None = None,
+        expected_unit: SentUnit | None = None,
     ) -> OpenedMessage:
         """Return the units of a parcel whose envelope was read by a policy, after all checks."""
 
@@ -329,7 +331,7 @@ class ProtocolCore(typing.Protocol):
         """Return our receipt as the next handler on the way, None where none is requested."""
 
     def seal_hop_signal(
-        self, unit: Receipt | ErrorSignal, context: ProtocolContext, *, signed: bool
+        self, unit: Receipt | ErrorSignal, context: ProtocolContext, *, is_signed: bool
     ) -> Parcel:
         """Return the parcel of a signal to another handler on the way, which no agreement governs."""
 
@@ -345,9 +347,9 @@ class ProtocolCore(typing.Protocol):
         """Return the answer to a StatusRequest."""
 
     def make_error_signal(
-        self, problem: GatewayError, ref: Unit | Parcel, context: ProtocolContext
+        self, problem: GatewayError, refused_message: Unit | Parcel, context: ProtocolContext
     ) -> ErrorSignal | None:
-        """Return the signal that reports the problem to the sender of `ref`, or None."""
+        """Return the signal that reports the problem to the sender of `refused_message`, or None."""
 
     def make_delivery_failure(
         self,
@@ -355,7 +357,7 @@ class ProtocolCore(typing.Protocol):
         problem: GatewayError,
         context: ProtocolContext,
         *,
-        certain: bool,
+        is_certain: bool,
         reporter: Party | None = None,
     ) -> ErrorSignal:
         """Return the signal that tells the sender that its message did not reach its destination."""
@@ -377,7 +379,7 @@ class ProtocolCore(typing.Protocol):
     def read_sent_header(self, parcel: Parcel, limits: WireLimits) -> SentUnit:
         """Return the content of a parcel that we sent, without payloads; only its envelope is read."""
 
-    def check_answer(self, opened: OpenedMessage, sent: SentUnit) -> None:
+    def check_answer(self, opened: OpenedMessage, sent_unit: SentUnit) -> None:
         """Raise for an answer that does not belong to what we sent."""
 
     def seal_source(self, unit: UserMessage, pmode: PMode) -> Parcel:
@@ -392,12 +394,12 @@ class ProtocolCore(typing.Protocol):
         """Return one fragment with a new message id, signed and encrypted as agreed."""
 
     def tally_opened_fragment(
-        self, tally: GroupTally | None, opened: OpenedMessage, most: int, *, is_repeated: bool
+        self, tally: GroupTally | None, opened: OpenedMessage, max_octets: int, *, is_repeated: bool
     ) -> GroupTally:
         """Return the tally of a group with one more fragment; raise for a contradiction."""
 
-    def join_fragments(self, tally: GroupTally, pieces: Sequence[bytes | Body], most: int) -> Parcel:
-        """Return the message that was split, of at most `most` octets; nothing is held of it."""
+    def join_fragments(self, tally: GroupTally, pieces: Sequence[bytes | Body], max_octets: int) -> Parcel:
+        """Return the message that was split, of at most `max_octets` octets, without holding it in memory."""
 
     def open_joined(self, tally: GroupTally, parcel: Parcel, context: ProtocolContext) -> OpenedMessage:
         """Return a joined message after all checks; its fragments have been verified."""
@@ -413,17 +415,19 @@ def make_refusal_error(unit: Receipt | ErrorSignal) -> GatewayError | None:
     """Return the problem of an ErrorList; None for a receipt."""
     if isinstance(unit, Receipt):
         return None
-    worst = next((entry for entry in unit.errors if entry.severity == "Error"), unit.errors[0])
-    error_texts = [worst.description or worst.title, worst.location]
-    theirs = ": ".join(
-        error_text[:_MOST_CHARACTERS] for error_text in (worst.code, *error_texts) if error_text
+    first_error = next((entry for entry in unit.errors if entry.severity == "Error"), unit.errors[0])
+    error_texts = [first_error.description or first_error.title, first_error.location]
+    partner_text = ": ".join(
+        error_text[:_MAX_CHARACTERS] for error_text in (first_error.code, *error_texts) if error_text
     )
-    return GatewayError(REFUSED_FOR_GOOD, theirs, worst.location[:_MOST_CHARACTERS], theirs=theirs)
+    return GatewayError(
+        REFUSED_FOR_GOOD, partner_text, first_error.location[:_MAX_CHARACTERS], theirs=partner_text
+    )
 
 
 def make_fault_error(fault: SoapFault, location: str) -> GatewayError:
     """Return the problem of a SOAP Fault that answers our message; `location` is that of its Body."""
     # A Client, MustUnderstand or VersionMismatch fault concerns the message, which does not change.
-    theirs = f"SOAP Fault {fault.code[:80]}: {fault.text[:300]}"
-    problem = ANSWER_NOT_UNDERSTOOD if fault.is_of_server else REFUSED_FOR_GOOD
-    return GatewayError(problem, theirs, location, theirs=theirs)
+    partner_text = f"SOAP Fault {fault.code[:80]}: {fault.text[:300]}"
+    problem = ANSWER_NOT_UNDERSTOOD if fault.is_server_fault else REFUSED_FOR_GOOD
+    return GatewayError(problem, partner_text, location, theirs=partner_text)

@@ -21,17 +21,17 @@ from gateway.wire import EB, SOAP11, SOAP12, XML_SPACE, ElementReader, parse_dat
 
 _LINE_BREAKS: Final = str.maketrans("\t\r\n", "   ")
 _NOT_IN_ID: Final = re.compile(r"[\s<>]")
-_MAX_VALUE: Final = 1024
-_MAX_FREE_TEXT: Final = 2048
+_MAX_VALUE_CHARACTERS: Final = 1024
+_MAX_FREE_TEXT_CHARACTERS: Final = 2048
 _MAX_CHILDREN: Final = 256
 _SOAP_ATTRIBUTES: Final = (f"{{{SOAP11}}}", f"{{{SOAP12}}}")
 _BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
 
 
-_HEADER: Final = ElementReader(HEADER_INVALID, skips_comments=True, refuses_empty=True)
-raise_header_error = _HEADER.refuse
-check_attributes = _HEADER.check_attributes
-list_elements = _HEADER.list_children
+_HEADER_READER: Final = ElementReader(HEADER_INVALID, allows_comments=True, rejects_empty=True)
+raise_header_error = _HEADER_READER.raise_error
+check_attributes = _HEADER_READER.check_attributes
+list_elements = _HEADER_READER.list_children
 
 
 @cache
@@ -46,17 +46,19 @@ def make_soap_name(name: str) -> str:
     return f"{{{SOAP11}}}{name}"
 
 
-def read_text(element: etree._Element, *, limit: int = _MAX_VALUE, padded: bool = False) -> str:
+def read_text(
+    element: etree._Element, *, max_characters: int = _MAX_VALUE_CHARACTERS, may_be_padded: bool = False
+) -> str:
     """Return the value of an element that contains text only.
 
     White space around a value is refused: no sender intends it, and every comparison would have to ignore
-    it. Where it may be `padded`, it is left out.
+    it. Where it may be `may_be_padded`, it is left out.
     """
-    value = _HEADER.read_text(element).strip(XML_SPACE if padded else "")
+    value = _HEADER_READER.read_text(element).strip(XML_SPACE if may_be_padded else "")
     if not value or value != value.strip():
         raise_header_error(element, "the value is empty or has white space around it")
-    if len(value) > limit:
-        raise_header_error(element, f"the value has more than {limit} characters")
+    if len(value) > max_characters:
+        raise_header_error(element, f"the value has more than {max_characters} characters")
     return value
 
 
@@ -70,12 +72,14 @@ def read_message_id(element: etree._Element) -> str:
     """Return a message id, which is one token without angle brackets (RFC 2822 msg-id)."""
     value = read_plain_text(element)
     if _NOT_IN_ID.search(value):
-        raise_header_error(element, "a message id has neither white space nor angle brackets")
+        raise_header_error(element, "a message id must have neither white space nor angle brackets")
     return value
 
 
-def read_free_text(elements: Iterable[etree._Element], *, limit: int = _MAX_FREE_TEXT) -> str:
-    """Return text for people in some elements, on one line and cut after `limit` characters.
+def read_free_text(
+    elements: Iterable[etree._Element], *, max_characters: int = _MAX_FREE_TEXT_CHARACTERS
+) -> str:
+    """Return text for people in some elements, on one line and cut after `max_characters` characters.
 
     Such a text never causes the refusal of its message: it may be empty, long or without language.
     Elements inside it are left out. An element with a SOAP attribute is left out, too: soap:actor takes it
@@ -85,76 +89,78 @@ def read_free_text(elements: Iterable[etree._Element], *, limit: int = _MAX_FREE
     for element in elements:
         if not any(name.startswith(_SOAP_ATTRIBUTES) for name in map(str, element.keys())):
             pieces += [element.text or "", *(child.tail or "" for child in element)]
-    return " ".join(pieces).translate(_LINE_BREAKS).strip()[:limit].rstrip()
+    return " ".join(pieces).translate(_LINE_BREAKS).strip()[:max_characters].rstrip()
 
 
 def read_instant(element: etree._Element) -> datetime:
     """Return the time in UTC of an xs:dateTime; without a zone it is taken as UTC."""
-    text = _HEADER.read_text(element)
+    time_text = _HEADER_READER.read_text(element)
     try:
-        return parse_datetime(text, without_zone=UTC)
+        return parse_datetime(time_text, default_zone=UTC)
     except ValueError as wrong:
         raise_header_error(element, str(wrong))
 
 
-def read_boolean_attribute(element: etree._Element, name: str) -> bool:
+def read_boolean_attribute(element: etree._Element, attribute_name: str) -> bool:
     """Return the value of a boolean attribute, given by its qualified name."""
-    value = read_attribute(element, name, "").strip(XML_SPACE)
+    value = read_attribute(element, attribute_name, "").strip(XML_SPACE)
     if value not in _BOOLEANS:
-        raise_header_error(element, "a boolean is true, false, 1 or 0", at=etree.QName(name).localname)
+        raise_header_error(
+            element, "a boolean must be true, false, 1 or 0", at=etree.QName(attribute_name).localname
+        )
     return _BOOLEANS[value]
 
 
 class ElementSequence:
     """Reads the children of an element one after the other, in the order of the schema."""
 
-    __slots__ = ("_at", "_children", "element")
+    __slots__ = ("_children", "_position", "element")
 
     def __init__(self, element: etree._Element) -> None:
         self.element = element
         self._children = list_elements(element)
-        self._at = 0
+        self._position = 0
         if len(self._children) > _MAX_CHILDREN:
             raise_header_error(element, f"more than {_MAX_CHILDREN} elements")
 
-    def take_optional(self, name: str) -> etree._Element | None:
+    def take_optional(self, tag: str) -> etree._Element | None:
         """Return the next child when it has this qualified name, else None."""
-        if self._at < len(self._children) and self._children[self._at].tag == name:
-            self._at += 1
-            return self._children[self._at - 1]
+        if self._position < len(self._children) and self._children[self._position].tag == tag:
+            self._position += 1
+            return self._children[self._position - 1]
         return None
 
-    def take_required(self, name: str) -> etree._Element:
+    def take_required(self, tag: str) -> etree._Element:
         """Return the next child, which must have this qualified name."""
-        child = self.take_optional(name)
+        child = self.take_optional(tag)
         if child is None:
-            raise_header_error(self.element, f"{etree.QName(name).localname} is missing, or not in its place")
+            raise_header_error(self.element, f"{etree.QName(tag).localname} is missing, or not in its place")
         return child
 
-    def take_all(self, name: str, least: int = 0) -> list[etree._Element]:
-        """Return all next children with this qualified name; there must be at least `least`."""
+    def take_all(self, tag: str, min_count: int = 0) -> list[etree._Element]:
+        """Return all next children with this qualified name; there must be at least `min_count`."""
         elements = []
-        while (child := self.take_optional(name)) is not None:
+        while (child := self.take_optional(tag)) is not None:
             elements.append(child)
-        if len(elements) < least:
-            raise_header_error(self.element, f"{etree.QName(name).localname} is missing, or not in its place")
+        if len(elements) < min_count:
+            raise_header_error(self.element, f"{etree.QName(tag).localname} is missing, or not in its place")
         return elements
 
     def skip_extensions(self) -> None:
         """Leave out the next children of other namespaces, where their content has no effect."""
-        while self._at < len(self._children) and self._is_extension(self._children[self._at]):
-            self._at += 1
+        while self._position < len(self._children) and self._is_extension(self._children[self._position]):
+            self._position += 1
 
     def _is_extension(self, child: etree._Element) -> bool:
         return etree.QName(child).namespace not in (None, etree.QName(self.element).namespace)
 
     def check_end(self, *, extensible: bool = False) -> None:
         """Raise for remaining children: extensions are not supported, others are not valid."""
-        if self._at == len(self._children):
+        if self._position == len(self._children):
             return
-        child = self._children[self._at]
+        child = self._children[self._position]
         if extensible and self._is_extension(child):
             raise_header_error(child, "extension elements are not supported", NOT_SUPPORTED)
         raise_header_error(
-            child, f"{etree.QName(child).localname[:80]} does not belong here, or is not in its place"
+            child, f"{etree.QName(child).localname[:80]} is not allowed here, or is not in its place"
         )

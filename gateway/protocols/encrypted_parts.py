@@ -21,13 +21,13 @@ from gateway.wire import MimePart, WireLimits
 from gateway.xmlsec import DigestCheck, PartDecryption
 
 
-def check_secret_room(parts: Iterable[MimePart], limits: WireLimits) -> None:
+def check_encrypted_size(parts: Iterable[MimePart], limits: WireLimits) -> None:
     """Raise GW102 for encrypted parts that do not fit into memory together: decryption holds them all."""
-    size = 0
+    octet_count = 0
     for part in parts:
-        size += count_octets(part.octets)
-        if size > limits.secret:
-            detail = f"the encrypted parts of a message have at most {limits.secret} octets together"
+        octet_count += count_octets(part.octets)
+        if octet_count > limits.secret:
+            detail = f"the encrypted parts of a message may have at most {limits.secret} octets together"
             raise GatewayError(TOO_LARGE, detail, format_cid_uri(part.content_id))
 
 
@@ -40,72 +40,78 @@ class EncryptedParts:
 
     def __init__(
         self,
-        readers: Mapping[str, Callable[[], EncryptedPayload]],
+        payload_readers: Mapping[str, Callable[[], EncryptedPayload]],
         resources: EncryptionResources,
         choose_media_type: Callable[[DecryptedPayload], str],
     ) -> None:
-        self._readers = readers
+        self._payload_readers = payload_readers
         self._resources = resources
         self._choose_media_type = choose_media_type
-        self._opened: dict[str, DecryptedPayload] = {}
+        self._decrypted_payloads: dict[str, DecryptedPayload] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._readers)
+        return bool(self._payload_readers)
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._readers
+    def __contains__(self, content_id: str) -> bool:
+        return content_id in self._payload_readers
 
     def list_decryptions(self) -> dict[str, PartDecryption]:
         """Return the decryption of each part, for the verification of the signature."""
-        return {name: partial(self._decrypt_part, name) for name in self._readers}
+        return {content_id: partial(self._decrypt_part, content_id) for content_id in self._payload_readers}
 
-    def decrypt_unsigned(self) -> None:
+    def decrypt_unsigned_parts(self) -> None:
         """Decrypt the parts of a message without signature; raise GW216 where nothing authenticates them.
 
         Only a cipher with authentication (GCM) and the padding RSA-OAEP are accepted then. With others, an
         attacker who changes octets unnoticed could learn the contents from the answers.
         """
-        payloads = {name: read() for name, read in self._readers.items()}
-        for name, payload in payloads.items():
+        payloads = {name: read_payload() for name, read_payload in self._payload_readers.items()}
+        for content_id, payload in payloads.items():
             if not payload.is_authenticated:
                 detail = "without a signature only GCM under RSA-OAEP is decrypted"
-                raise GatewayError(ENCRYPTION_ALGORITHM_REFUSED, detail, format_cid_uri(name))
-            self._opened[name] = self._decrypt_payload(name, payload, lambda _: True)
+                raise GatewayError(ENCRYPTION_ALGORITHM_REFUSED, detail, format_cid_uri(content_id))
+            self._decrypted_payloads[content_id] = self._decrypt_payload(content_id, payload, lambda _: True)
 
-    def _decrypt_part(self, name: str, is_genuine: DigestCheck) -> None:
-        self._opened[name] = self._decrypt_payload(name, self._readers[name](), is_genuine)
+    def _decrypt_part(self, content_id: str, is_genuine: DigestCheck) -> None:
+        self._decrypted_payloads[content_id] = self._decrypt_payload(
+            content_id, self._payload_readers[content_id](), is_genuine
+        )
 
     def _decrypt_payload(
-        self, name: str, payload: EncryptedPayload, is_genuine: DigestCheck
+        self, content_id: str, payload: EncryptedPayload, is_genuine: DigestCheck
     ) -> DecryptedPayload:
-        """Return a part in clear; each problem names the part. Without any key it is GW803."""
-        resources, location = self._resources, format_cid_uri(name)
-        if not resources.keys:
+        """Return a decrypted part; raise GW803 without any key. Each error has the part as its location."""
+        resources, location = self._resources, format_cid_uri(content_id)
+        if not resources.decryption_keys:
             raise GatewayError(KEY_UNAVAILABLE, "no decryption key is configured", location)
         try:
-            return decrypt_payload(payload, resources.keys, is_genuine, resources.draw_octets)
+            return decrypt_payload(
+                payload, resources.decryption_keys, is_genuine, resources.make_random_octets
+            )
         except GatewayError as failed:
             raise GatewayError(failed.problem, failed.detail, location) from None
 
     def replace_parts(self, parts: Mapping[str, MimePart]) -> dict[str, MimePart]:
         """Return the parts with the decrypted ones in clear."""
-        clear = dict(parts)
-        for name, opened in self._opened.items():
-            media_type = self._choose_media_type(opened).partition(";")[0].strip().lower()
-            headers = {**parts[name].headers, "content-type": media_type}
-            clear[name] = replace(parts[name], headers=headers, media_type=media_type, octets=opened.content)
-        return clear
+        clear_parts = dict(parts)
+        for content_id, decrypted_payload in self._decrypted_payloads.items():
+            media_type = self._choose_media_type(decrypted_payload).partition(";")[0].strip().lower()
+            headers = {**parts[content_id].headers, "content-type": media_type}
+            clear_parts[content_id] = replace(
+                parts[content_id], headers=headers, media_type=media_type, octets=decrypted_payload.content
+            )
+        return clear_parts
 
-    def list_unwrapped(self, parts: Mapping[str, MimePart]) -> tuple[UnwrappedPart, ...]:
-        """Return how each decrypted part came, for the evidence."""
+    def list_unwrapped_parts(self, parts: Mapping[str, MimePart]) -> tuple[UnwrappedPart, ...]:
+        """Return the digests, algorithms and key of each decrypted part, for the evidence."""
         return tuple(
             UnwrappedPart(
-                name,
-                compute_body_digest(parts[name].octets),
+                content_id,
+                compute_body_digest(parts[content_id].octets),
                 hashlib.sha256(payload.content).hexdigest(),
                 payload.cipher,
                 payload.transport,
                 payload.certificate,
             )
-            for name, payload in self._opened.items()
+            for content_id, payload in self._decrypted_payloads.items()
         )

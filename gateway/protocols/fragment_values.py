@@ -40,7 +40,7 @@ class FragmentHeader:
 
 
 #: The values of a group of which no fragment has stated any.
-NOTHING_STATED: Final = FragmentHeader("", "", 0)
+EMPTY_FRAGMENT_HEADER: Final = FragmentHeader("", "", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class GroupTally:
     signer: str
     said: str
     properties: tuple[MessageProperty, ...] = ()
-    stated: FragmentHeader = NOTHING_STATED
+    stated: FragmentHeader = EMPTY_FRAGMENT_HEADER
     highest: int = 0
     came: int = 0
     octets: int = 0
@@ -72,13 +72,15 @@ class GroupTally:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> GroupTally:
+    def from_json(cls, json_values: Mapping[str, Any]) -> GroupTally:
         """Return what `to_json` wrote."""
-        header_fields = dict(data["stated"])
-        source = header_fields.pop("source")
-        properties = tuple(MessageProperty(**fields) for fields in data["properties"])
-        header = FragmentHeader(**header_fields, source=SourceType(**source) if source else None)
-        return cls(**{**data, "stated": header, "properties": properties})
+        header_fields = dict(json_values["stated"])
+        source_fields = header_fields.pop("source")
+        properties = tuple(MessageProperty(**fields) for fields in json_values["properties"])
+        header = FragmentHeader(
+            **header_fields, source=SourceType(**source_fields) if source_fields else None
+        )
+        return cls(**{**json_values, "stated": header, "properties": properties})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +117,18 @@ class SplitPlan:
         return -(-self.octets.octet_count // self.terms.fragment_size)
 
 
-def choose_split_terms(octets: int, agreed: SplittingTerms) -> SplitTerms | None:
-    """Return how a message of `octets` octets is split by agreement; None where it fits into one fragment.
+def choose_split_terms(octet_count: int, splitting_terms: SplittingTerms) -> SplitTerms | None:
+    """Return how a message of `octet_count` octets is split by agreement; None if it fits one fragment.
 
     Raises GW102 for a message that is larger than agreed.
     """
-    if octets <= agreed.fragment_size:
+    if octet_count <= splitting_terms.fragment_size:
         return None
-    if octets > agreed.message_size:
-        detail = f"the message has {octets} octets, {agreed.message_size} are agreed"
+    if octet_count > splitting_terms.message_size:
+        detail = f"the message has {octet_count} octets, {splitting_terms.message_size} are agreed"
         raise GatewayError(TOO_LARGE, detail, "splitting/message_size")
-    return SplitTerms(agreed.fragment_size, agreed.routing_properties, agreed.compression == "gzip")
+    return SplitTerms(
+        splitting_terms.fragment_size,
+        splitting_terms.routing_properties,
+        splitting_terms.compression == "gzip",
+    )

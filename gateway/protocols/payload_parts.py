@@ -15,7 +15,7 @@ from gateway.message_model import Body, Payload, count_octets, iterate_octets
 from gateway.wire import MimePart
 
 _UNRESERVED: Final = "@!$&'()*+,;=:-._~/"
-_LONGEST_URI: Final = 1024
+_MAX_URI_LENGTH: Final = 1024
 
 
 def format_cid_uri(content_id: str) -> str:
@@ -26,7 +26,7 @@ def format_cid_uri(content_id: str) -> str:
 
 def decode_cid_uri(uri: str) -> str | None:
     """Return the Content-ID that a cid: URI names, None for anything else."""
-    if not uri.startswith("cid:") or len(uri) > _LONGEST_URI:
+    if not uri.startswith("cid:") or len(uri) > _MAX_URI_LENGTH:
         return None
     try:
         return unquote_to_bytes(uri[4:]).decode("utf-8")
@@ -63,37 +63,37 @@ def make_boundary(envelope: bytes) -> str:
 
 
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
-_STEP: Final = 64 * 1024
+_PIECE_OCTETS: Final = 64 * 1024
 #: XML compresses to a tenth or a thirtieth. A hundred times is a bomb; a small part may always expand.
-_MOST_TIMES: Final = 100
-_ALWAYS_ALLOWED: Final = 256 * 1024
+_MAX_EXPANSION_RATIO: Final = 100
+_MIN_EXPANSION_LIMIT: Final = 256 * 1024
 #: The most octets of expanded content that are held in memory.
-_MOST_HELD: Final = 8 * 1024**2
+_MAX_OCTETS_IN_MEMORY: Final = 8 * 1024**2
 
 
 class _ConvertedBody:
     """Octets that are made from others whenever they are read, the same ones each time."""
 
-    def __init__(self, make: Callable[[], Iterator[bytes]]) -> None:
-        self._make = make
+    def __init__(self, make_pieces: Callable[[], Iterator[bytes]]) -> None:
+        self._make_pieces = make_pieces
         hasher, self.octet_count = hashlib.sha256(), 0
-        for piece in make():
+        for piece in make_pieces():
             hasher.update(piece)
             self.octet_count += len(piece)
         self.sha256_hex = hasher.hexdigest()
 
     def open_stream(self) -> BinaryIO:
         """Return a new stream at the first octet."""
-        return cast("BinaryIO", _ConvertedStream(self._make))
+        return cast("BinaryIO", _ConvertedStream(self._make_pieces))
 
 
 class _ConvertedStream(io.RawIOBase):
     """The octets of an iterator; going back begins it anew."""
 
-    def __init__(self, make: Callable[[], Iterator[bytes]]) -> None:
-        self._make = make
-        self._pieces = make()
-        self._rest = memoryview(b"")
+    def __init__(self, make_pieces: Callable[[], Iterator[bytes]]) -> None:
+        self._make_pieces = make_pieces
+        self._pieces = make_pieces()
+        self._unread_octets = memoryview(b"")
         self._position = 0
 
     def readable(self) -> bool:
@@ -104,86 +104,95 @@ class _ConvertedStream(io.RawIOBase):
         if whence != io.SEEK_SET:
             raise io.UnsupportedOperation("only from the beginning")
         if offset < self._position:
-            self._pieces, self._rest, self._position = self._make(), memoryview(b""), 0
-        while self._position < offset and self.read(min(_STEP, offset - self._position)):
+            self._pieces, self._unread_octets, self._position = self._make_pieces(), memoryview(b""), 0
+        while self._position < offset and self.read(min(_PIECE_OCTETS, offset - self._position)):
             pass
         return offset
 
     def readinto(self, buffer: Any) -> int:
-        while not self._rest:
+        while not self._unread_octets:
             piece = next(self._pieces, None)
             if piece is None:
                 return 0
-            self._rest = memoryview(piece)
-        count = min(len(buffer), len(self._rest))
-        buffer[:count] = self._rest[:count]
-        self._rest = self._rest[count:]
-        self._position += count
-        return count
+            self._unread_octets = memoryview(piece)
+        octet_count = min(len(buffer), len(self._unread_octets))
+        buffer[:octet_count] = self._unread_octets[:octet_count]
+        self._unread_octets = self._unread_octets[octet_count:]
+        self._position += octet_count
+        return octet_count
 
 
 def compress_content(content: bytes | Body) -> bytes | Body:
     """Return the content compressed; the same content gives the same octets."""
     if isinstance(content, bytes):
         return gzip.compress(content, mtime=0)
-    return _ConvertedBody(lambda: _iterate_compressed(content))
+    return _ConvertedBody(lambda: _iterate_compressed_pieces(content))
 
 
-def _iterate_compressed(content: Body) -> Iterator[bytes]:
-    work = zlib.compressobj(wbits=_GZIP_WINDOW)
+def _iterate_compressed_pieces(content: Body) -> Iterator[bytes]:
+    compressor = zlib.compressobj(wbits=_GZIP_WINDOW)
     for piece in iterate_octets(content):
-        yield work.compress(piece)
-    yield work.flush()
+        yield compressor.compress(piece)
+    yield compressor.flush()
 
 
-def is_expansion_allowed(expanded: int, compressed: int) -> bool:
-    """Return whether `expand_content` permits `expanded` octets from `compressed` ones."""
-    return expanded <= _compute_allowed_size(compressed)
+def is_expansion_allowed(expanded_octets: int, compressed_octets: int) -> bool:
+    """Return whether `expand_content` permits `expanded_octets` octets from `compressed_octets` ones."""
+    return expanded_octets <= _compute_expansion_limit(compressed_octets)
 
 
-def _compute_allowed_size(compressed: int) -> int:
-    return max(_ALWAYS_ALLOWED, _MOST_TIMES * compressed)
+def _compute_expansion_limit(compressed_octets: int) -> int:
+    return max(_MIN_EXPANSION_LIMIT, _MAX_EXPANSION_RATIO * compressed_octets)
 
 
-def expand_content(data: bytes | Body, most: int, location: str) -> bytes | Body:
-    """Return the content of one gzip member of at most `most` octets; raise GW319.
+def expand_content(compressed_content: bytes | Body, max_octets: int, location: str) -> bytes | Body:
+    """Return the content of one gzip member of at most `max_octets` octets; raise GW319.
 
-    It is expanded in steps, so that nothing too large is ever held. Large content is a body.
+    Small content is returned as bytes. Large content is returned as a body that expands it again at each
+    reading, so that it is never in memory as a whole.
     """
-    allowed = min(most, _compute_allowed_size(count_octets(data)))
+    expansion_limit = min(max_octets, _compute_expansion_limit(count_octets(compressed_content)))
     pieces: list[bytes] = []
-    size = 0
-    for piece in _iterate_expanded(data, allowed, location):
-        size += len(piece)
-        if size > _MOST_HELD:
+    octet_count = 0
+    for piece in _iterate_expanded_pieces(compressed_content, expansion_limit, location):
+        octet_count += len(piece)
+        if octet_count > _MAX_OCTETS_IN_MEMORY:
             pieces.clear()
-            return _ConvertedBody(lambda: _iterate_expanded(data, allowed, location))
+            return _ConvertedBody(
+                lambda: _iterate_expanded_pieces(compressed_content, expansion_limit, location)
+            )
         pieces.append(piece)
     return b"".join(pieces)
 
 
-def _iterate_expanded(data: bytes | Body, allowed: int, location: str) -> Iterator[bytes]:
+def _iterate_expanded_pieces(
+    compressed_content: bytes | Body, expansion_limit: int, location: str
+) -> Iterator[bytes]:
     """Yield the expanded octets in pieces, together within the limit."""
-    work, size = zlib.decompressobj(_GZIP_WINDOW), 0
-    for piece in _inflate(work, data, location):
-        size += len(piece)
-        if size > allowed:
-            detail = f"the payload expands to more than {allowed} octets"
+    decompressor, octet_count = zlib.decompressobj(_GZIP_WINDOW), 0
+    for piece in _inflate(decompressor, compressed_content, location):
+        octet_count += len(piece)
+        if octet_count > expansion_limit:
+            detail = f"the payload expands to more than {expansion_limit} octets"
             raise GatewayError(COMPRESSION_REFUSED, detail, location)
         yield piece
-    if not work.eof:
+    if not decompressor.eof:
         raise GatewayError(COMPRESSION_REFUSED, "the payload is cut off", location)
 
 
-def _inflate(work: Any, data: bytes | Body, location: str) -> Iterator[bytes]:
+def _inflate(decompressor: Any, compressed_content: bytes | Body, location: str) -> Iterator[bytes]:
     try:
-        for waiting in iterate_octets(data):
-            expanded = work.decompress(waiting, _STEP)
-            while expanded:
-                yield expanded
+        for compressed_piece in iterate_octets(compressed_content):
+            expanded_piece = decompressor.decompress(compressed_piece, _PIECE_OCTETS)
+            while expanded_piece:
+                yield expanded_piece
                 # Octets after the end of the compressed data are not decompressed.
-                expanded = b"" if work.eof else work.decompress(work.unconsumed_tail, _STEP)
-            if work.unused_data or (work.eof and work.unconsumed_tail):
+                expanded_piece = (
+                    b""
+                    if decompressor.eof
+                    else decompressor.decompress(decompressor.unconsumed_tail, _PIECE_OCTETS)
+                )
+            if decompressor.unused_data or (decompressor.eof and decompressor.unconsumed_tail):
                 detail = "there are octets after the compressed payload"
                 raise GatewayError(COMPRESSION_REFUSED, detail, location)
     except zlib.error as error:

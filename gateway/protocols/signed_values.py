@@ -10,7 +10,7 @@ from lxml import etree
 
 from gateway.errors import HEADER_INCONSISTENT, GatewayError
 from gateway.message_model import (
-    LAST_SEQUENCE_NUMBER,
+    MAX_SEQUENCE_NUMBER,
     Body,
     DigestReference,
     SequenceNumber,
@@ -44,16 +44,18 @@ def write_references(references: Iterable[DigestReference], *, declared: bool = 
 
     Each declares the namespaces that it uses, except ``ds``, which it declares only if `declared`.
     """
-    written = [
-        xmldsig.write_reference_text(_to_xml_reference(reference), declared=declared)
+    reference_texts = [
+        xmldsig.write_reference_text(_to_xml_reference(reference), declares_namespace=declared)
         for reference in references
     ]
-    return "".join(written)
+    return "".join(reference_texts)
 
 
-def repeats_digests(received: Iterable[DigestReference], sent: Iterable[DigestReference]) -> bool:
+def repeats_digests(
+    received_references: Iterable[DigestReference], sent_references: Iterable[DigestReference]
+) -> bool:
     """Return whether a receipt has the digests that were sent, no other ones and none twice."""
-    return _sort_digests(received) == _sort_digests(sent)
+    return _sort_digests(received_references) == _sort_digests(sent_references)
 
 
 def _sort_digests(references: Iterable[DigestReference]) -> list[tuple[str, str, bytes]]:
@@ -62,7 +64,9 @@ def _sort_digests(references: Iterable[DigestReference]) -> list[tuple[str, str,
 
 
 def _to_xml_reference(reference: DigestReference) -> xmldsig.DigestReference:
-    transforms = tuple(_to_xml_transform(algorithm, tuple(rest)) for algorithm, *rest in reference.transforms)
+    transforms = tuple(
+        _to_xml_transform(algorithm, tuple(parameters)) for algorithm, *parameters in reference.transforms
+    )
     return xmldsig.DigestReference(reference.uri, reference.digest_algorithm, reference.digest, transforms)
 
 
@@ -85,30 +89,34 @@ def compute_values_digest(values: Iterable[bytes | Body]) -> str:
     return hasher.hexdigest()
 
 
-_NUMBERS: Final = LAST_SEQUENCE_NUMBER + 1
-_NUMBER_PATH: Final = "/soap:Envelope/soap:Header/eb:MessageOrder/eb:SequenceNumber"
+_SEQUENCE_LENGTH: Final = MAX_SEQUENCE_NUMBER + 1
+_SEQUENCE_NUMBER_XPATH: Final = "/soap:Envelope/soap:Header/eb:MessageOrder/eb:SequenceNumber"
 
 
 def make_sequence_number(position: int) -> SequenceNumber:
-    """Return the number and status of the message at a position: 0 with Reset begins, 0 later continues."""
-    return SequenceNumber(position % _NUMBERS, "Continue" if position else "Reset")
+    """Return the number and status of the message at a position; only position 0 has the status Reset."""
+    return SequenceNumber(position % _SEQUENCE_LENGTH, "Continue" if position else "Reset")
 
 
-def find_sequence_position(sequence: SequenceNumber, released: int) -> int:
-    """Return the position of a received message; `released` positions have gone to the application.
+def find_sequence_position(sequence: SequenceNumber, released_count: int) -> int:
+    """Return the position of a received message; `released_count` positions have gone to the application.
 
     Of the positions with this number, it is the one nearest to the next position. Raises GW304 for a
     number 0 that neither begins a sequence nor follows 99999999, and for one that was used before.
     """
     if sequence.status == "Reset":
         return 0
-    ahead = (sequence.number - released) % _NUMBERS
-    position = released + ahead if ahead < _NUMBERS // 2 else released + ahead - _NUMBERS
+    distance = (sequence.number - released_count) % _SEQUENCE_LENGTH
+    position = (
+        released_count + distance
+        if distance < _SEQUENCE_LENGTH // 2
+        else released_count + distance - _SEQUENCE_LENGTH
+    )
     if position == 0:
         detail = "the number 0 begins a sequence with the status Reset, and continues one after 99999999"
-        raise GatewayError(HEADER_INCONSISTENT, detail, _NUMBER_PATH)
-    if position < released:
+        raise GatewayError(HEADER_INCONSISTENT, detail, _SEQUENCE_NUMBER_XPATH)
+    if position < released_count:
         # A repeat of the same message has the same MessageId, and was recognised by that.
         detail = f"number {sequence.number} was delivered before, under another MessageId"
-        raise GatewayError(HEADER_INCONSISTENT, detail, _NUMBER_PATH)
+        raise GatewayError(HEADER_INCONSISTENT, detail, _SEQUENCE_NUMBER_XPATH)
     return position

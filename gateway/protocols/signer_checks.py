@@ -33,105 +33,120 @@ def check_signer(
 
 def check_pinned_signer(certificate: Certificate, pmode: PMode, sender: Party, location: str) -> None:
     """Raise GW209 for a certificate that is not one of those pinned for this side of a P-Mode."""
-    forward = sender.ids[0] in pmode.from_party
-    pins = pmode.security.certificates if forward else pmode.security.reply_certificates
+    is_from_party = sender.ids[0] in pmode.from_party
+    pins = pmode.security.certificates if is_from_party else pmode.security.reply_certificates
     if pins and certificate.sha256 not in pins:
         raise GatewayError(SIGNER_MISMATCH, "the agreement pins another certificate", location)
 
 
 _SIGNED_INFO: Final = "ds:Signature/ds:SignedInfo"
 #: The hash algorithm in the signatures and digests that the hub writes.
-_WRITTEN: Final = SHA256
+_HUB_HASH_ALGORITHM: Final = SHA256
 
 
-def check_agreed_algorithms(algorithm: str, references: Sequence[DigestReference], pmode: PMode) -> None:
+def check_agreed_algorithms(
+    signature_algorithm: str, references: Sequence[DigestReference], pmode: PMode
+) -> None:
     """Raise GW204 for a signature or a digest by another algorithm than the P-Mode names, or a weak one."""
-    named_algorithms, named_hashes = _list_named(pmode)
-    if named_algorithms and algorithm not in named_algorithms:
-        _raise_signature_error(named_algorithms, algorithm)
+    agreed_algorithms, agreed_hashes = _get_agreed_algorithms(pmode)
+    if agreed_algorithms and signature_algorithm not in agreed_algorithms:
+        _raise_signature_error(agreed_algorithms, signature_algorithm)
     for reference in references:
-        if named_hashes and reference.digest_algorithm not in named_hashes:
-            _raise_digest_error(named_hashes, reference.digest_algorithm)
-    check_agreed_strength(algorithm, references, pmode)
+        if agreed_hashes and reference.digest_algorithm not in agreed_hashes:
+            _raise_digest_error(agreed_hashes, reference.digest_algorithm)
+    check_agreed_strength(signature_algorithm, references, pmode)
 
 
-def check_agreed_strength(algorithm: str, references: Sequence[DigestReference], pmode: PMode) -> None:
+def check_agreed_strength(
+    signature_algorithm: str, references: Sequence[DigestReference], pmode: PMode
+) -> None:
     """Raise GW204 for a signature or a digest whose hash is weaker than each that the P-Mode names.
 
     Names that are not known, as a CPA may write them, have no strength to compare.
     """
-    named_algorithms, named_hashes = _list_named(pmode)
-    if _is_weaker(algorithm, named_algorithms, named_hashes):
-        _raise_signature_error(named_algorithms, algorithm)
+    agreed_algorithms, agreed_hashes = _get_agreed_algorithms(pmode)
+    if _is_weaker(signature_algorithm, agreed_algorithms, agreed_hashes):
+        _raise_signature_error(agreed_algorithms, signature_algorithm)
     for reference in references:
-        if _is_weaker(reference.digest_algorithm, named_hashes, named_algorithms):
-            _raise_digest_error(named_hashes, reference.digest_algorithm)
+        if _is_weaker(reference.digest_algorithm, agreed_hashes, agreed_algorithms):
+            _raise_digest_error(agreed_hashes, reference.digest_algorithm)
 
 
-def list_other_algorithms(signed: VerifiedSignature, pmode: PMode) -> tuple[str, ...]:
+def list_unagreed_algorithms(verified_signature: VerifiedSignature, pmode: PMode) -> tuple[str, ...]:
     """Return the algorithms of a verified signature that are not those of the P-Mode."""
-    digests = [reference.digest_algorithm for reference in signed.references]
-    return _list_others((signed.signature_algorithm,), digests, pmode)
+    digest_algorithms = [reference.digest_algorithm for reference in verified_signature.references]
+    return _select_unagreed_algorithms((verified_signature.signature_algorithm,), digest_algorithms, pmode)
 
 
-def find_other_algorithms(parcel: Parcel, pmode: PMode, limits: WireLimits) -> tuple[str, ...]:
+def read_unagreed_algorithms(parcel: Parcel, pmode: PMode, limits: WireLimits) -> tuple[str, ...]:
     """Return the algorithms of the signature of a parcel that are not those of the P-Mode.
 
     Raises GatewayError for a parcel that cannot be read.
     """
     root = parse_xml(parcel.read_parts(limits).root.content, limits)
-    return _list_others(
+    return _select_unagreed_algorithms(
         _list_algorithms(root, "SignatureMethod"), _list_algorithms(root, "DigestMethod"), pmode
     )
 
 
-def _list_others(signatures: Iterable[str], digests: Iterable[str], pmode: PMode) -> tuple[str, ...]:
+def _select_unagreed_algorithms(
+    signature_algorithms: Iterable[str], digest_algorithms: Iterable[str], pmode: PMode
+) -> tuple[str, ...]:
     """Return each algorithm that is not agreed; where its kind is not named, each that is too weak."""
-    named_algorithms, named_hashes = _list_named(pmode)
-    others = (
+    agreed_signatures, agreed_hashes = _get_agreed_algorithms(pmode)
+    unagreed_algorithms = (
         algorithm
         for used, agreed, agreed_others in (
-            (signatures, named_algorithms, named_hashes),
-            (digests, named_hashes, named_algorithms),
+            (signature_algorithms, agreed_signatures, agreed_hashes),
+            (digest_algorithms, agreed_hashes, agreed_signatures),
         )
         for algorithm in used
         if (algorithm not in agreed if agreed else _is_weaker(algorithm, agreed, agreed_others))
     )
-    return tuple(dict.fromkeys(others))
+    return tuple(dict.fromkeys(unagreed_algorithms))
 
 
-def _list_named(pmode: PMode) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _get_agreed_algorithms(pmode: PMode) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the signature algorithms and the hash functions that a P-Mode names."""
-    digest = pmode.security.hash_function
-    return pmode.security.signature_algorithms, () if digest is None else (digest,)
+    hash_function = pmode.security.hash_function
+    return pmode.security.signature_algorithms, () if hash_function is None else (hash_function,)
 
 
-def _list_algorithms(root: etree._Element, name: str) -> Iterator[str]:
-    for element in root.iterfind(f".//{{{DS}}}SignedInfo//{{{DS}}}{name}"):
+def _list_algorithms(root: etree._Element, element_name: str) -> Iterator[str]:
+    for element in root.iterfind(f".//{{{DS}}}SignedInfo//{{{DS}}}{element_name}"):
         yield element.get("Algorithm", "")
 
 
-def _is_weaker(algorithm: str, agreed: Sequence[str], agreed_others: Sequence[str]) -> bool:
+def _is_weaker(
+    algorithm: str, agreed_algorithms: Sequence[str], other_kind_algorithms: Sequence[str]
+) -> bool:
     """Return whether an algorithm is weaker than each agreed algorithm of its kind.
 
-    Where only algorithms of the other kind are agreed (`agreed_others`), those that the hub writes count.
+    Where only algorithms of the other kind are agreed (`other_kind_algorithms`), those that the hub writes
+    count.
     """
-    compared = agreed or (_WRITTEN,) if agreed_others else agreed
-    strengths = [strength for name in compared if (strength := get_hash_strength(name)) is not None]
+    compared_algorithms = (
+        agreed_algorithms or (_HUB_HASH_ALGORITHM,) if other_kind_algorithms else agreed_algorithms
+    )
+    strengths = [
+        strength for name in compared_algorithms if (strength := get_hash_strength(name)) is not None
+    ]
     return bool(strengths) and (get_hash_strength(algorithm) or 0) < min(strengths)
 
 
-def _raise_signature_error(agreed: Sequence[str], used: str) -> NoReturn:
-    detail = f"{_describe_agreed('signature algorithm', agreed)}, this is {used}"
+def _raise_signature_error(agreed_algorithms: Sequence[str], used_algorithm: str) -> NoReturn:
+    detail = (
+        f"{_describe_agreed_algorithm('signature algorithm', agreed_algorithms)}, this is {used_algorithm}"
+    )
     raise GatewayError(ALGORITHM_REFUSED, detail[:300], f"{_SIGNED_INFO}/ds:SignatureMethod")
 
 
-def _raise_digest_error(agreed: Sequence[str], used: str) -> NoReturn:
-    detail = f"{_describe_agreed('hash function', agreed)}, this is {used}"
+def _raise_digest_error(agreed_algorithms: Sequence[str], used_algorithm: str) -> NoReturn:
+    detail = f"{_describe_agreed_algorithm('hash function', agreed_algorithms)}, this is {used_algorithm}"
     raise GatewayError(ALGORITHM_REFUSED, detail[:300], f"{_SIGNED_INFO}/ds:Reference")
 
 
-def _describe_agreed(kind: str, agreed: Sequence[str]) -> str:
-    if agreed:
-        return f"the agreed {kind} is {agreed[0]}"
-    return f"no {kind} is agreed, which permits none weaker than {_WRITTEN}"
+def _describe_agreed_algorithm(algorithm_kind: str, agreed_algorithms: Sequence[str]) -> str:
+    if agreed_algorithms:
+        return f"the agreed {algorithm_kind} is {agreed_algorithms[0]}"
+    return f"no {algorithm_kind} is agreed, which permits none weaker than {_HUB_HASH_ALGORITHM}"

@@ -45,8 +45,8 @@ class SealedDocument:
 
 
 def open_sealed_document(
-    data: bytes,
-    signers: Collection[Certificate],
+    document_octets: bytes,
+    expected_signers: Collection[Certificate],
     *,
     policy: SignaturePolicy = STRICT,
     limits: WireLimits = DEFAULT_LIMITS,
@@ -56,24 +56,24 @@ def open_sealed_document(
     The signature must be the last child of the root and cover everything else. Raises GW201
     to GW204 for the signature, GW205 for an unexpected signer.
     """
-    root = parse_xml(data, limits)
-    judgement = verify_any_signature(root, {}, policy)
-    if judgement.verdict != "valid":
-        raise GatewayError(judgement.problem or SIGNATURE_INVALID, judgement.reason, "ds:Signature")
+    root = parse_xml(document_octets, limits)
+    verification = verify_any_signature(root, {}, policy)
+    if verification.verdict != "valid":
+        raise GatewayError(verification.problem or SIGNATURE_INVALID, verification.reason, "ds:Signature")
     if len(root) == 0 or root[-1].tag != f"{{{DS}}}Signature":
         raise GatewayError(NOT_COVERED, "ds:Signature is not the last child of the root", "ds:Signature")
-    if "/" not in judgement.covered or judgement.excluded:
+    if "/" not in verification.covered or verification.excluded:
         raise GatewayError(NOT_COVERED, "the signature does not cover the whole document", "ds:Signature")
-    if judgement.certificate is None:
-        raise GatewayError(CERTIFICATE_UNTRUSTED, judgement.reason, "ds:KeyInfo")
-    check_pinned_signer(judgement.certificate, signers)
+    if verification.certificate is None:
+        raise GatewayError(CERTIFICATE_UNTRUSTED, verification.reason, "ds:KeyInfo")
+    check_pinned_signer(verification.certificate, expected_signers)
     etree.strip_tags(root, etree.Comment)
-    return SealedDocument(root, judgement.certificate, hashlib.sha256(data).hexdigest())
+    return SealedDocument(root, verification.certificate, hashlib.sha256(document_octets).hexdigest())
 
 
-def check_pinned_signer(signer: Certificate, signers: Collection[Certificate]) -> None:
+def check_pinned_signer(signer: Certificate, expected_signers: Collection[Certificate]) -> None:
     """Raise GW205 unless exactly this certificate is among the expected ones."""
-    if signer not in signers:
+    if signer not in expected_signers:
         detail = f"signed by {signer.subject[:120]} ({signer.sha256[:16]}…), who is not expected to sign this"
         raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "ds:KeyInfo")
 
@@ -82,60 +82,64 @@ MRA: Final = "http://ec.europa.eu/tools/lotl/mra/schema/v2#"
 MRA_INFORMATION: Final = f"{{{MRA}}}MutualRecognitionAgreementInformation"
 ENACTED: Final = "http://ec.europa.eu/tools/lotl/mra/enacted"
 REPEALED: Final = "http://ec.europa.eu/tools/lotl/mra/repealed"
-_M: Final = f"{{{MRA}}}"
+_MRA: Final = f"{{{MRA}}}"
 _TSL_TAG: Final = "{http://uri.etsi.org/02231/v2#}"
-_CONTENTS: Final = (
-    f"{_M}CertificateContentReferencesEquivalenceList/{_M}CertificateContentReferenceEquivalence"
+_CONDITION_PATH: Final = (
+    f"{_MRA}CertificateContentReferencesEquivalenceList/{_MRA}CertificateContentReferenceEquivalence"
 )
 
 
-def read_agreement(element: etree._Element) -> Iterator[EquivalenceRule]:
+def read_recognition_agreement(element: etree._Element) -> Iterator[EquivalenceRule]:
     """Yield the rules of an agreement, with each state of its history as a separate rule."""
-    for information in element.findall(f"{_M}TrustServiceEquivalenceInformation"):
-        identifier = read_element_text(information, f"{_M}TrustServiceLegalIdentifier")
-        history = f"{_M}TrustServiceEquivalenceHistory/{_M}TrustServiceEquivalenceHistoryInstance"
-        states = [information, *information.findall(history)]
+    for information in element.findall(f"{_MRA}TrustServiceEquivalenceInformation"):
+        identifier = read_element_text(information, f"{_MRA}TrustServiceLegalIdentifier")
+        history_path = f"{_MRA}TrustServiceEquivalenceHistory/{_MRA}TrustServiceEquivalenceHistoryInstance"
+        states = [information, *information.findall(history_path)]
         dated_states = sorted(
             ((_read_start(each), each) for each in states), key=lambda pair: pair[0], reverse=True
         )
         until: datetime | None = None
-        for since, state in dated_states:
-            yield _read_rule(identifier, state, since, until)
+        for since, state_element in dated_states:
+            yield _read_rule(identifier, state_element, since, until)
             until = since
 
 
 def _read_start(element: etree._Element) -> datetime:
-    starting_time = get_element(element, f"{_M}TrustServiceEquivalenceStatusStartingTime")
+    starting_time = get_element(element, f"{_MRA}TrustServiceEquivalenceStatusStartingTime")
     return read_instant(read_visible_text(starting_time), starting_time)
 
 
 def _read_rule(
     identifier: str, element: etree._Element, since: datetime, until: datetime | None
 ) -> EquivalenceRule:
-    kinds = get_element(element, f"{_M}TrustServiceTSLTypeEquivalenceList")
-    valid = get_element(
-        element, f"{_M}TrustServiceTSLStatusEquivalenceList/{_M}TrustServiceTSLStatusValidEquivalence"
+    type_equivalence = get_element(element, f"{_MRA}TrustServiceTSLTypeEquivalenceList")
+    status_equivalence = get_element(
+        element, f"{_MRA}TrustServiceTSLStatusEquivalenceList/{_MRA}TrustServiceTSLStatusValidEquivalence"
     )
-    pointed = get_element(valid, f"{_M}TrustServiceTSLStatusListPointedParty")
-    pointing = get_element(valid, f"{_M}TrustServiceTSLStatusListPointingParty")
-    becomes = frozenset(_read_service_kinds(get_element(kinds, f"{_M}TrustServiceTSLTypeListPointingParty")))
-    state = read_element_text(element, f"{_M}TrustServiceEquivalenceStatus")
-    if state not in (ENACTED, REPEALED):
+    pointed_statuses = get_element(status_equivalence, f"{_MRA}TrustServiceTSLStatusListPointedParty")
+    pointing_statuses = get_element(status_equivalence, f"{_MRA}TrustServiceTSLStatusListPointingParty")
+    pointing_kinds = frozenset(
+        _read_service_kinds(get_element(type_equivalence, f"{_MRA}TrustServiceTSLTypeListPointingParty"))
+    )
+    rule_state = read_element_text(element, f"{_MRA}TrustServiceEquivalenceStatus")
+    if rule_state not in (ENACTED, REPEALED):
         raise_malformed(element, "neither enacted nor repealed")
     return EquivalenceRule(
         identifier=identifier,
-        kinds=frozenset(_read_service_kinds(get_element(kinds, f"{_M}TrustServiceTSLTypeListPointedParty"))),
-        statuses=_read_statuses(pointed),
-        levels=frozenset(kind.type for kind in becomes),
+        kinds=frozenset(
+            _read_service_kinds(get_element(type_equivalence, f"{_MRA}TrustServiceTSLTypeListPointedParty"))
+        ),
+        statuses=_read_statuses(pointed_statuses),
+        levels=frozenset(kind.type for kind in pointing_kinds),
         since=since,
         until=until,
-        enacted=state == ENACTED,
+        enacted=rule_state == ENACTED,
         conditions=tuple(
-            read_element_text(each, f"{_M}CertificateContentReferenceEquivalenceContext")
-            for each in element.findall(_CONTENTS)
+            read_element_text(each, f"{_MRA}CertificateContentReferenceEquivalenceContext")
+            for each in element.findall(_CONDITION_PATH)
         ),
-        becomes=becomes,
-        as_statuses=_read_statuses(pointing),
+        becomes=pointing_kinds,
+        as_statuses=_read_statuses(pointing_statuses),
     )
 
 
@@ -144,28 +148,28 @@ def _read_statuses(element: etree._Element) -> frozenset[str]:
 
 
 def _read_service_kinds(element: etree._Element) -> Iterator[ServiceKind]:
-    for each in element.findall(f"{_M}TrustServiceTSLType"):
-        additional = find_optional(each, f"{_TSL_TAG}AdditionalServiceInformation")
-        narrowed = "" if additional is None else read_element_text(additional, f"{_TSL_TAG}URI")
-        yield ServiceKind(read_element_text(each, f"{_TSL_TAG}ServiceTypeIdentifier"), narrowed)
+    for type_element in element.findall(f"{_MRA}TrustServiceTSLType"):
+        additional = find_optional(type_element, f"{_TSL_TAG}AdditionalServiceInformation")
+        additional_uri = "" if additional is None else read_element_text(additional, f"{_TSL_TAG}URI")
+        yield ServiceKind(read_element_text(type_element, f"{_TSL_TAG}ServiceTypeIdentifier"), additional_uri)
 
 
 TSL: Final = "http://uri.etsi.org/02231/v2#"
-_T: Final = f"{{{TSL}}}"
+_TSL: Final = f"{{{TSL}}}"
 _SIE: Final = "{http://uri.etsi.org/TrstSvc/SvcInfoExt/eSigDir-1999-93-EC-TrustedList/#}"
-_ROOT: Final = f"{_T}TrustServiceStatusList"
+_ROOT: Final = f"{_TSL}TrustServiceStatusList"
 _MIME_TYPE: Final = "{http://uri.etsi.org/02231/v2/additionaltypes#}MimeType"
 _XML_LIST: Final = "application/vnd.etsi.tsl+xml"
-_AGREEMENT: Final = str(etree.QName(MRA_INFORMATION).localname)
-_VERSIONS: Final = ("5", "6")
-_TYPES: Final = "http://uri.etsi.org/TrstSvc/Svctype/"
+_AGREEMENT_NAME: Final = str(etree.QName(MRA_INFORMATION).localname)
+_SUPPORTED_VERSIONS: Final = ("5", "6")
+_SERVICE_TYPES: Final = "http://uri.etsi.org/TrstSvc/Svctype/"
 _LIST_URI: Final = "http://uri.etsi.org/TrstSvc/TrustedList/"
-_UNDERSTOOD: Final = frozenset(
+_SUPPORTED_EXTENSIONS: Final = frozenset(
     {
-        f"{_T}AdditionalServiceInformation",
+        f"{_TSL}AdditionalServiceInformation",
         # They describe the certificates of a service; here a level belongs to the service.
         f"{_SIE}Qualifications",
-        f"{_T}ExpiredCertsRevocationInfo",
+        f"{_TSL}ExpiredCertsRevocationInfo",
         f"{_SIE}TakenOverBy",
     }
 )
@@ -175,18 +179,18 @@ EU_RULES: Final = (
     EquivalenceRule(
         "EU 910/2014: qualified certificates for signatures and seals",
         frozenset(
-            ServiceKind(f"{_TYPES}CA/QC", f"{_LIST_URI}SvcInfoExt/{purpose}")
+            ServiceKind(f"{_SERVICE_TYPES}CA/QC", f"{_LIST_URI}SvcInfoExt/{purpose}")
             for purpose in ("ForeSignatures", "ForeSeals")
         ),
         frozenset({f"{_LIST_URI}Svcstatus/granted"}),
-        frozenset({f"{_TYPES}CA/QC"}),
+        frozenset({f"{_SERVICE_TYPES}CA/QC"}),
         datetime(2016, 6, 30, 22, tzinfo=UTC),
     ),
     EquivalenceRule(
         "national: certificates that are not qualified",
-        frozenset({ServiceKind(f"{_TYPES}CA/PKC")}),
+        frozenset({ServiceKind(f"{_SERVICE_TYPES}CA/PKC")}),
         frozenset({f"{_LIST_URI}Svcstatus/recognisedatnationallevel"}),
-        frozenset({f"{_TYPES}CA/PKC"}),
+        frozenset({f"{_SERVICE_TYPES}CA/PKC"}),
         datetime(2016, 6, 30, 22, tzinfo=UTC),
     ),
 )
@@ -198,29 +202,29 @@ def is_etsi_list(root: etree._Element) -> bool:
 
 
 def open_etsi_list(
-    data: bytes, signers: Collection[Certificate], *, limits: WireLimits = DEFAULT_LIMITS
+    list_octets: bytes, expected_signers: Collection[Certificate], *, limits: WireLimits = DEFAULT_LIMITS
 ) -> TrustedList:
     """Read a list that one of the expected certificates signed; its freshness is checked elsewhere.
 
     Raises the problems of `open_sealed_document`, and GW402 for a malformed list.
     """
-    sealed = open_sealed_document(data, signers, limits=limits)
-    if not is_etsi_list(sealed.root):
-        raise_malformed(sealed.root, "not a trusted list of ETSI TS 119 612")
-    scheme = get_element(sealed.root, f"{_T}SchemeInformation")
-    version = read_element_text(scheme, f"{_T}TSLVersionIdentifier")
-    if version not in _VERSIONS:
+    sealed_document = open_sealed_document(list_octets, expected_signers, limits=limits)
+    if not is_etsi_list(sealed_document.root):
+        raise_malformed(sealed_document.root, "not a trusted list of ETSI TS 119 612")
+    scheme = get_element(sealed_document.root, f"{_TSL}SchemeInformation")
+    version = read_element_text(scheme, f"{_TSL}TSLVersionIdentifier")
+    if version not in _SUPPORTED_VERSIONS:
         raise_malformed(scheme, f"version {version[:20]} of the form is not read here")
     return TrustedList(
         list_format="etsi",
-        operator=_read_english_name(get_element(scheme, f"{_T}SchemeOperatorName")),
-        territory=read_element_text(scheme, f"{_T}SchemeTerritory"),
-        sequence=_read_sequence_number(get_element(scheme, f"{_T}TSLSequenceNumber")),
-        issued=_read_date_time(get_element(scheme, f"{_T}ListIssueDateTime")),
-        next_update=_read_next_update(get_element(scheme, f"{_T}NextUpdate")),
-        sha256=sealed.sha256,
-        signer=sealed.signer,
-        services=tuple(_read_services(sealed.root)),
+        operator=_read_english_name(get_element(scheme, f"{_TSL}SchemeOperatorName")),
+        territory=read_element_text(scheme, f"{_TSL}SchemeTerritory"),
+        sequence=_read_sequence_number(get_element(scheme, f"{_TSL}TSLSequenceNumber")),
+        issued=_read_date_time(get_element(scheme, f"{_TSL}ListIssueDateTime")),
+        next_update=_read_next_update(get_element(scheme, f"{_TSL}NextUpdate")),
+        sha256=sealed_document.sha256,
+        signer=sealed_document.signer,
+        services=tuple(_read_services(sealed_document.root)),
         # only a list of lists names other lists; a national list only points to where it is listed itself
         schemes=tuple(_read_schemes(scheme)) if _is_list_of_lists(scheme) else (),
         rules=EU_RULES,
@@ -228,7 +232,7 @@ def open_etsi_list(
 
 
 def _is_list_of_lists(scheme: etree._Element) -> bool:
-    return read_element_text(scheme, f"{_T}TSLType").lower().endswith("listofthelists")
+    return read_element_text(scheme, f"{_TSL}TSLType").lower().endswith("listofthelists")
 
 
 def _read_sequence_number(element: etree._Element) -> int:
@@ -244,48 +248,48 @@ def _read_date_time(element: etree._Element) -> datetime:
 
 def _read_next_update(element: etree._Element) -> datetime | None:
     """Return the time of the next update; an empty element closes the list (clause 5.3.15)."""
-    date_time = find_optional(element, f"{_T}dateTime")
+    date_time = find_optional(element, f"{_TSL}dateTime")
     return None if date_time is None else _read_date_time(date_time)
 
 
 def _read_services(root: etree._Element) -> Iterator[TrustService]:
-    providers = find_optional(root, f"{_T}TrustServiceProviderList")
-    for provider in [] if providers is None else providers.findall(f"{_T}TrustServiceProvider"):
-        information = get_element(provider, f"{_T}TSPInformation")
-        operator = _read_english_name(get_element(information, f"{_T}TSPName"))
-        services = get_element(provider, f"{_T}TSPServices")
-        for service in services.findall(f"{_T}TSPService"):
-            yield _read_service(operator, service)
+    providers = find_optional(root, f"{_TSL}TrustServiceProviderList")
+    for provider in [] if providers is None else providers.findall(f"{_TSL}TrustServiceProvider"):
+        information = get_element(provider, f"{_TSL}TSPInformation")
+        provider_name = _read_english_name(get_element(information, f"{_TSL}TSPName"))
+        services = get_element(provider, f"{_TSL}TSPServices")
+        for service in services.findall(f"{_TSL}TSPService"):
+            yield _read_service(provider_name, service)
 
 
-def _read_service(operator: str, element: etree._Element) -> TrustService:
-    current = get_element(element, f"{_T}ServiceInformation")
-    history = find_optional(element, f"{_T}ServiceHistory")
-    past = [] if history is None else history.findall(f"{_T}ServiceHistoryInstance")
-    identity = get_element(current, f"{_T}ServiceDigitalIdentity")
-    certificates, unread = read_certificates_below(identity, f"{_T}X509Certificate")
-    statuses = [_read_status(each) for each in (current, *past)]
+def _read_service(provider_name: str, element: etree._Element) -> TrustService:
+    information = get_element(element, f"{_TSL}ServiceInformation")
+    history = find_optional(element, f"{_TSL}ServiceHistory")
+    past_statuses = [] if history is None else history.findall(f"{_TSL}ServiceHistoryInstance")
+    identity = get_element(information, f"{_TSL}ServiceDigitalIdentity")
+    certificates, read_errors = read_certificates_below(identity, f"{_TSL}X509Certificate")
+    statuses = [_read_status(each) for each in (information, *past_statuses)]
     return TrustService(
-        provider=operator,
-        name=_read_english_name(get_element(current, f"{_T}ServiceName")),
+        provider=provider_name,
+        name=_read_english_name(get_element(information, f"{_TSL}ServiceName")),
         certificates=certificates,
         status_history=tuple(sorted(statuses, key=lambda each: each.since, reverse=True)),
-        unread=unread,
+        unread=read_errors,
     )
 
 
 def _read_status(element: etree._Element) -> ServiceStatus:
-    extensions = element.findall(f"{_T}ServiceInformationExtensions/{_T}Extension")
-    additional = [
-        read_element_text(each, f"{_T}URI")
+    extensions = element.findall(f"{_TSL}ServiceInformationExtensions/{_TSL}Extension")
+    additional_uris = [
+        read_element_text(each, f"{_TSL}URI")
         for extension in extensions
-        for each in extension.findall(f"{_T}AdditionalServiceInformation")
+        for each in extension.findall(f"{_TSL}AdditionalServiceInformation")
     ]
     return ServiceStatus(
-        type=read_element_text(element, f"{_T}ServiceTypeIdentifier"),
-        status=read_element_text(element, f"{_T}ServiceStatus"),
-        since=_read_date_time(get_element(element, f"{_T}StatusStartingTime")),
-        additional=frozenset(additional),
+        type=read_element_text(element, f"{_TSL}ServiceTypeIdentifier"),
+        status=read_element_text(element, f"{_TSL}ServiceStatus"),
+        since=_read_date_time(get_element(element, f"{_TSL}StatusStartingTime")),
+        additional=frozenset(additional_uris),
         unknown=tuple(name for extension in extensions for name in _list_unknown_extensions(extension)),
     )
 
@@ -295,42 +299,47 @@ def _list_unknown_extensions(extension: etree._Element) -> Iterator[str]:
         return
     tags = [each.tag for each in extension]
     for tag in tags or [extension.tag]:
-        if tag not in _UNDERSTOOD:
+        if tag not in _SUPPORTED_EXTENSIONS:
             yield str(etree.QName(tag).localname)
 
 
 def _read_schemes(scheme: etree._Element) -> Iterator[SchemePointer]:
-    for pointer in scheme.findall(f"{_T}PointersToOtherTSL/{_T}OtherTSLPointer"):
+    for pointer in scheme.findall(f"{_TSL}PointersToOtherTSL/{_TSL}OtherTSLPointer"):
         additional_information = [
             each
-            for one_of in pointer.iterfind(f"{_T}AdditionalInformation/{_T}OtherInformation")
+            for one_of in pointer.iterfind(f"{_TSL}AdditionalInformation/{_TSL}OtherInformation")
             for each in one_of
         ]
-        territories = [each for each in additional_information if each.tag == f"{_T}SchemeTerritory"]
+        territories = [each for each in additional_information if each.tag == f"{_TSL}SchemeTerritory"]
         mime_types = {read_visible_text(each) for each in additional_information if each.tag == _MIME_TYPE}
         if len(territories) != 1 or not mime_types <= {_XML_LIST}:
             continue  # it names no signer of a list that can be read here
-        certificates, unread = read_certificates_below(pointer, f"{_T}X509Certificate")
+        certificates, read_errors = read_certificates_below(pointer, f"{_TSL}X509Certificate")
         yield SchemePointer(
             territory=read_visible_text(territories[0]),
             signers=certificates,
-            location=read_element_text(pointer, f"{_T}TSLLocation"),
+            location=read_element_text(pointer, f"{_TSL}TSLLocation"),
             rules=_read_agreements(additional_information),
-            unread=unread,
+            unread=read_errors,
         )
 
 
 def _read_agreements(additional_information: list[etree._Element]) -> tuple[EquivalenceRule, ...] | None:
     """Return the rules of agreements; one of an unsupported version has no rules and so admits no signer."""
-    agreements = [each for each in additional_information if etree.QName(each).localname == _AGREEMENT]
+    agreements = [each for each in additional_information if etree.QName(each).localname == _AGREEMENT_NAME]
     if not agreements:
         return None
-    return tuple(rule for each in agreements if each.tag == MRA_INFORMATION for rule in read_agreement(each))
+    return tuple(
+        rule
+        for each in agreements
+        if each.tag == MRA_INFORMATION
+        for rule in read_recognition_agreement(each)
+    )
 
 
 def _read_english_name(element: etree._Element) -> str:
     """Return the English name, else the first one."""
-    names = element.findall(f"{_T}Name")
+    names = element.findall(f"{_TSL}Name")
     english = [each for each in names if each.get("{http://www.w3.org/XML/1998/namespace}lang") == "en"]
     if not names:
         raise_malformed(element, "no name")

@@ -38,13 +38,13 @@ from gateway.xmlsec import sign_document, verify_document
 TRUST_LIST: Final = "urn:single-window:trust-list:1"
 # The stubs of lxml do not support the default namespace.
 _NSMAP: Final[Any] = {None: TRUST_LIST}
-_L: Final = f"{{{TRUST_LIST}}}"
-_ROOT: Final = f"{_L}TrustList"
-_CERTIFICATE: Final = f"{_L}Certificate"
+_TRUST_LIST: Final = f"{{{TRUST_LIST}}}"
+_ROOT: Final = f"{_TRUST_LIST}TrustList"
+_CERTIFICATE: Final = f"{_TRUST_LIST}Certificate"
 _SIGNATURE: Final = f"{{{DS}}}Signature"
-_MOST_SEQUENCE: Final = 9
+_MAX_SEQUENCE_DIGITS: Final = 9
 _ALLOWED_NESTINGS: Final = frozenset(
-    (parent, f"{_L}{name}")
+    (parent, f"{_TRUST_LIST}{name}")
     for parent, names in {
         "TrustList": ("Equivalence", "Service", "Scheme", "Bridge"),
         "Equivalence": ("Kind", "Status", "Level"),
@@ -104,16 +104,16 @@ def is_own_list(root: etree._Element) -> bool:
 
 
 def open_own_list(
-    data: bytes, signers: Collection[Certificate], *, limits: WireLimits = DEFAULT_LIMITS
+    list_octets: bytes, expected_signers: Collection[Certificate], *, limits: WireLimits = DEFAULT_LIMITS
 ) -> TrustedList:
     """Read a list that one of the expected certificates signed; its freshness is checked elsewhere.
 
     Raises GW201 to GW204 for the signature, GW205 for an unexpected signer, and
     GW402 for a malformed list.
     """
-    root = parse_xml(data, limits)
-    signed = verify_document(root)
-    check_pinned_signer(signed.certificate, signers)
+    root = parse_xml(list_octets, limits)
+    verified_signature = verify_document(root)
+    check_pinned_signer(verified_signature.certificate, expected_signers)
     if not is_own_list(root) or root.get("version") != "1":
         raise_malformed(root, "not a trusted list of the gateway, version 1")
     _check_elements(root)
@@ -124,11 +124,11 @@ def open_own_list(
         sequence=_read_sequence_number(root),
         issued=_read_instant(root, "issued"),
         next_update=_read_instant(root, "nextUpdate"),
-        sha256=hashlib.sha256(data).hexdigest(),
-        signer=signed.certificate,
-        services=tuple(_read_service(each) for each in root.iterchildren(f"{_L}Service")),
-        schemes=tuple(_read_scheme(each) for each in root.iterchildren(f"{_L}Scheme")),
-        bridges=tuple(_read_bridge(each) for each in root.iterchildren(f"{_L}Bridge")),
+        sha256=hashlib.sha256(list_octets).hexdigest(),
+        signer=verified_signature.certificate,
+        services=tuple(_read_service(each) for each in root.iterchildren(f"{_TRUST_LIST}Service")),
+        schemes=tuple(_read_scheme(each) for each in root.iterchildren(f"{_TRUST_LIST}Scheme")),
+        bridges=tuple(_read_bridge(each) for each in root.iterchildren(f"{_TRUST_LIST}Bridge")),
         rules=tuple(_read_rules(root)),
     )
 
@@ -136,37 +136,41 @@ def open_own_list(
 def _check_elements(root: etree._Element) -> None:
     """Raise for an unknown element: an ignored rule could be one that forbids something."""
     for parent in root.iter():
-        for each in parent:
-            nesting = (etree.QName(parent).localname, each.tag)
-            if each.tag != _SIGNATURE and parent.tag.startswith(_L) and nesting not in _ALLOWED_NESTINGS:
-                raise_malformed(each, "the form has no such element here")
+        for child in parent:
+            nesting = (etree.QName(parent).localname, child.tag)
+            if (
+                child.tag != _SIGNATURE
+                and parent.tag.startswith(_TRUST_LIST)
+                and nesting not in _ALLOWED_NESTINGS
+            ):
+                raise_malformed(child, "the form has no such element here")
 
 
 def _add_element(parent: etree._Element, tag: str, **attributes: str) -> etree._Element:
-    element = etree.SubElement(parent, f"{_L}{tag}")
-    for key, value in attributes.items():
+    element = etree.SubElement(parent, f"{_TRUST_LIST}{tag}")
+    for attribute_name, value in attributes.items():
         if value:
-            element.set(key, value)
+            element.set(attribute_name, value)
     return element
 
 
 def _write_certificates(parent: etree._Element, certificates: Iterable[Certificate]) -> None:
-    for each in certificates:
-        _add_element(parent, "Certificate").text = base64.b64encode(each.der).decode("ascii")
+    for certificate in certificates:
+        _add_element(parent, "Certificate").text = base64.b64encode(certificate.der).decode("ascii")
 
 
 def _write_service(root: etree._Element, service: TrustService) -> None:
     element = _add_element(root, "Service", provider=service.provider, name=service.name)
-    for each in service.status_history:
+    for service_status in service.status_history:
         status_element = _add_element(
             element,
             "Standing",
-            type=each.type,
-            status=each.status,
-            since=format_instant(each.since, "seconds"),
+            type=service_status.type,
+            status=service_status.status,
+            since=format_instant(service_status.since, "seconds"),
         )
-        for word in sorted(each.additional):
-            _add_element(status_element, "Additional", value=word)
+        for additional_code in sorted(service_status.additional):
+            _add_element(status_element, "Additional", value=additional_code)
     _write_certificates(element, service.certificates)
 
 
@@ -190,33 +194,33 @@ def _write_rules(parent: etree._Element, rules: Iterable[EquivalenceRule]) -> No
             _add_element(element, "Level", value=level)
 
 
-def _read_text(element: etree._Element, name: str) -> str:
-    text = element.get(name, "")
+def _read_text(element: etree._Element, attribute_name: str) -> str:
+    text = element.get(attribute_name, "")
     if not text:
-        raise_malformed(element, f"attribute {name} is missing")
+        raise_malformed(element, f"attribute {attribute_name} is missing")
     return make_visible(text)
 
 
-def _read_instant(element: etree._Element, name: str) -> datetime:
-    return read_instant(element.get(name), element)
+def _read_instant(element: etree._Element, attribute_name: str) -> datetime:
+    return read_instant(element.get(attribute_name), element)
 
 
 def _read_sequence_number(root: etree._Element) -> int:
     digits = _read_text(root, "sequence")
-    if not digits.isascii() or not digits.isdigit() or len(digits) > _MOST_SEQUENCE:
+    if not digits.isascii() or not digits.isdigit() or len(digits) > _MAX_SEQUENCE_DIGITS:
         raise_malformed(root, "not a sequence number")
     return int(digits)
 
 
-def _read_values(element: etree._Element, name: str) -> frozenset[str]:
-    return frozenset(_read_text(each, "value") for each in element.iterchildren(f"{_L}{name}"))
+def _read_values(element: etree._Element, child_name: str) -> frozenset[str]:
+    return frozenset(_read_text(each, "value") for each in element.iterchildren(f"{_TRUST_LIST}{child_name}"))
 
 
 def _read_certificates(element: etree._Element) -> tuple[Certificate, ...]:
     """Return the certificates of an element; raise if one cannot be read or if there is none."""
-    certificates, unread = read_certificates_below(element, _CERTIFICATE)
-    if unread or not certificates:
-        raise_malformed(element, unread[0] if unread else "no certificate")
+    certificates, read_errors = read_certificates_below(element, _CERTIFICATE)
+    if read_errors or not certificates:
+        raise_malformed(element, read_errors[0] if read_errors else "no certificate")
     return certificates
 
 
@@ -228,7 +232,7 @@ def _read_service(element: etree._Element) -> TrustService:
             _read_instant(each, "since"),
             _read_values(each, "Additional"),
         )
-        for each in element.iterchildren(f"{_L}Standing")
+        for each in element.iterchildren(f"{_TRUST_LIST}Standing")
     ]
     return TrustService(
         provider=_read_text(element, "provider"),
@@ -241,7 +245,7 @@ def _read_service(element: etree._Element) -> TrustService:
 def _read_scheme(element: etree._Element) -> SchemePointer:
     role = _read_text(element, "role")
     if role not in _ROLES:
-        raise_malformed(element, "a scheme is a list or a voucher")
+        raise_malformed(element, "a scheme must be a list or a voucher")
     return SchemePointer(
         territory=_read_text(element, "territory"),
         signers=_read_certificates(element),
@@ -254,27 +258,27 @@ def _read_scheme(element: etree._Element) -> SchemePointer:
 def _read_bridge(element: etree._Element) -> CrossCertificateBridge:
     certificates = _read_certificates(element)
     if len(certificates) != 1:
-        raise_malformed(element, "a bridge is one certificate")
-    policies = element.iterchildren(f"{_L}Policy")
+        raise_malformed(element, "a bridge must be one certificate")
+    policies = element.iterchildren(f"{_TRUST_LIST}Policy")
     return CrossCertificateBridge(
         certificates[0], tuple((_read_text(each, "oid"), _read_text(each, "level")) for each in policies)
     )
 
 
 def _read_rules(element: etree._Element) -> Iterator[EquivalenceRule]:
-    for each in element.iterchildren(f"{_L}Equivalence"):
-        state = _read_text(each, "state")
-        if state not in ("enacted", "repealed"):
-            raise_malformed(each, "neither enacted nor repealed")
+    for rule_element in element.iterchildren(f"{_TRUST_LIST}Equivalence"):
+        rule_state = _read_text(rule_element, "state")
+        if rule_state not in ("enacted", "repealed"):
+            raise_malformed(rule_element, "neither enacted nor repealed")
         yield EquivalenceRule(
-            identifier=_read_text(each, "identifier"),
+            identifier=_read_text(rule_element, "identifier"),
             kinds=frozenset(
                 ServiceKind(_read_text(kind, "type"), kind.get("additional", ""))
-                for kind in each.iterchildren(f"{_L}Kind")
+                for kind in rule_element.iterchildren(f"{_TRUST_LIST}Kind")
             ),
-            statuses=_read_values(each, "Status"),
-            levels=_read_values(each, "Level"),
-            since=_read_instant(each, "since"),
-            until=None if each.get("until") is None else _read_instant(each, "until"),
-            enacted=state == "enacted",
+            statuses=_read_values(rule_element, "Status"),
+            levels=_read_values(rule_element, "Level"),
+            since=_read_instant(rule_element, "since"),
+            until=None if rule_element.get("until") is None else _read_instant(rule_element, "until"),
+            enacted=rule_state == "enacted",
         )

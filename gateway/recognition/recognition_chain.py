@@ -26,7 +26,7 @@ from gateway.pki import (
 from gateway.recognition.etsi_trusted_list import is_etsi_list, open_etsi_list
 from gateway.recognition.own_trusted_list import open_own_list
 from gateway.recognition.trusted_list import (
-    Rules,
+    EquivalenceRules,
     SchemePointer,
     TrustedList,
     check_list_freshness,
@@ -80,7 +80,7 @@ class RecognitionContext:
         # Lists of our own form from other parties have their own levels, so their pointers are not followed.
         return trusted_list.list_format != "own" or trusted_list is self.root
 
-    def list_current_lists(self, at: datetime) -> Iterator[tuple[TrustedList, tuple[Rules, ...]]]:
+    def list_current_lists(self, at: datetime) -> Iterator[tuple[TrustedList, tuple[EquivalenceRules, ...]]]:
         """Yield the lists in force at a time, each with the chain of rules that leads to us.
 
         A list of another party counts only if a list in force names its signer for its
@@ -89,31 +89,35 @@ class RecognitionContext:
         """
         if self.root is None or not is_fresh_list(self.root, at):
             return
-        waiting = deque([(self.root, _wrap_rules(self.root.rules))])
-        unseen = list(self.others)
-        while waiting:
-            pointer, chain = waiting.popleft()
-            yield pointer, chain
-            if not self._may_name_lists(pointer):
+        unvisited_lists = deque([(self.root, _wrap_rules(self.root.rules))])
+        candidate_lists = list(self.others)
+        while unvisited_lists:
+            pointing_list, rule_chain = unvisited_lists.popleft()
+            yield pointing_list, rule_chain
+            if not self._may_name_lists(pointing_list):
                 continue
-            for each in _find_named_lists(pointer, unseen):
-                unseen = [candidate for candidate in unseen if candidate.territory != each.territory]
-                scheme = pointer.find_scheme(each.territory, "list")
-                if scheme is not None and is_fresh_list(each, at):
-                    waiting.append((each, _extend_rule_chain(pointer, scheme, chain)))
+            for named_list in _find_named_lists(pointing_list, candidate_lists):
+                candidate_lists = [
+                    candidate for candidate in candidate_lists if candidate.territory != named_list.territory
+                ]
+                scheme = pointing_list.find_scheme(named_list.territory, "list")
+                if scheme is not None and is_fresh_list(named_list, at):
+                    unvisited_lists.append(
+                        (named_list, _extend_rule_chain(pointing_list, scheme, rule_chain))
+                    )
 
 
 def open_trusted_list(
-    data: bytes, signers: Collection[Certificate], *, limits: WireLimits = DEFAULT_LIMITS
+    list_octets: bytes, expected_signers: Collection[Certificate], *, limits: WireLimits = DEFAULT_LIMITS
 ) -> TrustedList:
     """Read a list of either form that one of the expected certificates signed."""
-    opened = open_etsi_list if is_etsi_list(parse_xml(data, limits)) else open_own_list
-    return opened(data, signers, limits=limits)
+    open_list = open_etsi_list if is_etsi_list(parse_xml(list_octets, limits)) else open_own_list
+    return open_list(list_octets, expected_signers, limits=limits)
 
 
 def open_named_list(
-    data: bytes,
-    pointers: Collection[TrustedList],
+    list_octets: bytes,
+    pointing_lists: Collection[TrustedList],
     own_signers: Collection[Certificate] = (),
     *,
     limits: WireLimits = DEFAULT_LIMITS,
@@ -125,111 +129,123 @@ def open_named_list(
     """
     named_signers = {
         signer
-        for each in pointers
+        for each in pointing_lists
         for scheme in each.schemes
         if scheme.role == "list"
         for signer in scheme.signers
     }
-    opened = open_trusted_list(data, named_signers | set(own_signers), limits=limits)
-    if opened.signer in own_signers:
-        return opened, None
-    for pointer in pointers:
-        if _find_named_lists(pointer, [opened]):
-            return opened, pointer
-    detail = f"{opened.signer.subject[:120]} is not named for the list of '{opened.territory[:20]}'"
+    opened_list = open_trusted_list(list_octets, named_signers | set(own_signers), limits=limits)
+    if opened_list.signer in own_signers:
+        return opened_list, None
+    for pointing_list in pointing_lists:
+        if _find_named_lists(pointing_list, [opened_list]):
+            return opened_list, pointing_list
+    detail = f"{opened_list.signer.subject[:120]} is not named for the list of '{opened_list.territory[:20]}'"
     raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "territory")
 
 
-def reaches_anchor(certificate: Certificate, store: TrustStore) -> bool:
+def reaches_anchor(certificate: Certificate, trust_store: TrustStore) -> bool:
     """Return whether any chain leads from a certificate to an anchor of a store.
 
     This is a cheap test without validation.
     """
-    policy = store.policy
+    path_policy = trust_store.policy
     try:
-        return any(True for _ in store.index.find_chains(certificate, policy.path_most, 1))
+        return any(True for _ in trust_store.index.find_chains(certificate, path_policy.path_most, 1))
     except GatewayError as refusal:
         raise_resource_problem(refusal)
         return False
 
 
-def gather_lists(
-    root: TrustedList, files: Mapping[str, bytes], at: datetime, *, limits: WireLimits = DEFAULT_LIMITS
+def open_named_lists(
+    root_list: TrustedList,
+    octets_by_name: Mapping[str, bytes],
+    at: datetime,
+    *,
+    limits: WireLimits = DEFAULT_LIMITS,
 ) -> tuple[tuple[TrustedList, ...], dict[str, GatewayError]]:
     """Open the lists whose signers the root, or a list opened before, names for their territory.
 
-    Returns the lists, and for each other file the reason.
+    `octets_by_name` has the octets of the lists by file name. Returns the lists, and the error of each
+    refused file.
     """
-    lists: list[TrustedList] = []
-    refused: dict[str, GatewayError] = {}
-    waiting, pointers = dict(files), [root]
-    while pointers:
-        pointer = pointers.pop()
-        for name, data in list(waiting.items()):
+    opened_lists: list[TrustedList] = []
+    refusal_by_name: dict[str, GatewayError] = {}
+    unopened_files, pointing_lists = dict(octets_by_name), [root_list]
+    while pointing_lists:
+        pointing_list = pointing_lists.pop()
+        for file_name, list_octets in list(unopened_files.items()):
             try:
-                opened, _ = open_named_list(data, [pointer], limits=limits)
-                check_list_freshness(opened, at)
+                opened_list, _ = open_named_list(list_octets, [pointing_list], limits=limits)
+                check_list_freshness(opened_list, at)
             except GatewayError as refusal:
                 # a refusal because another list does not name the signer is the least specific one
-                if refused.get(name, refusal).problem is CERTIFICATE_UNTRUSTED or name not in refused:
-                    refused[name] = refusal
+                if (
+                    refusal_by_name.get(file_name, refusal).problem is CERTIFICATE_UNTRUSTED
+                    or file_name not in refusal_by_name
+                ):
+                    refusal_by_name[file_name] = refusal
                 continue
-            del waiting[name]
-            refused.pop(name, None)
-            lists.append(opened)
-            if opened.schemes:
-                pointers.append(opened)
-    return tuple(lists), refused
+            del unopened_files[file_name]
+            refusal_by_name.pop(file_name, None)
+            opened_lists.append(opened_list)
+            if opened_list.schemes:
+                pointing_lists.append(opened_list)
+    return tuple(opened_lists), refusal_by_name
 
 
-def _find_named_lists(pointer: TrustedList, lists: list[TrustedList]) -> list[TrustedList]:
-    """Return the latest list of each territory whose signer `pointer` names."""
-    latest: dict[str, TrustedList] = {}
-    for each in lists:
-        scheme = pointer.find_scheme(each.territory, "list")
-        if scheme is None or each.signer not in scheme.signers:
+def _find_named_lists(pointing_list: TrustedList, lists: list[TrustedList]) -> list[TrustedList]:
+    """Return the latest list of each territory whose signer `pointing_list` names."""
+    latest_by_territory: dict[str, TrustedList] = {}
+    for candidate in lists:
+        scheme = pointing_list.find_scheme(candidate.territory, "list")
+        if scheme is None or candidate.signer not in scheme.signers:
             continue
-        latest_list = latest.get(each.territory)
-        if latest_list is None or latest_list.sequence < each.sequence:
-            latest[each.territory] = each
-    return list(latest.values())
+        latest_list = latest_by_territory.get(candidate.territory)
+        if latest_list is None or latest_list.sequence < candidate.sequence:
+            latest_by_territory[candidate.territory] = candidate
+    return list(latest_by_territory.values())
 
 
 def _extend_rule_chain(
-    pointer: TrustedList, scheme: SchemePointer, chain: tuple[Rules, ...]
-) -> tuple[Rules, ...]:
+    pointing_list: TrustedList, scheme: SchemePointer, rule_chain: tuple[EquivalenceRules, ...]
+) -> tuple[EquivalenceRules, ...]:
     """Return the rules for a list that another one names; those of our own list give our levels directly."""
-    if pointer.list_format == "own":
+    if pointing_list.list_format == "own":
         return _wrap_rules(scheme.rules or ())
-    return chain if scheme.rules is None else (scheme.rules, *chain)
+    return rule_chain if scheme.rules is None else (scheme.rules, *rule_chain)
 
 
-def _wrap_rules(rules: Rules) -> tuple[Rules, ...]:
+def _wrap_rules(rules: EquivalenceRules) -> tuple[EquivalenceRules, ...]:
     return (rules,)
 
 
-_EVER: Final = datetime.max.replace(tzinfo=UTC)
-
-
-_SHORTEST: Final = timedelta(microseconds=1)
+_LATEST_TIME: Final = datetime.max.replace(tzinfo=UTC)
+#: The smallest difference of two times.
+_TIME_STEP: Final = timedelta(microseconds=1)
 
 
 def compute_unchanged_until(recognition: RecognitionContext, at: datetime) -> datetime:
     """Return the last instant before a list ends, or a status or a rule begins or ends."""
-    moments = (
-        moment
-        for trusted_list, chain in recognition.list_current_lists(at)
-        for moment in _iterate_change_times(trusted_list, chain)
+    change_times = (
+        change_time
+        for trusted_list, rule_chain in recognition.list_current_lists(at)
+        for change_time in _iterate_change_times(trusted_list, rule_chain)
     )
-    return min((moment for moment in moments if moment > at), default=_EVER) - _SHORTEST
+    return (
+        min((change_time for change_time in change_times if change_time > at), default=_LATEST_TIME)
+        - _TIME_STEP
+    )
 
 
-def _iterate_change_times(trusted_list: TrustedList, chain: tuple[Rules, ...]) -> Iterator[datetime]:
+def _iterate_change_times(
+    trusted_list: TrustedList, rule_chain: tuple[EquivalenceRules, ...]
+) -> Iterator[datetime]:
     if trusted_list.next_update is not None:
         yield trusted_list.next_update
     for service in trusted_list.services:
         yield from (each.since for each in service.status_history)
-    for rules in chain:
+    for rules in rule_chain:
         for rule in rules:
             yield rule.since
             if rule.until is not None:
@@ -239,8 +255,8 @@ def _iterate_change_times(trusted_list: TrustedList, chain: tuple[Rules, ...]) -
 VOUCHED_DOCUMENT: Final = "urn:single-window:vouched:1"
 # The stubs of lxml do not support the default namespace.
 _NSMAP: Final[Any] = {None: VOUCHED_DOCUMENT}
-_V: Final = f"{{{VOUCHED_DOCUMENT}}}"
-_ROOT: Final = f"{_V}Vouched"
+_VOUCHED: Final = f"{{{VOUCHED_DOCUMENT}}}"
+_ROOT: Final = f"{_VOUCHED}Vouched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,17 +279,19 @@ def vouch_for_document(
     document: bytes, levels: Iterable[str], territory: str, signer: Signer, *, now: datetime
 ) -> bytes:
     """Add a gateway's signature to a validly signed document; the caller has validated its signer."""
-    inner = verify_document(parse_xml(document)).certificate
+    document_signer = verify_document(parse_xml(document)).certificate
     root = etree.Element(_ROOT, nsmap=_NSMAP)
     root.set("version", "1")
     root.set("territory", territory)
     root.set("judged", format_instant(now, "seconds"))
-    signer_element = etree.SubElement(root, f"{_V}Signer", sha256=inner.sha256)
-    signer_element.text = inner.subject
+    signer_element = etree.SubElement(root, f"{_VOUCHED}Signer", sha256=document_signer.sha256)
+    signer_element.text = document_signer.subject
     for level in sorted(set(levels)):
-        etree.SubElement(root, f"{_V}Level", value=level)
-    carried = etree.SubElement(root, f"{_V}Document", sha256=hashlib.sha256(document).hexdigest())
-    carried.text = base64.b64encode(document).decode("ascii")
+        etree.SubElement(root, f"{_VOUCHED}Level", value=level)
+    document_element = etree.SubElement(
+        root, f"{_VOUCHED}Document", sha256=hashlib.sha256(document).hexdigest()
+    )
+    document_element.text = base64.b64encode(document).decode("ascii")
     return serialize_element(sign_document(root, signer, now=now))
 
 
@@ -282,41 +300,41 @@ def is_vouched_document(root: etree._Element) -> bool:
     return root.tag == _ROOT
 
 
-def open_vouched_document(data: bytes, *, limits: WireLimits = DEFAULT_LIMITS) -> VouchedDocument:
+def open_vouched_document(vouched_octets: bytes, *, limits: WireLimits = DEFAULT_LIMITS) -> VouchedDocument:
     """Verify both signatures, the outer one first; the authority of the gateway is checked elsewhere.
 
     Raises GW201 to GW204 for a signature, GW209 where the gateway vouches for
     another signer than that of the document.
     """
-    root = parse_xml(data, limits)
-    outer = verify_document(root)
+    root = parse_xml(vouched_octets, limits)
+    voucher_signature = verify_document(root)
     if not is_vouched_document(root) or root.get("version") != "1":
         raise_malformed(root, "not a document that was vouched for, version 1")
-    judged = read_instant(root.get("judged"), root)
+    validated_at = read_instant(root.get("judged"), root)
     document = _extract_document(root)
-    inner = verify_document(parse_xml(document, limits)).certificate
-    if get_element(root, f"{_V}Signer").get("sha256") != inner.sha256:
+    document_signer = verify_document(parse_xml(document, limits)).certificate
+    if get_element(root, f"{_VOUCHED}Signer").get("sha256") != document_signer.sha256:
         raise GatewayError(SIGNER_MISMATCH, "vouched for another signer than the document's", "Signer")
-    if inner == outer.certificate:
+    if document_signer == voucher_signature.certificate:
         raise GatewayError(SIGNER_MISMATCH, "a party cannot vouch for itself", "Signer")
-    if not inner.not_before <= judged <= inner.not_after:
-        detail = f"the certificate of {inner.subject[:120]} was not valid when it was judged"
+    if not document_signer.not_before <= validated_at <= document_signer.not_after:
+        detail = f"the certificate of {document_signer.subject[:120]} was not valid when it was judged"
         raise GatewayError(SIGNER_MISMATCH, detail, "Signer")
     return VouchedDocument(
         document=document,
-        signer=inner,
-        voucher=outer.certificate,
+        signer=document_signer,
+        voucher=voucher_signature.certificate,
         territory=make_visible(root.get("territory", "")),
-        levels=frozenset(each.get("value", "") for each in root.iterchildren(f"{_V}Level")),
-        judged=judged,
+        levels=frozenset(each.get("value", "") for each in root.iterchildren(f"{_VOUCHED}Level")),
+        judged=validated_at,
     )
 
 
 def _extract_document(root: etree._Element) -> bytes:
-    carried = get_element(root, f"{_V}Document")
-    document = decode_base64_octets((carried.text or "").encode())
+    document_element = get_element(root, f"{_VOUCHED}Document")
+    document = decode_base64_octets((document_element.text or "").encode())
     if document is None:
-        raise_malformed(carried, "not base64 in its canonical spelling")
-    if hashlib.sha256(document).hexdigest() != carried.get("sha256"):
-        raise_malformed(carried, "the document has another digest than is said")
+        raise_malformed(document_element, "not base64 in its canonical spelling")
+    if hashlib.sha256(document).hexdigest() != document_element.get("sha256"):
+        raise_malformed(document_element, "the document has another digest than the statement says")
     return document

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Final
 
 from gateway.errors import CERTIFICATE_REVOKED, CERTIFICATE_UNTRUSTED, GatewayError
-from gateway.pki import Certificate, CertificateUse, Mode, PolicyInputs, TrustStore, Verdict
+from gateway.pki import AdmissionMode, Certificate, CertificateUse, PolicyInputs, TrustStore, Verdict
 from gateway.recognition.recognition_chain import (
     RecognitionContext,
     VouchedDocument,
@@ -24,7 +24,7 @@ from gateway.recognition.recognition_chain import (
 )
 from gateway.recognition.trusted_list import (
     VOUCHED,
-    Rules,
+    EquivalenceRules,
     ServiceStatus,
     TrustedList,
     TrustService,
@@ -33,7 +33,7 @@ from gateway.recognition.trusted_list import (
 )
 
 #: The greatest age of a voucher's statement.
-MOST_AGE: Final = timedelta(days=1)
+MAX_STATEMENT_AGE: Final = timedelta(days=1)
 _NO_PATH: Final = "no path leads to a trust anchor"
 
 
@@ -46,20 +46,20 @@ class Admission:
     voucher.
     """
 
-    mode: Mode | None
+    mode: AdmissionMode | None
     verdict: Verdict
     levels: frozenset[str] = frozenset()
     source: str = ""
 
 
 def admit_signer(
-    certificate: Certificate, at: datetime, use: CertificateUse, recognition: RecognitionContext
+    certificate: Certificate, at: datetime, certificate_use: CertificateUse, recognition: RecognitionContext
 ) -> Admission:
     """Validate a signer in every way; without a valid one, the verdict gives the clearest refusal."""
-    verdict = recognition.validate_certificate(certificate, at, use, recognition.trust)
+    verdict = recognition.validate_certificate(certificate, at, certificate_use, recognition.trust)
     if verdict.status == "valid":
-        return Admission("anchor", verdict, source=_get_anchor_digest(verdict))
-    return admit_by_recognition(certificate, at, use, recognition, verdict)
+        return Admission("anchor", verdict, source=_get_anchor_subject(verdict))
+    return admit_by_recognition(certificate, at, certificate_use, recognition, verdict)
 
 
 def admit_by_recognition(
@@ -82,13 +82,13 @@ def admit_by_recognition(
     for admission in chain(
         _try_bridges(certificate, at, use, recognition), _try_trusted_lists(certificate, at, use, recognition)
     ):
-        if admission.verdict.passing:
+        if admission.verdict.is_transient:
             return admission
         if admission.mode is None:
             refused = _choose_clearer_verdict(refused, admission.verdict)
         elif required_levels is None or admission.levels & required_levels:
-            until = min(admission.verdict.valid_until, compute_unchanged_until(recognition, at))
-            return replace(admission, verdict=replace(admission.verdict, valid_until=until))
+            valid_until = min(admission.verdict.valid_until, compute_unchanged_until(recognition, at))
+            return replace(admission, verdict=replace(admission.verdict, valid_until=valid_until))
         else:
             levels = ", ".join(sorted(admission.levels))
             reason = (
@@ -99,19 +99,23 @@ def admit_by_recognition(
 
 
 def admit_voucher(
-    vouched: VouchedDocument, at: datetime, recognition: RecognitionContext, *, oldest: timedelta = MOST_AGE
+    vouched: VouchedDocument,
+    at: datetime,
+    recognition: RecognitionContext,
+    *,
+    max_age: timedelta = MAX_STATEMENT_AGE,
 ) -> Admission:
     """Validate the vouching gateway: our own list must name it for its territory, and it must be valid now.
 
     The certificate of the party itself is validated only if we know its issuer
     (`can_validate_certificate`). Otherwise the gateway is responsible for it, and its statement
-    is valid for at most ``oldest``.
+    is valid for at most ``max_age``.
     """
-    ours = admit_signer(vouched.signer, at, CertificateUse.SIGNING, recognition)
-    if ours.mode is None and can_validate_certificate(vouched.signer, at, recognition):
-        return ours
+    party_admission = admit_signer(vouched.signer, at, CertificateUse.SIGNING, recognition)
+    if party_admission.mode is None and can_validate_certificate(vouched.signer, at, recognition):
+        return party_admission
     try:
-        levels = get_vouched_levels(vouched, at, recognition.root, oldest)
+        levels = translate_vouched_levels(vouched, at, recognition.root, max_age)
     except GatewayError as refused:
         return _make_rejected_admission(refused.detail, at)
     admission = admit_signer(vouched.voucher, at, CertificateUse.SIGNING, recognition)
@@ -121,22 +125,25 @@ def admit_voucher(
     return Admission("vouched", admission.verdict, levels, source)
 
 
-def get_vouched_levels(
-    vouched: VouchedDocument, at: datetime, root: TrustedList | None, oldest: timedelta = MOST_AGE
+def translate_vouched_levels(
+    vouched: VouchedDocument,
+    at: datetime,
+    root_list: TrustedList | None,
+    max_age: timedelta = MAX_STATEMENT_AGE,
 ) -> frozenset[str]:
     """Return a vouched signer's levels in our terms; the gateway itself is validated elsewhere.
 
     Raises GW205 where our list does not name the gateway or gives no levels for its levels,
     or where its statement is too old.
     """
-    if root is None or not is_fresh_list(root, at):
+    if root_list is None or not is_fresh_list(root_list, at):
         raise _make_untrusted_error("no own trusted list in force names a voucher")
-    scheme = root.find_scheme(vouched.territory, "voucher")
+    scheme = root_list.find_scheme(vouched.territory, "voucher")
     if scheme is None or vouched.voucher not in scheme.signers:
         raise _make_untrusted_error(
             f"{vouched.voucher.subject[:120]} may not vouch for '{vouched.territory[:20]}'"
         )
-    if not at - oldest <= vouched.judged <= at:
+    if not at - max_age <= vouched.judged <= at:
         raise _make_untrusted_error(
             f"vouched for at {vouched.judged}, which is in the future or too long ago"
         )
@@ -151,38 +158,43 @@ def _try_bridges(
     certificate: Certificate, at: datetime, use: CertificateUse, recognition: RecognitionContext
 ) -> Iterator[Admission]:
     """Validate under every policy that a path over a bridge may have; they give its levels (RFC 5280 §6)."""
-    root, store = recognition.root, _make_bridge_store(recognition, at)
-    if root is None or store is None or not reaches_anchor(certificate, store):
+    root_list, bridge_store = recognition.root, _make_bridge_store(recognition, at)
+    if root_list is None or bridge_store is None or not reaches_anchor(certificate, bridge_store):
         return
-    trust, crosses = recognition.trust, _list_cross_certificates(root)
-    reached: dict[str, Verdict] = {}
-    refused: Verdict | None = None
-    for policy, level in dict.fromkeys(pair for each in root.bridges for pair in each.policies):
-        rule = PolicyInputs(accepted=frozenset({policy}), explicit=True)
-        demanding = replace(store, policy=replace(trust.policy, policies=rule))
-        verdict = recognition.validate_certificate(certificate, at, use, demanding)
-        if verdict.passing:
+    trust_store, cross_certificates = recognition.trust, _list_cross_certificates(root_list)
+    verdict_by_level: dict[str, Verdict] = {}
+    refusing_verdict: Verdict | None = None
+    for policy, level in dict.fromkeys(pair for each in root_list.bridges for pair in each.policies):
+        policy_inputs = PolicyInputs(accepted=frozenset({policy}), explicit=True)
+        policy_store = replace(bridge_store, policy=replace(trust_store.policy, policies=policy_inputs))
+        verdict = recognition.validate_certificate(certificate, at, use, policy_store)
+        if verdict.is_transient:
             yield Admission(None, verdict)
             return
         if verdict.status != "valid":
-            refused = verdict
-        elif _crosses_bridge(verdict, root, policy, level):
-            reached[level] = verdict
-    if reached:
-        verdict = min(reached.values(), key=lambda each: each.valid_until)
-        crossed = next(each for each in verdict.path if each in crosses)
-        yield Admission("bridge", verdict, frozenset(reached), f"{crossed.subject} by {crossed.issuer}")
-    elif refused is not None:
-        yield Admission(None, refused)
+            refusing_verdict = verdict
+        elif _crosses_bridge(verdict, root_list, policy, level):
+            verdict_by_level[level] = verdict
+    if verdict_by_level:
+        verdict = min(verdict_by_level.values(), key=lambda each: each.valid_until)
+        used_certificate = next(each for each in verdict.path if each in cross_certificates)
+        yield Admission(
+            "bridge",
+            verdict,
+            frozenset(verdict_by_level),
+            f"{used_certificate.subject} by {used_certificate.issuer}",
+        )
+    elif refusing_verdict is not None:
+        yield Admission(None, refusing_verdict)
 
 
 def list_trust_stores(recognition: RecognitionContext, at: datetime) -> Iterator[TrustStore]:
     """Yield the trust stores that admit foreign signers at a time: over the bridges, and list by list."""
-    bridged = _make_bridge_store(recognition, at)
-    if bridged is not None:
-        yield bridged
-    for trusted_list, rules in recognition.list_current_lists(at):
-        anchors = _collect_anchors(trusted_list, rules, at)
+    bridge_store = _make_bridge_store(recognition, at)
+    if bridge_store is not None:
+        yield bridge_store
+    for trusted_list, rule_chain in recognition.list_current_lists(at):
+        anchors = _collect_anchors(trusted_list, rule_chain, at)
         with suppress(GatewayError):
             if anchors:
                 yield _make_trust_store(anchors, recognition)
@@ -195,36 +207,41 @@ def can_validate_certificate(certificate: Certificate, at: datetime, recognition
     list in force.
     """
     if any(
-        reaches_anchor(certificate, each) for each in (recognition.trust, *list_trust_stores(recognition, at))
+        reaches_anchor(certificate, trust_store)
+        for trust_store in (recognition.trust, *list_trust_stores(recognition, at))
     ):
         return True
     return any(
-        _explain_rejection(certificate, trusted_list, rules, at)
-        for trusted_list, rules in recognition.list_current_lists(at)
+        _explain_rejection(certificate, trusted_list, rule_chain, at)
+        for trusted_list, rule_chain in recognition.list_current_lists(at)
     )
 
 
 def _make_bridge_store(recognition: RecognitionContext, at: datetime) -> TrustStore | None:
-    root, trust = recognition.root, recognition.trust
-    if root is None or not root.bridges or not is_fresh_list(root, at):
+    root_list, trust_store = recognition.root, recognition.trust
+    if root_list is None or not root_list.bridges or not is_fresh_list(root_list, at):
         return None
-    return replace(trust, intermediates=(*trust.intermediates, *_list_cross_certificates(root)))
+    return replace(
+        trust_store, intermediates=(*trust_store.intermediates, *_list_cross_certificates(root_list))
+    )
 
 
-def _list_cross_certificates(root: TrustedList) -> tuple[Certificate, ...]:
-    return tuple(each.certificate for each in root.bridges)
+def _list_cross_certificates(root_list: TrustedList) -> tuple[Certificate, ...]:
+    return tuple(each.certificate for each in root_list.bridges)
 
 
-def _crosses_bridge(verdict: Verdict, root: TrustedList, policy: str, level: str) -> bool:
+def _crosses_bridge(verdict: Verdict, root_list: TrustedList, policy: str, level: str) -> bool:
     """Return whether a path contains a bridge that has this level."""
-    return any(each.certificate in verdict.path and (policy, level) in each.policies for each in root.bridges)
+    return any(
+        each.certificate in verdict.path and (policy, level) in each.policies for each in root_list.bridges
+    )
 
 
 def _try_trusted_lists(
     certificate: Certificate, at: datetime, use: CertificateUse, recognition: RecognitionContext
 ) -> Iterator[Admission]:
-    for trusted_list, rules in recognition.list_current_lists(at):
-        anchors = _collect_anchors(trusted_list, rules, at)
+    for trusted_list, rule_chain in recognition.list_current_lists(at):
+        anchors = _collect_anchors(trusted_list, rule_chain, at)
         if anchors:
             verdict = _validate_under_anchors(anchors, certificate, at, use, recognition)
             if verdict.status == "valid":
@@ -235,26 +252,26 @@ def _try_trusted_lists(
                 yield Admission("trust-list", verdict, levels, source)
             else:
                 yield Admission(None, verdict)
-        reason = _explain_rejection(certificate, trusted_list, rules, at)
+        reason = _explain_rejection(certificate, trusted_list, rule_chain, at)
         if reason:
             yield _make_rejected_admission(reason, at)
 
 
 def _collect_anchors(
-    trusted_list: TrustedList, chain: tuple[Rules, ...], at: datetime
+    trusted_list: TrustedList, rule_chain: tuple[EquivalenceRules, ...], at: datetime
 ) -> dict[Certificate, tuple[TrustService, frozenset[str]]]:
     """Return the certificates of all services with a level, each with its service and levels."""
     anchors: dict[Certificate, tuple[TrustService, frozenset[str]]] = {}
-    for service, levels in _list_recognized_services(trusted_list, chain, at):
-        for each in service.certificates:
-            earlier = anchors.get(each)
-            anchors[each] = (service, levels | earlier[1] if earlier else levels)
+    for service, levels in _list_recognized_services(trusted_list, rule_chain, at):
+        for certificate in service.certificates:
+            earlier_entry = anchors.get(certificate)
+            anchors[certificate] = (service, levels | earlier_entry[1] if earlier_entry else levels)
     return anchors
 
 
 def _make_trust_store(anchors: Iterable[Certificate], recognition: RecognitionContext) -> TrustStore:
-    trust = recognition.trust
-    return TrustStore(tuple(anchors), trust.intermediates, trust.policy)
+    own_store = recognition.trust
+    return TrustStore(tuple(anchors), own_store.intermediates, own_store.policy)
 
 
 def _validate_under_anchors(
@@ -266,26 +283,29 @@ def _validate_under_anchors(
 ) -> Verdict:
     """Validate a certificate with the services of a list as anchors; too long a list admits none."""
     try:
-        store = _make_trust_store(anchors, recognition)
+        trust_store = _make_trust_store(anchors, recognition)
     except GatewayError as refused:
         return Verdict("invalid", refused.problem, refused.detail, (), at, at)
-    if not reaches_anchor(certificate, store):
+    if not reaches_anchor(certificate, trust_store):
         return Verdict("invalid", CERTIFICATE_UNTRUSTED, _NO_PATH, (), at, at)
-    return recognition.validate_certificate(certificate, at, use, store)
+    return recognition.validate_certificate(certificate, at, use, trust_store)
 
 
 def _list_recognized_services(
-    trusted_list: TrustedList, chain: tuple[Rules, ...], at: datetime
+    trusted_list: TrustedList, rule_chain: tuple[EquivalenceRules, ...], at: datetime
 ) -> Iterator[tuple[TrustService, frozenset[str]]]:
     for service in trusted_list.services:
         status = service.find_status(at)
-        levels = get_levels(status, chain, at) if status else frozenset()
+        levels = get_levels(status, rule_chain, at) if status else frozenset()
         if levels:
             yield service, levels
 
 
 def _explain_rejection(
-    certificate: Certificate, trusted_list: TrustedList, chain: tuple[Rules, ...], at: datetime
+    certificate: Certificate,
+    trusted_list: TrustedList,
+    rule_chain: tuple[EquivalenceRules, ...],
+    at: datetime,
 ) -> str | None:
     """Return the issuer's status on a list that does not admit it; None when it is not on the list."""
     for service in trusted_list.services:
@@ -294,16 +314,16 @@ def _explain_rejection(
         status = service.find_status(at)
         if status is None:
             return f"{service.name[:120]} is on the list of {trusted_list.territory[:20]} only later"
-        if not get_levels(status, chain, at):
+        if not get_levels(status, rule_chain, at):
             status_name = status.status.rsplit("/", 1)[-1]
             list_name = f"the list of {trusted_list.territory[:20]}"
             return f"{service.name[:120]} is '{status_name[:60]}' on {list_name}, and of no level"
     return None
 
 
-def _choose_clearer_verdict(first: Verdict, second: Verdict) -> Verdict:
+def _choose_clearer_verdict(first_verdict: Verdict, second_verdict: Verdict) -> Verdict:
     """Return the more specific refusal; a missing path is the least specific reason."""
-    return first if second.reason == _NO_PATH else second
+    return first_verdict if second_verdict.reason == _NO_PATH else second_verdict
 
 
 def _make_untrusted_error(reason: str) -> GatewayError:
@@ -314,5 +334,5 @@ def _make_rejected_admission(reason: str, at: datetime) -> Admission:
     return Admission(None, Verdict("invalid", CERTIFICATE_UNTRUSTED, reason, (), at, at))
 
 
-def _get_anchor_digest(verdict: Verdict) -> str:
+def _get_anchor_subject(verdict: Verdict) -> str:
     return verdict.path[-1].subject

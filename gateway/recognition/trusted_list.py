@@ -25,11 +25,11 @@ from gateway.errors import (
 from gateway.pki import Certificate, read_certificate
 from gateway.wire import ElementReader, collapse_whitespace, parse_datetime
 
-_LONGEST: Final = 4096
-_LONGEST_CERTIFICATE: Final = 1024 * 1024
+_MAX_TEXT_CHARACTERS: Final = 4096
+_MAX_CERTIFICATE_OCTETS: Final = 1024 * 1024
 
 _READER: Final = ElementReader(DOCUMENT_INVALID, canonical_base64=False)
-raise_malformed = _READER.refuse
+raise_malformed = _READER.raise_error
 
 
 def find_optional(element: etree._Element, path: str) -> etree._Element | None:
@@ -51,14 +51,16 @@ def get_element(element: etree._Element, path: str) -> etree._Element:
 def read_visible_text(element: etree._Element) -> str:
     """Return the text of an element without children; control characters are replaced."""
     text = collapse_whitespace(_READER.read_text(element))
-    if not text or len(text) > _LONGEST:
+    if not text or len(text) > _MAX_TEXT_CHARACTERS:
         raise_malformed(element, "the text is empty or too long")
     return make_visible(text)
 
 
 def make_visible(text: str) -> str:
     """Return printable text: other characters become U+FFFD, which no compared value contains."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text)
+    return "".join(
+        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
+    )
 
 
 def read_element_text(element: etree._Element, path: str) -> str:
@@ -66,10 +68,10 @@ def read_element_text(element: etree._Element, path: str) -> str:
     return read_visible_text(get_element(element, path))
 
 
-def read_instant(value: str | None, element: etree._Element) -> datetime:
+def read_instant(time_text: str | None, element: etree._Element) -> datetime:
     """Return the time in UTC of a text with a time zone; raise GW402 for other text."""
     try:
-        return parse_datetime(value or "")
+        return parse_datetime(time_text or "")
     except ValueError as fault:
         raise_malformed(element, describe_exception(fault))
 
@@ -79,14 +81,16 @@ def read_certificates_below(
 ) -> tuple[tuple[Certificate, ...], tuple[str, ...]]:
     """Return the certificates below an element, and the reasons why others there were not accepted."""
     certificates: dict[Certificate, None] = {}
-    unread = []
-    for each in element.iter(tag):
+    read_errors = []
+    for certificate_element in element.iter(tag):
         try:
-            certificates[read_certificate(_READER.decode_base64(each, _LONGEST_CERTIFICATE))] = None
+            certificates[
+                read_certificate(_READER.decode_base64(certificate_element, _MAX_CERTIFICATE_OCTETS))
+            ] = None
         except GatewayError as refusal:
             raise_resource_problem(refusal)
-            unread.append(refusal.detail)
-    return tuple(certificates), tuple(unread)
+            read_errors.append(refusal.detail)
+    return tuple(certificates), tuple(read_errors)
 
 
 def _format_path(path: str) -> str:
@@ -165,8 +169,8 @@ class EquivalenceRule:
 
     def is_in_force(self, at: datetime) -> bool:
         """Return whether the rule is in force at a time and can be evaluated."""
-        ended = self.until is not None and at >= self.until
-        return self.enacted and not self.conditions and self.since <= at and not ended
+        has_ended = self.until is not None and at >= self.until
+        return self.enacted and not self.conditions and self.since <= at and not has_ended
 
     def covers_status(self, status: ServiceStatus) -> bool:
         """Return whether a service with this status has the rule's levels."""
@@ -174,20 +178,20 @@ class EquivalenceRule:
         return is_readable and any(status.is_of_kind(kind) for kind in self.kinds)
 
     def translate_status(self, status: ServiceStatus) -> list[ServiceStatus]:
-        """Return the status of the service in the terms of the party that made the rule."""
+        """Return the equivalent statuses in the terms of the party that made the rule: one for each kind."""
         return [
             ServiceStatus(
                 kind.type,
-                translated,
+                status_uri,
                 status.since,
                 frozenset({kind.additional} if kind.additional else ()),
             )
             for kind in self.becomes
-            for translated in self.as_statuses
+            for status_uri in self.as_statuses
         ]
 
 
-Rules = tuple[EquivalenceRule, ...]
+EquivalenceRules = tuple[EquivalenceRule, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,7 @@ class SchemePointer:
     signers: tuple[Certificate, ...]
     role: Role = "list"
     location: str = ""
-    rules: Rules | None = None
+    rules: EquivalenceRules | None = None
     unread: tuple[str, ...] = ()
 
 
@@ -234,7 +238,7 @@ class TrustedList:
     services: tuple[TrustService, ...] = ()
     schemes: tuple[SchemePointer, ...] = ()
     bridges: tuple[CrossCertificateBridge, ...] = ()
-    rules: Rules = field(default=(), repr=False)
+    rules: EquivalenceRules = field(default=(), repr=False)
 
     def find_scheme(self, territory: str, role: Role) -> SchemePointer | None:
         """Return the pointer to the lists or the voucher of a territory, with all entries merged."""
@@ -242,19 +246,19 @@ class TrustedList:
         if not pointers:
             return None
         signers = dict.fromkeys(signer for each in pointers for signer in each.signers)
-        agreed = [each.rules for each in pointers if each.rules is not None]
-        rules = tuple(rule for each in agreed for rule in each) if agreed else None
+        agreed_rules = [each.rules for each in pointers if each.rules is not None]
+        rules = tuple(rule for each in agreed_rules for rule in each) if agreed_rules else None
         return SchemePointer(territory, tuple(signers), role, pointers[0].location, rules)
 
 
-def get_levels(status: ServiceStatus, chain: Sequence[Rules], at: datetime) -> frozenset[str]:
+def get_levels(status: ServiceStatus, rule_chain: Sequence[EquivalenceRules], at: datetime) -> frozenset[str]:
     """Return the levels that the rules in force at a time give to a service with this status.
 
-    ``chain`` leads from the service's own list to us: it has the rules of every agreement in
+    ``rule_chain`` leads from the service's own list to us: it has the rules of every agreement in
     between; each but the last translates a status into the terms of the next.
     """
     statuses = [status]
-    for rules in chain[:-1]:
+    for rules in rule_chain[:-1]:
         statuses = [
             each
             for earlier in statuses
@@ -265,7 +269,7 @@ def get_levels(status: ServiceStatus, chain: Sequence[Rules], at: datetime) -> f
     return frozenset(
         level
         for each in statuses
-        for rule in (chain[-1] if chain else ())
+        for rule in (rule_chain[-1] if rule_chain else ())
         if rule.is_in_force(at) and rule.covers_status(each)
         for level in rule.levels
     )

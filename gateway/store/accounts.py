@@ -328,7 +328,7 @@ def confirm_sign_in(conn: Connection, attempt: int, name: str) -> None:
 
 
 def lock_sign_ins(conn: Connection, network: str, name: str | None = None) -> None:
-    """Let attempts of one name, and of one network, be counted one after another until the commit."""
+    """Lock the counts of sign-in attempts of a network, and of a name if given, until the commit."""
     names = () if name is None else (f"sign-in name {_digest_name(name)}",)
     acquire_named_locks(conn, *names, f"sign-in network {network}")
 

@@ -174,7 +174,7 @@ def insert_requests(conn: Connection, new: Sequence[NewAgencyRequest]) -> tuple[
         return ()
     rows = [
         collect_values(new_request)
-        | {"required": [list(pair) for pair in new_request.required], "state": REQUEST.initial}
+        | {"required": [list(pair) for pair in new_request.required], "state": REQUEST.initial_state}
         for new_request in new
     ]
     stored = {row.number: int(row.id) for row in conn.execute(_INSERT, rows)}
@@ -190,7 +190,7 @@ def apply_event(conn: Connection, request: int, event: StateEvent, **values: Any
 
 
 def set_due_times(conn: Connection, times: Mapping[int, datetime | None]) -> None:
-    """Set, for each request (row id), the time until which its holder must act; None if nothing is due."""
+    """Set for each request (row id) when its agency or applicant must have acted; None if nothing is due."""
     if times:
         conn.execute(_SET_DUE, [{"wanted": request, "due": due} for request, due in times.items()])
 
@@ -228,7 +228,7 @@ def set_mappings(conn: Connection, request: int, digest: str) -> None:
 
 
 def set_status_code(conn: Connection, request: int, code: str | None) -> None:
-    """Set the status code that its agency has given a request; None where nothing that it said counts."""
+    """Set the status code of a request as its agency stated it; None if no statement of the agency counts."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
     conn.execute(changed.values(status_code=code))
 
@@ -249,7 +249,7 @@ def set_required_items(
 
 
 def forget_refused_cancellations(conn: Connection, case_id: int) -> None:
-    """Forget which agencies of a case refused to cancel: the withdrawal they were asked for is over."""
+    """Remove the refusals of agencies to cancel their requests of a case: its withdrawal is over."""
     columns = agency_requests.c
     changed = update(agency_requests).where(columns.case_id == case_id, columns.cancellation == "REFUSED")
     conn.execute(changed.values(cancellation=None))
@@ -310,14 +310,14 @@ _FIND_CORRELATION = select(correlations.c.case_id, correlations.c.request_id).wh
 def insert_correlation(
     conn: Connection, scheme: str, value: str, case_id: int, request_id: int | None = None
 ) -> None:
-    """Store a name of the case; raises GW702 when it belongs to another case already."""
+    """Store an identifier of the case in messages; raises GW702 when it belongs to another case already."""
     insert_correlations(conn, scheme, [(value, request_id)], case_id)
 
 
 def insert_correlations(
     conn: Connection, scheme: str, names: Sequence[tuple[str, int | None]], case_id: int
 ) -> None:
-    """Store names of the case, each with its request (row id) or none, as `insert_correlation` does."""
+    """Store identifiers of the case, each with its request (row id) or None; see `insert_correlation`."""
     if not names:
         return
     stored = _INSERT_CORRELATION.insert_keyed(conn, _make_correlation_rows(scheme, names, case_id), "value")
@@ -330,7 +330,7 @@ def insert_correlations(
 
 
 def ensure_correlation(conn: Connection, scheme: str, value: str, case_id: int, request: int) -> None:
-    """Store a name of the case, unless it names a case already."""
+    """Store an identifier of the case, unless a case has it already."""
     _INSERT_CORRELATION.insert_one(conn, _make_correlation_rows(scheme, [(value, request)], case_id)[0])
 
 
@@ -353,5 +353,5 @@ class CorrelationRow(Protocol):
 
 
 def find_correlation(conn: Connection, scheme: str, value: str) -> CorrelationRow | None:
-    """Return the request that a name stands for in a scheme; None where nothing has the name."""
+    """Return the case and the request of an identifier in a scheme; None if nothing has the identifier."""
     return conn.execute(_FIND_CORRELATION, {"wanted_scheme": scheme, "wanted": value}).first()

@@ -96,7 +96,7 @@ def count_actions(conn: Connection, role: str, action: str, since: datetime) -> 
 
 
 def search_actions(conn: Connection, criteria: AuditFilter, page: ListFilter) -> ListPage:
-    """Return the actions that were asked for, newest first."""
+    """Return one page of the actions that meet the criteria, newest first."""
     conditions = [*_list_conditions(criteria), *build_bounds(page, audit.c.id, audit.c.at, indexed=True)]
     if page.text:
         conditions.append(build_text_condition(page.text, *(audit.c[name] for name in _TEXTS)))

@@ -66,7 +66,7 @@ _OLDEST: Final = (
 
 
 def note_pull_request(conn: Connection, digest: str, at: datetime, forget: datetime) -> bool:
-    """Store that a request came; return False when it came before. Those seen before `forget` are removed."""
+    """Store the digest of a pull request; return False for a repeat. Remove digests seen before `forget`."""
     conn.execute(delete(pull_requests).where(pull_requests.c.seen_at < forget))
     return _INSERT.insert_one(conn, {"digest": digest, "seen_at": at}) is not None
 
@@ -82,7 +82,7 @@ def find_waiting_message(conn: Connection, lane: str, at: datetime) -> DeliveryR
 
 
 def hand_out_message(conn: Connection, row: DeliveryRow, at: datetime, actor: str) -> None:
-    """Store that a locked message is handed out, and let it wait for its receipt."""
+    """Store that a locked message is sent in the answer to a pull request, and when its receipt is due."""
     receipt_due = at + timedelta(seconds=int(row.parameters["retry_interval"]))
     last = row.tries >= int(row.parameters["retries"])
     values = {

@@ -114,7 +114,7 @@ _TRIES = 5
 _INSERT_CASE = InsertIfAbsent(cases, ("declarant", "functional_reference", "version"), "id")
 _GET = select(cases).where(cases.c.id == bindparam("wanted"))
 _LOCK = _GET.with_for_update(key_share=True)
-_SET_DETAIL = update(cases).where(cases.c.id == bindparam("wanted")).values(detail=bindparam("told"))
+_SET_DETAIL = update(cases).where(cases.c.id == bindparam("wanted")).values(detail=bindparam("new_detail"))
 _HELD = (
     select(cases)
     .where(cases.c.declarant == bindparam("wanted"), cases.c.state == "HELD")
@@ -137,14 +137,14 @@ class NewCase:
     ucr: str | None = None
     due_at: datetime | None = None
     detail: Mapping[str, Any] | None = None
-    state: str = CASE.initial
+    state: str = CASE.initial_state
 
 
 def open_case(conn: Connection, case: NewCase, at: datetime, *, is_linked: bool = False) -> int:
-    """Open the case and return its id; in another than its first state the caller records how it came there.
+    """Store a new case and return its id; for a state that is not the first, the caller records the event.
 
-    The message has its case then; with `is_linked` the caller sees to that. Raises GW406 while the declarant
-    has a case under the reference; a REFUSED case frees the reference.
+    Also sets the case of its message, unless `is_linked`: then the caller sets it. Raises GW406 while the
+    declarant has a case under the reference; a REFUSED case frees the reference.
     """
     # Most references are new.
     first = _insert_version(conn, case, 1, at, is_linked=is_linked)
@@ -194,8 +194,8 @@ def _insert_version(
 
 def record_opening(conn: Connection, case_id: int, event: StateEvent) -> str:
     """Record the event by which a case came to the state in which it was opened; return that state."""
-    after = get_next_state(CASE, CASE.initial, event.event)
-    transitions.record_transitions(conn, CASE, [(case_id, CASE.initial, after)], event)
+    after = get_next_state(CASE, CASE.initial_state, event.event)
+    transitions.record_transitions(conn, CASE, [(case_id, CASE.initial_state, after)], event)
     return after
 
 
@@ -217,7 +217,7 @@ def lock_case(conn: Connection, case_id: int) -> CaseRow:
 
 
 def hold_case(conn: Connection, case_id: int) -> None:
-    """Lock the case as `lock_case` does, where its row is not asked for: SQLite has locked it already."""
+    """Lock the case as `lock_case` does, but return nothing; SQLite has locked the file already."""
     if not has_single_writer(conn):
         lock_case(conn, case_id)
 
@@ -227,7 +227,7 @@ def apply_event(
 ) -> str:
     """Apply an event to a case (values: outcome, detail, due_at, closed_at); return its new state.
 
-    `before` is the state of the case, which is locked: an event that leaves it so writes no row of it.
+    `before` is the state of the locked case: if the event does not change it, the row is not written.
     """
     if before is not None and not values and get_next_state(CASE, before, event.event) == before:
         transitions.record_transitions(conn, CASE, [(case_id, before, before)], event)
@@ -236,8 +236,8 @@ def apply_event(
 
 
 def set_detail(conn: Connection, case_id: int, detail: Mapping[str, Any]) -> None:
-    """Set the `detail` of a locked case: its facts that have no column."""
-    conn.execute(_SET_DETAIL, {"wanted": case_id, "told": dict(detail)})
+    """Set the `detail` of a locked case: the JSON of all that has no column of its own."""
+    conn.execute(_SET_DETAIL, {"wanted": case_id, "new_detail": dict(detail)})
 
 
 def find_by_id(conn: Connection, case_id: int) -> CaseRow | None:
@@ -332,12 +332,14 @@ def count_opened_between(conn: Connection, since: datetime, until: datetime) -> 
 _DELIVERIES_OF_CASE = select(deliveries.c.id).where(deliveries.c.case_id == bindparam("wanted"))
 
 _UNDONE = _DELIVERIES_OF_CASE.where(
-    ~build_choice_condition(deliveries.c.state, {*DELIVERY.final, "FAILED"})
+    ~build_choice_condition(deliveries.c.state, {*DELIVERY.final_states, "FAILED"})
 ).exists()
 
 # Used where no delivery is undone: each delivery that has not ended has failed. SQLite would prepare a
 # statement anew for each value that it compares with the state, which an index names.
-_FAILED = _DELIVERIES_OF_CASE.where(~build_choice_condition(deliveries.c.state, DELIVERY.final)).exists()
+_FAILED = _DELIVERIES_OF_CASE.where(
+    ~build_choice_condition(deliveries.c.state, DELIVERY.final_states)
+).exists()
 
 # A condition is evaluated only if those before it fail: most cases are not decided, or have open deliveries.
 _REMAINDER = select(
@@ -346,7 +348,7 @@ _REMAINDER = select(
 
 
 def find_remainder(conn: Connection, case_id: int) -> bool | None:
-    """Return whether a delivery of a case has failed; None while it is not decided, or one may yet end."""
+    """Return whether a delivery of a decided case has failed; None if undecided, or if one has not ended."""
     row = conn.execute(_REMAINDER, {"wanted": case_id}).first()
     return None if row is None or row.failed is None else bool(row.failed)
 

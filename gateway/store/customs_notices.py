@@ -126,7 +126,7 @@ def insert_notice(conn: Connection, notice: NewCustomsNotice, at: datetime) -> i
 
 def apply_event(conn: Connection, case_id: int, event: StateEvent) -> tuple[str, str]:
     """Apply an event to the clearance of a locked case; return the states before and after it."""
-    _BEGIN.insert_many(conn, [{"id": case_id, "state": CLEARANCE.initial}])
+    _BEGIN.insert_many(conn, [{"id": case_id, "state": CLEARANCE.initial_state}])
     before = conn.execute(_STATE, {"wanted": case_id}).scalar_one()
     return str(before), transitions.apply_event(conn, clearances, CLEARANCE, case_id, event)
 

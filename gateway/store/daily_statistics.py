@@ -110,7 +110,7 @@ def _build_upsert(dialect: str) -> Any:
 
 
 class StatisticsSumRow(Protocol):
-    """The sums of a measure; of the dimensions it has those that were asked for."""
+    """The sums of a measure, with those of its dimensions that the query groups by."""
 
     day: date
     agency: str

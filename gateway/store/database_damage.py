@@ -132,7 +132,7 @@ class DamageRecord:
         if self.path is not None:
             # A disk that takes no mark either: this process knows it all the same.
             with suppress(OSError):
-                os.close(open_owned_file(self.path + _MARK, os.O_WRONLY, like=self.path))
+                os.close(open_owned_file(self.path + _MARK, os.O_WRONLY, owner_path=self.path))
 
     def find_problem(self) -> GatewayError | None:
         """Return GW805 if this process, or another one with the same file, has found damage; else None.

@@ -153,7 +153,7 @@ def read_mark_file(path: Path) -> DatabaseMark | None:
 def write_mark_file(path: Path, mark: DatabaseMark) -> None:
     """Replace the mark of a home folder; raises OSError. A reader finds the old or the new one."""
     new_path = f"{path}.{os.getpid()}"
-    descriptor = open_owned_file(new_path, os.O_WRONLY | os.O_TRUNC, like=path)
+    descriptor = open_owned_file(new_path, os.O_WRONLY | os.O_TRUNC, owner_path=path)
     with open(descriptor, "wb") as file:
         # A full disk may take a part of it: `write` of a file raises then, that of a descriptor does not.
         file.write(json.dumps({**asdict(mark), "at": mark.at.isoformat()}).encode())

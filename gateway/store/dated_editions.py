@@ -134,12 +134,12 @@ def find_calendar_edition(conn: Connection, kind: str, name: str, edition: str) 
 
 
 def count_calendar_editions() -> ScalarSelect[int]:
-    """Return the mark of the stored calendars and terms as a column."""
+    """Return the number of stored editions of calendars and terms as a column."""
     return _MARK.scalar_subquery()
 
 
 def read_calendar_mark(conn: Connection) -> int:
-    """Return a number that is another one when a calendar or terms were loaded: how many there are."""
+    """Return the number of stored editions of calendars and terms, which rises when one is loaded."""
     return int(conn.execute(_MARK).scalar_one())
 
 

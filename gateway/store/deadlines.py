@@ -166,7 +166,10 @@ def settle_times(
     due: Mapping[int, datetime | None],
     now: datetime,
 ) -> None:
-    """End deadlines of a locked case, given by their last state, and set when its requests are due."""
+    """End deadlines of a locked case, and set when its requests are due.
+
+    `ended` has the row ids of the deadlines by their last state, `due` the times by the row ids of requests.
+    """
     for state, deadlines_of_state in ended.items():
         change_deadlines(conn, deadlines_of_state, {"state": state, "ended_at": now, "next_at": None})
     agency_request_times.set_due_times(conn, due)
@@ -184,7 +187,7 @@ def change_deadlines(conn: Connection, deadline_ids: Sequence[int], values: Mapp
 
 
 def wake_fee(conn: Connection, request: int, number: str, at: datetime) -> None:
-    """Let the clockwork process at once the deadline of a fee no longer due, and the deadlines it held."""
+    """Set the next check of the deadline of a fee that is no longer due, and of those it held, to `at`."""
     is_open = (_D.request_id == request, _D.ended_at.is_(None))
     is_affected = or_(and_(_D.kind == "pay", _D.cause == number), _D.held_at.is_not(None))
     conn.execute(update(deadlines).where(*is_open, is_affected).values(next_at=at))

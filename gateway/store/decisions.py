@@ -206,12 +206,12 @@ class DecisionWithTextRow(DecisionRow, Protocol):
 
 
 def list_by_request(conn: Connection, request: int) -> Sequence[DecisionWithTextRow]:
-    """Return every decision on a request as it was amended last, in the order received."""
+    """Return the decisions on the present content of a request, also superseded ones, as received."""
     return conn.execute(_OF_REQUEST, {"wanted": request}).all()
 
 
 def list_by_case(conn: Connection, case_id: int) -> Sequence[DecisionWithTextRow]:
-    """Return every decision of a case as it was amended last, superseded ones too, in the order received."""
+    """Return the decisions on the present content of a case, also superseded ones, as received."""
     return conn.execute(_IN_ORDER, {"wanted": case_id}).all()
 
 
@@ -233,7 +233,7 @@ def list_numbers_of_case(conn: Connection, case_id: int) -> set[str]:
 
 
 def list_current_decisions(conn: Connection, case_id: int) -> Sequence[DecisionWithTextRow]:
-    """Return the current decisions of a case."""
+    """Return the decisions of a case that count and are not superseded, by item and law."""
     return conn.execute(_CURRENT, {"wanted": case_id}).all()
 
 
@@ -258,9 +258,9 @@ MOST_DECIDED: Final = 5000
 def count_refusal_reasons(
     conn: Connection, agency: str, since: datetime, until: datetime
 ) -> Counter[tuple[str, str]]:
-    """Return how often a law and a sentence stand in a refusal; until is not included.
+    """Return the number of refusals by law and reason, decided from `since` on and before `until`.
 
-    A refusal without a sentence counts under an empty one. A refusal that was corrected does not count.
+    A refusal without a reason counts under an empty text. A refusal that was corrected does not count.
     """
     r, d = agency_requests.c, decisions.c
     decided = (

@@ -197,7 +197,7 @@ _OUTLINES = (
     .where(deliveries.c.case_id == bindparam("wanted"))
     .order_by(deliveries.c.id)
 )
-_ENDED = build_choice_condition(deliveries.c.state, DELIVERY.final)
+_ENDED = build_choice_condition(deliveries.c.state, DELIVERY.final_states)
 _UNFINISHED = _OF_CASE.where(~_ENDED)
 _BY_WIRE_ID = (
     select(deliveries)
@@ -256,7 +256,7 @@ def _make_delivery_row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
     return collect_values(delivery) | {
         "lane": delivery.lane or delivery.destination,
         "parameters": dict(delivery.parameters),
-        "state": DELIVERY.initial,
+        "state": DELIVERY.initial_state,
         "attempt": 0,
         "tries": 0,
         "lost": 0,
@@ -287,7 +287,7 @@ def replace_waiting_content(
 
 
 def find_by_id(conn: Connection, delivery: int) -> DeliveryRow | None:
-    """Return the delivery."""
+    """Return the delivery of this row id."""
     return conn.execute(_GET, {"wanted": delivery}).first()
 
 

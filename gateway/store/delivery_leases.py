@@ -250,7 +250,7 @@ def mark_delivered(
 ) -> bool:
     """Store that the delivery is done; return False when the lease is lost and nothing was changed.
 
-    With `register`, also when the register has another version.
+    With `register`, return False also if the register no longer has this version.
     """
     values = {"finished_at": at, "problem": None, "last_sentence": None}
     return _end_lease(conn, lease, "delivered", at, outcome, values, register=register)
@@ -273,7 +273,7 @@ def mark_sent(
     *,
     last: bool = False,
 ) -> bool:
-    """Store that it was sent and a receipt is due by `receipt_due`; return False when the lease is lost.
+    """Store that the message was sent and its receipt is due; return False when the lease is lost.
 
     The time of a delivery is over with its `last` attempt. An ordered one has no time limit.
     """
@@ -292,7 +292,7 @@ def defer_delivery(
     *,
     counts: bool = True,
 ) -> bool:
-    """Store that it is retried at `due_at`; without `counts` the attempt uses up no try."""
+    """Store that the delivery is retried at `due_at`; without `counts` the attempt uses up no try."""
     values: dict[str, Any] = {
         "due_at": due_at,
         "problem": outcome.problem,
@@ -306,7 +306,7 @@ def defer_delivery(
 def fail_delivery(
     conn: Connection, lease: DeliveryLease, at: datetime, outcome: AttemptOutcome = _NO_OUTCOME
 ) -> bool:
-    """Store that it cannot be delivered; return False when the lease is lost."""
+    """Store that the delivery has failed; return False when the lease is lost."""
     values = {"finished_at": at, "problem": outcome.problem, "last_sentence": outcome.sentence}
     return _end_lease(conn, lease, "refuse", at, outcome, values)
 
@@ -338,7 +338,7 @@ def _change_leased_delivery(
 ) -> bool:
     """Set columns of a delivery; return False, and change nothing, when the lease is lost.
 
-    With `register`, also when the register has another version.
+    With `register`, return False also if the register no longer has this version.
     """
     row = {"of_delivery": lease.id, "of_attempt": lease.attempt, **values}
     if register is None:

@@ -152,7 +152,7 @@ def _parse_database_url(url: str) -> URL:
     except (ArgumentError, ValueError):
         raise GatewayError(SETTINGS_WRONG, "the database url cannot be read", "database.url") from None
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
-        raise GatewayError(SETTINGS_WRONG, "the database is sqlite or postgresql", "database.url")
+        raise GatewayError(SETTINGS_WRONG, "the database must be sqlite or postgresql", "database.url")
     if "@" in (parsed.host or ""):
         # The end of a password would stand where the host does, in each error of the driver.
         detail = "a password within the database url has %40 in the place of @"

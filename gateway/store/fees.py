@@ -191,7 +191,7 @@ class NewMovement:
 
 def insert_fee(conn: Connection, new: NewFee) -> int:
     """Store a fee that is levied; return its row id."""
-    return insert_row(conn, fees, asdict(new) | {"state": FEE.initial})
+    return insert_row(conn, fees, asdict(new) | {"state": FEE.initial_state})
 
 
 def apply_event(conn: Connection, fee: int, event: StateEvent, **values: Any) -> str:
@@ -238,19 +238,19 @@ def find_movement(conn: Connection, kind: str, reference: str) -> FeeMovementRow
 
 
 def take_kept_refund(conn: Connection, movement: int, payment: str) -> None:
-    """Let a refund (row id) that was kept be ordered of a payment (its reference)."""
+    """Mark a kept refund (row id) as ordered, from the payment with this reference."""
     statement = update(fee_movements).where(fee_movements.c.id == movement)
     conn.execute(statement.values(state="ORDERED", payment=payment))
 
 
 def rename_kept_refund(conn: Connection, movement: int, reason: str) -> None:
-    """Let a refund (row id) that is kept have another reason."""
+    """Set the reason of a kept refund (row id), which is not ordered yet."""
     statement = update(fee_movements).where(fee_movements.c.id == movement)
     conn.execute(statement.values(reason=reason))
 
 
 def drop_kept_refund(conn: Connection, movement: int) -> None:
-    """Remove a refund (row id) that was kept and is about another fee; one that was ordered stays."""
+    """Remove a kept refund (row id) that belongs to another fee; an ordered refund stays."""
     m = fee_movements.c
     conn.execute(delete(fee_movements).where(m.id == movement, m.state == "NOT_COUNTED", m.kind == "refund"))
 

@@ -131,7 +131,7 @@ def end_closed_conversations(conn: Connection, agreement: str, at: datetime) -> 
     """
     # Few are open: as many as the agreement allows at most.
     waiting = messages.c.case_id.is_(None) & messages.c.state.in_(("RECEIVED", "ACCEPTED"))
-    unfinished = exists().where(cases.c.id == messages.c.case_id, cases.c.state.not_in(CASE.final))
+    unfinished = exists().where(cases.c.id == messages.c.case_id, cases.c.state.not_in(CASE.final_states))
     keeping = exists().where(_m.conversation == _c.id, messages.c.id == _m.message, or_(waiting, unfinished))
     still_open = (_c.agreement_id == agreement, _c.ended_at.is_(None))
     return conn.execute(update(conversations).where(*still_open, ~keeping).values(ended_at=at)).rowcount

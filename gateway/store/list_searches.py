@@ -42,7 +42,7 @@ from gateway.store.sessions import passkeys
 from gateway.store.table_types import read_columns
 from gateway.store.transitions import transitions
 
-_OPEN_DELIVERIES: Final = tuple(state for state in DELIVERY.states if state not in DELIVERY.final)
+_OPEN_DELIVERIES: Final = tuple(state for state in DELIVERY.states if state not in DELIVERY.final_states)
 
 _CASE_COLUMNS: Final = (
     cases.c.number.label("case_number"),
@@ -95,7 +95,7 @@ def _build_case_text(text: str) -> ColumnElement[bool]:
         .select_from(source)
         .where(
             agency_requests.c.case_id == c.id,
-            agency_requests.c.state.not_in(sorted(REQUEST.final)),
+            agency_requests.c.state.not_in(sorted(REQUEST.final_states)),
             build_text_condition(text, agency_requests.c.agency, agency_requests.c.state, notices.c.text),
         )
         .correlate(cases)
@@ -111,7 +111,7 @@ def list_open_requests(conn: Connection, case_ids: Sequence[int]) -> Sequence[Re
     It has not decided, or has not said whether it cancels. Each has the number of its `open_fees`.
     """
     r = agency_requests.c
-    undecided = r.state.not_in(sorted(REQUEST.final))
+    undecided = r.state.not_in(sorted(REQUEST.final_states))
     is_cancelling = and_(r.cancellation == "ASKED", r.state != "CANCELLED")
     query = select(agency_requests, OPEN_FEES).where(r.case_id.in_(case_ids), or_(undecided, is_cancelling))
     return conn.execute(query.order_by(r.case_id, r.sequence, r.id)).all()
@@ -251,7 +251,7 @@ def search_deliveries(conn: Connection, criteria: ListFilter) -> ListPage:
             criteria,
             deliveries.c.id,
             rising=True,
-            few=state not in DELIVERY.final,
+            few=state not in DELIVERY.final_states,
         )
         for state in criteria.states or _OPEN_DELIVERIES
     ]

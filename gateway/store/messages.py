@@ -249,7 +249,7 @@ def prepare_message(message: NewMessage, answer: HttpResponse | None, at: dateti
 
     On SQLite a transaction keeps all other writers waiting, so these rows are made before it.
     """
-    state = get_next_state(MESSAGE, MESSAGE.initial, "accept")
+    state = get_next_state(MESSAGE, MESSAGE.initial_state, "accept")
     parcel_sha256 = message.parcel_sha256 or as_body(message.parcel).sha256_hex
     parts = [_make_part_row(*numbered, message) for numbered in enumerate(message.payloads, start=1)]
     row = _make_message_row(message, answer, state, parcel_sha256, at)
@@ -284,9 +284,9 @@ def accept_prepared_message(
         apart.append((row["parcel_sha256"], message.parcel))
     octets.store_digested_payloads(conn, apart, at)
     transitions.record_transitions(
-        conn, MESSAGE, [(stored, MESSAGE.initial, row["state"])], StateEvent("accept", at, actor)
+        conn, MESSAGE, [(stored, MESSAGE.initial_state, row["state"])], StateEvent("accept", at, actor)
     )
-    return AcceptedMessage(stored, True, prepared.answer)
+    return AcceptedMessage(stored, new=True, answer=prepared.answer)
 
 
 def _insert_message(
@@ -385,8 +385,8 @@ def _accept_duplicate(conn: Connection, message: NewMessage) -> AcceptedMessage:
             f"message {message.message_id[:80]} was received before with other content",
             message.id_place,
         )
-    get_next_state(MESSAGE, MESSAGE.initial, "duplicate")
-    return AcceptedMessage(first.id, False, _read_response(first), first.purged_at)
+    get_next_state(MESSAGE, MESSAGE.initial_state, "duplicate")
+    return AcceptedMessage(first.id, new=False, answer=_read_response(first), purged_at=first.purged_at)
 
 
 def _read_response(row: Any) -> HttpResponse | None:
@@ -450,7 +450,7 @@ def find_by_id(conn: Connection, message: int) -> MessageRow | None:
 
 
 def find_with_register(conn: Connection, message: int) -> MessageWithRegisterRow | None:
-    """Return the same with the version of the `register` of certificates."""
+    """Return the message of this row id, with the version of the `register` of certificates."""
     return conn.execute(_WITH_REGISTER, {"wanted": message}).first()
 
 

@@ -219,7 +219,7 @@ _UNCONDITIONAL: Final = frozenset({"NotImplemented", "501"})
 
 @dataclass(frozen=True)
 class BucketAccess:
-    """Where a bucket is, how it is asked, and how many `seconds` an answer may take."""
+    """The address of a bucket, the keys and options of its requests, and the maximum `seconds` of a wait."""
 
     endpoint: str
     bucket: str
@@ -454,7 +454,7 @@ class ObjectBucket:
 
     def _get_key(self, digest: str) -> str:
         if not _DIGEST.fullmatch(digest):
-            raise ValueError("a digest is 64 hexadecimal digits")
+            raise ValueError("a digest must be 64 hexadecimal digits")
         return f"{self._access.prefix}{digest[:2]}/{digest}"
 
 

@@ -193,7 +193,7 @@ class ObjectFolder:
 
     def _get_path(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):
-            raise ValueError("a digest is 64 hexadecimal digits")
+            raise ValueError("a digest must be 64 hexadecimal digits")
         return self._folder / digest[:2] / digest
 
 

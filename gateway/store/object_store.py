@@ -76,7 +76,7 @@ class ObjectStore(Protocol):
 
 
 def hold_objects(conn: Connection, *, alone: bool = False) -> None:
-    """Keep sweeps from removing objects until the end of this transaction; with `alone` it is the sweep.
+    """Lock out sweeps until this transaction ends; with `alone` this is a sweep, and locks out all others.
 
     Does nothing on SQLite, which has only one writer.
     """

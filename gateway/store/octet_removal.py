@@ -46,8 +46,8 @@ from gateway.store.verdicts import verdicts
 
 #: The place before all rows.
 START: Final = TimedPosition(datetime(1970, 1, 2, tzinfo=UTC), 0)
-_ENDED: Final = sorted(CASE.final)
-_OVER: Final = sorted(DELIVERY.final)
+_ENDED: Final = sorted(CASE.final_states)
+_OVER: Final = sorted(DELIVERY.final_states)
 #: The kinds of evidence whose octets stay: signed messages, acts of officers, and the data behind verdicts.
 _EVIDENCE_KINDS: Final = ("customs", "reply", "verdict", "act", "fetched")
 

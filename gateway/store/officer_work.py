@@ -157,7 +157,7 @@ def change_act(conn: Connection, act: int, before: str, after: str, **values: An
 
 
 def find_act(conn: Connection, act: int) -> OfficerActRow | None:
-    """Return the act."""
+    """Return the act of this row id; None if there is none."""
     return conn.execute(select(officer_acts).where(officer_acts.c.id == act)).first()
 
 
@@ -384,7 +384,9 @@ def count_undecided(conn: Connection, agency: str) -> int:
     waiting = (
         select(console_mailbox.c.request_id)
         .join(agency_requests, agency_requests.c.id == console_mailbox.c.request_id)
-        .where(console_mailbox.c.agency == agency, agency_requests.c.state.not_in(sorted(REQUEST.final)))
+        .where(
+            console_mailbox.c.agency == agency, agency_requests.c.state.not_in(sorted(REQUEST.final_states))
+        )
         .distinct()
         .limit(_MOST)
     )

@@ -103,7 +103,7 @@ def put_large_octets(engine: Engine, content: bytes | Body) -> None:
 
 
 def keep_body(engine: Engine, body: Body) -> Body:
-    """Return the same octets from where they are kept: large ones put into the object store, small ones held.
+    """Put a large body into the object store and return it from there; return a small one in memory.
 
     A row must name them soon, or they are swept.
     """

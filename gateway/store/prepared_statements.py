@@ -29,7 +29,7 @@ def insert_row(conn: Connection, table: Table, values: Mapping[str, Any]) -> int
 
 
 def build_state_condition(table: Table, state: str) -> ColumnElement[bool]:
-    """Compare the state with a literal in the statement itself.
+    """Return the condition that a row has this state, which is a literal in the statement.
 
     A parameter would hide the state from the planner, which then uses no partial index of that
     state.
@@ -91,7 +91,7 @@ class InsertIfAbsent:
             conn.execute(_build_insert(self._table, self._conflict, conn.dialect.name), list(rows))
 
     def insert_new(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Insert those rows that are new; return the others. The first of `returning` is the key."""
+        """Insert the new rows; return the others, which exist. The first of `returning` is the key."""
         name = self._returning[0]
         new = self.insert_keyed(conn, rows, name)
         return [row for row in rows if row[name] not in new]

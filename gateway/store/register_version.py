@@ -40,7 +40,7 @@ _INSERT = InsertIfAbsent(epochs, ("name",))
 
 
 def get_register_version(conn: Connection, name: str = TRUST) -> int:
-    """Return the number; 0 when nothing has ever changed."""
+    """Return the version number of this name; 0 before the first change."""
     return conn.execute(_CURRENT, {"epoch": name}).scalar() or 0
 
 
@@ -78,7 +78,7 @@ def move_versions_on(conn: Connection) -> None:
 
 
 def increment_register_version(conn: Connection, name: str = TRUST) -> int:
-    """Make every copy outdated; return the new number."""
+    """Raise the version number of this name, so that copies are outdated; return the new number."""
     _INSERT.insert_many(conn, [{"name": name, "value": 0}])
     raised = update(epochs).where(epochs.c.name == name).values(value=epochs.c.value + 1)
     return int(conn.execute(raised.returning(epochs.c.value)).scalar_one())

@@ -420,7 +420,7 @@ def take_use_again(conn: Connection, use: int) -> bool:
 
 
 def close_returned_uses(conn: Connection, case_id: int, before: str, after: str) -> None:
-    """Give the uses of a case that were given back for one reason another one; it states nothing any more."""
+    """Replace the return reason `before` of uses of a case by `after`, and end the uses that it states."""
     column = requirement_uses.c.return_reason
     conditions = (requirement_uses.c.case_id == case_id, column.in_((before, _STATED_BY_CHILD)))
     value = case((column == _STATED_BY_CHILD, _STATED_BEFORE), else_=after)
@@ -434,7 +434,7 @@ def close_lost_use(conn: Connection, use: int) -> None:
 
 
 def end_stated_use(conn: Connection, use: int) -> None:
-    """Store that a child declaration does not state a use any more: nothing of it is written off above."""
+    """Store that a child declaration does not state a use (row id) any more."""
     conditions = (requirement_uses.c.id == use, requirement_uses.c.return_reason == _STATED_BY_CHILD)
     conn.execute(update(requirement_uses).where(*conditions).values(return_reason=_STATED_BEFORE))
 

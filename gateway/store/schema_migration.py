@@ -205,7 +205,7 @@ def _await_writer(path: str, seconds: float) -> None:
     is_free = threading.Event()
 
     def await_lock() -> None:
-        descriptor = open_owned_file(path, os.O_RDWR, like=path.removesuffix("-writer"))
+        descriptor = open_owned_file(path, os.O_RDWR, owner_path=path.removesuffix("-writer"))
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             is_free.set()

@@ -79,7 +79,7 @@ def write_call_transaction(engine: Engine, name: str, record: CallRecord | None)
 
 
 def find_other_content(conn: Connection, call: NewSeenCall, since: datetime) -> bool:
-    """Return whether the id of a call stood for other content since a time."""
+    """Return whether a call with the same MessageID and party had other content since a time."""
     parameters = {"of_message": call.message_id, "of_party": call.party, "since": since}
     contents = conn.execute(_GET_OTHER_CONTENT, parameters).scalars()
     return any(content not in (call.content, NO_EFFECT) for content in contents)

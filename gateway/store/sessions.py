@@ -40,7 +40,7 @@ from gateway.store.table_types import Instant, make_identity_column, make_requir
 
 @dataclass(frozen=True, slots=True)
 class NewSession:
-    """A session: whose it is, in which organisation it acts, how and from where the person signed in."""
+    """A session: its account, the organisation in which it acts, the method and network of the sign-in."""
 
     token_sha256: str
     account_id: int
@@ -104,7 +104,7 @@ def end_oldest_sessions(conn: Connection, account: int, keep: int, at: datetime)
 def end_sessions_of(
     conn: Connection, account: int, at: datetime, *, method: str | None = None, but: int | None = None
 ) -> int:
-    """End the sessions of an account (that began by one method, `but` one); return how many stood."""
+    """End the sessions of an account, those of `method` if given, except `but`; return how many ended."""
     conditions = [sessions.c.account_id == account, sessions.c.ended_at.is_(None)]
     if method is not None:
         conditions.append(sessions.c.method == method)
@@ -114,7 +114,7 @@ def end_sessions_of(
 
 
 def end_sessions_in(conn: Connection, kind: str, organisation: str, at: datetime) -> int:
-    """End the sessions of everybody in an organisation; return how many stood."""
+    """End the sessions of all persons in an organisation; return how many ended."""
     there = (sessions.c.kind == kind, sessions.c.organisation == organisation)
     open_session_update = update(sessions).where(*there, sessions.c.ended_at.is_(None))
     return conn.execute(open_session_update.values(ended_at=at)).rowcount
@@ -277,8 +277,8 @@ def take_challenge(
 ) -> bool:
     """Remove a challenge of a session; return whether it waited there, so that it is used once.
 
-    The same document shown twice has the same challenge twice: one answer takes both, for a passkey that
-    does not count could give it again.
+    A document that was shown twice has the same challenge twice: one answer removes both, because a passkey
+    without a counter could answer twice.
     """
     session_column = passkey_challenges.c.session_id
     removed = delete(passkey_challenges).where(
@@ -377,14 +377,14 @@ REMOVED_AT_ONCE: Final = 500
 
 
 def remove_old_attempts(conn: Connection, before: datetime, *, good: bool) -> int:
-    """Remove attempts to sign in of a time before, those that succeeded or those that failed; count them."""
+    """Remove sign-in attempts before a time, at most 500, all `good` or all failed; return how many."""
     old = select(sign_ins.c.id).where(sign_ins.c.good.is_(good), sign_ins.c.at < before)
     chosen = old.order_by(sign_ins.c.at).limit(REMOVED_AT_ONCE)
     return conn.execute(delete(sign_ins).where(sign_ins.c.id.in_(chosen))).rowcount
 
 
 def remove_old_sessions(conn: Connection, before: datetime) -> int:
-    """Remove sessions that began before a time and are over; count them.
+    """Remove sessions that began before a time and are over, at most 500; return how many.
 
     The newest session of each account stays: it shows when the person last signed in.
     """
@@ -399,6 +399,6 @@ def remove_old_sessions(conn: Connection, before: datetime) -> int:
 
 
 def remove_unanswered(conn: Connection, now: datetime) -> int:
-    """Remove challenges, links and waiting sign-ins whose time is over; count them."""
+    """Remove expired challenges, links and waiting sign-ins; return how many."""
     removed = remove_expired_challenges(conn, now) + remove_expired_oidc_sign_ins(conn, now)
     return removed + remove_expired_invitations(conn, now)

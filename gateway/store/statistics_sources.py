@@ -134,9 +134,9 @@ def open_progress(conn: Connection) -> StatisticsProgress:
 def choose_ceiling(conn: Connection, progress: StatisticsProgress) -> tuple[StatisticsProgress, bool]:
     """Return the progress with a ceiling, and whether every transition up to it is visible by now.
 
-    On PostgreSQL a transition may become visible after one with a higher number. Three looks are
-    taken: the first chooses the ceiling, the second notes the transactions that are open, and a
-    ceiling holds as soon as all of these have ended.
+    On PostgreSQL a transition may become visible after one with a higher number. So there are three
+    calls: the first chooses the ceiling, the second stores the end of the open transactions as the
+    horizon, and a later one returns True as soon as all of these have ended.
     """
     if conn.dialect.name == "sqlite":
         return StatisticsProgress(progress.transition, _find_last_transition(conn), 0), True

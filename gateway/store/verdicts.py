@@ -92,12 +92,12 @@ def insert_verdict(conn: Connection, verdict: NewVerdict) -> int | None:
 
 
 def find_by_digest(conn: Connection, digest: str) -> VerdictRow | None:
-    """Return the verdict that has this document."""
+    """Return the verdict whose document has this digest."""
     return conn.execute(_BY_DIGEST, {"wanted": digest}).first()
 
 
 def find_by_id(conn: Connection, number: int) -> VerdictRow | None:
-    """Return the verdict of this row."""
+    """Return the verdict of this row id."""
     return conn.execute(select(verdicts).where(verdicts.c.id == number)).first()
 
 

@@ -331,7 +331,7 @@ def _build_late_conditions(now: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def _build_overdue(now: datetime) -> ColumnElement[bool]:
-    """Return the condition that the time of an application has passed that is not decided."""
+    """Return the condition that an application is undecided and its due time has passed."""
     return and_(_r.due_at.is_not(None), _r.due_at <= now, *_UNDECIDED, _build_states(WorkTab.OVERDUE))
 
 
@@ -410,7 +410,7 @@ def _build_applicant_condition(criteria: WorkFilter) -> ColumnElement[bool]:
 
 
 def _build_hs_condition(hs: str) -> ColumnElement[bool]:
-    """Return the condition that the first item's code begins so: by its heading from four digits on."""
+    """Return the condition that the HS code of the first item begins with `hs`, by its heading if known."""
     begins = and_(_s.hs >= hs, _s.hs < f"{hs}~")
     return and_(_s.heading == hs[:_HEADING], begins) if len(hs) >= _HEADING else begins
 
@@ -480,7 +480,7 @@ def _count_late_fees(conn: Connection, criteria: WorkFilter) -> int:
 
 
 def compute_work_mark(conn: Connection, agency: str) -> str:
-    """Return a text that is another one when an application arrives or changes its state, or is proposed."""
+    """Return a text that changes when an application arrives, changes its state, or gets a proposal."""
     newest = [
         conn.execute(
             select(func.max(_r.id)).where(_r.agency == agency, build_state_condition(agency_requests, state))
@@ -496,7 +496,7 @@ def compute_work_mark(conn: Connection, agency: str) -> str:
 
 
 def find_application_numbers(conn: Connection, agency: str, number_text: str) -> Sequence[str]:
-    """Return the applications of an agency under a number.
+    """Return the numbers of the applications of an agency that a number identifies.
 
     It is the number of the application, of the case, the agency's receipt, or that of a decision.
     """

@@ -110,7 +110,7 @@ class WriteLock:
         # The lock belongs to the open file, which a forked child shares: the child opens its own.
         if self._file is None or self._pid != os.getpid():
             try:
-                self._file = open_owned_file(self.path, os.O_RDWR, like=self._database)
+                self._file = open_owned_file(self.path, os.O_RDWR, owner_path=self._database)
             except OSError as error:
                 reason = describe_closed_file(self._database) or f"{self.path}: {error.strerror}"
                 raise make_unavailable_error(reason) from error

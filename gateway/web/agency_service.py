@@ -377,7 +377,7 @@ class CustomsService(HubService):
             CustomsReason(item.Text, item.Pointer or "", item.Code or "") for item in reasons or ()
         )
         notice = CustomsNotice(number, issued_at, code, text or "", reasons=customs_reasons)
-        return CustomsCall(notice, case_number=case, clears=False)
+        return CustomsCall(notice, case_number=case, is_clearance_result=False)
 
     @declare_operation(
         "ReportClearance",

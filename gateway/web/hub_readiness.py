@@ -21,7 +21,7 @@ from gateway.monitor import health
 _Verdict = TypeVar("_Verdict")
 
 _log = logging.getLogger(__name__)
-#: Seconds that a question waits for a verdict, where nothing else is said.
+#: Seconds that a caller waits for a verdict, unless `seconds` says otherwise.
 _ASKING_SECONDS: Final = 2.0
 #: Seconds for which a verdict is kept: it costs queries or a signature, and any client may ask for it.
 _KEPT_SECONDS: Final = 1.0

@@ -66,14 +66,14 @@ def add_converters(routes: Map) -> None:
 
 
 def check_path(request: Request) -> None:
-    """Raise NotFound (404) for a path that names something by a text that nothing can have."""
+    """Raise NotFound (404) for a path that has a character that cannot be stored."""
     for value in (request.view_args or {}).values():
         if isinstance(value, str) and _UNSTORABLE.search(value) is not None:
             raise NotFound
 
 
 def ignore_wrong_dates(request: Request) -> None:
-    """Remove each condition whose date is none, as if the client had not sent it (RFC 9110 §13.1).
+    """Remove each condition header with an invalid date, as if it was not sent (RFC 9110 §13.1).
 
     werkzeug raises OverflowError for some of them.
     """
@@ -143,7 +143,7 @@ class RunningRequests:
             self._running[caller] += 1
 
     def end_request(self, caller: str) -> None:
-        """Count a request no longer."""
+        """Remove a request from the count."""
         with self._lock:
             self._running[caller] -= 1
             if not self._running[caller]:

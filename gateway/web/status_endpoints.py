@@ -17,7 +17,7 @@ from gateway.store import UsagePeriod
 from gateway.web.hub_readiness import HubReadiness, TimedVerdict
 from gateway.web.server import Environ, find_client_address, is_in_networks
 
-#: Seconds that a question waits for all metrics.
+#: Seconds that a request waits for all metrics.
 _MEASURING_SECONDS: Final = 5.0
 
 
@@ -42,7 +42,7 @@ class StatusReaders:
     token: str | None = None
 
     def may_read(self, environ: Environ) -> bool:
-        """Return whether the client of a request may."""
+        """Return whether the client of a request may read the full status."""
         if self.token is not None:
             scheme, _, token = str(environ.get("HTTP_AUTHORIZATION", "")).partition(" ")
             own_token = self.token.encode("latin-1")

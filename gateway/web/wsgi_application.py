@@ -17,7 +17,7 @@ from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Final
 
-from gateway.cases import open_payment_message, read_provider_event, sign_payment_message
+from gateway.cases import read_provider_event, sign_payment_message, verify_payment_message
 from gateway.config import AgencySettings, Settings
 from gateway.errors import (
     MEDIA_TYPE_REFUSED,
@@ -103,7 +103,7 @@ def _apply_event(hub: Hub, headers: dict[str, str], body: bytes) -> HttpResponse
     """Apply an event of the payment provider; return the signed answer, or why it is refused."""
     policy = hub.payments
     try:
-        content = open_payment_message(headers, body, policy.secret, hub.clock(), policy.tolerance)
+        content = verify_payment_message(headers, body, policy.secret, hub.clock(), policy.tolerance)
     except GatewayError as problem:
         return _refuse_event(hub, 401, problem)
     try:
@@ -249,7 +249,7 @@ class ServedAddress:
 
 
 def build_served_address(settings: Settings) -> ServedAddress:
-    """Return where these settings serve."""
+    """Return the address at which these settings serve messages."""
     http = settings.http
     scheme = "http" if http.tls_certificate is None else "https"
     return ServedAddress(http.host, http.port, scheme, http.names, normalize_addresses(http.proxies))

@@ -16,10 +16,10 @@ from gateway.errors import HEADER_INVALID, NOT_SUPPORTED, GatewayError
 from gateway.wire.element_access import read_attribute
 from gateway.wire.namespaces import ANONYMOUS, SOAP11, WSA
 
-_ONCE: Final = ("Action", "MessageID", "To", "RelatesTo", "From", "ReplyTo", "FaultTo")
-_ENDPOINTS: Final = ("From", "ReplyTo", "FaultTo")
-_REPLY: Final = "http://www.w3.org/2005/08/addressing/reply"
-_LONGEST: Final = 1024
+_HEADER_NAMES: Final = ("Action", "MessageID", "To", "RelatesTo", "From", "ReplyTo", "FaultTo")
+_ENDPOINT_NAMES: Final = ("From", "ReplyTo", "FaultTo")
+_REPLY_RELATIONSHIP: Final = "http://www.w3.org/2005/08/addressing/reply"
+_MAX_IRI_LENGTH: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ def add_destination(header: etree._Element, address: str) -> None:
     _append_header(header, "To", address)
 
 
-def _append_header(parent: etree._Element, name: str, text: str) -> None:
-    etree.SubElement(parent, f"{{{WSA}}}{name}", nsmap={"wsa": WSA}).text = text
+def _append_header(parent: etree._Element, header_name: str, text: str) -> None:
+    etree.SubElement(parent, f"{{{WSA}}}{header_name}", nsmap={"wsa": WSA}).text = text
 
 
 def read_addressing(header: etree._Element) -> AddressingHeaders:
@@ -68,41 +68,41 @@ def read_addressing(header: etree._Element) -> AddressingHeaders:
     Raises GW107 when a header is missing, occurs twice, is unknown or is not an IRI, and
     GW311 when a reply is requested anywhere but on the connection.
     """
-    headers: dict[str, etree._Element] = {}
+    headers_by_name: dict[str, etree._Element] = {}
     for child in header.iterchildren(f"{{{WSA}}}*"):
-        name = etree.QName(child).localname
-        if name not in _ONCE:
-            raise _make_header_error(f"wsa:{name[:40]} is not known", name)
-        if name in headers:
-            raise _make_header_error(f"wsa:{name} stands twice", name)
-        headers[name] = child
-    for name in _ENDPOINTS:
-        if name in headers:
-            _check_endpoint(name, headers[name])
+        header_name = etree.QName(child).localname
+        if header_name not in _HEADER_NAMES:
+            raise _make_header_error(f"wsa:{header_name[:40]} is not known", header_name)
+        if header_name in headers_by_name:
+            raise _make_header_error(f"wsa:{header_name} stands twice", header_name)
+        headers_by_name[header_name] = child
+    for header_name in _ENDPOINT_NAMES:
+        if header_name in headers_by_name:
+            _check_endpoint(header_name, headers_by_name[header_name])
     return AddressingHeaders(
-        action=_read_required_iri(headers, "Action"),
-        message_id=_read_required_iri(headers, "MessageID"),
-        to=_read_iri(headers["To"], "To") if "To" in headers else None,
-        relates_to=_read_relates_to(headers.get("RelatesTo")),
+        action=_read_required_iri(headers_by_name, "Action"),
+        message_id=_read_required_iri(headers_by_name, "MessageID"),
+        to=_read_iri(headers_by_name["To"], "To") if "To" in headers_by_name else None,
+        relates_to=_read_relates_to(headers_by_name.get("RelatesTo")),
     )
 
 
-def _read_required_iri(headers: dict[str, Any], name: str) -> str:
-    if name not in headers:
-        raise _make_header_error(f"wsa:{name} is missing", name)
-    return _read_iri(headers[name], name)
+def _read_required_iri(headers_by_name: dict[str, Any], header_name: str) -> str:
+    if header_name not in headers_by_name:
+        raise _make_header_error(f"wsa:{header_name} is missing", header_name)
+    return _read_iri(headers_by_name[header_name], header_name)
 
 
 def _read_relates_to(element: etree._Element | None) -> str | None:
     if element is None:
         return None
-    kind = read_attribute(element, "RelationshipType", _REPLY)
-    if kind != _REPLY:
-        raise _make_header_error(f"RelationshipType {kind[:80]!r} is not known", "RelatesTo")
+    relationship_type = read_attribute(element, "RelationshipType", _REPLY_RELATIONSHIP)
+    if relationship_type != _REPLY_RELATIONSHIP:
+        raise _make_header_error(f"RelationshipType {relationship_type[:80]!r} is not known", "RelatesTo")
     return _read_iri(element, "RelatesTo")
 
 
-def _check_endpoint(name: str, element: etree._Element) -> None:
+def _check_endpoint(header_name: str, element: etree._Element) -> None:
     """Check an endpoint reference; From may name any address, which is never used.
 
     ReplyTo and FaultTo must name the anonymous address, because answers go back on the
@@ -110,24 +110,30 @@ def _check_endpoint(name: str, element: etree._Element) -> None:
     """
     addresses = element.findall(f"{{{WSA}}}Address")
     if len(addresses) != 1:
-        raise _make_header_error(f"wsa:{name} needs one Address", name)
-    address = _read_iri(addresses[0], f"{name}/wsa:Address")
-    if name != "From" and address != ANONYMOUS:
-        raise GatewayError(NOT_SUPPORTED, "answers are given on the connection only", _format_location(name))
+        raise _make_header_error(f"wsa:{header_name} needs one Address", header_name)
+    address = _read_iri(addresses[0], f"{header_name}/wsa:Address")
+    if header_name != "From" and address != ANONYMOUS:
+        raise GatewayError(
+            NOT_SUPPORTED,
+            f"wsa:{header_name} must be anonymous: answers are given on the connection",
+            _format_location(header_name),
+        )
 
 
-def _read_iri(element: etree._Element, name: str) -> str:
+def _read_iri(element: etree._Element, header_name: str) -> str:
     if len(element):
-        raise _make_header_error(f"wsa:{name} holds more than text", name)
-    text = (element.text or "").strip(" \t\r\n")
-    if not text or len(text) > _LONGEST or " " in text or not text.isprintable():
-        raise _make_header_error(f"wsa:{name} is not an IRI of at most {_LONGEST} characters", name)
-    return text
+        raise _make_header_error(f"wsa:{header_name} holds more than text", header_name)
+    iri = (element.text or "").strip(" \t\r\n")
+    if not iri or len(iri) > _MAX_IRI_LENGTH or " " in iri or not iri.isprintable():
+        raise _make_header_error(
+            f"wsa:{header_name} is not an IRI of at most {_MAX_IRI_LENGTH} characters", header_name
+        )
+    return iri
 
 
-def _make_header_error(detail: str, name: str) -> GatewayError:
-    return GatewayError(HEADER_INVALID, detail, _format_location(name))
+def _make_header_error(detail: str, header_name: str) -> GatewayError:
+    return GatewayError(HEADER_INVALID, detail, _format_location(header_name))
 
 
-def _format_location(name: str) -> str:
-    return f"/soap:Envelope/soap:Header/wsa:{name[:60]}"
+def _format_location(header_name: str) -> str:
+    return f"/soap:Envelope/soap:Header/wsa:{header_name[:60]}"

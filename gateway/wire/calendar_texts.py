@@ -15,7 +15,7 @@ from gateway.wire.xml_instants import parse_day
 
 #: The formats of `is_calendar_text`: 2026-01-31, 20260131, or a date that may have a time and its zone.
 CalendarFormat = Literal["date", "day", "moment"]
-_PATTERNS: Final = {
+_FORMAT_PATTERNS: Final = {
     "date": re.compile(r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"),
     "day": re.compile(r"(?P<date>[0-9]{8})"),
     "moment": re.compile(
@@ -25,15 +25,15 @@ _PATTERNS: Final = {
         r"(?:Z|[+-](?:(?:0[0-9]|1[0-3]):[0-5][0-9]|14:00))?)?"
     ),
 }
-_MOMENT: Final = re.compile(
+_WCO_MOMENT: Final = re.compile(
     r"([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?(Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
-_TIME: Final = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})?")
+_TIME_PATTERN: Final = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,9})?(?:Z|[+-][0-9]{2}:[0-9]{2})?")
 
 
 def is_calendar_text(text: str, calendar_format: CalendarFormat) -> bool:
     """Return whether a text is a date or a time of a format, and exists in the calendar."""
-    match = _PATTERNS[calendar_format].fullmatch(text)
+    match = _FORMAT_PATTERNS[calendar_format].fullmatch(text)
     if match is None:
         return False
     digits = match["date"].replace("-", "")
@@ -46,7 +46,7 @@ def convert_wco_moment(text: str) -> str:
     A missing time stays missing and does not become midnight. Whether the result exists in the calendar says
     `is_calendar_text`.
     """
-    match = _MOMENT.fullmatch(text.strip())
+    match = _WCO_MOMENT.fullmatch(text.strip())
     if match is None:
         return text
     year, month, day, hour, minute, second, zone = match.groups()
@@ -66,16 +66,16 @@ def describe_wrong_wco_moment(text: str) -> str | None:
     return None if is_calendar_text(moment, "moment") else describe_wrong_moment(moment, text)
 
 
-def describe_wrong_moment(moment: str, original: str = "") -> str:
-    """Return why `moment` is no date or time in ISO 8601, for one of which `is_calendar_text` says so.
+def describe_wrong_moment(moment: str, original_text: str = "") -> str:
+    """Return the error text for `moment`, which is no date or time in ISO 8601 by `is_calendar_text`.
 
-    The sentence quotes the `original` text, where that is another one.
+    The error text quotes `original_text` instead of `moment`, if it is not empty.
     """
-    quoted, (day, separator, time) = quote_value(original or moment), moment.partition("T")
-    if not _PATTERNS["date"].fullmatch(day):
+    quoted, (day, separator, time) = quote_value(original_text or moment), moment.partition("T")
+    if not _FORMAT_PATTERNS["date"].fullmatch(day):
         return f"{quoted} is not allowed; expected is a date or, as 2026-01-31T12:00:00Z, a date with time"
     if not is_calendar_text(day, "date"):
         return f"{quoted} is not allowed: the calendar has no day {day}"
-    if not separator or not _TIME.fullmatch(time):
+    if not separator or not _TIME_PATTERN.fullmatch(time):
         return f"{quoted} is not allowed; expected behind the day is a time as T12:00:00 or T12:00:00+09:00"
     return f"{quoted} is not allowed: no day has the time {time} (hours to 23, seconds to 59, zones to 14:00)"

@@ -51,7 +51,7 @@ def list_attributes(element: etree._Element) -> list[tuple[str, str]]:
     return [(name, read_attribute(element, name, "")) for name in map(str, element.keys())]
 
 
-_PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
+_PREFIX_BY_NAMESPACE: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
 #: The namespace of an agency document, and its id, which is its prefix in a path.
 _AGENCY_DOCUMENT: Final = re.compile(re.escape(DOCUMENT) + r"([a-z][a-z0-9.-]*):1")
 
@@ -74,37 +74,43 @@ class XPathIndex:
 
     def get_xpath(self, element: etree._Element) -> str:
         """Return the absolute path to `element`."""
-        path = self._paths.get(element)
-        if path is not None:
-            return path
+        xpath = self._paths.get(element)
+        if xpath is not None:
+            return xpath
         parent = element.getparent()
         if parent is None:
-            path = self._paths[element] = build_xpath(element)
-            return path
-        parent_path = self.get_xpath(parent)
+            xpath = self._paths[element] = build_xpath(element)
+            return xpath
+        parent_xpath = self.get_xpath(parent)
         tag_counts = Counter(child.tag for child in parent)
-        seen: Counter[object] = Counter()
+        position_counts: Counter[object] = Counter()
         for child in parent:
-            seen[child.tag] += 1
-            number = (
-                f"[{seen[child.tag]}]" if tag_counts[child.tag] > 1 and isinstance(child.tag, str) else ""
+            position_counts[child.tag] += 1
+            position_text = (
+                f"[{position_counts[child.tag]}]"
+                if tag_counts[child.tag] > 1 and isinstance(child.tag, str)
+                else ""
             )
-            self._paths[child] = f"{parent_path}/{_format_node_name(child)}{number}"
+            self._paths[child] = f"{parent_xpath}/{_format_node_name(child)}{position_text}"
         return self._paths[element]
 
 
 def _format_node_name(element: etree._Element) -> str:
     if not isinstance(element.tag, str):
         return "comment()"
-    name, prefix = etree.QName(element.tag), _get_prefix(element)
-    return f"{prefix}:{name.localname}" if prefix else name.localname
+    qualified_name, prefix = etree.QName(element.tag), _get_prefix(element)
+    return f"{prefix}:{qualified_name.localname}" if prefix else qualified_name.localname
 
 
 def _get_prefix(element: etree._Element) -> str | None:
     """Return the prefix of an element in a path: fixed for a known namespace, else the sender's prefix."""
     namespace = etree.QName(element.tag).namespace or ""
-    document = _AGENCY_DOCUMENT.fullmatch(namespace)
-    return document[1] if document is not None else _PREFIX_OF.get(namespace) or element.prefix
+    document_match = _AGENCY_DOCUMENT.fullmatch(namespace)
+    return (
+        document_match[1]
+        if document_match is not None
+        else _PREFIX_BY_NAMESPACE.get(namespace) or element.prefix
+    )
 
 
 def list_xpath_namespaces(root: etree._Element) -> dict[str, str]:
@@ -118,10 +124,10 @@ def list_xpath_namespaces(root: etree._Element) -> dict[str, str]:
 
 
 def _format_xpath_step(element: etree._Element) -> str:
-    tag, step = element.tag, _format_node_name(element)
+    tag, node_name = element.tag, _format_node_name(element)
     if not isinstance(tag, str):
-        return step
-    before = sum(1 for _ in element.itersiblings(tag, preceding=True))
-    if before or next(element.itersiblings(tag), None) is not None:
-        return f"{step}[{before + 1}]"
-    return step
+        return node_name
+    preceding_count = sum(1 for _ in element.itersiblings(tag, preceding=True))
+    if preceding_count or next(element.itersiblings(tag), None) is not None:
+        return f"{node_name}[{preceding_count + 1}]"
+    return node_name

@@ -11,7 +11,7 @@ from lxml import etree
 from gateway.wire.xml import serialize_element
 
 #: The level of zlib that takes the least time.
-_QUICK: Final = 1
+_FASTEST_LEVEL: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class PackedElement:
     """A written element whose octets are packed."""
 
     tag: str
-    packed: bytes = field(repr=False)
+    packed_octets: bytes = field(repr=False)
 
     def unpack(self) -> WrittenElement:
         """Return the written element."""
-        return WrittenElement(self.tag, zlib.decompress(self.packed))
+        return WrittenElement(self.tag, zlib.decompress(self.packed_octets))
 
 
 def make_written_element(element: etree._Element) -> WrittenElement:
@@ -43,21 +43,21 @@ class _PackingFile:
     """A file that compresses the octets that are written to it, piece by piece."""
 
     def __init__(self) -> None:
-        self._packer = zlib.compressobj(_QUICK)
-        self._packed: list[bytes] = []
+        self._compressor = zlib.compressobj(_FASTEST_LEVEL)
+        self._packed_pieces: list[bytes] = []
 
     def write(self, octets: bytes) -> None:
         """Take more octets."""
-        self._packed.append(self._packer.compress(octets))
+        self._packed_pieces.append(self._compressor.compress(octets))
 
     def finish(self) -> bytes:
         """Return all that was written, packed."""
-        return b"".join((*self._packed, self._packer.flush()))
+        return b"".join((*self._packed_pieces, self._compressor.flush()))
 
 
 def pack_element(element: etree._Element) -> PackedElement:
-    """Return an element as its packed octets, which are never there as a whole."""
-    file: Any = _PackingFile()
+    """Return an element as compressed octets; the uncompressed octets are never in memory as a whole."""
+    packing_file: Any = _PackingFile()
     document: Any = etree.ElementTree(element)
-    document.write(file, encoding="utf-8", xml_declaration=False, with_tail=False)
-    return PackedElement(str(element.tag), file.finish())
+    document.write(packing_file, encoding="utf-8", xml_declaration=False, with_tail=False)
+    return PackedElement(str(element.tag), packing_file.finish())

@@ -19,13 +19,13 @@ from gateway.wire.xml import count_parsed_octets
 
 #: glibc keeps freed memory between blocks in use until malloc_trim is called; other C libraries have no such
 #: call.
-_trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
+_malloc_trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def release_memory() -> None:
     """Return free memory to the operating system: memory of freed trees, which the C library keeps."""
-    if _trim is not None:
-        _trim(0)
+    if _malloc_trim is not None:
+        _malloc_trim(0)
 
 
 def release_objects() -> None:
@@ -39,7 +39,7 @@ def release_objects() -> None:
 
 
 #: Octets of XML that one thread parses; its dictionary then takes at most about twice as many octets.
-_MOST: Final = 4 * 1024 * 1024
+_MAX_PARSED_OCTETS: Final = 4 * 1024 * 1024
 
 
 class ReaderThreads:
@@ -49,25 +49,25 @@ class ReaderThreads:
     work is done.
     """
 
-    def __init__(self, number: int, name: str) -> None:
-        self._number: Final = number
-        self._name: Final = name
-        self._handed: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._ended = threading.Semaphore(0)
+    def __init__(self, thread_count: int, thread_name: str) -> None:
+        self._thread_count: Final = thread_count
+        self._thread_name: Final = thread_name
+        self._work_queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._ended_threads = threading.Semaphore(0)
 
     def start_threads(self) -> None:
         """Start the threads."""
-        for _ in range(self._number):
+        for _ in range(self._thread_count):
             self._start_thread()
 
     def submit_work(self, work: Callable[[], None]) -> None:
         """Have `work` performed by the next free thread."""
-        self._handed.put(work)
+        self._work_queue.put(work)
 
     def stop_threads(self) -> None:
         """End the threads when no work is left."""
-        for _ in range(self._number):
-            self._handed.put(None)
+        for _ in range(self._thread_count):
+            self._work_queue.put(None)
 
     def __enter__(self) -> ReaderThreads:
         """Start the threads."""
@@ -77,34 +77,34 @@ class ReaderThreads:
     def __exit__(self, *_: object) -> None:
         """Wait until all submitted work is done."""
         self.stop_threads()
-        for _number in range(self._number):
-            self._ended.acquire()
+        for _number in range(self._thread_count):
+            self._ended_threads.acquire()
 
     def _start_thread(self) -> None:
-        threading.Thread(target=self._run_thread, name=self._name, daemon=True).start()
+        threading.Thread(target=self._run_thread, name=self._thread_name, daemon=True).start()
 
     def _run_thread(self) -> None:
-        enough = _MOST
+        octet_limit = _MAX_PARSED_OCTETS
         while self._run_next_work():
-            if count_parsed_octets() >= enough:
+            if count_parsed_octets() >= octet_limit:
                 gc.collect(1)
                 release_memory()
                 if self._replace_thread():
                     return
-                enough = count_parsed_octets() + _MOST
-        self._ended.release()
+                octet_limit = count_parsed_octets() + _MAX_PARSED_OCTETS
+        self._ended_threads.release()
 
     def _run_next_work(self) -> bool:
         """Perform the next work and drop every reference to it; return false when no work is left."""
-        work = self._handed.get()
+        work = self._work_queue.get()
         if work is None:
             return False
         try:
             work()
         except BaseException:
             # An exception is reported and does not end the thread: the number of threads stays constant.
-            args = (*sys.exc_info(), threading.current_thread())
-            threading.excepthook(threading.ExceptHookArgs(args))
+            hook_arguments = (*sys.exc_info(), threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(hook_arguments))
         return True
 
     def _replace_thread(self) -> bool:

@@ -18,23 +18,23 @@ from xmlschema.validators import ValidationContext, XMLSchemaStopValidation
 from gateway.wire.violation_words import describe_unexpected_element
 
 #: Elements that are examined: one or two seconds when each is below a wildcard.
-_MOST_ELEMENTS: Final = 20_000
+_MAX_ELEMENTS: Final = 20_000
 
 
 class ViolationExplainer:
     """The schemas of one entry file, loaded a second time with xmlschema to explain violations."""
 
-    def __init__(self, folder: Path, entry: str) -> None:
+    def __init__(self, folder: Path, entry_file: str) -> None:
         self._schema: Any = xmlschema.XMLSchema(
-            str(folder / entry), base_url=str(folder), allow="local", defuse="always"
+            str(folder / entry_file), base_url=str(folder), allow="local", defuse="always"
         )
 
-    def list_violations(self, root: etree._Element, most: int) -> list[Any]:
-        """Return the first `most` violations of `root`, as errors of xmlschema.
+    def list_violations(self, root: etree._Element, max_violations: int) -> list[Any]:
+        """Return the first `max_violations` violations of `root`, as errors of xmlschema.
 
         Returns fewer, or none, when the examined elements have no more.
         """
-        violations = _ViolationList(most)
+        violations = _ViolationList(max_violations)
         schema = self._schema
         resource = schema.maps.settings.get_xml_resource(root)
         context = ValidationContext(
@@ -42,7 +42,7 @@ class ViolationExplainer:
             converter=NamespaceMapper(None, source=resource),
             errors=violations,
             check_identities=True,
-            validation_hook=_ElementBudget(_MOST_ELEMENTS),
+            validation_hook=_ElementBudget(_MAX_ELEMENTS),
         )
         element = schema.maps.elements.get(root.tag)
         try:
@@ -53,30 +53,30 @@ class ViolationExplainer:
         except XMLSchemaStopValidation:
             pass
         if element is None and violations:
-            declared = [str(declaration.name) for declaration in schema.elements.values()]
-            violations[0].reason = describe_unexpected_element(str(root.tag), declared)
+            declared_names = [str(declaration.name) for declaration in schema.elements.values()]
+            violations[0].reason = describe_unexpected_element(str(root.tag), declared_names)
         return list(violations)
 
 
 class _ViolationList(list[Any]):
     """A list of violations with a maximum length."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_length: int) -> None:
         super().__init__()
-        self._most = most
+        self._max_length = max_length
 
     def append(self, error: Any) -> None:
         """Add one violation; stop the validation at the maximum."""
         super().append(error)
-        if len(self) >= self._most:
+        if len(self) >= self._max_length:
             raise XMLSchemaStopValidation
 
 
 class _ElementBudget:
     """Stops the validation after a number of elements."""
 
-    def __init__(self, elements: int) -> None:
-        self._elements_left = elements
+    def __init__(self, max_elements: int) -> None:
+        self._elements_left = max_elements
 
     def __call__(self, _element: Any, _declared: Any) -> bool:
         """Count an element; return false so that it is validated as usual."""

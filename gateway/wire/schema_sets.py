@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from gateway.wire.schema_error_messages import ViolationExplainer
 
 
-_ONE_AT_A_TIME: Final = threading.Lock()
+_COMPILATION_LOCK: Final = threading.Lock()
 _PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
-_SMALLEST: Final = b'<schema xmlns="http://www.w3.org/2001/XMLSchema"><element name="a"/></schema>'
+_MINIMAL_SCHEMA: Final = b'<schema xmlns="http://www.w3.org/2001/XMLSchema"><element name="a"/></schema>'
 
 
 def compile_schema(source: bytes | Path) -> etree.XMLSchema:
@@ -39,7 +39,7 @@ def compile_schema(source: bytes | Path) -> etree.XMLSchema:
 
     Raises the exception of lxml when the document is not a schema.
     """
-    with _ONE_AT_A_TIME:
+    with _COMPILATION_LOCK:
         if isinstance(source, Path):
             return etree.XMLSchema(etree.parse(str(source), _PARSER))
         return etree.XMLSchema(etree.fromstring(source, _PARSER))
@@ -47,13 +47,13 @@ def compile_schema(source: bytes | Path) -> etree.XMLSchema:
 
 # libxml2 sets up its table of built-in types when the first schema is compiled, without a lock. Two threads
 # that do so at the same time can corrupt it for the whole process ("the given type is not a built-in type").
-compile_schema(_SMALLEST)
+compile_schema(_MINIMAL_SCHEMA)
 
 
-_REFERENCES: Final = tuple(f"{{{XSD}}}{name}" for name in ("include", "import", "redefine"))
-_RELATIVE: Final = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
+_REFERENCE_TAGS: Final = tuple(f"{{{XSD}}}{name}" for name in ("include", "import", "redefine"))
+_RELATIVE_PATH: Final = re.compile(r"[A-Za-z0-9._-]+(?:/[A-Za-z0-9._-]+)*")
 _MAX_VIOLATIONS: Final = 50
-_MESSAGE_CAP: Final = 500
+_MAX_MESSAGE_LENGTH: Final = 500
 _WHITE_SPACE: Final = re.compile("[ \t\n\r]+")
 
 
@@ -90,10 +90,10 @@ class SchemaSet:
 
         `validate_document` of the set raises `problem`.
         """
-        key = (str(folder), entry, problem.id)
-        if key not in _LOADED:
-            _LOADED[key] = cls(folder, entry, problem)
-        return _LOADED[key]
+        cache_key = (str(folder), entry, problem.id)
+        if cache_key not in _LOADED_SETS:
+            _LOADED_SETS[cache_key] = cls(folder, entry, problem)
+        return _LOADED_SETS[cache_key]
 
     def is_valid(self, root: etree._Element) -> bool:
         """Return whether the element `root` is valid as a document."""
@@ -101,21 +101,25 @@ class SchemaSet:
 
     def validate_document(self, root: etree._Element) -> None:
         """Raise the problem of this set, with the first violation, unless `root` is valid."""
-        reason = find_violation(self._schema, root)
-        if reason is not None:
-            first = _make_first_violation(reason, root)
-            raise GatewayError(self._problem, f"line {first.line}: {first.message}", first.xpath)
+        libxml_violation = find_violation(self._schema, root)
+        if libxml_violation is not None:
+            first_violation = _make_first_violation(libxml_violation, root)
+            raise GatewayError(
+                self._problem,
+                f"line {first_violation.line}: {first_violation.message}",
+                first_violation.xpath,
+            )
 
     def list_violations(self, root: etree._Element) -> list[SchemaViolation]:
         """Return the first fifty violations of `root`; an empty list when it is valid."""
-        reason = find_violation(self._schema, root)
-        if reason is None:
+        libxml_violation = find_violation(self._schema, root)
+        if libxml_violation is None:
             return []
-        explained = map(
+        explained_violations = map(
             _make_explained_violation, self._violation_explainer.list_violations(root, _MAX_VIOLATIONS)
         )
         # A derived type reports the same pattern twice.
-        return list(dict.fromkeys(explained)) or [_make_first_violation(reason, root)]
+        return list(dict.fromkeys(explained_violations)) or [_make_first_violation(libxml_violation, root)]
 
     @cached_property
     def _violation_explainer(self) -> ViolationExplainer:
@@ -129,11 +133,11 @@ class SchemaSet:
         return ViolationExplainer(self._folder, self.entry)
 
 
-def _make_first_violation(reason: LibxmlViolation, root: etree._Element) -> SchemaViolation:
+def _make_first_violation(libxml_violation: LibxmlViolation, root: etree._Element) -> SchemaViolation:
     return SchemaViolation(
-        reason.line or _get_line_number(root),
-        reason.path or build_xpath(root),
-        _shorten_message(reason.message),
+        libxml_violation.line or _get_line_number(root),
+        libxml_violation.path or build_xpath(root),
+        _shorten_message(libxml_violation.message),
     )
 
 
@@ -147,52 +151,62 @@ def _make_explained_violation(error: Any) -> SchemaViolation:
     )
 
 
-_LOADED: Final[dict[tuple[str, str, str], SchemaSet]] = {}
+_LOADED_SETS: Final[dict[tuple[str, str, str], SchemaSet]] = {}
 
 
-def _compile_entry(folder: Traversable, entry: str) -> etree.XMLSchema:
-    """Compile the file `entry` of the folder with the files it includes and imports.
+def _compile_entry(folder: Traversable, entry_file: str) -> etree.XMLSchema:
+    """Compile the file `entry_file` of the folder with the files it includes and imports.
 
     The files are loaded by path, not through custom resolvers: libxml2 has one loader for the
     whole process, and a parse in another thread removes a custom one in the middle of a
     compilation.
     """
     if not isinstance(folder, Path):
-        raise GatewayError(SETTINGS_WRONG, "schemas are read from a folder on disk only", entry)
-    top = folder.resolve()
-    if ".." in Path(entry).parts or not (top / entry).is_relative_to(top) or not (top / entry).is_file():
-        raise GatewayError(SETTINGS_WRONG, "the schema is not there", entry)
+        raise GatewayError(SETTINGS_WRONG, "schemas may be read only from a folder on disk", entry_file)
+    folder_path = folder.resolve()
+    if (
+        ".." in Path(entry_file).parts
+        or not (folder_path / entry_file).is_relative_to(folder_path)
+        or not (folder_path / entry_file).is_file()
+    ):
+        raise GatewayError(SETTINGS_WRONG, "the schema is not there", entry_file)
     try:
-        _check_schema_references(top, top / entry)
-        return compile_schema(top / entry)
+        _check_schema_references(folder_path, folder_path / entry_file)
+        return compile_schema(folder_path / entry_file)
     except (etree.XMLSyntaxError, etree.XMLSchemaParseError) as error:
         raise_resource_problem(error)
         raise GatewayError(
-            SETTINGS_WRONG, f"the schema cannot be read: {_shorten_message(str(error))}", entry
+            SETTINGS_WRONG, f"the schema cannot be read: {_shorten_message(str(error))}", entry_file
         ) from None
 
 
-def _check_schema_references(top: Path, entry: Path) -> None:
+def _check_schema_references(folder_path: Path, entry_file: Path) -> None:
     """Raise GW801 when a schema of the set refers to something that is not a file of the folder."""
-    seen: set[Path] = set()
-    waiting = [entry]
-    while waiting:
-        path = waiting.pop()
-        if path in seen:
+    checked_files: set[Path] = set()
+    pending_files = [entry_file]
+    while pending_files:
+        schema_file = pending_files.pop()
+        if schema_file in checked_files:
             continue
-        seen.add(path)
-        for reference in etree.fromstring(path.read_bytes(), _PARSER).iter(*_REFERENCES):
-            location = reference.get("schemaLocation")
-            if location is not None:
-                waiting.append(_resolve_schema_location(top, path, location))
+        checked_files.add(schema_file)
+        for reference in etree.fromstring(schema_file.read_bytes(), _PARSER).iter(*_REFERENCE_TAGS):
+            schema_location = reference.get("schemaLocation")
+            if schema_location is not None:
+                pending_files.append(_resolve_schema_location(folder_path, schema_file, schema_location))
 
 
-def _resolve_schema_location(top: Path, path: Path, location: str) -> Path:
-    schema_path = (path.parent / location).resolve()
-    if not _RELATIVE.fullmatch(location) or not schema_path.is_relative_to(top) or not schema_path.is_file():
-        referring_file = path.relative_to(top).as_posix()
+def _resolve_schema_location(folder_path: Path, referring_path: Path, schema_location: str) -> Path:
+    schema_path = (referring_path.parent / schema_location).resolve()
+    if (
+        not _RELATIVE_PATH.fullmatch(schema_location)
+        or not schema_path.is_relative_to(folder_path)
+        or not schema_path.is_file()
+    ):
+        referring_file = referring_path.relative_to(folder_path).as_posix()
         raise GatewayError(
-            SETTINGS_WRONG, f"a schema refers to {location[:120]!r}, which is not a file here", referring_file
+            SETTINGS_WRONG,
+            f"a schema refers to {schema_location[:120]!r}, which is not a file here",
+            referring_file,
         )
     return schema_path
 
@@ -202,7 +216,7 @@ def _get_line_number(element: Any) -> int:
 
 
 def _shorten_message(message: str) -> str:
-    return " ".join(message.split())[:_MESSAGE_CAP]
+    return " ".join(message.split())[:_MAX_MESSAGE_LENGTH]
 
 
 DECLARATION: Final = "wco/submit.xsd"
@@ -219,13 +233,15 @@ FILING_RECEIPT: Final = "hub/receipt.xsd"
 
 
 @cache
-def load_shipped_schemas(entry: str) -> SchemaSet:
-    """Return the shipped schemas of `entry`, one of the names of this module."""
-    return SchemaSet.load_cached(get_data_folder("xsd"), entry)
+def load_shipped_schemas(entry_file: str) -> SchemaSet:
+    """Return the shipped schemas of `entry_file`, one of the names of this module."""
+    return SchemaSet.load_cached(get_data_folder("xsd"), entry_file)
 
 
 @cache
-def load_code_list(name: str) -> frozenset[str]:
+def load_code_list(list_name: str) -> frozenset[str]:
     """Return the codes of a shipped list, such as ``iso3166`` or ``iso4217``."""
-    text = get_data_folder("mappings").joinpath("codelists", f"{name}.csv").read_text(encoding="utf-8")
-    return frozenset(row["code"] for row in csv.DictReader(io.StringIO(text)))
+    csv_text = (
+        get_data_folder("mappings").joinpath("codelists", f"{list_name}.csv").read_text(encoding="utf-8")
+    )
+    return frozenset(row["code"] for row in csv.DictReader(io.StringIO(csv_text)))

@@ -29,16 +29,16 @@ from gateway.wire.xml import serialize_element
 
 #: A document with at most this number of elements and attributes is validated as a tree at once: some
 #: milliseconds if all are wrong.
-_FEW: Final = 2_000
-#: The least octets of an element or attribute: ``<a/>``, or a blank and ``a=""``.
-_LEAST_OCTETS: Final = 4
-_NODES: Final = etree.XPath("count(descendant-or-self::*) + count(descendant-or-self::*/@*)")
+_MAX_TREE_NODES: Final = 2_000
+#: The minimum octets of an element or attribute: ``<a/>``, or a blank and ``a=""``.
+_MIN_NODE_OCTETS: Final = 4
+_COUNT_NODES: Final = etree.XPath("count(descendant-or-self::*) + count(descendant-or-self::*/@*)")
 #: Octets that are validated between two checks for a violation: some thousand violations at most.
-_PIECE: Final = 16_384
+_PIECE_OCTETS: Final = 16_384
 #: The attributes that schemas declare as xs:ID.
-_NAMES: Final = (f"{{{XML}}}id", f"{{{WSU}}}Id", f"{{{EB}}}id", "Id")
-_FEW_REPEATED: Final = 100
-_BY_IDENTIFIER: Final = "boolean(id($name))"
+_ID_ATTRIBUTES: Final = (f"{{{XML}}}id", f"{{{WSU}}}Id", f"{{{EB}}}id", "Id")
+_MAX_REPEATED_IDS: Final = 100
+_HAS_ELEMENT_WITH_ID: Final = "boolean(id($name))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +58,27 @@ class _DiscardingTarget:
 
 
 def find_violation(
-    schema: etree.XMLSchema, root: etree._Element, *, octets: int | None = None
+    schema: etree.XMLSchema, root: etree._Element, *, octet_count: int | None = None
 ) -> LibxmlViolation | None:
     """Return why `schema` does not allow `root` as a document; None when it does.
 
-    `octets` is the length of the document, where it is known: in a short one nothing need be counted.
+    `octet_count` is the length of the document, where it is known: in a short one nothing need be counted.
     The error log belongs to the schema. When two threads find violations at the same time,
     one may report the reason of the other, but each verdict is correct. A violation is found twice: libxml2
     reports some of its failed allocations as one.
     """
-    return confirm_finding(lambda: _find_violation_once(schema, root, octets))
+    return confirm_finding(lambda: _find_violation_once(schema, root, octet_count))
 
 
 def _find_violation_once(
-    schema: etree.XMLSchema, root: etree._Element, octets: int | None
+    schema: etree.XMLSchema, root: etree._Element, octet_count: int | None
 ) -> LibxmlViolation | None:
-    is_short = octets is not None and octets <= _FEW * _LEAST_OCTETS
-    if not is_short and cast("float", _NODES(root)) > _FEW:
+    is_short = octet_count is not None and octet_count <= _MAX_TREE_NODES * _MIN_NODE_OCTETS
+    if not is_short and cast("float", _COUNT_NODES(root)) > _MAX_TREE_NODES:
         violation = _find_streamed_violation(root, schema)
         if violation is not None:
             return violation
-        if _count_repeated_ids(root) > _FEW_REPEATED:
+        if _count_repeated_ids(root) > _MAX_REPEATED_IDS:
             return _find_repeated_id(schema, serialize_element(root))
     return None if _is_valid(schema, root) else _read_error_log(schema)
 
@@ -92,8 +92,8 @@ def _is_valid(schema: etree.XMLSchema, root: etree._Element) -> bool:
 
 
 def _read_error_log(schema: etree.XMLSchema) -> LibxmlViolation:
-    log: Any = schema.error_log
-    for error in log:
+    error_log: Any = schema.error_log
+    for error in error_log:
         if error.type == etree.ErrorTypes.ERR_NO_MEMORY:
             raise GatewayError(NO_ROOM, "memory is used up")
         message = describe_libxml_violation(str(error.message))
@@ -107,35 +107,37 @@ class _StreamedValidation:
 
     def __init__(self, parser: Any) -> None:
         self._parser = parser
-        self._waiting = bytearray()
-        self._seen = 0
-        self._ended = False
+        self._pending_octets = bytearray()
+        self._checked_entries = 0
+        self._is_ended = False
         self._violation: LibxmlViolation | None = None
 
     def write(self, octets: bytes) -> None:
         """Take more octets; those after a violation are of no use."""
-        if not self._ended:
-            self._waiting += octets
-            if len(self._waiting) >= _PIECE:
-                self._feed_waiting()
+        if not self._is_ended:
+            self._pending_octets += octets
+            if len(self._pending_octets) >= _PIECE_OCTETS:
+                self._feed_pending()
 
     def finish(self) -> LibxmlViolation | None:
         """Feed the last octets, and return the violation that was found."""
-        if self._waiting and not self._ended:
-            self._feed_waiting()
+        if self._pending_octets and not self._is_ended:
+            self._feed_pending()
         return self._violation
 
-    def _feed_waiting(self) -> None:
-        self._ended = _feed_piece(self._parser, bytes(self._waiting))
-        self._waiting.clear()
-        log = self._parser.feed_error_log
+    def _feed_pending(self) -> None:
+        self._is_ended = _feed_piece(self._parser, bytes(self._pending_octets))
+        self._pending_octets.clear()
+        error_log = self._parser.feed_error_log
         # Warnings are logged too, e.g. of a relative namespace name.
-        for number in range(self._seen, len(log)):
-            if log[number].domain == etree.ErrorDomains.SCHEMASV:
-                self._violation = LibxmlViolation(describe_libxml_violation(str(log[number].message)))
-                self._ended = True
+        for entry_index in range(self._checked_entries, len(error_log)):
+            if error_log[entry_index].domain == etree.ErrorDomains.SCHEMASV:
+                self._violation = LibxmlViolation(
+                    describe_libxml_violation(str(error_log[entry_index].message))
+                )
+                self._is_ended = True
                 return
-        self._seen = len(log)
+        self._checked_entries = len(error_log)
 
 
 def _find_streamed_violation(root: etree._Element, schema: etree.XMLSchema) -> LibxmlViolation | None:
@@ -167,21 +169,23 @@ def _feed_piece(parser: Any, piece: bytes) -> bool:
 
 
 def _count_repeated_ids(root: etree._Element) -> int:
-    """Return how many identifiers of a document occur more than once."""
-    counts = Counter(_read_id_value(element, name) for element, name in _iterate_id_attributes(root))
+    """Return the number of identifier attributes whose value occurs more than once in a document."""
+    counts = Counter(
+        _read_id_value(element, attribute_name) for element, attribute_name in _iterate_id_attributes(root)
+    )
     return sum(count for count in counts.values() if count > 1)
 
 
 def _iterate_id_attributes(root: etree._Element) -> Iterator[tuple[etree._Element, str]]:
     """Yield each element with an identifier and the name of the attribute, without storing them."""
     for element in root.iter("*"):
-        for name in _NAMES:
-            if name in element.attrib:
-                yield element, name
+        for attribute_name in _ID_ATTRIBUTES:
+            if attribute_name in element.attrib:
+                yield element, attribute_name
 
 
-def _read_id_value(element: etree._Element, name: str) -> str:
-    return " ".join(element.get(name, "").split())
+def _read_id_value(element: etree._Element, attribute_name: str) -> str:
+    return " ".join(element.get(attribute_name, "").split())
 
 
 def _find_repeated_id(schema: etree.XMLSchema, octets: bytes) -> LibxmlViolation | None:
@@ -192,16 +196,18 @@ def _find_repeated_id(schema: etree.XMLSchema, octets: bytes) -> LibxmlViolation
     """
     root: etree._Element = etree.fromstring(octets, etree.XMLParser(huge_tree=True, collect_ids=False))
     values: list[str] = []
-    for element, name in _iterate_id_attributes(root):
-        values.append(_read_id_value(element, name))
-        element.set(name, f"i{len(values) - 1}")
+    for element, attribute_name in _iterate_id_attributes(root):
+        values.append(_read_id_value(element, attribute_name))
+        element.set(attribute_name, f"i{len(values) - 1}")
     if not _is_valid(schema, root):
         return _read_error_log(schema)
-    find_by_id = etree.XPath(_BY_IDENTIFIER)
-    met = Counter(value for number, value in enumerate(values) if find_by_id(root, name=f"i{number}"))
-    twice = next((value for value, count in met.items() if count > 1), None)
+    find_by_id = etree.XPath(_HAS_ELEMENT_WITH_ID)
+    value_counts = Counter(
+        value for value_index, value in enumerate(values) if find_by_id(root, name=f"i{value_index}")
+    )
+    repeated_value = next((value for value, count in value_counts.items() if count > 1), None)
     return (
         None
-        if twice is None
-        else LibxmlViolation(f"the identifier {twice[:80]!r} stands on more than one element")
+        if repeated_value is None
+        else LibxmlViolation(f"the identifier {repeated_value[:80]!r} stands on more than one element")
     )

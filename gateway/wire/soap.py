@@ -27,17 +27,17 @@ SoapVersion = Literal["1.1", "1.2"]
 
 _VERSIONS: Final[dict[str, SoapVersion]] = {SOAP11: "1.1", SOAP12: "1.2"}
 _NAMESPACES: Final[dict[SoapVersion, str]] = {"1.1": SOAP11, "1.2": SOAP12}
-_ACTOR: Final[dict[SoapVersion, str]] = {"1.1": f"{{{SOAP11}}}actor", "1.2": f"{{{SOAP12}}}role"}
-_NEXT: Final[dict[SoapVersion, str]] = {"1.1": SOAP11_NEXT, "1.2": SOAP12_NEXT}
+_ACTOR_ATTRIBUTE: Final[dict[SoapVersion, str]] = {"1.1": f"{{{SOAP11}}}actor", "1.2": f"{{{SOAP12}}}role"}
+_NEXT_ACTOR: Final[dict[SoapVersion, str]] = {"1.1": SOAP11_NEXT, "1.2": SOAP12_NEXT}
 # SOAP 1.2 §5.2.3 accepts every xs:boolean; SOAP 1.1 defines 0 and 1, but JAXB writes "true".
 _FLAGS: Final = {"1": True, "true": True, "0": False, "false": False}
 _TO_SOAP12: Final = {"Client": "Sender", "Server": "Receiver"}
 _FROM_SOAP12: Final = {name: old for old, name in _TO_SOAP12.items()}
-_PREFIX_OF: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
+_PREFIX_BY_NAMESPACE: Final = {uri: prefix for prefix, uri in PREFIXES.items()}
 _S12: Final = f"{{{SOAP12}}}"
-_TEXT_CAP: Final = 2000
+_MAX_TEXT_LENGTH: Final = 2000
 # ebMS 2.0 has seven header blocks, WS-Addressing and WS-Security together ten.
-_MOST_BLOCKS: Final = 256
+_MAX_BLOCKS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class SoapFault:
     main_code: str = field(default="", compare=False)
 
     @property
-    def is_of_server(self) -> bool:
+    def is_server_fault(self) -> bool:
         """Return whether the fault is the receiver's, and not that of the message: it may pass.
 
         ``Server.userException`` is a kind of ``Server``, too (SOAP 1.1 §4.4.1).
@@ -91,11 +91,11 @@ def read_envelope(root: etree._Element) -> SoapEnvelope:
 
     Raises the problems NOT_SOAP and HEADER_INVALID, and TOO_LARGE for too many blocks.
     """
-    name = etree.QName(root)
-    version = _VERSIONS.get(name.namespace or "")
-    if version is None or name.localname != "Envelope":
+    qualified_name = etree.QName(root)
+    version = _VERSIONS.get(qualified_name.namespace or "")
+    if version is None or qualified_name.localname != "Envelope":
         raise GatewayError(NOT_SOAP, "the root element is not a SOAP 1.1 or 1.2 Envelope", build_xpath(root))
-    namespace = name.namespace
+    namespace = qualified_name.namespace
     _check_child_count(root)
     children = _list_elements(root)
     tags = [child.tag for child in children]
@@ -103,16 +103,16 @@ def read_envelope(root: etree._Element) -> SoapEnvelope:
     if tags not in (expected_tags, expected_tags[1:]):
         raise GatewayError(
             HEADER_INVALID,
-            "an Envelope holds one Header or none, then one Body, and nothing else",
+            "an Envelope must hold at most one Header, then one Body, and nothing else",
             "/soap:Envelope",
         )
     envelope = SoapEnvelope(root, children[0] if len(children) == 2 else None, children[-1], version)
     if envelope.header is not None:
         _check_child_count(envelope.header)
-    ours = f"{{{namespace}}}"
+    soap_tag_start = f"{{{namespace}}}"
     for block in envelope.header_blocks:
         tag = str(block.tag)
-        if tag[0] != "{" or tag.startswith(ours):
+        if tag[0] != "{" or tag.startswith(soap_tag_start):
             raise GatewayError(
                 HEADER_INVALID,
                 "a header block must have a namespace, and not that of SOAP",
@@ -123,14 +123,14 @@ def read_envelope(root: etree._Element) -> SoapEnvelope:
 
 def _check_child_count(parent: etree._Element) -> None:
     """Raise when `parent` has more children than any real header, before objects are made of them."""
-    if len(parent) > _MOST_BLOCKS:
-        raise GatewayError(TOO_LARGE, f"there are more than {_MOST_BLOCKS} blocks", build_xpath(parent))
+    if len(parent) > _MAX_BLOCKS:
+        raise GatewayError(TOO_LARGE, f"there are more than {_MAX_BLOCKS} blocks", build_xpath(parent))
 
 
 def list_not_understood_blocks(
-    envelope: SoapEnvelope, understood: Container[str], actors: Collection[str] = ()
+    envelope: SoapEnvelope, understood_names: Container[str], actors: Collection[str] = ()
 ) -> list[etree._Element]:
-    """Return the mandatory header blocks addressed to the gateway whose names are not in `understood`.
+    """Return the mandatory header blocks addressed to the gateway whose names are not in `understood_names`.
 
     A block is addressed to the gateway when it names no actor, the next one, or one of
     `actors`. Names are in Clark notation.
@@ -138,7 +138,7 @@ def list_not_understood_blocks(
     return [
         block
         for block in envelope.header_blocks
-        if str(block.tag) not in understood
+        if str(block.tag) not in understood_names
         and is_for_receiver(block, envelope.version, actors)
         and _is_mandatory(block, envelope.version)
     ]
@@ -150,27 +150,35 @@ def is_for_receiver(block: etree._Element, version: SoapVersion, actors: Collect
     Such a block names no actor, the actor "next", or one of `actors`; in SOAP 1.2 also the role of the
     ultimate receiver, which means the same as no role (part 1 §2.2, §5.2.2).
     """
-    actor = read_attribute(block, _ACTOR[version], "").strip()
-    ours = ("", _NEXT[version]) if version == "1.1" else ("", SOAP12_NEXT, SOAP12_ULTIMATE_RECEIVER)
-    return actor in ours or actor in actors
+    actor = read_attribute(block, _ACTOR_ATTRIBUTE[version], "").strip()
+    receiver_actors = (
+        ("", _NEXT_ACTOR[version]) if version == "1.1" else ("", SOAP12_NEXT, SOAP12_ULTIMATE_RECEIVER)
+    )
+    return actor in receiver_actors or actor in actors
 
 
 def check_must_understand(
-    envelope: SoapEnvelope, understood: Container[str], actors: Collection[str] = ()
+    envelope: SoapEnvelope, understood_names: Container[str], actors: Collection[str] = ()
 ) -> None:
     """Raise when the envelope has a mandatory header block that is not understood."""
-    not_understood = list_not_understood_blocks(envelope, understood, actors)
-    if not_understood:
-        names = " and ".join(_describe_name(block) for block in not_understood[:5])
+    not_understood_blocks = list_not_understood_blocks(envelope, understood_names, actors)
+    if not_understood_blocks:
+        block_names = " and ".join(_describe_block_name(block) for block in not_understood_blocks[:5])
         raise GatewayError(
-            NOT_UNDERSTOOD, f"the header {names} is not understood", build_xpath(not_understood[0])
+            NOT_UNDERSTOOD,
+            f"the header {block_names} is not understood",
+            build_xpath(not_understood_blocks[0]),
         )
 
 
-def _describe_name(block: etree._Element) -> str:
+def _describe_block_name(block: etree._Element) -> str:
     """Return the name of a header block in words, with its namespace."""
-    name = etree.QName(block)
-    return f"{name.localname[:100]} of '{name.namespace[:200]}'" if name.namespace else name.localname[:100]
+    qualified_name = etree.QName(block)
+    return (
+        f"{qualified_name.localname[:100]} of '{qualified_name.namespace[:200]}'"
+        if qualified_name.namespace
+        else qualified_name.localname[:100]
+    )
 
 
 def read_fault(envelope: SoapEnvelope) -> SoapFault | None:
@@ -186,38 +194,38 @@ def read_fault(envelope: SoapEnvelope) -> SoapFault | None:
             tuple(_list_elements(fault.find("detail"))),
             _read_text(fault.find("faultactor")),
         )
-    inner = fault.find(f"{_S12}Code/{_S12}Subcode/{_S12}Value")
+    subcode = fault.find(f"{_S12}Code/{_S12}Subcode/{_S12}Value")
     main_code = _read_fault_code(fault.find(f"{_S12}Code/{_S12}Value"))
     return SoapFault(
-        main_code if inner is None else _read_fault_code(inner),
+        main_code if subcode is None else _read_fault_code(subcode),
         _read_text(fault.find(f"{_S12}Reason/{_S12}Text")),
         tuple(_list_elements(fault.find(f"{_S12}Detail"))),
         _read_text(fault.find(f"{_S12}Role")),
-        "" if inner is None else main_code,
+        "" if subcode is None else main_code,
     )
 
 
 def write_fault_envelope(fault: SoapFault, version: SoapVersion = "1.1") -> bytes:
     """Return the octets of an envelope that carries `fault`."""
     namespace = _NAMESPACES[version]
-    foreign, code = _write_fault_code(fault.code, version)
-    root = etree.Element(f"{{{namespace}}}Envelope", nsmap={"soap": namespace} | foreign)
+    code_namespaces, code = _write_fault_code(fault.code, version)
+    root = etree.Element(f"{{{namespace}}}Envelope", nsmap={"soap": namespace} | code_namespaces)
     body = etree.SubElement(root, f"{{{namespace}}}Body")
-    element = etree.SubElement(body, f"{{{namespace}}}Fault")
-    write = _append_soap11_fault if version == "1.1" else _append_soap12_fault
-    write(element, fault, code)
+    fault_element = etree.SubElement(body, f"{{{namespace}}}Fault")
+    append_fault = _append_soap11_fault if version == "1.1" else _append_soap12_fault
+    append_fault(fault_element, fault, code)
     return serialize_element(root)
 
 
 def _write_fault_code(code: str, version: SoapVersion) -> tuple[dict[str, str], str]:
     """Return the namespace declaration that `code` needs, and the code as a qualified name."""
     if code.startswith("{"):
-        namespace, _, local = code[1:].partition("}")
-        return {"code": namespace}, f"code:{local}"
-    prefix, _, local = code.rpartition(":")
+        namespace, _, local_name = code[1:].partition("}")
+        return {"code": namespace}, f"code:{local_name}"
+    prefix, _, local_name = code.rpartition(":")
     if prefix in PREFIXES:
         return {prefix: PREFIXES[prefix]}, code
-    return {}, f"soap:{local if version == '1.1' else _TO_SOAP12.get(local, local)}"
+    return {}, f"soap:{local_name if version == '1.1' else _TO_SOAP12.get(local_name, local_name)}"
 
 
 def _append_soap11_fault(element: etree._Element, fault: SoapFault, code: str) -> None:
@@ -263,17 +271,21 @@ def _is_mandatory(block: etree._Element, version: SoapVersion) -> bool:
 
 
 def _read_text(element: etree._Element | None) -> str:
-    return "" if element is None else "".join(str(text) for text in element.itertext()).strip()[:_TEXT_CAP]
+    return (
+        ""
+        if element is None
+        else "".join(str(text) for text in element.itertext()).strip()[:_MAX_TEXT_LENGTH]
+    )
 
 
 def _read_fault_code(element: etree._Element | None) -> str:
     """Return the code in `element` in the form of `SoapFault.code`; as written if its prefix is unbound."""
     text = _read_text(element)
-    prefix, colon, local = text.rpartition(":")
+    prefix, separator, local_name = text.rpartition(":")
     namespace = None if element is None else element.nsmap.get(prefix or None)
-    if namespace is None or (colon and not prefix):
+    if namespace is None or (separator and not prefix):
         return text
     if namespace in _VERSIONS:
-        return _FROM_SOAP12.get(local, local)
-    ours = _PREFIX_OF.get(namespace)
-    return f"{ours}:{local}" if ours else f"{{{namespace}}}{local}"
+        return _FROM_SOAP12.get(local_name, local_name)
+    standard_prefix = _PREFIX_BY_NAMESPACE.get(namespace)
+    return f"{standard_prefix}:{local_name}" if standard_prefix else f"{{{namespace}}}{local_name}"

@@ -23,12 +23,12 @@ from gateway.wire.strict_elements import XML_SPACE
 from gateway.wire.xml import parse_xml, serialize_element
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits
 
-_INCLUDE: Final = f"{{{XOP}}}Include"
+_INCLUDE_TAG: Final = f"{{{XOP}}}Include"
 _TOKEN: Final = f"{{{WSSE}}}BinarySecurityToken"
-_LINK: Final = "cid:"
+_CID_SCHEME: Final = "cid:"
 #: In base64 these are as many characters as a certificate may have.
-_MOST_OCTETS: Final = 24 * 1024
-_OTHER_VERSION: Final = "SOAP 1.1 must be sent as text/xml in UTF-8"
+_MAX_CERTIFICATE_OCTETS: Final = 24 * 1024
+_WRONG_TYPE_TEXT: Final = "SOAP 1.1 must be sent as text/xml in UTF-8"
 
 
 def is_soap11_type(content_type: str) -> bool:
@@ -36,14 +36,16 @@ def is_soap11_type(content_type: str) -> bool:
     if is_text_xml(content_type):
         return True
     try:
-        media = parse_media_type(content_type)
+        media_type = parse_media_type(content_type)
     except GatewayError:
         return False
-    return _is_package(media) and is_text_xml(media.parameters.get("start-info", "text/xml"))
+    return _is_package(media_type) and is_text_xml(media_type.parameters.get("start-info", "text/xml"))
 
 
-def _is_package(media: MediaType) -> bool:
-    return media.name == "multipart/related" and media.parameters.get("type", "").lower() == XOP_TYPE
+def _is_package(media_type: MediaType) -> bool:
+    return (
+        media_type.name == "multipart/related" and media_type.parameters.get("type", "").lower() == XOP_TYPE
+    )
 
 
 def unwrap_soap_envelope(content_type: str, body: bytes, limits: WireLimits = DEFAULT_LIMITS) -> bytes:
@@ -53,56 +55,62 @@ def unwrap_soap_envelope(content_type: str, body: bytes, limits: WireLimits = DE
     its own, they are written anew, with it. Raises GW101, GW102, GW103 or GW104 for a package that is
     malformed or holds anything else.
     """
-    media = parse_media_type(content_type)
-    if not _is_package(media):
+    media_type = parse_media_type(content_type)
+    if not _is_package(media_type):
         return body
     try:
-        return _read_package(content_type, media, body, limits)
+        return _read_package(content_type, media_type, body, limits)
     except GatewayError as problem:
         raise_resource_problem(problem)
         detail = f"{problem.detail} (in an MTOM package: MTOM can be switched off at the sender)"
         raise GatewayError(problem.problem, detail, problem.location) from problem
 
 
-def _read_package(content_type: str, media: MediaType, body: bytes, limits: WireLimits) -> bytes:
-    related = read_multipart_related(content_type, body, limits, (XOP_TYPE,))
-    root, start_id = related.root, get_start_id(media)
+def _read_package(content_type: str, media_type: MediaType, body: bytes, limits: WireLimits) -> bytes:
+    related_parts = read_multipart_related(content_type, body, limits, (XOP_TYPE,))
+    root, start_id = related_parts.root, get_start_id(media_type)
     if start_id and root.content_id != start_id:
         raise_mime_error("the start parameter names no part", "Content-Type")
-    packed_type = parse_media_type(root.headers.get("content-type", "")).parameters.get("type", "text/xml")
-    if not is_text_xml(packed_type):
-        raise GatewayError(MEDIA_TYPE_REFUSED, _OTHER_VERSION, "root part")
-    envelope = parse_xml(root.content, limits, envelope=True)
-    inclusions = list(envelope.iter(_INCLUDE))
-    if not inclusions and not related.attachments:
+    root_type = parse_media_type(root.headers.get("content-type", "")).parameters.get("type", "text/xml")
+    if not is_text_xml(root_type):
+        raise GatewayError(MEDIA_TYPE_REFUSED, _WRONG_TYPE_TEXT, "root part")
+    envelope = parse_xml(root.content, limits, is_envelope=True)
+    inclusions = list(envelope.iter(_INCLUDE_TAG))
+    if not inclusions and not related_parts.attachments:
         return root.content
-    if len(inclusions) != len(related.attachments):
-        _refuse_part("there is a part that the envelope does not include, or an inclusion without a part")
-    _put_tokens_back(inclusions, {part.content_id: part for part in related.attachments})
+    if len(inclusions) != len(related_parts.attachments):
+        _raise_part_error(
+            "there is a part that the envelope does not include, or an inclusion without a part"
+        )
+    _restore_tokens(inclusions, {part.content_id: part for part in related_parts.attachments})
     return serialize_element(envelope)
 
 
-def _put_tokens_back(inclusions: list[etree._Element], parts: dict[str, MimePart]) -> None:
+def _restore_tokens(inclusions: list[etree._Element], parts: dict[str, MimePart]) -> None:
     """Replace each inclusion by the octets of its part in base64 (XOP 1.0 §3.2)."""
     for inclusion in inclusions:
         token = inclusion.getparent()
         if token is None or token.tag != _TOKEN:
-            _refuse_part("an element of the envelope is sent as a part of its own")
+            _raise_part_error("an element of the envelope is sent as a part of its own")
         attributes = dict(list_attributes(inclusion))
         if list(attributes) != ["href"] or len(inclusion) or inclusion.text:
-            _refuse_part("an inclusion has more than its link")
-        link = attributes["href"]
-        part = parts.pop(unquote(link[len(_LINK) :]), None) if link[: len(_LINK)].lower() == _LINK else None
+            _raise_part_error("an inclusion has more than its link")
+        href = attributes["href"]
+        part = (
+            parts.pop(unquote(href[len(_CID_SCHEME) :]), None)
+            if href[: len(_CID_SCHEME)].lower() == _CID_SCHEME
+            else None
+        )
         if part is None or not part.content_id:
-            _refuse_part(f"{link[:80]!r} names no part, or one that was named before")
-        if len(part.content) > _MOST_OCTETS:
-            _refuse_part(f"a certificate has at most {_MOST_OCTETS} octets")
+            _raise_part_error(f"{href[:80]!r} names no part, or one that was named before")
+        if len(part.content) > _MAX_CERTIFICATE_OCTETS:
+            _raise_part_error(f"a certificate may have at most {_MAX_CERTIFICATE_OCTETS} octets")
         text_beside = f"{token.text or ''}{inclusion.tail or ''}"
         if len(token) != 1 or text_beside.strip(XML_SPACE):
-            _refuse_part("the certificate stands in the envelope and in a part of its own")
+            _raise_part_error("the certificate stands in the envelope and in a part of its own")
         token.remove(inclusion)
         token.text = base64.b64encode(part.content).decode("ascii")
 
 
-def _refuse_part(detail: str) -> NoReturn:
+def _raise_part_error(detail: str) -> NoReturn:
     raise_mime_error(detail, "part of the package")

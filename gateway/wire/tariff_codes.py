@@ -47,33 +47,33 @@ def read_tariff_code(item: etree._Element) -> TariffCode:
     parts: list[tuple[int, str, etree._Element]] = []
     for commodity in item.iterchildren(f"{_DEC}Commodity"):
         for classification in commodity.iterchildren(f"{_DEC}Classification"):
-            kind = next(classification.iterchildren(f"{_DEC}IdentificationTypeCode"), None)
-            name = "" if kind is None else read_leaf_text(kind).strip()
-            code = next(classification.iterchildren(f"{_DEC}ID"), None)
-            text = "" if code is None else read_leaf_text(code)
-            if code is not None and name in TARIFF_CODE_TYPES and text.strip():
-                parts.append((TARIFF_CODE_TYPES.index(name), text, code))
-    ordered = sorted(parts, key=itemgetter(0))
-    return TariffCode("".join([text for _, text, _ in ordered]), tuple(_find_faults(parts)))
+            type_element = next(classification.iterchildren(f"{_DEC}IdentificationTypeCode"), None)
+            type_code = "" if type_element is None else read_leaf_text(type_element).strip()
+            id_element = next(classification.iterchildren(f"{_DEC}ID"), None)
+            code_part = "" if id_element is None else read_leaf_text(id_element)
+            if id_element is not None and type_code in TARIFF_CODE_TYPES and code_part.strip():
+                parts.append((TARIFF_CODE_TYPES.index(type_code), code_part, id_element))
+    ordered_parts = sorted(parts, key=itemgetter(0))
+    return TariffCode("".join([text for _, text, _ in ordered_parts]), tuple(_find_faults(parts)))
 
 
 def _find_faults(parts: list[tuple[int, str, etree._Element]]) -> list[ClassificationFault]:
     """Return the faults of the parts of a code, which are in document order."""
     faults: list[ClassificationFault] = []
-    types: list[int] = []
-    for rank, text, element in parts:
-        if rank in types:
-            fault_description = f"{quote_value(text)} is a second classification {_describe_type(rank)}"
-            faults.append(ClassificationFault(element, fault_description))
-        elif types and (rank == 0 or 0 in types):
-            fault_description = f"{quote_value(text)} is a classification {_describe_type(rank)}"
-            other_type = _describe_type(0 if rank else types[0])
-            faults.append(ClassificationFault(element, f"{fault_description} beside one {other_type}"))
-        elif len(text.split()) > 1 or text != text.strip():
-            faults.append(ClassificationFault(element, f"{quote_value(text)} has a space in it"))
-        types.append(rank)
+    seen_ranks: list[int] = []
+    for type_rank, code_part, element in parts:
+        if type_rank in seen_ranks:
+            fault_text = f"{quote_value(code_part)} is a second classification {_describe_type(type_rank)}"
+            faults.append(ClassificationFault(element, fault_text))
+        elif seen_ranks and (type_rank == 0 or 0 in seen_ranks):
+            fault_text = f"{quote_value(code_part)} is a classification {_describe_type(type_rank)}"
+            other_type = _describe_type(0 if type_rank else seen_ranks[0])
+            faults.append(ClassificationFault(element, f"{fault_text} beside one {other_type}"))
+        elif len(code_part.split()) > 1 or code_part != code_part.strip():
+            faults.append(ClassificationFault(element, f"{quote_value(code_part)} has a space in it"))
+        seen_ranks.append(type_rank)
     return faults
 
 
-def _describe_type(rank: int) -> str:
-    return f"of type {TARIFF_CODE_TYPES[rank]}" if rank else "without a type"
+def _describe_type(type_rank: int) -> str:
+    return f"of type {TARIFF_CODE_TYPES[type_rank]}" if type_rank else "without a type"

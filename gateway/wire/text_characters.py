@@ -9,11 +9,11 @@ from gateway.errors import RULE_BROKEN, GatewayError
 
 #: KS X 1001 writes a syllable that it does not have as a filler and its letters: eight octets, which most
 #: readers show as that. This is the filler.
-_FILLER: Final = b"\xa4\xd4"
+_HANGUL_FILLER: Final = b"\xa4\xd4"
 _OCTETS_OF_CHARACTER: Final = 2
-_LONGEST_VALUE: Final = 60
+_MAX_VALUE_LENGTH: Final = 60
 #: The categories of Unicode whose characters are not seen: controls, format characters, separators.
-_UNSEEN: Final = ("Cc", "Cf", "Zs", "Zl", "Zp")
+_UNSEEN_CATEGORIES: Final = ("Cc", "Cf", "Zs", "Zl", "Zp")
 _SHORT_ESCAPES: Final = {"\t": r"\t", "\n": r"\n", "\r": r"\r"}
 
 
@@ -23,7 +23,7 @@ def encode_text(text: str, charset: str) -> bytes:
     A syllable that Python's euc-kr makes up of letters is such a character: cp949 has it, in two octets.
     """
     octets = text.encode(charset)
-    if charset == "euc-kr" and _FILLER in octets:
+    if charset == "euc-kr" and _HANGUL_FILLER in octets:
         for position, character in enumerate(text):
             if len(character.encode(charset)) > _OCTETS_OF_CHARACTER:
                 raise UnicodeEncodeError(charset, text, position, position + 1, "no syllable of KS X 1001")
@@ -37,7 +37,7 @@ def normalize_text(text: str) -> str:
 
 #: Ranges that show nothing beside the format characters: a joiner, fillers of Hangul, vowels of Khmer,
 #: selectors of variants, an empty cell of Braille, and what Unicode has kept free for such.
-_EMPTY: Final = (
+_INVISIBLE_RANGES: Final = (
     *((0x34F, 0x34F), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x2800, 0x2800)),
     *((0x2065, 0x2065), (0x3164, 0x3164), (0xFDD0, 0xFDEF), (0xFE00, 0xFE0F), (0xFFA0, 0xFFA0)),
     *((0xFFF0, 0xFFF8), (0x16FE4, 0x16FE4), (0x1D159, 0x1D159), (0xE0000, 0xE0FFF)),
@@ -56,27 +56,29 @@ def find_unclear_character(text: str) -> str | None:
     """
     if text.isascii() and text.isprintable():
         return None
-    return next((describe_character(text, at) for at, sign in enumerate(text) if _is_unclear(sign)), None)
+    return next(
+        (describe_character(text, at) for at, character in enumerate(text) if _is_unclear(character)), None
+    )
 
 
 def _is_unclear(character: str) -> bool:
     if character == " ":
         return False
-    number = ord(character)
+    code_point = ord(character)
     if character.isascii():
         return not character.isprintable()
     return (
         _is_unseen(character)
         or character in _HYPHENS
         or unicodedata.category(character) == "Nd"
-        or any(first <= number <= last for first, last in _EMPTY)
+        or any(first <= code_point <= last for first, last in _INVISIBLE_RANGES)
         or unicodedata.decomposition(character).startswith(_COMPATIBILITY_TAGS)
     )
 
 
-def check_clear_id(text: str, location: str) -> None:
+def check_clear_id(id_text: str, location: str) -> None:
     """Raise GW404 for an id, reference or number that `find_unclear_character` finds fault with."""
-    character = find_unclear_character(text)
+    character = find_unclear_character(id_text)
     if character is not None:
         raise GatewayError(RULE_BROKEN, describe_unclear_id(character), location)
 
@@ -92,27 +94,27 @@ def quote_value(text: str) -> str:
     Spaces stay as they are. Any other invisible character is escaped as in JSON, a line feed as backslash
     and n. So the value is one line, and a value that is wrong only by such a character looks wrong.
     """
-    quoted = ""
+    quoted_text = ""
     for character in text:
-        step = _show_character(character)
-        if len(quoted) + len(step) > _LONGEST_VALUE:
-            return f"'{quoted}…'"
-        quoted += step
-    return f"'{quoted}'"
+        character_text = _escape_unseen_character(character)
+        if len(quoted_text) + len(character_text) > _MAX_VALUE_LENGTH:
+            return f"'{quoted_text}…'"
+        quoted_text += character_text
+    return f"'{quoted_text}'"
 
 
 def _is_unseen(character: str) -> bool:
     """Return whether a character is a control, a format character or white space."""
-    return unicodedata.category(character) in _UNSEEN
+    return unicodedata.category(character) in _UNSEEN_CATEGORIES
 
 
-def _show_character(character: str) -> str:
+def _escape_unseen_character(character: str) -> str:
     if character == " " or not _is_unseen(character):
         return character
     return _SHORT_ESCAPES.get(character) or f"\\u{ord(character):04x}"
 
 
 def describe_character(text: str, position: int) -> str:
-    """Return the character at a position, with its number: two that look alike have others."""
+    """Return the character at a position in quotes, with its code point, as in ``'A' (U+0041)``."""
     character = text[position]
     return f"{quote_value(character)} (U+{ord(character):04X})"

@@ -33,10 +33,10 @@ def limit_to_utc(moment: datetime) -> datetime:
 
 
 def convert_to_zone(moment: datetime, zone: tzinfo) -> datetime:
-    """Return a time in a zone; in UTC where the zone has no such time, and as it is where UTC has none.
+    """Return a time in a zone; in UTC where the zone has no such time, and unchanged where UTC has none.
 
-    In UTC is also a time at which the offset of the zone has seconds, as before standard time: RFC 3339 and
-    XML Schema cannot write it.
+    The time is also returned in UTC if the offset of the zone then has seconds, as before standard time:
+    RFC 3339 and XML Schema cannot write such an offset.
     """
     for candidate in (zone, UTC):
         with suppress(OverflowError):

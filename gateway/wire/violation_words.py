@@ -15,8 +15,8 @@ from lxml import etree
 from gateway.wire.text_characters import quote_value
 
 #: The largest number of codes in a sentence: a longer list, such as that of all countries, is cut.
-_MOST_CHOICES: Final = 12
-_LONGEST_PATTERN: Final = 120
+_MAX_CHOICES: Final = 12
+_MAX_PATTERN_LENGTH: Final = 120
 #: Patterns that have a name of their own.
 _PATTERN_NAMES: Final = {
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}": "a date as 2026-01-31",
@@ -32,7 +32,7 @@ _PATTERN_NAMES: Final = {
     r"[\i-[:]][\c-[:]]*": "a name of XML without a colon",
     r"[a-zA-Z]{1,8}(-[a-zA-Z0-9]{1,8})*": "a language as en or en-GB",
 }
-_CLASSES: Final = {
+_CLASS_NAMES: Final = {
     "0-9": ("digit", "digits"),
     "A-Z": ("capital letter", "capital letters"),
     "a-z": ("small letter", "small letters"),
@@ -47,21 +47,21 @@ _CLASSES: Final = {
     r"\S": ("character that is not a space", "characters that are not spaces"),
     r"^\s": ("character that is not a space", "characters that are not spaces"),
 }
-_NAMED_CHOICES: Final = {"": "an empty value", " ": "a space"}
+_CHOICE_NAMES: Final = {"": "an empty value", " ": "a space"}
 _ATOM: Final = re.compile(
     r"(?P<class>\[(?:\\.|[^\[\]\\])+\])|(?P<group>\((?:\\.|[^()\\])*\))|(?P<escape>\\.)|(?P<plain>[^\\\[\](){}?*+|])"
 )
-_COUNT: Final = re.compile(r"\{(\d+)(?:(,)(\d*))?\}|[?*+]")
-_RANGE: Final = re.compile(r"(?:\\?(.))-(?:\\?(.))|\\(.)|(.)")
+_QUANTIFIER: Final = re.compile(r"\{(\d+)(?:(,)(\d*))?\}|[?*+]")
+_CLASS_MEMBER: Final = re.compile(r"(?:\\?(.))-(?:\\?(.))|\\(.)|(.)")
 
 
 def describe_choices(choices: Iterable[str]) -> str:
     """Return ``A``, ``one of A, B or C``, or the first twelve with the number of the others."""
-    names = [_NAMED_CHOICES.get(choice, choice) for choice in choices]
+    names = [_CHOICE_NAMES.get(choice, choice) for choice in choices]
     if len(names) <= 1:
         return names[0] if names else "no value"
-    if len(names) > _MOST_CHOICES:
-        return f"one of {', '.join(names[:_MOST_CHOICES])} and {len(names) - _MOST_CHOICES} more"
+    if len(names) > _MAX_CHOICES:
+        return f"one of {', '.join(names[:_MAX_CHOICES])} and {len(names) - _MAX_CHOICES} more"
     return f"one of {', '.join(names[:-1])} or {names[-1]}"
 
 
@@ -72,7 +72,7 @@ def describe_pattern(pattern: str) -> str:
         return description
     branches = [_describe_sequence(branch) for branch in _split_alternatives(pattern)]
     if any(branch is None for branch in branches):
-        shortened = pattern if len(pattern) <= _LONGEST_PATTERN else pattern[:_LONGEST_PATTERN] + "…"
+        shortened = pattern if len(pattern) <= _MAX_PATTERN_LENGTH else pattern[:_MAX_PATTERN_LENGTH] + "…"
         return f"a text of the form {shortened}"
     return " or ".join(str(branch) for branch in branches)
 
@@ -97,13 +97,13 @@ def _describe_sequence(pattern: str) -> str | None:
         atom = _ATOM.match(pattern, at)
         if atom is None:
             return None
-        count = _COUNT.match(pattern, atom.end())
-        at = (count or atom).end()
+        quantifier = _QUANTIFIER.match(pattern, atom.end())
+        at = (quantifier or atom).end()
         character = _read_literal(atom)
-        if character is not None and count is None:
+        if character is not None and quantifier is None:
             literal += character
             continue
-        description = _describe_atom(atom, count[0] if count else "")
+        description = _describe_atom(atom, quantifier[0] if quantifier else "")
         if description is None:
             return None
         parts += [f'"{literal}"', description] if literal else [description]
@@ -118,55 +118,66 @@ def _read_literal(atom: re.Match[str]) -> str | None:
     return atom["plain"] if atom["plain"] not in (None, ".") else None
 
 
-def _describe_atom(atom: re.Match[str], count: str) -> str | None:
+def _describe_atom(atom: re.Match[str], quantifier: str) -> str | None:
     if atom["group"] is not None:
-        inner = [_describe_sequence(branch) for branch in _split_alternatives(atom["group"][1:-1])]
-        if any(branch_description is None for branch_description in inner) or count not in ("", "?", "{0,1}"):
+        branch_descriptions = [
+            _describe_sequence(branch) for branch in _split_alternatives(atom["group"][1:-1])
+        ]
+        if any(
+            branch_description is None for branch_description in branch_descriptions
+        ) or quantifier not in ("", "?", "{0,1}"):
             return None
-        description = " or ".join(str(branch_description) for branch_description in inner)
-        return f"optionally {description}" if count else description
+        description = " or ".join(str(branch_description) for branch_description in branch_descriptions)
+        return f"optionally {description}" if quantifier else description
     literal = _read_literal(atom)
     if literal is not None:
         names = (f'"{literal}"', f'"{literal}"')
     else:
-        names = _name_class(atom["class"][1:-1] if atom["class"] else atom[0])
-    return _count_characters(names, count)
+        names = _describe_class(atom["class"][1:-1] if atom["class"] else atom[0])
+    return _count_characters(names, quantifier)
 
 
-def _name_class(content: str) -> tuple[str, str]:
+def _describe_class(content: str) -> tuple[str, str]:
     """Return the words for a character class, in singular and plural."""
-    listed = sorted(
-        f"{match[1]}-{match[2]}" if match[1] else (match[3] or match[4]) for match in _RANGE.finditer(content)
+    class_members = sorted(
+        f"{match[1]}-{match[2]}" if match[1] else (match[3] or match[4])
+        for match in _CLASS_MEMBER.finditer(content)
     )
-    ranges = [entry for entry in listed if len(entry) == 3]
-    others = [entry for entry in listed if len(entry) == 1]
-    if content in _CLASSES:
-        return _CLASSES[content]
+    ranges = [class_member for class_member in class_members if len(class_member) == 3]
+    single_characters = [class_member for class_member in class_members if len(class_member) == 1]
+    if content in _CLASS_NAMES:
+        return _CLASS_NAMES[content]
     if content.startswith("^"):
         excluded = content[1:].replace(r"\s", " ")
-        listed = [_NAMED_CHOICES.get(character, character) for character in dict.fromkeys(excluded)]
-        return f"character other than {' '.join(listed)}", f"characters other than {' '.join(listed)}"
-    kinds = _CLASSES.get("".join(ranges))
-    if not ranges and others:
-        return describe_choices(others), f"characters, each {describe_choices(others)}"
-    singular, plural = kinds or (f"character of {' '.join(ranges)}", f"characters of {' '.join(ranges)}")
-    extra = "".join(f' or "{literal}"' for literal in others)
-    return f"{singular}{extra}", f"{plural}{extra}"
+        class_members = [_CHOICE_NAMES.get(character, character) for character in dict.fromkeys(excluded)]
+        return (
+            f"character other than {' '.join(class_members)}",
+            f"characters other than {' '.join(class_members)}",
+        )
+    class_names = _CLASS_NAMES.get("".join(ranges))
+    if not ranges and single_characters:
+        return describe_choices(single_characters), f"characters, each {describe_choices(single_characters)}"
+    singular, plural = class_names or (
+        f"character of {' '.join(ranges)}",
+        f"characters of {' '.join(ranges)}",
+    )
+    character_texts = "".join(f' or "{literal}"' for literal in single_characters)
+    return f"{singular}{character_texts}", f"{plural}{character_texts}"
 
 
-def _count_characters(names: Sequence[str], count: str) -> str:
-    singular, plural = names
-    fixed = {"": f"1 {singular}", "?": f"optionally 1 {singular}", "{0,1}": f"optionally 1 {singular}"}
-    fixed |= {"*": f"any number of {plural}", "+": f"1 or more {plural}"}
-    if count in fixed:
-        return fixed[count].replace("1 one of", "one of").replace('1 "', '"')
-    low, _, high = count[1:-1].partition(",")
-    if "," not in count:
-        return f"{low} {singular if low == '1' else plural}"
-    return f"{low} to {high} {plural}" if high else f"at least {low} {plural}"
+def _count_characters(class_names: Sequence[str], quantifier: str) -> str:
+    singular, plural = class_names
+    fixed_texts = {"": f"1 {singular}", "?": f"optionally 1 {singular}", "{0,1}": f"optionally 1 {singular}"}
+    fixed_texts |= {"*": f"any number of {plural}", "+": f"1 or more {plural}"}
+    if quantifier in fixed_texts:
+        return fixed_texts[quantifier].replace("1 one of", "one of").replace('1 "', '"')
+    min_count, _, max_count = quantifier[1:-1].partition(",")
+    if "," not in quantifier:
+        return f"{min_count} {singular if min_count == '1' else plural}"
+    return f"{min_count} to {max_count} {plural}" if max_count else f"at least {min_count} {plural}"
 
 
-_FOREIGN: Final = (
+_LIBRARY_FORMS: Final = (
     (re.compile(r"\{[^{}:/]*+[:/][^{}]*+\}(?=\w)"), ""),
     (re.compile(r"\[?<class '(?:[\w.]+\.)?(\w+)'>\]?"), r"\1"),
     (
@@ -178,11 +189,11 @@ _FOREIGN: Final = (
     (re.compile(r"Xsd\w+\((?:\w+=)?'([^']*)'[^()]*\)"), r"\1"),
     (re.compile(r"of the local (?:atomic|union|list) type"), "of its type"),
 )
-_LONGEST_NAME: Final = 100
+_MAX_NAME_LENGTH: Final = 100
 #: A sender's text may stand in a message, and some of the forms above take time with its square.
-_LONGEST_TEXT: Final = 2000
+_MAX_TEXT_LENGTH: Final = 2000
 _ATTRIBUTE: Final = re.compile(r"attribute (?P<name>[^\s=]+)=.*?: (?P<reason>.*)", re.DOTALL)
-_TYPES: Final = {
+_TYPE_NAMES: Final = {
     "date": "a date as 2026-01-31",
     "dateTime": "a date and time as 2026-01-31T12:00:00Z",
     "time": "a time as 12:00:00",
@@ -206,7 +217,7 @@ _TYPES: Final = {
     "ID": "an identifier that occurs once",
 }
 #: The descriptions of the facets of xmlschema that have one bound.
-_BOUNDS: Final = {
+_FACET_BOUNDS: Final = {
     "XsdLengthFacet": "a length of {}",
     "XsdMinLengthFacet": "a length of at least {}",
     "XsdMaxLengthFacet": "a length of at most {}",
@@ -219,7 +230,7 @@ _BOUNDS: Final = {
 }
 #: The texts of libxml2 around a refused value and the expected ones: before, between and after them.
 _FACET: Final = "[facet '{}'] The value '"
-_REFUSALS: Final[tuple[tuple[str, str, str, Callable[[str], str]], ...]] = (
+_REFUSED_VALUE_TEXTS: Final[tuple[tuple[str, str, str, Callable[[str], str]], ...]] = (
     (
         _FACET.format("enumeration"),
         "' is not an element of the set {'",
@@ -231,10 +242,10 @@ _REFUSALS: Final[tuple[tuple[str, str, str, Callable[[str], str]], ...]] = (
         ": '",
         "' is not a valid value of the atomic type 'xs:",
         "'",
-        lambda text: _TYPES.get(text, f"a value of the type xs:{text}"),
+        lambda text: _TYPE_NAMES.get(text, f"a value of the type xs:{text}"),
     ),
 )
-_UNEXPECTED: Final = re.compile(
+_UNEXPECTED_ELEMENT: Final = re.compile(
     r"Element '(?:\{(?P<space>[^{}]*)\})?(?P<name>[^{}']*)': This element is not expected\. "
     r"Expected is (?:one of )?\( (?P<set>[^()]*) \)\.?"
 )
@@ -245,25 +256,25 @@ def describe_unexpected_element(tag: str, expected: Sequence[str]) -> str:
 
     If its name is right and its namespace is wrong, the sentence says only this.
     """
-    name, space = _read_local_name(tag)[:_LONGEST_NAME], _read_namespace(tag)
+    name, namespace = _read_local_name(tag)[:_MAX_NAME_LENGTH], _read_namespace(tag)
     namespaces = [
-        _read_namespace(expected_tag)
-        for expected_tag in expected
-        if expected_tag != tag and _read_local_name(expected_tag) == name
+        _read_namespace(candidate_tag)
+        for candidate_tag in expected
+        if candidate_tag != tag and _read_local_name(candidate_tag) == name
     ]
     if namespaces and tag not in expected:
-        expectation = _list_namespaces(namespaces)
-        return f"the namespace of {name} is {_quote_namespace(space)}; expected is {expectation}"
+        expectation = _join_namespaces(namespaces)
+        return f"the namespace of {name} is {_quote_namespace(namespace)}; expected is {expectation}"
     if not expected:
         return f"{name} is not expected here"
     return f"{name} is not expected here; expected is {describe_choices(map(_read_local_name, expected))}"
 
 
 def _quote_namespace(uri: str) -> str:
-    return f"'{uri[:_LONGEST_NAME]}'" if uri else "empty (the element has none)"
+    return f"'{uri[:_MAX_NAME_LENGTH]}'" if uri else "empty (the element has none)"
 
 
-def _list_namespaces(uris: Sequence[str]) -> str:
+def _join_namespaces(uris: Sequence[str]) -> str:
     return " or ".join(map(_quote_namespace, dict.fromkeys(uris)))
 
 
@@ -274,27 +285,27 @@ def describe_schema_violation(error: Any) -> str:
         return _describe_wrong_child(error) or _clean_text(reason)
     # The value of a numeric facet is a number already; an element or its attributes are no value.
     is_value = not isinstance(error.obj, etree._Element | Mapping)
-    expected = _describe_expectation(error.validator) if is_value else None
-    if expected is None:
+    expectation = _describe_expectation(error.validator) if is_value else None
+    if expectation is None:
         return _clean_text(reason)
-    attribute = _ATTRIBUTE.fullmatch(reason)
-    subject = f"attribute {_clean_text(attribute['name'])}: " if attribute is not None else ""
-    return f"{subject}{quote_value(str(error.obj))} is not allowed; expected is {expected}"
+    attribute_match = _ATTRIBUTE.fullmatch(reason)
+    subject = f"attribute {_clean_text(attribute_match['name'])}: " if attribute_match is not None else ""
+    return f"{subject}{quote_value(str(error.obj))} is not allowed; expected is {expectation}"
 
 
 def _describe_expectation(validator: Any) -> str | None:
     """Return in words the values that a facet or simple type of xmlschema accepts; None for an unknown."""
-    kind = type(validator).__name__
-    if kind in _BOUNDS:
-        return _BOUNDS[kind].format(validator.value)
-    if kind == "XsdEnumerationFacets":
+    validator_class = type(validator).__name__
+    if validator_class in _FACET_BOUNDS:
+        return _FACET_BOUNDS[validator_class].format(validator.value)
+    if validator_class == "XsdEnumerationFacets":
         return describe_choices([str(choice) for choice in validator.enumeration])
-    if kind == "XsdPatternFacets":
+    if validator_class == "XsdPatternFacets":
         return " or ".join(dict.fromkeys(describe_pattern(pattern) for pattern in validator.regexps))
-    if kind == "XsdUnion":
+    if validator_class == "XsdUnion":
         members = [_describe_member(member) for member in validator.member_types]
         return " or ".join(dict.fromkeys(str(member) for member in members)) if all(members) else None
-    return _TYPES.get(str(getattr(validator, "local_name", "")))
+    return _TYPE_NAMES.get(str(getattr(validator, "local_name", "")))
 
 
 def _describe_member(member: Any) -> str | None:
@@ -304,7 +315,7 @@ def _describe_member(member: Any) -> str | None:
             return describe_choices([str(choice) for choice in facet])
         if facet is not None:
             return _describe_expectation(facet)
-    return _TYPES.get(str(getattr(member, "local_name", "")))
+    return _TYPE_NAMES.get(str(getattr(member, "local_name", "")))
 
 
 def find_concerned_element(error: Any) -> Any:
@@ -324,33 +335,33 @@ def _list_expected_names(error: Any) -> list[str]:
     return [str(particle.name) for particle in error.expected or () if getattr(particle, "name", None)]
 
 
-def _has_name_of_child(error: Any, expected: Sequence[str]) -> bool:
+def _has_name_of_child(error: Any, expected_tags: Sequence[str]) -> bool:
     """Return whether the parent is the gateway's wrapper with the local name of the element expected in it.
 
     Then the inner element has the namespace of the gateway by mistake.
     """
     parent = str(getattr(error.obj, "tag", ""))
-    return parent not in expected and any(
-        _read_local_name(name) == _read_local_name(parent) for name in expected
+    return parent not in expected_tags and any(
+        _read_local_name(name) == _read_local_name(parent) for name in expected_tags
     )
 
 
 def _describe_wrong_child(error: Any) -> str | None:
     """Return the words for a child element that is not expected, or for one that is missing."""
-    expected = _list_expected_names(error)
+    expected_tags = _list_expected_names(error)
     if error.invalid_tag is None:
         parent = _read_local_name(str(getattr(error.obj, "tag", "")))
-        names = describe_choices([_read_local_name(name) for name in expected])
-        return f"{parent} is not complete; expected is {names} next" if expected else None
-    if _has_name_of_child(error, expected):
-        return describe_unexpected_element(str(error.obj.tag), expected)
+        names = describe_choices([_read_local_name(name) for name in expected_tags])
+        return f"{parent} is not complete; expected is {names} next" if expected_tags else None
+    if _has_name_of_child(error, expected_tags):
+        return describe_unexpected_element(str(error.obj.tag), expected_tags)
     tag = str(error.invalid_tag)
-    if not expected:
-        expected = list(_list_wildcard_names(error.validator, _read_local_name(tag)))
-    return describe_unexpected_element(tag, expected)
+    if not expected_tags:
+        expected_tags = list(_list_wildcard_names(error.validator, _read_local_name(tag)))
+    return describe_unexpected_element(tag, expected_tags)
 
 
-def _list_wildcard_names(group: Any, name: str) -> Iterator[str]:
+def _list_wildcard_names(group: Any, local_name: str) -> Iterator[str]:
     """Yield the known elements with a local name that the wildcards of a group accept.
 
     xmlschema does not list wildcards among the expected elements.
@@ -358,33 +369,33 @@ def _list_wildcard_names(group: Any, name: str) -> Iterator[str]:
     for particle in group.iter_elements():
         if getattr(particle, "process_contents", None) is None:
             continue
-        for space in particle.namespace:
-            if f"{{{space}}}{name}" in group.maps.elements:
-                yield f"{{{space}}}{name}"
+        for namespace in particle.namespace:
+            if f"{{{namespace}}}{local_name}" in group.maps.elements:
+                yield f"{{{namespace}}}{local_name}"
 
 
 def describe_libxml_violation(message: str) -> str:
     """Return the description of a message of libxml2: the value and the expectation."""
-    unexpected = _UNEXPECTED.fullmatch(message.strip())
-    if unexpected is not None:
-        space, expected_names = unexpected["space"] or "", unexpected["set"].split(", ")
-        tag = f"{{{space}}}{unexpected['name']}" if space else unexpected["name"]
+    unexpected_match = _UNEXPECTED_ELEMENT.fullmatch(message.strip())
+    if unexpected_match is not None:
+        namespace, expected_names = unexpected_match["space"] or "", unexpected_match["set"].split(", ")
+        tag = f"{{{namespace}}}{unexpected_match['name']}" if namespace else unexpected_match["name"]
         return describe_unexpected_element(tag, expected_names)
-    for before, between, after, describe in _REFUSALS:
+    for before, between, after, describe in _REFUSED_VALUE_TEXTS:
         # The expectation is from the schema and contains none of these texts; the value may contain them.
-        refused, separator, expected = message.strip().rpartition(between)
-        head, mark, value = refused.partition(before)
-        if separator and mark and expected.removesuffix(".").endswith(after):
+        heading_and_value, middle, expected = message.strip().rpartition(between)
+        heading, opening, value = heading_and_value.partition(before)
+        if middle and opening and expected.removesuffix(".").endswith(after):
             expectation = describe(expected.removesuffix(".").removesuffix(after))
-            head = head if mark.startswith("[") else f"{head}: "
-            return f"{_clean_text(head)}{quote_value(value)} is not allowed; expected is {expectation}"
+            heading = heading if opening.startswith("[") else f"{heading}: "
+            return f"{_clean_text(heading)}{quote_value(value)} is not allowed; expected is {expectation}"
     return _clean_text(message)
 
 
 def _clean_text(text: str) -> str:
     """Return a message of a library without namespaces and names of classes, cut if it is long."""
-    text = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
-    for pattern, replacement in _FOREIGN:
+    text = text if len(text) <= _MAX_TEXT_LENGTH else f"{text[:_MAX_TEXT_LENGTH]}…"
+    for pattern, replacement in _LIBRARY_FORMS:
         text = pattern.sub(replacement, text)
     return text
 

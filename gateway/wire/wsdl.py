@@ -29,7 +29,7 @@ from gateway.wire.schema_sets import compile_schema
 from gateway.wire.schema_validation import find_violation
 from gateway.wire.xml_prescan import prescan_xml
 
-_NAMES: Final = {"wsdl": WSDL, "xsd": XSD}
+_NAMESPACES: Final = {"wsdl": WSDL, "xsd": XSD}
 _SCHEMA_START: Final = (
     '<xs:schema targetNamespace="urn:single-window:agency:1" elementFormDefault="qualified">'
 )
@@ -58,31 +58,31 @@ class BodySchema:
 
     def __init__(self, schema: etree._Element) -> None:
         # Serialized and parsed again: a copy of a sub-tree loses the prefixes that only its values use.
-        alone = etree.fromstring(etree.tostring(schema, with_tail=False), _PARSER)
-        for imported in alone.findall(f"{{{XSD}}}import"):
-            alone.remove(imported)
+        schema_copy = etree.fromstring(etree.tostring(schema, with_tail=False), _PARSER)
+        for import_element in schema_copy.findall(f"{{{XSD}}}import"):
+            schema_copy.remove(import_element)
         # Documents below the wildcard were validated before; "skip" keeps their schemas out of this one.
-        for wildcard in alone.iter(f"{{{XSD}}}any"):
+        for wildcard in schema_copy.iter(f"{{{XSD}}}any"):
             wildcard.set("processContents", "skip")
-        self._schema = compile_schema(etree.tostring(alone))
+        self._schema = compile_schema(etree.tostring(schema_copy))
         self._lock = threading.Lock()  # the error log belongs to the schema, not to the call
 
     def validate_element(self, element: etree._Element) -> None:
         """Raise GW402 with the first violation unless `element` is valid."""
         with self._lock:
-            reason = find_violation(self._schema, element)
-        if reason is not None:
+            violation = find_violation(self._schema, element)
+        if violation is not None:
             raise GatewayError(
-                DOCUMENT_INVALID, reason.message[:300], _locate_violation(element, reason.path or "/")
+                DOCUMENT_INVALID, violation.message[:300], _locate_violation(element, violation.path or "/")
             )
 
 
 def _locate_violation(element: etree._Element, path: str) -> str:
     """Return the XPath in its document of the violation at `path`, which starts at `element` as root."""
-    below = path.split("/", 2)[2:]
+    relative_paths = path.split("/", 2)[2:]
     prefixes = {prefix: uri for prefix, uri in element.nsmap.items() if prefix}
     try:
-        elements: Any = element.xpath(below[0], namespaces=prefixes) if below else [element]
+        elements: Any = element.xpath(relative_paths[0], namespaces=prefixes) if relative_paths else [element]
     except etree.XPathError:  # a prefix that is declared further down
         elements = []
     return build_xpath(elements[0] if elements else element)[:300]
@@ -95,7 +95,7 @@ class ServiceDescription:
     namespace: str
     operations: Mapping[str, WsdlOperation]
     schema: BodySchema
-    documents: frozenset[str]
+    document_namespaces: frozenset[str]
 
     def find_by_request(self, tag: str) -> WsdlOperation | None:
         """Return the operation whose request element is `tag` (Clark notation)."""
@@ -128,41 +128,43 @@ def _parse_wsdl(data: bytes) -> etree._Element:
 def remove_schema_imports(data: bytes) -> bytes:
     """Return the WSDL without its schema imports; documents below a wildcard are sent without them."""
     root = _parse_wsdl(data)
-    for schema in root.iterfind("wsdl:types/xsd:schema", _NAMES):
-        for imported in schema.findall("xsd:import", _NAMES):
-            schema.remove(imported)
+    for schema in root.iterfind("wsdl:types/xsd:schema", _NAMESPACES):
+        for import_element in schema.findall("xsd:import", _NAMESPACES):
+            schema.remove(import_element)
     return etree.tostring(root)
 
 
 def find_document_schemas(data: bytes) -> dict[str, bytes | str]:
-    """Return by namespace the schemas of a WSDL beside that of its wrappers: octets, or where one is.
+    """Return the schemas of a WSDL, without that of its wrappers, by namespace: octets, or a location.
 
-    A location is as the WSDL writes it. Raises GW801 for octets that are no WSDL.
+    A location is the schemaLocation as the WSDL writes it. Raises GW801 for octets that are no WSDL.
     """
     root = _parse_wsdl(data)
     schemas: dict[str, bytes | str] = {}
-    for schema in root.iterfind("wsdl:types/xsd:schema", _NAMES):
-        for imported in schema.iterfind("xsd:import", _NAMES):
-            schemas.setdefault(imported.get("namespace", ""), imported.get("schemaLocation", ""))
+    for schema in root.iterfind("wsdl:types/xsd:schema", _NAMESPACES):
+        for import_element in schema.iterfind("xsd:import", _NAMESPACES):
+            schemas.setdefault(import_element.get("namespace", ""), import_element.get("schemaLocation", ""))
         if schema.get("targetNamespace") != root.get("targetNamespace"):
             schemas[schema.get("targetNamespace", "")] = etree.tostring(schema, with_tail=False)
     return schemas
 
 
-def bind_document_namespaces(template: bytes, organisation: str, documents: Mapping[str, str]) -> bytes:
+def bind_document_namespaces(
+    template: bytes, organisation: str, schema_locations: Mapping[str, str]
+) -> bytes:
     """Return the WSDL template with its wildcard bound to the namespaces of an organisation's documents.
 
-    `documents` maps each namespace to the location of its schema, relative to the result.
+    `schema_locations` maps each namespace to the location of its schema, relative to the result.
     """
-    if not documents:
+    if not schema_locations:
         raise GatewayError(SETTINGS_WRONG, f"{organisation[:40]} has no document to bind")
-    names = " ".join(sorted(documents))
+    names = " ".join(sorted(schema_locations))
     imports = "".join(
-        f"\n      <xs:import namespace={quoteattr(name)} schemaLocation={quoteattr(documents[name])}/>"
-        for name in sorted(documents)
+        f"\n      <xs:import namespace={quoteattr(name)} schemaLocation={quoteattr(schema_locations[name])}/>"
+        for name in sorted(schema_locations)
     )
-    bound = template.decode("utf-8")
-    for old, new in (
+    bound_wsdl = template.decode("utf-8")
+    for old_text, new_text in (
         ('<xs:any namespace="##other" ', f"<xs:any namespace={quoteattr(names)} "),
         (_SCHEMA_START, _SCHEMA_START + imports),
         (
@@ -170,69 +172,74 @@ def bind_document_namespaces(template: bytes, organisation: str, documents: Mapp
             f"location={quoteattr('http://localhost/agency/' + organisation)}",
         ),
     ):
-        if bound.count(old) != 1:
-            raise GatewayError(SETTINGS_WRONG, f"the WSDL template has no {old.strip()!r}")
-        bound = bound.replace(old, new)
-    return bound.encode("utf-8")
+        if bound_wsdl.count(old_text) != 1:
+            raise GatewayError(SETTINGS_WRONG, f"the WSDL template has no {old_text.strip()!r}")
+        bound_wsdl = bound_wsdl.replace(old_text, new_text)
+    return bound_wsdl.encode("utf-8")
 
 
 def _read_description(root: etree._Element) -> ServiceDescription:
     namespace = _get_attribute(root, "targetNamespace")
-    schemas = root.findall("wsdl:types/xsd:schema", _NAMES)
+    schemas = root.findall("wsdl:types/xsd:schema", _NAMESPACES)
     schema = next(candidate for candidate in schemas if candidate.get("targetNamespace") == namespace)
     if next(schema.iter(f"{{{XSD}}}include", f"{{{XSD}}}redefine"), None) is not None:
         raise ValueError("its schema includes another file")
-    elements = {
+    elements_by_message = {
         _get_attribute(
             message, "name"
         ): f"{{{namespace}}}{_get_local_name(_get_attribute(message[0], 'element'))}"
-        for message in root.findall("wsdl:message", _NAMES)
+        for message in root.findall("wsdl:message", _NAMESPACES)
     }
-    operation_elements = root.findall("wsdl:portType/wsdl:operation", _NAMES)
-    operations = [_read_operation(element, elements, schema) for element in operation_elements]
+    operation_elements = root.findall("wsdl:portType/wsdl:operation", _NAMESPACES)
+    operations = [_read_operation(element, elements_by_message, schema) for element in operation_elements]
     if not operations:
         raise ValueError("it has no operations")
     return ServiceDescription(
         namespace=namespace,
         operations={operation.name: operation for operation in operations},
         schema=BodySchema(schema),
-        documents=frozenset(
-            name for any_ in schema.iter(f"{{{XSD}}}any") for name in any_.get("namespace", "").split()
+        document_namespaces=frozenset(
+            name
+            for wildcard in schema.iter(f"{{{XSD}}}any")
+            for name in wildcard.get("namespace", "").split()
         ),
     )
 
 
 def _read_operation(
-    element: etree._Element, elements: Mapping[str, str], schema: etree._Element
+    element: etree._Element, elements_by_message: Mapping[str, str], schema: etree._Element
 ) -> WsdlOperation:
-    wsdl_input, wsdl_output = element.find("wsdl:input", _NAMES), element.find("wsdl:output", _NAMES)
+    wsdl_input, wsdl_output = (
+        element.find("wsdl:input", _NAMESPACES),
+        element.find("wsdl:output", _NAMESPACES),
+    )
     if wsdl_input is None or wsdl_output is None:
         raise ValueError("an operation needs an input and an output")
-    request = elements[_get_local_name(_get_attribute(wsdl_input, "message"))]
-    part, content = _find_open_part(schema, etree.QName(request).localname)
+    request = elements_by_message[_get_local_name(_get_attribute(wsdl_input, "message"))]
+    open_part, content = _find_open_part(schema, etree.QName(request).localname)
     return WsdlOperation(
         name=_get_attribute(element, "name"),
         request=request,
-        response=elements[_get_local_name(_get_attribute(wsdl_output, "message"))],
+        response=elements_by_message[_get_local_name(_get_attribute(wsdl_output, "message"))],
         action=_get_attribute(wsdl_input, f"{{{WSAM}}}Action"),
         reply_action=_get_attribute(wsdl_output, f"{{{WSAM}}}Action"),
-        open_part=part,
+        open_part=open_part,
         open_part_attributes=frozenset(
             attribute.get("name", "")
-            for attribute in (() if content is None else content.findall("xsd:attribute", _NAMES))
+            for attribute in (() if content is None else content.findall("xsd:attribute", _NAMESPACES))
         ),
     )
 
 
 def _find_open_part(schema: etree._Element, wrapper: str) -> tuple[str, etree._Element] | tuple[None, None]:
     """Return the name and the type of the wrapper's child whose type is a wildcard."""
-    types = schema.findall("xsd:complexType", _NAMES)
+    complex_types = schema.findall("xsd:complexType", _NAMESPACES)
     wildcards = {
         complex_type.get("name"): complex_type
-        for complex_type in types
-        if complex_type.find(".//xsd:any", _NAMES) is not None
+        for complex_type in complex_types
+        if complex_type.find(".//xsd:any", _NAMESPACES) is not None
     }
-    for child in schema.iterfind(f"xsd:element[@name='{wrapper}']//xsd:element", _NAMES):
+    for child in schema.iterfind(f"xsd:element[@name='{wrapper}']//xsd:element", _NAMESPACES):
         content = wildcards.get(_get_local_name(child.get("type", "")))
         if content is not None:
             return _get_attribute(child, "name"), content

@@ -17,13 +17,20 @@ from gateway.wire.element_access import list_attributes
 from gateway.wire.namespaces import XML
 from gateway.wire.xml_prescan import DEFAULT_LIMITS, WireLimits, prescan_xml
 
-_TEXT: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"}
-_VALUE: Final = {"&": "&amp;", "<": "&lt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"}
-_ESCAPED_TEXT: Final = str.maketrans(_TEXT)
-_ESCAPED_VALUE: Final = str.maketrans(_VALUE)
+_TEXT_ESCAPES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#xD;"}
+_VALUE_ESCAPES: Final = {
+    "&": "&amp;",
+    "<": "&lt;",
+    '"': "&quot;",
+    "\t": "&#x9;",
+    "\n": "&#xA;",
+    "\r": "&#xD;",
+}
+_TEXT_TABLE: Final = str.maketrans(_TEXT_ESCAPES)
+_VALUE_TABLE: Final = str.maketrans(_VALUE_ESCAPES)
 
 
-def canonicalize_exclusive(document: bytes, prefixes: Collection[str], comments: bool) -> bytes:
+def canonicalize_exclusive(document: bytes, prefixes: Collection[str], with_comments: bool) -> bytes:
     """Return the exclusive canonical form of the well-formed UTF-8 `document`; its root is the apex.
 
     Raises GW104 for a document that expat does not read.
@@ -36,7 +43,7 @@ def canonicalize_exclusive(document: bytes, prefixes: Collection[str], comments:
     parser.EndElementHandler = writer.write_end_tag
     parser.CharacterDataHandler = writer.write_text
     parser.ProcessingInstructionHandler = writer.write_instruction
-    if comments:
+    if with_comments:
         parser.CommentHandler = writer.write_comment
     try:
         parser.Parse(document, True)
@@ -49,51 +56,61 @@ def canonicalize_exclusive(document: bytes, prefixes: Collection[str], comments:
 class _ExclusiveWriter:
     """Writes the canonical form of the document that expat reads; names are qualified, with prefixes."""
 
-    def __init__(self, inclusive: set[str]) -> None:
-        self.inclusive = inclusive
+    def __init__(self, inclusive_prefixes: set[str]) -> None:
+        self.inclusive_prefixes = inclusive_prefixes
         self.pieces: list[str] = []
-        self.scopes: list[dict[str, str]] = [{}]
-        self.rendered: list[dict[str, str]] = [{}]
+        self.namespace_scopes: list[dict[str, str]] = [{}]
+        self.rendered_scopes: list[dict[str, str]] = [{}]
 
     def write_start_tag(self, name: str, attributes: list[str]) -> None:
         pairs = list(zip(attributes[::2], attributes[1::2], strict=True))
-        declared = {key[6:]: value for key, value in pairs if key == "xmlns" or key.startswith("xmlns:")}
-        scope = self.scopes[-1] | declared
+        declared_namespaces = {
+            key[6:]: value for key, value in pairs if key == "xmlns" or key.startswith("xmlns:")
+        }
+        scope = self.namespace_scopes[-1] | declared_namespaces
         own_attributes = [
             (key, value) for key, value in pairs if key != "xmlns" and not key.startswith("xmlns:")
         ]
-        used = {_get_name_prefix(name)} | {_get_name_prefix(key) for key, _ in own_attributes if ":" in key}
-        rendered = self.rendered[-1]
-        fresh = {
-            prefix: scope.get(prefix, "")
-            for prefix in (used | self.inclusive) - {"xml"}
-            if rendered.get(prefix, "") != scope.get(prefix, "")
+        used_prefixes = {_get_name_prefix(name)} | {
+            _get_name_prefix(key) for key, _ in own_attributes if ":" in key
         }
-        self.scopes.append(scope)
-        self.rendered.append(rendered | fresh)
-        names = [(f"xmlns:{prefix}" if prefix else "xmlns", fresh[prefix]) for prefix in sorted(fresh)]
-        scope_of = {**scope, "xml": XML}
+        rendered_namespaces = self.rendered_scopes[-1]
+        new_namespaces = {
+            prefix: scope.get(prefix, "")
+            for prefix in (used_prefixes | self.inclusive_prefixes) - {"xml"}
+            if rendered_namespaces.get(prefix, "") != scope.get(prefix, "")
+        }
+        self.namespace_scopes.append(scope)
+        self.rendered_scopes.append(rendered_namespaces | new_namespaces)
+        namespace_attributes = [
+            (f"xmlns:{prefix}" if prefix else "xmlns", new_namespaces[prefix])
+            for prefix in sorted(new_namespaces)
+        ]
+        namespaces = {**scope, "xml": XML}
         # Namespaces are sorted by prefix, attributes by namespace name and then local name.
-        own_attributes.sort(key=lambda pair: _make_attribute_key(pair[0], scope_of))
-        written = "".join(
-            f' {key}="{value.translate(_ESCAPED_VALUE)}"' for key, value in names + own_attributes
+        own_attributes.sort(key=lambda pair: _make_attribute_key(pair[0], namespaces))
+        attribute_text = "".join(
+            f' {key}="{value.translate(_VALUE_TABLE)}"'
+            for key, value in namespace_attributes + own_attributes
         )
-        self.pieces.append(f"<{name}{written}>")
+        self.pieces.append(f"<{name}{attribute_text}>")
 
     def write_end_tag(self, name: str) -> None:
-        self.scopes.pop()
-        self.rendered.pop()
+        self.namespace_scopes.pop()
+        self.rendered_scopes.pop()
         self.pieces.append(f"</{name}>")
 
     def write_text(self, data: str) -> None:
-        self.pieces.append(data.translate(_ESCAPED_TEXT))
+        self.pieces.append(data.translate(_TEXT_TABLE))
 
     def write_instruction(self, target: str, data: str) -> None:
-        if len(self.scopes) > 1:  # the apex is an element: nodes outside it are not part of the form
+        if (
+            len(self.namespace_scopes) > 1
+        ):  # the apex is an element: nodes outside it are not part of the form
             self.pieces.append(f"<?{target}{' ' if data else ''}{data}?>")
 
     def write_comment(self, data: str) -> None:
-        if len(self.scopes) > 1:
+        if len(self.namespace_scopes) > 1:
             self.pieces.append(f"<!--{data}-->")
 
 
@@ -113,14 +130,18 @@ _NO_CANONICAL_FORM: Final = "no canonical form exists: a namespace name is relat
 _NO_MEMORY: Final = "memory is used up"
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 #: A document with at least this number of nodes is long.
-_MANY: Final = 10_000
+_LONG_DOCUMENT_NODES: Final = 10_000
 
 
 def parse_xml(
-    data: bytes, limits: WireLimits = DEFAULT_LIMITS, *, allow_comments: bool = True, envelope: bool = False
+    data: bytes,
+    limits: WireLimits = DEFAULT_LIMITS,
+    *,
+    allow_comments: bool = True,
+    is_envelope: bool = False,
 ) -> etree._Element:
     """Return the root element of the document `data`, which must pass the pre-scan."""
-    prescan_xml(data, limits, allow_comments=allow_comments, envelope=envelope)
+    prescan_xml(data, limits, allow_comments=allow_comments, is_envelope=is_envelope)
     return _parse_hardened(data)
 
 
@@ -158,9 +179,9 @@ def _parse_hardened(data: bytes) -> etree._Element:
         raise GatewayError(XML_MALFORMED, detail, f"line {line}, column {column}") from None
     # When a warning follows, libxml2 loses the error that a prefix is unbound and leaves the prefix in the
     # name.
-    forgotten = parser.error_log.filter_from_errors()
-    if len(forgotten):
-        first_error = forgotten[0]
+    remaining_errors = parser.error_log.filter_from_errors()
+    if len(remaining_errors):
+        first_error = remaining_errors[0]
         if first_error.type == etree.ErrorTypes.ERR_NO_MEMORY:
             raise GatewayError(NO_ROOM, _NO_MEMORY)
         raise GatewayError(
@@ -187,7 +208,7 @@ def canonicalize_element(
     *,
     exclusive: bool = False,
     prefixes: Sequence[str] = (),
-    comments: bool = False,
+    with_comments: bool = False,
     once: bool = False,
 ) -> bytes:
     """Return the canonical form of the sub-tree `element` in its context.
@@ -202,7 +223,7 @@ def canonicalize_element(
     """
 
     def canonicalize() -> bytes:
-        return _canonicalize_subtree(element, exclusive, prefixes, comments)
+        return _canonicalize_subtree(element, exclusive, prefixes, with_comments)
 
     return canonicalize() if once else _write_twice(canonicalize)
 
@@ -215,29 +236,29 @@ def _write_twice(canonicalize: Callable[[], bytes]) -> bytes:
 
 
 def _canonicalize_subtree(
-    element: etree._Element, exclusive: bool, prefixes: Sequence[str], comments: bool
+    element: etree._Element, exclusive: bool, prefixes: Sequence[str], with_comments: bool
 ) -> bytes:
     if exclusive and "#default" in prefixes:
         return canonicalize_exclusive(
-            etree.tostring(element, encoding="utf-8", with_tail=False), prefixes, comments
+            etree.tostring(element, encoding="utf-8", with_tail=False), prefixes, with_comments
         )
-    alone = element.getparent() is None and element.getprevious() is None and element.getnext() is None
+    is_alone = element.getparent() is None and element.getprevious() is None and element.getnext() is None
     apex = (
         element
-        if alone or _inherits_correctly(element, exclusive)
+        if is_alone or _inherits_correctly(element, exclusive)
         else _detach_element(element, not exclusive)
     )
-    return _write_canonical_form(apex, exclusive, prefixes, comments)
+    return _write_canonical_form(apex, exclusive, prefixes, with_comments)
 
 
 def canonicalize_document(
     root: etree._Element,
-    omit: Collection[etree._Element] = (),
+    omitted_elements: Collection[etree._Element] = (),
     *,
     exclusive: bool = False,
     once: bool = False,
 ) -> bytes:
-    """Return the canonical form of the whole document, inclusive or exclusive, without the elements `omit`.
+    """Return the canonical form of the document, inclusive or exclusive, without `omitted_elements`.
 
     The tree is not changed: the omitted elements are cut out of the canonical octets. The
     result is the form of a node-set without these sub-trees, since the output of an element
@@ -246,39 +267,45 @@ def canonicalize_document(
     """
 
     def canonicalize() -> bytes:
-        return _canonicalize_whole(root, omit, exclusive)
+        return _canonicalize_whole(root, omitted_elements, exclusive)
 
     return canonicalize() if once else _write_twice(canonicalize)
 
 
-def _canonicalize_whole(root: etree._Element, omit: Collection[etree._Element], exclusive: bool) -> bytes:
-    if omit and next(islice(root.iter(), _MANY, None), None) is not None:
-        return _canonicalize_long_document(root, omit, exclusive)
-    whole = _write_canonical_form(root.getroottree(), exclusive, (), False)
-    return omit_canonical_elements(root, omit, whole) if omit else whole
+def _canonicalize_whole(
+    root: etree._Element, omitted_elements: Collection[etree._Element], exclusive: bool
+) -> bytes:
+    if omitted_elements and next(islice(root.iter(), _LONG_DOCUMENT_NODES, None), None) is not None:
+        return _canonicalize_long_document(root, omitted_elements, exclusive)
+    canonical_form = _write_canonical_form(root.getroottree(), exclusive, prefixes=(), with_comments=False)
+    return (
+        omit_canonical_elements(root, omitted_elements, canonical_form)
+        if omitted_elements
+        else canonical_form
+    )
 
 
 def _canonicalize_long_document(
-    root: etree._Element, omit: Collection[etree._Element], exclusive: bool
+    root: etree._Element, omitted_elements: Collection[etree._Element], exclusive: bool
 ) -> bytes:
     """Return the canonical form of a document without the elements `omit`; only one copy is in memory."""
-    top: Any = root.getroottree()
-    written = BytesIO()
+    tree: Any = root.getroottree()
+    buffer = BytesIO()
     try:
-        top.write(written, method="c14n", exclusive=exclusive, with_comments=False)
+        tree.write(buffer, method="c14n", exclusive=exclusive, with_comments=False)
     except etree.C14NError:
         raise _make_canonicalization_error(root.getroottree()) from None
     # `getvalue` makes no copy: it shares the buffer until the next write.
-    spans = _find_canonical_spans(top.getroot(), omit, written.getvalue())
-    end = position = 0
-    with written.getbuffer() as view:
-        for start, stop in (*spans, (len(view), len(view))):
-            if start >= position:  # else it is inside an element that is already cut out
-                length = start - position
-                view[end : end + length] = view[position:start]
-                end, position = end + length, stop
-    written.truncate(end)
-    return written.getvalue()
+    spans = _find_canonical_spans(tree.getroot(), omitted_elements, buffer.getvalue())
+    kept_end = position = 0
+    with buffer.getbuffer() as view:
+        for span_start, span_end in (*spans, (len(view), len(view))):
+            if span_start >= position:  # else it is inside an element that is already cut out
+                length = span_start - position
+                view[kept_end : kept_end + length] = view[position:span_start]
+                kept_end, position = kept_end + length, span_end
+    buffer.truncate(kept_end)
+    return buffer.getvalue()
 
 
 def omit_canonical_elements(root: etree._Element, omit: Collection[etree._Element], whole: bytes) -> bytes:
@@ -305,7 +332,7 @@ def _inherits_correctly(element: etree._Element, exclusive: bool) -> bool:
     return not any(name.startswith(_XML_ATTRIBUTE) for name in names)
 
 
-def _detach_element(element: etree._Element, xml_attributes: bool) -> etree._Element:
+def _detach_element(element: etree._Element, inherit_xml_attributes: bool) -> etree._Element:
     """Return a copy of `element` as a root with everything it inherits.
 
     lxml's own canonical form of a sub-tree writes superfluous xmlns="" below an inherited
@@ -316,21 +343,21 @@ def _detach_element(element: etree._Element, xml_attributes: bool) -> etree._Ele
     copy = confirm_refusal(
         lambda: _parse_hardened(etree.tostring(element, encoding="utf-8", with_tail=False))
     )
-    for ancestor in element.iterancestors() if xml_attributes else ():
+    for ancestor in element.iterancestors() if inherit_xml_attributes else ():
         for name, value in list_attributes(ancestor):
             if str(name).startswith(_XML_ATTRIBUTE) and name not in copy.attrib:
                 copy.set(name, value)
     return copy
 
 
-def _write_canonical_form(apex: Any, exclusive: bool, prefixes: Sequence[str], comments: bool) -> bytes:
+def _write_canonical_form(apex: Any, exclusive: bool, prefixes: Sequence[str], with_comments: bool) -> bytes:
     try:
         octets: bytes = etree.tostring(
             apex,
             method="c14n",
             exclusive=exclusive,
             inclusive_ns_prefixes=list(prefixes) or None,
-            with_comments=comments,
+            with_comments=with_comments,
             with_tail=False,
         )
     except etree.C14NError:
@@ -347,56 +374,60 @@ def _make_canonicalization_error(tree: Any) -> GatewayError:
 
 
 def _find_canonical_spans(
-    root: etree._Element, omit: Collection[etree._Element], whole: bytes
+    root: etree._Element, omitted_elements: Collection[etree._Element], canonical_form: bytes
 ) -> list[tuple[int, int]]:
-    """Return the start and end of the elements `omit` in the canonical form `whole` of their document."""
-    if b"<?" in whole or any(element.getroottree().getroot() is not root for element in omit):
-        return list(_count_canonical_spans(root, omit, whole))
+    """Return the start and end of the `omitted_elements` in the `canonical_form` of their document."""
+    if b"<?" in canonical_form or any(
+        element.getroottree().getroot() is not root for element in omitted_elements
+    ):
+        return list(_count_canonical_spans(root, omitted_elements, canonical_form))
     spans = []
-    for element in omit:
-        local = str(element.tag).rpartition("}")[2]
-        name = f"{element.prefix}:{local}".encode() if element.prefix else local.encode()
-        end = whole.find(b"</" + name + b">")
-        if whole.find(b"</" + name + b">", end + 1) >= 0:
-            return list(_count_canonical_spans(root, omit, whole))
-        start = whole.find(b"<" + name)
-        while whole[start + len(name) + 1] not in b" >":  # the beginning of a longer name
-            start = whole.find(b"<" + name, start + 1)
-        spans.append((start, end + len(name) + 3))
+    for element in omitted_elements:
+        local_name = str(element.tag).rpartition("}")[2]
+        qualified_name = f"{element.prefix}:{local_name}".encode() if element.prefix else local_name.encode()
+        end = canonical_form.find(b"</" + qualified_name + b">")
+        if canonical_form.find(b"</" + qualified_name + b">", end + 1) >= 0:
+            return list(_count_canonical_spans(root, omitted_elements, canonical_form))
+        start = canonical_form.find(b"<" + qualified_name)
+        while canonical_form[start + len(qualified_name) + 1] not in b" >":  # the beginning of a longer name
+            start = canonical_form.find(b"<" + qualified_name, start + 1)
+        spans.append((start, end + len(qualified_name) + 3))
     return sorted(spans)
 
 
 def _count_canonical_spans(
-    root: etree._Element, omit: Collection[etree._Element], whole: bytes
+    root: etree._Element, omitted_elements: Collection[etree._Element], canonical_form: bytes
 ) -> Iterator[tuple[int, int]]:
     """Yield the spans by counting tags in document order, for elements that names do not distinguish."""
-    tags = ((match.start(), match[1] == b"</") for match in _MARKUP.finditer(whole) if match[1])
-    opened = 0
-    for index, size in _measure_extents(root, omit):
+    tags = ((match.start(), match[1] == b"</") for match in _MARKUP.finditer(canonical_form) if match[1])
+    opened_count = 0
+    for index, element_count in _measure_extents(root, omitted_elements):
         start = -1
-        while opened <= index:
+        while opened_count <= index:
             start, closing = next(tags)
-            opened += not closing
-        closed = 0
-        while closed < size:  # a sub-tree ends with as many end tags as it has elements
+            opened_count += not closing
+        closed_count = 0
+        while closed_count < element_count:  # a sub-tree ends with as many end tags as it has elements
             end, closing = next(tags)
-            closed += closing
-            opened += not closing
-        yield start, whole.index(b">", end) + 1
+            closed_count += closing
+            opened_count += not closing
+        yield start, canonical_form.index(b">", end) + 1
 
 
-def _measure_extents(root: etree._Element, omit: Collection[etree._Element]) -> list[tuple[int, int]]:
+def _measure_extents(
+    root: etree._Element, omitted_elements: Collection[etree._Element]
+) -> list[tuple[int, int]]:
     """Return for each outermost element of `omit` its index in document order and its element count."""
-    waiting = set(omit)
+    pending_elements = set(omitted_elements)
     extents: list[tuple[int, int]] = []
-    beyond = 0
+    next_index = 0
     for index, element in enumerate(root.iter("*")):
-        if not waiting:
+        if not pending_elements:
             break
-        if element in waiting:
-            waiting.discard(element)
-            if index >= beyond:
-                size = sum(1 for _ in element.iter("*"))
-                extents.append((index, size))
-                beyond = index + size
+        if element in pending_elements:
+            pending_elements.discard(element)
+            if index >= next_index:
+                element_count = sum(1 for _ in element.iter("*"))
+                extents.append((index, element_count))
+                next_index = index + element_count
     return extents

@@ -13,40 +13,40 @@ _DATETIME_PATTERN: Final = re.compile(
     # The zones of the schema reach from -14:00 to +14:00.
     r"(?P<zone>Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9]|[+-]14:00)?"
 )
-_DAY: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_MOST_CHARACTERS: Final = 128
+_DAY_PATTERN: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MAX_CHARACTERS: Final = 128
 _XML_SPACE: Final = " \t\r\n"
 #: A time in the first or the last year that can be written may have none in another zone.
-_YEARS: Final = range(2, 9999)
+_ALLOWED_YEARS: Final = range(2, 9999)
 
 
-def parse_datetime(text: str, *, without_zone: tzinfo | None = None) -> datetime:
+def parse_datetime(text: str, *, default_zone: tzinfo | None = None) -> datetime:
     """Return the time in UTC of an ``xs:dateTime``, which may have white space around it.
 
-    `without_zone` is the zone of a time that names none. If it is None, such a time is refused: its instant
+    `default_zone` is the zone of a time that names none. If it is None, such a time is refused: its instant
     would depend on the machine that reads it. Fractions of a microsecond are cut off. Raises ValueError, also
     for values that the schema accepts and that no datetime can have: the hour 24, the year 0000.
     """
-    if len(text) > _MOST_CHARACTERS:
-        raise ValueError(f"a date and time has at most {_MOST_CHARACTERS} characters")
+    if len(text) > _MAX_CHARACTERS:
+        raise ValueError(f"a date and time may have at most {_MAX_CHARACTERS} characters")
     match = _DATETIME_PATTERN.fullmatch(text.strip(_XML_SPACE))
     if match is None:
         raise ValueError("not a date and time of XML Schema")
-    if match["zone"] is None and without_zone is None:
+    if match["zone"] is None and default_zone is None:
         raise ValueError("a date and time without a zone: Z or an offset, as +09:00, is expected")
     try:
         if match["hour"] == "24":
             # Newer versions of Python read it as the next day.
             raise ValueError("the hour 24")
         moment = datetime.fromisoformat(match[0])  # bounded: measured and matched before
-        return convert_to_utc(moment.replace(tzinfo=without_zone) if moment.tzinfo is None else moment)
+        return convert_to_utc(moment.replace(tzinfo=default_zone) if moment.tzinfo is None else moment)
     except ValueError:
         raise ValueError("no such date and time") from None
 
 
 def parse_day(text: str) -> date | None:
     """Return the day of a text as 2027-01-31; None for another text."""
-    if not _DAY.fullmatch(text):
+    if not _DAY_PATTERN.fullmatch(text):
         return None
     try:
         return date.fromisoformat(text)  # bounded: measured and matched before
@@ -69,8 +69,8 @@ def parse_iso_datetime(text: str) -> datetime:
     Between day and time any sign of ASCII may stand. A digit of another script may not, which Python takes
     there, too.
     """
-    if len(text) > _MOST_CHARACTERS:
-        raise ValueError(f"a date and time has at most {_MOST_CHARACTERS} characters")
+    if len(text) > _MAX_CHARACTERS:
+        raise ValueError(f"a date and time may have at most {_MAX_CHARACTERS} characters")
     if not text.isascii():
         raise ValueError("not a date and time of ISO 8601")
     return datetime.fromisoformat(text)  # bounded: measured before
@@ -89,7 +89,7 @@ def parse_iso_instant(text: str) -> datetime:
 
 
 def _check_year(moment: datetime) -> datetime:
-    if moment.year not in _YEARS:
+    if moment.year not in _ALLOWED_YEARS:
         raise ValueError(f"a time in the year {moment.year:04}: a year from 0002 to 9998 is expected")
     return moment
 

@@ -91,46 +91,50 @@ _FOREIGN_ENCODINGS: Final = (
 
 
 # Octets that libxml2 allocates for each node of a tree, without strings, including allocator overhead.
-_ELEMENT: Final = 128
-_ATTRIBUTE: Final = 240
-_DECLARATION: Final = 128
-_TEXT: Final = 128
-_COMMENT: Final = 160
+_ELEMENT_OCTETS: Final = 128
+_ATTRIBUTE_OCTETS: Final = 240
+_DECLARATION_OCTETS: Final = 128
+_TEXT_OCTETS: Final = 128
+_COMMENT_OCTETS: Final = 160
 # A new name is stored twice: by the parser here and by the tree.
-_NAME: Final = 384
+_NAME_OCTETS: Final = 384
 
 
 def prescan_xml(
-    data: bytes, limits: WireLimits = DEFAULT_LIMITS, *, allow_comments: bool = True, envelope: bool = False
+    data: bytes,
+    limits: WireLimits = DEFAULT_LIMITS,
+    *,
+    allow_comments: bool = True,
+    is_envelope: bool = False,
 ) -> None:
     """Raise a problem unless `data` is a plain UTF-8 XML document within `limits`.
 
-    The sender of an `envelope` is not known yet: the size of its tree and the work of
+    The sender of an `is_envelope` is not known yet: the size of its tree and the work of
     canonicalizing it must also be in proportion to its octets.
     """
-    most = min(limits.xml, limits.envelope) if envelope else limits.xml
-    if len(data) > most:
-        detail = f"the document has {len(data)} octets, {most} are allowed"
+    max_octets = min(limits.xml, limits.envelope) if is_envelope else limits.xml
+    if len(data) > max_octets:
+        detail = f"the document has {len(data)} octets, {max_octets} are allowed"
         raise GatewayError(TOO_LARGE, detail, "document")
-    for mark, encoding in _FOREIGN_ENCODINGS:
-        if data.startswith(mark):
+    for first_octets, encoding in _FOREIGN_ENCODINGS:
+        if data.startswith(first_octets):
             raise GatewayError(
                 XML_MALFORMED, f"the encoding is {encoding}, it must be UTF-8", "line 1, column 1"
             )
-    if envelope and len(data) > _SMALL and limits.attributes < _MANY:
+    if is_envelope and len(data) > _SMALL_DOCUMENT_OCTETS and limits.attributes < _MANY:
         _reject_crowded_tags(data, limits)
-    bounds = _compute_bounds(len(data), limits, envelope)
-    scan: _DocumentScanner
+    bounds = _compute_bounds(len(data), limits, is_envelope)
+    scanner: _DocumentScanner
     if _needs_counting(data, limits, bounds):
-        scan = _CountingScanner(limits, bounds)
+        scanner = _CountingScanner(limits, bounds)
     elif _needs_element_checks(data, limits):
-        scan = _ElementScanner(limits)
+        scanner = _ElementScanner(limits)
     else:
-        scan = _DocumentScanner()
+        scanner = _DocumentScanner()
     if not allow_comments:
-        scan.parser.CommentHandler = scan.reject_comment
+        scanner.parser.CommentHandler = scanner.reject_comment
     try:
-        scan.parser.Parse(data, True)
+        scanner.parser.Parse(data, True)
     except expat.ExpatError as error:
         location = f"line {error.lineno}, column {error.offset + 1}"
         raise GatewayError(
@@ -138,29 +142,29 @@ def prescan_xml(
         ) from None
     finally:
         # The parser and its handlers refer to each other; without this they stay until a garbage collection.
-        del scan.parser
+        del scanner.parser
 
 
 # In a smaller document the list of attributes from the parser is small, too.
-_SMALL: Final = 64 * 1024
+_SMALL_DOCUMENT_OCTETS: Final = 64 * 1024
 # From this limit of attributes on there is no effective limit, and regular expressions count no further.
 _MANY: Final = 100_000
-_CROWDED: Final = (
+_CROWDED_TAG: Final = (
     rb"<[^<>\"'=!?/]++(?:=[ \t\r\n]*+(?:\"[^<\"]*+\"|'[^<']*+')[^<>\"'=]*+){%d}"  # without backtracking
 )
 
 
 @lru_cache(maxsize=8)
-def _compile_crowded_pattern(attributes: int) -> re.Pattern[bytes]:
-    return re.compile(_CROWDED % (attributes + 1))
+def _compile_crowded_pattern(max_attributes: int) -> re.Pattern[bytes]:
+    return re.compile(_CROWDED_TAG % (max_attributes + 1))
 
 
 def _reject_crowded_tags(data: bytes, limits: WireLimits) -> None:
     """Raise for a start tag with too many attributes before the parser makes a list of them all."""
-    tag = _compile_crowded_pattern(limits.attributes).search(data)
-    if tag is not None:
-        line = data.count(b"\n", 0, tag.start()) + 1
-        column = tag.start() - data.rfind(b"\n", 0, tag.start())
+    tag_match = _compile_crowded_pattern(limits.attributes).search(data)
+    if tag_match is not None:
+        line = data.count(b"\n", 0, tag_match.start()) + 1
+        column = tag_match.start() - data.rfind(b"\n", 0, tag_match.start())
         location = f"line {line}, column {column}"
         raise GatewayError(TOO_LARGE, f"an element has more than {limits.attributes} attributes", location)
 
@@ -169,32 +173,35 @@ def _reject_crowded_tags(data: bytes, limits: WireLimits) -> None:
 class _DocumentBounds:
     """The totals that one document may reach: octets of its tree, canonicalization steps, and its texts.
 
-    `tree` is None where the tree is not bounded; `texts` says whether a run of text can be
-    too long.
+    `max_tree_octets` is None where the tree is not bounded; `may_have_long_text` says whether a run of text
+    can be too long.
     """
 
-    tree: int | None
-    work: int
-    texts: bool
+    max_tree_octets: int | None
+    max_work: int
+    may_have_long_text: bool
 
 
-def _compute_bounds(octets: int, limits: WireLimits, envelope: bool) -> _DocumentBounds:
-    texts = octets > limits.text
-    if not envelope:
-        return _DocumentBounds(None, limits.canonical_work, texts)
-    work = min(limits.canonical_work, limits.canonical_rate * octets)
-    return _DocumentBounds(max(limits.tree, limits.density * octets), work, texts)
+def _compute_bounds(document_octets: int, limits: WireLimits, is_envelope: bool) -> _DocumentBounds:
+    may_have_long_text = document_octets > limits.text
+    if not is_envelope:
+        return _DocumentBounds(None, limits.canonical_work, may_have_long_text)
+    max_work = min(limits.canonical_work, limits.canonical_rate * document_octets)
+    return _DocumentBounds(max(limits.tree, limits.density * document_octets), max_work, may_have_long_text)
 
 
 def _needs_counting(data: bytes, limits: WireLimits, bounds: _DocumentBounds) -> bool:
     """Return false when counts of octets prove that no total can be exceeded, as in most messages."""
-    markup, declared = data.count(b"<"), data.count(b"xmlns")
+    tag_count, declaration_count = data.count(b"<"), data.count(b"xmlns")
     return (
-        bounds.texts
-        or markup > limits.elements
-        or declared > limits.namespaces
-        or markup * declared * (declared + limits.depth) > bounds.work
-        or (bounds.tree is not None and _estimate_largest_tree(data, markup) > bounds.tree)
+        bounds.may_have_long_text
+        or tag_count > limits.elements
+        or declaration_count > limits.namespaces
+        or tag_count * declaration_count * (declaration_count + limits.depth) > bounds.max_work
+        or (
+            bounds.max_tree_octets is not None
+            and _estimate_max_tree(data, tag_count) > bounds.max_tree_octets
+        )
     )
 
 
@@ -208,37 +215,37 @@ def _needs_element_checks(data: bytes, limits: WireLimits) -> bool:
 
 
 # Octets of an attribute at least, white space not counted.
-_SHORTEST_ATTRIBUTE: Final = 4
+_MIN_ATTRIBUTE_OCTETS: Final = 4
 
 
-def _has_long_tag(data: bytes, name: int, attributes: int) -> bool:
+def _has_long_tag(data: bytes, max_name: int, max_attributes: int) -> bool:
     """Return whether a tag may have a name, or a number of attributes, above a limit.
 
     Only tags that are long enough for that are searched. A name follows a bracket or white space.
     """
-    name_in, crowd_in = _compile_tag_patterns(name, attributes)
-    for start, end in _iterate_long_tags(data, min(name, _SHORTEST_ATTRIBUTE * attributes)):
-        if name_in.search(data, start, end) or (crowd_in and crowd_in.search(data, start, end)):
+    long_name, crowded_tag = _compile_tag_patterns(max_name, max_attributes)
+    for start, end in _iterate_long_tags(data, min(max_name, _MIN_ATTRIBUTE_OCTETS * max_attributes)):
+        if long_name.search(data, start, end) or (crowded_tag and crowded_tag.search(data, start, end)):
             return True
     return False
 
 
-def _iterate_long_tags(data: bytes, octets: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of each tag that may have more than `octets` octets inside.
+def _iterate_long_tags(data: bytes, max_octets: int) -> Iterator[tuple[int, int]]:
+    """Yield start and end of each tag that may have more than `max_octets` octets inside.
 
     The span may include text after the tag. Each search for the next bracket goes backwards from the last
     position at which a short tag can end, so most brackets are skipped.
     """
-    start, last = data.find(b"<"), len(data)
-    while 0 <= start < last - octets - 1:
-        far = data.rfind(b"<", start + 1, start + octets + 2)
-        if far < 0:
-            far = data.find(b"<", start + octets + 2)
+    start, data_end = data.find(b"<"), len(data)
+    while 0 <= start < data_end - max_octets - 1:
+        next_start = data.rfind(b"<", start + 1, start + max_octets + 2)
+        if next_start < 0:
+            next_start = data.find(b"<", start + max_octets + 2)
             # No tag ends after the last bracket that may end it.
-            end = data.rfind(b">", start, last if far < 0 else far)
-            if end > start + octets:
+            end = data.rfind(b">", start, data_end if next_start < 0 else next_start)
+            if end > start + max_octets:
                 yield start, end
-        start = far
+        start = next_start
 
 
 @lru_cache(maxsize=8)
@@ -254,62 +261,69 @@ def _compile_tag_patterns(name: int, attributes: int) -> tuple[re.Pattern[bytes]
 
 
 # The octets to which a document is reduced to see its nesting: 1 begins an element, 2 ends one.
-_BEGIN: Final = b"\x01"
-_END: Final = b"\x02"
-_NESTING: Final = bytes.maketrans(b"<", _BEGIN)
-_NO_NESTING: Final = bytes(one for one in range(256) if one not in b"<" + _END)
+_BEGIN_OCTET: Final = b"\x01"
+_END_OCTET: Final = b"\x02"
+_NESTING_TABLE: Final = bytes.maketrans(b"<", _BEGIN_OCTET)
+_OTHER_OCTETS: Final = bytes(one for one in range(256) if one not in b"<" + _END_OCTET)
 
 
-def _may_be_deep(data: bytes, depth: int) -> bool:
-    """Return false when octets prove that elements are not nested more than `depth` deep.
+def _may_be_deep(data: bytes, max_depth: int) -> bool:
+    """Return false when octets prove that elements are not nested more than `max_depth` deep.
 
     Without comments and CDATA sections, ``<`` occurs only where a tag begins (processing instructions are
     refused). ``/>`` may also be in a text; then there are more ends than begins, and nothing is proved. Each
     round removes the innermost elements.
     """
-    if data.count(b"<") <= depth:
+    if data.count(b"<") <= max_depth:
         return False
     # One octet is found faster than two.
-    if (b"!" in data and b"<!" in data) or _END in data:
+    if (b"!" in data and b"<!" in data) or _END_OCTET in data:
         return True
-    if _is_flat(data, depth):
+    if _is_flat(data, max_depth):
         return False
     start = data.find(b"?>") + 2 if data.startswith(b"<?xml") else 0
-    rest = data[start:].replace(b"</", _END).replace(b"/>", _END).translate(_NESTING, _NO_NESTING)
-    for _ in range(depth):
-        if not rest:
+    nesting = (
+        data[start:]
+        .replace(b"</", _END_OCTET)
+        .replace(b"/>", _END_OCTET)
+        .translate(_NESTING_TABLE, _OTHER_OCTETS)
+    )
+    for _ in range(max_depth):
+        if not nesting:
             return False
-        shorter = rest.replace(_BEGIN + _END, b"")
-        if len(shorter) == len(rest):
+        shorter_nesting = nesting.replace(_BEGIN_OCTET + _END_OCTET, b"")
+        if len(shorter_nesting) == len(nesting):
             return True
-        rest = shorter
-    return bool(rest)
+        nesting = shorter_nesting
+    return bool(nesting)
 
 
 #: Octets of a document in which brackets are counted at once.
-_STRETCH: Final = 1024
+_STRETCH_OCTETS: Final = 1024
 
 
-def _is_flat(data: bytes, depth: int) -> bool:
-    """Return whether counts of brackets prove that elements are not nested more than `depth` deep.
+def _is_flat(data: bytes, max_depth: int) -> bool:
+    """Return whether counts of brackets prove that elements are not nested more than `max_depth` deep.
 
     The count is an upper bound of the open elements at each place: elements begun minus end tags, with empty
     elements counted as open. It suffices where most elements have content and end soon.
     """
     open_elements = 0
-    for start in range(0, len(data), _STRETCH):
-        stop = start + _STRETCH
-        ended = data.count(b"</", start, stop + 1)
-        begins = data.count(b"<", start, stop) - ended
-        if open_elements + begins > depth:
+    for start in range(0, len(data), _STRETCH_OCTETS):
+        stretch_end = start + _STRETCH_OCTETS
+        end_tags = data.count(b"</", start, stretch_end + 1)
+        start_tags = data.count(b"<", start, stretch_end) - end_tags
+        if open_elements + start_tags > max_depth:
             return False
-        open_elements += begins - ended
+        open_elements += start_tags - end_tags
     return True
 
 
-def _estimate_largest_tree(data: bytes, markup: int) -> int:
+def _estimate_max_tree(data: bytes, tag_count: int) -> int:
     """Return an upper bound for the tree of `data`: a text at each tag, an attribute at each equals sign."""
-    return (_COMMENT + _TEXT + _NAME) * markup + (_ATTRIBUTE + _NAME) * data.count(b"=")
+    return (_COMMENT_OCTETS + _TEXT_OCTETS + _NAME_OCTETS) * tag_count + (
+        _ATTRIBUTE_OCTETS + _NAME_OCTETS
+    ) * data.count(b"=")
 
 
 class _DocumentScanner:
@@ -330,9 +344,9 @@ class _DocumentScanner:
 
     def check_declaration(self, version: str, encoding: str | None, _standalone: int) -> None:
         if version != "1.0":
-            self.reject_document(XML_MALFORMED, f"XML version {version[:20]!r} is declared, 1.0 is wanted")
+            self.reject_document(XML_MALFORMED, f"XML version {version[:20]!r} is declared, it must be 1.0")
         if encoding is not None and encoding.upper() != "UTF-8":
-            self.reject_document(XML_MALFORMED, f"encoding {encoding[:40]!r} is declared, UTF-8 is wanted")
+            self.reject_document(XML_MALFORMED, f"encoding {encoding[:40]!r} is declared, it must be UTF-8")
 
     def reject_doctype(self, *_: object) -> None:
         self.reject_document(XML_MALFORMED, "a document type declaration is not allowed")
@@ -393,31 +407,31 @@ class _CountingScanner(_ElementScanner):
         self.bounds = bounds
         self.elements = self.declared = self.work = self.run = self.tree = self.names = 0
         self.stack: list[tuple[int, int]] = []
-        if bounds.texts or bounds.tree is not None:
+        if bounds.may_have_long_text or bounds.max_tree_octets is not None:
             self.parser.buffer_text = True
             self.parser.CharacterDataHandler = self.count_text
-        if bounds.tree is not None:
+        if bounds.max_tree_octets is not None:
             self.parser.CommentHandler = self.count_comment
 
     def start_element(self, name: str, attributes: list[str]) -> None:
         super().start_element(name, attributes)
         self.run = 0
         self.elements += 1
-        declared = 0
+        declaration_count = 0
         if attributes:
-            declared = len([name for name in attributes[::2] if name[:5] == "xmlns"])
-            if declared:
-                self.stack.append((self.depth, declared))
-                self.declared += declared
+            declaration_count = len([name for name in attributes[::2] if name[:5] == "xmlns"])
+            if declaration_count:
+                self.stack.append((self.depth, declaration_count))
+                self.declared += declaration_count
         self.work += self.declared * (self.declared + self.depth)
-        names = len(self.parser.intern)
+        name_count = len(self.parser.intern)
         self.add_tree_octets(
-            _ELEMENT
-            + _NAME * (names - self.names)
-            + _DECLARATION * declared
-            + _ATTRIBUTE * (len(attributes) // 2 - declared)
+            _ELEMENT_OCTETS
+            + _NAME_OCTETS * (name_count - self.names)
+            + _DECLARATION_OCTETS * declaration_count
+            + _ATTRIBUTE_OCTETS * (len(attributes) // 2 - declaration_count)
         )
-        self.names = names
+        self.names = name_count
         limits = self.limits
         if self.declared > limits.namespaces:
             self.reject_document(
@@ -425,7 +439,7 @@ class _CountingScanner(_ElementScanner):
             )
         if self.elements > limits.elements:
             self.reject_document(TOO_LARGE, f"the document has more than {limits.elements} elements")
-        if self.work > self.bounds.work:
+        if self.work > self.bounds.max_work:
             self.reject_document(
                 TOO_LARGE, "namespace declarations and nesting make canonicalisation too costly"
             )
@@ -438,16 +452,18 @@ class _CountingScanner(_ElementScanner):
 
     def count_text(self, data: str) -> None:
         if not self.run:
-            self.add_tree_octets(_TEXT)
+            self.add_tree_octets(_TEXT_OCTETS)
         self.run += len(data)
         if self.run > self.limits.text:
             self.reject_document(TOO_LARGE, f"a text has more than {self.limits.text} characters")
 
     def count_comment(self, _data: str) -> None:
         self.run = 0
-        self.add_tree_octets(_COMMENT)
+        self.add_tree_octets(_COMMENT_OCTETS)
 
     def add_tree_octets(self, octets: int) -> None:
         self.tree += octets
-        if self.bounds.tree is not None and self.tree > self.bounds.tree:
-            self.reject_document(TOO_LARGE, f"the tree would take more than {self.bounds.tree} octets")
+        if self.bounds.max_tree_octets is not None and self.tree > self.bounds.max_tree_octets:
+            self.reject_document(
+                TOO_LARGE, f"the tree would take more than {self.bounds.max_tree_octets} octets"
+            )

@@ -14,10 +14,10 @@ from typing import Final
 from gateway.errors import OUR_MISTAKE, GatewayError
 
 # Characters that no document may contain (XML 1.0 §2.2).
-_INVALID: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_INVALID_CHARACTER: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Those, and the ones that must be escaped.
-_IN_TEXT: Final = re.compile("[^\t\n -%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_IN_ATTRIBUTE: Final = re.compile("[^ !#-%'-;=-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ESCAPED_IN_TEXT: Final = re.compile("[^\t\n -%'-;=?-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ESCAPED_IN_ATTRIBUTE: Final = re.compile("[^ !#-%'-;=-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ESCAPES: Final = {
     "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;",
 }  # fmt: skip
@@ -25,18 +25,18 @@ _ESCAPES: Final = {
 
 def is_xml_text(text: str) -> bool:
     """Return whether a text has only characters that a document may contain (XML 1.0 §2.2)."""
-    return _INVALID.search(text) is None
+    return _INVALID_CHARACTER.search(text) is None
 
 
 def find_invalid_xml_character(text: str) -> str:
     """Return the first character of `text` that XML does not allow, escaped; empty if all are allowed."""
-    match = _INVALID.search(text)
+    match = _INVALID_CHARACTER.search(text)
     return ascii(match[0])[1:-1] if match else ""
 
 
 def replace_invalid_xml_characters(text: str, replacement: str) -> str:
     """Return a text with `replacement` for each character that no document may contain."""
-    return _INVALID.sub(replacement, text)
+    return _INVALID_CHARACTER.sub(replacement, text)
 
 
 def _escape_character(match: re.Match[str]) -> str:
@@ -48,8 +48,8 @@ def _escape_character(match: re.Match[str]) -> str:
 
 def write_attribute(name: str, value: str) -> str:
     """Return an attribute with a leading space."""
-    if _IN_ATTRIBUTE.search(value):
-        value = _IN_ATTRIBUTE.sub(_escape_character, value)
+    if _ESCAPED_IN_ATTRIBUTE.search(value):
+        value = _ESCAPED_IN_ATTRIBUTE.sub(_escape_character, value)
     return f' {name}="{value}"'
 
 
@@ -60,8 +60,8 @@ def write_element(name: str, content: str = "", attributes: str = "") -> str:
 
 def write_leaf(name: str, value: str, attributes: str = "") -> str:
     """Return an element that contains the text `value`."""
-    if _IN_TEXT.search(value):
-        value = _IN_TEXT.sub(_escape_character, value)
+    if _ESCAPED_IN_TEXT.search(value):
+        value = _ESCAPED_IN_TEXT.sub(_escape_character, value)
     return f"<{name}{attributes}>{value}</{name}>"
 
 

@@ -16,9 +16,9 @@ import yaml
 from gateway.errors import MAPPING_WRONG, GatewayError, Problem
 from gateway.wire.xml_writer import find_invalid_xml_character
 
-_LARGEST: Final = 2_000_000
-_MOST_NODES: Final = 1_000_000
-_DEEPEST: Final = 30
+_MAX_OCTETS: Final = 2_000_000
+_MAX_NODES: Final = 1_000_000
+_MAX_DEPTH: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,15 @@ class SourceMark:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
 
-    def make_error(self, name: str, expected: str, actual: str, *, proof: str = "") -> MarkedError:
+    def make_error(self, field_name: str, expected: str, actual: str, *, proof: str = "") -> MarkedError:
         """Return the error of a wrong file: field, expected and found text, file and line.
 
         `proof` names the proof that the mapping fails, where that is the reason.
         """
-        detail = f"expected {shorten_text(expected, 240)}, found {shorten_text(actual, 80)}"
-        return MarkedError(self, name, detail, proof)
+        detail = (
+            f"expected {shorten_text(expected, max_length=240)}, found {shorten_text(actual, max_length=80)}"
+        )
+        return MarkedError(self, field_name, detail, proof)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +68,15 @@ class MarkedError(GatewayError):
         self.proof = proof
 
 
-def shorten_text(text: str, most: int) -> str:
-    """Return `text` with at most `most` characters and … for the rest."""
-    return text if len(text) <= most else text[:most] + "…"
+def shorten_text(text: str, max_length: int) -> str:
+    """Return `text` with at most `max_length` characters and … for the rest."""
+    return text if len(text) <= max_length else text[:max_length] + "…"
 
 
-def locate_octet(content: bytes, start: int) -> tuple[int, str]:
-    """Return the line of the octet with index `start`, and the octet with its position, from 1, in words."""
-    line = len((content[:start] + b"x").splitlines())
-    return line, f"octet 0x{content[start]:02x} at position {start + 1}"
+def locate_octet(content: bytes, octet_index: int) -> tuple[int, str]:
+    """Return in words the octet with index `octet_index`: its line, and its position there, from 1."""
+    line = len((content[:octet_index] + b"x").splitlines())
+    return line, f"octet 0x{content[octet_index]:02x} at position {octet_index + 1}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,9 @@ class YamlNode:
         """Return the kind of the node, as error messages name it."""
         return {str: "text", list: "list", dict: "table"}[type(self.value)]
 
-    def make_error(self, name: str, expected: str, actual: str, *, proof: str = "") -> MarkedError:
+    def make_error(self, field_name: str, expected: str, actual: str, *, proof: str = "") -> MarkedError:
         """Return the error of a wrong file at this node, as `SourceMark.make_error` does."""
-        return self.mark.make_error(name, expected, actual, proof=proof)
+        return self.mark.make_error(field_name, expected, actual, proof=proof)
 
     def read_text(self, name: str = "") -> str:
         """Return the node's text; raise the file's problem for an empty one."""
@@ -144,18 +146,18 @@ class YamlNode:
     def read_lines(self, name: str, noun: str) -> Iterator[tuple[str, YamlNode, SourceMark]]:
         """Yield key, node and place of each entry of a list whose entries are tables with one key."""
         for entry in self.read_list(name):
-            lines = list(entry.read_table(name).take_unread_items())
-            if len(lines) != 1:
-                raise entry.make_error(name, f"one {noun} a line", f"{len(lines)} of them")
-            yield lines[0]
+            entry_items = list(entry.read_table(name).take_unread_items())
+            if len(entry_items) != 1:
+                raise entry.make_error(name, f"one {noun} a line", f"{len(entry_items)} of them")
+            yield entry_items[0]
 
-    def read_bounds(self, name: str, most: int = 10**9) -> Occurs:
-        """Return a list of two whole numbers, low and high, of which neither is more than `most`."""
+    def read_bounds(self, name: str, max_value: int = 10**9) -> Occurs:
+        """Return a list of two whole numbers, low and high, of which neither is more than `max_value`."""
         nodes = self.read_list(name)
         if len(nodes) != 2:
             raise self.make_error(name, "two numbers [low, high]", f"{len(nodes)} of them")
-        low = nodes[0].read_integer(name, 0, most)
-        return Occurs(low, nodes[1].read_integer(name, low, most))
+        low = nodes[0].read_integer(name, 0, max_value)
+        return Occurs(low, nodes[1].read_integer(name, low, max_value))
 
     def read_digit_counts(self, name: str) -> tuple[int, int]:
         """Return a list of two whole numbers: digits in all, and after the point."""
@@ -180,7 +182,7 @@ class YamlTable:
         self.name = name
         self._nodes = nodes
         self._keys = keys
-        self._read: set[str] = set()
+        self._read_keys: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
         return key in self._nodes
@@ -191,7 +193,7 @@ class YamlTable:
 
     def get(self, key: str) -> YamlNode | None:
         """Return the node of `key`, or None."""
-        self._read.add(key)
+        self._read_keys.add(key)
         return self._nodes.get(key)
 
     def get_required(self, key: str) -> YamlNode:
@@ -214,15 +216,15 @@ class YamlTable:
     def take_unread_items(self) -> Iterator[tuple[str, YamlNode, SourceMark]]:
         """Yield every key not read so far, with its node and the mark of the key."""
         for key, node in self._nodes.items():
-            if key not in self._read:
-                self._read.add(key)
+            if key not in self._read_keys:
+                self._read_keys.add(key)
                 yield key, node, self._keys[key]
 
     def reject_unread_keys(self) -> None:
         """Raise the file's problem for a key that has not been read."""
         for key in self._nodes:
-            if key not in self._read:
-                allowed_keys = ", ".join(sorted(self._read))
+            if key not in self._read_keys:
+                allowed_keys = ", ".join(sorted(self._read_keys))
                 raise self._keys[key].make_error(
                     self.name, f"only the keys {allowed_keys}", f"unknown key {key!r}"
                 )
@@ -230,67 +232,67 @@ class YamlTable:
 
 def read_yaml(
     content: bytes,
-    file: str,
+    file_name: str,
     *,
-    aliases: bool = False,
-    largest: int = _LARGEST,
-    deepest: int = _DEEPEST,
+    allow_aliases: bool = False,
+    max_octets: int = _MAX_OCTETS,
+    max_depth: int = _MAX_DEPTH,
     problem: Problem = MAPPING_WRONG,
 ) -> YamlNode:
-    """Return the one document of a strict YAML file; `file` is the name that errors show.
+    """Return the one document of a strict YAML file; `file_name` is the name that errors show.
 
-    `largest` is in octets; `deepest` is how many levels may stand below the root.  `aliases` permits
-    references to earlier nodes (``*name``), as YAML dumpers write them; a mapping may not have them.
+    `max_octets` is in octets; `max_depth` is how many levels may stand below the root.  `allow_aliases`
+    permits references to earlier nodes (``*name``), as YAML dumpers write them; a mapping may not have them.
     A wrong file is the error `problem`.
     """
-    start = SourceMark(file, 1, problem)
-    if len(content) > largest:
-        raise start.make_error("file", f"at most {largest} octets", str(len(content)))
+    start_mark = SourceMark(file_name, 1, problem)
+    if len(content) > max_octets:
+        raise start_mark.make_error("file", f"at most {max_octets} octets", str(len(content)))
     try:
-        return _YamlReader(content.decode("utf-8"), start, aliases, deepest).read_document()
+        return _YamlReader(content.decode("utf-8"), start_mark, allow_aliases, max_depth).read_document()
     except UnicodeDecodeError as error:
         line, octet = locate_octet(content, error.start)
-        raise replace(start, line=line).make_error("file", "UTF-8", octet) from None
+        raise replace(start_mark, line=line).make_error("file", "UTF-8", octet) from None
     except yaml.YAMLError as error:
-        raise _make_syntax_error(error, start, content) from None
+        raise _make_syntax_error(error, start_mark, content) from None
 
 
-def _make_syntax_error(error: Exception, start: SourceMark, content: bytes) -> GatewayError:
+def _make_syntax_error(error: Exception, start_mark: SourceMark, content: bytes) -> GatewayError:
     if isinstance(error, yaml.reader.ReaderError):
-        return _make_character_error(start, content)
+        return _make_character_error(start_mark, content)
     mark = getattr(error, "problem_mark", None)
     line = mark.line + 1 if mark is not None else 1
     problem = getattr(error, "problem", None) or "no readable YAML"
     problem_text = str(problem).removeprefix("but found ").removeprefix("found ")
     problem_text = problem_text.replace("did not find expected", "no")
-    return replace(start, line=line).make_error("file", "one well-formed YAML document", problem_text)
+    return replace(start_mark, line=line).make_error("file", "one well-formed YAML document", problem_text)
 
 
-def _make_character_error(start: SourceMark, content: bytes) -> GatewayError:
+def _make_character_error(start_mark: SourceMark, content: bytes) -> GatewayError:
     """Return the error of the first character that YAML does not allow, with its line."""
     text = content.decode("utf-8-sig")
-    wrong = yaml.reader.Reader.NON_PRINTABLE.search(text)
-    line = text.count("\n", 0, wrong.start()) + 1 if wrong is not None else 1
-    character = f"U+{ord(wrong[0]):04X}" if wrong is not None else "another"
-    return replace(start, line=line).make_error("file", "characters that YAML allows", character)
+    invalid_match = yaml.reader.Reader.NON_PRINTABLE.search(text)
+    line = text.count("\n", 0, invalid_match.start()) + 1 if invalid_match is not None else 1
+    character = f"U+{ord(invalid_match[0]):04X}" if invalid_match is not None else "another"
+    return replace(start_mark, line=line).make_error("file", "characters that YAML allows", character)
 
 
 class _YamlReader:
     """Builds nodes from the events of a YAML parser; no types are guessed, no alias is copied."""
 
-    def __init__(self, text: str, start: SourceMark, aliases: bool, deepest: int) -> None:
+    def __init__(self, text: str, start_mark: SourceMark, allow_aliases: bool, max_depth: int) -> None:
         self._events = yaml.parse(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader))
-        self._start = start
-        self._aliases = aliases
-        self._deepest = deepest
+        self._start_mark = start_mark
+        self._allow_aliases = allow_aliases
+        self._max_depth = max_depth
         self._anchors: dict[str, YamlNode] = {}
-        self._nodes = 0
+        self._node_count = 0
 
     def read_document(self) -> YamlNode:
         """Return the root of the one document; raise the file's problem if there is none, or several."""
         next(self._events)
         if isinstance(next(self._events), yaml.StreamEndEvent):
-            raise self._start.make_error("file", "one YAML document", "nothing")
+            raise self._start_mark.make_error("file", "one YAML document", "nothing")
         root = self._read_node(next(self._events), 0, "file")
         next(self._events)
         event = next(self._events)
@@ -300,31 +302,31 @@ class _YamlReader:
 
     def _locate_event(self, event: yaml.Event) -> SourceMark:
         mark = event.start_mark
-        return self._start if mark is None else replace(self._start, line=mark.line + 1)
+        return self._start_mark if mark is None else replace(self._start_mark, line=mark.line + 1)
 
     def _read_scalar(self, event: yaml.ScalarEvent, mark: SourceMark, name: str) -> str:
         """Return the text of a scalar; raise the file's problem for a tag or a character that XML has not."""
         text = str(event.value)
         if event.tag is not None:
             raise mark.make_error(name, "no tags", str(event.tag))
-        if strange := find_invalid_xml_character(text):
-            raise mark.make_error(name, "characters that XML 1.0 can carry", strange)
+        if invalid_character := find_invalid_xml_character(text):
+            raise mark.make_error(name, "characters that XML 1.0 can carry", invalid_character)
         return text
 
     def _read_node(self, event: yaml.Event, depth: int, name: str) -> YamlNode:
         """Return the node that begins with `event`; `name` is the key of the node."""
         mark = self._locate_event(event)
-        self._nodes += 1
-        if depth > self._deepest:
-            raise mark.make_error("file", f"nesting of at most {self._deepest}", "deeper nesting")
-        if self._nodes > _MOST_NODES:
-            raise mark.make_error("file", f"at most {_MOST_NODES} values", "more of them")
+        self._node_count += 1
+        if depth > self._max_depth:
+            raise mark.make_error("file", f"nesting of at most {self._max_depth}", "deeper nesting")
+        if self._node_count > _MAX_NODES:
+            raise mark.make_error("file", f"at most {_MAX_NODES} values", "more of them")
         if isinstance(event, yaml.AliasEvent):
             return self._resolve_alias(event, mark)
         assert isinstance(event, (yaml.ScalarEvent, yaml.CollectionStartEvent))
         if event.tag is not None:
             raise mark.make_error(name, "no tags", str(event.tag))
-        if event.anchor is not None and not self._aliases:
+        if event.anchor is not None and not self._allow_aliases:
             raise mark.make_error("file", "no anchors and aliases", "an anchor or an alias")
         if isinstance(event, yaml.ScalarEvent):
             node = YamlNode(self._read_scalar(event, mark, name), mark, name=name)
@@ -337,7 +339,7 @@ class _YamlReader:
         return node
 
     def _resolve_alias(self, event: yaml.AliasEvent, mark: SourceMark) -> YamlNode:
-        if not self._aliases:
+        if not self._allow_aliases:
             raise mark.make_error("file", "no anchors and aliases", "an alias")
         node = self._anchors.get(event.anchor or "")
         if node is None:
@@ -356,8 +358,8 @@ class _YamlReader:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             at = self._locate_event(event)
             if not isinstance(event, yaml.ScalarEvent):
-                kind = "an alias" if isinstance(event, yaml.AliasEvent) else "no text"
-                raise at.make_error("file", "a text as key", kind)
+                found_kind = "an alias" if isinstance(event, yaml.AliasEvent) else "no text"
+                raise at.make_error("file", "a text as key", found_kind)
             key = self._read_scalar(event, at, name)
             if key in nodes:
                 raise at.make_error("file", "each key once", f"{key!r} again, first in line {keys[key].line}")

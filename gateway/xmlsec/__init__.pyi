@@ -26,7 +26,7 @@ from .signature_verifier import PlainAttachments as PlainAttachments
 from .signature_verifier import SignatureOctets as SignatureOctets
 from .signature_verifier import SignatureReading as SignatureReading
 from .signature_verifier import VerifiedSignature as VerifiedSignature
-from .signature_verifier import take_signature_octets as take_signature_octets
+from .signature_verifier import collect_signature_octets as collect_signature_octets
 from .signature_verifier import verify_reading as verify_reading
 from .signed_soap import UNDERSTOOD_BLOCKS as UNDERSTOOD_BLOCKS
 from .signed_soap import SignedSoapMessage as SignedSoapMessage
@@ -49,6 +49,6 @@ from .xml_signature import NEXT_ACTORS as NEXT_ACTORS
 from .xml_signature import DigestReference as DigestReference
 from .xml_signature import Transform as Transform
 from .xml_signature import apply_canonicalization as apply_canonicalization
-from .xml_signature import canonicalize_text as canonicalize_text
+from .xml_signature import canonicalize_reference_text as canonicalize_reference_text
 from .xml_signature import fill_signature_value as fill_signature_value
 from .xml_signature import write_reference_text as write_reference_text

@@ -33,7 +33,7 @@ WITHOUT_COMMENTS: Final = {
 """The canonical forms that keep comments, each with the form that omits them."""
 CANONICAL_FORMS: Final = frozenset(WITHOUT_COMMENTS) | frozenset(WITHOUT_COMMENTS.values())
 """Every known canonical form; each profile says which of them it accepts."""
-ENVELOPED: Final = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
+ENVELOPED_SIGNATURE: Final = "http://www.w3.org/2000/09/xmldsig#enveloped-signature"
 #: The type of the reference to the signed properties (ETSI EN 319 132-1, 4.4.2).
 SIGNED_PROPERTIES: Final = "http://uri.etsi.org/01903#SignedProperties"
 XPATH: Final = "http://www.w3.org/TR/1999/REC-xpath-19991116"
@@ -55,28 +55,28 @@ ED25519: Final = "http://www.w3.org/2021/04/xmldsig-more#eddsa-ed25519"
 #: Whether two digests are equal, in a time that depends on their length only.
 compare_digests: Final = hmac.compare_digest
 
-_DIGESTS: Final[dict[str, Callable[..., Any]]] = {
+_HASH_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     SHA1: partial(hashlib.sha1, usedforsecurity=False),
     SHA256: hashlib.sha256,
     SHA384: hashlib.sha384,
     SHA512: hashlib.sha512,
 }
-_RSA: Final[dict[str, hashes.HashAlgorithm]] = {
+_RSA_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     RSA_SHA1: hashes.SHA1(),  # noqa: S303  # only LEGACY_NORWAY names it
     RSA_SHA256: hashes.SHA256(),
     RSA_SHA384: hashes.SHA384(),
     RSA_SHA512: hashes.SHA512(),
 }
-_ECDSA: Final[dict[str, ec.ECDSA]] = {
+_ECDSA_SCHEMES: Final[dict[str, ec.ECDSA]] = {
     ECDSA_SHA256: ec.ECDSA(hashes.SHA256()),
     ECDSA_SHA384: ec.ECDSA(hashes.SHA384()),
     ECDSA_SHA512: ec.ECDSA(hashes.SHA512()),
 }
-_PKCS1: Final = padding.PKCS1v15()
+_PKCS1_PADDING: Final = padding.PKCS1v15()
 _CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 _RSA_BITS: Final = range(2048, 8193)
-_SMALLEST_EXPONENT: Final = 65537
-_LARGEST_EXPONENT_BITS: Final = 256
+_MIN_EXPONENT: Final = 65537
+_MAX_EXPONENT_BITS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,17 +142,17 @@ def compute_digest(algorithm: str, data: DigestInput) -> bytes:
 
     A body is read in pieces; an iterator gives pieces.
     """
-    function = _DIGESTS.get(algorithm)
-    if function is None:
+    make_hash = _HASH_FUNCTIONS.get(algorithm)
+    if make_hash is None:
         _raise_algorithm_error(f"digest algorithm '{algorithm[:120]}' is not known")
     if isinstance(data, bytes):
-        whole: bytes = function(data).digest()
-        return whole
-    hasher = function()
+        digest: bytes = make_hash(data).digest()
+        return digest
+    hash_state = make_hash()
     for piece in data if isinstance(data, Iterator) else iterate_octets(data):
-        hasher.update(piece)
-    octets: bytes = hasher.digest()
-    return octets
+        hash_state.update(piece)
+    joined_digest: bytes = hash_state.digest()
+    return joined_digest
 
 
 def get_hash_strength(algorithm: str) -> int | None:
@@ -160,21 +160,21 @@ def get_hash_strength(algorithm: str) -> int | None:
 
     The key of a signature is judged by itself. Ed25519 counts as a signature with 256 bits (RFC 8032).
     """
-    if algorithm in _DIGESTS:
+    if algorithm in _HASH_FUNCTIONS:
         # bounded: the length of a digest of our own library
-        return int(_DIGESTS[algorithm]().digest_size) * 8
-    if algorithm in _RSA:
-        return _RSA[algorithm].digest_size * 8
-    if algorithm in _ECDSA:
-        return _ECDSA[algorithm].algorithm.digest_size * 8
+        return int(_HASH_FUNCTIONS[algorithm]().digest_size) * 8
+    if algorithm in _RSA_HASHES:
+        return _RSA_HASHES[algorithm].digest_size * 8
+    if algorithm in _ECDSA_SCHEMES:
+        return _ECDSA_SCHEMES[algorithm].algorithm.digest_size * 8
     return 256 if algorithm == ED25519 else None
 
 
 def check_public_key(algorithm: str, key: object) -> None:
     """Raise when a public key does not match the algorithm, is too weak, or is malformed."""
-    if algorithm in _RSA:
+    if algorithm in _RSA_HASHES:
         _check_rsa_key(key)
-    elif algorithm in _ECDSA:
+    elif algorithm in _ECDSA_SCHEMES:
         if not isinstance(key, ec.EllipticCurvePublicKey):
             _raise_algorithm_error("an ECDSA signature needs an elliptic-curve key")
         if key.curve.name not in _CURVES:
@@ -186,22 +186,24 @@ def check_public_key(algorithm: str, key: object) -> None:
         _raise_algorithm_error(f"signature algorithm '{algorithm[:120]}' is not known")
 
 
-def verify_signature_value(algorithm: str, key: object, value: bytes, data: bytes) -> bool:
+def verify_signature_value(algorithm: str, key: object, signature_value: bytes, signed_octets: bytes) -> bool:
     """Return whether the signature value over the data is correct; the key is checked first."""
     check_public_key(algorithm, key)
-    return verify_value_of_checked_key(algorithm, key, value, data)
+    return verify_value_of_checked_key(algorithm, key, signature_value, signed_octets)
 
 
-def verify_value_of_checked_key(algorithm: str, key: object, value: bytes, data: bytes) -> bool:
+def verify_value_of_checked_key(
+    algorithm: str, key: object, signature_value: bytes, signed_octets: bytes
+) -> bool:
     """Return whether the signature value is correct, for a key that was checked for the algorithm before."""
     try:
         if isinstance(key, rsa.RSAPublicKey):
-            _verify_rsa_value(key, _RSA[algorithm], value, data)
+            _verify_rsa_value(key, _RSA_HASHES[algorithm], signature_value, signed_octets)
         elif isinstance(key, ec.EllipticCurvePublicKey):
-            _verify_ecdsa_value(key, _ECDSA[algorithm], value, data)
+            _verify_ecdsa_value(key, _ECDSA_SCHEMES[algorithm], signature_value, signed_octets)
         else:
             assert isinstance(key, ed25519.Ed25519PublicKey), "the key was checked for the algorithm"
-            key.verify(value, data)
+            key.verify(signature_value, signed_octets)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError):
         return False
     return True
@@ -216,25 +218,27 @@ def _check_rsa_key(key: object) -> None:
         )
     exponent = key.public_numbers().e
     # FIPS 186-5 §5.4: odd, above 2^16, below 2^256; small ones allow forged PKCS #1 padding
-    if exponent < _SMALLEST_EXPONENT or exponent.bit_length() > _LARGEST_EXPONENT_BITS or exponent % 2 == 0:
+    if exponent < _MIN_EXPONENT or exponent.bit_length() > _MAX_EXPONENT_BITS or exponent % 2 == 0:
         _raise_algorithm_error("the public exponent of the RSA key is outside what FIPS 186-5 allows")
 
 
 def _verify_rsa_value(
-    key: rsa.RSAPublicKey, algorithm: hashes.HashAlgorithm, value: bytes, data: bytes
+    key: rsa.RSAPublicKey, hash_algorithm: hashes.HashAlgorithm, signature_value: bytes, signed_octets: bytes
 ) -> None:
-    if len(value) != (key.key_size + 7) // 8:
+    if len(signature_value) != (key.key_size + 7) // 8:
         raise InvalidSignature
-    key.verify(value, data, _PKCS1, algorithm)
+    key.verify(signature_value, signed_octets, _PKCS1_PADDING, hash_algorithm)
 
 
-def _verify_ecdsa_value(key: ec.EllipticCurvePublicKey, scheme: ec.ECDSA, value: bytes, data: bytes) -> None:
+def _verify_ecdsa_value(
+    key: ec.EllipticCurvePublicKey, scheme: ec.ECDSA, signature_value: bytes, signed_octets: bytes
+) -> None:
     # RFC 9231 §2.3.6: r and s, each of exactly the length of the order of the curve
     width = (key.curve.key_size + 7) // 8
-    if len(value) != 2 * width:
+    if len(signature_value) != 2 * width:
         raise InvalidSignature
-    r, s = int.from_bytes(value[:width], "big"), int.from_bytes(value[width:], "big")
-    key.verify(encode_dss_signature(r, s), data, scheme)
+    r, s = int.from_bytes(signature_value[:width], "big"), int.from_bytes(signature_value[width:], "big")
+    key.verify(encode_dss_signature(r, s), signed_octets, scheme)
 
 
 def _raise_algorithm_error(detail: str) -> NoReturn:

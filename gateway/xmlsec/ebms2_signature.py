@@ -30,7 +30,7 @@ from gateway.wire import (
     write_octets,
 )
 from gateway.xmlsec.algorithms import (
-    ENVELOPED,
+    ENVELOPED_SIGNATURE,
     EXCLUSIVE_C14N,
     SHA256,
     XPATH,
@@ -50,7 +50,7 @@ from gateway.xmlsec.xml_signature import (
     DigestReference,
     ParsedSignature,
     Transform,
-    canonicalize_text,
+    canonicalize_reference_text,
     check_unique_ids,
     dereference_octets,
     parse_content_id,
@@ -61,18 +61,18 @@ from gateway.xmlsec.xml_signature import (
 
 _Transforms = tuple[Transform, ...]
 ENVELOPE_TRANSFORMS: Final[_Transforms] = (
-    Transform(ENVELOPED),
+    Transform(ENVELOPED_SIGNATURE),
     Transform(XPATH, expression=EBMS2_EXPRESSION),
     Transform(C14N),
 )
-_WHOLE: Final = DigestReference("", SHA256, b"", ENVELOPE_TRANSFORMS)
-_WITHOUT_XPATH: Final[_Transforms] = (Transform(ENVELOPED), Transform(C14N))
+_ENVELOPE_REFERENCE: Final = DigestReference("", SHA256, b"", ENVELOPE_TRANSFORMS)
+_TRANSFORMS_WITHOUT_XPATH: Final[_Transforms] = (Transform(ENVELOPED_SIGNATURE), Transform(C14N))
 
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _HEADER: Final = f"{{{SOAP11}}}Header"
 _ENVELOPE: Final = f"{{{SOAP11}}}Envelope"
-_ACTOR_WRITTEN: Final = b'actor="'
-_LONGEST_URI: Final = 1024
+_ACTOR_OCTETS: Final = b'actor="'
+_MAX_URI_LENGTH: Final = 1024
 
 
 def find_signature(root: etree._Element) -> etree._Element | None:
@@ -81,7 +81,7 @@ def find_signature(root: etree._Element) -> etree._Element | None:
     Raises when there are several, or when it is not a child of the SOAP Header.
     """
     if root.tag != _ENVELOPE:
-        raise_signature_error("a SOAP 1.1 Envelope is signed here", root)
+        raise_signature_error("the signed document must be a SOAP 1.1 Envelope", root)
     signatures = list(root.iter(_SIGNATURE))
     if not signatures:
         return None
@@ -95,7 +95,7 @@ def find_signature(root: etree._Element) -> etree._Element | None:
 
 @dataclass(frozen=True, slots=True)
 class _MessageReading(StructureReading):
-    """The values of the signature of a message; `attachments` are the names of those that it must cover."""
+    """The values of the signature of a message; `attachments` are the Content-IDs that it must cover."""
 
     root: etree._Element
     attachments: Collection[str]
@@ -103,20 +103,26 @@ class _MessageReading(StructureReading):
 
     def match_references(self) -> SignedContent:
         """Return the part of each reference: None for the envelope, else a Content-ID; each exactly once."""
-        names = tuple(_match_references(self.parsed, self.attachments, self.policy).values())
-        return SignedContent(names, self._canonicalize)
+        signed_names = tuple(_match_references(self.parsed, self.attachments, self.policy).values())
+        return SignedContent(signed_names, self._canonicalize)
 
     def _canonicalize(self) -> SignedOctets:
         """Return the signed envelope: without the signature and the headers for the next node."""
         root, signature, references = self.root, self.parsed.element, self.references
-        whole = dereference_octets(_WHOLE, lambda _: canonicalize_document(root, once=True), signature)
-        check_unique_ids(root, canonical=whole)
-        filtered = any(reference.transforms == ENVELOPE_TRANSFORMS for reference in references)
+        canonical_document = dereference_octets(
+            _ENVELOPE_REFERENCE, lambda _: canonicalize_document(root, once=True), signature
+        )
+        check_unique_ids(root, canonical_form=canonical_document)
+        has_xpath_transform = any(reference.transforms == ENVELOPE_TRANSFORMS for reference in references)
         # The tree has no attribute of that name when its canonical form has none.
-        omitted = list_next_actor_headers(root) if filtered and _ACTOR_WRITTEN in whole else ()
+        next_actor_headers = (
+            list_next_actor_headers(root)
+            if has_xpath_transform and _ACTOR_OCTETS in canonical_document
+            else ()
+        )
 
         def omit_elements(_reference: DigestReference) -> bytes:
-            return omit_canonical_elements(root, (signature, *omitted), whole)
+            return omit_canonical_elements(root, (signature, *next_actor_headers), canonical_document)
 
         return SignedOctets(
             (
@@ -124,7 +130,7 @@ class _MessageReading(StructureReading):
                 for reference in references
             ),
             ("/", *(reference.uri for reference in references if reference.uri)),
-            tuple(map(locate_next_actor_header, omitted)),
+            tuple(map(locate_next_actor_header, next_actor_headers)),
         )
 
 
@@ -144,7 +150,7 @@ def read_message_signature(
     reject_hidden_nodes(root, "envelope")
     parsed = read_signature(signature, policy, limits=limits)
     _check_signed_info_method(parsed, policy)
-    certificate = read_x509_key_info(parsed.key_info, hints=policy.x509_hints)
+    certificate = read_x509_key_info(parsed.key_info, allow_hints=policy.x509_hints)
     return _MessageReading(parsed, certificate, root, attachments, policy)
 
 
@@ -167,24 +173,26 @@ def write_message_signature(
     references = tuple(_make_references(envelope, attachments))
     signed_info = write_methods(C14N, signer.algorithm) + "".join(map(write_reference_text, references))
     # the canonical form of SignedInfo contains the namespace declarations of the root
-    canonical = write_element("ds:SignedInfo", canonicalize_text(signed_info), namespaces)
-    value = write_octets("ds:SignatureValue", signer.sign(canonical.encode()))
-    signed = write_element("ds:SignedInfo", signed_info) + value
-    text = write_element("ds:Signature", signed + _write_key_info(signer.certificate.der))
-    return WrittenSignature(text, references)
+    canonical_signed_info = write_element(
+        "ds:SignedInfo", canonicalize_reference_text(signed_info), namespaces
+    )
+    value_element = write_octets("ds:SignatureValue", signer.sign(canonical_signed_info.encode()))
+    signed_elements = write_element("ds:SignedInfo", signed_info) + value_element
+    signature_text = write_element("ds:Signature", signed_elements + _write_key_info(signer.certificate.der))
+    return WrittenSignature(signature_text, references)
 
 
 @lru_cache(maxsize=64)
 def _write_key_info(certificate: bytes) -> str:
-    data = write_element("ds:X509Data", write_octets("ds:X509Certificate", certificate))
-    return write_element("ds:KeyInfo", data)
+    x509_data = write_element("ds:X509Data", write_octets("ds:X509Certificate", certificate))
+    return write_element("ds:KeyInfo", x509_data)
 
 
 def _make_references(envelope: bytes, attachments: Mapping[str, bytes | Body]) -> list[DigestReference]:
     references = [DigestReference("", SHA256, compute_digest(SHA256, envelope), ENVELOPE_TRANSFORMS)]
-    for part, content in attachments.items():
+    for content_id, content in attachments.items():
         # RFC 2392: a Content-ID in a cid: URI is percent-encoded
-        uri = "cid:" + quote(part, safe="@!$&'()*+,;=:-._~/")
+        uri = "cid:" + quote(content_id, safe="@!$&'()*+,;=:-._~/")
         references.append(DigestReference(uri, SHA256, compute_digest(SHA256, content)))
     return references
 
@@ -200,56 +208,58 @@ def _match_references(
     parsed: ParsedSignature, attachments: Collection[str], policy: SignaturePolicy
 ) -> dict[DigestReference, str | None]:
     """Return the part of each reference: None for the envelope, else a Content-ID; each exactly once."""
-    parts: dict[DigestReference, str | None] = {}
+    parts_by_reference: dict[DigestReference, str | None] = {}
     for reference in parsed.references:
         if reference.uri == "":
             _check_envelope_transforms(reference, parsed, policy)
-            part = None
+            content_id = None
         else:
-            part = _parse_content_id(reference, parsed)
-            if part not in attachments:
-                detail = f"the signed part '{part[:120]}' is not in the message"
+            content_id = _parse_content_id(reference, parsed)
+            if content_id not in attachments:
+                detail = f"the signed part '{content_id[:120]}' is not in the message"
                 raise_signature_error(detail, parsed.element, errors.PART_MISSING)
-        if part in parts.values():
+        if content_id in parts_by_reference.values():
             raise_signature_error(f"two references to '{reference.uri[:120]}'", parsed.element)
-        parts[reference] = part
-    for part in (None, *attachments):
-        if part not in parts.values():
-            name = "the envelope" if part is None else f"part '{part[:120]}'"
-            raise_signature_error(f"the signature does not cover {name}", parsed.element, errors.NOT_COVERED)
-    return parts
+        parts_by_reference[reference] = content_id
+    for content_id in (None, *attachments):
+        if content_id not in parts_by_reference.values():
+            part_text = "the envelope" if content_id is None else f"part '{content_id[:120]}'"
+            raise_signature_error(
+                f"the signature does not cover {part_text}", parsed.element, errors.NOT_COVERED
+            )
+    return parts_by_reference
 
 
 def _check_envelope_transforms(
     reference: DigestReference, parsed: ParsedSignature, policy: SignaturePolicy
 ) -> None:
-    allowed = [ENVELOPE_TRANSFORMS]
+    allowed_transforms = [ENVELOPE_TRANSFORMS]
     if policy.xpath_optional:
-        allowed.append(_WITHOUT_XPATH)
-    if reference.transforms not in allowed or reference.type:
+        allowed_transforms.append(_TRANSFORMS_WITHOUT_XPATH)
+    if reference.transforms not in allowed_transforms or reference.type:
         raise_signature_error(
             'the transforms of reference "" are not those of ebMS 2.0 §4.1.3', parsed.signed_info
         )
 
 
 def _parse_content_id(reference: DigestReference, parsed: ParsedSignature) -> str:
-    if not reference.uri.startswith("cid:") or len(reference.uri) > _LONGEST_URI:
+    if not reference.uri.startswith("cid:") or len(reference.uri) > _MAX_URI_LENGTH:
         raise_signature_error(
             f"reference '{reference.uri[:120]}' is neither \"\" nor a cid: URI", parsed.signed_info
         )
     if reference.transforms or reference.type:
-        raise_signature_error("an attachment is signed as it is, without transforms", parsed.signed_info)
+        raise_signature_error("an attachment must be signed as it is, without transforms", parsed.signed_info)
     return parse_content_id(reference, parsed)
 
 
 # Not "//@soap:actor/..": libxml2 would search for each parent among all those already found.
-_ADDRESSED: Final = etree.XPath("descendant-or-self::*[@soap:actor]", namespaces={"soap": SOAP11})
+_BLOCKS_WITH_ACTOR: Final = etree.XPath("descendant-or-self::*[@soap:actor]", namespaces={"soap": SOAP11})
 #: The XPaths of the blocks that may be left out, by their names.
-_PLACES: Final[dict[object, str]] = {
+_BLOCK_XPATHS: Final[dict[object, str]] = {
     f"{{{EB}}}{name}": f"/soap:Envelope/soap:Header/eb:{name}"
     for name in ("SyncReply", "AckRequested", "Acknowledgment")
 }
-_INSIDE_ACKNOWLEDGMENT: Final = frozenset(
+_ACKNOWLEDGMENT_TAGS: Final = frozenset(
     [f"{{{EB}}}{name}" for name in ("Timestamp", "RefToMessageId", "From", "PartyId", "Role")]
     + [
         f"{{{DS}}}{name}"
@@ -264,11 +274,13 @@ def list_next_actor_headers(root: etree._Element) -> tuple[etree._Element, ...]:
     Adding one requires no key. Only blocks without business content are therefore allowed
     (SIG-23): one each of SyncReply, AckRequested and Acknowledgment.
     """
-    addressed = select_elements(_ADDRESSED, root)
-    next_blocks = tuple(block for block in addressed if block.get(f"{{{SOAP11}}}actor") in NEXT_ACTORS)
+    blocks_with_actor = select_elements(_BLOCKS_WITH_ACTOR, root)
+    next_blocks = tuple(
+        block for block in blocks_with_actor if block.get(f"{{{SOAP11}}}actor") in NEXT_ACTORS
+    )
     for block in next_blocks:
         header = block.getparent()
-        if block.tag not in _PLACES or header is None or header.tag != _HEADER:
+        if block.tag not in _BLOCK_XPATHS or header is None or header.tag != _HEADER:
             raise_signature_error(
                 "this element may not stand outside the signature", block, errors.NOT_COVERED
             )
@@ -283,10 +295,10 @@ def list_next_actor_headers(root: etree._Element) -> tuple[etree._Element, ...]:
 
 def _has_hidden_content(block: etree._Element) -> bool:
     if block.tag == f"{{{EB}}}Acknowledgment":
-        return any(child.tag not in _INSIDE_ACKNOWLEDGMENT for child in block.iterdescendants())
+        return any(child.tag not in _ACKNOWLEDGMENT_TAGS for child in block.iterdescendants())
     return len(block) > 0 or bool((block.text or "").strip())
 
 
 def locate_next_actor_header(block: etree._Element) -> str:
     """Return the XPath of a block that is left out."""
-    return _PLACES[block.tag]
+    return _BLOCK_XPATHS[block.tag]

@@ -23,7 +23,7 @@ from gateway.pki import Certificate, CertificateUse, RevocationData, TrustStore,
 from gateway.wire import C14N, DEFAULT_LIMITS, DS, WireLimits, build_xpath, canonicalize_document, parse_xml
 from gateway.xmlsec.algorithms import (
     CANONICAL_FORMS,
-    ENVELOPED,
+    ENVELOPED_SIGNATURE,
     EXCLUSIVE_C14N,
     WITHOUT_COMMENTS,
     SignaturePolicy,
@@ -41,7 +41,7 @@ from gateway.xmlsec.policy_check import (
     raise_policy_violation,
     read_key_source,
 )
-from gateway.xmlsec.signature_verifier import WRONG_VALUE, describe_wrong_digest, has_digest
+from gateway.xmlsec.signature_verifier import WRONG_VALUE_TEXT, describe_wrong_digest, has_digest
 from gateway.xmlsec.strict_reader import raise_signature_error, remove_element, select_elements
 from gateway.xmlsec.xml_signature import (
     EBMS2_EXPRESSION,
@@ -57,9 +57,9 @@ from gateway.xmlsec.xml_signature import (
     read_signature,
 )
 
-_HOLDING: Final = etree.XPath("//*[@* = $value]")
-_MOST_OBJECTS: Final = 20
-_NOBODY_VOUCHES: Final = "the key stands in the signature itself, and no certificate says whose it is"
+_ELEMENTS_WITH_VALUE: Final = etree.XPath("//*[@* = $value]")
+_MAX_OBJECTS: Final = 20
+_NO_CERTIFICATE_TEXT: Final = "the key stands in the signature itself, and no certificate says whose it is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +87,11 @@ class VerificationReport:
 class _ReferencePlan:
     """The source of the octets of a reference, after all checks of the reference."""
 
-    covered: str
+    location: str
     element: etree._Element | None
-    part: bytes
+    part_octets: bytes
     method: Transform
-    omit: tuple[etree._Element, ...]
+    omitted_elements: tuple[etree._Element, ...]
 
 
 def verify_any_document(
@@ -112,16 +112,16 @@ def verify_any_signature(
     root: etree._Element, parts: Mapping[str, bytes], policy: SignaturePolicy
 ) -> VerificationReport:
     """Verify the one signature of a document; ``parts`` are the other objects of its references, by URI."""
-    source = KeySource(None)
+    key_source = KeySource(None)
     parts_by_uri = {normalize_part_uri(uri): content for uri, content in parts.items()}
     try:
         parsed = _read_permitted_signature(root, parts_by_uri, policy)
-        source = read_key_source(parsed.key_info, root)
+        key_source = read_key_source(parsed.key_info, root)
         with map_policy_violation("algorithm"):
-            check_public_key(parsed.algorithm, source.key)
+            check_public_key(parsed.algorithm, key_source.key)
         plans = _plan_references(parsed, root, parts_by_uri)
         _verify_digests(parsed, plans)
-        _verify_signed_info(parsed, source)
+        _verify_signed_info(parsed, key_source)
     except PolicyViolationError as refusal:
         return VerificationReport(
             "refused by policy", refusal.problem, _describe_refusal(refusal), policy_rule=refusal.policy_rule
@@ -132,32 +132,34 @@ def verify_any_signature(
                 "refused by policy", refusal.problem, _describe_refusal(refusal), policy_rule="algorithm"
             )
         return VerificationReport(
-            "invalid", refusal.problem, _describe_refusal(refusal), certificate=source.certificate
+            "invalid", refusal.problem, _describe_refusal(refusal), certificate=key_source.certificate
         )
-    left_out = (element for plan in plans for element in plan.omit if element is not parsed.element)
+    excluded_elements = (
+        element for plan in plans for element in plan.omitted_elements if element is not parsed.element
+    )
     return VerificationReport(
         "valid",
-        reason="" if source.certificate else _NOBODY_VOUCHES,
-        covered=tuple(dict.fromkeys(plan.covered for plan in plans)),
-        excluded=tuple(dict.fromkeys(build_xpath(element) for element in left_out)),
-        certificate=source.certificate,
-        extra_certificates=source.extra_certificates,
+        reason="" if key_source.certificate else _NO_CERTIFICATE_TEXT,
+        covered=tuple(dict.fromkeys(plan.location for plan in plans)),
+        excluded=tuple(dict.fromkeys(build_xpath(element) for element in excluded_elements)),
+        certificate=key_source.certificate,
+        extra_certificates=key_source.extra_certificates,
     )
 
 
-def validate_signer(judgement: VerificationReport, trust: TrustStore, at: datetime) -> VerificationReport:
+def validate_signer(report: VerificationReport, trust: TrustStore, at: datetime) -> VerificationReport:
     """Return the report with the certificate of a valid signature also validated, as of the instant `at`."""
-    if judgement.verdict != "valid":
-        return judgement
+    if report.verdict != "valid":
+        return report
     problem: Problem | None = errors.CERTIFICATE_UNTRUSTED
-    reason = _NOBODY_VOUCHES
-    if judgement.certificate is not None:
-        store = trust.with_peers(judgement.extra_certificates)
-        verdict = validate_path(judgement.certificate, at, CertificateUse.SIGNING, store, RevocationData())
+    reason = _NO_CERTIFICATE_TEXT
+    if report.certificate is not None:
+        store = trust.with_peers(report.extra_certificates)
+        verdict = validate_path(report.certificate, at, CertificateUse.SIGNING, store, RevocationData())
         if verdict.status == "valid":
-            return judgement
+            return report
         problem, reason = verdict.problem or problem, verdict.reason
-    return replace(judgement, verdict="invalid", problem=problem, reason=reason, covered=(), excluded=())
+    return replace(report, verdict="invalid", problem=problem, reason=reason, covered=(), excluded=())
 
 
 def _describe_refusal(refusal: GatewayError) -> str:
@@ -178,10 +180,10 @@ def _read_permitted_signature(
     check_signature_policy(signature, parts, policy)
     if signature.find(f"{{{DS}}}KeyInfo") is None:
         raise_policy_violation("key source", "the signature contains no key", signature)
-    objects = sum(1 for _ in signature.iterchildren(f"{{{DS}}}Object"))
-    if objects > _MOST_OBJECTS:
-        raise_signature_error(f"more than {_MOST_OBJECTS} Objects", signature)
-    parsed = read_signature(signature, policy, objects)
+    object_count = sum(1 for _ in signature.iterchildren(f"{{{DS}}}Object"))
+    if object_count > _MAX_OBJECTS:
+        raise_signature_error(f"more than {_MAX_OBJECTS} Objects", signature)
+    parsed = read_signature(signature, policy, object_count)
     check_unique_ids(root, (reference.uri[1:] for reference in parsed.references))
     return parsed
 
@@ -198,33 +200,40 @@ def _plan_reference(
     parsed: ParsedSignature,
     parts: Mapping[str, bytes],
 ) -> _ReferencePlan:
-    steps = list(reference.transforms)
-    omit: tuple[etree._Element, ...] = ()
-    if steps and steps[0].algorithm == ENVELOPED:
-        omit = (parsed.element,)
-        steps.pop(0)
-    if steps and steps[0].expression == EBMS2_EXPRESSION:
-        omit = (*omit, *list_next_actor_headers(root))
-        steps.pop(0)
-    if len(steps) > 1 or any(step.algorithm not in CANONICAL_FORMS for step in steps):
+    remaining_transforms = list(reference.transforms)
+    omitted_elements: tuple[etree._Element, ...] = ()
+    if remaining_transforms and remaining_transforms[0].algorithm == ENVELOPED_SIGNATURE:
+        omitted_elements = (parsed.element,)
+        remaining_transforms.pop(0)
+    if remaining_transforms and remaining_transforms[0].expression == EBMS2_EXPRESSION:
+        omitted_elements = (*omitted_elements, *list_next_actor_headers(root))
+        remaining_transforms.pop(0)
+    if len(remaining_transforms) > 1 or any(
+        transform.algorithm not in CANONICAL_FORMS for transform in remaining_transforms
+    ):
         detail = f"the transforms of reference '{reference.uri[:120]}' are not permitted together"
         raise_policy_violation("transform", detail, parsed.element)
-    method = steps[0] if steps else Transform(C14N)
+    method = remaining_transforms[0] if remaining_transforms else Transform(C14N)
     if normalize_part_uri(reference.uri) in parts:
         return _plan_part(reference, parts[normalize_part_uri(reference.uri)], method, parsed)
     target = root if reference.uri == "" else _find_named_element(reference.uri, root)
-    within = {target, *target.iterancestors()}
-    if any(element in within for element in omit):
+    target_and_ancestors = {target, *target.iterancestors()}
+    if any(element in target_and_ancestors for element in omitted_elements):
         raise_signature_error(
-            f"what reference '{reference.uri[:120]}' names is left out by its transforms", parsed.element
+            f"the transforms of reference '{reference.uri[:120]}' leave out the element that it names",
+            parsed.element,
         )
     omitted_below_target = tuple(
-        element for element in dict.fromkeys(omit) if target in element.iterancestors()
+        element for element in dict.fromkeys(omitted_elements) if target in element.iterancestors()
     )
     # a same-document reference does not include comments (XML Signature §4.4.3.3)
-    bare = _drop_comments(method)
+    method_without_comments = _drop_comments(method)
     return _ReferencePlan(
-        "/" if target is root else build_xpath(target), target, b"", bare, omitted_below_target
+        "/" if target is root else build_xpath(target),
+        target,
+        b"",
+        method_without_comments,
+        omitted_below_target,
     )
 
 
@@ -238,51 +247,53 @@ def _find_named_element(uri: str, root: etree._Element) -> etree._Element:
         return get_element_by_id(root, uri)
     except GatewayError as refused:
         errors.raise_resource_problem(refused)
-        elsewhere = select_elements(_HOLDING, root, value=uri[1:])
-        if elsewhere and uri[1:] not in list_ids(root):
+        elements_with_value = select_elements(_ELEMENTS_WITH_VALUE, root, value=uri[1:])
+        if elements_with_value and uri[1:] not in list_ids(root):
             raise_policy_violation(
                 "pointer",
                 f"reference '{uri[:120]}' names an attribute that is not an identifier here",
-                elsewhere[0],
+                elements_with_value[0],
             )
         raise
 
 
 def _plan_part(
-    reference: DigestReference, part: bytes, method: Transform, parsed: ParsedSignature
+    reference: DigestReference, part_octets: bytes, method: Transform, parsed: ParsedSignature
 ) -> _ReferencePlan:
     if not reference.transforms:
-        return _ReferencePlan(reference.uri, None, part, method, ())
+        return _ReferencePlan(reference.uri, None, part_octets, method, ())
     if (
         len(reference.transforms) > 1
         or method.algorithm in WITHOUT_COMMENTS
         or method != reference.transforms[0]
     ):
-        detail = f"a part is signed as it is or in one canonical form, not as '{reference.uri[:120]}'"
+        detail = f"a part must be signed as it is or in one canonical form, not as '{reference.uri[:120]}'"
         raise_policy_violation("transform", detail, parsed.element)
     with map_policy_violation("document"):
-        return _ReferencePlan(reference.uri, parse_xml(part), part, method, ())
+        return _ReferencePlan(reference.uri, parse_xml(part_octets), part_octets, method, ())
 
 
 def _verify_digests(parsed: ParsedSignature, plans: list[_ReferencePlan]) -> None:
     octets_by_plan: dict[_ReferencePlan, bytes] = {}
     for reference, plan in zip(parsed.references, plans, strict=True):
         if plan not in octets_by_plan:
-            signed = describe_reference(reference.uri)
-            octets = canonicalize_signed_part(partial(_dereference_octets, plan), signed, parsed.element)
+            reference_text = describe_reference(reference.uri)
+            octets = canonicalize_signed_part(
+                partial(_dereference_octets, plan), reference_text, parsed.element
+            )
             octets_by_plan[plan] = octets
         if not has_digest(reference, octets_by_plan[plan]):
-            raise_signature_error(describe_wrong_digest(reference, plan.part or None), parsed.element)
+            raise_signature_error(describe_wrong_digest(reference, plan.part_octets or None), parsed.element)
 
 
-def _verify_signed_info(parsed: ParsedSignature, source: KeySource) -> None:
+def _verify_signed_info(parsed: ParsedSignature, key_source: KeySource) -> None:
     # the strict reader has found no comments in it
     method = _drop_comments(parsed.canonicalization)
-    data = canonicalize_signed_part(
+    canonical_signed_info = canonicalize_signed_part(
         lambda: apply_canonicalization(parsed.signed_info, method), "SignedInfo", parsed.element
     )
-    if not verify_signature_value(parsed.algorithm, source.key, parsed.value, data):
-        raise_signature_error(WRONG_VALUE, parsed.element)
+    if not verify_signature_value(parsed.algorithm, key_source.key, parsed.value, canonical_signed_info):
+        raise_signature_error(WRONG_VALUE_TEXT, parsed.element)
 
 
 def _drop_comments(method: Transform) -> Transform:
@@ -291,18 +302,20 @@ def _drop_comments(method: Transform) -> Transform:
 
 def _dereference_octets(plan: _ReferencePlan) -> bytes:
     if plan.element is None:
-        return plan.part
+        return plan.part_octets
     if plan.element.getparent() is None and plan.method.algorithm != EXCLUSIVE_C14N:
-        return canonicalize_document(plan.element, plan.omit)
-    if not plan.omit:
+        return canonicalize_document(plan.element, plan.omitted_elements)
+    if not plan.omitted_elements:
         return apply_canonicalization(plan.element, plan.method)
     tree = plan.element.getroottree()
-    copy = deepcopy(tree.getroot())
-    paths = [tree.getelementpath(each) for each in (plan.element, *plan.omit)]
-    target, *omitted = [copy if path == "." else copy.find(path) for path in paths]
-    for each in omitted:
-        if each is not None:
-            remove_element(each)
-    if target is None:
-        raise_signature_error("what is signed lies in what is left out", plan.element)
-    return apply_canonicalization(target, plan.method)
+    root_copy = deepcopy(tree.getroot())
+    paths = [tree.getelementpath(element) for element in (plan.element, *plan.omitted_elements)]
+    target_copy, *omitted_copies = [root_copy if path == "." else root_copy.find(path) for path in paths]
+    for element in omitted_copies:
+        if element is not None:
+            remove_element(element)
+    if target_copy is None:
+        raise_signature_error(
+            "a signed element lies in an element that the transforms leave out", plan.element
+        )
+    return apply_canonicalization(target_copy, plan.method)

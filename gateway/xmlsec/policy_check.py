@@ -25,7 +25,7 @@ from gateway.pki import Certificate
 from gateway.wire import BASE64_ENCODING, CURVE_OIDS, DS, DS11, WSSE, WSU, X509_TOKEN, build_xpath
 from gateway.xmlsec.algorithms import (
     CANONICAL_FORMS,
-    ENVELOPED,
+    ENVELOPED_SIGNATURE,
     XPATH,
     SignaturePolicy,
     check_digest_algorithm,
@@ -51,8 +51,8 @@ PolicyGround = Literal[
 ]
 
 _SIGNED_INFO: Final = f"{{{DS}}}SignedInfo"
-_TRANSFORMS: Final = CANONICAL_FORMS | {ENVELOPED, XPATH}
-_IDENTIFIER: Final = re.compile(r"#[^\W\d][\w.\-]*")
+_ALLOWED_TRANSFORMS: Final = CANONICAL_FORMS | {ENVELOPED_SIGNATURE, XPATH}
+_ID_REFERENCE: Final = re.compile(r"#[^\W\d][\w.\-]*")
 
 
 class PolicyViolationError(GatewayError):
@@ -120,7 +120,7 @@ def _check_reference(reference: etree._Element, parts: Collection[str], policy: 
             check_digest_algorithm(method.get("Algorithm", ""), policy)
     _check_reference_uri(reference, parts)
     for transform in reference.iterfind(f"{{{DS}}}Transforms/{{{DS}}}Transform"):
-        if transform.get("Algorithm") not in _TRANSFORMS:
+        if transform.get("Algorithm") not in _ALLOWED_TRANSFORMS:
             raise_policy_violation(
                 "transform", f"transform '{_format_algorithm(transform)}' is not permitted", transform
             )
@@ -134,7 +134,7 @@ def _check_reference_uri(reference: etree._Element, parts: Collection[str]) -> N
     uri = reference.get("URI")
     if uri is None:
         raise_policy_violation("external reference", "a reference without a URI is not accepted", reference)
-    if uri == "" or normalize_part_uri(uri) in parts or _IDENTIFIER.fullmatch(uri):
+    if uri == "" or normalize_part_uri(uri) in parts or _ID_REFERENCE.fullmatch(uri):
         return
     if uri.startswith("cid:"):
         raise_signature_error(f"the signed part '{uri[:120]}' is not here", reference, errors.PART_MISSING)
@@ -147,12 +147,12 @@ def _format_algorithm(element: etree._Element) -> str:
     return element.get("Algorithm", "")[:120]
 
 
-_MOST_CERTIFICATES: Final = 4
+_MAX_CERTIFICATES: Final = 4
 _X509_DATA: Final = f"{{{DS}}}X509Data"
 _KEY_VALUE: Final = f"{{{DS}}}KeyValue"
 _DER_KEY: Final = f"{{{DS11}}}DEREncodedKeyValue"
 _TOKEN_REFERENCE: Final = f"{{{WSSE}}}SecurityTokenReference"
-_SOURCES: Final = frozenset({_X509_DATA, _KEY_VALUE, _DER_KEY, _TOKEN_REFERENCE})
+_SOURCE_TAGS: Final = frozenset({_X509_DATA, _KEY_VALUE, _DER_KEY, _TOKEN_REFERENCE})
 _KEY_NAME: Final = f"{{{DS}}}KeyName"
 _CURVES: Final[dict[str | None, type[ec.EllipticCurve]]] = {
     CURVE_OIDS[curve.name]: curve for curve in (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
@@ -174,20 +174,20 @@ def read_key_source(key_info: etree._Element, root: etree._Element) -> KeySource
         check_attributes(key_info, optional=("Id",))
         parts = [part for part in list_children(key_info) if part.tag != _KEY_NAME]
         tags = [part.tag for part in parts]
-        if not set(tags) <= _SOURCES or len(set(tags)) < len(tags) or not tags:
+        if not set(tags) <= _SOURCE_TAGS or len(set(tags)) < len(tags) or not tags:
             names = ", ".join(etree.QName(tag).localname for tag in tags) or "nothing but a name"
             raise_policy_violation(
                 "key source", f"KeyInfo contains {names} instead of a certificate or key", key_info
             )
-        sources = [_read_source(part, root) for part in parts]
+        key_sources = [_read_source(part, root) for part in parts]
     # a certificate first: only a certificate identifies the signer
-    sources.sort(key=lambda source: source.certificate is None)
+    key_sources.sort(key=lambda source: source.certificate is None)
     if (
-        len({_encode_public_key(source.key) for source in sources}) > 1
-        or sum(1 for source in sources if source.certificate) > 1
+        len({_encode_public_key(source.key) for source in key_sources}) > 1
+        or sum(1 for source in key_sources if source.certificate) > 1
     ):
         raise_policy_violation("key source", "KeyInfo contains more than one key or certificate", key_info)
-    return sources[0]
+    return key_sources[0]
 
 
 def _read_source(element: etree._Element, root: etree._Element) -> KeySource:
@@ -217,19 +217,23 @@ def _read_key_value(element: etree._Element) -> object:
     return ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[uri](), point)
 
 
-def _read_x509_data(data: etree._Element) -> KeySource:
-    check_attributes(data)
-    parts = [part for part in list_children(data) if part.tag not in X509_HINTS]
+def _read_x509_data(x509_data: etree._Element) -> KeySource:
+    check_attributes(x509_data)
+    parts = [part for part in list_children(x509_data) if part.tag not in X509_HINTS]
     if not parts:
-        raise_policy_violation("key source", "X509Data names a certificate that is not in the document", data)
-    if len(parts) > _MOST_CERTIFICATES or any(part.tag != f"{{{DS}}}X509Certificate" for part in parts):
         raise_policy_violation(
-            "key source", f"X509Data holds at most {_MOST_CERTIFICATES} certificates", data
+            "key source", "X509Data names a certificate that is not in the document", x509_data
+        )
+    if len(parts) > _MAX_CERTIFICATES or any(part.tag != f"{{{DS}}}X509Certificate" for part in parts):
+        raise_policy_violation(
+            "key source", f"X509Data holds at most {_MAX_CERTIFICATES} certificates", x509_data
         )
     certificates = list(dict.fromkeys(decode_certificate(part) for part in parts))
     leaf = _find_leaf_certificate(certificates)
     if leaf is None:
-        raise_policy_violation("key source", "no single certificate in X509Data is that of the signer", data)
+        raise_policy_violation(
+            "key source", "no single certificate in X509Data is that of the signer", x509_data
+        )
     return KeySource(
         leaf.public_key, leaf, tuple(certificate for certificate in certificates if certificate is not leaf)
     )
@@ -245,7 +249,7 @@ def _find_leaf_certificate(certificates: list[Certificate]) -> Certificate | Non
         [
             certificate
             for certificate in certificates
-            if all(certificate.subject != issued.issuer for issued in certificates)
+            if all(certificate.subject != subject_certificate.issuer for subject_certificate in certificates)
         ],
         certificates,
     ):
@@ -266,8 +270,8 @@ def _read_token_certificate(token_reference: etree._Element, root: etree._Elemen
         raise_policy_violation(
             "key source", "the SecurityTokenReference names no X.509 token", token_reference
         )
-    holder = tokens[0].getparent()
-    if holder is None or holder.tag != f"{{{WSSE}}}Security":
+    parent_element = tokens[0].getparent()
+    if parent_element is None or parent_element.tag != f"{{{WSSE}}}Security":
         raise_policy_violation("key source", "the token is outside wsse:Security", tokens[0])
     if tokens[0].get("EncodingType", BASE64_ENCODING) != BASE64_ENCODING:
         raise_policy_violation("key source", "the token is not in base64", tokens[0])

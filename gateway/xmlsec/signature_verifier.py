@@ -35,7 +35,7 @@ from gateway.xmlsec.xml_signature import (
 )
 
 #: The reason for a signature value that its key did not make over this SignedInfo.
-WRONG_VALUE: Final = (
+WRONG_VALUE_TEXT: Final = (
     "the signature value is wrong, so SignedInfo was changed after it was signed, or another key signed it"
 )
 #: Raises unless the holder of a certificate is accepted; called before anything is computed.
@@ -230,10 +230,13 @@ class SignatureOctets:
         return self.signed_info
 
 
-def take_signature_octets(reading: SignatureReading) -> SignatureOctets:
-    """Return all that a reading says; raise where a reference is not permitted, or something not covered."""
+def collect_signature_octets(reading: SignatureReading) -> SignatureOctets:
+    """Return the values and octets of a reading; raise for a reference that the profile does not permit.
+
+    Also raises for content that must be signed and has no reference.
+    """
     content = reading.match_references()
-    signed = content.canonicalize()
+    signed_octets = content.canonicalize()
     return SignatureOctets(
         reading.certificate,
         reading.algorithm,
@@ -241,9 +244,9 @@ def take_signature_octets(reading: SignatureReading) -> SignatureOctets:
         reading.references,
         reading.canonicalize_signed_info(),
         tuple(content.names),
-        tuple(signed.canonical_forms),
-        tuple(part if isinstance(part, str) else build_xpath(part) for part in signed.parts),
-        signed.excluded,
+        tuple(signed_octets.canonical_forms),
+        tuple(part if isinstance(part, str) else build_xpath(part) for part in signed_octets.parts),
+        signed_octets.excluded,
     )
 
 
@@ -266,31 +269,37 @@ def verify_reading(
 
     The path and the validity of the certificate are for the caller.
     """
-    certificate, secret = reading.certificate, decryptions or {}
+    certificate, part_decryptions = reading.certificate, decryptions or {}
     if check_certificate is not None:
         check_certificate(certificate)
     content = reading.match_references()
     _verify_value(reading)
-    signed = content.canonicalize()
-    pairs = list(zip(reading.references, content.names, strict=True))
-    for (reference, name), octets in zip(pairs, signed.canonical_forms, strict=True):
-        if name is None:
+    signed_octets = content.canonicalize()
+    named_references = list(zip(reading.references, content.names, strict=True))
+    for (reference, attachment_name), octets in zip(
+        named_references, signed_octets.canonical_forms, strict=True
+    ):
+        if attachment_name is None:
             _check_digest(reading, reference, octets, None)
-        elif name not in secret:
+        elif attachment_name not in part_decryptions:
             canonical_form = _canonicalize_attachment(
-                reading, reference, partial(attachments.canonicalize, name)
+                reading, reference, partial(attachments.canonicalize, attachment_name)
             )
-            _check_digest(reading, reference, canonical_form, partial(attachments.get_octets, name))
-    for reference, name in pairs:
-        if name is not None and name in secret:
-            check = partial(attachments.is_signed_plaintext, name, reference, reading.get_location())
-            secret[name](check)
+            _check_digest(
+                reading, reference, canonical_form, partial(attachments.get_octets, attachment_name)
+            )
+    for reference, attachment_name in named_references:
+        if attachment_name is not None and attachment_name in part_decryptions:
+            digest_check = partial(
+                attachments.is_signed_plaintext, attachment_name, reference, reading.get_location()
+            )
+            part_decryptions[attachment_name](digest_check)
     return VerifiedSignature(
         references=reading.references,
         certificate=certificate,
-        parts=signed.parts,
+        parts=signed_octets.parts,
         signature_algorithm=reading.algorithm,
-        excluded=signed.excluded,
+        excluded=signed_octets.excluded,
     )
 
 
@@ -298,7 +307,7 @@ def _verify_value(reading: SignatureReading) -> None:
     algorithm, key = reading.algorithm, reading.certificate.public_key
     check_public_key(algorithm, key)
     if not verify_value_of_checked_key(algorithm, key, reading.value, reading.canonicalize_signed_info()):
-        _refuse(reading, WRONG_VALUE)
+        _raise_signature_invalid(reading, WRONG_VALUE_TEXT)
 
 
 def _check_digest(
@@ -310,7 +319,9 @@ def _check_digest(
     """Raise GW202 for a wrong digest; `get_octets` returns those of the attachment, for the reason."""
     assert octets is not None, "XML that is signed has octets"
     if not has_digest(reference, octets):
-        _refuse(reading, describe_wrong_digest(reference, None if get_octets is None else get_octets()))
+        _raise_signature_invalid(
+            reading, describe_wrong_digest(reference, None if get_octets is None else get_octets())
+        )
 
 
 def _canonicalize_attachment(
@@ -320,26 +331,28 @@ def _canonicalize_attachment(
         return canonicalize()
     except GatewayError as refusal:
         if refusal.problem is errors.XML_MALFORMED:
-            _refuse(reading, f"{describe_reference(reference.uri)} has no canonical form")
+            _raise_signature_invalid(reading, f"{describe_reference(reference.uri)} has no canonical form")
         raise
 
 
-def _refuse(reading: SignatureReading, detail: str) -> NoReturn:
+def _raise_signature_invalid(reading: SignatureReading, detail: str) -> NoReturn:
     raise GatewayError(errors.SIGNATURE_INVALID, detail, reading.get_location())
 
 
-def describe_wrong_digest(reference: DigestReference, part: bytes | Body | None) -> str:
+def describe_wrong_digest(reference: DigestReference, attachment_octets: bytes | Body | None) -> str:
     """Return the reason for the refusal of a digest that is wrong.
 
-    `part` are the octets of the attachment that the reference names, after transfer decoding; None for
-    anything else.
+    `attachment_octets` are the octets of the attachment that the reference names, after transfer decoding;
+    None for anything else.
     """
     detail = f"the digest of {describe_reference(reference.uri)} is wrong"
-    if part is None:
+    if attachment_octets is None:
         return detail
-    if has_digest(reference, part):
+    if has_digest(reference, attachment_octets):
         return f"{detail}: it fits the octets as they are, but here their canonical form is digested"
-    if isinstance(part, bytes) and any(has_digest(reference, text) for text in _list_base64_texts(part)):
+    if isinstance(attachment_octets, bytes) and any(
+        has_digest(reference, base64_text) for base64_text in _list_base64_texts(attachment_octets)
+    ):
         return f"{detail}: it fits the text in base64, but the decoded octets are digested"
     return detail
 

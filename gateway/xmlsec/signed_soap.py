@@ -62,7 +62,7 @@ def read_soap_message(octets: bytes, limits: WireLimits = DEFAULT_LIMITS) -> Soa
     Raises GW102 beyond `limits`, GW104 for other than XML, GW105 for other than SOAP 1.1, GW106 for a header
     block that is mandatory and not understood, GW107 for an envelope of another structure.
     """
-    envelope = read_envelope(parse_xml(octets, limits, envelope=True))
+    envelope = read_envelope(parse_xml(octets, limits, is_envelope=True))
     if envelope.version != "1.1":
         raise GatewayError(NOT_SOAP, "SOAP 1.2 was sent, and SOAP 1.1 is agreed", "/soap:Envelope")
     check_must_understand(envelope, UNDERSTOOD_BLOCKS)

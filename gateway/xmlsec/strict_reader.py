@@ -25,26 +25,31 @@ def raise_signature_error(
     raise GatewayError(problem, detail, "" if element is None else build_xpath(element))
 
 
-def select_elements(path: etree.XPath, root: etree._Element, **variables: str) -> list[etree._Element]:
+def select_elements(xpath: etree.XPath, root: etree._Element, **variables: str) -> list[etree._Element]:
     """Return the elements that a compiled path selects; it must select elements only."""
-    return cast("list[etree._Element]", path(root, **variables))
+    return cast("list[etree._Element]", xpath(root, **variables))
 
 
-def reject_hidden_nodes(signed: etree._Element, name: str) -> None:
-    """Raise for comments, which no signature covers and which split values, and processing instructions."""
-    for unseen in signed.iter(etree.Comment, etree.ProcessingInstruction, etree.Entity):
-        raise_signature_error(f"a comment or processing instruction in a signed {name}", unseen.getparent())
+def reject_hidden_nodes(signed_element: etree._Element, element_kind: str) -> None:
+    """Raise GW202 if `signed_element` contains a comment, a processing instruction or an entity reference.
+
+    A signature does not cover comments, and they split values. `element_kind` is used in the error text.
+    """
+    for hidden_node in signed_element.iter(etree.Comment, etree.ProcessingInstruction, etree.Entity):
+        raise_signature_error(
+            f"a comment or processing instruction in a signed {element_kind}", hidden_node.getparent()
+        )
 
 
 def remove_element(element: etree._Element) -> None:
     """Remove an element from its tree and keep the text after it."""
-    parent, before, tail = element.getparent(), element.getprevious(), element.tail or ""
+    parent, previous_element, tail_text = element.getparent(), element.getprevious(), element.tail or ""
     if parent is None:
         return
-    if before is not None:
-        before.tail = (before.tail or "") + tail
+    if previous_element is not None:
+        previous_element.tail = (previous_element.tail or "") + tail_text
     else:
-        parent.text = (parent.text or "") + tail
+        parent.text = (parent.text or "") + tail_text
     parent.remove(element)
 
 

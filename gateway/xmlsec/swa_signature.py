@@ -64,7 +64,7 @@ from gateway.xmlsec.xml_signature import (
 )
 
 #: Octets that are replaced at a time.
-_STEP = 1024**2
+_PIECE_OCTETS = 1024**2
 
 
 def iterate_crlf_lines(content: bytes | Body) -> Iterator[bytes]:
@@ -82,8 +82,8 @@ def iterate_crlf_lines(content: bytes | Body) -> Iterator[bytes]:
 
 def _iterate_pieces(content: bytes | Body) -> Iterator[bytes]:
     if isinstance(content, bytes):
-        for start in range(0, len(content), _STEP):
-            yield content[start : start + _STEP]
+        for start in range(0, len(content), _PIECE_OCTETS):
+            yield content[start : start + _PIECE_OCTETS]
     else:
         yield from iterate_octets(content)
 
@@ -106,42 +106,44 @@ def is_signed_as_is(media_type: str) -> bool:
 
 
 def canonicalize_attachment(
-    name: str, part: SwaAttachment, limits: WireLimits, *, once: bool = False
+    content_id: str, attachment: SwaAttachment, limits: WireLimits, *, once: bool = False
 ) -> DigestInput:
     """Return the octets of an attachment that are digested (SwA profile §5.4.2).
 
-    A comment in XML is covered by no such digest, so a part that has one is refused. XML is canonicalised
-    in memory, so a large part is not XML: who compresses it sends none. `once` is as in
-    `canonicalize_element`.
+    The digest does not cover comments, so XML with a comment is refused (GW203). XML is canonicalised in
+    memory, so XML above the limit is refused (GW102); its sender can compress it, so that it is no XML.
+    `once` is as in `canonicalize_element`.
     """
-    if _XML_TYPE.fullmatch(part.media_type):
-        root = _parse_xml_attachment(name, part, limits)
+    if _XML_TYPE.fullmatch(attachment.media_type):
+        root = _parse_xml_attachment(content_id, attachment, limits)
         if _has_comment(root):
-            raise _make_comment_error(name)
+            raise _make_comment_error(content_id)
         return canonicalize_document(root, exclusive=True, once=once)
-    if part.media_type.startswith("text/"):
-        return iterate_crlf_lines(part.content)
-    return part.content
+    if attachment.media_type.startswith("text/"):
+        return iterate_crlf_lines(attachment.content)
+    return attachment.content
 
 
-def _parse_xml_attachment(name: str, part: SwaAttachment, limits: WireLimits) -> etree._Element:
-    if count_octets(part.content) > limits.xml:
-        detail = f"a part of XML has at most {limits.xml} octets: compress it"
-        raise GatewayError(errors.TOO_LARGE, detail, f"cid:{name[:256]}")
-    content = read_octets(part.content)
+def _parse_xml_attachment(content_id: str, attachment: SwaAttachment, limits: WireLimits) -> etree._Element:
+    if count_octets(attachment.content) > limits.xml:
+        detail = f"an XML part may have at most {limits.xml} octets: compress it"
+        raise GatewayError(errors.TOO_LARGE, detail, f"cid:{content_id[:256]}")
+    content = read_octets(attachment.content)
     try:
         return parse_xml(content, limits)
     except GatewayError as wrong:
-        raise GatewayError(wrong.problem, wrong.detail, f"cid:{name[:256]}") from None
+        raise GatewayError(wrong.problem, wrong.detail, f"cid:{content_id[:256]}") from None
 
 
-def _make_comment_error(name: str) -> GatewayError:
+def _make_comment_error(content_id: str) -> GatewayError:
     detail = "the signature does not cover comments of an XML part: leave them out, or compress it"
-    return GatewayError(errors.NOT_COVERED, detail, f"cid:{name[:256]}")
+    return GatewayError(errors.NOT_COVERED, detail, f"cid:{content_id[:256]}")
 
 
 def _has_comment(root: etree._Element) -> bool:
-    root_siblings = (root.itersiblings(etree.Comment, preceding=back) for back in (True, False))
+    root_siblings = (
+        root.itersiblings(etree.Comment, preceding=is_preceding) for is_preceding in (True, False)
+    )
     return any(next(comments, None) is not None for comments in (root.iter(etree.Comment), *root_siblings))
 
 
@@ -156,11 +158,11 @@ _USERNAME_TOKEN: Final = f"{{{WSSE}}}UsernameToken"
 _TIMESTAMP: Final = f"{{{WSU}}}Timestamp"
 _MESSAGING: Final = f"{{{EB3}}}Messaging"
 _ID: Final = f"{{{WSU}}}Id"
-_MOST_TOKENS: Final = 4
-_LONGEST_URI: Final = 1024
+_MAX_TOKENS: Final = 4
+_MAX_URI_LENGTH: Final = 1024
 _BLOCK_TRANSFORMS: Final = (Transform(EXCLUSIVE_C14N),)
 _PART_TRANSFORMS: Final = (Transform(SWA_CONTENT),)
-_DS: Final = write_attribute("xmlns:ds", DS)
+_DS_DECLARATION: Final = write_attribute("xmlns:ds", DS)
 _SECURITY_START: Final = (
     write_attribute("xmlns:wsse", WSSE)
     + write_attribute("xmlns:wsu", WSU)
@@ -185,25 +187,25 @@ class _SecurityHeader:
 
     signature: etree._Element
     tokens: Mapping[str, etree._Element]
-    others: tuple[etree._Element, ...]
+    timestamps: tuple[etree._Element, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _SwaReading(StructureReading):
     """The values of the signature of an envelope, with the elements and parts that it must cover.
 
-    `must_cover` are elements, `attachments` the names of parts.
+    `required_elements` are elements, `attachments` the names of parts.
     """
 
-    parts: _SecurityHeader
-    must_cover: tuple[etree._Element, ...]
+    header_parts: _SecurityHeader
+    required_elements: tuple[etree._Element, ...]
     attachments: Collection[str]
 
     def match_references(self) -> SignedContent:
         """Return the target of each reference; raise for one that is not permitted, or a part not covered."""
         root = self.parsed.element.getroottree().getroot()
-        targets = _resolve_targets(self.parsed, root, self.parts, self.attachments)
-        _check_coverage(self.parsed, targets, self.must_cover, self.attachments)
+        targets = _resolve_targets(self.parsed, root, self.header_parts, self.attachments)
+        _check_coverage(self.parsed, targets, self.required_elements, self.attachments)
         names = [target if isinstance(target, str) else None for target in targets.values()]
         return SignedContent(names, lambda: _canonicalize_targets(self.parsed, targets))
 
@@ -251,17 +253,17 @@ class SwaAttachments:
         digest. Both are about octets that the sender signed. Any other result of a changed ciphertext gets
         the same answer: different answers would disclose its plaintext, octet by octet.
         """
-        part = SwaAttachment(self.attachments[name].media_type, octets)
+        attachment = SwaAttachment(self.attachments[name].media_type, octets)
         cid = reference.uri[4:]
         canonical_form: DigestInput
         has_comment = False
         try:
-            if _XML_TYPE.fullmatch(part.media_type):
-                root = _parse_xml_attachment(cid, part, self.limits)
+            if _XML_TYPE.fullmatch(attachment.media_type):
+                root = _parse_xml_attachment(cid, attachment, self.limits)
                 has_comment = _has_comment(root)
                 canonical_form = canonicalize_document(root, exclusive=True, once=True)
             else:
-                canonical_form = canonicalize_attachment(cid, part, self.limits)
+                canonical_form = canonicalize_attachment(cid, attachment, self.limits)
         except GatewayError as wrong:
             errors.raise_resource_problem(wrong)
             return False  # what another key made of it is no XML
@@ -293,7 +295,7 @@ def find_swa_security(root: etree._Element) -> etree._Element | None:
 
 def read_swa_signature(
     security: etree._Element,
-    must_cover: Iterable[etree._Element],
+    required_elements: Iterable[etree._Element],
     attachments: Collection[str],
     policy: SignaturePolicy,
     candidates: Iterable[Certificate] = (),
@@ -302,89 +304,99 @@ def read_swa_signature(
 ) -> _SwaReading:
     """Return the signature of an envelope and the content that it signs, not yet verified.
 
-    It must cover the elements `must_cover` and the attachments of these names. `candidates` are the
+    It must cover the elements `required_elements` and the attachments of these names. `candidates` are the
     certificates that a message may name without containing them, `allowed_children` the elements of the
     header that describe the encryption. Raises GW201 for a header without signature, and other problems of
     security for any other fault; content without coverage (GW203) is found when the references are matched.
     """
     root = security.getroottree().getroot()
-    parts = _read_security(security, allowed_children)
-    parsed = read_signature(parts.signature, policy, limits=limits)
+    header_parts = _read_security(security, allowed_children)
+    parsed = read_signature(header_parts.signature, policy, limits=limits)
     if parsed.canonicalization.algorithm != EXCLUSIVE_C14N:
-        raise_signature_error("SignedInfo is in exclusive C14N", parsed.signed_info, errors.ALGORITHM_REFUSED)
+        raise_signature_error(
+            "SignedInfo must be in exclusive C14N", parsed.signed_info, errors.ALGORITHM_REFUSED
+        )
     check_unique_ids(
         root, (reference.uri[1:] for reference in parsed.references if reference.uri.startswith("#"))
     )
-    certificate = read_security_token(parsed.key_info, parts.tokens, candidates)
-    return _SwaReading(parsed, certificate, parts, tuple(must_cover), attachments)
+    certificate = read_security_token(parsed.key_info, header_parts.tokens, candidates)
+    return _SwaReading(parsed, certificate, header_parts, tuple(required_elements), attachments)
 
 
 def _read_security(security: etree._Element, allowed_children: Collection[etree._Element]) -> _SecurityHeader:
     """Return the parts of a Security header: tokens, one signature, perhaps a Timestamp; nothing else."""
     root = security.getroottree().getroot()
     reject_hidden_nodes(root, "envelope")
-    signatures, tokens, others = [], {}, []
+    signatures, tokens, timestamps = [], {}, []
     for child in list_children(security):
         if child.tag == _SIGNATURE:
             signatures.append(child)
         elif child.tag == TOKEN:
             tokens[child.get(_ID, "")] = child
         elif child.tag == _TIMESTAMP:
-            others.append(child)
+            timestamps.append(child)
         elif child not in allowed_children:
             detail = f"{etree.QName(child).localname[:80]} in a Security header is not supported"
             raise_signature_error(detail, child, errors.NOT_SUPPORTED)
     if not signatures:
         raise_signature_error("the Security header has no ds:Signature", security, errors.SIGNATURE_MISSING)
-    everywhere = sum(1 for _ in root.iter(_SIGNATURE))
-    if len(signatures) > 1 or everywhere > 1 or len(tokens) > _MOST_TOKENS or len(others) > 1:
-        raise_signature_error("a Security header holds one signature and one Timestamp at most", security)
-    return _SecurityHeader(signatures[0], tokens, tuple(others))
+    signature_count = sum(1 for _ in root.iter(_SIGNATURE))
+    if len(signatures) > 1 or signature_count > 1 or len(tokens) > _MAX_TOKENS or len(timestamps) > 1:
+        raise_signature_error("a Security header may hold one signature and one Timestamp at most", security)
+    return _SecurityHeader(signatures[0], tokens, tuple(timestamps))
 
 
 def _resolve_targets(
     parsed: ParsedSignature,
     root: etree._Element,
-    parts: _SecurityHeader,
+    header_parts: _SecurityHeader,
     attachments: Collection[str],
 ) -> dict[str, SignedTarget]:
     """Return the target of each reference by its URI, an element or an attachment; raise for two of one."""
-    by_id = _index_signable(root, parts)
+    elements_by_id = _index_signable_elements(root, header_parts)
     targets: dict[str, SignedTarget] = {}
     for reference in parsed.references:
         if reference.uri.startswith("cid:"):
             target: SignedTarget = _find_attachment(reference, parsed, attachments)
         else:
-            target = _find_element(reference, parsed, by_id)
+            target = _find_element(reference, parsed, elements_by_id)
         if target in targets.values() or reference.type:
             raise_signature_error(f"two references to '{reference.uri[:120]}'", parsed.signed_info)
         targets[reference.uri] = target
     return targets
 
 
-def _index_signable(root: etree._Element, parts: _SecurityHeader) -> dict[str, etree._Element]:
+def _index_signable_elements(
+    root: etree._Element, header_parts: _SecurityHeader
+) -> dict[str, etree._Element]:
     """Return the elements that may be signed: header blocks and Body where they belong, tokens, Timestamp."""
     header, body = root[0], root[-1]
-    by_id: dict[str, etree._Element] = {}
+    elements_by_id: dict[str, etree._Element] = {}
     # The main signature may be over the token that authorises (core §7.10).
-    logins = [
+    username_tokens = [
         token
         for block in header.iterchildren(_SECURITY)
         if block.get(_ROLE) == EBMS_ROLE
         for token in block.iterchildren(_USERNAME_TOKEN)
     ]
-    for element in (body, *header.iterchildren("*"), *parts.tokens.values(), *parts.others, *logins):
+    for element in (
+        body,
+        *header.iterchildren("*"),
+        *header_parts.tokens.values(),
+        *header_parts.timestamps,
+        *username_tokens,
+    ):
         # The schema of eb:Messaging has an attribute id of type ID besides.
-        for value in (element.get(_ID), element.get("id") if element.tag == _MESSAGING else None):
-            if value:
-                by_id[value] = element
-    return by_id
+        for identifier in (element.get(_ID), element.get("id") if element.tag == _MESSAGING else None):
+            if identifier:
+                elements_by_id[identifier] = element
+    return elements_by_id
 
 
 def _find_element(
-    reference: DigestReference, parsed: ParsedSignature, by_id: Mapping[str, etree._Element]
+    reference: DigestReference, parsed: ParsedSignature, elements_by_id: Mapping[str, etree._Element]
 ) -> etree._Element:
-    target = by_id.get(reference.uri[1:]) if reference.uri.startswith("#") else None
+    target = elements_by_id.get(reference.uri[1:]) if reference.uri.startswith("#") else None
     if target is None:
         detail = (
             f"reference '{reference.uri[:120]}' names no Body, header block, token or Timestamp by its id"
@@ -392,7 +404,7 @@ def _find_element(
         raise_signature_error(detail, parsed.signed_info)
     if [transform.algorithm for transform in reference.transforms] != [EXCLUSIVE_C14N]:
         raise_signature_error(
-            "an element is signed in exclusive C14N and by no other transform", parsed.signed_info
+            "an element must be signed in exclusive C14N and by no other transform", parsed.signed_info
         )
     return target
 
@@ -402,30 +414,30 @@ def _find_attachment(
 ) -> str:
     if [transform.algorithm for transform in reference.transforms] != [SWA_CONTENT] or len(
         reference.uri
-    ) > _LONGEST_URI:
+    ) > _MAX_URI_LENGTH:
         raise_signature_error(
-            "an attachment is signed by its content and by no other transform", parsed.signed_info
+            "an attachment must be signed by its content and by no other transform", parsed.signed_info
         )
-    name = parse_content_id(reference, parsed)
-    if name not in attachments:
-        detail = f"the signed part '{name[:120]}' is not in the message"
+    content_id = parse_content_id(reference, parsed)
+    if content_id not in attachments:
+        detail = f"the signed part '{content_id[:120]}' is not in the message"
         raise_signature_error(detail, parsed.element, errors.PART_MISSING)
-    return name
+    return content_id
 
 
 def _check_coverage(
     parsed: ParsedSignature,
     targets: Mapping[str, SignedTarget],
-    must_cover: Iterable[etree._Element],
+    required_elements: Iterable[etree._Element],
     attachments: Collection[str],
 ) -> None:
-    covered = list(targets.values())
-    for element in must_cover:
-        if element not in covered:
+    covered_targets = list(targets.values())
+    for element in required_elements:
+        if element not in covered_targets:
             raise_signature_error("this part must be signed and is not", element, errors.NOT_COVERED)
-    for name in attachments:
-        if name not in covered:
-            detail = f"the signature does not cover part '{name[:120]}'"
+    for content_id in attachments:
+        if content_id not in covered_targets:
+            detail = f"the signature does not cover part '{content_id[:120]}'"
             raise_signature_error(detail, parsed.element, errors.NOT_COVERED)
 
 
@@ -434,26 +446,28 @@ def write_swa_security(
     attachments: Mapping[str, SwaAttachment],
     signer: Signer,
     token: SigningToken,
-    before: str = "",
+    leading_text: str = "",
 ) -> WrittenSignature:
     """Return the wsse:Security header that signs elements and attachments, as text of an envelope.
 
     `blocks` are the exclusive canonical forms of the elements by wsu:Id. The envelope declares ``soap12``.
-    `token` says how the certificate is named. `before` is text that is put before it, as of encryption.
+    `token` says how the certificate is named. `leading_text` is text that is put before it, as of encryption.
     """
     references = [
         DigestReference(f"#{name}", SHA256, compute_digest(SHA256, octets), _BLOCK_TRANSFORMS)
         for name, octets in blocks.items()
     ]
-    for name, part in attachments.items():
-        octets = canonicalize_attachment(name, part, DEFAULT_LIMITS)
+    for name, attachment in attachments.items():
+        octets = canonicalize_attachment(name, attachment, DEFAULT_LIMITS)
         uri = "cid:" + quote(name, safe="@!$&'()*+,;=:-._~/")
         references.append(DigestReference(uri, SHA256, compute_digest(SHA256, octets), _PART_TRANSFORMS))
     # It declares its own namespace, so that this text is its exclusive canonical form.
-    written = write_methods(EXCLUSIVE_C14N, signer.algorithm) + "".join(map(write_reference_text, references))
-    signed_info = f"<ds:SignedInfo{_DS}>{written}</ds:SignedInfo>"
-    value = write_octets("ds:SignatureValue", signer.sign(signed_info.encode()))
-    binary, key_info = write_token(signer.certificate, token.kind, token.id, token.issuers)
-    signature = f"<ds:Signature{_DS}>{signed_info}{value}{key_info}</ds:Signature>"
-    text = write_element("wsse:Security", before + binary + signature, _SECURITY_START)
-    return WrittenSignature(text, tuple(references))
+    signed_info_content = write_methods(EXCLUSIVE_C14N, signer.algorithm) + "".join(
+        map(write_reference_text, references)
+    )
+    signed_info = f"<ds:SignedInfo{_DS_DECLARATION}>{signed_info_content}</ds:SignedInfo>"
+    value_element = write_octets("ds:SignatureValue", signer.sign(signed_info.encode()))
+    binary_token, key_info = write_token(signer.certificate, token.kind, token.id, token.issuers)
+    signature = f"<ds:Signature{_DS_DECLARATION}>{signed_info}{value_element}{key_info}</ds:Signature>"
+    header_text = write_element("wsse:Security", leading_text + binary_token + signature, _SECURITY_START)
+    return WrittenSignature(header_text, tuple(references))

@@ -71,9 +71,9 @@ from gateway.xmlsec.xml_signature import (
 )
 
 _ID: Final = f"{{{WSU}}}Id"
-_PARTS: Final = [f"{{{WSU}}}Created", f"{{{WSU}}}Expires"]
+_TIMESTAMP_TAGS: Final = [f"{{{WSU}}}Created", f"{{{WSU}}}Expires"]
 # BSP 1.1 R3220, R3213: UTC and no more than milliseconds
-_MOMENT: Final = re.compile(
+_TIMESTAMP_PATTERN: Final = re.compile(
     r"(\d{4}-(?:0[1-9]|1[0-2])-\d{2}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d)(?:\.(\d{1,3}))?(?:Z|\+00:00)",
     re.ASCII,
 )
@@ -83,13 +83,13 @@ _MOMENT: Final = re.compile(
 class TimestampWindow:
     """The limits on the age, the clock difference and the lifetime of a Timestamp.
 
-    The ages are WSS4J's defaults; ``lifetime`` is the longest accepted time from Created to
+    The ages are WSS4J's defaults; ``max_lifetime`` is the longest accepted time from Created to
     Expires. A Timestamp written by the gateway expires ``validity`` after its creation.
     """
 
-    age: timedelta = timedelta(seconds=300)
-    ahead: timedelta = timedelta(seconds=60)
-    lifetime: timedelta = timedelta(hours=24)
+    max_age: timedelta = timedelta(seconds=300)
+    max_ahead: timedelta = timedelta(seconds=60)
+    max_lifetime: timedelta = timedelta(hours=24)
     validity: timedelta = timedelta(seconds=300)
 
 
@@ -100,25 +100,27 @@ def check_timestamp(timestamp: etree._Element, now: datetime, window: TimestampW
     """Raise GW211 for a Timestamp that is malformed, or outside the window at `now`."""
     check_attributes(timestamp, optional=(_ID,))
     parts = list_children(timestamp)
-    if [part.tag for part in parts] != _PARTS:
-        raise_signature_error("a Timestamp holds Created and Expires", timestamp, errors.TIMESTAMP_REFUSED)
+    if [part.tag for part in parts] != _TIMESTAMP_TAGS:
+        raise_signature_error(
+            "a Timestamp must hold Created and Expires", timestamp, errors.TIMESTAMP_REFUSED
+        )
     created, expires = (_read_instant(part) for part in parts)
-    reason = _find_window_fault(created, expires, now, window)
-    if reason is not None:
-        detail = f"the Timestamp is outside the window: {reason}"
+    fault = _find_window_fault(created, expires, now, window)
+    if fault is not None:
+        detail = f"the Timestamp is outside the window: {fault}"
         raise_signature_error(detail, timestamp, errors.TIMESTAMP_REFUSED)
 
 
 def _find_window_fault(
     created: datetime, expires: datetime, now: datetime, window: TimestampWindow
 ) -> str | None:
-    if created > now + window.ahead:
+    if created > now + window.max_ahead:
         return "it was created in the future"
-    if created < now - window.age:
-        return f"it was created more than {window.age.total_seconds():.0f} seconds ago"
+    if created < now - window.max_age:
+        return f"it was created more than {window.max_age.total_seconds():.0f} seconds ago"
     if expires <= now:
         return "it has expired"
-    if not timedelta(0) < expires - created <= window.lifetime:
+    if not timedelta(0) < expires - created <= window.max_lifetime:
         return "its life is not of a sensible length"
     return None
 
@@ -137,8 +139,8 @@ def _read_instant(element: etree._Element) -> datetime:
 
 
 def _parse_moment(text: str) -> datetime | None:
-    """Return the moment that a text is; None for another form, ValueError for a day that no month has."""
-    match = _MOMENT.fullmatch(text)
+    """Return the instant of a text in UTC; None for another form; raise ValueError for an impossible day."""
+    match = _TIMESTAMP_PATTERN.fullmatch(text)
     if match is None:
         return None
     moment = datetime.fromisoformat(match[1]).replace(tzinfo=UTC)  # bounded: by the pattern
@@ -158,11 +160,11 @@ _SIGNATURE: Final = f"{{{DS}}}Signature"
 _SECURITY_TAG: Final = (
     f'<wsse:Security xmlns:soap="{SOAP11}" xmlns:wsse="{WSSE}" xmlns:wsu="{WSU}" soap:mustUnderstand="1">'
 )
-_TOKEN_KIND: Final = f' EncodingType="{BASE64_ENCODING}" ValueType="{X509_TOKEN}"'
+_TOKEN_ATTRIBUTES: Final = f' EncodingType="{BASE64_ENCODING}" ValueType="{X509_TOKEN}"'
 #: The namespaces of the elements that are written and signed here.
-_DECLARED: Final = frozenset({WSSE, WSU, DS})
-_ONCE: Final = (_TOKEN, _TIMESTAMP, _SIGNATURE)
-_EXCLUSIVE: Final = Transform(EXCLUSIVE_C14N)
+_WRITTEN_NAMESPACES: Final = frozenset({WSSE, WSU, DS})
+_REQUIRED_CHILDREN: Final = (_TOKEN, _TIMESTAMP, _SIGNATURE)
+_EXCLUSIVE_TRANSFORM: Final = Transform(EXCLUSIVE_C14N)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,8 @@ class _SecuredParts:
     token: etree._Element
     timestamp: etree._Element
     signature: etree._Element
-    signable: tuple[etree._Element, ...]
-    must_cover: tuple[etree._Element, ...]
+    signable_elements: tuple[etree._Element, ...]
+    required_elements: tuple[etree._Element, ...]
 
 
 def sign_soap_envelope(
@@ -194,20 +196,23 @@ def sign_soap_envelope(
     header, body = _get_header_and_body(root)
     if find_security_header(root) is not None:
         raise_signature_error("the envelope has a Security header already", root, errors.OUR_MISTAKE)
-    addressing = tuple(child for child in header if _is_addressing_header(child))
-    names = _assign_ids(root, (body, *addressing), prefix)
-    references = [f"#{name}" for name in (*names.parts[:1], names.timestamp, *names.parts[1:])]
-    text = _write_security(signer, names, now, now + window.validity, references)
-    security = read_own_element(text)
-    if not _DECLARED.isdisjoint(header.nsmap.values()):
+    addressing_headers = tuple(child for child in header if _is_addressing_header(child))
+    signed_ids = _assign_ids(root, (body, *addressing_headers), prefix)
+    references = [
+        f"#{part_id}"
+        for part_id in (*signed_ids.part_ids[:1], signed_ids.timestamp_id, *signed_ids.part_ids[1:])
+    ]
+    security_octets = _write_security(signer, signed_ids, now, now + window.validity, references)
+    security = read_own_element(security_octets)
+    if not _WRITTEN_NAMESPACES.isdisjoint(header.nsmap.values()):
         # The prefixes of the envelope replace those of the header, which must happen before it is signed.
         header.append(security)
     _, timestamp, signature = security
     # By exclusive C14N, the signed parts of the header do not depend on their context.
-    _, _, *written = signature[0]
-    for reference, part in zip(written, (body, timestamp, *addressing), strict=True):
-        fill_digest_value(reference, apply_canonicalization(part, _EXCLUSIVE))
-    fill_signature_value(signature, _EXCLUSIVE, signer)
+    _, _, *reference_elements = signature[0]
+    for reference, part in zip(reference_elements, (body, timestamp, *addressing_headers), strict=True):
+        fill_digest_value(reference, apply_canonicalization(part, _EXCLUSIVE_TRANSFORM))
+    fill_signature_value(signature, _EXCLUSIVE_TRANSFORM, signer)
     if security.getparent() is None:
         header.append(security)
 
@@ -230,14 +235,16 @@ def verify_soap_envelope(
     parts = _split_envelope(root)
     parsed = read_signature(parts.signature, policy, limits=limits)
     if parsed.canonicalization.algorithm != EXCLUSIVE_C14N:
-        raise_signature_error("SignedInfo is in exclusive C14N", parsed.signed_info, errors.ALGORITHM_REFUSED)
+        raise_signature_error(
+            "SignedInfo must be in exclusive C14N", parsed.signed_info, errors.ALGORITHM_REFUSED
+        )
     check_unique_ids(root, (reference.uri[1:] for reference in parsed.references))
     certificate = _read_token_certificate(parsed, parts.token)
     reading = _SoapReading(parsed, certificate, parts)
-    signed = verify_reading(reading, PlainAttachments({}), check_certificate)
+    verified_signature = verify_reading(reading, PlainAttachments({}), check_certificate)
     check_timestamp(parts.timestamp, now, window)
     etree.strip_tags(root, etree.Comment)
-    return signed
+    return verified_signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,11 +288,11 @@ def _is_addressing_header(element: etree._Element) -> bool:
 def _get_header_and_body(root: etree._Element) -> tuple[etree._Element, etree._Element]:
     """Return Header and Body; raise when the document has a second element of those names (SIG-07)."""
     if root.tag != _ENVELOPE:
-        raise_signature_error("a SOAP 1.1 Envelope belongs here", root)
+        raise_signature_error("the document must be a SOAP 1.1 Envelope", root)
     elements = list(root.iter(_ENVELOPE, _HEADER, _BODY))
     if [element.tag for element in elements] != [_ENVELOPE, _HEADER, _BODY] or list(root) != elements[1:]:
         raise_signature_error(
-            "an Envelope holds one Header and one Body, and there are no others elsewhere", root
+            "an Envelope must hold one Header and one Body, and there must be no others elsewhere", root
         )
     return elements[1], elements[2]
 
@@ -306,24 +313,28 @@ def _split_envelope(root: etree._Element) -> _SecuredParts:
         raise_signature_error("the Security header has no ds:Signature", security, errors.SIGNATURE_MISSING)
     if sum(1 for _ in root.iter(_TIMESTAMP)) != 1 or _TIMESTAMP not in children:
         raise_signature_error(
-            "exactly one Timestamp belongs into the Security header", security, errors.TIMESTAMP_REFUSED
+            "the Security header must hold exactly one Timestamp", security, errors.TIMESTAMP_REFUSED
         )
-    if set(children) != set(_ONCE) or len(security) != len(_ONCE):
+    if set(children) != set(_REQUIRED_CHILDREN) or len(security) != len(_REQUIRED_CHILDREN):
         raise_signature_error(
-            "a Security header holds one token, one Timestamp, one Signature and nothing else", security
+            "a Security header must hold one token, one Timestamp, one Signature and nothing else", security
         )
-    for tag in _ONCE:
+    for tag in _REQUIRED_CHILDREN:
         if sum(1 for _ in root.iter(tag)) != 1:
             raise_signature_error(f"more than one {etree.QName(tag).localname} in the document", security)
-    must_cover = (body, children[_TIMESTAMP], *(child for child in header if _is_addressing_header(child)))
-    others = (child for child in header if child not in must_cover and child is not security)
+    required_elements = (
+        body,
+        children[_TIMESTAMP],
+        *(child for child in header if _is_addressing_header(child)),
+    )
+    other_headers = (child for child in header if child not in required_elements and child is not security)
     return _SecuredParts(
         security=security,
         token=children[_TOKEN],
         timestamp=children[_TIMESTAMP],
         signature=children[_SIGNATURE],
-        signable=(*must_cover, children[_TOKEN], *others),
-        must_cover=must_cover,
+        signable_elements=(*required_elements, children[_TOKEN], *other_headers),
+        required_elements=required_elements,
     )
 
 
@@ -337,83 +348,94 @@ def _read_token_certificate(parsed: ParsedSignature, token: etree._Element) -> C
     check_attributes(token, required=(_ID, "EncodingType", "ValueType"))
     if reference.get("URI") != f"#{token.get(_ID)}" or list_children(reference):
         raise_signature_error("the SecurityTokenReference does not name the token", reference)
-    kinds = {reference.get("ValueType"), token.get("ValueType"), X509_TOKEN}
+    value_types = {reference.get("ValueType"), token.get("ValueType"), X509_TOKEN}
     token_type = token_reference.get(f"{{{WSSE11}}}TokenType", X509_TOKEN)
-    if kinds != {X509_TOKEN} or token_type != X509_TOKEN or token.get("EncodingType") != BASE64_ENCODING:
-        raise_signature_error("the token is an X.509 v3 certificate in base64", token)
+    if (
+        value_types != {X509_TOKEN}
+        or token_type != X509_TOKEN
+        or token.get("EncodingType") != BASE64_ENCODING
+    ):
+        raise_signature_error("the token must be an X.509 v3 certificate in base64", token)
     return decode_certificate(token)
 
 
 def _resolve_targets(parsed: ParsedSignature, parts: _SecuredParts) -> dict[str, etree._Element]:
     """Return the target of each reference: Body, Timestamp, token or header block, each at most once."""
-    by_id = {part.get(_ID): part for part in parts.signable if part.get(_ID) is not None}
+    elements_by_id = {part.get(_ID): part for part in parts.signable_elements if part.get(_ID) is not None}
     targets: dict[str, etree._Element] = {}
     for reference in parsed.references:
-        target = by_id.get(reference.uri[1:]) if reference.uri.startswith("#") else None
+        target = elements_by_id.get(reference.uri[1:]) if reference.uri.startswith("#") else None
         if target is None:
             detail = f"reference '{reference.uri[:120]}' names no Body, Timestamp, token or header by wsu:Id"
             raise_signature_error(detail, parsed.signed_info)
         if [transform.algorithm for transform in reference.transforms] != [EXCLUSIVE_C14N] or reference.type:
             raise_signature_error(
-                "a part is signed in exclusive C14N and by no other transform", parsed.signed_info
+                "a part must be signed in exclusive C14N and by no other transform", parsed.signed_info
             )
         if target in targets.values():
             raise_signature_error(f"two references to '{reference.uri[:120]}'", parsed.signed_info)
         targets[reference.uri] = target
-    for part in parts.must_cover:
+    for part in parts.required_elements:
         if part not in targets.values():
             raise_signature_error("this part must be signed and is not", part, errors.NOT_COVERED)
     return targets
 
 
 @dataclass(frozen=True, slots=True)
-class _SignedNames:
+class _SignedIds:
     """The identifiers of the signed parts, and of the token."""
 
-    token: str
-    timestamp: str
-    parts: tuple[str, ...]
+    token_id: str
+    timestamp_id: str
+    part_ids: tuple[str, ...]
 
 
-def _assign_ids(root: etree._Element, parts: tuple[etree._Element, ...], prefix: str) -> _SignedNames:
-    """Give an identifier to each part that has none; return all of them."""
+def _assign_ids(root: etree._Element, parts: tuple[etree._Element, ...], prefix: str) -> _SignedIds:
+    """Set a wsu:Id on each part that has none; return the ids of all parts, and new ids of the others."""
     used_ids = set(list_ids(root))
-    names = (name for number in count(1) if (name := f"{prefix}{number}") not in used_ids)
-    token = next(names)
-    body, *addressing = parts
-    first, timestamp = _name_part(body, names), next(names)
-    return _SignedNames(token, timestamp, (first, *(_name_part(part, names) for part in addressing)))
+    new_ids = (name for id_number in count(1) if (name := f"{prefix}{id_number}") not in used_ids)
+    token_id = next(new_ids)
+    body, *addressing_headers = parts
+    body_id, timestamp_id = _ensure_part_id(body, new_ids), next(new_ids)
+    return _SignedIds(
+        token_id, timestamp_id, (body_id, *(_ensure_part_id(part, new_ids) for part in addressing_headers))
+    )
 
 
-def _name_part(part: etree._Element, names: Iterator[str]) -> str:
-    """Return the identifier of a part, which gets the next name where it has none."""
-    name = part.get(_ID)
-    if name is None:
-        name = next(names)
-        part.set(_ID, name)
-        if part.get(_ID) != name:
+def _ensure_part_id(part: etree._Element, new_ids: Iterator[str]) -> str:
+    """Return the wsu:Id of a part; set it to the next of `new_ids` if the part has none.
+
+    Raises GW806 if libxml2 has no memory for the attribute.
+    """
+    part_id = part.get(_ID)
+    if part_id is None:
+        part_id = next(new_ids)
+        part.set(_ID, part_id)
+        if part.get(_ID) != part_id:
             # libxml2 does not report that it has no memory for an attribute.
             raise GatewayError(errors.NO_ROOM, "memory is used up")
-    return name
+    return part_id
 
 
 def _write_security(
-    signer: Signer, names: _SignedNames, created: datetime, expires: datetime, references: Sequence[str]
+    signer: Signer, signed_ids: _SignedIds, created: datetime, expires: datetime, references: Sequence[str]
 ) -> bytes:
     """Return the Security header with the token and the Timestamp; digests and value are empty."""
-    token, timestamp = (write_attribute("wsu:Id", name) for name in (names.token, names.timestamp))
-    signed = "".join(
+    token_attribute, timestamp_attribute = (
+        write_attribute("wsu:Id", element_id) for element_id in (signed_ids.token_id, signed_ids.timestamp_id)
+    )
+    reference_texts = "".join(
         write_empty_reference(write_attribute("URI", uri), (EXCLUSIVE_C14N,)) for uri in references
     )
     return (
-        f"{_SECURITY_TAG}<wsse:BinarySecurityToken{_TOKEN_KIND}{token}>"
+        f"{_SECURITY_TAG}<wsse:BinarySecurityToken{_TOKEN_ATTRIBUTES}{token_attribute}>"
         f"{_encode_certificate(signer.certificate.der)}</wsse:BinarySecurityToken>"
-        f"<wsu:Timestamp{timestamp}><wsu:Created>{format_instant(created)}</wsu:Created>"
+        f"<wsu:Timestamp{timestamp_attribute}><wsu:Created>{format_instant(created)}</wsu:Created>"
         f"<wsu:Expires>{format_instant(expires)}</wsu:Expires></wsu:Timestamp>"
         f'<ds:Signature xmlns:ds="{DS}"><ds:SignedInfo>'
-        f"{write_methods(EXCLUSIVE_C14N, signer.algorithm)}{signed}</ds:SignedInfo>"
+        f"{write_methods(EXCLUSIVE_C14N, signer.algorithm)}{reference_texts}</ds:SignedInfo>"
         "<ds:SignatureValue/><ds:KeyInfo><wsse:SecurityTokenReference>"
-        f'<wsse:Reference{write_attribute("URI", f"#{names.token}")} ValueType="{X509_TOKEN}"/>'
+        f'<wsse:Reference{write_attribute("URI", f"#{signed_ids.token_id}")} ValueType="{X509_TOKEN}"/>'
         "</wsse:SecurityTokenReference></ds:KeyInfo></ds:Signature></wsse:Security>"
     ).encode()
 

@@ -35,7 +35,7 @@ from gateway.wire import (
 from gateway.xmlsec.algorithms import (
     C14N_11,
     ED25519,
-    ENVELOPED,
+    ENVELOPED_SIGNATURE,
     EXCLUSIVE_C14N,
     SHA256,
     SIGNED_PROPERTIES,
@@ -79,7 +79,7 @@ from gateway.xmlsec.xml_signature import (
 
 _SIGNATURE: Final = f"{{{DS}}}Signature"
 _XML_ID: Final = f"{{{XML}}}id"
-_METHODS: Final = (C14N, C14N_11, EXCLUSIVE_C14N)
+_CANONICALIZATIONS: Final = (C14N, C14N_11, EXCLUSIVE_C14N)
 
 
 def sign_document(root: etree._Element, signer: Signer, *, now: datetime) -> etree._Element:
@@ -88,7 +88,7 @@ def sign_document(root: etree._Element, signer: Signer, *, now: datetime) -> etr
         raise_signature_error("the document already has a signature", root, errors.OUR_MISTAKE)
     if signer.algorithm == ED25519:
         raise_signature_error(
-            "XAdES signatures are made by RSA and ECDSA keys", root, errors.ALGORITHM_REFUSED
+            "a XAdES signature must be made by an RSA or ECDSA key", root, errors.ALGORITHM_REFUSED
         )
     _append_signature(root, signer, now)
     return root
@@ -110,8 +110,8 @@ def verify_document(root: etree._Element) -> VerifiedSignature:
     that only signed content is read from it.
     """
     element = _find_signature(root)
-    parsed = read_signature(element, STRICT, objects=1)
-    if parsed.canonicalization.algorithm not in _METHODS or parsed.algorithm == ED25519:
+    parsed = read_signature(element, STRICT, object_count=1)
+    if parsed.canonicalization.algorithm not in _CANONICALIZATIONS or parsed.algorithm == ED25519:
         raise_signature_error(
             "algorithm of SignedInfo not allowed in XAdES", element, errors.ALGORITHM_REFUSED
         )
@@ -119,9 +119,11 @@ def verify_document(root: etree._Element) -> VerifiedSignature:
     properties = _get_signed_properties(parsed)
     targets = _match_references(root, parsed, properties)
     signing_time = _check_signed_properties(properties, parsed, certificate)
-    signed = verify_reading(_DocumentReading(parsed, certificate, root, targets), PlainAttachments({}))
+    verified_signature = verify_reading(
+        _DocumentReading(parsed, certificate, root, targets), PlainAttachments({})
+    )
     etree.strip_tags(root, etree.Comment)
-    return replace(signed, signing_time=signing_time)
+    return replace(verified_signature, signing_time=signing_time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,14 +170,14 @@ def _find_signature(root: etree._Element) -> etree._Element:
 
 def _get_signed_properties(parsed: ParsedSignature) -> etree._Element:
     """Return the SignedProperties from their only permitted place."""
-    holder = parsed.objects[0]
-    check_attributes(holder)
-    qualifying = get_only_child(holder, f"{{{XADES}}}QualifyingProperties")
-    check_attributes(qualifying, required=("Target",), optional=("Id",))
-    if qualifying.get("Target") != f"#{parsed.element.get('Id')}":
-        raise_signature_error("QualifyingProperties has another signature as Target", qualifying)
+    object_element = parsed.objects[0]
+    check_attributes(object_element)
+    qualifying_properties = get_only_child(object_element, f"{{{XADES}}}QualifyingProperties")
+    check_attributes(qualifying_properties, required=("Target",), optional=("Id",))
+    if qualifying_properties.get("Target") != f"#{parsed.element.get('Id')}":
+        raise_signature_error("QualifyingProperties has another signature as Target", qualifying_properties)
     # no signature covers unsigned properties; levels above B are not read here
-    properties = get_only_child(qualifying, f"{{{XADES}}}SignedProperties")
+    properties = get_only_child(qualifying_properties, f"{{{XADES}}}SignedProperties")
     check_attributes(properties, required=("Id",))
     return properties
 
@@ -193,9 +195,9 @@ def _match_references(
         if target in targets:
             raise_signature_error(f"two references to the {_describe_part(target, root)}", parsed.signed_info)
         targets.append(target)
-    for must_cover in (root, properties):
-        if must_cover not in targets:
-            detail = f"the signature does not cover the {_describe_part(must_cover, root)}"
+    for required_element in (root, properties):
+        if required_element not in targets:
+            detail = f"the signature does not cover the {_describe_part(required_element, root)}"
             raise_signature_error(detail, parsed.element, errors.NOT_COVERED)
     return tuple(targets)
 
@@ -212,13 +214,17 @@ def _find_signed_element(
 ) -> etree._Element:
     algorithms = [transform.algorithm for transform in reference.transforms]
     if reference.uri == "" or _is_reference_to(reference, root.get(_XML_ID)):
-        if algorithms[:1] != [ENVELOPED] or not _is_single_canonicalization(algorithms[1:]) or reference.type:
+        if (
+            algorithms[:1] != [ENVELOPED_SIGNATURE]
+            or not _is_single_canonicalization(algorithms[1:])
+            or reference.type
+        ):
             raise_signature_error(
-                "the document is signed as enveloped-signature, then one C14N", parsed.signed_info
+                "the document must be signed by enveloped-signature, then one C14N", parsed.signed_info
             )
         return root
     if algorithms and not _is_single_canonicalization(algorithms):
-        raise_signature_error("a part of the signature is signed by one C14N", parsed.signed_info)
+        raise_signature_error("a part of the signature must be signed by one C14N", parsed.signed_info)
     if _is_reference_to(reference, properties.get("Id")) and reference.type == SIGNED_PROPERTIES:
         return properties
     if not _is_reference_to(reference, parsed.key_info.get("Id")) or reference.type:
@@ -231,20 +237,20 @@ def _is_reference_to(reference: DigestReference, identifier: str | None) -> bool
 
 
 def _is_single_canonicalization(algorithms: list[str]) -> bool:
-    return len(algorithms) == 1 and algorithms[0] in _METHODS
+    return len(algorithms) == 1 and algorithms[0] in _CANONICALIZATIONS
 
 
 def _canonicalize_signed_document(
     root: etree._Element, parsed: ParsedSignature, reference: DigestReference
 ) -> bytes:
     method = reference.transforms[1]
-    exclusive = method.algorithm == EXCLUSIVE_C14N
-    alone = root.getprevious() is None and root.getnext() is None
-    if not exclusive or (alone and not method.prefixes):
-        return canonicalize_document(root, (parsed.element,), exclusive=exclusive, once=True)
-    bare = deepcopy(root)
-    remove_element(next(bare.iterchildren(_SIGNATURE)))
-    return apply_canonicalization(bare, method, once=True)
+    is_exclusive = method.algorithm == EXCLUSIVE_C14N
+    has_no_siblings = root.getprevious() is None and root.getnext() is None
+    if not is_exclusive or (has_no_siblings and not method.prefixes):
+        return canonicalize_document(root, (parsed.element,), exclusive=is_exclusive, once=True)
+    document_copy = deepcopy(root)
+    remove_element(next(document_copy.iterchildren(_SIGNATURE)))
+    return apply_canonicalization(document_copy, method, once=True)
 
 
 def _canonicalize_part(element: etree._Element, reference: DigestReference) -> bytes:
@@ -269,7 +275,7 @@ def _check_signed_properties(
     parts = list_children(properties)
     if not 1 <= len(parts) <= 2 or parts[0].tag != f"{{{XADES}}}SignedSignatureProperties":
         raise_signature_error(
-            "SignedProperties holds the properties of the signature, then of the data", properties
+            "SignedProperties must hold the properties of the signature, then of the data", properties
         )
     if len(parts) == 2:
         _check_data_properties(parts[1], parsed)
@@ -279,7 +285,9 @@ def _check_signed_properties(
         f"{{{XADES}}}SigningTime",
         f"{{{XADES}}}SigningCertificateV2",
     ]:
-        raise_signature_error("SigningTime and SigningCertificateV2 belong here and nothing else", parts[0])
+        raise_signature_error(
+            "this element must hold SigningTime and SigningCertificateV2 and nothing else", parts[0]
+        )
     _check_signing_certificate(signature_properties[1], certificate)
     return _read_signing_time(signature_properties[0])
 
@@ -294,23 +302,26 @@ def _read_signing_time(element: etree._Element) -> datetime:
 
 def _check_signing_certificate(element: etree._Element, certificate: Certificate) -> None:
     check_attributes(element)
-    cert = get_only_child(element, f"{{{XADES}}}Cert")
-    check_attributes(cert)
-    parts = list_children(cert)
-    names = [etree.QName(part).localname for part in parts if part.tag.startswith(f"{{{XADES}}}")]
-    if names not in (["CertDigest"], ["CertDigest", "IssuerSerialV2"]) or len(names) != len(parts):
-        raise_signature_error("a Cert holds CertDigest and perhaps IssuerSerialV2", cert)
+    cert_element = get_only_child(element, f"{{{XADES}}}Cert")
+    check_attributes(cert_element)
+    parts = list_children(cert_element)
+    part_names = [etree.QName(part).localname for part in parts if part.tag.startswith(f"{{{XADES}}}")]
+    if part_names not in (["CertDigest"], ["CertDigest", "IssuerSerialV2"]) or len(part_names) != len(parts):
+        raise_signature_error("a Cert must hold CertDigest and perhaps IssuerSerialV2", cert_element)
     if len(parts) == 2:
         check_attributes(parts[1])
         decode_base64(parts[1])  # the digest identifies the certificate; the serial number is not compared
     check_attributes(parts[0])
-    values = list_children(parts[0])
-    if [value.tag for value in values] != [f"{{{DS}}}DigestMethod", f"{{{DS}}}DigestValue"]:
-        raise_signature_error("CertDigest holds DigestMethod and DigestValue", parts[0])
-    check_attributes(values[1])
-    algorithm = read_algorithm(values[0])
+    digest_elements = list_children(parts[0])
+    if [digest_element.tag for digest_element in digest_elements] != [
+        f"{{{DS}}}DigestMethod",
+        f"{{{DS}}}DigestValue",
+    ]:
+        raise_signature_error("CertDigest must hold DigestMethod and DigestValue", parts[0])
+    check_attributes(digest_elements[1])
+    algorithm = read_algorithm(digest_elements[0])
     check_digest_algorithm(algorithm, STRICT)
-    if not compare_digests(compute_digest(algorithm, certificate.der), decode_base64(values[1])):
+    if not compare_digests(compute_digest(algorithm, certificate.der), decode_base64(digest_elements[1])):
         raise_signature_error("SigningCertificateV2 is not the certificate in KeyInfo", element)
 
 
@@ -321,28 +332,28 @@ def _check_data_properties(element: etree._Element, parsed: ParsedSignature) -> 
     check_attributes(element, optional=("Id",))
     data_object_format = get_only_child(element, f"{{{XADES}}}DataObjectFormat")
     check_attributes(data_object_format, required=("ObjectReference",))
-    names = [part.tag for part in list_children(data_object_format)]
+    part_tags = [part.tag for part in list_children(data_object_format)]
     allowed_tags = [f"{{{XADES}}}{name}" for name in ("Description", "MimeType", "Encoding")]
-    if names != [name for name in allowed_tags if name in names]:
+    if part_tags != [name for name in allowed_tags if name in part_tags]:
         raise_signature_error(
-            "a DataObjectFormat holds Description, MimeType and Encoding", data_object_format
+            "a DataObjectFormat must hold Description, MimeType and Encoding", data_object_format
         )
     for part in data_object_format:
         check_attributes(part)
         read_text(part)
-    data = [
+    document_references = [
         reference
         for reference in parsed.signed_info.iterchildren(f"{{{DS}}}Reference")
         if reference.get("Id") is not None
         and data_object_format.get("ObjectReference") == f"#{reference.get('Id')}"
     ]
-    if len(data) != 1 or data[0].get("Type") is not None:
+    if len(document_references) != 1 or document_references[0].get("Type") is not None:
         raise_signature_error(
             "DataObjectFormat does not name the reference to the document", data_object_format
         )
 
 
-_EXCLUSIVE: Final = Transform(EXCLUSIVE_C14N)
+_EXCLUSIVE_TRANSFORM: Final = Transform(EXCLUSIVE_C14N)
 _NAMESPACES: Final = {"ds": DS, "xades": XADES}
 _DIGEST_METHOD: Final = f'<ds:DigestMethod Algorithm="{SHA256}"/>'
 _DESCRIPTION: Final = (
@@ -355,31 +366,33 @@ def _append_signature(root: etree._Element, signer: Signer, now: datetime) -> No
 
     The document is signed in inclusive C14N: prefixes in its values (QNames) are then signed too.
     """
-    document = canonicalize_document(root)
+    canonical_document = canonicalize_document(root)
     signature = read_own_element(_write_signature(signer, now).encode())
     # Prefixes of the root may replace those of the signature, which must happen before it is signed.
     root.append(signature)
-    whole, properties, key_info = signature[0].iterchildren(f"{{{DS}}}Reference")
-    fill_digest_value(whole, document)
-    fill_digest_value(properties, apply_canonicalization(signature[3][0][0], _EXCLUSIVE))
-    fill_digest_value(key_info, apply_canonicalization(signature[2], _EXCLUSIVE))
-    fill_signature_value(signature, _EXCLUSIVE, signer)
+    document_reference, properties_reference, key_info_reference = signature[0].iterchildren(
+        f"{{{DS}}}Reference"
+    )
+    fill_digest_value(document_reference, canonical_document)
+    fill_digest_value(properties_reference, apply_canonicalization(signature[3][0][0], _EXCLUSIVE_TRANSFORM))
+    fill_digest_value(key_info_reference, apply_canonicalization(signature[2], _EXCLUSIVE_TRANSFORM))
+    fill_signature_value(signature, _EXCLUSIVE_TRANSFORM, signer)
 
 
 def _write_signature(signer: Signer, now: datetime) -> str:
     """Return a signature whose digests and value are empty."""
     time = format_instant(now, "seconds")
-    stem = hashlib.sha256(f"{signer.certificate.sha256} {time}".encode()).hexdigest()[:12]
-    signature, key_info, reference = (f"SignXML{name}-{stem}" for name in _IDENTIFIED)
+    id_suffix = hashlib.sha256(f"{signer.certificate.sha256} {time}".encode()).hexdigest()[:12]
+    signature, key_info, reference = (f"SignXML{id_word}-{id_suffix}" for id_word in _ID_WORDS)
     properties = f"{signature}-SignedProperties"
     certificate = signer.certificate.der
     signed_info = (
         write_methods(EXCLUSIVE_C14N, signer.algorithm)
-        + write_empty_reference(f' Id="{reference}" URI=""', (ENVELOPED, C14N))
+        + write_empty_reference(f' Id="{reference}" URI=""', (ENVELOPED_SIGNATURE, C14N))
         + write_empty_reference(f' Type="{SIGNED_PROPERTIES}" URI="#{properties}"', (EXCLUSIVE_C14N,))
         + write_empty_reference(f' URI="#{key_info}"', (EXCLUSIVE_C14N,))
     )
-    declared = "".join(write_attribute(f"xmlns:{name}", uri) for name, uri in _NAMESPACES.items())
+    declared = "".join(write_attribute(f"xmlns:{id_word}", uri) for id_word, uri in _NAMESPACES.items())
     return (
         f'<ds:Signature{declared} Id="{signature}"><ds:SignedInfo>{signed_info}</ds:SignedInfo>'
         f'<ds:SignatureValue/><ds:KeyInfo Id="{key_info}">{_write_certificate(certificate)}</ds:KeyInfo>'
@@ -393,7 +406,7 @@ def _write_signature(signer: Signer, now: datetime) -> str:
 
 
 #: The words for the elements in their identifiers; earlier signatures have the same words.
-_IDENTIFIED: Final = ("Signature", "Certificate", "Reference")
+_ID_WORDS: Final = ("Signature", "Certificate", "Reference")
 
 
 def _write_certificate(der: bytes) -> str:

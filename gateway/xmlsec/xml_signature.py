@@ -39,7 +39,7 @@ from gateway.wire import (
 from gateway.xmlsec.algorithms import (
     C14N_11,
     CANONICAL_FORMS,
-    ENVELOPED,
+    ENVELOPED_SIGNATURE,
     EXCLUSIVE_C14N,
     EXCLUSIVE_C14N_COMMENTS,
     SHA256,
@@ -82,20 +82,23 @@ class ParsedSignature:
 
 
 def read_signature(
-    element: etree._Element, policy: SignaturePolicy, objects: int = 0, limits: WireLimits = DEFAULT_LIMITS
+    element: etree._Element,
+    policy: SignaturePolicy,
+    object_count: int = 0,
+    limits: WireLimits = DEFAULT_LIMITS,
 ) -> ParsedSignature:
-    """Read a ds:Signature with exactly one SignedInfo, SignatureValue, KeyInfo and `objects` Objects.
+    """Read a ds:Signature with exactly one SignedInfo, SignatureValue, KeyInfo and `object_count` Objects.
 
     Algorithms are checked against the policy at once, and the numbers of references and
     prefixes against the limits.
     """
     check_attributes(element, optional=("Id",))
     parts = list_children(element)
-    expected = ["SignedInfo", "SignatureValue", "KeyInfo"] + ["Object"] * objects
-    if [part.tag for part in parts] != [f"{{{DS}}}{name}" for name in expected]:
-        raise_signature_error(f"a Signature holds exactly {', '.join(expected)}", element)
-    signed_info, value, key_info, *rest = parts
-    check_attributes(value, optional=("Id",))
+    expected_names = ["SignedInfo", "SignatureValue", "KeyInfo"] + ["Object"] * object_count
+    if [part.tag for part in parts] != [f"{{{DS}}}{name}" for name in expected_names]:
+        raise_signature_error(f"a Signature must hold exactly {', '.join(expected_names)}", element)
+    signed_info, value_element, key_info, *object_elements = parts
+    check_attributes(value_element, optional=("Id",))
     canonicalization, algorithm, references = _read_signed_info(signed_info, limits)
     check_signature_algorithm(algorithm, policy)
     for reference in references:
@@ -106,9 +109,9 @@ def read_signature(
         canonicalization=canonicalization,
         algorithm=algorithm,
         references=references,
-        value=decode_base64(value),
+        value=decode_base64(value_element),
         key_info=key_info,
-        objects=tuple(rest),
+        objects=tuple(object_elements),
     )
 
 
@@ -120,27 +123,32 @@ def _read_signed_info(
     tags = [part.tag for part in parts[:2]]
     if tags != [f"{{{DS}}}CanonicalizationMethod", f"{{{DS}}}SignatureMethod"] or len(parts) < 3:
         raise_signature_error(
-            "SignedInfo holds CanonicalizationMethod, SignatureMethod and References", element
+            "SignedInfo must hold CanonicalizationMethod, SignatureMethod and References", element
         )
-    method, algorithm, *references = parts
-    if len(references) > limits.references:
+    method_element, algorithm_element, *reference_elements = parts
+    if len(reference_elements) > limits.references:
         raise_signature_error(
             f"there are more than {limits.references} references", element, errors.TOO_LARGE
         )
-    canonicalization = read_transform(method)
-    if canonicalization.algorithm in (ENVELOPED, XPATH, SWA_CONTENT):
-        raise_signature_error("SignedInfo is canonicalised by this method in no profile", method)
-    check_attributes(algorithm, required=("Algorithm",))
-    if list_children(algorithm):
+    canonicalization = read_transform(method_element)
+    if canonicalization.algorithm in (ENVELOPED_SIGNATURE, XPATH, SWA_CONTENT):
+        raise_signature_error("no profile permits this canonicalisation of SignedInfo", method_element)
+    check_attributes(algorithm_element, required=("Algorithm",))
+    if list_children(algorithm_element):
         # SIG-25: no profile allows HMACOutputLength or RSA-PSS parameters
-        raise_signature_error("SignatureMethod has no parameters", algorithm, errors.ALGORITHM_REFUSED)
-    digests = tuple(read_reference(part) for part in references)
-    methods = [canonicalization, *(transform for reference in digests for transform in reference.transforms)]
+        raise_signature_error(
+            "SignatureMethod must have no parameters", algorithm_element, errors.ALGORITHM_REFUSED
+        )
+    digest_references = tuple(read_reference(part) for part in reference_elements)
+    methods = [
+        canonicalization,
+        *(transform for reference in digest_references for transform in reference.transforms),
+    ]
     if any(len(method.prefixes) > limits.prefixes for method in methods):
         raise_signature_error(
             f"a PrefixList has more than {limits.prefixes} prefixes", element, errors.TOO_LARGE
         )
-    return canonicalization, algorithm.get("Algorithm", ""), digests
+    return canonicalization, algorithm_element.get("Algorithm", ""), digest_references
 
 
 def apply_canonicalization(element: etree._Element, method: Transform, *, once: bool = False) -> bytes:
@@ -163,9 +171,11 @@ def describe_reference(uri: str) -> str:
 
 
 def canonicalize_signed_part(
-    canonicalize: Callable[[], _Octets], signed: str, element: etree._Element
+    canonicalize: Callable[[], _Octets], part_text: str, element: etree._Element
 ) -> _Octets:
-    """Return the result of `write_form`; raise GW202 at `element` if the `signed` part has no canonical form.
+    """Return the result of `canonicalize`; raise GW202 at `element` for a part without a canonical form.
+
+    `part_text` names the part in the error text.
 
     It is no context manager: that of Python 3.12 would hold the error, and with it the tree, in a cycle.
     """
@@ -173,7 +183,7 @@ def canonicalize_signed_part(
         return canonicalize()
     except GatewayError as refusal:
         if refusal.problem is errors.XML_MALFORMED:
-            raise_signature_error(f"{signed} has no canonical form", element)
+            raise_signature_error(f"{part_text} has no canonical form", element)
         raise
 
 
@@ -199,8 +209,10 @@ def fill_digest_value(reference: etree._Element, octets: bytes) -> None:
 
 def fill_signature_value(element: etree._Element, method: Transform, signer: Signer) -> None:
     """Fill in the signature value over SignedInfo, which must already be in its final place."""
-    signed_info, value = element[0], element[1]
-    value.text = base64.b64encode(signer.sign(apply_canonicalization(signed_info, method))).decode("ascii")
+    signed_info, value_element = element[0], element[1]
+    value_element.text = base64.b64encode(signer.sign(apply_canonicalization(signed_info, method))).decode(
+        "ascii"
+    )
 
 
 def _canonicalize_xml11(element: etree._Element, *, once: bool) -> bytes:
@@ -212,10 +224,10 @@ def _canonicalize_xml11(element: etree._Element, *, once: bool) -> bytes:
     octets = canonicalize_element(element, once=once)
     if element.get(f"{{{XML}}}id") is not None:
         return octets
-    tag = _START_TAG.match(octets)
-    if tag is None:
+    tag_match = _START_TAG.match(octets)
+    if tag_match is None:
         return octets
-    return _XML_ID.sub(b"", tag[0], count=1) + octets[tag.end() :]
+    return _XML_ID.sub(b"", tag_match[0], count=1) + octets[tag_match.end() :]
 
 
 NEXT_MSH: Final = "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"
@@ -223,14 +235,14 @@ NEXT_SOAP: Final = "http://schemas.xmlsoap.org/soap/actor/next"
 NEXT_ACTORS: Final = frozenset({NEXT_MSH, NEXT_SOAP})
 
 # ebMS 2.0 §4.1.3: elements that the next node may change are not signed
-_EXPRESSION: Final = (
+_EXPRESSION_TEMPLATE: Final = (
     f'not(ancestor-or-self::node()[@{{prefix}}:actor="{NEXT_MSH}"] | '
     f'ancestor-or-self::node()[@{{prefix}}:actor="{NEXT_SOAP}"])'
 )
 # Declared again on each ds:XPath: a prefix of the envelope may be renamed when it moves to another tree.
-_DECLARED: Final = "<ds:XPath" + write_attribute("xmlns:soap", SOAP11)
-_WRITTEN_EXPRESSION: Final = _EXPRESSION.format(prefix="soap")
-_TOKEN: Final = re.compile(
+_XPATH_WITH_NAMESPACE: Final = "<ds:XPath" + write_attribute("xmlns:soap", SOAP11)
+_WRITTEN_EXPRESSION: Final = _EXPRESSION_TEMPLATE.format(prefix="soap")
+_XPATH_TOKEN: Final = re.compile(
     r"""[ \t\r\n]*(?:
         (?P<literal> "[^"]*" | '[^']*' )
       | [a-z-]+::                                           # an axis
@@ -240,8 +252,8 @@ _TOKEN: Final = re.compile(
     )""",
     re.VERBOSE,
 )
-_LONGEST_EXPRESSION: Final = 1000
-_MOST_TRANSFORMS: Final = 4
+_MAX_EXPRESSION_LENGTH: Final = 1000
+_MAX_TRANSFORMS: Final = 4
 _PREFIX: Final = re.compile(r"#default|[^\W\d][\w.\-]*")
 _INCLUSIVE_NAMESPACES: Final = f"{{{EXCLUSIVE_C14N}}}InclusiveNamespaces"
 
@@ -268,13 +280,13 @@ class DigestReference:
 
 # the peers use few different spellings, in every message
 @lru_cache(maxsize=64)
-def _tokenize_xpath(text: str) -> tuple[tuple[str, str], ...] | None:
+def _tokenize_xpath(expression: str) -> tuple[tuple[str, str], ...] | None:
     """Return the tokens of an XPath expression, names as (prefix, local name); None for other syntax."""
     tokens: list[tuple[str, str]] = []
     position = 0
-    end = len(text.rstrip(" \t\r\n"))
+    end = len(expression.rstrip(" \t\r\n"))
     while position < end:
-        match = _TOKEN.match(text, position)
+        match = _XPATH_TOKEN.match(expression, position)
         if match is None:
             return None
         if match["local"]:
@@ -288,30 +300,30 @@ def _tokenize_xpath(text: str) -> tuple[tuple[str, str], ...] | None:
 
 
 def _resolve_xpath(
-    text: str, bindings: Mapping[str | None, str], element: etree._Element | None
+    expression: str, bindings: Mapping[str | None, str], element: etree._Element | None
 ) -> tuple[str, ...]:
     """Return the tokens of an XPath expression with each prefix replaced by its namespace."""
-    tokens = _tokenize_xpath(text)
+    tokens = _tokenize_xpath(expression)
     if tokens is None:
         raise_signature_error("an XPath expression other than the one of ebMS 2.0", element)
-    bound = {}
+    bound_prefixes = {}
     for prefix, _ in tokens:
         if prefix and prefix not in bindings:
             raise_signature_error(f"prefix {prefix[:40]} of the XPath expression is not bound", element)
         if prefix:
-            bound[prefix] = bindings[prefix]
-    return _expand_prefixes(tokens, tuple(bound.items()))
+            bound_prefixes[prefix] = bindings[prefix]
+    return _expand_prefixes(tokens, tuple(bound_prefixes.items()))
 
 
 @lru_cache(maxsize=64)
 def _expand_prefixes(
-    tokens: tuple[tuple[str, str], ...], bound: tuple[tuple[str, str], ...]
+    tokens: tuple[tuple[str, str], ...], bound_prefixes: tuple[tuple[str, str], ...]
 ) -> tuple[str, ...]:
-    names = dict(bound)
-    return tuple(f"{{{names[prefix]}}}{name}" if prefix else name for prefix, name in tokens)
+    namespaces = dict(bound_prefixes)
+    return tuple(f"{{{namespaces[prefix]}}}{name}" if prefix else name for prefix, name in tokens)
 
 
-EBMS2_EXPRESSION: Final = _resolve_xpath(_EXPRESSION.format(prefix="s"), {"s": SOAP11}, None)
+EBMS2_EXPRESSION: Final = _resolve_xpath(_EXPRESSION_TEMPLATE.format(prefix="s"), {"s": SOAP11}, None)
 
 
 def read_transform(element: etree._Element) -> Transform:
@@ -322,10 +334,10 @@ def read_transform(element: etree._Element) -> Transform:
         return Transform(algorithm, expression=_read_expression(element))
     if algorithm in (EXCLUSIVE_C14N, EXCLUSIVE_C14N_COMMENTS):
         return Transform(algorithm, prefixes=_read_prefixes(element))
-    if algorithm not in (ENVELOPED, SWA_CONTENT) and algorithm not in CANONICAL_FORMS:
+    if algorithm not in (ENVELOPED_SIGNATURE, SWA_CONTENT) and algorithm not in CANONICAL_FORMS:
         raise_signature_error(f"transform '{algorithm[:120]}' is not known", element)
     if list_children(element):
-        raise_signature_error("this transform has no parameters", element)
+        raise_signature_error("this transform must have no parameters", element)
     return Transform(algorithm)
 
 
@@ -333,7 +345,7 @@ def _read_expression(element: etree._Element) -> tuple[str, ...]:
     xpath = get_only_child(element, f"{{{DS}}}XPath")
     check_attributes(xpath)
     text = read_text(xpath)
-    if len(text) > _LONGEST_EXPRESSION:
+    if len(text) > _MAX_EXPRESSION_LENGTH:
         raise_signature_error("an XPath expression other than the one of ebMS 2.0", xpath)
     return _resolve_xpath(text, xpath.nsmap, xpath)
 
@@ -341,13 +353,15 @@ def _read_expression(element: etree._Element) -> tuple[str, ...]:
 def _read_prefixes(element: etree._Element) -> tuple[str, ...]:
     if not list_children(element):
         return ()
-    inclusive = get_only_child(element, _INCLUSIVE_NAMESPACES)
-    check_attributes(inclusive, required=("PrefixList",))
-    if list_children(inclusive):
-        raise_signature_error("InclusiveNamespaces is empty but for its PrefixList", inclusive)
-    prefixes = tuple(inclusive.get("PrefixList", "").split())
+    inclusive_namespaces = get_only_child(element, _INCLUSIVE_NAMESPACES)
+    check_attributes(inclusive_namespaces, required=("PrefixList",))
+    if list_children(inclusive_namespaces):
+        raise_signature_error(
+            "InclusiveNamespaces must hold nothing but its PrefixList", inclusive_namespaces
+        )
+    prefixes = tuple(inclusive_namespaces.get("PrefixList", "").split())
     if not all(_PREFIX.fullmatch(prefix) for prefix in prefixes):
-        raise_signature_error("a PrefixList holds prefixes", inclusive)
+        raise_signature_error("a PrefixList must hold prefixes", inclusive_namespaces)
     return prefixes
 
 
@@ -362,20 +376,20 @@ def parse_content_id(reference: DigestReference, parsed: ParsedSignature) -> str
 def read_reference(element: etree._Element) -> DigestReference:
     """Read a ds:Reference, in a SignedInfo or in an eb:Acknowledgment."""
     if element.tag != f"{{{DS}}}Reference":
-        raise_signature_error("a ds:Reference belongs here", element)
+        raise_signature_error("this element must be a ds:Reference", element)
     check_attributes(element, required=("URI",), optional=("Id", "Type"))
     parts = list_children(element)
     transforms: tuple[Transform, ...] = ()
     if parts and parts[0].tag == f"{{{DS}}}Transforms":
         transforms = _read_transforms(parts.pop(0))
     if [part.tag for part in parts] != [f"{{{DS}}}DigestMethod", f"{{{DS}}}DigestValue"]:
-        raise_signature_error("a Reference holds Transforms, DigestMethod and DigestValue", element)
-    method, value = parts
-    check_attributes(value)
+        raise_signature_error("a Reference must hold Transforms, DigestMethod and DigestValue", element)
+    method_element, value_element = parts
+    check_attributes(value_element)
     return DigestReference(
         uri=element.get("URI", ""),
-        digest_algorithm=read_algorithm(method),
-        digest_value=decode_base64(value),
+        digest_algorithm=read_algorithm(method_element),
+        digest_value=decode_base64(value_element),
         transforms=transforms,
         type=element.get("Type", ""),
     )
@@ -384,21 +398,21 @@ def read_reference(element: etree._Element) -> DigestReference:
 def _read_transforms(element: etree._Element) -> tuple[Transform, ...]:
     check_attributes(element)
     parts = list_children(element)
-    if not 1 <= len(parts) <= _MOST_TRANSFORMS:
-        raise_signature_error(f"Transforms holds one to {_MOST_TRANSFORMS} transforms", element)
+    if not 1 <= len(parts) <= _MAX_TRANSFORMS:
+        raise_signature_error(f"Transforms must hold one to {_MAX_TRANSFORMS} transforms", element)
     for part in parts:
         if part.tag != f"{{{DS}}}Transform":
-            raise_signature_error("only Transform belongs into Transforms", part)
+            raise_signature_error("Transforms must hold nothing but Transform", part)
     return tuple(read_transform(part) for part in parts)
 
 
-def write_reference_text(reference: DigestReference, *, declared: bool = False) -> str:
+def write_reference_text(reference: DigestReference, *, declares_namespace: bool = False) -> str:
     """Return `reference` as the text of a ds:Reference, for a place where ``ds`` is declared.
 
-    One that is `declared` declares it itself.
+    One that is `declares_namespace` declares it itself.
     """
     before, after = _write_reference_frame(
-        reference.digest_algorithm, reference.transforms, reference.type, declared
+        reference.digest_algorithm, reference.transforms, reference.type, declares_namespace
     )
     digest = base64.b64encode(reference.digest_value).decode("ascii")
     return f"{before}{write_attribute('URI', reference.uri)}>{after}{digest}</ds:DigestValue></ds:Reference>"
@@ -407,15 +421,15 @@ def write_reference_text(reference: DigestReference, *, declared: bool = False) 
 # the profiles write few different references, in every message
 @lru_cache(maxsize=64)
 def _write_reference_frame(
-    algorithm: str, transforms: tuple[Transform, ...], kind: str, declared: bool
+    algorithm: str, transforms: tuple[Transform, ...], reference_type: str, declares_namespace: bool
 ) -> tuple[str, str]:
     """Return the text of a ds:Reference before its URI, and the text between its URI and its digest."""
-    before = "<ds:Reference" + (write_attribute("xmlns:ds", DS) if declared else "")
-    before += write_attribute("Type", kind) if kind else ""
-    written = "".join(map(_write_transform_text, transforms))
-    after = write_element("ds:Transforms", written) if written else ""
-    after += write_algorithm("ds:DigestMethod", algorithm)
-    return before, after + "<ds:DigestValue>"
+    text_before_uri = "<ds:Reference" + (write_attribute("xmlns:ds", DS) if declares_namespace else "")
+    text_before_uri += write_attribute("Type", reference_type) if reference_type else ""
+    transforms_text = "".join(map(_write_transform_text, transforms))
+    text_after_uri = write_element("ds:Transforms", transforms_text) if transforms_text else ""
+    text_after_uri += write_algorithm("ds:DigestMethod", algorithm)
+    return text_before_uri, text_after_uri + "<ds:DigestValue>"
 
 
 def write_empty_reference(attributes: str, methods: Iterable[str]) -> str:
@@ -438,9 +452,9 @@ def write_methods(canonicalization: str, algorithm: str) -> str:
     return method + write_algorithm("ds:SignatureMethod", algorithm)
 
 
-def canonicalize_text(text: str) -> str:
-    """Return the canonical form of text with written references, below a root that declares ``soap``."""
-    return text.replace(_DECLARED, "<ds:XPath")
+def canonicalize_reference_text(text: str) -> str:
+    """Return the canonical form of written references below a root that declares the prefix ``soap``."""
+    return text.replace(_XPATH_WITH_NAMESPACE, "<ds:XPath")
 
 
 def _write_transform_text(transform: Transform) -> str:
@@ -458,18 +472,18 @@ def _write_transform_text(transform: Transform) -> str:
 
 
 # The length is compared first: most attributes then need no translation.
-_LIKE: Final = "@*[string-length(local-name()) = 2 and translate(local-name(), 'ID', 'id') = 'id']"
-_OWN_ID_LIKE: Final = etree.XPath(_LIKE, smart_strings=False)
-_ID_LIKE: Final = etree.XPath(f"descendant-or-self::*/{_LIKE}", smart_strings=False)
+_ID_LIKE_PATH: Final = "@*[string-length(local-name()) = 2 and translate(local-name(), 'ID', 'id') = 'id']"
+_OWN_ID_LIKE_ATTRIBUTES: Final = etree.XPath(_ID_LIKE_PATH, smart_strings=False)
+_ID_LIKE_ATTRIBUTES: Final = etree.XPath(f"descendant-or-self::*/{_ID_LIKE_PATH}", smart_strings=False)
 _PREFIXES: Final = {"wsu": WSU, "eb": EB, "ds": DS, "xades": XADES, "xml": XML}
 # One path each: for a union, libxml2 would search for each attribute among all those already found.
-_IDS: Final = tuple(
+_ID_ATTRIBUTES: Final = tuple(
     etree.XPath(path, namespaces=_PREFIXES, smart_strings=False)
     for path in ("//@wsu:Id", "//@eb:id", "//@xml:id", "//ds:*/@Id", "//xades:*/@Id")
 )
-_IN_OCTETS: Final = re.compile(rb'[ :][Ii][Dd]="([^"]*)"')
-_SPELLINGS: Final = (b'Id="', b'id="', b'ID="', b'iD="')
-_IDENTIFIED: Final = etree.XPath(
+_ID_OCTETS: Final = re.compile(rb'[ :][Ii][Dd]="([^"]*)"')
+_ID_SPELLINGS: Final = (b'Id="', b'id="', b'ID="', b'iD="')
+_ELEMENTS_BY_ID: Final = etree.XPath(
     "//*[@wsu:Id = $id or @eb:id = $id or @xml:id = $id or @Id = $id or @ID = $id or @id = $id]",
     namespaces={"wsu": WSU, "eb": EB, "xml": XML},
 )
@@ -480,15 +494,15 @@ def list_ids(root: etree._Element) -> list[str]:
 
     libxml2 gathers the nodes that a path goes through: those below one child of the root at a time are few.
     """
-    top = root.getroottree().getroot()
-    identifiers = cast("list[str]", _OWN_ID_LIKE(top))
-    for child in top.iterchildren("*"):
-        identifiers += cast("list[str]", _ID_LIKE(child))
+    document_root = root.getroottree().getroot()
+    identifiers = cast("list[str]", _OWN_ID_LIKE_ATTRIBUTES(document_root))
+    for child in document_root.iterchildren("*"):
+        identifiers += cast("list[str]", _ID_LIKE_ATTRIBUTES(child))
     return identifiers
 
 
 def check_unique_ids(
-    root: etree._Element, referenced: Iterable[str] = (), canonical: bytes | None = None
+    root: etree._Element, referenced_ids: Iterable[str] = (), canonical_form: bytes | None = None
 ) -> None:
     """Raise when an identifier occurs twice in a document.
 
@@ -499,27 +513,27 @@ def check_unique_ids(
     With the canonical form of the document, if the caller has it, most documents are checked
     without a search of the tree.
     """
-    if canonical is not None and _has_distinct_ids(canonical):
+    if canonical_form is not None and _has_distinct_ids(canonical_form):
         return
-    repeated = {value for value, count in Counter(list_ids(root)).items() if count > 1}
-    if not repeated:
+    repeated_ids = {value for value, count in Counter(list_ids(root)).items() if count > 1}
+    if not repeated_ids:
         return
-    defined = Counter(value for path in _IDS for value in cast("list[str]", path(root)))
-    if any(count > 1 for count in defined.values()) or repeated & set(referenced):
-        raise_signature_error(f"identifier '{min(repeated)[:80]}' stands on more than one element", root)
+    id_counts = Counter(value for path in _ID_ATTRIBUTES for value in cast("list[str]", path(root)))
+    if any(count > 1 for count in id_counts.values()) or repeated_ids & set(referenced_ids):
+        raise_signature_error(f"identifier '{min(repeated_ids)[:80]}' stands on more than one element", root)
 
 
-def _has_distinct_ids(canonical: bytes) -> bool:
+def _has_distinct_ids(canonical_form: bytes) -> bool:
     """Return whether all possible identifiers in a canonical form differ, including those in texts."""
-    if sum(map(canonical.count, _SPELLINGS)) < 2:
+    if sum(map(canonical_form.count, _ID_SPELLINGS)) < 2:
         return True
-    values = _IN_OCTETS.findall(canonical)  # in a canonical form each value has one spelling
+    values = _ID_OCTETS.findall(canonical_form)  # in a canonical form each value has one spelling
     return len(set(values)) == len(values)
 
 
 def get_element_by_id(root: etree._Element, uri: str) -> etree._Element:
     """Return the one element that ``#identifier`` names by wsu:Id, eb:id, xml:id, Id, ID or id."""
-    elements = cast("list[etree._Element]", _IDENTIFIED(root, id=uri[1:])) if uri.startswith("#") else []
+    elements = cast("list[etree._Element]", _ELEMENTS_BY_ID(root, id=uri[1:])) if uri.startswith("#") else []
     if len(elements) != 1:
         raise_signature_error(f"reference '{uri[:120]}' does not name one element", root)
     return elements[0]

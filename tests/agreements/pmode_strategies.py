@@ -16,9 +16,9 @@ from gateway.agreements import (
     Security,
 )
 from gateway.agreements.pmode_values import (
-    CHOICES,
     ENDPOINT_KINDS,
-    PERSISTENCE,
+    PERSISTENCE_LEVELS,
+    RELIABILITY_CHOICES,
     SYNC_REPLY_MODES,
     AlternativeChannel,
     BusinessTerms,
@@ -44,7 +44,7 @@ _algorithms = st.lists(_uris, max_size=2, unique=True).map(tuple)
 
 reliabilities = st.builds(
     Reliability,
-    *(st.sampled_from(CHOICES) for _ in range(3)),
+    *(st.sampled_from(RELIABILITY_CHOICES) for _ in range(3)),
     retries=st.integers(0, 300),
     retry_interval=st.integers(1, 10_000),
     persist_duration=_seconds,
@@ -64,7 +64,7 @@ securities = st.builds(
     _some_pins,
     st.booleans(),
     st.booleans(),
-    *(st.sampled_from(PERSISTENCE) for _ in range(3)),
+    *(st.sampled_from(PERSISTENCE_LEVELS) for _ in range(3)),
 )
 encryptions = st.builds(
     Encryption,

@@ -89,7 +89,7 @@ CASES = {
     "protocol-unknown": (put(b"protocol: ebms2", b"protocol: as4"), KNOWN, b"protocol: as4", "speaks ebms2"),
     "term-unsupported": (
         GOOD,
-        replace(KNOWN, list_unsupported=lambda one: ("no such term",) * one.id.endswith("-submit")),
+        replace(KNOWN, list_unsupported_terms=lambda one: ("no such term",) * one.id.endswith("-submit")),
         b"id: broker1-submit",
         "P-Mode broker1-submit: no such term",
     ),
@@ -187,7 +187,7 @@ CASES = {
     ),
     "same-messages": (
         GOOD,
-        replace(KNOWN, others=read_agreement(put(b"broker1-hub", b"other"), "b.yaml").pmodes),
+        replace(KNOWN, other_pmodes=read_agreement(put(b"broker1-hub", b"other"), "b.yaml").pmodes),
         b"id: broker1-submit",
         "urn:example:agreement:other:2026",
     ),
@@ -196,7 +196,7 @@ CASES = {
 
 def test_a_good_agreement_has_no_findings() -> None:
     assert find(GOOD) == ()
-    loaded = replace(KNOWN, others=read_agreement(GOOD, "b.yaml").pmodes)
+    loaded = replace(KNOWN, other_pmodes=read_agreement(GOOD, "b.yaml").pmodes)
     assert find(GOOD, loaded) == (), "it replaces itself"
 
 
@@ -230,7 +230,7 @@ def test_a_password_is_not_sent_without_tls() -> None:
 
 
 def test_another_authentication_is_no_agreement() -> None:
-    with pytest.raises(GatewayError, match="authentication is one of basic, digest"):
+    with pytest.raises(GatewayError, match="authentication must be one of basic, digest"):
         find(put(b"[digest, basic]", b"[kerberos]", LOGIN))
 
 
@@ -308,9 +308,9 @@ def test_agreements_that_follow_one_another_are_not_for_the_same_messages() -> N
         b"2031-01-01", b"2027-01-01", put(b"2026-01-01", b"2020-01-01", put(b"broker1-hub", b"other"))
     )
     after = put(b"2026-01-01", b"2027-01-01")
-    assert [one.rule for one in find(after, replace(KNOWN, others=read_agreement(before, "b").pmodes))] == [
-        "period-later"
-    ]
+    assert [
+        one.rule for one in find(after, replace(KNOWN, other_pmodes=read_agreement(before, "b").pmodes))
+    ] == ["period-later"]
 
 
 def test_the_agreement_of_the_demo_has_no_findings() -> None:

@@ -244,10 +244,10 @@ def test_an_exchange_with_both_its_legs_breaks_no_rule(binding: str) -> None:
 @pytest.mark.parametrize(
     ("terms", "words"),
     [
-        ("mep_binding: pull-and-pull", "mep_binding is one of push, pull, sync"),
-        ("mep_binding: push-and-pull, mep: one-way", "mep is two-way by push-and-pull"),
-        ("mep_binding: push", "mep is one-way by push"),
-        ("mep_binding: pull, mep: one-way", "a message by pull is pulled"),
+        ("mep_binding: pull-and-pull", "mep_binding must be one of push, pull, sync"),
+        ("mep_binding: push-and-pull, mep: one-way", "mep must be two-way by push-and-pull"),
+        ("mep_binding: push", "mep must be one-way by push"),
+        ("mep_binding: pull, mep: one-way", "a message by pull must be pulled"),
     ],
 )
 def test_a_binding_that_contradicts_its_message_is_refused(terms: str, words: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from lxml import etree
 
 from gateway.agreements import AgreementDocument, PMode, find_document_findings, read_peer_pmode
-from gateway.agreements.as4.peer_tables import PATHS, PEER_NAMES, REPEATED
+from gateway.agreements.as4.peer_tables import PEER_NAMES, REPEATED_MARK, TERMS_BY_PATH
 from gateway.agreements.pmode_values import PullTerms
 from gateway.errors import GatewayError
 from gateway.protocols.as4 import list_unsupported_terms
@@ -39,7 +39,7 @@ def list_names(names: dict[str, dict[str, str]], kind: str = "PMode") -> set[tup
     """Return each name with the type in which it is, from a type on."""
     types = names.get(kind, {})
     pairs = {(kind, name) for name in types}
-    for inner in {type_.removesuffix(REPEATED) for type_ in types.values()} - {kind}:
+    for inner in {type_.removesuffix(REPEATED_MARK) for type_ in types.values()} - {kind}:
         pairs |= list_names(names, inner)
     return pairs
 
@@ -50,7 +50,7 @@ def list_elements(element: etree._Element, kind: str = "PMode") -> set[tuple[str
     pairs = {(kind, f"@{name}") for name in element.attrib if not str(name).startswith("{")}
     for child in element:
         name = etree.QName(child).localname
-        pairs |= {(kind, name)} | list_elements(child, names[kind][name].removesuffix(REPEATED))
+        pairs |= {(kind, name)} | list_elements(child, names[kind][name].removesuffix(REPEATED_MARK))
     return pairs
 
 
@@ -66,11 +66,11 @@ def test_the_reader_has_the_names_of_the_schema_and_no_others() -> None:
 
 @pytest.mark.parametrize("product", PEER_NAMES)
 def test_each_path_that_is_a_term_exists(product: str) -> None:
-    for path in PATHS[product]:
+    for path in TERMS_BY_PATH[product]:
         kind = "PMode"
         for step in path.split("/"):
             name = re.sub(r"\d$", "", step) if product == "holodeck" else step
-            kind = PEER_NAMES[product][kind][name].removesuffix(REPEATED)
+            kind = PEER_NAMES[product][kind][name].removesuffix(REPEATED_MARK)
         assert kind in ("", "Identifier", "TypedText", "KeyAlias"), path
 
 

@@ -33,9 +33,9 @@ QUESTIONS: dict[str, Callable[[PModeIndex], Any]] = {
     "unknown service": lambda book: book.match_pmode(route(service="urn:x"), NOW),
     "unknown action": lambda book: book.match_pmode(route(action="X"), NOW),
     "wrong role": lambda book: book.match_pmode(route(sender=Party((BROKER,), "X")), NOW),
-    "signal": lambda book: book.match_signal_pmode(BACK, NOW, answers=True),
-    "signal of its own": lambda book: book.match_signal_pmode(BACK, NOW, answers=False),
-    "signal of nobody": lambda book: book.match_signal_pmode(NOBODYS, NOW, answers=True),
+    "signal": lambda book: book.match_signal_pmode(BACK, NOW, is_answer=True),
+    "signal of its own": lambda book: book.match_signal_pmode(BACK, NOW, is_answer=False),
+    "signal of nobody": lambda book: book.match_signal_pmode(NOBODYS, NOW, is_answer=True),
     "reply": lambda book: book.get_reply_pmode(pmode(), "Result", NOW),
     "no reply": lambda book: book.get_reply_pmode(pmode(), "Notice", NOW),
     "id": lambda book: book.find_by_id("a1", "submit", LATER.valid_from),
@@ -60,12 +60,12 @@ class Source:
         self.read.append(agreement)
         return [one for one in ALL if one.agreement == agreement]
 
-    def name_parties(self, agreement: str) -> Iterable[PartyId]:
+    def list_parties(self, agreement: str) -> Iterable[PartyId]:
         return {
             party for one in ALL if one.agreement == agreement for party in (*one.from_party, *one.to_party)
         }
 
-    def name_pull_routes(self) -> Iterable[PullRoute]:
+    def list_pull_routes(self) -> Iterable[PullRoute]:
         return ()
 
 

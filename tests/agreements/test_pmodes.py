@@ -105,13 +105,13 @@ def test_find_refuses_and_says_where(
 
 def test_signals_fall_under_the_message_they_answer() -> None:
     ack = route(sender=Party((HUB,)), receiver=Party((BROKER,)), service="urn:x", action="Acknowledgment")
-    assert BOOK.match_signal_pmode(ack, NOW, answers=True).id == "submit"
-    assert BOOK.match_signal_pmode(ack, NOW, answers=False).id == "result"
+    assert BOOK.match_signal_pmode(ack, NOW, is_answer=True).id == "submit"
+    assert BOOK.match_signal_pmode(ack, NOW, is_answer=False).id == "result"
     one_way = PModeIndex((pmode(),))
-    assert one_way.match_signal_pmode(ack, NOW, answers=False).id == "submit"
+    assert one_way.match_signal_pmode(ack, NOW, is_answer=False).id == "submit"
     stranger = replace(ack, receiver=Party((HUB,)))
     with pytest.raises(GatewayError) as caught:
-        one_way.match_signal_pmode(stranger, NOW, answers=True)
+        one_way.match_signal_pmode(stranger, NOW, is_answer=True)
     assert caught.value.problem.id == "GW304"
 
 

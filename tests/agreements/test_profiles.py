@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.agreements import find_document_findings, read_agreement
-from gateway.agreements.as4.as4_checks import TERMS, find_deviations
+from gateway.agreements.as4.as4_checks import TERM_READERS, find_deviations
 from gateway.agreements.as4.profile_tables import ProfileRow, list_profiles, read_profile
 from gateway.errors import GatewayError
 from tests.agreements.as4_agreements import GOOD_AGREEMENTS, NOW, STEPS_AWAY, change, read
@@ -105,7 +105,7 @@ def test_each_demand_is_judged(case: tuple[str, int]) -> None:
         )
         return
     found = [one for one in find_deviations(wrong, profile) if one.row == row]
-    if row.demand == "present" and TERMS[row.term](wrong):
+    if row.demand == "present" and TERM_READERS[row.term](wrong):
         assert found == []
         return
     assert len(found) == 1, row

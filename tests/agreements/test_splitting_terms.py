@@ -47,11 +47,11 @@ def test_a_p_mode_overrides_the_defaults_and_none_drops_them() -> None:
     ("words", "told"),
     [
         ("{compression: gzip}", "splitting needs fragment_size"),
-        ("{fragment_size: 0}", "fragment_size is 1 to"),
+        ("{fragment_size: 0}", "fragment_size must be 1 to"),
         ("{fragment_size: 1000}", "gives 2147484 fragments; the most are 8192"),
-        ("{fragment_size: 1000000, compression: brotli}", "compression is one of gzip, none"),
-        ("{fragment_size: 1000000, join_interval: 0}", "join_interval is 1 to"),
-        ("{fragment_size: 1000000, open_groups: 0}", "open_groups is 1 to"),
+        ("{fragment_size: 1000000, compression: brotli}", "compression must be one of gzip, none"),
+        ("{fragment_size: 1000000, join_interval: 0}", "join_interval must be 1 to"),
+        ("{fragment_size: 1000000, open_groups: 0}", "open_groups must be 1 to"),
         ("{fragment_size: 1000000, order: true}", "order"),
     ],
 )

@@ -7,8 +7,8 @@ from lxml import etree
 
 from gateway.cases import (
     UsedNumbers,
-    check_kept_numbers,
-    judge_item_change,
+    check_item_numbers,
+    compute_item_change,
     list_changed_items,
     restore_items,
 )
@@ -19,10 +19,14 @@ from tests.kit.story import unsigned
 
 
 def test_numbers_of_removed_items_are_kept() -> None:
-    first = judge_item_change([1, 2, 3], UsedNumbers(3), [1, 3, 5])
-    assert (first.added, first.removed, first.used) == ((5,), (2,), UsedNumbers(5, (2,)))
-    second = judge_item_change([1, 3, 5], first.used, [1, 3])
-    assert (second.added, second.removed, second.used) == ((), (5,), UsedNumbers(5, (2, 5)))
+    first = compute_item_change([1, 2, 3], UsedNumbers(3), [1, 3, 5])
+    assert (first.added_items, first.removed_items, first.used_numbers) == ((5,), (2,), UsedNumbers(5, (2,)))
+    second = compute_item_change([1, 3, 5], first.used_numbers, [1, 3])
+    assert (second.added_items, second.removed_items, second.used_numbers) == (
+        (),
+        (5,),
+        UsedNumbers(5, (2, 5)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,15 +41,15 @@ def test_numbers_of_removed_items_are_kept() -> None:
 )
 def test_a_number_that_is_not_free_is_refused(declared: list[int], problem: str, words: str) -> None:
     with pytest.raises(GatewayError, match=words) as caught:
-        judge_item_change([1, 3], UsedNumbers(5, (2,)), declared)
+        compute_item_change([1, 3], UsedNumbers(5, (2,)), declared)
     assert caught.value.problem.id == problem
 
 
 def test_an_item_of_a_child_has_the_number_of_its_parent() -> None:
     """It may be lower than the last; what was removed does not come back all the same."""
-    assert judge_item_change([1, 3], UsedNumbers(3), [1, 2, 3], is_child=True).added == (2,)
+    assert compute_item_change([1, 3], UsedNumbers(3), [1, 2, 3], is_child=True).added_items == (2,)
     with pytest.raises(GatewayError, match="removed"):
-        judge_item_change([1, 3], UsedNumbers(3, (2,)), [1, 2, 3], is_child=True)
+        compute_item_change([1, 3], UsedNumbers(3, (2,)), [1, 2, 3], is_child=True)
 
 
 def declaration(*changes: Change) -> etree._Element:
@@ -68,7 +72,7 @@ def shift(root: etree._Element) -> None:
 @pytest.mark.parametrize(("change", "place"), [(swap, "68A[2]"), (shift, "68A[1]")])
 def test_goods_under_another_number_are_refused(change: Change, place: str) -> None:
     with pytest.raises(GatewayError) as caught:
-        check_kept_numbers(declaration(), declaration(change))
+        check_item_numbers(declaration(), declaration(change))
     assert (caught.value.problem.id, caught.value.location) == ("GW420", f"42A/67A[1]/{place}")
 
 
@@ -84,7 +88,7 @@ def test_goods_under_another_number_are_refused(change: Change, place: str) -> N
     ],
 )
 def test_goods_that_keep_their_numbers_are_admitted(change: Change) -> None:
-    check_kept_numbers(declaration(), declaration(change))
+    check_item_numbers(declaration(), declaration(change))
 
 
 def test_restored_items_are_those_of_the_former_submission() -> None:

@@ -17,7 +17,7 @@ from gateway.cases import (
     DecisionCode,
     RankedDecision,
     RequestScope,
-    WrittenQuantity,
+    WrittenOffQuantity,
     evaluate_case_outcome,
     is_decided,
     select_current_decisions,
@@ -141,7 +141,7 @@ def test_every_permutation_of_few_decisions_agrees(decisions: list[RankedDecisio
 
 def test_the_text_of_decisions_that_stored_digests_are_made_of_is_that_of_the_first_version() -> None:
     full = Decision(1, "01", C, "P-1", date(2026, 11, 20), Decimal("2.50"), "KGM", ("label it", "cool it"))
-    ranked = RankedDecision("r1", full, T0, "N1", WrittenQuantity(unit="KGM"))
+    ranked = RankedDecision("r1", full, T0, "N1", WrittenOffQuantity(unit="KGM"))
     told = (
         "Decision(item=1, law='01', decision=<DecisionCode.APPROVED_WITH_CONDITIONS: "
         "'APPROVED_WITH_CONDITIONS'>, number='P-1', date=datetime.date(2026, 11, 20), "

@@ -14,7 +14,7 @@ from gateway.cases import (
     DeclaredQuantity,
     QuantityVerdict,
     check_decided_quantities,
-    judge_decided_quantity,
+    compare_decided_quantity,
     list_decision_units,
 )
 from gateway.errors import GatewayError
@@ -56,7 +56,7 @@ def decide(quantity: str | None, unit: str | None, item: int = 1) -> Decision:
     ],
 )
 def test_a_quantity_is_compared_in_the_units_of_the_table(quantity, unit, declared, verdict):
-    assert judge_decided_quantity(decide(quantity, unit), declared, UNITS) == QuantityVerdict(verdict)
+    assert compare_decided_quantity(decide(quantity, unit), declared, UNITS) == QuantityVerdict(verdict)
 
 
 def test_the_units_to_choose_from_begin_with_the_declared_ones():

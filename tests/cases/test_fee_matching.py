@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gateway.cases import FeeWord, match_fee_ends
+from gateway.cases import FeeNoticeEvent, match_fee_ends
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
 
 
-def word(number: str, minute: int, step: str = "levy", names: str = "") -> FeeWord:
-    return FeeWord(number, START + timedelta(minutes=minute), step, names)
+def word(number: str, minute: int, step: str = "levy", names: str = "") -> FeeNoticeEvent:
+    return FeeNoticeEvent(number, START + timedelta(minutes=minute), step, names)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,8 @@ def word(number: str, minute: int, step: str = "levy", names: str = "") -> FeeWo
         ([word("B", 1), word("A", 1), word("E", 3, "cancel")], {"B": "E"}),
     ],
 )
-def test_each_end_is_about_the_last_fee_that_was_due(said: list[FeeWord], ended: dict[str, str]) -> None:
+def test_each_end_is_about_the_last_fee_that_was_due(
+    said: list[FeeNoticeEvent], ended: dict[str, str]
+) -> None:
     for order in itertools.permutations(said):
         assert {levy: end.number for levy, end in match_fee_ends(order).items()} == ended

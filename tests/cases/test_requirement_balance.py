@@ -20,11 +20,11 @@ from gateway.cases import (
     RequirementBalance,
     RequirementUse,
     add_used_quantity,
-    compute_left_quantity,
+    compute_remaining_quantity,
     format_left_quantity,
-    judge_declared_uses,
     read_declared_uses,
     select_granted_quantities,
+    validate_declared_uses,
 )
 from gateway.errors import GatewayError
 from gateway.wire import WCO_DEC
@@ -57,7 +57,7 @@ def test_uses_and_returns_in_any_order_keep_the_sum(amounts, random, unit):
     changes = [*amounts, *((-one, unit_) for one, unit_ in returned)]
     random.shuffle(changes)
     whole = (Decimal("99999999.5"), "TNE")
-    left = compute_left_quantity([GrantedQuantity(*whole)], used_by(changes), unit, UNITS)
+    left = compute_remaining_quantity([GrantedQuantity(*whole)], used_by(changes), unit, UNITS)
     assert left is not None
     assert left * UNITS.units[unit].factor == kilograms([whole]) - kilograms(amounts[1::2])
     assert used_by([*amounts, *((-one, unit_) for one, unit_ in amounts)]) == {}
@@ -70,17 +70,17 @@ def test_never_is_more_taken_than_was_granted(granted, wanted):
     """Whatever is asked in whatever units, what is taken fits, and what is refused would not have fitted."""
     balance = RequirementBalance("KFDA", "C", tuple(GrantedQuantity(*one) for one in granted))
     uses = tuple(RequirementUse(1, "C", one, unit) for one, unit in wanted)
-    judged = judge_declared_uses(DeclaredUses(uses), [balance], TODAY, UNITS)
-    taken = [(use.quantity, use.unit) for use, _ in judged.usable]
+    judged = validate_declared_uses(DeclaredUses(uses), [balance], TODAY, UNITS)
+    taken = [(use.quantity, use.unit) for use, _ in judged.usable_uses]
     assert kilograms(taken) <= kilograms(granted)
-    assert len(judged.usable) + len(judged.problems) == len(wanted)
+    assert len(judged.usable_uses) + len(judged.problems) == len(wanted)
     assert {one.problem.id for one in judged.problems} <= {"GW411"}
     if kilograms(wanted) <= kilograms(granted):
         assert judged.problems == ()
 
 
 def judge(used: RequirementUse, *known: RequirementBalance, importer: str = "") -> list[tuple[str, str]]:
-    judged = judge_declared_uses(DeclaredUses((used,), importer), known, TODAY, UNITS)
+    judged = validate_declared_uses(DeclaredUses((used,), importer), known, TODAY, UNITS)
     return [(one.problem.id, one.detail) for one in (*judged.problems, *judged.warnings)]
 
 
@@ -147,13 +147,13 @@ def test_the_number_of_two_agencies_is_not_guessed():
     # A line may say whose number it is; then another agency's is not known.
     named = replace(use("1", "KGM"), agency="KPTA")
     assert judge(named, *either) == []
-    (unknown,) = judge_declared_uses(DeclaredUses((named,)), either[:1], TODAY, UNITS).warnings
+    (unknown,) = validate_declared_uses(DeclaredUses((named,)), either[:1], TODAY, UNITS).warnings
     assert unknown.detail == "the ledger does not know requirement C of KPTA; nothing is written off"
 
 
 def test_an_unknown_number_is_a_warning():
-    judged = judge_declared_uses(DeclaredUses((use("1", "KGM"),)), [], TODAY, UNITS)
-    assert (judged.problems, judged.usable) == ((), ())
+    judged = validate_declared_uses(DeclaredUses((use("1", "KGM"),)), [], TODAY, UNITS)
+    assert (judged.problems, judged.usable_uses) == ((), ())
     assert [one.problem.id for one in judged.warnings] == ["GW413"]
 
 
@@ -165,8 +165,8 @@ def test_the_goods_that_two_laws_allow_count_once():
         (("r", 1), GrantedQuantity(Decimal(3), "LTR")),
     ]
     found = select_granted_quantities(said, UNITS)
-    assert compute_left_quantity(found, {}, "KGM", UNITS) == 65
-    assert compute_left_quantity(found, {}, "LTR", UNITS) == 3
+    assert compute_remaining_quantity(found, {}, "KGM", UNITS) == 65
+    assert compute_remaining_quantity(found, {}, "LTR", UNITS) == 3
 
 
 def test_what_is_left_is_written_exactly():

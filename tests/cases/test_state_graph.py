@@ -121,7 +121,7 @@ def list_declarant_steps(case: Case) -> Iterator[tuple[str, Case]]:
     for which, one in enumerate(case.requests):
         if one.state != "CANCELLED":
             yield "amend", move(amended, which, "amend", decision=None)
-        if one.state not in REQUEST.final and case.state == "IN_PROGRESS":
+        if one.state not in REQUEST.final_states and case.state == "IN_PROGRESS":
             yield "supplement", move(case, which, "supplement")
     if case.outcome is not CaseOutcome.REJECTED:
         yield "withdraw", withdraw(case)
@@ -131,7 +131,7 @@ def withdraw(case: Case) -> Case:
     """Ask each agency that has something to cancel."""
     found = replace(case, state=get_next_state(CASE, case.state, "withdraw"), withdraws=True, outcome=None)
     for which, one in enumerate(case.requests):
-        if one.state not in REQUEST.final or one.decision is DecisionCode.APPROVED:
+        if one.state not in REQUEST.final_states or one.decision is DecisionCode.APPROVED:
             found = move(found, which, "ask_cancel", asked=True)
     return found if any(one.asked for one in found.requests) else settle(found)
 
@@ -139,7 +139,7 @@ def withdraw(case: Case) -> Case:
 def list_hub_steps(case: Case) -> Iterator[tuple[str, Case]]:
     """Return what the hub and its operators do: calls fail and are repeated, deliveries end."""
     for which, one in enumerate(case.requests):
-        if one.state not in REQUEST.final:
+        if one.state not in REQUEST.final_states:
             yield "undeliverable", move(case, which, "undeliverable")
         if one.state == "STRANDED":
             yield "resend", move(case, which, "resend")
@@ -189,7 +189,7 @@ def test_no_reachable_state_drops_an_event(graph: dict[Case, list[tuple[str, Cas
 def test_from_every_reachable_state_what_is_owed_ends_the_case(
     graph: dict[Case, list[tuple[str, Case]]],
 ) -> None:
-    ended = {case for case in graph if case.state in CASE.final}
+    ended = {case for case in graph if case.state in CASE.final_states}
     while True:
         more = {
             case
@@ -215,15 +215,15 @@ def test_what_a_cancelled_application_refuses_is_a_decision_alone() -> None:
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 def test_every_state_is_reached_and_every_open_one_leads_to_an_end(machine: StateMachine) -> None:
     assert machine in (MESSAGE, CASE, REQUEST, DELIVERY, CLEARANCE, FEE)
-    table = machine.table
-    reached, left = set(), [machine.initial]
+    table = machine.transitions
+    reached, left = set(), [machine.initial_state]
     while left:
         state = left.pop()
         if state not in reached:
             reached.add(state)
             left += table[state].values()
     assert reached == set(table)
-    ended = set(machine.final)
+    ended = set(machine.final_states)
     while more := {state for state in table if set(table[state].values()) & ended} - ended:
         ended |= more
     assert ended == set(table)
@@ -257,8 +257,8 @@ _ENDS_LEFT = {
 def test_an_end_is_left_only_by_those_who_may_change_it(machine: StateMachine) -> None:
     """A result of clearance gives way to another result of customs alone, never to an answer of it."""
     left = {}
-    for state in machine.final:
-        other = {event: after for event, after in machine.table[state].items() if after != state}
+    for state in machine.final_states:
+        other = {event: after for event, after in machine.transitions[state].items() if after != state}
         if other:
             left[state] = other
     assert left == _ENDS_LEFT.get(machine.name, {})
@@ -266,9 +266,9 @@ def test_an_end_is_left_only_by_those_who_may_change_it(machine: StateMachine) -
 
 def test_a_held_case_is_asked_about_by_nobody_and_ends_or_goes_on() -> None:
     """No agency knows of it: nothing that follows from a call or a decision is accepted."""
-    for event in CASE.events - set(CASE.table["HELD"]):
+    for event in CASE.events - set(CASE.transitions["HELD"]):
         with pytest.raises(GatewayError, match="HELD"):
             get_next_state(CASE, "HELD", event)
-    assert not {"decision", "last_decision", "correct", "relayed", "deadline"} & set(CASE.table["HELD"])
-    found = {get_next_state(CASE, "HELD", event) for event in CASE.table["HELD"]}
+    assert not {"decision", "last_decision", "correct", "relayed", "deadline"} & set(CASE.transitions["HELD"])
+    found = {get_next_state(CASE, "HELD", event) for event in CASE.transitions["HELD"]}
     assert found == {"HELD", "REFUSED", "IN_PROGRESS", "DECIDED", "WITHDRAWN"}

@@ -224,7 +224,7 @@ def _compose_refused_call(desk: Desk) -> None:
     with (other.home / "gateway.toml").open("a") as settings:
         settings.write(
             '[share]\nfolders = ["."]\n[agency.KPTA]\nendpoint = "http://partner.example/KPTA"\n'
-            f'wsdl = "{own.name}"\nwsdl_sha256 = "{own.sha256}"\n'
+            f'wsdl = "{own.relative_path}"\nwsdl_sha256 = "{own.sha256}"\n'
         )
     other.act("delivery compose", story.delivery(destination="KPTA").id, "--reason", "they have that of May")
     other.engine.dispose()

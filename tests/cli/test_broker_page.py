@@ -46,13 +46,16 @@ def test_the_page_shows_the_files(kind: str) -> None:
 
 
 def test_the_request_of_the_page_is_taken_by_the_hub_under_the_agreement_of_the_page() -> None:
-    opened = EBMS2.open(read_request(), open_context(keys=AS_HUB))
+    opened = EBMS2.open_units(read_request(), open_context(signers=AS_HUB))
     unit = opened.unit
     assert isinstance(unit, UserMessage)
     assert (unit.action, unit.agreement) == ("Submit", "urn:example:agreement:broker1-hub:2026")
-    assert opened.signed is not None
-    assert opened.signed.certificate == BROKER
-    assert [one.uri for one in opened.signed.references] == ["", "cid:submission@broker1.example.org"]
+    assert opened.verified_signature is not None
+    assert opened.verified_signature.certificate == BROKER
+    assert [one.uri for one in opened.verified_signature.references] == [
+        "",
+        "cid:submission@broker1.example.org",
+    ]
     assert unit.payloads[0].content == (FOLDER / "submission.xml").read_bytes()
     signed = verify_document(parse_xml(unit.payloads[0].content))
     assert signed.certificate == BROKER
@@ -69,16 +72,18 @@ def test_a_changed_octet_of_the_request_is_noticed(place: bytes) -> None:
     assert place in octets
     changed = octets.replace(place, place.replace(b"1", b"2").replace(b"IMA", b"IMB"), 1)
     with pytest.raises(GatewayError, match="GW202"):
-        EBMS2.open(Parcel(parcel.headers, MemoryBody(changed)), open_context(keys=AS_HUB))
+        EBMS2.open_units(Parcel(parcel.headers, MemoryBody(changed)), open_context(signers=AS_HUB))
 
 
 @pytest.mark.parametrize(("name", "kind"), [("receipt.http", Receipt), ("error-list.http", ErrorSignal)])
 def test_the_answers_of_the_page_are_about_its_request(name: str, kind: type) -> None:
     sent = EBMS2.read_sent_unit(read_request(), open_context().limits)
-    opened = EBMS2.open(read_parcel(name), open_context(keys={"broker1": signer_named("broker1")}), sent)
+    opened = EBMS2.open_units(
+        read_parcel(name), open_context(signers={"broker1": signer_named("broker1")}), sent
+    )
     assert isinstance(opened.unit, kind)
-    assert opened.signed is not None
-    assert opened.signed.certificate == HUB
+    assert opened.verified_signature is not None
+    assert opened.verified_signature.certificate == HUB
 
 
 @pytest.mark.parametrize("name", ["notice.xml", "result.xml"])

@@ -20,7 +20,7 @@ from gateway.cli.added_verbs import list_nouns, list_verbs
 from gateway.cli.result_output import print_table, show_progress
 from gateway.cli.verb_groups import load_verb
 from gateway.cli.verb_nouns import SECTIONS
-from gateway.operations import count_things
+from gateway.operations import format_count
 from gateway.program_build import BUILD
 from gateway.store import get_head_revision
 from tests.kit.paths import ROOT
@@ -310,6 +310,6 @@ def test_words_are_completed(typed: str, offered: str) -> None:
 
 
 def test_things_are_counted() -> None:
-    assert count_things(1, "delivery", "deliveries") == "1 delivery"
-    assert count_things(3, "delivery", "deliveries") == "3 deliveries"
-    assert count_things(2, "file") == "2 files"
+    assert format_count(1, "delivery", "deliveries") == "1 delivery"
+    assert format_count(3, "delivery", "deliveries") == "3 deliveries"
+    assert format_count(2, "file") == "2 files"

@@ -23,7 +23,7 @@ from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import load_shipped_rules
 from gateway.operations import ActOrder
-from gateway.operations.act_kinds import prepare_order
+from gateway.operations.act_kinds import read_order_mappings
 from gateway.pki import encode_key_pem, read_certificate
 from gateway_conformance.foreign_verifier import find_signature_fault
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
@@ -283,7 +283,7 @@ def test_the_console_holds_the_same_rules(press: Press) -> None:
 
     def prepare(octets: bytes) -> str | None:
         try:
-            found = prepare_order(ActOrder("map use", {}, octets, "f"), publisher, datetime.now(UTC))
+            found = read_order_mappings(ActOrder("map use", {}, octets, "f"), publisher, datetime.now(UTC))
         except GatewayError as refused:
             return refused.problem.id
         return found and found.bundle.digest

@@ -222,4 +222,4 @@ def test_a_story_that_is_not_there_is_misuse_and_lists_those_that_are(
     assert main(["demo", "--story", "nope"]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "a story is one of amendment, " in printed.err
+    assert "a story must be one of amendment, " in printed.err

@@ -155,5 +155,5 @@ class ClusterTown(Town):
         if answer is None or answer.status != 200:
             return f"no answer: {answer.status if answer else 'cut'}"
         headers = {"Content-Type": answer.headers["Content-Type"], "SOAPAction": SOAP_ACTION}
-        opened = EBMS2.open(Parcel(headers, MemoryBody(answer.body)), self.member.build_context())
+        opened = EBMS2.open_units(Parcel(headers, MemoryBody(answer.body)), self.member.build_context())
         return opened.unit.status if isinstance(opened.unit, StatusResponse) else type(opened.unit).__name__

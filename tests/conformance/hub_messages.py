@@ -63,7 +63,7 @@ class MessagingHub:
             validate_certificate=CertificateValidator(
                 TrustStore(read_certificates((self.keys / "ca.pem").read_bytes())), revocations
             ),
-            keys={"hub": signer_of(self.keys, self.signs_as)},
+            signers={"hub": signer_of(self.keys, self.signs_as)},
             now=clock(),
             make_message_id=lambda: f"m{next(_numbers)}@hub.example",
             find_certificate_party=known.get,
@@ -126,7 +126,7 @@ class MessagingHub:
     def judge(self, reply: HttpReply, parcel: Parcel) -> None:
         """Hold what came back against what was sent; raises when it is not the receipt."""
         back = Parcel({"Content-Type": reply.content_type}, MemoryBody(reply.body))
-        EBMS2.open(back, self.context(), self.sent(parcel))
+        EBMS2.open_units(back, self.context(), self.sent(parcel))
 
 
 def octets(parcel: Parcel) -> bytes:
@@ -183,7 +183,7 @@ class ReceivingHub:
         self.got.append(request.body)
         word = self.script.pop(0) if self.script else "receipt"
         if word == "silent":
-            return HttpReply(closes=True)
+            return HttpReply(closes_connection=True)
         if word == "busy":
             return HttpReply(503, "text/plain", b"busy\n")
         if word in PAGES:
@@ -195,7 +195,7 @@ class ReceivingHub:
             MemoryBody(request.body),
         )
         context = side.context()
-        opened = EBMS2.open(parcel, context)
+        opened = EBMS2.open_units(parcel, context)
         assert isinstance(opened.unit, UserMessage)
         self.units.append(opened.unit)
         if word == "empty":
@@ -205,7 +205,7 @@ class ReceivingHub:
             wrong = tuple(replace(one, digest=b"0" * 32) for one in receipt.references)
             receipt = replace(receipt, references=wrong)
         if word == "other-signer":
-            context = replace(context, keys={"hub": signer_of(self.keys, "stranger")})
+            context = replace(context, signers={"hub": signer_of(self.keys, "stranger")})
         sealed = EBMS2.seal((receipt,), opened.pmode, context)
         if "post" in word:
             endpoint = opened.pmode.reply_endpoint if opened.pmode else ""

@@ -84,7 +84,7 @@ def application(url: str, agency: str = "KFDA", **changes: Any) -> ServiceCall:
     values: dict[str, Any] = {
         "operation": "SubmitApplication",
         "message_id": f"urn:uuid:call-{next(_numbers)}",
-        "to": url,
+        "address": url,
         "arguments": {"ApplicationNumber": numbers()[agency], "CaseNumber": "SW-1"},
         "document": parse_xml(documents()[agency]),
         "attachments": (label(),) if agency == "KFDA" else (),
@@ -128,7 +128,7 @@ class CallingHub:
             answer = sender.post(url, sealed.headers, sealed.body)
         finally:
             sender.close()
-        return open_signed_answer(answer, sealed, agreed, AnswerPolicy(judge=self._judge), clock())[0]
+        return open_signed_answer(answer, sealed, agreed, AnswerPolicy(check_signer=self._judge), clock())[0]
 
     def _judge(self, certificate: Certificate, _: datetime) -> None:
         if certificate.sha256 != signer_of(self.keys, self.partner).certificate.sha256:

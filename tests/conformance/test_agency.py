@@ -180,7 +180,7 @@ def test_a_restart_forgets_nothing(hub: CallingHub, agencies: Agencies) -> None:
     answer = hub.call(first.url, call)
     first.close()
     second = agencies()
-    again = replace(call, to=second.url)
+    again = replace(call, address=second.url)
     assert hub.call(second.url, again) == answer
     assert len(second.effects()) == 1
 
@@ -280,7 +280,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
         },
         "GW701",
     ),
-    ("another address", {"to": lambda: "http://127.0.0.1:1/soap"}, "GW304"),
+    ("another address", {"address": lambda: "http://127.0.0.1:1/soap"}, "GW304"),
 ]
 
 

@@ -135,9 +135,10 @@ def test_repeats_count_once_even_after_a_restart(hub: CallingHub, customs: Custo
     customs.server.close()
     again = started(keys, customs.folder)
     try:
-        assert hub.call(again.url, replace(call, to=again.url)) == first
+        assert hub.call(again.url, replace(call, address=again.url)) == first
         assert (
-            refusal(hub, again.url, replace(call, to=again.url, arguments={"CaseNumber": "SW-7"})) == "GW312"
+            refusal(hub, again.url, replace(call, address=again.url, arguments={"CaseNumber": "SW-7"}))
+            == "GW312"
         )
         assert isinstance(hub.call(again.url, report(again.url, "18")), AgencyAcknowledgment)
     finally:

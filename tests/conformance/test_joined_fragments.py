@@ -194,7 +194,7 @@ def test_a_kill_between_the_message_and_its_note_stores_it_once(
     open_broker: Callable[..., Broker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker = open_broker()
-    monkeypatch.setattr(fragment_folder.CompleteGroup, "end", lambda *_: None)
+    monkeypatch.setattr(fragment_folder.CompleteGroup, "end_group", lambda *_: None)
     broker.send()
     assert (len(broker.stored()), len(broker.pieces())) == (1, len(broker.sent))
     monkeypatch.undo()

@@ -144,7 +144,7 @@ def test_a_reply_in_memory_is_whole_and_has_a_limit(monkeypatch: pytest.MonkeyPa
     head = b"Content-Length: 9\r\n"
     with connect(head, b"12345") as poster, pytest.raises(GatewayError, match=r"GW601"):
         poster.post({}, b"?")
-    monkeypatch.setattr(http_transport, "_LARGEST", 8)
+    monkeypatch.setattr(http_transport, "_MAX_BODY_OCTETS", 8)
     with connect(head, b"123456789") as poster, pytest.raises(GatewayError, match=r"GW603 .*than 8 octets"):
         poster.post({}, b"?")
 
@@ -197,7 +197,7 @@ def test_a_large_message_is_pulled_whole(desk: Desk, attached: bytes) -> None:
 def test_a_message_larger_than_what_is_pulled_is_not_read(
     desk: Desk, attached: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(message_puller, "_LARGEST", 2 * MEBI)
+    monkeypatch.setattr(message_puller, "_MAX_MESSAGE_OCTETS", 2 * MEBI)
     assert desk.submit("--wait", "0")[0] == 0
     desk.story.tick(seconds=0.01)
     status, _, problem = desk.pull()

@@ -175,7 +175,7 @@ def test_a_receipt_for_another_process_is_stored(
     sending, context = member.build_context(), side.context()
     unit = member.make_user_message("Submit", "m-9@broker", sending.now)
     pmode = member.get_outgoing_pmode("Submit", sending.now)
-    opened = EBMS2.open(EBMS2.seal((unit,), pmode, sending), context)
+    opened = EBMS2.open_units(EBMS2.seal((unit,), pmode, sending), context)
     receipt = EBMS2.seal((EBMS2.make_receipt(opened, context),), opened.pmode, context)
     assert handler(as_request(receipt)).status == 204
     assert said == ["Receipt for m-9@broker, not compared with what was sent: 0001-Receipt"]

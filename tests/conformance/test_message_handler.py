@@ -100,7 +100,9 @@ def test_another_message_under_the_same_id_is_refused(broker: Broker, side: Mess
     other = replace(unit, payloads=side.message("Result", side.result(reference="ANOTHER")).payloads)
     parcel = side.seal(other)
     reply = broker.handler(as_request(parcel))
-    opened = EBMS2.open(Parcel({"Content-Type": reply.content_type}, MemoryBody(reply.body)), side.context())
+    opened = EBMS2.open_units(
+        Parcel({"Content-Type": reply.content_type}, MemoryBody(reply.body)), side.context()
+    )
     assert isinstance(opened.unit, ErrorSignal)
     assert broker.refusals() == ["GW312"]
     assert len(broker.rows()) == 1
@@ -129,15 +131,15 @@ def test_an_envelope_like_one_before_is_read_by_its_values(
     broker: Broker, side: MessagingHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: list[bool] = []
-    open_like = KnownEnvelopes.open_like
+    open_like = KnownEnvelopes.open_by_envelope
 
     def note_known(*words: Any) -> OpenedMessage | None:
         opened = open_like(*words)
         known.append(opened is not None)
         return opened
 
-    monkeypatch.setattr(KnownEnvelopes, "open_like", note_known)
-    monkeypatch.setattr(message_handler, "open_message", KnownEnvelopes().open)
+    monkeypatch.setattr(KnownEnvelopes, "open_by_envelope", note_known)
+    monkeypatch.setattr(message_handler, "open_message", KnownEnvelopes().open_units)
     for _ in range(2):
         broker.handler(as_request(side.seal(side.message("Result", side.result()))))
     assert known == [False, True]
@@ -200,6 +202,6 @@ def test_silent_closes_the_connection_and_keeps_nothing(
 ) -> None:
     broker = broker_of(keys, tmp_path / "broker", "silent*1")
     request = as_request(side.seal(side.message("Result", side.result())))
-    assert broker.handler(request).closes
+    assert broker.handler(request).closes_connection
     assert broker.rows() == []
     assert broker.handler(request).status == 200

@@ -9,11 +9,11 @@ import pytest
 
 from gateway.client import (
     RECEIVER_FILE,
-    keep_submission,
-    read_kept_submission,
     read_membership,
+    read_stored_submission,
     seal_submission,
     sign_submission,
+    store_submission,
 )
 from gateway.errors import GatewayError
 from gateway.message_model import Payload
@@ -62,9 +62,9 @@ def test_a_broker_encrypts_for_the_hub_and_decrypts_with_its_own_key(folders):
     assert CONTENT not in parcel.body.content
     hub = read_membership(folders["broker1"], "broker1").identity
     resources = hub.make_encryption_resources()
-    assert len(resources.keys) == 1
+    assert len(resources.decryption_keys) == 1
     assert resources.find_certificate("hub", None).subject == "CN=hub decrypts"
-    assert resources.keys[0].certificate.subject == "CN=broker1 decrypts"
+    assert resources.decryption_keys[0].certificate.subject == "CN=broker1 decrypts"
 
 
 def test_without_the_certificate_of_the_hub_nothing_is_sent(folders, tmp_path):
@@ -86,13 +86,13 @@ def test_a_kept_message_is_sent_again_although_it_cannot_be_read(folders, tmp_pa
     sample = (ROOT / "conformance" / "samples" / "import-three-items.xml").read_bytes()
     url = "http://127.0.0.1:9/msh"
     sealed = seal_submission(sign_submission(sample, broker), {"korean-label@sample": b"%PDF"}, broker, url)
-    kept = keep_submission(tmp_path / "sent", sealed).read_bytes()
+    kept = store_submission(tmp_path / "sent", sealed).read_bytes()
     assert sealed.reference == "HB2026-000123"
     assert b"HB2026-000123" not in kept
-    again = read_kept_submission(kept, url, broker)
+    again = read_stored_submission(kept, url, broker)
     assert again.body_octets == sealed.body_octets
     assert again.http_headers == sealed.http_headers
     assert again.unit.message_id == sealed.unit.message_id
-    assert again.sent.references == sealed.sent.references
-    assert again.sent.references
+    assert again.sent_unit.references == sealed.sent_unit.references
+    assert again.sent_unit.references
     assert (again.unit.ack_requested, again.reference) == (sealed.unit.ack_requested, "")

@@ -20,7 +20,7 @@ from lxml import etree
 from gateway.cli import main
 from gateway.client import HttpReply, IncomingRequest, PartnerServer, broker_client
 from gateway.message_model import MemoryBody
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.pki import encode_key_pem
 from gateway.protocols import Parcel
 from gateway.store import make_engine, write_transaction
@@ -88,7 +88,7 @@ class Desk:
 def desk(
     sqlite_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Desk]:
-    monkeypatch.setattr(broker_client, "_PULL_EVERY", 0.05)
+    monkeypatch.setattr(broker_client, "_PULL_INTERVAL_SECONDS", 0.05)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     engine = make_engine(sqlite_url)
     story = Story(engine, customs=False, agreement=RETRIED)
@@ -115,12 +115,12 @@ def desk(
 
 
 def lose_request(_ask: Callable[[], HttpReply]) -> HttpReply:
-    return HttpReply(closes=True)
+    return HttpReply(closes_connection=True)
 
 
 def lose_answer(ask: Callable[[], HttpReply]) -> HttpReply:
     ask()
-    return HttpReply(closes=True)
+    return HttpReply(closes_connection=True)
 
 
 def give(ask: Callable[[], HttpReply]) -> HttpReply:
@@ -160,7 +160,7 @@ def test_a_request_and_its_pulled_reply_are_one_exchange(desk: Desk) -> None:
 def test_a_reply_without_its_request_is_refused_and_the_hub_hears_of_it(desk: Desk) -> None:
     apart = RETRIED.replace(b"action: Result,", b"action: Result, mep: one-way,")
     with write_transaction(desk.story.house.engine) as conn:
-        load_agreement(conn, apart, "apart.yaml", desk.story.clock())
+        load_unchecked_agreement(conn, apart, "apart.yaml", desk.story.clock())
     (desk.folder / "agreement.yaml").write_bytes(EXCHANGE)
     status, told = desk.submit("--wait", "10")
     assert (status, told["result"]) == (1, None)

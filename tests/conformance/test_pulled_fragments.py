@@ -11,7 +11,7 @@ import pytest
 from gateway.client import HttpReply, MessageHandler
 from gateway.client.fragment_folder import CompleteGroup
 from gateway.message_model import MemoryBody, read_octets
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.protocols import Parcel, SplitTerms, as4
 from gateway.store import messages, read_transaction, write_transaction
 from gateway.wire import DEFAULT_LIMITS
@@ -29,7 +29,7 @@ TERMS = RETRIED.replace(b"action: Result, ", b"action: Result, " + SPLITTING + b
 def split(desk: Desk) -> Desk:
     """Return the desk with a decided case whose Result waits in fragments."""
     with write_transaction(desk.story.house.engine) as conn:
-        load_agreement(conn, TERMS, "split.yaml", desk.story.clock())
+        load_unchecked_agreement(conn, TERMS, "split.yaml", desk.story.clock())
     (desk.folder / "agreement.yaml").write_bytes(TERMS)
     assert desk.submit("--wait", "0")[0] == 0
     desk.story.tick(seconds=0.01)
@@ -76,7 +76,7 @@ def test_fragments_are_pulled_and_joined(split: Desk) -> None:
 @pytest.mark.night
 def test_submit_waits_for_a_result_in_fragments(desk: Desk) -> None:
     with write_transaction(desk.story.house.engine) as conn:
-        load_agreement(conn, TERMS, "split.yaml", desk.story.clock())
+        load_unchecked_agreement(conn, TERMS, "split.yaml", desk.story.clock())
     (desk.folder / "agreement.yaml").write_bytes(TERMS)
     status, told = desk.submit("--wait", "10")
     assert (status, told["state"], told["result"]["verified"]) == (0, "DECIDED", True)
@@ -112,11 +112,11 @@ def fail(*_given: Any) -> None:
 @pytest.mark.parametrize(
     ("owner", "name", "instead"),
     [
-        (MessageHandler, "_run_beside", skip),
-        (MessageHandler, "_store_joined", fail),
+        (MessageHandler, "_run_in_thread", skip),
+        (MessageHandler, "_store_joined_message", fail),
         (CompleteGroup, "end", fail),
         (MessageHandler, "_try_post", skip),
-        (CompleteGroup, "note_told", fail),
+        (CompleteGroup, "record_receipt_delivered", fail),
     ],
     ids=["before the join", "while it joins", "before its note", "before the receipt", "after the receipt"],
 )
@@ -126,7 +126,7 @@ def test_what_ended_amid_the_join_is_finished_by_the_next_one(
     with monkeypatch.context() as broken:
         broken.setattr(owner, name, instead)
         assert split.pull()[0] == 0
-    told = name == "note_told"
+    told = name == "record_receipt_delivered"
     assert whole(split).state == ("DELIVERED" if told else "AWAITING_RECEIPT")
     assert {row.state for row in pieces(split)} == {"DELIVERED"}
     asked = len(split.asked)

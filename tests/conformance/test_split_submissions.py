@@ -33,7 +33,7 @@ from gateway.client import (
     sign_submission,
     split_submission,
 )
-from gateway.client.kept_submissions import find_kept_parcel
+from gateway.client.kept_submissions import find_stored_parcel
 from gateway.delivery.agents import MshAgent
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import GatewayError
@@ -74,7 +74,7 @@ class Hub:
         parcel = Parcel({"Content-Type": request.headers["content-type"]}, MemoryBody(request.body))
         answer = self.story.house.post(parcel)
         if done == "deaf":
-            return HttpReply(closes=True)
+            return HttpReply(closes_connection=True)
         return HttpReply(answer.status, answer.headers["Content-Type"], answer.body)
 
     @staticmethod
@@ -283,7 +283,7 @@ def test_a_folder_is_read_as_it_was_made(engine: Engine, tmp_path: Path, compres
     split = desk.split()
     again = read_split_submission(split.folder, desk.member(), desk.hub.url)
     assert (again.plan.terms, again.plan.source) == (split.plan.terms, split.plan.source)
-    assert again.fragment_count == split.fragment_count == len(split.list_open_numbers())
+    assert again.fragment_count == split.fragment_count == len(split.list_unreceipted_numbers())
     assert (again.unit, again.whole.reference) == (split.unit, split.whole.reference)
     assert (split.folder / "whole.gz").exists() == (compression == "gzip")
     first = split.open_fragment(1)
@@ -322,7 +322,7 @@ def test_a_listener_on_the_same_folder_knows_what_was_sent(desk: Desk, outcome: 
 def test_a_message_that_is_not_kept_is_not_found(tmp_path: Path, name: str) -> None:
     (tmp_path / "whole.http").write_bytes(b"Content-Type: text/plain\r\n\r\n")
     (tmp_path / "sent").mkdir()
-    assert find_kept_parcel(tmp_path / "sent", name) is None
+    assert find_stored_parcel(tmp_path / "sent", name) is None
 
 
 @pytest.mark.night

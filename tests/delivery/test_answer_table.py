@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.delivery.attempt_outcome import CALLS, MESSAGES, PAYMENTS, WEBHOOKS, HandlerAnswers
+from gateway.delivery.attempt_outcome import (
+    CALL_ANSWERS,
+    MESSAGE_ANSWERS,
+    PAYMENT_ANSWERS,
+    WEBHOOK_ANSWERS,
+    HandlerAnswers,
+)
 from gateway.delivery.http_answer_reader import HttpAnswer
 
-KINDS = {"messages": MESSAGES, "calls": CALLS, "payments": PAYMENTS, "webhooks": WEBHOOKS}
+KINDS = {
+    "messages": MESSAGE_ANSWERS,
+    "calls": CALL_ANSWERS,
+    "payments": PAYMENT_ANSWERS,
+    "webhooks": WEBHOOK_ANSWERS,
+}
 #: Statuses with which proxies, firewalls and servlet containers answer in place of a handler.
 PAGES = (301, 400, 401, 403, 404, 405, 407, 409, 410, 411, 413, 415, 422, 431, 451, 500, 501, 502, 505, 510)
 

@@ -8,7 +8,7 @@ import pytest
 
 from gateway.delivery.attempt_outcome import RetryPlan, compute_retry_delay
 
-PLAN = RetryPlan(retries=5, first=timedelta(seconds=10), ceiling=timedelta(seconds=60))
+PLAN = RetryPlan(max_retries=5, first_delay=timedelta(seconds=10), max_delay=timedelta(seconds=60))
 
 
 @pytest.mark.parametrize(("tries", "seconds"), [(1, 10), (2, 20), (3, 40), (4, 60), (5, 60)])
@@ -24,7 +24,7 @@ def test_when_all_tries_are_used_there_is_no_wait(tries: int) -> None:
 
 
 def test_a_steady_plan_waits_its_interval_exactly() -> None:
-    plan = RetryPlan(retries=3, first=timedelta(minutes=5), steady=True)
+    plan = RetryPlan(max_retries=3, first_delay=timedelta(minutes=5), is_constant=True)
     assert [compute_retry_delay(tries, plan) for tries in (1, 2, 3, 4)] == [timedelta(minutes=5)] * 3 + [None]
 
 
@@ -35,12 +35,12 @@ def test_each_delivery_has_a_wait_of_its_own_and_always_the_same() -> None:
 
 
 def test_many_tries_do_not_overflow() -> None:
-    plan = RetryPlan(retries=10_000, first=timedelta(seconds=1))
+    plan = RetryPlan(max_retries=10_000, first_delay=timedelta(seconds=1))
     assert compute_retry_delay(9_999, plan) is not None
 
 
 def test_a_first_wait_beyond_the_ceiling_does_not_overflow() -> None:
-    plan = RetryPlan(retries=40, first=timedelta(days=1), ceiling=timedelta(hours=1))
+    plan = RetryPlan(max_retries=40, first_delay=timedelta(days=1), max_delay=timedelta(hours=1))
     for tries in (1, 31, 40):
         wait = compute_retry_delay(tries, plan)
         assert wait is not None

@@ -18,7 +18,7 @@ from weakref import ref
 import pytest
 
 from gateway.client import HttpPoster, HttpReply
-from gateway.client.sending_outcome import NotTakenError, raise_for_status
+from gateway.client.sending_outcome import NotTakenError, raise_not_answered_error
 from gateway.delivery import HttpAnswer, HttpClient, HttpLimits, http_client
 from gateway.delivery.http_answer_reader import ArrivingAnswer
 from gateway.errors import GatewayError
@@ -321,7 +321,7 @@ def test_who_takes_a_request_slowly_has_a_deadline(
         while not server.stop.wait(0.2):
             connection.recv(1 << 16)
 
-    monkeypatch.setattr(http_client, "_SLOWEST", len(LARGE))
+    monkeypatch.setattr(http_client, "_MIN_OCTETS_PER_SECOND", len(LARGE))
     limits = HttpLimits(connect_seconds=60, read_seconds=60, total_seconds=1)  # short: it must run out
     started = time.monotonic()
     with transport.serve(behave) as server, pytest.raises(GatewayError) as caught:
@@ -547,7 +547,7 @@ class TestBroker:
         with pytest.raises(
             NotTakenError, match=f"HTTP status {reply.status} before it had the whole message"
         ):
-            raise_for_status(reply, server.url)
+            raise_not_answered_error(reply, server.url)
 
     @pytest.mark.long
     def test_an_error_of_who_reads_nothing_is_its_answer(self, transport: Transport) -> None:

@@ -100,7 +100,7 @@ def test_what_was_left_out_is_told_before_the_partner_works_again(
         "the partner works again partner=KR-A delivery=7",
     ]
     clock.forward(minutes=6)
-    log.report_left_out()
+    log.report_omitted_counts()
     assert len(lines(caplog, logging.WARNING)) == 3
 
 

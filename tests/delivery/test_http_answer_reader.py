@@ -9,7 +9,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gateway.delivery import HttpAnswer
-from gateway.delivery.http_answer_reader import MOST_HEAD, ArrivingAnswer, _AnswerStream, read_http_answer
+from gateway.delivery.http_answer_reader import (
+    MAX_HEAD_OCTETS,
+    ArrivingAnswer,
+    _AnswerStream,
+    read_http_answer,
+)
 from gateway.errors import GatewayError
 
 MOST = 10_000
@@ -149,7 +154,7 @@ def test_what_is_too_long_is_not_asked_for() -> None:
 
     with pytest.raises(GatewayError):
         read_http_answer(receive, MOST)
-    assert sum(asked) <= MOST_HEAD + 3 * 65536
+    assert sum(asked) <= MAX_HEAD_OCTETS + 3 * 65536
 
 
 @pytest.mark.long
@@ -185,7 +190,7 @@ HEAD = b"HTTP/1.1 413 Content Too Large\r\nX: y\r\n\r\n"
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 9, False, False),
         (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", False, True),
         (b"HTTP/1.1 304 Not Modified\r\n\r\n", False, True),
-        (HEAD[:20] + b"x" * (MOST_HEAD - 20), False, False),
+        (HEAD[:20] + b"x" * (MAX_HEAD_OCTETS - 20), False, False),
         (b"HTTP/1", False, False),
         (b"", False, False),
     ],
@@ -209,7 +214,7 @@ def test_what_arrives_before_the_end_of_a_request_in_whatever_pieces(
         b"HTTP/2",
         b"HTTP/1.1 OK\r\n\r\n",
         INTERIM[:25] + b"220 mail",
-        HEAD[:20] + b"x" * (MOST_HEAD - 19),
+        HEAD[:20] + b"x" * (MAX_HEAD_OCTETS - 19),
     ],
 )
 def test_what_arrives_before_the_end_of_a_request_and_begins_no_answer(octets: bytes) -> None:

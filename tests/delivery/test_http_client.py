@@ -164,7 +164,7 @@ def test_an_idle_connection_is_used_again_in_a_process_with_many_connections() -
 
 
 def test_an_old_connection_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_client, "_MOST_AGE", 0.0)
+    monkeypatch.setattr(http_client, "_MAX_CONNECTION_SECONDS", 0.0)
     with far(always(OK)) as there:
         sender = HttpClient(PATIENT)
         for _ in range(2):

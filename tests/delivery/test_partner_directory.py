@@ -47,11 +47,13 @@ def test_a_destination_is_made_anew_when_the_settings_change() -> None:
     known = PartnerDirectory(lambda: dict(called), CertificateValidator(store, revocations), owners.get)
     first = known.resolve_destination("KPTA")
     assert known.resolve_destination("KPTA") is first
-    called["KPTA"] = replace(KPTA, endpoint="http://other.example/", party="other", unsigned_faults=True)
+    called["KPTA"] = replace(
+        KPTA, endpoint="http://other.example/", party="other", accepts_unsigned_faults=True
+    )
     second = known.resolve_destination("KPTA")
-    assert (second.endpoint, second.rules.unsigned_faults) == ("http://other.example/", True)
+    assert (second.endpoint, second.answer_policy.accepts_unsigned_faults) == ("http://other.example/", True)
     with pytest.raises(GatewayError) as refused:
-        second.rules.judge(signer_named("kpta").certificate, NOW)
+        second.answer_policy.check_signer(signer_named("kpta").certificate, NOW)
     assert refused.value.problem.id == "GW209"
     del called["KPTA"]
     with pytest.raises(GatewayError) as gone:
@@ -78,7 +80,7 @@ def test_a_call_that_does_not_fit_the_contract_is_not_worded() -> None:
 
 
 def judged(owners: dict[str, str], signer: str) -> str:
-    judge: Any = partners(owners).resolve_destination("KPTA").rules.judge
+    judge: Any = partners(owners).resolve_destination("KPTA").answer_policy.check_signer
     try:
         judge(signer_named(signer).certificate, NOW)
     except GatewayError as error:
@@ -101,7 +103,7 @@ def test_the_partners_certificate_must_be_trusted() -> None:
         lambda: {"KPTA": KPTA}, CertificateValidator(store, revocations), lambda _: "kpta"
     )
     with pytest.raises(GatewayError) as caught:
-        known.resolve_destination("KPTA").rules.judge(stranger.certificate, NOW)
+        known.resolve_destination("KPTA").answer_policy.check_signer(stranger.certificate, NOW)
     assert caught.value.problem.id == "GW205"
     assert authority().certificate.sha256 != stranger.certificate.sha256
 
@@ -126,7 +128,7 @@ def test_each_partner_has_the_time_that_its_settings_give_it(tmp_path: Any) -> N
     )
     found = build_partners(load_settings(settings, home=tmp_path))
     known = PartnerDirectory(lambda: found, CertificateValidator(*trust()), lambda _: None)
-    bounds = {name: known.resolve_destination(name).bounds for name in found}
+    bounds = {name: known.resolve_destination(name).http_limits for name in found}
     assert bounds == {
         "KPTA": HttpLimits(connect_seconds=2, read_seconds=2, total_seconds=4),  # short: as it is set
         "KFDA": HttpLimits(connect_seconds=10, read_seconds=30, total_seconds=60),
@@ -137,7 +139,7 @@ def test_each_partner_has_the_time_that_its_settings_give_it(tmp_path: Any) -> N
 def test_answers_are_bounded_by_the_limits_of_the_settings() -> None:
     limits = WireLimits(depth=7)
     known = PartnerDirectory(lambda: {"KPTA": KPTA}, CertificateValidator(*trust()), lambda _: None, limits)
-    assert known.resolve_destination("KPTA").rules.limits is limits
+    assert known.resolve_destination("KPTA").answer_policy.limits is limits
 
 
 class Sender:
@@ -155,7 +157,7 @@ def test_a_call_is_bounded_as_its_partner_is() -> None:
     sender, own = Sender(), HttpLimits(read_seconds=33)
     agent = SoapCaller(sender, lambda: signer_named("hub"), lambda: NOW)  # type: ignore[arg-type]
     for bounds in (own, None):
-        partner = replace(KPTA, bounds=bounds)
+        partner = replace(KPTA, http_limits=bounds)
         known = PartnerDirectory(
             lambda one=partner: {"KPTA": one}, CertificateValidator(*trust()), lambda _: None
         )  # type: ignore[misc]
@@ -183,7 +185,7 @@ def test_an_agency_that_is_added_to_the_settings_is_called_without_a_restart(tmp
     path.write_text(f'{KPTA_ALONE}[agency.HARBOUR]\nendpoint = "http://harbour.example/"\nretries = 7\n')
     assert found.get_partners()["HARBOUR"].endpoint == "http://harbour.example/"
     assert found.get_partners()["HARBOUR"].wsdl == WsdlFile("agency-template.wsdl")
-    assert found.get_retry_plans()["HARBOUR"].retries == 7
+    assert found.get_retry_plans()["HARBOUR"].max_retries == 7
 
 
 def test_settings_that_cannot_be_read_leave_the_partners_as_they_were(tmp_path: Any, caplog: Any) -> None:
@@ -236,7 +238,10 @@ def test_an_agency_without_an_address_has_its_own_contract_else_the_template(tmp
     known = PartnerDirectory(
         dict, CertificateValidator(*trust()), lambda _: None, DEFAULT_LIMITS, find_wsdl=found
     )
-    assert (found("KPTA").name, found("NEW").name) == ("agencies/KPTA.wsdl", "agency-template.wsdl")
+    assert (found("KPTA").relative_path, found("NEW").relative_path) == (
+        "agencies/KPTA.wsdl",
+        "agency-template.wsdl",
+    )
     words = {"ApplicationNumber": "A-1", "Reason": "x"}
     for agency in ("KPTA", "NEW"):
         envelope = known.compose_call(OutgoingCall(agency, "CancelApplication", "urn:uuid:1", words)).octets

@@ -110,7 +110,7 @@ def test_attachments_travel_inside_with_their_digest() -> None:
 @pytest.mark.parametrize("text", ["<A/>", "a&b", "]]>", "<!--document-->", "</soap:Body>", "\u00e9 \"'"])
 def test_markup_in_a_value_arrives_as_its_text(text: str) -> None:
     """The document takes the place of a mark, which a value may contain as well."""
-    call = replace(CALL, message_id=text, to=text, arguments={**ARGUMENTS, "CaseNumber": text})
+    call = replace(CALL, message_id=text, address=text, arguments={**ARGUMENTS, "CaseNumber": text})
     root = parse_xml(BOUND.compose_envelope(call))
     names = (f"{{{AGENCY}}}CaseNumber", f"{{{WSA}}}MessageID", f"{{{WSA}}}To")
     assert [[element.text for element in root.iter(name)] for name in names] == [[text]] * 3
@@ -221,7 +221,7 @@ def test_an_agency_wsdl_is_the_template_bound_to_its_documents(name: str) -> Non
     }
     assert bind_document_namespaces(TEMPLATE, name.removesuffix(".wsdl"), places) == data
     loaded = load_contract(f"agencies/{name}")
-    assert loaded.description.documents == frozenset(places)
+    assert loaded.description.document_namespaces == frozenset(places)
     for namespace in places:
         loaded.compose_envelope(replace(CALL, document=etree.Element(f"{{{namespace}}}Request")))
 
@@ -300,7 +300,7 @@ def test_composing_is_cheap() -> None:
 
 
 def test_items_and_laws_are_named_where_the_wsdl_has_a_place_for_them() -> None:
-    named = replace(CALL, scope={"items": ("1", "3"), "laws": ("01", "70")})
+    named = replace(CALL, attribute_values={"items": ("1", "3"), "laws": ("01", "70")})
     assert scope_of(BOUND.compose_envelope(named)) == {"items": "1 3", "laws": "01 70"}
     assert scope_of(BOUND.compose_envelope(CALL)) == {}
     older = re.sub(rb"<xs:attribute name=\"(?:items|laws)\"[^>]*>", b"", TEMPLATE)

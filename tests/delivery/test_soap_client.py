@@ -385,12 +385,12 @@ def test_a_fault_ends_the_delivery_only_when_signed_for_this_call(body: bytes, e
 
 
 def test_a_partner_that_cannot_sign_faults_may_be_believed() -> None:
-    rules = replace(RULES, unsigned_faults=True)
+    rules = replace(RULES, accepts_unsigned_faults=True)
     assert problem_of(fault("Client", by=None), 500, rules=rules).problem.id == "GW602"
 
 
 def test_an_unsigned_answer_is_never_believed() -> None:
-    rules = replace(RULES, unsigned_faults=True)
+    rules = replace(RULES, accepts_unsigned_faults=True)
     assert problem_of(edited(drop(f"{{{WSSE}}}Security")), rules=rules).problem.id == "GW603"
 
 
@@ -469,7 +469,7 @@ def test_an_answer_with_mtom_is_read_and_its_envelope_is_the_evidence(product: s
     )[1]
     assert kept.envelope == answer
     certificate = verify_soap_envelope(parse_xml(kept.envelope), STRICT, now=NOW).certificate
-    assert kept.signer == certificate.sha256
+    assert kept.signer_sha256 == certificate.sha256
 
 
 @pytest.mark.parametrize("product", PRODUCTS)

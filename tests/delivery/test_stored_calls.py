@@ -47,7 +47,12 @@ FILES = (CallAttachment("a@b", "application/pdf", b"%PDF\x00"), CallAttachment("
 SCOPE = {"items": ("1", "3"), "laws": ("01", "70")}
 CALLS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     "application": ("agency-template", "SubmitApplication", NUMBERS, {"document": SIMPLE}),
-    "scope": ("agency-template", "SubmitApplication", NUMBERS, {"document": SIMPLE, "scope": SCOPE}),
+    "scope": (
+        "agency-template",
+        "SubmitApplication",
+        NUMBERS,
+        {"document": SIMPLE, "attribute_values": SCOPE},
+    ),
     "files": ("agency-template", "SubmitSupplement", NUMBERS, {"document": SIMPLE, "attachments": FILES}),
     "file": ("agency-template", "SubmitSupplement", NUMBERS, {"document": SIMPLE, "attachments": FILES[:1]}),
     "carried": ("agency-template", "SubmitApplication", NUMBERS, {"document": CARRYING}),
@@ -110,7 +115,7 @@ def test_another_body_or_address_is_another_call() -> None:
     contract = load_contract("agency-template.wsdl")
     call = ServiceCall("SubmitApplication", "urn:uuid:2", ENDPOINT, NUMBERS, SIMPLE)
     stored = contract.compose_envelope(call)
-    for other in (replace(call, to="http://a.example/"), replace(call, scope=SCOPE)):
+    for other in (replace(call, address="http://a.example/"), replace(call, attribute_values=SCOPE)):
         assert not is_same_call(contract.compose_envelope(other), stored)
 
 
@@ -119,7 +124,7 @@ def test_it_goes_to_the_address_of_now() -> None:
     call = ServiceCall("SubmitApplication", "urn:uuid:2", "http://old.example/", NUMBERS, SIMPLE)
     read = read_stored_call(contract.compose_envelope(call), "SubmitApplication", ENDPOINT)
     assert ENDPOINT.encode() in contract.compose_envelope(read)
-    assert read_stored_call(contract.compose_envelope(call), "SubmitApplication", None).to is None
+    assert read_stored_call(contract.compose_envelope(call), "SubmitApplication", None).address is None
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_look_ups_left_behind_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         go_on.wait(20)
         return []
 
-    monkeypatch.setattr(http_client, "_under_way", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(http_client, "_lookup_slots", threading.BoundedSemaphore(1))
     monkeypatch.setattr(http_client.socket, "getaddrinfo", hang)
     try:
         for words in ("slow.example was not found", "too many names"):

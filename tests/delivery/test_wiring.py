@@ -34,7 +34,7 @@ def test_messages_and_calls_go_with_the_logins_of_the_settings(tmp_path: Path, s
     worker = build_worker(read_home_settings(LiveHouse(tmp_path, sqlite_url, more=more).home))
     try:
         for name in ("msh", "hop"):
-            sender = worker._agents[name]._sender  # type: ignore[attr-defined]
+            sender = worker._agents[name]._http_client  # type: ignore[attr-defined]
             assert sender._find_authorization("partner.example", 443) == "Basic aHViOnNlY3JldA=="
             assert sender._find_authorization("other.example", 443) is None
     finally:

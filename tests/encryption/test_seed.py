@@ -48,7 +48,7 @@ def test_the_cipher_is_that_of_rfc_4269(key, plain, sealed):
 def test_cbc_gives_back_what_was_encrypted(size):
     cipher, key, content = CIPHERS[SEED_128_CBC], os.urandom(16), os.urandom(size)
     opened = cipher.decrypt(key, cipher.encrypt(key, os.urandom(16), content))
-    assert (opened.content, opened.sound) == (content, True)
+    assert (opened.content, opened.is_sound) == (content, True)
 
 
 def wrap_with(algorithm, key: bytes) -> bytes:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lxml import etree
@@ -111,9 +112,10 @@ def answer_wrongly_once(
     """Let one function answer wrongly the first time that it is called from now on."""
     answer, called = getattr(module, name), []
 
-    def answer_next(*given: object) -> object:
+    def answer_next(*given: Any, **named: Any) -> object:
         called.append(given)
-        return spoil(answer(*given)) if len(called) == 1 else answer(*given)
+        result = answer(*given, **named)
+        return spoil(result) if len(called) == 1 else result
 
     monkeypatch.setattr(module, name, answer_next)
 
@@ -158,8 +160,8 @@ def test_a_message_is_refused_only_by_two_readings(monkeypatch: pytest.MonkeyPat
     assert parcel is not None
     answer_wrongly_once(monkeypatch, xml, "_write_canonical_form", lambda octets: octets[:-9])
     with pytest.raises(GatewayError, match="GW806"):
-        KnownEnvelopes().open(core, parcel, context)
-    assert KnownEnvelopes().open(core, parcel, context).signed is not None
+        KnownEnvelopes().open_units(core, parcel, context)
+    assert KnownEnvelopes().open_units(core, parcel, context).verified_signature is not None
 
 
 @pytest.mark.parametrize("known", [False, True])
@@ -168,7 +170,7 @@ def test_a_forged_message_is_read_at_most_twice(monkeypatch: pytest.MonkeyPatch,
     parcel = core.seal((sample_parties.message(),), sample_parties.SUBMIT, context)
     assert parcel is not None
     for _ in range(3 if known else 0):
-        envelopes.open(core, parcel, context)
+        envelopes.open_units(core, parcel, context)
     spoiled = sample_parties.parcel(
         sample_parties.octets(parcel).replace(b"<eb:ConversationId>c-1<", b"<eb:ConversationId>c-2<"),
         parcel.get_header("Content-Type"),
@@ -177,7 +179,7 @@ def test_a_forged_message_is_read_at_most_twice(monkeypatch: pytest.MonkeyPatch,
     for name in ("open_related", "open_reading"):
         monkeypatch.setattr(core, name, note_call(read, getattr(core, name)))
     with pytest.raises(GatewayError, match="GW202"):
-        envelopes.open(core, spoiled, context)
+        envelopes.open_units(core, spoiled, context)
     assert len(read) == 2
 
 

@@ -218,8 +218,8 @@ def _verify_message(files: Files, folder: str, leaves: list[Mapping[str, Any]]) 
     else:
         opened = _open_message(files[f"{folder}headers.txt"] + content)
         identity = opened.identity
-        assert opened.signed is not None
-        assert opened.signed.certificate.sha256 == kinds["NRO"]["data"]["signer"], folder
+        assert opened.verified_signature is not None
+        assert opened.verified_signature.certificate.sha256 == kinds["NRO"]["data"]["signer"], folder
         assert isinstance(opened.unit, UserMessage)
         carried = [b"".join(iterate_octets(part.octets)) for part in opened.unit.payloads]
         for name in _list_parts(files, folder):

@@ -107,11 +107,11 @@ def find_table(machine: StateMachine) -> Table:
 
 def reach_state(conn: Connection, machine: StateMachine, number: int, state: str) -> None:
     """Apply the fewest events that lead from the initial state of an object (row id) to a state."""
-    paths: dict[str, tuple[str, ...]] = {machine.initial: ()}
-    waiting = deque([machine.initial])
+    paths: dict[str, tuple[str, ...]] = {machine.initial_state: ()}
+    waiting = deque([machine.initial_state])
     while waiting:
         before = waiting.popleft()
-        for event, after in machine.table[before].items():
+        for event, after in machine.transitions[before].items():
             if after not in paths:
                 paths[after] = (*paths[before], event)
                 waiting.append(after)
@@ -135,7 +135,7 @@ def _insert_object(conn: Connection, machine: StateMachine) -> int:
     if machine.name == "case":
         return case
     if machine.name == "clearance":
-        conn.execute(find_table(machine).insert().values(id=case, state=machine.initial))
+        conn.execute(find_table(machine).insert().values(id=case, state=machine.initial_state))
         return case
     application = request(conn, case)
     if machine.name == "request":

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from gateway.agreements import PMode, read_pmodes
 from gateway.hub import load_effective_pmodes, load_register_snapshot
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.store import agreements, read_transaction, write_transaction
 from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT
@@ -41,9 +41,9 @@ def find_submit(engine: Engine, at: datetime) -> PMode:
 @BOTH
 def test_a_later_version_takes_over_at_its_begin(engine: Engine) -> None:
     with write_transaction(engine) as conn:
-        load_agreement(conn, AGREEMENT, "a.yaml", NOW)
-        load_agreement(conn, write_version(SWITCH, 7), "b.yaml", NOW)
-        load_agreement(conn, write_version(SWITCH + timedelta(days=100), 9), "c.yaml", NOW)
+        load_unchecked_agreement(conn, AGREEMENT, "a.yaml", NOW)
+        load_unchecked_agreement(conn, write_version(SWITCH, 7), "b.yaml", NOW)
+        load_unchecked_agreement(conn, write_version(SWITCH + timedelta(days=100), 9), "c.yaml", NOW)
     before, after = find_submit(engine, SWITCH - timedelta(seconds=1)), find_submit(engine, SWITCH)
     assert (before.reliability.retries, before.valid_until) == (3, SWITCH)
     assert (after.reliability.retries, after.valid_from) == (7, SWITCH)
@@ -60,9 +60,9 @@ def test_a_later_version_takes_over_at_its_begin(engine: Engine) -> None:
 
 def test_a_version_that_begins_at_once_replaces_all(engine: Engine) -> None:
     with write_transaction(engine) as conn:
-        load_agreement(conn, AGREEMENT, "a.yaml", NOW)
-        load_agreement(conn, write_version(SWITCH, 7), "b.yaml", NOW)
-        load_agreement(conn, write_version(NOW - timedelta(days=1), 5), "c.yaml", NOW)
+        load_unchecked_agreement(conn, AGREEMENT, "a.yaml", NOW)
+        load_unchecked_agreement(conn, write_version(SWITCH, 7), "b.yaml", NOW)
+        load_unchecked_agreement(conn, write_version(NOW - timedelta(days=1), 5), "c.yaml", NOW)
     assert find_submit(engine, SWITCH).reliability.retries == 5
     assert find_submit(engine, NOW).reliability.retries == 5
 
@@ -70,8 +70,8 @@ def test_a_version_that_begins_at_once_replaces_all(engine: Engine) -> None:
 def test_an_agreement_that_has_not_begun_is_replaced(engine: Engine) -> None:
     early = datetime(2020, 1, 1, tzinfo=UTC)
     with write_transaction(engine) as conn:
-        load_agreement(conn, AGREEMENT, "a.yaml", early)
-        load_agreement(conn, write_version(SWITCH, 7), "b.yaml", early)
+        load_unchecked_agreement(conn, AGREEMENT, "a.yaml", early)
+        load_unchecked_agreement(conn, write_version(SWITCH, 7), "b.yaml", early)
     with read_transaction(engine) as conn:
         row = agreements.find_agreement(conn, NAME)
         assert row is not None

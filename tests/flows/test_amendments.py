@@ -398,8 +398,10 @@ def test_an_amendment_that_cannot_be_is_refused(story: Story, why: str) -> None:
 def run_and_die(story: Story, hub: Hub) -> None:
     hub.composer = story.hub.composer
     agents: dict[str, Any] = {"local": LocalAgent(hub, PLAN)}
-    pace = WorkerSettings(threads=1, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
-    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", pace=pace)
+    pace = WorkerSettings(
+        threads=1, lease_time=timedelta(seconds=60), poll_seconds=0.01, maintenance_seconds=0.05
+    )
+    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", worker_settings=pace)
     while worker.run_once():
         pass
 

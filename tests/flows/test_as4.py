@@ -57,8 +57,8 @@ def test_a_message_is_stored_with_its_signed_receipt(house: House, broker: Neigh
     opened = broker.open(answer, parcel)
     assert answer.status == 200
     assert isinstance(opened.unit, Receipt)
-    assert opened.signed is not None
-    assert len(opened.signed.references) == 2
+    assert opened.verified_signature is not None
+    assert len(opened.verified_signature.references) == 2
     assert [one.uri.partition("-")[0] for one in opened.unit.references] == [
         "#messaging", "#body", "cid:p1.m1@broker1.example",
     ]  # fmt: skip
@@ -136,7 +136,7 @@ def test_the_error_is_signed_and_names_the_message(house: House, broker: Neighbo
     answer = house.post(Parcel(parcel.headers, MemoryBody(body)))
     opened = broker.open(answer, parcel)
     assert isinstance(opened.unit, ErrorSignal)
-    assert opened.signed is not None
+    assert opened.verified_signature is not None
     assert opened.unit.ref_to_message_id == "m1@broker1.example"
     (entry,) = opened.unit.errors
     assert (entry.title, entry.category, entry.origin) == ("ProcessingModeMismatch", "Processing", "ebMS")
@@ -165,7 +165,7 @@ def test_an_error_in_the_header_is_told_by_a_signed_error(
     answer = house.post(Parcel(parcel.headers, MemoryBody(body.replace(old, new, 1))))
     opened = broker.open(answer, parcel)
     assert isinstance(opened.unit, ErrorSignal)
-    assert opened.signed is not None
+    assert opened.verified_signature is not None
     assert (opened.unit.errors[0].code, opened.unit.ref_to_message_id) == (code, "m1@broker1.example")
 
 
@@ -182,7 +182,7 @@ def test_an_error_about_nobody_we_know_is_not_signed(house: House, broker: Neigh
 @pytest.mark.long
 def test_a_message_of_another_sender_or_without_signature_is_refused(house: House, broker: Neighbour) -> None:
     forged = Neighbour("hub", house.clock, AS4).context()
-    pretended = replace(broker.context(), keys={"broker1": forged.keys["hub"]})
+    pretended = replace(broker.context(), signers={"broker1": forged.signers["hub"]})
     unit = broker.message()
     parcel = as4.seal((unit,), None, pretended)
     # Sealed without a P-Mode it lacks the channel; with it, only the signer is wrong.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine
 
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.protocols import Parcel, as4
 from gateway.store import messages, read_transaction, write_transaction
 from tests.flows.test_as4 import refused
@@ -37,7 +37,7 @@ def seal_unnamed(broker: Neighbour, **changes: object) -> Parcel:
 
 def load(house: House, agreement: bytes) -> None:
     with write_transaction(house.engine) as conn:
-        load_agreement(conn, agreement, "second", house.clock())
+        load_unchecked_agreement(conn, agreement, "second", house.clock())
 
 
 @BOTH_AT_LANDING
@@ -65,11 +65,11 @@ def test_no_pmode_and_several_are_a_mismatch(house: House, broker: Neighbour) ->
 
 def test_a_pmode_that_is_named_is_that_of_the_other_values(house: House, broker: Neighbour) -> None:
     unit = broker.message()
-    other = broker.seal(replace(unit, pmode_named="broker1-submit"))
+    other = broker.seal(replace(unit, pmode_id="broker1-submit"))
     assert refused(house, other) == (200, "EBMS:0003", "GW304")
     # An id is unique in one handler alone (core D.3.1): what is none of this agreement says nothing.
     for number, name in enumerate(("broker1-store", "their-own-id")):
-        sent = replace(unit, message_id=f"named{number}@broker1.example", pmode_named=name)
+        sent = replace(unit, message_id=f"named{number}@broker1.example", pmode_id=name)
         parcel = broker.seal(sent)
         assert f'pmode="{name}"'.encode() in parcel.read_octets()
         assert b"<ebbp:NonRepudiationInformation" in house.post(parcel).body

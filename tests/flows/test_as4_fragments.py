@@ -37,7 +37,7 @@ def check_receipt(story: FragmentStory, parcel: Parcel, answer: Any) -> None:
     opened = story.broker.open(answer, parcel)
     assert isinstance(opened.unit, Receipt)
     assert len(opened.unit.references) == 4
-    assert opened.signed is not None
+    assert opened.verified_signature is not None
 
 
 @pytest.mark.long

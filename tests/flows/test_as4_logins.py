@@ -80,11 +80,11 @@ def sign_with_token(broker: Neighbour, header: str, *, covered: bool = True) -> 
     """Return a PullRequest whose main signature is over the UsernameToken, too (core 7.10)."""
     header = header.replace("<wsse:UsernameToken>", '<wsse:UsernameToken wsu:Id="login">')
     token = etree.fromstring(header)[0]
-    written = write_as4_envelope(ask(broker), compressed=False, bundled=())
+    written = write_as4_envelope(ask(broker), is_compressed=False, bundled_units=())
     blocks = {written.messaging_id: written.messaging.encode(), written.body_id: written.body.encode()}
     if covered:
         blocks["login"] = etree.tostring(token, method="c14n", exclusive=True)
-    signer = broker.context().keys["broker1"]
+    signer = broker.context().signers["broker1"]
     security = write_swa_security(blocks, {}, signer, SigningToken("token-1"), "")
     octets = written.with_security(header + security.text)
     return Parcel({"Content-Type": "application/soap+xml"}, MemoryBody(octets))
@@ -131,7 +131,7 @@ def test_wrong_names_and_passwords_are_refused_alike(engine: Engine, secret: Sec
         said.add(b"GW340 the name or the password is wrong" in answer.body)
     assert said == {True}
     clear = pull(house, broker, write_token(house, kind="PasswordText", said=PASSWORD.decode()))
-    assert b"GW340 the password comes as PasswordDigest" in clear.body
+    assert b"GW340 the password must be a PasswordDigest" in clear.body
     assert PASSWORD not in clear.body
     assert b"GW107" in pull(house, broker, write_token(house, said="%%")).body
     assert b"GW107" in pull(house, broker, write_token(house) + write_token(house)).body
@@ -141,10 +141,10 @@ def test_wrong_names_and_passwords_are_refused_alike(engine: Engine, secret: Sec
     ("agreed", "signed", "named", "said"),
     [
         ("username", False, False, b"GW340 nobody signed"),
-        ("username", True, False, b"GW340 the agreement wants a name and a password"),
+        ("username", True, False, b"GW340 the agreement requires a name and a password"),
         ("certificate", False, True, b"GW340 the agreement wants a signed PullRequest"),
         ("both", False, True, b"GW340 the agreement wants a signed PullRequest"),
-        ("both", True, False, b"GW340 the agreement wants a name and a password"),
+        ("both", True, False, b"GW340 the agreement requires a name and a password"),
         ("both", True, True, b"EBMS:0006"),
         ("certificate", True, True, b"EBMS:0006"),
     ],

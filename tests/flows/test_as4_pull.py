@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from gateway.cli.registration import register_certificate
 from gateway.errors import SIGNATURE_INVALID, GatewayError
 from gateway.message_model import ErrorSignal, MemoryBody, Party, PullRequest, Receipt, UserMessage
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.protocols import OpenedMessage, Parcel, as4
 from gateway.state_machines import DELIVERY
 from gateway.store import HttpResponse, lanes, read_transaction, write_transaction
@@ -169,7 +169,7 @@ def test_a_wrong_receipt_beside_a_business_message_is_the_unit_in_error(story: S
     # The sender of the message reads the error about it, signed.
     opened = broker.open(answer, parcel)
     assert isinstance(opened.unit, ErrorSignal)
-    assert (opened.unit.errors[0].code, opened.signed is not None) == ("EBMS:0031", True)
+    assert (opened.unit.errors[0].code, opened.verified_signature is not None) == ("EBMS:0031", True)
     # The message itself is right, and may be sent again.
     assert b"NonRepudiationInformation" in story.house.post(as4.seal((unit,), None, context)).body
     lost = replace(receipt, ref_to_message_id="none@hub.example")
@@ -241,7 +241,7 @@ def test_who_may_not_pull_gets_nothing(story: Story) -> None:
     good = ask(broker)
     bare = seal(broker, good).read_octets()
     start, end = bare.index(b"<wsse:Security"), bare.index(b"</wsse:Security>") + len(b"</wsse:Security>")
-    stranger = replace(broker.context(), keys={"broker1": signer_named("hub")})
+    stranger = replace(broker.context(), signers={"broker1": signer_named("hub")})
     for parcel, problem in (
         (as_parcel(bare[:start] + bare[end:]), b"GW340 nobody signed"),
         (as4.seal((good,), None, stranger), b"GW340 CN=hub"),
@@ -286,7 +286,10 @@ def test_a_message_that_is_agreed_to_be_pulled_is_refused_when_it_is_posted(engi
     house = House(engine, agreement=agreed)
     broker = Neighbour("broker1", house.clock, agreed)
     answer = house.post(broker.seal(broker.message()))
-    assert (code(answer)[0], b"GW303 such messages are pulled" in answer.body) == ("EBMS:0010", True)
+    assert (code(answer)[0], b"GW303 messages of this kind must be pulled" in answer.body) == (
+        "EBMS:0010",
+        True,
+    )
 
 
 def test_a_held_lane_hands_out_nothing(story: Story) -> None:
@@ -325,7 +328,7 @@ def test_each_certificate_of_a_party_may_be_named_without_being_contained(story:
     renewed = signer_named("broker1 renewed")
     with write_transaction(story.house.engine) as conn:
         register_certificate(conn, "broker1", renewed.certificate.der, story.clock())
-    context = replace(story.broker.context(), keys={"broker1": signer_named(signer)})
+    context = replace(story.broker.context(), signers={"broker1": signer_named(signer)})
     parcel = as4.seal((ask(story.broker),), None, context)
     named = change_tree(parcel, name_by("key", signer_named(signer).certificate))
     assert b":PartyInfo" in story.house.post(named).body
@@ -341,7 +344,7 @@ def test_where_certificates_are_pinned_another_one_of_the_party_pulls_nothing(
     with write_transaction(engine) as conn:
         register_certificate(conn, "broker1", signer_named("broker1 renewed").certificate.der, house.clock())
     for signer in ("broker1", "broker1 renewed"):
-        context = replace(broker.context(), keys={"broker1": signer_named(signer)})
+        context = replace(broker.context(), signers={"broker1": signer_named(signer)})
         answer = house.post(as4.seal((ask(broker),), None, context))
         assert (b"GW340 the agreement pins another certificate" in answer.body) == (signer != pinned)
         assert code(answer)[0] == ("EBMS:0006" if signer == pinned else "EBMS:0101")
@@ -397,7 +400,7 @@ def test_two_partners_on_one_channel_get_their_own(story: Story) -> None:
         .replace(b"id: broker1-", b"id: broker2-")
     )
     with write_transaction(story.house.engine) as conn:
-        load_agreement(conn, theirs, "broker2.yaml", story.clock())
+        load_unchecked_agreement(conn, theirs, "broker2.yaml", story.clock())
     other = Neighbour("broker2", story.clock, theirs)
     request = replace(ask(other), sender=pmodes(theirs)[0].sender)
     assert code(pull(story.house, other, request))[0] == "EBMS:0006"

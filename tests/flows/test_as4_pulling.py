@@ -49,7 +49,7 @@ class Partner:
     ) -> HttpAnswer:
         context = self.broker.context()
         opened = as4.verify_parcel(Parcel(headers, MemoryBody(body)), "strict", context)
-        assert opened.signed is not None
+        assert opened.verified_signature is not None
         assert url == "http://127.0.0.1:8901/msh/as4"
         if isinstance(opened.unit, Receipt):
             self.receipts.append(opened.unit)
@@ -97,8 +97,12 @@ class Scene:
             "local": LocalAgent(hub, PLAN),
         }
         schedule = RecurringSchedule(hub.engine, lambda: list_pull_tasks(hub, EVERY))
-        pace = WorkerSettings(threads=2, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
-        return DeliveryWorker(hub.engine, agents, self.clock, name="w", pace=pace, schedule=schedule)
+        pace = WorkerSettings(
+            threads=2, lease_time=timedelta(seconds=60), poll_seconds=0.01, maintenance_seconds=0.05
+        )
+        return DeliveryWorker(
+            hub.engine, agents, self.clock, name="w", worker_settings=pace, schedule=schedule
+        )
 
     def tick(self, seconds: float, worker: DeliveryWorker | None = None) -> None:
         self.clock.forward(seconds=seconds)

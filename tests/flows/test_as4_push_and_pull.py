@@ -49,13 +49,13 @@ def test_the_reply_to_a_pushed_request_is_pulled_and_refers_to_it(story: Story) 
         asked = ask(story.broker)
         answer = story.house.post(seal(story.broker, asked))
         reply = Parcel(answer.headers, MemoryBody(answer.body))
-        opened = as4.open(reply, context, SentUnit(asked))
+        opened = as4.open_units(reply, context, SentUnit(asked))
         if not isinstance(opened.unit, UserMessage):
             break
         assert opened.unit.ref_to_message_id == request.message_id
         assert opened.unit.conversation_id == request.conversation_id
         with pytest.raises(GatewayError, match="GW307 no message of ours has this id"):
-            as4.open(reply, other, SentUnit(asked))
+            as4.open_units(reply, other, SentUnit(asked))
         actions.append(opened.unit.action)
         receipt = as4.make_receipt(opened, context)
         assert isinstance(receipt, Receipt)

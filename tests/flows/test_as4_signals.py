@@ -40,7 +40,7 @@ def open_result(story: Story) -> tuple[Any, Any]:
     row, context = result_delivery(story), story.broker.context()
     with read_transaction(story.house.engine) as conn:
         octets = payloads.get_payload_octets(conn, row.payload_sha256)
-    return as4.open(Parcel(row.parameters["headers"], MemoryBody(octets)), context), context
+    return as4.open_units(Parcel(row.parameters["headers"], MemoryBody(octets)), context), context
 
 
 @BOTH_AT_LANDING
@@ -66,8 +66,8 @@ def test_a_posted_receipt_ends_the_delivery_once_its_digests_are_compared(story:
 def test_a_receipt_of_another_signer_or_for_nothing_of_ours_is_refused(story: Story) -> None:
     opened, context = open_result(story)
     receipt = as4.make_receipt(opened, context)
-    stranger = Neighbour("hub", story.clock, AS4).context().keys["hub"]
-    forged = as4.seal((receipt,), opened.pmode, replace(context, keys={"broker1": stranger}))
+    stranger = Neighbour("hub", story.clock, AS4).context().signers["hub"]
+    forged = as4.seal((receipt,), opened.pmode, replace(context, signers={"broker1": stranger}))
     assert read_errors(story.house.post(forged))[0]["errorCode"] == "EBMS:0302"
     lost = as4.seal((replace(receipt, ref_to_message_id="none@hub.example"),), opened.pmode, context)
     (error,) = read_errors(story.house.post(lost))
@@ -128,8 +128,8 @@ def test_receipt_and_error_are_posted_where_the_pmode_says_so(engine: Engine) ->
     assert {row.parameters["endpoint"] for row in posts} == {"http://127.0.0.1:8901/msh/as4"}
     sent = as4.read_sent_unit(parcel, broker.context().limits)
     found = [
-        as4.open(Parcel(row.parameters["headers"], MemoryBody(content)), broker.context(), sent)
+        as4.open_units(Parcel(row.parameters["headers"], MemoryBody(content)), broker.context(), sent)
         for row, content in zip(posts, octets, strict=True)
     ]
     assert [type(one.unit) for one in found] == [Receipt, ErrorSignal, ErrorSignal]
-    assert all(one.signed is not None for one in found)
+    assert all(one.verified_signature is not None for one in found)

@@ -58,7 +58,7 @@ def test_a_response_that_is_not_agreed_or_answers_another_message_is_refused(ask
 
     def refuse(sent: Any) -> str:
         with pytest.raises(GatewayError) as caught:
-            as4.open(parcel, broker.context(), sent)
+            as4.open_units(parcel, broker.context(), sent)
         return str(caught.value)
 
     sent = as4.read_sent_unit(asking.parcel, broker.context().limits)

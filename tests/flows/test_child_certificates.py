@@ -15,7 +15,7 @@ from gateway.cases import (
     GrantedQuantity,
     RequirementBalance,
     RequirementUse,
-    judge_child_uses,
+    validate_child_uses,
 )
 from gateway.hub import admit_submission, inspect_submission, join_requirements, make_inspection_rules
 from gateway.store import cases, messages, read_transaction, requirement_quantities, requirement_results
@@ -311,7 +311,7 @@ def test_all_lines_of_an_item_count_together(story: Story) -> None:
     above = [(1, RequirementBalance("KFDA", "C", granted, {"GRM": Decimal(2000)}))]
     lines = (use("C", "0.04", "TNE"), use("C", "19", "KGM"), use("C", "1", "GRM"), use("D", "7", "KGM"),
              use("C", "5", "KGM", agency="NPQS"), use("C", "9", "KGM", item=2))  # fmt: skip
-    judged = judge_child_uses(DeclaredUses(lines, "1"), above, "SW1", units)
+    judged = validate_child_uses(DeclaredUses(lines, "1"), above, "SW1", units)
     assert (judged.own_uses.uses, judged.own_uses.importer) == (lines[3:], "1")
     assert [one for one, _ in judged.parent_uses] == [lines[0], lines[2]]
     assert [(one.problem.id, one.pointer) for one in judged.problems] == [("GW411", "1/C/19")]

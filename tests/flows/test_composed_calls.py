@@ -54,7 +54,9 @@ def name_settings(story: Story, folder: Path) -> Settings:
     """Return settings that name the address and the WSDL that the hub calls KPTA by."""
     service = story.addresses["KPTA"]
     wsdl = service.wsdl
-    own = {"wsdl": wsdl} if isinstance(wsdl, str) else {"wsdl": wsdl.name, "wsdl_sha256": wsdl.sha256}
+    own = (
+        {"wsdl": wsdl} if isinstance(wsdl, str) else {"wsdl": wsdl.relative_path, "wsdl_sha256": wsdl.sha256}
+    )
     return Settings.model_validate(
         {
             "hub": {"home": folder},
@@ -73,7 +75,7 @@ def compose(story: Story, folder: Path, *numbers: int) -> dict[int, GatewayError
     if composed.calls:
         with open_change(story.house.engine, settings, act, at=story.clock()) as change:
             change_composed_calls(change, composed.calls)
-    return dict(composed.problems)
+    return dict(composed.problems_by_delivery)
 
 
 def of_kpta(story: Story) -> Any:

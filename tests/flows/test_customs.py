@@ -283,7 +283,7 @@ def test_an_answer_does_not_hide_a_result(story: Story) -> None:
     """Customs' answer to code 19 may come when the goods are cleared."""
     approved(story)
     report(story)
-    late = CustomsCall(said(story, "R25", "K9"), case_number=story.case().number, clears=False)
+    late = CustomsCall(said(story, "R25", "K9"), case_number=story.case().number, is_clearance_result=False)
     apply_customs_call(story.hub, late, SPOKEN)
     story.tick()
     assert clearance(story) == "CLEARED"

@@ -42,7 +42,7 @@ def give_up(story: Story, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> st
 def told(story: Story) -> list[ErrorSignal]:
     """Return the DeliveryFailures that the broker has got by a POST, each verified."""
     opened = [story.broker.open(one) for one in story.inbox.signals]
-    assert all(one.signed is not None for one in opened)
+    assert all(one.verified_signature is not None for one in opened)
     return [one.unit for one in opened if isinstance(one.unit, ErrorSignal)]
 
 

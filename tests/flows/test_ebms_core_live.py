@@ -103,9 +103,9 @@ class Place:
 
     def judge(self, parcel: Parcel) -> tuple[str, str, bool]:
         """Return what the protocol core says under the agreements."""
-        opened = ebms2.open(parcel, self.hub.make_protocol_context(self.hub.refresh_snapshot()))
+        opened = ebms2.open_units(parcel, self.hub.make_protocol_context(self.hub.refresh_snapshot()))
         assert opened.pmode is not None
-        return type(opened.unit).__name__, opened.pmode.agreement, opened.signed is not None
+        return type(opened.unit).__name__, opened.pmode.agreement, opened.verified_signature is not None
 
     def send(self, raw: bytes) -> tuple[int, bytes]:
         """Send a recorded request to the hub as it was sent; an answer becomes a request of its own."""
@@ -273,7 +273,7 @@ def test_stored_messages_have_what_was_sent(party_b: Place) -> None:
     for name in ("message-signed-two-payloads.http", "message-signed-as-sent.raw"):
         raw, parcel = party_b.read(name)
         party_b.send(raw)
-        unit = ebms2.open(parcel, party_b.hub.make_protocol_context(party_b.hub.get_snapshot())).unit
+        unit = ebms2.open_units(parcel, party_b.hub.make_protocol_context(party_b.hub.get_snapshot())).unit
         assert isinstance(unit, UserMessage)
         with read_transaction(party_b.hub.engine) as conn:
             row = messages.find_by_message_id(conn, "in", "party-a", unit.message_id)

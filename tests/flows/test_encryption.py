@@ -144,7 +144,7 @@ def test_what_the_hub_sends_is_encrypted_for_the_registered_certificate(house, b
         register_receiver(conn, keys["broker1"].certificate, house.clock())
     context = house.hub.make_protocol_context(house.hub.refresh_snapshot())
     sealed = broker.core.seal((unit,), pmode, context)
-    opened = broker.core.open(sealed, broker.context())
+    opened = broker.core.open_units(sealed, broker.context())
     assert opened.unit.payloads[0].content == CONTENT
-    assert opened.unwrapped[0].key == keys["broker1"].certificate.sha256
+    assert opened.unwrapped_parts[0].key == keys["broker1"].certificate.sha256
     assert CONTENT not in sealed.body.content

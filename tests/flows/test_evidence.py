@@ -91,7 +91,7 @@ def test_the_steps_of_every_object_are_a_chain_from_its_first_state(engine: Engi
         for name, table in TABLES.items():
             machine = MACHINES[name]
             for row in conn.execute(select(table.c.id, table.c.state)):
-                state = machine.initial
+                state = machine.initial_state
                 for one in chains.pop((name, row.id), []):
                     assert one.from_state == state
                     state = get_next_state(machine, one.from_state, one.event)

@@ -37,11 +37,13 @@ def run_and_die(story: Story, hub: Hub) -> None:
     agents: dict[str, Any] = {
         "local": LocalAgent(hub, PLAN),
         "msh": MshAgent(hub, story.inbox),  # type: ignore[arg-type]
-        "soap": PartnerAgent(hub, story.soap, soap._partners, soap._plans),  # type: ignore[arg-type]
-        "payment": PaymentAgent(hub, payment._sender, payment._settings, PLAN),
+        "soap": PartnerAgent(hub, story.soap, soap._partners, soap._get_retry_plans),  # type: ignore[arg-type]
+        "payment": PaymentAgent(hub, payment._http_client, payment._settings, PLAN),
     }
-    pace = WorkerSettings(threads=1, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
-    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", pace=pace)
+    pace = WorkerSettings(
+        threads=1, lease_time=timedelta(seconds=60), poll_seconds=0.01, maintenance_seconds=0.05
+    )
+    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", worker_settings=pace)
     while worker.run_once():
         pass
 
@@ -71,7 +73,7 @@ def check_deliveries(story: Story) -> None:
 @in_turn
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_wherever_a_process_dies_a_fee_has_one_effect(story: Story, provider: Provider, side: str) -> None:
-    story.addresses["KPTA"] = replace(story.addresses["KPTA"], payment_notices=True)
+    story.addresses["KPTA"] = replace(story.addresses["KPTA"], has_payment_notices=True)
     story.submit()
     for commit in ("fees.ordered", "fees.notice"):
         die(story, commit, side)

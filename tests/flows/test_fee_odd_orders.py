@@ -157,7 +157,7 @@ def test_an_operator_ends_a_call_about_a_payment_whatever_waits_for_its_fee(
     story: Story, provider: Provider
 ) -> None:
     """The fee has the row id of an application that waits: the call is about the fee, and waits for none."""
-    story.addresses["NPQS"] = replace(story.addresses["NPQS"], payment_notices=True)
+    story.addresses["NPQS"] = replace(story.addresses["NPQS"], has_payment_notices=True)
     story.hub.payments = replace(story.hub.payments, tariffs={"KFDA-FOOD-IMP": Tariff(KRW)})
     hold(story)
     story.hear("NPQS", notice(story, "N1", "Y05", money=KRW))

@@ -17,9 +17,9 @@ from gateway.cases import (
     NamedFee,
     Notice,
     ProviderEvent,
-    open_payment_message,
     read_money,
     sign_payment_message,
+    verify_payment_message,
 )
 from gateway.config import PaymentSettings
 from gateway.delivery.agents import PaymentAgent
@@ -48,9 +48,9 @@ class Provider:
     address: str = "https://pay.example/{}"
     refuse: Callable[[str], HttpAnswer] | None = None
 
-    def post(self, url: str, headers: Any, body: bytes, bounds: object = None) -> HttpAnswer:
+    def post(self, url: str, headers: Any, body: bytes, limits: object = None) -> HttpAnswer:
         small = {name.lower(): value for name, value in headers.items()}
-        said = open_payment_message(small, body, SECRET, self.story.clock(), timedelta(minutes=5))
+        said = verify_payment_message(small, body, SECRET, self.story.clock(), timedelta(minutes=5))
         self.asked.append((url.rpartition("/")[2], said))
         if self.down:
             self.down -= 1
@@ -387,7 +387,7 @@ def test_a_fee_of_an_old_agency_has_no_amount(story: Story, provider: Provider) 
 
 @pytest.mark.night
 def test_an_agency_that_wants_it_is_told_of_the_payment(story: Story, provider: Provider) -> None:
-    story.addresses["KPTA"] = replace(story.addresses["KPTA"], payment_notices=True)
+    story.addresses["KPTA"] = replace(story.addresses["KPTA"], has_payment_notices=True)
     story.submit()
     story.tick(seconds=1)
     pay(story, fees_of(story, "KPTA")[0].number)
@@ -411,7 +411,7 @@ def test_what_an_agency_says_when_it_is_told_of_the_payment_counts(
     story: Story, provider: Provider, said: str, state: str, fee: str
 ) -> None:
     """The answer to NotifyPayment is a notice like any other: stored once, passed on, and with its effect."""
-    story.addresses["NPQS"] = replace(story.addresses["NPQS"], payment_notices=True)
+    story.addresses["NPQS"] = replace(story.addresses["NPQS"], has_payment_notices=True)
     story.submit()
     story.tick(seconds=1)
     story.hear("NPQS", notice(story, "N1", "Y05", payment_notice="A", money=KRW))

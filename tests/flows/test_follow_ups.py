@@ -29,10 +29,10 @@ def run_worker(worker: DeliveryWorker, is_done: Callable[[], bool]) -> None:
     finally:
         stop.set()
         # What waits for something that is due looks for `stop` when it is woken.
-        worker._run_ended.set()
+        worker._attempt_ended.set()
         thread.join(60)
     assert not thread.is_alive()
-    assert worker._slots.count_free() == worker._slots.number
+    assert worker._slots.count_free() == worker._slots.total
 
 
 @BOTH
@@ -73,7 +73,7 @@ def test_what_must_wait_is_not_claimed(engine: Engine) -> None:
 
     def queue_others(lease: DeliveryLease) -> None:
         if lease.id == first:
-            held = desk.queue(lane="KR-B", due_at=desk.clock() + desk.worker._pace.lease)
+            held = desk.queue(lane="KR-B", due_at=desk.clock() + desk.worker._worker_settings.lease_time)
             waiting.extend([*held, *desk.queue(lane="KR-C", follows=held[0])])
 
     waiting: list[int] = []

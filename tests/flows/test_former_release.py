@@ -184,7 +184,7 @@ def test_each_state_takes_its_events_after_an_upgrade(upgraded: Engine) -> None:
         with read_transaction(upgraded) as conn:
             rows = {state: number for number, state in conn.execute(select(table.c.id, table.c.state))}
         assert set(rows) == set(machine.states)
-        for state, events in machine.table.items():
+        for state, events in machine.transitions.items():
             for event, after in events.items():
                 with suppress(UndoneError), write_transaction(upgraded) as conn:
                     what = StateEvent(event, NOW, "operator")

@@ -264,8 +264,10 @@ def test_a_withdrawal_that_comes_while_the_case_goes_on_asks_the_agencies(
 def run_and_die(story: Story, hub: Hub) -> None:
     hub.composer = story.hub.composer
     agents: dict[str, Any] = {"local": LocalAgent(hub, PLAN)}
-    pace = WorkerSettings(threads=1, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
-    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", pace=pace)
+    pace = WorkerSettings(
+        threads=1, lease_time=timedelta(seconds=60), poll_seconds=0.01, maintenance_seconds=0.05
+    )
+    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", worker_settings=pace)
     hub.need_policy = HOLD
     while worker.run_once():
         pass

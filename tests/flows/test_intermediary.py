@@ -99,8 +99,10 @@ def test_what_goes_on_is_what_the_signature_covers_octet_for_octet(chain: Chain)
     assert {name: one.content for name, one in package.parts.items()} == {
         name: one.content for name, one in came.parts.items()
     }
-    (asked,) = re.findall(rb"<eb:AckRequested [^>]*nextMSH[^>]*>(?:</eb:AckRequested>)?", came.octets)
-    assert package.octets == came.octets.replace(asked, b"")
+    (asked,) = re.findall(
+        rb"<eb:AckRequested [^>]*nextMSH[^>]*>(?:</eb:AckRequested>)?", came.envelope_octets
+    )
+    assert package.envelope_octets == came.envelope_octets.replace(asked, b"")
 
 
 def test_a_message_for_a_party_that_the_hop_does_not_know_goes_by_its_rule(chain: Chain) -> None:
@@ -340,7 +342,7 @@ def test_a_stranger_cannot_use_the_hop(chain: Chain) -> None:
         chain.broker.message("Store"), sender=Party((PartyId("stranger", PARTY_TYPE),), "Applicant")
     )
     parcel = EBMS2.seal(
-        (unit,), None, replace(stranger.context(), keys={"stranger": signer_named("stranger")})
+        (unit,), None, replace(stranger.context(), signers={"stranger": signer_named("stranger")})
     )
     for answer in (chain.hop.receive(parcel),):
         assert b"GW302" in answer.body
@@ -392,7 +394,7 @@ def status_of(chain: Chain, about: str, asker: str = "broker1") -> str:
         queried_message_id=about,
     )
     keys = {asker: signer_named(asker)}
-    written = EBMS2.seal_hop_signal(request, replace(chain.broker.context(), keys=keys), signed=True)
+    written = EBMS2.seal_hop_signal(request, replace(chain.broker.context(), signers=keys), is_signed=True)
     answer = chain.hop.receive(written)
     found = re.search(rb'messageStatus="(\w+)"', answer.body)
     return found[1].decode() if found else answer.body.decode()

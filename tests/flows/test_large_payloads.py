@@ -126,7 +126,7 @@ def test_a_kill_in_the_purge_leaves_at_most_an_object_to_sweep(kept: KeptApart, 
     def purge(hub: Any) -> None:
         get_database_state(hub.engine).objects = kept.folder
         # Behind the case, and the look for another one, comes the mailbox.
-        failpoints._passages[failpoints._NAME] = -2
+        failpoints._passage_counts[failpoints._FAILPOINT_NAME] = -2
         purge_octets(hub.engine, kept.settings, ACT, now=kept.story.clock())
 
     die_at(kept.story, f"retention.purge.{side}_commit", purge)

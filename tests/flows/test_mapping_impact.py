@@ -271,7 +271,7 @@ def test_pages_are_read_one_by_one(story: Story, monkeypatch: pytest.MonkeyPatch
     from gateway.harmonize import load_bundle
     from gateway.operations import mapping_impact
 
-    monkeypatch.setattr(mapping_impact, "_PAGE", 2)
+    monkeypatch.setattr(mapping_impact, "_PAGE_SIZE", 2)
     new = load_bundle(get_data_folder("mappings"))
     until = story.clock()
     found = list(find_mapping_impact(story.house.engine, new, until.replace(year=2020), until, None))

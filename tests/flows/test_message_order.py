@@ -13,7 +13,7 @@ from gateway.delivery.agents import local_agent
 from gateway.delivery.delivery_worker import DeliveryWorker
 from gateway.errors import OUR_MISTAKE, TRANSITION_REFUSED, GatewayError
 from gateway.hub.intake.message_order import release_sequence, reset_sequence
-from gateway.message_model import LAST_SEQUENCE_NUMBER, ErrorSignal, SequenceNumber, UserMessage
+from gateway.message_model import MAX_SEQUENCE_NUMBER, ErrorSignal, SequenceNumber, UserMessage
 from gateway.store import DeliveryLease, message_sequences, messages, read_transaction, write_transaction
 from gateway.store.message_sequences import message_sequences as sequences
 from tests.kit.databases import in_turn
@@ -178,8 +178,8 @@ def test_one_that_could_not_be_admitted_does_not_stop_one_behind_a_letter(
     ("number", "status", "words"),
     [
         (0, "Continue", "GW304 the number 0 begins a sequence with the status Reset"),
-        (7, "Reset", "GW304 a Reset has the number 0"),
-        (LAST_SEQUENCE_NUMBER + 1, "Continue", "GW304 a sequence number is 0 to 99999999"),
+        (7, "Reset", "GW304 a Reset must have the number 0"),
+        (MAX_SEQUENCE_NUMBER + 1, "Continue", "GW304 a sequence number must be 0 to 99999999"),
     ],
 )
 def test_a_number_that_nobody_can_have_is_inconsistent(
@@ -225,8 +225,8 @@ def test_the_number_after_the_last_is_zero_again(story: Story) -> None:
     send(story, numbered(story, 0))
     story.tick()
     with write_transaction(story.house.engine) as conn:
-        conn.execute(update(sequences).values(next_ordinal=LAST_SEQUENCE_NUMBER))
-    units = [numbered(story, LAST_SEQUENCE_NUMBER), numbered(story, 0, "Continue"), numbered(story, 1)]
+        conn.execute(update(sequences).values(next_ordinal=MAX_SEQUENCE_NUMBER))
+    units = [numbered(story, MAX_SEQUENCE_NUMBER), numbered(story, 0, "Continue"), numbered(story, 1)]
     for unit in reversed(units):
         send(story, unit)
     story.tick()

@@ -56,7 +56,7 @@ def said(house: House, name: str, agreement: bytes = AGREEMENT) -> str:
     unit = broker.message()
     if agreement is UNSIGNED:
         unit = replace(unit, ack_requested=replace(unit.ack_requested, signed=False))
-    answer = broker.open(house.post(replace(broker.seal(unit), client=shown(name)))).unit
+    answer = broker.open(house.post(replace(broker.seal(unit), client_sha256=shown(name)))).unit
     if isinstance(answer, ErrorSignal):
         return answer.errors[0].description[:5]
     assert isinstance(answer, Receipt)

@@ -167,7 +167,7 @@ def test_a_new_table_tells_which_cases_change(
     ]
     assert changes == [(2, [], ["05"], []), (3, ["12", "23"], [], ["23"])]
     # Read in pages of one case, nothing else is told.
-    monkeypatch.setattr(need_impact, "_BATCH", 1)
+    monkeypatch.setattr(need_impact, "_PAGE_SIZE", 1)
     assert run(capsys, *words) == said
     # The same table changes nothing, and outside of the period no case is asked.
     assert run(capsys, "rules", "impact", str(old), *words[3:])["changed"] == []

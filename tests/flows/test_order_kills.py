@@ -42,8 +42,10 @@ GIVES_UP = _name_commits("delivery.defer", "delivery.failed", "msh.renumbered")
 def work(story: Story, hub: Hub) -> None:
     """Let a worker of another process do what is due, with upkeep."""
     agents: dict[str, Any] = {"local": LocalAgent(hub, PLAN), "msh": MshAgent(hub, story.inbox)}  # type: ignore[arg-type]
-    pace = WorkerSettings(threads=4, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
-    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", pace=pace)
+    pace = WorkerSettings(
+        threads=4, lease_time=timedelta(seconds=60), poll_seconds=0.01, maintenance_seconds=0.05
+    )
+    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", worker_settings=pace)
     worker.run_maintenance()
     while worker.run_once():
         pass

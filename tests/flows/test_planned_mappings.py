@@ -33,7 +33,7 @@ from gateway.operations import (
     activate_folder,
     find_mapping_plan,
     open_change,
-    plan_folder,
+    store_folder_plan,
     withdraw_mapping_plan,
 )
 from gateway.share import get_data_folder
@@ -92,7 +92,7 @@ def act(story: Story, do: Callable[[DatabaseChange], Any]) -> Any:
 def plan(story: Story, folder: CheckedFolder, starts: datetime = DATE) -> bool:
     """Plan a folder."""
     said = dict.fromkeys(("bundle", "before", "documents", "added", "changed", "removed"), "")
-    done: bool = act(story, lambda change: plan_folder(change, folder, said, starts))
+    done: bool = act(story, lambda change: store_folder_plan(change, folder, said, starts))
     return done
 
 

@@ -257,7 +257,7 @@ def test_a_party_signs_for_itself_only(house: House, broker: Neighbour) -> None:
     context = stranger.context()
     unit = broker.message()
     pmode = next(one for one in context.agreements.pmodes if one.action == "Store")
-    impostor = replace(context, keys={"broker1": context.keys["stranger"]})
+    impostor = replace(context, signers={"broker1": context.signers["stranger"]})
     answer = house.post(EBMS2.seal((unit,), pmode, impostor))
     assert problem_of(broker, answer) == "GW209"
     assert stored(house) == []
@@ -290,7 +290,7 @@ def question(
         queried_message_id=about,
         sync_reply=True,
     )
-    context = replace(broker.context(), keys={"broker1": signer_named(sign)} if sign else {})
+    context = replace(broker.context(), signers={"broker1": signer_named(sign)} if sign else {})
     return EBMS2.seal((request,), pmode if sign else None, context)
 
 

@@ -24,7 +24,7 @@ from gateway.hub.trust.trusted_lists import (
     Recognizer,
 )
 from gateway.message_model import ErrorSignal, PartyId, Payload, UserMessage
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.pki import CertificateUse, KeySigner, ListSuccession
 from gateway.protocols import ProtocolContext
 from gateway.recognition import EquivalenceRule, SchemePointer, TrustedListDraft, vouch_for_document
@@ -53,7 +53,7 @@ class Stranger(Neighbour):
     signer: KeySigner = ZED
 
     def context(self) -> ProtocolContext:
-        return replace(super().context(), keys={self.name: self.signer})
+        return replace(super().context(), signers={self.name: self.signer})
 
 
 def terms(**more: Any) -> RecognitionPolicy:
@@ -92,7 +92,7 @@ class Abroad:
             self._party(conn, GATEWAY, "voucher", signer_named(GATEWAY).certificate.der)
             parties.insert_mandate(conn, GATEWAY, "yan", now)
             for one in (self.zed, self.gateway):
-                load_agreement(conn, one.agreement, "agreement", now)
+                load_unchecked_agreement(conn, one.agreement, "agreement", now)
             listed = make_revocation_list(foreign, [], now - timedelta(hours=1), now + 400 * DAY)
             load_crls(conn, listed, ListSuccession((foreign.certificate,), now))
         self.take(ours() if own is None else own)

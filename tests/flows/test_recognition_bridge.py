@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from gateway.cli.registration import load_crls, register_certificate
 from gateway.hub import import_trusted_list
 from gateway.message_model import PartyId
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.pki import CertificateUse, ListSuccession, TrustStore
 from gateway.recognition import CrossCertificateBridge, TrustedListDraft
 from gateway.store import parties, write_transaction
@@ -63,7 +63,7 @@ def test_who_comes_over_a_bridge(engine: Engine) -> None:
     with write_transaction(engine) as conn:
         parties.register_party(conn, "far", "Far", "applicant", now, [PartyId("far", PARTY_TYPE)])
         register_certificate(conn, "far", FIRM.certificate.der, now)
-        load_agreement(conn, far.agreement, "agreement", now)
+        load_unchecked_agreement(conn, far.agreement, "agreement", now)
         for one in (HOME, FAR):
             load_crls(conn, revoked(one), ListSuccession((one.certificate,), now))
     anchors = (authority().certificate, HOME.certificate)

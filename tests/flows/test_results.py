@@ -18,7 +18,7 @@ from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import SIGNATURE_INVALID, GatewayError
 from gateway.hub.completion import operator_actions
 from gateway.message_model import ErrorSignal, MemoryBody, Receipt
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.protocols import Parcel
 from gateway.state_machines import DELIVERY
 from gateway.store import delivery_leases, messages, read_transaction, write_transaction
@@ -178,7 +178,7 @@ def test_a_receipt_signed_by_nobody_or_another_proves_nothing(engine: Engine, wa
         if who == "nobody":
             parcel = unsigned(EBMS2.seal((unit,), opened.pmode, context))
         else:
-            context = replace(context, keys={"broker1": signer_named("stranger")})
+            context = replace(context, signers={"broker1": signer_named("stranger")})
             parcel = EBMS2.seal((unit,), opened.pmode, context)
         if way == "answer":
             return http(parcel)
@@ -201,7 +201,7 @@ def test_what_went_to_one_party_is_not_settled_by_another(
     story.register("broker2")
     theirs = ASYNC.replace(b"value: broker1", b"value: broker2").replace(b"broker1-", b"broker2-")
     with write_transaction(engine) as conn:
-        load_agreement(conn, theirs, "broker2.yaml", story.clock())
+        load_unchecked_agreement(conn, theirs, "broker2.yaml", story.clock())
     heard: list[Any] = []
     story.inbox.answers.append(lambda opened: heard.append(opened) or HttpAnswer(204, {}, b""))
     story.tick()

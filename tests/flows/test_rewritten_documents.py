@@ -72,7 +72,7 @@ def compose(story: Story, folder: Path, number: int) -> dict[int, GatewayError]:
         act = Act("delivery compose", "kim")
         with open_change(story.house.engine, settings, act, at=story.clock()) as change:
             change_composed_calls(change, composed.calls)
-    return dict(composed.problems)
+    return dict(composed.problems_by_delivery)
 
 
 def type_code(agency: StrictAgency) -> str | None:

@@ -57,7 +57,7 @@ class Renewing(Neighbour):
         known = {one.certificate.sha256: "hub" for one in self.hub_keys or (signer_named("hub"),)}
         changes: dict[str, Any] = {"find_certificate_party": known.get}
         if self.signs_with is not None:
-            changes["keys"] = {self.name: self.signs_with}
+            changes["signers"] = {self.name: self.signs_with}
         return replace(made, **changes)
 
 
@@ -148,12 +148,12 @@ def test_our_own_key_changes_and_partners_who_know_both_verify_every_receipt(eng
         first = first or sent
         opened = knows_both.open(house.post(sent), sent)
         assert isinstance(opened.unit, Receipt)
-        assert opened.signed is not None
-        assert opened.signed.certificate == signs.certificate
+        assert opened.verified_signature is not None
+        assert opened.verified_signature.certificate == signs.certificate
     # A repeat gets the receipt that was stored, by the old key: who knows both verifies it still.
     again = knows_both.open(house.post(first), first)  # type: ignore[arg-type]
-    assert again.signed is not None
-    assert again.signed.certificate == signer_named("hub").certificate
+    assert again.verified_signature is not None
+    assert again.verified_signature.certificate == signer_named("hub").certificate
     sent = knows_old.seal(replace(knows_old.message(), message_id="late@broker1.example"))
     answer = house.post(sent)
     with pytest.raises(Exception, match="GW309 CN=hub does not sign"):

@@ -209,8 +209,8 @@ def test_a_fragment_whose_turn_comes_late_has_all_its_attempts(story: SplitStory
 
     def take_long(opened: Any) -> HttpAnswer:
         story.clock.forward(seconds=600)
-        if opened.fragment.number == story.group().count and len(lost) < 2:
-            lost.append(opened.fragment.number)
+        if opened.fragment_header.number == story.group().count and len(lost) < 2:
+            lost.append(opened.fragment_header.number)
             raise DOWN
         return story.joiner._receipt(opened)
 
@@ -407,7 +407,7 @@ def test_another_hub_joins_it_and_its_receipt_comes_back(
         "local": LocalAgent(partner, PLAN),
         "msh": MshAgent(partner, Wire(story.hub)),  # type: ignore[arg-type]
     }
-    theirs = DeliveryWorker(other, agents, story.clock, name="partner", pace=WorkerSettings())
+    theirs = DeliveryWorker(other, agents, story.clock, name="partner", worker_settings=WorkerSettings())
     while theirs.run_once():
         pass
     (sent,) = sent_rows(story, "UserMessage")

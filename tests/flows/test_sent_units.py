@@ -85,10 +85,10 @@ def test_a_receipt_for_other_digests_is_refused(engine: Engine, protocol: str, r
     keep = story.hub.sent_units.keep_unit
 
     def keep_another(digest: str, parcel: Parcel) -> None:
-        assert parcel.sent is not None
-        first, *others = parcel.sent.references
-        wrong = replace(parcel.sent, references=(replace(first, digest=bytes(32)), *others))
-        keep(digest, replace(parcel, sent=wrong))
+        assert parcel.sent_unit is not None
+        first, *others = parcel.sent_unit.references
+        wrong = replace(parcel.sent_unit, references=(replace(first, digest=bytes(32)), *others))
+        keep(digest, replace(parcel, sent_unit=wrong))
 
     story.hub.sent_units.keep_unit = keep_another  # type: ignore[method-assign]
     file(story)
@@ -105,7 +105,7 @@ def test_the_oldest_is_forgotten_and_each_is_given_once() -> None:
     for parcel in parcels:
         kept.keep_unit(parcel.body.sha256_hex, parcel)
     digests = [parcel.body.sha256_hex for parcel in parcels]
-    assert [kept.take_unit(one) for one in digests] == [None, parcels[1].sent, parcels[2].sent]
+    assert [kept.take_unit(one) for one in digests] == [None, parcels[1].sent_unit, parcels[2].sent_unit]
     assert [kept.take_unit(one) for one in (*digests, None)] == [None] * 4
 
 
@@ -117,4 +117,4 @@ def test_what_was_not_sealed_here_is_not_kept() -> None:
 
 def _make_parcel(name: str) -> Parcel:
     unit: Any = name
-    return Parcel({}, MemoryBody(name.encode()), sent=SentUnit(unit))
+    return Parcel({}, MemoryBody(name.encode()), sent_unit=SentUnit(unit))

@@ -89,7 +89,7 @@ class Place:
     def __post_init__(self) -> None:
         hub = self.story.hub
         hub.register.stamp_judge = CertificateValidator(*trust())
-        hub.register.stamp_judge.tell = hub.verdicts.record_verdict
+        hub.register.stamp_judge.record_verdict = hub.verdicts.record_verdict
         bounds = HttpLimits(
             connect_seconds=60, read_seconds=60, total_seconds=60, max_answer_octets=64 * 1024
         )
@@ -104,7 +104,7 @@ class Place:
             {**self.story.agents, "tsa": agent},
             self.story.clock,
             name="w1",
-            pace=WorkerSettings(threads=4, lease=timedelta(seconds=60)),
+            worker_settings=WorkerSettings(threads=4, lease_time=timedelta(seconds=60)),
             schedule=RecurringSchedule(self.engine, lambda: turns),
         )
 
@@ -468,7 +468,7 @@ def loose(place: int) -> dict[str, Any]:
 def test_whoever_writes_to_the_database_is_found(on_sqlite: Place, change: str) -> None:
     place = on_sqlite
     hub = place.story.hub
-    hub.judge.tell = hub.verdicts.record_verdict
+    hub.judge.record_verdict = hub.verdicts.record_verdict
     for _ in range(3):
         place.send()
         place.tick(minutes=60)
@@ -530,7 +530,7 @@ def test_another_past_needs_our_key_or_an_authority_of_ours(on_sqlite: Place) ->
     hub.register.stamp_judge = CertificateValidator(
         TrustStore((other.certificate,), (), replace(DEFAULT_POLICY, revocation="if_present"))
     )
-    hub.register.stamp_judge.tell = hub.verdicts.record_verdict
+    hub.register.stamp_judge.record_verdict = hub.verdicts.record_verdict
     with write_transaction(place.engine) as conn:
         conn.execute(update(tables.seals).values(signature=None, certificate=None))
     place.tick(minutes=60)
@@ -579,7 +579,7 @@ def test_no_policy_of_a_proof_makes_an_authority(sqlite_url: str) -> None:
     place.story.hub.register.stamp_judge = CertificateValidator(
         TrustStore((authority().certificate,), (), lax)
     )
-    place.story.hub.register.stamp_judge.tell = place.story.hub.verdicts.record_verdict
+    place.story.hub.register.stamp_judge.record_verdict = place.story.hub.verdicts.record_verdict
     place.send()
     place.tick()
     assert len(place.stamps()) == 1

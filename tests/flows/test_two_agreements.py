@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from gateway.cli import main
 from gateway.delivery.http_answer_reader import HttpAnswer
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.store import messages, read_transaction, write_transaction
 from tests.flows.craft import without_applications
 from tests.kit.databases import in_turn
@@ -29,7 +29,9 @@ OTHER = AGREEMENT.replace(NAME, NEXT).replace(b"http://127.0.0.1:8901", b"http:/
 def test_a_result_goes_by_the_agreement_of_its_submission(engine: Engine, first: bytes) -> None:
     story = Story(engine, customs=False, agreement=first)
     with write_transaction(engine) as conn:
-        load_agreement(conn, OTHER if first is AGREEMENT else AGREEMENT, "other.yaml", story.clock())
+        load_unchecked_agreement(
+            conn, OTHER if first is AGREEMENT else AGREEMENT, "other.yaml", story.clock()
+        )
     story.inbox.answers.append(HttpAnswer(204, {}, b""))
     story.submit(story.submission(without_applications), attach=False)
     story.tick()

@@ -127,7 +127,7 @@ def test_an_unclear_number_of_a_notice_is_refused(story: Story) -> None:
 
 def test_an_unclear_number_of_customs_is_refused(story: Story) -> None:
     notice = CustomsNotice(f"C{HIDDEN}1", story.clock(), "R24")
-    call = CustomsCall(notice, case_number=story.case().number, clears=False)
+    call = CustomsCall(notice, case_number=story.case().number, is_clearance_result=False)
     with pytest.raises(GatewayError, match="GW404") as refused:
         apply_customs_call(story.hub, call, SignedReply(b"x"))
     assert refused.value.location == "NoticeNumber"

@@ -38,7 +38,7 @@ Run = Callable[..., tuple[int, list[dict[str, Any]]]]
 def house(engine: Engine) -> House:
     house = House(engine)
     # As a hub at work has it; the process that judges apart is tried elsewhere.
-    house.hub.judge.tell = house.hub.verdicts.record_verdict
+    house.hub.judge.record_verdict = house.hub.verdicts.record_verdict
     return house
 
 
@@ -65,7 +65,7 @@ def told(house: House, broker: Neighbour, signer: KeySigner | None = None) -> st
     """Send a message; return "" for a receipt, else the id of the problem."""
     context = broker.context()
     if signer is not None:
-        context = replace(context, keys={"broker1": signer})
+        context = replace(context, signers={"broker1": signer})
     unit = broker.message()
     pmode = next(one for one in context.agreements.pmodes if one.action == unit.action)
     unit_back = broker.open(house.post(EBMS2.seal((unit,), pmode, context))).unit
@@ -109,7 +109,7 @@ def test_another_process_keeps_it_no_second_time_but_names_it(house: House, brok
     told(house, broker)
     house.clock.forward(minutes=5)
     house.hub = house.new_hub()
-    house.hub.judge.tell = house.hub.verdicts.record_verdict
+    house.hub.judge.record_verdict = house.hub.verdicts.record_verdict
     assert told(house, broker) == ""
     (row,) = rows(house)
     with read_transaction(house.engine) as conn:
@@ -354,7 +354,7 @@ def test_a_case_rests_on_verdicts_on_broker_declarant_and_agencies(engine: Engin
     """The signer of the message, of the submission in it, and of what an agency said of it."""
     story = Story(engine)
     hub = story.hub
-    hub.judge.tell = hub.verdicts.record_verdict
+    hub.judge.record_verdict = hub.verdicts.record_verdict
     unit = story.submit()
     story.tick()
     agency = issue_certificate(authority(), "CN=NPQS", START - DAY).signer
@@ -379,7 +379,7 @@ def test_a_reply_names_the_verdict_that_counted_though_another_came_between(engi
     """Lists come and go: what was said by the first ones again rests on the first verdict."""
     story = Story(engine)
     hub = story.hub
-    hub.judge.tell = hub.verdicts.record_verdict
+    hub.judge.record_verdict = hub.verdicts.record_verdict
     unit = story.submit()
     story.tick()
     agency = issue_certificate(authority(), "CN=NPQS", START - DAY).signer

@@ -454,10 +454,12 @@ def run_and_die(story: Story, hub: Hub) -> None:
     agents: dict[str, Any] = {
         "local": LocalAgent(hub, PLAN),
         "msh": MshAgent(hub, story.inbox),  # type: ignore[arg-type]
-        "soap": PartnerAgent(hub, story.soap, soap._partners, soap._plans),  # type: ignore[arg-type]
+        "soap": PartnerAgent(hub, story.soap, soap._partners, soap._get_retry_plans),  # type: ignore[arg-type]
     }
-    pace = WorkerSettings(threads=1, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
-    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", pace=pace)
+    pace = WorkerSettings(
+        threads=1, lease_time=timedelta(seconds=60), poll_seconds=0.01, maintenance_seconds=0.05
+    )
+    worker = DeliveryWorker(hub.engine, agents, story.clock, name="other", worker_settings=pace)
     while worker.run_once():
         pass
 

@@ -58,7 +58,7 @@ def test_a_worker_of_a_drained_node_claims_nothing(engine: Engine) -> None:
         {"soap": desk.postman},
         desk.clock,
         name="a/1",
-        pace=WorkerSettings(threads=4),
+        worker_settings=WorkerSettings(threads=4),
         find_drain=lambda: drained[0] if drained else None,
     )
     assert [worker.run_once(), worker.run_once()] == [0, 0]

@@ -29,7 +29,7 @@ from gateway.hub.register.trusted_register import (
     TrustedRegister,
 )
 from gateway.message_model import PartyId
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.share import get_data_folder
 from gateway.store import (
     NewAgencyRequest,
@@ -130,8 +130,8 @@ def _register(engine: Engine) -> None:
             ids = [] if role in ("agency", "customs") else [PartyId(party, PARTY_TYPE)]
             parties.register_party(conn, party, party.title(), role, NOW, ids)
             register_certificate(conn, party, signer(party).certificate.der, NOW)
-        load_agreement(conn, AGREEMENT, "agreement", NOW)
-        load_agreement(conn, AS4, "as4", NOW)
+        load_unchecked_agreement(conn, AGREEMENT, "agreement", NOW)
+        load_unchecked_agreement(conn, AS4, "as4", NOW)
         first = NewMessage(
             message_id="first@broker.example",
             protocol="ebms2",

@@ -86,7 +86,7 @@ def _messages() -> tuple[bytes, ...]:
     empty, secret = replace(full, payloads=()), replace(full, action="Secret")
     units = ((full, _CLEAR), (empty, _CLEAR), (secret, _SECRET))
     found = [as4.seal((unit,), pmode, context) for unit, pmode in units]
-    receipt = as4.make_receipt(as4.open(found[0], context), context)
+    receipt = as4.make_receipt(as4.open_units(found[0], context), context)
     found.append(as4.seal((receipt,), _CLEAR, context))
     return tuple(samples.post_of(one) for one in found)
 
@@ -108,7 +108,7 @@ def _open(data: bytes) -> object:
     """Open a message as the hub does, and answer it: by a receipt, or by the refusal."""
     parcel, context = parcel_of(data), _context()
     try:
-        opened = as4.open(parcel, context)
+        opened = as4.open_units(parcel, context)
     except GatewayError as refused:
         answer = as4.reject_parcel(refused, parcel, context)
         body = b"" if answer.parcel is None else sample_parties.octets(answer.parcel)
@@ -122,13 +122,13 @@ def _open(data: bytes) -> object:
 
 @cache
 def _honest() -> tuple[object, ...]:
-    return tuple(as4.open(parcel_of(post), _context()).unit for post in _messages()[:3])
+    return tuple(as4.open_units(parcel_of(post), _context()).unit for post in _messages()[:3])
 
 
 def _forge(data: bytes) -> object:
     """Nothing is believed under broker1's signature that broker1 did not sign, by any policy."""
     parcel = parcel_of(data)
-    found = [_believed(lambda: as4.open(parcel, _context()))]
+    found = [_believed(lambda: as4.open_units(parcel, _context()))]
     found += [_believed(lambda name=name: as4.verify_parcel(parcel, name, _context())) for name in POLICIES]
     return found
 
@@ -138,7 +138,10 @@ def _believed(read: Callable[[], OpenedMessage]) -> str:
         opened = read()
     except GatewayError as refused:
         return refused.problem.id
-    if opened.signed is None or opened.signed.certificate.sha256 != signer("broker1").certificate.sha256:
+    if (
+        opened.verified_signature is None
+        or opened.verified_signature.certificate.sha256 != signer("broker1").certificate.sha256
+    ):
         return "not signed by broker1"
     said = [_without_terms(one) for one in (opened.unit, *_honest())]
     # A receipt that broker1 might give is of the hub here, and no business message.
@@ -169,7 +172,7 @@ def _door(data: bytes) -> object:
 def _filed() -> Iterable[bytes]:
     """Return what broker1 may send to the hub by its agreement of AS4."""
     broker = Neighbour("broker1", Clock(NOW), AS4)
-    made = replace(broker.context(), keys={"broker1": signer("broker1")})
+    made = replace(broker.context(), signers={"broker1": signer("broker1")})
     for action in ("Store", "Submit"):
         unit = broker.message(action, b"<a/>")
         modes = [one for one in made.agreements.pmodes if one.action == action]

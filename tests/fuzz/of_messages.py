@@ -36,7 +36,7 @@ def _open(data: bytes) -> object:
     """Open a message as the hub does, and answer it: by a receipt, or by the refusal."""
     parcel, context = parcel_of(data), samples.context()
     try:
-        opened = ebms2.open(parcel, context)
+        opened = ebms2.open_units(parcel, context)
     except GatewayError as refused:
         answer = ebms2.reject_parcel(refused, parcel, context)
         body = b"" if answer.parcel is None else _octets(answer.parcel)
@@ -67,14 +67,14 @@ def _said(unit: Unit) -> object:
 
 @cache
 def _honest() -> tuple[object, ...]:
-    opened = [ebms2.open(parcel_of(post), samples.context()) for post in samples.messages()]
-    return tuple(_said(one.unit) for one in opened if one.signed is not None)
+    opened = [ebms2.open_units(parcel_of(post), samples.context()) for post in samples.messages()]
+    return tuple(_said(one.unit) for one in opened if one.verified_signature is not None)
 
 
 def _forge(data: bytes) -> object:
     """Nothing is believed under broker1's signature that broker1 did not sign, by any policy."""
     parcel, context = parcel_of(data), samples.context()
-    found = [_believed(lambda: ebms2.open(parcel, context))]
+    found = [_believed(lambda: ebms2.open_units(parcel, context))]
     found += [_believed(lambda name=name: ebms2.verify_parcel(parcel, name, context)) for name in POLICIES]
     return found
 
@@ -84,7 +84,9 @@ def _believed(read: Callable[[], OpenedMessage]) -> str:
         opened = read()
     except GatewayError as refused:
         return refused.problem.id
-    honest = opened.signed is not None and opened.signed.certificate.sha256 == _sha("broker1")
+    honest = opened.verified_signature is not None and opened.verified_signature.certificate.sha256 == _sha(
+        "broker1"
+    )
     if honest:
         promise(_said(opened.unit) in _honest(), "something is believed that nobody signed")
     return "believed" if honest else "not signed by broker1"

@@ -64,9 +64,9 @@ def _crl(data: bytes) -> object:
             signer(name).certificate, NOW, CertificateUse.SIGNING, store(), RevocationData((data,))
         )
         said.append((verdict.status, verdict.reason))
-    may_vouch = all(one.unfit is None and one.reasons for one in lists[:1])
+    may_vouch = all(one.unusable_reason is None and one.reasons for one in lists[:1])
     promise(said[0][0] != "valid" or may_vouch, "an unfit list vouches")
-    return said, [(one.issuer, one.unfit, len(one.entries)) for one in lists]
+    return said, [(one.issuer, one.unusable_reason, len(one.entries)) for one in lists]
 
 
 def _certificates() -> Iterable[bytes]:

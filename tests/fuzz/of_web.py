@@ -218,7 +218,7 @@ def posts_of_a_broker() -> dict[str, list[bytes]]:
 def _filed() -> Iterable[bytes]:
     """Return what broker1 may send to this hub by its agreement."""
     broker = Neighbour("broker1", Clock(NOW))
-    made = replace(broker.context(), keys={"broker1": signer("broker1")})
+    made = replace(broker.context(), signers={"broker1": signer("broker1")})
     for action in ("Store", "Submit"):
         unit = broker.message(action, b"<a/>")
         modes = [one for one in made.agreements.pmodes if one.action == action]

@@ -57,7 +57,7 @@ def context(**changes: object) -> ProtocolContext:
     """Return what a core may ask of a world of fixed keys; every new id is the same."""
     names = {signer(name).certificate.sha256: name for name in PARTIES}
     base = sample_parties.context(
-        keys=_keyring(),
+        signers=_keyring(),
         validate_certificate=_judge(),
         find_certificate_party=names.get,
         make_message_id=lambda: "m@gateway.example",

@@ -74,7 +74,7 @@ def test_a_key_in_a_pkcs12_file_or_a_token_signs(
         hsm.put(issued.key)
         (tmp_path / "a.cert.pem").write_bytes(issued.certificate.pem)
         lines = (
-            f'signing_certificate = "a.cert.pem"\n[agency.A.pki.token]\nmodule = "{hsm.key().module}"\n'
+            f'signing_certificate = "a.cert.pem"\n[agency.A.pki.token]\nmodule = "{hsm.key().module_path}"\n'
             f'label = "{hsm.label}"\nkey = "signing"\npin = {{ file = "pin" }}\n'
         )
     else:

@@ -163,11 +163,11 @@ def test_a_judgement_that_could_not_be_made_refuses_nobody(
         nonlocal asked
         asked += 1
         if asked == fails_at:
-            return Verdict("indeterminate", REVOCATION_UNKNOWN, "ended", (), at, at, passing=True)
+            return Verdict("indeterminate", REVOCATION_UNKNOWN, "ended", (), at, at, is_transient=True)
         return validate_octets(leaf, use, at, *known)
 
     verdict = judged(recognizer(examine), CRL)
-    assert (verdict.passing, verdict.is_accepted, asked) == (True, False, fails_at)
+    assert (verdict.is_transient, verdict.is_accepted, asked) == (True, False, fails_at)
 
 
 def test_octets_that_are_no_certificate_are_refused_as_ever(recognizer: Callable[..., Recognizer]) -> None:

@@ -316,7 +316,7 @@ def open_context(**more: Any) -> ProtocolContext:
     context = ProtocolContext(
         agreements=PModeIndex(read_pmodes(found[1].encode(), "broker.md")),
         validate_certificate=CertificateValidator(TrustStore(anchors, policy=TrustPolicy("if_present"))),
-        keys={},
+        signers={},
         now=AT + timedelta(seconds=1),
         make_message_id=lambda: "20261120-0001@hub.example.org",
         find_certificate_party=known.get,
@@ -337,20 +337,20 @@ def read_parcel(name: str) -> Parcel:
 
 def make_receipt(hub: KeySigner) -> bytes:
     """Return the answer of the hub: HTTP head, and the signed Acknowledgment."""
-    context = open_context(keys={"hub": hub})
-    opened = EBMS2.open(read_parcel("request.http"), context)
+    context = open_context(signers={"hub": hub})
+    opened = EBMS2.open_units(read_parcel("request.http"), context)
     return make_answer(EBMS2.seal((EBMS2.make_receipt(opened, context),), opened.pmode, context))
 
 
 def make_error_list(hub: KeySigner) -> bytes:
     """Return the answer to the request with another payload than was signed."""
-    context = open_context(keys={"hub": hub})
+    context = open_context(signers={"hub": hub})
     parcel = read_parcel("request.http")
     with parcel.body.open_stream() as stream:
         changed = stream.read().replace(b"<TypeCode>IMA", b"<TypeCode>IMB")
     spoiled = Parcel(parcel.headers, MemoryBody(changed))
     try:
-        EBMS2.open(spoiled, context)
+        EBMS2.open_units(spoiled, context)
     except GatewayError as problem:
         refusal = EBMS2.reject_parcel(problem, spoiled, context)
         assert refusal.parcel is not None

@@ -148,8 +148,10 @@ class Hop:
             "msh": MshAgent(self.hub, self.wire),  # type: ignore[arg-type]
             "hop": HopAgent(self.hub, self.wire),  # type: ignore[arg-type]
         }
-        pace = WorkerSettings(threads=2, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
-        return DeliveryWorker(self.engine, agents, self.clock, name=name, pace=pace)
+        pace = WorkerSettings(
+            threads=2, lease_time=timedelta(seconds=60), poll_seconds=0.01, maintenance_seconds=0.05
+        )
+        return DeliveryWorker(self.engine, agents, self.clock, name=name, worker_settings=pace)
 
     def receive(self, parcel: Parcel) -> HttpResponse:
         """Take a parcel as the web does."""

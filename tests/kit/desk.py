@@ -38,7 +38,7 @@ class Postman:
             delivery_leases.mark_delivered(conn, lease, self.clock())
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
-        return RetryPlan(retries=2, first=timedelta(seconds=10))
+        return RetryPlan(max_retries=2, first_delay=timedelta(seconds=10))
 
     def record_failure(self, conn: Connection, what: FailedDelivery) -> None:
         self.given_up.append((what.delivery.id, what.problem.problem.id))
@@ -69,13 +69,15 @@ class Desk:
         """
         pace = WorkerSettings(
             threads=threads,
-            lease=timedelta(seconds=60),
-            poll=poll,
-            upkeep=0.02,
-            steady=timedelta(0) if steady else timedelta(minutes=10),
+            lease_time=timedelta(seconds=60),
+            poll_seconds=poll,
+            maintenance_seconds=0.02,
+            min_uptime=timedelta(0) if steady else timedelta(minutes=10),
         )
         agents = {"soap": self.postman}
-        return DeliveryWorker(self.engine, agents, self.clock, name=name, pace=pace, schedule=schedule)
+        return DeliveryWorker(
+            self.engine, agents, self.clock, name=name, worker_settings=pace, schedule=schedule
+        )
 
     def queue(self, number: int = 1, lane: str = "KR-A", **changes: Any) -> list[int]:
         with write_transaction(self.engine) as conn:

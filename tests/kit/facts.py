@@ -195,7 +195,7 @@ def draw_limits(words: Words) -> str:
 def draw_encryption_policies(_: Words) -> str:
     rows = []
     for policy in ENCRYPTION_POLICIES.values():
-        names = (sorted(policy.ciphers), policy.written, sorted(policy.transports))
+        names = (sorted(policy.ciphers), policy.sent_ciphers, sorted(policy.transports))
         rows.append((code(policy.name), *(", ".join(uri.rpartition("#")[2] for uri in one) for one in names)))
     return table(("policy", "ciphers read", "ciphers written", "key transports read"), rows)
 

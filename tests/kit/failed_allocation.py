@@ -51,7 +51,7 @@ def _receive(protocol: str, parcel: Parcel, context: ProtocolContext) -> Work:
     core = PROTOCOLS[protocol]
 
     def perform() -> tuple[object, Parcel | None]:
-        opened = KnownEnvelopes().open(core, parcel, context)
+        opened = KnownEnvelopes().open_units(core, parcel, context)
         return describe(opened), core.seal((core.make_receipt(opened, context),), opened.pmode, context)
 
     def check(made: object, right: object) -> None:

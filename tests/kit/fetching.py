@@ -64,7 +64,7 @@ class Post:
         return made
 
     def worker(self, name: str = "w1") -> DeliveryWorker:
-        plan = RetryPlan(12, timedelta(seconds=10), ceiling=timedelta(seconds=10))
+        plan = RetryPlan(12, timedelta(seconds=10), max_delay=timedelta(seconds=10))
         agent = FetchAgent(self.hub, self.sources, plan, timedelta(seconds=60))
         schedule = RecurringSchedule(self.house.engine, lambda: list_recurring_fetches(self.sources))
         return DeliveryWorker(
@@ -72,7 +72,7 @@ class Post:
             {AGENT: agent},
             self.house.clock,
             name=name,
-            pace=WorkerSettings(lease=timedelta(seconds=60)),
+            worker_settings=WorkerSettings(lease_time=timedelta(seconds=60)),
             schedule=schedule,
         )
 

@@ -143,7 +143,7 @@ def register_parties(engine: Engine, now: datetime, agreement: bytes = AGREEMENT
         for party, role in (("hub", "hub"), ("broker1", "applicant")):
             parties.register_party(conn, party, party.title(), role, now, [PartyId(party, PARTY_TYPE)])
             register_certificate(conn, party, signer_named(party).certificate.der, now)
-        # As `load_agreement` does it, with what was read before.
+        # As `load_unchecked_agreement` does it, with what was read before.
         by_agreement = itertools.groupby(pmodes(agreement), key=lambda mode: mode.agreement)
         for _, modes in by_agreement:
             activate_pmodes(conn, list(modes), "pmode", agreement, now, "operator")
@@ -220,7 +220,7 @@ class Neighbour:
         return ProtocolContext(
             agreements=PModeIndex(pmodes(self.agreement)),
             validate_certificate=CertificateValidator(store, revocations),
-            keys={self.name: signers[self.name]},
+            signers={self.name: signers[self.name]},
             now=self.clock(),
             make_message_id=lambda: f"m{next(self.numbers)}@{self.name}.example",
             find_certificate_party={signer.certificate.sha256: one for one, signer in signers.items()}.get,
@@ -258,4 +258,4 @@ class Neighbour:
         """Open what came back, and hold it against what was sent."""
         context = self.context()
         expecting: SentUnit | None = self.core.read_sent_unit(sent, context.limits) if sent else None
-        return self.core.open(Parcel(answer.headers, MemoryBody(answer.body)), context, expecting)
+        return self.core.open_units(Parcel(answer.headers, MemoryBody(answer.body)), context, expecting)

@@ -23,7 +23,7 @@ def die_at(story: Story, place: str, act: Callable[[Hub], object]) -> None:
         try:
             url = story.house.engine.url.render_as_string(hide_password=False)
             story.house.engine.dispose(close=False)
-            failpoints._NAME = place  # type: ignore[misc]
+            failpoints._FAILPOINT_NAME = place  # type: ignore[misc]
             story.house.engine = make_engine(url)
             # The next process must not count from the same number.
             story.house._ids = (str(uuid.uuid4()) for _ in itertools.count())  # type: ignore[assignment]

@@ -13,7 +13,7 @@ from gateway.protocols.known_envelopes.message_opener import KnownEnvelopes
 
 def describe(opened: OpenedMessage) -> dict[str, object]:
     """Return what a message says, what of it was signed by whom, and how its payloads came."""
-    unit, signed = opened.unit, opened.signed
+    unit, signed = opened.unit, opened.verified_signature
     assert isinstance(unit, UserMessage | Receipt)
     assert signed is not None
     payloads = unit.payloads if isinstance(unit, UserMessage) else ()
@@ -23,14 +23,20 @@ def describe(opened: OpenedMessage) -> dict[str, object]:
         "beside": opened.units[1:],
         "signed": (signed.certificate, signed.references, signed.covered, signed.signature_algorithm),
         "excluded": (signed.excluded, signed.signing_time),
-        "rest": (opened.pmode, opened.identity, opened.unwrapped, opened.onward, opened.fragment),
+        "rest": (
+            opened.pmode,
+            opened.identity,
+            opened.unwrapped_parts,
+            opened.forwarding_rule,
+            opened.fragment_header,
+        ),
         "parcel": opened.parcel,
     }
 
 
 def install_comparison() -> None:
     """Open as a whole, from now on in this process, whatever is opened without a reading, and compare."""
-    open_like = KnownEnvelopes.open_like
+    open_like = KnownEnvelopes.open_by_envelope
 
     def open_both_ways(self: KnownEnvelopes, core: ProtocolCore, *arguments: Any) -> OpenedMessage | None:
         opened = open_like(self, core, *arguments)
@@ -38,7 +44,7 @@ def install_comparison() -> None:
             assert describe(opened) == _describe_whole(core, *arguments)
         return opened
 
-    KnownEnvelopes.open_like = open_both_ways  # type: ignore[method-assign, assignment]
+    KnownEnvelopes.open_by_envelope = open_both_ways  # type: ignore[method-assign, assignment]
 
 
 def _describe_whole(core: ProtocolCore, *arguments: Any) -> dict[str, object]:

@@ -57,7 +57,7 @@ class ConsoleStory(Story):
         self.keys = KeptKeys(lambda: self.settings)
         if console:
             self.addresses[agency] = replace(
-                self.addresses[agency], endpoint=f"urn:single-window:console:{agency}", console=True
+                self.addresses[agency], endpoint=f"urn:single-window:console:{agency}", is_at_console=True
             )
         partners: Any = self.hub.composer
         mailbox = ConsoleMailbox(self.hub, partners, self.keys)

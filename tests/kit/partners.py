@@ -84,7 +84,7 @@ class Inbox:
         """Take a POST of the hub as HTTP would bring it."""
         del url
         parcel = Parcel(headers, MemoryBody(body))
-        opened = self.broker.core.open(parcel, self.broker.context())
+        opened = self.broker.core.open_units(parcel, self.broker.context())
         if not isinstance(opened.unit, UserMessage):
             self.signals.append(Posted(200, dict(headers), body))
             return HttpAnswer(204, {}, b"")

@@ -58,9 +58,9 @@ class Joiner(Inbox):
         """Take a POST of the hub; what `answer_to` has for a number is answered instead of a receipt."""
         content = body if isinstance(body, bytes) else body.open_stream().read()
         opened = self.open(headers, content)
-        if opened.fragment is None:
+        if opened.fragment_header is None:
             return super().post(url, headers, content)
-        told = self.answer_to.get(opened.fragment.number)
+        told = self.answer_to.get(opened.fragment_header.number)
         taken = told is None or callable(told)
         kept = {"headers": dict(headers), "taken": taken, "body": content.hex()}
         name = f"{len(list(self.folder.iterdir())):04}.json"
@@ -74,7 +74,7 @@ class Joiner(Inbox):
 
     def open(self, headers: dict[str, str], content: bytes) -> OpenedMessage:
         """Verify what was posted."""
-        return self.broker.core.open(Parcel(headers, MemoryBody(content)), self.broker.context())
+        return self.broker.core.open_units(Parcel(headers, MemoryBody(content)), self.broker.context())
 
     def catch_up(self) -> None:
         """Read what was posted since, by this process or another one."""
@@ -83,8 +83,8 @@ class Joiner(Inbox):
             kept = json.loads(path.read_text(encoding="utf-8"))
             content = bytes.fromhex(kept["body"])
             opened = self.open(kept["headers"], content)
-            assert opened.fragment is not None
-            self.sent.append((opened.fragment.number, opened.unit.message_id, content))
+            assert opened.fragment_header is not None
+            self.sent.append((opened.fragment_header.number, opened.unit.message_id, content))
             if kept["taken"]:
                 self._take(opened)
 
@@ -97,8 +97,8 @@ class Joiner(Inbox):
         return HttpAnswer(200, {"content-type": sealed.headers["Content-Type"]}, sealed.read_octets())
 
     def _take(self, opened: OpenedMessage) -> None:
-        assert opened.fragment is not None
-        number = opened.fragment.number
+        assert opened.fragment_header is not None
+        number = opened.fragment_header.number
         if number in self.pieces:
             return
         core = self.broker.core
@@ -170,7 +170,7 @@ class SplitStory(Story):
         unit = replace(opened.unit, message_id=self.whole().wire_id)
         context = self.broker.context()
         if signer != "broker1":
-            context = replace(context, keys={"broker1": signer_named(signer)})
+            context = replace(context, signers={"broker1": signer_named(signer)})
         problem = GatewayError(FRAGMENT_MISSING, "3 of 5 fragments came")
         signal = core.make_error_signal(problem, unit, context)
         assert signal is not None
@@ -193,7 +193,7 @@ class PullingJoiner(Joiner):
         """Verify what was pulled."""
         assert self.asked is not None
         found = Parcel(headers, MemoryBody(content))
-        return self.broker.core.open(found, self.broker.context(), SentUnit(self.asked))
+        return self.broker.core.open_units(found, self.broker.context(), SentUnit(self.asked))
 
 
 class PulledStory(SplitStory):

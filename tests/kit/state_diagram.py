@@ -45,17 +45,17 @@ class Change:
 
 def list_changes(machine: StateMachine) -> list[Change]:
     """Return every change of state: first what leads from all open states to one, then the others."""
-    open_states = tuple(state for state in machine.states if state not in machine.final)
+    open_states = tuple(state for state in machine.states if state not in machine.final_states)
     common = {
         event: target
-        for event, target in (machine.table[open_states[0]] if len(open_states) > 2 else {}).items()
-        if all(machine.table[state].get(event) == target for state in open_states)
+        for event, target in (machine.transitions[open_states[0]] if len(open_states) > 2 else {}).items()
+        if all(machine.transitions[state].get(event) == target for state in open_states)
     }
     found = [
         Change(open_states, target, tuple(sorted(event for event in common if common[event] == target)))
         for target in dict.fromkeys(common.values())
     ]
-    for state, row in machine.table.items():
+    for state, row in machine.transitions.items():
         own = {event: after for event, after in row.items() if after != state}
         if state in open_states:
             own = {event: after for event, after in own.items() if event not in common}
@@ -92,7 +92,7 @@ def _find_middle(machine: StateMachine, state: str) -> int:
 def _draw_states(machine: StateMachine, bottom: int) -> Iterator[str]:
     for state in machine.states:
         middle = _find_middle(machine, state)
-        kind = "final" if state in machine.final else "open"
+        kind = "final" if state in machine.final_states else "open"
         yield f'<path class="life" d="M{middle} {_TOP + _HEAD}V{bottom}"/>'
         yield (
             f'<rect class="{kind}" x="{middle - _BOX // 2}" y="{_TOP}" width="{_BOX}" height="{_HEAD}"'

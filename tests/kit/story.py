@@ -44,7 +44,7 @@ from tests.kit.partners import Call, Inbox, ScriptedSoap
 AGENCIES = ("KPTA", "KFDA", "NPQS")
 LAWS = {"KPTA": "01", "KFDA": "05", "NPQS": "12"}
 ITEMS = {"KPTA": 1, "KFDA": 2, "NPQS": 3}
-PLAN = RetryPlan(retries=3, first=timedelta(seconds=10))
+PLAN = RetryPlan(max_retries=3, first_delay=timedelta(seconds=10))
 _SAMPLES = DATA_FOLDER.joinpath("samples")
 #: Without notices on the way: the result is the first that the applicant hears.
 QUIET = b"\n".join(line for line in AGREEMENT.splitlines() if b"broker1-notice" not in line)
@@ -94,10 +94,12 @@ class Story:
 
     def new_worker(self, name: str, threads: int = 4) -> DeliveryWorker:
         """Return another worker on the same database."""
-        pace = WorkerSettings(threads=threads, lease=timedelta(seconds=60), poll=0.01, upkeep=0.05)
+        pace = WorkerSettings(
+            threads=threads, lease_time=timedelta(seconds=60), poll_seconds=0.01, maintenance_seconds=0.05
+        )
         maintain = partial(maintain_hub, self.hub)
         return DeliveryWorker(
-            self.house.engine, self.agents, self.clock, name=name, pace=pace, maintain_hub=maintain
+            self.house.engine, self.agents, self.clock, name=name, worker_settings=pace, maintain_hub=maintain
         )
 
     def _register(self) -> None:

@@ -70,7 +70,7 @@ class StrictAgency(SimulatedService):
             self.refused.append(str(problem))
         if self.loses and problem is None:
             self.loses -= 1
-            return HttpReply(closes=True)
+            return HttpReply(closes_connection=True)
         return reply
 
     def _take(self, call: VerifiedCall) -> etree._Element:

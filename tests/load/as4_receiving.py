@@ -14,7 +14,7 @@ from lxml import etree
 from gateway.agreements import PModeIndex, read_pmodes
 from gateway.hub import RejectingComposer, build_hub, receive_parcel, tune_garbage_collector
 from gateway.message_model import MemoryBody
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.protocols import PROTOCOLS, Parcel
 from gateway.store import HttpResponse, write_transaction
 from gateway.wire import prescan_xml
@@ -51,7 +51,7 @@ class As4Broker(Broker):
     def check_as4_receipt(self, sent: Parcel, answer: HttpResponse) -> None:
         """Raise unless this is the hub's signed receipt of what was sent, with every digest."""
         parcel, context = Parcel(dict(answer.headers), MemoryBody(answer.body)), self.context()
-        AS4.open(parcel, context, AS4.read_sent_unit(sent, context.limits))
+        AS4.open_units(parcel, context, AS4.read_sent_unit(sent, context.limits))
 
 
 class As4Floor(Floor):
@@ -89,7 +89,7 @@ def agree(place: Place) -> None:
     """Load the agreement by AS4 between the broker and the hub."""
     engine = place.engine()
     with write_transaction(engine) as conn:
-        load_agreement(conn, AGREEMENT, "agreement", datetime.now(UTC))
+        load_unchecked_agreement(conn, AGREEMENT, "agreement", datetime.now(UTC))
     engine.dispose()
 
 

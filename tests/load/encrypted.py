@@ -18,7 +18,7 @@ from lxml import etree
 
 from gateway.agreements import Encryption, PMode
 from gateway.hub import RejectingComposer, build_hub, tune_garbage_collector
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.pki import RsaDecryptionKey, load_decryption_key
 from gateway.protocols import EncryptionResources, Parcel, ProtocolContext
 from gateway.store import write_transaction
@@ -157,6 +157,6 @@ def set_up_encryption(place: Place, agreement: bytes = _ENCRYPTED) -> RsaDecrypt
         )
     engine = place.engine()
     with write_transaction(engine) as conn:
-        load_agreement(conn, agreement, "agreement", now)
+        load_unchecked_agreement(conn, agreement, "agreement", now)
     engine.dispose()
     return load_decryption_key(issued.key_pem, issued.certificate.der)

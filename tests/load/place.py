@@ -18,7 +18,7 @@ from gateway.cli.home_folder import read_home_settings
 from gateway.cli.registration import register_certificate
 from gateway.config import Settings
 from gateway.message_model import AckRequest, MemoryBody, PartyId, Payload, UserMessage
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.pki import (
     CertificateValidator,
     KeySigner,
@@ -137,7 +137,7 @@ def _register(engine: Engine, certificates: dict[str, bytes]) -> None:
             if name in certificates:
                 register_certificate(conn, name, certificates[name], now)
         parties.add_identifier(conn, "broker1", PartyId("6N001", "urn:example:customs-id"))
-        load_agreement(conn, AGREEMENT, "agreement", now)
+        load_unchecked_agreement(conn, AGREEMENT, "agreement", now)
 
 
 class Broker:
@@ -168,7 +168,7 @@ class Broker:
         return ProtocolContext(
             agreements=self._book,
             validate_certificate=self._judge,
-            keys={"broker1": self.signer},
+            signers={"broker1": self.signer},
             now=datetime.now(UTC),
             make_message_id=lambda: f"{uuid.uuid4()}@broker1.example",
             find_certificate_party={one.sha256: name for name, one in self._known.items()}.get,
@@ -204,7 +204,9 @@ class Broker:
     def check_receipt(self, sent: Parcel, headers: dict[str, str], body: bytes) -> None:
         """Raise unless this is the hub's signed receipt of what was sent."""
         context = self.context()
-        EBMS2.open(Parcel(headers, MemoryBody(body)), context, EBMS2.read_sent_unit(sent, context.limits))
+        EBMS2.open_units(
+            Parcel(headers, MemoryBody(body)), context, EBMS2.read_sent_unit(sent, context.limits)
+        )
 
 
 def _signer(pki: Path, name: str) -> KeySigner:

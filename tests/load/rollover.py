@@ -109,12 +109,12 @@ class RenewingBroker(Broker):
         back = Parcel({"Content-Type": answer.headers.get("content-type", "")}, MemoryBody(answer.body))
         context = self.context()
         if b"Acknowledgment" in answer.body:
-            opened = EBMS2.open(back, context, EBMS2.read_sent_unit(parcel, context.limits))
+            opened = EBMS2.open_units(back, context, EBMS2.read_sent_unit(parcel, context.limits))
             assert isinstance(opened.unit, Receipt)
         else:
-            opened = EBMS2.open(back, context)
-        assert opened.signed is not None
-        unit, signed = opened.unit, opened.signed.certificate
+            opened = EBMS2.open_units(back, context)
+        assert opened.verified_signature is not None
+        unit, signed = opened.unit, opened.verified_signature.certificate
         problem = unit.errors[0].description if isinstance(unit, ErrorSignal) else ""
         by = next(name for name, one in self.known.items() if one == signed)
         return Heard(self.key, sent, answered, problem, by)
@@ -230,7 +230,7 @@ def _in_token(place: Place, made: Sandbox, environment: pytest.MonkeyPatch) -> s
         # What is broken for the gateway shows: it would read the file where it did not use the token.
         (place.home / "pki" / f"{name}.key.pem").unlink()
     (place.home / "pki" / "pin").write_bytes(PIN)
-    return _IN_TOKEN.replace("MODULE", token.key().module).replace("LABEL", token.label)
+    return _IN_TOKEN.replace("MODULE", token.key().module_path).replace("LABEL", token.label)
 
 
 def _play(place: Place, plan: Plan, senders: int) -> Report:

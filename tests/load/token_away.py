@@ -62,7 +62,7 @@ class Sender:
         """Verify a receipt that was posted."""
         opened = self.neighbour.open(HttpResponse(200, {"Content-Type": headers["Content-Type"]}, body))
         assert isinstance(opened.unit, Receipt)
-        assert opened.signed is not None
+        assert opened.verified_signature is not None
         about = opened.unit.ref_to_message_id
         EBMS2.check_answer(opened, EBMS2.read_sent_unit(self.sent[about], self.neighbour.context().limits))
         with self.lock:
@@ -105,7 +105,7 @@ def _run(folder: Path, number: int, token: SoftHsm) -> Mapping[str, Any]:
     port = find_free_port()
     agreement = AGREEMENT.replace(b"mshSignalsOnly", b"none").replace(b":8901/", b":%d/" % port)
     key = (
-        f'[pki.token]\nmodule = "{token.key().module}"\nlabel = "{token.label}"\nkey = "signing"\n'
+        f'[pki.token]\nmodule = "{token.key().module_path}"\nlabel = "{token.label}"\nkey = "signing"\n'
         'pin = { file = "pki/pin" }\n'
     )
     url = f"sqlite:///{folder}/gateway.sqlite3"

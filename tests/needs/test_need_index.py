@@ -39,7 +39,7 @@ def test_ten_digits_are_certain_and_fewer_possible() -> None:
 
 
 def test_the_needs_of_the_goods_asked_last_are_kept_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(need_index, "_MOST_KEPT", 2)
+    monkeypatch.setattr(need_index, "_MAX_CACHED_QUERIES", 2)
     index = NeedIndex([table("0301110000,import,01")], book())
     asked = [GoodsQuery(f"030111000{digit}", "import", DAY) for digit in range(3)]
     assert index.find_needs(asked[0]) is index.find_needs(replace(asked[0]))

@@ -16,7 +16,7 @@ from gateway.needs import (
     StatedDisclaimer,
     compare_needs,
     compare_tables,
-    judge_needs,
+    evaluate_needs,
 )
 from tests.needs.need_kit import DAY, book, table
 
@@ -43,7 +43,7 @@ def judge(*items: tuple[int, str], filed: Any = (), disclaimers: Any = (), **mor
         for position, (name, laws, numbers) in enumerate(filed, 1)
     ]
     stated = [StatedDisclaimer(*one) for one in disclaimers]
-    return judge_needs(goods, documents, stated, NeedIndex([TABLE], book()), DAY)
+    return evaluate_needs(goods, documents, stated, NeedIndex([TABLE], book()), DAY)
 
 
 def told(judgement: NeedJudgement) -> list[tuple[str, str, bool]]:

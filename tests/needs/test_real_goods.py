@@ -9,7 +9,7 @@ import pytest
 
 from gateway.cases import unwrap_request
 from gateway.errors import GatewayError
-from gateway.needs import judge_needs, read_declared_goods
+from gateway.needs import evaluate_needs, read_declared_goods
 from gateway.wire import WCO_DEC, parse_xml
 from tests.kit.house import needs
 
@@ -28,7 +28,7 @@ def test_every_real_declaration_is_told_what_its_goods_need(vectors: Path) -> No
         if declaration is None:
             continue
         goods = read_declared_goods(declaration)
-        found = judge_needs(goods, (), (), index, date(2026, 11, 22))
+        found = evaluate_needs(goods, (), (), index, date(2026, 11, 22))
         told["asked"] += 1
         told["items"] += len(found.items)
         told["possible"] += sum(not need.is_certain for one in found.items for need, _ in one.needs)

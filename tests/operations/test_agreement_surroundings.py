@@ -13,7 +13,7 @@ from sqlalchemy import Engine, event
 from gateway.agreements import PMode, read_pmodes
 from gateway.cli.home_folder import read_home_settings
 from gateway.message_model import PartyId
-from gateway.operations import activate_pmodes, list_surroundings
+from gateway.operations import activate_pmodes, build_hub_view
 from gateway.store import parties, read_transaction, write_transaction
 from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT, PARTY_TYPE, register_parties
@@ -52,7 +52,7 @@ def count_statements(engine: Engine, settings: Any) -> tuple[int, Any]:
     event.listen(engine, "before_cursor_execute", note)
     try:
         with read_transaction(engine) as conn:
-            found = list_surroundings(conn, settings, NOW, PMODES)
+            found = build_hub_view(conn, settings, NOW, PMODES)
     finally:
         event.remove(engine, "before_cursor_execute", note)
     return len(seen), found
@@ -62,12 +62,12 @@ def count_statements(engine: Engine, settings: Any) -> tuple[int, Any]:
 def test_other_agreements_cost_nothing(engine: Engine, settings: Any) -> None:
     register_parties(engine, NOW, AGREEMENT)
     few, found = count_statements(engine, settings)
-    assert {one.agreement for one in found.others} == {PMODES[0].agreement}
+    assert {one.agreement for one in found.other_pmodes} == {PMODES[0].agreement}
     for number in range(12):
         agree_with(engine, f"other{number}")
     many, found = count_statements(engine, settings)
     assert many == few
-    assert {one.agreement for one in found.others} == {PMODES[0].agreement}
+    assert {one.agreement for one in found.other_pmodes} == {PMODES[0].agreement}
     assert {"broker1", "hub", "other11"} <= {one.name for one in found.parties}
     (broker,) = [one for one in found.parties if one.name == "broker1"]
     assert broker.ids
@@ -87,4 +87,4 @@ def test_an_agreement_by_another_identifier_of_the_same_party_is_found(engine: E
         ]
         activate_pmodes(conn, turned, "pmode", b"-", NOW, "test")
     _, found = count_statements(engine, settings)
-    assert {one.agreement for one in found.others} == {PMODES[0].agreement, "by-another-name"}
+    assert {one.agreement for one in found.other_pmodes} == {PMODES[0].agreement, "by-another-name"}

@@ -103,7 +103,7 @@ def test_nothing_is_told_of_a_contract_that_is_the_same(story: Story, tmp_path: 
     if not noted:
         forget_digests(story.house.engine)
     own = own_wsdl(tmp_path, older_template())
-    assert find(story, name_settings(tmp_path, wsdl=own.name, wsdl_sha256=own.sha256)) == []
+    assert find(story, name_settings(tmp_path, wsdl=own.relative_path, wsdl_sha256=own.sha256)) == []
 
 
 @pytest.mark.night
@@ -117,7 +117,7 @@ def test_a_change_of_what_was_not_sent_is_told_where_the_digest_is_noted(
         b'<xs:element name="Note" type="a:Number" minOccurs="0"/>',
     )
     own = own_wsdl(tmp_path, other)
-    settings = name_settings(tmp_path, wsdl=own.name, wsdl_sha256=own.sha256)
+    settings = name_settings(tmp_path, wsdl=own.relative_path, wsdl_sha256=own.sha256)
     (warning,) = find(story, settings)
     assert f"{own.sha256} now). Who validates" in warning
     forget_digests(story.house.engine)
@@ -181,7 +181,7 @@ def test_the_schema_of_a_document_that_has_changed_is_told(story: Story, tmp_pat
         forget_digests(story.house.engine)
     use_mappings(story, tmp_path, 2000)
     own = own_wsdl(tmp_path, older_template())
-    (warning,) = find(story, name_settings(tmp_path, wsdl=own.name, wsdl_sha256=own.sha256))
+    (warning,) = find(story, name_settings(tmp_path, wsdl=own.relative_path, wsdl_sha256=own.sha256))
     former = get_request_schema(house.bundle(), house.bundle().documents["KPTA-PHARM-IMP"])
     assert warning.startswith(
         "agency KPTA: the schema of the requests of KPTA-PHARM-IMP has changed since delivery "
@@ -194,7 +194,7 @@ def test_the_schema_of_a_document_that_has_changed_is_told(story: Story, tmp_pat
 def test_a_schema_that_takes_less_than_before_is_no_matter(story: Story, tmp_path: Path) -> None:
     use_mappings(story, tmp_path, 1000)
     own = own_wsdl(tmp_path, older_template())
-    assert find(story, name_settings(tmp_path, wsdl=own.name, wsdl_sha256=own.sha256)) == []
+    assert find(story, name_settings(tmp_path, wsdl=own.relative_path, wsdl_sha256=own.sha256)) == []
 
 
 @pytest.mark.night

@@ -17,8 +17,8 @@ import pytest
 from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN
 from gateway.pki import (
     DEFAULT_POLICY,
-    MAX_ANSWERS,
     MAX_CRLS,
+    MAX_RESPONSES,
     CertificateExaminer,
     CertificateUse,
     CertificateValidator,
@@ -28,7 +28,7 @@ from gateway.pki import (
     read_certificate,
     validate_path,
 )
-from gateway.pki.certificate_examiner import NO_PROCESS, TOO_LONG, _ExaminerProcess
+from gateway.pki.certificate_examiner import NO_PROCESS_TEXT, TIME_LIMIT_TEXT, _ExaminerProcess
 from gateway_conformance.pki import issue_certificate
 from tests.kit.paths import ROOT
 from tests.pki.certificate_forgery import DAY, NOW, Forgery, costly_pair, crl, entry
@@ -73,9 +73,9 @@ def test_it_reads_as_many_lists_and_answers_as_are_in_force(world: World):
     somebody = read_certificate(Forgery(serial=9).der(world.sub))
     response = Answer(somebody, world.sub.certificate).der(world.sub.certificate, world.sub.key)
     lists = [RevocationData([listed]) for listed in (world.root_crl, *[world.sub_crl] * MAX_CRLS)]
-    answers = [RevocationData((), responses=[response])] * (MAX_ANSWERS + 1)
+    answers = [RevocationData((), responses=[response])] * (MAX_RESPONSES + 1)
     many = RevocationData.merge_parts([*lists, *answers])
-    patient = CertificateExaminer(budget=60.0)
+    patient = CertificateExaminer(budget_seconds=60.0)
     try:
         for party, status in ((world.party, "valid"), (world.outcast, "invalid")):
             octets = party.certificate.der
@@ -145,15 +145,19 @@ def test_what_costs_too_much_is_ended_and_the_next_is_judged(world: World, exami
     leaf = forged.der(root)
     hard = ValidationInput((root.certificate.der,), policy=replace(DEFAULT_POLICY, revocation="none"))
     verdict = examiner.validate_with_input(hard, leaf, CertificateUse.SIGNING, NOW)
-    assert (verdict.status, verdict.problem, verdict.reason) == ("invalid", CERTIFICATE_UNTRUSTED, TOO_LONG)
+    assert (verdict.status, verdict.problem, verdict.reason) == (
+        "invalid",
+        CERTIFICATE_UNTRUSTED,
+        TIME_LIMIT_TEXT,
+    )
     # An ordinary certificate takes a small part of the limit, also on a slow machine that measures branches.
     easy = ValidationInput.from_stores(world.trust, world.revocations)
     leaf_of_party = world.party.certificate.der
     assert examiner.validate_with_input(easy, leaf_of_party, CertificateUse.SIGNING, NOW).status == "valid"
-    patient = CertificateExaminer(budget=60.0)
+    patient = CertificateExaminer(budget_seconds=60.0)
     try:
         # It is the cost alone that was refused.
-        assert patient.validate_with_input(hard, leaf, CertificateUse.SIGNING, NOW).reason != TOO_LONG
+        assert patient.validate_with_input(hard, leaf, CertificateUse.SIGNING, NOW).reason != TIME_LIMIT_TEXT
     finally:
         patient.close()
 
@@ -178,7 +182,7 @@ def test_a_process_that_cannot_be_started_refuses_nobody_for_good(world: World, 
     assert (verdict.status, verdict.problem, verdict.reason) == (
         "indeterminate",
         REVOCATION_UNKNOWN,
-        NO_PROCESS,
+        NO_PROCESS_TEXT,
     )
 
 
@@ -220,7 +224,7 @@ def test_what_cannot_be_read_is_no_part_of_a_register(world: World):
         == "valid"
     )
     doubtful = replace(register, crls=(*register.crls, b"words"), responses=(b"words",))
-    assert len(doubtful.read_input().doubts) == 2
+    assert len(doubtful.read_input().read_faults) == 2
     assert (
         doubtful.read_input()
         .validate_certificate(world.party.certificate.der, CertificateUse.SIGNING, NOW)

@@ -68,7 +68,7 @@ def test_from_request_to_a_certificate_that_is_believed(world: World, kind: str)
 
 
 def test_the_profile_grants_and_nothing_else_does(world: World):
-    _, pem = make_key_and_request("Small Firm", names=("dns:bank.example",))
+    _, pem = make_key_and_request("Small Firm", name_texts=("dns:bank.example",))
     request = read_certificate_request(pem)
     assert request.alternative_names == ("dns:bank.example",)
     assert issue_requested_certificate(world.sub, request, NOW).alternative_names == ()

@@ -89,7 +89,7 @@ def test_new_lists_are_seen_at_once(world: World, judge: CertificateValidator, c
     )
     assert judge.epoch == 0
     assert judge.replace_trust(revocations=condemned) == judge.epoch == 1
-    assert not judge._good
+    assert not judge._valid_verdicts
     assert judge(octets, CertificateUse.SIGNING, NOW).problem is errors.CERTIFICATE_REVOKED
     assert judge.replace_trust(trust=TrustStore((world.sub.certificate,)), revocations=world.revocations) == 2
     verdict = judge(octets, CertificateUse.SIGNING, NOW)
@@ -118,7 +118,7 @@ def test_a_verdict_of_an_old_epoch_is_not_kept(
 
     monkeypatch.setattr(trust_module, "validate_path", slow)
     assert judge(world.party.certificate.der, CertificateUse.SIGNING, NOW).status == "valid"
-    assert not judge._good
+    assert not judge._valid_verdicts
     assert judge(world.party.certificate.der, CertificateUse.SIGNING, NOW).status == "indeterminate"
 
 
@@ -154,7 +154,7 @@ def test_bad_certificates_displace_no_good_one(world: World, count: Count):
     judge(world.party.certificate.der, CertificateUse.SIGNING, NOW)
     for turn in range(50):
         judge(b"worthless %d" % turn, CertificateUse.SIGNING, NOW)
-    assert len(judge._bad) <= 2
+    assert len(judge._refusal_verdicts) <= 2
     judge(world.party.certificate.der, CertificateUse.SIGNING, NOW)
     assert count.calls == 1
 
@@ -164,7 +164,7 @@ def test_memory_has_an_end(world: World):
     for turn in range(10):
         party = issue_certificate(world.sub, f"Party {turn}", NOW)
         assert judge(party.certificate.der, CertificateUse.SIGNING, NOW).status == "valid"
-        assert len(judge._good) <= 4
+        assert len(judge._valid_verdicts) <= 4
 
 
 def test_a_known_certificate_costs_microseconds(world: World, judge: CertificateValidator):
@@ -236,7 +236,7 @@ def test_a_refusal_is_remembered_only_when_it_comes_twice(world: World):
         return answers.pop(0)
 
     judge = CertificateValidator(world.trust, world.revocations, examine=examine)
-    assert (judge(octets, CertificateUse.SIGNING, NOW).passing, len(asked)) == (True, 2)
+    assert (judge(octets, CertificateUse.SIGNING, NOW).is_transient, len(asked)) == (True, 2)
     assert judge(octets, CertificateUse.SIGNING, NOW).status == "invalid"
     assert judge(octets, CertificateUse.SIGNING, NOW).status == "invalid"
     assert len(asked) == 4

@@ -169,7 +169,7 @@ def changes(world: World, base: int, number: int, **words: Any) -> bytes:
 def test_changes_fit_a_list_in_hand(world: World, base: int, number: int, fits: bool) -> None:
     wanted, complete = expected(world), [one(numbered(world, 3))]
     if fits:
-        assert accept_delta_list(changes(world, base, number), wanted, None, complete).base == base
+        assert accept_delta_list(changes(world, base, number), wanted, None, complete).base_number == base
     else:
         with pytest.raises(GatewayError, match="none that it fits"):
             accept_delta_list(changes(world, base, number), wanted, None, complete)

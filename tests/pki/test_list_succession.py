@@ -109,9 +109,9 @@ def test_what_a_later_list_repeats(
     world: World, later: dict[str, Any], earlier: dict[str, Any], repeats: bool
 ) -> None:
     lists = read(make(world.root, **later)), read(make(world.root, **earlier))
-    assert succession(world.sub, world.root).repeats(*lists) is repeats
+    assert succession(world.sub, world.root).repeats_list(*lists) is repeats
     # A signature that nobody verified proves nothing.
-    assert not succession(world.sub).repeats(*lists)
+    assert not succession(world.sub).repeats_list(*lists)
 
 
 @pytest.mark.parametrize("key_id", [b"", None])
@@ -121,14 +121,14 @@ def test_a_list_of_another_key_repeats_nothing(world: World, key_id: bytes | Non
     later, again = read(make(other, 10, key_id=key_id)), read(make(world.root, 10, key_id=key_id))
     assert earlier.issuer_key == later.issuer_key
     for authorities in ((world.root, other), (other, world.root), (world.root,)):
-        assert not succession(*authorities).repeats(later, earlier)
-        assert succession(*authorities).repeats(again, earlier)
+        assert not succession(*authorities).repeats_list(later, earlier)
+        assert succession(*authorities).repeats_list(again, earlier)
 
 
 def test_another_certificate_of_the_same_key_is_the_same_signer(world: World) -> None:
     renewed = replace(world.root, certificate=read_certificate(_renew(world.root)))
     lists = read(make(world.root, 10)), read(make(world.root, at=EARLIER, key_id=None))
-    assert succession(renewed).repeats(*lists)
+    assert succession(renewed).repeats_list(*lists)
 
 
 def _renew(authority: CertificationAuthority) -> bytes:

@@ -333,11 +333,11 @@ def test_the_nonce_ties_an_answer_to_its_request(world: World, leaf: Certificate
     def answer(*extra: tuple[x509.ExtensionType, bool]) -> Any:
         return read_ocsp_response(Answer(leaf, root.certificate, extra=extra).der(root.certificate, root.key))
 
-    check_nonce(answer((x509.OCSPNonce(nonce), False)), nonce, required=True)
-    check_nonce(answer(), nonce, required=False)
+    check_nonce(answer((x509.OCSPNonce(nonce), False)), nonce, is_required=True)
+    check_nonce(answer(), nonce, is_required=False)
     for wrong, required in ((answer((x509.OCSPNonce(nonce[:16]), False)), False), (answer(), True)):
         with pytest.raises(GatewayError, match="nonce"):
-            check_nonce(wrong, nonce, required=required)
+            check_nonce(wrong, nonce, is_required=required)
 
 
 @pytest.mark.long

@@ -98,7 +98,7 @@ def test_a_token_that_is_away_is_not_asked_by_every_message(
     signer = TokenSigner(hsm.key(), issued.certificate, lambda: PIN, clock)
     refused(signer)
     hsm.put_back()
-    monkeypatch.setattr(signer, "_pin", lambda: asked.append(1) or PIN)
+    monkeypatch.setattr(signer, "_read_pin", lambda: asked.append(1) or PIN)
     clock.step = 0.1
     for _ in range(3):
         refused(signer)

@@ -119,8 +119,8 @@ def test_errors_of_data_and_of_a_token_are_told_apart(owner, error, asked):
     key = object.__new__(TokenDecryptionKey)
     key.certificate = owner.certificate  # type: ignore[misc]
     token = Token(owner, error)
-    assert key._decrypt(token, encrypt_key(owner.certificate, KEY, SHA256), SHA256) == KEY
+    assert key._decrypt_or_classify(token, encrypt_key(owner.certificate, KEY, SHA256), SHA256) == KEY
     assert key.is_own_key(token)
     token.asked = 0
-    assert key._decrypt(token, os.urandom(256), SHA256) is None
+    assert key._decrypt_or_classify(token, os.urandom(256), SHA256) is None
     assert token.asked == asked

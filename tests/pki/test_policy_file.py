@@ -190,7 +190,7 @@ def test_not_knowing_means_for_each_use_what_policy_says(world: World, use: Cert
 
 
 def leaf_fits(leaf: Certificate, use: CertificateUse) -> bool:
-    return lint_leaf(leaf, DEFAULT_RULES, DEFAULT_POLICY.uses[use], authority=False) is None
+    return lint_leaf(leaf, DEFAULT_RULES, DEFAULT_POLICY.uses[use], may_be_ca=False) is None
 
 
 def test_what_is_known_to_be_bad_is_tolerated_for_no_use(world: World):

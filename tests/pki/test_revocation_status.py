@@ -415,7 +415,7 @@ def test_a_long_list_is_hashed_once(world: World):
     trust = TrustStore((world.root.certificate,))
     leaf = read_certificate(Forgery(serial=SERIAL).der(world.root))
     assert outcome(validate_path(leaf, NOW, CertificateUse.SIGNING, trust, lists)) == CLEAR
-    assert lists.lists[0].verified == {world.root.certificate.sha256: True}
+    assert lists.lists[0].signature_checks == {world.root.certificate.sha256: True}
     assert outcome(validate_path(leaf, NOW, CertificateUse.SIGNING, trust, lists)) == CLEAR
 
 

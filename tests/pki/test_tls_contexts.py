@@ -62,7 +62,7 @@ def test_whoever_is_called_must_show_a_certificate_for_his_name(files: Path) -> 
 @pytest.mark.parametrize("shows", [True, False])
 def test_who_calls_shows_the_certificate_that_was_given(files: Path, *, shows: bool) -> None:
     ours = TlsIdentity(files / "cert.pem", files / "key.pem")
-    theirs = make_server_context(ours, files / "ca.pem", required=True)
+    theirs = make_server_context(ours, files / "ca.pem", is_certificate_required=True)
     ends = _connect(make_client_context((files / "ca.pem",), ours if shows else None), theirs)
     if shows:
         shown = _shake_hands(*ends)
@@ -92,7 +92,7 @@ def test_who_listens_asks_for_a_certificate_only_when_told(files: Path) -> None:
     identity = TlsIdentity(files / "cert.pem", files / "key.pem")
     assert make_server_context(identity).verify_mode == ssl.CERT_NONE
     assert make_server_context(identity, files / "cert.pem").verify_mode == ssl.CERT_OPTIONAL
-    required = make_server_context(identity, files / "cert.pem", required=True)
+    required = make_server_context(identity, files / "cert.pem", is_certificate_required=True)
     assert required.verify_mode == ssl.CERT_REQUIRED
     assert required.options & ssl.OP_NO_TICKET
     assert required.num_tickets == 0
@@ -126,5 +126,5 @@ def test_a_utf8_mark_before_a_file_is_left_out(files: Path, marked: str, tmp_pat
         mark = codecs.BOM_UTF8 if name == marked else b""
         (tmp_path / name).write_bytes(mark + (files / name).read_bytes())
     identity = TlsIdentity(tmp_path / "cert.pem", tmp_path / "key.pem")
-    server = make_server_context(identity, tmp_path / "ca.pem", required=True)
+    server = make_server_context(identity, tmp_path / "ca.pem", is_certificate_required=True)
     assert _shake_hands(*_connect(make_client_context((tmp_path / "ca.pem",), identity), server))

@@ -35,7 +35,7 @@ from gateway.pki import (
     validate_path,
 )
 from gateway.pki.certificate_lint import KeyUsageRule
-from gateway.pki.trust_store import MAX_STORED
+from gateway.pki.trust_store import MAX_STORE_CERTIFICATES
 from gateway_conformance.pki import (
     CertificateOrder,
     CertificationAuthority,
@@ -583,7 +583,7 @@ def test_what_a_peer_sends_along(world: World):
 
 def test_a_store_has_an_end(world: World):
     with pytest.raises(GatewayError):
-        TrustStore((world.root.certificate,) * (MAX_STORED + 1))
+        TrustStore((world.root.certificate,) * (MAX_STORE_CERTIFICATES + 1))
 
 
 def test_a_peer_does_not_become_an_anchor(world: World):

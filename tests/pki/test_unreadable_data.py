@@ -51,7 +51,7 @@ def words(world: World, leaves: dict[str, Certificate], kind: str) -> Revocation
         leaf = read_certificate(Forgery(serial=9).der(world.root))
         made = Answer(leaf, world.root.certificate, BAD)
         return RevocationData.from_unreadable(
-            made.der(world.root.certificate, world.root.key), is_answer=True
+            made.der(world.root.certificate, world.root.key), is_response=True
         )
     return RevocationData.from_unreadable(in_sha224(world.root) if kind == "list" else b"sold")
 
@@ -70,7 +70,7 @@ def test_whose_certificates_it_may_be_about_are_unknown(
 ) -> None:
     trust = TrustStore((world.root.certificate, other.certificate), (), IF_PRESENT)
     in_hand = words(world, leaves, kind)
-    examiner = CertificateExaminer(budget=5)
+    examiner = CertificateExaminer(budget_seconds=5)
     for name, leaf in leaves.items():
         verdict = validate_path(leaf, NOW, CertificateUse.SIGNING, trust, in_hand)
         assert (verdict.problem.id if verdict.problem else verdict.status) == EXPECTED[kind][name], name
@@ -83,7 +83,7 @@ def test_an_answer_is_about_its_certificate(world: World) -> None:
     leaf = read_certificate(Forgery(serial=9).der(world.root))
     octets = Answer(leaf, world.root.certificate, BAD).der(world.root.certificate, world.root.key)
     trust = TrustStore((world.root.certificate,), (), IF_PRESENT)
-    unread = RevocationData.from_unreadable(octets, is_answer=True)
+    unread = RevocationData.from_unreadable(octets, is_response=True)
     assert validate_path(leaf, NOW, CertificateUse.SIGNING, trust, unread).status == "indeterminate"
 
 

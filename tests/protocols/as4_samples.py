@@ -11,7 +11,7 @@ from lxml import etree
 from gateway.agreements import Reliability
 from gateway.agreements.pmode_values import PackagedPart, Packaging
 from gateway.message_model import (
-    UNNAMED,
+    UNNAMED_PARTY,
     DigestReference,
     ErrorEntry,
     ErrorSignal,
@@ -41,7 +41,7 @@ COMPRESSED = Packaging(
 SIGNAL = {
     "conversation_id": "",
     "sender": sample_parties.FROM_HUB,
-    "receiver": UNNAMED,
+    "receiver": UNNAMED_PARTY,
     "agreement": "",
     "timestamp": sample_parties.NOW,
 }

@@ -98,9 +98,9 @@ class Receipts(Program):
         )  # fmt: skip
         parcel = ebms2.seal((message,), self.pmode, sample_parties.context())
         there = sample_parties.context(now=sample_parties.NOW + timedelta(milliseconds=number))
-        receipt = ebms2.make_receipt(ebms2.open(parcel, there), there)
-        assert parcel.sent is not None
-        return parcel.sent, replace(
+        receipt = ebms2.make_receipt(ebms2.open_units(parcel, there), there)
+        assert parcel.sent_unit is not None
+        return parcel.sent_unit, replace(
             receipt, **{"timestamp": receipt.timestamp + timedelta(seconds=1), **changes}
         )
 
@@ -137,8 +137,8 @@ class Counted(KnownEnvelopes):
 
     opened = 0
 
-    def open_like(self, *words: Any) -> Any:
-        opened = super().open_like(*words)
+    def open_by_envelope(self, *words: Any) -> Any:
+        opened = super().open_by_envelope(*words)
         self.opened += opened is not None
         return opened
 
@@ -152,7 +152,7 @@ class Receiver:
 
     def open(self, arrival: Arrival, **changes: Any) -> Any:
         """Return what a message says, or why it is refused."""
-        known = self._judge(self.envelopes.open, arrival, changes)
+        known = self._judge(self.envelopes.open_units, arrival, changes)
         assert known == self._judge(open_whole, arrival, changes)
         return known
 
@@ -166,7 +166,7 @@ class Receiver:
 
 
 def open_whole(core: Any, *words: Any) -> Any:
-    return core.open(*words)
+    return core.open_units(*words)
 
 
 def make_receiver(program: Program) -> Receiver:

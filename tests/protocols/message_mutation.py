@@ -35,7 +35,7 @@ class Craft:
     def parcel(self, context: ProtocolContext) -> Parcel:
         return message_mutation.MutatedMessage(
             self.unit,
-            context.keys[self.signer] if self.signed else None,
+            context.signers[self.signer] if self.signed else None,
             envelope=self.envelope,
             signing=self.signing,
             tampered=self.tampered,

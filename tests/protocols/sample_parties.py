@@ -105,7 +105,7 @@ def context(**changes: object) -> ProtocolContext:
     good = ProtocolContext(
         agreements=BOOK,
         validate_certificate=judge(),
-        keys=keyring(),
+        signers=keyring(),
         now=NOW,
         make_message_id=lambda: f"m{next(_numbers)}@gateway.example",
         find_certificate_party=owner,

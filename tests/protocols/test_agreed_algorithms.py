@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import padding
 
 from gateway.agreements import PMode, PModeIndex, Security
 from gateway.errors import GatewayError
-from gateway.protocols import Parcel, ebms2, find_other_algorithms
+from gateway.protocols import Parcel, ebms2, read_unagreed_algorithms
 from gateway.wire import (
     DEFAULT_LIMITS,
     DS,
@@ -67,7 +67,7 @@ def open_under(parcel: Parcel, pmode: PMode, **changes: object) -> str:
     """Return the id of the problem of a parcel; empty where it is taken."""
     context = sample_parties.context(agreements=PModeIndex((pmode,)), **changes)
     try:
-        ebms2.open(parcel, context)
+        ebms2.open_units(parcel, context)
     except GatewayError as refused:
         return refused.problem.id
     return ""
@@ -79,7 +79,7 @@ def make_receipt() -> Parcel:
     )
     sent = ebms2.seal((message,), sample_parties.RESULT, sample_parties.context())
     there = sample_parties.context(now=sample_parties.NOW + timedelta(seconds=1))
-    receipt = ebms2.make_receipt(ebms2.open(sent, there), there)
+    receipt = ebms2.make_receipt(ebms2.open_units(sent, there), there)
     return ebms2.seal((receipt,), sample_parties.RESULT, sample_parties.context())
 
 
@@ -152,7 +152,7 @@ def test_what_is_not_named_beside_what_is_named_is_not_weak(name: str) -> None:
     assert open_under(parcel, pmode) == ("" if taken else "GW204")
     weak = () if taken else tuple(one for one in (signature, digest) if one in (SHA1, RSA_SHA1))
     named = (*security.signature_algorithms, security.hash_function)
-    assert find_other_algorithms(parcel, pmode, DEFAULT_LIMITS) == tuple(
+    assert read_unagreed_algorithms(parcel, pmode, DEFAULT_LIMITS) == tuple(
         one for one in weak if one not in named
     )
 
@@ -165,19 +165,19 @@ def test_the_refusal_names_both_algorithms() -> None:
     ):
         pmode = replace(sample_parties.SUBMIT, security=security)
         with pytest.raises(GatewayError, match=f"{agreed}, this is http") as refused:
-            ebms2.open(parcel, sample_parties.context(agreements=PModeIndex((pmode,))))
+            ebms2.open_units(parcel, sample_parties.context(agreements=PModeIndex((pmode,))))
         assert refused.value.problem.codes.ebms2 == "SecurityFailure"
 
 
 def test_what_is_taken_and_not_agreed_can_be_told() -> None:
     parcel = ebms2.seal((sample_parties.message(),), sample_parties.SUBMIT, sample_parties.context())
-    (used,) = find_other_algorithms(parcel, under(Security(signature_algorithms=("x",))), DEFAULT_LIMITS)
+    (used,) = read_unagreed_algorithms(parcel, under(Security(signature_algorithms=("x",))), DEFAULT_LIMITS)
     assert used in (RSA_SHA256, ECDSA_SHA256)
     same = Security(signature_algorithms=("x", used), hash_function=SHA256)
-    assert find_other_algorithms(parcel, under(same), DEFAULT_LIMITS) == ()
+    assert read_unagreed_algorithms(parcel, under(same), DEFAULT_LIMITS) == ()
     other = Security(signature_algorithms=(used,), hash_function=SHA1)
-    assert find_other_algorithms(parcel, under(other), DEFAULT_LIMITS) == (SHA256,)
-    assert find_other_algorithms(parcel, under(Security()), DEFAULT_LIMITS) == ()
+    assert read_unagreed_algorithms(parcel, under(other), DEFAULT_LIMITS) == (SHA256,)
+    assert read_unagreed_algorithms(parcel, under(Security()), DEFAULT_LIMITS) == ()
 
 
 def under(security: Security) -> PMode:

@@ -59,7 +59,7 @@ def sealed(algorithm: str = "aes128-gcm", *, compressed: bool = False) -> Parcel
 
 
 def opened(parcel: Parcel, pmode: PMode = SECRET, *keys: DecryptionKey) -> OpenedMessage:
-    return as4.open(parcel, context(pmode, *keys))
+    return as4.open_units(parcel, context(pmode, *keys))
 
 
 def refusal(parcel: Parcel, pmode: PMode = SECRET, *keys: DecryptionKey) -> str:
@@ -81,9 +81,9 @@ def test_what_was_encrypted_comes_out_as_it_went_in(algorithm: str, compressed: 
     if compressed:  # then the header tells the encoding of XML
         first = replace(first, properties=(("CharacterSet", "UTF-8"),))
     assert found.unit.payloads == (first, *others)  # type: ignore[union-attr]
-    assert [one.cipher for one in found.unwrapped] == [f"{XENC11}{algorithm}"] * 3
-    assert [one.compressed for one in found.unwrapped] == [compressed] * 3
-    assert {one.key for one in found.unwrapped} == {receiver("hub").certificate.sha256}
+    assert [one.cipher for one in found.unwrapped_parts] == [f"{XENC11}{algorithm}"] * 3
+    assert [one.compressed for one in found.unwrapped_parts] == [compressed] * 3
+    assert {one.key for one in found.unwrapped_parts} == {receiver("hub").certificate.sha256}
 
 
 def test_a_message_is_read_by_itself_and_by_an_older_key() -> None:
@@ -198,11 +198,11 @@ DATA = "xenc:EncryptedData"
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (without("xenc:EncryptedKey"), "GW215 exactly one EncryptedKey of this header is for this part"),
+        (without("xenc:EncryptedKey"), "GW215 exactly one EncryptedKey of this header must be for this part"),
         (without(DATA), "GW215 this payload must be encrypted"),
         (copy_data, "GW215 one part is encrypted twice"),
-        (put(DATA, "Type", f"{XENC}Content"), "GW215 only the content of an attachment is encrypted"),
-        (put(f"{DATA}/xenc:CipherData/xenc:CipherReference", "URI", "http://x/"), "GW215 the ciphertext is"),
+        (put(DATA, "Type", f"{XENC}Content"), "GW215 only the content of an attachment may be encrypted"),
+        (put(f"{DATA}/xenc:CipherData/xenc:CipherReference", "URI", "http://x/"), "GW215 the ciphertext"),
         (put(f"{DATA}/xenc:CipherData/xenc:CipherReference", "URI", "cid:no"), "GW215 the encrypted part is"),
         (put(f"{DATA}/xenc:EncryptionMethod", "Algorithm", f"{XENC}aes128-cbc"), "GW216 cipher"),
         (put(OAEP, "Algorithm", f"{XENC}rsa-1_5"), "GW216 key transport"),
@@ -210,7 +210,7 @@ DATA = "xenc:EncryptedData"
         (without(f"{OAEP}/xenc11:MGF"), "GW216 OAEP with sha1"),
         (put(f"{OAEP}/xenc11:MGF", "Algorithm", f"{XENC11}mgf1sha384"), "GW210 the payload cannot be"),
         (put(DATA, "MimeType", "text/plain"), "GW103 the part is 'text/plain', and its MimeType"),
-        (put("xenc:EncryptedKey", "Recipient", "x"), "GW215 attribute Recipient does not belong here"),
+        (put("xenc:EncryptedKey", "Recipient", "x"), "GW215 attribute Recipient is not allowed here"),
     ],
 )  # fmt: skip
 def test_what_was_changed_in_the_header_is_refused(
@@ -254,7 +254,7 @@ def test_every_way_to_name_the_receiver(kind: str) -> None:
                 etree.SubElement(named, f"{{{DS}}}X509SerialNumber").text = str(certificate.serial)
 
     parcel = as4_samples.change_tree(sealed(), change)
-    assert opened(parcel, SECRET, receiver("other"), receiver("hub")).unwrapped
+    assert opened(parcel, SECRET, receiver("other"), receiver("hub")).unwrapped_parts
 
 
 def test_nothing_is_decrypted_for_a_signer_that_is_not_the_sender() -> None:
@@ -267,7 +267,7 @@ def test_nothing_is_decrypted_for_a_signer_that_is_not_the_sender() -> None:
             used.append(data)
             return receiver("hub").decrypt_key(data, scheme)  # type: ignore[arg-type]
 
-    other = replace(context(SECRET), keys={"broker1": sample_parties.keyring()["broker2"]})
+    other = replace(context(SECRET), signers={"broker1": sample_parties.keyring()["broker2"]})
     forged = as4.seal((as4_samples.message(),), SECRET, other)
     assert refusal(forged, SECRET, Watched()).startswith("GW209")
     tampered = sample_parties.replaced(sealed(), b">c-1<", b">c-2<")
@@ -298,7 +298,7 @@ def open_unread(parcel: Parcel, where: ProtocolContext) -> str:
 
 
 def test_no_encrypted_part_is_read_before_its_signer_and_the_value_are_right() -> None:
-    forging = replace(context(SECRET), keys={"broker1": sample_parties.keyring()["broker2"]})
+    forging = replace(context(SECRET), signers={"broker1": sample_parties.keyring()["broker2"]})
     assert open_unread(as4.seal((as4_samples.message(),), SECRET, forging), context(SECRET))[:5] == "GW209"
     tampered = sample_parties.replaced(sealed(), b">c-1<", b">c-2<")
     assert open_unread(tampered, context(SECRET))[:5] == "GW202"
@@ -366,6 +366,6 @@ def test_encrypted_parts_have_room_together() -> None:
         where = replace(context(SECRET, receiver("hub")), limits=limits)
         if missing:
             with pytest.raises(GatewayError, match=f"GW102 .* at most {limits.secret} octets together"):
-                as4.open(parcel, where)
+                as4.open_units(parcel, where)
         else:
-            assert len(as4.open(parcel, where).unit.payloads) == 3  # type: ignore[union-attr]
+            assert len(as4.open_units(parcel, where).unit.payloads) == 3  # type: ignore[union-attr]

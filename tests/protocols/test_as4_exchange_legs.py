@@ -57,7 +57,7 @@ def take(reply: UserMessage, context: ProtocolContext) -> UserMessage:
     """Return what is opened of a pulled reply, which is sealed as it is, whatever is agreed."""
     named = replace(reply, mpc=CHANNEL, agreement_type=BACK.agreement_type)
     asked = make_pull_request(BACK, context)
-    opened = as4.open(as4.seal((named,), None, context), context, SentUnit(asked))
+    opened = as4.open_units(as4.seal((named,), None, context), context, SentUnit(asked))
     assert isinstance(opened.unit, UserMessage)
     return opened.unit
 
@@ -116,7 +116,7 @@ def test_a_request_that_is_no_longer_agreed_has_no_replies() -> None:
 
 def test_a_receipt_is_no_request() -> None:
     context = build()
-    opened = as4.open(send(REQUEST, THERE), context)
+    opened = as4.open_units(send(REQUEST, THERE), context)
     receipt = as4.make_receipt(opened, context)
     assert isinstance(receipt, Receipt)
     parcel = as4.seal((receipt,), None, context)
@@ -137,10 +137,10 @@ def test_a_request_that_refers_to_a_message_is_refused() -> None:
     with pytest.raises(
         GatewayError, match=r"GW304 .*a request by push-and-pull refers to no message"
     ) as told:
-        as4.open(parcel, context)
+        as4.open_units(parcel, context)
     answer = as4.reject_parcel(told.value, parcel, context)
-    assert answer.unit is not None
-    assert answer.unit.errors[0].code == "EBMS:0003"
+    assert answer.error_signal is not None
+    assert answer.error_signal.errors[0].code == "EBMS:0003"
 
 
 def test_by_pull_and_push_the_pulled_message_is_the_request() -> None:
@@ -156,7 +156,7 @@ def test_by_pull_and_push_the_pulled_message_is_the_request() -> None:
         build(book), find_sent_parcel=lambda _, about: parcel if about == REPLY.message_id else None
     )
     good = replace(REQUEST, ref_to_message_id=REPLY.message_id)
-    opened = as4.open(send(good, there, book), context)
+    opened = as4.open_units(send(good, there, book), context)
     assert isinstance(opened.unit, UserMessage)
     with pytest.raises(GatewayError, match=r"GW307"):
-        as4.open(send(replace(good, ref_to_message_id="m-9@x"), there, book), context)
+        as4.open_units(send(replace(good, ref_to_message_id="m-9@x"), there, book), context)

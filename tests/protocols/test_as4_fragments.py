@@ -33,7 +33,7 @@ def plan(size: int = 900, *, compressed: bool = False, unit: UserMessage | None 
 
 
 def sealed(found: as4.SplitPlan, number: int, message_id: str = "", signer: str = "broker1") -> Parcel:
-    keys = sample_parties.context().keys
+    keys = sample_parties.context().signers
     return as4.seal_fragment(found, number, message_id or f"f-{number}@broker.example", keys[signer])
 
 
@@ -93,8 +93,8 @@ def test_a_fragment_has_the_header_of_its_message_and_only_the_first_one_the_fac
     assert first.unit.message_id == "f-1@broker.example"
     assert [one.name for one in first.unit.properties] == ["originalSender"]
     assert (first.unit.payloads, first.unit.action) == ((), found.unit.action)
-    assert "#fragment-" in " ".join(one.uri for one in first.signed.references)
-    assert len(first.signed.references) == 4
+    assert "#fragment-" in " ".join(one.uri for one in first.verified_signature.references)
+    assert len(first.verified_signature.references) == 4
 
 
 def test_the_mime_header_of_the_source_is_joined_again() -> None:
@@ -118,7 +118,7 @@ def test_thousands_of_fragments_are_taken() -> None:
     for number in range(8192, 1, -1):
         unit = replace(TWO.unit, message_id=f"{number}@broker.example")
         group.add_fragment(replace(TWO, header=replace(TWO.header, number=number), unit=unit))
-    assert group.list_missing() == (1,)
+    assert group.list_missing_numbers() == (1,)
 
 
 def test_a_fragment_is_refused_as_a_message_by_itself() -> None:

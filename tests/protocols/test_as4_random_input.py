@@ -29,7 +29,7 @@ def sealed() -> Parcel:
 
 @cache
 def content() -> tuple[object, ...]:
-    unit = as4.open(sealed(), context()).unit
+    unit = as4.open_units(sealed(), context()).unit
     assert isinstance(unit, UserMessage)
     return (unit.message_id, unit.action, unit.properties, tuple(one.content_id for one in unit.payloads))
 
@@ -37,11 +37,11 @@ def content() -> tuple[object, ...]:
 def judge(parcel: Parcel) -> None:
     """Open a changed message; what is taken says what was signed, what is refused is answered."""
     try:
-        unit = as4.open(parcel, context()).unit
+        unit = as4.open_units(parcel, context()).unit
     except GatewayError as refused:
         answer = as4.reject_parcel(refused, parcel, context())
-        assert answer.status in (200, 204) or answer.status >= 400
-        assert answer.parcel is not None or answer.status == 204
+        assert answer.http_status in (200, 204) or answer.http_status >= 400
+        assert answer.parcel is not None or answer.http_status == 204
         return
     assert isinstance(unit, UserMessage)
     assert content() == (

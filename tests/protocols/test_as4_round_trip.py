@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from gateway.errors import GatewayError
-from gateway.message_model import UNNAMED, MessageProperty, Payload, Receipt, Unit, UserMessage
+from gateway.message_model import UNNAMED_PARTY, MessageProperty, Payload, Receipt, Unit, UserMessage
 from gateway.protocols import Parcel, SentUnit, as4
 from tests.protocols import as4_samples, sample_parties
 from tests.protocols.test_ebms2_round_trip import ID, TEXT
@@ -60,28 +60,28 @@ def test_business_messages_survive(unit: UserMessage) -> None:
     parcel = as4_samples.seal(unit)
     opened = as4_samples.verify(parcel)
     assert opened.units == (unit,)
-    assert opened.signed is not None
-    assert len(opened.signed.references) == 2 + len(unit.payloads)
-    assert parcel.sent == read_again(parcel)
+    assert opened.verified_signature is not None
+    assert len(opened.verified_signature.references) == 2 + len(unit.payloads)
+    assert parcel.sent_unit == read_again(parcel)
 
 
 @pytest.mark.parametrize("unit", [as4_samples.RECEIPT, as4_samples.ERROR, as4_samples.PULL])
 def test_signals_survive_without_the_names_of_their_parties(unit: Unit) -> None:
     opened = as4_samples.verify(as4_samples.seal(unit))  # type: ignore[arg-type]
-    assert opened.units == (replace(unit, sender=UNNAMED),)
-    assert opened.signed is not None
-    assert len(opened.signed.references) == 2
+    assert opened.units == (replace(unit, sender=UNNAMED_PARTY),)
+    assert opened.verified_signature is not None
+    assert len(opened.verified_signature.references) == 2
     parcel = as4_samples.seal(unit)  # type: ignore[arg-type]
-    assert parcel.sent is not None
+    assert parcel.sent_unit is not None
     # A signal does not name its parties: they are those of what it answers.
-    known = replace(parcel.sent.unit, sender=UNNAMED)
-    assert replace(parcel.sent, unit=known) == read_again(parcel)
+    known = replace(parcel.sent_unit.unit, sender=UNNAMED_PARTY)
+    assert replace(parcel.sent_unit, unit=known) == read_again(parcel)
 
 
 def test_both_kinds_of_key_sign() -> None:
     for sender, algorithm in ((sample_parties.FROM_BROKER, "rsa"), (sample_parties.FROM_HUB, "ecdsa")):
         unit = replace(as4_samples.message(), sender=sender)
-        signed = as4_samples.verify(as4_samples.seal(unit)).signed
+        signed = as4_samples.verify(as4_samples.seal(unit)).verified_signature
         assert signed is not None
         assert algorithm in signed.signature_algorithm
 
@@ -113,7 +113,7 @@ def test_compressed_payloads_are_expanded_after_the_signature_is_verified() -> N
     pmode = sample_parties.pmode("z", packaging=as4_samples.COMPRESSED, **as4_samples.TERMS)
     unit = as4_samples.message()
     parcel = as4.seal((unit,), pmode, sample_parties.context())
-    assert parcel.sent == read_again(parcel)
+    assert parcel.sent_unit == read_again(parcel)
     assert b"CompressionType" in sample_parties.octets(parcel)
     assert b"three" not in sample_parties.octets(parcel)
     opened = as4_samples.verify(parcel)
@@ -121,7 +121,7 @@ def test_compressed_payloads_are_expanded_after_the_signature_is_verified() -> N
     document, *others = unit.payloads
     document = replace(document, properties=(("CharacterSet", "UTF-8"),))
     assert opened.units == (replace(unit, payloads=(document, *others)),)
-    assert [one.content_id for one in opened.unwrapped if one.compressed] == [
+    assert [one.content_id for one in opened.unwrapped_parts if one.compressed] == [
         one.content_id for one in unit.payloads
     ]
 
@@ -155,7 +155,7 @@ def test_an_unsigned_error_is_read_and_an_unsigned_receipt_is_not() -> None:
         header.remove(as4_samples.find(header, "wsse:Security"))
 
     opened = as4_samples.verify(as4_samples.change_tree(as4_samples.seal(as4_samples.ERROR), unsign))
-    assert opened.signed is None
+    assert opened.verified_signature is None
     assert opened.unit.errors[0].title == "FailedAuthentication"  # type: ignore[union-attr]
     for unit in (as4_samples.RECEIPT, as4_samples.message()):
         with pytest.raises(GatewayError, match="GW201"):
@@ -170,7 +170,7 @@ def test_a_receipt_may_hold_marks_of_others_and_the_message_instead_of_digests()
     parcel = as4_samples.change_tree(as4_samples.seal(as4_samples.RECEIPT), unsign_and_mark)
     header = as4.find_refused_message(parcel, sample_parties.context().limits)
     assert header is not None
-    assert (header.kind, header.is_answerable) == (Receipt.__name__, False)
+    assert (header.message_kind, header.is_answerable) == (Receipt.__name__, False)
 
 
 @pytest.mark.parametrize(
@@ -193,5 +193,5 @@ def test_a_character_set_that_is_no_name_is_refused() -> None:
     pmode = sample_parties.pmode("z", packaging=as4_samples.COMPRESSED, **as4_samples.TERMS)
     payload = Payload("p@x", "application/xml", b"<a/>", (("CharacterSet", "!utf*"),))
     parcel = as4.seal((replace(as4_samples.message(), payloads=(payload,)),), pmode, sample_parties.context())
-    with pytest.raises(GatewayError, match="GW304 CharacterSet is no name of an encoding"):
+    with pytest.raises(GatewayError, match="GW304 CharacterSet must be the name of an encoding"):
         as4_samples.verify(parcel)

@@ -34,7 +34,7 @@ ODD = {
 def open_under(pmode: PMode, unit: UserMessage, expecting: Parcel | None = None) -> object:
     context = sample_parties.context(agreements=PModeIndex((pmode,)))
     sent = as4.read_sent_unit(expecting, context.limits) if expecting else None
-    return as4.open(as4.seal((unit,), None, context), context, sent)
+    return as4.open_units(as4.seal((unit,), None, context), context, sent)
 
 
 @pytest.mark.parametrize("words", ODD)
@@ -73,13 +73,13 @@ def test_a_message_beside_its_terms_is_refused(changes: dict[str, object], said:
 
 def test_a_posted_signal_is_about_a_message_of_ours() -> None:
     with pytest.raises(GatewayError, match=r"GW340 .* does not pull from this channel"):
-        as4.open(as4_samples.seal(as4_samples.PULL), sample_parties.context())
+        as4.open_units(as4_samples.seal(as4_samples.PULL), sample_parties.context())
     with pytest.raises(GatewayError, match="GW307 no message of ours has this id"):
-        as4.open(as4_samples.seal(as4_samples.RECEIPT), sample_parties.context())
+        as4.open_units(as4_samples.seal(as4_samples.RECEIPT), sample_parties.context())
     answer = as4.reject_parcel(
         GatewayError(NOT_SUPPORTED, "x"), as4_samples.seal(as4_samples.PULL), sample_parties.context()
     )
-    assert (answer.status, answer.unit is not None) == (200, True)
+    assert (answer.http_status, answer.error_signal is not None) == (200, True)
 
 
 def test_one_way_messages_refer_to_no_other_and_order_is_refused() -> None:
@@ -94,10 +94,10 @@ def test_one_way_messages_refer_to_no_other_and_order_is_refused() -> None:
 def test_a_receipt_is_believed_only_with_every_digest_and_of_the_partner() -> None:
     context = sample_parties.context(agreements=PModeIndex((GOOD,)))
     parcel = as4.seal((as4_samples.message(),), GOOD, context)
-    opened = as4.open(parcel, context)
+    opened = as4.open_units(parcel, context)
     sent = as4.read_sent_unit(parcel, context.limits)
     receipt = as4.make_receipt(opened, context)
-    answer = as4.open(as4.seal((receipt,), GOOD, context), context, sent)
+    answer = as4.open_units(as4.seal((receipt,), GOOD, context), context, sent)
     assert (answer.unit.sender, answer.pmode) == (sample_parties.FROM_HUB, GOOD)
     for forged, problem in (
         (replace(receipt, references=receipt.references[:-1]), "GW309"),
@@ -105,7 +105,7 @@ def test_a_receipt_is_believed_only_with_every_digest_and_of_the_partner() -> No
         (replace(receipt, sender=sample_parties.FROM_BROKER), "GW309"),
     ):
         with pytest.raises(GatewayError, match=problem):
-            as4.open(as4.seal((forged,), GOOD, context), context, sent)
+            as4.open_units(as4.seal((forged,), GOOD, context), context, sent)
 
 
 def test_lint_reads_the_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from gateway.agreements.pmode_values import TOKEN_REFERENCES
 from gateway.errors import GatewayError
 from gateway.pki import Certificate, split_der_sequence
 from gateway.protocols import as4
-from gateway.xmlsec.key_info import WRITTEN_REFERENCES, write_token
+from gateway.xmlsec.key_info import REFERENCE_WRITERS, write_token
 from tests.protocols import as4_samples, sample_parties
 
 TERMS = sample_parties.pmode("as4", **as4_samples.TERMS)
@@ -31,7 +31,7 @@ def context(pmode: PMode, **changes: Any) -> Any:
 
 
 def test_every_reference_of_an_agreement_is_written() -> None:
-    assert set(WRITTEN_REFERENCES) == set(TOKEN_REFERENCES)
+    assert set(REFERENCE_WRITERS) == set(TOKEN_REFERENCES)
 
 
 @pytest.mark.parametrize("reference", [None, *TOKEN_REFERENCES])
@@ -47,17 +47,17 @@ def test_what_is_written_is_read(reference: str | None) -> None:
     }  # fmt: skip
     assert {name for name, word in words.items() if word in text} == {reference or "X509v3"}
     assert ("BinarySecurityToken" in text) == (reference in (None, "X509v3", "X509PKIPathv1", "PKCS7"))
-    sender = context(pmode).keys[context(pmode).get_party_name(as4_samples.message().sender)].certificate
-    opened = as4.open(parcel, context(pmode, candidate_certificates=(sender,)))
-    assert opened.signed is not None
-    assert opened.signed.certificate == sender
+    sender = context(pmode).signers[context(pmode).get_party_name(as4_samples.message().sender)].certificate
+    opened = as4.open_units(parcel, context(pmode, candidate_certificates=(sender,)))
+    assert opened.verified_signature is not None
+    assert opened.verified_signature.certificate == sender
     if "BinarySecurityToken" not in text:
         with pytest.raises(GatewayError, match="GW205 no known certificate"):
-            as4.open(parcel, context(pmode, list_party_certificates=lambda _: ()))
+            as4.open_units(parcel, context(pmode, list_party_certificates=lambda _: ()))
 
 
 def own_certificate() -> Certificate:
-    return next(iter(context(TERMS).keys.values())).certificate
+    return next(iter(context(TERMS).signers.values())).certificate
 
 
 def test_a_path_has_the_issuers_before_the_signer() -> None:
@@ -82,16 +82,18 @@ def test_a_certificate_without_key_identifier_is_sent_whole() -> None:
 def test_an_issuer_is_compared_as_a_name(said: str) -> None:
     written = agreed("IssuerSerial")
     parcel = as4.seal((as4_samples.message(),), written, context(written))
-    sender = context(written).keys[context(written).get_party_name(as4_samples.message().sender)].certificate
+    sender = (
+        context(written).signers[context(written).get_party_name(as4_samples.message().sender)].certificate
+    )
 
     def rename(root: etree._Element) -> None:
         as4_samples.find(root, ".//ds:X509IssuerName").text = said
 
     known = context(written, candidate_certificates=(sender,))
     # What names the certificate is not signed.
-    opened = as4.open(as4_samples.change_tree(parcel, rename), known)
-    assert opened.signed is not None
-    assert opened.signed.certificate == sender
+    opened = as4.open_units(as4_samples.change_tree(parcel, rename), known)
+    assert opened.verified_signature is not None
+    assert opened.verified_signature.certificate == sender
 
 
 @pytest.mark.parametrize("name", ["CN=Another CA", "nothing"])
@@ -103,4 +105,4 @@ def test_another_issuer_is_refused(name: str) -> None:
         as4_samples.find(root, ".//ds:X509IssuerName").text = name
 
     with pytest.raises(GatewayError, match="GW205 no known certificate"):
-        as4.open(as4_samples.change_tree(parcel, rename), context(written))
+        as4.open_units(as4_samples.change_tree(parcel, rename), context(written))

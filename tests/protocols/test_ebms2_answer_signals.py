@@ -58,7 +58,7 @@ def exchange(unit: UserMessage, context: ProtocolContext) -> tuple[OpenedMessage
         sample_parties.NOW,
     )  # type: ignore[union-attr]
     parcel = ebms2.seal((unit,), mode, context)
-    return ebms2.open(parcel, context), ebms2.read_sent_unit(parcel, context.limits)
+    return ebms2.open_units(parcel, context), ebms2.read_sent_unit(parcel, context.limits)
 
 
 def test_a_receipt_answers_its_message_and_repeats_its_digests(context: ProtocolContext) -> None:
@@ -72,18 +72,18 @@ def test_a_receipt_answers_its_message_and_repeats_its_digests(context: Protocol
     assert [one.uri for one in receipt.references] == ["", "cid:p1@broker.example", "cid:p2@broker.example"]
     parcel = ebms2.seal((receipt,), opened.pmode, context)
     assert parcel.headers["Content-Type"] == "text/xml; charset=UTF-8"
-    back = ebms2.open(parcel, context, sent)
+    back = ebms2.open_units(parcel, context, sent)
     assert back.units == (receipt,)
-    assert back.signed is not None
-    assert back.signed.certificate == sample_parties.issued("hub").certificate
+    assert back.verified_signature is not None
+    assert back.verified_signature.certificate == sample_parties.issued("hub").certificate
 
 
 def test_an_unsigned_receipt_where_that_was_asked(context: ProtocolContext) -> None:
     opened, sent = exchange(sample_parties.message(ack_requested=AckRequest(signed=False)), context)
     receipt = ebms2.make_receipt(opened, context)
     assert receipt.references == ()
-    back = ebms2.open(ebms2.seal((receipt,), opened.pmode, context), context, sent)
-    assert (back.units, back.signed) == ((receipt,), None)
+    back = ebms2.open_units(ebms2.seal((receipt,), opened.pmode, context), context, sent)
+    assert (back.units, back.verified_signature) == ((receipt,), None)
 
 
 def test_the_receipt_of_an_unsigned_message(context: ProtocolContext) -> None:
@@ -92,7 +92,7 @@ def test_the_receipt_of_an_unsigned_message(context: ProtocolContext) -> None:
     )
     receipt = ebms2.make_receipt(opened, context)
     assert (receipt.references, sent.references) == ((), ())
-    assert ebms2.open(ebms2.seal((receipt,), opened.pmode, context), context, sent).units == (receipt,)
+    assert ebms2.open_units(ebms2.seal((receipt,), opened.pmode, context), context, sent).units == (receipt,)
 
 
 def test_an_unsigned_message_gets_the_signed_receipt_that_it_asks_for(context: ProtocolContext) -> None:
@@ -100,9 +100,9 @@ def test_an_unsigned_message_gets_the_signed_receipt_that_it_asks_for(context: P
         sample_parties.message(action="Loose", sync_reply=False, ack_requested=AckRequest(True)), context
     )
     receipt = ebms2.make_receipt(opened, context)
-    assert (receipt.references, receipt.signature_asked) == ((), True)
-    back = ebms2.open(ebms2.seal((receipt,), opened.pmode, context), context, sent)
-    assert back.signed is not None
+    assert (receipt.references, receipt.signature_requested) == ((), True)
+    back = ebms2.open_units(ebms2.seal((receipt,), opened.pmode, context), context, sent)
+    assert back.verified_signature is not None
 
 
 def forged(
@@ -149,21 +149,21 @@ def test_a_receipt_that_does_not_match_is_refused(
     opened, sent = exchange(sample_parties.message(), context)
     parcel = make(ebms2.make_receipt(opened, context)).parcel(context)
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(parcel, context, sent)
+        ebms2.open_units(parcel, context, sent)
     assert caught.value.problem.id == problem, caught.value
     refused = ebms2.reject_parcel(caught.value, parcel, context)
-    assert (refused.status, refused.parcel, refused.unit) == (204, None, None)
+    assert (refused.http_status, refused.parcel, refused.error_signal) == (204, None, None)
 
 
 def test_an_unsigned_receipt_is_found_wanting_later_too(context: ProtocolContext) -> None:
     """An answer that comes by a POST of its own is opened first and held against its message then."""
     opened, sent = exchange(sample_parties.message(), context)
     receipt = ebms2.make_receipt(opened, context)
-    bare = ebms2.open(Craft(receipt, signed=False).parcel(context), context)
+    bare = ebms2.open_units(Craft(receipt, signed=False).parcel(context), context)
     with pytest.raises(GatewayError) as caught:
         ebms2.check_answer(bare, sent)
     assert caught.value.problem is errors.RECEIPT_MISMATCH
-    ebms2.check_answer(ebms2.open(Craft(receipt, signer="hub").parcel(context), context), sent)
+    ebms2.check_answer(ebms2.open_units(Craft(receipt, signer="hub").parcel(context), context), sent)
 
 
 def test_where_every_receipt_is_signed_an_unsigned_one_is_refused_at_once(context: ProtocolContext) -> None:
@@ -173,13 +173,13 @@ def test_where_every_receipt_is_signed_an_unsigned_one_is_refused_at_once(contex
         Receipt(*ANSWER, ref_to_message_id="x@y", received_at=sample_parties.NOW), signed=False
     ).parcel(context)
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(parcel, strict)
+        ebms2.open_units(parcel, strict)
     assert caught.value.problem is errors.SIGNATURE_MISSING
 
 
 def test_a_receipt_that_nobody_waits_for_opens_and_is_no_error(context: ProtocolContext) -> None:
     receipt = Receipt(*ANSWER, ref_to_message_id="never-sent@broker.example", received_at=sample_parties.NOW)
-    opened = ebms2.open(ebms2.seal((receipt,), sample_parties.SUBMIT, context), context)
+    opened = ebms2.open_units(ebms2.seal((receipt,), sample_parties.SUBMIT, context), context)
     assert opened.units == (receipt,)
     assert opened.pmode is sample_parties.SUBMIT
 
@@ -212,9 +212,9 @@ def test_a_question_is_answered(unit: UserMessage, context: ProtocolContext) -> 
     assert signal.errors == (ErrorEntry("SecurityFailure", "Error", "here", "GW212 no"),)
     assert (signal.sender, signal.receiver) == (unit.receiver, unit.sender)
     assert signal.ref_to_message_id == unit.message_id
-    opened = ebms2.open(ebms2.seal((signal,), sample_parties.SUBMIT, context), context, SentUnit(unit))
+    opened = ebms2.open_units(ebms2.seal((signal,), sample_parties.SUBMIT, context), context, SentUnit(unit))
     assert opened.units == (signal,)
-    assert opened.signed is not None
+    assert opened.verified_signature is not None
 
 
 def test_what_is_our_fault_shows_no_inside(context: ProtocolContext) -> None:
@@ -226,7 +226,7 @@ def test_what_is_our_fault_shows_no_inside(context: ProtocolContext) -> None:
     answer = ebms2.make_fault_response(GatewayError(errors.KEY_UNAVAILABLE, "/srv/key.pem"))
     assert answer.parcel is not None
     assert b"/srv" not in sample_parties.octets(answer.parcel)
-    assert (answer.status, ebms2.find_fault(answer.parcel, context.limits)) == (
+    assert (answer.http_status, ebms2.find_fault(answer.parcel, context.limits)) == (
         503,
         SoapFault("Server", "GW803 private key unavailable"),
     )
@@ -236,7 +236,7 @@ def test_an_error_description_can_always_be_read_back(context: ProtocolContext) 
     problem = GatewayError(errors.HEADER_INVALID, " \x00\x1b[31m\r\n" + "x" * 5000 + "\ud800", "a\x00b")
     signal = ebms2.make_error_signal(problem, sample_parties.message(), context)
     assert signal is not None
-    assert ebms2.open(ebms2.seal((signal,), None, context), context).units == (signal,)
+    assert ebms2.open_units(ebms2.seal((signal,), None, context), context).units == (signal,)
     assert len(signal.errors[0].description) < 600
 
 
@@ -247,7 +247,7 @@ def test_an_error_description_can_always_be_read_back(context: ProtocolContext) 
 def test_a_fault_in_answer_is_final_or_not(code: str, problem: str, context: ProtocolContext) -> None:
     parcel = Parcel({"content-type": "text/xml"}, MemoryBody(write_fault_envelope(SoapFault(code, "no"))))
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(parcel, context, SentUnit(sample_parties.message()))
+        ebms2.open_units(parcel, context, SentUnit(sample_parties.message()))
     assert caught.value.problem.id == problem
 
 
@@ -261,23 +261,23 @@ def test_a_fault_in_answer_is_final_or_not(code: str, problem: str, context: Pro
 )
 def test_an_answer_to_something_else_is_refused(unit: Pong, context: ProtocolContext) -> None:
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(ebms2.seal((unit,), None, context), context, SentUnit(sample_parties.message()))
+        ebms2.open_units(ebms2.seal((unit,), None, context), context, SentUnit(sample_parties.message()))
     assert caught.value.problem is errors.REFERENCE_UNKNOWN
 
 
 def test_ping_and_status(context: ProtocolContext) -> None:
     ping, question = Ping(*ASKING), StatusRequest(*ASKING, queried_message_id="m-1@broker.example")
     pong = ebms2.make_pong(ping, context)
-    assert ebms2.open(ebms2.seal((pong,), sample_parties.SUBMIT, context), context, SentUnit(ping)).units == (
-        pong,
-    )
+    assert ebms2.open_units(
+        ebms2.seal((pong,), sample_parties.SUBMIT, context), context, SentUnit(ping)
+    ).units == (pong,)
     status = ebms2.make_status_response(question, "Processed", sample_parties.NOW, context)
     assert (status.queried_message_id, status.status, status.received_at) == (
         "m-1@broker.example",
         "Processed",
         sample_parties.NOW,
     )
-    assert ebms2.open(
+    assert ebms2.open_units(
         ebms2.seal((status,), sample_parties.SUBMIT, context), context, SentUnit(question)
     ).units == (status,)
 
@@ -295,7 +295,7 @@ def test_a_status_element_of_another_version_is_refused(kind: str, context: Prot
         f'eb:version="1.0"><eb:RefToMessageId>{asked.queried_message_id}',
     )
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(Craft(unit, signed=False, envelope=change).parcel(context), context)
+        ebms2.open_units(Craft(unit, signed=False, envelope=change).parcel(context), context)
     assert caught.value.problem is errors.HEADER_INCONSISTENT
 
 

@@ -40,7 +40,7 @@ def send(content: bytes, media_type: str = GZIP, pmode=None):
 
 def refusal(content: bytes, media_type: str = GZIP, limits: WireLimits | None = None) -> GatewayError:
     with pytest.raises(GatewayError) as refused:
-        EBMS2.open(send(content, media_type), context(COMPRESSED, limits=limits or WireLimits()))
+        EBMS2.open_units(send(content, media_type), context(COMPRESSED, limits=limits or WireLimits()))
     assert refused.value.problem.id == "GW319"
     assert refused.value.location == f"cid:{NAME}"
     return refused.value
@@ -52,12 +52,12 @@ def test_payloads_are_compressed_before_they_are_signed():
     assert part.media_type == GZIP
     assert gzip.decompress(part.content) == CONTENT
     assert len(part.content) < len(CONTENT) / 50
-    opened = EBMS2.open(parcel, context(COMPRESSED))
+    opened = EBMS2.open_units(parcel, context(COMPRESSED))
     assert opened.unit.payloads == (Payload(NAME, "application/xml", CONTENT),)
-    assert opened.signed.references[1].digest_value == hashlib.sha256(part.content).digest()
+    assert opened.verified_signature.references[1].digest_value == hashlib.sha256(part.content).digest()
     # what is signed is not the digest of what is stored
     assert opened.payload_digests == {}
-    (came,) = opened.unwrapped
+    (came,) = opened.unwrapped_parts
     assert (came.compressed, came.cipher) == (True, "")
     assert came.signed_sha256 == hashlib.sha256(part.content).hexdigest()
 
@@ -65,12 +65,12 @@ def test_payloads_are_compressed_before_they_are_signed():
 def test_compressed_then_signed_then_encrypted():
     pmode = replace(COMPRESSED, encryption=Encryption("XMLENC", ("aes256-gcm",)))
     parcel = send(CONTENT, "application/xml", pmode)
-    opened = EBMS2.open(parcel, context(pmode))
+    opened = EBMS2.open_units(parcel, context(pmode))
     assert opened.unit.payloads == (Payload(NAME, "application/xml", CONTENT),)
-    (came,) = opened.unwrapped
+    (came,) = opened.unwrapped_parts
     assert came.compressed
     assert came.cipher.endswith("aes256-gcm")
-    assert came.signed_sha256 == opened.signed.references[1].digest_value.hex()
+    assert came.signed_sha256 == opened.verified_signature.references[1].digest_value.hex()
 
 
 def test_the_media_type_is_that_of_the_packaging_or_is_seen():
@@ -80,13 +80,13 @@ def test_the_media_type_is_that_of_the_packaging_or_is_seen():
         ("*/*", b"PK\x03\x04", "application/octet-stream"),
     ):
         pmode = sample.pmode(packaging=packaging(mime_type))
-        opened = EBMS2.open(send(content, "application/xml", pmode), context(pmode))
+        opened = EBMS2.open_units(send(content, "application/xml", pmode), context(pmode))
         assert opened.unit.payloads[0].media_type == expected
 
 
 def test_without_agreement_gzip_is_a_payload_like_any_other():
     packed = gzip.compress(CONTENT)
-    assert EBMS2.open(send(packed), context(sample.SUBMIT)).unit.payloads[0].content == packed
+    assert EBMS2.open_units(send(packed), context(sample.SUBMIT)).unit.payloads[0].content == packed
 
 
 # Without a time: it would be in the names of tests, which all processes must have alike.
@@ -120,7 +120,7 @@ def test_a_bomb_is_refused_with_little_memory():
     parcel, there = send(bomb), context(COMPRESSED)
     tracemalloc.start()
     with pytest.raises(GatewayError) as refused:
-        EBMS2.open(parcel, there)
+        EBMS2.open_units(parcel, there)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert refused.value.problem.id == "GW319"
@@ -134,9 +134,9 @@ def test_all_payloads_together_stay_within_the_limit_of_a_body():
     two = tuple(Payload(f"p{n}@b", GZIP, gzip.compress(b"x" * 31_000)) for n in (1, 2))
     parcel = EBMS2.seal((sample.message(payloads=two),), sample.SUBMIT, context(sample.SUBMIT))
     with pytest.raises(GatewayError) as refused:
-        EBMS2.open(parcel, context(COMPRESSED, limits=limits))
+        EBMS2.open_units(parcel, context(COMPRESSED, limits=limits))
     assert refused.value.location == "cid:p2@b"
     # a small payload may expand more than a hundredfold
     small = b" " * 200_000
     assert len(gzip.compress(small)) < 2_000
-    assert EBMS2.open(send(gzip.compress(small)), context(COMPRESSED)).unit.payloads[0].content == small
+    assert EBMS2.open_units(send(gzip.compress(small)), context(COMPRESSED)).unit.payloads[0].content == small

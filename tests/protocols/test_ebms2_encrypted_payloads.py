@@ -62,7 +62,7 @@ def parts_of(parcel: Parcel) -> tuple:
 
 def refusal(parcel: Parcel, pmode, **changes: object) -> GatewayError:
     with pytest.raises(GatewayError) as refused:
-        EBMS2.open(parcel, context(pmode, **changes))
+        EBMS2.open_units(parcel, context(pmode, **changes))
     return refused.value
 
 
@@ -73,16 +73,16 @@ def test_payloads_are_encrypted_and_come_out_as_they_went_in(terms):
     pmode, sent = agreed(terms), sample.message()
     parcel = EBMS2.seal((sent,), pmode, context(pmode))
     read = EBMS2.read_sent_unit(parcel, context(pmode).limits)
-    assert parcel.sent == replace(read, unit=replace(read.unit, payloads=()))
+    assert parcel.sent_unit == replace(read, unit=replace(read.unit, payloads=()))
     for payload, part in zip(sent.payloads, parts_of(parcel), strict=True):
         assert payload.content not in sample.octets(parcel)
         assert part.content_id == payload.content_id
         assert part.media_type == ("application/pkcs7-mime" if terms is CMS else "application/xml")
-    opened = EBMS2.open(parcel, context(pmode))
+    opened = EBMS2.open_units(parcel, context(pmode))
     assert opened.unit.payloads == sent.payloads
-    assert [one.key for one in opened.unwrapped] == [receiver("hub").certificate.sha256] * 2
-    assert opened.unwrapped[0].sent_sha256 != opened.unwrapped[0].signed_sha256
-    assert opened.payload_digests == {one.content_id: one.signed_sha256 for one in opened.unwrapped}
+    assert [one.key for one in opened.unwrapped_parts] == [receiver("hub").certificate.sha256] * 2
+    assert opened.unwrapped_parts[0].sent_sha256 != opened.unwrapped_parts[0].signed_sha256
+    assert opened.payload_digests == {one.content_id: one.signed_sha256 for one in opened.unwrapped_parts}
 
 
 def test_the_second_implementation_reads_a_whole_message():
@@ -106,7 +106,7 @@ def test_a_whole_message_of_the_second_implementation_is_read(terms, cipher, tra
     parcel = send(clear, payloads=(Payload("p1@broker.example", "application/xml", content),))
     extra = {"digest": f"{XENC}sha256", "mask": f"{XENC11}mgf1sha256"} if terms is XML else {}
     sealed = encrypt_by_xmlsec(write_template(cipher, transport, **extra), content, receiver("hub"), bits)
-    opened = EBMS2.open(sample.replaced(parcel, content, sealed), context(pmode))
+    opened = EBMS2.open_units(sample.replaced(parcel, content, sealed), context(pmode))
     assert opened.unit.payloads[0].content == content
     assert refusal(sample.replaced(parcel, content, sealed), agreed(None)).problem.id == "GW215"
 
@@ -142,7 +142,7 @@ def test_what_is_not_as_agreed_is_refused_before_a_key_is_used():
         (XML, replace(XML, algorithms=("aes128-gcm",)), "GW216", "aes256-gcm"),
     ):
         with pytest.raises(GatewayError) as refused:
-            EBMS2.open(send(agreed(sent)), context(agreed(expected), Untouched()))
+            EBMS2.open_units(send(agreed(sent)), context(agreed(expected), Untouched()))
         assert refused.value.problem.id == problem
         assert words in refused.value.detail
         assert refused.value.problem.codes.ebms2 == "SecurityFailure"
@@ -166,15 +166,15 @@ def test_a_signer_who_is_not_the_sender_or_not_valid_is_refused_before_a_key_is_
         {"validate_certificate": sample.judge("broker1")},
     ):
         with pytest.raises(GatewayError):
-            EBMS2.open(parcel, context(pmode, Watched(), **changes))
+            EBMS2.open_units(parcel, context(pmode, Watched(), **changes))
     damaged = sample.replaced(parcel, b"<ds:SignatureValue>", b"<ds:SignatureValue>AAAA")
     with pytest.raises(GatewayError):
-        EBMS2.open(damaged, context(pmode, Watched()))
+        EBMS2.open_units(damaged, context(pmode, Watched()))
     changed = sample.replaced(parcel, b"c-1</eb:ConversationId>", b"c-2</eb:ConversationId>")
     with pytest.raises(GatewayError):
-        EBMS2.open(changed, context(pmode, Watched()))
+        EBMS2.open_units(changed, context(pmode, Watched()))
     assert not used
-    EBMS2.open(parcel, context(pmode, Watched()))
+    EBMS2.open_units(parcel, context(pmode, Watched()))
     assert len(used) == 2
 
 
@@ -195,7 +195,7 @@ def test_without_a_signature_only_authenticated_ciphers_are_decrypted():
     content = b"<Declaration/>"
     one = (Payload("p1@broker.example", "application/xml", content),)
     pmode = agreed(XML, **unsigned)
-    assert EBMS2.open(send(pmode, payloads=one, **plain), context(pmode)).unit.payloads == one
+    assert EBMS2.open_units(send(pmode, payloads=one, **plain), context(pmode)).unit.payloads == one
     clear = send(agreed(None, **unsigned), payloads=one, **plain)
     old = encrypt_by_xmlsec(
         write_template(f"{XENC}aes128-cbc", f"{XENC}rsa-1_5"), content, receiver("hub"), 128
@@ -214,7 +214,7 @@ def test_a_payload_encrypted_twice_is_refused():
 def test_a_hub_without_a_key_says_that_it_has_none():
     pmode = agreed(XML)
     with pytest.raises(GatewayError) as refused:
-        EBMS2.open(send(pmode), replace(context(pmode), encryption=EncryptionResources()))
+        EBMS2.open_units(send(pmode), replace(context(pmode), encryption=EncryptionResources()))
     assert refused.value.problem.id == "GW803"
 
 
@@ -241,14 +241,14 @@ def test_nothing_is_encrypted_for_a_certificate_that_is_not_valid_for_it():
 def test_keys_roll_over_by_the_certificate_that_was_encrypted_for():
     pmode = agreed(XML)
     for keys in ([receiver("old").key, receiver("hub").key], [receiver("hub").key, receiver("old").key]):
-        opened = EBMS2.open(send(pmode), context(pmode, *keys))
-        assert opened.unwrapped[0].key == receiver("hub").certificate.sha256
+        opened = EBMS2.open_units(send(pmode), context(pmode, *keys))
+        assert opened.unwrapped_parts[0].key == receiver("hub").certificate.sha256
     assert refusal_with(pmode, receiver("old").key) == "GW210"
 
 
 def refusal_with(pmode, key: DecryptionKey) -> str:
     with pytest.raises(GatewayError) as refused:
-        EBMS2.open(send(pmode), context(pmode, key))
+        EBMS2.open_units(send(pmode), context(pmode, key))
     return refused.value.problem.id
 
 
@@ -274,7 +274,7 @@ def test_a_changed_cipher_text_and_a_changed_key_give_one_answer():
         found = refusal(parcel, pmode)
         assert found.problem.id == "GW210", sealed
         answer = EBMS2.reject_parcel(found, parcel, fixed)
-        answers.add((answer.status, without_signature(sample.octets(answer.parcel))))
+        answers.add((answer.http_status, without_signature(sample.octets(answer.parcel))))
     assert len(answers) == 1
 
 
@@ -321,7 +321,7 @@ def test_a_repeat_with_new_encryption_is_the_same_message():
     pmode = agreed(XML)
     first, again = send(pmode), send(pmode)
     assert sample.octets(first) != sample.octets(again)
-    one, other = (EBMS2.open(parcel, context(pmode)) for parcel in (first, again))
+    one, other = (EBMS2.open_units(parcel, context(pmode)) for parcel in (first, again))
     # ECDSA signatures differ, the digests that are signed do not.
     assert one.identity == other.identity
 
@@ -330,7 +330,7 @@ def test_an_element_that_mentions_encrypted_data_is_not_encrypted():
     content = f'<?xml version="1.0"?><!-- a --><a xmlns:x="{XENC}">EncryptedData</a>'.encode()
     pmode = agreed(None)
     payloads = (Payload("p1@broker.example", "application/xml", content),)
-    assert EBMS2.open(send(pmode, payloads=payloads), context(pmode)).unit.payloads == payloads
+    assert EBMS2.open_units(send(pmode, payloads=payloads), context(pmode)).unit.payloads == payloads
     assert MemoryBody(content).octet_count > 0
 
 
@@ -339,6 +339,6 @@ def test_signed_data_are_not_encrypted_and_garbage_is_not_either():
     signed = bytes.fromhex("308006092a864886f70d010702a080") + b"whatever"
     payloads = (Payload("p1@broker.example", "application/pkcs7-mime", signed),)
     clear = agreed(None)
-    assert EBMS2.open(send(clear, payloads=payloads), context(clear)).unit.payloads == payloads
+    assert EBMS2.open_units(send(clear, payloads=payloads), context(clear)).unit.payloads == payloads
     found = refusal(send(clear, payloads=payloads), agreed(CMS))
     assert (found.problem.id, found.detail) == ("GW215", "this payload must be encrypted")

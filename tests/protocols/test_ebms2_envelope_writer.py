@@ -11,7 +11,7 @@ from gateway.message_model import Unit
 from gateway.protocols import build_envelope_tree
 from gateway.protocols.ebms2.message_sealing import write_envelope
 from gateway.wire import DS, SOAP11, canonicalize_document, parse_xml
-from gateway.xmlsec import SHA256, Transform, canonicalize_text
+from gateway.xmlsec import SHA256, Transform, canonicalize_reference_text
 from gateway.xmlsec.algorithms import EXCLUSIVE_C14N
 from gateway.xmlsec.ebms2_signature import ENVELOPE_TRANSFORMS, list_next_actor_headers
 from gateway.xmlsec.xml_signature import DigestReference, write_reference_text
@@ -43,7 +43,7 @@ def test_a_reference_as_text_is_the_reference_as_tree(reference: DigestReference
     tree = etree.tostring(root, method="c14n").decode()
     declared = f'<ds:SignedInfo xmlns:ds="{DS}" xmlns:soap="{SOAP11}">'
     text = f"{declared}{write_reference_text(reference)}</ds:SignedInfo>"
-    assert canonicalize_text(text) == tree
+    assert canonicalize_reference_text(text) == tree
     assert etree.tostring(etree.fromstring(text), method="c14n").decode() == tree
 
 

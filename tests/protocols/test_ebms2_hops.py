@@ -26,7 +26,7 @@ def at_hop(*rules: ForwardingRule, **changes: Any) -> ProtocolContext:
     """Return the context of the handler `hub`, which passes messages on."""
     own = {"hub": sample_parties.keyring()["hub"]}
     return sample_parties.context(
-        keys=own,
+        signers=own,
         forwarding=ForwardingTable(rules or (RULE,)),
         own_party=sample_parties.FROM_HUB,
         **changes,
@@ -50,14 +50,14 @@ def edited(parcel: Parcel, before: bytes, after: bytes) -> Parcel:
 
 def refusal(parcel: Parcel, context: ProtocolContext) -> str:
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(parcel, context)
+        ebms2.open_units(parcel, context)
     return caught.value.problem.id
 
 
 def test_a_message_for_another_goes_on_by_its_rule() -> None:
-    opened = ebms2.open(sealed(), at_hop())
-    assert (opened.onward, opened.pmode) == (RULE, None)
-    assert opened.signed is not None
+    opened = ebms2.open_units(sealed(), at_hop())
+    assert (opened.forwarding_rule, opened.pmode) == (RULE, None)
+    assert opened.verified_signature is not None
 
 
 def test_who_may_not_use_the_rule_is_refused() -> None:
@@ -85,7 +85,7 @@ def test_an_unsigned_message_does_not_go_on() -> None:
 def test_a_message_of_another_signer_does_not_go_on() -> None:
     unit = sample_parties.message(receiver=TO_FAR)
     keys = {"broker1": sample_parties.keyring()["broker2"]}
-    parcel = ebms2.seal((unit,), sample_parties.SUBMIT, sample_parties.context(keys=keys))
+    parcel = ebms2.seal((unit,), sample_parties.SUBMIT, sample_parties.context(signers=keys))
     assert refusal(parcel, at_hop()) == "GW209"
 
 
@@ -107,7 +107,7 @@ def test_the_signature_is_good_after_every_hop(
     parcel = sealed(hop_ack_requested=came, sync_reply=sync)
     rule = replace(RULE, sync_reply=sync_reply, acknowledgment=acknowledgment)
     onward = ebms2.rewrite_for_next_hop(parcel, rule, DEFAULT_LIMITS)
-    before, after = (ebms2.open(one, at_hop()) for one in (parcel, onward))
+    before, after = (ebms2.open_units(one, at_hop()) for one in (parcel, onward))
     assert after.identity == before.identity
     unit = after.unit
     assert isinstance(unit, UserMessage)
@@ -119,10 +119,10 @@ def test_the_signature_is_good_after_every_hop(
     plain = replace(RULE, sync_reply="remove")
     assert ebms2.packaging.open_package(
         ebms2.rewrite_for_next_hop(onward, plain, DEFAULT_LIMITS), DEFAULT_LIMITS
-    ).octets == (
+    ).envelope_octets == (
         ebms2.packaging.open_package(
             ebms2.rewrite_for_next_hop(parcel, plain, DEFAULT_LIMITS), DEFAULT_LIMITS
-        ).octets
+        ).envelope_octets
     )
 
 
@@ -133,7 +133,7 @@ def test_what_needs_no_change_goes_on_as_it_came() -> None:
 
 def test_one_request_of_each_actor_and_no_second() -> None:
     both = sealed(hop_ack_requested=AckRequest(signed=True), ack_requested=AckRequest(signed=False))
-    unit = ebms2.open(both, at_hop()).unit
+    unit = ebms2.open_units(both, at_hop()).unit
     assert isinstance(unit, UserMessage)
     assert (unit.ack_requested, unit.hop_ack_requested) == (AckRequest(signed=False), AckRequest(signed=True))
     twice = edited(sealed(), b"<eb:AckRequested ", (HOP_REQUEST * 2).encode() + b"<eb:AckRequested ")
@@ -161,18 +161,18 @@ class Hop:
         request = AckRequest(signed=signed) if asked else None
         self.parcel = sealed(hop_ack_requested=request)
         self.sent: SentUnit = ebms2.read_sent_unit(self.parcel, DEFAULT_LIMITS)
-        self.opened: OpenedMessage = ebms2.open(self.parcel, at_hop())
+        self.opened: OpenedMessage = ebms2.open_units(self.parcel, at_hop())
 
     def receipt(self, signed: bool = True, **changes: Any) -> Parcel:
         made = ebms2.make_hop_receipt(self.opened, at_hop()) or ebms2.make_hop_receipt(Hop().opened, at_hop())
         assert made is not None
-        return ebms2.seal_hop_signal(replace(made, **changes), at_hop(), signed=signed)
+        return ebms2.seal_hop_signal(replace(made, **changes), at_hop(), is_signed=signed)
 
     def judge(self, parcel: Parcel, *, asked_for: bool = True) -> OpenedMessage:
         """Open a parcel as the broker does, on the connection of its message."""
         keys = {"broker1": sample_parties.keyring()["broker1"]}
-        context = sample_parties.context(keys=keys)
-        return ebms2.open(parcel, context, self.sent if asked_for else None)
+        context = sample_parties.context(signers=keys)
+        return ebms2.open_units(parcel, context, self.sent if asked_for else None)
 
     def problem(self, parcel: Parcel, *, asked_for: bool = True) -> str:
         with pytest.raises(GatewayError) as caught:
@@ -219,8 +219,8 @@ def test_a_forged_receipt_is_refused() -> None:
     hop = Hop()
     made = ebms2.make_hop_receipt(hop.opened, at_hop())
     assert made is not None
-    thief = sample_parties.context(keys={"broker2": sample_parties.keyring()["broker2"]})
-    forged = ebms2.seal_hop_signal(made, thief, signed=True)
+    thief = sample_parties.context(signers={"broker2": sample_parties.keyring()["broker2"]})
+    forged = ebms2.seal_hop_signal(made, thief, is_signed=True)
     assert hop.problem(forged) == "GW309"
     assert hop.problem(forged, asked_for=False) == "GW209"
 
@@ -237,7 +237,7 @@ def test_the_receipt_of_the_hop_repeats_the_digests_or_is_refused() -> None:
 def test_who_refuses_a_passing_message_is_the_hop_not_the_to_party() -> None:
     context = at_hop(replace(RULE, senders=("broker2x",)))
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(sealed(), context)
+        ebms2.open_units(sealed(), context)
     answer = ebms2.reject_parcel(caught.value, sealed(), context)
-    assert answer.unit is not None
-    assert answer.unit.sender == sample_parties.FROM_HUB
+    assert answer.error_signal is not None
+    assert answer.error_signal.sender == sample_parties.FROM_HUB

@@ -250,7 +250,7 @@ def test_the_table_is_long_and_what_it_spoils_is_good(context: ProtocolContext) 
     assert len(CASES) >= 100
     assert len({name for name, *_ in CASES}) == len(CASES)
     for craft in (Craft(), LOOSE, ACK, FAILURE, PING, QUESTION, STATUS):
-        assert ebms2.open(craft.parcel(context), context).units == (craft.unit,)
+        assert ebms2.open_units(craft.parcel(context), context).units == (craft.unit,)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_each_is_refused_for_its_reason(
     craft: Craft, problem: str, location: str | None, context: ProtocolContext
 ) -> None:
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(craft.parcel(context), context)
+        ebms2.open_units(craft.parcel(context), context)
     assert caught.value.problem.id == problem, caught.value
     if location is not None:
         assert caught.value.location == location
@@ -279,7 +279,7 @@ EBMS = {
 def test_each_is_answered_by_the_right_error(craft: Craft, context: ProtocolContext) -> None:
     parcel = craft.parcel(context)
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(parcel, context)
+        ebms2.open_units(parcel, context)
     problem = caught.value
     answer, signal = (
         ebms2.reject_parcel(problem, parcel, context),
@@ -289,14 +289,14 @@ def test_each_is_answered_by_the_right_error(craft: Craft, context: ProtocolCont
     assert PROBLEMS[problem.problem.id].codes.ebms2 == code
     header = ebms2.find_message_header(parcel, context.limits)
     if header is not None and not ebms2.is_answerable(header):
-        assert (answer.status, answer.parcel, signal) == (204, None, None)
+        assert (answer.http_status, answer.parcel, signal) == (204, None, None)
         return
     assert answer.parcel is not None
     if header is None or code is None or problem.problem.id == "GW106":
         assert ebms2.find_fault(answer.parcel, context.limits) is not None
-        assert answer.status == (problem.problem.codes.http or 500)
+        assert answer.http_status == (problem.problem.codes.http or 500)
         return
-    assert answer.status == 200
+    assert answer.http_status == 200
     assert signal is not None
     found = ebms2.read_sent_unit(answer.parcel, context.limits).unit
     assert isinstance(found, ErrorSignal)
@@ -318,22 +318,25 @@ def test_what_was_read_before_the_refusal_is_what_would_be_read_again(context: P
     for _, craft, *_ in CASES:
         parcel = craft.parcel(context)
         with pytest.raises(GatewayError) as caught:
-            ebms2.open(parcel, context)
+            ebms2.open_units(parcel, context)
         problem = caught.value
         bare = GatewayError(problem.problem, problem.detail, problem.location)
         one, other = (ebms2.reject_parcel(each, parcel, later) for each in (problem, bare))
         at_once.add(one.is_synchronous)
-        assert (one.status, one.pmode, one.is_synchronous) == (
-            other.status,
+        assert (one.http_status, one.pmode, one.is_synchronous) == (
+            other.http_status,
             other.pmode,
             other.is_synchronous,
         )
-        told = [one.unit and replace(one.unit, message_id="") for one in (one, other)]
+        told = [one.error_signal and replace(one.error_signal, message_id="") for one in (one, other)]
         assert told[0] == told[1]
         if problem.message_part is not None:
             known += 1
             again = ebms2.reject_parcel(problem, Parcel({}, MemoryBody(b"")), later)
-            assert (again.status, again.unit is None) == (one.status, one.unit is None)
+            assert (again.http_status, again.error_signal is None) == (
+                one.http_status,
+                one.error_signal is None,
+            )
     assert known >= 50
     assert at_once == {True, False}
 
@@ -358,7 +361,7 @@ def test_what_was_read_before_the_refusal_is_what_would_be_read_again(context: P
 def test_what_the_registry_says_decides(changes: dict[str, object], problem: str) -> None:
     sealed = ebms2.seal((sample_parties.message(),), sample_parties.SUBMIT, sample_parties.context())
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(sealed, sample_parties.context(**changes))
+        ebms2.open_units(sealed, sample_parties.context(**changes))
     assert caught.value.problem.id == problem
 
 
@@ -366,7 +369,7 @@ def test_a_message_without_revocation_list_is_not_believed() -> None:
     sealed = ebms2.seal((sample_parties.message(),), sample_parties.SUBMIT, sample_parties.context())
     for anchors, problem in (((sample_parties.authority().certificate,), "GW208"), ((), "GW205")):
         with pytest.raises(GatewayError) as caught:
-            ebms2.open(
+            ebms2.open_units(
                 sealed, sample_parties.context(validate_certificate=CertificateValidator(TrustStore(anchors)))
             )
         assert caught.value.problem.id == problem
@@ -380,10 +383,10 @@ def test_an_agreement_may_pin_the_certificate() -> None:
         book = sample_parties.PModeIndex((mode,))
         sealed = ebms2.seal((sample_parties.message(),), mode, sample_parties.context())
         if accepted:
-            ebms2.open(sealed, sample_parties.context(agreements=book))
+            ebms2.open_units(sealed, sample_parties.context(agreements=book))
             continue
         with pytest.raises(GatewayError) as caught:
-            ebms2.open(sealed, sample_parties.context(agreements=book))
+            ebms2.open_units(sealed, sample_parties.context(agreements=book))
         assert caught.value.problem.id == "GW209"
 
 
@@ -393,20 +396,20 @@ def test_a_message_for_somebody_else_is_not_taken() -> None:
         sender=sample_parties.FROM_HUB, receiver=sample_parties.FROM_BROKER, action="Result"
     )
     parcel = ebms2.seal((result,), sample_parties.RESULT, sample_parties.context())
-    hub = sample_parties.context(keys=Keyring({"hub": sample_parties.issued("hub").signer}))
+    hub = sample_parties.context(signers=Keyring({"hub": sample_parties.issued("hub").signer}))
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(parcel, hub)
+        ebms2.open_units(parcel, hub)
     assert caught.value.problem.id == "GW302"
     assert caught.value.location == f"{HEADER}eb:MessageHeader/eb:To/eb:PartyId"
     # There is no key to sign the ErrorList with: the sender is told by a fault.
-    assert ebms2.reject_parcel(caught.value, parcel, hub).status == 500
+    assert ebms2.reject_parcel(caught.value, parcel, hub).http_status == 500
 
 
 def test_an_unsigned_message_of_a_suspended_party_is_refused() -> None:
     parcel = LOOSE.parcel(sample_parties.context())
     without = {one: name for one, name in sample_parties.OWNERS.items() if one != sample_parties.BROKER}
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(parcel, sample_parties.context(find_party_name=without.get))
+        ebms2.open_units(parcel, sample_parties.context(find_party_name=without.get))
     assert caught.value.problem.id == "GW302"
 
 
@@ -417,5 +420,5 @@ def test_the_ids_of_one_header_belong_to_one_party() -> None:
     sealed = ebms2.seal((sample_parties.message(sender=two),), mode, everyone)
     book = sample_parties.PModeIndex((mode,))
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(sealed, sample_parties.context(agreements=book))
+        ebms2.open_units(sealed, sample_parties.context(agreements=book))
     assert caught.value.problem.id == "GW302"

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.agreements import PModeIndex
 from gateway.errors import GatewayError
-from gateway.message_model import LAST_SEQUENCE_NUMBER, SequenceNumber, UserMessage
+from gateway.message_model import MAX_SEQUENCE_NUMBER, SequenceNumber, UserMessage
 from gateway.protocols import PROTOCOLS, Parcel, find_sequence_position, make_sequence_number
 from tests.protocols import sample_parties
 
@@ -31,7 +31,7 @@ def sealed(place: SequenceNumber | None, **changes: Any) -> Parcel:
 
 def refused(parcel: Parcel, **changes: Any) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
-        EBMS2.open(parcel, sample_parties.context(agreements=BOOK, **changes))
+        EBMS2.open_units(parcel, sample_parties.context(agreements=BOOK, **changes))
     return caught.value
 
 
@@ -41,11 +41,11 @@ def refused(parcel: Parcel, **changes: Any) -> GatewayError:
         SequenceNumber(0, "Reset"),
         SequenceNumber(1, "Continue"),
         SequenceNumber(0, "Continue"),
-        SequenceNumber(LAST_SEQUENCE_NUMBER),
+        SequenceNumber(MAX_SEQUENCE_NUMBER),
     ],
 )
 def test_what_is_written_is_read(place: SequenceNumber) -> None:
-    opened = EBMS2.open(sealed(place), sample_parties.context(agreements=BOOK))
+    opened = EBMS2.open_units(sealed(place), sample_parties.context(agreements=BOOK))
     assert opened.units == (numbered(place),)
 
 
@@ -58,7 +58,7 @@ def test_a_number_is_read_as_the_schema_writes_it(text: str, number: int) -> Non
         (numbered(SequenceNumber(5)),), replace(PLAIN, security=unsigned.security), sample_parties.context()
     )
     changed = sample_parties.replaced(parcel, b">5</eb:Seq", f">{text}</eb:Seq".encode())
-    opened = EBMS2.open(changed, sample_parties.context(agreements=PModeIndex((unsigned,), epoch=1)))
+    opened = EBMS2.open_units(changed, sample_parties.context(agreements=PModeIndex((unsigned,), epoch=1)))
     assert opened.unit.sequence == SequenceNumber(number)  # type: ignore[union-attr]
 
 
@@ -91,7 +91,7 @@ def test_what_is_no_number_is_refused_with_its_place(
         ("the agreement guarantees the order of messages", None, {}),
         ("needs DuplicateElimination", SequenceNumber(5), {"duplicate_elimination": False}),
         ("needs AckRequested of the To party", SequenceNumber(5), {"ack_requested": None}),
-        ("does not stand beside SyncReply", SequenceNumber(5), {"sync_reply": True}),
+        ("must not stand beside SyncReply", SequenceNumber(5), {"sync_reply": True}),
     ],
 )
 def test_what_contradicts_the_agreement_or_the_header_is_inconsistent(
@@ -104,7 +104,7 @@ def test_what_contradicts_the_agreement_or_the_header_is_inconsistent(
 
 def test_an_order_that_was_not_agreed_is_inconsistent() -> None:
     with pytest.raises(GatewayError) as caught:
-        EBMS2.open(sealed(SequenceNumber(5)), sample_parties.context())
+        EBMS2.open_units(sealed(SequenceNumber(5)), sample_parties.context())
     assert (caught.value.problem.id, caught.value.location) == ("GW304", HEADER)
     assert caught.value.detail == "no order of messages was agreed"
 
@@ -116,7 +116,7 @@ def test_a_message_without_its_number_is_not_sent() -> None:
 
 
 def test_a_number_is_the_position_nearest_to_the_next() -> None:
-    numbers = LAST_SEQUENCE_NUMBER + 1
+    numbers = MAX_SEQUENCE_NUMBER + 1
     for position in (1, 7, numbers - 1, numbers, numbers + 1, 3 * numbers + 5):
         for released in (position, position - 1, position - 900):
             if released > 0:

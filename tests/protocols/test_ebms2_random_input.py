@@ -41,10 +41,10 @@ def test_no_octet_of_a_signed_message_can_be_changed(at: int, cut: int, new: byt
     changed = DATA[:at] + new + DATA[at + cut :]
     parcel = Parcel(GOOD.headers, MemoryBody(changed))
     try:
-        opened = ebms2.open(parcel, CONTEXT)
+        opened = ebms2.open_units(parcel, CONTEXT)
     except GatewayError as problem:
         answer = ebms2.reject_parcel(problem, parcel, CONTEXT)
-        assert answer.status in range(200, 600)
+        assert answer.http_status in range(200, 600)
         return
     assert isinstance(opened.unit, UserMessage)
     assert same(opened.unit, sample_parties.message())
@@ -61,7 +61,7 @@ def test_no_octet_of_a_signed_message_can_be_changed(at: int, cut: int, new: byt
 def test_no_parcel_gives_another_exception(content_type: str, data: bytes, action: str) -> None:
     parcel = sample_parties.parcel(data, content_type, action)
     calls = (
-        lambda: ebms2.open(parcel, CONTEXT),
+        lambda: ebms2.open_units(parcel, CONTEXT),
         lambda: ebms2.read_sent_unit(parcel, DEFAULT_LIMITS),
         lambda: ebms2.verify_parcel(parcel, "strict", CONTEXT),
     )
@@ -81,7 +81,7 @@ def test_a_body_beyond_the_limit_is_not_even_read() -> None:
             raise AssertionError
 
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(Parcel(GOOD.headers, Huge()), CONTEXT)  # type: ignore[arg-type]
+        ebms2.open_units(Parcel(GOOD.headers, Huge()), CONTEXT)  # type: ignore[arg-type]
     assert caught.value.problem.id == "GW102"
 
 
@@ -113,7 +113,7 @@ FORGIVEN = [
 
 @pytest.mark.parametrize("craft", [case[1] for case in FORGIVEN], ids=[case[0] for case in FORGIVEN])
 def test_what_the_field_forgives_is_forgiven(craft: Craft) -> None:
-    opened = ebms2.open(craft.parcel(CONTEXT), CONTEXT)
+    opened = ebms2.open_units(craft.parcel(CONTEXT), CONTEXT)
     assert isinstance(opened.unit, UserMessage)
     assert opened.units == (craft.unit,)
 
@@ -127,7 +127,7 @@ def test_a_signed_part_outside_the_manifest_is_ignored() -> None:
         whole,
         envelope=swap_octets('<eb:Reference xlink:href="cid:extra@broker.example" xlink:type="simple"/>', ""),
     )
-    assert ebms2.open(craft.parcel(CONTEXT), CONTEXT).units == (unit,)
+    assert ebms2.open_units(craft.parcel(CONTEXT), CONTEXT).units == (unit,)
 
 
 def test_only_sync_reply_may_change_under_a_signature() -> None:
@@ -137,8 +137,8 @@ def test_only_sync_reply_may_change_under_a_signature() -> None:
         '<eb:SyncReply eb:version="2.0" soap:mustUnderstand="1" '
         'soap:actor="http://schemas.xmlsoap.org/soap/actor/next"/>'
     )
-    opened = ebms2.open(
+    opened = ebms2.open_units(
         replace(craft, tampered=insert_before("<ds:Signature>", block)).parcel(CONTEXT), CONTEXT
     )
     assert opened.unit == sample_parties.message()
-    assert opened.identity == ebms2.open(craft.parcel(CONTEXT), CONTEXT).identity
+    assert opened.identity == ebms2.open_units(craft.parcel(CONTEXT), CONTEXT).identity

@@ -131,13 +131,13 @@ def read_again(parcel: Parcel) -> SentUnit:
 def test_business_messages_survive(unit: UserMessage) -> None:
     mode = sample_parties.SUBMIT if unit.action == "Submit" else sample_parties.LOOSE
     parcel = ebms2.seal((unit,), mode, sample_parties.context())
-    opened = ebms2.open(parcel, sample_parties.context())
+    opened = ebms2.open_units(parcel, sample_parties.context())
     assert opened.units == (unit,)
     assert opened.pmode is mode
-    assert parcel.sent == read_again(parcel)
-    assert (opened.signed is not None) == mode.security.sign
-    if opened.signed is not None:
-        assert len(opened.signed.references) == 1 + len(unit.payloads)
+    assert parcel.sent_unit == read_again(parcel)
+    assert (opened.verified_signature is not None) == mode.security.sign
+    if opened.verified_signature is not None:
+        assert len(opened.verified_signature.references) == 1 + len(unit.payloads)
 
 
 @pytest.mark.long
@@ -145,8 +145,8 @@ def test_business_messages_survive(unit: UserMessage) -> None:
 @given(SIGNAL)
 def test_signals_survive(unit: Unit) -> None:
     parcel = ebms2.seal((unit,), sample_parties.SUBMIT, sample_parties.context())
-    assert ebms2.open(parcel, sample_parties.context()).units == (unit,)
-    assert parcel.sent == read_again(parcel)
+    assert ebms2.open_units(parcel, sample_parties.context()).units == (unit,)
+    assert parcel.sent_unit == read_again(parcel)
 
 
 @pytest.mark.parametrize("mode", [sample_parties.SUBMIT, sample_parties.RESULT])
@@ -156,10 +156,10 @@ def test_both_kinds_of_key_sign(mode: object) -> None:
         unit = sample_parties.message(
             sender=sample_parties.FROM_HUB, receiver=sample_parties.FROM_BROKER, action="Result"
         )
-    opened = ebms2.open(ebms2.seal((unit,), mode, sample_parties.context()), sample_parties.context())  # type: ignore[arg-type]
+    opened = ebms2.open_units(ebms2.seal((unit,), mode, sample_parties.context()), sample_parties.context())  # type: ignore[arg-type]
     assert opened.units == (unit,)
-    assert opened.signed is not None
-    assert ("ecdsa" in opened.signed.signature_algorithm) == (mode is sample_parties.RESULT)
+    assert opened.verified_signature is not None
+    assert ("ecdsa" in opened.verified_signature.signature_algorithm) == (mode is sample_parties.RESULT)
 
 
 def test_a_receipt_and_warnings_ride_with_a_business_message() -> None:
@@ -179,7 +179,7 @@ def test_a_receipt_and_warnings_ride_with_a_business_message() -> None:
             **address, ref_to_message_id="m-0@broker.example", errors=(ErrorEntry("Unknown", "Warning"),)
         ),
     )
-    opened = ebms2.open(
+    opened = ebms2.open_units(
         ebms2.seal((unit, *riders), sample_parties.RESULT, sample_parties.context()), sample_parties.context()
     )
     assert opened.units == (unit, *riders)
@@ -225,7 +225,7 @@ def test_an_empty_reference_to_a_message_is_refused_by_its_reader() -> None:
     context = sample_parties.context()
     parcel = ebms2.seal((result(ref_to_message_id=""),), sample_parties.RESULT, context)
     with pytest.raises(GatewayError, match="GW107"):
-        ebms2.open(parcel, context)
+        ebms2.open_units(parcel, context)
 
 
 def test_a_content_id_that_is_the_message_id_is_refused() -> None:
@@ -263,7 +263,7 @@ def test_how_it_looks_on_the_wire() -> None:
 
 def test_identity_follows_content_and_not_framing() -> None:
     def identity(one: Parcel, **changes: object) -> str:
-        return ebms2.open(one, sample_parties.context(**changes)).identity
+        return ebms2.open_units(one, sample_parties.context(**changes)).identity
 
     signed = ebms2.seal((sample_parties.message(),), sample_parties.SUBMIT, sample_parties.context())
     boundary = signed.headers["Content-Type"].split('boundary="')[1][:-1].encode()
@@ -291,7 +291,7 @@ def test_identity_follows_content_and_not_framing() -> None:
 
 def test_the_protocol_is_found_by_name() -> None:
     assert PROTOCOLS["ebms2"].name == "ebms2"
-    assert PROTOCOLS["ebms2"].open is ebms2.open
+    assert PROTOCOLS["ebms2"].open_units is ebms2.open_units
 
 
 def test_our_own_parcel_is_read_without_verifying() -> None:
@@ -304,7 +304,7 @@ def test_our_own_parcel_is_read_without_verifying() -> None:
 
 def test_time_to_live_is_asked_for_by_itself() -> None:
     unit = sample_parties.message(expires_at=sample_parties.NOW)
-    opened = ebms2.open(
+    opened = ebms2.open_units(
         ebms2.seal((unit,), sample_parties.SUBMIT, sample_parties.context()), sample_parties.context()
     )
     ebms2.check_time_to_live(opened.unit, sample_parties.NOW - timedelta(microseconds=1))

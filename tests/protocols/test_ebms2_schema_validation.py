@@ -178,6 +178,8 @@ def test_what_the_original_schema_refuses_is_refused(unit: Unit, schema: etree.X
 @pytest.mark.vectors
 def test_signals_of_ours_are_valid(schema: etree.XMLSchema) -> None:
     context = sample_parties.context()
-    opened = ebms2.open(ebms2.seal((sample_parties.message(),), sample_parties.SUBMIT, context), context)
+    opened = ebms2.open_units(
+        ebms2.seal((sample_parties.message(),), sample_parties.SUBMIT, context), context
+    )
     sealed = ebms2.seal((ebms2.make_receipt(opened, context),), sample_parties.SUBMIT, context)
     assert valid(schema, etree.fromstring(sample_parties.octets(sealed)))

@@ -121,7 +121,7 @@ def test_a_wrapped_message_is_refused(target: str, place: str, hide: bool, conte
         assert target == "Acknowledgment"
         return
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(parcel, context)
+        ebms2.open_units(parcel, context)
     assert caught.value.problem.id in ("GW105", "GW107", "GW108", "GW202", "GW203", "GW302", "GW304", "GW311")
     assert caught.value.location
 

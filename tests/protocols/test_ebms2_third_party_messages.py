@@ -130,7 +130,7 @@ def live_context(live: Path) -> ProtocolContext:
     return ProtocolContext(
         agreements=PModeIndex(modes),
         validate_certificate=alone.validate_certificate,
-        keys=Keyring(dict.fromkeys(owners.values(), sample_parties.issued("hub").signer)),
+        signers=Keyring(dict.fromkeys(owners.values(), sample_parties.issued("hub").signer)),
         now=NOW,
         make_message_id=lambda: "n@x",
         find_certificate_party=owners.get,
@@ -140,7 +140,7 @@ def live_context(live: Path) -> ProtocolContext:
 
 def opened_file(path: Path, context: ProtocolContext, expecting: SentUnit | None = None) -> OpenedMessage:
     stored = read_http_message(path.read_bytes(), context.limits)
-    return ebms2.open(Parcel(stored.headers, MemoryBody(stored.body)), context, expecting)
+    return ebms2.open_units(Parcel(stored.headers, MemoryBody(stored.body)), context, expecting)
 
 
 @pytest.mark.parametrize("name", sorted(set(LIVE) - {"fault-unknown-cpa-response.http"}))
@@ -281,15 +281,15 @@ def test_templates_of_the_nhs(name: str, messages: Path) -> None:
     )
     keys = Keyring({"urn:nhs:party:b": sample_parties.issued("hub").signer})
     context = sample_parties.context(
-        agreements=PModeIndex((mode,)), find_party_name=lambda one: one.value, keys=keys
+        agreements=PModeIndex((mode,)), find_party_name=lambda one: one.value, signers=keys
     )
     expected = NHS[name]
     if isinstance(expected, str):
         with pytest.raises(GatewayError) as caught:
-            ebms2.open(parcel, context)
+            ebms2.open_units(parcel, context)
         assert caught.value.problem.id == expected
         return
-    unit = ebms2.open(parcel, context).unit
+    unit = ebms2.open_units(parcel, context).unit
     assert isinstance(unit, UserMessage)
     assert len(unit.payloads) == len(expected)
     for payload, content in zip(unit.payloads, expected, strict=True):

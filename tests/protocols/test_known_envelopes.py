@@ -31,7 +31,7 @@ from gateway.message_model import (
 )
 from gateway.protocols import Parcel
 from gateway.protocols.known_envelopes import message_opener
-from gateway.protocols.known_envelopes.message_opener import EnvelopeMemory, find_sender, learn_envelope
+from gateway.protocols.known_envelopes.message_opener import EnvelopeMemory, find_sender_key, learn_envelope
 from gateway.wire import DEFAULT_LIMITS, MimePart, read_multipart_related
 from gateway.xmlsec import algorithms, signature_verifier
 from tests.protocols import as4_samples, sample_parties
@@ -286,7 +286,7 @@ def test_an_envelope_with_any_values_is_read_as_the_readers_read_it(
     program: Program, data: st.DataObject
 ) -> None:
     document = learned(program).template.fill(draw_values(program, data))
-    reading = learned(program).read_like(document)
+    reading = learned(program).make_reading(document)
     if reading is not None:
         assert reading == program.core.read_envelope(document, "strict", DEFAULT_LIMITS)
 
@@ -298,7 +298,7 @@ def test_an_envelope_with_wrong_values_is_not_read(program: Program) -> None:
     assert values is not None
 
     def read(old: bytes, new: bytes) -> Any:
-        return envelope.read_like(envelope.template.fill([new if one == old else one for one in values]))
+        return envelope.make_reading(envelope.template.fill([new if one == old else one for one in values]))
 
     identifier = next(one for one in values if re.match(rb"m-|[0-9a-f-]{8,}@|.*@", one))
     instant = next(one for one in values if one.startswith(b"2026-"))
@@ -334,7 +334,7 @@ OTHERWISE: dict[str, dict[str, Any]] = {
     "another signer": {"find_certificate_party": lambda _: "broker2"},
     "no signer": {"find_certificate_party": lambda _: None},
     "revoked": {"validate_certificate": sample_parties.judge("broker1")},
-    "not for us": {"keys": {}},
+    "not for us": {"signers": {}},
     "no agreement": {"agreements": PModeIndex(())},
     "no party": {"find_party_name": lambda _: None},
 }
@@ -499,7 +499,7 @@ def test_an_envelope_whose_reading_depends_on_a_value_is_not_learned(
 ) -> None:
     document = sent(program, 1).find_envelope()
     assert is_learned(program, document)
-    monkeypatch.setattr(message_opener.KnownEnvelope, "read_like", lambda *_: object())
+    monkeypatch.setattr(message_opener.KnownEnvelope, "make_reading", lambda *_: object())
     assert not is_learned(program, document)
 
 
@@ -519,7 +519,7 @@ def test_only_what_was_verified_is_learned(program: Program) -> None:
     block = b"<q:b xmlns:q='urn:q'><q:BinarySecurityToken>" + b"A" * 90 + b"</q:BinarySecurityToken></q:b>"
     judged = receiver.open(arrival.change(octets.replace(b"</soap12:Header>", block + b"</soap12:Header>")))
     assert "unit" in judged
-    assert bool(receiver.envelopes._memory._senders) == (program is not AS4)
+    assert bool(receiver.envelopes._memory._states_by_sender) == (program is not AS4)
 
 
 @pytest.mark.long
@@ -542,22 +542,22 @@ def test_a_sender_of_whom_no_two_envelopes_are_alike_is_learned_seldom(
 def test_a_memory_is_bounded() -> None:
     memory: EnvelopeMemory[int] = EnvelopeMemory()
     for number in range(20):
-        memory.add(b"a", number)
+        memory.add_envelope(b"a", number)
     assert memory.list_envelopes(b"a") == tuple(range(19, 11, -1))
     for number in range(300):
-        memory.add(str(number).encode(), number)
+        memory.add_envelope(str(number).encode(), number)
     assert memory.list_envelopes(b"a") == ()
     assert memory.list_envelopes(b"43") == ()
     assert memory.list_envelopes(b"44") == (44,)
     # In time each sender may try again.
-    assert [memory.is_worth_learning(b"b") for _ in range(20)] == [True] * 16 + [False] * 4
-    assert [memory.is_worth_learning(b"b") for _ in range(180)].count(True) == 3
+    assert [memory.record_unknown_envelope(b"b") for _ in range(20)] == [True] * 16 + [False] * 4
+    assert [memory.record_unknown_envelope(b"b") for _ in range(180)].count(True) == 3
 
 
 def test_a_sender_is_told_by_the_end_of_its_certificate() -> None:
-    assert find_sender(b"abc</ds:X509Certificate>") == b"abc"
-    assert find_sender(b"x" * 99 + b"</wsse:BinarySecurityToken><a/>") == b"x" * 64
-    assert find_sender(b"abc") == b""
+    assert find_sender_key(b"abc</ds:X509Certificate>") == b"abc"
+    assert find_sender_key(b"x" * 99 + b"</wsse:BinarySecurityToken><a/>") == b"x" * 64
+    assert find_sender_key(b"abc") == b""
 
 
 @every_program
@@ -567,7 +567,9 @@ def test_a_forged_message_like_many_envelopes_costs_two_verifications(
     """However many envelopes it is like, the first is tried, and then the message is read as a whole."""
     receiver, arrival = Receiver(program), sent(program, 1)
     for _ in range(8):
-        receiver.envelopes._memory.add(find_sender(arrival.find_envelope()), replace(learned(program)))
+        receiver.envelopes._memory.add_envelope(
+            find_sender_key(arrival.find_envelope()), replace(learned(program))
+        )
     octets = sample_parties.octets(arrival.parcel)
     value = re.search(rb"<ds:SignatureValue>(.{8})", octets)
     assert value is not None

@@ -48,7 +48,7 @@ def make_error(**changes: str) -> ErrorSignal:
 
 
 def open_error(parcel: Parcel) -> OpenedMessage:
-    return as4.open(parcel, make_context(), SentUnit(as4_samples.message()))
+    return as4.open_units(parcel, make_context(), SentUnit(as4_samples.message()))
 
 
 def tell_refusal(opened: OpenedMessage) -> GatewayError:
@@ -143,25 +143,25 @@ def test_an_error_of_as4_is_read_whatever_its_words(name: str) -> None:
 def test_a_signed_error_is_read_and_told_whatever_its_words(changes: dict[str, str], theirs: str) -> None:
     parcel = as4.seal((make_error(**changes),), AGREED, make_context())
     opened = open_error(parcel)
-    assert opened.signed is not None
+    assert opened.verified_signature is not None
     assert tell_refusal(opened).theirs == theirs
 
 
 def test_a_signed_error_beside_a_signed_fault_is_read() -> None:
-    written = write_as4_envelope(make_error(), compressed=False, bundled=())
+    written = write_as4_envelope(make_error(), is_compressed=False, bundled_units=())
     inside = FAULT12.replace(f' xmlns:soap12="{SOAP12}"', "")
     envelope = replace(written, body=written.body.replace("></soap12:Body>", f">{inside}</soap12:Body>"))
     assert inside in envelope.body
     security = write_swa_security(
         {envelope.messaging_id: envelope.messaging.encode(), envelope.body_id: envelope.body.encode()},
         {},
-        sample_parties.context().keys["hub"],
+        sample_parties.context().signers["hub"],
         SigningToken("token-1"),
         "",
     )
     headers = as4_samples.seal(make_error()).headers
     opened = open_error(Parcel(headers, MemoryBody(envelope.with_security(security.text))))
-    assert opened.signed is not None
+    assert opened.verified_signature is not None
     assert tell_refusal(opened).theirs == "EBMS:0003: Some words.: No matching party"
 
 
@@ -216,7 +216,9 @@ def write_error_list(description: str, *, fault: bool = False, header: str = "")
 @pytest.mark.parametrize("fault", [False, True])
 def test_an_error_of_ebms_2_is_read_whatever_its_words(description: str, fault: bool) -> None:
     parcel = write_error_list(description, fault=fault, header=description)
-    problem = tell_refusal(ebms2.open(parcel, sample_parties.context(), SentUnit(sample_parties.message())))
+    problem = tell_refusal(
+        ebms2.open_units(parcel, sample_parties.context(), SentUnit(sample_parties.message()))
+    )
     assert (problem.problem.id, problem.theirs[:12]) == ("GW602", "Inconsistent")
     assert len(problem.theirs) < 500
 
@@ -232,11 +234,11 @@ def test_an_error_of_ebms_2_is_read_beside_elements_of_others(place: str) -> Non
 
     sent = SentUnit(sample_parties.message())
     trace = '<v:Trace xmlns:v="urn:vendor">at a.b.C</v:Trace>'
-    opened = ebms2.open(add(trace + trace), sample_parties.context(), sent)
+    opened = ebms2.open_units(add(trace + trace), sample_parties.context(), sent)
     assert tell_refusal(opened).theirs == "Inconsistent: words"
     for wrong in ("<eb:Service>x</eb:Service>", '<a xmlns="">x</a>', trace + "<eb:Service>x</eb:Service>"):
         with pytest.raises(GatewayError, match="GW107"):
-            ebms2.open(add(wrong), sample_parties.context(), sent)
+            ebms2.open_units(add(wrong), sample_parties.context(), sent)
 
 
 def test_words_that_no_signature_covers_are_not_told() -> None:
@@ -246,6 +248,6 @@ def test_words_that_no_signature_covers_are_not_told() -> None:
         f'<eb:Description {hidden} xml:lang="en">forged</eb:Description>'
         f'<eb:Description xml:lang="en">a<b xmlns="" {hidden}>forged</b>b</eb:Description>'
     )
-    unit = ebms2.open(parcel, sample_parties.context(), SentUnit(sample_parties.message())).unit
+    unit = ebms2.open_units(parcel, sample_parties.context(), SentUnit(sample_parties.message())).unit
     assert isinstance(unit, ErrorSignal)
     assert unit.errors[0].description == "a b"

@@ -76,14 +76,14 @@ def test_the_octets_of_xml_that_fit_are_told() -> None:
 
 def test_the_octets_that_fit_are_told_of_an_encrypted_part() -> None:
     parcel = as4_samples.change_tree(sealed(), sign_as_broker(3, TEXT_PART))
-    assert read_reason(lambda: as4.open(parcel, context(SECRET))).endswith(RAW)
+    assert read_reason(lambda: as4.open_units(parcel, context(SECRET))).endswith(RAW)
 
 
 def test_an_encrypted_part_of_other_octets_is_told_as_before() -> None:
     """Whether the key or the octets are others is not told: who has neither learns nothing."""
     parcel = as4_samples.change_tree(sealed(), sign_as_broker(3, b"other"))
     with pytest.raises(GatewayError, match="GW210 the payload cannot be decrypted"):
-        as4.open(parcel, context(SECRET))
+        as4.open_units(parcel, context(SECRET))
 
 
 @pytest.mark.parametrize("octets", [b"other", None])

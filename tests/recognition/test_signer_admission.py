@@ -13,7 +13,7 @@ from gateway.recognition import (
     RecognitionContext,
     TrustedList,
     admit_signer,
-    gather_lists,
+    open_named_lists,
     open_trusted_list,
 )
 from tests.recognition.sample_lists import (
@@ -191,7 +191,7 @@ def test_a_list_of_lists_as_root_speaks_in_its_own_words() -> None:
 def test_a_list_that_is_too_long_admits_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     _, root = own_list(schemes=(scheme("ZZ", "Zed", RULE),))
     recognition = RecognitionContext(trust(), root, (zed_list(),))
-    monkeypatch.setattr(paths, "MAX_STORED", 0)
+    monkeypatch.setattr(paths, "MAX_STORE_CERTIFICATES", 0)
     admission = judged(recognition)
     assert (admission.mode, admission.verdict.status) == (None, "invalid")
     assert "more than 0 certificates" in admission.verdict.reason
@@ -210,7 +210,7 @@ def test_files_are_gathered_from_the_root() -> None:
         "stale": etsi_list("EU", "Europe", next_update=(NOW - DAY / 2).isoformat()),
         "nonsense": b"nothing",
     }
-    found, refused = gather_lists(root, files, NOW)
+    found, refused = open_named_lists(root, files, NOW)
     assert {each.territory for each in found} == {"EU", "ZZ"}
     assert {name: each.problem.id for name, each in refused.items()} == {
         "stranger": "GW205",

@@ -261,7 +261,7 @@ def _cancels(conn, row_id):
     def stepped(machine, state, event):
         changed = t.agency_requests.update().where(t.agency_requests.c.id == row_id)
         conn.execute(changed.values(state="CANCELLED"))
-        return machine.table[state][event]
+        return machine.transitions[state][event]
 
     return stepped
 

@@ -13,7 +13,9 @@ EVERY = tuple(MACHINES.values())
 
 
 def edges(machine):
-    return {(state, event, after) for state, row in machine.table.items() for event, after in row.items()}
+    return {
+        (state, event, after) for state, row in machine.transitions.items() for event, after in row.items()
+    }
 
 
 def test_message_steps():
@@ -148,7 +150,7 @@ def test_all_request_events_are_known():
 def test_every_pair_is_a_step_or_a_problem(machine):
     events = set().union(*(other.events for other in EVERY))
     for state, event in itertools.product(machine.states, events):
-        if event in machine.table[state]:
+        if event in machine.transitions[state]:
             assert get_next_state(machine, state, event) in machine.states
         else:
             with pytest.raises(GatewayError) as caught:
@@ -160,7 +162,7 @@ def test_every_pair_is_a_step_or_a_problem(machine):
 
 @pytest.mark.parametrize("machine", EVERY, ids=lambda machine: machine.name)
 def test_every_state_can_be_reached_and_left_unless_final(machine):
-    reached = {machine.initial}
+    reached = {machine.initial_state}
     while True:
         more = {after for state, _, after in edges(machine) if state in reached} - reached
         if not more:
@@ -168,10 +170,10 @@ def test_every_state_can_be_reached_and_left_unless_final(machine):
         reached |= more
     assert reached == set(machine.states)
     for state in machine.states:
-        leaves = {after for after in machine.table[state].values() if after != state}
-        if state not in machine.final:
+        leaves = {after for after in machine.transitions[state].values() if after != state}
+        if state not in machine.final_states:
             assert leaves, state
-    assert machine.final <= set(machine.states)
+    assert machine.final_states <= set(machine.states)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +195,15 @@ def test_every_state_can_be_reached_and_left_unless_final(machine):
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_final_states_are_left_by_corrections_and_withdrawals_only(machine, reopened):
-    assert {edge for edge in edges(machine) if edge[0] in machine.final and edge[2] != edge[0]} == reopened
+    assert {
+        edge for edge in edges(machine) if edge[0] in machine.final_states and edge[2] != edge[0]
+    } == reopened
 
 
 @pytest.mark.long
 @given(st.sampled_from(EVERY), st.text(), st.text())
 def test_nonsense_is_a_problem_with_a_bounded_text(machine, state, event):
-    if event in machine.table.get(state, {}):
+    if event in machine.transitions.get(state, {}):
         return
     with pytest.raises(GatewayError) as caught:
         get_next_state(machine, state, event * 1000)
@@ -209,7 +213,7 @@ def test_nonsense_is_a_problem_with_a_bounded_text(machine, state, event):
 
 @pytest.mark.parametrize("order", list(itertools.permutations(("send", "acknowledge", "ask"))))
 def test_a_question_stands_in_whatever_order_its_neighbours_arrive(order):
-    state = REQUEST.initial
+    state = REQUEST.initial_state
     for event in order:
         state = get_next_state(REQUEST, state, event)
     assert state == "INFORMATION_REQUIRED"
@@ -217,7 +221,7 @@ def test_a_question_stands_in_whatever_order_its_neighbours_arrive(order):
 
 @pytest.mark.parametrize("order", list(itertools.permutations(("send", "acknowledge", "ask", "decide"))))
 def test_a_decision_stands_in_whatever_order_it_arrives(order):
-    state = REQUEST.initial
+    state = REQUEST.initial_state
     for event in order:
         state = get_next_state(REQUEST, state, event)
     assert state == "DECIDED"

@@ -102,7 +102,7 @@ def test_a_result_of_clearance(world: World) -> None:
     [(said, caller)] = world.handler.said
     at = datetime(2026, 11, 20, 9, tzinfo=UTC)
     notice = CustomsNotice("K 1", at, "5EC", " released ", items=(ClearedItem(1, "5EC"),))
-    assert said == CustomsCall(notice, case_number="SW-1", clears=True)  # type: ignore[comparison-overlap]
+    assert said == CustomsCall(notice, case_number="SW-1", is_clearance_result=True)  # type: ignore[comparison-overlap]
     assert caller.envelope == octets
     by_reference = CLEARANCE.replace("CaseNumber", "DeclarationReference")
     assert world.post(customs_call(by_reference, message_id="urn:uuid:call-2")).status == "200 OK"
@@ -119,7 +119,7 @@ def test_the_second_item_has_a_result_of_its_own(world: World) -> None:
 def test_an_answer_that_comes_later(world: World) -> None:
     assert world.post(customs_call(ANSWER, "ReportAnswer")).status == "200 OK"
     said: Any = world.handler.said[0][0]
-    assert not said.clears
+    assert not said.is_clearance_result
     assert said.notice.reasons == (CustomsReason("wrong", "42A/67A[1]", "E1"), CustomsReason("bad"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 from werkzeug.test import Client, TestResponse
 
-from gateway.cases import open_payment_message, sign_payment_message
+from gateway.cases import sign_payment_message, verify_payment_message
 from gateway.hub.fees.payment_policy import PaymentPolicy, Tariff
 from gateway.store import fees, read_transaction
 from gateway.web.wsgi_application import PATH, build_payment_endpoint
@@ -59,7 +59,7 @@ def test_a_signed_event_is_applied_once_and_the_answer_is_signed(desk: Desk) -> 
         assert answer.status_code == 200
         headers = {name.lower(): value for name, value in answer.headers.items()}
         now = desk.story.clock()
-        assert open_payment_message(headers, answer.data, SECRET, now, timedelta(0, 1)) == {"done": done}
+        assert verify_payment_message(headers, answer.data, SECRET, now, timedelta(0, 1)) == {"done": done}
     assert desk.fee().state == "PAID"
 
 

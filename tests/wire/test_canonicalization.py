@@ -80,7 +80,7 @@ def test_every_form_of_every_sub_tree_is_the_reference_form(document: str, data:
     exclusive = data.draw(st.booleans())
     comments = data.draw(st.booleans())
     prefixes = data.draw(st.lists(st.sampled_from(["a", "b", "#default"]), unique=True)) if exclusive else []
-    got = canonicalize_element(ours[index], exclusive=exclusive, prefixes=prefixes, comments=comments)
+    got = canonicalize_element(ours[index], exclusive=exclusive, prefixes=prefixes, with_comments=comments)
     assert got == reference.canonical(
         theirs[index], exclusive=exclusive, prefixes=prefixes, comments=comments
     )
@@ -95,7 +95,7 @@ def test_a_document_without_some_elements_is_the_reference_form(document: str, d
     before = etree.tostring(ours[0])
     for many in (10_000, 0):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(wire_xml, "_MANY", many)
+            patch.setattr(wire_xml, "_LONG_DOCUMENT_NODES", many)
             got = canonicalize_document(ours[0], [ours[i] for i in chosen])
         assert got == reference.canonical(theirs[0], omit=[theirs[i] for i in chosen])
     assert etree.tostring(ours[0]) == before
@@ -107,13 +107,13 @@ def test_a_document_without_some_elements_is_the_reference_form(document: str, d
 def test_serialised_and_parsed_again_has_the_same_canonical_form(document: str) -> None:
     root = parse_xml(document.encode())
     again = parse_xml(serialize_element(root))
-    assert canonicalize_element(again, comments=True) == canonicalize_element(root, comments=True)
+    assert canonicalize_element(again, with_comments=True) == canonicalize_element(root, with_comments=True)
 
 
 @pytest.fixture(params=[10_000, 0], ids=["short", "long"])
 def length(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long document is written piece by piece and cut in its place."""
-    monkeypatch.setattr(wire_xml, "_MANY", request.param)
+    monkeypatch.setattr(wire_xml, "_LONG_DOCUMENT_NODES", request.param)
 
 
 def test_no_superfluous_undeclaration_below_an_inherited_default_namespace() -> None:
@@ -135,7 +135,7 @@ def test_the_text_after_the_element_is_not_part_of_it() -> None:
 
 def test_comments_beside_the_root_belong_to_no_element() -> None:
     root = parse_xml(b"<!--before--><a><!--in--></a><!--after-->")
-    assert canonicalize_element(root, comments=True) == b"<a><!--in--></a>"
+    assert canonicalize_element(root, with_comments=True) == b"<a><!--in--></a>"
     assert canonicalize_element(root) == b"<a></a>"
 
 
@@ -234,7 +234,7 @@ def _digested(root: etree._Element, found: etree._Element) -> bytes | None:
         targets[0],
         exclusive=exclusive,
         prefixes=inclusive.get("PrefixList", "").split() if inclusive is not None else [],
-        comments=bool(pointer and forms and forms[0].endswith("#WithComments")),
+        with_comments=bool(pointer and forms and forms[0].endswith("#WithComments")),
     )
 
 
@@ -276,8 +276,8 @@ def test_intermediate_exclusive_forms_of_merlin(vectors: Path, folder: str) -> N
     forms = [
         canonicalize_element(target, exclusive=True),
         canonicalize_element(target, exclusive=True, prefixes=listed),
-        canonicalize_element(target, exclusive=True, comments=True),
-        canonicalize_element(target, exclusive=True, prefixes=listed, comments=True),
+        canonicalize_element(target, exclusive=True, with_comments=True),
+        canonicalize_element(target, exclusive=True, prefixes=listed, with_comments=True),
         canonicalize_element(root.find(f".//{_ds('SignedInfo')}"), exclusive=True),
     ]
     assert forms == _form_files(place)

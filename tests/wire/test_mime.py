@@ -668,7 +668,7 @@ def test_what_follows_the_root_is_not_read() -> None:
 
 @pytest.mark.parametrize("coding", ["base64", "quoted-printable", "7bit"])
 def test_parts_that_must_be_decoded_have_room_together(monkeypatch: pytest.MonkeyPatch, coding: str) -> None:
-    monkeypatch.setattr(mime, "_MOST_DECODED", 3 * 2**20)
+    monkeypatch.setattr(mime, "_MAX_DECODED_OCTETS", 3 * 2**20)
     head = f"Content-Type: a/b\r\nContent-Transfer-Encoding: {coding}\r\nContent-ID: <%d@x>\r\n\r\n"
     part = b"QUJD" * (2**18 + 2**17)
     two = MemoryPart(body(ROOT, *[(head % n).encode() + part for n in range(2)]))

@@ -62,7 +62,7 @@ class Crowd:
 
 
 def test_a_thread_that_has_read_much_makes_way_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_threads, "_MOST", 1000)
+    monkeypatch.setattr(reader_threads, "_MAX_PARSED_OCTETS", 1000)
     crowd = Crowd(1)
     with crowd.pool:
         for octets in (400, 599, 0, 1, 400, 0, 600, 0):
@@ -88,7 +88,7 @@ def test_work_that_fails_leaves_as_many_threads_as_there_were(monkeypatch: pytes
 
 
 def test_a_thread_goes_on_while_the_system_gives_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader_threads, "_MOST", 1000)
+    monkeypatch.setattr(reader_threads, "_MAX_PARSED_OCTETS", 1000)
     refused: list[None] = []
 
     def no_more(_: threading.Thread) -> None:

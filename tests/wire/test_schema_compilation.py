@@ -32,7 +32,7 @@ _WHILE_OTHERS_PARSE = """
 import threading
 from lxml import etree
 from gateway.share import get_data_folder
-from gateway.wire.schema_sets import SchemaSet, _LOADED
+from gateway.wire.schema_sets import SchemaSet, _LOADED_SETS
 stop = threading.Event()
 def parse():
     while not stop.is_set():
@@ -41,7 +41,7 @@ threads = [threading.Thread(target=parse) for _ in range(3)]
 for thread in threads: thread.start()
 try:
     for _ in range(10):
-        _LOADED.clear()
+        _LOADED_SETS.clear()
         SchemaSet.load_cached(get_data_folder("xsd"), "hub/submission.xsd")
 finally:
     stop.set()

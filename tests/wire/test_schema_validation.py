@@ -141,7 +141,7 @@ def test_a_larger_document_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) 
     assert len(found) == 50
     assert found[0].xpath.endswith("/sub:Value[1]")
     # Where the part that is looked at shows nothing, what libxml2 says is told.
-    monkeypatch.setattr(schema_error_messages, "_MOST_ELEMENTS", 5)
+    monkeypatch.setattr(schema_error_messages, "_MAX_ELEMENTS", 5)
     (only,) = load_shipped_schemas(SUBMISSION).list_violations(root)
     assert "Value" in only.message
 
@@ -183,9 +183,9 @@ def test_in_a_document_of_few_octets_nothing_is_counted(
         asked.append(root)
         return 0.0
 
-    monkeypatch.setattr(schema_validation, "_NODES", count)
+    monkeypatch.setattr(schema_validation, "_COUNT_NODES", count)
     schema, root = compile_schema(KEYS.encode()), etree.fromstring("<r><k a='1'/><f a='2'/></r>")
-    found = schema_validation.find_violation(schema, root, octets=octets)
+    found = schema_validation.find_violation(schema, root, octet_count=octets)
     assert found is not None
     assert "keyref" in found.message
     assert len(asked) == counted
@@ -201,8 +201,8 @@ def test_any_document_is_judged_in_pieces_as_in_a_tree(
     from tests.xsd.mutations import MUTATIONS, mutant
     from tests.xsd.oracle import ours, samples, unwrapped
 
-    monkeypatch.setattr(schema_validation, "_FEW", -1)
-    monkeypatch.setattr(schema_validation, "_PIECE", 700)
+    monkeypatch.setattr(schema_validation, "_MAX_TREE_NODES", -1)
+    monkeypatch.setattr(schema_validation, "_PIECE_OCTETS", 700)
     rng, verdicts = random.Random(20261120), []
     bases = [unwrapped(sample.root) for sample in samples(vectors)]
     damaged = [mutant(rng, list(MUTATIONS)[n % len(MUTATIONS)], rng.choice(bases)) for n in range(2_000)]

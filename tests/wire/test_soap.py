@@ -215,7 +215,7 @@ def test_a_code_has_more_after_a_dot(code: str, of_server: bool) -> None:
     written = f"<s:Fault xmlns:n='urn:n'><faultcode>{code}</faultcode></s:Fault>"
     fault = read_fault(read_envelope(envelope(f"<s:Body>{written}</s:Body>")))
     assert fault is not None
-    assert fault.is_of_server is of_server
+    assert fault.is_server_fault is of_server
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_a_subcode_belongs_to_its_code(code: str, of_server: bool, subcode: str)
     )
     fault = read_fault(read_envelope(parse_xml(octets.encode())))
     assert fault is not None
-    assert fault.is_of_server is of_server
+    assert fault.is_server_fault is of_server
 
 
 def test_no_fault_is_none_and_long_words_are_capped() -> None:

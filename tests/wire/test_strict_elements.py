@@ -11,7 +11,7 @@ from gateway.errors import HEADER_INVALID, SIGNATURE_INVALID, GatewayError
 from gateway.wire import EB, SOAP11, ElementReader
 
 STRICT = ElementReader(SIGNATURE_INVALID)
-HEADER = ElementReader(HEADER_INVALID, skips_comments=True, refuses_empty=True)
+HEADER = ElementReader(HEADER_INVALID, allows_comments=True, rejects_empty=True)
 LOOSE_BASE64 = ElementReader(HEADER_INVALID, canonical_base64=False)
 
 
@@ -48,10 +48,10 @@ def test_a_value_is_text_alone(reader: ElementReader) -> None:
 
 def test_children_are_taken_in_their_order() -> None:
     root = read("<r><a/><b/></r>")
-    assert STRICT.take_children(root, "a", "b") == list(root)
+    assert STRICT.get_exact_children(root, "a", "b") == list(root)
     assert STRICT.get_only_child(read("<r><a/></r>"), "a").tag == "a"
     for tags in (("b", "a"), ("a",), ("a", "b", "b"), ()):
-        assert find_refusal(lambda tags=tags: STRICT.take_children(root, *tags)) == ("GW202", "/r")
+        assert find_refusal(lambda tags=tags: STRICT.get_exact_children(root, *tags)) == ("GW202", "/r")
 
 
 def test_an_empty_attribute_is_there_or_missing_as_the_form_says() -> None:
@@ -88,7 +88,7 @@ def test_what_is_no_base64_or_too_long_is_refused(reader: ElementReader, text: s
 
 def test_the_place_of_an_attribute_is_named() -> None:
     root = read("<r><a/><a/></r>")
-    assert find_refusal(lambda: STRICT.refuse(root[1], "x", HEADER_INVALID, at="b")) == (
+    assert find_refusal(lambda: STRICT.raise_error(root[1], "x", HEADER_INVALID, at="b")) == (
         "GW107",
         "/r/a[2]/@b",
     )

@@ -16,7 +16,7 @@ DOCUMENTS = {"urn:d:2": "two.xsd", "urn:d:1": "one&.xsd"}
 def test_the_operations_of_the_template() -> None:
     found = read_wsdl(TEMPLATE)
     assert found.namespace == AGENCY
-    assert found.documents == {"##other"}
+    assert found.document_namespaces == {"##other"}
     assert found.operations["CancelApplication"] == WsdlOperation(
         name="CancelApplication",
         request=f"{{{AGENCY}}}CancelApplication",
@@ -96,7 +96,7 @@ def test_the_wildcard_takes_the_bound_namespaces_only() -> None:
 
 def test_binding_changes_imports_wildcard_and_address_and_nothing_else() -> None:
     bound = bind_document_namespaces(TEMPLATE, "OFFICE", DOCUMENTS)
-    assert read_wsdl(bound).documents == {"urn:d:1", "urn:d:2"}
+    assert read_wsdl(bound).document_namespaces == {"urn:d:1", "urn:d:2"}
     root = etree.fromstring(bound)
     imports = root.findall(".//{http://www.w3.org/2001/XMLSchema}import")
     assert {one.get("namespace"): one.get("schemaLocation") for one in imports} == DOCUMENTS

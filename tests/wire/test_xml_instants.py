@@ -29,7 +29,7 @@ NOON = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
     ],
 )
 def test_a_time_is_read_in_utc(text: str, moment: datetime) -> None:
-    found = parse_datetime(text, without_zone=UTC)
+    found = parse_datetime(text, default_zone=UTC)
     assert found == moment
     assert found.tzinfo is UTC
 
@@ -59,7 +59,7 @@ def test_a_time_is_read_in_utc(text: str, moment: datetime) -> None:
 )
 def test_no_other_form_is_read(text: str) -> None:
     with pytest.raises(ValueError, match="date and time"):
-        parse_datetime(text, without_zone=UTC)
+        parse_datetime(text, default_zone=UTC)
 
 
 def test_a_time_without_a_zone_is_utc_wherever_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,8 +67,8 @@ def test_a_time_without_a_zone_is_utc_wherever_the_machine_is(monkeypatch: pytes
     time.tzset()
     try:
         assert datetime(2026, 11, 20).astimezone().utcoffset() != NOON.utcoffset()
-        assert parse_datetime("2026-11-20T12:00:00", without_zone=UTC) == NOON
-        assert parse_datetime("2026-11-20T21:00:00+09:00", without_zone=UTC) == NOON
+        assert parse_datetime("2026-11-20T12:00:00", default_zone=UTC) == NOON
+        assert parse_datetime("2026-11-20T21:00:00+09:00", default_zone=UTC) == NOON
     finally:
         monkeypatch.undo()
         time.tzset()

@@ -247,7 +247,7 @@ def test_a_small_document_is_judged_as_element_by_element(data: st.DataObject) -
     document = data.draw(_documents())
     with pytest.MonkeyPatch.context() as patch:
         # A small document has several stretches, too.
-        patch.setattr(module, "_STRETCH", data.draw(st.sampled_from([7, 64, 1024])))
+        patch.setattr(module, "_STRETCH_OCTETS", data.draw(st.sampled_from([7, 64, 1024])))
         quick = _judge(document)
         patch.setattr(module, "_needs_element_checks", lambda *_: True)
         assert quick == _judge(document)

@@ -27,7 +27,7 @@ from gateway.xmlsec import (
     verify_any_document,
     verify_any_signature,
 )
-from gateway.xmlsec.algorithms import C14N_11, ENVELOPED, EXCLUSIVE_C14N
+from gateway.xmlsec.algorithms import C14N_11, ENVELOPED_SIGNATURE, EXCLUSIVE_C14N
 from gateway.xmlsec.xml_signature import DigestReference, fill_signature_value
 from gateway_conformance.message_signing import append_signature, append_x509_key_info, sign_message
 from gateway_conformance.pki import (
@@ -358,7 +358,7 @@ def _within_itself(root: etree._Element) -> None:
     root.find(f".//{{{DS}}}KeyInfo").set("Id", "k1")
     reference = root.find(f".//{{{DS}}}Reference")
     reference.set("URI", "#k1")
-    reference.find(f".//{{{DS}}}Transform").set("Algorithm", ENVELOPED)
+    reference.find(f".//{{{DS}}}Transform").set("Algorithm", ENVELOPED_SIGNATURE)
 
 
 def _strange_key_data(root: etree._Element) -> None:

@@ -257,7 +257,9 @@ def test_spellings_of_times(signer: KeySigner, now: datetime, case: str) -> None
 
 def test_the_window_is_a_parameter(signer: KeySigner, now: datetime) -> None:
     root = request()
-    wide = TimestampWindow(age=timedelta(hours=2), ahead=timedelta(hours=1), validity=timedelta(hours=3))
+    wide = TimestampWindow(
+        max_age=timedelta(hours=2), max_ahead=timedelta(hours=1), validity=timedelta(hours=3)
+    )
     sign_soap_envelope(root, signer, now=now, window=wide)
     verify_soap_envelope(root, STRICT, now=now + timedelta(hours=1), window=wide)
     verify_soap_envelope(root, STRICT, now=now - timedelta(minutes=59), window=wide)

@@ -65,7 +65,7 @@ class BrokerReplyForger:
         """Return the verified message that was sent; raises GatewayError."""
         header_keys = {"Content-Type": "content-type", "SOAPAction": "soapaction"}
         headers = {name: request.headers.get(key, "") for name, key in header_keys.items()}
-        return EBMS2.open(Parcel(headers, MemoryBody(request.body)), self.context())
+        return EBMS2.open_units(Parcel(headers, MemoryBody(request.body)), self.context())
 
     def make_honest_reply(self, request: IncomingRequest) -> HttpReply:
         """Return the signed receipt of a message."""
@@ -78,7 +78,7 @@ class BrokerReplyForger:
         """Return a signal as the answer to a message."""
         context = self.context()
         if signer is not None:
-            context = replace(context, keys=dict.fromkeys(context.keys, signer))
+            context = replace(context, signers=dict.fromkeys(context.signers, signer))
         parcel = EBMS2.seal((unit,), opened.pmode, context)
         return HttpReply(200, parcel.get_header("Content-Type"), parcel.read_octets())
 

@@ -16,10 +16,10 @@ from gateway.agreements.agreement_rules import (
     make_finding,
 )
 from gateway.agreements.as4.profile_tables import ADVICE, Profile, ProfileRow, read_profile
-from gateway.agreements.pmode import BINDINGS, PMode, is_uri
+from gateway.agreements.pmode import EXCHANGE_BY_BINDING, PMode, is_uri
 from gateway.wire import EB3
 
-_MOST_CHARACTERS: Final = 120
+_MAX_CHARACTERS: Final = 120
 #: Key agreement algorithms by the last part of their URI: the first one that an agreement lists counts.
 _KEY_AGREEMENTS: Final = ("x25519", "x448", "ecdh-es")
 
@@ -41,9 +41,11 @@ def find_deviations(pmode: PMode, profile: Profile) -> Iterator[ProfileDeviation
     for row in profile.rows:
         if not row.term:
             continue
-        value = TERMS[row.term](pmode)
-        if not _DEMANDS[row.demand](value, row):
-            text = f"{row.term} is {_describe(value)}; {profile.name} wants {_describe_demand(row)}"
+        term_value = TERM_READERS[row.term](pmode)
+        if not _DEMAND_CHECKS[row.demand](term_value, row):
+            text = (
+                f"{row.term} is {_describe_value(term_value)}; {profile.name} wants {_describe_demand(row)}"
+            )
             yield ProfileDeviation(row, f"P-Mode {pmode.id}: {text}")
 
 
@@ -51,7 +53,7 @@ def _list_algorithms(pmode: PMode) -> tuple[str, ...] | None:
     return None if pmode.encryption is None else pmode.encryption.algorithms
 
 
-def _name_binding(pmode: PMode) -> str:
+def _get_message_binding(pmode: PMode) -> str:
     """Return how a message travels: a response in the HTTP answer is another binding (core §2.2.5)."""
     if pmode.pull is not None:
         return "pull"
@@ -67,12 +69,12 @@ def _find_key_agreement(pmode: PMode) -> str | None:
 
 
 #: The terms that rows name, as they are read from a P-Mode.
-TERMS: Final[Mapping[str, Callable[[PMode], Any]]] = {
+TERM_READERS: Final[Mapping[str, Callable[[PMode], Any]]] = {
     "protocol": lambda one: one.protocol,
     "agreement": lambda one: one.agreement,
     "agreement_type": lambda one: one.agreement_type,
     "mep": lambda one: one.mep,
-    "mep_binding": _name_binding,
+    "mep_binding": _get_message_binding,
     "mpc": lambda one: one.mpc or "",
     "service": lambda one: one.service,
     "service_type": lambda one: one.service_type,
@@ -110,22 +112,26 @@ def _shorten_algorithm(algorithm: str) -> str:
     return algorithm.rpartition("#")[2].lower()
 
 
-def _includes(value: Any, row: ProfileRow) -> bool:
+def _includes(agreed_algorithms: Any, row: ProfileRow) -> bool:
     # Without encryption, the row of the term ``encryption`` reports the deviation.
-    if value is None:
+    if agreed_algorithms is None:
         return True
-    agreed, demanded = (
-        {_shorten_algorithm(algorithm) for algorithm in value},
+    agreed_names, demanded_names = (
+        {_shorten_algorithm(algorithm) for algorithm in agreed_algorithms},
         {_shorten_algorithm(algorithm) for algorithm in row.value},
     )
-    return demanded <= agreed <= demanded | {_shorten_algorithm(algorithm) for algorithm in row.allows}
+    return (
+        demanded_names
+        <= agreed_names
+        <= demanded_names | {_shorten_algorithm(algorithm) for algorithm in row.allows}
+    )
 
 
 def _is_among(value: Any, row: ProfileRow) -> bool:
     return value in row.value or (value is None and row.term == "encryption.agreement")
 
 
-_DEMANDS: Final[Mapping[str, Callable[[Any, ProfileRow], bool]]] = {
+_DEMAND_CHECKS: Final[Mapping[str, Callable[[Any, ProfileRow], bool]]] = {
     "is": lambda value, row: bool(value == row.value),
     "one_of": _is_among,
     "includes": _includes,
@@ -136,7 +142,7 @@ _DEMANDS: Final[Mapping[str, Callable[[Any, ProfileRow], bool]]] = {
     "count": lambda value, row: len(value) == row.value,
     "at_least": lambda value, row: bool(value >= row.value),
 }
-_PHRASES: Final[Mapping[str, str]] = {
+_DEMAND_PHRASES: Final[Mapping[str, str]] = {
     "is": "{}",
     "one_of": "one of {}",
     "includes": "a list with {}",
@@ -150,23 +156,23 @@ _PHRASES: Final[Mapping[str, str]] = {
 
 
 def _describe_demand(row: ProfileRow) -> str:
-    phrase = _PHRASES[row.demand].format(_describe(row.value))
+    phrase = _DEMAND_PHRASES[row.demand].format(_describe_value(row.value))
     additional = (
         [algorithm for algorithm in row.allows if algorithm not in row.value]
         if row.demand == "includes"
         else []
     )
-    return f"{phrase}, and beside it only {_describe(additional)}" if additional else phrase
+    return f"{phrase}, and beside it only {_describe_value(additional)}" if additional else phrase
 
 
-def _describe(value: Any) -> str:
+def _describe_value(value: Any) -> str:
     if value is None or value in ((), ""):
         return "nothing"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list | tuple):
-        return ", ".join(_describe(member) for member in value)
-    return str(getattr(value, "value", value))[:_MOST_CHARACTERS]
+        return ", ".join(_describe_value(member) for member in value)
+    return str(getattr(value, "value", value))[:_MAX_CHARACTERS]
 
 
 _AS4: Final = "as4"
@@ -178,9 +184,9 @@ _DERIVATIONS: Final = ("hkdf", "concatkdf")
 _KEY_TRANSPORTS: Final = ("rsa-oaep", "rsa-oaep-mgf1p", "rsa-1_5")
 _SHORT_SECONDS: Final = 60
 #: A hub accepts bodies of 64 MiB by default; the envelope and the MIME headers need a part of that.
-_LARGEST_BODY: Final = 63 * 1024**2
+_MAX_BODY_OCTETS: Final = 63 * 1024**2
 _UNSAID: Final = "no binding that is agreed"
-_TWO_LEGS: Final = tuple(name for name, mep in BINDINGS.items() if mep == "two-way")
+_TWO_LEGS: Final = tuple(name for name, mep in EXCHANGE_BY_BINDING.items() if mep == "two-way")
 _OTHER_LEGS: Final = {"request": "reply", "reply": "request"}
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
@@ -189,7 +195,7 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 class _BrokenRule:
     """A rule that a P-Mode breaks, and the fact that breaks it."""
 
-    rule: str
+    rule_id: str
     text: str
 
 
@@ -200,10 +206,10 @@ _Findings = Iterator[AgreementFinding]
 def find_as4_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Findings:
     """Yield a finding for each contradiction in or between P-Modes of AS4, with the place of the P-Mode."""
     for pmode in agreement.pmodes:
-        for check in _CHECKS if pmode.protocol == _AS4 else ():
-            for broken in check(pmode):
+        for check in _PMODE_CHECKS if pmode.protocol == _AS4 else ():
+            for broken_rule in check(pmode):
                 location = agreement.find_place(("pmode", pmode.id))
-                yield make_finding(broken.rule, location, f"P-Mode {pmode.id}: {broken.text}")
+                yield make_finding(broken_rule.rule_id, location, f"P-Mode {pmode.id}: {broken_rule.text}")
     for pmode, opposite in _list_opposites(agreement, lambda candidate: candidate.mep):
         text = f"P-Mode {pmode.id} is {pmode.mep}, and {opposite.id} of the same service is {opposite.mep}"
         yield make_finding("mep-different", agreement.find_place(("pmode", pmode.id)), text)
@@ -212,7 +218,7 @@ def find_as4_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Find
         text = f"P-Mode {pmode.id} is by {names[0]}, and {opposite.id} of the same service by {names[1]}"
         yield make_finding("binding-different", agreement.find_place(("pmode", pmode.id)), text)
     for pmode in _list_half_exchanges(agreement):
-        text = f"P-Mode {pmode.id}: mep_binding is {pmode.mep_binding}, and no {_name_missing_leg(pmode)}"
+        text = f"P-Mode {pmode.id}: mep_binding is {pmode.mep_binding}, and no {_describe_missing_leg(pmode)}"
         yield make_finding("binding-half", agreement.find_place(("pmode", pmode.id)), text)
 
 
@@ -233,11 +239,11 @@ def find_profile_deviations(agreement: AgreementDocument, _hub_view: HubView) ->
                 rule,
                 location,
                 deviation.text,
-                _name_clause(profile, deviation.row.clause, deviation.row.parameter),
+                _format_clause(profile, deviation.row.clause, deviation.row.parameter),
             )
 
 
-def _name_clause(profile: Profile, clause: str, parameter: str) -> str:
+def _format_clause(profile: Profile, clause: str, parameter: str) -> str:
     return f"{profile.title}, {clause}" + (f": {parameter}" if parameter else "")
 
 
@@ -245,24 +251,24 @@ def _list_opposites(
     agreement: AgreementDocument, find_term: Callable[[PMode], str]
 ) -> Iterator[tuple[PMode, PMode]]:
     """Yield a P-Mode and one of its service back that differs in a term; each service once."""
-    seen = set()
+    seen_services = set()
     for pmode in agreement.pmodes:
-        back = (
+        opposite_pmodes = (
             candidate
             for candidate in agreement.pmodes
-            if _is_back(pmode, candidate) and find_term(candidate) != find_term(pmode)
+            if _is_opposite(pmode, candidate) and find_term(candidate) != find_term(pmode)
         )
-        opposite = next(back, None)
+        opposite = next(opposite_pmodes, None)
         if (
             opposite is not None
             and pmode.protocol == _AS4
-            and (pmode.service, pmode.service_type) not in seen
+            and (pmode.service, pmode.service_type) not in seen_services
         ):
-            seen.add((pmode.service, pmode.service_type))
+            seen_services.add((pmode.service, pmode.service_type))
             yield pmode, opposite
 
 
-def _is_back(pmode: PMode, opposite: PMode) -> bool:
+def _is_opposite(pmode: PMode, opposite: PMode) -> bool:
     return (
         (pmode.service, pmode.service_type) == (opposite.service, opposite.service_type)
         and (pmode.from_party, pmode.to_party) == (opposite.to_party, opposite.from_party)
@@ -275,10 +281,10 @@ def _list_half_exchanges(agreement: AgreementDocument) -> Iterator[PMode]:
     """Yield the P-Modes of two-way exchanges whose other leg the agreement does not have."""
     for pmode in agreement.pmodes:
         if pmode.protocol == _AS4 and pmode.mep_binding in _TWO_LEGS:
-            others = (
+            binding_pmodes = (
                 candidate for candidate in agreement.pmodes if candidate.mep_binding == pmode.mep_binding
             )
-            if not any(_is_other_leg(pmode, candidate) for candidate in others):
+            if not any(_is_other_leg(pmode, candidate) for candidate in binding_pmodes):
                 yield pmode
 
 
@@ -291,7 +297,7 @@ def _is_other_leg(pmode: PMode, candidate: PMode) -> bool:
     )
 
 
-def _name_missing_leg(pmode: PMode) -> str:
+def _describe_missing_leg(pmode: PMode) -> str:
     return "message back is agreed" if pmode.leg is None else f"{_OTHER_LEGS[pmode.leg]} is agreed"
 
 
@@ -300,14 +306,14 @@ def _check_names(pmode: PMode) -> _BrokenRules:
         yield _BrokenRule(
             "agreement-untyped", f"the agreement {pmode.agreement[:80]} is no URI and has no agreement_type"
         )
-    for side, role, ids in (
+    for side_name, role, party_ids in (
         ("from", pmode.from_role, pmode.from_party),
         ("to", pmode.to_role, pmode.to_party),
     ):
         if role is None:
-            yield _BrokenRule("role-missing", f"the {side} party has no role")
-        if len(ids) > 1:
-            yield _BrokenRule("party-ids-several", f"the {side} party has {len(ids)} identifiers")
+            yield _BrokenRule("role-missing", f"the {side_name} party has no role")
+        if len(party_ids) > 1:
+            yield _BrokenRule("party-ids-several", f"the {side_name} party has {len(party_ids)} identifiers")
     if pmode.from_role is not None and pmode.from_role == pmode.to_role:
         yield _BrokenRule("role-equal", f"both parties are {pmode.from_role[:80]}")
     if pmode.mpc == _DEFAULT_MPC:
@@ -350,7 +356,7 @@ def _check_splitting(pmode: PMode) -> _BrokenRules:
     if pmode.reliability.time_to_live > terms.join_interval:
         text = f"join_interval is {terms.join_interval}, and fragments are repeated for longer"
         yield _BrokenRule("splitting-interval-short", f"{text}: {pmode.reliability.time_to_live} seconds")
-    if terms.fragment_size > _LARGEST_BODY:
+    if terms.fragment_size > _MAX_BODY_OCTETS:
         yield _BrokenRule("splitting-fragment-large", f"fragment_size is {terms.fragment_size}")
     if terms.message_size <= terms.fragment_size:
         text = f"message_size is {terms.message_size}, and fragment_size is {terms.fragment_size}"
@@ -375,54 +381,61 @@ def _check_reliability(pmode: PMode) -> _BrokenRules:
 
 
 def _check_signature(pmode: PMode) -> _BrokenRules:
-    algorithm, digest = (
+    signature_algorithm, hash_function = (
         next(iter(pmode.security.signature_algorithms), ""),
         pmode.security.hash_function or "",
     )
-    algorithm_name = _shorten(algorithm)
+    algorithm_name = _shorten_algorithm_uri(signature_algorithm)
     if algorithm_name.endswith("-sha1") or algorithm_name.endswith("md5"):
-        yield _BrokenRule("signature-broken", f"signature_algorithm is {algorithm[:120]}")
-    if _shorten(digest) in ("sha1", "md5"):
-        yield _BrokenRule("hash-broken", f"hash_function is {digest[:120]}")
-    elif digest and "-sha" in algorithm_name and algorithm_name.rpartition("-")[2] != _shorten(digest):
+        yield _BrokenRule("signature-broken", f"signature_algorithm is {signature_algorithm[:120]}")
+    if _shorten_algorithm_uri(hash_function) in ("sha1", "md5"):
+        yield _BrokenRule("hash-broken", f"hash_function is {hash_function[:120]}")
+    elif (
+        hash_function
+        and "-sha" in algorithm_name
+        and algorithm_name.rpartition("-")[2] != _shorten_algorithm_uri(hash_function)
+    ):
         yield _BrokenRule(
-            "hash-different", f"the signature is {algorithm_name}, the digests are {_shorten(digest)}"
+            "hash-different",
+            f"the signature is {algorithm_name}, the digests are {_shorten_algorithm_uri(hash_function)}",
         )
-    pins = set(pmode.security.certificates) & set(pmode.security.reply_certificates)
-    if pins:
-        yield _BrokenRule("pin-shared", f"certificate {min(pins)[:16]} is of both parties")
+    shared_pins = set(pmode.security.certificates) & set(pmode.security.reply_certificates)
+    if shared_pins:
+        yield _BrokenRule("pin-shared", f"certificate {min(shared_pins)[:16]} is of both parties")
 
 
 def _check_encryption(pmode: PMode) -> _BrokenRules:
     if pmode.encryption is None:
         return
-    names = [_shorten(algorithm) for algorithm in pmode.encryption.algorithms]
+    algorithm_names = [_shorten_algorithm_uri(algorithm) for algorithm in pmode.encryption.algorithms]
     if not pmode.security.sign:
         yield _BrokenRule("encryption-unsigned", "payloads are encrypted, and sign is false")
-    if not any(part in name for name in names for part in _CIPHERS):
-        yield _BrokenRule("cipher-missing", f"no cipher is among {', '.join(names)[:200]}")
-    for agreed in names:
-        if agreed.endswith("-cbc"):
-            yield _BrokenRule("cipher-unauthenticated", f"{agreed} is agreed")
-        if agreed in ("rsa-1_5", "rsa"):
-            yield _BrokenRule("key-transport-weak", f"{agreed} is agreed")
-    yield from _check_keys(names)
+    if not any(part in name for name in algorithm_names for part in _CIPHERS):
+        yield _BrokenRule("cipher-missing", f"no cipher is among {', '.join(algorithm_names)[:200]}")
+    for algorithm_name in algorithm_names:
+        if algorithm_name.endswith("-cbc"):
+            yield _BrokenRule("cipher-unauthenticated", f"{algorithm_name} is agreed")
+        if algorithm_name in ("rsa-1_5", "rsa"):
+            yield _BrokenRule("key-transport-weak", f"{algorithm_name} is agreed")
+    yield from _check_keys(algorithm_names)
 
 
-def _check_keys(names: list[str]) -> _BrokenRules:
-    agreed = [name for name in names if name in _KEY_AGREEMENTS]
-    lacking = [
-        kind
-        for kind, held in {
-            "a derivation (hkdf, ConcatKDF)": any(name in _DERIVATIONS for name in names),
-            "a key wrap (kw-aes128)": any(name.startswith("kw-") for name in names),
+def _check_keys(algorithm_names: list[str]) -> _BrokenRules:
+    key_agreements = [name for name in algorithm_names if name in _KEY_AGREEMENTS]
+    missing_algorithms = [
+        algorithm_kind
+        for algorithm_kind, is_agreed in {
+            "a derivation (hkdf, ConcatKDF)": any(name in _DERIVATIONS for name in algorithm_names),
+            "a key wrap (kw-aes128)": any(name.startswith("kw-") for name in algorithm_names),
         }.items()
-        if not held
+        if not is_agreed
     ]
-    if agreed and lacking:
-        yield _BrokenRule("key-agreement-incomplete", f"{agreed[0]} needs {' and '.join(lacking)}")
-    if agreed and any(name in _KEY_TRANSPORTS for name in names):
-        yield _BrokenRule("key-ways-several", f"{agreed[0]} is agreed beside a transport by RSA")
+    if key_agreements and missing_algorithms:
+        yield _BrokenRule(
+            "key-agreement-incomplete", f"{key_agreements[0]} needs {' and '.join(missing_algorithms)}"
+        )
+    if key_agreements and any(name in _KEY_TRANSPORTS for name in algorithm_names):
+        yield _BrokenRule("key-ways-several", f"{key_agreements[0]} is agreed beside a transport by RSA")
 
 
 def _check_transport(pmode: PMode) -> _BrokenRules:
@@ -435,11 +448,11 @@ def _check_transport(pmode: PMode) -> _BrokenRules:
         yield _BrokenRule("endpoint-open", f"the endpoint is {url[:80]}")
 
 
-def _shorten(algorithm: str) -> str:
+def _shorten_algorithm_uri(algorithm: str) -> str:
     return algorithm.rpartition("#")[2].lower()
 
 
-_CHECKS: Final[tuple[Callable[[PMode], _BrokenRules], ...]] = (
+_PMODE_CHECKS: Final[tuple[Callable[[PMode], _BrokenRules], ...]] = (
     _check_names,
     _check_pulling,
     _check_splitting,
@@ -455,15 +468,15 @@ def find_partner_problems(
     agreement: AgreementDocument,
     partner: KnownParty | None,
     hub_view: HubView,
-    outgoing: Sequence[PMode],
+    outgoing_pmodes: Sequence[PMode],
 ) -> Iterator[AgreementFinding]:
     """Yield a finding for each certificate that the partner lacks, and for each key that the hub lacks."""
     yield from _find_key_problems(agreement, hub_view)
-    yield from _find_encryption_problems(agreement, partner, hub_view, outgoing)
+    yield from _find_encryption_problems(agreement, partner, hub_view, outgoing_pmodes)
 
 
-def _make_finding(agreement: AgreementDocument, pmode: PMode, rule: str, text: str) -> AgreementFinding:
-    return make_finding(rule, agreement.find_place(("pmode", pmode.id)), f"P-Mode {pmode.id}: {text}")
+def _make_finding(agreement: AgreementDocument, pmode: PMode, rule_id: str, text: str) -> AgreementFinding:
+    return make_finding(rule_id, agreement.find_place(("pmode", pmode.id)), f"P-Mode {pmode.id}: {text}")
 
 
 def _find_key_problems(agreement: AgreementDocument, hub_view: HubView) -> Iterator[AgreementFinding]:
@@ -471,9 +484,14 @@ def _find_key_problems(agreement: AgreementDocument, hub_view: HubView) -> Itera
     # one P-Mode is enough.
     own_algorithms = hub_view.own_algorithms
     for pmode in agreement.pmodes[:1]:
-        agreed = pmode.security.signature_algorithms
-        if pmode.protocol == "as4" and agreed and own_algorithms and own_algorithms.isdisjoint(agreed):
-            text = f"{agreed[0]} is agreed, and the hub's key signs by {min(own_algorithms)}"
+        agreed_algorithms = pmode.security.signature_algorithms
+        if (
+            pmode.protocol == "as4"
+            and agreed_algorithms
+            and own_algorithms
+            and own_algorithms.isdisjoint(agreed_algorithms)
+        ):
+            text = f"{agreed_algorithms[0]} is agreed, and the hub's key signs by {min(own_algorithms)}"
             yield _make_finding(agreement, pmode, "own-algorithm", text)
 
 
@@ -481,21 +499,24 @@ def _find_encryption_problems(
     agreement: AgreementDocument,
     partner: KnownParty | None,
     hub_view: HubView,
-    outgoing: Sequence[PMode],
+    outgoing_pmodes: Sequence[PMode],
 ) -> Iterator[AgreementFinding]:
-    for pmode in outgoing:
+    for pmode in outgoing_pmodes:
         if partner is None or pmode.encryption is None or pmode.protocol != "as4":
             continue
-        held = (
+        certificates = (
             certificate
             for certificate in partner.certificates
             if certificate.use == "encryption" and certificate.ends > hub_view.at
         )
-        usable, pin = {certificate.sha256 for certificate in held}, pmode.encryption.certificate
-        if pin is not None and pin not in usable:
+        usable_digests, pin = (
+            {certificate.sha256 for certificate in certificates},
+            pmode.encryption.certificate,
+        )
+        if pin is not None and pin not in usable_digests:
             text = f"certificate {pin[:16]} is not one that {partner.name} has for encryption"
             yield _make_finding(agreement, pmode, "encryption-pin-unknown", text)
-        elif not usable:
+        elif not usable_digests:
             text = (
                 f"its payloads are encrypted for party {partner.name}, which has no certificate for it: "
                 f"`gateway party certificate add {partner.name} FILE --use encryption`"

@@ -23,33 +23,33 @@ def _expand_paths(paths: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each path with its term, those of a side for both sides and those of a leg for both legs."""
     for path, term in paths.items():
         for side in ("Initiator", "Responder") if "{Side}" in path else ("",):
-            for number in "12" if "{N}" in path else ("",):
+            for leg_number in "12" if "{N}" in path else ("",):
                 yield (
-                    path.replace("{Side}", side).replace("{N}", number),
-                    term.replace("{side}", side.lower()).replace("{N}", number),
+                    path.replace("{Side}", side).replace("{N}", leg_number),
+                    term.replace("{side}", side.lower()).replace("{N}", leg_number),
                 )
 
 
 #: By product and type: each name (attributes with ``@``) and its type. The empty type is a text.
 PEER_NAMES: Final[Mapping[str, Mapping[str, Mapping[str, str]]]] = _TABLES["names"]
 #: At the end of the type of a name: it may be there several times.
-REPEATED: Final = "*"
+REPEATED_MARK: Final = "*"
 #: Our terms by product and path.
-PATHS: Final[Mapping[str, Mapping[str, str]]] = {
+TERMS_BY_PATH: Final[Mapping[str, Mapping[str, str]]] = {
     product: dict(_expand_paths(paths)) for product, paths in _TABLES["paths"].items()
 }
 #: Parts of paths that are a matter of the other product, and why.
-UNNEEDED: Final[Mapping[str, str]] = _TABLES["unneeded"]
+UNNEEDED_REASONS: Final[Mapping[str, str]] = _TABLES["unneeded"]
 #: What Holodeck B2B takes where a file says nothing, by the end of a path.
-DEFAULTS: Final[Mapping[str, str]] = _TABLES["defaults"]
+DEFAULT_VALUES: Final[Mapping[str, str]] = _TABLES["defaults"]
 #: The terms whose values have other names in the other products.
 NAMED_TERMS: Final = frozenset(
     ("signature_algorithm", "hash_function", "token_reference", "cipher", "compression")
 )
 #: Our values by these names.
-VALUES: Final[Mapping[str, str]] = _TABLES["values"]
+VALUE_BY_NAME: Final[Mapping[str, str]] = _TABLES["values"]
 #: For terms that the gateway holds in any case: the one value that it holds.
-HELD_VALUES: Final[Mapping[str, str]] = _TABLES["held"]
+FIXED_VALUES: Final[Mapping[str, str]] = _TABLES["held"]
 
 #: The namespace of every element of Holodeck B2B.
 _HOLODECK_NAMESPACE: Final = "http://holodeck-b2b.org/schemas/2014/10/pmode"
@@ -59,7 +59,7 @@ _MAX_BYTES: Final = 1 << 20
 _PHASE4_KEYS: Final = ("MEP", "MEPBinding", "Leg1")
 #: The numbers of legs by the label that says which one it is; without it they are in their order.
 _LEG_LABELS: Final = {"REQUEST": 1, "REPLY": 2}
-_WHOLE: Final = "PMode"
+_ROOT_NAME: Final = "PMode"
 
 
 class PeerLeaf(NamedTuple):
@@ -70,101 +70,107 @@ class PeerLeaf(NamedTuple):
     location: str
 
 
-def find_peer_product(data: bytes) -> str | None:
+def find_peer_product(file_octets: bytes) -> str | None:
     """Return ``holodeck`` or ``phase4`` for a P-Mode file of that product, None for any other file."""
-    head = data.lstrip(b"\xef\xbb\xbf \t\r\n")
-    if head.startswith(b"<") and len(data) <= _MAX_BYTES:
+    head = file_octets.lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head.startswith(b"<") and len(file_octets) <= _MAX_BYTES:
         try:
-            root = parse_xml(data)
+            root = parse_xml(file_octets)
         except GatewayError:
             return None
         return (
             "holodeck" if str(root.tag).startswith(_HOLODECK) and str(root.tag).endswith("}PMode") else None
         )
-    if head.startswith(b"{") and len(data) <= _MAX_BYTES:
-        table = _parse_json(data)
+    if head.startswith(b"{") and len(file_octets) <= _MAX_BYTES:
+        table = _parse_json(file_octets)
         return "phase4" if table is not None and all(name in table for name in _PHASE4_KEYS) else None
     return None
 
 
-def _parse_json(data: bytes) -> dict[str, Any] | None:
+def _parse_json(file_octets: bytes) -> dict[str, Any] | None:
     try:
-        parsed = json.loads(data)
+        parsed = json.loads(file_octets)
     except (ValueError, RecursionError):
         return None
     return parsed if isinstance(parsed, dict) else None
 
 
-def read_peer_leaves(data: bytes, name: str) -> tuple[PeerLeaf, ...]:
+def read_peer_leaves(file_octets: bytes, file_name: str) -> tuple[PeerLeaf, ...]:
     """Return the leaves of a file that `find_peer_product` knows.
 
     Raises GW808 for a name that the product does not have at this place, for one that occurs twice, and for a
     value that no message can carry.
     """
-    if _parse_json(data) is None:
-        root = parse_xml(data)
-        _check_namespace(root, name)
-        return tuple(_walk_elements(root, _WHOLE, "", name))
+    if _parse_json(file_octets) is None:
+        root = parse_xml(file_octets)
+        _check_namespace(root, file_name)
+        return tuple(_walk_elements(root, _ROOT_NAME, "", file_name))
 
     def make_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         table = dict(pairs)
         if len(table) < len(pairs):
-            names = [key for key, _ in pairs]
-            twice = next(key for key in names if names.count(key) > 1)
-            raise GatewayError(MISUSE, f"key {twice[:60]!r} is written twice", name)
+            keys = [key for key, _ in pairs]
+            repeated_key = next(key for key in keys if keys.count(key) > 1)
+            raise GatewayError(MISUSE, f"key {repeated_key[:60]!r} is written twice", file_name)
         return table
 
-    leaves = tuple(_walk_values(json.loads(data, object_pairs_hook=make_table), _WHOLE, "", name))
+    leaves = tuple(
+        _walk_json_values(json.loads(file_octets, object_pairs_hook=make_table), _ROOT_NAME, "", file_name)
+    )
     for leaf in leaves:
         if not is_xml_text(leaf.value):
             raise GatewayError(MISUSE, "this text has a character that no message can carry", leaf.location)
     return leaves
 
 
-def _find_type(product: str, kind: str, parent: str, name: str, location: str) -> str:
-    """Return the type of `name` in a `parent` of type `kind`; raise GW808 where it has no such name."""
-    names = PEER_NAMES[product].get(kind, {})
-    if name not in names:
-        rest = f"it has {', '.join(names)}" if names else "it is a text"
+def _find_type(product: str, parent_type: str, parent_name: str, name: str, location: str) -> str:
+    """Return the type of `name` in a `parent_name` of type `parent_type`; raise GW808 if it has none."""
+    type_by_name = PEER_NAMES[product].get(parent_type, {})
+    if name not in type_by_name:
+        expectation = f"it has {', '.join(type_by_name)}" if type_by_name else "it is a text"
         raise GatewayError(
-            MISUSE, f"{parent} of a P-Mode of {product} has no {name[:60]!r}: {rest}", location
+            MISUSE, f"{parent_name} of a P-Mode of {product} has no {name[:60]!r}: {expectation}", location
         )
-    return names[name]
+    return type_by_name[name]
 
 
-def _check_namespace(element: etree._Element, name: str) -> None:
+def _check_namespace(element: etree._Element, file_name: str) -> None:
     namespace = etree.QName(element).namespace
     if namespace != _HOLODECK_NAMESPACE:
         wrong_namespace = f"{etree.QName(element).localname[:60]} has the namespace {str(namespace)[:120]}"
         detail = f"{wrong_namespace}; that of a P-Mode of holodeck is {_HOLODECK_NAMESPACE}"
-        raise GatewayError(MISUSE, detail, f"{name}:{element.sourceline}")
+        raise GatewayError(MISUSE, detail, f"{file_name}:{element.sourceline}")
 
 
-def _walk_elements(element: etree._Element, kind: str, path: str, name: str) -> Iterator[PeerLeaf]:
-    tag, location = etree.QName(element).localname, f"{name}:{element.sourceline}"
-    for key, text in list_attributes(element):
-        if not str(key).startswith(_SCHEMA_INSTANCE):
-            _find_type("holodeck", kind, tag, f"@{key!s}", location)
-            yield PeerLeaf(f"{path}/@{key!s}".lstrip("/"), str(text), location)
+def _walk_elements(
+    element: etree._Element, element_type: str, path: str, file_name: str
+) -> Iterator[PeerLeaf]:
+    tag, location = etree.QName(element).localname, f"{file_name}:{element.sourceline}"
+    for attribute_name, attribute_value in list_attributes(element):
+        if not str(attribute_name).startswith(_SCHEMA_INSTANCE):
+            _find_type("holodeck", element_type, tag, f"@{attribute_name!s}", location)
+            yield PeerLeaf(f"{path}/@{attribute_name!s}".lstrip("/"), str(attribute_value), location)
     children = [child for child in element if isinstance(child.tag, str)]
     counts: dict[str, int] = {}
     for child in children:
-        _check_namespace(child, name)
-        step, inner_place = etree.QName(child).localname, f"{name}:{child.sourceline}"
-        inner = _find_type("holodeck", kind, tag, step, inner_place)
+        _check_namespace(child, file_name)
+        step, child_place = etree.QName(child).localname, f"{file_name}:{child.sourceline}"
+        child_type = _find_type("holodeck", element_type, tag, step, child_place)
         count = counts[step] = counts.get(step, 0) + 1
-        if count > 1 and not inner.endswith(REPEATED):
-            raise GatewayError(MISUSE, f"{tag} of a P-Mode of holodeck has {step} twice", inner_place)
+        if count > 1 and not child_type.endswith(REPEATED_MARK):
+            raise GatewayError(MISUSE, f"{tag} of a P-Mode of holodeck has {step} twice", child_place)
         if step == "Leg":
-            step = f"Leg{_number_leg(child, children, inner_place)}"
+            step = f"Leg{_get_leg_number(child, children, child_place)}"
         elif count > 1:
             step = f"{step}{count}"
-        yield from _walk_elements(child, inner.removesuffix(REPEATED), f"{path}/{step}".lstrip("/"), name)
+        yield from _walk_elements(
+            child, child_type.removesuffix(REPEATED_MARK), f"{path}/{step}".lstrip("/"), file_name
+        )
     if not children:
         yield PeerLeaf(path, (element.text or "").strip(), location)
 
 
-def _number_leg(leg: etree._Element, siblings: list[etree._Element], location: str) -> int:
+def _get_leg_number(leg: etree._Element, siblings: list[etree._Element], location: str) -> int:
     """Return 1 for the leg of the request, 2 for that of the reply; raise GW808 for unclear labels."""
     legs = [sibling for sibling in siblings if sibling.tag == leg.tag]
     labels = [sibling.attrib["label"] for sibling in legs if "label" in sibling.attrib]
@@ -179,23 +185,27 @@ def _number_leg(leg: etree._Element, siblings: list[etree._Element], location: s
     return 3 - _LEG_LABELS[str(labels[0])] if label is None else _LEG_LABELS[label]
 
 
-def _walk_values(value: Any, kind: str, path: str, name: str) -> Iterator[PeerLeaf]:
-    location = f"{name}: /{path}"
+def _walk_json_values(value: Any, value_type: str, path: str, file_name: str) -> Iterator[PeerLeaf]:
+    location = f"{file_name}: /{path}"
     if isinstance(value, dict):
         for key, inner_value in value.items():
-            step = f"{path}/{key}".lstrip("/")
-            key_place = f"{name}: /{step[:200]}"
-            inner = _find_type("phase4", kind.removesuffix(REPEATED), _name_last(path), key, key_place)
-            yield from _walk_values(inner_value, inner, step, name)
+            inner_path = f"{path}/{key}".lstrip("/")
+            key_place = f"{file_name}: /{inner_path[:200]}"
+            inner_type = _find_type(
+                "phase4", value_type.removesuffix(REPEATED_MARK), _get_last_step(path), key, key_place
+            )
+            yield from _walk_json_values(inner_value, inner_type, inner_path, file_name)
     elif isinstance(value, list):
-        if not kind.endswith(REPEATED):
-            raise GatewayError(MISUSE, f"{_name_last(path)} of a P-Mode of phase4 is no list", location)
+        if not value_type.endswith(REPEATED_MARK):
+            raise GatewayError(MISUSE, f"{_get_last_step(path)} of a P-Mode of phase4 is no list", location)
         for number, member in enumerate(value):
-            yield from _walk_values(member, kind.removesuffix(REPEATED), f"{path}/{number}", name)
+            yield from _walk_json_values(
+                member, value_type.removesuffix(REPEATED_MARK), f"{path}/{number}", file_name
+            )
     elif value is not None:
         text = str(value).lower() if isinstance(value, bool) else str(value)
         yield PeerLeaf(path, text, location)
 
 
-def _name_last(path: str) -> str:
-    return path.rpartition("/")[2] or _WHOLE
+def _get_last_step(path: str) -> str:
+    return path.rpartition("/")[2] or _ROOT_NAME

@@ -75,31 +75,31 @@ def list_profiles() -> tuple[str, ...]:
 
 
 @cache
-def read_profile(name: str) -> Profile:
+def read_profile(profile_name: str) -> Profile:
     """Return the table of a profile of `list_profiles`; raises GW901 for a table that is wrong."""
-    file = get_data_folder("profiles").joinpath(name + _SUFFIX)
+    file = get_data_folder("profiles").joinpath(profile_name + _SUFFIX)
     table = yaml.safe_load(file.read_text(encoding="utf-8"))
-    rows = tuple(_read_row(row, name) for row in table["rows"])
+    rows = tuple(_read_row(row, profile_name) for row in table["rows"])
     fillings = MappingProxyType(_collect_fillings(rows))
     return Profile(table["profile"], table["title"], table["text"], table.get("note", ""), rows, fillings)
 
 
-def _read_row(row: Mapping[str, Any], name: str) -> ProfileRow:
-    demands = [demand for demand in (*DEMANDS, "always") if demand in row]
-    if set(row) - _ROW_KEYS or len(demands) != 1 or ("always" in row) == ("term" in row):
-        detail = f"a row has other keys: {', '.join(sorted(row))}"
-        raise GatewayError(OUR_MISTAKE, detail, f"{name}: {row.get('says')}")
+def _read_row(row_table: Mapping[str, Any], profile_name: str) -> ProfileRow:
+    demands = [demand for demand in (*DEMANDS, "always") if demand in row_table]
+    if set(row_table) - _ROW_KEYS or len(demands) != 1 or ("always" in row_table) == ("term" in row_table):
+        detail = f"a row has other keys: {', '.join(sorted(row_table))}"
+        raise GatewayError(OUR_MISTAKE, detail, f"{profile_name}: {row_table.get('says')}")
     return ProfileRow(
-        parameter=row["parameter"],
-        clause=str(row["clause"]),
-        says=row["says"],
-        term=row.get("term", ""),
+        parameter=row_table["parameter"],
+        clause=str(row_table["clause"]),
+        says=row_table["says"],
+        term=row_table.get("term", ""),
         demand=demands[0],
-        value=row[demands[0]],
-        level=row.get("level", "must"),
-        fill=row.get("fill"),
-        allows=tuple(row.get("allows", ())),
-        source=row.get("source", ""),
+        value=row_table[demands[0]],
+        level=row_table.get("level", "must"),
+        fill=row_table.get("fill"),
+        allows=tuple(row_table.get("allows", ())),
+        source=row_table.get("source", ""),
     )
 
 
@@ -118,20 +118,22 @@ def read_fillings(node: YamlNode) -> dict[str, YamlNode]:
 
     Raises GW808 for an unknown profile.
     """
-    name = node.read_text()
-    if name not in list_profiles():
-        detail = f"{name[:60]!r} is no profile; known are {', '.join(list_profiles())}"
+    profile_name = node.read_text()
+    if profile_name not in list_profiles():
+        detail = f"{profile_name[:60]!r} is no profile; known are {', '.join(list_profiles())}"
         raise GatewayError(MISUSE, detail, str(node.mark))
-    return _make_nodes(read_profile(name).fillings, node)
+    return _make_nodes(read_profile(profile_name).fillings, node)
 
 
-def _make_nodes(values: Mapping[str, Any], at: YamlNode) -> dict[str, YamlNode]:
-    return {name: _make_node(value, replace(at, name=name)) for name, value in values.items()}
+def _make_nodes(values: Mapping[str, Any], profile_node: YamlNode) -> dict[str, YamlNode]:
+    return {name: _make_node(value, replace(profile_node, name=name)) for name, value in values.items()}
 
 
-def _make_node(value: Any, at: YamlNode) -> YamlNode:
+def _make_node(value: Any, profile_node: YamlNode) -> YamlNode:
     if isinstance(value, Mapping):
-        return replace(at, value=_make_nodes(value, at), keys=dict.fromkeys(value, at.mark))
+        return replace(
+            profile_node, value=_make_nodes(value, profile_node), keys=dict.fromkeys(value, profile_node.mark)
+        )
     if isinstance(value, list):
-        return replace(at, value=[_make_node(member, at) for member in value])
-    return replace(at, value=str(value).lower() if isinstance(value, bool) else str(value))
+        return replace(profile_node, value=[_make_node(member, profile_node) for member in value])
+    return replace(profile_node, value=str(value).lower() if isinstance(value, bool) else str(value))

@@ -9,10 +9,10 @@ from typing import Final
 
 from gateway.agreements.cpa.cpa_model import (
     ActionBinding,
-    CertificateHolder,
     CollaborationRole,
     Composite,
     Constituent,
+    CpaCertificate,
     CpaDocument,
     CpaParty,
     DeliveryChannel,
@@ -101,7 +101,7 @@ class ChannelUse:
 class BoundAction:
     """One action that one party sends and the other receives.
 
-    `holder` is the binding of the sender in which this one is nested: the action answers it on the
+    `parent_binding` is the binding of the sender in which this one is nested: the action answers it on the
     same connection.
     """
 
@@ -112,47 +112,49 @@ class BoundAction:
     receiver: CpaParty
     other_role: CollaborationRole
     receiving_binding: ActionBinding
-    holder: ActionBinding | None
+    parent_binding: ActionBinding | None
 
     def list_channels(self) -> list[tuple[ChannelUse, ChannelUse]]:
         """Return the channels of sender and receiver, of each those over HTTP first, else in their order.
 
         The order of ChannelIds is that of preference. The shorter list repeats its last.
         """
-        ours = [
+        sender_uses = [
             ChannelUse(self.sender, self.sender.channels.get(channel_id))
-            for channel_id in self.binding.channels
+            for channel_id in self.binding.channel_ids
         ]
-        theirs = [
+        receiver_uses = [
             ChannelUse(self.receiver, self.receiver.channels.get(channel_id))
-            for channel_id in self.receiving_binding.channels
+            for channel_id in self.receiving_binding.channel_ids
         ]
-        ours.sort(key=lambda use: not is_spoken(use.client))
-        theirs.sort(key=lambda use: not is_spoken(use.server))
+        sender_uses.sort(key=lambda channel_use: not is_supported_transport(channel_use.client))
+        receiver_uses.sort(key=lambda channel_use: not is_supported_transport(channel_use.server))
         return [
-            (ours[min(at, len(ours) - 1)], theirs[min(at, len(theirs) - 1)])
-            for at in range(max(len(ours), len(theirs)))
+            (sender_uses[min(index, len(sender_uses) - 1)], receiver_uses[min(index, len(receiver_uses) - 1)])
+            for index in range(max(len(sender_uses), len(receiver_uses)))
         ]
 
 
-def is_spoken(side: TransportSide | None) -> bool:
+def is_supported_transport(transport_side: TransportSide | None) -> bool:
     """Return whether the hub speaks the protocol of a transport: HTTP, at an http(s) URL if it has any."""
-    if side is None:
+    if transport_side is None:
         return True
-    reached = not side.endpoints or any(is_endpoint(endpoint.uri) for endpoint in side.endpoints)
-    return side.protocol.upper() in _PROTOCOLS and reached
+    has_reachable_url = not transport_side.endpoints or any(
+        is_endpoint(endpoint.uri) for endpoint in transport_side.endpoints
+    )
+    return transport_side.protocol.upper() in _PROTOCOLS and has_reachable_url
 
 
 def list_bound_actions(document: CpaDocument) -> Iterator[BoundAction]:
     """Yield every action that one party sends and the other can receive, in document order."""
     for party in document.parties:
         receiver = document.get_other_party(party)
-        for role, binding, holder in party.list_bindings():
+        for role, binding, parent_binding in party.list_bindings():
             if not binding.sends:
                 continue
             counterpart = find_counterpart(role, binding, receiver)
             if counterpart is not None:
-                yield BoundAction(document, party, role, binding, receiver, *counterpart, holder)
+                yield BoundAction(document, party, role, binding, receiver, *counterpart, parent_binding)
 
 
 def find_counterpart(
@@ -169,58 +171,58 @@ def find_counterpart(
         and candidate.action == binding.action
         and (candidate_role.service, candidate_role.service_type) == (role.service, role.service_type)
     ]
-    if binding.partner_binding is not None:
+    if binding.partner_binding_id is not None:
         return next(
-            (candidate for candidate in candidates if candidate[1].id == binding.partner_binding), None
+            (candidate for candidate in candidates if candidate[1].id == binding.partner_binding_id), None
         )
     same_process = [candidate for candidate in candidates if candidate[0].process_uri == role.process_uri]
     return next(iter(same_process or candidates), None)
 
 
-def find_signal_channel(party: CpaParty, action: str) -> ChannelUse:
+def find_signal_channel(party: CpaParty, signal_name: str) -> ChannelUse:
     """Return the channel of a party for a signal: of its own, or the default one."""
-    override = next(
-        (bound.channel for bound in party.overrides if bound.action == action),
+    channel_id = next(
+        (bound.channel_id for bound in party.signal_overrides if bound.action == signal_name),
         None,
     )
-    return ChannelUse(party, party.channels.get(override or party.default_channel))
+    return ChannelUse(party, party.channels.get(channel_id or party.default_channel_id))
 
 
-def choose_endpoint(side: TransportSide | None, *kinds: str) -> str | None:
+def choose_endpoint(transport_side: TransportSide | None, *kinds: str) -> str | None:
     """Return the URL of the first of these kinds that a receiver has, else its first URL."""
-    urls = side.endpoints if side is not None else ()
-    by_kind = {endpoint.kind: endpoint.uri for endpoint in reversed(urls)}
-    chosen = next((by_kind[kind] for kind in kinds if kind in by_kind), None)
-    return chosen or (urls[0].uri if urls else None)
+    endpoints = transport_side.endpoints if transport_side is not None else ()
+    url_by_kind = {endpoint.kind: endpoint.uri for endpoint in reversed(endpoints)}
+    chosen_url = next((url_by_kind[kind] for kind in kinds if kind in url_by_kind), None)
+    return chosen_url or (endpoints[0].uri if endpoints else None)
 
 
-def compute_pin(holder: CertificateHolder | None) -> str | None:
+def get_certificate_pin(certificate: CpaCertificate | None) -> str | None:
     """Return the SHA-256 of a certificate; None where there is none."""
-    if holder is None:
+    if certificate is None:
         return None
-    return hashlib.sha256(holder.chain[0]).hexdigest() if holder.chain else holder.digest
+    return hashlib.sha256(certificate.chain[0]).hexdigest() if certificate.chain else certificate.digest
 
 
-def find_pins(party: CpaParty, names: tuple[str | None, ...]) -> tuple[str, ...]:
+def find_pins(party: CpaParty, certificate_ids: tuple[str | None, ...]) -> tuple[str, ...]:
     """Return the SHA-256 of certificates of a party, each once."""
-    pins = (compute_pin(party.certificates.get(name)) for name in names if name is not None)
+    pins = (get_certificate_pin(party.certificates.get(name)) for name in certificate_ids if name is not None)
     return tuple(dict.fromkeys(pin for pin in pins if pin is not None))
 
 
-def list_anchor_pins(party: CpaParty, security: str | None) -> tuple[str, ...]:
+def list_anchor_pins(party: CpaParty, security_id: str | None) -> tuple[str, ...]:
     """Return the SHA-256 of the trust anchors that a party names."""
-    details = party.security.get(security) if security is not None else None
-    return find_pins(party, details.anchors) if details is not None else ()
+    security_details = party.security_details.get(security_id) if security_id is not None else None
+    return find_pins(party, security_details.anchors) if security_details is not None else ()
 
 
-_DEFAULT: Final = Reliability()
-_CHOICES: Final = {"always": "always", "never": "never", "perMessage": "per_message"}
-_NEXT: Final = "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"
+_DEFAULT_RELIABILITY: Final = Reliability()
+_RELIABILITY_CHOICES: Final = {"always": "always", "never": "never", "perMessage": "per_message"}
+_NEXT_ACTOR: Final = "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"
 
 
-def is_persistent(level: str | None) -> bool:
+def is_persistent(persistence: str | None) -> bool:
     """Return whether protection is wanted beyond the connection: by signature or encryption."""
-    return level in ("persistent", "transient-and-persistent")
+    return persistence in ("persistent", "transient-and-persistent")
 
 
 def needs_signature(action: BoundAction, sender: ChannelUse) -> bool:
@@ -228,42 +230,54 @@ def needs_signature(action: BoundAction, sender: ChannelUse) -> bool:
 
     The business says so. Where it says nothing at all, a described signature is meant.
     """
-    terms = action.binding.business
-    if terms.non_repudiation or is_persistent(terms.authenticated) or is_persistent(terms.tamper_proof):
+    business_terms = action.binding.business
+    if (
+        business_terms.non_repudiation
+        or is_persistent(business_terms.authenticated)
+        or is_persistent(business_terms.tamper_proof)
+    ):
         return True
-    terms_of_signature = (terms.non_repudiation, terms.authenticated, terms.tamper_proof)
+    terms_of_signature = (
+        business_terms.non_repudiation,
+        business_terms.authenticated,
+        business_terms.tamper_proof,
+    )
     return all(term is None for term in terms_of_signature) and sender.signature is not None
 
 
 def needs_encryption(action: BoundAction, sender: ChannelUse, receiver: ChannelUse) -> bool:
     """Return whether payloads of an action are encrypted; a described envelope decides alike."""
-    level = action.binding.business.confidential
-    return is_persistent(level) or (
-        level is None and sender.sent_envelope is not None and receiver.received_envelope is not None
+    persistence = action.binding.business.confidential
+    return is_persistent(persistence) or (
+        persistence is None and sender.sent_envelope is not None and receiver.received_envelope is not None
     )
 
 
 def make_reliability(sender: ChannelUse, receiver: ChannelUse) -> Reliability:
     """Return the terms of repeats, acknowledgment and duplicate elimination of a message."""
-    ours, theirs, channel = sender.sender, receiver.receiver, sender.channel
-    retries, interval = 0, _DEFAULT.retry_interval
-    if ours is not None and ours.reliable:
-        retries = ours.retries if ours.retries is not None else _DEFAULT.retries
-        interval = ours.retry_interval if ours.retry_interval is not None else interval
-    if retries == 0 and interval <= 0:
-        interval = _DEFAULT.retry_interval
-    persist = theirs.persist_duration if theirs is not None else None
-    if persist is None:
-        persist = max(_DEFAULT.persist_duration, (retries + 1) * interval)
+    sender_binding, receiver_binding, channel = sender.sender, receiver.receiver, sender.channel
+    retries, retry_interval = 0, _DEFAULT_RELIABILITY.retry_interval
+    if sender_binding is not None and sender_binding.is_reliable:
+        retries = (
+            sender_binding.retries if sender_binding.retries is not None else _DEFAULT_RELIABILITY.retries
+        )
+        retry_interval = (
+            sender_binding.retry_interval if sender_binding.retry_interval is not None else retry_interval
+        )
+    if retries == 0 and retry_interval <= 0:
+        retry_interval = _DEFAULT_RELIABILITY.retry_interval
+    persist_duration = receiver_binding.persist_duration if receiver_binding is not None else None
+    if persist_duration is None:
+        persist_duration = max(_DEFAULT_RELIABILITY.persist_duration, (retries + 1) * retry_interval)
     return Reliability(
-        _CHOICES[channel.ack_requested] if channel is not None else "per_message",
-        _CHOICES[channel.ack_signature_requested] if channel is not None else "per_message",
-        _CHOICES[channel.duplicate_elimination] if channel is not None else "per_message",
+        _RELIABILITY_CHOICES[channel.ack_requested] if channel is not None else "per_message",
+        _RELIABILITY_CHOICES[channel.ack_signature_requested] if channel is not None else "per_message",
+        _RELIABILITY_CHOICES[channel.duplicate_elimination] if channel is not None else "per_message",
         retries,
-        interval,
-        persist,
-        message_order=ours is not None and ours.ordered,
-        ack_actor="nextMSH" if channel is not None and channel.actor == _NEXT else "toPartyMSH",
+        retry_interval,
+        persist_duration,
+        message_order=sender_binding is not None and sender_binding.is_ordered,
+        ack_actor="nextMSH" if channel is not None and channel.actor == _NEXT_ACTOR else "toPartyMSH",
     )
 
 
@@ -271,30 +285,38 @@ def make_security(
     action: BoundAction, sender: ChannelUse, receiver: ChannelUse, *, sign_status: bool
 ) -> Security:
     """Return the signature terms: signers, algorithms, and the requirements of the business."""
-    signed, verified, terms = sender.signature, receiver.verification, action.binding.business
-    signal = read_reply_pins(find_signal_channel(action.receiver, "Acknowledgment"))
-    receiver_pins = read_reply_pins(receiver)
+    signature_terms, verification_terms, business_terms = (
+        sender.signature,
+        receiver.verification,
+        action.binding.business,
+    )
+    signal_pins = find_signer_pins(find_signal_channel(action.receiver, "Acknowledgment"))
+    receiver_pins = find_signer_pins(receiver)
     return Security(
         sign=needs_signature(action, sender),
         mutual_tls=_is_client_identified(sender, receiver),
         sign_status=sign_status,
-        certificates=read_reply_pins(sender),
-        reply_certificates=tuple(dict.fromkeys((*signal, *receiver_pins))),
-        signature_algorithms=tuple(algorithm.name for algorithm in signed.algorithms) if signed else (),
-        hash_function=signed.hash_function if signed is not None else None,
-        trust_anchors=list_anchor_pins(action.receiver, verified.security) if verified is not None else (),
-        non_repudiation_of_origin=bool(terms.non_repudiation),
-        non_repudiation_of_receipt=bool(terms.non_repudiation_receipt),
-        authenticated=terms.authenticated or "none",
-        confidential=terms.confidential or "none",
-        tamper_proof=terms.tamper_proof or "none",
+        certificates=find_signer_pins(sender),
+        reply_certificates=tuple(dict.fromkeys((*signal_pins, *receiver_pins))),
+        signature_algorithms=tuple(algorithm.name for algorithm in signature_terms.algorithms)
+        if signature_terms
+        else (),
+        hash_function=signature_terms.hash_function if signature_terms is not None else None,
+        trust_anchors=list_anchor_pins(action.receiver, verification_terms.security_id)
+        if verification_terms is not None
+        else (),
+        non_repudiation_of_origin=bool(business_terms.non_repudiation),
+        non_repudiation_of_receipt=bool(business_terms.non_repudiation_receipt),
+        authenticated=business_terms.authenticated or "none",
+        confidential=business_terms.confidential or "none",
+        tamper_proof=business_terms.tamper_proof or "none",
     )
 
 
-def read_reply_pins(channel: ChannelUse) -> tuple[str, ...]:
+def find_signer_pins(channel_use: ChannelUse) -> tuple[str, ...]:
     """Return the certificates with which a party signs messages that it sends through a channel."""
-    signed = channel.signature
-    return find_pins(channel.party, (signed.certificate,)) if signed is not None else ()
+    signature_terms = channel_use.signature
+    return find_pins(channel_use.party, (signature_terms.certificate,)) if signature_terms is not None else ()
 
 
 def _is_client_identified(sender: ChannelUse, receiver: ChannelUse) -> bool:
@@ -302,70 +324,88 @@ def _is_client_identified(sender: ChannelUse, receiver: ChannelUse) -> bool:
     client, server = sender.client_security, receiver.server_security
     return (
         client is not None
-        and client.certificate is not None
+        and client.certificate_id is not None
         and server is not None
-        and server.peer_security is not None
+        and server.peer_security_id is not None
     )
 
 
 def make_encryption(action: BoundAction, sender: ChannelUse, receiver: ChannelUse) -> Encryption | None:
     """Return the terms by which payloads are encrypted; None where they are not."""
-    ours, theirs = sender.sent_envelope, receiver.received_envelope
+    sender_envelope, receiver_envelope = sender.sent_envelope, receiver.received_envelope
     # That of the receiver, who must open it, counts.
-    envelope = theirs or ours
+    envelope = receiver_envelope or sender_envelope
     if envelope is None or not needs_encryption(action, sender, receiver):
         return None
-    pins = find_pins(action.receiver, (theirs.certificate,)) if theirs is not None else ()
+    pins = (
+        find_pins(action.receiver, (receiver_envelope.certificate_id,))
+        if receiver_envelope is not None
+        else ()
+    )
     return Encryption(
         envelope.protocol,
         tuple(algorithm.name for algorithm in envelope.algorithms),
         pins[0] if pins else None,
         envelope.version,
-        list_anchor_pins(action.sender, ours.security) if ours is not None else (),
+        list_anchor_pins(action.sender, sender_envelope.security_id) if sender_envelope is not None else (),
     )
 
 
 def make_transport(sender: ChannelUse, receiver: ChannelUse) -> TransportTerms:
     """Return the security of the connection from the sender to the receiver."""
-    client, server = sender.client_security, receiver.server_security
-    secured = client or server
-    client_pins = find_pins(sender.party, (client.certificate,)) if client is not None else ()
-    server_pins = find_pins(receiver.party, (server.certificate,)) if server is not None else ()
+    client_security, server_security = sender.client_security, receiver.server_security
+    transport_security = client_security or server_security
+    client_pins = (
+        find_pins(sender.party, (client_security.certificate_id,)) if client_security is not None else ()
+    )
+    server_pins = (
+        find_pins(receiver.party, (server_security.certificate_id,)) if server_security is not None else ()
+    )
     return TransportTerms(
-        security_protocol=secured.protocol if secured is not None else None,
-        security_version=secured.version if secured is not None else None,
+        security_protocol=transport_security.protocol if transport_security is not None else None,
+        security_version=transport_security.version if transport_security is not None else None,
         client_certificate=client_pins[0] if client_pins else None,
         server_certificate=server_pins[0] if server_pins else None,
-        client_anchors=list_anchor_pins(receiver.party, server.peer_security) if server is not None else (),
-        server_anchors=list_anchor_pins(sender.party, client.peer_security) if client is not None else (),
-        ciphers=tuple(cipher.name for cipher in secured.ciphers) if secured is not None else (),
+        client_anchors=list_anchor_pins(receiver.party, server_security.peer_security_id)
+        if server_security is not None
+        else (),
+        server_anchors=list_anchor_pins(sender.party, client_security.peer_security_id)
+        if client_security is not None
+        else (),
+        ciphers=tuple(cipher.name for cipher in transport_security.ciphers)
+        if transport_security is not None
+        else (),
         authentication=receiver.server.authentication if receiver.server is not None else (),
         protocol_version=receiver.server.version if receiver.server is not None else None,
     )
 
 
-_DEEPEST = 8
+_MAX_DEPTH = 8
 
 
-def make_packaging(document: CpaDocument, name: str) -> Packaging | None:
+def make_packaging(document: CpaDocument, package_id: str) -> Packaging | None:
     """Return a package with its parts; None where the id names none, or nothing is in it."""
-    package = document.packages.get(name)
+    package = document.packages.get(package_id)
     if package is None or not package.composites:
         return None
-    by_id = {composite.id: composite for composite in package.composites}
-    whole = package.composites[-1]
-    parts = _list_parts(document, by_id, whole, 0)
-    return Packaging(name, whole.mime_type, tuple(parts), whole.parameters) if parts else None
+    composite_by_id = {composite.id: composite for composite in package.composites}
+    outer_composite = package.composites[-1]
+    parts = _list_parts(document, composite_by_id, outer_composite, 0)
+    return (
+        Packaging(package_id, outer_composite.mime_type, tuple(parts), outer_composite.parameters)
+        if parts
+        else None
+    )
 
 
 def _list_parts(
-    document: CpaDocument, composites: dict[str, Composite], whole: Composite, depth: int
+    document: CpaDocument, composite_by_id: dict[str, Composite], outer_composite: Composite, depth: int
 ) -> list[PackagedPart]:
-    packaged: list[PackagedPart] = []
-    for constituent in whole.constituents:
-        part, inner = document.parts.get(constituent.idref), composites.get(constituent.idref)
+    packaged_parts: list[PackagedPart] = []
+    for constituent in outer_composite.constituents:
+        part, inner_composite = document.parts.get(constituent.idref), composite_by_id.get(constituent.idref)
         if part is not None:
-            packaged.append(
+            packaged_parts.append(
                 PackagedPart(
                     part.id,
                     part.mime_type,
@@ -376,18 +416,18 @@ def _list_parts(
                     namespaces=part.namespaces,
                 )
             )
-        elif inner is not None and depth < _DEEPEST:
-            within = _list_parts(document, composites, inner, depth + 1)
-            packaged += [_wrap_part(each, constituent, inner) for each in within]
-    return packaged
+        elif inner_composite is not None and depth < _MAX_DEPTH:
+            inner_parts = _list_parts(document, composite_by_id, inner_composite, depth + 1)
+            packaged_parts += [_wrap_part(each, constituent, inner_composite) for each in inner_parts]
+    return packaged_parts
 
 
-def _wrap_part(part: PackagedPart, holder: Constituent, composite: Composite) -> PackagedPart:
+def _wrap_part(part: PackagedPart, constituent: Constituent, composite: Composite) -> PackagedPart:
     """Return a part with the media type of its composite, and how often the composite occurs."""
     return replace(
         part,
-        excluded_from_signature=part.excluded_from_signature or holder.excluded_from_signature,
-        min_occurs=part.min_occurs if holder.min_occurs is None else holder.min_occurs,
-        max_occurs=part.max_occurs if holder.max_occurs is None else holder.max_occurs,
+        excluded_from_signature=part.excluded_from_signature or constituent.excluded_from_signature,
+        min_occurs=part.min_occurs if constituent.min_occurs is None else constituent.min_occurs,
+        max_occurs=part.max_occurs if constituent.max_occurs is None else constituent.max_occurs,
         wrapper_types=(composite.mime_type, *part.wrapper_types),
     )

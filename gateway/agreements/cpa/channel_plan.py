@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gateway.agreements.cpa.cpa_values import find_algorithm_uri
-from gateway.agreements.cpa.element_writer import IdNames
+from gateway.agreements.cpa.element_writer import DocumentIds
 from gateway.agreements.pmode import PMode
 from gateway.agreements.pmode_values import Encryption, Reliability, TransportTerms, TypedEndpoint
 from gateway.errors import GatewayError
@@ -19,30 +19,32 @@ from gateway.message_model import PartyId
 from gateway.pki import PATH_RULES, RSA_SHA256, get_signature_algorithm, read_certificate
 from gateway.wire import DSIG_MORE, XENC
 
-_HASH: Final = f"{XENC}sha256"
+_DEFAULT_HASH_FUNCTION: Final = f"{XENC}sha256"
 #: The algorithms of a party whose key is not known, the usual one first.
-_USUAL: Final = (RSA_SHA256, *(f"{DSIG_MORE}ecdsa-sha{bits}" for bits in (256, 384, 512)))
+_DEFAULT_ALGORITHMS: Final = (RSA_SHA256, *(f"{DSIG_MORE}ecdsa-sha{bits}" for bits in (256, 384, 512)))
 
 
 @dataclass(frozen=True, slots=True)
 class RegisteredParty:
     """A party as it is registered: its name, and its certificates (SHA-256) by use, the one to use first.
 
-    `client` and `server` are those of TLS. They are written to a CPA where the P-Modes name no certificate.
+    `client_certificate` and `server_certificate` are those of TLS. They are written to a CPA where the
+    P-Modes name no certificate.
     """
 
     name: str
-    signing: tuple[str, ...] = ()
-    encryption: tuple[str, ...] = ()
-    client: str | None = None
-    server: str | None = None
+    signing_certificates: tuple[str, ...] = ()
+    encryption_certificates: tuple[str, ...] = ()
+    client_certificate: str | None = None
+    server_certificate: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class PartyFacts:
+class PartyTerms:
     """The facts about a party that hold in the whole agreement; certificates are named by SHA-256.
 
-    `signers` and `algorithms` are those of its signatures; others encrypt for the certificate `decryption`.
+    `signers` and `algorithms` are those of its signatures; others encrypt for the certificate
+    `decryption_certificate`.
     """
 
     name: str
@@ -50,60 +52,74 @@ class PartyFacts:
     signers: tuple[str, ...]
     algorithms: tuple[str, ...]
     hash_function: str
-    decryption: str | None
-    client: str | None
-    server: str | None
+    decryption_certificate: str | None
+    client_certificate: str | None
+    server_certificate: str | None
 
 
-def collect_party_facts(
-    ids: tuple[PartyId, ...],
+def collect_party_terms(
+    party_ids: tuple[PartyId, ...],
     pmodes: Sequence[PMode],
     parties: Mapping[PartyId, RegisteredParty],
     certificates: Mapping[str, bytes],
-) -> PartyFacts:
+) -> PartyTerms:
     """Return the facts about the party with these identifiers; `certificates` are DER octets by SHA-256."""
-    registered = next(
-        (parties[identifier] for identifier in ids if identifier in parties), RegisteredParty(ids[0].value)
+    registered_party = next(
+        (parties[identifier] for identifier in party_ids if identifier in parties),
+        RegisteredParty(party_ids[0].value),
     )
-    sent = [pmode for pmode in pmodes if pmode.from_party == ids]
-    received = [pmode for pmode in pmodes if pmode.to_party == ids]
-    endpoints = (*(pmode.reply_endpoint for pmode in sent), *(pmode.endpoint for pmode in received))
-    pins = (
-        *(pmode.security.certificates for pmode in sent),
-        *(pmode.security.reply_certificates for pmode in received),
-        registered.signing,
+    sent_pmodes = [pmode for pmode in pmodes if pmode.from_party == party_ids]
+    received_pmodes = [pmode for pmode in pmodes if pmode.to_party == party_ids]
+    endpoints = (
+        *(pmode.reply_endpoint for pmode in sent_pmodes),
+        *(pmode.endpoint for pmode in received_pmodes),
     )
-    signers = next(filter(None, pins), ())
-    agreed = next(
-        (pmode.security.signature_algorithms for pmode in sent if pmode.security.signature_algorithms), ()
+    signer_candidates = (
+        *(pmode.security.certificates for pmode in sent_pmodes),
+        *(pmode.security.reply_certificates for pmode in received_pmodes),
+        registered_party.signing_certificates,
     )
-    decrypting = (
-        *(pmode.encryption.certificate for pmode in received if pmode.encryption),
-        *registered.encryption,
+    signers = next(filter(None, signer_candidates), ())
+    agreed_algorithms = next(
+        (pmode.security.signature_algorithms for pmode in sent_pmodes if pmode.security.signature_algorithms),
+        (),
     )
-    clients = (*(pmode.transport.client_certificate for pmode in sent), registered.client)
-    servers = (*(pmode.transport.server_certificate for pmode in received), registered.server)
-    return PartyFacts(
-        registered.name,
+    decryption_certificates = (
+        *(pmode.encryption.certificate for pmode in received_pmodes if pmode.encryption),
+        *registered_party.encryption_certificates,
+    )
+    client_certificates = (
+        *(pmode.transport.client_certificate for pmode in sent_pmodes),
+        registered_party.client_certificate,
+    )
+    server_certificates = (
+        *(pmode.transport.server_certificate for pmode in received_pmodes),
+        registered_party.server_certificate,
+    )
+    return PartyTerms(
+        registered_party.name,
         next(filter(None, endpoints), None),
         signers,
-        tuple(map(find_algorithm_uri, agreed)) or _find_key_algorithms(signers, certificates),
-        next((pmode.security.hash_function for pmode in sent if pmode.security.hash_function), _HASH),
-        next(filter(None, decrypting), None),
-        next(filter(None, clients), None),
-        next(filter(None, servers), None),
+        tuple(map(find_algorithm_uri, agreed_algorithms)) or _find_key_algorithms(signers, certificates),
+        next(
+            (pmode.security.hash_function for pmode in sent_pmodes if pmode.security.hash_function),
+            _DEFAULT_HASH_FUNCTION,
+        ),
+        next(filter(None, decryption_certificates), None),
+        next(filter(None, client_certificates), None),
+        next(filter(None, server_certificates), None),
     )
 
 
 def _find_key_algorithms(pins: Sequence[str], certificates: Mapping[str, bytes]) -> tuple[str, ...]:
     """Return the algorithm by which the key of the first certificate signs; several where it is not here."""
-    octets = certificates.get(pins[0]) if pins else None
-    if octets is None:
-        return _USUAL
+    certificate_octets = certificates.get(pins[0]) if pins else None
+    if certificate_octets is None:
+        return _DEFAULT_ALGORITHMS
     try:
-        return (get_signature_algorithm(read_certificate(octets, PATH_RULES).public_key),)
+        return (get_signature_algorithm(read_certificate(certificate_octets, PATH_RULES).public_key),)
     except GatewayError:
-        return _USUAL
+        return _DEFAULT_ALGORITHMS
 
 
 _HTTP_VERSION: Final = "1.1"
@@ -126,7 +142,7 @@ class MessagingTerms:
 
 
 #: What holds for signals, which are neither acknowledged nor repeated.
-SILENT: Final = Reliability("never", "never", "never", 0)
+SIGNAL_RELIABILITY: Final = Reliability("never", "never", "never", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,86 +188,106 @@ class ReceivingTerms:
     protocol_version: str = _HTTP_VERSION
 
 
-def make_sending_terms(pmode: PMode, sender: PartyFacts, receiver: PartyFacts) -> SendingTerms:
+def make_sending_terms(pmode: PMode, sender: PartyTerms, receiver: PartyTerms) -> SendingTerms:
     """Return the terms by which the From party of a P-Mode sends."""
     security, transport = pmode.security, pmode.transport
     signature = None
     if security.sign or security.certificates:
         signers = security.certificates or sender.signers
         signature = _make_signature(pmode, sender, signer=next(iter(signers), None))
-    server = transport.server_certificate or receiver.server
-    secured = security.mutual_tls or transport.security_protocol is not None or transport.client_certificate
+    server_certificate = transport.server_certificate or receiver.server_certificate
+    uses_tls = security.mutual_tls or transport.security_protocol is not None or transport.client_certificate
     tls = None
-    if secured or is_secure(pmode.endpoint):
-        client = transport.client_certificate or (sender.client if security.mutual_tls else None)
-        anchors = transport.server_anchors or tuple(filter(None, (server,)))
-        tls = _make_tls(transport, client, anchors)
+    if uses_tls or is_secure(pmode.endpoint):
+        client_certificate = transport.client_certificate or (
+            sender.client_certificate if security.mutual_tls else None
+        )
+        anchors = transport.server_anchors or tuple(filter(None, (server_certificate,)))
+        tls = _make_tls(transport, client_certificate, anchors)
     return SendingTerms(
         signature,
-        _make_envelope(pmode.encryption, None, sends=True),
+        _make_envelope(pmode.encryption, None, is_sender=True),
         tls,
         transport.protocol_version or _HTTP_VERSION,
     )
 
 
 def make_receiving_terms(
-    pmode: PMode, sender: PartyFacts, receiver: PartyFacts, endpoint: str | None
+    pmode: PMode, sender: PartyTerms, receiver: PartyTerms, endpoint: str | None
 ) -> ReceivingTerms:
     """Return the terms by which the To party of a P-Mode receives at an endpoint."""
-    security, transport, urls = pmode.security, pmode.transport, pmode.endpoints
-    if not urls or endpoint != pmode.endpoint:
-        urls = list_endpoints(endpoint)
+    security, transport, endpoints = pmode.security, pmode.transport, pmode.endpoints
+    if not endpoints or endpoint != pmode.endpoint:
+        endpoints = list_endpoints(endpoint)
     signature = None
     if security.sign or security.trust_anchors:
         signers = security.trust_anchors or security.certificates or sender.signers
         signature = _make_signature(pmode, sender, anchors=signers)
-    server = transport.server_certificate or receiver.server
-    secured = transport.server_certificate or (server and (security.mutual_tls or transport.client_anchors))
+    server_certificate = transport.server_certificate or receiver.server_certificate
+    uses_tls = transport.server_certificate or (
+        server_certificate and (security.mutual_tls or transport.client_anchors)
+    )
     tls = None
-    if secured or is_secure(endpoint):
-        client = transport.client_certificate or sender.client
-        clients = tuple(filter(None, (client,))) if security.mutual_tls else ()
-        tls = _make_tls(transport, server, transport.client_anchors or clients)
+    if uses_tls or is_secure(endpoint):
+        client_certificate = transport.client_certificate or sender.client_certificate
+        client_anchors = tuple(filter(None, (client_certificate,))) if security.mutual_tls else ()
+        tls = _make_tls(transport, server_certificate, transport.client_anchors or client_anchors)
     pin = pmode.encryption.certificate if pmode.encryption is not None else None
     return ReceivingTerms(
-        urls,
+        endpoints,
         signature,
-        _make_envelope(pmode.encryption, pin or receiver.decryption),
+        _make_envelope(pmode.encryption, pin or receiver.decryption_certificate),
         tls,
         transport.authentication,
         transport.protocol_version or _HTTP_VERSION,
     )
 
 
-def mirror_sending(
-    half: ReceivingTerms, party: PartyFacts, partner: PartyFacts, signer: str | None
+def derive_sending_terms(
+    receiving_terms: ReceivingTerms, party: PartyTerms, partner: PartyTerms, signer: str | None
 ) -> SendingTerms:
     """Return the sending terms of a party for a channel of which only its receiving terms are known."""
-    signature = half.signature
+    signature = receiving_terms.signature
     if signature is not None:
         own_signer = signer or next(iter(party.signers), None)
         signature = SignatureTerms(party.algorithms, signature.hash_function, own_signer)
-    tls = half.tls
+    tls = receiving_terms.tls
     if tls is not None:
-        tls = replace(tls, certificate=party.client, anchors=tuple(filter(None, (partner.server,))))
-    envelope = _make_envelope(half.envelope, None)
-    return SendingTerms(signature, envelope, tls, half.protocol_version)
+        tls = replace(
+            tls,
+            certificate=party.client_certificate,
+            anchors=tuple(filter(None, (partner.server_certificate,))),
+        )
+    envelope = _make_envelope(receiving_terms.envelope, None)
+    return SendingTerms(signature, envelope, tls, receiving_terms.protocol_version)
 
 
-def mirror_receiving(half: SendingTerms, party: PartyFacts, partner: PartyFacts) -> ReceivingTerms:
+def derive_receiving_terms(
+    sending_terms: SendingTerms, party: PartyTerms, partner: PartyTerms
+) -> ReceivingTerms:
     """Return the receiving terms of a party for a channel of which only its sending terms are known."""
-    signature, envelope, tls = half.signature, half.envelope, None
+    signature, envelope, tls = sending_terms.signature, sending_terms.envelope, None
     if signature is not None:
         signature = SignatureTerms(partner.algorithms, signature.hash_function, anchors=partner.signers)
     if envelope is not None:
         # No message is encrypted for a party without a decryption certificate.
-        envelope = _make_envelope(envelope, party.decryption) if party.decryption is not None else None
+        envelope = (
+            _make_envelope(envelope, party.decryption_certificate)
+            if party.decryption_certificate is not None
+            else None
+        )
     if is_secure(party.endpoint):
         tls = replace(
-            half.tls or TlsTerms(), certificate=party.server, anchors=tuple(filter(None, (partner.client,)))
+            sending_terms.tls or TlsTerms(),
+            certificate=party.server_certificate,
+            anchors=tuple(filter(None, (partner.client_certificate,))),
         )
     return ReceivingTerms(
-        list_endpoints(party.endpoint), signature, envelope, tls, protocol_version=half.protocol_version
+        list_endpoints(party.endpoint),
+        signature,
+        envelope,
+        tls,
+        protocol_version=sending_terms.protocol_version,
     )
 
 
@@ -266,18 +302,18 @@ def list_endpoints(endpoint: str | None) -> tuple[TypedEndpoint, ...]:
 
 
 def _make_signature(
-    pmode: PMode, sender: PartyFacts, *, signer: str | None = None, anchors: tuple[str, ...] = ()
+    pmode: PMode, sender: PartyTerms, *, signer: str | None = None, anchors: tuple[str, ...] = ()
 ) -> SignatureTerms:
-    agreed = tuple(map(find_algorithm_uri, pmode.security.signature_algorithms))
-    digest = find_algorithm_uri(pmode.security.hash_function or sender.hash_function)
-    return SignatureTerms(agreed or sender.algorithms, digest, signer, anchors)
+    agreed_algorithms = tuple(map(find_algorithm_uri, pmode.security.signature_algorithms))
+    hash_function = find_algorithm_uri(pmode.security.hash_function or sender.hash_function)
+    return SignatureTerms(agreed_algorithms or sender.algorithms, hash_function, signer, anchors)
 
 
 def _make_tls(transport: TransportTerms, certificate: str | None, anchors: tuple[str, ...]) -> TlsTerms:
-    described = transport.security_protocol is not None
+    has_protocol = transport.security_protocol is not None
     return TlsTerms(
         transport.security_protocol or "TLS",
-        transport.security_version if described else "1.2",
+        transport.security_version if has_protocol else "1.2",
         certificate,
         anchors,
         transport.ciphers,
@@ -285,7 +321,7 @@ def _make_tls(transport: TransportTerms, certificate: str | None, anchors: tuple
 
 
 def _make_envelope(
-    terms: Encryption | None, certificate: str | None, *, sends: bool = False
+    terms: Encryption | None, certificate: str | None, *, is_sender: bool = False
 ) -> Encryption | None:
     """Return an envelope with its algorithms as URIs: ciphers stand before the transport of keys.
 
@@ -294,35 +330,35 @@ def _make_envelope(
     if terms is None:
         return None
     algorithms = map(find_algorithm_uri, terms.algorithms)
-    ordered = tuple(sorted(algorithms, key=lambda uri: "rsa" in uri.rpartition("#")[2]))
+    sorted_algorithms = tuple(sorted(algorithms, key=lambda uri: "rsa" in uri.rpartition("#")[2]))
     version = terms.protocol_version or _ENVELOPE_VERSIONS.get(terms.protocol)
-    anchors = terms.trust_anchors if sends else ()
-    return Encryption(terms.protocol, ordered, certificate, version, anchors)
+    anchors = terms.trust_anchors if is_sender else ()
+    return Encryption(terms.protocol, sorted_algorithms, certificate, version, anchors)
 
 
 @dataclass(slots=True)
 class PlannedChannel:
     """A channel with those of its halves that are known; `signers` may sign the messages sent through it."""
 
-    name: str
+    channel_id: str
     messaging: MessagingTerms
     sending: SendingTerms | None = None
     receiving: ReceivingTerms | None = None
     signers: tuple[str, ...] = ()
 
-    def can_receive(self, half: ReceivingTerms) -> bool:
-        """Return whether this channel can take `half` as its receiving half.
+    def can_receive(self, receiving_terms: ReceivingTerms) -> bool:
+        """Return whether this channel can take `receiving_terms` as its receiving half.
 
         It can if its receiving half is not known yet, and its sending half uses a signature, an envelope and
-        TLS exactly where `half` does.
+        TLS exactly where `receiving_terms` does.
         """
-        sent = self.sending
+        sending_terms = self.sending
         return (
             self.receiving is None
-            and sent is not None
-            and (sent.signature is None) == (half.signature is None)
-            and (sent.envelope is None) == (half.envelope is None)
-            and (sent.tls is None) == (half.tls is None)
+            and sending_terms is not None
+            and (sending_terms.signature is None) == (receiving_terms.signature is None)
+            and (sending_terms.envelope is None) == (receiving_terms.envelope is None)
+            and (sending_terms.tls is None) == (receiving_terms.tls is None)
         )
 
 
@@ -331,58 +367,74 @@ class ChannelPlan:
     """The channels of one party; two that say the same are one."""
 
     prefix: str
-    names: IdNames
+    document_ids: DocumentIds
     channels: list[PlannedChannel] = field(default_factory=list)
 
-    def add_sending(self, messaging: MessagingTerms, half: SendingTerms, preferred_name: str) -> str:
-        """Return the id of the channel by which the party sends so; `preferred_name` where that is free."""
-        for channel in self.channels:
-            if channel.messaging == messaging and channel.sending == half:
-                return channel.name
-        return self._add(PlannedChannel(self._reserve_name(preferred_name), messaging, sending=half))
-
-    def add_receiving(
-        self, messaging: MessagingTerms, half: ReceivingTerms, signers: tuple[str, ...] = ()
+    def add_sending_channel(
+        self, messaging: MessagingTerms, sending_terms: SendingTerms, preferred_name: str
     ) -> str:
-        """Return the id of the channel by which the party receives so, and sends with one of `signers`.
+        """Return the id of the channel with these sending terms; add it if there is none.
 
-        Everything that the party sends must have its channel before.
+        A new channel gets the id `preferred_name` if that is free.
+        """
+        for channel in self.channels:
+            if channel.messaging == messaging and channel.sending == sending_terms:
+                return channel.channel_id
+        return self._append_channel(
+            PlannedChannel(self._reserve_channel_id(preferred_name), messaging, sending=sending_terms)
+        )
+
+    def add_receiving_channel(
+        self, messaging: MessagingTerms, receiving_terms: ReceivingTerms, signers: tuple[str, ...] = ()
+    ) -> str:
+        """Return the id of the channel with these receiving terms, whose messages one of `signers` may sign.
+
+        It is an equal channel, else a channel whose receiving half is free, else a new one. Add the channels
+        for sending first.
         """
         equal_channels = [channel for channel in self.channels if channel.messaging == messaging]
         for channel in equal_channels:
-            signs = channel.signers == signers if channel.sending is None else _has_signer(channel, signers)
-            if channel.receiving == half and signs:
-                return channel.name
-        free = [channel for channel in equal_channels if channel.can_receive(half)]
-        if free:
-            chosen = max(free, key=lambda channel: _has_signer(channel, signers))
-            chosen.receiving = half
-            return chosen.name
-        return self._add(PlannedChannel(self._reserve_name(""), messaging, receiving=half, signers=signers))
+            has_signers = (
+                channel.signers == signers if channel.sending is None else _has_signer(channel, signers)
+            )
+            if channel.receiving == receiving_terms and has_signers:
+                return channel.channel_id
+        free_channels = [channel for channel in equal_channels if channel.can_receive(receiving_terms)]
+        if free_channels:
+            chosen_channel = max(free_channels, key=lambda channel: _has_signer(channel, signers))
+            chosen_channel.receiving = receiving_terms
+            return chosen_channel.channel_id
+        return self._append_channel(
+            PlannedChannel(
+                self._reserve_channel_id(""), messaging, receiving=receiving_terms, signers=signers
+            )
+        )
 
-    def add_both(self, messaging: MessagingTerms, sending: SendingTerms, receiving: ReceivingTerms) -> str:
+    def add_signal_channel(
+        self, messaging: MessagingTerms, sending: SendingTerms, receiving: ReceivingTerms
+    ) -> str:
         """Return the id of a channel for signals."""
         for channel in self.channels:
             if (channel.messaging, channel.sending, channel.receiving) == (messaging, sending, receiving):
-                return channel.name
-        name = self.names.reserve_name(f"{self.prefix}-signals")
-        return self._add(PlannedChannel(name, messaging, sending, receiving))
+                return channel.channel_id
+        channel_id = self.document_ids.reserve_id(f"{self.prefix}-signals")
+        return self._append_channel(PlannedChannel(channel_id, messaging, sending, receiving))
 
-    def complete_halves(self, party: PartyFacts, partner: PartyFacts) -> None:
+    def complete_halves(self, party: PartyTerms, partner: PartyTerms) -> None:
         """Give each channel the half that no P-Mode describes."""
         for channel in self.channels:
             if channel.sending is None and channel.receiving is not None:
                 signer = next(iter(channel.signers[::-1]), None)
-                channel.sending = mirror_sending(channel.receiving, party, partner, signer)
+                channel.sending = derive_sending_terms(channel.receiving, party, partner, signer)
             elif channel.receiving is None and channel.sending is not None:
-                channel.receiving = mirror_receiving(channel.sending, party, partner)
+                channel.receiving = derive_receiving_terms(channel.sending, party, partner)
 
-    def _add(self, channel: PlannedChannel) -> str:
+    def _append_channel(self, channel: PlannedChannel) -> str:
         self.channels.append(channel)
-        return channel.name
+        return channel.channel_id
 
-    def _reserve_name(self, preferred_name: str) -> str:
-        return self.names.reserve_name(preferred_name or f"{self.prefix}-channel")
+    def _reserve_channel_id(self, preferred_name: str) -> str:
+        return self.document_ids.reserve_id(preferred_name or f"{self.prefix}-channel")
 
 
 def _has_signer(channel: PlannedChannel, signers: Collection[str]) -> bool:

@@ -20,7 +20,7 @@ from gateway.agreements.pmode import PMode
 from gateway.errors import GatewayError
 from gateway.wire import C14N, C14N_EXCLUSIVE
 
-_HARMLESS: Final = (C14N, C14N_EXCLUSIVE)
+_SUPPORTED_TRANSFORMS: Final = (C14N, C14N_EXCLUSIVE)
 
 
 def _list_used_packages(view: CpaView) -> Iterator[PackagingTerms]:
@@ -38,7 +38,7 @@ def _find_shape_problems(view: CpaView) -> Findings:
             yield cite_rule("package-circular", package.location, text)
             continue
         packaging = make_packaging(view.document, package.id)
-        if packaging is None:  # it has no part: `_find_wrong_references` reports why
+        if packaging is None:  # it has no part: `_find_reference_problems` reports why
             continue
         if packaging.parts[0].mime_type.partition(";")[0].strip().lower() not in ("text/xml", "*/*"):
             text = (
@@ -53,32 +53,32 @@ def _find_shape_problems(view: CpaView) -> Findings:
 
 
 def _contains_itself(package: PackagingTerms) -> bool:
-    inner = {
+    constituent_ids = {
         composite.id: {each.idref for each in composite.constituents} for composite in package.composites
     }
-    for start in inner:
-        reached, waiting = set[str](), [start]
-        while waiting:
-            for name in inner.get(waiting.pop(), set()) - reached:
-                if name == start:
+    for start_id in constituent_ids:
+        reached_ids, unvisited_ids = set[str](), [start_id]
+        while unvisited_ids:
+            for inner_id in constituent_ids.get(unvisited_ids.pop(), set()) - reached_ids:
+                if inner_id == start_id:
                     return True
-                reached.add(name)
-                waiting.append(name)
+                reached_ids.add(inner_id)
+                unvisited_ids.append(inner_id)
     return False
 
 
 def _find_incapable_packages(view: CpaView) -> Findings:
     for package in _list_used_packages(view):
-        for able, verb in ((package.generate, "made"), (package.parse, "parsed")):
-            if not able:
+        for is_capable, verb in ((package.can_generate, "made"), (package.can_parse, "parsed")):
+            if not is_capable:
                 text = f"package {quote_name(package.id)} is in use and cannot be {verb}"
                 yield cite_rule("package-incapable", package.location, text)
 
 
 def _list_constituents(view: CpaView) -> Iterator[tuple[Composite, Constituent]]:
     for package in _list_used_packages(view):
-        for whole in package.composites:
-            yield from ((whole, constituent) for constituent in whole.constituents)
+        for composite in package.composites:
+            yield from ((composite, constituent) for constituent in composite.constituents)
 
 
 def _find_part_problems(view: CpaView) -> Findings:
@@ -96,7 +96,7 @@ def _find_part_problems(view: CpaView) -> Findings:
                 f"{name} occurs {constituent.min_occurs} times at least and {constituent.max_occurs} at most"
             )
             yield cite_rule("part-occurs", constituent.location, text)
-        strange = [each for each in constituent.transforms if each not in _HARMLESS]
+        strange = [each for each in constituent.transforms if each not in _SUPPORTED_TRANSFORMS]
         if strange:
             text = f"{name} is transformed by {quote_name(strange[0])} for its signature, not by the hub"
             yield cite_rule("part-transformed", constituent.location, text)
@@ -109,9 +109,9 @@ PACKAGING_CHECKS: Final[tuple[CpaCheck, ...]] = (
 )
 
 
-#: What belongs to a party; packages and parts belong to both.
+#: The elements that belong to one party; packages and parts belong to both.
 _OWNED: Final = ("DeliveryChannel", "Transport", "DocExchange", "Certificate", "SecurityDetails")
-_UNUSED: Final = {
+_UNUSED_RULES: Final = {
     "DeliveryChannel": "channel-unused",
     "Transport": "transport-unused",
     "DocExchange": "exchange-unused",
@@ -122,13 +122,13 @@ _UNUSED: Final = {
 }
 
 
-def _join_kinds(kinds: Iterable[str]) -> str:
-    return " or ".join(kinds)
+def _join_kinds(element_names: Iterable[str]) -> str:
+    return " or ".join(element_names)
 
 
-def _find_wrong_references(view: CpaView) -> Findings:
+def _find_reference_problems(view: CpaView) -> Findings:
     for location, name, kinds in view.document.references:
-        target = view.document.names.get(name)
+        target = view.document.elements_by_id.get(name)
         if target is None:
             text = f"no {_join_kinds(kinds)} has the id {quote_name(name)}"
             yield cite_rule("reference-unresolved", location, text)
@@ -146,22 +146,24 @@ def _get_owner(location: Place) -> str:
 
 
 def _find_unused_parts(view: CpaView) -> Findings:
-    used = {name for _, name, _ in view.document.references}
-    for name, (kind, location) in view.document.names.items():
-        rule = _UNUSED.get(kind)
-        if rule is not None and name not in used:
-            yield cite_rule(rule, location, f"nothing refers to {kind} {quote_name(name)}")
+    used_ids = {name for _, name, _ in view.document.references}
+    for element_id, (element_name, location) in view.document.elements_by_id.items():
+        rule_id = _UNUSED_RULES.get(element_name)
+        if rule_id is not None and element_id not in used_ids:
+            yield cite_rule(rule_id, location, f"nothing refers to {element_name} {quote_name(element_id)}")
 
 
-def _find_foreign_terms(view: CpaView) -> Findings:
+def _find_foreign_elements(view: CpaView) -> Findings:
     for party in view.document.parties:
         for _, binding, _ in party.list_bindings():
-            for name in binding.foreign:
-                text = f"element {quote_name(name.rpartition('}')[2])} of another namespace is not read"
+            for element_tag in binding.foreign_elements:
+                text = (
+                    f"element {quote_name(element_tag.rpartition('}')[2])} of another namespace is not read"
+                )
                 yield cite_rule("terms-foreign", binding.location, text)
 
 
-def _find_wrong_terms(view: CpaView) -> Findings:
+def _find_conversion_problems(view: CpaView) -> Findings:
     """Yield a finding for each action that cannot be converted into a P-Mode.
 
     The rules above state the reason more exactly, where they can. Among the actions that can be converted,
@@ -169,25 +171,25 @@ def _find_wrong_terms(view: CpaView) -> Findings:
     """
     if view.document.start is None or view.document.end is None or view.document.start >= view.document.end:
         return
-    converted: list[tuple[PMode, Place]] = []
+    converted_pmodes: list[tuple[PMode, Place]] = []
     for action in view.actions:
         try:
-            converted.append((convert_action(action), action.binding.location))
+            converted_pmodes.append((convert_action(action), action.binding.location))
         except GatewayError as refused:
             yield cite_rule("terms-wrong", action.binding.location, refused.detail)
-    undelivered = list_mailbox_filings(pmode for pmode, _ in converted)
-    for pmode, binding_place in converted:
-        if pmode in undelivered:
+    mailbox_filings = list_mailbox_filings(pmode for pmode, _ in converted_pmodes)
+    for pmode, binding_place in converted_pmodes:
+        if pmode in mailbox_filings:
             yield cite_rule("filing-in-mailbox", binding_place, describe_mailbox_filing(pmode))
 
 
 REFERENCE_CHECKS: Final[tuple[CpaCheck, ...]] = (
-    _find_wrong_references,
+    _find_reference_problems,
     _find_unused_parts,
-    _find_foreign_terms,
+    _find_foreign_elements,
 )
 #: Run when nothing else is wrong.
-CONVERSION_CHECKS: Final[tuple[CpaCheck, ...]] = (_find_wrong_terms,)
+CONVERSION_CHECKS: Final[tuple[CpaCheck, ...]] = (_find_conversion_problems,)
 
 
 _CHECKS: Final[tuple[CpaCheck, ...]] = (
@@ -209,19 +211,19 @@ class CpaJudgment(NamedTuple):
     findings: tuple[AgreementFinding, ...]
 
 
-def judge_cpa(data: bytes, name: str, at: datetime) -> CpaJudgment:
+def check_cpa(document_octets: bytes, file_name: str, at: datetime) -> CpaJudgment:
     """Return the content of a CPA and every finding on it at the time `at`.
 
     It raises for no document, however malformed.
     """
-    problems = find_validity_problems(data, name)
+    problems = find_validity_problems(document_octets, file_name)
     if problems:
         # A document that is not even XML has no path.
         rule = "xml" if problems[0].location.xpath == "/" else "schema"
         return CpaJudgment(
             None, tuple(cite_rule(rule, problem.location, problem.message) for problem in problems)
         )
-    document = read_cpa(data, name)
+    document = read_cpa(document_octets, file_name)
     return CpaJudgment(document, _list_findings(document, at))
 
 

@@ -39,17 +39,17 @@ class PartyName:
 
 
 @dataclass(frozen=True, slots=True)
-class CertificateHolder:
+class CpaCertificate:
     """A certificate (``Certificate``): the DER octets of the leaf first, or a digest that names one.
 
-    `broken` says why the octets could not be read from the document.
+    `read_error` says why the octets could not be read from the document.
     """
 
     location: Place
     id: str
     chain: tuple[bytes, ...] = ()
     digest: str | None = None
-    broken: str | None = None
+    read_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class BusinessCharacteristics:
 
 @dataclass(frozen=True, slots=True)
 class ActionBinding:
-    """``CanSend`` or ``CanReceive`` with its ``ThisPartyActionBinding``; `nested` are synchronous answers."""
+    """``CanSend`` or ``CanReceive`` with its binding; `nested_bindings` are those of synchronous answers."""
 
     location: Place
     sends: bool
@@ -89,21 +89,21 @@ class ActionBinding:
     action: str
     package: str
     business: BusinessCharacteristics
-    channels: tuple[str, ...]
-    partner_binding: str | None = None
-    nested: tuple[ActionBinding, ...] = ()
+    channel_ids: tuple[str, ...]
+    partner_binding_id: str | None = None
+    nested_bindings: tuple[ActionBinding, ...] = ()
     context: Mapping[str, str] | None = None
     #: The terms of the gateway that CPPA has no word for, by attribute.
     extension: Mapping[str, str] | None = None
     #: The names of elements of other namespaces.
-    foreign: tuple[str, ...] = ()
+    foreign_elements: tuple[str, ...] = ()
 
     def list_with_nested(self) -> Iterator[tuple[ActionBinding, ActionBinding | None]]:
         """Yield this binding and those inside, each with the binding that holds it."""
         yield self, None
-        for nested in self.nested:
-            for binding, holder in nested.list_with_nested():
-                yield binding, holder or self
+        for nested in self.nested_bindings:
+            for binding, parent_binding in nested.list_with_nested():
+                yield binding, parent_binding or self
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +134,8 @@ class DeliveryChannel:
 
     location: Place
     id: str
-    transport: str
-    doc_exchange: str
+    transport_id: str
+    exchange_id: str
     sync_reply_mode: str
     ack_requested: str
     ack_signature_requested: str
@@ -174,8 +174,8 @@ class TransportSecurity:
     location: Place
     protocol: str
     version: str | None
-    certificate: str | None
-    peer_security: str | None
+    certificate_id: str | None
+    peer_security_id: str | None
     ciphers: tuple[Algorithm, ...] = ()
 
 
@@ -193,7 +193,7 @@ class TransportSide:
 
 @dataclass(frozen=True, slots=True)
 class Transport:
-    """How a party sends and receives."""
+    """A ``Transport``: the protocols, endpoints and TLS by which a party sends and receives."""
 
     location: Place
     id: str
@@ -203,26 +203,26 @@ class Transport:
 
 @dataclass(frozen=True, slots=True)
 class NonRepudiation:
-    """Signatures: `certificate` where the party signs, `security` where it verifies."""
+    """Signatures: `certificate` where the party signs, `security_id` where it verifies."""
 
     location: Place
     protocol: str
     hash_function: str
     algorithms: tuple[Algorithm, ...]
     certificate: str | None = None
-    security: str | None = None
+    security_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DigitalEnvelope:
-    """Encryption: `certificate` where the party decrypts, `security` where it encrypts."""
+    """Encryption: `certificate_id` where the party decrypts, `security_id` where it encrypts."""
 
     location: Place
     protocol: str
     version: str | None
     algorithms: tuple[Algorithm, ...]
-    certificate: str | None = None
-    security: str | None = None
+    certificate_id: str | None = None
+    security_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +231,10 @@ class DocumentBinding:
 
     location: Place
     version: str
-    reliable: bool = False
+    is_reliable: bool = False
     retries: int | None = None
     retry_interval: int | None = None
-    ordered: bool = False
+    is_ordered: bool = False
     persist_duration: int | None = None
     non_repudiation: NonRepudiation | None = None
     envelope: DigitalEnvelope | None = None
@@ -256,7 +256,7 @@ class MshOverride:
 
     location: Place
     action: str
-    channel: str
+    channel_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,16 +265,16 @@ class CpaParty:
 
     location: Place
     name: str
-    default_channel: str
-    default_package: str
+    default_channel_id: str
+    default_package_id: str
     ids: tuple[PartyName, ...]
     roles: tuple[CollaborationRole, ...]
-    certificates: Mapping[str, CertificateHolder]
-    security: Mapping[str, SecurityDetails]
+    certificates: Mapping[str, CpaCertificate]
+    security_details: Mapping[str, SecurityDetails]
     channels: Mapping[str, DeliveryChannel]
     transports: Mapping[str, Transport]
     exchanges: Mapping[str, DocExchange]
-    overrides: tuple[MshOverride, ...]
+    signal_overrides: tuple[MshOverride, ...]
 
     def find_binding(self, binding_id: str) -> ActionBinding | None:
         """Return the binding with an id, None when the party has none."""
@@ -283,16 +283,16 @@ class CpaParty:
     def list_bindings(self) -> Iterator[tuple[CollaborationRole, ActionBinding, ActionBinding | None]]:
         """Yield every binding with its role and the binding that holds it."""
         for role in self.roles:
-            for binding, holder in role.list_bindings():
-                yield role, binding, holder
+            for binding, parent_binding in role.list_bindings():
+                yield role, binding, parent_binding
 
     def find_transport(self, channel: DeliveryChannel | None) -> Transport | None:
         """Return the transport of a channel."""
-        return self.transports.get(channel.transport) if channel is not None else None
+        return self.transports.get(channel.transport_id) if channel is not None else None
 
     def find_exchange(self, channel: DeliveryChannel | None) -> DocExchange | None:
         """Return the document exchange of a channel."""
-        return self.exchanges.get(channel.doc_exchange) if channel is not None else None
+        return self.exchanges.get(channel.exchange_id) if channel is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,8 +337,8 @@ class PackagingTerms:
 
     location: Place
     id: str
-    parse: bool
-    generate: bool
+    can_parse: bool
+    can_generate: bool
     composites: tuple[Composite, ...]
 
 
@@ -347,7 +347,7 @@ class CpaDocument:
     """A CPA, or a CPP where `status` is None; a CPP has neither period nor constraints."""
 
     location: Place
-    name: str
+    file_name: str
     id: str
     version: str
     parties: tuple[CpaParty, ...]
@@ -364,7 +364,7 @@ class CpaDocument:
     constraints_place: Place | None = None
     signatures: tuple[Place, ...] = ()
     #: By each id of the document: the local name of its element, and its place.
-    names: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
+    elements_by_id: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
     #: Every reference: the place, the id, and the local names of the elements it may name.
     references: tuple[tuple[Place, str, tuple[str, ...]], ...] = ()
     root: Any = field(default=None, repr=False, compare=False)

@@ -16,10 +16,10 @@ from lxml import etree
 from gateway.agreements.cpa.cpa_model import (
     ActionBinding,
     BusinessCharacteristics,
-    CertificateHolder,
     CollaborationRole,
     Composite,
     Constituent,
+    CpaCertificate,
     CpaDocument,
     CpaParty,
     DeliveryChannel,
@@ -38,7 +38,7 @@ from gateway.agreements.cpa.cpa_model import (
     TransportSecurity,
     TransportSide,
 )
-from gateway.agreements.cpa.cpa_values import TERMS, CpaElements, parse_moment
+from gateway.agreements.cpa.cpa_values import TERMS_NAMESPACE, CpaElements, parse_cpa_time
 from gateway.errors import AGREEMENT_UNWORKABLE, GatewayError
 from gateway.wire import (
     DS,
@@ -52,15 +52,15 @@ from gateway.wire import (
 )
 
 #: How a certificate is named whose octets the writer did not have (``ds:KeyName``).
-DIGEST_NAME: Final = "sha-256:"
+DIGEST_NAME_PREFIX: Final = "sha-256:"
 
 #: The ``ds:KeyName`` that stands for any certificate that the party has registered.
-REGISTERED: Final = "registered certificate"
+REGISTERED_NAME: Final = "registered certificate"
 
-_DIGEST: Final = re.compile(r"sha-256:([0-9a-f]{64})")
-_TERMS: Final = f"{{{TERMS}}}Terms"
-_CONTEXT: Final = ("binaryCollaboration", "businessTransactionActivity", "requestOrResponseAction")
-_NOT_READ: Final = "the certificate is not in Base64"
+_DIGEST_NAME: Final = re.compile(r"sha-256:([0-9a-f]{64})")
+_TERMS_TAG: Final = f"{{{TERMS_NAMESPACE}}}Terms"
+_CONTEXT_ATTRIBUTES: Final = ("binaryCollaboration", "businessTransactionActivity", "requestOrResponseAction")
+_INVALID_BASE64: Final = "the certificate is not in Base64"
 
 
 def read_party(reader: CpaElements, element: etree._Element) -> CpaParty:
@@ -71,7 +71,9 @@ def read_party(reader: CpaElements, element: etree._Element) -> CpaParty:
     certificates = [
         _read_certificate(reader, child) for child in reader.list_children(element, "Certificate")
     ]
-    security = [_read_security(reader, child) for child in reader.list_children(element, "SecurityDetails")]
+    security_details = [
+        _read_security(reader, child) for child in reader.list_children(element, "SecurityDetails")
+    ]
     return CpaParty(
         reader.find_place(element),
         reader.read_attribute(element, "partyName"),
@@ -79,8 +81,8 @@ def read_party(reader: CpaElements, element: etree._Element) -> CpaParty:
         reader.read_reference(element, "defaultMshPackageId", "Packaging"),
         tuple(_read_party_name(reader, child) for child in reader.list_children(element, "PartyId")),
         tuple(_read_role(reader, child) for child in reader.list_children(element, "CollaborationRole")),
-        {holder.id: holder for holder in certificates},
-        {details.id: details for details in security},
+        {certificate.id: certificate for certificate in certificates},
+        {details.id: details for details in security_details},
         {channel.id: channel for channel in channels},
         {transport.id: transport for transport in transports},
         {exchange.id: exchange for exchange in exchanges},
@@ -93,7 +95,7 @@ def read_party(reader: CpaElements, element: etree._Element) -> CpaParty:
 
 def _read_party_name(reader: CpaElements, element: etree._Element) -> PartyName:
     return PartyName(
-        reader.find_place(element), reader.read_text(element), reader.read_word(element, "type") or None
+        reader.find_place(element), reader.read_text(element), reader.read_token(element, "type") or None
     )
 
 
@@ -105,26 +107,28 @@ def _read_override(reader: CpaElements, element: etree._Element) -> MshOverride:
     )
 
 
-def _read_certificate(reader: CpaElements, element: etree._Element) -> CertificateHolder:
-    location, name = reader.find_place(element), reader.read_name(element, "certId")
-    names = [(key_name.text or "").strip() for key_name in element.iter(f"{{{DS}}}KeyName")]
-    digest = next((match[1] for match in map(_DIGEST.fullmatch, names) if match is not None), None)
-    chain = []
+def _read_certificate(reader: CpaElements, element: etree._Element) -> CpaCertificate:
+    location, certificate_id = reader.find_place(element), reader.read_id(element, "certId")
+    key_names = [(key_name.text or "").strip() for key_name in element.iter(f"{{{DS}}}KeyName")]
+    digest = next((match[1] for match in map(_DIGEST_NAME.fullmatch, key_names) if match is not None), None)
+    certificate_octets = []
     for child in element.iter(f"{{{DS}}}X509Certificate"):
         try:
-            chain.append(base64.b64decode("".join(reader.read_text(child).split()), validate=True))
+            certificate_octets.append(
+                base64.b64decode("".join(reader.read_text(child).split()), validate=True)
+            )
         except (binascii.Error, ValueError):
-            return CertificateHolder(location, name, broken=_NOT_READ)
-    if not chain and digest is None and REGISTERED not in names:
-        return CertificateHolder(location, name, broken="there is no X509Certificate in it")
-    return CertificateHolder(location, name, tuple(chain), digest)
+            return CpaCertificate(location, certificate_id, read_error=_INVALID_BASE64)
+    if not certificate_octets and digest is None and REGISTERED_NAME not in key_names:
+        return CpaCertificate(location, certificate_id, read_error="there is no X509Certificate in it")
+    return CpaCertificate(location, certificate_id, tuple(certificate_octets), digest)
 
 
 def _read_security(reader: CpaElements, element: etree._Element) -> SecurityDetails:
     anchors = reader.list_children(reader.find_child(element, "TrustAnchors"), "AnchorCertificateRef")
     return SecurityDetails(
         reader.find_place(element),
-        reader.read_name(element, "securityId"),
+        reader.read_id(element, "securityId"),
         tuple(reader.read_reference(anchor, "certId", "Certificate") for anchor in anchors),
     )
 
@@ -159,20 +163,25 @@ def _read_role(reader: CpaElements, element: etree._Element) -> CollaborationRol
 
 
 def _read_binding(reader: CpaElements, element: etree._Element) -> ActionBinding:
-    this, other_name = reader.find_child(element, "ThisPartyActionBinding"), "OtherPartyActionBinding"
-    assert this is not None, "the schema wants it"
-    foreign = [child for child in this.iterchildren("*") if etree.QName(child).namespace != TP]
-    terms = next((child for child in foreign if child.tag == _TERMS), None)
+    party_binding, other_name = (
+        reader.find_child(element, "ThisPartyActionBinding"),
+        "OtherPartyActionBinding",
+    )
+    assert party_binding is not None, "the schema wants it"
+    foreign_elements = [
+        child for child in party_binding.iterchildren("*") if etree.QName(child).namespace != TP
+    ]
+    terms_element = next((child for child in foreign_elements if child.tag == _TERMS_TAG), None)
     return ActionBinding(
-        reader.find_place(this),
+        reader.find_place(party_binding),
         etree.QName(element).localname == "CanSend",
-        reader.read_name(this, "id"),
-        reader.read_attribute(this, "action"),
-        reader.read_reference(this, "packageId", "Packaging"),
-        _read_business(reader, this),
+        reader.read_id(party_binding, "id"),
+        reader.read_attribute(party_binding, "action"),
+        reader.read_reference(party_binding, "packageId", "Packaging"),
+        _read_business(reader, party_binding),
         tuple(
             reader.read_text_reference(child, "DeliveryChannel")
-            for child in reader.list_children(this, "ChannelId")
+            for child in reader.list_children(party_binding, "ChannelId")
         ),
         next(
             (
@@ -184,9 +193,11 @@ def _read_binding(reader: CpaElements, element: etree._Element) -> ActionBinding
         tuple(
             _read_binding(reader, child) for child in reader.list_children(element, "CanSend", "CanReceive")
         ),
-        _read_context(reader, this),
-        {str(key): str(value) for key, value in list_attributes(terms)} if terms is not None else None,
-        tuple(collapse_whitespace(str(child.tag)) for child in foreign if child.tag != _TERMS),
+        _read_context(reader, party_binding),
+        {str(key): str(value) for key, value in list_attributes(terms_element)}
+        if terms_element is not None
+        else None,
+        tuple(collapse_whitespace(str(child.tag)) for child in foreign_elements if child.tag != _TERMS_TAG),
     )
 
 
@@ -194,25 +205,25 @@ def _read_context(reader: CpaElements, element: etree._Element) -> dict[str, str
     context = reader.find_child(element, "ActionContext")
     if context is None:
         return None
-    return {name: reader.read_attribute(context, name) for name in _CONTEXT}
+    return {name: reader.read_attribute(context, name) for name in _CONTEXT_ATTRIBUTES}
 
 
 def _read_business(reader: CpaElements, element: etree._Element) -> BusinessCharacteristics:
-    business = reader.find_child(element, "BusinessTransactionCharacteristics")
-    assert business is not None, "the schema wants it"
+    characteristics = reader.find_child(element, "BusinessTransactionCharacteristics")
+    assert characteristics is not None, "the schema wants it"
     return BusinessCharacteristics(
-        reader.find_place(business),
-        reader.read_boolean(business, "isNonRepudiationRequired"),
-        reader.read_boolean(business, "isNonRepudiationReceiptRequired"),
-        reader.read_boolean(business, "isAuthorizationRequired"),
-        reader.read_boolean(business, "isIntelligibleCheckRequired"),
-        reader.read_word(business, "isConfidential") or None,
-        reader.read_word(business, "isAuthenticated") or None,
-        reader.read_word(business, "isTamperProof") or None,
-        reader.read_seconds(business, "timeToAcknowledgeReceipt"),
-        reader.read_seconds(business, "timeToAcknowledgeAcceptance"),
-        reader.read_seconds(business, "timeToPerform"),
-        reader.read_integer(business, "retryCount"),
+        reader.find_place(characteristics),
+        reader.read_boolean(characteristics, "isNonRepudiationRequired"),
+        reader.read_boolean(characteristics, "isNonRepudiationReceiptRequired"),
+        reader.read_boolean(characteristics, "isAuthorizationRequired"),
+        reader.read_boolean(characteristics, "isIntelligibleCheckRequired"),
+        reader.read_token(characteristics, "isConfidential") or None,
+        reader.read_token(characteristics, "isAuthenticated") or None,
+        reader.read_token(characteristics, "isTamperProof") or None,
+        reader.read_seconds(characteristics, "timeToAcknowledgeReceipt"),
+        reader.read_seconds(characteristics, "timeToAcknowledgeAcceptance"),
+        reader.read_seconds(characteristics, "timeToPerform"),
+        reader.read_integer(characteristics, "retryCount"),
     )
 
 
@@ -222,14 +233,14 @@ def read_channel(reader: CpaElements, element: etree._Element) -> DeliveryChanne
     assert terms is not None, "the schema wants it"
     return DeliveryChannel(
         reader.find_place(element),
-        reader.read_name(element, "channelId"),
+        reader.read_id(element, "channelId"),
         reader.read_reference(element, "transportId", "Transport"),
         reader.read_reference(element, "docExchangeId", "DocExchange"),
-        reader.read_word(terms, "syncReplyMode", "none"),
-        reader.read_word(terms, "ackRequested", "perMessage"),
-        reader.read_word(terms, "ackSignatureRequested", "perMessage"),
-        reader.read_word(terms, "duplicateElimination", "perMessage"),
-        reader.read_word(terms, "actor") or None,
+        reader.read_token(terms, "syncReplyMode", "none"),
+        reader.read_token(terms, "ackRequested", "perMessage"),
+        reader.read_token(terms, "ackSignatureRequested", "perMessage"),
+        reader.read_token(terms, "duplicateElimination", "perMessage"),
+        reader.read_token(terms, "actor") or None,
     )
 
 
@@ -238,16 +249,16 @@ def read_transport(reader: CpaElements, element: etree._Element) -> Transport:
     sender, receiver = (reader.find_child(element, name) for name in ("TransportSender", "TransportReceiver"))
     return Transport(
         reader.find_place(element),
-        reader.read_name(element, "transportId"),
+        reader.read_id(element, "transportId"),
         _read_side(reader, sender, "TransportClientSecurity") if sender is not None else None,
         _read_side(reader, receiver, "TransportServerSecurity") if receiver is not None else None,
     )
 
 
-def _read_side(reader: CpaElements, element: etree._Element, security: str) -> TransportSide:
-    protocol, secured = (
+def _read_side(reader: CpaElements, element: etree._Element, security_name: str) -> TransportSide:
+    protocol, security_element = (
         reader.find_child(element, "TransportProtocol"),
-        reader.find_child(element, security),
+        reader.find_child(element, security_name),
     )
     return TransportSide(
         reader.find_place(element),
@@ -260,26 +271,26 @@ def _read_side(reader: CpaElements, element: etree._Element, security: str) -> T
         tuple(
             Endpoint(
                 reader.find_place(child),
-                reader.read_word(child, "uri"),
-                reader.read_word(child, "type", "allPurpose"),
+                reader.read_token(child, "uri"),
+                reader.read_token(child, "type", "allPurpose"),
             )
             for child in reader.list_children(element, "Endpoint")
         ),
-        _read_transport_security(reader, secured) if secured is not None else None,
+        _read_transport_security(reader, security_element) if security_element is not None else None,
     )
 
 
 def _read_transport_security(reader: CpaElements, element: etree._Element) -> TransportSecurity:
     protocol = reader.find_child(element, "TransportSecurityProtocol")
-    refer = reader.read_child_reference
+    read_reference = reader.read_child_reference
     return TransportSecurity(
         reader.find_place(element),
         collapse_whitespace(reader.read_text(protocol)),
         reader.read_optional(protocol, "version") if protocol is not None else None,
-        refer(element, "ClientCertificateRef", "certId", "Certificate")
-        or refer(element, "ServerCertificateRef", "certId", "Certificate"),
-        refer(element, "ServerSecurityDetailsRef", "securityId", "SecurityDetails")
-        or refer(element, "ClientSecurityDetailsRef", "securityId", "SecurityDetails"),
+        read_reference(element, "ClientCertificateRef", "certId", "Certificate")
+        or read_reference(element, "ServerCertificateRef", "certId", "Certificate"),
+        read_reference(element, "ServerSecurityDetailsRef", "securityId", "SecurityDetails")
+        or read_reference(element, "ClientSecurityDetailsRef", "securityId", "SecurityDetails"),
         reader.read_algorithms(element, "EncryptionAlgorithm"),
     )
 
@@ -290,27 +301,29 @@ def read_doc_exchange(reader: CpaElements, element: etree._Element) -> DocExchan
     receiver = reader.find_child(element, "ebXMLReceiverBinding")
     return DocExchange(
         reader.find_place(element),
-        reader.read_name(element, "docExchangeId"),
+        reader.read_id(element, "docExchangeId"),
         _read_document_binding(reader, sender, "Sender") if sender is not None else None,
         _read_document_binding(reader, receiver, "Receiver") if receiver is not None else None,
     )
 
 
-def _read_document_binding(reader: CpaElements, element: etree._Element, side: str) -> DocumentBinding:
-    reliable = reader.find_child(element, "ReliableMessaging")
-    order = collapse_whitespace(reader.read_text(reader.find_child(reliable, "MessageOrderSemantics")))
-    signed = reader.find_child(element, f"{side}NonRepudiation")
-    envelope = reader.find_child(element, f"{side}DigitalEnvelope")
+def _read_document_binding(reader: CpaElements, element: etree._Element, side_name: str) -> DocumentBinding:
+    reliable_element = reader.find_child(element, "ReliableMessaging")
+    order_semantics = collapse_whitespace(
+        reader.read_text(reader.find_child(reliable_element, "MessageOrderSemantics"))
+    )
+    signature_element = reader.find_child(element, f"{side_name}NonRepudiation")
+    envelope_element = reader.find_child(element, f"{side_name}DigitalEnvelope")
     return DocumentBinding(
         reader.find_place(element),
         reader.read_attribute(element, "version"),
-        reliable is not None,
-        reader.read_child_integer(reliable, "Retries"),
-        reader.read_child_seconds(reliable, "RetryInterval"),
-        order == "Guaranteed",
+        reliable_element is not None,
+        reader.read_child_integer(reliable_element, "Retries"),
+        reader.read_child_seconds(reliable_element, "RetryInterval"),
+        order_semantics == "Guaranteed",
         reader.read_child_seconds(element, "PersistDuration"),
-        _read_non_repudiation(reader, signed) if signed is not None else None,
-        _read_envelope(reader, envelope) if envelope is not None else None,
+        _read_non_repudiation(reader, signature_element) if signature_element is not None else None,
+        _read_envelope(reader, envelope_element) if envelope_element is not None else None,
     )
 
 
@@ -342,7 +355,7 @@ def read_simple_parts(reader: CpaElements, root: etree._Element) -> dict[str, Si
     parts = (
         SimplePart(
             reader.find_place(element),
-            reader.read_name(element, "id"),
+            reader.read_id(element, "id"),
             reader.read_attribute(element, "mimetype"),
             reader.read_optional(element, "mimeparameters"),
             element.get(f"{{{XLINK}}}role"),
@@ -363,12 +376,12 @@ def read_packages(reader: CpaElements, root: etree._Element) -> dict[str, Packag
 
 
 def _read_package(reader: CpaElements, element: etree._Element) -> PackagingTerms:
-    able = reader.find_child(element, "ProcessingCapabilities")
+    capabilities = reader.find_child(element, "ProcessingCapabilities")
     return PackagingTerms(
         reader.find_place(element),
-        reader.read_name(element, "id"),
-        able is not None and bool(reader.read_boolean(able, "parse")),
-        able is not None and bool(reader.read_boolean(able, "generate")),
+        reader.read_id(element, "id"),
+        capabilities is not None and bool(reader.read_boolean(capabilities, "parse")),
+        capabilities is not None and bool(reader.read_boolean(capabilities, "generate")),
         tuple(
             _read_composite(reader, child)
             for composites in reader.list_children(element, "CompositeList")
@@ -380,7 +393,7 @@ def _read_package(reader: CpaElements, element: etree._Element) -> PackagingTerm
 def _read_composite(reader: CpaElements, element: etree._Element) -> Composite:
     return Composite(
         reader.find_place(element),
-        reader.read_name(element, "id"),
+        reader.read_id(element, "id"),
         reader.read_attribute(element, "mimetype"),
         reader.read_optional(element, "mimeparameters"),
         tuple(_read_constituent(reader, child) for child in reader.list_children(element, "Constituent")),
@@ -397,17 +410,17 @@ def _read_constituent(reader: CpaElements, element: etree._Element) -> Constitue
         reader.read_integer(element, "maxOccurs"),
         tuple(
             str(transform.get("Algorithm"))
-            for holder in reader.list_children(element, "SignatureTransforms")
-            for transform in holder.iterchildren(f"{{{DS}}}Transform")
+            for transforms_element in reader.list_children(element, "SignatureTransforms")
+            for transform in transforms_element.iterchildren(f"{{{DS}}}Transform")
         ),
     )
 
 
 _SCHEMA: Final = "ebms2/cpp-cpa-2_0.xsd"
 _MAX_OCTETS: Final = 4 << 20
-_AGREEMENT: Final = f"{{{TP}}}CollaborationProtocolAgreement"
-_PROFILE: Final = f"{{{TP}}}CollaborationProtocolProfile"
-_MOST_CHARACTERS: Final = 80
+_AGREEMENT_TAG: Final = f"{{{TP}}}CollaborationProtocolAgreement"
+_PROFILE_TAG: Final = f"{{{TP}}}CollaborationProtocolProfile"
+_MAX_CHARACTERS: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -418,93 +431,105 @@ class ValidityProblem:
     message: str
 
 
-def is_xml_document(data: bytes) -> bool:
+def is_xml_document(file_octets: bytes) -> bool:
     """Return whether a file is meant as XML rather than as YAML: by its first character."""
-    if data.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00")):
+    if file_octets.startswith((b"\xff\xfe", b"\xfe\xff", b"\x00")):
         return True
-    return data.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").startswith(b"<")
+    return file_octets.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n").startswith(b"<")
 
 
-def find_validity_problems(data: bytes, name: str, *, profile: bool = False) -> tuple[ValidityProblem, ...]:
-    """Return why octets are no CPA (no CPP with `profile`), at most fifty reasons; none when they are one."""
+def find_validity_problems(
+    file_octets: bytes, file_name: str, *, is_profile: bool = False
+) -> tuple[ValidityProblem, ...]:
+    """Return why octets are no CPA (no CPP if `is_profile`): at most fifty reasons, none if they are one."""
     try:
-        root = _parse_document(data)
+        root = _parse_document(file_octets)
     except GatewayError as refused:
         line = refused.location.removeprefix("line ").partition(",")[0]
-        return (ValidityProblem(Place("/", int(line) if line.isdigit() else 0, name), refused.detail),)
+        return (ValidityProblem(Place("/", int(line) if line.isdigit() else 0, file_name), refused.detail),)
     # The explainer takes a comment within a text for an element; a schema knows no comments.
     etree.strip_tags(root, etree.Comment)
-    return _find_root_problems(root, name, profile) or tuple(
-        ValidityProblem(Place(violation.xpath or "/", violation.line, name), violation.message)
+    return _find_root_problems(root, file_name, is_profile) or tuple(
+        ValidityProblem(Place(violation.xpath or "/", violation.line, file_name), violation.message)
         for violation in load_shipped_schemas(_SCHEMA).list_violations(root)
     )
 
 
-def read_cpa(data: bytes, name: str, *, profile: bool = False) -> CpaDocument:
-    """Return the content of a CPA (a CPP with `profile`); raise GW313 with file, line and XPath.
+def read_cpa(file_octets: bytes, file_name: str, *, is_profile: bool = False) -> CpaDocument:
+    """Return the content of a CPA (a CPP with `is_profile`); raise GW313 with file, line and XPath.
 
     The rules of a CPA are not checked: an id may refer to nothing.
     """
-    problems = find_validity_problems(data, name, profile=profile)
+    problems = find_validity_problems(file_octets, file_name, is_profile=is_profile)
     if problems:
         raise GatewayError(AGREEMENT_UNWORKABLE, problems[0].message, str(problems[0].location))
-    return _build_document(_parse_document(data), name)
+    return _build_document(_parse_document(file_octets), file_name)
 
 
-def _parse_document(data: bytes) -> etree._Element:
-    if len(data) > _MAX_OCTETS:
-        raise GatewayError(AGREEMENT_UNWORKABLE, f"a CPA is at most {_MAX_OCTETS >> 20} MB")
-    return parse_xml(data)
+def _parse_document(file_octets: bytes) -> etree._Element:
+    if len(file_octets) > _MAX_OCTETS:
+        raise GatewayError(AGREEMENT_UNWORKABLE, f"a CPA may have at most {_MAX_OCTETS >> 20} MB")
+    return parse_xml(file_octets)
 
 
-def _find_root_problems(root: etree._Element, name: str, profile: bool) -> tuple[ValidityProblem, ...]:
-    expected = _PROFILE if profile else _AGREEMENT
-    if root.tag == expected:
+def _find_root_problems(
+    root: etree._Element, file_name: str, is_profile: bool
+) -> tuple[ValidityProblem, ...]:
+    expected_tag = _PROFILE_TAG if is_profile else _AGREEMENT_TAG
+    if root.tag == expected_tag:
         return ()
-    actual = etree.QName(root)
-    text = f"the root element is {actual.localname[:_MOST_CHARACTERS]}"
-    text += f" of {(actual.namespace or 'no namespace')[:_MOST_CHARACTERS]}; "
-    text += f"expected is {expected.rpartition('}')[2]} of {TP}"
+    root_name = etree.QName(root)
+    text = f"the root element is {root_name.localname[:_MAX_CHARACTERS]}"
+    text += f" of {(root_name.namespace or 'no namespace')[:_MAX_CHARACTERS]}; "
+    text += f"expected is {expected_tag.rpartition('}')[2]} of {TP}"
     line: Any = root.sourceline
-    return (ValidityProblem(Place(build_xpath(root), int(line or 0), name), text),)
+    return (ValidityProblem(Place(build_xpath(root), int(line or 0), file_name), text),)
 
 
-def _build_document(root: etree._Element, name: str) -> CpaDocument:
-    reader = CpaElements(name)
-    is_agreement = root.tag == _AGREEMENT
+def _build_document(root: etree._Element, file_name: str) -> CpaDocument:
+    reader = CpaElements(file_name)
+    is_agreement = root.tag == _AGREEMENT_TAG
     parties = tuple(read_party(reader, child) for child in reader.list_children(root, "PartyInfo"))
     parts, packages = read_simple_parts(reader, root), read_packages(reader, root)
-    status, limits = reader.find_child(root, "Status"), reader.find_child(root, "ConversationConstraints")
-    start, end = reader.find_child(root, "Start"), reader.find_child(root, "End")
+    status_element, limits_element = (
+        reader.find_child(root, "Status"),
+        reader.find_child(root, "ConversationConstraints"),
+    )
+    start_element, end_element = reader.find_child(root, "Start"), reader.find_child(root, "End")
     root_place = reader.find_place(root)
     element_places = [
-        root_place if element is None else reader.find_place(element) for element in (start, end, status)
+        root_place if element is None else reader.find_place(element)
+        for element in (start_element, end_element, status_element)
     ]
     return CpaDocument(
         root_place,
-        name,
+        file_name,
         reader.read_attribute(root, "cpaid" if is_agreement else "cppid"),
         reader.read_attribute(root, "version"),
         parties,
         parts,
         packages,
-        status=reader.read_word(status, "value") if status is not None else None,
-        start=parse_moment(reader.read_text(start)) if start is not None else None,
-        end=parse_moment(reader.read_text(end)) if end is not None else None,
+        status=reader.read_token(status_element, "value") if status_element is not None else None,
+        start=parse_cpa_time(reader.read_text(start_element)) if start_element is not None else None,
+        end=parse_cpa_time(reader.read_text(end_element)) if end_element is not None else None,
         start_place=element_places[0],
         end_place=element_places[1],
         status_place=element_places[2],
-        invocation_limit=reader.read_integer(limits, "invocationLimit") if limits is not None else None,
+        invocation_limit=reader.read_integer(limits_element, "invocationLimit")
+        if limits_element is not None
+        else None,
         concurrent_conversations=(
-            reader.read_integer(limits, "concurrentConversations") if limits is not None else None
+            reader.read_integer(limits_element, "concurrentConversations")
+            if limits_element is not None
+            else None
         ),
-        constraints_place=reader.find_place(limits) if limits is not None else None,
+        constraints_place=reader.find_place(limits_element) if limits_element is not None else None,
         signatures=tuple(
             reader.find_place(signature)
             for holder in reader.list_children(root, "Signature")
             for signature in holder.iterchildren(f"{{{DS}}}Signature")
         ),
-        names=reader.names,
+        elements_by_id=reader.elements_by_id,
         references=tuple(reader.references),
         root=root,
     )

@@ -9,11 +9,11 @@ from typing import Final
 
 from gateway.agreements.agreement_rules import AgreementFinding, AgreementRule, read_rules
 from gateway.agreements.cpa.channel_conversion import BoundAction, ChannelUse, list_bound_actions
-from gateway.agreements.cpa.cpa_model import CertificateHolder, CpaDocument, CpaParty, Place
+from gateway.agreements.cpa.cpa_model import CpaCertificate, CpaDocument, CpaParty, Place
 from gateway.errors import GatewayError
 from gateway.pki import PATH_RULES, Certificate, read_certificate
 
-_MOST_CHARACTERS = 80
+_MAX_CHARACTERS = 80
 
 Findings = Iterator[AgreementFinding]
 
@@ -21,17 +21,17 @@ Findings = Iterator[AgreementFinding]
 CPA_RULES: Final[Mapping[str, AgreementRule]] = read_rules("cpa/cpa_rules.toml")
 
 
-def cite_rule(rule: str, location: Place, text: str) -> AgreementFinding:
+def cite_rule(rule_id: str, location: Place, finding_text: str) -> AgreementFinding:
     """Return the finding that a CPA breaks one of its rules at a place."""
-    broken_rule = CPA_RULES[rule]
+    broken_rule = CPA_RULES[rule_id]
     return AgreementFinding(
-        rule, broken_rule.severity, str(location), text, location.xpath, broken_rule.clause
+        rule_id, broken_rule.severity, str(location), finding_text, location.xpath, broken_rule.clause
     )
 
 
-def quote_name(text: str) -> str:
-    """Return a name of a document for a sentence: short, and on one line."""
-    return " ".join(text.split())[:_MOST_CHARACTERS] or "(empty)"
+def quote_name(name: str) -> str:
+    """Return a name of a document for an error text: on one line, cut at 80 characters."""
+    return " ".join(name.split())[:_MAX_CHARACTERS] or "(empty)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,30 +42,40 @@ class CpaView:
     at: datetime
     actions: tuple[BoundAction, ...]
     certificates: dict[str, tuple[Certificate, ...]] = field(default_factory=dict)
-    unreadable: dict[str, str] = field(default_factory=dict)
+    read_errors: dict[str, str] = field(default_factory=dict)
 
-    def find_certificate(self, party: CpaParty, name: str | None) -> Certificate | None:
+    def find_certificate(self, party: CpaParty, certificate_id: str | None) -> Certificate | None:
         """Return a certificate that a party refers to, None where it cannot be read."""
-        holder = party.certificates.get(name) if name is not None else None
-        chain = self.certificates.get(holder.location.xpath, ()) if holder is not None else ()
+        cpa_certificate = party.certificates.get(certificate_id) if certificate_id is not None else None
+        chain = (
+            self.certificates.get(cpa_certificate.location.xpath, ()) if cpa_certificate is not None else ()
+        )
         return chain[0] if chain else None
 
-    def find_chain(self, holder: CertificateHolder | None) -> tuple[Certificate, ...]:
+    def find_chain(self, cpa_certificate: CpaCertificate | None) -> tuple[Certificate, ...]:
         """Return a certificate with those that the document puts beside it."""
-        return self.certificates.get(holder.location.xpath, ()) if holder is not None else ()
+        return (
+            self.certificates.get(cpa_certificate.location.xpath, ()) if cpa_certificate is not None else ()
+        )
 
-    def list_uses(self) -> Iterator[tuple[BoundAction, ChannelUse, ChannelUse]]:
+    def list_channel_uses(self) -> Iterator[tuple[BoundAction, ChannelUse, ChannelUse]]:
         """Yield every action with the channel of its sender and that of its receiver which are used."""
         for action in self.actions:
-            ours, theirs = action.list_channels()[0]
-            yield action, ours, theirs
+            sender_use, receiver_use = action.list_channels()[0]
+            yield action, sender_use, receiver_use
 
     def list_used_transports(self, party: CpaParty) -> set[str]:
         """Return the transports of a party by which actions or signals travel."""
-        uses = [use for _, *both in self.list_uses() for use in both if use.party is party]
-        names = (party.default_channel, *(override.channel for override in party.overrides))
-        channels = (*(use.channel for use in uses), *(party.channels.get(name) for name in names))
-        return {channel.transport for channel in channels if channel is not None}
+        channel_uses = [use for _, *both in self.list_channel_uses() for use in both if use.party is party]
+        channel_ids = (
+            party.default_channel_id,
+            *(override.channel_id for override in party.signal_overrides),
+        )
+        channels = (
+            *(use.channel for use in channel_uses),
+            *(party.channels.get(name) for name in channel_ids),
+        )
+        return {channel.transport_id for channel in channels if channel is not None}
 
 
 CpaCheck = Callable[[CpaView], Findings]
@@ -75,18 +85,18 @@ def build_view(document: CpaDocument, at: datetime) -> CpaView:
     """Return a document as the rules see it."""
     view = CpaView(document, at, tuple(list_bound_actions(document)))
     for party in document.parties:
-        for holder in party.certificates.values():
-            _read_chain(view, holder)
+        for cpa_certificate in party.certificates.values():
+            _read_chain(view, cpa_certificate)
     return view
 
 
-def _read_chain(view: CpaView, holder: CertificateHolder) -> None:
-    if holder.broken is not None:
-        view.unreadable[holder.location.xpath] = holder.broken
+def _read_chain(view: CpaView, cpa_certificate: CpaCertificate) -> None:
+    if cpa_certificate.read_error is not None:
+        view.read_errors[cpa_certificate.location.xpath] = cpa_certificate.read_error
         return
     try:
-        view.certificates[holder.location.xpath] = tuple(
-            read_certificate(octets, PATH_RULES) for octets in holder.chain
+        view.certificates[cpa_certificate.location.xpath] = tuple(
+            read_certificate(octets, PATH_RULES) for octets in cpa_certificate.chain
         )
     except GatewayError as refused:
-        view.unreadable[holder.location.xpath] = refused.detail
+        view.read_errors[cpa_certificate.location.xpath] = refused.detail

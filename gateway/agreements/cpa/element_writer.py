@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.agreements.cpa.cpa_reader import DIGEST_NAME, REGISTERED
+from gateway.agreements.cpa.cpa_reader import DIGEST_NAME_PREFIX, REGISTERED_NAME
 from gateway.wire import DS, TP, XLINK
 
 _NOT_IN_NAME: Final = re.compile(r"[^A-Za-z0-9_.\-]+")
@@ -26,9 +26,9 @@ def add_element(
     """Add an element of the namespace of CPPA; an attribute that is None is left out."""
     element = etree.SubElement(parent, f"{{{TP}}}{name}")
     element.text = text
-    for key, value in attributes.items():
+    for attribute_name, value in attributes.items():
         if value is not None:
-            element.set(f"{{{TP}}}{key}", value)
+            element.set(f"{{{TP}}}{attribute_name}", value)
     return element
 
 
@@ -39,67 +39,75 @@ def set_link(element: etree._Element, target: str) -> None:
 
 
 @dataclass(slots=True)
-class IdNames:
+class DocumentIds:
     """The ids of one document: each occurs once, and is a name of XML."""
 
     used_ids: set[str] = field(default_factory=set)
 
-    def reserve_name(self, proposal: str) -> str:
-        """Return `proposal`, or the nearest name that is free."""
-        base = proposal if _NAME.fullmatch(proposal) else "n-" + _NOT_IN_NAME.sub("-", proposal)
-        name, number = base, 1
-        while name in self.used_ids:
-            number += 1
-            name = f"{base}-{number}"
-        self.used_ids.add(name)
-        return name
+    def reserve_id(self, preferred_id: str) -> str:
+        """Return `preferred_id`, or the nearest name that is free."""
+        base_id = (
+            preferred_id if _NAME.fullmatch(preferred_id) else "n-" + _NOT_IN_NAME.sub("-", preferred_id)
+        )
+        free_id, suffix_number = base_id, 1
+        while free_id in self.used_ids:
+            suffix_number += 1
+            free_id = f"{base_id}-{suffix_number}"
+        self.used_ids.add(free_id)
+        return free_id
 
 
 @dataclass(slots=True)
-class PartyStock:
+class PartyCertificates:
     """The certificates and trust anchors of one party of a document, each written once."""
 
     prefix: str
-    names: IdNames
+    names: DocumentIds
     #: The octets of certificates (DER) by SHA-256; one that is unknown is named by its digest.
-    certificates: Mapping[str, bytes]
+    octets_by_pin: Mapping[str, bytes]
     #: The ids of certificates by use and SHA-256.
-    _certificates: dict[tuple[str, str | None], str] = field(default_factory=dict)
-    _anchors: dict[tuple[str, ...], str] = field(default_factory=dict)
+    _certificate_ids: dict[tuple[str, str | None], str] = field(default_factory=dict)
+    _anchors_ids: dict[tuple[str, ...], str] = field(default_factory=dict)
 
-    def name_certificate(self, use: str, pin: str | None) -> str:
+    def reserve_certificate_id(self, certificate_use: str, pin: str | None) -> str:
         """Return the id of a certificate for a use; if `pin` is None, of the registered one of the party."""
-        if (use, pin) not in self._certificates:
-            self._certificates[use, pin] = self.names.reserve_name(f"{self.prefix}-{use}-certificate")
-        return self._certificates[use, pin]
+        if (certificate_use, pin) not in self._certificate_ids:
+            self._certificate_ids[certificate_use, pin] = self.names.reserve_id(
+                f"{self.prefix}-{certificate_use}-certificate"
+            )
+        return self._certificate_ids[certificate_use, pin]
 
-    def name_anchors(self, pins: tuple[str, ...]) -> str:
+    def reserve_anchors_id(self, pins: tuple[str, ...]) -> str:
         """Return the id of security details with these trust anchors."""
-        if pins not in self._anchors:
-            self._anchors[pins] = self.names.reserve_name(f"{self.prefix}-security")
+        if pins not in self._anchors_ids:
+            self._anchors_ids[pins] = self.names.reserve_id(f"{self.prefix}-security")
             for pin in pins:
-                self.name_certificate(_ANCHOR, pin)
-        return self._anchors[pins]
+                self.reserve_certificate_id(_ANCHOR, pin)
+        return self._anchors_ids[pins]
 
-    def write_stock(self, before: etree._Element) -> None:
+    def write_certificates(self, next_element: etree._Element) -> None:
         """Insert every certificate, then every security details, before an element of the party."""
-        holder = etree.Element("holder", nsmap={"tp": TP, "ds": DS})
-        for (_, pin), name in self._certificates.items():
-            self._write_certificate(holder, pin, name)
-        for pins, name in self._anchors.items():
-            details = add_element(holder, "SecurityDetails", securityId=name)
+        container = etree.Element("holder", nsmap={"tp": TP, "ds": DS})
+        for (_, pin), element_id in self._certificate_ids.items():
+            self._write_certificate(container, pin, element_id)
+        for pins, element_id in self._anchors_ids.items():
+            details = add_element(container, "SecurityDetails", securityId=element_id)
             anchors = add_element(details, "TrustAnchors") if pins else details
             for pin in pins:
-                add_element(anchors, "AnchorCertificateRef", certId=self._certificates[_ANCHOR, pin])
-        for child in list(holder):
-            before.addprevious(child)
+                add_element(anchors, "AnchorCertificateRef", certId=self._certificate_ids[_ANCHOR, pin])
+        for child in list(container):
+            next_element.addprevious(child)
 
-    def _write_certificate(self, holder: etree._Element, pin: str | None, name: str) -> None:
-        info: Any = etree.SubElement(add_element(holder, "Certificate", certId=name), f"{{{DS}}}KeyInfo")
-        der = self.certificates.get(pin) if pin is not None else None
+    def _write_certificate(self, container: etree._Element, pin: str | None, certificate_id: str) -> None:
+        key_info: Any = etree.SubElement(
+            add_element(container, "Certificate", certId=certificate_id), f"{{{DS}}}KeyInfo"
+        )
+        der = self.octets_by_pin.get(pin) if pin is not None else None
         if der is None:
-            name = REGISTERED if pin is None else f"{DIGEST_NAME}{pin}"
-            etree.SubElement(info, f"{{{DS}}}KeyName").text = name
+            certificate_id = REGISTERED_NAME if pin is None else f"{DIGEST_NAME_PREFIX}{pin}"
+            etree.SubElement(key_info, f"{{{DS}}}KeyName").text = certificate_id
             return
-        data = etree.SubElement(info, f"{{{DS}}}X509Data")
-        etree.SubElement(data, f"{{{DS}}}X509Certificate").text = base64.b64encode(der).decode("ascii")
+        x509_element = etree.SubElement(key_info, f"{{{DS}}}X509Data")
+        etree.SubElement(x509_element, f"{{{DS}}}X509Certificate").text = base64.b64encode(der).decode(
+            "ascii"
+        )

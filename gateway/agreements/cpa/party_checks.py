@@ -28,16 +28,18 @@ def _find_status_problems(view: CpaView) -> Findings:
 
 def _find_period_problems(view: CpaView) -> Findings:
     document = view.document
-    for name, moment, location in (
+    for element_name, limit_time, location in (
         ("Start", document.start, document.start_place),
         ("End", document.end, document.end_place),
     ):
-        text = (document.root.findtext(f"{{{TP}}}{name}") or "").strip()
-        if moment is None:
-            message = f"the time {quote_name(text)} does not exist or lies outside of the years 1 to 9999"
+        time_text = (document.root.findtext(f"{{{TP}}}{element_name}") or "").strip()
+        if limit_time is None:
+            message = (
+                f"the time {quote_name(time_text)} does not exist or lies outside of the years 1 to 9999"
+            )
             yield cite_rule("period-unreadable", location, message)
-        elif datetime.fromisoformat(text).tzinfo is None:
-            yield cite_rule("period-unzoned", location, f"{text} has no time zone; UTC is taken")
+        elif datetime.fromisoformat(time_text).tzinfo is None:
+            yield cite_rule("period-unzoned", location, f"{time_text} has no time zone; UTC is taken")
     if document.start is None or document.end is None:
         return
     if document.start >= document.end:
@@ -58,7 +60,7 @@ def _find_limit_problems(view: CpaView) -> Findings:
     if location is None:
         return
     if any(limit is not None and limit < 0 for limit in limits):
-        yield cite_rule("conversation-negative", location, "a number of conversations is not negative")
+        yield cite_rule("conversation-negative", location, "a number of conversations must not be negative")
     elif any(limit is not None for limit in limits):
         text = "the number of conversations is limited: a message that begins one more is refused"
         yield cite_rule("conversation-limit", location, text)
@@ -151,20 +153,23 @@ def _find_unmatched_bindings(view: CpaView) -> Findings:
             if find_counterpart(role, binding, other_party) is not None:
                 continue
             named_binding = (
-                other_party.find_binding(binding.partner_binding)
-                if binding.partner_binding is not None
+                other_party.find_binding(binding.partner_binding_id)
+                if binding.partner_binding_id is not None
                 else None
             )
             if named_binding is not None:
                 text = _describe_contradiction(role, binding, named_binding)
                 yield cite_rule("binding-contradictory", binding.location, text)
-            elif binding.partner_binding is None or binding.partner_binding not in view.document.names:
+            elif (
+                binding.partner_binding_id is None
+                or binding.partner_binding_id not in view.document.elements_by_id
+            ):
                 rule, verb = ("send-unmatched", "receive") if binding.sends else ("receive-unmatched", "send")
                 action, name = quote_name(binding.action), quote_name(other_party.name)
                 yield cite_rule(rule, binding.location, f"party {name} cannot {verb} {action}")
             else:
                 party_name = quote_name(other_party.name)
-                text = f"{quote_name(binding.partner_binding)} is no binding of party {party_name}"
+                text = f"{quote_name(binding.partner_binding_id)} is no binding of party {party_name}"
                 yield cite_rule("binding-contradictory", binding.location, text)
 
 
@@ -188,24 +193,24 @@ def _describe_contradiction(
 def _find_one_sided_bindings(view: CpaView) -> Findings:
     for action in view.actions:
         ours, theirs = action.binding, action.receiving_binding
-        if (ours.partner_binding or theirs.partner_binding) and (
-            ours.partner_binding != theirs.id or theirs.partner_binding != ours.id
+        if (ours.partner_binding_id or theirs.partner_binding_id) and (
+            ours.partner_binding_id != theirs.id or theirs.partner_binding_id != ours.id
         ):
-            target = "another binding" if ours.partner_binding and theirs.partner_binding else "none"
+            target = "another binding" if ours.partner_binding_id and theirs.partner_binding_id else "none"
             text = f"{quote_name(ours.id)} and {quote_name(theirs.id)} belong together; one names {target}"
             yield cite_rule("binding-one-sided", ours.location, text)
 
 
 def _find_repeated_actions(view: CpaView) -> Findings:
     for party in view.document.parties:
-        seen: set[tuple[str, str | None, str]] = set()
+        seen_names: set[tuple[str, str | None, str]] = set()
         for role, binding, _ in party.list_bindings():
             key = (role.service, role.service_type, binding.action)
-            if binding.sends and key in seen:
+            if binding.sends and key in seen_names:
                 text = f"party {quote_name(party.name)} sends {quote_name(binding.action)} twice"
                 yield cite_rule("action-repeated", binding.location, text)
             if binding.sends:
-                seen.add(key)
+                seen_names.add(key)
 
 
 def _find_different_sides(view: CpaView) -> Findings:
@@ -216,7 +221,7 @@ def _find_different_sides(view: CpaView) -> Findings:
             text = f"{name} is sent in process {quote_name(action.role.process)} and received in "
             text += f"{quote_name(action.other_role.process)}"
             yield cite_rule("process-different", action.role.location, text)
-        different = _list_different_wishes(action)
+        different = _list_different_characteristics(action)
         if different:
             text = f"the sides of {name} differ in {', '.join(different)}"
             yield cite_rule("characteristics-different", ours.business.location, text)
@@ -227,41 +232,45 @@ def _find_different_sides(view: CpaView) -> Findings:
             yield cite_rule("package-different", ours.location.find_attribute("packageId"), text)
 
 
-def _list_different_wishes(action: BoundAction) -> list[str]:
-    names = {
+def _list_different_characteristics(action: BoundAction) -> list[str]:
+    field_by_attribute = {
         "isNonRepudiationRequired": "non_repudiation",
         "isNonRepudiationReceiptRequired": "non_repudiation_receipt",
         "isConfidential": "confidential",
         "isAuthenticated": "authenticated",
         "isTamperProof": "tamper_proof",
     }
-    ours, theirs = action.binding.business, action.receiving_binding.business
-    return [attribute for attribute, name in names.items() if getattr(ours, name) != getattr(theirs, name)]
+    sender_terms, receiver_terms = action.binding.business, action.receiving_binding.business
+    return [
+        attribute
+        for attribute, name in field_by_attribute.items()
+        if getattr(sender_terms, name) != getattr(receiver_terms, name)
+    ]
 
 
 def _find_response_problems(view: CpaView) -> Findings:
-    for action, ours, _ in view.list_uses():
-        if action.holder is None:
-            yield from _judge_responses(action, ours)
+    for action, sender_use, _ in view.list_channel_uses():
+        if action.parent_binding is None:
+            yield from _check_responses(action, sender_use)
 
 
-def _judge_responses(action: BoundAction, ours: ChannelUse) -> Findings:
-    mode = ours.channel.sync_reply_mode if ours.channel is not None else "none"
-    nested, name = (
-        bool(action.binding.nested or action.receiving_binding.nested),
+def _check_responses(action: BoundAction, sender_use: ChannelUse) -> Findings:
+    sync_reply_mode = sender_use.channel.sync_reply_mode if sender_use.channel is not None else "none"
+    has_response, name = (
+        bool(action.binding.nested_bindings or action.receiving_binding.nested_bindings),
         quote_name(action.binding.action),
     )
-    if nested and mode not in RESPONDING_MODES:
-        text = f"{name} is answered on its connection, and the channel has syncReplyMode {mode}"
+    if has_response and sync_reply_mode not in RESPONDING_MODES:
+        text = f"{name} is answered on its connection, and the channel has syncReplyMode {sync_reply_mode}"
         yield cite_rule("response-asynchronous", action.binding.location, text)
-    if not nested and mode in RESPONDING_MODES:
-        text = f"the channel of {name} has syncReplyMode {mode}, and no response is bound inside"
+    if not has_response and sync_reply_mode in RESPONDING_MODES:
+        text = f"the channel of {name} has syncReplyMode {sync_reply_mode}, and no response is bound inside"
         yield cite_rule("response-unbound", action.binding.location, text)
 
 
 def _find_short_times(view: CpaView) -> Findings:
-    for action, ours, _ in view.list_uses():
-        limit, sender = action.binding.business.time_to_acknowledge_receipt, ours.sender
+    for action, sender_use, _ in view.list_channel_uses():
+        limit, sender = action.binding.business.time_to_acknowledge_receipt, sender_use.sender
         interval = sender.retry_interval if sender is not None else None
         if limit is None or interval is None or sender is None or not sender.retries:
             continue

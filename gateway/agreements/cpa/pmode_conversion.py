@@ -18,13 +18,13 @@ from gateway.agreements.cpa.channel_conversion import (
     choose_endpoint,
     find_counterpart,
     find_signal_channel,
+    find_signer_pins,
     list_bound_actions,
     make_encryption,
     make_packaging,
     make_reliability,
     make_security,
     make_transport,
-    read_reply_pins,
 )
 from gateway.agreements.cpa.cpa_model import CpaDocument
 from gateway.agreements.pmode import PMode, pmode_from_json, pmode_to_json
@@ -51,15 +51,15 @@ def convert_cpa(document: CpaDocument) -> tuple[PMode, ...]:
 
 def convert_action(action: BoundAction) -> PMode:
     """Return the P-Mode of one action; raise GW313 with its place."""
-    position = action.binding.location
+    binding_place = action.binding.location
     try:
         pmode = _make_pmode(action)
         if action.receiving_binding.extension is not None:
             pmode = _apply_receiver_terms(pmode, action.receiving_binding.extension)
-        terms = action.binding.extension
-        return _apply_extension(pmode, terms) if terms is not None else pmode
+        extension = action.binding.extension
+        return _apply_extension(pmode, extension) if extension is not None else pmode
     except GatewayError as refused:
-        location = f"{action.document.name}:{position.line} {position.xpath}"
+        location = f"{action.document.file_name}:{binding_place.line} {binding_place.xpath}"
         detail = f"{refused.detail} ({refused.location})" if refused.location else refused.detail
         raise GatewayError(AGREEMENT_UNWORKABLE, detail, location) from refused
 
@@ -68,19 +68,25 @@ def _make_pmode(action: BoundAction) -> PMode:
     document, binding = action.document, action.binding
     if document.start is None or document.end is None:
         raise GatewayError(AGREEMENT_UNWORKABLE, "the agreement has no period that can be computed")
-    (ours, theirs), *others = action.list_channels()
-    reply = find_signal_channel(action.sender, _ACKNOWLEDGMENT)
-    reply_endpoint = _keep_url(choose_endpoint(reply.server, "allPurpose", "response", "request"))
-    override = next(
+    (sender_channel, receiver_channel), *alternative_uses = action.list_channels()
+    signal_use = find_signal_channel(action.sender, _ACKNOWLEDGMENT)
+    reply_endpoint = _drop_invalid_url(
+        choose_endpoint(signal_use.server, "allPurpose", "response", "request")
+    )
+    status_override = next(
         (
             binding_override
-            for binding_override in action.sender.overrides
+            for binding_override in action.sender.signal_overrides
             if binding_override.action == _STATUS_REQUEST
         ),
         None,
     )
-    status = find_signal_channel(action.sender, _STATUS_REQUEST).sender
-    sign_status = override is not None and status is not None and status.non_repudiation is not None
+    status_binding = find_signal_channel(action.sender, _STATUS_REQUEST).sender
+    sign_status = (
+        status_override is not None
+        and status_binding is not None
+        and status_binding.non_repudiation is not None
+    )
     pmode = PMode(
         id=binding.id,
         agreement=document.id,
@@ -93,28 +99,30 @@ def _make_pmode(action: BoundAction) -> PMode:
         action=binding.action,
         valid_from=document.start,
         valid_until=document.end,
-        security=make_security(action, ours, theirs, sign_status=sign_status),
-        reliability=make_reliability(ours, theirs),
-        sync_reply_mode=ours.channel.sync_reply_mode if ours.channel is not None else "none",
-        endpoint=_keep_url(choose_endpoint(theirs.server, "request", "allPurpose")),
+        security=make_security(action, sender_channel, receiver_channel, sign_status=sign_status),
+        reliability=make_reliability(sender_channel, receiver_channel),
+        sync_reply_mode=sender_channel.channel.sync_reply_mode
+        if sender_channel.channel is not None
+        else "none",
+        endpoint=_drop_invalid_url(choose_endpoint(receiver_channel.server, "request", "allPurpose")),
         reply_endpoint=reply_endpoint,
-        channel=ours.channel.id if ours.channel is not None else None,
-        encryption=make_encryption(action, ours, theirs),
+        channel=sender_channel.channel.id if sender_channel.channel is not None else None,
+        encryption=make_encryption(action, sender_channel, receiver_channel),
         packaging=make_packaging(document, binding.package),
-        transport=make_transport(ours, theirs),
+        transport=make_transport(sender_channel, receiver_channel),
         business=_make_business(action),
         conversations=ConversationLimits(document.invocation_limit, document.concurrent_conversations),
-        endpoints=_list_typed_endpoints(theirs),
+        endpoints=_list_typed_endpoints(receiver_channel),
         alternatives=tuple(
-            _make_alternative(sender_use, receiver_use) for sender_use, receiver_use in others
+            _make_alternative(sender_use, receiver_use) for sender_use, receiver_use in alternative_uses
         ),
-        answers=_find_answered(action),
-        answered_by=_list_answers(action),
+        answers=_find_answered_pmode(action),
+        answered_by=_list_response_pmodes(action),
     )
     return replace(pmode, signals=_list_signal_channels(action, pmode))
 
 
-def _keep_url(url: str | None) -> str | None:
+def _drop_invalid_url(url: str | None) -> str | None:
     return url if url is not None and is_endpoint(url) else None
 
 
@@ -138,69 +146,76 @@ def _make_business(action: BoundAction) -> BusinessTerms:
 
 def _list_typed_endpoints(receiver: ChannelUse) -> tuple[TypedEndpoint, ...]:
     """Return the endpoints of a receiver by kind, unless it has one for all purposes."""
-    urls = receiver.server.endpoints if receiver.server is not None else ()
-    typed = tuple(
-        TypedEndpoint(endpoint.kind, endpoint.uri) for endpoint in urls if is_endpoint(endpoint.uri)
+    endpoints = receiver.server.endpoints if receiver.server is not None else ()
+    typed_endpoints = tuple(
+        TypedEndpoint(endpoint.kind, endpoint.uri) for endpoint in endpoints if is_endpoint(endpoint.uri)
     )
-    return () if len(typed) == 1 and typed[0].kind == "allPurpose" else typed
+    return () if len(typed_endpoints) == 1 and typed_endpoints[0].kind == "allPurpose" else typed_endpoints
 
 
 def _make_alternative(sender: ChannelUse, receiver: ChannelUse) -> AlternativeChannel:
     channel = sender.channel
     return AlternativeChannel(
         channel.id if channel is not None else "",
-        _keep_url(choose_endpoint(receiver.server, "request", "allPurpose")),
+        _drop_invalid_url(choose_endpoint(receiver.server, "request", "allPurpose")),
         channel.sync_reply_mode if channel is not None else "none",
         make_reliability(sender, receiver),
     )
 
 
-def _find_answered(action: BoundAction) -> str | None:
+def _find_answered_pmode(action: BoundAction) -> str | None:
     """Return the P-Mode to whose message this action answers on the same connection."""
-    if action.holder is None:
+    if action.parent_binding is None:
         return None
-    question = find_counterpart(action.role, action.holder, action.receiver)
-    return _name_binding(question[1].id, question[1].extension) if question is not None else None
+    request = find_counterpart(action.role, action.parent_binding, action.receiver)
+    return _get_pmode_id(request[1].id, request[1].extension) if request is not None else None
 
 
-def _list_answers(action: BoundAction) -> tuple[str, ...]:
+def _list_response_pmodes(action: BoundAction) -> tuple[str, ...]:
     """Return the P-Modes of the responses that come back on the connection of this action."""
-    answers = (find_counterpart(action.role, nested, action.receiver) for nested in action.binding.nested)
-    return tuple(_name_binding(nested[1].id, nested[1].extension) for nested in answers if nested is not None)
+    counterparts = (
+        find_counterpart(action.role, nested, action.receiver) for nested in action.binding.nested_bindings
+    )
+    return tuple(
+        _get_pmode_id(nested[1].id, nested[1].extension) for nested in counterparts if nested is not None
+    )
 
 
-def _name_binding(binding: str, extension: Mapping[str, str] | None) -> str:
+def _get_pmode_id(binding_id: str, extension: Mapping[str, str] | None) -> str:
     """Return the id of the P-Mode of a binding."""
-    return str(_read_extension(extension).get("id", binding)) if extension is not None else binding
+    return str(_read_extension(extension).get("id", binding_id)) if extension is not None else binding_id
 
 
 def _list_signal_channels(action: BoundAction, pmode: PMode) -> tuple[SignalChannel, ...]:
     """Return the channels of signals that differ from those that the P-Mode states itself."""
     channels = []
     # A StatusRequest on the default channel says only that it is signed.
-    plain = (_STATUS_REQUEST, action.sender.default_channel)
-    overridden = (
+    plain_override = (_STATUS_REQUEST, action.sender.default_channel_id)
+    overridden_signals = (
         override.action
-        for override in action.sender.overrides
-        if (override.action, override.channel) != plain
+        for override in action.sender.signal_overrides
+        if (override.action, override.channel_id) != plain_override
     )
-    for name in (ANY_SIGNAL, *dict.fromkeys(overridden)):
-        back = find_signal_channel(action.sender, name)
-        channel = SignalChannel(
-            name,
-            _keep_url(choose_endpoint(back.server, "allPurpose", "response", "request")),
-            back.channel.sync_reply_mode if back.channel is not None else "none",
-            read_reply_pins(find_signal_channel(action.receiver, name)),
+    for signal_name in (ANY_SIGNAL, *dict.fromkeys(overridden_signals)):
+        signal_use = find_signal_channel(action.sender, signal_name)
+        signal_channel = SignalChannel(
+            signal_name,
+            _drop_invalid_url(choose_endpoint(signal_use.server, "allPurpose", "response", "request")),
+            signal_use.channel.sync_reply_mode if signal_use.channel is not None else "none",
+            find_signer_pins(find_signal_channel(action.receiver, signal_name)),
         )
-        default = (pmode.reply_endpoint, pmode.sync_reply_mode)
-        if name != ANY_SIGNAL or (channel.endpoint, channel.sync_reply_mode) != default:
-            channels.append(channel)
+        pmode_terms = (pmode.reply_endpoint, pmode.sync_reply_mode)
+        if (
+            signal_name != ANY_SIGNAL
+            or (signal_channel.endpoint, signal_channel.sync_reply_mode) != pmode_terms
+        ):
+            channels.append(signal_channel)
     return tuple(channels)
 
 
-def _read_extension(terms: Mapping[str, str]) -> dict[str, Any]:
+def _read_extension(extension: Mapping[str, str]) -> dict[str, Any]:
     try:
-        values = json.loads(terms.get("values", "{}"))
+        values = json.loads(extension.get("values", "{}"))
     except (ValueError, RecursionError) as mistake:
         raise GatewayError(
             AGREEMENT_UNWORKABLE, "the terms of the gateway are not JSON", "values"
@@ -210,22 +225,22 @@ def _read_extension(terms: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _apply_receiver_terms(pmode: PMode, terms: Mapping[str, str]) -> PMode:
+def _apply_receiver_terms(pmode: PMode, extension: Mapping[str, str]) -> PMode:
     """Return the P-Mode with the application that the binding of its receiver names."""
-    values = _read_extension(terms)
+    values = _read_extension(extension)
     if set(values) != {"deliver_to"}:
-        detail = "the terms of the gateway in the binding of a receiver are deliver_to alone"
+        detail = "the terms of the gateway in the binding of a receiver may be only deliver_to"
         raise GatewayError(AGREEMENT_UNWORKABLE, detail, "values")
     return pmode_from_json(pmode_to_json(pmode) | values)
 
 
-def _apply_extension(pmode: PMode, terms: Mapping[str, str]) -> PMode:
+def _apply_extension(pmode: PMode, extension: Mapping[str, str]) -> PMode:
     """Return the P-Mode with the terms that the document states in the namespace of the gateway."""
     values: dict[str, Any] = pmode_to_json(pmode)
-    for name, value in _read_extension(terms).items():
-        group = values.get(name)
+    for term_name, term_value in _read_extension(extension).items():
+        group = values.get(term_name)
         # Of a group of terms, only some may be stated.
-        if isinstance(group, dict) and isinstance(value, dict):
-            value = {**group, **value}
-        values[name] = value
+        if isinstance(group, dict) and isinstance(term_value, dict):
+            term_value = {**group, **term_value}
+        values[term_name] = term_value
     return pmode_from_json(values)

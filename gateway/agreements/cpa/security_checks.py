@@ -15,7 +15,7 @@ from gateway.agreements.cpa.channel_conversion import (
 )
 from gateway.agreements.cpa.cpa_model import (
     Algorithm,
-    CertificateHolder,
+    CpaCertificate,
     CpaParty,
     DigitalEnvelope,
     NonRepudiation,
@@ -33,64 +33,74 @@ _SIGNATURE_NAME_PATTERN: Final = re.compile(
 _WEAK_CIPHER: Final = re.compile(r"(?i)tripledes|3des|des-?ede|\bdes\b|des-cbc|rc2|rc4|arcfour")
 _CBC: Final = re.compile(r"(?i)-cbc\b")
 _RSA15: Final = re.compile(r"(?i)rsa-1_5|rsa-?1\.5|rsaes-pkcs1")
-_SIGNED_BY_URI: Final = (f"{DS}rsa-sha1", f"{DS}dsa-sha1")
+_WEAK_SIGNATURE_URIS: Final = (f"{DS}rsa-sha1", f"{DS}dsa-sha1")
 
 
 def _find_signature_problems(view: CpaView) -> Findings:
-    for action, ours, theirs in view.list_uses():
+    for action, sender_use, receiver_use in view.list_channel_uses():
         business, name = action.binding.business, quote_name(action.binding.action)
-        signed, verified, is_signed = ours.signature, theirs.verification, needs_signature(action, ours)
-        if is_signed and signed is None:
-            location = ours.channel.location if ours.channel is not None else action.binding.location
+        signature_terms, verification_terms, is_signed = (
+            sender_use.signature,
+            receiver_use.verification,
+            needs_signature(action, sender_use),
+        )
+        if is_signed and signature_terms is None:
+            location = (
+                sender_use.channel.location if sender_use.channel is not None else action.binding.location
+            )
             text = f"{name} must be signed, and the channel of its sender describes no signature"
             yield cite_rule("signing-undescribed", location, text)
-        elif is_signed and verified is None:
+        elif is_signed and verification_terms is None:
             location = (
-                theirs.channel.location if theirs.channel is not None else action.receiving_binding.location
+                receiver_use.channel.location
+                if receiver_use.channel is not None
+                else action.receiving_binding.location
             )
             text = f"{name} is signed, and the channel of its receiver describes no verification"
             yield cite_rule("verification-undescribed", location, text)
-        elif not is_signed and signed is not None:
+        elif not is_signed and signature_terms is not None:
             yield cite_rule(
                 "signature-unwanted", business.location, f"{name} needs no signature, and one is described"
             )
         elif not is_signed:
             yield cite_rule("unsigned", business.location, f"{name} is accepted without signature")
-        if is_signed and signed is not None and verified is not None:
-            yield from _compare_signatures(name, signed, verified)
+        if is_signed and signature_terms is not None and verification_terms is not None:
+            yield from _compare_signatures(name, signature_terms, verification_terms)
 
 
-def _compare_signatures(name: str, signed: NonRepudiation, verified: NonRepudiation) -> Findings:
-    ours, theirs = (
-        {algorithm.name for algorithm in signed.algorithms},
-        {algorithm.name for algorithm in verified.algorithms},
+def _compare_signatures(
+    name: str, signature_terms: NonRepudiation, verification_terms: NonRepudiation
+) -> Findings:
+    signing_algorithms, verifying_algorithms = (
+        {algorithm.name for algorithm in signature_terms.algorithms},
+        {algorithm.name for algorithm in verification_terms.algorithms},
     )
-    if ours.isdisjoint(theirs):
-        text = f"the sender of {name} signs by {quote_name(min(ours))}, the receiver verifies "
-        text += quote_name(min(theirs))
-        yield cite_rule("algorithms-disjoint", verified.location, text)
-    if signed.hash_function != verified.hash_function:
-        text = f"the sender of {name} hashes by {quote_name(signed.hash_function)}, the receiver by "
-        text += quote_name(verified.hash_function)
-        yield cite_rule("hash-different", verified.location, text)
+    if signing_algorithms.isdisjoint(verifying_algorithms):
+        text = f"the sender of {name} signs by {quote_name(min(signing_algorithms))}, the receiver verifies "
+        text += quote_name(min(verifying_algorithms))
+        yield cite_rule("algorithms-disjoint", verification_terms.location, text)
+    if signature_terms.hash_function != verification_terms.hash_function:
+        text = f"the sender of {name} hashes by {quote_name(signature_terms.hash_function)}, the receiver by "
+        text += quote_name(verification_terms.hash_function)
+        yield cite_rule("hash-different", verification_terms.location, text)
 
 
 def _find_weak_signatures(view: CpaView) -> Findings:
     for binding in view.document.list_document_bindings():
-        signed = binding.non_repudiation
-        if signed is None:
+        signature_terms = binding.non_repudiation
+        if signature_terms is None:
             continue
-        if _WEAK_HASH.search(signed.hash_function):
-            text = f"hash function {quote_name(signed.hash_function)} is broken"
-            yield cite_rule("hash-weak", signed.location, text)
-        for algorithm in signed.algorithms:
-            yield from _judge_signature_algorithm(algorithm)
+        if _WEAK_HASH.search(signature_terms.hash_function):
+            text = f"hash function {quote_name(signature_terms.hash_function)} is broken"
+            yield cite_rule("hash-weak", signature_terms.location, text)
+        for algorithm in signature_terms.algorithms:
+            yield from _check_signature_algorithm(algorithm)
 
 
-def _judge_signature_algorithm(algorithm: Algorithm) -> Findings:
+def _check_signature_algorithm(algorithm: Algorithm) -> Findings:
     name = algorithm.name
     is_standard_algorithm = name.startswith((DS, DSIG_MORE, XENC)) or _SIGNATURE_NAME_PATTERN.search(name)
-    if name in _SIGNED_BY_URI or _WEAK_SIGNATURE.search(name):
+    if name in _WEAK_SIGNATURE_URIS or _WEAK_SIGNATURE.search(name):
         yield cite_rule(
             "signature-weak", algorithm.location, f"signature algorithm {quote_name(name)} is broken"
         )
@@ -99,15 +109,19 @@ def _judge_signature_algorithm(algorithm: Algorithm) -> Findings:
 
 
 def _find_anchor_problems(view: CpaView) -> Findings:
-    for action, ours, theirs in view.list_uses():
-        signed, verified = ours.signature, theirs.verification
-        if signed is None or verified is None or not needs_signature(action, ours):
+    for action, sender_use, theirs in view.list_channel_uses():
+        signed, verification_terms = sender_use.signature, theirs.verification
+        if signed is None or verification_terms is None or not needs_signature(action, sender_use):
             continue
-        details = theirs.party.security.get(verified.security) if verified.security is not None else None
+        details = (
+            theirs.party.security_details.get(verification_terms.security_id)
+            if verification_terms.security_id is not None
+            else None
+        )
         if details is None or not details.anchors:
-            if verified.security is None or details is not None:
+            if verification_terms.security_id is None or details is not None:
                 text = f"the receiver of {quote_name(action.binding.action)} names no trust anchors"
-                yield cite_rule("anchors-missing", verified.location, text)
+                yield cite_rule("anchors-missing", verification_terms.location, text)
         elif not _leads_to_anchor(view, action, theirs, signed, details.anchors):
             text = (
                 f"the certificate that signs {quote_name(action.binding.action)} is of no issuer among the "
@@ -119,33 +133,33 @@ def _find_anchor_problems(view: CpaView) -> Findings:
 def _leads_to_anchor(
     view: CpaView,
     action: BoundAction,
-    theirs: ChannelUse,
-    signed: NonRepudiation,
-    anchor_names: tuple[str, ...],
+    receiver_use: ChannelUse,
+    signature_terms: NonRepudiation,
+    anchor_ids: tuple[str, ...],
 ) -> bool:
     """Return whether the receiver trusts the certificate that signs.
 
     An anchor is in its chain, or issued the last certificate of the chain. True also for certificates that
     cannot be read, which another rule reports.
     """
-    holder = action.sender.certificates.get(signed.certificate or "")
-    chain = view.find_chain(holder)
-    anchors = [view.find_certificate(theirs.party, anchor_name) for anchor_name in anchor_names]
-    readable = [anchor for anchor in anchors if anchor is not None]
-    if not chain or len(readable) < len(anchors):
+    cpa_certificate = action.sender.certificates.get(signature_terms.certificate or "")
+    chain = view.find_chain(cpa_certificate)
+    anchors = [view.find_certificate(receiver_use.party, anchor_name) for anchor_name in anchor_ids]
+    readable_anchors = [anchor for anchor in anchors if anchor is not None]
+    if not chain or len(readable_anchors) < len(anchors):
         return True
-    return any(anchor in chain or chain[-1].issuer_der == anchor.subject_der for anchor in readable)
+    return any(anchor in chain or chain[-1].issuer_der == anchor.subject_der for anchor in readable_anchors)
 
 
 def _find_encryption_problems(view: CpaView) -> Findings:
-    for action, ours, theirs in view.list_uses():
+    for action, sender_use, receiver_use in view.list_channel_uses():
         name, business = quote_name(action.binding.action), action.binding.business
-        sender, receiver = ours.sent_envelope, theirs.received_envelope
-        if needs_encryption(action, ours, theirs):
+        sender, receiver = sender_use.sent_envelope, receiver_use.received_envelope
+        if needs_encryption(action, sender_use, receiver_use):
             if receiver is None:
                 location = (
-                    theirs.channel.location
-                    if theirs.channel is not None
+                    receiver_use.channel.location
+                    if receiver_use.channel is not None
                     else action.receiving_binding.location
                 )
                 text = f"{name} must be encrypted, and the channel of its receiver describes no envelope"
@@ -188,86 +202,90 @@ SECURITY_CHECKS: Final[tuple[CpaCheck, ...]] = (
 )
 
 
-_LEAST_BITS: Final = 2048
-_SIGNING: Final = {"digitalSignature", "nonRepudiation", "contentCommitment"}
-_ENCRYPTING: Final = {"keyEncipherment", "dataEncipherment", "keyAgreement"}
+_MIN_RSA_BITS: Final = 2048
+_SIGNING_KEY_USAGES: Final = {"digitalSignature", "nonRepudiation", "contentCommitment"}
+_ENCRYPTION_KEY_USAGES: Final = {"keyEncipherment", "dataEncipherment", "keyAgreement"}
 
 
-def list_certificate_uses(party: CpaParty) -> Iterator[tuple[CertificateHolder, str]]:
+def list_certificate_uses(party: CpaParty) -> Iterator[tuple[CpaCertificate, str]]:
     """Yield the certificates of a party with their uses: signing, encryption, tls; each pair once."""
-    names: dict[tuple[str, str], None] = {}
+    certificate_uses: dict[tuple[str, str], None] = {}
     for exchange in party.exchanges.values():
         sender, receiver = exchange.sender, exchange.receiver
         if sender is not None and sender.non_repudiation is not None:
-            names[sender.non_repudiation.certificate or "", "signing"] = None
+            certificate_uses[sender.non_repudiation.certificate or "", "signing"] = None
         if receiver is not None and receiver.envelope is not None:
-            names[receiver.envelope.certificate or "", "encryption"] = None
+            certificate_uses[receiver.envelope.certificate_id or "", "encryption"] = None
     for transport in party.transports.values():
         for side in (transport.sender, transport.receiver):
             if side is not None and side.security is not None:
-                names[side.security.certificate or "", "tls"] = None
-    for name, use in names:
-        if name in party.certificates:
-            yield party.certificates[name], use
+                certificate_uses[side.security.certificate_id or "", "tls"] = None
+    for certificate_id, use in certificate_uses:
+        if certificate_id in party.certificates:
+            yield party.certificates[certificate_id], use
 
 
 def _find_unreadable_certificates(view: CpaView) -> Findings:
     for party in view.document.parties:
-        for holder in party.certificates.values():
-            reason = view.unreadable.get(holder.location.xpath)
+        for cpa_certificate in party.certificates.values():
+            reason = view.read_errors.get(cpa_certificate.location.xpath)
             if reason is not None:
-                text = f"certificate {quote_name(holder.id)}: {quote_name(reason)}"
-                yield cite_rule("certificate-unreadable", holder.location, text)
-            elif not holder.chain:
-                text = f"certificate {quote_name(holder.id)} is only named: its octets are not here"
-                yield cite_rule("certificate-named", holder.location, text)
+                text = f"certificate {quote_name(cpa_certificate.id)}: {quote_name(reason)}"
+                yield cite_rule("certificate-unreadable", cpa_certificate.location, text)
+            elif not cpa_certificate.chain:
+                text = f"certificate {quote_name(cpa_certificate.id)} is only named: its octets are not here"
+                yield cite_rule("certificate-named", cpa_certificate.location, text)
 
 
-def _list_read(view: CpaView) -> Iterator[tuple[CertificateHolder, Certificate, tuple[str, ...]]]:
+def _list_readable_certificates(
+    view: CpaView,
+) -> Iterator[tuple[CpaCertificate, Certificate, tuple[str, ...]]]:
     """Yield the certificates in use that could be read, with all their uses."""
     for party in view.document.parties:
-        uses: dict[str, list[str]] = {}
-        for holder, use in list_certificate_uses(party):
-            uses.setdefault(holder.id, []).append(use)
-        for name, certificate_uses in uses.items():
-            certificate = view.find_certificate(party, name)
+        uses_by_id: dict[str, list[str]] = {}
+        for cpa_certificate, use in list_certificate_uses(party):
+            uses_by_id.setdefault(cpa_certificate.id, []).append(use)
+        for certificate_id, certificate_uses in uses_by_id.items():
+            certificate = view.find_certificate(party, certificate_id)
             if certificate is not None:
-                yield party.certificates[name], certificate, tuple(certificate_uses)
+                yield party.certificates[certificate_id], certificate, tuple(certificate_uses)
 
 
 def _find_period_problems(view: CpaView) -> Findings:
     document = view.document
     if document.start is None or document.end is None:
         return
-    begins = max(document.start, view.at)
-    for holder, certificate, _ in _list_read(view):
-        name = f"certificate {quote_name(holder.id)} "
+    first_use = max(document.start, view.at)
+    for cpa_certificate, certificate, _ in _list_readable_certificates(view):
+        label = f"certificate {quote_name(cpa_certificate.id)} "
         if certificate.not_after <= view.at:
-            text = name + f"ended at {format_instant(certificate.not_after, 'seconds')}"
-            yield cite_rule("certificate-ended", holder.location, text)
+            text = label + f"ended at {format_instant(certificate.not_after, 'seconds')}"
+            yield cite_rule("certificate-ended", cpa_certificate.location, text)
         elif certificate.not_after < document.end:
-            ends, agreed = (format_instant(at, "seconds") for at in (certificate.not_after, document.end))
-            text = name + f"ends at {ends}, the agreement at {agreed}"
-            yield cite_rule("certificate-ends-early", holder.location, text)
-        if certificate.not_before > begins:
-            text = (
-                name + f"begins at {format_instant(certificate.not_before, 'seconds')}, after the agreement"
+            certificate_end, agreement_end = (
+                format_instant(at, "seconds") for at in (certificate.not_after, document.end)
             )
-            yield cite_rule("certificate-begins-late", holder.location, text)
+            text = label + f"ends at {certificate_end}, the agreement at {agreement_end}"
+            yield cite_rule("certificate-ends-early", cpa_certificate.location, text)
+        if certificate.not_before > first_use:
+            text = (
+                label + f"begins at {format_instant(certificate.not_before, 'seconds')}, after the agreement"
+            )
+            yield cite_rule("certificate-begins-late", cpa_certificate.location, text)
 
 
 def _find_key_problems(view: CpaView) -> Findings:
-    for holder, certificate, uses in _list_read(view):
-        name, usage = f"certificate {quote_name(holder.id)} ", certificate.key_usage
-        if usage is not None and "signing" in uses and not usage & _SIGNING:
-            text = name + "signs, and its key usage has no digital signature"
-            yield cite_rule("key-usage-signing", holder.location, text)
-        if usage is not None and "encryption" in uses and not usage & _ENCRYPTING:
-            text = name + "is encrypted for, and its key usage has no encipherment"
-            yield cite_rule("key-usage-encryption", holder.location, text)
+    for cpa_certificate, certificate, uses in _list_readable_certificates(view):
+        label, key_usage = f"certificate {quote_name(cpa_certificate.id)} ", certificate.key_usage
+        if key_usage is not None and "signing" in uses and not key_usage & _SIGNING_KEY_USAGES:
+            text = label + "signs, and its key usage has no digital signature"
+            yield cite_rule("key-usage-signing", cpa_certificate.location, text)
+        if key_usage is not None and "encryption" in uses and not key_usage & _ENCRYPTION_KEY_USAGES:
+            text = label + "is encrypted for, and its key usage has no encipherment"
+            yield cite_rule("key-usage-encryption", cpa_certificate.location, text)
         bits = _count_rsa_bits(certificate)
-        if bits is not None and bits < _LEAST_BITS:
-            yield cite_rule("key-short", holder.location, name + f"has an RSA key of {bits} bits")
+        if bits is not None and bits < _MIN_RSA_BITS:
+            yield cite_rule("key-short", cpa_certificate.location, label + f"has an RSA key of {bits} bits")
 
 
 def _count_rsa_bits(certificate: Certificate) -> int | None:
@@ -280,30 +298,34 @@ def _find_key_algorithm_problems(view: CpaView) -> Findings:
         for exchange in party.exchanges.values():
             signed = exchange.sender.non_repudiation if exchange.sender is not None else None
             certificate = view.find_certificate(party, signed.certificate) if signed is not None else None
-            if signed is not None and certificate is not None and not _fits_key(signed, certificate):
+            if (
+                signed is not None
+                and certificate is not None
+                and not _fits_certificate_key(signed, certificate)
+            ):
                 text = f"certificate {quote_name(signed.certificate or '')} has another kind of key than "
                 text += quote_name(signed.algorithms[0].name)
                 yield cite_rule("key-algorithm", signed.location, text)
 
 
-def _fits_key(signed: NonRepudiation, certificate: Certificate) -> bool:
+def _fits_certificate_key(signature_terms: NonRepudiation, certificate: Certificate) -> bool:
     """Return whether a key can make one of the signatures; an algorithm of no known kind fits."""
-    for algorithm in signed.algorithms:
-        kind = next(
+    for algorithm in signature_terms.algorithms:
+        key_kind = next(
             (word for word in ("ecdsa", "eddsa", "rsa", "dsa") if word in algorithm.name.lower()), None
         )
-        if kind is None or _name_key_kind(certificate) == kind:
+        if key_kind is None or _get_key_kind(certificate) == key_kind:
             return True
     return False
 
 
-def _name_key_kind(certificate: Certificate) -> str:
-    key = certificate.key_type.lower()
-    if "rsa" in key:
+def _get_key_kind(certificate: Certificate) -> str:
+    key_type = certificate.key_type.lower()
+    if "rsa" in key_type:
         return "rsa"
-    if "25519" in key or "448" in key:
+    if "25519" in key_type or "448" in key_type:
         return "eddsa"
-    return "dsa" if key.startswith("dsa") else "ecdsa"
+    return "dsa" if key_type.startswith("dsa") else "ecdsa"
 
 
 CERTIFICATE_CHECKS: Final[tuple[CpaCheck, ...]] = (

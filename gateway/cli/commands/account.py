@@ -69,7 +69,7 @@ def add_account(arguments: Arguments) -> None:
     with change_database(arguments) as change:
         if accounts.find_by_name(change.conn, arguments.name) is not None:
             raise WrongRowError(f"there is an account {arguments.name} already")
-        new = NewAccount(arguments.name, display_name, change.by, hashed, language=arguments.language)
+        new = NewAccount(arguments.name, display_name, change.actor, hashed, language=arguments.language)
         number = accounts.insert_account(change.conn, new, change.at)
         _store_roles(change.conn, number, arguments.organisation, arguments.roles, change.at)
         after = _describe_account(change.conn, number)

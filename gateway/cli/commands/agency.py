@@ -17,7 +17,7 @@ from gateway.cli.result_output import print_table
 from gateway.cli.shared_options import changing_verb, home_verb, read_reason
 from gateway.cli.verb_groups import Arguments
 from gateway.errors import MISUSE, GatewayError
-from gateway.operations import count_things
+from gateway.operations import format_count
 from gateway.store import OfficerActRow, agency_requests, officer_work, payloads
 
 
@@ -31,15 +31,15 @@ def switch_agency_console(arguments: Arguments) -> None:
 
     reason = read_reason(arguments)
     with change_database(arguments, reason) as change:
-        switch = switch_agency(change, arguments.code, back=arguments.back)
-    resting = f"{count_things(switch.undecided, 'undecided application')} in the mailbox of the console"
+        switch = switch_agency(change, arguments.code, is_switched_back=arguments.back)
+    resting = f"{format_count(switch.undecided, 'undecided application')} in the mailbox of the console"
     if arguments.back:
         sentence = (
             f"Agency {arguments.code} gets new applications in its own system again. It has {resting}, which "
             "its officers decide there."
         )
     else:
-        waiting = count_things(switch.backlog.waiting, "delivery", "deliveries")
+        waiting = format_count(switch.backlog.waiting, "delivery", "deliveries")
         sentence = (
             f"The officers of agency {arguments.code} decide at the console: {reason}. {waiting} of its lane "
             f"go to the mailbox; {switch.backlog.active} under way may still reach its own system. "

@@ -48,11 +48,11 @@ from gateway.hub import get_current_time
 from gateway.message_model import PartyId
 from gateway.operations import (
     DatabaseChange,
-    count_things,
     finding_to_json,
+    format_count,
     format_finding,
     format_value,
-    judge_agreement,
+    list_agreement_findings,
     list_known_parties,
 )
 from gateway.store import AgreementRow, agreements, list_searches, parties
@@ -69,8 +69,8 @@ _COLUMNS = ("id", "kind", "status", "valid_from", "valid_until")
 @click.option("--accept-warnings", is_flag=True, help=_ACCEPT_WORDS)
 @click.option("--as", "own_id", metavar="[TYPE|]VALUE", help=_AS_WORDS)
 def load_file(arguments: Arguments) -> int:
-    """Say every finding, and activate the P-Modes of a file; return 1 when its findings refuse it."""
-    from gateway.operations import load_judged_agreement
+    """Print every finding on a file, and activate its P-Modes; return 1 if the findings prevent this."""
+    from gateway.operations import load_checked_agreement
 
     source, name = read_file(arguments.file), arguments.file.name
     if is_cpa_file(source):
@@ -79,8 +79,8 @@ def load_file(arguments: Arguments) -> int:
     agreement = document.pmodes[0].agreement
     with change_database(arguments) as change:
         suspended = _is_suspended(change, agreement)
-        findings, problem = load_judged_agreement(
-            change, document, source, name, accepted=arguments.accept_warnings
+        findings, problem = load_checked_agreement(
+            change, document, source, name, accepts_warnings=arguments.accept_warnings
         )
     loaded = _LoadedFile(agreement, [pmode.id for pmode in document.pmodes], findings, suspended)
     _print_judgment(loaded, problem, change, as_json=arguments.json)
@@ -88,7 +88,7 @@ def load_file(arguments: Arguments) -> int:
 
 
 def _load_cpa(arguments: Arguments, source: bytes, name: str) -> int:
-    """Judge a CPA, and activate its P-Modes, its parties and their certificates."""
+    """Check a CPA, and activate its P-Modes, parties and certificates; return 1 if a finding prevents it."""
     from gateway.cli.cpa_reception import load_cpa
     from gateway.cli.registration import read_party_id
 
@@ -131,7 +131,7 @@ def _print_judgment(
 ) -> None:
     """Print the findings, and that the agreement is in force, or the problem that prevents this."""
     modes, findings = loaded.modes, loaded.findings
-    pmode_list = f"{count_things(len(modes), 'P-Mode')}: {', '.join(modes)}"
+    pmode_list = f"{format_count(len(modes), 'P-Mode')}: {', '.join(modes)}"
     lifted = " It is no longer suspended." if loaded.suspended else ""
     sentence = f"Agreement {loaded.agreement} is loaded with {pmode_list}.{lifted}"
     if as_json:
@@ -142,7 +142,7 @@ def _print_judgment(
                 ReportedFailure(problem.detail, problem.problem.id, problem.location, details=report)
             )
         else:
-            print_json(change.describe_done(sentence, **report, problem=None))
+            print_json(change.describe_performed_act(sentence, **report, problem=None))
         return
     for finding in findings:
         say = print if problem is None else print_problem
@@ -157,7 +157,7 @@ def _print_judgment(
 @click.argument("file", type=FILE, help=_FILE_WORDS)
 def check_file(arguments: Arguments) -> int:
     """Print what loading the file would find; return 1 when there is an error."""
-    from gateway.operations import count_findings
+    from gateway.operations import format_finding_counts
 
     data, name, now = read_file(arguments.file), arguments.file.name, get_current_time()
     settings = read_verb_settings(arguments)
@@ -166,14 +166,14 @@ def check_file(arguments: Arguments) -> int:
         if is_cpa_file(data):
             findings = judge_cpa_at_hub(conn, settings, data, name, now).findings
         else:
-            findings = judge_agreement(conn, settings, read_agreement_file(data, name, now), now)
+            findings = list_agreement_findings(conn, settings, read_agreement_file(data, name, now), now)
     failed = any(finding.severity == "error" for finding in findings)
     if arguments.json:
         print_json({"ok": not failed, "findings": [finding_to_json(finding) for finding in findings]})
         return 1 if failed else 0
     for finding in findings:
         print(format_finding(finding))
-    print_sentence(f"{count_findings(findings)} found")
+    print_sentence(f"{format_finding_counts(findings)} found")
     return 1 if failed else 0
 
 
@@ -250,7 +250,7 @@ def _judge_loaded_agreement(
         document = read_agreement_file(loaded.row.source, STORED_FILE, at)
     except GatewayError:  # this version refuses a file that an older version accepted
         document = AgreementDocument(loaded.pmodes, loaded.row.id)
-    return judge_agreement(conn, settings, document, at)
+    return list_agreement_findings(conn, settings, document, at)
 
 
 def _list_versions(loaded: LoadedAgreement) -> list[dict[str, Any]]:

@@ -13,11 +13,11 @@ from gateway.agreements import (
     CpaTerms,
     ProfileFile,
     RegisteredParty,
-    agree_cpa,
+    accept_cpa,
+    check_cpa,
     compose_cpa,
-    judge_cpa,
     list_differences,
-    list_left_out,
+    list_omitted_actions,
     write_cpa,
     write_profile,
 )
@@ -38,7 +38,7 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import AGREEMENT_UNWORKABLE, MISUSE, GatewayError
 from gateway.hub import get_current_time
 from gateway.message_model import PartyId
-from gateway.operations import count_findings, finding_to_json, format_finding
+from gateway.operations import finding_to_json, format_finding, format_finding_counts
 from gateway.store import parties
 
 _OLD_WORDS = "the earlier agreement: a file, or the name of a loaded one"
@@ -162,14 +162,14 @@ def _choose_own(ours: Sequence[PartyId], sides: Sequence[PartyId]) -> PartyId:
 def agree_proposal(arguments: Arguments) -> None:
     """Write a proposed CPA as an agreed one, which both parties load; raise GW313 when it has an error."""
     source, name = read_file(arguments.file), arguments.file.name
-    octets = agree_cpa(source, name)
-    findings = judge_cpa(octets, name, get_current_time()).findings
+    octets = accept_cpa(source, name)
+    findings = check_cpa(octets, name, get_current_time()).findings
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
-        detail = f"nobody can keep this agreement: {count_findings(findings)}, first {errors[0].text}"
+        detail = f"nobody can keep this agreement: {format_finding_counts(findings)}, first {errors[0].text}"
         raise GatewayError(AGREEMENT_UNWORKABLE, detail, errors[0].location)
     write_file(arguments.out, octets, location="--out")
-    sentence = f"The agreement in {arguments.out} is agreed: {count_findings(findings)} found."
+    sentence = f"The agreement in {arguments.out} is agreed: {format_finding_counts(findings)} found."
     if arguments.json:
         listed = list(map(finding_to_json, findings))
         print_json({"done": sentence, "file": str(arguments.out), "findings": listed})
@@ -195,11 +195,13 @@ def compose_profiles(arguments: Arguments) -> None:
     data = compose_cpa(first, second, CpaTerms(arguments.id, arguments.start, arguments.end))
     write_file(arguments.out, data, location="--out")
     name = arguments.out.name
-    judged = judge_cpa(data, name, get_current_time())
+    judged = check_cpa(data, name, get_current_time())
     # The verb makes a proposed CPA: its status is no finding.
     findings = [finding for finding in judged.findings if finding.rule != "status-proposed"]
-    left_out = [action for profile in (first, second) for action in list_left_out(profile, data)]
-    sentence = f"Agreement {arguments.id} is proposed in {arguments.out}: {count_findings(findings)} found."
+    left_out = [action for profile in (first, second) for action in list_omitted_actions(profile, data)]
+    sentence = (
+        f"Agreement {arguments.id} is proposed in {arguments.out}: {format_finding_counts(findings)} found."
+    )
     if arguments.json:
         rows = list(map(finding_to_json, findings))
         print_json({"done": sentence, "file": str(arguments.out), "findings": rows, "left_out": left_out})

@@ -34,11 +34,11 @@ def lint_file(arguments: Arguments) -> int:
         report = {"readable": agreement is not None, "agreement": agreement}
         print_json(report | {"findings": [_describe_finding(finding) for finding in findings]})
         return 1 if failed else 0
-    from gateway.operations import count_findings, format_finding
+    from gateway.operations import format_finding, format_finding_counts
 
     for finding in findings:
         print(format_finding(finding))
-    print_sentence(f"{count_findings(findings)} found")
+    print_sentence(f"{format_finding_counts(findings)} found")
     return 1 if failed else 0
 
 
@@ -66,9 +66,9 @@ def _collect_findings(
 
 
 def _lint_cpa_alone(data: bytes, name: str, now: datetime) -> tuple[str | None, list[AgreementFinding]]:
-    from gateway.agreements import judge_cpa
+    from gateway.agreements import check_cpa
 
-    judged = judge_cpa(data, name, now)
+    judged = check_cpa(data, name, now)
     return judged.document.id if judged.document is not None else None, list(judged.findings)
 
 
@@ -90,7 +90,7 @@ def _lint_yaml(
     from gateway.agreements import AgreementFinding, find_document_findings
     from gateway.cli.named_files import read_agreement_file
     from gateway.errors import GatewayError
-    from gateway.operations import judge_agreement
+    from gateway.operations import list_agreement_findings
     from gateway.protocols import PROTOCOLS, list_unsupported_terms
 
     try:
@@ -102,5 +102,5 @@ def _lint_yaml(
     else:
         settings = read_verb_settings(arguments)
         with read_database(arguments) as conn:
-            findings = judge_agreement(conn, settings, document, now)
+            findings = list_agreement_findings(conn, settings, document, now)
     return document.pmodes[0].agreement, list(findings)

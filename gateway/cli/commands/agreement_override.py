@@ -12,8 +12,8 @@ from gateway.agreements import (
     DESTINATIONS,
     ENCRYPTION_POLICIES,
     OVERRIDDEN_TERMS,
-    POLICIES,
     PULL_AUTHORIZATIONS,
+    SIGNATURE_POLICIES,
     AgreementFinding,
     PMode,
     PModeOverride,
@@ -31,7 +31,13 @@ from gateway.cli.shared_options import FILE, changing_verb, read_reason
 from gateway.cli.verb_groups import Arguments
 from gateway.errors import AGREEMENT_UNWORKABLE, MISUSE, GatewayError
 from gateway.message_model import PartyId
-from gateway.operations import DatabaseChange, find_new_findings, finding_to_json, format_finding, make_plain
+from gateway.operations import (
+    DatabaseChange,
+    find_new_findings,
+    finding_to_json,
+    format_finding,
+    make_json_value,
+)
 from gateway.store import agreements, parties
 
 _YES_OR_NO: Final = ("yes", "no")
@@ -54,7 +60,7 @@ _REMOVE_WORDS: Final = "remove the override: the document counts again; repeatab
 @click.option("--retry-interval", type=click.IntRange(1), metavar="SECONDS", help="the time between retries")
 @click.option("--encryption-policy", type=click.Choice(ENCRYPTION_POLICIES), help=_POLICY_WORDS)
 @click.option("--deliver-to", type=click.Choice(DESTINATIONS), help=_DELIVER_WORDS)
-@click.option("--signature-policy", type=click.Choice(POLICIES), help=_SIGNATURE_WORDS)
+@click.option("--signature-policy", type=click.Choice(SIGNATURE_POLICIES), help=_SIGNATURE_WORDS)
 @click.option("--sign-status", type=click.Choice(_YES_OR_NO), help=_STATUS_WORDS)
 @click.option("--mutual-tls", type=click.Choice(_YES_OR_NO), help=_TLS_WORDS)
 @click.option("--pull-authorization", type=click.Choice(PULL_AUTHORIZATIONS), help=_PULL_WORDS)
@@ -123,7 +129,10 @@ def _check_given_terms(terms: Mapping[str, Any], removed: Sequence[str]) -> None
 def _remove_overrides(
     overrides: Sequence[PModeOverride], terms: Sequence[str], pmode: str | None
 ) -> list[PModeOverride]:
-    """Return the overrides without some terms of a P-Mode, or of the whole agreement; raise GW808."""
+    """Return the overrides without those of some terms, of a P-Mode or (None) of the whole agreement.
+
+    Raises GW808 for a term without an override.
+    """
     for term in terms:
         if not any(override.term == term and override.pmode == pmode for override in overrides):
             scope = f"P-Mode {pmode[:80]}" if pmode is not None else "the whole agreement"
@@ -166,8 +175,8 @@ def _make_override(
         value = _register_certificate(change, arguments, party)
     elif term in ("sign_status", "mutual_tls"):
         value = value == "yes"
-    at = str(make_plain(change.at))
-    return PModeOverride(term, value, reason, change.by, at, arguments.pmode, party if of_party else ())
+    at = str(make_json_value(change.at))
+    return PModeOverride(term, value, reason, change.actor, at, arguments.pmode, party if of_party else ())
 
 
 def _register_certificate(change: DatabaseChange, arguments: Arguments, party: tuple[PartyId, ...]) -> str:

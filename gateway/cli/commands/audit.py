@@ -33,7 +33,7 @@ _WHAT_WORDS = "only objects whose name contains this"
 @click.option("--what", type=SEARCH_TEXT, metavar="TEXT", help=_WHAT_WORDS)
 @list_options(())
 def list_audit(arguments: Arguments) -> None:
-    """Print the changes that were asked for, newest first."""
+    """Print the changes that the options select, newest first."""
     audit_filter = AuditFilter(arguments.who, arguments.verb, arguments.what)
     with read_database(arguments) as conn:
         list_filter = read_list_filter(arguments, read_clock(), after=require_row_number(arguments))

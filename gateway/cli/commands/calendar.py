@@ -39,7 +39,7 @@ from gateway.hub import (
     load_shipped_timetable,
     read_editions,
 )
-from gateway.operations import count_things, format_value
+from gateway.operations import format_count, format_value
 from gateway.store import dated_editions, deadlines, read_columns
 
 _MOST_DAYS: Final = 3660
@@ -64,7 +64,7 @@ def show_calendar(arguments: Arguments) -> None:
     """Print the days of a period; exit with 1 and GW710 where a day is not known."""
     last = arguments.end or _find_last_day(arguments.start)
     if not 0 <= (last - arguments.start).days < _MOST_DAYS:
-        raise GatewayError(MISUSE, f"a period has 1 to {_MOST_DAYS} days", "--until")
+        raise GatewayError(MISUSE, f"a period must have 1 to {_MOST_DAYS} days", "--until")
     calendar = _open_calendar(arguments, _open_timetable(arguments))
     days = [arguments.start + timedelta(days=number) for number in range((last - arguments.start).days + 1)]
     print_table([_describe_day(calendar, day) for day in days], as_json=arguments.json, columns=_DAY_COLUMNS)
@@ -106,7 +106,7 @@ def check_calendar(arguments: Arguments) -> None:
         print_json({"file": str(arguments.file), **description})
     else:
         until = f" to {description['valid_until']}" if description["valid_until"] else ""
-        number = count_things(description["rows"], "row")
+        number = format_count(description["rows"], "row")
         print_sentence(f"{description['edition']}: {number}, {description['valid_from']}{until}.")
 
 
@@ -129,7 +129,7 @@ def _report_mistakes(arguments: Arguments, mistakes: tuple[CalendarMistake, ...]
         for mistake in mistakes:
             print_line(f"{arguments.file}: line {mistake.line}: {mistake.message}")
     mistake_rows = [{"line": mistake.line, "message": mistake.message} for mistake in mistakes]
-    detail = f"{arguments.file}: {count_things(len(mistake_rows), 'mistake')}; {consequence}"
+    detail = f"{arguments.file}: {format_count(len(mistake_rows), 'mistake')}; {consequence}"
     print_failure(ReportedFailure(detail, CALENDAR_WRONG.id, details={"mistakes": mistake_rows}))
 
 
@@ -181,7 +181,7 @@ def compute_deadline(arguments: Arguments) -> int:
         print_json(deadline)
     else:
         working_days = (
-            f"{count_things(days, 'working day')} of {calendar.organisation} ({deadline['edition']})"
+            f"{format_count(days, 'working day')} of {calendar.organisation} ({deadline['edition']})"
         )
         print_line(f"{deadline['due']}  {working_days}")
     return 0
@@ -265,7 +265,7 @@ def load_calendar(arguments: Arguments) -> None:
     with change_database(arguments) as change:
         is_new = load_calendar_edition(change, edition, content)
     description = describe_edition(edition)
-    summary = f"{edition.label}: {count_things(description['rows'], 'row')}, from {edition.valid_from}"
+    summary = f"{edition.label}: {format_count(description['rows'], 'row')}, from {edition.valid_from}"
     sentence = f"Loaded {summary}." if is_new else f"Loaded already: {summary}."
     print_change(change, sentence, as_json=arguments.json, **description)
 

@@ -36,12 +36,12 @@ from gateway.errors import PARENT_NOT_USABLE, GatewayError
 from gateway.operations import (
     add_case_waiting,
     add_message_waiting,
-    count_things,
     find_case,
     find_message,
+    format_count,
     format_value,
-    list_admitted_signers,
     list_delivery_lines,
+    list_signer_admissions,
     list_transition_lines,
     read_message_report,
 )
@@ -111,12 +111,12 @@ def stop_asking(arguments: Arguments) -> None:
     The application stands, as if its agency had refused. The agency may still cancel it.
     """
     from gateway.cli.audited_changes import change_database, print_change
-    from gateway.operations import stop_asking_agency
+    from gateway.operations import end_cancellation_question
 
     reason = read_reason(arguments)
     with change_database(arguments, reason) as change:
         row = require_row(
-            stop_asking_agency(change, arguments.application),
+            end_cancellation_question(change, arguments.application),
             f"there is no application {arguments.application}",
         )
     stands = "stands" if row.state != "CANCELLED" else "is CANCELLED: its agency never had it"
@@ -141,7 +141,7 @@ def _print_case_report(report: dict[str, Any]) -> None:
         print_line(f"  {kind} {missing['text']} ({missing['pointer']}); held until {held['until']}")
     for problem in held.get("problems", ()):
         print_line(f"  cannot go on: {problem['id']} {problem['text']} ({problem['pointer']})")
-    for line in list_admitted_signers(report["evidence"]):
+    for line in list_signer_admissions(report["evidence"]):
         print_line(f"  {line}")
     for request in report["requests"]:
         print_line(f"  {request['number']}  {request['agency']} {request['document']}  {request['state']}")
@@ -313,7 +313,7 @@ def _print_message_report(report: dict[str, Any]) -> None:
     print_line(f"message {report['id']}  {report['direction']}  {report['state']}")
     print(format_facts(fields))
     for part in report["payloads"]:
-        print_line(f"  payload {part['cid']}  {part['media_type']}  {count_things(part['size'], 'octet')}")
+        print_line(f"  payload {part['cid']}  {part['media_type']}  {format_count(part['size'], 'octet')}")
         for message_property in part["properties"]:
             print_line(f"    property {message_property['name']}  {message_property['value']}")
     for message_property in report["properties"]:
@@ -391,6 +391,6 @@ def admit_messages(arguments: Arguments) -> None:
         if missing is not None:
             raise WrongRowError(f"there is no message {missing}")
         queued = admit_messages(change, [row.id for row in rows.values() if row is not None])
-    counted = count_things(len(queued), "message")
+    counted = format_count(len(queued), "message")
     sentence = f"Queued the admission of {counted}: {', '.join(map(str, queued))}."
     print_change(change, sentence, as_json=arguments.json, deliveries=tuple(queued.values()))

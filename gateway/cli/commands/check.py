@@ -47,7 +47,7 @@ from gateway.hub import (
 from gateway.monitor import list_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
-    count_things,
+    compare_database_with_mark,
     find_agency_key_problems,
     find_classification_warnings,
     find_clock_warnings,
@@ -57,16 +57,16 @@ from gateway.operations import (
     find_mailbox_filings,
     find_mapping_plan,
     find_missing_addresses,
-    find_plan_warnings,
     find_resting_filings,
     find_source_problems,
     find_stamping_problem,
     find_static_problems,
     find_stuck_deliveries,
     find_tariff_warnings,
-    judge_database,
+    format_count,
     list_console_switches,
     list_lane_holds,
+    list_plan_warnings,
     list_waiting_acts,
     restate_times,
 )
@@ -110,11 +110,12 @@ def check_gateway(arguments: Arguments) -> int:
 def _summarize_findings(problems: int, warnings: int) -> str:
     if not problems and not warnings:
         return "nothing is wrong"
-    problem_count = count_things(problems, "problem") if problems else "no problem"
-    return f"{problem_count} found" + (f", {count_things(warnings, 'warning')}" if warnings else "")
+    problem_count = format_count(problems, "problem") if problems else "no problem"
+    return f"{problem_count} found" + (f", {format_count(warnings, 'warning')}" if warnings else "")
 
 
 def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[GatewayError]:
+    """Yield every problem of the gateway; append each warning to `warnings`. Raises GW808 for no home."""
     try:
         settings = read_verb_settings(arguments)
     except GatewayError as problem:
@@ -169,7 +170,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         warnings += find_contract_warnings(conn, settings, get_current_time())
         warnings += find_mailbox_filings(conn, settings, get_current_time())
         warnings += find_resting_filings(conn, get_current_time())
-        warnings += find_plan_warnings(conn, get_current_time())
+        warnings += list_plan_warnings(conn, get_current_time())
     with contextlib.suppress(GatewayError):  # an unreadable database or mapping is already reported
         yield from _find_ended_certificates(settings, warnings)
         yield from find_stale_stamps(settings, warnings)
@@ -204,7 +205,7 @@ def _find_changed_contracts(settings: Settings) -> list[str]:
 def _find_mark_problems(settings: Settings, conn: Connection) -> Iterator[GatewayError]:
     """Yield a problem for a database that is older than the mark of the home, and for a mark of another."""
     try:
-        problem = judge_database(conn, get_mark_path(settings), ()).problem
+        problem = compare_database_with_mark(conn, get_mark_path(settings), ()).problem
     except GatewayError as unfit:
         problem = unfit
     if problem is not None:

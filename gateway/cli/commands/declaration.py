@@ -36,7 +36,7 @@ from gateway.harmonize import (
     read_form_values,
     write_form_values,
 )
-from gateway.operations import count_things
+from gateway.operations import format_count
 from gateway.wire import DEFAULT_LIMITS, SUB, ElementLocations, parse_xml, serialize_element
 
 # Many tools declare ASCII by default; ASCII octets are also valid UTF-8.
@@ -143,7 +143,10 @@ def _load_shipped_mappings() -> MappingBundle:
 
 
 def _read_file_start(file: str) -> bytes:
-    """Return the content, or one octet more than the pre-scan allows, which then reports the size."""
+    """Return the content of a file; raise GW808 if it cannot be read.
+
+    At most one octet more than the limit of XML is read: then the parser reports the size.
+    """
     try:
         with Path(file).open("rb") as stream:
             return stream.read(DEFAULT_LIMITS.xml + 1)
@@ -233,7 +236,7 @@ def compose_file(arguments: Arguments) -> None:
         composed = compose_submission(compose_form(bundle, values.documents), values)
     replace_file(arguments.out, serialize_element(composed.root))
     number = len(values.applications)
-    sentence = f"Composed {arguments.out}: {count_things(number, 'application')}, no signature yet."
+    sentence = f"Composed {arguments.out}: {format_count(number, 'application')}, no signature yet."
     print_done(arguments, sentence, written=str(arguments.out))
 
 
@@ -249,7 +252,7 @@ def read_submission_file(arguments: Arguments) -> int:
         reading = read_form_values(bundle, parse_xml(read_file(arguments.file)))
     replace_file(arguments.out, (write_form_values(reading.values) + "\n").encode())
     number = len(reading.values.values)
-    sentence = f"Read {arguments.file}: {count_things(number, 'value')} in {arguments.out}."
+    sentence = f"Read {arguments.file}: {format_count(number, 'value')} in {arguments.out}."
     lines = (f"  no place in the form: {pointer}" for pointer in reading.lost)
     print_done(arguments, sentence, *lines, written=str(arguments.out), lost=list(reading.lost))
     return 1 if reading.lost else 0

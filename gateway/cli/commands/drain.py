@@ -18,7 +18,7 @@ from gateway.cli.verb_groups import Arguments
 from gateway.config import Settings
 from gateway.errors import MISUSE, GatewayError
 from gateway.hub import get_node_name
-from gateway.operations import Act, DatabaseChange, count_things, open_change
+from gateway.operations import Act, DatabaseChange, format_count, open_change
 from gateway.store import read_columns, read_transaction, working_nodes
 
 _COLUMNS: Final = (
@@ -46,7 +46,7 @@ def drain_node(arguments: Arguments) -> int:
     if arguments.end:
         sentence = f"Node {name} works again."
     elif lease_count:
-        held = count_things(lease_count, "delivery", "deliveries")
+        held = format_count(lease_count, "delivery", "deliveries")
         sentence = f"Node {name} is drained, and still holds {held} after {arguments.wait} seconds."
     else:
         sentence = f"Node {name} is drained and holds no deliveries: its processes can be stopped."
@@ -63,7 +63,7 @@ def _change_node(engine: Engine, settings: Settings, act: Act, name: str, *, end
         if ends:
             working_nodes.end_drain(change.conn, name)
         else:
-            working_nodes.set_drain(change.conn, name, change.by, act.reason, change.at)
+            working_nodes.set_drain(change.conn, name, change.actor, act.reason, change.at)
         change.record_change(
             f"node {name}", before={"drained": before.drained_at is not None}, after={"drained": not ends}
         )

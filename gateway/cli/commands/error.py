@@ -18,7 +18,7 @@ from gateway.errors import EBMS3_ERRORS, MISUSE, PROBLEMS, GatewayError, Problem
 )
 @json_option("print JSON, one object a line")
 def explain_problem(arguments: Arguments) -> None:
-    """Print one problem, or the list of all; return 2 for an unknown id."""
+    """Print one problem, or the list of all; raise GW808 for an unknown id."""
     if arguments.id is None:
         chosen = list(PROBLEMS.values())
     elif arguments.id.upper() in PROBLEMS:

@@ -62,7 +62,7 @@ from gateway.evidence import (
     verify_proof,
 )
 from gateway.hub import Hub, RejectingComposer, build_hub, find_key_problem
-from gateway.operations import Act, count_things, find_message, format_value, open_change
+from gateway.operations import Act, find_message, format_count, format_value, open_change
 from gateway.pki import Certificate, CertificateUse, Verdict, read_certificate
 from gateway.store import (
     EvidenceRow,
@@ -189,8 +189,8 @@ def write_proof(arguments: Arguments) -> None:
         numbers = {name: len(document[name]) for name in ("leaves", "stamps")}
         print_json({"written": str(arguments.to), **numbers})
     else:
-        leaves = count_things(len(document["leaves"]), "leaf", "leaves")
-        stamped = count_things(len(document["stamps"]), "time stamp")
+        leaves = format_count(len(document["leaves"]), "leaf", "leaves")
+        stamped = format_count(len(document["stamps"]), "time stamp")
         print_sentence(f"Wrote the proof of {leaves} with {stamped} to {arguments.to}.")
 
 
@@ -247,7 +247,7 @@ def _print_proof_verdict(proof: VerifiedProof, arguments: Arguments) -> None:
     for leaf in proof.leaves:
         print_line(f"{leaf['at']}  {leaf['kind']}  {leaf['subject_type']} {leaf['subject_id']}")
     if proof.withheld:
-        leaves = count_things(len(proof.withheld), "leaf is", "leaves are")
+        leaves = format_count(len(proof.withheld), "leaf is", "leaves are")
         print_line(f"{leaves} proved by hash alone: what is in them is not for the reader of this proof")
     doubt = _describe_doubt(arguments.signer is None, "signer")
     print_line(
@@ -288,15 +288,15 @@ def seal_evidence(arguments: Arguments) -> None:
         after = _count_sealed_leaves(hub)
         if arguments.to is not None:
             _write_newest_head(hub, arguments.to)
-    leaves = count_things(after, "leaf", "leaves")
+    leaves = format_count(after, "leaf", "leaves")
     sentence = f"All {leaves} were sealed before: nothing was changed."
     if audit:
-        sentence = f"All {leaves} are sealed now, by {count_things(len(audit), 'new head')}."
+        sentence = f"All {leaves} are sealed now, by {format_count(len(audit), 'new head')}."
     if arguments.to is not None:
         sentence = f"{sentence} The head is in {arguments.to}."
     if arguments.json:
         sizes = {"before": {"leaves": before}, "after": {"leaves": after}}
-        print_json({"verb": act.verb, "done": sentence, "by": act.by, "audit": audit, **sizes})
+        print_json({"verb": act.verb, "done": sentence, "by": act.actor, "audit": audit, **sizes})
     else:
         print_sentence(sentence)
 
@@ -327,8 +327,8 @@ def _seal_all_evidence(hub: Hub, settings: Settings, act: Act) -> Iterator[int]:
             else:
                 # A delivering process has stored a head meanwhile.
                 change.leave_unchanged()
-        if change.number is not None:
-            yield change.number
+        if change.audit_number is not None:
+            yield change.audit_number
 
 
 def _count_sealed_leaves(hub: Hub) -> int:

@@ -49,8 +49,8 @@ from gateway.hub import (
 from gateway.operations import (
     CheckedFolder,
     check_mapping_folder,
-    count_things,
     find_unfit_contracts,
+    format_count,
     get_display_zone,
     open_bundle_file,
 )
@@ -225,7 +225,7 @@ def pack_mappings(arguments: Arguments) -> None:
     assert folder.octets is not None, "a folder that was named is packed"
     octets = write_bundle_file(terms, folder.octets, proved, arguments.samples, signer)
     replace_file(arguments.out, octets)
-    documents = count_things(len(folder.bundle.documents), "document")
+    documents = format_count(len(folder.bundle.documents), "document")
     by = f"signed by {signer.certificate.subject}" if signer else "not signed"
     sentence = f"Wrote {arguments.out}: {documents}, bundle {folder.bundle.digest[:16]}, {by}."
     print_done(

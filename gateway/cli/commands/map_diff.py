@@ -32,13 +32,13 @@ from gateway.harmonize import (
 )
 from gateway.hub import ActiveNeeds, get_current_time, read_mapping_files
 from gateway.operations import (
-    AskedCase,
+    ExaminedCase,
     ImpactTotals,
-    count_things,
     find_mapping_impact,
+    format_count,
     format_value,
     get_display_zone,
-    open_offered_mappings,
+    open_uploaded_mappings,
 )
 from gateway.store import cases, read_transaction
 from gateway.wire import find_day
@@ -133,7 +133,7 @@ def print_changes(changes: Iterable[BundleChange], start: date | None) -> None:
 
 
 def _print_counts(changes: list[BundleChange], files: list[str]) -> None:
-    counts = f"{count_things(len(changes), 'change')} of fields, {count_things(len(files), 'file')} changed"
+    counts = f"{format_count(len(changes), 'change')} of fields, {format_count(len(files), 'file')} changed"
     print_sentence(f"{counts}{': ' if files else '.'}{', '.join(files)}")
 
 
@@ -199,10 +199,10 @@ def _open_mappings(path: Path) -> MappingBundle:
     if not path.exists():
         raise GatewayError(MISUSE, f"there is no folder or file {path}", "map impact")
     with name_file(path):
-        return open_offered_mappings(read_file(path)).bundle
+        return open_uploaded_mappings(read_file(path)).bundle
 
 
-def _list_case_lines(case: AskedCase, *, as_json: bool) -> Iterator[str]:
+def _list_case_lines(case: ExaminedCase, *, as_json: bool) -> Iterator[str]:
     """Yield the printed lines on a case that changes or that could not be read; none for any other case."""
     if not case.change and case.problem is None:
         return
@@ -211,7 +211,7 @@ def _list_case_lines(case: AskedCase, *, as_json: bool) -> Iterator[str]:
         return
     day = find_day(case.opened_at, get_display_zone()).isoformat()
     verdict = "" if case.change is None else f": {_describe_verdict(case.change)}"
-    yield f"{case.number} {case.reference} ({case.declarant}, {day}){verdict}"
+    yield f"{case.case_number} {case.reference} ({case.declarant}, {day}){verdict}"
     if case.problem is not None:
         yield f"  not asked: {case.problem.problem.id} {case.problem.detail}"
     if case.change is not None:
@@ -248,17 +248,17 @@ def _list_request_lines(request: RequestChange) -> Iterator[str]:
         yield f"{sign} {request.document} {value.sentence} ({application_text})"
     excess = len(request.values) - _MOST_PRINTED
     if excess > 0:
-        yield f"{sign} {request.document}: {count_things(excess, 'further value')} ({application_text})"
+        yield f"{sign} {request.document}: {format_count(excess, 'further value')} ({application_text})"
 
 
-def describe_case(case: AskedCase) -> dict[str, Any]:
+def describe_case(case: ExaminedCase) -> dict[str, Any]:
     """Return for JSON the changes for a case, or the problem why it could not be asked."""
     description: dict[str, Any] = {
-        "case": case.number,
+        "case": case.case_number,
         "reference": case.reference,
         "declarant": case.declarant,
         "opened_at": format_value(case.opened_at),
-        "before": case.bundle,
+        "before": case.bundle_digest,
         "unreadable": None,
     }
     if case.problem is not None:
@@ -327,7 +327,7 @@ def describe_totals(totals: ImpactTotals) -> dict[str, Any]:
 def _print_totals(totals: ImpactTotals, new: MappingBundle) -> None:
     for field, count in sorted(totals.fields.items()):
         subject = f"{field.en} ({field.path})" if field.en else field.path
-        print(f"{field.document} {subject}: changes in {count_things(count, 'request')}")
+        print(f"{field.document} {subject}: changes in {format_count(count, 'request')}")
     for title, counted in (
         ("problem {} is new", totals.problems_added),
         ("problem {} is gone", totals.problems_removed),
@@ -335,20 +335,20 @@ def _print_totals(totals: ImpactTotals, new: MappingBundle) -> None:
         ("agency {} is dropped", totals.agencies_dropped),
     ):
         _print_case_counts(title, counted)
-    sentence = f"Bundle {new.digest[:16]} changes {totals.changed} of {count_things(totals.examined, 'case')}"
+    sentence = f"Bundle {new.digest[:16]} changes {totals.changed} of {format_count(totals.examined, 'case')}"
     if totals.newly_refused or totals.newly_admitted:
         sentence += f"; {totals.newly_refused} would be refused, {totals.newly_admitted} admitted"
     sentence += "."
     if totals.not_split:
-        sentence += f" {count_things(totals.not_split, 'case')} had ended before mappings were applied."
+        sentence += f" {format_count(totals.not_split, 'case')} had ended before mappings were applied."
     for problem, number in sorted(totals.unreadable.items()):
-        sentence += f" {count_things(number, 'case')} could not be asked ({problem})."
+        sentence += f" {format_count(number, 'case')} could not be asked ({problem})."
     print_sentence(sentence)
 
 
 def _print_case_counts(title: str, counted: Counter[str] | Mapping[str, int]) -> None:
     for name, number in sorted(counted.items()):
-        print(f"{title.format(name)} in {count_things(number, 'case')}")
+        print(f"{title.format(name)} in {format_count(number, 'case')}")
 
 
 _FOLDER: Final = "calendars/"
@@ -400,8 +400,8 @@ def _name_edition(edition: _Edition) -> str:
 
 def _count_rows(edition: _Edition) -> str:
     if isinstance(edition, TermEdition):
-        return count_things(len(edition.terms), "document")
-    return f"{count_things(len(edition.special), 'day')}, {edition.valid_from} to {edition.valid_until}"
+        return format_count(len(edition.terms), "document")
+    return f"{format_count(len(edition.special), 'day')}, {edition.valid_from} to {edition.valid_until}"
 
 
 def _compare_edition(before: CalendarEdition, after: CalendarEdition) -> Iterator[str]:

@@ -45,7 +45,7 @@ from gateway.harmonize import (
     read_notice,
     write_carried,
 )
-from gateway.operations import count_things
+from gateway.operations import format_count
 from gateway.share import get_data_folder
 from gateway.wire import parse_xml
 
@@ -172,7 +172,7 @@ def _write_sendable_sample(bundle: MappingBundle, document: DocumentMapping, arg
     for attachment in sample.attachments:
         write_file(arguments.out / attachment.name, attachment.content, location="--out")
         command_words += ["--attach", f"{attachment.content_id}={arguments.out / attachment.name}"]
-    files = count_things(len(sample.attachments), "attachment")
+    files = format_count(len(sample.attachments), "attachment")
     sentence = f"Wrote the submission {reference} of {arguments.declarant} with {files} to {arguments.out}."
     send = f"{' '.join(command_words)} --as PARTY --partner DIR --to URL"
     names = (file.name, *(attachment.name for attachment in sample.attachments))

@@ -46,20 +46,20 @@ from gateway.operations import (
     UnfitContract,
     activate_folder,
     check_compared_mappings,
-    check_counted_units,
     check_mapping_folder,
+    check_used_units,
     compare_with_active,
-    count_things,
     describe_mapping_changes,
     describe_plan,
     find_mapping_plan,
     find_missing_addresses,
     find_unfit_contracts,
+    format_count,
     format_moment,
     format_value,
-    plan_folder,
-    read_offered_mappings,
-    read_stored_plan,
+    read_published_mappings,
+    read_stored_plan_effect,
+    store_folder_plan,
     withdraw_mapping_plan,
 )
 from gateway.share import MemoryPath, get_data_folder
@@ -121,15 +121,15 @@ def use_mappings(arguments: Arguments) -> None:
         if starts is None:
             is_new, plan = activate_folder(change, folder, report), find_mapping_plan(change.conn, change.at)
         else:
-            is_new, plan = plan_folder(change, folder, report, starts), None
-    documents = count_things(len(folder.bundle.documents), "document")
+            is_new, plan = store_folder_plan(change, folder, report, starts), None
+    documents = format_count(len(folder.bundle.documents), "document")
     clause = _NEW[is_new] if starts is None else f"{_PLANNED[is_new]} from {format_moment(starts)} on"
     sentence = f"{clause}: {documents}, bundle {folder.bundle.digest[:16]}."
     report["warnings"] += _warn_of_plan(arguments, plan, report["added"])
     if plan is not None and plan.starts is not None:
         sentence += f" The plan from {format_moment(plan.starts)} on stays."
     if arguments.json:
-        print_json(change.describe_done(sentence, **report, **({"from": starts} if starts else {})))
+        print_json(change.describe_performed_act(sentence, **report, **({"from": starts} if starts else {})))
     else:
         for warning in report["warnings"]:
             print(f"warning: {warning}")
@@ -141,7 +141,7 @@ def _warn_of_plan(arguments: Arguments, plan: MappingPeriod | None, added: Seque
     if plan is None or plan.starts is None or not added:
         return []
     with read_database(arguments) as conn:
-        effect = read_stored_plan(conn, plan, added)
+        effect = read_stored_plan_effect(conn, plan, added)
     if effect.problem:
         return [f"the mappings that are planned from {format_moment(plan.starts)} on: {effect.problem}"]
     ending = effect.ending
@@ -178,7 +178,7 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
         over = mapping_bundles.find_active_digest(conn, now)
         changes, before = compare_with_active(conn, folder, now)
         active_files = read_mapping_files(open_active_mappings(conn, now))
-        check_counted_units(conn, before, folder.bundle)
+        check_used_units(conn, before, folder.bundle)
     report = describe_mapping_changes(changes, folder.bundle, before)
     _check_despite(arguments, folder)
     settings = read_verb_settings(arguments)
@@ -198,7 +198,7 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
 
 
 def _find_unread_calendars(folder: CheckedFolder, changes: MappingChanges) -> list[str]:
-    """Return a sentence for each calendar that the folder brings, which do not come into force with it."""
+    """Return a sentence for each changed calendar file of the folder: it does not come into force with it."""
     if folder.octets is None:
         return []
     return [
@@ -214,21 +214,21 @@ def _get_zone(arguments: Arguments) -> ZoneInfo:
 
 
 def _check_offer(arguments: Arguments) -> tuple[datetime | None, CheckedFolder]:
-    """Return the time from which on mappings come into force (None: at once), and them, proved."""
+    """Return the time from which on mappings come into force (None: at once), and the checked mappings."""
     starts, now = _read_start(arguments), get_current_time()
     folder = _check_folder(arguments.folder, arguments, now)
-    if folder.file is not None:
+    if folder.bundle_file is not None:
         zone = _get_zone(arguments)
-        planned = folder.file.terms.find_start(zone)
+        planned = folder.bundle_file.terms.find_start(zone)
         if starts is None and planned is not None and planned > now:
-            starts, arguments.start = planned, folder.file.terms.starts
+            starts, arguments.start = planned, folder.bundle_file.terms.starts
         with name_file(arguments.folder):
-            check_bundle_period(folder.file, starts or now, zone)
+            check_bundle_period(folder.bundle_file, starts or now, zone)
     return starts, folder
 
 
 def _check_folder(folder: Path | None, arguments: Arguments, now: datetime) -> CheckedFolder:
-    """Return a folder, the content of a bundle file, or (None) the shipped folder."""
+    """Return the checked mappings of a folder or a bundle file, or for None the shipped ones."""
     if folder is None:
         return check_mapping_folder(None)
     if not folder.exists():
@@ -238,7 +238,7 @@ def _check_folder(folder: Path | None, arguments: Arguments, now: datetime) -> C
         check_unsigned(rules)
         return check_mapping_folder(folder)
     with name_file(folder):
-        return read_offered_mappings(read_file(folder), rules, now)
+        return read_published_mappings(read_file(folder), rules, now)
 
 
 def _check_removals(changes: MappingChanges, arguments: Arguments) -> None:
@@ -272,7 +272,7 @@ def _check_contracts(worse: Sequence[UnfitContract], arguments: Arguments, repor
         f"--despite-wsdl {name}" for name in dict.fromkeys(contract.agency for contract in refused)
     )
     contract_faults = "; ".join(
-        f"{contract.document}: the WSDL {contract.wsdl} {contract.lacks}" for contract in refused
+        f"{contract.document_name}: the WSDL {contract.wsdl} {contract.gap}" for contract in refused
     )
     remedies = dict.fromkeys(
         "Take the new WSDLs first" if contract.syntax == "xml" else contract.remedy for contract in refused
@@ -304,7 +304,7 @@ def list_mappings(arguments: Arguments) -> None:
         now = get_current_time()
         rules = load_active_rules(conn, load_shipped_rules(), now)
         past, plan = mapping_bundles.list_activations(conn), find_mapping_plan(conn, now)
-        effect = read_stored_plan(conn, plan, rules.bundle.documents)
+        effect = read_stored_plan_effect(conn, plan, rules.bundle.documents)
         stored = [_describe_stored(row) for row in mapping_bundles.list_bundles(conn)]
     rows: list[dict[str, Any]] = [
         {
@@ -389,12 +389,12 @@ def export_mappings(arguments: Arguments) -> None:
         return
     source = "everything in force" if arguments.bundle is None else "the stored mappings"
     source = "the shipped mappings" if arguments.shipped else source
-    written = count_things(len(files), "file")
+    written = format_count(len(files), "file")
     if digest is None:
         print_sentence(f"Wrote {source} to {arguments.folder} as stored: {written}.")
         print_sentence(f"They do not load: {fault}. Mend this, then `gateway map use {arguments.folder}`.")
         return
-    held = f"{count_things(len(documents), 'document')}, {written}"
+    held = f"{format_count(len(documents), 'document')}, {written}"
     print_sentence(f"Wrote {source} to {arguments.folder}: {held}, bundle {digest[:16]}.")
 
 
@@ -422,7 +422,7 @@ def find_stored_digest(conn: Connection, prefix: str) -> str:
 
 
 def _refuse_used_folder(folder: Path) -> None:
-    """Raise GW801 for a file, or for a folder with content: its documents would be activated too."""
+    """Raise GW808 for a file, or for a folder with content: its documents would be activated too."""
     try:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return

@@ -32,14 +32,14 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.hub import get_current_time, get_mark_path
 from gateway.operations import (
-    NUMBERS_LEFT_OUT,
+    SKIPPED_NUMBERS,
     Act,
     RestoreJudgment,
     RestoreOutcome,
+    compare_database_with_mark,
     confirm_restore,
-    count_things,
+    format_count,
     format_moment,
-    judge_database,
 )
 from gateway.store import DatabaseMark, audit_log, migrate_schema, read_transaction, refuse_empty_database
 
@@ -71,7 +71,7 @@ def apply_migrations(settings: Settings, act: Act, *, new: bool) -> tuple[str | 
 
     def record_migration(conn: Connection, before: str | None, after: str) -> None:
         versions = ({"revision": before}, {"revision": after})
-        audit_log.record_action(conn, act.make_entry("database", *versions), get_current_time())
+        audit_log.record_action(conn, act.make_audit_entry("database", *versions), get_current_time())
 
     with closing_engine(settings) as engine:
         if new:
@@ -100,7 +100,7 @@ def check_restore(arguments: Arguments) -> int:
     settings = read_verb_settings(arguments)
     heads = [read_head_text(file) for file in arguments.head]
     with open_engine(settings) as engine, read_transaction(engine) as conn:
-        judgment = judge_database(conn, get_mark_path(settings), heads)
+        judgment = compare_database_with_mark(conn, get_mark_path(settings), heads)
     if arguments.json:
         print_json(_describe_judgment(judgment))
     else:
@@ -111,14 +111,14 @@ def check_restore(arguments: Arguments) -> int:
 
 @changing_verb("restore confirm")
 @click.option("--head", type=FILE, multiple=True, metavar="FILE", help=_HEAD_WORDS)
-@click.option("--skip", type=click.IntRange(1_000), default=NUMBERS_LEFT_OUT, help=_SKIP_WORDS)
+@click.option("--skip", type=click.IntRange(1_000), default=SKIPPED_NUMBERS, help=_SKIP_WORDS)
 @click.option("--reason", help="why, for everybody who looks")
 def confirm_restored_database(arguments: Arguments) -> None:
     """Begin the next generation of a restored database: new numbers, due tasks held, evidence of it."""
     reason, settings = read_reason(arguments), read_verb_settings(arguments)
     heads = [read_head_text(file) for file in arguments.head]
     with change_database(arguments, reason) as change:
-        judgment = judge_database(change.conn, get_mark_path(settings), heads)
+        judgment = compare_database_with_mark(change.conn, get_mark_path(settings), heads)
         outcome = confirm_restore(change, judgment, arguments.skip)
     lines = [*_list_outcome_lines(outcome), *_list_lost_lines(judgment, outcome)]
     fields = {**asdict(outcome), **_describe_judgment(judgment)}
@@ -138,7 +138,7 @@ def _describe_judgment(judgment: RestoreJudgment) -> dict[str, Any]:
 
 
 def _list_judgment_lines(judgment: RestoreJudgment, files: Sequence[Any]) -> Iterator[str]:
-    leaves = count_things(judgment.leaves, "leaf", "leaves")
+    leaves = format_count(judgment.leaves, "leaf", "leaves")
     yield f"database: {_describe_state(judgment.current)}, {leaves} of evidence"
     if judgment.mark is None:
         yield "mark:     the home folder has none: only heads, or you, can say whether the database is older"
@@ -170,7 +170,7 @@ def _list_outcome_lines(outcome: RestoreOutcome) -> Iterator[str]:
             f"`gateway queue release` or `cancel`: {', '.join(map(str, outcome.held[:_MOST_NAMED]))}."
         )
     if outcome.waiting:
-        waiting = count_things(outcome.waiting, "delivery waits", "deliveries wait")
+        waiting = format_count(outcome.waiting, "delivery waits", "deliveries wait")
         yield f"{waiting}, and will be made with the same ids as before: partners know them."
 
 

@@ -12,7 +12,7 @@ from gateway.cli.list_options import page_options, require_row_number
 from gateway.cli.result_output import format_facts, print_json, print_table, require_row
 from gateway.cli.shared_options import ROW_NUMBER, SEARCH_TEXT, changing_verb, home_verb, read_reason
 from gateway.cli.verb_groups import Arguments
-from gateway.operations import count_things, describe_sequence, describe_sequence_messages
+from gateway.operations import describe_sequence, describe_sequence_messages, format_count
 from gateway.store import message_sequences
 
 _COLUMNS = (
@@ -88,7 +88,7 @@ def _change_sequence(arguments: Arguments, act: str) -> None:
     with change_database(arguments, reason) as change:
         require_row(message_sequences.find_by_id(change.conn, number), f"there is no order {number}")
         sequence_change = change_sequence(change, act, number)
-    counted = count_things(len(sequence_change.moved), "message", "messages")
+    counted = format_count(len(sequence_change.moved), "message", "messages")
     word = "Released" if act == "release" else "Gave up"
     sentence = f"{word} {counted} of order {number}; the next number is {sequence_change.number_after}."
     print_change(change, sentence, as_json=arguments.json, messages=list(sequence_change.moved))

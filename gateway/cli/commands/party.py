@@ -228,7 +228,7 @@ def add_certificate(arguments: Arguments) -> None:
 
 
 def _check_time_window(window: _Window, certificate: Certificate) -> None:
-    """Raise for a period in which the certificate is never valid, or not valid at the cut."""
+    """Raise GW808 for a period in which the certificate is never valid, or that does not contain the cut."""
     starts = max(window.starts or certificate.not_before, certificate.not_before)
     ends = min(window.ends or certificate.not_after, certificate.not_after)
     if starts >= ends:

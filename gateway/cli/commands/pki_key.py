@@ -73,7 +73,7 @@ def _describe_signer(signer: Signer) -> dict[str, Any]:
 
 
 def _describe_key_source(key_settings: PkiSettings | NextKeySettings) -> str:
-    """Return the location of a key, without its content."""
+    """Return the source of a signing key as text: token, variable or file; without its content."""
     if key_settings.token.module is not None:
         return f"token {key_settings.token.label}, key {key_settings.token.key}"
     key = key_settings.signing_key

@@ -242,7 +242,7 @@ def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
 
     settings = read_verb_settings(arguments)
     octets = read_file(arguments.file)
-    entry = read_act(arguments).make_entry("-", None, None)
+    entry = read_act(arguments).make_audit_entry("-", None, None)
     with open_engine(settings) as engine:
         return import_trusted_list(engine, octets, at, load_recognition_policy(settings), entry=entry)
 

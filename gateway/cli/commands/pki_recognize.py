@@ -34,8 +34,8 @@ from gateway.recognition import (
     admit_signer,
     admit_voucher,
     check_list_freshness,
-    gather_lists,
     is_vouched_document,
+    open_named_lists,
     open_trusted_list,
     open_vouched_document,
     vouch_for_document,
@@ -107,7 +107,7 @@ def _read_recognition_lists(
         return RecognitionContext(store, revocations=revocations), {}
     root = open_trusted_list(read_file(arguments.root), read_signers(arguments.signer))
     check_list_freshness(root, at)
-    others, refused = gather_lists(root, {str(each): read_file(each) for each in arguments.list}, at)
+    others, refused = open_named_lists(root, {str(each): read_file(each) for each in arguments.list}, at)
     return RecognitionContext(store, root, others, revocations), refused
 
 

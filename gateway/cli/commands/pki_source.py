@@ -35,7 +35,7 @@ from gateway.hub import (
     withdraw_fetched_lists,
 )
 from gateway.monitor import SourceTerm, list_source_freshness
-from gateway.operations import count_things, describe_source
+from gateway.operations import describe_source, format_count
 from gateway.pki import MAX_CRLS, ListSuccession, RevocationData
 from gateway.store import deliveries
 
@@ -77,7 +77,7 @@ def refresh_sources(arguments: Arguments) -> int:
     chosen = _choose_named_sources(arguments)
     with change_database(arguments) as change:
         for source in chosen:
-            delivery = fetch_source_now(change.conn, source, change.at, change.by)
+            delivery = fetch_source_now(change.conn, source, change.at, change.actor)
             queued[delivery] = source.name
         subject = f"source {', '.join(source.name for source in chosen)}"
         change.record_change(subject, after={"deliveries": queued})
@@ -86,7 +86,7 @@ def refresh_sources(arguments: Arguments) -> int:
     if arguments.json:
         print_table(rows, as_json=True, columns=_FETCHES)
     else:
-        print_change(change, f"Queued {count_things(len(queued), 'fetch', 'fetches')}.", as_json=False)
+        print_change(change, f"Queued {format_count(len(queued), 'fetch', 'fetches')}.", as_json=False)
         print_table(rows, as_json=False, columns=_FETCHES)
     return 1 if any(row["state"] == "FAILED" or row["problem"] for row in rows) else 0
 
@@ -121,9 +121,9 @@ def forget_source(arguments: Arguments) -> None:
     name = arguments.name
     with change_database(arguments) as change:
         before = describe_source(change.conn, name)
-        gone = withdraw_fetched_lists(change.conn, name, change.at, change.by)
+        gone = withdraw_fetched_lists(change.conn, name, change.at, change.actor)
         change.record_trust_change(f"source {name}", before=before)
-    sentence = f"Deactivated {count_things(gone, 'list')} of source {name}."
+    sentence = f"Deactivated {format_count(gone, 'list')} of source {name}."
     print_change(change, sentence, as_json=arguments.json, source=name, lists=gone)
 
 
@@ -189,7 +189,7 @@ def _describe_withdrawn_list(withdrawn: WithdrawnList, remaining: int | None) ->
     return {
         "issuer": crl.issuer if crl else None,
         "sha256": withdrawn.sha256,
-        "delta": crl.base is not None if crl else None,
+        "delta": crl.base_number is not None if crl else None,
         "in_force": withdrawn.origin is not None,
         "remaining": remaining,
     }
@@ -201,7 +201,7 @@ def _format_loading(loaded: LoadedList) -> str:
         return (
             f"{name}: loaded{'' if loaded.is_new else ' already'}, but not used: a list in force repeats it."
         )
-    replaced = f", in place of {count_things(len(loaded.replaces), 'list')}" if loaded.replaces else ""
+    replaced = f", in place of {format_count(len(loaded.replaces), 'list')}" if loaded.replaces else ""
     if loaded.repeated_by is not None:
         state = "loaded" if loaded.is_new else "loaded already"
         origin = loaded.repeated_by.description
@@ -221,4 +221,4 @@ def _format_withdrawal(withdrawn: WithdrawnList, remaining: int | None) -> str:
         return sentence
     if remaining == 0:
         return f"{sentence} No list of this issuer is in hand any more: load its present one."
-    return f"{sentence} This issuer has {count_things(remaining, 'list')} in hand still."
+    return f"{sentence} This issuer has {format_count(remaining, 'list')} in hand still."

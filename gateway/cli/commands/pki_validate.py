@@ -233,7 +233,7 @@ def _read_batch_line(line: bytes) -> Mapping[str, Any]:
 
 def _judge_one_case(case: Case, examiner: CertificateExaminer, at: datetime) -> dict[str, Any]:
     # After the end of a child a new one is started here, so that the next case is not charged for it.
-    examiner.start_children()
+    examiner.start_and_await_children()
     start = time.perf_counter()
     verdict = case.judge_certificate(examiner, at)
     spent = round((time.perf_counter() - start) * 1000, 1)

@@ -40,11 +40,11 @@ from gateway.hub import list_own_periods
 from gateway.monitor import log_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
-    count_things,
     find_contract_warnings,
     find_missing_addresses,
     find_resting_filings,
     find_source_problems,
+    format_count,
 )
 from gateway.process_log import START_LOG, pass_log_format, set_up_logging
 from gateway.processor_affinity import bind_to_processor
@@ -264,7 +264,7 @@ def deliver_and_warn(arguments: Arguments) -> int:
 
 
 def deliver_messages(arguments: Arguments) -> int:
-    """Deliver until stopped, beside another process."""
+    """Deliver until stopped, without the daily warnings: another delivery process logs them."""
     return _deliver(arguments, warns=False)
 
 
@@ -332,7 +332,7 @@ class Processes:
         if self.serves:
             address = build_listener_address(settings)
             yield f"serves {scheme}://{_join_address(address.host, address.port)}"
-            yield count_things(settings.http.processes, "serving process", "serving processes")
+            yield format_count(settings.http.processes, "serving process", "serving processes")
         if self.console:
             address = build_console_address(settings)
             yield f"console {scheme}://{_join_address(address.host, address.port)}"
@@ -340,7 +340,7 @@ class Processes:
             address = build_api_address(settings)
             yield f"API {scheme}://{_join_address(address.host, address.port)}"
         if self.workers:
-            yield count_things(self.workers, "worker process", "worker processes")
+            yield format_count(self.workers, "worker process", "worker processes")
 
 
 @contextmanager

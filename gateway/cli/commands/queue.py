@@ -45,9 +45,9 @@ from gateway.operations import (
     CUSTOMS,
     DatabaseChange,
     add_delivery_waiting,
-    count_things,
     describe_delivery_waiting,
-    find_destinations,
+    describe_destination,
+    format_count,
     format_moment,
     format_value,
     list_delivery_lines,
@@ -55,9 +55,9 @@ from gateway.operations import (
     list_party_destinations,
     list_transition_lines,
     load_destinations,
-    name_destination,
     read_delivery_report,
-    shorten_sentence,
+    search_destinations,
+    shorten_text,
 )
 from gateway.state_machines import DELIVERY
 from gateway.store import (
@@ -111,14 +111,14 @@ def list_deliveries(arguments: Arguments) -> None:
             after=require_row_number(arguments),
             equal=[("lane", arguments.lane)] if arguments.lane else [],
             partners=list_party_destinations(settings, arguments.party) if arguments.party else (),
-            destinations=find_destinations(destinations, arguments.text) if arguments.text else (),
+            destinations=search_destinations(destinations, arguments.text) if arguments.text else (),
         )
         page = list_searches.search_deliveries(conn, list_filter)
         check_partner_names(conn, settings, arguments, page.rows)
         held = list_lane_holds(conn)
         last_words = delivery_leases.list_last_words(conn, [row["id"] for row in page.rows if row["problem"]])
     for row in page.rows:
-        partner = name_destination(destinations, row)
+        partner = describe_destination(destinations, row)
         row |= {"partner": partner.name, "address": partner.address}
         row["waits_for"] = describe_delivery_waiting(row, now)
         row["theirs"] = last_words.get(row["id"])
@@ -133,7 +133,7 @@ def _join_sentences(ours: str | None, theirs: str | None) -> str:
     """Return our last sentence about a delivery and the partner's words; on a terminal their beginnings."""
     sentences = [ours or "", f"they said: {theirs}" if theirs else ""]
     longest = _LONGEST if sys.stdout.isatty() else None
-    return "; ".join(shorten_sentence(sentence, longest) for sentence in sentences if sentence)
+    return "; ".join(shorten_text(sentence, longest) for sentence in sentences if sentence)
 
 
 @home_verb("queue show")
@@ -159,7 +159,10 @@ def show_delivery(arguments: Arguments) -> None:
 
 
 def change_named_deliveries(arguments: Arguments, act: str, past: str, reason: str | None = None) -> None:
-    """Apply an act of an operator to each delivery that is named, all of them or none; print it."""
+    """Apply an act of an operator to each named delivery, all of them or none; print a sentence about it.
+
+    `past` begins the sentence, such as "Held".
+    """
     from gateway.operations import change_deliveries
 
     numbers = tuple(dict.fromkeys(arguments.delivery))
@@ -167,7 +170,7 @@ def change_named_deliveries(arguments: Arguments, act: str, past: str, reason: s
         after = change_deliveries(change, act, numbers)
     lanes = {row["lane"] for row in after.values()}
     lane_text = f"lane {lanes.pop()}" if len(lanes) == 1 else "several lanes"
-    counted = count_things(len(numbers), "delivery", "deliveries")
+    counted = format_count(len(numbers), "delivery", "deliveries")
     sentence = f"{past} {counted} of {lane_text}: {', '.join(map(str, numbers))}."
     print_change(change, sentence, as_json=arguments.json, deliveries=numbers)
 
@@ -267,7 +270,9 @@ def hold_deliveries(arguments: Arguments) -> None:
         change_named_deliveries(arguments, "hold", "Held", reason)
         return
     if reason is None:
-        raise click.UsageError("a lane is held with a --reason, such as 'planned maintenance until 18:00'")
+        raise click.UsageError(
+            "a lane must be held with a --reason, such as 'planned maintenance until 18:00'"
+        )
     with change_database(arguments, reason) as change:
         backlogs = hold_lanes(change, select_lanes(change.conn, change.settings, arguments))
     sentences = [
@@ -313,12 +318,12 @@ def try_deliveries(arguments: Arguments) -> None:
 def _describe_tried_lane(name: str, numbers: Sequence[int]) -> str:
     if not numbers:
         return f"In lane {name} nothing waits for a later attempt."
-    counted = count_things(len(numbers), "delivery", "deliveries")
+    counted = format_count(len(numbers), "delivery", "deliveries")
     return f"Due now: {counted} of lane {name}: {', '.join(map(str, numbers))}."
 
 
 def _describe_backlog(backlog: LaneBacklog, *, past: bool = False) -> str:
-    waiting = count_things(backlog.waiting, "delivery", "deliveries")
+    waiting = format_count(backlog.waiting, "delivery", "deliveries")
     verb_words = "waited" if past else "waits" if backlog.waiting == 1 else "wait"
     since = f", the oldest since {format_moment(backlog.oldest)}" if backlog.oldest else ""
     under_way = f"; {backlog.active} under way will end" if backlog.active else ""
@@ -369,20 +374,20 @@ def compose_refused_calls(arguments: Arguments) -> int:
 
     reason = read_reason(arguments)
     composed = _compose_chosen_calls(arguments)
-    if not composed.calls and len(composed.problems) == 1:
-        raise next(iter(composed.problems.values()))
-    refusals = {str(number): str(problem) for number, problem in composed.problems.items()}
+    if not composed.calls and len(composed.problems_by_delivery) == 1:
+        raise next(iter(composed.problems_by_delivery.values()))
+    refusals = {str(number): str(problem) for number, problem in composed.problems_by_delivery.items()}
     if composed.calls:
         numbers = [call.delivery for call in composed.calls]
         with change_database(arguments, reason) as change:
             after = change_composed_calls(change, composed.calls)
-        counted = count_things(len(numbers), "delivery", "deliveries")
+        counted = format_count(len(numbers), "delivery", "deliveries")
         listed = ", ".join(f"{number} {after[number]['state']}" for number in numbers)
         sentence = f"Composed the calls of {counted} anew: {listed}."
         print_change(change, sentence, as_json=arguments.json, deliveries=numbers, left=refusals)
-    for number, problem in composed.problems.items():
+    for number, problem in composed.problems_by_delivery.items():
         print_problem(f"delivery {number} is left as it is: {problem}")
-    return 1 if composed.problems or not composed.calls else 0
+    return 1 if composed.problems_by_delivery or not composed.calls else 0
 
 
 def _compose_chosen_calls(arguments: Arguments) -> ComposedCalls:
@@ -442,11 +447,11 @@ def _list_lines(report: RetentionReport, settings: Settings) -> list[str]:
         return ["nothing: neither `retention.octets` nor `retention.drafts` is set"]
     lines = []
     if report.before is not None:
-        cases, letters = count_things(report.cases, "case"), count_things(report.letters, "message")
+        cases, letters = format_count(report.cases, "case"), format_count(report.letters, "message")
         lines.append(f"ended before {format_value(report.before)}: {cases}, and {letters} in mailboxes")
         lines.append(f"messages: {report.messages}")
     if report.drafts_before is not None:
-        drafts = count_things(report.drafts, "draft or prepared answer", "drafts and prepared answers")
+        drafts = format_count(report.drafts, "draft or prepared answer", "drafts and prepared answers")
         lines.append(f"not changed since {format_value(report.drafts_before)}: {drafts}")
     lines.append(f"octets: at most {report.octets}")
     if report.oldest is not None:
@@ -466,13 +471,13 @@ def purge_old_octets(arguments: Arguments) -> None:
     with open_engine(settings) as engine:
         report = purge_octets(engine, settings, act, limit=arguments.limit)
         sizes = octet_removal.compact_database(engine) if arguments.compact else None
-    octets = count_things(report.octets, "octet")
-    sentence = f"Removed {octets} of {count_things(report.messages, 'message')} in "
-    sentence += f"{count_things(report.cases, 'case')}, and of {count_things(report.drafts, 'draft')}."
+    octets = format_count(report.octets, "octet")
+    sentence = f"Removed {octets} of {format_count(report.messages, 'message')} in "
+    sentence += f"{format_count(report.cases, 'case')}, and of {format_count(report.drafts, 'draft')}."
     if sizes is not None:
         sentence += f" The database had {sizes[0]} octets and has {sizes[1]}."
     if arguments.json:
-        report_json = report.to_json() | {"verb": act.verb, "by": act.by, "done": sentence}
+        report_json = report.to_json() | {"verb": act.verb, "by": act.actor, "done": sentence}
         report_json["audit"] = report.audit[-1] if report.audit else None
         print_json(report_json | {"database": sizes})
         return

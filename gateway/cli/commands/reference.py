@@ -176,19 +176,19 @@ def _list_state_sections() -> Iterator[ReferenceSection]:
             for state in machine.states
         ]
         yield ReferenceSection(f"{name}: states", (), states)
-        events = dict.fromkeys(event for row in machine.table.values() for event in row)
+        events = dict.fromkeys(event for row in machine.transitions.values() for event in row)
         event_rows = [{"event": event, "when": meanings["events"][name][event]} for event in events]
         yield ReferenceSection(f"{name}: events", (), event_rows)
         transitions = [
             {"in state": state, "event": event, "next state": next_state}
-            for state, row in machine.table.items()
+            for state, row in machine.transitions.items()
             for event, next_state in row.items()
         ]
         yield ReferenceSection(f"{name}: transitions", (), transitions)
 
 
 def _name_state_kind(machine: StateMachine, state: str) -> str:
-    return "first" if state == machine.initial else "final" if state in machine.final else ""
+    return "first" if state == machine.initial_state else "final" if state in machine.final_states else ""
 
 
 def _list_transaction_sections() -> Iterator[ReferenceSection]:

@@ -39,9 +39,9 @@ from gateway.operations import (
     describe_requirement_results,
     describe_requirement_uses,
     describe_requirements,
-    end_fee,
     get_display_zone,
     list_recorded_movements,
+    waive_or_settle_fee,
 )
 from gateway.state_machines import FEE
 from gateway.store import (
@@ -331,7 +331,9 @@ def settle_fee(arguments: Arguments) -> None:
 def _end_fee(arguments: Arguments, act: str, outcome: str) -> None:
     reason = read_reason(arguments)
     with change_database(arguments, reason) as change:
-        row = require_row(end_fee(change, act, arguments.number), f"there is no fee {arguments.number[:60]}")
+        row = require_row(
+            waive_or_settle_fee(change, act, arguments.number), f"there is no fee {arguments.number[:60]}"
+        )
     sentence = f"Fee {row.number} of {row.agency} {outcome}."
     print_change(change, sentence, as_json=arguments.json, fee=row.number, state=row.state)
 
@@ -375,7 +377,7 @@ def _choose_days(arguments: Arguments, lines: tuple[FeeMovement, ...]) -> tuple[
 
     Raises GW713 for a line outside, and where no day is known; GW808 for days the wrong way round.
     """
-    days = [movement.on for movement in lines]
+    days = [movement.day for movement in lines]
     first = arguments.first or min(days, default=None)
     last = arguments.last or max(days, default=None)
     if first is None or last is None:
@@ -384,9 +386,9 @@ def _choose_days(arguments: Arguments, lines: tuple[FeeMovement, ...]) -> tuple[
     if arguments.first and arguments.last and last < first:
         raise GatewayError(MISUSE, f"the last day {last} is before the first, {first}", "--until")
     for movement in lines:
-        if not first <= movement.on <= last:
+        if not first <= movement.day <= last:
             raise GatewayError(
-                STATEMENT_WRONG, f"{movement.on} is outside {first} to {last}", f"line {movement.line}"
+                STATEMENT_WRONG, f"{movement.day} is outside {first} to {last}", f"line {movement.line}"
             )
     return first, last
 
@@ -397,7 +399,7 @@ def _describe_fee(difference: StatementDifference) -> dict[str, Any]:
         "kind": difference.kind,
         "reference": difference.reference,
         "order": difference.order,
-        "here": None if difference.recorded is None else str(difference.recorded),
+        "here": None if difference.recorded_amount is None else str(difference.recorded_amount),
         "there": None if difference.stated_amount is None else str(difference.stated_amount),
         "line": difference.line or None,
     }

@@ -48,7 +48,7 @@ from gateway.hub import (
     make_table_names,
 )
 from gateway.needs import (
-    REASONS,
+    DISCLAIMER_REASON_CODES,
     DocumentNeed,
     GoodsQuery,
     LawBook,
@@ -60,12 +60,12 @@ from gateway.needs import (
     compare_tables,
 )
 from gateway.operations import (
+    AdmissionFinding,
     CaseImpact,
-    FoundNeed,
     ImpactReport,
     ImpactRules,
-    count_things,
     find_need_impact,
+    format_count,
     format_value,
     load_need_table,
 )
@@ -291,7 +291,7 @@ def describe_judgement(
 def _print_judgement(file: Path, judgement: NeedJudgement, need_rules: AskedRules) -> None:
     grave = sum(finding.kind != "warning" for finding in judgement.findings)
     verdict = (
-        f"{count_things(grave, 'document')} missing or disclaimed wrongly" if grave else "nothing missing"
+        f"{format_count(grave, 'document')} missing or disclaimed wrongly" if grave else "nothing missing"
     )
     tables = ", ".join(judgement.tables) or "no table"
     print(f"{file}: {judgement.direction or 'direction not known'}, {tables}: {verdict}")
@@ -388,7 +388,9 @@ def _format_row(row: NeedRow) -> str:
     parts += [" or ".join(row.documents)] if row.documents else []
     parts += [f"of {row.organisation}"] if row.organisation else []
     parts += [] if row.mandatory else ["not mandatory"]
-    parts += [] if row.exemptions == REASONS else [f"exemptions {' '.join(row.exemptions) or '-'}"]
+    parts += (
+        [] if row.exemptions == DISCLAIMER_REASON_CODES else [f"exemptions {' '.join(row.exemptions) or '-'}"]
+    )
     return " ".join([row.hs, row.direction, f"law {row.law}", *parts])
 
 
@@ -409,11 +411,11 @@ def load_table_file(arguments: Arguments) -> None:
         remarks = list_table_remarks(table, rules)
         is_new = load_need_table(change, table, content)
     until = f" until {table.valid_until}" if table.valid_until else ""
-    line = f"{table.label}: {count_things(len(table.rows), 'row')}, in force from {table.valid_from}{until}"
+    line = f"{table.label}: {format_count(len(table.rows), 'row')}, in force from {table.valid_from}{until}"
     sentence = f"Loaded {line}." if is_new else f"Loaded already: {line}."
     if arguments.json:
         counts = {"table": table.label, "rows": len(table.rows), "remarks": remarks}
-        print_json(change.describe_done(sentence, **counts))
+        print_json(change.describe_performed_act(sentence, **counts))
     else:
         for line in (sentence, *remarks):
             print_sentence(line)
@@ -518,10 +520,10 @@ def _list_impact_remarks(report: ImpactReport, since: datetime, until: datetime)
 def describe_impact(impact: CaseImpact, book: LawBook) -> dict[str, Any]:
     """Return the changes that a table makes for a case, for JSON."""
     return {
-        "case": impact.number,
+        "case": impact.case_number,
         "reference": impact.reference,
         "declarant": impact.declarant,
-        "day": impact.day.isoformat(),
+        "day": impact.assessment_day.isoformat(),
         "items": [
             {
                 "item": item.item.number,
@@ -532,7 +534,7 @@ def describe_impact(impact: CaseImpact, book: LawBook) -> dict[str, Any]:
                     {"before": describe_need(was, book), "after": describe_need(now, book)}
                     for was, now in item.difference.changed
                 ],
-                "lacking": list(item.lacking),
+                "lacking": list(item.lacking_laws),
             }
             for item in impact.items
         ],
@@ -542,7 +544,7 @@ def describe_impact(impact: CaseImpact, book: LawBook) -> dict[str, Any]:
     }
 
 
-def _describe_finding(found_need: FoundNeed) -> dict[str, Any]:
+def _describe_finding(found_need: AdmissionFinding) -> dict[str, Any]:
     """Return a finding of the admission with its effect, for JSON."""
     finding = found_need.finding
     return {
@@ -555,21 +557,21 @@ def _describe_finding(found_need: FoundNeed) -> dict[str, Any]:
 
 def _print_impact(new: NeedTable, impacts: Iterator[CaseImpact], report: ImpactReport) -> None:
     for impact in impacts:
-        print_line(f"{impact.number} {impact.reference} ({impact.declarant}, {impact.day})")
+        print_line(f"{impact.case_number} {impact.reference} ({impact.declarant}, {impact.assessment_day})")
         for item in impact.items:
             changes = [f"+law {need.law}" for need in item.difference.added]
             changes += [f"-law {need.law}" for need in item.difference.removed]
             changes += [f"~law {was.law}" for was, _ in item.difference.changed]
-            lacking = f"; nothing answers law {', '.join(item.lacking)}" if item.lacking else ""
+            lacking = f"; nothing answers law {', '.join(item.lacking_laws)}" if item.lacking_laws else ""
             print_line(f"  item {item.item.number} ({item.item.hs}): {' '.join(changes)}{lacking}")
         before, after = impact.admission
         if before != after:
             print_line(f"  {before} before, {after} by the new table")
         for told_now in impact.new_findings:
             print_line(f"  {told_now.finding.problem.id} {told_now.finding.text}")
-    summary = f"{new.label} changes {report.changed} of {count_things(report.examined, 'case')}."
+    summary = f"{new.label} changes {report.changed} of {format_count(report.examined, 'case')}."
     if report.newly_refused or report.newly_held:
         summary += f" Newly refused: {report.newly_refused}, newly held: {report.newly_held}."
     for problem, number in sorted(report.unreadable.items()):
-        summary += f" {count_things(number, 'case')} could not be asked ({problem})."
+        summary += f" {format_count(number, 'case')} could not be asked ({problem})."
     print_sentence(summary)

@@ -36,7 +36,7 @@ from gateway.hub import (
     make_inspection_rules,
     weigh_submission_needs,
 )
-from gateway.operations import count_things
+from gateway.operations import format_count
 from gateway.pki import CertificateUse, CertificateValidator, TrustPolicy, TrustStore
 from gateway.wire import serialize_element
 from gateway.xmlsec import verify_document
@@ -152,7 +152,7 @@ def _describe_finding(finding: InspectionFinding) -> dict[str, Any]:
 
 def _print_report(arguments: Arguments, report: InspectionReport) -> None:
     number = len(report.findings)
-    verdict = f"the hub would refuse it: {count_things(number, 'problem')}" if number else "no problem found"
+    verdict = f"the hub would refuse it: {format_count(number, 'problem')}" if number else "no problem found"
     print(f"{arguments.file}: {verdict}")
     pairs = [("", finding) for finding in report.findings] + [
         ("warning ", finding) for finding in report.warnings

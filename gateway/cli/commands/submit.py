@@ -49,19 +49,19 @@ from gateway.client import (
     SendingState,
     SplitSubmission,
     get_current_time,
-    is_kept_submission,
-    keep_submission,
-    read_kept_submission,
+    is_stored_submission,
     read_membership,
     read_split_submission,
+    read_stored_submission,
     seal_submission,
     sign_submission,
     split_submission,
+    store_submission,
     summarize_notices,
 )
 from gateway.errors import MISUSE, GatewayError, make_path_problem
 from gateway.message_model import Body
-from gateway.operations import count_things
+from gateway.operations import format_count
 from gateway.stop_signals import catch_stop_signals
 
 
@@ -244,14 +244,14 @@ def _open_message(
         _refuse_attachments(files)
         return read_split_submission(arguments.file, member, arguments.to)
     content = read_file(arguments.file)
-    if not is_kept_submission(content):
+    if not is_stored_submission(content):
         with name_file(arguments.file):
             signed = sign_submission(content, member)
         split = split_submission(signed, files, member, arguments.to, folder / "sent")
         return seal_submission(signed, files, member, arguments.to) if split is None else split
     _refuse_attachments(files)
     with name_file(arguments.file):
-        return read_kept_submission(content, arguments.to, member)
+        return read_stored_submission(content, arguments.to, member)
 
 
 def _open_attachment(path: Path) -> bytes | Body:
@@ -339,7 +339,7 @@ class _Exchange:
             if self._arguments.wait > 0:
                 self._client.start_receiving(self._arguments.to)
             if self._split is None:
-                kept_path = keep_submission(self._folder / "sent", self._message)
+                kept_path = store_submission(self._folder / "sent", self._message)
                 # After an interruption here, these octets may have to be sent again.
                 self.keeps_files = True
                 self._client.send_submission(self._message)
@@ -362,7 +362,7 @@ class _Exchange:
 
     def _send_fragments(self, split: SplitSubmission) -> None:
         """Send the fragments, and wait for the receipt of the message that they are joined to."""
-        open_count = len(split.list_open_numbers())
+        open_count = len(split.list_unreceipted_numbers())
         self.report |= {"fragments": split.fragment_count, "joined": None}
         receipted = split.fragment_count - open_count
         again = f", {receipted} of them have their receipts" if receipted else ""
@@ -372,7 +372,7 @@ class _Exchange:
         try:
             self._client.send_fragments(split)
         finally:
-            self.keeps_files = bool(split.list_open_numbers())
+            self.keeps_files = bool(split.list_unreceipted_numbers())
         if self._arguments.wait > 0:
             began = time.monotonic()
             self.report["joined"] = self._client.wait_for_join(split, self._arguments.wait)
@@ -447,7 +447,7 @@ class _Exchange:
         if count:
             self.keeps_files = True
             self.report |= {"others": count, "folder": str(self._folder)}
-            self._say(f"{count_things(count, 'message')} about other submissions: in {self._folder}")
+            self._say(f"{format_count(count, 'message')} about other submissions: in {self._folder}")
 
 
 def _read_agreed_patience(
@@ -482,7 +482,7 @@ def receive_messages(arguments: Arguments) -> int:
         listener = EndpointListener(member.listening_endpoint, handler, arguments.at)
         listener.start()
         handler.join_groups()
-        stored_count = count_things(len(handler.list_rows()), "message")
+        stored_count = format_count(len(handler.list_rows()), "message")
         printer.print_line(
             f"ready: {listener.endpoint}, listening at {listener.address}, {stored_count} stored before"
         )
@@ -491,7 +491,7 @@ def receive_messages(arguments: Arguments) -> int:
         finally:
             listener.close()
             handler.finish_posts()
-        printer.print_line(f"stopped: {count_things(printer.count, 'message')} received")
+        printer.print_line(f"stopped: {format_count(printer.count, 'message')} received")
         return printer.close(stop)
 
 
@@ -532,7 +532,7 @@ def pull_messages(arguments: Arguments) -> int:
         finally:
             puller.close()
             handler.finish_posts()
-            printer.print_line(f"pulled: {count_things(printer.count, 'message')}")
+            printer.print_line(f"pulled: {format_count(printer.count, 'message')}")
             status = printer.close(stop)
         return status
 

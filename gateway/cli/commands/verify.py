@@ -59,7 +59,7 @@ def make_context(
     return ProtocolContext(
         agreements=PModeIndex(()),
         validate_certificate=CertificateValidator(trust),
-        keys=Keyring({}),
+        signers=Keyring({}),
         now=now,
         make_message_id=lambda: "",
         find_certificate_party=lambda _sha256: None,
@@ -100,7 +100,7 @@ def _open_parcel(
     parcel: Parcel, context: ProtocolContext, policy: str | None, encryption: str, protocol: str
 ) -> OpenedMessage:
     if policy is None:
-        return PROTOCOLS[protocol].open(parcel, context)
+        return PROTOCOLS[protocol].open_units(parcel, context)
     if protocol == as4.name:
         return as4.verify_parcel(parcel, policy, context, encryption)
     return ebms2.verify_parcel(parcel, policy, context, encryption)
@@ -134,12 +134,12 @@ def _describe_opened_message(opened: OpenedMessage) -> dict[str, Any]:
         verdict["mpc"] = opened.unit.mpc
     if isinstance(opened.unit, UserMessage) and opened.unit.properties:
         verdict["properties"] = [asdict(message_property) for message_property in opened.unit.properties]
-    if opened.unwrapped:
-        verdict["unwrapped"] = [unwrapped_part._asdict() for unwrapped_part in opened.unwrapped]
-    if opened.signed is not None:
-        verdict["signed"] = [reference.uri for reference in opened.signed.references]
-        verdict["signer"] = opened.signed.certificate.subject
-        verdict["certificate"] = opened.signed.certificate.sha256
+    if opened.unwrapped_parts:
+        verdict["unwrapped"] = [unwrapped_part._asdict() for unwrapped_part in opened.unwrapped_parts]
+    if opened.verified_signature is not None:
+        verdict["signed"] = [reference.uri for reference in opened.verified_signature.references]
+        verdict["signer"] = opened.verified_signature.certificate.subject
+        verdict["certificate"] = opened.verified_signature.certificate.sha256
     return verdict
 
 
@@ -153,7 +153,7 @@ def _describe_refused_message(
     return {
         **_make_blank_verdict(),
         "message_id": message.message_id if message else None,
-        "kind": message.kind if message else None,
+        "kind": message.message_kind if message else None,
         "problem": problem.id,
         "detail": refused.detail,
         "location": refused.location,
@@ -196,11 +196,11 @@ def verify_message_file(
 ) -> dict[str, Any]:
     """Return the verdict on the HTTP message in a file, verified by itself at the time `now`."""
     if policy not in POLICIES:
-        raise GatewayError(MISUSE, f"policy is one of {', '.join(POLICIES)}", "--policy")
+        raise GatewayError(MISUSE, f"policy must be one of {', '.join(POLICIES)}", "--policy")
     if encryption not in ENCRYPTION_POLICIES:
         policy_names = ", ".join(ENCRYPTION_POLICIES)
         raise GatewayError(
-            MISUSE, f"the policy of encryption is one of {policy_names}", "--encryption-policy"
+            MISUSE, f"the policy of encryption must be one of {policy_names}", "--encryption-policy"
         )
     anchors, signer_certificates = (read_anchor_files(files) for files in (trust, signers))
     context = make_context(anchors, now, keys, signer_certificates)
@@ -361,7 +361,7 @@ def join_message(arguments: Arguments) -> int:
 def _describe_joined_message(
     group: as4.FragmentGroup, joined: as4.JoinedMessage, file: Path
 ) -> dict[str, Any]:
-    signer = group.fragments[0].signed.certificate
+    signer = group.fragments[0].verified_signature.certificate
     return {
         "accepted": True,
         "file": str(file),

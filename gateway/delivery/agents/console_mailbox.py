@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from gateway.cases import CANCELLATION_ANSWERS, AgencyAcknowledgment, AgencyAnswer, Notice, SignedReply
 from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.service_contracts import load_contract
-from gateway.delivery.soap_client import SignedCall, sign_call, wrap_answer_problem
+from gateway.delivery.soap_client import SignedCall, make_unaccepted_answer_error, sign_call
 from gateway.errors import NO_ADDRESS, OUR_MISTAKE, GatewayError, confirm_refusal, raise_resource_problem
 from gateway.hub import CANCELLATION, AgencyKeys, Hub, is_cancellation_open
 from gateway.store import (
@@ -43,19 +43,19 @@ class AnswerOutdatedError(Exception):
 class MailboxApplication:
     """The application (row ids and number) with which a call rests in the mailbox.
 
-    `cancellable`: a question whether its agency cancels it needs no officer. `switched`: it is here only
-    because an operator has switched its agency to the console.
+    `is_cancellable`: a question whether its agency cancels it needs no officer. `is_switched`: it is here
+    only because an operator has switched its agency to the console.
     """
 
-    request: int
-    case: int
-    number: str
-    cancellable: bool
-    switched: bool
+    request_id: int
+    case_id: int
+    application_number: str
+    is_cancellable: bool
+    is_switched: bool
 
     def check_request(self, request: OpenRequest) -> None:
         """Raise AnswerOutdatedError when the locked application is cancellable and was not, or vice versa."""
-        if _is_cancellable(request) != self.cancellable:
+        if _is_cancellable(request) != self.is_cancellable:
             raise AnswerOutdatedError
 
 
@@ -65,7 +65,7 @@ class AnsweredCall:
 
     call: bytes
     answer: AgencyAnswer
-    reply: SignedReply
+    signed_reply: SignedReply
 
 
 class ConsoleMailbox:
@@ -82,19 +82,23 @@ class ConsoleMailbox:
         Later calls about an application that rests here rest here too, also after the agency has gone back to
         its own system.
         """
-        request = _find_request(conn, lease)
-        if request is None:
+        request_id = _find_request(conn, lease)
+        if request_id is None:
             return None
-        switched = False
+        is_switched = False
         if not self._partners.is_at_console(lease.destination):
-            rests, agency_switched = officer_work.find_desk_state(conn, request, lease.destination)
-            if not (rests or agency_switched):
+            has_resting_calls, is_agency_switched = officer_work.find_desk_state(
+                conn, request_id, lease.destination
+            )
+            if not (has_resting_calls or is_agency_switched):
                 return None
-            switched = not rests
-        row = agency_requests.find_by_id(conn, request)
-        if row is None:
+            is_switched = not has_resting_calls
+        request_row = agency_requests.find_by_id(conn, request_id)
+        if request_row is None:
             raise GatewayError(OUR_MISTAKE, f"the application of delivery {lease.id} is gone")
-        return MailboxApplication(row.id, row.case_id, row.number, _is_cancellable(row), switched)
+        return MailboxApplication(
+            request_row.id, request_row.case_id, request_row.number, _is_cancellable(request_row), is_switched
+        )
 
     def answer_call(self, envelope: bytes, agency: str, application: MailboxApplication) -> AnsweredCall:
         """Sign a composed call as for the agency's system, and answer it.
@@ -103,25 +107,25 @@ class ConsoleMailbox:
         agency's contract does not take the answer.
         """
         destination, now = self._partners.resolve_destination(agency), self._hub.clock()
-        contract, rules = load_contract(destination.wsdl), destination.rules
+        contract, answer_policy = load_contract(destination.wsdl), destination.answer_policy
         signer = self._keys.get_signer(agency)
         call = sign_call(
-            envelope, contract, self._hub.signer, now, rules.limits, address=destination.endpoint
+            envelope, contract, self._hub.signer, now, answer_policy.limits, address=destination.endpoint
         )
         answer = _choose_answer(call, application, now)
-        content = _build_response(call.operation.response, answer)
+        response_element = _build_response(call.operation.response, answer)
         headers = AddressingHeaders(
             call.operation.reply_action, f"urn:uuid:{self._hub.new_uuid()}", relates_to=call.message_id
         )
-        root = build_addressed_envelope(content, headers)
+        root = build_addressed_envelope(response_element, headers)
         # A key that is away is noticed first: then the call waits, and no try is counted.
         sign_soap_envelope(root, signer, now=now)
         try:
-            confirm_refusal(lambda: rules.judge(signer.certificate, now))
-            contract.description.schema.validate_element(content)
+            confirm_refusal(lambda: answer_policy.check_signer(signer.certificate, now))
+            contract.description.schema.validate_element(response_element)
         except GatewayError as problem:
             raise_resource_problem(problem)
-            raise wrap_answer_problem(problem) from problem
+            raise make_unaccepted_answer_error(problem) from problem
         return AnsweredCall(
             call.body, answer, SignedReply(serialize_element(root), signer.certificate.sha256)
         )
@@ -133,19 +137,19 @@ class ConsoleMailbox:
 
         Raises GW607 when the agency has gone back to its own system in the meantime.
         """
-        if application.switched and not officer_work.share_switch(conn, lease.destination):
+        if application.is_switched and not officer_work.share_switch(conn, lease.destination):
             detail = f"{lease.destination[:40]} went back to its own system during the delivery"
             raise GatewayError(NO_ADDRESS, detail, "agency")
         now = self._hub.clock()
-        new = NewMailboxCall(
+        new_call = NewMailboxCall(
             agency=lease.destination,
-            request_id=application.request,
-            case_id=application.case,
+            request_id=application.request_id,
+            case_id=application.case_id,
             delivery_id=lease.id,
             operation=str(lease.parameters.get("operation")),
             call_sha256=payloads.store_payload(conn, call, now),
         )
-        officer_work.insert_mailbox_call(conn, new, now)
+        officer_work.insert_mailbox_call(conn, new_call, now)
 
 
 def _find_request(conn: Connection, lease: DeliveryLease) -> int | None:
@@ -166,31 +170,33 @@ def _choose_answer(call: SignedCall, application: MailboxApplication, now: datet
 
     One call has one number of a notice, whenever it is answered.
     """
-    receipt = f"C-{application.number}"
-    if call.operation.name != CANCELLATION or not application.cancellable:
-        return AgencyAcknowledgment(receipt)
-    digest = hashlib.sha256(call.message_id.encode()).hexdigest()[:8]
+    receipt_number = f"C-{application.application_number}"
+    if call.operation.name != CANCELLATION or not application.is_cancellable:
+        return AgencyAcknowledgment(receipt_number)
+    call_digest = hashlib.sha256(call.message_id.encode()).hexdigest()[:8]
     # As precise as it is written in the signed answer.
     issued_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
-    return Notice(f"{receipt}-{digest}", issued_at, CANCELLATION_ANSWERS[0])
+    return Notice(f"{receipt_number}-{call_digest}", issued_at, CANCELLATION_ANSWERS[0])
 
 
-def _build_response(name: str, answer: AgencyAnswer) -> etree._Element:
+def _build_response(response_name: str, answer: AgencyAnswer) -> etree._Element:
     """Return the response element of an operation with an answer that states nothing but its head."""
     if isinstance(answer, AgencyAcknowledgment):
-        return _build_answer(name, "Acknowledged", {"ReceiptNumber": answer.receipt_number})
-    notice = {
+        return _build_answer(response_name, "Acknowledged", {"ReceiptNumber": answer.receipt_number})
+    notice_values = {
         "NoticeNumber": answer.number,
         "IssuedAt": format_instant(answer.issued_at),
         "StatusCode": answer.status_code,
     }
-    return _build_answer(name, "Notice", notice)
+    return _build_answer(response_name, "Notice", notice_values)
 
 
-def _build_answer(name: str, kind: str, values: Mapping[str, str]) -> etree._Element:
-    namespace = etree.QName(name).namespace
-    root = etree.Element(name)
-    answer = etree.SubElement(etree.SubElement(root, f"{{{namespace}}}Answer"), f"{{{namespace}}}{kind}")
-    for child, value in values.items():
-        etree.SubElement(answer, f"{{{namespace}}}{child}").text = value
+def _build_answer(response_name: str, answer_name: str, child_texts: Mapping[str, str]) -> etree._Element:
+    namespace = etree.QName(response_name).namespace
+    root = etree.Element(response_name)
+    answer = etree.SubElement(
+        etree.SubElement(root, f"{{{namespace}}}Answer"), f"{{{namespace}}}{answer_name}"
+    )
+    for child_name, child_text in child_texts.items():
+        etree.SubElement(answer, f"{{{namespace}}}{child_name}").text = child_text
     return root

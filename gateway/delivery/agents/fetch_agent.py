@@ -16,7 +16,7 @@ from gateway.delivery.attempt_outcome import FailedDelivery, RetryPlan, make_lea
 from gateway.delivery.fetch_attempt import (
     FetchAttempt,
     SourceClient,
-    cancel_earlier_failure,
+    cancel_earlier_failed_delivery,
     fetch_ocsp_responses,
     fetch_revocation_list,
     fetch_trusted_list,
@@ -50,7 +50,7 @@ from gateway.store import (
 )
 
 #: A fetch is retried until its period ends; the next period has a delivery of its own.
-_WITHOUT_END: Final = 1_000_000
+_UNLIMITED_RETRIES: Final = 1_000_000
 
 _log = logging.getLogger(__name__)
 
@@ -70,21 +70,25 @@ class FetchAgent:
         self,
         hub: Hub,
         sources: Mapping[str, FetchSource],
-        plan: RetryPlan,
-        lease: timedelta,
+        retry_plan: RetryPlan,
+        lease_time: timedelta,
         tls: TlsConnector | None = None,
     ) -> None:
         self._hub = hub
         self._sources = sources
-        self._plan = plan
-        self._lease = lease
+        self._retry_plan = retry_plan
+        self._lease_time = lease_time
         self._tls = tls
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
         """Return the retry intervals of the settings, with unlimited retries: a period ends by itself."""
         source = self._sources.get(lease.destination)
-        every = source.settings.every if source else self._plan.ceiling
-        return RetryPlan(_WITHOUT_END, min(self._plan.first, every), min(self._plan.ceiling, every))
+        period = source.settings.every if source else self._retry_plan.max_delay
+        return RetryPlan(
+            _UNLIMITED_RETRIES,
+            min(self._retry_plan.first_delay, period),
+            min(self._retry_plan.max_delay, period),
+        )
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
         """Fetch once from a source and store the result."""
@@ -94,10 +98,10 @@ class FetchAgent:
             raise GatewayError(SETTINGS_WRONG, detail, "fetch")
         self._hub.refresh_snapshot()
         try:
-            with SourceClient(source, self._lease.total_seconds() / 2, self._tls) as line:
+            with SourceClient(source, self._lease_time.total_seconds() / 2, self._tls) as client:
                 self._fetch_by_kind(
                     FetchAttempt(
-                        self._hub, lease, source, line, find_issuer_trust_store(self._hub, source.issuer)
+                        self._hub, lease, source, client, find_issuer_trust_store(self._hub, source.issuer)
                     )
                 )
         except InsufficientStorageError:
@@ -106,60 +110,63 @@ class FetchAgent:
             self._record_source_failure(source, problem)
             raise
 
-    def _fetch_by_kind(self, work: FetchAttempt) -> None:
-        match work.source.settings.kind:
+    def _fetch_by_kind(self, attempt: FetchAttempt) -> None:
+        match attempt.source.settings.kind:
             case "ocsp":
-                fetch_ocsp_responses(work, self._lease)
+                fetch_ocsp_responses(attempt, self._lease_time)
             case "trust_list":
-                fetch_trusted_list(work)
+                fetch_trusted_list(attempt)
             case _:
-                fetch_revocation_list(work)
+                fetch_revocation_list(attempt)
 
     def _record_source_failure(self, source: FetchSource, problem: GatewayError) -> None:
         """Record for the operator that a source failed; the worker records the attempt itself."""
         detail = make_attempt_outcome(problem).detail or problem.problem.id
         with write_transaction(self._hub.engine, "fetch.failed") as conn:
             fetched_lists.ensure_source(conn, source.name, source.settings.kind, source.url)
-            times = fetched_lists.record_failure(
+            failure_count = fetched_lists.record_failure(
                 conn, source.name, self._hub.clock(), problem.problem.id, detail
             )
         _log.warning(
             "fetching from %s failed (%d times): %s",
-            *(mask_url(source.url)[:200], times, detail),
+            *(mask_url(source.url)[:200], failure_count, detail),
             extra={"source": source.name, "problem": problem.problem.id},
         )
 
     def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
         """Record a period without success; only the last failed delivery of a source stays FAILED."""
-        delivery, name = failure.delivery, failure.delivery.destination
-        source = self._sources.get(name)
+        delivery, source_name = failure.delivery, failure.delivery.destination
+        source = self._sources.get(source_name)
         if source is not None:
-            fetched_lists.ensure_source(conn, name, source.settings.kind, source.url)
-            cancel_earlier_failure(conn, name, delivery.id, failure.at)
-        data = {"problem": failure.problem.problem.id, "delivery": delivery.id}
-        record_evidence(conn, "unfetched", "source", name, None, data, failure.at)
+            fetched_lists.ensure_source(conn, source_name, source.settings.kind, source.url)
+            cancel_earlier_failed_delivery(conn, source_name, delivery.id, failure.at)
+        evidence_fields = {"problem": failure.problem.problem.id, "delivery": delivery.id}
+        record_evidence(conn, "unfetched", "source", source_name, None, evidence_fields, failure.at)
 
 
-_HEADERS: Final = {"Content-Type": "application/timestamp-query", "Accept": "application/timestamp-reply"}
+_REQUEST_HEADERS: Final = {
+    "Content-Type": "application/timestamp-query",
+    "Accept": "application/timestamp-reply",
+}
 #: Bits of the nonce; each request has a new one.
 _NONCE_BITS: Final = 128
 #: Retries within one period; the period ends before they are used up.
-_TRIES: Final = 1_000_000
+_STAMPING_RETRIES: Final = 1_000_000
 
 
 class TimeStampAgent:
     """Makes the time-stamping deliveries; safe for many threads."""
 
-    def __init__(self, hub: Hub, sender: HttpClient, settings: TimeStampSettings) -> None:
+    def __init__(self, hub: Hub, http_client: HttpClient, settings: TimeStampSettings) -> None:
         self._hub = hub
-        self._sender = sender
+        self._http_client = http_client
         self._settings = settings
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
         """Return the steady interval of the settings; a delivery that keeps failing ends with its period."""
         del lease
         settings = self._settings
-        return RetryPlan(_TRIES, settings.retry, steady=True)
+        return RetryPlan(_STAMPING_RETRIES, settings.retry, is_constant=True)
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
         """Seal new evidence, have the last head stamped unless it is stamped, and store the time stamp."""
@@ -183,8 +190,8 @@ class TimeStampAgent:
     def _seal_new_evidence(self, lease: DeliveryLease) -> None:
         """Seal head after head until no evidence is new, or half of the lease is over."""
         hub = self._hub
-        half = hub.clock() + (lease.lease_until - hub.clock()) / 2
-        while (now := hub.clock()) < half:
+        seal_until = hub.clock() + (lease.lease_until - hub.clock()) / 2
+        while (now := hub.clock()) < seal_until:
             with read_transaction(hub.engine) as conn:
                 head = tree_heads.make_next_head(conn, hub.party, now)
             if head is None:
@@ -197,42 +204,40 @@ class TimeStampAgent:
 
     def _obtain_time_stamp(self, head: SealRow) -> NewTimeStamp:
         """Return the time stamp of the first authority that gives a valid one; raises the last problem."""
-        problem = GatewayError(SETTINGS_WRONG, "no authority is named", "time_stamps.authorities")
+        last_problem = GatewayError(SETTINGS_WRONG, "no authority is named", "time_stamps.authorities")
         self._hub.refresh_snapshot()
         for authority in self._settings.authorities:
             try:
                 stamp = self._request_timestamp(authority, head.head)
-            except GatewayError as found:
-                problem = found
-                _log.warning("no time stamp: %s", found, extra={"source": authority})
+            except GatewayError as attempt_problem:
+                last_problem = attempt_problem
+                _log.warning("no time stamp: %s", attempt_problem, extra={"source": authority})
                 continue
-            serial, verdict = str(stamp.serial), self._find_authority_verdict(stamp)
-            return NewTimeStamp(head.id, authority, stamp.at, stamp.policy, serial, stamp.token, verdict)
+            serial_text, verdict = str(stamp.serial), self._find_authority_verdict(stamp)
+            return NewTimeStamp(head.id, authority, stamp.at, stamp.policy, serial_text, stamp.token, verdict)
         self._report_staleness()
-        raise problem
+        raise last_problem
 
     def _find_authority_verdict(self, stamp: TimeStamp) -> str | None:
         """Return the digest of the stored verdict that accepted the authority."""
-        leaf, use = stamp.certificate.sha256, CertificateUse.TIME_STAMPING
-        stored_digest = self._hub.verdicts.find_verdict_digest(leaf, use)
+        certificate_sha256, use = stamp.certificate.sha256, CertificateUse.TIME_STAMPING
+        stored_digest = self._hub.verdicts.find_verdict_digest(certificate_sha256, use)
         if stored_digest is not None:
             return stored_digest
         with read_transaction(self._hub.engine) as conn:
-            row = verdicts.find_verdict_in_force(conn, leaf, use.value, self._hub.clock())
+            row = verdicts.find_verdict_in_force(conn, certificate_sha256, use.value, self._hub.clock())
         return None if row is None else str(row.digest)
 
-    def _request_timestamp(self, authority: str, text: str) -> TimeStamp:
+    def _request_timestamp(self, authority: str, head_text: str) -> TimeStamp:
         settings, now = self._settings, self._hub.clock()
-        digest = hashlib.sha256(text.encode()).digest()
-        question = TimeStampQuery(digest, secrets.randbits(_NONCE_BITS), settings.policy, now)
-        answer = self._sender.post(authority, _HEADERS, make_time_stamp_request(question))
+        digest = hashlib.sha256(head_text.encode()).digest()
+        query = TimeStampQuery(digest, secrets.randbits(_NONCE_BITS), settings.policy, now)
+        answer = self._http_client.post(authority, _REQUEST_HEADERS, make_time_stamp_request(query))
         if answer.status != 200:
             raise GatewayError(
                 PARTNER_FAULT, "it answered with an error", "HTTP", theirs=f"HTTP status {answer.status}"
             )
-        return verify_time_stamp_response(
-            answer.body, question, self._hub.register.stamp_judge, settings.skew
-        )
+        return verify_time_stamp_response(answer.body, query, self._hub.register.stamp_judge, settings.skew)
 
     def _report_staleness(self) -> None:
         """Log when stamping becomes stale or current, even while no messages arrive."""

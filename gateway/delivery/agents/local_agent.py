@@ -48,88 +48,88 @@ _ACTOR = "local"
 _Task = Callable[[Hub, DeliveryLease, FinishLease], None]
 
 
-def _run_by_id(task: Callable[[Hub, int, FinishLease], object]) -> _Task:
-    """Return the task that is given the row id of its subject, and nothing else."""
+def _wrap_subject_task(task: Callable[[Hub, int, FinishLease], object]) -> _Task:
+    """Return a task of the agent that calls `task` with the row id of the delivery's subject."""
 
-    def run(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-        task(hub, int(lease.subject_id), finish)
+    def run_task(hub: Hub, lease: DeliveryLease, finish_lease: FinishLease) -> None:
+        task(hub, int(lease.subject_id), finish_lease)
 
-    return run
+    return run_task
 
 
-def _run_end_of_hold(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+def _run_end_of_hold(hub: Hub, lease: DeliveryLease, finish_lease: FinishLease) -> None:
     # A table of needs may ask less meanwhile: a case that lacks nothing any more goes on, and is not refused.
     wake_held_case(hub, int(lease.subject_id), lambda _conn: None)
-    end_hold(hub, int(lease.subject_id), finish)
+    end_hold(hub, int(lease.subject_id), finish_lease)
 
 
-def _run_of_case(task: Callable[[Hub, int, int, FinishLease], None]) -> _Task:
-    """Return the task that is given the row ids of its subject and of its case."""
+def _wrap_case_task(task: Callable[[Hub, int, int, FinishLease], None]) -> _Task:
+    """Return a task of the agent that calls `task` with the row ids of the delivery's subject and case."""
 
-    def run(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
+    def run_task(hub: Hub, lease: DeliveryLease, finish_lease: FinishLease) -> None:
         if lease.case_id is None:
             raise GatewayError(
                 OUR_MISTAKE, f"the case of {lease.subject_type} {lease.subject_id} is not named"
             )
-        task(hub, int(lease.subject_id), lease.case_id, finish)
+        task(hub, int(lease.subject_id), lease.case_id, finish_lease)
 
-    return run
+    return run_task
 
 
-def _run_by_parameter(task: Callable[[Hub, int, Any, FinishLease], None], name: str) -> _Task:
-    """Return the task that is given the row id of its subject, and a parameter of its delivery."""
+def _wrap_parameter_task(task: Callable[[Hub, int, Any, FinishLease], None], parameter_name: str) -> _Task:
+    """Return a task of the agent that calls `task` with the row id of its subject and a parameter."""
 
-    def run(hub: Hub, lease: DeliveryLease, finish: FinishLease) -> None:
-        task(hub, int(lease.subject_id), lease.parameters[name], finish)
+    def run_task(hub: Hub, lease: DeliveryLease, finish_lease: FinishLease) -> None:
+        task(hub, int(lease.subject_id), lease.parameters[parameter_name], finish_lease)
 
-    return run
+    return run_task
 
 
 _TASKS: Final[dict[str, _Task]] = {
-    "admit": _run_by_id(admit_submission),
+    "admit": _wrap_subject_task(admit_submission),
     "conclude": lambda hub, lease, finish: conclude_case(
         hub, int(lease.subject_id), Conclusion(str(lease.id), lease.parameters.get("rests_on")), finish
     ),
-    "notify": _run_by_id(notify_applicant),
+    "notify": _wrap_subject_task(notify_applicant),
     "end_hold": _run_end_of_hold,
     "tell_hold": lambda hub, lease, finish: tell_hold(
         hub, int(lease.subject_id), lease.parameters["message"], finish, lease.parameters.get("look", "")
     ),
-    "wake": _run_by_id(wake_held_case),
+    "wake": _wrap_subject_task(wake_held_case),
     "join": lambda hub, lease, finish: join_requirements(
         hub, int(lease.subject_id), lease.parameters.get("changed"), finish, lease.parameters.get("said")
     ),
-    "apply_results": _run_by_id(apply_results),
-    "customs_notice": _run_by_id(tell_customs_news),
+    "apply_results": _wrap_subject_task(apply_results),
+    "customs_notice": _wrap_subject_task(tell_customs_news),
     "late_decision": lambda hub, lease, finish: tell_late_decision(
         hub, int(lease.subject_id), lease.case_id, finish
     ),
-    "late_inherited": _run_of_case(check_late_decision),
-    "late_result": _run_of_case(tell_late_result),
-    "late_result_inherited": _run_of_case(check_late_result),
-    "ask_cancel": _run_by_id(ask_after_withdrawal),
+    "late_inherited": _wrap_case_task(check_late_decision),
+    "late_result": _wrap_case_task(tell_late_result),
+    "late_result_inherited": _wrap_case_task(check_late_result),
+    "ask_cancel": _wrap_subject_task(ask_after_withdrawal),
     "key": lambda hub, _lease, finish: probe_signing_key(hub, finish),
-    "receipt": _run_by_parameter(issue_late_receipt, "said"),
-    "failure": _run_by_parameter(issue_delivery_failure, "said"),
-    "remind": _run_by_parameter(send_deadline_notice, "what"),
-    "settle": _run_by_parameter(settle_after_act, "at"),
+    "receipt": _wrap_parameter_task(issue_late_receipt, "said"),
+    "failure": _wrap_parameter_task(issue_delivery_failure, "said"),
+    "remind": _wrap_parameter_task(send_deadline_notice, "what"),
+    "settle": _wrap_parameter_task(settle_after_act, "at"),
     "fee": lambda hub, lease, finish: notify_of_fee(
         hub, int(lease.subject_id), lease.parameters["step"], lease.parameters["mark"], finish
     ),
-    "tell_payment": _run_by_id(tell_agency_of_payment),
-    "join_fragments": _run_by_id(join_fragments),
-    "expire_fragments": _run_by_id(expire_fragments),
-    "drop_fragments": _run_by_id(drop_fragments),
-    "fail_split": _run_by_parameter(fail_split, "said"),
+    "tell_payment": _wrap_subject_task(tell_agency_of_payment),
+    "join_fragments": _wrap_subject_task(join_fragments),
+    "expire_fragments": _wrap_subject_task(expire_fragments),
+    "drop_fragments": _wrap_subject_task(drop_fragments),
+    "fail_split": _wrap_parameter_task(fail_split, "said"),
 }
 
 
 class LocalAgent:
     """Runs one task of the hub itself; a task that fails is a fault of the hub and is repeated."""
 
-    def __init__(self, hub: Hub, plan: RetryPlan) -> None:
+    def __init__(self, hub: Hub, retry_plan: RetryPlan) -> None:
         self._hub = hub
-        self._plan = plan
+        self._retry_plan = retry_plan
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
         """Run the task; it ends the lease in the transaction that stores its effect."""
@@ -141,7 +141,7 @@ class LocalAgent:
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
         """Return the retry plan of the settings, the same for every task."""
         del lease
-        return self._plan
+        return self._retry_plan
 
     def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
         """Leave the failed task to an operator.
@@ -149,18 +149,22 @@ class LocalAgent:
         A message that could not be admitted becomes FAILED, and this is reported to its sender (ebMS 2.0
         §6.5.7).
         """
-        delivery, problem = failure.delivery, failure.problem.problem.id
-        task = str(delivery.parameters.get("task"))
-        if task == "admit":
-            message = int(delivery.subject_id)
-            row = messages.find_by_id(conn, message)
-            if row is not None and row.state == "ACCEPTED":
-                messages.apply_event(conn, message, StateEvent("fail", failure.at, _ACTOR, problem), problem)
+        delivery, problem_id = failure.delivery, failure.problem.problem.id
+        task_name = str(delivery.parameters.get("task"))
+        if task_name == "admit":
+            message_id = int(delivery.subject_id)
+            message_row = messages.find_by_id(conn, message_id)
+            if message_row is not None and message_row.state == "ACCEPTED":
+                messages.apply_event(
+                    conn, message_id, StateEvent("fail", failure.at, _ACTOR, problem_id), problem_id
+                )
                 # What went wrong in detail is ours, and not for the sender.
                 sender_problem = GatewayError(
                     failure.problem.problem, "the message is stored and was not processed"
                 )
-                queue_delivery_failure(conn, message, sender_problem, failure.at)
-            free_next_admission(conn, message, delivery.id)
-        data = {"task": task[:40], "problem": problem}
-        record_evidence(conn, "failed", delivery.subject_type, delivery.subject_id, None, data, failure.at)
+                queue_delivery_failure(conn, message_id, sender_problem, failure.at)
+            free_next_admission(conn, message_id, delivery.id)
+        evidence_fields = {"task": task_name[:40], "problem": problem_id}
+        record_evidence(
+            conn, "failed", delivery.subject_type, delivery.subject_id, None, evidence_fields, failure.at
+        )

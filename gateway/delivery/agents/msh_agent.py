@@ -58,22 +58,22 @@ from gateway.store import (
     write_transaction,
 )
 
-_SIGNAL_PLAN: Final = RetryPlan(retries=5, first=timedelta(seconds=5))
+_SIGNAL_PLAN: Final = RetryPlan(max_retries=5, first_delay=timedelta(seconds=5))
 
 
 class MshAgent:
     """Posts parcels to message handlers."""
 
-    def __init__(self, hub: Hub, sender: HttpClient) -> None:
+    def __init__(self, hub: Hub, http_client: HttpClient) -> None:
         self._hub = hub
-        self._sender = sender
+        self._http_client = http_client
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
         """Return the retries that the P-Mode agreed; signals have a plan of their own."""
         if lease.subject_type == "signal":
             return _SIGNAL_PLAN
         interval = timedelta(seconds=int(lease.parameters["retry_interval"]))
-        return RetryPlan(retries=int(lease.parameters["retries"]), first=interval, steady=True)
+        return RetryPlan(max_retries=int(lease.parameters["retries"]), first_delay=interval, is_constant=True)
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
         """Post the stored octets once and store the answer."""
@@ -82,124 +82,142 @@ class MshAgent:
             return
         if "fragment" in lease.parameters and drop_unwanted_fragment(self._hub, lease):
             return
-        wants_receipt = bool(lease.parameters.get("receipt"))
-        if wants_receipt and lease.tries > self.get_retry_plan(lease).retries + 1:
+        is_receipt_expected = bool(lease.parameters.get("receipt"))
+        if is_receipt_expected and lease.tries > self.get_retry_plan(lease).max_retries + 1:
             raise GatewayError(
                 RECEIPT_MISSING, f"no receipt after {lease.tries - 1} tries", "eb:Acknowledgment"
             )
-        lease = self._renew_number(lease) if lease.parameters.get("ordered") else lease
-        posted = post_stored_message(self._hub, self._sender, lease)
+        lease = self._renew_sequence_number(lease) if lease.parameters.get("ordered") else lease
+        posted_message = post_stored_message(self._hub, self._http_client, lease)
         kill_at_failpoint("msh.after_post")
-        check_answer_status(posted.answer)
-        if not wants_receipt:
-            self._read_refusal(lease, posted)
-            self._take_response(lease, posted)
+        check_answer_status(posted_message.answer)
+        if not is_receipt_expected:
+            self._check_refusal(lease, posted_message)
+            self._store_response(lease, posted_message)
             self._complete_delivery(lease)
-        elif posted.answer.body.strip():
-            self._process_answer(lease, posted)
+        elif posted_message.answer.body.strip():
+            self._process_answer(lease, posted_message)
         else:
             self._mark_awaiting_receipt(lease)
 
-    def _renew_number(self, lease: DeliveryLease) -> DeliveryLease:
+    def _renew_sequence_number(self, lease: DeliveryLease) -> DeliveryLease:
         """Return the lease of an ordered message with the octets that have its present number."""
-        renewed = renew_sequence_number(self._hub, lease)
-        if renewed is None:
+        renewed_lease = renew_sequence_number(self._hub, lease)
+        if renewed_lease is None:
             raise LeaseLostError
-        return renewed
+        return renewed_lease
 
     def _complete_delivery(self, lease: DeliveryLease) -> None:
-        finish, now = make_lease_finisher(lease, self._hub.clock), self._hub.clock()
-        run_closing_commit(self._hub.engine, "msh.delivered", lease.id, now, finish, case_id=lease.case_id)
-
-    def _mark_awaiting_receipt(self, lease: DeliveryLease) -> None:
-        now, plan = self._hub.clock(), self.get_retry_plan(lease)
-        with write_transaction(self._hub.engine, "msh.awaiting") as conn:
-            # A receipt may have arrived before this answer; then the lease has ended already.
-            delivery_leases.mark_sent(conn, lease, now, now + plan.first, last=lease.tries > plan.retries)
-
-    def _process_answer(self, lease: DeliveryLease, posted: PostedMessage) -> None:
-        """Check the answer on the connection against the message sent, and apply its signal."""
-        require_identity_coding(posted.answer)
-        run_with_current_register(
-            self._hub, posted.knowledge, lambda register: self._apply_answer(lease, posted, register)
+        finish_lease, now = make_lease_finisher(lease, self._hub.clock), self._hub.clock()
+        run_closing_commit(
+            self._hub.engine, "msh.delivered", lease.id, now, finish_lease, case_id=lease.case_id
         )
 
-    def _apply_answer(self, lease: DeliveryLease, posted: PostedMessage, knowledge: RegisterSnapshot) -> None:
-        context = self._hub.make_protocol_context(knowledge)
-        opened = self._open_answer(lease, posted, knowledge, context)
-        unit = next((each for each in opened.units if isinstance(each, Receipt | ErrorSignal)), None)
+    def _mark_awaiting_receipt(self, lease: DeliveryLease) -> None:
+        now, retry_plan = self._hub.clock(), self.get_retry_plan(lease)
+        with write_transaction(self._hub.engine, "msh.awaiting") as conn:
+            # A receipt may have arrived before this answer; then the lease has ended already.
+            delivery_leases.mark_sent(
+                conn, lease, now, now + retry_plan.first_delay, last=lease.tries > retry_plan.max_retries
+            )
+
+    def _process_answer(self, lease: DeliveryLease, posted_message: PostedMessage) -> None:
+        """Check the answer on the connection against the message sent, and apply its signal."""
+        require_identity_coding(posted_message.answer)
+        run_with_current_register(
+            self._hub,
+            posted_message.snapshot,
+            lambda snapshot: self._apply_answer(lease, posted_message, snapshot),
+        )
+
+    def _apply_answer(
+        self, lease: DeliveryLease, posted_message: PostedMessage, snapshot: RegisterSnapshot
+    ) -> None:
+        context = self._hub.make_protocol_context(snapshot)
+        opened_message = self._open_answer(lease, posted_message, snapshot, context)
+        unit = next((each for each in opened_message.units if isinstance(each, Receipt | ErrorSignal)), None)
         if unit is None:
             self._mark_awaiting_receipt(lease)
             return
         if isinstance(unit, ErrorSignal) and unit.highest_severity != "Error":
             self._mark_awaiting_receipt(lease)
             return
-        if isinstance(unit, ErrorSignal) and opened.signed is None and self._needs_signature(lease):
+        if (
+            isinstance(unit, ErrorSignal)
+            and opened_message.verified_signature is None
+            and self._is_signature_required(lease)
+        ):
             raise make_unsigned_error(unit)
-        signal = ReceivedSignal(unit, opened, context)
+        signal = ReceivedSignal(unit, opened_message, context)
         if isinstance(unit, Receipt) and unit.actor == NEXT_MSH:
-            self._process_hop_receipt(lease, signal, knowledge)
+            self._process_hop_receipt(lease, signal, snapshot)
         else:
-            self._settle(lease, signal, knowledge)
+            self._settle_signal(lease, signal, snapshot)
 
-    def _settle(self, lease: DeliveryLease, signal: ReceivedSignal, knowledge: RegisterSnapshot) -> None:
-        settle_delivery(self._hub, signal, lease.id, lease.case_id, knowledge=knowledge, lease=lease)
+    def _settle_signal(
+        self, lease: DeliveryLease, signal: ReceivedSignal, snapshot: RegisterSnapshot
+    ) -> None:
+        settle_delivery(self._hub, signal, lease.id, lease.case_id, knowledge=snapshot, lease=lease)
 
     def _process_hop_receipt(
-        self, lease: DeliveryLease, signal: ReceivedSignal, knowledge: RegisterSnapshot
+        self, lease: DeliveryLease, signal: ReceivedSignal, snapshot: RegisterSnapshot
     ) -> None:
         """Apply the receipt of the next handler: it ends the repeats, and the delivery if so agreed."""
         with read_transaction(self._hub.engine) as conn:
-            row = deliveries.find_by_id(conn, lease.id)
-        if row is None or not is_from_next_handler(row, signal):
+            delivery_row = deliveries.find_by_id(conn, lease.id)
+        if delivery_row is None or not is_from_next_handler(delivery_row, signal):
             detail = "the receipt is not of the handler to which the message went"
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, "eb:MessageHeader/eb:From")
-        if row.parameters["hop"]["settles"]:
-            self._settle(lease, signal, knowledge)
+        if delivery_row.parameters["hop"]["settles"]:
+            self._settle_signal(lease, signal, snapshot)
         else:
-            note_hop_receipt(self._hub, signal, row, knowledge=knowledge)
+            note_hop_receipt(self._hub, signal, delivery_row, knowledge=snapshot)
 
-    def _read_refusal(self, lease: DeliveryLease, posted: PostedMessage) -> None:
-        """Raise the error that the handler answers with; return if the answer is no error.
+    def _check_refusal(self, lease: DeliveryLease, posted_message: PostedMessage) -> None:
+        """Raise if the answer is an error of the handler: its ErrorList or Fault, or its HTTP status.
 
         The delivery is a signal, or a message that has no receipt. For a signal only the status of HTTP
         counts: an error about a signal ends nothing, because no agreement says by which rules it is read.
         """
-        failed = posted.answer.status >= 400
+        is_http_error = posted_message.answer.status >= 400
         if lease.subject_type == "signal":
-            if failed:
-                raise make_status_error(posted.answer)
+            if is_http_error:
+                raise make_status_error(posted_message.answer)
             return
-        knowledge = self._hub.get_snapshot()
-        context = self._hub.make_protocol_context(knowledge)
-        pmode = _find_pmode(knowledge, lease, context.now)
+        snapshot = self._hub.get_snapshot()
+        context = self._hub.make_protocol_context(snapshot)
+        pmode = _find_pmode(snapshot, lease, context.now)
         protocol = PROTOCOLS[pmode.protocol if pmode else "ebms2"]
-        if not failed and not has_refusal(posted.answer, protocol, self._hub, context):
+        if not is_http_error and not has_refusal(posted_message.answer, protocol, self._hub, context):
             return
-        require_identity_coding(posted.answer)
-        opened = self._open_answer(lease, posted, knowledge, context)
-        errors = [
+        require_identity_coding(posted_message.answer)
+        opened_message = self._open_answer(lease, posted_message, snapshot, context)
+        error_signals = [
             unit
-            for unit in opened.units
-            if isinstance(unit, ErrorSignal) and (failed or unit.highest_severity == "Error")
+            for unit in opened_message.units
+            if isinstance(unit, ErrorSignal) and (is_http_error or unit.highest_severity == "Error")
         ]
-        problem = make_refusal_error(errors[0]) if errors else None
-        if problem is not None and opened.signed is None and self._needs_signature(lease):
-            raise make_unsigned_error(errors[0])
+        problem = make_refusal_error(error_signals[0]) if error_signals else None
+        if (
+            problem is not None
+            and opened_message.verified_signature is None
+            and self._is_signature_required(lease)
+        ):
+            raise make_unsigned_error(error_signals[0])
         if problem is not None:
             raise problem
-        if failed:
-            raise make_status_error(posted.answer)
+        if is_http_error:
+            raise make_status_error(posted_message.answer)
 
-    def _take_response(self, lease: DeliveryLease, posted: PostedMessage) -> None:
+    def _store_response(self, lease: DeliveryLease, posted_message: PostedMessage) -> None:
         """Open the answer to a message without receipt, where a response in it is agreed."""
         pmode = _find_pmode(self._hub.refresh_snapshot(), lease, self._hub.clock())
-        if pmode is not None and pmode.has_response_in_answer and posted.answer.body.strip():
-            require_identity_coding(posted.answer)
-            knowledge = self._hub.get_snapshot()
-            self._open_answer(lease, posted, knowledge, self._hub.make_protocol_context(knowledge))
+        if pmode is not None and pmode.has_response_in_answer and posted_message.answer.body.strip():
+            require_identity_coding(posted_message.answer)
+            snapshot = self._hub.get_snapshot()
+            self._open_answer(lease, posted_message, snapshot, self._hub.make_protocol_context(snapshot))
 
-    def _needs_signature(self, lease: DeliveryLease) -> bool:
+    def _is_signature_required(self, lease: DeliveryLease) -> bool:
         """Return whether the P-Mode of a message requires signatures; True when the P-Mode is gone."""
         pmode = _find_pmode(self._hub.refresh_snapshot(), lease, self._hub.clock())
         return pmode is None or pmode.security.sign
@@ -207,18 +225,20 @@ class MshAgent:
     def _open_answer(
         self,
         lease: DeliveryLease,
-        posted: PostedMessage,
-        knowledge: RegisterSnapshot,
+        posted_message: PostedMessage,
+        snapshot: RegisterSnapshot,
         context: ProtocolContext,
     ) -> OpenedMessage:
         """Return the verified content of an answer; a business message in it is stored."""
-        pmode = _find_pmode(knowledge, lease, context.now)
+        pmode = _find_pmode(snapshot, lease, context.now)
         protocol = PROTOCOLS[pmode.protocol if pmode else "ebms2"]
-        signed = pmode is None or pmode.security.sign
-        opened = open_answer(self._hub, lease, posted, protocol, context, signed=signed)
+        is_signing_agreed = pmode is None or pmode.security.sign
+        opened_message = open_answer(
+            self._hub, lease, posted_message, protocol, context, is_signing_agreed=is_signing_agreed
+        )
         # The response is stored before anything is done about our own message.
-        receive_response(self._hub, protocol, opened, knowledge)
-        return opened
+        receive_response(self._hub, protocol, opened_message, snapshot)
+        return opened_message
 
     def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
         """Record the DeliveryFailure (ebMS 2.0 §6.5.7) for case and operator; nothing is sent.
@@ -235,7 +255,7 @@ class MshAgent:
         record_delivery_failure(conn, delivery, failure.problem.problem.id, failure.at)
 
 
-def _find_pmode(knowledge: RegisterSnapshot, lease: DeliveryLease, at: datetime) -> PMode | None:
+def _find_pmode(snapshot: RegisterSnapshot, lease: DeliveryLease, at: datetime) -> PMode | None:
     """Return the P-Mode of a queued message, None when it is gone."""
-    name = str(lease.parameters.get("pmode"))
-    return knowledge.book.find_by_id(lease.parameters.get("agreement"), name, at)
+    pmode_id = str(lease.parameters.get("pmode"))
+    return snapshot.book.find_by_id(lease.parameters.get("agreement"), pmode_id, at)

@@ -64,10 +64,10 @@ from gateway.store import (
 )
 
 _ACTOR = "soap"
-_ANSWER = "/soap:Envelope/soap:Body"
+_ANSWER_PATH = "/soap:Envelope/soap:Body"
 #: Calls about an application that its agency has: when one fails, the application stands where it was.
 _SIDE_CALLS = (CANCELLATION, CLEARANCE_NEWS)
-_NO_RETRY = RetryPlan(retries=0, first=timedelta(0))
+_NO_RETRY_PLAN = RetryPlan(max_retries=0, first_delay=timedelta(0))
 
 
 class PartnerAgent:
@@ -79,33 +79,37 @@ class PartnerAgent:
     def __init__(
         self,
         hub: Hub,
-        soap: SoapCaller,
+        soap_caller: SoapCaller,
         partners: PartnerDirectory,
-        plans: Callable[[], Mapping[str, RetryPlan]],
+        get_retry_plans: Callable[[], Mapping[str, RetryPlan]],
         mailbox: ConsoleMailbox | None = None,
     ) -> None:
         self._hub = hub
-        self._soap = soap
+        self._soap_caller = soap_caller
         self._partners = partners
-        self._plans = plans
+        self._get_retry_plans = get_retry_plans
         self._mailbox = mailbox
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
         """Return the partner's plan; a partner that is no longer in the settings gets no retry."""
-        return self._plans().get(lease.destination, _NO_RETRY)
+        return self._get_retry_plans().get(lease.destination, _NO_RETRY_PLAN)
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
         """Make one attempt and store the partner's answer."""
-        knowledge = self._hub.get_snapshot()
+        snapshot = self._hub.get_snapshot()
         envelope, application = self._read_call(lease)
         if application is not None and self._mailbox is not None:
-            self._rest_call(lease, self._mailbox, envelope, application)
+            self._put_call_into_mailbox(lease, self._mailbox, envelope, application)
             return
         if DRAFTED in lease.parameters:
             lease, envelope = self._compose_draft(lease, envelope)
-        posted = self._soap.post_call(envelope, self._partners.resolve_destination(lease.destination))
+        posted_call = self._soap_caller.post_call(
+            envelope, self._partners.resolve_destination(lease.destination)
+        )
         run_with_current_register(
-            self._hub, knowledge, lambda register: self._apply_answer(lease, posted, register)
+            self._hub,
+            snapshot,
+            lambda current_snapshot: self._apply_answer(lease, posted_call, current_snapshot),
         )
 
     def _read_call(self, lease: DeliveryLease) -> tuple[bytes, MailboxApplication | None]:
@@ -120,57 +124,61 @@ class PartnerAgent:
         Raises GW720 where the contract does not take it.
         """
         operation = str(lease.parameters.get("operation"))
-        composed = self._partners.compose_drafted_call(draft, operation, lease.destination)
-        now, request = self._hub.clock(), int(lease.subject_id)
+        composed_call = self._partners.compose_drafted_call(draft, operation, lease.destination)
+        now, request_id = self._hub.clock(), int(lease.subject_id)
         other_parameters = {name: value for name, value in lease.parameters.items() if name != DRAFTED}
-        parameters = {**other_parameters, WSDL_DIGEST: composed.wsdl_sha256}
+        parameters = {**other_parameters, WSDL_DIGEST: composed_call.wsdl_sha256}
         with write_transaction(self._hub.engine, "delivery.composed") as conn:
             cases.lock_case(conn, lease.case_id or 0)
             if not delivery_leases.lock_active_lease(conn, lease):
                 raise LeaseLostError
-            digest = payloads.store_payload(conn, composed.octets, now)
-            deliveries.replace_content(conn, lease.id, digest, parameters)
-            row = agency_requests.find_by_id(conn, request)
-            if row is not None and row.document_sha256 == lease.payload_sha256:
-                agency_requests.set_sent_document(conn, request, digest)
-        return replace(lease, payload_sha256=digest, parameters=parameters), composed.octets
+            envelope_sha256 = payloads.store_payload(conn, composed_call.octets, now)
+            deliveries.replace_content(conn, lease.id, envelope_sha256, parameters)
+            request_row = agency_requests.find_by_id(conn, request_id)
+            if request_row is not None and request_row.document_sha256 == lease.payload_sha256:
+                agency_requests.set_sent_document(conn, request_id, envelope_sha256)
+        return replace(lease, payload_sha256=envelope_sha256, parameters=parameters), composed_call.octets
 
-    def _apply_answer(self, lease: DeliveryLease, posted: PostedCall, knowledge: RegisterSnapshot) -> None:
-        """Read the answer and store its effect; the register must still be the one of `knowledge`."""
-        answer, spoken = self._soap.read_answer(posted)
+    def _apply_answer(
+        self, lease: DeliveryLease, posted_call: PostedCall, snapshot: RegisterSnapshot
+    ) -> None:
+        """Read the answer and store its effect; the register must still be the one of `snapshot`."""
+        answer, signed_reply = self._soap_caller.read_answer(posted_call)
         kill_at_failpoint("soap.after_call")
-        finish = make_lease_finisher(lease, self._hub.clock, judged_by=HubSnapshot(self._hub, knowledge))
+        finish_lease = make_lease_finisher(lease, self._hub.clock, snapshot=HubSnapshot(self._hub, snapshot))
         if lease.subject_type not in ("request", "fee"):
-            apply_customs_answer(self._hub, lease, answer, spoken, finish)
+            apply_customs_answer(self._hub, lease, answer, signed_reply, finish_lease)
             return
         if isinstance(answer, CustomsNotice):
-            raise GatewayError(ANSWER_NOT_UNDERSTOOD, "an agency answered as customs", _ANSWER)
+            raise GatewayError(ANSWER_NOT_UNDERSTOOD, "an agency answered as customs", _ANSWER_PATH)
         if lease.subject_type == "fee":
-            apply_payment_answer(self._hub, int(lease.subject_id), SignedAnswer(answer, spoken), finish)
+            apply_payment_answer(
+                self._hub, int(lease.subject_id), SignedAnswer(answer, signed_reply), finish_lease
+            )
             return
         operation = str(lease.parameters.get("operation"))
-        signed_answer = SignedAnswer(answer, spoken)
-        apply_answer(self._hub, int(lease.subject_id), signed_answer, finish, operation=operation)
+        signed_answer = SignedAnswer(answer, signed_reply)
+        apply_answer(self._hub, int(lease.subject_id), signed_answer, finish_lease, operation=operation)
 
-    def _rest_call(
+    def _put_call_into_mailbox(
         self, lease: DeliveryLease, mailbox: ConsoleMailbox, envelope: bytes, application: MailboxApplication
     ) -> None:
         """Store that a call is in the mailbox, and apply the answer as that of the agency's system."""
-        answered = mailbox.answer_call(envelope, lease.destination, application)
+        answered_call = mailbox.answer_call(envelope, lease.destination, application)
         finish_lease = make_lease_finisher(lease, self._hub.clock)
 
         def store_call(conn: Connection) -> None:
-            mailbox.store_call(conn, lease, application, answered.call)
+            mailbox.store_call(conn, lease, application, answered_call.call)
             finish_lease(conn)
 
-        signed_answer = SignedAnswer(answered.answer, answered.reply)
+        signed_answer = SignedAnswer(answered_call.answer, answered_call.signed_reply)
         if lease.subject_type == "fee":
             apply_payment_answer(self._hub, int(lease.subject_id), signed_answer, store_call)
             return
         try:
             apply_answer(
                 self._hub,
-                application.request,
+                application.request_id,
                 signed_answer,
                 store_call,
                 operation=str(lease.parameters.get("operation")),
@@ -181,7 +189,7 @@ class PartnerAgent:
             return
         # For the lists of officers. A summary that is not stored here is made when a list first shows it.
         with read_transaction(self._hub.engine) as conn:
-            refresh_summaries(self._hub, conn, [application.request])
+            refresh_summaries(self._hub, conn, [application.request_id])
 
     def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
         """Record that the partner cannot be reached: the request is STRANDED until an operator acts.
@@ -189,35 +197,37 @@ class PartnerAgent:
         If the call was a cancellation or news of clearance, the request keeps its state: the agency has the
         application.
         """
-        delivery, problem = failure.delivery, failure.problem.problem.id
-        aside = delivery.parameters.get("operation") in _SIDE_CALLS
-        if delivery.subject_type == "request" and not aside:
+        delivery, problem_id = failure.delivery, failure.problem.problem.id
+        is_side_call = delivery.parameters.get("operation") in _SIDE_CALLS
+        if delivery.subject_type == "request" and not is_side_call:
             request = agency_requests.find_by_id(conn, int(delivery.subject_id))
-            if request is not None and request.state not in REQUEST.final:
+            if request is not None and request.state not in REQUEST.final_states:
                 agency_requests.apply_event(
-                    conn, request.id, StateEvent("undeliverable", failure.at, _ACTOR, problem)
+                    conn, request.id, StateEvent("undeliverable", failure.at, _ACTOR, problem_id)
                 )
-        data = {"destination": delivery.destination, "problem": problem}
-        content = delivery.payload_sha256
+        evidence_fields = {"destination": delivery.destination, "problem": problem_id}
+        payload_sha256 = delivery.payload_sha256
         if DRAFTED in delivery.parameters:  # this attempt may have composed it
-            row = deliveries.find_by_id(conn, delivery.id)
-            content = content if row is None else row.payload_sha256
-        record_evidence(conn, "undeliverable", "delivery", delivery.id, content, data, failure.at)
+            delivery_row = deliveries.find_by_id(conn, delivery.id)
+            payload_sha256 = payload_sha256 if delivery_row is None else delivery_row.payload_sha256
+        record_evidence(
+            conn, "undeliverable", "delivery", delivery.id, payload_sha256, evidence_fields, failure.at
+        )
 
 
 #: The largest number of messages that are pulled in one period; the next period pulls the others.
-_MOST_MESSAGES: Final = 100
-_WITHOUT_END: Final = 1_000_000
+_MAX_MESSAGES: Final = 100
+_UNLIMITED_RETRIES: Final = 1_000_000
 
 
-def list_pull_tasks(hub: Hub, every: timedelta) -> list[RecurringTask]:
+def list_pull_tasks(hub: Hub, period: timedelta) -> list[RecurringTask]:
     """Return the recurring task of each channel from which we pull: one for each address."""
     # An idle worker hears of a new agreement by no message.
-    knowledge, now = hub.refresh_snapshot(), hub.clock()
-    ours = frozenset(knowledge.identifiers.get(hub.party, ()))
+    snapshot, now = hub.refresh_snapshot(), hub.clock()
+    own_identifiers = frozenset(snapshot.identifiers.get(hub.party, ()))
     tasks: dict[tuple[str, str | None], RecurringTask] = {}
-    for pmode in knowledge.book.list_pulling_pmodes(ours, now):
-        partner = knowledge.by_id.get(pmode.from_party[0])
+    for pmode in snapshot.book.list_pulling_pmodes(own_identifiers, now):
+        partner = snapshot.by_id.get(pmode.from_party[0])
         if pmode.reply_endpoint is None or partner is None:
             continue
         tasks.setdefault(
@@ -226,7 +236,7 @@ def list_pull_tasks(hub: Hub, every: timedelta) -> list[RecurringTask]:
                 f"pull:{pmode.agreement}:{pmode.id}",
                 "pull",
                 partner,
-                every,
+                period,
                 f"pull-from:{partner}",
                 {"agreement": pmode.agreement, "pmode": pmode.id},
             ),
@@ -237,38 +247,38 @@ def list_pull_tasks(hub: Hub, every: timedelta) -> list[RecurringTask]:
 class PullAgent:
     """Pulls from message handlers; `every` is the time between two pulls."""
 
-    def __init__(self, hub: Hub, sender: HttpClient, bounds: HttpLimits, every: timedelta) -> None:
+    def __init__(self, hub: Hub, http_client: HttpClient, limits: HttpLimits, period: timedelta) -> None:
         self._hub = hub
-        self._sender = sender
-        self._bounds = bounds
-        self._every = every
+        self._http_client = http_client
+        self._limits = limits
+        self._period = period
 
     def get_retry_plan(self, _lease: DeliveryLease) -> RetryPlan:
         """Return unlimited retries: a period ends by itself, and the next one has a delivery of its own."""
-        return RetryPlan(_WITHOUT_END, min(timedelta(seconds=10), self._every), self._every)
+        return RetryPlan(_UNLIMITED_RETRIES, min(timedelta(seconds=10), self._period), self._period)
 
     def attempt_delivery(self, lease: DeliveryLease) -> None:
         """Pull until nothing waits any more, and end the delivery of this period."""
-        pulled: set[str] = set()
-        while len(pulled) < _MOST_MESSAGES:
+        pulled_ids: set[str] = set()
+        while len(pulled_ids) < _MAX_MESSAGES:
             message_id = self._pull_message(lease)
             # A partner that gives one message twice has not seen its receipt yet: the next period asks again.
-            if message_id is None or message_id in pulled:
+            if message_id is None or message_id in pulled_ids:
                 break
-            pulled.add(message_id)
+            pulled_ids.add(message_id)
         with write_transaction(self._hub.engine, "pull.turn") as conn:
             deliveries.give_up_earlier_periods(conn, lease, self._hub.clock(), "pull")
             make_lease_finisher(lease, self._hub.clock)(conn)
 
     def _pull_message(self, lease: DeliveryLease) -> str | None:
         """Pull once and store the message that came; return its MessageId, None if there was no message."""
-        knowledge = self._hub.refresh_snapshot()
-        pmode = self._find_pmode(lease, knowledge)
-        context = self._hub.make_protocol_context(knowledge)
+        snapshot = self._hub.refresh_snapshot()
+        pmode = self._find_pmode(lease, snapshot)
+        context = self._hub.make_protocol_context(snapshot)
         request = make_pull_request(pmode, context)
         parcel = PROTOCOLS[pmode.protocol].seal((request,), pmode, context)
         url = pmode.reply_endpoint or ""
-        answer = self._sender.post(url, dict(parcel.headers), parcel.read_octets(), self._bounds)
+        answer = self._http_client.post(url, dict(parcel.headers), parcel.read_octets(), self._limits)
         kill_at_failpoint("pull.after_post")
         check_answer_status(answer)
         if not answer.body.strip():
@@ -278,8 +288,10 @@ class PullAgent:
         try:
             run_with_current_register(
                 self._hub,
-                knowledge,
-                lambda register: message_ids.append(self._take_answer(request, pmode, answer, register)),
+                snapshot,
+                lambda current_snapshot: message_ids.append(
+                    self._store_pulled_message(request, pmode, answer, current_snapshot)
+                ),
             )
         except GatewayError as error:
             raise_resource_problem(error)
@@ -288,25 +300,25 @@ class PullAgent:
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, detail, error.location, theirs=error.theirs) from error
         return message_ids[-1]
 
-    def _find_pmode(self, lease: DeliveryLease, knowledge: RegisterSnapshot) -> PMode:
+    def _find_pmode(self, lease: DeliveryLease, snapshot: RegisterSnapshot) -> PMode:
         parameters = lease.parameters
-        pmode = knowledge.book.find_by_id(parameters["agreement"], parameters["pmode"], self._hub.clock())
+        pmode = snapshot.book.find_by_id(parameters["agreement"], parameters["pmode"], self._hub.clock())
         if pmode is None or pmode.reply_endpoint is None or pmode.pull is None:
             raise GatewayError(
                 NO_ADDRESS, "the agreement has nothing to be pulled any more", parameters["pmode"]
             )
         return pmode
 
-    def _take_answer(
-        self, request: PullRequest, pmode: PMode, answer: HttpAnswer, knowledge: RegisterSnapshot
+    def _store_pulled_message(
+        self, request: PullRequest, pmode: PMode, answer: HttpAnswer, snapshot: RegisterSnapshot
     ) -> str | None:
-        protocol, context = PROTOCOLS[pmode.protocol], self._hub.make_protocol_context(knowledge)
-        opened = protocol.open(_make_parcel(answer), context, SentUnit(request))
-        if not isinstance(opened.unit, ErrorSignal):
-            receive_response(self._hub, protocol, opened, knowledge)
-            return opened.unit.message_id
-        problem = make_refusal_error(opened.unit)
-        if opened.unit.highest_severity == "Error" and problem is not None:
+        protocol, context = PROTOCOLS[pmode.protocol], self._hub.make_protocol_context(snapshot)
+        opened_message = protocol.open_units(_make_parcel(answer), context, SentUnit(request))
+        if not isinstance(opened_message.unit, ErrorSignal):
+            receive_response(self._hub, protocol, opened_message, snapshot)
+            return opened_message.unit.message_id
+        problem = make_refusal_error(opened_message.unit)
+        if opened_message.unit.highest_severity == "Error" and problem is not None:
             # Anyone may have written it: the next period asks again.
             raise GatewayError(ANSWER_NOT_UNDERSTOOD, problem.detail, problem.location, theirs=problem.theirs)
         return None

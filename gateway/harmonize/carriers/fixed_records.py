@@ -180,7 +180,7 @@ def describe_record_type(record_type: RecordType) -> dict[str, Any]:
 _FIELD_DIGITS: Final = 3
 _SIZE_DIGITS: Final = 4
 _CODE: Final = len(HEAD)
-#: Who reads records line by line takes either for the end of one.
+#: A program that reads records line by line takes either character for the end of a record.
 _LINE_ENDS: Final = {"\n": "a line feed", "\r": "a carriage return"}
 
 
@@ -436,7 +436,7 @@ class _RecordReader:
         pieces.append(piece[: int(size)])
 
     def _store_fields(self) -> None:
-        """Give the element of the last record its values: pieces without fill, joined."""
+        """Store the field values of the last record in its element; join the pieces of each field."""
         kind = self._last
         if kind is None:
             return

@@ -167,7 +167,7 @@ def _compare_parts(old: _Parts, new: _Parts) -> Iterator[BundleChange]:
 
 
 def _compare_orders(old: _Parts, new: _Parts) -> Iterator[BundleChange]:
-    """Yield of each document and notice the first line that has another one above it.
+    """Yield a change for the first line of each document and notice that follows another line than before.
 
     Only lines that are in both folders are compared.
     """
@@ -329,7 +329,7 @@ def _list_code_parts(files: Mapping[str, bytes]) -> Iterator[_NamedPart]:
 
 
 def _make_part(node: YamlNode, *, without: Collection[str] = (), labels: YamlNode | None = None) -> _Part:
-    """Return the part that a node is, `without` these keys, with its own `labels` or those of another."""
+    """Return a node as a part, `without` some keys; its labels are of the node `labels`, else its own."""
     texts = [
         (key, text)
         for entry_key, entry in _list_table(node)

@@ -178,7 +178,7 @@ def _find_keys(places: FieldPlaces, pointer: str) -> list[str]:
 
 
 def _shorten(pointer: str) -> str:
-    """Return a pointer without the numbers of first occurrences, which some write and others do not."""
+    """Return a pointer without ``[1]``: only some pointers number a first occurrence."""
     return pointer.replace("[1]", "")
 
 

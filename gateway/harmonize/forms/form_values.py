@@ -84,7 +84,7 @@ class FormValues:
 
 
 def count_occurrences(keys: Iterable[str], base_key: str, name: str) -> int:
-    """Return the highest number of an occurrence ``place/name#number`` that has a value."""
+    """Return the number of the last occurrence ``base_key/name#number`` among `keys`; 0 if there is none."""
     prefix = f"{base_key}/{name}#"
     return max((_read_number(key, prefix) for key in keys if key.startswith(prefix)), default=0)
 

@@ -392,7 +392,7 @@ class _Composer:
         return element
 
     def _reach_child(self, element: etree._Element, tag: str, number: int) -> etree._Element:
-        """Return the child of this name and number that no value or group has for itself."""
+        """Return the `number`-th child with this tag, without the reserved ones; add the missing children."""
         children = [child for child in element.iterchildren(tag) if child not in self._special]
         while len(children) < number:
             children.append(etree.SubElement(element, tag))

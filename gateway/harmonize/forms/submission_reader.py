@@ -223,7 +223,7 @@ class _Reader:
             self._dissolve(key, meaning, values[0])
 
     def _dissolve(self, key: str, meaning: CommonMeaning, value: FoundValue) -> None:
-        """Set apart the elements that a selected value came from: the composition writes one of its own."""
+        """Reserve the elements of a value that a sibling selects: the composition writes new ones."""
         assert meaning.selector is not None
         for leaf in value.leaves:
             parent = self.facts.leaves[leaf].element.getparent()
@@ -262,7 +262,7 @@ class _Reader:
             self.read_elements[self.facts.leaves[leaf].element] = None
 
     def _keep_rest(self, element: etree._Element, base_key: str, path: str) -> None:
-        """Keep the leaves below an element that no value has taken, by their path from the place."""
+        """Store each leaf below `element` that no value has read in `unmapped`, by `base_key` and path."""
         for child in element.iterchildren(tag=etree.Element):
             if child in self.apart or child in self.read_elements:
                 continue

@@ -61,7 +61,7 @@ def load_organisations(folder: Traversable) -> dict[str, Organisation]:
 
 
 def _compute_folder_digest(folder: Traversable) -> str | None:
-    """Return the SHA-256 over the files that a bundle may be read from; None where one cannot be read."""
+    """Return the SHA-256 over all YAML and CSV files below `folder`; None if one cannot be read."""
     total = hashlib.sha256()
     try:
         for name, file in sorted(_walk_files(folder, "", (".yaml", ".csv")), key=lambda entry: entry[0]):
@@ -204,7 +204,10 @@ class _BundleFiles:
 def _walk_files(
     folder: Traversable, prefix: str, endings: tuple[str, ...]
 ) -> Iterator[tuple[str, Traversable]]:
-    """Yield the files below `folder` whose names end so, with their names."""
+    """Yield each file below `folder` whose name ends with one of `endings`: its name, then the file.
+
+    A name is the path from the folder, with `prefix` before it.
+    """
     if not folder.is_dir():
         return
     for entry in folder.iterdir():
@@ -263,7 +266,7 @@ def check_accepted_notices(document: DocumentMapping, notices: NoticeCatalog) ->
 
 
 def _list_repeated_paths(notice: NoticeMapping) -> list[str]:
-    """Return the paths of the request that every notice of this kind repeats."""
+    """Return the request paths that mandatory lines of a notice repeat (of a split text, its first path)."""
     paths: list[str] = []
     for line in notice.root.list_lines():
         if line.echoes and line.requirement.mandatory:

@@ -232,7 +232,10 @@ def read_numbered_rows(
 
 
 def _read_csv_cells(content: bytes, file: str) -> list[tuple[int, list[str]]]:
-    """Return the cells of every row of a table in CSV that is not empty, with the line it ends in."""
+    """Return the rows of a CSV table that are not empty: the line in which a row ends, and its cells.
+
+    Raise GW502 for a table that is not UTF-8, is no CSV, or has a character that XML cannot carry.
+    """
     table: list[tuple[int, list[str]]] = []
     try:
         text = content.decode("utf-8-sig")
@@ -258,7 +261,7 @@ def _read_csv_cells(content: bytes, file: str) -> list[tuple[int, list[str]]]:
 
 
 def read_pattern(table: YamlTable, longest: int | None = None) -> str | None:
-    """Return the key ``pattern`` of a table, None where it has none; a text of `longest` must match it."""
+    """Return the ``pattern`` of a table, None without one; raise GW502 if it needs a longer text."""
     node = table.get("pattern")
     if node is None:
         return None

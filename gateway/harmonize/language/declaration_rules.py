@@ -134,9 +134,12 @@ class DeclarationRule:
 
 
 def _make_quick_check(rule: DeclarationRule) -> Callable[[str], object]:
-    """Return a quick test: true for most texts that do not break a rule, and for no text that does."""
+    """Return a quick test of a text: it is never true for a text that breaks the rule.
+
+    It may be false for a text that does not break the rule; `find_violation` then decides.
+    """
     if rule.kind == "form":
-        # Of such a rule it is true of all.
+        # For a rule of form the quick test is complete: it accepts every text that has one of the forms.
         return re.compile("|".join(f"(?:{pattern})" for pattern in rule.patterns), re.ASCII).fullmatch
     if rule.number == "0" and rule.operator == "at_least":
         return _WITHOUT_SIGN.fullmatch

@@ -79,7 +79,7 @@ class DocumentCheck:
         return bool(COMPARISONS[self.operator](value, bound))
 
     def list_unsaid_factors(self) -> Iterator[Field]:
-        """Yield each factor but the last that may be in several units and for which the check names none."""
+        """Yield each factor but the last that may have several units while the check names no unit."""
         for source, unit in zip(self.factors[:-1], self.counted_in, strict=False):
             if unit is None and may_have_several_units(source):
                 yield source
@@ -193,7 +193,7 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
 
 
 def _refuse_mandatory_choice(check: DocumentCheck, mark: SourceMark) -> None:
-    """Raise GW502 for a choice of one field among others of which one is always given."""
+    """Raise GW502 for an ``exactly_one`` check with a mandatory field: it forbids all other fields."""
     for factor in check.factors:
         always = isinstance(factor, UniqueField) and factor.requirement.mandatory
         if always and factor.repetitions == check.repetitions:
@@ -250,7 +250,7 @@ def _read_sum_factors(
 
 
 def _read_factor(entry: YamlNode) -> tuple[YamlNode, YamlNode | None]:
-    """Return the name of a factor, and the unit in which it counts, if that is said."""
+    """Return the nodes of a factor: its name, and the unit in which it counts (None if it has no unit)."""
     if isinstance(entry.value, str):
         return entry, None
     table = entry.read_table("multiply")

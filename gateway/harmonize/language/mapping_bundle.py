@@ -135,7 +135,7 @@ class MappingBundle:
     _compiling: AbstractContextManager[object] = field(default_factory=RLock, compare=False, repr=False)
 
     def get_compiled(self, key: str, make: Callable[[], _Compiled]) -> _Compiled:
-        """Return the result of `make`, called at its first use; `key` is the result's kind and document."""
+        """Return the cached result for `key`; call `make` for it at the first use, in one thread only."""
         if key not in self.compiled:
             # To compile a schema takes long: threads that need the same wait for the first.
             with self._compiling:

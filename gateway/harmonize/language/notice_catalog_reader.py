@@ -73,7 +73,7 @@ def read_accepted_notices(node: YamlNode) -> AcceptedNotices:
 
 
 def _read_named_once(table: YamlTable, key: str) -> dict[str, SourceMark]:
-    """Return the texts of a list with their marks; raise GW502 for one that is given twice."""
+    """Return the names in the list at `key`, each with its line; raise GW502 for a repeated name."""
     listed = table.get(key)
     marks: dict[str, SourceMark] = {}
     for node in listed.read_list(key) if listed is not None else ():
@@ -287,7 +287,7 @@ def _add_attribute(slot: NoticeElement, attribute: NoticeAttribute) -> None:
 def _read_element(
     path: str, table: YamlTable, mark: SourceMark, parent: NoticeElement, within: NoticeContext
 ) -> None:
-    """Add the last elements of `path` below `parent`, between which the value of a line is split."""
+    """Add the element of `path` below `parent`; for ``A/{B,C}``, the elements that share a split text."""
     last = _STEP.split(path)[-1]
     line, carried = read_unit_attribute(table, read_notice_line(path, table, mark, within), within)
     split = _SPLIT.fullmatch(last)

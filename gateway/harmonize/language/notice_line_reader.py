@@ -96,7 +96,10 @@ def _read_fact_type(node: YamlNode, within: NoticeContext) -> FactType:
 def _read_conversion_steps(
     table: YamlTable, kind: FactType | None, within: NoticeContext
 ) -> tuple[FormatStep | TranslationStep, ...]:
-    """Return the steps that would write the value: the translation first, then the form."""
+    """Return the steps that write the value in a notice: the translation first, then the format.
+
+    A reader of notices inverts them. Raise GW502 for a format that does not read back or does not fit.
+    """
     steps: list[FormatStep | TranslationStep] = []
     if (via := table.get("via")) is not None:
         steps.append(TranslationStep(_read_translation_list(via, kind, within), False))

@@ -26,9 +26,9 @@ _NUMBERS: Final = ("decimal", "integer")
 
 
 def describe_unreachable_bound(check: DocumentCheck, document: DocumentMapping) -> str | None:
-    """Return why a sum or a comparison with a constant holds for no possible values; else None.
+    """Return the reason why no values satisfy a sum or a comparison with a constant; None if some may.
 
-    A value that may be in several units is not judged, since its number says nothing without them.
+    Return None, too, where a value may have several units: its number alone then says nothing.
     """
     if check.kind not in ("sum", "compare") or not isinstance(check.bound, str):
         return None

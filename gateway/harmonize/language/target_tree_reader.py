@@ -72,7 +72,10 @@ def _read_target_line(
 
 
 def _find_or_add_child(parent: TargetElement, step: str, mark: SourceMark) -> TargetElement:
-    """Return the child of `parent` that `step` names, added where it is missing."""
+    """Return the child of `parent` that the path step names; add the child if it is missing.
+
+    Raise GW502 for a step of wrong form, or predicates unlike those of other children of this name.
+    """
     match = _SEGMENT.fullmatch(step)
     if match is None:
         raise mark.make_error("target", "a path of names, as A/B, A/B[@x=v], A[B=v]/C, A/@x or A/{B,C}", step)

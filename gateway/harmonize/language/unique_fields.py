@@ -168,11 +168,11 @@ class ValueReader(Protocol):
         """Return the values of `source`, read by `rule`."""
 
     def read_unit(self, _source: Field, _found: Any, _rule: SourceMark, /) -> str | None:
-        """Return the unit of a value that was read, None where nothing is known of units."""
+        """Return the unit of a value of the source; None by default, for a reader without units."""
         return None
 
     def report_unlike_unit(self, _test: ValueTest, _found: Any, _unit: str | None, /) -> None:
-        """Take note of a value in a unit that does not convert to that of the test, which fails."""
+        """Report a value whose unit does not convert to the unit of the test; by default, do nothing."""
         return
 
 

@@ -277,14 +277,17 @@ def _fits_no_text(_text: str) -> bool:
 
 
 def _make_quick_check(shape: ValueShape) -> Callable[[str], object]:
-    """Return a quick test: true for most texts that have a shape, and for no text that does not have it."""
+    """Return a quick test of a text: it is never true for a text that does not have the shape.
+
+    It may be false for a text that has the shape; `find_violation` then decides.
+    """
     if shape.codes is not None:
         return frozenset(shape.codes).__contains__
     return _match_usual_pattern(_find_usual_pattern(shape) or _NOTHING)
 
 
 def _find_usual_pattern(shape: ValueShape) -> str | None:
-    """Return the pattern of the texts that usually have a shape; None where there is no such form."""
+    """Return the pattern of the usual texts of a shape; None if the shape has no quick test."""
     if shape.kind in ("text", "digits"):
         return _find_usual_text(shape)
     if shape.pattern is not None or shape.exact:

@@ -119,14 +119,14 @@ _Tests = Callable[[str, DocumentMapping], list[Callable[[MappingLine], bool]]]
 def _filter_by_name(
     leaves: list[MappingLine], text: str, document: DocumentMapping, tests: _Tests
 ) -> list[MappingLine]:
-    """Return the leaves that the first successful test finds for `text`; all leaves where none does."""
+    """Return the leaves that the first successful test selects by `text`, else all leaves."""
     return _find_by_name(leaves, text, document, tests) or leaves
 
 
 def _find_by_name(
     leaves: list[MappingLine], text: str, document: DocumentMapping, tests: _Tests
 ) -> list[MappingLine]:
-    """Return the leaves that the first successful test finds for `text`, none where none does."""
+    """Return the leaves that the first successful test selects by `text`, else an empty list."""
     for test in tests(text, document) if text else ():
         matching = [leaf for leaf in leaves if test(leaf)]
         if matching:

@@ -350,7 +350,7 @@ def _find_piece_problem(slot: NoticeElement, piece: str) -> Violation | None:
 
 
 def _check_shape(violation: Violation | None, path: str) -> None:
-    """Raise the violation of a shape: GW403 for an unknown code, GW402 for all others."""
+    """Raise the error for `violation`, if there is one: GW403 for an unknown code, GW402 for any other."""
     if violation is not None:
         problem = CODE_UNKNOWN if violation.problem is CODE_UNKNOWN else DOCUMENT_INVALID
         raise make_notice_error(path, violation.detail, problem)

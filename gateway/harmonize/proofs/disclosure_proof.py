@@ -126,7 +126,10 @@ def _is_decided_by(ask: UniqueField, reads: ReadSet) -> bool:
 
 
 def try_disclosure(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
-    """Change drawn leaves: outside the read set the request must not change, inside it must."""
+    """Change leaves of a drawn submission; report a leaf outside the read set that changes the request.
+
+    Report also a forwarded leaf inside the read set whose change does not change the request.
+    """
     if trial.outcome.request is None:
         return
     _check_ledger(bench, trial, findings)

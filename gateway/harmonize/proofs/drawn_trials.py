@@ -279,7 +279,7 @@ def _list_omissions(bench: TrialBench, leaf: Leaf) -> list[tuple[etree._Element,
 
 
 def _check_served(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> bool:
-    """Return whether a submission drawn as valid from the mapping gives a request without problems."""
+    """Return whether a drawn submission gives a request without problems; report each unexpected problem."""
     outcome, at = trial.outcome, f"seed {trial.seed}, {trial.items} items"
     if outcome.error is not None:
         _report_crash(bench, outcome, at, findings)

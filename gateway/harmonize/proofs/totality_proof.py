@@ -310,7 +310,7 @@ def _check_repetition_bounds(target: TargetElement, each: Repetition, findings: 
 
 
 def list_separator_clashes(document: DocumentMapping) -> Iterator[tuple[MappingLine, ConvertedSource, str]]:
-    """Yield each part that cannot be without the separator of its line, with the line and the separator."""
+    """Yield each part of a concatenation whose every value contains the separator: line, part, separator."""
     for line in list_whole_lines(document):
         source = None if line.content is None else line.content.source
         if isinstance(source, Concatenation):

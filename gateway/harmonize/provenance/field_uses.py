@@ -242,7 +242,7 @@ def _list_guard_uses(document: DocumentMapping) -> Iterator[FieldUse]:
 
 
 def _describe_source(source: SourceExpression) -> str:
-    """Return the text for a source that does more than take a value, else an empty text."""
+    """Return a text for a source that computes or selects its value; empty for any other source."""
     if isinstance(source, Product):
         return f"multiply, {source.rounding} to {source.decimals} decimals"
     if isinstance(source, SerialNumber):

@@ -125,7 +125,7 @@ def _compare_value(comparison: _RequestComparison, expected: _ExpectedValue) -> 
 
 
 def _is_read_back(expected: _ExpectedValue, read_values: list[ReadValue], zone: str) -> bool:
-    """Return whether the values that were read back are the expected ones, within the declared loss."""
+    """Return whether `read_values` equal the value or parts of `expected`, within the loss of the line."""
     texts = (expected.value.text,) if expected.parts is None else expected.parts
     if len(read_values) != len(texts):
         return False

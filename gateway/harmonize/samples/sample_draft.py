@@ -263,7 +263,7 @@ class SampleDraft(ValueReader):
         return condition is not None and condition.is_satisfied(self)
 
     def decide_given(self, ask: UniqueField, *, preferred: bool) -> bool:
-        """Return whether a field is given here: `preferred`, unless a check on given fields decides."""
+        """Decide and record whether a field is given here: `preferred`, unless a check decides."""
         is_given = preferred
         for check in self.document.checks:
             if check.kind not in ("one_of", "exactly_one", "all_or_none") or ask not in check.factors:

@@ -131,7 +131,11 @@ def _make_submission(
     decided: Mapping[str, str],
     hopeless: frozenset[SourceMark],
 ) -> etree._Element:
-    """Return one draw; `decided` are the texts that are not drawn, `hopeless` the places of such checks."""
+    """Return one drawn submission, which may break rules.
+
+    `decided` are texts of the declaration by path that are not drawn; `hopeless` are the positions of checks
+    that no values satisfy.
+    """
     draws = SeededDraws(f"{document.id}/{seed}")
     numbers = [str(number) for number in range(1, items + 1)]
     others = [str(items + 1)] if items < 999 and draws.draw_chance(40) else []

@@ -63,7 +63,7 @@ def _has_constant(check: DocumentCheck) -> bool:
 
 
 def _is_due(draft: SampleDraft, check: DocumentCheck, drawn: DrawnValue) -> bool:
-    """Return whether the condition of a check holds where a value is."""
+    """Return whether the condition of a check holds in the item and groups of a drawn value."""
     outer = draft.item, draft.occurrence_numbers
     draft.item, draft.occurrence_numbers = drawn.item, drawn.occurrence_numbers
     due = check.when is None or draft.is_satisfied(check.when)

@@ -257,7 +257,7 @@ def _add_key_demands(demands: TargetDemands, source: OccurrenceLookup) -> None:
 
 
 def _make_share_shape(shape: ValueShape, source: Concatenation) -> ValueShape:
-    """Return the form of each of several texts that together must have `shape`."""
+    """Return the shape for each part of a concatenation, so that the joined text fits `shape`."""
     room, count = len(source.separator) * (len(source.parts) - 1), len(source.parts)
 
     def divide_size(size: int | None) -> int | None:

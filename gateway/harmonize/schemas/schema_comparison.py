@@ -198,7 +198,7 @@ class _SchemaReader:
 
 
 def _list_parts(node: etree._Element) -> list[etree._Element]:
-    """Return the elements below a node that say something: no comment, no annotation."""
+    """Return the child elements of a node without annotations and comments."""
     return [part for part in node if isinstance(part.tag, str) and _get_kind(part) != "annotation"]
 
 
@@ -298,7 +298,7 @@ def _is_within(restriction: _Restriction, bound_restriction: _Restriction) -> bo
 
 
 def _keeps_facet(restriction: _Restriction, name: str, values: tuple[str, ...]) -> bool:
-    """Return whether each value of a form surely keeps a facet."""
+    """Return whether each value of `restriction` certainly satisfies the facet `name` with `values`."""
     if restriction.facets.get(name) == values:
         return True
     if "enumeration" in restriction.facets and name.casefold().endswith("length"):

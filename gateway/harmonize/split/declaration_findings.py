@@ -90,7 +90,7 @@ def find_broken_rules(
 
 
 def _report_classifications(facts: SubmissionIndex, item: etree._Element) -> Iterator[DeclarationFinding]:
-    """Yield why the classifications of a goods item are not one tariff code."""
+    """Yield a finding for each reason why the classifications of an item are not one tariff code."""
     for fault in read_tariff_code(item).faults:
         detail = f"The tariff code is not certain (HS 부호를 하나로 읽을 수 없습니다): {fault.detail}"
         yield DeclarationFinding(RULE_BROKEN, detail, facts.get_pointer(fault.element), True, None)

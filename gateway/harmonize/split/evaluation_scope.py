@@ -141,7 +141,7 @@ class EvaluationTrace:
                 fates[leaf] = noted
 
     def record_forwarding(self, leaves: Leaves, target: str, rule: SourceMark) -> None:
-        """Record that leaves would have reached `target`, where the value is refused."""
+        """Record `leaves` as forwarded to the path `target`, although their value is refused."""
         self.forwarded.append(ValueOrigin(target, "", leaves, rule, ()))
 
     def write_fates(self, column: FateColumn) -> None:
@@ -528,7 +528,7 @@ class Scope:
         return self.answers.groups.get(scope.unique_occurrences[group], _NO_ANSWERS)
 
     def _read_answers(self, branch: SiblingFields, ask: UniqueField) -> tuple[FoundValue, ...]:
-        """Return the answers to a field from its siblings `branch`, and keep them there."""
+        """Return the answers to the field `ask`, read from the elements in `branch`; cache them there."""
         elements = branch.elements.get(ask.name)
         if elements is None:
             return ()

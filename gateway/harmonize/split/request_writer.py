@@ -184,7 +184,10 @@ class FateLedger:
 
     @property
     def entries(self) -> tuple[LedgerEntry, ...]:
-        """Return each leaf with its fates, put together at the first use; without a document with none."""
+        """Return each leaf with its fate for each document; compute the entries at the first use.
+
+        If there are no documents, the fates of each leaf are an empty tuple.
+        """
         if self._entries is None:
             leaves = self.facts.leaves
             fates_by_document = [column.list_fates() for column in self.columns]
@@ -284,7 +287,10 @@ def _list_initial_fates(
 def _needs_forwarding(
     facts: SubmissionIndex, recorded: Sequence[Fate | ValueOrigin | None], number: int
 ) -> bool:
-    """Return whether a leaf must have reached the request; a blank value and its unit need not."""
+    """Return whether a leaf must be forwarded: a text that is not blank, or an attribute of such a text.
+
+    `recorded` has the fate of each leaf, by its number. The text of an attribute must itself be forwarded.
+    """
     element, attribute, *_ = facts.rows[number]
     if attribute is None:
         return bool(read_element_text(element).strip())

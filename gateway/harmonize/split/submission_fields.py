@@ -28,7 +28,7 @@ _TERSE_PARSER: Final = etree.XMLParser(
 
 @dataclass(frozen=True, slots=True)
 class _Stowed:
-    """Fields as packed octets, their place in their application, and the text behind them."""
+    """The fields of one application: compressed octets, position in the application, and following text."""
 
     packed: bytes
     position: int
@@ -57,9 +57,9 @@ class StowedFields:
         return bool(self._stowed)
 
     def put_back(self, positions: Iterable[int]) -> AbstractContextManager[None]:
-        """Have the fields of applications in the tree during the block, without blanks between elements.
+        """Return a context manager whose block has the fields of the applications at `positions` in the tree.
 
-        Their memory is given back to the system afterwards: the next steps need blocks of other sizes.
+        They have no blanks between elements. After the block they are removed and their memory is released.
         """
         absent = [
             position for position in positions if position in self._stowed and position not in self._present

@@ -324,9 +324,9 @@ def _check_carrier(
     *,
     whole: bool = True,
 ) -> bool:
-    """Return whether a request can be carried in the form of its agency; report the values that cannot.
+    """Return whether the carrier format of the agency can hold a request; report each value that it cannot.
 
-    A request is not `whole` if values of it are missing or wrong: then each value is checked alone.
+    Without `whole` (values of the request are missing or wrong), each value is checked alone.
     """
     problems = list_uncarried_values(bundle, document, xml, whole=whole)
     if not problems:
@@ -384,7 +384,7 @@ def _validate_request(
 
     `octets` is the length of the request.
     """
-    reason = find_violation(_get_request_schema(bundle, document), xml, octets=octets)
+    reason = find_violation(_get_request_schema(bundle, document), xml, octet_count=octets)
     if reason is not None:
         raise GatewayError(
             REQUEST_INVALID,

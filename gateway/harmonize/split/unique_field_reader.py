@@ -212,9 +212,9 @@ def _compare_shared_answers(
     ask: UniqueField,
     item: str | None,
 ) -> None:
-    """Report an own answer that differs from the first one; without an own one, every other that does.
+    """Report the own answer if it differs from the first; without an own answer, each that differs.
 
-    They answer the shared field `ask`, of goods item `item` or of the whole application.
+    All answer the shared field `ask`, for goods item `item` or (None) for the whole application.
     """
     first = shared.offers[0]
     if own_answer is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from gateway.cases import ChangeReason, JudgedChildUses, is_decided, read_change_reason
+from gateway.cases import ChangeReason, ValidatedChildUses, is_decided, read_change_reason
 from gateway.evidence import record_evidence
 from gateway.hub.amendments.amended_requests import ComposedAmendment, list_compared
 from gateway.hub.amendments.former_items import (
@@ -240,14 +240,14 @@ def add_applications(
     open_applications(conn, hub, batch, turn.now)
 
 
-#: The facts of the former declaration that do not hold for the amended one.
+#: The keys in the detail of a case whose values an amended declaration replaces.
 _REPLACED = ("withdrawal", "warnings", "disclaimers", "need_tables", "needed", "importer", "exporter")
 
 
 def amend_case(
     conn: Connection, hub: Hub, processed: ProcessedSubmission, composed: ComposedAmendment, now: datetime
 ) -> bool:
-    """Open a case again for the agencies that have to see the change; raises GW407 when it is too late.
+    """Amend a case, and queue its changed requests for their agencies; raises GW407 when it is too late.
 
     Returns False, and changes nothing, when another amendment was stored after the calls were composed: the
     caller must compare this amendment with that one.
@@ -264,7 +264,7 @@ def amend_case(
         amended.former,
     ):
         return False
-    removed, rejected = amended.change.removed, list_rejected_case_items(conn, case)
+    removed, rejected = amended.change.removed_items, list_rejected_case_items(conn, case)
     check_released_items(conn, case, removed, rejected, only_removes=composed.only_removes)
     message = processed.message
     messages.set_message_case(conn, message.id, case.id)
@@ -313,8 +313,8 @@ def _describe_evidence(
             if application.number not in composed.changed
         ],
         "new": sorted(processed.new),
-        "added": list(change.added) if change is not None else [],
-        "removed": list(change.removed) if change is not None else [],
+        "added": list(change.added_items) if change is not None else [],
+        "removed": list(change.removed_items) if change is not None else [],
         "admitted": processed.signing.evidence,
     }
 
@@ -336,7 +336,7 @@ def _write_off_amended_uses(
     give_back_requirements(conn, case.id, "amended", now)
     rejected = list_rejected_case_items(conn, cases.lock_case(conn, case.id))
     problems = take_items_again(conn, processed.release, case, processed.units, now)
-    child = JudgedChildUses(processed.requirements)
+    child = ValidatedChildUses(processed.requirements)
     if processed.release is not None:
         child, release_problems = judge_released_uses(
             conn, processed.release, processed.requirements, processed.units, case.id
@@ -347,9 +347,9 @@ def _write_off_amended_uses(
     problems += tuple(finding.report() for finding in used.problems)
     if problems:
         raise SubmissionRejectedError.from_processed(processed, problems)
-    write_off_requirements(conn, case.id, used.usable, now)
+    write_off_requirements(conn, case.id, used.usable_uses, now)
     store_stated_uses(conn, case.id, child.parent_uses, now)
     requirement_results.end_awaited_uses(conn, case.id, "amended", now)
-    note_joined_results(conn, case.id, (use.key for _, use in used.usable), now)
-    await_unknown_requirements(conn, case.id, (*used.unknown, *child.waiting), now)
-    keep_rejected_uses(conn, case.id, uses, used.idle, processed.units, now, former)
+    note_joined_results(conn, case.id, (use.requirement_id for _, use in used.usable_uses), now)
+    await_unknown_requirements(conn, case.id, (*used.unknown_uses, *child.waiting_uses), now)
+    keep_rejected_uses(conn, case.id, uses, used.idle_uses, processed.units, now, former)

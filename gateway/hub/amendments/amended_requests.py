@@ -83,7 +83,7 @@ def compose_amendment(hub: Hub, processed: ProcessedSubmission) -> ComposedAmend
             lapsing |= _find_lapsing_items(hub, processed, filed, sent, candidates)
     decided = {row.number for row in rows if row.state == "DECIDED"} & changed.keys()
     reopened = any(lapsing.get(number, True) or gained.get(number) for number in decided)
-    concluded = bool(processed.new) and all(row.state in REQUEST.final for row in rows)
+    concluded = bool(processed.new) and all(row.state in REQUEST.final_states for row in rows)
     customs = tuple(compose_amendment_calls(hub, processed, reopened=reopened or concluded))
     fewer = changed.keys() == lapsing.keys() and not any((*gained.values(), *lapsing.values()))
     only_removes = fewer and not processed.new and _only_removes(processed, former)
@@ -116,7 +116,7 @@ def _load_filed(conn: Connection, message: int) -> etree._Element | None:
 
 def _only_removes(processed: ProcessedSubmission, former: etree._Element | None) -> bool:
     """Return whether the amended declaration is the former one without some of its items."""
-    if former is None or processed.amended is None or processed.amended.change.added:
+    if former is None or processed.amended is None or processed.amended.change.added_items:
         return False
     before, now = (
         read_submission(root).declaration for root in (former, restore_items(processed.root, former))

@@ -25,9 +25,9 @@ from gateway.cases import (
     ReportedProblem,
     Submission,
     UsedNumbers,
-    check_kept_numbers,
+    check_item_numbers,
     compare_amendment_pointers,
-    judge_item_change,
+    compute_item_change,
     read_declared_release,
 )
 from gateway.errors import CHANGE_NOT_NAMED, NAMED_NOT_CHANGED, NO_OPEN_CASE, RULE_BROKEN, GatewayError
@@ -50,8 +50,8 @@ class AmendedItems:
 
     def describe_for_case(self, message: int) -> dict[str, Any]:
         """Return the description of a declaration from this message for the row of the case."""
-        used = self.change.used
-        used_numbers = {_USED_NUMBERS: {"last": used.last, "removed": list(used.removed)}}
+        used = self.change.used_numbers
+        used_numbers = {_USED_NUMBERS: {"last": used.max_number, "removed": list(used.removed_numbers)}}
         return {_AMENDED_BY: message, **used_numbers}
 
 
@@ -82,9 +82,9 @@ def read_amended_items(
     former = find_former_message(conn, case)
     before = load_former_submission(conn, former)
     if before is not None:
-        check_kept_numbers(before.declaration, submission.declaration)
+        check_item_numbers(before.declaration, submission.declaration)
     is_child = read_declared_release(submission.declaration, codes) is not None
-    change = judge_item_change(items, used, submission.items, is_child=is_child)
+    change = compute_item_change(items, used, submission.items, is_child=is_child)
     if former == message:
         return AmendedItems(former, change, _list_amendment_warnings(detail))
     return AmendedItems(former, change, _list_pointer_warnings(before, submission))
@@ -153,7 +153,7 @@ def check_amended_applications(
             _check_application(application, row, change)
     filed = {application.id for application in submission.applications}
     for row in requests:
-        stays = list_required_items(row) - set(change.removed)
+        stays = list_required_items(row) - set(change.removed_items)
         if row.application not in filed and row.state != "CANCELLED" and stays:
             detail = (
                 f"an amendment is the whole submission again: application {row.application[:40]!r} is missing"
@@ -167,7 +167,7 @@ def _check_application(application: Application, row: RequestWithFeesRow, change
             f"the case has no application {application.id[:40]!r} of {application.document[:40]!r} to amend"
         )
         raise GatewayError(NO_OPEN_CASE, detail, f"APP[{application.position}]")
-    missing = list_required_items(row) - set(change.removed) - set(application.items)
+    missing = list_required_items(row) - set(change.removed_items) - set(application.items)
     if missing:
         detail = (
             f"application {application.id[:40]!r} concerns item {min(missing)}, which the declaration "

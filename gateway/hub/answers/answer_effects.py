@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.cases import (
-    APPROVING,
+    APPROVING_CODES,
     AgencyAcknowledgment,
     AgencyAnswer,
     CertificateUsability,
@@ -24,12 +24,12 @@ from gateway.cases import (
     FeeStep,
     Notice,
     StatusCode,
-    check_issued_since,
+    check_issued_after_opening,
     check_notice_numbers,
     check_notice_status,
     complete_decisions,
     compose_refund_text,
-    list_told_conditions,
+    list_applicant_conditions,
     select_current_decisions,
 )
 from gateway.errors import CASE_CLOSED, DECISION_CONFLICT, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
@@ -108,7 +108,7 @@ def settle_late_notice(
 def _list_approved(request: AgencyRequestRow, rows: Iterable[DecisionWithTextRow]) -> set[tuple[int, str]]:
     """Return each item and law of a request that the decisions in force approve."""
     current = select_current_decisions(make_standing_decisions(rows, {request.id: request.number}))
-    approved = (ranked.decision for ranked in current if ranked.decision.decision in APPROVING)
+    approved = (ranked.decision for ranked in current if ranked.decision.decision in APPROVING_CODES)
     return {(decision.item, decision.law) for decision in approved}
 
 
@@ -263,7 +263,7 @@ def _apply_notice(
     )
     if stored is None:
         return ()
-    check_issued_since(notice.issued_at, case.opened_at)
+    check_issued_after_opening(notice.issued_at, case.opened_at)
     check_notice_numbers(notice)
     _check_version(notice, stored)
     _store_decisions(conn, request, notice, now)
@@ -422,5 +422,5 @@ def _make_decision_row(request: AgencyRequestRow, notice: Notice, decision: Deci
         date=decision.date,
         quantity=None if decision.quantity is None else f"{decision.quantity:f}",
         unit=decision.unit,
-        conditions=list_told_conditions(decision.decision, decision.conditions, notice.valid_until),
+        conditions=list_applicant_conditions(decision.decision, decision.conditions, notice.valid_until),
     )

@@ -398,7 +398,7 @@ def _settle_approved_uses(
     conn: Connection, units: UnitTable, locked_case: _LockedCase, outcome: CaseOutcome, now: datetime
 ) -> bool:
     """Write off again the uses of rejected items that results approve; return whether there are any."""
-    case_id, uses = locked_case.case.id, [ranked.written for ranked in locked_case.decisions]
+    case_id, uses = locked_case.case.id, [ranked.written_off for ranked in locked_case.decisions]
     certified = any(use is not None and not use.for_parent for use in uses)
     if outcome is CaseOutcome.WITHDRAWN or not certified:
         return False

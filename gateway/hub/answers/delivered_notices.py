@@ -231,6 +231,7 @@ def _find_document(bundle: MappingBundle, agency: str, root: etree._Element, pat
 
 
 def _make_unmatched(agency: str, number: str, path: str, remark: str = "") -> GatewayError:
+    """Return GW701 for a number, stated at the XPath `path`, that is of no application of the agency."""
     return GatewayError(REPLY_UNMATCHED, f"{agency} was asked nothing under {number[:40]!r}{remark}", path)
 
 

@@ -154,8 +154,10 @@ def _record_signed_reply(
 
 def describe_signer(hub: Hub, signed_reply: SignedReply) -> dict[str, str | None]:
     """Return the signer's digest and the digest of the verdict that accepted it, for the evidence."""
-    verdict = hub.verdicts.find_verdict_digest(signed_reply.signer) if signed_reply.signer else None
-    return {"signer": signed_reply.signer, "verdict": verdict}
+    verdict = (
+        hub.verdicts.find_verdict_digest(signed_reply.signer_sha256) if signed_reply.signer_sha256 else None
+    )
+    return {"signer": signed_reply.signer_sha256, "verdict": verdict}
 
 
 @rerun_after_conflict

@@ -55,7 +55,7 @@ class TaskHub(Protocol):
 def case_transaction(
     hub: TaskHub, name: str, case_id: int, end_lease: Callable[[Connection], None]
 ) -> Iterator[tuple[Connection, CaseRow]]:
-    """Begin the commit `name` of a task about a case (row id); give its connection and the locked case.
+    """Begin the transaction `name` of a task about a case (row id); yield its connection and the locked case.
 
     Behind the block the lease of the task ends, and the case is closed when none of its deliveries is left.
     """
@@ -74,7 +74,9 @@ def run_closing_commit(
     *,
     case_id: int | None = None,
 ) -> _Result:
-    """Run `work` in the commit `name`, which may end a delivery that its case waits for; return its result.
+    """Run the callable `work` in a transaction with the name `name`, and return its result.
+
+    The work may end a delivery for which its case waits.
 
     The case is locked before the work. It is closed after the work when none of its deliveries is
     left. `case_id` is the case of the delivery, where the caller knows it. `work` may run twice, as in each
@@ -134,7 +136,9 @@ def _is_remainder_moot(conn: Connection, case: int, unfinished: Sequence[Deliver
     """
     if any(row.state != "FAILED" for row in unfinished):
         return False
-    ended = {str(row.id) for row in agency_requests.list_by_case(conn, case) if row.state in REQUEST.final}
+    ended = {
+        str(row.id) for row in agency_requests.list_by_case(conn, case) if row.state in REQUEST.final_states
+    }
     return all(_is_notice_delivery(row) or _is_request_delivery(row, ended) for row in unfinished)
 
 

@@ -175,7 +175,7 @@ def end_question(conn: Connection, request: int, at: datetime, actor: str, reaso
 
 
 def _is_open_question(row: DeliveryRow) -> bool:
-    ended = row.state in DELIVERY.final
+    ended = row.state in DELIVERY.final_states
     return bool(row.parameters.get("operation") == CANCELLATION and not ended)
 
 

@@ -16,14 +16,14 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.cases import (
-    APPROVING,
+    APPROVING_CODES,
     DecidedRequest,
     Decision,
     DecisionCode,
     GrantedQuantity,
     RankedDecision,
     RequirementResult,
-    WrittenQuantity,
+    WrittenOffQuantity,
     add_used_quantity,
     read_subjects,
     select_current_decisions,
@@ -91,7 +91,7 @@ def list_outside_decisions(conn: Connection, case_id: int) -> tuple[RankedDecisi
     item_decisions = [
         decision
         for result in law_results
-        for item_uses in uses[result.subject].values()
+        for item_uses in uses[result.requirement_id].values()
         for decision in _make_item_decisions(result, item_uses)
     ]
     # The case's own uses are reported, not its parent's uses of the same certificate.
@@ -125,7 +125,11 @@ def _select_covering(
 
 def _is_bare_approval(ranked: RankedDecision) -> bool:
     """Return whether a decision approves by a certificate of which no quantity is written off."""
-    return ranked.written is not None and not ranked.written.amounts and ranked.decision.decision in APPROVING
+    return (
+        ranked.written_off is not None
+        and not ranked.written_off.amounts
+        and ranked.decision.decision in APPROVING_CODES
+    )
 
 
 def list_counting_uses(conn: Connection, case_id: int) -> Sequence[UseOfRequirementRow]:
@@ -171,8 +175,8 @@ def _list_inherited_decisions(conn: Connection, case_id: int) -> Iterator[Ranked
             if ranked.decision.item in items and (ranked.decision.item, ranked.decision.law) not in anew:
                 row = requests_by_number.get(ranked.request)
                 name = ranked.request if row is None else f"{_PARENT}{row.number}:{row.agency}:{row.document}"
-                written = None if ranked.written is None else replace(ranked.written, for_parent=True)
-                yield replace(ranked, request=name, written=written)
+                written = None if ranked.written_off is None else replace(ranked.written_off, for_parent=True)
+                yield replace(ranked, request=name, written_off=written)
 
 
 def select_inherited_subjects(
@@ -258,8 +262,8 @@ def _make_item_decisions(
     for use in uses:
         used = add_used_quantity(used, use.unit, Decimal(use.quantity))
     amounts = (GrantedQuantity(Decimal(use.quantity), use.unit) for use in uses if use.returned_at is None)
-    written = WrittenQuantity(tuple(amounts), result.decision.unit)
-    name = make_result_name(result.subject, result.agency)
+    written = WrittenOffQuantity(tuple(amounts), result.decision.unit)
+    name = make_result_name(result.requirement_id, result.agency)
     for position, (unit, quantity) in enumerate(sorted(used.items())):
         decision = replace(result.decision, item=uses[0].item, quantity=Decimal(quantity), unit=unit)
         # A further unit is a subject of its own: else it would take the place of the first.
@@ -278,7 +282,7 @@ def list_told_decisions(current: Iterable[RankedDecision], units: UnitTable) -> 
     reported: list[RankedDecision] = []
     seen: set[tuple[str, int, str]] = set()
     for ranked in current:
-        if ranked.written is None:
+        if ranked.written_off is None:
             reported.append(ranked)
             continue
         subject = (":".join(ranked.request.split(":")[:3]), ranked.decision.item, ranked.decision.law)
@@ -286,14 +290,16 @@ def list_told_decisions(current: Iterable[RankedDecision], units: UnitTable) -> 
             seen.add(subject)
             reported += (
                 replace(ranked, decision=decision)
-                for decision in _tell_written(ranked, ranked.written, units)
+                for decision in _tell_written(ranked, ranked.written_off, units)
             )
     return tuple(reported)
 
 
-def _tell_written(ranked: RankedDecision, written: WrittenQuantity, units: UnitTable) -> Iterator[Decision]:
+def _tell_written(
+    ranked: RankedDecision, written: WrittenOffQuantity, units: UnitTable
+) -> Iterator[Decision]:
     bare = replace(ranked.decision, quantity=None, unit=None)
-    if not written.amounts and ranked.decision.decision in APPROVING:
+    if not written.amounts and ranked.decision.decision in APPROVING_CODES:
         yield replace(bare, number=None)
     elif not written.amounts or written.for_parent:
         yield bare
@@ -302,7 +308,7 @@ def _tell_written(ranked: RankedDecision, written: WrittenQuantity, units: UnitT
             yield replace(bare, quantity=Decimal(quantity), unit=unit)
 
 
-def _sum_amounts(written: WrittenQuantity, units: UnitTable) -> dict[str, str]:
+def _sum_amounts(written: WrittenOffQuantity, units: UnitTable) -> dict[str, str]:
     """Return the quantities written off, summed by unit; a single line keeps its own unit."""
     sums: dict[str, str] = {}
     for amount in written.amounts:

@@ -25,7 +25,7 @@ from gateway.protocols import (
     OpenedMessage,
     ProtocolContext,
     ProtocolCore,
-    list_other_algorithms,
+    list_unagreed_algorithms,
     make_refusal_error,
 )
 from gateway.store import (
@@ -88,7 +88,9 @@ def answer_status_request(
     MessageId. A sender who has seen or guessed a MessageId learns nothing from that. Outside of any
     agreement a party learns only the status of its messages that the hub has passed on.
     """
-    if opened.signed is None and (opened.pmode is None or opened.pmode.security.needs_signed_status):
+    if opened.verified_signature is None and (
+        opened.pmode is None or opened.pmode.security.needs_signed_status
+    ):
         return protocol.make_status_response(unit, "UnAuthorized", None, context)
     with read_transaction(hub.engine, promises=True) as conn:
         row = messages.find_by_message_id(
@@ -159,9 +161,9 @@ def settle_delivery(
             "about": unit.ref_to_message_id or "",
             "detail": problem.detail if problem else "",
         }
-        if opened.signed is not None and opened.pmode is not None:
+        if opened.verified_signature is not None and opened.pmode is not None:
             # Algorithms that are not agreed are accepted in this version, and `gateway check` reports them.
-            others = list_other_algorithms(opened.signed, opened.pmode)
+            others = list_unagreed_algorithms(opened.verified_signature, opened.pmode)
             data |= {"algorithms": " ".join(others)} if others else {}
         record_evidence(conn, kind, "delivery", delivery, opened.identity, data, now)
         if split:
@@ -225,7 +227,9 @@ def _can_settle_delivery(unit: Receipt | ErrorSignal, opened: OpenedMessage) -> 
     A warning ends no delivery. An unsigned error ends none either, because anyone may have sent it;
     the delivery is then repeated as often as its P-Mode allows.
     """
-    return isinstance(unit, Receipt) or (opened.signed is not None and unit.highest_severity == "Error")
+    return isinstance(unit, Receipt) or (
+        opened.verified_signature is not None and unit.highest_severity == "Error"
+    )
 
 
 def settle_hop_signal(

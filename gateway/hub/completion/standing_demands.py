@@ -63,7 +63,7 @@ def take_demand_notice(request: OpenRequest, stored: StoredNotice, codes: Mappin
     demand_notices = _list_demands(stored.request_notices, codes)
     own_notice = next((notice for notice in demand_notices if notice.id == stored.id), None)
     if own_notice is not None:
-        demands = read_demands(request).take_notice(own_notice, demand_notices)
+        demands = read_demands(request).apply_notice(own_notice, demand_notices)
         request.set_columns(demands=demands.describe())
 
 

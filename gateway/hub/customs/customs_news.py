@@ -17,7 +17,13 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import CLEARANCE_RESULTS, ClearedItem, CustomsNotice, CustomsReason, make_customs_document
+from gateway.cases import (
+    CLEARANCE_RESULT_KINDS,
+    ClearedItem,
+    CustomsNotice,
+    CustomsReason,
+    make_customs_document,
+)
 from gateway.errors import CUSTOMS_ERROR, GatewayError
 from gateway.hub.completion.case_closing import case_transaction
 from gateway.hub.completion.outside_decisions import list_inherited_requests
@@ -52,7 +58,7 @@ _REQUIREMENT: Final = re.compile(r"Requirement\[([1-9][0-9]{0,5})\](?:/.*)?")
 def list_told_items(envelope: bytes) -> tuple[int, ...]:
     """Return the item of each requirement in a call to customs, in the order of the call."""
     try:
-        content = parse_xml(envelope, envelope=True)[-1][0]
+        content = parse_xml(envelope, is_envelope=True)[-1][0]
     except (GatewayError, IndexError):
         return ()
     return tuple(
@@ -83,10 +89,10 @@ def tell_customs_news(hub: Hub, notice_id: int, end_lease: FinishLease) -> None:
     with read_transaction(hub.engine) as conn:
         found_notice = customs_notices.find_by_id(conn, notice_id)
         row = require_row(found_notice, f"the notice {notice_id} of customs")
-        state = customs_notices.find_state(conn, row.case_id) or CLEARANCE.initial
+        state = customs_notices.find_state(conn, row.case_id) or CLEARANCE.initial_state
         notice = read_stored_notice(conn, row)
         inherited_requests = (
-            tuple(list_inherited_requests(conn, row.case_id)) if row.kind in CLEARANCE_RESULTS else ()
+            tuple(list_inherited_requests(conn, row.case_id)) if row.kind in CLEARANCE_RESULT_KINDS else ()
         )
     facts = load_case_snapshot(hub, row.case_id)
     outgoing = _seal_notice(hub, facts, row, notice, state, now)
@@ -144,7 +150,7 @@ def _compose_calls(
     An agency that gets no items of customs takes the news for the whole of its application. This would be
     wrong for a child: the items that the child has are always named.
     """
-    if row.kind not in CLEARANCE_RESULTS:
+    if row.kind not in CLEARANCE_RESULT_KINDS:
         return ()
     code = hub.rules.customs_codes.get(row.code)
     status = "" if code is None else code.status

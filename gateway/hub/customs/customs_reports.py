@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gateway.cases import (
-    APPROVING,
+    APPROVING_CODES,
     CustomsCall,
     CustomsNotice,
     Decision,
@@ -77,7 +77,7 @@ def apply_customs_answer(
         facts = {"operation": str(lease.parameters.get("operation")), "answer": repr(answer)[:300]}
         record_evidence(conn, "customs", "delivery", lease.id, digest, {**facts, **signer}, now)
         if isinstance(answer, CustomsNotice) and lease.case_id is not None:
-            kind = check_customs_code(answer, hub.rules.customs_codes, clears=False)
+            kind = check_customs_code(answer, hub.rules.customs_codes, is_clearance_result=False)
             check_clear_id(answer.number, "NoticeNumber")
             case = cases.lock_case(conn, lease.case_id)
             record_customs_notice(conn, case, answer, kind, digest, signer, now, lease.id)
@@ -94,12 +94,14 @@ def apply_customs_call(
     not have (also the result of an import about an export declaration, and the other way round), GW702 for a
     notice number that another notice has used.
     """
-    kind = check_customs_code(call.notice, hub.rules.customs_codes, clears=call.clears)
+    kind = check_customs_code(
+        call.notice, hub.rules.customs_codes, is_clearance_result=call.is_clearance_result
+    )
     with write_call_transaction(hub.engine, "customs.call", record) as conn:
         case = cases.lock_case(conn, _find_case(conn, call).id)
         check_clear_id(call.notice.number, "NoticeNumber")
         _check_items(case, call.notice)
-        if call.clears:
+        if call.is_clearance_result:
             direction = find_declared_direction(case.document)
             check_clearance_direction(call.notice, hub.rules.customs_codes, direction)
         now = hub.clock()
@@ -235,7 +237,7 @@ def _list_told(
         _describe_decision(row)
         for row in decisions.list_by_request(conn, request.id)
         if row.notice_no == notice.number and row.superseded_by is None and (row.item, row.law) in subjects
-        if not (cancelling and row.decision in APPROVING)
+        if not (cancelling and row.decision in APPROVING_CODES)
     ]
 
 

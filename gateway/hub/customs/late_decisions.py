@@ -21,7 +21,7 @@ from gateway.cases import (
     Decision,
     DecisionCode,
     check_issue_time,
-    check_issued_since,
+    check_issued_after_opening,
     read_subjects,
     select_current_decisions,
     select_current_results,
@@ -293,7 +293,7 @@ def record_customs_notice(
     stored = customs_notices.insert_notice(conn, new, now)
     if stored is None:
         return False
-    check_issued_since(notice.issued_at, case.opened_at)
+    check_issued_after_opening(notice.issued_at, case.opened_at)
     events = _RESULTS if kind in _RESULTS else _ANSWERS
     case_notices = customs_notices.list_by_case(conn, case.id)
     if find_leading_notice(case_notices, frozenset(events)) == stored:

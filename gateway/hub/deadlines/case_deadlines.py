@@ -25,8 +25,8 @@ from gateway.cases import (
     DeadlineState,
     OpenDemands,
     choose_ended_state,
-    find_asked_kind,
-    list_due_kinds,
+    find_interim_deadline_kind,
+    list_agency_deadline_kinds,
 )
 from gateway.evidence import record_evidence
 from gateway.hub.completion.standing_demands import (
@@ -188,7 +188,7 @@ def settle_deadlines(
 def _is_at_rest(request: RequestWithFeesRow, live: Sequence[LiveDeadlineRow]) -> bool:
     """Return whether a decided or cancelled request has neither obligations nor deadlines that run."""
     pending = live or request.open_fees or request.due_at or request.demands
-    return request.state in REQUEST.final and not pending
+    return request.state in REQUEST.final_states and not pending
 
 
 def _settle_state(
@@ -280,7 +280,7 @@ def _list_owed(settling: _Settling, asked_request: _AskedRequest) -> dict[_Oblig
     }
     if settling.case.state not in _RUNNING or is_cancellation_open(request):
         return obligations
-    kinds = list_due_kinds(request.state, acknowledged=request.receipt_number is not None)
+    kinds = list_agency_deadline_kinds(request.state, is_acknowledged=request.receipt_number is not None)
     for kind in kinds:
         obligations[_Obligation(kind, "")] = None
     if kinds and asked_request.demands.by_event:
@@ -313,7 +313,7 @@ def _end_deadline(
     due_at = row.due_at if row.held_at is None else _end_hold(conn, settling, asked_request, row)
     late = due_at is not None and done_at > due_at
     paid = None if fee is None else _is_paid(fee)
-    state = choose_ended_state(_KINDS[row.kind], request.state, late=late, paid=paid)
+    state = choose_ended_state(_KINDS[row.kind], request.state, is_late=late, is_paid=paid)
     withdrawn = settling.case.state not in (*_RUNNING, "DECIDED", "CLOSED") or is_cancellation_open(request)
     if fee is None and (replaced or withdrawn):
         state = DeadlineState.CANCELLED
@@ -465,7 +465,7 @@ def _choose_due_time(
 ) -> None:
     """Store the due time of the party that holds the request; demands of its agency come first."""
     owes = bool(request.open_fees) and not is_cancellation_open(request)
-    asked_kind = find_asked_kind(request.state, owes_fee=owes)
+    asked_kind = find_interim_deadline_kind(request.state, owes_fee=owes)
     asked_times = (
         []
         if asked_kind is None

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.calendars import Timetable, WorkingCalendar
-from gateway.cases import DeadlineKind, list_due_kinds
+from gateway.cases import DeadlineKind, list_agency_deadline_kinds
 from gateway.errors import CALENDAR_UNKNOWN, GatewayError
 from gateway.hub.hub import Hub
 from gateway.state_machines import REQUEST
@@ -256,13 +256,14 @@ def _leave_out_past_reminder(times: DueTimes, began_at: datetime) -> DueTimes:
 
 
 def _make_unknown(error: GatewayError, days: int | None) -> DueTimes:
+    """Return due times that are not known, for an unknown calendar (GW710); raise any other error again."""
     if error.problem is not CALENDAR_UNKNOWN:
         raise error
     return DueTimes(days, None, None, None, f"{error.problem.id} {error.detail}")
 
 
 #: The kinds of deadlines of an agency for an application that it has not received yet, sorted by name.
-_FIRST_KINDS: Final = tuple(sorted(list_due_kinds(REQUEST.initial, acknowledged=False)))
+_FIRST_KINDS: Final = tuple(sorted(list_agency_deadline_kinds(REQUEST.initial_state, is_acknowledged=False)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def record_told_payment(conn: Connection, fee: FeeRow, signed_answer: SignedAnsw
     fees.change_fee(conn, fee.id, told_at=now)
     digest = payloads.store_payload(conn, signed_answer.reply.envelope, now)
     data = {"agency": fee.agency, "fee": fee.number, "answer": repr(signed_answer.answer)[:300]}
-    data["signer"] = str(signed_answer.reply.signer)
+    data["signer"] = str(signed_answer.reply.signer_sha256)
     record_evidence(conn, "fee", "request", fee.request_id, digest, data | {"step": "told"}, now)
 
 

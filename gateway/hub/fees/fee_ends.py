@@ -55,7 +55,7 @@ HOLD_REASON: Final = "Y17"
 
 
 def settle_request(conn: Connection, request: int, now: datetime) -> None:
-    """Let a request go on that has no open fee any more; forward an application that was held for one.
+    """Move a request without open fees to its next state; forward an application that was held for a fee.
 
     It moves to the state of the agency's other open demands. For a request that was amended, the status code
     that levied a fee is shown as long as the fee is open.

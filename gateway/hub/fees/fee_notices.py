@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import FeeStep, FeeWord, NamedFee, Notice, StatusCode
+from gateway.cases import FeeNoticeEvent, FeeStep, NamedFee, Notice, StatusCode
 from gateway.errors import FEE_WRONG, GatewayError
 from gateway.hub.completion.standing_demands import is_cancellation_open
 from gateway.hub.fees.fee_ends import (
@@ -147,7 +147,7 @@ def _match_kept_refunds(conn: Connection, match: FeeMatch, levied: Sequence[FeeR
 
     When such a cancellation arrived, the levy that it concerns may not have come yet.
     """
-    cancels = [word for word in match.statements.values() if word.step == FeeStep.CANCEL]
+    cancels = [word for word in match.statements.values() if word.fee_step == FeeStep.CANCEL]
     ends = match.list_ends()
     concerned = {
         word.number: None if word.number in ends else _find_concerned(levied, word, match.kind)
@@ -277,7 +277,7 @@ def _has_ended(levied: Sequence[FeeRow], notice: Notice) -> bool:
     )
 
 
-def _find_concerned(levied: Sequence[FeeRow], word: FeeWord, kind: str) -> FeeRow | None:
+def _find_concerned(levied: Sequence[FeeRow], word: FeeNoticeEvent, kind: str) -> FeeRow | None:
     """Return the last fee that a notice is about; a fee that was levied later than it is none."""
     matching = [
         fee
@@ -285,11 +285,11 @@ def _find_concerned(levied: Sequence[FeeRow], word: FeeWord, kind: str) -> FeeRo
         # An end that is kept for its levy is no fee yet: the levy may be matched to an end that came later.
         if not is_early_end(fee)
         and kind in ("", fee.kind)
-        and word.names in ("", fee.payment_notice)
+        and word.payment_notice in ("", fee.payment_notice)
         # The levy of a fee by the hub has the time of another clock.
         and (fee.gate == "forwarding" or fee.levied_at <= word.issued_at)
     ]
-    for states in _CONCERNED[FeeStep(word.step)]:
+    for states in _CONCERNED[FeeStep(word.fee_step)]:
         candidates = [fee for fee in matching if fee.state in states]
         if candidates:
             return max(candidates, key=lambda fee: (fee.levied_at, fee.notice or "", fee.id))

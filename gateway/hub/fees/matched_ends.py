@@ -15,7 +15,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import FeeStep, FeeWord, Notice, StatusCode, match_fee_ends
+from gateway.cases import FeeNoticeEvent, FeeStep, Notice, StatusCode, match_fee_ends
 from gateway.hub.fees.fee_records import (
     OPEN,
     cancel_fee,
@@ -50,8 +50,8 @@ class FeeMatch:
     """
 
     kind: str
-    statements: Mapping[str, FeeWord]
-    ended: Mapping[str, FeeWord]
+    statements: Mapping[str, FeeNoticeEvent]
+    ended: Mapping[str, FeeNoticeEvent]
 
     def list_ends(self) -> set[str]:
         """Return the numbers of the notices that have ended a fee."""
@@ -84,9 +84,9 @@ def read_fee_match(
         if notice.fee_notice is None:
             return None
         if notice.number not in elsewhere:
-            fee_words.append(FeeWord(notice.number, notice.issued_at, of.fee_step, notice.fee_notice))
-    ends = [word for word in fee_words if word.step != FeeStep.LEVY]
-    if len(fee_words) - len(ends) <= _MOST_CERTAIN_FEES or all(word.names for word in ends):
+            fee_words.append(FeeNoticeEvent(notice.number, notice.issued_at, of.fee_step, notice.fee_notice))
+    ends = [word for word in fee_words if word.fee_step != FeeStep.LEVY]
+    if len(fee_words) - len(ends) <= _MOST_CERTAIN_FEES or all(word.payment_notice for word in ends):
         return None
     if any(_is_settled_otherwise(conn, fee) for fee in same_kind if not _is_replaced(fee, same_kind)):
         return None
@@ -113,12 +113,12 @@ def _is_replaced(fee: FeeRow, levied: Iterable[FeeRow]) -> bool:
     )
 
 
-def find_kept_end(match: FeeMatch, levied: Iterable[FeeRow], end: FeeWord) -> FeeRow | None:
+def find_kept_end(match: FeeMatch, levied: Iterable[FeeRow], end: FeeNoticeEvent) -> FeeRow | None:
     """Return the fee stored for a notice that ended a fee before its levy came; None if there is none.
 
     A fee that was stored for another such notice is returned, too, if that notice ends another fee.
     """
-    early_ends = [fee for fee in levied if is_early_end(fee) and fee.state == _ENDED[FeeStep(end.step)]]
+    early_ends = [fee for fee in levied if is_early_end(fee) and fee.state == _ENDED[FeeStep(end.fee_step)]]
     own_ends = [fee for fee in early_ends if fee.ended_by == end.number]
     others = [fee for fee in early_ends if fee.ended_by in match.list_ends()]
     return next(iter((*own_ends, *others)), None)
@@ -138,18 +138,18 @@ def apply_matches(
         if fee.state in OPEN:
             if end is not None:
                 apply_fee_end(conn, fee, end, now)
-        elif end is not None and fee.state == _ENDED[FeeStep(end.step)]:
+        elif end is not None and fee.state == _ENDED[FeeStep(end.fee_step)]:
             if fee.ended_by != end.number:
                 fees.change_fee(conn, fee.id, ended_at=end.issued_at, ended_by=end.number)
         else:
             _replace_fee(conn, fee, end, now, ordered=ordered, held=held)
 
 
-def apply_fee_end(conn: Connection, fee: FeeRow, end: FeeWord, now: datetime) -> None:
+def apply_fee_end(conn: Connection, fee: FeeRow, end: FeeNoticeEvent, now: datetime) -> None:
     """Cancel or confirm a fee that is due, or one that is paid, by a notice."""
-    event = StateEvent(end.step, now, fee.agency, end.number[:100])
+    event = StateEvent(end.fee_step, now, fee.agency, end.number[:100])
     ended = {"ended_at": end.issued_at, "ended_by": end.number}
-    if end.step == FeeStep.CONFIRM:
+    if end.fee_step == FeeStep.CONFIRM:
         fees.apply_event(conn, fee.id, event, **ended)
         record_fee_step(conn, fee, "confirmed", now, notice=end.number)
         drop_held_order(conn, fee, event)
@@ -158,7 +158,7 @@ def apply_fee_end(conn: Connection, fee: FeeRow, end: FeeWord, now: datetime) ->
 
 
 def _replace_fee(
-    conn: Connection, fee: FeeRow, end: FeeWord | None, now: datetime, *, ordered: bool, held: bool
+    conn: Connection, fee: FeeRow, end: FeeNoticeEvent | None, now: datetime, *, ordered: bool, held: bool
 ) -> None:
     """End a fee whose end was matched to another notice before; levy it again under a new number.
 
@@ -170,7 +170,7 @@ def _replace_fee(
         fees.apply_event(conn, fee.id, event)
         record_fee_step(conn, fee, "replaced", now)
         close_order(conn, fee, event)
-    if end is not None and end.step == FeeStep.CANCEL:
+    if end is not None and end.fee_step == FeeStep.CANCEL:
         fees.change_fee(conn, fee.id, ended_at=end.issued_at, ended_by=end.number)
         return
     position = fees.count_by_request(conn, fee.request_id) + 1
@@ -185,7 +185,7 @@ def _copy_fee(fee: FeeRow, number: str) -> NewFee:
     return NewFee(**{**terms, "number": number})
 
 
-def make_fee_word(notice: Notice, code: StatusCode) -> FeeWord:
+def make_fee_word(notice: Notice, code: StatusCode) -> FeeNoticeEvent:
     """Return the statement of a notice about a fee; `code` is its status code."""
     payment_notice = notice.fee.payment_notice if notice.fee else ""
-    return FeeWord(notice.number, notice.issued_at, code.fee_step, payment_notice)
+    return FeeNoticeEvent(notice.number, notice.issued_at, code.fee_step, payment_notice)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import FeeStep, ProviderEvent, choose_payment_effect, is_far_ahead
+from gateway.cases import FeeStep, ProviderEvent, choose_payment_effect, is_over_day_ahead
 from gateway.errors import PAYMENT_REFUSED, GatewayError
 from gateway.hub.deadlines.case_deadlines import settle_deadlines
 from gateway.hub.fees.fee_ends import (
@@ -147,7 +147,7 @@ def apply_provider_event(hub: Hub, event: ProviderEvent) -> str:
         fee = fees.find_by_number(conn, event.order)
         assert fee is not None
         now = hub.clock()
-        if is_far_ahead(event.at, now):
+        if is_over_day_ahead(event.at, now):
             # No reconciliation would find it.
             raise GatewayError(PAYMENT_REFUSED, "its time is more than a day ahead", "at")
         if event.kind == "refunded":

@@ -176,7 +176,7 @@ def lock_fragment_group(
 
 
 def _require_fragment(arrival: ReceivedMessage, unit: UserMessage) -> _AgreedFragment:
-    header, pmode = arrival.opened.fragment, arrival.opened.pmode
+    header, pmode = arrival.opened.fragment_header, arrival.opened.pmode
     if header is None or pmode is None or pmode.splitting is None:
         raise GatewayError(OUR_MISTAKE, "nothing is agreed of splitting")
     return _AgreedFragment(header, arrival.context.get_party_name(unit.sender), pmode, pmode.splitting)

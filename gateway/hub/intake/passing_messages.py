@@ -114,7 +114,7 @@ def prepare_passage(arrival: ReceivedMessage, rule: ForwardingRule) -> PreparedP
     opened, context, unit = arrival.opened, arrival.context, arrival.opened.unit
     onward = arrival.protocol.rewrite_for_next_hop(opened.parcel, rule, arrival.hub.limits)
     business = unit if isinstance(unit, UserMessage) else None
-    signer = opened.signed.certificate.sha256 if opened.signed else None
+    signer = opened.verified_signature.certificate.sha256 if opened.verified_signature else None
     message = NewMessage(
         message_id=unit.message_id,
         protocol=arrival.protocol.name,
@@ -187,7 +187,9 @@ def make_hop_answer(arrival: ReceivedMessage) -> HttpResponse | None:
     receipt = arrival.protocol.make_hop_receipt(arrival.opened, arrival.context)
     if receipt is None or not isinstance(unit, UserMessage) or unit.hop_ack_requested is None:
         return None
-    sealed = arrival.protocol.seal_hop_signal(receipt, arrival.context, signed=unit.hop_ack_requested.signed)
+    sealed = arrival.protocol.seal_hop_signal(
+        receipt, arrival.context, is_signed=unit.hop_ack_requested.signed
+    )
     return HttpResponse(200, dict(sealed.headers), sealed.read_octets())
 
 

@@ -71,7 +71,9 @@ def _hand_out_message(conn: Connection, arrival: ReceivedMessage, unit: PullRequ
     if not back_channel.note_pull_request(conn, seen, now, now - _REMEMBERED):
         location = "//eb3:MessageInfo/eb3:MessageId"
         raise GatewayError(PULL_REPEATED, "a PullRequest with this MessageId came before", location)
-    if unit.login and not back_channel.note_pull_request(conn, unit.login, now, now - _REMEMBERED):
+    if unit.login_digest and not back_channel.note_pull_request(
+        conn, unit.login_digest, now, now - _REMEMBERED
+    ):
         raise GatewayError(PULL_REPEATED, "this login came before", "//wsse:UsernameToken")
     lane = make_pull_lane(party, pmode)
     while (row := back_channel.find_waiting_message(conn, lane, now)) is not None:

@@ -108,18 +108,18 @@ def receive_parcel(
 
 def _recall_admission(hub: Hub, opened: OpenedMessage) -> Mapping[str, Any] | None:
     """Return how the signer was admitted, from the remembered verdict; nothing is validated again."""
-    if opened.signed is None:
+    if opened.verified_signature is None:
         return None
-    verdict = hub.judge.recall_verdict(opened.signed.certificate.sha256, CertificateUse.SIGNING)
-    return verdict.admission_way if verdict is not None else None
+    verdict = hub.judge.recall_verdict(opened.verified_signature.certificate.sha256, CertificateUse.SIGNING)
+    return verdict.admission_evidence if verdict is not None else None
 
 
 def _report_signer(
     proved: Callable[[str], None] | None, opened: OpenedMessage, context: ProtocolContext
 ) -> None:
-    if proved is None or opened.signed is None:
+    if proved is None or opened.verified_signature is None:
         return
-    party = context.find_certificate_party(opened.signed.certificate.sha256)
+    party = context.find_certificate_party(opened.verified_signature.certificate.sha256)
     if party is not None:
         proved(party)
 
@@ -130,11 +130,13 @@ def reject_parcel(
     """Answer a rejected parcel on its connection, or by a POST where the P-Mode says so."""
     refusal = protocol.reject_parcel(problem, parcel, context)
     _count_refused_parcel(hub, refusal.sender, problem, context)
-    answer = HttpResponse(refusal.status, *_read_parcel_content(refusal.parcel))
+    answer = HttpResponse(refusal.http_status, *_read_parcel_content(refusal.parcel))
     endpoint = refusal.pmode.reply_endpoint if refusal.pmode else None
-    if refusal.unit is None or endpoint is None or refusal.is_synchronous:
+    if refusal.error_signal is None or endpoint is None or refusal.is_synchronous:
         return answer
-    post = OutgoingPost(endpoint, endpoint, f"error:{refusal.unit.message_id}", refusal.unit.message_id)
+    post = OutgoingPost(
+        endpoint, endpoint, f"error:{refusal.error_signal.message_id}", refusal.error_signal.message_id
+    )
     if not can_post_answer(hub, endpoint, context.now):
         return answer
     with write_transaction(hub.engine, "receive.refused") as conn:
@@ -170,8 +172,8 @@ def _read_parcel_content(parcel: Parcel | None) -> tuple[dict[str, str], bytes]:
 
 def _dispatch_unit(arrival: ReceivedMessage) -> HttpResponse:
     unit = arrival.opened.unit
-    if arrival.opened.onward is not None:
-        return accept_passing_message(arrival, arrival.opened.onward)
+    if arrival.opened.forwarding_rule is not None:
+        return accept_passing_message(arrival, arrival.opened.forwarding_rule)
     if isinstance(unit, UserMessage):
         return _accept_user_message(arrival, unit)
     if isinstance(unit, PullRequest):
@@ -203,7 +205,7 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
     ) -> tuple[messages.AcceptedMessage | None, HttpResponse | GatewayError]:
         arrival.hub.register.check_snapshot_current(conn, arrival.knowledge)
         grouped_fragment = (
-            None if arrival.opened.fragment is None else lock_fragment_group(conn, arrival, unit)
+            None if arrival.opened.fragment_header is None else lock_fragment_group(conn, arrival, unit)
         )
         if isinstance(grouped_fragment, GatewayError):
             # Its group may be refused now, and that is committed.
@@ -237,7 +239,9 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
     if isinstance(answer, GatewayError):
         raise answer
     assert accepted is not None  # without one there is a problem
-    return answer if arrival.opened.fragment is not None else _offer_response(arrival, accepted, answer)
+    return (
+        answer if arrival.opened.fragment_header is not None else _offer_response(arrival, accepted, answer)
+    )
 
 
 def _describe_fragment(grouped_fragment: GroupedFragment) -> dict[str, Any]:
@@ -388,7 +392,7 @@ def _make_message_row(arrival: ReceivedMessage, unit: UserMessage) -> NewMessage
     return NewMessage(
         message_id=unit.message_id,
         protocol=arrival.protocol.name,
-        kind="UserMessage" if opened.fragment is None else "Fragment",
+        kind="UserMessage" if opened.fragment_header is None else "Fragment",
         conversation_id=unit.conversation_id,
         from_party=context.get_party_name(unit.sender),
         to_party=context.get_party_name(unit.receiver),
@@ -401,7 +405,7 @@ def _make_message_row(arrival: ReceivedMessage, unit: UserMessage) -> NewMessage
         ref_to_message_id=unit.ref_to_message_id,
         agreement_id=opened.pmode.agreement if opened.pmode else None,
         pmode_id=opened.pmode.id if opened.pmode else None,
-        signer_sha256=opened.signed.certificate.sha256 if opened.signed else None,
+        signer_sha256=opened.verified_signature.certificate.sha256 if opened.verified_signature else None,
         expires_at=unit.expires_at,
         payload_digests=opened.payload_digests,
         id_place=arrival.protocol.message_id_place,
@@ -430,7 +434,7 @@ def _record_origin(
 ) -> None:
     """Record the evidence of origin; `fragment_facts` are its facts about fragments, None without any."""
     opened, now = arrival.opened, arrival.context.now
-    signer = opened.signed.certificate.sha256 if opened.signed else None
+    signer = opened.verified_signature.certificate.sha256 if opened.verified_signature else None
     evidence: dict[str, Any] = {
         "message_id": unit.message_id,
         "signer": signer,
@@ -444,8 +448,8 @@ def _record_origin(
             [message_property.name, message_property.value, message_property.type]
             for message_property in unit.properties
         ]
-    if opened.unwrapped:
-        evidence["unwrapped"] = [unwrapped._asdict() for unwrapped in opened.unwrapped]
+    if opened.unwrapped_parts:
+        evidence["unwrapped"] = [unwrapped._asdict() for unwrapped in opened.unwrapped_parts]
     record_evidence(
         conn, "NRO", "message", message, opened.identity, evidence | dict(fragment_facts or {}), now
     )

@@ -21,7 +21,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.agreements import FILING_ACTIONS
-from gateway.cases import FilingFacts, make_receipt_document
+from gateway.cases import ReceivedFiling, make_receipt_document
 from gateway.errors import (
     DOCUMENT_INVALID,
     HEADER_INVALID,
@@ -211,7 +211,7 @@ def _make_receipt(hub: Hub, filed: FiledSubmission, message: NewMessage) -> Http
     digests = message.payload_digests
     parts = [(attachment.content_id, count_octets(attachment.octets)) for attachment in filed.attachments]
     attachment_digests = {name: (digests[name], octets) for name, octets in parts}
-    facts = FilingFacts(
+    facts = ReceivedFiling(
         message.message_id, filed.party, filed.channel, now, digests[_FIRST_PART], attachment_digests
     )
     signed = sign_document(make_receipt_document(facts), hub.signer, now=now)
@@ -244,7 +244,7 @@ def prepare_as_repeat(
     Raises `problem`, with which the message was refused, unless this is GW312 and the message has the same
     content as the stored one; also for a fragment, and if the octets of the stored message were removed.
     """
-    is_id_reused = problem.problem is MESSAGE_ID_REUSED and arrival.opened.fragment is None
+    is_id_reused = problem.problem is MESSAGE_ID_REUSED and arrival.opened.fragment_header is None
     identity = _find_repeated_identity(arrival, prepared) if is_id_reused else None
     if identity is None:
         raise problem

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import PMode
 from gateway.cases import (
-    APPROVING,
+    APPROVING_CODES,
     CaseHeader,
     CaseOutcome,
     RankedDecision,
@@ -135,7 +135,7 @@ def load_case_snapshot(hub: Hub, case_id: int) -> CaseSnapshot:
     if facts.case.outcome == CaseOutcome.WITHDRAWN:
         # Approvals of a withdrawn declaration have no effect, even if its Result is made later.
         ranked_decisions = tuple(
-            ranked for ranked in ranked_decisions if ranked.decision.decision not in APPROVING
+            ranked for ranked in ranked_decisions if ranked.decision.decision not in APPROVING_CODES
         )
     return replace(
         facts,
@@ -205,7 +205,7 @@ def seal_message(
     parcel = protocol.seal(units, pmode, context) if split is None else split.source
     identity = parcel.body.sha256_hex
     hub.sent_units.keep_unit(identity, parcel)
-    signer = context.keys[hub.party].certificate.sha256
+    signer = context.signers[hub.party].certificate.sha256
     post_at = (
         None
         if request_pmode is None

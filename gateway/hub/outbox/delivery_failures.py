@@ -158,11 +158,11 @@ def _seal_failure(
         unit,
         problem,
         context,
-        certain=failure["certain"],
+        is_certain=failure["certain"],
         reporter=context.own_party if passed_on else None,
     )
     if passed_on:
-        sealed = protocol.seal_hop_signal(signal, context, signed=True)
+        sealed = protocol.seal_hop_signal(signal, context, is_signed=True)
     else:
         sealed = protocol.seal((signal,), pmode, context)
     return SealedSignal.from_parcel(endpoint, sealed)

@@ -122,7 +122,7 @@ def _receipt_to_json(receipt: Receipt) -> dict[str, Any]:
             ]
             for reference in receipt.references
         ],
-        "signed": receipt.signature_asked,
+        "signed": receipt.signature_requested,
     }
 
 
@@ -142,7 +142,7 @@ def _receipt_from_json(values: dict[str, Any]) -> Receipt:
         ref_to_message_id=values["about"],
         received_at=received_at,
         references=tuple(references),
-        signature_asked=values["signed"],
+        signature_requested=values["signed"],
     )
 
 

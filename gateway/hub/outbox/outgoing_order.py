@@ -89,7 +89,7 @@ def _seal_again(hub: Hub, message: MessageRow, position: int) -> _SealedAgain:
         raise GatewayError(PMODE_UNKNOWN, f"the P-Mode of message {message.message_id[:80]} is gone", "pmode")
     unit = replace(unit, payloads=parts, sequence=make_sequence_number(position))
     sealed = protocol.seal((unit,), pmode, context)
-    return _SealedAgain(sealed, sealed.read_octets(), context.keys[hub.party].certificate.sha256, position)
+    return _SealedAgain(sealed, sealed.read_octets(), context.signers[hub.party].certificate.sha256, position)
 
 
 def _store_sealed(

@@ -114,7 +114,7 @@ def _seal_one(
     core = PROTOCOLS[pmode.protocol]
     sealed = core.seal_agreed_fragment(plan, number, pmode, context)
     parcel = Parcel(sealed.headers, keep_body(hub.engine, sealed.body))
-    sent = sealed.sent or core.read_sent_header(parcel, context.limits)
+    sent = sealed.sent_unit or core.read_sent_header(parcel, context.limits)
     return SealedFragment(sent.unit.message_id, parcel)
 
 

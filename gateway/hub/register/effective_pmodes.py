@@ -60,7 +60,7 @@ class PModeTexts:
         first = (_cut_period(pmode, successors) for pmode in pmodes)
         return (*first, *_list_later_pmodes(successors, overrides))
 
-    def name_parties(self, agreement: str) -> set[PartyId]:
+    def list_parties(self, agreement: str) -> set[PartyId]:
         """Return the ids of the parties of an agreement, from its first P-Mode and its later versions."""
         read = [json.loads(text) for text in list(self.texts[agreement].values())[:1]]
         _, successors = self.changes.get(agreement, (None, None))
@@ -77,7 +77,7 @@ class PModeTexts:
                 filings += list_mailbox_filings(self.parse_agreement(agreement))
         return [pmode for pmode in filings if at < pmode.valid_until]
 
-    def name_pull_routes(self) -> list[PullRoute]:
+    def list_pull_routes(self) -> list[PullRoute]:
         """Return under which agreements messages are pulled; the P-Modes of no other are read."""
         read = []
         for agreement, texts in self.texts.items():

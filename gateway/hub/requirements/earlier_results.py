@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import Decision, DecisionCode, Notice, check_issued_since, read_subjects
+from gateway.cases import Decision, DecisionCode, Notice, check_issued_after_opening, read_subjects
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion.standing_demands import read_stored_decision
@@ -167,7 +167,7 @@ def _concerns(notice: Notice, case: CaseRow, request: AgencyRequestRow) -> bool:
     """Return whether a notice can be about a request of a case."""
     subjects = {*read_subjects(request.required), *read_subjects(request.removed or ())}
     try:
-        check_issued_since(notice.issued_at, case.opened_at)
+        check_issued_after_opening(notice.issued_at, case.opened_at)
     except GatewayError:
         return False
     return all((decision.item, decision.law) in subjects for decision in notice.decisions)

@@ -13,13 +13,13 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from gateway.cases import (
-    APPROVING,
+    APPROVING_CODES,
     ApprovedApplication,
     CertificateUsability,
     ItemRemoval,
     PastDecision,
-    judge_certificate,
-    judge_past_certificate,
+    derive_past_usability,
+    derive_usability,
 )
 from gateway.hub.amendments.former_items import list_removal_times
 from gateway.store import DecisionWithTextRow, GrantingDecisionRow, decisions, requirement_quantities
@@ -50,7 +50,7 @@ def _judge(
     """Judge one approval; `by_request` keeps the decisions on the applications that were asked about."""
     application = _describe_application(row)
     if row.counts:
-        return judge_certificate(application)
+        return derive_usability(application)
     if row.request_id not in by_request:
         by_request[row.request_id] = _group_decisions(conn, row.request_id)
     item_decisions = by_request[row.request_id][row.item, row.law]
@@ -58,10 +58,10 @@ def _judge(
     if [row.item, row.law] in row.required:
         if any(_counts(decision, row.outdated_decision) for decision in item_decisions):
             return CertificateUsability.LAPSED
-        return judge_past_certificate(row.id, (), application, None)
+        return derive_past_usability(row.id, (), application, None)
     at = removed_at.get(row.item)
     past = [_make_past(decision, row.outdated_decision, at) for decision in item_decisions]
-    return judge_past_certificate(row.id, past, application, _describe_removal(row, removed_at))
+    return derive_past_usability(row.id, past, application, _describe_removal(row, removed_at))
 
 
 def _describe_application(row: GrantingDecisionRow) -> ApprovedApplication:
@@ -90,19 +90,21 @@ def _make_past(row: DecisionWithTextRow, outdated: int | None, removed_at: datet
     afterwards = removed_at is not None and row.received_at >= removed_at
     counted = row.outdated_at == removed_at and row.id > (outdated or 0)
     return PastDecision(
-        key=row.id,
+        decision_id=row.id,
         issued_at=row.issued_at,
         notice_number=row.notice_no,
-        approves=row.decision in APPROVING,
-        lapsed=not (afterwards or counted),
-        afterwards=afterwards,
+        is_approval=row.decision in APPROVING_CODES,
+        is_lapsed=not (afterwards or counted),
+        is_after_removal=afterwards,
     )
 
 
 def _describe_removal(row: GrantingDecisionRow, removed_at: Mapping[int, datetime]) -> ItemRemoval:
     """Return how an item left its application: with the last ones, whose agency is asked, or alone."""
     last = max(_list_times(row, removed_at), default=None)
-    return ItemRemoval(alone=bool(row.required) or last is None or removed_at.get(row.item) != last)
+    return ItemRemoval(
+        has_remaining_items=bool(row.required) or last is None or removed_at.get(row.item) != last
+    )
 
 
 def _list_times(row: GrantingDecisionRow, removed_at: Mapping[int, datetime]) -> Iterator[datetime]:

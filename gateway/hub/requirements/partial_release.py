@@ -17,15 +17,15 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.cases import (
-    APPROVING,
+    APPROVING_CODES,
     DeclaredRelease,
     DeclaredUses,
     GoodsQuantity,
-    JudgedChildUses,
     ReleasableItem,
     ReportedProblem,
     Submission,
-    judge_release,
+    ValidatedChildUses,
+    find_release_problems,
     read_declared_release,
     read_releasable_items,
     select_current_decisions,
@@ -96,7 +96,7 @@ def find_undecided_parent(hub: Hub, prepared: PreparedRelease | None) -> tuple[N
         return ()
     with read_transaction(hub.engine) as conn:
         parent = cases.find_by_id(conn, prepared.parent)
-    if parent is None or parent.state in _DECIDED or parent.state in CASE.final:
+    if parent is None or parent.state in _DECIDED or parent.state in CASE.final_states:
         return ()
     error = _make_parent_error(prepared.declared_release, "is not decided: nothing leaves of it yet")
     return (NeedFinding(error.problem, error.detail, error.location, "missing"),)
@@ -198,7 +198,7 @@ def _judge_release(
                 declared_release, f"is cleared by customs: item {item} does not leave any more"
             )
         goods, taken_goods[item] = _keep_held_goods(goods, item, held_rows), []
-    shortages = judge_release(declared_release, goods, approved, taken_goods, units)
+    shortages = find_release_problems(declared_release, goods, approved, taken_goods, units)
     return tuple(shortage.report() for shortage in shortages)
 
 
@@ -286,7 +286,7 @@ def judge_released_uses(
     declared_uses: DeclaredUses,
     units: UnitTable,
     child: int | None = None,
-) -> tuple[JudgedChildUses, tuple[ReportedProblem, ...]]:
+) -> tuple[ValidatedChildUses, tuple[ReportedProblem, ...]]:
     """Lock the certificates that a child names, and judge its uses by the quantities of its parent.
 
     A problem is that the children of the parent state more of a certificate than is written off for the item.
@@ -300,7 +300,7 @@ def judge_released_uses(
 def find_approved_laws(conn: Connection, parent: int) -> frozenset[tuple[int, str]]:
     """Return for which items and laws an approval of a case (row id) is in force for its children."""
     current = select_current_decisions(list_all_decisions(conn, parent))
-    allowed = [ranked.decision for ranked in current if ranked.decision.decision in APPROVING]
+    allowed = [ranked.decision for ranked in current if ranked.decision.decision in APPROVING_CODES]
     return frozenset((decision.item, decision.law) for decision in allowed)
 
 

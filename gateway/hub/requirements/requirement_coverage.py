@@ -14,7 +14,7 @@ from datetime import date, tzinfo
 from sqlalchemy import Connection
 
 from gateway.cases import (
-    APPROVING,
+    APPROVING_CODES,
     DeclaredUses,
     Submission,
     read_declared_release,
@@ -63,11 +63,11 @@ def find_covered_laws(
     rows = requirement_quantities.find_requirements(conn, {use.number for use in declared_uses.uses})
     rejected = set() if amended is None else list_rejected_case_items(conn, amended)
     former = () if amended is None else list_former_uses(conn, amended.id, rejected)
-    taken_uses = inspect_requirements(conn, declared_uses, bundle.units, day, former, rows=rows).usable
+    taken_uses = inspect_requirements(conn, declared_uses, bundle.units, day, former, rows=rows).usable_uses
     laws = _list_laws(
-        conn, [row for row in rows if row.id in {balance.key for _, balance in taken_uses}], bundle
+        conn, [row for row in rows if row.id in {balance.requirement_id for _, balance in taken_uses}], bundle
     )
-    return frozenset((use.item, law) for use, balance in taken_uses for law in laws[balance.key])
+    return frozenset((use.item, law) for use, balance in taken_uses for law in laws[balance.requirement_id])
 
 
 def list_answered_laws(conn: Connection, case_id: int, bundle: MappingBundle) -> set[tuple[int, str]]:
@@ -80,7 +80,7 @@ def list_answered_laws(conn: Connection, case_id: int, bundle: MappingBundle) ->
     laws: dict[int, set[str]] = {int(row.id): set() for row in rows}
     results = load_requirement_results(conn, laws)
     for result in results:
-        laws[result.subject].add(result.decision.law)
+        laws[result.requirement_id].add(result.decision.law)
     keys = {(row.number, row.agency): int(row.id) for row in rows}
     for number, agency, law in requirement_quantities.list_granted_laws(conn, {row.number for row in rows}):
         if (number, agency) in keys:
@@ -114,13 +114,13 @@ def _list_laws(
     laws: dict[int, set[str]] = {int(row.id): set() for row in rows}
     results = load_requirement_results(conn, [row.id for row in rows if row.applied_since is None])
     for result in select_law_results(results):
-        if result.decision.decision in APPROVING:
-            laws[result.subject].add(result.decision.law)
+        if result.decision.decision in APPROVING_CODES:
+            laws[result.requirement_id].add(result.decision.law)
     keys = {(row.number, row.agency): int(row.id) for row in rows}
     for decision in list_usable_certificates(conn, {row.number for row in rows}):
         if (decision.number, decision.agency) in keys:
             laws[keys[decision.number, decision.agency]].add(decision.law)
-    with_results = {result.subject for result in results}
+    with_results = {result.requirement_id for result in results}
     for row in rows:
         if not laws[row.id] and row.id not in with_results and row.registered_at is not None:
             laws[row.id] = set(row.laws or _find_only_law(row.agency, bundle))

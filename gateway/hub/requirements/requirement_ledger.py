@@ -18,24 +18,24 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.cases import (
-    APPROVING,
+    APPROVING_CODES,
     CertificateUsability,
     DecisionCode,
     DeclaredUses,
     FormerUse,
     GrantedQuantity,
-    JudgedDeclaredUses,
     RequirementBalance,
     RequirementResult,
     RequirementUse,
+    ValidatedUses,
     add_used_quantity,
-    free_former_uses,
-    judge_amended_uses,
-    judge_declared_uses,
-    list_former_lines,
+    list_covered_uses,
     select_current_results,
     select_granted_quantities,
     select_law_results,
+    subtract_former_uses,
+    validate_amended_uses,
+    validate_declared_uses,
 )
 from gateway.evidence import record_evidence
 from gateway.harmonize import UnitTable
@@ -69,7 +69,7 @@ def load_requirement_balances(
     """
     results: dict[int, list[RequirementResult]] = defaultdict(list)
     for result in load_requirement_results(conn, [row.id for row in rows]):
-        results[result.subject].append(result)
+        results[result.requirement_id].append(result)
     granting: dict[tuple[str, str], list[tuple[GrantingDecisionRow, CertificateUsability]]] = defaultdict(
         list
     )
@@ -98,7 +98,9 @@ def _make_balance(
         ),
         units,
     )
-    allowed = [result for result in select_current_results(results) if result.decision.decision in APPROVING]
+    allowed = [
+        result for result in select_current_results(results) if result.decision.decision in APPROVING_CODES
+    ]
     decided = [result.decision.decision for result in select_law_results(results)]
     if not granted:
         granted = select_granted_quantities(_list_said_quantities(allowed), units)
@@ -119,7 +121,7 @@ def _make_balance(
         valid_until=row.valid_until,
         revoked=not (granted or allowed or suspended or reopened),
         suspended=suspended,
-        key=row.id,
+        requirement_id=row.id,
         unlimited=not granted and bool(allowed),
         reopened=reopened,
         rejects=DecisionCode.REJECTED in decided,
@@ -133,7 +135,7 @@ def _list_said_quantities(
     for result in allowed:
         if result.decision.quantity is not None:
             granted = GrantedQuantity(result.decision.quantity, result.decision.unit or "")
-            yield (result.subject, result.decision.item), granted
+            yield (result.requirement_id, result.decision.item), granted
 
 
 def lock_case_requirements(
@@ -156,19 +158,19 @@ def lock_and_judge_uses(
     *,
     without: Collection[int] = (),
     former: Sequence[FormerUse] = (),
-) -> JudgedDeclaredUses:
+) -> ValidatedUses:
     """Lock the requirements that a declaration uses, and judge whether enough is left of each.
 
     Items in `without` are rejected by other agencies. `former` are the uses of an amended declaration before,
     which it has given back.
     """
     if not declared_uses.uses:
-        return JudgedDeclaredUses((), (), ())
+        return ValidatedUses((), (), ())
     rows = requirement_quantities.lock_requirements_by_number(
         conn, {use.number for use in declared_uses.uses}
     )
     balances = load_requirement_balances(conn, _select_certificates(conn, rows, former), units)
-    return judge_amended_uses(declared_uses, former, balances, _get_day(declared_uses), units, without)
+    return validate_amended_uses(declared_uses, former, balances, _get_day(declared_uses), units, without)
 
 
 def _get_day(declared_uses: DeclaredUses) -> date:
@@ -189,8 +191,8 @@ def list_former_uses(conn: Connection, case_id: int, rejected: Collection[int]) 
             row.requirement_id,
             Decimal(row.quantity),
             row.unit,
-            stands=row.returned_at is None,
-            lost=row.returned_at is not None and row.item not in rejected,
+            is_written_off=row.returned_at is None,
+            is_lost=row.returned_at is not None and row.item not in rejected,
         )
         for row in list_counting_uses(conn, case_id)
     )
@@ -204,7 +206,12 @@ def _list_awaited_before(conn: Connection, case_id: int) -> Iterator[FormerUse]:
         for requirement in requirements:
             if requirement.number == row.number and row.agency in (None, requirement.agency):
                 yield FormerUse(
-                    row.item, requirement.id, Decimal(row.quantity), row.unit, stands=False, waits=True
+                    row.item,
+                    requirement.id,
+                    Decimal(row.quantity),
+                    row.unit,
+                    is_written_off=False,
+                    is_waiting=True,
                 )
 
 
@@ -216,7 +223,7 @@ def inspect_requirements(
     former: Sequence[FormerUse] = (),
     without: Collection[int] = (),
     rows: Sequence[RequirementRow] | None = None,
-) -> JudgedDeclaredUses:
+) -> ValidatedUses:
     """Judge the uses of certificates by a declaration on a day; nothing is changed.
 
     `former` are its present uses, if it is to be amended; items in `without` are rejected by other agencies.
@@ -225,15 +232,15 @@ def inspect_requirements(
     if rows is None:
         rows = requirement_quantities.find_requirements(conn, {use.number for use in declared_uses.uses})
     usable_rows = _select_certificates(conn, rows, former)
-    balances = free_former_uses(load_requirement_balances(conn, usable_rows, units), former)
-    return judge_amended_uses(declared_uses, former, balances, on, units, without)
+    balances = subtract_former_uses(load_requirement_balances(conn, usable_rows, units), former)
+    return validate_amended_uses(declared_uses, former, balances, on, units, without)
 
 
 def _select_certificates(
     conn: Connection, rows: Sequence[RequirementRow], former: Iterable[FormerUse]
 ) -> list[RequirementRow]:
     """Return the requirements that a declaration may use, and those that it used before its amendment."""
-    before = {use.key for use in former}
+    before = {use.requirement_id for use in former}
     usable_ids = {row.id for row in requirement_quantities.select_certificates(conn, rows)}
     return [row for row in rows if row.id in usable_ids | before]
 
@@ -248,14 +255,18 @@ def write_off_requirements(
     chosen = tuple(judged_uses)
     used: dict[int, dict[str, str]] = {}
     for use, balance in chosen:
-        used_before = used.get(balance.key) or {unit: f"{sum_:f}" for unit, sum_ in balance.used.items()}
-        used[balance.key] = add_used_quantity(used_before, use.unit, use.quantity)
+        used_before = used.get(balance.requirement_id) or {
+            unit: f"{sum_:f}" for unit, sum_ in balance.used.items()
+        }
+        used[balance.requirement_id] = add_used_quantity(used_before, use.unit, use.quantity)
         data = _describe_use(use, balance.agency)
         record_evidence(conn, "written_off", "case", case_id, None, data, at)
     for key, quantities in used.items():
         requirement_quantities.set_used_quantities(conn, key, quantities)
     new = [
-        NewRequirementUse(balance.key, case_id, use.item, use.pointer, f"{use.quantity:f}", use.unit)
+        NewRequirementUse(
+            balance.requirement_id, case_id, use.item, use.pointer, f"{use.quantity:f}", use.unit
+        )
         for use, balance in chosen
     ]
     requirement_quantities.insert_uses(conn, new, at)
@@ -281,15 +292,18 @@ def keep_rejected_uses(
     rows = requirement_quantities.find_requirements(conn, {use.number for use in uses})
     full = [replace(balance, used={}) for balance in load_requirement_balances(conn, rows, units)]
     idle_uses = replace(declared_uses, uses=uses)
-    former_lines = dict(list_former_lines(idle_uses, former, full, units))
+    former_lines = dict(list_covered_uses(idle_uses, former, full, units))
     new = []
     for position, use in enumerate(uses):
-        judged = judge_declared_uses(
+        judged = validate_declared_uses(
             replace(declared_uses, uses=(use,)), full, _get_day(declared_uses), units
         )
         if position in former_lines:
-            judged = JudgedDeclaredUses(((use, former_lines[position]),), (), ())
-        new += [_make_rejected_use(case_id, use, balance.key, at) for use, balance in judged.usable]
+            judged = ValidatedUses(((use, former_lines[position]),), (), ())
+        new += [
+            _make_rejected_use(case_id, use, balance.requirement_id, at)
+            for use, balance in judged.usable_uses
+        ]
     requirement_quantities.insert_uses(conn, new, at)
 
 
@@ -393,10 +407,10 @@ def apply_decided_items(
     for row in reopened:
         (balance,) = load_requirement_balances(conn, [locked[row.requirement_id]], units)
         use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit, row.pointer)
-        judged = judge_declared_uses(
+        judged = validate_declared_uses(
             DeclaredUses((use,), importer=balance.holder), [balance], _ARRIVED_IN_TIME, units
         )
-        if not judged.usable:
+        if not judged.usable_uses:
             data = _describe_row(row) | {"problem": judged.problems[0].problem.id}
             record_evidence(conn, "not_left", "case", case_id, None, data, at)
             if row.id in answered:
@@ -413,7 +427,8 @@ def _list_answered(conn: Connection, case_id: int) -> set[int]:
     """Return the uses (row ids) of a case by which results without an application decide about it."""
     uses = list_counting_uses(conn, case_id)
     answered = {
-        result.subject for result in load_requirement_results(conn, {row.requirement_id for row in uses})
+        result.requirement_id
+        for result in load_requirement_results(conn, {row.requirement_id for row in uses})
     }
     return {int(row.id) for row in uses if row.requirement_id in answered}
 

@@ -20,17 +20,17 @@ from sqlalchemy import Connection
 from gateway.cases import (
     AgencyCallback,
     DeclaredUses,
-    JudgedChildUses,
     Notice,
     RequirementBalance,
     RequirementUse,
     SignedReply,
+    ValidatedChildUses,
     check_issue_time,
     check_notice_status,
     check_requirement_result,
     complete_decisions,
-    judge_declared_uses,
-    list_told_conditions,
+    list_applicant_conditions,
+    validate_declared_uses,
 )
 from gateway.evidence import record_evidence
 from gateway.hub.amendments.former_items import find_former_message
@@ -180,11 +180,13 @@ def _store_result(
     if all(row.issued_at <= notice.issued_at for row in stored_results):
         requirement_quantities.set_last_day(conn, agency, number, notice.valid_until)
     digest = payloads.store_payload(conn, signed_reply.envelope, now) if signed_reply.envelope else None
-    verdict = hub.verdicts.find_verdict_digest(signed_reply.signer) if signed_reply.signer else None
+    verdict = (
+        hub.verdicts.find_verdict_digest(signed_reply.signer_sha256) if signed_reply.signer_sha256 else None
+    )
     evidence = {"agency": agency, "requirement": number, "notice": notice.number,
                 "decisions": [f"{decision.item}/{decision.law} {decision.decision}"
                               for decision in notice.decisions],
-                "signer": signed_reply.signer, "verdict": verdict}  # fmt: skip
+                "signer": signed_reply.signer_sha256, "verdict": verdict}  # fmt: skip
     record_evidence(conn, "reply", "requirement", requirement, digest, evidence, now)
     for case in requirement_results.list_concerned_cases(conn, requirement, number):
         key = f"requirement:{requirement}:{new[0].notice_sha256[:16]}:{case}"
@@ -214,7 +216,7 @@ def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequire
             date=decision.date,
             quantity=None if decision.quantity is None else f"{decision.quantity:f}",
             unit=decision.unit,
-            conditions=list_told_conditions(decision.decision, decision.conditions, notice.valid_until),
+            conditions=list_applicant_conditions(decision.decision, decision.conditions, notice.valid_until),
             said=describe_notice(notice, decision),
         )
         for decision in notice.decisions
@@ -251,7 +253,7 @@ def note_joined_results(
         if row.requirement_id in requirement_ids
         and (row.returned_at is None or row.requirement_id in rejected)
     ]
-    answered = {result.subject for result in load_requirement_results(conn, requirement_ids)}
+    answered = {result.requirement_id for result in load_requirement_results(conn, requirement_ids)}
     joined = [row for row in uses if row.requirement_id in answered]
     for row in joined:
         data = {"agency": row.agency, "requirement": row.number, "item": row.item}
@@ -376,7 +378,7 @@ def _join_awaited_use(
     case: CaseRow,
     awaited: AwaitedUseRow,
     locked: Sequence[int],
-    child: JudgedChildUses,
+    child: ValidatedChildUses,
     joined: _JoinedUses,
     now: datetime,
 ) -> bool:
@@ -401,15 +403,15 @@ def _join_awaited_use(
         keep_rejected_use(conn, case.id, child.own_uses.uses[0], against, now)
         joined.rejected.add(against)
         return True
-    judged = judge_declared_uses(child.own_uses, balances, _find_filing_day(conn, hub, case), units)
+    judged = validate_declared_uses(child.own_uses, balances, _find_filing_day(conn, hub, case), units)
     problems = (*child.problems, *judged.problems)
     if problems:
         data = {"requirement": awaited.number, "item": awaited.item, "problem": problems[0].problem.id,
                 "detail": problems[0].detail}  # fmt: skip
         record_evidence(conn, "not_left", "case", case.id, None, data, now)
-    write_off_requirements(conn, case.id, judged.usable, now)
-    joined.written.update(balance.key for _, balance in judged.usable)
-    return bool(judged.usable)
+    write_off_requirements(conn, case.id, judged.usable_uses, now)
+    joined.written.update(balance.requirement_id for _, balance in judged.usable_uses)
+    return bool(judged.usable_uses)
 
 
 def _find_filing_day(conn: Connection, hub: Hub, case: CaseRow) -> date:
@@ -437,7 +439,7 @@ def _find_rejecting(awaited: AwaitedUseRow, balances: Iterable[RequirementBalanc
         for balance in balances
         if balance.number == awaited.number and awaited.agency in (None, "", balance.agency)
     ]
-    return matching[0].key if len(matching) == 1 and matching[0].rejects else None
+    return matching[0].requirement_id if len(matching) == 1 and matching[0].rejects else None
 
 
 def _make_declared_uses(case: CaseRow, awaited: AwaitedUseRow) -> DeclaredUses:

@@ -21,11 +21,11 @@ from gateway.cases import (
     DeclaredRelease,
     DeclaredUses,
     GrantedQuantity,
-    JudgedChildUses,
     RequirementBalance,
     RequirementUse,
+    ValidatedChildUses,
     add_used_quantity,
-    judge_child_uses,
+    validate_child_uses,
 )
 from gateway.harmonize import UnitTable
 from gateway.hub.completion.outside_decisions import list_counting_uses
@@ -47,7 +47,7 @@ def judge_stated_uses(
     declared_uses: DeclaredUses,
     units: UnitTable,
     child: int | None = None,
-) -> JudgedChildUses:
+) -> ValidatedChildUses:
     """Judge the uses of certificates in a child declaration by the quantities written off above it.
 
     `child` is its case (row id) if it has taken items of the parent before: then it is judged anew. A number
@@ -57,18 +57,18 @@ def judge_stated_uses(
     waiting = tuple(use for use in declared_uses.uses if _is_awaited_first(conn, parent, use))
     rest = replace(declared_uses, uses=tuple(use for use in declared_uses.uses if use not in waiting))
     if not rest.uses:
-        return JudgedChildUses(rest, waiting=waiting)
+        return ValidatedChildUses(rest, waiting_uses=waiting)
     numbers = {use.number for use in rest.uses}
     items = {item.number for item in release.items}
     written_off = [row for row in _list_above(conn, parent, items) if row.number in numbers]
     stated_below = _list_stated(conn, parent, {(row.item, row.requirement_id) for row in written_off}, child)
-    judged = judge_child_uses(rest, _make_balances(written_off, stated_below), release.parent, units)
-    return replace(judged, waiting=waiting)
+    judged = validate_child_uses(rest, _make_balances(written_off, stated_below), release.parent, units)
+    return replace(judged, waiting_uses=waiting)
 
 
 def judge_awaited_use(
     conn: Connection, case_id: int, declared_uses: DeclaredUses, units: UnitTable
-) -> JudgedChildUses | None:
+) -> ValidatedChildUses | None:
     """Judge the use of a number that a child declaration waited for, by the quantities written off above it.
 
     Returns None if a case above it waits for the number for this item, too: that case takes it first. In the
@@ -85,10 +85,10 @@ def judge_awaited_use(
             stated_below = _list_stated(
                 conn, parent, {(row.item, row.requirement_id) for row in written_off}, None
             )
-            return judge_child_uses(
+            return validate_child_uses(
                 declared_uses, _make_balances(written_off, stated_below), release.parent, units
             )
-    return JudgedChildUses(declared_uses)
+    return ValidatedChildUses(declared_uses)
 
 
 def list_lost_uses(conn: Connection, case_id: int) -> list[UseOfRequirementRow]:
@@ -138,7 +138,7 @@ def store_stated_uses(
 ) -> None:
     """Store the uses that an admitted child states of quantities written off above it."""
     new = [
-        NewRequirementUse(balance.key, child, use.item, use.pointer, f"{use.quantity:f}", use.unit)
+        NewRequirementUse(balance.requirement_id, child, use.item, use.pointer, f"{use.quantity:f}", use.unit)
         for use, balance in stated_uses
     ]
     requirement_quantities.insert_stated_uses(conn, new, at)
@@ -227,7 +227,7 @@ def _make_balances(
             number,
             tuple(amounts),
             {unit: Decimal(sum_) for unit, sum_ in used[item, key].items()},
-            key=key,
+            requirement_id=key,
         ))
         for (item, key, agency, number), amounts in granted.items()
     ]  # fmt: skip

@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import JudgedChildUses, ReportedProblem, make_case_number
+from gateway.cases import ReportedProblem, ValidatedChildUses, make_case_number
 from gateway.errors import OUR_MISTAKE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amendments.amend import amend_case
@@ -324,7 +324,7 @@ def _start_case(
 
     Returns the case (row id); the message of a new case does not name it yet.
     """
-    child, release = JudgedChildUses(processed.requirements), processed.release
+    child, release = ValidatedChildUses(processed.requirements), processed.release
     problems: tuple[ReportedProblem, ...] = ()
     if release is not None:
         problems = judge_prepared_release(conn, release, processed.units)
@@ -336,7 +336,9 @@ def _start_case(
         raise SubmissionRejectedError.from_processed(processed, problems)
     if held is None:
         # The row is written once: the event by which it came to its state is recorded below.
-        state = get_next_state(CASE, CASE.initial, "dispatch") if processed.prepared else CASE.initial
+        state = (
+            get_next_state(CASE, CASE.initial_state, "dispatch") if processed.prepared else CASE.initial_state
+        )
         case = cases.open_case(conn, _make_case(processed, state), now, is_linked=True)
         values: dict[str, Any] = {}
     else:
@@ -345,13 +347,13 @@ def _start_case(
         cancel_hold(conn, case, now)
         values = {"detail": _describe_case(processed)}
     cases.insert_case_references(conn, case, processed.submission.references)
-    write_off_requirements(conn, case, used.usable, now)
+    write_off_requirements(conn, case, used.usable_uses, now)
     if release is not None:
         store_release(conn, release, case, now)
     store_stated_uses(conn, case, child.parent_uses, now)
-    note_joined_results(conn, case, (balance.key for _, balance in used.usable), now)
+    note_joined_results(conn, case, (balance.requirement_id for _, balance in used.usable_uses), now)
     first = held is None and release is None
-    await_unknown_requirements(conn, case, (*used.unknown, *child.waiting), now, first=first)
+    await_unknown_requirements(conn, case, (*used.unknown_uses, *child.waiting_uses), now, first=first)
     store_envelopes(conn, [*calls.applications, *calls.customs], now)
     batch = ApplicationBatch(case, processed.bundle, processed.prepared, calls.applications)
     is_timed = open_first_applications(conn, hub, batch, calls.customs, now)
@@ -380,7 +382,7 @@ def _describe_admission(processed: ProcessedSubmission) -> dict[str, Any]:
             "admitted": processed.signing.evidence}  # fmt: skip
 
 
-def _make_case(processed: ProcessedSubmission, state: str = CASE.initial) -> NewCase:
+def _make_case(processed: ProcessedSubmission, state: str = CASE.initial_state) -> NewCase:
     submission = processed.submission
     return NewCase(
         number=processed.case_number,
@@ -421,7 +423,7 @@ def _supplement_case(
         assert request is not None  # checked above
         demands = read_demands(request)
         event = StateEvent("supplement", now, _ACTOR)
-        open_demands = demands.answer(message.received_at).describe()
+        open_demands = demands.apply_supplement(message.received_at).describe()
         agency_requests.apply_event(conn, request.id, event, demands=open_demands)
         store_envelopes(conn, [call], now)
         agency_requests.set_sent_document(conn, request.id, call.sha256)

@@ -213,7 +213,7 @@ def _find_bundle(hub: Hub, request: AgencyRequestRow) -> tuple[MappingBundle, bo
 
 
 def _load_call(conn: Connection, digest: str, limits: WireLimits) -> etree._Element:
-    return parse_xml(payloads.get_payload_octets(conn, digest), limits, envelope=True)
+    return parse_xml(payloads.get_payload_octets(conn, digest), limits, is_envelope=True)
 
 
 def _find_earlier_call(conn: Connection, request: AgencyRequestRow) -> str | None:

@@ -25,7 +25,7 @@ from gateway.needs import (
     NeedIndex,
     NeedJudgement,
     StatedDisclaimer,
-    judge_needs,
+    evaluate_needs,
     read_declared_goods,
 )
 from gateway.store import messages
@@ -215,7 +215,9 @@ def judge_document_needs(
         StatedDisclaimer(disclaimer.item, disclaimer.law, disclaimer.reason, disclaimer.text)
         for disclaimer in disclaimers
     )
-    return judge_needs(read_declared_goods(declaration), documents, stated_disclaimers, index, day, covered)
+    return evaluate_needs(
+        read_declared_goods(declaration), documents, stated_disclaimers, index, day, covered
+    )
 
 
 def _describe_disclaimers(judgement: NeedJudgement, index: NeedIndex) -> list[dict[str, Any]]:

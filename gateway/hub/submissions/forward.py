@@ -19,7 +19,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.cases import (
-    APPROVING,
+    APPROVING_CODES,
     CaseOutcome,
     ChangeReason,
     CustomsNotice,
@@ -206,7 +206,7 @@ def _list_approvals(
     return [
         ranked
         for ranked, decision in zip(ranked_decisions, stated_decisions, strict=True)
-        if decision.decision in APPROVING and (decision.item, decision.law) not in against
+        if decision.decision in APPROVING_CODES and (decision.item, decision.law) not in against
     ]
 
 

@@ -118,14 +118,14 @@ def check_supplementable(
     submission: Submission, case: CaseRow, requests: Sequence[RequestWithFeesRow]
 ) -> None:
     """Raise GW407 where a case, or its `requests`, is not open for a supplement; GW404 for other items."""
-    if case.state in CASE.final or case.state == "DECIDED":
+    if case.state in CASE.final_states or case.state == "DECIDED":
         raise _make_absence(f"no open case under {submission.reference!r}")
     if _is_being_withdrawn(case, requests):
         raise _make_absence(f"case {case.number} is being withdrawn")
     requests_by_application = {row.application: row for row in requests}
     for application in submission.applications:
         row = requests_by_application.get(application.id)
-        if row is None or row.document != application.document or row.state in REQUEST.final:
+        if row is None or row.document != application.document or row.state in REQUEST.final_states:
             detail = (
                 f"case {case.number} has no open application {application.id[:40]!r} "
                 f"of {application.document[:40]!r}"
@@ -284,7 +284,7 @@ def list_cancellable_requests(
     return [
         row
         for row in requests
-        if (row.state not in REQUEST.final and not is_cancellation_open(row))
+        if (row.state not in REQUEST.final_states and not is_cancellation_open(row))
         or (
             row.state == "DECIDED"
             and has_approval(ranked for ranked in ranked_decisions if ranked.request == row.number)
@@ -301,4 +301,5 @@ def find_named_case(conn: Connection, declarant: str, reference: str) -> CaseRow
 
 
 def _make_absence(detail: str) -> GatewayError:
+    """Return GW407: there is no open case that the submission may change."""
     return GatewayError(NO_OPEN_CASE, detail, "/Submission/Reference")

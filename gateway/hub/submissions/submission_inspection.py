@@ -19,11 +19,11 @@ from gateway.agreements import FILING_ACTIONS
 from gateway.cases import (
     DeclaredUses,
     Filing,
-    JudgedChildUses,
-    JudgedDeclaredUses,
     NumberOrigin,
     ReportedProblem,
     Submission,
+    ValidatedChildUses,
+    ValidatedUses,
     authorize_filing,
     check_attachments,
     describe_awaited_requirement,
@@ -75,8 +75,8 @@ class AmendedUses:
     """
 
     problems: tuple[ReportedProblem, ...]
-    child: JudgedChildUses
-    judged: JudgedDeclaredUses
+    child: ValidatedChildUses
+    judged: ValidatedUses
 
 
 def inspect_amended_uses(
@@ -93,7 +93,7 @@ def inspect_amended_uses(
     reopen it, which is not known before it is filed. Raises GW416 where nothing leaves the parent.
     """
     problems: tuple[ReportedProblem, ...] = ()
-    child = JudgedChildUses(declared_uses)
+    child = ValidatedChildUses(declared_uses)
     rejected = list_rejected_case_items(conn, case)
     former = list_former_uses(conn, case.id, rejected)
     if release is not None:
@@ -278,7 +278,7 @@ class _GoodsInspection:
     ) -> JudgedUses:
         """Return the findings on items that leave a parent, and on the certificates used."""
         declared_uses, units, day = self._read_declared_uses(submission), self.rules.bundle.units, self._day
-        child = JudgedChildUses(declared_uses)
+        child = ValidatedChildUses(declared_uses)
         problems: tuple[ReportedProblem, ...] = ()
         with read_transaction(self._hub.engine) as conn:
             amended = _find_amended_case(conn, submission, declarant)
@@ -307,10 +307,10 @@ def _find_amended_case(conn: Connection, submission: Submission, declarant: str)
     return None if named_case is None or named_case.state == "HELD" else named_case
 
 
-def _list_waiting(conn: Connection, child: JudgedChildUses) -> tuple[ReportedProblem, ...]:
+def _list_waiting(conn: Connection, child: ValidatedChildUses) -> tuple[ReportedProblem, ...]:
     """Return each number that a child and the cases above would wait for, as its Result would state it."""
     places: dict[tuple[str, str, int], str] = {}
-    for use in child.waiting:
+    for use in child.waiting_uses:
         places.setdefault((use.number, use.agency, use.item), use.pointer)
     requirements = requirement_quantities.find_requirements(conn, {number for number, _, _ in places})
     certificate_numbers = {

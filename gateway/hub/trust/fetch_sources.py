@@ -138,4 +138,4 @@ def _read_stored_data(octets: bytes, kind: str, sha256: str, rules: CertificateR
         _log.error(
             "a stored list cannot be read any more and proves nothing: %s", problem, extra={"sha256": sha256}
         )
-        return RevocationData.from_unreadable(octets, is_answer=kind == "ocsp")
+        return RevocationData.from_unreadable(octets, is_response=kind == "ocsp")

@@ -141,7 +141,7 @@ def _check_vouched_certificate(hub: Hub, vouched: VouchedDocument, at: datetime)
     If the issuer is unknown to this hub, its verdict does not count.
     """
     verdict = hub.judge(vouched.signer.der, CertificateUse.SIGNING, at)
-    if verdict.passing or hub.recognizer.can_validate_certificate(vouched.signer, hub.judge.trust, at):
+    if verdict.is_transient or hub.recognizer.can_validate_certificate(vouched.signer, hub.judge.trust, at):
         verdict.raise_unless_accepted(_INNER)
 
 
@@ -160,7 +160,7 @@ def _require_registered_party(party: str | None, location: str) -> str:
 
 def _describe_admission(hub: Hub, certificate: Certificate, verdict: Verdict) -> dict[str, Any]:
     """Return how a signer was admitted, and the digest of the stored verdict."""
-    return {**verdict.admission_way, "verdict": hub.verdicts.find_verdict_digest(certificate.sha256)}
+    return {**verdict.admission_evidence, "verdict": hub.verdicts.find_verdict_digest(certificate.sha256)}
 
 
 def _make_signer_evidence(certificate: Certificate, admission: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +188,7 @@ def check_message_connection(
     hub: Hub, opened: OpenedMessage, context: ProtocolContext, register: RegisterSnapshot
 ) -> None:
     """Raise for a message on a connection of another party, or without a required client certificate."""
-    client_sha256 = opened.parcel.client
+    client_sha256 = opened.parcel.client_sha256
     agreed = opened.pmode is not None and opened.pmode.security.mutual_tls
     if client_sha256 is not None or agreed or hub.mutual_tls:
         check_client_certificate(
@@ -197,7 +197,7 @@ def check_message_connection(
 
 
 def _find_sender(opened: OpenedMessage, context: ProtocolContext) -> str:
-    signed = opened.signed
+    signed = opened.verified_signature
     signer = context.find_certificate_party(signed.certificate.sha256) if signed is not None else None
     return signer or context.get_party_name(opened.unit.sender)
 

@@ -146,8 +146,8 @@ def list_revocation_remarks(hub: Hub, at: datetime) -> tuple[str, ...]:
     for revocation_list in hub.judge.revocations.lists:
         name = f"the revocation list of {revocation_list.issuer[:120]} (SHA-256 {revocation_list.sha256})"
         number_fault = revocation_list.find_number_fault()
-        if revocation_list.unfit:
-            remarks.append(f"{name} proves nothing: {revocation_list.unfit}")
+        if revocation_list.unusable_reason:
+            remarks.append(f"{name} proves nothing: {revocation_list.unusable_reason}")
         elif number_fault:
             remarks.append(f"{name} clears no certificate, it only revokes: {number_fault}")
     for unreadable in hub.judge.revocations.unread:
@@ -162,8 +162,8 @@ def _select_awaited_lists(
     """Yield the lists whose successors are awaited."""
     succession = ListSuccession((*trust.anchors, *trust.intermediates), at)
     for crl in lists:
-        successors = (each for each in lists if each != crl and succession.repeats(each, crl))
-        if any(not succession.repeats(crl, each) for each in successors):
+        successors = (each for each in lists if each != crl and succession.repeats_list(each, crl))
+        if any(not succession.repeats_list(crl, each) for each in successors):
             continue
         namesakes = trust.index.find_by_name(crl.issuer_key)
         signers = [each for each in namesakes if may_have_signed(each, crl)]

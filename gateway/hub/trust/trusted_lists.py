@@ -28,7 +28,7 @@ from gateway.pki import (
     validate_octets,
 )
 from gateway.recognition import (
-    MOST_AGE,
+    MAX_STATEMENT_AGE,
     RecognitionContext,
     TrustedList,
     VouchedDocument,
@@ -36,10 +36,10 @@ from gateway.recognition import (
     can_validate_certificate,
     check_list_freshness,
     choose_successor,
-    get_vouched_levels,
     list_trust_stores,
     open_named_list,
     open_trusted_list,
+    translate_vouched_levels,
 )
 from gateway.store import (
     AuditEntry,
@@ -68,7 +68,7 @@ class RecognitionPolicy:
     uses: Mapping[CertificateUse, frozenset[str]] = field(
         default_factory=lambda: {CertificateUse.SIGNING: frozenset({_ANY})}
     )
-    vouched: timedelta = MOST_AGE
+    vouched: timedelta = MAX_STATEMENT_AGE
 
     def get_accepted_levels(self, use: CertificateUse) -> frozenset[str] | None:
         """Return the levels accepted for a use, one of which is needed; None when every level is."""
@@ -180,7 +180,12 @@ class Recognizer:
         """Validate a certificate (DER); a recognised one states the mode, and the list that admits it."""
         verdict = self._examine(leaf, use, at, trust, revocations)
         lists, accepted_levels = self._lists, self.terms.get_accepted_levels(use)
-        if verdict.is_accepted or verdict.passing or lists.root is None or accepted_levels == frozenset():
+        if (
+            verdict.is_accepted
+            or verdict.is_transient
+            or lists.root is None
+            or accepted_levels == frozenset()
+        ):
             return verdict
         try:
             certificate = read_certificate(leaf, trust.policy.certificates)
@@ -214,7 +219,7 @@ class Recognizer:
         for signing.
         """
         oldest = self.terms.vouched + max(at - since, timedelta())
-        levels = get_vouched_levels(vouched, at, self._lists.root, oldest)
+        levels = translate_vouched_levels(vouched, at, self._lists.root, oldest)
         accepted_levels = self.terms.get_accepted_levels(CertificateUse.SIGNING)
         if accepted_levels is not None and not levels & accepted_levels:
             detail = f"vouched for as {', '.join(sorted(levels))[:120]}: not enough here"

@@ -16,8 +16,8 @@ from gateway.protocols.as4.answer_signals import make_delivery_failure as make_d
 from gateway.protocols.as4.answer_signals import make_error_signal as make_error_signal
 from gateway.protocols.as4.answer_signals import make_hop_receipt as make_hop_receipt
 from gateway.protocols.as4.answer_signals import make_receipt as make_receipt
-from gateway.protocols.as4.answer_signals import refuse_signal
 from gateway.protocols.as4.answer_signals import reject_parcel as reject_parcel
+from gateway.protocols.as4.answer_signals import reject_unsupported_signal
 from gateway.protocols.as4.fragment_header import Fragment as Fragment
 from gateway.protocols.as4.fragment_joining import FragmentGroup as FragmentGroup
 from gateway.protocols.as4.fragment_joining import JoinedMessage as JoinedMessage
@@ -29,9 +29,9 @@ from gateway.protocols.as4.message_checks import open_reading as open_reading
 from gateway.protocols.as4.message_checks import read_envelope as read_envelope
 from gateway.protocols.as4.message_opening import find_fault as find_fault
 from gateway.protocols.as4.message_opening import find_refused_message as find_refused_message
-from gateway.protocols.as4.message_opening import open as open
 from gateway.protocols.as4.message_opening import open_joined as open_joined
 from gateway.protocols.as4.message_opening import open_related as open_related
+from gateway.protocols.as4.message_opening import open_units as open_units
 from gateway.protocols.as4.message_opening import verify_parcel as verify_parcel
 from gateway.protocols.as4.message_reading import read_sent_header as read_sent_header
 from gateway.protocols.as4.message_reading import read_sent_unit as read_sent_unit
@@ -48,4 +48,4 @@ name: Final = "as4"
 message_id_place: Final = "//eb3:UserMessage/eb3:MessageInfo/eb3:MessageId"
 
 #: AS4 knows none of these signals, and its messages are not forwarded.
-rewrite_for_next_hop = seal_hop_signal = make_pong = make_status_response = refuse_signal
+rewrite_for_next_hop = seal_hop_signal = make_pong = make_status_response = reject_unsupported_signal

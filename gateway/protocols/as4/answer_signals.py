@@ -45,13 +45,13 @@ _RELATED_FAILED: Final = "EBMS:0031"
 def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
     """Return the receipt of a message: every reference of its signature, or itself (AS4 §5.1.8)."""
     unit = opened.unit
-    signed = opened.signed.references if opened.signed is not None else ()
+    signed_references = opened.verified_signature.references if opened.verified_signature is not None else ()
     return Receipt(
         **make_answer_header(opened.unit, context),
         ref_to_message_id=opened.unit.message_id,
         received_at=context.now,
-        references=tuple(map(to_model_reference, signed)),
-        message=unit if isinstance(unit, UserMessage) and not signed else None,
+        references=tuple(map(to_model_reference, signed_references)),
+        message=unit if isinstance(unit, UserMessage) and not signed_references else None,
     )
 
 
@@ -84,9 +84,15 @@ def make_related_error(
 def _make_error_header(unit: Unit | None, context: ProtocolContext) -> dict[str, Any]:
     if unit is not None:
         return make_answer_header(unit, context)
-    nobody = Party(())
-    names = {"message_id": context.make_message_id(), "timestamp": context.now}
-    return {**names, "conversation_id": "", "sender": nobody, "receiver": nobody, "agreement": ""}
+    unnamed_party = Party(())
+    header_values = {"message_id": context.make_message_id(), "timestamp": context.now}
+    return {
+        **header_values,
+        "conversation_id": "",
+        "sender": unnamed_party,
+        "receiver": unnamed_party,
+        "agreement": "",
+    }
 
 
 def _make_error_entry(code: str, problem: GatewayError, severity: str | None = None) -> ErrorEntry:
@@ -108,49 +114,49 @@ def make_delivery_failure(
     problem: GatewayError,
     context: ProtocolContext,
     *,
-    certain: bool,
+    is_certain: bool,
     reporter: Party | None = None,
 ) -> ErrorSignal:
-    """Return the error DeliveryFailure about a message; a warning unless it is `certain`.
+    """Return the error DeliveryFailure about a message; a warning unless it is `is_certain`.
 
-    `reporter` is who gave up where that is not the To party.
+    `reporter` is the party that could not deliver it; None: the To party.
     """
     header = make_answer_header(message, context)
-    entry = _make_error_entry(_DELIVERY_FAILURE, problem, "Error" if certain else "Warning")
+    entry = _make_error_entry(_DELIVERY_FAILURE, problem, "Error" if is_certain else "Warning")
     signal = ErrorSignal(**header, ref_to_message_id=message.message_id, errors=(entry,))
     return signal if reporter is None else replace(signal, sender=reporter)
 
 
-def add_answer_parties(unit: Unit, sent: SentUnit) -> Unit:
+def add_answer_parties(unit: Unit, sent_unit: SentUnit) -> Unit:
     """Return a signal with the parties of the message that it answers, which it does not name itself."""
-    answered = sent.unit
+    answered_unit = sent_unit.unit
     return replace(
         unit,
-        sender=answered.receiver,
-        receiver=answered.sender,
-        agreement=answered.agreement,
-        conversation_id=answered.conversation_id,
+        sender=answered_unit.receiver,
+        receiver=answered_unit.sender,
+        agreement=answered_unit.agreement,
+        conversation_id=answered_unit.conversation_id,
     )
 
 
-def check_answer(opened: OpenedMessage, sent: SentUnit) -> None:
+def check_answer(opened: OpenedMessage, sent_unit: SentUnit) -> None:
     """Raise for an answer that does not belong to our message; a receipt must repeat every digest."""
-    message_id = sent.unit.message_id
+    message_id = sent_unit.unit.message_id
     answers = (answer for answer in opened.units if getattr(answer, "ref_to_message_id", None) == message_id)
     unit = next((answer for answer in answers if isinstance(answer, Receipt | ErrorSignal)), opened.unit)
     if isinstance(unit, ErrorSignal):
-        if unit.ref_to_message_id not in (None, sent.unit.message_id):
+        if unit.ref_to_message_id not in (None, sent_unit.unit.message_id):
             location = f"{_SIGNAL}/eb3:MessageInfo/eb3:RefToMessageId"
             raise GatewayError(REFERENCE_UNKNOWN, "this answers another message", location)
         return
     if not isinstance(unit, Receipt):
-        raise GatewayError(NOT_SUPPORTED, "a message is answered by a receipt or an error", _SIGNAL)
-    if unit.ref_to_message_id != sent.unit.message_id:
+        raise GatewayError(NOT_SUPPORTED, "a message must be answered by a receipt or an error", _SIGNAL)
+    if unit.ref_to_message_id != sent_unit.unit.message_id:
         location = f"{_SIGNAL}/eb3:MessageInfo/eb3:RefToMessageId"
         raise GatewayError(RECEIPT_MISMATCH, "the receipt is for another message", location)
-    if opened.signed is None:
+    if opened.verified_signature is None:
         raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was agreed", _SIGNAL)
-    if not repeats_digests(unit.references, sent.references):
+    if not repeats_digests(unit.references, sent_unit.references):
         detail = "the receipt does not repeat the digests that were sent"
         raise GatewayError(RECEIPT_MISMATCH, detail, f"{_SIGNAL}/eb3:Receipt")
 
@@ -169,7 +175,7 @@ def make_hop_receipt(_opened: OpenedMessage, _context: ProtocolContext) -> Recei
     return None
 
 
-def refuse_signal(*_arguments: object, **_named: object) -> NoReturn:
+def reject_unsupported_signal(*_arguments: object, **_named: object) -> NoReturn:
     """Raise GW311: AS4 has no signals between intermediaries, no Ping and no StatusRequest."""
     detail = "AS4 has no intermediaries here, no Ping and no StatusRequest"
     raise GatewayError(NOT_SUPPORTED, detail, _SIGNAL)
@@ -179,12 +185,12 @@ _ERROR: Final = make_eb3_name("Error")
 
 
 def make_error_signal(
-    problem: GatewayError, ref: Unit | Parcel, context: ProtocolContext
+    problem: GatewayError, refused_message: Unit | Parcel, context: ProtocolContext
 ) -> ErrorSignal | None:
-    """Return the Error that reports a problem to the sender of `ref` (core 6), None when there is none."""
-    if not isinstance(ref, Parcel):
-        return make_unit_error(problem, ref, ref.message_id, context)
-    unit = _find_unit(problem, ref, context.limits)
+    """Return the Error about a problem for the sender of `refused_message` (core 6); None without one."""
+    if not isinstance(refused_message, Parcel):
+        return make_unit_error(problem, refused_message, refused_message.message_id, context)
+    unit = _find_unit(problem, refused_message, context.limits)
     return None if unit is None else make_unit_error(problem, unit, unit.message_id or None, context)
 
 
@@ -210,32 +216,32 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
     if signal is None:
         return _make_fault_response(problem)
     sender = unit.sender if unit is not None and unit.sender.ids else None
-    called = _find_callback_pmode(unit, context)
+    callback_pmode = _find_callback_pmode(unit, context)
     return RejectionResponse(
         200,
         _seal_signals((signal,), context),
         signal,
-        pmode=called,
-        is_synchronous=called is None,
+        pmode=callback_pmode,
+        is_synchronous=callback_pmode is None,
         sender=sender,
     )
 
 
 def _reject_bundle(
-    problem: GatewayError, refused: RefusedBundle, context: ProtocolContext
+    problem: GatewayError, refused_bundle: RefusedBundle, context: ProtocolContext
 ) -> RejectionResponse:
     """Return an error about a receipt, and one about the unit bundled with it (part 2 §3.5, §3.10.3)."""
-    signal = make_unit_error(problem, refused.receipt, refused.receipt.message_id, context)
+    signal = make_unit_error(problem, refused_bundle.receipt, refused_bundle.receipt.message_id, context)
     if signal is None:
         return _make_fault_response(problem)
-    called = _find_callback_pmode(refused.main_unit, context)
+    callback_pmode = _find_callback_pmode(refused_bundle.main_unit, context)
     return RejectionResponse(
         200,
-        _seal_signals((signal, make_related_error(problem, refused.main_unit, context)), context),
+        _seal_signals((signal, make_related_error(problem, refused_bundle.main_unit, context)), context),
         signal,
-        pmode=called,
-        is_synchronous=called is None,
-        sender=refused.main_unit.sender,
+        pmode=callback_pmode,
+        is_synchronous=callback_pmode is None,
+        sender=refused_bundle.main_unit.sender,
     )
 
 
@@ -244,10 +250,10 @@ def _find_callback_pmode(unit: Unit | None, context: ProtocolContext) -> PMode |
     if not isinstance(unit, UserMessage):
         return None
     try:
-        pmode, agreed = match_agreed_pmode(unit, "as4", context)
+        pmode, agreed_unit = match_agreed_pmode(unit, "as4", context)
     except GatewayError:
         return None
-    return None if has_synchronous_answer(agreed, pmode) else pmode
+    return None if has_synchronous_answer(agreed_unit, pmode) else pmode
 
 
 def _find_unit(problem: GatewayError, parcel: Parcel, limits: WireLimits) -> Unit | None:
@@ -266,7 +272,7 @@ def _seal_signals(signals: tuple[ErrorSignal, ...], context: ProtocolContext) ->
     """Return the parcel of Errors; it is unsigned where their sender is not one of our parties with a key."""
     sender = signals[0].sender
     try:
-        if sender.ids and context.get_party_name(sender) in context.keys:
+        if sender.ids and context.get_party_name(sender) in context.signers:
             return seal(signals, None, context)
     except GatewayError:
         pass  # Without a key the problem is reported nevertheless.

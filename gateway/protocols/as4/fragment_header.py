@@ -44,7 +44,7 @@ _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
 _ROLE: Final = f"{{{SOAP12}}}role"
 _ID: Final = f"{{{WSU}}}Id"
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,14}")
-_RELATED: Final = "Multipart/Related"
+_RELATED_TYPE: Final = "Multipart/Related"
 _GZIP: Final = "gzip"
 
 
@@ -68,7 +68,7 @@ class Fragment:
     header: FragmentHeader
     unit: UserMessage
     octets: bytes | Body
-    signed: VerifiedSignature
+    verified_signature: VerifiedSignature
     identity: str
 
 
@@ -85,29 +85,29 @@ def find_fragment_element(package: As4Package) -> etree._Element | None:
         detail = "mf:MessageFragment must occur once, as a block of the SOAP Header"
         raise GatewayError(FRAGMENT_MALFORMED, detail, "/soap12:Envelope/soap12:Header")
     if envelope.body_elements or (envelope.body.text or "").strip():
-        detail = "the Body of a fragment is empty"
+        detail = "the Body of a fragment must be empty"
         raise GatewayError(FRAGMENT_MALFORMED, detail, "/soap12:Envelope/soap12:Body")
     return elements[0]
 
 
 def require_bare_message(header: MessagingHeader) -> None:
     """Raise GW350 unless a fragment has one business message, without PayloadInfo and without signals."""
-    if not isinstance(header.unit, UserMessage) or header.bundled or header.parts:
-        detail = "a fragment has one UserMessage without PayloadInfo and no signal"
+    if not isinstance(header.unit, UserMessage) or header.bundled_units or header.parts:
+        detail = "a fragment must have one UserMessage without PayloadInfo and no signal"
         raise GatewayError(FRAGMENT_MALFORMED, detail, build_xpath(header.element))
 
 
-def name_fragment_part(header: FragmentHeader, package: As4Package) -> PartInfo:
+def get_fragment_part(header: FragmentHeader, package: As4Package) -> PartInfo:
     """Return the part that is the fragment: the only one, of the type of fragments; else GW350."""
     if set(package.parts) != {header.content_id}:
-        detail = "a fragment has one part, and href of MessageFragment names it"
+        detail = "a fragment must have one part, and href of MessageFragment must name it"
         raise GatewayError(FRAGMENT_MALFORMED, detail, f"{FRAGMENT}/@href")
     part = package.parts[header.content_id]
     content_type = part.headers.get("content-type", part.media_type)
     if part.media_type != FRAGMENT_TYPE or content_type != FRAGMENT_TYPE:
-        detail = f"the part of a fragment is {FRAGMENT_TYPE}, not {content_type[:80]!r}"
+        detail = f"the part of a fragment must be {FRAGMENT_TYPE}, not {content_type[:80]!r}"
         raise GatewayError(FRAGMENT_MALFORMED, detail, format_cid_uri(header.content_id))
-    return PartInfo(header.content_id, (), FRAGMENT_TYPE, compressed=False, location=f"{FRAGMENT}/@href")
+    return PartInfo(header.content_id, (), FRAGMENT_TYPE, is_compressed=False, location=f"{FRAGMENT}/@href")
 
 
 def read_fragment_header(element: etree._Element) -> FragmentHeader:
@@ -119,31 +119,33 @@ def read_fragment_header(element: etree._Element) -> FragmentHeader:
         raise_header_error(element, "MessageFragment must be understood", at="soap12:mustUnderstand")
     content_id = decode_cid_uri(read_attribute(element, "href", ""))
     if not content_id:
-        raise_header_error(element, "the attribute names no part by a cid: URI", FRAGMENT_MALFORMED, "href")
+        raise_header_error(
+            element, "the attribute must name a part by a cid: URI", FRAGMENT_MALFORMED, "href"
+        )
     sequence = ElementSequence(element)
-    group = read_plain_text(sequence.take_required(_name("GroupId")))
-    size = _read_number(sequence.take_optional(_name("MessageSize")))
-    count = _read_number(sequence.take_optional(_name("FragmentCount")))
-    number = _read_number(sequence.take_required(_name("FragmentNum")))
+    group = read_plain_text(sequence.take_required(_make_fragment_name("GroupId")))
+    message_size = _read_number(sequence.take_optional(_make_fragment_name("MessageSize")))
+    count = _read_number(sequence.take_optional(_make_fragment_name("FragmentCount")))
+    number = _read_number(sequence.take_required(_make_fragment_name("FragmentNum")))
     assert number is not None  # it is required
-    source = _read_source_type(sequence.take_optional(_name("MessageHeader")))
-    action = _read_words(sequence.take_optional(_name("Action")))
-    compressed = _read_compression(sequence)
+    source = _read_source_type(sequence.take_optional(_make_fragment_name("MessageHeader")))
+    action = _read_optional_parameter(sequence.take_optional(_make_fragment_name("Action")))
+    compressed_size = _read_compression(sequence)
     sequence.check_end(extensible=True)
-    return FragmentHeader(content_id, group, number, size, count, source, action, compressed)
+    return FragmentHeader(content_id, group, number, message_size, count, source, action, compressed_size)
 
 
-def _name(name: str) -> str:
-    return f"{{{MF}}}{name}"
+def _make_fragment_name(local_name: str) -> str:
+    return f"{{{MF}}}{local_name}"
 
 
 def is_header_value(value: str) -> bool:
     """Return whether a value can be written into the MIME header: one line that ends no quotes."""
-    plain = value.isascii() and value.isprintable() and value == value.strip()
-    return plain and not set('"\\<>') & set(value)
+    is_plain_text = value.isascii() and value.isprintable() and value == value.strip()
+    return is_plain_text and not set('"\\<>') & set(value)
 
 
-def _read_words(element: etree._Element | None) -> str | None:
+def _read_optional_parameter(element: etree._Element | None) -> str | None:
     """Return the text of an element, which may be empty; None where the element is absent.
 
     The text becomes a value of the MIME header and is therefore one line.
@@ -161,7 +163,7 @@ def _read_number(element: etree._Element | None) -> int | None:
         return None
     value = read_plain_text(element)
     if not _NUMBER.fullmatch(value):
-        raise_header_error(element, "the value is no positive number without leading zeros")
+        raise_header_error(element, "the value must be a positive number without leading zeros")
     return int(value)  # bounded: at most 15 ASCII digits, by the pattern
 
 
@@ -170,38 +172,38 @@ def _read_source_type(element: etree._Element | None) -> SourceType | None:
         return None
     check_attributes(element)
     sequence = ElementSequence(element)
-    kind = sequence.take_required(_name("Content-Type"))
-    boundary = _read_parameter(sequence.take_required(_name("Boundary")))
-    root = sequence.take_required(_name("Type"))
-    start = _read_parameter(sequence.take_required(_name("Start")))
-    start_info = sequence.take_optional(_name("StartInfo"))
-    description = _read_words(sequence.take_optional(_name("Content-Description")))
+    content_type_element = sequence.take_required(_make_fragment_name("Content-Type"))
+    boundary = _read_parameter(sequence.take_required(_make_fragment_name("Boundary")))
+    type_element = sequence.take_required(_make_fragment_name("Type"))
+    start = _read_parameter(sequence.take_required(_make_fragment_name("Start")))
+    start_info = sequence.take_optional(_make_fragment_name("StartInfo"))
+    description = _read_optional_parameter(sequence.take_optional(_make_fragment_name("Content-Description")))
     sequence.check_end()
-    if read_plain_text(kind) != _RELATED:
-        raise_header_error(kind, f"Content-Type is {_RELATED}")
-    if read_plain_text(root) != SOAP_TYPE:
+    if read_plain_text(content_type_element) != _RELATED_TYPE:
+        raise_header_error(content_type_element, f"Content-Type must be {_RELATED_TYPE}")
+    if read_plain_text(type_element) != SOAP_TYPE:
         # eDelivery AS4 1.15 §1.5.6.2; the schema of part 2 knows the types of SOAP 1.1 and MTOM alone.
-        raise_header_error(root, f"a source message of AS4 is {SOAP_TYPE}", NOT_SUPPORTED)
-    info = None if start_info is None else _read_parameter(start_info)
-    return SourceType(boundary, start, info, description)
+        raise_header_error(type_element, f"the source message must be {SOAP_TYPE}", NOT_SUPPORTED)
+    start_info_text = None if start_info is None else _read_parameter(start_info)
+    return SourceType(boundary, start, start_info_text, description)
 
 
 def _read_parameter(element: etree._Element) -> str:
     """Return a parameter of the Content-Type that is written again: it cannot end its own quotes."""
     value = read_plain_text(element)
     if not is_header_value(value):
-        raise_header_error(element, "the value is no parameter of a media type")
+        raise_header_error(element, "the value must be a parameter of a media type")
     return value
 
 
 def _read_compression(sequence: ElementSequence) -> int | None:
-    algorithm = sequence.take_optional(_name("CompressionAlgorithm"))
+    algorithm = sequence.take_optional(_make_fragment_name("CompressionAlgorithm"))
     if algorithm is None:
         return None
     if read_plain_text(algorithm) != _GZIP:
         # eDelivery AS4 1.15 §1.5.6.7: gzip is the one algorithm.
-        raise_header_error(algorithm, "fragments are compressed by gzip alone", NOT_SUPPORTED)
-    return _read_number(sequence.take_required(_name("CompressedMessageSize")))
+        raise_header_error(algorithm, "fragments must be compressed by gzip", NOT_SUPPORTED)
+    return _read_number(sequence.take_required(_make_fragment_name("CompressedMessageSize")))
 
 
 def write_fragment_header(header: FragmentHeader, wsu_id: str) -> str:
@@ -215,7 +217,7 @@ def write_fragment_header(header: FragmentHeader, wsu_id: str) -> str:
     if header.compressed_size is not None:
         content += write_leaf("mf:CompressionAlgorithm", _GZIP)
         content += _write_number("mf:CompressedMessageSize", header.compressed_size)
-    names = (
+    attributes = (
         ("xmlns:mf", MF),
         ("xmlns:soap12", SOAP12),
         ("xmlns:wsu", WSU),
@@ -224,17 +226,17 @@ def write_fragment_header(header: FragmentHeader, wsu_id: str) -> str:
         ("soap12:mustUnderstand", "true"),
     )
     return write_element(
-        "mf:MessageFragment", content, "".join(write_attribute(*attribute) for attribute in names)
+        "mf:MessageFragment", content, "".join(write_attribute(*attribute) for attribute in attributes)
     )
 
 
-def _write_number(name: str, value: int | None) -> str:
-    return "" if value is None else write_leaf(name, str(value))
+def _write_number(element_name: str, number: int | None) -> str:
+    return "" if number is None else write_leaf(element_name, str(number))
 
 
 def _write_source_type(source: SourceType) -> str:
     values = (
-        ("mf:Content-Type", _RELATED),
+        ("mf:Content-Type", _RELATED_TYPE),
         ("mf:Boundary", source.boundary),
         ("mf:Type", SOAP_TYPE),
         ("mf:Start", source.start),

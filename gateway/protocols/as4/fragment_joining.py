@@ -40,7 +40,7 @@ from gateway.wire import WireLimits
 
 _MESSAGING: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging/eb3:UserMessage"
 #: What one fragment of a group states: the value, its element, and the error for a second one.
-_STATED_ONCE: Final = (
+_GROUP_VALUES: Final = (
     ("count", "FragmentCount", "EBMS:0042"),
     ("compressed_size", "CompressedMessageSize", "EBMS:0045"),
     ("message_size", "MessageSize", "EBMS:0041"),
@@ -76,7 +76,7 @@ class FragmentGroup:
         self._limits = limits
         self._terms = terms or JoinTerms()
         self._fragments: dict[int, Fragment] = {}
-        self._ids: dict[str, str] = {}
+        self._identity_by_id: dict[str, str] = {}
         self._tally: GroupTally | None = None
         self._is_refused = False
 
@@ -97,7 +97,7 @@ class FragmentGroup:
         fragment of another group or of another signer is refused by itself (GW351, GW209).
         """
         if self._is_refused:
-            refuse_fragment(fragment.header, "another fragment of this group was refused", "EBMS:0040")
+            raise_fragment_error(fragment.header, "another fragment of this group was refused", "EBMS:0040")
         check_member(fragment, self._tally)
         try:
             if self._is_repeat(fragment):
@@ -111,26 +111,26 @@ class FragmentGroup:
             self._fragments.clear()
             raise
         self._fragments[fragment.header.number] = fragment
-        self._ids[fragment.unit.message_id] = fragment.identity
+        self._identity_by_id[fragment.unit.message_id] = fragment.identity
         return True
 
     def _is_repeat(self, fragment: Fragment) -> bool:
         """Return whether the message came before; raise GW312 for another one with its id."""
-        earlier_digest = self._ids.get(fragment.unit.message_id)
-        if earlier_digest is not None and earlier_digest != fragment.identity:
+        earlier_identity = self._identity_by_id.get(fragment.unit.message_id)
+        if earlier_identity is not None and earlier_identity != fragment.identity:
             location = f"{_MESSAGING}/eb3:MessageInfo/eb3:MessageId"
             raise GatewayError(MESSAGE_ID_REUSED, "another fragment has this MessageId", location)
-        return earlier_digest is not None
+        return earlier_identity is not None
 
-    def list_missing(self) -> tuple[int, ...]:
+    def list_missing_numbers(self) -> tuple[int, ...]:
         """Return the numbers of the fragments that have not come.
 
         As long as no fragment states the count, those after the last one that came are unknown.
         """
         if self._tally is None:
             return ()
-        last = self._tally.stated.count or self._tally.highest
-        return tuple(number for number in range(1, last + 1) if number not in self._fragments)
+        last_number = self._tally.stated.count or self._tally.highest
+        return tuple(number for number in range(1, last_number + 1) if number not in self._fragments)
 
     def join(self) -> JoinedMessage:
         """Return the source message; raise GW353 while fragments are missing, GW352 for a wrong one."""
@@ -141,9 +141,9 @@ class FragmentGroup:
         return JoinedMessage(parcel, unit, tally.stated.action or "")
 
     def _check_complete(self) -> GroupTally:
-        tally, missing = self._tally, self.list_missing()
+        tally, missing = self._tally, self.list_missing_numbers()
         if tally is None or tally.stated.count is None:
-            detail = "no fragment with FragmentCount has come"
+            detail = "no fragment with FragmentCount was received"
             raise GatewayError(FRAGMENT_MISSING, detail, f"{FRAGMENT}/mf:FragmentCount")
         if missing:
             detail = f"{len(missing)} of {len(missing) + len(self._fragments)} fragments are missing: "
@@ -159,29 +159,29 @@ def check_member(fragment: Fragment, tally: GroupTally | None) -> None:
     if fragment.header.group != tally.group:
         detail = f"this fragment is of another group: {fragment.header.group[:120]!r}"
         raise GatewayError(FRAGMENT_CONTRADICTED, detail, f"{FRAGMENT}/mf:GroupId", code="EBMS:0003")
-    if fragment.signed.certificate.sha256 != tally.signer:
+    if fragment.verified_signature.certificate.sha256 != tally.signer:
         raise GatewayError(SIGNER_MISMATCH, "another certificate signed the first fragment", SIGNATURE)
 
 
 def tally_fragment(
-    tally: GroupTally | None, fragment: Fragment, terms: JoinTerms, most: int, *, is_repeated: bool
+    tally: GroupTally | None, fragment: Fragment, terms: JoinTerms, max_octets: int, *, is_repeated: bool
 ) -> GroupTally:
     """Return the tally of a group with one more fragment; raise GW351 for a contradiction.
 
-    `most` are the octets that all pieces may have, and the message. `is_repeated` is whether a fragment of
-    this number came before.
+    `max_octets` are the octets that all pieces may have, and the message. `is_repeated_by_later_lists` is
+    whether a fragment of this number came before.
     """
     header = fragment.header
     header_digest = _compute_header_digest(fragment.unit)
     if tally is None:
-        signer = fragment.signed.certificate.sha256
+        signer = fragment.verified_signature.certificate.sha256
         tally = GroupTally(header.group, signer, header_digest, fragment.unit.properties)
     if (header_digest, fragment.unit.properties) != (tally.said, tally.properties):
         detail = "the header of this fragment differs from that of the first one"
         raise GatewayError(FRAGMENT_CONTRADICTED, detail, _MESSAGING, code="EBMS:0053")
     _check_stated_values(header, tally)
     _check_number(header, tally, is_repeated=is_repeated)
-    _check_terms(fragment, tally, terms, most)
+    _check_join_terms(fragment, tally, terms, max_octets)
     return replace(
         tally,
         stated=replace(tally.stated, **_list_stated_values(header)),
@@ -192,40 +192,44 @@ def tally_fragment(
 
 
 def _check_stated_values(header: FragmentHeader, tally: GroupTally) -> None:
-    """Raise for what another fragment of the group states, too, and for a count below a number."""
+    """Raise for a value that another fragment has stated already, and for a count below a received number."""
     group_values = _list_stated_values(header)
-    for value, name, code in _STATED_ONCE:
-        if value in group_values and getattr(tally.stated, value) is not None:
-            refuse_fragment(header, f"another fragment of the group states {name}, too", code, name)
+    for field_name, element_name, error_code in _GROUP_VALUES:
+        if field_name in group_values and getattr(tally.stated, field_name) is not None:
+            raise_fragment_error(
+                header, f"another fragment of the group states {element_name}, too", error_code, element_name
+            )
     if header.count is not None and tally.highest > header.count:
         detail = f"fragment {tally.highest} came before, of a group of {header.count}"
-        refuse_fragment(header, detail, "EBMS:0049", "FragmentCount")
+        raise_fragment_error(header, detail, "EBMS:0049", "FragmentCount")
 
 
 def _check_number(header: FragmentHeader, tally: GroupTally, *, is_repeated: bool) -> None:
     """Raise for a number that came before, or is larger than the count."""
     if is_repeated:
-        refuse_fragment(header, f"fragment {header.number} came before", "EBMS:0046", "FragmentNum")
-    most = min(header.count or tally.stated.count or MOST_FRAGMENTS, MOST_FRAGMENTS)
-    if header.number > most:
-        refuse_fragment(header, f"fragment {header.number} of {most} at most", "EBMS:0048", "FragmentNum")
+        raise_fragment_error(header, f"fragment {header.number} came before", "EBMS:0046", "FragmentNum")
+    max_number = min(header.count or tally.stated.count or MOST_FRAGMENTS, MOST_FRAGMENTS)
+    if header.number > max_number:
+        raise_fragment_error(
+            header, f"fragment {header.number} of {max_number} at most", "EBMS:0048", "FragmentNum"
+        )
     if header.count is not None and header.count > MOST_FRAGMENTS:
-        detail = f"a group has {MOST_FRAGMENTS} fragments at most"
-        refuse_fragment(header, detail, "EBMS:0049", "FragmentCount")
+        detail = f"a group may have {MOST_FRAGMENTS} fragments at most"
+        raise_fragment_error(header, detail, "EBMS:0049", "FragmentCount")
 
 
-def _check_terms(fragment: Fragment, tally: GroupTally, terms: JoinTerms, most: int) -> None:
+def _check_join_terms(fragment: Fragment, tally: GroupTally, terms: JoinTerms, max_octets: int) -> None:
     """Raise for a part that is too large, and for properties that are not agreed."""
-    header, size = fragment.header, count_octets(fragment.octets)
-    if terms.fragment_size is not None and size > terms.fragment_size:
-        detail = f"the part has {size} octets, {terms.fragment_size} are agreed"
-        refuse_fragment(header, detail, "EBMS:0050")
-    if max(tally.octets + size, header.message_size or 0, header.compressed_size or 0) > most:
-        detail = f"the message has more than {most} octets"
+    header, octet_count = fragment.header, count_octets(fragment.octets)
+    if terms.fragment_size is not None and octet_count > terms.fragment_size:
+        detail = f"the part has {octet_count} octets, {terms.fragment_size} are agreed"
+        raise_fragment_error(header, detail, "EBMS:0050")
+    if max(tally.octets + octet_count, header.message_size or 0, header.compressed_size or 0) > max_octets:
+        detail = f"the message has more than {max_octets} octets"
         raise GatewayError(TOO_LARGE, detail, FRAGMENT)
-    agreed = terms.routing_properties
-    if agreed is not None and any(
-        message_property.name not in agreed for message_property in fragment.unit.properties
+    agreed_properties = terms.routing_properties
+    if agreed_properties is not None and any(
+        message_property.name not in agreed_properties for message_property in fragment.unit.properties
     ):
         detail = "a fragment has a property that is not agreed for routing"
         location = f"{_MESSAGING}/eb3:MessageProperties"
@@ -234,54 +238,54 @@ def _check_terms(fragment: Fragment, tally: GroupTally, terms: JoinTerms, most: 
 
 def _list_stated_values(header: FragmentHeader) -> dict[str, Any]:
     """Return the values of its group that a fragment states, by name."""
-    values = {name: getattr(header, name) for name, _, _ in _STATED_ONCE}
+    values = {name: getattr(header, name) for name, _, _ in _GROUP_VALUES}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def join_pieces(tally: GroupTally, pieces: Sequence[bytes | Body], most: int) -> Parcel:
+def join_pieces(tally: GroupTally, pieces: Sequence[bytes | Body], max_octets: int) -> Parcel:
     """Return the source message of all fragments, in order; raise GW352 where it is not as they state.
 
-    Nothing is held: a compressed message is expanded whenever it is read, to `most` octets.
+    Nothing is held: a compressed message is expanded whenever it is read, to `max_octets` octets.
     """
     header = tally.stated
     if header.source is None:
-        _refuse_joined("no fragment has a MessageHeader", f"{FRAGMENT}/mf:MessageHeader", "EBMS:0047")
-    octets = _expand_pieces(JoinedBody(pieces), header.compressed_size, most)
+        _raise_join_error("no fragment has a MessageHeader", f"{FRAGMENT}/mf:MessageHeader", "EBMS:0047")
+    octets = _expand_pieces(JoinedBody(pieces), header.compressed_size, max_octets)
     message_size = header.message_size
     if message_size is not None and message_size != octets.octet_count:
         detail = f"the message has {octets.octet_count} octets, MessageSize is {message_size}"
-        _refuse_joined(detail, f"{FRAGMENT}/mf:MessageSize", "EBMS:0003")
+        _raise_join_error(detail, f"{FRAGMENT}/mf:MessageSize", "EBMS:0003")
     return Parcel(format_source_headers(header.source, header.action or ""), octets)
 
 
-def _expand_pieces(octets: Body, compressed_size: int | None, most: int) -> Body:
+def _expand_pieces(octets: Body, compressed_size: int | None, max_octets: int) -> Body:
     """Return the octets before compression; raise GW352 for another size, or octets that are no gzip."""
     if compressed_size is None:
         return octets
     location = f"{FRAGMENT}/mf:CompressedMessageSize"
     if compressed_size != octets.octet_count:
         detail = f"the fragments have {octets.octet_count} octets, CompressedMessageSize is {compressed_size}"
-        _refuse_joined(detail, location, "EBMS:0003")
+        _raise_join_error(detail, location, "EBMS:0003")
     try:
-        return as_body(expand_content(octets, most, location))
+        return as_body(expand_content(octets, max_octets, location))
     except GatewayError as wrong:
         if wrong.problem is not COMPRESSION_REFUSED:
             raise
-        _refuse_joined(wrong.detail, location, "EBMS:0055")
+        _raise_join_error(wrong.detail, location, "EBMS:0055")
 
 
 def read_joined_message(tally: GroupTally, parcel: Parcel, limits: WireLimits) -> As4Message:
     """Return the source message, whose header has the values of its fragments; raise GW352 otherwise."""
     message = read_message(parcel, limits)
     unit = message.header.unit
-    if not isinstance(unit, UserMessage) or message.header.bundled or message.fragment is not None:
-        _refuse_joined("the joined message is not one business message", _MESSAGING, "EBMS:0053")
+    if not isinstance(unit, UserMessage) or message.header.bundled_units or message.fragment is not None:
+        _raise_join_error("the joined message is not one business message", _MESSAGING, "EBMS:0053")
     check_parts_named(message.header.parts, message.package.parts)
     if any(message_property not in unit.properties for message_property in tally.properties):
         location = f"{_MESSAGING}/eb3:MessageProperties"
-        _refuse_joined("the fragments have a property that their message has not", location, "EBMS:0053")
+        _raise_join_error("the fragments have a property that their message has not", location, "EBMS:0053")
     if _compute_header_digest(unit) != tally.said:
-        _refuse_joined("the fragments have another header than their message", _MESSAGING, "EBMS:0053")
+        _raise_join_error("the fragments have another header than their message", _MESSAGING, "EBMS:0053")
     return message
 
 
@@ -291,9 +295,9 @@ def _compute_header_digest(unit: UserMessage) -> str:
     Times count as they are written. Each value is named here: the digest is stored, and must not change
     with the form of a message in this program.
     """
-    moment = unit.timestamp.astimezone(UTC).isoformat(timespec="milliseconds")
+    timestamp_text = unit.timestamp.astimezone(UTC).isoformat(timespec="milliseconds")
     values = [
-        *(moment, unit.ref_to_message_id, unit.agreement, unit.agreement_type, unit.pmode_named),
+        *(timestamp_text, unit.ref_to_message_id, unit.agreement, unit.agreement_type, unit.pmode_id),
         *(unit.service, unit.service_type, unit.action, unit.conversation_id, unit.mpc),
     ]
     for party in (unit.sender, unit.receiver):
@@ -302,15 +306,17 @@ def _compute_header_digest(unit: UserMessage) -> str:
     return compute_values_digest(b"" if value is None else b"=" + value.encode() for value in values)
 
 
-def refuse_fragment(header: FragmentHeader, detail: str, code: str, name: str = "") -> NoReturn:
+def raise_fragment_error(
+    header: FragmentHeader, detail: str, error_code: str, element_name: str = ""
+) -> NoReturn:
     """Raise GW351 with the error of part 2 §4.6."""
-    location = f"{FRAGMENT}/mf:{name}" if name else FRAGMENT
-    explanation = detail if name else f"fragment {header.number}: {detail}"
-    raise GatewayError(FRAGMENT_CONTRADICTED, explanation, location, code=code)
+    location = f"{FRAGMENT}/mf:{element_name}" if element_name else FRAGMENT
+    explanation = detail if element_name else f"fragment {header.number}: {detail}"
+    raise GatewayError(FRAGMENT_CONTRADICTED, explanation, location, code=error_code)
 
 
-def _refuse_joined(detail: str, location: str, code: str) -> NoReturn:
-    raise GatewayError(JOIN_FAILED, detail, location, code=code)
+def _raise_join_error(detail: str, location: str, error_code: str) -> NoReturn:
+    raise GatewayError(JOIN_FAILED, detail, location, code=error_code)
 
 
 _HEADER: Final = "/soap12:Envelope/soap12:Header"
@@ -327,39 +333,52 @@ def open_fragment(parcel: Parcel, policy: str, context: ProtocolContext) -> Frag
         raise GatewayError(FRAGMENT_MALFORMED, "there is no mf:MessageFragment", _HEADER)
     signature = read_signature(message, policy, context.limits, context.candidate_certificates)
     reading = message.make_reading()
-    signed = check_signature(signature, reading, context.limits)
-    require_signature(reading.unit, signed)
-    opened = make_opened_message(reading, signed, None, parcel, context.limits)
+    verified_signature = check_signature(signature, reading, context.limits)
+    require_signature(reading.unit, verified_signature)
+    opened = make_opened_message(reading, verified_signature, None, parcel, context.limits)
     fragment = make_fragment(opened)
-    context.check_signing_certificate(fragment.signed.certificate, SIGNATURE)
+    context.check_signing_certificate(fragment.verified_signature.certificate, SIGNATURE)
     return fragment
 
 
 def make_fragment(opened: OpenedMessage) -> Fragment:
     """Return the fragment in an opened message."""
     unit = opened.unit
-    if opened.fragment is None or opened.signed is None or not isinstance(unit, UserMessage):
+    if (
+        opened.fragment_header is None
+        or opened.verified_signature is None
+        or not isinstance(unit, UserMessage)
+    ):
         raise GatewayError(OUR_MISTAKE, "this message is no signed fragment")
     (piece,) = unit.payloads
-    return Fragment(opened.fragment, replace(unit, payloads=()), piece.octets, opened.signed, opened.identity)
+    return Fragment(
+        opened.fragment_header,
+        replace(unit, payloads=()),
+        piece.octets,
+        opened.verified_signature,
+        opened.identity,
+    )
 
 
 def tally_opened_fragment(
-    tally: GroupTally | None, opened: OpenedMessage, most: int, *, is_repeated: bool
+    tally: GroupTally | None, opened: OpenedMessage, max_octets: int, *, is_repeated: bool
 ) -> GroupTally:
     """Return the tally of a group with one more fragment; raise GW209, GW351 for a contradiction.
 
-    `most` are the octets that all pieces may have, and the message. `is_repeated` is whether a fragment of
-    this number came before.
+    `max_octets` are the octets that all pieces may have, and the message. `is_repeated_by_later_lists` is
+    whether a fragment of this number came before.
     """
-    fragment, terms = make_fragment(opened), opened.pmode.splitting if opened.pmode is not None else None
-    if terms is None:
+    fragment, splitting_terms = (
+        make_fragment(opened),
+        opened.pmode.splitting if opened.pmode is not None else None,
+    )
+    if splitting_terms is None:
         raise GatewayError(OUR_MISTAKE, "nothing is agreed of splitting")
     check_member(fragment, tally)
-    agreed = JoinTerms(terms.fragment_size, terms.routing_properties)
-    return tally_fragment(tally, fragment, agreed, most, is_repeated=is_repeated)
+    join_terms = JoinTerms(splitting_terms.fragment_size, splitting_terms.routing_properties)
+    return tally_fragment(tally, fragment, join_terms, max_octets, is_repeated=is_repeated)
 
 
-def join_fragments(tally: GroupTally, pieces: Sequence[bytes | Body], most: int) -> Parcel:
-    """Return the message that was split, of at most `most` octets; raise GW352. Nothing is held of it."""
-    return join_pieces(tally, pieces, most)
+def join_fragments(tally: GroupTally, pieces: Sequence[bytes | Body], max_octets: int) -> Parcel:
+    """Return the split message of at most `max_octets`, without its content in memory; raise GW352."""
+    return join_pieces(tally, pieces, max_octets)

@@ -32,7 +32,7 @@ from gateway.protocols.as4.header_values import (
     MessageInfo,
     MessagingHeader,
     PartInfo,
-    locate_part,
+    format_part_location,
     make_eb3_name,
     read_message_info,
     read_optional_attribute,
@@ -60,14 +60,14 @@ from gateway.wire import (
     read_attribute,
 )
 
-_LONGEST_CODE: Final = 1024
-_LONGEST_WORDS: Final = 1024
-_NRI: Final = f"{{{EBBP}}}NonRepudiationInformation"
-_PART: Final = f"{{{EBBP}}}MessagePartNRInformation"
+_MAX_CODE_CHARACTERS: Final = 1024
+_MAX_ATTRIBUTE_CHARACTERS: Final = 1024
+_INFORMATION: Final = f"{{{EBBP}}}NonRepudiationInformation"
+_PART_INFORMATION: Final = f"{{{EBBP}}}MessagePartNRInformation"
 _REFERENCE: Final = f"{{{DS}}}Reference"
 _DESCRIPTION: Final = make_eb3_name("Description")
-_DETAIL: Final = make_eb3_name("ErrorDetail")
-_ATTRIBUTES: Final = ("category", "refToMessageInError", "origin", "shortDescription")
+_ERROR_DETAIL: Final = make_eb3_name("ErrorDetail")
+_ERROR_ATTRIBUTES: Final = ("category", "refToMessageInError", "origin", "shortDescription")
 
 
 def read_receipt(element: etree._Element, info: MessageInfo) -> Receipt:
@@ -78,16 +78,16 @@ def read_receipt(element: etree._Element, info: MessageInfo) -> Receipt:
     """
     check_attributes(element)
     if info.ref_to_message_id is None:
-        raise_header_error(element, "a receipt names the message that it is about")
+        raise_header_error(element, "a receipt must name the message that it is about")
     children = list_elements(element)
     if not children:
-        raise_header_error(element, "the receipt is empty")
+        raise_header_error(element, "the receipt must not be empty")
     for child in children:
         if etree.QName(child).namespace == EB3 and child.tag != make_eb3_name("UserMessage"):
-            raise_header_error(child, "this element does not belong into a receipt")
-    informations = [child for child in children if child.tag == _NRI]
+            raise_header_error(child, "this element is not allowed in a receipt")
+    informations = [child for child in children if child.tag == _INFORMATION]
     if len(informations) > 1:
-        raise_header_error(informations[1], "a receipt has one NonRepudiationInformation")
+        raise_header_error(informations[1], "a receipt must have one NonRepudiationInformation")
     return Receipt(
         **info.make_unit_values(),
         ref_to_message_id=info.ref_to_message_id,
@@ -99,17 +99,17 @@ def read_receipt(element: etree._Element, info: MessageInfo) -> Receipt:
 def _read_information(element: etree._Element) -> tuple[DigestReference, ...]:
     check_attributes(element)
     sequence = ElementSequence(element)
-    parts = sequence.take_all(_PART, least=1)
+    parts = sequence.take_all(_PART_INFORMATION, min_count=1)
     sequence.check_end()
-    return read_references(_take_reference(part) for part in parts)
+    return read_references(_get_part_reference(part) for part in parts)
 
 
-def _take_reference(part: etree._Element) -> etree._Element:
+def _get_part_reference(part: etree._Element) -> etree._Element:
     check_attributes(part)
     children = list_elements(part)
     if len(children) != 1 or children[0].tag != _REFERENCE:
         # AS4 §5.1.8: MessagePartIdentifier is not used.
-        raise_header_error(part, "a part of the information is one ds:Reference", NOT_SUPPORTED)
+        raise_header_error(part, "a MessagePartNRInformation must hold one ds:Reference", NOT_SUPPORTED)
     return children[0]
 
 
@@ -130,26 +130,28 @@ def read_error_signal(elements: list[etree._Element], info: MessageInfo) -> Erro
 
 def _read_error(element: etree._Element) -> ErrorEntry:
     """Return an error: its code and severity decide, and texts for people are read without checks."""
-    check_attributes(element, required=("errorCode", "severity"), optional=_ATTRIBUTES)
+    check_attributes(element, required=("errorCode", "severity"), optional=_ERROR_ATTRIBUTES)
     children = list_elements(element)
     for child in children:
-        if child.tag not in (_DESCRIPTION, _DETAIL):
-            raise_header_error(child, "this element does not belong into an error")
+        if child.tag not in (_DESCRIPTION, _ERROR_DETAIL):
+            raise_header_error(child, "this element is not allowed in an error")
     # Handlers write "Failure" and "error" too; each value except "warning" counts as a failure.
-    warned = read_attribute(element, "severity", "").strip().lower() == "warning"
+    is_warning = read_attribute(element, "severity", "").strip().lower() == "warning"
     return ErrorEntry(
-        code=collapse_whitespace(read_attribute(element, "errorCode", ""))[:_LONGEST_CODE],
-        severity="Warning" if warned else "Error",
-        location=read_free_text(child for child in children if child.tag == _DETAIL),
+        code=collapse_whitespace(read_attribute(element, "errorCode", ""))[:_MAX_CODE_CHARACTERS],
+        severity="Warning" if is_warning else "Error",
+        location=read_free_text(child for child in children if child.tag == _ERROR_DETAIL),
         description=read_free_text(child for child in children if child.tag == _DESCRIPTION),
-        category=_read_words(element, "category"),
-        origin=_read_words(element, "origin"),
-        title=_read_words(element, "shortDescription"),
+        category=_read_short_attribute(element, "category"),
+        origin=_read_short_attribute(element, "origin"),
+        title=_read_short_attribute(element, "shortDescription"),
     )
 
 
-def _read_words(element: etree._Element, name: str) -> str:
-    return collapse_whitespace(read_attribute(element, name, ""))[:_LONGEST_WORDS].rstrip()
+def _read_short_attribute(element: etree._Element, attribute_name: str) -> str:
+    return collapse_whitespace(read_attribute(element, attribute_name, ""))[
+        :_MAX_ATTRIBUTE_CHARACTERS
+    ].rstrip()
 
 
 _MUST_UNDERSTAND: Final = f"{{{SOAP12}}}mustUnderstand"
@@ -158,12 +160,12 @@ _ID: Final = f"{{{WSU}}}Id"
 _SIGNAL: Final = make_eb3_name("SignalMessage")
 _USER_MESSAGE: Final = make_eb3_name("UserMessage")
 #: The largest number of signals in a message: a PullRequest, a receipt and an error, or three errors.
-_MOST_SIGNALS: Final = 3
-_LONGEST_PROPERTY: Final = 8192
+_MAX_SIGNALS: Final = 3
+_MAX_PROPERTY_CHARACTERS: Final = 8192
 _OUTLINED_MESSAGE: Final = f"{make_eb3_name('Messaging')}/{make_eb3_name('UserMessage')}"
 _OUTLINED_ID: Final = f"{make_eb3_name('MessageInfo')}/{make_eb3_name('MessageId')}"
-_LONGEST_ID: Final = 1024
-_LONGEST_CHANNEL: Final = 1024
+_MAX_ID_CHARACTERS: Final = 1024
+_MAX_CHANNEL_CHARACTERS: Final = 1024
 #: Of a message that is refused the time is not used.
 _NO_TIME: Final = datetime.fromtimestamp(0, UTC)
 _NO_COLLABORATION: Final = {"service": "", "action": "", "conversation_id": "", "agreement": ""}
@@ -182,8 +184,8 @@ def read_messaging(element: etree._Element) -> MessagingHeader:
     sequence.check_end(extensible=True)
     if not signals and not messages:
         raise_header_error(element, "there is no message unit")
-    if len(signals) > _MOST_SIGNALS or len(messages) > 1:
-        raise_header_error(element, "so many units are not supported", NOT_SUPPORTED)
+    if len(signals) > _MAX_SIGNALS or len(messages) > 1:
+        raise_header_error(element, "more message units than are supported", NOT_SUPPORTED)
     headers = [MessagingHeader(element, signal, _read_signal(signal)) for signal in signals]
     headers += [_read_user_message(element, message) for message in messages]
     return _bundle_units(element, headers)
@@ -195,7 +197,7 @@ def _check_attribute_values(element: etree._Element) -> None:
     if _MUST_UNDERSTAND in element.attrib:
         read_boolean_attribute(element, _MUST_UNDERSTAND)
     if "id" in element.attrib and not _NAME.fullmatch(read_attribute(element, "id", "")):
-        raise_header_error(element, "an id is a name without colon", at="id")
+        raise_header_error(element, "an id must be a name without colon", at="id")
 
 
 def _bundle_units(element: etree._Element, headers: list[MessagingHeader]) -> MessagingHeader:
@@ -207,41 +209,41 @@ def _bundle_units(element: etree._Element, headers: list[MessagingHeader]) -> Me
     if len(headers) == 1:
         return headers[0]
     answers = [header.unit for header in headers if isinstance(header.unit, Receipt | ErrorSignal)]
-    asking = [header for header in headers if not isinstance(header.unit, Receipt | ErrorSignal)]
-    if all(isinstance(answer, ErrorSignal) for answer in answers) and not asking:
-        return replace(headers[0], bundled=tuple(answers[1:]))
-    if len(asking) != 1:
-        detail = "answers are bundled with one business message or one PullRequest"
+    request_headers = [header for header in headers if not isinstance(header.unit, Receipt | ErrorSignal)]
+    if all(isinstance(answer, ErrorSignal) for answer in answers) and not request_headers:
+        return replace(headers[0], bundled_units=tuple(answers[1:]))
+    if len(request_headers) != 1:
+        detail = "answers must be bundled with one business message or one PullRequest"
         raise_header_error(element, detail, NOT_SUPPORTED)
-    return replace(asking[0], bundled=tuple(answers))
+    return replace(request_headers[0], bundled_units=tuple(answers))
 
 
 def _read_signal(element: etree._Element) -> Unit:
     check_attributes(element)
     sequence = ElementSequence(element)
     info = read_message_info(sequence.take_required(make_eb3_name("MessageInfo")))
-    pulled = sequence.take_optional(make_eb3_name("PullRequest"))
-    receipt = sequence.take_optional(make_eb3_name("Receipt"))
-    errors = sequence.take_all(make_eb3_name("Error"))
+    pull_element = sequence.take_optional(make_eb3_name("PullRequest"))
+    receipt_element = sequence.take_optional(make_eb3_name("Receipt"))
+    error_elements = sequence.take_all(make_eb3_name("Error"))
     sequence.check_end(extensible=True)
-    if sum((pulled is not None, receipt is not None, bool(errors))) != 1:
-        raise_header_error(element, "a signal is a PullRequest, a Receipt or Errors", NOT_SUPPORTED)
-    if receipt is not None:
-        return read_receipt(receipt, info)
-    if errors:
-        return read_error_signal(errors, info)
-    assert pulled is not None  # one of the three is there
-    check_attributes(pulled, optional=("mpc",))
-    ElementSequence(pulled).check_end(extensible=True)
+    if sum((pull_element is not None, receipt_element is not None, bool(error_elements))) != 1:
+        raise_header_error(element, "a signal must be a PullRequest, a Receipt or Errors", NOT_SUPPORTED)
+    if receipt_element is not None:
+        return read_receipt(receipt_element, info)
+    if error_elements:
+        return read_error_signal(error_elements, info)
+    assert pull_element is not None  # one of the three is there
+    check_attributes(pull_element, optional=("mpc",))
+    ElementSequence(pull_element).check_end(extensible=True)
     if info.ref_to_message_id is not None:
         raise_header_error(element, "a PullRequest refers to no message", HEADER_INCONSISTENT)
-    return PullRequest(**info.make_unit_values(), mpc=_read_uri_attribute(pulled, "mpc"))
+    return PullRequest(**info.make_unit_values(), mpc=_read_uri_attribute(pull_element, "mpc"))
 
 
-def _read_uri_attribute(element: etree._Element, name: str) -> str | None:
-    value = read_optional_attribute(element, name)
+def _read_uri_attribute(element: etree._Element, attribute_name: str) -> str | None:
+    value = read_optional_attribute(element, attribute_name)
     if value is not None and not is_uri(value):
-        raise_header_error(element, "this attribute is a URI", at=name)
+        raise_header_error(element, "this attribute must be a URI", at=attribute_name)
     return value
 
 
@@ -251,8 +253,8 @@ def _read_user_message(messaging: etree._Element, element: etree._Element) -> Me
     info = read_message_info(sequence.take_required(make_eb3_name("MessageInfo")))
     sender, receiver = _read_party_info(sequence.take_required(make_eb3_name("PartyInfo")))
     collaboration = _read_collaboration(sequence.take_required(make_eb3_name("CollaborationInfo")))
-    properties = sequence.take_optional(make_eb3_name("MessageProperties"))
-    payloads = sequence.take_optional(make_eb3_name("PayloadInfo"))
+    properties_element = sequence.take_optional(make_eb3_name("MessageProperties"))
+    payload_info = sequence.take_optional(make_eb3_name("PayloadInfo"))
     sequence.check_end()
     unit = UserMessage(
         message_id=info.message_id,
@@ -261,10 +263,12 @@ def _read_user_message(messaging: etree._Element, element: etree._Element) -> Me
         sender=sender,
         receiver=receiver,
         mpc=_read_uri_attribute(element, "mpc"),
-        properties=() if properties is None else _read_properties(properties),
+        properties=() if properties_element is None else _read_properties(properties_element),
         **collaboration,
     )
-    return MessagingHeader(messaging, element, unit, () if payloads is None else _read_parts(payloads))
+    return MessagingHeader(
+        messaging, element, unit, () if payload_info is None else _read_parts(payload_info)
+    )
 
 
 def _read_party_info(element: etree._Element) -> tuple[Party, Party]:
@@ -280,7 +284,7 @@ def _read_party(element: etree._Element) -> Party:
     sequence = ElementSequence(element)
     ids = tuple(
         PartyId(*_read_typed_value(id_element))
-        for id_element in sequence.take_all(make_eb3_name("PartyId"), least=1)
+        for id_element in sequence.take_all(make_eb3_name("PartyId"), min_count=1)
     )
     role = sequence.take_required(make_eb3_name("Role"))
     sequence.check_end()
@@ -293,36 +297,38 @@ def _read_party(element: etree._Element) -> Party:
 def _read_typed_value(element: etree._Element) -> tuple[str, str | None]:
     """Return value and type of a PartyId or Service; without a type it must be a URI (core §5.2.2)."""
     check_attributes(element, optional=("type",))
-    value, kind = read_text(element), read_optional_attribute(element, "type")
-    if kind is None and not is_uri(value):
+    value, value_type = read_text(element), read_optional_attribute(element, "type")
+    if value_type is None and not is_uri(value):
         raise_header_error(element, "without a type the value must be a URI", HEADER_INCONSISTENT)
-    return value, kind
+    return value, value_type
 
 
 def _read_collaboration(element: etree._Element) -> dict[str, Any]:
     """Return the values of eb:CollaborationInfo by the names that the message model has for them."""
     check_attributes(element)
     sequence = ElementSequence(element)
-    agreement = sequence.take_optional(make_eb3_name("AgreementRef"))
+    agreement_element = sequence.take_optional(make_eb3_name("AgreementRef"))
     service, service_type = _read_typed_value(sequence.take_required(make_eb3_name("Service")))
-    action = sequence.take_required(make_eb3_name("Action"))
-    conversation = sequence.take_required(make_eb3_name("ConversationId"))
+    action_element = sequence.take_required(make_eb3_name("Action"))
+    conversation_element = sequence.take_required(make_eb3_name("ConversationId"))
     sequence.check_end()
-    check_attributes(action)
-    check_attributes(conversation)
+    check_attributes(action_element)
+    check_attributes(conversation_element)
     values = {
         "service": service,
         "service_type": service_type,
-        "action": read_text(action),
+        "action": read_text(action_element),
         # The schema permits an empty ConversationId, and handlers send it.
-        "conversation_id": read_text(conversation) if len(conversation) or conversation.text else "",
+        "conversation_id": read_text(conversation_element)
+        if len(conversation_element) or conversation_element.text
+        else "",
         "agreement": "",
     }
-    if agreement is not None:
-        check_attributes(agreement, optional=("type", "pmode"))
-        values["agreement"] = read_text(agreement)
-        values["agreement_type"] = read_optional_attribute(agreement, "type")
-        values["pmode_named"] = read_optional_attribute(agreement, "pmode")
+    if agreement_element is not None:
+        check_attributes(agreement_element, optional=("type", "pmode"))
+        values["agreement"] = read_text(agreement_element)
+        values["agreement_type"] = read_optional_attribute(agreement_element, "type")
+        values["pmode_id"] = read_optional_attribute(agreement_element, "pmode")
     return values
 
 
@@ -331,7 +337,7 @@ def _read_properties(element: etree._Element) -> tuple[MessageProperty, ...]:
     sequence = ElementSequence(element)
     properties = tuple(
         _read_property(property_element)
-        for property_element in sequence.take_all(make_eb3_name("Property"), least=1)
+        for property_element in sequence.take_all(make_eb3_name("Property"), min_count=1)
     )
     sequence.check_end()
     return properties
@@ -340,7 +346,7 @@ def _read_properties(element: etree._Element) -> tuple[MessageProperty, ...]:
 def _read_property(element: etree._Element) -> MessageProperty:
     check_attributes(element, required=("name",), optional=("type",))
     name = read_optional_attribute(element, "name") or ""
-    value = read_text(element, limit=_LONGEST_PROPERTY, padded=True)
+    value = read_text(element, max_characters=_MAX_PROPERTY_CHARACTERS, may_be_padded=True)
     return MessageProperty(name, value, read_optional_attribute(element, "type"))
 
 
@@ -349,7 +355,7 @@ def _read_parts(element: etree._Element) -> tuple[PartInfo, ...]:
     sequence = ElementSequence(element)
     parts = tuple(
         _read_part_info(part_element)
-        for part_element in sequence.take_all(make_eb3_name("PartInfo"), least=1)
+        for part_element in sequence.take_all(make_eb3_name("PartInfo"), min_count=1)
     )
     sequence.check_end()
     if len({part.content_id for part in parts}) < len(parts):
@@ -394,21 +400,21 @@ def _make_part_info(
         property_values.pop("MimeType", None),
     )
     if compression not in (None, GZIP_TYPE):
-        raise_header_error(element, f"CompressionType is {GZIP_TYPE}", HEADER_INCONSISTENT)
+        raise_header_error(element, f"CompressionType must be {GZIP_TYPE}", HEADER_INCONSISTENT)
     if compression is not None and media_type is None:
         raise_header_error(element, "a compressed part states its MimeType", HEADER_INCONSISTENT)
     if media_type is not None and not _MEDIA_TYPE.fullmatch(media_type):
-        raise_header_error(element, "MimeType is no media type", MIME_MALFORMED)
+        raise_header_error(element, "MimeType must be a media type", MIME_MALFORMED)
     charset = property_values.get("CharacterSet")
     # AS4 §3.1: a name of XML 1.0 §4.3.3.
     if compression is not None and charset is not None and not _ENCODING_NAME.fullmatch(charset):
-        raise_header_error(element, "CharacterSet is no name of an encoding", HEADER_INCONSISTENT)
+        raise_header_error(element, "CharacterSet must be the name of an encoding", HEADER_INCONSISTENT)
     return PartInfo(
         content_id,
         tuple(property_values.items()),
         media_type,
         compression is not None,
-        locate_part(content_id),
+        format_part_location(content_id),
     )
 
 
@@ -432,7 +438,7 @@ def read_outline(envelope: SoapEnvelope) -> UserMessage | None:
         timestamp=_NO_TIME,
         sender=sender,
         receiver=receiver,
-        mpc=read_attribute(element, "mpc", "")[:_LONGEST_CHANNEL] or None,
+        mpc=read_attribute(element, "mpc", "")[:_MAX_CHANNEL_CHARACTERS] or None,
         **_outline_collaboration(element),
     )
 
@@ -448,4 +454,4 @@ def _outline_collaboration(element: etree._Element) -> dict[str, Any]:
 def read_message_id(element: etree._Element | None) -> str | None:
     """Return the id in an element as far as it can be repeated in an answer, None where there is none."""
     value = "" if element is None else (element.text or "").strip()
-    return value[:_LONGEST_ID] or None
+    return value[:_MAX_ID_CHARACTERS] or None

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from lxml import etree
 
-from gateway.message_model import UNNAMED, ErrorSignal, PullRequest, Receipt, Unit, UserMessage
+from gateway.message_model import UNNAMED_PARTY, ErrorSignal, PullRequest, Receipt, Unit, UserMessage
 from gateway.protocols.element_reader import (
     ElementSequence,
     check_attributes,
@@ -32,23 +32,23 @@ class PartInfo:
     content_id: str
     properties: tuple[tuple[str, str], ...]
     media_type: str | None
-    compressed: bool
+    is_compressed: bool
     location: str
 
 
 @dataclass(frozen=True, slots=True)
 class MessagingHeader:
-    """What eb:Messaging says: the unit, still without payloads, and the parts that belong to it.
+    """The content of eb:Messaging: the unit, still without payloads, and the parts that belong to it.
 
-    `bundled` are the receipts and errors that came beside a business message or a PullRequest, or beside
-    an error.
+    `bundled_units` are the receipts and errors that came beside a business message or a PullRequest, or
+    beside an error.
     """
 
     element: etree._Element
     unit_element: etree._Element
     unit: Unit
     parts: tuple[PartInfo, ...] = ()
-    bundled: tuple[Receipt | ErrorSignal, ...] = ()
+    bundled_units: tuple[Receipt | ErrorSignal, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ class RefusedBundle:
     main_unit: UserMessage | PullRequest
 
 
-def locate_part(content_id: str) -> str:
+def format_part_location(content_id: str) -> str:
     """Return the location of a part as errors name it."""
     return f"cid:{content_id[:256]}"
 
 
-_LONGEST_ATTRIBUTE: Final = 1024
+_MAX_ATTRIBUTE_CHARACTERS: Final = 1024
 
 
 @cache
@@ -90,8 +90,8 @@ class MessageInfo:
             "message_id": self.message_id,
             "timestamp": self.timestamp,
             "conversation_id": "",
-            "sender": UNNAMED,
-            "receiver": UNNAMED,
+            "sender": UNNAMED_PARTY,
+            "receiver": UNNAMED_PARTY,
             "agreement": "",
         }
 
@@ -100,20 +100,22 @@ def read_message_info(element: etree._Element) -> MessageInfo:
     """Return the values of eb:MessageInfo (core §5.2.2.1)."""
     check_attributes(element)
     sequence = ElementSequence(element)
-    stamp = sequence.take_required(make_eb3_name("Timestamp"))
-    message_id = sequence.take_required(make_eb3_name("MessageId"))
-    reference = sequence.take_optional(make_eb3_name("RefToMessageId"))
+    timestamp_element = sequence.take_required(make_eb3_name("Timestamp"))
+    id_element = sequence.take_required(make_eb3_name("MessageId"))
+    reference_element = sequence.take_optional(make_eb3_name("RefToMessageId"))
     sequence.check_end()
-    check_attributes(stamp)
-    ref_to_message_id = None if reference is None else read_message_id(reference)
-    return MessageInfo(read_instant(stamp), read_message_id(message_id), ref_to_message_id)
+    check_attributes(timestamp_element)
+    ref_to_message_id = None if reference_element is None else read_message_id(reference_element)
+    return MessageInfo(read_instant(timestamp_element), read_message_id(id_element), ref_to_message_id)
 
 
-def read_optional_attribute(element: etree._Element, name: str) -> str | None:
+def read_optional_attribute(element: etree._Element, attribute_name: str) -> str | None:
     """Return the value of an attribute, None where it is absent; an empty or padded one is refused."""
-    value = read_attribute(element, name)
+    value = read_attribute(element, attribute_name)
     if value is None:
         return None
-    if not value or value != value.strip() or len(value) > _LONGEST_ATTRIBUTE:
-        raise_header_error(element, "the value is empty, too long, or has white space around it", at=name)
+    if not value or value != value.strip() or len(value) > _MAX_ATTRIBUTE_CHARACTERS:
+        raise_header_error(
+            element, "the value is empty, too long, or has white space around it", at=attribute_name
+        )
     return value

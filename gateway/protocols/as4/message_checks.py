@@ -38,17 +38,17 @@ from gateway.xmlsec import (
     SignatureOctets,
     SignatureReading,
     VerifiedSignature,
+    collect_signature_octets,
     find_swa_security,
     get_signature_policy,
     read_swa_signature,
-    take_signature_octets,
 )
 
 _UNIT: Final = "/soap12:Envelope/soap12:Header/eb3:Messaging/eb3:UserMessage"
-REFERENCE: Final = f"{_UNIT}/eb3:MessageInfo/eb3:RefToMessageId"
+REFERENCE_XPATH: Final = f"{_UNIT}/eb3:MessageInfo/eb3:RefToMessageId"
 
 
-def find_answered_request(unit: UserMessage, pmode: PMode) -> str | None:
+def get_request_id(unit: UserMessage, pmode: PMode) -> str | None:
     """Return the MessageId of the request that a message answers; None for a message that is no reply.
 
     Raises GW304 (EBMS:0003) for a request that refers to a message, and for a reply that refers to none.
@@ -56,7 +56,7 @@ def find_answered_request(unit: UserMessage, pmode: PMode) -> str | None:
     ref_to_message_id = unit.ref_to_message_id
     if pmode.leg == "request" and ref_to_message_id is not None:
         detail = f"a request by {pmode.mep_binding} refers to no message"
-        raise GatewayError(HEADER_INCONSISTENT, detail, REFERENCE)
+        raise GatewayError(HEADER_INCONSISTENT, detail, REFERENCE_XPATH)
     if pmode.leg == "reply" and ref_to_message_id is None:
         detail = f"a reply by {pmode.mep_binding} refers to its request"
         raise GatewayError(HEADER_INCONSISTENT, detail, f"{_UNIT}/eb3:MessageInfo")
@@ -71,7 +71,7 @@ def check_request(reply: UserMessage, request: Unit, pmode: PMode, context: Prot
     """
     if not isinstance(request, UserMessage) or not _is_request(request, pmode, context):
         detail = f"it is no request by {pmode.mep_binding} in this agreement and service"
-        raise GatewayError(REFERENCE_UNKNOWN, detail, REFERENCE)
+        raise GatewayError(REFERENCE_UNKNOWN, detail, REFERENCE_XPATH)
     if request.conversation_id != reply.conversation_id:
         location = f"{_UNIT}/eb3:CollaborationInfo/eb3:ConversationId"
         raise GatewayError(HEADER_INCONSISTENT, "its request is of another conversation", location)
@@ -91,7 +91,7 @@ def _is_request(request: UserMessage, pmode: PMode, context: ProtocolContext) ->
     )
 
 
-def find_agreement(
+def match_own_pmode(
     unit: UserMessage, element: etree._Element | None, context: ProtocolContext
 ) -> tuple[PMode, UserMessage]:
     """Return the P-Mode of a message to us, and the message with the terms that the P-Mode gives it.
@@ -99,19 +99,19 @@ def find_agreement(
     Raises GW301 to GW304 and GW311 for a message that is not agreed, GW302 at its `element` for a message
     to another handler. No signature is read here.
     """
-    pmode, agreed = match_agreed_pmode(unit, "as4", context)
-    if context.find_party_name(unit.receiver.ids[0]) not in context.keys:
+    pmode, agreed_unit = match_agreed_pmode(unit, "as4", context)
+    if context.find_party_name(unit.receiver.ids[0]) not in context.signers:
         location = "" if element is None else f"{build_xpath(element)}/eb3:PartyInfo/eb3:To"
         raise GatewayError(PARTY_UNKNOWN, "this message is for another handler", location)
-    return pmode, agreed
+    return pmode, agreed_unit
 
 
 def read_agreed_signature(
     message: As4Message, pmode: PMode, sender: Party, context: ProtocolContext
 ) -> SignatureReading | None:
     """Return the signature of a message, read by the policy of its P-Mode; no key is used."""
-    registered = context.list_party_certificates(context.get_party_name(sender))
-    candidate_certificates = (*context.candidate_certificates, *registered)
+    registered_certificates = context.list_party_certificates(context.get_party_name(sender))
+    candidate_certificates = (*context.candidate_certificates, *registered_certificates)
     return read_signature(message, pmode.security.policy, context.limits, candidate_certificates)
 
 
@@ -125,12 +125,12 @@ def check_business_message(
     """Return a business message of a P-Mode after all its checks; no reader is called any more."""
     unit = reading.unit
     assert isinstance(unit, UserMessage)
-    signed = check_signer_signature(reading, signature, pmode, unit.sender, context)
-    require_signature(unit, signed)
+    verified_signature = check_signer_signature(reading, signature, pmode, unit.sender, context)
+    require_signature(unit, verified_signature)
     if reading.fragment is None:
         # For a fragment, the joined message is checked instead.
         check_exchange_leg(unit, pmode, context)
-    return make_opened_message(reading, signed, pmode, parcel, context.limits)
+    return make_opened_message(reading, verified_signature, pmode, parcel, context.limits)
 
 
 def check_signer_signature(
@@ -146,57 +146,57 @@ def check_signer_signature(
         check_signer(certificate, pmode, sender, context, SIGNATURE)
         if signature is not None:
             check_agreed_algorithms(signature.algorithm, signature.references, pmode)
-        if reading.secret:
+        if reading.encrypted_parts:
             context.check_signing_certificate(certificate, SIGNATURE)
 
-    signed = check_signature(signature, reading, context.limits, check_signer_certificate)
-    if signed is not None:
-        context.check_signing_certificate(signed.certificate, SIGNATURE)
-    return signed
+    verified_signature = check_signature(signature, reading, context.limits, check_signer_certificate)
+    if verified_signature is not None:
+        context.check_signing_certificate(verified_signature.certificate, SIGNATURE)
+    return verified_signature
 
 
 def check_exchange_leg(unit: UserMessage, pmode: PMode, context: ProtocolContext) -> None:
     """Raise for a message that is not the request or the reply that the binding of its exchange says."""
-    answered = find_answered_request(unit, pmode)
-    sent = None if answered is None else context.find_sent_parcel("as4", answered)
-    if sent is not None:
-        check_request(unit, read_sent_header(sent, context.limits).unit, pmode, context)
-    elif answered is not None and context.has_all_sent_messages:
-        raise GatewayError(REFERENCE_UNKNOWN, "no message of ours has this id", REFERENCE)
+    request_id = get_request_id(unit, pmode)
+    request_parcel = None if request_id is None else context.find_sent_parcel("as4", request_id)
+    if request_parcel is not None:
+        check_request(unit, read_sent_header(request_parcel, context.limits).unit, pmode, context)
+    elif request_id is not None and context.has_all_sent_messages:
+        raise GatewayError(REFERENCE_UNKNOWN, "no message of ours has this id", REFERENCE_XPATH)
 
 
 @dataclass(frozen=True, slots=True)
 class EnvelopeReading:
     """One signed business message without payloads: its unit, the parts that it names, its signature.
 
-    `header` is the canonical form of its unit. Nothing is verified yet.
+    `canonical_header` is the canonical form of its unit. Nothing is verified yet.
     """
 
     unit: UserMessage
     named_parts: tuple[PartInfo, ...]
-    header: bytes
+    canonical_header: bytes
     signature: SignatureOctets
 
 
-def read_envelope(document: bytes, policy: str, limits: WireLimits) -> EnvelopeReading | None:
+def read_envelope(envelope_octets: bytes, policy: str, limits: WireLimits) -> EnvelopeReading | None:
     """Return the values of an envelope, read by a signature policy; None for one that is always opened whole.
 
     Always opened whole: a signal, several units, a fragment, and a message whose envelope does not contain
     the certificate of its signature.
     """
-    envelope = read_soap_envelope(parse_xml(document, limits, envelope=True))
+    envelope = read_soap_envelope(parse_xml(envelope_octets, limits, is_envelope=True))
     header, security = read_messaging(find_messaging(envelope)), find_swa_security(envelope.root)
     is_fragment = next(envelope.root.iter(MESSAGE_FRAGMENT), None) is not None
-    if not isinstance(header.unit, UserMessage) or header.bundled or security is None or is_fragment:
+    if not isinstance(header.unit, UserMessage) or header.bundled_units or security is None or is_fragment:
         return None
-    names = tuple(part.content_id for part in header.parts)
-    covered, signature_policy = (header.element, envelope.body), get_signature_policy(policy)
-    signature = read_swa_signature(security, covered, names, signature_policy, limits=limits)
+    content_ids = tuple(part.content_id for part in header.parts)
+    covered_elements, signature_policy = (header.element, envelope.body), get_signature_policy(policy)
+    signature = read_swa_signature(security, covered_elements, content_ids, signature_policy, limits=limits)
     return EnvelopeReading(
         header.unit,
         header.parts,
         canonicalize_element(header.unit_element, exclusive=True),
-        take_signature_octets(signature),
+        collect_signature_octets(signature),
     )
 
 
@@ -206,18 +206,18 @@ def open_reading(
     related: RelatedParts,
     parcel: Parcel,
     context: ProtocolContext,
-    expecting: SentUnit | None = None,
+    expected_unit: SentUnit | None = None,
 ) -> OpenedMessage:
     """Return a posted message whose envelope needs no reading, after all checks; raise GatewayError.
 
     It was read by a signature `policy`. A message that is refused here may be accepted when it is opened as
     a whole.
     """
-    pmode, agreed = find_agreement(reading.unit, None, context)
+    pmode, agreed_unit = match_own_pmode(reading.unit, None, context)
     is_plain = pmode.encryption is None and pmode.pull is None and pmode.security.policy == policy
-    if related.root.media_type != SOAP_TYPE or expecting is not None or not is_plain:
-        raise GatewayError(NOT_SUPPORTED, "such a message is opened as a whole")
+    if related.root.media_type != SOAP_TYPE or expected_unit is not None or not is_plain:
+        raise GatewayError(NOT_SUPPORTED, "a message of this kind must be opened as a whole")
     parts = index_parts(related.attachments)
     check_parts_named(reading.named_parts, parts)
-    message = MessageReading(agreed, reading.named_parts, parts, lambda: (reading.header,))
+    message = MessageReading(agreed_unit, reading.named_parts, parts, lambda: (reading.canonical_header,))
     return check_business_message(message, reading.signature, pmode, parcel, context)

@@ -12,18 +12,18 @@ from gateway.agreements import PMode
 from gateway.errors import SIGNATURE_MISSING, GatewayError
 from gateway.message_model import Body, DigestReference, Receipt, Unit, UserMessage
 from gateway.pki import Certificate
-from gateway.protocols.as4.encrypted_parts import NOTHING_ENCRYPTED, As4EncryptedParts
+from gateway.protocols.as4.encrypted_parts import NO_ENCRYPTED_PARTS, As4EncryptedParts
 from gateway.protocols.as4.fragment_header import (
     MESSAGE_FRAGMENT,
     find_fragment_element,
-    name_fragment_part,
+    get_fragment_part,
     read_fragment_header,
     require_bare_message,
 )
 from gateway.protocols.as4.header_reader import read_messaging, read_outline
 from gateway.protocols.as4.header_values import MessagingHeader, PartInfo
 from gateway.protocols.as4.packaging import (
-    UNDERSTOOD,
+    UNDERSTOOD_BLOCKS,
     As4Package,
     check_parts_named,
     collect_as4_payloads,
@@ -56,7 +56,7 @@ from gateway.xmlsec import (
     verify_reading,
 )
 
-_UNDERSTOOD: Final = UNDERSTOOD | {MESSAGE_FRAGMENT}
+_UNDERSTOOD_WITH_FRAGMENT: Final = UNDERSTOOD_BLOCKS | {MESSAGE_FRAGMENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class As4Message:
     package: As4Package
     header: MessagingHeader
     security: etree._Element | None
-    secret: As4EncryptedParts = NOTHING_ENCRYPTED
+    encrypted_parts: As4EncryptedParts = NO_ENCRYPTED_PARTS
     fragment: FragmentHeader | None = None
     fragment_element: etree._Element | None = None
 
@@ -80,7 +80,7 @@ class As4Message:
             self.header.parts,
             self.package.parts,
             self._canonicalize_header,
-            self.secret,
+            self.encrypted_parts,
             self.fragment,
         )
 
@@ -101,21 +101,21 @@ class MessageReading:
     named_parts: tuple[PartInfo, ...]
     parts: Mapping[str, MimePart]
     canonicalize_header: Callable[[], Sequence[bytes]]
-    secret: As4EncryptedParts = NOTHING_ENCRYPTED
+    encrypted_parts: As4EncryptedParts = NO_ENCRYPTED_PARTS
     fragment: FragmentHeader | None = None
 
 
 def read_message(parcel: Parcel, limits: WireLimits) -> As4Message:
     """Return a message with its header; raise GatewayError for a malformed one.
 
-    Such an error has `heard` the business message as far as its header could be read.
+    The `message_part` of such an error is the business message as far as its header could be read, or None.
     """
     return read_related_message(parcel.read_parts(limits), limits)
 
 
 def read_related_message(related: RelatedParts, limits: WireLimits) -> As4Message:
     """Return a message of which the MIME parts were read; see `read_message`."""
-    package = make_as4_package(related, limits, _UNDERSTOOD)
+    package = make_as4_package(related, limits, _UNDERSTOOD_WITH_FRAGMENT)
     if package.fault is not None:
         raise make_fault_error(package.fault, "/soap12:Envelope/soap12:Body")
     try:
@@ -134,7 +134,7 @@ def _read_header(package: As4Package) -> As4Message:
         return As4Message(package, header, security)
     require_bare_message(header)
     fragment = read_fragment_header(element)
-    header = replace(header, parts=(name_fragment_part(fragment, package),))
+    header = replace(header, parts=(get_fragment_part(fragment, package),))
     return As4Message(package, header, security, fragment=fragment, fragment_element=element)
 
 
@@ -150,16 +150,16 @@ def read_signature(
     check_parts_named(message.header.parts, message.package.parts)
     if message.security is None:
         return None
-    business = isinstance(message.header.unit, UserMessage)
-    body = (message.package.envelope.body,) if business else ()
-    fragment = () if message.fragment_element is None else (message.fragment_element,)
+    is_business_message = isinstance(message.header.unit, UserMessage)
+    body_elements = (message.package.envelope.body,) if is_business_message else ()
+    fragment_elements = () if message.fragment_element is None else (message.fragment_element,)
     return read_swa_signature(
         message.security,
-        (message.header.element, *fragment, *body),
+        (message.header.element, *fragment_elements, *body_elements),
         message.package.parts,
         get_signature_policy(policy),
         candidate_certificates,
-        message.secret.elements,
+        message.encrypted_parts.elements,
         limits,
     )
 
@@ -176,67 +176,77 @@ def check_signature(
     """
     if signature is None:
         return None
-    attachments = SwaAttachments(reading.secret.list_attachments(reading.parts), limits)
-    return verify_reading(signature, attachments, check_certificate, reading.secret.list_decryptions())
+    attachments = SwaAttachments(reading.encrypted_parts.list_attachments(reading.parts), limits)
+    return verify_reading(
+        signature, attachments, check_certificate, reading.encrypted_parts.list_decryptions()
+    )
 
 
-def require_signature(unit: Unit, signed: VerifiedSignature | None) -> None:
+def require_signature(unit: Unit, verified_signature: VerifiedSignature | None) -> None:
     """Raise GW201 for a business message or a receipt without signature."""
-    if signed is None and isinstance(unit, UserMessage | Receipt):
+    if verified_signature is None and isinstance(unit, UserMessage | Receipt):
         raise GatewayError(SIGNATURE_MISSING, "this message must be signed", "/soap12:Envelope/soap12:Header")
 
 
 def make_opened_message(
     reading: MessageReading,
-    signed: VerifiedSignature | None,
+    verified_signature: VerifiedSignature | None,
     pmode: PMode | None,
     parcel: Parcel,
     limits: WireLimits,
 ) -> OpenedMessage:
     """Return the unit of a verified message with its payloads."""
-    unit, sent, secret = reading.unit, reading.parts, reading.secret
-    parts, decrypted = secret.replace_parts(sent), secret.list_unwrapped(sent)
-    payloads, expanded = collect_as4_payloads(reading.named_parts, parts, limits.body)
+    unit, received_parts, encrypted_parts = reading.unit, reading.parts, reading.encrypted_parts
+    parts, decrypted_parts = (
+        encrypted_parts.replace_parts(received_parts),
+        encrypted_parts.list_unwrapped_parts(received_parts),
+    )
+    payloads, expanded_parts = collect_as4_payloads(reading.named_parts, parts, limits.body)
     if isinstance(unit, UserMessage):
         unit = replace(unit, payloads=payloads)
     identity = _compute_identity(reading.canonicalize_header(), parts)
-    unwrapped = (*_list_only_decrypted(decrypted, expanded), *join_unwrapped_parts(decrypted, expanded))
+    unwrapped_parts = (
+        *_list_only_decrypted(decrypted_parts, expanded_parts),
+        *join_unwrapped_parts(decrypted_parts, expanded_parts),
+    )
     return OpenedMessage(
         (unit,),
         pmode,
-        signed,
+        verified_signature,
         parcel,
         identity,
-        unwrapped,
-        fragment=reading.fragment,
-        payload_digests=_collect_payload_digests(signed, reading.named_parts, parts),
+        unwrapped_parts,
+        fragment_header=reading.fragment,
+        payload_digests=_collect_payload_digests(verified_signature, reading.named_parts, parts),
     )
 
 
 def _collect_payload_digests(
-    signed: VerifiedSignature | None, named_parts: Sequence[PartInfo], parts: Mapping[str, MimePart]
+    verified_signature: VerifiedSignature | None,
+    named_parts: Sequence[PartInfo],
+    parts: Mapping[str, MimePart],
 ) -> dict[str, str]:
     """Return the SHA-256 of payloads by content id, as the signature has them.
 
     For XML, other text and compressed parts, the signed octets are not those of the payload.
     """
-    plain = {
+    id_by_uri = {
         format_cid_uri(part_info.content_id): part_info.content_id
         for part_info in named_parts
-        if not part_info.compressed and is_signed_as_is(parts[part_info.content_id].media_type)
+        if not part_info.is_compressed and is_signed_as_is(parts[part_info.content_id].media_type)
     }
     return {
-        plain[reference.uri]: reference.digest_value.hex()
-        for reference in (signed.references if signed is not None else ())
-        if reference.uri in plain and reference.digest_algorithm == SHA256
+        id_by_uri[reference.uri]: reference.digest_value.hex()
+        for reference in (verified_signature.references if verified_signature is not None else ())
+        if reference.uri in id_by_uri and reference.digest_algorithm == SHA256
     }
 
 
 def _list_only_decrypted(
-    decrypted: tuple[UnwrappedPart, ...], expanded: tuple[UnwrappedPart, ...]
+    decrypted_parts: tuple[UnwrappedPart, ...], expanded_parts: tuple[UnwrappedPart, ...]
 ) -> tuple[UnwrappedPart, ...]:
-    names = {part.content_id for part in expanded}
-    return tuple(part for part in decrypted if part.content_id not in names)
+    expanded_ids = {part.content_id for part in expanded_parts}
+    return tuple(part for part in decrypted_parts if part.content_id not in expanded_ids)
 
 
 def _compute_identity(canonical_forms: Sequence[bytes], parts: Mapping[str, MimePart]) -> str:
@@ -246,8 +256,8 @@ def _compute_identity(canonical_forms: Sequence[bytes], parts: Mapping[str, Mime
     the signature: a handler that signs a repeat anew gives its elements new ids, and says the same.
     """
     values: list[bytes | Body] = [*canonical_forms]
-    for name in sorted(parts):
-        values += (name.encode(), parts[name].octets)
+    for content_id in sorted(parts):
+        values += (content_id.encode(), parts[content_id].octets)
     return compute_values_digest(values)
 
 
@@ -268,7 +278,7 @@ def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
 
 def read_sent_header(parcel: Parcel, limits: WireLimits) -> SentUnit:
     """Return the content of a parcel that we sent, without payloads; only its envelope is read."""
-    envelope = read_as4_envelope(parcel, limits, _UNDERSTOOD)
+    envelope = read_as4_envelope(parcel, limits, _UNDERSTOOD_WITH_FRAGMENT)
     fault = read_fault(envelope)
     if fault is not None:
         raise make_fault_error(fault, "/soap12:Envelope/soap12:Body")
@@ -277,5 +287,5 @@ def read_sent_header(parcel: Parcel, limits: WireLimits) -> SentUnit:
 
 
 def _read_signed_references(security: etree._Element | None) -> tuple[DigestReference, ...]:
-    path = f"{{{DS}}}Signature/{{{DS}}}SignedInfo/{{{DS}}}Reference"
-    return () if security is None else read_references(security.iterfind(path))
+    reference_path = f"{{{DS}}}Signature/{{{DS}}}SignedInfo/{{{DS}}}Reference"
+    return () if security is None else read_references(security.iterfind(reference_path))

@@ -44,13 +44,15 @@ from gateway.wire import (
 )
 from gateway.xmlsec import SigningToken, SwaAttachment, WrittenSignature, write_swa_security
 
-_SOAP: Final = write_attribute("xmlns:soap12", SOAP12)
-_WSU: Final = write_attribute("xmlns:wsu", WSU)
-_MESSAGING: Final = "<eb3:Messaging" + write_attribute("xmlns:eb3", EB3) + _SOAP + _WSU
-_BODY: Final = "<soap12:Body" + _SOAP + _WSU
-_UNDERSTOOD: Final = write_attribute("soap12:mustUnderstand", "true")
-_EBBP: Final = write_attribute("xmlns:ebbp", EBBP)
-_ENGLISH: Final = write_attribute("xml:lang", "en")
+_SOAP_DECLARATION: Final = write_attribute("xmlns:soap12", SOAP12)
+_WSU_DECLARATION: Final = write_attribute("xmlns:wsu", WSU)
+_MESSAGING: Final = (
+    "<eb3:Messaging" + write_attribute("xmlns:eb3", EB3) + _SOAP_DECLARATION + _WSU_DECLARATION
+)
+_BODY: Final = "<soap12:Body" + _SOAP_DECLARATION + _WSU_DECLARATION
+_MUST_UNDERSTAND_ATTRIBUTE: Final = write_attribute("soap12:mustUnderstand", "true")
+_EBBP_DECLARATION: Final = write_attribute("xmlns:ebbp", EBBP)
+_ENGLISH_ATTRIBUTE: Final = write_attribute("xml:lang", "en")
 _STATED_ENCODING: Final = re.compile(
     rb"<\?xml[^>]{1,80}encoding\s*=\s*[\"']([A-Za-z][A-Za-z0-9._-]{0,40})[\"']"
 )
@@ -69,25 +71,27 @@ class As4Envelope:
     def with_security(self, security: str = "") -> bytes:
         """Return the envelope with a Security header before eb:Messaging."""
         header = write_element("soap12:Header", security + self.messaging)
-        return write_element("soap12:Envelope", header + self.body, _SOAP).encode()
+        return write_element("soap12:Envelope", header + self.body, _SOAP_DECLARATION).encode()
 
 
-def write_as4_envelope(unit: Unit, *, compressed: bool, bundled: tuple[Unit, ...] = ()) -> As4Envelope:
-    """Return the envelope of a unit, with the signals that are `bundled` with it before it.
+def write_as4_envelope(
+    unit: Unit, *, is_compressed: bool, bundled_units: tuple[Unit, ...] = ()
+) -> As4Envelope:
+    """Return the envelope of a unit, with the signals that are `bundled_units` with it before it.
 
-    `compressed` says that its payloads are sent as gzip.
+    `is_compressed` says that its payloads are sent as gzip.
     """
-    content = "".join(map(_write_signal_message, bundled))
+    content = "".join(map(_write_signal_message, bundled_units))
     if isinstance(unit, UserMessage):
-        content += _write_user_message(unit, compressed)
+        content += _write_user_message(unit, is_compressed)
     else:
         content += _write_signal_message(unit)
     id_suffix = hashlib.sha256(unit.message_id.encode()).hexdigest()[:32]
-    names = (f"messaging-{id_suffix}", f"body-{id_suffix}")
+    wsu_ids = (f"messaging-{id_suffix}", f"body-{id_suffix}")
     # The ids are digests: nothing in them is written otherwise.
-    messaging = f'{_MESSAGING} wsu:Id="{names[0]}"{_UNDERSTOOD}>{content}</eb3:Messaging>'
-    body = f'{_BODY} wsu:Id="{names[1]}"></soap12:Body>'
-    return As4Envelope(names[0], messaging, names[1], body)
+    messaging = f'{_MESSAGING} wsu:Id="{wsu_ids[0]}"{_MUST_UNDERSTAND_ATTRIBUTE}>{content}</eb3:Messaging>'
+    body = f'{_BODY} wsu:Id="{wsu_ids[1]}"></soap12:Body>'
+    return As4Envelope(wsu_ids[0], messaging, wsu_ids[1], body)
 
 
 def _write_signal_message(unit: Unit) -> str:
@@ -109,7 +113,7 @@ def _write_optional_attribute(name: str, value: str | None) -> str:
     return "" if value is None else write_attribute(name, value)
 
 
-def _write_user_message(unit: UserMessage, compressed: bool) -> str:
+def _write_user_message(unit: UserMessage, is_compressed: bool) -> str:
     parties = _write_party("eb3:From", unit.sender) + _write_party("eb3:To", unit.receiver)
     pieces = [
         _write_message_info(unit),
@@ -118,25 +122,25 @@ def _write_user_message(unit: UserMessage, compressed: bool) -> str:
         _write_properties("eb3:MessageProperties", unit.properties),
     ]
     if unit.payloads:
-        parts = "".join(_write_part_info(payload, compressed) for payload in unit.payloads)
+        parts = "".join(_write_part_info(payload, is_compressed) for payload in unit.payloads)
         pieces.append(write_element("eb3:PayloadInfo", parts))
     return write_element("eb3:UserMessage", "".join(pieces), _write_optional_attribute("mpc", unit.mpc))
 
 
-def _write_party(name: str, party: Party) -> str:
+def _write_party(element_name: str, party: Party) -> str:
     if not party.ids or party.role is None:
-        raise GatewayError(OUR_MISTAKE, "a party of ebMS 3.0 has an id and a role")
+        raise GatewayError(OUR_MISTAKE, "a party of ebMS 3.0 must have an id and a role")
     ids = (
         write_leaf("eb3:PartyId", party_id.value, _write_optional_attribute("type", party_id.type))
         for party_id in party.ids
     )
-    return write_element(name, "".join(ids) + write_leaf("eb3:Role", party.role))
+    return write_element(element_name, "".join(ids) + write_leaf("eb3:Role", party.role))
 
 
 def _write_collaboration(unit: UserMessage) -> str:
     content = ""
     if unit.agreement:
-        attributes = _write_optional_attribute("pmode", unit.pmode_named)
+        attributes = _write_optional_attribute("pmode", unit.pmode_id)
         attributes += _write_optional_attribute("type", unit.agreement_type)
         content = write_leaf("eb3:AgreementRef", unit.agreement, attributes)
     content += write_leaf("eb3:Service", unit.service, _write_optional_attribute("type", unit.service_type))
@@ -146,11 +150,11 @@ def _write_collaboration(unit: UserMessage) -> str:
     )
 
 
-def _write_properties(name: str, properties: tuple[MessageProperty, ...]) -> str:
+def _write_properties(element_name: str, properties: tuple[MessageProperty, ...]) -> str:
     if not properties:
         return ""
     return write_element(
-        name,
+        element_name,
         "".join(
             write_leaf(
                 "eb3:Property",
@@ -163,23 +167,29 @@ def _write_properties(name: str, properties: tuple[MessageProperty, ...]) -> str
     )
 
 
-def _name_encoding(payload: Payload) -> list[MessageProperty]:
+def _make_character_set(payload: Payload) -> list[MessageProperty]:
     """Return the CharacterSet of an XML payload before compression, unless it has one (AS4 §3.1)."""
     has_character_set = any(name == "CharacterSet" for name, _ in payload.properties)
     if has_character_set or not payload.media_type.partition(";")[0].strip().lower().endswith(
         ("/xml", "+xml")
     ):
         return []
-    marked = payload.content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    declaration = None if marked else _STATED_ENCODING.match(payload.content)
-    name = "UTF-16" if marked else declaration[1].decode("ascii") if declaration is not None else "UTF-8"
-    return [MessageProperty("CharacterSet", name)]
+    has_byte_order_mark = payload.content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    declaration = None if has_byte_order_mark else _STATED_ENCODING.match(payload.content)
+    encoding_name = (
+        "UTF-16"
+        if has_byte_order_mark
+        else declaration[1].decode("ascii")
+        if declaration is not None
+        else "UTF-8"
+    )
+    return [MessageProperty("CharacterSet", encoding_name)]
 
 
-def _write_part_info(payload: Payload, compressed: bool) -> str:
+def _write_part_info(payload: Payload, is_compressed: bool) -> str:
     properties = [MessageProperty("MimeType", payload.media_type)]
-    properties += [MessageProperty("CompressionType", GZIP_TYPE)] if compressed else []
-    properties += _name_encoding(payload) if compressed else []
+    properties += [MessageProperty("CompressionType", GZIP_TYPE)] if is_compressed else []
+    properties += _make_character_set(payload) if is_compressed else []
     properties += [MessageProperty(name, value) for name, value in payload.properties]
     return write_element(
         "eb3:PartInfo",
@@ -195,14 +205,14 @@ def _write_signal(unit: Unit) -> str:
         return "".join(_write_error(entry, unit.ref_to_message_id) for entry in unit.errors)
     if isinstance(unit, Receipt) and not unit.references and unit.message is not None:
         # AS4 §5.1.8 (a): the receipt for an unsigned message repeats its UserMessage.
-        return write_element("eb3:Receipt", _write_user_message(unit.message, compressed=False))
+        return write_element("eb3:Receipt", _write_user_message(unit.message, is_compressed=False))
     if not isinstance(unit, Receipt) or not unit.references:
         raise GatewayError(OUR_MISTAKE, f"{type(unit).__name__} has no form in AS4, or lacks digests")
     parts = (
         write_element("ebbp:MessagePartNRInformation", write_references((reference,), declared=True))
         for reference in unit.references
     )
-    information = write_element("ebbp:NonRepudiationInformation", "".join(parts), _EBBP)
+    information = write_element("ebbp:NonRepudiationInformation", "".join(parts), _EBBP_DECLARATION)
     return write_element("eb3:Receipt", information)
 
 
@@ -219,12 +229,14 @@ def _write_error(entry: ErrorEntry, ref_to_message_id: str | None) -> str:
         )
         if value
     )
-    content = write_leaf("eb3:Description", entry.description, _ENGLISH) if entry.description else ""
+    content = (
+        write_leaf("eb3:Description", entry.description, _ENGLISH_ATTRIBUTE) if entry.description else ""
+    )
     content += write_leaf("eb3:ErrorDetail", entry.location) if entry.location else ""
     return write_element("eb3:Error", content, attributes)
 
 
-_UNSIGNED: Final[tuple[DigestReference, ...]] = ()
+_NO_REFERENCES: Final[tuple[DigestReference, ...]] = ()
 _CONTENT_TYPE: Final = f"{SOAP_TYPE}; charset=UTF-8"
 
 
@@ -234,47 +246,52 @@ def seal(units: tuple[Unit, ...], pmode: PMode | None, context: ProtocolContext)
     Answers may be bundled with a business message or a PullRequest, which is the first of `units`; errors
     with an error, which are about the units of one bundle.
     """
-    unit, bundled = units[0], units[1:]
-    answers = Receipt | ErrorSignal if isinstance(unit, UserMessage | PullRequest) else ErrorSignal
-    if bundled and (
+    unit, bundled_answers = units[0], units[1:]
+    answer_types = Receipt | ErrorSignal if isinstance(unit, UserMessage | PullRequest) else ErrorSignal
+    if bundled_answers and (
         not isinstance(unit, UserMessage | PullRequest | ErrorSignal)
-        or not all(isinstance(answer, answers) for answer in bundled)
+        or not all(isinstance(answer, answer_types) for answer in bundled_answers)
     ):
-        raise GatewayError(OUR_MISTAKE, "answers are bundled with a business message or a PullRequest")
-    bundled = tuple(_write_bundled_answer(answer, unit, context) for answer in bundled)
+        raise GatewayError(OUR_MISTAKE, "answers must be bundled with a business message or a PullRequest")
+    bundled_answers = tuple(_convert_bundled_answer(answer, unit, context) for answer in bundled_answers)
     if pmode is not None:
         require_supported_terms(pmode)
         _check_own_request(unit, pmode)
     if isinstance(unit, UserMessage) and pmode is not None:
-        unit = apply_terms(unit, pmode)
-    compressed = pmode is not None and pmode.compresses_payloads
-    envelope = write_as4_envelope(unit, compressed=compressed, bundled=bundled)
-    parts = make_parts(unit.payloads, compressed) if isinstance(unit, UserMessage) else []
-    secret, sent = "", parts
+        unit = apply_pmode_terms(unit, pmode)
+    is_compressed = pmode is not None and pmode.compresses_payloads
+    envelope = write_as4_envelope(unit, is_compressed=is_compressed, bundled_units=bundled_answers)
+    parts = make_parts(unit.payloads, is_compressed) if isinstance(unit, UserMessage) else []
+    encryption_elements, sent_parts = "", parts
     if parts and pmode is not None and pmode.encryption is not None:
         id_suffix = envelope.body_id.partition("-")[2]
-        secret, sent = encrypt_parts(parts, unit.receiver, pmode.encryption, id_suffix, context)
-    security, signed = "", _UNSIGNED
+        encryption_elements, sent_parts = encrypt_parts(
+            parts, unit.receiver, pmode.encryption, id_suffix, context
+        )
+    security_header, references = "", _NO_REFERENCES
     if _needs_signature(unit, pmode):
-        kind = None if pmode is None else pmode.security.token_reference
-        token = SigningToken(f"token-{envelope.body_id.partition('-')[2]}", kind, context.issuers)
-        signer = context.keys[context.get_party_name(unit.sender)]
-        written = _sign_envelope(envelope, parts, signer, token, secret)
-        security, signed = written.text, tuple(map(to_model_reference, written.references))
-    sent_unit = SentUnit.make_without_payloads(unit, signed)
-    return build_parcel(envelope.with_security(security), sent, unit.message_id, sent_unit)
+        token_kind = None if pmode is None else pmode.security.token_reference
+        token = SigningToken(f"token-{envelope.body_id.partition('-')[2]}", token_kind, context.issuers)
+        signer = context.signers[context.get_party_name(unit.sender)]
+        written_signature = _sign_envelope(envelope, parts, signer, token, encryption_elements)
+        security_header, references = (
+            written_signature.text,
+            tuple(map(to_model_reference, written_signature.references)),
+        )
+    sent_unit = SentUnit.make_without_payloads(unit, references)
+    return build_parcel(envelope.with_security(security_header), sent_parts, unit.message_id, sent_unit)
 
 
-def _write_bundled_answer(answer: Unit, unit: Unit, context: ProtocolContext) -> Unit:
+def _convert_bundled_answer(answer: Unit, unit: Unit, context: ProtocolContext) -> Unit:
     """Return an answer as it is bundled with another unit: with an id of its own and codes of ebMS 3.0."""
     if answer.message_id == unit.message_id:
         answer = replace(answer, message_id=context.make_message_id())
     if isinstance(answer, ErrorSignal):
-        return replace(answer, errors=tuple(map(_write_error_code, answer.errors)))
+        return replace(answer, errors=tuple(map(_convert_error_code, answer.errors)))
     return answer
 
 
-def _write_error_code(entry: ErrorEntry) -> ErrorEntry:
+def _convert_error_code(entry: ErrorEntry) -> ErrorEntry:
     """Return an entry with the code of ebMS 3.0 where its code is the title of one, as in ebMS 2.0."""
     error = next((candidate for candidate in EBMS3_ERRORS.values() if candidate.title == entry.code), None)
     if error is None:
@@ -289,7 +306,7 @@ def _check_own_request(unit: Unit, pmode: PMode) -> None:
         raise GatewayError(NOT_SUPPORTED, "we pull with our certificate, not with a password", pmode.id)
 
 
-def apply_terms(unit: UserMessage, pmode: PMode) -> UserMessage:
+def apply_pmode_terms(unit: UserMessage, pmode: PMode) -> UserMessage:
     """Return our message with the values of its P-Mode: channel, type of the agreement, RefToMessageId.
 
     Raises GW311 for a message with the ebMS 2.0 features message order or acknowledgment by the next handler.
@@ -322,7 +339,11 @@ def _needs_signature(unit: Unit, pmode: PMode | None) -> bool:
 
 
 def _sign_envelope(
-    envelope: As4Envelope, parts: list[MimePart], signer: Signer, token: SigningToken, secret: str
+    envelope: As4Envelope,
+    parts: list[MimePart],
+    signer: Signer,
+    token: SigningToken,
+    encryption_elements: str,
 ) -> WrittenSignature:
     return write_swa_security(
         {
@@ -332,13 +353,13 @@ def _sign_envelope(
         {part.content_id: SwaAttachment(part.media_type, part.octets) for part in parts},
         signer,
         token,
-        secret,
+        encryption_elements,
     )
 
 
-def make_parts(payloads: tuple[Payload, ...], compressed: bool) -> list[MimePart]:
+def make_parts(payloads: tuple[Payload, ...], is_compressed: bool) -> list[MimePart]:
     """Return payloads as parts, each in gzip where that is agreed."""
-    if compressed:
+    if is_compressed:
         payloads = tuple(
             replace(payload, octets=compress_content(payload.octets), media_type=GZIP_TYPE)
             for payload in payloads
@@ -346,12 +367,16 @@ def make_parts(payloads: tuple[Payload, ...], compressed: bool) -> list[MimePart
     return list(map(make_mime_part, payloads))
 
 
-def build_parcel(root: bytes, parts: list[MimePart], message_id: str, sent: SentUnit | None = None) -> Parcel:
+def build_parcel(
+    envelope_octets: bytes, parts: list[MimePart], message_id: str, sent_unit: SentUnit | None = None
+) -> Parcel:
     """Return the parcel of an envelope and its parts; the Content-ID of the envelope is the message id.
 
-    `sent` are the facts that an answer to it must match.
+    `sent_unit` is the unit that an answer to it must match.
     """
     if not parts:
-        return Parcel({"Content-Type": _CONTENT_TYPE}, MemoryBody(root), sent=sent)
-    content_type, body = join_multipart_related(root, parts, make_boundary(root), message_id, SOAP_TYPE)
-    return Parcel({"Content-Type": content_type}, body, sent=sent)
+        return Parcel({"Content-Type": _CONTENT_TYPE}, MemoryBody(envelope_octets), sent_unit=sent_unit)
+    content_type, body = join_multipart_related(
+        envelope_octets, parts, make_boundary(envelope_octets), message_id, SOAP_TYPE
+    )
+    return Parcel({"Content-Type": content_type}, body, sent_unit=sent_unit)

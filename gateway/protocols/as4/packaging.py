@@ -40,7 +40,7 @@ from gateway.wire import (
 OCTETS_TYPE: Final = "application/octet-stream"
 SOAP_TYPE: Final = "application/soap+xml"
 #: The header blocks of every message of AS4.
-UNDERSTOOD: Final = frozenset({f"{{{EB3}}}Messaging", f"{{{WSSE}}}Security"})
+UNDERSTOOD_BLOCKS: Final = frozenset({f"{{{EB3}}}Messaging", f"{{{WSSE}}}Security"})
 _ENVELOPE: Final = "/soap12:Envelope"
 _SIGNAL: Final = make_eb3_name("SignalMessage")
 _ERROR: Final = make_eb3_name("Error")
@@ -56,41 +56,41 @@ class As4Package:
 
 
 def open_as4_package(
-    parcel: Parcel, limits: WireLimits, understood: frozenset[str] = UNDERSTOOD
+    parcel: Parcel, limits: WireLimits, understood_blocks: frozenset[str] = UNDERSTOOD_BLOCKS
 ) -> As4Package:
     """Return the envelope of a parcel and its parts; nothing of ebMS is read yet.
 
-    `understood` are the header blocks that the caller understands, by their qualified names.
+    `understood_blocks` are the header blocks that the caller understands, by their qualified names.
     """
-    return make_as4_package(parcel.read_parts(limits), limits, understood)
+    return make_as4_package(parcel.read_parts(limits), limits, understood_blocks)
 
 
 def make_as4_package(
-    related: RelatedParts, limits: WireLimits, understood: frozenset[str] = UNDERSTOOD
+    related: RelatedParts, limits: WireLimits, understood_blocks: frozenset[str] = UNDERSTOOD_BLOCKS
 ) -> As4Package:
     """Return the envelope and the parts of a body that was read as MIME; see `open_as4_package`."""
-    envelope = _read_root(related.root, limits, understood)
+    envelope = _read_root(related.root, limits, understood_blocks)
     # Core §6.2.6: a Fault beside eb:Error says no more than the error.
     fault = None if _is_error_alone(envelope) else read_fault(envelope)
     return As4Package(envelope, index_parts(related.attachments), fault)
 
 
 def read_as4_envelope(
-    parcel: Parcel, limits: WireLimits, understood: frozenset[str] = UNDERSTOOD
+    parcel: Parcel, limits: WireLimits, understood_blocks: frozenset[str] = UNDERSTOOD_BLOCKS
 ) -> SoapEnvelope:
     """Return the envelope of a parcel that was read as a whole before; its other parts are not read."""
     root = read_root_part(parcel.get_header("Content-Type"), parcel.body, limits)
-    return _read_root(root, limits, understood)
+    return _read_root(root, limits, understood_blocks)
 
 
-def _read_root(root: MimePart, limits: WireLimits, understood: frozenset[str]) -> SoapEnvelope:
+def _read_root(root: MimePart, limits: WireLimits, understood_blocks: frozenset[str]) -> SoapEnvelope:
     if root.media_type != SOAP_TYPE:
         detail = f"the envelope is {root.media_type[:80]!r}, not {SOAP_TYPE}"
         raise GatewayError(MEDIA_TYPE_REFUSED, detail, "Content-Type")
-    envelope = read_envelope(parse_xml(root.content, limits, envelope=True))
+    envelope = read_envelope(parse_xml(root.content, limits, is_envelope=True))
     if envelope.version != "1.2":
-        raise GatewayError(NOT_SOAP, "AS4 is carried by SOAP 1.2", "/soap:Envelope")
-    check_must_understand(envelope, understood)
+        raise GatewayError(NOT_SOAP, "the envelope must be SOAP 1.2", "/soap:Envelope")
+    check_must_understand(envelope, understood_blocks)
     return envelope
 
 
@@ -128,35 +128,37 @@ def check_parts_named(part_infos: tuple[PartInfo, ...], parts: Mapping[str, Mime
 
 
 def collect_as4_payloads(
-    part_infos: tuple[PartInfo, ...], parts: Mapping[str, MimePart], most: int
+    part_infos: tuple[PartInfo, ...], parts: Mapping[str, MimePart], max_octets: int
 ) -> tuple[tuple[Payload, ...], tuple[UnwrappedPart, ...]]:
     """Return the payloads in the order of PayloadInfo, expanded, and how the compressed ones came.
 
-    `most` is the number of octets that all payloads together may have after expansion.
+    `max_octets` is the number of octets that all payloads together may have after expansion.
     """
-    payloads, unwrapped = [], []
+    payloads, unwrapped_parts = [], []
     for part_info in part_infos:
-        payload, packed = _make_payload(part_info, parts[part_info.content_id], most)
+        payload, unwrapped_part = _make_payload(part_info, parts[part_info.content_id], max_octets)
         payloads.append(payload)
-        unwrapped += [packed] if packed is not None else []
-        most -= count_octets(payload.octets)
-    return tuple(payloads), tuple(unwrapped)
+        unwrapped_parts += [unwrapped_part] if unwrapped_part is not None else []
+        max_octets -= count_octets(payload.octets)
+    return tuple(payloads), tuple(unwrapped_parts)
 
 
-def _make_payload(part_info: PartInfo, part: MimePart, most: int) -> tuple[Payload, UnwrappedPart | None]:
+def _make_payload(
+    part_info: PartInfo, part: MimePart, max_octets: int
+) -> tuple[Payload, UnwrappedPart | None]:
     # The MIME header of a part is not signed (SwA profile §5.2), and of a part without compression AS4 §3.1
     # wants no MimeType: without one its type is not known, and nothing is done by it.
     media_type = part_info.media_type or OCTETS_TYPE
     payload = Payload(part_info.content_id, media_type, part.octets, part_info.properties)
-    if not part_info.compressed:
+    if not part_info.is_compressed:
         declared_type = media_type.partition(";")[0].strip().lower()
         if part_info.media_type is not None and declared_type != part.media_type:
             detail = f"the part is {part.media_type[:80]!r}, and its MimeType {declared_type[:80]!r}"
             raise GatewayError(MIME_MALFORMED, detail, part_info.location)
         return payload, None
     if part.media_type != GZIP_TYPE:
-        raise GatewayError(MIME_MALFORMED, f"a compressed part is {GZIP_TYPE}", part_info.location)
-    content = expand_content(part.octets, most, part_info.location)
+        raise GatewayError(MIME_MALFORMED, f"a compressed part must be {GZIP_TYPE}", part_info.location)
+    content = expand_content(part.octets, max_octets, part_info.location)
     digest = compute_body_digest(part.octets)
     return replace(payload, octets=content), UnwrappedPart(
         part_info.content_id, digest, digest, compressed=True

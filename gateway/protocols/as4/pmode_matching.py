@@ -16,18 +16,18 @@ from gateway.xmlsec import SHA256, get_signature_policy
 
 def list_unsupported_algorithms(pmode: PMode) -> tuple[str, ...]:
     """Return a sentence for each agreed algorithm and token reference that is not supported."""
-    security, secret = pmode.security, pmode.encryption
-    supported = get_signature_policy(security.policy).signature_algorithms
+    security, encryption_terms = pmode.security, pmode.encryption
+    supported_algorithms = get_signature_policy(security.policy).signature_algorithms
     problems = [
         f"signature algorithm {algorithm[:120]} is not supported by policy {security.policy}"
         for algorithm in security.signature_algorithms
-        if algorithm not in supported
+        if algorithm not in supported_algorithms
     ]
     if security.hash_function not in (None, SHA256):
         problems.append(f"digests are written with {SHA256}, not with {security.hash_function}"[:300])
     problems += [
         f"encryption by {algorithm[:120]} is not supported"
-        for algorithm in (secret.algorithms if secret is not None else ())
+        for algorithm in (encryption_terms.algorithms if encryption_terms is not None else ())
         if not is_supported_algorithm(algorithm)
     ]
     return tuple(problems)
@@ -75,10 +75,10 @@ def match_agreed_pmode(
         raise GatewayError(HEADER_INCONSISTENT, detail, f"{_PLACES.agreement}/@type")
     _check_named_pmode(unit, pmode, context)
     # A message of AS4 asks for nothing: its P-Mode says that it is acknowledged, and how.
-    terms: dict[str, Any] = {"ack_requested": _SIGNED_RECEIPT, "duplicate_elimination": True}
+    agreed_values: dict[str, Any] = {"ack_requested": _SIGNED_RECEIPT, "duplicate_elimination": True}
     if not unit.agreement:
-        terms |= {"agreement": pmode.agreement, "agreement_type": pmode.agreement_type}
-    return pmode, replace(unit, **terms)
+        agreed_values |= {"agreement": pmode.agreement, "agreement_type": pmode.agreement_type}
+    return pmode, replace(unit, **agreed_values)
 
 
 def _check_named_pmode(unit: UserMessage, pmode: PMode, context: ProtocolContext) -> None:
@@ -87,7 +87,7 @@ def _check_named_pmode(unit: UserMessage, pmode: PMode, context: ProtocolContext
     An id is unique in one handler alone (core D.3.1), and a sender may write its own: an id that
     no P-Mode of the agreement has here is ignored; the parties, roles, service and action decide.
     """
-    pmode_id = unit.pmode_named
+    pmode_id = unit.pmode_id
     if pmode_id in (None, pmode.id):
         return
     if context.agreements.find_by_id(pmode.agreement, pmode_id, context.now) is not None:
@@ -97,16 +97,22 @@ def _check_named_pmode(unit: UserMessage, pmode: PMode, context: ProtocolContext
 
 def _find_unnamed_pmode(unit: UserMessage, route: MessageRoute, context: ProtocolContext) -> PMode:
     """Return the one P-Mode for a message without AgreementRef; raise GW302, GW303 (EBMS:0010)."""
-    for side, party in ((_PLACES.sender, unit.sender), (_PLACES.receiver, unit.receiver)):
+    for party_xpath, party in ((_PLACES.sender, unit.sender), (_PLACES.receiver, unit.receiver)):
         if any(context.find_party_name(party_id) is None for party_id in party.ids):
             detail = f"no party {party.ids[0].value[:80]!r}"
-            raise GatewayError(PARTY_UNKNOWN, detail, f"{side}PartyId")
+            raise GatewayError(PARTY_UNKNOWN, detail, f"{party_xpath}PartyId")
     candidates = context.agreements.list_matching_pmodes(route, context.now)
-    same = [pmode for pmode in candidates if (pmode.mpc or DEFAULT_MPC) == (unit.mpc or DEFAULT_MPC)]
-    if len(same) == 1:
-        return same[0]
+    channel_pmodes = [
+        pmode for pmode in candidates if (pmode.mpc or DEFAULT_MPC) == (unit.mpc or DEFAULT_MPC)
+    ]
+    if len(channel_pmodes) == 1:
+        return channel_pmodes[0]
     detail = "the message names no AgreementRef, and "
-    detail += f"{len(same)} agreements have it" if same else "no agreement has it on this channel"
+    detail += (
+        f"{len(channel_pmodes)} agreements have it"
+        if channel_pmodes
+        else "no agreement has it on this channel"
+    )
     raise GatewayError(PMODE_UNKNOWN, detail, f"{_UNIT}/eb3:CollaborationInfo")
 
 
@@ -137,7 +143,7 @@ def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
         "each party of AS4 has a role": pmode.from_role is not None and pmode.to_role is not None,
     }
     return (
-        *(requirement for requirement, held in requirements.items() if not held),
+        *(requirement for requirement, is_met in requirements.items() if not is_met),
         *list_unsupported_algorithms(pmode),
     )
 

@@ -61,13 +61,13 @@ _DIGEST: Final = (
 
 @dataclass(frozen=True, slots=True)
 class PullLogin:
-    """A login that was right: whose it is, and what identifies this use of it."""
+    """A verified login: the name of its party, and a digest that identifies this use of the login."""
 
-    party: str
-    digest: str
+    party_name: str
+    use_digest: str
 
 
-def find_authorization(root: etree._Element) -> etree._Element | None:
+def find_authorization_header(root: etree._Element) -> etree._Element | None:
     """Return the Security header for the role ``ebms``, None without one; raise GW107 for several."""
     headers = [header for header in root.iter(_SECURITY) if header.get(_ROLE) == EBMS_ROLE]
     if len(headers) > 1 or any(header.getparent() is not root[0] for header in headers):
@@ -85,19 +85,21 @@ def read_pull_login(header: etree._Element, context: ProtocolContext) -> PullLog
     tokens.check_end()
     check_attributes(token, optional=(_ID,))
     fields = ElementSequence(token)
-    name = fields.take_required(f"{{{WSSE}}}Username")
-    password = fields.take_required(f"{{{WSSE}}}Password")
-    nonce = fields.take_optional(f"{{{WSSE}}}Nonce")
-    created = fields.take_required(f"{{{WSU}}}Created")
+    name_element = fields.take_required(f"{{{WSSE}}}Username")
+    password_element = fields.take_required(f"{{{WSSE}}}Password")
+    nonce_element = fields.take_optional(f"{{{WSSE}}}Nonce")
+    created_element = fields.take_required(f"{{{WSU}}}Created")
     fields.check_end()
-    _check_created(created, context.now)
-    registered_login = context.find_pull_login(read_text(name))
-    right = _compute_digest(nonce, created, registered_login[1] if registered_login is not None else b"")
-    digest = _read_digest(password)
-    if not hmac.compare_digest(right, digest) or registered_login is None:
+    _check_created(created_element, context.now)
+    registered_login = context.find_pull_login(read_text(name_element))
+    right = _compute_digest(
+        nonce_element, created_element, registered_login[1] if registered_login is not None else b""
+    )
+    stated_digest = _read_digest(password_element)
+    if not hmac.compare_digest(right, stated_digest) or registered_login is None:
         raise GatewayError(PULL_REFUSED, "the name or the password is wrong", build_xpath(token))
-    used = hashlib.sha256(b"login " + registered_login[0].encode() + digest).hexdigest()
-    return PullLogin(registered_login[0], used)
+    use_digest = hashlib.sha256(b"login " + registered_login[0].encode() + stated_digest).hexdigest()
+    return PullLogin(registered_login[0], use_digest)
 
 
 def _check_created(created: etree._Element, now: datetime) -> None:
@@ -108,7 +110,7 @@ def _check_created(created: etree._Element, now: datetime) -> None:
 def _read_digest(password: etree._Element) -> bytes:
     check_attributes(password, optional=("Type",))
     if password.get("Type") != _DIGEST:
-        raise GatewayError(PULL_REFUSED, "the password comes as PasswordDigest", build_xpath(password))
+        raise GatewayError(PULL_REFUSED, "the password must be a PasswordDigest", build_xpath(password))
     return _decode_base64(password)
 
 
@@ -118,7 +120,7 @@ def _compute_digest(nonce: etree._Element | None, created: etree._Element, passw
     if nonce is not None:
         check_attributes(nonce, optional=("EncodingType", _ID))
         if nonce.get("EncodingType", BASE64_ENCODING) != BASE64_ENCODING:
-            raise_header_error(nonce, "a Nonce is base64")
+            raise_header_error(nonce, "a Nonce must be base64")
         octets = _decode_base64(nonce)
     # The profile names SHA-1. The time and the single use limit the effect of a collision.
     return hashlib.sha1(octets + read_text(created).encode() + password, usedforsecurity=False).digest()
@@ -161,26 +163,28 @@ def open_pull_request(
 
     def check_puller(certificate: Certificate) -> None:
         # Nothing is computed with the certificate of a party that pulls nothing here.
-        for pmode in _list_allowed(candidates, certificate, f"{location}/eb3:PullRequest", context):
+        for pmode in _list_allowed_pmodes(candidates, certificate, f"{location}/eb3:PullRequest", context):
             if signature is not None:
                 check_agreed_strength(signature.algorithm, signature.references, pmode)
 
     reading = message.make_reading()
-    signed = check_signature(signature, reading, context.limits, check_puller)
-    if signed is not None:
-        context.check_signing_certificate(signed.certificate, SIGNATURE)
-        candidates = tuple(_list_allowed(candidates, signed.certificate, location, context))
-    header = find_authorization(message.package.envelope.root)
+    verified_signature = check_signature(signature, reading, context.limits, check_puller)
+    if verified_signature is not None:
+        context.check_signing_certificate(verified_signature.certificate, SIGNATURE)
+        candidates = tuple(
+            _list_allowed_pmodes(candidates, verified_signature.certificate, location, context)
+        )
+    header = find_authorization_header(message.package.envelope.root)
     login = None if header is None else read_pull_login(header, context)
-    pmode = _choose_pmode(candidates, signed is not None, login, location, context)
+    pmode = _choose_pmode(candidates, verified_signature is not None, login, location, context)
     request = replace(
         unit,
         sender=pmode.receiver,
         receiver=pmode.sender,
         agreement=pmode.agreement,
-        login="" if login is None else login.digest,
+        login_digest="" if login is None else login.use_digest,
     )
-    opened = make_opened_message(reading, signed, pmode, parcel, context.limits)
+    opened = make_opened_message(reading, verified_signature, pmode, parcel, context.limits)
     return replace(opened, units=(request,))
 
 
@@ -197,7 +201,7 @@ def _choose_pmode(
     """
     if login is not None:
         candidates = tuple(
-            candidate for candidate in candidates if _get_puller(candidate, context) == login.party
+            candidate for candidate in candidates if _get_puller_name(candidate, context) == login.party_name
         )
         if not candidates:
             raise GatewayError(PULL_REFUSED, "this name does not pull from this channel", location)
@@ -209,47 +213,52 @@ def _choose_pmode(
         if authorization != "username" and not is_signed:
             raise GatewayError(PULL_REFUSED, "the agreement wants a signed PullRequest", location)
         if authorization != "certificate" and login is None:
-            raise GatewayError(PULL_REFUSED, "the agreement wants a name and a password", location)
+            raise GatewayError(PULL_REFUSED, "the agreement requires a name and a password", location)
     return candidates[0]
 
 
-def _get_puller(pmode: PMode, context: ProtocolContext) -> str | None:
+def _get_puller_name(pmode: PMode, context: ProtocolContext) -> str | None:
     return context.find_party_name(pmode.to_party[0])
 
 
 def _list_candidates(unit: PullRequest, context: ProtocolContext) -> tuple[PMode, ...]:
     """Return our P-Modes whose messages are pulled from the channel of a request."""
     channels = {None, DEFAULT_MPC} if unit.mpc in (None, DEFAULT_MPC) else {unit.mpc}
-    pulled = (pmode for name in channels for pmode in context.agreements.list_pull_pmodes(name, context.now))
+    pulled_pmodes = (
+        pmode for channel in channels for pmode in context.agreements.list_pull_pmodes(channel, context.now)
+    )
     return tuple(
         pmode
-        for pmode in pulled
-        if pmode.protocol == "as4" and context.find_party_name(pmode.from_party[0]) in context.keys
+        for pmode in pulled_pmodes
+        if pmode.protocol == "as4" and context.find_party_name(pmode.from_party[0]) in context.signers
     )
 
 
 def _list_candidate_certificates(
     candidates: tuple[PMode, ...], context: ProtocolContext
 ) -> list[Certificate]:
-    names = {context.find_party_name(pmode.to_party[0]) for pmode in candidates}
+    party_names = {context.find_party_name(pmode.to_party[0]) for pmode in candidates}
     certificates = [
-        cert for name in names if name is not None for cert in context.list_party_certificates(name)
+        certificate
+        for name in party_names
+        if name is not None
+        for certificate in context.list_party_certificates(name)
     ]
     return [*context.candidate_certificates, *certificates]
 
 
-def _list_allowed(
+def _list_allowed_pmodes(
     candidates: tuple[PMode, ...], certificate: Certificate, location: str, context: ProtocolContext
 ) -> list[PMode]:
     """Return the P-Modes whose messages the holder of a certificate may pull; raise GW340 without one.
 
     Each P-Mode of the party on this channel must allow it: their messages wait in one queue.
     """
-    party = context.find_certificate_party(certificate.sha256)
+    party_name = context.find_certificate_party(certificate.sha256)
     party_pmodes = [
         pmode
         for pmode in candidates
-        if party is not None and context.find_party_name(pmode.to_party[0]) == party
+        if party_name is not None and context.find_party_name(pmode.to_party[0]) == party_name
     ]
     if not party_pmodes:
         detail = f"{certificate.subject[:120]} does not pull from this channel"

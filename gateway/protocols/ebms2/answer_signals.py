@@ -41,7 +41,7 @@ from gateway.protocols.core import (
     SentUnit,
 )
 from gateway.protocols.ebms2.header_blocks import MessageHeader
-from gateway.protocols.ebms2.hop_messages import find_onward_rule
+from gateway.protocols.ebms2.hop_messages import match_forwarding_rule
 from gateway.protocols.ebms2.message_reading import ReplyAddress
 from gateway.protocols.ebms2.message_sealing import seal
 from gateway.protocols.ebms2.message_units import get_unit_kind
@@ -50,7 +50,7 @@ from gateway.protocols.signed_values import repeats_digests, to_model_reference
 from gateway.wire import WireLimits
 
 # Actions that answer a message; no error signal is sent about them.
-ANSWERS: Final = frozenset({"Acknowledgment", "MessageError", "Pong", "StatusResponse"})
+ANSWER_ACTIONS: Final = frozenset({"Acknowledgment", "MessageError", "Pong", "StatusResponse"})
 
 _HEADER: Final = "/soap:Envelope/soap:Header/eb:MessageHeader"
 
@@ -59,36 +59,40 @@ def make_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt:
     """Return the Acknowledgment of a message, with its digests when requested (ebMS 2.0 §6.3.2)."""
     message = opened.unit
     ack_request = message.ack_requested if isinstance(message, UserMessage) else None
-    signature_requested = ack_request is not None and ack_request.signed
-    signed = opened.signed.references if opened.signed is not None else ()
+    is_signature_requested = ack_request is not None and ack_request.signed
+    signed_references = opened.verified_signature.references if opened.verified_signature is not None else ()
     return Receipt(
         **make_answer_header(message, context),
         ref_to_message_id=message.message_id,
         received_at=context.now,
-        references=tuple(to_model_reference(reference) for reference in signed)
-        if signature_requested
+        references=tuple(to_model_reference(reference) for reference in signed_references)
+        if is_signature_requested
         else (),
-        signature_asked=signature_requested,
+        signature_requested=is_signature_requested,
     )
 
 
-def is_answerable(ref: Unit | MessageHeader) -> bool:
-    """Return whether an error about `ref` may be sent (ebMS 2.0 §4.2.4.3): never about an answer."""
-    if isinstance(ref, MessageHeader):
-        return not (ref.is_signal and ref.action in ANSWERS)
-    return not isinstance(ref, Receipt | ErrorSignal | Pong | StatusResponse)
+def is_answerable(refused_message: Unit | MessageHeader) -> bool:
+    """Return whether an error about `refused_message` may be sent (§4.2.4.3): never about an answer."""
+    if isinstance(refused_message, MessageHeader):
+        return not (refused_message.is_signal and refused_message.action in ANSWER_ACTIONS)
+    return not isinstance(refused_message, Receipt | ErrorSignal | Pong | StatusResponse)
 
 
 def _make_error_about(
-    problem: GatewayError, ref: Unit | MessageHeader, context: ProtocolContext
+    problem: GatewayError, refused_message: Unit | MessageHeader, context: ProtocolContext
 ) -> ErrorSignal | None:
-    """Return the signal that reports the problem to the sender of `ref`; None if there is none to send."""
+    """Return the signal about the problem for the sender of `refused_message`; None if none may be sent."""
     code = problem.problem.codes.ebms2
-    if code is None or not is_answerable(ref):
+    if code is None or not is_answerable(refused_message):
         return None
     location, description = describe_problem(problem)
     entry = ErrorEntry(code=code, severity="Error", location=location, description=description)
-    return ErrorSignal(**make_answer_header(ref, context), ref_to_message_id=ref.message_id, errors=(entry,))
+    return ErrorSignal(
+        **make_answer_header(refused_message, context),
+        ref_to_message_id=refused_message.message_id,
+        errors=(entry,),
+    )
 
 
 def make_pong(ping: Ping, context: ProtocolContext) -> Pong:
@@ -120,67 +124,66 @@ def check_time_to_live(unit: Unit, now: datetime) -> None:
         raise GatewayError(TIME_TO_LIVE_EXPIRED, detail, f"{_HEADER}/eb:MessageData/eb:TimeToLive")
 
 
-def check_answer(opened: OpenedMessage, sent: SentUnit) -> None:
+def check_answer(opened: OpenedMessage, sent_unit: SentUnit) -> None:
     """Raise for an answer that does not belong to what we sent; a receipt must repeat every digest."""
     for unit in opened.units:
         if isinstance(unit, Receipt):
-            _check_receipt(unit, opened, sent)
-    first = opened.unit
-    if isinstance(first, ErrorSignal | Pong | StatusResponse | UserMessage):
-        if first.ref_to_message_id not in (None, sent.unit.message_id):
+            _check_receipt(unit, opened, sent_unit)
+    first_unit = opened.unit
+    if isinstance(first_unit, ErrorSignal | Pong | StatusResponse | UserMessage):
+        if first_unit.ref_to_message_id not in (None, sent_unit.unit.message_id):
             location = f"{_HEADER}/eb:MessageData/eb:RefToMessageId"
             raise GatewayError(REFERENCE_UNKNOWN, "this answers another message", location)
-        _check_parties(first, sent, REFERENCE_UNKNOWN)
+        _check_parties(first_unit, sent_unit, REFERENCE_UNKNOWN)
 
 
-def _check_parties(unit: Unit, sent: SentUnit, problem: Problem) -> None:
-    sent_unit = sent.unit
-    ours = set(unit.receiver.ids) & set(sent_unit.sender.ids)
-    theirs = set(unit.sender.ids) & set(sent_unit.receiver.ids)
-    if unit.agreement != sent_unit.agreement or not ours or not theirs:
+def _check_parties(unit: Unit, sent_unit: SentUnit, problem: Problem) -> None:
+    common_own_ids = set(unit.receiver.ids) & set(sent_unit.unit.sender.ids)
+    common_partner_ids = set(unit.sender.ids) & set(sent_unit.unit.receiver.ids)
+    if unit.agreement != sent_unit.unit.agreement or not common_own_ids or not common_partner_ids:
         raise GatewayError(problem, "the answer is not of the party that was addressed", f"{_HEADER}/eb:From")
 
 
-def _check_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> None:
+def _check_receipt(unit: Receipt, opened: OpenedMessage, sent_unit: SentUnit) -> None:
     """Compare a receipt with what we sent: message, party, signature, every digest (ebMS 2.0 §6.3.2.5)."""
     location = "/soap:Envelope/soap:Header/eb:Acknowledgment"
-    if unit.ref_to_message_id != sent.unit.message_id:
+    if unit.ref_to_message_id != sent_unit.unit.message_id:
         raise GatewayError(
             RECEIPT_MISMATCH, "the receipt is for another message", f"{location}/eb:RefToMessageId"
         )
     if unit.actor == NEXT_MSH:
-        _check_hop_receipt(unit, opened, sent)
+        _check_hop_receipt(unit, opened, sent_unit)
         return
-    _check_parties(unit, sent, RECEIPT_MISMATCH)
-    ack_request = sent.unit.ack_requested if isinstance(sent.unit, UserMessage) else None
+    _check_parties(unit, sent_unit, RECEIPT_MISMATCH)
+    ack_request = sent_unit.unit.ack_requested if isinstance(sent_unit.unit, UserMessage) else None
     if ack_request is not None and ack_request.signed:
-        if opened.signed is None:
+        if opened.verified_signature is None:
             raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was asked for", location)
-        if not sent.references:
+        if not sent_unit.references:
             return
     elif not unit.references:
         return
-    if not repeats_digests(unit.references, sent.references):
+    if not repeats_digests(unit.references, sent_unit.references):
         raise GatewayError(
             RECEIPT_MISMATCH, "the receipt does not repeat the digests that were sent", location
         )
 
 
-def _check_hop_receipt(unit: Receipt, opened: OpenedMessage, sent: SentUnit) -> None:
+def _check_hop_receipt(unit: Receipt, opened: OpenedMessage, sent_unit: SentUnit) -> None:
     """Compare an Acknowledgment of the next handler with what we sent.
 
     Its signature covers the header and not the Acknowledgment, so the header must name the message.
     Who the next handler is, the caller compares: no agreement says it.
     """
     location = "/soap:Envelope/soap:Header/eb:Acknowledgment"
-    ack_request = sent.unit.hop_ack_requested if isinstance(sent.unit, UserMessage) else None
+    ack_request = sent_unit.unit.hop_ack_requested if isinstance(sent_unit.unit, UserMessage) else None
     if ack_request is None:
         raise GatewayError(RECEIPT_MISMATCH, "the next handler was asked for no receipt", location)
-    if ack_request.signed and opened.signed is None:
+    if ack_request.signed and opened.verified_signature is None:
         raise GatewayError(RECEIPT_MISMATCH, "a signed receipt was asked for", location)
-    if unit.agreement != sent.unit.agreement:
+    if unit.agreement != sent_unit.unit.agreement:
         raise GatewayError(RECEIPT_MISMATCH, "the receipt names another agreement", f"{_HEADER}/eb:CPAId")
-    if unit.references and not repeats_digests(unit.references, sent.references):
+    if unit.references and not repeats_digests(unit.references, sent_unit.references):
         raise GatewayError(
             RECEIPT_MISMATCH, "the receipt does not repeat the digests that were sent", location
         )
@@ -204,32 +207,32 @@ def make_delivery_failure(
     problem: GatewayError,
     context: ProtocolContext,
     *,
-    certain: bool,
+    is_certain: bool,
     reporter: Party | None = None,
 ) -> ErrorSignal:
     """Return the MessageError that tells the sender that a message did not reach its destination.
 
-    The severity is Error when it is `certain` that the message was not delivered, else Warning.
-    `reporter` is who gave up where that is not the To party, as at an intermediary.
+    The severity is Error when it is `is_certain` that the message was not delivered, else Warning.
+    `reporter` is the party that could not deliver it, such as an intermediary; None: the To party.
     """
     location, description = describe_problem(problem)
-    entry = ErrorEntry("DeliveryFailure", "Error" if certain else "Warning", location, description)
+    entry = ErrorEntry("DeliveryFailure", "Error" if is_certain else "Warning", location, description)
     header = make_answer_header(message, context)
     signal = ErrorSignal(**header, ref_to_message_id=message.message_id, errors=(entry,))
     return signal if reporter is None else replace(signal, sender=reporter)
 
 
 def make_error_signal(
-    problem: GatewayError, ref: Unit | Parcel, context: ProtocolContext
+    problem: GatewayError, refused_message: Unit | Parcel, context: ProtocolContext
 ) -> ErrorSignal | None:
-    """Return the MessageError that reports a problem to the sender of `ref` (ebMS 2.0 §4.2).
+    """Return the MessageError that reports a problem to the sender of `refused_message` (ebMS 2.0 §4.2).
 
-    None when there is none to send: the problem has no code, `ref` is itself an answer, or
+    None when there is none to send: the problem has no code, `refused_message` is itself an answer, or
     its header is too malformed to identify the sender.
     """
-    if not isinstance(ref, Parcel):
-        return _make_error_about(problem, ref, context)
-    header = find_message_header(ref, context.limits)
+    if not isinstance(refused_message, Parcel):
+        return _make_error_about(problem, refused_message, context)
+    header = find_message_header(refused_message, context.limits)
     return None if header is None else _make_error_about(problem, header, context)
 
 
@@ -258,25 +261,27 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
     is any message without an identifiable sender.
     """
     header, sync_reply = _find_reply_address(problem, parcel, context.limits)
-    answer = _answer_refusal(problem, header, sync_reply, context)
+    answer = _make_rejection_response(problem, header, sync_reply, context)
     return answer if header is None else replace(answer, sender=header.sender)
 
 
-def _answer_refusal(
-    problem: GatewayError, header: MessageHeader | None, sync_reply: bool, context: ProtocolContext
+def _make_rejection_response(
+    problem: GatewayError, header: MessageHeader | None, asks_sync_reply: bool, context: ProtocolContext
 ) -> RejectionResponse:
     if header is not None and not is_answerable(header):
         return RejectionResponse(204)
     signal = None if header is None else _make_error_about(problem, header, context)
-    if signal is not None and header is not None and find_onward_rule(header, context):
+    if signal is not None and header is not None and match_forwarding_rule(header, context):
         # The To party has not seen the message: who refuses it is the handler on the way.
         signal = replace(signal, sender=context.own_party or signal.sender)
     if header is None or signal is None or problem.problem is NOT_UNDERSTOOD:
         return make_fault_response(problem)
     pmode = _find_reply_pmode(header, context)
     try:
-        sealed = seal((signal,), pmode, context)
-        return RejectionResponse(200, sealed, signal, pmode, sync_reply or _has_signal_answers(pmode))
+        sealed_parcel = seal((signal,), pmode, context)
+        return RejectionResponse(
+            200, sealed_parcel, signal, pmode, asks_sync_reply or _has_signal_answers(pmode)
+        )
     except GatewayError:
         # Without a key no ErrorList can be signed; the first problem is reported to the sender nevertheless.
         return make_fault_response(problem)
@@ -294,6 +299,6 @@ def _find_reply_address(
 def _find_reply_pmode(header: MessageHeader, context: ProtocolContext) -> PMode | None:
     """Return a P-Mode between the parties of a refused message, if there is one."""
     try:
-        return context.agreements.match_signal_pmode(header.route, context.now, answers=False)
+        return context.agreements.match_signal_pmode(header.route, context.now, is_answer=False)
     except GatewayError:
         return None

@@ -27,22 +27,22 @@ from gateway.errors import COMPRESSION_REFUSED, ENCRYPTION_MISMATCH, GatewayErro
 from gateway.message_model import Body, Party, Payload, compute_body_digest, count_octets, iterate_octets
 from gateway.protocols.core import ProtocolContext, UnwrappedPart
 from gateway.protocols.ebms2.packaging import ManifestReference
-from gateway.protocols.encrypted_parts import EncryptedParts, check_secret_room
+from gateway.protocols.encrypted_parts import EncryptedParts, check_encrypted_size
 from gateway.protocols.payload_parts import compress_content, expand_content, format_cid_uri
 from gateway.wire import XENC, MimePart, WireLimits
 
 _CMS_TYPES: Final = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 _XML_TYPE: Final = "application/xml"
 #: A document of XML Encryption names its namespace within this number of octets from its beginning.
-_HEAD: Final = 4096
+_HEAD_OCTETS: Final = 4096
 #: The content types EnvelopedData and AuthEnvelopedData as DER of their OIDs, which begin a CMS structure.
 _CMS_OIDS: Final = (
     bytes.fromhex("06092a864886f70d010703"),
     bytes.fromhex("060b2a864886f70d0109100117"),
 )
-_CMS_HEAD: Final = 32
+_CMS_HEAD_OCTETS: Final = 32
 _NAMESPACE: Final = XENC.encode()
-_ROOT: Final = b"EncryptedData"
+_ROOT_NAME: Final = b"EncryptedData"
 
 
 def guess_media_type(content: bytes) -> str:
@@ -51,17 +51,19 @@ def guess_media_type(content: bytes) -> str:
     return _XML_TYPE if head.startswith(b"<") else "application/octet-stream"
 
 
-def reject_double_encryption(encrypted: EncryptedParts, parts: Mapping[str, MimePart]) -> None:
+def reject_double_encryption(encrypted_parts: EncryptedParts, parts: Mapping[str, MimePart]) -> None:
     """Raise GW215 where a decrypted part is encrypted again."""
-    for name, part in parts.items():
-        if name in encrypted and _find_protocol(part):
-            raise GatewayError(ENCRYPTION_MISMATCH, "the payload is encrypted twice", format_cid_uri(name))
+    for content_id, part in parts.items():
+        if content_id in encrypted_parts and _find_encryption_protocol(part):
+            raise GatewayError(
+                ENCRYPTION_MISMATCH, "the payload is encrypted twice", format_cid_uri(content_id)
+            )
 
 
 def read_agreed_parts(
     manifest: tuple[ManifestReference, ...],
     parts: Mapping[str, MimePart],
-    terms: Encryption | None,
+    encryption_terms: Encryption | None,
     context: ProtocolContext,
 ) -> EncryptedParts:
     """Return the encrypted payloads of a message; raise unless each is encrypted as agreed, or none.
@@ -73,36 +75,36 @@ def read_agreed_parts(
         part = parts.get(reference.content_id)
         if part is None:
             continue  # reported as missing by the next check
-        protocol = _find_protocol(part)
-        if protocol is None and terms is not None:
+        used_protocol = _find_encryption_protocol(part)
+        if used_protocol is None and encryption_terms is not None:
             raise GatewayError(ENCRYPTION_MISMATCH, "this payload must be encrypted", reference.location)
-        if protocol is not None and terms is None:
+        if used_protocol is not None and encryption_terms is None:
             raise GatewayError(
                 ENCRYPTION_MISMATCH, "no encryption is agreed for this payload", reference.location
             )
-        if terms is not None and protocol != _get_protocol(terms):
-            detail = f"this payload must be encrypted by {terms.protocol[:40]}"
+        if encryption_terms is not None and used_protocol != _get_agreed_protocol(encryption_terms):
+            detail = f"this payload must be encrypted by {encryption_terms.protocol[:40]}"
             raise GatewayError(ENCRYPTION_MISMATCH, detail, reference.location)
-    if terms is None:
+    if encryption_terms is None:
         return make_unencrypted_parts(context)
-    encrypted = (reference for reference in manifest if reference.content_id in parts)
-    return _make_encrypted_parts(encrypted, parts, _select_algorithms(terms), context)
+    encrypted_references = (reference for reference in manifest if reference.content_id in parts)
+    return _make_encrypted_parts(encrypted_references, parts, _select_algorithms(encryption_terms), context)
 
 
 def read_encrypted_parts(
     manifest: Iterable[ManifestReference],
     parts: Mapping[str, MimePart],
-    policy: str,
+    encryption_policy: str,
     context: ProtocolContext,
 ) -> EncryptedParts:
     """Return the encrypted payloads of a message that is judged without agreement, by a policy."""
-    agreed = select_agreed_algorithms((), get_encryption_policy(policy))
-    encrypted = (
+    allowed_algorithms = select_agreed_algorithms((), get_encryption_policy(encryption_policy))
+    encrypted_references = (
         reference
         for reference in manifest
-        if reference.content_id in parts and _find_protocol(parts[reference.content_id])
+        if reference.content_id in parts and _find_encryption_protocol(parts[reference.content_id])
     )
-    return _make_encrypted_parts(encrypted, parts, agreed, context)
+    return _make_encrypted_parts(encrypted_references, parts, allowed_algorithms, context)
 
 
 def make_unencrypted_parts(context: ProtocolContext) -> EncryptedParts:
@@ -111,24 +113,26 @@ def make_unencrypted_parts(context: ProtocolContext) -> EncryptedParts:
 
 
 def _make_encrypted_parts(
-    encrypted: Iterable[ManifestReference],
+    encrypted_references: Iterable[ManifestReference],
     parts: Mapping[str, MimePart],
-    agreed: AgreedAlgorithms,
+    allowed_algorithms: AgreedAlgorithms,
     context: ProtocolContext,
 ) -> EncryptedParts:
     """Return the parts that these references name, each to be read by the agreed algorithms."""
-    references = {reference.content_id: reference for reference in encrypted}
-    check_secret_room((parts[name] for name in references), context.limits)
-    readers = {
-        name: partial(_read_part, parts[name], agreed, reference.location, context.limits)
-        for name, reference in references.items()
+    reference_by_id = {reference.content_id: reference for reference in encrypted_references}
+    check_encrypted_size((parts[content_id] for content_id in reference_by_id), context.limits)
+    payload_readers = {
+        content_id: partial(
+            _read_part, parts[content_id], allowed_algorithms, reference.location, context.limits
+        )
+        for content_id, reference in reference_by_id.items()
     }
-    return EncryptedParts(readers, context.encryption, choose_decrypted_type)
+    return EncryptedParts(payload_readers, context.encryption, choose_decrypted_type)
 
 
-def choose_decrypted_type(opened: DecryptedPayload) -> str:
+def choose_decrypted_type(decrypted_payload: DecryptedPayload) -> str:
     """Return the media type of decrypted content: that of its wrapping, else by its first character."""
-    return opened.media_type or guess_media_type(opened.content)
+    return decrypted_payload.media_type or guess_media_type(decrypted_payload.content)
 
 
 def find_encrypted_parts(
@@ -136,66 +140,77 @@ def find_encrypted_parts(
 ) -> frozenset[str]:
     """Return the content ids of the payloads that are encrypted, by any algorithm."""
     content_ids = (reference.content_id for reference in manifest if reference.content_id in parts)
-    return frozenset(content_id for content_id in content_ids if _find_protocol(parts[content_id]))
+    return frozenset(content_id for content_id in content_ids if _find_encryption_protocol(parts[content_id]))
 
 
-def _find_protocol(part: MimePart) -> str | None:
+def _find_encryption_protocol(part: MimePart) -> str | None:
     """Return how a part is encrypted, None when it is not."""
-    head = part.read_head(_HEAD)
+    head = part.read_head(_HEAD_OCTETS)
     if part.media_type in _CMS_TYPES:
         # The same media type carries signed data, which are a payload like any other.
-        return "cms" if any(oid in head[:_CMS_HEAD] for oid in _CMS_OIDS) else None
-    return "xml" if _NAMESPACE in head and _ROOT in head and _is_root(head) else None
+        return "cms" if any(oid in head[:_CMS_HEAD_OCTETS] for oid in _CMS_OIDS) else None
+    return "xml" if _NAMESPACE in head and _ROOT_NAME in head and _is_encrypted_data_root(head) else None
 
 
-def _is_root(head: bytes) -> bool:
+def _is_encrypted_data_root(head: bytes) -> bool:
     """Return whether the first element is called EncryptedData, with any prefix."""
-    start = head.find(b"<")
-    while start >= 0 and head[start + 1 : start + 2] in (b"?", b"!"):
-        start = head.find(b"<", start + 1)
-    name = head[start + 1 :].split(None, 1)[0].split(b">", 1)[0]
-    return name.rpartition(b":")[2] == _ROOT
+    tag_start = head.find(b"<")
+    while tag_start >= 0 and head[tag_start + 1 : tag_start + 2] in (b"?", b"!"):
+        tag_start = head.find(b"<", tag_start + 1)
+    tag_name = head[tag_start + 1 :].split(None, 1)[0].split(b">", 1)[0]
+    return tag_name.rpartition(b":")[2] == _ROOT_NAME
 
 
-def _get_protocol(terms: Encryption) -> str:
-    return "cms" if terms.is_cms else "xml"
+def _get_agreed_protocol(encryption_terms: Encryption) -> str:
+    return "cms" if encryption_terms.is_cms else "xml"
 
 
-def _select_algorithms(terms: Encryption) -> AgreedAlgorithms:
-    return select_agreed_algorithms(terms.algorithms, get_encryption_policy(terms.policy))
+def _select_algorithms(encryption_terms: Encryption) -> AgreedAlgorithms:
+    return select_agreed_algorithms(
+        encryption_terms.algorithms, get_encryption_policy(encryption_terms.policy)
+    )
 
 
 def _read_part(
-    part: MimePart, agreed: AgreedAlgorithms, location: str, limits: WireLimits
+    part: MimePart, allowed_algorithms: AgreedAlgorithms, location: str, limits: WireLimits
 ) -> EncryptedPayload:
     """Return the encrypted content of a part; each problem has `location` before its own place."""
     try:
         if part.media_type in _CMS_TYPES:
-            return read_envelope(part.content, agreed)
-        return read_encrypted_data(part.content, agreed, limits)
+            return read_envelope(part.content, allowed_algorithms)
+        return read_encrypted_data(part.content, allowed_algorithms, limits)
     except GatewayError as refused:
         full_location = f"{location} {refused.location}".strip()
         raise GatewayError(refused.problem, refused.detail, full_location) from None
 
 
 def encrypt_payloads(
-    payloads: tuple[Payload, ...], receiver: Party, terms: Encryption, context: ProtocolContext
+    payloads: tuple[Payload, ...], receiver: Party, encryption_terms: Encryption, context: ProtocolContext
 ) -> tuple[Payload, ...]:
     """Return payloads encrypted for a party; raise when it has no valid certificate, or GW216."""
-    certificate = context.find_encryption_certificate(receiver, terms.certificate, "encryption/certificate")
-    agreed, draw = _select_algorithms(terms), context.encryption.draw_octets
-    sealed = []
+    certificate = context.find_encryption_certificate(
+        receiver, encryption_terms.certificate, "encryption/certificate"
+    )
+    agreed_algorithms, make_random_octets = (
+        _select_algorithms(encryption_terms),
+        context.encryption.make_random_octets,
+    )
+    encrypted_payloads = []
     for payload in payloads:
-        if terms.is_cms:
-            content, media_type = encrypt_as_cms(payload.content, certificate, agreed, draw)
+        if encryption_terms.is_cms:
+            encrypted_octets, media_type = encrypt_as_cms(
+                payload.content, certificate, agreed_algorithms, make_random_octets
+            )
         else:
-            content = encrypt_as_xml(payload.content, payload.media_type, certificate, agreed, draw)
+            encrypted_octets = encrypt_as_xml(
+                payload.content, payload.media_type, certificate, agreed_algorithms, make_random_octets
+            )
             media_type = _XML_TYPE
-        sealed.append(replace(payload, octets=content, media_type=media_type))
-    return tuple(sealed)
+        encrypted_payloads.append(replace(payload, octets=encrypted_octets, media_type=media_type))
+    return tuple(encrypted_payloads)
 
 
-_MEDIA_TYPES: Final = (GZIP, "application/x-gzip")
+_GZIP_MEDIA_TYPES: Final = (GZIP, "application/x-gzip")
 
 
 def compress_payloads(payloads: tuple[Payload, ...]) -> tuple[Payload, ...]:
@@ -209,32 +224,34 @@ def expand_parts(
     manifest: Iterable[ManifestReference],
     parts: Mapping[str, MimePart],
     pmode: PMode,
-    most: int,
+    max_octets: int,
 ) -> tuple[dict[str, MimePart], tuple[UnwrappedPart, ...]]:
     """Return the parts with the payloads expanded, and how each came; raise GW319.
 
-    `most` is the number of octets that all payloads together may have.
+    `max_octets` is the number of octets that all payloads together may have.
     """
-    expanded, unwrapped = dict(parts), []
+    expanded_parts, unwrapped_parts = dict(parts), []
     for reference in manifest:
         part = parts[reference.content_id]
-        if part.media_type not in _MEDIA_TYPES:
+        if part.media_type not in _GZIP_MEDIA_TYPES:
             raise GatewayError(COMPRESSION_REFUSED, f"this payload must be {GZIP}", reference.location)
-        content = expand_content(part.octets, most, reference.location)
-        most -= count_octets(content)
-        media_type = _find_media_type(pmode) or guess_media_type(_read_head(content))
+        content = expand_content(part.octets, max_octets, reference.location)
+        max_octets -= count_octets(content)
+        media_type = _find_packaged_media_type(pmode) or guess_media_type(_read_head(content))
         headers = {**part.headers, "content-type": media_type}
-        expanded[reference.content_id] = replace(part, headers=headers, media_type=media_type, octets=content)
-        digest = compute_body_digest(part.octets)
-        unwrapped.append(UnwrappedPart(reference.content_id, digest, digest, compressed=True))
-    return expanded, tuple(unwrapped)
+        expanded_parts[reference.content_id] = replace(
+            part, headers=headers, media_type=media_type, octets=content
+        )
+        sent_digest = compute_body_digest(part.octets)
+        unwrapped_parts.append(UnwrappedPart(reference.content_id, sent_digest, sent_digest, compressed=True))
+    return expanded_parts, tuple(unwrapped_parts)
 
 
 def _read_head(content: bytes | Body) -> bytes:
     return next(iterate_octets(content), b"")
 
 
-def _find_media_type(pmode: PMode) -> str | None:
+def _find_packaged_media_type(pmode: PMode) -> str | None:
     """Return the media type that the packaging names for compressed content, None unless it is one."""
     parts = pmode.packaging.parts if pmode.packaging is not None else ()
     media_types = {part.mime_type for part in parts if GZIP in part.wrapper_types}

@@ -12,7 +12,7 @@ from lxml import etree
 from gateway.agreements import SIGNAL_SERVICE, MessageRoute, PMode, is_uri
 from gateway.errors import HEADER_INCONSISTENT, HEADER_INVALID, OUR_MISTAKE, GatewayError
 from gateway.message_model import (
-    LAST_SEQUENCE_NUMBER,
+    MAX_SEQUENCE_NUMBER,
     NEXT_MSH,
     TO_PARTY_MSH,
     AckRequest,
@@ -37,8 +37,8 @@ from gateway.protocols.element_reader import (
 )
 from gateway.wire import DS, EB, SOAP11_NEXT, read_attribute, write_attribute, write_element, write_leaf
 
-_ORDER_PATH: Final = "/soap:Envelope/soap:Header/eb:MessageOrder"
-_STATUS: Final = make_eb_name("status")
+_ORDER_XPATH: Final = "/soap:Envelope/soap:Header/eb:MessageOrder"
+_STATUS_ATTRIBUTE: Final = make_eb_name("status")
 _STATUSES: Final = ("Reset", "Continue")
 # An xs:nonNegativeInteger; no sender writes a hundred zeros before it.
 _DIGITS: Final = re.compile(r"\+?[0-9]{1,32}|-0{1,32}", re.ASCII)
@@ -51,23 +51,26 @@ def read_sequence_number(element: etree._Element) -> SequenceNumber:
     than 0.
     """
     sequence = ElementSequence(element)
-    written = sequence.take_required(make_eb_name("SequenceNumber"))
+    number_element = sequence.take_required(make_eb_name("SequenceNumber"))
     sequence.check_end(extensible=True)
-    check_attributes(written, optional=(_STATUS,))
-    status = written.get(_STATUS, "Continue")
+    check_attributes(number_element, optional=(_STATUS_ATTRIBUTE,))
+    status = number_element.get(_STATUS_ATTRIBUTE, "Continue")
     if status not in _STATUSES:
-        raise_header_error(written, "the status is Reset or Continue", HEADER_INVALID, at="eb:status")
-    number = _read_number(written)
+        raise_header_error(
+            number_element, "the status must be Reset or Continue", HEADER_INVALID, at="eb:status"
+        )
+    number = _read_order_number(number_element)
     if status == "Reset" and number != 0:
-        raise_header_error(written, "a Reset has the number 0", HEADER_INCONSISTENT)
+        raise_header_error(number_element, "a Reset must have the number 0", HEADER_INCONSISTENT)
     return SequenceNumber(number, status)
 
 
-def _read_number(element: etree._Element) -> int:
-    text = "" if len(element) else (element.text or "").strip(" \t\r\n")
-    number = int(text) if _DIGITS.fullmatch(text) else None  # bounded: at most 32 digits, by the pattern
-    if number is None or number > LAST_SEQUENCE_NUMBER:
-        detail = f"a sequence number is 0 to {LAST_SEQUENCE_NUMBER}"
+def _read_order_number(element: etree._Element) -> int:
+    number_text = "" if len(element) else (element.text or "").strip(" \t\r\n")
+    # bounded: at most 32 digits, by the pattern
+    number = int(number_text) if _DIGITS.fullmatch(number_text) else None
+    if number is None or number > MAX_SEQUENCE_NUMBER:
+        detail = f"a sequence number must be 0 to {MAX_SEQUENCE_NUMBER}"
         raise_header_error(element, detail, HEADER_INCONSISTENT)
     return number
 
@@ -76,32 +79,32 @@ def check_agreed_order(
     sequence: SequenceNumber | None,
     pmode: PMode,
     *,
-    duplicate_elimination: bool,
-    ack_requested: bool,
-    sync_reply: bool,
+    has_elimination: bool,
+    has_ack_request: bool,
+    has_sync_reply: bool,
 ) -> None:
     """Raise GW304 for an order that contradicts the agreement, or the rest of the header (§9.2).
 
     The keyword arguments are whether the header has DuplicateElimination, an AckRequested for the To party,
     and SyncReply.
     """
-    agreed = pmode.reliability.message_order
+    is_order_agreed = pmode.reliability.message_order
     if sequence is None:
-        if agreed:
+        if is_order_agreed:
             raise GatewayError(
-                HEADER_INCONSISTENT, "the agreement guarantees the order of messages", _ORDER_PATH
+                HEADER_INCONSISTENT, "the agreement guarantees the order of messages", _ORDER_XPATH
             )
         return
-    if not agreed:
-        raise GatewayError(HEADER_INCONSISTENT, "no order of messages was agreed", _ORDER_PATH)
-    if not duplicate_elimination:
-        raise GatewayError(HEADER_INCONSISTENT, "MessageOrder needs DuplicateElimination", _ORDER_PATH)
-    if not ack_requested:
+    if not is_order_agreed:
+        raise GatewayError(HEADER_INCONSISTENT, "no order of messages was agreed", _ORDER_XPATH)
+    if not has_elimination:
+        raise GatewayError(HEADER_INCONSISTENT, "MessageOrder needs DuplicateElimination", _ORDER_XPATH)
+    if not has_ack_request:
         raise GatewayError(
-            HEADER_INCONSISTENT, "MessageOrder needs AckRequested of the To party", _ORDER_PATH
+            HEADER_INCONSISTENT, "MessageOrder needs AckRequested of the To party", _ORDER_XPATH
         )
-    if sync_reply:
-        raise GatewayError(HEADER_INCONSISTENT, "MessageOrder does not stand beside SyncReply", _ORDER_PATH)
+    if has_sync_reply:
+        raise GatewayError(HEADER_INCONSISTENT, "MessageOrder must not stand beside SyncReply", _ORDER_XPATH)
 
 
 def require_agreed_order(unit: UserMessage, pmode: PMode) -> None:
@@ -111,15 +114,15 @@ def require_agreed_order(unit: UserMessage, pmode: PMode) -> None:
         raise GatewayError(OUR_MISTAKE, detail, "eb:MessageOrder")
 
 
-def write_message_order(sequence: SequenceNumber, block: str) -> str:
-    """Write eb:MessageOrder with the attributes `block` of every header block."""
+def write_message_order(sequence: SequenceNumber, block_attributes: str) -> str:
+    """Write eb:MessageOrder with the attributes `block_attributes` of every header block."""
     status = write_attribute("eb:status", sequence.status)
     return write_element(
-        "eb:MessageOrder", write_leaf("eb:SequenceNumber", str(sequence.number), status), block
+        "eb:MessageOrder", write_leaf("eb:SequenceNumber", str(sequence.number), status), block_attributes
     )
 
 
-_ID, _TYPE, _SIGNED, _VERSION = (
+_ID, _TYPE, _SIGNED_ATTRIBUTE, _VERSION = (
     make_eb_name("id"),
     make_eb_name("type"),
     make_eb_name("signed"),
@@ -196,28 +199,26 @@ def check_block_attributes(
 def check_element_version(element: etree._Element) -> None:
     """Raise for an element of another version of ebMS (§2.3.8)."""
     if read_attribute(element, _VERSION) != _VERSION_2:
-        raise_header_error(
-            element, "the version of this handler is 2.0", HEADER_INCONSISTENT, at="eb:version"
-        )
+        raise_header_error(element, "the version must be 2.0", HEADER_INCONSISTENT, at="eb:version")
 
 
 def read_header_blocks(header: etree._Element) -> HeaderBlocks:
     """Return the blocks of a SOAP Header; each at most once for an actor, MessageHeader exactly once."""
-    blocks, for_next = _sort_header_blocks(header)
+    blocks, next_handler_blocks = _sort_header_blocks(header)
     if make_eb_name("MessageHeader") not in blocks:
         raise GatewayError(HEADER_INVALID, "there is no eb:MessageHeader", _HEADER)
-    sync_reply = blocks.get(make_eb_name("SyncReply"))
-    order = blocks.get(make_eb_name("MessageOrder"))
+    sync_reply_element = blocks.get(make_eb_name("SyncReply"))
+    order_element = blocks.get(make_eb_name("MessageOrder"))
     return HeaderBlocks(
         header=read_message_header(blocks[make_eb_name("MessageHeader")]),
-        sync_reply=sync_reply is not None and _check_sync_reply(sync_reply),
+        sync_reply=sync_reply_element is not None and _check_sync_reply(sync_reply_element),
         ack_requested=_read_ack_request(blocks.get(_ACK_REQUESTED)),
-        hop_ack_requested=_read_ack_request(for_next.get(_ACK_REQUESTED)),
+        hop_ack_requested=_read_ack_request(next_handler_blocks.get(_ACK_REQUESTED)),
         acknowledgment=blocks.get(_ACKNOWLEDGMENT),
-        hop_acknowledgment=for_next.get(_ACKNOWLEDGMENT),
+        hop_acknowledgment=next_handler_blocks.get(_ACKNOWLEDGMENT),
         error_list=blocks.get(make_eb_name("ErrorList")),
         signature=blocks.get(_SIGNATURE),
-        sequence=None if order is None else _read_order(order),
+        sequence=None if order_element is None else _read_message_order(order_element),
     )
 
 
@@ -225,32 +226,41 @@ def _sort_header_blocks(
     header: etree._Element,
 ) -> tuple[dict[str, etree._Element], dict[str, etree._Element]]:
     """Return the blocks of a SOAP Header by name: those of the To party, and those of the next handler."""
-    for_to_party: dict[str, etree._Element] = {}
-    for_next: dict[str, etree._Element] = {}
+    to_party_blocks: dict[str, etree._Element] = {}
+    next_handler_blocks: dict[str, etree._Element] = {}
     for element in list_elements(header):
-        name = str(element.tag)
-        _check_block_name(element, name)
-        is_hop = name in (_ACK_REQUESTED, _ACKNOWLEDGMENT) and read_attribute(element, _ACTOR) == NEXT_MSH
-        blocks = for_next if is_hop else for_to_party
-        if name in blocks and name in UNDERSTOOD:
+        block_name = str(element.tag)
+        _check_block_name(element, block_name)
+        is_hop = (
+            block_name in (_ACK_REQUESTED, _ACKNOWLEDGMENT) and read_attribute(element, _ACTOR) == NEXT_MSH
+        )
+        blocks = next_handler_blocks if is_hop else to_party_blocks
+        if block_name in blocks and block_name in UNDERSTOOD_BLOCKS:
             raise_header_error(element, "this header block stands twice")
-        blocks[name] = element
-    return for_to_party, for_next
+        blocks[block_name] = element
+    return to_party_blocks, next_handler_blocks
 
 
 _ACK_REQUESTED: Final = make_eb_name("AckRequested")
 _ACKNOWLEDGMENT: Final = make_eb_name("Acknowledgment")
-_BLOCKS: Final = ("MessageHeader", "SyncReply", "MessageOrder", "AckRequested", "Acknowledgment", "ErrorList")
-UNDERSTOOD: Final = frozenset({_SIGNATURE, *map(make_eb_name, _BLOCKS)})
+_BLOCK_NAMES: Final = (
+    "MessageHeader",
+    "SyncReply",
+    "MessageOrder",
+    "AckRequested",
+    "Acknowledgment",
+    "ErrorList",
+)
+UNDERSTOOD_BLOCKS: Final = frozenset({_SIGNATURE, *map(make_eb_name, _BLOCK_NAMES)})
 
 
-def _check_block_name(element: etree._Element, name: str) -> None:
+def _check_block_name(element: etree._Element, block_name: str) -> None:
     """Raise for a block that ebMS 2.0 does not have.
 
     Mandatory blocks of other namespaces were refused together with the envelope. The others
     may be ignored (SOAP 1.1 §4.2.3) and are not read.
     """
-    if name not in UNDERSTOOD and name.startswith(f"{{{EB}}}"):
+    if block_name not in UNDERSTOOD_BLOCKS and block_name.startswith(f"{{{EB}}}"):
         raise_header_error(element, f"ebMS 2.0 has no header block {etree.QName(element).localname[:80]}")
 
 
@@ -264,10 +274,10 @@ def read_message_header(element: etree._Element) -> MessageHeader:
     conversation_id = read_plain_text(sequence.take_required(make_eb_name("ConversationId")))
     service, service_type = _read_typed_value(sequence.take_required(make_eb_name("Service")))
     action = read_plain_text(sequence.take_required(make_eb_name("Action")))
-    message_id, timestamp, ref_to, expires_at = _read_message_data(
+    message_id, timestamp, ref_to_message_id, expires_at = _read_message_data(
         sequence.take_required(make_eb_name("MessageData"))
     )
-    elimination = sequence.take_optional(make_eb_name("DuplicateElimination"))
+    elimination_element = sequence.take_optional(make_eb_name("DuplicateElimination"))
     descriptions = sequence.take_all(make_eb_name("Description"))
     sequence.check_end(extensible=True)
     return MessageHeader(
@@ -280,9 +290,9 @@ def read_message_header(element: etree._Element) -> MessageHeader:
         action=action,
         message_id=message_id,
         timestamp=timestamp,
-        ref_to_message_id=ref_to,
+        ref_to_message_id=ref_to_message_id,
         expires_at=expires_at,
-        duplicate_elimination=elimination is not None and _check_empty(elimination),
+        duplicate_elimination=elimination_element is not None and _check_empty(elimination_element),
         description=read_free_text(descriptions),
     )
 
@@ -293,7 +303,7 @@ def read_party(element: etree._Element) -> Party:
     sequence = ElementSequence(element)
     ids = tuple(
         PartyId(*_read_typed_value(id_element))
-        for id_element in sequence.take_all(make_eb_name("PartyId"), least=1)
+        for id_element in sequence.take_all(make_eb_name("PartyId"), min_count=1)
     )
     role = sequence.take_optional(make_eb_name("Role"))
     sequence.check_end()
@@ -305,12 +315,12 @@ def read_party(element: etree._Element) -> Party:
 def _read_typed_value(element: etree._Element) -> tuple[str, str | None]:
     """Return value and type of a PartyId or Service; without a type it must be a URI (§3.1.1.1, §3.1.4.1)."""
     check_attributes(element, optional=(_TYPE,))
-    value, kind = read_text(element), read_attribute(element, _TYPE)
-    if kind is None and not is_uri(value):
+    value, value_type = read_text(element), read_attribute(element, _TYPE)
+    if value_type is None and not is_uri(value):
         raise_header_error(element, "without a type the value must be a URI", HEADER_INCONSISTENT)
-    if kind == "":
+    if value_type == "":
         raise_header_error(element, "the type is empty", at="eb:type")
-    return value, kind
+    return value, value_type
 
 
 def _read_message_data(
@@ -319,26 +329,26 @@ def _read_message_data(
     """Return MessageId, Timestamp, RefToMessageId and TimeToLive (ebMS 2.0 §3.1.6)."""
     check_attributes(element)
     sequence = ElementSequence(element)
-    message_id = sequence.take_required(make_eb_name("MessageId"))
-    timestamp = sequence.take_required(make_eb_name("Timestamp"))
-    ref_to = sequence.take_optional(make_eb_name("RefToMessageId"))
-    time_to_live = sequence.take_optional(make_eb_name("TimeToLive"))
+    id_element = sequence.take_required(make_eb_name("MessageId"))
+    timestamp_element = sequence.take_required(make_eb_name("Timestamp"))
+    reference_element = sequence.take_optional(make_eb_name("RefToMessageId"))
+    expiry_element = sequence.take_optional(make_eb_name("TimeToLive"))
     sequence.check_end()
-    for time_element in (timestamp, time_to_live):
+    for time_element in (timestamp_element, expiry_element):
         if time_element is not None:
             check_attributes(time_element)
     return (
-        read_message_id(message_id),
-        read_instant(timestamp),
-        None if ref_to is None else read_message_id(ref_to),
-        None if time_to_live is None else read_instant(time_to_live),
+        read_message_id(id_element),
+        read_instant(timestamp_element),
+        None if reference_element is None else read_message_id(reference_element),
+        None if expiry_element is None else read_instant(expiry_element),
     )
 
 
 def _check_empty(element: etree._Element) -> bool:
     check_attributes(element)
     if len(element) or element.text:
-        raise_header_error(element, "this element is empty")
+        raise_header_error(element, "this element must not be empty")
     return True
 
 
@@ -347,11 +357,13 @@ def _check_sync_reply(element: etree._Element) -> bool:
     check_block_attributes(element, required=(_ACTOR,))
     ElementSequence(element).check_end(extensible=True)
     if read_attribute(element, _ACTOR) != SOAP11_NEXT:
-        raise_header_error(element, "SyncReply is for the next node", HEADER_INCONSISTENT, at="soap:actor")
+        raise_header_error(
+            element, "SyncReply must be for the next node", HEADER_INCONSISTENT, at="soap:actor"
+        )
     return True
 
 
-def _read_order(element: etree._Element) -> SequenceNumber:
+def _read_message_order(element: etree._Element) -> SequenceNumber:
     """Return the place of the message in eb:MessageOrder (ebMS 2.0 §9.1)."""
     check_block_attributes(element)
     return read_sequence_number(element)
@@ -361,10 +373,10 @@ def _read_ack_request(element: etree._Element | None) -> AckRequest | None:
     """Return the request in eb:AckRequested (ebMS 2.0 §6.3.1), None without one."""
     if element is None:
         return None
-    check_block_attributes(element, required=(_SIGNED,), optional=(_ACTOR,))
+    check_block_attributes(element, required=(_SIGNED_ATTRIBUTE,), optional=(_ACTOR,))
     ElementSequence(element).check_end(extensible=True)
     read_actor(element)
-    return AckRequest(read_boolean_attribute(element, _SIGNED))
+    return AckRequest(read_boolean_attribute(element, _SIGNED_ATTRIBUTE))
 
 
 def read_actor(element: etree._Element) -> str:
@@ -373,7 +385,7 @@ def read_actor(element: etree._Element) -> str:
     if actor not in (TO_PARTY_MSH, NEXT_MSH):
         raise_header_error(
             element,
-            "the actor is the To party's handler or the next one",
+            "the actor must be the To party's handler or the next one",
             HEADER_INCONSISTENT,
             at="soap:actor",
         )
@@ -386,10 +398,12 @@ def check_soap_action(header: MessageHeader, soap_action: str) -> None:
     It should be "ebXML"; some senders write service and action, which must then be those of
     the header.
     """
-    value = soap_action.strip().strip('"')
-    permitted = ("", "ebXML", f"{header.service}/{header.action}", f"{header.service}:{header.action}")
-    if value not in permitted:
-        raise GatewayError(HEADER_INCONSISTENT, f"SOAPAction {value[:80]!r} is not ebXML", "SOAPAction")
+    action_value = soap_action.strip().strip('"')
+    permitted_values = ("", "ebXML", f"{header.service}/{header.action}", f"{header.service}:{header.action}")
+    if action_value not in permitted_values:
+        raise GatewayError(
+            HEADER_INCONSISTENT, f"SOAPAction {action_value[:80]!r} is not ebXML", "SOAPAction"
+        )
 
 
 def check_agreed_terms(blocks: HeaderBlocks, pmode: PMode) -> None:
@@ -397,27 +411,29 @@ def check_agreed_terms(blocks: HeaderBlocks, pmode: PMode) -> None:
 
     Requests to the next handler are not compared: any handler on the way may have changed them.
     """
-    terms = pmode.reliability
-    acked = blocks.ack_requested
+    reliability = pmode.reliability
+    ack_request = blocks.ack_requested
     # Where the next handler acknowledges, nothing was agreed about the To party's.
-    ack_term = terms.ack_requested if terms.ack_actor == "toPartyMSH" else "per_message"
-    _check_agreed_term(ack_term, acked is not None, "eb:AckRequested")
-    if acked is not None:
-        _check_agreed_term(terms.ack_signed, acked.signed, "eb:AckRequested/@eb:signed")
+    ack_term = reliability.ack_requested if reliability.ack_actor == "toPartyMSH" else "per_message"
+    _check_agreed_term(ack_term, ack_request is not None, "eb:AckRequested")
+    if ack_request is not None:
+        _check_agreed_term(reliability.ack_signed, ack_request.signed, "eb:AckRequested/@eb:signed")
     location = "eb:MessageHeader/eb:DuplicateElimination"
-    _check_agreed_term(terms.duplicate_elimination, blocks.header.duplicate_elimination, location)
+    _check_agreed_term(reliability.duplicate_elimination, blocks.header.duplicate_elimination, location)
     if blocks.sync_reply and pmode.sync_reply_mode == "none":
         detail = "no reply in the HTTP answer was agreed"
         raise GatewayError(HEADER_INCONSISTENT, detail, f"{_HEADER}/eb:SyncReply")
     check_agreed_order(
         blocks.sequence,
         pmode,
-        duplicate_elimination=blocks.header.duplicate_elimination,
-        ack_requested=acked is not None,
-        sync_reply=blocks.sync_reply,
+        has_elimination=blocks.header.duplicate_elimination,
+        has_ack_request=ack_request is not None,
+        has_sync_reply=blocks.sync_reply,
     )
 
 
-def _check_agreed_term(term: str, requested: bool, location: str) -> None:
-    if (term == "always" and not requested) or (term == "never" and requested):
-        raise GatewayError(HEADER_INCONSISTENT, f"the agreement says {term}", f"{_HEADER}/{location}")
+def _check_agreed_term(agreed_choice: str, is_requested: bool, location: str) -> None:
+    if (agreed_choice == "always" and not is_requested) or (agreed_choice == "never" and is_requested):
+        raise GatewayError(
+            HEADER_INCONSISTENT, f"the agreement says {agreed_choice}", f"{_HEADER}/{location}"
+        )

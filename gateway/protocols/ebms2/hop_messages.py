@@ -49,12 +49,12 @@ _MESSAGE_HEADER, _SYNC_REPLY, _ACK_REQUESTED = (
     make_eb_name("AckRequested"),
 )
 #: A block that is put into a foreign envelope brings its namespaces along.
-_DECLARED: Final = write_attribute("xmlns:eb", EB) + write_attribute("xmlns:soap", SOAP11)
+_NAMESPACE_DECLARATIONS: Final = write_attribute("xmlns:eb", EB) + write_attribute("xmlns:soap", SOAP11)
 
 
-def find_onward_rule(header: MessageHeader, context: ProtocolContext) -> ForwardingRule | None:
+def match_forwarding_rule(header: MessageHeader, context: ProtocolContext) -> ForwardingRule | None:
     """Return the rule by which a message for another handler goes on; None for any other message."""
-    if context.find_party_name(header.receiver.ids[0]) in context.keys:
+    if context.find_party_name(header.receiver.ids[0]) in context.signers:
         return None
     return context.forwarding.find_rule(header.receiver, header.service, header.action)
 
@@ -67,27 +67,31 @@ def is_hop_signal(blocks: HeaderBlocks, context: ProtocolContext) -> bool:
     messages we forward. From other senders the agreement of these two must be known.
     """
     header = blocks.header
-    kind = get_unit_kind(header)
-    if kind == "Receipt":
+    unit_kind = get_unit_kind(header)
+    if unit_kind == "Receipt":
         return blocks.hop_acknowledgment is not None and blocks.acknowledgment is None
-    if kind not in ("ErrorSignal", "StatusRequest"):
+    if unit_kind not in ("ErrorSignal", "StatusRequest"):
         return False
-    if context.find_party_name(header.receiver.ids[0]) not in context.keys:
+    if context.find_party_name(header.receiver.ids[0]) not in context.signers:
         return False
-    sender = context.find_party_name(header.sender.ids[0])
-    routes = context.forwarding
-    speakers = routes.next_parties if kind == "ErrorSignal" else routes.senders
-    return sender in speakers and not context.agreements.is_member(header.agreement, header.sender)
+    sender_name = context.find_party_name(header.sender.ids[0])
+    forwarding_table = context.forwarding
+    allowed_senders = (
+        forwarding_table.next_parties if unit_kind == "ErrorSignal" else forwarding_table.senders
+    )
+    return sender_name in allowed_senders and not context.agreements.is_member(
+        header.agreement, header.sender
+    )
 
 
 def check_forwarding_allowed(header: MessageHeader, rule: ForwardingRule, context: ProtocolContext) -> None:
     """Raise for a message that its sender may not send this way (GW317), or that would return (GW318)."""
-    sender = context.get_party_name(header.sender)
-    if sender == rule.next_party or sender in context.keys:
-        detail = f"a message of {sender[:80]} would come back to its sender"
+    sender_name = context.get_party_name(header.sender)
+    if sender_name == rule.next_party or sender_name in context.signers:
+        detail = f"a message of {sender_name[:80]} would come back to its sender"
         raise GatewayError(FORWARDING_LOOP, detail, f"{_HEADER}/eb:To/eb:PartyId")
-    if sender not in rule.senders:
-        detail = f"{sender[:80]} may not send to {header.receiver.ids[0].value[:80]!r} by this handler"
+    if sender_name not in rule.senders:
+        detail = f"{sender_name[:80]} may not send to {header.receiver.ids[0].value[:80]!r} by this handler"
         raise GatewayError(FORWARDING_REFUSED, detail, f"{_HEADER}/eb:From/eb:PartyId")
 
 
@@ -97,8 +101,14 @@ def make_hop_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt
     ack_request = message.hop_ack_requested if isinstance(message, UserMessage) else None
     if ack_request is None:
         return None
-    signed = opened.signed.references if ack_request.signed and opened.signed is not None else ()
-    references: tuple[DigestReference, ...] = tuple(to_model_reference(reference) for reference in signed)
+    signed_references = (
+        opened.verified_signature.references
+        if ack_request.signed and opened.verified_signature is not None
+        else ()
+    )
+    references: tuple[DigestReference, ...] = tuple(
+        to_model_reference(reference) for reference in signed_references
+    )
     return Receipt(
         message_id=context.make_message_id(),
         conversation_id=message.conversation_id,
@@ -113,14 +123,14 @@ def make_hop_receipt(opened: OpenedMessage, context: ProtocolContext) -> Receipt
     )
 
 
-def seal_hop_signal(unit: Receipt | ErrorSignal, context: ProtocolContext, *, signed: bool) -> Parcel:
-    """Return the parcel of our signal that no agreement governs; with `signed`, signed with our only key."""
-    written = write_envelope((unit,))
+def seal_hop_signal(unit: Receipt | ErrorSignal, context: ProtocolContext, *, is_signed: bool) -> Parcel:
+    """Return the parcel of our signal that no agreement governs; if `is_signed`, signed with our only key."""
+    unsigned_envelope = write_envelope((unit,))
     signature = ""
-    if signed:
-        (signer,) = context.keys.values()
-        signature = sign_envelope(written.signable_octets, NAMESPACES, {}, signer).text
-    return build_parcel(written.with_signature(signature), (), unit.message_id)
+    if is_signed:
+        (signer,) = context.signers.values()
+        signature = sign_envelope(unsigned_envelope.signable_octets, NAMESPACES, {}, signer).text
+    return build_parcel(unsigned_envelope.with_signature(signature), (), unit.message_id)
 
 
 def rewrite_for_next_hop(parcel: Parcel, rule: ForwardingRule, limits: WireLimits) -> Parcel:
@@ -131,21 +141,29 @@ def rewrite_for_next_hop(parcel: Parcel, rule: ForwardingRule, limits: WireLimit
     change, the parcel is returned as it is.
     """
     package = open_package(parcel, limits)
-    ranges = TreeByteRanges(package.octets, package.envelope.root)
-    removed = sorted(_list_removed_ranges(package, ranges, rule), key=lambda byte_range: byte_range.start)
-    insertion, put = _find_insertion(package, ranges), _write_put_blocks(package, rule)
-    if not removed and not put:
+    ranges = TreeByteRanges(package.envelope_octets, package.envelope.root)
+    removed_ranges = sorted(
+        _list_removed_ranges(package, ranges, rule), key=lambda byte_range: byte_range.start
+    )
+    insertion_offset, inserted_blocks = (
+        _find_insertion_offset(package, ranges),
+        _write_inserted_blocks(package, rule),
+    )
+    if not removed_ranges and not inserted_blocks:
         return Parcel({name: parcel.get_header(name) for name in ("Content-Type", "SOAPAction")}, parcel.body)
-    cuts = sorted(
-        [(byte_range.start, byte_range.end, b"") for byte_range in removed] + [(insertion, insertion, put)]
+    replacements = sorted(
+        [(byte_range.start, byte_range.end, b"") for byte_range in removed_ranges]
+        + [(insertion_offset, insertion_offset, inserted_blocks)]
     )
     pieces: list[bytes] = []
-    end = 0
-    for start, after, written in cuts:
-        pieces += (package.octets[end:start], written)
-        end = after
-    root = b"".join((*pieces, package.octets[end:]))
-    return rebuild_parcel(package, root, parcel, f"{hashlib.sha256(root).hexdigest()[:32]}@onward")
+    copied_end = 0
+    for cut_start, cut_end, new_octets in replacements:
+        pieces += (package.envelope_octets[copied_end:cut_start], new_octets)
+        copied_end = cut_end
+    envelope_octets = b"".join((*pieces, package.envelope_octets[copied_end:]))
+    return rebuild_parcel(
+        package, envelope_octets, parcel, f"{hashlib.sha256(envelope_octets).hexdigest()[:32]}@onward"
+    )
 
 
 def _list_removed_ranges(
@@ -160,8 +178,8 @@ def _list_removed_ranges(
                 yield byte_range
 
 
-def _find_insertion(package: MessagePackage, ranges: TreeByteRanges) -> int:
-    """Return where blocks are put in: directly after eb:MessageHeader."""
+def _find_insertion_offset(package: MessagePackage, ranges: TreeByteRanges) -> int:
+    """Return the offset at which blocks are inserted: directly after eb:MessageHeader."""
     (header,) = (block for block in package.envelope.header_blocks if block.tag == _MESSAGE_HEADER)
     byte_range = ranges.find_element_range(header)
     if byte_range is None:
@@ -169,14 +187,14 @@ def _find_insertion(package: MessagePackage, ranges: TreeByteRanges) -> int:
     return byte_range.end
 
 
-def _write_put_blocks(package: MessagePackage, rule: ForwardingRule) -> bytes:
+def _write_inserted_blocks(package: MessagePackage, rule: ForwardingRule) -> bytes:
     blocks = read_header_blocks(package.envelope.root[0])
-    written = ""
+    block_text = ""
     if blocks.header.is_signal:
         return b""
     if rule.sync_reply == "add" and not blocks.sync_reply:
-        written += write_sync_reply(_DECLARED)
+        block_text += write_sync_reply(_NAMESPACE_DECLARATIONS)
     if rule.acknowledgment != "never":
         ack_request = AckRequest(signed=rule.acknowledgment == "signed")
-        written += write_ack_request(ack_request, NEXT_MSH, _DECLARED)
-    return written.encode()
+        block_text += write_ack_request(ack_request, NEXT_MSH, _NAMESPACE_DECLARATIONS)
+    return block_text.encode()

@@ -18,7 +18,7 @@ from gateway.errors import (
 from gateway.message_model import Payload, Receipt, UserMessage
 from gateway.pki import Certificate
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, SentUnit, join_unwrapped_parts
-from gateway.protocols.ebms2.answer_signals import ANSWERS, check_answer
+from gateway.protocols.ebms2.answer_signals import ANSWER_ACTIONS, check_answer
 from gateway.protocols.ebms2.encrypted_payloads import (
     expand_parts,
     find_encrypted_parts,
@@ -34,7 +34,11 @@ from gateway.protocols.ebms2.header_blocks import (
     check_soap_action,
     read_header_blocks,
 )
-from gateway.protocols.ebms2.hop_messages import check_forwarding_allowed, find_onward_rule, is_hop_signal
+from gateway.protocols.ebms2.hop_messages import (
+    check_forwarding_allowed,
+    is_hop_signal,
+    match_forwarding_rule,
+)
 from gateway.protocols.ebms2.message_reading import (
     SIGNATURE,
     MessageReading,
@@ -68,57 +72,59 @@ from gateway.xmlsec import (
     SignatureOctets,
     SignatureReading,
     VerifiedSignature,
+    collect_signature_octets,
     get_signature_policy,
     read_message_signature,
-    take_signature_octets,
     verify_reading,
 )
 
 
-def open(parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None) -> OpenedMessage:
+def open_units(
+    parcel: Parcel, context: ProtocolContext, expected_unit: SentUnit | None = None
+) -> OpenedMessage:
     """Return the units of a parcel after all checks; raise GatewayError.
 
-    `expecting` is the unit that we sent on the connection of this parcel; a receipt or an
+    `expected_unit` is the unit that we sent on the connection of this parcel; a receipt or an
     error must then belong to it. Without it, call `check_answer` when the unit is known.
     """
-    return open_related(parcel.read_parts(context.limits), parcel, context, expecting)
+    return open_related(parcel.read_parts(context.limits), parcel, context, expected_unit)
 
 
 def open_related(
-    related: RelatedParts, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None = None
+    related: RelatedParts, parcel: Parcel, context: ProtocolContext, expected_unit: SentUnit | None = None
 ) -> OpenedMessage:
-    """Return the units of a parcel of which the MIME parts were read; see `open`."""
+    """Return the units of a parcel of which the MIME parts were read; see `open_units`."""
     message = read_related_message(related, parcel, context.limits)
     with attach_reply_address(message.blocks):
-        onward = find_onward_rule(message.blocks.header, context)
+        forwarding_rule = match_forwarding_rule(message.blocks.header, context)
         if is_hop_signal(message.blocks, context):
-            opened = _open_hop_signal(message, parcel, context, expecting)
-        elif onward is not None:
-            opened = _open_passing_message(message, parcel, onward, context, expecting)
+            opened = _open_hop_signal(message, parcel, context, expected_unit)
+        elif forwarding_rule is not None:
+            opened = _open_passing_message(message, parcel, forwarding_rule, context, expected_unit)
         else:
-            opened = _open_agreed_message(message, parcel, context, expecting)
-    if expecting is not None:
-        check_answer(opened, expecting)
+            opened = _open_agreed_message(message, parcel, context, expected_unit)
+    if expected_unit is not None:
+        check_answer(opened, expected_unit)
     return opened
 
 
 def _open_agreed_message(
-    message: UnverifiedMessage, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None
+    message: UnverifiedMessage, parcel: Parcel, context: ProtocolContext, expected_unit: SentUnit | None
 ) -> OpenedMessage:
     """Return a message to us under one of our agreements, with its signature verified."""
-    pmode = find_agreement(message.blocks, context)
-    secret, reading = _read_encrypted_parts(message, pmode, context), message.make_reading()
-    with map_receipt_mismatch(message.blocks.header, expecting):
+    pmode = match_own_pmode(message.blocks, context)
+    encrypted_parts, reading = _read_encrypted_parts(message, pmode, context), message.make_reading()
+    with map_receipt_mismatch(message.blocks.header, expected_unit):
         signature = read_signature(message, pmode.security.policy, context.limits)
-        signed = check_signer_signature(reading, signature, pmode, secret, context)
-    return make_opened_message(reading, signed, secret, pmode, parcel, context.limits)
+        verified_signature = check_signer_signature(reading, signature, pmode, encrypted_parts, context)
+    return make_opened_message(reading, verified_signature, encrypted_parts, pmode, parcel, context.limits)
 
 
 def check_signer_signature(
     reading: MessageReading,
     signature: SignatureReading | None,
     pmode: PMode,
-    secret: EncryptedParts,
+    encrypted_parts: EncryptedParts,
     context: ProtocolContext,
 ) -> VerifiedSignature | None:
     """Return the signature of a message under a P-Mode after all its checks; no reader is called any more."""
@@ -128,29 +134,31 @@ def check_signer_signature(
         check_signer(certificate, pmode, header.sender, context, SIGNATURE)
         if signature is not None:
             check_agreed_strength(signature.algorithm, signature.references, pmode)
-        if secret:
+        if encrypted_parts:
             context.check_signing_certificate(certificate, SIGNATURE)
 
-    signed = check_signature(signature, reading, check_signer_certificate, secret.list_decryptions())
-    check_signer_validity(header, signed, pmode, context)
-    return signed
+    verified_signature = check_signature(
+        signature, reading, check_signer_certificate, encrypted_parts.list_decryptions()
+    )
+    check_signer_validity(header, verified_signature, pmode, context)
+    return verified_signature
 
 
 def _open_hop_signal(
-    message: UnverifiedMessage, parcel: Parcel, context: ProtocolContext, expecting: SentUnit | None
+    message: UnverifiedMessage, parcel: Parcel, context: ProtocolContext, expected_unit: SentUnit | None
 ) -> OpenedMessage:
     """Return a signal of another handler on the way, signed unless it is on the connection of our own."""
-    with map_receipt_mismatch(message.blocks.header, expecting):
-        signed = check_party_signature(message, context, required=expecting is None)
-    return _make_undecrypted_message(message, signed, parcel, context)
+    with map_receipt_mismatch(message.blocks.header, expected_unit):
+        verified_signature = check_party_signature(message, context, is_required=expected_unit is None)
+    return _make_undecrypted_message(message, verified_signature, parcel, context)
 
 
 def _open_passing_message(
     message: UnverifiedMessage,
     parcel: Parcel,
-    onward: ForwardingRule,
+    forwarding_rule: ForwardingRule,
     context: ProtocolContext,
-    expecting: SentUnit | None,
+    expected_unit: SentUnit | None,
 ) -> OpenedMessage:
     """Return a message for another handler, verified as far as an intermediary may.
 
@@ -158,48 +166,58 @@ def _open_passing_message(
     of our own needs no signature. Its agreement is between others, and is not looked at.
     """
     header = message.blocks.header
-    check_forwarding_allowed(header, onward, context)
-    signed = check_party_signature(message, context, required=expecting is None or not header.is_signal)
-    return replace(_make_undecrypted_message(message, signed, parcel, context), onward=onward)
+    check_forwarding_allowed(header, forwarding_rule, context)
+    verified_signature = check_party_signature(
+        message, context, is_required=expected_unit is None or not header.is_signal
+    )
+    return replace(
+        _make_undecrypted_message(message, verified_signature, parcel, context),
+        forwarding_rule=forwarding_rule,
+    )
 
 
 def _make_undecrypted_message(
-    message: UnverifiedMessage, signed: VerifiedSignature | None, parcel: Parcel, context: ProtocolContext
+    message: UnverifiedMessage,
+    verified_signature: VerifiedSignature | None,
+    parcel: Parcel,
+    context: ProtocolContext,
 ) -> OpenedMessage:
     """Return a message that none of our agreements governs, with its payloads as received, not decrypted."""
-    nothing = make_unencrypted_parts(context)
-    return make_opened_message(message.make_reading(), signed, nothing, None, parcel, context.limits)
+    unencrypted_parts = make_unencrypted_parts(context)
+    return make_opened_message(
+        message.make_reading(), verified_signature, unencrypted_parts, None, parcel, context.limits
+    )
 
 
 def verify_parcel(
-    parcel: Parcel, policy: str, context: ProtocolContext, encryption: str = "strict"
+    parcel: Parcel, signature_policy: str, context: ProtocolContext, encryption_policy: str = "strict"
 ) -> OpenedMessage:
     """Return the units of a parcel verified without agreement: structure, signature and certificate.
 
     A business message or a receipt must be signed; other signals need no signature. Encrypted
     payloads are decrypted with the keys of the context, where it has any, by the policy
-    `encryption`; a payload that was compressed stays so.
+    `encryption_policy`; a payload that was compressed stays so.
     """
     message = read_message(parcel, context.limits)
-    manifest = message.body.manifest if context.encryption.keys else ()
-    secret = read_encrypted_parts(manifest, message.package.parts, encryption, context)
-    signature, reading = read_signature(message, policy, context.limits), message.make_reading()
+    manifest = message.body.manifest if context.encryption.decryption_keys else ()
+    encrypted_parts = read_encrypted_parts(manifest, message.package.parts, encryption_policy, context)
+    signature, reading = read_signature(message, signature_policy, context.limits), message.make_reading()
 
     def check_certificate(certificate: Certificate) -> None:
         context.check_signing_certificate(certificate, SIGNATURE)
 
     # Decryption needs a valid certificate; in a message without encryption, the signature is checked first.
-    early = check_certificate if secret else None
-    signed = check_signature(signature, reading, early, secret.list_decryptions())
-    kind = get_unit_kind(message.blocks.header)
-    if kind in ("UserMessage", "Receipt"):
-        require_signature(signed)
-    if signed is not None:
-        check_certificate(signed.certificate)
-    return make_opened_message(reading, signed, secret, None, parcel, context.limits)
+    early_check = check_certificate if encrypted_parts else None
+    verified_signature = check_signature(signature, reading, early_check, encrypted_parts.list_decryptions())
+    unit_kind = get_unit_kind(message.blocks.header)
+    if unit_kind in ("UserMessage", "Receipt"):
+        require_signature(verified_signature)
+    if verified_signature is not None:
+        check_certificate(verified_signature.certificate)
+    return make_opened_message(reading, verified_signature, encrypted_parts, None, parcel, context.limits)
 
 
-def find_agreement(blocks: HeaderBlocks, context: ProtocolContext) -> PMode:
+def match_own_pmode(blocks: HeaderBlocks, context: ProtocolContext) -> PMode:
     """Return the P-Mode of a message to us.
 
     Raises GW301 to GW304 for a message that is not agreed, GW302 for a message to another handler. No
@@ -207,17 +225,17 @@ def find_agreement(blocks: HeaderBlocks, context: ProtocolContext) -> PMode:
     """
     header = blocks.header
     pmode = _match_pmode(blocks, get_unit_kind(header), context)
-    if context.find_party_name(header.receiver.ids[0]) not in context.keys:
+    if context.find_party_name(header.receiver.ids[0]) not in context.signers:
         location = "/soap:Envelope/soap:Header/eb:MessageHeader/eb:To/eb:PartyId"
         raise GatewayError(PARTY_UNKNOWN, "this message is for another handler", location)
     return pmode
 
 
-def _match_pmode(blocks: HeaderBlocks, kind: str, context: ProtocolContext) -> PMode:
+def _match_pmode(blocks: HeaderBlocks, unit_kind: str, context: ProtocolContext) -> PMode:
     header = blocks.header
-    if kind != "UserMessage":
+    if unit_kind != "UserMessage":
         return context.agreements.match_signal_pmode(
-            header.route, context.now, answers=header.action in ANSWERS
+            header.route, context.now, is_answer=header.action in ANSWER_ACTIONS
         )
     pmode = context.agreements.match_pmode(header.route, context.now)
     check_agreed_terms(blocks, pmode)
@@ -228,34 +246,39 @@ def _read_encrypted_parts(
     message: UnverifiedMessage, pmode: PMode, context: ProtocolContext
 ) -> EncryptedParts:
     """Return the encrypted payloads of a business message; a signal has none."""
-    business = get_unit_kind(message.blocks.header) == "UserMessage"
-    manifest = message.body.manifest if business else ()
+    is_business_message = get_unit_kind(message.blocks.header) == "UserMessage"
+    manifest = message.body.manifest if is_business_message else ()
     return read_agreed_parts(manifest, message.package.parts, pmode.encryption, context)
 
 
 def make_opened_message(
     reading: MessageReading,
-    signed: VerifiedSignature | None,
-    secret: EncryptedParts,
+    verified_signature: VerifiedSignature | None,
+    encrypted_parts: EncryptedParts,
     pmode: PMode | None,
     parcel: Parcel,
     limits: WireLimits,
 ) -> OpenedMessage:
     """Return the units of a verified message with their payloads, decrypted and expanded."""
-    if signed is None:
-        secret.decrypt_unsigned()
-    parts, unwrapped = secret.replace_parts(reading.parts), secret.list_unwrapped(reading.parts)
-    reject_double_encryption(secret, parts)
+    if verified_signature is None:
+        encrypted_parts.decrypt_unsigned_parts()
+    parts, unwrapped_parts = (
+        encrypted_parts.replace_parts(reading.parts),
+        encrypted_parts.list_unwrapped_parts(reading.parts),
+    )
+    reject_double_encryption(encrypted_parts, parts)
     if pmode is not None and pmode.compresses_payloads:
-        parts, expanded = expand_parts(reading.manifest, parts, pmode, limits.body)
-        unwrapped = join_unwrapped_parts(unwrapped, expanded)
+        parts, expanded_parts = expand_parts(reading.manifest, parts, pmode, limits.body)
+        unwrapped_parts = join_unwrapped_parts(unwrapped_parts, expanded_parts)
     units = reading.make_units(collect_payloads(reading.manifest, parts))
-    identity = compute_message_identity(reading.octets, reading.parts, signed)
+    identity = compute_message_identity(reading.envelope_octets, reading.parts, verified_signature)
     # The digest of a compressed payload is not that of its content.
-    packed = {part.content_id for part in unwrapped if part.compressed}
-    signed_digests = collect_payload_digests(signed)
-    digests = {name: digest for name, digest in signed_digests.items() if name not in packed}
-    return OpenedMessage(units, pmode, signed, parcel, identity, unwrapped, payload_digests=digests)
+    compressed_ids = {part.content_id for part in unwrapped_parts if part.compressed}
+    signed_digests = collect_payload_digests(verified_signature)
+    payload_digests = {name: digest for name, digest in signed_digests.items() if name not in compressed_ids}
+    return OpenedMessage(
+        units, pmode, verified_signature, parcel, identity, unwrapped_parts, payload_digests=payload_digests
+    )
 
 
 def check_signature(
@@ -269,16 +292,18 @@ def check_signature(
     `check_certificate` raises unless its holder may be the signer; it is called before anything is computed.
     `decryptions` decrypts the named parts, last of all.
     """
-    signed = None
+    verified_signature = None
     if signature is not None:
-        contents = {name: part.octets for name, part in reading.parts.items()}
-        signed = verify_reading(signature, PlainAttachments(contents), check_certificate, decryptions)
-    reject_unnamed_parts(reading.manifest, reading.parts, list_signed_parts(signed))
-    return signed
+        octets_by_id = {name: part.octets for name, part in reading.parts.items()}
+        verified_signature = verify_reading(
+            signature, PlainAttachments(octets_by_id), check_certificate, decryptions
+        )
+    reject_unnamed_parts(reading.manifest, reading.parts, list_signed_parts(verified_signature))
+    return verified_signature
 
 
 def check_party_signature(
-    message: UnverifiedMessage, context: ProtocolContext, *, required: bool
+    message: UnverifiedMessage, context: ProtocolContext, *, is_required: bool
 ) -> VerifiedSignature | None:
     """Return the signature of the registered From party, by the strict policy.
 
@@ -290,50 +315,55 @@ def check_party_signature(
         context.check_certificate_party(certificate, sender, SIGNATURE)
 
     # A message is signed before it is encrypted: only the To party can compute those digests.
-    encrypted = find_encrypted_parts(message.body.manifest, message.package.parts)
+    encrypted_ids = find_encrypted_parts(message.body.manifest, message.package.parts)
     signature = read_signature(message, "strict", context.limits)
-    unread = dict.fromkeys(encrypted, _leave_encrypted)
-    signed = check_signature(signature, message.make_reading(), check_signer_certificate, unread)
-    if required:
-        require_signature(signed)
-    if signed is None:
+    skipped_decryptions = dict.fromkeys(encrypted_ids, _skip_decryption)
+    verified_signature = check_signature(
+        signature, message.make_reading(), check_signer_certificate, skipped_decryptions
+    )
+    if is_required:
+        require_signature(verified_signature)
+    if verified_signature is None:
         context.get_party_name(sender)
     else:
-        context.check_signing_certificate(signed.certificate, SIGNATURE)
-    return signed
+        context.check_signing_certificate(verified_signature.certificate, SIGNATURE)
+    return verified_signature
 
 
-def _leave_encrypted(_is_genuine: object) -> None:
+def _skip_decryption(_is_genuine: object) -> None:
     """Leave a payload as it is: an intermediary has no key for it."""
 
 
 def check_signer_validity(
-    header: MessageHeader, signed: VerifiedSignature | None, pmode: PMode, context: ProtocolContext
+    header: MessageHeader,
+    verified_signature: VerifiedSignature | None,
+    pmode: PMode,
+    context: ProtocolContext,
 ) -> None:
     """Raise for a message without a required signature, or with a certificate that is not valid now."""
     if _needs_sender_signature(get_unit_kind(header), pmode):
-        require_signature(signed)
-    if signed is None:
+        require_signature(verified_signature)
+    if verified_signature is None:
         # Without signature only the ids of the header identify the sender; they must at least be known.
         context.get_party_name(header.sender)
         return
-    context.check_signing_certificate(signed.certificate, SIGNATURE)
+    context.check_signing_certificate(verified_signature.certificate, SIGNATURE)
 
 
-def _needs_sender_signature(kind: str, pmode: PMode) -> bool:
-    if kind == "Receipt":
+def _needs_sender_signature(unit_kind: str, pmode: PMode) -> bool:
+    if unit_kind == "Receipt":
         return pmode.reliability.ack_signed == "always" and pmode.reliability.ack_requested != "never"
-    return kind == "UserMessage" and pmode.security.sign
+    return unit_kind == "UserMessage" and pmode.security.sign
 
 
 @contextmanager
-def map_receipt_mismatch(header: MessageHeader, expecting: SentUnit | None) -> Iterator[None]:
+def map_receipt_mismatch(header: MessageHeader, expected_unit: SentUnit | None) -> Iterator[None]:
     """Report an expected receipt that its sender did not sign as a receipt mismatch."""
     try:
         yield
     except GatewayError as refused:
-        forged = refused.problem in (SIGNATURE_MISSING, SIGNER_MISMATCH)
-        if expecting is not None and forged and get_unit_kind(header) == "Receipt":
+        is_signer_fault = refused.problem in (SIGNATURE_MISSING, SIGNER_MISMATCH)
+        if expected_unit is not None and is_signer_fault and get_unit_kind(header) == "Receipt":
             raise GatewayError(RECEIPT_MISMATCH, refused.detail, refused.location) from refused
         raise
 
@@ -355,22 +385,22 @@ class EnvelopeReading:
         return (self.unit if isinstance(self.unit, Receipt) else replace(self.unit, payloads=payloads),)
 
 
-def read_envelope(document: bytes, policy: str, limits: WireLimits) -> EnvelopeReading | None:
+def read_envelope(envelope_octets: bytes, policy: str, limits: WireLimits) -> EnvelopeReading | None:
     """Return the values of an envelope, read by a signature policy; None for one that is always opened whole.
 
     That is any signal but a receipt of the To party's handler, and several units.
     """
-    envelope = read_soap_envelope(parse_xml(document, limits, envelope=True))
+    envelope = read_soap_envelope(parse_xml(envelope_octets, limits, is_envelope=True))
     if envelope.header is None:
         return None
     blocks, body = read_header_blocks(envelope.header), read_soap_body(envelope.body)
     unit, *bundled = make_units(MessageContent(blocks, body, ()))
     if not isinstance(unit, UserMessage | Receipt) or bundled or blocks.hop_acknowledgment is not None:
         return None
-    names = tuple(part.content_id for part in body.manifest)
-    signature = read_message_signature(envelope.root, names, get_signature_policy(policy), limits)
-    treeless = replace(blocks, signature=None, acknowledgment=None)
-    return EnvelopeReading(treeless, unit, body.manifest, take_signature_octets(signature))
+    content_ids = tuple(part.content_id for part in body.manifest)
+    signature = read_message_signature(envelope.root, content_ids, get_signature_policy(policy), limits)
+    element_free_blocks = replace(blocks, signature=None, acknowledgment=None)
+    return EnvelopeReading(element_free_blocks, unit, body.manifest, collect_signature_octets(signature))
 
 
 def open_reading(
@@ -379,29 +409,29 @@ def open_reading(
     related: RelatedParts,
     parcel: Parcel,
     context: ProtocolContext,
-    expecting: SentUnit | None = None,
+    expected_unit: SentUnit | None = None,
 ) -> OpenedMessage:
     """Return a message or receipt whose envelope needs no reading, after all checks; raise GatewayError.
 
     It was read by a signature `policy`. A message that is refused here may be accepted when it is opened as
     a whole.
     """
-    header, document = reading.blocks.header, related.root
+    header, envelope_part = reading.blocks.header, related.root
     check_soap_action(header, parcel.get_header("SOAPAction"))
-    pmode, parts = find_agreement(reading.blocks, context), index_parts(related.attachments)
-    terms = None if isinstance(reading.unit, Receipt) else pmode.encryption
-    encrypted = read_agreed_parts(reading.manifest, parts, terms, context)
+    pmode, parts = match_own_pmode(reading.blocks, context), index_parts(related.attachments)
+    encryption_terms = None if isinstance(reading.unit, Receipt) else pmode.encryption
+    encrypted_parts = read_agreed_parts(reading.manifest, parts, encryption_terms, context)
     if (
-        document.media_type != ENVELOPE_TYPE
+        envelope_part.media_type != ENVELOPE_TYPE
         or pmode.security.policy != policy
         or parts.keys() != {part.content_id for part in reading.manifest}
-        or encrypted
-        or (expecting is not None and not isinstance(reading.unit, Receipt))
+        or encrypted_parts
+        or (expected_unit is not None and not isinstance(reading.unit, Receipt))
     ):
-        raise GatewayError(NOT_SUPPORTED, "such a message is opened as a whole")
-    message = MessageReading(header, reading.manifest, parts, document.content, reading.make_units)
-    signed = check_signer_signature(message, reading.signature, pmode, encrypted, context)
-    opened = make_opened_message(message, signed, encrypted, pmode, parcel, context.limits)
-    if expecting is not None:
-        check_answer(opened, expecting)
+        raise GatewayError(NOT_SUPPORTED, "a message of this kind must be opened as a whole")
+    message = MessageReading(header, reading.manifest, parts, envelope_part.content, reading.make_units)
+    verified_signature = check_signer_signature(message, reading.signature, pmode, encrypted_parts, context)
+    opened = make_opened_message(message, verified_signature, encrypted_parts, pmode, parcel, context.limits)
+    if expected_unit is not None:
+        check_answer(opened, expected_unit)
     return opened

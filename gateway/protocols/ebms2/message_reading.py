@@ -62,27 +62,29 @@ from gateway.xmlsec import (
 SIGNATURE: Final = "/soap:Envelope/soap:Header/ds:Signature"
 
 
-def require_signature(signed: VerifiedSignature | None) -> VerifiedSignature:
-    """Raise GW201 for a message without the required signature."""
-    if signed is None:
+def require_signature(verified_signature: VerifiedSignature | None) -> VerifiedSignature:
+    """Return the signature of a message that must have one; raise GW201 without it."""
+    if verified_signature is None:
         raise GatewayError(SIGNATURE_MISSING, "this message must be signed", "/soap:Envelope/soap:Header")
-    return signed
+    return verified_signature
 
 
-def list_signed_parts(signed: VerifiedSignature | None) -> frozenset[str]:
+def list_signed_parts(verified_signature: VerifiedSignature | None) -> frozenset[str]:
     """Return the content ids of the parts that the signature covers."""
-    if signed is None:
+    if verified_signature is None:
         return frozenset()
-    return frozenset(_parse_cid_uri(reference.uri) for reference in signed.references if reference.uri)
+    return frozenset(
+        _parse_cid_uri(reference.uri) for reference in verified_signature.references if reference.uri
+    )
 
 
-def collect_payload_digests(signed: VerifiedSignature | None) -> dict[str, str]:
+def collect_payload_digests(verified_signature: VerifiedSignature | None) -> dict[str, str]:
     """Return the SHA-256 of each part in a valid signature, in hexadecimal, by content id."""
-    if signed is None:
+    if verified_signature is None:
         return {}
     return {
         _parse_cid_uri(reference.uri): reference.digest_value.hex()
-        for reference in signed.references
+        for reference in verified_signature.references
         if reference.uri and reference.digest_algorithm == SHA256
     }
 
@@ -94,7 +96,7 @@ def needs_signature(unit: Unit, pmode: PMode | None) -> bool:
     the agreement always requires it. A StatusRequest is signed where the agreement answers only
     signed ones. Ping, Pong and StatusResponse are not signed: no known peer expects it.
     """
-    if isinstance(unit, Receipt) and (unit.references or unit.signature_asked):
+    if isinstance(unit, Receipt) and (unit.references or unit.signature_requested):
         return True
     if pmode is None:
         return False
@@ -106,33 +108,34 @@ def needs_signature(unit: Unit, pmode: PMode | None) -> bool:
 
 
 def sign_envelope(
-    envelope: bytes, namespaces: str, contents: Mapping[str, bytes | Body], signer: Signer
+    envelope_octets: bytes, namespaces: str, octets_by_id: Mapping[str, bytes | Body], signer: Signer
 ) -> WrittenSignature:
     """Return the signature of the envelope, whose root declares `namespaces`, and of the payloads."""
-    return write_message_signature(envelope, namespaces, contents, signer)
+    return write_message_signature(envelope_octets, namespaces, octets_by_id, signer)
 
 
 def compute_message_identity(
-    octets: bytes, parts: Mapping[str, MimePart], signed: VerifiedSignature | None
+    envelope_octets: bytes, parts: Mapping[str, MimePart], verified_signature: VerifiedSignature | None
 ) -> str:
     """Return a digest that distinguishes a repeated message from another one with the same id.
 
     For a signed message it covers the digests in the signature and does not depend on MIME
     framing and key. For an unsigned message it covers the octets of the envelope and its parts.
     """
-    if signed is not None:
-        return _compute_signed_identity(signed)
-    values: list[bytes | Body] = [octets]
-    for name in sorted(parts):
-        part = parts[name]
-        values += (name.encode(), part.media_type.encode(), part.octets)
+    if verified_signature is not None:
+        return _compute_signed_identity(verified_signature)
+    values: list[bytes | Body] = [envelope_octets]
+    for content_id in sorted(parts):
+        part = parts[content_id]
+        values += (content_id.encode(), part.media_type.encode(), part.octets)
     return compute_values_digest(values)
 
 
-def _compute_signed_identity(signed: VerifiedSignature) -> str:
+def _compute_signed_identity(verified_signature: VerifiedSignature) -> str:
     """Return the identity of a signed message: a digest of the digests in its signature."""
     entries = sorted(
-        (reference.uri, reference.digest_algorithm, reference.digest_value) for reference in signed.references
+        (reference.uri, reference.digest_algorithm, reference.digest_value)
+        for reference in verified_signature.references
     )
     return compute_values_digest(
         [value for uri, algorithm, digest in entries for value in (uri.encode(), algorithm.encode(), digest)]
@@ -166,7 +169,7 @@ class UnverifiedMessage:
         """Return the values and parts of the message, for its checks and its opening."""
         package = self.package
         return MessageReading(
-            self.blocks.header, self.body.manifest, package.parts, package.octets, self._make_units
+            self.blocks.header, self.body.manifest, package.parts, package.envelope_octets, self._make_units
         )
 
     def _make_units(self, payloads: tuple[Payload, ...]) -> tuple[Unit, ...]:
@@ -183,7 +186,7 @@ class MessageReading:
     header: MessageHeader
     manifest: tuple[ManifestReference, ...]
     parts: Mapping[str, MimePart]
-    octets: bytes
+    envelope_octets: bytes
     make_units: Callable[[tuple[Payload, ...]], tuple[Unit, ...]]
 
 

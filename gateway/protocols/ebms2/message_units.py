@@ -59,7 +59,7 @@ _VERSION, _ID, _ACTOR = make_eb_name("version"), make_eb_name("id"), make_soap_n
 _SEVERITIES: Final = ("Warning", "Error")
 _STATUSES: Final = ("UnAuthorized", "NotRecognized", "Received", "Processed", "Forwarded")
 
-ACTIONS: Final = {
+UNIT_TYPE_BY_ACTION: Final = {
     "Acknowledgment": Receipt,
     "MessageError": ErrorSignal,
     "Ping": Ping,
@@ -82,20 +82,20 @@ def get_unit_kind(header: MessageHeader) -> str:
     """Return the name of the unit that the header announces; raise GW303 for an unknown action."""
     if not header.is_signal:
         return "UserMessage"
-    if header.action not in ACTIONS:
+    if header.action not in UNIT_TYPE_BY_ACTION:
         detail = f"{header.action[:80]!r} is no action between handlers"
         raise GatewayError(PMODE_UNKNOWN, detail, f"{_HEADER}/eb:Action")
-    return ACTIONS[header.action].__name__
+    return UNIT_TYPE_BY_ACTION[header.action].__name__
 
 
 def make_units(content: MessageContent) -> tuple[Unit, ...]:
     """Return the units of a message; raise for content that contradicts its Service and Action."""
     header = content.blocks.header
-    kind = get_unit_kind(header)
+    unit_kind = get_unit_kind(header)
     if header.is_signal:
-        _check_signal_blocks(content, kind)
-        unit = _SIGNALS[kind](content)
-        return (unit, *_read_bundled_warnings(content)) if kind == "Receipt" else (unit,)
+        _check_signal_blocks(content, unit_kind)
+        unit = _SIGNAL_READERS[unit_kind](content)
+        return (unit, *_read_bundled_warnings(content)) if unit_kind == "Receipt" else (unit,)
     if content.body.status_request is not None or content.body.status_response is not None:
         raise GatewayError(
             HEADER_INCONSISTENT, "a business message asks for no status", f"{_HEADER}/eb:Action"
@@ -141,14 +141,14 @@ def _make_bundled_units(content: MessageContent) -> tuple[Unit, ...]:
 
 
 def _read_bundled_warnings(content: MessageContent) -> tuple[ErrorSignal, ...]:
-    listed = content.blocks.error_list
-    if listed is None:
+    error_list = content.blocks.error_list
+    if error_list is None:
         return ()
-    warnings = _read_error_signal(content)
-    if warnings.highest_severity == "Error":
+    warning_signal = _read_error_signal(content)
+    if warning_signal.highest_severity == "Error":
         # ebMS 2.0 §4.2.3.1: an ErrorList of that severity is not bundled.
-        raise_header_error(listed, "an ErrorList of severity Error travels alone", HEADER_INCONSISTENT)
-    return (warnings,)
+        raise_header_error(error_list, "an ErrorList of severity Error travels alone", HEADER_INCONSISTENT)
+    return (warning_signal,)
 
 
 def _check_hop_acknowledgment_alone(blocks: HeaderBlocks) -> None:
@@ -163,29 +163,29 @@ def _check_hop_acknowledgment_alone(blocks: HeaderBlocks) -> None:
         )
 
 
-def _check_signal_blocks(content: MessageContent, kind: str) -> None:
+def _check_signal_blocks(content: MessageContent, unit_kind: str) -> None:
     """Raise for blocks that do not belong to a signal of this kind (ebMS 2.0 chapter 10)."""
     blocks, body = content.blocks, content.body
-    wrong = {
+    misplaced_blocks = {
         "eb:Manifest": bool(body.manifest),
         "eb:MessageOrder": blocks.sequence is not None,
         "eb:AckRequested": (blocks.ack_requested or blocks.hop_ack_requested) is not None,
-        "eb:Acknowledgment": blocks.acknowledgment is not None and kind != "Receipt",
-        "eb:ErrorList": blocks.error_list is not None and kind not in ("ErrorSignal", "Receipt"),
-        "eb:StatusRequest": body.status_request is not None and kind != "StatusRequest",
-        "eb:StatusResponse": body.status_response is not None and kind != "StatusResponse",
+        "eb:Acknowledgment": blocks.acknowledgment is not None and unit_kind != "Receipt",
+        "eb:ErrorList": blocks.error_list is not None and unit_kind not in ("ErrorSignal", "Receipt"),
+        "eb:StatusRequest": body.status_request is not None and unit_kind != "StatusRequest",
+        "eb:StatusResponse": body.status_response is not None and unit_kind != "StatusResponse",
     }
-    for name, is_present in wrong.items():
+    for block_name, is_present in misplaced_blocks.items():
         if is_present:
-            detail = f"{name} does not belong into {blocks.header.action}"
+            detail = f"{block_name} does not belong into {blocks.header.action}"
             raise GatewayError(HEADER_INCONSISTENT, detail, f"{_HEADER}/eb:Action")
-    if kind != "Receipt" or blocks.acknowledgment is not None:
+    if unit_kind != "Receipt" or blocks.acknowledgment is not None:
         _check_hop_acknowledgment_alone(blocks)
 
 
-def _require_element(element: etree._Element | None, name: str) -> etree._Element:
+def _require_element(element: etree._Element | None, element_name: str) -> etree._Element:
     if element is None:
-        raise GatewayError(HEADER_INVALID, f"{name} is missing", f"{_HEADER}/eb:Action")
+        raise GatewayError(HEADER_INVALID, f"{element_name} is missing", f"{_HEADER}/eb:Action")
     return element
 
 
@@ -203,27 +203,27 @@ def _read_receipt(content: MessageContent) -> Receipt:
     element = _require_element(acknowledgment, "eb:Acknowledgment")
     check_block_attributes(element, optional=(_ACTOR,))
     sequence = ElementSequence(element)
-    stamp = sequence.take_required(make_eb_name("Timestamp"))
-    reference = sequence.take_required(make_eb_name("RefToMessageId"))
-    acting = sequence.take_optional(make_eb_name("From"))
-    repeated = sequence.take_all(f"{{{DS}}}Reference")
+    timestamp_element = sequence.take_required(make_eb_name("Timestamp"))
+    reference_element = sequence.take_required(make_eb_name("RefToMessageId"))
+    acting_party_element = sequence.take_optional(make_eb_name("From"))
+    digest_elements = sequence.take_all(f"{{{DS}}}Reference")
     sequence.check_end()
-    check_attributes(stamp)
-    ref_to_message_id = read_message_id(reference)
+    check_attributes(timestamp_element)
+    ref_to_message_id = read_message_id(reference_element)
     # The signature leaves an Acknowledgment of the next handler out: the header has to name the message.
     permitted_references = (
         (ref_to_message_id,) if blocks.acknowledgment is None else (None, ref_to_message_id)
     )
     if header.is_signal and header.ref_to_message_id not in permitted_references:
         raise_header_error(
-            reference, "Acknowledgment and MessageData name different messages", HEADER_INCONSISTENT
+            reference_element, "Acknowledgment and MessageData name different messages", HEADER_INCONSISTENT
         )
     return Receipt(
         **_copy_header_fields(header),
         ref_to_message_id=ref_to_message_id,
-        received_at=read_instant(stamp),
-        references=read_references(repeated),
-        acting_party=None if acting is None else read_party(acting),
+        received_at=read_instant(timestamp_element),
+        references=read_references(digest_elements),
+        acting_party=None if acting_party_element is None else read_party(acting_party_element),
         actor=read_actor(element),
     )
 
@@ -233,7 +233,9 @@ def _read_error_signal(content: MessageContent) -> ErrorSignal:
     element = _require_element(content.blocks.error_list, "eb:ErrorList")
     check_block_attributes(element, required=(make_eb_name("highestSeverity"),))
     sequence = ElementSequence(element)
-    entries = tuple(_read_error_entry(child) for child in sequence.take_all(make_eb_name("Error"), least=1))
+    entries = tuple(
+        _read_error_entry(child) for child in sequence.take_all(make_eb_name("Error"), min_count=1)
+    )
     sequence.skip_extensions()
     sequence.check_end()
     header = content.blocks.header
@@ -242,29 +244,37 @@ def _read_error_signal(content: MessageContent) -> ErrorSignal:
     )
     if read_attribute(element, make_eb_name("highestSeverity"), "").strip() != signal.highest_severity:
         raise_header_error(
-            element, "another severity is the highest", HEADER_INCONSISTENT, at="eb:highestSeverity"
+            element,
+            "highestSeverity must be the highest severity of the errors",
+            HEADER_INCONSISTENT,
+            at="eb:highestSeverity",
         )
     return signal
 
 
 def _read_error_entry(element: etree._Element) -> ErrorEntry:
-    code, severity, location, context = (
+    code_attribute, severity_attribute, location_attribute, context_attribute = (
         make_eb_name(name) for name in ("errorCode", "severity", "location", "codeContext")
     )
-    check_attributes(element, required=(code, severity), optional=(_ID, location, context), foreign=True)
-    if read_attribute(element, severity) not in _SEVERITIES:
-        raise_header_error(element, "a severity is Warning or Error", at="eb:severity")
+    check_attributes(
+        element,
+        required=(code_attribute, severity_attribute),
+        optional=(_ID, location_attribute, context_attribute),
+        foreign=True,
+    )
+    if read_attribute(element, severity_attribute) not in _SEVERITIES:
+        raise_header_error(element, "a severity must be Warning or Error", at="eb:severity")
     sequence = ElementSequence(element)
     description = read_free_text(sequence.take_all(make_eb_name("Description")))
     sequence.skip_extensions()
     sequence.check_end()
     entry = ErrorEntry(
-        read_attribute(element, code, ""),
-        read_attribute(element, severity, ""),
-        read_attribute(element, location, ""),
+        read_attribute(element, code_attribute, ""),
+        read_attribute(element, severity_attribute, ""),
+        read_attribute(element, location_attribute, ""),
         description,
     )
-    return replace(entry, context=read_attribute(element, context) or entry.context)
+    return replace(entry, context=read_attribute(element, context_attribute) or entry.context)
 
 
 def _make_ping(content: MessageContent) -> Ping:
@@ -302,21 +312,21 @@ def _read_status_response(content: MessageContent) -> StatusResponse:
         raise_header_error(element, f"{status[:80]!r} is not a status", at="eb:messageStatus")
     sequence = ElementSequence(element)
     queried_message_id = read_message_id(sequence.take_required(make_eb_name("RefToMessageId")))
-    received = sequence.take_optional(make_eb_name("Timestamp"))
+    received_element = sequence.take_optional(make_eb_name("Timestamp"))
     sequence.check_end(extensible=True)
-    if received is not None:
-        check_attributes(received)
+    if received_element is not None:
+        check_attributes(received_element)
     header = content.blocks.header
     return StatusResponse(
         **_copy_header_fields(header),
         ref_to_message_id=_require_reference(header),
         queried_message_id=queried_message_id,
         status=status,
-        received_at=None if received is None else read_instant(received),
+        received_at=None if received_element is None else read_instant(received_element),
     )
 
 
-_SIGNALS: Final[dict[str, Callable[[MessageContent], Unit]]] = {
+_SIGNAL_READERS: Final[dict[str, Callable[[MessageContent], Unit]]] = {
     "Receipt": _read_receipt,
     "ErrorSignal": _read_error_signal,
     "Ping": _make_ping,

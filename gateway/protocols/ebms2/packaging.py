@@ -21,7 +21,7 @@ from gateway.errors import (
 from gateway.message_model import NEXT_MSH, TO_PARTY_MSH, MemoryBody, Payload, as_body
 from gateway.protocols.core import Parcel, SentUnit
 from gateway.protocols.ebms2.header_blocks import (
-    UNDERSTOOD,
+    UNDERSTOOD_BLOCKS,
     MessageHeader,
     check_element_version,
     read_message_header,
@@ -78,7 +78,7 @@ class MessagePackage:
     """The parts of a parcel: the envelope, its octets, and the other parts by content id."""
 
     envelope: SoapEnvelope
-    octets: bytes
+    envelope_octets: bytes
     parts: Mapping[str, MimePart]
     fault: SoapFault | None
 
@@ -125,10 +125,10 @@ def _read_root(root: MimePart, limits: WireLimits) -> SoapEnvelope:
         raise GatewayError(
             MEDIA_TYPE_REFUSED, f"the envelope is {root.media_type[:80]!r}, not text/xml", "Content-Type"
         )
-    envelope = read_envelope(parse_xml(root.content, limits, envelope=True))
+    envelope = read_envelope(parse_xml(root.content, limits, is_envelope=True))
     if envelope.version != "1.1":
-        raise GatewayError(NOT_SOAP, "ebMS 2.0 is carried by SOAP 1.1", "/soap:Envelope")
-    check_must_understand(envelope, UNDERSTOOD, (TO_PARTY_MSH, NEXT_MSH))
+        raise GatewayError(NOT_SOAP, "the envelope must be SOAP 1.1", "/soap:Envelope")
+    check_must_understand(envelope, UNDERSTOOD_BLOCKS, (TO_PARTY_MSH, NEXT_MSH))
     return envelope
 
 
@@ -149,17 +149,17 @@ def find_reply_header(parcel: Parcel, limits: WireLimits) -> tuple[MessageHeader
 
 def _read_soap_header(parcel: Parcel, limits: WireLimits) -> etree._Element | None:
     root = read_multipart_related(parcel.get_header("Content-Type"), parcel.body, limits).root.content
-    return read_envelope(parse_xml(root, limits, envelope=True)).header
+    return read_envelope(parse_xml(root, limits, is_envelope=True)).header
 
 
 def read_soap_body(body: etree._Element) -> SoapBodyContent:
     """Return the content of the SOAP Body; raise for anything but ebMS 2.0 elements."""
-    content = list(islice(list_elements(body), 2))  # two are enough to raise an error
-    if not content:
+    body_elements = list(islice(list_elements(body), 2))  # two are enough to raise an error
+    if not body_elements:
         return SoapBodyContent()
-    element = content[0]
-    if len(content) > 1:
-        raise_header_error(content[1], "the Body holds one element of ebMS 2.0, or none")
+    element = body_elements[0]
+    if len(body_elements) > 1:
+        raise_header_error(body_elements[1], "the Body must hold one element of ebMS 2.0, or none")
     if element.tag == make_eb_name("Manifest"):
         return SoapBodyContent(manifest=_read_manifest(element))
     if element.tag == make_eb_name("StatusRequest"):
@@ -177,7 +177,7 @@ def _read_manifest(element: etree._Element) -> tuple[ManifestReference, ...]:
     check_element_version(element)
     sequence = ElementSequence(element)
     references = tuple(
-        _read_manifest_reference(child) for child in sequence.take_all(make_eb_name("Reference"), least=1)
+        _read_manifest_reference(child) for child in sequence.take_all(make_eb_name("Reference"), min_count=1)
     )
     sequence.check_end(extensible=True)
     if len({reference.content_id for reference in references}) < len(references):
@@ -188,7 +188,7 @@ def _read_manifest(element: etree._Element) -> tuple[ManifestReference, ...]:
 def _read_manifest_reference(element: etree._Element) -> ManifestReference:
     check_attributes(element, required=(_HREF,), optional=(_ID, _XLINK_TYPE, _ROLE), foreign=True)
     if read_attribute(element, _XLINK_TYPE, "simple") != "simple":
-        raise_header_error(element, "the link is a simple one", at="xlink:type")
+        raise_header_error(element, "the link must be a simple link", at="xlink:type")
     sequence = ElementSequence(element)
     for schema in sequence.take_all(make_eb_name("Schema")):
         check_attributes(schema, required=(make_eb_name("location"),), optional=(_VERSION,))
@@ -229,7 +229,7 @@ def check_parts_present(manifest: tuple[ManifestReference, ...], parts: Mapping[
 
 
 def reject_unnamed_parts(
-    manifest: tuple[ManifestReference, ...], parts: Mapping[str, MimePart], signed: Collection[str]
+    manifest: tuple[ManifestReference, ...], parts: Mapping[str, MimePart], signed_ids: Collection[str]
 ) -> None:
     """Raise for a part that neither the Manifest nor the signature names.
 
@@ -237,7 +237,7 @@ def reject_unnamed_parts(
     when the signature covers it; otherwise any intermediary may have added it, and it is
     refused.
     """
-    named_ids = {reference.content_id for reference in manifest}.union(signed)
+    named_ids = {reference.content_id for reference in manifest}.union(signed_ids)
     for content_id in parts:
         if content_id not in named_ids:
             raise GatewayError(
@@ -285,20 +285,28 @@ def _write_manifest_reference(payload: Payload) -> str:
 
 
 def build_parcel(
-    root: bytes, payloads: tuple[Payload, ...], message_id: str, sent: SentUnit | None = None
+    envelope_octets: bytes, payloads: tuple[Payload, ...], message_id: str, sent_unit: SentUnit | None = None
 ) -> Parcel:
     """Return the parcel of an envelope: text/xml without payloads, else multipart/related."""
     if not payloads:
-        return Parcel({"Content-Type": CONTENT_TYPE, "SOAPAction": SOAP_ACTION}, MemoryBody(root), sent=sent)
+        return Parcel(
+            {"Content-Type": CONTENT_TYPE, "SOAPAction": SOAP_ACTION},
+            MemoryBody(envelope_octets),
+            sent_unit=sent_unit,
+        )
     parts = list(map(make_mime_part, payloads))
-    content_type, body = join_multipart_related(root, parts, make_boundary(root), message_id)
-    return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, body, sent=sent)
+    content_type, body = join_multipart_related(
+        envelope_octets, parts, make_boundary(envelope_octets), message_id
+    )
+    return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, body, sent_unit=sent_unit)
 
 
-def rebuild_parcel(package: MessagePackage, root: bytes, parcel: Parcel, root_id: str) -> Parcel:
+def rebuild_parcel(package: MessagePackage, envelope_octets: bytes, parcel: Parcel, root_id: str) -> Parcel:
     """Return a parcel with another envelope around the same parts, each with its headers and octets."""
-    content_type, body = parcel.get_header("Content-Type"), as_body(root)
+    content_type, body = parcel.get_header("Content-Type"), as_body(envelope_octets)
     if parse_media_type(content_type).name == "multipart/related":
         parts = list(package.parts.values())
-        content_type, body = join_multipart_related(root, parts, make_boundary(root), root_id)
+        content_type, body = join_multipart_related(
+            envelope_octets, parts, make_boundary(envelope_octets), root_id
+        )
     return Parcel({"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, body)

@@ -8,7 +8,7 @@ from gateway.agreements import PMode
 from gateway.errors import NOT_SUPPORTED, GatewayError
 
 
-def refuse_fragments(*_arguments: object, **_named: object) -> NoReturn:
+def reject_fragments(*_arguments: object, **_named: object) -> NoReturn:
     """Raise GW311: ebMS 2.0 has no fragments."""
     raise GatewayError(
         NOT_SUPPORTED, "ebMS 2.0 has no fragments of messages", "//eb:MessageData/eb:MessageId"
@@ -25,6 +25,9 @@ def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
         "splitting": pmode.splitting,
         "token_reference": pmode.security.token_reference,
     }
-    problems = [f"ebMS 2.0 has no {name}" for name, value in optional_terms.items() if value is not None]
-    changed = {"mep": pmode.mep != "two-way", "reply_pattern": pmode.reply_pattern != "response"}
-    return (*problems, *(f"ebMS 2.0 has no {name}" for name, is_changed in changed.items() if is_changed))
+    problem_texts = [f"ebMS 2.0 has no {name}" for name, value in optional_terms.items() if value is not None]
+    is_changed_by_term = {"mep": pmode.mep != "two-way", "reply_pattern": pmode.reply_pattern != "response"}
+    return (
+        *problem_texts,
+        *(f"ebMS 2.0 has no {name}" for name, is_changed in is_changed_by_term.items() if is_changed),
+    )

@@ -19,34 +19,34 @@ from lxml import etree
 from gateway.wire import DS, EB, EB3, decode_base64_octets, list_attributes, parse_datetime
 
 # Nothing in a value is markup or the beginning of a reference, and each canonical form writes it as it is.
-_NAME: Final = rb"[A-Za-z0-9+/=.@:_\-]{1,512}+"
+_NAME_VALUE: Final = rb"[A-Za-z0-9+/=.@:_\-]{1,512}+"
 #: Base64 may be in several lines.
-_BASE64: Final = rb"[A-Za-z0-9+/=\n\t ]{1,2048}+"
+_BASE64_VALUE: Final = rb"[A-Za-z0-9+/=\n\t ]{1,2048}+"
 #: The octets before a value that is a text, an identifier, a reference to it, or a Content-ID in a URI.
-_BEFORE: Final = rb'(?:(?<=>)|(?<=[ :][Ii][Dd]=")|(?<=URI="#)|(?<=(?:href|.URI)="cid:))'
-_AFTER: Final = rb'(?=[<"])'
+_BEFORE_VALUE: Final = rb'(?:(?<=>)|(?<=[ :][Ii][Dd]=")|(?<=URI="#)|(?<=(?:href|.URI)="cid:))'
+_AFTER_VALUE: Final = rb'(?=[<"])'
 
 
-def _is_template_value(value: bytes, *, base64: bool) -> bool:
+def _is_template_value(value: bytes, *, is_base64: bool) -> bool:
     """Return whether a template can have this value: 512 octets of a name, or 2048 of base64, at most."""
-    return re.fullmatch(_BASE64 if base64 else _NAME, value) is not None
+    return re.fullmatch(_BASE64_VALUE if is_base64 else _NAME_VALUE, value) is not None
 
 
 @dataclass(frozen=True)
 class TextTemplate:
-    """One constant before each value and one after the last; `numbers` name the values.
+    """One constant before each value and one after the last; `value_numbers` name the values.
 
     A number that occurs twice is one value in two places.
     """
 
     constants: tuple[bytes, ...]
-    numbers: tuple[int, ...]
+    value_numbers: tuple[int, ...]
     pattern: re.Pattern[bytes]
 
     def fill(self, values: Sequence[bytes]) -> bytes:
         """Return the text with these values."""
         pieces = [self.constants[0]]
-        for number, constant in zip(self.numbers, self.constants[1:], strict=True):
+        for number, constant in zip(self.value_numbers, self.constants[1:], strict=True):
             pieces += (values[number], constant)
         return b"".join(pieces)
 
@@ -56,41 +56,45 @@ class TextTemplate:
         pieces = () if matched is None else matched.groups()
         if pieces[::2] != self.constants:
             return None
-        values = dict(zip(self.numbers, pieces[1::2], strict=True))
+        values = dict(zip(self.value_numbers, pieces[1::2], strict=True))
         return [values[number] for number in range(len(values))]
 
 
-def split_document(document: bytes, values: Sequence[bytes], base64: Collection[int]) -> TextTemplate:
+def split_document(document: bytes, values: Sequence[bytes], base64_numbers: Collection[int]) -> TextTemplate:
     """Return the template of a document: a value is variable only where XML can have a value.
 
-    `base64` are the numbers of the values that are octets in base64.
+    `base64_numbers` are the numbers of the values that are octets in base64.
     """
-    return _split(document, values, base64, _BEFORE + b"(%b)" + _AFTER)
+    return _make_template(document, values, base64_numbers, _BEFORE_VALUE + b"(%b)" + _AFTER_VALUE)
 
 
-def split_text(text: bytes, values: Sequence[bytes], base64: Collection[int]) -> TextTemplate:
+def split_text(text: bytes, values: Sequence[bytes], base64_numbers: Collection[int]) -> TextTemplate:
     """Return the template of a text, in which each occurrence of one of the values is variable."""
-    return _split(text, values, base64, b"(%b)")
+    return _make_template(text, values, base64_numbers, b"(%b)")
 
 
-def _split(text: bytes, values: Sequence[bytes], base64: Collection[int], pattern: bytes) -> TextTemplate:
-    numbers = {value: number for number, value in enumerate(values)}
+def _make_template(
+    text: bytes, values: Sequence[bytes], base64_numbers: Collection[int], pattern: bytes
+) -> TextTemplate:
+    number_by_value = {value: number for number, value in enumerate(values)}
     alternatives = b"|".join(map(re.escape, sorted(values, key=len, reverse=True)))
     pieces = re.split(pattern % alternatives, text)
-    constants, value_numbers = tuple(pieces[::2]), tuple(numbers[value] for value in pieces[1::2])
-    return TextTemplate(constants, value_numbers, _compile(constants, value_numbers, base64))
+    constants, value_numbers = tuple(pieces[::2]), tuple(number_by_value[value] for value in pieces[1::2])
+    return TextTemplate(constants, value_numbers, _compile_pattern(constants, value_numbers, base64_numbers))
 
 
-def _compile(
-    constants: Sequence[bytes], numbers: Sequence[int], base64: Collection[int]
+def _compile_pattern(
+    constants: Sequence[bytes], value_numbers: Sequence[int], base64_numbers: Collection[int]
 ) -> re.Pattern[bytes]:
     """Return a pattern of gaps and values: the constants are compared afterwards, which takes less time."""
-    pieces, seen = [b"(?s)"], set[int]()
-    for constant, number in zip(constants, numbers, strict=False):
-        value_pattern = _BASE64 if number in base64 else _NAME
+    pieces, seen_numbers = [b"(?s)"], set[int]()
+    for constant, number in zip(constants, value_numbers, strict=False):
+        value_pattern = _BASE64_VALUE if number in base64_numbers else _NAME_VALUE
         pieces.append(b"(.{%d})" % len(constant))
-        pieces.append(b"((?P=v%d))" % number if number in seen else b"(?P<v%d>%b)" % (number, value_pattern))
-        seen.add(number)
+        pieces.append(
+            b"((?P=v%d))" % number if number in seen_numbers else b"(?P<v%d>%b)" % (number, value_pattern)
+        )
+        seen_numbers.add(number)
     return re.compile(b"".join([*pieces, b"(.{%d})" % len(constants[-1])]))
 
 
@@ -108,66 +112,66 @@ def _decode_octets(value: bytes) -> bytes:
 
 def _parse_time(value: bytes) -> datetime:
     """Return a time as `element_reader.read_instant` reads it; raise ValueError."""
-    return parse_datetime(value.decode(), without_zone=UTC)
+    return parse_datetime(value.decode(), default_zone=UTC)
 
 
 @dataclass(frozen=True)
 class ObjectTemplates:
     """Makes fillers for objects that were read from a document with `values`, none of them a part of another.
 
-    `times` and `base64` are the numbers of those that are instants, and octets in base64.
+    `time_numbers` and `base64_numbers` are the numbers of those that are instants, and octets in base64.
     """
 
     values: Sequence[bytes]
-    times: Sequence[int]
-    base64: Sequence[int]
+    time_numbers: Sequence[int]
+    base64_numbers: Sequence[int]
 
-    def make_filler(self, read: Any) -> Filler | None:
-        """Return a filler for objects like `read`; None where `read` contains none of the `values`."""
-        if isinstance(read, str):
-            template = split_text(read.encode(), self.values, self.base64)
-            return (lambda values: template.fill(values).decode()) if template.numbers else None
-        if isinstance(read, bytes):
-            return self._make_octets_filler(read)
-        if isinstance(read, datetime):
-            return self._make_instant_filler(read)
-        if isinstance(read, tuple):
-            return self._make_tuple_filler(read)
-        return self._make_dataclass_filler(read) if is_dataclass(read) else None
+    def make_filler(self, source_object: Any) -> Filler | None:
+        """Return a filler for objects like `source_object`; None if it contains none of the `values`."""
+        if isinstance(source_object, str):
+            template = split_text(source_object.encode(), self.values, self.base64_numbers)
+            return (lambda values: template.fill(values).decode()) if template.value_numbers else None
+        if isinstance(source_object, bytes):
+            return self._make_octets_filler(source_object)
+        if isinstance(source_object, datetime):
+            return self._make_instant_filler(source_object)
+        if isinstance(source_object, tuple):
+            return self._make_tuple_filler(source_object)
+        return self._make_dataclass_filler(source_object) if is_dataclass(source_object) else None
 
-    def _make_octets_filler(self, read: bytes) -> Filler | None:
-        for number in self.base64:
-            if _decode_octets(self.values[number]) == read:
+    def _make_octets_filler(self, source_octets: bytes) -> Filler | None:
+        for number in self.base64_numbers:
+            if _decode_octets(self.values[number]) == source_octets:
                 return lambda values: _decode_octets(values[number])
-        template = split_text(read, self.values, self.base64)
-        return template.fill if template.numbers else None
+        template = split_text(source_octets, self.values, self.base64_numbers)
+        return template.fill if template.value_numbers else None
 
-    def _make_instant_filler(self, read: datetime) -> Filler | None:
-        for number in self.times:
-            if _parse_time(self.values[number]) == read:
+    def _make_instant_filler(self, source_time: datetime) -> Filler | None:
+        for number in self.time_numbers:
+            if _parse_time(self.values[number]) == source_time:
                 return lambda values: _parse_time(values[number])
         return None
 
-    def _make_tuple_filler(self, read: tuple[Any, ...]) -> Filler | None:
-        pairs = [(item, self.make_filler(item)) for item in read]
+    def _make_tuple_filler(self, source_tuple: tuple[Any, ...]) -> Filler | None:
+        pairs = [(item, self.make_filler(item)) for item in source_tuple]
         if all(fill is None for _, fill in pairs):
             return None
         return lambda values: tuple([item if fill is None else fill(values) for item, fill in pairs])
 
-    def _make_dataclass_filler(self, read: Any) -> Filler | None:
+    def _make_dataclass_filler(self, source_object: Any) -> Filler | None:
         fillers = {
             field.name: fill
-            for field in fields(read)
-            if field.init and (fill := self.make_filler(getattr(read, field.name))) is not None
+            for field in fields(source_object)
+            if field.init and (fill := self.make_filler(getattr(source_object, field.name))) is not None
         }
         if not fillers:
             return None
-        return lambda values: replace(read, **{name: fill(values) for name, fill in fillers.items()})
+        return lambda values: replace(source_object, **{name: fill(values) for name, fill in fillers.items()})
 
 
 #: The kind of a value: a text, an instant, octets in base64, an identifier of an element, a Content-ID.
-Kind = Literal["text", "time", "base64", "identifier", "content_id"]
-_KINDS: Final[dict[object, Kind]] = {
+ValueKind = Literal["text", "time", "base64", "identifier", "content_id"]
+_KIND_BY_NAME: Final[dict[object, ValueKind]] = {
     **{
         f"{{{namespace}}}{name}": "text"
         for namespace in (EB, EB3)
@@ -177,11 +181,11 @@ _KINDS: Final[dict[object, Kind]] = {
     **dict.fromkeys((f"{{{DS}}}DigestValue", f"{{{DS}}}SignatureValue"), "base64"),
 }
 #: Each value is searched for in the envelope.
-_MOST_VALUES: Final = 64
+_MAX_VALUES: Final = 64
 _IDENTIFIER: Final = re.compile(rb"[A-Za-z_][A-Za-z0-9_.\-]*")
 #: Readers shorten a longer Content-ID in the locations of their errors.
-_LONGEST_CONTENT_ID: Final = 250
-_CID: Final = "cid:"
+_MAX_CONTENT_ID_LENGTH: Final = 250
+_CID_PREFIX: Final = "cid:"
 
 
 @dataclass(frozen=True)
@@ -189,16 +193,16 @@ class EnvelopeValues:
     """The values of one envelope by number, and the kind of each."""
 
     values: Sequence[bytes]
-    kinds: Sequence[Kind]
+    kinds: Sequence[ValueKind]
 
-    def list_numbers(self, kind: Kind) -> tuple[int, ...]:
+    def list_numbers(self, kind: ValueKind) -> tuple[int, ...]:
         """Return the numbers of the values of one kind."""
-        return tuple(number for number, each in enumerate(self.kinds) if each == kind)
+        return tuple(number for number, value_kind in enumerate(self.kinds) if value_kind == kind)
 
-    def make_others(self) -> list[bytes]:
+    def make_substitutes(self) -> list[bytes]:
         """Return other values of the same kinds; none of them is a part of another one."""
         return [
-            _make_other(kind, number, value)
+            _make_substitute(kind, number, value)
             for number, (kind, value) in enumerate(zip(self.kinds, self.values, strict=True))
         ]
 
@@ -209,23 +213,27 @@ def are_names_distinct(identifiers: Sequence[bytes], content_ids: Sequence[bytes
         len(set(identifiers)) == len(identifiers)
         and len(set(content_ids)) == len(content_ids)
         and all(map(_IDENTIFIER.fullmatch, identifiers))
-        and max(map(len, content_ids), default=0) <= _LONGEST_CONTENT_ID
+        and max(map(len, content_ids), default=0) <= _MAX_CONTENT_ID_LENGTH
     )
 
 
 def find_envelope_values(root: etree._Element) -> EnvelopeValues | None:
     """Return the values of an envelope; None where there are too many, or one that no template can have."""
-    kinds: dict[bytes, Kind] = {}
+    kind_by_value: dict[bytes, ValueKind] = {}
     for kind, value in (*_iterate_identifiers(root), *_iterate_values(root)):
         # Octets that are two things are the first of them; both must then be the same again.
-        kinds.setdefault(value.encode(), kind)
-    usable = all(_is_template_value(value, base64=kind == "base64") for value, kind in kinds.items())
+        kind_by_value.setdefault(value.encode(), kind)
+    are_template_values = all(
+        _is_template_value(value, is_base64=kind == "base64") for value, kind in kind_by_value.items()
+    )
     return (
-        EnvelopeValues(list(kinds), list(kinds.values())) if usable and len(kinds) <= _MOST_VALUES else None
+        EnvelopeValues(list(kind_by_value), list(kind_by_value.values()))
+        if are_template_values and len(kind_by_value) <= _MAX_VALUES
+        else None
     )
 
 
-def _iterate_identifiers(root: etree._Element) -> Iterator[tuple[Kind, str]]:
+def _iterate_identifiers(root: etree._Element) -> Iterator[tuple[ValueKind, str]]:
     """Yield the values of all attributes that may identify an element, in any spelling."""
     for element in root.iter("*"):
         for name, value in list_attributes(element):
@@ -233,16 +241,16 @@ def _iterate_identifiers(root: etree._Element) -> Iterator[tuple[Kind, str]]:
                 yield "identifier", str(value)
 
 
-def _iterate_values(root: etree._Element) -> Iterator[tuple[Kind, str]]:
+def _iterate_values(root: etree._Element) -> Iterator[tuple[ValueKind, str]]:
     for element in root.iter("*"):
-        if element.tag in _KINDS and element.text:
-            yield _KINDS[element.tag], element.text
+        if element.tag in _KIND_BY_NAME and element.text:
+            yield _KIND_BY_NAME[element.tag], element.text
         for name, value in list_attributes(element):
-            if str(name).rpartition("}")[2] in ("href", "URI") and str(value).startswith(_CID):
-                yield "content_id", str(value).removeprefix(_CID)
+            if str(name).rpartition("}")[2] in ("href", "URI") and str(value).startswith(_CID_PREFIX):
+                yield "content_id", str(value).removeprefix(_CID_PREFIX)
 
 
-def _make_other(kind: Kind, number: int, value: bytes) -> bytes:
+def _make_substitute(kind: ValueKind, number: int, value: bytes) -> bytes:
     if kind == "time":
         return b"2001-02-03T04:05:06.%03dZ" % number
     if kind != "base64":

@@ -57,7 +57,7 @@ _ALGORITHMS: Final = frozenset({*_RSA, *_EDWARDS, "ES256", "ES384"})
 
 @dataclass(frozen=True, slots=True)
 class AssertionRules:
-    """The facts for verifying an assertion: the names of its audience, the time, a party's certificates."""
+    """The inputs for verifying an assertion: the names of its audience, the time, a party's certificates."""
 
     audience: frozenset[str]
     now: datetime

@@ -173,7 +173,9 @@ def _build_view(
                 )
                 party = caller.party
                 report_proven_party(request.environ, party)
-            call = ApiCall(services, caller, path, None, {}, is_still_allowed=_keep_checking(services))
+            call = ApiCall(
+                services, caller, path, query=None, headers={}, is_still_allowed=_keep_checking(services)
+            )
             if party is None:
                 return _finish_answer(operation, operation.handle(read_request(operation, call)))
             running.begin_request(party)

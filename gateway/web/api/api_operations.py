@@ -312,7 +312,7 @@ def _validate(model: type[BaseModel], values: Mapping[str, Any]) -> BaseModel:
 
 
 def _make_validation_error(error: ValidationError) -> GatewayError:
-    """Return the first thing wrong, in the words of the checker, without the value."""
+    """Return the first error of the validation as GW110, with the text of pydantic, without the value."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     location = "/".join(str(part) for part in first["loc"])[:120]
     return GatewayError(REQUEST_MALFORMED, str(first["msg"])[:300], location or "body")

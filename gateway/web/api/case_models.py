@@ -17,7 +17,7 @@ from gateway.wire import convert_to_utc, normalize_text
 def _require_text_of_time(value: object) -> object:
     """Raise for a bare number: the checker would take it for seconds."""
     if isinstance(value, str) and "T" not in value.upper():
-        raise ValueError("a time is written as in RFC 3339")
+        raise ValueError("a time must be written as in RFC 3339")
     return value
 
 

@@ -96,7 +96,7 @@ class EventStream:
         return b""
 
     def close(self) -> None:
-        """Count the stream no more, so that the caller may open another one."""
+        """Remove the stream from the count, so that the caller may open another one."""
         with _GUARD:
             self._counts[self._call.party] -= 1
 

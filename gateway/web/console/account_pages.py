@@ -63,7 +63,7 @@ _A_YEAR = 365 * 24 * 3600
 
 @pages.get("/sign-in")
 def show_sign_in() -> Response | str:
-    """Show the page to sign in; lead a person on who has done so."""
+    """Show the page to sign in; redirect a person who is signed in already."""
     if g.visitor is not None:
         return redirect(check_return_path(request.args.get("next", "")))
     return render_template("sign_in.html", next=check_return_path(request.args.get("next", "")))
@@ -311,15 +311,15 @@ def _store_passkey(name: str, answer: str) -> str:
 def remove_passkey(passkey: int) -> Response | tuple[str, int]:
     """Remove a passkey; the last way to sign in stays."""
     with write_transaction(services.engine, "console.passkey") as conn:
-        problem = "" if _keeps_way(conn, visitor.account) else "last"
-        name = None if problem else sessions.remove_passkey(conn, visitor.account, passkey)
+        is_last = not _keeps_way(conn, visitor.account)
+        name = None if is_last else sessions.remove_passkey(conn, visitor.account, passkey)
         if name is not None:
             # Who holds the lost device may be signed in by it.
             now = services.clock()
             sessions.end_sessions_of(conn, visitor.account, now, method="passkey", but=visitor.session)
             entry = AuditEntry(visitor.name, "account", "remove_passkey", name)
             audit_log.record_action(conn, entry, services.clock())
-    if problem:
+    if is_last:
         sentence = translate("This is the only way to sign in to the account; set a password first.")
         return show_passkeys(sentence), HTTPStatus.CONFLICT
     if name is None:

@@ -56,7 +56,7 @@ def read_kept_form() -> KeptForm:
 
 
 def seal_waiting_form(kept_form: KeptForm, secret: str) -> str | None:
-    """Return the form encrypted by `secret`, to be stored during an OpenID sign-in; None without a form."""
+    """Return the form encrypted by `secret`, for storage during an OpenID sign-in; None without a form."""
     if _find_session(kept_form.ended_token) is None or _decrypt_form(kept_form) is None:
         return None
     sealed = json.dumps([kept_form.encrypted_form, kept_form.ended_token]).encode()

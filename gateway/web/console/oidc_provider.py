@@ -226,7 +226,7 @@ class OidcProvider:
         try:
             # The file of authorities may have changed.
             context = None if oidc.ca is None else make_client_context((oidc.ca,))
-            answer = call(HttpClient(bounds, context, idle=0))
+            answer = call(HttpClient(bounds, context, max_idle=0))
             require_identity_coding(answer)
         except GatewayError as problem:
             reason = ", ".join(filter(None, (problem.detail, problem.theirs)))

@@ -271,7 +271,7 @@ def answer_row_csv(name: str, columns: Sequence[str], rows: Iterable[Mapping[Any
 
 
 def is_csv_wanted() -> bool:
-    """Return whether the list of the URL is wanted as CSV."""
+    """Return whether the URL asks for the list as CSV."""
     return request.args.get("format") == "csv"
 
 

@@ -288,7 +288,7 @@ def get_home_path(visitor: Visitor | None) -> str:
 
 
 def get_network() -> str:
-    """Return the network of this request, for which attempts to sign in are counted."""
+    """Return the client network of this request; attempts to sign in are counted by it."""
     return str(g.network)
 
 
@@ -468,7 +468,7 @@ def leave_flash_message(sentence: str) -> None:
 
 
 def find_client_network(request: Request, proxies: Collection[str]) -> str:
-    """Return the network that attempts to sign in are counted for: an address, for IPv6 its /64."""
+    """Return the client network of a request: the address of the client, for IPv6 its /64 network."""
     forwarded = request.headers.get("X-Forwarded-For")
     return get_client_network(find_client_address(request.remote_addr or "", forwarded, proxies))
 

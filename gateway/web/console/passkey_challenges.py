@@ -164,7 +164,7 @@ def _take_use(conn: Connection, challenge: bytes, row: PasskeyOfAccountRow, answ
 
 
 def _take_challenge(conn: Connection, purpose: str, challenge: bytes, session: int | None) -> None:
-    """Use up a challenge that was given out; `session` is None for one before a sign-in."""
+    """Remove an issued challenge, so that it is used once; `session` is None before a sign-in."""
     if not sessions.take_challenge(conn, purpose, encode_base64url(challenge), session, services.clock()):
         raise PasskeyError("the challenge was answered already, is too old, or is not of this session")
 

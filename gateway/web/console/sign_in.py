@@ -168,7 +168,7 @@ def find_network_wait(network: str) -> timedelta | None:
 def record_failed_proof(method: str, network: str) -> None:
     """Record, for its network, a failed sign-in that names no account."""
     with write_transaction(services.engine, "console.sign_in") as conn:
-        accounts.record_sign_in(conn, f"({method})", network, False, services.clock())
+        accounts.record_sign_in(conn, f"({method})", network, good=False, at=services.clock())
 
 
 def _reserve_attempt(network: str, name: str, *, counts_name: bool = True) -> ReservedAttempt:

@@ -8,7 +8,7 @@ from datetime import date, datetime
 
 from sqlalchemy import Connection
 
-from gateway.cases import Decision, OfficerAct, list_unsent_words, restore_act
+from gateway.cases import Decision, OfficerAct, list_agency_only_values, restore_act
 from gateway.hub import ApplicationFacts
 from gateway.store import AgencyRequestRow, OfficerActRow, WorkClaimRow, accounts, officer_work, payloads
 
@@ -33,7 +33,7 @@ class ActView:
     @property
     def unsent(self) -> tuple[str, ...]:
         """Return the names of the values of the act that only the agency reads."""
-        return list_unsent_words(self.act)
+        return list_agency_only_values(self.act)
 
 
 @dataclass(frozen=True, slots=True)

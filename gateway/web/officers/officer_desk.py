@@ -100,7 +100,7 @@ class OfficerDesk:
         """Return the policy of an agency: whether two officers decide, and how they must confirm."""
         section = self._settings.agency.get(agency)
         if section is None:
-            return AgencyPolicy(False, frozenset())
+            return AgencyPolicy(four_eyes=False, confirm=frozenset())
         return AgencyPolicy(
             section.four_eyes, frozenset(ConfirmationMethod(method) for method in section.confirm)
         )
@@ -198,7 +198,7 @@ class OfficerDesk:
     ) -> ActOutcome:
         """Propose a decision, which another officer approves; raises as `perform_act` does."""
         if not isinstance(act, DecisionAct):
-            raise GatewayError(ACT_NOT_PERMITTED, "only decisions are proposed", "act")
+            raise GatewayError(ACT_NOT_PERMITTED, "only decisions may be proposed", "act")
         _require_right(officer, _RIGHTS[act.purpose])
         act_number = self._begin_act(officer, number, act, shown_sha256, confirmation, proposed=True)
         return ActOutcome(act_number, "PROPOSED")
@@ -310,7 +310,7 @@ class OfficerDesk:
         _require_right(officer, Right.APPROVE_DECISIONS)
         sentence = reason.strip()
         if not sentence:
-            raise GatewayError(ACT_NOT_PERMITTED, "a proposal is returned with a reason", "reason")
+            raise GatewayError(ACT_NOT_PERMITTED, "a proposal must be returned with a reason", "reason")
         end_proposal(self._hub, officer.to_acting_officer(), ProposalStep(proposal, digest), sentence[:4000])
 
     def withdraw_proposal(self, officer: Officer, proposal: int, digest: str) -> None:
@@ -356,7 +356,7 @@ class OfficerDesk:
 
 
 def _may_say(facts: ApplicationFacts, code: StatusCode) -> bool:
-    """Return whether an agency may send a status code now that decides nothing.
+    """Return whether an agency may send a status code without a decision now.
 
     On an application that is decided or held, only a code about a fee, or the answer to a cancellation.
     """

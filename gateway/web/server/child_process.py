@@ -169,7 +169,7 @@ def report_ready() -> None:
     if not folder:
         return
     path = Path(folder, str(os.getpid()))
-    # The disk may be full: readiness is only told, nothing depends on it.
+    # The disk may be full: readiness is only reported, nothing depends on it.
     with suppress(OSError):
         if path not in _reported:
             _reported[path] = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)

@@ -73,7 +73,7 @@ class ConnectionLimits:
 
     @property
     def kept_connections(self) -> int:
-        """Return how many connections are left where strangers are shut down."""
+        """Return the number of connections that remain after unproved peers are closed."""
         return self.max_connections * 3 // 4
 
 
@@ -103,7 +103,7 @@ class ConnectionTable:
             connection.party = party or connection.party
 
     def close_excess_connections(self) -> int:
-        """Shut down connections that exceed a limit; return how many."""
+        """Close the connections that exceed a limit; return their number."""
         now, live = self.clock(), _list_accepted_connections()
         connections = {peer: self._connections.get(peer) or _TrackedConnection(now) for peer in live}
         # A request of a closed connection may still be processed.

@@ -63,7 +63,7 @@ class BodyReservation:
         self._octets = 0
 
     def reserve_octets(self, octets: int) -> None:
-        """Reserve that many more octets."""
+        """Reserve further octets for the request; raises as `BodyBudget.reserve_octets` does."""
         self._room.reserve_octets(self._address, octets)
         self._octets += octets
 
@@ -149,7 +149,7 @@ class PieceTaker:
         self.file: SpooledBody | None = None
 
     async def take_piece(self, piece: bytes) -> None:
-        """Take the next piece; raises where there is no room for it."""
+        """Add the next piece of the body; raises a 503 rejection if memory or disk budget is exceeded."""
         self.count += 1
         self._share.reserve_octets(len(piece))
         self._pieces.append(piece)
@@ -182,7 +182,7 @@ class PieceTaker:
         self.file.write(octets)
 
     def close(self) -> None:
-        """Close the file, and give back all room."""
+        """Close the file, and release all reserved octets."""
         if self.file is not None:
             self.file.close()
         if self._disk is not None:
@@ -226,8 +226,8 @@ async def read_whole_body(
     """Return the whole body; raises RequestRejectedError when it is incomplete, too large or too slow.
 
     `length` None: the body arrives in chunks, and ends with the last one. `may_have_trailers`: trailer
-    fields may follow it; they are left out (RFC 9112 §7.1.2), and whether the body is complete is for the
-    reader of its content to judge.
+    fields may follow it; they are dropped (RFC 9112 §7.1.2). The parser of the content must then check that
+    the body is complete.
     """
     if length == 0:
         return b""

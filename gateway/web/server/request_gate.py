@@ -402,7 +402,8 @@ class RequestGate:
         head = read_request_head(scope, bounds.bodies, bounds.other_bodies)
         if peer.address in bounds.tls_proxies:
             # The proxy's own certificate is never that of its client.
-            visitor = ClientPeer(peer, True, read_client_certificate(head.fields.get(FIELD)))
+            certificate = read_client_certificate(head.fields.get(FIELD))
+            visitor = ClientPeer(peer, tls=True, certificate=certificate)
         address = self._get_client_address(peer, head)
         taker = self._make_taker(head, self._room.make_reservation(address), address)
         try:

@@ -88,7 +88,7 @@ class RequestHead:
 
     @property
     def may_have_trailers(self) -> bool:
-        """Tell whether the head announces trailers (RFC 9110 §6.6.2) of content that shows its own end."""
+        """Return whether trailers are announced (RFC 9110 §6.6.2), for content that marks its own end."""
         media_type = self.fields.get("content-type", "").partition(";")[0].strip().lower()
         return "trailer" in self.fields and media_type in _SELF_DELIMITING
 
@@ -199,7 +199,7 @@ class ClientPeer:
 
 @lru_cache(4096)
 def normalize_address(text: str) -> str:
-    """Return an address as it is compared with others; a text that is none stays as it is.
+    """Return an IP address in the form in which addresses are compared; any other text unchanged.
 
     The client of IPv4 of a socket for both (``::ffff:10.0.0.1``) has its own address. A zone id
     (``fe80::1%2``) is dropped, and so are brackets, and the port after them or after an address of IPv4.
@@ -216,7 +216,7 @@ def normalize_address(text: str) -> str:
 
 
 def normalize_addresses(texts: Iterable[str]) -> frozenset[str]:
-    """Return addresses of the settings as those of peers are written."""
+    """Return the addresses of the settings in the form of `normalize_address`."""
     return frozenset(map(normalize_address, texts))
 
 

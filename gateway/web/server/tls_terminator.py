@@ -207,7 +207,8 @@ def watch_tls_context(terms: TerminatorSettings) -> ReloadedValue[ssl.SSLContext
     """Return the source of the context for the next handshake; raises GW803 when the files are unusable."""
     files = (terms.identity.certificate, terms.identity.key, *([terms.clients] if terms.clients else []))
     return ReloadedValue(
-        files, lambda: make_server_context(terms.identity, terms.clients, required=terms.required)
+        files,
+        lambda: make_server_context(terms.identity, terms.clients, is_certificate_required=terms.required),
     )
 
 
@@ -405,7 +406,7 @@ class _TlsTerminator:
 
 
 async def _wait_until_readable(connection: socket.socket) -> None:
-    """Return when the other end has sent something, or has closed; it costs no TLS until then."""
+    """Wait until the client has sent octets or closed the connection; TLS starts only then."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(connection, readable.set)

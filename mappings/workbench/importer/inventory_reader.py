@@ -113,7 +113,7 @@ class Inventory:
 
 def read_inventory(content: bytes, file: str) -> Inventory:
     """Return the inventory in a YAML file; raise GW502 with the name `file` and the line."""
-    top = read_yaml(content, file, aliases=True, largest=_LARGEST).read_table("inventory")
+    top = read_yaml(content, file, allow_aliases=True, max_octets=_LARGEST).read_table("inventory")
     for key in ("meta", "sources"):
         top.get(key)
     offices: dict[str, InventoryOrganization] = {}

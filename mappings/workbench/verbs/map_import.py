@@ -15,7 +15,7 @@ from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway.harmonize import MappingBundle, load_bundle
-from gateway.operations import count_things
+from gateway.operations import format_count
 from gateway.share import MemoryPath, get_data_folder
 from gateway_workbench import ImportResult, import_inventory, merge_folder
 
@@ -139,7 +139,7 @@ def _print_import_report(report: Mapping[str, Any], arguments: Arguments) -> Non
     for finding in report["to_finish"]:
         name = " ".join(part for part in (finding["document"], finding["field"]) if part)
         print(f"to finish: {name}: {finding['text']}{'; ' if finding['place'] else ''}{finding['place']}")
-    print_sentence(f"Wrote {count_things(len(report['written']), 'file')} to {arguments.out}.")
+    print_sentence(f"Wrote {format_count(len(report['written']), 'file')} to {arguments.out}.")
     print_sentence(_tell_folder_content(report, arguments))
 
 
@@ -150,7 +150,7 @@ def _tell_folder_content(report: Mapping[str, Any], arguments: Arguments) -> str
     if others:
         return (
             f"The folder contains the imported documents ({', '.join(brought)}) and "
-            f"{count_things(len(others), 'document')} that it had before ({', '.join(others)})."
+            f"{format_count(len(others), 'document')} that it had before ({', '.join(others)})."
         )
     only = f" --documents {arguments.documents}" if arguments.documents else ""
     return (

@@ -13,12 +13,12 @@ from gateway.agreements import (
     CpaTerms,
     ProfileFile,
     RegisteredParty,
-    agree_cpa,
+    accept_cpa,
+    check_cpa,
     compose_cpa,
     convert_cpa,
-    judge_cpa,
     list_certificate_uses,
-    list_left_out,
+    list_omitted_actions,
     read_cpa,
     read_pmodes,
     write_profile,
@@ -57,7 +57,7 @@ def cut_good_profile(number: int, *changes: tuple[str, str], nested: bool = Fals
 def test_two_profiles_become_the_agreement_that_they_came_from(nested: bool) -> None:
     profiles = [ProfileFile(cut_good_profile(number, nested=nested), f"{number}.xml") for number in (0, 1)]
     data = compose_cpa(*profiles, CpaTerms("urn:example:cpa:1", *PERIOD))
-    judged = judge_cpa(data, "proposal.xml", NOW)
+    judged = check_cpa(data, "proposal.xml", NOW)
     assert judged.document is not None
     assert judged.document.status == "proposed"
     errors = [one.rule for one in judged.findings if one.severity == "error"]
@@ -101,9 +101,9 @@ def test_of_several_roles_with_one_service_those_in_one_process_are_bound() -> N
         data = compose_cpa(*pair, CpaTerms("c", *PERIOD))
         roles = {(pmode.from_role, pmode.to_role) for pmode in convert_cpa(read_cpa(data, "c.xml"))}
         assert roles == {("Buyer", "Seller"), ("Seller", "Buyer")}
-        assert "process-different" not in {one.rule for one in judge_cpa(data, "c.xml", NOW).findings}
-        assert list_left_out(profiles[0], data) == []
-        named = [words.partition(" of ")[0] for words in list_left_out(profiles[1], data)]
+        assert "process-different" not in {one.rule for one in check_cpa(data, "c.xml", NOW).findings}
+        assert list_omitted_actions(profiles[0], data) == []
+        named = [words.partition(" of ")[0] for words in list_omitted_actions(profiles[1], data)]
         assert sorted(named) == ["party-b receives Order", "party-b sends OrderResponse"]
 
 
@@ -188,12 +188,12 @@ def test_our_profile_and_that_of_another_product_become_what_both_agreed(vectors
         ours = ProfileFile(write_own_profile(file, 0), "ours.xml")
         theirs = ProfileFile(cut_profile(original, 1), "theirs.xml")
         terms = CpaTerms("composed", PERIOD[0], datetime(2030, 1, 1, tzinfo=UTC))
-        agreed = agree_cpa(compose_cpa(ours, theirs, terms), "proposal.xml")
+        agreed = accept_cpa(compose_cpa(ours, theirs, terms), "proposal.xml")
         faults = list_faults(agreed)
         if file.name == BOUND_TO_SIGNALS:
             faults = [one for one in faults if not one.endswith("is bound to the package of signals")]
         assert (file.name, faults, list_schema_errors(agreed, vectors)) == (file.name, [], [])
-        judged = judge_cpa(agreed, "agreed.xml", NOW)
+        judged = check_cpa(agreed, "agreed.xml", NOW)
         assert [one.rule for one in judged.findings if one.severity == "error"] == [], file.name
         assert summarize(agreed) == summarize(original), file.name
 
@@ -212,12 +212,12 @@ def test_two_profiles_of_ours_become_an_agreement_that_both_load(bits: int) -> N
     ]
     proposal = compose_cpa(*profiles, CpaTerms("urn:example:cpa:2", *PERIOD))
     assert list_faults(proposal) == ["the agreement is not agreed"]
-    agreed = agree_cpa(proposal, "proposal.xml")
+    agreed = accept_cpa(proposal, "proposal.xml")
     assert list_faults(agreed) == []
     # Of what a party verifies, that is left by which the other one signs.
     names = {one.text for one in etree.fromstring(agreed).iter(f"{{{TP}}}SignatureAlgorithm")}
     assert [name.rpartition("#")[2] for name in names] == ["rsa-sha256" if bits else "ecdsa-sha256"]
-    judged = judge_cpa(agreed, "agreed.xml", NOW)
+    judged = check_cpa(agreed, "agreed.xml", NOW)
     assert {one.rule for one in judged.findings if one.severity != "note"} <= {"certificate-ends-early"}
     found = {one.action: one for one in convert_cpa(read_cpa(agreed, "agreed.xml"))}
     assert set(found) == {one.action for one in pmodes}
@@ -234,9 +234,9 @@ def test_two_profiles_of_ours_become_an_agreement_that_both_load(bits: int) -> N
             one.sync_reply_mode,
         )
         assert other.security.needs_signed_status
-        assert other.security.certificates == registered[one.from_party[0]].signing
-        assert other.security.trust_anchors == registered[one.from_party[0]].signing
-        assert other.security.reply_certificates == registered[one.to_party[0]].signing
+        assert other.security.certificates == registered[one.from_party[0]].signing_certificates
+        assert other.security.trust_anchors == registered[one.from_party[0]].signing_certificates
+        assert other.security.reply_certificates == registered[one.to_party[0]].signing_certificates
 
 
 def test_a_profile_says_nothing_of_the_other_party() -> None:
@@ -244,10 +244,10 @@ def test_a_profile_says_nothing_of_the_other_party() -> None:
     registered, certificates = register_parties(pmodes)
     _, hub = registered
     data = write_profile(pmodes, hub, "hub", registered, certificates)
-    document = read_cpa(data, "hub.xml", profile=True)
+    document = read_cpa(data, "hub.xml", is_profile=True)
     assert [(one.name, one.ids[0].value) for one in document.parties] == [("Party 1", "hub")]
     held = {compute_pin(one.chain[0]) for one in document.parties[0].certificates.values()}
-    assert held <= {*registered[hub].signing, registered[hub].server}
+    assert held <= {*registered[hub].signing_certificates, registered[hub].server_certificate}
     assert b"OtherPartyActionBinding" not in data
     with pytest.raises(GatewayError) as caught:
         write_profile(pmodes, PartyId("stranger"), "x", registered, certificates)
@@ -264,7 +264,7 @@ def test_a_profile_says_nothing_of_the_other_party() -> None:
 )
 def test_only_a_proposal_is_agreed(data: bytes, words: str) -> None:
     with pytest.raises(GatewayError) as caught:
-        agree_cpa(data, "a.xml")
+        accept_cpa(data, "a.xml")
     assert (caught.value.problem.id, words in caught.value.detail) == ("GW313", True)
 
 

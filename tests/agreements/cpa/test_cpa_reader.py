@@ -11,15 +11,15 @@ import pytest
 from gateway.agreements import (
     Encryption,
     PModeIndex,
+    check_cpa,
     convert_cpa,
     find_validity_problems,
     is_xml_document,
-    judge_cpa,
     read_cpa,
     read_pmodes,
 )
 from gateway.agreements import write_cpa as write_again
-from gateway.agreements.cpa.cpa_values import FAR_AWAY, format_duration, parse_duration
+from gateway.agreements.cpa.cpa_values import MAX_CPA_NUMBER, format_duration, parse_duration
 from gateway.agreements.pmode_values import SignalChannel, TypedEndpoint
 from gateway.errors import GatewayError
 from gateway_conformance import DATA_FOLDER
@@ -131,7 +131,7 @@ def test_of_several_channels_the_first_over_http_is_used_and_the_others_are_kept
         ("<!--a-channels-->", channel),
         *((f"<tp:ChannelId>a-channel</tp:ChannelId><!--a-{way}-->", both) for way in ("send", "receive")),
     )
-    judged = judge_cpa(data, "a.xml", NOW)
+    judged = check_cpa(data, "a.xml", NOW)
     assert {(one.rule, one.severity) for one in judged.findings} == {("channels-several", "note")}
     assert "a-channel is used, the first over HTTP" in judged.findings[0].text
     order, answer = convert_cpa(read_cpa(data, "a.xml"))
@@ -193,7 +193,7 @@ def test_a_cpa_has_a_limit() -> None:
         if octets == 4 << 20:
             assert read_cpa(data, "a.xml").parties
         else:
-            with pytest.raises(GatewayError, match="a CPA is at most 4 MB"):
+            with pytest.raises(GatewayError, match="a CPA may have at most 4 MB"):
                 read_cpa(data, "a.xml")
 
 
@@ -213,11 +213,11 @@ def test_a_file_of_xml_is_told_from_yaml_by_its_first_character() -> None:
         ("P1Y2M", 425 * 86_400),
         ("-PT1S", -1),
         ("PT0.000001S", 1),
-        ("P99999999999999999999Y", FAR_AWAY),
+        ("P99999999999999999999Y", MAX_CPA_NUMBER),
         (" PT10S\n", 10),
     ],
 )
 def test_durations_are_seconds(text: str, seconds: int) -> None:
     assert parse_duration(text) == seconds
-    if 0 <= seconds < FAR_AWAY:
+    if 0 <= seconds < MAX_CPA_NUMBER:
         assert parse_duration(format_duration(seconds)) == seconds

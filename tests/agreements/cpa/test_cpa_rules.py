@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from gateway.agreements import CPA_RULES, judge_cpa
+from gateway.agreements import CPA_RULES, check_cpa
 from gateway.wire import parse_xml, serialize_element
 from tests.agreements.cpa.documents import list_real_files, mutate_agreement
 from tests.agreements.cpa.written_cpa import ENDS, NOW, make_certificate, write_cpa, write_envelope
@@ -207,7 +207,7 @@ def test_an_endpoint_that_nobody_can_post_to_is_an_error(wrong: str) -> None:
 
 
 def found_by(changes: Changes, nested: bool) -> list[str]:
-    return [one.rule for one in judge_cpa(write_cpa(*changes, nested=nested), "a.xml", NOW).findings]
+    return [one.rule for one in check_cpa(write_cpa(*changes, nested=nested), "a.xml", NOW).findings]
 
 
 def test_nothing_is_wrong_with_the_good_document() -> None:
@@ -226,7 +226,7 @@ def test_a_rule_finds_its_fault_in_whichever_party_comes_first(rule: str) -> Non
     data = write_cpa(*changes, nested=nested)
     first, second = re.findall(rb"<tp:PartyInfo .*?</tp:PartyInfo>\n", data, re.DOTALL)
     assert first + second in data
-    findings = judge_cpa(data.replace(first + second, second + first), "a.xml", NOW).findings
+    findings = check_cpa(data.replace(first + second, second + first), "a.xml", NOW).findings
     assert {one.rule for one in findings} == {rule}
 
 
@@ -247,7 +247,7 @@ def test_the_repeats_of_each_binding_are_judged() -> None:
     assert len(repeats) > 2
     for start, end in repeats:
         changed = data[:start] + b"<tp:Retries>-3</tp:Retries>" + data[end:]
-        (wrong,) = (one for one in judge_cpa(changed, "a.xml", NOW).findings if one.rule == "retries-range")
+        (wrong,) = (one for one in check_cpa(changed, "a.xml", NOW).findings if one.rule == "retries-range")
         assert "Retries -3" in wrong.text
 
 
@@ -259,7 +259,7 @@ def test_the_repeats_of_each_binding_are_judged() -> None:
     ],
 )
 def test_repeats_have_a_number_and_an_interval(left_out: str, known: str, missing: str) -> None:
-    findings = judge_cpa(write_cpa((left_out, "")), "a.xml", NOW).findings
+    findings = check_cpa(write_cpa((left_out, "")), "a.xml", NOW).findings
     assert {one.text for one in findings if one.rule == "retries-untimed"} == {
         f"{known} is agreed, {missing} is not: the hub has its own"
     }
@@ -277,7 +277,7 @@ def test_repeats_have_a_number_and_an_interval(left_out: str, known: str, missin
 )
 def test_a_key_fits_the_signatures_of_its_kind(kind: str, algorithm: str, fitting: str) -> None:
     changes = (*_certificate(make_certificate("a", usage=_SIGN, kind=kind)), (_SHA256, algorithm))
-    findings = judge_cpa(write_cpa(*changes), "a.xml", NOW).findings
+    findings = check_cpa(write_cpa(*changes), "a.xml", NOW).findings
     # The key of the other party is an RSA key; each party signs messages, and signals.
     wrong = [one.text for one in findings if one.rule == "key-algorithm"]
     assert sum("a-cert" in one for one in wrong) == (0 if kind == fitting else 2)
@@ -303,7 +303,7 @@ def test_every_finding_tells_where_and_why_and_by_which_clause() -> None:
     assert len(CPA_RULES) >= 40
     for rule, (changes, nested) in FAULTS.items():
         data = write_cpa(*changes, nested=nested)
-        for one in judge_cpa(data, "a.xml", NOW).findings:
+        for one in check_cpa(data, "a.xml", NOW).findings:
             assert (one.severity, one.clause) == (CPA_RULES[rule].severity, CPA_RULES[rule].clause)
             assert re.fullmatch(r"a\.xml:[1-9]\d* /.*", one.location)
             assert one.text
@@ -321,7 +321,7 @@ def test_the_path_of_a_finding_leads_to_its_element() -> None:
             continue
         data = write_cpa(*changes, nested=nested)
         root = parse_xml(data)
-        for one in judge_cpa(data, "a.xml", NOW).findings:
+        for one in check_cpa(data, "a.xml", NOW).findings:
             path = one.xpath
             # An attribute that the document leaves to its default has the path it would have.
             found = root.xpath(path.partition("/@")[0], namespaces=names)
@@ -333,7 +333,7 @@ def test_the_path_of_a_finding_leads_to_its_element() -> None:
 def test_the_real_agreements_are_judged_without_an_error(vectors: Path) -> None:
     at = datetime(2026, 11, 21, tzinfo=UTC)
     for file in list_real_files(vectors):
-        judged = judge_cpa(file.read_bytes(), file.name, at)
+        judged = check_cpa(file.read_bytes(), file.name, at)
         assert judged.document is not None
         assert [one for one in judged.findings if one.severity == "error"] == [], file.name
         assert judged.findings, file.name
@@ -348,7 +348,7 @@ def _judge_mutants(documents: list[etree._Element], count: int, seed: int) -> tu
         if rng.random() < 0.1:
             at = rng.randrange(len(data))
             data = data[:at] + rng.randbytes(3) + data[at + rng.randrange(4) :]
-        judged = judge_cpa(data, "mutant.xml", NOW)
+        judged = check_cpa(data, "mutant.xml", NOW)
         read += judged.document is not None
         refused += any(one.severity == "error" for one in judged.findings)
         assert judged.document is not None or judged.findings, done

@@ -13,13 +13,13 @@ from gateway.agreements import (
     Encryption,
     PMode,
     RegisteredParty,
+    check_cpa,
     convert_cpa,
-    judge_cpa,
     read_cpa,
     read_pmodes,
     write_cpa,
 )
-from gateway.agreements.cpa.cpa_values import TERMS
+from gateway.agreements.cpa.cpa_values import TERMS_NAMESPACE
 from gateway.errors import GatewayError
 from gateway_conformance import DATA_FOLDER
 from tests.agreements.cpa import written_cpa
@@ -58,7 +58,7 @@ def test_very_many_pmodes_are_read_again_from_their_cpa(pmodes: tuple[PMode, ...
 def test_a_cpa_is_written_in_the_words_of_the_standard_alone(nested: bool) -> None:
     pmodes = convert_cpa(read_cpa(written_cpa.write_cpa(nested=nested), "a.xml"))
     data = write_cpa(pmodes, {}, {})
-    assert f"<{{{TERMS}}}".encode() not in data
+    assert f"<{{{TERMS_NAMESPACE}}}".encode() not in data
     assert b":Terms" not in data
     assert read_again(pmodes) == {one.id: one for one in pmodes}
 
@@ -104,7 +104,7 @@ def test_the_real_agreements_are_written_and_read_again(vectors: Path) -> None:
             for pin in [__import__("hashlib").sha256(der).hexdigest()]
         }
         data = write_cpa(pmodes, {}, known)
-        judged = judge_cpa(data, file.name, written_cpa.NOW.replace(month=12))
+        judged = check_cpa(data, file.name, written_cpa.NOW.replace(month=12))
         assert [one for one in judged.findings if one.severity == "error"] == [], file.name
         assert judged.document is not None
         assert {one.id: one for one in convert_cpa(judged.document)} == {one.id: one for one in pmodes}
@@ -115,7 +115,7 @@ def test_the_real_agreements_are_written_and_read_again(vectors: Path) -> None:
 def test_an_agreement_in_yaml_becomes_a_cpa_that_can_be_loaded() -> None:
     pmodes = read_pmodes(EXAMPLE, "example.yaml")
     data = write_cpa(pmodes, {pmodes[0].from_party[0]: RegisteredParty("Broker 1")}, {})
-    judged = judge_cpa(data, "a.xml", pmodes[0].valid_from)
+    judged = check_cpa(data, "a.xml", pmodes[0].valid_from)
     assert [one for one in judged.findings if one.severity == "error"] == []
     assert judged.document is not None
     assert judged.document.parties[0].name == "Broker 1"

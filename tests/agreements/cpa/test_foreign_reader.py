@@ -19,8 +19,8 @@ from gateway.agreements import (
     PMode,
     RegisteredParty,
     Reliability,
+    check_cpa,
     convert_cpa,
-    judge_cpa,
     read_cpa,
     read_pmodes,
     write_cpa,
@@ -408,7 +408,7 @@ def test_what_the_gateway_says_of_its_own_document() -> None:
     """Its own rules find nothing in it that another product would mind."""
     for path in SHIPPED:
         pmodes = set_https(read_shipped(path))
-        found = judge_cpa(
+        found = check_cpa(
             write_cpa(pmodes, *register_parties(pmodes)), path.name, pmodes[0].valid_from
         ).findings
         minded = {one.rule for one in found if one.severity != "note"}

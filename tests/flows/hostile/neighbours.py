@@ -41,7 +41,7 @@ __all__ = ["BOUNDS", "Broker", "Kpta", "Trap", "served", "stranger", "trap"]
 BOUNDS = HttpLimits(connect_seconds=20, read_seconds=0.3, total_seconds=0.3)  # short: they must run out
 #: For plays whose octets take their time to make.
 PATIENT = HttpLimits(connect_seconds=60, read_seconds=60, total_seconds=60)
-_OFTEN = RetryPlan(retries=10_000, first=timedelta(seconds=1), steady=True)
+_OFTEN = RetryPlan(max_retries=10_000, first_delay=timedelta(seconds=1), is_constant=True)
 _PATIENT_AGREEMENT = AGREEMENT.replace(b"retries: 3 ", b"retries: 99 ")
 
 

@@ -128,7 +128,7 @@ def test_the_worst_that_passes_passes_and_more_of_it_does_not(shape) -> None:  #
         assert len(one.post.body) <= size
         prescan_xml(
             read_multipart_related(one.post.headers["Content-Type"], one.post.body).root.content,
-            envelope=True,
+            is_envelope=True,
         )
 
 

@@ -377,7 +377,7 @@ def test_a_worker_on_a_full_disk_waits_and_says_nothing(
         return real(*arguments, **words)
 
     monkeypatch.setattr(delivery_leases, "claim_lane", claim)
-    monkeypatch.setattr("gateway.delivery.delivery_worker._NO_ROOM_PAUSE", 0.01)
+    monkeypatch.setattr("gateway.delivery.delivery_worker._NO_SPACE_PAUSE_SECONDS", 0.01)
     with caplog.at_level(logging.WARNING):
         stop = threading.Event()
         thread = threading.Thread(target=desk.worker.run, args=(stop,))

@@ -24,7 +24,7 @@ from gateway.hub import Hub, RejectingComposer, build_hub, receive_parcel
 from gateway.hub.trust.message_senders import OpenedDocument, SubmissionTimes, admit_signer
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.pki import KeySigner, load_signer
-from gateway.pki.certificate_examiner import TOO_LONG, _ExaminerProcess
+from gateway.pki.certificate_examiner import TIME_LIMIT_TEXT, _ExaminerProcess
 from gateway.protocols import Parcel
 from gateway.store import HttpResponse, make_engine, messages, read_transaction, verdicts, write_transaction
 from gateway.web.agency_service import build_soap_security
@@ -55,7 +55,7 @@ class Scene:
         keys = {"broker1": signer or signer_named("broker1")}
         unit = self.broker.message()
         pmode = next(one for one in context.agreements.pmodes if one.action == unit.action)
-        return EBMS2.seal((unit,), pmode, replace(context, keys=keys))
+        return EBMS2.seal((unit,), pmode, replace(context, signers=keys))
 
     def told(self, answer: HttpResponse) -> str:
         """Return "" for a receipt, else what the problem is and why."""
@@ -111,7 +111,7 @@ def test_what_takes_too_long_is_refused_and_the_next_message_passes(hub: Hub, sc
     assert before is not None
     refused = says(hub, scene, scene.costly)
     assert refused.startswith("GW205")
-    assert TOO_LONG in refused
+    assert TIME_LIMIT_TEXT in refused
     assert not is_running(before)
     # Who is known is not even judged; who is new has a process again.
     assert says(hub, scene) == ""

@@ -15,7 +15,7 @@ from gateway.config import Settings, describe_settings
 from gateway.errors import GatewayError
 from gateway.hub import build_wire_limits
 from gateway.protocols import ebms2
-from gateway.protocols.encrypted_parts import check_secret_room
+from gateway.protocols.encrypted_parts import check_encrypted_size
 from gateway.web.server import read_request_body
 from gateway.wire import (
     DEFAULT_LIMITS,
@@ -55,7 +55,7 @@ def related(body: bytes) -> Reads:
 
 def secret(octets: bytes) -> Reads:
     part = MimePart({}, "p1", "application/octet-stream", octets)
-    return lambda limits: check_secret_room([part], limits)
+    return lambda limits: check_encrypted_size([part], limits)
 
 
 def scanned(data: bytes, **how: Any) -> Reads:
@@ -70,7 +70,7 @@ def chunked(*chunks: bytes) -> Reads:
 
 def opened(**hooks: Any) -> Reads:
     parcel = Craft(**hooks).parcel(CONTEXT)
-    return lambda limits: ebms2.open(parcel, replace(CONTEXT, limits=limits))
+    return lambda limits: ebms2.open_units(parcel, replace(CONTEXT, limits=limits))
 
 
 def prefixed(count: int) -> Callable[[WireLimits], object]:
@@ -101,7 +101,7 @@ LIMITS: dict[str, tuple[Reads, int, str]] = {
     "padding": (related(multipart(before=b"12345678\r\n", after=b"1234567890")), 10, "octet "),
     "chunks": (chunked(b"a", b"b"), 3, "octet "),
     "xml": (scanned(SPACED), len(SPACED), "document"),
-    "envelope": (scanned(SPACED, envelope=True), len(SPACED), "document"),
+    "envelope": (scanned(SPACED, is_envelope=True), len(SPACED), "document"),
     "depth": (scanned(NESTED), 3, "line 1, column 7"),
     "elements": (scanned(CROWD), 10, "line 1, column 36"),
     "attributes": (scanned(b"<a b='1' c='2'/>"), 2, "line 1, column 1"),
@@ -174,10 +174,10 @@ TREES: dict[str, tuple[Callable[[int], bytes], int]] = {
 def test_a_tree_may_have_so_many_octets_whatever_it_is_made_of(name: str) -> None:
     make, each = TREES[name]
     limits = replace(DEFAULT_LIMITS, tree=1_000_000, density=1)
-    found = largest(make, limits, envelope=True)
+    found = largest(make, limits, is_envelope=True)
     # Root and first names take a little, too.
     assert found * each <= 1_000_000 < (found + 12) * each
-    refused = problem(scanned(make(found + 1), envelope=True), limits)
+    refused = problem(scanned(make(found + 1), is_envelope=True), limits)
     assert refused is not None
     assert (refused.problem.id, refused.location[:5]) == ("GW102", "line ")
 
@@ -188,8 +188,8 @@ def test_a_larger_envelope_may_have_a_larger_tree_in_proportion() -> None:
     def spaced(spaces: int) -> Callable[[int], bytes]:
         return lambda count: b"<r>" + b"<a/>" * count + b" " * (spaces * count) + b"</r>"
 
-    assert problem(scanned(spaced(0)(100), envelope=True), limits)
-    assert problem(scanned(spaced(20)(1000), envelope=True), limits) is None
+    assert problem(scanned(spaced(0)(100), is_envelope=True), limits)
+    assert problem(scanned(spaced(20)(1000), is_envelope=True), limits) is None
     # A document of somebody who is known has the other limits only.
     assert problem(scanned(spaced(0)(100)), limits) is None
 
@@ -201,13 +201,13 @@ def test_canonicalising_an_envelope_may_take_steps_in_proportion_to_its_octets()
         return b"<r " + declared + b">" + b"<a/>" * count + b" " * (spaces * count) + b"</r>"
 
     assert problem(scanned(spaced(1000, 5)), DEFAULT_LIMITS) is None
-    refused = problem(scanned(spaced(1000, 5), envelope=True), DEFAULT_LIMITS)
+    refused = problem(scanned(spaced(1000, 5), is_envelope=True), DEFAULT_LIMITS)
     assert refused is not None
     assert "canonicalisation" in refused.detail
-    assert problem(scanned(spaced(1000, 20), envelope=True), DEFAULT_LIMITS) is None
+    assert problem(scanned(spaced(1000, 20), is_envelope=True), DEFAULT_LIMITS) is None
     # Twice the octets, twice the steps: the limit is one of proportion, whatever the size.
     counts = [
-        largest(lambda n: spaced(n, 14), replace(DEFAULT_LIMITS, canonical_rate=rate), envelope=True)
+        largest(lambda n: spaced(n, 14), replace(DEFAULT_LIMITS, canonical_rate=rate), is_envelope=True)
         for rate in (16, 32)
     ]
     assert 1 < counts[0] < counts[1]
@@ -218,7 +218,7 @@ def test_many_attributes_are_refused_before_a_list_of_them_is_made(monkeypatch: 
     monkeypatch.setattr(
         "gateway.wire.xml_prescan.expat.ParserCreate", None
     )  # nobody gets as far as the parser
-    refused = problem(scanned(b"\n" + data, envelope=True), DEFAULT_LIMITS)
+    refused = problem(scanned(b"\n" + data, is_envelope=True), DEFAULT_LIMITS)
     assert refused is not None
     assert (refused.problem.id, refused.location) == ("GW102", "line 2, column 1")
 
@@ -234,7 +234,7 @@ def test_many_attributes_are_refused_before_a_list_of_them_is_made(monkeypatch: 
     ],
 )
 def test_what_only_looks_like_many_attributes_is_none(inner: bytes) -> None:
-    prescan_xml(b"<a>" + b" " * 70_000 + inner + b"</a>", envelope=True)
+    prescan_xml(b"<a>" + b" " * 70_000 + inner + b"</a>", is_envelope=True)
 
 
 def test_a_call_has_no_more_octets_than_an_envelope() -> None:
@@ -283,10 +283,10 @@ def test_nothing_is_digested_for_whoever_has_not_the_key(name: str, monkeypatch:
     digests = Counted(monkeypatch, signature_verifier, "compute_digest")
     whole = Counted(monkeypatch, wire_xml, "_write_canonical_form")
     with pytest.raises(GatewayError):
-        ebms2.open(parcel, CONTEXT)
+        ebms2.open_units(parcel, CONTEXT)
     assert digests.calls == 0
     assert whole.calls <= 1
-    assert ebms2.open(Craft().parcel(CONTEXT), CONTEXT).signed
+    assert ebms2.open_units(Craft().parcel(CONTEXT), CONTEXT).verified_signature
     assert digests.calls == 3
 
 
@@ -294,7 +294,7 @@ def test_a_strangers_signature_is_not_even_verified(monkeypatch: pytest.MonkeyPa
     parcel = Craft(signer="broker2").parcel(CONTEXT)
     values = Counted(monkeypatch, signature_verifier, "verify_value_of_checked_key")
     with pytest.raises(GatewayError) as caught:
-        ebms2.open(parcel, CONTEXT)
+        ebms2.open_units(parcel, CONTEXT)
     assert caught.value.problem.id == "GW209"
     assert values.calls == 0
 
@@ -330,16 +330,16 @@ def test_no_path_through_a_strangers_document_joins_sets_of_nodes() -> None:
 
 
 FIXED = {
-    "256": ("gateway.wire.soap._MOST_BLOCKS", "gateway.protocols.element_reader._MAX_CHILDREN"),
-    "1,024": ("gateway.protocols.element_reader._MAX_VALUE",),
-    "128": ("gateway.wire.xml_instants._MOST_CHARACTERS",),
+    "256": ("gateway.wire.soap._MAX_BLOCKS", "gateway.protocols.element_reader._MAX_CHILDREN"),
+    "1,024": ("gateway.protocols.element_reader._MAX_VALUE_CHARACTERS",),
+    "128": ("gateway.wire.xml_instants._MAX_CHARACTERS",),
     "4": (
-        "gateway.xmlsec.xml_signature._MOST_TRANSFORMS",
-        "gateway.xmlsec.key_info._MOST_X509_CERTIFICATES",
+        "gateway.xmlsec.xml_signature._MAX_TRANSFORMS",
+        "gateway.xmlsec.key_info._MAX_X509_CERTIFICATES",
     ),
-    "65,536": ("gateway.wire.strict_elements._LONGEST_VALUE",),
-    "1,000 characters": ("gateway.xmlsec.xml_signature._LONGEST_EXPRESSION",),
-    "32,768": ("gateway.xmlsec.key_info._LONGEST_CERTIFICATE",),
+    "65,536": ("gateway.wire.strict_elements._MAX_VALUE_LENGTH",),
+    "1,000 characters": ("gateway.xmlsec.xml_signature._MAX_EXPRESSION_LENGTH",),
+    "32,768": ("gateway.xmlsec.key_info._MAX_CERTIFICATE_LENGTH",),
     "32 parameters": ("gateway.wire.header_fields._MAX_PARAMETERS",),
 }
 

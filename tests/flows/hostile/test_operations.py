@@ -18,7 +18,7 @@ from gateway.cli import main
 from gateway.errors import GatewayError
 from gateway.harmonize import load_bundle
 from gateway.message_model import ErrorSignal, Receipt
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.store import make_engine, write_transaction
 from tests.harmonize import small_bundle
 from tests.kit import pictures
@@ -147,7 +147,7 @@ def test_a_star_in_an_agreement_is_a_star_and_no_wildcard(engine: Engine) -> Non
     star = AGREEMENT.replace(b"value: broker1}", b"value: '*'}").replace(b"broker1-hub", b"star-hub")
     house = House(engine)
     with write_transaction(engine) as conn:
-        load_agreement(
+        load_unchecked_agreement(
             conn,
             star.replace(b"{id: broker1-", b"{id: star-").replace(b"id: broker1-store", b"id: star-store"),
             "star.yaml",

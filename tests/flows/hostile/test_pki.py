@@ -90,7 +90,7 @@ class Register:
         """Send one message; return "" for a receipt, else the id of the problem."""
         context = self.broker.context()
         if signer is not None:
-            context = replace(context, keys={"broker1": signer})
+            context = replace(context, signers={"broker1": signer})
         unit = self.broker.message()
         pmode = next(one for one in context.agreements.pmodes if one.action == unit.action)
         parcel = EBMS2.seal((unit,), pmode, context)

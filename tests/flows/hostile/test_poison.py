@@ -116,8 +116,8 @@ def test_a_hub_that_dies_again_and_again_puts_nothing_aside(engine: Engine) -> N
 def test_where_one_crash_is_enough_a_young_worker_delivers(engine: Engine) -> None:
     desk = Desk(engine)
     (only,) = desk.queue()
-    pace = WorkerSettings(threads=1, lease=timedelta(seconds=60), crashes=1)
-    worker = DeliveryWorker(engine, {"soap": desk.postman}, desk.clock, name="w", pace=pace)
+    pace = WorkerSettings(threads=1, lease_time=timedelta(seconds=60), max_crashes=1)
+    worker = DeliveryWorker(engine, {"soap": desk.postman}, desk.clock, name="w", worker_settings=pace)
     assert worker.run_once() == 1
     assert desk.row(only).state == "DELIVERED"
 

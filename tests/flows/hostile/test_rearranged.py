@@ -88,7 +88,7 @@ def receiver() -> ProtocolContext:
     world = bench()
     known = {world.get_signer("a").certificate.sha256: "us"}
     return replace(
-        world.build_context("a"), find_certificate_party=known.get, keys={"hub": world.get_signer("b")}
+        world.build_context("a"), find_certificate_party=known.get, signers={"hub": world.get_signer("b")}
     )
 
 
@@ -99,7 +99,7 @@ def test_no_rearranged_message_says_anything_else() -> None:
 
     def opened(octets: bytes) -> OpenedMessage:
         headers = {"Content-Type": post.headers["Content-Type"], "SOAPAction": '"ebXML"'}
-        return ebms2.open(Parcel(headers, MemoryBody(before + octets + behind)), receiver())
+        return ebms2.open_units(Parcel(headers, MemoryBody(before + octets + behind)), receiver())
 
     honest = opened(envelope)
     counted: Counter[str] = Counter()
@@ -109,7 +109,7 @@ def test_no_rearranged_message_says_anything_else() -> None:
         except GatewayError as refused:
             counted[refused.problem.id] += 1
             continue
-        # SyncReply is for the next node, and says nothing about the business.
+        # SyncReply must be for the next node, and says nothing about the business.
         same = (replace(found.unit, sync_reply=True), found.identity) == (honest.unit, honest.identity)
         assert same, label
         counted["harmless"] += 1

@@ -14,7 +14,7 @@ import pytest
 from gateway.cli import main
 from gateway.config import load_settings
 from gateway.delivery import HttpClient, ServiceCall, build_partners, load_contract
-from gateway.delivery.service_contracts import SUMS, ServiceContract, WsdlFile, read_wsdl_file
+from gateway.delivery.service_contracts import DIGESTS_FILE, ServiceContract, WsdlFile, read_wsdl_file
 from gateway.delivery.soap_client import AnswerPolicy, SoapCaller, SoapDestination
 from gateway.errors import GatewayError
 from gateway.share import get_data_folder
@@ -47,7 +47,7 @@ def refusal(file: WsdlFile) -> GatewayError:
 def test_every_shipped_wsdl_is_frozen() -> None:
     """After a change that is meant: cd wsdl && sha256sum agencies/*.wsdl *.wsdl > SHA256SUMS."""
     shipped = Path(str(get_data_folder("wsdl")))
-    sums = dict(reversed(line.split()) for line in (shipped / SUMS).read_text().splitlines())
+    sums = dict(reversed(line.split()) for line in (shipped / DIGESTS_FILE).read_text().splitlines())
     files = {path.relative_to(shipped).as_posix(): path for path in shipped.rglob("*.wsdl")}
     assert sums == {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
     assert all(read_wsdl_file(WsdlFile(name)) == path.read_bytes() for name, path in files.items())
@@ -58,7 +58,7 @@ def test_a_shipped_wsdl_that_was_changed_is_not_called_by(
 ) -> None:
     changed = TEMPLATE.replace(b"localhost", b"evil.host")
     (tmp_path / "agency-template.wsdl").write_bytes(changed)
-    (tmp_path / SUMS).write_text(f"{DIGEST}  agency-template.wsdl\n")
+    (tmp_path / DIGESTS_FILE).write_text(f"{DIGEST}  agency-template.wsdl\n")
     monkeypatch.setattr("gateway.delivery.service_contracts.get_data_folder", lambda _: tmp_path)
     with pytest.raises(GatewayError) as caught:
         read_wsdl_file(WsdlFile("agency-template.wsdl"))
@@ -85,7 +85,7 @@ def test_the_settings_and_the_check_say_so(tmp_path: Path, capsys: pytest.Captur
     settings.write_text(f'{text}wsdl_sha256 = "{"0" * 64}"\n')
     frozen = build_partners(load_settings(settings, home=tmp_path))["OFFICE"].wsdl
     assert isinstance(frozen, WsdlFile)
-    assert frozen.name == "agencies/OFFICE.wsdl", "found among our own"
+    assert frozen.relative_path == "agencies/OFFICE.wsdl", "found among our own"
     assert "0" * 64 in refusal(frozen).detail
     assert main(["check", "--home", str(tmp_path)]) == 1
     said = capsys.readouterr().out

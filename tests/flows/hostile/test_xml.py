@@ -58,9 +58,9 @@ SHAPED = ["DOS-03.50000", "DOS-04.within", "DOS-04.flat", "DOS-05.texts", "DOS-0
 @pytest.mark.parametrize("name", SHAPED)
 def test_nothing_but_a_limit_refuses_it(name: str) -> None:
     data = envelope_of(CASES[name])
-    prescan_xml(data, NONE, envelope=True)
+    prescan_xml(data, NONE, is_envelope=True)
     with pytest.raises(GatewayError) as caught:
-        prescan_xml(data, envelope=True)
+        prescan_xml(data, is_envelope=True)
     assert caught.value.problem.id == "GW102"
 
 
@@ -69,7 +69,7 @@ def test_nothing_but_a_limit_refuses_it(name: str) -> None:
 )
 def test_what_searches_pay_for_keeps_every_limit(name: str) -> None:
     """Their cost is not bounded by a number that could be exceeded, but by how they are read."""
-    prescan_xml(envelope_of(CASES[name]), envelope=True)
+    prescan_xml(envelope_of(CASES[name]), is_envelope=True)
 
 
 EXPANDING = ["billion-laughs", "quadratic", "in-attribute"]

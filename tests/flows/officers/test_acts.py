@@ -24,7 +24,7 @@ from gateway.cases import (
     Notice,
     ReceiveAct,
     encode_act,
-    list_unsent_words,
+    list_agency_only_values,
     restore_act,
 )
 from gateway.errors import GatewayError
@@ -157,7 +157,7 @@ def test_receive_ask_and_inspect(engine: Engine) -> None:
     seen = story.look()
     assert (seen.state, seen.request.due_at) == ("INFORMATION_REQUIRED", ask.deadline)
     look = InspectionAct("E01", "field", story.clock().date(), "Incheon", "to be opened")
-    assert list_unsent_words(look) == ("findings",)
+    assert list_agency_only_values(look) == ("findings",)
     assert story.desk.perform_act(kim, seen.number, look, seen.shown_digest).state == "PERFORMED"
     assert story.look().state == "INSPECTION"
     kept = json.loads(octets_of(story, acts_of(story, seen.request.id)[-1]["digest"]))

@@ -38,7 +38,7 @@ def answer_question(
     story: ConsoleStory, envelope: bytes | None = None, *, cancellable: bool = True, number: str = "A-1"
 ) -> AnsweredCall:
     mailbox = ConsoleMailbox(story.hub, story.hub.composer, story.keys)  # type: ignore[arg-type]
-    application = MailboxApplication(1, 1, number, cancellable=cancellable, switched=False)
+    application = MailboxApplication(1, 1, number, is_cancellable=cancellable, is_switched=False)
     return mailbox.answer_call(envelope or compose_question(story), AGENCY, application)
 
 
@@ -57,10 +57,10 @@ def test_the_signed_answer_says_what_is_applied(engine: Engine, *, cancellable: 
     destination: Any = story.hub.composer.resolve_destination(AGENCY)  # type: ignore[attr-defined]
     contract = load_contract(destination.wsdl)
     call = sign_call(compose_question(story), contract, story.hub.signer, story.clock())
-    http_answer = HttpAnswer(200, XML, answered.reply.envelope)
-    assert open_signed_answer(http_answer, call, contract, destination.rules, story.clock()) == (
+    http_answer = HttpAnswer(200, XML, answered.signed_reply.envelope)
+    assert open_signed_answer(http_answer, call, contract, destination.answer_policy, story.clock()) == (
         answered.answer,
-        answered.reply,
+        answered.signed_reply,
     )
     envelope = parse_xml(answered.call)
     verified = verify_soap_envelope(envelope, STRICT, now=story.clock())

@@ -279,7 +279,7 @@ def test_the_note_of_a_payment_rests_with_its_application(
     """Its system is away, and never had the application that was forwarded when its fee was paid."""
     story = ConsoleStory(engine, AGENCY, console=False)
     serve_fees(story, tmp_path)
-    story.addresses[AGENCY] = replace(story.addresses[AGENCY], payment_notices=True)
+    story.addresses[AGENCY] = replace(story.addresses[AGENCY], has_payment_notices=True)
     story.submit()
     story.tick(seconds=1)
     switch(story)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.errors import MISUSE, OUR_MISTAKE
-from gateway.pki.certificate_examiner import TOO_LONG
+from gateway.pki.certificate_examiner import TIME_LIMIT_TEXT
 
 _VERDICTS = {"valid", "invalid", "indeterminate"}
 _AT = "2020-01-01T00:00:00Z"
@@ -37,7 +37,7 @@ def asked(folder: Path) -> list[tuple[str, dict[str, Any]]]:
 
 def broken(told: dict[str, Any]) -> bool:
     """Say whether the answer is none: no verdict, misuse, or a failure inside."""
-    if told["reason"] == TOO_LONG:
+    if told["reason"] == TIME_LIMIT_TEXT:
         return True
     return told["verdict"] not in _VERDICTS or told["problem"] in {MISUSE.id, OUR_MISTAKE.id}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli import main
-from gateway.pki.certificate_examiner import TOO_LONG
+from gateway.pki.certificate_examiner import TIME_LIMIT_TEXT
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Tally:
         """Count one case."""
         self.cases += 1
         self.slowest = sorted([*self.slowest, (told["milliseconds"], row.name)], reverse=True)[:5]
-        if told["reason"] == TOO_LONG:
-            self.wrong.append(f"{row.name}: {TOO_LONG}")
+        if told["reason"] == TIME_LIMIT_TEXT:
+            self.wrong.append(f"{row.name}: {TIME_LIMIT_TEXT}")
         elif (told["verdict"] == "valid") == row.good:
             # A deviation that is argued for must be one.
             if row.argued is None:

@@ -16,7 +16,7 @@ from gateway.agreements import ForwardingRule
 from gateway.evidence import list_subject_leaves
 from gateway.hub import make_rule_columns
 from gateway.message_model import PartyId
-from gateway.operations import load_agreement
+from gateway.operations import load_unchecked_agreement
 from gateway.store import agreements, lanes, make_engine, parties, read_transaction, write_transaction
 from tests.kit.gateway import RunningGateway
 from tests.kit.hop_town import KIND, HopTown, list_stored
@@ -49,7 +49,7 @@ class TwoHubTown(HopTown):
         agreement = self.cast.agreement.replace("{hub}", str(self.ports["hub"]))
         with write_transaction(engine) as conn:
             self._register_parties_of(conn, ("broker", "hub", "hop"))
-            load_agreement(conn, agreement.encode(), "agreement.yaml", self.now)
+            load_unchecked_agreement(conn, agreement.encode(), "agreement.yaml", self.now)
         engine.dispose()
 
     def _route_by_hop(self) -> None:

@@ -70,7 +70,7 @@ def queue_message(place: LargePlace, body: FileBody, url: str) -> None:
     get_database_state(engine).objects = ObjectFolder(place.hub.home / "payloads")
     pki, now = place.hub.home / "pki", datetime.now(UTC)
     signer = load_signer((pki / "hub.key.pem").read_bytes(), (pki / "hub.cert.pem").read_bytes())
-    context = replace(place.broker.context(), keys={"hub": signer})
+    context = replace(place.broker.context(), signers={"hub": signer})
     part = Payload("large@hub.example", "application/octet-stream", body)
     unit = place.broker.message("Result", payloads=(part,))
     pmode = next(one for one in context.agreements.pmodes if one.action == "Result")

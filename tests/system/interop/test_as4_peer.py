@@ -192,7 +192,7 @@ def test_what_phase4_encrypts_is_decrypted(peer: Phase4, tmp_path: Path, named: 
     assert isinstance(opened.unit, UserMessage)
     assert [one.content for one in opened.unit.payloads] == [part.read_bytes() for part in parts]
     assert [one.media_type for one in opened.unit.payloads] == list(KINDS)
-    assert {one.cipher for one in opened.unwrapped} == {f"{XENC11}aes128-gcm"}
+    assert {one.cipher for one in opened.unwrapped_parts} == {f"{XENC11}aes128-gcm"}
 
 
 def file_submission(peer: Phase4, scene: Scene, folder: Path) -> None:

@@ -77,7 +77,7 @@ def test_what_phase4_encrypts_is_decrypted(peer: Phase4, tmp_path: Path, way: st
     opened = as4.verify_parcel(Parcel(sent.headers, MemoryBody(sent.body)), "strict", context)
     assert isinstance(opened.unit, UserMessage)
     assert [one.content for one in opened.unit.payloads] == [part.read_bytes() for part in parts]
-    assert {one.cipher for one in opened.unwrapped} == {f"{XENC11}aes128-gcm"}
+    assert {one.cipher for one in opened.unwrapped_parts} == {f"{XENC11}aes128-gcm"}
 
 
 class SecretScene:

@@ -66,7 +66,7 @@ def test_a_large_part_is_received_in_little_memory(
     receipt = Parcel({"Content-Type": answers[0].headers["content-type"]}, MemoryBody(answers[0].body))
     expected = place.broker.core.read_sent_unit(parcel, place.limits)
     context = place.make_context()
-    assert isinstance(place.broker.core.open(receipt, context, expected).unit, Receipt)
+    assert isinstance(place.broker.core.open_units(receipt, context, expected).unit, Receipt)
     check_stored(place, body.sha256_hex)
 
 

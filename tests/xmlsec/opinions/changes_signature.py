@@ -142,7 +142,7 @@ def _signed_again(message: Message) -> Message | None:
         return None
     form = (found(root, "//ds:CanonicalizationMethod") or [root])[0].get("Algorithm", "")
     comments = form.endswith("#WithComments")
-    data = canonicalize_element(signed_info[0], exclusive="exc-c14n" in form, comments=comments)
+    data = canonicalize_element(signed_info[0], exclusive="exc-c14n" in form, with_comments=comments)
     value[0].text = base64.b64encode(message.signer.sign(data)).decode()
     return replace(message, xml=etree.tostring(root.getroottree(), encoding="utf-8"))
 

@@ -31,7 +31,7 @@ from gateway.xmlsec import (
     sign_document,
     sign_soap_envelope,
 )
-from gateway.xmlsec.algorithms import C14N_11, ENVELOPED, EXCLUSIVE_C14N
+from gateway.xmlsec.algorithms import C14N_11, ENVELOPED_SIGNATURE, EXCLUSIVE_C14N
 from gateway.xmlsec.xml_signature import DigestReference, fill_signature_value
 from gateway_conformance.message_signing import append_signature, append_x509_key_info, sign_message
 from gateway_conformance.pki import (
@@ -132,7 +132,7 @@ def _enveloped(form: str, key: KeySigner) -> Message:
     octets = (
         canonicalize_element(root, exclusive=True) if form == EXCLUSIVE_C14N else canonicalize_document(root)
     )
-    steps = (Transform(ENVELOPED), Transform(form))
+    steps = (Transform(ENVELOPED_SIGNATURE), Transform(form))
     return _sealed(root, DigestReference("", SHA256, compute_digest(SHA256, octets), steps), form, key)
 
 

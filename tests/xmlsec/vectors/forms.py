@@ -90,10 +90,10 @@ def _intermediate(signature: Path, told: Count) -> None:
 
 
 def _forms(element: etree._Element) -> list[bytes]:
-    forms = [canonicalize_element(element, comments=comments) for comments in (False, True)]
+    forms = [canonicalize_element(element, with_comments=comments) for comments in (False, True)]
     for listed in ((), *_LISTED):
         forms += [
-            canonicalize_element(element, exclusive=True, prefixes=listed, comments=comments)
+            canonicalize_element(element, exclusive=True, prefixes=listed, with_comments=comments)
             for comments in (False, True)
         ]
     return forms

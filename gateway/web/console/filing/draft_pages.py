@@ -209,7 +209,7 @@ def _compare_document(prepared: PreparedDocument, content: bytes) -> list[DraftF
 
 
 def mend_draft(draft: Draft) -> bool:
-    """Mark a draft as handed in if its message was stored, but not noted; return whether that was so."""
+    """Mark an open draft as handed in if its message is stored already; return whether it was marked."""
     if not draft.is_open:
         return False
     with read_transaction(services.engine) as conn:

@@ -120,7 +120,7 @@ class Draft:
 
 
 def load_draft(number: int) -> Draft:
-    """Return a draft of the visitor's organisation; any other one is not there (404)."""
+    """Return a draft of the visitor's organisation; answers 404 for any other number."""
     with read_transaction(services.engine) as conn:
         row = submission_drafts.find_draft(conn, visitor.organisation.code, number)
         files = () if row is None else tuple(submission_drafts.list_files(conn, number))
@@ -234,7 +234,7 @@ def _make_kind(key: str) -> str:
 
 
 def keep_file(draft: Draft, key: str, name: str, content: bytes) -> NewDraftFile:
-    """Return an uploaded file as it is kept; raises DraftRefusedError for one that is too large or empty."""
+    """Return an uploaded file as a row to store; raises DraftRefusedError if it is too large or empty."""
     if not content:
         raise DraftRefusedError(translate("The file is empty."))
     if len(content) > LARGEST_FILE:
@@ -278,7 +278,7 @@ class DocumentGroup:
 
 
 def list_document_groups(bundle: MappingBundle) -> tuple[DocumentGroup, ...]:
-    """Return every document by its organisation."""
+    """Return the documents of the mappings, grouped by organisation."""
     groups = []
     for code in dict.fromkeys(document.organisation for document in bundle.documents.values()):
         own_documents = tuple(
@@ -416,7 +416,8 @@ def check_draft(judge: Judge, draft: Draft, files: Mapping[str, bytes]) -> Draft
             key = places.find_field(finding.pointer, finding.message)
             if key is not None and finding.problem is DOCUMENT_INVALID and not draft.values.values.get(key):
                 # The schema refuses an empty value; it is reported as the mapping reports a missing one.
-                findings.append(DraftFinding(translate("This is required."), "", FIELD_MISSING.id, key))
+                required_text = translate("This is required.")
+                findings.append(DraftFinding(required_text, problem=FIELD_MISSING.id, key=key))
             else:
                 findings.append(link_finding(finding, key, refuses=refuses))
     return DraftReport(
@@ -439,11 +440,11 @@ def _check_items(values: FormValues) -> list[DraftFinding]:
     """Return a finding if the form has no goods item, and one for each application without an item."""
     findings = []
     if not values.items:
-        findings.append(DraftFinding(translate("There is no goods item."), "", "", "a#1/items"))
+        findings.append(DraftFinding(translate("There is no goods item."), key="a#1/items"))
     for number, application in enumerate(values.applications, 1):
         if values.items and not application.items:
             sentence = translate("{document} concerns no goods item.").format(document=application.document)
-            findings.append(DraftFinding(sentence, "", "", f"a#{number}/items"))
+            findings.append(DraftFinding(sentence, key=f"a#{number}/items"))
     return findings
 
 

@@ -79,7 +79,7 @@ def _take_file(
     typed: Mapping[str, str],
     files: Mapping[str, FileStorage],
 ) -> None:
-    """Keep an uploaded file in place of an earlier one, or remove it where that was ticked."""
+    """Add an uploaded file to the page in place of an earlier one; remove the file if that box is ticked."""
     if typed.get(f"remove:{node.key}"):
         page.values[node.key] = ""
     upload = files.get(node.key)

@@ -138,7 +138,7 @@ class FormPainter:
         return SectionView(title, tuple(needed), tuple(optional))
 
     def _is_wanted(self, form_field: FormField, documents: Sequence[str]) -> bool:
-        """Return whether a field stands among the needed ones: always needed, or on a condition."""
+        """Return whether a field is in the needed part of its section: needed always, or on a condition."""
         concerned = set(documents)
         conditional = any(use.when is not None and use.document in concerned for use in form_field.uses)
         return (

@@ -76,9 +76,9 @@ def read_answer_base(
     cannot be read, GW501 for a document without a mapping.
     """
     request = agency_requests.find_by_number(conn, number)
-    if request is None or request.case_id != case.id or request.state in REQUEST.final:
+    if request is None or request.case_id != case.id or request.state in REQUEST.final_states:
         return None
-    if case.state in CASE.final or case.state == "DECIDED":
+    if case.state in CASE.final_states or case.state == "DECIDED":
         return None
     agency_notices = notices.list_by_request(conn, request.id)
     codes = services.hub.load_rules_of(conn, request).status_codes
@@ -157,7 +157,7 @@ def _check_uploads(uploads: Sequence[UploadedFile]) -> list[DraftFinding]:
 
 
 def _name_content(upload: UploadedFile) -> str:
-    """Return the content id of a file: the same file has the same one."""
+    """Return the content id of a file, made of its digest and its name."""
     clean_name = clean_file_name(upload.name[-60:], "file")
     return f"{hashlib.sha256(upload.content).hexdigest()[:16]}-{clean_name}"
 

@@ -63,8 +63,8 @@ _PAGE: Final = 50
 _CSV_PORTION: Final = 1000
 #: The choices of the filter by state; each stands for states of cases.
 _STATES: Final = {
-    "open": tuple(state for state in CASE.states if state not in CASE.final),
-    "ended": tuple(state for state in CASE.states if state in CASE.final),
+    "open": tuple(state for state in CASE.states if state not in CASE.final_states),
+    "ended": tuple(state for state in CASE.states if state in CASE.final_states),
     "refused": ("REFUSED",),
 }
 _PARAMETERS: Final = ("state", "reference", "agency", "text", "since", "until")
@@ -305,5 +305,5 @@ def fetch_evidence(number: str) -> Response:
 
 
 def make_attachment(name: str, content: bytes | Body) -> Response:
-    """Return octets as a file that no browser shows."""
+    """Return octets as a download, with a file name that is safe in every file system."""
     return make_download("-".join(clean_file_name(part) for part in name.split("-")), content)

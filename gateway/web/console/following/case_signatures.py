@@ -86,7 +86,7 @@ def _read_reply_signature(conn: Connection, leaf: EvidenceRow) -> SignatureFact:
     try:
         reply = read_leaf_data(leaf)
     except GatewayError as broken:
-        return SignatureFact("reply", "", leaf.at, "invalid", None, broken.problem.id)
+        return SignatureFact("reply", "", leaf.at, "invalid", problem=broken.problem.id)
     return _read_verdict(conn, "reply", reply.get("verdict"), reply.get("signer") or "", leaf.at)
 
 
@@ -127,7 +127,7 @@ def verify_own_document(content: bytes, at: datetime, signers: frozenset[str]) -
     try:
         signature = verify_document(parse_xml(content))
     except GatewayError as wrong:
-        return SignatureFact("own", "", at, "invalid", None, wrong.problem.id)
+        return SignatureFact("own", "", at, "invalid", problem=wrong.problem.id)
     certificate = signature.certificate
     status = "valid" if certificate.sha256 in signers else "unknown"
     return SignatureFact("own", certificate.subject, signature.signing_time or at, status)

@@ -385,7 +385,7 @@ class _CaseReader:
                 sentence = sentences.get((direction, row.action), str(row.action))
                 subject = self._request_labels.get(row.id)
                 sentence = f"{sentence} {subject}." if subject else sentence
-                yield TimelineEntry(row.received_at, actor, sentence, "idle", None, row.id)
+                yield TimelineEntry(row.received_at, actor, sentence, message=row.id)
 
     def _list_case_entries(self, steps: Sequence[TransitionRow], *, first: bool) -> Iterator[TimelineEntry]:
         gateway = translate("Gateway")
@@ -401,7 +401,7 @@ class _CaseReader:
             "relayed": (translate("The case is closed: everything was delivered."), "good"),
         }
         for row in steps:
-            if row.event in sentences and (row.from_state == CASE.initial) is first:
+            if row.event in sentences and (row.from_state == CASE.initial_state) is first:
                 sentence, kind = sentences[row.event]
                 yield TimelineEntry(row.at, gateway, sentence, kind)
 

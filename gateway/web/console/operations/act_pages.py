@@ -14,7 +14,7 @@ from gateway.accounts import Right
 from gateway.errors import GatewayError
 from gateway.operations import (
     ACT_KINDS,
-    MOST_DELIVERIES,
+    MAX_DELIVERIES,
     ActOrder,
     Operator,
     describe_delivery,
@@ -58,8 +58,8 @@ def require_act_right(act: str) -> None:
     kind = ACT_KINDS.get(act)
     if kind is None:
         abort(HTTPStatus.NOT_FOUND)
-    right = Right.MANAGE_ACCOUNTS if kind.subject == "account" else Right.OPERATE
-    if not visitor.may(Right.ADMINISTER_TRUST if kind.is_trust else right):
+    right = Right.MANAGE_ACCOUNTS if kind.subject_kind == "account" else Right.OPERATE
+    if not visitor.may(Right.ADMINISTER_TRUST if kind.changes_trust else right):
         abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to do this.")
 
 
@@ -78,7 +78,7 @@ def show_order() -> str:
 @pages.post("/act")
 @require_right(Right.OBSERVE)
 def submit_order() -> Response | tuple[str, int]:
-    """Do an act, or store it for a second person."""
+    """Perform an act, or store it for the approval of a second person."""
     order = _read_order(request.form)
     require_act_right(order.act)
     reason = read_reason()
@@ -114,11 +114,11 @@ def _read_order(arguments: Any) -> ActOrder:
     for name, many in (("delivery", "deliveries"), ("message", "messages")):
         numbers = [number for number in map(read_row_number, arguments.getlist(name)) if number is not None]
         if numbers:
-            parameters[many] = numbers[: MOST_DELIVERIES + 1]
+            parameters[many] = numbers[: MAX_DELIVERIES + 1]
     for name, many in (("lane", "lanes"), ("agreement", "agreements")):
         texts = [text[:200] for text in arguments.getlist(name) if text]
         if texts:
-            parameters[many] = texts[:MOST_DELIVERIES]
+            parameters[many] = texts[:MAX_DELIVERIES]
     for name in ("party", "agency", "fee"):
         if arguments.get(name):
             parameters[name] = arguments[name][:200]
@@ -140,13 +140,13 @@ def _render_order(order: ActOrder, problem: str = "", reason: str = "") -> str:
 
 
 def _describe_concerned(conn: Connection, order: ActOrder) -> list[dict[str, Any]]:
-    """Return how those things are now that an act would change."""
+    """Return the present state of each object that an act would change."""
     concerned: list[dict[str, Any]] = []
-    for number in order.deliveries[:MOST_DELIVERIES]:
+    for number in order.deliveries[:MAX_DELIVERIES]:
         row = describe_delivery(conn, number)
         if row is not None:
             concerned.append({"delivery": number, "lane": row["lane"], "state": row["state"]})
-    for number in order.messages[:MOST_DELIVERIES]:
+    for number in order.messages[:MAX_DELIVERIES]:
         message = messages.find_by_id(conn, number)
         if message is not None:
             concerned.append({"message": number, "action": message.action, "state": message.state})

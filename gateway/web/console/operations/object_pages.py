@@ -22,13 +22,13 @@ from gateway.operations import (
     add_delivery_waiting,
     add_message_waiting,
     describe_delivery_waiting,
+    describe_destination,
     find_case,
     is_resting_submission,
     list_case_trail,
     list_lane_reports,
     list_possible_acts,
     load_destinations,
-    name_destination,
     read_case_report,
     read_custody_times,
     read_delivery_report,
@@ -294,7 +294,7 @@ def _write_head(headers: Mapping[str, str]) -> bytes:
 
 
 #: The states of a list; a delivery that is done is found by its case, its message, or its number.
-_STATES: Final = tuple(state for state in DELIVERY.states if state not in DELIVERY.final)
+_STATES: Final = tuple(state for state in DELIVERY.states if state not in DELIVERY.final_states)
 _COLUMNS: Final = (
     *("id", "case_number", "lane", "partner", "state", "attempt", "waits_for", "problem"),
     *("last_sentence", "theirs", "created_at", "due_at"),
@@ -352,7 +352,7 @@ def _read_page(conn: Connection, lane: str) -> ListPage:
     last_words = delivery_leases.list_last_words(conn, [row["id"] for row in page.rows if row["problem"]])
     now = services.clock()
     for row in page.rows:
-        row["partner"] = name_destination(destinations, row).name
+        row["partner"] = describe_destination(destinations, row).name
         row["waits_for"] = describe_delivery_waiting(row, now)
         row["theirs"] = last_words.get(row["id"])
     return page
@@ -367,5 +367,5 @@ def _read_delivery(conn: Connection, number: int) -> dict[str, Any]:
     add_delivery_waiting(conn, [report], services.clock())
     case = cases.find_by_id(conn, row.case_id) if row.case_id else None
     steps = transitions.list_transitions(conn, DELIVERY, row.id)
-    partner = name_destination(load_destinations(conn, services.settings), report)
+    partner = describe_destination(load_destinations(conn, services.settings), report)
     return report | {"case": case, "transitions": steps, "partner": partner}

@@ -18,7 +18,13 @@ from werkzeug.wrappers import Response
 from gateway.accounts import Right
 from gateway.cases import normalize_hub_number
 from gateway.errors import PROBLEMS
-from gateway.operations import EndingReport, count_hours, read_endings, read_overview, set_display_zone
+from gateway.operations import (
+    EndingReport,
+    count_hourly_traffic,
+    read_endings,
+    read_overview,
+    set_display_zone,
+)
 from gateway.store import (
     AuditFilter,
     ListFilter,
@@ -239,7 +245,9 @@ class DashboardFigures:
         # The hour before this one may still get rows from transactions that began in it.
         missing = [start for start in starts if start not in counted or start >= present - _HOUR]
         with read_transaction(services.engine) as conn:
-            counts = dict(zip(missing, count_hours(conn, [start + _HOUR for start in missing]), strict=True))
+            counts = dict(
+                zip(missing, count_hourly_traffic(conn, [start + _HOUR for start in missing]), strict=True)
+            )
         self._counted = {start: counts.get(start) or counted[start] for start in starts}
         return list(self._counted.items())
 
@@ -290,7 +298,7 @@ def _draw_history(hours: Sequence[tuple[datetime, TrafficCount]], zone: ZoneInfo
 
 @pages.before_request
 def _choose_zone() -> None:
-    """Let the sentences that the verbs say, too, state their times in the zone of the hub."""
+    """Let the sentences about operator acts state times in the time zone of the hub."""
     set_display_zone(services.settings.hub.time_zone)
 
 
@@ -300,5 +308,5 @@ def _list_page_words() -> dict[str, Any]:
         "describe_state": describe_state,
         "translate_act": translate_act,
         "label_lane_state": label_lane_state,
-        "second_person": get_operator_desk().second_person,
+        "second_person": get_operator_desk().second_person_acts,
     }

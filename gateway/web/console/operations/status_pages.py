@@ -152,7 +152,7 @@ def publish_announcement() -> Response | tuple[str, int]:
         "ends_at": new.ends_at,
     }
     with _open_change("publish") as change:
-        number = operator_acts.insert_status_announcement(change.conn, new, change.at, change.by)
+        number = operator_acts.insert_status_announcement(change.conn, new, change.at, change.actor)
         change.record_change(f"notice {number}", after=after)
     leave_flash_message(translate("The notice is published."))
     return redirect("/console/operations/status")

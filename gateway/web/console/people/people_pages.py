@@ -388,5 +388,5 @@ def _store_password(token: str, hashed: str) -> str | None:
         accounts.set_password(conn, account.id, hashed, now)
         entry = AuditEntry(account.name, "account", "change_password", account.name, remote=network)
         audit_log.record_action(conn, entry, now)
-        accounts.record_sign_in(conn, account.name, network, True, now)
+        accounts.record_sign_in(conn, account.name, network, good=True, at=now)
         return begin_session(conn, account.id, "password", network)

@@ -23,9 +23,9 @@ from gateway.cases import (
     OfficerAct,
     QuantityVerdict,
     ReceiveAct,
+    compare_decided_quantity,
     compose_act_text,
-    judge_decided_quantity,
-    list_told_conditions,
+    list_applicant_conditions,
     read_money,
     remove_last_day,
 )
@@ -91,7 +91,7 @@ class ActForm:
         code = DecisionCode.REJECTED if purpose is DecisionPurpose.REVOKE else DecisionCode(decision_text)
         conditions = self._read_conditions(name)
         if until is not None and code in _APPROVED:
-            conditions = list_told_conditions(code, remove_last_day(conditions), until)
+            conditions = list_applicant_conditions(code, remove_last_day(conditions), until)
         if code is DecisionCode.APPROVED_WITH_CONDITIONS and not conditions:
             self.errors.setdefault(f"{name}-conditions", translate("Give at least one condition."))
         if code is DecisionCode.REJECTED and not conditions:
@@ -253,7 +253,7 @@ def _read_inspection(form: ActForm, context: FormContext) -> None:
     act = InspectionAct(
         code,
         kind=form.read_token("kind", _LONGEST_KIND),
-        on=on,
+        day=on,
         venue=form.read_token("place", _LONGEST_VENUE),
         findings=form.read_sentence("findings"),
         text=form.read_sentence("text"),
@@ -279,7 +279,7 @@ def _read_fee(form: ActForm, context: FormContext) -> None:
     form.act = FeeAct(
         _read_code(form, context),
         amount=amount,
-        until=until,
+        last_day=until,
         note=form.read_sentence("note"),
         currency=currency,
         text=form.read_sentence("text"),
@@ -321,7 +321,7 @@ def _read_decisions(form: ActForm, context: FormContext, purpose: DecisionPurpos
 
 def _check_quantity(form: ActForm, name: str, decision: Decision, text: str, context: FormContext) -> None:
     """Add an error for a unit that is not offered, or a quantity that needs a reason if `text` is empty."""
-    verdict = judge_decided_quantity(decision, context.declared.get(decision.item, ()), context.units)
+    verdict = compare_decided_quantity(decision, context.declared.get(decision.item, ()), context.units)
     if verdict is QuantityVerdict.UNIT_UNKNOWN:
         form.errors.setdefault(f"{name}-unit", translate("Choose a unit of the list."))
     elif verdict is not QuantityVerdict.FITS and not text:

@@ -19,12 +19,12 @@ from gateway.cases import (
     DecisionAct,
     OfficerAct,
     QuantityVerdict,
+    compare_decided_quantity,
     compute_act_digest,
     encode_act,
     encode_batch,
-    judge_decided_quantity,
+    list_agency_only_values,
     list_decision_units,
-    list_unsent_words,
     remove_last_day,
 )
 from gateway.errors import GatewayError
@@ -64,7 +64,7 @@ _DECIDED: Final = ("correct", "revoke")
 
 @dataclass(frozen=True, slots=True)
 class DecidedAct:
-    """An act on an application, as it was shown."""
+    """An act on an application, with the digest of the application as the officer saw it."""
 
     number: str
     shown_digest: str
@@ -83,7 +83,7 @@ class DecidedAct:
     @property
     def unsent(self) -> tuple[str, ...]:
         """Return the names of the values that only the agency reads."""
-        return list_unsent_words(self.act)
+        return list_agency_only_values(self.act)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ def _shows_certificate(account: int) -> bool:
 
 
 def take_act_confirmation(acts: Sequence[DecidedAct], *, decides: bool) -> Confirmation:
-    """Return the confirmation that this request brings."""
+    """Return the confirmation in the form of this request."""
     method = request.form.get("confirm")
     if decides and method == "certificate":
         sha256 = find_client_certificate(request)
@@ -188,7 +188,7 @@ def judge_quantities(
         return {}
     declared = application_form.list_declared_quantities()
     return {
-        (decision.item, decision.law): judge_decided_quantity(
+        (decision.item, decision.law): compare_decided_quantity(
             decision, declared.get(decision.item, ()), application_form.units
         )
         for decision in act.decisions
@@ -271,7 +271,7 @@ def take_act_form(number: str, kind: str) -> _Page:
 
 
 def _open_act(number: str, kind: str) -> OpenApplication:
-    """Return the application; 404 for an act that there is not, 403 for one without the right."""
+    """Return the application of an act; answers 404, 403 or 409 if the act is not possible."""
     if kind not in ACT_RIGHTS:
         abort(HTTPStatus.NOT_FOUND)
     if not visitor.may(ACT_RIGHTS[kind]):
@@ -376,7 +376,7 @@ def perform_act(decided: DecidedAct, confirmation: Confirmation) -> None:
 
 
 def finish_act(number: str, perform: Callable[[], str], render_refused: Callable[[str], str]) -> _Page:
-    """Do what `perform` does to an application, and go to it with the sentence that it returns.
+    """Call `perform`, and redirect to the application with the sentence that it returns.
 
     Where that is refused, answer the page of the act with the reason.
     """

@@ -103,7 +103,7 @@ def build_list_url(**changes: str) -> str:
 
 
 def format_work_cursor(row: WorkRow, criteria: WorkFilter) -> str:
-    """Return where the list goes on behind a row."""
+    """Return the cursor with which the list continues after a row."""
     if row.due_at is None or (criteria.order != "due" and criteria.tab is not WorkTab.OVERDUE):
         return str(row.id)
     due_at = row.due_at.astimezone(UTC)

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from gateway.config import Settings
 from gateway.hub import load_rules, pack_mapping_folder, unpack_mapping_archive
-from gateway.operations import Act, CheckedFolder, open_change, plan_folder, withdraw_mapping_plan
+from gateway.operations import Act, CheckedFolder, open_change, store_folder_plan, withdraw_mapping_plan
 from gateway.share import get_data_folder
 from gateway.store import mapping_bundles, read_transaction
 from gateway.store.operator_acts import operator_acts
@@ -108,7 +108,7 @@ def test_the_page_names_the_documents_that_end_with_a_plan(
     engine, now = console.services.engine, console.services.clock()
     said = dict.fromkeys(("bundle", "before", "documents", "added", "changed", "removed"), "")
     with open_change(engine, Settings(), Act("map use", "kim", "kim"), at=now) as change:
-        plan_folder(change, fewer, said, now + timedelta(days=2))
+        store_folder_plan(change, fewer, said, now + timedelta(days=2))
     assert f"<dt>Out of force then</dt><dd>{DOCUMENT}</dd>" in administrator.get(PAGE).text
     with open_change(engine, Settings(), Act("map use", "kim", "kim"), at=now) as change:
         withdraw_mapping_plan(change)
@@ -222,7 +222,7 @@ def read_uploads(console: Console) -> list[tuple[str, bool]]:
 def test_a_further_upload_takes_the_place_of_the_oldest_that_nobody_confirmed(
     console: Console, administrator: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.operations.pending_acts.MOST_UPLOADS", 2)
+    monkeypatch.setattr("gateway.operations.pending_acts.MAX_UPLOADS", 2)
     console.add_account("choi", ("operator", "operator"), "administrator")
     for browser in (administrator, administrator, console.sign_in("choi"), administrator):
         assert offer(browser).status_code == 302
@@ -233,7 +233,7 @@ def test_a_further_upload_takes_the_place_of_the_oldest_that_nobody_confirmed(
 def test_uploads_that_wait_for_a_second_person_are_not_replaced(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.operations.pending_acts.MOST_UPLOADS", 2)
+    monkeypatch.setattr("gateway.operations.pending_acts.MAX_UPLOADS", 2)
     console = Console(story.house.hub, console={"second_person": ["agreement load"]})
     console.add_account("park", ("operator", "operator"), "administrator")
     park = console.sign_in("park")
