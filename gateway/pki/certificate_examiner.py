@@ -69,8 +69,8 @@ class CertificateExaminer:
     Safe for many threads; a forked process has children of its own. The register is sent to a
     child only when it has changed. A validation that exceeds its budget is "invalid". One
     whose child ended for another reason is repeated once by a new child; after that it is
-    "indeterminate" and ``passing``. ``tell`` receives a message whenever a child is ended or
-    lost.
+    "indeterminate" and ``is_transient``. ``report_error`` receives a message whenever a child
+    is ended or lost.
     """
 
     def __init__(
@@ -281,6 +281,7 @@ def _make_picklable(register: ValidationInput) -> ValidationInput:
 
 
 def _encode_verdict(verdict: Verdict) -> dict[str, Any]:
+    """Return the fields that path validation sets; the way of admission is decided in the parent process."""
     return {
         "status": verdict.status,
         "problem": verdict.problem.id if verdict.problem else None,
@@ -290,6 +291,7 @@ def _encode_verdict(verdict: Verdict) -> dict[str, Any]:
         "judged_at": verdict.judged_at.isoformat(),
         "tolerated": verdict.tolerated,
         "evidence": verdict.evidence,
+        "is_transient": verdict.is_transient,
     }
 
 
@@ -303,6 +305,7 @@ def _decode_verdict(fields: dict[str, Any], rules: CertificateRules) -> Verdict:
         datetime.fromisoformat(fields["judged_at"]),
         fields["tolerated"],
         tuple(fields["evidence"]),
+        is_transient=fields["is_transient"],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -25,10 +26,17 @@ from gateway.pki import (
     RevocationData,
     TrustStore,
     ValidationInput,
+    Verdict,
     read_certificate,
     validate_path,
 )
-from gateway.pki.certificate_examiner import NO_PROCESS_TEXT, TIME_LIMIT_TEXT, _ExaminerProcess
+from gateway.pki.certificate_examiner import (
+    NO_PROCESS_TEXT,
+    TIME_LIMIT_TEXT,
+    _decode_verdict,
+    _encode_verdict,
+    _ExaminerProcess,
+)
 from gateway_conformance.pki import issue_certificate
 from tests.kit.paths import ROOT
 from tests.pki.certificate_forgery import DAY, NOW, Forgery, costly_pair, crl, entry
@@ -100,6 +108,23 @@ def test_a_judge_asks_it_once_for_each_certificate(world: World, examiner: Certi
     )
     assert judge(octets, CertificateUse.SIGNING, NOW).status == "invalid"
     assert asked == [octets, octets, octets], "a refusal is examined twice"
+
+
+def test_a_verdict_that_memory_ran_out_for_stays_transient(world: World):
+    """The parent must not remember it as a refusal of the certificate."""
+    verdict = Verdict(
+        "indeterminate",
+        REVOCATION_UNKNOWN,
+        "no memory is left",
+        (world.party.certificate,),
+        NOW + DAY,
+        NOW,
+        tolerated=True,
+        evidence=("ab" * 32,),
+        is_transient=True,
+    )
+    received = _decode_verdict(json.loads(json.dumps(_encode_verdict(verdict))), DEFAULT_POLICY.certificates)
+    assert received == verdict
 
 
 @pytest.mark.long
