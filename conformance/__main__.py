@@ -35,15 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gateway_conformance", description=__doc__)
-    kinds = parser.add_subparsers(dest="partner_kind", required=True)
+    subparsers = parser.add_subparsers(dest="partner_kind", required=True)
     _add_agency_options(
-        _add_partner_parser(kinds, "agency", "an agency behind the agency template", _run_agency)
+        _add_partner_parser(subparsers, "agency", "an agency behind the agency template", _run_agency)
     )
-    customs = _add_partner_parser(kinds, "customs", "customs", _run_customs)
+    customs = _add_partner_parser(subparsers, "customs", "customs", _run_customs)
     customs.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
     customs.add_argument("--hub", default="", help="the hub's service that customs calls, /soap/customs")
     customs.add_argument("--plan", type=Path, help="a plan file (TOML): answer, reasons, clearance, delay")
-    payment = kinds.add_parser("payment", help="a payment provider")
+    payment = subparsers.add_parser("payment", help="a payment provider")
     payment.set_defaults(run=_run_payment)
     payment.add_argument("--host", default="127.0.0.1")
     payment.add_argument("--port", type=int, default=0)
@@ -53,12 +53,12 @@ def _build_parser() -> argparse.ArgumentParser:
     payment.add_argument("--hub", required=True, help="URL of the hub, which is told of payments")
     payment.add_argument("--folder", type=Path, required=True, help="the folder of its logs")
     payment.add_argument("--leash", action="store_true", help="end when standard input ends")
-    broker = _add_partner_parser(kinds, "broker", "a broker's message handler", _run_broker)
+    broker = _add_partner_parser(subparsers, "broker", "a broker's message handler", _run_broker)
     broker.add_argument(
         "--agreement", type=Path, help="the agreement, if not agreement.yaml or .xml in the partner folder"
     )
     broker.add_argument("--misbehave", action="append", default=[], metavar="NAME[=SECONDS][*COUNT]")
-    double = kinds.add_parser("double", help="a wrong gateway, which a suite must find out")
+    double = subparsers.add_parser("double", help="a wrong gateway, which a suite must find out")
     double.set_defaults(run=_run_double)
     double.add_argument("--wrong", required=True, choices=DOUBLES, help="what it does wrong")
     double.add_argument("--partner", type=Path, required=True, help="the partner folder of the suite ebms2")
@@ -68,7 +68,7 @@ def _build_parser() -> argparse.ArgumentParser:
     double.add_argument("--port", type=int, default=0)
     double.add_argument("--leash", action="store_true", help="end when standard input ends")
     hostile = _add_partner_parser(
-        kinds, "hostile", "a partner that answers with attacks", _run_hostile_partner
+        subparsers, "hostile", "a partner that answers with attacks", _run_hostile_partner
     )
     hostile.add_argument(
         "--face", choices=("soap", "ebms2"), default="soap", help="the partner that calls it"
@@ -83,8 +83,10 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_partner_parser(kinds: Any, name: str, help_text: str, run: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = kinds.add_parser(name, help=help_text)
+def _add_partner_parser(
+    subparsers: Any, partner_kind: str, help_text: str, run: Any
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = subparsers.add_parser(partner_kind, help=help_text)
     parser.add_argument("--port", type=int, default=0, help="the port to listen on; 0 selects a free port")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument(
@@ -151,7 +153,7 @@ def _run_agency(arguments: argparse.Namespace) -> None:
     catalogue = DocumentCatalogue(arguments.agency, schemas, arguments.mappings, arguments.layouts)
     simulator = AgencySimulator(identity, catalogue, arguments.folder, plans, arguments.hub)
     server = PartnerServer(simulator, arguments.host, arguments.port)
-    simulator.desk.addresses = _build_own_addresses(arguments, server.port)
+    simulator.endpoint.addresses = _build_own_addresses(arguments, server.port)
     simulator.start()
     _serve_until_stopped(server, arguments.leash)
     simulator.close()
@@ -166,17 +168,17 @@ def _collect_plan_options(arguments: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _parse_item_rule(text: str, conditions: list[str]) -> dict[str, Any]:
-    which, equals, decision = text.rpartition("=")
+def _parse_item_rule(option_text: str, conditions: list[str]) -> dict[str, Any]:
+    item_selector, equals, decision = option_text.rpartition("=")
     row: dict[str, Any] = {"decision": decision}
     if decision == "APPROVED_WITH_CONDITIONS":
         row["conditions"] = conditions
-    if equals and which.startswith("hs:"):
-        row["hs"] = which.removeprefix("hs:")
-    elif equals and which.isascii() and which.isdigit():
-        row["number"] = int(which)
+    if equals and item_selector.startswith("hs:"):
+        row["hs"] = item_selector.removeprefix("hs:")
+    elif equals and item_selector.isascii() and item_selector.isdigit():
+        row["number"] = int(item_selector)
     elif equals:
-        row["decision"] = text  # not a decision: refused with the list of those that are
+        row["decision"] = option_text  # not a decision: refused with the list of those that are
     return row
 
 
@@ -188,7 +190,7 @@ def _run_customs(arguments: argparse.Namespace) -> None:
     plan = read_customs_plan(arguments.plan)
     simulator = CustomsSimulator(identity, arguments.folder, mischief, plan, arguments.hub)
     server = PartnerServer(simulator, arguments.host, arguments.port)
-    simulator.desk.addresses = _build_own_addresses(arguments, server.port)
+    simulator.endpoint.addresses = _build_own_addresses(arguments, server.port)
     simulator.start()
     _serve_until_stopped(server, arguments.leash)
     simulator.close()
@@ -251,10 +253,10 @@ def _build_own_addresses(arguments: argparse.Namespace, port: int) -> frozenset[
     return frozenset(addresses | set(arguments.address))
 
 
-def _serve_until_stopped(server: PartnerServer | ReplyServer, leash: bool) -> None:
+def _serve_until_stopped(server: PartnerServer | ReplyServer, ends_with_stdin: bool) -> None:
     """Serve until a signal stops the process; with `leash` also until its standard input is closed."""
     with catch_stop_signals() as stop:
-        if leash:
+        if ends_with_stdin:
             threading.Thread(target=_watch_stdin, args=(stop,), daemon=True).start()
         server.start()
         sys.stdout.write(f"READY {server.port}\n")

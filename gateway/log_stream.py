@@ -38,8 +38,8 @@ class UnblockedStream(io.TextIOBase):
     """Writes to a pipe, socket or terminal where there is room.
 
     The lines without room are left out and counted. Text is written in `encoding`, line by line.
-    `describe_gap` returns the line that says how many were left out. Threads, handlers of signals and
-    children by a fork may write at any time.
+    `format_gap_line` returns the line for a number of lines that were left out. Threads, handlers of signals
+    and children by a fork may write at any time.
     """
 
     encoding = "utf-8"
@@ -48,7 +48,7 @@ class UnblockedStream(io.TextIOBase):
     def __init__(self, descriptor: int, encoding: str, format_gap_line: Callable[[int], str]) -> None:
         self.encoding = encoding
         self._shared = descriptor
-        self._describe_gap = format_gap_line
+        self._format_gap_line = format_gap_line
         self._write_piece = _open_writer(descriptor)
         self._credit = _MAX_WAIT_SECONDS
         self._credited_at = time.monotonic()
@@ -61,8 +61,8 @@ class UnblockedStream(io.TextIOBase):
         self._lock = threading.RLock()
         self._begun_line = ""
         #: The end of lines whose beginning is written.
-        self._rest = b""
-        self._left_out = 0
+        self._unsent_octets = b""
+        self._left_out_count = 0
 
     def fileno(self) -> int:
         """Return the descriptor that other programs have, too."""
@@ -91,19 +91,24 @@ class UnblockedStream(io.TextIOBase):
         """Write the incomplete line, and the octets that had no room before, as far as there is room."""
         with self._lock:
             incomplete_line, self._begun_line = self._begun_line, ""
-            if incomplete_line or self._rest:
+            if incomplete_line or self._unsent_octets:
                 self._send(incomplete_line)
 
     def _send(self, text: str) -> None:
-        self._rest = self._write_while_room(self._rest)
-        if not self._rest:
-            gap_line = self._describe_gap(self._left_out) if self._left_out else ""
+        """Write the octets that still wait, then `text`; if `text` has no room, count its lines as left out.
+
+        A line with the number of lines that were left out before goes ahead of `text`.
+        """
+        self._unsent_octets = self._write_while_room(self._unsent_octets)
+        if not self._unsent_octets:
+            gap_line = self._format_gap_line(self._left_out_count) if self._left_out_count else ""
             octets = (gap_line + text).encode(self.encoding, self.errors)
             unsent_octets = self._write_while_room(octets)
             if len(unsent_octets) < len(octets) or not octets:
-                self._left_out, self._rest = 0, unsent_octets
+                self._left_out_count, self._unsent_octets = 0, unsent_octets
                 return
-        self._left_out += text.count("\n") or len(text[:1])
+        # A text without a line feed counts as one line, an empty text as none.
+        self._left_out_count += text.count("\n") or len(text[:1])
 
     def _write_while_room(self, octets: bytes) -> bytes:
         """Write octets as long as there is room; return the octets that were not written."""
@@ -171,8 +176,9 @@ def _write_to_shared(descriptor: int, piece: bytes) -> int:
 def guard_standard_error(format_gap_line: Callable[[int], str]) -> None:
     """Replace standard error by a stream that does not block, if it is a pipe, a socket or a terminal.
 
-    A file stays as it is: it has no reader. A stream that escapes control characters for a terminal still
-    escapes them.
+    `format_gap_line` returns the line for a number of lines that were left out. A file stays as it is: it has
+    no reader. If a stream escapes control characters for a terminal, only the stream below it (`unguarded`)
+    is replaced.
     """
     escaping_stream: Any = sys.stderr if hasattr(sys.stderr, "unguarded") else None
     stream: Any = sys.stderr if escaping_stream is None else escaping_stream.unguarded
@@ -189,5 +195,5 @@ def guard_standard_error(format_gap_line: Callable[[int], str]) -> None:
             sys.stderr = unblocked_stream
         else:
             escaping_stream.unguarded = unblocked_stream
-        # What Python writes when it ends.
+        # Python writes to `sys.__stderr__` when it ends.
         vars(sys)["__stderr__"] = unblocked_stream

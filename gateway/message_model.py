@@ -161,6 +161,7 @@ class _JoinedStream(_SeekableStream):
         self._stream: BinaryIO | None = None
 
     def _go_to(self, offset: int) -> None:
+        """Move to `offset`, in octets from the start; open a piece only if `offset` is inside it."""
         self._close_piece()
         self._next_index, remaining = 0, offset
         while (
@@ -172,6 +173,7 @@ class _JoinedStream(_SeekableStream):
             self._open_next_piece().seek(remaining)
 
     def readinto(self, buffer: Any) -> int:
+        """Read from the current piece into `buffer`; return the number of octets, 0 at the end."""
         while self._stream is not None or self._next_index < len(self._pieces):
             piece = (self._stream or self._open_next_piece()).read(len(buffer))
             if piece:

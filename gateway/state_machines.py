@@ -135,6 +135,10 @@ def _make_waiting_transitions(state: str, **exceptions: str) -> dict[str, str]:
 
 
 def _make_demand_transitions(state: str, **exceptions: str) -> dict[str, str]:
+    """Return the next state by event for a request in `state`, where a question, inspection or fee is open.
+
+    `exceptions` replace the next states of single events.
+    """
     # An acknowledgement that arrives after a question, an inspection or a fee must not hide it.
     return (
         _make_waiting_transitions(state, **_REMAINING_DEMAND_EVENTS)

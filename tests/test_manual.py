@@ -454,7 +454,7 @@ def test_the_document_of_the_mapping_page_gives_its_request(tmp_path: Path) -> N
     (request,) = done.requests
     parser = etree.XMLParser(remove_blank_text=True)
     assert examples.shape(request.xml) == examples.shape(etree.fromstring(EXAMPLES.request, parser))
-    counted = done.accounts.count_fates()
+    counted = done.ledger.count_fates()
     assert EXAMPLES.ledger.strip() == ", ".join(
         f"{name} {counted[name]}" for name in ("forwarded", "withheld", "consumed", "unaccounted")
     )

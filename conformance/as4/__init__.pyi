@@ -1,7 +1,7 @@
 from .as4_assertion import Assertion as Assertion
-from .as4_assertion import GatewayFacts as GatewayFacts
+from .as4_assertion import GatewayDeclarations as GatewayDeclarations
 from .as4_assertion import list_assertion_profiles as list_assertion_profiles
-from .as4_assertion import read_gateway_facts as read_gateway_facts
+from .as4_assertion import read_gateway_declarations as read_gateway_declarations
 from .as4_assertion import select_assertions as select_assertions
 from .as4_double import WRONG_WAYS as WRONG_WAYS
 from .as4_double import As4Double as As4Double

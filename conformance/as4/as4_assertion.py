@@ -81,7 +81,7 @@ def list_assertion_profiles() -> tuple[str, ...]:
 def _read_assertions(profile: str) -> tuple[Assertion, ...]:
     folder = DATA_FOLDER.joinpath("suites", "as4", "assertions")
     rows = yaml.safe_load(folder.joinpath(profile + _SUFFIX).read_text(encoding="utf-8"))
-    assertions = tuple(_read_row(row) for row in rows)
+    assertions = tuple(_read_assertion(row) for row in rows)
     repeated = [
         name for name, count in Counter(assertion.id for assertion in assertions).items() if count > 1
     ]
@@ -90,7 +90,7 @@ def _read_assertions(profile: str) -> tuple[Assertion, ...]:
     return assertions
 
 
-def _read_row(row: Mapping[str, Any]) -> Assertion:
+def _read_assertion(row: Mapping[str, Any]) -> Assertion:
     if set(row) - set(Assertion.__dataclass_fields__):
         raise GatewayError(OUR_MISTAKE, f"keys of a row: {', '.join(sorted(row))}", str(row.get("id")))
     lists = {name: tuple(row[name]) for name in _LISTS if name in row}
@@ -130,7 +130,7 @@ _COMMANDS: Final = ("delivered", "producer", "consumer", "properties")
 
 
 @dataclass(frozen=True, slots=True)
-class GatewayFacts:
+class GatewayDeclarations:
     """The declarations of a tested gateway.
 
     `outbound` says how the suite makes the gateway send: `reply_to` is an action that the gateway answers
@@ -154,19 +154,19 @@ class GatewayFacts:
         return not name or (name in self.features and (name not in _COMMANDS or name in self.show))
 
 
-def read_gateway_facts(path: Path) -> GatewayFacts:
+def read_gateway_declarations(path: Path) -> GatewayDeclarations:
     """Return the facts in a YAML file; raise GW902 for one that is wrong, GW808 for one that is absent."""
     table = read_profile_table(path, _KEYS, FEATURES)
-    return GatewayFacts(
+    return GatewayDeclarations(
         name=str(table.get("name", "")),
         features=frozenset(table.get("features") or ()),
         action=str((table.get("message") or {}).get("action", "Store")),
-        outbound=_read_texts(table.get("outbound")),
-        show=_read_texts(table.get("show")),
+        outbound=_read_text_values(table.get("outbound")),
+        show=_read_text_values(table.get("show")),
         patience=float(table.get("patience", 10)),
-        login=str(table.get("login", GatewayFacts().login)),
+        login=str(table.get("login", GatewayDeclarations().login)),
     )
 
 
-def _read_texts(table: Any) -> dict[str, str]:
+def _read_text_values(table: Any) -> dict[str, str]:
     return {str(name): str(value) for name, value in (table or {}).items()}

@@ -20,7 +20,7 @@ from gateway.message_model import ErrorSignal, MemoryBody, Payload, PullRequest,
 from gateway.pki import load_decryption_key, load_signer, read_certificate
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, SentUnit, as4
 from gateway.wire import DEFAULT_LIMITS, EB3
-from gateway_conformance.as4.as4_assertion import GatewayFacts
+from gateway_conformance.as4.as4_assertion import GatewayDeclarations
 from gateway_conformance.as4.as4_party import As4Party, read_as4_party
 from gateway_conformance.as4.draft_message import DraftMessage, sign_again
 from gateway_conformance.as4.seen_message import SeenMessage
@@ -43,7 +43,7 @@ CHANNEL_WAYS: Final = (
 
 
 @dataclass
-class _Waiting:
+class _WaitingMessage:
     message_id: str
     parcel: Parcel
     given_at: float | None = None
@@ -51,21 +51,21 @@ class _Waiting:
 
 @dataclass
 class DoubleChannel:
-    """The messages that wait to be pulled, the oldest first; `wrong` names the fault of the double."""
+    """The messages that wait to be pulled, the oldest first; `fault_name` names the fault of the double."""
 
-    wrong: str = ""
-    _waiting: list[_Waiting] = field(default_factory=list)
+    fault_name: str = ""
+    _waiting: list[_WaitingMessage] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add_message(self, message_id: str, parcel: Parcel) -> None:
         """Let a message wait."""
-        if self.wrong != "never-gives":
+        if self.fault_name != "never-gives":
             with self._lock:
-                self._waiting.append(_Waiting(message_id, parcel))
+                self._waiting.append(_WaitingMessage(message_id, parcel))
 
     def end_message(self, message_id: str) -> None:
         """Take a message out, after its receipt or an error about it."""
-        if self.wrong != "keeps-pulled":
+        if self.fault_name != "keeps-pulled":
             with self._lock:
                 self._waiting = [message for message in self._waiting if message.message_id != message_id]
 
@@ -73,15 +73,15 @@ class DoubleChannel:
         """Return the oldest message that was never given, or was given so long ago that it is given again."""
         with self._lock:
             for message in self._waiting:
-                if message.given_at is None or self._comes_again(message.given_at):
+                if message.given_at is None or self._is_due_again(message.given_at):
                     message.given_at = time.monotonic()
                     return message.parcel
         return None
 
-    def _comes_again(self, given_at: float) -> bool:
-        if self.wrong == "gives-twice":
+    def _is_due_again(self, given_at: float) -> bool:
+        if self.fault_name == "gives-twice":
             return True
-        return self.wrong != "never-again" and time.monotonic() > given_at + _AGAIN
+        return self.fault_name != "never-again" and time.monotonic() > given_at + _AGAIN
 
 
 _XML: Final = '<?xml version="1.0" encoding="{}"?><result xmlns="urn:example:result">{}</result>'
@@ -92,7 +92,7 @@ _ATTEMPTS: Final = 3
 _ENDLESS: Final = 40
 #: The kinds of agreements whose messages are pulled from it, and the name by which the suite logs in.
 _PULLED: Final = ("pull", "login")
-_LOGIN: Final = GatewayFacts().login
+_LOGIN: Final = GatewayDeclarations().login
 _AES_256: Final = ("http://www.w3.org/2009/xmlenc11#aes256-gcm", "http://www.w3.org/2009/xmlenc11#rsa-oaep")
 #: The faults of a double when it receives.
 _RECEIVING: Final = (
@@ -151,7 +151,7 @@ WRONG_WAYS: Final = (*_RECEIVING, *_SENT_CHANGES, *_SENDING)
 
 @dataclass
 class As4Double:
-    """Answers POSTs as a gateway with one fault, `wrong`; without one as a gateway that does right.
+    """Answers POSTs as a gateway with one fault, `fault_name`; without one as a gateway that does right.
 
     Files in `folder` record the payloads that the double delivers and the notifications that it gives to its
     producer and its consumer. A POST to ``/control/KIND/CONVERSATION`` makes the double send a message.
@@ -159,14 +159,14 @@ class As4Double:
 
     party: As4Party
     folder: Path
-    wrong: str = ""
+    fault_name: str = ""
     _replies: dict[str, tuple[str, HttpReply]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _channels: dict[str, DoubleChannel] = field(init=False)
     _logins: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._channels = {kind: DoubleChannel(self.wrong) for kind in _PULLED}
+        self._channels = {kind: DoubleChannel(self.fault_name) for kind in _PULLED}
 
     def __call__(self, request: IncomingRequest) -> HttpReply:
         """Answer one POST."""
@@ -174,23 +174,23 @@ class As4Double:
             kind, conversation = request.path.split("/")[2:4]
             self._send_later(kind, conversation, None)
             return _NOTHING
-        if self.wrong == "always-200":
+        if self.fault_name == "always-200":
             return _NOTHING
-        if self.wrong == "always-refuses":
+        if self.fault_name == "always-refuses":
             return HttpReply(500, "text/plain", b"not now\n")
         parcel = Parcel({"Content-Type": request.headers.get("content-type", "")}, MemoryBody(request.body))
         context, seen = self.party.build_context(), SeenMessage(request.headers, request.body)
-        posted = self._get_kind(seen.find_text("//eb3:AgreementRef")) == "callback"
+        posted = self._get_agreement_kind(seen.find_text("//eb3:AgreementRef")) == "callback"
         try:
             if seen.select("//eb3:SignalMessage"):
                 return self._answer_signal(parcel, seen, context)
-            reply = self._answer(as4.open_units(parcel, context), context)
+            reply = self._answer_message(as4.open_units(parcel, context), context)
         except GatewayError as problem:
-            reply = self._refuse(problem, parcel, context)
-        return self._post_later(reply) if posted and self.wrong != "answers-at-once" else reply
+            reply = self._answer_refusal(problem, parcel, context)
+        return self._post_later(reply) if posted and self.fault_name != "answers-at-once" else reply
 
     @staticmethod
-    def _get_kind(agreement: str) -> str:
+    def _get_agreement_kind(agreement: str) -> str:
         return agreement.rpartition(":")[2]
 
     def _post_later(self, reply: HttpReply) -> HttpReply:
@@ -208,7 +208,7 @@ class As4Double:
         if not seen.select("//eb3:PullRequest"):
             return HttpReply(204)
         kind = self._find_channel(seen)
-        if self.wrong == "gives-to-anyone":
+        if self.fault_name == "gives-to-anyone":
             kind = kind or "pull"
         elif kind == "login":
             self._authorize_login(parcel, seen, context)
@@ -217,29 +217,29 @@ class As4Double:
         outgoing = self._channels[kind].give_message()
         if outgoing is not None:
             return HttpReply(200, outgoing.get_header("Content-Type"), outgoing.read_octets())
-        if self.wrong == "silent-channel":
+        if self.fault_name == "silent-channel":
             return HttpReply(204)
         raise GatewayError(NOTHING_TO_PULL, "nothing waits")
 
     def _find_channel(self, seen: SeenMessage) -> str:
         """Return the kind of the agreement whose channel a PullRequest names; empty for none."""
         channel = seen.find_text("//eb3:PullRequest/@mpc")
-        return next((kind for kind in _PULLED if self._get_pulled(kind).pull_channel == channel), "")
+        return next((kind for kind in _PULLED if self._get_pulled_pmode(kind).pull_channel == channel), "")
 
-    def _get_pulled(self, kind: str) -> PMode:
-        return next(pmode for pmode in self.party.agreements[kind] if pmode.pull is not None)
+    def _get_pulled_pmode(self, agreement_kind: str) -> PMode:
+        return next(pmode for pmode in self.party.agreements[agreement_kind] if pmode.pull is not None)
 
     def _authorize_login(self, parcel: Parcel, seen: SeenMessage, context: ProtocolContext) -> None:
         """Raise for a wrong name or password, or a login that came before."""
-        if self.wrong == "any-password" and seen.select("//wsse:UsernameToken"):
+        if self.fault_name == "any-password" and seen.select("//wsse:UsernameToken"):
             return
         passwords = {
-            _LOGIN: (context.get_party_name(self._get_pulled("login").receiver), self.party.password)
+            _LOGIN: (context.get_party_name(self._get_pulled_pmode("login").receiver), self.party.password)
         }
         opened = as4.open_units(parcel, replace(context, find_pull_login=passwords.get))
         login = opened.unit.login_digest if isinstance(opened.unit, PullRequest) else ""
         with self._lock:
-            if login in self._logins and self.wrong != "forgets-logins":
+            if login in self._logins and self.fault_name != "forgets-logins":
                 raise GatewayError(PULL_REFUSED, "this login came before")
             self._logins.add(login)
 
@@ -251,7 +251,7 @@ class As4Double:
         if signer not in trusted or channel not in channels:
             raise GatewayError(PULL_REFUSED, "this channel is not yours")
 
-    def _answer(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
+    def _answer_message(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
         unit = opened.unit
         if not isinstance(unit, UserMessage):
             return HttpReply(204)
@@ -259,35 +259,42 @@ class As4Double:
         with self._lock:
             earlier = self._replies.get(unit.message_id)
         if earlier is not None:
-            if earlier[0] != opened.identity and self.wrong != "takes-everything":
+            if earlier[0] != opened.identity and self.fault_name != "takes-everything":
                 return HttpReply(500, "text/plain", b"another message has this id\n")
             return (
-                HttpReply(500, "text/plain", b"known\n") if self.wrong == "forgets-receipts" else earlier[1]
+                HttpReply(500, "text/plain", b"known\n")
+                if self.fault_name == "forgets-receipts"
+                else earlier[1]
             )
         receipt = as4.make_receipt(opened, context)
         reply = self._write_receipt(receipt, context)
         with self._lock:
             self._replies[unit.message_id] = (opened.identity, reply)
-        self._deliver(unit)
+        self._record_delivery(unit)
         if unit.action == "Submit":
-            return self._respond(unit, receipt, context) or reply
+            return self._send_response(unit, receipt, context) or reply
         return reply
 
-    def _respond(self, unit: UserMessage, receipt: Receipt, context: ProtocolContext) -> HttpReply | None:
-        """Send a message of ours as the agreement of its request has it; return it where it is the answer."""
-        kind = self._get_kind(unit.agreement)
-        if kind in _PULLED:
-            draft = self._make_draft("command", unit.conversation_id, None, kind)
-            self._channels[kind].add_message(draft.unit.message_id, draft.build_parcel())
+    def _send_response(
+        self, unit: UserMessage, receipt: Receipt, context: ProtocolContext
+    ) -> HttpReply | None:
+        """Send the response to a request as its agreement says: pulled, by POST, or in the HTTP answer.
+
+        Return the HTTP answer that contains the response; None where the response goes another way.
+        """
+        agreement_kind = self._get_agreement_kind(unit.agreement)
+        if agreement_kind in _PULLED:
+            draft = self._make_draft("command", unit.conversation_id, None, agreement_kind)
+            self._channels[agreement_kind].add_message(draft.unit.message_id, draft.build_parcel())
             return None
-        if kind != "sync":
+        if agreement_kind != "sync":
             self._send_later("command", unit.conversation_id, unit.message_id)
             return None
-        if self.wrong == "no-response":
+        if self.fault_name == "no-response":
             return None
-        reference = "another@suite.invalid" if self.wrong == "other-reference" else unit.message_id
-        draft = self._make_draft("command", unit.conversation_id, reference, kind)
-        bundled = () if self.wrong == "bare-response" else (receipt,)
+        reference = "another@suite.invalid" if self.fault_name == "other-reference" else unit.message_id
+        draft = self._make_draft("command", unit.conversation_id, reference, agreement_kind)
+        bundled = () if self.fault_name == "bare-response" else (receipt,)
         parcel = as4.seal((draft.unit, *bundled), draft.pmode, context)
         return HttpReply(200, parcel.get_header("Content-Type"), parcel.read_octets())
 
@@ -301,31 +308,31 @@ class As4Double:
             "no-uncompressed": bool(unit.payloads)
             and not any(part.compressed for part in opened.unwrapped_parts),
         }
-        if reasons.get(self.wrong, False):
+        if reasons.get(self.fault_name, False):
             raise GatewayError(NOT_SUPPORTED, "the double refuses it")
 
     def _write_receipt(self, receipt: Receipt, context: ProtocolContext) -> HttpReply:
-        if self.wrong == "missing-digest":
+        if self.fault_name == "missing-digest":
             receipt = replace(receipt, references=receipt.references[:-1])
-        if self.wrong == "same-id" and receipt.ref_to_message_id:
+        if self.fault_name == "same-id" and receipt.ref_to_message_id:
             receipt = replace(receipt, message_id=receipt.ref_to_message_id)
         parcel = as4.seal((receipt,), None, context)
         signer = self.party.membership.identity.signer
-        if self.wrong == "unsigned-receipt":
+        if self.fault_name == "unsigned-receipt":
             parcel = sign_again(parcel, None)
-        if self.wrong == "body-unsigned":
+        if self.fault_name == "body-unsigned":
             parcel = sign_again(parcel, signer, frozenset({"body-"}))
         return HttpReply(200, parcel.get_header("Content-Type"), parcel.read_octets())
 
-    def _refuse(self, problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> HttpReply:
-        if self.wrong == "takes-everything":
-            return self._take_anything(parcel, context)
+    def _answer_refusal(self, problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> HttpReply:
+        if self.fault_name == "takes-everything":
+            return self._acknowledge_unverified(parcel, context)
         refusal = as4.reject_parcel(problem, parcel, context)
         unit = refusal.error_signal
         if isinstance(unit, ErrorSignal):
             self._write_file("consumer", unit.ref_to_message_id or "", f"{unit.errors[0].code}\n")
-            if self.wrong in ("other-code", "bare-errors"):
-                unit = _change_error(unit, self.wrong)
+            if self.fault_name in ("other-code", "bare-errors"):
+                unit = _change_error(unit, self.fault_name)
                 sealed = as4.seal((unit,), None, context)
                 return HttpReply(200, sealed.get_header("Content-Type"), sealed.read_octets())
         if refusal.parcel is None:
@@ -334,7 +341,7 @@ class As4Double:
             refusal.http_status, refusal.parcel.get_header("Content-Type"), refusal.parcel.read_octets()
         )
 
-    def _take_anything(self, parcel: Parcel, context: ProtocolContext) -> HttpReply:
+    def _acknowledge_unverified(self, parcel: Parcel, context: ProtocolContext) -> HttpReply:
         try:
             sent: SentUnit = as4.read_sent_unit(parcel, DEFAULT_LIMITS)
         except GatewayError:
@@ -345,57 +352,59 @@ class As4Double:
         receipt = replace(as4.make_receipt(opened, context), references=sent.references)
         return self._write_receipt(receipt, context)
 
-    def _deliver(self, unit: UserMessage) -> None:
-        if self.wrong == "keeps-nothing" or (
-            unit.service == f"{EB3}service" and self.wrong != "delivers-pings"
+    def _record_delivery(self, unit: UserMessage) -> None:
+        if self.fault_name == "keeps-nothing" or (
+            unit.service == f"{EB3}service" and self.fault_name != "delivers-pings"
         ):
             self._write_file("delivered", unit.message_id, "nothing\n")
             return
-        if self.wrong != "loses-properties":
+        if self.fault_name != "loses-properties":
             text = "".join(f"{prop.name} {prop.value}\n" for prop in unit.properties)
             self._write_file("properties", unit.message_id, text)
         contents = [payload.content for payload in unit.payloads]
-        if self.wrong == "delivers-compressed":
+        if self.fault_name == "delivers-compressed":
             contents = [gzip.compress(content, mtime=0) for content in contents]
         text = "".join(f"{hashlib.sha256(content).hexdigest()}\n" for content in contents)
         self._write_file("delivered", unit.message_id, text)
 
-    def _write_file(self, kind: str, message_id: str, text: str) -> None:
-        if self.wrong == "tells-nobody" and kind != "delivered":
-            text = "nothing\n"
-        folder = self.folder / kind
+    def _write_file(self, folder_name: str, message_id: str, content: str) -> None:
+        if self.fault_name == "tells-nobody" and folder_name != "delivered":
+            content = "nothing\n"
+        folder = self.folder / folder_name
         folder.mkdir(exist_ok=True)
-        (folder / hashlib.sha256(message_id.encode()).hexdigest()).write_text(text, encoding="utf-8")
+        (folder / hashlib.sha256(message_id.encode()).hexdigest()).write_text(content, encoding="utf-8")
 
     # Sending.
 
-    def _send_later(self, kind: str, conversation: str, reference: str | None) -> None:
-        threading.Thread(target=self._send, args=(kind, conversation, reference), daemon=True).start()
+    def _send_later(self, command: str, conversation: str, reference: str | None) -> None:
+        threading.Thread(
+            target=self._send_with_repeats, args=(command, conversation, reference), daemon=True
+        ).start()
 
-    def _send(self, kind: str, conversation: str, reference: str | None) -> None:
-        draft = self._make_draft(kind, conversation, reference)
+    def _send_with_repeats(self, command: str, conversation: str, reference: str | None) -> None:
+        draft = self._make_draft(command, conversation, reference)
         parcel = draft.build_parcel()
         target = make_endpoint_target(draft.pmode.endpoint or "")
         headers = {"Content-Type": parcel.get_header("Content-Type")}
-        attempts = {"never-repeats": 1, "never-stops": _ENDLESS}.get(self.wrong, _ATTEMPTS)
+        attempts = {"never-repeats": 1, "never-stops": _ENDLESS}.get(self.fault_name, _ATTEMPTS)
         for _ in range(attempts):
             answer = target.send(HttpRequest("ebms2", headers, parcel.read_octets()))
-            if answer.status == 200 and self.wrong != "never-stops":
+            if answer.status == 200 and self.fault_name != "never-stops":
                 return
             time.sleep(_INTERVAL)
         self._write_file("producer", draft.unit.message_id, "EBMS:0301 MissingReceipt\n")
 
     def _make_draft(
-        self, kind: str, conversation: str, reference: str | None, agreement: str = "main"
+        self, command: str, conversation: str, reference: str | None, agreement: str = "main"
     ) -> DraftMessage:
         context = self.party.build_context()
-        action = f"{EB3}test" if kind == "ping" else "Result"
+        action = f"{EB3}test" if command == "ping" else "Result"
         pmode = self.party.get_sending_pmode(agreement, action)
-        if self.wrong == "uncompressed":
+        if self.fault_name == "uncompressed":
             pmode = replace(pmode, packaging=None)
-        if self.wrong == "unencrypted":
+        if self.fault_name == "unencrypted":
             pmode = replace(pmode, encryption=None)
-        elif self.wrong == "other-cipher" and pmode.encryption is not None:
+        elif self.fault_name == "other-cipher" and pmode.encryption is not None:
             pmode = replace(pmode, encryption=replace(pmode.encryption, algorithms=_AES_256))
         signer = self.party.membership.identity.signer
         unit = UserMessage(
@@ -408,61 +417,68 @@ class As4Double:
             service=pmode.service,
             action=action,
             ref_to_message_id=reference,
-            payloads=_make_payloads("one" if self.wrong == "one-payload" else kind),
+            payloads=_make_payloads("one" if self.fault_name == "one-payload" else command),
         )
         return DraftMessage(
             unit,
             pmode,
             context,
             make_stranger(context.now.year, key_kind="rsa-2048").signer
-            if self.wrong == "stranger"
+            if self.fault_name == "stranger"
             else signer,
-            (self.wrong,) if self.wrong in _SENT_CHANGES else (),
-            leave_out=frozenset({"parts"} if self.wrong == "parts-unsigned" else ()),
-            change_secret=_change_mask if self.wrong == "other-mask" else None,
+            (self.fault_name,) if self.fault_name in _SENT_CHANGES else (),
+            unsigned_prefixes=frozenset({"parts"} if self.fault_name == "parts-unsigned" else ()),
+            change_encryption_header=_change_mask if self.fault_name == "other-mask" else None,
         )
 
 
-def _change_mask(text: str) -> str:
-    return text.replace("mgf1sha256", "mgf1sha1")
+def _change_mask(encryption_header: str) -> str:
+    return encryption_header.replace("mgf1sha256", "mgf1sha1")
 
 
-def _change_error(signal: ErrorSignal, wrong: str) -> ErrorSignal:
+def _change_error(signal: ErrorSignal, fault_name: str) -> ErrorSignal:
     """Return an error with another code, or one that names no message and is only a warning."""
-    if wrong == "other-code":
+    if fault_name == "other-code":
         return replace(signal, errors=tuple(replace(error, code="EBMS:0004") for error in signal.errors))
     errors = tuple(replace(error, category="", origin="", title="") for error in signal.errors)
     return replace(signal, errors=errors, ref_to_message_id=None)
 
 
-def _make_payloads(kind: str) -> tuple[Payload, ...]:
-    encoding = "UTF-16" if kind == "utf16" else "UTF-8"
+def _make_payloads(command: str) -> tuple[Payload, ...]:
+    encoding = "UTF-16" if command == "utf16" else "UTF-8"
     document = _XML.format(encoding, "1").encode(encoding)
     payloads = [Payload("p1@double.invalid", "application/xml", document, (("CharacterSet", encoding),))]
-    if kind == "several":
+    if command == "several":
         payloads += [
             Payload(f"p{number}@double.invalid", "text/plain", f"part {number}".encode()) for number in (2, 3)
         ]
     return tuple(payloads)
 
 
-def read_as4_double(folder: Path, key: Path, certificate: Path, output: Path, wrong: str) -> As4Double:
+def read_as4_double(
+    folder: Path, key_path: Path, certificate_path: Path, output_folder: Path, fault_name: str
+) -> As4Double:
     """Return the gateway of a partner folder, with the key of that gateway; raise GW808 for bad files.
 
-    NAME.decryption.key.pem and its certificate are beside NAME.key.pem. `output` is the folder of its files.
+    NAME.decryption.key.pem and its certificate are beside NAME.key.pem. `output_folder` is the folder of its
+    files.
     """
     suite = read_as4_party(folder)
-    name = key.name.removesuffix(".key.pem")
-    secret, own_certificate = (key.with_name(f"{name}.decryption.{suffix}.pem") for suffix in ("key", "cert"))
+    name = key_path.name.removesuffix(".key.pem")
+    decryption_key_path, decryption_certificate_path = (
+        key_path.with_name(f"{name}.decryption.{suffix}.pem") for suffix in ("key", "cert")
+    )
     suite_identity = suite.membership.identity
     identity: Any = replace(
         suite_identity,
-        signer=load_signer(read_file(key), read_file(certificate)),
+        signer=load_signer(read_file(key_path), read_file(certificate_path)),
         hub_certificates=frozenset({suite_identity.signer.certificate.sha256}),
         encryption_certificate=read_certificate(read_file(folder / "suite.decryption.cert.pem")),
-        decryption_key=load_decryption_key(read_file(secret), read_file(own_certificate)),
+        decryption_key=load_decryption_key(
+            read_file(decryption_key_path), read_file(decryption_certificate_path)
+        ),
     )
     reversed_sides = Membership(
         identity, suite.membership.book, suite.membership.hub_identifiers, suite.membership.own_identifiers
     )
-    return As4Double(replace(suite, membership=reversed_sides), output, wrong)
+    return As4Double(replace(suite, membership=reversed_sides), output_folder, fault_name)

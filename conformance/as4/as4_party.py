@@ -103,8 +103,8 @@ def read_as4_party(folder: Path) -> As4Party:
     first = agreements["main"][0]
     sides: tuple[frozenset[PartyId], ...] = (frozenset(first.from_party), frozenset(first.to_party))
     index = PModeIndex(tuple(pmode for pmodes in agreements.values() for pmode in pmodes))
-    secret = folder / SECRET_FILE
-    password = read_file(secret).rstrip(b"\r\n") if secret.is_file() else b""
+    password_path = folder / SECRET_FILE
+    password = read_file(password_path).rstrip(b"\r\n") if password_path.is_file() else b""
     return As4Party(folder, agreements, Membership(identity, index, *sides), password)
 
 
@@ -140,18 +140,18 @@ def make_as4_invitation(
     order = CertificateOrder(key_kind="rsa-2048")
     issued = issue_certificate(authority, _SUBJECT.format(""), at, order)
     order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
-    secret = issue_certificate(authority, _SUBJECT.format(" decrypts"), at, order)
+    decryption = issue_certificate(authority, _SUBJECT.format(" decrypts"), at, order)
     folder = DATA_FOLDER.joinpath("suites", "as4", "agreements")
     agreements = {
         file.name.removesuffix(".yaml"): fill_agreement(file.read_bytes(), gateway, callback.rstrip("/"), at)
         for file in sorted(folder.iterdir(), key=lambda path: path.name)
     }
     files = {
-        **list_identity_files(authority, gateway, issued, secret),
+        **list_identity_files(authority, gateway, issued, decryption),
         SECRET_FILE: secrets.token_urlsafe(_PASSWORD_OCTETS).encode() + b"\n",
         **{f"agreements/{kind}.yaml": text for kind, text in agreements.items()},
     }
-    return As4Invitation(files, issued, secret, agreements)
+    return As4Invitation(files, issued, decryption, agreements)
 
 
 _SILENT: Final = HttpReply(503, "text/plain", b"the suite says so\n")
@@ -160,10 +160,10 @@ _ACCEPTED: Final = HttpReply(204)
 
 @dataclass
 class As4Inbox:
-    """The messages of one conversation; the first `silent` attempts get no receipt."""
+    """The messages of one conversation; the first `silent_attempts` attempts get no receipt."""
 
     log: ExchangeLog
-    silent: int = 0
+    silent_attempts: int = 0
     arrivals: list[SeenMessage] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -181,7 +181,7 @@ class As4Listener:
         self._party = party
         self._boxes: dict[str, As4Inbox] = {}
         self._lock = threading.Lock()
-        host, port = _choose_address(party.endpoint, address)
+        host, port = _choose_listening_address(party.endpoint, address)
         self._server = PartnerServer(self._serve_request, host, port)
         self.port = self._server.port
 
@@ -195,28 +195,28 @@ class As4Listener:
 
     def open_inbox(self, conversation: str, log: ExchangeLog, silent: int = 0) -> As4Inbox:
         """Return a new inbox for the messages of a conversation, or for signals about a message by its id."""
-        box = As4Inbox(log, silent)
+        inbox = As4Inbox(log, silent)
         with self._lock:
-            self._boxes[conversation] = box
-        return box
+            self._boxes[conversation] = inbox
+        return inbox
 
     def _serve_request(self, request: IncomingRequest) -> HttpReply:
         seen = SeenMessage(request.headers, request.body)
         # A signal has no conversation: its inbox is that of the message which it is about.
         name = seen.conversation or seen.find_text("//eb3:SignalMessage/eb3:MessageInfo/eb3:RefToMessageId")
         with self._lock:
-            box = self._boxes.get(name)
-        if box is None:
+            inbox = self._boxes.get(name)
+        if inbox is None:
             return self._answer(seen)
         sent = record_message(f"POST {request.path} HTTP/1.1", request.headers, request.body)
-        with box.changed:
-            reply = _SILENT if len(box.arrivals) < box.silent else self._answer(seen)
+        with inbox.changed:
+            reply = _SILENT if len(inbox.arrivals) < inbox.silent_attempts else self._answer(seen)
             head = {"Content-Type": reply.content_type}
-            box.log.add_exchange(
+            inbox.log.add_exchange(
                 sent, record_message(f"HTTP/1.1 {reply.status}", head, reply.body), to_gateway=False
             )
-            box.arrivals.append(seen)
-            box.changed.notify_all()
+            inbox.arrivals.append(seen)
+            inbox.changed.notify_all()
         return reply
 
     def _answer(self, seen: SeenMessage) -> HttpReply:
@@ -235,7 +235,7 @@ class As4Listener:
         return HttpReply(200, parcel.get_header("Content-Type"), parcel.read_octets())
 
 
-def _choose_address(endpoint: str | None, address: str | None) -> tuple[str, int]:
+def _choose_listening_address(endpoint: str | None, address: str | None) -> tuple[str, int]:
     if address is not None:
         return parse_listening_address(address)
     parts = urlsplit(endpoint or "//127.0.0.1:0")

@@ -14,7 +14,7 @@ from gateway.errors import OUR_MISTAKE, GatewayError
 from gateway.message_model import Payload, Receipt, UserMessage
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, as4
 from gateway.wire import DEFAULT_LIMITS, EB3
-from gateway_conformance.as4.as4_assertion import Assertion, GatewayFacts
+from gateway_conformance.as4.as4_assertion import Assertion, GatewayDeclarations
 from gateway_conformance.as4.as4_party import As4Inbox, As4Listener, As4Party
 from gateway_conformance.as4.draft_message import DraftMessage
 from gateway_conformance.as4.seen_message import SeenMessage
@@ -30,14 +30,14 @@ _SUCCESS: Final = range(200, 300)
 class AnswerCase:
     """A message of the suite with the answer to it."""
 
-    sent: Parcel
+    sent_parcel: Parcel
     message_id: str
     answer: SeenMessage
     context: ProtocolContext
 
     def open_receipt(self) -> OpenedMessage:
         """Return the receipt after all checks: signer, signature and digests; raises GatewayError."""
-        sent = as4.read_sent_unit(self.sent, DEFAULT_LIMITS)
+        sent = as4.read_sent_unit(self.sent_parcel, DEFAULT_LIMITS)
         return self.answer.open(self.context, sent)
 
 
@@ -98,12 +98,12 @@ def _check_body_signed(case: AnswerCase) -> str:
     return "" if name and f"#{name}" in covered else "the Body of the receipt is not signed"
 
 
-def _check_digests(case: AnswerCase) -> str:
+def _check_receipt_digests(case: AnswerCase) -> str:
     opened = case.open_receipt()
     receipted = (
         {reference.uri for reference in opened.unit.references} if isinstance(opened.unit, Receipt) else set()
     )
-    sent = SeenMessage(dict(case.sent.headers), case.sent.read_octets())
+    sent = SeenMessage(dict(case.sent_parcel.headers), case.sent_parcel.read_octets())
     expected = {str(uri) for uri in sent.select("//ds:SignedInfo/ds:Reference/@URI")}
     return (
         ""
@@ -112,7 +112,7 @@ def _check_digests(case: AnswerCase) -> str:
     )
 
 
-def _check_own_id(case: AnswerCase) -> str:
+def _check_receipt_id(case: AnswerCase) -> str:
     reference = case.answer.find_text("//eb3:MessageInfo/eb3:RefToMessageId")
     if reference != case.message_id:
         return f"the receipt refers to {reference[:80]!r}"
@@ -135,8 +135,8 @@ def _check_error_attributes(case: AnswerCase) -> str:
 
 _CHECKS_BY_NAME: Final[Mapping[str, Callable[[AnswerCase], str]]] = {
     "body-signed": _check_body_signed,
-    "digests": _check_digests,
-    "own-id": _check_own_id,
+    "digests": _check_receipt_digests,
+    "own-id": _check_receipt_id,
     "error-attributes": _check_error_attributes,
 }
 
@@ -163,7 +163,7 @@ class As4Opponent:
     party: As4Party
     target: UrlTarget
     listener: As4Listener
-    facts: GatewayFacts
+    declarations: GatewayDeclarations
     first_case: SentCase | None = None
     first_log: ExchangeLog | None = None
 
@@ -172,35 +172,35 @@ class As4Opponent:
 class As4Play:
     """One assertion that is being played, in a conversation of its own."""
 
-    row: Assertion
+    assertion: Assertion
     opponent: As4Opponent
     log: ExchangeLog = field(default_factory=ExchangeLog)
     conversation: str = field(default_factory=lambda: f"c-{uuid.uuid4()}")
 
     def play_one_message(self) -> None:
         """Play an assertion about one message, received or sent; raises as `run_play` does."""
-        if self.row.side == "receives":
+        if self.assertion.side == "receives":
             self.post_and_judge()
         else:
-            self.judge_sent(self._get_kept())
+            self.judge_sent(self._get_first_case())
 
     # Messages that the gateway receives.
 
     def make_draft(self, **changed: Any) -> DraftMessage:
         """Return the message that the row describes, not yet sealed."""
-        send: Mapping[str, Any] = {**self.row.send, **changed}
+        row_values: Mapping[str, Any] = {**self.assertion.send, **changed}
         party, context = self.opponent.party, self.opponent.party.build_context()
-        action = self._choose_action(send)
-        pmode = party.get_sending_pmode(str(send.get("agreement", "main")), action)
-        if not send.get("compressed", True):
+        action = self._choose_action(row_values)
+        pmode = party.get_sending_pmode(str(row_values.get("agreement", "main")), action)
+        if not row_values.get("compressed", True):
             pmode = replace(pmode, packaging=None)
-        if not send.get("encrypted", True):
+        if not row_values.get("encrypted", True):
             pmode = replace(pmode, encryption=None)
-        signer = None if send.get("signed") is False else party.membership.identity.signer
-        if send.get("signer") == "stranger":
+        signer = None if row_values.get("signed") is False else party.membership.identity.signer
+        if row_values.get("signer") == "stranger":
             signer = make_stranger(context.now.year, key_kind="rsa-2048").signer
         unit = UserMessage(
-            message_id=str(send.get("id") or context.make_message_id()),
+            message_id=str(row_values.get("id") or context.make_message_id()),
             conversation_id=self.conversation,
             sender=pmode.sender,
             receiver=pmode.receiver,
@@ -209,20 +209,20 @@ class As4Play:
             service=pmode.service,
             service_type=pmode.service_type,
             action=action,
-            payloads=_make_payloads(send.get("payloads", ("xml",)), send.get("properties", {})),
+            payloads=_make_payloads(row_values.get("payloads", ("xml",)), row_values.get("properties", {})),
         )
-        properties = send.get("properties", {})
-        return DraftMessage(unit, pmode, context, signer, tuple(send.get("change", ())), properties)
+        properties = row_values.get("properties", {})
+        return DraftMessage(unit, pmode, context, signer, tuple(row_values.get("change", ())), properties)
 
-    def _choose_action(self, send: Mapping[str, Any]) -> str:
-        if send.get("service") == "test":
+    def _choose_action(self, row_values: Mapping[str, Any]) -> str:
+        if row_values.get("service") == "test":
             return f"{EB3}test"
-        if send.get("request"):
+        if row_values.get("request"):
             return self._get_outbound("reply_to")
-        return str(send.get("action", self.opponent.facts.action))
+        return str(row_values.get("action", self.opponent.declarations.action))
 
     def _get_outbound(self, name: str) -> str:
-        command = self.opponent.facts.outbound.get(name)
+        command = self.opponent.declarations.outbound.get(name)
         if not command:
             raise LookupError(f"the profile of the gateway does not say outbound.{name}")
         return command
@@ -241,26 +241,26 @@ class As4Play:
         received = None
         if answer.status is not None:
             received = record_message(f"HTTP/1.1 {answer.status}", answer.headers, answer.body)
-        self.log.add_exchange(sent, received, answer.trouble or ("" if received else "no answer"))
+        self.log.add_exchange(sent, received, answer.connect_problem or ("" if received else "no answer"))
         return SeenMessage(answer.headers, answer.body, answer.status)
 
     def post_and_judge(self) -> None:
         """Post the message of the row; judge the answer, the delivery and the consumer's notification."""
         draft = self.make_draft()
         case = self.post(draft)
-        if wrong := find_answer_fault(self.row, case):
+        if wrong := find_answer_fault(self.assertion, case):
             raise UnmetError(wrong)
-        if self.row.delivered:
+        if self.assertion.delivered:
             self._judge_delivery(draft)
-        if self.row.consumer:
-            self._require_words("consumer", case.message_id, (case.message_id, *self.row.codes))
+        if self.assertion.consumer:
+            self._require_words("consumer", case.message_id, (case.message_id, *self.assertion.codes))
 
     def _judge_delivery(self, draft: DraftMessage) -> None:
-        if "delivered" not in self.opponent.facts.show:
+        if "delivered" not in self.opponent.declarations.show:
             return  # a row that is about nothing else names the feature
         printed = self.show("delivered", draft.unit.message_id)
         digests = [hashlib.sha256(payload.content).hexdigest() for payload in draft.unit.payloads]
-        if self.row.delivered == "none":
+        if self.assertion.delivered == "none":
             if any(digest in printed for digest in digests):
                 raise UnmetError("the message was delivered")
             return
@@ -270,8 +270,8 @@ class As4Play:
 
     def show(self, subject: str, message_id: str) -> str:
         """Return the output of a command of the operator, as soon as the command prints any text."""
-        command = self.opponent.facts.show[subject].replace("{message_id}", message_id)
-        end = time.monotonic() + self.opponent.facts.patience
+        command = self.opponent.declarations.show[subject].replace("{message_id}", message_id)
+        end = time.monotonic() + self.opponent.declarations.patience
         while True:
             completed = subprocess.run(  # noqa: S602
                 command,
@@ -282,7 +282,7 @@ class As4Play:
                 timeout=_COMMAND_SECONDS,
                 check=False,
             )
-            if completed.stdout.strip() or time.monotonic() > end or self.row.delivered == "none":
+            if completed.stdout.strip() or time.monotonic() > end or self.assertion.delivered == "none":
                 return completed.stdout
             time.sleep(0.2)
 
@@ -293,8 +293,8 @@ class As4Play:
 
     # Messages that the gateway sends.
 
-    def _get_kept(self) -> SentCase:
-        if any(check in ("several-parts",) for check in self.row.checks):
+    def _get_first_case(self) -> SentCase:
+        if any(check in ("several-parts",) for check in self.assertion.checks):
             return self.trigger("several")
         if self.opponent.first_case is None:
             self.opponent.first_case, self.opponent.first_log = self.trigger(), self.log
@@ -304,36 +304,36 @@ class As4Play:
 
     def trigger(self, command: str = "command", silent: int = 0) -> SentCase:
         """Make the gateway send, and return its first message; `silent` attempts get no receipt."""
-        box, request = self.start(command, silent)
-        arrivals = box.wait_for(1, self.opponent.facts.patience)
+        inbox, request = self.start(command, silent)
+        arrivals = inbox.wait_for(1, self.opponent.declarations.patience)
         if not arrivals:
-            raise UnmetError(f"the gateway sent nothing within {self.opponent.facts.patience:g} s")
+            raise UnmetError(f"the gateway sent nothing within {self.opponent.declarations.patience:g} s")
         return self.make_case(arrivals[0], request)
 
     def start(self, command: str = "command", silent: int = 0) -> tuple[As4Inbox, str]:
         """Make the gateway send; return the inbox and the MessageId of the trigger, empty for a command."""
-        box = self.opponent.listener.open_inbox(self.conversation, self.log, silent)
-        outbound = self.opponent.facts.outbound
+        inbox = self.opponent.listener.open_inbox(self.conversation, self.log, silent)
+        outbound = self.opponent.declarations.outbound
         if command in outbound:
             command_line = outbound[command].replace("{conversation}", self.conversation)
             completed = subprocess.run(  # noqa: S602
                 command_line, shell=True, check=False, capture_output=True, timeout=_COMMAND_SECONDS
             )
             # A command that waits for the receipt fails where the play gives none.
-            if completed.returncode and not box.arrivals:
+            if completed.returncode and not inbox.arrivals:
                 raise subprocess.SubprocessError(
                     f"{command_line[:200]} ended with status {completed.returncode}"
                 )
-            return box, ""
+            return inbox, ""
         if command != "command" or "reply_to" not in outbound:
             raise LookupError(f"the profile of the gateway does not say outbound.{command}")
         draft = self.make_draft(action=outbound["reply_to"])
         case = self.post(draft)
-        if wrong := find_answer_fault(replace(self.row, expect="receipt", also=()), case):
+        if wrong := find_answer_fault(replace(self.assertion, expect="receipt", also=()), case):
             raise UnmetError(f"the message that makes the gateway send was not taken: {wrong}")
-        return box, draft.unit.message_id
+        return inbox, draft.unit.message_id
 
-    def make_case(self, seen: SeenMessage, request: str) -> SentCase:
+    def make_case(self, message: SeenMessage, request: str) -> SentCase:
         """Return a message of the gateway with the P-Modes, conversation and request that it must fit."""
         party = self.opponent.party
         theirs = tuple(
@@ -342,11 +342,11 @@ class As4Play:
             for pmode in pmodes
             if pmode.from_party[0] in party.membership.hub_identifiers
         )
-        return SentCase(seen, party.build_context(), theirs, self.conversation, request)
+        return SentCase(message, party.build_context(), theirs, self.conversation, request)
 
     def judge_sent(self, case: SentCase) -> None:
         """Judge a message of the gateway by the checks of the row."""
-        for name in self.row.checks:
+        for name in self.assertion.checks:
             if wrong := find_sent_fault(name, case):
                 raise UnmetError(f"{name}: {wrong}")
 
@@ -370,28 +370,31 @@ def _make_payloads(names: Any, properties: Mapping[str, str]) -> tuple[Payload, 
     return tuple(payloads)
 
 
-def _play_again(play: As4Play) -> None:
+def _play_repeated_post(play: As4Play) -> None:
+    """Post the same octets twice; both answers must be as the row demands."""
     draft = play.make_draft()
     first = play.post(draft)
-    if wrong := find_answer_fault(play.row, first):
+    if wrong := find_answer_fault(play.assertion, first):
         raise UnmetError(f"the first time: {wrong}")
-    again = replace(first, answer=play.post_parcel(first.sent))
-    if wrong := find_answer_fault(play.row, again):
+    again = replace(first, answer=play.post_parcel(first.sent_parcel))
+    if wrong := find_answer_fault(play.assertion, again):
         raise UnmetError(f"the second time: {wrong}")
 
 
 def _play_reused_id(play: As4Play) -> None:
+    """Post a message, then another one with the same MessageId; judge the answer to the second."""
     first = play.make_draft()
-    if wrong := find_answer_fault(replace(play.row, expect="receipt"), play.post(first)):
+    if wrong := find_answer_fault(replace(play.assertion, expect="receipt"), play.post(first)):
         raise UnmetError(f"the first message: {wrong}")
     second = play.make_draft(id=first.unit.message_id, payloads=("text",))
-    if wrong := find_answer_fault(play.row, play.post(second)):
+    if wrong := find_answer_fault(play.assertion, play.post(second)):
         raise UnmetError(f"the other message: {wrong}")
 
 
 def _play_repeats(play: As4Play) -> None:
-    box, _ = play.start(silent=1_000)
-    attempts = box.wait_for(2, play.opponent.facts.patience + play.get_interval() + _LATE)
+    """Give no receipt; the gateway must send its message again, with the same MessageId."""
+    inbox, _ = play.start(silent=1_000)
+    attempts = inbox.wait_for(2, play.opponent.declarations.patience + play.get_interval() + _LATE)
     if len(attempts) < 2:
         raise UnmetError(f"{len(attempts)} attempts came, and nothing was answered")
     if len({attempt.message_id for attempt in attempts}) > 1:
@@ -399,18 +402,20 @@ def _play_repeats(play: As4Play) -> None:
 
 
 def _play_end_of_repeats(play: As4Play) -> None:
-    box, _ = play.start(silent=1)
-    attempts = box.wait_for(2, play.opponent.facts.patience + play.get_interval() + _LATE)
+    """Give a receipt to the second attempt only; no attempt may come after it."""
+    inbox, _ = play.start(silent=1)
+    attempts = inbox.wait_for(2, play.opponent.declarations.patience + play.get_interval() + _LATE)
     if len(attempts) < 2:
         raise UnmetError("the message did not come again")
     time.sleep(play.get_interval() + 1.0)
-    if len(attempts := box.wait_for(0, 0)) > 2:
+    if len(attempts := inbox.wait_for(0, 0)) > 2:
         raise UnmetError(f"{len(attempts) - 2} more attempts came after the receipt")
 
 
 def _play_missing_receipt(play: As4Play) -> None:
-    box, _ = play.start(silent=1_000)
-    attempts = box.wait_for(1, play.opponent.facts.patience)
+    """Give no receipt; the gateway must notify its producer of EBMS:0301 (MissingReceipt)."""
+    inbox, _ = play.start(silent=1_000)
+    attempts = inbox.wait_for(1, play.opponent.declarations.patience)
     if not attempts:
         raise UnmetError("the gateway sent nothing")
     end = time.monotonic() + 3 * (play.get_interval() + _LATE)
@@ -423,17 +428,17 @@ def _play_missing_receipt(play: As4Play) -> None:
         time.sleep(1.0)
 
 
-def _play_command(name: str) -> Callable[[As4Play], None]:
-    return lambda play: play.judge_sent(play.trigger(name))
+def _make_command_play(command: str) -> Callable[[As4Play], None]:
+    return lambda play: play.judge_sent(play.trigger(command))
 
 
 #: Plays by the names that the tables use.
 MESSAGE_PLAYS: Final[Mapping[str, Callable[[As4Play], None]]] = {
-    "again": _play_again,
+    "again": _play_repeated_post,
     "reused-id": _play_reused_id,
     "repeats": _play_repeats,
     "repeats-end": _play_end_of_repeats,
     "missing-receipt": _play_missing_receipt,
-    "ping": _play_command("ping"),
-    "charset": _play_command("utf16"),
+    "ping": _make_command_play("ping"),
+    "charset": _make_command_play("utf16"),
 }

@@ -12,15 +12,15 @@ from gateway.errors import GatewayError
 from gateway_conformance.as4.answer_plays import ANSWER_PLAYS, PULL_PLAYS
 from gateway_conformance.as4.as4_assertion import Assertion
 from gateway_conformance.as4.as4_play import MESSAGE_PLAYS, As4Opponent, As4Play
-from gateway_conformance.reports import CaseReport, RunReport, UnmetError, report_row
+from gateway_conformance.reports import CaseReport, RunReport, UnmetError, make_case_report
 
 _PLAYS: Final[Mapping[str, Callable[[As4Play], None]]] = {**MESSAGE_PLAYS, **ANSWER_PLAYS, **PULL_PLAYS}
 
 
 def run_play(play: As4Play) -> None:
     """Play an assertion; raise UnmetError where it does not hold, LookupError when it cannot be played."""
-    if play.row.play:
-        _PLAYS[play.row.play](play)
+    if play.assertion.play:
+        _PLAYS[play.assertion.play](play)
     else:
         play.play_one_message()
 
@@ -35,7 +35,7 @@ class As4Runner:
 
     opponent: As4Opponent
     seconds: float = 1200.0
-    tell: Callable[[CaseReport], None] = lambda _: None
+    report_case: Callable[[CaseReport], None] = lambda _: None
     _silent: int = 0
     _ends: float = 0.0
 
@@ -45,22 +45,22 @@ class As4Runner:
         cases = []
         for row in rows:
             cases.append(self._run_one(row))
-            self.tell(cases[-1])
+            self.report_case(cases[-1])
         return RunReport("as4", self.opponent.target.name, tuple(cases))
 
     def _run_one(self, row: Assertion) -> CaseReport:
-        if not self.opponent.facts.has_feature(row.feature):
-            return report_row(row, "not_applicable", f"the gateway does not declare {row.feature}")
+        if not self.opponent.declarations.has_feature(row.feature):
+            return make_case_report(row, "not_applicable", f"the gateway does not declare {row.feature}")
         if time.monotonic() > self._ends:
-            return report_row(row, "not_yet", "the time of the run is over")
+            return make_case_report(row, "not_yet", "the time of the run is over")
         if self._silent >= _GONE_AFTER:
-            return report_row(row, "not_yet", "the gateway no longer answers")
+            return make_case_report(row, "not_yet", "the gateway no longer answers")
         started, play = time.monotonic(), As4Play(row, self.opponent)
         verdict, reason = self._judge(row, play)
         exchanges = play.log.list_exchanges()
         answered = any(exchange.answer is not None for exchange in exchanges)
         self._silent = 0 if answered or not exchanges else self._silent + 1
-        return report_row(row, verdict, reason, time.monotonic() - started, exchanges)
+        return make_case_report(row, verdict, reason, time.monotonic() - started, exchanges)
 
     def _judge(self, row: Assertion, play: As4Play) -> tuple[str, str]:
         wanting = "failed" if row.level == "required" else "advised"

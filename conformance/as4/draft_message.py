@@ -102,7 +102,7 @@ def _damage_gzip(content: bytes) -> bytes:
     return content[:12] + bytes(octet ^ 0x5A for octet in content[12:24]) + content[24:-4]
 
 
-def _flip_last(content: bytes) -> bytes:
+def _flip_last_octet(content: bytes) -> bytes:
     return content[:-1] + bytes((content[-1] ^ 1,)) if content else b"x"
 
 
@@ -110,13 +110,13 @@ def _flip_last(content: bytes) -> bytes:
 SIGNED_CHANGES: Final[Mapping[str, Callable[[bytes], bytes]]] = {"damaged-gzip": _damage_gzip}
 #: Changes of the parts after they are signed, before they are encrypted.
 SENT_CHANGES: Final[Mapping[str, Callable[[bytes], bytes]]] = {
-    "tampered": _flip_last,
+    "tampered": _flip_last_octet,
     "sign-then-compress": lambda content: gzip.compress(content, mtime=0),
 }
 #: Changes of the parts after they are encrypted.
 CIPHER_CHANGES: Final[Mapping[str, Callable[[bytes], bytes]]] = {
     "encrypt-then-compress": lambda content: gzip.compress(content, mtime=0),
-    "damaged-ciphertext": _flip_last,
+    "damaged-ciphertext": _flip_last_octet,
 }
 #: Changes of the octets of the signed envelope.
 OCTET_CHANGES: Final[Mapping[str, Callable[[bytes], bytes]]] = {
@@ -136,9 +136,9 @@ _MARK: Final = "suite"
 class DraftMessage:
     """One message to be: the unit, its P-Mode, and the names of its changes.
 
-    `signer` None leaves the message unsigned. `leave_out` names elements that the signature does not cover,
-    by the beginnings of their ids; ``parts`` leaves out every part. `change_secret` changes the elements of
-    the header that describe the encryption.
+    `signer` None leaves the message unsigned. `unsigned_prefixes` names elements that the signature does not
+    cover, by the beginnings of their ids; ``parts`` leaves out every part. `change_encryption_header` changes
+    the elements of the header that describe the encryption.
     """
 
     unit: UserMessage
@@ -147,8 +147,8 @@ class DraftMessage:
     signer: Signer | None
     changes: Sequence[str] = ()
     properties: Mapping[str, str] = field(default_factory=dict)
-    leave_out: frozenset[str] = frozenset()
-    change_secret: Callable[[str], str] | None = None
+    unsigned_prefixes: frozenset[str] = frozenset()
+    change_encryption_header: Callable[[str], str] | None = None
 
     def build_parcel(self) -> Parcel:
         """Return the message as it is sent."""
@@ -157,18 +157,18 @@ class DraftMessage:
         root = self._change_header(related.root.content)
         parts = self._change_parts(list(related.attachments), SIGNED_CHANGES)
         later = self._change_parts(parts, SENT_CHANGES)
-        secret, sent = self._encrypt(later)
-        sent = self._change_parts(sent, CIPHER_CHANGES)
-        envelope = self._write_envelope(root, parts, secret)
+        encryption_header, sent_parts = self._encrypt(later)
+        sent_parts = self._change_parts(sent_parts, CIPHER_CHANGES)
+        envelope = self._write_envelope(root, parts, encryption_header)
         for name in self.changes:
             if name in OCTET_CHANGES:
                 envelope = OCTET_CHANGES[name](envelope)
         if "external-payload" in self.changes:
-            sent = sent[1:]
-        return self._pack(envelope, sent)
+            sent_parts = sent_parts[1:]
+        return self._pack(envelope, sent_parts)
 
     def _change_header(self, octets: bytes) -> etree._Element:
-        root = _remove_security(parse_xml(octets))
+        root = _remove_security_headers(parse_xml(octets))
         for element in root.iter(f"{{{EB3}}}PartProperties"):
             for name, value in self.properties.items():
                 etree.SubElement(element, f"{{{EB3}}}Property", name=name).text = value
@@ -193,15 +193,17 @@ class DraftMessage:
         agreed = select_agreed_algorithms(terms.algorithms, get_encryption_policy(terms.policy))
         clear = {f"cid:{part.content_id}": (part.content, part.headers["content-type"]) for part in parts}
         header, octets = encrypt_attachments(clear, certificate, agreed, os.urandom, _MARK)
-        header = self.change_secret(header) if self.change_secret is not None else header
+        header = (
+            self.change_encryption_header(header) if self.change_encryption_header is not None else header
+        )
         return header, [
             MimePart({"content-type": _OCTETS}, part.content_id, _OCTETS, octets[f"cid:{part.content_id}"])
             for part in parts
         ]
 
-    def _write_envelope(self, root: etree._Element, parts: list[MimePart], secret: str) -> bytes:
-        signed = [] if "parts" in self.leave_out else parts
-        return _sign_envelope(root, signed, self.signer, secret, self.leave_out)
+    def _write_envelope(self, root: etree._Element, parts: list[MimePart], encryption_header: str) -> bytes:
+        signed = [] if "parts" in self.unsigned_prefixes else parts
+        return _sign_envelope(root, signed, self.signer, encryption_header, self.unsigned_prefixes)
 
     def _pack(self, envelope: bytes, parts: list[MimePart]) -> Parcel:
         if not parts:
@@ -212,7 +214,7 @@ class DraftMessage:
         return Parcel({"Content-Type": kind}, MemoryBody(octets))
 
 
-def _remove_security(root: etree._Element) -> etree._Element:
+def _remove_security_headers(root: etree._Element) -> etree._Element:
     for security in list(root.iter(f"{{{WSSE}}}Security")):
         detach_element(security)
     return root
@@ -222,8 +224,8 @@ def _sign_envelope(
     root: etree._Element,
     parts: list[MimePart],
     signer: Signer | None,
-    secret: str,
-    leave_out: frozenset[str] = frozenset(),
+    encryption_header: str,
+    unsigned_prefixes: frozenset[str] = frozenset(),
 ) -> bytes:
     """Return the octets of an envelope without Security header, signed; `secret` is of the encryption."""
     messaging = next(root.iter(f"{{{EB3}}}Messaging"))
@@ -235,16 +237,16 @@ def _sign_envelope(
         covered = {
             name: octets
             for name, octets in blocks.items()
-            if not any(name.startswith(prefix) for prefix in leave_out)
+            if not any(name.startswith(prefix) for prefix in unsigned_prefixes)
         }
         attachments = {part.content_id: SwaAttachment(part.media_type, part.content) for part in parts}
         token = SigningToken(f"token-{_MARK}")
-        security = write_swa_security(covered, attachments, signer, token, secret).text
+        security = write_swa_security(covered, attachments, signer, token, encryption_header).text
     text = write_element("soap12:Header", security + header.decode()) + content.decode()
     return write_element("soap12:Envelope", text, _SOAP).encode()
 
 
 def sign_again(parcel: Parcel, signer: Signer | None, leave_out: frozenset[str] = frozenset()) -> Parcel:
     """Return a signal signed again, without the elements of `leave_out`; unsigned if `signer` is None."""
-    root = _remove_security(parse_xml(parcel.read_octets()))
+    root = _remove_security_headers(parse_xml(parcel.read_octets()))
     return Parcel(dict(parcel.headers), MemoryBody(_sign_envelope(root, [], signer, "", leave_out)))

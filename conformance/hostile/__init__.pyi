@@ -55,7 +55,7 @@ from .runner import AttackRunner as AttackRunner
 from .runner import RefusedControl as RefusedControl
 from .runner import SuiteReport as SuiteReport
 from .runner import find_refused_control as find_refused_control
-from .sealed_payloads import change_value as change_value
-from .sealed_payloads import encrypt_block_key as encrypt_block_key
+from .sealed_payloads import change_cipher_value as change_cipher_value
 from .sealed_payloads import encrypt_cbc as encrypt_cbc
-from .sealed_payloads import write_old_document as write_old_document
+from .sealed_payloads import encrypt_with_rsa_15 as encrypt_with_rsa_15
+from .sealed_payloads import write_encrypted_document as write_encrypted_document

@@ -28,9 +28,9 @@ from gateway_conformance.hostile.attack_cases import (
     make_attack_case,
     make_sourced_cases,
     make_table_cases,
-    send_request,
     sign_again,
     sign_call_again,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.content_mutations import (
@@ -56,29 +56,29 @@ _VALUE: Final = "//ds:SignatureValue"
 _DIGEST: Final = f"{ENVELOPE_REFERENCE}/ds:DigestMethod"
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _HMAC_SHA256: Final = f"{DSIG_MORE}hmac-sha256"
-_FORGED: Final = set_text("//eb:ConversationId", "forged-conversation")
+_FORGE_CONVERSATION_ID: Final = set_text("//eb:ConversationId", "forged-conversation")
 
 #: A replacement for the signature value, or a function that changes it.
 _ValueForgery = bytes | Callable[[bytes], bytes]
 
 
 def _forge_hmac(
-    get_key: Callable[[AttackerKit], bytes], algorithm: str, length: int | None = None
+    get_key: Callable[[AttackerKit], bytes], algorithm: str, bit_length: int | None = None
 ) -> RequestMaker:
-    """Return the step that forges a message by an HMAC with a key that is known, cut to `length` bits."""
+    """Return the step that forges a message by an HMAC with a key that is known, cut to `bit_length` bits."""
 
     def make_mutation(kit: AttackerKit) -> TreeMutation:
         def alter_tree(root: etree._Element) -> None:
-            _FORGED(root)
+            _FORGE_CONVERSATION_ID(root)
             recompute_envelope_digest(root)
             method = get_element(root, _METHOD)
             method.set("Algorithm", algorithm)
-            if length is not None:
-                method.append(parse_element(f"<ds:HMACOutputLength>{length}</ds:HMACOutputLength>"))
+            if bit_length is not None:
+                method.append(parse_element(f"<ds:HMACOutputLength>{bit_length}</ds:HMACOutputLength>"))
             data = canonicalize_element(get_element(root, "//ds:SignedInfo"))
             mac = hmac.new(get_key(kit), data, "sha1" if algorithm.endswith("sha1") else "sha256").digest()
-            value = mac if length is None else mac[: length // 8]
-            get_element(root, _VALUE).text = base64.b64encode(value).decode()
+            truncated_mac = mac if bit_length is None else mac[: bit_length // 8]
+            get_element(root, _VALUE).text = base64.b64encode(truncated_mac).decode()
 
         return alter_tree
 
@@ -91,10 +91,10 @@ def _sign_by_algorithm(path: str, algorithm: str) -> RequestMaker:
 
 
 def _get_public_key(kit: AttackerKit) -> bytes:
-    return naive_verifier.derive_hmac_key(x509.load_der_x509_certificate(_get_certificate(kit)))
+    return naive_verifier.derive_hmac_key(x509.load_der_x509_certificate(_get_certificate_octets(kit)))
 
 
-def _get_certificate(kit: AttackerKit) -> bytes:
+def _get_certificate_octets(kit: AttackerKit) -> bytes:
     return kit.get_signer("a").certificate.der
 
 
@@ -116,7 +116,7 @@ def _encode_ecdsa_pair(r: int, s: int) -> bytes:
     return r.to_bytes(32) + s.to_bytes(32)
 
 
-def _encode_as_der(value: bytes) -> bytes:
+def _encode_ecdsa_value_as_der(value: bytes) -> bytes:
     return encode_dss_signature(int.from_bytes(value[:32], "big"), int.from_bytes(value[32:], "big"))
 
 
@@ -148,7 +148,7 @@ _HMACS: Final[SourcedTable[RequestMaker]] = (
     ("24.public-key", "a forged message with an HMAC whose key is the public key",
      _forge_hmac(_get_public_key, _HMAC_SHA256), "GW204", _HMAC),
     ("24.certificate", "a forged message with an HMAC whose key is the certificate",
-     _forge_hmac(_get_certificate, _HMAC_SHA256), "GW204", _HMAC, False),
+     _forge_hmac(_get_certificate_octets, _HMAC_SHA256), "GW204", _HMAC, False),
     ("24.sha1", "a forged message with HMAC-SHA1, whose key is the public key",
      _forge_hmac(_get_public_key, f"{DS}hmac-sha1"), "GW204", _HMAC),
     ("24.empty-key", "a forged message with an HMAC whose key is empty",
@@ -176,7 +176,7 @@ _ECDSA_VALUES: Final[AttackTable[_ValueForgery]] = (
     ("order", "ECDSA value: r = s = n", _encode_ecdsa_pair(_ORDER, _ORDER)),
     ("one-order", "ECDSA value: r = 1, s = n", _encode_ecdsa_pair(1, _ORDER)),
     ("largest", "ECDSA value: all bits set", b"\xff" * 64),
-    ("der", "ECDSA value: DER instead of r and s", _encode_as_der),
+    ("der", "ECDSA value: DER instead of r and s", _encode_ecdsa_value_as_der),
     ("short", "ECDSA value: one octet short", lambda value: value[:-1]),
     ("long", "ECDSA value: one octet more", lambda value: value + b"\x00"),
     ("padded", "ECDSA value: both halves with a leading zero",
@@ -241,9 +241,9 @@ _CALLS_SIGNED: Final[SourcedTable[TreeMutation]] = (
 )
 
 CASES: Final[tuple[AttackCase, ...]] = (
-    *make_table_cases("SIG-26.", _ALGORITHMS, send_request, _WEAK, "GW204", naive=True),
-    *make_sourced_cases("SIG-", _BUILT_MESSAGES, send_request, naive=True),
-    *make_sourced_cases("SIG-", _HMACS, send_request, naive=True),
+    *make_table_cases("SIG-26.", _ALGORITHMS, use_request_maker, _WEAK, "GW204", naive=True),
+    *make_sourced_cases("SIG-", _BUILT_MESSAGES, use_request_maker, naive=True),
+    *make_sourced_cases("SIG-", _HMACS, use_request_maker, naive=True),
     *make_table_cases("SIG-27.", _ECDSA_VALUES, _forge_ecdsa_value, _PSYCHIC, "GW202"),
     *make_table_cases("SIG-27.", _RSA_VALUES,
      lambda forgery: change_on_the_way(_replace_signature_value(forgery)), "PKCS #1 §8.2.2", "GW202"),

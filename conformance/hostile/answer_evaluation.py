@@ -33,29 +33,29 @@ from gateway_conformance.partners import read_hub_answer
 
 _PROBLEM: Final = re.compile(r"\bGW\d{3}\b")
 _TRACE: Final = (b"Traceback (most recent call last)", b"\n\tat java.", b".java:")
-_MOST_CHARACTERS: Final = 160
+_MAX_TEXT_CHARACTERS: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerSummary:
     """The summary of an answer.
 
-    `codes` are errorCodes of an ErrorList, `fault` the local name of a SOAP fault code,
-    `problems` ids of our catalogue where the gateway names one, `message` whether there is
+    `error_codes` are errorCodes of an ErrorList, `fault_code` the local name of a SOAP fault code,
+    `problem_ids` ids of our catalogue where the gateway names one, `is_soap_message` whether there is
     a SOAP envelope at all.
     """
 
     status: int | None
-    message: bool = False
-    codes: tuple[str, ...] = ()
-    fault: str = ""
-    problems: tuple[str, ...] = ()
+    is_soap_message: bool = False
+    error_codes: tuple[str, ...] = ()
+    fault_code: str = ""
+    problem_ids: tuple[str, ...] = ()
     text: str = ""
 
     @property
     def is_refusal(self) -> bool:
         """Return whether the answer is an ErrorList or a fault."""
-        return bool(self.codes or self.fault)
+        return bool(self.error_codes or self.fault_code)
 
     @property
     def is_acceptance(self) -> bool:
@@ -65,9 +65,9 @@ class AnswerSummary:
     def __str__(self) -> str:
         if self.status is None:
             return "closed without an answer"
-        outcome = f"ErrorList {', '.join(self.codes)}" if self.codes else ""
-        outcome = outcome or (f"Fault {self.fault}" if self.fault else "")
-        parts = [outcome or ("a message" if self.message else "no message"), self.text]
+        outcome = f"ErrorList {', '.join(self.error_codes)}" if self.error_codes else ""
+        outcome = outcome or (f"Fault {self.fault_code}" if self.fault_code else "")
+        parts = [outcome or ("a message" if self.is_soap_message else "no message"), self.text]
         return f"HTTP {self.status}: {' '.join(word for word in parts if word)}"
 
 
@@ -79,23 +79,23 @@ def summarize_answer(answer: Answer) -> AnswerSummary:
         fault = read_fault(envelope)
     except GatewayError:
         return AnswerSummary(answer.status)
-    errors = _list_errors(envelope.root)
+    errors = _map_errors_by_code(envelope.root)
     elements = (
         [*errors.values(), *envelope.body_elements] if errors else envelope.body_elements if fault else []
     )
     text = " ".join(" ".join(str(part) for part in element.itertext()) for element in elements)
     return AnswerSummary(
         answer.status,
-        message=True,
-        codes=tuple(errors),
-        fault=_get_local_name(fault.code) if fault else "",
-        problems=tuple(dict.fromkeys(_PROBLEM.findall(text))),
-        text=" ".join(text.split())[:_MOST_CHARACTERS] if elements else "",
+        is_soap_message=True,
+        error_codes=tuple(errors),
+        fault_code=_get_local_name(fault.code) if fault else "",
+        problem_ids=tuple(dict.fromkeys(_PROBLEM.findall(text))),
+        text=" ".join(text.split())[:_MAX_TEXT_CHARACTERS] if elements else "",
     )
 
 
-def _list_errors(root: etree._Element) -> dict[str, etree._Element]:
-    """Return the errors of ebMS 2.0 and AS4 by their code; warnings refuse nothing."""
+def _map_errors_by_code(root: etree._Element) -> dict[str, etree._Element]:
+    """Return the Error elements of ebMS 2.0 and AS4 by their errorCode; warnings are left out."""
     errors = {
         error.get(f"{{{EB}}}errorCode", ""): error
         for error in root.iter(f"{{{EB}}}Error")
@@ -116,23 +116,23 @@ def explain_mismatch(answer: Answer, expected: Expectation) -> str:
     """Return why an answer differs from the expectation; an empty text when it does not."""
     if answer.timed_out:
         return "no answer in time"
-    if answer.trouble:
-        return answer.trouble
+    if answer.connect_problem:
+        return answer.connect_problem
     summary = summarize_answer(answer)
     if any(trace in answer.body for trace in _TRACE):
         return f"a traceback reached the sender ({summary})"
-    if expected.accepted:
+    if expected.is_acceptance:
         return (
             ""
             if summary.is_acceptance or _allows_refusal(answer, summary, expected)
             else f"not accepted: {summary}"
         )
     if answer.status is None:
-        good = expected.silent and not answer.body
-        return "" if good else "the connection ended without an answer"
+        is_allowed = expected.silent and not answer.body
+        return "" if is_allowed else "the connection ended without an answer"
     if summary.is_refusal:
         return _explain_wrong_refusal(summary, expected)
-    if answer.status in expected.http and not summary.message:
+    if answer.status in expected.http and not summary.is_soap_message:
         return ""
     return f"accepted: {summary}" if summary.is_acceptance else f"no refusal as expected: {summary}"
 
@@ -141,30 +141,33 @@ def _allows_refusal(answer: Answer, summary: AnswerSummary, expected: Expectatio
     """Return whether the expectation allows this refusal as well as an acceptance."""
     if answer.status is None:
         return expected.silent and not answer.body
-    return answer.status in expected.http or bool(set(summary.codes) & set(expected.ebms))
+    return answer.status in expected.http or bool(set(summary.error_codes) & set(expected.ebms))
 
 
 def _explain_wrong_refusal(summary: AnswerSummary, expected: Expectation) -> str:
+    """Return why a refusal is not one of those expected; an empty text when it is one."""
     matching = (
-        set(summary.codes) & set(expected.ebms) if summary.codes else {summary.fault} & set(expected.faults)
+        set(summary.error_codes) & set(expected.ebms)
+        if summary.error_codes
+        else {summary.fault_code} & set(expected.faults)
     )
     if not matching:
         return f"refused by another code: {summary}"
-    if summary.problems and expected.problems and not set(summary.problems) & set(expected.problems):
+    if summary.problem_ids and expected.problems and not set(summary.problem_ids) & set(expected.problems):
         return f"refused for another reason: {summary}"
     return ""
 
 
 def describe_expectation(expected: Expectation) -> str:
     """Return the expectation in words."""
-    if expected.accepted:
+    if expected.is_acceptance:
         return "accepted"
-    faces = (
+    refusal_codes = (
         ("ErrorList", expected.ebms),
         ("Fault", expected.faults),
         ("HTTP", tuple(str(status) for status in expected.http)),
     )
-    refusals = [f"{name} {'/'.join(names)}" for name, names in faces if names]
+    refusals = [f"{name} {'/'.join(names)}" for name, names in refusal_codes if names]
     refusals += ["closed"] if expected.silent else []
     reasons = f" ({'/'.join(expected.problems)})" if expected.problems else ""
     return f"refused: {' or '.join(refusals)}{reasons}"
@@ -179,7 +182,7 @@ def explain_missing_proof(kit: AttackerKit, step: Step, answer: Answer) -> str:
         return ""
     try:
         if step.face in ("soap", "customs"):
-            _verify_answer(kit, step, answer)
+            _verify_call_answer(kit, step, answer)
         else:
             _verify_receipt(kit, step, answer)
     except GatewayError as wrong:
@@ -188,10 +191,11 @@ def explain_missing_proof(kit: AttackerKit, step: Step, answer: Answer) -> str:
 
 
 def _verify_receipt(kit: AttackerKit, step: HttpRequest, answer: Answer) -> None:
+    """Raise GatewayError unless the answer has a valid Acknowledgment of the message, if it requests one."""
     sent = _read_sent_message(step)
     if sent is None:
         return
-    members = kit.as4 if step.face == "as4" else kit.members
+    members = kit.as4_members if step.face == "as4" else kit.members
     member = next(
         (name for name, party in members.items() if sent.unit.sender.ids[0] in party.own_identifiers), ""
     )
@@ -210,15 +214,18 @@ def _read_sent_message(step: HttpRequest) -> SentUnit | None:
         sent = PROTOCOLS[step.face].read_sent_unit(_make_parcel(step.headers, step.body), DEFAULT_LIMITS)
     except GatewayError:
         return None
-    asks = isinstance(sent.unit, UserMessage) and (step.face == "as4" or sent.unit.ack_requested is not None)
-    return sent if asks else None
+    requests_receipt = isinstance(sent.unit, UserMessage) and (
+        step.face == "as4" or sent.unit.ack_requested is not None
+    )
+    return sent if requests_receipt else None
 
 
 def _make_parcel(headers: Mapping[str, str], body: bytes) -> Parcel:
     return Parcel(headers, MemoryBody(body))
 
 
-def _verify_answer(kit: AttackerKit, step: HttpRequest, answer: Answer) -> None:
+def _verify_call_answer(kit: AttackerKit, step: HttpRequest, answer: Answer) -> None:
+    """Raise GatewayError unless the answer to a call is signed by the gateway and relates to that call."""
     try:
         header = read_envelope(parse_xml(step.body)).header
         message_id = read_addressing(header).message_id if header is not None else ""

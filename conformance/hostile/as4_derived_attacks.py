@@ -21,14 +21,14 @@ from gateway_conformance.hostile.exchange import LAWFUL, Answer, Exchange, Expec
 class _Family(NamedTuple):
     """A family with its face, and its differences over AS4, by globs of ids.
 
-    `without` names the cases that AS4 does not have. `refused` has the problems of the cases that AS4 refuses
-    for a reason of its own; with "" for a problem, AS4 must accept the case.
+    `excluded_globs` names the cases that AS4 does not have. `problems_by_glob` has the problems of the cases
+    that AS4 refuses for a reason of its own; with "" for a problem, AS4 must accept the case.
     """
 
     name: str
     face: str
-    without: tuple[str, ...] = ()
-    refused: Mapping[str, str] = {}
+    excluded_globs: tuple[str, ...] = ()
+    problems_by_glob: Mapping[str, str] = {}
 
 
 #: XPath, AckRequested, SyncReply, TimeToLive and CPAId have no counterpart in AS4.
@@ -222,7 +222,7 @@ _FAMILIES: Final = (
     _Family(
         "xml_attacks",
         "ebms2",
-        refused={"DOS-05.declarations": "", "DOS-05.actors": "", "DOS-05.blocks": ""},
+        problems_by_glob={"DOS-05.declarations": "", "DOS-05.actors": "", "DOS-05.blocks": ""},
     ),
     _Family(
         "mime_attacks",
@@ -259,39 +259,47 @@ _FAMILIES: Final = (
 
 
 def _derive_cases(family: _Family) -> Iterator[AttackCase]:
+    """Yield the case over AS4 of each case of a family, except those that AS4 does not have."""
     module = import_module(f"gateway_conformance.hostile.{family.name}")
     for case in module.CASES:
-        if case.face == family.face and not _matches(case.id, family.without):
+        if case.face == family.face and not _matches_any_glob(case.id, family.excluded_globs):
             attack, _, variant = case.id.partition(".")
-            scenario = _run_by_as4(case.scenario, _find_expectation(case.id, family))
+            scenario = _make_as4_scenario(case.scenario, _find_expectation_change(case.id, family))
             yield replace(case, id=f"{attack}.as4-{variant}", face="as4", scenario=scenario, naive=False)
 
 
-def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _matches_any_glob(case_id: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(case_id, pattern) for pattern in globs)
 
 
-def _find_expectation(name: str, family: _Family) -> Callable[[Expectation], Expectation]:
+def _find_expectation_change(case_id: str, family: _Family) -> Callable[[Expectation], Expectation]:
     """Return the function that makes the expectation over AS4 from the expectation over the other face."""
-    problems = next((codes for glob, codes in family.refused.items() if fnmatchcase(name, glob)), None)
+    problems = next(
+        (codes for glob, codes in family.problems_by_glob.items() if fnmatchcase(case_id, glob)), None
+    )
     if problems is None:
         return lambda expected: expected
     if not problems:
         return lambda _: LAWFUL
-    must = expect_refusal(*problems.split())
-    return lambda expected: replace(must, http=expected.http, silent=expected.silent)
+    refusal = expect_refusal(*problems.split())
+    return lambda expected: replace(refusal, http=expected.http, silent=expected.silent)
 
 
-def _run_by_as4(scenario: Scenario, judge: Callable[[Expectation], Expectation]) -> Scenario:
-    """Return a scenario with messages of AS4; controls stay controls."""
+def _make_as4_scenario(
+    scenario: Scenario, change_expectation: Callable[[Expectation], Expectation]
+) -> Scenario:
+    """Return `scenario` over AS4; `change_expectation` makes the new expectation of each attack in it.
+
+    The expectation of a control stays as it is.
+    """
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         steps = scenario(make_as4_kit(kit))
         exchange = next(steps)
         while True:
             expected = exchange.expected
-            is_control = expected.accepted and not expected.lawful
-            answer = yield Exchange(exchange.step, expected if is_control else judge(expected))
+            is_control = expected.is_acceptance and not expected.must_accept
+            answer = yield Exchange(exchange.step, expected if is_control else change_expectation(expected))
             try:
                 exchange = steps.send(answer)
             except StopIteration:

@@ -51,7 +51,11 @@ from gateway_conformance.hostile.exchange import (
     WrongAnswerError,
 )
 from gateway_conformance.hostile.naive_verifier import split_parts
-from gateway_conformance.hostile.sealed_payloads import encrypt_block_key, get_receiver, pad_key
+from gateway_conformance.hostile.sealed_payloads import (
+    encrypt_padded_block,
+    encrypt_with_rsa_15,
+    get_receiver,
+)
 
 _FEATURE: Final = "encryption"
 _JAGER: Final = "Jager, Somorovsky: How to Break XML Encryption, 2011"
@@ -74,8 +78,10 @@ _MALFORMED: Final = "GW215"
 _OctetChange = Callable[[bytes], bytes]
 
 
-def _build_sealed(kit: AttackerKit, tampered: TreeMutation | None = None, **hooks: Any) -> HttpRequest:
-    """Return a message of A with two encrypted parts, and then changed."""
+def _build_encrypted_message(
+    kit: AttackerKit, tampered: TreeMutation | None = None, **hooks: Any
+) -> HttpRequest:
+    """Return a message of A with two encrypted parts; `tampered` changes its signed envelope."""
     get_receiver(kit)
     as4_kit = make_as4_kit(kit)
     change = None if tampered is None else mutate_tree(tampered)
@@ -83,7 +89,7 @@ def _build_sealed(kit: AttackerKit, tampered: TreeMutation | None = None, **hook
 
 
 def _tamper(change: TreeMutation) -> RequestMaker:
-    return lambda kit: _build_sealed(kit, change)
+    return lambda kit: _build_encrypted_message(kit, change)
 
 
 def _change_first_part(change: _OctetChange) -> RequestMaker:
@@ -92,10 +98,12 @@ def _change_first_part(change: _OctetChange) -> RequestMaker:
     def change_parts(parts: list[MimePart]) -> list[MimePart]:
         return [replace(parts[0], octets=change(parts[0].content)), *parts[1:]]
 
-    return lambda kit: _build_sealed(kit, parts=change_parts)
+    return lambda kit: _build_encrypted_message(kit, parts=change_parts)
 
 
 def _flip(position: int) -> _OctetChange:
+    """Return the change that inverts the lowest bit of the octet at `position`."""
+
     def flip_bit(octets: bytes) -> bytes:
         changed = bytearray(octets)
         changed[position] ^= 1
@@ -108,11 +116,11 @@ def _change_key(change: _OctetChange) -> TreeMutation:
     return replace_text(_KEY_VALUE, lambda text: base64.b64encode(change(base64.b64decode(text))).decode())
 
 
-def _put_key(make: Callable[[AttackerKit], bytes]) -> RequestMaker:
-    """Return the step that puts another encrypted key in place of the honest one."""
+def _set_key(make_key: Callable[[AttackerKit], bytes]) -> RequestMaker:
+    """Return the step that sends the octets of `make_key` in place of the honest encrypted key."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
-        return _build_sealed(kit, _change_key(lambda _: make(kit)))
+        return _build_encrypted_message(kit, _change_key(lambda _: make_key(kit)))
 
     return make_request
 
@@ -133,7 +141,7 @@ def _exchange_parts(kit: AttackerKit) -> HttpRequest:
         first, second = parts
         return [replace(first, octets=second.content), replace(second, octets=first.content)]
 
-    return _build_sealed(kit, parts=change_parts)
+    return _build_encrypted_message(kit, parts=change_parts)
 
 
 def _nest_data(root: etree._Element) -> None:
@@ -173,67 +181,72 @@ def _graft_encryption(kit: As4Kit, unit: Any, forged: HttpRequest) -> HttpReques
     return kit.build_message(unit, tampered=mutate_tree(exchange_header), parts=exchange_parts)
 
 
-def _sign_and_garble(kit: AttackerKit) -> HttpRequest:
+def _garble_header_and_ciphertext(kit: AttackerKit) -> HttpRequest:
     """Return a message with changed header and changed ciphertext: the fault to report is the signature."""
 
     def change_parts(parts: list[MimePart]) -> list[MimePart]:
         return [replace(part, octets=_flip(20)(part.content)) for part in parts]
 
-    return _build_sealed(kit, set_text("//eb:ConversationId", "forged"), parts=change_parts)
+    return _build_encrypted_message(kit, set_text("//eb:ConversationId", "forged"), parts=change_parts)
 
 
 def _send_in_clear(kit: AttackerKit) -> HttpRequest:
     """Return a message in clear under the P-Mode that demands encryption."""
     as4_kit = make_as4_kit(kit)
-    clear = set_text("//eb:CollaborationInfo/eb:Action", "Seal")
-    return as4_kit.build_message(as4_kit.make_unit(), envelope=mutate_tree(clear))
+    change_action = set_text("//eb:CollaborationInfo/eb:Action", "Seal")
+    return as4_kit.build_message(as4_kit.make_unit(), envelope=mutate_tree(change_action))
 
 
-def _send_where_none_is_agreed(kit: AttackerKit) -> HttpRequest:
+def _send_unagreed_encryption(kit: AttackerKit) -> HttpRequest:
+    """Return an encrypted message whose action has a P-Mode without encryption."""
     get_receiver(kit)
     as4_kit = make_as4_kit(kit)
-    change = set_text("//eb:CollaborationInfo/eb:Action", "Store")
-    return as4_kit.build_message(as4_kit.make_unit(action="Seal"), envelope=mutate_tree(change))
+    change_action = set_text("//eb:CollaborationInfo/eb:Action", "Store")
+    return as4_kit.build_message(as4_kit.make_unit(action="Seal"), envelope=mutate_tree(change_action))
 
 
-def _make_variants() -> tuple[RequestMaker, ...]:
+def _make_undecryptable_variants() -> tuple[RequestMaker, ...]:
     """Return messages that fail in every stage of decryption: key, cipher, digest."""
     parts = [_change_first_part(_flip(at)) for at in (0, 11, 12, 40, -1, -16)]
     parts += [_change_first_part(lambda octets: octets[:-1]), _change_first_part(lambda octets: octets[:28])]
     keys = [_tamper(_change_key(_flip(at))) for at in (0, 1, 128, -1)]
-    keys += [_put_key(lambda kit: encrypt_block_key(get_receiver(kit), bytes(range(32))))]
+    keys += [_set_key(lambda kit: encrypt_with_rsa_15(get_receiver(kit), bytes(range(32))))]
     keys += [
-        _put_key(lambda kit, block=block: pad_key(get_receiver(kit), block))  # type: ignore[misc]
+        _set_key(lambda kit, block=block: encrypt_padded_block(get_receiver(kit), block))  # type: ignore[misc]
         for block in (
             lambda size: bytes(size),
             lambda size: b"\x01" + bytes(size - 1),
             lambda size: b"\xff" * size,
         )
     ]
-    keys += [_put_key(lambda _: b""), _put_key(lambda _: b"\xff" * 256), _put_key(lambda _: bytes(255))]
+    keys += [_set_key(lambda _: b""), _set_key(lambda _: b"\xff" * 256), _set_key(lambda _: bytes(255))]
     return (*parts, *keys, _encrypt_other_content, _exchange_parts)
 
 
-def _run_one_answer(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-    """Send every variant; their answers must be the same but for the part they name."""
-    yield Exchange(_build_sealed(kit), ACCEPTED)
+def _run_uniform_answer_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
+    """Send every variant; all answers must be equal, apart from the name of the part (``cid:``) in them."""
+    yield Exchange(_build_encrypted_message(kit), ACCEPTED)
     answers: set[tuple[object, ...]] = set()
-    for make in _make_variants():
+    for make in _make_undecryptable_variants():
         answer = yield Exchange(make(kit), expect_refusal(_FAILED))
         summary = summarize_answer(answer)
-        answers.add((summary.status, summary.codes, summary.problems, summary.text.partition(" cid:")[0]))
+        answers.add(
+            (summary.status, summary.error_codes, summary.problem_ids, summary.text.partition(" cid:")[0])
+        )
     if len(answers) != 1:
         raise WrongAnswerError(
             f"{len(answers)} kinds of answer tell an attacker what failed: {sorted(map(str, answers))}"
         )
 
 
-def _use_oaep_with(digest: str, mask: str | None) -> TreeMutation:
+def _set_oaep_algorithms(digest_algorithm: str, mask_algorithm: str | None) -> TreeMutation:
     """Return the change that names another digest and mask of OAEP; None: no mask, which means SHA-1."""
-    first = set_attribute(f"{_KEY_METHOD}/ds:DigestMethod", "Algorithm", digest)
-    if mask is None:
-        return combine_mutations(first, remove_element(f"{_KEY_METHOD}/xenc11:MGF"))
-    return combine_mutations(first, set_attribute(f"{_KEY_METHOD}/xenc11:MGF", "Algorithm", mask))
+    set_digest = set_attribute(f"{_KEY_METHOD}/ds:DigestMethod", "Algorithm", digest_algorithm)
+    if mask_algorithm is None:
+        return combine_mutations(set_digest, remove_element(f"{_KEY_METHOD}/xenc11:MGF"))
+    return combine_mutations(
+        set_digest, set_attribute(f"{_KEY_METHOD}/xenc11:MGF", "Algorithm", mask_algorithm)
+    )
 
 
 _AGREEMENT: Final = '<xenc:AgreementMethod Algorithm="http://www.w3.org/2009/xmlenc11#ECDH-ES"/>'
@@ -255,16 +268,16 @@ _BROKEN: Final[SourcedTable[RequestMaker]] = (
     ("SIG-36.as4-key", "an octet of the encrypted key is another", _tamper(_change_key(_flip(7))), _FAILED,
      _MANGER),
     ("SIG-36.as4-rsa-1.5-key", "the key padded by RSA 1.5 under the name of OAEP",
-     _put_key(lambda kit: encrypt_block_key(get_receiver(kit), bytes(32))), _FAILED, _BACKWARDS),
-    ("SIG-36.as4-short-key", "an encrypted key of one octet", _put_key(lambda _: b"\x01"), _FAILED, _MANGER),
+     _set_key(lambda kit: encrypt_with_rsa_15(get_receiver(kit), bytes(32))), _FAILED, _BACKWARDS),
+    ("SIG-36.as4-short-key", "an encrypted key of one octet", _set_key(lambda _: b"\x01"), _FAILED, _MANGER),
     ("SIG-36.as4-other-content", "parts encrypted anew by somebody on the way: not what was signed",
      _encrypt_other_content, _FAILED, _UNSIGNED),
     ("SIG-36.as4-exchanged", "each part is decrypted as the other", _exchange_parts, "GW210",
      _UNSIGNED),
     ("SIG-36.as4-signature-first", "signature and ciphertext are both wrong: nothing is decrypted",
-     _sign_and_garble, "GW202", _UNSIGNED),
+     _garble_header_and_ciphertext, "GW202", _UNSIGNED),
     ("SIG-36.as4-clear", "in clear where encryption is agreed", _send_in_clear, _MALFORMED, _BACKWARDS),
-    ("SIG-36.as4-unagreed", "encrypted where nothing is agreed", _send_where_none_is_agreed, _MALFORMED,
+    ("SIG-36.as4-unagreed", "encrypted where nothing is agreed", _send_unagreed_encryption, _MALFORMED,
      _BACKWARDS),
 )
 
@@ -281,11 +294,11 @@ _DOWNGRADES: Final[AttackTable[TreeMutation]] = (
      set_attribute(_KEY_METHOD, "Algorithm", f"{XENC}rsa-1_5"),
      remove_element(f"{_KEY_METHOD}/ds:DigestMethod"),
      remove_element(f"{_KEY_METHOD}/xenc11:MGF"))),
-    ("oaep-sha1", "OAEP with SHA-1", _use_oaep_with(f"{DS}sha1", f"{XENC11}mgf1sha1")),
-    ("oaep-no-mask", "OAEP without a mask, which means SHA-1", _use_oaep_with(f"{XENC}sha256", None)),
-    ("oaep-md5", "OAEP with MD5", _use_oaep_with("http://www.w3.org/2001/04/xmldsig-more#md5",
+    ("oaep-sha1", "OAEP with SHA-1", _set_oaep_algorithms(f"{DS}sha1", f"{XENC11}mgf1sha1")),
+    ("oaep-no-mask", "OAEP without a mask, which means SHA-1", _set_oaep_algorithms(f"{XENC}sha256", None)),
+    ("oaep-md5", "OAEP with MD5", _set_oaep_algorithms("http://www.w3.org/2001/04/xmldsig-more#md5",
      f"{XENC11}mgf1sha256")),
-    ("oaep-mask", "a mask that nobody knows", _use_oaep_with(f"{XENC}sha256", "urn:example:mask")),
+    ("oaep-mask", "a mask that nobody knows", _set_oaep_algorithms(f"{XENC}sha256", "urn:example:mask")),
     ("wrap", "AES key wrap without a key to wrap with", combine_mutations(
      set_attribute(_KEY_METHOD, "Algorithm", f"{XENC}kw-aes128"),
      remove_element(f"{_KEY_METHOD}/ds:DigestMethod"),
@@ -337,7 +350,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
         "every way in which a decryption fails has one answer",
         "as4",
         _MANGER,
-        _run_one_answer,
+        _run_uniform_answer_scenario,
         _FEATURE,
     ),
 )

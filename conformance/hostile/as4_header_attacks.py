@@ -19,7 +19,7 @@ from gateway.wire import DS, SWA_CONTENT, WSSE, X509_PKI_PATH_TOKEN, X509_TOKEN,
 from gateway_conformance.hostile.attack_cases import (
     BODY,
     CID,
-    DECLARED,
+    DECLARE_PREFIXES,
     HEADER,
     SECURITY,
     TOKEN,
@@ -63,27 +63,29 @@ _PART: Final = "(//eb:PartInfo)[1]"
 _TYPE: Final = f"{_PART}//eb:Property[@name='MimeType']"
 _GZIP: Final = "application/gzip"
 _COMPRESSION: Final = f"{_PART}//eb:Property[@name='CompressionType']"
-_ID: Final = expand_name("wsu:Id")
+_WSU_ID: Final = expand_name("wsu:Id")
 _COMPLETE: Final = SWA_CONTENT.replace("Attachment-Content-", "Attachment-Complete-")
 _PART_ID: Final = "p1.as4@suite.invalid"
 
 
-def by_as4(make: RequestMaker) -> RequestMaker:
-    """Return the step by AS4 of a generator."""
+def use_as4_kit(make: RequestMaker) -> RequestMaker:
+    """Return the step that calls `make` with the AS4 kit in place of the kit for ebMS 2.0."""
     return lambda kit: make(make_as4_kit(kit))
 
 
 def _tamper(change: TreeMutation) -> RequestMaker:
-    return by_as4(change_on_the_way(change))
+    return use_as4_kit(change_on_the_way(change))
 
 
-def _sign(change: TreeMutation) -> RequestMaker:
+def _change_and_sign_again(change: TreeMutation) -> RequestMaker:
     """Return the step in which the sender makes the change and signs it."""
-    return by_as4(sign_call_again(change))
+    return use_as4_kit(sign_call_again(change))
 
 
 def _omit_reference_to(path: str) -> TreeMutation:
-    return lambda root: remove_element(f"//ds:Reference[@URI='#{get_element(root, path).get(_ID)}']")(root)
+    return lambda root: remove_element(f"//ds:Reference[@URI='#{get_element(root, path).get(_WSU_ID)}']")(
+        root
+    )
 
 
 def _sign_token_only(root: etree._Element) -> None:
@@ -91,27 +93,31 @@ def _sign_token_only(root: etree._Element) -> None:
     first, *others = get_elements(root, "//ds:SignedInfo/ds:Reference")
     for reference in others:
         reference.getparent().remove(reference)  # type: ignore[union-attr]
-    first.set("URI", f"#{get_element(root, TOKEN).get(_ID)}")
+    first.set("URI", f"#{get_element(root, TOKEN).get(_WSU_ID)}")
 
 
-def _name_token_as(kind: str) -> TreeMutation:
-    """Return the change that says another type of token in both places."""
+def _set_token_type(token_type: str) -> TreeMutation:
+    """Return the change that sets the ValueType of the token and of the reference to it."""
     return combine_mutations(
-        set_attribute(TOKEN, "ValueType", kind),
-        set_attribute(f"{SECURITY}/ds:Signature/ds:KeyInfo//wsse:Reference", "ValueType", kind),
+        set_attribute(TOKEN, "ValueType", token_type),
+        set_attribute(f"{SECURITY}/ds:Signature/ds:KeyInfo//wsse:Reference", "ValueType", token_type),
     )
 
 
 def _describe_certificate(text: str) -> TreeMutation:
     """Return the change that names the certificate by a description instead of the token."""
-    reference = f"{SECURITY}/ds:Signature/ds:KeyInfo/wsse:SecurityTokenReference"
+    reference_path = f"{SECURITY}/ds:Signature/ds:KeyInfo/wsse:SecurityTokenReference"
     return combine_mutations(
-        remove_element(f"{reference}/wsse:Reference"), remove_element(TOKEN), append_element(reference, text)
+        remove_element(f"{reference_path}/wsse:Reference"),
+        remove_element(TOKEN),
+        append_element(reference_path, text),
     )
 
 
-def _write_identifier(kind: str) -> str:
-    return f'<wsse:KeyIdentifier ValueType="{kind}">AAAAAAAAAAAAAAAAAAAAAAAAAAA=</wsse:KeyIdentifier>'
+def _write_key_identifier(identifier_type: str) -> str:
+    return (
+        f'<wsse:KeyIdentifier ValueType="{identifier_type}">AAAAAAAAAAAAAAAAAAAAAAAAAAA=</wsse:KeyIdentifier>'
+    )
 
 
 _SUBJECT_KEY: Final = X509_TOKEN.replace("#X509v3", "#X509SubjectKeyIdentifier")
@@ -179,18 +185,18 @@ _CHANGED: Final[SourcedTable[TreeMutation]] = (
     ("SIG-28.as4-username", "a UsernameToken beside the token", append_element(SECURITY, _USERNAME), "GW311",
      _KEYS, True),
     ("SIG-28.as4-subject-key", "the certificate is described by a key identifier that nobody has",
-     _describe_certificate(_write_identifier(_SUBJECT_KEY)), "GW205", _KEYS),
+     _describe_certificate(_write_key_identifier(_SUBJECT_KEY)), "GW205", _KEYS),
     ("SIG-28.as4-thumbprint", "the certificate is described by a thumbprint that nobody has",
-     _describe_certificate(_write_identifier(_THUMBPRINT)), "GW205", _KEYS),
+     _describe_certificate(_write_key_identifier(_THUMBPRINT)), "GW205", _KEYS),
     ("SIG-28.as4-identifier", "a key identifier of an unknown type",
-     _describe_certificate(_write_identifier("urn:example:unknown")), "GW202", _KEYS),
+     _describe_certificate(_write_key_identifier("urn:example:unknown")), "GW202", _KEYS),
     ("SIG-28.as4-named-by-key-name", "a KeyName in the token reference",
      _describe_certificate("<ds:KeyName>hub</ds:KeyName>"), "GW202", _KEYS),
-    ("PKI-11.as4-path", "a certificate that says it is a PKIPath", _name_token_as(X509_PKI_PATH_TOKEN),
+    ("PKI-11.as4-path", "a certificate that says it is a PKIPath", _set_token_type(X509_PKI_PATH_TOKEN),
      "GW202 GW205", _KEYS),
     ("PKI-11.as4-pkcs7", "a certificate that says it is a PKCS #7",
-     _name_token_as(X509_TOKEN.replace("#X509v3", "#PKCS7")), "GW202 GW205", _KEYS),
-    ("PKI-11.as4-type", "a token of an unknown type", _name_token_as("urn:example:unknown"), "GW202", _KEYS),
+     _set_token_type(X509_TOKEN.replace("#X509v3", "#PKCS7")), "GW202 GW205", _KEYS),
+    ("PKI-11.as4-type", "a token of an unknown type", _set_token_type("urn:example:unknown"), "GW202", _KEYS),
     ("PKI-11.as4-encoding", "a token that says it is in hexadecimal",
      set_attribute(TOKEN, "EncodingType", "urn:example:hex"), "GW202", _KEYS, True),
     ("REP-05.as4-two", "two Timestamps", combine_mutations(append_element(SECURITY, _TIMESTAMP),
@@ -231,39 +237,44 @@ def _send_part(
     content: Callable[[], bytes] | bytes,
     media_type: str = _GZIP,
     *,
-    forged: Callable[[], bytes] | None = None,
+    make_forged_octets: Callable[[], bytes] | None = None,
     action: str = "Store",
 ) -> RequestMaker:
     """Return the step that sends one payload whose octets are `content`, signed as they are.
 
-    `forged` are octets that are sent instead of the signed ones. The P-Mode of ``Store`` compresses.
+    `make_forged_octets` are octets that are sent instead of the signed ones. The P-Mode of ``Store``
+    compresses.
     """
 
     def make_request(kit: AttackerKit) -> HttpRequest:
-        clear = content if isinstance(content, bytes) else content()
-        sent = clear if forged is None else forged()
+        signed_octets = content if isinstance(content, bytes) else content()
+        sent_octets = signed_octets if make_forged_octets is None else make_forged_octets()
 
         def exchange_part(parts: list[MimePart]) -> list[MimePart]:
             return [
-                MimePart({"content-type": media_type}, part.content_id, media_type, sent) for part in parts
+                MimePart({"content-type": media_type}, part.content_id, media_type, sent_octets)
+                for part in parts
             ]
 
         as4_kit = make_as4_kit(kit)
         unit = as4_kit.make_unit(action=action, payloads=(Payload(_PART_ID, "application/xml", b"<a/>"),))
         return as4_kit.build_message(
-            unit, signing=lambda names: dict.fromkeys(names, clear), parts=exchange_part
+            unit, signing=lambda names: dict.fromkeys(names, signed_octets), parts=exchange_part
         )
 
     return make_request
 
 
-def _send_clear(media_type: str, content: bytes, sent_as: str | None = None) -> RequestMaker:
-    """Return the step that sends one payload as it is; `sent_as` is the type of its MIME part."""
+def _send_clear(media_type: str, content: bytes, part_type: str | None = None) -> RequestMaker:
+    """Return the step that sends one payload as it is; `part_type` is the type of its MIME part."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         def rename_part(parts: list[MimePart]) -> list[MimePart]:
-            kind = sent_as or media_type
-            return [MimePart({"content-type": kind}, part.content_id, kind, part.content) for part in parts]
+            sent_type = part_type or media_type
+            return [
+                MimePart({"content-type": sent_type}, part.content_id, sent_type, part.content)
+                for part in parts
+            ]
 
         as4_kit = make_as4_kit(kit)
         unit = as4_kit.make_unit(action="StoreClear", payloads=(Payload(_PART_ID, media_type, content),))
@@ -273,15 +284,15 @@ def _send_clear(media_type: str, content: bytes, sent_as: str | None = None) -> 
 
 
 @cache
-def _make_bomb() -> bytes:
-    """Return a gigabyte of zeros as gzip: blocks that expand a thousandfold, one compressed once."""
-    work = zlib.compressobj(9, wbits=-15)
-    block = work.compress(bytes(1 << 20)) + work.flush(zlib.Z_FULL_FLUSH)
+def _make_gzip_bomb() -> bytes:
+    """Return a gigabyte of zeros as gzip: one compressed megabyte, repeated 1024 times."""
+    compressor = zlib.compressobj(9, wbits=-15)
+    block = compressor.compress(bytes(1 << 20)) + compressor.flush(zlib.Z_FULL_FLUSH)
     head = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
     return head + block * 1024 + b"\x03\x00" + bytes(8)
 
 
-def _make_many_members() -> bytes:
+def _make_gzip_members() -> bytes:
     return gzip.compress(b"<a/>", mtime=0) * 20_000
 
 
@@ -293,11 +304,11 @@ _SMALL: Final = gzip.compress(b"<Declaration/>", mtime=0)
 # fmt: off
 #: Compressed parts, signed as they are.
 _COMPRESSED: Final[AttackTable[RequestMaker]] = (
-    ("payload", "a payload that expands to a gigabyte", _send_part(_make_bomb), "GW319"),
+    ("payload", "a payload that expands to a gigabyte", _send_part(_make_gzip_bomb), "GW319"),
     ("unsigned", "a payload that expands to a gigabyte in place of the signed one: it is not expanded",
-     _send_part(_SMALL, forged=_make_bomb), "GW202"),
+     _send_part(_SMALL, make_forged_octets=_make_gzip_bomb), "GW202"),
     ("unsigned-garbage", "octets that are no gzip in place of the signed ones: nobody looks at them",
-     _send_part(_SMALL, forged=lambda: b"no gzip"), "GW202"),
+     _send_part(_SMALL, make_forged_octets=lambda: b"no gzip"), "GW202"),
     ("none", "a part that is said to be compressed and is not", _send_part(b"<Declaration/>"), "GW319"),
     ("empty", "a compressed part of no octets", _send_part(b""), "GW319"),
     ("cut", "a compressed part that ends early", _send_part(_SMALL[:-9]), "GW319"),
@@ -305,7 +316,7 @@ _COMPRESSED: Final[AttackTable[RequestMaker]] = (
      _send_part(_SMALL[:-8] + bytes(4) + _SMALL[-4:]), "GW319"),
     ("length", "a compressed part with another length", _send_part(_SMALL[:-4] + b"\xff" * 4), "GW319"),
     ("behind", "octets behind the end of the compressed part", _send_part(_SMALL + b"<forged/>"), "GW319"),
-    ("members", "twenty thousand gzip members one behind the other", _send_part(_make_many_members), "GW319"),
+    ("members", "twenty thousand gzip members one behind the other", _send_part(_make_gzip_members), "GW319"),
     ("zlib", "a deflate stream that says it is gzip", _send_part(zlib.compress(b"<a/>")), "GW319"),
     ("long-name", "a gzip header with a file name of a million octets", _send_part(_make_long_name), "GW319"),
     ("other-type", "a compressed part by another type of its MIME part",
@@ -335,7 +346,7 @@ _CLEAR: Final[SourcedTable[RequestMaker]] = (
 def _declare_on_envelope(kit: AttackerKit) -> HttpRequest:
     """Return a message with declarations and xml:lang on its Envelope, which exclusive C14N leaves out."""
     language = mutate_tree(set_attribute("/soap:Envelope", "xml:lang", "ko"))
-    return make_as4_kit(kit).build_message(tampered=lambda data: language(DECLARED(data)))
+    return make_as4_kit(kit).build_message(tampered=lambda data: language(DECLARE_PREFIXES(data)))
 
 
 def _use_relative_namespace(kit: AttackerKit) -> HttpRequest:
@@ -361,7 +372,7 @@ _BUILT_MESSAGES: Final[SourcedTable[RequestMaker]] = (
 )
 
 CASES: Final[tuple[AttackCase, ...]] = (
-    *make_sourced_cases("", _SIGNED, _sign, face="as4"),
+    *make_sourced_cases("", _SIGNED, _change_and_sign_again, face="as4"),
     *make_sourced_cases("", _CHANGED, _tamper, face="as4"),
     *make_sourced_cases("", _BUILT_MESSAGES, lambda make: make, face="as4"),
     *make_sourced_cases("", _CLEAR, lambda make: make, face="as4"),

@@ -41,43 +41,52 @@ _OTHER_ID: Final = "other@suite.example"
 _CODES: Final = tuple(f"EBMS:{number:04}" for number in (1, 2, 3, 4, 6, 7, 8, 9, 10, 101, 103, 302))
 #: A signal may be accepted without an answer, or refused by an error in the HTTP response: the verdict
 #: depends only on the elements of the answer.
-_EITHER: Final = Expectation(accepted=True, lawful=True, ebms=_CODES, http=(400, 403, 500))
+_ACCEPTED_OR_REFUSED: Final = Expectation(
+    is_acceptance=True, must_accept=True, ebms=_CODES, http=(400, 403, 500)
+)
 
 #: Makes a signal.
 _SignalMaker = Callable[[As4Kit], HttpRequest]
 
 
-def _make_scenario(make: _SignalMaker, unwanted: tuple[str, ...], times: int = 1) -> Scenario:
-    """Return the scenario of a signal whose answer holds nothing of `unwanted`, and of an honest message."""
+def _make_signal_scenario(
+    make_signal: _SignalMaker, forbidden_elements: tuple[str, ...], times: int = 1
+) -> Scenario:
+    """Return the scenario that sends a signal `times` times and then an honest message.
+
+    Each answer to the signal must have no element with a name of `forbidden_elements`.
+    """
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         as4_kit = make_as4_kit(kit)
-        post = make(as4_kit)
+        post = make_signal(as4_kit)
         for _ in range(times):
-            answer = yield Exchange(post, _EITHER)
-            _check_elements(answer, unwanted)
+            answer = yield Exchange(post, _ACCEPTED_OR_REFUSED)
+            _check_absent_elements(answer, forbidden_elements)
         yield Exchange(as4_kit.build_message(), ACCEPTED)
 
     return run_scenario
 
 
-def _check_elements(answer: Answer, unwanted: tuple[str, ...]) -> None:
+def _check_absent_elements(answer: Answer, forbidden_elements: tuple[str, ...]) -> None:
     """Raise `WrongAnswerError` for an answer with an element of one of these names."""
-    for name in unwanted:
-        if re.search(rf"<([\w.-]+:)?{name}\b".encode(), answer.body):
-            raise WrongAnswerError(f"the signal was answered by {name}")
+    for element_name in forbidden_elements:
+        if re.search(rf"<([\w.-]+:)?{element_name}\b".encode(), answer.body):
+            raise WrongAnswerError(f"the signal was answered by {element_name}")
 
 
-def _make_unknown_id(kit: As4Kit) -> str:
+def _make_unsent_message_id(kit: As4Kit) -> str:
     return f"never-sent-{kit.make_message_id('gateway')}"
 
 
 def _forge_receipt(
     *, signer: str = "a", signed: bool = True, tampered: Any = None, **fields: Any
 ) -> _SignalMaker:
+    """Return the maker of a receipt for a message that was never sent, with further or other `fields`."""
+
     def make_request(kit: As4Kit) -> HttpRequest:
         values = {"references": _DIGESTS, "received_at": kit.get_current_time(), **fields}
-        values.setdefault("ref_to_message_id", _make_unknown_id(kit))
+        values.setdefault("ref_to_message_id", _make_unsent_message_id(kit))
         unit = kit.make_signal(Receipt, **values)
         return kit.build_message(unit, signer=signer, signed=signed, tampered=tampered)
 
@@ -92,7 +101,7 @@ def _forge_error(
     *, signed: bool = True, errors: tuple[ErrorEntry, ...] = _ERRORS, **fields: Any
 ) -> _SignalMaker:
     def make_request(kit: As4Kit) -> HttpRequest:
-        values = {"ref_to_message_id": _make_unknown_id(kit), **fields}
+        values = {"ref_to_message_id": _make_unsent_message_id(kit), **fields}
         return kit.build_message(kit.make_signal(ErrorSignal, errors=errors, **values), signed=signed)
 
     return make_request
@@ -157,20 +166,22 @@ _PULLS: Final = (
 # fmt: on
 
 
-def _run_reflected(kit: AttackerKit, *, forged: bool) -> Generator[Exchange, Answer, None]:
+def _run_reflected_answer(kit: AttackerKit, *, is_forged: bool) -> Generator[Exchange, Answer, None]:
     """Send the gateway's own receipt, or its own error, back to it."""
     as4_kit = make_as4_kit(kit)
-    change = mutate_tree(set_text("//eb:ConversationId", "forged")) if forged else None
+    change = mutate_tree(set_text("//eb:ConversationId", "forged")) if is_forged else None
     refused = Expectation(ebms=_CODES)
-    answer = yield Exchange(as4_kit.build_message(tampered=change), refused if forged else ACCEPTED)
-    kind = answer.headers.get("content-type", "")
-    back = yield Exchange(HttpRequest("as4", {"Content-Type": kind}, answer.body), _EITHER)
-    _check_elements(back, _ANY_SIGNAL if forged else _A_RECEIPT)
+    answer = yield Exchange(as4_kit.build_message(tampered=change), refused if is_forged else ACCEPTED)
+    content_type = answer.headers.get("content-type", "")
+    reflected_answer = yield Exchange(
+        HttpRequest("as4", {"Content-Type": content_type}, answer.body), _ACCEPTED_OR_REFUSED
+    )
+    _check_absent_elements(reflected_answer, _ANY_SIGNAL if is_forged else _A_RECEIPT)
 
 
 CASES: Final[tuple[AttackCase, ...]] = (
     *(
-        AttackCase(name, title, "as4", _FORGED, _make_scenario(make, _A_RECEIPT))
+        AttackCase(name, title, "as4", _FORGED, _make_signal_scenario(make, _A_RECEIPT))
         for name, title, make in _RECEIPTS
     ),
     AttackCase(
@@ -178,14 +189,14 @@ CASES: Final[tuple[AttackCase, ...]] = (
         "the same receipt three times",
         "as4",
         _FORGED,
-        _make_scenario(_forge_receipt(), _A_RECEIPT, times=3),
+        _make_signal_scenario(_forge_receipt(), _A_RECEIPT, times=3),
     ),
     *(
-        AttackCase(name, title, "as4", _LOOP, _make_scenario(make, _ANY_SIGNAL))
+        AttackCase(name, title, "as4", _LOOP, _make_signal_scenario(make, _ANY_SIGNAL))
         for name, title, make in _ERROR_SIGNALS
     ),
     *(
-        AttackCase(name, title, "as4", _PULLED, _make_scenario(make, _PAYLOAD))
+        AttackCase(name, title, "as4", _PULLED, _make_signal_scenario(make, _PAYLOAD))
         for name, title, make in _PULLS
     ),
     AttackCase(
@@ -193,14 +204,14 @@ CASES: Final[tuple[AttackCase, ...]] = (
         "the gateway's own receipt sent back to it",
         "as4",
         _LOOP,
-        lambda kit: _run_reflected(kit, forged=False),
+        lambda kit: _run_reflected_answer(kit, is_forged=False),
     ),
     AttackCase(
         "REP-10.as4-error-reflected",
         "the gateway's own error sent back to it",
         "as4",
         _LOOP,
-        lambda kit: _run_reflected(kit, forged=True),
+        lambda kit: _run_reflected_answer(kit, is_forged=True),
     ),
 )
 """Signals that forge, loop, or ask for what is not theirs."""

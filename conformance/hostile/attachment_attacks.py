@@ -25,8 +25,8 @@ from gateway_conformance.hostile.attack_cases import (
     expect_refusal,
     make_sourced_cases,
     make_table_cases,
-    send_request,
     sign_as_written,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.content_mutations import (
@@ -44,7 +44,7 @@ _SWAP: Final = "attachment swapping; no published corpus for ebMS 2.0"
 _TYPE: Final = "WS-Security SwA profile 1.1: content against complete; ebMS 2.0 §4.1.3 signs contents"
 _CODED: Final = "RFC 2045 §6: what a transfer encoding stands for"
 _FIRST_TYPE: Final = "Content-Type: application/xml"
-_FORGED: Final = "<forged>900 kg</forged>"
+_FORGED_CONTENT: Final = "<forged>900 kg</forged>"
 _INNER: Final = "=-inner"
 _MULTIPART: Final = "RFC 2387, RFC 2392; attachment injection, no published corpus"
 
@@ -53,11 +53,11 @@ def _change_parts(change: Callable[[list[MimePart]], list[MimePart]]) -> Request
     return lambda kit: kit.build_message(parts=change)
 
 
-def _make_part(name: str, content: bytes = b"<forged/>") -> MimePart:
-    return MimePart({"content-type": "application/xml"}, name, "application/xml", content)
+def _forge_part(content_id: str, content: bytes = b"<forged/>") -> MimePart:
+    return MimePart({"content-type": "application/xml"}, content_id, "application/xml", content)
 
 
-def _change_content(change: OctetMutation, fields: Mapping[str, str] | None = None) -> RequestMaker:
+def _change_attachment(change: OctetMutation, fields: Mapping[str, str] | None = None) -> RequestMaker:
     """Return the step that changes the content of the first attachment and adds header fields."""
 
     def replace_first_part(parts: list[MimePart]) -> list[MimePart]:
@@ -68,12 +68,15 @@ def _change_content(change: OctetMutation, fields: Mapping[str, str] | None = No
     return _change_parts(replace_first_part)
 
 
-def _swap_between_parts(field: str) -> RequestMaker:
-    """Return the step that swaps a header `field` of the two attachments."""
+def _swap_between_parts(part_field: str) -> RequestMaker:
+    """Return the step that swaps a header `part_field` of the two attachments."""
 
     def swap_field(parts: list[MimePart]) -> list[MimePart]:
         first_part, second_part = parts
-        first, second = {field: getattr(second_part, field)}, {field: getattr(first_part, field)}
+        first, second = (
+            {part_field: getattr(second_part, part_field)},
+            {part_field: getattr(first_part, part_field)},
+        )
         return [replace(first_part, **first), replace(second_part, **second)]
 
     return _change_parts(swap_field)
@@ -91,7 +94,7 @@ def _send_unnamed_part(kit: AttackerKit) -> HttpRequest:
     """Return a message with a part that is signed and that the Manifest does not name."""
     return kit.build_message(
         signing=lambda contents: {**contents, "further@suite.example": b"<further/>"},
-        parts=lambda parts: [*parts, _make_part("further@suite.example", b"<further/>")],
+        parts=lambda parts: [*parts, _forge_part("further@suite.example", b"<further/>")],
     )
 
 
@@ -120,8 +123,8 @@ def _send_base64(kit: AttackerKit) -> HttpRequest:
     )
 
 
-def _change_media_type(kind: str) -> RequestMaker:
-    return change_body(swap_octets(_FIRST_TYPE, f"Content-Type: {kind}"))
+def _change_media_type(media_type: str) -> RequestMaker:
+    return change_body(swap_octets(_FIRST_TYPE, f"Content-Type: {media_type}"))
 
 
 _BEFORE: Final = MARK + b"\r\nContent-Type: text/plain\r\nContent-ID: <before@suite.example>\r\n\r\nx\r\n"
@@ -132,9 +135,9 @@ _GONE: Final = '<eb:Reference xlink:href="cid:gone@suite.example" xlink:type="si
 # fmt: off
 _ADDED: Final[SourcedTable[RequestMaker]] = (
     ("part-added", "a part that nobody signed and no Manifest names",
-     _change_parts(lambda parts: [*parts, _make_part("extra@suite.example")]), "GW203", _INJECTION),
+     _change_parts(lambda parts: [*parts, _forge_part("extra@suite.example")]), "GW203", _INJECTION),
     ("empty-part-added", "an empty part that nobody signed",
-     _change_parts(lambda parts: [*parts, _make_part("extra@suite.example", b"")]), "GW203", _INJECTION),
+     _change_parts(lambda parts: [*parts, _forge_part("extra@suite.example", b"")]), "GW203", _INJECTION),
     ("part-before-root", "a part that nobody signed before the envelope",
      change_body(lambda data: _BEFORE + data), "GW203", _INJECTION),
     ("in-preamble", "a part in the preamble, before the first boundary",
@@ -185,12 +188,12 @@ _DECLARED_ENCODINGS: Final[AttackTable[RequestMaker]] = (
 _CODINGS: Final[SourcedTable[RequestMaker]] = (
     ("claims-gzip",
      "a Content-Encoding that is not true, and no field of MIME: who undoes it reads what nobody signed",
-     _change_content(lambda content: content, {"content-encoding": "gzip"}),
+     _change_attachment(lambda content: content, {"content-encoding": "gzip"}),
      replace(LAWFUL, ebms=("MimeProblem",), http=(400, 415)), _CODED),
     ("gzip", "an attachment compressed on its way, which says so",
-     _change_content(gzip.compress, {"content-encoding": "gzip"}), "GW103 GW202", _CODED, False),
+     _change_attachment(gzip.compress, {"content-encoding": "gzip"}), "GW103 GW202", _CODED, False),
     ("claims-charset", "a charset in Content-Encoding, as some write it: it changes nothing",
-     _change_content(lambda content: content, {"content-encoding": "UTF-8"}), LAWFUL, _CODED),
+     _change_attachment(lambda content: content, {"content-encoding": "UTF-8"}), LAWFUL, _CODED),
     ("transfer-base64", "an honest attachment that travels as base64: the digest is of what it stands for",
      _send_base64, LAWFUL, "RFC 2045 §6.8; RFC 3335 §3", False),
 )
@@ -217,7 +220,7 @@ class _PartVariant(NamedTuple):
     attack: str
     name: str
     title: str
-    write: _PartWriter
+    write_part: _PartWriter
     problem: str
     naive_search: str
     source: str = _MULTIPART
@@ -229,7 +232,7 @@ def _write_with_fields(*lines: str) -> _PartWriter:
 
     def write_part(cid: str) -> str:
         head = "\r\n".join([_FIRST_TYPE, *(line.replace("{}", cid) for line in lines)])
-        return f"{head}\r\n\r\n{_FORGED}"
+        return f"{head}\r\n\r\n{_FORGED_CONTENT}"
 
     return write_part
 
@@ -240,7 +243,7 @@ def _write_changed_id(change: Callable[[str], str]) -> _PartWriter:
 
 
 def _write_nested_part(cid: str) -> str:
-    inner = f"--{_INNER}\r\n{_FIRST_TYPE}\r\nContent-ID: <{cid}>\r\n\r\n{_FORGED}\r\n--{_INNER}--"
+    inner = f"--{_INNER}\r\n{_FIRST_TYPE}\r\nContent-ID: <{cid}>\r\n\r\n{_FORGED_CONTENT}\r\n--{_INNER}--"
     kind = f'Content-Type: multipart/mixed; boundary="{_INNER}"'
     return f"{kind}\r\nContent-ID: <box@suite.example>\r\n\r\n{inner}"
 
@@ -283,20 +286,20 @@ _WRAPPING_VARIANTS: Final = (
 # fmt: on
 
 
-def _name_first_part(kit: AttackerKit, identifier: str) -> HttpRequest:
+def _send_with_content_id(kit: AttackerKit, content_id_template: str) -> HttpRequest:
     unit = kit.make_unit()
     first, *others = unit.payloads
-    renamed = replace(first, content_id=identifier.replace("{}", unit.message_id))
+    renamed = replace(first, content_id=content_id_template.replace("{}", unit.message_id))
     return kit.build_message(replace(unit, payloads=(renamed, *others)))
 
 
 def _inject_part(kit: AttackerKit, variant: _PartVariant) -> HttpRequest:
     """Return a message with a forged part between its envelope and its attachments."""
-    post = _name_first_part(kit, variant.identifier)
+    post = _send_with_content_id(kit, variant.identifier)
     cid = naive_verifier.split_parts(post)[1].content_id
     marker = MARK + b"\r\n"
     start, root, *rest = post.body.split(marker)
-    return replace(post, body=marker.join([start, root, variant.write(cid).encode() + b"\r\n", *rest]))
+    return replace(post, body=marker.join([start, root, variant.write_part(cid).encode() + b"\r\n", *rest]))
 
 
 def _read_part_text(post: HttpRequest, strategy: str) -> str | None:
@@ -306,17 +309,17 @@ def _read_part_text(post: HttpRequest, strategy: str) -> str | None:
 
 def _make_wrapping_attack(variant: _PartVariant) -> WrappingAttack:
     return WrappingAttack(
-        attack=variant.attack,
+        attack_id=variant.attack,
         variant=variant.name,
         target="cid",
         title=variant.title,
         source=variant.source,
         face="ebms2",
-        control=partial(_name_first_part, identifier=variant.identifier),
-        make=partial(_inject_part, variant=variant),
+        make_control=partial(_send_with_content_id, content_id_template=variant.identifier),
+        make_attack=partial(_inject_part, variant=variant),
         accepts_request=naive_verifier.accepts_request,
         read_target=partial(_read_part_text, strategy=variant.naive_search),
-        forged=_FORGED,
+        forged=_FORGED_CONTENT,
         expected=expect_refusal(variant.problem),
     )
 
@@ -326,11 +329,11 @@ WRAPPINGS: Final[tuple[WrappingAttack, ...]] = tuple(map(_make_wrapping_attack, 
 
 # fmt: off
 CASES: Final[tuple[AttackCase, ...]] = (
-    *make_sourced_cases("SIG-14.", _ADDED, send_request, naive=True),
-    *make_table_cases("SIG-15.", _EXCHANGED, send_request, _SWAP, "GW202"),
-    *make_table_cases("SIG-15.", _CONTENTS, _change_content, _SWAP, "GW202"),
-    *make_table_cases("SIG-15.", _DECLARED_ENCODINGS, send_request, _CODED, naive=True),
-    *make_sourced_cases("SIG-15.", _CODINGS, send_request, naive=True),
+    *make_sourced_cases("SIG-14.", _ADDED, use_request_maker, naive=True),
+    *make_table_cases("SIG-15.", _EXCHANGED, use_request_maker, _SWAP, "GW202"),
+    *make_table_cases("SIG-15.", _CONTENTS, _change_attachment, _SWAP, "GW202"),
+    *make_table_cases("SIG-15.", _DECLARED_ENCODINGS, use_request_maker, _CODED, naive=True),
+    *make_sourced_cases("SIG-15.", _CODINGS, use_request_maker, naive=True),
     *make_table_cases("SIG-16.", _TYPES, _change_media_type, _TYPE, naive=True),
     *(wrapping.attack_case for wrapping in WRAPPINGS),
 )

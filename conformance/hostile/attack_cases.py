@@ -98,7 +98,9 @@ FIRST_REFERENCE: Final = "(//ds:SignedInfo/ds:Reference)[1]"
 
 
 #: An element keeps its prefixes when it is moved, as in text that is cut and pasted.
-DECLARED: Final = add_root_attributes(lambda: f'xmlns:wsu="{WSU}" xmlns:x="urn:example:unknown"'.encode())
+DECLARE_PREFIXES: Final = add_root_attributes(
+    lambda: f'xmlns:wsu="{WSU}" xmlns:x="urn:example:unknown"'.encode()
+)
 
 
 def expect_refusal(*problems: str, http: tuple[int, ...] = (), silent: bool = False) -> Expectation:
@@ -128,12 +130,14 @@ def expect_early_refusal(*problems: str) -> Expectation:
     return expect_refusal(*problems, http=(400, 413, 415, 422, 431))
 
 
-def make_control_scenario(control: RequestMaker, attack: RequestMaker, expected: Expectation) -> Scenario:
+def make_control_scenario(
+    make_control: RequestMaker, make_attack: RequestMaker, expected: Expectation
+) -> Scenario:
     """Return the scenario of an honest request and then an attack."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-        yield Exchange(control(kit), ACCEPTED)
-        yield Exchange(attack(kit), expected)
+        yield Exchange(make_control(kit), ACCEPTED)
+        yield Exchange(make_attack(kit), expected)
 
     return run_scenario
 
@@ -148,7 +152,7 @@ def make_single_scenario(make: RequestMaker, expected: Expectation) -> Scenario:
 
 
 def make_attack_case(
-    name: str,
+    case_id: str,
     title: str,
     make: RequestMaker,
     expected: str | Expectation,
@@ -159,24 +163,24 @@ def make_attack_case(
     naive: bool = False,
 ) -> AttackCase:
     """Return a case of one request; `expected` may be the id of the problem that refuses it."""
-    must = expect_refusal(*expected.split()) if isinstance(expected, str) else expected
-    return AttackCase(name, title, face, source, make_single_scenario(make, must), feature, naive)
+    expectation = expect_refusal(*expected.split()) if isinstance(expected, str) else expected
+    return AttackCase(case_id, title, face, source, make_single_scenario(make, expectation), feature, naive)
 
 
 def make_both_face_cases(
-    name: str, title: str, change: OctetMutation, problems: str, source: str, *, signed: bool = True
+    case_id: str, title: str, change: OctetMutation, problems: str, source: str, *, signed: bool = True
 ) -> tuple[AttackCase, AttackCase]:
     """Return the case for messages and, as ``name-call``, for calls: `change` is made after signing."""
-    must = expect_early_refusal(*problems.split())
+    expectation = expect_early_refusal(*problems.split())
     return (
         make_attack_case(
-            name, title, lambda kit: kit.build_message(signed=signed, tampered=change), must, source
+            case_id, title, lambda kit: kit.build_message(signed=signed, tampered=change), expectation, source
         ),
         make_attack_case(
-            f"{name}-call",
+            f"{case_id}-call",
             title,
             lambda kit: kit.build_call(signed=signed, tampered=change),
-            must,
+            expectation,
             source,
             face="soap",
         ),
@@ -185,16 +189,18 @@ def make_both_face_cases(
 
 def build_tampered_call(kit: AttackerKit, *changes: TreeMutation, **hooks: Any) -> HttpRequest:
     """Return an honest call whose envelope is changed after it was signed."""
-    return kit.build_call(envelope=DECLARED, tampered=mutate_tree(*changes) if changes else None, **hooks)
+    return kit.build_call(
+        envelope=DECLARE_PREFIXES, tampered=mutate_tree(*changes) if changes else None, **hooks
+    )
 
 
-def copy_element(path: str, *, with_id: bool = False) -> TreeMutation:
+def copy_element(path: str, *, keeps_id: bool = False) -> TreeMutation:
     """Return the change that copies the element at `path` behind it; by default without its wsu:Id."""
 
     def alter_tree(root: etree._Element) -> None:
         original = get_element(root, path)
         again = deepcopy(original)
-        if not with_id:
+        if not keeps_id:
             again.attrib.pop(f"{{{WSU}}}Id", "")
         original.addnext(again)
 
@@ -204,7 +210,7 @@ def copy_element(path: str, *, with_id: bool = False) -> TreeMutation:
 T = TypeVar("T")
 
 #: Makes the request from a subject.
-Placement = Callable[[T], RequestMaker]
+RequestFactory = Callable[[T], RequestMaker]
 
 #: The required result of a row: the problems that refuse it, "" for acceptance, or an expectation.
 Outcome = str | Expectation
@@ -226,19 +232,21 @@ _DIGESTS: Final[dict[str, tuple[TreeMutation, ...]]] = {
 }
 
 
-def read_expectation(problems: Outcome, *, early: bool = False) -> Expectation:
+def read_expectation(required_result: Outcome, *, early: bool = False) -> Expectation:
     """Return the required result of a row: refusal by its problems, or acceptance if it names none."""
-    if not isinstance(problems, str):
-        return problems
-    if not problems:
+    if not isinstance(required_result, str):
+        return required_result
+    if not required_result:
         return LAWFUL
-    return expect_early_refusal(*problems.split()) if early else expect_refusal(*problems.split())
+    return (
+        expect_early_refusal(*required_result.split()) if early else expect_refusal(*required_result.split())
+    )
 
 
 def make_table_cases(
     prefix: str,
     rows: AttackTable[T],
-    make_request: Placement[T],
+    make_request: RequestFactory[T],
     source: str,
     expected: Outcome = "",
     *,
@@ -252,12 +260,12 @@ def make_table_cases(
     `early`: HTTP may refuse the request before the message is read.
     """
     for row in rows:
-        must = row[3] if len(row) >= 4 else expected
+        required_result = row[3] if len(row) >= 4 else expected
         yield make_attack_case(
             prefix + row[0],
             row[1],
             make_request(row[2]),
-            read_expectation(must, early=early),
+            read_expectation(required_result, early=early),
             source,
             face=face,
             feature=feature,
@@ -268,20 +276,20 @@ def make_table_cases(
 def make_sourced_cases(
     prefix: str,
     rows: SourcedTable[T],
-    make_request: Placement[T],
+    make_request: RequestFactory[T],
     *,
     face: str = "ebms2",
     feature: str = "",
     naive: bool = False,
 ) -> Iterator[AttackCase]:
-    """Yield the case of each row of a table whose rows are known from different places."""
+    """Yield the case of each row of a table in which each row gives the source of its attack."""
     for row in rows:
-        takes = row[5] if len(row) == 6 else naive
-        table_row = (row[0], row[1], row[2], row[3], takes)
+        accepts_row = row[5] if len(row) == 6 else naive
+        table_row = (row[0], row[1], row[2], row[3], accepts_row)
         yield from make_table_cases(prefix, (table_row,), make_request, row[4], face=face, feature=feature)
 
 
-def make_both_face_table(
+def make_both_face_table_cases(
     prefix: str, rows: BothFaceTable, problems: str, source: str
 ) -> Iterator[AttackCase]:
     """Yield two cases of each row, for messages and for calls."""
@@ -293,22 +301,23 @@ def make_both_face_table(
 
 @dataclass(frozen=True, slots=True)
 class ValueTable:
-    """Attacks that differ in one value: `insert` puts it into a request, `rows` are the values by variant.
+    """Attacks that differ in one value of `rows` (variant, value); `place_value` puts it into a request.
 
     An id is prefix, variant and suffix.  The title has ``{}`` where the value is shown, ``{variant}``
-    or ``{length}``; of a value as long as `limit` it shows the first `shown_length` characters.
+    or ``{length}``; of a value as long as `min_shortened_length` it shows the first `shown_length`
+    characters.
     """
 
     prefix: str
     title: str
     rows: Iterable[tuple[str, str]]
-    insert: Placement[str]
+    place_value: RequestFactory[str]
     expected: Expectation
     source: str
     face: str = "ebms2"
     suffix: str = ""
     shown_length: int = 12
-    limit: int = 40
+    min_shortened_length: int = 40
 
     def make_cases(self) -> Iterator[AttackCase]:
         """Yield the case of each value."""
@@ -316,7 +325,7 @@ class ValueTable:
             yield make_attack_case(
                 self.prefix + variant + self.suffix,
                 self.title.format(self._shorten_value(value), variant=variant, length=len(value)),
-                self.insert(value),
+                self.place_value(value),
                 self.expected,
                 self.source,
                 face=self.face,
@@ -324,7 +333,9 @@ class ValueTable:
 
     def _shorten_value(self, value: str) -> str:
         return (
-            value if len(value) < self.limit else f"{value[: self.shown_length]}… of {len(value)} characters"
+            value
+            if len(value) < self.min_shortened_length
+            else f"{value[: self.shown_length]}… of {len(value)} characters"
         )
 
 
@@ -333,8 +344,8 @@ def make_value_cases(*tables: ValueTable) -> tuple[AttackCase, ...]:
     return tuple(case for table in tables for case in table.make_cases())
 
 
-def send_request(make: RequestMaker) -> RequestMaker:
-    """Return the subject itself, for rows that are requests."""
+def use_request_maker(make: RequestMaker) -> RequestMaker:
+    """Return `make` itself, for tables whose subjects are request makers already."""
     return make
 
 
@@ -358,9 +369,9 @@ def change_on_the_way(change: TreeMutation) -> RequestMaker:
     return lambda kit: kit.build_message(tampered=mutate_tree(change))
 
 
-def change_with_kit(make: Callable[[AttackerKit], TreeMutation]) -> RequestMaker:
+def change_with_kit(make_mutation: Callable[[AttackerKit], TreeMutation]) -> RequestMaker:
     """Return the step that sends a message that an attacker with other keys changed on the way."""
-    return lambda kit: kit.build_message(tampered=mutate_tree(make(kit)))
+    return lambda kit: kit.build_message(tampered=mutate_tree(make_mutation(kit)))
 
 
 def change_before_signing(change: TreeMutation) -> RequestMaker:
@@ -376,8 +387,10 @@ def sign_again(change: TreeMutation, digests: str = "meant", member: str = "a") 
     """
 
     def make_request(kit: AttackerKit) -> HttpRequest:
-        again = recompute_signature(kit.get_signer(member))
-        return kit.build_message(member=member, tampered=mutate_tree(change, *_DIGESTS[digests], again))
+        recompute_value = recompute_signature(kit.get_signer(member))
+        return kit.build_message(
+            member=member, tampered=mutate_tree(change, *_DIGESTS[digests], recompute_value)
+        )
 
     return make_request
 

@@ -55,7 +55,7 @@ class KnownAttack:
     """One known attack.
 
     `expected` has the required result of each endpoint: problem ids, ErrorList codes, SOAP fault
-    codes, HTTP statuses, or a `rule` in words. `held_by` are globs of case ids, and node ids
+    codes, HTTP statuses, or a `rule` in words. `prevented_by` are globs of case ids, and node ids
     of this product's tests. `not_yet` names a feature that is not available yet.
     """
 
@@ -63,22 +63,22 @@ class KnownAttack:
     title: str
     source: str
     expected: Mapping[str, str]
-    held_by: tuple[str, ...] = ()
+    prevented_by: tuple[str, ...] = ()
     not_yet: str = ""
 
     @property
     def case_patterns(self) -> tuple[str, ...]:
         """Return the globs of cases."""
-        return tuple(pattern for pattern in self.held_by if "::" not in pattern)
+        return tuple(pattern for pattern in self.prevented_by if "::" not in pattern)
 
     @property
     def test_node_ids(self) -> tuple[str, ...]:
         """Return the node ids of tests."""
-        return tuple(node_id for node_id in self.held_by if "::" in node_id)
+        return tuple(node_id for node_id in self.prevented_by if "::" in node_id)
 
     def format_coverage(self) -> str:
         """Return the cases and tests that prevent the attack, and the part not yet prevented, in one line."""
-        return "; ".join((*self.held_by, *((f"not yet: {self.not_yet}",) if self.not_yet else ())))
+        return "; ".join((*self.prevented_by, *((f"not yet: {self.not_yet}",) if self.not_yet else ())))
 
     def to_json(self) -> dict[str, Any]:
         """Return the row as a JSON object."""
@@ -96,14 +96,15 @@ class KnownAttack:
 def read_attack_table() -> tuple[KnownAttack, ...]:
     """Return the shipped table; raises GW801 for an invalid row."""
     source = DATA_FOLDER.joinpath("suites", "hostile", _FILE)
-    table = yaml.safe_load(source.read_text(encoding="utf-8"))
-    return tuple(_read_attack_row(name, row) for name, row in table.items())
+    rows_by_id = yaml.safe_load(source.read_text(encoding="utf-8"))
+    return tuple(_read_attack_row(name, row) for name, row in rows_by_id.items())
 
 
 def _read_attack_row(name: str, row: Mapping[str, Any]) -> KnownAttack:
-    unknown = (set(row) - _KEYS) | (set(row.get("expected", ())) - _FACES)
-    if unknown:
-        wrong = ", ".join(sorted(str(key) for key in unknown))
+    """Return the attack with id `name` from its row of the table; raises GW801 for an unknown key."""
+    unknown_keys = (set(row) - _KEYS) | (set(row.get("expected", ())) - _FACES)
+    if unknown_keys:
+        wrong = ", ".join(sorted(str(key) for key in unknown_keys))
         raise GatewayError(SETTINGS_WRONG, f"not known: {wrong}", f"{_FILE} {name}")
     return KnownAttack(
         name,
@@ -121,9 +122,9 @@ def load_all_cases() -> tuple[AttackCase, ...]:
     cases: list[AttackCase] = []
     for family in FAMILIES:
         cases.extend(import_module(f"gateway_conformance.hostile.{family}").CASES)
-    twice = [name for name, count in Counter(case.id for case in cases).items() if count > 1]
-    if twice:
-        raise GatewayError(OUR_MISTAKE, f"cases of one id: {', '.join(twice)[:300]}")
+    duplicate_ids = [name for name, count in Counter(case.id for case in cases).items() if count > 1]
+    if duplicate_ids:
+        raise GatewayError(OUR_MISTAKE, f"cases of one id: {', '.join(duplicate_ids)[:300]}")
     return tuple(cases)
 
 

@@ -28,13 +28,13 @@ from gateway_conformance.hostile.exchange import (
     Step,
 )
 
-_CONNECT: Final = 10.0
+_CONNECT_SECONDS: Final = 10.0
 #: How long to wait for a second answer on the same connection.
 _SECOND_ANSWER_SECONDS: Final = 0.4
 _CHUNK: Final = 65536
-_SOON: Final = 2.0
+_REACH_SECONDS: Final = 2.0
 #: Longer answers are truncated.
-_LONGEST: Final = 4 * 1024 * 1024
+_MAX_ANSWER_OCTETS: Final = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class WireAddress:
 
     def open_connection(self) -> socket.socket:
         """Return a new connection."""
-        plain = socket.create_connection((self.host, self.port), _CONNECT)
+        plain = socket.create_connection((self.host, self.port), _CONNECT_SECONDS)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls is None:
             return plain
@@ -76,6 +76,7 @@ def run_script(step: RawScript, wire: WireAddress) -> Answer:
 
 
 def _rank_answer(answer: Answer) -> tuple[int, float]:
+    """Return a number that is higher for an answer that is worse for the gateway, and its seconds."""
     if answer.timed_out:
         return 4, answer.seconds
     if answer.status is None:
@@ -108,12 +109,12 @@ def _send_script(connection: socket.socket, step: RawScript, wire: WireAddress) 
             connection.shutdown(socket.SHUT_WR)
 
 
-def _receive_answer(connection: socket.socket, started: float, wait: float) -> Answer:
+def _receive_answer(connection: socket.socket, started: float, max_seconds: float) -> Answer:
     """Return one answer with the octets that follow it shortly afterwards."""
-    octets, ended = bytearray(), False
-    end = time.monotonic() + wait
+    octets, is_closed = bytearray(), False
+    end = time.monotonic() + max_seconds
     answer: Answer | None = None
-    while not ended and len(octets) < _LONGEST:
+    while not is_closed and len(octets) < _MAX_ANSWER_OCTETS:
         remaining = _SECOND_ANSWER_SECONDS if answer is not None else end - time.monotonic()
         if remaining <= 0 or not is_readable(connection, remaining):
             break
@@ -121,12 +122,12 @@ def _receive_answer(connection: socket.socket, started: float, wait: float) -> A
             piece = connection.recv(_CHUNK)
         except OSError:
             piece = b""
-        ended = not piece
+        is_closed = not piece
         octets += piece
-        answer = _parse_answer(bytes(octets), ended)
+        answer = _parse_answer(bytes(octets), is_closed)
     seconds = time.monotonic() - started
     if answer is None:
-        return Answer(None, {}, bytes(octets), seconds, timed_out=not ended)
+        return Answer(None, {}, bytes(octets), seconds, timed_out=not is_closed)
     return Answer(answer.status, answer.headers, answer.body, seconds, trailing_octets=answer.trailing_octets)
 
 
@@ -141,7 +142,7 @@ class _ReceivedOctets(io.BytesIO):
         """Stay open."""
 
 
-def _parse_answer(octets: bytes, ended: bool) -> Answer | None:
+def _parse_answer(octets: bytes, is_closed: bool) -> Answer | None:
     """Return the answer at the start of `octets`, None while it is incomplete."""
     if b"\n\r\n" not in octets and b"\n\n" not in octets:
         return None
@@ -149,7 +150,7 @@ def _parse_answer(octets: bytes, ended: bool) -> Answer | None:
     response = http.client.HTTPResponse(source, method="POST")  # type: ignore[arg-type]
     try:
         response.begin()
-        if response.length is None and not response.chunked and not ended:
+        if response.length is None and not response.chunked and not is_closed:
             return None
         body = response.read()
     except (http.client.HTTPException, ValueError, OSError):
@@ -198,7 +199,7 @@ class UrlTarget:
             wire = WireAddress(
                 url.hostname or "",
                 _get_port(url),
-                self._find_context(url),
+                self._choose_tls_context(url),
                 get_request_path(url),
             )
             return run_script(step, wire)
@@ -208,20 +209,20 @@ class UrlTarget:
         """Return whether a server accepts a connection at the address of a face."""
         url = self._urls[face]
         try:
-            socket.create_connection((url.hostname or "", _get_port(url)), _SOON).close()
+            socket.create_connection((url.hostname or "", _get_port(url)), _REACH_SECONDS).close()
         except OSError:
             return False
         return True
 
-    def _find_context(self, url: SplitResult) -> ssl.SSLContext | None:
+    def _choose_tls_context(self, url: SplitResult) -> ssl.SSLContext | None:
         return self._tls if url.scheme == "https" else None
 
     def _send_request(self, step: HttpRequest, url: SplitResult) -> Answer:
         started = time.monotonic()
-        connection = make_http_connection(url, self._time_out, self._find_context(url))
+        connection = make_http_connection(url, self._time_out, self._choose_tls_context(url))
         try:
-            if trouble := _open_connection(connection, url):
-                return Answer(None, {}, b"", time.monotonic() - started, trouble=trouble)
+            if trouble := _connect_or_explain(connection, url):
+                return Answer(None, {}, b"", time.monotonic() - started, connect_problem=trouble)
             # A peer that refuses early closes while we are sending: its answer can still be read.
             with suppress(BrokenPipeError, ConnectionResetError):
                 connection.request(
@@ -229,7 +230,7 @@ class UrlTarget:
                 )
             response = connection.getresponse()
             headers = {name.lower(): value for name, value in response.getheaders()}
-            body = response.read(_LONGEST)
+            body = response.read(_MAX_ANSWER_OCTETS)
             return Answer(response.status, headers, body, time.monotonic() - started)
         except TimeoutError:
             return Answer(None, {}, b"", time.monotonic() - started, timed_out=True)
@@ -246,8 +247,8 @@ def make_endpoint_target(url: str, tls: ssl.SSLContext | None = None) -> UrlTarg
     return UrlTarget(url, {"ebms2": face}, tls=tls)
 
 
-def _open_connection(connection: http.client.HTTPConnection, url: SplitResult) -> str:
-    """Connect; return why the server cannot be reached, an empty text when it is connected."""
+def _connect_or_explain(connection: http.client.HTTPConnection, url: SplitResult) -> str:
+    """Connect; return why the server cannot be reached, or an empty text once connected."""
     address = f"{url.hostname}:{_get_port(url)}"
     try:
         connection.connect()
@@ -263,11 +264,11 @@ def _open_connection(connection: http.client.HTTPConnection, url: SplitResult) -
 def _parse_target_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and _get_port(parts) > 0
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname) and _get_port(parts) > 0
     except ValueError:
         # Brackets without a valid address, or an invalid port.
-        valid = False
-    if not valid:
+        is_valid = False
+    if not is_valid:
         raise GatewayError(MISUSE, "an address must be http(s)://host[:port]/path", url[:200])
     return parts
 
@@ -305,7 +306,9 @@ class WsgiTarget:
         except Exception:
             response = {"status": 500, "headers": {}}
             body = traceback.format_exc().encode()
-        return Answer(response["status"], response["headers"], body[:_LONGEST], time.monotonic() - started)
+        return Answer(
+            response["status"], response["headers"], body[:_MAX_ANSWER_OCTETS], time.monotonic() - started
+        )
 
 
 def _build_environ(step: HttpRequest, path: str) -> dict[str, Any]:

@@ -54,26 +54,27 @@ class AttackerKit:
 
     `signers` by name: members ``a`` and ``b``, ``agency``, ``customs``, ``stranger`` (another authority,
     A's subject), ``selfsigned`` (A's subject), and if the partner folder has them ``expired``, ``revoked``
-    and ``encryption`` (registered for A).  `outsider` is the stranger's authority, to issue more.
-    `application` is a number about which the agency may make a call (Acknowledge) again and again,
-    `receipt` the receipt number in that call.  `case` is the number of a case about which customs may make
-    a call (ReportAnswer) again and again.  `features` are those that the gateway has according to the
-    caller. `receiver` is the certificate for which payloads of the gateway are encrypted. `as4` are the
-    members by their agreements of AS4, empty where the partner folder has none.
+    and ``encryption`` (registered for A).  `stranger_authority` is the stranger's authority, to issue more.
+    `application_number` is a number about which the agency may make a call (Acknowledge) again and again,
+    `receipt_number` the receipt number in that call.  `case_number` is the number of a case about which
+    customs may make a call (ReportAnswer) again and again.  `features` are those that the gateway has
+    according to the caller. `encryption_certificate` is the certificate for which payloads of the gateway are
+    encrypted. `as4_members` are the members by their agreements of AS4, empty where the partner folder has
+    none.
     """
 
     members: Mapping[str, Membership]
     signers: Mapping[str, Signer]
-    outsider: CertificationAuthority
+    stranger_authority: CertificationAuthority
     faces: Mapping[str, FaceAddress]
-    application: str
-    receipt: str
+    application_number: str
+    receipt_number: str
     features: frozenset[str] = frozenset()
-    receiver: Certificate | None = None
-    case: str = ""
-    as4: Mapping[str, Membership] = field(default_factory=dict)
+    encryption_certificate: Certificate | None = None
+    case_number: str = ""
+    as4_members: Mapping[str, Membership] = field(default_factory=dict)
     clock: Callable[[], datetime] = get_current_time
-    uuids: Callable[[], uuid.UUID] = field(default=uuid.uuid4)
+    make_uuid: Callable[[], uuid.UUID] = field(default=uuid.uuid4)
 
     def get_current_time(self) -> datetime:
         """Return the time, to the millisecond."""
@@ -86,7 +87,7 @@ class AttackerKit:
 
     def make_message_id(self, member: str = "a") -> str:
         """Return a new message id of a member."""
-        return f"{self.uuids()}@{member}.suite.invalid"
+        return f"{self.make_uuid()}@{member}.suite.invalid"
 
     def get_signer(self, name: str | Signer) -> Signer:
         """Return the signer of that name (or the given one); raises `NotOfferedError` when it is missing."""
@@ -110,8 +111,8 @@ class AttackerKit:
         message_id = changes.pop("message_id", None) or self.make_message_id(member)
         at = self.get_current_time()
         payloads = tuple(
-            Payload(f"p{number}.{message_id}", kind, content)
-            for number, (kind, content) in enumerate(_PAYLOADS, 1)
+            Payload(f"p{number}.{message_id}", media_type, content)
+            for number, (media_type, content) in enumerate(_PAYLOADS, 1)
         )
         honest = {"expires_at": at + timedelta(hours=1), "payloads": payloads}
         return self.members[member].make_user_message(action, message_id, at, **honest | changes)
@@ -151,7 +152,7 @@ class AttackerKit:
         signed: bool = True,
         **hooks: Any,
     ) -> Parcel:
-        """Return a message as HTTP carries it; `hooks` are those of `Craft`.
+        """Return a message as HTTP carries it; `hooks` are those of `MutatedMessage`.
 
         Without `unit` it is an honest message of `member`. Without `signer` the member signs,
         unless `signed` is false.
@@ -181,14 +182,14 @@ class AttackerKit:
         addressing: Mapping[str, Any] | None = None,
         **hooks: Any,
     ) -> HttpRequest:
-        """Return a signed call of the gateway's service for agencies; `hooks` are those of `CallCraft`.
+        """Return a signed call of the gateway's service for agencies; `hooks` are those of `MutatedCall`.
 
         `content` is the element in the Body, or the content of the operation's element. Without
         it the call acknowledges an application that was sent to this agency.
         `addressing` changes fields of the WS-Addressing headers (``action``, ``message_id``,
         ``to``, ``relates_to``).
         """
-        values = AddressingHeaders(f"{SERVICE_AGENCY}:{operation}", f"urn:uuid:{self.uuids()}")
+        values = AddressingHeaders(f"{SERVICE_AGENCY}:{operation}", f"urn:uuid:{self.make_uuid()}")
         body = self._build_call_content(operation, content)
         key = self.get_signer(signer) if signed else None
         return self._wrap_call("soap", body, replace(values, **(addressing or {})), key, hooks)
@@ -207,9 +208,9 @@ class AttackerKit:
 
         Without `content` the call says that customs accepts (R24) the message about the suite's case.
         """
-        if not self.case:
+        if not self.case_number:
             raise NotOfferedError("the partner folder names no case for calls of customs")
-        values = AddressingHeaders(f"{SERVICE_CUSTOMS}:{operation}", f"urn:uuid:{self.uuids()}")
+        values = AddressingHeaders(f"{SERVICE_CUSTOMS}:{operation}", f"urn:uuid:{self.make_uuid()}")
         body = content
         if not isinstance(body, etree._Element):
             notice = self.build_customs_notice() if body is None else body
@@ -220,9 +221,13 @@ class AttackerKit:
     def build_customs_notice(self, **changes: str) -> str:
         """Return the content of an answer of customs about the suite's case, with other or further fields."""
         issued = self.write_issue_time()
-        defaults = {"CaseNumber": self.case, "NoticeNumber": f"SUITE-C1-{issued[:10]}", "IssuedAt": issued}
-        fields = {**defaults, "ResultCode": "R24", **changes}
-        return "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+        defaults = {
+            "CaseNumber": self.case_number,
+            "NoticeNumber": f"SUITE-C1-{issued[:10]}",
+            "IssuedAt": issued,
+        }
+        notice_fields = {**defaults, "ResultCode": "R24", **changes}
+        return "".join(f"<{name}>{value}</{name}>" for name, value in notice_fields.items())
 
     def _wrap_call(
         self,
@@ -233,18 +238,18 @@ class AttackerKit:
         hooks: dict[str, Any],
     ) -> HttpRequest:
         at = hooks.pop("now", None) or self.get_current_time()
-        craft = MutatedCall(content, values, signer, at, **hooks)
-        return HttpRequest(face, craft.http_headers, craft.build_octets())
+        mutated_call = MutatedCall(content, values, signer, at, **hooks)
+        return HttpRequest(face, mutated_call.http_headers, mutated_call.build_octets())
 
     def _build_call_content(self, operation: str, content: etree._Element | str | None) -> etree._Element:
         if isinstance(content, etree._Element):
             return content
         if content is None:
-            if not self.application:
+            if not self.application_number:
                 raise NotOfferedError("the partner folder names no application for calls of the agency")
             content = (
-                f"<ApplicationNumber>{self.application}</ApplicationNumber>"
-                f"<ReceiptNumber>{self.receipt}</ReceiptNumber>"
+                f"<ApplicationNumber>{self.application_number}</ApplicationNumber>"
+                f"<ReceiptNumber>{self.receipt_number}</ReceiptNumber>"
             )
         return parse_xml(f'<{operation} xmlns="{SERVICE_AGENCY}">{content}</{operation}>'.encode())
 
@@ -278,10 +283,10 @@ class As4Kit(AttackerKit):
         if isinstance(unit, UserMessage):
             pmode = self.members[member].get_outgoing_pmode(unit.action, self.get_current_time())
         try:
-            craft = MutatedAs4Message(unit, key if signed else None, pmode, context, **hooks)
+            mutated_message = MutatedAs4Message(unit, key if signed else None, pmode, context, **hooks)
         except TypeError as missing:
             raise NotOfferedError(f"a message of AS4 has no such stage: {missing}") from None
-        return craft.build_parcel()
+        return mutated_message.build_parcel()
 
     def wrap_parcel(self, parcel: Parcel, headers: Mapping[str, str] | None = None) -> HttpRequest:
         """Return the request that carries `parcel`, with further or other `headers`."""
@@ -305,23 +310,23 @@ class As4Kit(AttackerKit):
 
 def make_as4_kit(kit: AttackerKit) -> As4Kit:
     """Return the kit for AS4; raise `NotOfferedError` when its partner folder has no agreement by AS4."""
-    if not kit.as4:
+    if not kit.as4_members:
         raise NotOfferedError("the partner folder has no agreement by AS4")
     values = {field.name: getattr(kit, field.name) for field in fields(kit)}
-    return As4Kit(**values | {"members": kit.as4})
+    return As4Kit(**values | {"members": kit.as4_members})
 
 
 def read_attacker_kit(
     folder: Path,
     clock: Callable[[], datetime] = get_current_time,
-    uuids: Callable[[], uuid.UUID] = uuid.uuid4,
+    make_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
 ) -> AttackerKit:
     """Return the kit of a partner folder; strangers, which no gateway knows, get new keys."""
     members = {
         name: read_membership(folder, name, folder / f"{name}.agreement.yaml", sent_action="Store")
         for name in MEMBERS
     }
-    by_as4 = {
+    as4_members = {
         name: read_membership(folder, name, folder / f"{name}.as4.agreement.yaml", sent_action="Store")
         for name in MEMBERS
         if (folder / f"{name}.as4.agreement.yaml").is_file()
@@ -336,23 +341,23 @@ def read_attacker_kit(
                 read_file(folder / f"{name}.key.pem"), read_file(folder / f"{name}.cert.pem")
             )
     subject = signers["a"].certificate.subject
-    outsider, self_signed = _make_strangers(subject, clock())
-    signers["stranger"], signers["selfsigned"] = outsider[1], self_signed
-    table = _load_suite_settings(folder)
-    soap = table.get("soap", {})
+    authority_and_signer, self_signed = _make_strangers(subject, clock())
+    signers["stranger"], signers["selfsigned"] = authority_and_signer[1], self_signed
+    settings = _load_suite_settings(folder)
+    soap = settings.get("soap", {})
     return AttackerKit(
         members=members,
         signers=signers,
-        outsider=outsider[0],
-        faces={name: _read_face_address(table.get(name, {}), _PATHS[name]) for name in FACES},
-        application=str(soap.get("application", "")),
-        receipt=str(soap.get("receipt", "SUITE-R1")),
-        case=str(table.get("customs", {}).get("case", "")),
-        features=frozenset(str(feature) for feature in table.get("features", ())),
-        receiver=members["a"].identity.encryption_certificate,
-        as4=by_as4,
+        stranger_authority=authority_and_signer[0],
+        faces={name: _read_face_address(settings.get(name, {}), _PATHS[name]) for name in FACES},
+        application_number=str(soap.get("application", "")),
+        receipt_number=str(soap.get("receipt", "SUITE-R1")),
+        case_number=str(settings.get("customs", {}).get("case", "")),
+        features=frozenset(str(feature) for feature in settings.get("features", ())),
+        encryption_certificate=members["a"].identity.encryption_certificate,
+        as4_members=as4_members,
         clock=clock,
-        uuids=uuids,
+        make_uuid=make_uuid,
     )
 
 
@@ -369,14 +374,14 @@ def _make_strangers(subject: str, at: datetime) -> tuple[tuple[CertificationAuth
 def _load_suite_settings(folder: Path) -> dict[str, Any]:
     path = folder / "suite.toml"
     try:
-        table = tomllib.loads(read_file(path).decode("utf-8-sig"))
+        settings = tomllib.loads(read_file(path).decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GatewayError(MISUSE, f"not TOML: {describe_exception(error)}", str(path)) from None
-    if not all(isinstance(table.get(name, {}), dict) for name in FACES):
+    if not all(isinstance(settings.get(name, {}), dict) for name in FACES):
         raise GatewayError(MISUSE, f"{' and '.join(FACES)} are tables", str(path))
-    if not isinstance(table.get("features", []), list):
+    if not isinstance(settings.get("features", []), list):
         raise GatewayError(MISUSE, "features is a list of names", str(path))
-    return table
+    return settings
 
 
 def _read_face_address(row: Mapping[str, Any], path: str) -> FaceAddress:

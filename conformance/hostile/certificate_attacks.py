@@ -57,7 +57,7 @@ _DATA: Final = "//ds:Signature/ds:KeyInfo/ds:X509Data"
 _UNTRUSTED: Final = "GW204 GW205 GW209"
 _UNREADABLE: Final = "GW202 GW204 GW205 GW209"
 _TOO_MANY: Final = "GW102 GW202 GW203 GW205"
-_MANY: Final = "CVE-2026-69249: exponential path building"
+_PATH_BUILDING: Final = "CVE-2026-69249: exponential path building"
 _BASIC: Final = "RFC 5280 §4.2.1.9"
 _FETCHED: Final = "CWE-918: a certificate names what is to be fetched"
 _SUBSTITUTED: Final = "certificate substitution: issuer and serial of another"
@@ -87,7 +87,7 @@ def _build_authority_access() -> x509.AuthorityInformationAccess:
     )
 
 
-def _set_moment(octets: bytes) -> CertificateMutation:
+def _set_end_time(octets: bytes) -> CertificateMutation:
     """Return the change of the moment at which a certificate ends."""
     return replace_last_match(_MOMENT, lambda _: b"\x17\x0d" + octets)
 
@@ -101,7 +101,7 @@ def _add_extension(extension: x509.ExtensionType, *, critical: bool = False) -> 
     return issue_with_extensions((extension, critical))
 
 
-def _add_unknown(octets: bytes, *, critical: bool = False) -> SignerMaker:
+def _add_unknown_extension(octets: bytes, *, critical: bool = False) -> SignerMaker:
     return _add_extension(x509.UnrecognizedExtension(_UNKNOWN, octets), critical=critical)
 
 
@@ -124,8 +124,8 @@ _FETCHING: Final[PlainTable[SignerMaker]] = (
 )
 
 _SAYING: Final[PlainTable[SignerMaker]] = (
-    ("critical", "an unknown critical extension", _add_unknown(b"\x05\x00", critical=True)),
-    ("large", "an extension of 20,000 octets", _add_unknown(bytes(20_000))),
+    ("critical", "an unknown critical extension", _add_unknown_extension(b"\x05\x00", critical=True)),
+    ("large", "an extension of 20,000 octets", _add_unknown_extension(bytes(20_000))),
     ("garbage", "key usage that is no DER",
      _add_extension(x509.UnrecognizedExtension(x509.KeyUsage.oid, b"\xff\xff\xff"), critical=True)),
     ("nul", "NUL in the name of the subject", issue_with_extensions(subject="suite-a\x00.invalid")),
@@ -141,9 +141,9 @@ _OCTETS: Final[PlainTable[CertificateMutation]] = (
     ("cut", "a certificate cut short", lambda der: der[:-9]),
     ("nested", "elements a thousand deep", lambda _: b"\x30\x80" * 1000),
     ("nothing", "one octet", lambda _: b"\x00"),
-    ("month-13", "a moment in the month 13", _set_moment(b"261301000000Z")),
-    ("day-30", "a moment on the thirtieth of February", _set_moment(b"260230000000Z")),
-    ("moment-nul", "a moment of thirteen NUL", _set_moment(bytes(13))),
+    ("month-13", "a moment in the month 13", _set_end_time(b"261301000000Z")),
+    ("day-30", "a moment on the thirtieth of February", _set_end_time(b"260230000000Z")),
+    ("moment-nul", "a moment of thirteen NUL", _set_end_time(bytes(13))),
     ("name-number", "a number as name", _set_name_tag(b"\x02")),
     ("name-bits", "bits as name", _set_name_tag(b"\x03")),
     ("name-sequence", "a name in a name", _set_name_tag(b"\x30")),
@@ -177,7 +177,7 @@ _KEYS: Final[PlainTable[PublicKeyInfo]] = (
 )
 
 #: The number of additional certificates, the end of the id, and the signer.
-_ALONG: Final = (
+_ATTACHED_ISSUERS: Final = (
     (3, "-stranger", "beside a stranger's", "stranger"),
     (4, "", "beside a good one", "a"),
     (100, "", "beside a good one", "a"),
@@ -186,26 +186,27 @@ _ALONG: Final = (
 # fmt: on
 
 
-def _sign_with(signer: SignerMaker, sender: str = "a") -> RequestMaker:
+def _sign_with(make_signer: SignerMaker, sender: str = "a") -> RequestMaker:
     """Return the step that sends a member's message or the agency's call, signed by another signer."""
     if sender == "agency":
-        return lambda kit: kit.build_call(signer=signer(kit))
-    return lambda kit: kit.build_message(member=sender, signer=signer(kit))
+        return lambda kit: kit.build_call(signer=make_signer(kit))
+    return lambda kit: kit.build_message(member=sender, signer=make_signer(kit))
 
 
 def _make_issued_cases() -> Iterator[AttackCase]:
-    for name, title, signer, sender, source in _ISSUED:
+    """Yield the cases of messages and calls that are signed with an untrusted certificate."""
+    for name, title, make_signer, sender, source in _ISSUED:
         face = "soap" if sender == "agency" else "ebms2"
-        yield make_attack_case(name, title, _sign_with(signer, sender), _UNTRUSTED, source, face=face)
+        yield make_attack_case(name, title, _sign_with(make_signer, sender), _UNTRUSTED, source, face=face)
 
 
 def _make_signer_cases(
     attack: str, rows: PlainTable[SignerMaker], source: str = _ENCODED
 ) -> Iterator[AttackCase]:
     """Yield the cases of unusual certificates, in messages and in calls."""
-    for variant, title, signer in rows:
-        yield make_attack_case(f"{attack}.{variant}", title, _sign_with(signer), _UNREADABLE, source)
-        call = _sign_with(signer, "agency")
+    for variant, title, make_signer in rows:
+        yield make_attack_case(f"{attack}.{variant}", title, _sign_with(make_signer), _UNREADABLE, source)
+        call = _sign_with(make_signer, "agency")
         yield make_attack_case(f"{attack}.call-{variant}", title, call, _UNREADABLE, source, face="soap")
 
 
@@ -219,8 +220,8 @@ def _issue_chain(count: int, at: datetime) -> tuple[bytes, ...]:
     return tuple(authority.certificate.der for authority in authorities)
 
 
-def _truncate_to_hour(kit: AttackerKit) -> datetime:
-    """Return the hour; certificates are made once for each hour."""
+def _get_current_hour(kit: AttackerKit) -> datetime:
+    """Return the start of the current hour, so that a chain of certificates is issued once in each hour."""
     return kit.get_current_time().replace(minute=0, second=0, microsecond=0)
 
 
@@ -228,7 +229,7 @@ def _attach_issuers(count: int, signer: str) -> RequestMaker:
     """Return the step that sends a message with this number of issuer certificates."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
-        texts = (base64.b64encode(der).decode() for der in _issue_chain(count, _truncate_to_hour(kit)))
+        texts = (base64.b64encode(der).decode() for der in _issue_chain(count, _get_current_hour(kit)))
         leaves = (append_element(_DATA, f"<ds:X509Certificate>{text}</ds:X509Certificate>") for text in texts)
         return kit.build_message(signer=signer, tampered=mutate_tree(*leaves))
 
@@ -239,13 +240,13 @@ def _make_path_call(count: int) -> RequestMaker:
     """Return the step that sends a call whose token is a path of this number of certificates."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
-        ders = (
-            *_issue_chain(count, _truncate_to_hour(kit)),
+        certificates_der = (
+            *_issue_chain(count, _get_current_hour(kit)),
             kit.get_signer("agency").certificate.der,
         )
-        token = _CertificatePath([Parsed.load(der) for der in ders]).dump()
-        kind = set_attribute(TOKEN, "ValueType", X509_PKI_PATH_TOKEN)
-        return build_tampered_call(kit, kind, set_text(TOKEN, base64.b64encode(token).decode()))
+        token = _CertificatePath([Parsed.load(der) for der in certificates_der]).dump()
+        set_token_type = set_attribute(TOKEN, "ValueType", X509_PKI_PATH_TOKEN)
+        return build_tampered_call(kit, set_token_type, set_text(TOKEN, base64.b64encode(token).decode()))
 
     return make_request
 
@@ -255,16 +256,19 @@ class _CertificatePath(SequenceOf):  # type: ignore[misc]
 
 
 def _make_chain_cases() -> Iterator[AttackCase]:
-    for count, suffix, explanation, signer in _ALONG:
+    """Yield the cases with many issuer certificates, in KeyInfo of a message and in the token of a call."""
+    for count, suffix, explanation, signer in _ATTACHED_ISSUERS:
         title = f"{count} certificates of one name {explanation}"
         problems = f"{_TOO_MANY} GW209" if signer == "stranger" else _TOO_MANY
-        request = _attach_issuers(count, signer)
-        yield make_attack_case(f"PKI-07.{count}-along{suffix}", title, request, problems, _MANY)
+        make_request = _attach_issuers(count, signer)
+        yield make_attack_case(f"PKI-07.{count}-along{suffix}", title, make_request, problems, _PATH_BUILDING)
     for count in (4, 100):
         title = f"a token that is a path of {count + 1} certificates"
         problems = f"{_TOO_MANY} GW209 GW204"
-        request = _make_path_call(count)
-        yield make_attack_case(f"PKI-07.call-path-{count}", title, request, problems, _MANY, face="soap")
+        make_request = _make_path_call(count)
+        yield make_attack_case(
+            f"PKI-07.call-path-{count}", title, make_request, problems, _PATH_BUILDING, face="soap"
+        )
 
 
 CASES: Final[tuple[AttackCase, ...]] = (

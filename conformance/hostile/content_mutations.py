@@ -49,7 +49,7 @@ _XPATH_1_0: Final = b"http://www.w3.org/TR/1999/REC-xpath-19991116"
 #: A header block that no gateway knows and that has no mustUnderstand.
 _UNKNOWN: Final = b'<x:unknown xmlns:x="urn:example:unknown">'
 #: Where `repeat_piece` puts a running number.
-NUMBERED: Final = b"%d"
+NUMBER_PLACEHOLDER: Final = b"%d"
 _SECOND: Final = re.compile(rb"(Content-ID: <p2\.[^>]*>\r\n)\r\n(.*?)(?=\r\n--=-boundary)", re.DOTALL)
 
 
@@ -87,53 +87,55 @@ def replace_text_of(tag: str, value: str) -> OctetMutation:
 
 
 def _insert_at_pattern(
-    pattern: re.Pattern[bytes], content: Callable[[], bytes], *, after: bool
+    pattern: re.Pattern[bytes], make_content: Callable[[], bytes], *, inserts_after: bool
 ) -> OctetMutation:
     def insert_content(data: bytes) -> bytes:
         match = pattern.search(data)
         if match is None:
             raise LookupError(f"not in the message: {pattern.pattern!r}")
-        position = match.end() if after else match.start()
-        return data[:position] + content() + data[position:]
+        position = match.end() if inserts_after else match.start()
+        return data[:position] + make_content() + data[position:]
 
     return insert_content
 
 
-def insert_in_header(content: Callable[[], bytes]) -> OctetMutation:
-    """Return the change that puts `content` into an unknown header block, the last one."""
-    return _insert_at_pattern(_HEADER_END, lambda: _UNKNOWN + content() + b"</x:unknown>", after=False)
+def insert_in_header(make_content: Callable[[], bytes]) -> OctetMutation:
+    """Return the change that puts `make_content` into an unknown header block, the last one."""
+    return _insert_at_pattern(
+        _HEADER_END, lambda: _UNKNOWN + make_content() + b"</x:unknown>", inserts_after=False
+    )
 
 
-def insert_in_body(content: Callable[[], bytes]) -> OctetMutation:
-    """Return the change that puts `content` first into the Body."""
-    return _insert_at_pattern(_BODY_START, content, after=True)
+def insert_in_body(make_content: Callable[[], bytes]) -> OctetMutation:
+    """Return the change that puts `make_content` first into the Body."""
+    return _insert_at_pattern(_BODY_START, make_content, inserts_after=True)
 
 
-def insert_in_signature(content: Callable[[], bytes]) -> OctetMutation:
-    """Return the change that puts `content` last into SignedInfo."""
-    return _insert_at_pattern(_SIGNED_INFO_END, content, after=False)
+def insert_in_signature(make_content: Callable[[], bytes]) -> OctetMutation:
+    """Return the change that puts `make_content` last into SignedInfo."""
+    return _insert_at_pattern(_SIGNED_INFO_END, make_content, inserts_after=False)
 
 
-def add_root_attributes(declared: Callable[[], bytes]) -> OctetMutation:
+def add_root_attributes(make_attributes: Callable[[], bytes]) -> OctetMutation:
     """Return the change that puts attributes or declarations on the Envelope."""
-    return _insert_at_pattern(_ROOT, lambda: b" " + declared(), after=True)
+    return _insert_at_pattern(_ROOT, lambda: b" " + make_attributes(), inserts_after=True)
 
 
-def prepend_prolog(prolog: Callable[[], bytes]) -> OctetMutation:
-    """Return the change that puts `prolog` before the envelope."""
-    return lambda data: prolog() + data
+def prepend_prolog(make_prolog: Callable[[], bytes]) -> OctetMutation:
+    """Return the change that puts `make_prolog` before the envelope."""
+    return lambda data: make_prolog() + data
 
 
-def replace_envelope(content: Callable[[], bytes]) -> OctetMutation:
-    """Return the change that sends `content` in place of the envelope."""
-    return lambda _: content()
+def replace_envelope(make_envelope: Callable[[], bytes]) -> OctetMutation:
+    """Return the change that sends `make_envelope` in place of the envelope."""
+    return lambda _: make_envelope()
 
 
 def repeat_piece(piece: bytes, count: int) -> Callable[[], bytes]:
     """Return the function that repeats `piece`, with a running number where it has a place for one."""
-    if NUMBERED not in piece:
+    if NUMBER_PLACEHOLDER not in piece:
         return lambda: piece * count
-    return lambda: b"".join(piece.replace(NUMBERED, b"%d" % number) for number in range(count))
+    return lambda: b"".join(piece.replace(NUMBER_PLACEHOLDER, b"%d" % number) for number in range(count))
 
 
 def nest_elements(depth: int, name: bytes = b"x:n", inner: bytes = b"") -> Callable[[], bytes]:
@@ -142,7 +144,7 @@ def nest_elements(depth: int, name: bytes = b"x:n", inner: bytes = b"") -> Calla
 
 
 def build_attribute_element(count: int, piece: bytes = b'a%d="" ') -> Callable[[], bytes]:
-    """Return an element with this number of attributes."""
+    """Return the function that builds an element with this number of attributes."""
     return lambda: b"<x:a " + repeat_piece(piece, count)() + b"/>"
 
 
@@ -161,20 +163,20 @@ def build_xpath_transform(expression: bytes) -> bytes:
 
 
 def build_declaration_element(count: int, inner: Iterable[bytes] = ()) -> Callable[[], bytes]:
-    """Return an element that declares this number of namespaces and contains `inner`."""
+    """Return the function that builds an element with this number of namespaces and `inner` as content."""
     return lambda: (
         b"<x:d " + repeat_piece(b'xmlns:p%d="urn:p" ', count)() + b">" + b"".join(inner) + b"</x:d>"
     )
 
 
-def insert_parts(content: Callable[[], bytes]) -> OctetMutation:
+def insert_parts(make_parts: Callable[[], bytes]) -> OctetMutation:
     """Return the change that inserts octets, with their boundaries, before the final boundary."""
 
     def mutate_octets(data: bytes) -> bytes:
         head, end, tail = data.rpartition(END)
         if not end:
             raise LookupError("the message has no final boundary")
-        return head + content() + end + tail
+        return head + make_parts() + end + tail
 
     return mutate_octets
 
@@ -222,9 +224,9 @@ def replace_in_content_type(old: str, new: str) -> Callable[[str], str]:
 NEXT: Final = "http://schemas.xmlsoap.org/soap/actor/next"
 NEXT_MSH: Final = "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"
 SIGNATURE: Final = "//ds:Signature[ds:SignedInfo]"
-_NAMES: Final[Mapping[str, str]] = {**PREFIXES, "wsu": WSU, "ds11": DS11, "x": "urn:example:unknown"}
+_NAMESPACES: Final[Mapping[str, str]] = {**PREFIXES, "wsu": WSU, "ds11": DS11, "x": "urn:example:unknown"}
 _DECLARATIONS: Final = "".join(
-    f' xmlns:{prefix}="{name}"' for prefix, name in _NAMES.items() if prefix != "xml"
+    f' xmlns:{prefix}="{name}"' for prefix, name in _NAMESPACES.items() if prefix != "xml"
 )
 
 #: Changes the tree of an envelope in place.
@@ -236,43 +238,43 @@ def expand_name(prefixed: str) -> str:
     prefix, colon, local = prefixed.rpartition(":")
     if prefix == "xml":
         return f"{{http://www.w3.org/XML/1998/namespace}}{local}"
-    return f"{{{_NAMES[prefix]}}}{local}" if colon else local
+    return f"{{{_NAMESPACES[prefix]}}}{local}" if colon else local
 
 
 ACTOR: Final = expand_name("soap:actor")
 
 
-def _get_names(node: etree._Element) -> dict[str, str]:
-    """Return the prefixes of paths; in an envelope of SOAP 1.2, ``soap`` and ``eb`` are those of AS4."""
+def _get_namespaces(node: etree._Element) -> dict[str, str]:
+    """Return the namespaces of paths by prefix; for SOAP 1.2, ``soap`` and ``eb`` are those of AS4."""
     if node.getroottree().getroot().tag == f"{{{SOAP12}}}Envelope":
-        return {**_NAMES, "soap": SOAP12, "eb": EB3}
-    return dict(_NAMES)
+        return {**_NAMESPACES, "soap": SOAP12, "eb": EB3}
+    return dict(_NAMESPACES)
 
 
 def get_element(root: etree._Element, path: str) -> etree._Element:
     """Return the one element at a path; raises LookupError when there is none, or another."""
-    there = cast("list[etree._Element]", root.xpath(path, namespaces=_get_names(root)))
-    if len(there) != 1:
-        raise LookupError(f"{len(there)} elements at {path}")
-    return there[0]
+    elements = cast("list[etree._Element]", root.xpath(path, namespaces=_get_namespaces(root)))
+    if len(elements) != 1:
+        raise LookupError(f"{len(elements)} elements at {path}")
+    return elements[0]
 
 
 def get_elements(root: etree._Element, path: str) -> list[etree._Element]:
     """Return the elements at a path; raises LookupError when there is none."""
-    there = cast("list[etree._Element]", root.xpath(path, namespaces=_get_names(root)))
-    if not there:
+    elements = cast("list[etree._Element]", root.xpath(path, namespaces=_get_namespaces(root)))
+    if not elements:
         raise LookupError(f"nothing at {path}")
-    return there
+    return elements
 
 
 def find_element(root: etree._Element, path: str) -> etree._Element | None:
     """Return the first element at a path, None when there is none."""
-    return next(iter(cast("list[etree._Element]", root.xpath(path, namespaces=_get_names(root)))), None)
+    return next(iter(cast("list[etree._Element]", root.xpath(path, namespaces=_get_namespaces(root)))), None)
 
 
-def parse_element(text: str) -> etree._Element:
+def parse_element(element_xml: str) -> etree._Element:
     """Return an element that is written with the prefixes of the gateway; ``x`` is an unknown namespace."""
-    element = etree.fromstring(f"<r{_DECLARATIONS}>{text}</r>")[0]
+    element = etree.fromstring(f"<r{_DECLARATIONS}>{element_xml}</r>")[0]
     alone = deepcopy(element)
     etree.cleanup_namespaces(alone)
     return alone
@@ -300,19 +302,19 @@ def combine_mutations(*changes: TreeMutation) -> TreeMutation:
     return alter_tree
 
 
-def insert_element(path: str, text: str, index: int = 0) -> TreeMutation:
+def insert_element(path: str, element_xml: str, index: int = 0) -> TreeMutation:
     """Return the change that puts a new element among the children of the one at `path`."""
-    return lambda root: get_element(root, path).insert(index, parse_element(text))
+    return lambda root: get_element(root, path).insert(index, parse_element(element_xml))
 
 
-def insert_after(path: str, text: str) -> TreeMutation:
+def insert_after(path: str, element_xml: str) -> TreeMutation:
     """Return the change that puts a new element behind the one at `path`."""
-    return lambda root: get_element(root, path).addnext(parse_element(text))
+    return lambda root: get_element(root, path).addnext(parse_element(element_xml))
 
 
-def append_element(path: str, text: str) -> TreeMutation:
+def append_element(path: str, element_xml: str) -> TreeMutation:
     """Return the change that appends a new element to the one at `path`."""
-    return lambda root: get_element(root, path).append(parse_element(text))
+    return lambda root: get_element(root, path).append(parse_element(element_xml))
 
 
 def make_first_child(parent: etree._Element, child: etree._Element) -> None:
@@ -325,9 +327,9 @@ def remove_element(path: str) -> TreeMutation:
     return lambda root: naive_verifier.detach_element(get_element(root, path))
 
 
-def move_element(path: str, to: str) -> TreeMutation:
-    """Return the change that makes the element at `path` the last child of the one at `to`."""
-    return lambda root: get_element(root, to).append(get_element(root, path))
+def move_element(path: str, target_path: str) -> TreeMutation:
+    """Return the change that makes the element at `path` the last child of the one at `target_path`."""
+    return lambda root: get_element(root, target_path).append(get_element(root, path))
 
 
 def insert_comment(path: str) -> TreeMutation:
@@ -368,17 +370,17 @@ def rename_element(path: str, name: str) -> TreeMutation:
     return lambda root: setattr(get_element(root, path), "tag", name)
 
 
-def set_text(path: str, new: str) -> TreeMutation:
+def set_text(path: str, new_text: str) -> TreeMutation:
     """Return the change that gives the element at `path` another text."""
-    return replace_text(path, lambda _: new)
+    return replace_text(path, lambda _: new_text)
 
 
-def replace_text(path: str, new: Callable[[str], str]) -> TreeMutation:
+def replace_text(path: str, change_text: Callable[[str], str]) -> TreeMutation:
     """Return the change that makes the text of the element at `path` another one."""
 
     def alter_tree(root: etree._Element) -> None:
         target = get_element(root, path)
-        target.text = new(target.text or "")
+        target.text = change_text(target.text or "")
 
     return alter_tree
 
@@ -386,10 +388,10 @@ def replace_text(path: str, new: Callable[[str], str]) -> TreeMutation:
 def recompute_envelope_digest(root: etree._Element) -> None:
     """Compute the digest of the envelope of an ebMS 2.0 message again, with the intended XPath transform."""
     signature = naive_verifier.find_signature(root)
-    hidden = [element for element in root.iter("*") if element.get(ACTOR) in NEXT_ACTORS]
-    value = compute_digest(SHA256, canonicalize_document(root, (signature, *hidden)))
+    omitted_elements = [element for element in root.iter("*") if element.get(ACTOR) in NEXT_ACTORS]
+    digest = compute_digest(SHA256, canonicalize_document(root, (signature, *omitted_elements)))
     for reference in signature.iterfind(f"{{{DS}}}SignedInfo/{{{DS}}}Reference[@URI='']"):
-        get_element(reference, "ds:DigestValue").text = base64.b64encode(value).decode()
+        get_element(reference, "ds:DigestValue").text = base64.b64encode(digest).decode()
 
 
 def recompute_written_digests(root: etree._Element) -> None:
@@ -399,8 +401,8 @@ def recompute_written_digests(root: etree._Element) -> None:
         with suppress(
             LookupError, etree.LxmlError
         ):  # a reference that the naive verifier cannot resolve keeps its digest
-            value = compute_digest(SHA256, naive_verifier.dereference_octets(signature, reference, {}))
-            get_element(reference, "ds:DigestValue").text = base64.b64encode(value).decode()
+            digest = compute_digest(SHA256, naive_verifier.dereference_octets(signature, reference, {}))
+            get_element(reference, "ds:DigestValue").text = base64.b64encode(digest).decode()
 
 
 def recompute_signature(signer: Signer) -> TreeMutation:

@@ -10,7 +10,7 @@ from lxml import etree
 from gateway.wire import SERVICE_CUSTOMS
 from gateway_conformance.hostile.attack_cases import (
     BODY,
-    DECLARED,
+    DECLARE_PREFIXES,
     HEADER,
     SECURITY,
     AttackCase,
@@ -21,7 +21,7 @@ from gateway_conformance.hostile.attack_cases import (
     expect_refusal,
     make_attack_case,
     make_sourced_cases,
-    send_request,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.content_mutations import (
@@ -41,7 +41,7 @@ _REPLAY: Final = "replay; WS-Security §13"
 _CHANGED_AFTER: Final = "a signed call changed on its way"
 _WRAPPED: Final = "McIntosh & Austel, XML signature element wrapping"
 _CLEARANCE: Final = f"{SERVICE_CUSTOMS}:ReportClearance"
-_NOTHING: Final = "<CaseNumber>NEVER-TOLD-1</CaseNumber>"
+_UNKNOWN_CASE_NUMBER: Final = "<CaseNumber>NEVER-TOLD-1</CaseNumber>"
 
 
 def _make_call(*arguments: Any, **hooks: Any) -> RequestMaker:
@@ -49,17 +49,19 @@ def _make_call(*arguments: Any, **hooks: Any) -> RequestMaker:
 
 
 def _change_on_the_way(change: TreeMutation) -> RequestMaker:
-    return lambda kit: kit.build_customs_call(envelope=DECLARED, tampered=mutate_tree(change))
+    return lambda kit: kit.build_customs_call(envelope=DECLARE_PREFIXES, tampered=mutate_tree(change))
 
 
 def _say(operation: str = "ReportAnswer", **fields: str) -> RequestMaker:
-    """Return the step in which customs itself says something else about the suite's case."""
+    """Return the step in which customs reports a notice about the suite's case with these other fields."""
     return lambda kit: kit.build_customs_call(operation, kit.build_customs_notice(**fields))
 
 
-def _report_items(*items: int) -> RequestMaker:
+def _report_items(*item_numbers: int) -> RequestMaker:
     """Return the step in which customs clears these items."""
-    rows = "".join(f"<Item><item>{number}</item><ResultCode>5EC</ResultCode></Item>" for number in items)
+    rows = "".join(
+        f"<Item><item>{number}</item><ResultCode>5EC</ResultCode></Item>" for number in item_numbers
+    )
     return lambda kit: kit.build_customs_call(
         "ReportClearance", kit.build_customs_notice(NoticeNumber="SUITE-C9", ResultCode="5EC") + rows
     )
@@ -67,7 +69,7 @@ def _report_items(*items: int) -> RequestMaker:
 
 def _report_nothing(kit: AttackerKit) -> HttpRequest:
     content = kit.build_customs_notice(ResultCode="5EC").partition("</CaseNumber>")[2]
-    return kit.build_customs_call("ReportClearance", _NOTHING + content)
+    return kit.build_customs_call("ReportClearance", _UNKNOWN_CASE_NUMBER + content)
 
 
 def _wrap_body(root: etree._Element) -> None:
@@ -78,7 +80,7 @@ def _wrap_body(root: etree._Element) -> None:
     root[0].append(body)
 
 
-def _carry_agency_call(kit: AttackerKit) -> HttpRequest:
+def _send_agency_call_to_customs(kit: AttackerKit) -> HttpRequest:
     """Return a call of an agency, brought to the service for customs."""
     post = kit.build_call()
     return HttpRequest("customs", post.headers, post.body)
@@ -91,7 +93,7 @@ def _run_replay(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
 
 
 def _run_repeat(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-    """Say the same again in a call of its own: a repeat, which changes nothing."""
+    """Send the same notice in two calls; the second is a repeat, which changes nothing."""
     for expected in (ACCEPTED, LAWFUL):
         yield Exchange(kit.build_customs_call(), expected)
 
@@ -147,7 +149,7 @@ _CALLS: Final[SourcedTable[RequestMaker]] = (
      _make_call(envelope=mutate_tree(duplicate_element(f"{BODY}/*"))), "GW311", "SOAPAction spoofing"),
     ("REP-12.customs-action", "SOAPAction and wsa:Action of another operation than the Body",
      _make_call(addressing={"action": _CLEARANCE}, action=f'"{_CLEARANCE}"'), "GW304", "SOAPAction spoofing"),
-    ("REP-12.customs-agency", "a call of an agency at the service for customs", _carry_agency_call,
+    ("REP-12.customs-agency", "a call of an agency at the service for customs", _send_agency_call_to_customs,
      "GW304 GW311 GW209", "a signed call brought to another service"),
     ("SIG-31.customs-never-told", "the clearance of a case that customs was never told of", _report_nothing,
      "GW701", _NAME),
@@ -167,7 +169,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
     *(make_attack_case(name, title, _change_on_the_way(change), expect_early_refusal(*problems.split()),
                        source, face="customs", feature=_FEATURE)
       for name, title, change, problems, source in _CHANGED),
-    *make_sourced_cases("", _CALLS, send_request, face="customs", feature=_FEATURE),
+    *make_sourced_cases("", _CALLS, use_request_maker, face="customs", feature=_FEATURE),
 )
 # fmt: on
 """Repetition, callers, subjects and changes of what customs says."""

@@ -20,7 +20,7 @@ from gateway_conformance.hostile.attack_cases import (
     SourcedTable,
     expect_refusal,
     make_sourced_cases,
-    send_request,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.exchange import (
@@ -34,15 +34,15 @@ from gateway_conformance.hostile.exchange import (
 from gateway_conformance.hostile.sealed_payloads import (
     CONTENT,
     DocumentMaker,
-    change_value,
-    encrypt_block_key,
+    change_cipher_value,
     encrypt_cbc,
+    encrypt_padded_block,
+    encrypt_with_rsa_15,
     get_receiver,
-    pad_key,
     seal_cms,
     seal_xml,
     send_sealed,
-    write_old_document,
+    write_encrypted_document,
 )
 
 _FEATURE: Final = "encryption"
@@ -62,10 +62,12 @@ _CMS: Final = "application/pkcs7-mime"
 _FAILED: Final = expect_refusal("GW210")
 
 
-def _flip(position: int, bit: int = 1) -> Callable[[bytes], bytes]:
+def _flip(position: int, bit_mask: int = 1) -> Callable[[bytes], bytes]:
+    """Return the change that inverts the bits of the mask `bit_mask` in the octet at `position`."""
+
     def flip_bits(octets: bytes) -> bytes:
         changed = bytearray(octets)
-        changed[position] ^= bit
+        changed[position] ^= bit_mask
         return bytes(changed)
 
     return flip_bits
@@ -83,12 +85,12 @@ def _use_document(document: bytes) -> DocumentMaker:
     return lambda _: document
 
 
-def _change_value_in(which: int, change: Callable[[bytes], bytes]) -> DocumentMaker:
-    return lambda kit: change_value(seal_xml(kit), which, change)
+def _change_value_in(value_index: int, change: Callable[[bytes], bytes]) -> DocumentMaker:
+    return lambda kit: change_cipher_value(seal_xml(kit), value_index, change)
 
 
-def _exchange_octets(old: bytes, new: bytes) -> DocumentMaker:
-    """Return the function that exchanges octets of an honest document; they must be there."""
+def _replace_in_document(old: bytes, new: bytes) -> DocumentMaker:
+    """Return the function that replaces `old` by `new` in an honest document; ValueError if it is missing."""
 
     def make_document(kit: AttackerKit) -> bytes:
         document = seal_xml(kit)
@@ -99,8 +101,8 @@ def _exchange_octets(old: bytes, new: bytes) -> DocumentMaker:
     return make_document
 
 
-def _exchange_between(start: bytes, end: bytes, new: bytes = b"") -> DocumentMaker:
-    """Return the function that exchanges everything from `start` to `end` of an honest document."""
+def _replace_between(start: bytes, end: bytes, new: bytes = b"") -> DocumentMaker:
+    """Return the function that puts `new` in place of everything from `start` to `end` in a document."""
 
     def make_document(kit: AttackerKit) -> bytes:
         head, _, rest = seal_xml(kit).partition(start)
@@ -110,34 +112,36 @@ def _exchange_between(start: bytes, end: bytes, new: bytes = b"") -> DocumentMak
 
 
 def _make_cbc_variants(kit: AttackerKit) -> list[bytes]:
-    """Return documents whose plaintext ends in every kind of padding, the right ones too."""
-    transported = encrypt_block_key(get_receiver(kit), _KEY)
-    pads = [bytes(15) + bytes([last]) for last in (0, 1, 2, 15, 16, 17, 32, 127, 128, 255)]
-    texts = [encrypt_cbc(_KEY, bytes(16 * blocks), pad) for pad in pads for blocks in (0, 5)]
+    """Return documents whose plaintext ends in valid and invalid padding, and changed ciphertexts."""
+    encrypted_key = encrypt_with_rsa_15(get_receiver(kit), _KEY)
+    paddings = [bytes(15) + bytes([last]) for last in (0, 1, 2, 15, 16, 17, 32, 127, 128, 255)]
+    ciphertexts = [
+        encrypt_cbc(_KEY, bytes(16 * blocks), padding) for padding in paddings for blocks in (0, 5)
+    ]
     honest = encrypt_cbc(_KEY, CONTENT)
-    texts += [_flip(position, bit)(honest) for position in (0, 15, -17, -32) for bit in (1, 0x80)]
-    texts += [honest[:-16], honest[:32], honest[:-1], honest + bytes(16)]
-    return [write_old_document(transported, text) for text in texts]
+    ciphertexts += [_flip(position, bit)(honest) for position in (0, 15, -17, -32) for bit in (1, 0x80)]
+    ciphertexts += [honest[:-16], honest[:32], honest[:-1], honest + bytes(16)]
+    return [write_encrypted_document(encrypted_key, ciphertext) for ciphertext in ciphertexts]
 
 
 def _make_pkcs1_variants(kit: AttackerKit) -> list[bytes]:
     """Return documents whose key is padded in the ways that Bleichenbacher tells apart."""
-    receiver, text = get_receiver(kit), encrypt_cbc(_KEY, CONTENT)
-    some = b"\x5a"
+    receiver, ciphertext = get_receiver(kit), encrypt_cbc(_KEY, CONTENT)
+    filler = b"\x5a"
     blocks: list[Callable[[int], bytes]] = [
-        lambda size: b"\x00\x02" + some * (size - 2),  # no end of the padding
+        lambda size: b"\x00\x02" + filler * (size - 2),  # no end of the padding
         lambda size: b"\x00\x02" + bytes(size - 2),  # the end at once
-        lambda size: b"\x00\x02" + some * (size - 35) + b"\x00" + bytes(32),  # another key
-        lambda size: b"\x00\x02" + some * (size - 19) + b"\x00" + bytes(16),  # a key of another length
-        lambda size: b"\x00\x02" + some * (size - 3) + b"\x00",  # no key
+        lambda size: b"\x00\x02" + filler * (size - 35) + b"\x00" + bytes(32),  # another key
+        lambda size: b"\x00\x02" + filler * (size - 19) + b"\x00" + bytes(16),  # a key of another length
+        lambda size: b"\x00\x02" + filler * (size - 3) + b"\x00",  # no key
         lambda size: b"\x00\x01" + b"\xff" * (size - 35) + b"\x00" + _KEY,  # the padding of a signature
-        lambda size: b"\x00\x00" + some * (size - 35) + b"\x00" + _KEY,
-        lambda size: b"\x01\x02" + some * (size - 35) + b"\x00" + _KEY,
+        lambda size: b"\x00\x00" + filler * (size - 35) + b"\x00" + _KEY,
+        lambda size: b"\x01\x02" + filler * (size - 35) + b"\x00" + _KEY,
         lambda size: b"\x00" * (size - 1) + b"\x01",
     ]
-    keys = [pad_key(receiver, block) for block in blocks]
+    keys = [encrypt_padded_block(receiver, block) for block in blocks]
     keys += [b"", b"\x00", keys[0][:-1], keys[0] + b"\x00", b"\xff" * len(keys[0])]
-    return [write_old_document(key, text) for key in keys]
+    return [write_encrypted_document(key, ciphertext) for key in keys]
 
 
 def _make_oaep_variants(kit: AttackerKit) -> list[bytes]:
@@ -150,15 +154,17 @@ def _make_oaep_variants(kit: AttackerKit) -> list[bytes]:
         bytes,
         lambda size: b"\x00" * (size - 1) + b"\x02",
     ]
-    keys = [pad_key(receiver, block) for block in blocks]
-    return [change_value(honest, 0, _replace_by(key)) for key in (*keys, b"", keys[0][:-1])]
+    keys = [encrypt_padded_block(receiver, block) for block in blocks]
+    return [change_cipher_value(honest, 0, _replace_by(key)) for key in (*keys, b"", keys[0][:-1])]
 
 
 def _make_gcm_variants(kit: AttackerKit) -> list[bytes]:
-    """Return documents with other octets everywhere, another length, and another's content."""
+    """Return documents with one changed octet, with another length, and with content that was not signed."""
     honest = seal_xml(kit)
-    variants = [change_value(honest, -1, _flip(position)) for position in (0, 11, 12, 40, -17, -16, -1)]
-    variants += [change_value(honest, -1, _truncate_at(end)) for end in (0, 11, 12, 27, 28, -1)]
+    variants = [
+        change_cipher_value(honest, -1, _flip(position)) for position in (0, 11, 12, 40, -17, -16, -1)
+    ]
+    variants += [change_cipher_value(honest, -1, _truncate_at(end)) for end in (0, 11, 12, 27, 28, -1)]
     return [*variants, seal_xml(kit, b"<Other/>"), seal_xml(kit, b"")]
 
 
@@ -167,18 +173,18 @@ def _make_cms_variants(kit: AttackerKit) -> list[bytes]:
     return [_flip(position)(honest) for position in (-1, -16, -20, -60)] + [seal_cms(kit, b"<Other/>")]
 
 
-def _make_uniform_scenario(make: Callable[[AttackerKit], list[bytes]], action: str) -> Scenario:
+def _make_uniform_scenario(make_documents: Callable[[AttackerKit], list[bytes]], action: str) -> Scenario:
     """Return the scenario in which every document gets the same refusal, and an honest one is accepted."""
-    honest, media_type = (seal_cms, _CMS) if action == "SealCms" else (seal_xml, "application/xml")
+    make_honest, media_type = (seal_cms, _CMS) if action == "SealCms" else (seal_xml, "application/xml")
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-        yield Exchange(send_sealed(honest, action, media_type)(kit), ACCEPTED)
+        yield Exchange(send_sealed(make_honest, action, media_type)(kit), ACCEPTED)
         first = ""
-        for number, document in enumerate(make(kit)):
+        for number, document in enumerate(make_documents(kit)):
             request = send_sealed(_use_document(document), action, media_type)(kit)
             answer = yield Exchange(request, _FAILED)
             summary = summarize_answer(answer)
-            description = f"{summary.status} {summary.codes} {summary.fault} {summary.problems}"
+            description = f"{summary.status} {summary.error_codes} {summary.fault_code} {summary.problem_ids}"
             first = first or description
             if description != first:
                 raise WrongAnswerError(f"variant {number} is answered otherwise: {description[:100]}")
@@ -199,10 +205,10 @@ def _encode(octets: bytes) -> bytes:
     return base64.b64encode(octets)
 
 
-def _write_weak(transport: str, cipher: str, method: str = "") -> DocumentMaker:
-    """Return the function that seals by an algorithm that was not agreed; nothing has to be right inside."""
-    return lambda kit: write_old_document(
-        encrypt_block_key(get_receiver(kit), _KEY), encrypt_cbc(_KEY, CONTENT), transport, cipher, method
+def _seal_weak(transport: str, cipher: str, method: str = "") -> DocumentMaker:
+    """Return the function that encrypts by algorithms that were not agreed; `method` are their parameters."""
+    return lambda kit: write_encrypted_document(
+        encrypt_with_rsa_15(get_receiver(kit), _KEY), encrypt_cbc(_KEY, CONTENT), transport, cipher, method
     )
 
 
@@ -241,42 +247,42 @@ _DOCUMENTS: Final[SourcedTable[DocumentMaker]] = (
     ("SIG-36.tag", "one octet of the ciphertext changed", _change_value_in(-1, _flip(40)), "GW210", _JAGER),
     ("SIG-36.another-key", "encrypted for the sender, with the gateway's certificate beside it",
      _seal_for_sender, "GW210", "key confusion"),
-    ("SIG-36.cbc", "CBC where GCM is agreed", _write_weak(_OAEP_1, f"{XENC}aes256-cbc"), "GW216", _BACKWARDS),
-    ("SIG-36.rsa-1.5", "RSA 1.5 where OAEP is agreed", _write_weak(f"{XENC}rsa-1_5", _GCM), "GW216",
+    ("SIG-36.cbc", "CBC where GCM is agreed", _seal_weak(_OAEP_1, f"{XENC}aes256-cbc"), "GW216", _BACKWARDS),
+    ("SIG-36.rsa-1.5", "RSA 1.5 where OAEP is agreed", _seal_weak(f"{XENC}rsa-1_5", _GCM), "GW216",
      _BACKWARDS),
-    ("SIG-36.oaep-sha1", "OAEP with SHA-1", _write_weak(_OAEP_1, _GCM, _SHA1), "GW216", _BACKWARDS),
-    ("SIG-36.oaep-default", "OAEP without a digest, which means SHA-1", _write_weak(_OAEP_1, _GCM), "GW216",
+    ("SIG-36.oaep-sha1", "OAEP with SHA-1", _seal_weak(_OAEP_1, _GCM, _SHA1), "GW216", _BACKWARDS),
+    ("SIG-36.oaep-default", "OAEP without a digest, which means SHA-1", _seal_weak(_OAEP_1, _GCM), "GW216",
      _BACKWARDS),
     ("SIG-36.cipher-renamed", "the cipher renamed to the CBC of the same key",
-     _exchange_octets(_GCM.encode(), f"{XENC}aes256-cbc".encode()), "GW216", _BACKWARDS),
+     _replace_in_document(_GCM.encode(), f"{XENC}aes256-cbc".encode()), "GW216", _BACKWARDS),
     ("SIG-36.cipher-unknown", "a cipher that nobody knows",
-     _exchange_octets(_GCM.encode(), b"urn:example:null-cipher"), "GW216", _BACKWARDS),
+     _replace_in_document(_GCM.encode(), b"urn:example:null-cipher"), "GW216", _BACKWARDS),
     ("SIG-36.clear", "in clear where encryption is agreed", lambda _: CONTENT, "GW215", "encryption stripped",
      True),
     ("SIG-37.recipients", "a payload for a thousand recipients", _repeat_key, "GW215 GW102 GW104", _MANY),
     ("SIG-37.nested", "sixty EncryptedKey, each in the other", _nest_keys, "GW215 GW102", _MANY),
     ("SIG-37.wrapped", "EncryptedData below another element", lambda kit: b"<a>" + seal_xml(kit) + b"</a>",
      "GW215", _WRAPPING),
-    ("SIG-37.two-contents", "two CipherData", _exchange_octets(_END,
+    ("SIG-37.two-contents", "two CipherData", _replace_in_document(_END,
      b"<xenc:CipherData><xenc:CipherValue>AAAA</xenc:CipherValue></xenc:CipherData>" + _END), "GW215",
      _WRAPPING),
     ("SIG-37.cipher-reference", "the content is to be fetched",
-     _exchange_between(b"</ds:KeyInfo><xenc:CipherData>", b"</xenc:CipherData>",
+     _replace_between(b"</ds:KeyInfo><xenc:CipherData>", b"</xenc:CipherData>",
      b"</ds:KeyInfo><xenc:CipherData><xenc:CipherReference " + _CANARY + b"/></xenc:CipherData>"), "GW215",
      _FETCH),
     ("SIG-37.retrieval-method", "the key is to be fetched",
-     _exchange_octets(b"<ds:KeyInfo><xenc:EncryptedKey>",
+     _replace_in_document(b"<ds:KeyInfo><xenc:EncryptedKey>",
      b"<ds:KeyInfo><ds:RetrievalMethod " + _CANARY + b"/><xenc:EncryptedKey>"), "GW215", _FETCH),
     ("SIG-37.key-retrieval", "the receiver's certificate is to be fetched",
-     _exchange_octets(b"<ds:X509Data>", b"<ds:RetrievalMethod " + _CANARY + b"/><ds:X509Data>"), "GW215",
+     _replace_in_document(b"<ds:X509Data>", b"<ds:RetrievalMethod " + _CANARY + b"/><ds:X509Data>"), "GW215",
      _FETCH),
-    ("SIG-37.key-agreement", "a key agreement in place of the key", _exchange_between(b"<xenc:EncryptedKey>",
+    ("SIG-37.key-agreement", "a key agreement in place of the key", _replace_between(b"<xenc:EncryptedKey>",
      b"</xenc:EncryptedKey>", b'<xenc:AgreementMethod Algorithm="urn:x"/>'), "GW215", _WRAPPING),
     ("SIG-37.key-name", "a name in place of the key",
-     _exchange_between(b"<xenc:EncryptedKey>", b"</xenc:EncryptedKey>", b"<ds:KeyName>hub</ds:KeyName>"),
+     _replace_between(b"<xenc:EncryptedKey>", b"</xenc:EncryptedKey>", b"<ds:KeyName>hub</ds:KeyName>"),
      "GW215", _WRAPPING),
     ("SIG-37.properties", "properties with content of their own",
-     _exchange_octets(_END, b"<xenc:EncryptionProperties/>" + _END), "GW215", _WRAPPING),
+     _replace_in_document(_END, b"<xenc:EncryptionProperties/>" + _END), "GW215", _WRAPPING),
     ("SIG-37.entity", "a document type with an entity in the encrypted form",
      lambda kit: b'<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]>' + seal_xml(kit),
      "GW102 GW104 GW107 GW215", _FETCH),
@@ -307,15 +313,15 @@ _UNIFORM: Final[tuple[tuple[str, str, Callable[[AttackerKit], list[bytes]], str,
 # fmt: on
 
 
-def _make_hostile_content_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-    """Send content that would harm a careless parser, rightly signed and encrypted: it is stored unread."""
+def _run_hostile_content_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
+    """Send an entity bomb, correctly signed and encrypted: it must be accepted, and stored unparsed."""
     bomb = b'<!DOCTYPE a [<!ENTITY b "' + b"x" * 1000 + b'">]><a>' + b"&b;" * 1000 + b"</a>"
     yield Exchange(send_sealed(lambda kit: seal_xml(kit, bomb), content=bomb)(kit), LAWFUL)
 
 
 CASES: Final[tuple[AttackCase, ...]] = (
     *make_sourced_cases("", _DOCUMENTS, send_sealed, feature=_FEATURE),
-    *make_sourced_cases("", _SENT, send_request, feature=_FEATURE),
+    *make_sourced_cases("", _SENT, use_request_maker, feature=_FEATURE),
     *(
         AttackCase(name, title, "ebms2", source, _make_uniform_scenario(make, action), _FEATURE)
         for name, title, make, action, source in _UNIFORM
@@ -325,7 +331,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
         "content that expands without end, signed and encrypted",
         "ebms2",
         "CVE-2003-1564",
-        _make_hostile_content_scenario,
+        _run_hostile_content_scenario,
         _FEATURE,
     ),
 )

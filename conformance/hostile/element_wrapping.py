@@ -33,7 +33,7 @@ from gateway_conformance.hostile.content_mutations import (
 )
 from gateway_conformance.hostile.exchange import HttpRequest
 from gateway_conformance.hostile.signature_wrapping import (
-    ForgedPlacement,
+    ForgedElementInsertion,
     ForgeryTarget,
     WrappingAttack,
     make_element_wrapping,
@@ -41,7 +41,7 @@ from gateway_conformance.hostile.signature_wrapping import (
     surround_envelope,
 )
 
-_ID: Final = expand_name("wsu:Id")
+_WSU_ID: Final = expand_name("wsu:Id")
 # fmt: off
 _TARGETS: Final = (
     ForgeryTarget("CallBody", "soap:Body", "*/*[local-name()='ReceiptNumber']", "FORGED"),
@@ -52,20 +52,20 @@ _TARGETS: Final = (
 # fmt: on
 
 #: Moves the signed element; the forged element is already in its place.
-SignedPlacement = Callable[[etree._Element, etree._Element, etree._Element], None]
+SignedElementMove = Callable[[etree._Element, etree._Element, etree._Element], None]
 
 
-def move_into(path: str, *wrappers: str, first: bool = False) -> SignedPlacement:
-    """Return the move that puts the signed element below `path`, inside new elements named `wrappers`."""
+def move_into(path: str, *wrapper_names: str, inserts_first: bool = False) -> SignedElementMove:
+    """Return the move of the signed element to below `path`, inside new elements named `wrapper_names`."""
 
     def move_signed(root: etree._Element, original: etree._Element, forged: etree._Element) -> None:
-        home = forged if path == "." else get_element(root, path)
-        for name in wrappers:
-            wrapper = find_element(home, name)
+        parent = forged if path == "." else get_element(root, path)
+        for name in wrapper_names:
+            wrapper = find_element(parent, name)
             child = parse_element(f"<{name}/>") if wrapper is None else wrapper
-            home.insert(0 if first else len(home), child)
-            home = child
-        home.insert(0 if first else len(home), original)
+            parent.insert(0 if inserts_first else len(parent), child)
+            parent = child
+        parent.insert(0 if inserts_first else len(parent), original)
 
     return move_signed
 
@@ -101,7 +101,7 @@ class WrappingVariant(NamedTuple):
     attack: str
     name: str
     title: str
-    move: SignedPlacement
+    move_signed: SignedElementMove
     naive_search: str = "path"
     identifier: str = "other"
     problems: tuple[str, str, str] = ("GW107", "GW107", "GW107")
@@ -144,16 +144,16 @@ VARIANTS: Final = (
     WrappingVariant("SIG-07", "in-header", "signed element in an unknown header block",
      move_into(HEADER, "x:Wrapper")),
     WrappingVariant("SIG-07", "bare-in-header", "signed element as a header block of its own",
-     move_into(HEADER, first=True), "last"),
+     move_into(HEADER, inserts_first=True), "last"),
     WrappingVariant("SIG-08", "same-id-in-header",
      "two elements with one wsu:Id, the signed one in an unknown header block",
-     move_into(HEADER, "x:Wrapper", first=True), identifier="same"),
+     move_into(HEADER, "x:Wrapper", inserts_first=True), identifier="same"),
     WrappingVariant("SIG-08", "same-id-before", "two elements with one wsu:Id, the signed one first",
      _move_before, "last", identifier="same", problems=_TIME_FIRST),
     WrappingVariant("SIG-09", "plain-id", "the forged element has the Id in an attribute without namespace",
-     move_into(HEADER, "x:Wrapper", first=True), identifier="plain"),
+     move_into(HEADER, "x:Wrapper", inserts_first=True), identifier="plain"),
     WrappingVariant("SIG-09", "xml-id", "the forged element has the Id as xml:id",
-     move_into(HEADER, "x:Wrapper", first=True), identifier="xml"),
+     move_into(HEADER, "x:Wrapper", inserts_first=True), identifier="xml"),
 )
 # fmt: on
 
@@ -162,14 +162,14 @@ def wrap_element(variant: WrappingVariant, target: ForgeryTarget) -> TreeMutatio
     """Return the change that forges an element and moves the signed one."""
 
     def alter_tree(root: etree._Element) -> None:
-        original = get_element(root, f"/soap:Envelope/{target.path}")
+        original = get_element(root, f"/soap:Envelope/{target.element_path}")
         forged = target.forge_copy(original)
-        identifier = str(forged.attrib.pop(_ID))
+        identifier = str(forged.attrib.pop(_WSU_ID))
         if variant.identifier in _IDENTIFIERS:
-            name, template = _IDENTIFIERS[variant.identifier]
-            forged.set(expand_name(name), template.format(identifier))
+            attribute_name, value_template = _IDENTIFIERS[variant.identifier]
+            forged.set(expand_name(attribute_name), value_template.format(identifier))
         replace_element(original, forged)
-        variant.move(root, original, forged)
+        variant.move_signed(root, original, forged)
 
     return alter_tree
 
@@ -209,7 +209,7 @@ class _EnvelopeVariant:
     attack: str
     name: str
     title: str
-    insert_forged: ForgedPlacement
+    insert_forged: ForgedElementInsertion
 
 
 # fmt: off
@@ -247,42 +247,42 @@ _ENVELOPES: Final = (
 )
 # fmt: on
 #: Variants whose structure is wrong whichever element they move; others are refused for content of the Body.
-_MALFORMED: Final = ("before", "after", "behind-body", "bare-in-header", "same-id-before")
+_MALFORMED_VARIANTS: Final = ("before", "after", "behind-body", "bare-in-header", "same-id-before")
 
 
 def _find_problem(variant: str, target: ForgeryTarget) -> str:
-    malformed = variant in _MALFORMED or variant.startswith("envelope-")
+    malformed = variant in _MALFORMED_VARIANTS or variant.startswith("envelope-")
     return "GW107" if malformed or target.name == "Messaging" else "GW311"
 
 
-def _build_message(kit: AttackerKit) -> HttpRequest:
+def _build_as4_message(kit: AttackerKit) -> HttpRequest:
     return make_as4_kit(kit).build_message()
 
 
-def _build_changed_message(change: TreeMutation) -> RequestMaker:
+def _build_changed_as4_message(change: TreeMutation) -> RequestMaker:
     return lambda kit: make_as4_kit(kit).build_message(tampered=mutate_tree(change))
 
 
-def _build_wrapped_message(insert_forged: ForgedPlacement, target: ForgeryTarget) -> RequestMaker:
+def _build_wrapped_message(insert_forged: ForgedElementInsertion, target: ForgeryTarget) -> RequestMaker:
     """Return the step that sends a forged envelope with the signed one in it."""
 
     def wrap_envelope(root: etree._Element) -> None:
         signed = deepcopy(root)
         outer = insert_forged(
-            signed, target.forge_copy(get_element(signed, f"/soap:Envelope/{target.path}")), target
+            signed, target.forge_copy(get_element(signed, f"/soap:Envelope/{target.element_path}")), target
         )
         signed_elements = set(signed.iter())
         for element in outer.iter():
             if element not in signed_elements:
-                element.attrib.pop(_ID, "")
+                element.attrib.pop(_WSU_ID, "")
         root[:] = list(outer)
 
-    return _build_changed_message(wrap_envelope)
+    return _build_changed_as4_message(wrap_envelope)
 
 
-def _make_move(target: ForgeryTarget, variant: WrappingVariant) -> WrappingAttack:
-    forge = _build_changed_message(wrap_element(variant, target))
-    return _make_message_attack(target, variant, forge, variant.naive_search)
+def _make_move_attack(target: ForgeryTarget, variant: WrappingVariant) -> WrappingAttack:
+    make_forged = _build_changed_as4_message(wrap_element(variant, target))
+    return _make_message_attack(target, variant, make_forged, variant.naive_search)
 
 
 def _make_envelope_attack(target: ForgeryTarget, variant: _EnvelopeVariant) -> WrappingAttack:
@@ -292,10 +292,10 @@ def _make_envelope_attack(target: ForgeryTarget, variant: _EnvelopeVariant) -> W
 def _make_message_attack(
     target: ForgeryTarget,
     variant: WrappingVariant | _EnvelopeVariant,
-    forge: RequestMaker,
+    make_forged: RequestMaker,
     naive_search: str = "path",
 ) -> WrappingAttack:
-    """Return the wrapping of a part of an AS4 message, whose request `forge` makes.
+    """Return the wrapping of a part of an AS4 message, whose request `make_forged` makes.
 
     `naive_search` is how the naive gateway finds its target.
     """
@@ -304,8 +304,8 @@ def _make_message_attack(
         f"as4-{variant.name}",
         variant.title,
         target,
-        _build_message,
-        forge,
+        _build_as4_message,
+        make_forged,
         _find_problem(variant.name, target),
         _AS4_SOURCE,
         face="as4",
@@ -316,8 +316,8 @@ def _make_message_attack(
 #: Every variant on each part of a call that the gateway reads, on eb:Messaging, and on the Body of AS4.
 WRAPPINGS: Final[tuple[WrappingAttack, ...]] = (
     *(_make_call_attack(target, variant) for target in _TARGETS for variant in VARIANTS),
-    *(_make_move(target, variant) for target in _AS4_TARGETS for variant in VARIANTS),
-    *(_make_move(_AS4_TARGETS[0], variant) for variant in _OWN_VARIANTS),
+    *(_make_move_attack(target, variant) for target in _AS4_TARGETS for variant in VARIANTS),
+    *(_make_move_attack(_AS4_TARGETS[0], variant) for variant in _OWN_VARIANTS),
     *(_make_envelope_attack(target, variant) for target in _AS4_TARGETS for variant in _ENVELOPES),
 )
 CASES: Final[tuple[AttackCase, ...]] = tuple(wrapping.attack_case for wrapping in WRAPPINGS)

@@ -63,7 +63,7 @@ class Answer:
     """An answer; `status` is None when the connection was closed or timed out without an answer.
 
     `trailing_octets` are octets that followed the answer on a raw connection: a second answer, where
-    the gateway read a second request. `trouble` says why there was no connection.
+    the gateway read a second request. `connect_problem` says why there was no connection.
     """
 
     status: int | None
@@ -72,7 +72,7 @@ class Answer:
     seconds: float = 0.0
     timed_out: bool = False
     trailing_octets: bytes = b""
-    trouble: str = ""
+    connect_problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,25 +82,25 @@ class Expectation:
     `problems` are ids of our catalogue (looked at only where the gateway names one),
     `ebms` error codes of an ErrorList, `faults` local names of SOAP fault codes, `http`
     statuses that refuse without a message.  `silent`: closing without an answer is also allowed.
-    `lawful` is a required acceptance: unusual input that no gateway may refuse. (The refusal of a
-    control leaves the case open.) With `ebms`, `http` or `silent` beside `accepted`, such a refusal
+    `must_accept` is a required acceptance: unusual input that no gateway may refuse. (The refusal of a
+    control leaves the case open.) With `ebms`, `http` or `silent` beside `is_acceptance`, such a refusal
     is also allowed: only the exchanges that follow count.
     """
 
-    accepted: bool = False
+    is_acceptance: bool = False
     problems: tuple[str, ...] = ()
     ebms: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     http: tuple[int, ...] = ()
     silent: bool = False
-    lawful: bool = False
+    must_accept: bool = False
 
 
 #: The control: an honest message. If it is not accepted, the result of the case is no evidence.
-ACCEPTED: Final = Expectation(accepted=True)
+ACCEPTED: Final = Expectation(is_acceptance=True)
 
 #: Unusual input that must be accepted; a refusal is a failure of the gateway.
-LAWFUL: Final = Expectation(accepted=True, lawful=True)
+LAWFUL: Final = Expectation(is_acceptance=True, must_accept=True)
 
 
 def expect_refusal_codes(

@@ -79,7 +79,7 @@ def _make_unverified_signer(der: bytes, algorithm: str, sign: Callable[[bytes], 
     return cast("Signer", _UnverifiedSigner(_UnverifiedCertificate(der), algorithm, sign))
 
 
-def _make_rsa_key(bits: int, exponent: int = 65537) -> Callable[[], Any]:
+def _make_rsa_key_generator(bits: int, exponent: int = 65537) -> Callable[[], Any]:
     return lambda: rsa.generate_private_key(public_exponent=exponent, key_size=bits)  # meant
 
 
@@ -91,9 +91,9 @@ def _make_dsa_key() -> Any:
 
 
 #: The kinds of weak keys, each with its algorithm.
-_WEAK_KINDS: Final[dict[str, tuple[str, Callable[[], Any]]]] = {
-    "rsa-1024": (RSA_SHA256, _make_rsa_key(1024)),
-    "rsa-exponent-3": (RSA_SHA256, _make_rsa_key(2048, 3)),
+_WEAK_KEY_KINDS: Final[dict[str, tuple[str, Callable[[], Any]]]] = {
+    "rsa-1024": (RSA_SHA256, _make_rsa_key_generator(1024)),
+    "rsa-exponent-3": (RSA_SHA256, _make_rsa_key_generator(2048, 3)),
     "p-192": (ECDSA_SHA256, lambda: ec.generate_private_key(ec.SECP192R1())),
     "p-224": (ECDSA_SHA256, lambda: ec.generate_private_key(ec.SECP224R1())),
     "secp256k1": (ECDSA_SHA256, lambda: ec.generate_private_key(ec.SECP256K1())),
@@ -102,8 +102,8 @@ _WEAK_KINDS: Final[dict[str, tuple[str, Callable[[], Any]]]] = {
 
 
 @cache
-def _get_weak_key(kind: str) -> Any:
-    return _WEAK_KINDS[kind][1]()
+def _get_weak_key(key_kind: str) -> Any:
+    return _WEAK_KEY_KINDS[key_kind][1]()
 
 
 def _sign_with_weak_key(key: Any, data: bytes) -> bytes:
@@ -118,9 +118,9 @@ def _sign_with_weak_key(key: Any, data: bytes) -> bytes:
     return b"".join(number.to_bytes(width) for number in pair)
 
 
-def make_weak_signer(kind: str, authority: CertificationAuthority, subject: str, at: datetime) -> Signer:
+def make_weak_signer(key_kind: str, authority: CertificationAuthority, subject: str, at: datetime) -> Signer:
     """Return a signer with a key of that kind and a certificate of `authority` for it."""
-    key = _get_weak_key(kind)
+    key = _get_weak_key(key_kind)
     name = x509.Name.from_rfc4514_string(subject)
     issuer = x509.load_der_x509_certificate(authority.certificate.der)
     built = (
@@ -141,15 +141,15 @@ def make_weak_signer(kind: str, authority: CertificationAuthority, subject: str,
     )
     return _make_unverified_signer(
         built.public_bytes(Encoding.DER),
-        _WEAK_KINDS[kind][0],
+        _WEAK_KEY_KINDS[key_kind][0],
         lambda data: _sign_with_weak_key(key, data),
     )
 
 
-def use_weak_key(kind: str) -> SignerMaker:
+def use_weak_key(key_kind: str) -> SignerMaker:
     """Return the signer with a key of that kind and A's subject, certified by the strangers' authority."""
     return lambda kit: make_weak_signer(
-        kind, kit.outsider, kit.get_signer("a").certificate.subject, kit.get_current_time()
+        key_kind, kit.stranger_authority, kit.get_signer("a").certificate.subject, kit.get_current_time()
     )
 
 
@@ -160,36 +160,38 @@ def use_signer(name: str) -> SignerMaker:
 
 def use_authority_key(kit: AttackerKit) -> Signer:
     """Return the strangers' authority as a signer, with its own key."""
-    signer = issue_certificate(kit.outsider, "CN=leaf", kit.get_current_time(), CertificateOrder()).signer
-    return replace(signer, certificate=kit.outsider.certificate, key=kit.outsider.key)
+    signer = issue_certificate(
+        kit.stranger_authority, "CN=leaf", kit.get_current_time(), CertificateOrder()
+    ).signer
+    return replace(signer, certificate=kit.stranger_authority.certificate, key=kit.stranger_authority.key)
 
 
-def copy_serial_from_outside(kit: AttackerKit) -> Signer:
+def copy_serial_by_stranger(kit: AttackerKit) -> Signer:
     """Return a signer with A's subject and serial number, by the strangers' authority."""
     honest = kit.get_signer("a").certificate
     order = CertificateOrder(serial=honest.serial)
-    return issue_certificate(kit.outsider, honest.subject, kit.get_current_time(), order).signer
+    return issue_certificate(kit.stranger_authority, honest.subject, kit.get_current_time(), order).signer
 
 
-def issue_by_leaf(of: str, subject: str) -> SignerMaker:
-    """Return the signer whose certificate was issued with the key of `of`, which is not an authority."""
+def issue_by_leaf(holder_name: str, subject_owner: str) -> SignerMaker:
+    """Return the maker of a signer certified with the key of `holder_name`, which is not an authority."""
 
     def make_signer(kit: AttackerKit) -> Signer:
-        holder = kit.get_signer(of)
+        holder = kit.get_signer(holder_name)
         if not isinstance(holder, KeySigner):
-            raise NotOfferedError(f"the key {of!r} signs only through its token")
-        subject_name = kit.get_signer(subject).certificate.subject
+            raise NotOfferedError(f"the key {holder_name!r} signs only through its token")
+        subject_name = kit.get_signer(subject_owner).certificate.subject
         authority = CertificationAuthority(holder.key, holder.certificate)
         return issue_certificate(authority, subject_name, kit.get_current_time(), CertificateOrder()).signer
 
     return make_signer
 
 
-def copy_serial(of: str) -> SignerMaker:
-    """Return the signer with subject, issuer name and serial of `of`, certified by another authority."""
+def copy_serial(owner_name: str) -> SignerMaker:
+    """Return the maker of a signer with subject, issuer and serial number of the signer `owner_name`."""
 
     def make_signer(kit: AttackerKit) -> Signer:
-        original = kit.get_signer(of).certificate
+        original = kit.get_signer(owner_name).certificate
         authority = make_authority(original.issuer, kit.get_current_time())
         return issue_certificate(
             authority, original.subject, kit.get_current_time(), CertificateOrder(serial=original.serial)
@@ -200,7 +202,10 @@ def copy_serial(of: str) -> SignerMaker:
 
 def _issue_stranger(kit: AttackerKit) -> IssuedCertificate:
     return issue_certificate(
-        kit.outsider, kit.get_signer("a").certificate.subject, kit.get_current_time(), CertificateOrder()
+        kit.stranger_authority,
+        kit.get_signer("a").certificate.subject,
+        kit.get_current_time(),
+        CertificateOrder(),
     )
 
 
@@ -223,7 +228,7 @@ def issue_with_extensions(*extensions: tuple[x509.ExtensionType, bool], subject:
         )
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)
-        certificate = builder.sign(kit.outsider.key, hashes.SHA256())
+        certificate = builder.sign(kit.stranger_authority.key, hashes.SHA256())
         return _make_unverified_signer(
             certificate.public_bytes(Encoding.DER), issued.signer.algorithm, issued.signer.sign
         )
@@ -273,13 +278,13 @@ def swap_der(old: bytes, new: bytes) -> CertificateMutation:
 
 
 def replace_last_match(
-    pattern: re.Pattern[bytes], new: Callable[[re.Match[bytes]], bytes]
+    pattern: re.Pattern[bytes], make_replacement: Callable[[re.Match[bytes]], bytes]
 ) -> CertificateMutation:
     """Return the change of the last match, because the subject follows the issuer."""
 
     def mutate_octets(der: bytes) -> bytes:
         match = list(pattern.finditer(der))[-1]
-        return der[: match.start()] + new(match) + der[match.end() :]
+        return der[: match.start()] + make_replacement(match) + der[match.end() :]
 
     return mutate_octets
 

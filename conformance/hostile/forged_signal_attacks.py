@@ -38,7 +38,7 @@ from gateway_conformance.hostile.attack_cases import (
     change_before_signing,
     expect_refusal,
     make_table_cases,
-    send_request,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.content_mutations import (
@@ -82,7 +82,7 @@ _SYNC: Final = "//eb:SyncReply"
 _SIGNAL_SERVICE: Final = "urn:oasis:names:tc:ebxml-msg:service"
 
 #: Makes a signal from an honest message and the gateway's answer to it.
-_AnswerUse = Callable[[AttackerKit, HttpRequest, Answer], HttpRequest]
+_AnswerSignalMaker = Callable[[AttackerKit, HttpRequest, Answer], HttpRequest]
 
 
 def _check_no_message(answer: Answer) -> None:
@@ -109,19 +109,21 @@ def _make_unanswered_scenario(make: RequestMaker, times: int) -> Scenario:
     return run_scenario
 
 
-def _make_after_answer_case(variant: str, title: str, make: _AnswerUse, source: str) -> AttackCase:
+def _make_after_answer_case(
+    variant: str, title: str, make_signal: _AnswerSignalMaker, source: str
+) -> AttackCase:
     """Return the case with a signal that is derived from the gateway's answer to an honest message."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         post = kit.build_message()
         answer = yield Exchange(post, ACCEPTED)
-        back = yield Exchange(make(kit, post, answer), LAWFUL)
-        _check_no_message(back)
+        signal_answer = yield Exchange(make_signal(kit, post, answer), LAWFUL)
+        _check_no_message(signal_answer)
 
     return AttackCase(variant, title, "ebms2", source, run_scenario)
 
 
-def _make_unknown_id(kit: AttackerKit) -> str:
+def _make_unsent_message_id(kit: AttackerKit) -> str:
     return f"never-sent-{kit.make_message_id('gateway')}"
 
 
@@ -129,14 +131,14 @@ def _make_receipt_request(
     signer: str = "a", *, signed: bool = True, tampered: Any = None, **changes: Any
 ) -> RequestMaker:
     def make_request(kit: AttackerKit) -> HttpRequest:
-        unit = kit.make_receipt(_make_unknown_id(kit), **changes)
+        unit = kit.make_receipt(_make_unsent_message_id(kit), **changes)
         return kit.build_message(unit, signer=signer, signed=signed, tampered=tampered)
 
     return make_request
 
 
 def _make_signal_request(kind: Callable[..., Unit], *, member: str = "a", **fields: Any) -> RequestMaker:
-    """Return the builder of a signal that is not an Acknowledgment and has the address of one."""
+    """Return the maker of a request with a signal that refers to a message that was never sent."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         return kit.build_message(_make_signal_unit(kit, kind, member, fields), member)
@@ -147,8 +149,8 @@ def _make_signal_request(kind: Callable[..., Unit], *, member: str = "a", **fiel
 def _make_signal_unit(
     kit: AttackerKit, kind: Callable[..., Unit], member: str, fields: dict[str, Any]
 ) -> Unit:
-    never_sent = _make_unknown_id(kit)
-    reference_fields = {"conversation_id": f"c-{never_sent}", "ref_to_message_id": never_sent}
+    unsent_id = _make_unsent_message_id(kit)
+    reference_fields = {"conversation_id": f"c-{unsent_id}", "ref_to_message_id": unsent_id}
     return kit.make_signal(kind, member, **reference_fields | fields)
 
 
@@ -160,8 +162,8 @@ def _read_answer_id(kit: AttackerKit, answer: Answer) -> str:
 
 def _reflect_answer(_: AttackerKit, __: HttpRequest, answer: Answer) -> HttpRequest:
     """Return the gateway's own answer, sent back to it."""
-    kind = answer.headers.get("content-type", "")
-    return HttpRequest("ebms2", {"Content-Type": kind, "SOAPAction": SOAP_ACTION}, answer.body)
+    content_type = answer.headers.get("content-type", "")
+    return HttpRequest("ebms2", {"Content-Type": content_type, "SOAPAction": SOAP_ACTION}, answer.body)
 
 
 def _make_error_about(kit: AttackerKit, _: HttpRequest, answer: Answer) -> HttpRequest:
@@ -177,8 +179,8 @@ def _run_reflected_error(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
     """Send the gateway's own ErrorList back to it."""
     forged = mutate_tree(set_text("//eb:ConversationId", "forged"))
     answer = yield Exchange(kit.build_message(tampered=forged), expect_refusal("GW202"))
-    back = yield Exchange(_reflect_answer(kit, kit.build_message(), answer), LAWFUL)
-    _check_no_message(back)
+    reflected_answer = yield Exchange(_reflect_answer(kit, kit.build_message(), answer), LAWFUL)
+    _check_no_message(reflected_answer)
 
 
 def _make_broken_receipt(change: TreeMutation) -> RequestMaker:
@@ -218,7 +220,7 @@ _REPEATED: Final[PlainTable[RequestMaker]] = (
 )
 
 #: The signal that is derived from the gateway's answer, and its purpose.
-_REFLECTED: Final[tuple[tuple[str, str, _AnswerUse, str], ...]] = (
+_REFLECTED: Final[tuple[tuple[str, str, _AnswerSignalMaker, str], ...]] = (
     ("REP-08.own-message", "an Acknowledgment of the sender's own message", _make_receipt_of_own, _FORGED),
     ("REP-10.receipt-reflected", "the gateway's own Acknowledgment sent back to it", _reflect_answer, _LOOP),
     ("REP-10.receipt-of-receipt", "an Acknowledgment of the gateway's Acknowledgment", _make_receipt_about,
@@ -347,10 +349,10 @@ _DISGUISED_MESSAGES: Final[PlainTable[RequestMaker]] = (
 
 
 _SOURCE: Final = "CWE-639; ebMS 2.0 §7.1.1"
-_TOLD_NOTHING: Final = ("UnAuthorized", "NotRecognized")
+_UNKNOWN_STATUSES: Final = ("UnAuthorized", "NotRecognized")
 #: An answer without information, or a refusal: both protect the message.
 _NO_INFORMATION: Final = Expectation(
-    accepted=True, lawful=True, ebms=("SecurityFailure",), http=(401, 403), silent=True
+    is_acceptance=True, must_accept=True, ebms=("SecurityFailure",), http=(401, 403), silent=True
 )
 
 #: Makes the question about a message of A.
@@ -358,19 +360,24 @@ _QuestionMaker = Callable[[AttackerKit, str], HttpRequest]
 
 
 def _make_status_question(
-    asker: str = "a", signer: str | None = "a", changed: str | None = None
+    asker: str = "a", signer: str | None = "a", signed_id: str | None = None
 ) -> _QuestionMaker:
-    """Return the request of `asker`, signed by `signer` (None: unsigned); `changed` changes the subject."""
+    """Return the maker of a status request by `asker`, signed by `signer` (None: unsigned).
+
+    With `signed_id`, that message id is signed, and afterwards the real one is put in its place.
+    """
 
     def make_question(kit: AttackerKit, message_id: str) -> HttpRequest:
         fields = {
             "conversation_id": "c-question",
-            "queried_message_id": changed or message_id,
+            "queried_message_id": signed_id or message_id,
             "sync_reply": True,
         }
         unit = kit.make_signal(StatusRequest, asker, message_id=kit.make_message_id(), **fields)
-        after = mutate_tree(set_text("//eb:StatusRequest/eb:RefToMessageId", message_id)) if changed else None
-        return kit.build_message(unit, signer=signer, signed=signer is not None, tampered=after)
+        replace_id = (
+            mutate_tree(set_text("//eb:StatusRequest/eb:RefToMessageId", message_id)) if signed_id else None
+        )
+        return kit.build_message(unit, signer=signer, signed=signer is not None, tampered=replace_id)
 
     return make_question
 
@@ -385,7 +392,7 @@ def _read_message_status(answer: Answer) -> str:
     return "" if response is None else response.get(f"{{{EB}}}messageStatus", "")
 
 
-def _make_status_case(variant: str, title: str, ask: _QuestionMaker) -> AttackCase:
+def _make_status_case(variant: str, title: str, make_question: _QuestionMaker) -> AttackCase:
     """Return the case in which A gets the status of its message, and then another party asks and must not."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
@@ -394,12 +401,16 @@ def _make_status_case(variant: str, title: str, ask: _QuestionMaker) -> AttackCa
         own_status = _read_message_status(
             (yield Exchange(_make_status_question()(kit, unit.message_id), ACCEPTED))
         )
-        if own_status in ("", *_TOLD_NOTHING):
+        if own_status in ("", *_UNKNOWN_STATUSES):
             raise NotOfferedError("the gateway tells nobody what became of a message")
-        foreign_status = _read_message_status((yield Exchange(ask(kit, unit.message_id), _NO_INFORMATION)))
-        if foreign_status and foreign_status not in _TOLD_NOTHING:
+        foreign_status = _read_message_status(
+            (yield Exchange(make_question(kit, unit.message_id), _NO_INFORMATION))
+        )
+        if foreign_status and foreign_status not in _UNKNOWN_STATUSES:
             raise WrongAnswerError(f"somebody else was told that A's message is {foreign_status}")
-        unknown = _read_message_status((yield Exchange(ask(kit, kit.make_message_id()), _NO_INFORMATION)))
+        unknown = _read_message_status(
+            (yield Exchange(make_question(kit, kit.make_message_id()), _NO_INFORMATION))
+        )
         if foreign_status != unknown:
             difference = f"a known id is {foreign_status or 'refused'}, an unknown one {unknown or 'refused'}"
             raise WrongAnswerError(difference)
@@ -414,7 +425,7 @@ _QUESTIONS: Final = (
     ("as-another", "B asks in A's name", _make_status_question("a", "b")),
     ("stranger", "a stranger asks in A's name", _make_status_question("a", "stranger")),
     ("changed", "a question of A's, changed on its way to be about another message",
-     _make_status_question(changed="other@suite.invalid")),
+     _make_status_question(signed_id="other@suite.invalid")),
 )
 # fmt: on
 
@@ -432,7 +443,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
     *_make_unanswered_cases(_LOOPS, _LOOP, "REP-10."),
     *make_table_cases("REP-11.", _WISHES, change_before_signing, _ELSEWHERE, naive=True),
     *(_make_connection_answer_case(*row) for row in _CONNECTION_WISHES),
-    *make_table_cases("REP-12.", _CONTRADICTIONS, send_request, _SPOOFED, naive=True),
+    *make_table_cases("REP-12.", _CONTRADICTIONS, use_request_maker, _SPOOFED, naive=True),
     *_make_unanswered_cases(_DISGUISED_MESSAGES, _SPOOFED, "REP-12.as-"),
     *(_make_status_case(*row) for row in _QUESTIONS),
 )

@@ -29,15 +29,15 @@ from gateway_conformance.hostile.raw_http_requests import (
 T = TypeVar("T")
 
 #: Changes an honest request; puts a second request into the body of the first.
-_Rewrite = Callable[[RawRequest], RawRequest]
+_RequestRewrite = Callable[[RawRequest], RawRequest]
 _Carrier = Callable[[RawRequest, bytes], RawRequest]
 #: Octets on a connection, each with the pause after it.
 _Script = tuple[tuple[bytes, float], ...]
 
 _TE: Final = b"Transfer-Encoding: chunked"
 #: How long a gateway may wait for a slow sender, in seconds.
-_PATIENCE: Final = 75.0
-_MANY: Final = 60
+_MAX_WAIT_SECONDS: Final = 75.0
+_SLOW_CONNECTIONS: Final = 60
 _END: Final = b"0\r\n\r\n"
 
 _FRAMING: Final = "RFC 9112 §6.3"
@@ -52,20 +52,25 @@ def _get_body_length(request: RawRequest) -> int:
     return len(request.body)
 
 
-def _set_framing_fields(template: str) -> _Rewrite:
-    """Return a change of the framing fields; `n` is the length of the body."""
+def _set_framing_fields(template: str) -> _RequestRewrite:
+    """Return a change to the framing fields of `template`, parted by ``|``; ``{n}`` is the body length."""
 
     def rewrite_request(request: RawRequest) -> RawRequest:
-        n = _get_body_length(request)
+        body_length = _get_body_length(request)
         framing = template.format(
-            n=n, more=n + 1, wrapped=n + 2**64, head=str(n)[:-1], tail=str(n)[-1], hex=f"{n:x}"
+            n=body_length,
+            more=body_length + 1,
+            wrapped=body_length + 2**64,
+            head=str(body_length)[:-1],
+            tail=str(body_length)[-1],
+            hex=f"{body_length:x}",
         )
         return request.with_framing(*framing.encode("latin-1").split(b"|"))
 
     return rewrite_request
 
 
-def _send_in_chunks(template: str) -> _Rewrite:
+def _send_in_chunks(template: str) -> _RequestRewrite:
     def rewrite_request(request: RawRequest) -> RawRequest:
         return _set_framing_fields(template)(request).with_framing(
             *template.encode("latin-1").split(b"|"), body=encode_chunked(request.body)
@@ -74,38 +79,49 @@ def _send_in_chunks(template: str) -> _Rewrite:
     return rewrite_request
 
 
-def _write_chunk_size(size: Callable[[int], bytes], end: bytes = b"\r\n") -> _Rewrite:
-    """Return a change into one chunk whose size is written by `size`."""
+def _write_chunk_size(write_size: Callable[[int], bytes], line_end: bytes = b"\r\n") -> _RequestRewrite:
+    """Return a change into one chunk whose size is written by `write_size`."""
 
     def rewrite_request(request: RawRequest) -> RawRequest:
         return request.with_framing(
-            _TE, body=size(_get_body_length(request)) + end + request.body + end + b"0" + end + end
+            _TE,
+            body=write_size(_get_body_length(request))
+            + line_end
+            + request.body
+            + line_end
+            + b"0"
+            + line_end
+            + line_end,
         )
 
     return rewrite_request
 
 
-def _send_chunks(size: int = 4096, last: bytes = _END) -> _Rewrite:
+def _send_chunks(size: int = 4096, trailer: bytes = _END) -> _RequestRewrite:
     """Return a change into chunks of a size, followed by the given trailer."""
-    return lambda request: request.with_framing(_TE, body=encode_chunked(request.body, size, last))
+    return lambda request: request.with_framing(_TE, body=encode_chunked(request.body, size, trailer))
 
 
 def _halve_body(request: RawRequest) -> RawRequest:
     return replace(request, body=request.body[: _get_body_length(request) // 2])
 
 
-def _add_fields(*octets: bytes) -> _Rewrite:
+def _add_fields(*octets: bytes) -> _RequestRewrite:
     return lambda request: request.with_fields(*octets)
 
 
-def _set_request_line(line: bytes, *drop: bytes) -> _Rewrite:
+def _set_request_line(line: bytes, *dropped_fields: bytes) -> _RequestRewrite:
     def rewrite_request(request: RawRequest) -> RawRequest:
-        return replace(request, line=line, fields=tuple(f for f in request.fields if not f.startswith(drop)))
+        return replace(
+            request,
+            request_line=line,
+            fields=tuple(f for f in request.fields if not f.startswith(dropped_fields)),
+        )
 
     return rewrite_request
 
 
-def _duplicate_field(name: bytes, value: bytes) -> _Rewrite:
+def _duplicate_field(name: bytes, value: bytes) -> _RequestRewrite:
     """Return a change that repeats a field: first the wrong value, then the right one."""
 
     def rewrite_request(request: RawRequest) -> RawRequest:
@@ -114,14 +130,18 @@ def _duplicate_field(name: bytes, value: bytes) -> _Rewrite:
     return rewrite_request
 
 
-def _set_host(value: bytes) -> _Rewrite:
+def _set_host(value: bytes) -> _RequestRewrite:
     return lambda request: replace(
         request, fields=tuple(b"Host: " + value if f.startswith(b"Host") else f for f in request.fields)
     )
 
 
 def _carry_behind_field(field: bytes) -> _Carrier:
-    """Return a carrier whose length covers all; a reader of the coding in `field` sees the end at once."""
+    """Return the carrier that hides a request behind an empty chunked body.
+
+    Its Content-Length covers everything; a reader that follows the transfer coding in `field` ends before
+    the hidden request.
+    """
 
     def carry_request(request: RawRequest, hidden: bytes) -> RawRequest:
         body = _END + hidden
@@ -131,18 +151,18 @@ def _carry_behind_field(field: bytes) -> _Carrier:
 
 
 def _carry_behind_chunk(request: RawRequest, hidden: bytes) -> RawRequest:
-    """Return a request of one chunk, with a line and the hidden request for a reader that uses the length."""
+    """Return a request whose only chunk is the hidden request; Content-Length ends after the size line."""
     size = b"%x\r\n" % len(hidden)
     return request.with_framing(b"Content-Length: %d" % len(size), _TE, body=size + hidden + b"\r\n" + _END)
 
 
 def _carry_in_get(request: RawRequest, hidden: bytes) -> RawRequest:
-    got = replace(request, line=b"GET {path} HTTP/1.1")
+    got = replace(request, request_line=b"GET {path} HTTP/1.1")
     return got.with_framing(b"Content-Length: %d" % len(hidden), body=hidden)
 
 
 def _carry_in_http_1_0(request: RawRequest, hidden: bytes) -> RawRequest:
-    return replace(_carry_behind_field(_TE)(request, hidden), line=b"POST {path} HTTP/1.0")
+    return replace(_carry_behind_field(_TE)(request, hidden), request_line=b"POST {path} HTTP/1.0")
 
 
 # fmt: off
@@ -174,7 +194,7 @@ _CODINGS: Final = (
     ("coding-8-bit", "Transfer-Encoding: chunked\xff"),
 )
 
-_SIZES: Final[tuple[tuple[str, _Rewrite], ...]] = (
+_SIZES: Final[tuple[tuple[str, _RequestRewrite], ...]] = (
     ("chunk-0x", _write_chunk_size(lambda n: b"0x%x" % n)),
     ("chunk-plus", _write_chunk_size(lambda n: b"+%x" % n)),
     ("chunk-minus", _write_chunk_size(lambda n: b"-%x" % n)),
@@ -187,7 +207,7 @@ _SIZES: Final[tuple[tuple[str, _Rewrite], ...]] = (
     ("chunk-extension-lf", _write_chunk_size(lambda n: b"%x;a\nb" % n)),
 )
 
-_HEADS: Final[tuple[tuple[str, _Rewrite], ...]] = (
+_HEADS: Final[tuple[tuple[str, _RequestRewrite], ...]] = (
     ("head-of-1-mb", _add_fields(b"X-Filling: " + b"a" * 1_000_000)),
     ("head-of-10000-fields", _add_fields(*(b"X-%d: a" % number for number in range(10_000)))),
     ("name-of-1-mb", _add_fields(b"X" * 1_000_000 + b": a")),
@@ -219,13 +239,13 @@ _HEADS: Final[tuple[tuple[str, _Rewrite], ...]] = (
     ("target-asterisk", _set_request_line(b"POST * HTTP/1.1")),
 )
 
-_ODD: Final[tuple[tuple[str, _Rewrite, Expectation], ...]] = (
+_ODD: Final[tuple[tuple[str, _RequestRewrite, Expectation], ...]] = (
     ("length-said-twice", _set_framing_fields("Content-Length: {n}|Content-Length: {n}"), EITHER),
     ("expectation-unknown", _add_fields(b"Expect: 200-ok"), EITHER),
     ("absolute-target", _set_request_line(b"POST http://{host}{path} HTTP/1.1"), EITHER),
     ("absolute-target-elsewhere", _set_request_line(b"POST http://elsewhere.invalid{path} HTTP/1.1"), EITHER),
     ("bare-lf", _add_fields(b"X-Odd: a\nX-Other: b"), EITHER),
-    ("trailers", _send_chunks(last=b"0\r\nContent-Length: 5\r\nHost: b\r\n\r\n"), EITHER),
+    ("trailers", _send_chunks(trailer=b"0\r\nContent-Length: 5\r\nHost: b\r\n\r\n"), EITHER),
     ("octet-by-octet", _send_chunks(size=1), EITHER),
     ("upgrade-h2c",
      _add_fields(b"Connection: Upgrade, HTTP2-Settings", b"Upgrade: h2c", b"HTTP2-Settings: AAMAAABk"),
@@ -269,18 +289,26 @@ def _run_payload_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]
     yield from make_smuggling_scenario(carry_request, LAWFUL)(kit)
 
 
-def _make_slow_scenario(script: Callable[[RawRequest], _Script], number: int = _MANY) -> Scenario:
+def _make_slow_scenario(
+    make_script: Callable[[RawRequest], _Script], connection_count: int = _SLOW_CONNECTIONS
+) -> Scenario:
     """Return the scenario of a script on many connections; the gateway must end all of them."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-        step = RawScript("ebms2", script(build_honest_request(kit)), connections=number, wait=_PATIENCE)
+        step = RawScript(
+            "ebms2",
+            make_script(build_honest_request(kit)),
+            connections=connection_count,
+            wait=_MAX_WAIT_SECONDS,
+        )
         yield Exchange(step, REFUSED)
 
     return run_scenario
 
 
 def _trickle_octets(start: bytes, rest: bytes, pause: float) -> _Script:
-    drops = (rest[at : at + 1] for at in range(int(_PATIENCE / pause)))
+    """Return the script that sends `start` at once, then `rest` octet by octet, with a pause after each."""
+    drops = (rest[at : at + 1] for at in range(int(_MAX_WAIT_SECONDS / pause)))
     return ((start, 0.0), *((drop, pause) for drop in drops))
 
 
@@ -290,7 +318,7 @@ def _build_head(request: RawRequest) -> bytes:
 
 def _build_endless_chunks(request: RawRequest) -> _Script:
     head = _build_head(request.with_framing(_TE))
-    return ((head, 0.0), *((b"1\r\na\r\n", 1.0),) * int(_PATIENCE))
+    return ((head, 0.0), *((b"1\r\na\r\n", 1.0),) * int(_MAX_WAIT_SECONDS))
 
 
 # fmt: off
@@ -321,42 +349,50 @@ def _make_octets_scenario(octets: bytes) -> Scenario:
     return run_scenario
 
 
-def _make_crowd_scenario(number: int, octets: int) -> Scenario:
+def _make_crowd_scenario(connection_count: int, payload_octets: int) -> Scenario:
     """Return the scenario of a crowd: an honest message on many connections at once, and another member's.
 
     The crowd is accepted or told to retry; the other member is served.
     """
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-        filling = Payload("filling", "application/octet-stream", bytes(octets))
+        filling = Payload("filling", "application/octet-stream", bytes(payload_octets))
         crowd = build_message_request(kit, kit.make_message_id(), filling).build_octets()
-        yield Exchange(RawScript("ebms2", ((crowd, 0.0),), connections=number, wait=_PATIENCE), EITHER)
+        yield Exchange(
+            RawScript("ebms2", ((crowd, 0.0),), connections=connection_count, wait=_MAX_WAIT_SECONDS), EITHER
+        )
         yield Exchange(kit.build_message(kit.make_unit("b"), "b"), LAWFUL)
 
     return run_scenario
 
 
-def _make_cases(
-    kind: str, rows: Iterable[tuple[str, T]], make: Callable[[T], Scenario], source: str, prefix: str = ""
+def _make_row_cases(
+    title_prefix: str,
+    rows: Iterable[tuple[str, T]],
+    make_scenario: Callable[[T], Scenario],
+    source: str,
+    prefix: str = "",
 ) -> Iterator[AttackCase]:
-    """Yield the case of each row: its variant, and the subject of which `make` makes the scenario."""
+    """Yield the case of each row (variant, subject); `make_scenario` makes the scenario of a subject."""
     for variant, subject in rows:
-        yield _make_case(prefix + variant, f"{kind}: {variant}", source, make(subject))
+        yield _make_http_case(prefix + variant, f"{title_prefix}: {variant}", source, make_scenario(subject))
 
 
-def _make_case(variant: str, title: str, source: str, scenario: Scenario) -> AttackCase:
+def _make_http_case(variant: str, title: str, source: str, scenario: Scenario) -> AttackCase:
     return AttackCase(f"DOS-11.{variant}", title, "ebms2", source, scenario)
 
 
-def _make_quota_case(variant: str, title: str, number: int, octets: int) -> AttackCase:
-    return AttackCase(f"DOS-13.{variant}", title, "ebms2", "quotas", _make_crowd_scenario(number, octets))
+def _make_quota_case(variant: str, title: str, connection_count: int, payload_octets: int) -> AttackCase:
+    return AttackCase(
+        f"DOS-13.{variant}", title, "ebms2", "quotas", _make_crowd_scenario(connection_count, payload_octets)
+    )
 
 
-def _play_framing(template: str) -> Scenario:
+def _make_framing_scenario(template: str) -> Scenario:
     return make_malformed_scenario(_set_framing_fields(template))
 
 
-def _play_coding(template: str) -> Scenario:
+def _make_coding_scenario(template: str) -> Scenario:
     return make_malformed_scenario(_send_in_chunks(template))
 
 
@@ -366,7 +402,7 @@ _SINGLE: Final = (
     ("length-missing", "a body without a length", _FRAMING,
      make_malformed_scenario(lambda r: r.with_framing())),
     ("chunks-cut", "chunks without the last one", _CHUNKS,
-     make_malformed_scenario(_send_chunks(last=b""), half_close=True)),
+     make_malformed_scenario(_send_chunks(trailer=b""), half_close=True)),
     ("body-cut", "a body shorter than it says", _FRAMING,
      make_malformed_scenario(_halve_body, half_close=True)),
     ("smuggled.in-a-payload", "a request in a payload", _SMUGGLING, _run_payload_scenario),
@@ -375,21 +411,21 @@ _SINGLE: Final = (
 # fmt: on
 
 CASES: Final = (
-    *_make_cases("length", _LENGTHS, _play_framing, _FRAMING),
-    *_make_cases("transfer coding", _CODINGS, _play_coding, _FRAMING),
-    *_make_cases("chunk size", _SIZES, make_malformed_scenario, _CHUNKS),
-    *_make_cases("head", _HEADS, make_malformed_scenario, _HEAD),
+    *_make_row_cases("length", _LENGTHS, _make_framing_scenario, _FRAMING),
+    *_make_row_cases("transfer coding", _CODINGS, _make_coding_scenario, _FRAMING),
+    *_make_row_cases("chunk size", _SIZES, make_malformed_scenario, _CHUNKS),
+    *_make_row_cases("head", _HEADS, make_malformed_scenario, _HEAD),
     *(
-        _make_case(variant, f"odd: {variant}", _HEAD, make_malformed_scenario(rewrite, expected))
+        _make_http_case(variant, f"odd: {variant}", _HEAD, make_malformed_scenario(rewrite, expected))
         for variant, rewrite, expected in _ODD
     ),
-    *_make_cases(
+    *_make_row_cases(
         "a request in the body of another", _CARRIERS, make_smuggling_scenario, _SMUGGLING, "smuggled."
     ),
-    *_make_cases("not HTTP/1.1", _STRANGE, _make_octets_scenario, _STRANGE_SOURCE),
-    *(_make_case(*row) for row in _SINGLE),
+    *_make_row_cases("not HTTP/1.1", _STRANGE, _make_octets_scenario, _STRANGE_SOURCE),
+    *(_make_http_case(*row) for row in _SINGLE),
     *(
-        _make_case(variant, title, _SLOWLORIS, _make_slow_scenario(script))
+        _make_http_case(variant, title, _SLOWLORIS, _make_slow_scenario(script))
         for variant, title, script in _SLOW
     ),
     _make_quota_case("crowd", "one party on 200 connections at once", 200, 1000),

@@ -21,7 +21,7 @@ from gateway_conformance.hostile.attack_cases import (
     expect_early_refusal,
     make_table_cases,
     make_value_cases,
-    send_request,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.content_mutations import OctetMutation, add_part_headers, replace_text_of
@@ -116,44 +116,44 @@ _CONTROLS: Final[AttackTable[OctetMutation]] = tuple(
 
 
 def _send_payload(
-    kind: str = "application/xml",
+    media_type: str = "application/xml",
     content: bytes = b"<x/>",
-    name: str = "p1",
+    content_id_start: str = "p1",
     properties: tuple[tuple[str, str], ...] = (),
 ) -> RequestMaker:
     """Return the step that sends a message with one payload."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         message_id = kit.make_message_id()
-        payload = Payload(f"{name}.{message_id}", kind, content, properties)
+        payload = Payload(f"{content_id_start}.{message_id}", media_type, content, properties)
         return kit.build_message(kit.make_unit(message_id=message_id, payloads=(payload,)))
 
     return make_request
 
 
-def _put_in_content_id(path: str) -> RequestMaker:
-    return _send_payload(name=path)
+def _send_in_content_id(path: str) -> RequestMaker:
+    return _send_payload(content_id_start=path)
 
 
-def _put_in_description(value: str) -> RequestMaker:
+def _send_in_description(value: str) -> RequestMaker:
     return _send_payload(properties=(("description", value),))
 
 
-def _put_in_disposition(path: str) -> RequestMaker:
+def _send_in_disposition(path: str) -> RequestMaker:
     return change_body(add_part_headers(f'Content-Disposition: attachment; filename="{path}"'.encode()))
 
 
-def _put_in_conversation(value: str) -> RequestMaker:
+def _send_in_conversation(value: str) -> RequestMaker:
     return lambda kit: kit.build_message(kit.make_unit(conversation_id=value))
 
 
-def _put_in_party(value: str) -> RequestMaker:
+def _send_in_party(value: str) -> RequestMaker:
     """Return the step that sends a message from a party with that id, signed by a member."""
     return change_envelope(replace_text_of("eb:PartyId", escape(value)))
 
 
-def _put_in_numbers(value: str) -> RequestMaker:
-    """Return the step that sends a call with that receipt number."""
+def _send_in_numbers(value: str) -> RequestMaker:
+    """Return the step that sends a call with this value as application number and as receipt number."""
     text = escape(value)
     return lambda kit: kit.build_call(
         content=f"<ApplicationNumber>{text}</ApplicationNumber><ReceiptNumber>{text}</ReceiptNumber>"
@@ -161,14 +161,14 @@ def _put_in_numbers(value: str) -> RequestMaker:
 
 
 # fmt: off
-def _make_tables(prefix: str, subject: str, rows: _Values, source: str) -> Iterator[ValueTable]:
+def _make_value_tables(prefix: str, subject: str, rows: _Values, source: str) -> Iterator[ValueTable]:
     """Yield the values in ids of a message, as a party, and in a call about an unknown application."""
     title = f"{subject}: {{variant}}, "
-    yield ValueTable(prefix, title + "as ConversationId", rows, _put_in_conversation, LAWFUL, source)
-    yield ValueTable(prefix, title + "as the description of a payload", rows, _put_in_description, LAWFUL,
+    yield ValueTable(prefix, title + "as ConversationId", rows, _send_in_conversation, LAWFUL, source)
+    yield ValueTable(prefix, title + "as the description of a payload", rows, _send_in_description, LAWFUL,
                      source, suffix="-description")
-    yield ValueTable(prefix, title + "as PartyId", rows, _put_in_party, _UNKNOWN, source, suffix="-party")
-    yield ValueTable(prefix, title + "as number of an application", rows, _put_in_numbers, _ABSENT, source,
+    yield ValueTable(prefix, title + "as PartyId", rows, _send_in_party, _UNKNOWN, source, suffix="-party")
+    yield ValueTable(prefix, title + "as number of an application", rows, _send_in_numbers, _ABSENT, source,
                      face="soap", suffix="-call")
 
 
@@ -182,18 +182,18 @@ _CONTENT_IDS: Final = tuple(row for row in _FILE_NAMES if row[1].isascii() and "
 
 CASES: Final[tuple[AttackCase, ...]] = (
     *make_value_cases(
-        ValueTable("APP-01.", "a file name: {variant}", _FILE_NAMES, _put_in_disposition, LAWFUL,
+        ValueTable("APP-01.", "a file name: {variant}", _FILE_NAMES, _send_in_disposition, LAWFUL,
                    _PATH_SOURCE),
-        ValueTable("APP-01.", "a Content-ID: {variant}", _CONTENT_IDS, _put_in_content_id, LAWFUL,
+        ValueTable("APP-01.", "a Content-ID: {variant}", _CONTENT_IDS, _send_in_content_id, LAWFUL,
                    _PATH_SOURCE, suffix="-id"),
     ),
     *make_table_cases("APP-01.", _CONTROLS, change_body, "CWE-158, CWE-93", "GW103 GW202", early=True),
     *make_value_cases(
-        *_make_tables("APP-02.", "SQL", _SQL, _SQL_SOURCE),
-        *_make_tables("APP-03.", "what a log would repeat", _LOGS, _LOG_SOURCE),
-        *_make_tables("APP-04.", "what a page or sheet would run", _MARKUP, _MARKUP_SOURCE),
+        *_make_value_tables("APP-02.", "SQL", _SQL, _SQL_SOURCE),
+        *_make_value_tables("APP-03.", "what a log would repeat", _LOGS, _LOG_SOURCE),
+        *_make_value_tables("APP-04.", "what a page or sheet would run", _MARKUP, _MARKUP_SOURCE),
     ),
-    *make_table_cases("APP-04.file-", _FILE_ROWS, send_request, "CWE-434", LAWFUL),
+    *make_table_cases("APP-04.file-", _FILE_ROWS, use_request_maker, "CWE-434", LAWFUL),
 )
 # fmt: on
 """Attacks on what stands behind the gateway, by values: APP-01 to APP-04."""

@@ -23,7 +23,7 @@ from gateway_conformance.hostile.attack_cases import (
     make_attack_case,
     make_sourced_cases,
     make_table_cases,
-    send_request,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.content_mutations import (
@@ -45,7 +45,7 @@ from gateway_conformance.hostile.content_mutations import (
 from gateway_conformance.hostile.exchange import HttpRequest
 from gateway_conformance.hostile.forged_certificates import (
     SignerMaker,
-    copy_serial_from_outside,
+    copy_serial_by_stranger,
     use_authority_key,
     use_signer,
     use_weak_key,
@@ -54,7 +54,7 @@ from gateway_conformance.hostile.forged_certificates import (
 _INFO: Final = "//ds:Signature/ds:KeyInfo"
 _DATA: Final = f"{_INFO}/ds:X509Data"
 _LEAF: Final = f"{_DATA}/ds:X509Certificate"
-_FORGED: Final = set_text("//eb:ConversationId", "forged-conversation")
+_FORGE_CONVERSATION_ID: Final = set_text("//eb:ConversationId", "forged-conversation")
 
 _WEAK: Final = "NIST SP 800-131A; CVE-2026-26007; Bleichenbacher 2006 for exponent 3"
 _CONFUSED: Final = "CVE-2021-21239 (pysaml2); KeyInfo confusion"
@@ -109,24 +109,32 @@ def _forge_with_key_value(kit: AttackerKit) -> HttpRequest:
     stranger = kit.get_signer("stranger")
     method = set_attribute("//ds:SignatureMethod", "Algorithm", ECDSA_SHA256)
     value = append_element(_INFO, build_key_value(stranger))
-    changes = (_FORGED, recompute_envelope_digest, method, recompute_signature(stranger), value)
+    changes = (
+        _FORGE_CONVERSATION_ID,
+        recompute_envelope_digest,
+        method,
+        recompute_signature(stranger),
+        value,
+    )
     return kit.build_message(tampered=mutate_tree(*changes))
 
 
-def _forge_around(kit: AttackerKit) -> HttpRequest:
+def _forge_beside_certificate(kit: AttackerKit) -> HttpRequest:
     """Return A's message, forged by the stranger, with A's certificate left in it."""
-    again = recompute_signature(kit.get_signer("stranger"))
-    return kit.build_message(tampered=mutate_tree(_FORGED, recompute_envelope_digest, again))
+    sign_as_stranger = recompute_signature(kit.get_signer("stranger"))
+    return kit.build_message(
+        tampered=mutate_tree(_FORGE_CONVERSATION_ID, recompute_envelope_digest, sign_as_stranger)
+    )
 
 
-def _add_own_key_value(*, first: bool = False) -> _MutationMaker:
+def _add_own_key_value(*, inserts_first: bool = False) -> _MutationMaker:
     """Return the change that adds a KeyValue with the key of A's certificate."""
 
     def make_mutation(kit: AttackerKit) -> TreeMutation:
         def alter_tree(root: etree._Element) -> None:
             value = parse_element(build_key_value(kit.get_signer("a")))
             get_element(root, _INFO).append(value)
-            if first:
+            if inserts_first:
                 make_first_child(get_element(root, _INFO), value)
 
         return alter_tree
@@ -140,7 +148,7 @@ def _add_certificates(*others: str, first: bool = False) -> _MutationMaker:
     def make_mutation(kit: AttackerKit) -> TreeMutation:
         def alter_tree(root: etree._Element) -> None:
             for name in others:
-                owner = kit.outsider if name == "authority" else kit.get_signer(name)
+                owner = kit.stranger_authority if name == "authority" else kit.get_signer(name)
                 element = parse_element(_build_certificate_element(owner.certificate))
                 get_element(root, _DATA).insert(0 if first else len(get_element(root, _DATA)), element)
 
@@ -149,8 +157,8 @@ def _add_certificates(*others: str, first: bool = False) -> _MutationMaker:
     return make_mutation
 
 
-def _replace_certificate(name: str) -> _MutationMaker:
-    return lambda kit: set_text(_LEAF, _encode_certificate(kit.get_signer(name).certificate))
+def _replace_certificate(signer_name: str) -> _MutationMaker:
+    return lambda kit: set_text(_LEAF, _encode_certificate(kit.get_signer(signer_name).certificate))
 
 
 def _insert_second_data(kit: AttackerKit) -> TreeMutation:
@@ -211,7 +219,7 @@ _RIGHT: Final[SourcedTable[_MutationMaker]] = (
     ("own-key-value", "a KeyValue of the same key beside the certificate, as ebms-core sends it",
      _add_own_key_value(), "", _OWN_VALUE),
     ("own-key-value-first", "a KeyValue of the same key before the certificate",
-     _add_own_key_value(first=True), "", _ANY_ORDER),
+     _add_own_key_value(inserts_first=True), "", _ANY_ORDER),
     ("issuer-beside", "an issuer's certificate behind the leaf", _add_certificates("authority"), "", _CHAIN),
 )
 
@@ -228,7 +236,7 @@ _SIGNERS: Final[SourcedTable[SignerMaker]] = (
      use_signer("selfsigned"), "GW209", _STRANGER),
     ("SIG-30.authority", "an authority signs a message itself", use_authority_key, "GW209", _STRANGER),
     ("SIG-30.same-serial", "subject and serial number of A's certificate, from another issuer",
-     copy_serial_from_outside, "GW209", _BY_OCTETS),
+     copy_serial_by_stranger, "GW209", _BY_OCTETS),
     ("SIG-31.party-of-other-pki", "B's certificate over a message with the PartyId of A", use_signer("b"),
      "GW209", _IMPERSONATION),
     ("SIG-31.agency", "an agency's certificate over a message of A", use_signer("agency"), "GW209",
@@ -242,9 +250,9 @@ _SIGNERS: Final[SourcedTable[SignerMaker]] = (
 # fmt: on
 
 
-def _sign_with(signer: SignerMaker) -> RequestMaker:
+def _sign_with(make_signer: SignerMaker) -> RequestMaker:
     """Return the step that sends A's message, signed by another signer."""
-    return lambda kit: kit.build_message(signer=signer(kit))
+    return lambda kit: kit.build_message(signer=make_signer(kit))
 
 
 def _impersonate_party(kit: AttackerKit) -> HttpRequest:
@@ -326,11 +334,11 @@ CASES: Final[tuple[AttackCase, ...]] = (
     make_attack_case(
         "SIG-30.forged-around",
         "the stranger forges A's message and leaves A's certificate in it",
-        _forge_around,
+        _forge_beside_certificate,
         "GW202",
         _STRANGER,
     ),
-    *make_table_cases("SIG-31.", _PARTIES, send_request, _IMPERSONATION, naive=True),
-    *make_table_cases("SIG-32.", _UNAGREED, send_request, _AGREED, naive=True),
+    *make_table_cases("SIG-31.", _PARTIES, use_request_maker, _IMPERSONATION, naive=True),
+    *make_table_cases("SIG-32.", _UNAGREED, use_request_maker, _AGREED, naive=True),
 )
 """Attacks by keys: SIG-26, 28 and 30 to 32."""

@@ -64,11 +64,11 @@ class _MessageHooks:
         """Return Content-Type and body of a signed envelope of a media type, with its later changes."""
         root = self.tampered(root) if self.tampered else root
         parts = self.parts(parts) if self.parts else parts
-        kind, data = f"{media_type}; charset=UTF-8", root
+        content_type, data = f"{media_type}; charset=UTF-8", root
         if parts:
-            kind, data = write_multipart_related(root, parts, BOUNDARY, self.root_id, media_type)
+            content_type, data = write_multipart_related(root, parts, BOUNDARY, self.root_id, media_type)
         data = self.body(data) if self.body else data
-        return self.content_type(kind) if self.content_type else kind, data
+        return self.content_type(content_type) if self.content_type else content_type, data
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class MutatedMessage(_MessageHooks):
             )
             for payload in payloads
         ]
-        kind, data = self.pack_signed(root, parts, "text/xml")
-        return Parcel({"Content-Type": kind, "SOAPAction": self.action}, MemoryBody(data))
+        content_type, data = self.pack_signed(root, parts, "text/xml")
+        return Parcel({"Content-Type": content_type, "SOAPAction": self.action}, MemoryBody(data))
 
     def _build_signed_envelope(self, contents: dict[str, bytes]) -> bytes:
         root = serialize_element(build_envelope_tree((self.unit, *self.riders)))
@@ -130,8 +130,8 @@ class MutatedAs4Message(_MessageHooks):
         root = self._change_envelope(
             related.root.content, {attachment.content_id: attachment.content for attachment in attachments}
         )
-        kind, data = self.pack_signed(root, attachments, "application/soap+xml")
-        return Parcel({"Content-Type": kind}, MemoryBody(data))
+        content_type, data = self.pack_signed(root, attachments, "application/soap+xml")
+        return Parcel({"Content-Type": content_type}, MemoryBody(data))
 
     def _change_envelope(self, root: bytes, contents: dict[str, bytes]) -> bytes:
         if self.signer is None:
@@ -142,7 +142,7 @@ class MutatedAs4Message(_MessageHooks):
         tree = parse_xml(self.envelope(root) if self.envelope else root)
         recompute_written_digests(tree)
         if self.signing is not None:
-            _sign_contents(tree, self.signing(contents))
+            _recompute_payload_digests(tree, self.signing(contents))
         recompute_signature(self.signer)(tree)
         return serialize_element(tree)
 
@@ -154,7 +154,7 @@ def _remove_security(root: bytes) -> bytes:
     return serialize_element(tree)
 
 
-def _sign_contents(tree: etree._Element, contents: Mapping[str, bytes]) -> None:
+def _recompute_payload_digests(tree: etree._Element, contents: Mapping[str, bytes]) -> None:
     """Give the references to payloads the digests of `contents`; remove those to other payloads."""
     for reference in list(tree.iter(f"{{{DS}}}Reference")):
         uri = reference.get("URI", "")

@@ -77,12 +77,12 @@ def _repeat_without_header(name: str) -> _RepeatMaker:
 
 
 def _repeat_with_other_boundary(_: AttackerKit, post: HttpRequest) -> HttpRequest:
-    kind = post.headers["Content-Type"].replace(BOUNDARY, "=-another")
+    content_type = post.headers["Content-Type"].replace(BOUNDARY, "=-another")
     body = post.body.replace(f"--{BOUNDARY}".encode(), b"--=-another")
-    return replace(post, headers={**post.headers, "Content-Type": kind}, body=body)
+    return replace(post, headers={**post.headers, "Content-Type": content_type}, body=body)
 
 
-def _repeat_with_envelope(change: OctetMutation) -> _RepeatMaker:
+def _repeat_with_changed_envelope(change: OctetMutation) -> _RepeatMaker:
     """Return the change of the envelope in the first part; the rest stays the same."""
 
     def make_repeat(_: AttackerKit, post: HttpRequest) -> HttpRequest:
@@ -94,8 +94,8 @@ def _repeat_with_envelope(change: OctetMutation) -> _RepeatMaker:
     return make_repeat
 
 
-def _repeat_with_tree(change: TreeMutation) -> _RepeatMaker:
-    return _repeat_with_envelope(mutate_tree(change))
+def _repeat_with_changed_tree(change: TreeMutation) -> _RepeatMaker:
+    return _repeat_with_changed_envelope(mutate_tree(change))
 
 
 def _negate_ecdsa_value(value: str) -> str:
@@ -106,7 +106,7 @@ def _negate_ecdsa_value(value: str) -> str:
 
 
 def _repeat_signed_anew(kit: AttackerKit, post: HttpRequest) -> HttpRequest:
-    return _repeat_with_envelope(mutate_tree(recompute_signature(kit.get_signer("b"))))(kit, post)
+    return _repeat_with_changed_envelope(mutate_tree(recompute_signature(kit.get_signer("b"))))(kit, post)
 
 
 # fmt: off
@@ -116,26 +116,26 @@ _REPEATS: Final[tuple[tuple[str, str, _RepeatMaker, str], ...]] = (
     ("boundary", "the same message with another MIME boundary", _repeat_with_other_boundary, "a"),
     ("soap-action", "the same message without SOAPAction", _repeat_without_header("SOAPAction"), "a"),
     ("without-sync-reply", "the same without SyncReply, which no digest sees",
-     _repeat_with_tree(remove_element("//eb:SyncReply")), "a"),
+     _repeat_with_changed_tree(remove_element("//eb:SyncReply")), "a"),
     ("byte-order-mark", "the same with a byte order mark before the envelope",
-     _repeat_with_envelope(lambda data: b"\xef\xbb\xbf" + data), "a"),
+     _repeat_with_changed_envelope(lambda data: b"\xef\xbb\xbf" + data), "a"),
     ("key-name-spaces", "the same with its signature value in several lines",
-     _repeat_with_tree(replace_text(_VALUE, lambda text: f"\n{text[:9]}\n{text[9:]}\n")), "a"),
+     _repeat_with_changed_tree(replace_text(_VALUE, lambda text: f"\n{text[:9]}\n{text[9:]}\n")), "a"),
     ("signed-anew", "the same signed again: another value, the same digests", _repeat_signed_anew, "b"),
     ("malleable", "the same with the other good ECDSA value: n - s for s",
-     _repeat_with_tree(replace_text(_VALUE, _negate_ecdsa_value)), "b"),
+     _repeat_with_changed_tree(replace_text(_VALUE, _negate_ecdsa_value)), "b"),
 )
 # fmt: on
 
 
-def _make_repeat_case(variant: str, title: str, again: _RepeatMaker, member: str) -> AttackCase:
+def _make_repeat_case(variant: str, title: str, make_repeat: _RepeatMaker, member: str) -> AttackCase:
     """Return the case in which the repeat must get the same answer as the first, octet for octet."""
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         post = kit.build_message(member=member)
         first = yield Exchange(post, ACCEPTED)
         for _ in range(2):
-            second = yield Exchange(again(kit, post), LAWFUL)
+            second = yield Exchange(make_repeat(kit, post), LAWFUL)
             if second.body != first.body:
                 raise WrongAnswerError("the repeat was answered by other octets than the message")
 
@@ -186,7 +186,7 @@ _REUSES: Final[tuple[tuple[str, str, Callable[[UserMessage], UserMessage]], ...]
 # fmt: on
 
 
-def _run_id_of_other_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
+def _run_id_used_by_other_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
     """Let B use an id before A does; A's message must be accepted."""
     unit = kit.make_unit()
     theirs = replace(kit.make_unit("b"), message_id=unit.message_id)
@@ -234,7 +234,7 @@ def _set_time_to_live(make_text: _TextMaker) -> RequestMaker:
     return lambda kit: change_before_signing(set_text("//eb:TimeToLive", make_text(kit)))(kit)
 
 
-def _write_words(text: str) -> _TextMaker:
+def _write_text(text: str) -> _TextMaker:
     return lambda _: text
 
 
@@ -244,8 +244,8 @@ def _write_earlier_time(**earlier: float) -> _TextMaker:
 
 def _write_with_offset(kit: AttackerKit) -> str:
     """Return the time five minutes ago with the offset of Seoul."""
-    there = kit.get_current_time() + timedelta(hours=9) - timedelta(minutes=5)
-    return there.strftime("%Y-%m-%dT%H:%M:%S+09:00")
+    seoul_time = kit.get_current_time() + timedelta(hours=9) - timedelta(minutes=5)
+    return seoul_time.strftime("%Y-%m-%dT%H:%M:%S+09:00")
 
 
 # fmt: off
@@ -254,12 +254,12 @@ _LATE_TIMES: Final[AttackTable[_TextMaker]] = (
     ("year", "TimeToLive passed a year ago", _write_earlier_time(days=365), "GW306"),
     ("offset", "TimeToLive has passed, written with an offset that looks like tomorrow", _write_with_offset,
      "GW306"),
-    ("first-year", "TimeToLive is in the year 1", _write_words("0001-01-01T00:00:00Z"), "GW306"),
-    ("no-date", "TimeToLive is no date", _write_words("2026-02-30T00:00:00Z"), "GW107"),
-    ("words", "TimeToLive is a word", _write_words("never"), "GW107"),
-    ("empty", "TimeToLive is empty", _write_words(""), "GW107"),
-    ("long-year", "TimeToLive is in the year 999999999", _write_words("999999999-01-01T00:00:00Z"), "GW107"),
-    ("leap-second", "TimeToLive is in a leap second that never was", _write_words("2026-11-20T09:00:60Z"),
+    ("first-year", "TimeToLive is in the year 1", _write_text("0001-01-01T00:00:00Z"), "GW306"),
+    ("no-date", "TimeToLive is no date", _write_text("2026-02-30T00:00:00Z"), "GW107"),
+    ("words", "TimeToLive is a word", _write_text("never"), "GW107"),
+    ("empty", "TimeToLive is empty", _write_text(""), "GW107"),
+    ("long-year", "TimeToLive is in the year 999999999", _write_text("999999999-01-01T00:00:00Z"), "GW107"),
+    ("leap-second", "TimeToLive is in a leap second that never was", _write_text("2026-11-20T09:00:60Z"),
      "GW107"),
 )
 # fmt: on
@@ -281,7 +281,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
         "B has used A's MessageId before: ids belong to their sender",
         "ebms2",
         _REUSED,
-        _run_id_of_other_scenario,
+        _run_id_used_by_other_scenario,
     ),
     AttackCase(
         "REP-02.after-refusal",

@@ -42,14 +42,14 @@ _INFLATE: Final = "decompression bombs; measured 94 KB to 100 MB"
 _PART: Final = b"\r\n" + MARK + b"\r\nContent-ID: <n%d@suite.example>\r\n\r\nx"
 
 
-def _build_parts(count: int) -> Callable[[], bytes]:
+def _make_parts_builder(count: int) -> Callable[[], bytes]:
     return lambda: b"".join(_PART % number for number in range(count))
 
 
 # fmt: off
 _COSTS: Final[AttackTable[OctetMutation]] = (
-    ("parts-100000", "a hundred thousand parts", insert_parts(_build_parts(100_000)), "GW102"),
-    ("parts-101", "a hundred and one parts", insert_parts(_build_parts(98)), "GW102"),
+    ("parts-100000", "a hundred thousand parts", insert_parts(_make_parts_builder(100_000)), "GW102"),
+    ("parts-101", "a hundred and one parts", insert_parts(_make_parts_builder(98)), "GW102"),
     ("empty-parts", "a hundred thousand parts that hold nothing",
      insert_parts(lambda: (b"\r\n" + MARK + b"\r\n") * 100_000), "GW102 GW103"),
     ("fields", "a part with ten thousand header fields",
@@ -126,7 +126,7 @@ def _declare_transfer_encoding(name: str) -> OctetMutation:
     return add_part_headers(b"Content-Transfer-Encoding: " + name.encode())
 
 
-def _encode_transfer(name: str, encode: OctetMutation) -> OctetMutation:
+def _encode_and_declare(name: str, encode: OctetMutation) -> OctetMutation:
     """Return the change that encodes the second payload and declares the encoding."""
     return encode_part_content(encode, b"Content-Transfer-Encoding: " + name.encode())
 
@@ -203,16 +203,16 @@ _FRAMES: Final[AttackTable[OctetMutation]] = (
     ("part-in-chunks", "a payload that says it comes in chunks",
      add_part_headers(b"Transfer-Encoding: chunked"), "GW103"),
     ("base64-garbage", "base64 with other characters in it",
-     _encode_transfer("base64", lambda content: b"!" + base64.b64encode(content)), "GW103"),
+     _encode_and_declare("base64", lambda content: b"!" + base64.b64encode(content)), "GW103"),
     ("base64-raw", "raw octets declared as base64", _declare_transfer_encoding("base64"), "GW103"),
     ("base64-padding", "base64 that goes on after its end",
-     _encode_transfer("base64", lambda content: base64.b64encode(content[:-1]) + b"AAAA="), "GW103"),
+     _encode_and_declare("base64", lambda content: base64.b64encode(content[:-1]) + b"AAAA="), "GW103"),
     ("base64-bits", "base64 whose unused bits are set",
-     _encode_transfer("base64", lambda content: base64.b64encode(content)[:-3] + b"x=="), "GW103 GW202"),
+     _encode_and_declare("base64", lambda content: base64.b64encode(content)[:-3] + b"x=="), "GW103 GW202"),
     ("printable-raw", "raw octets declared as quoted-printable",
      _declare_transfer_encoding("quoted-printable"), "GW103"),
     ("printable-broken", "quoted-printable with half an octet",
-     _encode_transfer("quoted-printable", lambda _: b"=4"), "GW103"),
+     _encode_and_declare("quoted-printable", lambda _: b"=4"), "GW103"),
     ("root-charset", "a root whose charset nobody knows",
      _swap_root_type("Content-Type: text/xml; charset=x-bogus"), "GW101"),
     ("root-utf-16", "a root that is said to be UTF-16",
@@ -223,9 +223,9 @@ _FRAMES: Final[AttackTable[OctetMutation]] = (
     ("root-untyped", "a root without media type", _swap_root_type("X-Nothing: here"), "GW101"),
     # Unusual and valid: a gateway that refuses these refuses honest senders.
     ("right-base64", "a payload in base64, which the signature does not see",
-     _encode_transfer("base64", base64.encodebytes), ""),
+     _encode_and_declare("base64", base64.encodebytes), ""),
     ("right-printable", "a payload in quoted-printable",
-     _encode_transfer("quoted-printable", lambda content: binascii.b2a_qp(content, istext=False)), ""),
+     _encode_and_declare("quoted-printable", lambda content: binascii.b2a_qp(content, istext=False)), ""),
     ("right-folded", "a header field in two lines", add_part_headers(b"X-Long: a", b"\tb"), ""),
     ("right-preamble", "a short preamble", lambda data: b"This is MIME.\r\n" + data, ""),
     ("right-epilogue", "a short epilogue", append_epilogue(b"The end.\r\n"), ""),

@@ -137,39 +137,41 @@ def _apply_transforms(
     """Run the transforms that this verifier knows, and ignore the others."""
     methods = [transform.get("Algorithm", "") for transform in transforms]
     path = _find_child_path(target, signature)
-    alone = _copy_as_document(target, exclusive=any(method.startswith(C14N_EXCLUSIVE) for method in methods))
+    document_copy = _copy_as_document(
+        target, exclusive=any(method.startswith(C14N_EXCLUSIVE) for method in methods)
+    )
     if _ENVELOPED in methods and path is not None:
-        detach_element(_follow_child_path(alone, path))
+        detach_element(_follow_child_path(document_copy, path))
     for transform in transforms:
         if transform.get("Algorithm") == _XPATH:
-            _apply_xpath_filter(alone, transform[0])
-    return _canonicalize_node(alone, methods[-1] if methods else "")
+            _apply_xpath_filter(document_copy, transform[0])
+    return _canonicalize_node(document_copy, methods[-1] if methods else "")
 
 
 def _find_child_path(target: etree._Element, signature: etree._Element) -> list[int] | None:
     """Return the path from a target down to the signature, None when the signature is not inside."""
-    steps: list[int] = []
+    child_indexes: list[int] = []
     node = signature
     while node is not target:
         parent = node.getparent()
         if parent is None:
             return None
-        steps.insert(0, parent.index(node))
+        child_indexes.insert(0, parent.index(node))
         node = parent
-    return steps
+    return child_indexes
 
 
-def _follow_child_path(node: etree._Element, steps: list[int]) -> etree._Element:
-    for step in steps:
-        node = node[step]
+def _follow_child_path(node: etree._Element, child_indexes: list[int]) -> etree._Element:
+    for child_index in child_indexes:
+        node = node[child_index]
     return node
 
 
 def _apply_xpath_filter(root: etree._Element, xpath: etree._Element) -> None:
     """Run the XPath transform as the standard describes it, with any expression."""
     names = {prefix: uri for prefix, uri in xpath.nsmap.items() if prefix}
-    find = etree.XPath(xpath.text or "", namespaces=names)
-    for node in [each for each in root.iter("*") if not find(each)]:
+    keeps_node = etree.XPath(xpath.text or "", namespaces=names)
+    for node in [each for each in root.iter("*") if not keeps_node(each)]:
         if node.getparent() is not None:
             detach_element(node)
 
@@ -188,8 +190,8 @@ def _copy_as_document(target: etree._Element, *, exclusive: bool) -> etree._Elem
 
 def _canonicalize_node(node: etree._Element, method: str) -> bytes:
     exclusive = method.startswith(C14N_EXCLUSIVE)
-    comments = method.endswith(_WITH_COMMENTS[1:])
-    return etree.tostring(node, method="c14n", exclusive=exclusive, with_comments=comments)
+    keeps_comments = method.endswith(_WITH_COMMENTS[1:])
+    return etree.tostring(node, method="c14n", exclusive=exclusive, with_comments=keeps_comments)
 
 
 def _verify_signature_value(signature: etree._Element, signed_info: etree._Element) -> bool:
@@ -200,17 +202,19 @@ def _verify_signature_value(signature: etree._Element, signed_info: etree._Eleme
         _copy_as_document(signed_info, exclusive=canonicalization.startswith(C14N_EXCLUSIVE)),
         canonicalization,
     )
-    value = _decode_text(_get_child(signature, "SignatureValue"))
+    signature_value = _decode_text(_get_child(signature, "SignatureValue"))
     if "#hmac-" in algorithm:
-        return _verify_hmac_value(signature, method, value, data)
-    return _verify_with_key(_find_public_key(signature), value, data, _find_hash_by_name(algorithm))
+        return _verify_hmac_value(signature, method, signature_value, data)
+    return _verify_with_key(_find_public_key(signature), signature_value, data, _find_hash_by_name(algorithm))
 
 
-def _verify_hmac_value(signature: etree._Element, method: etree._Element, value: bytes, data: bytes) -> bool:
+def _verify_hmac_value(
+    signature: etree._Element, method: etree._Element, signature_value: bytes, data: bytes
+) -> bool:
     name = _find_hash_by_name(method.get("Algorithm", "")).name
     mac = hmac.new(derive_hmac_key(_find_certificate(signature)), data, name).digest()
-    length = method.findtext(_OUTPUT_LENGTH)
-    return value == (mac if length is None else mac[: int(length) // 8])
+    bit_length = method.findtext(_OUTPUT_LENGTH)
+    return signature_value == (mac if bit_length is None else mac[: int(bit_length) // 8])
 
 
 def _find_certificate(signature: etree._Element) -> x509.Certificate:
@@ -236,19 +240,21 @@ def _find_public_key(signature: etree._Element) -> Any:
     return _find_certificate(signature).public_key()
 
 
-def _verify_with_key(key: Any, value: bytes, data: bytes, algorithm: Any) -> bool:
+def _verify_with_key(key: Any, signature_value: bytes, data: bytes, hash_algorithm: Any) -> bool:
     """Check a signature value by the kind of key, without regard to the SignatureMethod."""
-    half = len(value) // 2
+    half = len(signature_value) // 2
     if isinstance(key, rsa.RSAPublicKey):
-        key.verify(value, data, padding.PKCS1v15(), algorithm)
+        key.verify(signature_value, data, padding.PKCS1v15(), hash_algorithm)
     elif isinstance(key, ed25519.Ed25519PublicKey):
-        key.verify(value, data)
+        key.verify(signature_value, data)
     elif isinstance(key, ec.EllipticCurvePublicKey | dsa.DSAPublicKey):
-        pair = encode_dss_signature(int.from_bytes(value[:half], "big"), int.from_bytes(value[half:], "big"))
+        pair = encode_dss_signature(
+            int.from_bytes(signature_value[:half], "big"), int.from_bytes(signature_value[half:], "big")
+        )
         if isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(pair, data, ec.ECDSA(algorithm))
+            key.verify(pair, data, ec.ECDSA(hash_algorithm))
         else:
-            key.verify(pair, data, algorithm)
+            key.verify(pair, data, hash_algorithm)
     else:
         return False
     return True
@@ -278,12 +284,12 @@ class MimePart:
 
 def split_parts(post: HttpRequest) -> tuple[MimePart, ...]:
     """Return the parts of a request, a multipart inside a part not opened."""
-    kind = post.headers["Content-Type"]
-    return tuple(_split_multipart(kind, post.body)) or (MimePart((), post.body),)
+    content_type = post.headers["Content-Type"]
+    return tuple(_split_multipart(content_type, post.body)) or (MimePart((), post.body),)
 
 
-def _split_multipart(kind: str, body: bytes) -> Iterator[MimePart]:
-    match = _BOUNDARY.search(kind)
+def _split_multipart(content_type: str, body: bytes) -> Iterator[MimePart]:
+    match = _BOUNDARY.search(content_type)
     if match is None:
         return
     marker = b"\r\n--" + match[1].encode()
@@ -296,24 +302,29 @@ def _split_multipart(kind: str, body: bytes) -> Iterator[MimePart]:
 def _flatten_parts(post: HttpRequest) -> Iterator[MimePart]:
     """Yield the parts, and those inside a part that is a multipart itself, where it stands."""
     for part in split_parts(post):
-        kind = next(iter(part.get_field_values("content-type")), "")
-        inner = tuple(_split_multipart(kind, part.content)) if kind.startswith("multipart/") else ()
+        content_type = next(iter(part.get_field_values("content-type")), "")
+        inner = (
+            tuple(_split_multipart(content_type, part.content))
+            if content_type.startswith("multipart/")
+            else ()
+        )
         yield from inner or (part,)
 
 
-def accepts_request(post: HttpRequest, root_by: str = "start") -> bool:
-    """Return whether the naive verifier accepts a request; `root_by` selects the part with the envelope.
+def accepts_request(post: HttpRequest, root_choice: str = "start") -> bool:
+    """Return whether the naive verifier accepts a request; `root_choice` selects the part with the envelope.
 
     Of two parts with the same Content-ID it uses the last, as a program with a lookup table does.
     """
     contents = {part.content_id: part.content for part in split_parts(post)}
-    return accepts_signature(_parse_envelope(_find_root_part(post, root_by).content), contents)
+    return accepts_signature(_parse_envelope(_find_root_part(post, root_choice).content), contents)
 
 
-def _find_root_part(post: HttpRequest, by: str) -> MimePart:
+def _find_root_part(post: HttpRequest, root_choice: str) -> MimePart:
+    """Return the first part, or (`root_choice` is not ``first``) the part that the start parameter names."""
     parts = split_parts(post)
     start = _START.search(post.headers["Content-Type"])
-    if by == "first" or start is None:
+    if root_choice == "first" or start is None:
         return parts[0]
     return next((part for part in parts if part.content_id == start[1]), parts[0])
 
@@ -322,19 +333,19 @@ def _parse_envelope(data: bytes) -> etree._Element:
     return etree.fromstring(data, etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True))
 
 
-def _find_by_name(root: etree._Element, path: str) -> etree._Element | None:
+def _find_element_by_name(root: etree._Element, path: str) -> etree._Element | None:
     """Return the first element of that name in the document, as getElementsByTagName does."""
     name = path.rpartition("/")[2]
     prefix, _, local = name.partition(":")
     return next(root.iter(f"{{{PREFIXES[prefix]}}}{local}"), None)
 
 
-def _find_by_path(root: etree._Element, path: str) -> etree._Element | None:
+def _find_element_by_path(root: etree._Element, path: str) -> etree._Element | None:
     """Return the first element at the path where it belongs."""
     return root.find(path, PREFIXES)
 
 
-def _find_last_at_path(root: etree._Element, path: str) -> etree._Element | None:
+def _find_last_element_at_path(root: etree._Element, path: str) -> etree._Element | None:
     """Return the last element at its path, as a loop over the children does that keeps the last match."""
     elements = root.findall(path, PREFIXES)
     return elements[-1] if elements else None
@@ -342,19 +353,21 @@ def _find_last_at_path(root: etree._Element, path: str) -> etree._Element | None
 
 #: How a naive gateway finds the element that it reads.
 ELEMENT_STRATEGIES: Final[Mapping[str, Callable[[etree._Element, str], etree._Element | None]]] = {
-    "name": _find_by_name,
-    "path": _find_by_path,
-    "last": _find_last_at_path,
+    "name": _find_element_by_name,
+    "path": _find_element_by_path,
+    "last": _find_last_element_at_path,
 }
 
 
-def read_value(post: HttpRequest, path: str, value: str, strategy: str, root_by: str = "start") -> str | None:
-    """Return the value that the naive gateway reads: the path `value` in the element at `path`."""
-    root = _parse_envelope(_find_root_part(post, root_by).content)
+def read_value(
+    post: HttpRequest, path: str, value_path: str, strategy: str, root_choice: str = "start"
+) -> str | None:
+    """Return the value that the naive gateway reads: the path `value_path` in the element at `path`."""
+    root = _parse_envelope(_find_root_part(post, root_choice).content)
     element = ELEMENT_STRATEGIES[strategy](root, path)
     if element is None:
         return None
-    texts = element.xpath(value, namespaces=dict(PREFIXES))
+    texts = element.xpath(value_path, namespaces=dict(PREFIXES))
     first = texts[0] if isinstance(texts, list) and texts else None
     return first.text if isinstance(first, etree._Element) else None if first is None else str(first)
 
@@ -363,11 +376,11 @@ def _find_first_content(post: HttpRequest, is_content: Callable[[MimePart], bool
     return next((part.content for part in _flatten_parts(post) if is_content(part)), None)
 
 
-def _find_by_any_case(post: HttpRequest, href: str) -> bytes | None:
+def _find_content_in_any_case(post: HttpRequest, href: str) -> bytes | None:
     return _find_first_content(post, lambda part: part.content_id.lower() == unquote(href[4:]).lower())
 
 
-def _find_by_location(post: HttpRequest, href: str) -> bytes | None:
+def _find_content_by_location(post: HttpRequest, href: str) -> bytes | None:
     # SOAP with Attachments, chapter 3: a Content-Location is resolved like any other URI.
     return _find_first_content(
         post,
@@ -377,13 +390,13 @@ def _find_by_location(post: HttpRequest, href: str) -> bytes | None:
     )
 
 
-def _find_by_any_field(post: HttpRequest, href: str) -> bytes | None:
+def _find_content_by_any_id_field(post: HttpRequest, href: str) -> bytes | None:
     return _find_first_content(
         post, lambda part: f"<{unquote(href[4:])}>" in part.get_field_values("content-id")
     )
 
 
-def _find_without_comments(post: HttpRequest, href: str) -> bytes | None:
+def _find_content_ignoring_comments(post: HttpRequest, href: str) -> bytes | None:
     def is_wanted_part(part: MimePart) -> bool:
         fields = part.get_field_values("content-id")
         return bool(fields) and _COMMENT.sub("", fields[0]).strip(" <>") == unquote(href[4:])
@@ -395,14 +408,14 @@ def _find_without_comments(post: HttpRequest, href: str) -> bytes | None:
 PART_STRATEGIES: Final[Mapping[str, Callable[[HttpRequest, str], bytes | None]]] = {
     "first": lambda post, href: _find_first_content(post, lambda part: part.content_id == unquote(href[4:])),
     "position": lambda post, _: split_parts(post)[1].content,
-    "any case": _find_by_any_case,
-    "location": _find_by_location,
+    "any case": _find_content_in_any_case,
+    "location": _find_content_by_location,
     "literal": lambda post, href: _find_first_content(post, lambda part: part.content_id == href[4:]),
     "plus": lambda post, href: _find_first_content(
         post, lambda part: part.content_id == unquote_plus(href[4:])
     ),
-    "any field": _find_by_any_field,
-    "comments": _find_without_comments,
+    "any field": _find_content_by_any_id_field,
+    "comments": _find_content_ignoring_comments,
     "prefix": lambda post, href: _find_first_content(
         post, lambda part: part.content_id.startswith(unquote(href[4:]))
     ),

@@ -15,14 +15,14 @@ from gateway_conformance import DATA_FOLDER
 from gateway_conformance.hostile.attack_cases import (
     AttackCase,
     AttackTable,
-    Placement,
+    RequestFactory,
     RequestMaker,
     ValueTable,
     change_envelope,
     expect_early_refusal,
     make_table_cases,
     make_value_cases,
-    send_request,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.content_mutations import OctetMutation, replace_text_of, swap_octets
@@ -148,24 +148,24 @@ _AMOUNTS: Final = (
 # fmt: on
 
 
-def _put_in_header(element: str) -> Placement[str]:
+def _send_in_header(element: str) -> RequestFactory[str]:
     """Return the step that sends a signed message with another header value."""
     return lambda value: change_envelope(replace_text_of(f"eb:{element}", value))
 
 
-def _put_in_timestamp(moment: str) -> RequestMaker:
+def _send_as_creation_time(moment: str) -> RequestMaker:
     """Return the step that sends a call with the creation time `moment`."""
     return lambda kit: kit.build_call(tampered=replace_text_of("wsu:Created", moment))
 
 
 def _build_notice(kit: AttackerKit) -> str:
     return (
-        f"<ApplicationNumber>{kit.application}</ApplicationNumber><NoticeNumber>N</NoticeNumber>"
+        f"<ApplicationNumber>{kit.application_number}</ApplicationNumber><NoticeNumber>N</NoticeNumber>"
         f"<IssuedAt>{kit.write_issue_time()}</IssuedAt>"
     )
 
 
-def _put_in_deadline(moment: str) -> RequestMaker:
+def _send_as_deadline(moment: str) -> RequestMaker:
     """Return the step that sends a signed request for information with this deadline."""
     return lambda kit: kit.build_call(
         "RequestInformation",
@@ -173,7 +173,7 @@ def _put_in_deadline(moment: str) -> RequestMaker:
     )
 
 
-def _put_in_decision(field: str) -> Placement[str]:
+def _send_in_decision(field: str) -> RequestFactory[str]:
     """Return the step that sends a signed decision with one invalid value."""
 
     def put_value(value: str) -> RequestMaker:
@@ -184,7 +184,7 @@ def _put_in_decision(field: str) -> Placement[str]:
     return put_value
 
 
-def _put_in_submission(value: str) -> RequestMaker:
+def _send_in_submission(value: str) -> RequestMaker:
     """Return the step that sends a signed submission with one number that must not be converted."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
@@ -210,25 +210,25 @@ _AMOUNT_TITLE: Final = "a signed submission with a number of {length} characters
 # fmt: off
 CASES: Final[tuple[AttackCase, ...]] = (
     *make_value_cases(
-        ValueTable("DOS-12.", "TimeToLive is {}", _MOMENTS, _put_in_header("TimeToLive"), _HEADER, _DATES,
+        ValueTable("DOS-12.", "TimeToLive is {}", _MOMENTS, _send_in_header("TimeToLive"), _HEADER, _DATES,
                    shown_length=20),
-        ValueTable("DOS-12.timestamp-", "Timestamp is {}", _MOMENTS, _put_in_header("Timestamp"), _HEADER,
+        ValueTable("DOS-12.timestamp-", "Timestamp is {}", _MOMENTS, _send_in_header("Timestamp"), _HEADER,
                    _DATES, shown_length=20),
-        ValueTable("DOS-12.created-", "wsu:Created is {}", _MOMENTS, _put_in_timestamp, _CREATED, _DATES,
+        ValueTable("DOS-12.created-", "wsu:Created is {}", _MOMENTS, _send_as_creation_time, _CREATED, _DATES,
                    "soap", shown_length=20),
-        ValueTable("DOS-12.deadline-", "a deadline is {}", _DEADLINES, _put_in_deadline, _SCHEMA, _DATES,
-                   "soap", shown_length=20, limit=0),
+        ValueTable("DOS-12.deadline-", "a deadline is {}", _DEADLINES, _send_as_deadline, _SCHEMA, _DATES,
+                   "soap", shown_length=20, min_shortened_length=0),
     ),
     *make_table_cases("DOS-12.", _HEADER_VALUES, change_envelope, _PATTERNS, _HEADER),
     *make_table_cases("DOS-12.", _ATTRIBUTES, change_envelope, _DIGITS, _HEADER),
     *make_value_cases(*(
-        ValueTable("DOS-12.decision-", f"{field} is {{}}", values, _put_in_decision(field), _SCHEMA,
+        ValueTable("DOS-12.decision-", f"{field} is {{}}", values, _send_in_decision(field), _SCHEMA,
                    _DIGITS, "soap")
         for field, values in _DECISIONS
     )),
-    *make_table_cases("DOS-15.", _CROWDS, send_request, _SCHEMAS, _SCHEMA, face="soap"),
+    *make_table_cases("DOS-15.", _CROWDS, use_request_maker, _SCHEMAS, _SCHEMA, face="soap"),
     *make_value_cases(
-        ValueTable("DOS-12.submission-", _AMOUNT_TITLE, _AMOUNTS, _put_in_submission, LAWFUL, _DIGITS),
+        ValueTable("DOS-12.submission-", _AMOUNT_TITLE, _AMOUNTS, _send_in_submission, LAWFUL, _DIGITS),
     ),
 )
 # fmt: on

@@ -96,14 +96,14 @@ def make_partner_folder(
         for name, order in _ORDERS.items()
     }
     agreements = {
-        f"{name}{mark}": _format_agreement(source, name, ids, at)
+        f"{name}{suffix}": _format_agreement(template_file, name, ids, at)
         for name in MEMBERS
-        for mark, source in _AGREEMENTS.items()
+        for suffix, template_file in _AGREEMENTS.items()
     }
-    listed = _make_revocation_list(authority, issued["revoked"], at, crl)
+    new_crl = _make_revocation_list(authority, issued["revoked"], at, crl)
     files = {
         "ca.pem": authority.certificate.pem,
-        "crl.pem": x509.load_der_x509_crl(listed).public_bytes(Encoding.PEM),
+        "crl.pem": x509.load_der_x509_crl(new_crl).public_bytes(Encoding.PEM),
         "hub.cert.pem": b"".join(certificate.pem for certificate in certificates),
         "suite.toml": f"features = {json.dumps(list(features))}\n\n{_SUITE}".encode(),
         **{f"{name}.agreement.yaml": text for name, text in agreements.items()},
@@ -115,7 +115,7 @@ def make_partner_folder(
     }
     if receiver is not None:
         files[RECEIVER_FILE] = receiver.pem
-    return PartnerFolder(files, issued, agreements, listed)
+    return PartnerFolder(files, issued, agreements, new_crl)
 
 
 def make_sample_kit(at: datetime | None = None) -> AttackerKit:
@@ -123,20 +123,21 @@ def make_sample_kit(at: datetime | None = None) -> AttackerKit:
 
     `at` stops its clock.
     """
-    moment = at or datetime.now(UTC)
-    authority = make_authority("CN=Sample CA", moment - timedelta(days=1))
-    gateway = issue_certificate(authority, "CN=gateway", moment, CertificateOrder()).certificate
+    now = at or datetime.now(UTC)
+    authority = make_authority("CN=Sample CA", now - timedelta(days=1))
+    gateway = issue_certificate(authority, "CN=gateway", now, CertificateOrder()).certificate
     order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
-    receiver = issue_certificate(authority, "CN=gateway decrypts", moment, order).certificate
+    receiver = issue_certificate(authority, "CN=gateway decrypts", now, order).certificate
     ids = (PartyId("gateway", PARTY_TYPE),)
-    drawn = make_partner_folder(authority, (gateway,), ids, moment, receiver=receiver)
+    partner_folder = make_partner_folder(authority, (gateway,), ids, now, receiver=receiver)
     with tempfile.TemporaryDirectory() as folder:
-        drawn.write_files(Path(folder))
+        partner_folder.write_files(Path(folder))
         return read_attacker_kit(Path(folder), (lambda: at) if at else lambda: datetime.now(UTC))
 
 
-def _format_agreement(source: str, member: str, hub: Sequence[PartyId], at: datetime) -> bytes:
-    text = DATA_FOLDER.joinpath("suites", "hostile", source).read_text(encoding="utf-8")
+def _format_agreement(template_file: str, member: str, hub: Sequence[PartyId], at: datetime) -> bytes:
+    """Return a member's agreement with the hub, from the template `template_file`."""
+    text = DATA_FOLDER.joinpath("suites", "hostile", template_file).read_text(encoding="utf-8")
     values: dict[str, str | Sequence[PartyId]] = {
         "member": member,
         "hub": hub,
@@ -149,7 +150,7 @@ def _format_agreement(source: str, member: str, hub: Sequence[PartyId], at: date
 def _make_revocation_list(
     authority: CertificationAuthority, revoked: IssuedCertificate, at: datetime, crl: bytes | None
 ) -> bytes:
-    """Return a list with `revoked` and all entries of `crl`; its number is one higher."""
+    """Return a list (DER) with `revoked` and the serial numbers of `crl`; its CRL number is one higher."""
     before = x509.load_der_x509_crl(crl) if crl else None
     serials = [revoked.certificate.serial, *(entry.serial_number for entry in before or ())]
     number = before.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number if before else 0

@@ -36,17 +36,17 @@ class RawRequest:
     """One request, line by line; ``{path}`` and ``{host}`` are replaced when it is sent."""
 
     fields: tuple[bytes, ...]
-    framing: tuple[bytes, ...]
+    framing_fields: tuple[bytes, ...]
     body: bytes
-    line: bytes = b"POST {path} HTTP/1.1"
+    request_line: bytes = b"POST {path} HTTP/1.1"
 
     def build_octets(self) -> bytes:
         """Return the octets of the request: request line, header fields, framing and body."""
-        return b"\r\n".join((self.line, *self.fields, *self.framing, b"", b"")) + self.body
+        return b"\r\n".join((self.request_line, *self.fields, *self.framing_fields, b"", b"")) + self.body
 
     def with_framing(self, *framing: bytes, body: bytes | None = None) -> RawRequest:
         """Return the same request with other framing, and with another body if given."""
-        return replace(self, framing=framing, body=self.body if body is None else body)
+        return replace(self, framing_fields=framing, body=self.body if body is None else body)
 
     def with_fields(self, *fields: bytes) -> RawRequest:
         """Return the same request with further fields."""
@@ -88,7 +88,10 @@ def make_duplicate_check(kit: AttackerKit, message_id: str) -> Exchange:
 
 
 def make_malformed_scenario(
-    make: Callable[[RawRequest], RawRequest], expected: Expectation = REFUSED, *, half_close: bool = False
+    change_request: Callable[[RawRequest], RawRequest],
+    expected: Expectation = REFUSED,
+    *,
+    half_close: bool = False,
 ) -> Scenario:
     """Return the scenario of an honest message in invalid HTTP.
 
@@ -97,22 +100,22 @@ def make_malformed_scenario(
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         message_id = kit.make_message_id()
-        request = make(build_message_request(kit, message_id))
+        request = change_request(build_message_request(kit, message_id))
         answer = yield Exchange(make_raw_script(request.build_octets(), half_close=half_close), expected)
         if answer.trailing_octets and not request.body:
             raise WrongAnswerError("one request was answered twice")
-        if not expected.accepted:
+        if not expected.is_acceptance:
             yield make_duplicate_check(kit, message_id)
 
     return run_scenario
 
 
 def make_smuggling_scenario(
-    carry: Callable[[RawRequest, bytes], RawRequest], expected: Expectation = REFUSED
+    embed_request: Callable[[RawRequest, bytes], RawRequest], expected: Expectation = REFUSED
 ) -> Scenario:
     """Return the scenario of a request inside the body of another one; it must never be processed.
 
-    `carry` puts the octets of the second one (an honest message, whole) into the first.
+    `embed_request` puts the octets of the second one (an honest message, whole) into the first.
     """
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
@@ -129,7 +132,7 @@ def make_smuggling_scenario(
         # With another boundary: otherwise the text before the first one would be a valid preamble.
         hidden = hidden.replace(BOUNDARY.encode(), _HIDDEN_BOUNDARY)
         answer = yield Exchange(
-            make_raw_script(carry(build_honest_request(kit), hidden).build_octets()), expected
+            make_raw_script(embed_request(build_honest_request(kit), hidden).build_octets()), expected
         )
         if b"HTTP/1." in answer.trailing_octets and b" 200 " in answer.trailing_octets[:20]:
             raise WrongAnswerError("the request inside was answered, too")

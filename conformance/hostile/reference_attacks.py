@@ -30,10 +30,10 @@ from gateway_conformance.hostile.attack_cases import (
     make_attack_case,
     make_sourced_cases,
     make_table_cases,
-    send_request,
     sign_again,
     sign_as_written,
     sign_call_again,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.content_mutations import (
@@ -59,7 +59,7 @@ from gateway_conformance.hostile.exchange import HttpRequest
 from gateway_conformance.hostile.naive_verifier import detach_element
 from gateway_conformance.message_signing import sign_message
 
-_ID: Final = expand_name("wsu:Id")
+_WSU_ID: Final = expand_name("wsu:Id")
 _FORGED: Final = set_text("//eb:ConversationId", "forged-conversation")
 
 _ID_FLAWS: Final = "CVE-2011-1411 and other Id look-up flaws; signxml 5.2 takes ##id"
@@ -156,10 +156,10 @@ def _make_payload_uri_cases() -> Iterator[AttackCase]:
 
 def _hide_signature_copy(root: etree._Element) -> None:
     """Add a copy of the signature at a place that no digest covers."""
-    get_element(root, HEADER).append(_build_hidden_holder(deepcopy(get_element(root, SIGNATURE))))
+    get_element(root, HEADER).append(_build_hidden_block(deepcopy(get_element(root, SIGNATURE))))
 
 
-def _build_hidden_holder(content: etree._Element) -> etree._Element:
+def _build_hidden_block(content: etree._Element) -> etree._Element:
     holder = parse_element("<x:Trace/>")
     holder.set(ACTOR, NEXT)
     holder.append(content)
@@ -172,7 +172,7 @@ def _insert_foreign_signature(kit: AttackerKit) -> TreeMutation:
     foreign = get_element(envelope, SIGNATURE)
 
     def alter_tree(root: etree._Element) -> None:
-        get_element(root, HEADER).insert(0, _build_hidden_holder(foreign))
+        get_element(root, HEADER).insert(0, _build_hidden_block(foreign))
         _FORGED(root)
 
     return alter_tree
@@ -183,7 +183,7 @@ def _remove_references(root: etree._Element) -> None:
         detach_element(reference)
 
 
-def _move_to_wrapper(root: etree._Element) -> None:
+def _move_signature_to_wrapper(root: etree._Element) -> None:
     wrapper = parse_element("<x:Wrapper/>")
     get_element(root, HEADER).append(wrapper)
     wrapper.append(get_element(root, SIGNATURE))
@@ -191,17 +191,17 @@ def _move_to_wrapper(root: etree._Element) -> None:
 
 def _duplicate_signed_info(position: int, *, forged: bool) -> TreeMutation:
     def alter_tree(root: etree._Element) -> None:
-        again = deepcopy(get_element(root, "//ds:SignedInfo"))
+        signed_info_copy = deepcopy(get_element(root, "//ds:SignedInfo"))
         if forged:
-            get_element(again, "ds:Reference[@URI='']/ds:DigestValue").text = "A" * 43 + "="
-        get_element(root, SIGNATURE).insert(position, again)
+            get_element(signed_info_copy, "ds:Reference[@URI='']/ds:DigestValue").text = "A" * 43 + "="
+        get_element(root, SIGNATURE).insert(position, signed_info_copy)
 
     return alter_tree
 
 
-def _sign_payloads(keep: int) -> RequestMaker:
-    """Return the step that sends a message whose sender signs only `keep` payloads of the Manifest."""
-    return lambda kit: kit.build_message(signing=lambda contents: dict(list(contents.items())[:keep]))
+def _sign_payloads(signed_count: int) -> RequestMaker:
+    """Return the step that sends a message in which only the first `signed_count` payloads are signed."""
+    return lambda kit: kit.build_message(signing=lambda contents: dict(list(contents.items())[:signed_count]))
 
 
 def _sign_twice(kit: AttackerKit) -> HttpRequest:
@@ -279,26 +279,26 @@ _BUILT_MESSAGES: Final[SourcedTable[RequestMaker]] = (
     ("13.no-references", "SignedInfo without a reference", sign_again(_remove_references, "none"), "GW202",
      _PARTIAL),
     ("13.signature-in-wrapper", "the signature stands in an unknown header block",
-     sign_as_written(_move_to_wrapper), "GW202", _EXCLUSION),
+     sign_as_written(_move_signature_to_wrapper), "GW202", _EXCLUSION),
 )
 # fmt: on
 
 
-def _duplicate_body_id(name: str) -> RequestMaker:
-    """Return the change that repeats the Id of the Body in an attribute of its content."""
+def _duplicate_body_id(attribute_name: str) -> RequestMaker:
+    """Return the step in which attribute `attribute_name` of the Body's first child repeats the Body's Id."""
     return sign_call_again(
         lambda root: get_element(root, f"{BODY}/*").set(
-            expand_name(name), get_element(root, BODY).get(_ID, "")
+            expand_name(attribute_name), get_element(root, BODY).get(_WSU_ID, "")
         )
     )
 
 
-def _move_body_id(name: str) -> RequestMaker:
+def _move_body_id(attribute_name: str) -> RequestMaker:
     """Return the step in which the Body has its Id in another attribute and is signed in this form."""
 
     def alter_tree(root: etree._Element) -> None:
         body = get_element(root, BODY)
-        body.set(expand_name(name), body.attrib.pop(_ID))
+        body.set(expand_name(attribute_name), body.attrib.pop(_WSU_ID))
 
     return sign_call_again(alter_tree)
 
@@ -307,7 +307,7 @@ def _refer_to_body(uri: str) -> RequestMaker:
     """Return the step in which the reference to the Body is `uri`; ``{}`` is replaced by its Id."""
 
     def alter_tree(root: etree._Element) -> None:
-        value = get_element(root, BODY).get(_ID, "")
+        value = get_element(root, BODY).get(_WSU_ID, "")
         get_element(root, FIRST_REFERENCE).set("URI", uri.replace("{}", value))
 
     return sign_call_again(alter_tree)
@@ -316,7 +316,7 @@ def _refer_to_body(uri: str) -> RequestMaker:
 def _omit_reference_to(path: str) -> RequestMaker:
     """Return the step that omits the reference to the element at `path`."""
     return sign_call_again(
-        lambda root: remove_element(f"//ds:Reference[@URI='#{get_element(root, path).get(_ID)}']")(root)
+        lambda root: remove_element(f"//ds:Reference[@URI='#{get_element(root, path).get(_WSU_ID)}']")(root)
     )
 
 
@@ -364,11 +364,11 @@ _OMITTED: Final[AttackTable[str]] = (
 
 #: Calls changed after they were signed.
 _CALLS_CHANGED: Final[SourcedTable[TreeMutation]] = (
-    ("08.call-two-bodies", "two Bodies with one wsu:Id", copy_element(BODY, with_id=True), "GW107",
+    ("08.call-two-bodies", "two Bodies with one wsu:Id", copy_element(BODY, keeps_id=True), "GW107",
      _POLLUTION),
-    ("08.call-timestamp", "two Timestamps with one wsu:Id", copy_element(TIMESTAMP, with_id=True), "GW211",
+    ("08.call-timestamp", "two Timestamps with one wsu:Id", copy_element(TIMESTAMP, keeps_id=True), "GW211",
      _POLLUTION),
-    ("08.call-token", "two tokens with one wsu:Id", copy_element(TOKEN, with_id=True), "GW202", _POLLUTION),
+    ("08.call-token", "two tokens with one wsu:Id", copy_element(TOKEN, keeps_id=True), "GW202", _POLLUTION),
     ("13.call-no-signature", "the Security header has no signature", remove_element(SIGNATURE), "GW201",
      _CALL_PARTIAL, False),
     ("13.call-signature-elsewhere", "the signature stands in the Header beside Security",
@@ -411,7 +411,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
     *_make_payload_uri_cases(),
     *make_sourced_cases("SIG-", _CHANGED, change_on_the_way, naive=True),
     *make_sourced_cases("SIG-", _SIGNED, sign_again, naive=True),
-    *make_sourced_cases("SIG-", _BUILT_MESSAGES, send_request, naive=True),
+    *make_sourced_cases("SIG-", _BUILT_MESSAGES, use_request_maker, naive=True),
     *make_table_cases("SIG-09.", _BODY_IDS, _duplicate_body_id, _POLLUTION, "GW202", face="soap", naive=True),
     *make_table_cases("SIG-09.", _BODY_NAMES, _move_body_id, _POLLUTION, "GW202", face="soap", naive=True),
     *make_table_cases("SIG-10.", _BODY_URIS, _refer_to_body, _CALL_ID_FLAWS, "GW202", face="soap",

@@ -42,7 +42,7 @@ from gateway_conformance.hostile.exchange import Answer, HttpRequest, NotOffered
 _KILOBYTE: Final = 1024
 _RUNS: Final = 3
 #: One process serves small messages in order until they have this number of octets.
-_TOGETHER: Final = 256 * _KILOBYTE
+_MAX_GROUP_OCTETS: Final = 256 * _KILOBYTE
 _STATUS: Final = Path("/proc/self/status")
 _CLEAR: Final = Path("/proc/self/clear_refs")
 
@@ -55,7 +55,7 @@ class CaseRequest:
     """One hostile request with the id of its case."""
 
     id: str
-    post: HttpRequest
+    request: HttpRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def collect_hostile_requests(case: AttackCase, kit: AttackerKit, serve: ServeReq
             step = exchange.step
             if not isinstance(step, HttpRequest):
                 return []
-            if not exchange.expected.accepted:
+            if not exchange.expected.is_acceptance:
                 requests.append(CaseRequest(case.id, step))
             answer = serve(step)
     except (StopIteration, NotOfferedError, WrongAnswerError):
@@ -119,35 +119,36 @@ def collect_hostile_requests(case: AttackCase, kit: AttackerKit, serve: ServeReq
 
 def measure_costs(
     makers: Iterable[Callable[[], list[CaseRequest]]],
-    start: Callable[[], tuple[ServeRequest, list[HttpRequest]]],
+    start_server: Callable[[], tuple[ServeRequest, list[HttpRequest]]],
 ) -> Iterator[RequestCost]:
     """Yield the cost of every request of `makers`, each in its own process.
 
-    `start` returns the server function, and honest and refused requests for warming up.
+    `start_server` returns the server function, and honest and refused requests for warming up.
     """
-    for maker in makers:
-        requests: list[CaseRequest] = _run_in_process(maker)
+    for collect_requests in makers:
+        requests: list[CaseRequest] = _run_in_process(collect_requests)
         for group in _group_requests(requests):
-            yield from _run_in_process(partial(_measure_group, start, group))
+            yield from _run_in_process(partial(_measure_group, start_server, group))
 
 
 def _group_requests(requests: list[CaseRequest]) -> Iterator[list[CaseRequest]]:
+    """Yield groups of at most `_MAX_GROUP_OCTETS` octets; a larger request is a group of its own."""
     group: list[CaseRequest] = []
     octets = 0
     for request in requests:
-        if group and octets + len(request.post.body) > _TOGETHER:
+        if group and octets + len(request.request.body) > _MAX_GROUP_OCTETS:
             yield group
             group, octets = [], 0
         group.append(request)
-        octets += len(request.post.body)
+        octets += len(request.request.body)
     if group:
         yield group
 
 
 def _measure_group(
-    start: Callable[[], tuple[ServeRequest, list[HttpRequest]]], posts: list[CaseRequest]
+    start_server: Callable[[], tuple[ServeRequest, list[HttpRequest]]], posts: list[CaseRequest]
 ) -> list[RequestCost]:
-    serve, honest = start()
+    serve, honest = start_server()
     for post in honest:
         serve(post)
     gc.collect()
@@ -155,18 +156,19 @@ def _measure_group(
     return [_measure_request(serve, post) for post in posts]
 
 
-def _measure_request(serve: ServeRequest, posted: CaseRequest) -> RequestCost:
+def _measure_request(serve: ServeRequest, case_request: CaseRequest) -> RequestCost:
+    """Return the peak memory of one run of a request, and the least CPU time of further runs."""
     _trim_heap()
     _CLEAR.write_text("5")  # resets the peak size
     before = _read_resident_size("VmRSS")
-    serve(posted.post)
+    serve(case_request.request)
     memory = max(0, _read_resident_size("VmHWM") - before)
     spent: list[float] = []
     for _ in range(_RUNS):
         began = time.process_time()
-        serve(posted.post)
+        serve(case_request.request)
         spent.append(time.process_time() - began)
-    return RequestCost(posted.id, len(posted.post.body), min(spent) * 1000, memory)
+    return RequestCost(case_request.id, len(case_request.request.body), min(spent) * 1000, memory)
 
 
 def _read_resident_size(name: str) -> int:
@@ -183,26 +185,26 @@ def _trim_heap() -> None:
         trim(0)
 
 
-def _run_in_process(work: Callable[[], list[Any]]) -> list[Any]:
+def _run_in_process(make_results: Callable[[], list[Any]]) -> list[Any]:
     """Run a function in its own process and return its result."""
     context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_send_result, args=(work, theirs))
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_result, args=(make_results, sender))
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        results: list[Any] = ours.recv()
+        results: list[Any] = receiver.recv()
     except EOFError:
         raise GatewayError(OUR_MISTAKE, "the process that measures ended") from None
     finally:
         process.join()
-        ours.close()
+        receiver.close()
     return results
 
 
-def _send_result(work: Callable[[], list[Any]], theirs: Any) -> None:
-    theirs.send(work())
-    theirs.close()
+def _send_result(make_results: Callable[[], list[Any]], sender: Any) -> None:
+    sender.send(make_results())
+    sender.close()
 
 
 #: The sizes of the messages, in octets.
@@ -216,21 +218,23 @@ class WorstCaseShape:
     """A shape of an expensive message: a change of a signed envelope (or `whole` body) by a count."""
 
     name: str
-    change: Callable[[int], OctetMutation]
+    make_change: Callable[[int], OctetMutation]
     whole: bool = False
 
 
 def _repeat_spaced(piece: bytes, spaces: int) -> Callable[[int], Callable[[], bytes]]:
-    """Return the function that repeats a piece with the least white space that the limits require."""
+    """Return the function that repeats a piece, with `spaces` octets of white space for each repetition."""
     return lambda count: lambda: repeat_piece(piece, count)() + b" " * (spaces * count)
 
 
-def _nest_in_scopes(names: int, inner: Callable[[int], bytes]) -> Callable[[int], OctetMutation]:
-    declared = b"".join(b' xmlns:p%d="u:"' % number for number in range(names))
-    return lambda count: insert_in_header(lambda: b"<x:d" + declared + b">" + inner(count) + b"</x:d>")
+def _nest_in_scopes(
+    namespace_count: int, make_inner: Callable[[int], bytes]
+) -> Callable[[int], OctetMutation]:
+    declared = b"".join(b' xmlns:p%d="u:"' % number for number in range(namespace_count))
+    return lambda count: insert_in_header(lambda: b"<x:d" + declared + b">" + make_inner(count) + b"</x:d>")
 
 
-def _stack_towers(spaces: int) -> Callable[[int], bytes]:
+def _build_nested_towers(spaces: int) -> Callable[[int], bytes]:
     return lambda count: (nest_elements(90)() + b" " * spaces) * count
 
 
@@ -260,20 +264,20 @@ def _insert_many_parts(count: int) -> OctetMutation:
 
 
 def _insert_content(
-    insert: Callable[[Callable[[], bytes]], OctetMutation], make: Callable[[int], Callable[[], bytes]]
+    insert: Callable[[Callable[[], bytes]], OctetMutation], make_content: Callable[[int], Callable[[], bytes]]
 ) -> Callable[[int], OctetMutation]:
-    return lambda count: insert(make(count))
+    return lambda count: insert(make_content(count))
 
 
-def _nest_spread(count: int) -> OctetMutation:
-    return insert_in_header(lambda: _stack_towers(200)(count))
+def _insert_spread_nesting(count: int) -> OctetMutation:
+    return insert_in_header(lambda: _build_nested_towers(200)(count))
 
 
-def _spread_attributes(count: int) -> OctetMutation:
+def _insert_spread_attributes(count: int) -> OctetMutation:
     return insert_in_header(lambda: (build_attribute_element(60)() + b" " * 600) * count)
 
 
-def _repeat_identifiers(count: int) -> OctetMutation:
+def _insert_repeated_ids(count: int) -> OctetMutation:
     pairs = b'<x:a xml:id="i"/><x:a e:id="i"/>' * count
     return insert_in_header(lambda: b'<x:i xmlns:e="%s">' % _EB + pairs + b" " * (60 * count) + b"</x:i>")
 
@@ -296,16 +300,16 @@ SHAPES: Final[tuple[WorstCaseShape, ...]] = (
     WorstCaseShape("elements-spread", _repeat_in_header(b"<x:a/>", 12)),
     WorstCaseShape("names", _repeat_in_header(b"<x:a%d/>", 32)),
     WorstCaseShape("attribute-names", _repeat_in_header(b'<x:a b%d=""/>', 60)),
-    WorstCaseShape("attributes", _spread_attributes),
+    WorstCaseShape("attributes", _insert_spread_attributes),
     WorstCaseShape("texts", _repeat_in_header(b"<x:a/>t", 10)),
     WorstCaseShape("comments", _repeat_in_header(b"<!---->", 6)),
     WorstCaseShape("references", _repeat_in_header(b"&#38;&lt;", 0)),
     WorstCaseShape("actors", _repeat_in_header(b'<x:a xmlns:s="%s" s:actor="a"/>' % _SOAP, 0)),
-    WorstCaseShape("towers", _nest_spread),
-    WorstCaseShape("ids", _repeat_identifiers),
+    WorstCaseShape("towers", _insert_spread_nesting),
+    WorstCaseShape("ids", _insert_repeated_ids),
     WorstCaseShape("in-body", _insert_content(insert_in_body, _repeat_spaced(b"<x/>", 12))),
     *(WorstCaseShape(f"scopes-{names}", _nest_in_scopes(names, _spread_elements)) for names in (8, 56)),
-    *(WorstCaseShape(f"scopes-deep-{names}", _nest_in_scopes(names, _stack_towers(2000)))
+    *(WorstCaseShape(f"scopes-deep-{names}", _nest_in_scopes(names, _build_nested_towers(2000)))
       for names in (8, 30, 56)),
     WorstCaseShape("signed-references", _insert_references),
     WorstCaseShape("expressions", _insert_expressions),
@@ -318,11 +322,11 @@ SHAPES: Final[tuple[WorstCaseShape, ...]] = (
 
 
 def find_worst_cases(
-    kit: AttackerKit, shape: WorstCaseShape, size: int, limits: WireLimits = DEFAULT_LIMITS
+    kit: AttackerKit, shape: WorstCaseShape, max_octets: int, limits: WireLimits = DEFAULT_LIMITS
 ) -> Iterator[CaseRequest]:
-    """Yield the largest message, and call, of a shape: at most `size` octets, and within the limits."""
+    """Yield the largest message, and call, of a shape: at most `max_octets` octets, and within the limits."""
     for face in ("ebms2",) if shape.whole else ("ebms2", "soap"):
-        count = _find_largest_count(partial(_fits_limits, kit, shape, face, size, limits))
+        count = _find_max_count(partial(_fits_limits, kit, shape, face, max_octets, limits))
         if count:
             yield CaseRequest(
                 f"{shape.name}{'-call' if face == 'soap' else ''} × {count}",
@@ -331,20 +335,20 @@ def find_worst_cases(
 
 
 def _build_request(kit: AttackerKit, shape: WorstCaseShape, face: str, count: int) -> HttpRequest:
-    change = shape.change(count)
+    change = shape.make_change(count)
     if shape.whole:
         return kit.build_message(body=change)
     return kit.build_call(tampered=change) if face == "soap" else kit.build_message(tampered=change)
 
 
 def _fits_limits(
-    kit: AttackerKit, shape: WorstCaseShape, face: str, size: int, limits: WireLimits, count: int
+    kit: AttackerKit, shape: WorstCaseShape, face: str, max_octets: int, limits: WireLimits, count: int
 ) -> bool:
-    return _passes_prescan(_build_request(kit, shape, face, count), size, limits)
+    return _passes_prescan(_build_request(kit, shape, face, count), max_octets, limits)
 
 
-def _passes_prescan(post: HttpRequest, size: int, limits: WireLimits) -> bool:
-    if len(post.body) > size:
+def _passes_prescan(post: HttpRequest, max_octets: int, limits: WireLimits) -> bool:
+    if len(post.body) > max_octets:
         return False
     try:
         content = read_multipart_related(post.headers["Content-Type"], post.body, limits).root.content
@@ -354,12 +358,12 @@ def _passes_prescan(post: HttpRequest, size: int, limits: WireLimits) -> bool:
     return True
 
 
-def _find_largest_count(passes: Callable[[int], bool]) -> int:
-    """Return the largest number that passes, found by bisection; all smaller numbers pass, too."""
+def _find_max_count(fits: Callable[[int], bool]) -> int:
+    """Return the largest number that passes, found by bisection and up to 2 % too small."""
     low, high = 0, 1
-    while high < 1 << 22 and passes(high):
+    while high < 1 << 22 and fits(high):
         low, high = high, high * 2
     while high - low > max(1, low // 50):
         middle = (low + high) // 2
-        low, high = (middle, high) if passes(middle) else (low, middle)
+        low, high = (middle, high) if fits(middle) else (low, middle)
     return low

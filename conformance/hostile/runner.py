@@ -48,8 +48,10 @@ def record_step(log: ExchangeLog, step: Step, answer: Answer) -> None:
         received = record_message(
             f"HTTP/1.1 {answer.status}", answer.headers, answer.body + answer.trailing_octets
         )
-    trouble = answer.trouble or ("no answer in time" if answer.timed_out else "closed without an answer")
-    log.add_exchange(_record_request(step), received, trouble)
+    no_answer_reason = answer.connect_problem or (
+        "no answer in time" if answer.timed_out else "closed without an answer"
+    )
+    log.add_exchange(_record_request(step), received, no_answer_reason)
 
 
 def _record_request(step: Step) -> RecordedMessage:
@@ -103,10 +105,10 @@ def _report_case(case: CaseReport) -> dict[str, Any]:
     return {name: getattr(case, name) for name in names} | {"seconds": round(case.seconds, 3)}
 
 
-_PATIENCE: Final = 15.0
+_RECOVERY_SECONDS: Final = 15.0
 _PAUSE: Final = 0.5
 #: A gateway that is away may come back: this number of cases try again, after this time.
-_ASKED_AGAIN: Final = 10
+_MAX_REPEATED_CONTROLS: Final = 10
 _SHORT_PATIENCE: Final = 3.0
 #: The gateway answers that it is busy: an honest sender repeats.
 _BUSY: Final = (429, 503)
@@ -116,72 +118,76 @@ _BUSY: Final = (429, 503)
 class _ScenarioProgress:
     """The progress of a scenario."""
 
-    expected: list[str] = field(default_factory=list)
-    got: str = ""
-    log: ExchangeLog = field(default_factory=ExchangeLog)
+    expectations: list[str] = field(default_factory=list)
+    last_answer: str = ""
+    exchange_log: ExchangeLog = field(default_factory=ExchangeLog)
 
     def get_last_expectation(self) -> str:
         """Return the expectation of the last exchange; an empty text before the first one."""
-        return self.expected[-1] if self.expected else ""
+        return self.expectations[-1] if self.expectations else ""
 
 
 @dataclass(slots=True)
 class AttackRunner:
     """Runs the cases of one kit against one target.
 
-    `every`: after this number of cases the gateway must still accept an honest message. `features`
+    `control_interval`: after this number of cases the gateway must still accept an honest message. `features`
     are features of the gateway in addition to those of the kit.
     """
 
     kit: AttackerKit
     target: Target
-    every: int = 1
+    control_interval: int = 1
     features: frozenset[str] = frozenset()
-    recovery_timeout: float = _PATIENCE
-    controls: dict[str, str] = field(default_factory=dict)
-    lost: dict[str, int] = field(default_factory=dict)
+    recovery_timeout: float = _RECOVERY_SECONDS
+    control_problems: dict[str, str] = field(default_factory=dict)
+    remaining_retries: dict[str, int] = field(default_factory=dict)
 
     def run_cases(
-        self, cases: Iterable[AttackCase], tell: Callable[[CaseReport], None] = lambda _: None
+        self, cases: Iterable[AttackCase], report_result: Callable[[CaseReport], None] = lambda _: None
     ) -> SuiteReport:
-        """Run all cases in order; `tell` is called with each result."""
+        """Run all cases in order; `report_result` is called with each result."""
         results: list[CaseReport] = []
         for number, case in enumerate(cases, 1):
-            result = self.run_case(case, probes_after=number % self.every == 0)
+            result = self.run_case(case, probes_after=number % self.control_interval == 0)
             results.append(result)
-            tell(result)
+            report_result(result)
         return SuiteReport("hostile", self.target.name, tuple(results))
 
     def run_case(self, case: AttackCase, *, probes_after: bool = True) -> CaseReport:
         """Run one case; with `probes_after` then check that the gateway still accepts an honest message."""
         started = time.monotonic()
-        played = _ScenarioProgress()
-        verdict, reason = self._evaluate_case(case, played)
+        progress = _ScenarioProgress()
+        verdict, reason = self._evaluate_case(case, progress)
         if (
             verdict != NOT_YET
             and probes_after
-            and (broken := self._probe_honest_request(case.face, self.recovery_timeout))
+            and (control_problem := self._probe_honest_request(case.face, self.recovery_timeout))
         ):
-            verdict, reason = FAILED, f"afterwards an honest message is {broken}"
-            self.controls[case.face], self.lost[case.face] = broken, _ASKED_AGAIN
+            verdict, reason = FAILED, f"afterwards an honest message is {control_problem}"
+            self.control_problems[case.face], self.remaining_retries[case.face] = (
+                control_problem,
+                _MAX_REPEATED_CONTROLS,
+            )
         seconds = time.monotonic() - started
         return CaseReport(
             case.id,
             case.title,
-            played.get_last_expectation(),
-            reason or played.got,
+            progress.get_last_expectation(),
+            reason or progress.last_answer,
             verdict,
             seconds,
-            exchanges=played.log.list_exchanges(),
+            exchanges=progress.exchange_log.list_exchanges(),
         )
 
-    def _evaluate_case(self, case: AttackCase, played: _ScenarioProgress) -> tuple[str, str]:
+    def _evaluate_case(self, case: AttackCase, progress: _ScenarioProgress) -> tuple[str, str]:
+        """Return verdict and reason of a case; a control that is not accepted leaves it open (not_yet)."""
         if case.feature and case.feature not in self.features | self.kit.features:
             return NOT_YET, f"the gateway is not said to have {case.feature}"
         try:
-            if control := self._check_control(case.face):
-                return NOT_YET, f"control not accepted: an honest message is {control}"
-            return self._run_scenario(case, played)
+            if control_problem := self._check_control(case.face):
+                return NOT_YET, f"control not accepted: an honest message is {control_problem}"
+            return self._run_scenario(case, progress)
         except NotOfferedError as missing:
             return NOT_YET, str(missing)
         except (LookupError, GatewayError) as unmade:
@@ -190,7 +196,8 @@ class AttackRunner:
         except WrongAnswerError as wrong:
             return FAILED, str(wrong)
 
-    def _run_scenario(self, case: AttackCase, played: _ScenarioProgress) -> tuple[str, str]:
+    def _run_scenario(self, case: AttackCase, progress: _ScenarioProgress) -> tuple[str, str]:
+        """Send the exchanges of a case until an answer is wrong; return verdict and reason."""
         scenario = case.scenario(self.kit)
         answer: Answer | None = None
         while True:
@@ -198,45 +205,45 @@ class AttackRunner:
                 exchange = next(scenario) if answer is None else scenario.send(answer)
             except StopIteration:
                 break
-            played.expected.append(describe_expectation(exchange.expected))
+            progress.expectations.append(describe_expectation(exchange.expected))
             answer = self.target.send(exchange.step)
-            record_step(played.log, exchange.step, answer)
-            played.got = str(summarize_answer(answer))
-            if wrong := self._find_answer_problem(exchange, answer):
+            record_step(progress.exchange_log, exchange.step, answer)
+            progress.last_answer = str(summarize_answer(answer))
+            if problem := self._find_answer_problem(exchange, answer):
                 scenario.close()
-                return self._classify_failure(exchange, wrong)
+                return self._classify_failure(exchange, problem)
         if answer is None:
             return NOT_YET, "the scenario has no exchange"
         return PASSED, ""
 
     def _find_answer_problem(self, exchange: Exchange, answer: Answer) -> str:
         """Return the fault of an answer, or an empty text; an acceptance without a proof is a fault."""
-        wrong = explain_mismatch(answer, exchange.expected)
-        if wrong or not exchange.expected.accepted or not summarize_answer(answer).is_acceptance:
-            return wrong
+        problem = explain_mismatch(answer, exchange.expected)
+        if problem or not exchange.expected.is_acceptance or not summarize_answer(answer).is_acceptance:
+            return problem
         return explain_missing_proof(self.kit, exchange.step, answer)
 
     @staticmethod
-    def _classify_failure(exchange: Exchange, wrong: str) -> tuple[str, str]:
+    def _classify_failure(exchange: Exchange, problem: str) -> tuple[str, str]:
         expected = exchange.expected
-        if expected.accepted and not expected.lawful:
-            return NOT_YET, f"control {wrong}"
-        return FAILED, wrong
+        if expected.is_acceptance and not expected.must_accept:
+            return NOT_YET, f"control {problem}"
+        return FAILED, problem
 
     def _check_control(self, face: str) -> str:
         """Return why an honest message is not accepted on a face; an empty text when it is.
 
-        Asked once; and for some cases again, where the gateway took them and then no more: the
-        case after which it was gone has failed, of those that follow nothing can be said.
+        The control is sent once for each face. After a case that made the gateway refuse it, it is sent again
+        for the next `_MAX_REPEATED_CONTROLS` cases, because the gateway may come back.
         """
-        if face not in self.controls:
-            self.controls[face] = self._probe_honest_request(face, self.recovery_timeout)
-        elif self.controls[face] and self.lost.get(face, 0) > 0:
-            self.lost[face] -= 1
-            self.controls[face] = self._probe_honest_request(
+        if face not in self.control_problems:
+            self.control_problems[face] = self._probe_honest_request(face, self.recovery_timeout)
+        elif self.control_problems[face] and self.remaining_retries.get(face, 0) > 0:
+            self.remaining_retries[face] -= 1
+            self.control_problems[face] = self._probe_honest_request(
                 face, min(self.recovery_timeout, _SHORT_PATIENCE)
             )
-        return self.controls[face]
+        return self.control_problems[face]
 
     def send_control(self, face: str) -> tuple[str, Answer]:
         """Send one honest message; return why it is not accepted, and the answer."""
@@ -246,14 +253,14 @@ class AttackRunner:
         answer = self.target.send(step)
         return self._find_answer_problem(Exchange(step, ACCEPTED), answer), answer
 
-    def _probe_honest_request(self, face: str, patience: float) -> str:
+    def _probe_honest_request(self, face: str, max_seconds: float) -> str:
         """Return why an honest message is not accepted now; it is repeated when the gateway asks for that."""
-        end = time.monotonic() + patience
+        end = time.monotonic() + max_seconds
         while True:
-            wrong, answer = self.send_control(face)
-            busy = answer.status in _BUSY or (answer.status is None and not answer.timed_out)
-            if not (wrong and busy and time.monotonic() < end):
-                return wrong
+            problem, answer = self.send_control(face)
+            is_busy = answer.status in _BUSY or (answer.status is None and not answer.timed_out)
+            if not (problem and is_busy and time.monotonic() < end):
+                return problem
             with suppress(InterruptedError):
                 time.sleep(_PAUSE)
 
@@ -276,7 +283,7 @@ _REACH: Final = "start the gateway with `gateway run --home D`, or correct `--ur
 _WAIT: Final = "wait until `/status/ready` of the gateway answers 200, then run again"
 _EXPLAIN: Final = "`gateway error ID` explains a problem that the gateway names; mend that, then run again"
 #: What to do, by the problem that the gateway names.
-_ADVICE: Final = {
+_ADVICE_BY_PROBLEM: Final = {
     "GW301": _INVITE,
     "GW302": f"{_INVITE}; or {_RESUME}",
     "GW303": _INVITE_AGAIN,
@@ -321,18 +328,20 @@ def find_refused_control(runner: AttackRunner, cases: Iterable[AttackCase]) -> R
         with suppress(NotOfferedError, LookupError, GatewayError):
             reason, answer = runner.send_control(face)
             if reason:
-                return RefusedControl(face, answer.trouble or reason, _find_advice(reason, answer))
+                return RefusedControl(face, answer.connect_problem or reason, _find_advice(reason, answer))
     return None
 
 
 def _find_advice(reason: str, answer: Answer) -> str:
-    if answer.trouble:
+    if answer.connect_problem:
         return _REACH
     if "answered without proof" in reason:
         return _INVITE_AGAIN
-    problem = next((code for code in summarize_answer(answer).problems if code in _ADVICE), None)
+    problem = next(
+        (code for code in summarize_answer(answer).problem_ids if code in _ADVICE_BY_PROBLEM), None
+    )
     if problem is not None:
-        return _ADVICE[problem]
+        return _ADVICE_BY_PROBLEM[problem]
     if answer.status in (404, 405):
         return _PATH
     return _WAIT if answer.status == 503 else _EXPLAIN

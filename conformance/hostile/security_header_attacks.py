@@ -53,7 +53,7 @@ _KEY_INFO: Final = "//ds:KeyInfo"
 _HOLDER: Final = f"{_KEY_INFO}/wsse:SecurityTokenReference"
 _REFERENCE: Final = "//wsse:SecurityTokenReference/wsse:Reference"
 _HEX: Final = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-soap-message-security-1.0#HexBinary"
-_ID: Final = expand_name("wsu:Id")
+_WSU_ID: Final = expand_name("wsu:Id")
 _ISSUER: Final = (
     "<ds:X509Data><ds:X509IssuerSerial><ds:X509IssuerName>CN=x</ds:X509IssuerName>"
     "<ds:X509SerialNumber>1</ds:X509SerialNumber></ds:X509IssuerSerial></ds:X509Data>"
@@ -64,11 +64,11 @@ _SECOND_TIMESTAMP: Final = (
 )
 
 
-def _refer_to_body(root: etree._Element) -> None:
-    get_element(root, _REFERENCE).set("URI", "#" + get_element(root, BODY).get(_ID, ""))
+def _point_token_reference_to_body(root: etree._Element) -> None:
+    get_element(root, _REFERENCE).set("URI", "#" + get_element(root, BODY).get(_WSU_ID, ""))
 
 
-def _put_expires_first(root: etree._Element) -> None:
+def _move_expires_first(root: etree._Element) -> None:
     make_first_child(get_element(root, TIMESTAMP), get_element(root, EXPIRES))
 
 
@@ -87,7 +87,7 @@ def _prepend_token(kit: AttackerKit) -> HttpRequest:
     def alter_tree(root: etree._Element) -> None:
         token = deepcopy(get_element(root, TOKEN))
         token.text = _encode_certificate(kit, "b")
-        token.set(_ID, "another-token")
+        token.set(_WSU_ID, "another-token")
         make_first_child(get_element(root, SECURITY), token)
 
     return build_tampered_call(kit, alter_tree)
@@ -127,7 +127,7 @@ _REFERENCES: Final[AttackTable[TreeMutation]] = (
     ("call-two-references", "two references in the token reference", duplicate_element(_REFERENCE)),
     ("call-two-token-references", "two token references", duplicate_element(_HOLDER)),
     ("call-to-nothing", "a reference to no token", set_attribute(_REFERENCE, "URI", "#nothing")),
-    ("call-to-body", "a reference to the Body as token", _refer_to_body),
+    ("call-to-body", "a reference to the Body as token", _point_token_reference_to_body),
     ("call-to-url", "a reference to a token at a URL",
      set_attribute(_REFERENCE, "URI", "http://169.254.169.254/token")),
     ("call-no-type", "a reference without ValueType", remove_attribute(_REFERENCE, "ValueType")),
@@ -180,7 +180,7 @@ _TIMESTAMPS: Final[AttackTable[TreeMutation]] = (
     ("no-created", "no Created", remove_element(CREATED)),
     ("no-expires", "no Expires", remove_element(EXPIRES)),
     ("two-created", "Created stands twice", duplicate_element(CREATED)),
-    ("swapped", "Expires before Created", _put_expires_first),
+    ("swapped", "Expires before Created", _move_expires_first),
     ("further", "an unknown element in the Timestamp",
      append_element(TIMESTAMP, "<x:Until>2999-01-01T00:00:00Z</x:Until>")),
 )

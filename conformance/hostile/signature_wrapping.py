@@ -56,14 +56,14 @@ class WrappingAttack:
     attack, and does not contain it in the honest message.
     """
 
-    attack: str
+    attack_id: str
     variant: str
     target: str
     title: str
     source: str
     face: str
-    control: RequestMaker
-    make: RequestMaker
+    make_control: RequestMaker
+    make_attack: RequestMaker
     accepts_request: Callable[[HttpRequest], bool]
     read_target: Callable[[HttpRequest], str | None]
     forged: str
@@ -73,41 +73,41 @@ class WrappingAttack:
     def attack_case(self) -> AttackCase:
         """Return the attack as a case of the corpus."""
         return AttackCase(
-            f"{self.attack}.{self.variant}.{self.target.lower()}",
+            f"{self.attack_id}.{self.variant}.{self.target.lower()}",
             self.title,
             self.face,
             self.source,
-            make_control_scenario(self.control, self.make, self.expected),
+            make_control_scenario(self.make_control, self.make_attack, self.expected),
             naive=True,
         )
 
 
 class ForgeryTarget(NamedTuple):
-    """The forged element, and the value in it that a `change` forges."""
+    """The forged element, and the value in it that a `forge_value` forges."""
 
     name: str
-    path: str
-    value: str
+    element_path: str
+    value_path: str
     forged: str
-    change: TreeMutation | None = None
+    forge_value: TreeMutation | None = None
 
     def forge_copy(self, original: etree._Element) -> etree._Element:
         """Return a forged copy of the element."""
         forged = deepcopy(original)
-        if self.change is None:
-            get_element(forged, self.value).text = self.forged
+        if self.forge_value is None:
+            get_element(forged, self.value_path).text = self.forged
         else:
-            self.change(forged)
+            self.forge_value(forged)
         return forged
 
 
 def make_element_wrapping(
     attack: str,
-    name: str,
+    variant: str,
     title: str,
     target: ForgeryTarget,
-    control: RequestMaker,
-    make: RequestMaker,
+    make_control: RequestMaker,
+    make_attack: RequestMaker,
     problem: str,
     source: str,
     *,
@@ -116,23 +116,23 @@ def make_element_wrapping(
     read_by: str = "start",
     verified_by: str = "start",
 ) -> WrappingAttack:
-    """Return the wrapping of an element, as the variant `name` of an attack.
+    """Return the wrapping of an element, as the variant `variant` of an attack.
 
     `naive_search` is how the naive gateway finds the element, `read_by` how it finds the envelope, and
     `verified_by` how the naive verifier does.
     """
     return WrappingAttack(
-        attack=attack,
-        variant=name,
+        attack_id=attack,
+        variant=variant,
         target=target.name,
         title=f"{title}: {target.name}",
         source=source,
         face=face,
-        control=control,
-        make=make,
-        accepts_request=partial(naive_verifier.accepts_request, root_by=verified_by),
+        make_control=make_control,
+        make_attack=make_attack,
+        accepts_request=partial(naive_verifier.accepts_request, root_choice=verified_by),
         read_target=lambda post: naive_verifier.read_value(
-            post, target.path, target.value, naive_search, read_by
+            post, target.element_path, target.value_path, naive_search, read_by
         ),
         forged=target.forged,
         expected=expect_refusal(problem),
@@ -169,7 +169,7 @@ _TARGETS: Final = (
 # fmt: on
 
 #: Puts the forged element into a signed envelope; returns the root of the envelope that is sent.
-ForgedPlacement = Callable[[etree._Element, etree._Element, ForgeryTarget], etree._Element]
+ForgedElementInsertion = Callable[[etree._Element, etree._Element, ForgeryTarget], etree._Element]
 
 
 def replace_element(original: etree._Element, forged: etree._Element) -> None:
@@ -178,33 +178,33 @@ def replace_element(original: etree._Element, forged: etree._Element) -> None:
     detach_element(original)
 
 
-def _append_child(home: etree._Element, name: str) -> etree._Element:
-    child = parse_element(f"<{name}/>")
-    home.append(child)
+def _append_child(parent: etree._Element, element_name: str) -> etree._Element:
+    child = parse_element(f"<{element_name}/>")
+    parent.append(child)
     return child
 
 
-def _insert_in_signature(wrappers: str, path: str = HEADER) -> ForgedPlacement:
+def _insert_in_signature(wrapper_names: str, path: str = HEADER) -> ForgedElementInsertion:
     """Return the insertion inside the Signature, which the enveloped-signature transform omits.
 
-    `wrappers` are the elements around the forged element in the Signature. The Signature becomes the first
-    child of `path`, before the original element: a Signature that the transform leaves out may stand
+    `wrapper_names` are the elements around the forged element in the Signature. The Signature becomes the
+    first child of `path`, before the original element: a Signature that the transform leaves out may stand
     anywhere.
     """
 
     def insert_forged(root: etree._Element, forged: etree._Element, _: ForgeryTarget) -> etree._Element:
-        home = get_element(root, SIGNATURE)
-        make_first_child(get_element(root, path), home)
-        for name in wrappers.split():
-            wrapper = find_element(home, name)
-            home = _append_child(home, name) if wrapper is None else wrapper
-        home.append(forged)
+        parent = get_element(root, SIGNATURE)
+        make_first_child(get_element(root, path), parent)
+        for name in wrapper_names.split():
+            wrapper = find_element(parent, name)
+            parent = _append_child(parent, name) if wrapper is None else wrapper
+        parent.append(forged)
         return root
 
     return insert_forged
 
 
-def _insert_under_actor(wrapper: str, actor: str) -> ForgedPlacement:
+def _insert_under_actor(wrapper: str, actor: str) -> ForgedElementInsertion:
     """Return the insertion at the start of the Header: the forged element or a wrapper for the next node."""
 
     def insert_forged(root: etree._Element, forged: etree._Element, _: ForgeryTarget) -> etree._Element:
@@ -231,17 +231,17 @@ def _move_signature_into_forged(
     return root
 
 
-def surround_envelope(path: str, wrappers: str = "") -> ForgedPlacement:
+def surround_envelope(path: str, wrapper_names: str = "") -> ForgedElementInsertion:
     """Return the insertion of a forged Envelope around the signed one, which is complete at `path`."""
 
     def insert_forged(root: etree._Element, forged: etree._Element, target: ForgeryTarget) -> etree._Element:
         outer = deepcopy(root)
         detach_element(get_element(outer, SIGNATURE))
-        replace_element(get_element(outer, target.path), forged)
-        home = get_element(outer, path)
-        for name in wrappers.split():
-            home = _append_child(home, name)
-        home.append(root)
+        replace_element(get_element(outer, target.element_path), forged)
+        parent = get_element(outer, path)
+        for name in wrapper_names.split():
+            parent = _append_child(parent, name)
+        parent.append(root)
         return outer
 
     return insert_forged
@@ -253,7 +253,7 @@ class _EnvelopeVariant(NamedTuple):
     attack: str
     name: str
     title: str
-    wrap: ForgedPlacement
+    insert_forged: ForgedElementInsertion
     problem: str
     naive_search: str = "name"
     source: str = "Somorovsky et al., On Breaking SAML, USENIX Security 2012"
@@ -311,10 +311,12 @@ _INSTEAD: Final = {
 #: To party stays as it was.
 _HARMLESS: Final = {("next-handler", "AckRequested")}
 #: A prefix for wrappers, so that the elements inside them keep their canonical form.
-_DECLARED: Final = swap_octets("<soap:Envelope ", '<soap:Envelope xmlns:x="urn:example:unknown" ')
+_DECLARE_WRAPPER_PREFIX: Final = swap_octets(
+    "<soap:Envelope ", '<soap:Envelope xmlns:x="urn:example:unknown" '
+)
 
 
-def _make_message(
+def _make_message_with_target(
     kit: AttackerKit, target: ForgeryTarget, change: OctetMutation | None = None
 ) -> HttpRequest:
     """Return a message of A, with an Acknowledgment if that is the target."""
@@ -324,33 +326,41 @@ def _make_message(
         receipt = kit.make_receipt(kit.make_message_id("hub"))
         same = {name: getattr(unit, name) for name in ("message_id", "conversation_id", "timestamp")}
         riders = (replace(receipt, **same),)
-    return kit.build_message(unit, riders=riders, envelope=_DECLARED, tampered=change)
+    return kit.build_message(unit, riders=riders, envelope=_DECLARE_WRAPPER_PREFIX, tampered=change)
 
 
-def _make_wrapped_message(kit: AttackerKit, target: ForgeryTarget, wrap: ForgedPlacement) -> HttpRequest:
+def _make_wrapped_message(
+    kit: AttackerKit, target: ForgeryTarget, insert_forged: ForgedElementInsertion
+) -> HttpRequest:
     def mutate_octets(data: bytes) -> bytes:
         root = parse_xml(data)
-        return serialize_element(wrap(root, target.forge_copy(get_element(root, target.path)), target))
+        return serialize_element(
+            insert_forged(root, target.forge_copy(get_element(root, target.element_path)), target)
+        )
 
-    return _make_message(kit, target, mutate_octets)
+    return _make_message_with_target(kit, target, mutate_octets)
 
 
-def _make_two_root_message(kit: AttackerKit, target: ForgeryTarget, *, forged_first: bool) -> HttpRequest:
+def _make_two_root_message(
+    kit: AttackerKit, target: ForgeryTarget, *, puts_forged_first: bool
+) -> HttpRequest:
     """Return a message with two envelopes: the first part, and the part that the start parameter names."""
-    post = _make_message(kit, target)
+    post = _make_message_with_target(kit, target)
     signed = naive_verifier.split_parts(post)[0].content
     root = parse_xml(signed)
-    original = get_element(root, target.path)
+    original = get_element(root, target.element_path)
     replace_element(original, target.forge_copy(original))
     detach_element(get_element(root, SIGNATURE))
     marker = f"--{BOUNDARY}\r\nContent-Type: text/xml\r\nContent-ID: <forged@suite.example>\r\n\r\n".encode()
     forged = marker + serialize_element(root) + b"\r\n"
-    if forged_first:
+    if puts_forged_first:
         return replace(post, body=forged + post.body)
     # The signed one must come first where the start parameter names the forged one.
     head, end, rest = post.body.partition(signed + b"\r\n")
-    kind = post.headers["Content-Type"].replace("root@suite.example", "forged@suite.example")
-    return replace(post, headers={**post.headers, "Content-Type": kind}, body=head + end + forged + rest)
+    content_type = post.headers["Content-Type"].replace("root@suite.example", "forged@suite.example")
+    return replace(
+        post, headers={**post.headers, "Content-Type": content_type}, body=head + end + forged + rest
+    )
 
 
 def _make_envelope_attack(target: ForgeryTarget, variant: _EnvelopeVariant) -> WrappingAttack:
@@ -359,8 +369,8 @@ def _make_envelope_attack(target: ForgeryTarget, variant: _EnvelopeVariant) -> W
         variant.name,
         variant.title,
         target,
-        partial(_make_message, target=target),
-        partial(_make_wrapped_message, target=target, wrap=variant.wrap),
+        partial(_make_message_with_target, target=target),
+        partial(_make_wrapped_message, target=target, insert_forged=variant.insert_forged),
         _INSTEAD.get((variant.name, target.name), variant.problem),
         variant.source,
         naive_search=variant.naive_search,
@@ -368,17 +378,17 @@ def _make_envelope_attack(target: ForgeryTarget, variant: _EnvelopeVariant) -> W
     return replace(wrapping, expected=ACCEPTED) if (variant.name, target.name) in _HARMLESS else wrapping
 
 
-def _make_root_part_attack(target: ForgeryTarget, *, forged_first: bool) -> WrappingAttack:
-    read, verified = ("first", "start") if forged_first else ("start", "first")
+def _make_root_part_attack(target: ForgeryTarget, *, puts_forged_first: bool) -> WrappingAttack:
+    read, verified = ("first", "start") if puts_forged_first else ("start", "first")
     name = f"{read}-part"
     return make_element_wrapping(
         "SIG-02",
         name,
         f"two envelopes, the forged one is the part read as {read}",
         target,
-        partial(_make_message, target=target),
-        partial(_make_two_root_message, target=target, forged_first=forged_first),
-        _INSTEAD.get((name, target.name), "GW203" if forged_first else "GW103"),
+        partial(_make_message_with_target, target=target),
+        partial(_make_two_root_message, target=target, puts_forged_first=puts_forged_first),
+        _INSTEAD.get((name, target.name), "GW203" if puts_forged_first else "GW103"),
         _ROOT_PART,
         read_by=read,
         verified_by=verified,
@@ -388,7 +398,11 @@ def _make_root_part_attack(target: ForgeryTarget, *, forged_first: bool) -> Wrap
 #: Every variant on every element that an ebMS 2.0 envelope is read by.
 WRAPPINGS: Final[tuple[WrappingAttack, ...]] = (
     *(_make_envelope_attack(target, variant) for target in _TARGETS for variant in _VARIANTS),
-    *(_make_root_part_attack(target, forged_first=first) for target in _TARGETS for first in (True, False)),
+    *(
+        _make_root_part_attack(target, puts_forged_first=first)
+        for target in _TARGETS
+        for first in (True, False)
+    ),
 )
 CASES: Final[tuple[AttackCase, ...]] = tuple(wrapping.attack_case for wrapping in WRAPPINGS)
 """Envelopes with a forged element that no digest sees."""

@@ -11,7 +11,7 @@ from lxml import etree
 from gateway.wire import ANONYMOUS, SERVICE_AGENCY
 from gateway_conformance.hostile.attack_cases import (
     BODY,
-    DECLARED,
+    DECLARE_PREFIXES,
     HEADER,
     SECURITY,
     AttackCase,
@@ -26,7 +26,7 @@ from gateway_conformance.hostile.attack_cases import (
     make_attack_case,
     make_sourced_cases,
     make_table_cases,
-    send_request,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.content_mutations import (
@@ -69,60 +69,63 @@ def _run_white_space_replay(kit: AttackerKit) -> Generator[Exchange, Answer, Non
 
 
 def _run_reused_id(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
-    name = f"urn:uuid:{kit.uuids()}"
-    yield Exchange(kit.build_call(addressing={"message_id": name}), ACCEPTED)
+    message_id = f"urn:uuid:{kit.make_uuid()}"
+    yield Exchange(kit.build_call(addressing={"message_id": message_id}), ACCEPTED)
     second_content = (
-        f"<ApplicationNumber>{kit.application}</ApplicationNumber><ReceiptNumber>ANOTHER</ReceiptNumber>"
+        f"<ApplicationNumber>{kit.application_number}</ApplicationNumber>"
+        "<ReceiptNumber>ANOTHER</ReceiptNumber>"
     )
     yield Exchange(
-        kit.build_call(content=second_content, addressing={"message_id": name}), expect_refusal("GW312")
+        kit.build_call(content=second_content, addressing={"message_id": message_id}), expect_refusal("GW312")
     )
 
 
 def _run_repeat(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
     """Send the same call with a new signature: a repeat, which changes nothing and gets the same answer."""
-    name = f"urn:uuid:{kit.uuids()}"
+    message_id = f"urn:uuid:{kit.make_uuid()}"
     for expected in (ACCEPTED, LAWFUL):
-        at_that_time = kit.get_current_time() + timedelta(milliseconds=expected is LAWFUL)
-        yield Exchange(kit.build_call(addressing={"message_id": name}, now=at_that_time), expected)
+        call_time = kit.get_current_time() + timedelta(milliseconds=expected is LAWFUL)
+        yield Exchange(kit.build_call(addressing={"message_id": message_id}, now=call_time), expected)
 
 
 def _make_call(*arguments: str, **hooks: Any) -> RequestMaker:
     return lambda kit: kit.build_call(*arguments, **hooks)
 
 
-def _hold_element(name: str) -> RequestMaker:
+def _send_element(element_name: str) -> RequestMaker:
     """Return the step that sends a call whose Body contains an element of that name."""
-    return lambda kit: kit.build_call(content=etree.Element(f"{{{SERVICE_AGENCY}}}{name}"))
+    return lambda kit: kit.build_call(content=etree.Element(f"{{{SERVICE_AGENCY}}}{element_name}"))
 
 
-def _build_address(name: str) -> str:
+def _build_reply_address(name: str) -> str:
     return f"<wsa:{name}><wsa:Address>{_ATTACKER}</wsa:Address></wsa:{name}>"
 
 
 def _add_address(name: str) -> RequestMaker:
     """Return the step that sends a signed call with another reply address."""
-    return change_call_before_signing(append_element(HEADER, _build_address(name)))
+    return change_call_before_signing(append_element(HEADER, _build_reply_address(name)))
 
 
-def _build_decision_content(kit: AttackerKit, number: str) -> str:
+def _build_decision_content(kit: AttackerKit, application_number: str) -> str:
     return (
-        f"<ApplicationNumber>{number}</ApplicationNumber><NoticeNumber>SUITE-N1</NoticeNumber>"
+        f"<ApplicationNumber>{application_number}</ApplicationNumber><NoticeNumber>SUITE-N1</NoticeNumber>"
         f"<IssuedAt>{kit.write_issue_time()}</IssuedAt><StatusCode>R01</StatusCode>"
         "<Decision><item>1</item><law>01</law><decision>APPROVED</decision></Decision>"
     )
 
 
-def _make_decision_call(number: str) -> RequestMaker:
-    return lambda kit: kit.build_call("SubmitDecision", _build_decision_content(kit, number))
+def _make_decision_call(application_number: str) -> RequestMaker:
+    return lambda kit: kit.build_call("SubmitDecision", _build_decision_content(kit, application_number))
 
 
-def _make_result_call(*, decided: bool = True) -> RequestMaker:
+def _make_result_call(*, has_decision: bool = True) -> RequestMaker:
     """Return the step that sends a result without an application; law 01 is none of the suite's agency."""
 
     def make_request(kit: AttackerKit) -> HttpRequest:
         content = _build_decision_content(kit, "x").replace("ApplicationNumber", "RequirementNumber")
-        return kit.build_call("SubmitDecision", content if decided else content.partition("<Decision>")[0])
+        return kit.build_call(
+            "SubmitDecision", content if has_decision else content.partition("<Decision>")[0]
+        )
 
     return make_request
 
@@ -157,7 +160,7 @@ _CHANGED: Final[SourcedTable[TreeMutation]] = (
     ("REP-03.call-second-id", "a second MessageID before the signed one",
      insert_element(HEADER, "<wsa:MessageID>urn:uuid:new</wsa:MessageID>"), "GW107", _REPLAY),
     ("REP-11.call-fault-to-added", "wsa:FaultTo added after the call was signed",
-     append_element(HEADER, _build_address("FaultTo")), "GW311", _ELSEWHERE),
+     append_element(HEADER, _build_reply_address("FaultTo")), "GW311", _ELSEWHERE),
 )
 
 #: Signers of a call.
@@ -194,8 +197,8 @@ _CALLS: Final[SourcedTable[RequestMaker]] = (
     ("REP-12.call-both-actions", "SOAPAction and wsa:Action of another operation than the Body",
      _make_call(addressing={"action": _DECISION}, action=_QUOTED_DECISION), "GW304", _SPOOFED),
     ("REP-12.call-response", "the Body holds a response instead of a request",
-     _hold_element("AcknowledgeResponse"), "GW311", _SPOOFED),
-    ("REP-12.call-unknown", "the Body holds an operation that there is not", _hold_element("Purge"), "GW311",
+     _send_element("AcknowledgeResponse"), "GW311", _SPOOFED),
+    ("REP-12.call-unknown", "the Body holds an operation that there is not", _send_element("Purge"), "GW311",
      _SPOOFED),
     ("REP-12.call-two-requests", "the Body holds two requests",
      change_call_before_signing(duplicate_element(f"{BODY}/*")), "GW311", _SPOOFED),
@@ -212,7 +215,7 @@ _CALLS: Final[SourcedTable[RequestMaker]] = (
     ("SIG-31.call-requirement", "a result without an application under a law of another agency",
      _make_result_call(), "GW404 GW701", _NAME),
     ("SIG-31.call-requirement-note", "a notice without a decision by a requirement that nobody was asked for",
-     _make_result_call(decided=False), "GW701", _NAME),
+     _make_result_call(has_decision=False), "GW701", _NAME),
 )
 
 #: Header blocks that an attacker inserted.
@@ -235,11 +238,11 @@ _DEEP: Final = 60
 _MANY: Final = "GW101 GW102 GW104 GW107 GW311 GW401 GW402 GW701 GW716 GW717"
 
 
-def _write_document(application: str, content: str = "") -> str:
+def _write_document(application_number: str, content: str = "") -> str:
     return (
         f'<Response xmlns="{_DOCUMENT_NAMESPACE}"><TypeCode>GOVCBRASD</TypeCode>'
         "<Declaration><TypeCode>GOVCBRFR2</TypeCode>"
-        f"<ID>{application}</ID></Declaration><ID>SUITE-D1</ID><IssueDateTime>20261120180000</IssueDateTime>"
+        f"<ID>{application_number}</ID></Declaration><ID>SUITE-D1</ID><IssueDateTime>20261120180000</IssueDateTime>"
         f"<AdditionalInformation><StatementTypeCode>G03</StatementTypeCode></AdditionalInformation>{content}"
         "</Response>"
     )
@@ -250,12 +253,14 @@ def _deliver(*documents: str) -> RequestMaker:
     return lambda kit: kit.build_call("DeliverNotice", content)
 
 
-def _change_on_the_way(change: TreeMutation) -> RequestMaker:
+def _change_document(change: TreeMutation) -> RequestMaker:
     """Return the step that sends a document which was changed after the call was signed."""
 
     def build(kit: AttackerKit) -> HttpRequest:
-        content = f"<Document>{_write_document(kit.application)}</Document>"
-        return kit.build_call("DeliverNotice", content, envelope=DECLARED, tampered=mutate_tree(change))
+        content = f"<Document>{_write_document(kit.application_number)}</Document>"
+        return kit.build_call(
+            "DeliverNotice", content, envelope=DECLARE_PREFIXES, tampered=mutate_tree(change)
+        )
 
     return build
 
@@ -296,7 +301,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
     *(AttackCase(name, title, "soap", source, run) for name, title, run, source in _REPEATED),
     *make_sourced_cases("", _CHANGED, change_call_on_the_way, face="soap", naive=True),
     *make_sourced_cases("", _SIGNERS, lambda who: _make_call(signer=who), face="soap", naive=True),
-    *make_sourced_cases("", _CALLS, send_request, face="soap", naive=True),
+    *make_sourced_cases("", _CALLS, use_request_maker, face="soap", naive=True),
     make_attack_case("REP-11.call-to", "a call signed for another service",
      _make_call(addressing={"to": "https://another.invalid/soap"}), "GW304",
      "a signed call brought to another service", face="soap", feature="public-url", naive=True),
@@ -307,7 +312,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
      face="soap", naive=True),
     *(make_attack_case(name, title, make, expect_early_refusal(*problems.split()), source, face="soap")
       for name, title, make, problems, source in _DELIVERED),
-    *(make_attack_case(name, title, _change_on_the_way(change), expect_early_refusal(*problems.split()),
+    *(make_attack_case(name, title, _change_document(change), expect_early_refusal(*problems.split()),
                        source, face="soap")
       for name, title, change, problems, source in _CHANGED_DOCUMENTS),
 )

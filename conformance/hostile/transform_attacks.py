@@ -26,10 +26,10 @@ from gateway_conformance.hostile.attack_cases import (
     change_on_the_way,
     make_sourced_cases,
     make_table_cases,
-    send_request,
     sign_again,
     sign_as_written,
     sign_call_again,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.content_mutations import (
@@ -98,7 +98,7 @@ def _set_all_transforms(algorithm: str) -> TreeMutation:
     return alter_tree
 
 
-def _reverse_transforms(root: etree._Element) -> None:
+def _move_third_transform_first(root: etree._Element) -> None:
     make_first_child(get_element(root, TRANSFORMS), get_element(root, TRANSFORMS)[2])
 
 
@@ -200,7 +200,7 @@ _INSERTED: Final[AttackTable[str]] = (
 _TRANSFORMED: Final[AttackTable[TreeMutation]] = (
     ("xslt", "an XSLT transform", insert_element(TRANSFORMS, _build_transform(_XSLT, "<x:stylesheet/>"))),
     ("canonical-twice", "canonicalisation stands twice", append_element(TRANSFORMS, _build_transform(C14N))),
-    ("order", "the transforms in another order", _reverse_transforms),
+    ("order", "the transforms in another order", _move_third_transform_first),
     ("none", "no transforms", remove_element(TRANSFORMS), "GW202", False),
     ("empty", "an empty Transforms", _clear_transforms, "GW202", False),
     ("no-xpath", "no XPath transform", remove_element(f"{TRANSFORMS}/ds:Transform[ds:XPath]")),
@@ -260,7 +260,7 @@ def _set_xsi_attribute(path: str, name: str, value: str) -> TreeMutation:
     return lambda root: get_element(root, path).set(f"{{{XSI}}}{name}", value)
 
 
-def _widen_text(text: str) -> str:
+def _make_full_width(text: str) -> str:
     return "".join(chr(ord(char) + 0xFEE0) for char in text)
 
 
@@ -282,7 +282,7 @@ _READINGS: Final[AttackTable[TreeMutation]] = (
     ("no-break-space", "PartyId with no-break spaces around it", _surround_text(_PARTY, "\u00a0"), "GW107"),
     ("zero-width", "PartyId with a zero-width space in front", _surround_text(_PARTY, "\u200b"),
      "GW302 GW304"),
-    ("full-width", "PartyId in full-width letters", replace_text(_PARTY, _widen_text), "GW302 GW304"),
+    ("full-width", "PartyId in full-width letters", replace_text(_PARTY, _make_full_width), "GW302 GW304"),
     ("case", "PartyId in capitals", replace_text(_PARTY, str.upper), "GW302 GW304"),
     ("element", "an element in PartyId, which some readers pass over",
      append_element(_PARTY, "<x:more>forged</x:more>"), "GW107"),
@@ -338,8 +338,8 @@ CASES: Final[tuple[AttackCase, ...]] = (
      naive=True),
     *make_sourced_cases("SIG-", _REWRITTEN, _change_octets_on_the_way, naive=True),
     *make_table_cases("SIG-34.", _INHERITED, _declare_on_envelope, _CONTEXT, naive=True),
-    *make_sourced_cases("SIG-", _BUILT_MESSAGES, send_request, naive=True),
-    *make_sourced_cases("SIG-", _CALLS_MADE, send_request, face="soap", naive=True),
+    *make_sourced_cases("SIG-", _BUILT_MESSAGES, use_request_maker, naive=True),
+    *make_sourced_cases("SIG-", _CALLS_MADE, use_request_maker, face="soap", naive=True),
     *make_table_cases("SIG-33.", _READINGS, change_before_signing, _CAUSE, naive=True),
     *make_table_cases("SIG-33.", _CALL_READINGS, change_call_before_signing, _CAUSE, face="soap", naive=True),
 )

@@ -21,9 +21,9 @@ from gateway_conformance.hostile.attack_cases import (
     change_on_the_way,
     make_attack_case,
     make_table_cases,
-    send_request,
     sign_again,
     sign_as_written,
+    use_request_maker,
 )
 from gateway_conformance.hostile.attacker_kit import AttackerKit
 from gateway_conformance.hostile.content_mutations import (
@@ -60,31 +60,33 @@ _ACK: Final = (
 _ERROR: Final = '<eb:Error eb:errorCode="Unknown" eb:severity="Error"/>'
 
 
-def _insert_hidden_block(text: str, actor: str = NEXT, *, first: bool = False) -> TreeMutation:
+def _insert_hidden_block(block_xml: str, actor: str = NEXT, *, inserts_first: bool = False) -> TreeMutation:
     """Return the insertion of a header block for the next node, which no digest covers."""
 
     def alter_tree(root: etree._Element) -> None:
-        block = parse_element(text)
+        block = parse_element(block_xml)
         block.set(ACTOR, actor)
         header = get_element(root, HEADER)
-        header.insert(0 if first else len(header) - 1, block)
+        header.insert(0 if inserts_first else len(header) - 1, block)
 
     return alter_tree
 
 
-def _hide_from_node(text: str) -> RequestMaker:
-    return change_on_the_way(_insert_hidden_block(text))
+def _insert_block_for_next_node(block_xml: str) -> RequestMaker:
+    """Return the step that inserts, after signing, a header block for the next SOAP node."""
+    return change_on_the_way(_insert_hidden_block(block_xml))
 
 
-def _hide_from_handler(text: str) -> RequestMaker:
-    return change_on_the_way(_insert_hidden_block(text, NEXT_MSH))
+def _insert_block_for_next_msh(block_xml: str) -> RequestMaker:
+    """Return the step that inserts, after signing, a header block for the next message handler."""
+    return change_on_the_way(_insert_hidden_block(block_xml, NEXT_MSH))
 
 
-def _hide_inside(path: str, text: str) -> RequestMaker:
-    """Return the insertion of an element for the next node as the last child of the element at `path`."""
+def _hide_inside(path: str, element_xml: str) -> RequestMaker:
+    """Return the step that appends an element for the next node to the element at `path` after signing."""
 
     def alter_tree(root: etree._Element) -> None:
-        block = parse_element(text)
+        block = parse_element(element_xml)
         block.set(ACTOR, NEXT)
         get_element(root, path).append(block)
 
@@ -179,7 +181,7 @@ _FURTHER_BLOCKS: Final[AttackTable[TreeMutation]] = (
     ("two-unknown", "two unknown blocks for the next node",
      combine_mutations(_insert_hidden_block("<x:Trace/>"), _insert_hidden_block("<x:Other/>")), "GW203"),
     ("first", "an unknown block for the next node before MessageHeader",
-     _insert_hidden_block("<x:Trace/>", first=True), "GW203"),
+     _insert_hidden_block("<x:Trace/>", inserts_first=True), "GW203"),
     ("sync-reply-text", "text inside SyncReply", set_text("//eb:SyncReply", "forged"), "GW107"),
     ("sync-reply-url", "an address as attribute of SyncReply",
      set_attribute("//eb:SyncReply", "x:ReplyTo", "http://attacker.invalid/"), ACCEPTED),
@@ -296,9 +298,9 @@ _XPATH_ELEMENTS: Final[AttackTable[TreeMutation]] = (
 )
 
 CASES: Final[tuple[AttackCase, ...]] = (
-    *make_table_cases("SIG-23.", _BLOCKS, _hide_from_node, _NEW, naive=True),
-    *make_table_cases("SIG-23.", _HANDLER_BLOCKS, _hide_from_handler, _NEW, naive=True),
-    *make_table_cases("SIG-23.", _NESTED_BLOCKS, send_request, _NEW, naive=True),
+    *make_table_cases("SIG-23.", _BLOCKS, _insert_block_for_next_node, _NEW, naive=True),
+    *make_table_cases("SIG-23.", _HANDLER_BLOCKS, _insert_block_for_next_msh, _NEW, naive=True),
+    *make_table_cases("SIG-23.", _NESTED_BLOCKS, use_request_maker, _NEW, naive=True),
     *make_table_cases("SIG-23.", _FURTHER_BLOCKS, change_on_the_way, _NEW, naive=True),
     *make_table_cases("SIG-23.", _ADDRESSED, lambda path: change_on_the_way(_address_to_next(path)), _NEW),
     *make_table_cases("SIG-23.", _DENIED, lambda path: sign_again(_address_to_next(path)), _NEW, naive=True),
@@ -309,7 +311,7 @@ CASES: Final[tuple[AttackCase, ...]] = (
     make_attack_case("SIG-09.sync-reply", "the eb:id of MessageHeader put on SyncReply, which no digest sees",
      _make_sync_reply_id_request, "GW202", _POLLUTION, naive=True),
     *make_table_cases("SIG-22.", _XPATHS, _write_xpath, _WRITTEN, "GW202", naive=True),
-    *make_table_cases("SIG-22.", _XPATH_WORDS, send_request, _WRITTEN, "GW202", naive=True),
+    *make_table_cases("SIG-22.", _XPATH_WORDS, use_request_maker, _WRITTEN, "GW202", naive=True),
     *make_table_cases("SIG-22.", _XPATH_ELEMENTS, sign_as_written, _WRITTEN, "GW202", naive=True),
 )
 # fmt: on

@@ -19,7 +19,7 @@ from gateway_conformance.hostile.attack_cases import (
     RequestMaker,
     change_envelope,
     make_attack_case,
-    make_both_face_table,
+    make_both_face_table_cases,
     make_table_cases,
 )
 from gateway_conformance.hostile.content_mutations import (
@@ -54,13 +54,13 @@ _EXCLUSIVE: Final = PREFIXES["ec"].encode()
 _KILO: Final = 1000
 
 
-def _prepend_doctype(subset: bytes, use: bytes = b"") -> OctetMutation:
-    """Return the change that declares `subset`, and uses an entity in a value of the header."""
+def _prepend_doctype(internal_subset: bytes, entity_reference: bytes = b"") -> OctetMutation:
+    """Return the change that declares `internal_subset`, and uses an entity in a value of the header."""
 
     def mutate_octets(data: bytes) -> bytes:
-        if use:
-            data = _TEXT_IN_HEADER.sub(lambda match: match[1] + use + b"<", data, count=1)
-        return b"<!DOCTYPE soap [" + subset + b"]>" + data
+        if entity_reference:
+            data = _TEXT_IN_HEADER.sub(lambda match: match[1] + entity_reference + b"<", data, count=1)
+        return b"<!DOCTYPE soap [" + internal_subset + b"]>" + data
 
     return mutate_octets
 
@@ -76,9 +76,11 @@ def _build_nested_entities(levels: int, times: int) -> bytes:
 _NESTED: Final = _build_nested_entities(12, 10)
 
 
-def _prepend_external(declaration: bytes, use: bytes = b"", *, at: bytes = _URL) -> OctetMutation:
+def _prepend_external_entity(
+    declaration: bytes, entity_reference: bytes = b"", *, url: bytes = _URL
+) -> OctetMutation:
     """Return the change that declares an external entity; ``URL`` in `declaration` is its address."""
-    return _prepend_doctype(declaration.replace(b"URL", b'"' + at + b'"'), use)
+    return _prepend_doctype(declaration.replace(b"URL", b'"' + url + b'"'), entity_reference)
 
 
 # fmt: off
@@ -102,12 +104,12 @@ _EXPANSIONS: Final[BothFaceTable] = (
 
 _FETCHES: Final[BothFaceTable] = (
     ("file", "an external entity that is a file",
-     _prepend_external(b"<!ENTITY x SYSTEM URL>", b"&x;", at=_FILE)),
-    ("url", "an external entity that is a URL", _prepend_external(b"<!ENTITY x SYSTEM URL>", b"&x;")),
+     _prepend_external_entity(b"<!ENTITY x SYSTEM URL>", b"&x;", url=_FILE)),
+    ("url", "an external entity that is a URL", _prepend_external_entity(b"<!ENTITY x SYSTEM URL>", b"&x;")),
     ("public", "an external entity with a public identifier",
-     _prepend_external(b'<!ENTITY x PUBLIC "-//X//X" URL>', b"&x;")),
+     _prepend_external_entity(b'<!ENTITY x PUBLIC "-//X//X" URL>', b"&x;")),
     ("dtd", "an external document type", prepend_prolog(lambda: b'<!DOCTYPE soap SYSTEM "' + _URL + b'">')),
-    ("parameter", "an external parameter entity", _prepend_external(b"<!ENTITY % x SYSTEM URL> %x;")),
+    ("parameter", "an external parameter entity", _prepend_external_entity(b"<!ENTITY % x SYSTEM URL> %x;")),
     ("unparsed", "an unparsed entity with a notation",
      _prepend_doctype(b'<!NOTATION n SYSTEM "' + _URL + b'"><!ENTITY x SYSTEM "' + _FILE + b'" NDATA n>')),
     ("stylesheet", "a style sheet named by an instruction",
@@ -118,10 +120,12 @@ _FETCHES: Final[BothFaceTable] = (
 # fmt: on
 
 
-def _recode_envelope(encoding: str, mark: bytes = b"", declared: str = "") -> OctetMutation:
+def _recode_envelope(
+    encoding: str, byte_order_mark: bytes = b"", declared_encoding: str = ""
+) -> OctetMutation:
     """Return the change that writes the envelope in another encoding."""
-    declaration = f'<?xml version="1.0" encoding="{declared}"?>' if declared else ""
-    return lambda data: mark + (declaration + data.decode()).encode(encoding)
+    declaration = f'<?xml version="1.0" encoding="{declared_encoding}"?>' if declared_encoding else ""
+    return lambda data: byte_order_mark + (declaration + data.decode()).encode(encoding)
 
 
 def _declare_encoding(encoding: bytes, version: bytes = b"1.0") -> OctetMutation:
@@ -138,14 +142,14 @@ def _declare_on_root(octets: bytes) -> OctetMutation:
 
 # fmt: off
 _ENCODINGS: Final[BothFaceTable] = (
-    ("utf-7", "UTF-7, in which no markup shows", _recode_envelope("utf-7", declared="UTF-7")),
+    ("utf-7", "UTF-7, in which no markup shows", _recode_envelope("utf-7", declared_encoding="UTF-7")),
     ("utf-7-declared", "plain octets declared as UTF-7", _declare_encoding(b"UTF-7")),
     ("utf-16", "UTF-16 with its mark", _recode_envelope("utf-16")),
     ("utf-16-le", "UTF-16 without a mark", _recode_envelope("utf-16-le")),
-    ("utf-16-be", "UTF-16, the other order", _recode_envelope("utf-16-be", declared="UTF-16")),
+    ("utf-16-be", "UTF-16, the other order", _recode_envelope("utf-16-be", declared_encoding="UTF-16")),
     ("utf-32", "UTF-32 with its mark", _recode_envelope("utf-32")),
     ("utf-32-be", "UTF-32 without a mark", _recode_envelope("utf-32-be")),
-    ("ebcdic", "EBCDIC", _recode_envelope("cp037", declared="cp037")),
+    ("ebcdic", "EBCDIC", _recode_envelope("cp037", declared_encoding="cp037")),
     ("latin-1", "Latin-1, declared", _declare_encoding(b"ISO-8859-1")),
     ("unknown", "an encoding that nobody knows", _declare_encoding(b"x-bogus")),
     ("mark-against-declaration", "the mark of UTF-8, declared as UTF-16",
@@ -235,13 +239,15 @@ _ATTRIBUTES: Final[BothFaceTable] = (
 # fmt: on
 
 
-def _stack_declarations(elements: int, each: int = 50) -> Callable[[], bytes]:
+def _stack_declarations(element_count: int, declarations_each: int = 50) -> Callable[[], bytes]:
     """Return this number of nested elements, each with its own declarations, around two hundred elements."""
 
     def build_stack() -> bytes:
         nested = b"<x:a/>" * 200
-        for level in range(elements):
-            names = b" ".join(b'xmlns:p%d-%d="urn:p"' % (level, number) for number in range(each))
+        for level in range(element_count):
+            names = b" ".join(
+                b'xmlns:p%d-%d="urn:p"' % (level, number) for number in range(declarations_each)
+            )
             nested = b"<x:d " + names + b">" + nested + b"</x:d>"
         return nested
 
@@ -337,25 +343,25 @@ _SEARCHES: Final[BothFaceTable] = (
 def _make_xpath_cases() -> Iterator[AttackCase]:
     for variant, title, expression in _XPATHS:
         change = insert_in_signature(partial(build_reference, build_xpath_transform(expression)))
-        yield from make_both_face_table(
+        yield from make_both_face_table_cases(
             "DOS-06.", ((variant, title, change),), "GW202 GW204", "XPath denial of service"
         )
 
 
 CASES: Final[tuple[AttackCase, ...]] = (
-    *make_both_face_table("DOS-01.", _EXPANSIONS, "GW102 GW104", _LAUGHS),
-    *make_both_face_table("DOS-02.", _FETCHES, "GW104", _XXE),
-    *make_both_face_table("DOS-02.xinclude-", _INCLUDES, "GW107 GW202 GW311 GW402", _XXE),
+    *make_both_face_table_cases("DOS-01.", _EXPANSIONS, "GW102 GW104", _LAUGHS),
+    *make_both_face_table_cases("DOS-02.", _FETCHES, "GW104", _XXE),
+    *make_both_face_table_cases("DOS-02.xinclude-", _INCLUDES, "GW107 GW202 GW311 GW402", _XXE),
     *_LOCATIONS,
-    *make_both_face_table("DOS-07.", _ENCODINGS, "GW104", _CONFUSION),
+    *make_both_face_table_cases("DOS-07.", _ENCODINGS, "GW104", _CONFUSION),
     *make_table_cases(
         "DOS-07.charset-", _CHARSETS, _set_call_charset, _UNCAUGHT, "GW101", face="soap", early=True
     ),
-    *make_both_face_table("DOS-03.", _ATTRIBUTES, "GW102", _C14N),
-    *make_both_face_table("DOS-04.", _NAMESPACES, "GW102", _C14N),
-    *make_both_face_table("DOS-05.", _SIZES, "GW102 GW104", _SIZE),
-    *make_both_face_table("DOS-05.", _SEARCHES, "GW102 GW107 GW202 GW203", _SIZE),
-    *make_both_face_table("DOS-04.", _SIGNATURES, "GW102 GW202 GW204", _C14N),
+    *make_both_face_table_cases("DOS-03.", _ATTRIBUTES, "GW102", _C14N),
+    *make_both_face_table_cases("DOS-04.", _NAMESPACES, "GW102", _C14N),
+    *make_both_face_table_cases("DOS-05.", _SIZES, "GW102 GW104", _SIZE),
+    *make_both_face_table_cases("DOS-05.", _SEARCHES, "GW102 GW107 GW202 GW203", _SIZE),
+    *make_both_face_table_cases("DOS-04.", _SIGNATURES, "GW102 GW202 GW204", _C14N),
     *_make_xpath_cases(),
 )
 """Attacks by XML: DOS-01 to DOS-07."""

@@ -16,11 +16,11 @@ from .simulated_broker import SimulatedBroker as SimulatedBroker
 from .soap_endpoint import CONTENT_TYPE as CONTENT_TYPE
 from .soap_endpoint import load_service_description as load_service_description
 from .soap_endpoint import make_message_id as make_message_id
+from .turn_documents import add_used_certificate as add_used_certificate
 from .turn_documents import change_items as change_items
 from .turn_documents import leave_applications_out as leave_applications_out
 from .turn_documents import make_amendment as make_amendment
-from .turn_documents import make_child as make_child
+from .turn_documents import make_child_declaration as make_child_declaration
 from .turn_documents import make_retransmission as make_retransmission
 from .turn_documents import make_supplement as make_supplement
 from .turn_documents import make_withdrawal as make_withdrawal
-from .turn_documents import name_requirement as name_requirement

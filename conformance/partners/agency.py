@@ -118,9 +118,9 @@ def _format_moment(moment: datetime) -> str:
     return whole.strftime("%Y%m%d%H%M%S")
 
 
-#: The status codes by which an agency answers whether it cancels an application.
 #: Calls about an application that do not bring it.
 _SIDE_CALLS: Final = ("CancelApplication", "NotifyClearance", "NotifyPayment")
+#: The status codes by which an agency answers whether it cancels an application.
 _CANCELLATION_CODES: Final = {"accept": "G03", "refuse": "G04"}
 
 
@@ -153,18 +153,18 @@ class AgencySimulator(SimulatedService):
         self._catalogue = catalogue
         self._applications: dict[str, tuple[str, int]] = {}
         calls = Journal(folder_ / "calls.jsonl")
-        self._call_backs = CallbackQueue(identity, hub_url, calls)
+        self._callback_queue = CallbackQueue(identity, hub_url, calls)
         self._pending = tuple(self._load_pending_callbacks(folder_))
 
     def start(self) -> None:
         """Start the callbacks, beginning with those that an earlier process left open."""
-        for errand in self._pending:
-            self._call_backs.add(errand)
-        self._call_backs.start()
+        for callback in self._pending:
+            self._callback_queue.add(callback)
+        self._callback_queue.start()
 
     def close(self) -> None:
         """Stop the callbacks."""
-        self._call_backs.close()
+        self._callback_queue.close()
 
     def _load_pending_callbacks(self, folder_: Path) -> Iterator[Callback]:
         completed = {row["message_id"] for row in read_journal(folder_ / "calls.jsonl") if row.get("done")}
@@ -187,26 +187,28 @@ class AgencySimulator(SimulatedService):
 
     def __call__(self, request: IncomingRequest) -> HttpReply:
         """Answer one call."""
-        mood = _CallContext()
+        call_context = _CallContext()
         try:
-            reply, problem = self.desk.serve_request(request, lambda call: self._handle_call(call, mood))
+            reply, problem = self.endpoint.serve_request(
+                request, lambda call: self._handle_call(call, call_context)
+            )
         except _NoAnswerError:
             return HttpReply(closes_connection=True)
         if problem is not None:
             self._refusals.write_refusal(problem)
             return reply
-        return self._apply_late_misbehavior(reply, mood.plan)
+        return self._apply_late_misbehavior(reply, call_context.plan)
 
-    def _handle_call(self, call: VerifiedCall, mood: _CallContext) -> etree._Element:
+    def _handle_call(self, call: VerifiedCall, call_context: _CallContext) -> etree._Element:
         application = None if call.operation.name in _SIDE_CALLS else self._read_call_application(call)
-        mood.plan = self._plans.select_plan(application.values) if application else self._plans.usual
-        self._apply_early_misbehavior(mood.plan)
-        errands: tuple[Callback, ...] = ()
+        call_context.plan = self._plans.select_plan(application.values) if application else self._plans.usual
+        self._apply_early_misbehavior(call_context.plan)
+        callbacks: tuple[Callback, ...] = ()
         with self._lock:
             answer = self._find_recorded_answer(call)
             if answer is None:
-                answer, errands = self._execute_call(call, application, mood.plan)
-        self._dispatch_callbacks(errands, mood.plan)
+                answer, callbacks = self._execute_call(call, application, call_context.plan)
+        self._dispatch_callbacks(callbacks, call_context.plan)
         return etree.fromstring(answer.encode())
 
     def _read_call_application(self, call: VerifiedCall) -> ReceivedApplication:
@@ -225,7 +227,7 @@ class AgencySimulator(SimulatedService):
         self, call: VerifiedCall, application: ReceivedApplication | None, plan: AgencyPlan
     ) -> tuple[str, tuple[Callback, ...]]:
         """Perform a new call; its effect and its answer are on disk before the answer is sent."""
-        number = application.number if application else _read_text(call.content, "ApplicationNumber")
+        number = application.number if application else _read_child_text(call.content, "ApplicationNumber")
         operation = call.operation.name
         if operation != "SubmitApplication" and number not in self._applications:
             raise GatewayError(
@@ -235,23 +237,25 @@ class AgencySimulator(SimulatedService):
             raise GatewayError(
                 RULE_BROKEN, f"application {number[:40]!r} exists already", "ApplicationNumber"
             )
-        errands: tuple[Callback, ...] = ()
+        callbacks: tuple[Callback, ...] = ()
         if operation in ("NotifyClearance", "NotifyPayment"):
             response = build_acknowledgment(call.operation.response, self._make_receipt_number(number))
         elif application is None:
-            response, errands = self._plan_cancellation(call, number, plan)
+            response, callbacks = self._plan_cancellation(call, number, plan)
         else:
-            response, errands = self._plan_answer(call, application, plan)
+            response, callbacks = self._plan_answer(call, application, plan)
         answer = etree.tostring(response, encoding="unicode")
         row = self._make_effect_row(call, number, application) | {
             "answer": answer,
-            "errands": [errand.to_row() for errand in errands],
+            "errands": [callback.to_row() for callback in callbacks],
             "cancels": operation == "CancelApplication" and plan.cancellation.startswith("accept"),
-            "clearance": _read_text(call.content, "ResultCode") if operation == "NotifyClearance" else "",
+            "clearance": _read_child_text(call.content, "ResultCode")
+            if operation == "NotifyClearance"
+            else "",
         }
         self._effects.write(row)
         self._index_effect(row)
-        return answer, errands
+        return answer, callbacks
 
     def _make_effect_row(
         self, call: VerifiedCall, number: str, application: ReceivedApplication | None
@@ -276,18 +280,18 @@ class AgencySimulator(SimulatedService):
             # Notices of its form name whole seconds, rounded up: the cancelling notice must be later.
             at += timedelta(seconds=1)
         verdict, _, later = plan.cancellation.partition("-")
-        stem = f"{self.agency}-{number}-{self._applications[number][1] + 1}-C"
+        notice_stem = f"{self.agency}-{number}-{self._applications[number][1] + 1}-C"
         status = _CANCELLATION_CODES.get(verdict)
         if status == "G03":
-            self._call_backs.drop(number)
+            self._callback_queue.drop(number)
         if status is not None and not later:
-            return build_notice_answer(call.operation.response, DecidingNotice(stem, at, status)), ()
+            return build_notice_answer(call.operation.response, DecidingNotice(notice_stem, at, status)), ()
         answer = build_acknowledgment(call.operation.response, self._make_receipt_number(number))
         if status is None:
             return answer, ()
         due = at + timedelta(seconds=plan.delay)
         # Issued last: every notice that the agency sent before the cancellation is older.
-        content = build_status_call(number, stem, due, status)
+        content = build_status_call(number, notice_stem, due, status)
         return answer, (_make_callback(content, due, 1),)
 
     def _plan_answer(
@@ -295,20 +299,20 @@ class AgencySimulator(SimulatedService):
     ) -> tuple[etree._Element, tuple[Callback, ...]]:
         """Return the answer to an application or supplement, and the callbacks that follow it."""
         at = get_current_time()
-        stem = (
+        notice_stem = (
             f"{self.agency}-{application.number}-{self._applications.get(application.number, ('', 0))[1] + 1}"
         )
         decision = decide_application(
-            application, plan, self._catalogue.get_document_laws(application.document), f"{stem}-D", at
+            application, plan, self._catalogue.get_document_laws(application.document), f"{notice_stem}-D", at
         )
-        twice = 2 if any(misbehavior.name == "duplicate" for misbehavior in plan.mischief) else 1
+        times = 2 if any(misbehavior.name == "duplicate" for misbehavior in plan.mischief) else 1
         behaviour = plan.behaviour
         if behaviour == "information" and call.operation.name == "SubmitSupplement":
             behaviour = "immediate"
         if behaviour == "immediate" and self._catalogue.carried is None:
             again = (
                 (_make_callback(build_decision_call(application.number, decision), at, 1),)
-                if twice == 2
+                if times == 2
                 else ()
             )
             return build_notice_answer(call.operation.response, decision), again
@@ -317,38 +321,38 @@ class AgencySimulator(SimulatedService):
             return answer, ()
         if behaviour == "immediate":
             # The answer to a call is always XML: the decision follows at once, in the agency's own form.
-            return answer, (self._make_decision(application, plan, decision, at, twice),)
+            return answer, (self._make_decision_callback(application, plan, decision, at, times),)
         due = at + timedelta(seconds=plan.delay)
         if behaviour == "information":
-            information_call = build_information_call(application.number, f"{stem}-Q", at, plan)
-            return answer, (_make_callback(information_call, due, twice),)
-        return answer, tuple(self._plan_callbacks(application, plan, stem, at, due, twice))
+            information_call = build_information_call(application.number, f"{notice_stem}-Q", at, plan)
+            return answer, (_make_callback(information_call, due, times),)
+        return answer, tuple(self._plan_callbacks(application, plan, notice_stem, at, due, times))
 
     def _plan_callbacks(
         self,
         application: ReceivedApplication,
         plan: AgencyPlan,
-        stem: str,
+        notice_stem: str,
         at: datetime,
         due: datetime,
         times: int,
     ) -> Iterator[Callback]:
         """Yield the callbacks of an application, from its receipt `at` until it is decided when `due`.
 
-        The numbers of the notices begin with `stem`. Each callback is made `times` times.
+        The numbers of the notices begin with `notice_stem`. Each callback is made `times` times.
         """
         for position, status in enumerate(plan.steps, start=1):
             moment = at + timedelta(milliseconds=position)
-            step = build_status_call(application.number, f"{stem}-S{position}", moment, status)
+            step = build_status_call(application.number, f"{notice_stem}-S{position}", moment, status)
             yield _make_callback(step, at + (due - at) * position / (len(plan.steps) + 1), times)
         moment = at + timedelta(milliseconds=len(plan.steps) + 1)
         laws = self._catalogue.get_document_laws(application.document)
-        decision = decide_application(application, plan, laws, f"{stem}-D", moment)
-        yield self._make_decision(application, plan, decision, due, times)
+        decision = decide_application(application, plan, laws, f"{notice_stem}-D", moment)
+        yield self._make_decision_callback(application, plan, decision, due, times)
         if times == 2:
-            yield self._make_decision(application, plan, decision, due + timedelta(seconds=0.5), 1)
+            yield self._make_decision_callback(application, plan, decision, due + timedelta(seconds=0.5), 1)
 
-    def _make_decision(
+    def _make_decision_callback(
         self,
         application: ReceivedApplication,
         plan: AgencyPlan,
@@ -365,14 +369,14 @@ class AgencySimulator(SimulatedService):
         content = build_delivery_call(carried.carry_notice(*notice))
         return replace(_make_callback(content, due, times), application_number=application.number)
 
-    def _make_receipt_number(self, number: str) -> str:
-        return f"{self.agency}-{number}"
+    def _make_receipt_number(self, application_number: str) -> str:
+        return f"{self.agency}-{application_number}"
 
-    def _dispatch_callbacks(self, errands: tuple[Callback, ...], plan: AgencyPlan) -> None:
-        overtaking = bool(errands) and plan.consume_misbehavior("overtaking") is not None
-        for errand in errands:
-            if not (overtaking and self._call_backs.call_immediately(errand)):
-                self._call_backs.add(errand)
+    def _dispatch_callbacks(self, callbacks: tuple[Callback, ...], plan: AgencyPlan) -> None:
+        overtaking = bool(callbacks) and plan.consume_misbehavior("overtaking") is not None
+        for callback in callbacks:
+            if not (overtaking and self._callback_queue.call_immediately(callback)):
+                self._callback_queue.add(callback)
 
     def _apply_late_misbehavior(self, reply: HttpReply, plan: AgencyPlan) -> HttpReply:
         """Return the answer after the plan's misbehaviours were applied to it."""
@@ -396,5 +400,5 @@ def _make_callback(content: etree._Element, due: datetime, times: int) -> Callba
     return Callback(make_message_id(), name, etree.tostring(content, encoding="unicode"), due, times)
 
 
-def _read_text(content: etree._Element, name: str) -> str:
+def _read_child_text(content: etree._Element, name: str) -> str:
     return " ".join((content.findtext(f"{{*}}{name}") or "").split())

@@ -32,8 +32,8 @@ from gateway_conformance.partners.soap_endpoint import CONTENT_TYPE
 
 _TOKEN: Final = "/soap:Envelope/soap:Header/wsse:Security"  # noqa: S105
 _FIRST_RETRY: Final = 0.2
-_LONGEST_RETRY: Final = 5.0
-_MOST_TRIES: Final = 200
+_MAX_RETRY_DELAY: Final = 5.0
+_MAX_TRIES: Final = 200
 _END_WITHIN: Final = 2.0
 
 
@@ -115,25 +115,25 @@ class CallbackQueue:
             self._queue = remaining
             heapq.heapify(self._queue)
 
-    def add(self, errand: Callback) -> None:
-        """Queue `errand` for the time when it is due."""
-        self._enqueue_callback(errand, (errand.due - get_current_time()).total_seconds(), 1)
+    def add(self, callback: Callback) -> None:
+        """Queue `callback` for the time when it is due."""
+        self._enqueue_callback(callback, (callback.due - get_current_time()).total_seconds(), 1)
 
-    def call_immediately(self, errand: Callback, patience: float = 10.0) -> bool:
-        """Make `errand` at once in the caller's thread; return whether the hub accepted it."""
+    def call_immediately(self, callback: Callback, patience: float = 10.0) -> bool:
+        """Make `callback` at once in the caller's thread; return whether the hub accepted it."""
         end = time.monotonic() + patience
         tries = 0
         while time.monotonic() < end:
             tries += 1
-            if self._attempt_callback(errand, tries):
+            if self._attempt_callback(callback, tries):
                 return True
             time.sleep(_FIRST_RETRY)
         return False
 
-    def _enqueue_callback(self, errand: Callback, wait: float, tries: int) -> None:
+    def _enqueue_callback(self, callback: Callback, wait: float, tries: int) -> None:
         with self._filled:
             heapq.heappush(
-                self._queue, (time.monotonic() + max(wait, 0.0), next(self._numbers), errand, tries)
+                self._queue, (time.monotonic() + max(wait, 0.0), next(self._numbers), callback, tries)
             )
             self._filled.notify()
 
@@ -142,10 +142,10 @@ class CallbackQueue:
             due = self._take_due_callback()
             if due is None:
                 return
-            errand, tries = due
-            if not self._attempt_callback(errand, tries) and tries < _MOST_TRIES:
+            callback, tries = due
+            if not self._attempt_callback(callback, tries) and tries < _MAX_TRIES:
                 self._enqueue_callback(
-                    errand, min(_FIRST_RETRY * 2 ** (tries - 1), _LONGEST_RETRY), tries + 1
+                    callback, min(_FIRST_RETRY * 2 ** (tries - 1), _MAX_RETRY_DELAY), tries + 1
                 )
 
     def _take_due_callback(self) -> tuple[Callback, int] | None:
@@ -160,16 +160,16 @@ class CallbackQueue:
                 self._filled.wait(wait)
         return None
 
-    def _attempt_callback(self, errand: Callback, tries: int) -> bool:
+    def _attempt_callback(self, callback: Callback, tries: int) -> bool:
         """Make one attempt, `times` over, and record its result."""
         good = True
-        for _ in range(errand.times):
-            status, problem = self._post_callback(errand)
+        for _ in range(callback.times):
+            status, problem = self._post_callback(callback)
             good = good and status == 200
             self._journal.write(
                 {
-                    "message_id": errand.message_id,
-                    "operation": errand.operation,
+                    "message_id": callback.message_id,
+                    "operation": callback.operation,
                     "try": tries,
                     "status": status,
                     "verified": status == 200 and problem is None,
@@ -180,10 +180,10 @@ class CallbackQueue:
             )
         return good
 
-    def _post_callback(self, errand: Callback) -> tuple[int, str | None]:
-        content = etree.fromstring(errand.content.encode())
-        action = f"{etree.QName(content).namespace}:{errand.operation}"
-        values = AddressingHeaders(action, errand.message_id, self._poster.url)
+    def _post_callback(self, callback: Callback) -> tuple[int, str | None]:
+        content = etree.fromstring(callback.content.encode())
+        action = f"{etree.QName(content).namespace}:{callback.operation}"
+        values = AddressingHeaders(action, callback.message_id, self._poster.url)
         root = build_addressed_envelope(content, values)
         sign_soap_envelope(root, self._identity.signer, now=get_current_time())
         headers = {"Content-Type": CONTENT_TYPE, "SOAPAction": f'"{action}"'}
@@ -191,12 +191,12 @@ class CallbackQueue:
             answer = self._poster.post(headers, serialize_element(root))
         except GatewayError as problem:
             return 0, str(problem)[:300]
-        return answer.status, self._find_answer_problem(answer, errand)
+        return answer.status, self._find_answer_problem(answer, callback)
 
-    def _find_answer_problem(self, answer: HttpReply, errand: Callback) -> str | None:
+    def _find_answer_problem(self, answer: HttpReply, callback: Callback) -> str | None:
         """Return the fault in the hub's answer, or why it is not the hub's answer; None for a good one."""
         try:
-            fault = read_hub_answer(answer.body, errand.message_id, self._identity, get_current_time())
+            fault = read_hub_answer(answer.body, callback.message_id, self._identity, get_current_time())
         except GatewayError as problem:
             return str(problem)[:300]
         return f"{fault.code}: {fault.text}"[:300] if fault is not None else None
@@ -222,33 +222,44 @@ def read_hub_answer(
 
 
 def say_requirement_result(
-    identity: PartnerIdentity, hub_url: str, journal: Journal, verdict: Mapping[str, Any], at: datetime
+    identity: PartnerIdentity,
+    hub_url: str,
+    journal: Journal,
+    decision_values: Mapping[str, Any],
+    at: datetime,
 ) -> bool:
     """Call SubmitDecision with a requirement number; return whether the hub accepted it.
 
-    `verdict` has `requirement`, `notice`, `law` and `decision`, and perhaps `quantity` with its `unit`.
+    `decision_values` has `requirement`, `notice`, `law` and `decision`, and perhaps `quantity` with its
+    `unit`.
     """
-    content = serialize_element(_build_call(verdict, at)).decode()
-    errand = Callback(f"urn:uuid:{verdict['notice']}", "SubmitDecision", content, at)
-    return CallbackQueue(identity, hub_url, journal, threads=0).call_immediately(errand)
+    content = serialize_element(_build_requirement_call(decision_values, at)).decode()
+    callback = Callback(f"urn:uuid:{decision_values['notice']}", "SubmitDecision", content, at)
+    return CallbackQueue(identity, hub_url, journal, threads=0).call_immediately(callback)
 
 
-def _build_call(verdict: Mapping[str, Any], at: datetime) -> etree._Element:
+def _build_requirement_call(decision_values: Mapping[str, Any], at: datetime) -> etree._Element:
     nsmap: Any = {None: SERVICE_AGENCY}
     root = etree.Element(f"{{{SERVICE_AGENCY}}}SubmitDecision", nsmap=nsmap)
-    approves = verdict["decision"] != "REJECTED"
+    approves = decision_values["decision"] != "REJECTED"
     _add_texts(
         root,
-        RequirementNumber=verdict["requirement"],
-        NoticeNumber=verdict["notice"],
+        RequirementNumber=decision_values["requirement"],
+        NoticeNumber=decision_values["notice"],
         IssuedAt=format_instant(at),
         StatusCode="R01" if approves else "R04",
     )
     decision = etree.SubElement(root, f"{{{SERVICE_AGENCY}}}Decision")
     _add_texts(
-        decision, item=1, law=verdict["law"], decision=verdict["decision"], number=verdict["requirement"]
+        decision,
+        item=1,
+        law=decision_values["law"],
+        decision=decision_values["decision"],
+        number=decision_values["requirement"],
     )
-    _add_texts(decision, **{name: verdict[name] for name in ("quantity", "unit") if name in verdict})
+    _add_texts(
+        decision, **{name: decision_values[name] for name in ("quantity", "unit") if name in decision_values}
+    )
     return root
 
 

@@ -40,14 +40,14 @@ _SEQUENCE: Final = "item.sequence"
 class ItemPlace:
     """The path of the element of an item, the path of the number in it, and the prefix of the number."""
 
-    item: str
-    number: str
+    item_path: str
+    number_path: str
     prefix: str = ""
 
     def read_numbers(self, root: etree._Element) -> Iterator[tuple[int, str]]:
         """Yield the number of each item of a request, and the text that states it."""
-        for element in root.iterfind(self.item):
-            path, _, attribute = self.number.partition("@")
+        for element in root.iterfind(self.item_path):
+            path, _, attribute = self.number_path.partition("@")
             holder = element.find(path.rstrip("/")) if path else element
             if holder is not None:
                 text = ((holder.get(attribute) if attribute else holder.text) or "").strip()
@@ -199,9 +199,9 @@ class DocumentCatalogue:
         return definition.document
 
 
-def _read_laws(text: str) -> tuple[str, ...]:
+def _read_laws(mapping_text: str) -> tuple[str, ...]:
     # Only the head of the file is parsed, which is faster: the rest is the mapping.
-    head = text.split("\nneeds:", 1)[0]
+    head = mapping_text.split("\nneeds:", 1)[0]
     row: Any = yaml.safe_load(head)
     return tuple(str(law) for law in row.get("law", ()))
 
@@ -290,15 +290,21 @@ class DecidingNotice:
 
 
 def decide_application(
-    application: ReceivedApplication, plan: AgencyPlan, laws: tuple[str, ...], number: str, at: datetime
+    application: ReceivedApplication,
+    plan: AgencyPlan,
+    laws: tuple[str, ...],
+    notice_number: str,
+    at: datetime,
 ) -> DecidingNotice:
     """Decide every item of an application under every law of the plan, by the notice `number` at a time."""
-    decided = tuple(
+    item_decisions = tuple(
         _decide_item(application, item.number, law, plan.find_rule(item.number, item.hs), at)
         for item in application.items
         for law in plan.laws or laws[:1]
     )
-    return DecidingNotice(number, at, plan.status or _derive_status_code(decided), decided)
+    return DecidingNotice(
+        notice_number, at, plan.status or _derive_status_code(item_decisions), item_decisions
+    )
 
 
 def _decide_item(
@@ -310,9 +316,9 @@ def _decide_item(
     return ItemDecision(item, law, rule.decision, permit, day, rule.conditions)
 
 
-def _derive_status_code(decided: tuple[ItemDecision, ...]) -> str:
+def _derive_status_code(item_decisions: tuple[ItemDecision, ...]) -> str:
     """Return the status code for the decisions: R01 passed, R04 failed, F02 failed in part."""
-    good = [decision.decision in _APPROVING for decision in decided]
+    good = [decision.decision in _APPROVING for decision in item_decisions]
     return "R01" if all(good) else "F02" if any(good) else "R04"
 
 
@@ -356,11 +362,11 @@ def build_status_call(application: str, number: str, issued_at: datetime, status
 
 
 def build_information_call(
-    application: str, number: str, issued_at: datetime, plan: AgencyPlan
+    application: str, notice_number: str, issued_at: datetime, plan: AgencyPlan
 ) -> etree._Element:
     """Return the RequestInformation with the text of the plan."""
     root = _start_call("RequestInformation", application)
-    _write_notice(root, number, issued_at, None)
+    _write_notice(root, notice_number, issued_at, None)
     for pointer in plan.pointers:
         _add_text(root, "Pointer", pointer)
     _add_text(root, "Text", plan.text)
@@ -368,10 +374,10 @@ def build_information_call(
     return root
 
 
-def _start_response(name: str) -> tuple[etree._Element, etree._Element]:
+def _start_response(response_name: str) -> tuple[etree._Element, etree._Element]:
     # The stubs of lxml do not support the default namespace.
-    nsmap: Any = {None: etree.QName(name).namespace or AGENCY}
-    root = etree.Element(name, nsmap=nsmap)
+    nsmap: Any = {None: etree.QName(response_name).namespace or AGENCY}
+    root = etree.Element(response_name, nsmap=nsmap)
     return root, etree.SubElement(root, _qualify_name(root, "Answer"))
 
 
@@ -382,8 +388,10 @@ def _start_call(operation: str, application: str) -> etree._Element:
     return root
 
 
-def _write_notice(parent: etree._Element, number: str, issued_at: datetime, status: str | None) -> None:
-    _add_text(parent, "NoticeNumber", number)
+def _write_notice(
+    parent: etree._Element, notice_number: str, issued_at: datetime, status: str | None
+) -> None:
+    _add_text(parent, "NoticeNumber", notice_number)
     _add_text(parent, "IssuedAt", format_instant(issued_at))
     if status is not None:
         _add_text(parent, "StatusCode", status)

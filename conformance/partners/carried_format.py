@@ -72,19 +72,21 @@ class _RecordContent:
 
     def __init__(self, layout: Mapping[str, Any]) -> None:
         self._layout = layout
-        self._kinds = {record["type"]: record for record in layout["records"]}
+        self._record_layouts = {record["type"]: record for record in layout["records"]}
         self._last: dict[str, CarriedContent] = {}
 
     def read_rows(self, rows: list[bytes]) -> CarriedContent:
         first = self._layout["records"][0]["type"]
         position = 0
         while position < len(rows):
-            kind = self._kinds.get(rows[position][:_CODE].decode())
+            record_layout = self._record_layouts.get(rows[position][:_CODE].decode())
             continuations = self._count_continuations(rows, position)
-            if kind is None or (kind["below"] is None) != (position == 0):
+            if record_layout is None or (record_layout["below"] is None) != (position == 0):
                 raise make_content_error("the record does not stand here", f"record {position + 2}")
-            pieces = self._join_pieces(kind, rows[position : position + 1 + continuations], position + 2)
-            self._add_record(kind, pieces, position + 2)
+            pieces = self._join_pieces(
+                record_layout, rows[position : position + 1 + continuations], position + 2
+            )
+            self._add_record(record_layout, pieces, position + 2)
             position += 1 + continuations
         if first not in self._last:
             raise make_content_error("no record of the document", "record 2")
@@ -97,9 +99,11 @@ class _RecordContent:
             end += 1
         return end - position - 1
 
-    def _join_pieces(self, kind: Mapping[str, Any], rows: list[bytes], number: int) -> list[bytes | None]:
+    def _join_pieces(
+        self, record_layout: Mapping[str, Any], rows: list[bytes], record_number: int
+    ) -> list[bytes | None]:
         """Return the octets of each field with its continuations; None where it is empty."""
-        fields = kind["fields"]
+        fields = record_layout["fields"]
         values = [
             _strip_fill(rows[0][field["offset"] : field["offset"] + field["width"]], field)
             for field in fields
@@ -112,33 +116,37 @@ class _RecordContent:
             )
             piece = row[_CODE + continuation["field"] + continuation["size"] :]
             if not (field_number.isdigit() and size.isdigit() and int(field_number) < len(fields)):
-                raise make_content_error("a continuation of no field", f"record {number}")
+                raise make_content_error("a continuation of no field", f"record {record_number}")
             goes_on = (
                 fields[int(field_number)]["overflow"] == "continue"
                 and fields[int(field_number)]["filled"] == "spaces"
             )
             if int(size) > len(piece) or not goes_on:
-                raise make_content_error("a continuation that cannot be", f"record {number}")
+                raise make_content_error("a continuation that cannot be", f"record {record_number}")
             values[int(field_number)] = (values[int(field_number)] or b"") + piece[: int(size)]
         return values
 
-    def _add_record(self, kind: Mapping[str, Any], pieces: list[bytes | None], number: int) -> None:
+    def _add_record(
+        self, record_layout: Mapping[str, Any], pieces: list[bytes | None], record_number: int
+    ) -> None:
         content: CarriedContent = {}
-        if kind["below"] is not None:
-            parent = self._last.get(kind["below"])
+        if record_layout["below"] is not None:
+            parent = self._last.get(record_layout["below"])
             if parent is None:
-                raise make_content_error("no record to which this one belongs", f"record {number}")
-            *ancestors, name = self._list_names(kind["element"], self._kinds[kind["below"]]["element"])
+                raise make_content_error("no record to which this one belongs", f"record {record_number}")
+            *ancestors, name = self._list_names(
+                record_layout["element"], self._record_layouts[record_layout["below"]]["element"]
+            )
             _walk_to(parent, ancestors).setdefault(name, []).append(content)
-        self._forget_below(kind["type"])
-        self._last[kind["type"]] = content
-        for field, octets in zip(kind["fields"], pieces, strict=True):
+        self._forget_below(record_layout["type"])
+        self._last[record_layout["type"]] = content
+        for field, octets in zip(record_layout["fields"], pieces, strict=True):
             if octets is not None:
-                self._add_text(content, field, kind["element"], octets, number)
+                self._add_text(content, field, record_layout["element"], octets, record_number)
 
-    def _forget_below(self, code: str) -> None:
+    def _forget_below(self, record_type: str) -> None:
         for record in self._layout["records"]:
-            if record["below"] == code and self._last.pop(record["type"], None) is not None:
+            if record["below"] == record_type and self._last.pop(record["type"], None) is not None:
                 self._forget_below(record["type"])
 
     def _add_text(
@@ -147,7 +155,7 @@ class _RecordContent:
         field: Mapping[str, Any],
         parent_path: str,
         octets: bytes,
-        number: int,
+        record_number: int,
     ) -> None:
         names = self._list_names(field["path"], parent_path)
         if field["filled"] == "flag":
@@ -157,7 +165,7 @@ class _RecordContent:
             text = octets.decode(self._layout["charset"])
         except UnicodeDecodeError:
             raise make_content_error(
-                f"octets of no character in {field['path']}", f"record {number}"
+                f"octets of no character in {field['path']}", f"record {record_number}"
             ) from None
         if names and names[-1].startswith("@"):
             _walk_to(content, names[:-1])[names[-1]] = text
@@ -195,20 +203,20 @@ def write_record_content(content: CarriedContent, layout: Mapping[str, Any]) -> 
 
 
 def _write_records(
-    content: CarriedContent, kind: Mapping[str, Any], layout: Mapping[str, Any]
+    content: CarriedContent, record_layout: Mapping[str, Any], layout: Mapping[str, Any]
 ) -> Iterator[bytes]:
-    record = kind["type"].encode()
+    record = record_layout["type"].encode()
     continuations: list[bytes] = []
-    for number, field in enumerate(kind["fields"]):
-        value = _find_value(content, field["path"].removeprefix(kind["element"]))
+    for number, field in enumerate(record_layout["fields"]):
+        value = _find_value(content, field["path"].removeprefix(record_layout["element"]))
         octets, rest = _write_field(value, field, layout["charset"])
         record += octets
         continuations += _write_continuations(number, rest, layout)
     yield record
     yield from continuations
     for below in layout["records"]:
-        if below["below"] == kind["type"]:
-            for row in _find_value(content, below["element"].removeprefix(kind["element"])) or ():
+        if below["below"] == record_layout["type"]:
+            for row in _find_value(content, below["element"].removeprefix(record_layout["element"])) or ():
                 yield from _write_records(row if isinstance(row, dict) else {"#": row}, below, layout)
 
 
@@ -243,18 +251,18 @@ def _encode_text(text: str, field: Mapping[str, Any], charset: str) -> bytes:
         raise make_content_error(f"{charset} has no character {character}", field["path"]) from None
 
 
-def _write_continuations(number: int, text: str, layout: Mapping[str, Any]) -> Iterator[bytes]:
-    continuation, rest = layout["continuation"], encode_text(text, layout["charset"])
+def _write_continuations(field_number: int, rest_text: str, layout: Mapping[str, Any]) -> Iterator[bytes]:
+    continuation, rest = layout["continuation"], encode_text(rest_text, layout["charset"])
     while rest:
         piece = _cut_octets(rest, continuation["octets"], layout["charset"])
         rest = rest[len(piece) :]
-        head = b"%0*d%0*d" % (continuation["field"], number, continuation["size"], len(piece))
+        head = b"%0*d%0*d" % (continuation["field"], field_number, continuation["size"], len(piece))
         yield continuation["type"].encode() + head + piece.ljust(continuation["octets"])
 
 
-def _cut_octets(octets: bytes, most: int, charset: str) -> bytes:
-    """Return the first octets, at most `most`, cut between two characters."""
-    return octets[:most].decode(charset, "ignore").encode(charset)
+def _cut_octets(octets: bytes, max_octets: int, charset: str) -> bytes:
+    """Return the first octets, at most `max_octets`, cut between two characters."""
+    return octets[:max_octets].decode(charset, "ignore").encode(charset)
 
 
 _TAG: Final = f"{{{CARRIED}}}Carried"
@@ -280,26 +288,26 @@ class CarriedFormat:
 
     def open_document(self, carried: etree._Element) -> etree._Element:
         """Return the document that an element Carried holds; raise GW718 for one that it cannot be."""
-        name = carried.get("document", "")
+        document_name = carried.get("document", "")
         if carried.tag != _TAG or carried.get("form") != self.syntax:
             raise make_content_error(f"the agency speaks {self.syntax}", "/Carried/@form")
         try:
             octets = base64.b64decode("".join((carried.text or "").split()), validate=True)
         except binascii.Error:
             raise make_content_error("the content is no base64", "/Carried") from None
-        root, content = self._read_content(octets, name)
+        root, content = self._read_content(octets, document_name)
         try:
-            return _DocumentBuilder(name, self._get_order(name)).build((root,), content)
+            return _DocumentBuilder(document_name, self._get_order(document_name)).build((root,), content)
         except (ValueError, RecursionError):
             raise make_content_error("no XML document can have this", f"/{root}") from None
 
-    def _read_content(self, octets: bytes, name: str) -> tuple[str, CarriedContent]:
+    def _read_content(self, octets: bytes, document_name: str) -> tuple[str, CarriedContent]:
         if self.syntax == "fixed":
-            layout = self._get_layout(name)
+            layout = self._get_layout(document_name)
             return layout["records"][0]["element"].strip("/"), read_record_content(octets, layout)
         parsed = _read_json(octets)
-        if not isinstance(parsed, dict) or len(parsed) != 2 or parsed.pop("document", None) != name:
-            raise make_content_error(f"an object with the document {name} is expected", "/document")
+        if not isinstance(parsed, dict) or len(parsed) != 2 or parsed.pop("document", None) != document_name:
+            raise make_content_error(f"an object with the document {document_name} is expected", "/document")
         ((root, content),) = parsed.items()
         return root, content
 
@@ -313,7 +321,7 @@ class CarriedFormat:
             file = self._schemas.joinpath(f"{name}.xsd")
             # A name that is no file of the folder has no order: no schema knows the document either.
             has_schema = name.replace("-", "").isalnum() and file.is_file()
-            self._orders[name] = _read_order(file.read_bytes()) if has_schema else {}
+            self._orders[name] = _read_element_order(file.read_bytes()) if has_schema else {}
         return self._orders[name]
 
     def has_notice(self, name: str) -> bool:
@@ -343,14 +351,14 @@ class _DocumentBuilder:
         nsmap: Any = {None: self._namespace}
         element = etree.Element(f"{{{self._namespace}}}{path[-1]}", nsmap=nsmap)
         if not isinstance(content, dict):
-            element.text = _check_text(content)
+            element.text = _require_text(content)
             return element
         for name in self._sort_names(path, content):
             value = content[name]
             if name == "#":
-                element.text = _check_text(value)
+                element.text = _require_text(value)
             elif name.startswith("@"):
-                element.set(name[1:], _check_text(value))
+                element.set(name[1:], _require_text(value))
             else:
                 rows = value if isinstance(value, list) else [value]
                 element.extend(self.build((*path, name), row) for row in rows)
@@ -362,7 +370,7 @@ class _DocumentBuilder:
         return sorted(content, key=lambda name: positions.get(name, len(positions)))
 
 
-def _check_text(value: Any) -> str:
+def _require_text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("no text")
     return value
@@ -385,7 +393,7 @@ def _make_table(pairs: list[tuple[str, Any]]) -> CarriedContent:
     return table
 
 
-def _read_order(schema: bytes) -> dict[tuple[str, ...], list[str]]:
+def _read_element_order(schema: bytes) -> dict[tuple[str, ...], list[str]]:
     """Return the names of the elements below each element of a schema, in their order."""
     orders: dict[tuple[str, ...], list[str]] = {}
     top = etree.fromstring(schema)

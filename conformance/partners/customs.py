@@ -59,7 +59,7 @@ class CustomsPlan:
         notice = etree.SubElement(etree.SubElement(root, f"{{{CUSTOMS}}}Answer"), f"{{{CUSTOMS}}}Notice")
         values = {
             "NoticeNumber": f"N-{call.message_id[-60:]}",
-            "IssuedAt": _write_now(),
+            "IssuedAt": _format_now(),
             "ResultCode": self.answer,
         }
         _write_values(notice, CUSTOMS, values)
@@ -70,16 +70,16 @@ class CustomsPlan:
             )
         return root
 
-    def plan_clearance(self, case: str, code: str) -> Callback | None:
+    def plan_clearance(self, case_number: str, pending_code: str) -> Callback | None:
         """Return the report that a case is cleared, when its requirements are met; None otherwise."""
-        if not self.clearance or code != "19":
+        if not self.clearance or pending_code != "19":
             return None
         root = etree.Element(f"{{{SERVICE_CUSTOMS}}}ReportClearance")
         number = str(uuid4())
         values = {
-            "CaseNumber": case,
+            "CaseNumber": case_number,
             "NoticeNumber": number,
-            "IssuedAt": _write_now(),
+            "IssuedAt": _format_now(),
             "ResultCode": self.clearance,
         }
         _write_values(root, SERVICE_CUSTOMS, values)
@@ -119,7 +119,7 @@ def _write_values(parent: etree._Element, namespace: str, values: dict[str, str]
         etree.SubElement(parent, f"{{{namespace}}}{name}").text = value
 
 
-def _write_now() -> str:
+def _format_now() -> str:
     return format_instant(get_current_time())
 
 
@@ -159,9 +159,9 @@ class CustomsSimulator(SimulatedService):
             row["message_id"] for row in read_journal(self._folder / "callbacks.jsonl") if row["done"]
         }
         for row in read_journal(self._folder / "effects.jsonl"):
-            errand = row.get("errand")
-            if errand and errand["message_id"] not in completed:
-                self._calls.add(Callback.from_row(errand))
+            callback_row = row.get("errand")
+            if callback_row and callback_row["message_id"] not in completed:
+                self._calls.add(Callback.from_row(callback_row))
 
     def close(self) -> None:
         """Report no more."""
@@ -172,7 +172,7 @@ class CustomsSimulator(SimulatedService):
         """Answer one call."""
         if take_misbehavior(self._mischief, "silent"):
             return HttpReply(closes_connection=True)
-        reply, problem = self.desk.serve_request(request, self._handle_call)
+        reply, problem = self.endpoint.serve_request(request, self._handle_call)
         if problem is not None:
             self._refusals.write_refusal(problem)
             return reply
@@ -192,48 +192,50 @@ class CustomsSimulator(SimulatedService):
         return self._plan.build_answer(call, receipt)
 
     def _execute_call(self, call: VerifiedCall) -> str:
-        case = " ".join((call.content.findtext("{*}CaseNumber") or "").split())
-        code = (call.content.findtext("{*}PendingCode") or "").strip()
-        if code:
-            self._check_pending_order(case, code)
+        case_number = " ".join((call.content.findtext("{*}CaseNumber") or "").split())
+        pending_code = (call.content.findtext("{*}PendingCode") or "").strip()
+        if pending_code:
+            self._check_pending_order(case_number, pending_code)
         elif call.operation.name == _WITHDRAWAL:
-            self._check_registered(case)
+            self._check_registered(case_number)
         else:
             if call.operation.name == _AMENDMENT:
-                self._check_registered(case)
+                self._check_registered(case_number)
             self._validate_declaration(call.content)
         row: dict[str, Any] = {
             "effect": call.operation.name,
             "message_id": call.message_id,
             "body_sha256": call.sha256,
-            "case": case,
-            "code": code,
+            "case": case_number,
+            "code": pending_code,
             "requirements": [
                 _read_requirement(requirement) for requirement in call.content.iterfind("{*}Requirement")
             ],
-            "receipt": f"CUSTOMS-{case}-{code or call.operation.name[:1]}",
+            "receipt": f"CUSTOMS-{case_number}-{pending_code or call.operation.name[:1]}",
             "at": get_current_time().isoformat(timespec="milliseconds"),
         }
-        errand = self._plan.plan_clearance(case, code) if self._calls is not None else None
-        row["errand"] = None if errand is None else errand.to_row()
+        callback = self._plan.plan_clearance(case_number, pending_code) if self._calls is not None else None
+        row["errand"] = None if callback is None else callback.to_row()
         self._effects.write(row)
         self._index_effect(row)
-        if errand is not None and self._calls is not None:
-            self._calls.add(errand)
+        if callback is not None and self._calls is not None:
+            self._calls.add(callback)
         return str(row["receipt"])
 
-    def _check_pending_order(self, case: str, code: str) -> None:
+    def _check_pending_order(self, case_number: str, pending_code: str) -> None:
         """Raise for code 18 before the declaration is registered, and for 19 before 18."""
-        needed = "registered" if code == "18" else "18"
-        if needed not in self._cases.get(case, ()):
+        needed = "registered" if pending_code == "18" else "18"
+        if needed not in self._cases.get(case_number, ()):
             raise GatewayError(
-                RULE_BROKEN, f"pending code {code} before {needed} of case {case[:40]}", "PendingCode"
+                RULE_BROKEN,
+                f"pending code {pending_code} before {needed} of case {case_number[:40]}",
+                "PendingCode",
             )
 
-    def _check_registered(self, case: str) -> None:
+    def _check_registered(self, case_number: str) -> None:
         """Raise for the amendment or withdrawal of a declaration that is not registered."""
-        if "registered" not in self._cases.get(case, ()):
-            raise GatewayError(RULE_BROKEN, f"case {case[:40]} is not registered", "CaseNumber")
+        if "registered" not in self._cases.get(case_number, ()):
+            raise GatewayError(RULE_BROKEN, f"case {case_number[:40]} is not registered", "CaseNumber")
 
     def _validate_declaration(self, content: etree._Element) -> None:
         document = next(content.iterfind("{*}Declaration/*"))

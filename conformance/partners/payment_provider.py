@@ -38,8 +38,8 @@ _OPERATIONS: Final = {
     "/cancellations": ("order",),
     "/refunds": ("refund", "payment", "amount", "currency"),
 }
-_MOST_TIMES: Final = 100
-_LONGEST_DELAY: Final = 3600.0
+_MAX_REPORTS: Final = 100
+_MAX_DELAY_SECONDS: Final = 3600.0
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class PaymentProvider:
             self._index_move(row)
             if row["what"] == "payment" and row["reference"] not in reported:
                 self._open.append((0.0, _make_paid_event(row)))
-        self._thread = threading.Thread(target=self._tell_events, daemon=True)
+        self._thread = threading.Thread(target=self._report_due_events, daemon=True)
 
     def start(self) -> None:
         """Start to report payments to the hub, beginning with those that an earlier process left."""
@@ -105,19 +105,19 @@ class PaymentProvider:
         """Answer a call of the hub, or a payer at the address of an order."""
         path = request.path.partition("?")[0]
         if path.startswith("/pay/"):
-            return self._take_payment(path.removeprefix("/pay/"), request.body)
+            return self._register_payment(path.removeprefix("/pay/"), request.body)
         if path not in _OPERATIONS:
-            return _reply(404, {"error": "nothing is here"})
+            return _make_json_reply(404, {"error": "nothing is here"})
         try:
             request_fields = verify_payment_message(
                 request.headers, request.body, self._secret, get_current_time(), _TOLERANCE
             )
         except GatewayError as problem:
             self._refusals.write_refusal(problem)
-            return _reply(401, {"error": str(problem)})
+            return _make_json_reply(401, {"error": str(problem)})
         missing = [name for name in _OPERATIONS[path] if not isinstance(request_fields.get(name), str)]
         if missing:
-            return _reply(400, {"error": f"{missing[0]} is missing, or is no text"})
+            return _make_json_reply(400, {"error": f"{missing[0]} is missing, or is no text"})
         with self._lock:
             status, answer = self._execute_call(path, request_fields)
         body = json.dumps(answer).encode()
@@ -126,13 +126,13 @@ class PaymentProvider:
 
     def _execute_call(self, path: str, request_fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if path == "/orders":
-            return self._take_order(request_fields)
+            return self._register_order(request_fields)
         if path == "/cancellations":
             self._write({"what": "cancellation", "order": request_fields["order"]})
             return 200, {"order": request_fields["order"], "state": "cancelled"}
-        return self._give_back(request_fields)
+        return self._refund_payment(request_fields)
 
-    def _take_order(self, request_fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _register_order(self, request_fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         order = self._ledger.orders.get(request_fields["order"])
         if order is not None and order["said"] != request_fields:
             return 409, {"error": "another order has this number"}
@@ -143,13 +143,13 @@ class PaymentProvider:
             "address": f"{self.address}/pay/{request_fields['order']}",
         }
 
-    def _give_back(self, request_fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def _refund_payment(self, request_fields: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         refund = self._ledger.refunds.get(request_fields["refund"])
         if refund is None:
             payment = self._ledger.payments.get(request_fields["payment"])
             if payment is None:
                 return 404, {"error": "there is no such payment"}
-            if not self._is_left(payment, request_fields):
+            if not self._has_enough_left(payment, request_fields):
                 return 409, {"error": "so much of the payment is not left"}
             number = f"R-{len(self._ledger.refunds) + 1:06d}"
             refund = {"what": "refund", "reference": number, "at": _format_now(), "order": payment["order"]}
@@ -157,7 +157,7 @@ class PaymentProvider:
             self._write(refund)
         return 200, {"refund": request_fields["refund"], "reference": refund["reference"], "at": refund["at"]}
 
-    def _is_left(self, payment: Mapping[str, Any], request_fields: Mapping[str, Any]) -> bool:
+    def _has_enough_left(self, payment: Mapping[str, Any], request_fields: Mapping[str, Any]) -> bool:
         """Return whether a payment has enough left for a refund of this amount, after its earlier refunds."""
         of_payment = [
             refund for refund in self._ledger.refunds.values() if refund["payment"] == payment["reference"]
@@ -170,14 +170,16 @@ class PaymentProvider:
         refunded = sum((Decimal(refund["amount"]) for refund in of_payment), Decimal(0))
         return amount.currency == paid.currency and amount.amount + refunded <= paid.amount
 
-    def _take_payment(self, order: str, body: bytes) -> HttpReply:
-        wish = _read_wish(body)
+    def _register_payment(self, order: str, body: bytes) -> HttpReply:
+        wish = _read_payer_request(body)
         if wish is None:
-            return _reply(400, {"error": "a payer says amount, currency, times (1 to 100), delay (seconds)"})
+            return _make_json_reply(
+                400, {"error": "a payer says amount, currency, times (1 to 100), delay (seconds)"}
+            )
         with self._lock:
             order_row = self._ledger.orders.get(order)
             if order_row is None:
-                return _reply(404, {"error": "there is no such order"})
+                return _make_json_reply(404, {"error": "there is no such order"})
             number = f"P-{len(self._ledger.payments) + 1:06d}"
             row = {"what": "payment", "reference": number, "order": order, "at": _format_now()}
             row |= {name: wish.get(name, order_row["said"][name]) for name in ("amount", "currency")}
@@ -185,13 +187,13 @@ class PaymentProvider:
             due = time.monotonic() + float(wish.get("delay", 0.0))
             self._open += [(due, _make_paid_event(row))] * int(wish.get("times", 1))
         self._wake.set()
-        return _reply(200, {"payment": number})
+        return _make_json_reply(200, {"payment": number})
 
     def _write(self, row: dict[str, Any]) -> None:
         self._moves.write(row)
         self._index_move(row)
 
-    def _tell_events(self) -> None:
+    def _report_due_events(self) -> None:
         while not self._closed.is_set():
             self._wake.wait(0.05)
             self._wake.clear()
@@ -199,11 +201,11 @@ class PaymentProvider:
                 due = [entry for entry in self._open if entry[0] <= time.monotonic()]
                 self._open = [entry for entry in self._open if entry not in due]
             for _, event in due:
-                if not self._tell_event(event):
+                if not self._report_event(event):
                     with self._lock:
                         self._open.append((time.monotonic() + _RETRY_SECONDS, event))
 
-    def _tell_event(self, event: dict[str, Any]) -> bool:
+    def _report_event(self, event: dict[str, Any]) -> bool:
         """Report one event to the hub; return False when the report must be repeated."""
         body = json.dumps(event).encode()
         headers = sign_payment_message(self._secret, event["reference"], get_current_time(), body)
@@ -220,7 +222,7 @@ class PaymentProvider:
         return status < _NOT_NOW
 
 
-def _read_wish(body: bytes) -> dict[str, Any] | None:
+def _read_payer_request(body: bytes) -> dict[str, Any] | None:
     """Return the request of a payer; None for a body that is not a JSON object of known values."""
     try:
         wish = json.loads(body or b"{}")
@@ -236,7 +238,7 @@ def _read_wish(body: bytes) -> dict[str, Any] | None:
         isinstance(value, kinds.get(name, ())) and not isinstance(value, bool) for name, value in wish.items()
     ):
         return None
-    usable = 1 <= wish.get("times", 1) <= _MOST_TIMES and 0 <= wish.get("delay", 0.0) <= _LONGEST_DELAY
+    usable = 1 <= wish.get("times", 1) <= _MAX_REPORTS and 0 <= wish.get("delay", 0.0) <= _MAX_DELAY_SECONDS
     return wish if usable else None
 
 
@@ -245,7 +247,7 @@ def _make_paid_event(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"event": "paid", **fields}
 
 
-def _reply(status: int, content: dict[str, Any]) -> HttpReply:
+def _make_json_reply(status: int, content: dict[str, Any]) -> HttpReply:
     return HttpReply(status, "application/json", json.dumps(content).encode())
 
 

@@ -195,7 +195,7 @@ class SimulatedService:
     """A SOAP service with one folder: effects.jsonl and refusals.jsonl outlive the process."""
 
     def __init__(self, identity: PartnerIdentity, description: str, folder: Path) -> None:
-        self.desk = SoapEndpoint(identity, load_service_description(description))
+        self.endpoint = SoapEndpoint(identity, load_service_description(description))
         self._effects = Journal(folder / "effects.jsonl")
         self._refusals = Journal(folder / "refusals.jsonl")
         #: The digest and the answer of each performed call, by MessageID.

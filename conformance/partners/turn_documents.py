@@ -29,8 +29,8 @@ def change_items(content: bytes, removed: Collection[int], added: Collection[Map
     for row in added:
         _add_item(root, str(row["item"]), str(row["like"]), row["description"])
     for item in map(str, removed):
-        for old in (_find_goods(root, item), *_find_parts(root, item)):
-            _remove(old)
+        for old in (_find_goods_item(root, item), *_find_item_values(root, item)):
+            _detach(old)
     for application in root.findall(f"{_SUB}Application"):
         items = application.find(f"{_SUB}Items")
         stay = (
@@ -45,37 +45,37 @@ def change_items(content: bytes, removed: Collection[int], added: Collection[Map
     return serialize_element(root)
 
 
-def _find_goods(root: etree._Element, item: str) -> etree._Element:
+def _find_goods_item(root: etree._Element, item: str) -> etree._Element:
     for goods in root.iter(_ITEM):
         if goods.findtext(f"{_DEC}SequenceNumeric") == item:
             return goods
     raise GatewayError(RULE_BROKEN, f"the declaration has no item {item}", "/Submission/Declaration")
 
 
-def _find_parts(root: etree._Element, item: str) -> list[etree._Element]:
+def _find_item_values(root: etree._Element, item: str) -> list[etree._Element]:
     """Return the elements of an item outside the declaration: values of the supplement, and answers."""
     values = root.findall(f"{_SUB}Supplement/{_SUB}Value[@item='{item}']")
     return [*values, *root.findall(f"{_SUB}Application/{_SUB}Fields/*[@sequence='{item}']")]
 
 
 def _add_item(root: etree._Element, item: str, like: str, description: str) -> None:
-    goods = deepcopy(_find_goods(root, like))
+    goods = deepcopy(_find_goods_item(root, like))
     for path, text in (("SequenceNumeric", item), (f"Commodity/{_DEC}Description", description)):
         element = goods.find(f"{_DEC}{path}")
         if element is not None:
             element.text = text
     [*root.iter(_ITEM)][-1].addnext(goods)
-    for part in _find_parts(root, like):
-        name = "item" if part.get("item") is not None else "sequence"
-        copy = deepcopy(part)
+    for item_value in _find_item_values(root, like):
+        name = "item" if item_value.get("item") is not None else "sequence"
+        copy = deepcopy(item_value)
         copy.set(name, item)
-        part.addnext(copy)
+        item_value.addnext(copy)
     for items in root.findall(f"{_SUB}Application/{_SUB}Items"):
         if like in (items.text or "").split():
             items.text = f"{items.text} {item}"
 
 
-def _remove(element: etree._Element) -> None:
+def _detach(element: etree._Element) -> None:
     parent = element.getparent()
     if parent is not None:
         parent.remove(element)
@@ -92,7 +92,7 @@ _BEFORE_STATEMENT: Final = (
 _WITHDRAWAL_ELEMENTS: Final = ("FunctionCode", "FunctionalReferenceID", "Agent", "Declarant")
 
 
-def make_amendment(content: bytes, code: str, text: str, changes: Mapping[str, str]) -> bytes:
+def make_amendment(content: bytes, reason_code: str, reason_text: str, changes: Mapping[str, str]) -> bytes:
     """Return the unsigned amendment of the submission in `content`, with its reason as code and words.
 
     `changes` has new texts of the fields of the applications, by their local names.
@@ -108,11 +108,11 @@ def make_amendment(content: bytes, code: str, text: str, changes: Mapping[str, s
     if function is None or declaration is None:
         raise GatewayError(RULE_BROKEN, "there is no declaration to amend", "/Submission/Declaration")
     function.text = "13"
-    _state_reason(declaration, code, text)
+    _write_reason(declaration, reason_code, reason_text)
     return serialize_element(root)
 
 
-def make_withdrawal(content: bytes, code: str, text: str) -> bytes:
+def make_withdrawal(content: bytes, reason_code: str, reason_text: str) -> bytes:
     """Return the unsigned withdrawal of the submission in `content`, with its reason as code and words."""
     root = parse_xml(content)
     for name in (
@@ -128,11 +128,13 @@ def make_withdrawal(content: bytes, code: str, text: str) -> bytes:
     for child in list(declaration):
         if etree.QName(child).localname not in _WITHDRAWAL_ELEMENTS:
             declaration.remove(child)
-    _state_reason(declaration, code, text)
+    _write_reason(declaration, reason_code, reason_text)
     return serialize_element(root)
 
 
-def make_child(content: bytes, parent: str, reference: str, items: Mapping[str, Mapping[str, str]]) -> bytes:
+def make_child_declaration(
+    content: bytes, parent: str, reference: str, items: Mapping[str, Mapping[str, str]]
+) -> bytes:
     """Return the unsigned child declaration that takes `items` of the case `parent`, under a new reference.
 
     `items` has for each item number the quantities of its measures that leave, by their local names.
@@ -148,7 +150,7 @@ def make_child(content: bytes, parent: str, reference: str, items: Mapping[str, 
         quantities = items.get(goods.findtext(f"{_DEC}SequenceNumeric") or "")
         shipment = goods.getparent()
         if quantities is not None:
-            _take_goods(goods, parent, quantities)
+            _write_released_goods(goods, parent, quantities)
         elif shipment is not None:
             shipment.remove(goods)
     for count in root.iter(f"{_DEC}GoodsItemQuantity"):
@@ -156,7 +158,7 @@ def make_child(content: bytes, parent: str, reference: str, items: Mapping[str, 
     return serialize_element(root)
 
 
-def _take_goods(goods: etree._Element, parent: str, quantities: Mapping[str, str]) -> None:
+def _write_released_goods(goods: etree._Element, parent: str, quantities: Mapping[str, str]) -> None:
     for old in goods.findall(f"{_DEC}AdditionalDocument"):
         goods.remove(old)
     for name, quantity in quantities.items():
@@ -168,7 +170,7 @@ def _take_goods(goods: etree._Element, parent: str, quantities: Mapping[str, str
     etree.SubElement(previous, f"{_DEC}LineNumeric").text = goods.findtext(f"{_DEC}SequenceNumeric")
 
 
-def name_requirement(content: bytes, item: int, number: str, quantity: str, unit: str) -> bytes:
+def add_used_certificate(content: bytes, item: int, number: str, quantity: str, unit: str) -> bytes:
     """Return the submission in `content` with one more certificate that an item uses."""
     root = parse_xml(content)
     for goods in root.iter(f"{_DEC}GovernmentAgencyGoodsItem"):
@@ -209,13 +211,13 @@ def leave_applications_out(content: bytes, documents: Collection[str]) -> bytes:
     return serialize_element(root)
 
 
-def _state_reason(declaration: etree._Element, code: str, text: str) -> None:
+def _write_reason(declaration: etree._Element, reason_code: str, reason_text: str) -> None:
     """Write code and words of a reason in front of the parties that come after them."""
     statement = etree.Element(f"{_DEC}AdditionalInformation")
-    etree.SubElement(statement, f"{_DEC}StatementDescription").text = text
+    etree.SubElement(statement, f"{_DEC}StatementDescription").text = reason_text
     etree.SubElement(statement, f"{_DEC}StatementTypeCode").text = "AES"
     change = etree.Element(f"{_DEC}Amendment")
-    etree.SubElement(change, f"{_DEC}ChangeReasonCode").text = code
+    etree.SubElement(change, f"{_DEC}ChangeReasonCode").text = reason_code
     names = [etree.QName(child).localname for child in declaration]
     declaration.insert(_find_insertion_index(names, _BEFORE_STATEMENT), statement)
     declaration.insert(_find_insertion_index(names, (*_BEFORE_STATEMENT, "Agent")) + 1, change)

@@ -3,8 +3,8 @@ from .run_report import ExchangeLog as ExchangeLog
 from .run_report import RecordedMessage as RecordedMessage
 from .run_report import RunReport as RunReport
 from .run_report import UnmetError as UnmetError
+from .run_report import make_case_report as make_case_report
 from .run_report import record_message as record_message
-from .run_report import report_row as report_row
 from .written_reports import SignedReport as SignedReport
 from .written_reports import get_signature_path as get_signature_path
 from .written_reports import sign_report as sign_report

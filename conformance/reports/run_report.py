@@ -29,7 +29,7 @@ def format_octets(data: bytes) -> str:
 
 
 #: Longer bodies are kept to here; their length and digest are those of all octets.
-_MOST_OCTETS: Final = 65_536
+_MAX_BODY_OCTETS: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,10 @@ class RecordedMessage:
         return "\n".join([self.line, *(f"{name}: {value}" for name, value in self.headers.items())])
 
 
-def record_message(line: str, headers: Mapping[str, str], body: bytes) -> RecordedMessage:
+def record_message(first_line: str, headers: Mapping[str, str], body: bytes) -> RecordedMessage:
     """Return the record of a message."""
     return RecordedMessage(
-        line, dict(headers), body[:_MOST_OCTETS], len(body), hashlib.sha256(body).hexdigest()
+        first_line, dict(headers), body[:_MAX_BODY_OCTETS], len(body), hashlib.sha256(body).hexdigest()
     )
 
 
@@ -155,7 +155,7 @@ class _TableRow(Protocol):
     def to_json(self) -> dict[str, Any]: ...
 
 
-def report_row(
+def make_case_report(
     row: _TableRow,
     verdict: str,
     reason: str,

@@ -97,7 +97,7 @@ def _write_summary(details: Mapping[str, str], counted: Mapping[str, int]) -> st
         f"<tr><td>{_write_verdict(name)}</td><td>{count}</td><td>{_escape(VERDICTS[name])}</td></tr>"
         for name, count in counted.items()
     )
-    head = _write_head(("Verdict", "Cases", "Meaning"))
+    head = _write_table_head(("Verdict", "Cases", "Meaning"))
     return f'<h2 id="summary">Summary</h2><dl>{facts}</dl><table>{head}<tbody>{rows}</tbody></table>'
 
 
@@ -111,20 +111,20 @@ def _write_clauses(cases: Iterable[CaseReport]) -> str:
         return ""
     rows = "".join(
         f"<tr><td>{_escape(clause)}</td>{''.join(f'<td>{judged.count(name)}</td>' for name in VERDICTS)}</tr>"
-        for clause, judged in sorted(clauses.items(), key=lambda entry: _order_clause(entry[0]))
+        for clause, judged in sorted(clauses.items(), key=lambda entry: _make_clause_sort_key(entry[0]))
     )
-    head = _write_head(("Clause", *(name.replace("_", " ") for name in VERDICTS)))
+    head = _write_table_head(("Clause", *(name.replace("_", " ") for name in VERDICTS)))
     return f'<h2 id="clauses">By clause</h2><table>{head}<tbody>{rows}</tbody></table>'
 
 
-def _order_clause(clause: str) -> tuple[tuple[int, int, str], ...]:
+def _make_clause_sort_key(clause: str) -> tuple[tuple[int, int, str], ...]:
     """Return the sort key of a clause: numbers are sorted as numbers, appendices after them."""
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in clause.split("."))
 
 
 def _write_cases(cases: Iterable[CaseReport]) -> str:
     rows = "".join(_write_case_row(case) for case in cases)
-    head = _write_head(("Id", "Clause", "Case", "Expected", "Verdict"))
+    head = _write_table_head(("Id", "Clause", "Case", "Expected", "Verdict"))
     return f'<h2 id="cases">All cases</h2><table>{head}<tbody>{rows}</tbody></table>'
 
 
@@ -180,7 +180,7 @@ def _write_verdict(verdict: str) -> str:
     return f'<span class="verdict {_escape(verdict)}">{sign} {_escape(verdict.replace("_", " "))}</span>'
 
 
-def _write_head(names: Iterable[str]) -> str:
+def _write_table_head(names: Iterable[str]) -> str:
     cells = "".join(f'<th scope="col">{_escape(name)}</th>' for name in names)
     return f"<thead><tr>{cells}</tr></thead>"
 
@@ -206,13 +206,13 @@ def write_junit_report(report: RunReport) -> bytes:
     if "at" in report.run_details:
         suite.set("timestamp", report.run_details["at"].removesuffix("Z"))
     for case in report.cases:
-        _write_case(suite, report, case)
+        _append_junit_case(suite, report, case)
     if report.findings:
         etree.SubElement(suite, "system-out").text = make_printable("\n".join(report.findings))
     return etree.tostring(root, encoding="UTF-8", xml_declaration=True, pretty_print=True)
 
 
-def _write_case(suite: etree._Element, report: RunReport, case: CaseReport) -> None:
+def _append_junit_case(suite: etree._Element, report: RunReport, case: CaseReport) -> None:
     group = case.id.rpartition("-")[0] or case.id
     element = etree.SubElement(
         suite,
@@ -247,10 +247,10 @@ def get_signature_path(report: Path) -> Path:
     return report.with_name(f"{report.name}.signature.xml")
 
 
-def sign_report(name: str, content: bytes, signer: Signer, at: datetime) -> bytes:
+def sign_report(file_name: str, content: bytes, signer: Signer, at: datetime) -> bytes:
     """Return the signature of a report; raise GW204 for a key that XAdES does not use."""
     root = etree.Element(_ROOT, nsmap={"r": _NAMESPACE})
-    etree.SubElement(root, f"{{{_NAMESPACE}}}File").text = name
+    etree.SubElement(root, f"{{{_NAMESPACE}}}File").text = file_name
     etree.SubElement(root, f"{{{_NAMESPACE}}}SHA256").text = hashlib.sha256(content).hexdigest()
     sign_document(root, signer, now=at)
     return etree.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"

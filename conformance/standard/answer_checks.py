@@ -20,7 +20,7 @@ from gateway.wire import DS, EB, SchemaSet, canonicalize_element, parse_instant
 from gateway.xmlsec import STRICT
 from gateway_conformance.message_signing import verify_message_signature
 from gateway_conformance.standard.judged_answer import (
-    Judged,
+    JudgedAnswer,
     check_encrypted,
     check_opens,
     check_same_header,
@@ -40,17 +40,17 @@ _UNRESERVED: Final = "@!$&'()*+,;=:-._~/"
 _NEAR: Final = timedelta(minutes=10)
 
 
-Check = Callable[[Judged, Any], str]
+Check = Callable[[JudgedAnswer, Any], str]
 
 
-def run_check(judged: Judged, name: str, argument: Any) -> str:
+def run_check(judged: JudgedAnswer, check_name: str, argument: Any) -> str:
     """Return the fault that a check finds, or an empty text; raise GW901 for a check that does not exist."""
-    if name not in CHECKS:
-        raise GatewayError(OUR_MISTAKE, f"there is no check {name!r}", "requirements")
-    return CHECKS[name](judged, argument)
+    if check_name not in CHECKS:
+        raise GatewayError(OUR_MISTAKE, f"there is no check {check_name!r}", "requirements")
+    return CHECKS[check_name](judged, argument)
 
 
-def _check_acknowledged(judged: Judged, argument: Any) -> str:
+def _check_acknowledged(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the answer acknowledges the sent message and, without ``unsigned``, that it is signed."""
     answer = judged.answer
     if answer is None or answer.action != "Acknowledgment" or answer.error_codes:
@@ -63,7 +63,7 @@ def _check_acknowledged(judged: Judged, argument: Any) -> str:
     return find_signature_problem(judged, answer)
 
 
-def _check_refused(judged: Judged, argument: Any) -> str:
+def _check_refused(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the answer is an ErrorList with one of the codes, about the sent message."""
     codes = _expand_codes(argument)
     answer = judged.answer
@@ -83,7 +83,7 @@ def _expand_codes(argument: Any) -> tuple[str, ...]:
     return tuple(code for name in names for code in _CODE_SETS.get(str(name), (str(name),)))
 
 
-def _check_fault(judged: Judged, argument: Any) -> str:
+def _check_fault(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the HTTP answer is a SOAP fault with one of the codes."""
     names = argument if isinstance(argument, list) else [argument]
     if judged.http.fault in names:
@@ -91,7 +91,7 @@ def _check_fault(judged: Judged, argument: Any) -> str:
     return f"no SOAP fault {'/'.join(names)}: {judged.describe_answer()}"
 
 
-def _check_rejected(judged: Judged, argument: Any) -> str:
+def _check_rejected(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the message is refused by one of: `codes` of an ErrorList, `faults`, `http` statuses."""
     row = argument or {}
     if judged.answer is not None and judged.answer.error_codes:
@@ -104,7 +104,7 @@ def _check_rejected(judged: Judged, argument: Any) -> str:
     return f"not refused: {judged.describe_answer()}"
 
 
-def _check_silence(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_silence(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that nothing answers: a status 2xx without a message, and no POST."""
     if judged.answer is not None or judged.others:
         return f"it was answered: {judged.describe_answer()}"
@@ -113,7 +113,7 @@ def _check_silence(judged: Judged, argument: Any) -> str:  # noqa: ARG001
     return "" if judged.http.status is not None and 200 <= judged.http.status < 300 else f"{judged.http}"
 
 
-def _check_not_refused(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_not_refused(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the message is taken: a status 2xx without ErrorList and fault."""
     if judged.answer is not None and judged.answer.error_codes:
         return f"refused: {judged.describe_answer()}"
@@ -122,7 +122,7 @@ def _check_not_refused(judged: Judged, argument: Any) -> str:  # noqa: ARG001
     return ""
 
 
-def _check_answered(judged: Judged, argument: Any) -> str:
+def _check_answered(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the answer is a message with the Action `argument`, about the sent message."""
     answer = judged.answer
     if answer is None or answer.action != argument:
@@ -132,7 +132,7 @@ def _check_answered(judged: Judged, argument: Any) -> str:
     return ""
 
 
-def _check_status(judged: Judged, argument: Any) -> str:
+def _check_status(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the answer is a StatusResponse with one of the values of messageStatus."""
     wrong = _check_answered(judged, "StatusResponse")
     status = find_text(judged.root, "//eb:StatusResponse/@eb:messageStatus")
@@ -140,7 +140,7 @@ def _check_status(judged: Judged, argument: Any) -> str:
     return wrong or ("" if status in names else f"messageStatus is {status[:40]!r}, not {'/'.join(names)}")
 
 
-def _check_xpath(judged: Judged, argument: Any) -> str:
+def _check_xpath(judged: JudgedAnswer, argument: Any) -> str:
     """Check that an XPath over the answer is true; its variables are the values of the sent message."""
     if judged.root is None:
         return f"no message: {judged.describe_answer()}"
@@ -149,13 +149,13 @@ def _check_xpath(judged: Judged, argument: Any) -> str:
     return f"not true of the answer: {argument}"
 
 
-def _check_http_status(judged: Judged, argument: Any) -> str:
+def _check_http_status(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the HTTP answer has one of the statuses."""
     allowed = argument if isinstance(argument, list) else [argument]
     return "" if judged.http.status in allowed else f"HTTP status {judged.http.status}, not {allowed}"
 
 
-def _check_http_header(judged: Judged, argument: Any) -> str:
+def _check_http_header(judged: JudgedAnswer, argument: Any) -> str:
     """Check that a header field of the message that answers matches a pattern."""
     name, pattern = argument
     if judged.answer is None:
@@ -164,14 +164,14 @@ def _check_http_header(judged: Judged, argument: Any) -> str:
     return "" if re.fullmatch(str(pattern), value) else f"{name} is {value[:120]!r}"
 
 
-def _check_way(judged: Judged, argument: Any) -> str:
+def _check_answer_channel(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the answer came on the ``back channel``, or as a ``callback``."""
     if judged.answer is None:
         return f"no message: {judged.describe_answer()}"
     return "" if judged.answer.channel == argument else f"the answer came by {judged.answer.channel}"
 
 
-def _check_schema(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_schema(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the envelope and every element of ebMS 2.0 in it is valid by its schema."""
     if judged.root is None:
         return f"no message: {judged.describe_answer()}"
@@ -190,14 +190,14 @@ def _check_schema(judged: Judged, argument: Any) -> str:  # noqa: ARG001
     )
 
 
-def _check_signature(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_signature(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the answer is signed by the gateway over everything, and the signature is good."""
     if judged.answer is None:
         return f"no message: {judged.describe_answer()}"
     return find_signature_problem(judged, judged.answer)
 
 
-def find_signature_problem(judged: Judged, answer: ReceivedMessage) -> str:
+def find_signature_problem(judged: JudgedAnswer, answer: ReceivedMessage) -> str:
     """Return the fault of the signature of a message of the gateway; an empty text if there is none."""
     if answer.root is None:
         return "no envelope"
@@ -212,7 +212,7 @@ def find_signature_problem(judged: Judged, answer: ReceivedMessage) -> str:
     return ""
 
 
-def _check_references(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_references(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the Acknowledgment repeats every ds:Reference of the sent message, and no other."""
     sent = _list_references(judged.sent.root, "//ds:SignedInfo/ds:Reference")
     acknowledged = _list_references(judged.root, "//eb:Acknowledgment/ds:Reference")
@@ -237,7 +237,7 @@ def _summarize_reference(reference: etree._Element) -> tuple[str, ...]:
     return (reference.get("URI", "absent"), *transforms, algorithm, "".join(value.split()))
 
 
-def _check_same_octets(judged: Judged, argument: Any) -> str:
+def _check_same_octets(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the answer has the octets of the answer to an earlier step."""
     before = judged.earlier[str(argument)].answer
     if judged.answer is None or before is None:
@@ -246,7 +246,7 @@ def _check_same_octets(judged: Judged, argument: Any) -> str:
     return "" if same else "the octets are not those of the first answer"
 
 
-def _check_same_acknowledgment(judged: Judged, argument: Any) -> str:
+def _check_same_acknowledgment(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the answer says the same as that to an earlier step about the same message."""
     before = judged.earlier[str(argument)].answer
     first = None if before is None else before.root
@@ -257,7 +257,7 @@ def _check_same_acknowledgment(judged: Judged, argument: Any) -> str:
     return "" if now == then else "it repeats other digests than before"
 
 
-def _check_other_id(judged: Judged, argument: Any) -> str:
+def _check_other_id(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the answer has another MessageId than the answer to an earlier step."""
     before = judged.earlier[str(argument)].answer
     if judged.answer is None or before is None or not judged.answer.message_id:
@@ -265,7 +265,7 @@ def _check_other_id(judged: Judged, argument: Any) -> str:
     return "" if judged.answer.message_id != before.message_id else "two messages have one MessageId"
 
 
-def _check_instant(judged: Judged, argument: Any) -> str:
+def _check_instant(judged: JudgedAnswer, argument: Any) -> str:
     """Check that a time in the answer is an xs:dateTime in UTC (Z), near to now."""
     text = find_text(judged.root, str(argument))
     if not text.endswith("Z"):
@@ -278,13 +278,13 @@ def _check_instant(judged: Judged, argument: Any) -> str:
     return "" if away < _NEAR else f"{text} is {away} away from now"
 
 
-def _check_message_id(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_message_id(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the MessageId of the answer has the form of RFC 2822, without angle brackets."""
     message_id = "" if judged.answer is None else judged.answer.message_id
     return "" if _MESSAGE_ID.fullmatch(message_id) else f"the MessageId is {message_id[:120]!r}"
 
 
-def _check_new_id(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_new_id(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the answer has a MessageId of its own."""
     message_id = "" if judged.answer is None else judged.answer.message_id
     return (
@@ -294,20 +294,20 @@ def _check_new_id(judged: Judged, argument: Any) -> str:  # noqa: ARG001
     )
 
 
-def _check_no_codes(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_no_traces(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that no text of the answer has a trace of the program."""
     traces = (b"Traceback (most recent call last)", b"\n\tat java.", b".java:", b"Exception in thread")
     present = [trace for trace in traces if trace in judged.http.body]
     return f"the answer has {present[0]!r}" if present else ""
 
 
-def _check_in_time(judged: Judged, argument: Any) -> str:
+def _check_in_time(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the HTTP answer came within that number of seconds."""
     good = judged.http.seconds <= float(argument)
     return "" if good else f"the answer took {judged.http.seconds:.1f} s"
 
 
-def _check_canonical(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_canonical(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the octets of SignedInfo say C14N 1.0, which ebMS 2.0 asks for."""
     methods = select_nodes(judged.root, "//ds:SignedInfo/ds:CanonicalizationMethod/@Algorithm")
     good = methods == ["http://www.w3.org/TR/2001/REC-xml-c14n-20010315"]
@@ -315,7 +315,7 @@ def _check_canonical(judged: Judged, argument: Any) -> str:  # noqa: ARG001
     return "" if good else f"CanonicalizationMethod is {methods}"
 
 
-def _check_xpath_transform(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_xpath_transform(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the reference to the envelope has the three transforms of §4.1.3 in their order."""
     transforms = [
         str(uri)
@@ -329,18 +329,18 @@ def _check_xpath_transform(judged: Judged, argument: Any) -> str:  # noqa: ARG00
     return "" if transforms[: len(expected)] == expected else f"the transforms are {transforms}"
 
 
-def _check_parts_named(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_parts_named(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the Manifest names every part besides the root, and no other."""
     if judged.answer is None:
         return f"no message: {judged.describe_answer()}"
     referenced = sorted(
         str(href) for href in select_nodes(judged.root, "//eb:Manifest/eb:Reference/@xlink:href")
     )
-    there = sorted(f"cid:{quote(part.content_id, safe=_UNRESERVED)}" for part in judged.answer.parts[1:])
-    return "" if referenced == there else f"the Manifest names {referenced}, the parts are {there}"
+    part_uris = sorted(f"cid:{quote(part.content_id, safe=_UNRESERVED)}" for part in judged.answer.parts[1:])
+    return "" if referenced == part_uris else f"the Manifest names {referenced}, the parts are {part_uris}"
 
 
-def _check_time_to_live(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_time_to_live(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that a TimeToLive, where there is one, is a time in UTC after the Timestamp."""
     if judged.root is None:
         return f"no message: {judged.describe_answer()}"
@@ -354,14 +354,14 @@ def _check_time_to_live(judged: Judged, argument: Any) -> str:  # noqa: ARG001
     return "" if late and text.endswith("Z") else f"TimeToLive is {text[:60]!r}"
 
 
-def _check_any(judged: Judged, argument: Any) -> str:
+def _check_any(judged: JudgedAnswer, argument: Any) -> str:
     """Check that one of several checks holds."""
     rows = [(entry, None) if isinstance(entry, str) else next(iter(entry.items())) for entry in argument]
     wrongs = [run_check(judged, str(name), value) for name, value in rows]
     return "" if not all(wrongs) else "; ".join(wrongs)
 
 
-def _check_signal_service(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def _check_signal_service(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the answer has the Service of signals."""
     service = find_text(judged.root, "//eb:MessageHeader/eb:Service")
     return "" if service == _SERVICE else f"the Service is {service[:120]!r}"
@@ -380,7 +380,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "xpath": _check_xpath,
     "http-status": _check_http_status,
     "http-header": _check_http_header,
-    "way": _check_way,
+    "way": _check_answer_channel,
     "schema": _check_schema,
     "signature": _check_signature,
     "references": _check_references,
@@ -390,7 +390,7 @@ CHECKS: Final[Mapping[str, Check]] = {
     "instant": _check_instant,
     "message-id": _check_message_id,
     "new-id": _check_new_id,
-    "no-trace": _check_no_codes,
+    "no-trace": _check_no_traces,
     "in-time": _check_in_time,
     "c14n": _check_canonical,
     "envelope-transforms": _check_xpath_transform,

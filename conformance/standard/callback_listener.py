@@ -42,13 +42,15 @@ class Replier:
     post: Callable[[HttpRequest], Any]
 
 
-def make_attempt_reply(replier: Replier, name: str, message: ReceivedMessage) -> HttpReply:
+def make_attempt_reply(replier: Replier, reply_name: str, message: ReceivedMessage) -> HttpReply:
     """Return the answer of that name: an HTTP status, or a word of this module; raise GW901 for another."""
-    if name.isdigit():
-        return HttpReply(int(name), "text/plain", b"" if name == "204" else b"the suite says so\n")
-    if name not in _REPLIES:
-        raise GatewayError(OUR_MISTAKE, f"there is no reply {name!r}", replier.kind)
-    return _REPLIES[name](replier, message)
+    if reply_name.isdigit():
+        return HttpReply(
+            int(reply_name), "text/plain", b"" if reply_name == "204" else b"the suite says so\n"
+        )
+    if reply_name not in _REPLIES:
+        raise GatewayError(OUR_MISTAKE, f"there is no reply {reply_name!r}", replier.kind)
+    return _REPLIES[reply_name](replier, message)
 
 
 def make_end_acknowledgment(party: SuiteParty, message: ReceivedMessage) -> HttpReply:
@@ -90,11 +92,11 @@ def _make_receipt(replier: Replier, message: ReceivedMessage) -> Receipt:
 
 
 def _write_signal(
-    replier: Replier, signal: Receipt | ErrorSignal, signer: Signer | None = None, *, signed: bool = True
+    replier: Replier, signal: Receipt | ErrorSignal, signer: Signer | None = None, *, is_signed: bool = True
 ) -> HttpReply:
     """Return a signal as HTTP answer, signed by the suite unless told otherwise."""
     tree = build_envelope_tree((signal,))
-    if signed:
+    if is_signed:
         default_signer = replier.party.agreements[replier.kind].membership.identity.signer
         sign_message(tree, {}, signer or default_signer)
     return HttpReply(200, _TEXT_XML, serialize_element(tree))
@@ -123,10 +125,10 @@ def _reply_acknowledgment(replier: Replier, message: ReceivedMessage) -> HttpRep
     ack_request = getattr(opened.unit, "ack_requested", None)
     if ack_request is None:
         return HttpReply(204)
-    return _send_signal(replier, _write_signal(replier, receipt, signed=ack_request.signed))
+    return _send_signal(replier, _write_signal(replier, receipt, is_signed=ack_request.signed))
 
 
-def _reply_late(replier: Replier, message: ReceivedMessage) -> HttpReply:
+def _reply_late_acknowledgment(replier: Replier, message: ReceivedMessage) -> HttpReply:
     pmodes = replier.party.agreements[replier.kind].find_receiving_pmodes()
     seconds = pmodes[0].reliability.retry_interval * _LATE
     return _send_signal(replier, _write_signal(replier, _make_receipt(replier, message)), seconds)
@@ -145,11 +147,11 @@ def _reply_missing_digests(replier: Replier, message: ReceivedMessage) -> HttpRe
     return _send_signal(replier, _write_signal(replier, replace(good, references=good.references[:1])))
 
 
-def _reply_unsigned(replier: Replier, message: ReceivedMessage) -> HttpReply:
-    return _send_signal(replier, _write_signal(replier, _make_receipt(replier, message), signed=False))
+def _reply_unsigned_acknowledgment(replier: Replier, message: ReceivedMessage) -> HttpReply:
+    return _send_signal(replier, _write_signal(replier, _make_receipt(replier, message), is_signed=False))
 
 
-def _reply_stranger(replier: Replier, message: ReceivedMessage) -> HttpReply:
+def _reply_stranger_acknowledgment(replier: Replier, message: ReceivedMessage) -> HttpReply:
     signer = make_stranger(replier.party.get_current_time().year).signer
     return _send_signal(replier, _write_signal(replier, _make_receipt(replier, message), signer))
 
@@ -183,23 +185,23 @@ def _reply_warning(replier: Replier, message: ReceivedMessage) -> HttpReply:
     return _send_signal(replier, _write_signal(replier, _make_error(replier, message, "Unknown", "Warning")))
 
 
-def _reply_fault(code: str) -> Callable[[Replier, ReceivedMessage], HttpReply]:
+def _make_fault_reply(code: str) -> Callable[[Replier, ReceivedMessage], HttpReply]:
     octets = write_fault_envelope(SoapFault(code, "made by the suite"))
     return lambda _, __: HttpReply(500, _TEXT_XML, octets)
 
 
 _REPLIES: Final[Mapping[str, Callable[[Replier, ReceivedMessage], HttpReply]]] = {
     "ack": _reply_acknowledgment,
-    "late-ack": _reply_late,
+    "late-ack": _reply_late_acknowledgment,
     "wrong-digests": _reply_wrong_digests,
     "missing-digests": _reply_missing_digests,
-    "unsigned-ack": _reply_unsigned,
-    "stranger-ack": _reply_stranger,
+    "unsigned-ack": _reply_unsigned_acknowledgment,
+    "stranger-ack": _reply_stranger_acknowledgment,
     "other-ack": _reply_other_message,
     "error": _reply_error,
     "warning": _reply_warning,
-    "server-fault": _reply_fault("Server"),
-    "client-fault": _reply_fault("Client"),
+    "server-fault": _make_fault_reply("Server"),
+    "client-fault": _make_fault_reply("Client"),
     "close": lambda _, __: HttpReply(closes_connection=True),
     "garbage": lambda _, __: HttpReply(200, _TEXT_XML, b"<soap:Envelope>\xff</nothing>"),
     "empty": lambda _, __: HttpReply(200, _TEXT_XML, b""),
@@ -264,7 +266,7 @@ class CallbackListener:
         }
         self._boxes: dict[str, Inbox] = {}
         self._lock = threading.Lock()
-        self._server = PartnerServer(self._serve_request, *_choose_address(party, address))
+        self._server = PartnerServer(self._serve_request, *_choose_listening_address(party, address))
         self.port = self._server.port
 
     def start(self) -> None:
@@ -277,30 +279,30 @@ class CallbackListener:
 
     def open_inbox(self, conversation: str, log: ExchangeLog) -> Inbox:
         """Return a new inbox for the messages of a conversation."""
-        box = Inbox(conversation, log)
+        inbox = Inbox(conversation, log)
         with self._lock:
-            self._boxes[conversation] = box
-        return box
+            self._boxes[conversation] = inbox
+        return inbox
 
-    def add_conversation(self, conversation: str, box: Inbox) -> None:
+    def add_conversation(self, conversation: str, inbox: Inbox) -> None:
         """Give the messages of a further conversation to an inbox."""
         with self._lock:
-            self._boxes[conversation] = box
+            self._boxes[conversation] = inbox
 
     def _serve_request(self, request: IncomingRequest) -> HttpReply:
         message = ReceivedMessage(CALLBACK, None, request.headers, request.body, request.path)
         with self._lock:
-            box = self._boxes.get(message.conversation)
-        if box is None:
+            inbox = self._boxes.get(message.conversation)
+        if inbox is None:
             return self.answer_message(message)
-        with box.changed:
-            before = len(box.arrivals)
-        reply = box.answer(message, before) if box.answer else self.answer_message(message)
+        with inbox.changed:
+            before = len(inbox.arrivals)
+        reply = inbox.answer(message, before) if inbox.answer else self.answer_message(message)
         sent = record_message(f"POST {request.path} HTTP/1.1", request.headers, request.body)
-        box.log.add_exchange(sent, _record_reply(reply), to_gateway=False)
-        with box.changed:
-            box.arrivals.append(Arrival(message, time.monotonic(), reply))
-            box.changed.notify_all()
+        inbox.log.add_exchange(sent, _record_reply(reply), to_gateway=False)
+        with inbox.changed:
+            inbox.arrivals.append(Arrival(message, time.monotonic(), reply))
+            inbox.changed.notify_all()
         return reply
 
     def answer_message(self, message: ReceivedMessage) -> HttpReply:
@@ -314,7 +316,7 @@ class CallbackListener:
             return _NOTHING
 
 
-def _choose_address(party: SuiteParty, address: str | None) -> tuple[str, int]:
+def _choose_listening_address(party: SuiteParty, address: str | None) -> tuple[str, int]:
     if address is None:
         ends = (urlsplit(agreement.endpoint or "") for agreement in party.agreements.values())
         end = next((candidate for candidate in ends if candidate.hostname), None)

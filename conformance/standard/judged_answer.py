@@ -22,7 +22,7 @@ from gateway_conformance.standard.suite_party import SuiteParty
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedAnswer:
     """The input of a check: the sent message, the HTTP answer, and the answering message, if there is one.
 
     `answer` came on the back channel or as a callback. `others` are the other messages that came about the
@@ -34,7 +34,7 @@ class Judged:
     http: ReceivedMessage
     answer: ReceivedMessage | None
     others: tuple[ReceivedMessage, ...] = ()
-    earlier: Mapping[str, Judged] = field(default_factory=dict)
+    earlier: Mapping[str, JudgedAnswer] = field(default_factory=dict)
 
     @property
     def root(self) -> etree._Element | None:
@@ -51,14 +51,14 @@ class Judged:
 _CMS: Final = ("application/pkcs7-mime", "application/x-pkcs7-mime")
 
 
-def _open_answer(judged: Judged, answer: ReceivedMessage) -> OpenedMessage:
+def _open_answer(judged: JudgedAnswer, answer: ReceivedMessage) -> OpenedMessage:
     """Open a message of the gateway with the keys of the suite; raise GatewayError for a faulty message."""
     headers = {name: answer.headers.get(name.lower(), "") for name in ("Content-Type", "SOAPAction")}
     context = judged.party.build_context(judged.sent.agreement.kind)
     return EBMS2.open_units(Parcel(headers, MemoryBody(answer.body)), context)
 
 
-def check_opens(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def check_opens(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the suite can decrypt the message, and that its signature is of the payloads in clear."""
     if judged.answer is None:
         return f"no message: {judged.describe_answer()}"
@@ -69,7 +69,7 @@ def check_opens(judged: Judged, argument: Any) -> str:  # noqa: ARG001
     return "" if opened.verified_signature is not None else "it is not signed"
 
 
-def check_unwrapped(judged: Judged, argument: Any) -> str:
+def check_unwrapped(judged: JudgedAnswer, argument: Any) -> str:
     """Check that every payload was encrypted by one of `cipher` and `transport`, the ends of their names."""
     if judged.answer is None:
         return f"no message: {judged.describe_answer()}"
@@ -87,7 +87,7 @@ def check_unwrapped(judged: Judged, argument: Any) -> str:
     return ""
 
 
-def check_encrypted(judged: Judged, argument: Any) -> str:
+def check_encrypted(judged: JudgedAnswer, argument: Any) -> str:
     """Check that every part besides the envelope is encrypted in that form: ``xml`` or ``cms``."""
     if judged.answer is None or not judged.answer.parts[1:]:
         return f"no message with payloads: {judged.describe_answer()}"
@@ -106,21 +106,21 @@ def _is_encrypted_data(content: bytes) -> bool:
         return False
 
 
-def check_same_refusal(judged: Judged, argument: Any) -> str:
+def check_same_refusal(judged: JudgedAnswer, argument: Any) -> str:
     """Check that the answer has the codes and the words of the refusal of an earlier step."""
     before = judged.earlier[str(argument)].answer
     if judged.answer is None or before is None or not before.error_codes:
         return f"no refusal: {judged.describe_answer()}"
-    now, then = (_read_words(answer) for answer in (judged.answer, before))
+    now, then = (_read_refusal(answer) for answer in (judged.answer, before))
     return "" if now == then else f"it is told apart: {now} and {then}"
 
 
-def _read_words(answer: ReceivedMessage) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _read_refusal(answer: ReceivedMessage) -> tuple[tuple[str, ...], tuple[str, ...]]:
     texts = select_nodes(answer.root, "//eb:ErrorList//eb:Description/text()")
     return answer.error_codes, tuple(str(text) for text in texts)
 
 
-def check_signer(judged: Judged, argument: Any) -> str:
+def check_signer(judged: JudgedAnswer, argument: Any) -> str:
     """Check that a message has the good signature of a party of the suite: ``suite`` or ``behind``."""
     answer = judged.answer
     if answer is None or answer.root is None:
@@ -135,18 +135,18 @@ def check_signer(judged: Judged, argument: Any) -> str:
     return "" if good else f"another has signed it: {signature.certificate.subject[:120]}"
 
 
-def check_same_header(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def check_same_header(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that eb:MessageHeader is the same as in the sent message."""
-    now, then = (_write_header(root) for root in (judged.root, judged.sent.root))
+    now, then = (_canonicalize_message_header(root) for root in (judged.root, judged.sent.root))
     return "" if now and now == then else "the MessageHeader is not the one that was sent"
 
 
-def _write_header(root: etree._Element | None) -> bytes:
+def _canonicalize_message_header(root: etree._Element | None) -> bytes:
     headers = select_nodes(root, "/soap:Envelope/soap:Header/eb:MessageHeader")
     return canonicalize_element(headers[0]) if headers else b""
 
 
-def check_same_parts(judged: Judged, argument: Any) -> str:  # noqa: ARG001
+def check_same_parts(judged: JudgedAnswer, argument: Any) -> str:  # noqa: ARG001
     """Check that the payloads are those that were sent, with their Content-IDs and octets."""
     if judged.answer is None:
         return f"no message: {judged.describe_answer()}"

@@ -84,7 +84,7 @@ def build_octet_change(rows: Sequence[Mapping[str, Any]]) -> OctetMutation | Non
     """Return all changes of a list as one change of the octets of an envelope; None for none."""
     if not rows:
         return None
-    changes = [_build_change(*_get_operation(row)) for row in rows]
+    changes = [_build_operation_change(*_split_operation(row)) for row in rows]
 
     def change_octets(data: bytes) -> bytes:
         for change in changes:
@@ -94,25 +94,25 @@ def build_octet_change(rows: Sequence[Mapping[str, Any]]) -> OctetMutation | Non
     return change_octets
 
 
-def _get_operation(row: Mapping[str, Any]) -> tuple[str, list[str]]:
+def _split_operation(row: Mapping[str, Any]) -> tuple[str, list[str]]:
     ((name, argument),) = row.items()
     return name, [str(text) for text in (argument if isinstance(argument, list) else [argument])]
 
 
-def _build_change(name: str, arguments: list[str]) -> OctetMutation:
-    if name == "swap":
+def _build_operation_change(operation: str, arguments: list[str]) -> OctetMutation:
+    if operation == "swap":
         return lambda data: re.sub(
             rb"(?<=[ </])" + re.escape(arguments[0].encode()), arguments[1].encode(), data
         )
-    if name == "octets":
+    if operation == "octets":
         return swap_octets(arguments[0], arguments[1])
-    if name == "encode":
+    if operation == "encode":
         return lambda data: data.decode("utf-8").encode(arguments[0])
-    if name == "prefix":
+    if operation == "prefix":
         return lambda data: arguments[0].encode("utf-8") + data
-    if name not in _OPERATIONS:
-        raise GatewayError(OUR_MISTAKE, f"{name!r} changes nothing", "requirements")
-    return mutate_tree(_OPERATIONS[name](*arguments))
+    if operation not in _OPERATIONS:
+        raise GatewayError(OUR_MISTAKE, f"{operation!r} changes nothing", "requirements")
+    return mutate_tree(_OPERATIONS[operation](*arguments))
 
 
 def _move_first(path: str) -> TreeMutation:
@@ -201,10 +201,10 @@ def pack_message(root: bytes, payloads: Sequence[Payload], options: PackageOptio
     marker = b"--" + options.boundary.encode()
     body = b"".join(marker + b"\r\n" + part + b"\r\n" for part in parts)
     preamble = options.preamble.encode() + b"\r\n" if options.preamble else b""
-    return _write_type(options), preamble + body + marker + b"--\r\n" + options.epilogue.encode()
+    return _write_content_type(options), preamble + body + marker + b"--\r\n" + options.epilogue.encode()
 
 
-def _write_type(options: PackageOptions) -> str:
+def _write_content_type(options: PackageOptions) -> str:
     kind = '; type="text/xml"' if options.kind else ""
     start = f'; start="{options.root_id}"' if options.start else ""
     return f'multipart/related{kind}{start}; boundary="{options.boundary}"{options.more_parameters}'
@@ -307,40 +307,40 @@ class MessageBuilder:
     payload: bytes = SAMPLE_PAYLOAD
     sent: dict[str, SentMessage] = field(default_factory=dict)
 
-    def build_message(self, name: str, send: Mapping[str, Any]) -> SentMessage:
+    def build_message(self, step_name: str, message_row: Mapping[str, Any]) -> SentMessage:
         """Return the message of a step, and remember it; raises LookupError where the agreement lacks it."""
-        if unknown := sorted(set(send) - UNIT_KEYS - _MESSAGE_KEYS):
-            raise GatewayError(OUR_MISTAKE, f"a step has no {unknown}", name)
-        if "again" in send:
-            message = replace(self.sent[send["again"]], name=name)
+        if unknown := sorted(set(message_row) - UNIT_KEYS - _MESSAGE_KEYS):
+            raise GatewayError(OUR_MISTAKE, f"a step has no {unknown}", step_name)
+        if "again" in message_row:
+            message = replace(self.sent[message_row["again"]], name=step_name)
         else:
-            message = self._make_message(name, send)
-        self.sent[name] = message
+            message = self._make_message(step_name, message_row)
+        self.sent[step_name] = message
         return message
 
-    def _make_message(self, name: str, send: Mapping[str, Any]) -> SentMessage:
-        agreement = self._get_agreement(send.get("agreement", self.kind))
+    def _make_message(self, step_name: str, message_row: Mapping[str, Any]) -> SentMessage:
+        agreement = self._get_agreement(message_row.get("agreement", self.kind))
         now, fresh_id = self.party.get_current_time(), self.party.make_message_id()
-        filled = fill_placeholders(send, lambda kind, step: self._get_value(kind, step, now, fresh_id))
+        filled = fill_placeholders(message_row, lambda kind, step: self._get_value(kind, step, now, fresh_id))
         unit = make_unit(self._make_unit_maker(filled, agreement, now, fresh_id))
         request = self._build_request(unit, agreement, filled)
-        return SentMessage(name, unit, request, _read_root(request), agreement)
+        return SentMessage(step_name, unit, request, _read_root(request), agreement)
 
     def _get_agreement(self, kind: str) -> SuiteAgreement:
         if kind not in self.party.agreements:
             raise LookupError(f"the partner folder has no agreement of the kind {kind}")
         return self.party.agreements[kind]
 
-    def _get_value(self, kind: str, step: str, now: datetime, fresh_id: str) -> str:
-        if kind in ("now", "later", "past"):
-            return shift_instant(now, kind)
-        if kind == "new":
+    def _get_value(self, placeholder_name: str, step_name: str, now: datetime, fresh_id: str) -> str:
+        if placeholder_name in ("now", "later", "past"):
+            return shift_instant(now, placeholder_name)
+        if placeholder_name == "new":
             return self.party.make_message_id()
-        if kind == "reply":
+        if placeholder_name == "reply":
             return self._get_reply_action()
-        if kind == "id":
-            return self.sent[step].unit.message_id if step else fresh_id
-        raise GatewayError(OUR_MISTAKE, f"there is no value ${{{kind}}}", "requirements")
+        if placeholder_name == "id":
+            return self.sent[step_name].unit.message_id if step_name else fresh_id
+        raise GatewayError(OUR_MISTAKE, f"there is no value ${{{placeholder_name}}}", "requirements")
 
     def _get_reply_action(self) -> str:
         if not self.reply_action:
@@ -348,80 +348,82 @@ class MessageBuilder:
         return self.reply_action
 
     def _make_unit_maker(
-        self, send: Mapping[str, Any], agreement: SuiteAgreement, now: datetime, fresh_id: str
+        self, message_row: Mapping[str, Any], agreement: SuiteAgreement, now: datetime, fresh_id: str
     ) -> UnitMaker:
-        subject = str(send.get("about") or self.party.make_message_id())
-        action = send.get("action", self.action)
+        subject = str(message_row.get("about") or self.party.make_message_id())
+        action = message_row.get("action", self.action)
         return UnitMaker(
             pmode=agreement.get_sending_pmode(action),
-            send=send,
-            message_id=str(send.get("id", fresh_id)),
-            conversation=str(send.get("conversation", self.conversation)),
+            send=message_row,
+            message_id=str(message_row.get("id", fresh_id)),
+            conversation=str(message_row.get("conversation", self.conversation)),
             ref_to_message_id=self.sent[subject].unit.message_id if subject in self.sent else subject,
             at=now,
             payload=self.payload,
             is_synchronous=agreement.is_synchronous(action),
         )
 
-    def _build_request(self, unit: Unit, agreement: SuiteAgreement, send: Mapping[str, Any]) -> HttpRequest:
+    def _build_request(
+        self, unit: Unit, agreement: SuiteAgreement, message_row: Mapping[str, Any]
+    ) -> HttpRequest:
         payloads: tuple[Payload, ...] = unit.payloads if isinstance(unit, UserMessage) else ()
-        root = self._write_envelope(unit, agreement, send)
-        terms = agreement.get_sending_pmode(send.get("action", self.action)).encryption
-        payloads = seal_payloads(payloads, send.get("encrypt"), terms, agreement.membership.identity)
-        kind, body = pack_message(root, payloads, PackageOptions.from_row(send.get("package", {})))
+        root = self._write_envelope(unit, agreement, message_row)
+        terms = agreement.get_sending_pmode(message_row.get("action", self.action)).encryption
+        payloads = seal_payloads(payloads, message_row.get("encrypt"), terms, agreement.membership.identity)
+        kind, body = pack_message(root, payloads, PackageOptions.from_row(message_row.get("package", {})))
         headers = {
             "SOAPAction": SOAP_ACTION,
-            "Content-Type": _change_type(kind, send),
-            **send.get("headers", {}),
+            "Content-Type": _change_content_type(kind, message_row),
+            **message_row.get("headers", {}),
         }
         fields = {name: value for name, value in headers.items() if value != ""}
-        body = _change_body(body, send)
-        if send.get("chunked"):
+        body = _change_body(body, message_row)
+        if message_row.get("chunked"):
             fields, body = {**fields, "Transfer-Encoding": "chunked"}, encode_chunked(body, 997)
-        return HttpRequest("ebms2", fields, body, send.get("method", "POST"))
+        return HttpRequest("ebms2", fields, body, message_row.get("method", "POST"))
 
-    def _write_envelope(self, unit: Unit, agreement: SuiteAgreement, send: Mapping[str, Any]) -> bytes:
+    def _write_envelope(self, unit: Unit, agreement: SuiteAgreement, message_row: Mapping[str, Any]) -> bytes:
         """Return the octets of the envelope: changed, signed, changed again."""
         root = serialize_element(build_envelope_tree((unit,)))
         change, tamper = (
-            build_octet_change(send.get("change", ())),
-            build_octet_change(send.get("tamper", ())),
+            build_octet_change(message_row.get("change", ())),
+            build_octet_change(message_row.get("tamper", ())),
         )
         root = change(root) if change else root
-        if self._is_signed(unit, agreement, send):
+        if self._is_signed(unit, agreement, message_row):
             tree = parse_xml(root)
             payloads = unit.payloads if isinstance(unit, UserMessage) else ()
             contents = {payload.content_id: payload.content for payload in payloads}
-            covered = {} if send.get("signer") == "envelope-only" else contents
-            sign_message(tree, covered, self._choose_signer(agreement, send))
+            covered = {} if message_row.get("signer") == "envelope-only" else contents
+            sign_message(tree, covered, self._choose_signer(agreement, message_row))
             root = serialize_element(tree)
         return tamper(root) if tamper else root
 
-    def _choose_signer(self, agreement: SuiteAgreement, send: Mapping[str, Any]) -> Signer:
-        if send.get("signer") == "stranger":
+    def _choose_signer(self, agreement: SuiteAgreement, message_row: Mapping[str, Any]) -> Signer:
+        if message_row.get("signer") == "stranger":
             return make_stranger(self.party.get_current_time().year).signer
         return agreement.membership.identity.signer
 
-    def _is_signed(self, unit: Unit, agreement: SuiteAgreement, send: Mapping[str, Any]) -> bool:
-        pmode = agreement.get_sending_pmode(send.get("action", self.action))
+    def _is_signed(self, unit: Unit, agreement: SuiteAgreement, message_row: Mapping[str, Any]) -> bool:
+        pmode = agreement.get_sending_pmode(message_row.get("action", self.action))
         usual = pmode.security.sign and not isinstance(unit, Ping | Pong | StatusResponse)
-        return bool(send.get("signed", usual))
+        return bool(message_row.get("signed", usual))
 
 
-def _change_type(kind: str, send: Mapping[str, Any]) -> str:
+def _change_content_type(header_value: str, message_row: Mapping[str, Any]) -> str:
     """Return the Content-Type: `type` is a text, or a list in which each old text precedes its new text."""
-    content_type = send.get("type", [])
+    content_type = message_row.get("type", [])
     if isinstance(content_type, str):
         return content_type
     for old, new in zip(content_type[::2], content_type[1::2], strict=True):
-        if old not in kind:
+        if old not in header_value:
             raise LookupError(f"not in the Content-Type: {old}")
-        kind = kind.replace(old, new, 1)
-    return kind
+        header_value = header_value.replace(old, new, 1)
+    return header_value
 
 
-def _change_body(body: bytes, send: Mapping[str, Any]) -> bytes:
-    for old, new in send.get("body", ()):
+def _change_body(body: bytes, message_row: Mapping[str, Any]) -> bytes:
+    for old, new in message_row.get("body", ()):
         if old.encode() not in body:
             raise LookupError(f"not in the body: {old}")
         body = body.replace(old.encode(), new.encode(), 1)

@@ -26,7 +26,7 @@ from gateway_conformance.standard.callback_listener import (
     make_attempt_reply,
     make_end_acknowledgment,
 )
-from gateway_conformance.standard.judged_answer import Judged
+from gateway_conformance.standard.judged_answer import JudgedAnswer
 from gateway_conformance.standard.message_building import SentMessage
 from gateway_conformance.standard.received_message import BACK_CHANNEL, ReceivedMessage, find_text
 from gateway_conformance.standard.requirement_player import Play
@@ -38,25 +38,25 @@ _LATE: Final = 10.0
 _EARLY: Final = 0.9
 
 
-def _is_business(message: ReceivedMessage) -> bool:
+def _is_business_message(message: ReceivedMessage) -> bool:
     return message.root is not None and find_text(message.root, "//eb:MessageHeader/eb:Service") != _SIGNALS
 
 
-def _trigger_message(play: Play, name: str = "trigger") -> SentMessage:
+def _trigger_message(play: Play, step_name: str = "trigger") -> SentMessage:
     """Make the gateway send a message in the conversation of the play; return the message of the suite.
 
     The suite posts this message, unless the profile has a command that makes the gateway send.
     """
     outbound = play.opponent.profile.outbound
     if "command" in outbound:
-        message = play.builder.build_message(name, {})
+        message = play.builder.build_message(step_name, {})
         command = str(outbound["command"]).replace("{conversation}", play.conversation)
         command = command.replace("{cpa}", message.agreement.name)
         subprocess.run(command, shell=True, check=True, timeout=_COMMAND_SECONDS)  # noqa: S602
         return message
     if "reply_to" not in outbound:
         raise LookupError("the profile does not say how the gateway is made to send (outbound)")
-    message = play.builder.build_message(name, {"action": str(outbound["reply_to"])})
+    message = play.builder.build_message(step_name, {"action": str(outbound["reply_to"])})
     judged = play.exchange_message(message)
     if judged.answer is None or judged.answer.action != "Acknowledgment":
         raise UnmetError(f"the message that makes the gateway send was not taken: {judged.describe_answer()}")
@@ -68,10 +68,10 @@ def play_outbound(play: Play) -> None:
     script = [str(reply) for reply in play.requirement.arguments.get("replies", ["ack"])]
 
     def answer_attempt(message: ReceivedMessage, _: int) -> Any:
-        if not _is_business(message):
+        if not _is_business_message(message):
             return play.opponent.listener.answer_message(message)
-        before = sum(1 for arrival in play.inbox.arrivals if _is_business(arrival.message))
-        return make_attempt_reply(play.replier, script[min(before, len(script) - 1)], message)
+        earlier_count = sum(1 for arrival in play.inbox.arrivals if _is_business_message(arrival.message))
+        return make_attempt_reply(play.replier, script[min(earlier_count, len(script) - 1)], message)
 
     play.inbox.answer = answer_attempt
     sent = _trigger_message(play)
@@ -79,7 +79,7 @@ def play_outbound(play: Play) -> None:
     for name in play.requirement.arguments.get("all", ()):
         if wrong := _ATTEMPT_CHECKS[name](arrivals, _get_reply_pmode(arrivals, sent)):
             raise UnmetError(wrong)
-    judged = Judged(play.opponent.party, sent, _make_no_answer(), arrivals[0].message)
+    judged = JudgedAnswer(play.opponent.party, sent, _make_no_answer(), arrivals[0].message)
     _run_checks(judged, play.requirement.arguments.get("first", ()))
 
 
@@ -90,26 +90,26 @@ def _make_no_answer() -> ReceivedMessage:
 def _collect_attempts(play: Play, sent: SentMessage) -> list[Arrival]:
     """Return the attempts; `count` in the row says how many there must be, and no more."""
     patience = play.opponent.profile.patience
-    first = play.inbox.wait_for(_is_business, patience)
+    first = play.inbox.wait_for(_is_business_message, patience)
     if not first:
         raise UnmetError(f"the gateway sent no message within {patience:g} s")
     pmode = _get_reply_pmode(first, sent)
-    expected = _read_count(play.requirement.arguments.get("count"), pmode)
+    expected = _read_attempt_count(play.requirement.arguments.get("count"), pmode)
     if expected is None:
         return first
     interval = float(pmode.reliability.retry_interval)
     for number in range(2, expected + 1):
-        if len(play.inbox.wait_for(_is_business, interval + _LATE + patience, number)) < number:
+        if len(play.inbox.wait_for(_is_business_message, interval + _LATE + patience, number)) < number:
             raise UnmetError(f"{number - 1} attempts came, {expected} are agreed")
     # One more would have to come within the interval.
     time.sleep(interval + 1.0)
-    attempts = play.inbox.wait_for(_is_business, 0)
+    attempts = play.inbox.wait_for(_is_business_message, 0)
     if len(attempts) > expected:
         raise UnmetError(f"{len(attempts)} attempts came, {expected} are right")
     return attempts
 
 
-def _read_count(count: Any, pmode: PMode) -> int | None:
+def _read_attempt_count(count: Any, pmode: PMode) -> int | None:
     """Return the number of attempts: a number, or ``retries``: the first and all agreed repeats."""
     if count == "retries":
         return pmode.reliability.retries + 1
@@ -162,9 +162,9 @@ def play_two_outbound(play: Play) -> None:
     """Make the gateway send twice; the two messages have different MessageIds."""
     for number in (1, 2):
         _trigger_message(play, f"trigger{number}")
-        if len(play.inbox.wait_for(_is_business, play.opponent.profile.patience, number)) < number:
+        if len(play.inbox.wait_for(_is_business_message, play.opponent.profile.patience, number)) < number:
             raise UnmetError(f"the gateway sent {number - 1} messages, not {number}")
-    message_ids = [arrival.message.message_id for arrival in play.inbox.wait_for(_is_business, 0)]
+    message_ids = [arrival.message.message_id for arrival in play.inbox.wait_for(_is_business_message, 0)]
     if len(set(message_ids)) != len(message_ids):
         raise UnmetError("two messages have one MessageId")
 
@@ -172,7 +172,7 @@ def play_two_outbound(play: Play) -> None:
 def play_agreed_header(play: Play) -> None:
     """Make the gateway send; every value of the header is the agreed one."""
     sent = _trigger_message(play)
-    arrivals = play.inbox.wait_for(_is_business, play.opponent.profile.patience)
+    arrivals = play.inbox.wait_for(_is_business_message, play.opponent.profile.patience)
     if not arrivals:
         raise UnmetError("the gateway sent no message")
     message, pmode = arrivals[0].message, _get_reply_pmode(arrivals, sent)
@@ -199,18 +199,20 @@ def play_restart_attempt(play: Play) -> None:
 
     def answer_attempt(message: ReceivedMessage, _: int) -> Any:
         return make_attempt_reply(
-            play.replier, "ack" if ready or not _is_business(message) else "503", message
+            play.replier, "ack" if ready or not _is_business_message(message) else "503", message
         )
 
     play.inbox.answer = answer_attempt
     sent = _trigger_message(play)
-    if not play.inbox.wait_for(_is_business, play.opponent.profile.patience):
+    if not play.inbox.wait_for(_is_business_message, play.opponent.profile.patience):
         raise UnmetError("the gateway sent no message")
     restart()
     ready = True
-    before = len(play.inbox.wait_for(_is_business, 0))
-    attempts = play.inbox.wait_for(_is_business, play.opponent.profile.patience * 3, before + 1)
-    if len(attempts) <= before:
+    earlier_count = len(play.inbox.wait_for(_is_business_message, 0))
+    attempts = play.inbox.wait_for(
+        _is_business_message, play.opponent.profile.patience * 3, earlier_count + 1
+    )
+    if len(attempts) <= earlier_count:
         raise UnmetError("the message did not come again after the restart")
     if wrong := _find_other_octets([attempts[0], attempts[-1]], _get_reply_pmode(attempts, sent)):
         raise UnmetError(wrong)
@@ -222,13 +224,13 @@ def play_restart_duplicate(play: Play) -> None:
     if restart is None:
         raise GatewayError(OUR_MISTAKE, "a play with a restart was begun without one", play.requirement.id)
     first = play.builder.build_message("first", {})
-    before = play.exchange_message(first)
+    first_answer = play.exchange_message(first)
     restart()
     again = play.exchange_message(play.builder.build_message("again", {"again": "first"}))
-    for judged in (before, again):
+    for judged in (first_answer, again):
         if judged.answer is None or find_signature_problem(judged, judged.answer):
             raise UnmetError(f"no good Acknowledgment: {judged.describe_answer()}")
-    ids = [exchange.answer.message_id for exchange in (before, again) if exchange.answer is not None]
+    ids = [exchange.answer.message_id for exchange in (first_answer, again) if exchange.answer is not None]
     if ids[0] != ids[1]:
         raise UnmetError("after the restart the message got another Acknowledgment: it was taken as new")
 
@@ -265,12 +267,12 @@ _QUIET: Final = 1.5
 _PAUSE: Final = 0.2
 
 
-def _goes_on(message: ReceivedMessage) -> bool:
+def _is_passed_on(message: ReceivedMessage) -> bool:
     return message.path.partition("?")[0] == _BEHIND
 
 
-def _comes_back(message: ReceivedMessage) -> bool:
-    return message.root is not None and not _goes_on(message)
+def _is_sent_back(message: ReceivedMessage) -> bool:
+    return message.root is not None and not _is_passed_on(message)
 
 
 def play_forward(play: Play) -> None:
@@ -281,26 +283,28 @@ def play_forward(play: Play) -> None:
     first sender.
     """
     arguments = play.requirement.arguments
-    play.inbox.answer = _make_script(play, [str(reply) for reply in arguments.get("replies", ["204"])])
+    play.inbox.answer = _make_scripted_answer(
+        play, [str(reply) for reply in arguments.get("replies", ["204"])]
+    )
     sent, judged = _send_message(play, arguments.get("send", {}))
     _run_checks(judged, arguments.get("hop", ()))
     count = int(arguments.get("count", 1))
-    arrivals = _collect_onward(play, sent, count)
-    _judge_onward(play, sent, arrivals, arguments)
+    arrivals = _collect_forwarded(play, sent, count)
+    _judge_forwarded(play, sent, arrivals, arguments)
     if "back" in arguments:
-        _judge_way_back(play, sent, arguments["back"])
+        _judge_returned(play, sent, arguments["back"])
 
 
-def _send_message(play: Play, send: Mapping[str, Any]) -> tuple[SentMessage, Judged]:
+def _send_message(play: Play, send: Mapping[str, Any]) -> tuple[SentMessage, JudgedAnswer]:
     sent = play.builder.build_message("message", {"agreement": play.requirement.agreement, **send})
     return sent, play.exchange_message(sent)
 
 
-def _make_script(play: Play, script: list[str]) -> Callable[[ReceivedMessage, int], HttpReply]:
+def _make_scripted_answer(play: Play, script: list[str]) -> Callable[[ReceivedMessage, int], HttpReply]:
     def answer_message(message: ReceivedMessage, _: int) -> HttpReply:
-        if not _goes_on(message):
+        if not _is_passed_on(message):
             return HttpReply(204)
-        before = sum(1 for arrival in play.inbox.arrivals if _goes_on(arrival.message))
+        before = sum(1 for arrival in play.inbox.arrivals if _is_passed_on(arrival.message))
         word = script[min(before, len(script) - 1)]
         if word == "end-ack":
             return make_end_acknowledgment(play.opponent.party, message)
@@ -309,12 +313,12 @@ def _make_script(play: Play, script: list[str]) -> Callable[[ReceivedMessage, in
     return answer_message
 
 
-def _collect_onward(play: Play, sent: SentMessage, count: int) -> list[Arrival]:
+def _collect_forwarded(play: Play, sent: SentMessage, count: int) -> list[Arrival]:
     """Return `count` attempts or more at the party behind; raise UnmetError for fewer or another message."""
     seconds = play.opponent.profile.patience
     arrivals: list[Arrival] = []
     for number in range(1, count + 1):
-        arrivals = play.inbox.wait_for(_goes_on, seconds, number)
+        arrivals = play.inbox.wait_for(_is_passed_on, seconds, number)
         if len(arrivals) < number:
             raise UnmetError(f"{len(arrivals)} messages came to the party behind, not {count}")
     wrong = [arrival.message for arrival in arrivals if arrival.message.message_id != sent.unit.message_id]
@@ -323,23 +327,25 @@ def _collect_onward(play: Play, sent: SentMessage, count: int) -> list[Arrival]:
     return arrivals
 
 
-def _judge_onward(
+def _judge_forwarded(
     play: Play, sent: SentMessage, arrivals: list[Arrival], arguments: Mapping[str, Any]
 ) -> None:
     first = arrivals[0].message
     if any(arrival.message.body != first.body for arrival in arrivals):
         raise UnmetError("an attempt has other octets than the first")
-    _run_checks(Judged(play.opponent.party, sent, _make_no_answer(), first), arguments.get("onward", ()))
+    _run_checks(
+        JudgedAnswer(play.opponent.party, sent, _make_no_answer(), first), arguments.get("onward", ())
+    )
 
 
-def _judge_way_back(play: Play, sent: SentMessage, rows: Any) -> None:
-    arrivals = play.inbox.wait_for(_comes_back, play.opponent.profile.patience * 2)
+def _judge_returned(play: Play, sent: SentMessage, rows: Any) -> None:
+    arrivals = play.inbox.wait_for(_is_sent_back, play.opponent.profile.patience * 2)
     if not arrivals:
         raise UnmetError("nothing came back to the party that sent")
-    _run_checks(Judged(play.opponent.party, sent, _make_no_answer(), arrivals[-1].message), rows)
+    _run_checks(JudgedAnswer(play.opponent.party, sent, _make_no_answer(), arrivals[-1].message), rows)
 
 
-def _run_checks(judged: Judged, rows: Any) -> None:
+def _run_checks(judged: JudgedAnswer, rows: Any) -> None:
     for row in rows:
         name, argument = (row, None) if isinstance(row, str) else next(iter(row.items()))
         if wrong := run_check(judged, str(name), argument):
@@ -349,32 +355,32 @@ def _run_checks(judged: Judged, rows: Any) -> None:
 def play_no_forward(play: Play) -> None:
     """Send a message that must not be passed on: it is refused, and nothing comes to the party behind."""
     arguments = play.requirement.arguments
-    play.inbox.answer = _make_script(play, ["204"])
+    play.inbox.answer = _make_scripted_answer(play, ["204"])
     _, judged = _send_message(play, arguments.get("send", {}))
     _run_checks(judged, arguments.get("hop", ()))
-    if play.inbox.wait_for(_goes_on, _QUIET):
+    if play.inbox.wait_for(_is_passed_on, _QUIET):
         raise UnmetError("the message was passed on")
 
 
 def play_forward_again(play: Play) -> None:
     """Send the same octets twice: the message goes on once, and both get the same Acknowledgment."""
-    play.inbox.answer = _make_script(play, ["204"])
+    play.inbox.answer = _make_scripted_answer(play, ["204"])
     sent, first = _send_message(play, play.requirement.arguments.get("send", {}))
-    _collect_onward(play, sent, 1)
+    _collect_forwarded(play, sent, 1)
     again = play.exchange_message(play.builder.build_message("again", {"again": "message"}))
     for judged in (first, again):
         _run_checks(judged, ["acknowledged"])
     if first.answer is None or again.answer is None or first.answer.body != again.answer.body:
         raise UnmetError("the repeat got another Acknowledgment than the message")
-    if len(play.inbox.wait_for(_goes_on, _QUIET, 2)) > 1:
+    if len(play.inbox.wait_for(_is_passed_on, _QUIET, 2)) > 1:
         raise UnmetError("the message was passed on twice")
 
 
 def play_forwarded_status(play: Play) -> None:
     """Ask for the status of a message that was passed on: it is Forwarded."""
-    play.inbox.answer = _make_script(play, ["204"])
+    play.inbox.answer = _make_scripted_answer(play, ["204"])
     sent, _ = _send_message(play, play.requirement.arguments.get("send", {}))
-    _collect_onward(play, sent, 1)
+    _collect_forwarded(play, sent, 1)
     end = time.monotonic() + play.opponent.profile.patience
     wrong = ""
     while time.monotonic() < end:

@@ -37,7 +37,7 @@ def find_text(root: etree._Element | None, path: str) -> str:
 class ReceivedMessage:
     """One HTTP message with a body, by the way on which it came (`status` None for a POST of the gateway).
 
-    `path` is the path that the gateway called, for a callback. `seconds` is the `seconds` of the HTTP answer.
+    `path` is the path that the gateway called, for a callback. `seconds` is the duration of the exchange.
     """
 
     channel: str

@@ -20,7 +20,7 @@ from gateway_conformance.hostile import Answer, HttpRequest, UrlTarget
 from gateway_conformance.reports import ExchangeLog, RecordedMessage, UnmetError, record_message
 from gateway_conformance.standard.answer_checks import run_check
 from gateway_conformance.standard.callback_listener import CallbackListener, Inbox, Replier
-from gateway_conformance.standard.judged_answer import Judged
+from gateway_conformance.standard.judged_answer import JudgedAnswer
 from gateway_conformance.standard.message_building import MessageBuilder, SentMessage
 from gateway_conformance.standard.received_message import BACK_CHANNEL, ReceivedMessage, find_text
 from gateway_conformance.standard.suite_party import SuiteParty
@@ -57,13 +57,13 @@ class AnswerPatience:
             shortened = self._kinds[kind].in_vain >= _IN_VAIN
         return min(self.seconds, _SHORT) if shortened else self.seconds
 
-    def count_wait(self, kind: str, requirement: str, *, answered: bool) -> bool:
+    def count_wait(self, requirement_kind: str, requirement: str, *, answered: bool) -> bool:
         """Count a wait that is over; return whether it was shortened and the gateway has answered before.
 
         Then nothing is known: the gateway can answer, but it might be slow.
         """
         with self._lock:
-            waits = self._kinds[kind]
+            waits = self._kinds[requirement_kind]
             if answered:
                 waits.answered += 1
                 waits.in_vain, waits.last_answered = 0, requirement
@@ -81,8 +81,8 @@ class AnswerPatience:
         with self._lock:
             return tuple(self._describe_waits(kind) for kind, waits in self._kinds.items() if waits.shortened)
 
-    def _describe_waits(self, kind: str) -> str:
-        waits, subject = self._kinds[kind], _SUBJECTS[kind]
+    def _describe_waits(self, requirement_kind: str) -> str:
+        waits, subject = self._kinds[requirement_kind], _SUBJECTS[requirement_kind]
         waited = f"The suite waited {self.seconds:g} s for {_IN_VAIN} answers"
         if not waits.answered:
             return (
@@ -129,7 +129,7 @@ class Play:
     opponent: Opponent
     log: ExchangeLog = field(default_factory=ExchangeLog)
     conversation: str = field(default_factory=lambda: f"c-{uuid.uuid4()}")
-    earlier: dict[str, Judged] = field(default_factory=dict)
+    earlier: dict[str, JudgedAnswer] = field(default_factory=dict)
     is_unsure: bool = False
 
     def __post_init__(self) -> None:
@@ -153,40 +153,46 @@ class Play:
         answer = self.opponent.target.send(request)
         line = f"{request.method} {self.opponent.target.name} HTTP/1.1"
         sent = record_message(line, request.headers, request.body)
-        self.log.add_exchange(sent, _record_answer(answer), answer.trouble or _name_silence(answer))
-        if answer.trouble:
-            raise UnmetError(answer.trouble)
+        self.log.add_exchange(
+            sent, _record_answer(answer), answer.connect_problem or _describe_silence(answer)
+        )
+        if answer.connect_problem:
+            raise UnmetError(answer.connect_problem)
         return ReceivedMessage(BACK_CHANNEL, answer.status, answer.headers, answer.body, "", answer.seconds)
 
-    def exchange_message(self, sent: SentMessage, *, quiet: bool = False) -> Judged:
+    def exchange_message(self, sent: SentMessage, *, is_silence_expected: bool = False) -> JudgedAnswer:
         """Send a message, and wait for its answer on the way that was agreed; `quiet`: none is expected."""
         self.opponent.listener.add_conversation(sent.unit.conversation_id, self.inbox)
         before = len(self.inbox.arrivals)
         http = self.send_request(sent.request)
         answers = [http] if http.root is not None else []
-        if not answers and (quiet or not sent.agreement.is_synchronous(self.builder.action)):
+        if not answers and (is_silence_expected or not sent.agreement.is_synchronous(self.builder.action)):
             # What HTTP itself has refused gets no answer by POST.
             refused = http.status is not None and http.status >= HTTPStatus.BAD_REQUEST
-            answers = self._await_callbacks(sent, before, quiet=quiet or refused)
+            answers = self._await_callbacks(sent, before, is_silence_expected=is_silence_expected or refused)
         answer = next((message for message in answers if not message.fault), None)
         others = tuple(message for message in answers if message is not answer and message is not http)
-        return Judged(self.opponent.party, sent, http, answer, others, self.earlier)
+        return JudgedAnswer(self.opponent.party, sent, http, answer, others, self.earlier)
 
-    def _await_callbacks(self, sent: SentMessage, before: int, *, quiet: bool) -> list[ReceivedMessage]:
+    def _await_callbacks(
+        self, sent: SentMessage, earlier_count: int, *, is_silence_expected: bool
+    ) -> list[ReceivedMessage]:
         """Return the messages that the gateway posts about a sent message; `quiet`: none is expected."""
         message_id = sent.unit.message_id
-        box = self.inbox
+        inbox = self.inbox
 
         def is_about(message: ReceivedMessage) -> bool:
-            return any(arrival.message is message for arrival in box.arrivals[before:]) and message_id in (
+            return any(
+                arrival.message is message for arrival in inbox.arrivals[earlier_count:]
+            ) and message_id in (
                 message.ref_to,
                 find_text(message.root, "//eb:Acknowledgment/eb:RefToMessageId"),
             )
 
-        if quiet:
-            return [arrival.message for arrival in box.wait_for(is_about, QUIET)]
+        if is_silence_expected:
+            return [arrival.message for arrival in inbox.wait_for(is_about, QUIET)]
         patience, row = self.opponent.patience, self.requirement
-        answers = [arrival.message for arrival in box.wait_for(is_about, patience.get_seconds(row.kind))]
+        answers = [arrival.message for arrival in inbox.wait_for(is_about, patience.get_seconds(row.kind))]
         if patience.count_wait(row.kind, row.id, answered=bool(answers)):
             self.is_unsure = True
         return answers
@@ -196,11 +202,11 @@ def play_steps(play: Play) -> None:
     """Play the steps of a row; raise `UnmetError` at the first check that fails."""
     for step in play.requirement.steps:
         wait_seconds(float(step.send.get("pause", 0)))
-        sent = play.builder.build_message(step.name, _with_own_kind(play.requirement, step.send))
-        names = [name for name, _ in step.expect]
-        judged = play.exchange_message(sent, quiet=_expects_nothing(names, sent))
+        sent = play.builder.build_message(step.name, _add_agreement_kind(play.requirement, step.send))
+        names = [name for name, _ in step.checks]
+        judged = play.exchange_message(sent, is_silence_expected=_expects_nothing(names, sent))
         play.earlier[step.name] = replace(judged, earlier={})
-        for name, argument in step.expect:
+        for name, argument in step.checks:
             if wrong := run_check(judged, name, argument):
                 raise UnmetError(f"step {step.name}: {wrong}" if len(play.requirement.steps) > 1 else wrong)
 
@@ -213,8 +219,8 @@ def _expects_nothing(names: list[str], sent: SentMessage) -> bool:
     return isinstance(unit, UserMessage) and unit.ack_requested is None and set(names) <= {"not-refused"}
 
 
-def _with_own_kind(requirement: Requirement, send: Mapping[str, object]) -> Mapping[str, object]:
-    return send if "agreement" in send else {**send, "agreement": requirement.agreement}
+def _add_agreement_kind(requirement: Requirement, message_row: Mapping[str, object]) -> Mapping[str, object]:
+    return message_row if "agreement" in message_row else {**message_row, "agreement": requirement.agreement}
 
 
 def _record_answer(answer: Answer) -> RecordedMessage | None:
@@ -223,7 +229,7 @@ def _record_answer(answer: Answer) -> RecordedMessage | None:
     return record_message(f"HTTP/1.1 {answer.status}", answer.headers, answer.body)
 
 
-def _name_silence(answer: Answer) -> str:
+def _describe_silence(answer: Answer) -> str:
     if answer.status is not None:
         return ""
     return "no answer in time" if answer.timed_out else "the connection ended without an answer"

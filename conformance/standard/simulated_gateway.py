@@ -52,7 +52,7 @@ def _remove_references(root: etree._Element) -> None:
         reference.getparent().remove(reference)
 
 
-def _ask_back(root: etree._Element) -> None:
+def _ask_for_acknowledgment(root: etree._Element) -> None:
     """Make the signal ask for an Acknowledgment and for duplicate elimination itself."""
     header = get_element(root, _HEADER)
     eb, soap = header.nsmap["eb"], header.nsmap["soap"]
@@ -69,13 +69,13 @@ def _fill_body(root: etree._Element) -> None:
     etree.SubElement(body, "{urn:example:unknown}more").text = "nobody asked"
 
 
-def _set_everywhere(name: str, value: str) -> TreeMutation:
+def _make_attribute_change(attribute_name: str, value: str) -> TreeMutation:
     """Return the change of an attribute of every header block."""
 
     def alter_tree(root: etree._Element) -> None:
         for block in get_element(root, "/soap:Envelope/soap:Header"):
             for key in block.attrib:
-                if str(key).endswith(f"}}{name}"):
+                if str(key).endswith(f"}}{attribute_name}"):
                     block.set(key, value)
 
     return alter_tree
@@ -92,10 +92,10 @@ _CHANGES: Final[Mapping[str, TreeMutation]] = {
     "no-reference": remove_element(f"{_DATA}/eb:RefToMessageId"),
     "one-message-id": set_text(f"{_DATA}/eb:MessageId", "always-the-same"),
     "local-time": set_text(f"{_DATA}/eb:Timestamp", "2020-01-01T00:00:00"),
-    "old-version": _set_everywhere("version", "1.0"),
-    "not-mandatory": _set_everywhere("mustUnderstand", "0"),
-    "other-actor": _set_everywhere("actor", "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"),
-    "asks-back": _ask_back,
+    "old-version": _make_attribute_change("version", "1.0"),
+    "not-mandatory": _make_attribute_change("mustUnderstand", "0"),
+    "other-actor": _make_attribute_change("actor", "urn:oasis:names:tc:ebxml-msg:actor:nextMSH"),
+    "asks-back": _ask_for_acknowledgment,
     "body-not-empty": _fill_body,
     "no-digests": _remove_references,
     "other-role": set_text(f"{_HEADER}/eb:From/eb:Role", "Nobody"),
@@ -123,21 +123,21 @@ DOUBLES: Final = (
 
 @dataclass
 class SimulatedGateway:
-    """Answers POSTs as a gateway with one fault, `wrong`; without one as a gateway that does right.
+    """Answers POSTs as a gateway with one fault, `fault_name`; without one as a gateway that does right.
 
     It answers on the connection only, and never sends of its own accord.
     """
 
     membership: Membership
-    wrong: str = ""
+    fault_name: str = ""
     _replies: dict[str, tuple[str, HttpReply]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __call__(self, request: IncomingRequest) -> HttpReply:
         """Answer one POST."""
-        if self.wrong == "always-200":
+        if self.fault_name == "always-200":
             return HttpReply(200, "text/plain", b"")
-        if self.wrong == "always-refuses":
+        if self.fault_name == "always-refuses":
             octets = write_fault_envelope(SoapFault("Server", "not now"))
             return HttpReply(500, _TEXT_XML, octets)
         headers = {name: request.headers.get(name, "") for name in ("content-type", "soapaction")}
@@ -146,13 +146,13 @@ class SimulatedGateway:
             reply = self._answer_unit(EBMS2.open_units(parcel, context), context)
         except GatewayError as problem:
             reply = self._refuse_parcel(problem, parcel, context)
-        if self.wrong == "octet-stream" and reply.body:
+        if self.fault_name == "octet-stream" and reply.body:
             return replace(reply, content_type="application/octet-stream", status=202)
         return reply
 
     def _refuse_parcel(self, problem: GatewayError, parcel: Parcel, context: ProtocolContext) -> HttpReply:
-        if self.wrong == "takes-everything":
-            return self._take_anything(parcel, context)
+        if self.fault_name == "takes-everything":
+            return self._acknowledge_unverified(parcel, context)
         refusal = EBMS2.reject_parcel(problem, parcel, context)
         if refusal.error_signal is None:
             if refusal.parcel is None:
@@ -160,41 +160,41 @@ class SimulatedGateway:
             kind = refusal.parcel.get_header("Content-Type")
             return HttpReply(refusal.http_status, kind, refusal.parcel.read_octets())
         unit = refusal.error_signal
-        if self.wrong == "shows-its-inside":
+        if self.fault_name == "shows-its-inside":
             trace = "Traceback (most recent call last): line 1"
             unit = replace(unit, errors=tuple(replace(error, description=trace) for error in unit.errors))
-        if self.wrong == "tells-apart":
+        if self.fault_name == "tells-apart":
             digest = hashlib.sha256(parcel.read_octets()).hexdigest()
             unit = replace(unit, errors=tuple(replace(error, description=digest) for error in unit.errors))
-        return self._write_signal(unit, signed=True)
+        return self._write_signal(unit, is_signed=True)
 
-    def _take_anything(self, parcel: Parcel, context: ProtocolContext) -> HttpReply:
+    def _acknowledge_unverified(self, parcel: Parcel, context: ProtocolContext) -> HttpReply:
         """Acknowledge a message that should be refused, if the message can be read."""
         try:
             sent: SentUnit = EBMS2.read_sent_unit(parcel, DEFAULT_LIMITS)
         except GatewayError:
             return HttpReply(200, "text/plain", b"")
         if isinstance(sent.unit, Ping):
-            return self._write_signal(EBMS2.make_pong(sent.unit, context), signed=False)
+            return self._write_signal(EBMS2.make_pong(sent.unit, context), is_signed=False)
         if isinstance(sent.unit, StatusRequest):
             status = EBMS2.make_status_response(sent.unit, "Received", context.now, context)
-            return self._write_signal(status, signed=False)
+            return self._write_signal(status, is_signed=False)
         opened = OpenedMessage((sent.unit,), None, None, parcel, "")
-        return self._write_signal(EBMS2.make_receipt(opened, context), signed=True)
+        return self._write_signal(EBMS2.make_receipt(opened, context), is_signed=True)
 
     def _answer_unit(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
         unit = opened.unit
         if isinstance(unit, UserMessage):
             return self._answer_message(unit, opened, context)
         if isinstance(unit, Ping):
-            return self._write_signal(EBMS2.make_pong(unit, context), signed=False)
+            return self._write_signal(EBMS2.make_pong(unit, context), is_signed=False)
         if isinstance(unit, StatusRequest):
             return self._answer_status(unit, opened, context)
-        if self.wrong == "answers-answers":
+        if self.fault_name == "answers-answers":
             header = Ping(
                 unit.message_id, unit.conversation_id, unit.sender, unit.receiver, unit.agreement, context.now
             )
-            return self._write_signal(EBMS2.make_pong(header, context), signed=False)
+            return self._write_signal(EBMS2.make_pong(header, context), is_signed=False)
         return _NOTHING
 
     def _answer_status(
@@ -204,41 +204,41 @@ class SimulatedGateway:
         status, at = ("Received", context.now) if is_received else ("NotRecognized", None)
         if opened.verified_signature is None and opened.pmode is not None and opened.pmode.security.sign:
             status, at = "UnAuthorized", None
-        if self.wrong == "takes-everything":
+        if self.fault_name == "takes-everything":
             status, at = "Received", context.now
-        return self._write_signal(EBMS2.make_status_response(unit, status, at, context), signed=False)
+        return self._write_signal(EBMS2.make_status_response(unit, status, at, context), is_signed=False)
 
     def _answer_message(
         self, unit: UserMessage, opened: OpenedMessage, context: ProtocolContext
     ) -> HttpReply:
         with self._lock:
-            record = self._replies.get(unit.message_id)
-        if record is None or self.wrong == "forgets-messages":
+            stored_reply = self._replies.get(unit.message_id)
+        if stored_reply is None or self.fault_name == "forgets-messages":
             EBMS2.check_time_to_live(unit, context.now)
             receipt = EBMS2.make_receipt(opened, context)
-            reply = self._write_signal(receipt, signed=receipt.signature_requested)
-            record = (opened.identity, reply if unit.ack_requested is not None else _NOTHING)
-            if self.wrong == "answers-answers":
-                record = (opened.identity, reply)
+            reply = self._write_signal(receipt, is_signed=receipt.signature_requested)
+            stored_reply = (opened.identity, reply if unit.ack_requested is not None else _NOTHING)
+            if self.fault_name == "answers-answers":
+                stored_reply = (opened.identity, reply)
             with self._lock:
-                self._replies[unit.message_id] = record
-        if record[0] != opened.identity and self.wrong != "takes-everything":
+                self._replies[unit.message_id] = stored_reply
+        if stored_reply[0] != opened.identity and self.fault_name != "takes-everything":
             raise GatewayError(MESSAGE_ID_REUSED, "another message has this MessageId", "eb:MessageId")
-        return _NOTHING if self.wrong == "drops-acknowledgments" else record[1]
+        return _NOTHING if self.fault_name == "drops-acknowledgments" else stored_reply[1]
 
-    def _write_signal(self, unit: Unit, *, signed: bool) -> HttpReply:
+    def _write_signal(self, unit: Unit, *, is_signed: bool) -> HttpReply:
         tree = build_envelope_tree((unit,))
-        change: Callable[[etree._Element], object] | None = _CHANGES.get(self.wrong)
+        change: Callable[[etree._Element], object] | None = _CHANGES.get(self.fault_name)
         if change is not None:
             with suppress(LookupError):  # not every signal has the place
                 change(tree)
             tree = parse_xml(serialize_element(tree))
-        if signed and self.wrong != "never-signs":
+        if is_signed and self.fault_name != "never-signs":
             sign_message(tree, {}, self.membership.identity.signer)
         return HttpReply(200, _TEXT_XML, serialize_element(tree))
 
 
-def read_simulated_gateway(folder: Path, key: Path, certificate: Path, wrong: str) -> SimulatedGateway:
+def read_simulated_gateway(folder: Path, key: Path, certificate: Path, fault_name: str) -> SimulatedGateway:
     """Return the gateway of a partner folder, with the key of that gateway; raise GW808 for bad files.
 
     With NAME.decryption.key.pem and its certificate beside NAME.key.pem it decrypts.
@@ -258,11 +258,17 @@ def read_simulated_gateway(folder: Path, key: Path, certificate: Path, wrong: st
         Membership(
             identity, PModeIndex(tuple(pmodes.values())), suite.hub_identifiers, suite.own_identifiers
         ),
-        wrong,
+        fault_name,
     )
 
 
 def _read_decryption_key(key: Path) -> DecryptionKey | None:
     name = key.name.removesuffix(".key.pem")
-    secret, certificate = (key.with_name(f"{name}.decryption.{suffix}.pem") for suffix in ("key", "cert"))
-    return load_decryption_key(read_file(secret), read_file(certificate)) if secret.is_file() else None
+    decryption_key_path, certificate = (
+        key.with_name(f"{name}.decryption.{suffix}.pem") for suffix in ("key", "cert")
+    )
+    return (
+        load_decryption_key(read_file(decryption_key_path), read_file(certificate))
+        if decryption_key_path.is_file()
+        else None
+    )

@@ -80,7 +80,7 @@ def make_invitation(
         authority, "CN=Conformance suite,O=Conformance suite", at, CertificateOrder(key_kind="rsa-2048")
     )
     order = CertificateOrder(profile="encryption", key_kind="rsa-2048")
-    secret = issue_certificate(authority, "CN=Conformance suite decrypts,O=Conformance suite", at, order)
+    decryption = issue_certificate(authority, "CN=Conformance suite decrypts,O=Conformance suite", at, order)
     order = CertificateOrder(key_kind="rsa-2048")
     second = issue_certificate(authority, "CN=Conformance suite behind,O=Conformance suite", at, order)
     folder = DATA_FOLDER.joinpath("suites", "ebms2", "agreements")
@@ -94,7 +94,7 @@ def make_invitation(
     pins = {
         "suite_pins": _format_pins([issued.certificate]),
         "gateway_pins": _format_pins(gateway.certificates),
-        "suite_envelope": f", certificate: {secret.certificate.sha256}",
+        "suite_envelope": f", certificate: {decryption.certificate.sha256}",
         "gateway_envelope": "".join(f", certificate: {certificate.sha256}" for certificate in receiver),
     }
     agreements = {kind: fill_agreement(text, gateway, address, at) for kind, text in templates.items()}
@@ -105,10 +105,10 @@ def make_invitation(
     }
     certificates = {
         certificate.sha256: certificate.der
-        for certificate in (issued.certificate, secret.certificate, *gateway.certificates, *receiver)
+        for certificate in (issued.certificate, decryption.certificate, *gateway.certificates, *receiver)
     }
     files = {
-        **list_identity_files(authority, gateway, issued, secret),
+        **list_identity_files(authority, gateway, issued, decryption),
         "behind.key.pem": second.key_pem,
         "behind.cert.pem": second.certificate.pem,
         **{f"agreements/{kind}.yaml": text for kind, text in agreements.items()},
@@ -116,7 +116,7 @@ def make_invitation(
             f"cpa/{kind}.xml": _write_agreement_cpa(text, kind, certificates) for kind, text in pinned.items()
         },
     }
-    return Invitation(files, issued, secret, second, address, agreements)
+    return Invitation(files, issued, decryption, second, address, agreements)
 
 
 def list_identity_files(
@@ -140,7 +140,7 @@ def list_identity_files(
 
 
 def fill_agreement(
-    text: bytes, gateway: InvitedGateway, callback: str, at: datetime, pins: Mapping[str, str] = _NO_PINS
+    template: bytes, gateway: InvitedGateway, callback: str, at: datetime, pins: Mapping[str, str] = _NO_PINS
 ) -> bytes:
     """Return an agreement with its values; `pins` are the texts that name certificates of both sides."""
     values: dict[str, str | Sequence[PartyId]] = {
@@ -154,7 +154,7 @@ def fill_agreement(
         **dict.fromkeys(_PINS, ""),
         **pins,
     }
-    return fill_template(text.decode("utf-8"), values)
+    return fill_template(template.decode("utf-8"), values)
 
 
 def _write_agreement_cpa(text: bytes, kind: str, certificates: Mapping[str, bytes]) -> bytes:

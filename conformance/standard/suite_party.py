@@ -117,9 +117,9 @@ def read_suite_party(folder: Path, agreement: str, action: str) -> SuiteParty:
     agreements = {
         kind: _make_agreement(kind, pmodes, identity, action)
         for kind in KINDS
-        if (pmodes := _read_kind(folder, kind))
+        if (pmodes := _read_agreement_pmodes(folder, kind))
     }
-    main = _find_main(folder, agreement, agreements)
+    main = _find_main_agreement(folder, agreement, agreements)
     if isinstance(main, Path):
         agreements[MAIN] = _make_agreement(MAIN, _read_agreement_file(main), identity, action)
     else:
@@ -132,7 +132,9 @@ def _read_second_key(folder: Path) -> Signer | None:
     return load_signer(read_file(key), read_file(certificate)) if key.is_file() else None
 
 
-def _find_main(folder: Path, agreement: str, agreements: Mapping[str, SuiteAgreement]) -> str | Path:
+def _find_main_agreement(
+    folder: Path, agreement: str, agreements: Mapping[str, SuiteAgreement]
+) -> str | Path:
     for kind, candidate in agreements.items():
         if agreement in (kind, candidate.name):
             return kind
@@ -147,7 +149,7 @@ def _find_main(folder: Path, agreement: str, agreements: Mapping[str, SuiteAgree
     )
 
 
-def _read_kind(folder: Path, kind: str) -> tuple[PMode, ...]:
+def _read_agreement_pmodes(folder: Path, kind: str) -> tuple[PMode, ...]:
     for name in (f"{kind}.yaml", f"{kind}.xml"):
         path = folder / "agreements" / name
         if path.is_file():

@@ -33,13 +33,13 @@ _STEP_KEYS: Final = frozenset(("name", "send", "expect"))
 class Step:
     """One message of a play, and the checks that its answer must pass.
 
-    `name` is how later steps refer to it. `send` describes the message, `expect` has names of checks
+    `name` is how later steps refer to it. `send` describes the message, `checks` has names of checks
     with their arguments.
     """
 
     name: str
     send: Mapping[str, Any]
-    expect: tuple[tuple[str, Any], ...]
+    checks: tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def read_requirements() -> tuple[Requirement, ...]:
     requirements = []
     for file in files:
         table = yaml.safe_load(file.read_text(encoding="utf-8"))
-        requirements += [_read_row(row, file.name) for row in table]
+        requirements += [_read_requirement(row, file.name) for row in table]
     repeated = [
         name for name, count in Counter(requirement.id for requirement in requirements).items() if count > 1
     ]
@@ -98,7 +98,7 @@ def select_requirements(only: str | None) -> tuple[Requirement, ...]:
     )
 
 
-def _read_row(row: Mapping[str, Any], file: str) -> Requirement:
+def _read_requirement(row: Mapping[str, Any], file: str) -> Requirement:
     unknown = sorted(set(row) - {"send", "expect", *Requirement.__dataclass_fields__})
     if unknown or not {"id", "clause", "title"} <= set(row):
         raise GatewayError(OUR_MISTAKE, f"keys of a row: {unknown}", f"{file}: {row.get('id')}")
@@ -113,11 +113,11 @@ def _read_row(row: Mapping[str, Any], file: str) -> Requirement:
         expectation=str(row.get("expectation") or _describe_steps(steps)),
         **values,
     )
-    _check_row(requirement, file)
+    _check_requirement(requirement, file)
     return requirement
 
 
-def _check_row(requirement: Requirement, file: str) -> None:
+def _check_requirement(requirement: Requirement, file: str) -> None:
     right = requirement.level in LEVELS and requirement.kind in _KINDS and bool(requirement.expectation)
     if not right or (requirement.play == EXCHANGE) != bool(requirement.steps):
         raise GatewayError(OUR_MISTAKE, "level, kind, play or steps are wrong", f"{file}: {requirement.id}")
@@ -133,11 +133,11 @@ def _read_steps(row: Mapping[str, Any], file: str) -> Iterable[Step]:
                 OUR_MISTAKE, f"keys of a step: {', '.join(sorted(step))}", f"{file}: {row['id']}"
             )
         checks = tuple(_read_check(check) for check in step.get("expect", ()))
-        yield Step(str(step.get("name", number)), _read_send(step.get("send", {})), checks)
+        yield Step(str(step.get("name", number)), _read_message_row(step.get("send", {})), checks)
 
 
-def _read_send(send: Any) -> Mapping[str, Any]:
-    return {"unit": send} if isinstance(send, str) else send
+def _read_message_row(message_row: Any) -> Mapping[str, Any]:
+    return {"unit": message_row} if isinstance(message_row, str) else message_row
 
 
 def _read_check(check: Any) -> tuple[str, Any]:
@@ -153,7 +153,7 @@ def _describe_steps(steps: tuple[Step, ...]) -> str:
         return ""
     expectations = [
         name if argument is None else f"{name} {_format_argument(argument)}"
-        for name, argument in steps[-1].expect
+        for name, argument in steps[-1].checks
     ]
     return "; ".join(expectations)
 
@@ -233,28 +233,30 @@ def read_profile_table(path: Path, keys: Collection[str], features: Collection[s
     try:
         table = yaml.safe_load(read_file(path))
     except yaml.YAMLError as mistake:
-        raise _make_error(path, f"not YAML: {str(mistake)[:200]}") from None
+        raise _make_profile_error(path, f"not YAML: {str(mistake)[:200]}") from None
     if not isinstance(table, dict):
-        raise _make_error(path, "a profile is a mapping")
+        raise _make_profile_error(path, "a profile is a mapping")
     _check_names(path, "key", table, keys)
     declared = table.get("features") or []
     if not isinstance(declared, list):
-        raise _make_error(path, "features is a list of names")
+        raise _make_profile_error(path, "features is a list of names")
     _check_names(path, "feature", declared, features)
     for key in _MAPPINGS:
         if not isinstance(table.get(key) or {}, dict):
-            raise _make_error(path, f"{key} is a mapping")
+            raise _make_profile_error(path, f"{key} is a mapping")
     patience = table.get("patience", 10)
     if isinstance(patience, bool) or not isinstance(patience, int | float) or not 0.1 <= patience <= 120:
-        raise _make_error(path, "patience is 0.1 to 120 seconds")
+        raise _make_profile_error(path, "patience is 0.1 to 120 seconds")
     return table
 
 
 def _check_names(path: Path, noun: str, names: Iterable[Any], allowed: Collection[str]) -> None:
     for name in names:
         if str(name) not in allowed:
-            raise _make_error(path, f"{str(name)[:60]!r} is no {noun}; known are {', '.join(allowed)}")
+            raise _make_profile_error(
+                path, f"{str(name)[:60]!r} is no {noun}; known are {', '.join(allowed)}"
+            )
 
 
-def _make_error(path: Path, detail: str) -> GatewayError:
+def _make_profile_error(path: Path, detail: str) -> GatewayError:
     return GatewayError(SUITE_PROFILE_WRONG, detail, str(path))

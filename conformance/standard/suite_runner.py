@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.errors import GatewayError
-from gateway_conformance.reports import CaseReport, RunReport, UnmetError, report_row
+from gateway_conformance.reports import CaseReport, RunReport, UnmetError, make_case_report
 from gateway_conformance.standard.outbound_plays import FORWARDING_PLAYS, PLAYS
 from gateway_conformance.standard.requirement_player import Opponent, Play, play_steps
 from gateway_conformance.standard.suite_requirement import EXCHANGE, Requirement
@@ -36,7 +36,7 @@ class StandardRunner:
 
     opponent: Opponent
     seconds: float = 1200.0
-    tell: Callable[[CaseReport], None] = lambda _: None
+    report_case: Callable[[CaseReport], None] = lambda _: None
     _silent: int = 0
     _ends: float = field(default_factory=lambda: time.monotonic())
 
@@ -47,29 +47,29 @@ class StandardRunner:
         reports: dict[str, CaseReport] = {}
         quick, waiting, restarts = _sort_by_need(requirements)
         # A gateway may post few answers and give others on the connection: rows about the way come first.
-        quick.sort(key=lambda row: not any("way" in dict(step.expect) for step in row.steps))
+        quick.sort(key=lambda row: not any("way" in dict(step.checks) for step in row.steps))
         for requirement in quick:
-            self._finish(reports, self._run_one(requirement))
+            self._add_report(reports, self._run_one(requirement))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for result in pool.map(self._run_one, waiting):
-                self._finish(reports, result)
+                self._add_report(reports, result)
         for requirement in restarts:
-            self._finish(reports, self._run_one(requirement))
+            self._add_report(reports, self._run_one(requirement))
         findings = self.opponent.patience.list_findings()
         cases = tuple(reports[requirement.id] for requirement in requirements)
         return RunReport("ebms2", self.opponent.target.name, cases, findings=findings)
 
-    def _finish(self, reports: dict[str, CaseReport], result: CaseReport) -> None:
+    def _add_report(self, reports: dict[str, CaseReport], result: CaseReport) -> None:
         reports[result.id] = result
-        self.tell(result)
+        self.report_case(result)
 
     def _run_one(self, row: Requirement) -> CaseReport:
         if reason := self._find_inapplicable(row):
-            return report_row(row, NOT_APPLICABLE, reason)
+            return make_case_report(row, NOT_APPLICABLE, reason)
         if time.monotonic() > self._ends:
-            return report_row(row, NOT_YET, "the time of the run is over")
+            return make_case_report(row, NOT_YET, "the time of the run is over")
         if self._silent >= _GONE_AFTER:
-            return report_row(row, NOT_YET, "the gateway no longer answers")
+            return make_case_report(row, NOT_YET, "the gateway no longer answers")
         return self._play(row)
 
     def _find_inapplicable(self, row: Requirement) -> str:
@@ -94,21 +94,21 @@ class StandardRunner:
         verdict, reason = self._judge(row, play)
         self._count_silence(play)
         exchanges = play.log.list_exchanges()
-        return report_row(row, verdict, reason, time.monotonic() - started, exchanges)
+        return make_case_report(row, verdict, reason, time.monotonic() - started, exchanges)
 
     def _judge(self, row: Requirement, play: Play) -> tuple[str, str]:
         try:
             (play_steps if row.play == EXCHANGE else _ALL_PLAYS[row.play])(play)
-        except UnmetError as wrong:
+        except UnmetError as fault:
             if play.is_unsure:
-                return NOT_YET, f"{wrong}; the suite no longer waits long for what comes by POST"
-            return (FAILED if row.level == "required" else ADVISED), str(wrong)
+                return NOT_YET, f"{fault}; the suite no longer waits long for what comes by POST"
+            return (FAILED if row.level == "required" else ADVISED), str(fault)
         except (OSError, subprocess.SubprocessError) as trouble:
             return NOT_YET, f"a command of the operator failed: {trouble}"
         except LookupError as missing:
             return NOT_APPLICABLE, f"what was agreed does not allow it: {missing}"
-        except GatewayError as wrong:
-            return (FAILED if row.level == "required" else ADVISED), f"{wrong.problem.id} {wrong.detail}"
+        except GatewayError as fault:
+            return (FAILED if row.level == "required" else ADVISED), f"{fault.problem.id} {fault.detail}"
         return PASSED, ""
 
     def _count_silence(self, play: Play) -> None:
@@ -122,7 +122,7 @@ def _sort_by_need(rows: Sequence[Requirement]) -> tuple[list[Requirement], ...]:
     kinds: Mapping[str, list[Requirement]] = {"quick": [], "waiting": [], "restart": []}
     for requirement in rows:
         waits = requirement.play != EXCHANGE or any(
-            "silence" in dict(step.expect) for step in requirement.steps
+            "silence" in dict(step.checks) for step in requirement.steps
         )
         kinds[
             "restart" if requirement.play.startswith("restart") else "waiting" if waits else "quick"

@@ -37,7 +37,12 @@ from gateway.message_model import (
 )
 from gateway.pki import Certificate, KeyPadding, encrypt_key
 from gateway.wire import XENC11
-from gateway_conformance.hostile import change_value, encrypt_block_key, encrypt_cbc, write_old_document
+from gateway_conformance.hostile import (
+    change_cipher_value,
+    encrypt_cbc,
+    encrypt_with_rsa_15,
+    write_encrypted_document,
+)
 from gateway_conformance.partner_files import make_stranger
 
 _OAEP: Final = f"{XENC11}rsa-oaep"
@@ -107,35 +112,39 @@ def _seal_other_content(sealing: Sealing, payload: Payload) -> Payload:
     return sealing.seal_honestly(replace(payload, octets=payload.content + b"\n"))
 
 
-def _seal_by(algorithm: str) -> Callable[[Sealing, Payload], Payload]:
+def _seal_by_algorithm(algorithm: str) -> Callable[[Sealing, Payload], Payload]:
     return lambda sealing, payload: sealing.seal_honestly(payload, (algorithm,))
 
 
-def _flip_last(octets: bytes) -> bytes:
+def _flip_last_octet(octets: bytes) -> bytes:
     return octets[:-1] + bytes([octets[-1] ^ 1])
 
 
-def _change_content(sealing: Sealing, payload: Payload) -> Payload:
+def _seal_with_changed_content(sealing: Sealing, payload: Payload) -> Payload:
     sealed = sealing.seal_honestly(payload)
     # The authentication tag is the last octets of the envelope too (RFC 5083).
     is_cms = sealing.terms.is_cms
-    changed = _flip_last(sealed.content) if is_cms else change_value(sealed.content, -1, _flip_last)
+    changed = (
+        _flip_last_octet(sealed.content)
+        if is_cms
+        else change_cipher_value(sealed.content, -1, _flip_last_octet)
+    )
     return replace(sealed, octets=changed)
 
 
-def _change_key(sealing: Sealing, payload: Payload) -> Payload:
+def _seal_with_changed_key(sealing: Sealing, payload: Payload) -> Payload:
     sealed = sealing.seal_honestly(payload)
     if sealing.terms.is_cms:
         raise LookupError("only the key of XML Encryption is changed")
-    return replace(sealed, octets=change_value(sealed.content, 0, _flip_last))
+    return replace(sealed, octets=change_cipher_value(sealed.content, 0, _flip_last_octet))
 
 
 def _seal_by_cbc(sealing: Sealing, payload: Payload) -> Payload:
     """Return XML Encryption by AES-CBC, which does not authenticate; the key goes by RSA-OAEP."""
     key = os.urandom(32)
     sent = encrypt_key(sealing.receiver, key, KeyPadding("sha256", "sha256"))
-    document = write_old_document(
-        key=sent, octets=encrypt_cbc(key, payload.content), transport=_OAEP, method=_OAEP_PARAMETERS
+    document = write_encrypted_document(
+        key=sent, ciphertext=encrypt_cbc(key, payload.content), transport=_OAEP, method=_OAEP_PARAMETERS
     )
     return replace(payload, octets=document, media_type="application/xml")
 
@@ -143,14 +152,14 @@ def _seal_by_cbc(sealing: Sealing, payload: Payload) -> Payload:
 def _seal_by_rsa15(sealing: Sealing, payload: Payload) -> Payload:
     """Return XML Encryption by AES-GCM whose key goes by RSA 1.5."""
     honest = sealing.seal_honestly(payload).content
-    document = change_value(honest, 0, lambda _: encrypt_block_key(sealing.receiver, os.urandom(32)))
+    document = change_cipher_value(honest, 0, lambda _: encrypt_with_rsa_15(sealing.receiver, os.urandom(32)))
     start, end = document.index(b"<xenc:EncryptedKey>"), document.index(b"<ds:KeyInfo><ds:KeyName>")
     method = b'<xenc:EncryptionMethod Algorithm="http://www.w3.org/2001/04/xmlenc#rsa-1_5"/>'
     document = document[:start] + b"<xenc:EncryptedKey>" + method + document[end:]
     return replace(payload, octets=document, media_type="application/xml")
 
 
-def _leave_out_value(sealing: Sealing, payload: Payload) -> Payload:
+def _seal_without_value(sealing: Sealing, payload: Payload) -> Payload:
     """Return an EncryptedData without the CipherData of its content."""
     sealed = sealing.seal_honestly(payload).content
     start = sealed.rindex(b"<xenc:CipherData>")
@@ -158,7 +167,7 @@ def _leave_out_value(sealing: Sealing, payload: Payload) -> Payload:
     return replace(payload, octets=sealed[:start] + sealed[end:], media_type="application/xml")
 
 
-def _leave_hints_out(sealing: Sealing, payload: Payload) -> Payload:
+def _seal_without_key_hints(sealing: Sealing, payload: Payload) -> Payload:
     """Return an EncryptedData that does not say for which certificate it is."""
     sealed = sealing.seal_honestly(payload)
     start = sealed.content.index(b"<ds:KeyInfo><ds:KeyName>")
@@ -169,16 +178,16 @@ def _leave_hints_out(sealing: Sealing, payload: Payload) -> Payload:
 _SEALING_METHODS: Final[Mapping[str, Callable[[Sealing, Payload], Payload]]] = {
     "agreed": Sealing.seal_honestly,
     "clear": lambda _, payload: payload,
-    "aes128-gcm": _seal_by("aes128-gcm"),
+    "aes128-gcm": _seal_by_algorithm("aes128-gcm"),
     "stranger": _seal_for_stranger,
     "other-form": _seal_in_other_format,
     "other-content": _seal_other_content,
-    "changed-content": _change_content,
-    "changed-key": _change_key,
+    "changed-content": _seal_with_changed_content,
+    "changed-key": _seal_with_changed_key,
     "cbc": _seal_by_cbc,
     "rsa15": _seal_by_rsa15,
-    "no-value": _leave_out_value,
-    "no-hints": _leave_hints_out,
+    "no-value": _seal_without_value,
+    "no-hints": _seal_without_key_hints,
 }
 
 
@@ -221,22 +230,24 @@ class UnitMaker:
 
     def make_user_message(self) -> UserMessage:
         """Return a business message as agreed, changed by the values that the row states."""
-        terms, send = self.pmode.reliability, self.send
+        terms, row_values = self.pmode.reliability, self.send
         usual = "unsigned" if terms.ack_signed == "never" else "signed"
-        ack = send.get("ack", "none" if terms.ack_requested == "never" else usual)
+        ack = row_values.get("ack", "none" if terms.ack_requested == "never" else usual)
         return UserMessage(
             **self._get_header(),
             service=self.pmode.service,
             service_type=self.pmode.service_type,
             action=self.pmode.action,
-            ref_to_message_id=send.get("ref"),
-            expires_at=self.at + timedelta(seconds=float(send["expires"])) if "expires" in send else None,
-            duplicate_elimination=send.get("elimination", terms.duplicate_elimination != "never"),
+            ref_to_message_id=row_values.get("ref"),
+            expires_at=self.at + timedelta(seconds=float(row_values["expires"]))
+            if "expires" in row_values
+            else None,
+            duplicate_elimination=row_values.get("elimination", terms.duplicate_elimination != "never"),
             ack_requested=None if ack == "none" else AckRequest(ack == "signed"),
-            hop_ack_requested=_read_hop_request(send),
-            sync_reply=send.get("sync", self.pmode.sync_reply_mode != "none"),
-            payloads=_make_payloads(send.get("payloads", [{}]), self.message_id, self.payload),
-            description=send.get("description", ""),
+            hop_ack_requested=_read_hop_request(row_values),
+            sync_reply=row_values.get("sync", self.pmode.sync_reply_mode != "none"),
+            payloads=_make_payloads(row_values.get("payloads", [{}]), self.message_id, self.payload),
+            description=row_values.get("description", ""),
         )
 
     def make_ping(self) -> Ping:
@@ -306,29 +317,31 @@ def make_unit(maker: UnitMaker) -> Unit:
     return replace(unit, sender=replace(unit.sender, ids=(replace(unit.sender.ids[0], value=str(sender)),)))
 
 
-def _read_hop_request(send: Mapping[str, Any]) -> AckRequest | None:
+def _read_hop_request(row_values: Mapping[str, Any]) -> AckRequest | None:
     """Return the request for a receipt of the next handler, ``signed`` or ``unsigned``; None without one."""
-    hop_ack = send.get("hop_ack")
+    hop_ack = row_values.get("hop_ack")
     return None if hop_ack is None else AckRequest(hop_ack == "signed")
 
 
-def _make_payloads(rows: Sequence[Mapping[str, Any]], message_id: str, usual: bytes) -> tuple[Payload, ...]:
+def _make_payloads(
+    rows: Sequence[Mapping[str, Any]], message_id: str, default_content: bytes
+) -> tuple[Payload, ...]:
     """Return the payloads of a message: by default one XML document."""
     return tuple(
         Payload(
             str(row.get("id", f"p{number}.{message_id}")),
             str(row.get("type", "application/xml")),
-            _make_content(row, usual),
+            _make_content(row, default_content),
         )
         for number, row in enumerate(rows, 1)
     )
 
 
-def _make_content(row: Mapping[str, Any], usual: bytes) -> bytes:
+def _make_content(row: Mapping[str, Any], default_content: bytes) -> bytes:
     if "text" in row:
         return str(row["text"]).encode()
     if "base64" in row:
         return base64.b64decode(row["base64"])
     if "size" in row:
         return (bytes(range(256)) * (int(row["size"]) // 256 + 1))[: int(row["size"])]
-    return usual
+    return default_content

@@ -13,7 +13,7 @@ import click
 
 from gateway.cli.home_folder import keep_files_private
 from gateway.cli.result_output import print_done, print_json, print_sentence, show_progress
-from gateway.cli.shared_options import FILE, changing_verb, json_option, open_tls, tls_options
+from gateway.cli.shared_options import FILE, changing_verb, json_option, make_tls_context, tls_options
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import MISUSE, GatewayError
 from gateway_conformance.hostile import (
@@ -97,7 +97,7 @@ def _run_hostile_suite(arguments: Arguments) -> int:
     output = sys.stderr if arguments.json == "-" else sys.stdout
 
     with (
-        _open_opponents(arguments) as (bench, target),
+        _open_opponents(arguments) as (attacker_kit, target),
         show_progress(f"{arguments.suite} suite", len(cases)) as bar,
     ):
 
@@ -105,7 +105,7 @@ def _run_hostile_suite(arguments: Arguments) -> int:
             bar.print_line(result.format_line(), output)
             bar.advance_one()
 
-        runner = AttackRunner(bench, target, arguments.every, frozenset(arguments.has))
+        runner = AttackRunner(attacker_kit, target, arguments.every, frozenset(arguments.has))
         if refused := find_refused_control(runner, cases):
             return _print_refused_control(arguments, target, refused)
         report = runner.run_cases(cases, print_result)
@@ -117,15 +117,15 @@ def _run_hostile_suite(arguments: Arguments) -> int:
     return 0 if report.is_successful else 1
 
 
-def _print_refused_control(arguments: Arguments, target: Target, refused: RefusedControl) -> int:
+def _print_refused_control(arguments: Arguments, target: Target, refused_control: RefusedControl) -> int:
     """Write the reports, with the control as their one case, and print what to do first; return 1."""
     report = SuiteReport(arguments.suite, target.name, ())
-    facts = report.to_json() | {"stopped": refused.to_json()}
-    write_reports(replace(report, results=(refused.to_case(),)).to_run_report(), arguments, facts)
+    facts = report.to_json() | {"stopped": refused_control.to_json()}
+    write_reports(replace(report, results=(refused_control.to_case(),)).to_run_report(), arguments, facts)
     if arguments.json == "-":
         print_json(facts)
     else:
-        print(refused.format_lines())
+        print(refused_control.format_lines())
     return 1
 
 
@@ -143,8 +143,8 @@ def _open_opponents(arguments: Arguments) -> Iterator[tuple[AttackerKit, Target]
         return
     if arguments.partner is not None and not arguments.partner.is_dir():
         raise GatewayError(MISUSE, f"there is no folder {arguments.partner}", "--partner")
-    bench = _read_partner_folder(arguments.partner) if arguments.partner else make_sample_kit()
-    yield bench, UrlTarget(arguments.url, bench.faces, tls=open_tls(arguments))
+    attacker_kit = _read_partner_folder(arguments.partner) if arguments.partner else make_sample_kit()
+    yield attacker_kit, UrlTarget(arguments.url, attacker_kit.faces, tls=make_tls_context(arguments))
 
 
 def _read_partner_folder(partner: Path) -> AttackerKit:
@@ -237,12 +237,12 @@ def print_attacks(arguments: Arguments) -> None:
 def invite_suite(arguments: Arguments) -> None:
     """Register the suite's parties in a sandbox home, and write the partner folder of the suite."""
     with keep_files_private():
-        invite = _invite_hostile if arguments.suite == _HOSTILE else _invite_partner
+        invite = _invite_hostile if arguments.suite == _HOSTILE else _invite_partner_suite
         files = invite(arguments)
-    foreign = arguments.certificate is not None
+    is_foreign = arguments.certificate is not None
     instruction = (
         f"Load what is in its {'agreements' if arguments.suite == _AS4 else 'cpa'} folder into the gateway."
-        if foreign
+        if is_foreign
         else "The suite's parties are registered."
     )
     sentence = f"{instruction} {arguments.out} is the folder of the suite."
@@ -256,11 +256,11 @@ def _invite_hostile(arguments: Arguments) -> list[str]:
     from gateway.cli.home_folder import read_verb_settings
     from gateway_conformance.verbs.conformance_home import invite_suite as invite
 
-    drawn = invite(read_verb_settings(arguments), arguments.out, read_act(arguments))
-    return [str(arguments.out / name) for name in sorted(drawn.files)]
+    partner_folder = invite(read_verb_settings(arguments), arguments.out, read_act(arguments))
+    return [str(arguments.out / name) for name in sorted(partner_folder.files)]
 
 
-def _invite_partner(arguments: Arguments) -> list[str]:
+def _invite_partner_suite(arguments: Arguments) -> list[str]:
     """Invite a suite to a sandbox home, or to a gateway of another make; return the files written."""
     from gateway.cli.audited_changes import read_act
     from gateway.cli.home_folder import read_verb_settings
@@ -270,15 +270,15 @@ def _invite_partner(arguments: Arguments) -> list[str]:
     suite, out, callback = INVITED_SUITES[arguments.suite], arguments.out, arguments.callback
     if arguments.certificate is not None:
         receiver = arguments.encryption_certificate
-        files = suite.invite_to_foreign(out, _read_foreign(arguments), callback, receiver)
-        return _list_files(arguments, files)
+        files = suite.invite_to_foreign(out, _read_foreign_gateway(arguments), callback, receiver)
+        return _list_partner_files(arguments, files)
     settings = read_verb_settings(arguments)
     gateway = read_own_gateway(settings, suite.protocol)
     files = suite.invite_to_home(settings, out, callback, gateway, read_act(arguments))
-    return _list_files(arguments, files)
+    return _list_partner_files(arguments, files)
 
 
-def _read_foreign(arguments: Arguments) -> ForeignGateway:
+def _read_foreign_gateway(arguments: Arguments) -> ForeignGateway:
     """Return the gateway of another make; raise GW808 where its party id or its URL is missing."""
     from gateway.cli.registration import read_party_id
     from gateway_conformance.verbs.invited_suites import ForeignGateway
@@ -289,7 +289,7 @@ def _read_foreign(arguments: Arguments) -> ForeignGateway:
     return ForeignGateway(arguments.certificate, read_party_id(arguments.party), arguments.url)
 
 
-def _list_files(arguments: Arguments, files: Iterable[str]) -> list[str]:
+def _list_partner_files(arguments: Arguments, files: Iterable[str]) -> list[str]:
     return [str(arguments.out / name) for name in sorted([*files, "profile.yaml"])]
 
 
@@ -299,16 +299,16 @@ def _list_files(arguments: Arguments, files: Iterable[str]) -> list[str]:
 @json_option()
 def verify_report_signature(arguments: Arguments) -> None:
     """Verify that a report is as its tester signed it; exit with 1 when it is not."""
-    signed = read_report_signature(arguments.report, arguments.trust)
+    signed_report = read_report_signature(arguments.report, arguments.trust)
     row = {
-        "file": signed.file,
-        "sha256": signed.sha256,
-        "signer": signed.certificate.subject,
-        "signed_at": signed.signed_at.isoformat() if signed.signed_at else None,
+        "file": signed_report.file,
+        "sha256": signed_report.sha256,
+        "signer": signed_report.certificate.subject,
+        "signed_at": signed_report.signed_at.isoformat() if signed_report.signed_at else None,
         "trusted": arguments.trust is not None,
     }
     if arguments.json:
         print_json(row)
     else:
         unchecked = "" if arguments.trust is not None else " Who that is was not checked: --trust does."
-        print_sentence(f"{arguments.report} is as {signed.certificate.subject} signed it.{unchecked}")
+        print_sentence(f"{arguments.report} is as {signed_report.certificate.subject} signed it.{unchecked}")

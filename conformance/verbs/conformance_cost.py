@@ -39,7 +39,7 @@ from gateway_conformance.hostile import (
 )
 from gateway_conformance.verbs.conformance_home import invite_suite, make_suite_home
 
-_BOUND: Final = CostLimit()
+_COST_LIMIT: Final = CostLimit()
 _EXTREMES: Final = "worst"
 _AT_ONCE: Final = 25
 
@@ -77,22 +77,22 @@ def measure_message_costs(arguments: Arguments) -> int:
 
 
 def _open_cost_opponents(home: Path) -> tuple[AttackerKit, WsgiTarget]:
-    bench = read_attacker_kit(home / "partner")
-    return bench, WsgiTarget(build_application(read_home_settings(home)), bench.faces)
+    attacker_kit = read_attacker_kit(home / "partner")
+    return attacker_kit, WsgiTarget(build_application(read_home_settings(home)), attacker_kit.faces)
 
 
 def _start_measured_hub(home: Path) -> tuple[ServeRequest, list[HttpRequest]]:
-    bench, target = _open_cost_opponents(home)
+    attacker_kit, target = _open_cost_opponents(home)
     spoilt = [
-        bench.build_message(tampered=lambda data: data.replace(b"Store", b"Stare")),
-        bench.build_call(signed=False),
+        attacker_kit.build_message(tampered=lambda data: data.replace(b"Store", b"Stare")),
+        attacker_kit.build_call(signed=False),
     ]
     return target.send, [
-        bench.build_message(),
-        bench.build_call(),
+        attacker_kit.build_message(),
+        attacker_kit.build_call(),
         *spoilt,
-        bench.build_message(),
-        bench.build_call(),
+        attacker_kit.build_message(),
+        attacker_kit.build_call(),
     ]
 
 
@@ -107,25 +107,29 @@ def _list_request_makers(home: Path, only: str | None) -> Iterator[Callable[[], 
 
 
 def _play_case_batch(home: Path, cases: list[AttackCase]) -> list[CaseRequest]:
-    bench, target = _open_cost_opponents(home)
-    return [request for case in cases for request in collect_hostile_requests(case, bench, target.send)]
+    attacker_kit, target = _open_cost_opponents(home)
+    return [
+        request for case in cases for request in collect_hostile_requests(case, attacker_kit, target.send)
+    ]
 
 
 def _play_extreme_shape(home: Path, shape: WorstCaseShape) -> list[CaseRequest]:
-    bench = read_attacker_kit(home / "partner")
+    attacker_kit = read_attacker_kit(home / "partner")
     worst_cases = {
-        worst_case.id: worst_case for size in SIZES for worst_case in find_worst_cases(bench, shape, size)
+        worst_case.id: worst_case
+        for size in SIZES
+        for worst_case in find_worst_cases(attacker_kit, shape, size)
     }
     return [
-        CaseRequest(f"{_EXTREMES}.{worst_case.id}", worst_case.post) for worst_case in worst_cases.values()
+        CaseRequest(f"{_EXTREMES}.{worst_case.id}", worst_case.request) for worst_case in worst_cases.values()
     ]
 
 
 def _make_cost_report(costs: list[RequestCost]) -> dict[str, Any]:
     cpu, memory = _find_worst_costs(costs)
     return {
-        "bound": asdict(_BOUND),
-        "holds": all(map(_BOUND.allows_cost, costs)),
+        "bound": asdict(_COST_LIMIT),
+        "holds": all(map(_COST_LIMIT.allows_cost, costs)),
         "measured": len(costs),
         "worst_cpu": asdict(cpu) | {"ms_per_kb": round(cpu.cpu_ms_per_kb, 3)},
         "worst_memory": asdict(memory),
@@ -134,7 +138,7 @@ def _make_cost_report(costs: list[RequestCost]) -> dict[str, Any]:
 
 
 def _find_worst_costs(costs: list[RequestCost]) -> tuple[RequestCost, RequestCost]:
-    return max(costs, key=_BOUND.compute_cpu_share), max(costs, key=_BOUND.compute_memory_share)
+    return max(costs, key=_COST_LIMIT.compute_cpu_share), max(costs, key=_COST_LIMIT.compute_memory_share)
 
 
 def _format_cost_table(all_costs: list[RequestCost]) -> list[str]:
@@ -147,21 +151,21 @@ def _format_cost_table(all_costs: list[RequestCost]) -> list[str]:
         for quantity, cost in zip(("CPU", "memory"), _find_worst_costs(costs), strict=True):
             lines.append(f"{_format_cost_line(f'{attack} ({len(costs)}), {quantity}', cost)}  {cost.id}")
     cpu, memory = _find_worst_costs(all_costs)
-    held = sum(map(_BOUND.allows_cost, all_costs))
+    held = sum(map(_COST_LIMIT.allows_cost, all_costs))
     lines += [
         "",
-        f"bound: {_BOUND.cpu_ms_per_kb:g} ms of CPU for each KB, one at least; "
-        f"{_BOUND.memory // 1024**2} MiB and {_BOUND.memory_times} times the octets of memory",
-        f"worst of CPU:    {cpu.id}: {_BOUND.compute_cpu_share(cpu):.0%} of the bound",
-        f"worst of memory: {memory.id}: {_BOUND.compute_memory_share(memory):.0%} of the bound",
+        f"bound: {_COST_LIMIT.cpu_ms_per_kb:g} ms of CPU for each KB, one at least; "
+        f"{_COST_LIMIT.memory // 1024**2} MiB and {_COST_LIMIT.memory_times} times the octets of memory",
+        f"worst of CPU:    {cpu.id}: {_COST_LIMIT.compute_cpu_share(cpu):.0%} of the bound",
+        f"worst of memory: {memory.id}: {_COST_LIMIT.compute_memory_share(memory):.0%} of the bound",
         f"{held} of {len(all_costs)} requests are within the bound",
     ]
     return lines
 
 
-def _format_cost_line(name: str, cost: RequestCost) -> str:
-    share = f"{_BOUND.compute_cpu_share(cost):5.0%}{_BOUND.compute_memory_share(cost):5.0%}"
+def _format_cost_line(label: str, cost: RequestCost) -> str:
+    share = f"{_COST_LIMIT.compute_cpu_share(cost):5.0%}{_COST_LIMIT.compute_memory_share(cost):5.0%}"
     return (
-        f"{name[:33]:34}{cost.octets:11,}{cost.cpu_ms:10.2f}{cost.cpu_ms_per_kb:8.3f}"
+        f"{label[:33]:34}{cost.octets:11,}{cost.cpu_ms:10.2f}{cost.cpu_ms_per_kb:8.3f}"
         f"{cost.memory // 1024:11,}  {share}"
     )

@@ -110,21 +110,21 @@ def invite_suite(settings: Settings, out: Path, act: Act | None = None) -> Partn
             *(("public-url",) if settings.http.public_url else ()),
             *(("encryption",) if gateway.receiver is not None else ()),
         ]
-        drawn = make_partner_folder(
+        partner_folder = make_partner_folder(
             authority, gateway.certificates, gateway.ids, at, crl, features, gateway.receiver
         )
         # The folder is written first: registered parties without their keys would be useless.
-        drawn.write_files(out)
+        partner_folder.write_files(out)
         with write_transaction(engine, "conformance.invite") as conn:
-            _register_suite_members(conn, drawn, authority.certificate, at)
+            _register_suite_members(conn, partner_folder, authority.certificate, at)
             if customs:
-                _register_suite_customs(conn, customs, drawn, at)
+                _register_suite_customs(conn, customs, partner_folder, at)
             if act is not None:
-                _record_invitation(DatabaseChange(conn, settings, act, at), drawn, customs)
+                _record_invitation(DatabaseChange(conn, settings, act, at), partner_folder, customs)
     finally:
         engine.dispose()
     _send_first_message(settings, read_attacker_kit(out))
-    return drawn
+    return partner_folder
 
 
 def read_own_gateway(settings: Settings, protocol: str) -> InvitedGateway:
@@ -158,8 +158,11 @@ def open_throwaway_hub() -> Iterator[tuple[AttackerKit, WsgiTarget]]:
         home = Path(folder)
         settings = make_suite_home(home, _PUBLIC)
         invite_suite(settings, home / "partner")
-        bench = read_attacker_kit(home / "partner")
-        yield bench, WsgiTarget(build_application(settings), bench.faces, "a hub in the same process")
+        attacker_kit = read_attacker_kit(home / "partner")
+        yield (
+            attacker_kit,
+            WsgiTarget(build_application(settings), attacker_kit.faces, "a hub in the same process"),
+        )
 
 
 def make_suite_home(home: Path, extra_settings: str = "") -> Settings:
@@ -188,9 +191,9 @@ def _make_decryption_key(folder: Path, at: datetime) -> None:
     (folder / "hub-decrypts.cert.pem").write_bytes(issued.certificate.pem)
 
 
-def _find_newest_crl(settings: Settings, conn: Connection, anchor: bytes) -> bytes | None:
+def _find_newest_crl(settings: Settings, conn: Connection, authority_der: bytes) -> bytes | None:
     """Return the newest complete list (DER) of the home's sandbox authority, from a file or the register."""
-    authority = read_certificate(anchor)
+    authority = read_certificate(authority_der)
     held = [*read_configured_lists(settings).values()]
     held += [row.der for row in fetched_lists.list_crls_in_force(conn)]
     lists = [
@@ -205,18 +208,22 @@ def _find_newest_crl(settings: Settings, conn: Connection, anchor: bytes) -> byt
 
 
 def _register_suite_members(
-    conn: Connection, drawn: PartnerFolder, authority: Certificate, at: datetime
+    conn: Connection, partner_folder: PartnerFolder, authority: Certificate, at: datetime
 ) -> None:
     for member in MEMBERS:
         ids = [PartyId(f"suite-{member}", PARTY_TYPE)]
         parties.register_party(conn, f"suite-{member}", f"Conformance suite, {member}", "applicant", at, ids)
-    for name, text in drawn.agreements.items():
+    for name, text in partner_folder.agreements.items():
         load_unchecked_agreement(conn, text, f"{name}.agreement.yaml", at)
     parties.register_party(conn, AGENCY, "Conformance suite, agency", "agency", at)
-    owners = [("suite-a", certificate) for certificate in drawn.member_a_certificates]
-    for party, issued in (*owners, ("suite-b", drawn.issued["b"]), (AGENCY, drawn.issued["agency"])):
+    owners = [("suite-a", certificate) for certificate in partner_folder.member_a_certificates]
+    for party, issued in (
+        *owners,
+        ("suite-b", partner_folder.issued["b"]),
+        (AGENCY, partner_folder.issued["agency"]),
+    ):
         register_certificate(conn, party, issued.certificate.der, at)
-    load_crls(conn, drawn.crl, ListSuccession((authority,), at))
+    load_crls(conn, partner_folder.crl, ListSuccession((authority,), at))
 
 
 def _find_free_customs(settings: Settings, conn: Connection) -> str:
@@ -229,37 +236,39 @@ def _find_free_customs(settings: Settings, conn: Connection) -> str:
     return party if row is None or row.name == _CUSTOMS_NAME else ""
 
 
-def _register_suite_customs(conn: Connection, party: str, drawn: PartnerFolder, at: datetime) -> None:
+def _register_suite_customs(
+    conn: Connection, party: str, partner_folder: PartnerFolder, at: datetime
+) -> None:
     parties.register_party(conn, party, _CUSTOMS_NAME, "customs", at)
-    register_certificate(conn, party, drawn.issued["customs"].certificate.der, at)
+    register_certificate(conn, party, partner_folder.issued["customs"].certificate.der, at)
 
 
-def _record_invitation(change: DatabaseChange, drawn: PartnerFolder, customs: str) -> None:
+def _record_invitation(change: DatabaseChange, partner_folder: PartnerFolder, customs: str) -> None:
     names = [*(f"suite-{member}" for member in MEMBERS), AGENCY, *([customs] if customs else ())]
     added = [
         issued_certificate.certificate.sha256
-        for issued_certificate in (*drawn.member_a_certificates, *drawn.issued.values())
+        for issued_certificate in (*partner_folder.member_a_certificates, *partner_folder.issued.values())
     ]
     after = {"parties": names, "certificates": sorted(set(added))}
     change.record_trust_change("parties of the conformance suite", after=after)
 
 
-def _send_first_message(settings: Settings, bench: AttackerKit) -> None:
+def _send_first_message(settings: Settings, attacker_kit: AttackerKit) -> None:
     """Open a case with an honest message of member A, with one application to the suite's agency."""
     hub = build_hub(settings, RejectingComposer(), at_work=False)
     try:
         with read_transaction(hub.engine) as conn:
             if agency_requests.find_by_number(conn, APPLICATION) is not None:
                 return
-        unit = bench.make_unit()
-        answer = receive_parcel(hub, PROTOCOLS["ebms2"], bench.build_parcel(unit))
+        unit = attacker_kit.make_unit()
+        answer = receive_parcel(hub, PROTOCOLS["ebms2"], attacker_kit.build_parcel(unit))
         with write_transaction(hub.engine, "conformance.application") as conn:
             message = messages.find_by_message_id(conn, "in", "suite-a", unit.message_id)
             if message is None:
                 raise GatewayError(
                     OUR_MISTAKE, f"the suite's first message was refused: {answer.body[:300]!r}"
                 )
-            at = bench.get_current_time()
+            at = attacker_kit.get_current_time()
             _open_suite_case(conn, message.id, at)
     finally:
         hub.close()

@@ -56,7 +56,7 @@ from gateway_conformance.verbs.demo_stories import (
     make_first_document,
     make_step_document,
     read_story,
-    say_step_result,
+    report_step_result,
 )
 
 _PATIENCE: Final = 60.0
@@ -195,7 +195,7 @@ def _play_whole_story(stage: Stage, plan: StoryPlan, report: _Report, say: Say, 
         stage.build()
         say(f"starting hub, {len(stage.cast.agencies)} agencies, customs and broker")
         stage.start()
-        report.processes = stage.count()
+        report.processes = stage.count_processes()
         say(f"{report.processes} processes are ready")
         people = stage.cast.console["person"]
         for line in describe_sign_in(stage.console_url, people, stage.password) if stage.password else ():
@@ -226,7 +226,7 @@ class _Story:
         self._cast: Cast = stage.cast
         self._report = report
         self._say = say
-        folder = stage.partner("broker")
+        folder = stage.get_partner_folder("broker")
         self._member: Membership = read_membership(folder, "broker")
         self._client = BrokerClient(self._member, folder / "sent", report=say)
         self._puller: MessagePuller | None = None
@@ -284,7 +284,7 @@ class _Story:
         """Send the next step of the story, if the applications are in the states that the step demands."""
         if self._steps and self._steps[0].when.items() <= self._read_request_states().items():
             step = self._steps.pop(0)
-            if say_step_result(step, self._stage):
+            if report_step_result(step, self._stage):
                 return
             # The messages that led to these states may have come after the journals were read.
             self._read_journals()
@@ -301,7 +301,9 @@ class _Story:
         summary = f"{message.unit.action} {message.reference}, signed, {size} octets, {len(files)} files"
         self._say(f"broker -> hub: {summary}")
         name = f"{len(self._sent) + 1:04d}-{message.unit.action}.xml"
-        (self._stage.partner("broker") / "sent" / name).write_bytes(message.unit.payloads[0].content)
+        (self._stage.get_partner_folder("broker") / "sent" / name).write_bytes(
+            message.unit.payloads[0].content
+        )
         self._client.send_submission(message)
         self._say("broker <- hub: receipt, signed, of every octet: verified")
         self._sent.append(message)
@@ -311,14 +313,18 @@ class _Story:
         """Read the partners' journal rows since the last call, and answer requests for information."""
         for agency in self._cast.agencies:
             self._report_agency_news(agency)
-        for row in self._read_journal_news(self._stage.partner("customs") / "log" / "effects.jsonl"):
+        for row in self._read_journal_news(
+            self._stage.get_partner_folder("customs") / "log" / "effects.jsonl"
+        ):
             self._say(f"hub -> customs: {row['effect']}{_describe_customs_effect(row)}")
-        for row in self._read_journal_news(self._stage.partner("broker") / "log" / "messages.jsonl"):
+        for row in self._read_journal_news(
+            self._stage.get_partner_folder("broker") / "log" / "messages.jsonl"
+        ):
             self._received.append(row)
-            self._take_broker_message(row)
+            self._report_broker_message(row)
 
     def _report_agency_news(self, agency: dict[str, Any]) -> None:
-        log_folder, code = self._stage.partner(agency["code"]) / "log", agency["code"]
+        log_folder, code = self._stage.get_partner_folder(agency["code"]) / "log", agency["code"]
         for row in self._read_journal_news(log_folder / "effects.jsonl"):
             items = ", ".join(str(item) for item in row["items"])
             subject = f"{row['document']} {row['application']}, item {items}" if items else row["application"]
@@ -330,7 +336,7 @@ class _Story:
                 f"{code} -> hub: {row['operation']}: HTTP {row['status']}, answer verified: {row['verified']}"
             )
 
-    def _take_broker_message(self, row: dict[str, Any]) -> None:
+    def _report_broker_message(self, row: dict[str, Any]) -> None:
         news = row["said"]
         if not news["verified"]:
             self._say(f"broker <- hub: {row['action']} NOT VERIFIED: {news['problem']}")
@@ -409,7 +415,7 @@ class _Story:
             engine.dispose()
 
     def _read_customs_codes(self) -> list[str]:
-        path = self._stage.partner("customs") / "log" / "effects.jsonl"
+        path = self._stage.get_partner_folder("customs") / "log" / "effects.jsonl"
         return [row["code"] for row in read_journal(path) if row["code"]]
 
     def _judge_final_outcome(self) -> None:
@@ -427,7 +433,7 @@ class _Story:
         report.messages = len(self._sent) + len(self._received)
         report.result_problems = sorted({problem["id"] for problem in result.get("problems", [])})
         every = (agency["code"] for agency in self._cast.agencies)
-        deciding = set(every if self._plan.decides is None else self._plan.decides)
+        deciding = set(every if self._plan.deciding_agencies is None else self._plan.deciding_agencies)
         checks = {
             "the result is not verified": report.result_verified,
             f"the outcome is not {self._cast.outcome}": self._is_outcome_expected(report.outcome),
@@ -456,7 +462,7 @@ class _Story:
     def _find_partner_complaints(self) -> Iterator[str]:
         """Yield the refusals of the partners, and the hub's answers that the partners could not verify."""
         for name in ("broker", "customs", *(agency["code"] for agency in self._cast.agencies)):
-            log_folder = self._stage.partner(name) / "log"
+            log_folder = self._stage.get_partner_folder(name) / "log"
             for row in read_journal(log_folder / "refusals.jsonl"):
                 yield f"{name} refused: {row['problem']} {row['detail']} at {row['location']}"
             for row in read_journal(log_folder / "calls.jsonl"):
@@ -465,7 +471,7 @@ class _Story:
 
     def _find_signature_faults(self) -> Iterator[str]:
         """Yield which documents of the hub signxml does not verify, and why."""
-        folder = self._stage.partner("broker")
+        folder = self._stage.get_partner_folder("broker")
         hub = read_certificate((folder / "hub.cert.pem").read_bytes())
         for row in self._received:
             document = (folder / "log" / row["file"]).read_bytes()
@@ -502,7 +508,7 @@ def _count_leaf_fates(content: bytes) -> dict[str, int]:
     """Count the fates of the submission's leaves, as pairs of leaf and document."""
     root = parse_xml(content)
     split = split_submission(root, load_bundle(get_data_folder("mappings")), make_placeholder_numbers(root))
-    counts = split.accounts.count_fates()
+    counts = split.ledger.count_fates()
     return {name: int(counts[name]) for name in ("forwarded", "withheld", "consumed", "unaccounted")}
 
 

@@ -85,7 +85,7 @@ def list_payment_settings(port: int, tariffs: Mapping[str, Mapping[str, Any]]) -
     return lines
 
 
-def list_provider_words(home: Path, port: int, hub_url: str) -> tuple[str, ...]:
+def list_provider_arguments(home: Path, port: int, hub_url: str) -> tuple[str, ...]:
     """Return the words that start the provider."""
     secret, folder = str(home / _SECRET_FILE), str(home / "partners" / PROVIDER / "log")
     return (

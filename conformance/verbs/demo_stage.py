@@ -37,7 +37,7 @@ from gateway_conformance.verbs.demo_settings import (
     list_console_settings,
     list_desk_settings,
     list_payment_settings,
-    list_provider_words,
+    list_provider_arguments,
     write_payment_secret,
 )
 from gateway_conformance.verbs.forked_process import ForkedProcess, ForkServer
@@ -90,7 +90,7 @@ def read_cast() -> Cast:
 
 
 @dataclass(slots=True)
-class _Player:
+class _StartedProcess:
     """One started process, and its error log."""
 
     name: str
@@ -115,7 +115,7 @@ class Stage:
     password: str = ""
     console_lines: Sequence[str] = ()
     ports: dict[str, int] = field(default_factory=dict)
-    players: list[_Player] = field(default_factory=list)
+    players: list[_StartedProcess] = field(default_factory=list)
     #: The process that the partners are forked from.
     fork_server: ForkServer | None = None
 
@@ -134,7 +134,7 @@ class Stage:
         """Return the agency whose officers decide at the console; empty when there is none."""
         return str(self.cast.console["agency"]) if self.password else ""
 
-    def partner(self, name: str) -> Path:
+    def get_partner_folder(self, name: str) -> Path:
         """Return the folder of a partner."""
         return self.home / "partners" / name.lower()
 
@@ -152,7 +152,7 @@ class Stage:
         (self.home / "gateway.toml").write_text(self._format_settings_file(), encoding="utf-8")
         for name in names[1:]:
             self._make_partner_folder(name)
-        (self.partner("broker") / "agreement.yaml").write_text(agreement, encoding="utf-8")
+        (self.get_partner_folder("broker") / "agreement.yaml").write_text(agreement, encoding="utf-8")
         self._fill_new_register(sandbox, agreement)
 
     def settings(self) -> Settings:
@@ -200,7 +200,7 @@ class Stage:
 
     def _make_partner_folder(self, name: str) -> None:
         """Make a partner's folder with its own key and certificate, and the shared certificates."""
-        folder, keys = self.partner(name), self.home / "pki"
+        folder, keys = self.get_partner_folder(name), self.home / "pki"
         folder.mkdir(parents=True)
         for file in (*_SHARED_FILES, f"{name.lower()}.cert.pem", f"{name.lower()}.key.pem"):
             target = folder / file
@@ -251,7 +251,7 @@ class Stage:
     def _start_all_partners(self) -> None:
         for agency in self.cast.agencies:
             code = agency["code"]
-            plan = self.partner(code) / "plan.json"
+            plan = self.get_partner_folder(code) / "plan.json"
             plan.write_text(json.dumps(agency["plan"]), encoding="utf-8")
             self._start_one_partner(
                 "agency",
@@ -260,16 +260,16 @@ class Stage:
             )
         self._start_one_partner("customs", "customs", ())
         # Where it pulls everything it runs no server.
-        if read_membership(self.partner("broker"), "broker").awaits_posts:
+        if read_membership(self.get_partner_folder("broker"), "broker").awaits_posts:
             self._start_one_partner("broker", "broker", ())
         if self.cast.tariffs:
-            options = list_provider_words(self.home, self.ports[PROVIDER], self.hub_url)
+            options = list_provider_arguments(self.home, self.ports[PROVIDER], self.hub_url)
             self._start_partner_process(PROVIDER, options)
 
-    def _start_one_partner(self, kind: str, name: str, extra: Sequence[str]) -> None:
+    def _start_one_partner(self, partner_kind: str, name: str, extra_options: Sequence[str]) -> None:
         if name in self.absent or name == self.desk:
             return
-        folder, extra = self.partner(name), (*extra, *self.options.get(name, ()))
+        folder, extra_options = self.get_partner_folder(name), (*extra_options, *self.options.get(name, ()))
         arguments = (
             "--leash",
             "--port",
@@ -279,7 +279,9 @@ class Stage:
             "--name",
             name.lower(),
         )
-        self._start_partner_process(name, (kind, *arguments, "--folder", str(folder / "log"), *extra))
+        self._start_partner_process(
+            name, (partner_kind, *arguments, "--folder", str(folder / "log"), *extra_options)
+        )
 
     def _start_partner_process(self, name: str, arguments: Sequence[str]) -> None:
         """Fork a partner, which has read the program with all others."""
@@ -290,7 +292,7 @@ class Stage:
         log = self.home / f"{name.lower()}.log"
         with log.open("wb") as errors:
             process = ForkedProcess(self.fork_server, _PARTNER, arguments, environment, errors, name.lower())
-        self.players.append(_Player(name, process, log))
+        self.players.append(_StartedProcess(name, process, log))
 
     def _start_hub(self, arguments: Sequence[str]) -> None:
         """Start the hub as operators do: from nothing."""
@@ -304,16 +306,16 @@ class Stage:
                 env=_make_child_environment(),
                 start_new_session=True,
             )
-        self.players.append(_Player("hub", process, log))
+        self.players.append(_StartedProcess("hub", process, log))
 
-    def _await_ready_line(self, player: _Player, end: float) -> None:
+    def _await_ready_line(self, player: _StartedProcess, end: float) -> None:
         output = player.process.stdout
         assert output is not None
         with selectors.DefaultSelector() as selector:
             selector.register(output, selectors.EVENT_READ)
             ready = selector.select(max(0.0, end - time.monotonic()))
         if not (ready and output.readline().startswith(b"READY ")):
-            raise _describe_failed_player(player)
+            raise _make_process_error(player)
 
     def _await_ready_hub(self, end: float) -> None:
         hub = self.players[-1]
@@ -327,7 +329,7 @@ class Stage:
                 time.sleep(0.05)
             finally:
                 connection.close()
-        raise _describe_failed_player(hub)
+        raise _make_process_error(hub)
 
     def _await_console(self, end: float) -> None:
         # The console has a process and a port of its own, which may be ready after the hub.
@@ -345,9 +347,9 @@ class Stage:
         """Raise when a process has ended unexpectedly."""
         for player in self.players:
             if player.process.poll() is not None:
-                raise _describe_failed_player(player)
+                raise _make_process_error(player)
 
-    def count(self) -> int:
+    def count_processes(self) -> int:
         """Return the number of processes, including this one."""
         roots = {player.process.pid for player in self.players}
         if self.fork_server is not None:
@@ -389,7 +391,7 @@ def _make_child_environment() -> dict[str, str]:
     }
 
 
-def _describe_failed_player(player: _Player) -> GatewayError:
+def _make_process_error(player: _StartedProcess) -> GatewayError:
     status = player.process.poll()
     state = f"{player.name} is not ready" if status is None else f"{player.name} ended with status {status}"
     lines = player.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]

@@ -15,13 +15,13 @@ from gateway.client import Journal, get_current_time, read_identity
 from gateway.errors import MISUSE, PARTNER_FAULT, GatewayError
 from gateway_conformance import DATA_FOLDER
 from gateway_conformance.partners import (
+    add_used_certificate,
     change_items,
     leave_applications_out,
     make_amendment,
-    make_child,
+    make_child_declaration,
     make_retransmission,
     make_withdrawal,
-    name_requirement,
     say_requirement_result,
 )
 from gateway_conformance.verbs.demo_stage import Cast, Stage
@@ -38,7 +38,7 @@ _MAKERS: Final[Mapping[str, Callable[[bytes, Mapping[str, Any]], bytes]]] = {
         words["text"],
         words["changes"],
     ),
-    "child": lambda sample, words: make_child(
+    "child": lambda sample, words: make_child_declaration(
         sample, words["case_number"], words["reference"], words["items"]
     ),
     "retransmission": lambda sample, _: make_retransmission(sample),
@@ -61,21 +61,21 @@ class StoryPlan:
 
     `problems` are the ids in the result, `customs_codes` the codes for customs (None: the usual ones).
     `agencies` has new values of agencies of the cast. The first submission lacks the applications of
-    the documents in `without`; `needs` are settings of the hub about that.
+    the documents in `left_out_documents`; `needs` are settings of the hub about that.
     With `tariffs` a payment provider plays, too: the fee of each document. `agreement` is the file of
     another agreement between broker and hub.
     """
 
     title: str = ""
     outcome: str | None = None
-    decides: tuple[str, ...] | None = None
+    deciding_agencies: tuple[str, ...] | None = None
     problems: frozenset[str] = frozenset()
     customs_codes: tuple[str, ...] | None = None
     steps: tuple[StoryStep, ...] = ()
     agencies: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: The certificates that items of the sample use: item, number, quantity, unit.
-    names: tuple[Mapping[str, Any], ...] = ()
-    without: tuple[str, ...] = ()
+    used_certificates: tuple[Mapping[str, Any], ...] = ()
+    left_out_documents: tuple[str, ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
     tariffs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     agreement: str = ""
@@ -103,13 +103,13 @@ def read_story(name: str) -> StoryPlan:
     return StoryPlan(
         title=table["title"],
         outcome=table["outcome"],
-        decides=None if decides is None else tuple(decides),
+        deciding_agencies=None if decides is None else tuple(decides),
         problems=frozenset(table.get("problems", ())),
         customs_codes=tuple(table["customs_codes"]) if "customs_codes" in table else None,
         steps=tuple(_read_step(row) for row in table.get("step", ())),
         agencies=table.get("agency", {}),
-        names=tuple(table.get("names", ())),
-        without=tuple(table.get("without", ())),
+        used_certificates=tuple(table.get("names", ())),
+        left_out_documents=tuple(table.get("without", ())),
         needs=table.get("needs", {}),
         tariffs=table.get("tariff", {}),
         agreement=table.get("agreement", ""),
@@ -127,8 +127,8 @@ def apply_story(cast: Cast, plan: StoryPlan) -> Cast:
     """Return the cast as the story has it."""
     agencies = tuple(agency | dict(plan.agencies.get(agency["code"], {})) for agency in cast.agencies)
     sample = cast.sample
-    for reference in plan.names:
-        sample = name_requirement(sample, **reference)
+    for reference in plan.used_certificates:
+        sample = add_used_certificate(sample, **reference)
     agreement = cast.agreement
     if plan.agreement:
         file = DATA_FOLDER.joinpath("demo", plan.agreement)
@@ -144,7 +144,7 @@ def apply_story(cast: Cast, plan: StoryPlan) -> Cast:
     )
 
 
-def say_step_result(step: StoryStep, stage: Stage) -> bool:
+def report_step_result(step: StoryStep, stage: Stage) -> bool:
     """Make the agency of a step report its decision; return False for a step of the broker.
 
     Raises GW608 for a decision that the hub does not accept.
@@ -152,7 +152,7 @@ def say_step_result(step: StoryStep, stage: Stage) -> bool:
     if step.send != _RESULT:
         return False
     agency = step.message_fields["agency"]
-    folder = stage.partner(agency)
+    folder = stage.get_partner_folder(agency)
     calls = folder / "log" / "calls.jsonl"
     identity = read_identity(folder, agency.lower())
     url = f"{stage.hub_url}/soap/agency"
@@ -163,7 +163,7 @@ def say_step_result(step: StoryStep, stage: Stage) -> bool:
 
 def make_first_document(plan: StoryPlan, sample: bytes) -> bytes:
     """Return the first submission of the broker."""
-    return leave_applications_out(sample, plan.without) if plan.without else sample
+    return leave_applications_out(sample, plan.left_out_documents) if plan.left_out_documents else sample
 
 
 def make_step_document(step: StoryStep, sample: bytes, case_number: str) -> bytes:

@@ -51,50 +51,54 @@ def _serve_requests(channel: socket.socket) -> None:
     while channels or running:
         for ready in wait([*channels, *running]):
             if isinstance(ready, int):
-                _tell_end(*running.pop(ready))
+                _report_exit(*running.pop(ready))
                 continue
             octet, descriptors, _, _ = socket.recv_fds(channel, 1, _DESCRIPTORS)
             if not octet:
                 channels.clear()
                 continue
-            line = socket.socket(fileno=descriptors[0])
-            foreign = [channel, *(other_line for _, other_line in running.values())]
-            process = _fork_process(line, descriptors[1:], foreign)
-            running[process.sentinel] = (process, line)
+            parent_socket = socket.socket(fileno=descriptors[0])
+            foreign_sockets = [channel, *(other_line for _, other_line in running.values())]
+            process = _fork_process(parent_socket, descriptors[1:], foreign_sockets)
+            running[process.sentinel] = (process, parent_socket)
 
 
-def _fork_process(line: socket.socket, streams: list[int], foreign: Iterable[socket.socket]) -> BaseProcess:
-    arguments = (line, streams, foreign)
+def _fork_process(
+    parent_socket: socket.socket, streams: list[int], foreign_sockets: Iterable[socket.socket]
+) -> BaseProcess:
+    arguments = (parent_socket, streams, foreign_sockets)
     process = multiprocessing.get_context("fork").Process(target=_run_program, args=arguments)
     process.start()
     for stream in streams:
         os.close(stream)
-    _write_number(line, process.pid)
+    _write_number(parent_socket, process.pid)
     return process
 
 
-def _tell_end(process: BaseProcess, line: socket.socket) -> None:
+def _report_exit(process: BaseProcess, parent_socket: socket.socket) -> None:
     process.join()
-    with line:
-        _write_number(line, process.exitcode)
+    with parent_socket:
+        _write_number(parent_socket, process.exitcode)
     process.close()
 
 
-def _write_number(line: socket.socket, number: int | None) -> None:
+def _write_number(parent_socket: socket.socket, number: int | None) -> None:
     # The process that asked may have ended.
     with contextlib.suppress(OSError):
-        line.sendall(f"{number}\n".encode())
+        parent_socket.sendall(f"{number}\n".encode())
 
 
-def _run_program(line: socket.socket, streams: list[int], foreign: Iterable[socket.socket]) -> None:
+def _run_program(
+    parent_socket: socket.socket, streams: list[int], foreign_sockets: Iterable[socket.socket]
+) -> None:
     """Run the requested module in the new process, which keeps no line and no stream of another process."""
     os.setsid()
-    for foreign_socket in foreign:
+    for foreign_socket in foreign_sockets:
         foreign_socket.close()
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    with line, line.makefile("rb") as reader:
+    with parent_socket, parent_socket.makefile("rb") as reader:
         request = json.loads(reader.readline())
     # Without /proc a list of processes shows all of them alike.
     with contextlib.suppress(OSError):

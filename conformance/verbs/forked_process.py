@@ -84,7 +84,7 @@ class ForkedProcess:
 
         It does not wait until the process has begun.
         """
-        self._line, theirs = socket.socketpair()
+        self._line, child_socket = socket.socketpair()
         child_input, own_input = os.pipe()
         own_output, child_output = os.pipe()
         self.stdin = os.fdopen(own_input, "wb", buffering=0)
@@ -100,14 +100,14 @@ class ForkedProcess:
             "title": title,
         }
         try:
-            server.ask_for_process([theirs.fileno(), child_input, child_output, errors.fileno()])
-            theirs.close()
+            server.ask_for_process([child_socket.fileno(), child_input, child_output, errors.fileno()])
+            child_socket.close()
             self._line.sendall(json.dumps(request).encode() + b"\n")
         except OSError:
             # The server has ended: so has this process, before it began.
             pass
         finally:
-            theirs.close()
+            child_socket.close()
             os.close(child_input)
             os.close(child_output)
 

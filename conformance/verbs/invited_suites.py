@@ -100,18 +100,18 @@ class InvitedSuite(Generic[_Invited]):
         ``ca.pem``. Returns the names of the files.
         """
         gateway_certificates = _read_certificate_file(gateway.certificate, "--certificate")
-        secret = None
+        encryption_certificate = None
         if receiver is not None:
-            secret = _read_certificate_file(receiver, "--encryption-certificate")[0]
+            encryption_certificate = _read_certificate_file(receiver, "--encryption-certificate")[0]
         at = get_current_time()
         authority = make_authority("CN=Conformance suite CA", at - timedelta(days=2))
-        invited = InvitedGateway(gateway_certificates, [gateway.party], gateway.url, secret)
+        invited = InvitedGateway(gateway_certificates, [gateway.party], gateway.url, encryption_certificate)
         invitation = self.make(authority, invited, callback, at)
         invitation.write_files(out)
         # The gateway's certificates are believed as they are.
         trusted = (
-            (*gateway_certificates, secret)
-            if secret is not None and self.believes_receiver
+            (*gateway_certificates, encryption_certificate)
+            if encryption_certificate is not None and self.believes_receiver
             else gateway_certificates
         )
         (out / "ca.pem").write_bytes(authority.certificate.pem + b"".join(anchor.pem for anchor in trusted))
@@ -164,12 +164,12 @@ def _register_second_party(conn: Connection, invitation: Invitation, at: datetim
     """Register the party behind the hub, and the routes by which messages go there and come back."""
     parties.register_party(conn, SECOND_PARTY, "ebMS 2.0 suite, behind", "applicant", at, [SECOND_PARTY_ID])
     register_certificate(conn, SECOND_PARTY, invitation.second.certificate.der, at)
-    for to, party, path, sender in (
+    for receiver_id, party, path, sender in (
         (SECOND_PARTY_ID, SECOND_PARTY, "behind", SUITE_PARTY),
         (SUITE_PARTY_ID, SUITE_PARTY, PASSING, SECOND_PARTY),
     ):
         rule = ForwardingRule(
-            to, party, f"{invitation.callback}/suite/{path}", (sender,), retries=1, retry_interval=2
+            receiver_id, party, f"{invitation.callback}/suite/{path}", (sender,), retries=1, retry_interval=2
         )
         agreements.insert_forwarding_rule(conn, make_rule_columns(rule), at)
 

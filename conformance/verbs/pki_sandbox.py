@@ -78,18 +78,18 @@ def make_authority(arguments: Arguments) -> None:
     sentence = f"Made a sandbox authority with {format_count(len(rows), 'certificate')} in {arguments.out}."
     if not arguments.json:
         print_table(rows, as_json=False, columns=("name", "state", "key", "certificate"))
-    _print_act(change, sentence, as_json=arguments.json, certificates=rows)
+    _print_recorded_act(change, sentence, as_json=arguments.json, certificates=rows)
 
 
-def _print_act(change: FileChange, sentence: str, *, as_json: bool, **more: Any) -> None:
+def _print_recorded_act(change: FileChange, sentence: str, *, as_json: bool, **more: Any) -> None:
     if as_json:
         print_json(change.describe_act(sentence, **more))
     else:
         print_sentence(sentence)
 
 
-def _read_sandbox_party(text: str) -> SandboxParty:
-    name, _, kind = text.partition(":")
+def _read_sandbox_party(party_option: str) -> SandboxParty:
+    name, _, kind = party_option.partition(":")
     return SandboxParty(name, key_kind=kind or "p-256")
 
 
@@ -127,7 +127,7 @@ def issue_certificate(arguments: Arguments) -> None:
     sentence = f"Issued certificate {certificate.sha256} for {certificate.subject}: {arguments.out}."
     if not arguments.json:
         print_table([row], as_json=False, columns=("subject", "sha256", "from", "until", "not_granted"))
-    _print_act(change, sentence, as_json=arguments.json, **row)
+    _print_recorded_act(change, sentence, as_json=arguments.json, **row)
 
 
 def _describe_certificate(certificate: Certificate) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def certify_authority(arguments: Arguments) -> None:
         after = _describe_certificate(certificate) | {"policies": policies}
         change.record_trust_change(f"certificate {certificate.sha256}", after=after)
     sentence = f"Certified {certificate.subject}: certificate {certificate.sha256} is {arguments.out}."
-    _print_act(change, sentence, as_json=arguments.json, **_describe_certificate(certificate))
+    _print_recorded_act(change, sentence, as_json=arguments.json, **_describe_certificate(certificate))
 
 
 @verb("pki revoke")
@@ -183,4 +183,4 @@ def revoke_sandbox_certificates(arguments: Arguments) -> None:
         f"Revoked {format_count(len(certificates), 'certificate')}" if certificates else "Revoked nothing"
     )
     sentence = f"{revoked}; {arguments.ca / 'crl.pem'} is now revocation list number {number}."
-    _print_act(change, sentence, as_json=arguments.json, **after)
+    _print_recorded_act(change, sentence, as_json=arguments.json, **after)

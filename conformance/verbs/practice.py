@@ -113,7 +113,7 @@ def _open_stage(home: Path, ports_file: Path) -> Stage:
 
 
 def _list_stage_values(stage: Stage) -> dict[str, Any]:
-    folder = stage.partner("broker")
+    folder = stage.get_partner_folder("broker")
     return {
         "console": f"{stage.console_url}/console/",
         "hub": stage.hub_url,
@@ -129,7 +129,7 @@ def _list_stage_values(stage: Stage) -> dict[str, Any]:
 
 def _describe_stage(stage: Stage) -> Iterator[str]:
     yield from describe_sign_in(stage.console_url, stage.cast.console["person"], stage.password)
-    folder = stage.partner("broker")
+    folder = stage.get_partner_folder("broker")
     yield "sign what you file with the key of the practice hub's trader:"
     yield (
         f"  gateway sign submission.xml --key {folder / 'broker.key.pem'}"

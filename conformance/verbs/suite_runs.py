@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.cli.result_output import print_json, show_progress
-from gateway.cli.shared_options import open_tls
+from gateway.cli.shared_options import make_tls_context
 from gateway.cli.verb_groups import Arguments
 from gateway.client import read_file
 from gateway.errors import MISUSE, GatewayError
@@ -32,10 +32,10 @@ from gateway_conformance.as4 import (
     As4Opponent,
     As4Runner,
     Assertion,
-    GatewayFacts,
+    GatewayDeclarations,
     list_assertion_profiles,
     read_as4_party,
-    read_gateway_facts,
+    read_gateway_declarations,
     select_assertions,
 )
 from gateway_conformance.hostile import UrlTarget, make_endpoint_target
@@ -82,11 +82,13 @@ def _load_tester_key(path: Path) -> Signer:
     return load_signer(key, certificate)
 
 
-def write_reports(report: RunReport, arguments: Arguments, facts: Mapping[str, Any] | None = None) -> None:
+def write_reports(
+    report: RunReport, arguments: Arguments, json_values: Mapping[str, Any] | None = None
+) -> None:
     """Write the files that the options name; `facts` are those of the JSON, if not those of the report."""
     signer = check_report_options(arguments)
     if arguments.json not in (None, "-"):
-        text = json.dumps(facts or report.to_json(), ensure_ascii=False, indent=1)
+        text = json.dumps(json_values or report.to_json(), ensure_ascii=False, indent=1)
         _write_file(Path(arguments.json), f"{text}\n".encode(), "--json")
     if arguments.junit is not None:
         _write_file(arguments.junit, write_junit_report(report), "--junit")
@@ -168,18 +170,20 @@ def run_standard_suite(arguments: Arguments) -> int:
 def _run_assertions(arguments: Arguments, rows: tuple[Assertion, ...]) -> RunReport:
     folder = _get_partner_folder(arguments, "url")
     profile_path = folder / "profile.yaml"
-    facts = read_gateway_facts(profile_path) if profile_path.is_file() else GatewayFacts()
+    declarations = (
+        read_gateway_declarations(profile_path) if profile_path.is_file() else GatewayDeclarations()
+    )
     party = read_as4_party(folder)
     target = _open_target(arguments)
     listener = As4Listener(party, arguments.listen)
-    opponent = As4Opponent(party, target, listener, facts)
+    opponent = As4Opponent(party, target, listener, declarations)
 
     def run_rows(print_result: Callable[[CaseReport], None]) -> RunReport:
         return As4Runner(opponent, arguments.seconds, print_result).run_assertions(rows)
 
-    report = _show_run(arguments, "AS4", len(rows), listener, run_rows)
+    report = _run_and_print_rows(arguments, "AS4", len(rows), listener, run_rows)
     profile = {"profile": str(arguments.profile or DEFAULT_PROFILE)}
-    return _describe_run(report, facts.name or arguments.url, profile, facts.features)
+    return _add_run_details(report, declarations.name or arguments.url, profile, declarations.features)
 
 
 def _run_requirements(arguments: Arguments, rows: tuple[Requirement, ...]) -> RunReport:
@@ -193,9 +197,9 @@ def _run_requirements(arguments: Arguments, rows: tuple[Requirement, ...]) -> Ru
     def run_rows(print_result: Callable[[CaseReport], None]) -> RunReport:
         return StandardRunner(opponent, arguments.seconds, print_result).run_requirements(rows)
 
-    report = _show_run(arguments, "ebMS 2.0", len(rows), listener, run_rows)
+    report = _run_and_print_rows(arguments, "ebMS 2.0", len(rows), listener, run_rows)
     agreement = {"agreement": party.agreements["main"].name}
-    return _describe_run(report, profile.name or arguments.url, agreement, profile.features)
+    return _add_run_details(report, profile.name or arguments.url, agreement, profile.features)
 
 
 def _get_partner_folder(arguments: Arguments, *needed: str) -> Path:
@@ -212,13 +216,13 @@ def _get_partner_folder(arguments: Arguments, *needed: str) -> Path:
 
 def _open_target(arguments: Arguments) -> UrlTarget:
     """Return the gateway to be tested; raise GW808 where it cannot be reached."""
-    target = make_endpoint_target(arguments.url, open_tls(arguments))
+    target = make_endpoint_target(arguments.url, make_tls_context(arguments))
     if not target.can_be_reached():
         raise GatewayError(MISUSE, f"nothing accepts a connection at {arguments.url}", "--url")
     return target
 
 
-def _show_run(
+def _run_and_print_rows(
     arguments: Arguments,
     title: str,
     count: int,
@@ -240,7 +244,7 @@ def _show_run(
         listener.close()
 
 
-def _describe_run(
+def _add_run_details(
     report: RunReport, gateway: str, rules: dict[str, str], features: frozenset[str]
 ) -> RunReport:
     """Return the report with the time, the gateway, the rules of the test, and the declared features."""

@@ -24,10 +24,10 @@ from .role_rights import list_rights as list_rights
 from .role_rights import list_roles as list_roles
 from .role_rights import may_manage_account as may_manage_account
 from .role_rights import may_manage_organisation as may_manage_organisation
-from .sign_in_proofs import WINDOW as WINDOW
+from .sign_in_proofs import FAILURE_WINDOW as FAILURE_WINDOW
+from .sign_in_proofs import ExpectedIdToken as ExpectedIdToken
 from .sign_in_proofs import FailedSignIns as FailedSignIns
 from .sign_in_proofs import IdTokenError as IdTokenError
-from .sign_in_proofs import IdTokenRules as IdTokenRules
 from .sign_in_proofs import SessionLimits as SessionLimits
 from .sign_in_proofs import SessionTimes as SessionTimes
 from .sign_in_proofs import compute_sign_in_wait as compute_sign_in_wait

@@ -39,7 +39,7 @@ from gateway.errors import raise_resource_problem
 
 #: Media type of the evidence of a confirmation.
 CONFIRMATION_TYPE: Final = "application/vnd.gateway.passkey-confirmation+json"
-_LONGEST_ANSWER: Final = 64 * 1024
+_MAX_ANSWER_CHARACTERS: Final = 64 * 1024
 _TIMEOUT: Final = 5 * 60 * 1000
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
 _ALGORITHMS: Final = [
@@ -117,16 +117,16 @@ def derive_document_challenge(document: bytes) -> bytes:
 
 
 def build_registration_options(
-    party: RelyingParty, challenge: bytes, user: PasskeyUser, credential_ids: tuple[str, ...]
+    relying_party: RelyingParty, challenge: bytes, user: PasskeyUser, credential_ids: tuple[str, ...]
 ) -> str:
     """Return the options of `navigator.credentials.create()` as JSON.
 
     `credential_ids` are the ids of the passkeys of the user, so that an authenticator is registered once.
     """
     options = generate_registration_options(
-        rp_id=party.id,
-        rp_name=party.id,
-        user_id=_derive_user_id(party, user.account),
+        rp_id=relying_party.id,
+        rp_name=relying_party.id,
+        user_id=_derive_user_id(relying_party, user.account),
         user_name=user.name,
         user_display_name=user.display_name,
         challenge=challenge,
@@ -143,11 +143,11 @@ def build_registration_options(
 
 
 def build_assertion_options(
-    party: RelyingParty, challenge: bytes, credential_ids: tuple[str, ...] = ()
+    relying_party: RelyingParty, challenge: bytes, credential_ids: tuple[str, ...] = ()
 ) -> str:
     """Return the options of `navigator.credentials.get()` as JSON; without ids, any passkey may answer."""
     options = generate_authentication_options(
-        rp_id=party.id,
+        rp_id=relying_party.id,
         challenge=challenge,
         timeout=_TIMEOUT,
         allow_credentials=_describe_credentials(credential_ids),
@@ -156,25 +156,25 @@ def build_assertion_options(
     return options_to_json(options)
 
 
-def verify_registration(party: RelyingParty, challenge: bytes, answer: str) -> Passkey:
+def verify_registration(relying_party: RelyingParty, challenge: bytes, answer: str) -> Passkey:
     """Verify the answer to a registration challenge and return its passkey; raises PasskeyError."""
     attestation = _read_answer(answer)
-    _check_client_data(attestation)
+    _refuse_cross_origin_answer(attestation)
     try:
         registration = verify_registration_response(
             credential=attestation,
             expected_challenge=challenge,
-            expected_rp_id=party.id,
-            expected_origin=party.origin,
+            expected_rp_id=relying_party.id,
+            expected_origin=relying_party.origin,
             require_user_verification=True,
             supported_pub_key_algs=_ALGORITHMS,
         )
     except Exception as problem:  # the library raises errors of several libraries for octets of strangers
         raise_resource_problem(problem)
         raise PasskeyError(f"{type(problem).__name__}: {problem}"[:300]) from problem
-    credential = encode_base64url(registration.credential_id)
+    credential_id = encode_base64url(registration.credential_id)
     return Passkey(
-        credential,
+        credential_id,
         registration.credential_public_key,
         registration.sign_count,
         registration.credential_backed_up,
@@ -182,7 +182,7 @@ def verify_registration(party: RelyingParty, challenge: bytes, answer: str) -> P
 
 
 def verify_assertion(
-    party: RelyingParty, challenge: bytes, answer: str, passkey: Passkey, account: int | None = None
+    relying_party: RelyingParty, challenge: bytes, answer: str, passkey: Passkey, account: int | None = None
 ) -> PasskeyUse:
     """Verify the answer of a passkey to a challenge and return its use; raises PasskeyError.
 
@@ -190,18 +190,22 @@ def verify_assertion(
     person, it must be the `account`.
     """
     assertion = _read_answer(answer)
-    _check_client_data(assertion)
-    handle = assertion["response"].get("userHandle")
-    if handle and account is not None and handle != encode_base64url(_derive_user_id(party, account)):
+    _refuse_cross_origin_answer(assertion)
+    user_handle = assertion["response"].get("userHandle")
+    if (
+        user_handle
+        and account is not None
+        and user_handle != encode_base64url(_derive_user_id(relying_party, account))
+    ):
         raise PasskeyError("the passkey was made for another account")
     if assertion.get("id") != passkey.credential_id:
         raise PasskeyError("another passkey answers")
     try:
-        used = verify_authentication_response(
+        verified_response = verify_authentication_response(
             credential=assertion,
             expected_challenge=challenge,
-            expected_rp_id=party.id,
-            expected_origin=party.origin,
+            expected_rp_id=relying_party.id,
+            expected_origin=relying_party.origin,
             credential_public_key=passkey.public_key,
             credential_current_sign_count=passkey.sign_count,
             require_user_verification=True,
@@ -209,8 +213,8 @@ def verify_assertion(
     except Exception as problem:  # as in verify_registration
         raise_resource_problem(problem)
         raise PasskeyError(f"{type(problem).__name__}: {problem}"[:300]) from problem
-    evidence = _write_evidence(party, challenge, assertion, passkey)
-    return PasskeyUse(passkey.credential_id, used.new_sign_count, evidence)
+    evidence = _encode_evidence(relying_party, challenge, assertion, passkey)
+    return PasskeyUse(passkey.credential_id, verified_response.new_sign_count, evidence)
 
 
 def verify_confirmation(document: bytes, evidence: bytes) -> PasskeyUse:
@@ -221,14 +225,17 @@ def verify_confirmation(document: bytes, evidence: bytes) -> PasskeyUse:
     """
     fields = _read_answer(evidence.decode("utf-8", "replace"))
     try:
-        party = RelyingParty(fields["rp_id"], fields["origin"])
+        relying_party = RelyingParty(fields["rp_id"], fields["origin"])
         passkey = Passkey(fields["credential_id"], decode_base64url(fields["public_key"]), 0)
         response = {name: fields[name] for name in ("clientDataJSON", "authenticatorData", "signature")}
     except (KeyError, TypeError, ValueError) as problem:
         raise PasskeyError("the evidence lacks a field") from problem
     answer = {"id": passkey.credential_id, "rawId": passkey.credential_id, "type": "public-key"}
     return verify_assertion(
-        party, derive_document_challenge(document), json.dumps(answer | {"response": response}), passkey
+        relying_party,
+        derive_document_challenge(document),
+        json.dumps(answer | {"response": response}),
+        passkey,
     )
 
 
@@ -265,7 +272,8 @@ def decode_base64url(text: str) -> bytes:
 
 
 def _read_answer(answer: str) -> dict[str, Any]:
-    if len(answer) > _LONGEST_ANSWER:
+    """Return the JSON object of a browser's answer; raise PasskeyError if it is too long or not an object."""
+    if len(answer) > _MAX_ANSWER_CHARACTERS:
         raise PasskeyError("the answer is too long")
     try:
         credential = json.loads(answer)
@@ -277,6 +285,7 @@ def _read_answer(answer: str) -> dict[str, Any]:
 
 
 def _read_client_data(credential: dict[str, Any]) -> dict[str, Any]:
+    """Return the decoded clientDataJSON of an answer (Web Authentication 5.8.1), or raise PasskeyError."""
     response = credential.get("response")
     if not isinstance(response, dict):
         raise PasskeyError("the answer has no response")
@@ -289,7 +298,7 @@ def _read_client_data(credential: dict[str, Any]) -> dict[str, Any]:
     return client_data
 
 
-def _check_client_data(credential: dict[str, Any]) -> None:
+def _refuse_cross_origin_answer(credential: dict[str, Any]) -> None:
     """Refuse a credential that was signed within a frame of another site (Web Authentication §5.8.1).
 
     The library does not check this.
@@ -298,15 +307,15 @@ def _check_client_data(credential: dict[str, Any]) -> None:
         raise PasskeyError("the answer was made within a page of another site")
 
 
-def _write_evidence(
-    party: RelyingParty, challenge: bytes, credential: dict[str, Any], passkey: Passkey
+def _encode_evidence(
+    relying_party: RelyingParty, challenge: bytes, credential: dict[str, Any], passkey: Passkey
 ) -> bytes:
     """Return a use as JSON with sorted names: everything that a later verification needs."""
     response = credential["response"]
     fields = {
         "type": CONFIRMATION_TYPE,
-        "rp_id": party.id,
-        "origin": party.origin,
+        "rp_id": relying_party.id,
+        "origin": relying_party.origin,
         "challenge": encode_base64url(challenge),
         "credential_id": passkey.credential_id,
         "public_key": encode_base64url(passkey.public_key),
@@ -323,9 +332,9 @@ def _describe_credentials(credential_ids: tuple[str, ...]) -> list[PublicKeyCred
     ]
 
 
-def _derive_user_id(party: RelyingParty, account: int) -> bytes:
+def _derive_user_id(relying_party: RelyingParty, account: int) -> bytes:
     """Return the id of an account for authenticators; nothing about the person can be read from it."""
-    return sha256(f"{party.id} account {account}".encode()).digest()
+    return sha256(f"{relying_party.id} account {account}".encode()).digest()
 
 
 def _is_address(host: str) -> bool:

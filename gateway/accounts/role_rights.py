@@ -119,8 +119,8 @@ class RoleChange:
     """New roles of an account; `changes_own_roles` where it is the manager's own account."""
 
     organisation: Organisation
-    before: frozenset[str]
-    after: frozenset[str]
+    roles_before: frozenset[str]
+    roles_after: frozenset[str]
     changes_own_roles: bool = False
 
 
@@ -141,9 +141,13 @@ def find_role_problem(manager: Organisation, change: RoleChange) -> str | None:
     kind = change.organisation.kind
     if not may_manage_organisation(manager, change.organisation):
         return "You manage accounts of your own organisation only."
-    if not change.after <= set(list_roles(kind)):
+    if not change.roles_after <= set(list_roles(kind)):
         return "A role belongs to another kind of organisation."
-    keeps = Right.MANAGE_ACCOUNTS in list_rights(kind, change.after)
-    if change.changes_own_roles and Right.MANAGE_ACCOUNTS in list_rights(kind, change.before) and not keeps:
+    keeps_management = Right.MANAGE_ACCOUNTS in list_rights(kind, change.roles_after)
+    if (
+        change.changes_own_roles
+        and Right.MANAGE_ACCOUNTS in list_rights(kind, change.roles_before)
+        and not keeps_management
+    ):
         return "You cannot take the management of accounts away from yourself."
     return None

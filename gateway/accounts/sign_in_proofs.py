@@ -18,16 +18,16 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet, KeySetSerialization
 
 #: Number of characters of a password (NIST SP 800-63B-4 3.1.1.2: 15 when it is the only factor).
-SHORTEST_PASSWORD: Final = 15
-#: A longer one costs time to hash and adds nothing.
-LONGEST_PASSWORD: Final = 128
+MIN_PASSWORD_CHARACTERS: Final = 15
+#: The longest password: a longer one takes more time to hash and adds no security.
+MAX_PASSWORD_CHARACTERS: Final = 128
 #: The most typed characters for each character of the password: a syllable is up to three letters.
-_LONGEST_TYPED: Final = 4 * LONGEST_PASSWORD
-_FEWEST_DIFFERENT: Final = 5
+_MAX_TYPED_CHARACTERS: Final = 4 * MAX_PASSWORD_CHARACTERS
+_MIN_DIFFERENT_CHARACTERS: Final = 5
 # RFC 9106 section 4, second recommendation: 64 MiB, three passes, four lanes.
 _HASHER: Final = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=4)
 #: A hash of no password: an unknown name costs the same time as a known one.
-_NOBODY: Final = (
+_DUMMY_HASH: Final = (
     "$argon2id$v=19$m=65536,t=3,p=4$c2luZ2xlLXdpbmRvdy1ndw$VafzW3p6WZvNpgAgCpn5WOiyohWZkqfgRVAQvCaFIKw"
 )
 
@@ -38,12 +38,12 @@ def find_password_problem(password: str, names: tuple[str, ...] = ()) -> str | N
     `names` are the sign-in name and the name of its owner, which a password may not contain.
     """
     password = _normalize(password)
-    if len(password) < SHORTEST_PASSWORD:
-        return f"A password has at least {SHORTEST_PASSWORD} characters."
-    if len(password) > LONGEST_PASSWORD:
-        return f"A password has at most {LONGEST_PASSWORD} characters."
-    if len(set(password)) < _FEWEST_DIFFERENT:
-        return f"A password has at least {_FEWEST_DIFFERENT} different characters."
+    if len(password) < MIN_PASSWORD_CHARACTERS:
+        return f"A password has at least {MIN_PASSWORD_CHARACTERS} characters."
+    if len(password) > MAX_PASSWORD_CHARACTERS:
+        return f"A password has at most {MAX_PASSWORD_CHARACTERS} characters."
+    if len(set(password)) < _MIN_DIFFERENT_CHARACTERS:
+        return f"A password has at least {_MIN_DIFFERENT_CHARACTERS} different characters."
     if any(len(name) > 2 and name.casefold() in password.casefold() for name in names):
         return "A password does not contain the name of its owner."
     return None
@@ -57,29 +57,32 @@ def hash_password(password: str, salt: bytes) -> str:
     return _HASHER.hash(_normalize(password), salt=salt)
 
 
-def verify_password(stored: str | None, password: str) -> bool:
+def verify_password(stored_hash: str | None, password: str) -> bool:
     """Return whether a password has this hash; a missing hash takes the same time and is never right.
 
     Version 0.1.0 hashed a password as it was typed. So a decomposed one that does not match in Normalization
     Form C is tried as typed, too.
     """
-    if len(password) > _LONGEST_TYPED or len(_normalize(password)) > LONGEST_PASSWORD:
+    if len(password) > _MAX_TYPED_CHARACTERS or len(_normalize(password)) > MAX_PASSWORD_CHARACTERS:
         return False
     candidate_passwords = (
         (_normalize(password),) if _is_normalized(password) else (_normalize(password), password)
     )
     return (
-        any(_has_hash(stored or _NOBODY, candidate_password) for candidate_password in candidate_passwords)
-        and stored is not None
+        any(
+            _has_hash(stored_hash or _DUMMY_HASH, candidate_password)
+            for candidate_password in candidate_passwords
+        )
+        and stored_hash is not None
     )
 
 
-def is_hash_of_unnormalized_password(stored: str, password: str) -> bool:
+def is_hash_of_unnormalized_password(stored_hash: str, password: str) -> bool:
     """Return whether a verified password matches its hash only as typed: the hash must be replaced.
 
     Until then the person can sign in only from keyboards that send the same decomposed letters.
     """
-    return not _is_normalized(password) and not _has_hash(stored, _normalize(password))
+    return not _is_normalized(password) and not _has_hash(stored_hash, _normalize(password))
 
 
 def _normalize(password: str) -> str:
@@ -90,9 +93,9 @@ def _is_normalized(password: str) -> bool:
     return unicodedata.is_normalized("NFC", password)
 
 
-def _has_hash(stored: str, password: str) -> bool:
+def _has_hash(stored_hash: str, password: str) -> bool:
     try:
-        return _HASHER.verify(stored, password)
+        return _HASHER.verify(stored_hash, password)
     except (VerificationError, InvalidHashError):
         return False
 
@@ -101,8 +104,8 @@ def _has_hash(stored: str, password: str) -> bool:
 class SessionLimits:
     """How long a session may be idle, and how long it may last in all."""
 
-    idle: timedelta
-    whole: timedelta
+    max_idle_time: timedelta
+    max_duration: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +136,16 @@ def is_session_over(times: SessionTimes, limits: SessionLimits, now: datetime) -
     """Return whether a session has been ended, was idle too long, or has lasted too long."""
     return (
         times.ended_at is not None
-        or now - times.seen_at >= limits.idle
-        or now - times.created_at >= limits.whole
+        or now - times.seen_at >= limits.max_idle_time
+        or now - times.created_at >= limits.max_duration
     )
 
 
 #: Failures are counted over this time.
-WINDOW: Final = timedelta(minutes=15)
-_OF_PAIR: Final = 5
-_OF_NETWORK: Final = 50
-_OF_NAME: Final = 100
+FAILURE_WINDOW: Final = timedelta(minutes=15)
+_MAX_FAILURES_OF_PAIR: Final = 5
+_MAX_FAILURES_OF_NETWORK: Final = 50
+_MAX_FAILURES_OF_NAME: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,22 +156,26 @@ class FailedSignIns:
     network: int
     name: int
     #: Whether this name has signed in from this network before.
-    familiar: bool = False
+    is_familiar_network: bool = False
 
 
-def compute_sign_in_wait(failed: FailedSignIns) -> timedelta | None:
+def compute_sign_in_wait(failure_counts: FailedSignIns) -> timedelta | None:
     """Return how long the next sign-in must wait; None when it may be tried now."""
-    over = failed.pair >= _OF_PAIR or failed.network >= _OF_NETWORK
-    over = over or (failed.name >= _OF_NAME and not failed.familiar)
-    return WINDOW if over else None
+    is_over_limit = (
+        failure_counts.pair >= _MAX_FAILURES_OF_PAIR or failure_counts.network >= _MAX_FAILURES_OF_NETWORK
+    )
+    is_over_limit = is_over_limit or (
+        failure_counts.name >= _MAX_FAILURES_OF_NAME and not failure_counts.is_familiar_network
+    )
+    return FAILURE_WINDOW if is_over_limit else None
 
 
-_LONGEST: Final = 64 * 1024
-_MOST_KEYS: Final = 1000
+_MAX_TOKEN_CHARACTERS: Final = 64 * 1024
+_MAX_KEYS: Final = 1000
 #: Digits of a number of a key in base64: an RSA key of 8192 bits. Larger ones cost time at each token.
-_LONGEST_NUMBER: Final = 1366
+_MAX_NUMBER_CHARACTERS: Final = 1366
 _SKEW: Final = timedelta(seconds=60)
-_OLDEST: Final = timedelta(minutes=10)
+_MAX_TOKEN_AGE: Final = timedelta(minutes=10)
 #: Members of a key that are read (RFC 7517 section 4, RFC 7518 section 6, RFC 8037); `use` and `key_ops` are
 #: judged apart. Private members and certificates verify nothing here, and the library refuses a key for what
 #: it finds in them.
@@ -184,7 +191,7 @@ class IdTokenError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class IdTokenRules:
+class ExpectedIdToken:
     """The values that an ID token must have: issuer, audience and nonce; and the time now."""
 
     issuer: str
@@ -193,12 +200,12 @@ class IdTokenRules:
     now: datetime
 
 
-def verify_id_token(token: str, keys: Mapping[str, Any], rules: IdTokenRules) -> str:
+def verify_id_token(token: str, key_set: Mapping[str, Any], expected: ExpectedIdToken) -> str:
     """Return the subject of an ID token that one of the keys (JWK Set) signed; raises IdTokenError."""
-    if len(token) > _LONGEST:
+    if len(token) > _MAX_TOKEN_CHARACTERS:
         raise IdTokenError("the token is too long")
-    claims = _read_signed_claims(token, select_signing_keys(keys))
-    problem_found = _find_claim_problem(claims, rules)
+    claims = _read_signed_claims(token, select_signing_keys(key_set))
+    problem_found = _find_claim_problem(claims, expected)
     if problem_found:
         raise IdTokenError(problem_found)
     return str(claims["sub"])
@@ -221,17 +228,17 @@ def _read_signed_claims(token: str, keys: KeySetSerialization) -> Mapping[str, A
     raise IdTokenError(f"{type(problems[0]).__name__}: {problems[0]}"[:200]) from problems[0]
 
 
-def select_signing_keys(document: Mapping[str, Any]) -> KeySetSerialization:
+def select_signing_keys(key_set: Mapping[str, Any]) -> KeySetSerialization:
     """Return the JWK Set of the keys that can verify signatures; raise IdTokenError where there is none.
 
     A key that cannot be read, of a type or curve that is not known, is left out (RFC 7517 section 5). Of the
     others the members stay that signatures are verified with.
     """
-    listed = document.get("keys")
+    listed = key_set.get("keys")
     if not isinstance(listed, list):
         raise IdTokenError("the key set has no list of keys")
-    if len(listed) > _MOST_KEYS:
-        raise IdTokenError(f"the key set has {len(listed)} keys; at most {_MOST_KEYS} are read")
+    if len(listed) > _MAX_KEYS:
+        raise IdTokenError(f"the key set has {len(listed)} keys; at most {_MAX_KEYS} are read")
     signing_keys = [key for key in map(_read_signing_key, listed) if key is not None]
     if not signing_keys:
         raise IdTokenError("the key set has no key that can be read")
@@ -240,10 +247,10 @@ def select_signing_keys(document: Mapping[str, Any]) -> KeySetSerialization:
 
 def _read_signing_key(key: Any) -> dict[str, Any] | None:
     """Return the members of a key that can verify signatures, or None; a member that is null is left out."""
-    if not isinstance(key, dict) or key.get("kty") == "oct" or not _may_verify(key):
+    if not isinstance(key, dict) or key.get("kty") == "oct" or not _is_verification_key(key):
         return None
     members = {name: key[name] for name in _KEY_MEMBERS if key.get(name) is not None}
-    if any(len(str(members.get(name, ""))) > _LONGEST_NUMBER for name in ("n", "e", "x", "y")):
+    if any(len(str(members.get(name, ""))) > _MAX_NUMBER_CHARACTERS for name in ("n", "e", "x", "y")):
         return None
     if members.get("crv") == "Ed25519" and members.get("alg") in _ED25519:
         del members["alg"]
@@ -255,7 +262,7 @@ def _read_signing_key(key: Any) -> dict[str, Any] | None:
     return members
 
 
-def _may_verify(key: Mapping[str, Any]) -> bool:
+def _is_verification_key(key: Mapping[str, Any]) -> bool:
     """Return whether a key is meant for verifying signatures (RFC 7517 sections 4.2 and 4.3)."""
     operations = key.get("key_ops")
     if operations is not None and not (isinstance(operations, list) and "verify" in operations):
@@ -263,19 +270,19 @@ def _may_verify(key: Mapping[str, Any]) -> bool:
     return key.get("use") in (None, "", "sig")
 
 
-def _find_claim_problem(claims: Mapping[str, Any], rules: IdTokenRules) -> str:
+def _find_claim_problem(claims: Mapping[str, Any], expected: ExpectedIdToken) -> str:
     """Return the first mistake in the claims (OpenID Connect Core 3.1.3.7), or an empty text."""
     subject = claims.get("sub")
-    if claims.get("iss") != rules.issuer:
+    if claims.get("iss") != expected.issuer:
         return "another issuer"
-    if not _is_audience(claims, rules.client_id):
+    if not _is_audience(claims, expected.client_id):
         return "another audience"
-    if not rules.nonce or claims.get("nonce") != rules.nonce:
+    if not expected.nonce or claims.get("nonce") != expected.nonce:
         return "another nonce"
     # Neither NUL nor half a pair of surrogates, which no database takes.
     if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isprintable():
         return "no subject"
-    return _find_time_problem(claims, rules.now)
+    return _find_time_problem(claims, expected.now)
 
 
 def _is_audience(claims: Mapping[str, Any], client_id: str) -> bool:
@@ -288,19 +295,21 @@ def _is_audience(claims: Mapping[str, Any], client_id: str) -> bool:
 
 
 def _find_time_problem(claims: Mapping[str, Any], now: datetime) -> str:
-    ends, begins = _read_time(claims.get("exp")), _read_time(claims.get("iat"))
-    if ends is None or begins is None:
+    """Return why exp, iat or nbf of an ID token forbid a sign-in at `now`; an empty text if they allow it."""
+    expires_at, issued_at = _read_time(claims.get("exp")), _read_time(claims.get("iat"))
+    if expires_at is None or issued_at is None:
         return "no time"
-    if ends <= now - _SKEW:
+    if expires_at <= now - _SKEW:
         return "expired"
     if claims.get("nbf") is not None:  # RFC 7519 section 4.1.5
         valid_from = _read_time(claims["nbf"])
         if valid_from is None or valid_from > now + _SKEW:
             return "not valid yet"
-    return "issued at another time" if not now - _OLDEST <= begins <= now + _SKEW else ""
+    return "issued at another time" if not now - _MAX_TOKEN_AGE <= issued_at <= now + _SKEW else ""
 
 
 def _read_time(value: Any) -> datetime | None:
+    """Return the time of a claim (NumericDate of RFC 7519: seconds since 1970); None for another value."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

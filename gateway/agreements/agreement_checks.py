@@ -134,6 +134,10 @@ def _format_party_id(party_id: PartyId) -> str:
 
 
 def _find_party_problems(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
+    """Yield a finding for each unregistered identifier, mixed side, and party that is suspended or retired.
+
+    A side is mixed if its identifiers belong to several registered parties.
+    """
     for ids in _list_sides(agreement):
         owners = {party_id: hub_view.find_party(party_id) for party_id in ids}
         for side_party_id, owner in owners.items():
@@ -152,6 +156,7 @@ def _find_party_problems(agreement: AgreementDocument, hub_view: HubView) -> _Fi
 
 
 def _find_inactive_parties(location: str, owners: list[KnownParty]) -> _Findings:
+    """Yield a finding at `location` for each of `owners` that is retired or suspended."""
     for name, status in dict.fromkeys((owner.name, owner.status) for owner in owners):
         if status == "RETIRED":
             yield make_finding(
@@ -163,6 +168,7 @@ def _find_inactive_parties(location: str, owners: list[KnownParty]) -> _Findings
 
 
 def _find_hub_problems(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
+    """Yield a finding unless exactly one side of the agreement is the hub's own party."""
     sides = _list_sides(agreement)
     hub_side_count = sum(_is_hub_side(ids, hub_view) for ids in sides)
     if hub_side_count == 1:
@@ -185,6 +191,7 @@ def _find_hub_problems(agreement: AgreementDocument, hub_view: HubView) -> _Find
 
 
 def _find_period_problems(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
+    """Yield a finding if the whole agreement has ended, or has not begun, at the time of `hub_view`."""
     agreement_end = max(pmode.valid_until for pmode in agreement.pmodes)
     agreement_start = min(pmode.valid_from for pmode in agreement.pmodes)
     if agreement_end <= hub_view.at:
@@ -215,6 +222,7 @@ def _find_terms_beyond_hub(agreement: AgreementDocument, hub_view: HubView) -> _
 
 
 def _find_reliability_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Findings:
+    """Yield a finding for each P-Mode whose retries have no effect, or have no duplicate elimination."""
     for pmode in agreement.pmodes:
         terms, location = pmode.reliability, agreement.find_place(("pmode", pmode.id))
         if not terms.retries:
@@ -236,6 +244,7 @@ def _find_mailbox_filings(agreement: AgreementDocument, hub_view: HubView) -> _F
 
 
 def _find_same_messages(agreement: AgreementDocument, hub_view: HubView) -> _Findings:
+    """Yield a finding for each active P-Mode of another agreement that is for the same messages."""
     for pmode in agreement.pmodes:
         for other_pmode in hub_view.other_pmodes:
             if other_pmode.agreement != pmode.agreement and _are_for_same_messages(pmode, other_pmode):
@@ -247,6 +256,7 @@ def _find_same_messages(agreement: AgreementDocument, hub_view: HubView) -> _Fin
 
 
 def _are_for_same_messages(pmode: PMode, other_pmode: PMode) -> bool:
+    """Return whether a message can match both P-Modes: equal names, common party ids, a common period."""
     field_names = ("service", "service_type", "action", "from_role", "to_role", "protocol")
     return (
         all(getattr(pmode, name) == getattr(other_pmode, name) for name in field_names)
@@ -258,6 +268,11 @@ def _are_for_same_messages(pmode: PMode, other_pmode: PMode) -> bool:
 
 
 def _find_certificate_problems(party_pair: _PartyPair) -> _Findings:
+    """Yield findings if the partner must sign and has no certificate for it during the agreement.
+
+    `pins` are the certificates (SHA-256) that the agreement names for the partner; without any, each of its
+    registered signing certificates may be used. A pin that is not registered is a finding of its own.
+    """
     partner = party_pair.partner
     if partner is None or not _must_partner_sign(party_pair):
         return
@@ -322,6 +337,7 @@ def _describe_missing_certificate(
 
 
 def _find_own_pin_problems(party_pair: _PartyPair) -> _Findings:
+    """Yield a finding if the agreement names certificates (pins) of the hub, but not that which signs."""
     pins = party_pair.outgoing_pmodes[0].security.certificates if party_pair.outgoing_pmodes else ()
     pins = pins or (
         party_pair.incoming_pmodes[0].security.reply_certificates if party_pair.incoming_pmodes else ()
@@ -335,6 +351,7 @@ def _find_own_pin_problems(party_pair: _PartyPair) -> _Findings:
 
 
 def _find_tls_problems(party_pair: _PartyPair) -> _Findings:
+    """Yield a finding if mutual TLS is agreed and the partner has no TLS certificate that is still valid."""
     partner = party_pair.partner
     mutual_tls_pmodes = [pmode for pmode in party_pair.incoming_pmodes if pmode.security.mutual_tls]
     if partner is None or not mutual_tls_pmodes:
@@ -352,6 +369,7 @@ def _find_tls_problems(party_pair: _PartyPair) -> _Findings:
 
 
 def _find_login_problems(party_pair: _PartyPair) -> _Findings:
+    """Yield findings on agreed HTTP logins that the hub cannot make, and on those it never checks."""
     partner_id = party_pair.partner_ids[0].value
     login_pmodes = [
         candidate
@@ -375,6 +393,7 @@ def _find_login_problems(party_pair: _PartyPair) -> _Findings:
 
 
 def _find_case_problems(party_pair: _PartyPair) -> _Findings:
+    """Yield a finding for each service with submissions but no result P-Mode, or with a result only."""
     action, agreement = party_pair.hub_view.result_action, party_pair.agreement
     result_pmodes = _index_by_service(
         candidate for candidate in party_pair.outgoing_pmodes if candidate.action == action
@@ -407,6 +426,7 @@ def _index_by_service(pmodes: Iterable[PMode]) -> dict[tuple[str, str | None], P
 
 
 def _find_direction_problems(party_pair: _PartyPair) -> _Findings:
+    """Yield a finding if no P-Mode is for messages to the hub, and for each of those that is unsigned."""
     if not party_pair.incoming_pmodes:
         text = "no P-Mode lets the partner send anything to the hub"
         yield make_finding("nothing-received", party_pair.agreement.find_place(("pmodes", "")), text)
@@ -416,14 +436,15 @@ def _find_direction_problems(party_pair: _PartyPair) -> _Findings:
             yield make_finding("unsigned", party_pair.agreement.find_place(("pmode", pmode.id)), text)
 
 
-def _find_endpoint_problems(sides: _PartyPair) -> _Findings:
-    partner_id = sides.partner_ids[0].value
-    location = sides.agreement.find_place(("endpoint", partner_id), ("party", partner_id))
-    pushed = [sent.id for sent in sides.outgoing_pmodes if sent.endpoint is None and sent.pull is None]
+def _find_endpoint_problems(party_pair: _PartyPair) -> _Findings:
+    """Yield findings if the partner has no endpoint for pushed messages, or the same endpoint as the hub."""
+    partner_id = party_pair.partner_ids[0].value
+    location = party_pair.agreement.find_place(("endpoint", partner_id), ("party", partner_id))
+    pushed = [sent.id for sent in party_pair.outgoing_pmodes if sent.endpoint is None and sent.pull is None]
     if pushed:
         text = f"the partner has no endpoint, and the hub must send to it: {', '.join(pushed)[:200]}"
         yield make_finding("endpoint-missing", location, text)
-    for pmode in sides.agreement.pmodes:
+    for pmode in party_pair.agreement.pmodes:
         if pmode.endpoint is not None and pmode.endpoint == pmode.reply_endpoint:
             text = f"hub and partner have the same endpoint, {pmode.endpoint[:_MAX_CHARACTERS]}"
             yield make_finding("endpoint-same", location, text)
@@ -431,6 +452,7 @@ def _find_endpoint_problems(sides: _PartyPair) -> _Findings:
 
 
 def _find_reply_problems(party_pair: _PartyPair) -> _Findings:
+    """Yield a finding for each P-Mode whose receipts have no endpoint, or whose response does not exist."""
     for pmode in party_pair.agreement.pmodes:
         location = party_pair.agreement.find_place(("pmode", pmode.id))
         if (
@@ -470,6 +492,7 @@ def _list_missing_order_terms(pmode: PMode) -> list[str]:
 
 
 def _find_order_and_actor_problems(agreement: AgreementDocument, _hub_view: HubView) -> _Findings:
+    """Yield a finding for each P-Mode with incomplete terms of message order, or with receipts of nextMSH."""
     for pmode in agreement.pmodes:
         missing_terms = _list_missing_order_terms(pmode) if pmode.reliability.message_order else ()
         if missing_terms:

@@ -102,7 +102,7 @@ class _AgreementParty:
 
 @dataclass(frozen=True, slots=True)
 class _AgreementTerms:
-    """The terms of every P-Mode of the file, unless the P-Mode itself has others."""
+    """The terms of all P-Modes of a file; a P-Mode may override `defaults`."""
 
     agreement: str
     protocol: str
@@ -121,6 +121,7 @@ def _read_optional_text(fields: dict[str, YamlNode], field_name: str) -> str | N
 
 
 def _read_party(node: YamlNode) -> _AgreementParty:
+    """Return one entry of ``parties``; raise GW808 for an unknown key or an endpoint that is not valid."""
     fields = read_fields(node, ("ids",), ("role", "endpoint", "certificates", "authentication"))
     ids = []
     for id_node in read_members(fields["ids"]):
@@ -193,6 +194,7 @@ def _read_security(
     sender: _AgreementParty,
     receiver: _AgreementParty,
 ) -> Security:
+    """Return the security terms of one P-Mode; its pins are the certificates of `sender` and `receiver`."""
     fields = _merge_defaults(terms, pmode_fields, "security", _SECURITY_KEYS)
     signature_algorithm = _read_optional_text(fields, "signature_algorithm")
     return Security(
@@ -209,6 +211,7 @@ def _read_security(
 
 
 def _read_reliability(terms: _AgreementTerms, pmode_fields: dict[str, YamlNode]) -> Reliability:
+    """Return the reliability terms of one P-Mode; raise GW808 if ``persist_duration`` is too short."""
     fields = _merge_defaults(terms, pmode_fields, "reliability", _RELIABILITY_KEYS)
     values: dict[str, Any] = {}
     for term_name, node in fields.items():
@@ -240,6 +243,7 @@ def _read_encryption(terms: _AgreementTerms, pmode_fields: dict[str, YamlNode]) 
 
 
 def _read_compression(terms: _AgreementTerms, pmode_fields: dict[str, YamlNode]) -> Packaging | None:
+    """Return the gzip packaging or None, as the P-Mode says, else the defaults, else the profile."""
     method_node = (
         pmode_fields.get("compression")
         or terms.defaults.get("compression")
@@ -260,6 +264,7 @@ def _read_service(node: YamlNode) -> tuple[str, str | None]:
 def _find_pmode_parties(
     fields: dict[str, YamlNode], terms: _AgreementTerms
 ) -> tuple[_AgreementParty, _AgreementParty]:
+    """Return the sender and the receiver that ``from`` and ``to`` name; raise GW808 for an unknown name."""
     parties = []
     for field_name in ("from", "to"):
         party_name = fields[field_name].read_text()
@@ -272,6 +277,7 @@ def _find_pmode_parties(
 
 
 def _read_pmode(node: YamlNode, terms: _AgreementTerms) -> PMode:
+    """Return one entry of ``pmodes``, completed from `terms` of the file; raise GW808 if it is not valid."""
     fields = read_fields(
         node,
         ("id", "from", "to", "service", "action"),
@@ -334,6 +340,7 @@ def _read_splitting(terms: _AgreementTerms, pmode_fields: dict[str, YamlNode]) -
 
 
 def _read_pull(fields: dict[str, YamlNode]) -> PullTerms | None:
+    """Return the terms of a P-Mode whose messages are pulled; None if it has no key ``pull``."""
     if "pull" not in fields:
         return None
     node = fields["pull"]
@@ -347,6 +354,7 @@ def _read_pull(fields: dict[str, YamlNode]) -> PullTerms | None:
 
 
 def _read_limits(fields: dict[str, YamlNode]) -> ConversationLimits:
+    """Return the limits under the key ``conversations``; without the key there are no limits."""
     if "conversations" not in fields:
         return ConversationLimits()
     node = fields["conversations"]
@@ -357,6 +365,7 @@ def _read_limits(fields: dict[str, YamlNode]) -> ConversationLimits:
 
 
 def _read_terms(fields: dict[str, YamlNode]) -> _AgreementTerms:
+    """Return the terms that all P-Modes of a file share; raise GW808 unless it has exactly two parties."""
     parties_node = fields["parties"]
     party_by_name = {name: _read_party(side) for name, side in read_entries(parties_node).items()}
     if len(party_by_name) != 2:

@@ -59,7 +59,7 @@ class AgreementFinding:
 
 
 def make_finding(rule_id: str, location: str, finding_text: str, clause: str = "") -> AgreementFinding:
-    """Return the finding that an agreement breaks a rule at a place; `clause` where the rule names none."""
+    """Return the finding that an agreement breaks a rule at a place; a `clause` replaces that of the rule."""
     broken_rule = AGREEMENT_RULES[rule_id]
     return AgreementFinding(
         rule_id, broken_rule.severity, location, finding_text, clause=clause or broken_rule.clause

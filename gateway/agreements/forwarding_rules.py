@@ -48,6 +48,7 @@ class ForwardingRule:
     retry_interval: int = 60
 
     def __post_init__(self) -> None:
+        """Raise GW808 for a field that has a wrong value, or that contradicts another."""
         require_condition(is_endpoint(self.endpoint), "endpoint must be an http(s) URL", "endpoint")
         require_condition(bool(self.senders), "a rule must name the parties that may send", "senders")
         require_condition(

@@ -139,6 +139,7 @@ class PMode:
     mep_binding: str | None = None
 
     def __post_init__(self) -> None:
+        """Raise GW808 for a field that has a wrong value, or that contradicts another."""
         _check_names(self)
         _check_parties(self)
         _check_binding(self)
@@ -208,6 +209,7 @@ class PMode:
 
 
 def _check_names(pmode: PMode) -> None:
+    """Raise GW808 for a name, choice, channel or service of `pmode` that is not valid."""
     for field_name in ("id", "agreement", "service", "action"):
         field_value = getattr(pmode, field_name)
         require_condition(
@@ -237,6 +239,7 @@ def _check_names(pmode: PMode) -> None:
 
 
 def _check_binding(pmode: PMode) -> None:
+    """Raise GW808 if ``mep_binding`` contradicts ``mep``, or the transfer of the message (push or pull)."""
     binding = pmode.mep_binding
     if binding is None:
         return
@@ -256,6 +259,7 @@ def _check_binding(pmode: PMode) -> None:
 
 
 def _check_parties(pmode: PMode) -> None:
+    """Raise GW808 for a party without ids, with a wrong id, or with an id of the other party."""
     for side_name, party_ids in (("from", pmode.from_party), ("to", pmode.to_party)):
         require_condition(bool(party_ids), f"the {side_name} party has no id", side_name)
         for party_id in party_ids:
@@ -289,6 +293,7 @@ def terms_to_json(terms: Any) -> dict[str, object]:
 
 
 def _convert_to_json(field_value: Any) -> Any:
+    """Return a field value for JSON: tuples become lists, instants ISO 8601 texts, dataclasses objects."""
     if isinstance(field_value, PartyId):
         return [field_value.value, field_value.type]
     if isinstance(field_value, tuple):

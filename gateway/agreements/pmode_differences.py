@@ -129,6 +129,7 @@ def _label_actions(pmode_keys: Sequence[_PModeKey]) -> dict[_PModeKey, str]:
 
 
 def _compare_terms(action_label: str, old_pmode: PMode, new_pmode: PMode) -> Iterator[TermDifference]:
+    """Yield the terms that differ between two P-Modes, with the old and the new value in words."""
     old_values, new_values = (
         dict(_flatten_terms(pmode_to_json(old_pmode))),
         dict(_flatten_terms(pmode_to_json(new_pmode))),
@@ -148,6 +149,7 @@ def _compare_terms(action_label: str, old_pmode: PMode, new_pmode: PMode) -> Ite
 
 
 def _flatten_terms(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each term as its path (names joined by dots) and value; a group in `_TERM_NAMES` is one value."""
     for name, value in values.items():
         term_path = f"{prefix}{name}"
         if isinstance(value, dict) and term_path not in _TERM_NAMES:
@@ -157,6 +159,7 @@ def _flatten_terms(values: Mapping[str, Any], prefix: str = "") -> Iterator[tupl
 
 
 def _describe_value(term_path: str, term_value: Any) -> str:
+    """Return a value in words: a duration with its unit, a SHA-256 digest as 16 digits, a long text cut."""
     if term_value is None or term_value in ([], {}):
         return "none"
     if isinstance(term_value, bool):

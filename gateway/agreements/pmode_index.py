@@ -69,7 +69,7 @@ def make_pull_route(pmode: PMode) -> PullRoute:
 
 
 class PModeSource(Protocol):
-    """Where an index has its P-Modes from: it reads those of one agreement when that is first used."""
+    """The source of the P-Modes of an index, which parses an agreement when it is first used."""
 
     def list_agreements(self) -> Collection[str]:
         """Return the ids of all agreements."""
@@ -125,6 +125,7 @@ class _AgreementIndex:
             self._add_pmode(pmode)
 
     def _add_pmode(self, pmode: PMode) -> None:
+        """Add a P-Mode to all indexes; raise GW808 if another has its id or its messages at a common time."""
         id_versions = self.versions_by_id.setdefault(pmode.id, [])
         if any(_have_common_period(version, pmode) for version in id_versions):
             raise GatewayError(MISUSE, f"two P-Modes have the id {pmode.id[:_MAX_CHARACTERS]!r}", pmode.id)
@@ -267,7 +268,7 @@ class PModeIndex:
         )
 
     def _list_pulled_pmodes(self, is_selected: Callable[[PullRoute], bool]) -> Iterator[PMode]:
-        """Yield the P-Modes whose messages are pulled, of the agreements that have a route as is meant."""
+        """Yield the P-Modes whose messages are pulled, of each agreement with a route that `is_selected`."""
         if self._pull_routes is None:
             self._pull_routes = tuple(self._source.list_pull_routes())
         for agreement in dict.fromkeys(route.agreement for route in self._pull_routes if is_selected(route)):

@@ -21,7 +21,7 @@ _PARTY_TERMS: Final = ("endpoint", "certificate")
 #: Terms that stand in a group of the P-Mode: the group, and the name there. A P-Mode without the group
 #: has no such term.
 _GROUPED_TERMS: Final[Mapping[str, tuple[str, str]]] = {
-    # The memory of the receiver stays as the document has it: a hub cannot change its partner's.
+    # `persist_duration` cannot be overridden: it binds the receiver, and a hub cannot change its partner.
     "retries": ("reliability", "retries"),
     "retry_interval": ("reliability", "retry_interval"),
     "encryption_policy": ("encryption", "policy"),
@@ -84,6 +84,10 @@ def apply_overrides(pmode: PMode, overrides: Iterable[PModeOverride]) -> PMode:
 
 
 def _apply_override(pmode: PMode, override: PModeOverride) -> PMode:
+    """Return the P-Mode with one term replaced; a certificate is added to those of the party of `override`.
+
+    An endpoint replaces `endpoint` if that party is the receiver, else `reply_endpoint`.
+    """
     changed_fields: dict[str, Any] = {override.term: override.value}
     if override.term == "deliver_to":
         return replace(pmode, **changed_fields)

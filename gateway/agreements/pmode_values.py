@@ -80,13 +80,13 @@ def require_condition(is_met: bool, detail: str, location: str) -> None:
 
 
 def require_choice(term_value: str, choices: Collection[str], location: str) -> None:
-    """Raise GW808 at `location` unless a term, whose name ends the location, is one of its choices."""
+    """Raise GW808 at `location` unless `term_value` is in `choices`; `location` ends with the term's name."""
     term_name = location.rpartition("/")[2]
     require_condition(term_value in choices, f"{term_name} must be one of {', '.join(choices)}", location)
 
 
 def require_range(number: int, min_value: int, max_value: int, location: str, unit: str = "") -> None:
-    """Raise GW808 at `location` unless a number, whose name ends the location, is within bounds."""
+    """Raise GW808 at `location`, which ends with the term's name, unless `number` is within the bounds."""
     detail = f"{location.rpartition('/')[2]} must be {min_value} to {max_value}{unit}"
     require_condition(min_value <= number <= max_value, detail, location)
 
@@ -131,6 +131,7 @@ class Security:
     token_reference: str | None = None
 
     def __post_init__(self) -> None:
+        """Raise GW808 for an unknown choice, and for a certificate pin that is no SHA-256 digest."""
         require_choice(self.policy, SIGNATURE_POLICIES, "security/policy")
         if self.token_reference is not None:
             require_choice(self.token_reference, TOKEN_REFERENCES, "security/token_reference")
@@ -163,6 +164,7 @@ class Reliability:
     ack_actor: str = "toPartyMSH"
 
     def __post_init__(self) -> None:
+        """Raise GW808 for an unknown choice or a number out of range."""
         for field_name in ("ack_requested", "ack_signed", "duplicate_elimination"):
             require_choice(getattr(self, field_name), RELIABILITY_CHOICES, f"reliability/{field_name}")
         require_range(self.retries, 0, _MAX_RETRIES, "reliability/retries")
@@ -186,7 +188,7 @@ class Reliability:
 
     @property
     def sending_limit(self) -> int:
-        """Return the number of seconds after which no repeat is begun, also when the agreed ones were late.
+        """Return the seconds after which no repeat is begun, even if an agreed repeat is late.
 
         A busy sender makes its attempts a little later than agreed. They are still made, as long as the
         receiver remembers the message (ebMS 2.0 §6.4.6).
@@ -211,6 +213,7 @@ class Encryption:
     policy: str = "strict"
 
     def __post_init__(self) -> None:
+        """Raise GW808 for an unknown policy, a missing protocol or algorithm, or an invalid pin (SHA-256)."""
         require_choice(self.policy, ENCRYPTION_POLICIES, "encryption/policy")
         require_condition(
             bool(self.protocol), "the protocol of an envelope must be named", "encryption/protocol"
@@ -308,6 +311,7 @@ class BusinessTerms:
     activity_action: str | None = None
 
     def __post_init__(self) -> None:
+        """Raise GW808 for a time (in seconds) that is out of range."""
         for field_name in (
             "time_to_acknowledge_receipt",
             "time_to_acknowledge_acceptance",
@@ -331,6 +335,7 @@ class PullTerms:
     sub_channel: str | None = None
 
     def __post_init__(self) -> None:
+        """Raise GW808 for an unknown authorization or a sub-channel that cannot stand in a URI."""
         require_choice(self.authorization, PULL_AUTHORIZATIONS, "pull/authorization")
         sub_channel = self.sub_channel
         is_valid = sub_channel is None or _SUB_CHANNEL.fullmatch(sub_channel) is not None
@@ -369,14 +374,14 @@ class SplittingTerms:
     open_groups: int = 4
 
     def __post_init__(self) -> None:
-        for field_name, (min_value, most) in _SPLITTING_LIMITS.items():
-            require_range(getattr(self, field_name), min_value, most, f"splitting/{field_name}")
+        """Raise GW808 for a number out of range, an unknown compression, or too many fragments."""
+        for field_name, (min_value, max_value) in _SPLITTING_LIMITS.items():
+            require_range(getattr(self, field_name), min_value, max_value, f"splitting/{field_name}")
         require_choice(self.compression, ("gzip", "none"), "splitting/compression")
-        count = -(-self.message_size // self.fragment_size)
-        detail = (
-            f"message_size in pieces of fragment_size gives {count} fragments; the most are {MOST_FRAGMENTS}"
-        )
-        require_condition(count <= MOST_FRAGMENTS, detail, "splitting/fragment_size")
+        fragment_count = -(-self.message_size // self.fragment_size)
+        sizes = "message_size in pieces of fragment_size"
+        detail = f"{sizes} gives {fragment_count} fragments; the most are {MOST_FRAGMENTS}"
+        require_condition(fragment_count <= MOST_FRAGMENTS, detail, "splitting/fragment_size")
 
 
 @dataclass(frozen=True, slots=True)
@@ -387,6 +392,7 @@ class ConversationLimits:
     concurrent: int | None = None
 
     def __post_init__(self) -> None:
+        """Raise GW808 for a negative limit."""
         for field_name in ("invocations", "concurrent"):
             limit = getattr(self, field_name)
             require_condition(

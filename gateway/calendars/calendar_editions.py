@@ -51,6 +51,10 @@ class Timetable:
 
 @lru_cache(maxsize=256)
 def _make_working_calendar(timetable: Timetable, organisation: str) -> WorkingCalendar:
+    """Return the calendar of `organisation`: its own editions, and before the first of them the general ones.
+
+    General editions name every organisation (`*`); their last day is the day before the first own edition.
+    """
     specific = [calendar for calendar in timetable.calendars if organisation in calendar.organisations]
     general = [
         calendar
@@ -58,9 +62,11 @@ def _make_working_calendar(timetable: Timetable, organisation: str) -> WorkingCa
         if EVERY in calendar.organisations and calendar not in specific
     ]
     if specific:
-        last = min(calendar.valid_from for calendar in specific) - timedelta(days=1)
-        earlier = (calendar for calendar in general if calendar.valid_from <= last)
-        general = [replace(calendar, valid_until=min(calendar.valid_until, last)) for calendar in earlier]
+        last_general_day = min(calendar.valid_from for calendar in specific) - timedelta(days=1)
+        earlier = (calendar for calendar in general if calendar.valid_from <= last_general_day)
+        general = [
+            replace(calendar, valid_until=min(calendar.valid_until, last_general_day)) for calendar in earlier
+        ]
     return WorkingCalendar(organisation, (*specific, *general))
 
 

@@ -35,7 +35,7 @@ def read_calendar(
     """Return the edition of a file; raise GW709 with the line of the first mistake."""
     table = open_table(octets)
     check_calendar(table, organisations)
-    table.raise_first(location)
+    table.raise_first_mistake(location)
     return make_calendar(table)
 
 
@@ -48,19 +48,25 @@ def check_calendar(table: DatedTable, organisations: Iterable[str] | None = None
     _check_zone(table)
     _check_organisations(table, None if organisations is None else frozenset(organisations))
     if table.check_columns(_COLUMNS):
-        _check_days(table, first, last)
+        _check_special_days(table, first, last)
 
 
-def _check_period(table: DatedTable, first: date | None, last: date | None) -> None:
-    if first and first.year not in _YEARS:
+def _check_period(table: DatedTable, first_day: date | None, last_day: date | None) -> None:
+    """Add a mistake to `table` for a year that is not allowed, or a period that is reversed or too long."""
+    if first_day and first_day.year not in _YEARS:
         table.add_mistake(
             table.get_value("valid_from")[0], f"valid_from: expected a year from {_YEARS[0]} to {_YEARS[-1]}"
         )
-    if first and last and not (first <= last and last.year - first.year < _MOST_YEARS):
+    if (
+        first_day
+        and last_day
+        and not (first_day <= last_day and last_day.year - first_day.year < _MOST_YEARS)
+    ):
         table.add_mistake(table.get_value("valid_until")[0], "valid_until: expected within a hundred years")
 
 
 def _check_week(table: DatedTable) -> None:
+    """Add a mistake to `table` for `rest_days` or `hours` of a wrong form; a week needs one working day."""
     line, text = table.get_value("rest_days")
     wrong = [day for day in text.split() if day not in (*_WEEK, "none")]
     alone = "none" not in text.split() or text == "none"
@@ -91,18 +97,19 @@ def _check_organisations(table: DatedTable, allowed_organisations: frozenset[str
             table.add_mistake(line, f"organisations: {name[:40]!r} is not known")
 
 
-def _check_days(table: DatedTable, first: date | None, last: date | None) -> None:
-    seen: dict[date, int] = {}
+def _check_special_days(table: DatedTable, first_day: date | None, last_day: date | None) -> None:
+    """Add a mistake to `table` for each day that is malformed, repeated or outside, or of unknown kind."""
+    line_by_day: dict[date, int] = {}
     for line, row in table.rows:
         day = parse_day(row["day"])
         if day is None:
             table.add_mistake(line, f"day: expected a day as 2027-01-31, not {row['day'][:40]!r}")
-        elif day in seen:
-            table.add_mistake(line, f"{day} stands in line {seen[day]} already")
-        elif (first and day < first) or (last and day > last):
+        elif day in line_by_day:
+            table.add_mistake(line, f"{day} stands in line {line_by_day[day]} already")
+        elif (first_day and day < first_day) or (last_day and day > last_day):
             table.add_mistake(line, f"{day} is outside valid_from and valid_until")
         else:
-            seen[day] = line
+            line_by_day[day] = line
         if row["kind"] not in _KINDS:
             table.add_mistake(line, f"kind: expected {', '.join(_KINDS)}, not {row['kind'][:40]!r}")
 
@@ -133,6 +140,7 @@ def make_calendar(table: DatedTable) -> CalendarEdition:
 
 
 def _make_days(table: DatedTable) -> Mapping[date, SpecialDay]:
+    """Return the special days of a table by date; rows with a malformed day are left out."""
     return {
         day: SpecialDay(row["kind"], row["name"])
         for _, row in table.rows
@@ -141,6 +149,7 @@ def _make_days(table: DatedTable) -> Mapping[date, SpecialDay]:
 
 
 def _parse_hours(text: str) -> tuple[time, time] | None:
+    """Return opening and closing time of a text such as `09:00-18:00`; None if malformed or reversed."""
     match = _HOURS.fullmatch(text)
     if match is None:
         return None
@@ -163,7 +172,7 @@ def read_terms(octets: bytes, location: str, documents: Iterable[str] | None = N
     """Return the edition of a file; raise GW709 with the line of the first mistake."""
     table = open_table(octets)
     check_terms(table, documents)
-    table.raise_first(location)
+    table.raise_first_mistake(location)
     return make_terms(table)
 
 
@@ -177,17 +186,22 @@ def check_terms(table: DatedTable, documents: Iterable[str] | None = None) -> No
         _check_rows(table, None if documents is None else frozenset(documents))
 
 
-def _check_rows(table: DatedTable, documents: frozenset[str] | None) -> None:
-    seen: dict[str, int] = {}
+def _check_rows(table: DatedTable, allowed_documents: frozenset[str] | None) -> None:
+    """Add a mistake to `table` for each unknown or repeated document and each wrong number of working days.
+
+    With `allowed_documents` None, every document id of the right form is accepted.
+    """
+    line_by_document: dict[str, int] = {}
     for line, row in table.rows:
-        name = row["document"]
-        if name != EVERY and (
-            not _DOCUMENT.fullmatch(name) or (documents is not None and name not in documents)
+        document = row["document"]
+        if document != EVERY and (
+            not _DOCUMENT.fullmatch(document)
+            or (allowed_documents is not None and document not in allowed_documents)
         ):
-            table.add_mistake(line, f"document: {name[:40]!r} is not known")
-        elif name in seen:
-            table.add_mistake(line, f"{name} stands in line {seen[name]} already")
-        seen.setdefault(name, line)
+            table.add_mistake(line, f"document: {document[:40]!r} is not known")
+        elif document in line_by_document:
+            table.add_mistake(line, f"{document} stands in line {line_by_document[document]} already")
+        line_by_document.setdefault(document, line)
         for column in _NUMBERS:
             if not _DAYS.fullmatch(row[column]):
                 table.add_mistake(line, f"{column}: expected 1 to 999 working days, or nothing")
@@ -210,8 +224,9 @@ def make_terms(table: DatedTable) -> TermEdition:
 
 
 def _make_terms(table: DatedTable) -> Mapping[str, DocumentTerm]:
-    terms = {}
+    """Return the terms in working days by document; an empty column is None."""
+    term_by_document = {}
     for _, row in table.rows:
         numbers = [int(row[column]) if row[column] else None for column in _NUMBERS]
-        terms[row["document"]] = DocumentTerm(row["document"], *numbers)
-    return terms
+        term_by_document[row["document"]] = DocumentTerm(row["document"], *numbers)
+    return term_by_document

@@ -85,7 +85,7 @@ class DatedTable:
             return False
         return True
 
-    def raise_first(self, location: str) -> None:
+    def raise_first_mistake(self, location: str) -> None:
         """Raise GW709 for the first mistake; do nothing without one."""
         if self.mistakes:
             first = min(self.mistakes, key=lambda mistake: mistake.line)
@@ -98,22 +98,26 @@ def open_table(octets: bytes) -> DatedTable:
     """Return the describing lines and the rows of a file; its mistakes are in the table."""
     table = DatedTable(octets)
     if len(octets) > MOST_OCTETS:
-        return _give_up(table, 1, f"the file has more than {MOST_OCTETS} octets")
+        return _mark_unreadable(table, 1, f"the file has more than {MOST_OCTETS} octets")
     try:
         text = octets.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        return _give_up(table, octets.count(b"\n", 0, error.start) + 1, "the file is not UTF-8")
+        return _mark_unreadable(table, octets.count(b"\n", 0, error.start) + 1, "the file is not UTF-8")
     _read_lines(table, text.splitlines(keepends=True))
     return table
 
 
-def _give_up(table: DatedTable, line: int, message: str) -> DatedTable:
+def _mark_unreadable(table: DatedTable, line: int, message: str) -> DatedTable:
     table.add_mistake(line, message)
     table.is_unreadable = True
     return table
 
 
 def _read_lines(table: DatedTable, lines: Sequence[str]) -> None:
+    """Fill `table.head` and `table.rows` from the lines of a file: `# key: value` lines, then a CSV table.
+
+    The names of the columns are stored in `table.head` under the empty key.
+    """
     count = 0
     while count < len(lines) and lines[count].startswith("#"):
         _read_comment(table, lines[count].strip(), count + 1)
@@ -131,6 +135,7 @@ def _read_lines(table: DatedTable, lines: Sequence[str]) -> None:
 
 
 def _read_comment(table: DatedTable, text: str, line: int) -> None:
+    """Store a `# key: value` line in `table.head` with its line number, or add a mistake to `table`."""
     match = _COMMENT.fullmatch(text)
     if match is None:
         table.add_mistake(line, "expected `# key: value`")
@@ -140,13 +145,14 @@ def _read_comment(table: DatedTable, text: str, line: int) -> None:
         table.head[match[1]] = (line, match[2].strip())
 
 
-def _list_rows(table: DatedTable, text: str, offset: int) -> Iterator[tuple[int, list[str]]]:
+def _list_rows(table: DatedTable, text: str, preceding_lines: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield each CSV row that is not empty, with its line number in the file; add a mistake if malformed."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = offset + 1
+    line = preceding_lines + 1
     try:
         for row in reader:
             if row:
                 yield line, row
-            line = offset + reader.line_num + 1
+            line = preceding_lines + reader.line_num + 1
     except csv.Error as error:
         table.add_mistake(line, f"not a row of CSV: {error!s}")

@@ -122,7 +122,7 @@ class WorkingCalendar:
     def find_next_working_day(self, day: date) -> date:
         """Return the day itself where it is a working day, else the next one; raise GW710 beyond the end."""
         while not self.is_working_day(day):
-            day = _move(self, day, _DAY)
+            day = _add_to_day(self, day, _DAY)
         return day
 
     def add_working_days(self, day: date, count: int) -> date:
@@ -135,7 +135,7 @@ class WorkingCalendar:
             return self.find_next_working_day(day)
         step, remaining = (_DAY if count > 0 else -_DAY), abs(count)
         while remaining:
-            day = _move(self, day, step)
+            day = _add_to_day(self, day, step)
             remaining -= self.is_working_day(day)
         return day
 
@@ -194,7 +194,7 @@ class WorkingCalendar:
         """
         day = self.get_local_day(due)
         begins = datetime.combine(day, time.min, ZoneInfo(self.find_edition(day).zone))
-        # In UTC: there are days whose midnight is left out when the clock is changed.
+        # Compared in UTC, because a change of the clock may leave out midnight of a day.
         if begins.astimezone(UTC) != due.astimezone(UTC):
             return due
         return self.get_closing_time(self.find_next_working_day(day))
@@ -210,12 +210,13 @@ class WorkingCalendar:
                 zone = ZoneInfo(edition.zone)
                 opens = max(start, datetime.combine(day, edition.opens, zone))
                 closes = min(end, datetime.combine(day, edition.closes, zone))
-                # In UTC: the difference of two times of one zone leaves out that its clock is changed.
+                # In UTC, because Python ignores a change of the clock between two times of one zone.
                 total += max(closes.astimezone(UTC) - opens.astimezone(UTC), timedelta())
         return total
 
 
-def _move(calendar: WorkingCalendar, day: date, step: timedelta) -> date:
+def _add_to_day(calendar: WorkingCalendar, day: date, step: timedelta) -> date:
+    """Return `day` plus `step`; raise GW710 beyond the last day that Python knows."""
     try:
         return day + step
     except OverflowError:

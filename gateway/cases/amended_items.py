@@ -157,6 +157,7 @@ def _iterate_content(parent: etree._Element) -> Iterable[object]:
 
 
 def _map_items_by_number(declaration: etree._Element) -> dict[int, etree._Element]:
+    """Return the goods items of a declaration by sequence number; items without a number are left out."""
     items_by_number = {}
     for item in declaration.findall(f"{_SHIPMENT}/{_ITEM}"):
         number_element = item.find(_ITEM_NUMBER)
@@ -212,6 +213,7 @@ def list_changed_items(
 
 
 def _list_kept_items(amended_submission: etree._Element, former_submission: etree._Element) -> set[int]:
+    """Return the numbers of the goods items that both submissions have."""
     amended_goods, former_goods = (
         _map_items_by_number(_find_declaration(submission))
         for submission in (amended_submission, former_submission)
@@ -253,6 +255,7 @@ def _find_declaration(submission: etree._Element) -> etree._Element:
 def _restore_declaration(
     declaration: etree._Element, former_declaration: etree._Element, kept_items: Collection[int]
 ) -> None:
+    """Put back the totals and goods items of `former_declaration`, except for items in `kept_items`."""
     for total_name in _TOTAL_ELEMENTS:
         amended_total, former_total = (
             declaration.find(f"{_DEC}{total_name}"),
@@ -268,6 +271,7 @@ def _restore_declaration(
 def _restore_application(
     application: etree._Element, former_application: etree._Element, kept_items: Collection[int]
 ) -> None:
+    """Put back the item list and the answers of `former_application`, except for items in `kept_items`."""
     items, former_items = application.find(f"{_SUB}Items"), former_application.find(f"{_SUB}Items")
     if items is not None and former_items is not None:
         application.replace(items, _copy_with_tail(former_items))
@@ -302,6 +306,7 @@ def _restore_children(
 
 
 def _copy_with_tail(element: etree._Element) -> etree._Element:
+    """Return a copy of an element with the white space that follows it."""
     element_copy = deepcopy(element)
     element_copy.tail = element.tail
     return element_copy
@@ -324,6 +329,7 @@ def _read_sequence_key(element: etree._Element) -> object | None:
 
 
 def _read_value_key(value: etree._Element) -> object | None:
+    """Return path, item number and occurrence of a supplement value; None if it belongs to no item."""
     item = read_attribute(value, "item")
     return (
         None
@@ -385,6 +391,7 @@ def _list_item_pointers(declaration: etree._Element) -> list[tuple[etree._Elemen
 
 
 def _contains_place(outer_place: str, inner_place: str) -> bool:
+    """Return whether the place `inner_place` is `outer_place` or within it."""
     return bool(outer_place) and (
         inner_place == outer_place or inner_place.startswith((f"{outer_place}/", f"{outer_place}["))
     )

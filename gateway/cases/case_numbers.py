@@ -95,6 +95,7 @@ def _compute_weighted_sum(number: str) -> int:
 
 
 def _format_serial(serial: int, width: int) -> str:
+    """Return `serial` in the base of `_SIGNS` with leading zeros; raise GW806 if it exceeds `width`."""
     signs = ""
     while serial:
         serial, remainder = divmod(serial, len(_SIGNS))

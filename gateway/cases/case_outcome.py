@@ -97,6 +97,7 @@ def select_current_decisions(decisions: Iterable[RankedDecision]) -> tuple[Ranke
 
 
 def _is_superseded_by(earlier_decision: RankedDecision, later_decision: RankedDecision) -> bool:
+    """Return whether the later of two decisions about one subject replaces the earlier one."""
     # Equal ranks are two decisions of one notice about one subject: the more restrictive one is
     # in force, then the greater text, so that the result does not depend on the order.
     return (
@@ -111,6 +112,7 @@ def _is_superseded_by(earlier_decision: RankedDecision, later_decision: RankedDe
 
 
 def _get_severity(decision: Decision) -> int:
+    """Return the rank of a decision among the codes by severity; -1 if the agency is not concerned."""
     return (
         -1 if decision.decision is DecisionCode.NOT_CONCERNED else _CODES_BY_SEVERITY.index(decision.decision)
     )
@@ -177,6 +179,7 @@ def list_rejected_items(items: Collection[int], decisions: Iterable[RankedDecisi
 def _evaluate_item_outcomes(
     items: Collection[int], current_decisions: Iterable[RankedDecision]
 ) -> Mapping[int, DecisionCode]:
+    """Return the outcome of each of `items` by the decisions in force; an item may have no decision."""
     decisions_by_item: dict[int, list[Decision]] = {item: [] for item in items}
     for ranked_decision in current_decisions:
         decisions_by_item.setdefault(ranked_decision.decision.item, []).append(ranked_decision.decision)

@@ -105,6 +105,10 @@ def read_customs_codes(table_text: str, file_name: str = "customs-code.csv") -> 
 
 
 def _find_customs_code_fault(customs_code: CustomsCode, earlier_codes: Mapping[str, CustomsCode]) -> str:
+    """Return the error in a row of the table of codes, else an empty text.
+
+    `earlier_codes` are the rows before it, by code.
+    """
     if not 0 < len(customs_code.code) <= 17:
         return "a code has 1 to 17 characters"
     if customs_code.code in earlier_codes:

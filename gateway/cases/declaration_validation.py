@@ -119,6 +119,7 @@ def unwrap_request(root: etree._Element) -> etree._Element:
 
 
 def _make_root_finding(root: etree._Element) -> ValidationFinding:
+    """Return the finding for a root element that is not the expected MetaData or Declaration."""
     name = etree.QName(root)
     if name.localname in ("MetaData", "Declaration"):
         message = describe_unexpected_element(str(root.tag), _MESSAGE_TAGS)
@@ -175,6 +176,7 @@ def _find_violating_element(
 
 
 def _find_unknown_codes(root: etree._Element) -> Iterator[ValidationFinding]:
+    """Yield a finding for each element or attribute whose code is not in the code list of its path."""
     pointers = PointerIndex()
     for declaration in root.iter(f"{_DEC}Declaration"):
         for path, code_list in _list_coded_paths():

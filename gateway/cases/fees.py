@@ -252,6 +252,7 @@ def read_statement(statement_text: str) -> tuple[FeeMovement, ...]:
 
 
 def _check_columns(columns: Sequence[str]) -> None:
+    """Raise GW713 for a column of a bank statement that is repeated or missing."""
     repeated_column = next((name for name in columns if columns.count(name) > 1), None)
     if repeated_column is not None:
         raise GatewayError(STATEMENT_WRONG, f"the column {repeated_column[:40]!r} stands twice", "line 1")
@@ -261,6 +262,7 @@ def _check_columns(columns: Sequence[str]) -> None:
 
 
 def _read_line(row: dict[str, str], line_number: int) -> FeeMovement:
+    """Return the payment or refund in one line of a bank statement; raise GW713 with the line number."""
     location = f"line {line_number}"
     if row["kind"] not in _MOVEMENT_KINDS:
         raise GatewayError(
@@ -323,6 +325,10 @@ def reconcile_statement(
 def _compare_line(
     recorded_movement: FeeMovement | None, statement_line: FeeMovement
 ) -> Iterator[StatementDifference]:
+    """Yield the differences between a line of a bank statement and the recorded movement.
+
+    `recorded_movement` is None if the gateway has no movement with the reference of the line.
+    """
     if recorded_movement is None:
         yield _make_difference("missing here", None, statement_line)
         return
@@ -335,6 +341,7 @@ def _compare_line(
 def _make_difference(
     difference: str, recorded_movement: FeeMovement | None, statement_line: FeeMovement | None
 ) -> StatementDifference:
+    """Return a difference with the money of both sides; it is None for a side that is None."""
     movement = statement_line or recorded_movement
     assert movement is not None
     return StatementDifference(

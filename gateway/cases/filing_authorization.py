@@ -56,6 +56,10 @@ def authorize_filing(filing: Filing, register: FilingRegister) -> str:
 
 
 def _resolve_declarant(filing: Filing, declarants: frozenset[str], register: FilingRegister) -> str:
+    """Return the signer if it is one of `declarants`, else the declarant for which it may file as agent.
+
+    Raise GW405 if the signer does not own Agent/ID, or holds no mandate of any of `declarants`.
+    """
     if filing.signer in declarants:
         return filing.signer
     if filing.agent_id is None:

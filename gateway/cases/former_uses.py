@@ -65,6 +65,7 @@ def subtract_former_uses(
 
 
 def _add_uses(balance: RequirementBalance, amounts: Iterable[tuple[str, Decimal]]) -> RequirementBalance:
+    """Return `balance` with these amounts (unit, quantity) added to its used quantities."""
     used_amounts = dict(balance.used)
     for unit, quantity in amounts:
         used_amounts[unit] = used_amounts.get(unit, Decimal(0)) + quantity
@@ -133,6 +134,11 @@ def _validate_counting_uses(
     day: date,
     units: UnitTable,
 ) -> ValidatedUses:
+    """Judge the uses of items that count, by the former uses that were written off.
+
+    Uses that need no more than before are usable as they are; the other ones must fit what remains. One that
+    does not is idle if its former use was lost, and only gets a warning if its former use is waiting.
+    """
     if not former_uses:
         return validate_declared_uses(declared_uses, balances, day, units)
     written_off_uses = [use for use in former_uses if use.is_written_off]
@@ -300,6 +306,7 @@ def _is_former_requirement(
     former_amounts: Mapping[tuple[int, int], object],
     holders: Collection[str],
 ) -> bool:
+    """Return whether `use` names the requirement `balance`, which its item used before, too."""
     return (
         (use.number, use.agency or balance.agency) == (balance.number, balance.agency)
         and (use.item, balance.requirement_id) in former_amounts
@@ -312,6 +319,7 @@ def _are_amounts_covered(
     former_amounts: Iterable[tuple[str, Decimal]],
     units: UnitTable,
 ) -> bool:
+    """Return whether the declared quantities do not exceed the former ones in any dimension of `units`."""
     former_sums = _sum_by_dimension(former_amounts, units)
     return all(
         quantity <= former_sums.get(dimension, Fraction(0))

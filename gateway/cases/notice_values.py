@@ -95,6 +95,7 @@ def _read_fee(element: etree._Element) -> NamedFee:
 
 
 def _read_decision(element: etree._Element) -> Decision:
+    """Return the decision of a schema-valid Decision element of an agency."""
     children = _list_children(element)
     day, quantity = _find_text(children, "date"), _find_text(children, "quantity")
     return Decision(
@@ -110,6 +111,7 @@ def _read_decision(element: etree._Element) -> Decision:
 
 
 def _read_customs_notice(element: etree._Element) -> CustomsNotice:
+    """Return the notice in a schema-valid element of customs."""
     children = _list_children(element)
     return CustomsNotice(
         number=_get_text(children, "NoticeNumber"),
@@ -195,6 +197,7 @@ class _NoticeMaker:
         self._required_subjects = required_subjects
 
     def build_notice(self, pointers: tuple[str, ...]) -> Notice:
+        """Return the notice by the facts of an agency's document; raise GW717 for an unusable fact."""
         issue_fact = self._get_fact("issued_at")
         status_code = self._get_fact("status").value
         decisions = tuple(self._list_decisions(issue_fact))
@@ -213,9 +216,13 @@ class _NoticeMaker:
         )
 
     def _find_fact(self, fact_name: str) -> NoticeFact | None:
-        return next((fact for fact in self._facts.facts if fact.name == fact_name and not fact.at), None)
+        """Return the fact named `fact_name` outside repeated elements, else None."""
+        return next(
+            (fact for fact in self._facts.facts if fact.name == fact_name and not fact.occurrence), None
+        )
 
     def _get_fact(self, fact_name: str) -> NoticeFact:
+        """Return the fact named `fact_name`; raise GW717 if the document does not state it."""
         fact = self._find_fact(fact_name)
         if fact is None:
             raise _make_notice_error(
@@ -241,6 +248,7 @@ class _NoticeMaker:
         return shorten_number(f"{certificate}/{status_code}/{issue_fact.value}/{application}")
 
     def _read_instant(self, fact: NoticeFact, default_time: str) -> datetime:
+        """Return the time of a fact; a date alone gets `default_time` in the zone of the notices."""
         moment_text = fact.value if "T" in fact.value else f"{fact.value}{default_time}{self._catalog.zone}"
         try:
             return parse_instant(moment_text)
@@ -250,6 +258,7 @@ class _NoticeMaker:
             ) from error
 
     def _find_deadline(self) -> datetime | None:
+        """Return the first deadline that the document states, else None; a date means its last second."""
         deadline_fact = next(
             (fact for name in _DEADLINE_FACTS if (fact := self._find_fact(name)) is not None), None
         )
@@ -282,6 +291,7 @@ class _NoticeMaker:
         return NamedFee(money, self._find_day("fee_due"), self._find_number("fee_number") or "")
 
     def _list_decisions(self, issue_fact: NoticeFact) -> Iterator[Decision]:
+        """Yield a decision for each required item and law; none if the document states no decision."""
         decision = self._find_fact("decision")
         if decision is None:
             return
@@ -303,7 +313,7 @@ class _NoticeMaker:
     def _list_items(self) -> Iterator[tuple[int, dict[str, NoticeFact]]]:
         """Yield each decided item with the facts about it: those named, else all of the application."""
         item_facts = [fact for fact in self._facts.facts if fact.name == "item"]
-        if self._facts.item_number is None and not any(fact.at for fact in item_facts):
+        if self._facts.item_number is None and not any(fact.occurrence for fact in item_facts):
             yield from ((item, {}) for item in dict.fromkeys(item for item, _ in self._required_subjects))
             return
         applied_items = {item for item, _ in self._required_subjects}
@@ -316,7 +326,7 @@ class _NoticeMaker:
                 {
                     detail.name: detail
                     for detail in self._facts.facts
-                    if fact.at and detail.item == fact.value
+                    if fact.occurrence and detail.item == fact.value
                 },
             )
 
@@ -326,6 +336,7 @@ class _NoticeMaker:
         return None if fact is None else self._format_fact(fact)
 
     def _compose_text(self) -> str:
+        """Return the lines of the notice as one text; if it is cut, the last line counts the others."""
         lines: list[str] = []
         remaining_length = _MAX_TEXT_LENGTH - 40  # for the line that counts the omitted lines
         all_lines = list(self._list_lines())
@@ -338,7 +349,8 @@ class _NoticeMaker:
         return "\n".join(lines)
 
     def _format_fact(self, fact: NoticeFact) -> str:
-        fact_type = self._catalog.kinds[fact.name]
+        """Return a fact as a line for people: English and Korean label, value and unit."""
+        fact_type = self._catalog.fact_types[fact.name]
         # An integer is written in its shortest form: 07 and +7 become 7.
         value = str(int(fact.value)) if fact_type.type == "integer" else fact.value
         return f"{fact_type.en} ({fact_type.ko}): {value}" + (f" {fact.unit}" if fact.unit else "")
@@ -348,16 +360,16 @@ class _NoticeMaker:
         groups: dict[tuple[tuple[str, int], ...], list[str]] = {}
         ordered_entries: list[str | tuple[tuple[str, int], ...]] = []
         for fact in self._facts.facts:
-            fact_type = self._catalog.kinds.get(fact.name)
+            fact_type = self._catalog.fact_types.get(fact.name)
             if fact_type is None or fact.name in _FACTS_WITHOUT_LINE or fact.name.endswith(".number"):
                 continue
             line = self._format_fact(fact)
-            if not fact.at:
+            if not fact.occurrence:
                 ordered_entries.append(line)
                 continue
-            if fact.at not in groups:
-                ordered_entries.append(fact.at)
-            groups.setdefault(fact.at, []).append(line)
+            if fact.occurrence not in groups:
+                ordered_entries.append(fact.occurrence)
+            groups.setdefault(fact.occurrence, []).append(line)
         for entry in ordered_entries:
             yield entry if isinstance(entry, str) else f"[{entry[-1][1]}] " + "; ".join(groups[entry])
 
@@ -373,6 +385,7 @@ def decides_at_once(facts: NoticeFacts) -> bool:
 
 
 def _read_number(fact: NoticeFact) -> str:
+    """Return the number of a fact with collapsed white space; raise GW717 if it is empty or too long."""
     number = collapse_whitespace(fact.value)
     if not 0 < len(number) <= MAX_NUMBER_LENGTH:
         raise _make_notice_error(
@@ -382,6 +395,7 @@ def _read_number(fact: NoticeFact) -> str:
 
 
 def _read_quantity(fact: NoticeFact | None) -> tuple[Decimal | None, str | None]:
+    """Return quantity and unit of a fact, both None without a fact; raise GW717 for an unusable quantity."""
     if fact is None:
         return None, None
     try:

@@ -151,12 +151,12 @@ def may_answer_cancellation(cancellation_state: str | None, status_code: str) ->
 
 
 def get_act_kind(act: OfficerAct) -> str:
-    """Return the kind of an act: receive, ask, inspect, fee, decide, correct or revoke."""
+    """Return the kind of an officer's act: receive, ask, inspect, fee, decide, correct or revoke."""
     return act.purpose.value if isinstance(act, DecisionAct) else _ACT_KINDS[type(act)]
 
 
 def describe_act(act: OfficerAct) -> dict[str, Any]:
-    """Return an act as plain values for JSON."""
+    """Return an officer's act as values for JSON, from which `restore_act` makes it again."""
     # A member that a newer version added is written only if it is stated: the digests of older acts stay
     # valid.
     match act:
@@ -190,6 +190,7 @@ def _describe_instant(moment: datetime | None) -> str | None:
 
 
 def _describe_decision(decision: Decision) -> dict[str, Any]:
+    """Return a decision as values for JSON, from which `_restore_decisions` makes it again."""
     return {
         "item": decision.item,
         "law": decision.law,
@@ -203,7 +204,7 @@ def _describe_decision(decision: Decision) -> dict[str, Any]:
 
 
 def restore_act(described_act: Mapping[str, Any]) -> OfficerAct:
-    """Return the act that `describe_act` described."""
+    """Return the officer's act that `describe_act` made these JSON values of."""
     restore: Callable[[Mapping[str, Any]], OfficerAct] = {
         "receive": lambda receive_act: ReceiveAct(receive_act["status"], receive_act.get("text", "")),
         "ask": _restore_information,
@@ -220,6 +221,7 @@ def _restore_information(described_act: Mapping[str, Any]) -> OfficerAct:
 
 
 def _restore_inspection(described_act: Mapping[str, Any]) -> OfficerAct:
+    """Return the inspection in the JSON values that `describe_act` made."""
     return InspectionAct(
         described_act["status"],
         described_act["kind"],
@@ -232,6 +234,7 @@ def _restore_inspection(described_act: Mapping[str, Any]) -> OfficerAct:
 
 
 def _restore_fee(described_act: Mapping[str, Any]) -> OfficerAct:
+    """Return the fee in the JSON values that `describe_act` made."""
     last_day = None if described_act["until"] is None else date.fromisoformat(described_act["until"])
     return FeeAct(
         described_act["status"],
@@ -248,6 +251,7 @@ def _restore_instant(text: str | None) -> datetime | None:
 
 
 def _restore_decisions(described_act: Mapping[str, Any]) -> OfficerAct:
+    """Return the decisions in the JSON values that `describe_act` made."""
     decisions = tuple(
         Decision(
             item=described_decision["item"],
@@ -276,7 +280,7 @@ def _restore_decisions(described_act: Mapping[str, Any]) -> OfficerAct:
 
 
 def list_agency_only_values(act: OfficerAct) -> tuple[str, ...]:
-    """Return the names of the values of an act that are not sent to the applicant, without empty values."""
+    """Return the names of the values of an officer's act that only the agency sees and that are not empty."""
     match act:
         case InspectionAct(text=None):
             agency_texts = {"kind": act.kind, "on": act.day, "place": act.venue, "findings": act.findings}
@@ -294,7 +298,7 @@ def list_agency_only_values(act: OfficerAct) -> tuple[str, ...]:
 
 
 def compose_act_text(act: OfficerAct) -> str:
-    """Return the words of an act that its applicant reads; empty where there are none."""
+    """Return the text of an officer's act for the applicant; an empty text if there is none."""
     if not isinstance(act, InspectionAct) or act.text is None:
         return act.text or ""
     day = "" if act.day is None else act.day.isoformat()
@@ -320,7 +324,7 @@ def encode_batch(digests: Sequence[str]) -> bytes:
 def build_act_call(
     act: OfficerAct, application_number: str, notice_number: str, issued_at: datetime
 ) -> etree._Element:
-    """Return the request element of the call that an act becomes; raises GW404 for an act without content."""
+    """Return the body of the SOAP call that reports an act to the hub; raise GW404 for an empty act."""
     match act:
         case InformationAct():
             return _build_information_call(act, application_number, notice_number, issued_at)
@@ -348,6 +352,7 @@ def build_act_call(
 def _build_information_call(
     act: InformationAct, application_number: str, notice_number: str, issued_at: datetime
 ) -> etree._Element:
+    """Return the body of the SOAP call RequestInformation, in which an agency asks the applicant for more."""
     root = _start_call("RequestInformation", application_number, notice_number, issued_at)
     for pointer in act.pointers:
         _add_text(root, "Pointer", pointer)
@@ -358,6 +363,7 @@ def _build_information_call(
 
 
 def _derive_status_code(act: DecisionAct) -> str:
+    """Return the status code for an act: revoked, corrected, passed, failed in part or failed."""
     if act.purpose is DecisionPurpose.REVOKE:
         return _REVOKED
     approvals = [decision.decision in _APPROVING for decision in act.decisions]
@@ -369,6 +375,7 @@ def _derive_status_code(act: DecisionAct) -> str:
 def _start_call(
     call_name: str, application_number: str, notice_number: str, issued_at: datetime
 ) -> etree._Element:
+    """Return the body of an agency's SOAP call, with the three children that every call begins with."""
     # The stubs of lxml do not know the default namespace.
     nsmap: Any = {None: SERVICE_AGENCY}
     root = etree.Element(f"{{{SERVICE_AGENCY}}}{call_name}", nsmap=nsmap)
@@ -379,6 +386,7 @@ def _start_call(
 
 
 def _add_decision(root: etree._Element, decision: Decision) -> None:
+    """Add a Decision element to `root`; values that are None are left out."""
     element = etree.SubElement(root, f"{{{SERVICE_AGENCY}}}Decision")
     described_decision = _describe_decision(decision)
     for name in ("item", "law", "decision", "number", "date", "quantity", "unit"):

@@ -74,7 +74,7 @@ class OpenDemands:
             notice, (question for question in notices if question.event == "ask")
         ):
             demands["ask"] = _make_demand(notice, notice)
-        # A table of status codes without fees says of none that it is paid: the next demand takes its place.
+        # A table of status codes without fees has no code for a payment, so the next demand ends the fee.
         if notice.event in DEMANDED_STATES and _is_latest_demand(notice, notices):
             demands.pop("fee", None)
             if notice.event == "fee":
@@ -82,6 +82,10 @@ class OpenDemands:
         return OpenDemands(demands, self.amended_after)
 
     def _find_inspection(self, notices: Sequence[DemandNotice]) -> dict[str, OpenDemand]:
+        """Return the open demand for an inspection under the key `inspect`; empty if none is open.
+
+        Orders before the last amendment or the last inspection are over. `notices` are all of the request.
+        """
         last_inspection_rank = max(
             (demand_notice.rank for demand_notice in notices if demand_notice.event == "inspected"),
             default=None,
@@ -95,7 +99,7 @@ class OpenDemands:
         ]
         if not inspection_orders:
             return {}
-        # That it is under way takes nothing from the time until which it was ordered.
+        # A later notice without a deadline ('it is under way') does not cancel the deadline of the order.
         deciding_order = max(
             inspection_orders,
             key=lambda inspection_order: (inspection_order.deadline is not None, inspection_order.rank),
@@ -139,6 +143,7 @@ def find_demanded_state(demands: OpenDemands, fees: Iterable[tuple[datetime, str
 
 
 def _is_latest_demand(notice: DemandNotice, notices: Iterable[DemandNotice]) -> bool:
+    """Return whether none of `notices` that makes a demand has a higher rank than `notice`."""
     return all(
         demand_notice.rank <= notice.rank
         for demand_notice in notices
@@ -147,6 +152,7 @@ def _is_latest_demand(notice: DemandNotice, notices: Iterable[DemandNotice]) -> 
 
 
 def _make_demand(deciding_notice: DemandNotice, latest_notice: DemandNotice) -> OpenDemand:
+    """Return the demand of `deciding_notice`; `latest_notice` is the last one that announces it."""
     return OpenDemand(
         deciding_notice.number,
         deciding_notice.issued_at,
@@ -157,6 +163,7 @@ def _make_demand(deciding_notice: DemandNotice, latest_notice: DemandNotice) -> 
 
 
 def _describe_demand(demand: OpenDemand) -> dict[str, Any]:
+    """Return a demand as values for JSON, from which `_restore_demand` makes it again."""
     return {
         "number": demand.number,
         "issued_at": _format_time(demand.issued_at),
@@ -167,6 +174,7 @@ def _describe_demand(demand: OpenDemand) -> dict[str, Any]:
 
 
 def _restore_demand(described: Mapping[str, Any]) -> OpenDemand:
+    """Return the demand in the JSON values that `_describe_demand` made."""
     parse_time = datetime.fromisoformat
     deadline = None if described["deadline"] is None else parse_time(described["deadline"])
     at, latest_number = described["latest"]

@@ -136,6 +136,10 @@ def read_releasable_items(declaration: etree._Element) -> tuple[ReleasableItem, 
 
 
 def _read_item(item: etree._Element, pointers: PointerIndex) -> ReleasableItem:
+    """Return number, quantities and identity of a goods item; raise GW402 for a quantity that is no number.
+
+    The identity has the tariff code and the other texts that must be equal in parent and child declaration.
+    """
     pointer = pointers.get_pointer(item)
     quantities = []
     for measure_name in _MEASURES:
@@ -166,6 +170,7 @@ def _read_item(item: etree._Element, pointers: PointerIndex) -> ReleasableItem:
 
 
 def _read_number(text: str, pointer: str) -> Decimal:
+    """Return a number that is not negative; raise GW402 at `pointer` for another text."""
     try:
         number = Decimal(text.strip())
     except ArithmeticError:
@@ -220,6 +225,11 @@ def _find_shortages(
     released_quantities: tuple[GoodsQuantity, ...],
     units: UnitTable,
 ) -> Iterable[Finding]:
+    """Yield a finding (GW415) for each quantity of `item` that is not left, or that cannot be compared.
+
+    `approved_item` is the item in the parent declaration. Other child declarations have taken the
+    `released_quantities` of it. Quantities are converted by `units`.
+    """
     name = f"item {item.number} of case {parent_number}"
     declared_by_measure = {quantity.measure: quantity for quantity in item.quantities}
     if {quantity.measure for quantity in approved_item.quantities} != set(declared_by_measure):

@@ -64,6 +64,7 @@ def verify_payment_message(
 
 
 def _parse_json_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object in `body`; raise GW712 for another content or a repeated name."""
     try:
         content = json.loads(body, object_pairs_hook=_reject_repeated_names)
     except (ValueError, RecursionError) as error:
@@ -74,6 +75,7 @@ def _parse_json_object(body: bytes) -> dict[str, Any]:
 
 
 def _reject_repeated_names(name_value_pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object; raise ValueError for a repeated name."""
     members = dict(name_value_pairs)
     if len(members) != len(name_value_pairs):
         raise ValueError("a name stands twice")
@@ -100,6 +102,7 @@ def read_provider_event(content: Mapping[str, Any]) -> ProviderEvent:
 
 
 def _read_text(content: Mapping[str, Any], member_name: str) -> str:
+    """Return a text member of `content`; raise GW712 if it is missing, empty, too long or unprintable."""
     member_value = content.get(member_name)
     if (
         not isinstance(member_value, str)

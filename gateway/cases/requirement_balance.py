@@ -136,6 +136,7 @@ def read_declared_uses(declaration: etree._Element, agencies: Container[str] = (
 def _read_use(
     item: etree._Element, document: etree._Element, pointers: PointerIndex, agencies: Container[str]
 ) -> RequirementUse | None:
+    """Return the use of a certificate that an AdditionalDocument of `item` states; None if it states none."""
     used_element, number = document.find(_USED_QUANTITY), _read_text(document, f"{_DEC}ID")
     if used_element is None or not number:
         return None
@@ -155,6 +156,7 @@ def _read_use(
 
 
 def _read_number(text: str, pointer: str) -> Decimal:
+    """Return a finite number; raise GW402 at `pointer` for another text."""
     try:
         number = Decimal(text.strip())
     except ArithmeticError:
@@ -268,6 +270,10 @@ def _choose_requirement(
 def _find_shortage(
     use: RequirementUse, requirement: RequirementBalance, used: Mapping[str, Decimal], units: UnitTable
 ) -> Finding | None:
+    """Return a finding if the quantity of `use` is not left (GW411) or not comparable (GW412).
+
+    `used` is the quantity of `requirement` that is used so far, by unit.
+    """
     if requirement.unlimited:
         return None
     name = f"requirement {use.number} of {requirement.agency}"

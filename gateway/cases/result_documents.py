@@ -207,6 +207,7 @@ def make_reminder_document(
 
 
 def _write_fee(request: etree._Element, fee: NamedFee, money: Money, payment_address: str) -> None:
+    """Add a Fee element; an unknown payment notice, due date or payment address is left out."""
     element = _add_element(request, "Fee", money.digits)
     element.set("currencyID", money.currency)
     attributes = {"paymentNotice": fee.payment_notice, "dueDate": fee.due.isoformat() if fee.due else ""}
@@ -216,6 +217,7 @@ def _write_fee(request: etree._Element, fee: NamedFee, money: Money, payment_add
 
 
 def _write_notice_details(element: etree._Element, notice: Notice) -> None:
+    """Add number, time, text, pointers and deadline of `notice` to `element`."""
     _add_element(element, "NoticeNumber", notice.number)
     _add_element(element, "IssuedAt", format_instant(notice.issued_at))
     if notice.text:
@@ -227,6 +229,7 @@ def _write_notice_details(element: etree._Element, notice: Notice) -> None:
 
 
 def _make_document_root(root_name: str, header: CaseHeader) -> etree._Element:
+    """Return the root element of a result or notice document, with the case number and the reference."""
     root = etree.Element(f"{_RES}{root_name}", nsmap=_make_nsmap(RES))
     root.set("version", "1")
     _add_element(root, "CaseNumber", header.number)
@@ -238,6 +241,7 @@ def _make_document_root(root_name: str, header: CaseHeader) -> etree._Element:
 def _write_standing_decision(
     root: etree._Element, request: DecidedRequest, ranked_decision: RankedDecision
 ) -> None:
+    """Add a decision that is in force to `root`, with number, time and text of its notice."""
     element = _write_decision(root, request, ranked_decision.decision)
     _add_element(element, "NoticeNumber", ranked_decision.notice_number)
     _add_element(element, "IssuedAt", format_instant(ranked_decision.issued_at))
@@ -248,6 +252,7 @@ def _write_standing_decision(
 def _write_decision(
     parent: etree._Element, request: DecidedRequest | RequestState, decision: Decision
 ) -> etree._Element:
+    """Add a Decision element for an item and a law to `parent`, and return it."""
     element = etree.SubElement(parent, f"{_RES}Decision")
     element.set("item", str(decision.item))
     element.set("law", decision.law)
@@ -270,6 +275,7 @@ def _write_decision(
 def _make_wco_response(
     header: CaseHeader, outcome: CaseOutcome, problems: tuple[ReportedProblem, ...]
 ) -> etree._Element:
+    """Return a WCO Response with the outcome as function code and an Error element for each problem."""
     response = etree.Element(f"{_WCO}Response", nsmap=_make_nsmap(WCO_RES))
     _add_wco_element(response, "FunctionCode", _FUNCTION_CODES[outcome])
     _add_wco_element(response, "FunctionalReferenceID", header.number)

@@ -110,6 +110,10 @@ def read_status_codes(table_text: str, file_name: str = "requirement-status.csv"
 
 
 def _find_status_code_fault(code: StatusCode, earlier_codes: Mapping[str, StatusCode]) -> str:
+    """Return the error in a row of the table of status codes, else an empty text.
+
+    `earlier_codes` are the rows before it, by code.
+    """
     if not _CODE_PATTERN.fullmatch(code.code):
         return "a code is a capital letter and two digits"
     if code.code in earlier_codes:
@@ -128,6 +132,7 @@ def _find_status_code_fault(code: StatusCode, earlier_codes: Mapping[str, Status
 
 
 def _find_fee_fault(code: StatusCode) -> str:
+    """Return the error in the fee step or the fee kind of a status code, else an empty text."""
     if not code.fee_step:
         return "a code without fee_step has no fee_kind" if code.fee_kind else ""
     if code.set_by != _STEPS[FeeStep(code.fee_step)]:

@@ -60,6 +60,7 @@ def list_goods_references(root: etree._Element, declaration: etree._Element) -> 
 
 
 def _iterate_references(root: etree._Element, declaration: etree._Element) -> Iterator[GoodsReference]:
+    """Yield the references to goods: UCR, containers, cargo (previous documents) and bills of lading."""
     for ucr in declaration.iter(f"{_DEC}UCR"):
         for tag in _UCR_ELEMENTS:
             yield GoodsReference("ucr", _read_reference_text(ucr.find(tag)))
@@ -212,6 +213,7 @@ def check_attachments(
 
 
 def _describe_mismatch(attachment: Attachment, content: bytes | Body | None) -> str:
+    """Return how the received octets differ from the declared size or SHA-256, else an empty text."""
     if content is None:
         return "the attachment is not in the message"
     if count_octets(content) != attachment.size:
@@ -222,6 +224,7 @@ def _describe_mismatch(attachment: Attachment, content: bytes | Body | None) -> 
 
 
 def _get_declaration(root: etree._Element) -> etree._Element:
+    """Return the Declaration element of a submission; raise GW402 if `root` is no Submission or has none."""
     if root.tag != f"{_SUB}Submission":
         raise GatewayError(DOCUMENT_INVALID, "the payload is not a Submission", "/")
     declaration = next((root.find(path) for path in _DECLARATION_PATHS if root.find(path) is not None), None)
@@ -233,6 +236,7 @@ def _get_declaration(root: etree._Element) -> etree._Element:
 
 
 def _read_item_numbers(declaration: etree._Element) -> tuple[int, ...]:
+    """Return the sequence numbers of the goods items in their order; raise for a repeated one."""
     number_path = f"{_DEC}GoodsShipment/{_DEC}GovernmentAgencyGoodsItem/{_DEC}SequenceNumeric"
     # The schema's type is a decimal without fraction, which may be written 1.0 as well.
     location = "42A/67A[1]/68A"
@@ -265,6 +269,7 @@ def _check_applications(applications: Iterable[Application]) -> None:
 
 
 def _check_reference(reference: str, declaration: etree._Element) -> None:
+    """Raise GW505 if the declaration states another FunctionalReferenceID than `reference`."""
     declared_reference = _read_text(declaration, f"{_DEC}FunctionalReferenceID")
     if declared_reference and declared_reference != reference:
         detail = f"Reference {reference[:40]!r} is not FunctionalReferenceID {declared_reference[:40]!r}"
@@ -272,6 +277,7 @@ def _check_reference(reference: str, declaration: etree._Element) -> None:
 
 
 def _read_application(element: etree._Element, position: int, declared_items: frozenset[int]) -> Application:
+    """Return an Application element as values; raise GW505 for an item that the declaration does not have."""
     location = f"APP[{position}]"
     items = tuple(
         _parse_whole_number(item_text, f"{location}/Items")
@@ -319,7 +325,8 @@ def _check_supplement(root: etree._Element, items: frozenset[int]) -> None:
     pointers = PointerIndex()
 
     def read_number(value_element: etree._Element, attribute_name: str, number_text: str) -> int:
-        # The pointer counts elements: it is made for a problem only.
+        """Return the whole number `number_text`; raise with the pointer of its element for another text."""
+        # A pointer is made only for a problem, because it has to count elements.
         pointer = (
             ""
             if _WHOLE_NUMBER.fullmatch(number_text.strip())

@@ -18,6 +18,6 @@ _NEW_OBJECTS: Final = 50_000
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the verb that `argv`, by default the command line, names; return the exit status."""
     gc.set_threshold(_NEW_OBJECTS, *gc.get_threshold()[1:])
-    from gateway.cli.verb_runner import run_words
+    from gateway.cli.verb_runner import run_command_line
 
-    return run_words(argv)
+    return run_command_line(argv)

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 _GROUP: Final = "gateway.verbs"
 
 
-def find_entry(verb_words: str) -> Verb | Noun | None:
-    """Return the verb of the given words, else the noun; None if there is neither.
+def find_verb_or_noun(verb_words: str) -> Verb | Noun | None:
+    """Return the verb with the words `verb_words`, else the noun with them; None if there is neither.
 
     Raises GW801 if the verbs of another package cannot be used.
     """
-    entry = VERBS.get(verb_words) or NOUNS.get(verb_words)
-    if entry is not None:
-        return entry
+    verb_or_noun = VERBS.get(verb_words) or NOUNS.get(verb_words)
+    if verb_or_noun is not None:
+        return verb_or_noun
     added = _load_added_verbs()
     return added.verbs.get(verb_words) or added.nouns.get(verb_words)
 
@@ -55,23 +55,24 @@ def _load_added_verbs() -> VerbTable:
 
     verbs: dict[str, Verb] = {}
     nouns: dict[str, Noun] = {}
-    for entry in entry_points(group=_GROUP):
-        table = _load_table(entry)
+    for entry_point in entry_points(group=_GROUP):
+        table = _load_table(entry_point)
         for verb_words in sorted({*table.verbs, *table.nouns}):
             if any(verb_words in names for names in (VERBS, NOUNS, verbs, nouns)):
-                raise _make_problem(entry, f"`gateway {verb_words}` is there already")
+                raise _make_package_error(entry_point, f"`gateway {verb_words}` is there already")
         verbs |= table.verbs
         nouns |= table.nouns
     return VerbTable(nouns, verbs)
 
 
-def _load_table(entry: EntryPoint) -> VerbTable:
+def _load_table(entry_point: EntryPoint) -> VerbTable:
+    """Return the table of verbs of another package; raise GW801 if it cannot be loaded or is no table."""
     try:
-        table = entry.load()
+        table = entry_point.load()
     except (ImportError, AttributeError) as failure:
-        raise _make_problem(entry, str(failure)) from failure
+        raise _make_package_error(entry_point, str(failure)) from failure
     if not isinstance(table, VerbTable):
-        raise _make_problem(entry, f"{entry.value} is no table of verbs")
+        raise _make_package_error(entry_point, f"{entry_point.value} is no table of verbs")
     return table
 
 
@@ -84,10 +85,11 @@ def make_verb_error(verb_words: str, detail: str) -> Exception:
     )
 
 
-def _make_problem(entry: EntryPoint, detail: str) -> Exception:
+def _make_package_error(entry_point: EntryPoint, detail: str) -> Exception:
+    """Return the GW801 error that names the package of `entry_point`; `detail` is the cause."""
     from gateway.errors import SETTINGS_WRONG, GatewayError
 
-    package = entry.dist.name if entry.dist is not None else entry.value
+    package = entry_point.dist.name if entry_point.dist is not None else entry_point.value
     return GatewayError(
-        SETTINGS_WRONG, f"the verbs of the package {package} cannot be used: {detail}", entry.name
+        SETTINGS_WRONG, f"the verbs of the package {package} cannot be used: {detail}", entry_point.name
     )

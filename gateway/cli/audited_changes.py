@@ -33,20 +33,20 @@ _DATABASE: Final = "gateway.sqlite3"
 
 @dataclass(slots=True)
 class FileChange:
-    """A change of files by a verb; `change` is None where the files belong to no home."""
+    """A change of files by a verb; `database_change` is None where the files belong to no home."""
 
     act: Act
-    change: DatabaseChange | None
+    database_change: DatabaseChange | None
 
     def record_trust_change(self, subject: str, *, before: Any = None, after: Any = None) -> None:
         """Record a change of the trusted authorities in the audit log of the home, if there is a home."""
-        if self.change is not None:
-            self.change.record_trust_change(subject, before=before, after=after)
+        if self.database_change is not None:
+            self.database_change.record_trust_change(subject, before=before, after=after)
 
     def describe_act(self, sentence: str, **more: Any) -> dict[str, Any]:
         """Return the act for JSON, with the sentence about it and the number of its row in the audit log."""
         description: dict[str, Any] = {"verb": self.act.verb, "done": sentence, "by": self.act.actor}
-        description["audit"] = self.change.audit_number if self.change is not None else None
+        description["audit"] = self.database_change.audit_number if self.database_change is not None else None
         return description | {name: make_json_value(value) for name, value in more.items()}
 
 
@@ -68,11 +68,11 @@ def make_act(verb_words: str, by: str | None = None) -> Act:
 def find_account() -> str:
     """Return the name of the account that runs this process, or its number if it has no name."""
     # The environment (LOGNAME, USER) is not read: its owner can set any name there.
-    number = os.getuid()
+    user_id = os.getuid()
     try:
-        return pwd.getpwuid(number).pw_name
+        return pwd.getpwuid(user_id).pw_name
     except KeyError:
-        return str(number)
+        return str(user_id)
 
 
 @contextmanager
@@ -114,9 +114,10 @@ def _find_home_of_folder(folder: Path) -> Settings | None:
 
 
 def _has_usable_database(settings: Settings) -> bool:
+    """Return whether the database of a home exists and has the schema version of this program."""
     # A home may be prepared before its database: `pki demo` comes before `migrate`.
-    kind, _, path = settings.database.url.partition(":///")
-    if kind.startswith("sqlite") and not Path(path.partition("?")[0]).is_file():
+    url_scheme, _, path = settings.database.url.partition(":///")
+    if url_scheme.startswith("sqlite") and not Path(path.partition("?")[0]).is_file():
         return False
     engine = build_engine(settings)
     try:

@@ -22,18 +22,19 @@ from gateway.web import RestartLimit, exit_with_parent
 
 _log = logging.getLogger(__name__)
 _start_log = logging.getLogger(START_LOG)
-_DRAIN: Final = 40.0
+_DRAIN_SECONDS: Final = 40.0
 _POLL_SECONDS: Final = 0.2
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-#: `_MOST_DEATHS` ended processes within `_WINDOW` seconds are no accident: the operator must act.
-_MOST_DEATHS: Final = 11
-_WINDOW: Final = 60.0
+#: `_MAX_RESTARTS` ended processes within `_RESTART_WINDOW_SECONDS` seconds are no accident: the operator must
+#: act.
+_MAX_RESTARTS: Final = 11
+_RESTART_WINDOW_SECONDS: Final = 60.0
 
 #: The function that a child runs until it is stopped; it returns the exit status of the process.
-Target = Callable[[Arguments], int]
+ChildFunction = Callable[[Arguments], int]
 
 
-def prepare_fork(module: str) -> None:
+def import_before_fork(module: str) -> None:
     """Import a module for children: each child that starts from now on has it, also after a restart."""
     if module in sys.modules:
         return
@@ -42,52 +43,53 @@ def prepare_fork(module: str) -> None:
     gc.freeze()
 
 
-def keep_children(
-    targets: Sequence[Target],
+def run_children_until_stopped(
+    child_functions: Sequence[ChildFunction],
     arguments: Arguments,
-    stop: threading.Event,
-    prepare: Callable[[Target], None] = lambda _: None,
+    stop_event: threading.Event,
+    before_fork: Callable[[ChildFunction], None] = lambda _: None,
 ) -> int:
-    """Run a process for each target until `stop` is set; start a process again that ends; then end all.
+    """Run a child process for each of the `child_functions` until `stop_event` is set; then end all children.
 
-    `prepare` is called in this process before a child is forked. Returns the exit status: 1 when children
-    ended again and again.
+    A child that ends earlier is started again. `before_fork` is called in this process before each fork.
+    Returns the exit status: 0 after `stop_event`, 1 when children ended too often.
     """
 
-    def start_child(target: Target) -> BaseProcess:
-        prepare(target)
-        return _fork_child(target, arguments)
+    def start_child(child_function: ChildFunction) -> BaseProcess:
+        before_fork(child_function)
+        return _fork_child(child_function, arguments)
 
-    children = [start_child(target) for target in targets]
-    restarts = RestartLimit(_MOST_DEATHS, _WINDOW)
-    while not stop.wait(_POLL_SECONDS):
+    children = [start_child(target) for target in child_functions]
+    restarts = RestartLimit(_MAX_RESTARTS, _RESTART_WINDOW_SECONDS)
+    while not stop_event.wait(_POLL_SECONDS):
         for index, child in enumerate(children):
             if not child.is_alive():
                 _log.error("process %s ended with %s and is started again", child.pid, child.exitcode)
                 restarts.record_restart()
-                children[index] = start_child(targets[index])
+                children[index] = start_child(child_functions[index])
         if restarts.is_exceeded():
             _log.critical("processes end abnormally again and again: giving up")
             break
-    was_stopped = stop.is_set()
+    was_stopped = stop_event.is_set()
     _start_log.info("stops: work that has begun is ended first")
     _end_children(children)
     return 0 if was_stopped else 1
 
 
-def _fork_child(target: Target, arguments: Arguments) -> BaseProcess:
+def _fork_child(child_function: ChildFunction, arguments: Arguments) -> BaseProcess:
     """Start a child that shares the imported program with this process."""
-    child = multiprocessing.get_context("fork").Process(target=_run_child, args=(target, arguments))
+    child = multiprocessing.get_context("fork").Process(target=_run_child, args=(child_function, arguments))
     # Before it has handlers of its own, a signal would call the copy of a handler of this process.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+    earlier_mask = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
     try:
         child.start()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier_mask)
     return child
 
 
-def _run_child(target: Target, arguments: Arguments) -> None:
+def _run_child(child_function: ChildFunction, arguments: Arguments) -> None:
+    """Run `child_function` in a forked process and end the process with its exit status; never return."""
     # A terminal sends Ctrl-C to every process of the group: only the parent reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -95,7 +97,7 @@ def _run_child(target: Target, arguments: Arguments) -> None:
     exit_with_parent()
     set_up_logging()
     # A process that is restarted while the disk is full waits, instead of ending again and again.
-    sys.exit(retry_until_stored(lambda: target(arguments)))
+    sys.exit(retry_until_stored(lambda: child_function(arguments)))
 
 
 def _end_children(children: Sequence[BaseProcess]) -> None:
@@ -104,7 +106,7 @@ def _end_children(children: Sequence[BaseProcess]) -> None:
         if child.is_alive() and child.pid is not None:
             os.kill(child.pid, signal.SIGTERM)
     for child in children:
-        child.join(_DRAIN)
+        child.join(_DRAIN_SECONDS)
         if child.is_alive():
             child.kill()
 

@@ -54,14 +54,14 @@ _SIGNATURE: Final = f"{{{DS}}}Signature"
 
 
 def find_signature_findings(
-    conn: Connection, document: CpaDocument, data: bytes, settings: Settings, at: datetime
+    conn: Connection, document: CpaDocument, cpa_octets: bytes, settings: Settings, at: datetime
 ) -> Iterator[AgreementFinding]:
     """Yield a finding on each bad signature of a CPA, and on each missing one that the settings require."""
     if not document.signatures and settings.hub.signed_agreements:
         text = "hub.signed_agreements is set, and nobody has signed the document"
         yield cite_rule("signature-missing", document.location, text)
-    for number, signature_place in enumerate(document.signatures):
-        report = verify_any_document(_keep_one_signature(data, number), {}, STRICT)
+    for signature_index, signature_place in enumerate(document.signatures):
+        report = verify_any_document(_remove_other_signatures(cpa_octets, signature_index), {}, STRICT)
         fault = _find_signature_fault(report, document) or _find_signer_fault(conn, report, settings, at)
         if fault is not None:
             yield cite_rule("signature-wrong", signature_place, fault)
@@ -73,7 +73,7 @@ def _find_signature_fault(report: VerificationReport, document: CpaDocument) -> 
         return f"the signature is {report.verdict}: {report.reason}"
     if "/" not in report.covered or report.excluded:
         return "the signature does not cover the whole document"
-    if report.certificate is None or report.certificate.sha256 not in _list_pins(document):
+    if report.certificate is None or report.certificate.sha256 not in _list_certificate_digests(document):
         return "the signature was made by no party of the agreement"
     return None
 
@@ -90,19 +90,23 @@ def _find_signer_fault(
     return None
 
 
-def _keep_one_signature(data: bytes, number: int) -> bytes:
-    """Return the document with one of its signatures: each was made before or without the others."""
-    root = deepcopy(parse_xml(data))
+def _remove_other_signatures(cpa_octets: bytes, kept_index: int) -> bytes:
+    """Return the document with only the signature of the index `kept_index`, counted from 0.
+
+    Each signature was made before or without the others, so it is verified without them.
+    """
+    root = deepcopy(parse_xml(cpa_octets))
     signatures: list[Any] = list(root.iter(_SIGNATURE))
     if len(signatures) <= 1:
-        return data
-    for at, signature in enumerate(signatures):
-        if at != number:
+        return cpa_octets
+    for index, signature in enumerate(signatures):
+        if index != kept_index:
             signature.getparent().remove(signature)
     return serialize_element(root)
 
 
-def _list_pins(document: CpaDocument) -> set[str]:
+def _list_certificate_digests(document: CpaDocument) -> set[str]:
+    """Return the SHA-256 (hex) of every certificate in a CPA, also those of the chains."""
     return {
         hashlib.sha256(der).hexdigest()
         for party in document.parties
@@ -112,16 +116,21 @@ def _list_pins(document: CpaDocument) -> set[str]:
 
 
 #: Rules of the register whose fault a rule on the document has told already.
-_RULES_OF_DOCUMENT: Final = {
+_RULES_CHECKED_IN_DOCUMENT: Final = {
     *("period-ended", "period-later", "protocol-unknown", "retries-without-receipt", "unsigned"),
     *("retries-without-elimination", "endpoint-same", "endpoint-missing", "response-not-sent"),
     *("order-incomplete", "actor-next"),
 }
 #: Rules on the document that the register tells again, with the overrides that the hub has for the agreement.
-_JUDGED_IN_FORCE: Final = {"filing-in-mailbox"}
+_RULES_CHECKED_WITH_OVERRIDES: Final = {"filing-in-mailbox"}
 #: Faults of the register, not of the document: it may be loaded, and the register put right afterwards.
-_FORGIVABLE: Final = {"party-unknown", "hub-missing", "certificate-missing", "tls-certificate-missing"}
-_MOST_CHARACTERS: Final = 80
+_RULES_WITH_WARNING_ONLY: Final = {
+    "party-unknown",
+    "hub-missing",
+    "certificate-missing",
+    "tls-certificate-missing",
+}
+_MAX_NAME_LENGTH: Final = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +138,7 @@ class PartnerPlan:
     """The additions of an agreement for one of its parties: new identifiers and certificates."""
 
     party: str
-    name: str
+    full_name: str
     role: str
     ids: tuple[PartyId, ...]
     certificates: tuple[tuple[Certificate, str], ...]
@@ -146,57 +155,59 @@ class CpaReception:
     plans: tuple[PartnerPlan, ...] = ()
 
 
-def judge_cpa_at_hub(
+def examine_cpa_at_hub(
     conn: Connection,
     settings: Settings,
-    source: bytes,
-    file: str,
+    cpa_octets: bytes,
+    file_name: str,
     at: datetime,
     own_id: PartyId | None = None,
 ) -> CpaReception:
     """Return the document, P-Modes, findings and planned parties of a CPA at this hub; change nothing.
 
-    `source` is the content of the file `file`. `own_id` names the party that is the hub, for a hub whose
-    register does not know it.
+    `cpa_octets` is the content of the file `file_name`. `own_id` names the party that is the hub, for a hub
+    whose register does not know it.
     """
-    judged = check_cpa(source, file, at)
-    document = judged.document
-    if document is None or any(finding.severity == "error" for finding in judged.findings):
-        return CpaReception(document, (), judged.findings)
-    findings = [finding for finding in judged.findings if finding.rule not in _JUDGED_IN_FORCE]
-    findings += find_signature_findings(conn, document, source, settings, at)
+    checked_cpa = check_cpa(cpa_octets, file_name, at)
+    document = checked_cpa.document
+    if document is None or any(finding.severity == "error" for finding in checked_cpa.findings):
+        return CpaReception(document, (), checked_cpa.findings)
+    findings = [
+        finding for finding in checked_cpa.findings if finding.rule not in _RULES_CHECKED_WITH_OVERRIDES
+    ]
+    findings += find_signature_findings(conn, document, cpa_octets, settings, at)
     pmodes = convert_cpa(document)
     if own_id is not None:
-        _check_own_side(conn, settings, document, own_id)
-    surroundings = build_hub_view(conn, settings, at, pmodes)
-    planner = _Planner(conn, settings, at, file, findings)
-    plans = tuple(planner.plan_parties(document, surroundings, own_id))
-    planned_view = replace(surroundings, parties=_add_plans(surroundings.parties, plans))
-    findings += _state_register_findings(document, apply_stored_overrides(conn, pmodes), planned_view)
+        _check_own_id(conn, settings, document, own_id)
+    hub_view = build_hub_view(conn, settings, at, pmodes)
+    planner = _PartyPlanner(conn, settings, at, file_name, findings)
+    plans = tuple(planner.plan_parties(document, hub_view, own_id))
+    planned_view = replace(hub_view, parties=_add_planned_changes(hub_view.parties, plans))
+    findings += _find_register_findings(document, apply_stored_overrides(conn, pmodes), planned_view)
     return CpaReception(document, pmodes, sort_findings(findings), plans)
 
 
-def _check_own_side(conn: Connection, settings: Settings, document: CpaDocument, own_id: PartyId) -> None:
+def _check_own_id(conn: Connection, settings: Settings, document: CpaDocument, own_id: PartyId) -> None:
     """Raise GW808 unless `own_id` is of exactly one party of a CPA, and no other party of it is this hub."""
     named_parties = [party for party in document.parties if _has_identifier(party, own_id)]
-    ours = set(parties.list_identifiers(conn, settings.hub.party))
-    own_parties = [
+    hub_ids = set(parties.list_identifiers(conn, settings.hub.party))
+    other_hub_parties = [
         party
         for party in document.parties
         if party not in named_parties
-        and not ours.isdisjoint(PartyId(identifier.value, identifier.type) for identifier in party.ids)
+        and not hub_ids.isdisjoint(PartyId(identifier.value, identifier.type) for identifier in party.ids)
     ]
-    if len(named_parties) == 1 and not own_parties:
+    if len(named_parties) == 1 and not other_hub_parties:
         return
     parties_text = "; ".join(
-        f"{party.name[:_MOST_CHARACTERS]}: {_format_ids(party)}" for party in document.parties
+        f"{party.name[:_MAX_NAME_LENGTH]}: {_format_ids(party)}" for party in document.parties
     )
     problem = (
         "is of the partner: this hub is the other party" if len(named_parties) == 1 else "is of no one party"
     )
     text = f"{own_id.type}|{own_id.value}" if own_id.type is not None else own_id.value
     raise GatewayError(
-        MISUSE, f"{text[:_MOST_CHARACTERS]!r} {problem}; the parties of the CPA are {parties_text}", "--as"
+        MISUSE, f"{text[:_MAX_NAME_LENGTH]!r} {problem}; the parties of the CPA are {parties_text}", "--as"
     )
 
 
@@ -213,7 +224,7 @@ def _has_identifier(party: CpaParty, own_id: PartyId) -> bool:
     return own_id in ids or (own_id.type is None and own_id.value in {identifier.value for identifier in ids})
 
 
-def _state_register_findings(
+def _find_register_findings(
     document: CpaDocument, pmodes: Sequence[PMode], view: HubView
 ) -> Iterator[AgreementFinding]:
     """Yield the findings of the register on the P-Modes, at the places of the document."""
@@ -223,126 +234,150 @@ def _state_register_findings(
             places["party", identifier.value] = str(identifier.location)
         for _, binding, _ in party.list_bindings():
             places.setdefault(("pmode", binding.id), str(binding.location))
-    read = AgreementDocument(tuple(pmodes), document.file_name, places)
-    for finding in find_agreement_findings(read, view):
-        if finding.rule not in _RULES_OF_DOCUMENT:
-            yield _forgive_finding(finding)
+    agreement = AgreementDocument(tuple(pmodes), document.file_name, places)
+    for finding in find_agreement_findings(agreement, view):
+        if finding.rule not in _RULES_CHECKED_IN_DOCUMENT:
+            yield _convert_register_finding(finding)
 
 
-def _forgive_finding(finding: AgreementFinding) -> AgreementFinding:
-    severity = "warning" if finding.rule in _FORGIVABLE else finding.severity
+def _convert_register_finding(finding: AgreementFinding) -> AgreementFinding:
+    severity = "warning" if finding.rule in _RULES_WITH_WARNING_ONLY else finding.severity
     xpath = finding.location.partition(" ")[2]
     return replace(finding, severity=severity, xpath=xpath, clause="the register of this hub")
 
 
-def _add_plans(known_parties: Sequence[KnownParty], plans: Sequence[PartnerPlan]) -> tuple[KnownParty, ...]:
+def _add_planned_changes(
+    known_parties: Sequence[KnownParty], plans: Sequence[PartnerPlan]
+) -> tuple[KnownParty, ...]:
     """Return the parties as they would be with the additions of an agreement."""
     by_name = {party.name: party for party in known_parties}
     for plan in plans:
-        old = by_name.get(plan.party, KnownParty(plan.party, "ACTIVE", ()))
-        held = tuple(
+        known_party = by_name.get(plan.party, KnownParty(plan.party, "ACTIVE", ()))
+        new_certificates = tuple(
             KnownCertificate(certificate.sha256, use, certificate.not_before, certificate.not_after)
             for certificate, use in plan.certificates
         )
-        by_name[plan.party] = replace(old, ids=(*old.ids, *plan.ids), certificates=(*old.certificates, *held))
+        by_name[plan.party] = replace(
+            known_party,
+            ids=(*known_party.ids, *plan.ids),
+            certificates=(*known_party.certificates, *new_certificates),
+        )
     return tuple(by_name.values())
 
 
 @dataclass(frozen=True, slots=True)
-class _Planner:
+class _PartyPlanner:
     """Plans the additions of an agreement; `findings` are on those that cannot be registered."""
 
     conn: Connection
     settings: Settings
     at: datetime
-    file: str
+    file_name: str
     findings: list[AgreementFinding] = field(default_factory=list)
 
     def plan_parties(
         self, document: CpaDocument, view: HubView, own_id: PartyId | None
     ) -> Iterator[PartnerPlan]:
         """Yield the planned changes of each party; nothing if it is not known which of them is the hub."""
-        owners = {identifier: party.name for party in view.parties for identifier in party.ids}
-        ours = [party for party in document.parties if self._is_hub(party, owners, own_id)]
-        if len(ours) != 1:
+        party_name_by_id = {identifier: party.name for party in view.parties for identifier in party.ids}
+        hub_parties = [party for party in document.parties if self._is_hub(party, party_name_by_id, own_id)]
+        if len(hub_parties) != 1:
             return
         for party in document.parties:
             ids = tuple(PartyId(identifier.value, identifier.type) for identifier in party.ids)
-            holders = sorted({owners[identifier] for identifier in ids if identifier in owners})
-            if len(holders) > 1:
+            registered_names = sorted(
+                {party_name_by_id[identifier] for identifier in ids if identifier in party_name_by_id}
+            )
+            if len(registered_names) > 1:
                 continue  # a finding of the register: party-mixed
-            is_ours = party is ours[0]
-            name = self.settings.hub.party if is_ours else next(iter(holders), self._choose_name(party, view))
-            new = tuple(identifier for identifier in ids if identifier not in owners)
-            held = () if is_ours else tuple(self._list_usable_certificates(party, name))
-            is_new = all(party.name != name for party in view.parties)
-            if new or held or is_new:
+            is_ours = party is hub_parties[0]
+            party_name = (
+                self.settings.hub.party
+                if is_ours
+                else next(iter(registered_names), self._choose_party_name(party, view))
+            )
+            new_ids = tuple(identifier for identifier in ids if identifier not in party_name_by_id)
+            new_certificates = () if is_ours else tuple(self._list_new_certificates(party, party_name))
+            is_new = all(party.name != party_name for party in view.parties)
+            if new_ids or new_certificates or is_new:
                 role = "hub" if is_ours else "applicant"
-                yield PartnerPlan(name, party.name, role, new, held, is_new)
+                yield PartnerPlan(party_name, party.name, role, new_ids, new_certificates, is_new)
 
-    def _is_hub(self, party: CpaParty, owners: Mapping[PartyId, str], own_id: PartyId | None) -> bool:
+    def _is_hub(
+        self, party: CpaParty, party_name_by_id: Mapping[PartyId, str], own_id: PartyId | None
+    ) -> bool:
+        """Return whether a party of the CPA is this hub: by `own_id` if it is given, else by the register."""
         if own_id is not None:
             return _has_identifier(party, own_id)
         ids = {PartyId(identifier.value, identifier.type) for identifier in party.ids}
-        return any(owners.get(identifier) == self.settings.hub.party for identifier in ids)
+        return any(party_name_by_id.get(identifier) == self.settings.hub.party for identifier in ids)
 
-    def _choose_name(self, party: CpaParty, view: HubView) -> str:
+    def _choose_party_name(self, party: CpaParty, view: HubView) -> str:
         """Return a name for a new party: that of the agreement, else its identifier."""
         names_in_use = {party.name for party in view.parties}
         names = (
             re.sub(r"[^\w.-]+", "-", text).strip("-").lower() for text in (party.name, party.ids[0].value)
         )
-        base_names = [base_name[:_MOST_CHARACTERS] for base_name in names if base_name]
+        base_names = [base_name[:_MAX_NAME_LENGTH] for base_name in names if base_name]
         free = (base_name for base_name in base_names if base_name not in names_in_use)
         return next(free, f"{base_names[-1] if base_names else 'party'}-{len(names_in_use)}")
 
-    def _list_usable_certificates(self, party: CpaParty, name: str) -> Iterator[tuple[Certificate, str]]:
+    def _list_new_certificates(self, party: CpaParty, party_name: str) -> Iterator[tuple[Certificate, str]]:
         """Yield the certificates of a partner that are valid at this hub and not registered yet."""
         used_transports = {channel.transport_id for channel in party.channels.values()}
-        clients = {
+        client_certificate_ids = {
             transport.sender.security.certificate_id
             for transport in party.transports.values()
             if transport.id in used_transports
             and transport.sender is not None
             and transport.sender.security is not None
         }
-        for holder, use in list_certificate_uses(party):
-            if not holder.chain or (use == "tls" and holder.id not in clients):
+        for cpa_certificate, use in list_certificate_uses(party):
+            if not cpa_certificate.chain or (
+                use == "tls" and cpa_certificate.id not in client_certificate_ids
+            ):
                 continue
-            certificate = read_certificate(holder.chain[0], PATH_RULES)
+            certificate = read_certificate(cpa_certificate.chain[0], PATH_RULES)
             rows = parties.list_certificate_rows(self.conn, certificate.sha256)
-            held = [row for row in rows if row.use == use and row.status == "ACTIVE"]
-            if any(row.party_id == name for row in held):
+            active_rows = [row for row in rows if row.use == use and row.status == "ACTIVE"]
+            if any(row.party_id == party_name for row in active_rows):
                 continue
-            reason = self._find_certificate_fault(certificate, use, rows, name)
+            reason = self._find_certificate_fault(certificate, use, rows, party_name)
             if reason is None:
                 yield certificate, use
             else:
-                sentence = f"certificate {holder.id[:_MOST_CHARACTERS]} is not registered for {use}: {reason}"
+                certificate_id = cpa_certificate.id[:_MAX_NAME_LENGTH]
+                sentence = f"certificate {certificate_id} is not registered for {use}: {reason}"
                 clause = "RFC 5280 §6; the trust anchors of this hub"
                 self.findings.append(
                     AgreementFinding(
                         "certificate-unverified",
                         "warning",
-                        str(holder.location),
+                        str(cpa_certificate.location),
                         sentence,
-                        holder.location.xpath,
+                        cpa_certificate.location.xpath,
                         clause,
                     )
                 )
 
     def _find_certificate_fault(
-        self, certificate: Certificate, use: str, rows: Sequence[object], name: str
+        self, certificate: Certificate, use: str, rows: Sequence[object], party_name: str
     ) -> str | None:
-        others = {str(getattr(row, "party_id", "")) for row in rows} - {name}
+        """Return why a certificate cannot be registered for `use` by this party, or None if it can.
+
+        `rows` are the register's rows of this certificate: it may belong to one party only.
+        """
+        others = {str(getattr(row, "party_id", "")) for row in rows} - {party_name}
         if others:
             return f"it belongs to party {min(others)}"
-        return _catch_refusal(
-            lambda: demand_usable_certificate(self.settings, self.conn, certificate, use, self.file, self.at)
+        return _find_refusal_detail(
+            lambda: demand_usable_certificate(
+                self.settings, self.conn, certificate, use, self.file_name, self.at
+            )
         )
 
 
-def _catch_refusal(check: Callable[[], None]) -> str | None:
+def _find_refusal_detail(check: Callable[[], None]) -> str | None:
     try:
         check()
     except GatewayError as refused:
@@ -351,27 +386,34 @@ def _catch_refusal(check: Callable[[], None]) -> str | None:
 
 
 def load_cpa(
-    change: DatabaseChange, reception: CpaReception, source: bytes, file: str, *, accepted: bool
+    change: DatabaseChange,
+    reception: CpaReception,
+    cpa_octets: bytes,
+    file_name: str,
+    *,
+    accepts_warnings: bool,
 ) -> GatewayError | None:
     """Put a judged CPA into force, with the planned changes of its parties; return the problem, if any."""
-    problem = find_load_problem(reception.findings, file, accepts_warnings=accepted)
+    problem = find_load_problem(reception.findings, file_name, accepts_warnings=accepts_warnings)
     if problem is not None:
         change.leave_unchanged()
         return problem
     assert reception.document is not None, "without errors it was read"
-    name = reception.document.id
-    before = _describe_all(change.conn, name, reception.plans)
+    agreement_id = reception.document.id
+    before = _describe_agreement_and_parties(change.conn, agreement_id, reception.plans)
     for plan in reception.plans:
         register_partner(change.conn, plan, change.at)
-    activate_pmodes(change.conn, reception.pmodes, "cpa", source, change.at, change.actor)
-    after = _describe_all(change.conn, name, reception.plans)
-    change.record_trust_change(f"agreement {name}", before=before, after=after)
+    activate_pmodes(change.conn, reception.pmodes, "cpa", cpa_octets, change.at, change.actor)
+    after = _describe_agreement_and_parties(change.conn, agreement_id, reception.plans)
+    change.record_trust_change(f"agreement {agreement_id}", before=before, after=after)
     return None
 
 
-def _describe_all(conn: Connection, name: str, plans: Sequence[PartnerPlan]) -> dict[str, object]:
+def _describe_agreement_and_parties(
+    conn: Connection, agreement_id: str, plans: Sequence[PartnerPlan]
+) -> dict[str, object]:
     """Return an agreement and the parties that it changes, as the audit keeps them."""
-    description: dict[str, object] = dict(describe_agreements(conn, (name,)) or {})
+    description: dict[str, object] = dict(describe_agreements(conn, (agreement_id,)) or {})
     return description | {f"party {plan.party}": describe_party(conn, plan.party) for plan in plans}
 
 
@@ -379,6 +421,6 @@ def register_partner(conn: Connection, plan: PartnerPlan, at: datetime) -> None:
     """Register the additions of an agreement for a party; its certificates have been validated."""
     if plan.is_new or plan.ids:
         check_clear_name(plan.party, plan.ids)
-        parties.register_party(conn, plan.party, plan.name, plan.role, at, plan.ids)
+        parties.register_party(conn, plan.party, plan.full_name, plan.role, at, plan.ids)
     for certificate, use in plan.certificates:
         parties.add_certificate(conn, plan.party, make_certificate_row(certificate, use), at)

@@ -18,7 +18,7 @@ from gateway import __version__
 from gateway.config import Secret, Settings, find_newer_keys, load_settings, read_toml_file
 from gateway.errors import MISUSE, GatewayError
 from gateway.file_owner import describe_owner, make_owned_folder
-from gateway.hub import build_engine, get_mark_path
+from gateway.hub import build_engine, get_database_mark_path
 from gateway.operations import get_display_zone, set_display_zone
 from gateway.store import (
     InsufficientStorageError,
@@ -33,15 +33,15 @@ from gateway.store import (
 from gateway.wire import find_day
 
 #: A home contains at least one of these files and folders. A folder without them is no home of a gateway.
-_MARKS: Final = ("gateway.toml", "gateway.sqlite3", "pki")
-_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_HOME_FILE_NAMES: Final = ("gateway.toml", "gateway.sqlite3", "pki")
+_OTHERS_PERMISSIONS: Final = stat.S_IRWXG | stat.S_IRWXO
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 
 
 def is_home_folder(folder: Path) -> bool:
     """Return whether a folder has settings, a database or keys of a gateway."""
-    return any((folder / mark).exists() for mark in _MARKS)
+    return any((folder / mark).exists() for mark in _HOME_FILE_NAMES)
 
 
 def check_home_folder(settings: Settings, arguments: Any) -> None:
@@ -71,7 +71,7 @@ def make_home_folder(settings: Settings) -> None:
 @contextmanager
 def keep_files_private() -> Iterator[None]:
     """Make files with 0600 and folders with 0700 inside the block."""
-    before = os.umask(_OTHERS)
+    before = os.umask(_OTHERS_PERMISSIONS)
     try:
         yield
     finally:
@@ -94,7 +94,7 @@ def _list_secrets(values: Any) -> Iterator[Secret]:
             yield from _list_secrets(setting)
 
 
-def find_empty_settings(settings_file: str | None) -> Iterator[str]:
+def find_empty_settings_warning(settings_file: str | None) -> Iterator[str]:
     """Yield a warning where a settings file that could be read sets nothing."""
     if settings_file is None:
         return
@@ -102,7 +102,7 @@ def find_empty_settings(settings_file: str | None) -> Iterator[str]:
         yield f"{settings_file} is empty: every setting has its default, database.url too"
 
 
-def find_left_out_keys(settings: Settings, settings_file: str | None) -> Iterator[str]:
+def find_left_out_key_warnings(settings: Settings, settings_file: str | None) -> Iterator[str]:
     """Yield a warning for each key of a newer version, which this one leaves out."""
     if settings_file is not None:
         for key in find_newer_keys(settings_file, settings.home_folder):
@@ -112,7 +112,7 @@ def find_left_out_keys(settings: Settings, settings_file: str | None) -> Iterato
             )
 
 
-def find_wide_permissions(settings: Settings, settings_file: str | None) -> Iterator[str]:
+def find_permission_warnings(settings: Settings, settings_file: str | None) -> Iterator[str]:
     """Yield a warning for each folder or file of the home that others may read or write."""
     home = settings.home_folder
     keys = [Path(secret.file) for secret in _list_secrets(settings) if secret.file is not None]
@@ -122,11 +122,11 @@ def find_wide_permissions(settings: Settings, settings_file: str | None) -> Iter
         with suppress(OSError):
             mode = stat.S_IMODE(path.stat().st_mode)
             safe_mode = _FOLDER_MODE if path.is_dir() else _FILE_MODE
-            if mode & _OTHERS:
+            if mode & _OTHERS_PERMISSIONS:
                 yield f"{path} is open to other accounts ({mode:04o}): chmod {safe_mode:o} closes it"
 
 
-def find_foreign_files(settings: Settings) -> Iterator[str]:
+def find_file_owner_warnings(settings: Settings) -> Iterator[str]:
     """Yield a warning for each file of a database that does not belong to the owner of the home."""
     home = settings.home_folder
     for path in home.glob("gateway.sqlite3*"):
@@ -142,7 +142,7 @@ def refuse_other_database(settings: Settings, engine: Engine) -> None:
     Nothing is compared where the database is away or empty, or the file is no mark: the processes, which
     hold the database then, and `gateway check` say so.
     """
-    path, mark = get_mark_path(settings), None
+    path, mark = get_database_mark_path(settings), None
     with suppress(GatewayError):
         mark = read_mark_file(path)
     if mark is None:
@@ -159,7 +159,7 @@ def refuse_other_database(settings: Settings, engine: Engine) -> None:
 
 def refuse_lost_database(settings: Settings, engine: Engine) -> None:
     """Raise GW808 where a new database would take the place of one whose mark is in the home folder."""
-    path = get_mark_path(settings)
+    path = get_database_mark_path(settings)
     if path.exists() and is_database_empty(engine):
         mark_path = str(path)[-120:]
         detail = f"a database was here, as {mark_path} says: restore it; for a new hub remove that file"
@@ -215,13 +215,13 @@ def read_database(arguments: Any, *, promises: bool = False) -> Iterator[Connect
     """Provide a connection that reads the database of the settings; see `read_transaction` for `promises`."""
     with (
         open_engine(read_verb_settings(arguments)) as engine,
-        read_transaction(engine, promises=promises) as conn,
+        read_transaction(engine, acknowledges_data=promises) as conn,
     ):
         yield conn
 
 
 @contextmanager
-def closing_engine(settings: Settings, *, at_work: bool = False) -> Iterator[Engine]:
+def open_engine_of_any_version(settings: Settings, *, at_work: bool = False) -> Iterator[Engine]:
     """Provide the engine of a database of any version, or of none; see `build_engine` for `at_work`."""
     engine = build_engine(settings, at_work=at_work)
     try:
@@ -242,6 +242,6 @@ def find_server_warnings(engine: Engine) -> list[str]:
 @contextmanager
 def open_engine(settings: Settings) -> Iterator[Engine]:
     """Provide the engine of a database with the version of this code; raise GW802 for another."""
-    with closing_engine(settings) as engine:
+    with open_engine_of_any_version(settings) as engine:
         check_schema_version(engine)
         yield engine

@@ -50,14 +50,14 @@ from gateway.store import messages, read_transaction
 from gateway.web import build_terminator_settings, watch_tls_context
 from gateway.wire import WireLimits
 
-_SOON: Final = timedelta(days=30)
+_EXPIRY_WARNING_TIME: Final = timedelta(days=30)
 
 
 def check_transport(settings: Settings) -> None:
     """Raise GW801 or GW803 for a TLS secret or file that cannot be used, GW206 for an expired certificate."""
-    at, terms = get_current_time(), build_terminator_settings(settings)
-    if terms is not None:
-        watch_tls_context(terms)
+    at, terminator_settings = get_current_time(), build_terminator_settings(settings)
+    if terminator_settings is not None:
+        watch_tls_context(terminator_settings)
     PerHostConnector(settings.tls, lambda: (RevocationData(), at))
     HostLogins(settings.tls)
     settings.http.read_status_token()
@@ -75,10 +75,10 @@ def find_transport_warnings(settings: Settings, register: RegisterSnapshot, at: 
             f"the gateway serves plain HTTP at {http.host}:{http.port}: set http.tls_certificate or "
             "http.proxies, or listen at 127.0.0.1"
         )
-    yield from _find_unbound_clients(settings, register)
-    yield from _find_shared_parties(settings)
+    yield from _find_mutual_tls_warnings(settings, register)
+    yield from _find_shared_party_warnings(settings)
     for source, path in _list_tls_certificates(settings):
-        if timedelta(0) < (ends := _read_certificate_end(path)) - at < _SOON:
+        if timedelta(0) < (ends := _read_certificate_end(path)) - at < _EXPIRY_WARNING_TIME:
             yield f"the certificate of {source} ends in {(ends - at).days} days, at {ends:%Y-%m-%dT%H:%M:%SZ}"
     for source, url in _list_called_addresses(settings, register):
         parts = urlsplit(url)
@@ -86,8 +86,12 @@ def find_transport_warnings(settings: Settings, register: RegisterSnapshot, at: 
             yield f"{source} is called over plain HTTP at {parts.netloc[:100]}"
 
 
-def _find_unbound_clients(settings: Settings, register: RegisterSnapshot) -> Iterator[str]:
-    """Yield warnings about parties that must present a client certificate but are not asked for one."""
+def _find_mutual_tls_warnings(settings: Settings, register: RegisterSnapshot) -> Iterator[str]:
+    """Yield warnings about the setting http.mutual_tls and P-Modes that require mutual TLS.
+
+    A warning is for a name in the setting that is no active party, and for required client certificates that
+    no setting requests.
+    """
     parties = {
         *register.by_id.values(),
         *(holder.party for holder in register.by_certificate.values()),
@@ -96,21 +100,21 @@ def _find_unbound_clients(settings: Settings, register: RegisterSnapshot) -> Ite
     for name in settings.http.mutual_tls:
         if name not in parties:
             yield f"http.mutual_tls names {name[:80]}, which is not an active party: the entry has no effect"
-    demanding = any(mode.security.mutual_tls for mode in register.book.pmodes)
-    if demanding and settings.http.client_ca is None and not settings.http.tls_proxies:
+    is_mutual_tls_agreed = any(mode.security.mutual_tls for mode in register.book.pmodes)
+    if is_mutual_tls_agreed and settings.http.client_ca is None and not settings.http.tls_proxies:
         yield "P-Modes require mutual_tls, but without http.client_ca no client certificate is requested"
 
 
-def _find_shared_parties(settings: Settings) -> Iterator[str]:
-    """Yield a warning about each party that is several agencies, so that none can call the hub."""
-    codes: dict[str, list[str]] = {}
+def _find_shared_party_warnings(settings: Settings) -> Iterator[str]:
+    """Yield a warning about each party that the settings name for several agencies: its calls are refused."""
+    agency_codes_by_party: dict[str, list[str]] = {}
     for code, section in settings.agency.items():
-        codes.setdefault(section.get_party(code), []).append(code)
-    for party, sharing in codes.items():
-        if len(sharing) > 1:
+        agency_codes_by_party.setdefault(section.get_party(code), []).append(code)
+    for party, agency_codes in agency_codes_by_party.items():
+        if len(agency_codes) > 1:
             yield (
-                f"party {party[:80]} is the party of several agencies ({', '.join(sharing)[:200]}): they are "
-                "called, but what the party sends is refused (GW209)"
+                f"party {party[:80]} is the party of several agencies ({', '.join(agency_codes)[:200]}): "
+                "they are called, but what the party sends is refused (GW209)"
             )
 
 
@@ -159,7 +163,7 @@ def _is_local_host(host: str) -> bool:
 
 def check_own_hub(settings: Settings) -> None:
     """Raise the problem of a hub that cannot be built, or whose own or next certificate is not valid."""
-    with open_looking_hub(settings) as hub:
+    with open_read_only_hub(settings) as hub:
         hub.refresh_snapshot()
         hub.judge(hub.signer.certificate.der, CertificateUse.SIGNING, hub.clock()).raise_unless_accepted(
             "pki.signing_certificate"
@@ -168,7 +172,7 @@ def check_own_hub(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def open_looking_hub(settings: Settings) -> Iterator[Hub]:
+def open_read_only_hub(settings: Settings) -> Iterator[Hub]:
     """Provide a read-only hub, and close it."""
     hub = build_hub(settings, RejectingComposer(), at_work=False)
     try:
@@ -185,9 +189,10 @@ def _check_next_key(settings: Settings, hub: Hub) -> None:
     starts = hub.next_key_start
     if starts is None or starts <= hub.clock():
         return
-    before, after = list_own_periods(hub)
-    if before.ends < after.starts:
-        detail = f"no signing key is valid from {before.ends.isoformat()} to {after.starts.isoformat()}"
+    current_period, next_period = list_own_periods(hub)
+    if current_period.ends < next_period.starts:
+        end, start = current_period.ends.isoformat(), next_period.starts.isoformat()
+        detail = f"no signing key is valid from {end} to {start}"
         raise GatewayError(SETTINGS_WRONG, detail, "pki.next.starts")
     trust, location = load_trust_store(settings), "pki.next.signing_certificate"
     certificate = hub.signers[1].certificate
@@ -205,24 +210,24 @@ def find_algorithm_warnings(settings: Settings, hub: Hub, register: RegisterSnap
     limits = build_wire_limits(settings.limits)
     for pmode in register.book.pmodes:
         security = pmode.security
-        agreed = (*security.signature_algorithms, *filter(None, (security.hash_function,)))
+        agreed_algorithms = (*security.signature_algorithms, *filter(None, (security.hash_function,)))
         sender, receiver = (register.by_id.get(ids[0]) for ids in (pmode.from_party, pmode.to_party))
         is_ours = sender == settings.hub.party
-        partner, signed = (receiver, "receipts") if is_ours else (sender, "messages")
-        if pmode.protocol != "ebms2" or not agreed or partner in (None, settings.hub.party):
+        partner, signed_unit_name = (receiver, "receipts") if is_ours else (sender, "messages")
+        if pmode.protocol != "ebms2" or not agreed_algorithms or partner in (None, settings.hub.party):
             continue
         with suppress(GatewayError), read_transaction(hub.engine) as conn:  # a message may be purged
-            others = (
+            unagreed_algorithms = (
                 _list_receipt_algorithms(conn, str(partner), pmode)
                 if is_ours
                 else _list_message_algorithms(conn, str(partner), pmode, limits)
             )
-            if others:
+            if unagreed_algorithms:
                 yield (
-                    f"party {str(partner)[:80]} signs {signed} by {', '.join(others)[:300]}, and "
-                    f"P-Mode {pmode.id[:80]} names {', '.join(agreed)[:300]}: the next version refuses such "
-                    f"{signed}, and this one what is weaker (GW204); let it sign as agreed, or agree what it "
-                    "signs by"
+                    f"party {str(partner)[:80]} signs {signed_unit_name} by "
+                    f"{', '.join(unagreed_algorithms)[:300]}, and P-Mode {pmode.id[:80]} names "
+                    f"{', '.join(agreed_algorithms)[:300]}: the next version refuses such {signed_unit_name}"
+                    ", and this one what is weaker (GW204); let it sign as agreed, or agree what it signs by"
                 )
 
 
@@ -253,24 +258,30 @@ _PROBE: Final = b"gateway check"
 def find_encryption_warnings(settings: Settings, hub: Hub, register: RegisterSnapshot) -> Iterator[str]:
     """Yield warnings about keys that decrypt, and about partners without a certificate to encrypt for."""
     at = hub.clock()
-    agreed = [
+    encrypted_pmodes = [
         pmode for pmode in register.book.pmodes if pmode.encryption is not None and pmode.is_in_force(at)
     ]
-    ours = [pmode for pmode in agreed if register.by_id.get(pmode.to_party[0]) == settings.hub.party]
+    own_pmodes = [
+        pmode for pmode in encrypted_pmodes if register.by_id.get(pmode.to_party[0]) == settings.hub.party
+    ]
     usable = [key for key in hub.decryption_keys if key.certificate.not_after > at]
-    if ours and not usable:
-        kind = "without a key" if not hub.decryption_keys else "and the certificate of each key has ended"
-        yield f"P-Mode {ours[0].id[:80]} agrees encrypted payloads, {kind} under [decryption]"
+    if own_pmodes and not usable:
+        key_fault = (
+            "without a key" if not hub.decryption_keys else "and the certificate of each key has ended"
+        )
+        yield f"P-Mode {own_pmodes[0].id[:80]} agrees encrypted payloads, {key_fault} under [decryption]"
     if usable:
         ends = max(key.certificate.not_after for key in usable)
-        if ends - at < _SOON:
+        if ends - at < _EXPIRY_WARNING_TIME:
             days = (ends - at).days
             yield f"the last certificate under [decryption] ends in {days} days, at {ends:%Y-%m-%dT%H:%M:%SZ}"
-    yield from _find_weak_tokens(usable)
-    yield from _find_missing_receivers([pmode for pmode in agreed if pmode not in ours], register, at)
+    yield from _find_token_warnings(usable)
+    yield from _find_missing_certificate_warnings(
+        [pmode for pmode in encrypted_pmodes if pmode not in own_pmodes], register, at
+    )
 
 
-def _find_weak_tokens(keys: Iterable[DecryptionKey]) -> Iterator[str]:
+def _find_token_warnings(keys: Iterable[DecryptionKey]) -> Iterator[str]:
     """Yield a warning for each token that does not decrypt what partners write today."""
     for key in keys:
         if isinstance(key, TokenDecryptionKey):
@@ -281,57 +292,62 @@ def _find_weak_tokens(keys: Iterable[DecryptionKey]) -> Iterator[str]:
                 yield f"{warning}: {refused.detail}"
 
 
-def _find_missing_receivers(agreed: list[PMode], register: RegisterSnapshot, at: datetime) -> Iterator[str]:
+def _find_missing_certificate_warnings(
+    encrypted_pmodes: list[PMode], register: RegisterSnapshot, at: datetime
+) -> Iterator[str]:
     """Yield a warning for each partner with agreed encryption that has no certificate to encrypt for."""
-    warned: set[str] = set()
-    for pmode in agreed:
+    warned_parties: set[str] = set()
+    for pmode in encrypted_pmodes:
         party, pin = (
             register.by_id.get(pmode.to_party[0]),
             pmode.encryption.certificate if pmode.encryption else None,
         )
-        if party is None or party in warned:
+        if party is None or party in warned_parties:
             continue
         try:
             register.find_encryption_certificate(party, pin, at)
         except GatewayError as missing:
-            warned.add(party)
+            warned_parties.add(party)
             yield f"P-Mode {pmode.id[:80]} agrees encrypted payloads: {missing.detail}"
 
 
 #: File systems of one machine. Others, as those of a network, may keep copies: that cannot be seen from here.
-_LOCAL: Final = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
+_LOCAL_FILE_SYSTEMS: Final = frozenset(
+    {"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"}
+)
 _MOUNTS: Final = Path("/proc/self/mounts")
 
 
-def find_object_warnings(settings: Settings, mounts: Path = _MOUNTS) -> Iterator[str]:
+def find_payload_copy_warnings(settings: Settings, mounts: Path = _MOUNTS) -> Iterator[str]:
     """Yield a warning where messages have copies on several servers and large payloads have one only."""
     copies, payloads = settings.database.copies, settings.payloads
     if copies == 1 or payloads.s3.bucket:
         return
-    kind = _find_file_system(payloads.folder, mounts)
-    if kind in _LOCAL:
+    file_system = _find_file_system(payloads.folder, mounts)
+    if file_system in _LOCAL_FILE_SYSTEMS:
         yield (
-            f"database.copies is {copies}, but payloads.folder is on a file system of this machine ({kind}): "
-            "large payloads have one copy. Use payloads.s3, or a shared folder that is replicated"
+            f"database.copies is {copies}, but payloads.folder is on a file system of this machine "
+            f"({file_system}): large payloads have one copy. Use payloads.s3, or a shared folder "
+            "that is replicated"
         )
 
 
 def _find_file_system(folder: Path, mounts: Path) -> str:
     """Return the type of the file system of a folder, as Linux lists it; empty where that is not known."""
-    real_path, best, kind = os.path.realpath(folder), "", ""
+    real_path, best_mount_point, file_system = os.path.realpath(folder), "", ""
     try:
         lines = mounts.read_text(errors="replace").splitlines()
     except OSError:
         return ""
     for line in lines:
-        _, mount_point, this = [*line.split(" "), "", ""][:3]
+        _, mount_point, line_file_system = [*line.split(" "), "", ""][:3]
         # Later lines cover earlier ones.
-        if _contains(mount_point, real_path) and len(mount_point) >= len(best):
-            best, kind = mount_point, this
-    return kind
+        if _is_mounted_at(mount_point, real_path) and len(mount_point) >= len(best_mount_point):
+            best_mount_point, file_system = mount_point, line_file_system
+    return file_system
 
 
-def _contains(mount_point: str, path: str) -> bool:
+def _is_mounted_at(mount_point: str, path: str) -> bool:
     # Linux writes a blank as \040.
     mount_point = mount_point.replace("\\040", " ").rstrip("/")
     return path == mount_point or path.startswith(mount_point + "/")

@@ -22,9 +22,9 @@ from gateway.wire import parse_iso_datetime
 if TYPE_CHECKING:
     from gateway.store import ListFilter, ListPage
 
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SECONDS_BY_UNIT: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 #: Seconds: a hundred years.
-_LONGEST: Final = 36500 * 86400
+_MAX_AGE_SECONDS: Final = 36500 * 86400
 _FILTERS: Final = {
     "party": "only those of this party",
     "agency": "only those of this agency",
@@ -36,7 +36,7 @@ def _parse_age(text: str) -> timedelta | None:
     age_match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smhdw])", text)
     if age_match is None:
         return None
-    return timedelta(seconds=min(_LONGEST, float(age_match[1]) * _SECONDS[age_match[2]]))
+    return timedelta(seconds=min(_MAX_AGE_SECONDS, float(age_match[1]) * _SECONDS_BY_UNIT[age_match[2]]))
 
 
 class _Age(click.ParamType[timedelta]):
@@ -166,10 +166,10 @@ def print_page(page: ListPage, *, as_json: bool, columns: Sequence[str]) -> None
     print_table(page.rows, as_json=as_json, columns=columns)
     if page.remaining:
         sys.stdout.flush()
-        counted = (
+        remaining_text = (
             f"more than {LIST_COUNT_LIMIT}" if page.remaining >= LIST_COUNT_LIMIT else str(page.remaining)
         )
-        write_error(f"… {counted} more: --after {page.rows[-1][columns[0]]}")
+        write_error(f"… {remaining_text} more: --after {page.rows[-1][columns[0]]}")
 
 
 def check_partner_names(

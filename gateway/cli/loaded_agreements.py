@@ -41,6 +41,7 @@ def find_loaded_agreement(conn: Connection, name: str) -> LoadedAgreement:
 
 
 def _read_stored_cpa(row: AgreementRow) -> CpaDocument | None:
+    """Return the CPA of an agreement; None for an agreement file, or a CPA that this version refuses."""
     if row.kind != "cpa":
         return None
     try:
@@ -52,32 +53,32 @@ def _read_stored_cpa(row: AgreementRow) -> CpaDocument | None:
 def collect_certificates(conn: Connection, loaded: LoadedAgreement) -> dict[str, Certificate]:
     """Return the certificates that the P-Modes of an agreement name, as far as they are known, by SHA-256."""
     certificates: dict[str, Certificate] = {}
-    for der in _list_held_certificates(loaded.cpa):
-        certificate = _read_quietly(der)
+    for der in _list_cpa_certificates(loaded.cpa):
+        certificate = _read_certificate_if_possible(der)
         if certificate is not None:
             certificates[certificate.sha256] = certificate
-    for pin in dict.fromkeys(pin for pin, _ in list_pins(loaded.pmodes)):
+    for pin in dict.fromkeys(pin for pin, _ in list_pinned_certificates(loaded.pmodes)):
         rows = () if pin in certificates else parties.list_certificate_rows(conn, pin)
-        certificate = _read_quietly(rows[0].der) if rows else None
+        certificate = _read_certificate_if_possible(rows[0].der) if rows else None
         if certificate is not None:
             certificates[pin] = certificate
     return certificates
 
 
-def _list_held_certificates(document: CpaDocument | None) -> Iterator[bytes]:
+def _list_cpa_certificates(document: CpaDocument | None) -> Iterator[bytes]:
     for party in document.parties if document is not None else ():
         for holder in party.certificates.values():
             yield from holder.chain
 
 
-def _read_quietly(der: bytes) -> Certificate | None:
+def _read_certificate_if_possible(der: bytes) -> Certificate | None:
     try:
         return read_certificate(der, PATH_RULES)
     except GatewayError:
         return None
 
 
-def list_pins(pmodes: Sequence[PMode]) -> Iterator[tuple[str, str]]:
+def list_pinned_certificates(pmodes: Sequence[PMode]) -> Iterator[tuple[str, str]]:
     """Yield the certificates (SHA-256) that P-Modes name, each with its use."""
     for pmode in pmodes:
         yield from (
@@ -89,11 +90,11 @@ def list_pins(pmodes: Sequence[PMode]) -> Iterator[tuple[str, str]]:
         if pmode.encryption is not None:
             yield from ((pin, "anchor") for pin in pmode.encryption.trust_anchors)
             yield from ((pin, "encryption") for pin in (pmode.encryption.certificate,) if pin is not None)
-        ends = (
+        transport_pins = (
             (pmode.transport.client_certificate, "client"),
             (pmode.transport.server_certificate, "server"),
         )
-        yield from ((pin, use) for pin, use in ends if pin is not None)
+        yield from ((pin, use) for pin, use in transport_pins if pin is not None)
         yield from (
             (pin, "anchor") for pin in (*pmode.transport.client_anchors, *pmode.transport.server_anchors)
         )
@@ -104,16 +105,16 @@ def is_cpa_file(data: bytes) -> bool:
     return is_xml_document(data) and not is_peer_pmode(data)
 
 
-def read_named_pmodes(arguments: Arguments, name: str) -> Sequence[PMode]:
+def read_named_pmodes(arguments: Arguments, file_or_agreement: str) -> Sequence[PMode]:
     """Return the P-Modes of a file, else those of a loaded agreement; raise GW808 where it is neither."""
-    path = Path(name)
+    path = Path(file_or_agreement)
     if path.is_file():
         data = read_file(path)
         if is_cpa_file(data):
             return convert_cpa(read_cpa(data, path.name))
         return read_agreement_file(data, path.name, get_current_time()).pmodes
     if not (arguments.home or arguments.config):
-        detail = f"{name[:80]} is no file; a loaded agreement is found in a home, with --home"
-        raise GatewayError(MISUSE, detail, name[:80])
+        detail = f"{file_or_agreement[:80]} is no file; a loaded agreement is found in a home, with --home"
+        raise GatewayError(MISUSE, detail, file_or_agreement[:80])
     with read_database(arguments) as conn:
-        return find_loaded_agreement(conn, name).pmodes
+        return find_loaded_agreement(conn, file_or_agreement).pmodes

@@ -35,12 +35,12 @@ def read_file(path: Path) -> bytes:
     """Return the octets of a file; raise GW808 if it cannot be read or is larger than the limit."""
     try:
         with path.open("rb") as file:
-            held = file.read(_LONGEST_FILE + 1)
+            octets = file.read(_LONGEST_FILE + 1)
     except (OSError, ValueError) as mistake:
         raise make_path_problem(path, "read", mistake) from None
-    if len(held) > _LONGEST_FILE:
+    if len(octets) > _LONGEST_FILE:
         raise GatewayError(MISUSE, f"{path} has more than {_LONGEST_FILE:,} octets", str(path))
-    return held
+    return octets
 
 
 def write_file(path: Path, content: bytes, *, location: str = "", make_folder: bool = False) -> None:
@@ -70,7 +70,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def name_file(path: Path) -> Iterator[None]:
+def add_file_name_to_problem(path: Path) -> Iterator[None]:
     """Add the file name to a problem that the block raises; leave GW808 and a detail with the name as is."""
     try:
         yield
@@ -83,12 +83,12 @@ def name_file(path: Path) -> Iterator[None]:
         ) from problem
 
 
-def split_named_file(text: str, option: str) -> tuple[str, Path]:
+def split_named_file(option_value: str, option: str) -> tuple[str, Path]:
     """Return name and path of ``cid=FILE``; raise GW808 that names the option."""
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise GatewayError(MISUSE, f"{option} is cid=FILE, not {text[:80]!r}", option)
-    return name, Path(path)
+    content_id, equals, path = option_value.partition("=")
+    if not (content_id and equals and path):
+        raise GatewayError(MISUSE, f"{option} is cid=FILE, not {option_value[:80]!r}", option)
+    return content_id, Path(path)
 
 
 def read_certificate_files(files: Iterable[Path]) -> tuple[Certificate, ...]:
@@ -97,7 +97,7 @@ def read_certificate_files(files: Iterable[Path]) -> tuple[Certificate, ...]:
 
     certificates: list[Certificate] = []
     for each in files:
-        with name_file(each):
+        with add_file_name_to_problem(each):
             certificates += read_certificates(read_file(each))
     return tuple(certificates)
 
@@ -106,7 +106,7 @@ def read_certificate_file(path: Path) -> Certificate:
     """Return the one certificate in a file, PEM or DER."""
     from gateway.pki import read_certificate
 
-    with name_file(path):
+    with add_file_name_to_problem(path):
         return read_certificate(read_file(path))
 
 
@@ -150,7 +150,7 @@ def load_key_file(arguments: Arguments) -> Signer:
 
     certificate = read_certificate_file(arguments.certificate).der if arguments.certificate else None
     password = read_password_file(arguments.password_file) if arguments.password_file else None
-    with name_file(arguments.key):
+    with add_file_name_to_problem(arguments.key):
         return load_signer(read_file(arguments.key), certificate, password)
 
 
@@ -181,7 +181,7 @@ def mapping_path_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option("--path", type=FILE, help="a folder of mappings instead of the shipped ones")
 
 
-def find_mappings(path: Path | None) -> Traversable:
+def find_mapping_folder(path: Path | None) -> Traversable:
     """Return a folder of mappings, the shipped one for None; raise GW808 where there is no folder."""
     if path is None:
         return get_data_folder("mappings")
@@ -193,15 +193,15 @@ def find_mappings(path: Path | None) -> Traversable:
 
 def load_mappings(path: Path | None) -> MappingBundle:
     """Return the mappings of a folder; raise GW502 with file, line and field."""
-    return load_bundle(find_mappings(path))
+    return load_bundle(find_mapping_folder(path))
 
 
-def find_document(bundle: MappingBundle, name: str, location: str) -> DocumentMapping:
+def find_document(bundle: MappingBundle, document_id: str, location: str) -> DocumentMapping:
     """Return a document by its id; raise GW808 with the known ids."""
-    if name not in bundle.documents:
+    if document_id not in bundle.documents:
         document_names = ", ".join(bundle.documents)
-        raise GatewayError(MISUSE, f"no document {name[:70]!r}; known: {document_names}", location)
-    return bundle.documents[name]
+        raise GatewayError(MISUSE, f"no document {document_id[:70]!r}; known: {document_names}", location)
+    return bundle.documents[document_id]
 
 
 def read_agreement_file(data: bytes, name: str, at: datetime) -> AgreementDocument:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 
 from gateway.cli.home_folder import read_database, read_verb_settings
-from gateway.cli.named_files import find_mappings, read_file
+from gateway.cli.named_files import find_mapping_folder, read_file
 from gateway.cli.result_output import ReportedFailure, print_failure
 from gateway.cli.shared_options import FILE, Decorator, join_options
 from gateway.cli.verb_groups import Arguments
@@ -73,7 +73,7 @@ def open_need_rules(arguments: Arguments) -> AskedRules:
         needs = read_verb_settings(arguments).needs
         test_editions = needs.test_edition
     else:
-        rules = load_rules(find_mappings(arguments.path))
+        rules = load_rules(find_mapping_folder(arguments.path))
     if not arguments.tables:
         return AskedRules(rules.needs.get_index(test_editions=test_editions), rules.bundle, rules)
     tables = read_table_files(arguments.tables, rules, as_json=arguments.json)
@@ -89,17 +89,17 @@ def read_table_files(
     """
     names = make_table_names(rules.needs, rules.bundle)
     checked = [(str(path), check_need_table(read_file(path), names)) for path in paths]
-    end_at_mistakes(checked, effect, as_json=as_json)
+    exit_if_mistakes(checked, effect, as_json=as_json)
     return [check.table for _, check in checked if check.table is not None]
 
 
-def end_at_mistakes(checked: Sequence[tuple[str, CheckedTable]], effect: str, *, as_json: bool) -> None:
+def exit_if_mistakes(checked: Sequence[tuple[str, CheckedTable]], effect: str, *, as_json: bool) -> None:
     """Print the mistakes of files with their places, at most a hundred of each, and end the verb.
 
     Does nothing if no file has a mistake. `effect` is the sentence on the work not done because of them.
     """
-    wrong = [(file, table) for file, table in checked if table.mistakes]
-    if not wrong:
+    wrong_files = [(file, table) for file, table in checked if table.mistakes]
+    if not wrong_files:
         return
     mistakes = [
         {
@@ -109,19 +109,19 @@ def end_at_mistakes(checked: Sequence[tuple[str, CheckedTable]], effect: str, *,
             "field": mistake.field,
             "message": mistake.message,
         }
-        for file, table in wrong
+        for file, table in wrong_files
         for mistake in table.mistakes
     ]
-    counts = "; ".join(f"{file}: {_count_mistakes(table)}" for file, table in wrong)
+    counts = "; ".join(f"{file}: {_format_mistake_count(table)}" for file, table in wrong_files)
     if not as_json:
-        for file, table in wrong:
+        for file, table in wrong_files:
             for mistake in table.mistakes:
                 print(f"{file}: {mistake.location}: {mistake.message}")
     print_failure(ReportedFailure(f"{counts}; {effect}", NEED_TABLE_WRONG.id, details={"mistakes": mistakes}))
     raise click.exceptions.Exit(1)
 
 
-def _count_mistakes(table: CheckedTable) -> str:
+def _format_mistake_count(table: CheckedTable) -> str:
     number = len(table.mistakes)
     return f"at least {number} mistakes" if number >= MAX_MISTAKES else format_count(number, "mistake")
 
@@ -161,7 +161,7 @@ def compare_laws(before: Mapping[str, Law], after: Mapping[str, Law]) -> Iterato
             yield f"law {code} ({law.name}) is new"
         elif old != law:
             keys = ("ko", "en", "disclaimers")
-            yield f"law {code} ({law.name}) changes: {tell_values(asdict(old), asdict(law), keys)}"
+            yield f"law {code} ({law.name}) changes: {format_changed_values(asdict(old), asdict(law), keys)}"
     for code, law in before.items():
         if code not in after:
             yield f"law {code} ({law.name}) is gone"
@@ -187,6 +187,7 @@ def _describe_choice(book: LawBook, law: str, direction: str) -> str:
 
 
 def _compare_table(label: str, before: NeedTable | None, after: NeedTable | None) -> Iterator[str]:
+    """Yield sentences on what differs between two editions of a needs table; one of them may be None."""
     if before is None or after is None:
         table = before or after
         assert table is not None, "one of the two is there"
@@ -196,7 +197,7 @@ def _compare_table(label: str, before: NeedTable | None, after: NeedTable | None
     keys = ("country", "valid_from", "valid_until", "is_test", "source", "licence")
     old, new = ({key: getattr(table, key) for key in keys} for table in (before, after))
     if old != new:
-        yield f"table of needs {label} changes: {tell_values(old, new, keys)}"
+        yield f"table of needs {label} changes: {format_changed_values(old, new, keys)}"
     difference = compare_tables(before, after)
     counts = (("new", difference.added), ("gone", difference.removed), ("changed", difference.changed))
     changes = ", ".join(f"{format_count(len(rows), 'row')} {word}" for word, rows in counts if rows)
@@ -213,13 +214,14 @@ def compare_status_codes(before: Traversable, after: Traversable) -> Iterator[st
             yield f"status code {code} ({code_row.name}) is new"
         elif code_before != code_row:
             was, becomes = asdict(code_before), asdict(code_row)
-            yield f"status code {code} ({code_row.name}) changes: {tell_values(was, becomes, tuple(becomes))}"
+            changed_values = format_changed_values(was, becomes, tuple(becomes))
+            yield f"status code {code} ({code_row.name}) changes: {changed_values}"
     for code, code_row in old.items():
         if code not in new:
             yield f"status code {code} ({code_row.name}) is gone"
 
 
-def tell_values(before: Mapping[str, Any], after: Mapping[str, Any], keys: tuple[str, ...]) -> str:
+def format_changed_values(before: Mapping[str, Any], after: Mapping[str, Any], keys: tuple[str, ...]) -> str:
     """Return the values of `keys` that differ, each before and after, as words."""
     differ = (key for key in keys if before[key] != after[key])
     return "; ".join(f"{key} {before[key] or 'none'} becomes {after[key] or 'none'}" for key in differ)
@@ -227,7 +229,7 @@ def tell_values(before: Mapping[str, Any], after: Mapping[str, Any], keys: tuple
 
 #: The meaning of the declaration that holds the tariff code of an item.
 TARIFF_CODE: Final = "item.hs"
-_MOST_LINES: Final = 5
+_MAX_LISTED_LINES: Final = 5
 
 
 def list_table_remarks(table: NeedTable, rules: DecisionRules) -> list[str]:
@@ -237,25 +239,27 @@ def list_table_remarks(table: NeedTable, rules: DecisionRules) -> list[str]:
 
 def _list_code_remarks(table: NeedTable, rules: DecisionRules) -> Iterator[str]:
     """Yield how many rows have a code of no goods, by the rules that look a tariff code up in a list."""
-    reported: set[int] = set()
-    listed = [
+    reported_lines: set[int] = set()
+    code_rules = [
         bound_rule
         for bound_rule in rules.bundle.rules
         if bound_rule.kind == "listed" and bound_rule.meaning.name == TARIFF_CODE
     ]
-    for rule in sorted(listed, key=lambda bound_rule: bound_rule.first):
-        wrong = [
+    for rule in sorted(code_rules, key=lambda bound_rule: bound_rule.code_length):
+        wrong_lines = [
             row.line
             for row in table.rows
-            if row.line not in reported
-            and len(row.hs) >= rule.first
+            if row.line not in reported_lines
+            and len(row.hs) >= rule.code_length
             and rule.find_violation(row.hs) is not None
         ]
-        reported.update(wrong)
-        if wrong:
-            word = "line" if len(wrong) == 1 else "lines"
-            lines = ", ".join(map(str, wrong[:_MOST_LINES])) + (", …" if len(wrong) > _MOST_LINES else "")
-            yield f"{rule.en}: {format_count(len(wrong), 'row')} ({word} {lines})."
+        reported_lines.update(wrong_lines)
+        if wrong_lines:
+            word = "line" if len(wrong_lines) == 1 else "lines"
+            lines = ", ".join(map(str, wrong_lines[:_MAX_LISTED_LINES])) + (
+                ", …" if len(wrong_lines) > _MAX_LISTED_LINES else ""
+            )
+            yield f"{rule.en}: {format_count(len(wrong_lines), 'row')} ({word} {lines})."
 
 
 def _list_country_remarks(table: NeedTable, rules: DecisionRules) -> Iterator[str]:

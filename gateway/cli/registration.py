@@ -55,12 +55,12 @@ USES = {
 
 def read_party_id(text: str) -> PartyId:
     """Return the party id of ``TYPE|VALUE`` or of a bare value."""
-    kind, bar, value = text.rpartition("|")
-    return PartyId(value, kind if bar else None)
+    id_type, bar, value = text.rpartition("|")
+    return PartyId(value, id_type if bar else None)
 
 
 #: Steps of a path that every browser resolves (RFC 3986 §5.2.4), also where they are escaped.
-_ADDRESS_STEPS: Final = (".", "..")
+_DOT_SEGMENTS: Final = (".", "..")
 
 
 def check_clear_name(name: str, ids: Iterable[PartyId] = ()) -> None:
@@ -72,7 +72,7 @@ def check_clear_name(name: str, ids: Iterable[PartyId] = ()) -> None:
         character = find_unclear_character(text)
         if character is not None:
             raise GatewayError(MISUSE, describe_unclear_id(character))
-        if text in _ADDRESS_STEPS:
+        if text in _DOT_SEGMENTS:
             detail = f"{text!r} alone is no name: in an address it is a step to another page"
             raise GatewayError(MISUSE, detail)
 
@@ -110,19 +110,19 @@ def demand_usable_certificate(
     use: str,
     location: str,
     now: datetime,
-    starts: datetime | None = None,
+    use_starts_at: datetime | None = None,
 ) -> None:
     """Raise the verdict on a certificate unless it is valid `now`, and when its use starts, if that is later.
 
     `use` is one of `USES`; `location` names the certificate in the problem.
     """
-    moments = (now, starts or now)
+    moments = (now, use_starts_at or now)
     trust = load_trust_store(settings)
     recognizer = Recognizer(load_recognition_policy(settings))
     recognizer.reload_lists(conn)
-    lists = read_hub_revocations(settings, conn, trust.policy.certificates)
-    judge = CertificateValidator(trust, lists, examine=recognizer)
-    validate_new_certificate(certificate, USES[use], judge, trust, *moments, location, recognizer)
+    revocation_data = read_hub_revocations(settings, conn, trust.policy.certificates)
+    validator = CertificateValidator(trust, revocation_data, examine=recognizer)
+    validate_new_certificate(certificate, USES[use], validator, trust, *moments, location, recognizer)
 
 
 def read_hub_revocations(settings: Settings, conn: Connection, rules: CertificateRules) -> RevocationData:
@@ -225,8 +225,8 @@ def load_crls(
             in_force[issuer] = _read_lists_in_force(conn, issuer)
         for each, origin in origins.items():
             succession.check_order(crl, [each], origin)
-        new = _load_crl(conn, crl, in_force[issuer], succession)
-        loaded.append(replace(new, repeated_by=_find_repetition(crl, succession, origins)))
+        loaded_list = _load_crl(conn, crl, in_force[issuer], succession)
+        loaded.append(replace(loaded_list, repeated_by=_find_deciding_origin(crl, succession, origins)))
     digests = {crl.sha256 for lists in in_force.values() for crl in lists}
     # A later list of the same file may have replaced an earlier one.
     return [
@@ -236,7 +236,7 @@ def load_crls(
     ]
 
 
-def _find_repetition(
+def _find_deciding_origin(
     crl: RevocationList, succession: ListSuccession, origins: Mapping[RevocationList, ListOrigin]
 ) -> ListOrigin | None:
     """Return the place of a fresh list that decides instead of `crl`; None if there is none."""
@@ -257,23 +257,28 @@ def _find_repetition(
 def _load_crl(
     conn: Connection, crl: RevocationList, in_force: list[RevocationList], succession: ListSuccession
 ) -> LoadedList:
-    """Store a list, and change the lists `in_force` of its issuer accordingly."""
+    """Store a list in the register and update the `in_force` lists of its issuer; return the change.
+
+    Raises GW208 for a list that is not valid, or whose number contradicts a list in force.
+    """
     succession.check_list(crl)
     issuer, at = _compute_issuer_digest(crl), succession.at
-    others, was_in_force = [each for each in in_force if each != crl], crl in in_force
-    succession.check_order(crl, others)
-    repeated = [each for each in others if succession.repeats_list(crl, each)]
-    is_late = any(succession.repeats_list(each, crl) for each in others if each not in repeated)
-    replaced = [crl] if is_late else repeated
+    other_lists, was_in_force = [each for each in in_force if each != crl], crl in in_force
+    succession.check_order(crl, other_lists)
+    repeated_lists = [each for each in other_lists if succession.repeats_list(crl, each)]
+    is_older_list = any(
+        succession.repeats_list(each, crl) for each in other_lists if each not in repeated_lists
+    )
+    replaced_lists = [crl] if is_older_list else repeated_lists
     new = NewRevocationList(issuer, crl.sha256, crl.this_update, crl.next_update, crl.der)
     is_new = fetched_lists.insert_crl(conn, new, at)
     fetched_lists.replace_crls(conn, issuer, [crl.sha256], None)
-    fetched_lists.replace_crls(conn, issuer, [each.sha256 for each in replaced], at)
-    in_force[:] = [each for each in (*others, crl) if each not in replaced]
-    replaces = tuple(each.sha256 for each in replaced if each != crl)
-    is_used_again = not (is_new or is_late or was_in_force)
+    fetched_lists.replace_crls(conn, issuer, [each.sha256 for each in replaced_lists], at)
+    in_force[:] = [each for each in (*other_lists, crl) if each not in replaced_lists]
+    replaces = tuple(each.sha256 for each in replaced_lists if each != crl)
+    is_used_again = not (is_new or is_older_list or was_in_force)
     is_delta = crl.base_number is not None
-    return LoadedList(crl.issuer, crl.sha256, is_delta, is_new, not is_late, is_used_again, replaces)
+    return LoadedList(crl.issuer, crl.sha256, is_delta, is_new, not is_older_list, is_used_again, replaces)
 
 
 def withdraw_crls(
@@ -293,10 +298,10 @@ def withdraw_crls(
         withdrawn = WithdrawnList(digest, _read_list_if_possible(encoded), by_digest.get(digest))
         issuer = fetched_lists.find_issuer_in_force(conn, withdrawn.sha256)
         if issuer is None and withdrawn.origin is not None:
-            state = (
+            fault = (
                 f"was not loaded, and is in force {withdrawn.origin.description}: {withdrawn.origin.remedy}"
             )
-            raise GatewayError(MISUSE, f"{withdrawn.description} {state}", "file")
+            raise GatewayError(MISUSE, f"{withdrawn.description} {fault}", "file")
         if issuer is None:
             raise GatewayError(MISUSE, f"{withdrawn.description} is not in force", "file")
         fetched_lists.replace_crls(conn, issuer, [withdrawn.sha256], at)
@@ -330,7 +335,7 @@ class PartyRegister:
     parties: dict[PartyId, RegisteredParty] = field(default_factory=dict)
     certificates: dict[str, bytes] = field(default_factory=dict)
 
-    def add_files(self, paths: Iterable[Path | None]) -> tuple[str, ...]:
+    def add_certificate_files(self, paths: Iterable[Path | None]) -> tuple[str, ...]:
         """Add the first certificate of each file; return their SHA-256, the latest end first.
 
         A file that cannot be read is left out: `gateway check` judges it.
@@ -343,7 +348,7 @@ class PartyRegister:
         self.certificates |= {leaf.sha256: leaf.der for leaf in leaves}
         return tuple(dict.fromkeys(leaf.sha256 for leaf in leaves))
 
-    def add_rows(self, rows: Iterable[CertificateRow]) -> tuple[str, ...]:
+    def add_certificate_rows(self, rows: Iterable[CertificateRow]) -> tuple[str, ...]:
         """Add certificates of the register; return their SHA-256."""
         octets = {row.sha256: row.der for row in rows}
         self.certificates |= octets
@@ -363,48 +368,53 @@ def collect_registered_parties(
         owner = next(filter(None, (parties.find_by_identifier(conn, identifier) for identifier in ids)), None)
         if owner is None:
             continue
-        usable = [row for row in parties.list_certificates(conn, owner.id) if _is_usable(row, at)]
-        pins = {
-            use: register.add_rows(row for row in usable if row.use == use)
+        usable = [row for row in parties.list_certificates(conn, owner.id) if _is_usable_certificate(row, at)]
+        digests_by_use = {
+            use: register.add_certificate_rows(row for row in usable if row.use == use)
             for use in ("signing", "encryption", "tls")
         }
-        party = RegisteredParty(owner.id, pins["signing"], pins["encryption"], next(iter(pins["tls"]), None))
+        party = RegisteredParty(
+            owner.id,
+            digests_by_use["signing"],
+            digests_by_use["encryption"],
+            next(iter(digests_by_use["tls"]), None),
+        )
         if owner.id == settings.hub.party:
-            party = _add_own_files(
+            party = _add_own_certificates(
                 register, settings, party, [pmode for pmode in pmodes if pmode.from_party == ids]
             )
         register.parties |= dict.fromkeys(ids, party)
     return register
 
 
-def _is_usable(row: CertificateRow, at: datetime) -> bool:
+def _is_usable_certificate(row: CertificateRow, at: datetime) -> bool:
     begins, ends = row.valid_from or row.not_before, row.valid_until or row.not_after
     return bool(max(begins, row.not_before) <= at < min(ends, row.not_after))
 
 
-def _add_own_files(
-    register: PartyRegister, settings: Settings, party: RegisteredParty, sent: Sequence[PMode]
+def _add_own_certificates(
+    register: PartyRegister, settings: Settings, party: RegisteredParty, sent_pmodes: Sequence[PMode]
 ) -> RegisteredParty:
     """Return the party of this hub with the certificates of its settings."""
-    clients = register.add_files(_list_client_certificates(settings, sent))
-    servers = register.add_files([settings.http.tls_certificate])
+    clients = register.add_certificate_files(_list_client_certificates(settings, sent_pmodes))
+    servers = register.add_certificate_files([settings.http.tls_certificate])
     return RegisteredParty(
         party.name,
-        register.add_files([settings.pki.signing_certificate]) or party.signing_certificates,
-        register.add_files(section.certificate for section in settings.decryption.values())
+        register.add_certificate_files([settings.pki.signing_certificate]) or party.signing_certificates,
+        register.add_certificate_files(section.certificate for section in settings.decryption.values())
         or party.encryption_certificates,
         next(iter(clients), party.client_certificate),
         next(iter(servers), None),
     )
 
 
-def _list_client_certificates(settings: Settings, sent: Sequence[PMode]) -> Iterator[Path | None]:
+def _list_client_certificates(settings: Settings, sent_pmodes: Sequence[PMode]) -> Iterator[Path | None]:
     """Yield the client certificates that the hosts of the partner get, as `[tls]` names them."""
     sections = {name.lower(): section for name, section in settings.tls.items()}
-    for pmode in sent:
+    for pmode in sent_pmodes:
         parts = urlsplit((pmode.endpoint or "").lower())
-        names = (parts.netloc, parts.netloc.rpartition(":")[0], parts.hostname or "", "*")
-        section = next((sections[name] for name in names if name in sections), None)
+        host_names = (parts.netloc, parts.netloc.rpartition(":")[0], parts.hostname or "", "*")
+        section = next((sections[name] for name in host_names if name in sections), None)
         yield section.certificate if section is not None else None
 
 
@@ -415,17 +425,17 @@ class MissingCertificate(NamedTuple):
     use: str
 
 
-def list_missing_certificates(octets: bytes, *, profile: bool = False) -> list[MissingCertificate]:
-    """Return the certificates that a CPA (a CPP with `profile`) only names; other products need them."""
+def list_missing_certificates(octets: bytes, *, is_profile: bool = False) -> list[MissingCertificate]:
+    """Return the certificates that a CPA (a CPP with `is_profile`) only names; other products need them."""
     return [
         MissingCertificate(party.name, use)
-        for party in read_cpa(octets, "export", is_profile=profile).parties
+        for party in read_cpa(octets, "export", is_profile=is_profile).parties
         for holder, use in list_certificate_uses(party)
         if not holder.chain
     ]
 
 
-def describe_missing(missing: Sequence[MissingCertificate]) -> str:
+def describe_missing_certificates(missing: Sequence[MissingCertificate]) -> str:
     """Return the sentence about certificates that are only named in a document."""
     listed = " and of ".join(f"{entry.party} for {entry.use}" for entry in missing)
     return f"Other products do not load it: there is no certificate of {listed}."

@@ -93,6 +93,7 @@ def measure_cells(text: str) -> int:
 
 
 def _write_plain_columns(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> None:
+    """Print a heading and rows in aligned columns, by the width of the characters on a terminal."""
     lines = [[name.upper() for name in columns], *cells]
     sizes = [[measure_cells(word) for word in line] for line in lines]
     widths = [max(column) for column in zip(*sizes, strict=True)]
@@ -115,13 +116,13 @@ def _draw_rich_table(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> 
     open_console(sys.stdout).print(table)
 
 
-def format_facts(facts: Mapping[str, Any]) -> str:
+def format_named_values(named_values: Mapping[str, Any]) -> str:
     """Return named values as text, one on each line; empty ones are left out.
 
     A line feed in a value, which may be a stranger's, is escaped: it would begin a line that looks like ours.
     """
     fact_texts = {
-        name: str(format_value(value)) for name, value in facts.items() if value not in (None, [], "")
+        name: str(format_value(value)) for name, value in named_values.items() if value not in (None, [], "")
     }
     return "\n".join(f"{name:12} {escape_line(text)}" for name, text in fact_texts.items())
 
@@ -218,7 +219,7 @@ def print_report(
     report: Mapping[str, Any],
     *,
     as_json: bool,
-    as_text: Callable[[dict[str, Any]], object] = lambda report: print(format_facts(report)),
+    as_text: Callable[[dict[str, Any]], object] = lambda report: print(format_named_values(report)),
 ) -> None:
     """Print a report: one JSON object, or the output of `as_text`; by default one value on each line."""
     if as_json:
@@ -227,10 +228,10 @@ def print_report(
         as_text(dict(report))
 
 
-def print_done(arguments: Arguments, sentence: str, *lines: str, **facts: Any) -> None:
+def print_done(arguments: Arguments, sentence: str, *lines: str, **json_values: Any) -> None:
     """Print the result of a verb: the sentence and more lines, or one JSON object with the facts."""
     if arguments.json:
-        print_json({"verb": arguments.verb_words, "done": sentence, **facts})
+        print_json({"verb": arguments.verb_words, "done": sentence, **json_values})
         return
     print_sentence(sentence)
     for line in lines:
@@ -252,7 +253,7 @@ def escape_line(text: str) -> str:
     return escape_controls(text).replace("\n", "\\n")
 
 
-class _Terminal:
+class _EscapingTerminal:
     """A stream to a terminal that escapes control characters."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -271,7 +272,7 @@ class OutputError(Exception):
     """An error of standard output, for example of a full disk; its cause is the error of the system."""
 
 
-class _Output:
+class _CheckedOutput:
     """A stream that is no terminal; a failed write raises OutputError, not a fault of the program."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -279,12 +280,12 @@ class _Output:
 
     def write(self, text: str) -> int:
         """Write `text`; raise `OutputError` where that fails, but for a pipe that its reader has closed."""
-        with _tell_broken_output():
+        with _raise_output_error():
             return self.unguarded.write(text)
 
     def flush(self) -> None:
         """Write the buffered text; raise as `write` does."""
-        with _tell_broken_output():
+        with _raise_output_error():
             self.unguarded.flush()
 
     def __getattr__(self, name: str) -> Any:
@@ -292,7 +293,8 @@ class _Output:
 
 
 @contextmanager
-def _tell_broken_output() -> Iterator[None]:
+def _raise_output_error() -> Iterator[None]:
+    """Raise OutputError in place of an OSError of the block, except for a closed pipe."""
     try:
         yield
     except BrokenPipeError:
@@ -305,10 +307,10 @@ def _tell_broken_output() -> Iterator[None]:
 def guard_terminals() -> Iterator[None]:
     """Inside the block, escape control characters in terminal output; a failed output raises OutputError."""
     streams = sys.stdout, sys.stderr
-    if not isinstance(sys.stdout, _Terminal | _Output):
-        sys.stdout = _Terminal(sys.stdout) if sys.stdout.isatty() else _Output(sys.stdout)
-    if sys.stderr.isatty() and not isinstance(sys.stderr, _Terminal):
-        sys.stderr = _Terminal(sys.stderr)
+    if not isinstance(sys.stdout, _EscapingTerminal | _CheckedOutput):
+        sys.stdout = _EscapingTerminal(sys.stdout) if sys.stdout.isatty() else _CheckedOutput(sys.stdout)
+    if sys.stderr.isatty() and not isinstance(sys.stderr, _EscapingTerminal):
+        sys.stderr = _EscapingTerminal(sys.stderr)
     try:
         yield
     finally:
@@ -344,13 +346,13 @@ def escape_unencodable_output() -> None:
 
 def print_octets(octets: bytes) -> None:
     """Print the octets of a document, whose encoding is its own: not that of the terminal."""
-    with _tell_broken_output():
+    with _raise_output_error():
         sys.stdout.flush()
         sys.stdout.buffer.write(octets)
         sys.stdout.buffer.flush()
 
 
-def drop_output() -> None:
+def discard_output() -> None:
     """Write nothing more to standard output: Python must not try it again when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -368,10 +370,10 @@ def open_console(stream: TextIO) -> Console:
     """
     from rich.console import Console
 
-    plain = bool(os.environ.get("NO_COLOR"))
+    is_plain = bool(os.environ.get("NO_COLOR"))
     return Console(
         file=getattr(stream, "unguarded", stream),
-        color_system=None if plain else "auto",
+        color_system=None if is_plain else "auto",
         markup=False,
         emoji=False,
         highlight=False,

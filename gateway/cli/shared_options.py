@@ -22,7 +22,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 FILE = click.Path(path_type=Path)
 #: The type of arguments that name a row by its number, which is one that a database can have.
 ROW_NUMBER: Final = click.IntRange(1, 2**63 - 1)
-_LONGEST_REASON = 500
+_MAX_REASON_LENGTH = 500
 _MONTH: Final = timedelta(days=31)
 
 
@@ -99,12 +99,12 @@ class _Start(click.ParamType[date]):
             return value
         text = str(value)
         try:
-            return parse_day(text) or _read_zoned(text)
+            return parse_day(text) or _parse_zoned_time(text)
         except ValueError:
             self.fail(f"not a day as 2027-01-31 or a time as 2027-01-31T12:00:00Z: {text[:80]!r}", param, ctx)
 
 
-def _read_zoned(text: str) -> datetime:
+def _parse_zoned_time(text: str) -> datetime:
     moment = parse_iso_datetime(text)
     if moment.tzinfo is None:
         raise ValueError("a time without a zone")
@@ -197,16 +197,24 @@ def change_options(*, as_json: bool = True) -> Decorator:
 
 
 def home_verb(verb_words: str) -> VerbDecorator:
-    """Return the decorator of a verb that reads a home: its last options are those of `home_options`."""
+    """Return the decorator of a verb that reads a home folder.
+
+    The last options of the verb are those of `home_options`.
+    """
     return _end_with_options(verb_words, home_options())
 
 
 def changing_verb(verb_words: str) -> VerbDecorator:
-    """Return the decorator of a verb that changes a home: its last options are those of `change_options`."""
+    """Return the decorator of a verb that changes a home folder.
+
+    The last options of the verb are those of `change_options`.
+    """
     return _end_with_options(verb_words, change_options())
 
 
 def _end_with_options(verb_words: str, options: Decorator) -> VerbDecorator:
+    """Return the decorator that declares a verb and puts `options` after the options of its own."""
+
     def declare_verb(function: Callable[[Arguments], int | None]) -> VerbCommand:
         command = verb(verb_words)(function)
         command.params += click.command()(options(lambda: None)).params
@@ -221,7 +229,7 @@ def by_option() -> Decorator:
     return click.option("--by", type=ACTOR, metavar="NAME", help=by_help)
 
 
-def judging_options() -> Decorator:
+def verification_options() -> Decorator:
     """Return the options of verbs that verify one file: ``--policy``, ``--trust``, ``--at``, ``--json``."""
     from gateway.xmlsec import POLICIES
 
@@ -249,9 +257,9 @@ def decryption_options(*, required: bool) -> Decorator:
     )
 
 
-def moment_option(deed: str) -> Decorator:
-    """Return ``--at``, a time that is used instead of now; `deed` is its help, such as "time of signing"."""
-    at_help = f"{deed} (ISO 8601, with zone)"
+def moment_option(time_meaning: str) -> Decorator:
+    """Return ``--at``, a time that is used instead of now; `time_meaning` begins its help."""
+    at_help = f"{time_meaning} (ISO 8601, with zone)"
     return click.option("--at", type=ZONED_MOMENT, metavar="TIME", help=at_help)
 
 
@@ -300,16 +308,16 @@ def signing_options() -> Decorator:
 
 def tls_options() -> Decorator:
     """Return the options of verbs that make calls: ``--ca``, ``--client-certificate``, ``--client-key``."""
-    believed = "for https: trust anchors, if not those of the operating system"
+    ca_help = "for https: trust anchors, if not those of the operating system"
     client_help = "for https: the client certificate"
     return join_options(
-        click.option("--ca", type=FILE, metavar="PEM", help=believed),
+        click.option("--ca", type=FILE, metavar="PEM", help=ca_help),
         click.option("--client-certificate", type=FILE, metavar="PEM", help=client_help),
         click.option("--client-key", type=FILE, metavar="PEM", help="the key of the client certificate"),
     )
 
 
-def open_tls(arguments: Arguments) -> ssl.SSLContext:
+def make_tls_context(arguments: Arguments) -> ssl.SSLContext:
     """Return the TLS context of `tls_options`.
 
     Raises GW808 for a client certificate without its key, or a key without its certificate; GW803 for a
@@ -330,9 +338,9 @@ def read_reason(arguments: Arguments) -> str | None:
     if arguments.reason is None:
         return None
     reason = " ".join(str(arguments.reason).split())
-    if not reason or len(reason) > _LONGEST_REASON or not reason.isprintable():
+    if not reason or len(reason) > _MAX_REASON_LENGTH or not reason.isprintable():
         raise click.BadParameter(
-            f"a reason is a text of 1 to {_LONGEST_REASON} characters", param_hint="'--reason'"
+            f"a reason is a text of 1 to {_MAX_REASON_LENGTH} characters", param_hint="'--reason'"
         )
     return reason
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
-from gateway.cli.added_verbs import find_entry, find_verb, list_nouns, list_verbs, make_verb_error
+from gateway.cli.added_verbs import find_verb, find_verb_or_noun, list_nouns, list_verbs, make_verb_error
 from gateway.cli.verb_nouns import SECTIONS
 from gateway.cli.verb_table import VERBS, Verb
 
@@ -78,10 +78,14 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """Return the verb or group of the next word; None where there is none."""
         verb_words = f"{self.prefix} {cmd_name}".strip()
-        entry = find_entry(verb_words)
-        if isinstance(entry, Verb):
+        verb_or_noun = find_verb_or_noun(verb_words)
+        if isinstance(verb_or_noun, Verb):
             return load_verb(verb_words)
-        return None if entry is None else LazyGroup(verb_words, cmd_name, _make_help_sentence(entry.help))
+        return (
+            None
+            if verb_or_noun is None
+            else LazyGroup(verb_words, cmd_name, _make_help_sentence(verb_or_noun.help))
+        )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -134,7 +138,7 @@ class LazyGroup(click.Group):
                 "gateway demo                        run a complete demo on this machine",
             ]
             examples = [
-                *(demo if find_entry("demo") else ()),
+                *(demo if find_verb_or_noun("demo") else ()),
                 ("gateway migrate --home D            create or update the database of a home folder"),
                 "gateway run --home D                run the gateway of that folder",
                 "gateway case list --home D          list submissions with state and outcome",

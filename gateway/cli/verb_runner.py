@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.added_verbs import find_entry
+from gateway.cli.added_verbs import find_verb_or_noun
 from gateway.cli.result_output import (
     OutputError,
     ReportedFailure,
     WrongRowError,
     choose_problem_format,
-    drop_output,
+    discard_output,
     escape_unencodable_output,
     guard_terminals,
     open_missing_streams,
@@ -29,10 +29,10 @@ from gateway.operations import keep_display_zone
 
 _PROGRAM = "gateway"
 _COMPLETION = "_GATEWAY_COMPLETE"
-_MISUSE = 2
+_MISUSE_STATUS = 2
 #: `gateway.errors.MISUSE.id`, without loading the catalogue for a mistyped word; a test compares them.
 _MISUSE_ID = "GW808"
-_FOREIGN = tuple(
+_CLICK_REWORDINGS = tuple(
     (re.compile(pattern), words)
     for pattern, words in (
         (
@@ -48,7 +48,7 @@ _FOREIGN = tuple(
 )
 
 
-def run_words(argv: Sequence[str] | None = None) -> int:
+def run_command_line(argv: Sequence[str] | None = None) -> int:
     """Run the verb of the given words (by default of this process); return the exit status."""
     # A verb prints its problems itself; long-running processes set up a log.
     logging.getLogger("gateway").addHandler(logging.NullHandler())
@@ -66,16 +66,16 @@ def run_words(argv: Sequence[str] | None = None) -> int:
             return end.exit_code
         except click.ClickException as misuse:
             _print_misuse(misuse, argv_words)
-            return _MISUSE
+            return _MISUSE_STATUS
         except BrokenPipeError:
             # The reader has closed the pipe: nothing more is written, and Python must not try at exit.
-            drop_output()
+            discard_output()
             return 1
         except WrongRowError as wrong:
             print_failure(ReportedFailure(str(wrong), _MISUSE_ID))
             return 1
         except OutputError as broken:
-            drop_output()
+            discard_output()
             detail = f"standard output cannot be written: {broken}; what the verb has done stands"
             print_failure(ReportedFailure(detail, _MISUSE_ID))
             return 1
@@ -104,7 +104,7 @@ def _find_verb_words(argv_words: Sequence[str]) -> str:
     for word in argv_words:
         longer = f"{longest_verb} {word}".strip()
         try:
-            if word.startswith("-") or find_entry(longer) is None:
+            if word.startswith("-") or find_verb_or_noun(longer) is None:
                 break
         except Exception:
             # The verbs of another package cannot be used: this is the failure that is being reported.
@@ -113,14 +113,14 @@ def _find_verb_words(argv_words: Sequence[str]) -> str:
     return longest_verb
 
 
-def _name_help(argv_words: Sequence[str]) -> str:
+def _make_help_command(argv_words: Sequence[str]) -> str:
     """Return the command that prints the help of the verb in the words."""
     return " ".join([_PROGRAM, *_find_verb_words(argv_words).split(), "--help"])
 
 
 def _reword_misuse(message: str) -> str:
     """Return an error message of Click without Python notations: intervals, type names, sets of words."""
-    for pattern, replacement in _FOREIGN:
+    for pattern, replacement in _CLICK_REWORDINGS:
         message = pattern.sub(replacement, message)
     return message
 
@@ -136,7 +136,7 @@ def _print_misuse(misuse: click.ClickException, argv_words: Sequence[str]) -> No
     sentence = _reword_misuse(" ".join(message.split()))
     if not sentence[1:2].isupper():
         sentence = sentence[:1].lower() + sentence[1:]
-    print_failure(ReportedFailure(sentence.rstrip("."), _MISUSE_ID, help=_name_help(argv_words)))
+    print_failure(ReportedFailure(sentence.rstrip("."), _MISUSE_ID, help=_make_help_command(argv_words)))
 
 
 def _describe_unencodable(failure: UnicodeEncodeError) -> str | None:
@@ -176,12 +176,12 @@ def _print_exception(failure: Exception, argv_words: Sequence[str]) -> int:
         failure = failure if sentence is None else GatewayError(MISUSE, sentence)
     failure = find_resource_problem(failure) or failure
     if isinstance(failure, GatewayError):
-        misused = failure.problem is MISUSE
+        is_misuse = failure.problem is MISUSE
         # The verb itself is no place: the help of the verb is named after the sentence.
         location = "" if failure.location == _find_verb_words(argv_words) else failure.location
-        help_words = _name_help(argv_words) if misused else ""
+        help_words = _make_help_command(argv_words) if is_misuse else ""
         print_failure(ReportedFailure(failure.detail, failure.problem.id, location, help_words))
-        return _MISUSE if misused or failure.problem in (SETTINGS_WRONG, STATEMENT_WRONG) else 1
+        return _MISUSE_STATUS if is_misuse or failure.problem in (SETTINGS_WRONG, STATEMENT_WRONG) else 1
     if os.environ.get("GATEWAY_TRACE"):
         raise failure
     kind = type(failure).__name__

@@ -73,6 +73,7 @@ class EndpointListener:
             self._requests_changed.wait_for(lambda: self._active_requests == 0, _DRAIN_SECONDS)
 
     def _serve_request(self, request: IncomingRequest) -> HttpReply:
+        """Answer a request, and count it in `_active_requests` meanwhile; answer 404 for another path."""
         if request.path.partition("?")[0] != self._path:
             return HttpReply(404, "text/plain", b"nothing is here\n")
         with self._requests_changed:
@@ -205,7 +206,7 @@ class BrokerClient:
             raise conclude_sending([problem])
 
     def _send_until_receipt(self, submission: SealedSubmission, poster: HttpPoster) -> Parcel | None:
-        """Return the answer with the receipt, None where that came by a POST of its own."""
+        """Return the answer with the receipt; None if the receipt came in a separate POST."""
         failures: list[GatewayError] = []
         attempts = self._resend_policy.max_retries + 1
         for attempt in range(1, attempts + 1):
@@ -221,6 +222,11 @@ class BrokerClient:
         raise conclude_sending(failures)
 
     def _attempt_send(self, submission: SealedSubmission, poster: HttpPoster) -> Parcel | None:
+        """Post a submission once; return the message in the answer, None if the answer has none.
+
+        If a receipt is requested and not in the answer, it is awaited. Raises GatewayError if the receipt
+        does not come, or if the answer reports an error.
+        """
         answer = poster.post(submission.http_headers, submission.body_octets)
         if submission.unit.ack_requested is None and 200 <= answer.status < 300 and not answer.body.strip():
             return None
@@ -233,7 +239,10 @@ class BrokerClient:
         return None
 
     def _read_answer(self, submission: SealedSubmission, answer: HttpReply, poster: HttpPoster) -> Parcel:
-        """Return a verified answer; an error status with no message of the hub in it is a page of others."""
+        """Return the verified message in an answer; raise GW601 if an error status carries none of the hub.
+
+        Such an answer is a page of a proxy or a firewall, not a refusal.
+        """
         try:
             return self._verify_answer(submission, answer, poster)
         except GatewayError as problem:
@@ -243,6 +252,10 @@ class BrokerClient:
             raise_not_answered_error(answer, submission.url, detail)
 
     def _verify_answer(self, submission: SealedSubmission, answer: HttpReply, poster: HttpPoster) -> Parcel:
+        """Return the verified message in an answer; raise the error it reports, or GW308 without receipt.
+
+        A business message in the answer is stored, and its receipt is posted.
+        """
         parcel = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
         context = self._membership.build_context()
         opened_message = self._core.open_units(parcel, context, submission.sent_unit)
@@ -257,7 +270,7 @@ class BrokerClient:
                 RECEIPT_MISSING, f"the answer contains no receipt{warnings}", "eb:Acknowledgment"
             )
         if isinstance(opened_message.unit, UserMessage):
-            # The Result was ready in time. Where its receipt does not arrive, the hub sends it again.
+            # The answer carries the Result. If its receipt does not arrive, the hub sends the Result again.
             receipt = self.handler.store_pulled_message(opened_message, context)
             with suppress(GatewayError):
                 poster.post(make_signal_headers(receipt.content_type), receipt.body)
@@ -287,7 +300,7 @@ class BrokerClient:
     def list_notices(self, submission: SealedSubmission) -> list[dict[str, Any]]:
         """Return the fields of the verified notices about a submission, in the order of arrival.
 
-        For a supplement, those that came before it are left out: it may be the answer to them.
+        For a supplement, earlier notices are left out, since it may be the answer to them.
         """
         message_rows = [row for row in self.handler.list_rows() if _is_about_submission(row, submission)]
         if submission.unit.action == "Supplement":
@@ -299,7 +312,7 @@ class BrokerClient:
     def wait_for_result(self, submission: SealedSubmission, seconds: float) -> dict[str, Any] | None:
         """Wait for the Result of a submission and return its row; print the notices before it.
 
-        Raises the problem of a PullRequest that is refused, or of a pulled message that is not good.
+        Raises the problem of a PullRequest that is refused, or of a pulled message that was refused.
         """
         deadline = time.monotonic() + seconds
         while new_rows := self._await_arrivals(deadline):
@@ -368,6 +381,7 @@ def _is_about_submission(message_row: dict[str, Any], submission: SealedSubmissi
 
 
 def _format_notice(notice_fields: dict[str, Any]) -> str:
+    """Return the fields of `read_hub_document` as one line of text."""
     if not notice_fields["verified"]:
         return f"not verified, {notice_fields['problem']}"
     if "missing" in notice_fields:

@@ -42,7 +42,7 @@ _MAX_CACHED_GROUPS: Final = 8
 
 
 class GroupRefusedError(Exception):
-    """A group is refused now; `problem` is why, `group_name` its name."""
+    """The group `group_name` is refused now, for the reason `problem`."""
 
     def __init__(self, group: str, problem: GatewayError) -> None:
         super().__init__(str(problem))
@@ -68,7 +68,7 @@ class CompleteGroup:
         return Parcel(joined_message.headers, FileBody(self.folder / _WHOLE_FILE))
 
     def find_message(self) -> str | None:
-        """Return the MessageId of the message that was stored of it, None where that was not."""
+        """Return the MessageId of the message that was joined from it; None if none has been stored."""
         path = self.folder / _JOINED_FILE
         return str(_read_json(path)["message_id"]) if path.is_file() else None
 
@@ -161,6 +161,7 @@ class FragmentFolder:
             _record_group_refusal(folder, problem)
 
     def _find_group(self, group_name: str) -> _Group | None:
+        """Return the group from memory or from its folder; None if no fragment of it has been stored."""
         folder = self._folder / hashlib.sha256(group_name.encode()).hexdigest()
         if folder.name not in self._cached_groups:
             if not (folder / _GROUP_FILE).is_file():
@@ -174,7 +175,7 @@ class FragmentFolder:
         self._cached_groups[group.folder.name] = group
 
     def _check_group_limit(self, terms: SplittingTerms, now: datetime) -> None:
-        """Raise GW342 where as many groups are open as are agreed; those whose time is over end."""
+        """Raise GW342 if the agreed number of groups is open already; refuse groups whose time is over."""
         open_count = 0
         for path in self._folder.glob(f"*/{_GROUP_FILE}"):
             if _has_ended(path.parent):
@@ -193,6 +194,7 @@ class FragmentFolder:
             )
 
     def _open_group(self, group_name: str, pmode: PMode, now: datetime) -> _Group:
+        """Create the folder of a new group, which must be complete within the `join_interval` of `pmode`."""
         assert pmode.splitting is not None  # the caller has looked
         folder = self._folder / hashlib.sha256(group_name.encode()).hexdigest()
         ends_at = now + timedelta(seconds=pmode.splitting.join_interval)
@@ -272,6 +274,7 @@ def _make_expired_error(group: _Group) -> GatewayError:
 
 
 def _read_group(folder: Path) -> _Group:
+    """Return the group that a folder holds, with its members and the newest tally of its fragments."""
     group, max_count = _Group(folder, _read_json(folder / _GROUP_FILE)), -1
     for path in sorted(folder.glob("[0-9]*.json")):
         fragment_record = _read_json(path)

@@ -86,7 +86,7 @@ def read_request_head(stream: BufferedIOBase) -> RequestHead | None:
     if head.start_line.startswith("HTTP/") or not head.start_line:
         raise GatewayError(MIME_MALFORMED, "no request line begins the request", "HTTP")
     method, path, version = head.start_line.split(" ")
-    # Else a client that is redirected there would take the first step for a host.
+    # A client that is redirected to a path with two slashes would take its first segment as a host.
     path = "/" + path.lstrip("/") if path.startswith("//") else path
     return RequestHead(method, path, version, head.headers)
 
@@ -129,7 +129,7 @@ class IncomingRequest:
 class HttpReply:
     """A response; `closes_connection` ends the connection without sending anything.
 
-    `is_early` says of a received one that the server had not taken the whole request: it has stored nothing.
+    `is_early` is true if the server answered before it had the whole request: it has then stored nothing.
     """
 
     status: int = 200
@@ -166,14 +166,14 @@ class _ThreadedListener(ThreadingHTTPServer):
         self._has_ended = False
 
     def accept_connections(self) -> None:
-        """Take connections until `end_accepting`; between them it does not look whether that was called."""
+        """Accept connections until `end_accepting` is called, which also ends the wait for the next one."""
         while not self._has_ended:
             self.handle_request()
 
     def end_accepting(self) -> None:
         """Take no further connections."""
         self._has_ended = True
-        # This wakes who waits for one.
+        # This wakes the thread that waits for a connection.
         with suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
@@ -219,7 +219,7 @@ class _PostHandler(BaseHTTPRequestHandler):
         if head is None:
             return False
         if head.method == "GET":
-            # The partner is alive.
+            # A GET only asks if this server runs.
             return self._send_reply(HttpReply(200, "text/plain", b"alive\n")) and head.keeps_connection
         if head.method != "POST":
             return self._refuse_request(501, "only GET and POST are served")
@@ -362,7 +362,7 @@ def get_request_path(url: SplitResult) -> str:
 
 
 class _CutAnswerError(Exception):
-    """An error or a redirect whose text did not arrive whole."""
+    """An error or a redirect whose body did not arrive completely."""
 
     def __init__(self, status: int, *, is_early: bool) -> None:
         super().__init__(f"HTTP status {status}")
@@ -406,10 +406,10 @@ class HttpPoster:
     def fetch(
         self, headers: Mapping[str, str], body: bytes, folder: Path, max_octets: int
     ) -> Iterator[FetchedAnswer]:
-        """POST once, and give the answer, which is in a file of `folder` while it is used if it is large.
+        """POST `body` once and yield the answer; a large one is in a file of `folder` until the context ends.
 
-        Raises as `post` does, GW603 for an answer of more than `max_octets` octets, and GW806 where the disk
-        does not take it.
+        Raises the errors of `post`, GW603 for an answer of more than `max_octets` octets, and GW806 if the
+        disk cannot store it.
         """
         with ExitStack() as stack:
             try:
@@ -444,7 +444,7 @@ class HttpPoster:
         return answer
 
     def _send_request(self, connection: HTTPConnection, headers: Mapping[str, str], body: bytes) -> bool:
-        """Send a POST; return whether the server took it whole, or raise where nothing has arrived either.
+        """Send a POST; return whether all of it was sent; raise OSError if it was not and no answer arrived.
 
         A server may answer before the end of a request, and close the connection (RFC 9112 §9.5).
         """
@@ -454,7 +454,7 @@ class HttpPoster:
             if connection.sock is None or not is_readable(connection.sock, 0):
                 raise
             if isinstance(problem, TimeoutError):
-                # An answer is there already, or none will come.
+                # Octets have arrived (an early answer) or the connection has ended: a short wait is enough.
                 connection.sock.settimeout(min(self._time_out, _LATE_ANSWER_SECONDS))
             return False
         return True
@@ -462,7 +462,7 @@ class HttpPoster:
     def _read_response(
         self, response: HTTPResponse, read_answer: Callable[[HTTPResponse, bool], _Answer], *, is_whole: bool
     ) -> _Answer:
-        """Call `read_answer` and return its result; GW601 for a success before all was sent."""
+        """Return the result of `read_answer`; raise GW601 for a success before the whole request was sent."""
         is_success = response.status < _FIRST_REDIRECT
         if is_success and not is_whole:
             detail = f"HTTP status {response.status} before it had the whole request"
@@ -483,6 +483,7 @@ class HttpPoster:
             self._idle_connections.clear()
 
     def _take_connection(self) -> HTTPConnection:
+        """Return an idle connection that is still open, else a new one, which is not connected yet."""
         while True:
             with self._lock:
                 connection = self._idle_connections.pop() if self._idle_connections else None
@@ -494,6 +495,7 @@ class HttpPoster:
             connection.close()
 
     def _open_connection(self, connection: HTTPConnection) -> None:
+        """Connect, with TCP_NODELAY; close and raise NotConnectedError (GW601) if that fails."""
         try:
             connection.connect()
             opened_socket: Any = connection.sock
@@ -504,6 +506,7 @@ class HttpPoster:
 
 
 def _read_reply(answer: HTTPResponse, is_early: bool) -> HttpReply:
+    """Return a complete answer; raise GW603 if its body is too large and IncompleteRead if it is cut off."""
     body = answer.read(_MAX_BODY_OCTETS + 1)
     if len(body) > _MAX_BODY_OCTETS:
         raise _make_size_error(_MAX_BODY_OCTETS)

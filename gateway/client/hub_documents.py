@@ -23,7 +23,7 @@ _SIGNATURE_PATH = "/res:*/ds:Signature"
 
 
 def read_hub_document(message: UserMessage, identity: PartnerIdentity) -> dict[str, Any]:
-    """Return the fields of a message of the hub; `verified`: schema, signature and signer are valid."""
+    """Return the fields of a message of the hub; ``verified``: schema, signature and signer are valid."""
     if not message.payloads:
         return {"verified": False, "problem": "the message carries no document"}
     try:
@@ -39,6 +39,7 @@ def read_hub_document(message: UserMessage, identity: PartnerIdentity) -> dict[s
 
 
 def _read_fields(root: etree._Element) -> dict[str, Any]:
+    """Return the fields of a document of the hub: held case, customs notice, result or agency notice."""
     fields: dict[str, Any] = {
         "kind": etree.QName(root).localname,
         "case_number": _read_text(root, "CaseNumber"),
@@ -107,6 +108,7 @@ def _read_decision(element: etree._Element) -> dict[str, Any]:
 
 
 def _read_notice_fields(request: etree._Element) -> dict[str, Any]:
+    """Return the fields of a notice on one application; `request` is its Request element."""
     fee = request.find("{*}Fee")
     return {
         "fee": None if fee is None else f"{fee.text} {fee.get('currencyID')}",
@@ -126,6 +128,7 @@ def _read_notice_fields(request: etree._Element) -> dict[str, Any]:
 
 
 def _read_customs_fields(customs: etree._Element) -> dict[str, Any]:
+    """Return the fields of a notice from customs."""
     return {
         "organisation": "customs",
         "state": _read_text(customs, "State"),
@@ -155,8 +158,8 @@ def summarize_notices(notices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return case number, state, applications and open questions by the fields of verified notices.
 
     The last notice of an application counts, by its IssuedAt, then by arrival. The state is None if no notice
-    has come: then only the receipt is known. `hold_fields` is in the result only for a held case: the end of
-    the hold, and the missing documents.
+    has come: then only the receipt is known. ``held`` is in the result only for a held case: the end of the
+    hold, and the missing documents.
     """
     notices = tuple(notices)
     last_notices: dict[str, Mapping[str, Any]] = {}
@@ -172,7 +175,7 @@ def summarize_notices(notices: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     ]
     case_number = next((notice["case_number"] for notice in notices), None)
     holds = sorted((notice for notice in notices if "missing" in notice), key=_read_issue_time)
-    # No agency hears of a case before it is held no longer.
+    # A case is sent to agencies only after its hold has ended: their notices show that it has.
     hold_fields = (
         {name: holds[-1][name] for name in ("until", "missing")} if holds and not last_notices else None
     )

@@ -113,7 +113,7 @@ _TERMS_FILE: Final = "terms.json"
 
 
 class SplitSubmission:
-    """A submission in its folder: `whole` is the message, without signature, `plan` says how it is cut."""
+    """A submission in its folder: `whole` is the unsigned message, `plan` says how it is split."""
 
     def __init__(
         self, folder: Path, whole: SealedSubmission, plan: SplitPlan, membership: Membership
@@ -189,9 +189,9 @@ def split_submission(
     url: str,
     folder: Path,
 ) -> SplitSubmission | None:
-    """Return a signed submission in fragments, in a new folder below `folder`; None where it is sent whole.
+    """Return a signed submission in fragments, in a new folder below `folder`; None if it is sent whole.
 
-    It is where nothing is agreed of splitting, and where it fits into one fragment. Raises GW102 for a
+    It is sent whole if no splitting is agreed, or if it fits into one fragment. Raises GW102 for a
     message that is larger than agreed.
     """
     unit, reference = make_submission_unit(root, attachments, membership)
@@ -235,6 +235,11 @@ def read_split_submission(folder: Path, membership: Membership, url: str) -> Spl
 
 
 def _open_folder(folder: Path, membership: Membership, url: str, reference: str | None) -> SplitSubmission:
+    """Return the submission in `folder`, under the P-Mode in force now.
+
+    It is sent to `url`, or to the endpoint of the P-Mode if `url` is empty. `reference` is that of the
+    declarant, read from the message if it is None. Raises GW402 if the stored message carries no submission.
+    """
     terms_record = _read_terms(folder / _TERMS_FILE)
     core = get_protocol_core(membership)
     parcel = open_message_file(folder / WHOLE_MESSAGE_FILE, SPLIT_LIMITS)
@@ -254,6 +259,7 @@ def _open_folder(folder: Path, membership: Membership, url: str, reference: str 
 
 
 def _read_terms(path: Path) -> dict[str, Any]:
+    """Return the stored terms of splitting; raise GW808 if the file was not written by this program."""
     try:
         terms_record: dict[str, Any] = json.loads(path.read_bytes())
         return {name: terms_record[name] for name in ("fragment_size", "routing_properties", "compressed")}

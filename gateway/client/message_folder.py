@@ -156,7 +156,7 @@ class JournalStore:
 
 
 class MessageFolder:
-    """One folder for each message; `tell` receives each refusal and each signal in words."""
+    """Store each message in its own folder; `report` gets a sentence on each refusal and each signal."""
 
     def __init__(self, folder: Path, report: Callable[[str], None]) -> None:
         _make_store_folder(folder)

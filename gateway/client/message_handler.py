@@ -95,7 +95,7 @@ class MessageHandler:
             return _BUSY_REPLY
 
     def _record_refusal(self, problem: GatewayError) -> None:
-        """Store a refusal; the sender gets its answer also where the disk takes no more."""
+        """Store a refusal; an error of the disk is ignored, so that the sender gets an answer."""
         with suppress(OSError):
             self._store.write_refusal(problem)
 
@@ -159,6 +159,7 @@ class MessageHandler:
         self._store.write_refusal(problem)
 
     def _find_sent_parcel(self, _protocol: str, message_id: str) -> Parcel | None:
+        """Return the parcel that was sent under `message_id`, from memory or from the folder ``sent``."""
         with self._lock:
             sent_message = self._sent_messages.get(message_id)
         # Another process may have sent it from the same folder.
@@ -179,6 +180,7 @@ class MessageHandler:
             return message_id in self._problem_by_message, self._problem_by_message.get(message_id)
 
     def _answer_unit(self, opened: OpenedMessage, context: ProtocolContext) -> HttpReply:
+        """Return the reply to an opened message: a receipt, a Pong, or an empty reply to a signal."""
         unit = opened.unit
         if opened.fragment_header is not None and isinstance(unit, UserMessage):
             return self.send_receipt(self._store_fragment(opened, context), opened)
@@ -194,6 +196,10 @@ class MessageHandler:
         return _EMPTY_REPLY
 
     def _apply_signal(self, unit: Receipt | ErrorSignal, opened: OpenedMessage) -> None:
+        """Record a receipt or an error for its sent message, and wake the threads that wait for it.
+
+        A signal that refers to no sent message is only given to the store.
+        """
         problem: GatewayError | None = None
         with self._answer_arrived:
             sent_message = self._sent_messages.get(unit.ref_to_message_id or "")
@@ -232,6 +238,7 @@ class MessageHandler:
     def _make_message_row(
         self, unit: UserMessage, opened: OpenedMessage, context: ProtocolContext
     ) -> dict[str, Any]:
+        """Return the row to store for a received message: receipt, identifiers and fields of its document."""
         receipt = self._core.make_receipt(opened, context)
         sealed_parcel = self._core.seal((receipt,), opened.pmode, context)
         return _make_receipt_record(sealed_parcel) | {
@@ -259,7 +266,7 @@ class MessageHandler:
         )
 
     def send_receipt(self, receipt: HttpReply, opened: OpenedMessage) -> HttpReply:
-        """Return a receipt where it goes into the HTTP answer; else post it, and return an empty answer."""
+        """Return `receipt` if it goes into the HTTP answer; else post it, and return an empty answer."""
         if self._core.has_synchronous_answer(opened.unit, opened.pmode):
             return receipt
         self._post_signal(receipt, (opened.pmode.reply_endpoint if opened.pmode else None) or "")
@@ -287,7 +294,7 @@ class MessageHandler:
                 self._post_refusal(group_refusal.group_name, group_refusal.problem, opened.pmode, context)
             raise group_refusal.problem from None
         if complete_group is not None:
-            # Here for the last fragment, and for a repeat of any: the receipt of the whole was lost then.
+            # The last fragment arrived, or one was repeated because the receipt of the whole was lost.
             self._run_in_thread(partial(self._join_group, complete_group))
         return _make_receipt_reply(receipt_record)
 
@@ -297,7 +304,7 @@ class MessageHandler:
         pmode = self.membership.book.find_by_id(group.agreement, group.pmode, context.now)
         if pmode is None or pmode.splitting is None:
             return
-        # Where it cannot be stored, a repeat of a fragment or the next process tries it again.
+        # If the message cannot be stored, a repeated fragment or the next process joins it again.
         with suppress(OSError):
             with self._join_lock:
                 try:
@@ -317,7 +324,7 @@ class MessageHandler:
         return agreed_endpoint if pmode.pull is None else self.pulled_from or agreed_endpoint
 
     def _find_joined_row(self, group: CompleteGroup) -> dict[str, Any] | None:
-        """Return the row of the message that was stored of a group, None where that was not."""
+        """Return the row of the message that was joined from a group; None if it has not been stored."""
         stored_id = group.find_message()
         with self._lock:
             return None if stored_id is None else self._rows.get(stored_id)
@@ -385,7 +392,7 @@ def read_signal_error(signal: ErrorSignal) -> GatewayError | None:
     first_error = next((error for error in signal.errors if error.severity == "Error"), None)
     if first_error is None:
         return None
-    # A hub of our kind begins with an id of its own: the sentence has one id, that of what happened here.
+    # A hub of this software begins the text with its own problem id, which is removed: GW602 is the id here.
     description = _PROBLEM_ID_PATTERN.sub("", first_error.description)
     detail = f"the other side says {first_error.code}: {description}"[:500]
     return GatewayError(
@@ -394,7 +401,7 @@ def read_signal_error(signal: ErrorSignal) -> GatewayError | None:
 
 
 def _make_receipt_record(sealed_parcel: Parcel) -> dict[str, Any]:
-    """Return a receipt as a row has it."""
+    """Return the keys of a row that hold a receipt."""
     octets = base64.b64encode(sealed_parcel.read_octets()).decode()
     return {"receipt": octets, "receipt_type": sealed_parcel.get_header("Content-Type")}
 

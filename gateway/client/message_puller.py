@@ -69,10 +69,14 @@ class MessagePuller:
         return sum(map(self._pull_channel, self._channel_pmodes))
 
     def _pull_channel(self, pmode: PMode) -> int:
+        """Pull until the channel of `pmode` is empty or repeats a message; return the number of messages.
+
+        It stops after `_MAX_MESSAGES`.
+        """
         message_ids: set[str] = set()
         while len(message_ids) < _MAX_MESSAGES:
             message_id = self._pull_message(pmode)
-            # A message that is given twice has a receipt that did not arrive: the next round repeats it.
+            # If the hub gives a message again, its receipt did not arrive: the next pull repeats the receipt.
             if message_id is None or message_id in message_ids:
                 break
             message_ids.add(message_id)
@@ -133,7 +137,7 @@ class MessagePuller:
         if not answer.body.strip():
             return
         answer_parcel = Parcel({"Content-Type": answer.content_type}, MemoryBody(answer.body))
-        # It is only told to a person: nothing depends on who wrote it.
+        # The signature is not verified: an error in the answer is only reported to the user.
         unit = self._core.read_sent_unit(answer_parcel, self._membership.build_context().limits).unit
         if isinstance(unit, ErrorSignal):
             self._raise_signal_error(unit)

@@ -76,6 +76,10 @@ class PartnerIdentity:
         return EncryptionResources(keys, os.urandom, self._get_encryption_certificate)
 
     def _get_encryption_certificate(self, _party: str, certificate_sha256: str | None) -> Certificate:
+        """Return the certificate to encrypt payloads for: that of the partner folder, else the agreed one.
+
+        Raises GW808 if neither exists.
+        """
         if self.encryption_certificate is not None:
             return self.encryption_certificate
         if certificate_sha256 is not None and certificate_sha256 in self.agreed_certificates:
@@ -124,6 +128,7 @@ def read_identity(folder: Path, name: str, hub_files: tuple[Path, ...] = ()) -> 
 
 
 def _read_encryption_files(folder: Path, name: str) -> tuple[Certificate | None, DecryptionKey | None]:
+    """Return the hub's encryption certificate and the own decryption key; each is None without its file."""
     receiver_file, key_file = folder / RECEIVER_FILE, folder / f"{name}.decryption.key.pem"
     certificate_file = folder / f"{name}.decryption.cert.pem"
     return (
@@ -225,7 +230,7 @@ class Membership:
             duplicate_elimination=reliability.duplicate_elimination != "never",
             ack_requested=self.make_ack_request(pmode),
             sync_reply=pmode.sync_reply_mode != "none",
-            # Each message is sent when the one before it is acknowledged: so each may begin anew.
+            # A message is sent only after the previous one is acknowledged: each may begin a new sequence.
             sequence=make_sequence_number(0) if reliability.message_order else None,
         )
         return replace(agreed_message, **fields)
@@ -250,6 +255,7 @@ class Membership:
         return OWN_PARTY if sha256 == self.identity.signer.certificate.sha256 else None
 
     def _find_party_by_id(self, party_id: PartyId) -> str | None:
+        """Return the name of the own party or of the hub by an identifier; None if it is of neither."""
         return (
             OWN_PARTY
             if party_id in self.own_identifiers
@@ -267,12 +273,11 @@ def read_membership(
     *,
     sent_action: str = _SUBMIT_ACTION,
 ) -> Membership:
-    """Read a partner folder: keys, trust anchors and the agreement, or the named file.
+    """Read a partner folder: keys, trust anchors and the agreement, which is in `agreement_file` if given.
 
-    The agreement is YAML, a CPA or a P-Mode file of another product: ``agreement_file.yaml``, or
-    ``agreement_file.xml``. This party is the party that `sent_action` that action, or the party with the role
-    Applicant. If no file has the certificate of the hub, the hub's certificates are those by which it signs
-    according to the agreement.
+    Its default is ``agreement.yaml``, else ``agreement.xml``, in `folder`: YAML, a CPA or a P-Mode file of
+    another product. This party is the one that sends `sent_action`, or the one with the role Applicant. If no
+    file has the certificate of the hub, its certificates are those by which it signs by the agreement.
     """
     identity = read_identity(folder, name, hub_files)
     yaml, xml = folder / "agreement.yaml", folder / "agreement.xml"

@@ -117,6 +117,7 @@ def conclude_sending(failures: Iterable[GatewayError]) -> SendingError:
 
 
 def _classify_failure(failure: GatewayError) -> SendingState:
+    """Return the state of a submission whose sending ended with `failure`."""
     if isinstance(failure, NotConnectedError):
         return SendingState.NOT_SENT
     if isinstance(failure, NotTakenError):

@@ -145,6 +145,7 @@ class AgencySettings(_PartnerSettings):
 
     @model_validator(mode="after")
     def _check_channel(self) -> AgencySettings:
+        """Raise ValueError unless `endpoint`, `console`, `channel` and the keys under `pki` fit together."""
         if self.console and self.endpoint is not None:
             raise ValueError("an agency with console = true has no endpoint")
         if self.console and not self.pki.names_key:

@@ -26,7 +26,7 @@ _URL_PATTERN: Final = re.compile(
 _USER: Final = re.compile(r"[\w.+-]+")
 _SCHEME: Final = re.compile(r"[A-Za-z][\w+.-]{0,40}")
 #: Names of parameters that are shown; a name with capitals or digits may be a token.
-_NAME: Final = re.compile(r"[a-z_]{1,20}")
+_SHOWN_NAME: Final = re.compile(r"[a-z_]{1,20}")
 #: Schemes whose login has a user before the colon; elsewhere a token may stand alone.
 _DATABASE_SCHEMES: Final = ("postgres", "sqlite")
 #: Parameters of libpq, SQLAlchemy and SQLite, and questions to a web service, whose values are no secrets.
@@ -40,7 +40,7 @@ _PUBLIC_PARAMETERS: Final = frozenset(
         *("gssencmode", "krbsrvname", "requirepeer", "mode", "cache", "immutable", "uri"),
     )
 )
-_QUESTIONS: Final = frozenset({"wsdl", "WSDL", "singleWsdl"})
+_PUBLIC_FLAGS: Final = frozenset({"wsdl", "WSDL", "singleWsdl"})
 
 
 def mask_url(url: str) -> str:
@@ -72,20 +72,21 @@ def _mask_login(scheme: str, login: str | None) -> str:
 
 
 def _mask_parameter(parameter: str) -> str:
+    """Return a parameter of a URL (``name=content``), with its content masked unless it is public."""
     name, _, content = parameter.partition("=")
     # A token may stand alone, and end with the signs that fill up base64.
     if not content.strip("="):
-        return parameter if parameter in _QUESTIONS else _MASK
+        return parameter if parameter in _PUBLIC_FLAGS else _MASK
     if name in _PUBLIC_PARAMETERS:
         return parameter
-    return f"{name if _NAME.fullmatch(name) else _MASK}={_MASK}"
+    return f"{name if _SHOWN_NAME.fullmatch(name) else _MASK}={_MASK}"
 
 
 _HEADER: Final = re.compile(r"\s*\[\[?\s*([^\[\]#]+?)\s*\]\]?\s*(#.*)?")
 _KEY: Final = re.compile(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[\w-]+|"[^"]*"|'[^']*'))*)\s*=""")
 #: The setting that is masked as a URL even if it does not contain "://".
-_DATABASE: Final = ("database", "url")
-_PART: Final = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
+_DATABASE_URL_KEY: Final = ("database", "url")
+_KEY_PART: Final = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,12 @@ def list_effective_settings(
     source = find_settings_source(path, environ)
     file_values = read_toml_file(source) if source else {}
     lines = _find_key_lines(source.read_text(encoding="utf-8-sig")) if source else {}
-    origin = _Origin(file_values, lines, str(source), home is not None)
+    origin = _SettingsOrigin(file_values, lines, str(source), home is not None)
     return tuple(_list_section(settings, (), origin))
 
 
 @dataclass(frozen=True, slots=True)
-class _Origin:
+class _SettingsOrigin:
     values: Mapping[str, Any]
     lines: Mapping[tuple[str, ...], int]
     file: str
@@ -130,23 +131,27 @@ class _Origin:
         return value
 
     def describe_source(self, key_path: tuple[str, ...]) -> str:
+        """Return the source of a value: ``--home``, ``default``, or the file, with the line if known."""
         if key_path == ("hub", "home") and self.has_home_option:
             return "--home"
         if self.find_file_value(key_path) is None:
             return "default"
         # The value of an inline table stands in the line of the table.
-        for count in range(len(key_path), 0, -1):
-            if key_path[:count] in self.lines:
-                return f"{self.file}:{self.lines[key_path[:count]]}"
+        for part_count in range(len(key_path), 0, -1):
+            if key_path[:part_count] in self.lines:
+                return f"{self.file}:{self.lines[key_path[:part_count]]}"
         return self.file
 
 
-def _list_section(section: BaseModel, prefix: tuple[str, ...], origin: _Origin) -> Iterator[EffectiveSetting]:
+def _list_section(
+    section: BaseModel, prefix: tuple[str, ...], origin: _SettingsOrigin
+) -> Iterator[EffectiveSetting]:
     for name in type(section).model_fields:
         yield from _list_value(getattr(section, name), (*prefix, name), origin)
 
 
-def _list_value(value: Any, key_path: tuple[str, ...], origin: _Origin) -> Iterator[EffectiveSetting]:
+def _list_value(value: Any, key_path: tuple[str, ...], origin: _SettingsOrigin) -> Iterator[EffectiveSetting]:
+    """Yield the effective setting of `value`; for a section or a table of sections, those in it."""
     if isinstance(value, BaseModel) and not isinstance(value, Secret):
         yield from _list_section(value, key_path, origin)
     elif isinstance(value, dict) and any(isinstance(inner, BaseModel) for inner in value.values()):
@@ -156,7 +161,7 @@ def _list_value(value: Any, key_path: tuple[str, ...], origin: _Origin) -> Itera
         file_value = origin.find_file_value(key_path)
         # A value that the file gives as a secret is never shown, even if the setting needs no secret.
         text = (
-            _format_reference(file_value)
+            _format_secret_reference(file_value)
             if _is_secret_reference(file_value)
             else format_toml(_mask_urls(value, key_path))
         )
@@ -171,7 +176,7 @@ def _is_secret_reference(file_value: Any) -> bool:
     )
 
 
-def _format_reference(reference: Mapping[str, Any]) -> str:
+def _format_secret_reference(reference: Mapping[str, Any]) -> str:
     ((kind, location),) = reference.items()
     return f'{{ {kind} = "{location}" }}'
 
@@ -182,7 +187,7 @@ def _mask_urls(value: Any, key_path: tuple[str, ...]) -> Any:
         return tuple(_mask_urls(inner, key_path) for inner in value)
     if isinstance(value, dict):
         return {name: _mask_urls(inner, key_path) for name, inner in value.items()}
-    is_url = isinstance(value, str) and ("://" in value or key_path == _DATABASE)
+    is_url = isinstance(value, str) and ("://" in value or key_path == _DATABASE_URL_KEY)
     return mask_url(value) if is_url else value
 
 
@@ -208,4 +213,4 @@ def _find_key_lines(text: str) -> dict[tuple[str, ...], int]:
 
 
 def _split_key(text: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in _PART.findall(text))
+    return tuple(part.strip("\"'") for part in _KEY_PART.findall(text))

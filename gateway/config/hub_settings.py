@@ -46,6 +46,7 @@ class HubSettings(SettingsSection):
     @field_validator("time_zone")
     @classmethod
     def _check_time_zone(cls, value: str) -> str:
+        """Return `value` if it is a time zone of the IANA database; raise ValueError if it is not."""
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):

@@ -21,26 +21,27 @@ class ReloadedValue(Generic[_Value]):
     of a pair is being written, the value made before stays, and the reason is logged once.
     """
 
-    def __init__(self, files: tuple[Path, ...], make: Callable[[], _Value]) -> None:
+    def __init__(self, files: tuple[Path, ...], make_value: Callable[[], _Value]) -> None:
         self._files = files
-        self._make = make
+        self._make_value = make_value
         self._lock = threading.Lock()
-        self._stamp = self._read_file_stamps()
-        self._value = make()
+        self._file_stamps = self._read_file_stamps()
+        self._value = make_value()
 
     def __call__(self) -> _Value:
         """Return the value that the files make now."""
-        stamp = self._read_file_stamps()
-        if stamp != self._stamp:
+        file_stamps = self._read_file_stamps()
+        if file_stamps != self._file_stamps:
             with self._lock:
-                if stamp != self._stamp:
+                if file_stamps != self._file_stamps:
                     self._rebuild_value()
-                    self._stamp = stamp
+                    self._file_stamps = file_stamps
         return self._value
 
     def _rebuild_value(self) -> None:
+        """Make the value again from its files; after a GatewayError, log it and keep the old value."""
         try:
-            self._value = self._make()
+            self._value = self._make_value()
         except GatewayError as problem:
             _log.error("what is in use stays as it was: %s", problem)
         else:

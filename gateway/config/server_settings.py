@@ -122,6 +122,7 @@ class HttpSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _check_tls_keys(self) -> HttpSettings:
+        """Raise ValueError unless the settings of TLS, client certificates and proxies fit together."""
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("TLS needs tls_certificate and tls_key, both or neither")
         if self.client_ca is not None and self.tls_key is None:
@@ -161,6 +162,7 @@ class TlsSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _check_login(self) -> TlsSettings:
+        """Raise ValueError if only one of `login` and `login_password` is set, or `login` is not valid."""
         if (self.login is None) != (self.login_password is None):
             raise ValueError("a login needs login and login_password, both or neither")
         # RFC 7617 section 2: the first colon ends the name.

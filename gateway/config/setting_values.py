@@ -25,27 +25,32 @@ from pydantic import (
 
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 
-_LONGEST: Final = 10_000 * 86400
-_SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_OCTETS: Final = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_MAX_DURATION_SECONDS: Final = 10_000 * 86400
+_SECONDS_BY_UNIT: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_OCTETS_BY_UNIT: Final = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
 def _parse_duration(value: Any) -> Any:
+    """Return a number of seconds, or a text such as ``30s``, as a timedelta; else raise ValueError."""
     if isinstance(value, timedelta):
         return value
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
-    seconds = float(match[1]) * _SECONDS[match[2]] if match else value
+    seconds = float(match[1]) * _SECONDS_BY_UNIT[match[2]] if match else value
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise ValueError('a duration must be a number of seconds or such as "500ms", "30s", "5m", "2h", "7d"')
-    if not 0 <= seconds <= _LONGEST:
+    if not 0 <= seconds <= _MAX_DURATION_SECONDS:
         raise ValueError("a duration lies between 0 and 10000 days")
     return timedelta(seconds=seconds)
 
 
 def _parse_size(value: Any) -> Any:
+    """Return a text such as ``64 KiB`` as a number of octets; raise ValueError for another text.
+
+    A value that is no text is returned as it is, for pydantic to check.
+    """
     match = re.fullmatch(r"([0-9]+) ?(KiB|MiB|GiB|)", value) if isinstance(value, str) else None
     if match:
-        return int(match[1]) * _OCTETS[match[2]]
+        return int(match[1]) * _OCTETS_BY_UNIT[match[2]]
     if isinstance(value, str):
         raise ValueError('a size must be a number of octets or such as "64 KiB", "16 MiB", "1 GiB"')
     return value
@@ -124,7 +129,7 @@ def _check_network(value: str) -> str:
 Network = Annotated[str, AfterValidator(_check_network)]
 
 
-_FOLDER: Final = "CREDENTIALS_DIRECTORY"
+_CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 #: What systemd takes as the name of a credential, without hidden files.
 _CREDENTIAL: Final = r"[A-Za-z0-9_][A-Za-z0-9_.\-]{0,200}"
 _ONE_SOURCE: Final = 'a secret is { file = "…" }, { env = "…" } or { credential = "…" }, one of the three'
@@ -153,7 +158,7 @@ class Secret(SettingsSection):
             return data
         if "file" in data or "env" in data:
             raise ValueError(_ONE_SOURCE)
-        folder = os.environ.get(_FOLDER)
+        folder = os.environ.get(_CREDENTIALS_VARIABLE)
         is_name = re.fullmatch(_CREDENTIAL, data["credential"]) is not None
         return data | {"file": os.path.join(folder, data["credential"])} if folder and is_name else data
 
@@ -171,7 +176,7 @@ class Secret(SettingsSection):
             return environ[self.env].encode()
         if self.file is None:
             raise GatewayError(
-                KEY_UNAVAILABLE, f"no {_FOLDER} has the credential {str(self.credential)[:80]}"
+                KEY_UNAVAILABLE, f"no {_CREDENTIALS_VARIABLE} has the credential {str(self.credential)[:80]}"
             )
         path = str(self.file)
         try:

@@ -143,7 +143,7 @@ class Settings(SettingsSection):
     @model_validator(mode="before")
     @classmethod
     def _add_missing_sections(cls, value: Any) -> Any:
-        # So that every default is made with the home folder.
+        # A missing section is validated as an empty one, so that its defaults start at the home folder.
         empty: dict[str, Any] = {name: {} for name in cls.model_fields}
         return empty | value if isinstance(value, dict) else value
 

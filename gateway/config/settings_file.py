@@ -24,7 +24,7 @@ from gateway.config.trust_settings import DecryptionKeySettings, FetchSettings
 from gateway.errors import MISUSE, SETTINGS_WRONG, GatewayError, describe_exception
 
 #: Sections that may occur several times, each under a name.
-_SECTIONS_BY_CODE: Final[dict[str, type[BaseModel]]] = {
+_NAMED_SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "agency": AgencySettings,
     "decryption": DecryptionKeySettings,
     "fetch": FetchSettings,
@@ -48,11 +48,12 @@ def describe_settings() -> tuple[SettingKey, ...]:
 
 
 def _describe_section(section: type[BaseModel], prefix: str) -> Iterator[SettingKey]:
+    """Yield the keys of `section` and its inner sections; each name begins with `prefix`."""
     for name, field in section.model_fields.items():
-        inner = _SECTIONS_BY_CODE.get(name, field.annotation)
+        inner = _NAMED_SECTIONS.get(name, field.annotation)
         if isinstance(inner, type) and issubclass(inner, BaseModel) and inner is not Secret:
             yield from _describe_section(
-                inner, f"{prefix}{name}." + ("<code>." if name in _SECTIONS_BY_CODE else "")
+                inner, f"{prefix}{name}." + ("<code>." if name in _NAMED_SECTIONS else "")
             )
         else:
             sentence = " ".join(str(field.description).split())
@@ -81,9 +82,9 @@ def format_toml(value: Any) -> str:
 
 
 #: How pydantic calls a key that a section does not have.
-_UNKNOWN: Final = "extra_forbidden"
+_UNKNOWN_KEY_ERROR: Final = "extra_forbidden"
 
-_LARGEST: Final = 1024 * 1024
+_MAX_FILE_SIZE: Final = 1024 * 1024
 
 
 def load_settings(
@@ -110,8 +111,8 @@ def load_settings(
 
 def _find_home(values: Mapping[str, Any], source: Path | None, home: Path | str | None) -> Path:
     chosen = home or _get_hub_text(values, "home", "gateway-home")
-    start = Path.cwd() if home or source is None else source.parent
-    return start / Path(chosen).expanduser()
+    base_folder = Path.cwd() if home or source is None else source.parent
+    return base_folder / Path(chosen).expanduser()
 
 
 def _get_hub_text(values: Mapping[str, Any], name: str, default: str = "") -> str:
@@ -130,13 +131,14 @@ def find_newer_keys(path: Path | str, home: Path) -> Iterator[str]:
 
 
 def _list_newer_keys(values: Mapping[str, Any], home: Path) -> list[tuple[int | str, ...]]:
+    """Return the paths of unknown keys if `values` name a newer version of the gateway than this one."""
     if _read_version(_get_hub_text(values, "version")) <= _read_version(__version__):
         return []
     try:
         Settings.model_validate(values, context={"home": home})
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False, include_context=False)
-        unknown_key_paths = [each["loc"] for each in wrong if each["type"] == _UNKNOWN]
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        unknown_key_paths = [each["loc"] for each in errors if each["type"] == _UNKNOWN_KEY_ERROR]
         return [key_path for key_path in unknown_key_paths if key_path[-1] in _get_section(values, key_path)]
     return []
 
@@ -167,8 +169,8 @@ def read_toml_file(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-        if len(data) > _LARGEST:
+            data = file.read(_MAX_FILE_SIZE + 1)
+        if len(data) > _MAX_FILE_SIZE:
             raise GatewayError(SETTINGS_WRONG, "the file is larger than 1 MiB", str(path))
         return tomllib.loads(data.decode("utf-8-sig"))
     except OSError as error:
@@ -190,19 +192,21 @@ def _format_key_path(key_path: tuple[int | str, ...]) -> str:
     return ".".join(str(step)[:60] for step in key_path) or "settings"
 
 
-def _describe_reason(mistake: Any) -> str:
-    if mistake["type"] != _UNKNOWN:
-        return str(mistake["msg"]).removeprefix("Value error, ")[:200]
-    *outer, wrong = (str(step) for step in mistake["loc"])
-    names = [key.rpartition(".")[2] for key in _list_section_keys(outer)]
-    near = difflib.get_close_matches(wrong[:60], names, n=1)
-    return "there is no such key" + (f"; did you mean {near[0]}?" if near else "")
+def _describe_reason(error_details: Any) -> str:
+    """Return the text of a pydantic error; for an unknown key, propose the most similar known key."""
+    if error_details["type"] != _UNKNOWN_KEY_ERROR:
+        return str(error_details["msg"]).removeprefix("Value error, ")[:200]
+    *outer_keys, unknown_key = (str(step) for step in error_details["loc"])
+    names = [key.rpartition(".")[2] for key in _list_section_keys(outer_keys)]
+    nearest_keys = difflib.get_close_matches(unknown_key[:60], names, n=1)
+    return "there is no such key" + (f"; did you mean {nearest_keys[0]}?" if nearest_keys else "")
 
 
-def _list_section_keys(outer: list[str]) -> Iterator[str]:
+def _list_section_keys(outer_keys: list[str]) -> Iterator[str]:
+    """Yield the full names of the keys of one section, whose path in the file is `outer_keys`."""
     section_path = [
-        "<code>" if outer[:1] in (["agency"], ["decryption"], ["fetch"]) and n == 1 else step
-        for n, step in enumerate(outer)
+        "<code>" if outer_keys[:1] in (["agency"], ["decryption"], ["fetch"]) and n == 1 else step
+        for n, step in enumerate(outer_keys)
     ]
     for key in describe_settings():
         *section, _ = key.name.split(".")

@@ -143,7 +143,7 @@ class RecognitionSettings(SettingsSection):
 
 #: Names of sources are used in lanes, metrics and command lines.
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")]
-_SHORTEST = timedelta(seconds=1)
+_MIN_INTERVAL = timedelta(seconds=1)
 
 
 class FetchSettings(SettingsSection):
@@ -178,6 +178,7 @@ class FetchSettings(SettingsSection):
     @field_validator("url")
     @classmethod
     def _check_plain_url(cls, value: str | None) -> str | None:
+        """Return the URL; raise ValueError if it has a user, a fragment or characters outside of ASCII."""
         parts = urlsplit(value or "")
         if parts.username is not None or parts.fragment:
             raise ValueError("an address has no user and no fragment")
@@ -187,13 +188,14 @@ class FetchSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _check_source_keys(self) -> FetchSettings:
+        """Raise ValueError if a key does not fit the `kind` of the source, or a time is below a second."""
         if not self.url:
             raise ValueError("there is no url")
         if self.kind != "trust_list" and self.issuer is None:
             raise ValueError("a list or a responder needs the certificate of its issuer")
         if self.kind != "ocsp" and self.responder is not None:
             raise ValueError("only OCSP has a responder")
-        if self.every < _SHORTEST or self.time_out < _SHORTEST:
+        if self.every < _MIN_INTERVAL or self.time_out < _MIN_INTERVAL:
             raise ValueError("every and time_out must be at least a second")
         return self
 
@@ -224,7 +226,7 @@ class TimeStampSettings(SettingsSection):
 
     @model_validator(mode="after")
     def _check_intervals(self) -> TimeStampSettings:
-        if min(self.every, self.retry, self.time_out) < _SHORTEST:
+        if min(self.every, self.retry, self.time_out) < _MIN_INTERVAL:
             raise ValueError("every, retry and time_out are at least a second")
         if self.stale_after < self.every:
             raise ValueError("stale_after must not be shorter than every")

@@ -120,7 +120,9 @@ def make_lease_finisher(
 
     def finish_lease(conn: Connection) -> None:
         final_outcome = outcome or AttemptOutcome()
-        if delivery_leases.mark_delivered(conn, lease, clock(), final_outcome, register=register_version):
+        if delivery_leases.mark_delivered(
+            conn, lease, clock(), final_outcome, register_version=register_version
+        ):
             return
         if snapshot is not None:
             snapshot.check_current(conn)

@@ -180,6 +180,7 @@ class DeliveryWorker:
         )
 
     def _run_attempt(self, lease: DeliveryLease) -> None:
+        """Attempt the delivery and store a failure; at the end free its slot. A lost lease is only logged."""
         started_at = monotonic()
         self._renewal.begin_attempt(lease)
         try:
@@ -257,7 +258,9 @@ class DeliveryWorker:
         """Put back a delivery that failed for lack of a resource of the hub; the attempt is not counted."""
         with write_transaction(self._engine, "delivery.no_room") as conn:
             outcome = make_attempt_outcome(problem)
-            if not delivery_leases.defer_delivery(conn, lease, now, now + delay, outcome, counts=False):
+            if not delivery_leases.defer_delivery(
+                conn, lease, now, now + delay, outcome, is_try_counted=False
+            ):
                 raise LeaseLostError
         self._failure_log.report_attempt(lease, problem, now + delay)
 
@@ -302,12 +305,12 @@ class DeliveryWorker:
         now, crashes = self._clock(), self._worker_settings.max_crashes
         with read_transaction(self._engine) as conn:
             due_upkeep = delivery_maintenance.find_due_upkeep(conn, now)
-        if due_upkeep.lost or due_upkeep.late:
+        if due_upkeep.has_lost_leases or due_upkeep.has_late_receipts:
             with write_transaction(self._engine, "delivery.upkeep") as conn:
                 delivery_maintenance.reclaim_lost_leases(conn, now, self._name, crashes)
                 delivery_maintenance.requeue_unreceipted(conn, now, self._name)
         # A delivery that was requeued just now may have expired too.
-        if due_upkeep.lost or due_upkeep.late or due_upkeep.expired:
+        if due_upkeep.has_lost_leases or due_upkeep.has_late_receipts or due_upkeep.has_expired_deliveries:
             self._end_expired_and_poison(now)
 
     def _queue_due_periods(self) -> None:
@@ -335,9 +338,9 @@ class DeliveryWorker:
                 shortened_rows = [
                     delivery_row
                     for delivery_row, due_at in long_waits
-                    if delivery_maintenance.draw_in_wait(conn, delivery_row, due_at)
+                    if delivery_maintenance.shorten_wait(conn, delivery_row, due_at)
                 ]
-                lease_count = delivery_maintenance.draw_in_leases(conn, lease_end)
+                lease_count = delivery_maintenance.shorten_far_leases(conn, lease_end)
             if shortened_rows or lease_count or freed_periods:
                 _log.warning(
                     "the clock was ahead, or was set back: %d deliveries and %d leases waited for a time far "
@@ -385,6 +388,7 @@ class DeliveryWorker:
             _log.exception("the delivery cannot be ended", extra={"delivery": delivery_id})
 
     def _expire_delivery(self, delivery_row: DeliveryRow, now: datetime) -> None:
+        """End a delivery whose time is over as failed, notify its agent and log it."""
         last_problem_text = (
             f", the last: {delivery_row.problem} {delivery_row.last_sentence}"
             if delivery_row.last_sentence

@@ -16,7 +16,7 @@ from typing import Any, Final
 from sqlalchemy import Engine
 
 from gateway.errors import NO_ADDRESS, GatewayError
-from gateway.hub import AGENT, LineKey, LineLimit
+from gateway.hub import AGENT, LogLineKey, LogLineLimit
 from gateway.store import DeliveryLease, DeliveryRow, cases, make_attempt_outcome, read_transaction
 
 _log = logging.getLogger(__name__)
@@ -36,11 +36,11 @@ class FailureLog:
     def __init__(self, engine: Engine, clock: Callable[[], datetime]) -> None:
         self._engine = engine
         self._clock = clock
-        self._attempts = LineLimit(_LOG_PERIOD)
-        self._failures = LineLimit(_LOG_PERIOD, _MAX_SINGLE_FAILURES)
+        self._attempts = LogLineLimit(_LOG_PERIOD)
+        self._failures = LogLineLimit(_LOG_PERIOD, _MAX_SINGLE_FAILURES)
         self._failing_partners: set[str] = set()
         # The keys of the log lines left out for each partner since it last worked.
-        self._omitted_keys: dict[str, set[LineKey]] = {}
+        self._omitted_keys: dict[str, set[LogLineKey]] = {}
         self._lock = threading.Lock()
 
     def report_attempt(self, lease: DeliveryLease, problem: GatewayError, again: datetime) -> None:
@@ -60,7 +60,7 @@ class FailureLog:
         fields = self._make_fields(lease, problem)
         _log.warning("the delivery failed: %s%s", _describe_problem(problem), end, extra=fields)
 
-    def _remember_key(self, partner: str | None, line_key: LineKey) -> None:
+    def _remember_key(self, partner: str | None, line_key: LogLineKey) -> None:
         """Remember that lines about a partner were left out; their number is logged when it works again."""
         if partner is not None:
             with self._lock:
@@ -106,6 +106,7 @@ class FailureLog:
         return fields | ({"message_id": delivery.subject_id} if delivery.subject_type == "message" else {})
 
     def _find_case_number(self, case_id: int) -> str | None:
+        """Return the number of the case with this row id; None if there is none, or it cannot be read."""
         try:
             with read_transaction(self._engine) as conn:
                 case = cases.find_by_id(conn, case_id)
@@ -114,7 +115,8 @@ class FailureLog:
         return None if case is None else case.number
 
 
-def _log_omitted_counts(noun: str, omitted_counts: Mapping[LineKey, int]) -> None:
+def _log_omitted_counts(noun: str, omitted_counts: Mapping[LogLineKey, int]) -> None:
+    """Log for each key how many lines were left out; `noun` is what failed."""
     for line_key, omitted_count in omitted_counts.items():
         _log.warning(
             "%d more %s failed",
@@ -124,10 +126,10 @@ def _log_omitted_counts(noun: str, omitted_counts: Mapping[LineKey, int]) -> Non
         )
 
 
-def _make_line_key(delivery: DeliveryLease | DeliveryRow, problem: GatewayError) -> LineKey:
+def _make_line_key(delivery: DeliveryLease | DeliveryRow, problem: GatewayError) -> LogLineKey:
     """Return the destination and the problem; without an address the place names the destination."""
     destination = problem.location if problem.problem is NO_ADDRESS else delivery.destination
-    return LineKey(destination[:200], problem.problem.id)
+    return LogLineKey(destination[:200], problem.problem.id)
 
 
 def _get_partner_name(lease: DeliveryLease) -> str | None:

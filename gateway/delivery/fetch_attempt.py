@@ -169,6 +169,7 @@ def _kill_after_exchange(answer: HttpAnswer) -> HttpAnswer:
 
 
 def _check_fetch_status(answer: HttpAnswer) -> None:
+    """Raise GW603 for a redirect or a content coding, GW608 for another HTTP status than 200."""
     if 300 <= answer.status < 400:
         redirect_text = (
             ": redirects are not followed" if "location" in answer.headers else ", which nobody asked for"
@@ -234,6 +235,7 @@ def _read_current_list(conn: Connection, sha256: str) -> RevocationList:
 def _accept_fetched_list(
     attempt: FetchAttempt, octets: bytes, current_list: RevocationList | None
 ) -> RevocationList:
+    """Return the fetched CRL or delta CRL, verified against `current_list`, the one in force (or None)."""
     terms, loaded_lists = attempt.make_acceptance_terms(), attempt.hub.judge.revocations.lists
     if attempt.source.settings.kind == "crl":
         return accept_revocation_list(octets, terms, current_list, loaded_lists)
@@ -243,6 +245,10 @@ def _accept_fetched_list(
 def _activate_list(
     attempt: FetchAttempt, new_list: NewFetchedList, compared_sha256: str | None, etag: str | None
 ) -> None:
+    """Put the new list in force, record evidence, and complete the fetch, in one transaction.
+
+    Raise GW606 unless the list in force still has the digest `compared_sha256` (None: no list).
+    """
     now, source_name = attempt.hub.clock(), attempt.source.name
     with write_transaction(attempt.hub.engine, "fetch.list") as conn:
         attempt.lock_source_row(conn)
@@ -277,12 +283,13 @@ def fetch_trusted_list(attempt: FetchAttempt) -> None:
 
 
 def _import_fetched_list(attempt: FetchAttempt, octets: bytes) -> None:
+    """Verify and activate a trusted list; raise GW606 for a rejected one, GW801 for wrong settings."""
     hub = attempt.hub
     try:
         recognizer = hub.recognizer
         entry = AuditEntry(ACTOR, ACTOR, "trust_list.import", "-")
         import_trusted_list(
-            hub.engine, octets, hub.clock(), recognizer.terms, entry=entry, shelf=recognizer.shelf
+            hub.engine, octets, hub.clock(), recognizer.policy, entry=entry, list_cache=recognizer.list_cache
         )
     except GatewayError as rejection:
         raise_resource_problem(rejection)

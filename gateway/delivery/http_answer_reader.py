@@ -299,6 +299,7 @@ def _read_body_to_end(stream: _AnswerStream, max_octets: int) -> bytes:
 
 
 def _read_chunked_body(stream: _AnswerStream, max_octets: int, head_octets_left: int) -> bytes:
+    """Return the content of a chunked body (RFC 9112 §7.1); raise GW603 if it is malformed or too large."""
     body = bytearray()
     framing_octets = 0
     while True:

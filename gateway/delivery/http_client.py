@@ -279,8 +279,8 @@ class HttpClient:
     """Sends requests and keeps a few idle connections for each destination; safe for threads.
 
     `tls` determines which servers are trusted; without it the operating system's anchors apply. With
-    `is_allowed` only addresses that it accepts are connected to. `find_authorization_header` gives the login
-    for a host and port, where the hub has one; it is sent over TLS only.
+    `is_allowed` only addresses that it accepts are connected to. `find_authorization` returns the value of
+    the header Authorization for a host and port, None where the hub has no login; it is sent over TLS only.
     """
 
     def __init__(
@@ -336,6 +336,11 @@ class HttpClient:
     def _exchange_request(
         self, url_parts: SplitResult, request: bytes | Body, limits: HttpLimits
     ) -> HttpAnswer:
+        """Send the request on an idle or a new connection; return the answer.
+
+        The connection is used again only if the request was sent whole and the server keeps it open. Raise
+        GatewayError if the server cannot be reached.
+        """
         host_key = _HostKey(url_parts.scheme, url_parts.netloc)
         deadline = time.monotonic() + limits.total_seconds + count_octets(request) / _MIN_OCTETS_PER_SECOND
         connection: _ClientConnection | None = None
@@ -391,6 +396,7 @@ class HttpClient:
             connection.close()
 
     def _return_idle_connection(self, host_key: _HostKey, connection: _ClientConnection) -> None:
+        """Keep the connection for the next request; close it if the destination has enough idle ones."""
         with self._lock:
             idle_connections = self._idle_connections.setdefault(host_key, [])
             if len(idle_connections) < self._max_idle:
@@ -415,6 +421,7 @@ def _write_request_head(method: str, url_parts: SplitResult, headers: Mapping[st
 # few addresses are called, again and again
 @lru_cache(maxsize=256)
 def _parse_address(url: str) -> SplitResult:
+    """Return the parts of an http(s) URL; raise GW801 for another text, or one with a user name."""
     try:
         url_parts = urlsplit(url)
         is_valid = url_parts.scheme in ("http", "https") and bool(url_parts.hostname) and url_parts.port != 0

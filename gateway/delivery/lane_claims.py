@@ -207,7 +207,7 @@ class LaneClaims:
             lane,
             now,
             worker=self._name,
-            until=now + self._lease_time,
+            lease_until=now + self._lease_time,
             limit=limit,
             suspects_below=suspects_below,
         )

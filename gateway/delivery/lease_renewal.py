@@ -34,7 +34,7 @@ class _RunningAttempt:
 
 
 class LeaseRenewal:
-    """The leases of the running attempts of one worker; safe for many threads. Each lease lasts `length`."""
+    """The leases of the running attempts of one worker; safe for threads. Each lease lasts `lease_time`."""
 
     def __init__(self, engine: Engine, clock: Callable[[], datetime], lease_time: timedelta) -> None:
         self._engine = engine

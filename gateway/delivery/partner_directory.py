@@ -109,6 +109,7 @@ class PartnerDirectory:
         return compose_from_draft(draft, operation, self.resolve_destination(destination))
 
     def _load_expected_contract(self, destination: str) -> ServiceContract:
+        """Return the agreed contract of an agency without settings; raise GW607 if there is none."""
         if self._find_wsdl is None or destination == CUSTOMS:
             raise _make_no_address_error(destination)
         try:
@@ -135,6 +136,11 @@ class PartnerDirectory:
         return SoapDestination(partner.wsdl, partner.endpoint, rules, partner.http_limits)
 
     def _build_signer_check(self, party_name: str) -> Callable[[Certificate, datetime], None]:
+        """Return a function that raises GW209 unless a certificate is of this party.
+
+        It raises the problem of the validation for a certificate that is not valid.
+        """
+
         def check_partner_signer(certificate: Certificate, at: datetime) -> None:
             owner = self._find_party(certificate.sha256)
             if owner != party_name:
@@ -219,6 +225,10 @@ class PartnerSettings:
         return self._get_current_settings()[1]
 
     def _get_current_settings(self) -> tuple[Mapping[str, PartnerService], Mapping[str, RetryPlan]]:
+        """Return the partners and their retry plans; first read the settings file again if it has changed.
+
+        Settings that cannot be used are logged once, and change nothing.
+        """
         settings_file = self._file
         if settings_file is not None and settings_file.get_file_state() != self._file_state:
             with self._lock:

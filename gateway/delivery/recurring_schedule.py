@@ -56,7 +56,7 @@ class RecurringTask:
 
 
 class RecurringSchedule:
-    """Queues the deliveries of periods that have begun; `recurring` returns the current recurring tasks."""
+    """Queues the deliveries of periods that have begun; `list_tasks` returns the current recurring tasks."""
 
     def __init__(self, engine: Engine, list_tasks: Callable[[], Sequence[RecurringTask]]) -> None:
         self._engine = engine

@@ -153,6 +153,7 @@ def _list_wsdl_paths(wsdl_file: WsdlFile) -> list[tuple[Traversable, bool]]:
 
 @cache
 def _load_shipped_digests() -> dict[str, str]:
+    """Return the SHA-256 digest of each shipped file that the digests file lists, by its path there."""
     text = get_data_folder("wsdl").joinpath(DIGESTS_FILE).read_text(encoding="utf-8")
     return {
         line_match[2]: line_match[1]

@@ -174,6 +174,7 @@ def _open_answer_once(
     answer_policy: AnswerPolicy,
     now: datetime,
 ) -> tuple[PartnerAnswer, SignedReply]:
+    """Open the answer as `open_signed_answer` does, but without confirming a refusal."""
     _check_media_type(answer)
     try:
         envelope_octets = unwrap_soap_envelope(
@@ -236,6 +237,10 @@ def _verify_answer(
 def _read_operation_answer(
     message: SignedSoapMessage, call: SignedCall, contract: ServiceContract
 ) -> PartnerAnswer:
+    """Return the partner's answer in a verified message.
+
+    Raise GW603 unless the action, the element and the schema are those of the called operation.
+    """
     signed_elements = message.content
     if message.addressing.action != call.operation.reply_action:
         raise _make_answer_error("the answer has another action", "/soap:Envelope/soap:Header/wsa:Action")

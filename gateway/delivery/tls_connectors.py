@@ -89,6 +89,7 @@ class PerHostConnector:
 
 
 def _build_host_context(host: str, section: TlsSettings) -> ReloadedValue[ssl.SSLContext]:
+    """Return the TLS context of a host, which is made again when one of its files changes."""
     identity, files = None, section.anchors
     if section.certificate is not None and section.key is not None:
         key = get_key_file(section.key, f"tls.{host[:60]}.key")
@@ -156,6 +157,7 @@ class HostLogins:
 
 
 def _build_authorization(host: str, section: TlsSettings) -> ReloadedValue[str]:
+    """Return the value of ``Authorization`` (Basic) for a host, made again when the password file changes."""
     secret = section.login_password
     assert secret is not None, "the settings check it"
 

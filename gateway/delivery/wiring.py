@@ -107,7 +107,7 @@ def build_worker(
         worker_settings=worker_settings,
         schedule=schedule,
         maintain_hub=partial(maintain_hub, hub),
-        find_drain=hub.node.find_drain,
+        find_drain=hub.node.find_drain_problem,
     )
 
 
@@ -121,6 +121,7 @@ def _list_recurring_tasks(settings: Settings) -> tuple[RecurringTask, ...]:
 def _build_agents(
     hub: Hub, settings: Settings, partners: PartnerDirectory, partner_settings: PartnerSettings
 ) -> dict[str, DeliveryAgent]:
+    """Return the delivery agents, by the name that a delivery has in its column `agent`."""
     delivery = settings.delivery
     retry_plan = RetryPlan(delivery.retries, delivery.first_retry, delivery.longest_retry)
     tls_connector = build_tls_connector(settings, hub)

@@ -97,6 +97,7 @@ def _map_format_error() -> Iterator[None]:
 
 
 def _read_cipher(algorithm: Any, algorithms: AgreedAlgorithms) -> tuple[str, bytes]:
+    """Return the URI of the content cipher and its initialization vector; raise GW216 unless it is agreed."""
     identifier = _Algorithm.load(algorithm.dump())
     oid = identifier["algorithm"].dotted
     cipher_uri = CIPHER_OIDS.get(oid, oid)
@@ -118,6 +119,7 @@ def _read_recipients(recipient_infos: Any, algorithms: AgreedAlgorithms) -> tupl
 
 
 def _read_recipient(recipient_info: Any, algorithms: AgreedAlgorithms) -> TransportedKey:
+    """Return the encrypted key of a RecipientInfo (RFC 5652 §6.2); raise GW216 unless RSA transports it."""
     if recipient_info.name != "ktri":
         raise_algorithm_error(f"recipient '{recipient_info.name}'", algorithms.policy)
     algorithm = _Algorithm.load(recipient_info.chosen["key_encryption_algorithm"].dump())
@@ -192,6 +194,7 @@ def _wrap_content(content_type_oid: str, content: Any) -> bytes:
 
 
 def _make_recipient(encrypted_key: bytes, receiver: Certificate) -> Any:
+    """Return the RecipientInfo (RFC 5652 §6.2.1) of a key encrypted for `receiver` by RSA-OAEP, SHA-256."""
     issuer_and_serial = cms.IssuerAndSerialNumber(
         {"issuer": cms.Name.load(receiver.issuer_der), "serial_number": receiver.serial}
     )

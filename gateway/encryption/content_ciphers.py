@@ -43,7 +43,7 @@ class CipherText:
 class DecryptedOctets:
     """The result of a decryption; the caller must discard `content` unless it is `is_sound`.
 
-    There is content in every case, so that each computation over it takes the same time.
+    Content with a wrong CBC padding is returned, too, so that the computations over it take the same time.
     """
 
     content: bytes
@@ -61,7 +61,7 @@ class ContentCipher:
 
     @property
     def authenticates(self) -> bool:
-        """Return whether a changed octet is noticed by the cipher itself."""
+        """Return whether the cipher itself detects a changed octet."""
         return self.make_algorithm is AESGCM
 
     def encrypt(self, key: bytes, vector: bytes, content: bytes) -> CipherText:
@@ -88,6 +88,7 @@ class ContentCipher:
         )
 
     def _decrypt_gcm(self, key: bytes, ciphertext: CipherText) -> DecryptedOctets:
+        """Return the plaintext; without octets and not sound if the tag does not authenticate them."""
         if len(ciphertext.tag) != GCM_TAG_OCTETS:
             return DecryptedOctets(b"", is_sound=False)
         try:
@@ -100,6 +101,7 @@ class ContentCipher:
         return DecryptedOctets(content, is_sound=True)
 
     def _decrypt_cbc(self, key: bytes, ciphertext: CipherText) -> DecryptedOctets:
+        """Return the plaintext without its padding; not sound if length or padding is impossible."""
         block_size = self.vector_octets
         if not ciphertext.octets or len(ciphertext.octets) % block_size:
             return DecryptedOctets(b"", is_sound=False)

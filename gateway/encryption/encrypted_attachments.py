@@ -147,6 +147,7 @@ def read_encrypted_attachments(
 def _read_header_key(
     element: etree._Element, security: etree._Element, algorithms: AgreedAlgorithms
 ) -> _HeaderKey:
+    """Return an EncryptedKey of a Security header, with the ids of the EncryptedData in its ReferenceList."""
     check_attributes(element, optional=("Id", _ID))
     key_parts = split_encrypted_key(element)
     data_ids: frozenset[str] = frozenset()
@@ -173,6 +174,7 @@ def _read_key(
 
 
 def _read_reference_list(element: etree._Element) -> frozenset[str]:
+    """Return the ids that the DataReference elements of `element` name; raise GW215 for other elements."""
     references = list_children(element)
     for reference in references:
         check_attributes(reference, optional=("URI",))
@@ -211,6 +213,10 @@ def _read_hints(key_info: etree._Element, security: etree._Element) -> Recipient
 
 
 def _read_token_hint(reference: etree._Element, security: etree._Element) -> RecipientHints:
+    """Return the digest of the certificate (token) in `security` to which `reference` points.
+
+    The hint is empty if the token is no X.509 certificate. Raises GW215 unless exactly one token matches.
+    """
     uri = reference.get("URI", "")
     tokens = [token for token in security.iterchildren(_TOKEN) if f"#{token.get(_ID)}" == uri]
     if len(tokens) != 1:
@@ -227,6 +233,11 @@ def _read_attachment(
     content_ids: Collection[str],
     algorithms: AgreedAlgorithms,
 ) -> tuple[str, EncryptedAttachment]:
+    """Return the Content-ID of the part that an EncryptedData describes, with its cipher, key and media type.
+
+    Raises GW215 unless the part is in `content_ids` and exactly one of `header_keys` is for it, GW216 for a
+    cipher that is not agreed.
+    """
     check_attributes(element, optional=("Id", "Type", "MimeType"))
     if element.get("Type") != ATTACHMENT_CONTENT:
         raise_at(element, "only the content of an attachment may be encrypted")
@@ -251,6 +262,7 @@ def _read_attachment(
 
 
 def _read_key_reference(key_info: etree._Element) -> str:
+    """Return the URI of the key that a KeyInfo names by a SecurityTokenReference."""
     check_attributes(key_info, optional=("Id",))
     (reference,) = get_exact_children(key_info, _TOKEN_REFERENCE)
     check_attributes(reference, optional=("Id", _ID, f"{{{WSSE11}}}TokenType", "Usage"))
@@ -260,6 +272,7 @@ def _read_key_reference(key_info: etree._Element) -> str:
 
 
 def _read_cipher_reference(cipher_data: etree._Element) -> str:
+    """Return the Content-ID that a CipherReference names; raise GW215 for another URI or transform."""
     check_attributes(cipher_data)
     (reference,) = get_exact_children(cipher_data, f"{{{XENC}}}CipherReference")
     check_attributes(reference, optional=("URI",))
@@ -325,6 +338,7 @@ def _choose_key_wrap(algorithms: AgreedAlgorithms, key_octets: int) -> str:
 def _choose_derivation(
     algorithms: AgreedAlgorithms, generate_octets: Callable[[int], bytes]
 ) -> KeyDerivation:
+    """Return the agreed derivation with SHA-256: HKDF with a new salt, or ConcatKDF."""
     uri = algorithms.choose_agreement_uri(HKDF, CONCAT_KDF)
     if uri == HKDF:
         return KeyDerivation(uri, "sha256", b"", generate_octets(_SALT_OCTETS))
@@ -332,6 +346,7 @@ def _choose_derivation(
 
 
 def _write_derivation(derivation: KeyDerivation, key_length: int) -> str:
+    """Return the XML of a KeyDerivationMethod; `key_length` (octets) is written only for HKDF."""
     if derivation.uri == HKDF:
         content = write_algorithm("dsig-more:PRF", f"{DSIG_MORE}hmac-{derivation.digest}")
         content += write_octets("dsig-more:Salt", derivation.salt or b"")
@@ -349,6 +364,7 @@ def _write_derivation(derivation: KeyDerivation, key_length: int) -> str:
 
 
 def _write_public_key(public_key: AgreementPublicKey) -> str:
+    """Return the XML of the sender's public key: DEREncodedKeyValue for X25519, else ECKeyValue."""
     namespace_declaration = write_attribute("xmlns:dsig11", DS11)
     if isinstance(public_key, x25519.X25519PublicKey):
         der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -113,6 +113,7 @@ def split_vector(cipher_uri: str, cipher_value: bytes) -> CipherText:
 def _read_keys(
     key_info: etree._Element, data_id: str | None, algorithms: AgreedAlgorithms
 ) -> tuple[TransportedKey, ...]:
+    """Return the encrypted keys in a KeyInfo; raise GW215 for none, too many, or other content."""
     check_attributes(key_info, optional=("Id",))
     parts = list_children(key_info)
     key_elements = [part for part in parts if part.tag == _ENCRYPTED_KEY]
@@ -146,6 +147,7 @@ def split_encrypted_key(element: etree._Element) -> EncryptedKeyParts:
 
 
 def _read_key(element: etree._Element, data_id: str | None, algorithms: AgreedAlgorithms) -> TransportedKey:
+    """Return one EncryptedKey, whose ReferenceList, if any, must be for the data with the id `data_id`."""
     check_attributes(element, optional=("Id", "Recipient", "Type", "MimeType"))
     if element.get("Type", _KEY_TYPE) != _KEY_TYPE:
         raise_at(element, "an EncryptedKey is not of this Type")
@@ -198,7 +200,7 @@ def read_transport(method: etree._Element, algorithms: AgreedAlgorithms) -> tupl
     mask_element = parts.pop(f"{{{XENC11}}}MGF", None) if transport_uri == RSA_OAEP else None
     label_element = parts.pop(f"{{{XENC}}}OAEPparams", None)
     _reject_parameters(parts.values())
-    # The older URI means a mask by SHA-1 (XML Encryption 1.1 §5.5.2), which was allowed by its name.
+    # The older URI implies a mask by SHA-1 (XML Encryption 1.1 §5.5.2); the check of the URI has allowed it.
     return transport_uri, KeyPadding(
         digest,
         _read_digest_name(mask_element, MASK_DIGEST_NAMES, algorithms)
@@ -339,6 +341,7 @@ def _find_receiver(recipient: etree._Element) -> etree._Element:
 
 
 def _read_derivation(element: etree._Element, key_length: int, algorithms: AgreedAlgorithms) -> KeyDerivation:
+    """Return a KeyDerivationMethod for `key_length` octets; raise GW216 unless it is HKDF or ConcatKDF."""
     check_attributes(element, optional=("Algorithm",))
     uri = element.get("Algorithm", "")
     algorithms.check_agreement_uri(uri)
@@ -352,6 +355,10 @@ def _read_derivation(element: etree._Element, key_length: int, algorithms: Agree
 
 
 def _read_hkdf(element: etree._Element, expected_length: int, algorithms: AgreedAlgorithms) -> KeyDerivation:
+    """Return the parameters of HKDF; raise GW215 for a repeated or unknown one, or another length (octets).
+
+    Raises GW216 unless the function is HMAC with SHA-2.
+    """
     check_attributes(element)
     parts = {part.tag: part for part in list_children(element)}
     if len(parts) != len(element):
@@ -375,6 +382,7 @@ def _read_hkdf(element: etree._Element, expected_length: int, algorithms: Agreed
 
 
 def _read_concat_kdf(element: etree._Element, algorithms: AgreedAlgorithms) -> KeyDerivation:
+    """Return the parameters of ConcatKDF; raise GW216 for another digest than SHA-2."""
     check_attributes(element, optional=_CONCAT_PARTS)
     (method,) = get_exact_children(element, f"{{{DS}}}DigestMethod")
     uri = read_plain_method(method)
@@ -401,6 +409,7 @@ def _read_bits(element: etree._Element, attribute_name: str) -> bytes:
 
 
 def _read_x25519_key(originator: etree._Element) -> AgreementPublicKey:
+    """Return the X25519 public key of the sender; raise GW215 for another key."""
     (value,) = get_exact_children(originator, f"{{{DS11}}}DEREncodedKeyValue")
     check_attributes(value, optional=("Id",))
     try:
@@ -413,6 +422,7 @@ def _read_x25519_key(originator: etree._Element) -> AgreementPublicKey:
 
 
 def _read_curve_key(originator: etree._Element) -> AgreementPublicKey:
+    """Return the sender's public key on P-256, P-384 or P-521; raise GW215 for another curve or point."""
     (value,) = get_exact_children(originator, _KEY_VALUE)
     check_attributes(value, optional=("Id",))
     (curve_value,) = get_exact_children(value, f"{{{DS11}}}ECKeyValue")

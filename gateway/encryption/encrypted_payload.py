@@ -121,6 +121,7 @@ def make_decryption_error() -> GatewayError:
 def _list_attempts(
     payload: EncryptedPayload, decryption_keys: Sequence[DecryptionKey]
 ) -> list[tuple[DecryptionKey, TransportedKey]]:
+    """Return the pairs of private and encrypted key that fit by the hints, at most `_MAX_ATTEMPTS`."""
     attempts = [
         (decryption_key, transported_key)
         for transported_key in payload.transported_keys

@@ -206,7 +206,7 @@ def select_agreed_algorithms(algorithm_names: Iterable[str], policy: EncryptionP
     ]
     transports = {uri for uri in uris if uri in TRANSPORTS or uri == SEED_128_WRAP}
     agreement_uris = [uri for uri in dict.fromkeys(uris) if uri in _AGREEMENT_URIS]
-    # An agreement that names a cipher names no way to send its key in most cases: then the policy decides.
+    # Most agreements that name a cipher do not say how its key is sent: the policy then decides.
     named_ciphers = [
         uri for uri in dict.fromkeys(uris) if uri not in transports and uri not in _AGREEMENT_URIS
     ]

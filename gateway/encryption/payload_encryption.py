@@ -90,6 +90,10 @@ def encrypt_as_cms(
 def _encrypt_content(
     content: bytes, receiver: Certificate, algorithms: AgreedAlgorithms, generate_octets: OctetGenerator
 ) -> _EncryptedContent:
+    """Return `content` encrypted with a new key, and this key encrypted with RSA-OAEP for `receiver`.
+
+    Raises GW216 if RSA-OAEP is not agreed.
+    """
     cipher = CIPHERS[algorithms.choose_cipher()]
     transport_uri = RSA_OAEP if RSA_OAEP in algorithms.transports else RSA_OAEP_MGF1P
     if transport_uri not in algorithms.transports:

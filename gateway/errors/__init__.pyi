@@ -5,7 +5,7 @@ from .agency_documents import NOTICE_KIND_UNKNOWN as NOTICE_KIND_UNKNOWN
 from .agency_documents import NOTICE_UNREADABLE as NOTICE_UNREADABLE
 from .confirmed_refusals import confirm_finding as confirm_finding
 from .confirmed_refusals import confirm_refusal as confirm_refusal
-from .confirmed_refusals import name_refusal as name_refusal
+from .confirmed_refusals import find_refusal_id as find_refusal_id
 from .delivery import ACT_NOT_PERMITTED as ACT_NOT_PERMITTED
 from .delivery import ANSWER_NOT_UNDERSTOOD as ANSWER_NOT_UNDERSTOOD
 from .delivery import ATTEMPTS_USED_UP as ATTEMPTS_USED_UP

@@ -179,10 +179,11 @@ STORED_MAPPINGS_UNREAD = Problem(
 )
 
 
-def make_path_problem(path: Path, deed: str, mistake: Exception, location: str = "") -> GatewayError:
+def make_path_problem(path: Path, participle: str, mistake: Exception, location: str = "") -> GatewayError:
     """Return GW808 for a file that cannot be read or written, with the reason of the system.
 
-    `deed` is the participle for the text, such as "read". Without a `location` the path is the location.
+    `participle` is the participle for the text, such as "read". Without a `location` the path is the
+    location.
     """
     reason = getattr(mistake, "strerror", None) or "the name of the file is not possible"
-    return GatewayError(MISUSE, f"{path} cannot be {deed}: {reason}", location or str(path))
+    return GatewayError(MISUSE, f"{path} cannot be {participle}: {reason}", location or str(path))

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-_CAPITAL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_WORD_BOUNDARY: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,12 @@ class GatewayError(Exception):
     def __init__(
         self, problem: Problem, detail: str = "", location: str = "", *, theirs: str = "", code: str = ""
     ) -> None:
+        """Store the problem; by default its title is the `detail`, and its code of ebMS 3.0 the `code`.
+
+        `theirs` is the error text of the partner.
+        """
         text = detail or problem.title
-        # A detail that names the place already is not followed by it once more.
+        # The location is not appended to a detail that contains it already.
         suffix = f" at {location}" if location and location not in text else ""
         super().__init__(f"{problem.id} {text}{suffix}")
         self.problem = problem
@@ -64,6 +68,7 @@ class GatewayError(Exception):
         self.location = location
         self.theirs = theirs
         self.code = code or problem.codes.ebms3
+        # A reader of messages sets this later, when it refuses a message of which it has read a part.
         self.message_part: object = None
 
 
@@ -74,7 +79,7 @@ def describe_exception(error: BaseException, limit: int = 200) -> str:
     "invalid signature".
     """
     text = " ".join(str(error).split())
-    type_text = _CAPITAL.sub(" ", type(error).__name__).lower()
+    type_text = _WORD_BOUNDARY.sub(" ", type(error).__name__).lower()
     if isinstance(error, UnicodeDecodeError):
         return f"octet {error.start} is no text in UTF-8"
     if isinstance(error, KeyError):

@@ -39,7 +39,7 @@ _LIBXML_NO_MEMORY: Final = 2
 _OPENSSL_NO_MEMORY: Final = 786_688
 #: Z_MEM_ERROR of zlib, which the exception has in its text alone.
 _ZLIB_NO_MEMORY: Final = "Error -4 "
-_LONGEST_CHAIN: Final = 8
+_MAX_CAUSES: Final = 8
 
 
 def find_resource_problem(error: BaseException) -> GatewayError | None:
@@ -49,7 +49,7 @@ def find_resource_problem(error: BaseException) -> GatewayError | None:
     None for any other exception.
     """
     current: BaseException | None = error
-    for _ in range(_LONGEST_CHAIN):
+    for _ in range(_MAX_CAUSES):
         if current is None:
             return None
         if isinstance(current, GatewayError) and current.problem in (NO_ROOM, DATABASE_HELD):
@@ -70,6 +70,7 @@ def raise_resource_problem(error: BaseException) -> None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
+    """Return whether Python, zlib, OpenSSL or libxml2 raised `error` because memory was used up."""
     if isinstance(error, MemoryError):
         return True
     if isinstance(error, zlib.error):
@@ -79,9 +80,9 @@ def _is_out_of_memory(error: BaseException) -> bool:
         for openssl_error in _list_openssl_errors(error)
     ):
         return True
-    # The log of some exceptions of lxml is that of their thread: only its last entry is of this one.
-    last = getattr(getattr(error, "error_log", None), "last_error", None)
-    return getattr(last, "type", None) == _LIBXML_NO_MEMORY
+    # Some exceptions of lxml carry the error log of their thread: only its last entry is about this error.
+    last_log_entry = getattr(getattr(error, "error_log", None), "last_error", None)
+    return getattr(last_log_entry, "type", None) == _LIBXML_NO_MEMORY
 
 
 def _list_openssl_errors(error: BaseException) -> tuple[object, ...]:

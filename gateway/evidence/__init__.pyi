@@ -8,7 +8,7 @@ from .evidence_readers import OPERATOR as OPERATOR
 from .evidence_readers import PARTY_FIELDS as PARTY_FIELDS
 from .evidence_readers import PARTY_OWN_FIELDS as PARTY_OWN_FIELDS
 from .evidence_readers import EvidenceReader as EvidenceReader
-from .evidence_readers import select_seen_fields as select_seen_fields
+from .evidence_readers import select_visible_fields as select_visible_fields
 from .evidence_verification import TrustedEvidence as TrustedEvidence
 from .evidence_verification import VerificationReport as VerificationReport
 from .evidence_verification import verify_all_evidence as verify_all_evidence

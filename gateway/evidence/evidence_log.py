@@ -20,10 +20,10 @@ from gateway.store import EvidenceRow, insert_log_rows
 from gateway.store.transitions import evidence
 
 #: Types of values that have one spelling, and of lists of values.
-_WHOLE: Final = frozenset({str, int, bool, type(None)})
+_ONE_SPELLING_TYPES: Final = frozenset({str, int, bool, type(None)})
 _NAMES: Final = frozenset({str})
 _LISTS: Final = (list, tuple)
-#: The end of a time in UTC, for which a leaf has a letter.
+#: The offset of UTC at the end of a time; a leaf has the letter Z in its place.
 _UTC: Final = "+00:00"
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
@@ -57,14 +57,17 @@ def encode_leaf(row: Mapping[str, Any]) -> bytes:
     return _encode_leaf_row(row, _encode(json.loads(row["data"])))
 
 
-def _encode_leaf_row(row: Mapping[str, Any], data: str) -> bytes:
+def _encode_leaf_row(row: Mapping[str, Any], canonical_data: str) -> bytes:
+    """Return the octets of a leaf: the canonical JSON of the row, whose data is already `canonical_data`."""
     at = row["at"] if row["at"].tzinfo is UTC else row["at"].astimezone(UTC)
-    moment = at.isoformat(timespec="microseconds")[: -len(_UTC)]
+    time_text = at.isoformat(timespec="microseconds")[: -len(_UTC)]
     digest = "null" if row["digest"] is None else encode_basestring(row["digest"])
     kind, subject_type = encode_basestring(row["kind"]), encode_basestring(row["subject_type"])
     subject = encode_basestring(row["subject_id"])
     # In the order of their names, as canonical JSON requires.
-    leaf = f'"at":"{moment}Z","data":{data},"digest":{digest},"kind":{kind},"subject_id":{subject}'
+    leaf = (
+        f'"at":"{time_text}Z","data":{canonical_data},"digest":{digest},"kind":{kind},"subject_id":{subject}'
+    )
     return f'{{{leaf},"subject_type":{subject_type}}}'.encode()
 
 
@@ -75,12 +78,15 @@ def hash_leaf(leaf: bytes) -> str:
 
 def canonicalize_json(value: Mapping[str, Any]) -> str:
     """Return data as canonical JSON (RFC 8785); raises ValueError for a fraction or a key that is no text."""
-    if not (_WHOLE.issuperset(map(type, value.values())) and _NAMES.issuperset(map(type, value))):
+    if not (
+        _ONE_SPELLING_TYPES.issuperset(map(type, value.values())) and _NAMES.issuperset(map(type, value))
+    ):
         _reject_fractions(value)
     return _encode(value)
 
 
 def _reject_fractions(value: Any) -> None:
+    """Raise ValueError if `value`, at any depth, has a float or a member name that is not text."""
     if isinstance(value, float):
         raise ValueError("a fraction has no one spelling: give it as text")
     if isinstance(value, dict):
@@ -91,7 +97,7 @@ def _reject_fractions(value: Any) -> None:
     elif not isinstance(value, _LISTS):
         return
     for inner in value:
-        if type(inner) not in _WHOLE:
+        if type(inner) not in _ONE_SPELLING_TYPES:
             _reject_fractions(inner)
 
 

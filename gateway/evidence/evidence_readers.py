@@ -68,7 +68,7 @@ PARTY_FIELDS: Final[Mapping[str, frozenset[str]]] = {
         "overdue": _DUE,
         "overtaken": "",
         "passing": "message_id signer verdict to next",
-        # Without who ran the verb.
+        # Without the operator who ran the command.
         "purged": "digests octets",
         "put_aside": "",
         "receipted": "message_id",
@@ -93,7 +93,7 @@ PARTY_FIELDS: Final[Mapping[str, frozenset[str]]] = {
 }
 #: Further fields of a record that names the party that reads it: which of its people filed, and how.
 PARTY_OWN_FIELDS: Final = {"filed": frozenset({"way", "salt"})}
-_NOTHING: Final[frozenset[str]] = frozenset()
+_NO_FIELDS: Final[frozenset[str]] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,24 +107,24 @@ OPERATOR: Final = EvidenceReader()
 
 
 def salt_hidden_data(kind: str, subject_type: str, data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the data of a new record; with a salt where a party of its case does not see all of it.
+    """Return the data of a new record; add a random `salt` if a party of its case may not see all fields.
 
-    Else the party could try names and times until one fits the hash of the leaf.
+    Without the salt, the party could try names and times until one of them gives the hash of the leaf.
     """
-    seen = PARTY_FIELDS.get(kind, _NOTHING)
-    if subject_type not in PARTY_SUBJECTS or (seen and data.keys() <= seen):
+    visible_fields = PARTY_FIELDS.get(kind, _NO_FIELDS)
+    if subject_type not in PARTY_SUBJECTS or (visible_fields and data.keys() <= visible_fields):
         return data
     return {**data, "salt": secrets.token_hex(_SALT_OCTETS)}
 
 
-def select_seen_fields(leaf: EvidenceRow, reader: EvidenceReader) -> dict[str, Any] | None:
+def select_visible_fields(leaf: EvidenceRow, reader: EvidenceReader) -> dict[str, Any] | None:
     """Return the fields of a leaf's data that a reader may see; None if the reader sees only its hash."""
     data: dict[str, Any] = json.loads(leaf.data)
     if reader.party is None:
         return data
-    allowed = PARTY_FIELDS.get(leaf.kind, _NOTHING)
-    if not allowed:
+    visible_fields = PARTY_FIELDS.get(leaf.kind, _NO_FIELDS)
+    if not visible_fields:
         return None
     if data.get("party") == reader.party:
-        allowed |= PARTY_OWN_FIELDS.get(leaf.kind, _NOTHING)
-    return {name: field for name, field in data.items() if name in allowed}
+        visible_fields |= PARTY_OWN_FIELDS.get(leaf.kind, _NO_FIELDS)
+    return {name: field for name, field in data.items() if name in visible_fields}

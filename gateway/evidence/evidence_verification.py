@@ -31,7 +31,7 @@ from gateway.store.payloads import payloads as octets
 from gateway.store.transitions import evidence
 from gateway.store.verdicts import verdicts
 
-#: Leaves whose digest is that of stored octets.
+#: The kinds of leaves whose digest is that of stored octets.
 _OCTET_KINDS: Final = frozenset({"customs", "reply", "verdict"})
 
 
@@ -43,7 +43,7 @@ class TrustedEvidence:
     each.
     """
 
-    signers: frozenset[str]
+    signer_digests: frozenset[str]
     authorities: TimeStampAuthorities = field(default_factory=TimeStampAuthorities)
     heads: tuple[str, ...] = ()
 
@@ -73,34 +73,37 @@ def verify_all_evidence(conn: Connection, trusted: TrustedEvidence) -> Verificat
     """Recompute every leaf and head, and verify every signature and stamp; raises GW805 for a fault."""
     heads = list_heads(conn)
     _check_head_order(heads)
-    walk = _LeafVerifier(heads, trusted)
-    visit_sealed_leaves(conn, heads[-1].last_seq if heads else 0, walk.verify_leaf)
-    walk.check_kept_heads()
-    unsealed = _count_unsealed_leaves(conn, walk)
-    signed, vouched = _verify_head_signatures(heads, trusted.signers)
-    stamp_count, stamped = _verify_time_stamps(conn, heads, trusted.authorities)
-    present, removed = _verify_kept_octets(conn, walk)
-    verdict_count = _verify_verdicts(conn, walk, present)
+    leaf_verifier = _LeafVerifier(heads, trusted)
+    visit_sealed_leaves(conn, heads[-1].last_seq if heads else 0, leaf_verifier.verify_leaf)
+    leaf_verifier.check_trusted_head_sizes()
+    unsealed = _count_unsealed_leaves(conn, leaf_verifier)
+    signed_head_count, vouched_leaf_count = _verify_head_signatures(heads, trusted.signer_digests)
+    stamp_count, stamped_leaf_count = _verify_time_stamps(conn, heads, trusted.authorities)
+    payload_digests, removed = _verify_stored_octets(conn, leaf_verifier)
+    verdict_count = _verify_verdicts(conn, leaf_verifier, payload_digests)
     return VerificationReport(
-        walk.tree.size,
+        leaf_verifier.tree.size,
         len(heads),
-        signed,
-        vouched,
+        signed_head_count,
+        vouched_leaf_count,
         stamp_count,
-        stamped,
+        stamped_leaf_count,
         unsealed,
         verdict_count,
-        len(present) - removed,
+        len(payload_digests) - removed,
         removed,
     )
 
 
 def _check_head_order(heads: Sequence[SealRow]) -> None:
-    last = 0
+    """Raise an evidence error unless each head begins at the leaf after the last leaf of the previous one."""
+    last_leaf_number = 0
     for head in heads:
-        if head.first_seq != last + 1 or head.last_seq < head.first_seq:
-            raise _make_evidence_error(f"the head after {last} leaves is missing", f"seal {head.id}")
-        last = head.last_seq
+        if head.first_seq != last_leaf_number + 1 or head.last_seq < head.first_seq:
+            raise _make_evidence_error(
+                f"the head after {last_leaf_number} leaves is missing", f"seal {head.id}"
+            )
+        last_leaf_number = head.last_seq
 
 
 class _LeafVerifier:
@@ -111,12 +114,16 @@ class _LeafVerifier:
         self._heads = {head.last_seq: head for head in heads}
         self._trusted_heads = [parse_head_text(text) for text in trusted.heads]
         #: Verdicts that evidence names, octets that it states as stored, rows that it states as written.
-        self.named_verdicts, self.kept_digests, self.written_verdicts = set[str](), set[str](), set[str]()
+        self.named_verdicts, self.stored_digests, self.written_verdicts = set[str](), set[str](), set[str]()
         #: Octets that it states as removed by retention.
-        self.removed = set[str]()
+        self.removed_digests = set[str]()
 
     def verify_leaf(self, row: EvidenceRow) -> None:
-        self.read_leaf(row)
+        """Check one leaf, add it to the tree, and compare the stored and trusted heads of this tree size.
+
+        The leaves must be passed in the order of the log. Raises the evidence error of the first difference.
+        """
+        self.check_and_collect_leaf(row)
         self.tree = self.tree.append_leaves([bytes.fromhex(row.leaf_hash)])
         head = self._heads.get(self.tree.size)
         if head is not None:
@@ -127,7 +134,8 @@ class _LeafVerifier:
                     f"the first {size} leaves are not those of the head that was stored elsewhere", "head"
                 )
 
-    def read_leaf(self, row: EvidenceRow) -> None:
+    def check_and_collect_leaf(self, row: EvidenceRow) -> None:
+        """Raise an evidence error if the leaf does not match its hash; collect the digests that it names."""
         try:
             leaf_data = read_leaf_data(row)
         except GatewayError as changed:
@@ -135,21 +143,23 @@ class _LeafVerifier:
             raise _make_evidence_error("a leaf does not match its hash", location) from changed
         self.named_verdicts.update(list_named_verdicts(leaf_data))
         if row.kind in _OCTET_KINDS and row.digest:
-            self.kept_digests.add(row.digest)
+            self.stored_digests.add(row.digest)
         if row.kind == "purged":
-            self.removed.update(leaf_data["digests"])
+            self.removed_digests.update(leaf_data["digests"])
         if row.kind == "verdict":
             self.written_verdicts.add(row.subject_id)
 
-    def check_kept_heads(self) -> None:
-        most = max((size for size, _ in self._trusted_heads), default=0)
-        if most > self.tree.size:
+    def check_trusted_head_sizes(self) -> None:
+        """Raise an evidence error if a trusted head covers more leaves than the log has."""
+        max_size = max((size for size, _ in self._trusted_heads), default=0)
+        if max_size > self.tree.size:
             raise _make_evidence_error(
-                f"of {most} leaves under a head that was kept {self.tree.size} are sealed", "head"
+                f"of {max_size} leaves under a head that was kept {self.tree.size} are sealed", "head"
             )
 
 
 def _check_head_row(head: SealRow, tree: MerkleTree) -> None:
+    """Raise an evidence error unless the stored head has the size, root hash and peaks of `tree`."""
     size, root = parse_head_text(head.head)
     if (size, root) != (tree.size, tree.root_hash) or head.root_hash != tree.root_hash.hex():
         raise _make_evidence_error(
@@ -159,53 +169,60 @@ def _check_head_row(head: SealRow, tree: MerkleTree) -> None:
         raise _make_evidence_error(f"the head over {head.last_seq} leaves has other peaks", f"seal {head.id}")
 
 
-def _count_unsealed_leaves(conn: Connection, walk: _LeafVerifier) -> int:
+def _count_unsealed_leaves(conn: Connection, leaf_verifier: _LeafVerifier) -> int:
     """Return how many leaves have no sequence number; raises for a number beyond the last head."""
-    last, count = 0, 0
-    outside = or_(evidence.c.seq.is_(None), evidence.c.seq < 1, evidence.c.seq > walk.tree.size)
+    last_row_id, count = 0, 0
+    outside = or_(evidence.c.seq.is_(None), evidence.c.seq < 1, evidence.c.seq > leaf_verifier.tree.size)
     while True:
-        some = select(evidence).where(outside, evidence.c.id > last).order_by(evidence.c.id)
+        some = select(evidence).where(outside, evidence.c.id > last_row_id).order_by(evidence.c.id)
         rows = conn.execute(some.limit(MOST_LEAVES)).all()
         for row in rows:
             if row.seq is not None:
                 raise _make_evidence_error(f"leaf {row.seq} is under no head", f"evidence {row.seq}")
-            walk.read_leaf(row)
+            leaf_verifier.check_and_collect_leaf(row)
         if len(rows) < MOST_LEAVES:
             return count + len(rows)
-        last, count = rows[-1].id, count + len(rows)
+        last_row_id, count = rows[-1].id, count + len(rows)
 
 
-def _verify_head_signatures(heads: Sequence[SealRow], signers: frozenset[str]) -> tuple[int, int]:
+def _verify_head_signatures(heads: Sequence[SealRow], signer_digests: frozenset[str]) -> tuple[int, int]:
     """Return how many heads the trusted keys signed, and how many leaves they cover.
 
     The signer of an older head does not matter: a trusted head covers all leaves below it.
     """
-    signed, vouched = 0, 0
+    signed_head_count, vouched_leaf_count = 0, 0
     untrusted_signer: Certificate | None = None
     for head in heads:
         certificate = verify_head_signature(head.head, head.signature, head.certificate)
         if certificate is None:
             continue
-        if certificate.sha256 in signers:
-            signed, vouched, untrusted_signer = signed + 1, head.last_seq, None
+        if certificate.sha256 in signer_digests:
+            signed_head_count, vouched_leaf_count, untrusted_signer = (
+                signed_head_count + 1,
+                head.last_seq,
+                None,
+            )
         else:
             untrusted_signer = certificate
     if untrusted_signer is not None:
         signer = f"{untrusted_signer.subject[:120]} ({untrusted_signer.sha256[:16]})"
         detail = f"the last heads are signed by {signer}, not by us"
         raise GatewayError(CERTIFICATE_UNTRUSTED, detail, "--signer")
-    return signed, vouched
+    return signed_head_count, vouched_leaf_count
 
 
 def _verify_time_stamps(
     conn: Connection, heads: Sequence[SealRow], authorities: TimeStampAuthorities
 ) -> tuple[int, int]:
-    """Return how many stamps are valid, and how many leaves they cover; untrusted ones as for signatures."""
-    by_number = {head.id: head for head in heads}
-    good, stamped = 0, 0
-    strange: tuple[int, GatewayError] | None = None
+    """Return how many stamps are valid, and how many leaves they cover.
+
+    A stamp of an untrusted authority is an error only if no valid stamp covers as many leaves.
+    """
+    heads_by_id = {head.id: head for head in heads}
+    valid_stamp_count, stamped_leaf_count = 0, 0
+    last_untrusted_stamp: tuple[int, GatewayError] | None = None
     for stamp in stamps.list_time_stamps(conn):
-        head = by_number.get(stamp.seal)
+        head = heads_by_id.get(stamp.seal)
         if head is None:
             raise _make_evidence_error("a time stamp is over no head", f"time stamp {stamp.id}")
         try:
@@ -219,43 +236,49 @@ def _verify_time_stamps(
         except GatewayError as refused:
             if refused.problem is not CERTIFICATE_UNTRUSTED:
                 raise
-            strange = max(strange or (0, refused), (head.last_seq, refused), key=lambda one: one[0])
+            last_untrusted_stamp = max(
+                last_untrusted_stamp or (0, refused), (head.last_seq, refused), key=lambda one: one[0]
+            )
             continue
-        good, stamped = good + 1, max(stamped, head.last_seq)
-    if strange is not None and strange[0] > stamped:
-        raise strange[1]
-    return good, stamped
+        valid_stamp_count, stamped_leaf_count = valid_stamp_count + 1, max(stamped_leaf_count, head.last_seq)
+    if last_untrusted_stamp is not None and last_untrusted_stamp[0] > stamped_leaf_count:
+        raise last_untrusted_stamp[1]
+    return valid_stamp_count, stamped_leaf_count
 
 
-def _verify_kept_octets(conn: Connection, walk: _LeafVerifier) -> tuple[frozenset[str], int]:
+def _verify_stored_octets(conn: Connection, leaf_verifier: _LeafVerifier) -> tuple[frozenset[str], int]:
     """Return the digests of all stored octets, each recomputed, and how many were removed by retention.
 
     Octets that are gone without a leaf that says so are broken evidence.
     """
     rows = conn.execute(select(octets.c.sha256, octets.c.purged_at)).all()
-    removed = {row.sha256 for row in rows if row.purged_at is not None}
-    untold = sorted((removed & walk.kept_digests) | (removed - walk.removed))
-    if untold:
-        detail = f"the octets {untold[0][:64]} are gone, and no evidence says why"
+    removed_digests = {row.sha256 for row in rows if row.purged_at is not None}
+    unexplained_digests = sorted(
+        (removed_digests & leaf_verifier.stored_digests) | (removed_digests - leaf_verifier.removed_digests)
+    )
+    if unexplained_digests:
+        detail = f"the octets {unexplained_digests[0][:64]} are gone, and no evidence says why"
         raise _make_evidence_error(detail, "payloads")
     for row in rows:
         if row.purged_at is None:
             payloads.verify_payload(conn, row.sha256)
-    return frozenset(row.sha256 for row in rows), len(removed)
+    return frozenset(row.sha256 for row in rows), len(removed_digests)
 
 
-def _verify_verdicts(conn: Connection, walk: _LeafVerifier, present: frozenset[str]) -> int:
+def _verify_verdicts(conn: Connection, leaf_verifier: _LeafVerifier, payload_digests: frozenset[str]) -> int:
     """Compare every verdict with its leaf and its document; raise for missing verdicts and octets."""
     rows = conn.execute(select(verdicts).order_by(verdicts.c.id)).all()
     for row in rows:
         check_verdict_row(conn, row)
-    stored = {row.digest for row in rows}
-    lost = sorted(
-        (walk.written_verdicts - {str(row.id) for row in rows})
-        | (walk.named_verdicts - stored)
-        | (walk.kept_digests - present)
+    verdict_digests = {row.digest for row in rows}
+    missing_references = sorted(
+        (leaf_verifier.written_verdicts - {str(row.id) for row in rows})
+        | (leaf_verifier.named_verdicts - verdict_digests)
+        | (leaf_verifier.stored_digests - payload_digests)
     )
-    missing = lost or sorted({digest for row in rows for digest in _list_named_digests(conn, row)} - present)
+    missing = missing_references or sorted(
+        {digest for row in rows for digest in _list_named_digests(conn, row)} - payload_digests
+    )
     if missing:
         raise _make_evidence_error(f"{missing[0][:64]}, which the evidence names, is missing", "verdicts")
     return len(rows)

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, select
 
 from gateway.errors import EVIDENCE_BROKEN, EVIDENCE_NOT_SEALED, MISUSE, GatewayError
 from gateway.evidence.evidence_log import encode_leaf, hash_leaf, list_subject_leaves
-from gateway.evidence.evidence_readers import EvidenceReader, select_seen_fields
+from gateway.evidence.evidence_readers import EvidenceReader, select_visible_fields
 from gateway.evidence.merkle_tree import compute_audit_path, compute_path_root
 from gateway.evidence.tree_heads import list_heads
 from gateway.pki import (
@@ -91,32 +91,32 @@ def _override_stamping_use(policy: TrustPolicy) -> TrustPolicy:
 
 
 def verify_head_signature(
-    text: str, signature: bytes | None, certificate: bytes | None
+    head_text: str, signature: bytes | None, certificate: bytes | None
 ) -> Certificate | None:
     """Return the signer's certificate of a head, None when unsigned; raises GW805 for a bad signature."""
     if signature is None or certificate is None:
         return None
     signer = read_certificate(certificate)
     if not verify_signature_value(
-        get_signature_algorithm(signer.public_key), signer.public_key, signature, text.encode()
+        get_signature_algorithm(signer.public_key), signer.public_key, signature, head_text.encode()
     ):
-        raise _make_evidence_error("the signature of a head is invalid", text.partition("\n")[0][:80])
+        raise _make_evidence_error("the signature of a head is invalid", head_text.partition("\n")[0][:80])
     return signer
 
 
 def verify_time_stamp(
     token: bytes,
-    text: str,
-    verdict: str | None,
-    fetch: Fetch,
-    trusted: TimeStampAuthorities = TimeStampAuthorities(),
+    head_text: str,
+    verdict_digest: str | None,
+    fetch_octets: Fetch,
+    authorities: TimeStampAuthorities = TimeStampAuthorities(),
 ) -> TimeStamp:
     """Verify a time stamp over a head, and its authority by the evidence of its verdict; return the stamp."""
-    if verdict is None:
+    if verdict_digest is None:
         raise _make_evidence_error(
             "no data are stored that show why the authority of a time stamp was trusted", "time-stamp"
         )
-    material = trusted.override_material(load_material(verdict, fetch))
+    material = authorities.override_material(load_material(verdict_digest, fetch_octets))
 
     def validate_authority(der: bytes, use: CertificateUse, at: datetime) -> Verdict:
         if der != material.leaf or use is not material.use:
@@ -125,7 +125,7 @@ def verify_time_stamp(
             )
         return repeat_validation(material, at)
 
-    return verify_time_stamp_token(token, hashlib.sha256(text.encode()).digest(), validate_authority)
+    return verify_time_stamp_token(token, hashlib.sha256(head_text.encode()).digest(), validate_authority)
 
 
 def make_proof(
@@ -133,15 +133,15 @@ def make_proof(
 ) -> dict[str, Any]:
     """Return the proof of one subject, under the first stamped head that covers all its sealed leaves.
 
-    A leaf that the reader does not see whole is proved by its hash, under ``withheld``.
+    A leaf that the reader does not see whole is proved by its hash, under ``withheld_leaves``.
     Raises GW809 where no leaf about it is under any head yet, GW808 where there is no leaf about it.
     """
     subject = f"{subject_type} {subject_id}"[:80]
     recorded = list_subject_leaves(conn, subject_type, subject_id)
     if not recorded:
         raise GatewayError(MISUSE, "there is no evidence about it", subject)
-    sealed = [(row.seq, row) for row in recorded if row.seq is not None]
-    head = _find_covering_head(conn, max((sequence for sequence, _ in sealed), default=0))
+    sealed_leaves = [(row.seq, row) for row in recorded if row.seq is not None]
+    head = _find_covering_head(conn, max((sequence for sequence, _ in sealed_leaves), default=0))
     if head is None:
         raise GatewayError(EVIDENCE_NOT_SEALED, "no evidence about it is sealed yet", subject)
     hashes = [
@@ -150,28 +150,28 @@ def make_proof(
             select(evidence.c.leaf_hash).where(evidence.c.seq <= head.last_seq).order_by(evidence.c.seq)
         ).scalars()
     ]
-    octets: dict[str, str] = {}
+    enclosed_octets: dict[str, str] = {}
 
     def collect_octets(digest: str) -> bytes:
         content = payloads.get_payload_octets(conn, digest)
-        octets[digest] = base64.b64encode(content).decode()
+        enclosed_octets[digest] = base64.b64encode(content).decode()
         return content
 
     head_stamps = stamps.list_by_head(conn, head.id)
     for stamp in head_stamps:
         if stamp.verdict is not None:
             load_material(stamp.verdict, collect_octets)
-    seen: list[dict[str, Any]] = []
-    withheld: list[dict[str, Any]] = []
-    for sequence, row in sealed:
+    visible_leaves: list[dict[str, Any]] = []
+    withheld_leaves: list[dict[str, Any]] = []
+    for sequence, row in sealed_leaves:
         inclusion = {
             "place": sequence,
             "path": [step.hex() for step in compute_audit_path(sequence - 1, hashes)],
         }
-        if select_seen_fields(row, reader) == json.loads(row.data):
-            seen.append(inclusion | {"leaf": encode_leaf(read_columns(row)).decode()})
+        if select_visible_fields(row, reader) == json.loads(row.data):
+            visible_leaves.append(inclusion | {"leaf": encode_leaf(read_columns(row)).decode()})
         else:
-            withheld.append(inclusion | {"hash": row.leaf_hash})
+            withheld_leaves.append(inclusion | {"hash": row.leaf_hash})
     return {
         "version": _VERSION,
         "head": head.head,
@@ -181,43 +181,52 @@ def make_proof(
             {"authority": stamp.authority, "token": _encode_base64(stamp.token), "verdict": stamp.verdict}
             for stamp in head_stamps
         ],
-        "leaves": seen,
-        # A list of its own: an earlier verifier reads the leaves as before.
-        "withheld": withheld,
-        "octets": octets,
+        "leaves": visible_leaves,
+        # A separate list, so that an earlier version of the verifier can still read the leaves.
+        "withheld": withheld_leaves,
+        "octets": enclosed_octets,
     }
 
 
-def _find_covering_head(conn: Connection, last: int) -> SealRow | None:
-    """Return the first stamped head over at least `last` leaves, else the last head over them, or None."""
-    over = [row for row in list_heads(conn) if last and row.last_seq >= last]
-    stamped = (row for row in over if stamps.list_by_head(conn, row.id))
-    return next(stamped, over[-1] if over else None)
+def _find_covering_head(conn: Connection, last_leaf_number: int) -> SealRow | None:
+    """Return the first stamped head over at least `last_leaf_number` leaves, else the last such head.
+
+    Returns None if no head covers that many leaves, or the number is 0.
+    """
+    covering_heads = [
+        row for row in list_heads(conn) if last_leaf_number and row.last_seq >= last_leaf_number
+    ]
+    stamped_heads = (row for row in covering_heads if stamps.list_by_head(conn, row.id))
+    return next(stamped_heads, covering_heads[-1] if covering_heads else None)
 
 
 def verify_proof(
-    document: Mapping[str, Any], trusted: TimeStampAuthorities = TimeStampAuthorities()
+    document: Mapping[str, Any], authorities: TimeStampAuthorities = TimeStampAuthorities()
 ) -> VerifiedProof:
     """Verify a proof completely and return its content; raises GW805 where it does not hold.
 
     Raises GW205 where no trusted certificate certifies the authority of a stamp.
     """
     try:
-        return _verify_proof_parts(document, trusted)
+        return _verify_proof_parts(document, authorities)
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise _make_evidence_error(
             f"it is not a proof of a gateway ({type(problem).__name__})", "document"
         ) from None
 
 
-def _verify_proof_parts(document: Mapping[str, Any], trusted: TimeStampAuthorities) -> VerifiedProof:
+def _verify_proof_parts(document: Mapping[str, Any], authorities: TimeStampAuthorities) -> VerifiedProof:
+    """Verify the audit paths, time stamps and head signature of a proof document; return what they prove.
+
+    Raises GatewayError for a part that is not valid, and KeyError or ValueError for a malformed document.
+    """
     if document["version"] != _VERSION:
         raise _make_evidence_error("it is of another version", "document")
-    text, octets = document["head"], document["octets"]
-    size, root = parse_head_text(text)
+    head_text, enclosed_octets = document["head"], document["octets"]
+    size, root = parse_head_text(head_text)
 
     def read_enclosed_octets(digest: str) -> bytes:
-        return payloads.verify_digest(base64.b64decode(octets[digest], validate=True), digest)
+        return payloads.verify_digest(base64.b64decode(enclosed_octets[digest], validate=True), digest)
 
     withheld = document.get("withheld", ())
     hashed = [(entry, hash_leaf(entry["leaf"].encode())) for entry in document["leaves"]]
@@ -229,19 +238,23 @@ def _verify_proof_parts(document: Mapping[str, Any], trusted: TimeStampAuthoriti
             )
     verified_stamps = [
         verify_time_stamp(
-            _decode_base64(entry["token"]) or b"", text, entry["verdict"], read_enclosed_octets, trusted
+            _decode_base64(entry["token"]) or b"",
+            head_text,
+            entry["verdict"],
+            read_enclosed_octets,
+            authorities,
         )
         for entry in document["stamps"]
     ]
     signer = verify_head_signature(
-        text, _decode_base64(document["signature"]), _decode_base64(document["certificate"])
+        head_text, _decode_base64(document["signature"]), _decode_base64(document["certificate"])
     )
     leaves: Sequence[Mapping[str, Any]] = [json.loads(entry["leaf"]) for entry in document["leaves"]]
     for entry in leaves:
         if not set(entry) >= _LEAF_KEYS:
             raise _make_evidence_error("a leaf is not written as leaves are", "document")
     return VerifiedProof(
-        tuple(leaves), text, signer, tuple(verified_stamps), tuple(entry["hash"] for entry in withheld)
+        tuple(leaves), head_text, signer, tuple(verified_stamps), tuple(entry["hash"] for entry in withheld)
     )
 
 

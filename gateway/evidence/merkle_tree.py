@@ -19,13 +19,13 @@ class MerkleTree:
     size: int = 0
     peaks: tuple[bytes, ...] = ()
 
-    def append_leaves(self, leaves: Iterable[bytes]) -> MerkleTree:
+    def append_leaves(self, leaf_hashes: Iterable[bytes]) -> MerkleTree:
         """Return the tree with these leaf hashes appended."""
         size, peaks = self.size, list(self.peaks)
-        for leaf in leaves:
-            node, full = leaf, size
-            while full & 1:
-                node, full = _hash_children(peaks.pop(), node), full >> 1
+        for leaf_hash in leaf_hashes:
+            node, size_bits = leaf_hash, size
+            while size_bits & 1:
+                node, size_bits = _hash_children(peaks.pop(), node), size_bits >> 1
             peaks.append(node)
             size += 1
         return MerkleTree(size, tuple(peaks))
@@ -44,32 +44,38 @@ class MerkleTree:
 EMPTY: Final = MerkleTree()
 
 
-def compute_audit_path(index: int, leaves: Sequence[bytes]) -> tuple[bytes, ...]:
+def compute_audit_path(index: int, leaf_hashes: Sequence[bytes]) -> tuple[bytes, ...]:
     """Return the audit path of the leaf at `index` (from 0) in the tree of these leaf hashes (§2.1.3.1)."""
-    if len(leaves) == 1:
+    if len(leaf_hashes) == 1:
         return ()
-    half = _find_split_point(len(leaves))
+    half = _find_split_point(len(leaf_hashes))
     if index < half:
-        return (*compute_audit_path(index, leaves[:half]), EMPTY.append_leaves(leaves[half:]).root_hash)
-    return (*compute_audit_path(index - half, leaves[half:]), EMPTY.append_leaves(leaves[:half]).root_hash)
+        return (
+            *compute_audit_path(index, leaf_hashes[:half]),
+            EMPTY.append_leaves(leaf_hashes[half:]).root_hash,
+        )
+    return (
+        *compute_audit_path(index - half, leaf_hashes[half:]),
+        EMPTY.append_leaves(leaf_hashes[:half]).root_hash,
+    )
 
 
-def compute_path_root(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
+def compute_path_root(leaf_hash: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes | None:
     """Return the root that a leaf and its path lead to (§2.1.3.2); None where the path does not fit."""
     if not 0 <= index < size:
         return None
-    number, last, node = index, size - 1, leaf
-    for step in path:
-        if last == 0:
+    node_index, last_index, node = index, size - 1, leaf_hash
+    for sibling_hash in path:
+        if last_index == 0:
             return None
-        if number & 1 or number == last:
-            node = _hash_children(step, node)
-            while number and not number & 1:
-                number, last = number >> 1, last >> 1
+        if node_index & 1 or node_index == last_index:
+            node = _hash_children(sibling_hash, node)
+            while node_index and not node_index & 1:
+                node_index, last_index = node_index >> 1, last_index >> 1
         else:
-            node = _hash_children(node, step)
-        number, last = number >> 1, last >> 1
-    return node if last == 0 else None
+            node = _hash_children(node, sibling_hash)
+        node_index, last_index = node_index >> 1, last_index >> 1
+    return node if last_index == 0 else None
 
 
 def _find_split_point(size: int) -> int:

@@ -37,8 +37,8 @@ class TreeHead:
     """A head that is not stored yet: its tree, and the row ids of the leaves it adds."""
 
     tree: MerkleTree
-    first: int
-    leaves: tuple[int, ...]
+    first_leaf_number: int
+    leaf_ids: tuple[int, ...]
     text: str
     sealed_at: datetime
     signature: bytes | None = field(default=None, repr=False)
@@ -53,7 +53,13 @@ class TreeHead:
                 raise
             return self
         return TreeHead(
-            self.tree, self.first, self.leaves, self.text, self.sealed_at, signature, signer.certificate.der
+            self.tree,
+            self.first_leaf_number,
+            self.leaf_ids,
+            self.text,
+            self.sealed_at,
+            signature,
+            signer.certificate.der,
         )
 
 
@@ -66,22 +72,27 @@ def format_head_text(party: str, tree: MerkleTree, at: datetime) -> str:
 
 def make_next_head(conn: Connection, party: str, at: datetime) -> TreeHead | None:
     """Return the head that follows the last one, at most 1000 leaves later; None when nothing is new."""
-    last = find_latest_head(conn)
-    before = EMPTY if last is None else MerkleTree(last.last_seq, tuple(map(bytes.fromhex, last.peaks)))
-    rows = conn.execute(_build_unsealed_query(conn, last).limit(MOST_LEAVES)).all()
+    last_head = find_latest_head(conn)
+    last_tree = (
+        EMPTY
+        if last_head is None
+        else MerkleTree(last_head.last_seq, tuple(map(bytes.fromhex, last_head.peaks)))
+    )
+    rows = conn.execute(_build_unsealed_query(conn, last_head).limit(MOST_LEAVES)).all()
     if not rows:
         return None
-    tree = before.append_leaves(bytes.fromhex(row.leaf_hash) for row in rows)
+    tree = last_tree.append_leaves(bytes.fromhex(row.leaf_hash) for row in rows)
     return TreeHead(
-        tree, before.size + 1, tuple(row.id for row in rows), format_head_text(party, tree, at), at
+        tree, last_tree.size + 1, tuple(row.id for row in rows), format_head_text(party, tree, at), at
     )
 
 
-def _build_unsealed_query(conn: Connection, last: SealRow | None) -> Select[Any]:
+def _build_unsealed_query(conn: Connection, last_head: SealRow | None) -> Select[Any]:
+    """Return the query for the evidence that has no leaf number yet, and so is under no head."""
     query = select(evidence.c.id, evidence.c.leaf_hash).where(evidence.c.seq.is_(None))
-    if last is not None and conn.dialect.name == "sqlite":
+    if last_head is not None and conn.dialect.name == "sqlite":
         # SQLite's one writer commits rows in the order of their ids: all older ones have their number.
-        last_sealed_id = select(evidence.c.id).where(evidence.c.seq == last.last_seq).scalar_subquery()
+        last_sealed_id = select(evidence.c.id).where(evidence.c.seq == last_head.last_seq).scalar_subquery()
         query = query.where(evidence.c.id > last_sealed_id)
     return query.order_by(evidence.c.id)
 
@@ -94,20 +105,24 @@ def count_unsealed_leaves(conn: Connection) -> int:
 
 def compute_tree(conn: Connection, size: int) -> MerkleTree:
     """Return the Merkle tree over the first `size` sealed leaves, or over all if fewer are sealed."""
-    before = select(seals).where(seals.c.last_seq <= size).order_by(seals.c.last_seq.desc()).limit(1)
-    last = conn.execute(before).first()
-    tree = EMPTY if last is None else MerkleTree(last.last_seq, tuple(map(bytes.fromhex, last.peaks)))
+    head_query = select(seals).where(seals.c.last_seq <= size).order_by(seals.c.last_seq.desc()).limit(1)
+    last_head = conn.execute(head_query).first()
+    tree = (
+        EMPTY
+        if last_head is None
+        else MerkleTree(last_head.last_seq, tuple(map(bytes.fromhex, last_head.peaks)))
+    )
     leaf_query = select(evidence.c.leaf_hash).where(evidence.c.seq > tree.size, evidence.c.seq <= size)
     return tree.append_leaves(map(bytes.fromhex, conn.execute(leaf_query.order_by(evidence.c.seq)).scalars()))
 
 
 def store_head(conn: Connection, head: TreeHead) -> bool:
     """Store the head and number its leaves; return False when another head was stored before it."""
-    last = find_latest_head(conn)
-    if (0 if last is None else last.last_seq) != head.first - 1:
+    last_head = find_latest_head(conn)
+    if (0 if last_head is None else last_head.last_seq) != head.first_leaf_number - 1:
         return False
     row = {
-        "first_seq": head.first,
+        "first_seq": head.first_leaf_number,
         "last_seq": head.tree.size,
         "root_hash": head.tree.root_hash.hex(),
         "peaks": [peak.hex() for peak in head.tree.peaks],
@@ -119,12 +134,12 @@ def store_head(conn: Connection, head: TreeHead) -> bool:
     # A head that is being stored now, and is not visible yet, has the same first leaf.
     if _INSERT.insert_one(conn, row) is None:
         return False
-    leaf_numbers = range(head.first, head.tree.size + 1)
+    leaf_numbers = range(head.first_leaf_number, head.tree.size + 1)
     conn.execute(
         _SET_SEQUENCE,
         [
             {"leaf": leaf, "leaf_number": number}
-            for leaf, number in zip(head.leaves, leaf_numbers, strict=True)
+            for leaf, number in zip(head.leaf_ids, leaf_numbers, strict=True)
         ],
     )
     return True
@@ -147,13 +162,15 @@ def search_heads(conn: Connection, list_filter: ListFilter) -> ListPage:
     return fetch_page(conn, tuple(seals.c), seals, bounds, list_filter, seals.c.last_seq)
 
 
-def visit_sealed_leaves(conn: Connection, last: int, each: Callable[[EvidenceRow], None]) -> None:
-    """Call `each` with every leaf up to `last`, in order; raises GW805 where one is missing."""
+def visit_sealed_leaves(
+    conn: Connection, last_leaf_number: int, visit_leaf: Callable[[EvidenceRow], None]
+) -> None:
+    """Call `visit_leaf` with each leaf up to `last_leaf_number`, in order; raise GW805 if one is missing."""
     sequence_number = 0
-    while sequence_number < last:
+    while sequence_number < last_leaf_number:
         query = (
             select(evidence)
-            .where(evidence.c.seq > sequence_number, evidence.c.seq <= last)
+            .where(evidence.c.seq > sequence_number, evidence.c.seq <= last_leaf_number)
             .order_by(evidence.c.seq)
             .limit(MOST_LEAVES)
         )
@@ -168,4 +185,4 @@ def visit_sealed_leaves(conn: Connection, last: int, each: Callable[[EvidenceRow
                 raise GatewayError(
                     EVIDENCE_BROKEN, f"leaf {sequence_number} is missing", f"evidence {sequence_number}"
                 )
-            each(row)
+            visit_leaf(row)

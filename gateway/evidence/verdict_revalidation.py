@@ -69,10 +69,10 @@ def revalidate_verdict(conn: Connection, row: VerdictRow, at: datetime | None = 
         document[name] != getattr(row, name) for name in _STATED_FIELDS
     ):
         raise _make_evidence_error(row, "its row differs from its document")
-    moment = at or row.judged_at
-    verdict = repeat_validation(material, moment)
+    validation_time = at or row.judged_at
+    verdict = repeat_validation(material, validation_time)
     return RevalidatedVerdict(
-        row, leaf_number, moment, material, verdict, list_differences(document, verdict)
+        row, leaf_number, validation_time, material, verdict, list_differences(document, verdict)
     )
 
 
@@ -109,6 +109,7 @@ def list_verdict_references(conn: Connection, message: MessageRow) -> Iterator[V
 
 
 def _read_leaf_references(leaf: EvidenceRow) -> Iterator[VerdictReference]:
+    """Yield a reference for each verdict that the leaf names; one with the problem for an unreadable leaf."""
     try:
         leaf_data = read_leaf_data(leaf)
     except GatewayError as broken:
@@ -135,9 +136,9 @@ def list_named_verdicts(data: Mapping[str, Any]) -> Iterator[str]:
             yield from list_named_verdicts(value)
 
 
-def find_named_verdict(conn: Connection, name: str) -> VerdictRow | None:
+def find_named_verdict(conn: Connection, row_id_or_digest: str) -> VerdictRow | None:
     """Return the verdict with this row id or this digest; None if there is none."""
-    number = read_row_number(name)
-    if number is not None:
-        return verdicts.find_by_id(conn, number)
-    return verdicts.find_by_digest(conn, name.lower())
+    row_id = read_row_number(row_id_or_digest)
+    if row_id is not None:
+        return verdicts.find_by_id(conn, row_id)
+    return verdicts.find_by_digest(conn, row_id_or_digest.lower())

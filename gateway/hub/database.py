@@ -83,8 +83,8 @@ def get_node_name(settings: Settings) -> str:
     return settings.hub.node or socket.gethostname()[:40]
 
 
-def get_mark_path(settings: Settings) -> Path:
-    """Return the file of the mark, in the home folder."""
+def get_database_mark_path(settings: Settings) -> Path:
+    """Return the path of the file in the home folder that names the newest acknowledged evidence."""
     return settings.home_folder / _MARK
 
 
@@ -104,12 +104,12 @@ def build_engine(settings: Settings, *, at_work: bool = False) -> Engine:
     return make_engine(
         database.url,
         pool_size=_count_threads(settings),
-        reserve=database.reserve,
+        reserve_octets=database.reserve,
         volume=volume,
         copies=database.copies,
-        seconds=database.time_out.total_seconds() if at_work else None,
+        max_wait_seconds=database.time_out.total_seconds() if at_work else None,
         objects=objects,
-        mark=get_mark_path(settings) if at_work else None,
+        mark_path=get_database_mark_path(settings) if at_work else None,
     )
 
 
@@ -117,15 +117,15 @@ _log = logging.getLogger(__name__)
 #: Seconds between two questions, and after a question without an answer.
 _ASK_EVERY: Final = 10.0
 #: Seconds for which a caller waits for the server's time, once the server has answered before.
-_PATIENCE: Final = 0.5
+_CALLER_WAIT_SECONDS: Final = 0.5
 #: An answer that took longer says too little about the time.
-_LONGEST: Final = 1.0
+_MAX_QUERY_SECONDS: Final = 1.0
 #: Smaller differences are those of the questions themselves.
-_LEAST: Final = 0.05
+_MIN_CORRECTION_SECONDS: Final = 0.05
 #: A difference of the clock of this machine that its operator should know.
 _SKEW: Final = timedelta(seconds=2)
 #: A larger difference from the counted time is a step.
-_STEP: Final = timedelta(minutes=1)
+_MIN_CLOCK_STEP: Final = timedelta(minutes=1)
 #: Seconds for which the clock must stand after a step, until it is followed.
 _STEP_LASTS: Final = 300.0
 
@@ -134,7 +134,7 @@ def _read_own_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def _count_seconds() -> float:
+def _read_monotonic_seconds() -> float:
     """Return the seconds of a monotonic clock, including the sleep of the machine where the system counts it.
 
     Otherwise the end of a sleep would be a step of the clock: for minutes the hub would sign with a past
@@ -146,11 +146,11 @@ def _count_seconds() -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _ClockReading:
     """A time of the source, and the counted seconds then."""
 
-    at: datetime
-    seconds: float
+    source_time: datetime
+    monotonic_seconds: float
 
 
 class HubClock:
@@ -164,97 +164,113 @@ class HubClock:
         self,
         engine: Engine,
         read_own_clock: Callable[[], datetime] = _read_own_clock,
-        count_seconds: Callable[[], float] = _count_seconds,
+        read_monotonic_seconds: Callable[[], float] = _read_monotonic_seconds,
     ) -> None:
         self._engine = engine
         self._read_own_clock = read_own_clock
-        self._count_seconds = count_seconds
+        self._read_monotonic_seconds = read_monotonic_seconds
         self._asking = threading.Lock()
         #: The reading from which the time is computed; None before the first answer.
-        self._reading: _Reading | None = None
+        self._reading: _ClockReading | None = None
         self._asked_at = float("-inf")
         self._is_skew_logged = False
         #: A step that is not followed yet, and the counted seconds when it was seen.
-        self._step: tuple[timedelta, float] | None = None
+        self._unfollowed_step: tuple[timedelta, float] | None = None
 
     def __call__(self) -> datetime:
         """Return the time."""
-        if self._count_seconds() - self._asked_at >= _ASK_EVERY and self._asking.acquire(blocking=False):
+        if self._read_monotonic_seconds() - self._asked_at >= _ASK_EVERY and self._asking.acquire(
+            blocking=False
+        ):
             if self._engine.dialect.name == "sqlite":
-                self._ask_source()
+                self._query_source_time()
             else:
-                asking = threading.Thread(target=self._ask_source, name="clock", daemon=True)
+                asking = threading.Thread(target=self._query_source_time, name="clock", daemon=True)
                 asking.start()
-                asking.join(None if self._reading is None else _PATIENCE)
+                asking.join(None if self._reading is None else _CALLER_WAIT_SECONDS)
         reading = self._reading
-        return self._read_own_clock() if reading is None else self._count_on(reading)
+        return self._read_own_clock() if reading is None else self._compute_time_from(reading)
 
     def measure_skew(self) -> timedelta:
         """Return how far the clock of this machine is ahead of the server's."""
         reading = self._reading
-        return timedelta(0) if reading is None else self._read_own_clock() - self._count_on(reading)
+        return timedelta(0) if reading is None else self._read_own_clock() - self._compute_time_from(reading)
 
-    def _count_on(self, reading: _Reading) -> datetime:
-        return reading.at + timedelta(seconds=self._count_seconds() - reading.seconds)
+    def _compute_time_from(self, reading: _ClockReading) -> datetime:
+        return reading.source_time + timedelta(
+            seconds=self._read_monotonic_seconds() - reading.monotonic_seconds
+        )
 
-    def _ask_source(self) -> None:
+    def _query_source_time(self) -> None:
+        """Ask the database for its time, then release the lock `_asking`, which the caller has acquired."""
         try:
-            self._compare_source()
+            self._compare_with_source_time()
         except Exception as mistake:  # the time goes on by the counted seconds
             _log.error("the clock of the database cannot be asked: %s", type(mistake).__name__)
         finally:
-            self._asked_at = self._count_seconds()
+            self._asked_at = self._read_monotonic_seconds()
             self._asking.release()
 
-    def _compare_source(self) -> None:
+    def _compare_with_source_time(self) -> None:
+        """Read the time of the database, or on SQLite of this machine, and use it if it differs enough.
+
+        An answer that took more than a second is not used, unless it is the first one.
+        """
         if self._engine.dialect.name == "sqlite":
-            self._take_answer(_Reading(self._read_own_clock(), self._count_seconds()), 0.0)
+            self._apply_new_reading(
+                _ClockReading(self._read_own_clock(), self._read_monotonic_seconds()), 0.0
+            )
             return
         try:
             with read_transaction(self._engine) as conn:
-                began = self._count_seconds()
+                began = self._read_monotonic_seconds()
                 source_time = read_database_time(conn)
-                ended = self._count_seconds()
+                ended = self._read_monotonic_seconds()
         except GatewayError:
             # The code that uses the database reports that it is away.
             return
-        if source_time is None or (ended - began > _LONGEST and self._reading is not None):
+        if source_time is None or (ended - began > _MAX_QUERY_SECONDS and self._reading is not None):
             return
-        self._take_answer(_Reading(source_time, (began + ended) / 2), max(_LEAST, ended - began))
-        self._tell_skew()
+        self._apply_new_reading(
+            _ClockReading(source_time, (began + ended) / 2), max(_MIN_CORRECTION_SECONDS, ended - began)
+        )
+        self._log_skew()
 
-    def _take_answer(self, new: _Reading, least: float) -> None:
-        """Follow the clock where it is more than `least` seconds away, unless it has stepped just now."""
+    def _apply_new_reading(self, new_reading: _ClockReading, min_difference_seconds: float) -> None:
+        """Use a reading that is more than `min_difference_seconds` off, unless the clock has just stepped."""
         if self._reading is None:
-            self._reading = new
+            self._reading = new_reading
             return
-        apart = self._count_on(new) - self._count_on(self._reading)
-        if self._is_followed(apart) and abs(apart) > timedelta(seconds=least):
-            self._reading = new
+        difference = self._compute_time_from(new_reading) - self._compute_time_from(self._reading)
+        if self._may_follow_difference(difference) and abs(difference) > timedelta(
+            seconds=min_difference_seconds
+        ):
+            self._reading = new_reading
 
-    def _is_followed(self, apart: timedelta) -> bool:
+    def _may_follow_difference(self, difference: timedelta) -> bool:
         """Return whether a difference is no step, or one after which the clock has stood for long."""
-        now, before = self._count_seconds(), self._step
-        if abs(apart) <= _STEP:
+        now, before = self._read_monotonic_seconds(), self._unfollowed_step
+        if abs(difference) <= _MIN_CLOCK_STEP:
             if before is not None:
                 _log.warning("the clock has stepped back to the time that the hub has counted")
-            self._step = None
+            self._unfollowed_step = None
             return True
-        if before is None or abs(apart - before[0]) > _STEP:
-            self._step = (apart, now)
+        if before is None or abs(difference - before[0]) > _MIN_CLOCK_STEP:
+            self._unfollowed_step = (difference, now)
             _log.warning(
                 "the clock has stepped by %+.0f s: the hub counts on by itself, and follows the clock if it "
                 "is still so in %.0f s",
-                *(apart.total_seconds(), _STEP_LASTS),
+                *(difference.total_seconds(), _STEP_LASTS),
             )
             return False
         if now - before[1] < _STEP_LASTS:
             return False
-        self._step = None
-        _log.warning("the hub follows the clock, which has stepped by %+.0f s", apart.total_seconds())
+        self._unfollowed_step = None
+        _log.warning("the hub follows the clock, which has stepped by %+.0f s", difference.total_seconds())
         return True
 
-    def _tell_skew(self) -> None:
+    def _log_skew(self) -> None:
+        """Log a warning, once, when the clock of this machine differs by more than 2 s from the database."""
         skew = self.measure_skew()
         is_skewed = abs(skew) > _SKEW
         if is_skewed and not self._is_skew_logged:

@@ -35,16 +35,16 @@ from gateway.wire import format_instant
 _BATCH: Final = 500
 _OCTETS: Final = 32
 #: A call that could not be made for so long is given up; the feed has its event.
-_LONGEST: Final = timedelta(days=4)
+_MAX_CALL_AGE: Final = timedelta(days=4)
 
 
-def advance_feed(engine: Engine, clock: Callable[[], datetime]) -> None:
+def advance_event_feed(engine: Engine, clock: Callable[[], datetime]) -> None:
     """Give numbers to the events that wait, and queue the calls for them; one process does so at a time."""
-    while _advance_batch(engine, clock):
+    while _sequence_event_batch(engine, clock):
         pass
 
 
-def _advance_batch(engine: Engine, clock: Callable[[], datetime]) -> bool:
+def _sequence_event_batch(engine: Engine, clock: Callable[[], datetime]) -> bool:
     """Give sequence numbers to one batch; return whether there may be more."""
     with read_transaction(engine) as conn:
         if not event_readers.has_waiting_events(conn):
@@ -67,11 +67,16 @@ def make_webhook_lane(party: str) -> str:
 
 
 def queue_webhook_calls(
-    conn: Connection, name: str, party: str, sequences: Sequence[int], now: datetime, again: str = ""
+    conn: Connection,
+    webhook_name: str,
+    party: str,
+    sequences: Sequence[int],
+    now: datetime,
+    replay_id: str = "",
 ) -> None:
-    """Queue the calls of a webhook for events of its party; `again` marks a replay of the first call."""
+    """Queue the calls of a webhook for events of its party; `replay_id` marks a replay of the first call."""
     for sequence in sequences:
-        key = f"webhook:{name}:{sequence}" + (f":{again}" if again else "")
+        key = f"webhook:{webhook_name}:{sequence}" + (f":{replay_id}" if replay_id else "")
         deliveries.enqueue_delivery(
             conn,
             NewDelivery(
@@ -79,10 +84,10 @@ def queue_webhook_calls(
                 destination=party,
                 lane=make_webhook_lane(party),
                 subject_type="webhook",
-                subject_id=name,
+                subject_id=webhook_name,
                 dedupe_key=key,
                 parameters={"sequence": sequence},
-                expires_at=now + _LONGEST,
+                expires_at=now + _MAX_CALL_AGE,
             ),
             now,
         )
@@ -90,9 +95,9 @@ def queue_webhook_calls(
 
 def describe_event(row: PartyEventRow) -> dict[str, Any]:
     """Return the JSON values of an event: ids and states, nothing else."""
-    state, _, kind = row.state.partition(" ")
-    if row.subject_type == "request" and kind:
-        return _describe_deadline_event(row, state, kind)
+    state, _, deadline_kind = row.state.partition(" ")
+    if row.subject_type == "request" and deadline_kind:
+        return _describe_deadline_event(row, state, deadline_kind)
     content: dict[str, Any] = {
         "type": _TYPES[row.subject_type].format(state=row.state.lower()),
         "at": format_instant(row.at, "auto"),
@@ -114,15 +119,15 @@ def _is_state(row: PartyEventRow) -> bool:
     return row.subject_type == "request" or (row.subject_type == "case" and row.state in CASE.states)
 
 
-def _describe_deadline_event(row: PartyEventRow, state: str, kind: str) -> dict[str, Any]:
-    """Return the event of a deadline as JSON values; `kind` is the kind of the deadline."""
+def _describe_deadline_event(row: PartyEventRow, state: str, deadline_kind: str) -> dict[str, Any]:
+    """Return the event of a deadline as JSON values; `deadline_kind` is the kind of the deadline."""
     return {
         "type": f"deadline.{state.lower()}",
         "at": format_instant(row.at, "auto"),
         "case": row.case_number,
         "application": row.application,
         "agency": row.agency,
-        "deadline": kind,
+        "deadline": deadline_kind,
     }
 
 
@@ -135,13 +140,16 @@ _TYPES: Final[Mapping[str, str]] = {
 }
 
 
-def read_webhook_key(path: Path, random: Callable[[int], bytes] | None = None) -> bytes:
-    """Return the key from which the secrets of webhooks are derived; with `random` it is made if missing."""
-    if random is not None and not path.exists():
+def read_webhook_key(path: Path, make_random_octets: Callable[[int], bytes] | None = None) -> bytes:
+    """Return the key from which the secrets of webhooks are derived.
+
+    With `make_random_octets` a missing key is made.
+    """
+    if make_random_octets is not None and not path.exists():
         make_owned_folder(path.parent)
         new_path = path.with_name(f"{path.name}.{os.getpid()}.new")
         with os.fdopen(open_owned_file(new_path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
-            file.write(random(_OCTETS))
+            file.write(make_random_octets(_OCTETS))
         try:
             # A link fails where another process was first: its key holds.
             os.link(new_path, path)
@@ -160,9 +168,9 @@ def read_webhook_key(path: Path, random: Callable[[int], bytes] | None = None) -
     return key
 
 
-def derive_webhook_secret(key: bytes, name: str) -> bytes:
+def derive_webhook_secret(key: bytes, webhook_name: str) -> bytes:
     """Return the secret with which the calls of a webhook are signed (HMAC)."""
-    return hmac.new(key, f"webhook\n{name}".encode(), hashlib.sha256).digest()
+    return hmac.new(key, f"webhook\n{webhook_name}".encode(), hashlib.sha256).digest()
 
 
 #: The special-purpose blocks of IPv4, and the blocks that are not unicast.

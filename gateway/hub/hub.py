@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from gateway.config import NeedSettings
 from gateway.hub.deadlines.active_timetable import ActiveTimetable
-from gateway.hub.event_feed import advance_feed
+from gateway.hub.event_feed import advance_event_feed
 from gateway.hub.fees.payment_policy import NO_PAYMENTS, PaymentPolicy
 from gateway.hub.intake.refusal_tally import RefusalTally
 from gateway.hub.intake.response_watch import ResponseLimits, ResponseWatch
@@ -62,14 +62,14 @@ def find_sent_parcel(engine: Engine, party: str, protocol: str, message_id: str)
 #: The effect of a missing document if no settings are given.
 _DEFAULT_NEEDS: Final = NeedSettings()
 #: The largest number of kept units. They have no payloads, so they take a few megabytes at most.
-_MOST: Final = 512
+_MAX_SENT_UNITS: Final = 512
 
 
 class SentUnits:
     """The units sealed lately in this process, by the SHA-256 of their octets; safe for many threads."""
 
-    def __init__(self, most: int = _MOST) -> None:
-        self._most = most
+    def __init__(self, max_units: int = _MAX_SENT_UNITS) -> None:
+        self._max_units = max_units
         self._units: dict[str, SentUnit] = {}
         self._guard = threading.Lock()
 
@@ -80,7 +80,7 @@ class SentUnits:
         with self._guard:
             self._units.pop(digest, None)
             self._units[digest] = parcel.sent_unit
-            while len(self._units) > self._most:
+            while len(self._units) > self._max_units:
                 del self._units[next(iter(self._units))]
 
     def take_unit(self, digest: str | None) -> SentUnit | None:
@@ -114,7 +114,7 @@ class Hub:
     `zone` is the time zone of the days in the statistics. `responses` limits the requests that wait for a
     response in their HTTP answer. `decryption_keys` open the payloads that are encrypted for the hub.
     `need_policy` is the effect of a document that the goods need and the submission lacks. Without
-    `test_calendars`, calendars and terms that are marked as test editions do not count. `payments` says which
+    `uses_test_calendars`, calendars and terms marked as test editions do not count. `payments` says which
     fees are paid through the hub. `pull_logins` are the names and passwords of parties that pull. `node` is
     the name of this machine; without a name other nodes do not see it. With `refuses_late_repeats` the repeat
     of a message whose octets retention has removed is refused; otherwise it gets a new receipt.
@@ -135,11 +135,11 @@ class Hub:
         zone: tzinfo = UTC,
         responses: ResponseLimits | None = None,
         refuses_late_repeats: bool = False,
-        most_held: int = 1000,
-        most_posted_refusals: int = 200,
+        max_held_messages: int = 1000,
+        max_posted_refusals: int = 200,
         decryption_keys: tuple[DecryptionKey, ...] = (),
         need_policy: NeedSettings = _DEFAULT_NEEDS,
-        test_calendars: bool = True,
+        uses_test_calendars: bool = True,
         payments: PaymentPolicy = NO_PAYMENTS,
         pull_logins: PullLogins | None = None,
         node: str = "",
@@ -155,17 +155,17 @@ class Hub:
         self.recognizer = register.recognizer
         self.verdicts = register.verdicts
         self.limits = limits
-        self.refusals = RefusalQuota(most_posted_refusals)
+        self.refusals = RefusalQuota(max_posted_refusals)
         self.tally = RefusalTally(resources.engine, resources.clock, zone)
         self.statistics = StatisticsKeeper(resources.engine, resources.clock, zone)
         self.responses = ResponseWatch(resources.engine, resources.clock, responses)
         self.node = NodeKeeper(resources.engine, resources.clock, node)
         self._upkeep = NodeUpkeep()
         self.sent_units = SentUnits()
-        self.timetable = ActiveTimetable(test_editions=test_calendars)
+        self.timetable = ActiveTimetable(test_editions=uses_test_calendars)
         self.mutual_tls = mutual_tls
         self.stamping = stamping
-        self.most_held = most_held
+        self.max_held_messages = max_held_messages
         self.decryption_keys = decryption_keys
         self.need_policy = need_policy
         self.payments = payments
@@ -188,9 +188,9 @@ class Hub:
         """
         run_upkeep_steps(
             partial(keep_database_mark, self.engine),
-            self.node.note_alive,
+            self.node.report_alive,
             self.tally.run_maintenance,
-            partial(advance_feed, self.engine, self.clock),
+            partial(advance_event_feed, self.engine, self.clock),
             self.statistics.run_maintenance,
             partial(fold_state_changes, self.engine),
             lambda: self._upkeep.run_due_tasks(self.engine, self.clock()),
@@ -253,31 +253,31 @@ class Hub:
         """Return stored headers and octets as a parcel."""
         return Parcel(headers, as_body(content))
 
-    def _make_own_party(self, register: RegisterSnapshot) -> Party | None:
+    def _make_own_party(self, register_snapshot: RegisterSnapshot) -> Party | None:
         """Return this hub as a party of a header, by its first id; None when it has none."""
-        party_ids = register.identifiers.get(self.party, ())
+        party_ids = register_snapshot.identifiers.get(self.party, ())
         return Party(party_ids[:1]) if party_ids else None
 
-    def make_protocol_context(self, register: RegisterSnapshot) -> ProtocolContext:
+    def make_protocol_context(self, register_snapshot: RegisterSnapshot) -> ProtocolContext:
         """Return the context of a protocol core at the current time: agreements, keys, parties, limits."""
         now = self.clock()
         return ProtocolContext(
-            agreements=register.book,
+            agreements=register_snapshot.book,
             validate_certificate=self.judge,
             signers=Keyring({self.party: self._get_signer_at(now)}),
             now=now,
             make_message_id=lambda: f"{self.new_uuid()}@{self.host}",
-            find_certificate_party=lambda sha256: register.find_certificate_party(sha256, now),
-            find_party_name=register.by_id.get,
+            find_certificate_party=lambda sha256: register_snapshot.find_certificate_party(sha256, now),
+            find_party_name=register_snapshot.by_id.get,
             limits=self.limits,
             encryption=EncryptionResources(
                 self.decryption_keys,
                 os.urandom,
-                lambda party, pin: register.find_encryption_certificate(party, pin, now),
+                lambda party, pin: register_snapshot.find_encryption_certificate(party, pin, now),
             ),
-            forwarding=register.forwarding,
-            own_party=self._make_own_party(register),
-            list_party_certificates=register.list_party_certificates,
+            forwarding=register_snapshot.forwarding,
+            own_party=self._make_own_party(register_snapshot),
+            list_party_certificates=register_snapshot.list_party_certificates,
             issuers=(*self.judge.trust.intermediates, *self.judge.trust.anchors),
             find_sent_parcel=partial(find_sent_parcel, self.engine, self.party),
             has_all_sent_messages=True,
@@ -289,13 +289,13 @@ class Hub:
 class ReceivedMessage:
     """An opened parcel with the register that verified it; `admission` is how its signer was admitted.
 
-    A parcel that came in an HTTP answer is not `connected`: the hub cannot answer on its connection.
+    `is_connected` is False for a parcel that came in an HTTP answer: the hub cannot answer on its connection.
     """
 
     hub: Hub
     protocol: ProtocolCore
     opened: OpenedMessage
     context: ProtocolContext
-    knowledge: RegisterSnapshot
+    register_snapshot: RegisterSnapshot
     admission: Mapping[str, Any] | None = None
-    connected: bool = True
+    is_connected: bool = True

@@ -38,54 +38,61 @@ _log = logging.getLogger(__name__)
 class NodeKeeper:
     """One process of a node; safe for many threads. Without a name it cannot report or see other nodes."""
 
-    def __init__(self, engine: Engine, clock: Callable[[], datetime], name: str) -> None:
+    def __init__(self, engine: Engine, clock: Callable[[], datetime], node_name: str) -> None:
         self._engine = engine
         self._clock = clock
-        self._name = name
+        self._node_name = node_name
         self._guard = threading.Lock()
-        self._noted: datetime | None = None
+        self._reported_at: datetime | None = None
         self._asked_at: datetime | None = None
         self._drained: GatewayError | None = None
 
-    def note_alive(self) -> None:
+    def report_alive(self) -> None:
         """Store that this node works, unless that was done within the last ten seconds."""
         now = self._clock()
-        if not self._name or (self._noted is not None and abs(now - self._noted) < _NOTED_EVERY):
+        if not self._node_name or (
+            self._reported_at is not None and abs(now - self._reported_at) < _NOTED_EVERY
+        ):
             return
-        self._noted = now
+        self._reported_at = now
         with write_transaction(self._engine, "node.seen") as conn:
-            working_nodes.note_node(conn, self._name, __version__, get_head_revision(), now)
+            working_nodes.note_node(conn, self._node_name, __version__, get_head_revision(), now)
 
-    def find_drain(self) -> GatewayError | None:
+    def find_drain_problem(self) -> GatewayError | None:
         """Return GW322 while this node is drained; the database is asked once a second."""
-        if not self._name:
+        if not self._node_name:
             return None
         with self._guard:
             now = self._clock()
             if self._asked_at is None or abs(now - self._asked_at) >= _ASKED_EVERY:
                 with read_transaction(self._engine) as conn:
-                    row = working_nodes.find_node(conn, self._name)
-                drained = row is not None and row.drained_at is not None
-                self._drained = GatewayError(NODE_DRAINED, f"node {self._name}") if drained else None
+                    row = working_nodes.find_node(conn, self._node_name)
+                is_drained = row is not None and row.drained_at is not None
+                self._drained = GatewayError(NODE_DRAINED, f"node {self._node_name}") if is_drained else None
                 self._asked_at = now
             return self._drained
 
 
 _OBJECT_INTERVAL: Final = timedelta(minutes=1)
 #: Longer than a message takes to be received or sealed: an older object has its row, or never gets one.
-_YOUNG: Final = timedelta(days=1)
+_MIN_SWEPT_AGE: Final = timedelta(days=1)
 #: The objects are checked by the first octet of their digest: all of them in about four hours.
 _PARTS: Final = 256
 
 
-def sweep_next_part(engine: Engine, now: datetime) -> None:
-    """Remove a part of the objects without row, and files of killed processes; several may do so at once."""
+def sweep_part_of_objects(engine: Engine, now: datetime) -> None:
+    """Remove old large payloads that no row names, and files of killed processes.
+
+    Each call checks one of 256 parts of the payloads. Several processes may do so at the same time.
+    """
     store = get_database_state(engine).objects
     if store is None:
         return
     try:
         store.remove_abandoned_files()
-        sweep_objects(engine, int(now.timestamp() // _OBJECT_INTERVAL.total_seconds()) % _PARTS, now - _YOUNG)
+        sweep_objects(
+            engine, int(now.timestamp() // _OBJECT_INTERVAL.total_seconds()) % _PARTS, now - _MIN_SWEPT_AGE
+        )
     except (OSError, InsufficientStorageError) as error:
         # The other tasks do not wait for a store that cannot be read.
         _log.warning("large payloads cannot be swept now: %s", error)
@@ -97,25 +104,29 @@ _FAILURES: Final = timedelta(days=1)
 #: The time for which a network is familiar for a name, and sessions are shown to managers of accounts.
 _SESSION_PERIOD: Final = timedelta(days=90)
 #: Removals of one upkeep; the next one goes on.
-_MOST: Final = 20
+_MAX_REMOVAL_BATCHES: Final = 20
 
 
 def remove_old_sign_ins(engine: Engine, now: datetime) -> None:
     """Remove old rows of sign-ins and sessions; several processes may do so at the same time."""
-    _remove_in_batches(engine, lambda conn: sessions.remove_unanswered(conn, now), most=1)
-    _remove_in_batches(engine, lambda conn: sessions.remove_old_attempts(conn, now - _FAILURES, good=False))
+    _remove_in_batches(engine, lambda conn: sessions.remove_unanswered(conn, now), max_batches=1)
     _remove_in_batches(
-        engine, lambda conn: sessions.remove_old_attempts(conn, now - _SESSION_PERIOD, good=True)
+        engine, lambda conn: sessions.remove_old_attempts(conn, now - _FAILURES, is_successful=False)
+    )
+    _remove_in_batches(
+        engine, lambda conn: sessions.remove_old_attempts(conn, now - _SESSION_PERIOD, is_successful=True)
     )
     _remove_in_batches(engine, lambda conn: sessions.remove_old_sessions(conn, now - _SESSION_PERIOD))
 
 
-def _remove_in_batches(engine: Engine, remove_batch: Callable[[Connection], int], most: int = _MOST) -> None:
+def _remove_in_batches(
+    engine: Engine, remove_batch: Callable[[Connection], int], max_batches: int = _MAX_REMOVAL_BATCHES
+) -> None:
     """Call `remove_batch`, which returns how many rows it has removed, until it was less than a full batch.
 
-    Each call has a transaction of its own; there are at most `most` of them.
+    Each call has a transaction of its own; there are at most `max_batches` of them.
     """
-    for _ in range(most):
+    for _ in range(max_batches):
         with write_transaction(engine, "accounts.upkeep") as conn:
             removed = remove_batch(conn)
         if removed < REMOVED_AT_ONCE:
@@ -123,7 +134,7 @@ def _remove_in_batches(engine: Engine, remove_batch: Callable[[Connection], int]
 
 
 #: The upkeep tasks beside the events, the counts and the messages, each with its interval.
-_UPKEEP: Final = ((_OBJECT_INTERVAL, sweep_next_part), (_SIGN_IN_INTERVAL, remove_old_sign_ins))
+_UPKEEP: Final = ((_OBJECT_INTERVAL, sweep_part_of_objects), (_SIGN_IN_INTERVAL, remove_old_sign_ins))
 
 
 def run_upkeep_steps(*steps: Callable[[], object]) -> None:
@@ -163,17 +174,17 @@ class StampingMonitor:
 
     While it is not stale, a check costs one comparison: the evidence that waits now is no older
     than the evidence that waited at the last query. Evidence may wait for its stamp until `stale_after`;
-    with `refuses` new messages are refused after that.
+    with `refuses_when_stale` new messages are refused after that.
     """
 
-    def __init__(self, engine: Engine, stale_after: timedelta, *, refuses: bool) -> None:
+    def __init__(self, engine: Engine, stale_after: timedelta, *, refuses_when_stale: bool) -> None:
         self._engine = engine
         self.stale_after = stale_after
-        self.refuses = refuses
+        self.refuses_when_stale = refuses_when_stale
         #: No waiting evidence is older than this; None before the first query.
         self._since: datetime | None = None
         self._queried_at: datetime | None = None
-        self._stale = False
+        self._was_stale = False
         self._query_lock = threading.Lock()
 
     def find_staleness_problem(self, now: datetime) -> GatewayError | None:
@@ -185,9 +196,13 @@ class StampingMonitor:
 
     def find_refusal_problem(self, now: datetime) -> GatewayError | None:
         """Return GW804 while stamping is stale and the policy refuses new messages."""
-        return self.find_staleness_problem(now) if self.refuses else None
+        return self.find_staleness_problem(now) if self.refuses_when_stale else None
 
     def _query_waiting_since(self, now: datetime) -> datetime:
+        """Return since when evidence waits for its time stamp, `now` if none waits.
+
+        The database is asked again only when its last answer is too old.
+        """
         with self._query_lock:
             if (
                 self._since is None
@@ -203,15 +218,18 @@ class StampingMonitor:
     def _log_state_change(self, now: datetime) -> None:
         """Log when stamping becomes stale, and when it is no longer stale."""
         since = self._since or now
-        stale = now - since > self.stale_after
-        if stale and not self._stale:
+        is_stale = now - since > self.stale_after
+        if is_stale and not self._was_stale:
             _log.error("%s", self._make_staleness_problem(since, now))
-        if self._stale and not stale:
+        if self._was_stale and not is_stale:
             _log.warning("time-stamping is no longer stale")
-        self._stale = stale
+        self._was_stale = is_stale
 
     def _make_staleness_problem(self, since: datetime, now: datetime) -> GatewayError:
+        """Return GW804: evidence has waited since `since`; it says whether messages are refused."""
         seconds = (now - since) // timedelta(seconds=1)
         waits = f"evidence of {since:%Y-%m-%dT%H:%M:%SZ} has waited {seconds} s for a time stamp"
-        consequence = "no new message is taken" if self.refuses else "messages are taken all the same"
+        consequence = (
+            "no new message is taken" if self.refuses_when_stale else "messages are taken all the same"
+        )
         return GatewayError(TRUST_STALE, f"{waits}: {consequence}", "time_stamps.stale_after")

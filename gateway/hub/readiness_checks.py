@@ -26,7 +26,7 @@ def find_key_problem(hub: Hub) -> GatewayError | None:
     return None
 
 
-def find_unreadiness(hub: Hub) -> GatewayError | None:
+def find_readiness_problem(hub: Hub) -> GatewayError | None:
     """Return why no new messages should be sent to this hub, None when there is no reason.
 
     A hub without its key still stores messages, and signs their receipts when the key is available.
@@ -36,8 +36,8 @@ def find_unreadiness(hub: Hub) -> GatewayError | None:
     if problem is not None:
         return problem
     try:
-        hub.node.note_alive()
-        drained = hub.node.find_drain()
+        hub.node.report_alive()
+        drained = hub.node.find_drain_problem()
         if drained is not None or hub.stamping is None:
             return drained
         return hub.stamping.find_refusal_problem(hub.clock())

@@ -24,8 +24,8 @@ from gateway.store import (
     StatisticsRequestRow,
     StatisticsStepRow,
     StatisticsSubjectRow,
-    choose_band,
     daily_statistics,
+    find_duration_band,
     read_transaction,
     statistics_sources,
     write_transaction,
@@ -46,17 +46,17 @@ _DECIDING: Final = {
 class StepContext:
     """The stored facts about the objects of some steps, by their ids.
 
-    `histories` has every step of each object, by machine. `decided` are the decisions in force on each
-    request, `asked_cases` the cases with a question of an agency, and `counted` the outcomes as they are
-    counted, by machine.
+    `histories` has every step of each object, by machine. `decision_codes_by_request` are the decisions in
+    force on each request, `asked_cases` the cases with a question of an agency, and `counted_outcomes` the
+    outcomes as they are counted, by machine.
     """
 
     cases: Mapping[int, StatisticsCaseRow]
     requests: Mapping[int, StatisticsRequestRow]
     histories: Mapping[str, Mapping[int, Sequence[StatisticsStepRow]]]
-    decided: Mapping[int, frozenset[str]]
+    decision_codes_by_request: Mapping[int, frozenset[str]]
     asked_cases: frozenset[int]
-    counted: Mapping[str, Mapping[int, CountedOutcome]]
+    counted_outcomes: Mapping[str, Mapping[int, CountedOutcome]]
 
 
 @dataclass(slots=True)
@@ -68,11 +68,11 @@ class StatisticsCounts:
     _sums: dict[tuple[DailyCount, frozenset[str]], tuple[int, int]] = field(default_factory=dict)
 
     def add_count(
-        self, parties: frozenset[str], count: DailyCount, number: int = 1, seconds: int = 0
+        self, parties: frozenset[str], daily_count: DailyCount, number: int = 1, seconds: int = 0
     ) -> None:
-        """Add `number` and `seconds` to the sums of `count`, for all parties and for each of `parties`."""
-        before = self._sums.get((count, parties), _NOTHING)
-        self._sums[count, parties] = (before[0] + number, before[1] + seconds)
+        """Add `number` and `seconds` to the sums of `daily_count`, for all parties and each of `parties`."""
+        before = self._sums.get((daily_count, parties), _NOTHING)
+        self._sums[daily_count, parties] = (before[0] + number, before[1] + seconds)
 
     def sum_counts(self) -> dict[DailyCount, tuple[int, int]]:
         """Return the number and seconds to add to each daily count, for each party and for all (party '')."""
@@ -106,28 +106,35 @@ def _count_step(
     context: StepContext,
     zone: tzinfo,
 ) -> None:
-    kind, day, parties = step.machine, find_day(step.at, zone), _list_parties(subject)
+    """Add one step of a case or a request to `counts`.
+
+    Counted are: the opening with the first step, the seconds in the state that it ended, questions to the
+    applicant, problems of a refused case, and the outcome.
+    """
+    machine, day, parties = step.machine, find_day(step.at, zone), _list_parties(subject)
     earlier = [
         earlier_step
-        for earlier_step in context.histories[kind].get(step.object_id, ())
+        for earlier_step in context.histories[machine].get(step.object_id, ())
         if earlier_step.id < step.id
     ]
     if not earlier:
-        counts.add_count(parties, _make_count(f"{kind}_opened", subject, find_day(subject.opened_at, zone)))
+        counts.add_count(
+            parties, _make_count(f"{machine}_opened", subject, find_day(subject.opened_at, zone))
+        )
     if step.from_state != step.to_state:
         changes = [
             earlier_step.at for earlier_step in earlier if earlier_step.from_state != earlier_step.to_state
         ]
         seconds = _count_seconds(changes[-1] if changes else subject.opened_at, step.at)
-        band = choose_band(seconds)
-        state_count = _make_count(f"{kind}_state", subject, day, state=step.from_state, band=band)
+        band = find_duration_band(seconds)
+        state_count = _make_count(f"{machine}_state", subject, day, state=step.from_state, band=band)
         counts.add_count(parties, state_count, seconds=seconds)
     if step.event in _ASKING and step.to_state in _APPLICANT_STATES:
         counts.add_count(parties, _make_count("request_asked", subject, day, state=step.to_state))
     if step.event == "refuse":
-        for problem in sorted(_list_problems(context.cases[subject.id])):
+        for problem in sorted(_list_problem_ids(context.cases[subject.id])):
             counts.add_count(parties, _make_count("case_problem", subject, day, problem=problem))
-    if step.event in _DECIDING[kind]:
+    if step.event in _DECIDING[machine]:
         _count_outcome(counts, step, subject, context, zone)
 
 
@@ -143,18 +150,18 @@ def _count_outcome(
     if kind == CASE.name:
         outcome = context.cases[subject.id].outcome
     else:
-        outcome = summarize_decisions(subject, context.decided)
+        outcome = summarize_decisions(subject, context.decision_codes_by_request)
     if not outcome:
         return
-    before = counts.outcomes.get(key) or context.counted[kind].get(subject.id)
-    first_right = kind == CASE.name and outcome != "REFUSED" and subject.id not in context.asked_cases
+    earlier_outcome = counts.outcomes.get(key) or context.counted_outcomes[kind].get(subject.id)
+    is_first_right = kind == CASE.name and outcome != "REFUSED" and subject.id not in context.asked_cases
     day, seconds = find_day(step.at, zone), _count_seconds(subject.opened_at, step.at)
-    now = CountedOutcome(kind, subject.id, day, outcome, seconds, first_right)
-    if before is not None:
-        now = replace(before, outcome=outcome, first_right=first_right)
-        _add_outcome(counts, before, subject, -1)
-    _add_outcome(counts, now, subject, 1)
-    counts.outcomes[key] = now
+    new_outcome = CountedOutcome(kind, subject.id, day, outcome, seconds, is_first_right)
+    if earlier_outcome is not None:
+        new_outcome = replace(earlier_outcome, outcome=outcome, first_right=is_first_right)
+        _add_outcome(counts, earlier_outcome, subject, -1)
+    _add_outcome(counts, new_outcome, subject, 1)
+    counts.outcomes[key] = new_outcome
 
 
 def _add_outcome(
@@ -163,18 +170,21 @@ def _add_outcome(
     subject: StatisticsSubjectRow,
     number: int,
 ) -> None:
-    kind, parties, band = outcome.machine, _list_parties(subject), choose_band(outcome.seconds)
+    """Add an outcome and its duration `number` times to `counts`; -1 takes it back."""
+    kind, parties, band = outcome.machine, _list_parties(subject), find_duration_band(outcome.seconds)
     count = _make_count(f"{kind}_outcome", subject, outcome.day, outcome=outcome.outcome, band=band)
     counts.add_count(parties, count, number, number * outcome.seconds)
     if outcome.first_right:
         counts.add_count(parties, _make_count("case_first_right", subject, outcome.day), number)
 
 
-def summarize_decisions(request: StatisticsSubjectRow, decided: Mapping[int, frozenset[str]]) -> str:
+def summarize_decisions(
+    request: StatisticsSubjectRow, decision_codes_by_request: Mapping[int, frozenset[str]]
+) -> str:
     """Return the outcome of a request in one word; empty while nothing is decided."""
     if request.state == "CANCELLED":
         return "CANCELLED"
-    decision_codes = decided.get(request.id, frozenset())
+    decision_codes = decision_codes_by_request.get(request.id, frozenset())
     if not decision_codes:
         return ""
     if DecisionCode.REJECTED.value not in decision_codes:
@@ -191,7 +201,7 @@ def _list_parties(subject: StatisticsSubjectRow) -> frozenset[str]:
     return frozenset((subject.declarant, subject.applicant))
 
 
-def _list_problems(case: StatisticsCaseRow) -> set[str]:
+def _list_problem_ids(case: StatisticsCaseRow) -> set[str]:
     return {problem["id"] for problem in (case.detail or {}).get("problems", ())}
 
 
@@ -202,7 +212,7 @@ def _count_seconds(since: datetime, until: datetime) -> int:
 _STEPS: Final = 500
 _QUESTION_EVENTS: Final = frozenset({"ask", "supplement"})
 #: The largest number of batches that one upkeep counts; they take about a second.
-_BATCHES: Final = 20
+_MAX_BATCHES: Final = 20
 #: The time between two counts: all steps within it share the cost of a batch.
 _EVERY: Final = timedelta(seconds=5)
 
@@ -225,7 +235,7 @@ class StatisticsKeeper:
 
     def count_new_steps(self) -> None:
         """Count the new steps; if there are many, a part of them, and the next call counts the next part."""
-        for _ in range(_BATCHES):
+        for _ in range(_MAX_BATCHES):
             if not self._count_batch():
                 return
 
@@ -233,21 +243,21 @@ class StatisticsKeeper:
         """Count some steps; return whether more are waiting."""
         now = self._clock()
         with read_transaction(self._engine) as conn:
-            before = statistics_sources.open_progress(conn)
-            ceiling, complete = statistics_sources.choose_ceiling(conn, before)
-            steps = statistics_sources.list_new_steps(conn, ceiling, _STEPS) if complete else ()
+            earlier_progress = statistics_sources.open_progress(conn)
+            ceiling, is_ceiling_complete = statistics_sources.choose_ceiling(conn, earlier_progress)
+            steps = statistics_sources.list_new_steps(conn, ceiling, _STEPS) if is_ceiling_complete else ()
             counts = count_steps(steps, _load_context(conn, steps), self.zone)
-        after, until = _find_progress(ceiling, steps, now) if complete else (ceiling, None)
-        if after.transition >= after.ceiling:
+        new_progress, until = _find_progress(ceiling, steps, now) if is_ceiling_complete else (ceiling, None)
+        if new_progress.transition >= new_progress.ceiling:
             self._counted_at = now
-        if not steps and after == before and until is None:
+        if not steps and new_progress == earlier_progress and until is None:
             return False
         with write_transaction(self._engine, "statistics.count") as conn:
-            if not statistics_sources.advance_progress(conn, before, after, until):
+            if not statistics_sources.advance_progress(conn, earlier_progress, new_progress, until):
                 return False
             daily_statistics.add_counts(conn, counts.sum_counts())
             statistics_sources.store_counted_outcomes(conn, tuple(counts.outcomes.values()))
-        return after.transition < after.ceiling and complete
+        return new_progress.transition < new_progress.ceiling and is_ceiling_complete
 
 
 def _find_progress(

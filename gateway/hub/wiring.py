@@ -44,7 +44,7 @@ from gateway.wire import WireLimits
 
 _log = logging.getLogger(__name__)
 #: Octets of the secret shared with the payment provider: as many as the HMAC has.
-_SHORTEST_SECRET: Final = 32
+_MIN_SECRET_OCTETS: Final = 32
 
 
 def get_current_time() -> datetime:
@@ -89,17 +89,23 @@ def build_hub_base(settings: Settings, *, at_work: bool = True) -> HubBase:
 def _build_register(
     settings: Settings, engine: Engine, examiner: CertificateExaminer | None
 ) -> TrustedRegister:
+    """Return the register with its certificate validators, by the trust stores of the settings.
+
+    With an `examiner` certificates are validated in its process, and the verdicts are stored.
+    """
     verdicts = VerdictRecorder(engine)
-    tell = verdicts.record_verdict if examiner is not None else None
+    record_verdict = verdicts.record_verdict if examiner is not None else None
     recognizer = Recognizer(load_recognition_policy(settings), examiner)
-    judge = CertificateValidator(load_trust_store(settings), examine=recognizer, record_verdict=tell)
+    judge = CertificateValidator(
+        load_trust_store(settings), examine=recognizer, record_verdict=record_verdict
+    )
     stamp_trust = load_stamp_trust_store(settings)
     return TrustedRegister(
         engine,
         judge,
         ActiveRules(),
         crls=tuple(read_configured_lists(settings).values()),
-        stamp_judge=CertificateValidator(stamp_trust, examine=examiner, record_verdict=tell)
+        stamp_judge=CertificateValidator(stamp_trust, examine=examiner, record_verdict=record_verdict)
         if stamp_trust is not None
         else None,
         recognizer=recognizer,
@@ -136,11 +142,11 @@ def build_hub(
         zone=ZoneInfo(settings.hub.time_zone),
         responses=ResponseLimits(settings.http.response_wait, settings.http.waiting_requests),
         refuses_late_repeats=settings.retention.repeats == "refuse",
-        most_held=settings.limits.held_messages,
-        most_posted_refusals=settings.limits.posted_refusals,
+        max_held_messages=settings.limits.held_messages,
+        max_posted_refusals=settings.limits.posted_refusals,
         decryption_keys=base.decryption_keys,
         need_policy=settings.needs,
-        test_calendars=settings.calendars.test_edition,
+        uses_test_calendars=settings.calendars.test_edition,
         payments=_build_payment_policy(settings.fees),
         pull_logins=PullLogins(settings.puller),
         node=get_node_name(settings) if at_work else "",
@@ -152,8 +158,8 @@ def _build_payment_policy(settings: PaymentSettings) -> PaymentPolicy:
     if settings.endpoint is None or settings.secret is None:
         return NO_PAYMENTS
     secret = settings.secret.read().strip()
-    if len(secret) < _SHORTEST_SECRET:
-        detail = f"the secret has {len(secret)} octets, fewer than {_SHORTEST_SECRET}"
+    if len(secret) < _MIN_SECRET_OCTETS:
+        detail = f"the secret has {len(secret)} octets, fewer than {_MIN_SECRET_OCTETS}"
         raise GatewayError(SETTINGS_WRONG, detail, "fees.secret")
     tariffs = {}
     for document, tariff in settings.tariff.items():
@@ -170,7 +176,7 @@ def _build_stamping_monitor(settings: TimeStampSettings, engine: Engine) -> Stam
     """Return the stamping monitor, or None where the settings name no time-stamp authority."""
     if not settings.authorities:
         return None
-    return StampingMonitor(engine, settings.stale_after, refuses=settings.when_stale == "refuse")
+    return StampingMonitor(engine, settings.stale_after, refuses_when_stale=settings.when_stale == "refuse")
 
 
 def _log_ended_examination(reason: str) -> None:

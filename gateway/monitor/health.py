@@ -105,10 +105,10 @@ def _find_storage_problem(engine: Engine) -> GatewayError | None:
     After a refused write, a small commit tests whether the database accepts writes again.
     """
     reserve = get_database_state(engine).reserve
-    if reserve.lacking:
+    if reserve.is_lacking:
         with write_transaction(engine) as conn:
             register_version.probe_commit(conn)
-    if reserve.lacking:
+    if reserve.is_lacking:
         return reserve.find_shortage() or InsufficientStorageError("the database has just refused a write")
     return reserve.find_shortage()
 
@@ -120,12 +120,12 @@ def _find_copy_problem(engine: Engine) -> GatewayError | None:
         return None
     if watch.problem is not None or watch.measure_age() > _CONFIRMED_WITHIN:
         # One at a time: a commit that waits for a standby would hold the thread of each question.
-        if not watch.asking.acquire(blocking=False):
+        if not watch.readiness_lock.acquire(blocking=False):
             return CopiesMissingError("the database does not confirm its copies", "a commit is waiting")
         try:
             confirm_copies(engine)
         finally:
-            watch.asking.release()
+            watch.readiness_lock.release()
     return watch.problem
 
 
@@ -134,20 +134,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ExpiryWarning:
-    """An owner whose last certificate ends soon, or has ended (`over`), with the text of the warning."""
+    """An owner whose last certificate ends soon or has ended (`is_expired`), with the text of the warning."""
 
-    over: bool
+    is_expired: bool
     owner: str
     text: str
 
 
 def list_expiry_warnings(
-    engine: Engine, at: datetime, ours: Sequence[UsagePeriod] = ()
+    engine: Engine, at: datetime, own_periods: Sequence[UsagePeriod] = ()
 ) -> tuple[ExpiryWarning, ...]:
     """Return a warning for each owner whose last certificate ends within 30 days, the soonest first."""
     with read_transaction(engine) as conn:
         periods = list_usage_periods(conn)
-    return make_expiry_warnings([*ours, *periods], at)
+    return make_expiry_warnings([*own_periods, *periods], at)
 
 
 def make_expiry_warnings(periods: Sequence[UsagePeriod], at: datetime) -> tuple[ExpiryWarning, ...]:
@@ -160,22 +160,22 @@ def make_expiry_warnings(periods: Sequence[UsagePeriod], at: datetime) -> tuple[
 
 
 def _make_expiry_warning(coverage: CertificateCoverage, at: datetime) -> ExpiryWarning:
-    over = coverage.ends <= at
+    is_expired = coverage.ends <= at
     days = abs(coverage.days_left(at))
-    when = f"{days:.0f} days ago" if over else f"in {days:.0f} days"
-    verb = "ended" if over else "ends"
+    when = f"{days:.0f} days ago" if is_expired else f"in {days:.0f} days"
+    verb = "ended" if is_expired else "ends"
     sentence = (
         f"the last {coverage.use} certificate of {coverage.owner} {verb} {when}, "
         f"at {coverage.ends:%Y-%m-%dT%H:%M:%SZ}"
     )
-    return ExpiryWarning(over, coverage.owner, f"{sentence}: {coverage.subject[:120]}")
+    return ExpiryWarning(is_expired, coverage.owner, f"{sentence}: {coverage.subject[:120]}")
 
 
-def log_expiry_warnings(engine: Engine, at: datetime, ours: Sequence[UsagePeriod] = ()) -> int:
+def log_expiry_warnings(engine: Engine, at: datetime, own_periods: Sequence[UsagePeriod] = ()) -> int:
     """Log each expiry warning; return the number of warnings."""
-    warnings = list_expiry_warnings(engine, at, ours)
+    warnings = list_expiry_warnings(engine, at, own_periods)
     for warning in warnings:
-        _log.log(logging.ERROR if warning.over else logging.WARNING, "%s", warning.text)
+        _log.log(logging.ERROR if warning.is_expired else logging.WARNING, "%s", warning.text)
     return len(warnings)
 
 
@@ -246,37 +246,48 @@ def list_source_freshness(
 
 def _make_source_freshness(
     name: str,
-    row: FetchSourceRow | None,
-    held: FetchedListSummaryRow | None,
-    term: SourceTerm | None,
+    source_row: FetchSourceRow | None,
+    list_summary: FetchedListSummaryRow | None,
+    source_term: SourceTerm | None,
     at: datetime,
 ) -> SourceFreshness:
+    """Return the freshness of one fetch source, from its row, its list and its setting (None if missing)."""
     columns: dict[str, Any] = {
-        key: getattr(held, key, None) for key in ("number", "this_update", "next_update")
+        key: getattr(list_summary, key, None) for key in ("number", "this_update", "next_update")
     }
-    columns |= {key: getattr(row, key, None) for key in ("fetched_at", "failed_at", "problem", "detail")}
+    columns |= {
+        key: getattr(source_row, key, None) for key in ("fetched_at", "failed_at", "problem", "detail")
+    }
     return SourceFreshness(
         name=name,
-        kind=term.kind if term else getattr(row, "kind", ""),
-        state=_classify_freshness(row, held, term, at),
-        words=held.words if held else 0,
-        taken_at=held.taken_at if held else None,
-        failures=row.failures if row else 0,
+        kind=source_term.kind if source_term else getattr(source_row, "kind", ""),
+        state=_classify_freshness(source_row, list_summary, source_term, at),
+        words=list_summary.words if list_summary else 0,
+        taken_at=list_summary.taken_at if list_summary else None,
+        failures=source_row.failures if source_row else 0,
         **columns,
     )
 
 
 def _classify_freshness(
-    row: FetchSourceRow | None, held: FetchedListSummaryRow | None, term: SourceTerm | None, at: datetime
+    source_row: FetchSourceRow | None,
+    list_summary: FetchedListSummaryRow | None,
+    source_term: SourceTerm | None,
+    at: datetime,
 ) -> str:
-    if term is None:
+    """Return the state of a source at a time, as `SourceFreshness` describes it.
+
+    `source_row` has the results of its fetches, `list_summary` a summary of its lists in force,
+    `source_term` its settings; each of them may be None.
+    """
+    if source_term is None:
         return "left"
-    if held is None:
+    if list_summary is None:
         # A responder may have no certificates to be queried for, and trusted lists are stored elsewhere.
-        return "fresh" if row is not None and row.fetched_at is not None else "never"
-    if at > held.next_update:
+        return "fresh" if source_row is not None and source_row.fetched_at is not None else "never"
+    if at > list_summary.next_update:
         return "stale"
-    before = term.warn_before
+    before = source_term.warn_before
     if before is None:
-        before = (held.next_update - held.this_update) / 4
-    return "ending" if at > held.next_update - before else "fresh"
+        before = (list_summary.next_update - list_summary.this_update) / 4
+    return "ending" if at > list_summary.next_update - before else "fresh"

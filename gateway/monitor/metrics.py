@@ -95,12 +95,19 @@ _HELP = {
 
 
 def render_metrics(
-    engine: Engine, at: datetime | None = None, ours: Sequence[UsagePeriod] = (), *, key_away: bool = False
+    engine: Engine,
+    at: datetime | None = None,
+    own_periods: Sequence[UsagePeriod] = (),
+    *,
+    is_key_unavailable: bool = False,
 ) -> str:
-    """Return every metric as text, as of a given time (default: now); `ours` are our own certificates."""
+    """Return every metric as text, as of `at` (default: now).
+
+    `own_periods` are the usage periods of the gateway's own certificates.
+    """
     now = at or datetime.now(UTC)
     with read_transaction(engine) as conn:
-        ends = _measure_certificates(list_usage_periods(conn), ours, now)
+        ends = _measure_certificates(list_usage_periods(conn), own_periods, now)
         measurements = {
             **state_counts.count_states(conn),
             **_measure_deadlines(conn),
@@ -111,23 +118,28 @@ def render_metrics(
         measurements |= _measure_sources(conn, now)
         newest = delivery_maintenance.find_newest_time(conn) or now
         measurements["gateway_clock_set_back_seconds"] = {(): max(0.0, (newest - now).total_seconds())}
-    measurements |= _measure_process(key_away=key_away, database_up=True)
+    measurements |= _measure_process(is_key_unavailable=is_key_unavailable, is_database_readable=True)
     return generate_latest(_CountCollector(measurements)).decode()
 
 
-def render_process_metrics(engine: Engine, *, key_away: bool, database_up: bool) -> str:
+def render_process_metrics(engine: Engine, *, is_key_unavailable: bool, is_database_readable: bool) -> str:
     """Return as text the measurements of this process: they need no query, so they are always available."""
     measurements = _measure_database(engine)
-    measurements |= _measure_process(key_away=key_away, database_up=database_up)
+    measurements |= _measure_process(
+        is_key_unavailable=is_key_unavailable, is_database_readable=is_database_readable
+    )
     return generate_latest(_CountCollector(measurements)).decode()
 
 
-def _measure_process(*, key_away: bool, database_up: bool) -> dict[str, dict[Labels, float]]:
+def _measure_process(
+    *, is_key_unavailable: bool, is_database_readable: bool
+) -> dict[str, dict[Labels, float]]:
+    """Return the metrics that need no database: build, own key and whether the database can be read."""
     program = (("version", __version__), ("build", BUILD), ("schema", get_head_revision()))
     return {
         "gateway_build_info": {program: 1.0},
-        "gateway_own_key_away": {(): float(key_away)},
-        "gateway_database_up": {(): float(database_up)},
+        "gateway_own_key_away": {(): float(is_key_unavailable)},
+        "gateway_database_up": {(): float(is_database_readable)},
     }
 
 
@@ -137,10 +149,11 @@ def _measure_deadlines(conn: Connection) -> dict[str, dict[Labels, float]]:
 
 
 def _measure_certificates(
-    theirs: Sequence[UsagePeriod], ours: Sequence[UsagePeriod], at: datetime
+    party_periods: Sequence[UsagePeriod], own_periods: Sequence[UsagePeriod], at: datetime
 ) -> dict[str, dict[Labels, float]]:
-    counted = count_by_state([*theirs, *ours], at)
-    covered, own_coverage = compute_coverage(theirs, at), compute_coverage(ours, at)
+    """Return the number of certificates in each state, and the days until those of each use end."""
+    counted = count_by_state([*party_periods, *own_periods], at)
+    covered, own_coverage = compute_coverage(party_periods, at), compute_coverage(own_periods, at)
     soonest: dict[Labels, float] = {}
     for coverage in covered:
         soonest.setdefault((("use", coverage.use),), coverage.days_left(at))
@@ -157,6 +170,7 @@ def _measure_certificates(
 
 
 def _measure_time_stamps(progress: StampingProgress, at: datetime) -> dict[str, dict[Labels, float]]:
+    """Return how many leaves are sealed and stamped, how long leaves wait, and the age of the last stamp."""
     waited = 0.0 if progress.waiting_since is None else (at - progress.waiting_since).total_seconds()
     ago = None if progress.last_stamp is None else (at - progress.last_stamp).total_seconds()
     return {
@@ -170,15 +184,16 @@ def _measure_time_stamps(progress: StampingProgress, at: datetime) -> dict[str, 
 
 
 def _measure_sources(conn: Connection, at: datetime) -> dict[str, dict[Labels, float]]:
-    held = {_label_source(row.source): row for row in fetched_lists.summarize_sources(conn)}
+    """Return the metrics of each fetch source as of `at`: list size, age, validity left, failures."""
+    summary_by_source = {_label_source(row.source): row for row in fetched_lists.summarize_sources(conn)}
     rows = {_label_source(row.name): row for row in fetched_lists.list_sources(conn)}
     return {
-        "gateway_fetched_words": {key: float(row.words) for key, row in held.items()},
+        "gateway_fetched_words": {key: float(row.words) for key, row in summary_by_source.items()},
         "gateway_fetched_seconds_left": {
-            key: (row.next_update - at).total_seconds() for key, row in held.items()
+            key: (row.next_update - at).total_seconds() for key, row in summary_by_source.items()
         },
         "gateway_fetched_age_seconds": {
-            key: (at - row.this_update).total_seconds() for key, row in held.items()
+            key: (at - row.this_update).total_seconds() for key, row in summary_by_source.items()
         },
         "gateway_fetched_ago_seconds": {
             key: (at - row.fetched_at).total_seconds() for key, row in rows.items() if row.fetched_at
@@ -192,17 +207,18 @@ def _label_source(source: str) -> Labels:
 
 
 def _measure_database(engine: Engine) -> dict[str, dict[Labels, float]]:
+    """Return the metrics of the database: free octets, reserve, damage, copies, and whether it is held."""
     state = get_database_state(engine)
     reserve, copies, guard = state.reserve, state.copies, state.guard
     free = reserve.measure_free_octets()
     return {
         "gateway_database_free_octets": {} if free is None else {(): float(free)},
-        "gateway_database_reserve_octets": {(): float(reserve.octets)},
-        "gateway_database_short": {(): float(reserve.lacking or reserve.find_shortage() is not None)},
+        "gateway_database_reserve_octets": {(): float(reserve.reserved_octets)},
+        "gateway_database_short": {(): float(reserve.is_lacking or reserve.find_shortage() is not None)},
         "gateway_database_refusals": {(): float(reserve.refusals)},
         "gateway_database_damaged": {(): float(state.damage.find_problem() is not None)},
         "gateway_database_held": {(): float(guard is not None and guard.is_held)},
-        "gateway_database_copies": {(): 1.0 if copies is None else float(copies.required)},
+        "gateway_database_copies": {(): 1.0 if copies is None else float(copies.required_copies)},
         "gateway_database_copies_missing": {(): float(copies is not None and copies.problem is not None)},
     }
 

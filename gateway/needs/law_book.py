@@ -204,6 +204,10 @@ def read_law_book(laws_csv: str, choices_csv: str, documents: Iterable[MappedDoc
 
 
 def _read_laws(csv_text: str) -> Iterator[tuple[str, Law]]:
+    """Yield each law of `laws.csv` with its code; raise GW512 for a repeated code or an unknown reason.
+
+    An empty column `disclaimers` accepts all reasons of disclaimers.
+    """
     seen_codes: set[str] = set()
     for line_number, (code, ko, en, disclaimers) in _list_rows(csv_text, "laws.csv", _LAW_COLUMNS):
         accepted_reasons = (
@@ -229,6 +233,7 @@ def _read_laws(csv_text: str) -> Iterator[tuple[str, Law]]:
 def _read_choices(
     csv_text: str, laws: Mapping[str, Law]
 ) -> dict[tuple[str, str], tuple[_DocumentChoice, ...]]:
+    """Return the rows of `choices.csv` by law and direction, in order; raise GW512 for a wrong value."""
     choices_by_law: dict[tuple[str, str], list[_DocumentChoice]] = {}
     for line_number, (law, direction, hs, documents, _) in _list_rows(
         csv_text, "choices.csv", _CHOICE_COLUMNS
@@ -247,6 +252,7 @@ def _read_choices(
 
 
 def _list_rows(csv_text: str, file_name: str, column_names: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and stripped values of each row below the header; raise GW512 if malformed."""
     reader = csv.reader(io.StringIO(csv_text, newline=""), strict=True)
     try:
         if next(reader, None) != column_names:

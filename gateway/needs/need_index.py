@@ -144,6 +144,7 @@ class NeedIndex:
         return needs
 
     def _find_in_editions(self, query: GoodsQuery) -> tuple[DocumentNeed, ...]:
+        """Return the needs of all editions in force on the day of `query`, by law and table."""
         needs: list[DocumentNeed] = []
         for edition in self._list_editions(query.day):
             needs += self._find_in_edition(edition, query)
@@ -153,6 +154,11 @@ class NeedIndex:
         return tuple(edition for edition in self._editions if edition.is_in_force(day))
 
     def _find_in_edition(self, edition: _Edition, query: GoodsQuery) -> Iterable[DocumentNeed]:
+        """Return one need for each law whose rows in `edition` hold for the goods of `query`.
+
+        Of a foreign code only the international digits are compared. A code that is not complete makes no
+        need certain.
+        """
         is_foreign_code = query.country is not None and query.country != edition.table.country
         tariff_code = query.hs[:_INTERNATIONAL_CODE_LENGTH] if is_foreign_code else query.hs
         rows_by_law: dict[str, list[tuple[NeedRow, bool]]] = {}
@@ -167,6 +173,7 @@ class NeedIndex:
     def _make_need(
         self, edition: _Edition, direction: str, tariff_code: str, rows: list[tuple[NeedRow, bool]]
     ) -> DocumentNeed:
+        """Return the need of one law from its `rows`; each row comes with True if it holds for certain."""
         # Where some rows hold for certain, those that only may hold add nothing.
         certain_rows = [row for row, is_certain in rows if is_certain]
         effective_rows = certain_rows or [row for row, _ in rows]
@@ -229,6 +236,7 @@ def _match_row(need_row: NeedRow, query: GoodsQuery) -> bool | None:
 
 
 def _compile_editions(tables: Sequence[NeedTable]) -> Iterable[_Edition]:
+    """Yield the editions of each table; each one ends at the latest the day before the next one begins."""
     tables_by_name: dict[str, dict[date, NeedTable]] = {}
     for table in tables:
         tables_by_name.setdefault(table.name, {})[table.valid_from] = table
@@ -239,6 +247,7 @@ def _compile_editions(tables: Sequence[NeedTable]) -> Iterable[_Edition]:
 
 
 def _compile_edition(table: NeedTable, next_first_day: date | None) -> _Edition:
+    """Return the edition of `table`, which ends before `next_first_day` (None: there is no later one)."""
     last_days = [
         day for day in (table.valid_until, next_first_day and next_first_day - _ONE_DAY) if day is not None
     ]
@@ -295,6 +304,7 @@ def _load_tables(folder: Traversable) -> Iterable[NeedTable]:
 
 
 def _load_table(table_file: Traversable) -> NeedTable:
+    """Return the table in a file; a table with the same name and octets is parsed only once."""
     octets = table_file.read_bytes()
     table = _TABLE_CACHE.get((table_file.name, octets))
     if table is None:
@@ -305,6 +315,7 @@ def _load_table(table_file: Traversable) -> NeedTable:
 
 
 def _read_text(rules_file: Traversable) -> str:
+    """Return the text of a UTF-8 file, with or without byte order mark; raise GW512 if it cannot be read."""
     try:
         return rules_file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:

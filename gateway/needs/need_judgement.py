@@ -82,6 +82,7 @@ def find_declared_direction(type_code: str) -> str | None:
 
 
 def _read_goods_item(element: etree._Element, position: int) -> GoodsItem:
+    """Return number, tariff code and origin of a goods item; `position` is its number if it states none."""
     number_match = _SEQUENCE_NUMBER.fullmatch(_read_child_text(element, f"{_DEC}SequenceNumeric"))
     origins = _list_grandchildren(element, f"{_DEC}Origin", f"{_DEC}CountryCode")
     origin = read_leaf_text(origins[0]).strip() if origins else ""
@@ -232,6 +233,7 @@ def _find_common_direction(applications: Iterable[FiledDocument]) -> str | None:
 
 
 def _limit_findings(judgement: NeedJudgement) -> None:
+    """Sort the findings by kind, and replace those above `MAX_FINDINGS` by one that counts them."""
     findings = sorted(judgement.findings, key=lambda finding: _FINDING_KINDS.index(finding.kind))
     if len(findings) > MAX_FINDINGS:
         omitted_count = len(findings) - MAX_FINDINGS + 1
@@ -285,6 +287,10 @@ class _Judgement:
         filed: Sequence[str],
         disclaimer_by_subject: dict[tuple[int, str], StatedDisclaimer],
     ) -> None:
+        """Add the needs of `item` to the judgement, with a finding for each one that is not answered.
+
+        An application for one of its documents (`filed`), a disclaimer or a certificate answers a need.
+        """
         if not item.hs:
             self._unknown.add(item.number)
             detail = f"item {item.number} has no tariff code in digits, so its needs are not known"
@@ -328,6 +334,10 @@ class _Judgement:
                 self._add_finding(DISCLAIMER_CONTRADICTED, detail, item.pointer)
 
     def _report_missing(self, item: GoodsItem, need: DocumentNeed) -> None:
+        """Add the finding that `item` lacks an application for `need`: a warning if that is uncertain.
+
+        A certain and mandatory need is `missing`; every other one is only a warning.
+        """
         documents = " or ".join(need.documents)
         test = ", a test edition" if need.is_test else ""
         law = f"law {need.law} ({self._index.book.get_name(need.law)}; table {need.table}{test})"
@@ -365,6 +375,7 @@ class _Judgement:
                 self._add_finding(APPLICATION_SUPERFLUOUS, detail, f"APP[{application.position}]")
 
     def _judge_disclaimers(self, disclaimers: Sequence[StatedDisclaimer]) -> None:
+        """Add a verdict on each disclaimer, and a finding if its law or reason is not accepted."""
         by_item = {judged.item.number: [need for need, _ in judged.needs] for judged in self._judgement.items}
         for disclaimer in disclaimers:
             needs = [need for need in by_item.get(disclaimer.item, ()) if need.law == disclaimer.law]
@@ -382,6 +393,7 @@ class _Judgement:
                 self._report_not_accepted(disclaimer)
 
     def _report_not_accepted(self, disclaimer: StatedDisclaimer) -> None:
+        """Add the finding for a disclaimer whose law is unknown, or whose law does not accept its reason."""
         book = self._index.book
         pointer = f"42A/67A[1]/68A[{disclaimer.item}]"
         if disclaimer.law not in book.laws:

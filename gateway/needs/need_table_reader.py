@@ -149,7 +149,7 @@ class _RowReading:
         return entries
 
     def read_origins(self) -> tuple[frozenset[str], bool]:
-        """Return the countries of origin, and whether they are those that the row leaves out."""
+        """Return the countries of origin, and whether the row is for all countries except these."""
         entries = tuple(self.fields.get("origin", "").split())
         excluded_entries = [entry for entry in entries if entry.startswith("!")]
         country_codes = [entry.removeprefix("!") for entry in entries]
@@ -175,19 +175,20 @@ class _RowReading:
         return text
 
     def check_answers(self, row: NeedRow) -> None:
-        """Add a mistake where no document, or not each one that is named, can answer the row.
+        """Add a mistake if the row names documents, or an organisation, that cannot answer a need by its law.
 
-        A law without any document of the mappings asks for one of another authority, which may be named.
+        If the mappings have no document for the law, an authority without such a document answers the need,
+        and the row may name any organisation. Without mappings, `names.answers` is empty: all is allowed.
         """
-        answering = self.names.answers.get((row.law, row.direction), {})
-        under = f"under law {row.law} for an {row.direction}"
-        if any(document not in answering for document in row.documents) and self.names.answers:
-            self._add_mistake("documents", f"documents {under}")
-        elif row.organisation and answering:
-            candidates = row.documents or tuple(answering)
-            if all(answering[document] != row.organisation for document in candidates):
-                whose = "one of these documents" if row.documents else f"a document {under}"
-                self._add_mistake("organisation", f"an organisation that has {whose}")
+        organisation_by_document = self.names.answers.get((row.law, row.direction), {})
+        law_text = f"under law {row.law} for an {row.direction}"
+        if any(document not in organisation_by_document for document in row.documents) and self.names.answers:
+            self._add_mistake("documents", f"documents {law_text}")
+        elif row.organisation and organisation_by_document:
+            candidates = row.documents or tuple(organisation_by_document)
+            if all(organisation_by_document[document] != row.organisation for document in candidates):
+                document_text = "one of these documents" if row.documents else f"a document {law_text}"
+                self._add_mistake("organisation", f"an organisation that has {document_text}")
 
     def read_exemptions(self) -> str:
         """Return the reasons of a disclaimer that the row accepts: all by default, none for ``-``."""
@@ -299,6 +300,7 @@ class _TableReader:
             self._read_rows(header[1], rows)
 
     def _read_comment(self, text: str, line: int) -> None:
+        """Store a `# key: value` line in `self.head`, or add a mistake for an unknown or repeated key."""
         match = _HEAD_LINE.fullmatch(text)
         key, value = ("", "") if match is None else (match[1], match[2].strip())
         if key not in _HEAD_KEYS:
@@ -310,6 +312,7 @@ class _TableReader:
             self._check_head_value(key, value, line)
 
     def _check_head_value(self, key: str, value: str, line_number: int) -> None:
+        """Add a mistake if the value of one key of the head has a wrong form."""
         patterns = {"table": _TABLE_NAME, "edition": _EDITION, "country": _COUNTRY}
         if key in patterns and not patterns[key].fullmatch(value):
             expected_forms = {"table": "small letters, digits and -", "edition": "letters, digits, . and -"}
@@ -324,6 +327,7 @@ class _TableReader:
             self.add_mistake(line_number, f"{key}: expected a day as 2027-01-01")
 
     def _check_head(self, head_line_count: int) -> None:
+        """Add a mistake for each key that the head lacks and for a reversed period; set `self.period`."""
         for key in _REQUIRED_HEAD_KEYS:
             if key not in self.head:
                 self.add_mistake(
@@ -347,6 +351,7 @@ class _TableReader:
             self.add_mistake(line_number, f"not a row of CSV: {error!s}")
 
     def _check_columns(self, line_number: int, column_names: Sequence[str]) -> bool:
+        """Return whether the column names are right; add a mistake for each wrong or missing one."""
         earlier_count = len(self.mistakes)
         for column_number, column_name in enumerate(column_names, 1):
             if column_name not in COLUMNS:
@@ -361,6 +366,7 @@ class _TableReader:
         return len(self.mistakes) == earlier_count
 
     def _read_rows(self, column_names: Sequence[str], rows: Iterator[tuple[int, list[str]]]) -> None:
+        """Add the correct rows to `self.rows`, and a mistake for each other one; stop at `MAX_MISTAKES`."""
         rows_by_key: dict[tuple[str, ...], list[NeedRow]] = {}
         for line_number, field_texts in rows:
             if len(field_texts) != len(column_names):
@@ -384,6 +390,10 @@ class _TableReader:
         columns: Sequence[str],
         seen: dict[tuple[str, ...], list[NeedRow]],
     ) -> None:
+        """Add the row of one line to `self.rows`, or its mistakes; `seen` has the earlier rows by key.
+
+        A row with the key of an earlier one is a mistake if both are valid on the same day.
+        """
         row, wrong = _read_row(line, fields, self.names, self.period)
         for mistake in wrong:
             number = columns.index(mistake.column) + 1 if mistake.column in columns else 0
@@ -414,6 +424,7 @@ class _TableReader:
 
 
 def _have_common_period(row: NeedRow, earlier_row: NeedRow) -> bool:
+    """Return whether two rows are valid on the same day."""
     first_day, last_day = _UNLIMITED_PERIOD
     return (row.valid_from or first_day) <= (earlier_row.valid_until or last_day) and (
         earlier_row.valid_from or first_day

@@ -150,6 +150,7 @@ def read_uploaded_mappings(octets: bytes, settings: Settings, at: datetime) -> C
 
 
 def _check_subject(order: ActOrder, act_kind: ActKind) -> None:
+    """Raise GW808 unless `order` names the subject that its kind of act needs, and not too many."""
     has_subject = {
         "deliveries": bool(order.deliveries) and not order.lanes,
         "messages": bool(order.messages),
@@ -197,6 +198,7 @@ def perform_act(change: DatabaseChange, order: ActOrder, folder: CheckedFolder |
 
 
 def _change_queue(change: DatabaseChange, order: ActOrder, act: str) -> str:
+    """Do `act` (such as hold or release) on the deliveries of `order`, or on its lanes; return the result."""
     if order.deliveries:
         rows_after = change_deliveries(change, act, order.deliveries)
         states = ", ".join(sorted({row["state"] for row in rows_after.values()}))
@@ -219,8 +221,9 @@ def _end_fee(change: DatabaseChange, verb: str, fee_number: str) -> str:
 
 
 def _switch_agency(change: DatabaseChange, agency: str, *, is_switched_back: bool) -> str:
+    """Let officers decide at the console for `agency`, or switch it back; return the result as a sentence."""
     switch = switch_agency(change, agency, is_switched_back=is_switched_back)
-    open_text = format_count(switch.undecided, "undecided application")
+    open_text = format_count(switch.undecided_count, "undecided application")
     if is_switched_back:
         return f"Agency {agency} gets new applications in its own system again; {open_text} in the mailbox."
     backlog = format_count(switch.backlog.waiting, "delivery", "deliveries")
@@ -232,6 +235,7 @@ def _join(names: Sequence[Any] | Mapping[Any, Any]) -> str:
 
 
 def _load_agreement(change: DatabaseChange, order: ActOrder) -> str:
+    """Load the agreement file of `order`; return the result as a sentence; raise if it is refused."""
     file_octets, file_name = order.file_octets or b"", order.file_name
     document = read_agreement(file_octets, file_name)
     accepts_warnings = bool(order.parameters.get("accepted"))
@@ -245,6 +249,10 @@ def _load_agreement(change: DatabaseChange, order: ActOrder) -> str:
 
 
 def _activate_mappings(change: DatabaseChange, order: ActOrder, folder: CheckedFolder | None) -> str:
+    """Put the mappings in `folder` into force; return the result as a sentence.
+
+    Raises an error if other mappings came into force since the order was made.
+    """
     assert folder is not None, "the folder was read by `read_order_mappings`"
     # The mappings in force must still be those that the person compared with.
     check_compared_mappings(change, order.parameters["over"])

@@ -74,7 +74,7 @@ def find_new_findings(
     pmodes_after: Sequence[PMode],
     at: datetime,
 ) -> tuple[AgreementFinding, ...]:
-    """Return the findings on the P-Modes of a loaded agreement that it did not have `pmodes_before`."""
+    """Return the findings on `pmodes_after`, of a loaded agreement, that `pmodes_before` do not have."""
     agreement_id, hub_view = pmodes_after[0].agreement, build_hub_view(conn, settings, at, pmodes_after)
     old_findings = set(
         find_agreement_findings(AgreementDocument(tuple(pmodes_before), agreement_id), hub_view)
@@ -285,7 +285,7 @@ def activate_pmodes(
 
 
 def _is_succeeded(agreement_row: AgreementRow, begins_at: datetime, at: datetime) -> bool:
-    """Return whether a version that `begins_at` later follows the agreement of a row without a gap."""
+    """Return whether a version that begins at `begins_at` follows the versions of the row without a gap."""
     if (
         agreement_row.status != "ACTIVE"
         or agreement_row.valid_from is None

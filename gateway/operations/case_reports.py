@@ -33,7 +33,7 @@ from gateway.hub import (
     list_cancelled_above,
     list_outside_decisions,
     list_outside_requests,
-    list_told_decisions,
+    list_reported_decisions,
     load_requirement_balances,
     load_requirement_results,
     open_active_mappings,
@@ -76,7 +76,10 @@ class NoEffect(StrEnum):
 def describe_decisions(
     conn: Connection, case: CaseRow, applications: Sequence[RequestWithFeesRow]
 ) -> list[dict[str, Any]]:
-    """Return the decisions on the applications of a case: `counts`, and why not (`no_effect`)."""
+    """Return the decisions on the `applications` of a case as plain values.
+
+    `counts` says whether a decision has an effect; if it has none, `no_effect` is the reason.
+    """
     requests = {row.id: row for row in applications}
     descriptions = []
     for row in decisions.list_by_case(conn, case.id):
@@ -178,6 +181,7 @@ def _list_open_fee_times(
 
 
 def _describe_hold(conn: Connection, case: CaseRow) -> dict[str, Any]:
+    """Return the row of a held case: its holder, its task, the time since it is held and its deadline."""
     (custody,) = find_case_custody(case.state, (), case.detail["held"])
     hold_times = [
         transition_row.at
@@ -243,13 +247,14 @@ def _measure_holder_times(
 
 
 def describe_releases(conn: Connection, case: CaseRow) -> dict[str, Any]:
-    """Return `released` (`releases_to_children`, also those given back), `stays`, `taken`, and more.
+    """Return the item releases between a case and its child and parent declarations, by key.
 
-    `stays` has the rest of each measure of an item of which a part was released. `taken` has the releases
-    that a child holds of its parent, and `inherited` the decisions of the parent that count for the child.
-    `inherited_cancellations` has the cancelled applications of the parent, or of a case above it
-    (`parent`), with the items that are not approved any more. `removed` has the items that amendments took
-    out of the declaration, each with the reason.
+    `released` has the releases to child declarations, also those given back. `stays` has the rest of each
+    measure of an item of which a part was released. `taken` has the releases that a child holds of its
+    parent, and `inherited` the decisions of the parent that count for the child. `inherited_cancellations`
+    has the cancelled applications of the parent, or of a case above it (`parent`), with the items that are
+    not approved any more. `removed` has the items that amendments took out of the declaration, each with
+    the reason.
     """
     releases_to_children = item_releases.list_releases_from(conn, case.id)
     releases_from_parent = item_releases.list_releases_into(conn, case.id)
@@ -353,6 +358,7 @@ def describe_requirements(
 def _describe_requirement(
     requirement_row: RequirementRow, balance: RequirementBalance, units: UnitTable
 ) -> dict[str, Any]:
+    """Return a certificate as plain values, with the granted, used and remaining quantities of `balance`."""
     granted_quantities: dict[str, Decimal] = {}
     for grant in balance.granted:
         granted_quantities[grant.unit] = granted_quantities.get(grant.unit, Decimal(0)) + grant.quantity
@@ -381,6 +387,7 @@ def _describe_amounts(amounts: Mapping[str, Decimal]) -> list[dict[str, str]]:
 def _describe_amounts_left(
     balance: RequirementBalance, granted_units: Iterable[str], units: UnitTable
 ) -> list[dict[str, str]]:
+    """Return the remaining quantities, one for each dimension, in the first of its `granted_units`."""
     amounts_left: dict[str, dict[str, str]] = {}
     for unit in granted_units:
         unit_row = units.get(unit)
@@ -411,7 +418,7 @@ def describe_requirement_uses(conn: Connection, requirement_id: int) -> list[dic
 def describe_requirement_results(conn: Connection, requirement_id: int) -> list[dict[str, Any]]:
     """Return the agency's results for a requirement (row id) without an application, as received.
 
-    Of the results about one item and law, the `current_results` result counts.
+    Of the results about one item and law only one counts: its `current` is True.
     """
     results = load_requirement_results(conn, [requirement_id])
     current_results = select_current_results(results)
@@ -476,7 +483,7 @@ def describe_case_results(conn: Connection, case: CaseRow) -> list[dict[str, Any
             "notice": outside_decision.notice_number,
             "issued_at": outside_decision.issued_at,
         }
-        for outside_decision in list_told_decisions(current_decisions, units)
+        for outside_decision in list_reported_decisions(current_decisions, units)
     ]
 
 
@@ -546,6 +553,7 @@ def list_recorded_movements(
 
 
 def _make_movement(movement_row: MovementOfFeeRow, zone: tzinfo) -> FeeMovement:
+    """Return a stored payment or refund with its day in `zone`; it has a reason only if it does not count."""
     assert movement_row.moved_at is not None, "a movement in a period has a time"
     return FeeMovement(
         movement_row.kind,

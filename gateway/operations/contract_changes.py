@@ -42,9 +42,9 @@ from gateway.hub import (
     RenewedCall,
     RewrittenDocument,
     build_wire_limits,
-    compose_delivery,
     open_active_mappings,
     open_stored_mappings,
+    replace_delivery_content,
 )
 from gateway.operations.audited_changes import DatabaseChange, describe_delivery
 from gateway.operations.operator_acts import make_act_problem
@@ -100,11 +100,11 @@ def compose_calls(
 
 def change_composed_calls(change: DatabaseChange, calls: Sequence[RenewedCall]) -> dict[int, dict[str, Any]]:
     """Store each composed call with its delivery, all or none; return the new states of the deliveries."""
-    delivery_ids = [call.delivery for call in calls]
+    delivery_ids = [call.delivery_id for call in calls]
     before = {delivery_id: _describe_call(change.conn, delivery_id) for delivery_id in delivery_ids}
     # In the order in which acts on lanes lock them: else two acts wait for each other.
-    for call in sorted(calls, key=lambda call: (before[call.delivery].get("lane", ""), call.delivery)):
-        compose_delivery(change.conn, call, change.at, change.actor, change.act.reason)
+    for call in sorted(calls, key=lambda call: (before[call.delivery_id].get("lane", ""), call.delivery_id)):
+        replace_delivery_content(change.conn, call, change.at, change.actor, change.act.reason)
     after = {delivery_id: _describe_call(change.conn, delivery_id) for delivery_id in delivery_ids}
     change.record_change(f"delivery {', '.join(map(str, delivery_ids))}", before=before, after=after)
     return after
@@ -171,7 +171,9 @@ def _compose_call(
     if rewritten_document is None:
         return new_call
     parameters[SCHEMA_DIGEST] = rewritten_document.schema_sha256
-    return replace(new_call, mappings=rewritten_document.mappings, packed=rewritten_document.packed)
+    return replace(
+        new_call, bundle_digest=rewritten_document.bundle_digest, packed_bundle=rewritten_document.packed
+    )
 
 
 def _rewrite_document(

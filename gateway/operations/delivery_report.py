@@ -53,6 +53,7 @@ def find_problem_text(
 
 
 def _find_message_deliveries(conn: Connection, message: MessageRow) -> Iterator[DeliveryRow]:
+    """Yield the task that admits a message, its late receipt, and the delivery that sent it, if stored."""
     # By the keys of the tasks about a message: deliveries have no index of their subject.
     for dedupe_key in (f"admit:{message.id}", f"late-receipt:{message.id}"):
         task = deliveries.find_by_dedupe_key(conn, dedupe_key)
@@ -66,6 +67,7 @@ def _find_message_deliveries(conn: Connection, message: MessageRow) -> Iterator[
 
 
 def _describe_attempt(attempt_row: DeliveryAttemptRow) -> dict[str, Any]:
+    """Return an attempt as plain values: `ours` is our sentence, `theirs` the words of the partner."""
     return {
         "attempt": attempt_row.attempt,
         "started_at": attempt_row.started_at,
@@ -100,6 +102,7 @@ def list_delivery_lines(delivery: Mapping[str, Any], *, with_attempts: bool) -> 
 
 
 def _describe_delivery(delivery: Mapping[str, Any]) -> str:
+    """Return one line of text on a delivery, given as plain values, with its problem."""
     parameters = delivery["parameters"]
     operation = str(parameters.get("operation") or parameters.get("action") or "")
     operation = operation or str(parameters.get("task", ""))

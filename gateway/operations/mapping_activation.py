@@ -27,7 +27,7 @@ from gateway.hub import (
     MappingChanges,
     PublisherRules,
     check_publisher,
-    check_unsigned,
+    check_unsigned_allowed,
     compare_mapping_folders,
     is_bundle_file,
     load_active_rules,
@@ -74,7 +74,7 @@ def find_static_problems(bundle: MappingBundle) -> Iterator[GatewayError]:
     """
     findings = _findings_by_digest.get(bundle.digest)
     if findings is None:
-        findings = check_bundle(bundle, samples=0).findings
+        findings = check_bundle(bundle, sample_count=0).findings
         if len(_findings_by_digest) >= _MAX_PROVED_BUNDLES:
             _findings_by_digest.clear()
         _findings_by_digest[bundle.digest] = findings
@@ -111,7 +111,7 @@ def read_published_mappings(octets: bytes, rules: PublisherRules, at: datetime) 
     if is_bundle_file(octets):
         check_publisher(read_bundle_file(octets), rules, at)
     else:
-        check_unsigned(rules)
+        check_unsigned_allowed(rules)
     return open_uploaded_mappings(octets)
 
 

@@ -101,6 +101,7 @@ class ImpactTotals:
                 self._add_change(case.change)
 
     def _add_change(self, change: SubmissionChange) -> None:
+        """Count the changes of one case; `fields` counts each changed field once for each request."""
         self.changed += 1
         self.newly_refused += change.refused == (False, True)
         self.newly_admitted += change.refused == (True, False)
@@ -178,6 +179,10 @@ def _load_stored_bundle(conn: Connection, digest: str) -> MappingBundle:
 def _examine_case(
     conn: Connection, case_row: CaseRow, bundles: _BundleCache, new_bundle: MappingBundle
 ) -> ExaminedCase:
+    """Split a stored case with its own and with the new mappings; return what differs, or the problem.
+
+    A case that was refused before any mappings were applied has neither.
+    """
     bundle_digest = find_case_bundle(case_row, agency_requests.list_by_case(conn, case_row.id))
     case_columns = (
         case_row.number,

@@ -15,10 +15,10 @@ from gateway.errors import CALENDAR_WRONG, NEED_TABLE_WRONG, GatewayError, Probl
 from gateway.evidence import record_evidence
 from gateway.hub import (
     DecisionRules,
+    NeedsAssessment,
     StoredGoods,
-    WeighedNeeds,
+    apply_need_policy,
     load_stored_goods,
-    weigh_need_judgement,
 )
 from gateway.needs import (
     DocumentNeed,
@@ -170,12 +170,12 @@ class _TableComparison:
         """Return the changes for the goods of a case."""
         rules, policy = self.impact_rules.rules, self.impact_rules.policy
         judgement_before, judgement_after = (
-            goods.judge(self.index_before, rules),
-            goods.judge(self.index_after, rules),
+            goods.judge_needs(self.index_before, rules),
+            goods.judge_needs(self.index_after, rules),
         )
         weighed_needs = (
-            weigh_need_judgement(judgement_before, self.index_before, policy),
-            weigh_need_judgement(judgement_after, self.index_after, policy),
+            apply_need_policy(judgement_before, self.index_before, policy),
+            apply_need_policy(judgement_after, self.index_after, policy),
         )
         new_findings, gone_findings = _compare_findings(*weighed_needs)
         effect_before, effect_after = (_find_admission_effect(judgement) for judgement in weighed_needs)
@@ -220,6 +220,10 @@ def _compare_case(
 def _compare_items(
     judgement_before: NeedJudgement, judgement_after: NeedJudgement, new_table: NeedTable
 ) -> Iterator[ItemImpact]:
+    """Yield each item whose needs by the new table differ, with the changed laws that it does not satisfy.
+
+    Only needs by the table of this name count. Both judgements are of the same declaration.
+    """
     for item_before, item_after in zip(judgement_before.items, judgement_after.items, strict=True):
         needs = [_restore_first_day(need, new_table) for need in _select_needs(item_after, new_table)]
         difference = compare_needs(_select_needs(item_before, new_table), needs)
@@ -248,14 +252,14 @@ def _restore_first_day(need: DocumentNeed, new_table: NeedTable) -> DocumentNeed
     return replace(need, valid_from=max(need.valid_from, new_table.valid_from))
 
 
-def _find_admission_effect(weighed_needs: WeighedNeeds) -> str:
+def _find_admission_effect(weighed_needs: NeedsAssessment) -> str:
     if weighed_needs.problems:
         return _REFUSED
     return _HELD if weighed_needs.missing else _ADMITTED
 
 
 def _compare_findings(
-    needs_before: WeighedNeeds, needs_after: WeighedNeeds
+    needs_before: NeedsAssessment, needs_after: NeedsAssessment
 ) -> tuple[tuple[AdmissionFinding, ...], tuple[AdmissionFinding, ...]]:
     """Return the findings that only `needs_after` has, and the findings that only `needs_before` has."""
     findings_before, findings_after = (
@@ -268,7 +272,8 @@ def _compare_findings(
     )
 
 
-def _list_admission_findings(weighed_needs: WeighedNeeds) -> Iterable[AdmissionFinding]:
+def _list_admission_findings(weighed_needs: NeedsAssessment) -> Iterable[AdmissionFinding]:
+    """Yield the findings of an assessment, each with its effect: refused, held or admitted."""
     for effect, findings in (
         (_REFUSED, weighed_needs.problems),
         (_HELD, weighed_needs.missing),

@@ -134,7 +134,7 @@ def _read_customs_report(conn: Connection, case_id: int) -> dict[str, Any]:
         notice_reports.append(
             notice | {"kind": row.kind, "received_at": row.received_at, "delivery": row.delivery_id}
         )
-    return {"clearance": customs_notices.find_state(conn, case_id), "notices": notice_reports}
+    return {"clearance": customs_notices.find_clearance_state(conn, case_id), "notices": notice_reports}
 
 
 #: The document that a party has signed, by the kind of its evidence.

@@ -77,7 +77,10 @@ class _Batch:
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """The terms of removal: an end `end_limit` this time; the agreement's PersistDuration is over `now`."""
+    """The terms of removal: a case or letter ended before `end_limit`, and its PersistDuration is over.
+
+    `now` is the time at which the PersistDuration must be over; `book` has the P-Modes that set it.
+    """
 
     end_limit: datetime
     now: datetime
@@ -126,6 +129,7 @@ def read_retention_report(
 
 
 def _count_batch(report: RetentionReport, batch: _Batch, octet_count: int) -> None:
+    """Add one batch and its octets to the counts of `report`, and its times to the oldest time."""
     report.cases += len(batch.cases)
     report.letters += len(batch.letters)
     report.messages += batch.message_count
@@ -160,7 +164,7 @@ def _choose_cases(conn: Connection, terms: _Terms, position: TimedPosition, limi
 
 def _choose_letters(conn: Connection, terms: _Terms, position: TimedPosition, limit: int) -> _Batch | None:
     """Return the next messages without case that are old enough, without those that the agreement keeps."""
-    letter_rows = octet_removal.list_old_letters(conn, terms.end_limit, position, limit)
+    letter_rows = octet_removal.list_old_caseless_messages(conn, terms.end_limit, position, limit)
     if not letter_rows:
         return None
     removable_letters = tuple(row for row in letter_rows if not terms.must_keep_message(row))

@@ -261,7 +261,7 @@ def set_party_status(change: DatabaseChange, party_id: str, party_status: str) -
         # Each request looks at the party too; so they do not stand again when the party is active again.
         for organisation_kind in ("agency", "party"):
             sessions.end_sessions_in(change.conn, organisation_kind, party_id, change.at)
-        api_tokens.delete_tokens_of(change.conn, party_id)
+        api_tokens.delete_party_tokens(change.conn, party_id)
     description_after = describe_party(change.conn, party_id)
     status_text = f"Party {party_id} is {_STATUS_SENTENCES[party_status]}"
     if description_before == description_after:
@@ -330,7 +330,7 @@ def _read_roles(
     conn: Connection, account_id: int, organisation_kind: str, organisation_code: str
 ) -> list[str]:
     """Return the roles of an account in one organisation."""
-    role_rows = accounts.list_roles_of(conn, account_id)
+    role_rows = accounts.list_account_roles(conn, account_id)
     return sorted(
         role.role
         for role in role_rows
@@ -364,6 +364,7 @@ def switch_agency(change: DatabaseChange, agency: str, *, is_switched_back: bool
 
 
 def _describe_switch(conn: Connection, agency: str) -> dict[str, Any]:
+    """Return whether officers decide for `agency` at the console, and who switched it, when and why."""
     switch_row = officer_work.find_switch(conn, agency)
     if switch_row is None:
         return {"at_console": False}

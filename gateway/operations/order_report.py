@@ -61,6 +61,7 @@ def describe_sequence_messages(conn: Connection, sequence_row: SequenceSummaryRo
 
 
 def _describe_sent_delivery(delivery_row: SentDeliveryRow) -> dict[str, Any]:
+    """Return a delivery of a sent sequence in the form of a held message; it has no times."""
     return {
         "number": make_sequence_number(delivery_row.position).number,
         "message": None,

@@ -193,7 +193,7 @@ def read_endings(hub: Hub, settings: Settings) -> EndingReport:
             *collect_trust_remarks(settings, hub),
         ),
         disk_reserve.measure_free_octets(),
-        disk_reserve.octets,
+        disk_reserve.reserved_octets,
         stamping_progress.last_stamp,
         stamping_progress.waiting_since,
     )

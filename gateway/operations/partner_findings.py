@@ -147,7 +147,7 @@ def _describe_newest(
     newest_delivery = deliveries.find_by_id(conn, summary_row.newest)
     if newest_delivery is None:
         return str(summary_row.newest)
-    partner_text = delivery_leases.list_last_words(conn, [newest_delivery.id]).get(newest_delivery.id)
+    partner_text = delivery_leases.list_last_answer_texts(conn, [newest_delivery.id]).get(newest_delivery.id)
     own_text = " ".join(
         part for part in (newest_delivery.problem if with_id else None, newest_delivery.last_sentence) if part
     )
@@ -195,7 +195,7 @@ def find_stamping_problem(hub: Hub) -> tuple[GatewayError | None, bool]:
     """Return the problem of stale time-stamping, and whether the hub refuses messages because of it."""
     if hub.stamping is None:
         return None, False
-    return hub.stamping.find_staleness_problem(hub.clock()), hub.stamping.refuses
+    return hub.stamping.find_staleness_problem(hub.clock()), hub.stamping.refuses_when_stale
 
 
 #: How much of a name a finding repeats.
@@ -256,6 +256,7 @@ def find_resting_filings(conn: Connection, now: datetime) -> Iterator[str]:
 
 
 def _list_agreement_services(pmode_texts: PModeTexts, summary_row: RestingMessagesRow) -> frozenset[str]:
+    """Return the services for filing by an agreement; only that of the contract if it is not active."""
     pmodes = (
         pmode_texts.parse_agreement(summary_row.agreement_id)
         if summary_row.agreement_id in pmode_texts.texts

@@ -123,6 +123,7 @@ def read_draft_preview(
 def _preview_agreement(
     conn: Connection, settings: Settings, act_row: OperatorActRow, file_octets: bytes, at: datetime
 ) -> ActPreview:
+    """Return the findings on an uploaded agreement, and its difference from the agreements in force."""
     document = read_agreement(file_octets, act_row.content_name or "")
     findings = list_agreement_findings(conn, settings, document, at)
     active_agreements = [
@@ -143,6 +144,7 @@ def _preview_agreement(
 
 
 def _compare_mappings(conn: Connection, file_octets: bytes, at: datetime) -> tuple[DifferenceLine, ...]:
+    """Return the lines that differ, file by file; after more than `_MAX_LINES`, leave further files out."""
     active_files = read_mapping_files(open_active_mappings(conn, at))
     new_files = read_mapping_files(open_uploaded_mappings(file_octets).folder)
     lines: list[DifferenceLine] = []
@@ -248,7 +250,7 @@ class OperatorDesk:
             is_confirmed = operator_acts.confirm_draft(change.conn, act_id, operator.account, reason, now)
             decision = ActDecision(operator.account, now, reason)
             if not is_confirmed or not operator_acts.end_act(
-                change.conn, act_id, "DONE", decision, alone=True
+                change.conn, act_id, "DONE", decision, is_allowed_alone=True
             ):
                 raise _make_not_waiting_error(act_id)
             outcome_text = perform_act(change, order, folder)
@@ -295,6 +297,7 @@ class OperatorDesk:
                 self._record_outcome(conn, make_order(act_row), operator, reason, end_state.lower())
 
     def _store_proposal(self, order: ActOrder, operator: Operator, reason: str) -> int:
+        """Store an order that waits for a second person, with its audit row; return the id of the act."""
         with write_transaction(self.engine, "console.proposal") as conn:
             act_id = operator_acts.insert_act(
                 conn, self._make_row(order, operator, "PENDING", reason), self.clock()
@@ -318,6 +321,7 @@ class OperatorDesk:
     def _make_row(
         self, order: ActOrder, operator: Operator, act_state: str, reason: str | None
     ) -> NewOperatorAct:
+        """Return the database row of a new act; `act_state` is its first state, such as PENDING."""
         return NewOperatorAct(
             order.act,
             describe_order(order),
@@ -338,6 +342,7 @@ class OperatorDesk:
     def _record_outcome(
         self, conn: Connection, order: ActOrder, operator: Operator, reason: str, act_outcome: str
     ) -> None:
+        """Write the audit row of a step that does not do the act: `act_outcome` is proposed or its end."""
         entry = AuditEntry(
             operator.name,
             _OPERATOR_ROLE,

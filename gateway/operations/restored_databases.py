@@ -126,7 +126,7 @@ def confirm_restore(
     serial = (0 if current is None else current.serial) + judgment.count_lost_numbers() + skipped_numbers
     first_case_number = _make_first_case_number(serial + 1, change.at.year)
     held_tasks = delivery_maintenance.hold_due_tasks(conn, change.at, change.actor, _HOLD_REASON)
-    register_version.move_versions_on(conn)
+    register_version.raise_all_versions(conn)
     evidence_fields = {
         "generation": new_generation,
         "after_message": last_message,

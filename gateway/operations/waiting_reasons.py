@@ -60,6 +60,7 @@ def describe_delivery_waiting(row: Mapping[str, Any], now: datetime) -> str:
 
 
 def _describe_queued_delivery(row: Mapping[str, Any], now: datetime) -> str:
+    """Return what a queued delivery waits for: its lane, an earlier delivery, its time, or a worker."""
     if row["lane_held_at"] is not None:
         hold_text = _describe_hold(row["lane_held_by"], row["lane_held_at"], row["lane_hold_reason"])
         return f"release of lane {row['lane']}{hold_text}"

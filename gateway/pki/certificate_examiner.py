@@ -64,7 +64,7 @@ _MAX_STORES: Final = 8
 
 
 class CertificateExaminer:
-    """Child processes that validate certificates, `size` at a time, started on first use.
+    """Child processes that validate certificates, `process_count` at a time, started on first use.
 
     Safe for many threads; a forked process has children of its own. The register is sent to a
     child only when it has changed. A validation that exceeds its budget is "invalid". One
@@ -111,6 +111,7 @@ class CertificateExaminer:
         return self._run_with_child(validate_input, at)
 
     def _run_with_child(self, validate: Callable[[_ExaminerProcess], Verdict], at: datetime) -> Verdict:
+        """Return the verdict of `validate` in the next free child process; wait until one is free."""
         with self._free_children:
             with self._lock:
                 child = self._children.pop()
@@ -296,6 +297,7 @@ def _encode_verdict(verdict: Verdict) -> dict[str, Any]:
 
 
 def _decode_verdict(fields: dict[str, Any], rules: CertificateRules) -> Verdict:
+    """Return the verdict that `_encode_verdict` wrote; its path is read by `rules`."""
     return Verdict(
         fields["status"],
         PROBLEMS[fields["problem"]] if fields["problem"] else None,
@@ -338,6 +340,7 @@ def serve_validations(connection: Connection) -> None:
 def _validate_certificate(
     register: OpenedInput | ValidationInput, leaf: bytes, use: CertificateUse, at: datetime
 ) -> Verdict:
+    """Return the verdict on `leaf` (DER); every exception becomes a verdict, too, and none is raised."""
     try:
         opened_input = register.read_input() if isinstance(register, ValidationInput) else register
         return opened_input.validate_certificate(leaf, use, at)

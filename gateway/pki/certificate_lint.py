@@ -120,6 +120,7 @@ def _lint_every_certificate(
 
 
 def _lint_subject(certificate: Certificate, *, may_be_ca: bool) -> str | None:
+    """Return why a certificate is not one of a party, by its CA marks and names; None without a fault."""
     if certificate.is_ca:
         return None if may_be_ca else "the certificate of a CA, not of a party"
     if certificate.key_usage is not None and "keyCertSign" in certificate.key_usage:
@@ -148,6 +149,7 @@ def _lint_names(certificate: Certificate) -> str | None:
 
 
 def _lint_use(certificate: Certificate, usage_rule: KeyUsageRule) -> str | None:
+    """Return why the key usages of a certificate do not allow the use of `usage_rule`; None if they do."""
     key_usage = certificate.key_usage
     if (
         certificate.key_type == _AGREEMENT_KEY_TYPE

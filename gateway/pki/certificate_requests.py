@@ -199,6 +199,7 @@ def _check_extensions(extensions: x509.Extensions) -> None:
 
 
 def _decode_request(data: bytes) -> bytes:
+    """Return the DER octets of a request in DER or in PEM; raise GatewayError for anything else."""
     if len(data) > MAX_REQUEST_OCTETS:
         _raise_untrusted(f"a request of {len(data)} octets is too large")
     if data[:1] == b"\x30":

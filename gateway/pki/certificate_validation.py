@@ -155,6 +155,7 @@ def _check_status(
 
 
 def _lint_chain(chain: CertificateChain, trust: TrustStore) -> PathFailure | None:
+    """Return the failure of the first authority in `chain` that the lint refuses; None without one."""
     rules = trust.policy.certificates
     if not rules.profile:
         return None
@@ -307,6 +308,7 @@ class CertificateValidator:
         return self._valid_verdicts.get(key) or self._refusal_verdicts.get(key)
 
     def _validate_certificate(self, key: _VerdictKey, der: bytes, at: datetime) -> Verdict:
+        """Return a new verdict; remember it, and give it to `record_verdict`, unless it is transient."""
         register = self._register
         verdict = self._examine_twice(der, key.use, at)
         if verdict.is_transient:
@@ -453,6 +455,7 @@ def _make_indeterminate_verdict(problem: Problem, reason: str, at: datetime) -> 
 
 
 def _read_readable_certificates(files: Iterable[bytes], rules: CertificateRules) -> tuple[Certificate, ...]:
+    """Return the certificates that can be read and validated; a file that cannot be read is left out."""
     certificates: list[Certificate] = []
     for file_octets in files:
         try:

@@ -241,6 +241,7 @@ def _decode_pem(block: bytes) -> bytes:
 # are not.
 @lru_cache(maxsize=512)
 def _read_encoded(encoded: bytes, rules: CertificateRules) -> Certificate:
+    """Return the certificate in DER octets; raise GatewayError if it is malformed or refused by `rules`."""
     if len(encoded) > MAX_CERTIFICATE_OCTETS:
         _raise_untrusted(f"a certificate of {len(encoded)} octets is too large")
     _check_octets(encoded, rules)
@@ -260,6 +261,7 @@ def get_parsed_certificate(certificate: Certificate) -> x509.Certificate:
 
 
 def _parse_certificate(encoded: bytes, *, lenient: bool) -> x509.Certificate:
+    """Return the parsed certificate; a `lenient` call completes a DSA key that has no parameters."""
     try:
         return x509.load_der_x509_certificate(encoded)
     except ValueError:
@@ -360,6 +362,7 @@ _Extensions = dict[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]]
 
 
 def _read_extensions(parsed: x509.Certificate) -> _Extensions:
+    """Return the extensions by object identifier; raise for too many, or for an unknown critical one."""
     extensions: _Extensions = {each.oid: each for each in parsed.extensions}
     if len(extensions) > MAX_EXTENSIONS:
         _raise_untrusted(f"more than {MAX_EXTENSIONS} extensions")
@@ -402,6 +405,7 @@ def evaluate_key(key: object, rules: CertificateRules) -> tuple[str, str | None]
 
 
 def _find_key_fault(key_type: str, key: object, rules: CertificateRules) -> str | None:
+    """Return why `rules` refuse a key, by type, size, exponent or curve; None if they do not."""
     if not rules.profile:
         return None
     if key_type not in rules.key_types:

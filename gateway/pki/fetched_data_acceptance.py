@@ -109,6 +109,7 @@ def accept_delta_list(
 
 
 def _read_acceptable_list(data: bytes, terms: AcceptanceTerms) -> RevocationList:
+    """Return the one list in `data`; raise unless the issuer signed it and it is in force at `terms.at`."""
     check_issuer_path(terms)
     issuer = terms.issuer
     try:

@@ -22,7 +22,7 @@ class ListSignature:
 
 @dataclass(frozen=True, slots=True)
 class EarlierList:
-    """A list that is no proof any more, its signer, and whether the certificate is only on hold in it."""
+    """A list that proves no status any more, its signer, and whether it has the certificate only on hold."""
 
     crl: RevocationList
     signer: Certificate
@@ -31,7 +31,7 @@ class EarlierList:
 
 @dataclass(frozen=True, slots=True)
 class ProvenList:
-    """A list that is proof until `proof_until` for some reasons, and its signer."""
+    """A list that proves the revocation status until `proof_until` for the `reasons`, and its signer."""
 
     crl: RevocationList
     signer: Certificate

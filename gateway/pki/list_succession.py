@@ -118,6 +118,7 @@ class ListSuccession:
         return is_later and self._is_by_same_key(crl, earlier_list)
 
     def _is_by_same_key(self, crl: RevocationList, earlier_list: RevocationList) -> bool:
+        """Return whether both lists have one issuer name, and signers with the same public key."""
         if crl.issuer_key != earlier_list.issuer_key:
             return False
         signer, earlier_signer = (

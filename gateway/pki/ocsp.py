@@ -117,6 +117,7 @@ class OcspResponse:
         return is_verified
 
     def _verify_response_signature(self, certificate: Certificate) -> bool:
+        """Return whether the key of `certificate` verifies the signature of this response."""
         # Imported on use, with the validation library.
         from pyhanko_certvalidator.sig_validate import DefaultSignatureValidator
 
@@ -151,6 +152,7 @@ def read_ocsp_response(data: bytes, rules: CertificateRules = DEFAULT_RULES) -> 
 
 
 def _build_response(data: bytes, rules: CertificateRules) -> OcspResponse:
+    """Return a successful OCSP response, its signature not verified yet; raise GatewayError otherwise."""
     parsed = ocsp.load_der_ocsp_response(data)
     if parsed.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
         _raise_malformed(f"the OCSP responder answers {parsed.response_status.name.lower()}")
@@ -185,6 +187,7 @@ def _check_extensions(basic_response: Any) -> None:
 
 
 def _check_signature_algorithm(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> None:
+    """Raise for a signature algorithm or a digest of a response that `rules` do not permit."""
     algorithm = parsed.signature_algorithm_oid.dotted_string
     if rules.profile and algorithm not in rules.signatures:
         _raise_malformed(f"an OCSP response signed with {algorithm} is refused")
@@ -195,6 +198,7 @@ def _check_signature_algorithm(parsed: ocsp.OCSPResponse, rules: CertificateRule
 
 
 def _read_single_responses(parsed: ocsp.OCSPResponse, rules: CertificateRules) -> Iterator[SingleResponse]:
+    """Yield the statements of a response; one without nextUpdate gets the end that `rules` determine."""
     for position, each in enumerate(parsed.responses):
         if position >= _MAX_STATEMENTS:
             _raise_malformed(f"an OCSP response with more than {_MAX_STATEMENTS} statements")

@@ -187,6 +187,7 @@ class CertificateIndex:
         return tuple(each.certificate for each in self._by_sha256.values() if each.key_hash == key_hash)
 
     def _find_issuers(self, chain: tuple[_IndexedCertificate, ...]) -> list[_IndexedCertificate]:
+        """Return the certificates that may have issued the last one of `chain` and are not in it."""
         subject = chain[-1]
         chain_digests = {each.certificate.sha256 for each in chain}
         issuers = [
@@ -202,6 +203,7 @@ class CertificateIndex:
         return [each for each in issuers if self._has_issued(subject, each)] or issuers[:1]
 
     def _has_issued(self, subject: _IndexedCertificate, issuer: _IndexedCertificate) -> bool:
+        """Return whether `issuer` signed `subject`; the result for an indexed `subject` is stored."""
         signature_key = subject.certificate.sha256, issuer.key_hash
         is_verified = self._signatures.get(signature_key)
         if is_verified is None:
@@ -215,6 +217,7 @@ class CertificateIndex:
 # Every case uses the same few authorities; a party's certificate is parsed once by the path search.
 @lru_cache(maxsize=512)
 def _make_entry(certificate: Certificate, *, is_anchor: bool) -> _IndexedCertificate:
+    """Return a certificate with the keys by which it is found; raise GatewayError if it cannot be read."""
     try:
         with ASN1_LOCK:
             parsed = asn1_x509.Certificate.load(certificate.der, strict=True)

@@ -161,6 +161,7 @@ def _find_anchor_fault(chain: CertificateChain) -> str | None:
 
 
 def _run_path_validation(chain: CertificateChain, inquiry: PathInquiry, index: CertificateIndex) -> None:
+    """Validate `chain` with the library, from its anchor down to the leaf; raise the library's error."""
     anchor = _make_trust_anchor(chain, inquiry.policies)
     lower_certificates = chain.parsed[-2::-1] if len(chain.parsed) > 1 else ()
     path = ValidationPath(
@@ -236,6 +237,7 @@ def _read_anchor_policy_flags(chain: CertificateChain) -> dict[str, bool]:
 
 
 def _make_validation_context(inquiry: PathInquiry, index: CertificateIndex, anchor: Any) -> Any:
+    """Return the library's settings for one validation: it fetches nothing and checks no revocation."""
     registry = index.registry
     return ValidationContext(
         moment=inquiry.moment,

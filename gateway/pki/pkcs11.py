@@ -100,8 +100,8 @@ class _WrongKeyError(Exception):
 class TokenKey:
     """A private key in a PKCS#11 token; one object serves all threads, one use at a time.
 
-    `pin` returns the PIN and is called at each opening of a session, so that a wrong PIN can
-    be corrected while the process runs. `clock` returns monotonic seconds. `tell` receives
+    `read_pin` returns the PIN and is called at each opening of a session, so that a wrong PIN can
+    be corrected while the process runs. `clock` returns monotonic seconds. `report_problem` receives
     the problem when the key begins to fail, and None when it works again. Nothing is opened
     before the first use: a hub can start while its token is unavailable.
     """
@@ -155,6 +155,7 @@ class TokenKey:
             )
 
     def _run_or_reopen(self, operation: Callable[[Any], _Result]) -> _Result:
+        """Return the result of `operation` with the key; open the key again once if the session fails."""
         if self._key is not None and self._generation == self._module.generation:
             try:
                 return operation(self._key)
@@ -188,6 +189,7 @@ class TokenKey:
         raise unavailable_error
 
     def _find_own_key(self) -> Any:
+        """Return the labelled key in a session; raise _WrongKeyError if it is not the certificate's."""
         from pkcs11 import ObjectClass
 
         session = self._module.open_session(self._location.token, self._get_usable_pin)
@@ -209,6 +211,7 @@ class TokenKey:
         return pin
 
     def _make_unavailable_error(self, problem: Exception) -> GatewayError:
+        """Return GW803 for a failure of the token; remember the PIN that the token has refused."""
         error_type = type(problem).__name__
         if error_type == "PinIncorrect":
             self._refused_pin = hashlib.sha256(self._read_pin().rstrip(b"\r\n")).digest()
@@ -240,6 +243,7 @@ class TokenSigner(TokenKey):
         return _is_probe_signature_of(self.certificate.public_key, self._compute_signature(key, _PROBE))
 
     def _compute_signature(self, key: Any, data: bytes) -> bytes:
+        """Return the signature over `data` in the form of XML Signature, made by `key` in the token."""
         from pkcs11 import Mechanism
 
         public = self.certificate.public_key

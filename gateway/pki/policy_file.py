@@ -87,6 +87,7 @@ _USE_KEYS: Final = frozenset(each.name for each in fields(KeyUsageRule))
 
 
 def _read_revocation_table(table: Mapping[str, Any], location: str) -> dict[str, Any]:
+    """Return the fields of TrustPolicy that a `revocation` table sets; raise GW801 for a wrong value."""
     _check_allowed_keys(table, {"rule", "crl_age_most_hours"}, location)
     policy_values: dict[str, Any] = {}
     if "rule" in table:
@@ -102,6 +103,7 @@ def _read_revocation_table(table: Mapping[str, Any], location: str) -> dict[str,
 
 
 def _read_uses(table: Mapping[str, Any], location: str) -> Mapping[CertificateUse, KeyUsageRule]:
+    """Return the usage rule for each use: that of `table`, else the default one."""
     uses = dict(DEFAULT_USES)
     _check_allowed_keys(table, {use.value for use in CertificateUse}, location)
     for use in CertificateUse:
@@ -130,6 +132,7 @@ def _read_typed_values(
 
 
 def _read_value(value: Any, value_type: str, location: str) -> Any:
+    """Return a value of TOML as a value of type `value_type`; raise GW801 for any other value."""
     if value_type == "frozenset[str]":
         if isinstance(value, list) and all(isinstance(each, str) for each in value):
             return frozenset(value)

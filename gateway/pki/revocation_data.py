@@ -186,6 +186,7 @@ class RevocationList:
         return is_verified
 
     def _verify_list_signature(self, key: PublicKey) -> bool:
+        """Return whether `key` verifies the signature of this list."""
         digest = self.parsed.signature_hash_algorithm
         try:
             if isinstance(key, dsa.DSAPublicKey) and digest is not None:
@@ -252,6 +253,7 @@ class RevocationData:
         responses: tuple[OcspResponse, ...],
         unreadable: tuple[UnreadableData, ...] = (),
     ) -> None:
+        """Set the fields of this frozen object, and index the statements of `responses` by serial number."""
         statements: dict[int, list[tuple[OcspResponse, SingleResponse]]] = {}
         for response in responses:
             for statement in response.statements:
@@ -322,6 +324,7 @@ def _decode_pem(block: bytes) -> bytes:
 
 
 def _read_encoded(encoded: bytes, rules: CertificateRules) -> RevocationList:
+    """Return the list in DER octets; raise GatewayError if it is malformed or refused by `rules`."""
     if len(encoded) > MAX_CRL_OCTETS:
         _raise_malformed(f"a revocation list of {len(encoded)} octets is too large")
     try:
@@ -442,6 +445,7 @@ def _has_number_fault(parsed: x509.CertificateRevocationList, rules: Certificate
 def _find_scope_fault(
     parsed: x509.CertificateRevocationList, scope: x509.IssuingDistributionPoint | None
 ) -> str | None:
+    """Return why a list is unusable by its extensions or its `scope`; None if it is not."""
     if any(each.critical and each.oid not in _SUPPORTED_EXTENSIONS for each in parsed.extensions):
         return "a critical extension is not known here"
     if scope is not None and scope.only_contains_attribute_certs:
@@ -490,6 +494,7 @@ def list_distribution_points(certificate: Certificate, issuer_key: str) -> tuple
 
 
 def _read_point(point: x509.DistributionPoint, issuer: x509.Name, issuer_key: str) -> DistributionPoint:
+    """Return a distribution point; its missing crl_issuer is `issuer`, whose normal form is `issuer_key`."""
     directory_names = [each for each in point.crl_issuer or () if isinstance(each, x509.DirectoryName)]
     return DistributionPoint(
         names=list_point_names(point, directory_names[0].value if directory_names else issuer),
@@ -519,6 +524,7 @@ def find_covered_reasons(
 
 
 def _match_points(crl: RevocationList, points: tuple[DistributionPoint, ...]) -> Iterator[DistributionPoint]:
+    """Yield the distribution points for which a list may count (RFC 5280 §6.3.3 (b))."""
     for point in points:
         is_issuer_matching = crl.issuer_key in point.issuers and (
             crl.is_indirect or not point.has_named_issuer

@@ -171,8 +171,7 @@ def check_ocsp_responses(
 ) -> PathFailure | datetime | None:
     """Return the status of the first certificate of a `chain` by the loaded responses; None: no statement.
 
-    GW207 means that it was revoked; GW208 gives the reason why the responses are not
-    accepted.
+    GW207 means that it was revoked; GW208 gives the reason why the responses are not accepted.
     """
     return _StatusSearch(inquiry, index, rule).check_responders(_StatusQuestion(chain, 0, ()))
 
@@ -354,6 +353,7 @@ class _StatusSearch:
         return self.rule.revocations.find_lists(*issuers)
 
     def _find_fresh_status(self, question: _StatusQuestion) -> PathFailure | datetime | None:
+        """Return the result of `find_status` by fresh responses and lists alone, not by earlier ones."""
         responder_status = self.check_responders(question)
         if isinstance(responder_status, PathFailure) and responder_status.problem is CERTIFICATE_REVOKED:
             return responder_status
@@ -628,14 +628,14 @@ class _ListEvaluation:
         )
 
     def list_proven_lists(self) -> Iterator[ProvenList]:
-        """Yield the lists that are proof now."""
+        """Yield the lists that prove the status of the certificate at the time of the inquiry."""
         for each in self.lists:
             proof = self._prove_list(each)
             if isinstance(proof, ProvenList):
                 yield proof
 
     def _prove_list(self, crl: RevocationList) -> str | ProvenList:
-        """Return a list with its signer, the end of its proof and its reasons; a text: why it is no proof."""
+        """Return a list that proves the status, with its signer, end and reasons; a text: why it does not."""
         if crl.unusable_reason:
             return crl.unusable_reason
         if not self.points:

@@ -308,6 +308,7 @@ def get_curve_digest(key: ec.EllipticCurvePublicKey) -> hashes.HashAlgorithm:
 def _match_key_and_certificate(
     key: PrivateKeyTypes, certificate: bytes, key_types: UnionType
 ) -> tuple[Certificate, PrivateKeyTypes]:
+    """Return the certificate and its key; raise GW803 for a key of another type or another certificate."""
     parsed_certificate = read_certificate(certificate)
     if not isinstance(key, key_types):
         raise GatewayError(KEY_UNAVAILABLE, f"keys of type {type(key).__name__} do not sign here", "key")
@@ -324,6 +325,7 @@ def _check_key_file_size(data: bytes) -> None:
 
 
 def _read_private_key(data: bytes, password: bytes | None) -> PrivateKeyTypes:
+    """Return the private key in PEM or DER, decrypted by `password`; raise GW803 without quoting the file."""
     data = data.removeprefix(BOM_UTF8)
     if is_npki_key(der := _decode_pem_key(data)):
         if password is None:

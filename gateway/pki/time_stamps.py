@@ -228,6 +228,7 @@ def _read_bound_digest(signer: Any) -> tuple[str, bytes]:
 
 
 def _verify_signature(signer: Any, signed_content: bytes, certificate: Certificate) -> None:
+    """Raise unless `signer` (CMS) has a valid signature over `signed_content` by the key of `certificate`."""
     digest_name = signer["digest_algorithm"]["algorithm"].native
     digest_algorithm = _DIGEST_ALGORITHMS.get(digest_name)
     if digest_algorithm is None:
@@ -251,6 +252,7 @@ def _verify_signature(signer: Any, signed_content: bytes, certificate: Certifica
 def _verify_signed_octets(
     signer: Any, signed_octets: bytes, certificate: Certificate, digest_algorithm: hashes.HashAlgorithm
 ) -> None:
+    """Raise InvalidSignature for a wrong signature, GatewayError for an algorithm that is not accepted."""
     key, signature, algorithm = (
         certificate.public_key,
         signer["signature"].native,
@@ -284,6 +286,7 @@ def _get_signed_attribute(signer: Any, attribute_name: str) -> Any:
 
 
 def _parse_structure(structure_type: Any, data: bytes) -> Any:
+    """Return `data` parsed as an ASN.1 structure; raise GatewayError if it is malformed or too long."""
     if len(data) > _MAX_TOKEN_OCTETS:
         raise _make_rejection_error(f"{len(data)} octets are too many")
     try:

@@ -111,6 +111,7 @@ def _harden_listening_context(context: _Context) -> _Context:
 
 
 def _harden_context(context: ssl.SSLContext) -> ssl.SSLContext:
+    """Return `context` with TLS 1.2 or later, and without compression and renegotiation."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION

@@ -108,6 +108,7 @@ def list_named_digests(digest: str, fetch_octets: FetchOctets) -> Iterator[str]:
 
 
 def _load_documents(digest: str, fetch_octets: FetchOctets) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the stored document of a verdict, and that of the register it names; raise GW805 if invalid."""
     document = _parse_json_object(
         fetch_octets(digest), ("leaf", "use", "register", "crls", "responses", *_VERDICT_FIELDS)
     )
@@ -154,6 +155,7 @@ def list_differences(stated_values: Mapping[str, Any], verdict: Verdict) -> tupl
 
 
 def _parse_json_object(json_octets: bytes, required_keys: Iterable[str]) -> dict[str, Any]:
+    """Return the object in JSON octets; raise GW805 unless it has all `required_keys`."""
     try:
         document = json.loads(json_octets)
     except ValueError:

@@ -34,8 +34,8 @@ def check_encrypted_size(parts: Iterable[MimePart], limits: WireLimits) -> None:
 class EncryptedParts:
     """The encrypted parts of one message, by content id, and those that have been decrypted.
 
-    `readers` read the encrypted form of each part, at its decryption. `choose_media_type` returns the media
-    type of a decrypted part.
+    `payload_readers` read the encrypted form of each part, at its decryption. `choose_media_type` returns
+    the media type of a decrypted part.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class EncryptedParts:
         return clear_parts
 
     def list_unwrapped_parts(self, parts: Mapping[str, MimePart]) -> tuple[UnwrappedPart, ...]:
-        """Return the digests, algorithms and key of each decrypted part, for the evidence."""
+        """Return the digests, algorithms and certificate of each decrypted part, for the evidence."""
         return tuple(
             UnwrappedPart(
                 content_id,

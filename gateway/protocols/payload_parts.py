@@ -181,6 +181,7 @@ def _iterate_expanded_pieces(
 
 
 def _inflate(decompressor: Any, compressed_content: bytes | Body, location: str) -> Iterator[bytes]:
+    """Yield the expanded content in pieces; raise GW319 for damaged gzip, and for octets after its end."""
     try:
         for compressed_piece in iterate_octets(compressed_content):
             expanded_piece = decompressor.decompress(compressed_piece, _PIECE_OCTETS)

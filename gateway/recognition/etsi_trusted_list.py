@@ -112,6 +112,10 @@ def _read_start(element: etree._Element) -> datetime:
 def _read_rule(
     identifier: str, element: etree._Element, since: datetime, until: datetime | None
 ) -> EquivalenceRule:
+    """Return the equivalence rule of a mutual recognition agreement, in force from `since` until `until`.
+
+    The services and statuses of the pointed party count as those of the pointing party, whose list this is.
+    """
     type_equivalence = get_element(element, f"{_MRA}TrustServiceTSLTypeEquivalenceList")
     status_equivalence = get_element(
         element, f"{_MRA}TrustServiceTSLStatusEquivalenceList/{_MRA}TrustServiceTSLStatusValidEquivalence"
@@ -148,6 +152,7 @@ def _read_statuses(element: etree._Element) -> frozenset[str]:
 
 
 def _read_service_kinds(element: etree._Element) -> Iterator[ServiceKind]:
+    """Yield each service type in `element` with the URI of its additional service information, or none."""
     for type_element in element.findall(f"{_MRA}TrustServiceTSLType"):
         additional = find_optional(type_element, f"{_TSL_TAG}AdditionalServiceInformation")
         additional_uri = "" if additional is None else read_element_text(additional, f"{_TSL_TAG}URI")
@@ -167,7 +172,7 @@ _LIST_URI: Final = "http://uri.etsi.org/TrstSvc/TrustedList/"
 _SUPPORTED_EXTENSIONS: Final = frozenset(
     {
         f"{_TSL}AdditionalServiceInformation",
-        # They describe the certificates of a service; here a level belongs to the service.
+        # Qualifications describe single certificates of a service; the gateway gives a level to the service.
         f"{_SIE}Qualifications",
         f"{_TSL}ExpiredCertsRevocationInfo",
         f"{_SIE}TakenOverBy",
@@ -253,6 +258,7 @@ def _read_next_update(element: etree._Element) -> datetime | None:
 
 
 def _read_services(root: etree._Element) -> Iterator[TrustService]:
+    """Yield the trust services of all providers of a list (ETSI TS 119 612 §5.4 and §5.5)."""
     providers = find_optional(root, f"{_TSL}TrustServiceProviderList")
     for provider in [] if providers is None else providers.findall(f"{_TSL}TrustServiceProvider"):
         information = get_element(provider, f"{_TSL}TSPInformation")
@@ -263,6 +269,7 @@ def _read_services(root: etree._Element) -> Iterator[TrustService]:
 
 
 def _read_service(provider_name: str, element: etree._Element) -> TrustService:
+    """Return the service of a TSPService element, with its present and past statuses, the latest first."""
     information = get_element(element, f"{_TSL}ServiceInformation")
     history = find_optional(element, f"{_TSL}ServiceHistory")
     past_statuses = [] if history is None else history.findall(f"{_TSL}ServiceHistoryInstance")
@@ -279,6 +286,7 @@ def _read_service(provider_name: str, element: etree._Element) -> TrustService:
 
 
 def _read_status(element: etree._Element) -> ServiceStatus:
+    """Return the status in a ServiceInformation or ServiceHistoryInstance (ETSI TS 119 612 §5.5, §5.6)."""
     extensions = element.findall(f"{_TSL}ServiceInformationExtensions/{_TSL}Extension")
     additional_uris = [
         read_element_text(each, f"{_TSL}URI")
@@ -295,6 +303,7 @@ def _read_status(element: etree._Element) -> ServiceStatus:
 
 
 def _list_unknown_extensions(extension: etree._Element) -> Iterator[str]:
+    """Yield the local names of contents of a critical extension that the gateway does not support."""
     if extension.get("Critical") in ("false", "0"):
         return
     tags = [each.tag for each in extension]
@@ -304,6 +313,7 @@ def _list_unknown_extensions(extension: etree._Element) -> Iterator[str]:
 
 
 def _read_schemes(scheme: etree._Element) -> Iterator[SchemePointer]:
+    """Yield the pointers to XML trusted lists of one territory each (ETSI TS 119 612 §5.3.13)."""
     for pointer in scheme.findall(f"{_TSL}PointersToOtherTSL/{_TSL}OtherTSLPointer"):
         additional_information = [
             each

@@ -147,6 +147,7 @@ def _check_elements(root: etree._Element) -> None:
 
 
 def _add_element(parent: etree._Element, tag: str, **attributes: str) -> etree._Element:
+    """Add an element with these attributes to `parent`; empty attributes are left out."""
     element = etree.SubElement(parent, f"{_TRUST_LIST}{tag}")
     for attribute_name, value in attributes.items():
         if value:
@@ -160,6 +161,7 @@ def _write_certificates(parent: etree._Element, certificates: Iterable[Certifica
 
 
 def _write_service(root: etree._Element, service: TrustService) -> None:
+    """Add a Service element to `root`, with a Standing element for each status and the certificates."""
     element = _add_element(root, "Service", provider=service.provider, name=service.name)
     for service_status in service.status_history:
         status_element = _add_element(
@@ -175,6 +177,7 @@ def _write_service(root: etree._Element, service: TrustService) -> None:
 
 
 def _write_rules(parent: etree._Element, rules: Iterable[EquivalenceRule]) -> None:
+    """Add an Equivalence element for each rule; raise GW901 for a rule that our form cannot express."""
     for rule in rules:
         if rule.conditions or rule.becomes:
             raise GatewayError(OUR_MISTAKE, f"the form cannot say rule '{rule.identifier[:80]}'")
@@ -225,6 +228,7 @@ def _read_certificates(element: etree._Element) -> tuple[Certificate, ...]:
 
 
 def _read_service(element: etree._Element) -> TrustService:
+    """Return the service of a Service element, the latest of its statuses (elements Standing) first."""
     statuses = [
         ServiceStatus(
             _read_text(each, "type"),
@@ -243,6 +247,7 @@ def _read_service(element: etree._Element) -> TrustService:
 
 
 def _read_scheme(element: etree._Element) -> SchemePointer:
+    """Return the pointer to the signers of a foreign list or of vouched documents; raise for another role."""
     role = _read_text(element, "role")
     if role not in _ROLES:
         raise_malformed(element, "a scheme must be a list or a voucher")
@@ -256,6 +261,7 @@ def _read_scheme(element: etree._Element) -> SchemePointer:
 
 
 def _read_bridge(element: etree._Element) -> CrossCertificateBridge:
+    """Return the cross-certificate of a bridge element, with the level of each certificate policy."""
     certificates = _read_certificates(element)
     if len(certificates) != 1:
         raise_malformed(element, "a bridge must be one certificate")
@@ -266,6 +272,7 @@ def _read_bridge(element: etree._Element) -> CrossCertificateBridge:
 
 
 def _read_rules(element: etree._Element) -> Iterator[EquivalenceRule]:
+    """Yield the equivalence rules in `element`; a rule without `until` is in force without end."""
     for rule_element in element.iterchildren(f"{_TRUST_LIST}Equivalence"):
         rule_state = _read_text(rule_element, "state")
         if rule_state not in ("enacted", "repealed"):

@@ -65,7 +65,7 @@ class RecognitionContext:
     def validate_certificate(
         self, certificate: Certificate, at: datetime, use: CertificateUse, store: TrustStore
     ) -> Verdict:
-        """Validate a certificate with `examine`, under other anchors than those of ``trust``."""
+        """Validate a certificate by the anchors in `store`, with the function `self.examine`."""
         return self.examine(certificate.der, use, at, store, self.revocations or RevocationData())
 
     def list_pointing_lists(self, at: datetime) -> tuple[TrustedList, ...]:
@@ -179,7 +179,7 @@ def open_named_lists(
                 opened_list, _ = open_named_list(list_octets, [pointing_list], limits=limits)
                 check_list_freshness(opened_list, at)
             except GatewayError as refusal:
-                # a refusal because another list does not name the signer is the least specific one
+                # Any other refusal says more than that another list does not name the signer.
                 if (
                     refusal_by_name.get(file_name, refusal).problem is CERTIFICATE_UNTRUSTED
                     or file_name not in refusal_by_name
@@ -241,6 +241,7 @@ def compute_unchanged_until(recognition: RecognitionContext, at: datetime) -> da
 def _iterate_change_times(
     trusted_list: TrustedList, rule_chain: tuple[EquivalenceRules, ...]
 ) -> Iterator[datetime]:
+    """Yield the times at which the recognition by `trusted_list` and the rules may change, in no order."""
     if trusted_list.next_update is not None:
         yield trusted_list.next_update
     for service in trusted_list.services:
@@ -331,6 +332,7 @@ def open_vouched_document(vouched_octets: bytes, *, limits: WireLimits = DEFAULT
 
 
 def _extract_document(root: etree._Element) -> bytes:
+    """Return the document of a vouched document; raise unless it has the stated SHA-256 digest."""
     document_element = get_element(root, f"{_VOUCHED}Document")
     document = decode_base64_octets((document_element.text or "").encode())
     if document is None:

@@ -74,8 +74,8 @@ def admit_by_recognition(
     """Validate a signer that our own anchors ``refused`` in every other way.
 
     The signer must have one of the ``required_levels``, if given. The verdict is valid at most
-    until the lists in force change. None of them takes back that our own anchors found it revoked: lists of
-    others may know only one key of an authority.
+    until the lists in force change. A signer that is revoked under our own anchors stays refused, because
+    the lists of others may know only one key of an authority.
     """
     if refused.problem is CERTIFICATE_REVOKED:
         return Admission(None, replace(refused, tolerated=False))
@@ -218,6 +218,7 @@ def can_validate_certificate(certificate: Certificate, at: datetime, recognition
 
 
 def _make_bridge_store(recognition: RecognitionContext, at: datetime) -> TrustStore | None:
+    """Return our trust store with the cross-certificates of our own list; None if it is not in force."""
     root_list, trust_store = recognition.root, recognition.trust
     if root_list is None or not root_list.bridges or not is_fresh_list(root_list, at):
         return None
@@ -240,6 +241,7 @@ def _crosses_bridge(verdict: Verdict, root_list: TrustedList, policy: str, level
 def _try_trusted_lists(
     certificate: Certificate, at: datetime, use: CertificateUse, recognition: RecognitionContext
 ) -> Iterator[Admission]:
+    """Yield the admission or refusal of the signer by each trusted list that is in force at `at`."""
     for trusted_list, rule_chain in recognition.list_current_lists(at):
         anchors = _collect_anchors(trusted_list, rule_chain, at)
         if anchors:
@@ -294,6 +296,7 @@ def _validate_under_anchors(
 def _list_recognized_services(
     trusted_list: TrustedList, rule_chain: tuple[EquivalenceRules, ...], at: datetime
 ) -> Iterator[tuple[TrustService, frozenset[str]]]:
+    """Yield the services of `trusted_list` that we recognize at `at`, each with its levels in our terms."""
     for service in trusted_list.services:
         status = service.find_status(at)
         levels = get_levels(status, rule_chain, at) if status else frozenset()

@@ -84,7 +84,7 @@ from .customs_notices import NewCustomsNotice as NewCustomsNotice
 from .daily_statistics import DailyCount as DailyCount
 from .daily_statistics import StatisticsFilter as StatisticsFilter
 from .daily_statistics import StatisticsSumRow as StatisticsSumRow
-from .daily_statistics import choose_band as choose_band
+from .daily_statistics import find_duration_band as find_duration_band
 from .database_copies import CopiesMissingError as CopiesMissingError
 from .database_copies import find_copies_problem as find_copies_problem
 from .database_copies import find_standby_problem as find_standby_problem
@@ -154,8 +154,8 @@ from .item_releases import ReleaseToChildRow as ReleaseToChildRow
 from .lanes import LaneBacklog as LaneBacklog
 from .lanes import LaneSummaryRow as LaneSummaryRow
 from .list_filters import LIST_COUNT_LIMIT as LIST_COUNT_LIMIT
-from .list_filters import LONGEST_POSITION as LONGEST_POSITION
-from .list_filters import LONGEST_ROW_NUMBER as LONGEST_ROW_NUMBER
+from .list_filters import MAX_POSITION_DIGITS as MAX_POSITION_DIGITS
+from .list_filters import MAX_ROW_NUMBER_DIGITS as MAX_ROW_NUMBER_DIGITS
 from .list_filters import ListFilter as ListFilter
 from .list_filters import ListPage as ListPage
 from .list_filters import build_bounds as build_bounds

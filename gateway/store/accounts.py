@@ -251,17 +251,19 @@ def update_account(conn: Connection, account: int, **values: Any) -> None:
     conn.execute(update(accounts).where(accounts.c.id == account).values(**values))
 
 
-def set_password(conn: Connection, account: int, password: str | None, at: datetime) -> None:
+def set_password(conn: Connection, account: int, password_hash: str | None, at: datetime) -> None:
     """Set the hash of a password, or remove it; every session of the account ends."""
     conn.execute(
-        update(accounts).where(accounts.c.id == account).values(password=password, password_changed_at=at)
+        update(accounts)
+        .where(accounts.c.id == account)
+        .values(password=password_hash, password_changed_at=at)
     )
     _end_sessions(conn, account, at)
 
 
-def replace_password_hash(conn: Connection, account: int, password: str) -> None:
+def replace_password_hash(conn: Connection, account: int, password_hash: str) -> None:
     """Store another hash of the same password; the sessions of the account go on."""
-    conn.execute(update(accounts).where(accounts.c.id == account).values(password=password))
+    conn.execute(update(accounts).where(accounts.c.id == account).values(password=password_hash))
 
 
 def set_status(conn: Connection, account: int, status: str, at: datetime) -> None:
@@ -272,24 +274,27 @@ def set_status(conn: Connection, account: int, status: str, at: datetime) -> Non
 
 
 def set_roles(
-    conn: Connection, account: int, kind: str, code: str, roles: Sequence[str], at: datetime
+    conn: Connection, account: int, kind: str, organisation_code: str, roles: Sequence[str], at: datetime
 ) -> None:
-    """Set the roles of an account in the organisation `code` of this kind; its sessions there end.
+    """Set the roles of an account in the organisation `organisation_code` of `kind`; its sessions there end.
 
     Links that set its password become invalid, as their author may no longer manage the account. Raises GW808
     for a role in a party that is not registered.
     """
-    if roles and not is_known_organisation(conn, kind, code):
+    if roles and not is_known_organisation(conn, kind, organisation_code):
         raise GatewayError(
-            MISUSE, f"there is no party {code[:80]} in the register: register it first", "party"
+            MISUSE, f"there is no party {organisation_code[:80]} in the register: register it first", "party"
         )
-    there = and_(account_roles.c.kind == kind, account_roles.c.organisation == code)
+    there = and_(account_roles.c.kind == kind, account_roles.c.organisation == organisation_code)
     conn.execute(delete(account_roles).where(account_roles.c.account_id == account, there))
-    rows = [{"account_id": account, "kind": kind, "organisation": code, "role": role} for role in set(roles)]
+    rows = [
+        {"account_id": account, "kind": kind, "organisation": organisation_code, "role": role}
+        for role in set(roles)
+    ]
     if rows:
         conn.execute(insert(account_roles), rows)
     conn.execute(delete(account_invitations).where(account_invitations.c.account_id == account))
-    _end_sessions(conn, account, at, sessions.c.kind == kind, sessions.c.organisation == code)
+    _end_sessions(conn, account, at, sessions.c.kind == kind, sessions.c.organisation == organisation_code)
 
 
 def is_known_organisation(conn: Connection, kind: str, code: str) -> bool:
@@ -299,14 +304,14 @@ def is_known_organisation(conn: Connection, kind: str, code: str) -> bool:
     )
 
 
-def list_roles_of(conn: Connection, account: int) -> Sequence[AccountRoleRow]:
+def list_account_roles(conn: Connection, account: int) -> Sequence[AccountRoleRow]:
     """Return the roles of an account, with the kind and the code of each organisation."""
     query = select(account_roles).where(account_roles.c.account_id == account)
     return conn.execute(query.order_by(*_ROLE_ORDER)).all()
 
 
 def list_usable_roles(conn: Connection, account: int) -> Sequence[AccountRoleRow]:
-    """Return the roles of an account as `list_roles_of`, but for those in suspended and retired parties."""
+    """Return the roles of an account, except those in suspended and retired parties."""
     # An agency is registered under its code.
     same = and_(account_roles.c.kind.in_(("agency", "party")), parties.c.id == account_roles.c.organisation)
     role_query = select(account_roles).outerjoin(parties, same).where(account_roles.c.account_id == account)
@@ -315,16 +320,16 @@ def list_usable_roles(conn: Connection, account: int) -> Sequence[AccountRoleRow
     return conn.execute(role_query.where(usable).order_by(*_ROLE_ORDER)).all()
 
 
-def record_sign_in(conn: Connection, name: str, network: str, good: bool, at: datetime) -> int:
+def record_sign_in(conn: Connection, name: str, network: str, is_successful: bool, at: datetime) -> int:
     """Store an attempt to sign in; return its id."""
-    values = {"name_sha256": _digest_name(name), "network": network, "good": good, "at": at}
+    values = {"name_sha256": _digest_name(name), "network": network, "good": is_successful, "at": at}
     return insert_row(conn, sign_ins, values)
 
 
-def confirm_sign_in(conn: Connection, attempt: int, name: str) -> None:
+def confirm_sign_in(conn: Connection, attempt_id: int, name: str) -> None:
     """Store that a sign-in attempt was good, with the digest of the account's name."""
-    good = {"name_sha256": _digest_name(name), "good": True}
-    conn.execute(update(sign_ins).where(sign_ins.c.id == attempt).values(good))
+    new_values = {"name_sha256": _digest_name(name), "good": True}
+    conn.execute(update(sign_ins).where(sign_ins.c.id == attempt_id).values(new_values))
 
 
 def lock_sign_ins(conn: Connection, network: str, name: str | None = None) -> None:
@@ -360,8 +365,8 @@ def _digest_name(name: str) -> str:
     return sha256(name.casefold().encode(errors="replace")).hexdigest()
 
 
-def _end_sessions(conn: Connection, account: int, at: datetime, *limits: Any) -> None:
-    conditions = (sessions.c.account_id == account, sessions.c.ended_at.is_(None), *limits)
+def _end_sessions(conn: Connection, account: int, at: datetime, *session_conditions: Any) -> None:
+    conditions = (sessions.c.account_id == account, sessions.c.ended_at.is_(None), *session_conditions)
     conn.execute(update(sessions).where(*conditions).values(ended_at=at))
 
 

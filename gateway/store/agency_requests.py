@@ -168,17 +168,17 @@ def insert_request(conn: Connection, request: NewAgencyRequest) -> int:
     return insert_requests(conn, [request])[0]
 
 
-def insert_requests(conn: Connection, new: Sequence[NewAgencyRequest]) -> tuple[int, ...]:
+def insert_requests(conn: Connection, new_requests: Sequence[NewAgencyRequest]) -> tuple[int, ...]:
     """Store requests in their first state by one statement; return their ids in the order given."""
-    if not new:
+    if not new_requests:
         return ()
     rows = [
         collect_values(new_request)
         | {"required": [list(pair) for pair in new_request.required], "state": REQUEST.initial_state}
-        for new_request in new
+        for new_request in new_requests
     ]
-    stored = {row.number: int(row.id) for row in conn.execute(_INSERT, rows)}
-    return tuple(stored[new_request.number] for new_request in new)
+    ids_by_number = {row.number: int(row.id) for row in conn.execute(_INSERT, rows)}
+    return tuple(ids_by_number[new_request.number] for new_request in new_requests)
 
 
 def apply_event(conn: Connection, request: int, event: StateEvent, **values: Any) -> str:
@@ -189,10 +189,10 @@ def apply_event(conn: Connection, request: int, event: StateEvent, **values: Any
     return transitions.apply_event(conn, agency_requests, REQUEST, request, event, **values)
 
 
-def set_due_times(conn: Connection, times: Mapping[int, datetime | None]) -> None:
+def set_due_times(conn: Connection, due_by_request: Mapping[int, datetime | None]) -> None:
     """Set for each request (row id) when its agency or applicant must have acted; None if nothing is due."""
-    if times:
-        conn.execute(_SET_DUE, [{"wanted": request, "due": due} for request, due in times.items()])
+    if due_by_request:
+        conn.execute(_SET_DUE, [{"wanted": request, "due": due} for request, due in due_by_request.items()])
 
 
 class RequestDocumentRow(Protocol):
@@ -233,10 +233,10 @@ def set_status_code(conn: Connection, request: int, code: str | None) -> None:
     conn.execute(changed.values(status_code=code))
 
 
-def outdate_decisions(conn: Connection, request: int, last: int) -> None:
-    """Mark the decisions on a request up to the row `last` as outdated: the items were amended since."""
+def outdate_decisions(conn: Connection, request: int, last_decision_id: int) -> None:
+    """Mark the decisions on a request up to the row id `last_decision_id` as outdated by an amendment."""
     changed = update(agency_requests).where(agency_requests.c.id == request)
-    conn.execute(changed.values(outdated_decision=last))
+    conn.execute(changed.values(outdated_decision=last_decision_id))
 
 
 def set_required_items(
@@ -315,15 +315,20 @@ def insert_correlation(
 
 
 def insert_correlations(
-    conn: Connection, scheme: str, names: Sequence[tuple[str, int | None]], case_id: int
+    conn: Connection, scheme: str, identifiers: Sequence[tuple[str, int | None]], case_id: int
 ) -> None:
-    """Store identifiers of the case, each with its request (row id) or None; see `insert_correlation`."""
-    if not names:
+    """Store identifiers of the case, each with its request (row id) or None.
+
+    Raise GW702 for an identifier that is stored already for another case or request.
+    """
+    if not identifiers:
         return
-    stored = _INSERT_CORRELATION.insert_keyed(conn, _make_correlation_rows(scheme, names, case_id), "value")
-    for value, request in names:
-        holder = None if value in stored else find_correlation(conn, scheme, value)
-        if value not in stored and (
+    inserted_rows = _INSERT_CORRELATION.insert_keyed(
+        conn, _make_correlation_rows(scheme, identifiers, case_id), "value"
+    )
+    for value, request in identifiers:
+        holder = None if value in inserted_rows else find_correlation(conn, scheme, value)
+        if value not in inserted_rows and (
             holder is None or (holder.case_id, holder.request_id) != (case_id, request)
         ):
             raise GatewayError(DECISION_CONFLICT, f"{scheme} {value[:80]} names another case already")
@@ -335,13 +340,17 @@ def ensure_correlation(conn: Connection, scheme: str, value: str, case_id: int, 
 
 
 def _make_correlation_rows(
-    scheme: str, names: Sequence[tuple[str, int | None]], case_id: int
+    scheme: str, identifiers: Sequence[tuple[str, int | None]], case_id: int
 ) -> list[dict[str, Any]]:
+    """Return the rows of these identifiers, each with its request (row id) or None.
+
+    Raise ValueError for an unknown `scheme`.
+    """
     if scheme not in CORRELATION_SCHEMES:
         raise ValueError(f"no scheme of correlation: {scheme}")
     return [
         {"scheme": scheme, "value": value, "case_id": case_id, "request_id": request}
-        for value, request in names
+        for value, request in identifiers
     ]
 
 

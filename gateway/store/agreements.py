@@ -131,19 +131,19 @@ class NewAgreement:
 
 
 def activate_agreement(
-    conn: Connection, agreement: NewAgreement, modes: Sequence[NewPMode], at: datetime, by: str
+    conn: Connection, agreement: NewAgreement, new_pmodes: Sequence[NewPMode], at: datetime, loaded_by: str
 ) -> None:
     """Activate the agreement with its P-Modes, replacing an earlier one of the same id."""
     values = asdict(agreement) | {
         "sha256": compute_sha256(agreement.source),
         "status": "ACTIVE",
         "loaded_at": at,
-        "loaded_by": by,
+        "loaded_by": loaded_by,
     }
     if _INSERT_AGREEMENT.insert_one(conn, values) is None:
         conn.execute(update(agreements).where(agreements.c.id == agreement.id).values(**values))
         conn.execute(delete(pmodes).where(pmodes.c.agreement_id == agreement.id))
-    rows = [asdict(mode) | {"agreement_id": agreement.id} for mode in modes]
+    rows = [asdict(mode) | {"agreement_id": agreement.id} for mode in new_pmodes]
     if rows:
         conn.execute(insert(pmodes), rows)
     increment_register_version(conn)
@@ -186,8 +186,8 @@ class ActivePModeRow(PModeRow, Protocol):
 def list_active_pmodes(conn: Connection, parties: Collection[str]) -> Sequence[ActivePModeRow]:
     """Return the P-Modes of active agreements between parties with their overrides.
 
-    `parties` are the identifiers of all of them, of which a P-Mode has its first ones as columns. Each
-    row states its own validity.
+    `parties` are all identifiers of these parties; the columns of a P-Mode have the first identifier of its
+    sender and of its receiver. Each row states the period in which it is valid.
     """
     query = (
         select(pmodes, agreements.c.overrides, agreements.c.successors)
@@ -285,21 +285,21 @@ def insert_forwarding_rule(conn: Connection, values: Mapping[str, Any], at: date
     same = [forwarding_rules.c[name] == values[name] for name in _RULE_KEY]
     if conn.execute(select(forwarding_rules.c.id).where(*same)).first() is not None:
         return None
-    number = insert_row(conn, forwarding_rules, {**values, "created_at": at})
+    rule_id = insert_row(conn, forwarding_rules, {**values, "created_at": at})
     increment_register_version(conn)
-    return number
+    return rule_id
 
 
-def remove_forwarding_rule(conn: Connection, number: int) -> bool:
+def remove_forwarding_rule(conn: Connection, rule_id: int) -> bool:
     """Remove a rule; return False when there is none of this number."""
-    deleted = conn.execute(delete(forwarding_rules).where(forwarding_rules.c.id == number))
+    deleted = conn.execute(delete(forwarding_rules).where(forwarding_rules.c.id == rule_id))
     increment_register_version(conn)
     return deleted.rowcount == 1
 
 
-def find_forwarding_rule(conn: Connection, number: int) -> ForwardingRuleRow | None:
+def find_forwarding_rule(conn: Connection, rule_id: int) -> ForwardingRuleRow | None:
     """Return the rule of this number."""
-    return conn.execute(select(forwarding_rules).where(forwarding_rules.c.id == number)).first()
+    return conn.execute(select(forwarding_rules).where(forwarding_rules.c.id == rule_id)).first()
 
 
 def list_forwarding_rules(conn: Connection) -> Sequence[ForwardingRuleRow]:

@@ -83,7 +83,7 @@ def find_token(conn: Connection, token_sha256: str) -> ApiTokenRow | None:
     return conn.execute(_FIND, {"wanted": token_sha256}).first()
 
 
-def delete_tokens_of(conn: Connection, party: str) -> None:
+def delete_party_tokens(conn: Connection, party: str) -> None:
     """Delete the tokens of a party: it needs new ones."""
     conn.execute(delete(api_tokens).where(api_tokens.c.party_id == party))
 
@@ -95,7 +95,7 @@ def count_valid_tokens(conn: Connection, party: str, at: datetime) -> int:
     return int(conn.execute(select(func.count()).where(valid)).scalar_one())
 
 
-def use_assertion(conn: Connection, jti_sha256: str, expires_at: datetime) -> bool:
+def record_used_assertion(conn: Connection, jti_sha256: str, expires_at: datetime) -> bool:
     """Store that an assertion is used; return False when it was used before."""
     row = {"jti_sha256": jti_sha256, "expires_at": expires_at}
     return _USE.insert_one(conn, row) is not None

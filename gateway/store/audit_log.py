@@ -49,7 +49,7 @@ class AuditRow(Protocol):
     reason: str | None
 
 
-_TEXTS: Final = ("actor", "account", "action", "object", "outcome")
+_SEARCHED_COLUMNS: Final = ("actor", "account", "action", "object", "outcome")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +95,21 @@ def count_actions(conn: Connection, role: str, action: str, since: datetime) -> 
     return int(conn.execute(counted).scalar_one())
 
 
-def search_actions(conn: Connection, criteria: AuditFilter, page: ListFilter) -> ListPage:
+def search_actions(conn: Connection, criteria: AuditFilter, list_filter: ListFilter) -> ListPage:
     """Return one page of the actions that meet the criteria, newest first."""
-    conditions = [*_list_conditions(criteria), *build_bounds(page, audit.c.id, audit.c.at, indexed=True)]
-    if page.text:
-        conditions.append(build_text_condition(page.text, *(audit.c[name] for name in _TEXTS)))
-    return fetch_page(conn, tuple(audit.c), audit, conditions, page, audit.c.id)
+    conditions = [
+        *_list_conditions(criteria),
+        *build_bounds(list_filter, audit.c.id, audit.c.at, has_time_index=True),
+    ]
+    if list_filter.text:
+        conditions.append(
+            build_text_condition(list_filter.text, *(audit.c[name] for name in _SEARCHED_COLUMNS))
+        )
+    return fetch_page(conn, tuple(audit.c), audit, conditions, list_filter, audit.c.id)
 
 
 def _list_conditions(criteria: AuditFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions of `criteria`; a verb that is a noun alone stands for all verbs of this noun."""
     conditions: list[ColumnElement[bool]] = []
     if criteria.person is not None:
         conditions.append(or_(audit.c.actor == criteria.person, audit.c.account == criteria.person))
@@ -116,6 +122,6 @@ def _list_conditions(criteria: AuditFilter) -> list[ColumnElement[bool]]:
     return conditions
 
 
-def find_action(conn: Connection, number: int) -> AuditRow | None:
+def find_action(conn: Connection, action_id: int) -> AuditRow | None:
     """Return the action of this number."""
-    return conn.execute(select(audit).where(audit.c.id == number)).first()
+    return conn.execute(select(audit).where(audit.c.id == action_id)).first()

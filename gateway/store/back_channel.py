@@ -49,8 +49,8 @@ _INSERT = InsertIfAbsent(pull_requests, ("digest",), "digest")
 _NOW: Final = bindparam("now", type_=Instant())
 _ACTIVE: Final = get_next_state(DELIVERY, "QUEUED", "lease")
 _AWAITING: Final = get_next_state(DELIVERY, _ACTIVE, "sent")
-_HELD: Final = select(lanes.c.held_at).where(lanes.c.name == bindparam("in_lane"))
-_OLDEST: Final = (
+_LANE_HOLD: Final = select(lanes.c.held_at).where(lanes.c.name == bindparam("in_lane"))
+_OLDEST_DELIVERY: Final = (
     select(deliveries)
     .where(
         build_state_condition(deliveries, "QUEUED"),
@@ -65,9 +65,12 @@ _OLDEST: Final = (
 )
 
 
-def note_pull_request(conn: Connection, digest: str, at: datetime, forget: datetime) -> bool:
-    """Store the digest of a pull request; return False for a repeat. Remove digests seen before `forget`."""
-    conn.execute(delete(pull_requests).where(pull_requests.c.seen_at < forget))
+def record_pull_request(conn: Connection, digest: str, at: datetime, remove_before: datetime) -> bool:
+    """Store the digest of a pull request; return False for a repeat.
+
+    First remove the digests that were seen before `remove_before`.
+    """
+    conn.execute(delete(pull_requests).where(pull_requests.c.seen_at < remove_before))
     return _INSERT.insert_one(conn, {"digest": digest, "seen_at": at}) is not None
 
 
@@ -76,21 +79,21 @@ def find_waiting_message(conn: Connection, lane: str, at: datetime) -> DeliveryR
 
     A lane that an operator holds hands out nothing.
     """
-    if conn.execute(_HELD, {"in_lane": lane}).scalar() is not None:
+    if conn.execute(_LANE_HOLD, {"in_lane": lane}).scalar() is not None:
         return None
-    return conn.execute(_OLDEST, {"in_lane": lane, "now": at}).first()
+    return conn.execute(_OLDEST_DELIVERY, {"in_lane": lane, "now": at}).first()
 
 
 def hand_out_message(conn: Connection, row: DeliveryRow, at: datetime, actor: str) -> None:
     """Store that a locked message is sent in the answer to a pull request, and when its receipt is due."""
     receipt_due = at + timedelta(seconds=int(row.parameters["retry_interval"]))
-    last = row.tries >= int(row.parameters["retries"])
+    is_last_try = row.tries >= int(row.parameters["retries"])
     values = {
         "state": _AWAITING,
         "attempt": row.attempt + 1,
         "tries": row.tries + 1,
         "due_at": receipt_due,
-        "expires_at": receipt_due if last else row.expires_at,
+        "expires_at": receipt_due if is_last_try else row.expires_at,
     }
     conn.execute(update(deliveries).where(deliveries.c.id == row.id).values(**values))
     tried = {"delivery": row.id, "attempt": row.attempt + 1, "started_at": at}
@@ -138,9 +141,9 @@ class ResponseRow(Protocol):
     delivery: int
 
 
-def list_responses(conn: Connection, requests: Sequence[int]) -> Sequence[ResponseRow]:
+def list_responses(conn: Connection, message_ids: Sequence[int]) -> Sequence[ResponseRow]:
     """Return the messages that respond to received messages, the oldest first, each with its delivery."""
-    return conn.execute(_RESPONSES, {"wanted": list(requests)}).all()
+    return conn.execute(_RESPONSES, {"wanted": list(message_ids)}).all()
 
 
 def mark_response_given(conn: Connection, delivery: int, at: datetime, receipt_due: datetime) -> bool:
@@ -153,10 +156,10 @@ def mark_response_given(conn: Connection, delivery: int, at: datetime, receipt_d
     row = conn.execute(query.with_for_update(key_share=True)).first()
     if row is None or row.state != "QUEUED":
         return False
-    receipted = bool(row.parameters.get("receipt"))
-    event = "given_for_receipt" if receipted else "given"
+    is_receipt_due = bool(row.parameters.get("receipt"))
+    event = "given_for_receipt" if is_receipt_due else "given"
     after = get_next_state(DELIVERY, row.state, event)
-    values: dict[str, Any] = {"due_at": receipt_due} if receipted else {"finished_at": at}
+    values: dict[str, Any] = {"due_at": receipt_due} if is_receipt_due else {"finished_at": at}
     conn.execute(
         update(deliveries)
         .where(deliveries.c.id == delivery)

@@ -87,23 +87,23 @@ class NewAnswer:
     files: Sequence[Payload] = ()
 
 
-def insert_answer(conn: Connection, new: NewAnswer, at: datetime) -> int:
+def insert_answer(conn: Connection, new_answer: NewAnswer, at: datetime) -> int:
     """Store an answer with its files; return its id."""
-    row = collect_values(new) | {"created_at": at}
+    row = collect_values(new_answer) | {"created_at": at}
     del row["files"]
-    answer = insert_row(conn, case_answers, row)
-    if new.files:
+    answer_id = insert_row(conn, case_answers, row)
+    if new_answer.files:
         rows = [
             {
-                "answer": answer,
+                "answer": answer_id,
                 "content_id": file.content_id,
                 "media_type": file.media_type,
                 "content": file.content,
             }
-            for file in new.files
+            for file in new_answer.files
         ]
         conn.execute(insert(case_answer_files), rows)
-    return answer
+    return answer_id
 
 
 def find_answer(conn: Connection, party: str, request: int, answer: int) -> CaseAnswerRow | None:
@@ -147,8 +147,8 @@ def load_files(conn: Connection, answer: int) -> tuple[Payload, ...]:
     return tuple(Payload(row.content_id, row.media_type, row.content) for row in rows)
 
 
-def mark_handed_in(conn: Connection, answer: int, message: int, at: datetime) -> None:
+def mark_handed_in(conn: Connection, answer: int, message_id: int, at: datetime) -> None:
     """Store which message the signed answer became; the first one is kept."""
     c = case_answers.c
     unsent = (c.id == answer) & c.message.is_(None)
-    conn.execute(update(case_answers).where(unsent).values(message=message, handed_in_at=at))
+    conn.execute(update(case_answers).where(unsent).values(message=message_id, handed_in_at=at))

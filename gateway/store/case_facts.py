@@ -28,13 +28,13 @@ _CASE: Final = select(cases, build_version_column().label("register"), _AWAITS.l
 class CaseFacts:
     """A case, its submission as far as an answer needs it, and the version of the register at that moment.
 
-    `awaits` says whether the case waits for the number of a requirement.
+    `awaits_requirement` says whether the case waits for the number of a requirement.
     """
 
     case: Any
     message: Any
-    register: int
-    awaits: bool
+    register_version: int
+    awaits_requirement: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class NoticeWithCase:
 
     notice: Any
     request: Any
-    of_case: CaseFacts
+    case_facts: CaseFacts
 
 
 def find_case_facts(conn: Connection, case_id: int) -> CaseFacts | None:
@@ -60,5 +60,5 @@ def find_notice_with_case(conn: Connection, notice_id: int) -> NoticeWithCase | 
     if notice_row is None:
         return None
     request = agency_requests.find_by_id(conn, notice_row.request_id)
-    facts = None if request is None else find_case_facts(conn, request.case_id)
-    return None if facts is None else NoticeWithCase(notice_row, request, facts)
+    case_facts = None if request is None else find_case_facts(conn, request.case_id)
+    return None if case_facts is None else NoticeWithCase(notice_row, request, case_facts)

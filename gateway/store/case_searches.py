@@ -92,14 +92,14 @@ class PartyCaseFilter:
 
 @dataclass(frozen=True, slots=True)
 class PartyCasePage:
-    """One page of a search: its rows, newest first, and `following`, the `after` of the next page.
+    """One page of a search: its rows, newest first, and `next_after`, the `after` of the next page.
 
     `searched_until` is set when the search ended before the page was full: it is the opening time of the
     last case that was searched; older cases are searched for the next page.
     """
 
     rows: Sequence[dict[str, Any]]
-    following: int | None = None
+    next_after: int | None = None
     searched_until: datetime | None = None
 
 
@@ -118,7 +118,7 @@ def list_party_cases(conn: Connection, criteria: PartyCaseFilter) -> Sequence[Ca
     bounds = _find_bounds(conn, criteria)
     if bounds is None:
         return ()
-    ids = _list_ids(conn, criteria, criteria.limit, bounds | _read_values(criteria))
+    ids = _list_ids(conn, criteria, criteria.limit, bounds | _make_condition_values(criteria))
     return _load_rows(conn, ids, {})
 
 
@@ -130,15 +130,15 @@ def search_party_cases(conn: Connection, criteria: PartyCaseFilter) -> PartyCase
     if bounds is None:
         return PartyCasePage(())
     rows: list[dict[str, Any]] = []
-    values = _read_values(criteria)
-    portion = _PORTION if values else criteria.limit + 1
+    values = _make_condition_values(criteria)
+    portion_size = _PORTION if values else criteria.limit + 1
     for _ in range(_MOST_PORTIONS):
-        ids = _list_ids(conn, criteria, portion, bounds)
+        ids = _list_ids(conn, criteria, portion_size, bounds)
         rows += [read_columns(row) for row in _load_rows(conn, ids, values)]
         if len(rows) > criteria.limit:
             page_rows = rows[: criteria.limit]
             return PartyCasePage(page_rows, int(page_rows[-1]["id"]))
-        if len(ids) < portion:
+        if len(ids) < portion_size:
             return PartyCasePage(rows)
         bounds["below"] = ids[-1]
     opened = conn.execute(select(cases.c.opened_at).where(cases.c.id == ids[-1])).scalar_one()
@@ -156,7 +156,7 @@ def _search_reference(conn: Connection, criteria: PartyCaseFilter) -> PartyCaseP
             select_referenced_cases(criteria.reference),
         )
     )
-    values = _read_values(criteria)
+    values = _make_condition_values(criteria)
     if criteria.after is not None:
         values["below"] = criteria.after
     query = select(cases).where(
@@ -169,7 +169,7 @@ def _search_reference(conn: Connection, criteria: PartyCaseFilter) -> PartyCaseP
     return PartyCasePage(page_rows, int(page_rows[-1]["id"]) if len(rows) > criteria.limit else None)
 
 
-def _read_values(criteria: PartyCaseFilter) -> dict[str, Any]:
+def _make_condition_values(criteria: PartyCaseFilter) -> dict[str, Any]:
     """Return the values of the conditions that are set and that no index of the party answers."""
     names = ("functional_reference", "goods_reference", "outcome", "since", "until")
     values = {name: getattr(criteria, name) for name in names if getattr(criteria, name) is not None}
@@ -216,10 +216,10 @@ def _list_ids(
 
 @lru_cache(maxsize=128)
 def _build_id_query(states: Sequence[str], names: Sequence[str]) -> Select[Any]:
-    """Return the statement of `_list_ids`; it takes longer to build than to execute.
+    """Return the statement of `_list_ids`: case ids in these states, the highest first, up to a limit.
 
-    Each state of each side is read from an index in the order of the list; together they would be sorted.
-    A case of which the party is both declarant and applicant is found twice.
+    It reads each state of each side (declarant, applicant) from an index in this order, without a sort. A
+    case of which the party is both declarant and applicant is found twice, and returned once.
     """
     parts = [
         select(cases.c.id)
@@ -251,13 +251,13 @@ def find_own_message(conn: Connection, party: str, message_id: str) -> MessageRo
 
     If both exist, the sent one is returned.
     """
-    both = (
+    direction_conditions = (
         ((messages.c.direction == "in") & (messages.c.from_party == party)),
         ((messages.c.direction == "out") & (messages.c.to_party == party)),
     )
-    for side in both:
+    for direction_condition in direction_conditions:
         row = conn.execute(
-            select(*COLUMNS_WITHOUT_BODIES).where(messages.c.message_id == message_id, side)
+            select(*COLUMNS_WITHOUT_BODIES).where(messages.c.message_id == message_id, direction_condition)
         ).first()
         if row is not None:
             return row
@@ -276,15 +276,15 @@ def list_case_documents(conn: Connection, case_id: int, action: str) -> Sequence
 
 def list_case_evidence(conn: Connection, case_id: int) -> Sequence[EvidenceRow]:
     """Return the evidence about a case, its messages and its applications, oldest first."""
-    sent = conn.execute(select(messages.c.id).where(messages.c.case_id == case_id)).scalars()
+    message_ids = conn.execute(select(messages.c.id).where(messages.c.case_id == case_id)).scalars()
     request_ids = conn.execute(
         select(agency_requests.c.id).where(agency_requests.c.case_id == case_id)
     ).scalars()
-    subjects = [("case", [case_id]), ("message", [*sent]), ("request", [*request_ids])]
+    subjects = [("case", [case_id]), ("message", [*message_ids]), ("request", [*request_ids])]
     rows: list[Row[Any]] = []
-    for kind, ids in subjects:
+    for subject_type, ids in subjects:
         if ids:
-            of_subjects = (evidence.c.subject_type == kind) & evidence.c.subject_id.in_(
+            of_subjects = (evidence.c.subject_type == subject_type) & evidence.c.subject_id.in_(
                 [str(subject_id) for subject_id in ids]
             )
             rows += conn.execute(select(evidence).where(of_subjects)).all()

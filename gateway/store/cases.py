@@ -147,26 +147,26 @@ def open_case(conn: Connection, case: NewCase, at: datetime, *, is_linked: bool 
     declarant has a case under the reference; a REFUSED case frees the reference.
     """
     # Most references are new.
-    first = _insert_version(conn, case, 1, at, is_linked=is_linked)
-    if first is not None:
-        return first
+    first_case_id = _insert_version(conn, case, 1, at, is_linked=is_linked)
+    if first_case_id is not None:
+        return first_case_id
     for _ in range(_TRIES):
         versions = _list_versions(conn, case)
         open_version = next((row for row in versions if row.state != "REFUSED"), None)
         if open_version is not None:
             raise _make_reference_error(case, open_version.number)
-        opened = _insert_version(conn, case, len(versions) + 1, at, is_linked=is_linked)
-        if opened is not None:
-            return opened
+        case_id = _insert_version(conn, case, len(versions) + 1, at, is_linked=is_linked)
+        if case_id is not None:
+            return case_id
     raise _make_reference_error(case, "another one, opened at this moment")
 
 
 def open_refused_case(conn: Connection, case: NewCase, at: datetime) -> int:
     """Open a case that is refused at once; it may exist beside another case under the reference."""
     for _ in range(_TRIES):
-        opened = _insert_version(conn, case, len(_list_versions(conn, case)) + 1, at)
-        if opened is not None:
-            return opened
+        case_id = _insert_version(conn, case, len(_list_versions(conn, case)) + 1, at)
+        if case_id is not None:
+            return case_id
     raise _make_reference_error(case, "others, opened at this moment")
 
 
@@ -216,7 +216,7 @@ def lock_case(conn: Connection, case_id: int) -> CaseRow:
     return row
 
 
-def hold_case(conn: Connection, case_id: int) -> None:
+def lock_case_only(conn: Connection, case_id: int) -> None:
     """Lock the case as `lock_case` does, but return nothing; SQLite has locked the file already."""
     if not has_single_writer(conn):
         lock_case(conn, case_id)
@@ -271,7 +271,7 @@ def list_holds(conn: Connection, case_ids: Collection[int]) -> dict[int, Mapping
 
 
 def list_active_by_reference(
-    conn: Connection, reference: str, destination: str, most: int
+    conn: Connection, reference: str, destination: str, limit: int
 ) -> Sequence[CaseRow]:
     """Return the cases of all declarants under a reference that are neither refused nor held.
 
@@ -283,15 +283,15 @@ def list_active_by_reference(
         cases.c.state.not_in(("REFUSED", "HELD")),
         or_(cases.c.state != "WITHDRAWN", is_informed),
     )
-    return conn.execute(query.order_by(cases.c.id).limit(most)).all()
+    return conn.execute(query.order_by(cases.c.id).limit(limit)).all()
 
 
 def list_cases(
-    conn: Connection, *, limit: int = 50, before: int | None = None, **equal: Any
+    conn: Connection, *, limit: int = 50, before: int | None = None, **column_values: Any
 ) -> Sequence[CaseRow]:
     """Return cases, newest first, whose columns have these values, with an id below `before`."""
     query = select(cases).order_by(cases.c.id.desc()).limit(limit)
-    for name, value in equal.items():
+    for name, value in column_values.items():
         query = query.where(cases.c[name] == value)
     return conn.execute(query.where(cases.c.id < before) if before else query).all()
 
@@ -347,7 +347,7 @@ _REMAINDER = select(
 ).where(cases.c.id == bindparam("wanted"))
 
 
-def find_remainder(conn: Connection, case_id: int) -> bool | None:
+def find_whether_delivery_failed(conn: Connection, case_id: int) -> bool | None:
     """Return whether a delivery of a decided case has failed; None if undecided, or if one has not ended."""
     row = conn.execute(_REMAINDER, {"wanted": case_id}).first()
     return None if row is None or row.failed is None else bool(row.failed)

@@ -127,8 +127,8 @@ def insert_notice(conn: Connection, notice: NewCustomsNotice, at: datetime) -> i
 def apply_event(conn: Connection, case_id: int, event: StateEvent) -> tuple[str, str]:
     """Apply an event to the clearance of a locked case; return the states before and after it."""
     _BEGIN.insert_many(conn, [{"id": case_id, "state": CLEARANCE.initial_state}])
-    before = conn.execute(_STATE, {"wanted": case_id}).scalar_one()
-    return str(before), transitions.apply_event(conn, clearances, CLEARANCE, case_id, event)
+    previous_state = conn.execute(_STATE, {"wanted": case_id}).scalar_one()
+    return str(previous_state), transitions.apply_event(conn, clearances, CLEARANCE, case_id, event)
 
 
 def record_case_event(conn: Connection, case_id: int, state: str, at: datetime) -> None:
@@ -136,7 +136,7 @@ def record_case_event(conn: Connection, case_id: int, state: str, at: datetime) 
     record_events(conn, "case", [(case_id, state)], at)
 
 
-def find_state(conn: Connection, case_id: int) -> str | None:
+def find_clearance_state(conn: Connection, case_id: int) -> str | None:
     """Return the state of clearance of a case; None before the first notice of customs."""
     return conn.execute(_STATE, {"wanted": case_id}).scalar_one_or_none()
 

@@ -54,7 +54,7 @@ BAND_LIMITS: Final = (
     4 * _HOUR,
     *(days * _DAY for days in (1, 2, 3, 5, 7, 14, 30, 90)),
 )
-_LONGEST: Final = timedelta(days=366)
+_MAX_PERIOD: Final = timedelta(days=366)
 _NO_BAND: Final = -1
 _KEY: Final = tuple(column.name for column in daily_statistics.primary_key)
 
@@ -125,14 +125,14 @@ class StatisticsSumRow(Protocol):
 
 
 def sum_statistics(
-    conn: Connection, criteria: StatisticsFilter, by: Sequence[str]
+    conn: Connection, criteria: StatisticsFilter, dimensions: Sequence[str]
 ) -> Sequence[StatisticsSumRow]:
-    """Return the sums of a measure for each value of the dimensions `by`, in their order.
+    """Return the sums of a measure for each combination of values of `dimensions`, ordered by them.
 
-    Each row has the columns of `by`, `number`, and `seconds`.
+    Each row has the columns of `dimensions`, `number`, and `seconds`.
     """
     c = daily_statistics.c
-    since = max(criteria.since, criteria.until - min(_LONGEST, criteria.until - date.min))
+    since = max(criteria.since, criteria.until - min(_MAX_PERIOD, criteria.until - date.min))
     conditions = [
         c.measure == criteria.measure,
         c.party == criteria.party,
@@ -142,7 +142,7 @@ def sum_statistics(
         value = getattr(criteria, name)
         if value is not None:
             conditions.append(c[name] == value)
-    columns: list[Any] = [c[name] for name in by]
+    columns: list[Any] = [c[name] for name in dimensions]
     # The sum of whole numbers is a decimal one in PostgreSQL.
     sums = [cast(func.sum(c[name]), BigInteger).label(name) for name in ("number", "seconds")]
     query = select(*columns, *sums).where(*conditions)
@@ -151,31 +151,31 @@ def sum_statistics(
     return conn.execute(query.having(func.sum(c.number) != 0) if columns else query).all()
 
 
-def choose_band(seconds: int) -> int:
+def find_duration_band(seconds: int) -> int:
     """Return the number of the band in which a duration lies."""
     return bisect_left(BAND_LIMITS, seconds)
 
 
-def estimate_quantile(bands: Mapping[int, int], share: float) -> float | None:
+def estimate_quantile(counts_by_band: Mapping[int, int], share: float) -> float | None:
     """Return the duration in seconds that this share does not exceed, estimated within its band.
 
     Returns None without durations, and the lower limit of the last band when it lies there.
     """
-    total = sum(bands.values())
+    total = sum(counts_by_band.values())
     if total <= 0:
         return None
     remaining = share * total
-    for band, number in sorted(bands.items()):
-        if remaining <= number and number > 0:
+    for band, band_count in sorted(counts_by_band.items()):
+        if remaining <= band_count and band_count > 0:
             lower = BAND_LIMITS[band - 1] if band > 0 else 0
             if band >= len(BAND_LIMITS):
                 return float(lower)
-            return lower + (BAND_LIMITS[band] - lower) * max(remaining, 0) / number
-        remaining -= number
+            return lower + (BAND_LIMITS[band] - lower) * max(remaining, 0) / band_count
+        remaining -= band_count
     return float(BAND_LIMITS[-1])
 
 
-def read_progress(conn: Connection) -> datetime | None:
+def read_counted_until(conn: Connection) -> datetime | None:
     """Return the time up to which everything is counted; None before the first count."""
-    counted: datetime | None = conn.execute(select(statistics_progress.c.counted_until)).scalar()
-    return counted
+    counted_until: datetime | None = conn.execute(select(statistics_progress.c.counted_until)).scalar()
+    return counted_until

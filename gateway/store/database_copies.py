@@ -36,13 +36,13 @@ _FACTS: Final = f"""current_setting('synchronous_commit') AS how,
 _GET_COPIES: Final = text(f"""SELECT pg_is_in_recovery() AS standby,
     current_setting('default_transaction_read_only') = 'on' AS read_only, {_FACTS}""")
 # The message in the log of the server gives each transaction a commit that waits; a standby cannot write it.
-_ASK: Final = text(f"""SELECT pg_is_in_recovery() AS standby,
+_CHECK_AND_WRITE_LOG: Final = text(f"""SELECT pg_is_in_recovery() AS standby,
     current_setting('transaction_read_only') = 'on' AS read_only,
     {_FACTS}, pg_conf_load_time() AS loaded,
     CASE WHEN pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' THEN NULL
          ELSE pg_logical_emit_message(true, 'gateway', '') END AS written""")
-_ASK_AGAIN: Final = text("SELECT pg_conf_load_time()")
-_UNSURE: Final = "the database does not confirm its copies"
+_READ_SETTINGS_TIME: Final = text("SELECT pg_conf_load_time()")
+_UNCONFIRMED_PROBLEM: Final = "the database does not confirm its copies"
 _TAKES_WRITES: Final = text(
     "SELECT pg_is_in_recovery() AS standby, "
     "current_setting('default_transaction_read_only') = 'on' AS read_only"
@@ -70,13 +70,13 @@ class CopyWatch:
     that waits holds a connection of the server until a standby is back.
     """
 
-    required: int
+    required_copies: int
     #: Held by the readiness check that tries a commit: only one does so at a time.
-    asking: threading.Lock = field(default_factory=threading.Lock)
+    readiness_lock: threading.Lock = field(default_factory=threading.Lock)
     _problem: CopiesMissingError | None = None
     _next_try: float = 0.0
     _trying: bool = False
-    _confirmed: float = float("-inf")
+    _confirmed_at: float = float("-inf")
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -86,20 +86,20 @@ class CopyWatch:
 
     def measure_age(self) -> float:
         """Return the seconds since the last commit that is on all copies; infinite before the first."""
-        return time.monotonic() - self._confirmed
+        return time.monotonic() - self._confirmed_at
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit_transaction(self) -> Iterator[None]:
         """Run the block; while copies are missing, run only one block a second, and raise GW806 to others."""
         with self._guard:
-            tries = self._problem is not None
+            is_retry = self._problem is not None
             if self._problem is not None and (self._trying or time.monotonic() < self._next_try):
                 raise CopiesMissingError(self._problem.public_text, "it is tried again every second")
-            self._trying = self._trying or tries
+            self._trying = self._trying or is_retry
         try:
             yield
         finally:
-            if tries:
+            if is_retry:
                 self._trying = False
 
     def record_problem(self, problem: CopiesMissingError) -> None:
@@ -112,16 +112,16 @@ class CopyWatch:
 
     def record_copies(self) -> None:
         """Record that a commit is on all copies."""
-        self._confirmed = time.monotonic()
+        self._confirmed_at = time.monotonic()
         if self._problem is not None:
             with self._guard:
                 self._problem = None
-            _log.warning("the database keeps %d copies again", self.required)
+            _log.warning("the database keeps %d copies again", self.required_copies)
 
 
 def find_standby_problem(conn: Connection) -> CopiesMissingError | None:
     """Return why a PostgreSQL server takes no writes; None for a primary, and for SQLite."""
-    return None if conn.dialect.name == "sqlite" else _judge_writes(conn.execute(_TAKES_WRITES).one())
+    return None if conn.dialect.name == "sqlite" else _find_write_problem(conn.execute(_TAKES_WRITES).one())
 
 
 def find_copies_problem(conn: Connection, watch: CopyWatch | None) -> CopiesMissingError | None:
@@ -131,58 +131,58 @@ def find_copies_problem(conn: Connection, watch: CopyWatch | None) -> CopiesMiss
     """
     if watch is None:
         return find_standby_problem(conn)
-    return _judge_server(conn.execute(_GET_COPIES).one(), watch.required)
+    return _find_server_problem(conn.execute(_GET_COPIES).one(), watch.required_copies)
 
 
 @contextmanager
-def run_copied(engine: Engine, watch: CopyWatch) -> Iterator[Connection]:
+def run_copied_transaction(engine: Engine, watch: CopyWatch) -> Iterator[Connection]:
     """Run the block in one transaction, and return when its commit is on all required copies.
 
     Otherwise raises CopiesMissingError (GW806): the changes are then stored or not. A repeat of the
     transaction waits until they are on all copies.
     """
-    with watch.admit(), engine.connect() as conn:
+    with watch.admit_transaction(), engine.connect() as conn:
         committing = False
         try:
             conn.begin()
             yield conn
-            loaded = _ask_before_commit(conn, watch)
+            settings_loaded_at = _check_copies_before_commit(conn, watch)
             conn.info[SERVER_WARNINGS].clear()
             committing = True
             conn.commit()
-            _ask_after_commit(conn, loaded)
+            _check_copies_after_commit(conn, settings_loaded_at)
         except BaseException as problem:
             if committing or isinstance(problem, CopiesMissingError):
-                _give_up(conn, watch, problem)
+                _record_unconfirmed_commit(conn, watch, problem)
             with suppress(DatabaseError, InterfaceError):
                 conn.rollback()
             raise
     watch.record_copies()
 
 
-def _give_up(conn: Connection, watch: CopyWatch, problem: BaseException) -> None:
+def _record_unconfirmed_commit(conn: Connection, watch: CopyWatch, problem: BaseException) -> None:
     """Record a commit that is not confirmed, and use no connection to this server again."""
     if not isinstance(problem, CopiesMissingError):
         message = str(getattr(problem, "orig", problem)).partition("\n")[0]
-        problem = CopiesMissingError(_UNSURE, message[:100])
+        problem = CopiesMissingError(_UNCONFIRMED_PROBLEM, message[:100])
     watch.record_problem(problem)
     # The pool uses no connection then that was opened before.
     conn.invalidate()
 
 
-def _ask_before_commit(conn: Connection, watch: CopyWatch) -> Any:
+def _check_copies_before_commit(conn: Connection, watch: CopyWatch) -> Any:
     """Write to the log of the server, and return the time at which its settings were loaded.
 
     Raises CopiesMissingError if the commit would have too few copies.
     """
-    row = conn.execute(_ASK).one()
-    problem = _judge_server(row, watch.required)
+    row = conn.execute(_CHECK_AND_WRITE_LOG).one()
+    problem = _find_server_problem(row, watch.required_copies)
     if problem is not None:
         raise problem
     return row.loaded
 
 
-def _judge_writes(row: Any) -> CopiesMissingError | None:
+def _find_write_problem(row: Any) -> CopiesMissingError | None:
     """Return why a server takes no writes; None if it does."""
     if row.standby:
         return CopiesMissingError("the database is a standby", "it takes no writes")
@@ -191,38 +191,43 @@ def _judge_writes(row: Any) -> CopiesMissingError | None:
     return None
 
 
-def _judge_server(row: Any, copies: int) -> CopiesMissingError | None:
+def _find_server_problem(row: Any, copies: int) -> CopiesMissingError | None:
     """Return why a commit on this server would not be on `copies` servers; None if it would be."""
-    problem = _judge_writes(row)
+    problem = _find_write_problem(row)
     if problem is not None:
         return problem
-    short = f"the database keeps fewer than {copies} copies"
+    shortage = f"the database keeps fewer than {copies} copies"
     if row.how not in _FLUSHED:
-        return CopiesMissingError(short, f"synchronous_commit is {row.how}, it must be on")
+        return CopiesMissingError(shortage, f"synchronous_commit is {row.how}, it must be on")
     listed = _count_awaited_standbys(row.names)
     if listed < copies - 1:
-        return CopiesMissingError(short, f"synchronous_standby_names makes a commit wait for {listed}")
+        return CopiesMissingError(shortage, f"synchronous_standby_names makes a commit wait for {listed}")
     if row.attached < copies - 1:
-        return CopiesMissingError(short, f"{row.attached} synchronous standbys are connected")
+        return CopiesMissingError(shortage, f"{row.attached} synchronous standbys are connected")
     return None
 
 
-def _ask_after_commit(conn: Connection, loaded: Any) -> None:
-    """Raise CopiesMissingError unless the commit waited to its end, with the settings of time `loaded`."""
+def _check_copies_after_commit(conn: Connection, settings_loaded_at: Any) -> None:
+    """Raise CopiesMissingError unless the commit waited to its end.
+
+    Raise it also if the server has loaded its settings again since `settings_loaded_at`.
+    """
     warnings = conn.info[SERVER_WARNINGS]
     if warnings:
-        raise CopiesMissingError(_UNSURE, warnings[-1][:100])
+        raise CopiesMissingError(_UNCONFIRMED_PROBLEM, warnings[-1][:100])
     try:
         # Without a transaction it is one question and one answer.
-        again = conn.execution_options(isolation_level="AUTOCOMMIT").execute(_ASK_AGAIN).scalar_one()
+        present_loaded_at = (
+            conn.execution_options(isolation_level="AUTOCOMMIT").execute(_READ_SETTINGS_TIME).scalar_one()
+        )
     except Exception as error:
-        raise CopiesMissingError(_UNSURE, str(error)[:80]) from error
-    if again != loaded:
-        raise CopiesMissingError(_UNSURE, "its settings were loaded again during the commit")
+        raise CopiesMissingError(_UNCONFIRMED_PROBLEM, str(error)[:80]) from error
+    if present_loaded_at != settings_loaded_at:
+        raise CopiesMissingError(_UNCONFIRMED_PROBLEM, "its settings were loaded again during the commit")
 
 
 def _count_awaited_standbys(names: str) -> int:
-    """Return for how many standbys `synchronous_standby_names` makes a commit wait."""
+    """Return for how many standbys a commit waits; `names` is the setting synchronous_standby_names."""
     if not names.strip():
         return 0
     counted = _COUNTED.match(names)

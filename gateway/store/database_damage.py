@@ -34,12 +34,12 @@ class DatabaseFile:
         self._path = path
         self._opened: os.stat_result | None = None
 
-    def note_opened(self) -> None:
+    def record_opened_file(self) -> None:
         """Note the file that the first connection has opened."""
         # Not before it is opened: a file system of two layers copies it then, with another number.
         self._opened = self._opened or self._find_status()
 
-    def forget(self) -> None:
+    def forget_opened_file(self) -> None:
         """Forget the file: its connections are closed, and the next one may open another."""
         self._opened = None
 
@@ -61,7 +61,7 @@ class DatabaseFile:
 _FILES = ("", "-wal", "-shm", "-writer")
 
 
-def describe_closed_file(database: str) -> str | None:
+def describe_inaccessible_file(database: str) -> str | None:
     """Return a sentence on the first file of a database that this account may not read and write.
 
     It names owner and mode of the file or folder, or says that their volume takes no writes. None if there
@@ -80,18 +80,18 @@ def describe_closed_file(database: str) -> str | None:
 SQLITE_ERROR: Final = 1
 
 
-def get_sqlite_errors(kind: str = "Error") -> tuple[type[Exception], ...]:
-    """Return the class `kind` of the SQLite driver; an empty tuple if the driver is not loaded.
+def get_sqlite_errors(class_name: str = "Error") -> tuple[type[Exception], ...]:
+    """Return the class `class_name` of the SQLite driver; an empty tuple if the driver is not loaded.
 
     A driver that is not loaded cannot have raised an error. The result is for an ``except`` clause.
     """
     driver = sys.modules.get("sqlite3")
-    return () if driver is None else (getattr(driver, kind),)
+    return () if driver is None else (getattr(driver, class_name),)
 
 
-def add_sqlite_errors(*others: type[Exception], kind: str = "Error") -> tuple[type[Exception], ...]:
+def add_sqlite_errors(*others: type[Exception], class_name: str = "Error") -> tuple[type[Exception], ...]:
     """Return other errors, and that of SQLite of this kind."""
-    return (*others, *get_sqlite_errors(kind))
+    return (*others, *get_sqlite_errors(class_name))
 
 
 _log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ _START_SECONDS: Final = 60.0
 _PROGRESS_SECONDS: Final = 10.0
 #: Instructions of SQLite between two readings of the clock.
 _INSTRUCTIONS: Final = 100_000
-_MARK: Final = "-damaged"
+_DAMAGE_SUFFIX: Final = "-damaged"
 #: SQLSTATE of data_corrupted and index_corrupted.
 _CORRUPTED: Final = frozenset({"XX001", "XX002"})
 
@@ -132,14 +132,14 @@ class DamageRecord:
         if self.path is not None:
             # A disk that takes no mark either: this process knows it all the same.
             with suppress(OSError):
-                os.close(open_owned_file(self.path + _MARK, os.O_WRONLY, owner_path=self.path))
+                os.close(open_owned_file(self.path + _DAMAGE_SUFFIX, os.O_WRONLY, owner_path=self.path))
 
     def find_problem(self) -> GatewayError | None:
         """Return GW805 if this process, or another one with the same file, has found damage; else None.
 
         It stays until the database is restored.
         """
-        if self._problem is None and self.path is not None and os.path.exists(self.path + _MARK):
+        if self._problem is None and self.path is not None and os.path.exists(self.path + _DAMAGE_SUFFIX):
             return make_damage_error("a process of the hub has met it")
         return self._problem
 
@@ -179,29 +179,29 @@ def check_file_at_start(damage: DamageRecord) -> None:
     path = damage.path
     if path is None or not os.path.exists(path):
         return
-    marked = os.path.exists(path + _MARK)
-    if not marked and not _has_content(path + "-wal"):
+    is_marked_damaged = os.path.exists(path + _DAMAGE_SUFFIX)
+    if not is_marked_damaged and not _has_content(path + "-wal"):
         return
     _log.warning(
         "the database was not closed in order: it is checked, for %d seconds at most", _START_SECONDS
     )
-    began = told_at = time.monotonic()
+    began = logged_at = time.monotonic()
 
     def is_over() -> bool:
-        nonlocal told_at
+        nonlocal logged_at
         now = time.monotonic()
-        if now - told_at >= _PROGRESS_SECONDS:
-            told_at = now
+        if now - logged_at >= _PROGRESS_SECONDS:
+            logged_at = now
             _log.warning("the database is being checked, %d seconds so far", now - began)
         # A file that was found damaged is read to its end.
-        return not marked and now - began >= _START_SECONDS
+        return not is_marked_damaged and now - began >= _START_SECONDS
 
     if not _check_pages(path, is_over):
         _log.warning("the check of the database was not finished: `gateway check` reads all of it")
         return
     _log.warning("the database is in order")
     with suppress(FileNotFoundError):
-        os.unlink(path + _MARK)
+        os.unlink(path + _DAMAGE_SUFFIX)
 
 
 def close_database_file(damage: DamageRecord) -> None:
@@ -242,7 +242,7 @@ def _check_pages(path: str, is_over: Callable[[], bool]) -> bool:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             return False
-        reason = describe_closed_file(path) or str(error)
+        reason = describe_inaccessible_file(path) or str(error)
         raise InsufficientStorageError(f"the database cannot be read now: {reason}"[:300]) from None
     except sqlite3.DatabaseError as error:
         raise make_damage_error(error) from None

@@ -75,10 +75,10 @@ def list_generations(conn: Connection) -> tuple[Generation, ...]:
     return tuple(Generation(row["generation"], row["after_message"], row["shift"]) for row in rows)
 
 
-def find_number_shift(generations: tuple[Generation, ...], message: int) -> int:
+def find_number_shift(generations: tuple[Generation, ...], message_id: int) -> int:
     """Return by how much the numbers that come from a message (row id) are moved on."""
     return next(
-        (generation.shift for generation in reversed(generations) if generation.after_message < message), 0
+        (generation.shift for generation in reversed(generations) if generation.after_message < message_id), 0
     )
 
 
@@ -166,7 +166,7 @@ _log = logging.getLogger(__name__)
 
 #: The largest number of leaves committed by this process that are searched for after a lost connection: more
 #: than it has transactions at once.
-_MOST_LEAVES: Final = 256
+_MAX_COMMITTED_LEAVES: Final = 256
 #: PostgreSQL commits rows in another order than it numbers them; the distance is below this number.
 _DISORDER: Final = 100_000
 #: Seconds between two checks whether an operator has begun a new generation.
@@ -189,9 +189,9 @@ class DatabaseGuard:
         self._checked_losses: int | None = None
         self._checked_at = float("-inf")
         #: Why the database is held.
-        self._reason: str | None = None
+        self._hold_reason: str | None = None
         #: The leaves that this process has committed since the mark, the last one last.
-        self._committed: dict[str, None] = {}
+        self._committed_leaves: dict[str, None] = {}
         self._is_mark_writable = True
 
     def require_current(self, conn: Connection) -> None:
@@ -199,46 +199,49 @@ class DatabaseGuard:
         if self.is_current():
             return
         losses = self._count_losses()
-        if self._reason is None or time.monotonic() - self._checked_at >= _CHECK_SECONDS:
+        if self._hold_reason is None or time.monotonic() - self._checked_at >= _CHECK_SECONDS:
             self._checked_at = time.monotonic()
-            self._keep_verdict(self._find_reason(conn))
+            self._record_hold_reason(self._find_hold_reason(conn))
             self._checked_losses = losses
-        if self._reason is not None:
-            raise DatabaseHeldError(self._reason)
+        if self._hold_reason is not None:
+            raise DatabaseHeldError(self._hold_reason)
 
     def is_current(self) -> bool:
         """Return whether the database was good at the last check, and no connection was lost since."""
-        return self._reason is None and self._checked_losses == self._count_losses()
+        return self._hold_reason is None and self._checked_losses == self._count_losses()
 
     @property
     def is_held(self) -> bool:
         """Whether the database was older at the last check."""
-        return self._reason is not None
+        return self._hold_reason is not None
 
-    def note_leaves(self, leaves: Collection[str]) -> None:
+    def record_committed_leaves(self, leaves: Collection[str]) -> None:
         """Note the hashes of evidence that this process has committed."""
         if not leaves:
             return
         with self._guard:
-            self._committed.update(dict.fromkeys(leaves))
-            for leaf in list(self._committed)[:-_MOST_LEAVES]:
-                del self._committed[leaf]
+            self._committed_leaves.update(dict.fromkeys(leaves))
+            for leaf in list(self._committed_leaves)[:-_MAX_COMMITTED_LEAVES]:
+                del self._committed_leaves[leaf]
 
-    def list_committed(self) -> tuple[str, ...]:
+    def list_committed_leaves(self) -> tuple[str, ...]:
         """Return the leaves that were committed since the mark."""
         with self._guard:
-            return tuple(self._committed)
+            return tuple(self._committed_leaves)
 
-    def is_new(self, mark: DatabaseMark) -> bool:
+    def is_new_mark(self, mark: DatabaseMark) -> bool:
         """Return whether a mark says more than the last one in the file."""
         return not self._is_mark_writable or self._mark is None or mark.leaf_hash != self._mark.leaf_hash
 
-    def keep_mark(self, mark: DatabaseMark, covered: Collection[str]) -> None:
-        """Keep a mark here and in its file; `covered` are leaves that were committed before it was made."""
+    def store_mark(self, mark: DatabaseMark, covered_leaves: Collection[str]) -> None:
+        """Store a mark here and in its file; forget `covered_leaves`, which were committed before it.
+
+        A file that cannot be written is logged, and raises nothing.
+        """
         with self._guard:
             self._mark = mark
-            for leaf in covered:
-                self._committed.pop(leaf, None)
+            for leaf in covered_leaves:
+                self._committed_leaves.pop(leaf, None)
         try:
             write_mark_file(self._path, mark)
         except OSError as problem:
@@ -248,14 +251,19 @@ class DatabaseGuard:
         else:
             self._is_mark_writable = True
 
-    def _keep_verdict(self, reason: str | None) -> None:
-        if reason is not None and self._reason is None:
+    def _record_hold_reason(self, reason: str | None) -> None:
+        if reason is not None and self._hold_reason is None:
             _log.error("the database is held, nothing is acknowledged and nothing delivered: %s", reason)
-        if reason is None and self._reason is not None:
+        if reason is None and self._hold_reason is not None:
             _log.warning("the database is not held any more")
-        self._reason = reason
+        self._hold_reason = reason
 
-    def _find_reason(self, conn: Connection) -> str | None:
+    def _find_hold_reason(self, conn: Connection) -> str | None:
+        """Return why the database is held; None if it continues from the mark.
+
+        It is held if the file of the mark cannot be read, if the database is older than the mark, or if it
+        lacks evidence that this process has committed since.
+        """
         if not self._is_mark_read:
             try:
                 self._mark = read_mark_file(self._path)
@@ -271,9 +279,9 @@ class DatabaseGuard:
             return problem.detail
         if has_newer_generation(conn, mark):
             with self._guard:
-                self._committed.clear()
+                self._committed_leaves.clear()
             return None
-        missing = set(self.list_committed())
+        missing = set(self.list_committed_leaves())
         if missing:
             near = evidence.c.id > mark.leaf - _DISORDER
             present = select(evidence.c.leaf_hash).where(near, evidence.c.leaf_hash.in_(missing))

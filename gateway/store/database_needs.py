@@ -62,7 +62,7 @@ _REQUIRED: Final = (
 )
 #: Time limits of a server that end the work of the hub, which has limits of its own, with the least number of
 #: seconds that leaves it alone; 0 is no limit. Long statements are those of retention, search and evidence.
-_LEAST_SECONDS: Final = {
+_MIN_LIMIT_SECONDS: Final = {
     "statement_timeout": 600,
     "transaction_timeout": 600,
     "lock_timeout": 60,
@@ -119,17 +119,19 @@ def list_database_warnings(conn: Connection) -> list[str]:
 
 
 def _find_short_limits(conn: Connection) -> Iterator[str]:
-    for row in conn.execute(_READ_LIMITS, {"names": list(_LEAST_SECONDS)}):
-        seconds, least = int(row.setting) / 1000, _LEAST_SECONDS[row.name]
-        if 0 < seconds < least:
+    """Yield a problem for each time limit of PostgreSQL that is shorter than the work of the hub needs."""
+    for row in conn.execute(_READ_LIMITS, {"names": list(_MIN_LIMIT_SECONDS)}):
+        seconds, min_seconds = int(row.setting) / 1000, _MIN_LIMIT_SECONDS[row.name]
+        if 0 < seconds < min_seconds:
             source = _SOURCES.get(row.source, row.source)
             yield (
                 f"the database has {row.name} = {seconds:g} s, set by {source}, which ends work of the hub: "
-                f"take it away there, or let it be {least} s at least"
+                f"take it away there, or let it be {min_seconds} s at least"
             )
 
 
 def _find_changed_collation(conn: Connection) -> Iterator[str]:
+    """Yield a problem if the collation version of the database is not that of the operating system."""
     version: tuple[int, ...] = getattr(conn.dialect, "server_version_info", None) or ()
     if version < _FIRST_RECORDED:
         return

@@ -106,7 +106,7 @@ class NeedTableRow(NeedTableSummaryRow, Protocol):
 
 
 _C, _N = calendar_editions.c, need_tables.c
-_MARK = select(func.count(_C.id))
+_EDITION_COUNT = select(func.count(_C.id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,12 +135,12 @@ def find_calendar_edition(conn: Connection, kind: str, name: str, edition: str) 
 
 def count_calendar_editions() -> ScalarSelect[int]:
     """Return the number of stored editions of calendars and terms as a column."""
-    return _MARK.scalar_subquery()
+    return _EDITION_COUNT.scalar_subquery()
 
 
-def read_calendar_mark(conn: Connection) -> int:
+def read_calendar_edition_count(conn: Connection) -> int:
     """Return the number of stored editions of calendars and terms, which rises when one is loaded."""
-    return int(conn.execute(_MARK).scalar_one())
+    return int(conn.execute(_EDITION_COUNT).scalar_one())
 
 
 def list_calendar_contents(conn: Connection) -> Sequence[tuple[str, bytes]]:

@@ -160,19 +160,20 @@ def insert_deadlines(conn: Connection, new: Sequence[NewDeadline]) -> None:
         conn.execute(_INSERT, [collect_values(deadline) for deadline in new])
 
 
-def settle_times(
+def end_deadlines_and_set_due_times(
     conn: Connection,
-    ended: Mapping[str, Sequence[int]],
-    due: Mapping[int, datetime | None],
+    ended_by_state: Mapping[str, Sequence[int]],
+    due_by_request: Mapping[int, datetime | None],
     now: datetime,
 ) -> None:
     """End deadlines of a locked case, and set when its requests are due.
 
-    `ended` has the row ids of the deadlines by their last state, `due` the times by the row ids of requests.
+    `ended_by_state` has the row ids of the deadlines by their last state, `due_by_request` the times by the
+    row ids of requests.
     """
-    for state, deadlines_of_state in ended.items():
+    for state, deadlines_of_state in ended_by_state.items():
         change_deadlines(conn, deadlines_of_state, {"state": state, "ended_at": now, "next_at": None})
-    agency_request_times.set_due_times(conn, due)
+    agency_request_times.set_due_times(conn, due_by_request)
 
 
 def change_deadline(conn: Connection, deadline: int, values: Mapping[str, Any]) -> None:
@@ -186,10 +187,10 @@ def change_deadlines(conn: Connection, deadline_ids: Sequence[int], values: Mapp
         conn.execute(_CHANGE, {"changed": list(deadline_ids), **values})
 
 
-def wake_fee(conn: Connection, request: int, number: str, at: datetime) -> None:
+def wake_fee(conn: Connection, request: int, fee_number: str, at: datetime) -> None:
     """Set the next check of the deadline of a fee that is no longer due, and of those it held, to `at`."""
     is_open = (_D.request_id == request, _D.ended_at.is_(None))
-    is_affected = or_(and_(_D.kind == "pay", _D.cause == number), _D.held_at.is_not(None))
+    is_affected = or_(and_(_D.kind == "pay", _D.cause == fee_number), _D.held_at.is_not(None))
     conn.execute(update(deadlines).where(*is_open, is_affected).values(next_at=at))
 
 
@@ -219,7 +220,7 @@ def list_live(conn: Connection, case_id: int) -> Sequence[LiveDeadlineRow]:
     """Lock and return the deadlines of a locked case that have not ended, ordered by id.
 
     They lack the columns that only the clockwork needs, and have the `mark` of calendars and terms that
-    `dated_editions.read_calendar_mark` returns.
+    `dated_editions.read_calendar_edition_count` returns.
     """
     return conn.execute(_LIVE, {"wanted": case_id}).all()
 
@@ -236,7 +237,7 @@ def list_by_case(conn: Connection, case_id: int) -> Sequence[DeadlineOfRequestRo
     return conn.execute(_OF_CASE, {"wanted": case_id}).all()
 
 
-def has_begun(conn: Connection, request: int, kind: str) -> bool:
+def has_deadline_begun(conn: Connection, request: int, kind: str) -> bool:
     """Return whether a request has, or had, a deadline of a kind."""
     case_id = select(agency_requests.c.case_id).where(agency_requests.c.id == request).scalar_subquery()
     own_deadline = (_D.case_id == case_id, _D.request_id == request, _D.kind == kind)

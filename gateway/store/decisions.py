@@ -150,26 +150,30 @@ class NewDecision:
 
 
 def insert_decisions(
-    conn: Connection, new: Sequence[NewDecision], at: datetime, *, first: bool = False
+    conn: Connection, new: Sequence[NewDecision], at: datetime, *, is_first_notice: bool = False
 ) -> tuple[int, ...]:
     """Store the new decisions and return their ids; the case must be locked.
 
-    An agency may repeat a notice. Raises GW702 when it repeats the number with other content. The `first`
-    notice about a request supersedes no decision.
+    An agency may repeat a notice. Raises GW702 when it repeats the number with other content. The
+    `is_first_notice` notice about a request supersedes no decision.
     """
     stored = tuple(_insert_decision(conn, decision, at) for decision in new)
-    if not first:
+    if not is_first_notice:
         for request in dict.fromkeys(decision.request_id for decision in new):
             _mark_superseded(conn, request)
     return tuple(row for row in stored if row is not None)
 
 
 def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> int | None:
+    """Store a decision and return its row id; None for a repeat.
+
+    Raise GW702 if the notice was received before with another decision on this item and law.
+    """
     values = collect_values(new) | {"conditions": list(new.conditions)}
     row = _INSERT.insert_one(conn, values | {"received_at": at})
     if row is not None:
         return int(row.id)
-    first = conn.execute(
+    stored_decision = conn.execute(
         select(decisions).where(
             decisions.c.agency == new.agency,
             decisions.c.notice_no == new.notice_no,
@@ -177,7 +181,7 @@ def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> int | 
             decisions.c.law == new.law,
         )
     ).one()
-    if any(getattr(first, name) != values[name] for name in _REPEATED_COLUMNS):
+    if any(getattr(stored_decision, name) != values[name] for name in _REPEATED_COLUMNS):
         raise GatewayError(
             DECISION_CONFLICT,
             f"notice {new.notice_no[:40]} was received before with another decision",
@@ -187,6 +191,7 @@ def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> int | 
 
 
 def _mark_superseded(conn: Connection, request: int) -> None:
+    """Mark, for each item and law of a request, the latest decision as the successor of all others."""
     groups = defaultdict(list)
     for row in list_by_request(conn, request):
         groups[row.item, row.law].append(row)
@@ -252,7 +257,7 @@ def find_by_requirement(conn: Connection, agency: str, number: str) -> AgencyReq
 
 
 #: The most decided applications that are read, the latest first.
-MOST_DECIDED: Final = 5000
+MAX_DECIDED_APPLICATIONS: Final = 5000
 
 
 def count_refusal_reasons(
@@ -263,16 +268,16 @@ def count_refusal_reasons(
     A refusal without a reason counts under an empty text. A refusal that was corrected does not count.
     """
     r, d = agency_requests.c, decisions.c
-    decided = (
+    decided_requests = (
         select(r.id)
         .where(r.agency == agency, r.decided_at.is_not(None), r.decided_at >= since, r.decided_at < until)
         .order_by(r.decided_at.desc())
-        .limit(MOST_DECIDED)
+        .limit(MAX_DECIDED_APPLICATIONS)
         .subquery()
     )
     query = (
         select(d.law, d.conditions)
-        .select_from(decided.join(decisions, d.request_id == decided.c.id))
+        .select_from(decided_requests.join(decisions, d.request_id == decided_requests.c.id))
         .where(d.decision == "REJECTED", d.superseded_by.is_(None))
     )
     counted: Counter[tuple[str, str]] = Counter()

@@ -253,6 +253,7 @@ def enqueue_deliveries(conn: Connection, new: Sequence[NewDelivery], at: datetim
 
 
 def _make_delivery_row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
+    """Return the columns of a new delivery; it is due at once unless it has a time."""
     return collect_values(delivery) | {
         "lane": delivery.lane or delivery.destination,
         "parameters": dict(delivery.parameters),
@@ -266,23 +267,23 @@ def _make_delivery_row(delivery: NewDelivery, at: datetime) -> dict[str, Any]:
 
 
 def replace_content(
-    conn: Connection, delivery: int, content: str | None, parameters: Mapping[str, Any]
+    conn: Connection, delivery: int, content_sha256: str | None, parameters: Mapping[str, Any]
 ) -> None:
-    """Replace the parameters of a delivery and `content`, the digest of the octets it sends, if any."""
+    """Replace the parameters of a delivery and the digest of the octets that it sends (None: none)."""
     changed = update(deliveries).where(deliveries.c.id == delivery)
-    conn.execute(changed.values(payload_sha256=content, parameters=dict(parameters)))
+    conn.execute(changed.values(payload_sha256=content_sha256, parameters=dict(parameters)))
 
 
 def replace_waiting_content(
-    conn: Connection, delivery: int, former: str, content: str, parameters: Mapping[str, Any]
+    conn: Connection, delivery: int, former_sha256: str, content_sha256: str, parameters: Mapping[str, Any]
 ) -> bool:
-    """Replace the content of a delivery that no worker sends now, if its content is still `former`.
+    """Replace the content of a delivery that no worker sends now, if its content is still `former_sha256`.
 
-    `former` and `content` are digests of octets. Return False, and change nothing, otherwise.
+    `former_sha256` and `content_sha256` are digests of octets. Return False, and change nothing, otherwise.
     """
-    waits = deliveries.c.state.in_(REPLACEABLE), deliveries.c.payload_sha256 == former
+    waits = deliveries.c.state.in_(REPLACEABLE), deliveries.c.payload_sha256 == former_sha256
     changed = update(deliveries).where(deliveries.c.id == delivery, *waits)
-    result = conn.execute(changed.values(payload_sha256=content, parameters=dict(parameters)))
+    result = conn.execute(changed.values(payload_sha256=content_sha256, parameters=dict(parameters)))
     return result.rowcount == 1
 
 
@@ -360,11 +361,11 @@ def find_by_dedupe_key(conn: Connection, dedupe_key: str) -> DeliveryRow | None:
 
 
 def list_deliveries(
-    conn: Connection, *, limit: int = 50, before: int | None = None, **equal: Any
+    conn: Connection, *, limit: int = 50, before: int | None = None, **column_values: Any
 ) -> Sequence[DeliveryRow]:
     """Return deliveries, newest first, whose columns have these values, with an id below `before`."""
     query = select(deliveries).order_by(deliveries.c.id.desc()).limit(limit)
-    for name, value in equal.items():
+    for name, value in column_values.items():
         query = query.where(deliveries.c[name] == value)
     return conn.execute(query.where(deliveries.c.id < before) if before else query).all()
 
@@ -377,12 +378,12 @@ def is_queued(conn: Connection, lane: str, subject_type: str, subject_id: str) -
     return conn.execute(query.limit(1)).first() is not None
 
 
-def count_queued(conn: Connection, lane: str, most: int) -> int:
-    """Return how many deliveries of a lane are queued, counted up to `most`."""
+def count_queued(conn: Connection, lane: str, limit: int) -> int:
+    """Return how many deliveries of a lane are queued, counted up to `limit`."""
     query = select(deliveries.c.id).where(
         build_state_condition(deliveries, "QUEUED"), deliveries.c.lane == lane
     )
-    return conn.execute(select(func.count()).select_from(query.limit(most).subquery())).scalar_one()
+    return conn.execute(select(func.count()).select_from(query.limit(limit).subquery())).scalar_one()
 
 
 class FailedDeliveriesRow(Protocol):
@@ -424,6 +425,7 @@ def summarize_waiting(conn: Connection, before: datetime) -> Sequence[WaitingDel
 
 
 def _build_waiting_summary(state: str, before: datetime) -> Select[Any]:
+    """Return the query of deliveries in `state` that were created before `before`, counted by lane."""
     d = deliveries.c
     query = select(
         d.lane,
@@ -517,7 +519,7 @@ LOCAL: Final = "local"
 _INSERT_LANE = InsertIfAbsent(lanes, ("name",))
 
 
-def ensure_lanes(conn: Connection, *names: str, capacity: int | None = None, pulled: bool = False) -> None:
-    """Insert the lanes that do not exist yet; the messages of a `pulled` one are fetched by the partner."""
-    rows = [{"name": name, "capacity": capacity, "pulled": pulled} for name in sorted(set(names))]
+def ensure_lanes(conn: Connection, *names: str, capacity: int | None = None, is_pulled: bool = False) -> None:
+    """Insert the lanes that do not exist yet; with `is_pulled`, the partner fetches their messages."""
+    rows = [{"name": name, "capacity": capacity, "pulled": is_pulled} for name in sorted(set(names))]
     _INSERT_LANE.insert_many(conn, rows)

@@ -37,7 +37,7 @@ from gateway.store.table_types import Instant, collect_values
 from gateway.store.transitions import StateEvent
 
 #: The most characters of a sentence that are stored.
-_MOST: Final = 500
+_MAX_SENTENCE_CHARACTERS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,12 @@ class AttemptOutcome:
 
 def make_attempt_outcome(problem: GatewayError) -> AttemptOutcome:
     """Return a problem as the outcome of an attempt."""
-    ours = problem.detail + (f" at {problem.location}" if problem.location else "")
-    both = f"{problem}: {problem.theirs}" if problem.theirs else str(problem)
+    own_text = problem.detail + (f" at {problem.location}" if problem.location else "")
+    full_text = f"{problem}: {problem.theirs}" if problem.theirs else str(problem)
     return AttemptOutcome(
         problem=problem.problem.id,
-        detail=clean_words(both),
-        sentence=clean_words(ours),
+        detail=clean_words(full_text),
+        sentence=clean_words(own_text),
         theirs=clean_words(problem.theirs) or None,
     )
 
@@ -73,7 +73,7 @@ def clean_words(text: str) -> str:
 
     An unprintable character becomes a space: none may reach a terminal or split a line of the log.
     """
-    return "".join(char if char.isprintable() else " " for char in text[:_MOST]).strip()
+    return "".join(char if char.isprintable() else " " for char in text[:_MAX_SENTENCE_CHARACTERS]).strip()
 
 
 #: How many deliveries one statement names.
@@ -135,7 +135,7 @@ def _build_claim(lane: ColumnElement[str], *, suspects: bool) -> Update:
     """Return the statement that leases the deliveries of a lane that are due, the earliest first."""
     d = deliveries.c
     # Literal text in the statement, as for the states, so that the index of suspects is used.
-    blame: list[ColumnElement[Any]] = (
+    lost_conditions: list[ColumnElement[Any]] = (
         [literal_column("lost > 0"), d.lost < bindparam("below")]
         if suspects
         else [literal_column("lost = 0")]
@@ -144,7 +144,7 @@ def _build_claim(lane: ColumnElement[str], *, suspects: bool) -> Update:
         select(d.id)
         .where(
             build_state_condition(deliveries, "QUEUED"),
-            *blame,
+            *lost_conditions,
             d.lane == lane,
             d.due_at <= _NOW,
             or_(d.expires_at.is_(None), d.expires_at > _NOW),
@@ -187,7 +187,7 @@ def claim_lane(
     now: datetime,
     *,
     worker: str,
-    until: datetime,
+    lease_until: datetime,
     limit: int = 1,
     suspects_below: int | None = None,
 ) -> list[DeliveryLease]:
@@ -200,19 +200,19 @@ def claim_lane(
     workers do not both count the same free slots. The result is also empty if the lane is held or pulled, or
     has got a capacity meanwhile.
     """
-    terms = {"of_lane": lane.name, "now": now, "until": until, "worker": worker}
+    parameters = {"of_lane": lane.name, "now": now, "until": lease_until, "worker": worker}
     is_counted = lane.capacity is not None
     if is_counted:
-        row = conn.execute(_LOCK_LANE, terms).one_or_none()
+        row = conn.execute(_LOCK_LANE, parameters).one_or_none()
         if row is None:
             return []
         if row.capacity is not None:
             # A statement of its own after the lock: it sees all earlier commits.
-            limit = min(limit, row.capacity - conn.execute(_COUNT_ACTIVE, terms).scalar_one())
+            limit = min(limit, row.capacity - conn.execute(_COUNT_ACTIVE, parameters).scalar_one())
     if limit <= 0:
         return []
     claims = _CLAIMS if suspects_below is None else _CLAIMS_OF_SUSPECTS
-    rows = conn.execute(claims[is_counted], {**terms, "most": limit, "below": suspects_below})
+    rows = conn.execute(claims[is_counted], {**parameters, "most": limit, "below": suspects_below})
     return sorted((DeliveryLease(*lease) for lease in rows), key=lambda lease: lease.id)
 
 
@@ -246,22 +246,27 @@ def mark_delivered(
     at: datetime,
     outcome: AttemptOutcome = _NO_OUTCOME,
     *,
-    register: int | None = None,
+    register_version: int | None = None,
 ) -> bool:
     """Store that the delivery is done; return False when the lease is lost and nothing was changed.
 
-    With `register`, return False also if the register no longer has this version.
+    With `register_version`, return False also if the register no longer has this version.
     """
     values = {"finished_at": at, "problem": None, "last_sentence": None}
-    return _end_lease(conn, lease, "delivered", at, outcome, values, register=register)
+    return _end_lease(conn, lease, "delivered", at, outcome, values, register_version=register_version)
 
 
 def mark_receipted(
-    conn: Connection, lease: DeliveryLease, at: datetime, actor: str, *, register: int
+    conn: Connection, lease: DeliveryLease, at: datetime, actor: str, *, register_version: int
 ) -> bool:
-    """Store that the receipt of a delivery came with the answer to its attempt, as `mark_delivered` does."""
+    """Store that the delivery is done, because its receipt came with the answer to its attempt.
+
+    Return False when the lease is lost or the register no longer has the version `register_version`.
+    """
     values = {"problem": None, "last_sentence": None, "finished_at": at}
-    return _end_lease(conn, lease, "delivered", at, _NO_OUTCOME, values, register=register, actor=actor)
+    return _end_lease(
+        conn, lease, "delivered", at, _NO_OUTCOME, values, register_version=register_version, actor=actor
+    )
 
 
 def mark_sent(
@@ -271,14 +276,14 @@ def mark_sent(
     receipt_due: datetime,
     outcome: AttemptOutcome = _NO_OUTCOME,
     *,
-    last: bool = False,
+    is_last_attempt: bool = False,
 ) -> bool:
     """Store that the message was sent and its receipt is due; return False when the lease is lost.
 
-    The time of a delivery is over with its `last` attempt. An ordered one has no time limit.
+    The time of a delivery is over with its `is_last_attempt` attempt. An ordered one has no time limit.
     """
     values = {"due_at": receipt_due}
-    if last and lease.expires_at is not None:
+    if is_last_attempt and lease.expires_at is not None:
         values["expires_at"] = receipt_due
     return _end_lease(conn, lease, "sent", at, outcome, values)
 
@@ -290,15 +295,15 @@ def defer_delivery(
     due_at: datetime,
     outcome: AttemptOutcome = _NO_OUTCOME,
     *,
-    counts: bool = True,
+    is_try_counted: bool = True,
 ) -> bool:
-    """Store that the delivery is retried at `due_at`; without `counts` the attempt uses up no try."""
+    """Store that the delivery is retried at `due_at`; without `is_try_counted` the attempt uses up no try."""
     values: dict[str, Any] = {
         "due_at": due_at,
         "problem": outcome.problem,
         "last_sentence": outcome.sentence,
     }
-    if not counts:
+    if not is_try_counted:
         values["tries"] = lease.tries - 1
     return _end_lease(conn, lease, "defer", at, outcome, values)
 
@@ -306,8 +311,12 @@ def defer_delivery(
 def fail_delivery(
     conn: Connection, lease: DeliveryLease, at: datetime, outcome: AttemptOutcome = _NO_OUTCOME
 ) -> bool:
-    """Store that the delivery has failed; return False when the lease is lost."""
+    """Store that the delivery has failed: no retry is planned; return False when the lease is lost.
+
+    `outcome` is the outcome of its last attempt, with the sentence by which the gateway describes it.
+    """
     values = {"finished_at": at, "problem": outcome.problem, "last_sentence": outcome.sentence}
+    # This event gives a delivery the state FAILED.
     return _end_lease(conn, lease, "refuse", at, outcome, values)
 
 
@@ -319,13 +328,18 @@ def _end_lease(
     outcome: AttemptOutcome,
     values: Mapping[str, Any],
     *,
-    register: int | None = None,
+    register_version: int | None = None,
     actor: str | None = None,
 ) -> bool:
+    """Apply `event` to a leased delivery, set the columns `values`, and finish its attempt.
+
+    Return False, and change nothing, when the lease is lost. With `register_version`, return False also if
+    the register no longer has this version.
+    """
     after = get_next_state(DELIVERY, "ACTIVE", event)
     # This worker has finished and is alive: earlier worker deaths had another cause.
     cleared = {"state": after, "leased_by": None, "lease_until": None, "lost": 0}
-    if not _change_leased_delivery(conn, lease, {**cleared, **values}, register=register):
+    if not _change_leased_delivery(conn, lease, {**cleared, **values}, register_version=register_version):
         return False
     finish_attempt(conn, lease.id, lease.attempt, event, at, outcome)
     ended = StateEvent(event, at, actor or lease.leased_by, outcome.detail or outcome.problem)
@@ -334,16 +348,16 @@ def _end_lease(
 
 
 def _change_leased_delivery(
-    conn: Connection, lease: DeliveryLease, values: Mapping[str, Any], *, register: int | None = None
+    conn: Connection, lease: DeliveryLease, values: Mapping[str, Any], *, register_version: int | None = None
 ) -> bool:
     """Set columns of a delivery; return False, and change nothing, when the lease is lost.
 
-    With `register`, return False also if the register no longer has this version.
+    With `register_version`, return False also if the register no longer has this version.
     """
     row = {"of_delivery": lease.id, "of_attempt": lease.attempt, **values}
-    if register is None:
+    if register_version is None:
         return conn.execute(_CHANGE_LEASED, row).rowcount == 1
-    return conn.execute(_CHANGE_LEASED_BY_REGISTER, {"register": register, **row}).rowcount == 1
+    return conn.execute(_CHANGE_LEASED_BY_REGISTER, {"register": register_version, **row}).rowcount == 1
 
 
 #: Sets those columns that the parameters name.
@@ -375,13 +389,13 @@ def list_attempts(conn: Connection, delivery: int) -> Sequence[DeliveryAttemptRo
     return conn.execute(_ATTEMPTS, {"of_delivery": delivery}).all()
 
 
-def list_last_words(conn: Connection, numbers: Sequence[int]) -> dict[int, str]:
+def list_last_answer_texts(conn: Connection, delivery_ids: Sequence[int]) -> dict[int, str]:
     """Return the text of the partner's latest answer by delivery (row id); most deliveries have none."""
     answer_texts: dict[int, str] = {}
-    for start in range(0, len(numbers), _BATCH):
+    for start in range(0, len(delivery_ids), _BATCH):
         a = delivery_attempts.c
         query = select(a.delivery, a.theirs).where(
-            a.delivery.in_(numbers[start : start + _BATCH]), a.theirs.is_not(None)
+            a.delivery.in_(delivery_ids[start : start + _BATCH]), a.theirs.is_not(None)
         )
         answer_texts |= {row.delivery: row.theirs for row in conn.execute(query.order_by(a.attempt))}
     return answer_texts

@@ -36,16 +36,16 @@ _log = logging.getLogger(__name__)
 _BATCH: Final = 200
 _NO_RECEIPT: Final = "it accepted the message and sent no receipt in time"
 #: Default number of workers that may die during one delivery.
-_CRASHES: Final = 3
+_DEFAULT_MAX_CRASHES: Final = 3
 #: The events of a receipt and of an error, by the state of the delivery that they are about.
-_SETTLING: Final = {
+_RECEIPT_EVENTS: Final = {
     "ACTIVE": ("delivered", "refuse"),
     "AWAITING_RECEIPT": ("receipt", "error"),
     "QUEUED": ("receipt", "error"),
 }
 
 
-def settle_receipt(
+def apply_receipt_or_error(
     conn: Connection, delivery: int, at: datetime, actor: str, outcome: AttemptOutcome | None = None
 ) -> bool:
     """Apply a receipt (or, with an outcome, an error) that arrived in a message of its own to its delivery.
@@ -55,15 +55,15 @@ def settle_receipt(
     """
     query = select(deliveries.c.state, deliveries.c.attempt).where(deliveries.c.id == delivery)
     row = conn.execute(query.with_for_update(key_share=True)).first()
-    if row is None or row.state not in _SETTLING or (row.state == "QUEUED" and not row.attempt):
+    if row is None or row.state not in _RECEIPT_EVENTS or (row.state == "QUEUED" and not row.attempt):
         return False
-    event = _SETTLING[row.state][outcome is not None]
-    came_to = outcome or AttemptOutcome()
+    event = _RECEIPT_EVENTS[row.state][outcome is not None]
+    attempt_outcome = outcome or AttemptOutcome()
     after = get_next_state(DELIVERY, row.state, event)
     values = {
         "state": after,
-        "problem": came_to.problem,
-        "last_sentence": came_to.sentence,
+        "problem": attempt_outcome.problem,
+        "last_sentence": attempt_outcome.sentence,
         "finished_at": at,
         "leased_by": None,
         "lease_until": None,
@@ -71,8 +71,8 @@ def settle_receipt(
     conn.execute(update(deliveries).where(deliveries.c.id == delivery).values(**values))
     # The attempt of a queued one has ended, with the outcome that it had.
     if row.state != "QUEUED":
-        finish_attempt(conn, delivery, row.attempt, event, at, came_to)
-    state_event = StateEvent(event, at, actor, came_to.detail or came_to.problem)
+        finish_attempt(conn, delivery, row.attempt, event, at, attempt_outcome)
+    state_event = StateEvent(event, at, actor, attempt_outcome.detail or attempt_outcome.problem)
     record_transitions(conn, DELIVERY, [(delivery, row.state, after)], state_event)
     return True
 
@@ -102,9 +102,9 @@ def await_final_receipt(conn: Connection, delivery: int, at: datetime, until: da
 class DueUpkeep:
     """Which upkeep is due: `lost` leases that ran out, `late` receipts, deliveries that have `expired`."""
 
-    lost: bool
-    late: bool
-    expired: bool
+    has_lost_leases: bool
+    has_late_receipts: bool
+    has_expired_deliveries: bool
 
 
 def find_due_upkeep(conn: Connection, now: datetime) -> DueUpkeep:
@@ -114,18 +114,19 @@ def find_due_upkeep(conn: Connection, now: datetime) -> DueUpkeep:
 
 
 def reclaim_lost_leases(
-    conn: Connection, now: datetime, actor: str, crashes: int = _CRASHES
+    conn: Connection, now: datetime, actor: str, max_crashes: int = _DEFAULT_MAX_CRASHES
 ) -> tuple[int, ...]:
     """Requeue deliveries whose leases ran out; return their ids.
 
-    Deliveries that `crashes` workers did not finish are left for `list_poison_deliveries`. A delivery that
-    is one crash below that limit is logged: only a worker that has run for some time attempts it.
+    Count one dead worker more in the column `lost_conditions`. Deliveries that `max_crashes` workers did not
+    finish are left for `list_poison_deliveries`. Log each delivery that is then one crash below that limit:
+    only a worker that has run for at least the time of the setting delivery.steady attempts it again.
     """
-    lost = (*_build_lost_condition(now), deliveries.c.lost < crashes - 1)
+    lost_conditions = (*_build_lost_condition(now), deliveries.c.lost < max_crashes - 1)
     values = {"due_at": now, "leased_by": None, "lease_until": None, "lost": deliveries.c.lost + 1}
-    rows = _apply_event_where(conn, lost, StateEvent("lease_lost", now, actor), **values)
-    for row in rows:
-        if row.lost == crashes - 1:
+    requeued_rows = _apply_event_where(conn, lost_conditions, StateEvent("lease_lost", now, actor), **values)
+    for row in requeued_rows:
+        if row.lost == max_crashes - 1:
             _log.warning(
                 "the delivery was under way when %d workers ended: one that has run for delivery.steady "
                 "tries it again",
@@ -133,7 +134,7 @@ def reclaim_lost_leases(
                 extra={"delivery": row.id},
             )
         finish_attempt(conn, row.id, row.attempt, "lease_lost", now, AttemptOutcome())
-    return tuple(row.id for row in rows)
+    return tuple(row.id for row in requeued_rows)
 
 
 def hold_due_tasks(conn: Connection, now: datetime, actor: str, why: str) -> tuple[int, ...]:
@@ -151,17 +152,21 @@ def hold_due_tasks(conn: Connection, now: datetime, actor: str, why: str) -> tup
     return tuple(sorted(held))
 
 
-def list_poison_deliveries(conn: Connection, now: datetime, crashes: int = _CRASHES) -> Sequence[DeliveryRow]:
-    """Return the deliveries that `crashes` workers, one after another, have leased and never finished."""
-    return conn.execute(select(deliveries).where(*_build_poison_condition(now, crashes)).limit(_BATCH)).all()
+def list_poison_deliveries(
+    conn: Connection, now: datetime, max_crashes: int = _DEFAULT_MAX_CRASHES
+) -> Sequence[DeliveryRow]:
+    """Return the deliveries that `max_crashes` workers, one after another, have leased and never finished."""
+    return conn.execute(
+        select(deliveries).where(*_build_poison_condition(now, max_crashes)).limit(_BATCH)
+    ).all()
 
 
 def put_aside_delivery(
-    conn: Connection, delivery: int, now: datetime, actor: str, crashes: int = _CRASHES
+    conn: Connection, delivery: int, now: datetime, actor: str, max_crashes: int = _DEFAULT_MAX_CRASHES
 ) -> DeliveryRow | None:
     """Fail a poison delivery and return its changed row; return None when it no longer is poison."""
-    conditions = (deliveries.c.id == delivery, *_build_poison_condition(now, crashes))
-    sentence = f"{crashes} workers crashed during this delivery"
+    conditions = (deliveries.c.id == delivery, *_build_poison_condition(now, max_crashes))
+    sentence = f"{max_crashes} workers crashed during this delivery"
     values = {"problem": PUT_ASIDE.id, "last_sentence": sentence, "finished_at": now}
     values |= {"leased_by": None, "lease_until": None}
     event = StateEvent("put_aside", now, actor, sentence)
@@ -181,8 +186,8 @@ def _build_lost_condition(now: Any) -> tuple[ColumnElement[bool], ...]:
     return build_state_condition(deliveries, "ACTIVE"), deliveries.c.lease_until <= now
 
 
-def _build_poison_condition(now: datetime, crashes: int) -> tuple[ColumnElement[bool], ...]:
-    return *_build_lost_condition(now), deliveries.c.lost >= crashes - 1
+def _build_poison_condition(now: datetime, max_crashes: int) -> tuple[ColumnElement[bool], ...]:
+    return *_build_lost_condition(now), deliveries.c.lost >= max_crashes - 1
 
 
 def requeue_unreceipted(conn: Connection, now: datetime, actor: str) -> tuple[int, ...]:
@@ -222,9 +227,13 @@ _DUE: Final = select(
 
 
 def _apply_event_where(
-    conn: Connection, which: tuple[ColumnElement[bool], ...], event: StateEvent, **values: Any
+    conn: Connection, conditions: tuple[ColumnElement[bool], ...], event: StateEvent, **values: Any
 ) -> Sequence[DeliveryRow]:
-    query = select(deliveries.c.id, deliveries.c.state).where(*which).limit(_BATCH)
+    """Apply `event` to at most `_BATCH` deliveries that meet `conditions` and that nobody has locked.
+
+    All must be in the same state. Set also the columns `values`; return the changed rows.
+    """
+    query = select(deliveries.c.id, deliveries.c.state).where(*conditions).limit(_BATCH)
     rows = conn.execute(query.with_for_update(skip_locked=True, key_share=True)).all()
     if not rows:
         return ()
@@ -255,7 +264,7 @@ def list_far_waits(conn: Connection, now: datetime, after: int = 0) -> Sequence[
     return conn.execute(wait_query.order_by(d.id).limit(_FAR_BATCH)).all()
 
 
-def draw_in_wait(conn: Connection, delivery: DeliveryRow, due_at: datetime) -> bool:
+def shorten_wait(conn: Connection, delivery: DeliveryRow, due_at: datetime) -> bool:
     """Set the waiting time of a delivery to `due_at`; return False if the delivery has changed meanwhile."""
     d = deliveries.c
     unchanged = (d.id == delivery.id, d.state == delivery.state, d.due_at == delivery.due_at)
@@ -268,7 +277,7 @@ def count_far_leases(conn: Connection, until: datetime) -> int:
     return int(conn.execute(counted).scalar_one())
 
 
-def draw_in_leases(conn: Connection, until: datetime) -> int:
+def shorten_far_leases(conn: Connection, until: datetime) -> int:
     """Shorten the leases that end far after `until` to that time; return how many were shortened."""
     return conn.execute(update(deliveries).where(*_build_far_lease(until)).values(lease_until=until)).rowcount
 

@@ -24,7 +24,7 @@ _LOGGED_EVERY: Final = 60.0
 #: Seconds between two log lines of a process that cannot start.
 _WAITING_EVERY: Final = 10.0
 #: Characters of a reason, which may name a file.
-_LONGEST_REASON: Final = 300
+_MAX_REASON_CHARACTERS: Final = 300
 #: A commit after this many seconds in which no disk was full shows that there is space: a small commit may
 #: find space where most do not.
 _CALM: Final = 5.0
@@ -37,24 +37,27 @@ class InsufficientStorageError(GatewayError):
         super().__init__(NO_ROOM, detail, location)
 
 
-def make_unavailable_error(error: Any, *, reading: bool = False) -> InsufficientStorageError:
-    """Return GW806 for a database that cannot be written (or read, if `reading`), with a line of `error`."""
+def make_unavailable_error(error: Any, *, is_reading: bool = False) -> InsufficientStorageError:
+    """Return GW806 for a database that accepts no writes, with the first line of `error`.
+
+    With `is_reading`, the error says that the database cannot be reached.
+    """
     reason = str(error).partition("\n")[0]
-    condition = "cannot be reached" if reading else "accepts no writes"
-    return InsufficientStorageError(f"the database {condition} now: {reason[:_LONGEST_REASON]}")
+    condition = "cannot be reached" if is_reading else "accepts no writes"
+    return InsufficientStorageError(f"the database {condition} now: {reason[:_MAX_REASON_CHARACTERS]}")
 
 
 class DiskReserve:
     """The disk space of one database, as one process measures it; safe for many threads.
 
-    `volume` is a folder on the disk of the database (None: it cannot be measured). `octets` are reserved
-    for work accepted before.
+    `volume` is a folder on the disk of the database (None: it cannot be measured). `reserved_octets` are
+    reserved for work accepted before.
     """
 
     def __init__(self, volume: str | None = None, octets: int = 0) -> None:
-        self.octets = octets
+        self.reserved_octets = octets
         #: True after a refusal until a commit shows that there is space again.
-        self.lacking = False
+        self.is_lacking = False
         self.refusals = 0
         self._volume = volume
         self._guard = threading.Lock()
@@ -74,12 +77,12 @@ class DiskReserve:
 
     def find_shortage(self, octets: int = 0) -> InsufficientStorageError | None:
         """Return GW806 when storing `octets` more would use the reserve, else None."""
-        if not self.octets:
+        if not self.reserved_octets:
             return None
         free = self.measure_free_octets()
-        if free is None or free >= self.octets + octets:
+        if free is None or free >= self.reserved_octets + octets:
             return None
-        detail = f"{free} octets are free, {self.octets} are kept for work that was taken before"
+        detail = f"{free} octets are free, {self.reserved_octets} are kept for work that was taken before"
         return InsufficientStorageError(detail, "database.reserve")
 
     def require_octets(self, octets: int) -> None:
@@ -97,7 +100,7 @@ class DiskReserve:
         """
         now = time.monotonic()
         with self._guard:
-            self.lacking = True
+            self.is_lacking = True
             self.refusals += 1
             if is_full:
                 self._full_at = now
@@ -111,33 +114,33 @@ class DiskReserve:
 
         It shows that there is space, too, if no disk has been full for some time.
         """
-        if not self.lacking:
+        if not self.is_lacking:
             return
         with self._guard:
             if time.monotonic() - self._full_at < _CALM or self.find_shortage() is not None:
                 return
-            self.lacking = False
+            self.is_lacking = False
             was_announced, self._is_announced = self._is_announced, False
         if was_announced:
             _log.warning("new messages are taken again; %d were refused since the start", self.refusals)
 
 
 def retry_until_stored(
-    act: Callable[[], _Result], pause: float = 1.0, wait: Callable[[float], object] = time.sleep
+    action: Callable[[], _Result], pause_seconds: float = 1.0, wait: Callable[[float], object] = time.sleep
 ) -> _Result:
-    """Return the result of `act`; retry it while the database has no space (GW806) or is held (GW810).
+    """Return the result of `action`; retry it while the database has no space (GW806) or is held (GW810).
 
     For processes that start while the disk is full or the server unavailable: they continue when there is
     space. Every ten seconds the log names the problem that they wait for. When `wait` returns a true value,
-    `act` is not retried, and the problem is raised.
+    `action` is not retried, and the problem is raised.
     """
     logged_at = float("-inf")
     while True:
         try:
-            return act()
+            return action()
         except InsufficientStorageError as problem:
             if time.monotonic() - logged_at >= _WAITING_EVERY:
                 _log.error("waiting for the database: %s", problem)
                 logged_at = time.monotonic()
-            if wait(pause):
+            if wait(pause_seconds):
                 raise

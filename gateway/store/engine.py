@@ -22,13 +22,13 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, Operati
 from gateway.errors import SETTINGS_WRONG, GatewayError
 from gateway.failpoints import kill_at_failpoint
 from gateway.file_owner import open_owned_file
-from gateway.store.database_copies import CopyWatch, run_copied
+from gateway.store.database_copies import CopyWatch, run_copied_transaction
 from gateway.store.database_damage import (
     SQLITE_ERROR,
     DamageRecord,
     DatabaseFile,
     add_sqlite_errors,
-    describe_closed_file,
+    describe_inaccessible_file,
     is_damage,
     make_damage_error,
 )
@@ -47,18 +47,18 @@ from gateway.store.disk_reserve import (
 )
 from gateway.store.object_store import ObjectStore
 from gateway.store.postgresql_connections import (
-    MOST_PREPARED,
+    MAX_PREPARED_STATEMENTS,
     DatabaseHosts,
     call_at_dispose,
     check_session,
     count_losses,
     describe_time_limit,
     find_conflict,
-    get_connection_class,
     is_read_only,
     is_refused_for_now,
     is_server_away,
     make_connect_options,
+    make_connection_class,
     read_url,
     replace_lost_connections,
     watch_server_warnings,
@@ -99,37 +99,39 @@ def make_engine(
     url: str,
     *,
     pool_size: int = 16,
-    reserve: int = 0,
+    reserve_octets: int = 0,
     volume: str | None = None,
     objects: ObjectStore | None = None,
     copies: int = 1,
-    seconds: float | None = None,
-    mark: Path | None = None,
+    max_wait_seconds: float | None = None,
+    mark_path: Path | None = None,
 ) -> Engine:
     """Return an engine for a ``sqlite:///`` file or a ``postgresql+psycopg://`` server.
 
-    `reserve` octets of the disk are reserved for work accepted before; `volume` is a folder on that
+    `reserve_octets` octets of the disk are reserved for work accepted before; `volume` is a folder on that
     disk, by default for SQLite the folder of the file. `objects` keeps large octets; without it they are
-    in the database. On PostgreSQL a commit waits until `copies` servers have it. `seconds` limits each wait
-    for an answer of that server, or for other writers of a SQLite file (None: no limit). While the database
-    is older than the file `mark` records, nothing is stored or acknowledged (None: not checked). Raises
-    GW801 for more than one copy on SQLite.
+    in the database. On PostgreSQL a commit waits until `copies` servers have it. `max_wait_seconds` limits
+    each wait for an answer of that server, or for other writers of a SQLite file (None: no limit). While the
+    database is older than the file `mark_path` records, nothing is stored or acknowledged (None: not
+    checked). Raises GW801 for more than one copy on SQLite.
     """
     parsed = _parse_database_url(url)
     if copies > 1 and parsed.get_backend_name() == "sqlite":
         raise GatewayError(SETTINGS_WRONG, "SQLite keeps one copy: use PostgreSQL", "database.copies")
     sqlite = None
     if parsed.get_backend_name() == "sqlite":
-        engine, sqlite = _make_sqlite_engines(parsed, pool_size, seconds)
+        engine, sqlite = _make_sqlite_engines(parsed, pool_size, max_wait_seconds)
         volume = volume or os.path.dirname(sqlite.path)
     else:
-        engine = _make_postgresql_engine(parsed.set(drivername="postgresql+psycopg"), pool_size, seconds)
+        engine = _make_postgresql_engine(
+            parsed.set(drivername="postgresql+psycopg"), pool_size, max_wait_seconds
+        )
     state = DatabaseState(
-        DiskReserve(volume, reserve),
+        DiskReserve(volume, reserve_octets),
         DamageRecord(None if sqlite is None else sqlite.path),
         sqlite,
         copies=CopyWatch(copies) if copies > 1 else None,
-        guard=None if mark is None else DatabaseGuard(mark, count_losses(engine)),
+        guard=None if mark_path is None else DatabaseGuard(mark_path, count_losses(engine)),
         objects=objects,
     )
     attach_database_state(engine, state)
@@ -147,6 +149,10 @@ def describe_database(url: str) -> str:
 
 
 def _parse_database_url(url: str) -> URL:
+    """Return the parsed URL; raise GW801 unless it names a SQLite file or a PostgreSQL database.
+
+    Raise it also if the password contains @, which must be written as %40.
+    """
     try:
         parsed = read_url(url)
     except (ArgumentError, ValueError):
@@ -164,25 +170,28 @@ def _parse_database_url(url: str) -> URL:
     return parsed
 
 
-def _make_sqlite_engines(url: URL, pool_size: int, seconds: float | None) -> tuple[Engine, SqliteDatabase]:
+def _make_sqlite_engines(
+    url: URL, pool_size: int, max_wait_seconds: float | None
+) -> tuple[Engine, SqliteDatabase]:
     """Return the engine of the writers of a SQLite database, and the database with the engine of readers."""
     # Readers have connections of their own: PRAGMA query_only makes SQLite recompile every statement of
     # its connection, so that switching it for each transaction costs more than the rows.
     file = DatabaseFile(os.path.abspath(str(url.database)))
-    busy = f"{min(_BUSY_SECONDS, seconds or _BUSY_SECONDS) * 1000:.0f}"
+    busy = f"{min(_BUSY_SECONDS, max_wait_seconds or _BUSY_SECONDS) * 1000:.0f}"
     writers, readers = (
         _open_sqlite_engine(url, pool_size, {"query_only": query_only, "busy_timeout": busy}, file)
         for query_only in ("0", "1")
     )
-    sqlite = SqliteDatabase(os.path.realpath(str(url.database)), file, readers, seconds)
+    sqlite = SqliteDatabase(os.path.realpath(str(url.database)), file, readers, max_wait_seconds)
     _engines.update((writers, readers))
     call_at_dispose(writers, readers.dispose)
     call_at_dispose(writers, lambda: _get_write_lock(sqlite.path).close_file())
-    call_at_dispose(writers, file.forget)
+    call_at_dispose(writers, file.forget_opened_file)
     return writers, sqlite
 
 
 def _open_sqlite_engine(url: URL, pool_size: int, pragmas: Mapping[str, str], file: DatabaseFile) -> Engine:
+    """Return an engine for a SQLite file; each connection gets `pragmas` beside those of the hub."""
     engine = create_engine(
         url,
         poolclass=QueuePool,
@@ -198,7 +207,7 @@ def _open_sqlite_engine(url: URL, pool_size: int, pragmas: Mapping[str, str], fi
     def harden_connection(connection: Any, _record: Any) -> None:
         with _close_on_failure(connection):
             _apply_pragmas(connection, {**_PRAGMAS, **pragmas})
-            file.note_opened()
+            file.record_opened_file()
 
     event.listen(engine, "connect", harden_connection)
     return engine
@@ -215,7 +224,11 @@ def _make_database_file(path: str) -> None:
             os.close(open_owned_file(path, os.O_RDWR))
 
 
-def _make_postgresql_engine(url: URL, threads: int, seconds: float | None) -> Engine:
+def _make_postgresql_engine(url: URL, threads: int, max_wait_seconds: float | None) -> Engine:
+    """Return an engine for PostgreSQL that keeps up to `threads` connections open.
+
+    A wait for the server ends after `max_wait_seconds` (None: no limit). Raise GW801 without a driver.
+    """
     try:
         engine = create_engine(
             url,
@@ -224,13 +237,13 @@ def _make_postgresql_engine(url: URL, threads: int, seconds: float | None) -> En
             max_overflow=-1,
             # So few are in use where few are needed: the server plans a statement once for each connection.
             pool_use_lifo=True,
-            connect_args={**make_connect_options(url, seconds), "client_encoding": CLIENT_ENCODING},
+            connect_args={**make_connect_options(url, max_wait_seconds), "client_encoding": CLIENT_ENCODING},
             query_cache_size=_COMPILED_STATEMENTS,
             hide_parameters=True,
         )
     except ImportError:
         raise GatewayError(SETTINGS_WRONG, _NO_DRIVER, "database.url") from None
-    connect, hosts = get_connection_class(seconds).connect, DatabaseHosts()
+    connect, hosts = make_connection_class(max_wait_seconds).connect, DatabaseHosts()
     is_checked = threading.Event()
 
     def open_connection(_dialect: Any, _record: Any, _unnamed: Any, parameters: Any) -> Any:
@@ -242,19 +255,20 @@ def _make_postgresql_engine(url: URL, threads: int, seconds: float | None) -> En
         with _close_on_failure(connection):
             # Before SQLAlchemy asks it for the isolation level, to which it returns after each read.
             set_up_session(connection)
-        connection.prepared_max = MOST_PREPARED
+        connection.prepared_max = MAX_PREPARED_STATEMENTS
         return connection
 
     event.listen(engine, "do_connect", open_connection)
     event.listen(engine, "handle_error", _leave_standby)
     event.listen(engine, "connect", lambda connection, record: watch_server_warnings(connection, record.info))
-    event.listen(engine, "checkin", _end_reading)
+    event.listen(engine, "checkin", _allow_writes_again)
     replace_lost_connections(engine)
     _engines.add(engine)
     return engine
 
 
 def _apply_pragmas(connection: Any, pragmas: Mapping[str, str]) -> None:
+    """Set the pragmas of a SQLite connection; raise GW801 if one has another value afterwards."""
     # `write_transaction` begins by itself; other code must not write without a transaction either.
     connection.isolation_level = "IMMEDIATE"
     for name, expected in pragmas.items():
@@ -290,7 +304,7 @@ def _check_pragma(name: str, actual: str, expected: str) -> None:
 _locks: dict[str, WriteLock] = {}
 
 
-def _forget_parent() -> None:
+def _drop_parent_resources() -> None:
     """Let a forked child open files and connections of its own."""
     _locks.clear()
     for engine in _engines:
@@ -298,17 +312,17 @@ def _forget_parent() -> None:
         engine.pool = engine.pool.recreate()
 
 
-os.register_at_fork(after_in_child=_forget_parent)
+os.register_at_fork(after_in_child=_drop_parent_resources)
 
 
 def _get_write_lock(path: str) -> WriteLock:
     return _locks.get(path) or _locks.setdefault(path, WriteLock(path))
 
 
-def _require_same_file(sqlite: SqliteDatabase, *, reading: bool = False) -> None:
+def _require_same_file(sqlite: SqliteDatabase, *, is_reading: bool = False) -> None:
     """Raise GW806 once the file of a SQLite database was removed or replaced since it was opened."""
     if sqlite.file.is_exchanged():
-        raise make_unavailable_error(_OTHER_FILE, reading=reading)
+        raise make_unavailable_error(_OTHER_FILE, is_reading=is_reading)
 
 
 @contextmanager
@@ -326,19 +340,24 @@ def write_transaction(engine: Engine, name: str = "") -> Iterator[Connection]:
                 state.guard.require_current(conn)
             yield conn
             kill_at_failpoint(name, "before_commit")
-    except add_sqlite_errors(DatabaseError, InterfaceError, kind="DatabaseError") as error:
+    except add_sqlite_errors(DatabaseError, InterfaceError, class_name="DatabaseError") as error:
         raise _translate_database_error(error, state) from error
     if state.guard is not None:
-        state.guard.note_leaves(notes.leaves)
+        state.guard.record_committed_leaves(notes.leaves)
     kill_at_failpoint(name, "after_commit")
-    if state.reserve.lacking:
+    if state.reserve.is_lacking:
         state.reserve.record_commit()
 
 
 def _begin_transaction(engine: Engine, state: DatabaseState) -> AbstractContextManager[Connection]:
+    """Return the context of a write transaction, by the kind of the database and its copies."""
     if state.sqlite is not None:
         return _run_sqlite_transaction(engine, state.sqlite, state.reserve)
-    return _run_transaction(engine.connect()) if state.copies is None else run_copied(engine, state.copies)
+    return (
+        _run_transaction(engine.connect())
+        if state.copies is None
+        else run_copied_transaction(engine, state.copies)
+    )
 
 
 @contextmanager
@@ -371,7 +390,7 @@ def _connect_to_read(engine: Engine) -> Connection:
     return conn
 
 
-def _end_reading(connection: Any, _record: Any) -> None:
+def _allow_writes_again(connection: Any, _record: Any) -> None:
     """Let a connection that goes back to its pool write again."""
     if connection is not None and not connection.closed:
         connection.read_only = None
@@ -394,7 +413,7 @@ def _run_sqlite_transaction(
     """Run the block in one write transaction of the only writer."""
     with ExitStack() as held:
         try:
-            held.enter_context(_get_write_lock(sqlite.path).hold(sqlite.writer_seconds))
+            held.enter_context(_get_write_lock(sqlite.path).run_as_writer(sqlite.writer_seconds))
         except InsufficientStorageError as refusal:
             reserve.record_refusal(refusal, is_full=False)
             raise
@@ -404,24 +423,24 @@ def _run_sqlite_transaction(
 
 
 @contextmanager
-def read_transaction(engine: Engine, *, promises: bool = False) -> Iterator[Connection]:
+def read_transaction(engine: Engine, *, acknowledges_data: bool = False) -> Iterator[Connection]:
     """Run the block in one read transaction, which sees one state of the database and cannot write.
 
-    With `promises`, the answer acknowledges the data that the block reads: after the block, this data is on
-    all required copies. With `promises`, raises GW810 if the database lacks data that the hub has
-    acknowledged.
+    With `acknowledges_data`, the answer acknowledges the data that the block reads: after the block, this
+    data is on all required copies. With `acknowledges_data`, raises GW810 if the database lacks data that the
+    hub has acknowledged.
     """
     state = get_database_state(engine)
     if state.sqlite is not None:
-        _require_same_file(state.sqlite, reading=True)
+        _require_same_file(state.sqlite, is_reading=True)
     try:
         with _begin_reading(engine, state.sqlite) as conn:
-            if promises and state.guard is not None:
+            if acknowledges_data and state.guard is not None:
                 state.guard.require_current(conn)
             yield conn
-    except add_sqlite_errors(DatabaseError, InterfaceError, kind="DatabaseError") as error:
-        raise _translate_database_error(error, state, reading=True) from error
-    if promises:
+    except add_sqlite_errors(DatabaseError, InterfaceError, class_name="DatabaseError") as error:
+        raise _translate_database_error(error, state, is_reading=True) from error
+    if acknowledges_data:
         confirm_copies(engine)
 
 
@@ -432,7 +451,7 @@ def _begin_reading(engine: Engine, sqlite: SqliteDatabase | None) -> AbstractCon
 
 
 def _translate_database_error(
-    error: BaseException, state: DatabaseState, *, reading: bool = False
+    error: BaseException, state: DatabaseState, *, is_reading: bool = False
 ) -> BaseException:
     """Translate a database error: GW805 for a damaged file, GW806 if it may pass, else the error itself."""
     driver_error = getattr(error, "orig", error)
@@ -448,8 +467,8 @@ def _translate_database_error(
     if state.sqlite is None:
         reason = describe_time_limit(driver_error)
     else:
-        reason = describe_closed_file(state.sqlite.path)
-    refusal = make_unavailable_error(reason or driver_error, reading=reading)
+        reason = describe_inaccessible_file(state.sqlite.path)
+    refusal = make_unavailable_error(reason or driver_error, is_reading=is_reading)
     state.reserve.record_refusal(refusal, is_full=not is_server_away(driver_error))
     return refusal
 
@@ -466,7 +485,7 @@ def is_transient_error(error: BaseException) -> bool:
     if getattr(cause, "sqlite_errorcode", None) == SQLITE_ERROR:
         return False
     return is_refused_for_now(cause) or isinstance(
-        error, add_sqlite_errors(OperationalError, kind="OperationalError")
+        error, add_sqlite_errors(OperationalError, class_name="OperationalError")
     )
 
 

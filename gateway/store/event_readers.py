@@ -94,11 +94,11 @@ def has_waiting_events(conn: Connection) -> bool:
 def sequence_events(conn: Connection, limit: int) -> tuple[SequencedEvent, ...]:
     """Give numbers to at most `limit` committed events, oldest first; one transaction at a time does so."""
     _BEGIN.insert_many(conn, [{"name": _SEQUENCE_NAME, "value": 0}])
-    last = conn.execute(_LOCK).scalar_one()
+    last_number = conn.execute(_LOCK).scalar_one()
     rows = conn.execute(_WAITING, {"most": limit}).all()
     if not rows:
         return ()
-    numbered_rows = [(last + number, row) for number, row in enumerate(rows, start=1)]
+    numbered_rows = [(last_number + number, row) for number, row in enumerate(rows, start=1)]
     conn.execute(_SET_SEQUENCE, [{"event": row.id, "new_sequence": number} for number, row in numbered_rows])
     conn.execute(_ADVANCE, {"last": numbered_rows[-1][0]})
     parties_by_subject = _find_parties(conn, rows)
@@ -122,9 +122,9 @@ def _find_parties(
     for row in rows:
         ids_by_kind.setdefault(row.subject_type, set()).add(row.subject_id)
     parties_by_subject = {}
-    for kind, ids in ids_by_kind.items():
-        for case_row in conn.execute(_PARTIES[kind], {"wanted": sorted(ids)}):
-            parties_by_subject[kind, int(case_row.subject)] = (
+    for subject_type, ids in ids_by_kind.items():
+        for case_row in conn.execute(_PARTIES[subject_type], {"wanted": sorted(ids)}):
+            parties_by_subject[subject_type, int(case_row.subject)] = (
                 int(case_row.id),
                 tuple(dict.fromkeys((case_row.applicant, case_row.declarant))),
             )
@@ -174,11 +174,11 @@ class PartyEventRow(Protocol):
 
 
 def list_events(
-    conn: Connection, party: str, after: int, limit: int, *, only: int | None = None
+    conn: Connection, party: str, after: int, limit: int, *, only_sequence: int | None = None
 ) -> Sequence[PartyEventRow]:
     """Return events of a party with a number above `after`, in order, with the numbers of their subjects.
 
-    With `only`, return the one event with that number.
+    With `only_sequence`, return the one event with that number.
     """
     is_request_of_event = or_(
         (events.c.subject_type == "request") & (agency_requests.c.id == events.c.subject_id),
@@ -210,7 +210,7 @@ def list_events(
     )
     query = select(*columns).select_from(source).where(event_readers.c.party == party)
     sequence = event_readers.c.sequence
-    query = query.where(sequence > after) if only is None else query.where(sequence == only)
+    query = query.where(sequence > after) if only_sequence is None else query.where(sequence == only_sequence)
     return conn.execute(query.order_by(sequence).limit(limit)).all()
 
 

@@ -21,8 +21,8 @@ from gateway.store.prepared_statements import build_state_condition
 from gateway.store.refusal_counts import RefusalRow, refusals
 
 #: The largest number of FAILED deliveries that are searched for a text, the newest first.
-RECENT: Final = 2_000
-_MOST: Final = 20
+MAX_SEARCHED_FAILURES: Final = 2_000
+_MAX_RESULTS: Final = 20
 
 
 def find_cases(conn: Connection, text: str) -> Sequence[CaseRow]:
@@ -32,7 +32,7 @@ def find_cases(conn: Connection, text: str) -> Sequence[CaseRow]:
     lading, container, cargo number), the number of a request, the number of a permit, or a name that an
     agency gave to the case.
     """
-    numbers: set[int] = set()
+    case_ids: set[int] = set()
     for query in (
         select(cases.c.id).where(cases.c.number == text),
         select(cases.c.id).where(cases.c.functional_reference == text).order_by(cases.c.id.desc()),
@@ -46,46 +46,51 @@ def find_cases(conn: Connection, text: str) -> Sequence[CaseRow]:
             correlations.c.scheme.in_(sorted(CORRELATION_SCHEMES)), correlations.c.value == text
         ),
     ):
-        numbers.update(conn.execute(query.limit(_MOST)).scalars())
-    chosen = select(cases).where(cases.c.id.in_(sorted(numbers))).order_by(cases.c.id.desc())
-    return conn.execute(chosen.limit(_MOST)).all()
+        case_ids.update(conn.execute(query.limit(_MAX_RESULTS)).scalars())
+    chosen = select(cases).where(cases.c.id.in_(sorted(case_ids))).order_by(cases.c.id.desc())
+    return conn.execute(chosen.limit(_MAX_RESULTS)).all()
 
 
 def find_messages(conn: Connection, text: str) -> Sequence[ListedMessageRow]:
     """Return the messages of this MessageId, or of this row number, newest first."""
     query = select(*LISTED_COLUMNS).where(messages.c.message_id == text)
-    rows = list(conn.execute(query.order_by(messages.c.id.desc()).limit(_MOST)))
-    number = read_row_number(text)
-    if number is not None:
-        rows += conn.execute(select(*LISTED_COLUMNS).where(messages.c.id == number)).all()
+    rows = list(conn.execute(query.order_by(messages.c.id.desc()).limit(_MAX_RESULTS)))
+    row_id = read_row_number(text)
+    if row_id is not None:
+        rows += conn.execute(select(*LISTED_COLUMNS).where(messages.c.id == row_id)).all()
     return rows
 
 
 def find_deliveries(conn: Connection, text: str) -> Sequence[DeliveryRow]:
     """Return the deliveries of this id at their destination, or of this row number, newest first."""
     query = select(deliveries).where(deliveries.c.wire_id == text)
-    rows = list(conn.execute(query.order_by(deliveries.c.id.desc()).limit(_MOST)))
-    number = read_row_number(text)
-    if number is not None:
-        rows += conn.execute(select(deliveries).where(deliveries.c.id == number)).all()
+    rows = list(conn.execute(query.order_by(deliveries.c.id.desc()).limit(_MAX_RESULTS)))
+    row_id = read_row_number(text)
+    if row_id is not None:
+        rows += conn.execute(select(deliveries).where(deliveries.c.id == row_id)).all()
     return rows
 
 
 def search_failed_deliveries(conn: Connection, text: str) -> Sequence[DeliveryRow]:
-    """Return the FAILED deliveries, among the newest `RECENT`, with `text` in error text, problem or lane."""
+    """Return those of the newest FAILED deliveries with `text` in error text, problem or lane.
+
+    At most `MAX_SEARCHED_FAILURES` deliveries are searched.
+    """
     d = deliveries.c
     newest = select(d.id).where(build_state_condition(deliveries, "FAILED"))
-    among = newest.order_by(d.id.desc()).limit(RECENT).subquery()
-    query = select(deliveries).join(among, among.c.id == d.id)
+    newest_failures = newest.order_by(d.id.desc()).limit(MAX_SEARCHED_FAILURES).subquery()
+    query = select(deliveries).join(newest_failures, newest_failures.c.id == d.id)
     contains_text = build_text_condition(text, d.last_sentence, d.problem, d.lane)
-    return conn.execute(query.where(contains_text).order_by(d.id.desc()).limit(_MOST)).all()
+    return conn.execute(query.where(contains_text).order_by(d.id.desc()).limit(_MAX_RESULTS)).all()
 
 
 def search_refusals(conn: Connection, text: str) -> Sequence[RefusalRow]:
     """Return the counts of refusals whose last sentence, problem or sender contains a text, latest first."""
     r = refusals.c
     contains_text = build_text_condition(text, r.last_sentence, r.problem, r.sender)
-    return conn.execute(select(refusals).where(contains_text).order_by(r.last_at.desc()).limit(_MOST)).all()
+    return conn.execute(
+        select(refusals).where(contains_text).order_by(r.last_at.desc()).limit(_MAX_RESULTS)
+    ).all()
 
 
 class ProblemMessageRow(ListedMessageRow, Protocol):
@@ -96,7 +101,9 @@ class ProblemMessageRow(ListedMessageRow, Protocol):
     outcome: str | None
 
 
-def list_problem_messages(conn: Connection, problem: str, limit: int = _MOST) -> Sequence[ProblemMessageRow]:
+def list_problem_messages(
+    conn: Connection, problem: str, limit: int = _MAX_RESULTS
+) -> Sequence[ProblemMessageRow]:
     """Return the newest messages with a problem, each with the number, state and outcome of its case."""
     m = messages.c
     case_columns: tuple[Any, ...] = (cases.c.number, cases.c.state.label("case_state"), cases.c.outcome)
@@ -113,14 +120,14 @@ class ProblemDeliveryRow(DeliveryRow, Protocol):
 
 
 def list_problem_deliveries(
-    conn: Connection, problem: str, limit: int = _MOST
+    conn: Connection, problem: str, limit: int = _MAX_RESULTS
 ) -> Sequence[ProblemDeliveryRow]:
     """Return the newest deliveries of which an attempt had a problem, however they ended.
 
     A row has the number of attempts that had it (`failures`), the last of them, and the number of the case.
     """
     a, d = delivery_attempts.c, deliveries.c
-    had = (
+    problem_attempts = (
         select(a.delivery, func.count().label("failures"), func.max(a.attempt).label("last"))
         .where(a.problem == problem)
         .group_by(a.delivery)
@@ -128,6 +135,8 @@ def list_problem_deliveries(
         .limit(limit)
         .subquery()
     )
-    query = select(deliveries, had.c.failures, had.c.last, cases.c.number).join(had, had.c.delivery == d.id)
+    query = select(deliveries, problem_attempts.c.failures, problem_attempts.c.last, cases.c.number).join(
+        problem_attempts, problem_attempts.c.delivery == d.id
+    )
     source = query.outerjoin(cases, cases.c.id == d.case_id)
     return conn.execute(source.order_by(d.id.desc())).all()

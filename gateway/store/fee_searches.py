@@ -73,21 +73,21 @@ def list_by_case(conn: Connection, case: int) -> Sequence[FeeOfCaseRow]:
     return conn.execute(query.order_by(fees.c.id)).all()
 
 
-def _is_overdue(at: OverdueTime) -> ColumnElement[bool]:
+def _is_overdue(overdue_time: OverdueTime) -> ColumnElement[bool]:
     """Return the condition that a fee is due and its deadline has passed, each part by an index of its own.
 
     The deadline is OVERDUE, or the clockwork has not checked it yet. A fee that never had a deadline with
     a known time goes by its last day.
     """
     # A deadline that has ended is in another state, and has no `next_at`.
-    overdue = _by_deadline(_D.state == "OVERDUE")
-    passed = _by_deadline(_D.next_at < at.now, _D.due_at < at.now)
+    overdue = _select_due_fee_ids(_D.state == "OVERDUE")
+    passed = _select_due_fee_ids(_D.next_at < overdue_time.now, _D.due_at < overdue_time.now)
     dated_deadlines = select(_D.id).where(_D.case_id == fees.c.case_id, _IS_ABOUT, _D.due_at.is_not(None))
-    unknown = select(fees.c.id).where(fees.c.due_on < at.today, _DUE, ~dated_deadlines.exists())
+    unknown = select(fees.c.id).where(fees.c.due_on < overdue_time.today, _DUE, ~dated_deadlines.exists())
     return fees.c.id.in_(union(overdue, passed, unknown))
 
 
-def _by_deadline(*conditions: ColumnElement[bool]) -> Select[tuple[int]]:
+def _select_due_fee_ids(*conditions: ColumnElement[bool]) -> Select[tuple[int]]:
     """Return the query of the ids of due fees that meet the conditions, each joined to its deadline."""
     return select(fees.c.id).join(deadlines, _IS_ABOUT).where(*conditions, _DUE)
 
@@ -97,9 +97,11 @@ def build_overdue_times(agency: str, now: datetime) -> Select[tuple[int, datetim
 
     Of several fees it is the first one. A fee whose deadline has no known time is not among them.
     """
-    each = select(fees.c.request_id, _D.due_at).join(deadlines, _IS_ABOUT)
-    each = each.where(fees.c.agency == agency, _DUE, _D.due_at < now)
-    passed = union(each.where(_D.state == "OVERDUE"), each.where(_D.next_at < now)).subquery()
+    due_fee_query = select(fees.c.request_id, _D.due_at).join(deadlines, _IS_ABOUT)
+    due_fee_query = due_fee_query.where(fees.c.agency == agency, _DUE, _D.due_at < now)
+    passed = union(
+        due_fee_query.where(_D.state == "OVERDUE"), due_fee_query.where(_D.next_at < now)
+    ).subquery()
     return select(passed.c.request_id, func.min(passed.c.due_at)).group_by(passed.c.request_id)
 
 

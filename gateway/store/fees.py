@@ -237,22 +237,24 @@ def find_movement(conn: Connection, kind: str, reference: str) -> FeeMovementRow
     return conn.execute(select(fee_movements).where(*conditions)).first()
 
 
-def take_kept_refund(conn: Connection, movement: int, payment: str) -> None:
+def mark_kept_refund_ordered(conn: Connection, movement_id: int, payment: str) -> None:
     """Mark a kept refund (row id) as ordered, from the payment with this reference."""
-    statement = update(fee_movements).where(fee_movements.c.id == movement)
+    statement = update(fee_movements).where(fee_movements.c.id == movement_id)
     conn.execute(statement.values(state="ORDERED", payment=payment))
 
 
-def rename_kept_refund(conn: Connection, movement: int, reason: str) -> None:
+def rename_kept_refund(conn: Connection, movement_id: int, reason: str) -> None:
     """Set the reason of a kept refund (row id), which is not ordered yet."""
-    statement = update(fee_movements).where(fee_movements.c.id == movement)
+    statement = update(fee_movements).where(fee_movements.c.id == movement_id)
     conn.execute(statement.values(reason=reason))
 
 
-def drop_kept_refund(conn: Connection, movement: int) -> None:
+def drop_kept_refund(conn: Connection, movement_id: int) -> None:
     """Remove a kept refund (row id) that belongs to another fee; an ordered refund stays."""
     m = fee_movements.c
-    conn.execute(delete(fee_movements).where(m.id == movement, m.state == "NOT_COUNTED", m.kind == "refund"))
+    conn.execute(
+        delete(fee_movements).where(m.id == movement_id, m.state == "NOT_COUNTED", m.kind == "refund")
+    )
 
 
 def end_refund(conn: Connection, reference: str, provider_reference: str, at: datetime) -> bool:

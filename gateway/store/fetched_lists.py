@@ -127,28 +127,34 @@ def ensure_source(conn: Connection, name: str, kind: str, url: str) -> FetchSour
     return conn.execute(select(fetch_sources).where(fetch_sources.c.name == name)).one()
 
 
-def activate_lists(conn: Connection, name: str, new_lists: Iterable[NewFetchedList], at: datetime) -> int:
+def activate_lists(
+    conn: Connection, source_name: str, new_lists: Iterable[NewFetchedList], at: datetime
+) -> int:
     """Activate fetched lists in place of those for the same subjects; return how many have new octets.
 
     The epoch rises when there is any. The octets of replaced lists stay in the database.
     """
-    changed = sum([_activate_list(conn, name, word, at) for word in new_lists])
+    changed = sum([_activate_list(conn, source_name, word, at) for word in new_lists])
     if changed:
         increment_register_version(conn)
     return changed
 
 
-def _activate_list(conn: Connection, name: str, word: NewFetchedList, at: datetime) -> bool:
-    same_subject = (fetched_lists.c.source == name, fetched_lists.c.subject == word.subject)
-    held = conn.execute(select(fetched_lists.c.sha256).where(*same_subject)).scalar_one_or_none()
-    sha256 = payloads.store_payload(conn, word.octets, at)
-    if held == sha256:
+def _activate_list(conn: Connection, source_name: str, new_list: NewFetchedList, at: datetime) -> bool:
+    """Put a list in force for its source and subject.
+
+    Return False if the same octets were in force already: then only the time of the fetch is stored.
+    """
+    same_subject = (fetched_lists.c.source == source_name, fetched_lists.c.subject == new_list.subject)
+    stored_sha256 = conn.execute(select(fetched_lists.c.sha256).where(*same_subject)).scalar_one_or_none()
+    sha256 = payloads.store_payload(conn, new_list.octets, at)
+    if stored_sha256 == sha256:
         conn.execute(update(fetched_lists).where(*same_subject).values(fetched_at=at))
         return False
-    values = {key: value for key, value in asdict(word).items() if key != "octets"}
+    values = {key: value for key, value in asdict(new_list).items() if key != "octets"}
     values |= {"sha256": sha256, "taken_at": at, "fetched_at": at}
-    if held is None:
-        conn.execute(insert(fetched_lists).values(source=name, **values))
+    if stored_sha256 is None:
+        conn.execute(insert(fetched_lists).values(source=source_name, **values))
     else:
         conn.execute(update(fetched_lists).where(*same_subject).values(**values))
     return True
@@ -171,19 +177,21 @@ def record_failure(conn: Connection, name: str, at: datetime, problem: str, deta
 
 def replace_given_up_delivery(conn: Connection, name: str, delivery: int | None) -> int | None:
     """Set the given-up delivery of a source, or None; return the previous one."""
-    before = conn.execute(select(fetch_sources.c.given_up).where(fetch_sources.c.name == name)).scalar()
-    if before != delivery:
+    previous_delivery_id = conn.execute(
+        select(fetch_sources.c.given_up).where(fetch_sources.c.name == name)
+    ).scalar()
+    if previous_delivery_id != delivery:
         _update_source(conn, name, given_up=delivery)
-    return before
+    return previous_delivery_id
 
 
 def delete_source(conn: Connection, name: str) -> int:
     """Delete everything fetched from a source; return how many lists that were."""
-    gone = conn.execute(delete(fetched_lists).where(fetched_lists.c.source == name)).rowcount
+    deleted_count = conn.execute(delete(fetched_lists).where(fetched_lists.c.source == name)).rowcount
     conn.execute(delete(fetch_sources).where(fetch_sources.c.name == name))
-    if gone:
+    if deleted_count:
         increment_register_version(conn)
-    return int(gone)
+    return int(deleted_count)
 
 
 def delete_lists(conn: Connection, name: str, subjects: Iterable[str]) -> None:
@@ -287,10 +295,10 @@ class NewRevocationList:
 
 def insert_crl(conn: Connection, crl: NewRevocationList, at: datetime) -> bool:
     """Store the list; return False when it is stored already."""
-    new = _INSERT_CRL.insert_one(conn, asdict(crl) | {"fetched_at": at}) is not None
-    if new:
+    is_new = _INSERT_CRL.insert_one(conn, asdict(crl) | {"fetched_at": at}) is not None
+    if is_new:
         increment_register_version(conn)
-    return new
+    return is_new
 
 
 def replace_crls(
@@ -393,19 +401,21 @@ def list_latest_trusted_lists(conn: Connection) -> Sequence[TrustListRow]:
     A root is a list whose signer the settings name; the settings also decide which of several roots
     counts.
     """
-    root = trust_lists.c.named_by.is_(None)
-    others = select(func.max(trust_lists.c.id)).where(~root)
-    roots = select(func.max(trust_lists.c.id)).where(root)
+    is_root = trust_lists.c.named_by.is_(None)
+    others = select(func.max(trust_lists.c.id)).where(~is_root)
+    roots = select(func.max(trust_lists.c.id)).where(is_root)
     last = others.group_by(trust_lists.c.form, trust_lists.c.territory).union_all(
         roots.group_by(trust_lists.c.signer)
     )
     return conn.execute(_TRUSTED_LISTS.where(trust_lists.c.id.in_(last)).order_by(trust_lists.c.id)).all()
 
 
-def get_trusted_list_content(conn: Connection, number: int) -> bytes:
+def get_trusted_list_content(conn: Connection, list_id: int) -> bytes:
     """Return the octets of a list."""
-    held: bytes = conn.execute(select(trust_lists.c.content).where(trust_lists.c.id == number)).scalar_one()
-    return held
+    content: bytes = conn.execute(
+        select(trust_lists.c.content).where(trust_lists.c.id == list_id)
+    ).scalar_one()
+    return content
 
 
 def list_all_trusted_lists(conn: Connection) -> Sequence[TrustListRow]:

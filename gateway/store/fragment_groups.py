@@ -179,13 +179,13 @@ class GroupedMessage:
 
 def find_by_message(conn: Connection, message: int) -> GroupedMessage | None:
     """Return the group of a message; None if the message belongs to no group."""
-    number = conn.execute(select(_f.group, _f.number).where(_f.message == message)).first()
-    if number is not None:
-        group = find_by_id(conn, number.group)
+    fragment_row = conn.execute(select(_f.group, _f.number).where(_f.message == message)).first()
+    if fragment_row is not None:
+        group = find_by_id(conn, fragment_row.group)
         assert group is not None  # it is referred to
-        return GroupedMessage(group, int(number.number))
-    joined = conn.execute(select(fragment_groups).where(_g.message == message)).first()
-    return None if joined is None else GroupedMessage(joined, None)
+        return GroupedMessage(group, int(fragment_row.number))
+    joined_group = conn.execute(select(fragment_groups).where(_g.message == message)).first()
+    return None if joined_group is None else GroupedMessage(joined_group, None)
 
 
 def count_open_groups(conn: Connection, from_party: str) -> int:
@@ -200,7 +200,7 @@ def count_by_state(conn: Connection) -> Mapping[str, int]:
     return {state: int(number) for state, number in conn.execute(query)}
 
 
-def has_number(conn: Connection, group: int, number: int) -> bool:
+def has_fragment(conn: Connection, group: int, number: int) -> bool:
     """Return whether the fragment of this number has arrived."""
     query = select(_f.message).where(_f.group == group, _f.number == number)
     return conn.execute(query).first() is not None
@@ -211,9 +211,9 @@ def insert_fragment(conn: Connection, group: int, number: int, message: int) -> 
     conn.execute(insert(fragments).values(message=message, group=group, number=number))
 
 
-def set_tally(conn: Connection, group: int, tally: Mapping[str, Any], *, complete: bool) -> None:
-    """Store the tally of an open group; `complete` if its last fragment has arrived."""
-    state = "COMPLETE" if complete else "OPEN"
+def set_tally(conn: Connection, group: int, tally: Mapping[str, Any], *, is_complete: bool) -> None:
+    """Store the tally of an open group; `is_complete` if its last fragment has arrived."""
+    state = "COMPLETE" if is_complete else "OPEN"
     conn.execute(update(fragment_groups).where(_g.id == group).values(tally=dict(tally), state=state))
 
 
@@ -334,12 +334,12 @@ def _read_sent_group(row: Row[Any] | None) -> SentGroupRow | None:
 
 def find_sent_group_member(conn: Connection, message: int) -> SentGroupMember | None:
     """Return a message that is sent as a fragment, or in fragments, with its group; None for any other."""
-    piece = conn.execute(select(_sf.group, _sf.number).where(_sf.message == message)).first()
-    is_group = _s.message == message if piece is None else _s.delivery == piece.group
+    fragment_row = conn.execute(select(_sf.group, _sf.number).where(_sf.message == message)).first()
+    is_group = _s.message == message if fragment_row is None else _s.delivery == fragment_row.group
     group = _read_sent_group(conn.execute(select(sent_groups).where(is_group)).first())
     if group is None:
         return None
-    number = None if piece is None else int(piece.number)
+    number = None if fragment_row is None else int(fragment_row.number)
     return SentGroupMember(group, number, _count_receipted(conn, group.delivery))
 
 
@@ -388,8 +388,8 @@ def list_idle_deliveries(conn: Connection, group: int) -> Sequence[DeliveryRow]:
 def begin_round(conn: Connection, group: int) -> int:
     """Store that the fragments of a group are queued once more; return the number of the round."""
     changed = update(sent_groups).where(_s.delivery == group)
-    again = changed.values(state="SENDING", round=_s.round + 1, ended_at=None).returning(_s.round)
-    return int(conn.execute(again).scalar_one())
+    round_update = changed.values(state="SENDING", round=_s.round + 1, ended_at=None).returning(_s.round)
+    return int(conn.execute(round_update).scalar_one())
 
 
 def set_fragment_delivery(conn: Connection, message: int, delivery: int) -> None:
@@ -397,7 +397,7 @@ def set_fragment_delivery(conn: Connection, message: int, delivery: int) -> None
     conn.execute(update(sent_fragments).where(_sf.message == message).values(delivery=delivery))
 
 
-def end_sent_group(conn: Connection, group: int, at: datetime, *, receipted: bool) -> None:
+def end_sent_group(conn: Connection, group: int, at: datetime, *, has_receipt: bool) -> None:
     """Store that the whole message has its receipt, or has failed: no fragment of it is sent any more."""
-    state = "RECEIPTED" if receipted else "FAILED"
+    state = "RECEIPTED" if has_receipt else "FAILED"
     conn.execute(update(sent_groups).where(_s.delivery == group).values(state=state, ended_at=at))

@@ -80,14 +80,14 @@ class _CommitGroup:
     def __init__(self) -> None:
         self._waiting: list[_CommitJob[Any]] = []
         self._guard = threading.Lock()
-        self._committing = False
+        self._is_committing = False
 
     def run_job(self, engine: Engine, job: _CommitJob[Any]) -> None:
         """Return when the job has ended: another thread commits it, or this one, with all waiting jobs."""
         with self._guard:
             self._waiting.append(job)
-            waits, self._committing = self._committing, True
-        if waits:
+            must_wait, self._is_committing = self._is_committing, True
+        if must_wait:
             job.wait_until_woken()
         if not job.ended:
             self._commit_jobs(engine, job.name)
@@ -99,41 +99,41 @@ class _CommitGroup:
         try:
             with write_transaction(engine, name) as conn:
                 # Taken when this process may write: while another one writes, more arrive.
-                jobs = self._take_jobs()
+                jobs = self._remove_waiting_jobs()
                 _run_jobs(jobs, conn)
-                # The transaction itself passes the places of its own name.
-                others = {job.name for job in jobs} - {name}
-                _pass_failpoints(others, "before_commit")
-            _pass_failpoints(others, "after_commit")
+                # The transaction itself passes the failpoints of its own name.
+                other_names = {job.name for job in jobs} - {name}
+                _pass_failpoints(other_names, "before_commit")
+            _pass_failpoints(other_names, "after_commit")
         except BaseException as failed:
-            jobs = jobs or self._take_jobs()
+            jobs = jobs or self._remove_waiting_jobs()
             problem = failed
             if not isinstance(failed, Exception):
                 raise
         finally:
-            self._hand_over()
+            self._wake_next_thread()
             for job in jobs:
                 job.mark_ended(problem)
             # Its traceback refers to this frame.
             del problem
 
-    def _hand_over(self) -> None:
+    def _wake_next_thread(self) -> None:
         """Let the thread of the first waiting job commit next, or the next thread to arrive if none waits."""
         with self._guard:
-            following = self._waiting[0] if self._waiting else None
-            self._committing = following is not None
-        if following is not None:
-            following.wake()
+            next_job = self._waiting[0] if self._waiting else None
+            self._is_committing = next_job is not None
+        if next_job is not None:
+            next_job.wake()
 
-    def _take_jobs(self) -> Sequence[_CommitJob[Any]]:
+    def _remove_waiting_jobs(self) -> Sequence[_CommitJob[Any]]:
         with self._guard:
             jobs, self._waiting = self._waiting, []
         return jobs
 
 
-def _pass_failpoints(names: Collection[str], side: str) -> None:
+def _pass_failpoints(names: Collection[str], failpoint: str) -> None:
     for name in names:
-        kill_at_failpoint(name, side)
+        kill_at_failpoint(name, failpoint)
 
 
 def _run_jobs(jobs: Sequence[_CommitJob[Any]], conn: Connection) -> None:

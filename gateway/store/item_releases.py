@@ -69,8 +69,11 @@ class ItemReleaseRow(Protocol):
     return_reason: str | None
 
 
-def build_outside_condition() -> ColumnElement[bool]:
-    """Return the condition that the case `wanted` uses a requirement, or holds items of a parent."""
+def build_outside_decision_condition() -> ColumnElement[bool]:
+    """Return the condition that a case uses a requirement, or has item quantities of a parent case.
+
+    The bind parameter `wanted` is the row id of the case.
+    """
     return or_(
         exists().where(requirement_uses.c.case_id == bindparam("wanted")),
         exists().where(
@@ -79,7 +82,7 @@ def build_outside_condition() -> ColumnElement[bool]:
     )
 
 
-_OUTSIDE: Final = select(build_outside_condition())
+_OUTSIDE: Final = select(build_outside_decision_condition())
 _CHILDREN: Final = select(item_releases.c.child_id).where(
     item_releases.c.parent_id == bindparam("wanted"), item_releases.c.returned_at.is_(None)
 )
@@ -113,12 +116,12 @@ class ReleaseToChildRow(ItemReleaseRow, Protocol):
     child: str
 
 
-def list_releases_from(conn: Connection, parent: int) -> Sequence[ReleaseToChildRow]:
+def list_releases_from(conn: Connection, parent_id: int) -> Sequence[ReleaseToChildRow]:
     """Return the item releases from a case, also those given back, each with the number of its child."""
     return conn.execute(
         select(item_releases, cases.c.number.label("child"))
         .join(cases, cases.c.id == item_releases.c.child_id)
-        .where(item_releases.c.parent_id == parent)
+        .where(item_releases.c.parent_id == parent_id)
         .order_by(item_releases.c.id)
     ).all()
 
@@ -129,12 +132,12 @@ class ReleaseFromParentRow(ItemReleaseRow, Protocol):
     parent: str
 
 
-def list_releases_into(conn: Connection, child: int) -> Sequence[ReleaseFromParentRow]:
+def list_releases_into(conn: Connection, child_id: int) -> Sequence[ReleaseFromParentRow]:
     """Return the item releases that a child holds, each with the number of its parent."""
     return conn.execute(
         select(item_releases, cases.c.number.label("parent"))
         .join(cases, cases.c.id == item_releases.c.parent_id)
-        .where(item_releases.c.child_id == child, item_releases.c.returned_at.is_(None))
+        .where(item_releases.c.child_id == child_id, item_releases.c.returned_at.is_(None))
         .order_by(item_releases.c.id)
     ).all()
 

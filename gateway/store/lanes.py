@@ -42,6 +42,7 @@ from gateway.store.transitions import StateEvent
 
 
 def _build_follow_condition() -> ColumnElement[bool]:
+    """Return the condition that a delivery follows none, or one that was delivered or cancelled."""
     earlier = deliveries.alias("earlier")
     ended = exists().where(
         earlier.c.id == deliveries.c.follows,
@@ -98,14 +99,14 @@ class DueLane:
     suspected: bool
 
 
-def list_due_lanes(conn: Connection, now: datetime, below: int | None = None) -> tuple[DueLane, ...]:
+def list_due_lanes(conn: Connection, now: datetime, max_lost: int | None = None) -> tuple[DueLane, ...]:
     """Return the lanes with a due delivery that are neither held nor pulled.
 
-    A delivery during which as many workers died as `below`, or more, does not count.
+    A delivery during which as many workers died as `max_lost`, or more, does not count.
     """
-    if below is None:
+    if max_lost is None:
         return tuple(DueLane(*row) for row in conn.execute(_DUE, {"now": now}))
-    return tuple(DueLane(*row) for row in conn.execute(_DUE_BELOW, {"now": now, "below": below}))
+    return tuple(DueLane(*row) for row in conn.execute(_DUE_BELOW, {"now": now, "below": max_lost}))
 
 
 class LaneSummaryRow(LaneRow, Protocol):
@@ -125,16 +126,17 @@ def summarize_lanes(conn: Connection) -> Sequence[LaneSummaryRow]:
     `oldest` is the number of the delivery that has been queued for the longest time.
     """
     # Each state for itself: deliveries that are not done are few, and have an index for each state.
-    counted = {
+    counts_by_state = {
         state: _count_by_lane(state) for state in ("QUEUED", "ACTIVE", "AWAITING_RECEIPT", "HELD", "FAILED")
     }
     source: FromClause = lanes
-    for lane_counts in counted.values():
+    for lane_counts in counts_by_state.values():
         source = source.outerjoin(lane_counts, lane_counts.c.lane == lanes.c.name)
     numbers = (
-        func.coalesce(lane_count.c.number, 0).label(state.lower()) for state, lane_count in counted.items()
+        func.coalesce(lane_count.c.number, 0).label(state.lower())
+        for state, lane_count in counts_by_state.items()
     )
-    oldest = counted["QUEUED"].c.oldest.label("oldest")
+    oldest = counts_by_state["QUEUED"].c.oldest.label("oldest")
     return conn.execute(select(lanes, *numbers, oldest).select_from(source).order_by(lanes.c.name)).all()
 
 
@@ -156,17 +158,23 @@ def find_waiting_since(conn: Connection, name: str) -> datetime | None:
     They wait for the next attempt, or it is under way.
     """
     # Each state for itself: each has its own index. The attempt that is under way is counted already.
-    began = (
-        conn.execute(_build_first_attempt(name, state, failed)).scalar_one_or_none()
-        for state, failed in (("QUEUED", 1), ("ACTIVE", 2))
+    first_attempt_times = (
+        conn.execute(_build_first_attempt(name, state, min_tries)).scalar_one_or_none()
+        for state, min_tries in (("QUEUED", 1), ("ACTIVE", 2))
     )
-    return min((at for at in began if at is not None), default=None)
+    return min((at for at in first_attempt_times if at is not None), default=None)
 
 
-def _build_first_attempt(name: str, state: str, tries: int) -> Select[Any]:
+def _build_first_attempt(name: str, state: str, min_tries: int) -> Select[Any]:
+    """Return the query of the time of the first attempt at deliveries of a lane in `state`.
+
+    Only the 20 deliveries with at least `min_tries` tries that were due first are searched.
+    """
     d = deliveries.c
-    tried = select(d.id).where(d.lane == name, build_state_condition(deliveries, state), d.tries >= tries)
-    oldest = tried.order_by(d.due_at).limit(20).subquery()
+    tried_deliveries = select(d.id).where(
+        d.lane == name, build_state_condition(deliveries, state), d.tries >= min_tries
+    )
+    oldest = tried_deliveries.order_by(d.due_at).limit(20).subquery()
     first = select(func.min(delivery_attempts.c.started_at))
     return first.where(delivery_attempts.c.delivery.in_(select(oldest.c.id)))
 
@@ -199,8 +207,8 @@ def release_lane(conn: Connection, name: str, at: datetime) -> LaneRow:
     row = _lock_lane(conn, name)
     if row is None or row.held_at is None:
         raise GatewayError(TRANSITION_REFUSED, f"lane {name[:80]} is not held", "lane")
-    nothing = {"held_at": None, "held_by": None, "hold_reason": None}
-    conn.execute(update(lanes).where(lanes.c.name == name).values(nothing))
+    released_values = {"held_at": None, "held_by": None, "hold_reason": None}
+    conn.execute(update(lanes).where(lanes.c.name == name).values(released_values))
     _extend_time_limits(conn, name, row.held_at, at)
     return row
 
@@ -229,9 +237,9 @@ def _extend_time_limits(conn: Connection, name: str, held_at: datetime, at: date
     conn.execute(extended.values(expires_at=d.expires_at.op("+")(extension)))
 
 
-def _lock_deliveries(conn: Connection, *which: ColumnElement[bool]) -> None:
+def _lock_deliveries(conn: Connection, *conditions: ColumnElement[bool]) -> None:
     """Lock deliveries in the order of their numbers, as every act on several deliveries does."""
-    query = select(deliveries.c.id).where(*which).order_by(deliveries.c.id)
+    query = select(deliveries.c.id).where(*conditions).order_by(deliveries.c.id)
     conn.execute(query.with_for_update(key_share=True)).all()
 
 
@@ -258,7 +266,7 @@ def lock_unheld_lane(conn: Connection, name: str) -> None:
         raise GatewayError(TRANSITION_REFUSED, f"lane {name[:80]} is held: release it first", "lane")
 
 
-def try_lane(conn: Connection, name: str, at: datetime, actor: str) -> tuple[int, ...]:
+def make_lane_due(conn: Connection, name: str, at: datetime, actor: str) -> tuple[int, ...]:
     """Make the waiting deliveries of a lane due now; return those that had to wait.
 
     A delivery that a worker claims at the same time is not changed. Raises GW705 for a held lane.
@@ -271,7 +279,7 @@ def try_lane(conn: Connection, name: str, at: datetime, actor: str) -> tuple[int
     )
     _lock_deliveries(conn, *waiting)
     changed = update(deliveries).where(*waiting).values(due_at=at).returning(deliveries.c.id)
-    tried = tuple(sorted(conn.execute(changed).scalars()))
-    steps = [(number, "QUEUED", "QUEUED") for number in tried]
+    delivery_ids = tuple(sorted(conn.execute(changed).scalars()))
+    steps = [(number, "QUEUED", "QUEUED") for number in delivery_ids]
     transitions.record_transitions(conn, DELIVERY, steps, StateEvent("try", at, actor))
-    return tried
+    return delivery_ids

@@ -83,7 +83,7 @@ _n, _c, _m = conversation_counts.c, conversations.c, conversation_messages.c
 _COUNT: Final = select(_n.begun)
 
 
-def lock_count(conn: Connection, agreement: str) -> int:
+def lock_begun_count(conn: Connection, agreement: str) -> int:
     """Lock the count of an agreement until the transaction ends; return how many conversations have begun."""
     query = _COUNT.where(_n.agreement_id == agreement).with_for_update()
     count = conn.execute(query).scalar_one_or_none()
@@ -119,7 +119,7 @@ def reopen_conversation(conn: Connection, conversation: int) -> None:
     conn.execute(update(conversations).where(_c.id == conversation).values(ended_at=None))
 
 
-def keep_open(conn: Connection, conversation: int, message: int) -> None:
+def keep_conversation_open(conn: Connection, conversation: int, message: int) -> None:
     """Store that a conversation is open until the case of a message is closed."""
     conn.execute(insert(conversation_messages), {"message": message, "conversation": conversation})
 
@@ -132,6 +132,10 @@ def end_closed_conversations(conn: Connection, agreement: str, at: datetime) -> 
     # Few are open: as many as the agreement allows at most.
     waiting = messages.c.case_id.is_(None) & messages.c.state.in_(("RECEIVED", "ACCEPTED"))
     unfinished = exists().where(cases.c.id == messages.c.case_id, cases.c.state.not_in(CASE.final_states))
-    keeping = exists().where(_m.conversation == _c.id, messages.c.id == _m.message, or_(waiting, unfinished))
+    has_open_message = exists().where(
+        _m.conversation == _c.id, messages.c.id == _m.message, or_(waiting, unfinished)
+    )
     still_open = (_c.agreement_id == agreement, _c.ended_at.is_(None))
-    return conn.execute(update(conversations).where(*still_open, ~keeping).values(ended_at=at)).rowcount
+    return conn.execute(
+        update(conversations).where(*still_open, ~has_open_message).values(ended_at=at)
+    ).rowcount

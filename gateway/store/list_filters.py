@@ -89,25 +89,25 @@ def build_text_condition(text: str, *columns: Any) -> ColumnElement[bool]:
 
 
 def build_bounds(
-    criteria: ListFilter, key: Column[Any], moment: Column[Any], *, indexed: bool = False
+    criteria: ListFilter, key: Column[Any], time_column: Column[Any], *, has_time_index: bool = False
 ) -> list[ColumnElement[bool]]:
     """Return the conditions of the time bounds.
 
-    With `indexed` the table is long and has an index of (time, key): the bounds are also stated for
+    With `has_time_index` the table is long and has an index of (time, key): the bounds are also stated for
     the key, so that the list, which is in the order of the key, reads nothing beyond them.
     """
     conditions: list[ColumnElement[bool]] = []
     # The sum keeps the planner from searching the rows in the order of the key.
     number = key + literal_column("0")
     if criteria.since is not None:
-        conditions.append(moment >= criteria.since)
-        if indexed:
-            first = select(func.min(number)).where(moment >= criteria.since).correlate(None)
+        conditions.append(time_column >= criteria.since)
+        if has_time_index:
+            first = select(func.min(number)).where(time_column >= criteria.since).correlate(None)
             conditions.append(key >= first.scalar_subquery())
     if criteria.until is not None:
-        conditions.append(moment <= criteria.until)
-        if indexed:
-            last = select(func.max(number)).where(moment <= criteria.until).correlate(None)
+        conditions.append(time_column <= criteria.until)
+        if has_time_index:
+            last = select(func.max(number)).where(time_column <= criteria.until).correlate(None)
             conditions.append(key <= last.scalar_subquery())
     return conditions
 
@@ -120,26 +120,26 @@ def fetch_page(
     criteria: ListFilter,
     key: Column[Any],
     *,
-    rising: bool = False,
-    few: bool = False,
-    moment: Column[Any] | None = None,
+    is_ascending: bool = False,
+    has_few_rows: bool = False,
+    time_column: Column[Any] | None = None,
 ) -> ListPage:
-    """Return the rows of the conditions after the key of `criteria`: falling by key, or `rising`.
+    """Return the rows of the conditions after the key of `criteria`: falling by key, or `is_ascending`.
 
-    With `few`, an index finds the few rows of the conditions, and they are sorted; else the planner
-    may read the whole table in the order of the key. With a `moment` the order is that of this time,
+    With `has_few_rows`, an index finds the few rows of the conditions, and they are sorted; else the planner
+    may read the whole table in the order of the key. With a `time_column` the order is that of this time,
     the latest first, in which an index of (time, key) has the rows.
     """
     # The sum keeps the planner from reading the table in the order of the key.
-    position: ColumnElement[Any] = key + literal_column("0") if few else key
+    position: ColumnElement[Any] = key + literal_column("0") if has_few_rows else key
 
     def follow(query: Select[Any], last: Any) -> Select[Any]:
-        if moment is not None and last is not None:
-            return query.where(_build_earlier_condition(moment, key, last))
-        return query if last is None else query.where(position > last if rising else position < last)
+        if time_column is not None and last is not None:
+            return query.where(_build_earlier_condition(time_column, key, last))
+        return query if last is None else query.where(position > last if is_ascending else position < last)
 
-    order = position.asc() if rising else position.desc()
-    orders = (order,) if moment is None else (moment.desc(), order)
+    order = position.asc() if is_ascending else position.desc()
+    orders = (order,) if time_column is None else (time_column.desc(), order)
     query = select(*columns).select_from(source).where(*conditions).order_by(*orders).limit(criteria.limit)
     rows = [read_columns(row) for row in conn.execute(follow(query, criteria.after))]
     if len(rows) < criteria.limit:
@@ -149,17 +149,19 @@ def fetch_page(
     return ListPage(rows, conn.execute(counted).scalar_one())
 
 
-def _build_earlier_condition(moment: Column[Any], key: Column[Any], last: Any) -> ColumnElement[bool]:
-    """Return the condition that a row comes after the row with the key `last` in the order of time."""
+def _build_earlier_condition(
+    time_column: Column[Any], key: Column[Any], last_key: Any
+) -> ColumnElement[bool]:
+    """Return the condition that a row comes after the row with the key `last_key` in the order of time."""
     last_row = key.table.alias("last_row")
-    at = select(last_row.c[moment.name]).where(last_row.c[key.name] == last).scalar_subquery()
-    return and_(moment <= at, or_(moment < at, key < last))
+    at = select(last_row.c[time_column.name]).where(last_row.c[key.name] == last_key).scalar_subquery()
+    return and_(time_column <= at, or_(time_column < at, key < last_key))
 
 
 #: The most digits that always fit into a BIGINT (the id of a row) and into an INTEGER (a position, version).
-LONGEST_ROW_NUMBER: Final = 18
-LONGEST_POSITION: Final = 9
-_NUMBER: Final = re.compile(rf"[0-9]{{1,{LONGEST_ROW_NUMBER}}}")
+MAX_ROW_NUMBER_DIGITS: Final = 18
+MAX_POSITION_DIGITS: Final = 9
+_NUMBER: Final = re.compile(rf"[0-9]{{1,{MAX_ROW_NUMBER_DIGITS}}}")
 
 
 def read_row_number(text: str) -> int | None:
@@ -169,4 +171,4 @@ def read_row_number(text: str) -> int | None:
 
 def read_position(text: str) -> int | None:
     """Return a whole number of at most 9 ASCII digits; None for any other text."""
-    return read_row_number(text) if len(text) <= LONGEST_POSITION else None
+    return read_row_number(text) if len(text) <= MAX_POSITION_DIGITS else None

@@ -134,12 +134,12 @@ def search_messages(conn: Connection, criteria: ListFilter, *, resting: bool = F
     """
     m = messages.c
     # Each other condition has an index of its own, in the order of the key.
-    timed = bool(criteria.since or criteria.until) and not (
+    is_by_time = bool(criteria.since or criteria.until) and not (
         criteria.states or criteria.party or criteria.agency or criteria.reference
     )
     conditions = [
         *_build_state_conditions(messages, criteria.states),
-        *build_bounds(criteria, m.id, m.received_at, indexed=not timed),
+        *build_bounds(criteria, m.id, m.received_at, has_time_index=not is_by_time),
         *(m[name] == value for name, value in criteria.equal),
     ]
     if resting:
@@ -160,8 +160,10 @@ def search_messages(conn: Connection, criteria: ListFilter, *, resting: bool = F
         )
     columns = (*LISTED_COLUMNS, *_CASE_COLUMNS, cases.c.state.label("case_state"))
     source = messages.outerjoin(cases, cases.c.id == m.case_id)
-    moment = m.received_at if timed else None
-    return fetch_page(conn, columns, source, conditions, criteria, m.id, few=resting, moment=moment)
+    moment = m.received_at if is_by_time else None
+    return fetch_page(
+        conn, columns, source, conditions, criteria, m.id, has_few_rows=resting, time_column=moment
+    )
 
 
 def _build_partner_condition(party: str) -> ColumnElement[bool]:
@@ -250,8 +252,8 @@ def search_deliveries(conn: Connection, criteria: ListFilter) -> ListPage:
             [*_build_state_conditions(deliveries, (state,)), *conditions],
             criteria,
             deliveries.c.id,
-            rising=True,
-            few=state not in DELIVERY.final_states,
+            is_ascending=True,
+            has_few_rows=state not in DELIVERY.final_states,
         )
         for state in criteria.states or _OPEN_DELIVERIES
     ]
@@ -261,6 +263,7 @@ def search_deliveries(conn: Connection, criteria: ListFilter) -> ListPage:
 
 
 def _build_delivery_conditions(criteria: ListFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions of `criteria` for deliveries, without that of its text."""
     d = deliveries.c
     conditions = build_bounds(criteria, d.id, d.created_at)
     conditions += [d[name] == value for name, value in criteria.equal]
@@ -286,6 +289,7 @@ def _build_destination_condition(agency: str) -> ColumnElement[bool]:
 
 
 def _build_delivery_text(conn: Connection, criteria: ListFilter) -> ColumnElement[bool]:
+    """Return the condition that a delivery contains `criteria.text`, or goes to a destination it names."""
     d = deliveries.c
     delivery_columns = (d.lane, d.destination, d.agent, d.state, d.problem, d.last_sentence, d.dedupe_key)
     parameters = (_build_parameter_column(conn, name) for name in ("endpoint", "operation", "action", "task"))
@@ -304,7 +308,7 @@ def _build_parameter_column(conn: Connection, name: str) -> ColumnElement[str]:
 
 
 def search_parties(conn: Connection, criteria: ListFilter) -> ListPage:
-    """Return parties, by id; the text is in the id, the name, the role or an identifier."""
+    """Return parties, by id; `criteria.text` is in the id, name, role, status or an identifier."""
     p = parties.c
     conditions = _build_status_conditions(p.status, criteria)
     conditions += [p[name] == value for name, value in criteria.equal]
@@ -315,7 +319,7 @@ def search_parties(conn: Connection, criteria: ListFilter) -> ListPage:
         conditions.append(
             or_(build_text_condition(criteria.text, p.id, p.name, p.role, p.status), p.id.in_(identified))
         )
-    return fetch_page(conn, tuple(p), parties, conditions, criteria, p.id, rising=True)
+    return fetch_page(conn, tuple(p), parties, conditions, criteria, p.id, is_ascending=True)
 
 
 def search_agreements(conn: Connection, criteria: ListFilter) -> ListPage:
@@ -324,15 +328,18 @@ def search_agreements(conn: Connection, criteria: ListFilter) -> ListPage:
     conditions = _build_status_conditions(a.status, criteria)
     if criteria.party:
         identifiers = select(party_ids.c.value).where(party_ids.c.party_id == criteria.party)
-        sides = (pmodes.c.from_party, pmodes.c.to_party)
+        party_columns = (pmodes.c.from_party, pmodes.c.to_party)
         between = select(pmodes.c.agreement_id).where(
-            or_(*(side.in_(identifiers) for side in sides), *(side == criteria.party for side in sides))
+            or_(
+                *(side.in_(identifiers) for side in party_columns),
+                *(side == criteria.party for side in party_columns),
+            )
         )
         conditions.append(a.id.in_(between))
     if criteria.text:
         conditions.append(build_text_condition(criteria.text, a.id, a.kind, a.status, a.loaded_by))
     columns = tuple(column for column in a if column is not a.source)
-    return fetch_page(conn, columns, agreements, conditions, criteria, a.id, rising=True)
+    return fetch_page(conn, columns, agreements, conditions, criteria, a.id, is_ascending=True)
 
 
 def _build_status_conditions(status: ColumnElement[str], criteria: ListFilter) -> list[ColumnElement[bool]]:
@@ -348,10 +355,10 @@ class AccountFilter:
     status: str = ""
 
 
-def search_accounts(conn: Connection, criteria: AccountFilter, page: ListFilter) -> ListPage:
+def search_accounts(conn: Connection, criteria: AccountFilter, list_filter: ListFilter) -> ListPage:
     """Return accounts by name: how each signs in (`has_password`, `passkeys`, …), and when it last did."""
     last = select(func.max(sessions.c.created_at)).where(sessions.c.account_id == accounts.c.id)
-    number = select(func.count()).where(passkeys.c.account_id == accounts.c.id)
+    passkey_count = select(func.count()).where(passkeys.c.account_id == accounts.c.id)
     columns = (
         accounts.c.id,
         accounts.c.name,
@@ -360,13 +367,13 @@ def search_accounts(conn: Connection, criteria: AccountFilter, page: ListFilter)
         accounts.c.password.is_not(None).label("has_password"),
         accounts.c.certificate_sha256.is_not(None).label("has_certificate"),
         accounts.c.oidc_subject.is_not(None).label("has_subject"),
-        number.scalar_subquery().label("passkeys"),
+        passkey_count.scalar_subquery().label("passkeys"),
         last.scalar_subquery().label("last_sign_in"),
     )
     conditions = _build_account_conditions(criteria)
-    if page.text:
-        conditions.append(build_text_condition(page.text, accounts.c.name, accounts.c.display_name))
-    return fetch_page(conn, columns, accounts, conditions, page, accounts.c.name, rising=True)
+    if list_filter.text:
+        conditions.append(build_text_condition(list_filter.text, accounts.c.name, accounts.c.display_name))
+    return fetch_page(conn, columns, accounts, conditions, list_filter, accounts.c.name, is_ascending=True)
 
 
 def list_roles_of_accounts(conn: Connection, numbers: Iterable[int]) -> Sequence[AccountRoleRow]:

@@ -64,12 +64,12 @@ def summarize_resting(conn: Connection) -> Sequence[RestingMessagesRow]:
     """Return how many messages rest, by agreement, service and action, with the `oldest` and its time."""
     latest = select(_m.id).where(_m.purged_at.is_(None), _m.case_id.is_(None))
     latest = latest.order_by(_m.received_at.desc(), _m.id.desc()).limit(_MOST)
-    by = (_m.agreement_id, _m.service, _m.action)
+    group_columns = (_m.agreement_id, _m.service, _m.action)
     oldest = (func.min(_m.id).label("oldest"), func.min(_m.received_at).label("since"))
-    summary_query = select(*by, func.count().label("number"), *oldest).where(
+    summary_query = select(*group_columns, func.count().label("number"), *oldest).where(
         _m.id.in_(latest), build_rest_condition()
     )
-    return conn.execute(summary_query.group_by(*by).order_by(*by)).all()
+    return conn.execute(summary_query.group_by(*group_columns).order_by(*group_columns)).all()
 
 
 def count_by_action(conn: Connection) -> dict[str, int]:

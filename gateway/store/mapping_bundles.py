@@ -106,16 +106,16 @@ def plan_bundle(
 ) -> None:
     """Activate a stored bundle (None: the shipped one) from a later time on, in place of an earlier plan.
 
-    `actor` has decided this `at` a time. `replaces` is the `use` of the earlier plan.
+    `actor` decided this at the time `at`. `replaces` is the earlier plan: a row id of `mapping_uses`.
     """
     row = {"digest": digest, "at": at, "actor": actor, "starts": starts, "cancels": replaces}
     conn.execute(insert(mapping_uses).values(**row))
     increment_register_version(conn)
 
 
-def withdraw_plan(conn: Connection, plan: int, at: datetime, actor: str) -> None:
-    """Take back the plan with this `use`."""
-    conn.execute(insert(mapping_uses).values(digest=None, at=at, actor=actor, cancels=plan))
+def withdraw_plan(conn: Connection, plan_id: int, at: datetime, actor: str) -> None:
+    """Cancel the plan `plan_id` (a row id of `mapping_uses`); `actor` decided this at the time `at`."""
+    conn.execute(insert(mapping_uses).values(digest=None, at=at, actor=actor, cancels=plan_id))
     increment_register_version(conn)
 
 
@@ -125,8 +125,8 @@ def list_periods(conn: Connection) -> tuple[MappingPeriod, ...]:
     Each plan that was not taken back begins a period. A use at once changes the period that it falls in.
     """
     rows = conn.execute(select(mapping_uses).order_by(mapping_uses.c.id)).all()
-    gone = {row.cancels for row in rows if row.cancels is not None}
-    plans = [row for row in rows if row.starts is not None and row.id not in gone]
+    cancelled_ids = {row.cancels for row in rows if row.cancels is not None}
+    plans = [row for row in rows if row.starts is not None and row.id not in cancelled_ids]
     periods = [MappingPeriod(None, None), *(_make_period(row, row.starts) for row in plans)]
     periods.sort(key=lambda period: (period.starts is not None, period.starts))
     for row in rows:
@@ -152,10 +152,10 @@ def find_active_digest(conn: Connection, at: datetime) -> str | None:
 
 def find_bundle_content(conn: Connection, digest: str) -> bytes | None:
     """Return the packed files of a bundle; None when it was never loaded."""
-    query: bytes | None = conn.execute(
+    content: bytes | None = conn.execute(
         select(mapping_bundles.c.content).where(mapping_bundles.c.digest == digest)
     ).scalar_one_or_none()
-    return query
+    return content
 
 
 def has_bundle(conn: Connection, digest: str) -> bool:

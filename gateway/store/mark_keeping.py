@@ -27,14 +27,14 @@ def make_database_mark(conn: Connection) -> DatabaseMark | None:
     if newest is None:
         return None
     generations = list_generations(conn)
-    message = conn.execute(select(func.max(messages.c.id))).scalar_one() or 0
+    newest_message_id = conn.execute(select(func.max(messages.c.id))).scalar_one() or 0
     return DatabaseMark(
         identify_database(conn) or "",
         get_generation_number(generations),
         newest.id,
         newest.leaf_hash,
-        message,
-        message + find_number_shift(generations, message),
+        newest_message_id,
+        newest_message_id + find_number_shift(generations, newest_message_id),
         newest.at,
     )
 
@@ -47,14 +47,14 @@ def keep_database_mark(engine: Engine) -> None:
     guard = get_database_state(engine).guard
     if guard is None:
         return
-    covered = guard.list_committed()
+    covered_leaves = guard.list_committed_leaves()
     with read_transaction(engine) as conn:
         guard.require_current(conn)
         mark = make_database_mark(conn)
-    if mark is not None and guard.is_new(mark):
+    if mark is not None and guard.is_new_mark(mark):
         # Commits of other processes may not be on all copies yet: then they are not acknowledged either.
         confirm_copies(engine)
-        guard.keep_mark(mark, covered)
+        guard.store_mark(mark, covered_leaves)
 
 
 def find_database_hold(engine: Engine) -> DatabaseHeldError | None:

@@ -43,7 +43,7 @@ class MessageRow(ListedMessageRow, Protocol):
 
 
 class MessageWithRegisterRow(MessageRow, Protocol):
-    """A message, with the version of the register of certificates."""
+    """A message, with the register version in `register`."""
 
     register: int
 

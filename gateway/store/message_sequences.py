@@ -201,8 +201,8 @@ def _make_state(row: Row[Any]) -> SequenceState:
 def update_sequence(conn: Connection, changed: SequenceState, at: datetime) -> None:
     """Store the changed state of a sequence, whose row the caller has locked."""
     values = collect_values(changed) | {"changed_at": at}
-    number = values.pop("id")
-    conn.execute(update(message_sequences).where(_s.id == number).values(values))
+    sequence_id = values.pop("id")
+    conn.execute(update(message_sequences).where(_s.id == sequence_id).values(values))
 
 
 def insert_ordered_message(
@@ -216,34 +216,34 @@ def insert_ordered_message(
 def find_at_ordinal(conn: Connection, sequence: int, ordinal: int) -> int | None:
     """Return the row id of the message at an ordinal; None if there is none, or it was given up."""
     # Literal text, as in the index.
-    at = (_o.sequence == sequence, _o.ordinal == ordinal, _o.state != literal_column("'GIVEN_UP'"))
-    return conn.execute(select(_o.message).where(*at)).scalar_one_or_none()
+    is_at_ordinal = (_o.sequence == sequence, _o.ordinal == ordinal, _o.state != literal_column("'GIVEN_UP'"))
+    return conn.execute(select(_o.message).where(*is_at_ordinal)).scalar_one_or_none()
 
 
-def find_holding_sequences(conn: Connection, received: Sequence[int]) -> dict[int, int]:
+def find_holding_sequences(conn: Connection, message_ids: Sequence[int]) -> dict[int, int]:
     """Return the sequences that hold these messages, by message; those that are not held are left out."""
-    if not received:
+    if not message_ids:
         return {}
-    held = (_o.message.in_(received), build_state_condition(ordered_messages, "HELD"))
+    held = (_o.message.in_(message_ids), build_state_condition(ordered_messages, "HELD"))
     rows = conn.execute(select(_o.message, _o.sequence).where(*held))
     return {row.message: row.sequence for row in rows}
 
 
-def list_held(conn: Connection, sequence: int, most: int | None = None) -> tuple[HeldMessage, ...]:
-    """Return the held messages of a sequence, ordered by ordinal, at most `most` (None: all)."""
-    query = _HELD if most is None else _HELD.limit(most)
+def list_held(conn: Connection, sequence: int, limit: int | None = None) -> tuple[HeldMessage, ...]:
+    """Return the held messages of a sequence, ordered by ordinal, at most `limit` (None: all)."""
+    query = _HELD if limit is None else _HELD.limit(limit)
     return tuple(
         HeldMessage(row.message, row.ordinal, row.for_case, row.expires_at)
         for row in conn.execute(query, {"of": sequence})
     )
 
 
-def count_held(conn: Connection, sequence: int, most: int) -> int:
-    """Return how many messages a sequence holds, counted up to `most`."""
+def count_held(conn: Connection, sequence: int, limit: int) -> int:
+    """Return how many messages a sequence holds, counted up to `limit`."""
     held = select(_o.ordinal).where(
         _o.sequence == bindparam("of"), build_state_condition(ordered_messages, "HELD")
     )
-    counted = select(func.count()).select_from(held.limit(most).subquery())
+    counted = select(func.count()).select_from(held.limit(limit).subquery())
     return conn.execute(counted, {"of": sequence}).scalar_one()
 
 
@@ -265,9 +265,9 @@ class ExpiredMessageRow(OrderedMessageRow, Protocol):
     message_id: str
 
 
-def list_expired(conn: Connection, now: datetime, most: int) -> Sequence[ExpiredMessageRow]:
-    """Return at most `most` held messages that have expired at `now`, with the MessageId, the first first."""
-    return conn.execute(_EXPIRED, {"now": now, "most": most}).all()
+def list_expired(conn: Connection, now: datetime, limit: int) -> Sequence[ExpiredMessageRow]:
+    """Return at most `limit` held messages that have expired at `now`, by expiry, each with its MessageId."""
+    return conn.execute(_EXPIRED, {"now": now, "most": limit}).all()
 
 
 class SequenceSummaryRow(MessageSequenceRow, Protocol):
@@ -284,26 +284,30 @@ def find_by_id(conn: Connection, sequence: int) -> SequenceSummaryRow | None:
 
 
 def list_sequences(
-    conn: Connection, *, limit: int, after: int = 0, party: str | None = None, everything: bool = False
+    conn: Connection, *, limit: int, after: int = 0, party: str | None = None, includes_empty: bool = False
 ) -> Sequence[SequenceSummaryRow]:
-    """Return sequences that hold messages (`everything`: all) with row ids above `after`, ordered by id."""
+    """Return sequences that hold messages, with row ids above `after`, ordered by id.
+
+    With `includes_empty`, return also those that hold none. With `party`, return only those of this party.
+    """
     query = _describe_sequences().where(_s.id > after).order_by(_s.id).limit(limit)
-    if not everything:
+    if not includes_empty:
         holding = select(_o.sequence).where(build_state_condition(ordered_messages, "HELD"))
         query = query.where(_s.id.in_(holding))
     return conn.execute(query if party is None else query.where(_s.party == party)).all()
 
 
 def _describe_sequences() -> Select[Any]:
+    """Return the query of sequences, each with `held` (a number), `first_held` and `next_expiry`."""
     held = (_o.sequence == _s.id, build_state_condition(ordered_messages, "HELD"))
-    facts = {
+    aggregates = {
         "held": func.count(),
         "first_held": func.min(_o.ordinal),
         "next_expiry": func.min(_o.expires_at),
     }
     columns = [
         select(fact).select_from(ordered_messages).where(*held).scalar_subquery().label(name)
-        for name, fact in facts.items()
+        for name, fact in aggregates.items()
     ]
     return select(message_sequences, *columns)
 
@@ -314,19 +318,22 @@ class HeldMessageRow(ExpiredMessageRow, Protocol):
     action: str
 
 
-def list_held_messages(conn: Connection, sequence: int, most: int) -> Sequence[HeldMessageRow]:
+def list_held_messages(conn: Connection, sequence: int, limit: int) -> Sequence[HeldMessageRow]:
     """Return the held messages of a sequence with their MessageIds, by ordinal."""
     query = (
         select(ordered_messages, messages.c.message_id, messages.c.action)
         .join(messages, messages.c.id == _o.message)
         .where(_o.sequence == sequence, build_state_condition(ordered_messages, "HELD"))
     )
-    return conn.execute(query.order_by(_o.ordinal).limit(most)).all()
+    return conn.execute(query.order_by(_o.ordinal).limit(limit)).all()
 
 
-def free_follower(conn: Connection, failed: int) -> None:
-    """Let the task of the hub begin that follows the failed task `failed`: a queued one, or one held back."""
+def free_follower(conn: Connection, failed_delivery_id: int) -> None:
+    """Let the task of the hub begin that follows the failed task `failed_delivery_id`.
+
+    A QUEUED or HELD delivery that follows it no longer waits for it.
+    """
     for state in ("QUEUED", "HELD"):
         waiting = (build_state_condition(deliveries, state), deliveries.c.lane == LOCAL)
-        follower = (*waiting, deliveries.c.follows == failed)
+        follower = (*waiting, deliveries.c.follows == failed_delivery_id)
         conn.execute(update(deliveries).where(*follower).values(follows=None))

@@ -134,7 +134,7 @@ LISTED_COLUMNS: Final = tuple(
 _BEGINNING: Final = 200
 # A parcel in the message row saves one insert, one tree and one index. A larger one is stored separately,
 # because SQLite rewrites a row whenever one of its columns changes.
-_LARGEST_IN_ROW: Final = 64 * 1024
+_MAX_ROW_OCTETS: Final = 64 * 1024
 _INSERT = InsertIfAbsent(messages, ("message_id", "from_party", "direction"), "id")
 _INSERT_PARTS = insert(message_payloads)
 _FIRST = select(
@@ -222,13 +222,13 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedMessage:
-    """The stored message and its answer; `new` is false for a duplicate, which gets the first answer.
+    """The stored message and its answer; `is_new` is false for a duplicate, which gets the first answer.
 
     If retention removed the octets of the message at `purged_at`, the answer may have been removed, too.
     """
 
     id: int
-    new: bool
+    is_new: bool
     answer: HttpResponse | None
     purged_at: datetime | None = None
 
@@ -272,21 +272,21 @@ def accept_prepared_message(
 ) -> AcceptedMessage:
     """Store a message whose rows are made, as `accept_message` does; its parcel may be stored already."""
     message, row, at = prepared.message, prepared.row, prepared.at
-    stored = _insert_message(conn, row, prepared.parts)
-    if stored is None:
+    message_id = _insert_message(conn, row, prepared.parts)
+    if message_id is None:
         return _accept_duplicate(conn, message)
-    apart: list[tuple[str, bytes | Body]] = [
+    separate_octets: list[tuple[str, bytes | Body]] = [
         (part["sha256"], payload.octets)
         for part, payload in zip(prepared.parts, message.payloads, strict=True)
         if part["parcel_offset"] is None
     ]
     if not _fits_in_row(message) and not is_parcel_stored:
-        apart.append((row["parcel_sha256"], message.parcel))
-    octets.store_digested_payloads(conn, apart, at)
+        separate_octets.append((row["parcel_sha256"], message.parcel))
+    octets.store_digested_payloads(conn, separate_octets, at)
     transitions.record_transitions(
-        conn, MESSAGE, [(stored, MESSAGE.initial_state, row["state"])], StateEvent("accept", at, actor)
+        conn, MESSAGE, [(message_id, MESSAGE.initial_state, row["state"])], StateEvent("accept", at, actor)
     )
-    return AcceptedMessage(stored, new=True, answer=prepared.answer)
+    return AcceptedMessage(message_id, is_new=True, answer=prepared.answer)
 
 
 def _insert_message(
@@ -304,14 +304,14 @@ def put_large_octets(engine: Engine, message: NewMessage) -> None:
     if not _fits_in_row(message):
         octets.put_large_octets(engine, message.parcel)
     for content in (payload.octets for payload in message.payloads):
-        if count_octets(content) > _LARGEST_IN_ROW and _find_content_offset(message.parcel, content) < 0:
+        if count_octets(content) > _MAX_ROW_OCTETS and _find_content_offset(message.parcel, content) < 0:
             octets.put_large_octets(engine, content)
 
 
 def insert_own_message(conn: Connection, message: NewMessage, at: datetime, actor: str) -> int:
     """Store an outgoing message, whose parcel is stored for its delivery; return its row id."""
     stored = accept_prepared_message(conn, prepare_message(message, None, at), actor, is_parcel_stored=True)
-    if not stored.new:
+    if not stored.is_new:
         raise GatewayError(MESSAGE_ID_REUSED, f"message {message.message_id[:80]} is stored already")
     if message.case_id is not None:
         record_events(conn, "message", [(stored.id, message.action)], at)
@@ -321,6 +321,7 @@ def insert_own_message(conn: Connection, message: NewMessage, at: datetime, acto
 def _make_message_row(
     message: NewMessage, answer: HttpResponse | None, state: str, parcel_sha256: str, at: datetime
 ) -> dict[str, Any]:
+    """Return the row of a message; it contains the parcel only where that is small enough."""
     row = collect_values(message)
     for name in ("payloads", "payload_digests", "id_place"):
         del row[name]
@@ -336,10 +337,11 @@ def _make_message_row(
 
 def _fits_in_row(message: NewMessage) -> bool:
     # A delivery reads an outgoing parcel by its digest, so it is stored separately.
-    return message.direction == "in" and count_octets(message.parcel) <= _LARGEST_IN_ROW
+    return message.direction == "in" and count_octets(message.parcel) <= _MAX_ROW_OCTETS
 
 
 def _make_response_columns(answer: HttpResponse | None) -> dict[str, Any]:
+    """Return the columns of the HTTP answer; all are None without one."""
     return {
         "answer_status": answer.status if answer else None,
         "answer_headers": dict(answer.headers) if answer else None,
@@ -349,6 +351,7 @@ def _make_response_columns(answer: HttpResponse | None) -> dict[str, Any]:
 
 
 def _make_part_row(position: int, payload: Payload, message: NewMessage) -> dict[str, Any]:
+    """Return the row of a part; `parcel_offset` is where the parcel contains its octets, None if nowhere."""
     offset = _find_content_offset(message.parcel, payload.octets)
     return {
         "position": position,
@@ -377,16 +380,19 @@ def _find_content_offset(parcel: bytes | Body, content: bytes | Body) -> int:
 
 
 def _accept_duplicate(conn: Connection, message: NewMessage) -> AcceptedMessage:
+    """Return the stored answer to the same message; raise GW312 if it was received with other content."""
     key = {name: getattr(message, name) for name in ("direction", "from_party", "message_id")}
-    first = conn.execute(_FIRST, key).one()
-    if first.identity_sha256 != message.identity_sha256:
+    first_row = conn.execute(_FIRST, key).one()
+    if first_row.identity_sha256 != message.identity_sha256:
         raise GatewayError(
             MESSAGE_ID_REUSED,
             f"message {message.message_id[:80]} was received before with other content",
             message.id_place,
         )
     get_next_state(MESSAGE, MESSAGE.initial_state, "duplicate")
-    return AcceptedMessage(first.id, new=False, answer=_read_response(first), purged_at=first.purged_at)
+    return AcceptedMessage(
+        first_row.id, is_new=False, answer=_read_response(first_row), purged_at=first_row.purged_at
+    )
 
 
 def _read_response(row: Any) -> HttpResponse | None:
@@ -406,17 +412,22 @@ def store_response(conn: Connection, message: int, answer: HttpResponse) -> Http
 
 
 def replace_parcel(
-    conn: Connection, message: int, headers: Mapping[str, str], parcel: str, identity: str, signer: str
+    conn: Connection,
+    message: int,
+    headers: Mapping[str, str],
+    parcel_sha256: str,
+    identity_sha256: str,
+    signer_sha256: str,
 ) -> None:
     """Replace the octets (by their digest) of an own message that was never sent: it was sealed again.
 
-    `identity` is its new one, `signer` the SHA-256 of the certificate of its signer.
+    `identity_sha256` is its new one, `signer_sha256` the SHA-256 of the certificate of its signer.
     """
     values = {
         "parcel_headers": dict(headers),
-        "parcel_sha256": parcel,
-        "identity_sha256": identity,
-        "signer_sha256": signer,
+        "parcel_sha256": parcel_sha256,
+        "identity_sha256": identity_sha256,
+        "signer_sha256": signer_sha256,
     }
     conditions = (messages.c.id == message, messages.c.direction == "out")
     conn.execute(update(messages).where(*conditions).values(values))
@@ -434,13 +445,13 @@ def apply_event(
     problem: str | None = None,
     *,
     before: str | None = None,
-    case: int | None = None,
+    case_id: int | None = None,
 ) -> str:
     """Apply an event to a stored message, which is in the state `before`; return its new state.
 
-    With `case` it belongs to that case from then on.
+    With `case_id` it belongs to that case from then on.
     """
-    values: dict[str, Any] = {"problem": problem} | ({} if case is None else {"case_id": case})
+    values: dict[str, Any] = {"problem": problem} | ({} if case_id is None else {"case_id": case_id})
     return transitions.apply_event(conn, messages, MESSAGE, message, event, before=before, **values)
 
 
@@ -450,7 +461,7 @@ def find_by_id(conn: Connection, message: int) -> MessageRow | None:
 
 
 def find_with_register(conn: Connection, message: int) -> MessageWithRegisterRow | None:
-    """Return the message of this row id, with the version of the `register` of certificates."""
+    """Return the message of this row id, with the present register version in the column `register`."""
     return conn.execute(_WITH_REGISTER, {"wanted": message}).first()
 
 
@@ -571,6 +582,10 @@ def load_part(conn: Connection, message: int, position: int) -> Payload | None:
 
 
 def _load_part_octets(conn: Connection, part: Row[Any], parcel: bytes | Body) -> bytes | Body:
+    """Return the octets of a part, from `parcel` if they have an offset there, else from their payload.
+
+    Verify them against the digest of the part; a large part of a stored body is verified when it is read.
+    """
     if part.parcel_offset is None:
         return octets.open_payload(conn, part.sha256)
     if isinstance(parcel, StoredBody):

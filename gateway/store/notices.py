@@ -114,14 +114,14 @@ class NoticeSummary(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredNotice:
-    """A notice as stored; `latest` is False when a later one about the request was stored before.
+    """A notice as stored; `is_latest` is False when a later one about the request was stored before.
 
     `request_notices` are all notices about the request, including this one, as they are stored.
     """
 
     id: int
     sha256: str
-    latest: bool
+    is_latest: bool
     request_notices: Sequence[NoticeSummary] = ()
 
 
@@ -132,23 +132,23 @@ def insert_notice(
     *,
     deadline: datetime | None = None,
     text: str | None = None,
-    first: bool = False,
+    is_first_notice: bool = False,
     payment_notice: str | None = None,
 ) -> StoredNotice | None:
     """Store a notice, or return None for a repeat; the case must be locked.
 
-    `deadline` and `text` replace those of the notice, if they are to be stored in another form. `first` says
-    that the caller knows that no other notice about the request is stored. For a notice about a fee,
-    `payment_notice` is the payment notice number that it names, or empty. Raises GW702 when the agency used
-    the number before for other content.
+    `deadline` and `text` replace those of the notice, if they are to be stored in another form.
+    `is_first_notice` says that the caller knows that no other notice about the request is stored. For a
+    notice about a fee, `payment_notice` is the payment notice number that it names, or empty. Raises GW702
+    when the agency used the number before for other content.
     """
     deadline = deadline or notice.deadline
-    content = notice.content_sha256
+    content_sha256 = notice.content_sha256
     values = collect_values(notice) | {
         "text": notice.text if text is None else text,
         "pointers": list(notice.pointers),
         "deadline": deadline,
-        "sha256": content,
+        "sha256": content_sha256,
         "received_at": at,
         "fee_notice": payment_notice,
     }
@@ -160,13 +160,13 @@ def insert_notice(
     record_events(conn, "notice", [(int(row.id), notice.status_code)], at)
     stored: Iterable[Mapping[Any, Any]] = (
         [{"id": row.id, **values}]
-        if first
+        if is_first_notice
         else conn.execute(_OF_REQUEST, {"wanted": notice.request_id}).mappings()
     )
     request_notices = [_make_notice_summary(columns) for columns in stored]
-    last = max((each.issued_at, each.number) for each in request_notices)
-    is_latest = last == (notice.issued_at, notice.number)
-    return StoredNotice(int(row.id), content, is_latest, request_notices)
+    latest_key = max((each.issued_at, each.number) for each in request_notices)
+    is_latest = latest_key == (notice.issued_at, notice.number)
+    return StoredNotice(int(row.id), content_sha256, is_latest, request_notices)
 
 
 def _make_notice_summary(columns: Mapping[Any, Any]) -> NoticeSummary:
@@ -174,6 +174,7 @@ def _make_notice_summary(columns: Mapping[Any, Any]) -> NoticeSummary:
 
 
 def _check_repeated_notice(conn: Connection, notice: NewNotice) -> None:
+    """Raise GW702 unless the stored notice with this agency and number has the same content."""
     key = {"agency": notice.agency, "number": notice.number}
     if conn.execute(_GET_CONTENT, key).scalar() != notice.content_sha256:
         raise GatewayError(

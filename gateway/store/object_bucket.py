@@ -70,7 +70,7 @@ _RESUMES: Final = 5
 
 
 class SentBody:
-    """A body that is sent: its last octets are not given away before they have their digest.
+    """The body of a request: its last octets are returned only if all octets have the expected digest.
 
     So octets with another digest never make a whole request. It can be sent again from its beginning.
     """
@@ -117,6 +117,10 @@ class SentBody:
             raise
 
     def _read_piece(self, size: int) -> bytes:
+        """Return the next octets, at most `size` (all, if it is negative or None).
+
+        Raise an error if the content ends early, or at its end does not have the expected digest.
+        """
         remaining = self._content.octet_count - self._position
         piece_size = remaining if size is None or size < 0 else min(size, remaining)
         if self._stream is None:
@@ -138,13 +142,13 @@ class SentBody:
 class BucketStream(io.RawIOBase):
     """A stream of an object of `size` octets that continues at the same octet after a lost connection.
 
-    `open_from` opens the object at an offset; `cut` is raised after too many tries.
+    `open_from` opens the object at an offset; `cut_error` is raised after too many tries.
     """
 
-    def __init__(self, size: int, open_from: Callable[[int], Any], cut: Exception) -> None:
+    def __init__(self, size: int, open_from: Callable[[int], Any], cut_error: Exception) -> None:
         self._size = size
         self._open_from = open_from
-        self._cut = cut
+        self._cut_error = cut_error
         self._tries_left = _RESUMES
         self._position = 0
         self._body: Any = None
@@ -177,7 +181,7 @@ class BucketStream(io.RawIOBase):
         while not piece:
             self._drop_body()
             if not self._tries_left:
-                raise self._cut
+                raise self._cut_error
             self._tries_left -= 1
             piece = self._read_piece(len(buffer))
         buffer[: len(piece)] = piece
@@ -267,35 +271,35 @@ class ObjectBucket:
             if stored.age < _FRESH or self._renew(digest):
                 return
             stored = None
-        if not self._send(digest, content, new=stored is None):
+        if not self._send_object(digest, content, is_new=stored is None):
             stored = self._find(digest)
             if stored is None or not stored.matches(digest, content):
                 detail = "another put of the same object has not ended"
                 raise InsufficientStorageError(detail, self.describe_object(digest))
 
-    def _send(self, digest: str, content: Body, *, new: bool) -> bool:
-        """Send an object; return False where a `new` one is there meanwhile."""
+    def _send_object(self, digest: str, content: Body, *, is_new: bool) -> bool:
+        """Send an object; return False where a `is_new` one is there meanwhile."""
         checksum = _make_checksum(digest)
         sent = SentBody(content, lambda: make_changed_error(self, digest), digest)
-        terms = {"IfNoneMatch": "*"} if new else {}
+        conditions = {"IfNoneMatch": "*"} if is_new else {}
         try:
             with sent:
-                answer = self._ask(
+                answer = self._send_request(
                     "put_object",
                     digest,
                     Body=sent,
                     ContentLength=content.octet_count,
                     ChecksumAlgorithm="SHA256",
                     ChecksumSHA256=checksum,
-                    **terms,
+                    **conditions,
                 )
         except _RefusedError as refused:
             if sent.problem is not None:
                 raise sent.problem from None
-            if new and refused.code in _OTHERS:
+            if is_new and refused.code in _OTHERS:
                 return False
-            if new and refused.code in _UNCONDITIONAL:
-                return self._send(digest, content, new=False)
+            if is_new and refused.code in _UNCONDITIONAL:
+                return self._send_object(digest, content, is_new=False)
             raise refused.problem from refused
         self._require_checksum(digest, answer, checksum)
         return True
@@ -315,7 +319,7 @@ class ObjectBucket:
         """Let the server write an old object again, which renews its time; return False if it is missing."""
         source = {"Bucket": self._access.bucket, "Key": self._get_key(digest)}
         try:
-            self._ask(
+            self._send_request(
                 "copy_object",
                 digest,
                 CopySource=source,
@@ -346,8 +350,9 @@ class ObjectBucket:
         return cast("BinaryIO", io.BufferedReader(stream, 64 * 1024))
 
     def _open_from(self, digest: str, offset: int) -> Any:
+        """Return the stream of an object from the octet `offset` on; raise an error if there is none."""
         try:
-            answer = self._ask("get_object", digest, Range=f"bytes={offset}-")
+            answer = self._send_request("get_object", digest, Range=f"bytes={offset}-")
         except _RefusedError as refused:
             if refused.code in _ABSENT:
                 raise self._make_missing_error(digest) from None
@@ -356,7 +361,7 @@ class ObjectBucket:
             return answer["Body"]
         # The octets of another place would look as if the object had changed.
         answer["Body"].close()
-        raise self._make_strange_error(digest)
+        raise self._make_protocol_error(digest)
 
     def _make_cut(self, digest: str) -> InsufficientStorageError:
         detail = "the server cuts the connection before the end of the object"
@@ -371,7 +376,7 @@ class ObjectBucket:
 
     def remove_object(self, digest: str) -> None:
         """Remove an object; one that is gone is no error."""
-        self._ask_plainly("delete_object", digest)
+        self._send_request_or_raise("delete_object", digest)
 
     def get_write_time(self, digest: str) -> datetime | None:
         """Return when an object was last written; None where there is none."""
@@ -382,7 +387,7 @@ class ObjectBucket:
         """Yield digest and time of the last writing of the objects whose digest begins with this octet."""
         folder, terms = f"{self._access.prefix}{part:02x}/", dict[str, Any]()
         while True:
-            answer = self._ask_plainly("list_objects_v2", "", Prefix=folder, **terms)
+            answer = self._send_request_or_raise("list_objects_v2", "", Prefix=folder, **terms)
             for entry in answer.get("Contents", ()):
                 digest = entry["Key"][len(folder) :]
                 if _DIGEST.fullmatch(digest) and entry["Key"] == self._get_key(digest):
@@ -400,7 +405,7 @@ class ObjectBucket:
 
     def check_store(self) -> None:
         """Raise GW806 where the bucket cannot be listed: no server, no bucket, or the key is refused."""
-        self._ask_plainly("list_objects_v2", "", Prefix=self._access.prefix, MaxKeys=1)
+        self._send_request_or_raise("list_objects_v2", "", Prefix=self._access.prefix, MaxKeys=1)
 
     def close(self) -> None:
         """Close the connections."""
@@ -410,36 +415,37 @@ class ObjectBucket:
             self._client = None
 
     def _find(self, digest: str) -> _StoredObject | None:
+        """Return size, time and checksum of an object as the store reports them; None if there is none."""
         try:
-            answer = self._ask("head_object", digest, ChecksumMode="ENABLED")
+            answer = self._send_request("head_object", digest, ChecksumMode="ENABLED")
         except _RefusedError as refused:
             if refused.code in _ABSENT:
                 return None
             raise refused.problem from refused
         if "LastModified" not in answer or "ContentLength" not in answer:
-            raise self._make_strange_error(digest)
+            raise self._make_protocol_error(digest)
         written = answer["LastModified"]
         age = _compute_age(answer["ResponseMetadata"]["HTTPHeaders"].get("date"), written)
         return _StoredObject(answer["ContentLength"], written, age, answer.get("ChecksumSHA256"))
 
-    def _make_strange_error(self, digest: str) -> InsufficientStorageError:
+    def _make_protocol_error(self, digest: str) -> InsufficientStorageError:
         detail = "the server does not answer as a server of S3 does"
         return InsufficientStorageError(detail, self.describe_object(digest))
 
-    def _ask_plainly(self, act: str, digest: str, **terms: Any) -> dict[str, Any]:
+    def _send_request_or_raise(self, operation: str, digest: str, **parameters: Any) -> dict[str, Any]:
         try:
-            return self._ask(act, digest, **terms)
+            return self._send_request(operation, digest, **parameters)
         except _RefusedError as refused:
             raise refused.problem from refused
 
-    def _ask(self, act: str, digest: str, **terms: Any) -> dict[str, Any]:
+    def _send_request(self, operation: str, digest: str, **parameters: Any) -> dict[str, Any]:
         """Return the answer of the server; raises `_RefusedError` with GW806 for every other one."""
         key = {"Key": self._get_key(digest)} if digest else {}
         location = (
             self.describe_object(digest) if digest else f"s3://{self._access.bucket}/{self._access.prefix}"
         )
         try:
-            answer = getattr(self._get_client(), act)(Bucket=self._access.bucket, **key, **terms)
+            answer = getattr(self._get_client(), operation)(Bucket=self._access.bucket, **key, **parameters)
         except load_bucket_errors() as error:
             problem = InsufficientStorageError(describe_bucket_error(error, self._access.bucket), location)
             raise _RefusedError(get_bucket_error_code(error), problem) from error

@@ -105,6 +105,7 @@ class ObjectFolder:
             raise _make_write_error(error, self._folder) from error
 
     def _write_object(self, digest: str, content: Body) -> None:
+        """Store the content as the file of its digest; raise GW326 if it does not have this digest."""
         if isinstance(content, ArrivingFile) and not content.is_kept and content.sha256_hex == digest:
             # It came into this folder: it gets its name, and is not copied.
             content.keep_as(self._get_path(digest))
@@ -203,6 +204,7 @@ def _make_write_error(error: OSError, folder: Path) -> InsufficientStorageError:
 
 
 def _create_locked_file(folder: Path) -> tuple[Path, int]:
+    """Create a file in `folder` and lock it; return its path and its descriptor."""
     while True:
         path = folder / secrets.token_hex(16)
         descriptor = open_owned_file(path, os.O_RDWR | os.O_EXCL)
@@ -214,6 +216,7 @@ def _create_locked_file(folder: Path) -> tuple[Path, int]:
 
 
 def _remove_unlocked_file(path: str) -> int:
+    """Remove a file unless a process has locked it; return the number of removed files (0 or 1)."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:

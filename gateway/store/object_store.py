@@ -75,13 +75,13 @@ class ObjectStore(Protocol):
         """Yield digest and time of the last writing of the objects whose digest begins with this octet."""
 
 
-def hold_objects(conn: Connection, *, alone: bool = False) -> None:
-    """Lock out sweeps until this transaction ends; with `alone` this is a sweep, and locks out all others.
+def lock_out_sweeps(conn: Connection, *, is_sweep: bool = False) -> None:
+    """Lock out sweeps until this transaction ends; with `is_sweep` this is a sweep, and locks out all others.
 
     Does nothing on SQLite, which has only one writer.
     """
     if conn.dialect.name != "sqlite":
-        function = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
+        function = "pg_advisory_xact_lock" if is_sweep else "pg_advisory_xact_lock_shared"
         conn.execute(text(f"SELECT {function}({_SWEEP_LOCK})"))
 
 
@@ -174,22 +174,22 @@ _INSERT_MARK: Final = InsertIfAbsent(epochs, ("name",))
 _NAMED_WITHIN: Final = 900.0
 
 
-def read_mark(conn: Connection) -> int:
+def read_removal_mark(conn: Connection) -> int:
     """Return the present mark of removals."""
     return register_version.get_register_version(conn, _MARK_NAME)
 
 
 def begin_removal(conn: Connection) -> int:
     """Set and return an odd mark, which the caller commits before it removes anything."""
-    mark = (read_mark(conn) + 1) | 1
+    mark = (read_removal_mark(conn) + 1) | 1
     _INSERT_MARK.insert_many(conn, [{"name": _MARK_NAME, "value": 0}])
     conn.execute(update(epochs).where(epochs.c.name == _MARK_NAME).values(value=mark))
     return mark
 
 
-def may_remove(conn: Connection, mark: int) -> bool:
+def is_own_removal_mark(conn: Connection, mark: int) -> bool:
     """Return whether the mark is still that of this removal; if not, another one has begun since."""
-    return read_mark(conn) == mark
+    return read_removal_mark(conn) == mark
 
 
 def end_removal(conn: Connection, mark: int) -> None:
@@ -212,7 +212,7 @@ class RecentObjects:
         self._guard = threading.Lock()
         self._objects: dict[str, _PutObject] = {}
 
-    def note_object(self, digest: str, mark: int) -> None:
+    def record_put_object(self, digest: str, mark: int) -> None:
         """Note that an object was put, and the mark that was read before."""
         if mark % 2:
             return
@@ -225,9 +225,9 @@ class RecentObjects:
     def is_still_there(self, conn: Connection, digest: str) -> bool:
         """Return whether the object was put lately, and nothing was removed since.
 
-        The caller keeps removals away (`hold_objects`).
+        The caller must prevent removals meanwhile (`lock_out_sweeps`).
         """
         put = self._objects.get(digest)
         if put is None or time.monotonic() - put.at > _NAMED_WITHIN:
             return False
-        return read_mark(conn) == put.mark
+        return read_removal_mark(conn) == put.mark

@@ -21,8 +21,8 @@ from gateway.store.object_store import (
     begin_removal,
     check_object,
     end_removal,
-    hold_objects,
-    may_remove,
+    is_own_removal_mark,
+    lock_out_sweeps,
 )
 from gateway.store.payloads import payloads
 
@@ -61,11 +61,11 @@ def _remove_batch(engine: Engine, store: ObjectStore, digests: Sequence[str], be
     """Remove those that still have no row, while no transaction names objects; return how many."""
     removed = 0
     with write_transaction(engine, "payloads.mark") as conn:
-        hold_objects(conn, alone=True)
+        lock_out_sweeps(conn, is_sweep=True)
         mark = begin_removal(conn)
     with write_transaction(engine, "payloads.sweep") as conn:
-        hold_objects(conn, alone=True)
-        if not may_remove(conn, mark):
+        lock_out_sweeps(conn, is_sweep=True)
+        if not is_own_removal_mark(conn, mark):
             return 0
         for digest in _list_unnamed(conn, digests):
             if before is None or not _is_fresh(store, digest, before):
@@ -82,6 +82,7 @@ def _is_fresh(store: ObjectStore, digest: str, before: datetime) -> bool:
 
 
 def _list_unnamed(conn: Connection, digests: Iterable[str]) -> list[str]:
+    """Return those of `digests` that no payload in the object store has."""
     candidates = list(digests)
     query = select(payloads.c.sha256).where(
         payloads.c.sha256.in_(candidates), payloads.c.stored_in == OBJECTS, payloads.c.purged_at.is_(None)

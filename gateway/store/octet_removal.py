@@ -106,14 +106,14 @@ class KeptMessageRow(Protocol):
     received_at: datetime
 
 
-def list_case_messages(conn: Connection, ended: Iterable[int]) -> Sequence[KeptMessageRow]:
+def list_case_messages(conn: Connection, case_ids: Iterable[int]) -> Sequence[KeptMessageRow]:
     """Return the messages of cases, with the columns that decide how long they are kept."""
     return conn.execute(
-        _select_messages().where(messages.c.case_id.in_(list(ended))).order_by(messages.c.id)
+        _select_messages().where(messages.c.case_id.in_(list(case_ids))).order_by(messages.c.id)
     ).all()
 
 
-def list_old_letters(
+def list_old_caseless_messages(
     conn: Connection, before: datetime, after: TimedPosition, limit: int
 ) -> Sequence[KeptMessageRow]:
     """Return messages without a case, received before `before`, that still have octets, after a position.
@@ -172,6 +172,7 @@ def _bind_position(moment: Any, position: TimedPosition) -> tuple[Any, Any]:
 
 
 def _select_messages() -> Any:
+    """Return the query of messages that do not wait for an earlier message of their conversation."""
     columns = (messages.c.id, messages.c.case_id, messages.c.agreement_id, messages.c.pmode_id)
     # One that waits for an earlier message of its conversation has no task yet.
     held = exists().where(
@@ -180,16 +181,20 @@ def _select_messages() -> Any:
     return select(*columns, messages.c.received_at).where(~held)
 
 
-def list_used_digests(conn: Connection, ended: Sequence[int], letters: Sequence[int]) -> frozenset[str]:
-    """Return the digests of all payloads that cases, their messages, or `letters` (message ids) refer to."""
-    chosen = _of(messages.c.case_id, ended) | _of(messages.c.id, letters)
+def list_used_digests(
+    conn: Connection, case_ids: Sequence[int], message_ids: Sequence[int]
+) -> frozenset[str]:
+    """Return the digests of all payloads that the cases, their messages, or `message_ids` refer to."""
+    chosen = _is_one_of(messages.c.case_id, case_ids) | _is_one_of(messages.c.id, message_ids)
     whole = select(messages.c.parcel_sha256).where(chosen, messages.c.parcel.is_(None))
     apart = message_payloads.c.parcel_offset.is_(None)
     parts = select(message_payloads.c.sha256).join(messages).where(chosen, apart)
-    calls = select(deliveries.c.payload_sha256).where(_of(deliveries.c.case_id, ended))
-    documents = select(agency_requests.c.document_sha256).where(_of(agency_requests.c.case_id, ended))
+    calls = select(deliveries.c.payload_sha256).where(_is_one_of(deliveries.c.case_id, case_ids))
+    documents = select(agency_requests.c.document_sha256).where(
+        _is_one_of(agency_requests.c.case_id, case_ids)
+    )
     # The earlier octets of calls that were composed anew.
-    ended_deliveries = select(cast(deliveries.c.id, Text)).where(_of(deliveries.c.case_id, ended))
+    ended_deliveries = select(cast(deliveries.c.id, Text)).where(_is_one_of(deliveries.c.case_id, case_ids))
     replaced = select(evidence.c.digest).where(
         evidence.c.subject_type == "delivery", evidence.c.subject_id.in_(ended_deliveries)
     )
@@ -202,10 +207,10 @@ def list_used_digests(conn: Connection, ended: Sequence[int], letters: Sequence[
 
 
 def measure_octets(
-    conn: Connection, ended: Sequence[int], letters: Sequence[int], digests: Iterable[str]
+    conn: Connection, case_ids: Sequence[int], message_ids: Sequence[int], digests: Iterable[str]
 ) -> int:
-    """Return how many octets the messages of `ended` cases, `letters` and the payloads `digests` have."""
-    chosen = _of(messages.c.case_id, ended) | _of(messages.c.id, letters)
+    """Return how many octets the messages of these cases, these messages and the payloads `digests` have."""
+    chosen = _is_one_of(messages.c.case_id, case_ids) | _is_one_of(messages.c.id, message_ids)
     parcel_size = func.coalesce(func.length(messages.c.parcel), 0)
     answers = func.coalesce(func.length(messages.c.answer_body), 0)
     rows = conn.execute(select(func.sum(parcel_size + answers)).where(chosen)).scalar()
@@ -217,39 +222,42 @@ def measure_octets(
     return int(rows or 0) + int(apart or 0)
 
 
-def _of(column: Any, values: Sequence[int]) -> ColumnElement[bool]:
+def _is_one_of(column: Any, values: Sequence[int]) -> ColumnElement[bool]:
     chosen: ColumnElement[bool] = column.in_(list(values))
     return chosen
 
 
 def remove_octets(
-    conn: Connection, ended: Sequence[int], letters: Sequence[int], at: datetime
+    conn: Connection, case_ids: Sequence[int], message_ids: Sequence[int], at: datetime
 ) -> RemovedOctets:
-    """Remove the octets of `ended` cases and of `letters`, which are messages without a case.
+    """Remove the octets of `case_ids` cases and of `message_ids`, which are messages without a case.
 
     A payload that another case or message needs stays, and is removed with the last of them. The rows of the
     payloads are locked first: a transaction that stores the same octets meanwhile waits, then stores them.
     """
-    digests = sorted(list_used_digests(conn, ended, letters))
+    digests = sorted(list_used_digests(conn, case_ids, message_ids))
     locked = select(payloads.c.sha256).where(payloads.c.sha256.in_(digests), payloads.c.purged_at.is_(None))
-    there = conn.execute(locked.order_by(payloads.c.sha256).with_for_update()).scalars().all()
-    count = measure_octets(conn, ended, letters, ())
+    present_digests = conn.execute(locked.order_by(payloads.c.sha256).with_for_update()).scalars().all()
+    count = measure_octets(conn, case_ids, message_ids, ())
     chosen = and_(
-        _of(messages.c.case_id, ended) | _of(messages.c.id, letters), messages.c.purged_at.is_(None)
+        _is_one_of(messages.c.case_id, case_ids) | _is_one_of(messages.c.id, message_ids),
+        messages.c.purged_at.is_(None),
     )
-    gone = list(
+    parcel_digests = list(
         conn.execute(select(messages.c.parcel_sha256).where(chosen, messages.c.parcel.is_not(None))).scalars()
     )
     conn.execute(update(messages).where(chosen).values(parcel=None, answer_body=None, purged_at=at))
-    conn.execute(update(cases).where(_of(cases.c.id, ended)).values(purged_at=at))
-    needed = _list_needed(conn, there)
-    free = [digest for digest in there if digest not in needed]
-    sizes = select(func.sum(payloads.c.size)).where(payloads.c.sha256.in_(free))
+    conn.execute(update(cases).where(_is_one_of(cases.c.id, case_ids)).values(purged_at=at))
+    needed = _list_needed(conn, present_digests)
+    unneeded_digests = [digest for digest in present_digests if digest not in needed]
+    sizes = select(func.sum(payloads.c.size)).where(payloads.c.sha256.in_(unneeded_digests))
     count += int(conn.execute(sizes).scalar() or 0)
     conn.execute(
-        update(payloads).where(payloads.c.sha256.in_(free)).values(content=b"", stored_in=None, purged_at=at)
+        update(payloads)
+        .where(payloads.c.sha256.in_(unneeded_digests))
+        .values(content=b"", stored_in=None, purged_at=at)
     )
-    return RemovedOctets(tuple(sorted({*free, *gone})), count)
+    return RemovedOctets(tuple(sorted({*unneeded_digests, *parcel_digests})), count)
 
 
 def _list_needed(conn: Connection, digests: Sequence[str]) -> frozenset[str]:
@@ -263,7 +271,7 @@ def _list_needed(conn: Connection, digests: Sequence[str]) -> frozenset[str]:
     )
     # A fragment that the hub sends is needed as long as its own message is kept; it has no case.
     needed = and_(live, deliveries.c.subject_type != "fragment")
-    questions = [
+    queries = [
         select(messages.c.parcel_sha256).where(
             messages.c.parcel_sha256.in_(digests), messages.c.parcel.is_(None), is_kept
         ),
@@ -275,7 +283,7 @@ def _list_needed(conn: Connection, digests: Sequence[str]) -> frozenset[str]:
         .where(call.in_(digests), call.is_not(None), needed),
         select(document).join(cases).where(document.in_(digests), live),
     ]
-    evident = (
+    evidence_columns = (
         agency_requests.c.reply_sha256,
         delivery_attempts.c.answer_sha256,
         console_mailbox.c.call_sha256,
@@ -285,11 +293,11 @@ def _list_needed(conn: Connection, digests: Sequence[str]) -> frozenset[str]:
         fetched_lists.c.sha256,
         verdicts.c.digest,
     )
-    questions += [select(column).where(column.in_(digests)) for column in evident]
+    queries += [select(column).where(column.in_(digests)) for column in evidence_columns]
     evidence_query = select(evidence.c.digest).where(evidence.c.digest.in_(digests))
-    questions.append(evidence_query.where(evidence.c.kind.in_(_EVIDENCE_KINDS)))
+    queries.append(evidence_query.where(evidence.c.kind.in_(_EVIDENCE_KINDS)))
     return frozenset(
-        needed_digest for question in questions for needed_digest in conn.execute(question).scalars()
+        needed_digest for question in queries for needed_digest in conn.execute(question).scalars()
     )
 
 
@@ -359,6 +367,7 @@ def compact_database(engine: Engine) -> tuple[int, int]:
 
 
 def _compact_tables(conn: Any) -> tuple[int, int]:
+    """Rewrite the tables without free space; return the octets of the database before and after."""
     if conn.dialect.name == "sqlite":
         before = _measure_file(conn)
         conn.exec_driver_sql("VACUUM")

@@ -274,7 +274,7 @@ def find_switch(conn: Connection, agency: str) -> ConsoleSwitchRow | None:
     return conn.execute(select(console_switches).where(console_switches.c.agency == agency)).first()
 
 
-def share_switch(conn: Connection, agency: str) -> bool:
+def lock_switch_if_set(conn: Connection, agency: str) -> bool:
     """Return whether an agency is switched to the console, and lock that until the transaction ends."""
     query = select(console_switches.c.agency).where(console_switches.c.agency == agency)
     return conn.execute(query.with_for_update(read=True)).first() is not None

@@ -138,11 +138,11 @@ def list_uploads(conn: Connection, account: int) -> Sequence[UploadRow]:
     return conn.execute(select(*columns).where(*waiting).order_by(o.id)).all()
 
 
-def find_act(conn: Connection, number: int) -> OperatorActRow | None:
+def find_act(conn: Connection, act_id: int) -> OperatorActRow | None:
     """Return the act with its content, and the names of the persons who proposed and who ended it."""
     columns: tuple[Any, ...] = (*_COLUMNS, operator_acts.c.content)
     query = select(*columns).select_from(_SOURCE)
-    return conn.execute(query.where(operator_acts.c.id == number)).first()
+    return conn.execute(query.where(operator_acts.c.id == act_id)).first()
 
 
 def list_acts(conn: Connection, state: str, *, limit: int = 50) -> Sequence[OperatorActSummaryRow]:
@@ -167,19 +167,26 @@ def confirm_draft(conn: Connection, number: int, account: int, reason: str, at: 
     return conn.execute(changed).rowcount == 1
 
 
-def end_act(conn: Connection, number: int, state: str, by: ActDecision, *, alone: bool = False) -> bool:
+def end_act(
+    conn: Connection, act_id: int, state: str, decision: ActDecision, *, is_allowed_alone: bool = False
+) -> bool:
     """End a waiting act by one statement; return False if it does not wait, or this person may not end it.
 
-    For DONE and REJECTED, the person must not be the proposer of the act, unless the act may be done `alone`;
-    only the proposer may end the act as WITHDRAWN.
+    For DONE and REJECTED, the person must not be the proposer of the act, unless the act may be done
+    `is_allowed_alone`; only the proposer may end the act as WITHDRAWN.
     """
     o = operator_acts.c
-    waiting = [o.id == number, o.state.in_(("PENDING", "DRAFT") if state == "WITHDRAWN" else ("PENDING",))]
+    waiting = [o.id == act_id, o.state.in_(("PENDING", "DRAFT") if state == "WITHDRAWN" else ("PENDING",))]
     if state == "WITHDRAWN":
-        waiting.append(o.proposed_by == by.account)
-    elif not alone:
-        waiting.append(o.proposed_by != by.account)
-    values = {"state": state, "decided_by": by.account, "decided_at": by.at, "decision_reason": by.reason}
+        waiting.append(o.proposed_by == decision.account)
+    elif not is_allowed_alone:
+        waiting.append(o.proposed_by != decision.account)
+    values = {
+        "state": state,
+        "decided_by": decision.account,
+        "decided_at": decision.at,
+        "decision_reason": decision.reason,
+    }
     return conn.execute(update(operator_acts).where(*waiting).values(values)).rowcount == 1
 
 

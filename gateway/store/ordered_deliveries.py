@@ -123,7 +123,7 @@ class SequencedDeliveryRow(OrderedDeliveryRow, Protocol):
 
 
 def find_ordered_delivery(conn: Connection, delivery: int) -> SequencedDeliveryRow | None:
-    """Return a delivery in its sequence, with the `base` of the sequence; None without an order."""
+    """Return a delivery in its sequence, with the `base` of the sequence; None if it is not ordered."""
     return conn.execute(_GET_WITH_BASE, {"wanted": delivery}).first()
 
 
@@ -168,6 +168,7 @@ def restore_position(conn: Connection, delivery: int, at: datetime) -> None:
 def _lock_ordered_delivery(
     conn: Connection, delivery: int
 ) -> tuple[SequencedDeliveryRow | None, SequenceState | None]:
+    """Return a delivery in its sequence, and this sequence, locked; both None if it is not ordered."""
     ordered_delivery = find_ordered_delivery(conn, delivery)
     return ordered_delivery, None if ordered_delivery is None else sequences.lock_by_id(
         conn, ordered_delivery.sequence
@@ -176,12 +177,12 @@ def _lock_ordered_delivery(
 
 def _relink_follower(conn: Connection, ordered_delivery: SequencedDeliveryRow, follows: int | None) -> bool:
     """Let the next delivery follow another one; return False when it is under way already."""
-    following = conn.execute(
+    next_delivery = conn.execute(
         _AT, {"of": ordered_delivery.sequence, "at": ordered_delivery.ordinal + 1}
     ).first()
-    if following is None:
+    if next_delivery is None:
         return True
-    waiting = (_d.id == following.id, _d.attempt == 0)
+    waiting = (_d.id == next_delivery.id, _d.attempt == 0)
     return conn.execute(update(deliveries).where(*waiting).values(follows=follows)).rowcount == 1
 
 
@@ -193,13 +194,13 @@ class SentDeliveryRow(OrderedDeliveryRow, Protocol):
     parameters: Any
 
 
-def list_sent_deliveries(conn: Connection, sequence: int, most: int) -> Sequence[SentDeliveryRow]:
+def list_sent_deliveries(conn: Connection, sequence: int, limit: int) -> Sequence[SentDeliveryRow]:
     """Return the last deliveries of a sequence, the newest first."""
     query = (
         select(ordered_deliveries, _d.state, _d.wire_id, _d.parameters)
         .join(deliveries, _d.id == _o.delivery)
         .where(_o.sequence == sequence)
         .order_by(_o.ordinal.desc())
-        .limit(most)
+        .limit(limit)
     )
     return conn.execute(query).all()

@@ -140,15 +140,15 @@ class NewCertificate:
 
 
 def register_party(
-    conn: Connection, party: str, name: str, role: str, at: datetime, ids: Sequence[PartyId] = ()
+    conn: Connection, party_id: str, name: str, role: str, at: datetime, ids: Sequence[PartyId] = ()
 ) -> bool:
     """Register a party with its identifiers; return False when it was registered already (ids are added)."""
-    row = {"id": party, "name": name, "role": role, "status": "ACTIVE", "created_at": at}
-    new = _INSERT.insert_one(conn, row) is not None
+    row = {"id": party_id, "name": name, "role": role, "status": "ACTIVE", "created_at": at}
+    is_new = _INSERT.insert_one(conn, row) is not None
     for identifier in ids:
-        add_identifier(conn, party, identifier)
+        add_identifier(conn, party_id, identifier)
     increment_register_version(conn)
-    return new
+    return is_new
 
 
 def add_identifier(conn: Connection, party: str, identifier: PartyId) -> None:
@@ -174,14 +174,16 @@ def add_certificate(conn: Connection, party: str, certificate: NewCertificate, a
             certificates.c.sha256 == certificate.sha256,
             certificates.c.use == certificate.use,
         )
-        held = conn.execute(
+        stored_certificate = conn.execute(
             select(certificates.c.party_id, certificates.c.status).where(*same_certificate)
         ).one()
-        if held.party_id != party:
+        if stored_certificate.party_id != party:
             detail = f"certificate {certificate.sha256[:16]} belongs to another party"
             raise GatewayError(SIGNER_MISMATCH, detail, f"party {party[:40]}")
-        anew = {"valid_from": None, "valid_until": None} if held.status != "ACTIVE" else {}
-        values = {"status": "ACTIVE", **anew, **certificate.usage_bounds}
+        cleared_bounds = (
+            {"valid_from": None, "valid_until": None} if stored_certificate.status != "ACTIVE" else {}
+        )
+        values = {"status": "ACTIVE", **cleared_bounds, **certificate.usage_bounds}
         conn.execute(update(certificates).where(*same_certificate).values(values))
     increment_register_version(conn)
 

@@ -34,9 +34,9 @@ from gateway.store.object_store import (
     ObjectStore,
     StoredBody,
     check_object,
-    hold_objects,
+    lock_out_sweeps,
     make_changed_error,
-    read_mark,
+    read_removal_mark,
 )
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.table_types import Instant, PartialIndex, make_required_column, metadata
@@ -116,9 +116,9 @@ def keep_body(engine: Engine, body: Body) -> Body:
 
 def _put_noted_object(engine: Engine, objects: ObjectStore, body: Body) -> None:
     with read_transaction(engine) as conn:
-        mark = read_mark(conn)
+        mark = read_removal_mark(conn)
     objects.put_object(body.sha256_hex, body)
-    get_database_state(engine).recent_objects.note_object(body.sha256_hex, mark)
+    get_database_state(engine).recent_objects.record_put_object(body.sha256_hex, mark)
 
 
 def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
@@ -131,9 +131,9 @@ def _insert_rows(conn: Connection, rows: list[dict[str, Any]]) -> None:
     purged = _lock_purged_digests(conn, [row["sha256"] for row in existing]) if existing else frozenset()
     for row in existing:
         if row["sha256"] in purged:
-            again = update(payloads).where(payloads.c.sha256 == row["sha256"])
+            payload_update = update(payloads).where(payloads.c.sha256 == row["sha256"])
             new_values = {name: row[name] for name in ("content", "stored_at", "stored_in")}
-            conn.execute(again.values(**new_values, purged_at=None))
+            conn.execute(payload_update.values(**new_values, purged_at=None))
 
 
 def _lock_purged_digests(conn: Connection, digests: list[str]) -> frozenset[str]:
@@ -156,7 +156,7 @@ def _make_payload_row(conn: Connection, digest: str, content: bytes | Body, at: 
     if objects is None or size <= objects.inline:
         return row | {"content": read_octets(content), "stored_in": None}
     # From here to the commit no sweep removes the object.
-    hold_objects(conn)
+    lock_out_sweeps(conn)
     if not state.recent_objects.is_still_there(conn, digest):
         objects.put_object(digest, as_body(content))
     return row
@@ -193,6 +193,7 @@ def verify_payload(conn: Connection, digest: str) -> None:
 
 
 def _read_object(conn: Connection, digest: str) -> bytes:
+    """Return the octets of an object; raise GW326 when they do not have the digest."""
     objects = get_database_state(conn.engine).get_object_store(digest)
     with objects.open_object(digest) as stream:
         content = stream.read()

@@ -25,9 +25,9 @@ from gateway.store.disk_reserve import InsufficientStorageError
 #: Where a connection keeps the warnings of the server (`Connection.info`).
 SERVER_WARNINGS: Final = "gateway_notices"
 #: The largest number of prepared statements of a connection: more than it executes repeatedly.
-MOST_PREPARED: Final = 400
+MAX_PREPARED_STATEMENTS: Final = 400
 #: `scheme://[login@]host[:port],host[:port]…[/database][?parameters]`, as libpq writes several hosts.
-_SEVERAL: Final = re.compile(r"(postgres[^:/]*)://((?:[^@/]*@)?)([^@/?]*,[^@/?]*)(/[^?]*)?(?:\?(.*))?")
+_MULTI_HOST_URL: Final = re.compile(r"(postgres[^:/]*)://((?:[^@/]*@)?)([^@/?]*,[^@/?]*)(/[^?]*)?(?:\?(.*))?")
 _CONNECT_SECONDS: Final = 5
 _HAD_FAILED: Final = "a statement of the transaction had failed: it is rolled back"
 #: Notices below a warning are not kept.
@@ -39,26 +39,29 @@ def read_url(url: str) -> URL:
 
     Raises ArgumentError if `url` is not a URL.
     """
-    several = _SEVERAL.fullmatch(url)
-    if several is None:
+    multi_host_match = _MULTI_HOST_URL.fullmatch(url)
+    if multi_host_match is None:
         return make_url(url)
-    scheme, login, hosts, path, parameters = several.groups()
+    scheme, login, hosts, path, parameters = multi_host_match.groups()
     parameter_text = "&".join(
         [*(f"host={host}" for host in hosts.split(",")), *([parameters] if parameters else [])]
     )
     return make_url(f"{scheme}://{login}{path or '/'}?{parameter_text}")
 
 
-def make_connect_options(url: URL, seconds: float | None) -> dict[str, Any]:
-    """Return the parameters of a connection that the URL leaves out; `seconds` is the longest wait."""
+def make_connect_options(url: URL, max_wait_seconds: float | None) -> dict[str, Any]:
+    """Return the parameters of a connection that the URL leaves out.
+
+    `max_wait_seconds` is the longest wait for the server (None: no limit).
+    """
     options: dict[str, Any] = {
         "connect_timeout": _CONNECT_SECONDS,
         "keepalives_idle": 5,
         "keepalives_interval": 2,
         "keepalives_count": 3,
     }
-    if seconds is not None:
-        options["tcp_user_timeout"] = int(seconds * 1000)
+    if max_wait_seconds is not None:
+        options["tcp_user_timeout"] = int(max_wait_seconds * 1000)
     if isinstance(url.query.get("host"), tuple):
         options["target_session_attrs"] = "read-write"
     return {name: value for name, value in options.items() if name not in url.query}
@@ -99,8 +102,11 @@ def _limit_wait(waits: Generator[Any, Any, Any], seconds: float) -> Generator[An
         return end_of_waits.value
 
 
-def get_connection_class(seconds: float | None) -> Any:
-    """Return a class of connections whose waits for the server end after `seconds` (None: no limit)."""
+def make_connection_class(max_wait_seconds: float | None) -> Any:
+    """Return a new class of connections; each wait for the server ends after `max_wait_seconds`.
+
+    With None, no wait is limited.
+    """
     import psycopg
 
     class LimitedConnection(psycopg.Connection[Any]):  # type: ignore[misc, unused-ignore]
@@ -117,15 +123,15 @@ def get_connection_class(seconds: float | None) -> Any:
 
         def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
             """Wait for the server; a wait that takes too long ends the connection."""
-            if seconds is None:
+            if max_wait_seconds is None:
                 return super().wait(gen, *args, **options)
             try:
-                return super().wait(_limit_wait(gen, seconds), *args, **options)
+                return super().wait(_limit_wait(gen, max_wait_seconds), *args, **options)
             except _NoAnswerError:
                 # The server may still execute the statement: the connection is not used any more.
                 self.pgconn.finish()
                 raise psycopg.OperationalError(
-                    f"the server did not answer within {seconds:g} seconds"
+                    f"the server did not answer within {max_wait_seconds:g} seconds"
                 ) from None
 
     return LimitedConnection
@@ -187,7 +193,7 @@ _LIMITS: Final = {
 def describe_time_limit(error: Any) -> str | None:
     """Return the reason of a driver's error with the setting that may be too short; None for another error.
 
-    A person who cancels a statement has the same SQLSTATE as `statement_timeout`.
+    A statement that a person cancels has the same SQLSTATE as one that `statement_timeout` ends.
     """
     limit = _LIMITS.get(getattr(error, "sqlstate", None) or "")
     if limit is None:
@@ -276,7 +282,7 @@ class DatabaseHosts:
         """
         failure: Exception | None = None
         for host, port in sorted(_split_hosts(parameters), key=self._silent_since.__contains__):
-            if not self._begin((host, port)):
+            if not self._may_try_host((host, port)):
                 continue
             silent, started_at = False, self._clock()
             try:
@@ -285,12 +291,12 @@ class DatabaseHosts:
                 failure = problem
                 silent = self._clock() - started_at >= _AT_ONCE
             finally:
-                self._end((host, port), silent=silent)
+                self._record_host_result((host, port), silent=silent)
         if failure is None:
             return connect(**parameters)
         raise failure
 
-    def _begin(self, host: _Host) -> bool:
+    def _may_try_host(self, host: _Host) -> bool:
         """Return whether this thread may try the host now."""
         with self._guard:
             since = self._silent_since.get(host)
@@ -301,7 +307,7 @@ class DatabaseHosts:
                 self._silent_since[host] = math.inf
             return due
 
-    def _end(self, host: _Host, *, silent: bool) -> None:
+    def _record_host_result(self, host: _Host, *, silent: bool) -> None:
         with self._guard:
             self._silent_since.pop(host, None)
             if silent:
@@ -399,6 +405,7 @@ def replace_lost_connections(engine: Engine, idle: float = _IDLE) -> None:
         record.info[_RETURNED] = time.monotonic()
 
     def check_connection(connection: Any, record: Any, _proxy: Any) -> None:
+        """Raise an error of SQLAlchemy for a connection that must be replaced; ping it after a long pause."""
         if record.info.get(losses_before) != losses:
             raise _OldConnectionError("a connection was lost since this one was opened")
         returned = record.info.get(_RETURNED)

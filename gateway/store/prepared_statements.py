@@ -93,8 +93,8 @@ class InsertIfAbsent:
     def insert_new(self, conn: Connection, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Insert the new rows; return the others, which exist. The first of `returning` is the key."""
         name = self._returning[0]
-        new = self.insert_keyed(conn, rows, name)
-        return [row for row in rows if row[name] not in new]
+        inserted_rows = self.insert_keyed(conn, rows, name)
+        return [row for row in rows if row[name] not in inserted_rows]
 
     def insert_keyed(
         self, conn: Connection, rows: Sequence[Mapping[str, Any]], key: str

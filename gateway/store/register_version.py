@@ -68,7 +68,7 @@ def probe_commit(conn: Connection) -> None:
         conn.exec_driver_sql("SELECT pg_logical_emit_message(true, 'gateway', '')")
 
 
-def move_versions_on(conn: Connection) -> None:
+def raise_all_versions(conn: Connection) -> None:
     """Raise every version number above all numbers that were used before the database was restored.
 
     So no process takes an outdated copy for a current one, and no reader of events skips new ones. The step

@@ -414,7 +414,7 @@ def return_use(conn: Connection, use: int, reason: str, at: datetime) -> bool:
     return _change_use(conn, use, is_used=True, returned_at=at, return_reason=reason)
 
 
-def take_use_again(conn: Connection, use: int) -> bool:
+def write_off_use_again(conn: Connection, use: int) -> bool:
     """Write off again a use that was given back; return False if it is written off already."""
     return _change_use(conn, use, is_used=False, returned_at=None, return_reason=None)
 
@@ -440,6 +440,10 @@ def end_stated_use(conn: Connection, use: int) -> None:
 
 
 def _change_use(conn: Connection, use: int, *, is_used: bool, **values: Any) -> bool:
+    """Set the columns `values` of a use (row id) that is written off, or was given back if not `is_used`.
+
+    Return False if the use is not in this state.
+    """
     column = requirement_uses.c.returned_at
     expected = column.is_(None) if is_used else column.is_not(None)
     updated = conn.execute(
@@ -545,12 +549,16 @@ def compute_coverage(periods: Iterable[UsagePeriod], at: datetime) -> tuple[Cert
 
 
 def _compute_group_coverage(group: list[UsagePeriod], at: datetime) -> CertificateCoverage | None:
+    """Return until when one owner has certificates for one use, without a gap from `at` on.
+
+    If none is in force at `at`, return the last one that has ended; None if all are future ones.
+    """
     over = [period for period in group if period.starts < period.ends <= at]
     last = max(over, key=lambda period: period.ends, default=None)
-    reach = at
+    covered_until = at
     for next_period in sorted(group, key=lambda period: period.starts):
-        if next_period.starts <= reach < next_period.ends:
-            reach, last = next_period.ends, next_period
+        if next_period.starts <= covered_until < next_period.ends:
+            covered_until, last = next_period.ends, next_period
     return CertificateCoverage(last.owner, last.use, last.subject, last.ends) if last else None
 
 

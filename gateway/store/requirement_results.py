@@ -34,7 +34,7 @@ from sqlalchemy import (
 
 from gateway.errors import DECISION_CONFLICT, OUR_MISTAKE, GatewayError
 from gateway.store.decisions import decisions
-from gateway.store.item_releases import build_outside_condition
+from gateway.store.item_releases import build_outside_decision_condition
 from gateway.store.notices import notices
 from gateway.store.prepared_statements import fetch_by_keys
 from gateway.store.requirement_quantities import IS_USE, requirement_uses, requirements
@@ -152,7 +152,7 @@ _IS_CONCERNED: Final = select(
         .where(awaited_requirements.c.case_id == bindparam("wanted"))
         .where(awaited_requirements.c.ended_at.is_(None))
         .where(requirements.c.number == awaited_requirements.c.number),
-        build_outside_condition(),
+        build_outside_decision_condition(),
     )
 )
 _KEYS: Final[BindParameter[Any]] = bindparam("wanted", expanding=True)

@@ -104,7 +104,7 @@ END LOOP;
 END $$"""
 
 
-def run_beside_others(engine: Engine, act: Callable[[Connection], _Result], seconds: float) -> _Result:
+def run_despite_table_locks(engine: Engine, act: Callable[[Connection], _Result], seconds: float) -> _Result:
     """Return the result of `act`, run in one write transaction; `act` may be run several times.
 
     Raises GW806, which names the holder of the lock, if no try has succeeded within `seconds`.
@@ -115,13 +115,13 @@ def run_beside_others(engine: Engine, act: Callable[[Connection], _Result], seco
         with write_transaction(engine) as conn:
             return act(conn)
     end = time.monotonic() + seconds
-    sight, logged = _LockSight(engine), ""
+    lock_observer, logged = _LockSight(engine), ""
     while True:
         try:
-            with write_transaction(engine) as conn, sight.watch(conn):
+            with write_transaction(engine) as conn, lock_observer.watch(conn):
                 return act(conn)
         except TransactionConflictError as problem:
-            obstacle = sight.describe_holders() or problem.detail
+            obstacle = lock_observer.describe_holders() or problem.detail
         if time.monotonic() > end:
             raise GatewayError(NO_ROOM, f"no try came through in {seconds:g} s: {obstacle}", "database.url")
         if obstacle != logged:
@@ -162,6 +162,10 @@ class _LockSight:
             thread.join()
 
     def _record_locks(self, pid: int, over: threading.Event) -> None:
+        """Record which transactions block the server process `pid`, until `over` is set.
+
+        Record also the strongest lock that it has, or waits for, on each table.
+        """
         order = list(_LOCKS)
         while not over.wait(_POLL_SECONDS):
             try:
@@ -187,6 +191,7 @@ class _LockSight:
 
 
 def _describe_holder(row: Row[Any]) -> str:
+    """Return a description of a server process that holds a lock; `row` is one of `_FIND_HOLDERS`."""
     program = row.application_name or row.backend_type or "without a name"
     if row.state is None:
         # It is of another role, and not shown to ours.
@@ -300,13 +305,17 @@ def migrate_schema(
     def apply_next(conn: Connection) -> _Step:
         return _apply_next(conn, record)
 
-    first = step = run_beside_others(engine, apply_next, patience)
+    first = step = run_despite_table_locks(engine, apply_next, patience)
     while not step.is_last:
-        step = run_beside_others(engine, apply_next, patience)
+        step = run_despite_table_locks(engine, apply_next, patience)
     return first.before, step.after
 
 
 def _apply_next(conn: Connection, record: Callable[[Connection, str | None, str], None] | None) -> _Step:
+    """Apply the next revision, or a part of its preparation; return the step.
+
+    Raise GW802 if the schema is unknown to this code. `record` is called if the version has changed.
+    """
     acquire_named_locks(conn, "schema migration")
     before = read_current_revision(conn)
     if before is not None and before not in (LAST_OF_0_1_0, *list_revisions()):
@@ -323,7 +332,7 @@ def _apply_next(conn: Connection, record: Callable[[Connection, str | None, str]
         conn.execute(text("UPDATE alembic_version SET version_num = :after"), {"after": after})
     else:
         _upgrade(conn, after)
-    _store_floor(conn, after)
+    _store_oldest_code(conn, after)
     if record is not None and before != after:
         record(conn, before, after)
     return _Step(before, after, is_last=before == after)
@@ -374,7 +383,8 @@ def find_oldest_code(modules: Iterable[Any]) -> str:
     return max([_FIRST_FLOOR, *versions])
 
 
-def _store_floor(conn: Connection, revision: str) -> None:
+def _store_oldest_code(conn: Connection, revision: str) -> None:
+    """Store the oldest version of the code that can work with the schema after `revision`."""
     applied = (each.module for each in _scripts().walk_revisions() if each.revision <= revision)
     oldest = find_oldest_code(applied)
     stored = conn.execute(select(schema_floor.c.oldest_code)).scalars().all()

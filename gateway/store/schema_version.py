@@ -55,6 +55,7 @@ def await_server(engine: Engine) -> None:
     refused_until: float | None = None
 
     def is_refused_for_long(pause: float) -> bool:
+        """Wait `pause` seconds; return whether the server has refused connections for a minute."""
         nonlocal refused_until
         time.sleep(pause)
         if not does_server_answer(engine.url):
@@ -134,6 +135,7 @@ def _is_file_without_content(engine: Engine) -> bool:
 
 
 def _describe_empty(engine: Engine) -> str:
+    """Return a sentence about a database without tables, or a SQLite file that does not exist."""
     if engine.dialect.name == "sqlite" and not os.path.exists(str(engine.url.database)):
         return f"there is no database {str(engine.url.database)[-120:]}"
     empty = f"the database {str(engine.url.database)[-120:]} is empty"

@@ -45,7 +45,7 @@ _GET_OTHER_CONTENT: Final = select(seen_calls.c.content).where(
     seen_calls.c.seen_at >= bindparam("since", type_=Instant()),
 )
 #: Rows of one removal; the next one goes on.
-MOST_REMOVED: Final = 1000
+MAX_REMOVED_CALLS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def write_call_transaction(engine: Engine, name: str, record: CallRecord | None)
         record.is_committed = True
 
 
-def find_other_content(conn: Connection, call: NewSeenCall, since: datetime) -> bool:
+def has_other_content(conn: Connection, call: NewSeenCall, since: datetime) -> bool:
     """Return whether a call with the same MessageID and party had other content since a time."""
     parameters = {"of_message": call.message_id, "of_party": call.party, "since": since}
     contents = conn.execute(_GET_OTHER_CONTENT, parameters).scalars()
@@ -97,12 +97,12 @@ def insert_call(conn: Connection, call: NewSeenCall, at: datetime) -> bool:
     return conn.execute(_INSERT_SERIALIZED, row | lock_name).first() is not None
 
 
-def release_call(conn: Connection, signature: str) -> None:
+def mark_call_without_effect(conn: Connection, signature: str) -> None:
     """Free the MessageID of a call that had no effect for other content; its octets stay known."""
     conn.execute(update(seen_calls).where(seen_calls.c.signature == signature).values(content=NO_EFFECT))
 
 
 def remove_old_calls(conn: Connection, before: datetime) -> int:
     """Remove calls seen before a time, at most a thousand; return how many there were."""
-    old = select(seen_calls.c.signature).where(seen_calls.c.seen_at < before).limit(MOST_REMOVED)
+    old = select(seen_calls.c.signature).where(seen_calls.c.seen_at < before).limit(MAX_REMOVED_CALLS)
     return conn.execute(delete(seen_calls).where(seen_calls.c.signature.in_(old))).rowcount

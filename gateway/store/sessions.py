@@ -101,15 +101,23 @@ def end_oldest_sessions(conn: Connection, account: int, keep: int, at: datetime)
     )
 
 
-def end_sessions_of(
-    conn: Connection, account: int, at: datetime, *, method: str | None = None, but: int | None = None
+def end_open_account_sessions(
+    conn: Connection,
+    account: int,
+    at: datetime,
+    *,
+    method: str | None = None,
+    kept_session_id: int | None = None,
 ) -> int:
-    """End the sessions of an account, those of `method` if given, except `but`; return how many ended."""
+    """End the sessions of an account, except `kept_session_id`; return how many ended.
+
+    With `method`, end only the sessions that began with this sign-in method.
+    """
     conditions = [sessions.c.account_id == account, sessions.c.ended_at.is_(None)]
     if method is not None:
         conditions.append(sessions.c.method == method)
-    if but is not None:
-        conditions.append(sessions.c.id != but)
+    if kept_session_id is not None:
+        conditions.append(sessions.c.id != kept_session_id)
     return conn.execute(update(sessions).where(*conditions).values(ended_at=at)).rowcount
 
 
@@ -376,9 +384,9 @@ def remove_expired_oidc_sign_ins(conn: Connection, now: datetime) -> int:
 REMOVED_AT_ONCE: Final = 500
 
 
-def remove_old_attempts(conn: Connection, before: datetime, *, good: bool) -> int:
+def remove_old_attempts(conn: Connection, before: datetime, *, is_successful: bool) -> int:
     """Remove sign-in attempts before a time, at most 500, all `good` or all failed; return how many."""
-    old = select(sign_ins.c.id).where(sign_ins.c.good.is_(good), sign_ins.c.at < before)
+    old = select(sign_ins.c.id).where(sign_ins.c.good.is_(is_successful), sign_ins.c.at < before)
     chosen = old.order_by(sign_ins.c.at).limit(REMOVED_AT_ONCE)
     return conn.execute(delete(sign_ins).where(sign_ins.c.id.in_(chosen))).rowcount
 

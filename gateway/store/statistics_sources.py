@@ -72,7 +72,7 @@ _T: Final = transitions.c
 
 
 def _build_request_query(of: ColumnElement[int]) -> Select[Any]:
-    """Return the query of requests with one of the values `wanted` in a column, each with its case."""
+    """Return the query of requests whose column `of` has one of the values `wanted`, each with its case."""
     r = agency_requests.c
     columns: tuple[Any, ...] = (r.id, r.case_id, r.agency, r.document, r.state)
     case_columns: tuple[Any, ...] = (cases.c.declarant, cases.c.applicant, cases.c.opened_at)

@@ -177,6 +177,7 @@ def _write_json(value: Any) -> str | None:
 
 
 def _read_json(text: str | None) -> Any:
+    """Return the value of a JSON text (None: None); raise ValueError if it is malformed."""
     if text is None:
         return None
     try:

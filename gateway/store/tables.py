@@ -96,6 +96,7 @@ def _describe_column(column: Column[Any]) -> ColumnDescription:
 
 
 def _list_unique_columns(table: Table) -> tuple[tuple[str, ...], ...]:
+    """Return the column names of each unique constraint and unique index of a table, sorted."""
     unique_columns = [
         tuple(column.name for column in constraint.columns)
         for constraint in table.constraints

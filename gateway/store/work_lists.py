@@ -351,6 +351,7 @@ def _build_states(tab: WorkTab) -> ColumnElement[bool]:
 
 
 def _build_tab_conditions(conn: Connection, criteria: WorkFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions of the tab; of `criteria.numbers` alone if numbers are given."""
     if criteria.numbers:
         return [_r.number.in_(criteria.numbers)]
     if criteria.tab is WorkTab.NEW:
@@ -387,6 +388,10 @@ def _list_proposed_requests(conn: Connection, agency: str) -> Sequence[int]:
 
 
 def _build_filter_conditions(criteria: WorkFilter) -> list[ColumnElement[bool]]:
+    """Return the conditions by HS code, applicant, law and document.
+
+    Lists that grow for ever are not filtered by law or document.
+    """
     conditions: list[ColumnElement[bool]] = []
     if criteria.hs:
         conditions.append(_build_hs_condition(criteria.hs))
@@ -434,6 +439,10 @@ def _is_falling(criteria: WorkFilter) -> bool:
 
 
 def _order_by_age(query: Select[Any], criteria: WorkFilter, position: ColumnElement[Any]) -> Select[Any]:
+    """Return the query in the order of `position`, with one row more than `criteria.limit`.
+
+    It begins after the row `criteria.after` (None: at the first row).
+    """
     if criteria.after is not None:
         last = criteria.after.id
         query = query.where(position < last if _is_falling(criteria) else position > last)
@@ -479,7 +488,7 @@ def _count_late_fees(conn: Connection, criteria: WorkFilter) -> int:
     return int(conn.execute(counted).scalar_one())
 
 
-def compute_work_mark(conn: Connection, agency: str) -> str:
+def compute_work_list_version(conn: Connection, agency: str) -> str:
     """Return a text that changes when an application arrives, changes its state, or gets a proposal."""
     newest = [
         conn.execute(

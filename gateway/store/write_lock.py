@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Final
 
 from gateway.file_owner import open_owned_file
-from gateway.store.database_damage import describe_closed_file
+from gateway.store.database_damage import describe_inaccessible_file
 from gateway.store.disk_reserve import make_unavailable_error
 
 _OTHER_WRITERS: Final = "other transactions have not ended in time"
@@ -38,7 +38,7 @@ class WriteLock:
         self._is_wanted = False
 
     @contextmanager
-    def hold(self, seconds: float | None = None) -> Iterator[None]:
+    def run_as_writer(self, seconds: float | None = None) -> Iterator[None]:
         """Run the block when this thread may write; raises GW806 if that takes `seconds` (None: no limit)."""
         if self._owner == threading.get_ident():
             raise RuntimeError("a transaction within a transaction")
@@ -107,12 +107,13 @@ class WriteLock:
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def _get_lock_descriptor(self) -> int:
+        """Return the descriptor of the lock file, opened once in each process; raise GW806 if that fails."""
         # The lock belongs to the open file, which a forked child shares: the child opens its own.
         if self._file is None or self._pid != os.getpid():
             try:
                 self._file = open_owned_file(self.path, os.O_RDWR, owner_path=self._database)
             except OSError as error:
-                reason = describe_closed_file(self._database) or f"{self.path}: {error.strerror}"
+                reason = describe_inaccessible_file(self._database) or f"{self.path}: {error.strerror}"
                 raise make_unavailable_error(reason) from error
             self._pid = os.getpid()
         return self._file

@@ -123,7 +123,7 @@ class FeeElement(ComplexModel):  # type: ignore[misc]
     ]
 
 
-#: The type of each of two numbers, one of which a call states.
+#: The type of each of two numbers; a call states exactly one of them.
 _EitherNumber: Final = Number.customize(min_occurs=0, xml_choice_group="either")
 
 
@@ -147,7 +147,7 @@ class AgencyService(HubService):
     def request_information(
         ctx: Any,  # noqa: N805
         application: str,
-        number: str,
+        notice_number: str,
         issued_at: datetime,
         pointers: list[str] | None,
         text: str,
@@ -155,7 +155,7 @@ class AgencyService(HubService):
     ) -> AgencyCallback:
         """Return an agency's request for a supplement."""
         notice = Notice(
-            number=number,
+            number=notice_number,
             issued_at=issued_at,
             status_code=INFORMATION_REQUESTED,
             text=text,
@@ -183,7 +183,7 @@ class AgencyService(HubService):
         ctx: Any,  # noqa: N805
         application: str | None,
         requirement: str | None,
-        number: str,
+        notice_number: str,
         issued_at: datetime,
         status: str,
         decisions: list[Any] | None,
@@ -196,7 +196,7 @@ class AgencyService(HubService):
     ) -> AgencyCallback:
         """Return decisions, a fee, or another new state of the request."""
         notice = Notice(
-            number=number,
+            number=notice_number,
             issued_at=issued_at,
             status_code=status,
             decisions=tuple(_make_decision(decision) for decision in decisions or ()),
@@ -218,6 +218,7 @@ class AgencyService(HubService):
 
 
 def _make_decision(content: Any) -> DecisionValue:
+    """Return the decision in a SOAP element, which Spyne has read into the object `content`."""
     return DecisionValue(
         item=content.item,
         law=content.law,
@@ -265,14 +266,14 @@ def apply_agency_call(
     `sections` are the settings of agencies by their codes, `caller` is the party that signed the call. Raises
     GW209 for a party that is no agency, or more than one.
     """
-    agency = find_agency(caller.party, sections)
+    agency = find_agency_code(caller.party, sections)
     if isinstance(call, AgencyCallback):
         apply_call_back(hub, agency, call, caller.signed_reply, record=caller.record)
     else:
         apply_agency_document(hub, agency, call, caller.signed_reply, caller.record)
 
 
-def find_agency(party: str, sections: Mapping[str, AgencySettings]) -> str:
+def find_agency_code(party: str, sections: Mapping[str, AgencySettings]) -> str:
     """Return the code of the agency that a party of the register is: its own name if no section has it.
 
     Raises GW209 for the party of several agencies, and for one with the code of an agency that is another
@@ -366,9 +367,9 @@ class CustomsService(HubService):
     def report_answer(
         ctx: Any,  # noqa: N805
         case: str,
-        number: str,
+        notice_number: str,
         issued_at: datetime,
-        code: str,
+        result_code: str,
         text: str | None,
         reasons: list[Any] | None,
     ) -> CustomsCall:
@@ -376,7 +377,7 @@ class CustomsService(HubService):
         customs_reasons = tuple(
             CustomsReason(item.Text, item.Pointer or "", item.Code or "") for item in reasons or ()
         )
-        notice = CustomsNotice(number, issued_at, code, text or "", reasons=customs_reasons)
+        notice = CustomsNotice(notice_number, issued_at, result_code, text or "", reasons=customs_reasons)
         return CustomsCall(notice, case_number=case, is_clearance_result=False)
 
     @declare_operation(
@@ -393,15 +394,17 @@ class CustomsService(HubService):
         ctx: Any,  # noqa: N805
         case: str | None,
         reference: str | None,
-        number: str,
+        notice_number: str,
         issued_at: datetime,
-        code: str,
+        result_code: str,
         text: str | None,
         items: list[Any] | None,
     ) -> CustomsCall:
         """Return a result of clearance."""
         cleared = tuple(ClearedItem(item.item, item.ResultCode) for item in items or ())
-        return CustomsCall(CustomsNotice(number, issued_at, code, text or "", items=cleared), case, reference)
+        return CustomsCall(
+            CustomsNotice(notice_number, issued_at, result_code, text or "", items=cleared), case, reference
+        )
 
 
 def apply_call_of_customs(hub: Hub, customs: str, call: CustomsCall, caller: Caller) -> None:

@@ -63,8 +63,9 @@ def make_case_bundle(conn: Connection, case: CaseRow, reader: EvidenceReader) ->
 def _list_bundle_files(
     conn: Connection, case: CaseRow, reader: EvidenceReader
 ) -> Iterator[tuple[str, bytes | Body]]:
-    waiting: list[str] = []
-    yield from _list_proofs(conn, case, reader, waiting)
+    """Yield the path and content of each file: proofs, messages, agency replies, and a README at the end."""
+    unsealed_names: list[str] = []
+    yield from _list_proofs(conn, case, reader, unsealed_names)
     for row in messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case.id):
         folder = f"messages/{row.id}-{clean_file_name(row.action)}"
         headers, octets = messages.open_parcel(conn, row.id)
@@ -81,13 +82,13 @@ def _list_bundle_files(
             if leaf.kind == "reply" and leaf.digest:
                 content = payloads.get_payload_octets(conn, leaf.digest)
                 yield f"agencies/{clean_file_name(application.agency)}-{leaf.id}.xml", content
-    yield "README.txt", _write_readme(case, waiting).encode()
+    yield "README.txt", _write_readme(case, unsealed_names).encode()
 
 
 def _list_proofs(
-    conn: Connection, case: CaseRow, reader: EvidenceReader, waiting: list[str]
+    conn: Connection, case: CaseRow, reader: EvidenceReader, unsealed_names: list[str]
 ) -> Iterator[tuple[str, bytes]]:
-    """Yield the proofs of the case's evidence; append to `waiting` the evidence that is not sealed yet."""
+    """Yield the proofs of the case's evidence; append the names of unsealed evidence to `unsealed_names`."""
     for subject, number, name in _list_subjects(conn, case):
         if not list_subject_leaves(conn, subject, number):
             continue
@@ -97,12 +98,13 @@ def _list_proofs(
             # Evidence of the last minutes has no head yet. Broken evidence is not reported as such evidence.
             if problem.problem is not EVIDENCE_NOT_SEALED:
                 raise
-            waiting.append(name)
+            unsealed_names.append(name)
             continue
         yield f"proofs/{name}.json", (json.dumps(proof, ensure_ascii=False, indent=1) + "\n").encode()
 
 
 def _list_subjects(conn: Connection, case: CaseRow) -> Iterator[tuple[str, int, str]]:
+    """Yield the subject type, row id and file name of the case, its applications and its messages."""
     yield "case", case.id, "case"
     for application in agency_requests.list_by_case(conn, case.id):
         yield "request", application.id, f"application-{clean_file_name(application.agency)}-{application.id}"
@@ -115,7 +117,8 @@ def _write_headers(headers: Mapping[str, str]) -> bytes:
     return "".join(f"{name}: {text}\r\n" for name, text in headers.items()).encode() + b"\r\n"
 
 
-def _write_readme(case: CaseRow, waiting: list[str]) -> str:
+def _write_readme(case: CaseRow, unsealed_names: list[str]) -> str:
+    """Return the text of README.txt, which explains the folders and lists the evidence not sealed yet."""
     lines = [
         f"Evidence of case {case.number}.",
         "",
@@ -127,7 +130,7 @@ def _write_readme(case: CaseRow, waiting: list[str]) -> str:
         "           the digest of the leaf NRS is the SHA-256 of what the hub sent (message.bin)",
         "agencies/  what the agencies said, with their signatures; the digest of the leaf reply is the",
         "           SHA-256 of the file",
-        *(["", "Not yet sealed, fetch the bundle again later:", *waiting] if waiting else []),
+        *(["", "Not yet sealed, fetch the bundle again later:", *unsealed_names] if unsealed_names else []),
     ]
     return "\n".join(lines) + "\n"
 
@@ -137,7 +140,7 @@ def clean_file_name(name: str, fallback: str = "part") -> str:
     return _STRANGE.sub("_", name).strip("._")[:60].rstrip("._") or fallback
 
 
-def send_body(content: Body, media_type: str | None, status: int = 200) -> Response:
+def make_body_response(content: Body, media_type: str | None, status: int = 200) -> Response:
     """Return an answer with these octets; raises GW325 if their object is missing."""
     wrap: type[SentFile] = request.environ.get(FILE_KEY, SentFile)
     answer = Response(wrap(content.open_stream()), status, content_type=media_type, direct_passthrough=True)

@@ -19,7 +19,7 @@ from gateway.web.server_settings import (
     start_upkeep,
 )
 
-#: By so much the priority of the console is lower than that of messages (nice(2)).
+#: How much lower the priority of the console is than that of messages (nice(2)).
 _GIVE_WAY: Final = 10
 
 

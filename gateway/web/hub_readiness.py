@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 from sqlalchemy import Engine
 
 from gateway.errors import NO_ROOM, OUR_MISTAKE, GatewayError
-from gateway.hub import Hub, find_unreadiness
+from gateway.hub import Hub, find_readiness_problem
 from gateway.monitor import health
 
 _Verdict = TypeVar("_Verdict")
@@ -30,63 +30,67 @@ _KEPT_SECONDS: Final = 1.0
 class VerdictSearch(Generic[_Verdict]):
     """One search for a verdict, in a thread of its own."""
 
-    def __init__(self, find: Callable[[], _Verdict]) -> None:
-        self.began = time.monotonic()
-        self.ended: float | None = None
+    def __init__(self, compute_verdict: Callable[[], _Verdict]) -> None:
+        self.began_at = time.monotonic()
+        self.ended_at: float | None = None
         #: Whether the log says that it takes too long.
         self.is_logged = False
-        self._find = find
+        self._compute_verdict = compute_verdict
         self._verdict: list[_Verdict] = []
-        self._over = threading.Event()
+        self._finished = threading.Event()
         threading.Thread(target=self._run, name="status", daemon=True).start()
 
     def _run(self) -> None:
+        """Compute the verdict, log an exception instead of raising it, and wake the waiting threads."""
         try:
-            self._verdict.append(self._find())
+            self._verdict.append(self._compute_verdict())
         except Exception as mistake:
             _log.error("status: %s", type(mistake).__name__)
             _log.debug("status", exc_info=mistake)
         finally:
-            self.ended = time.monotonic()
-            self._over.set()
+            self.ended_at = time.monotonic()
+            self._finished.set()
 
-    def wait(self, seconds: float) -> _Verdict | None:
+    def wait_for_verdict(self, seconds: float) -> _Verdict | None:
         """Return the verdict; None if it is not found within `seconds` after the search began."""
-        self._over.wait(max(0.0, self.began + seconds - time.monotonic()))
+        self._finished.wait(max(0.0, self.began_at + seconds - time.monotonic()))
         return self._verdict[0] if self._verdict else None
 
 
 class TimedVerdict(Generic[_Verdict]):
-    """A verdict that `find` returns in a thread of its own, called again when it is older than a second.
+    """A verdict that `compute_verdict` returns in a thread of its own, on request, if the last one is old.
 
-    A database or a PKCS #11 token that does not answer blocks only this thread. The callers get None then:
-    `seconds` after the search began (None: two), and at once after that. `name` names it in the log.
+    Old is a second after the last one was found. A database or a PKCS #11 token that does not answer blocks
+    only this thread. The callers get None then: `seconds` after the search began (None: two), and at once
+    after that. `name` names it in the log.
     """
 
-    def __init__(self, name: str, find: Callable[[], _Verdict], seconds: float | None = None) -> None:
+    def __init__(
+        self, name: str, compute_verdict: Callable[[], _Verdict], seconds: float | None = None
+    ) -> None:
         self._name = name
-        self._find = find
+        self._compute_verdict = compute_verdict
         self._seconds = _ASKING_SECONDS if seconds is None else seconds
         self._guard = threading.Lock()
         self._search: VerdictSearch[_Verdict] | None = None
 
-    def begin(self) -> VerdictSearch[_Verdict]:
+    def begin_search(self) -> VerdictSearch[_Verdict]:
         """Return the current search; begin a new one if its verdict is older than a second."""
         with self._guard:
             search = self._search
             if search is None or (
-                search.ended is not None and time.monotonic() - search.ended >= _KEPT_SECONDS
+                search.ended_at is not None and time.monotonic() - search.ended_at >= _KEPT_SECONDS
             ):
-                search = self._search = VerdictSearch(self._find)
+                search = self._search = VerdictSearch(self._compute_verdict)
             return search
 
-    def find(self, search: VerdictSearch[_Verdict] | None = None) -> _Verdict | None:
+    def find_verdict(self, search: VerdictSearch[_Verdict] | None = None) -> _Verdict | None:
         """Return the verdict of `search` (None: of the current search); None if it is not found in time.
 
         A missing verdict is logged once for each search.
         """
-        search = search or self.begin()
-        verdict = search.wait(self._seconds)
+        search = search or self.begin_search()
+        verdict = search.wait_for_verdict(self._seconds)
         if verdict is None:
             with self._guard:
                 is_logged, search.is_logged = search.is_logged, True
@@ -113,24 +117,25 @@ class HubReadiness:
     def __init__(self, engine: Engine, find_hub_problem: Callable[[], GatewayError | None]) -> None:
         self._engine = engine
         self._find_hub_problem = find_hub_problem
-        self._verdict = TimedVerdict("readiness", self._judge)
+        self._verdict = TimedVerdict("readiness", self._check_readiness)
 
-    def begin(self) -> VerdictSearch[ReadinessVerdict]:
-        """Return the current search, begun now if no verdict is kept; the caller may work meanwhile."""
-        return self._verdict.begin()
+    def begin_search(self) -> VerdictSearch[ReadinessVerdict]:
+        """Return the current search; begin one if the last verdict is old. The caller may work meanwhile."""
+        return self._verdict.begin_search()
 
-    def judge(self, search: VerdictSearch[ReadinessVerdict] | None = None) -> ReadinessVerdict:
+    def find_verdict(self, search: VerdictSearch[ReadinessVerdict] | None = None) -> ReadinessVerdict:
         """Return the verdict of `search` (None: of the current search).
 
         If it is not found in two seconds, the verdict is GW806: the database does not answer.
         """
-        verdict = self._verdict.find(search)
+        verdict = self._verdict.find_verdict(search)
         if verdict is not None:
             return verdict
         detail = "the database does not answer"
         return ReadinessVerdict(GatewayError(NO_ROOM, detail), f"{NO_ROOM.id} {detail}")
 
-    def _judge(self) -> ReadinessVerdict:
+    def _check_readiness(self) -> ReadinessVerdict:
+        """Return the first problem for which no message is accepted now, with a sentence on it."""
         engine = self._engine
         try:
             problem = health.find_readiness_problem(engine) or self._find_hub_problem()
@@ -143,4 +148,4 @@ class HubReadiness:
 
 def build_hub_readiness(hub: Hub) -> HubReadiness:
     """Return the readiness judge of a hub."""
-    return HubReadiness(hub.engine, lambda: find_unreadiness(hub))
+    return HubReadiness(hub.engine, lambda: find_readiness_problem(hub))

@@ -10,23 +10,23 @@ from typing import Final
 
 from gateway.errors import GatewayError
 
-#: A status of the catalogue that says the same to every client.
+#: Statuses of the catalogue that mean the same to every client.
 _REFUSALS: Final = (*range(400, 500), 503)
-#: The other refusals, by the first three signs of the id.
+#: The statuses of other refusals, by the first three characters of the problem's id.
 _FAMILIES: Final[Mapping[str, int]] = {
     **{"GW1": 400, "GW2": 401, "GW3": 422, "GW4": 422, "GW5": 422},
     **{"GW6": 502, "GW7": 409, "GW8": 503, "GW9": 503},
 }
-#: Those whose status is not that of catalogue or family.
+#: The statuses of single problems that have another status than the catalogue or the table above gives.
 _STATUS: Final[Mapping[str, int]] = {"GW208": 401, "GW302": 403, "GW312": 409, "GW807": 429, "GW808": 422}
 
 
 def find_status(problem: GatewayError) -> int:
     """Return the HTTP status of a problem."""
-    kind = problem.problem
-    if kind.id in _STATUS:
-        return _STATUS[kind.id]
-    catalogue_status = kind.codes.http or 500
+    problem_kind = problem.problem
+    if problem_kind.id in _STATUS:
+        return _STATUS[problem_kind.id]
+    catalogue_status = problem_kind.codes.http or 500
     if catalogue_status in _REFUSALS:
         return catalogue_status
-    return _FAMILIES[kind.id[:3]]
+    return _FAMILIES[problem_kind.id[:3]]

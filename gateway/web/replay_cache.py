@@ -29,12 +29,12 @@ class _StoredCall:
         #: Whether the call was refused because of an earlier call in the store.
         self.is_refused = False
         self._now = now
-        self._since = now - window
+        self._window_start = now - window
 
     def insert(self, conn: Connection) -> None:
         """Store the call; raises GW211 for octets seen before, GW312 for an id with other content."""
         is_new = seen_calls.insert_call(conn, self.row, self._now)
-        self.is_refused = not is_new or seen_calls.find_other_content(conn, self.row, self._since)
+        self.is_refused = not is_new or seen_calls.has_other_content(conn, self.row, self._window_start)
         if self.is_refused:
             raise _make_other_content_error() if is_new else _make_repeat_error()
 
@@ -50,7 +50,7 @@ class ReplayCache:
     def __init__(self, engine: Engine, window: timedelta = _WINDOW) -> None:
         self._engine = engine
         self._window = window
-        self._cleaned = datetime.min.replace(tzinfo=UTC)
+        self._cleaned_at = datetime.min.replace(tzinfo=UTC)
 
     @contextmanager
     def admit_call(self, call: NewSeenCall, now: datetime) -> Iterator[CallRecord]:
@@ -80,7 +80,7 @@ class ReplayCache:
         try:
             with write_transaction(self._engine, "calls.released") as conn:
                 if record.is_committed:
-                    seen_calls.release_call(conn, record.row.signature)
+                    seen_calls.mark_call_without_effect(conn, record.row.signature)
                 else:
                     record.row = replace(record.row, content=seen_calls.NO_EFFECT)
                     record.insert(conn)
@@ -89,12 +89,13 @@ class ReplayCache:
                 raise
 
     def _remove_old_calls(self, now: datetime) -> None:
-        if abs(now - self._cleaned) > _CLEAN_EVERY:
+        """Remove calls older than the window if the last removal of all old ones is `_CLEAN_EVERY` ago."""
+        if abs(now - self._cleaned_at) > _CLEAN_EVERY:
             with write_transaction(self._engine, "calls.seen") as conn:
                 removed = seen_calls.remove_old_calls(conn, now - self._window)
-            # Where more are old, the next call goes on.
-            if removed < seen_calls.MOST_REMOVED:
-                self._cleaned = now
+            # If this was not all of them, the next call of this method removes more.
+            if removed < seen_calls.MAX_REMOVED_CALLS:
+                self._cleaned_at = now
 
 
 def _make_other_content_error() -> GatewayError:

@@ -18,7 +18,7 @@ from werkzeug.exceptions import NotFound
 from werkzeug.routing import BaseConverter, Map
 
 from gateway.errors import REQUEST_MALFORMED, TOO_MANY_REQUESTS, GatewayError
-from gateway.store import LONGEST_POSITION, LONGEST_ROW_NUMBER
+from gateway.store import MAX_POSITION_DIGITS, MAX_ROW_NUMBER_DIGITS
 from gateway.wire import normalize_text
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -35,7 +35,7 @@ _TAG_OR_DATE: Final = re.compile(
 class RowNumberConverter(BaseConverter):
     """The number of a row in a path: a longer one leads nowhere (404)."""
 
-    regex = rf"[0-9]{{1,{LONGEST_ROW_NUMBER}}}"
+    regex = rf"[0-9]{{1,{MAX_ROW_NUMBER_DIGITS}}}"
 
     def to_python(self, value: str) -> int:
         """Return the number."""
@@ -45,7 +45,7 @@ class RowNumberConverter(BaseConverter):
 class PositionConverter(RowNumberConverter):
     """A position in a path, as ``<position:...>``: a longer one leads nowhere (404)."""
 
-    regex = rf"[0-9]{{1,{LONGEST_POSITION}}}"
+    regex = rf"[0-9]{{1,{MAX_POSITION_DIGITS}}}"
 
 
 class IdConverter(BaseConverter):
@@ -65,14 +65,14 @@ def add_converters(routes: Map) -> None:
     }
 
 
-def check_path(request: Request) -> None:
+def check_path_texts(request: Request) -> None:
     """Raise NotFound (404) for a path that has a character that cannot be stored."""
     for value in (request.view_args or {}).values():
         if isinstance(value, str) and _UNSTORABLE.search(value) is not None:
             raise NotFound
 
 
-def ignore_wrong_dates(request: Request) -> None:
+def remove_invalid_date_headers(request: Request) -> None:
     """Remove each condition header with an invalid date, as if it was not sent (RFC 9110 §13.1).
 
     werkzeug raises OverflowError for some of them.
@@ -82,7 +82,7 @@ def ignore_wrong_dates(request: Request) -> None:
             del request.environ[name]
 
 
-def check_request(request: Request) -> None:
+def check_request_texts(request: Request) -> None:
     """Raise GW110 for a character that cannot be stored, in the query, the form, a header or a cookie.
 
     The octets of files are no texts; their names and header fields are.
@@ -112,13 +112,13 @@ def check_texts(content: Any, text_place: str = "") -> None:
             detail = f"the character U+{ord(unstorable_match[0]):04X} cannot be stored"
             raise GatewayError(REQUEST_MALFORMED, detail, _UNSTORABLE.sub("\ufffd", text_place))
     elif isinstance(content, Mapping):
-        for name, inner in content.items():
+        for name, member in content.items():
             inner_place = f"{text_place}/{name}" if text_place else str(name)[:_LONGEST_NAME]
             check_texts(name, inner_place)
-            check_texts(inner, inner_place)
+            check_texts(member, inner_place)
     elif isinstance(content, Sequence) and not isinstance(content, bytes):
-        for inner in content:
-            check_texts(inner, text_place)
+        for member in content:
+            check_texts(member, text_place)
 
 
 class RunningRequests:
@@ -128,17 +128,17 @@ class RunningRequests:
     with credentials that are new to the server are counted here.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_per_caller: int) -> None:
+        self._max_per_caller = max_per_caller
         self._lock = Lock()
         self._running: Counter[str] = Counter()
 
     def begin_request(self, caller: str) -> None:
         """Count a request; raises GW807 where the caller has too many."""
         with self._lock:
-            if self._running[caller] >= self._most:
+            if self._running[caller] >= self._max_per_caller:
                 raise GatewayError(
-                    TOO_MANY_REQUESTS, f"{self._most} requests of {caller[:80]} are answered now"
+                    TOO_MANY_REQUESTS, f"{self._max_per_caller} requests of {caller[:80]} are answered now"
                 )
             self._running[caller] += 1
 

@@ -78,8 +78,8 @@ def _build_limits(settings: Settings, **limits: Any) -> RequestGateLimits:
     http = settings.http
     seconds = http.read_time_out.total_seconds()
     return RequestGateLimits(
-        room=http.arriving,
-        pace=MinimumBodyRate(seconds, int(seconds * http.slowest_body)),  # bounded: a setting
+        body_budget_octets=http.arriving,
+        min_body_rate=MinimumBodyRate(seconds, int(seconds * http.slowest_body)),  # bounded: a setting
         connections=ConnectionLimits(
             http.connections,
             http.connections_per_address,
@@ -98,7 +98,7 @@ def _build_spool_settings(settings: Settings, paths: frozenset[str]) -> SpoolSet
 
 
 def build_console_limits(settings: Settings) -> RequestGateLimits:
-    """Return the limits for requests to the console; `room` is shared by the uploads of all persons."""
+    """Return the limits for requests to the console; the uploads of all persons share one memory budget."""
     console = settings.console
     return _build_limits(
         settings,
@@ -137,12 +137,12 @@ def build_terminator_settings(settings: Settings) -> TerminatorSettings | None:
     return TerminatorSettings(
         identity=TlsIdentity(http.tls_certificate.absolute(), key, password),
         clients=http.client_ca.absolute() if http.client_ca else None,
-        required=http.client_certificate == "required",
-        handshake=min(_HANDSHAKE, seconds),
-        flush=seconds,
-        whole=http.connections * http.processes,
-        shaking=http.connections,
-        each=http.connections_per_address,
+        is_certificate_required=http.client_certificate == "required",
+        handshake_seconds=min(_HANDSHAKE, seconds),
+        flush_seconds=seconds,
+        max_connections=http.connections * http.processes,
+        max_handshakes=http.connections,
+        max_handshakes_per_network=http.connections_per_address,
         exempt=normalize_addresses(http.proxies),
     )
 
@@ -170,7 +170,7 @@ def serve_factory(
     http = settings.http
     tls = build_terminator_settings(settings)
     if tls is not None and not requires_certificate:
-        tls = replace(tls, required=False)
+        tls = replace(tls, is_certificate_required=False)
     serve_http(
         HttpServerSettings(
             factory=f"{factory.__module__}:{factory.__name__}",
@@ -221,10 +221,11 @@ def build_serving_hub(settings: Settings) -> Hub:
 
 def start_upkeep(hub: Hub) -> None:
     """Start the thread that regularly stores the counts of refusals and the mark of the database."""
-    threading.Thread(target=_keep_up, args=(hub,), name="upkeep", daemon=True).start()
+    threading.Thread(target=_run_upkeep, args=(hub,), name="upkeep", daemon=True).start()
 
 
-def _keep_up(hub: Hub) -> None:
+def _run_upkeep(hub: Hub) -> None:
+    """Keep the mark of the database and run the maintenance of the tally, without end; log problems."""
     while True:
         time.sleep(_UPKEEP_SECONDS)
         try:

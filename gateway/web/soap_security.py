@@ -182,7 +182,7 @@ class SoapSecurityGate:
                 _get_http_status(problem), self._write_signed_fault(problem, reply), start_response
             )
         except Exception as mistake:  # the caller gets a fault in any case, and the log gets no content
-            _LOG.error("soap: %s", _describe_exception(mistake), extra=_name_call(reply))
+            _LOG.error("soap: %s", _describe_exception(mistake), extra=_make_log_fields(reply))
             ours = find_resource_problem(mistake) or GatewayError(OUR_MISTAKE)
             return _send_response(
                 _get_http_status(ours), self._write_signed_fault(ours, reply), start_response
@@ -199,6 +199,7 @@ class SoapSecurityGate:
         return _PLACEHOLDER.sub(lambda _: location, self._wsdl) if escaped else self._wsdl
 
     def _answer_call(self, environ: Environ, reply: _ReplyContext) -> bytes:
+        """Check and perform a call; return the signed answer. `reply` gets its id and its party."""
         security = self._security
         _check_http_headers(environ)
         # An envelope has some hundred octets for each item, and a package of MTOM hardly more than it.
@@ -219,8 +220,8 @@ class SoapSecurityGate:
         canonical = canonicalize_element(content, exclusive=True)
         message_id = call.message.addressing.message_id
         body_digest = compute_digest(SHA256, canonical).hex()
-        seen = NewSeenCall(_digest_signed_parts(call.message.signature), party, message_id, body_digest)
-        with security.memory.admit_call(seen, now) as record:
+        new_call = NewSeenCall(_digest_signed_parts(call.message.signature), party, message_id, body_digest)
+        with security.memory.admit_call(new_call, now) as record:
             self._description.schema.validate_element(content)
             caller = Caller(party, call.message.certificate, message_id, call.envelope, record)
             response = self._service(VerifiedCall(content, canonical, call.operation, caller))
@@ -245,6 +246,7 @@ class SoapSecurityGate:
         return _OpenedCall(octets, message, operation, party)
 
     def _admit_signer(self, certificate: Certificate, now: datetime) -> str:
+        """Return the party of a signer's certificate; add the location to the problem of a refused one."""
         try:
             return self._security.admit(certificate, now)
         except GatewayError as problem:
@@ -271,6 +273,7 @@ class SoapSecurityGate:
         return operation
 
     def _write_signed_fault(self, problem: GatewayError, reply: _ReplyContext) -> bytes:
+        """Return the signed envelope of a SOAP 1.1 fault; if signing fails, log it and return it unsigned."""
         code = problem.problem.codes.soap or ("Server" if problem.problem.ours else "Client")
         detail = _make_refusal_detail(problem, self._description.namespace)
         fault = SoapFault(code, f"{problem.problem.id} {problem.problem.title}", (detail,))
@@ -279,21 +282,27 @@ class SoapSecurityGate:
             root = parse_xml(octets)
             header = etree.Element(f"{{{SOAP11}}}Header")
             root.insert(0, header)
-            write_addressing(header, self._address_reply(f"{self._description.namespace}:Refusal", reply))
+            write_addressing(
+                header, self._make_reply_headers(f"{self._description.namespace}:Refusal", reply)
+            )
             return self._sign_envelope(root)
         except Exception as mistake:  # without the key the fault is sent unsigned
-            _LOG.error("soap: fault not signed: %s", _describe_exception(mistake), extra=_name_call(reply))
+            _LOG.error(
+                "soap: fault not signed: %s", _describe_exception(mistake), extra=_make_log_fields(reply)
+            )
             return octets
 
     def _sign_answer(self, response: etree._Element, action: str, reply: _ReplyContext) -> bytes:
-        return self._sign_envelope(build_addressed_envelope(response, self._address_reply(action, reply)))
+        return self._sign_envelope(
+            build_addressed_envelope(response, self._make_reply_headers(action, reply))
+        )
 
     def _sign_envelope(self, root: etree._Element) -> bytes:
         security = self._security
         sign_soap_envelope(root, security.signer(), now=security.clock())
         return serialize_element(root)
 
-    def _address_reply(self, action: str, reply: _ReplyContext) -> AddressingHeaders:
+    def _make_reply_headers(self, action: str, reply: _ReplyContext) -> AddressingHeaders:
         return AddressingHeaders(action, self._security.new_id(), ANONYMOUS, reply.relates_to)
 
 
@@ -326,6 +335,7 @@ def _digest_signed_parts(signed: VerifiedSignature) -> str:
 
 
 def _make_refusal_detail(problem: GatewayError, namespace: str) -> etree._Element:
+    """Return the Refusal element of a SOAP fault: problem id, text and location, each only if not empty."""
     element = etree.Element(f"{{{namespace}}}Refusal", nsmap={"s": namespace})
     fields = (("Id", problem.problem.id), ("Text", problem.detail), ("Location", problem.location))
     for name, text in fields:
@@ -354,7 +364,7 @@ def _send_response(status: int, body: bytes, start_response: StartResponse) -> I
     return [body]
 
 
-def _name_call(reply: _ReplyContext) -> dict[str, str | None]:
+def _make_log_fields(reply: _ReplyContext) -> dict[str, str | None]:
     """Return the fields of a log line: the caller, once verified, and the MessageID that the call states."""
     return {"partner": reply.party, "message_id": reply.relates_to}
 

@@ -106,9 +106,9 @@ _BODY: Final = "/soap:Envelope/soap:Body"
 LONGEST_NUMBER: Final = 100
 
 
-def make_token_type(name: str, most: int | None = None, **facets: Any) -> Any:
-    """Return a required token type of at most `most` characters."""
-    limits = {} if most is None else {"min_len": 1, "max_len": most}
+def make_token_type(name: str, max_length: int | None = None, **facets: Any) -> Any:
+    """Return a required token type of at most `max_length` characters."""
+    limits = {} if max_length is None else {"min_len": 1, "max_len": max_length}
     return primitive.Token(type_name=name, min_occurs=1, nillable=False, **limits, **facets)
 
 
@@ -124,14 +124,14 @@ ItemNumber = primitive.Integer32(
 )
 
 
-def make_optional(kind: Any) -> Any:
+def make_optional(element_type: Any) -> Any:
     """Return the type of an element that may be absent."""
-    return kind.customize(min_occurs=0)
+    return element_type.customize(min_occurs=0)
 
 
-def make_repeatable(kind: Any) -> Any:
+def make_repeatable(element_type: Any) -> Any:
     """Return the type of an element that may occur any number of times."""
-    return kind.customize(min_occurs=0, max_occurs="unbounded")
+    return element_type.customize(min_occurs=0, max_occurs="unbounded")
 
 
 def declare_operation(name: str, **parameters: Any) -> Callable[[Any], Any]:
@@ -158,7 +158,7 @@ class _CallState:
     """The state of a call inside Spyne: the verified call, and the function that applies its value."""
 
     call: VerifiedCall
-    apply: Callable[[Any, Caller], object]
+    apply_value: Callable[[Any, Caller], object]
 
 
 def get_verified_call(ctx: Any) -> VerifiedCall:
@@ -174,7 +174,7 @@ class HubService(ServiceBase):  # type: ignore[misc]
     def call_wrapper(cls, ctx: Any, args: Any = None) -> None:
         """Call an operation, and apply the value that it returns."""
         try:
-            ctx.udc.apply(super().call_wrapper(ctx, args), ctx.udc.call.caller)
+            ctx.udc.apply_value(super().call_wrapper(ctx, args), ctx.udc.call.caller)
         except Exception as problem:
             raise CallRefusal(problem) from None
 
@@ -198,9 +198,9 @@ def _normalize_values(ctx: Any) -> None:
     _normalize_members(ctx.descriptor.in_message, ctx.in_body_doc)
 
 
-def _normalize_members(kind: Any, element: etree._Element) -> None:
+def _normalize_members(complex_type: Any, element: etree._Element) -> None:
     """Collapse white space in every value but sentences (XML Schema part 2 §4.3.6)."""
-    members = kind.get_flat_type_info(kind)
+    members = complex_type.get_flat_type_info(complex_type)
     for child in element:
         member = members.get(etree.QName(child).localname)
         if member is None:  # a document of any form, which is taken from the verified tree

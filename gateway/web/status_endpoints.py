@@ -55,36 +55,39 @@ class StatusReaders:
 class _StatusVerdicts:
     """The verdicts of the status endpoints, each with a thread and a deadline of its own."""
 
-    def __init__(self, engine: Engine, hub: HubProbes) -> None:
+    def __init__(self, engine: Engine, probes: HubProbes) -> None:
         self._engine = engine
-        self._hub = hub
-        self.readiness = HubReadiness(engine, hub.unready)
-        self.key_state = TimedVerdict("our key", lambda: hub.key() is not None)
-        self.reading = TimedVerdict("the database", lambda: health.can_read_database(engine))
-        self.measures = TimedVerdict("metrics", self._render_metrics, _MEASURING_SECONDS)
+        self._probes = probes
+        self.readiness = HubReadiness(engine, probes.unready)
+        self.key_unavailable = TimedVerdict("our key", lambda: probes.key() is not None)
+        self.database_readable = TimedVerdict("the database", lambda: health.can_read_database(engine))
+        self.metrics_text = TimedVerdict("metrics", self._render_metrics, _MEASURING_SECONDS)
 
-    def is_key_away(self) -> bool:
+    def is_key_unavailable(self) -> bool:
         """Return whether the key of the hub does not sign, or not in time."""
-        return self.key_state.find() is not False
+        return self.key_unavailable.find_verdict() is not False
 
     def _render_metrics(self) -> str | GatewayError:
+        """Return the text of the metrics; if it cannot be made, return the problem instead of raising it."""
         try:
             return metrics.render_metrics(
-                self._engine, ours=self._hub.certificates(), key_away=self.is_key_away()
+                self._engine,
+                own_periods=self._probes.certificates(),
+                is_key_unavailable=self.is_key_unavailable(),
             )
         except Exception as mistake:
-            # It is asked every few seconds: the answer says it, and workers log it once.
+            # Metrics are read every few seconds: the answer names the problem, and workers log it once.
             return mistake if isinstance(mistake, GatewayError) else GatewayError(NO_ROOM)
 
 
 def build_status_application(
-    engine: Engine, ours: HubProbes | None = None, readers: StatusReaders | None = None
+    engine: Engine, probes: HubProbes | None = None, readers: StatusReaders | None = None
 ) -> Flask:
-    """Return the application of the status endpoints; `ours` are the queries about the hub itself.
+    """Return the application of the status endpoints; `probes` are the queries about the hub itself.
 
     Without `readers` everybody may read everything.
     """
-    verdicts = _StatusVerdicts(engine, ours or HubProbes())
+    verdicts = _StatusVerdicts(engine, probes or HubProbes())
     application = Flask("gateway", static_folder=None)
     # Otherwise two slashes are answered with an address that has the Host of the request.
     application.url_map.merge_slashes = False
@@ -105,7 +108,7 @@ def build_status_application(
 
     @application.get("/status/ready")
     def answer_ready() -> Response:
-        verdict = verdicts.readiness.judge()
+        verdict = verdicts.readiness.find_verdict()
         is_ready = verdict.problem is None
         status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
         readiness_text = verdict.text if is_ready or may_read() else "not ready"
@@ -113,7 +116,7 @@ def build_status_application(
 
     @application.get("/metrics")
     def answer_metrics() -> Response:
-        text = verdicts.measures.find()
+        text = verdicts.metrics_text.find_verdict()
         if isinstance(text, str):
             return Response(text, content_type=metrics.CONTENT_TYPE)
         problem = NO_ROOM if text is None else text.problem
@@ -122,10 +125,12 @@ def build_status_application(
 
     @application.get("/metrics/process")
     def answer_process_metrics() -> Response:
-        key_search = verdicts.key_state.begin()
-        database_up = verdicts.reading.find() is True
-        key_away = verdicts.key_state.find(key_search) is not False
-        text = metrics.render_process_metrics(engine, database_up=database_up, key_away=key_away)
+        key_search = verdicts.key_unavailable.begin_search()
+        is_database_readable = verdicts.database_readable.find_verdict() is True
+        is_key_unavailable = verdicts.key_unavailable.find_verdict(key_search) is not False
+        text = metrics.render_process_metrics(
+            engine, is_database_readable=is_database_readable, is_key_unavailable=is_key_unavailable
+        )
         return Response(text, content_type=metrics.CONTENT_TYPE)
 
     return application

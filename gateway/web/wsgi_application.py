@@ -33,7 +33,7 @@ from gateway.hub import (
     WaitingRequest,
     apply_provider_event,
     find_key_problem,
-    find_unreadiness,
+    find_readiness_problem,
     list_own_periods,
     receive_parcel,
     reject_parcel,
@@ -79,13 +79,13 @@ def build_payment_endpoint(hub: Hub) -> WsgiApplication:
     """
 
     def answer_event(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if not hub.payments.provided:
+        if not hub.payments.has_provider:
             return send_response(_make_refusal(404, "no payment provider is configured"), start_response)
         if environ.get("REQUEST_METHOD") != "POST":
             return send_response(_make_refusal(405, "POST", Allow="POST"), start_response)
         length = str(environ.get("CONTENT_LENGTH") or "0")
-        # Nine digits: no longer number is converted.
-        # bounded: at most nine ASCII digits, asked before
+        # A longer number is not converted.
+        # bounded: at most nine ASCII digits, checked before
         if not (length.isascii() and length.isdecimal() and len(length) < 10) or int(length) > LARGEST_EVENT:
             return send_response(_make_refusal(413, "too large"), start_response)
         body = environ["wsgi.input"].read(int(length))  # bounded: at most nine ASCII digits, asked before
@@ -165,6 +165,10 @@ def build_ebms_endpoint(
 
 
 def _read_parcel(environ: Environ, limit: int) -> Parcel:
+    """Return the headers, body and client certificate of a request as a parcel.
+
+    Raises GW101 if the body has a content coding.
+    """
     if not is_identity_coding(environ.get("HTTP_CONTENT_ENCODING", "identity")):
         raise GatewayError(MEDIA_TYPE_REFUSED, "the body has a content coding", "Content-Encoding")
     headers = {
@@ -186,6 +190,7 @@ def send_response(answer: HttpResponse, start_response: StartResponse) -> Iterab
 def _send_large_response(
     answer: LargeResponse, environ: Environ, start_response: StartResponse
 ) -> Iterable[bytes]:
+    """Start the response and return its body as a file, so that the server sends it without loading it."""
     wrap: type[SentFile] = environ.get(FILE_KEY, SentFile)
     file = wrap(answer.content.open_stream())
     _send_head(answer, answer.content.octet_count, start_response)
@@ -210,7 +215,7 @@ class ServedAddress:
     host: str
     port: int
     scheme: str = "http"
-    names: tuple[str, ...] = ()
+    host_names: tuple[str, ...] = ()
     proxies: frozenset[str] = frozenset()
 
     def find_base_url(self, environ: Environ) -> str:
@@ -234,7 +239,8 @@ class ServedAddress:
         return (scheme if scheme in _DEFAULT_PORTS else self.scheme), host.strip()
 
     def _is_own_host(self, host: str) -> bool:
-        if host in {name.lower() for name in (*self.names, self.host)} - _EVERY_ADDRESS:
+        """Return whether a Host field's name or address is one at which this server can be reached."""
+        if host in {name.lower() for name in (*self.host_names, self.host)} - _EVERY_ADDRESS:
             return True
         if host == "localhost":
             return self.host in _EVERY_ADDRESS or _is_loopback(self.host)
@@ -245,7 +251,7 @@ class ServedAddress:
     def _get_own_url(self) -> str:
         """Return the URL that does not depend on a request."""
         host = self.host if self.host not in _EVERY_ADDRESS else socket.gethostname().lower()
-        return _format_url(self.scheme, next(iter(self.names), host), self.port)
+        return _format_url(self.scheme, next(iter(self.host_names), host), self.port)
 
 
 def build_served_address(settings: Settings) -> ServedAddress:
@@ -360,17 +366,17 @@ def build_wsgi_application(
     def route_request(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         endpoint = routes.get(environ.get("PATH_INFO", "").rstrip("/"), rest)
         # The register of a held database may be too old for a final refusal of a caller.
-        if endpoint is not rest and (held := find_database_hold(hub.engine)) is not None:
-            return send_response(_answer_held(held), start_response)
+        if endpoint is not rest and (hold_problem := find_database_hold(hub.engine)) is not None:
+            return send_response(_make_hold_answer(hold_problem), start_response)
         answer: Iterable[bytes] = endpoint(environ, start_response)
         return answer
 
     return route_request
 
 
-def _answer_held(held: GatewayError) -> HttpResponse:
-    """Return the answer while the database is held: that of a proxy, which everybody repeats."""
-    text = f"{held.problem.id} {held.problem.title}\n"
+def _make_hold_answer(hold_problem: GatewayError) -> HttpResponse:
+    """Return the unsigned 503 answer while the database is held; the sender repeats the message later."""
+    text = f"{hold_problem.problem.id} {hold_problem.problem.title}\n"
     return HttpResponse(503, {"Content-Type": "text/plain", "Retry-After": "10"}, text.encode())
 
 
@@ -379,11 +385,13 @@ def _build_hub_probes(hub: Hub) -> HubProbes:
     return HubProbes(
         lambda: list_own_periods(hub),
         lambda: find_key_problem(hub),
-        lambda: find_unreadiness(hub),
+        lambda: find_readiness_problem(hub),
     )
 
 
 def _build_protocol_endpoint(hub: Hub, protocol: ProtocolCore, limit: int) -> WsgiApplication:
+    """Return the WSGI application that receives the messages of one protocol for the hub."""
+
     def answer_problem(problem: GatewayError) -> HttpResponse:
         nothing = Parcel({}, MemoryBody(b""))
         return reject_parcel(hub, protocol, problem, nothing, hub.make_protocol_context(hub.get_snapshot()))

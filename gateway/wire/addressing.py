@@ -94,6 +94,7 @@ def _read_required_iri(headers_by_name: dict[str, Any], header_name: str) -> str
 
 
 def _read_relates_to(element: etree._Element | None) -> str | None:
+    """Return the id of the request that a reply names, None without wsa:RelatesTo; raise for another type."""
     if element is None:
         return None
     relationship_type = read_attribute(element, "RelationshipType", _REPLY_RELATIONSHIP)

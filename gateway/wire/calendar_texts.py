@@ -60,7 +60,7 @@ def convert_wco_moment(text: str) -> str:
 def describe_wrong_wco_moment(text: str) -> str | None:
     """Return why a text is no moment of the WCO Data Model, None where it is one.
 
-    Its format code (UNTDID 2379) is not asked: a date is one under the code 304, too.
+    Its format code (UNTDID 2379) is not checked: a date alone is accepted even if the code is 304.
     """
     moment = convert_wco_moment(text)
     return None if is_calendar_text(moment, "moment") else describe_wrong_moment(moment, text)

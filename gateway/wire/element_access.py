@@ -124,6 +124,7 @@ def list_xpath_namespaces(root: etree._Element) -> dict[str, str]:
 
 
 def _format_xpath_step(element: etree._Element) -> str:
+    """Return the XPath step from the parent to `element`, with a position if siblings have its name."""
     tag, node_name = element.tag, _format_node_name(element)
     if not isinstance(tag, str):
         return node_name

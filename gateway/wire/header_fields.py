@@ -144,6 +144,7 @@ def _find_field_name(preceding_octets: bytes, end_of_line: bytes) -> str:
 
 
 def _unfold_lines(block: bytes, end_of_line: bytes, location: str) -> Iterator[str]:
+    """Yield each header field as one line: a line that begins with a space or tab continues a field."""
     try:
         lines = block.decode("utf-8").split(end_of_line.decode())
     except UnicodeDecodeError as wrong:
@@ -195,7 +196,7 @@ def read_http_message(message_octets: bytes, limits: WireLimits = DEFAULT_LIMITS
 
 
 def read_http_head(message_octets: bytes, limits: WireLimits = DEFAULT_LIMITS) -> HttpHead:
-    """Return start line, headers and begin of the body of an HTTP message; `raw` may be its first octets.
+    """Return start line, headers and body offset of an HTTP message, which `message_octets` begin.
 
     Raises GW103 for malformed header fields, or if no empty line ends them within the limit, and GW102 for
     too many of them.
@@ -212,6 +213,7 @@ def read_http_head(message_octets: bytes, limits: WireLimits = DEFAULT_LIMITS) -
 
 
 def _read_body(headers: Mapping[str, str], body: bytes, limits: WireLimits) -> bytes:
+    """Return the body without chunk sizes; raise GW103 for a wrong length, GW102 above the limit."""
     transfer_coding, content_length = headers.get("transfer-encoding"), headers.get("content-length")
     if transfer_coding is not None:
         if content_length is not None or transfer_coding.lower() != "chunked":
@@ -227,6 +229,7 @@ def _read_body(headers: Mapping[str, str], body: bytes, limits: WireLimits) -> b
 
 
 def _decode_chunks(body: bytes, limits: WireLimits) -> bytes:
+    """Return the joined chunks of a body (RFC 9112 §7.1); raise GW103 for a wrong one, GW102 for too many."""
     pieces: list[bytes] = []
     position = 0
     for _ in range(limits.chunks):

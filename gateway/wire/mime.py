@@ -404,6 +404,7 @@ def _read_part(
     limits: WireLimits,
     budget: _DecodedOctetBudget,
 ) -> MimePart:
+    """Return the decoded part in `region`; raise GW103 if malformed. `part_number` is for error texts."""
     start, end, end_of_line = region.start, region.end, region.end_of_line
     line_end_length = len(end_of_line)
     if body[start : min(end, start + line_end_length)] == end_of_line:
@@ -456,6 +457,7 @@ def _reject_http_codings(headers: Mapping[str, str], part_start: int) -> None:
 
 
 def _parse_content_id(header_value: str) -> str:
+    """Return a Content-ID without angle brackets, "" for an empty value; raise GW103 for any other."""
     if not header_value:
         return ""
     id_match = _CONTENT_ID.fullmatch(header_value)
@@ -465,6 +467,7 @@ def _parse_content_id(header_value: str) -> str:
 
 
 def _decode_content(content: bytes, encoding: str, content_id: str) -> bytes:
+    """Return content decoded by its Content-Transfer-Encoding; raise GW103 for a malformed one."""
     location = f"cid:{content_id}"
     if encoding == "base64":
         base64_text = content.translate(None, _BASE64_SPACE)
@@ -507,6 +510,7 @@ def _find_root_index(parts: Sequence[MimePart], start_id: str) -> int:
 
 
 def _check_root_part(part: MimePart, root_types: Collection[str] = XML_TYPES) -> MimePart:
+    """Return `part`; raise GW101 unless its type is one of `root_types` and its charset is UTF-8."""
     media_type = parse_media_type(part.headers.get("content-type", "text/plain"))
     if media_type.name not in root_types:
         raise GatewayError(
@@ -519,6 +523,7 @@ def _check_root_part(part: MimePart, root_types: Collection[str] = XML_TYPES) ->
 
 
 def _write_part_headers(part: MimePart) -> bytes:
+    """Return the MIME header of a part; raise GW103 if its `media_type` is not that of its Content-Type."""
     header_fields = {"Content-Type": part.headers.get("content-type", part.media_type)}
     if part.content_id:
         header_fields["Content-ID"] = f"<{_parse_content_id(part.content_id)}>"

@@ -84,6 +84,7 @@ class ReaderThreads:
         threading.Thread(target=self._run_thread, name=self._thread_name, daemon=True).start()
 
     def _run_thread(self) -> None:
+        """Perform work until none is left; after many parsed octets, free memory and change threads."""
         octet_limit = _MAX_PARSED_OCTETS
         while self._run_next_work():
             if count_parsed_octets() >= octet_limit:

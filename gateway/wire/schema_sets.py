@@ -142,6 +142,7 @@ def _make_first_violation(libxml_violation: LibxmlViolation, root: etree._Elemen
 
 
 def _make_explained_violation(error: Any) -> SchemaViolation:
+    """Return the violation for an `error` of xmlschema; its line is 0 where the element is unknown."""
     element = find_concerned_element(error)
     has_element = isinstance(element, etree._Element)
     return SchemaViolation(
@@ -196,6 +197,7 @@ def _check_schema_references(folder_path: Path, entry_file: Path) -> None:
 
 
 def _resolve_schema_location(folder_path: Path, referring_path: Path, schema_location: str) -> Path:
+    """Return the file to which a schema refers; raise GW801 unless it is in the folder of the schemas."""
     schema_path = (referring_path.parent / schema_location).resolve()
     if (
         not _RELATIVE_PATH.fullmatch(schema_location)

@@ -73,6 +73,7 @@ def find_violation(
 def _find_violation_once(
     schema: etree.XMLSchema, root: etree._Element, octet_count: int | None
 ) -> LibxmlViolation | None:
+    """Return the first violation, None for a valid document; a long document is validated in pieces first."""
     is_short = octet_count is not None and octet_count <= _MAX_TREE_NODES * _MIN_NODE_OCTETS
     if not is_short and cast("float", _COUNT_NODES(root)) > _MAX_TREE_NODES:
         violation = _find_streamed_violation(root, schema)
@@ -92,6 +93,7 @@ def _is_valid(schema: etree.XMLSchema, root: etree._Element) -> bool:
 
 
 def _read_error_log(schema: etree.XMLSchema) -> LibxmlViolation:
+    """Return the first violation in the error log of `schema`; raise GW806 where memory was used up."""
     error_log: Any = schema.error_log
     for error in error_log:
         if error.type == etree.ErrorTypes.ERR_NO_MEMORY:
@@ -126,6 +128,7 @@ class _StreamedValidation:
         return self._violation
 
     def _feed_pending(self) -> None:
+        """Feed the collected octets to the parser, and store the first violation that it has logged."""
         self._is_ended = _feed_piece(self._parser, bytes(self._pending_octets))
         self._pending_octets.clear()
         error_log = self._parser.feed_error_log

@@ -261,6 +261,7 @@ def _list_elements(parent: etree._Element | None) -> list[etree._Element]:
 
 
 def _is_mandatory(block: etree._Element, version: SoapVersion) -> bool:
+    """Return whether a header block has mustUnderstand; raise GW107 for a value that is no truth value."""
     value = read_attribute(block, f"{{{_NAMESPACES[version]}}}mustUnderstand", "0").strip()
     flag = _FLAGS.get(value)
     if flag is None:

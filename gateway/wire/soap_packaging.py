@@ -67,6 +67,7 @@ def unwrap_soap_envelope(content_type: str, body: bytes, limits: WireLimits = DE
 
 
 def _read_package(content_type: str, media_type: MediaType, body: bytes, limits: WireLimits) -> bytes:
+    """Return the envelope in an MTOM package; a certificate in a part of its own is put back into it."""
     related_parts = read_multipart_related(content_type, body, limits, (XOP_TYPE,))
     root, start_id = related_parts.root, get_start_id(media_type)
     if start_id and root.content_id != start_id:

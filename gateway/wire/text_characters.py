@@ -62,6 +62,7 @@ def find_unclear_character(text: str) -> str | None:
 
 
 def _is_unclear(character: str) -> bool:
+    """Return whether a character is not seen, or looks like another one: an id may not have it."""
     if character == " ":
         return False
     code_point = ord(character)

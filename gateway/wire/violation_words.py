@@ -119,6 +119,7 @@ def _read_literal(atom: re.Match[str]) -> str | None:
 
 
 def _describe_atom(atom: re.Match[str], quantifier: str) -> str | None:
+    """Return the words for one atom of a pattern with its quantifier; None where it is not described."""
     if atom["group"] is not None:
         branch_descriptions = [
             _describe_sequence(branch) for branch in _split_alternatives(atom["group"][1:-1])
@@ -166,6 +167,7 @@ def _describe_class(content: str) -> tuple[str, str]:
 
 
 def _count_characters(class_names: Sequence[str], quantifier: str) -> str:
+    """Return words for `quantifier` ("", "+", "{1,3}") times a character; `class_names`: singular, plural."""
     singular, plural = class_names
     fixed_texts = {"": f"1 {singular}", "?": f"optionally 1 {singular}", "{0,1}": f"optionally 1 {singular}"}
     fixed_texts |= {"*": f"any number of {plural}", "+": f"1 or more {plural}"}
@@ -347,7 +349,7 @@ def _has_name_of_child(error: Any, expected_tags: Sequence[str]) -> bool:
 
 
 def _describe_wrong_child(error: Any) -> str | None:
-    """Return the words for a child element that is not expected, or for one that is missing."""
+    """Return the words for an unexpected or a missing child; None if it is not known which one is missing."""
     expected_tags = _list_expected_names(error)
     if error.invalid_tag is None:
         parent = _read_local_name(str(getattr(error.obj, "tag", "")))

@@ -109,6 +109,7 @@ class PointerIndex:
         return self._pointers.get(element) or self._index_ancestors(element)
 
     def _index_ancestors(self, element: etree._Element) -> tuple[str, str]:
+        """Return pointer and path of `element`; store those of all children of its ancestors, too."""
         ancestor_chain = _list_ancestor_chain(element, self._root)
         step = self._pointers.setdefault(ancestor_chain[0], _make_first_step(ancestor_chain[0]))
         for parent, node in pairwise(ancestor_chain):
@@ -186,6 +187,7 @@ def _search_branches(
 def _list_child_steps(
     element: etree._Element, pointer: str, path: str
 ) -> list[tuple[etree._Element, str, str]]:
+    """Return the children of `element`, whose own are `pointer` and `path`, with pointer and path."""
     tag_counts: defaultdict[str, int] = defaultdict(int)
     pointer_counts: defaultdict[str, int] = defaultdict(int)
     steps, plain_elements = [], _list_plain_elements().get(path, {})

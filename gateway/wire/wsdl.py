@@ -179,6 +179,7 @@ def bind_document_namespaces(
 
 
 def _read_description(root: etree._Element) -> ServiceDescription:
+    """Return the operations of a WSDL and the schema of its namespace; raise ValueError if unsupported."""
     namespace = _get_attribute(root, "targetNamespace")
     schemas = root.findall("wsdl:types/xsd:schema", _NAMESPACES)
     schema = next(candidate for candidate in schemas if candidate.get("targetNamespace") == namespace)
@@ -209,6 +210,7 @@ def _read_description(root: etree._Element) -> ServiceDescription:
 def _read_operation(
     element: etree._Element, elements_by_message: Mapping[str, str], schema: etree._Element
 ) -> WsdlOperation:
+    """Return one operation; `elements_by_message` has the element of each message in Clark notation."""
     wsdl_input, wsdl_output = (
         element.find("wsdl:input", _NAMESPACES),
         element.find("wsdl:output", _NAMESPACES),

@@ -63,6 +63,7 @@ class _ExclusiveWriter:
         self.rendered_scopes: list[dict[str, str]] = [{}]
 
     def write_start_tag(self, name: str, attributes: list[str]) -> None:
+        """Write a start tag in exclusive canonical form; `attributes` alternates names and values."""
         pairs = list(zip(attributes[::2], attributes[1::2], strict=True))
         declared_namespaces = {
             key[6:]: value for key, value in pairs if key == "xmlns" or key.startswith("xmlns:")
@@ -160,6 +161,7 @@ def count_parsed_octets() -> int:
 
 
 def _parse_hardened(data: bytes) -> etree._Element:
+    """Return the root of `data`, without DTD and entities; raise GW104 if malformed, GW806 without memory."""
     _parsed_octets.octets += len(data)
     # Each document has its own parser: threads would wait for a shared one, and the cost is the same.
     parser = etree.XMLParser(
@@ -238,6 +240,7 @@ def _write_twice(canonicalize: Callable[[], bytes]) -> bytes:
 def _canonicalize_subtree(
     element: etree._Element, exclusive: bool, prefixes: Sequence[str], with_comments: bool
 ) -> bytes:
+    """Return the canonical form of `element`; `prefixes` is the PrefixList of the exclusive form."""
     if exclusive and "#default" in prefixes:
         return canonicalize_exclusive(
             etree.tostring(element, encoding="utf-8", with_tail=False), prefixes, with_comments
@@ -275,6 +278,7 @@ def canonicalize_document(
 def _canonicalize_whole(
     root: etree._Element, omitted_elements: Collection[etree._Element], exclusive: bool
 ) -> bytes:
+    """Return the canonical form, without comments, of the document of `root` without `omitted_elements`."""
     if omitted_elements and next(islice(root.iter(), _LONG_DOCUMENT_NODES, None), None) is not None:
         return _canonicalize_long_document(root, omitted_elements, exclusive)
     canonical_form = _write_canonical_form(root.getroottree(), exclusive, prefixes=(), with_comments=False)
@@ -288,7 +292,7 @@ def _canonicalize_whole(
 def _canonicalize_long_document(
     root: etree._Element, omitted_elements: Collection[etree._Element], exclusive: bool
 ) -> bytes:
-    """Return the canonical form of a document without the elements `omit`; only one copy is in memory."""
+    """Return the canonical form of a document without `omitted_elements`; only one copy is in memory."""
     tree: Any = root.getroottree()
     buffer = BytesIO()
     try:
@@ -308,13 +312,15 @@ def _canonicalize_long_document(
     return buffer.getvalue()
 
 
-def omit_canonical_elements(root: etree._Element, omit: Collection[etree._Element], whole: bytes) -> bytes:
-    """Return the canonical form `whole` of the document of `root` without its elements `omit`."""
+def omit_canonical_elements(
+    root: etree._Element, omitted_elements: Collection[etree._Element], canonical_form: bytes
+) -> bytes:
+    """Return the document of `root` in `canonical_form`, without its elements `omitted_elements`."""
     top = root.getroottree()
     # Views: a long form is copied once.
-    view, position = memoryview(whole), 0
+    view, position = memoryview(canonical_form), 0
     pieces: list[memoryview] = []
-    for start, end in _find_canonical_spans(top.getroot(), omit, whole):
+    for start, end in _find_canonical_spans(top.getroot(), omitted_elements, canonical_form):
         if start >= position:  # else it is inside an element that is already cut out
             pieces.append(view[position:start])
             position = end
@@ -339,7 +345,8 @@ def _detach_element(element: etree._Element, inherit_xml_attributes: bool) -> et
     default namespace and omits inherited xml:lang, xml:space and xml:base. Only the inclusive
     form includes these.
     """
-    # Writing is confirmed too: without enough memory, it may leave out a namespace declaration.
+    # If the copy is refused, it is written and parsed a second time: without enough memory, lxml may leave
+    # out a namespace declaration.
     copy = confirm_refusal(
         lambda: _parse_hardened(etree.tostring(element, encoding="utf-8", with_tail=False))
     )
@@ -351,6 +358,7 @@ def _detach_element(element: etree._Element, inherit_xml_attributes: bool) -> et
 
 
 def _write_canonical_form(apex: Any, exclusive: bool, prefixes: Sequence[str], with_comments: bool) -> bytes:
+    """Return the canonical form that lxml writes of `apex`, an element or a whole tree."""
     try:
         octets: bytes = etree.tostring(
             apex,
@@ -417,7 +425,7 @@ def _count_canonical_spans(
 def _measure_extents(
     root: etree._Element, omitted_elements: Collection[etree._Element]
 ) -> list[tuple[int, int]]:
-    """Return for each outermost element of `omit` its index in document order and its element count."""
+    """Return index in document order and element count of each outermost one of `omitted_elements`."""
     pending_elements = set(omitted_elements)
     extents: list[tuple[int, int]] = []
     next_index = 0

@@ -414,6 +414,7 @@ class _CountingScanner(_ElementScanner):
             self.parser.CommentHandler = self.count_comment
 
     def start_element(self, name: str, attributes: list[str]) -> None:
+        """Count the element, its declarations and its memory; reject a document above a limit."""
         super().start_element(name, attributes)
         self.run = 0
         self.elements += 1

@@ -258,6 +258,7 @@ def read_yaml(
 
 
 def _make_syntax_error(error: Exception, start_mark: SourceMark, content: bytes) -> GatewayError:
+    """Return the error for malformed YAML, in the line that the parser names, else in line 1."""
     if isinstance(error, yaml.reader.ReaderError):
         return _make_character_error(start_mark, content)
     mark = getattr(error, "problem_mark", None)
@@ -353,6 +354,7 @@ class _YamlReader:
         return nodes
 
     def _read_mapping(self, mark: SourceMark, depth: int, name: str) -> YamlNode:
+        """Return the mapping whose start event was read; raise for a key that is no text or occurs twice."""
         nodes: dict[str, YamlNode] = {}
         keys: dict[str, SourceMark] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):

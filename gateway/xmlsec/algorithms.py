@@ -210,6 +210,7 @@ def verify_value_of_checked_key(
 
 
 def _check_rsa_key(key: object) -> None:
+    """Raise unless `key` is an RSA key of a permitted size and public exponent."""
     if not isinstance(key, rsa.RSAPublicKey):
         _raise_algorithm_error("an RSA signature needs an RSA key")
     if key.key_size not in _RSA_BITS:
@@ -233,6 +234,7 @@ def _verify_rsa_value(
 def _verify_ecdsa_value(
     key: ec.EllipticCurvePublicKey, scheme: ec.ECDSA, signature_value: bytes, signed_octets: bytes
 ) -> None:
+    """Raise InvalidSignature unless `signature_value` (r, then s) verifies over `signed_octets`."""
     # RFC 9231 §2.3.6: r and s, each of exactly the length of the order of the curve
     width = (key.curve.key_size + 7) // 8
     if len(signature_value) != 2 * width:

@@ -189,6 +189,7 @@ def _write_key_info(certificate: bytes) -> str:
 
 
 def _make_references(envelope: bytes, attachments: Mapping[str, bytes | Body]) -> list[DigestReference]:
+    """Return the references to sign: URI "" for the envelope, and a cid: URI for each attachment."""
     references = [DigestReference("", SHA256, compute_digest(SHA256, envelope), ENVELOPE_TRANSFORMS)]
     for content_id, content in attachments.items():
         # RFC 2392: a Content-ID in a cid: URI is percent-encoded
@@ -233,6 +234,7 @@ def _match_references(
 def _check_envelope_transforms(
     reference: DigestReference, parsed: ParsedSignature, policy: SignaturePolicy
 ) -> None:
+    """Raise unless a reference to the envelope has the transforms of ebMS 2.0 §4.1.3, and no Type."""
     allowed_transforms = [ENVELOPE_TRANSFORMS]
     if policy.xpath_optional:
         allowed_transforms.append(_TRANSFORMS_WITHOUT_XPATH)
@@ -243,6 +245,7 @@ def _check_envelope_transforms(
 
 
 def _parse_content_id(reference: DigestReference, parsed: ParsedSignature) -> str:
+    """Return the Content-ID that a reference names; raise for another URI, a transform or a Type."""
     if not reference.uri.startswith("cid:") or len(reference.uri) > _MAX_URI_LENGTH:
         raise_signature_error(
             f"reference '{reference.uri[:120]}' is neither \"\" nor a cid: URI", parsed.signed_info

@@ -169,6 +169,7 @@ def _describe_refusal(refusal: GatewayError) -> str:
 def _read_permitted_signature(
     root: etree._Element, parts: Mapping[str, bytes], policy: SignaturePolicy
 ) -> ParsedSignature:
+    """Return the one signature of a document as read; raise for what the `policy` does not permit."""
     signatures = list(root.iter(f"{{{DS}}}Signature"))
     if not signatures:
         raise_signature_error("no signature in the document", root, errors.SIGNATURE_MISSING)
@@ -200,6 +201,7 @@ def _plan_reference(
     parsed: ParsedSignature,
     parts: Mapping[str, bytes],
 ) -> _ReferencePlan:
+    """Return which element or part a reference covers, its canonical form, and its omitted parts."""
     remaining_transforms = list(reference.transforms)
     omitted_elements: tuple[etree._Element, ...] = ()
     if remaining_transforms and remaining_transforms[0].algorithm == ENVELOPED_SIGNATURE:
@@ -260,6 +262,7 @@ def _find_named_element(uri: str, root: etree._Element) -> etree._Element:
 def _plan_part(
     reference: DigestReference, part_octets: bytes, method: Transform, parsed: ParsedSignature
 ) -> _ReferencePlan:
+    """Return the plan for a received part: its octets as they are, or parsed for one canonical form."""
     if not reference.transforms:
         return _ReferencePlan(reference.uri, None, part_octets, method, ())
     if (
@@ -274,6 +277,7 @@ def _plan_part(
 
 
 def _verify_digests(parsed: ParsedSignature, plans: list[_ReferencePlan]) -> None:
+    """Raise unless each reference has the digest of its plan; `plans` are in the order of the references."""
     octets_by_plan: dict[_ReferencePlan, bytes] = {}
     for reference, plan in zip(parsed.references, plans, strict=True):
         if plan not in octets_by_plan:
@@ -287,6 +291,7 @@ def _verify_digests(parsed: ParsedSignature, plans: list[_ReferencePlan]) -> Non
 
 
 def _verify_signed_info(parsed: ParsedSignature, key_source: KeySource) -> None:
+    """Raise unless the signature value verifies over SignedInfo with the key of `key_source`."""
     # the strict reader has found no comments in it
     method = _drop_comments(parsed.canonicalization)
     canonical_signed_info = canonicalize_signed_part(
@@ -301,6 +306,7 @@ def _drop_comments(method: Transform) -> Transform:
 
 
 def _dereference_octets(plan: _ReferencePlan) -> bytes:
+    """Return the octets that a plan covers: the part, or the canonical form without the omitted elements."""
     if plan.element is None:
         return plan.part_octets
     if plan.element.getparent() is None and plan.method.algorithm != EXCLUSIVE_C14N:

@@ -88,6 +88,7 @@ def read_x509_key_info(key_info: etree._Element, *, allow_hints: bool = False) -
 
 
 def _read_leaf_certificate(x509_data: etree._Element, allow_hints: bool) -> Certificate:
+    """Return the one leaf in ds:X509Data; `allow_hints` permits names and numbers of certificates, too."""
     check_attributes(x509_data)
     parts = [part for part in list_children(x509_data) if not (allow_hints and part.tag in X509_HINTS)]
     if not 1 <= len(parts) <= _MAX_X509_CERTIFICATES or any(
@@ -124,6 +125,7 @@ def read_readable_certificate(der: bytes) -> Certificate:
 
 
 def _check_same_key(key_value: etree._Element, certificate: Certificate) -> None:
+    """Raise unless a ds:KeyValue contains the public key of `certificate`."""
     check_attributes(key_value)
     key = certificate.public_key
     if isinstance(key, rsa.RSAPublicKey):
@@ -219,6 +221,7 @@ def read_security_token(
 
 
 def _read_binary_token(reference: etree._Element, tokens: Mapping[str, etree._Element]) -> Certificate:
+    """Return the signer's certificate in the token that a wsse:Reference names; `tokens` are by wsu:Id."""
     check_attributes(reference, required=("URI",), optional=("ValueType",))
     uri = reference.get("URI", "")
     token = tokens.get(uri[1:]) if uri.startswith("#") else None
@@ -247,6 +250,7 @@ def _read_path_leaf(octets: bytes, token: etree._Element) -> Certificate:
 
 
 def _read_pkcs7_leaf(octets: bytes, token: etree._Element) -> Certificate:
+    """Return the one leaf in the PKCS #7 certificates `octets` (DER); raise at `token` without one."""
     try:
         parsed_certificates = pkcs7.load_der_pkcs7_certificates(octets)
     except Exception as problem:
@@ -266,6 +270,7 @@ def _read_pkcs7_leaf(octets: bytes, token: etree._Element) -> Certificate:
 
 
 def _read_key_identifier(element: etree._Element, candidates: Iterable[Certificate]) -> Certificate:
+    """Return the certificate in a wsse:KeyIdentifier, or the one of `candidates` that it identifies."""
     check_attributes(element, required=("ValueType",), optional=("EncodingType", _ID))
     if element.get("EncodingType", BASE64_ENCODING) != BASE64_ENCODING:
         raise_signature_error("a KeyIdentifier must be in base64", element)
@@ -288,6 +293,7 @@ def _compute_thumbprint(certificate: Certificate) -> bytes:
 
 
 def _read_x509_data(element: etree._Element, candidates: Iterable[Certificate]) -> Certificate:
+    """Return the certificate in ds:X509Data, or the one of `candidates` with its issuer and serial number."""
     check_attributes(element)
     children = list_children(element)
     if len(children) == 1 and children[0].tag == f"{{{DS}}}X509Certificate":
@@ -345,6 +351,7 @@ def _normalize_name_text(text: str) -> str:
 def _find_candidate(
     element: etree._Element, candidates: Iterable[Certificate], is_match: _CertificateTest
 ) -> Certificate:
+    """Return the one of `candidates` for which `is_match` is true; raise at `element` for none or several."""
     matching_certificates = {
         certificate.sha256: certificate for certificate in candidates if is_match(certificate)
     }
@@ -386,6 +393,7 @@ def _encode_base64(octets: bytes) -> str:
 
 
 def _write_binary_token(octets: bytes, token_type: str, token_id: str) -> _TokenAndReference:
+    """Return a BinarySecurityToken with `octets`, and the wsse:Reference to it, both as text."""
     attributes = write_attribute("URI", f"#{token_id}") + write_attribute("ValueType", token_type)
     start_tag = (
         _BINARY_TOKEN_START + write_attribute("ValueType", token_type) + write_attribute("wsu:Id", token_id)

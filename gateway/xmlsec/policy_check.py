@@ -115,6 +115,7 @@ def check_signature_policy(
 
 
 def _check_reference(reference: etree._Element, parts: Collection[str], policy: SignaturePolicy) -> None:
+    """Raise for a digest algorithm, a URI or a transform of a ds:Reference that is not permitted."""
     for method in reference.iterchildren(f"{{{DS}}}DigestMethod"):
         with map_policy_violation("algorithm"):
             check_digest_algorithm(method.get("Algorithm", ""), policy)
@@ -131,6 +132,7 @@ def _check_reference(reference: etree._Element, parts: Collection[str], policy: 
 
 
 def _check_reference_uri(reference: etree._Element, parts: Collection[str]) -> None:
+    """Raise unless the URI of a reference is empty, names one of `parts`, or is # and an identifier."""
     uri = reference.get("URI")
     if uri is None:
         raise_policy_violation("external reference", "a reference without a URI is not accepted", reference)
@@ -191,6 +193,7 @@ def read_key_source(key_info: etree._Element, root: etree._Element) -> KeySource
 
 
 def _read_source(element: etree._Element, root: etree._Element) -> KeySource:
+    """Return the key in a child of ds:KeyInfo, and the certificate that contains it, if there is one."""
     if element.tag == _X509_DATA:
         return _read_x509_data(element)
     if element.tag == _TOKEN_REFERENCE:
@@ -218,6 +221,7 @@ def _read_key_value(element: etree._Element) -> object:
 
 
 def _read_x509_data(x509_data: etree._Element) -> KeySource:
+    """Return the one leaf in ds:X509Data as the key source, with the other certificates beside it."""
     check_attributes(x509_data)
     parts = [part for part in list_children(x509_data) if part.tag not in X509_HINTS]
     if not parts:

@@ -327,6 +327,7 @@ def _check_digest(
 def _canonicalize_attachment(
     reading: SignatureReading, reference: DigestReference, canonicalize: Callable[[], DigestInput]
 ) -> DigestInput:
+    """Return the octets for the digest; an attachment that is malformed XML makes the signature invalid."""
     try:
         return canonicalize()
     except GatewayError as refusal:

@@ -125,6 +125,7 @@ def canonicalize_attachment(
 
 
 def _parse_xml_attachment(content_id: str, attachment: SwaAttachment, limits: WireLimits) -> etree._Element:
+    """Return the root of an XML part; raise GW102 above `limits.xml` octets, with the part as location."""
     if count_octets(attachment.content) > limits.xml:
         detail = f"an XML part may have at most {limits.xml} octets: compress it"
         raise GatewayError(errors.TOO_LARGE, detail, f"cid:{content_id[:256]}")
@@ -396,6 +397,7 @@ def _index_signable_elements(
 def _find_element(
     reference: DigestReference, parsed: ParsedSignature, elements_by_id: Mapping[str, etree._Element]
 ) -> etree._Element:
+    """Return the element that a reference names by id; raise unless its one transform is exclusive C14N."""
     target = elements_by_id.get(reference.uri[1:]) if reference.uri.startswith("#") else None
     if target is None:
         detail = (
@@ -412,6 +414,7 @@ def _find_element(
 def _find_attachment(
     reference: DigestReference, parsed: ParsedSignature, attachments: Collection[str]
 ) -> str:
+    """Return the Content-ID of a reference to one of `attachments`; raise unless it signs content alone."""
     if [transform.algorithm for transform in reference.transforms] != [SWA_CONTENT] or len(
         reference.uri
     ) > _MAX_URI_LENGTH:
@@ -431,6 +434,7 @@ def _check_coverage(
     required_elements: Iterable[etree._Element],
     attachments: Collection[str],
 ) -> None:
+    """Raise unless `targets` contain each of `required_elements` and each Content-ID in `attachments`."""
     covered_targets = list(targets.values())
     for element in required_elements:
         if element not in covered_targets:

@@ -114,6 +114,7 @@ def check_timestamp(timestamp: etree._Element, now: datetime, window: TimestampW
 def _find_window_fault(
     created: datetime, expires: datetime, now: datetime, window: TimestampWindow
 ) -> str | None:
+    """Return why a Timestamp is refused at the time `now`; None if it is accepted."""
     if created > now + window.max_ahead:
         return "it was created in the future"
     if created < now - window.max_age:
@@ -126,6 +127,7 @@ def _find_window_fault(
 
 
 def _read_instant(element: etree._Element) -> datetime:
+    """Return the time in UTC that `element` contains; raise for any other form of it."""
     check_attributes(element)
     try:
         moment = _parse_moment(read_text(element).strip(" \t\r\n"))
@@ -298,6 +300,7 @@ def _get_header_and_body(root: etree._Element) -> tuple[etree._Element, etree._E
 
 
 def _split_envelope(root: etree._Element) -> _SecuredParts:
+    """Return the parts of a signed envelope; raise unless wsse:Security has one of each required child."""
     if root.tag == _ENVELOPE and root.find(_HEADER) is None:
         raise_signature_error(
             "the message has no SOAP Header, so no signature", root, errors.SIGNATURE_MISSING

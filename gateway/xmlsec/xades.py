@@ -212,6 +212,7 @@ def _find_signed_element(
     parsed: ParsedSignature,
     properties: etree._Element,
 ) -> etree._Element:
+    """Return the element that a reference covers: `root`, `properties` or ds:KeyInfo; raise for any other."""
     algorithms = [transform.algorithm for transform in reference.transforms]
     if reference.uri == "" or _is_reference_to(reference, root.get(_XML_ID)):
         if (
@@ -243,6 +244,7 @@ def _is_single_canonicalization(algorithms: list[str]) -> bool:
 def _canonicalize_signed_document(
     root: etree._Element, parsed: ParsedSignature, reference: DigestReference
 ) -> bytes:
+    """Return the document without its signature in the canonical form of the second transform."""
     method = reference.transforms[1]
     is_exclusive = method.algorithm == EXCLUSIVE_C14N
     has_no_siblings = root.getprevious() is None and root.getnext() is None
@@ -272,6 +274,7 @@ def _check_signed_properties(
     parsed: ParsedSignature,
     certificate: Certificate,
 ) -> datetime:
+    """Return the signing time in `properties`; raise unless they name `certificate` as that of the signer."""
     parts = list_children(properties)
     if not 1 <= len(parts) <= 2 or parts[0].tag != f"{{{XADES}}}SignedSignatureProperties":
         raise_signature_error(
@@ -301,6 +304,7 @@ def _read_signing_time(element: etree._Element) -> datetime:
 
 
 def _check_signing_certificate(element: etree._Element, certificate: Certificate) -> None:
+    """Raise unless the digest in a SigningCertificateV2 is that of `certificate`."""
     check_attributes(element)
     cert_element = get_only_child(element, f"{{{XADES}}}Cert")
     check_attributes(cert_element)

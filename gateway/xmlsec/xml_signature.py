@@ -118,6 +118,7 @@ def read_signature(
 def _read_signed_info(
     element: etree._Element, limits: WireLimits
 ) -> tuple[Transform, str, tuple[DigestReference, ...]]:
+    """Return canonicalization, signature algorithm and references of ds:SignedInfo within `limits`."""
     check_attributes(element, optional=("Id",))
     parts = list_children(element)
     tags = [part.tag for part in parts[:2]]
@@ -342,6 +343,7 @@ def read_transform(element: etree._Element) -> Transform:
 
 
 def _read_expression(element: etree._Element) -> tuple[str, ...]:
+    """Return the XPath expression of a transform with resolved prefixes, for comparison."""
     xpath = get_only_child(element, f"{{{DS}}}XPath")
     check_attributes(xpath)
     text = read_text(xpath)
@@ -409,7 +411,7 @@ def _read_transforms(element: etree._Element) -> tuple[Transform, ...]:
 def write_reference_text(reference: DigestReference, *, declares_namespace: bool = False) -> str:
     """Return `reference` as the text of a ds:Reference, for a place where ``ds`` is declared.
 
-    One that is `declares_namespace` declares it itself.
+    The text declares it itself if `declares_namespace` is true.
     """
     before, after = _write_reference_frame(
         reference.digest_algorithm, reference.transforms, reference.type, declares_namespace

@@ -25,7 +25,7 @@ from gateway.accounts import (
     make_token,
     verify_password,
 )
-from gateway.accounts.sign_in_proofs import LONGEST_PASSWORD, SHORTEST_PASSWORD
+from gateway.accounts.sign_in_proofs import MAX_PASSWORD_CHARACTERS, MIN_PASSWORD_CHARACTERS
 
 NOW = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
 LIMITS = SessionLimits(timedelta(minutes=30), timedelta(hours=10))
@@ -73,11 +73,11 @@ def test_a_password_is_the_same_on_every_keyboard() -> None:
 @pytest.mark.long
 def test_the_length_of_a_password_is_that_of_its_characters() -> None:
     short = unicodedata.normalize("NFD", "비밀번호가짧습니다")
-    assert len(short) > SHORTEST_PASSWORD
-    assert find_password_problem(short) == f"A password has at least {SHORTEST_PASSWORD} characters."
-    longest = "".join(chr(0xAC01 + 28 * number) for number in range(LONGEST_PASSWORD))
+    assert len(short) > MIN_PASSWORD_CHARACTERS
+    assert find_password_problem(short) == f"A password has at least {MIN_PASSWORD_CHARACTERS} characters."
+    longest = "".join(chr(0xAC01 + 28 * number) for number in range(MAX_PASSWORD_CHARACTERS))
     typed = unicodedata.normalize("NFD", longest)
-    assert len(typed) == 3 * LONGEST_PASSWORD
+    assert len(typed) == 3 * MAX_PASSWORD_CHARACTERS
     assert find_password_problem(typed) is None
     assert verify_password(hash_password(longest, b"0" * 16), typed)
 
@@ -126,8 +126,8 @@ def test_a_session_ends_by_idleness_by_age_or_by_an_act(times: SessionTimes, ove
         (FailedSignIns(0, 50, 0), True),
         (FailedSignIns(0, 0, 100), True),
         # A name attacked from elsewhere: its owner still gets in from the usual network.
-        (FailedSignIns(0, 0, 5_000, familiar=True), False),
-        (FailedSignIns(5, 5, 5, familiar=True), True),
+        (FailedSignIns(0, 0, 5_000, is_familiar_network=True), False),
+        (FailedSignIns(5, 5, 5, is_familiar_network=True), True),
     ],
 )
 def test_guessing_is_limited_and_locks_nobody_out(failed: FailedSignIns, waits: bool) -> None:

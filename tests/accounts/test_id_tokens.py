@@ -8,11 +8,11 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
-from gateway.accounts import IdTokenError, IdTokenRules, select_signing_keys, verify_id_token
+from gateway.accounts import ExpectedIdToken, IdTokenError, select_signing_keys, verify_id_token
 from tests.kit.house import START
 from tests.kit.openid_provider import CLIENT, OpenIdProvider
 
-RULES = IdTokenRules("https://id.example", CLIENT, "the nonce", START)
+RULES = ExpectedIdToken("https://id.example", CLIENT, "the nonce", START)
 
 
 @pytest.fixture

@@ -64,19 +64,19 @@ def test_a_node_is_drained_when_it_holds_nothing(engine_of_home, tmp_path, capsy
     monkeypatch.setattr(drain, "_PROPAGATION_SECONDS", 0.0)
     clock = Clock()
     keeper = NodeKeeper(engine_of_home, clock, "a")
-    keeper.note_alive()
-    NodeKeeper(engine_of_home, clock, "b").note_alive()
-    assert keeper.find_drain() is None
+    keeper.report_alive()
+    NodeKeeper(engine_of_home, clock, "b").report_alive()
+    assert keeper.find_drain_problem() is None
     lease = lease_one(engine_of_home, "a/77")
     capsys.readouterr()
 
     code, (told,) = run(capsys, tmp_path, "drain", "--wait", "0", "--reason", "upgrade")
     assert (code, told["leases"], told["node"]) == (1, 1, "a")
     clock.now += timedelta(seconds=2)
-    found = keeper.find_drain()
+    found = keeper.find_drain_problem()
     assert found is not None
     assert found.problem.id == "GW322"
-    assert NodeKeeper(engine_of_home, clock, "b").find_drain() is None
+    assert NodeKeeper(engine_of_home, clock, "b").find_drain_problem() is None
 
     with write_transaction(engine_of_home) as conn:
         assert delivery_leases.mark_delivered(conn, lease, NOW)
@@ -90,7 +90,7 @@ def test_a_node_is_drained_when_it_holds_nothing(engine_of_home, tmp_path, capsy
 
     assert run(capsys, tmp_path, "drain", "--end")[0] == 0
     clock.now += timedelta(seconds=2)
-    assert keeper.find_drain() is None
+    assert keeper.find_drain_problem() is None
 
 
 @pytest.mark.night

@@ -12,7 +12,7 @@ import pytest
 
 from gateway import __version__
 from gateway.cli import main
-from gateway.cli.home_folder import find_today, find_wide_permissions
+from gateway.cli.home_folder import find_permission_warnings, find_today
 from gateway.cli.verb_groups import Arguments
 from gateway.config import load_settings
 from tests.kit.databases import Templates
@@ -114,10 +114,10 @@ def test_every_secret_of_the_settings_that_is_open_to_others_is_told(tmp_path: P
         (home / name).write_text("secret")
         (home / name).chmod(0o600)
     read = load_settings(home / "gateway.toml", home=home)
-    assert list(find_wide_permissions(read, None)) == []
+    assert list(find_permission_warnings(read, None)) == []
     for name in settings:
         (home / name).chmod(0o644)
-    told = [words.partition(" is open")[0] for words in find_wide_permissions(read, None)]
+    told = [words.partition(" is open")[0] for words in find_permission_warnings(read, None)]
     assert sorted(told) == sorted(str(home / name) for name in settings)
 
 

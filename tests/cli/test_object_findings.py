@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.cli.hub_findings import find_object_warnings
+from gateway.cli.hub_findings import find_payload_copy_warnings
 from gateway.config import Settings
 from gateway.errors import GatewayError
 from gateway.hub import build_engine
@@ -51,12 +51,12 @@ def test_a_local_folder_beside_copies_of_the_database_is_a_warning(
 ) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(MOUNTS)
-    found = list(find_object_warnings(read_settings(tmp_path, folder=folder), mounts))
+    found = list(find_payload_copy_warnings(read_settings(tmp_path, folder=folder), mounts))
     expected = f"database.copies is 2, but payloads.folder is on a file system of this machine ({kind})"
     assert [one.split(":")[0] for one in found] == ([expected] if kind else [])
-    assert not list(find_object_warnings(read_settings(tmp_path, copies=1, folder=folder), mounts))
-    assert not list(find_object_warnings(read_settings(tmp_path, folder=folder, s3=AWAY), mounts))
-    assert not list(find_object_warnings(read_settings(tmp_path, folder=folder), tmp_path / "none"))
+    assert not list(find_payload_copy_warnings(read_settings(tmp_path, copies=1, folder=folder), mounts))
+    assert not list(find_payload_copy_warnings(read_settings(tmp_path, folder=folder, s3=AWAY), mounts))
+    assert not list(find_payload_copy_warnings(read_settings(tmp_path, folder=folder), tmp_path / "none"))
 
 
 @pytest.mark.parametrize("missing", ["endpoint", "access_key", "secret_key"])

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from gateway.cli import main
 from gateway.cli.result_output import (
     ReportedFailure,
-    format_facts,
+    format_named_values,
     print_failure,
     print_line,
     print_problem,
@@ -32,7 +32,7 @@ SHOWN = "Ann\\nbroker9  ACTIVE\\u000d\\u001b[2Jand more"
         lambda: print_line(f"party {HOSTILE}"),
         lambda: print_sentence(f"Party {HOSTILE} is there."),
         lambda: print_table([{"name": HOSTILE}], as_json=False, columns=("name",)),
-        lambda: print(format_facts({"name": HOSTILE})),
+        lambda: print(format_named_values({"name": HOSTILE})),
         lambda: print_failure(ReportedFailure(f"there is no {HOSTILE}", "GW808", "party", "gateway party")),
         lambda: print_problem(f"GW808 {HOSTILE}"),
     ],

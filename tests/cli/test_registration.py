@@ -13,7 +13,7 @@ import pytest
 from cryptography import x509
 
 from gateway.cli import main
-from gateway.cli.commands.process import log_endings_daily
+from gateway.cli.commands.process import log_expiries_daily
 from gateway.cli.home_folder import read_home_settings
 from gateway.hub import RejectingComposer, build_hub
 from gateway.pki import read_certificate, read_certificates
@@ -225,13 +225,13 @@ def test_the_log_tells_of_it_once_a_day(
             waits.append(timeout or 0)
             return len(waits) == 2
 
-    log_endings_daily(read_home_settings(home), Stop())
+    log_expiries_daily(read_home_settings(home), Stop())
     told = [one.getMessage() for one in caplog.records if "of firm ends in 20 days" in one.getMessage()]
     assert len(told) == 2
     assert waits == [86_400.0] * 2
     monkeypatch.setattr("gateway.cli.hub_findings.build_hub", lambda *_: 1 / 0)
     waits.clear()
-    log_endings_daily(read_home_settings(home), Stop())
+    log_expiries_daily(read_home_settings(home), Stop())
     assert "search for expiring certificates failed" in caplog.records[-1].getMessage()
 
 

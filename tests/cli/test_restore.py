@@ -50,7 +50,7 @@ def record(house: LiveHouse, *numbers: int) -> None:
 
 
 def keep(house: LiveHouse) -> None:
-    engine = make_engine(house.database_url, mark=find_mark(house))
+    engine = make_engine(house.database_url, mark_path=find_mark(house))
     keep_database_mark(engine)
     engine.dispose()
 
@@ -145,7 +145,7 @@ def test_people_are_told_what_is_lost_and_what_to_do(house: LiveHouse, tmp_path:
     status, lines = run(capsys, house, "restore", "check")
     assert status == 0
     assert lines[0].startswith("database: generation 2, ")
-    engine = make_engine(house.database_url, mark=find_mark(house))
+    engine = make_engine(house.database_url, mark_path=find_mark(house))
     keep_database_mark(engine)
     with read_transaction(engine) as conn:
         assert make_database_mark(conn) == read_mark_file(find_mark(house))

@@ -139,5 +139,5 @@ def test_the_log_says_again_and_again_what_is_awaited(
             raise InsufficientStorageError("away")
         return 7
 
-    assert disk_reserve.retry_until_stored(fail_for_a_second, pause=0.01) == 7
+    assert disk_reserve.retry_until_stored(fail_for_a_second, pause_seconds=0.01) == 7
     assert 3 <= caplog.text.count("waiting for the database: GW806 away") <= 6

@@ -74,7 +74,7 @@ class Agencies:
         simulator = AgencySimulator(identity, known, self.folder, plans, self.hub_url)
         server = PartnerServer(simulator)
         url = f"http://127.0.0.1:{server.port}/soap"
-        simulator.desk.addresses = frozenset({url})
+        simulator.endpoint.addresses = frozenset({url})
         simulator.start()
         server.start()
         started = Agency(simulator, server, self.folder, url)

@@ -113,5 +113,5 @@ def test_it_is_told_in_words() -> None:
     assert describe_expectation(GOOD) == (
         "refused: ErrorList SecurityFailure or Fault FailedCheck or HTTP 400/204 (GW202/GW203)"
     )
-    assert describe_expectation(Expectation(accepted=True)) == "accepted"
+    assert describe_expectation(Expectation(is_acceptance=True)) == "accepted"
     assert describe_expectation(expect_refusal_codes(silent=True)) == "refused: closed"

@@ -42,9 +42,9 @@ from tests.kit.documents import each_document
 from tests.kit.waiting import until
 
 FORMS = {
-    "json": CarrierFormat("json", numbers="exact"),
-    "fixed": CarrierFormat("fixed", numbers="zeros", longest=20, end=b""),
-    "korean": CarrierFormat("fixed", charset="cp949", longest=20, end=b"\r\n"),
+    "json": CarrierFormat("json", number_format="exact"),
+    "fixed": CarrierFormat("fixed", number_format="zeros", max_text_octets=20, record_end=b""),
+    "korean": CarrierFormat("fixed", charset="cp949", max_text_octets=20, record_end=b"\r\n"),
 }
 NOTICES = ("CERTIFICATE", "GOVCBRRBJ")
 

@@ -40,7 +40,7 @@ def started(keys: Path, folder: Path, *mischief: str) -> Customs:
     simulator = CustomsSimulator(read_identity(keys, "customs"), folder, wrongs)
     server = PartnerServer(simulator)
     url = f"http://127.0.0.1:{server.port}/soap"
-    simulator.desk.addresses = frozenset({url})
+    simulator.endpoint.addresses = frozenset({url})
     server.start()
     return Customs(server, folder, url)
 
@@ -181,7 +181,7 @@ def test_customs_answers_and_clears_by_its_plan(keys: Path, tmp_path: Path, hub:
     simulator = CustomsSimulator(read_identity(keys, "customs"), tmp_path / "customs", (), plan)
     server = PartnerServer(simulator)
     url = f"http://127.0.0.1:{server.port}/soap"
-    simulator.desk.addresses = frozenset({url})
+    simulator.endpoint.addresses = frozenset({url})
     server.start()
     try:
         answer: Any = hub.call(url, register(url, declaration()))

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from gateway.delivery.failure_log import FailureLog
 from gateway.errors import NO_ADDRESS, PARTNER_FAULT, REFUSED_FOR_GOOD, UNREACHABLE, GatewayError, Problem
-from gateway.hub.outbox.outgoing_calls import LineKey, LineLimit
+from gateway.hub.outbox.outgoing_calls import LogLineKey, LogLineLimit
 from gateway.process_log import format_text
 from gateway.store import DeliveryLease, delivery_maintenance, write_transaction
 from tests.flows.test_silence import story
@@ -138,9 +138,9 @@ def test_another_problem_of_the_same_partner_is_told_at_once(
 
 
 def test_strangers_cannot_fill_the_memory_of_the_limit() -> None:
-    limit = LineLimit(period=START - START.replace(year=START.year - 1))
+    limit = LogLineLimit(period=START - START.replace(year=START.year - 1))
     for number in range(5000):
-        limit.admit_line(LineKey(str(number), "GW601"), START)
+        limit.admit_line(LogLineKey(str(number), "GW601"), START)
     assert len(limit._periods) <= 1000
 
 

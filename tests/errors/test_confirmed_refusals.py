@@ -79,7 +79,7 @@ def test_what_blames_no_sender_is_not_judged_again(error: Exception) -> None:
 def test_the_refusal_of_another_reader_is_the_first_one() -> None:
     judge = Judgements(GatewayError(SIGNATURE_INVALID, "a"))
     with pytest.raises(GatewayError, match="GW202"):
-        confirm_refusal(judge, refused=True)
+        confirm_refusal(judge, is_already_refused=True)
     assert judge.made == 1
 
 

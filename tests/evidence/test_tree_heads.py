@@ -70,7 +70,7 @@ def test_a_head_adds_no_more_than_one_transaction_should(
     sizes = []
     while (head := gathered(engine)) is not None:
         assert stored(engine, head)
-        sizes.append(len(head.leaves))
+        sizes.append(len(head.leaf_ids))
     assert sizes == [4, 4, 2]
     with read_transaction(engine) as conn:
         assert checked(conn).heads == 3

@@ -137,7 +137,7 @@ def test_the_json_and_the_records_of_the_page_are_one_document() -> None:
     assert octets.decode().strip() == read_example("json", "carried-json")
     document = find_carried_document(load_bundle(get_data_folder("mappings")), carried.get("document", ""))
     root = read_carried(octets, document, CarrierFormat("json"))
-    records = write_carried(root, document, CarrierFormat("fixed", charset="euc-kr", longest=20))
+    records = write_carried(root, document, CarrierFormat("fixed", charset="euc-kr", max_text_octets=20))
     lines = [line.rstrip() for line in records.decode("euc-kr").splitlines()]
     assert lines == read_example("text", "carried-records").splitlines()
     assert root.findtext(".//{*}Reason") == "서류 미비"

@@ -305,7 +305,7 @@ def test_an_error_beside_a_fault_is_told_with_its_detail(story: Story) -> None:
     row = result_delivery(story)
     assert (row.state, row.problem) == ("QUEUED", "GW603")
     with read_transaction(story.house.engine) as conn:
-        assert delivery_leases.list_last_words(conn, [row.id]) == {
+        assert delivery_leases.list_last_answer_texts(conn, [row.id]) == {
             row.id: "EBMS:0003: no party: at a.B  at c.D"
         }
 

@@ -105,11 +105,11 @@ def test_a_response_in_the_answer_survives(engine: Engine, place: str) -> None:
         assert waiting is not None
         assert waiting.response is not None
         delivery = waiting.response.delivery
-        die_at(story, place, lambda hub: hub.responses.mark_given(delivery))
+        die_at(story, place, lambda hub: hub.responses.mark_response_given(delivery))
         # The repeat of the request has the same octets.
         assert exchange.post().body == answer.read_octets()
     elif waiting is not None:
-        waiting.mark_given()
+        waiting.mark_response_given()
     context = story.broker.context()
     opened = as4.verify_parcel(answer, "strict", context)
     receipt = as4.seal((as4.make_receipt(opened, context),), None, context)

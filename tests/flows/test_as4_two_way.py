@@ -36,7 +36,7 @@ def test_receipt_and_result_are_in_the_answer_to_the_submission(asking: Asking) 
     assert (units[0].ref_to_message_id, units[0].action) == (asking.unit.message_id, "Result")
     assert units[1].ref_to_message_id == asking.unit.message_id
     assert units[0].message_id != units[1].message_id
-    waiting.mark_given()
+    waiting.mark_response_given()
     # The Result is acknowledged as any other: by a receipt that is posted.
     assert asking.result().state == "AWAITING_RECEIPT"
     assert answer is not None

@@ -23,8 +23,10 @@ from tests.kit.databases import BOTH, Templates, _make_engine
 from tests.kit.story import LABEL, Story, asked
 
 FORMS = {
-    "json": CarrierFormat("json", numbers="exact"),
-    "fixed": CarrierFormat("fixed", charset="cp949", numbers="zeros", longest=40, end=b"\r\n"),
+    "json": CarrierFormat("json", number_format="exact"),
+    "fixed": CarrierFormat(
+        "fixed", charset="cp949", number_format="zeros", max_text_octets=40, record_end=b"\r\n"
+    ),
 }
 
 

@@ -38,7 +38,7 @@ def compare(story: Story, change: Change, *, attach: bool = True) -> list[str]:
     rules = make_inspection_rules(story.hub, "broker1", story.clock())
     files = {"korean-label@sample": LABEL} if attach else {}
     report = inspect_submission(serialize_element(root), files, rules)
-    assert report.findings or report.undone == []
+    assert report.findings or report.skipped_steps == []
     found = sorted((one.problem.id, one.pointer) for one in report.findings)
     warned = {(one.problem.id, one.message) for one in report.warnings}
     results, held = len(story.inbox.documents("Result")), len(held_notices(story))
@@ -188,4 +188,4 @@ def test_a_change_of_a_case_that_is_not_known_is_not_weighed(engine: Engine) -> 
     rules: Any = make_inspection_rules(story.hub, "broker1", story.clock())
     report = inspect_submission(content, {"korean-label@sample": LABEL}, rules)
     assert [one.problem.id for one in report.findings] == ["GW407"]
-    assert report.undone == ["needs and certificates: the case that is changed is not known"]
+    assert report.skipped_steps == ["needs and certificates: the case that is changed is not known"]

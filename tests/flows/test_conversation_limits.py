@@ -36,7 +36,7 @@ def send(story: Story, conversation: str, content: bytes = b"<a/>") -> str | Non
 def count(story: Story) -> tuple[int, int]:
     """Return how many conversations have begun, and how many count as open."""
     with write_transaction(story.house.engine) as conn:
-        begun = limited_conversations.lock_count(conn, CPA)
+        begun = limited_conversations.lock_begun_count(conn, CPA)
         return begun, limited_conversations.count_open(conn, CPA)
 
 

@@ -30,7 +30,7 @@ from gateway.errors import (
 )
 from gateway.hub import describe_event
 from gateway.hub.customs.customs_reports import apply_customs_call
-from gateway.hub.event_feed import advance_feed
+from gateway.hub.event_feed import advance_event_feed
 from gateway.state_machines import CLEARANCE
 from gateway.store import (
     StateEvent,
@@ -79,7 +79,7 @@ def report(story: Story, code: str = "5EC", number: str = "K1", **more: Any) -> 
 
 def clearance(story: Story) -> str | None:
     with read_transaction(story.hub.engine) as conn:
-        return customs_notices.find_state(conn, story.case().id)
+        return customs_notices.find_clearance_state(conn, story.case().id)
 
 
 def told(story: Story) -> list[etree._Element]:
@@ -93,7 +93,7 @@ def news(story: Story) -> list[Any]:
 
 def happened(story: Story) -> list[str]:
     """Return the types of the events that the applicant's software reads."""
-    advance_feed(story.hub.engine, story.hub.clock)
+    advance_event_feed(story.hub.engine, story.hub.clock)
     with read_transaction(story.hub.engine) as conn:
         return [describe_event(row)["type"] for row in event_readers.list_events(conn, "broker1", 0, 500)]
 
@@ -508,7 +508,7 @@ def test_clearance_and_withdrawal_at_the_same_instant(story: Story) -> None:
     with read_transaction(story.hub.engine) as conn:
         case = cases.find_by_number(conn, number)
         assert case is not None
-        assert customs_notices.find_state(conn, case.id) == "CLEARED"
+        assert customs_notices.find_clearance_state(conn, case.id) == "CLEARED"
     asked_to_cancel = "CancelApplication" in [one.operation for one in story.soap.calls]
     refusals = [one for one in story.inbox.documents("Result") if one.findtext("{*}Outcome") == "REFUSED"]
     assert asked_to_cancel is not bool(refusals)

@@ -29,7 +29,7 @@ from gateway.hub.deadlines.case_deadlines import (
     settle_deadlines,
 )
 from gateway.hub.deadlines.deadline_clockwork import (
-    run_clockwork,
+    fire_due_deadlines,
 )
 from gateway.state_machines import CASE
 from gateway.store import agency_requests, deadlines, read_transaction, write_transaction
@@ -162,11 +162,11 @@ def test_a_case_that_cannot_be_settled_delays_no_other(
 
     monkeypatch.setattr(deadline_clockwork, "settle_deadlines", settle_or_break)
     story.clock.now = seoul("2026-12-02T09:01")
-    due = run_clockwork(story.hub)
+    due = fire_due_deadlines(story.hub)
     assert due == len(AGENCIES)
     assert logged in caplog.text
-    assert run_clockwork(story.hub) == 1
-    assert run_clockwork(story.hub) == 0
+    assert fire_due_deadlines(story.hub) == 1
+    assert fire_due_deadlines(story.hub) == 0
 
 
 @pytest.mark.night
@@ -280,7 +280,7 @@ def test_an_answer_in_time_counts_from_its_receipt(story: Story) -> None:
     story.submit(story.submission(supplement), action="Supplement")
     # The hub is slow: the deadline passes before the answer is admitted.
     story.clock.forward(seconds=1)
-    assert run_clockwork(story.hub) == 1
+    assert fire_due_deadlines(story.hub) == 1
     story.tick()
     (answer,) = rows(story, "NPQS", "answer")
     assert (answer.state, answer.overdue_at is not None) == ("MET", True)
@@ -392,7 +392,7 @@ def test_an_answer_and_its_deadline_at_the_same_instant(engine: Engine, turn: in
         together.wait(60)
         one()
 
-    acts: list[Callable[[], object]] = [partial(run_clockwork, story.hub)] * 2
+    acts: list[Callable[[], object]] = [partial(fire_due_deadlines, story.hub)] * 2
     acts.insert(turn % 3, lambda: story.decide("KFDA"))
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(act, acts))

@@ -80,7 +80,7 @@ def test_what_may_have_been_delivered_is_a_warning(engine: Engine) -> None:
     story = Story(engine)
     story.submit()
     with write_transaction(engine) as conn:
-        assert queue_delivery_failure(conn, 1, GatewayError(OUR_MISTAKE), story.clock(), certain=False)
+        assert queue_delivery_failure(conn, 1, GatewayError(OUR_MISTAKE), story.clock(), is_certain=False)
     story.tick()
     assert [one.highest_severity for one in told(story)] == ["Warning"]
 

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from gateway.cli.registration import register_certificate
 from gateway.evidence import list_subject_leaves
-from gateway.hub import list_authority_periods, list_revocation_remarks, withdraw_fetched_lists
+from gateway.hub import delete_fetched_lists, list_authority_periods, list_revocation_remarks
 from gateway.hub.trust import fetch_sources
 from gateway.monitor import make_expiry_warnings
 from gateway.pki import DEFAULT_RULES, CertificateUse, TrustPolicy, TrustStore, read_certificate
@@ -424,7 +424,7 @@ def test_a_source_whose_settings_changed_keeps_its_list(post: Post) -> None:
     assert (post.row().problem, post.held().sha256, post.said()) == ("GW606", before.sha256, "GW207")
     assert "the one in force is of CN=Test CA" in post.row().detail
     with write_transaction(post.house.engine) as conn:
-        withdraw_fetched_lists(conn, changed.name, post.house.clock(), "somebody")
+        delete_fetched_lists(conn, changed.name, post.house.clock(), "somebody")
     post.house.clock.forward(hours=1)
     post.turn()
     assert (post.row().problem, post.held().number) == (None, "3")

@@ -54,7 +54,7 @@ def refused(story: Story, filed: FiledSubmission) -> str:
 
 def row_of(story: Story, told: FilingReceipt) -> Any:
     with read_transaction(story.house.engine) as conn:
-        return messages.find_by_id(conn, told.message)
+        return messages.find_by_id(conn, told.message_row_id)
 
 
 def kept(story: Story, action: str) -> list[etree._Element]:
@@ -142,8 +142,8 @@ def test_the_same_submission_gets_the_same_receipt(story: Story) -> None:
     first = file_submission(story.hub, filed)
     story.clock.forward(minutes=3)
     again = file_submission(story.hub, filed)
-    assert (first.new, again.new) == (True, False)
-    assert (again.receipt, again.message) == (first.receipt, first.message)
+    assert (first.is_new, again.is_new) == (True, False)
+    assert (again.receipt, again.message_row_id) == (first.receipt, first.message_row_id)
     assert refused(story, filing(story, without_applications)) == "GW312"
 
 
@@ -198,9 +198,9 @@ def test_a_killed_process_has_filed_all_or_nothing(story: Story, side: str) -> N
     with read_transaction(story.house.engine) as conn:
         stored = messages.find_by_message_id(conn, "in", "broker1", "order-1")
     told = file_submission(story.house.new_hub(), filed)
-    assert told.new == (side == "before")
+    assert told.is_new == (side == "before")
     if stored is not None:
-        assert told.message == stored.id
+        assert told.message_row_id == stored.id
     story.tick(seconds=1)
     assert story.case().state != "REFUSED"
 
@@ -216,7 +216,7 @@ def test_of_one_submission_that_is_filed_at_once_one_is_stored(story: Story) -> 
             told = file_submission(hubs[number % 2], other if number == 8 else filed)
         except GatewayError as problem:
             return problem.problem.id
-        return told.new, told.receipt.body
+        return told.is_new, told.receipt.body
 
     with ThreadPoolExecutor(9) as pool:
         *same, last = pool.map(file, range(9))

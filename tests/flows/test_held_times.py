@@ -279,7 +279,7 @@ def test_each_day_of_periods_that_overlap_counts_once() -> None:
         moments = tuple((_make_moment(start, draw), _make_moment(end, draw)) for start, end in periods)
         wanted = {day for start, end in periods for day in _list_between(start, end)}
         working = set(itertools.islice(list_working_days(FILED), 60))
-        held = HeldTimes(over=moments)
+        held = HeldTimes(past_periods=moments)
         assert held.count_days(calendar) == len(wanted & working), periods
         assert HeldTimes.restore(held.describe()) == held
 

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, func, select
 
 from gateway import failpoints
 from gateway.cli import main
-from gateway.hub.node_upkeep import sweep_next_part
+from gateway.hub.node_upkeep import sweep_part_of_objects
 from gateway.message_model import Payload
 from gateway.operations import purge_octets
 from gateway.store import (
@@ -96,7 +96,7 @@ def test_upkeep_sweeps_and_goes_on_where_the_folder_fails(
 ) -> None:
     kept.story.clock.forward(minutes=2)
     monkeypatch.setattr(ObjectFolder, "list_objects", lambda *_: (_ for _ in ()).throw(PermissionError("no")))
-    sweep_next_part(kept.story.hub.engine, kept.story.hub.clock())
+    sweep_part_of_objects(kept.story.hub.engine, kept.story.hub.clock())
     assert "large payloads cannot be swept now: no" in caplog.text
 
 

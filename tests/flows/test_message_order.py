@@ -284,7 +284,7 @@ def test_a_message_that_cannot_be_given_up_delays_no_other(
 
 @pytest.mark.long
 def test_too_many_held_messages_are_a_delivery_failure(story: Story) -> None:
-    story.hub.most_held = 3
+    story.hub.max_held_messages = 3
     for number in (2, 3, 4):
         send(story, numbered(story, number))
     assert refusal(story, numbered(story, 5)) == (
@@ -314,7 +314,7 @@ def test_a_message_without_an_order_asks_the_database_nothing_about_one(engine: 
     assert said
     assert [one for one in said if any(table in one for table in tables)] == []
     with read_transaction(engine) as conn:
-        assert message_sequences.list_sequences(conn, limit=9, everything=True) == []
+        assert message_sequences.list_sequences(conn, limit=9, includes_empty=True) == []
 
 
 def operate(story: Story, act: Any, sequence: int = 1) -> Any:

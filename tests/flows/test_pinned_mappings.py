@@ -149,14 +149,14 @@ def test_the_shipped_mappings_are_packed_once_and_asked_for_no_more_when_stored(
     restart(story, versions[0])
     digest, register = story.hub.rules.bundle.digest, story.hub.register
     first, again = prepare_bundle(story.hub, digest), prepare_bundle(story.hub, digest)
-    assert first.octets is not None
-    assert first.octets is again.octets
+    assert first.packed_files is not None
+    assert first.packed_files is again.packed_files
     with engine.begin() as conn:
         first.store_files(conn, story.clock())
         again.store_files(conn, story.clock())
-    assert prepare_bundle(story.hub, digest).octets is None
+    assert prepare_bundle(story.hub, digest).packed_files is None
     monkeypatch.setattr(register, "_engine", None)
-    assert prepare_bundle(story.hub, digest).octets is None
+    assert prepare_bundle(story.hub, digest).packed_files is None
 
 
 @pytest.mark.night

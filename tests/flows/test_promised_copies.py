@@ -33,7 +33,7 @@ def copied(standby_pair: StandbyPair) -> Iterator[Engine]:
     plain = make_engine(url)
     migrate_schema(plain)
     plain.dispose()
-    made = make_engine(url, copies=2, seconds=10)
+    made = make_engine(url, copies=2, max_wait_seconds=10)
     yield made
     standby_pair.thaw()
     standby_pair.set_synchronous(BOTH)

@@ -52,7 +52,7 @@ class Place:
         self._capsys = capsys
 
     def start(self) -> Story:
-        engine = make_engine(self.url, mark=self.home / "acknowledged.json")
+        engine = make_engine(self.url, mark_path=self.home / "acknowledged.json")
         # Ids of messages are new ones at each start, as random ones are.
         self.stories.append(Story(engine, first=1 + 1000 * len(self.stories)))
         return self.stories[-1]
@@ -194,7 +194,7 @@ def test_every_number_of_the_next_generation_is_moved_on(
         last = conn.execute(select(func.max(messages.c.id))).scalar_one()
         data = {"generation": 2, "after_message": last, "shift": 500}
         record_evidence(conn, "restored", "database", 2, None, data, story.clock())
-        register_version.move_versions_on(conn)
+        register_version.raise_all_versions(conn)
     before = story.case().number
     story.submit(story.submission(WHOLE), action="Amend")
     story.tick()

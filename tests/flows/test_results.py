@@ -313,7 +313,7 @@ def test_a_fault_that_nobody_signed_is_followed_by_the_agreed_repeats(story: Sto
     row = result_delivery(story)
     assert (row.state, row.problem, row.tries) == ("QUEUED", "GW603", 1)
     with read_transaction(story.house.engine) as conn:
-        assert f"{code}: blocked" in delivery_leases.list_last_words(conn, [row.id])[row.id]
+        assert f"{code}: blocked" in delivery_leases.list_last_answer_texts(conn, [row.id])[row.id]
     story.tick(seconds=301)
     assert result_delivery(story).state == "DELIVERED"
 
@@ -376,7 +376,7 @@ def test_without_receipt_an_error_of_the_handler_ends_it(
     row = result_delivery(story)
     assert row.state == after
     with read_transaction(story.house.engine) as conn:
-        assert "the digest differs" in delivery_leases.list_last_words(conn, [row.id])[row.id]
+        assert "the digest differs" in delivery_leases.list_last_answer_texts(conn, [row.id])[row.id]
 
 
 @pytest.mark.parametrize("agreement", [UNRECEIPTED, UNSIGNED_UNRECEIPTED])

@@ -101,7 +101,7 @@ def test_a_receipt_for_other_digests_is_refused(engine: Engine, protocol: str, r
 
 
 def test_the_oldest_is_forgotten_and_each_is_given_once() -> None:
-    kept, parcels = SentUnits(most=2), [_make_parcel(name) for name in "abc"]
+    kept, parcels = SentUnits(max_units=2), [_make_parcel(name) for name in "abc"]
     for parcel in parcels:
         kept.keep_unit(parcel.body.sha256_hex, parcel)
     digests = [parcel.body.sha256_hex for parcel in parcels]

@@ -90,7 +90,7 @@ def test_receipt_and_response_are_one_signed_envelope(asking: Asking) -> None:
     (alone,) = asking.open(asking.fallback)
     assert (units[1].references, units[1].received_at) == (alone.references, alone.received_at)
     assert asking.result().state == "QUEUED"
-    waiting.mark_given()
+    waiting.mark_response_given()
     assert asking.steps() == [("given", "DELIVERED")]
     assert asking.story.case().state == "CLOSED"
     asking.story.tick(days=1)
@@ -130,7 +130,7 @@ def test_a_repeat_gets_the_same_response(asking: Asking, given: bool) -> None:
     first = waiting.read_response()
     assert first is not None
     if given:
-        waiting.mark_given()
+        waiting.mark_response_given()
     again = [asking.post() for _ in range(2)]
     assert not any(isinstance(one, PendingResponse) for one in again)
     assert [one.body for one in again] == [first.body] * 2
@@ -153,7 +153,7 @@ def test_a_response_that_asks_for_a_receipt_waits_for_it(engine: Engine) -> None
     waiting = asking.wait()
     asking.story.tick(seconds=1)
     assert waiting.read_response() is not None
-    waiting.mark_given()
+    waiting.mark_response_given()
     assert asking.steps() == [("given_for_receipt", "AWAITING_RECEIPT")]
     asking.story.tick(seconds=30)
     assert asking.result().state == "DELIVERED"
@@ -268,7 +268,9 @@ def test_a_kill_at_the_commit_of_the_giving(asking: Asking, side: str) -> None:
     assert read is not None
     assert waiting.response is not None
     delivery = waiting.response.delivery
-    die_at(asking.story, f"respond.given.{side}_commit", lambda hub: hub.responses.mark_given(delivery))
+    die_at(
+        asking.story, f"respond.given.{side}_commit", lambda hub: hub.responses.mark_response_given(delivery)
+    )
     asking.story.tick(seconds=30)
     assert asking.story.inbox.octets == ([read.body] if side == "before" else [])
     assert asking.post().body == read.body

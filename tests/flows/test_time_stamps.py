@@ -119,7 +119,7 @@ class Place:
 
     def rule(self, *, refuses: bool) -> None:
         """Let evidence wait for four hours, and then refuse messages or not."""
-        self.story.hub.stamping = StampingMonitor(self.engine, 4 * HOUR, refuses=refuses)
+        self.story.hub.stamping = StampingMonitor(self.engine, 4 * HOUR, refuses_when_stale=refuses)
 
     def send(self) -> HttpResponse:
         """Send one message, which leaves evidence."""

@@ -35,7 +35,9 @@ PLACE = "http://partner.example/KPTA"
 @pytest.fixture
 def story(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> Story:
     """Return a story whose mappings write JSON for KPTA, whose WSDL has no place for it."""
-    made = replace(house.bundle(), carriers={"KPTA": CarrierFormat("json", numbers="exact")}, compiled={})
+    made = replace(
+        house.bundle(), carriers={"KPTA": CarrierFormat("json", number_format="exact")}, compiled={}
+    )
     monkeypatch.setattr(house, "bundle", lambda: made)
     return Story(engine)
 

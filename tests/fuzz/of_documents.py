@@ -153,7 +153,9 @@ def _submission(data: bytes) -> object:
         header = CaseHeader("2026-0000001", refused.reference, NOW)
         _tellable(make_result_document(header, CaseOutcome.REFUSED, (), refused.problems))
         return [(one.id, one.text, one.pointer) for one in refused.problems]
-    return [(one.number, serialize_element(one.request.xml)) for one in intake.prepared]
+    return [
+        (one.application_number, serialize_element(one.request.xml)) for one in intake.prepared_applications
+    ]
 
 
 def _tellable(told: etree._Element) -> None:

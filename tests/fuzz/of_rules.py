@@ -127,7 +127,7 @@ def _mapping_words() -> tuple[bytes, ...]:
 
 
 def _inventory(data: bytes) -> object:
-    return [paper.id for paper in read_inventory(data, "inventory.yaml").papers]
+    return [paper.id for paper in read_inventory(data, "inventory.yaml").documents]
 
 
 def _inventories() -> Iterable[bytes]:

@@ -155,7 +155,7 @@ def notices() -> tuple[bytes, ...]:
     """Return a notice of each kind, about each document that it may answer, drawn from the mappings."""
     found, known = [], bundle()
     for notice in known.notices.notices.values():
-        answered = [one for one in known.documents.values() if one.answers.allows_notice(notice)]
+        answered = [one for one in known.documents.values() if one.accepted_notices.allows_notice(notice)]
         for document in (None, *answered[:2]):
             for seed in ("1", "2"):
                 root, _ = draw_notice(notice, known.notices, seed, document)

@@ -318,12 +318,12 @@ def test_quantities_of_one_dimension_are_added_exactly(
     )
     (request,) = result.requests
     reading = read_request(bundle.documents["TINY"], request.xml)
-    assert compare_request(request, reading, result.facts, bundle) == []
+    assert compare_request(request, reading, result.submission_index, bundle) == []
     # Another total than that of the values is found.
     (element,) = request.xml.iter("{*}Total")
     element.text = "7"
     reading = read_request(bundle.documents["TINY"], request.xml)
-    assert compare_request(request, reading, result.facts, bundle) != []
+    assert compare_request(request, reading, result.submission_index, bundle) != []
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_a_fraction_is_written_as_a_decimal_exactly_or_not_at_all(number: Fracti
 @given(st.decimals(0, 10**6, places=3, allow_nan=False), st.sampled_from(["GRM", "TNE", "LBR"]))
 def test_a_conversion_is_undone_or_said_to_have_no_way_back(number: Decimal, unit: str) -> None:
     step = UnitConversion(TABLE, "KGM", 12, "exact", unit)
-    value = step.convert_value(EvaluatedValue(str(number), (), "x", measured=(unit, ())))
+    value = step.convert_value(EvaluatedValue(str(number), (), "x", stated_unit=(unit, ())))
     assert value is not None
     back = step.invert_value(value.text)
     assert back is not None
@@ -458,7 +458,7 @@ def test_a_code_is_translated_with_the_value_beside_it(tmp_path: Path) -> None:
 def test_a_translation_with_context_reads_back_with_it() -> None:
     pairs = {("AA", "C1"): "one", ("BB", "C2"): "one", ("BB", "C1"): "two"}
     codes = CodeList("x", "1", "t", ("AA", "BB"), None, None, "both", SourceMark("x", 1), pairs)
-    via = TranslationStep(codes, omit=False)
+    via = TranslationStep(codes, omits_unknown_codes=False)
     assert (
         via.invert_value("one", "C1"),
         via.invert_value("one", "C2"),
@@ -471,7 +471,7 @@ def test_a_translation_with_context_reads_back_with_it() -> None:
         "BB",
     )
     forward = CodeList("x", "1", "t", ("AA",), None, {"AA": "one"}, "forward", SourceMark("x", 1))
-    assert TranslationStep(forward, omit=False).invert_value("one") is None
+    assert TranslationStep(forward, omits_unknown_codes=False).invert_value("one") is None
 
 
 # ------------------------------------------------------------------------------------ dates

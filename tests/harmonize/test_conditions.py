@@ -98,7 +98,7 @@ def test_a_list_in_a_condition_is_a_guard_and_is_named_with_its_version(tmp_path
     assert describe_condition(need.when) == "importer.name is in colour@1"
     assert write_sentence(need.when, "en") == "Importer is in the list colour"
     assert to_data(need.when) == {"importer.name": {"in_list": "colour"}}
-    read = build_read_set(document, bundle.dictionary).reads["common:importer.name"]
+    read = build_read_set(document, bundle.dictionary).entries_by_key["common:importer.name"]
     assert need.mark in [use.mark for use in read.uses if use.read_kind == "guard"]
     declared = small_bundle.DECLARATION.replace("한빛무역", "NO").replace("<TypeCode>911", "<TypeCode>912")
     result = small_bundle.apply(bundle, small_bundle.submission(declaration=declared))
@@ -192,11 +192,11 @@ def test_a_number_is_compared_in_the_unit_that_the_condition_says(
 def test_the_unit_of_a_compared_value_is_consumed_and_in_the_read_set(tmp_path: Path) -> None:
     bundle = _bundle_with_net_mass(tmp_path, "{item.net_mass: {more_than: 500, in: KGM}}")
     reads = build_read_set(bundle.documents["TINY"], bundle.dictionary)
-    assert reads.reads["common:item.net_mass"].read_kinds >= {"guard", "attribute"}
+    assert reads.entries_by_key["common:item.net_mass"].read_kinds >= {"guard", "attribute"}
     result = small_bundle.apply(bundle, small_bundle.submission(declaration=_declare_net_mass("TNE")))
     fates = {
         one.leaf.attribute: one.fates[0].fate
-        for one in result.accounts.entries
+        for one in result.ledger.entries
         if one.leaf.path.partition("/@")[0] == NET and one.fates[0] is not None
     }
     assert fates == {None: "consumed", "unitCode": "consumed"}

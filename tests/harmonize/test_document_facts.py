@@ -63,15 +63,15 @@ def test_the_head_of_a_document_is_that_of_the_inventory(
     assert list(document.laws) == known["law_codes"]
     assert (document.ko, document.en) == (known["name_ko"], known["name_en"])
     assert document.status == known["confidence"].split()[0].strip(";")
-    certificate = document.answers.certificate
+    certificate = document.accepted_notices.certificate
     assert certificate is not None
     assert certificate[0] == CERTIFICATES.get(name, "CERTIFICATE")
     first = "fee is paid before forwarding" in str(known["edoc_code"])
     assert document.fee.due == ("before_forwarding" if first else "none")
     orders = set(re.findall(r"\b(DS7|DRI|DR3|ESY)\b", " ".join(known["result_set"])))
-    named = {one.removeprefix("GOVCBR") for one, _ in document.answers.list_named_notices()}
+    named = {one.removeprefix("GOVCBR") for one, _ in document.accepted_notices.list_named_notices()}
     assert orders <= named
-    assert "shared" in dict(document.answers.notices)
+    assert "shared" in dict(document.accepted_notices.notices)
 
 
 @pytest.mark.vectors
@@ -88,9 +88,9 @@ def test_every_field_is_bounded_as_in_the_inventory(bundle: MappingBundle, vecto
         if ask.type in ("quantity", "measure", "amount") and (name, full) not in BOUNDED:
             # An amount of an e-document has the decimals of its row, 19,4.
             usual = 4 if ask.type == "amount" and document.status == "verified" else 6
-            assert ask.shape.fraction == field.get("decimals", usual), full
+            assert ask.shape.fraction_digits == field.get("decimals", usual), full
         if "range" in field:
-            assert [ask.shape.low, ask.shape.high] == [str(one) for one in field["range"]], full
+            assert [ask.shape.min_value, ask.shape.max_value] == [str(one) for one in field["range"]], full
         if "unit" not in field and "units" not in field:
             assert ask.type in ("amount",) or not ask.units or (name, full) in BOUNDED, full
         if not field.get("repeat") and ask.type != "group":
@@ -140,8 +140,8 @@ def test_a_common_value_in_place_of_a_field_is_as_long_as_the_field(
     for full, field in inventory_fields(entry(vectors, name)["unique"]):
         meaning = bundle.dictionary.meanings.get(decisions.get((name, full), "").removeprefix("common "))
         if meaning is not None and "max_length" in field and document.status == "modelled":
-            longest = min(field["max_length"], meaning.shape.longest or 0)
-            assert puts[meaning.name].shape.longest == longest, full
+            longest = min(field["max_length"], meaning.shape.max_length or 0)
+            assert puts[meaning.name].shape.max_length == longest, full
 
 
 def _needed(document: DocumentMapping, name: str) -> Condition | None:
@@ -189,12 +189,14 @@ def test_every_row_of_the_definition_is_bounded_and_due_as_there(
         shape = put.shape if put is not None else target.shape
         if row["type"] == "n..":
             _as_a_number(row, target, put, label)
-        elif target.part is not None:
-            assert (target.part.octets, target.part.charset) == (int(row["size"]), "euc-kr"), label
+        elif target.text_piece is not None:
+            assert (target.text_piece.octets, target.text_piece.charset) == (int(row["size"]), "euc-kr"), (
+                label
+            )
         elif put is None and not shape.codes:
             _as_a_text(row, target, label)
         if row["condition"] == "M" and put is None:
-            assert target.required, label
+            assert target.is_required, label
 
 
 def _as_a_text(row: dict[str, str], target: TargetElement, label: str) -> None:
@@ -203,7 +205,7 @@ def _as_a_text(row: dict[str, str], target: TargetElement, label: str) -> None:
     if shape.kind == "day" or shape.pattern is not None:
         assert size == 8 or shape.pattern is not None, label
     elif row["type"] == "an":
-        assert (shape.longest, shape.exact) == (size, True), label
+        assert (shape.max_length, shape.is_fixed_length) == (size, True), label
     elif shape.octets is None:
         # A value of the hub, and the identifiers of a group, are of letters and digits.
         kept = target.content is not None and isinstance(target.content.source, HubValue)
@@ -213,7 +215,7 @@ def _as_a_text(row: dict[str, str], target: TargetElement, label: str) -> None:
             else None
         )
         assert kept or (isinstance(asked, UniqueField) and asked.type == "id" and asked.group), label
-        assert shape.longest == size, label
+        assert shape.max_length == size, label
     else:
         assert (shape.octets, shape.charset) == (size, "euc-kr"), label
 
@@ -224,10 +226,10 @@ def _as_a_number(row: dict[str, str], target: TargetElement, put: TargetAttribut
         total, part = map(int, row["size"].split(","))
         # What an applicant answers has sixteen digits in all, unless its line has room for more.
         answered = target.content is not None and isinstance(target.content.source, FieldValue)
-        assert shape.fraction == part, label
-        assert shape.total in ((16, total) if answered else (total,)), label
+        assert shape.fraction_digits == part, label
+        assert shape.total_digits in ((16, total) if answered else (total,)), label
     elif put is None and shape.kind == "digits":
-        assert shape.longest == int(row["size"]), label
+        assert shape.max_length == int(row["size"]), label
 
 
 def _rows(vectors: Path, edoc: str) -> list[dict[str, str]]:
@@ -267,7 +269,7 @@ def test_a_sample_of_a_row_is_a_value_of_its_element(
     refused = {}
     for row, (target, put) in _placed(bundle.documents[name], _rows(vectors, edoc)):
         shape = put.shape if put is not None else target.shape
-        if row["sample"] and target.part is None and shape.find_violation(row["sample"]) is not None:
+        if row["sample"] and target.text_piece is None and shape.find_violation(row["sample"]) is not None:
             refused[row["no"]] = row["sample"]
     assert refused == REFUSED[name]
     assert number
@@ -298,7 +300,7 @@ def test_a_row_that_repeats_has_its_bounds(
 
 
 def _item_bounds(document: DocumentMapping) -> list[str]:
-    repeats = [target.each for target in document.root.walk_elements() if target.each is not None]
+    repeats = [target.repetition for target in document.root.walk_elements() if target.repetition is not None]
     return [f"{each.bound.low}..{each.bound.high}" for each in repeats if each.over == "item"]
 
 
@@ -323,7 +325,7 @@ def test_items_masses_and_shares_are_those_of_the_inventory(
                 ), source.name
     for full, field in inventory_fields(known["unique"]):
         said = [
-            (one.kind, one.per, one.operator, one.bound, one.within) for one in _checks_of(document, full)
+            (one.kind, one.per, one.operator, one.bound, one.tolerance) for one in _checks_of(document, full)
         ]
         assert said == [
             _promised(full, clause) for clause in field.get("invariant", "").split("; ") if clause

@@ -52,7 +52,7 @@ def test_only_the_electrical_confirmation_is_paid_before_it_is_forwarded() -> No
 def test_the_report_of_the_proofs_names_the_fee() -> None:
     (note,) = [
         note
-        for note in check_bundle(load_bundle(get_data_folder("mappings")), samples=0).notes
+        for note in check_bundle(load_bundle(get_data_folder("mappings")), sample_count=0).notes
         if note.startswith("fee ")
     ]
     assert note.startswith("fee before_forwarding for KTL-ELEC-IMP: ")

@@ -86,8 +86,8 @@ def _same(document: str, ask: UniqueField, field: Any, lists: Any) -> None:
     assert (ask.ko, bool(ask.en)) == (field["name_ko"], True)
     if not ask.group:
         assert ask.per == {"header": "application", "item": "item"}[field["level"]]
-    assert ask.shape.longest == (None if coded else field.get("max_length"))
-    assert ask.shape.fraction == field.get("decimals", ask.shape.fraction)
+    assert ask.shape.max_length == (None if coded else field.get("max_length"))
+    assert ask.shape.fraction_digits == field.get("decimals", ask.shape.fraction_digits)
     if "units" in field or "unit" in field:
         assert list(ask.units) == field.get("units", [field.get("unit")])
     if ".." in str(field.get("repeat")):
@@ -139,7 +139,7 @@ def test_a_verified_document_has_exactly_the_rows_of_its_definition(
         if target is None or "/@" in row["xpath"] or not row["type"].startswith("an.."):
             continue
         shape = target.shape
-        bound = shape.octets or shape.longest or 999
+        bound = shape.octets or shape.max_length or 999
         longest = max(map(len, shape.codes)) if shape.codes else 1 if shape.pattern else bound
         if row["xpath"] not in NAMED:
             assert longest <= int(row["size"]), row

@@ -40,7 +40,7 @@ def test_troubles_are_bounded_and_fail_their_application_only() -> None:
     trace = EvaluationTrace("D")
     for _ in range(600):
         trace.report_problem(RULE_BROKEN, "x", "p", "A1", HERE)
-    assert (len(trace.troubles), trace.failed) == (500, {"A1"})
+    assert (len(trace.diagnostics), trace.failed_applications) == (500, {"A1"})
 
 
 def test_a_document_claims_what_its_lines_take(small: MappingBundle) -> None:
@@ -82,12 +82,12 @@ def test_a_leaf_that_the_rules_forgot_is_unaccounted(small: MappingBundle) -> No
 
 def test_an_engine_that_forgets_one_value_is_found_out(small: MappingBundle) -> None:
     result = small_bundle.apply(small, small_bundle.submission())
-    facts = result.facts
+    facts = result.submission_index
     forgotten = next(number for number, leaf in enumerate(facts.leaves) if leaf.value == "Maker One")
     trace = EvaluationTrace("TINY")
     trace.fates = {
         number: entry.fates[0]
-        for number, entry in enumerate(result.accounts.entries)
+        for number, entry in enumerate(result.ledger.entries)
         if number != forgotten and entry.fates[0] is not None
     }
     assert [
@@ -99,13 +99,13 @@ def test_an_engine_that_forgets_one_value_is_found_out(small: MappingBundle) -> 
 def test_rules_of_what_is_withheld(small: MappingBundle) -> None:
     result = small_bundle.apply(small, small_bundle.submission())
     document = small.documents["TINY"]
-    rules = {e.leaf.value: e.fates[0].rule for e in result.accounts.entries if e.fates[0] is not None}
-    assert document.items_rule is not None
-    assert rules["0601101000"] == document.items_rule
-    assert rules["Maker Two"] == document.items_rule
+    rules = {e.leaf.value: e.fates[0].rule for e in result.ledger.entries if e.fates[0] is not None}
+    assert document.item_repetition_mark is not None
+    assert rules["0601101000"] == document.item_repetition_mark
+    assert rules["Maker Two"] == document.item_repetition_mark
     assert rules["L-740"] == small.dictionary.meanings["item.licence"].mark
     assert rules["P2"] == small.dictionary.meanings["previous"].mark
-    assert rules["R042"] == document.withholds
+    assert rules["R042"] == document.withholds_mark
 
 
 def test_a_condition_that_does_not_hold_withholds_by_its_own_rule(
@@ -113,7 +113,7 @@ def test_a_condition_that_does_not_hold_withholds_by_its_own_rule(
 ) -> None:
     fields = small_bundle.FIELDS.replace(">true<", ">false<")
     result = small_bundle.apply(small, small_bundle.submission(fields))
-    (fate,) = [entry.fates[0] for entry in result.accounts.entries if entry.leaf.value == "sharp"]
+    (fate,) = [entry.fates[0] for entry in result.ledger.entries if entry.leaf.value == "sharp"]
     assert fate is not None
     line = small_bundle.FILES["agencies/ORG/TINY.yaml"].splitlines()[fate.rule.line - 1]
     assert (fate.fate, line.strip()) == ("withheld", "- Risk:")
@@ -122,13 +122,14 @@ def test_a_condition_that_does_not_hold_withholds_by_its_own_rule(
 def test_sequence_numbers_are_keys_for_every_document(small: MappingBundle) -> None:
     result = small_bundle.apply(small, small_bundle.submission())
     fates = {
-        pointer: entry.fates[0] for entry, pointer in result.accounts.list_entry_pointers(result.facts.root)
+        pointer: entry.fates[0]
+        for entry, pointer in result.ledger.list_entry_pointers(result.submission_index.root)
     }
     assert [fates[f"42A/67A[1]/68A[{n}]/006"].fate for n in (1, 2)] == ["forwarded", "consumed"]  # type: ignore[union-attr]
 
 
 def test_counts_are_pairs_of_leaf_and_document(small: MappingBundle) -> None:
-    accounts = small_bundle.apply(small, small_bundle.submission()).accounts
+    accounts = small_bundle.apply(small, small_bundle.submission()).ledger
     counts = accounts.count_fates()
     assert counts.pop("unaccounted") == 0
     assert sum(counts.values()) == len(accounts.entries)

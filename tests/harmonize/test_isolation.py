@@ -42,7 +42,7 @@ def test_a_read_set_that_forgets_something_is_caught(monkeypatch: pytest.MonkeyP
     def forgetful(name: str) -> object:
         document: DocumentMapping = shipped().documents[name]
         told = build_read_set(document, shipped().dictionary)
-        return type(told)(told.document, told.reads, {}, told.items, told.supplement)
+        return type(told)(told.document, told.entries_by_key, {}, told.item_rule_marks, told.supplement_mark)
 
     monkeypatch.setattr(isolation, "reads_of", forgetful)
     found = [trial for seed in range(120) for trial in trials(seed, generated(seed)) if not trial.holds]

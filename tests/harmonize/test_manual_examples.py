@@ -87,7 +87,7 @@ def test_the_document_at_the_end_is_proved_and_its_submission_is_valid(read: Rea
     )
     done = split_at_the_end(place)
     assert not done.problems
-    assert done.accounts.count_fates()["unaccounted"] == 0
+    assert done.ledger.count_fates()["unaccounted"] == 0
 
 
 @pytest.mark.night

@@ -56,9 +56,9 @@ def test_a_decomposed_value_is_forwarded_composed(small: MappingBundle) -> None:
     assert compare_request(request, reading, index_submission(root), small) == []
     # What was signed is not touched, and the leaf of the ledger has what was sent.
     assert etree.tostring(root, method="c14n") == sent
-    told = {one.leaf.normalized for one in result.accounts.entries} - {None}
+    told = {one.leaf.normalized for one in result.ledger.entries} - {None}
     assert told == {IMPORTER, NOTE, "Café"}
-    assert decompose(IMPORTER) in {one.leaf.value for one in result.accounts.entries}
+    assert decompose(IMPORTER) in {one.leaf.value for one in result.ledger.entries}
 
 
 def test_a_limit_counts_the_composed_value(tmp_path: Path) -> None:
@@ -126,4 +126,4 @@ def test_shipped_documents_of_one_agency_may_be_in_code_page_949(tmp_path: Path)
         content = file.read_text("utf-8")
         assert "charset: euc-kr" in content
         file.write_text(content.replace("charset: euc-kr", "charset: cp949"), "utf-8")
-    assert check_bundle(load_bundle(folder), samples=0, only=documents).findings == ()
+    assert check_bundle(load_bundle(folder), sample_count=0, only=documents).findings == ()

@@ -106,7 +106,7 @@ def read(bundle: MappingBundle, text: str = XML) -> NoticeFacts:
 
 def test_each_power_reads(small: MappingBundle) -> None:
     facts = read(small)
-    assert {f.name: f.value for f in facts.facts if not f.at} == {
+    assert {f.name: f.value for f in facts.facts if not f.occurrence} == {
         "number": "A-1",
         "mode": "new",
         "colour": "090",
@@ -121,7 +121,7 @@ def test_each_power_reads(small: MappingBundle) -> None:
         "left": "left",
         "right": "right",
     }
-    assert [(f.name, f.value, f.unit, f.item, f.at) for f in facts.facts if f.at] == [
+    assert [(f.name, f.value, f.unit, f.item, f.occurrence) for f in facts.facts if f.occurrence] == [
         ("item", "2", "", "2", (("line", 1),)),
         ("line.weight", "1.5", "KGM", "2", (("line", 1),)),
         ("line.note", "a", "", "2", (("line", 1),)),
@@ -208,8 +208,10 @@ def test_samples_round_trip(small: MappingBundle) -> None:
         text = etree.tostring(root, encoding="unicode")
         assert schema.validate(etree.fromstring(text)), schema.error_log
         pieces += "<Three>" in text
-        said = [(f.name, f.value, f.unit, f.item, f.at) for f in read(small, text).facts]
-        assert sorted(map(repr, said)) == sorted(repr((f.name, f.value, f.unit, f.item, f.at)) for f in facts)
+        said = [(f.name, f.value, f.unit, f.item, f.occurrence) for f in read(small, text).facts]
+        assert sorted(map(repr, said)) == sorted(
+            repr((f.name, f.value, f.unit, f.item, f.occurrence)) for f in facts
+        )
     assert pieces > 5
 
 
@@ -291,7 +293,7 @@ REFERENCES = [
 def test_a_document_names_notices_that_there_are(tmp_path: Path, line: str, words: str | None) -> None:
     made = folder(tmp_path, document=("notices: []", line))
     if words is None:
-        assert load_bundle(made).documents["TINY"].answers.notices
+        assert load_bundle(made).documents["TINY"].accepted_notices.notices
         return
     with pytest.raises(GatewayError) as refused:
         load_bundle(made)

@@ -84,8 +84,8 @@ def test_a_crowd_is_gone_through_once(
     result = small_bundle.apply(bundle, root)
     assert 0 < len(result.problems) <= 500
     assert steps <= elements
-    assert len({pointer for _, pointer in result.accounts.list_entry_pointers(root)}) == len(
-        result.facts.leaves
+    assert len({pointer for _, pointer in result.ledger.list_entry_pointers(root)}) == len(
+        result.submission_index.leaves
     )
     assert steps <= 2 * elements
 
@@ -100,7 +100,7 @@ def test_many_applications(bundle: MappingBundle) -> None:
     values = {str(a.get("id")): small_bundle.NUMBERS["A1"] for a in root.findall("{*}Application")}
     result = split_submission(root, bundle, values)
     assert (len(result.requests), result.problems, result.unaccounted_leaves) == (601, (), ())
-    issued = next(e for e in result.accounts.entries if e.leaf.path.endswith("/DateTimeString"))
+    issued = next(e for e in result.ledger.entries if e.leaf.path.endswith("/DateTimeString"))
     assert issued.fates[0] is not None
     assert len(issued.fates[0].targets) == 3 * 601
     for each in root.findall("{*}Application"):
@@ -253,7 +253,7 @@ def test_a_problem_and_the_ledger_name_one_place_alike(bundle: MappingBundle) ->
     fields = small_bundle.FIELDS.replace("<t:Tag>A1</t:Tag>", "<t:Tag> </t:Tag>").replace("sharp", " ")
     root = small_bundle.submission(fields)
     result = small_bundle.apply(bundle, root)
-    ledger = {pointer for _, pointer in result.accounts.list_entry_pointers(root)}
+    ledger = {pointer for _, pointer in result.ledger.list_entry_pointers(root)}
     missing = [one.pointer for one in result.problems if one.problem.id == "GW503"]
     assert missing == ["APP[1]/TINY/ITEM[1]/Reason[1]", "APP[1]/TINY/ITEM[1]/Animal[1]/Tag"]
     assert set(missing) <= ledger

@@ -10,7 +10,7 @@ import pytest
 from lxml import etree
 
 from gateway.harmonize import FieldFinder, MappingBundle, SplitResult, SubmissionExplainer
-from gateway.harmonize.language import list_lines
+from gateway.harmonize.language import list_mapping_lines
 from gateway.harmonize.provenance.field_uses import list_transforms
 from gateway.harmonize.readback import RequestReading, compare_request, read_request
 from gateway.harmonize.readback.round_trip import Difference
@@ -88,7 +88,9 @@ def reading_of(bundle: MappingBundle, done: SplitResult) -> RequestReading:
 
 def differences(bundle: MappingBundle, done: SplitResult, xml: etree._Element) -> list[Difference]:
     """Return what `xml`, in place of the request, says otherwise than the submission."""
-    return compare_request(done.requests[0], read_request(bundle.documents["TINY"], xml), done.facts, bundle)
+    return compare_request(
+        done.requests[0], read_request(bundle.documents["TINY"], xml), done.submission_index, bundle
+    )
 
 
 def read(bundle: MappingBundle, done: SplitResult, path: str) -> list[tuple[str, str | None, str]]:
@@ -219,9 +221,9 @@ def test_explaining_a_conversion_keeps_what_was_given(bundle: MappingBundle) -> 
 
 
 def test_explaining_a_key_says_that_it_chooses(bundle: MappingBundle) -> None:
-    (story,) = FieldFinder(bundle).find_at("pair.key")
+    (story,) = FieldFinder(bundle).find_by_location("pair.key")
     assert [words for words, _ in story.documents[0].reasons] == ["key: chooses what Request/KeyOne holds"]
-    lines = {line.path: line for line in list_lines(bundle.documents["TINY"])}
+    lines = {line.path: line for line in list_mapping_lines(bundle.documents["TINY"])}
     assert [field.name for field in lines["Request/KeyOne"].read_fields] == ["pair.value"]
     assert list_transforms(lines["Request/Cargo/Load"]) == ("convert to KGM, half_up to 0 decimals",)
     assert list_transforms(lines["Request/PlaceOr"]) == ("ZZ where there is none",)

@@ -188,7 +188,7 @@ def test_the_child_that_tells_an_element_apart_stands_first_and_only_beside_othe
 
 
 def test_what_a_filter_leaves_out_is_withheld_by_its_rule() -> None:
-    fates = {e.leaf.value: e.fates[0] for e in applied(TWO, "1 2").accounts.entries}
+    fates = {e.leaf.value: e.fates[0] for e in applied(TWO, "1 2").ledger.entries}
     lines = (
         (small_bundle.FILES["agencies/ORG/TINY.yaml"])
         .replace(PLACE, LINES)
@@ -371,7 +371,7 @@ def test_samples_are_valid_and_use_every_primitive() -> None:
         (request,) = result.requests
         assert schema().validate(request.xml), schema().error_log
         reached |= {etree.QName(element).localname for element in request.xml.iter()}
-        for entry in result.accounts.entries:
+        for entry in result.ledger.entries:
             leaf, fate = entry.leaf, entry.fates[0]
             if leaf.application is None and fate is not None and fate.fate != "withheld":
                 assert reads.find_read_kinds(leaf.path, in_item=leaf.item is not None), leaf.path
@@ -400,7 +400,7 @@ READS = {
 def test_the_read_set_names_everything_that_a_document_reads() -> None:
     document = small().documents["TINY"]
     reads = build_read_set(document, small().dictionary)
-    assert {name: set(reads.reads[name].read_kinds) for name in READS} == READS
+    assert {name: set(reads.entries_by_key[name].read_kinds) for name in READS} == READS
     assert reads.find_read_kinds(f"{small_bundle.ITEM}/SequenceNumeric", in_item=True) == {
         "value",
         "key",
@@ -412,9 +412,9 @@ def test_the_read_set_names_everything_that_a_document_reads() -> None:
     assert reads.find_read_kinds(f"{small_bundle.ITEM}/AdditionalDocument/TypeCode", in_item=True) == {"key"}
     assert reads.find_read_kinds(f"SUP/{small_bundle.G}/Payer/Name/@path", in_item=False) == {"key"}
     assert reads.find_read_kinds(f"{small_bundle.G}/Payer/Name", in_item=False) == frozenset()
-    assert "common:payer.name" not in reads.reads
-    assert all(read.uses for read in reads.reads.values())
-    assert len(reads.items) > 3
+    assert "common:payer.name" not in reads.entries_by_key
+    assert all(read.uses for read in reads.entries_by_key.values())
+    assert len(reads.item_rule_marks) > 3
 
 
 def test_what_each_occurrence_of_a_group_must_hold_is_named_where_it_is_missing(tmp_path: Path) -> None:

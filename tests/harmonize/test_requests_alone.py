@@ -59,8 +59,8 @@ def test_what_is_written_does_not_depend_on_the_ledger(
             assert alone.problems == whole.problems
             assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
             assert all(isinstance(one.content, PackedElement) for one in alone.requests)
-            assert all(one.written.octets == serialize_element(one.xml) for one in alone.requests)
-            assert all(one.written.tag == one.xml.tag for one in alone.requests)
+            assert all(one.written_element.octets == serialize_element(one.xml) for one in alone.requests)
+            assert all(one.written_element.tag == one.xml.tag for one in alone.requests)
             assert not any(trace.fates for trace in alone.traces.values())
 
 
@@ -80,9 +80,9 @@ def test_shared_answers_are_read_while_only_one_application_is_indexed(text: str
     assert alone.problems == whole.problems
     assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
     # No leaf has a number, and what was written keeps no element of an application.
-    assert (facts.rows, facts.texts, facts.attributes) == ([], {}, {})
+    assert (facts.rows, facts.text_leaf_numbers, facts.attribute_leaf_numbers) == ([], {}, {})
     assert not any(one.origins for one in alone.requests)
-    assert not any(trace.forwarded for trace in alone.traces.values())
+    assert not any(trace.forwarded_origins for trace in alone.traces.values())
 
 
 @pytest.mark.night
@@ -112,7 +112,7 @@ def test_long_fields_are_out_of_the_tree_while_another_application_is_written(
         with monkeypatch.context() as patch:
             patch.setattr(submission_split, "_write_request", build)
             facts = index_submission(root, keeps_fields=False)
-            alone = write_requests(facts, shipped(), numbers, spends_fields=spends and text is not None)
+            alone = write_requests(facts, shipped(), numbers, discards_fields=spends and text is not None)
         assert alone.problems == whole.problems
         assert list(map(describe, alone.requests)) == list(map(describe, whole.requests))
         assert (etree.tostring(root, method="c14n") == before) is not (spends and text is not None)

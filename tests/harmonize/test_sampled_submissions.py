@@ -214,7 +214,7 @@ def kinds(document: DocumentMapping) -> Iterator[str]:
     for check in document.checks:
         yield f"check {check.id}"
     for target in document.root.walk_elements():
-        if target.shape.octets is not None or (target.part and target.part.octets is not None):
+        if target.shape.octets is not None or (target.text_piece and target.text_piece.octets is not None):
             yield from ("too many octets", "charset")
 
 
@@ -233,7 +233,7 @@ def _kinds_of(ask: UniqueField) -> Iterator[str]:
         yield ask.type
     if ask.type in ("quantity", "measure", "amount"):
         yield from ("number", "currency" if ask.type == "amount" else "unit")
-        yield from ("range",) if ask.shape.low or ask.shape.high else ()
+        yield from ("range",) if ask.shape.min_value or ask.shape.max_value else ()
         yield "decimals"
     if ask.type == "attachment":
         yield from ("attachment", *(("media type",) if ask.mime else ()), *(("size",) if ask.max_mib else ()))

@@ -129,7 +129,10 @@ def run(bundle: MappingBundle, *applications: str) -> SplitResult:
     assert not result.unaccounted_leaves
     for request in result.requests:
         document = bundle.documents[request.document]
-        assert compare_request(request, read_request(document, request.xml), result.facts, bundle) == []
+        assert (
+            compare_request(request, read_request(document, request.xml), result.submission_index, bundle)
+            == []
+        )
     return result
 
 
@@ -162,10 +165,10 @@ def test_what_one_application_gives_counts_for_the_other(bundle: MappingBundle, 
 
 def test_a_part_that_the_other_does_not_ask_is_withheld(bundle: MappingBundle) -> None:
     result = run(bundle, plant(GROWN + BOX), seed(""))
-    column = result.accounts.documents.index("SEED")
+    column = result.ledger.documents.index("SEED")
     fates = {
         entry.leaf.pointer: entry.fates[column]
-        for entry in result.accounts.entries
+        for entry in result.ledger.entries
         if entry.leaf.application == 0
     }
     told = {pointer: fate.fate for pointer, fate in fates.items() if fate is not None}

@@ -90,7 +90,7 @@ def test_an_item_identifier_follows_the_item_and_not_its_place(small: MappingBun
 def test_an_unknown_code_of_an_open_list_is_left_out_where_that_is_declared(small: MappingBundle) -> None:
     result = small_bundle.apply(small, small_bundle.submission(small_bundle.FIELDS.replace(">AA<", ">ZZ<")))
     assert small_bundle.text(result, "PlaceName") == []
-    fates = {e.leaf.value: e.fates[0].fate for e in result.accounts.entries if e.fates[0] is not None}
+    fates = {e.leaf.value: e.fates[0].fate for e in result.ledger.entries if e.fates[0] is not None}
     assert fates["ZZ"] == "consumed"
 
 
@@ -163,7 +163,7 @@ FATES = [
 @pytest.mark.parametrize(("value", "fate"), FATES)
 def test_fate_of_a_leaf(small: MappingBundle, value: str, fate: str) -> None:
     result = small_bundle.apply(small, small_bundle.submission())
-    found = [entry.fates[0] for entry in result.accounts.entries if entry.leaf.value == value]
+    found = [entry.fates[0] for entry in result.ledger.entries if entry.leaf.value == value]
     assert [one.fate for one in found if one is not None] == [fate]
 
 
@@ -276,8 +276,8 @@ def test_two_applications_for_one_document(small: MappingBundle) -> None:
         ("A1", ("1",)),
         ("A2", ("2",)),
     ]
-    assert result.accounts.documents == ("TINY",)
-    fates = {entry.leaf.value: entry.fates[0] for entry in result.accounts.entries}
+    assert result.ledger.documents == ("TINY",)
+    fates = {entry.leaf.value: entry.fates[0] for entry in result.ledger.entries}
     assert fates["Maker Two"].targets == ("Request/Line[1]/Maker",)
     assert fates["한빛무역"].targets == ("Request/Party/ID[@scheme='A']",) * 2
 

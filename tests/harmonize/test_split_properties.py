@@ -70,9 +70,7 @@ def test_generated_submissions_are_valid_and_leave_nothing_unaccounted(
         reached |= {origin.target.partition("[")[0] for origin in request.origins}
         for origin in request.origins:
             assert origin.leaves or origin.source.partition(":")[0] in ("const", "hub", "count"), origin
-        forwarded = {
-            n for n, entry in enumerate(result.accounts.entries) if entry.fates[0].fate == "forwarded"
-        }
+        forwarded = {n for n, entry in enumerate(result.ledger.entries) if entry.fates[0].fate == "forwarded"}
         assert forwarded == {leaf for origin in request.origins for leaf in origin.leaves}
     assert len(reached) > 30
 
@@ -117,12 +115,12 @@ def _isolation(root: etree._Element) -> Iterator[str]:
     """Yield every leaf whose change does what its fate forbids."""
     result = divide(root)
     before = _requests(result)
-    for entry in result.accounts.entries:
+    for entry in result.ledger.entries:
         old = entry.leaf.value
         _set(entry.leaf, _changed(old))
         after = _requests(divide(root))
         _set(entry.leaf, old)
-        for document, fate in zip(result.accounts.documents, entry.fates, strict=True):
+        for document, fate in zip(result.ledger.documents, entry.fates, strict=True):
             same = all(after.get(key) == octets for key, octets in before.items() if key[0] == document)
             if (fate.fate == "withheld") != same and fate.fate != "consumed":
                 yield f"{fate.fate} {entry.leaf.pointer} for {document}"

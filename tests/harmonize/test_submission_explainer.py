@@ -16,7 +16,7 @@ from gateway.harmonize import (
     make_placeholder_numbers,
     split_submission,
 )
-from gateway.harmonize.language import list_lines
+from gateway.harmonize.language import list_mapping_lines
 from gateway.harmonize.notices.error_places import find_error_place
 from gateway.harmonize.provenance.field_uses import remove_positions
 from gateway.harmonize.readback import find_in_request, read_path
@@ -46,7 +46,9 @@ def test_every_leaf_is_told_with_its_octets(bundle: MappingBundle, document: str
     root = parse_xml(data)
     done = split_submission(root, bundle, make_placeholder_numbers(root))
     explainer, places = SubmissionExplainer(bundle, data, done), ElementLocations(root)
-    for number, (leaf, entry) in enumerate(zip(done.facts.leaves, done.accounts.entries, strict=True)):
+    for number, (leaf, entry) in enumerate(
+        zip(done.submission_index.leaves, done.ledger.entries, strict=True)
+    ):
         pointer = places.get_pointer(leaf.element, leaf.attribute)
         story = next(one for one in explainer.explain_leaves(pointer) if one.spot.pointer == pointer)
         spot = story.spot
@@ -68,7 +70,7 @@ def test_every_value_of_a_request_leads_back(bundle: MappingBundle, document: st
     root = parse_xml(data)
     done = split_submission(root, bundle, make_placeholder_numbers(root))
     explainer = SubmissionExplainer(bundle, data, done)
-    lines = {line.path: line for line in list_lines(bundle.documents[document])}
+    lines = {line.path: line for line in list_mapping_lines(bundle.documents[document])}
     for request in done.requests:
         for origin in request.origins:
             found = [one for one in explainer.find_written(f"/{origin.target}") if one.path == origin.target]
@@ -76,7 +78,7 @@ def test_every_value_of_a_request_leads_back(bundle: MappingBundle, document: st
             one = found[0]
             assert one.value is not None
             assert [spot.value for spot in one.spots] == [
-                done.facts.leaves[leaf].value for leaf in origin.leaves
+                done.submission_index.leaves[leaf].value for leaf in origin.leaves
             ]
             assert one.rule == str(origin.rule)
             assert str(lines[remove_positions(origin.target)].mark) == one.rule
@@ -95,7 +97,7 @@ def test_the_place_of_an_agencys_error_leads_to_the_applicants_field(
     explainer = explainer_of(bundle, data)
     first = find_error_place(known, {})
     for path, target in list_request_leaves(known):
-        place = replace(first, path=path, item="2", exact=True, target=target)
+        place = replace(first, path=path, item="2", is_single_leaf=True, target=target)
         for one in explainer.find_at_place(place, document):
             assert remove_positions(one.path).partition("/@")[0] == path
             for spot in one.spots:
@@ -178,20 +180,20 @@ def finder(bundle: MappingBundle) -> FieldFinder:
 
 
 def test_without_a_submission_the_mappings_speak(finder: FieldFinder) -> None:
-    (story,) = finder.find_at("42A/67A[1]/74A[1]/R037")
+    (story,) = finder.find_by_location("42A/67A[1]/74A[1]/R037")
     assert (story.name, story.kind) == ("importer.name", "common")
     assert "KPTA-PHARM-IMP" in [use.document for use in story.documents]
-    assert [one.name for one in finder.find_at("importer.name")] == ["importer.name"]
-    (asked,) = finder.find_at("APP[1]/KPTA-PHARM-IMP/ITEM[3]/BseOrigin[1]")
+    assert [one.name for one in finder.find_by_location("importer.name")] == ["importer.name"]
+    (asked,) = finder.find_by_location("APP[1]/KPTA-PHARM-IMP/ITEM[3]/BseOrigin[1]")
     assert asked.documents[0].needed == "mandatory where bse is 1AU, else forbidden"
     assert asked.location == "APP[n]/KPTA-PHARM-IMP/ITEM[s]/BseOrigin"
-    (member,) = finder.find_at("KPTA-PHARM-IMP/production.lot_no")
+    (member,) = finder.find_by_location("KPTA-PHARM-IMP/production.lot_no")
     assert member.location == "APP[n]/KPTA-PHARM-IMP/ITEM[s]/Production/LotNo"
     (line,) = member.documents[0].lines
     assert [each.group for each in line.repetitions] == ["application.items", "production"]
-    assert finder.find_at("42A/no/such") == ()
-    assert finder.find_at("bse", "KFDA-FOOD-IMP") == ()
-    assert finder.find_at("SUP/Declaration/GoodsShipment/Consignment/ArrivalTransportMeans") == ()
+    assert finder.find_by_location("42A/no/such") == ()
+    assert finder.find_by_location("bse", "KFDA-FOOD-IMP") == ()
+    assert finder.find_by_location("SUP/Declaration/GoodsShipment/Consignment/ArrivalTransportMeans") == ()
 
 
 def test_a_place_in_a_request_without_a_submission(finder: FieldFinder) -> None:
@@ -210,10 +212,10 @@ def test_every_meaning_and_field_is_found_by_its_pointer(
     root = parse_xml(data)
     done = split_submission(root, bundle, make_placeholder_numbers(root))
     places, uses = ElementLocations(root), 0
-    for leaf, entry in zip(done.facts.leaves, done.accounts.entries, strict=True):
+    for leaf, entry in zip(done.submission_index.leaves, done.ledger.entries, strict=True):
         (fate,) = entry.fates
         if fate is not None and fate.fate == "forwarded":
-            found = finder.find_at(places.get_pointer(leaf.element, leaf.attribute), document)
+            found = finder.find_by_location(places.get_pointer(leaf.element, leaf.attribute), document)
             assert found, leaf.pointer
             uses += sum(len(one.documents) for one in found)
     assert uses

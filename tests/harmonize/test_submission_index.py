@@ -113,7 +113,7 @@ def test_two_items_of_one_number_are_told_apart() -> None:
         "<SequenceNumeric>2</SequenceNumeric>\n      <Com", "<SequenceNumeric>01</SequenceNumeric><Com"
     )
     facts = index_submission(small_bundle.submission(declaration=text))
-    assert (list(facts.items), facts.repeated) == (["1"], {"1"})
+    assert (list(facts.items), facts.repeated_items) == (["1"], {"1"})
     assert {leaf.item for leaf in facts.leaves if leaf.value == "0601101000"} == {"1+"}
 
 
@@ -181,7 +181,7 @@ def test_an_element_is_found_by_its_place_as_by_a_search(bundle: MappingBundle, 
     stranger = etree.SubElement(items[2], "{urn:other}Commodity")
     etree.SubElement(stranger, f"{{{DEC}}}Description").text = "of another namespace"
     facts = index_submission(root)
-    assert (facts.items["1"], facts.repeated) == (items[0], {"1"})
+    assert (facts.items["1"], facts.repeated_items) == (items[0], {"1"})
     found = 0
     for meaning in bundle.dictionary.meanings.values():
         if meaning.per not in ("header", "item") or meaning.supplement or meaning.join:
@@ -226,7 +226,7 @@ def test_children_are_told_with_their_tags_also_where_memory_is_spared() -> None
     tags, children = list_children(root)
     assert tags == ["{urn:x}b", etree.Comment, "c"]
     assert children == list(root)
-    assert list_children(root, spares=True) == (tags, children)
+    assert list_children(root, saves_memory=True) == (tags, children)
 
 
 def test_a_long_declaration_is_read_as_a_short_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,10 +49,12 @@ def test_three_requests_and_every_leaf_accounted_for(root: etree._Element, bundl
     result = divide(root, bundle)
     assert [request.document for request in result.requests] == [PHARM, FOOD, PLANT]
     assert (result.problems, result.unaccounted_leaves) == ((), ())
-    counts = result.accounts.count_fates()
+    counts = result.ledger.count_fates()
     assert counts["unaccounted"] == 0
-    assert counts["forwarded"] + counts["withheld"] + counts["consumed"] == 3 * len(result.facts.leaves)
-    assert all(None not in entry.fates for entry in result.accounts.entries)
+    assert counts["forwarded"] + counts["withheld"] + counts["consumed"] == 3 * len(
+        result.submission_index.leaves
+    )
+    assert all(None not in entry.fates for entry in result.ledger.entries)
 
 
 def test_requests_are_valid_by_the_shipped_schemas(root: etree._Element, bundle: MappingBundle) -> None:
@@ -85,7 +87,9 @@ def test_every_leaf_is_one_that_an_outsider_would_count(root: etree._Element, bu
             if len(element) == 0:
                 expected.append((element, None))
             expected += [(element, name) for name in element.attrib]
-    assert [(leaf.element, leaf.attribute) for leaf in divide(root, bundle).facts.leaves] == expected
+    assert [
+        (leaf.element, leaf.attribute) for leaf in divide(root, bundle).submission_index.leaves
+    ] == expected
 
 
 def test_every_value_of_a_request_has_an_origin(root: etree._Element, bundle: MappingBundle) -> None:
@@ -171,7 +175,7 @@ def test_a_wrong_common_value_stops_whom_it_concerns(
     }
     assert {request.document for request in result.requests} == {PHARM, FOOD, PLANT} - set(documents)
     assert result.unaccounted_leaves == ()
-    assert all(None not in entry.fates for entry in result.accounts.entries)
+    assert all(None not in entry.fates for entry in result.ledger.entries)
 
 
 SUPPLEMENT = [
@@ -269,7 +273,7 @@ def test_a_declaration_alone_concerns_no_agency(root: etree._Element, bundle: Ma
         root.remove(application)
     result = divide(root, bundle)
     assert (result.requests, result.problems, result.unaccounted_leaves) == ((), (), ())
-    assert result.facts.leaves
+    assert result.submission_index.leaves
 
 
 ALREADY = [
@@ -313,8 +317,8 @@ def test_every_target_of_the_ledger_is_a_place_in_the_request(
 ) -> None:
     result = divide(root, bundle)
     for request in result.requests:
-        column = result.accounts.documents.index(request.document)
-        for entry in result.accounts.entries:
+        column = result.ledger.documents.index(request.document)
+        for entry in result.ledger.entries:
             fate = entry.fates[column]
             assert fate is not None
             for target in fate.targets:

@@ -44,13 +44,13 @@ def test_what_is_alike_is_put_once_and_comes_from_every_item(tmp_path: Path) -> 
     assert small_bundle.text(result, "Maker") == ["Maker One"]
     (request,) = result.requests
     (origin,) = (one for one in request.origins if one.target == "Request/Maker")
-    assert [result.facts.leaves[leaf].item for leaf in origin.leaves] == ["1", "2"]
+    assert [result.submission_index.leaves[leaf].item for leaf in origin.leaves] == ["1", "2"]
     assert origin.transforms == ("alike in 2 items",)
     reading = read_request(bundle.documents["TINY"], request.xml)
     assert [value.text for value in reading.values if value.source == "common:item.maker"].count(
         "Maker One"
     ) == 3
-    assert compare_request(request, reading, result.facts, bundle) == []
+    assert compare_request(request, reading, result.submission_index, bundle) == []
 
 
 def test_items_that_differ_are_refused_at_the_one_that_does(tmp_path: Path) -> None:

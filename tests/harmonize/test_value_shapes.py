@@ -15,20 +15,20 @@ from gateway.harmonize.language import ValueShape, count_octets, write_simple_ty
 from gateway.harmonize.samples import SeededDraws, draw_text
 
 REFUSED = [
-    (ValueShape(longest=3), "abcd", "GW506"),
-    (ValueShape(longest=3), "", "GW506"),
-    (ValueShape(longest=3, exact=True), "ab", "GW506"),
+    (ValueShape(max_length=3), "abcd", "GW506"),
+    (ValueShape(max_length=3), "", "GW506"),
+    (ValueShape(max_length=3, is_fixed_length=True), "ab", "GW506"),
     (ValueShape(octets=4, charset="euc-kr"), "가나다", "GW506"),
     (ValueShape(octets=400, charset="euc-kr"), "é", "GW506"),
     (ValueShape(octets=4, charset="utf-8"), "가나", "GW506"),
-    (ValueShape("decimal", total=5, fraction=2), "1234.56", "GW506"),
-    (ValueShape("decimal", total=5, fraction=2), "1.234", "GW506"),
-    (ValueShape("decimal", fraction=2), "1e3", "GW404"),
-    (ValueShape("decimal", fraction=2), "NaN", "GW404"),
-    (ValueShape("decimal", low="0", high="100"), "100.01", "GW404"),
-    (ValueShape("decimal", low="0", high="100"), "-0.01", "GW404"),
+    (ValueShape("decimal", total_digits=5, fraction_digits=2), "1234.56", "GW506"),
+    (ValueShape("decimal", total_digits=5, fraction_digits=2), "1.234", "GW506"),
+    (ValueShape("decimal", fraction_digits=2), "1e3", "GW404"),
+    (ValueShape("decimal", fraction_digits=2), "NaN", "GW404"),
+    (ValueShape("decimal", min_value="0", max_value="100"), "100.01", "GW404"),
+    (ValueShape("decimal", min_value="0", max_value="100"), "-0.01", "GW404"),
     (ValueShape("integer"), "1.0", "GW404"),
-    (ValueShape("digits", longest=10, exact=True), "123456789", "GW506"),
+    (ValueShape("digits", max_length=10, is_fixed_length=True), "123456789", "GW506"),
     (ValueShape("digits"), "١٢", "GW506"),
     (ValueShape("day"), "20260230", "GW404"),
     (ValueShape("day"), "2026-02-03", "GW404"),
@@ -50,11 +50,11 @@ def test_refused(shape: ValueShape, text: str, problem: str) -> None:
 
 
 ACCEPTED = [
-    (ValueShape(longest=3), "가나다"),
+    (ValueShape(max_length=3), "가나다"),
     (ValueShape(octets=4, charset="euc-kr"), "가나"),
-    (ValueShape("decimal", total=5, fraction=2), "0000123.4500"),
-    (ValueShape("decimal", total=5, fraction=2), "+.5"),
-    (ValueShape("decimal", low="0", high="100"), "100.00"),
+    (ValueShape("decimal", total_digits=5, fraction_digits=2), "0000123.4500"),
+    (ValueShape("decimal", total_digits=5, fraction_digits=2), "+.5"),
+    (ValueShape("decimal", min_value="0", max_value="100"), "100.00"),
     (ValueShape("day"), "20240229"),
     (ValueShape("moment"), "2024-02-29"),
     (ValueShape("moment"), "2024-02-29T09:00:00.123+09:00"),
@@ -83,15 +83,15 @@ def _element(text: str) -> etree._Element:
 
 
 SHAPES = [
-    ValueShape(longest=5),
-    ValueShape(longest=5, exact=True),
-    ValueShape("decimal", total=5, fraction=2),
-    ValueShape("decimal", total=5, fraction=2, low="0", high="100"),
-    ValueShape("integer", total=3, fraction=0, low="1"),
-    ValueShape("digits", longest=4),
+    ValueShape(max_length=5),
+    ValueShape(max_length=5, is_fixed_length=True),
+    ValueShape("decimal", total_digits=5, fraction_digits=2),
+    ValueShape("decimal", total_digits=5, fraction_digits=2, min_value="0", max_value="100"),
+    ValueShape("integer", total_digits=3, fraction_digits=0, min_value="1"),
+    ValueShape("digits", max_length=4),
     ValueShape("boolean"),
     ValueShape(pattern="[A-Z]{1,3}[0-9]"),
-    ValueShape(longest=4, pattern="[a-z]{1,9}"),
+    ValueShape(max_length=4, pattern="[a-z]{1,9}"),
     ValueShape(codes=("A", "<", "090")),
     ValueShape("moment"),
 ]
@@ -147,10 +147,10 @@ _TEXTS = (
 
 @pytest.mark.night
 @given(st.tuples(_NUMBER_SHAPES, _NUMBERS) | st.tuples(_DAY_SHAPES, _DAYS) | st.tuples(_TEXT_SHAPES, _TEXTS))
-@example((ValueShape("decimal", total=5, fraction=2), "1234.56"))
+@example((ValueShape("decimal", total_digits=5, fraction_digits=2), "1234.56"))
 @example((ValueShape("date"), "2026-02-29"))
-@example((ValueShape("day", longest=7), "20260228"))
-@example((ValueShape(longest=0), "A"))
+@example((ValueShape("day", max_length=7), "20260228"))
+@example((ValueShape(max_length=0), "A"))
 @example((ValueShape("moment"), "2026-02-28T24:00:00"))
 @example((ValueShape(codes=("A", "B")), "A"))
 @example((ValueShape(codes=("A", "B")), "AB"))
@@ -168,7 +168,7 @@ def test_a_usual_text_is_judged_as_every_other(drawn: tuple[ValueShape, str]) ->
 def test_drawn_texts_have_the_shape(shape: ValueShape) -> None:
     draws = SeededDraws("seed")
     good = sum(shape.find_violation(draw_text(draws, shape)) is None for _ in range(200))
-    assert good >= (200 if shape.pattern is None or shape.longest is None else 40)
+    assert good >= (200 if shape.pattern is None or shape.max_length is None else 40)
 
 
 def test_octets_counts_in_the_charset() -> None:
@@ -180,9 +180,9 @@ def test_octets_counts_in_the_charset() -> None:
 
 
 @pytest.mark.parametrize(
-    "shape", [ValueShape(), ValueShape("text", longest=3), ValueShape(longest=3, low="5")]
+    "shape", [ValueShape(), ValueShape("text", max_length=3), ValueShape(max_length=3, min_value="5")]
 )
 @pytest.mark.parametrize("text", ["", "a", "한글이", "abcd", "\n"])
 def test_a_text_has_the_shape_by_its_length_alone(shape: ValueShape, text: str) -> None:
-    fits = 0 < len(text) <= shape.longest if shape.longest is not None else True
+    fits = 0 < len(text) <= shape.max_length if shape.max_length is not None else True
     assert (shape.find_violation(text) is None) == fits

@@ -50,7 +50,7 @@ def test_the_time_goes_on_while_the_server_is_away(server):
     clock = HubClock(server, read_wrong_clock, seconds)
     first = clock()
     server.dispose()
-    away = make_engine("postgresql://nobody@127.0.0.1:9/none", seconds=60)
+    away = make_engine("postgresql://nobody@127.0.0.1:9/none", max_wait_seconds=60)
     clock._engine = away
     seconds.now += 60
     assert clock() - first == timedelta(seconds=60)
@@ -81,7 +81,7 @@ def test_nobody_waits_for_a_server_that_hangs(server, monkeypatch):
 
 
 def test_before_its_first_answer_the_time_is_that_of_the_machine():
-    away = make_engine("postgresql://nobody@127.0.0.1:9/none", seconds=60)
+    away = make_engine("postgresql://nobody@127.0.0.1:9/none", max_wait_seconds=60)
     assert HubClock(away, read_wrong_clock)() - datetime.now(UTC) > timedelta(minutes=4)
     away.dispose()
 
@@ -159,7 +159,7 @@ def test_a_clock_that_is_set_right_by_seconds_is_followed_at_once(machine, caplo
 
 def test_a_step_of_the_server_is_not_followed_at_once(server, monkeypatch):
     seconds = Seconds()
-    clock = HubClock(server, count_seconds=seconds)
+    clock = HubClock(server, read_monotonic_seconds=seconds)
     first, ahead = clock(), datetime.now(UTC) + timedelta(days=2)
     monkeypatch.setattr(
         "gateway.hub.database.read_database_time",

@@ -31,7 +31,7 @@ def claim_deliveries(
         due_lane or DueLane(lane, None if row is None else row.capacity, suspects),
         now,
         worker=worker,
-        until=until,
+        lease_until=until,
         limit=limit,
         suspects_below=MANY if suspects else None,
     )

@@ -50,8 +50,8 @@ def _describe(document: DocumentMapping) -> list[str]:
 
 
 def _name_answers(document: DocumentMapping) -> str:
-    own = [name.removeprefix("GOVCBR") for name, _ in document.answers.notices if name != "shared"]
-    certificate = document.answers.certificate
+    own = [name.removeprefix("GOVCBR") for name, _ in document.accepted_notices.notices if name != "shared"]
+    certificate = document.accepted_notices.certificate
     last = certificate[0].removeprefix("GOVCBR") if certificate is not None else ""
     return ", ".join([*own, "certificate" if last == "CERTIFICATE" else last])
 

@@ -44,7 +44,7 @@ def get_error_keys(document: DocumentMapping, path: str, item: str | None) -> tu
             document, {n: NoticeFact(n, v, "", document.mark) for n, v in error_values.items() if v}
         )
         short = (count_octets(section, "utf-8") or 0) <= _LONGEST_SECTION
-        if short and error_place.exact and error_place.target.mark == target_mark:
+        if short and error_place.is_single_leaf and error_place.target.mark == target_mark:
             return section, *keys
     return _cut_path_end(parent_steps), *keys
 

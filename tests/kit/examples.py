@@ -123,7 +123,7 @@ def unproved(page: Page, example: Example, folder: Path) -> list[str]:
     write(page, example, folder)
     return [
         f"{one.proof} {one.field}: {one.message}; for example {one.counter_example}"
-        for one in check_bundle(load_bundle(folder), samples=0).findings
+        for one in check_bundle(load_bundle(folder), sample_count=0).findings
     ]
 
 

@@ -101,7 +101,7 @@ def fill(root: etree._Element, seed: str) -> SplitResult:
 
 
 def _documents(found: SplitResult) -> list[DocumentMapping]:
-    return [shipped().documents[name] for name in found.accounts.documents]
+    return [shipped().documents[name] for name in found.ledger.documents]
 
 
 def _add_missing(root: etree._Element, found: SplitResult, draws: SeededDraws) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway_conformance.verbs.demo_stage import Stage, _make_child_environment, _Player
+from gateway_conformance.verbs.demo_stage import Stage, _make_child_environment, _StartedProcess
 from tests.kit.forked import fork_process
 
 __all__ = ["ForkedStage"]
@@ -26,4 +26,4 @@ class ForkedStage(Stage):
     def _fork_player(self, name: str, program: str, words: Sequence[str]) -> None:
         log = self.home / f"{name.lower()}.log"
         process = fork_process(program, words, _make_child_environment(), log)
-        self.players.append(_Player(name, process, log))
+        self.players.append(_StartedProcess(name, process, log))

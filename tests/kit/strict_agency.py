@@ -62,10 +62,10 @@ class StrictAgency(SimulatedService):
 
     def learn(self, wsdl: bytes) -> None:
         """Validate by this WSDL from now on."""
-        self.desk = SoapEndpoint(self.desk.identity, read_wsdl(wsdl))
+        self.endpoint = SoapEndpoint(self.endpoint.identity, read_wsdl(wsdl))
 
     def __call__(self, request: IncomingRequest) -> HttpReply:
-        reply, problem = self.desk.serve_request(request, self._take)
+        reply, problem = self.endpoint.serve_request(request, self._take)
         if problem is not None:
             self.refused.append(str(problem))
         if self.loses and problem is None:

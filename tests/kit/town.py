@@ -72,7 +72,7 @@ class Town(ForkedStage):
         self.agency = agency or {}
         self.working = working
         self.build()
-        self.member = read_membership(self.partner("broker"), "broker")
+        self.member = read_membership(self.get_partner_folder("broker"), "broker")
         self._numbers = iter(range(1, 1_000_000))
 
     def _format_settings_file(self) -> str:
@@ -139,16 +139,20 @@ class Town(ForkedStage):
 
     def effects(self, partner: str) -> list[dict[str, Any]]:
         """Return the effects a partner wrote down."""
-        return list(read_journal(self.partner(partner) / "log" / "effects.jsonl"))
+        return list(read_journal(self.get_partner_folder(partner) / "log" / "effects.jsonl"))
 
     def received(self) -> list[dict[str, Any]]:
         """Return what the broker has kept."""
-        return list(read_journal(self.partner("broker") / "log" / "messages.jsonl"))
+        return list(read_journal(self.get_partner_folder("broker") / "log" / "messages.jsonl"))
 
     def refusals(self) -> list[dict[str, Any]]:
         """Return everything that any partner refused."""
         names = ("broker", "customs", *(one["code"] for one in self.cast.agencies))
-        return [row for name in names for row in read_journal(self.partner(name) / "log" / "refusals.jsonl")]
+        return [
+            row
+            for name in names
+            for row in read_journal(self.get_partner_folder(name) / "log" / "refusals.jsonl")
+        ]
 
     def case_of(self, message: SealedSubmission) -> Any | None:
         """Return the case a submission opened."""

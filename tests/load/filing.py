@@ -92,7 +92,7 @@ def measure(
         stage.build()
         with count_statements(folder / "counts") as counts:
             stage.start()
-        member = read_membership(stage.partner("broker"), "broker")
+        member = read_membership(stage.get_partner_folder("broker"), "broker")
         prices = _count(stage, counts, member, counted)
         first = _WARM_UP + counted
         say(f"cases: signing {cases} submissions")

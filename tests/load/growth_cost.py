@@ -158,7 +158,8 @@ class Side:
             "retention", ask(lambda conn: octet_removal.list_ended_cases(conn, ago, octet_removal.START, 20))
         )
         self.measure(
-            "letters", ask(lambda conn: octet_removal.list_old_letters(conn, ago, octet_removal.START, 20))
+            "letters",
+            ask(lambda conn: octet_removal.list_old_caseless_messages(conn, ago, octet_removal.START, 20)),
         )
         assert hub is self.story.hub
 

@@ -72,7 +72,7 @@ def _file_one(folder: Path, database: str) -> Iterator[Told]:
         with count_statements(folder / "counts"):
             (folder / "counts" / TOLD).touch()
             stage.start()
-        member = read_membership(stage.partner("broker"), "broker")
+        member = read_membership(stage.get_partner_folder("broker"), "broker")
         file_submissions(stage, [make_submission(stage, member, number) for number in range(_WARM_UP)])
         wait_until_closed(stage, _WARM_UP)
         time.sleep(_SETTLED)

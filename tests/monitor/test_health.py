@@ -66,7 +66,7 @@ def test_after_a_refusal_a_commit_is_tried(engine: Engine) -> None:
 def test_after_a_server_was_away_the_first_commit_is_enough(engine: Engine) -> None:
     reserve = get_database_state(engine).reserve
     reserve.record_refusal(InsufficientStorageError("the server is away"), is_full=False)
-    assert reserve.lacking
+    assert reserve.is_lacking
     assert describe(engine) == "ready"
     reserve.record_refusal(InsufficientStorageError("full"))
     reserve.record_refusal(InsufficientStorageError("the server is away"), is_full=False)
@@ -79,7 +79,7 @@ def test_a_server_alone_keeps_no_two_copies(postgresql_url: str) -> None:
         assert describe(made) == "GW806 the database keeps fewer than 2 copies"
         watch = get_database_state(made).copies
         assert watch is not None
-        with watch.asking:
+        with watch.readiness_lock:
             assert describe(made) == "GW806 the database does not confirm its copies"
         watch.record_copies()
         assert describe(made) == "ready"

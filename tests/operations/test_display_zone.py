@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.cli.result_output import format_facts, measure_cells, print_table
+from gateway.cli.result_output import format_named_values, measure_cells, print_table
 from gateway.operations import format_moment, format_value, keep_display_zone, restate_times, set_display_zone
 from gateway.store import write_transaction
 from tests.kit.databases import BOTH
@@ -94,7 +94,7 @@ def test_cells_are_counted_as_a_terminal_does(text: str, cells: int) -> None:
 
 def test_a_line_feed_in_a_value_begins_no_line() -> None:
     assert (
-        format_facts({"name": "Kim\nstate       ACTIVE", "state": None})
+        format_named_values({"name": "Kim\nstate       ACTIVE", "state": None})
         == "name         Kim\\nstate       ACTIVE"
     )
 

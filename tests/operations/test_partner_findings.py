@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, update
 
-from gateway.cli.commands.process import log_endings_daily
+from gateway.cli.commands.process import log_expiries_daily
 from gateway.cli.home_folder import read_home_settings
 from gateway.config import Settings
 from gateway.errors import REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
@@ -109,7 +109,7 @@ def test_check_and_the_start_tell_of_missing_addresses(
         def wait(self, _: float) -> bool:
             return True
 
-    log_endings_daily(settings, Stop())  # type: ignore[arg-type]
+    log_expiries_daily(settings, Stop())  # type: ignore[arg-type]
     assert "GW607 customs has no address" in caplog.text
     unfit = "GW519 whether the WSDL of agency KTL (agencies/KTL.wsdl) takes every request of KTL-ELEC-IMP is"
     assert unfit in caplog.text

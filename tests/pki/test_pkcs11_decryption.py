@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.cli.hub_findings import _find_weak_tokens
+from gateway.cli.hub_findings import _find_token_warnings
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.pki import KeyPadding, RsaDecryptionKey, TokenDecryptionKey, encrypt_key
 from tests.encryption.conftest import make_receiver
@@ -70,7 +70,7 @@ def test_a_scheme_that_the_token_does_not_do_is_our_problem(hsm, owner):
 
 @pytest.mark.hsm
 def test_a_token_that_does_not_do_what_partners_write_is_found_by_the_check(hsm, owner):
-    (told,) = _find_weak_tokens([owner, open_key(hsm, owner)])
+    (told,) = _find_token_warnings([owner, open_key(hsm, owner)])
     assert told.startswith(f"the key of {owner.certificate.subject} cannot be used for payloads: token ")
     assert told.endswith("does no RSA-OAEP with SHA256 and MGF1 with SHA256")
 

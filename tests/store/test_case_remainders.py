@@ -35,14 +35,14 @@ def decided_case(conn, *states):
 def test_only_failed_deliveries_leave_a_decided_case_to_be_judged(engine, states, left):
     with write_transaction(engine) as conn:
         case = decided_case(conn, *states)
-        assert cases.find_remainder(conn, case) is left
+        assert cases.find_whether_delivery_failed(conn, case) is left
 
 
 @pytest.mark.long
 def test_a_case_that_is_not_decided_is_left_as_it_is(engine):
     with write_transaction(engine) as conn:
-        assert cases.find_remainder(conn, open_case(conn)) is None
-        assert cases.find_remainder(conn, 10**9) is None
+        assert cases.find_whether_delivery_failed(conn, open_case(conn)) is None
+        assert cases.find_whether_delivery_failed(conn, 10**9) is None
 
 
 @pytest.mark.long
@@ -52,15 +52,15 @@ def test_sqlite_prepares_the_question_once(tmp_path):
     prepared = []
     with write_transaction(engine) as conn:
         one, other = decided_case(conn, "DELIVERED"), decided_case(conn, "FAILED")
-        cases.find_remainder(conn, one)
+        cases.find_whether_delivery_failed(conn, one)
         driver = conn.connection.dbapi_connection
         # Called for each statement that is prepared, and by SQLite itself where it prepares one anew.
         driver.set_authorizer(lambda *about: prepared.append(about) or 0)
         try:
             # A new authorizer lets every statement be prepared anew, once.
-            cases.find_remainder(conn, one)
+            cases.find_whether_delivery_failed(conn, one)
             prepared.clear()
-            assert cases.find_remainder(conn, other) is True
+            assert cases.find_whether_delivery_failed(conn, other) is True
         finally:
             driver.set_authorizer(None)
     engine.dispose()

@@ -87,7 +87,7 @@ def registry(engine):
 
 
 def told(engine, ours=()):
-    return [(one.owner, one.over) for one in list_expiry_warnings(engine, NOW, ours)]
+    return [(one.owner, one.is_expired) for one in list_expiry_warnings(engine, NOW, ours)]
 
 
 @pytest.mark.long

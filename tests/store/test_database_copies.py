@@ -56,7 +56,7 @@ def servers(standby_pair):
 @pytest.fixture
 def copied(servers, database):
     """Give an engine that wants two copies."""
-    engine = make_engine(servers.make_url(database=database), copies=2, seconds=60)
+    engine = make_engine(servers.make_url(database=database), copies=2, max_wait_seconds=60)
     yield engine
     engine.dispose()
 
@@ -64,7 +64,9 @@ def copied(servers, database):
 @pytest.fixture
 def hasty(servers, database):
     """Give an engine that wants two copies and soon gives up to wait for them."""
-    engine = make_engine(servers.make_url(database=database), copies=2, seconds=3)  # short: it must run out
+    engine = make_engine(
+        servers.make_url(database=database), copies=2, max_wait_seconds=3
+    )  # short: it must run out
     yield engine
     engine.dispose()
 
@@ -74,7 +76,7 @@ def keep(engine, name):
     with write_transaction(engine, "test.message") as conn:
         return messages.accept_message(
             conn, message(message_id=name, identity_sha256=name), answer(), NOW
-        ).new
+        ).is_new
 
 
 def repeat_until_kept(engine, name):
@@ -213,7 +215,7 @@ def test_a_standby_takes_no_writes_and_is_not_ready(standby_pair, database):
 def test_of_several_servers_the_primary_is_taken(standby_pair, database):
     ports = standby_pair.ports
     hosts = f"127.0.0.1:{ports['standby']},127.0.0.1:{ports['primary']}"
-    engine = make_engine(f"postgresql://postgres@{hosts}/{database}", copies=2, seconds=60)
+    engine = make_engine(f"postgresql://postgres@{hosts}/{database}", copies=2, max_wait_seconds=60)
     assert keep(engine, "several@a")
     engine.dispose()
 

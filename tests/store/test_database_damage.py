@@ -148,7 +148,7 @@ def test_damage_that_was_met_keeps_the_hub_unready_until_the_file_is_restored(
         problem = find_readiness_problem(engine)
         assert problem is not None
         assert problem.problem.id == "GW805"
-        measured = render_process_metrics(engine, key_away=False, database_up=True)
+        measured = render_process_metrics(engine, is_key_unavailable=False, is_database_readable=True)
         assert "gateway_database_damaged 1.0\n" in measured
         engine.dispose()
     with pytest.raises(GatewayError, match="GW805"):
@@ -161,7 +161,9 @@ def test_damage_that_was_met_keeps_the_hub_unready_until_the_file_is_restored(
     again.dispose()
     again = make_engine(str(file_engine.url))
     assert find_readiness_problem(again) is None
-    assert "gateway_database_damaged 0.0\n" in render_process_metrics(again, key_away=False, database_up=True)
+    assert "gateway_database_damaged 0.0\n" in render_process_metrics(
+        again, is_key_unavailable=False, is_database_readable=True
+    )
     check_database_file(get_database_state(again).damage)
     again.dispose()
 

@@ -43,7 +43,7 @@ def mark(tmp_path: Path) -> Path:
 @pytest.fixture
 def working(database_url: str, mark: Path) -> Iterator[Engine]:
     """Give the engine of a process at work."""
-    made = make_engine(database_url, mark=mark)
+    made = make_engine(database_url, mark_path=mark)
     yield made
     made.dispose()
 
@@ -74,13 +74,13 @@ def test_an_older_database_is_held_until_a_new_generation(
     working.dispose()
     restore(database_url, tmp_path / "backup")
 
-    restored, verb = make_engine(database_url, mark=mark), make_engine(database_url)
+    restored, verb = make_engine(database_url, mark_path=mark), make_engine(database_url)
     try:
         with pytest.raises(
             DatabaseHeldError, match=r"^GW810 the database is older .* evidence 2 of 2026-11-26T"
         ):
             record(restored, 3)
-        with pytest.raises(DatabaseHeldError), read_transaction(restored, promises=True):
+        with pytest.raises(DatabaseHeldError), read_transaction(restored, acknowledges_data=True):
             raise AssertionError("something is promised")
         with pytest.raises(DatabaseHeldError):
             run_in_group_commit(restored, "", lambda _: None)
@@ -92,7 +92,7 @@ def test_an_older_database_is_held_until_a_new_generation(
         assert problem is not None
         assert problem.problem.id == "GW810"
         assert "gateway_database_held 1.0\n" in render_process_metrics(
-            restored, key_away=False, database_up=True
+            restored, is_key_unavailable=False, is_database_readable=True
         )
         with read_transaction(restored) as conn:  # Operators may look.
             assert make_database_mark(conn).leaf == 1  # type: ignore[union-attr]
@@ -125,7 +125,7 @@ def test_a_database_that_goes_on_is_not_held(database_url: str, mark: Path, work
     keep_database_mark(working)
     record(working, 2)
     # Killed before the next mark: the database has more than the mark says.
-    again = make_engine(database_url, mark=mark)
+    again = make_engine(database_url, mark_path=mark)
     record(again, 3)
     keep_database_mark(again)
     again.dispose()
@@ -140,7 +140,7 @@ def test_an_empty_database_in_the_place_of_a_lost_one_is_held(
     keep_database_mark(working)
     with write_transaction(working) as conn:
         conn.execute(delete(evidence))
-    again = make_engine(database_url, mark=mark)
+    again = make_engine(database_url, mark_path=mark)
     with pytest.raises(DatabaseHeldError):
         record(again, 1)
     again.dispose()
@@ -153,7 +153,7 @@ def test_the_database_of_another_hub_is_told(mark: Path, database_url: str, work
     known = read_mark_file(mark)
     assert known is not None
     write_mark_file(mark, replace(known, database="0" * 64))
-    again = make_engine(database_url, mark=mark)
+    again = make_engine(database_url, mark_path=mark)
     with pytest.raises(DatabaseHeldError, match="the mark of another hub's database"):
         record(again, 2)
     again.dispose()
@@ -170,7 +170,7 @@ def test_a_database_is_held_by_a_file_that_is_no_mark(
         mark.write_bytes(content)
     with pytest.raises(GatewayError, match=r"GW808 .* is not the mark of a database"):
         read_mark_file(mark)
-    engine = make_engine(sqlite_url, mark=mark)
+    engine = make_engine(sqlite_url, mark_path=mark)
     for _ in range(2):
         with pytest.raises(DatabaseHeldError, match=r"^GW810 .* is not the mark of a database .* `gateway"):
             record(engine, 1)
@@ -187,7 +187,7 @@ def test_a_database_is_held_by_a_file_that_is_no_mark(
 def test_a_mark_that_cannot_be_written_stops_nothing(
     sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = make_engine(sqlite_url, mark=tmp_path / "gone" / "acknowledged.json")
+    engine = make_engine(sqlite_url, mark_path=tmp_path / "gone" / "acknowledged.json")
     for number in (1, 2):
         record(engine, number)
         keep_database_mark(engine)
@@ -196,7 +196,7 @@ def test_a_mark_that_cannot_be_written_stops_nothing(
 
 
 def test_a_mark_of_which_a_disk_takes_a_part_only_is_not_taken(sqlite_url: str, mark: Path) -> None:
-    engine = make_engine(sqlite_url, mark=mark)
+    engine = make_engine(sqlite_url, mark_path=mark)
     record(engine, 1)
     keep_database_mark(engine)
     engine.dispose()
@@ -242,7 +242,7 @@ def test_commits_that_a_lost_primary_took_with_it_are_missed(
 def test_a_mark_that_could_not_be_written_is_written_later(database_url: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
-    working = make_engine(database_url, mark=home / "acknowledged.json")
+    working = make_engine(database_url, mark_path=home / "acknowledged.json")
     record(working, 1)
     keep_database_mark(working)
     record(working, 2)

@@ -224,7 +224,7 @@ def test_a_session_that_the_server_has_ended_is_tried_again(postgresql: Engine, 
     with write_transaction(postgresql) as conn:
         assert conn.exec_driver_sql("SELECT 1").scalar() == 1
     # No disk was full: the next commit ends it.
-    assert not get_database_state(postgresql).reserve.lacking
+    assert not get_database_state(postgresql).reserve.is_lacking
 
 
 class KoreanError(Exception):
@@ -290,7 +290,7 @@ def test_a_role_that_may_not_read_or_write_is_told(
         conn.exec_driver_sql(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}")
     with write_transaction(reader) as conn:
         conn.execute(insert(t.parties), [party])
-    assert not get_database_state(reader).reserve.lacking
+    assert not get_database_state(reader).reserve.is_lacking
     reader.dispose()
     with write_transaction(postgresql) as conn:
         conn.exec_driver_sql(f"DROP OWNED BY {role}")

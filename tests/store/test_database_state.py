@@ -28,7 +28,7 @@ def test_readers_and_writers_of_a_database_share_its_state(tmp_path: Path) -> No
 def test_databases_of_one_process_have_states_of_their_own(tmp_path: Path) -> None:
     first, second = (make_engine(f"sqlite:///{tmp_path}/{name}.sqlite3") for name in ("a", "b"))
     get_database_state(first).objects = ObjectFolder(tmp_path / "objects")
-    get_database_state(first).recent_objects.note_object("0" * 64, 2)
+    get_database_state(first).recent_objects.record_put_object("0" * 64, 2)
     get_database_state(first).damage.record(make_damage_error("a page"))
     assert get_database_state(second).objects is None
     assert get_database_state(second).damage.find_problem() is None

@@ -239,7 +239,7 @@ WORDS = {
     "fail": lambda conn, lease: delivery_leases.fail_delivery(conn, lease, later(99), OUTCOME),
     "renew": lambda conn, lease: delivery_leases.renew_lease(conn, lease, later(999)),
     "receipted": lambda conn, lease: delivery_leases.mark_receipted(
-        conn, lease, later(99), "receive", register=register_version.get_register_version(conn)
+        conn, lease, later(99), "receive", register_version=register_version.get_register_version(conn)
     ),
 }
 
@@ -251,11 +251,11 @@ def test_what_an_old_register_judged_ends_no_lease(engine):
         known = register_version.get_register_version(conn)
         now = register_version.increment_register_version(conn)
         before = deliveries.find_by_id(conn, row_id)
-        assert not delivery_leases.mark_delivered(conn, lease, later(1), register=known)
-        assert not delivery_leases.mark_receipted(conn, lease, later(1), "receive", register=known)
+        assert not delivery_leases.mark_delivered(conn, lease, later(1), register_version=known)
+        assert not delivery_leases.mark_receipted(conn, lease, later(1), "receive", register_version=known)
         assert deliveries.find_by_id(conn, row_id) == before
         assert delivery_leases.list_attempts(conn, row_id)[0].outcome is None
-        assert delivery_leases.mark_receipted(conn, lease, later(2), "receive", register=now)
+        assert delivery_leases.mark_receipted(conn, lease, later(2), "receive", register_version=now)
         assert events(conn, row_id) == ["lease", "delivered"]
 
 
@@ -302,11 +302,13 @@ def test_a_receipt_ends_the_waiting(engine):
         good, bad, untouched = (queue(conn) for _ in range(3))
         for lease in claim(conn, limit=2):
             delivery_leases.mark_sent(conn, lease, NOW, later(300))
-        assert delivery_maintenance.settle_receipt(conn, good, later(1), "receive")
-        assert delivery_maintenance.settle_receipt(conn, bad, later(1), "receive", AttemptOutcome("GW602"))
-        assert not delivery_maintenance.settle_receipt(conn, good, later(2), "receive")
-        assert not delivery_maintenance.settle_receipt(conn, untouched, later(1), "receive")
-        assert not delivery_maintenance.settle_receipt(conn, 4711, later(1), "receive")
+        assert delivery_maintenance.apply_receipt_or_error(conn, good, later(1), "receive")
+        assert delivery_maintenance.apply_receipt_or_error(
+            conn, bad, later(1), "receive", AttemptOutcome("GW602")
+        )
+        assert not delivery_maintenance.apply_receipt_or_error(conn, good, later(2), "receive")
+        assert not delivery_maintenance.apply_receipt_or_error(conn, untouched, later(1), "receive")
+        assert not delivery_maintenance.apply_receipt_or_error(conn, 4711, later(1), "receive")
         assert [state(conn, row) for row in (good, bad, untouched)] == ["DELIVERED", "FAILED", "QUEUED"]
         assert deliveries.find_by_id(conn, bad).problem == "GW602"
         assert events(conn, good) == ["lease", "sent", "receipt"]
@@ -319,7 +321,7 @@ def test_a_receipt_may_overtake_the_worker(engine, problem, after):
     with write_transaction(engine) as conn:
         row_id = queue(conn)
         (lease,) = claim(conn)
-        assert delivery_maintenance.settle_receipt(
+        assert delivery_maintenance.apply_receipt_or_error(
             conn, row_id, later(1), "receive", AttemptOutcome(problem) if problem else None
         )
         assert not delivery_leases.mark_sent(conn, lease, later(2), later(300))
@@ -332,8 +334,10 @@ def test_a_late_receipt_ends_what_waits_for_its_next_attempt(engine):
         for lease in claim(conn, limit=2):
             delivery_leases.mark_sent(conn, lease, NOW, later(300))
         assert len(delivery_maintenance.requeue_unreceipted(conn, later(301), "upkeep")) == 2
-        assert delivery_maintenance.settle_receipt(conn, good, later(302), "receive")
-        assert delivery_maintenance.settle_receipt(conn, bad, later(302), "receive", AttemptOutcome("GW602"))
+        assert delivery_maintenance.apply_receipt_or_error(conn, good, later(302), "receive")
+        assert delivery_maintenance.apply_receipt_or_error(
+            conn, bad, later(302), "receive", AttemptOutcome("GW602")
+        )
         assert [state(conn, row) for row in (good, bad)] == ["DELIVERED", "FAILED"]
         assert events(conn, good) == ["lease", "sent", "timeout", "receipt"]
         assert not claim(conn, limit=2)

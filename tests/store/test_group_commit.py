@@ -296,7 +296,7 @@ def test_logs_are_stored_once_where_another_one_fails(sqlite_url: str) -> None:
 
 
 def test_evidence_that_was_rolled_back_is_not_taken_for_committed(sqlite_url: str, tmp_path: Path) -> None:
-    engine = make_engine(sqlite_url, mark=tmp_path / "acknowledged.json")
+    engine = make_engine(sqlite_url, mark_path=tmp_path / "acknowledged.json")
 
     def fail(conn: Connection) -> None:
         record_evidence(conn, "NRO", "message", -3, None, {}, NOW)
@@ -308,7 +308,7 @@ def test_evidence_that_was_rolled_back_is_not_taken_for_committed(sqlite_url: st
     assert guard is not None
     with read_transaction(engine) as conn:
         stored = set(conn.execute(select(tables.evidence.c.leaf_hash)).scalars())
-    assert set(guard.list_committed()) == stored
+    assert set(guard.list_committed_leaves()) == stored
     assert len(stored) == 3
     engine.dispose()
 

@@ -82,11 +82,11 @@ def test_one_lost_connection_lets_no_other_one_be_kept(
         _end_all_but(engine, url)
         with pytest.raises(GatewayError, match="GW806"), write_transaction(engine) as conn:
             conn.execute(text("SELECT 1"))
-        assert get_database_state(engine).reserve.lacking
+        assert get_database_state(engine).reserve.is_lacking
         with write_transaction(engine) as conn:
             assert conn.execute(text("SELECT 1")).scalar_one() == 1
         # No disk was full, so the commit has shown that the server is there.
-        assert not get_database_state(engine).reserve.lacking
+        assert not get_database_state(engine).reserve.is_lacking
     finally:
         engine.dispose()
 

@@ -233,10 +233,10 @@ def test_a_lane_is_tried_now_as_a_whole(engine):
         waiting = [queue(conn, due_at=later(900)), queue(conn, due_at=later(800))]
         due, behind = queue(conn), queue(conn, follows=active, due_at=later(10))
         other = queue(conn, destination="KR-B", due_at=later(900))
-        assert lanes.try_lane(conn, "KR-A", NOW, "kim") == (*waiting, behind)
+        assert lanes.make_lane_due(conn, "KR-A", NOW, "kim") == (*waiting, behind)
         assert {one.id for one in claim(conn)} == {*waiting, due}
         assert deliveries.find_by_id(conn, other).due_at == later(900)
-        assert lanes.try_lane(conn, "KR-A", NOW, "kim") == ()
+        assert lanes.make_lane_due(conn, "KR-A", NOW, "kim") == ()
 
 
 def test_a_held_lane_is_not_tried(engine):
@@ -244,7 +244,7 @@ def test_a_held_lane_is_not_tried(engine):
         queue(conn, due_at=later(900))
         hold(conn)
         with pytest.raises(GatewayError, match="release it first"):
-            lanes.try_lane(conn, "KR-A", NOW, "kim")
+            lanes.make_lane_due(conn, "KR-A", NOW, "kim")
 
 
 @pytest.mark.long
@@ -256,7 +256,7 @@ def test_a_delivery_that_a_worker_claims_meanwhile_is_left_to_it(engine):
 
     def try_now():
         with write_transaction(engine) as conn:
-            tried.extend(lanes.try_lane(conn, "KR-A", NOW, "kim"))
+            tried.extend(lanes.make_lane_due(conn, "KR-A", NOW, "kim"))
 
     begun = write_transaction(engine)
     conn = begun.__enter__()

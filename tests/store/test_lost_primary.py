@@ -39,7 +39,7 @@ def pair() -> Iterator[StandbyPair]:
 def engine(pair: StandbyPair, tmp_path: Path) -> Iterator[Engine]:
     hosts = ",".join(f"127.0.0.1:{pair.ports[name]}" for name in ("primary", "standby"))
     url = f"postgresql://postgres@{hosts}/{pair.create_database()}?connect_timeout=2"
-    made = make_engine(url, mark=tmp_path / "acknowledged.json", seconds=5)
+    made = make_engine(url, mark_path=tmp_path / "acknowledged.json", max_wait_seconds=5)
     migrate_schema(made)
     yield made
     made.dispose()

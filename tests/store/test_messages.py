@@ -37,7 +37,7 @@ def test_a_message_comes_back_as_it_was(engine):
     )
     with write_transaction(engine) as conn:
         done = messages.accept_message(conn, new, answer(), NOW)
-    assert (done.new, done.answer) == (True, answer())
+    assert (done.is_new, done.answer) == (True, answer())
     with read_transaction(engine) as conn:
         row = messages.find_by_id(conn, done.id)
         assert messages.load_payloads(conn, done.id) == new.payloads
@@ -67,7 +67,7 @@ def test_nothing_of_a_prepared_message_is_digested_in_its_transaction(engine, mo
             done = messages.accept_prepared_message(conn, prepared)
     with write_transaction(engine) as conn:
         again = messages.accept_prepared_message(conn, messages.prepare_message(new, answer(b"other"), NOW))
-        assert (again.id, again.new, again.answer) == (done.id, False, answer())
+        assert (again.id, again.is_new, again.answer) == (done.id, False, answer())
         assert messages.load_payloads(conn, done.id) == new.payloads
         assert messages.load_parcel(conn, done.id) == (new.parcel_headers, new.parcel)
 
@@ -116,7 +116,7 @@ def test_a_duplicate_gets_the_first_answer_and_leaves_no_row(engine):
     again = replace(new, parcel=b"framed otherwise", payloads=())
     with write_transaction(engine) as conn:
         second = messages.accept_message(conn, again, answer(b"second"), later(5))
-        assert (second.id, second.new, second.answer) == (first.id, False, answer(b"first"))
+        assert (second.id, second.is_new, second.answer) == (first.id, False, answer(b"first"))
         for table in (t.messages, t.message_payloads, t.transitions):
             assert count(conn, table) == 1
 
@@ -154,7 +154,7 @@ def test_the_same_id_of_another_party_or_direction_is_another_message(engine):
     new = message()
     with write_transaction(engine) as conn:
         for other in (new, replace(new, from_party="carrier"), replace(new, direction="out")):
-            assert messages.accept_message(conn, other, answer(), NOW).new
+            assert messages.accept_message(conn, other, answer(), NOW).is_new
         assert messages.find_by_message_id(conn, "in", "nobody", new.message_id) is None
 
 
@@ -163,7 +163,7 @@ def test_a_transaction_that_fails_leaves_no_row_so_the_id_is_free(engine):
     with pytest.raises(RuntimeError, match="refused"):
         _accept_and_fail(engine, new)
     with write_transaction(engine) as conn:
-        assert messages.accept_message(conn, replace(new, identity_sha256="e" * 64), answer(), NOW).new
+        assert messages.accept_message(conn, replace(new, identity_sha256="e" * 64), answer(), NOW).is_new
 
 
 def _accept_and_fail(engine, new):
@@ -184,7 +184,7 @@ def test_fifty_copies_at_once_are_accepted_once(engine):
 
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(deliver, range(50)))
-    assert sum(one.new for one in done) == 1
+    assert sum(one.is_new for one in done) == 1
     assert len({one.id for one in done}) == 1
     assert len({one.answer.body for one in done}) == 1
 

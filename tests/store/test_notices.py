@@ -48,7 +48,7 @@ def test_a_notice_comes_back_as_it_was_said(engine):
         row = notices.find_by_id(conn, done.id)
         assert notices.list_by_request(conn, asked) == [row]
         assert notices.find_by_id(conn, 4711) is None
-    assert (done.latest, done.sha256) == (True, new.content_sha256)
+    assert (done.is_latest, done.sha256) == (True, new.content_sha256)
     for name in ("agency", "number", "issued_at", "status_code", "text", "deadline"):
         assert getattr(row, name) == getattr(new, name)
     assert row.sha256 == new.content_sha256
@@ -94,8 +94,8 @@ def test_the_latest_is_known_by_time_then_number(engine, number, seconds, latest
         case_id = open_case(conn)
         asked = request(conn, case_id)
         notices.insert_notice(conn, notice(asked, "N-5"), NOW)
-        assert notices.insert_notice(conn, notice(asked, number, seconds), NOW).latest is latest
-        assert notices.insert_notice(conn, notice(request(conn, case_id), "N-0", -9), NOW).latest
+        assert notices.insert_notice(conn, notice(asked, number, seconds), NOW).is_latest is latest
+        assert notices.insert_notice(conn, notice(request(conn, case_id), "N-0", -9), NOW).is_latest
 
 
 @pytest.mark.long

@@ -100,7 +100,7 @@ def test_an_object_that_somebody_else_puts_at_the_same_time_is_there(
 
     def lose_the_race(digest: str) -> Any:
         found = look(digest)
-        kept.store._send(DIGEST, BODY, new=True)
+        kept.store._send_object(DIGEST, BODY, is_new=True)
         monkeypatch.setattr(kept.store, "_find", look)
         return found
 

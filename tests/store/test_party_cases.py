@@ -38,10 +38,10 @@ def walk(engine: Engine, **wanted: object) -> list[int]:
             asked = PartyCaseFilter("broker", limit=4, after=after, **wanted)  # type: ignore[arg-type]
             page = case_searches.search_party_cases(conn, asked)
             found += [int(row["id"]) for row in page.rows]
-            if page.following is None:
+            if page.next_after is None:
                 return found
             assert len(page.rows) == 4 or page.searched_until is not None
-            after = page.following
+            after = page.next_after
 
 
 @pytest.mark.long

@@ -105,7 +105,7 @@ def test_in_session_mode_all_works(pooler: Pooler) -> None:
         for number in range(20):
             with write_transaction(engine) as conn:
                 sent = message(message_id=f"{number}@{party}", from_party=party)
-                assert messages.accept_message(conn, sent, answer(), NOW).new
+                assert messages.accept_message(conn, sent, answer(), NOW).is_new
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(accept_messages, ["a", "b", "c", "d"]))

@@ -35,7 +35,7 @@ def url(templates: Templates) -> str:
 
 @pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
-    found = make_engine(url, seconds=5)
+    found = make_engine(url, max_wait_seconds=5)
     yield found
     found.dispose()
 
@@ -151,7 +151,7 @@ def test_the_first_statement_begins_with_the_properties_of_the_connection(engine
 
 
 def test_an_answer_is_awaited_for_so_long(url: str) -> None:
-    engine = make_engine(url, seconds=2)  # short: it must run out
+    engine = make_engine(url, max_wait_seconds=2)  # short: it must run out
     try:
         drivers: list[Any] = []
 

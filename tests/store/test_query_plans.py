@@ -161,7 +161,7 @@ QUESTIONS = {
         "ix_conversations_open",
     ),
     "old attempts to sign in": (
-        lambda conn: sessions.remove_old_attempts(conn, NOW, good=False),
+        lambda conn: sessions.remove_old_attempts(conn, NOW, is_successful=False),
         "sign_ins",
         "ix_sign_ins_age",
     ),
@@ -212,12 +212,12 @@ QUESTIONS = {
         "ix_deliveries_due",
     ),
     "old pull requests": (
-        lambda conn: back_channel.note_pull_request(conn, "x", NOW, NOW),
+        lambda conn: back_channel.record_pull_request(conn, "x", NOW, NOW),
         "seen_at <",
         "ix_pull_requests_seen_at",
     ),
     "other content of a call": (
-        lambda conn: seen_calls.find_other_content(conn, seen_calls.NewSeenCall("s", "P", "M", "c"), NOW),
+        lambda conn: seen_calls.has_other_content(conn, seen_calls.NewSeenCall("s", "P", "M", "c"), NOW),
         "message_id",
         "ix_seen_calls_message_id",
     ),
@@ -405,7 +405,7 @@ QUESTIONS = {
         "ix_deadlines_state",
     ),
     "what is new": (
-        lambda conn: work_lists.compute_work_mark(conn, "KR-A"),
+        lambda conn: work_lists.compute_work_list_version(conn, "KR-A"),
         "max(agency_requests.id)",
         "ix_agency_requests_state",
     ),
@@ -605,7 +605,7 @@ QUESTIONS = {
         "ix_messages_unpurged",
     ),
     "messages in mailboxes whose octets may go": (
-        lambda conn: octet_removal.list_old_letters(conn, NOW, octet_removal.START, 20),
+        lambda conn: octet_removal.list_old_caseless_messages(conn, NOW, octet_removal.START, 20),
         "direction",
         "ix_messages_unpurged",
     ),
@@ -693,7 +693,7 @@ QUESTIONS = {
         "ix_awaited_requirements_case",
     ),
     "whether a case is open": (
-        lambda conn: cases.find_remainder(conn, 1),
+        lambda conn: cases.find_whether_delivery_failed(conn, 1),
         "deliveries",
         "ix_deliveries_case_id",
     ),

@@ -41,7 +41,7 @@ VALUES: dict[Any, Any] = {
     StateMachine: CASE,
 }
 #: The rows of sums have the dimensions that are asked for.
-ARGUMENTS = {"by": ("day", "agency", "document", "state", "outcome", "party", "band", "problem")}
+ARGUMENTS = {"dimensions": ("day", "agency", "document", "state", "outcome", "party", "band", "problem")}
 #: These read the columns of their rows only where another statement has found rows.
 SECOND_STATEMENTS = {
     "case_searches.list_party_cases",

@@ -172,7 +172,7 @@ def test_code_works_on_beside_the_next_version_that_has_migrated(database_url):
     # It may also start again: then it migrates nothing.
     assert migrate_schema(engine) == ("9999", "9999")
     with write_transaction(engine) as conn:
-        assert messages.accept_message(conn, message(message_id="beside@a"), answer(), NOW).new
+        assert messages.accept_message(conn, message(message_id="beside@a"), answer(), NOW).is_new
     with read_transaction(engine) as conn:
         assert messages.find_by_message_id(conn, "in", "broker", "beside@a").state == "ACCEPTED"
     engine.dispose()

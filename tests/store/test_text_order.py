@@ -51,7 +51,7 @@ def count_new(engine: Engine) -> int:
     for message_id in IDS:
         with write_transaction(engine) as conn:
             sent = message(message_id=message_id, identity_sha256=message_id)
-            number += messages.accept_message(conn, sent, answer(), NOW).new
+            number += messages.accept_message(conn, sent, answer(), NOW).is_new
     return number
 
 

@@ -58,7 +58,7 @@ def test_who_gives_way_is_told_so_and_nothing_is_lacking(postgresql: Engine) -> 
     assert (problem.problem.id, problem.problem.retry) == ("GW806", True)
     assert problem.detail == "the transaction gave way to another: deadlock detected"
     reserve = get_database_state(postgresql).reserve
-    assert (reserve.lacking, reserve.refusals) == (False, 0)
+    assert (reserve.is_lacking, reserve.refusals) == (False, 0)
 
 
 def test_who_gave_way_is_run_again(postgresql: Engine) -> None:

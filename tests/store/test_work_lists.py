@@ -196,7 +196,7 @@ def test_tabs_are_counted(engine, rows):
 def test_the_mark_changes_when_something_arrives_or_moves(engine, rows):
     def mark():
         with read_transaction(engine) as conn:
-            return work_lists.compute_work_mark(conn, "KR-A")
+            return work_lists.compute_work_list_version(conn, "KR-A")
 
     first = mark()
     with write_transaction(engine) as conn:

@@ -29,7 +29,7 @@ SECONDS = 0.4
 
 @pytest.fixture
 def engine(sqlite_url: str) -> Iterator[Engine]:
-    engine = make_engine(sqlite_url, seconds=SECONDS)
+    engine = make_engine(sqlite_url, max_wait_seconds=SECONDS)
     yield engine
     engine.dispose()
 

@@ -39,7 +39,7 @@ def list_answers() -> list[tuple[DocumentMapping, NoticeMapping]]:
         (document, notice)
         for document in shipped().documents.values()
         for notice in shipped().notices.notices.values()
-        if notice.sender == "agency" and document.answers.allows_notice(notice)
+        if notice.sender == "agency" and document.accepted_notices.allows_notice(notice)
     ]
 
 
@@ -356,7 +356,9 @@ def mutate(root: etree._Element, number: int) -> etree._Element:
 @pytest.mark.parametrize("notice", [one.id for one in shipped().notices.notices.values()])
 def test_no_change_of_a_document_is_a_mistake_of_ours(notice: str) -> None:
     one = shipped().notices.notices[notice]
-    found = [document for document in shipped().documents.values() if document.answers.allows_notice(one)]
+    found = [
+        document for document in shipped().documents.values() if document.accepted_notices.allows_notice(one)
+    ]
     for seed in range(40):
         document = found[seed % len(found)] if found else next(iter(shipped().documents.values()))
         root, _ = draw_notice(one, shipped().notices, str(seed), document)

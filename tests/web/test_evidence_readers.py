@@ -23,7 +23,7 @@ from gateway.evidence import (
     list_subject_leaves,
     make_proof,
     record_evidence,
-    select_seen_fields,
+    select_visible_fields,
     tree_heads,
     verify_proof,
 )
@@ -250,8 +250,8 @@ def test_only_the_party_that_filed_sees_who_of_its_people_did(engine: Engine) ->
     with write_transaction(engine) as conn:
         record_evidence(conn, "filed", "message", 7, None, data, now)
         (row,) = list_subject_leaves(conn, "message", 7)
-    own = select_seen_fields(row, EvidenceReader("broker1"))
+    own = select_visible_fields(row, EvidenceReader("broker1"))
     assert own == json.loads(row.data)
     assert own["way"] == {"account": "han"}
-    others = select_seen_fields(row, EvidenceReader("trader"))
+    others = select_visible_fields(row, EvidenceReader("trader"))
     assert others == {name: field for name, field in data.items() if name != "way"}

@@ -24,7 +24,7 @@ from tests.kit.story import Story
 def held(database_url: str, tmp_path: Path) -> Iterator[Story]:
     """Give a hub whose home has the mark of a later moment."""
     mark = tmp_path / "acknowledged.json"
-    before = Story(make_engine(database_url, mark=mark))
+    before = Story(make_engine(database_url, mark_path=mark))
     with write_transaction(before.house.engine) as conn:
         record_evidence(conn, "closed", "case", 1, None, {}, START)
     Console(before.hub).add_account("kim", ("operator", "operator"), "administrator")
@@ -33,7 +33,7 @@ def held(database_url: str, tmp_path: Path) -> Iterator[Story]:
     known = read_mark_file(mark)
     assert known is not None
     write_mark_file(mark, replace(known, leaf=7))
-    story = Story(make_engine(database_url, mark=mark), first=1000)
+    story = Story(make_engine(database_url, mark_path=mark), first=1000)
     yield story
     story.house.engine.dispose()
 

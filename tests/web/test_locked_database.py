@@ -34,7 +34,7 @@ def ask_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def story(database_url: str) -> Iterator[Story]:
-    story = Story(make_engine(database_url, seconds=SECONDS * 2))
+    story = Story(make_engine(database_url, max_wait_seconds=SECONDS * 2))
     yield story
     story.house.engine.dispose()
 

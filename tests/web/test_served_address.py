@@ -14,7 +14,7 @@ from gateway.web.wsgi_application import ServedAddress
 from gateway.wire import parse_xml
 from gateway_conformance.verbs.conformance_home import make_suite_home
 
-EVERYWHERE = ServedAddress("0.0.0.0", 8443, names=("hub.example.org",))
+EVERYWHERE = ServedAddress("0.0.0.0", 8443, host_names=("hub.example.org",))
 HERE = ServedAddress("127.0.0.1", 8080)
 SOAP = "{http://schemas.xmlsoap.org/wsdl/soap/}"
 MACHINE = socket.gethostname().lower()

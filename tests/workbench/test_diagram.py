@@ -11,11 +11,11 @@ from lxml import etree
 
 from gateway.cli import main
 from gateway.harmonize import MappingBundle, load_bundle
-from gateway.harmonize.language import build_read_set, list_guard_tests, list_lines, walk_fields
+from gateway.harmonize.language import build_read_set, list_guard_tests, list_mapping_lines, walk_fields
 from gateway.share import get_data_folder
 from gateway_workbench import build_diagram
 from gateway_workbench.diagram.diagram_rows import arrange_rows, list_unused_rows
-from gateway_workbench.diagram.html_page import PITCH
+from gateway_workbench.diagram.html_page import ROW_HEIGHT
 from tests.harmonize import small_bundle
 from tests.kit import pictures
 from tests.kit.documents import each_document
@@ -60,7 +60,7 @@ def test_every_line_of_the_mapping_has_a_line_drawn(bundle: MappingBundle, name:
     leaves = [row for row in rows if "leaf" in row.get("class", "").split()]
     wanted = [
         line
-        for line in list_lines(document)
+        for line in list_mapping_lines(document)
         if not re.search(r"\[(?!@)[^]]*\]/[A-Za-z]+$", line.path) or line.content is None or line.read_fields
     ]
     assert len(leaves) == len(wanted)
@@ -77,7 +77,7 @@ def test_everything_that_a_document_reads_is_tied_to_something(bundle: MappingBu
     made = build_diagram(document, bundle)
     tied = {link.key for link in made.links} | {key for key, _ in made.arcs}
     checked = {f"ask:{one.name}" for check in document.checks for one in check.list_read_sources()}
-    for key, read in build_read_set(document, bundle.dictionary).reads.items():
+    for key, read in build_read_set(document, bundle.dictionary).entries_by_key.items():
         if read.read_kinds & {"value", "attribute", "key"} or key.startswith("group:"):
             assert key in tied | checked | {
                 f"common:{one.name}" for c in document.checks for one in c.list_read_sources()
@@ -126,7 +126,7 @@ def test_rows_of_the_left_stand_in_the_order_of_use_and_never_in_one_place(
     first: dict[str, int] = {}
     for link in made.links:
         if link.role in ("value", "attribute"):
-            first[link.key] = min(link.to, first.get(link.key, link.to))
+            first[link.key] = min(link.right_index, first.get(link.key, link.right_index))
     ordered = sorted(first, key=lambda one: places[one])
     assert [first[key] for key in ordered] == sorted(first.values())
     assert all(places[key] >= first[key] for key in first)
@@ -176,9 +176,9 @@ def test_lines_and_badges_say_what_a_line_does(tmp_path: Path) -> None:
 def test_what_decides_whether_something_is_written_is_tied_to_it(tmp_path: Path) -> None:
     bundle = load_bundle(small_bundle.write(tmp_path))
     made = build_diagram(bundle.documents["TINY"], bundle)
-    guarded = {(link.key, made.right[link.to].name) for link in made.links if link.role == "guard"}
+    guarded = {(link.key, made.right[link.right_index].name) for link in made.links if link.role == "guard"}
     assert guarded == {("ask:risky", "Risk")}
-    counted = {(link.key, made.right[link.to].name) for link in made.links if link.role == "count"}
+    counted = {(link.key, made.right[link.right_index].name) for link in made.links if link.role == "count"}
     assert {("group:seal", "Position"), ("group:seal", "Seal"), ("ask:animal", "No")} <= counted
 
 
@@ -195,7 +195,7 @@ def test_what_is_not_sent_stands_at_the_end_below_a_heading(bundle: MappingBundl
         for one in page(pictures.drawn("KPTA-PHARM-IMP", bundle)).iter(f"{XHTML}div")
         if one.get("class") == "row left heading"
     )
-    assert heading.get("style") == f"top:{(max(used) + 1) * PITCH}px"
+    assert heading.get("style") == f"top:{(max(used) + 1) * ROW_HEIGHT}px"
 
 
 def test_the_verb_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,14 +41,14 @@ from gateway_conformance.hostile.reply_attacks.reply_server import (
     ReplyScenario,
     ReplyServer,
     make_reply_scenarios,
-    play_behavior,
     send_changed_octets,
+    use_behavior,
 )
 from gateway_conformance.hostile.reply_attacks.soap_replies import SOAP_REPLIES, AgencyReplyForger
 from gateway_conformance.partners import build_acknowledgment, load_service_description
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 
-_ELSEWHERE: Final = "earlier@else.suite.invalid"
+_OTHER_ID: Final = "earlier@else.suite.invalid"
 
 
 @dataclass
@@ -58,7 +58,7 @@ class BrokerReplyForger:
     context: Callable[[], ProtocolContext]
     other_partner: Signer
     stranger: Signer
-    history: dict[str, HttpReply] = field(default_factory=dict)
+    replies_by_message_id: dict[str, HttpReply] = field(default_factory=dict)
     face: str = "ebms2"
 
     def open_message(self, request: IncomingRequest) -> OpenedMessage:
@@ -71,7 +71,7 @@ class BrokerReplyForger:
         """Return the signed receipt of a message."""
         opened = self.open_message(request)
         reply = self.seal_signal(EBMS2.make_receipt(opened, self.context()), opened)
-        self.history[opened.unit.message_id] = reply
+        self.replies_by_message_id[opened.unit.message_id] = reply
         return reply
 
     def seal_signal(self, unit: Unit, opened: OpenedMessage, signer: Signer | None = None) -> HttpReply:
@@ -83,20 +83,22 @@ class BrokerReplyForger:
         return HttpReply(200, parcel.get_header("Content-Type"), parcel.read_octets())
 
 
-def _get_broker_forger(there: ReplyConnection) -> BrokerReplyForger:
-    if not isinstance(there.forger, BrokerReplyForger):
+def _get_broker_forger(reply_connection: ReplyConnection) -> BrokerReplyForger:
+    if not isinstance(reply_connection.forger, BrokerReplyForger):
         raise TypeError("this play is for a message handler")
-    return there.forger
+    return reply_connection.forger
 
 
-def _send_changed_receipt(change: Callable[[Receipt], Unit], by: str = "") -> ReplyBehavior:
-    """Return the behaviour that changes the receipt and signs it as the partner or as the signer `by`."""
+def _send_changed_receipt(change: Callable[[Receipt], Unit], signer_name: str = "") -> ReplyBehavior:
+    """Return the behaviour that changes the receipt and signs it as the partner, or as `signer_name`."""
 
-    def run_scenario(there: ReplyConnection) -> None:
-        forger = _get_broker_forger(there)
-        opened = forger.open_message(there.request)
-        unit = change(EBMS2.make_receipt(opened, forger.context()))
-        there.send_reply(forger.seal_signal(unit, opened, getattr(forger, by) if by else None))
+    def run_scenario(reply_connection: ReplyConnection) -> None:
+        forger = _get_broker_forger(reply_connection)
+        opened = forger.open_message(reply_connection.request)
+        changed_receipt = change(EBMS2.make_receipt(opened, forger.context()))
+        reply_connection.send_reply(
+            forger.seal_signal(changed_receipt, opened, getattr(forger, signer_name) if signer_name else None)
+        )
 
     return run_scenario
 
@@ -112,44 +114,50 @@ def _remove_signatures(octets: bytes) -> bytes:
     return etree.tostring(root)
 
 
-def _replay_earlier_receipt(there: ReplyConnection) -> None:
+def _replay_earlier_receipt(reply_connection: ReplyConnection) -> None:
     """Answer with the earlier receipt of another message."""
-    forger = _get_broker_forger(there)
-    message_id = forger.open_message(there.request).unit.message_id
-    earlier = [reply for name, reply in forger.history.items() if name != message_id]
+    forger = _get_broker_forger(reply_connection)
+    message_id = forger.open_message(reply_connection.request).unit.message_id
+    earlier = [reply for name, reply in forger.replies_by_message_id.items() if name != message_id]
     if earlier:
-        there.send_reply(earlier[-1])
+        reply_connection.send_reply(earlier[-1])
     else:
-        _change_receipt(ref_to_message_id=_ELSEWHERE)(there)
+        _change_receipt(ref_to_message_id=_OTHER_ID)(reply_connection)
 
 
-def _make_error_reply(there: ReplyConnection, reference: str = "") -> HttpReply:
-    """Return a signed MessageError about the message of the request, or about the message `reference`."""
-    forger = _get_broker_forger(there)
-    opened = forger.open_message(there.request)
+def _make_error_reply(reply_connection: ReplyConnection, message_id: str = "") -> HttpReply:
+    """Return a signed MessageError about the message of the request, or about the message `message_id`."""
+    forger = _get_broker_forger(reply_connection)
+    opened = forger.open_message(reply_connection.request)
     problem = GatewayError(SIGNATURE_INVALID, "the digest differs", "eb:Body")
     unit = EBMS2.make_error_signal(problem, opened.unit, forger.context())
     if unit is None:
         raise LookupError("there is no such error")
-    return forger.seal_signal(replace(unit, ref_to_message_id=reference or unit.ref_to_message_id), opened)
+    return forger.seal_signal(replace(unit, ref_to_message_id=message_id or unit.ref_to_message_id), opened)
 
 
-def _send_signed_error(reference: str = "") -> ReplyBehavior:
-    return lambda there: there.send_reply(_make_error_reply(there, reference))
+def _send_signed_error(message_id: str = "") -> ReplyBehavior:
+    return lambda reply_connection: reply_connection.send_reply(
+        _make_error_reply(reply_connection, message_id)
+    )
 
 
-def _send_unsigned_error(there: ReplyConnection) -> None:
-    reply = _make_error_reply(there)
-    there.send_reply(replace(reply, body=_remove_signatures(reply.body)))
+def _send_unsigned_error(reply_connection: ReplyConnection) -> None:
+    reply = _make_error_reply(reply_connection)
+    reply_connection.send_reply(replace(reply, body=_remove_signatures(reply.body)))
 
 
-def _reflect_message(there: ReplyConnection) -> None:
-    there.send_reply(HttpReply(200, there.request.headers.get("content-type", ""), there.request.body))
+def _reflect_message(reply_connection: ReplyConnection) -> None:
+    reply_connection.send_reply(
+        HttpReply(
+            200, reply_connection.request.headers.get("content-type", ""), reply_connection.request.body
+        )
+    )
 
 
-def _send_many_parts(there: ReplyConnection) -> None:
+def _send_many_parts(reply_connection: ReplyConnection) -> None:
     parts = b"--b\r\n\r\n\r\n" * 20_000 + b"--b--\r\n"
-    there.send_reply(HttpReply(200, 'multipart/related; boundary=b; type="text/xml"', parts))
+    reply_connection.send_reply(HttpReply(200, 'multipart/related; boundary=b; type="text/xml"', parts))
 
 
 def _replace_first_digest(unit: Receipt) -> Unit:
@@ -165,13 +173,13 @@ _REPLIES: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
     ("REP-07.receipt-by-another-party", "a receipt by another party",
      _send_changed_receipt(replace, "other_partner")),
     ("REP-07.receipt-of-another-message", "a receipt that names another message",
-     _change_receipt(ref_to_message_id=_ELSEWHERE)),
+     _change_receipt(ref_to_message_id=_OTHER_ID)),
     ("REP-07.receipt-of-other-octets", "a receipt with another digest",
      _send_changed_receipt(_replace_first_digest)),
     ("REP-07.receipt-of-nothing", "a receipt without digests", _change_receipt(references=())),
     ("REP-07.replayed-receipt", "the receipt of another message, as it was given", _replay_earlier_receipt),
     ("REP-07.unsigned-error", "an error that nobody signed", _send_unsigned_error),
-    ("REP-07.error-of-another-message", "an error about another message", _send_signed_error(_ELSEWHERE)),
+    ("REP-07.error-of-another-message", "an error about another message", _send_signed_error(_OTHER_ID)),
     ("APP-08.mirrored-message", "our own message, sent back", _reflect_message),
     ("DOS-08.many-parts", "an answer of 20,000 empty parts", _send_many_parts),
     ("DOS-01.laughing-receipt", "a receipt with a document type",
@@ -179,7 +187,7 @@ _REPLIES: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
 )
 
 EBMS2_REPLIES: Final[tuple[ReplyScenario, ...]] = (
-    *make_reply_scenarios("", _REPLIES, play_behavior, {"ebms2": "GW603"}, "security.md"),
+    *make_reply_scenarios("", _REPLIES, use_behavior, {"ebms2": "GW603"}, "security.md"),
     ReplyScenario("REP-07.signed-error",
      "the partner's own error: the delivery ends, the message is not acknowledged", "ebMS 2.0 §4.2.3",
      {"ebms2": "GW602"}, _send_signed_error()),
@@ -200,8 +208,8 @@ class HostilePartner:
     `face` is ``soap`` (a service of the WSDL named) or ``ebms2`` (a message handler).
     """
 
-    partner: Path
-    name: str
+    partner_folder: Path
+    partner_name: str
     other_partner: str
     face: str
     wsdl: str = "agency-template.wsdl"
@@ -210,7 +218,9 @@ class HostilePartner:
 def select_replies(face: str, pattern: str = "*") -> tuple[ReplyScenario, ...]:
     """Return the replies of a face (``soap``, ``ebms2``) whose id matches a shell pattern."""
     return tuple(
-        scenario for scenario in REPLIES if face in scenario.outcome and fnmatchcase(scenario.id, pattern)
+        scenario
+        for scenario in REPLIES
+        if face in scenario.outcome_by_face and fnmatchcase(scenario.id, pattern)
     )
 
 
@@ -234,17 +244,19 @@ def build_hostile_server(
             return next(endless)
 
     def record_scenario(play: ReplyScenario, _: IncomingRequest) -> None:
-        row = {"play": play.id, "title": play.title, "outcome": play.outcome[partner.face]}
+        row = {"play": play.id, "title": play.title, "outcome": play.outcome_by_face[partner.face]}
         journal.write(row | {"at": get_current_time().isoformat(timespec="milliseconds")})
 
-    return ReplyServer(_build_reply_forger(partner), choose_scenario, host, port, played=record_scenario)
+    return ReplyServer(
+        _build_reply_forger(partner), choose_scenario, host, port, record_scenario=record_scenario
+    )
 
 
 def _build_reply_forger(partner: HostilePartner) -> ReplyForger:
-    signer = read_identity(partner.partner, partner.name).signer
+    signer = read_identity(partner.partner_folder, partner.partner_name).signer
     other_signer = load_signer(
-        read_file(partner.partner / f"{partner.other_partner}.key.pem"),
-        read_file(partner.partner / f"{partner.other_partner}.cert.pem"),
+        read_file(partner.partner_folder / f"{partner.other_partner}.key.pem"),
+        read_file(partner.partner_folder / f"{partner.other_partner}.cert.pem"),
     )
     stranger = _issue_stranger(signer)
     if partner.face == "soap":
@@ -257,7 +269,7 @@ def _build_reply_forger(partner: HostilePartner) -> ReplyForger:
             get_current_time,
         )
     return BrokerReplyForger(
-        read_membership(partner.partner, partner.name).build_context, other_signer, stranger
+        read_membership(partner.partner_folder, partner.partner_name).build_context, other_signer, stranger
     )
 
 

@@ -28,8 +28,8 @@ from gateway_conformance.hostile.reply_attacks.reply_server import (
     ReplyRow,
     ReplyScenario,
     make_reply_scenarios,
-    play_behavior,
     send_changed_octets,
+    use_behavior,
     write_reply_head,
 )
 
@@ -49,113 +49,118 @@ _ZEROS: Final = b"0" * 65536
 
 
 def _send_and_hold(octets: bytes) -> ReplyBehavior:
-    """Send octets in place of an answer, then keep the connection open."""
+    """Return the behaviour that sends octets in place of an answer and keeps the connection open."""
 
-    def run_scenario(there: ReplyConnection) -> None:
-        there.send_octets(octets)
-        there.hold_open()
+    def run_scenario(reply_connection: ReplyConnection) -> None:
+        reply_connection.send_octets(octets)
+        reply_connection.hold_open()
 
     return run_scenario
 
 
 def _send_and_close(octets: bytes) -> ReplyBehavior:
-    def run_scenario(there: ReplyConnection) -> None:
-        there.send_octets(octets)
-        there.connection.close()
+    def run_scenario(reply_connection: ReplyConnection) -> None:
+        reply_connection.send_octets(octets)
+        reply_connection.connection.close()
 
     return run_scenario
 
 
 def _send_with_framing(lines: tuple[str, ...]) -> ReplyBehavior:
-    """Send the honest answer under other header fields than its length."""
+    """Return the behaviour that sends the honest answer with `lines` in place of its Content-Length."""
 
-    def run_scenario(there: ReplyConnection) -> None:
-        honest = there.make_honest_reply()
-        there.send_octets(write_reply_head(honest, *lines) + honest.body)
-        there.hold_open()
+    def run_scenario(reply_connection: ReplyConnection) -> None:
+        honest = reply_connection.make_honest_reply()
+        reply_connection.send_octets(write_reply_head(honest, *lines) + honest.body)
+        reply_connection.hold_open()
 
     return run_scenario
 
 
 def _flood_after_head(head: bytes, piece: bytes) -> ReplyBehavior:
-    """Send the head of an answer at once, and then its piece again and again."""
+    """Return the behaviour that sends the head of an answer and then `piece` again and again."""
 
-    def run_scenario(there: ReplyConnection) -> None:
-        there.send_octets(head)
-        there.flood_octets(piece)
+    def run_scenario(reply_connection: ReplyConnection) -> None:
+        reply_connection.send_octets(head)
+        reply_connection.flood_octets(piece)
 
     return run_scenario
 
 
 def _trickle_after_head(head: bytes, piece: bytes) -> ReplyBehavior:
-    """Send the head of an answer at once, and then its piece again and again, at intervals."""
+    """Return the behaviour that sends the head of an answer and then `piece` again and again, with pauses."""
 
-    def run_scenario(there: ReplyConnection) -> None:
-        there.send_octets(head)
-        there.trickle_octets(piece)
+    def run_scenario(reply_connection: ReplyConnection) -> None:
+        reply_connection.send_octets(head)
+        reply_connection.trickle_octets(piece)
 
     return run_scenario
 
 
 def _send_fixed_reply(reply: HttpReply) -> ReplyBehavior:
-    def run_scenario(there: ReplyConnection) -> None:
+    def run_scenario(reply_connection: ReplyConnection) -> None:
         headers = {
-            name: value.replace("{elsewhere}", there.elsewhere) for name, value in reply.headers.items()
+            name: value.replace("{elsewhere}", reply_connection.elsewhere)
+            for name, value in reply.headers.items()
         }
-        body = reply.body.replace(b"{elsewhere}", there.elsewhere.encode())
-        there.send_reply(replace(reply, body=body, headers=headers))
+        body = reply.body.replace(b"{elsewhere}", reply_connection.elsewhere.encode())
+        reply_connection.send_reply(replace(reply, body=body, headers=headers))
 
     return run_scenario
 
 
-def _spoil_reply(spoil: Callable[[HttpReply], HttpReply]) -> ReplyBehavior:
-    """Send a changed honest answer in valid HTTP."""
-    return lambda there: there.send_reply(spoil(there.make_honest_reply()))
+def _send_changed_reply(change_reply: Callable[[HttpReply], HttpReply]) -> ReplyBehavior:
+    """Return the behaviour that sends the honest answer, changed by `change_reply`, in valid HTTP."""
+    return lambda reply_connection: reply_connection.send_reply(
+        change_reply(reply_connection.make_honest_reply())
+    )
 
 
 def _write_and_close(write: Callable[[HttpReply], bytes]) -> ReplyBehavior:
-    """Send octets that are derived from the honest answer, and close."""
-    return lambda there: _send_and_close(write(there.make_honest_reply()))(there)
+    """Return the behaviour that sends the octets that `write` makes from the honest answer, and closes."""
+    return lambda reply_connection: _send_and_close(write(reply_connection.make_honest_reply()))(
+        reply_connection
+    )
 
 
-def _retype(content_type: str, **headers: str) -> Callable[[HttpReply], HttpReply]:
+def _change_media_type(content_type: str, **headers: str) -> Callable[[HttpReply], HttpReply]:
     return lambda honest: replace(honest, content_type=content_type, headers=headers)
 
 
-def _write_chunk(size: str, end: bytes = b"\r\n0\r\n\r\n") -> Callable[[HttpReply], bytes]:
-    """Return the behaviour that sends the honest answer in one chunk with its size in this form."""
+def _write_single_chunk(size_template: str, end: bytes = b"\r\n0\r\n\r\n") -> Callable[[HttpReply], bytes]:
+    """Return the writer of the honest answer in one chunk; `size_template` is the format of its size."""
 
     def write_octets(honest: HttpReply) -> bytes:
         head = write_reply_head(honest, "Transfer-Encoding: chunked")
-        return head + size.format(len(honest.body)).encode() + b"\r\n" + honest.body + end
+        return head + size_template.format(len(honest.body)).encode() + b"\r\n" + honest.body + end
 
     return write_octets
 
 
-def _write_chunked(size: str) -> ReplyBehavior:
-    return _write_and_close(_write_chunk(size))
+def _send_single_chunk(size: str) -> ReplyBehavior:
+    return _write_and_close(_write_single_chunk(size))
 
 
 def _cut_last_octet(honest: HttpReply) -> bytes:
     return write_reply_head(honest) + honest.body[:-1]
 
 
-def _close_connection(there: ReplyConnection) -> None:
-    there.connection.close()
+def _close_connection(reply_connection: ReplyConnection) -> None:
+    reply_connection.connection.close()
 
 
-def _send_two_replies(there: ReplyConnection) -> None:
+def _send_two_replies(reply_connection: ReplyConnection) -> None:
     """Answer this request and send a second answer at once."""
-    honest = there.make_honest_reply()
-    there.send_octets((write_reply_head(honest) + honest.body) * 2)
+    honest = reply_connection.make_honest_reply()
+    reply_connection.send_octets((write_reply_head(honest) + honest.body) * 2)
 
 
-def _send_unasked_reply(there: ReplyConnection) -> None:
+def _send_unasked_reply(reply_connection: ReplyConnection) -> None:
     """Answer, and send a second answer later."""
-    honest = there.make_honest_reply()
-    there.send_reply(honest)
-    there.stop.wait(0.05)
-    there.send_reply(honest)
+    honest = reply_connection.make_honest_reply()
+    reply_connection.send_reply(honest)
+    reply_connection.stop.wait(0.05)
+    reply_connection.send_reply(honest)
 
 
 def _compress_bomb(honest: HttpReply) -> HttpReply:
@@ -165,10 +170,12 @@ def _compress_bomb(honest: HttpReply) -> HttpReply:
 
 def _package_reply(honest: HttpReply) -> HttpReply:
     """Wrap the honest answer as XOP does, with a part beside it."""
-    kind = 'multipart/related; boundary=b; type="application/xop+xml"; start="<r>"; start-info="text/xml"'
+    content_type = (
+        'multipart/related; boundary=b; type="application/xop+xml"; start="<r>"; start-info="text/xml"'
+    )
     part = b"--b\r\nContent-Type: application/xop+xml; type=text/xml\r\nContent-ID: <r>\r\n\r\n" + honest.body
     second_part = b"\r\n--b\r\nContent-Type: text/plain\r\nContent-ID: <x>\r\n\r\nx\r\n--b--\r\n"
-    return HttpReply(200, kind, part + second_part)
+    return HttpReply(200, content_type, part + second_part)
 
 
 def _recode_reply(honest: HttpReply) -> HttpReply:
@@ -182,7 +189,7 @@ _ENDS: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
     ("silent", "nothing is answered", _send_and_hold(b"")),
     ("cut", "the connection ends one octet before the end", _write_and_close(_cut_last_octet)),
     ("cut-chunks", "the connection ends before the last chunk",
-     _write_and_close(_write_chunk("{:x}", b"\r\n"))),
+     _write_and_close(_write_single_chunk("{:x}", b"\r\n"))),
 )
 
 #: Answers whose rest comes at intervals.
@@ -274,33 +281,33 @@ _REDIRECTS: Final = tuple(
 
 #: The honest answer under another media type, in another coding, or wrapped.
 _TYPES: Final[tuple[ReplyRow[Callable[[HttpReply], HttpReply]], ...]] = (
-    ("no-type", "the honest answer without a media type", _retype("")),
-    ("two-types", "two media types", _retype("text/html, text/xml")),
+    ("no-type", "the honest answer without a media type", _change_media_type("")),
+    ("two-types", "two media types", _change_media_type("text/html, text/xml")),
     ("gzip", "a content coding on plain octets",
-     _retype("text/xml; charset=utf-8", **{"Content-Encoding": "gzip"})),
+     _change_media_type("text/xml; charset=utf-8", **{"Content-Encoding": "gzip"})),
     ("gzip-bomb", "50 MB in 50 KB of gzip", _compress_bomb),
     ("multipart", "the honest answer inside multipart/related", _package_reply),
     ("utf-16", "the honest answer in UTF-16", _recode_reply),
 )
 
 _CHARSETS: Final[tuple[ReplyRow[Callable[[HttpReply], HttpReply]], ...]] = (
-    ("charset-utf-7", "a charset that hides markup", _retype("text/xml; charset=utf-7")),
-    ("charset-bogus", "a charset that nobody knows", _retype("text/xml; charset=bogus")),
+    ("charset-utf-7", "a charset that hides markup", _change_media_type("text/xml; charset=utf-7")),
+    ("charset-bogus", "a charset that nobody knows", _change_media_type("text/xml; charset=bogus")),
 )
 
 _HTTP_REPLIES: Final[tuple[ReplyScenario, ...]] = (
-    *make_reply_scenarios("APP-08.", _ENDS, play_behavior, _GONE, _BOUNDS),
-    *make_reply_scenarios("APP-08.", _TRICKLES, play_behavior, _GONE, _BOUNDS),
-    *make_reply_scenarios("APP-08.", _FLOODS, play_behavior, _STRANGE, _BOUNDS),
+    *make_reply_scenarios("APP-08.", _ENDS, use_behavior, _GONE, _BOUNDS),
+    *make_reply_scenarios("APP-08.", _TRICKLES, use_behavior, _GONE, _BOUNDS),
+    *make_reply_scenarios("APP-08.", _FLOODS, use_behavior, _STRANGE, _BOUNDS),
     *make_reply_scenarios("APP-08.", _SIZES, _send_and_hold, _STRANGE, _BOUNDS),
     *make_reply_scenarios("APP-08.", _FRAMES, _send_with_framing, _STRANGE, _FRAMING),
-    *make_reply_scenarios("APP-08.", _CHUNK_SIZES, _write_chunked, _STRANGE, _FRAMING),
+    *make_reply_scenarios("APP-08.", _CHUNK_SIZES, _send_single_chunk, _STRANGE, _FRAMING),
     *make_reply_scenarios("APP-08.", _HELD, _send_and_hold, _STRANGE, _FRAMING),
     *make_reply_scenarios("APP-08.", _CLOSED, _send_and_close, _STRANGE, _FRAMING),
     *make_reply_scenarios("APP-08.", _PAGES, _send_fixed_reply, _STRANGE, _GUARDS),
-    *make_reply_scenarios("APP-08.", _TYPES, _spoil_reply, _STRANGE, _GUARDS),
+    *make_reply_scenarios("APP-08.", _TYPES, _send_changed_reply, _STRANGE, _GUARDS),
     # ebMS has no rule for charsets beyond its MIME headers; the XML declaration decides.
-    *make_reply_scenarios("APP-08.", _CHARSETS, _spoil_reply, {"soap": "GW603"}, _GUARDS),
+    *make_reply_scenarios("APP-08.", _CHARSETS, _send_changed_reply, {"soap": "GW603"}, _GUARDS),
     *make_reply_scenarios("APP-08.", _REDIRECTS, _send_fixed_reply, _STRANGE, "security.md APP-08; CWE-918"),
     ReplyScenario("APP-08.who-are-you", "status 401 that asks for a password", _GUARDS,
      {"soap": "GW608", "ebms2": "GW608"},
@@ -313,25 +320,25 @@ _HTTP_REPLIES: Final[tuple[ReplyScenario, ...]] = (
 # fmt: on
 
 
-def _prepend_doctype(declarations: str, use: str = "") -> OctetMutation:
+def _prepend_doctype(declarations: str, entity_reference: str = "") -> OctetMutation:
     """Return the change that declares an entity and uses it in the Body."""
 
     def mutate_octets(honest: bytes) -> bytes:
-        body = _remove_declaration(honest)
-        if use:
-            body = body.replace(b"</soap:Body>", f"<x>{use}</x></soap:Body>".encode())
+        body = _remove_xml_declaration(honest)
+        if entity_reference:
+            body = body.replace(b"</soap:Body>", f"<x>{entity_reference}</x></soap:Body>".encode())
         return f"<!DOCTYPE x [{declarations}]>".encode() + body
 
     return mutate_octets
 
 
-def _remove_declaration(honest: bytes) -> bytes:
+def _remove_xml_declaration(honest: bytes) -> bytes:
     """Return an answer without its XML declaration."""
     return re.sub(rb"^<\?xml[^>]*>\s*", b"", honest)
 
 
 def _declare_utf7(honest: bytes) -> bytes:
-    return b'<?xml version="1.0" encoding="UTF-7"?>' + _remove_declaration(honest)
+    return b'<?xml version="1.0" encoding="UTF-7"?>' + _remove_xml_declaration(honest)
 
 
 def _append_in_body(content: Callable[[], bytes]) -> OctetMutation:

@@ -20,8 +20,8 @@ T = TypeVar("T")
 
 #: The result of a client for an answer that it must accept.
 ACCEPTED_ANSWER: Final = "taken"
-_LARGEST: Final = 64 * 1024 * 1024
-_HEAD: Final = 64 * 1024
+_MAX_BODY_OCTETS: Final = 64 * 1024 * 1024
+_MAX_HEAD_OCTETS: Final = 64 * 1024
 
 
 class ReplyForger(Protocol):
@@ -49,16 +49,16 @@ class ReplyConnection:
         """Send octets as they are."""
         self.connection.sendall(octets)
 
-    def flood_octets(self, octets: bytes, most: int = 1 << 30) -> None:
-        """Send `octets` again and again, until the client has gone or `most` were sent."""
+    def flood_octets(self, octets: bytes, max_octets: int = 1 << 30) -> None:
+        """Send `octets` again and again, until the client has gone or `max_octets` were sent."""
         sent = 0
-        while sent < most and not self.stop.is_set():
+        while sent < max_octets and not self.stop.is_set():
             self.send_octets(octets)
             sent += len(octets)
 
-    def trickle_octets(self, octets: bytes = b"x", every: float = 0.05) -> None:
+    def trickle_octets(self, octets: bytes = b"x", pause_seconds: float = 0.05) -> None:
         """Send `octets` again and again with a pause, until the client has gone."""
-        while not self.stop.wait(every):
+        while not self.stop.wait(pause_seconds):
             self.send_octets(octets)
 
     def hold_open(self) -> None:
@@ -75,13 +75,13 @@ class ReplyConnection:
         self.send_octets(write_reply_head(reply) + reply.body)
 
 
-def write_reply_head(reply: HttpReply, *instead: str) -> bytes:
-    """Return status line and header fields of a reply; `instead` replaces its Content-Length."""
+def write_reply_head(reply: HttpReply, *framing_lines: str) -> bytes:
+    """Return status line and header fields of a reply; `framing_lines` replaces its Content-Length."""
     lines = [f"HTTP/1.1 {reply.status} Hostile"]
     if reply.content_type:
         lines.append(f"Content-Type: {reply.content_type}")
     lines += [f"{name}: {value}" for name, value in reply.headers.items()]
-    lines += instead or (f"Content-Length: {len(reply.body)}",)
+    lines += framing_lines or (f"Content-Length: {len(reply.body)}",)
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
@@ -96,14 +96,14 @@ class ReplyScenario:
     """One hostile answer.
 
     `id` is the attack's id in the table, a full stop and the variant; `source` says where it
-    is known from.  `outcome` gives for each face the required result of a client: the id of a
+    is known from.  `outcome_by_face` gives for each face the required result of a client: the id of a
     problem of our catalogue, or `ACCEPTED_ANSWER`. A face without an outcome is left out.
     """
 
     id: str
     title: str
     source: str
-    outcome: Mapping[str, str]
+    outcome_by_face: Mapping[str, str]
     run: ReplyBehavior
 
     @property
@@ -115,46 +115,47 @@ class ReplyScenario:
 def make_reply_scenarios(
     prefix: str,
     rows: Iterable[ReplyRow[T]],
-    behave: Callable[[T], ReplyBehavior],
+    make_behavior: Callable[[T], ReplyBehavior],
     outcome: Mapping[str, str],
     source: str,
 ) -> Iterator[ReplyScenario]:
     """Yield the scenario of each row of a table."""
     for variant, title, subject in rows:
-        yield ReplyScenario(prefix + variant, title, source, outcome, behave(subject))
+        yield ReplyScenario(prefix + variant, title, source, outcome, make_behavior(subject))
 
 
-def play_behavior(behavior: ReplyBehavior) -> ReplyBehavior:
-    """Return the subject itself, for rows that are behaviours."""
+def use_behavior(behavior: ReplyBehavior) -> ReplyBehavior:
+    """Return `behavior` itself, for tables whose subjects are behaviours already."""
     return behavior
 
 
 def send_changed_octets(change: OctetMutation) -> ReplyBehavior:
     """Return the behaviour that changes the honest answer; ``{elsewhere}`` is a URL not to be fetched."""
 
-    def run_scenario(there: ReplyConnection) -> None:
-        honest = there.make_honest_reply()
-        changed = change(honest.body).replace(b"{elsewhere}", there.elsewhere.encode())
+    def run_scenario(reply_connection: ReplyConnection) -> None:
+        honest = reply_connection.make_honest_reply()
+        changed = change(honest.body).replace(b"{elsewhere}", reply_connection.elsewhere.encode())
         if changed == honest.body:
             raise LookupError("nothing was changed")
-        there.send_reply(replace(honest, body=changed))
+        reply_connection.send_reply(replace(honest, body=changed))
 
     return run_scenario
 
 
 @dataclass
 class ReplyServer:
-    """Listens from its construction; `choose` selects the reply to each request, `played` is called with it.
+    """A hostile server; it listens from its construction.
 
-    Connections that stay open after an answer are served again.
+    `choose_scenario` selects the reply to each request; `record_scenario` is called with this reply and the
+    request. Connections that stay open after an answer are served again.
     """
 
     forger: ReplyForger
-    choose: Callable[[IncomingRequest], ReplyScenario]
+    choose_scenario: Callable[[IncomingRequest], ReplyScenario]
     host: str = "127.0.0.1"
     port: int = 0
     elsewhere: str = "http://127.0.0.1:9/"
-    played: Callable[[ReplyScenario, IncomingRequest], None] = lambda _play, _request: None
+    record_scenario: Callable[[ReplyScenario, IncomingRequest], None] = lambda _play, _request: None
     connections: int = field(default=0, init=False)
     stop: threading.Event = field(default_factory=threading.Event, init=False)
 
@@ -187,28 +188,29 @@ class ReplyServer:
         connection.settimeout(60)
         with connection, suppress(OSError):
             for request in _read_requests(connection):
-                play = self.choose(request)
-                self.played(play, request)
+                play = self.choose_scenario(request)
+                self.record_scenario(play, request)
                 play.run(ReplyConnection(request, self.forger, connection, self.stop, self.elsewhere))
 
 
 def _read_requests(connection: socket.socket) -> Iterator[IncomingRequest]:
-    held = b""
+    """Yield the requests on a connection, one after the other, until the client closes it."""
+    buffered_octets = b""
     while True:
-        while b"\r\n\r\n" not in held and len(held) < _HEAD:
+        while b"\r\n\r\n" not in buffered_octets and len(buffered_octets) < _MAX_HEAD_OCTETS:
             piece = connection.recv(65536)
             if not piece:
                 return
-            held += piece
-        head, _, held = held.partition(b"\r\n\r\n")
+            buffered_octets += piece
+        head, _, buffered_octets = buffered_octets.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        length = min(int(headers.get("content-length", "0")), _LARGEST)
-        while len(held) < length:
+        length = min(int(headers.get("content-length", "0")), _MAX_BODY_OCTETS)
+        while len(buffered_octets) < length:
             piece = connection.recv(65536)
             if not piece:
                 return
-            held += piece
+            buffered_octets += piece
         path = f"{first} / /".split(" ")[1]
-        yield IncomingRequest(path, headers, held[:length])
-        held = held[length:]
+        yield IncomingRequest(path, headers, buffered_octets[:length])
+        buffered_octets = buffered_octets[length:]

@@ -47,14 +47,14 @@ from gateway_conformance.hostile.reply_attacks.reply_server import (
     ReplyRow,
     ReplyScenario,
     make_reply_scenarios,
-    play_behavior,
+    use_behavior,
 )
 from gateway_conformance.partners import CONTENT_TYPE, make_message_id
 
 _BODY: Final = f"{{{SOAP11}}}Body"
 _HEADER: Final = f"{{{SOAP11}}}Header"
 _WRAPPER: Final = "{urn:wrapper}Wrapper"
-_ID: Final = f"{{{WSU}}}Id"
+_WSU_ID: Final = f"{{{WSU}}}Id"
 _STRANGE: Final = {"soap": "GW603"}
 _PAGE: Final = '<html><script>alert(1)</script>\u202egpj.exe\u0085\u009b31m "; DROP TABLE cases'
 _RELATES_TO: Final = f"{HEADER}/wsa:RelatesTo"
@@ -77,8 +77,8 @@ class _ReplyOptions:
 class AgencyReplyForger:
     """Makes a service's answers: its own key, that of another partner of the same hub, a `stranger`'s.
 
-    `build_response` makes the response element for an operation; `history` holds the answers given so
-    far by MessageID of the call, and may be shared between the services of several partners.
+    `build_response` makes the response element for an operation; `replies_by_message_id` holds the answers
+    given so far by MessageID of the call, and may be shared between the services of several partners.
     """
 
     description: ServiceDescription
@@ -87,7 +87,7 @@ class AgencyReplyForger:
     stranger: Signer
     build_response: Callable[[WsdlOperation], etree._Element]
     clock: Callable[[], datetime]
-    history: dict[str, bytes] = field(default_factory=dict)
+    replies_by_message_id: dict[str, bytes] = field(default_factory=dict)
     face: str = "soap"
 
     def read_unverified_call(self, request: IncomingRequest) -> tuple[str, WsdlOperation]:
@@ -106,89 +106,92 @@ class AgencyReplyForger:
         """Return the signed answer to a call."""
         message_id, _ = self.read_unverified_call(request)
         octets = self.make_reply(request, _ReplyOptions(self.signer, message_id, self.clock()))
-        self.history[message_id] = octets
+        self.replies_by_message_id[message_id] = octets
         return HttpReply(200, CONTENT_TYPE, octets)
 
-    def make_reply(self, request: IncomingRequest, wish: _ReplyOptions) -> bytes:
+    def make_reply(self, request: IncomingRequest, options: _ReplyOptions) -> bytes:
         """Return an answer with the given options."""
         _, operation = self.read_unverified_call(request)
-        values = AddressingHeaders(operation.reply_action, make_message_id(), ANONYMOUS, wish.relates_to)
+        values = AddressingHeaders(operation.reply_action, make_message_id(), ANONYMOUS, options.relates_to)
         root = build_addressed_envelope(self.build_response(operation), values)
-        wish.before(root)
-        if wish.signer is not None:
-            sign_soap_envelope(root, wish.signer, now=wish.at)
-        wish.after(root)
+        options.before(root)
+        if options.signer is not None:
+            sign_soap_envelope(root, options.signer, now=options.at)
+        options.after(root)
         return serialize_element(root)
 
 
-def _get_agency_forger(there: ReplyConnection) -> AgencyReplyForger:
-    if not isinstance(there.forger, AgencyReplyForger):
+def _get_agency_forger(reply_connection: ReplyConnection) -> AgencyReplyForger:
+    if not isinstance(reply_connection.forger, AgencyReplyForger):
         raise TypeError("this play is for a SOAP service")
-    return there.forger
+    return reply_connection.forger
 
 
-def _send_envelope(there: ReplyConnection, octets: bytes, status: int = 200) -> None:
-    there.send_reply(HttpReply(status, CONTENT_TYPE, octets))
+def _send_envelope(reply_connection: ReplyConnection, octets: bytes, status: int = 200) -> None:
+    reply_connection.send_reply(HttpReply(status, CONTENT_TYPE, octets))
 
 
-def _send_wished(there: ReplyConnection, **wish: Any) -> None:
+def _send_with_options(reply_connection: ReplyConnection, **options: Any) -> None:
     """Answer this call with the given options; everything else is honest."""
-    forger = _get_agency_forger(there)
-    message_id, _ = forger.read_unverified_call(there.request)
+    forger = _get_agency_forger(reply_connection)
+    message_id, _ = forger.read_unverified_call(reply_connection.request)
     honest = _ReplyOptions(forger.signer, message_id, forger.clock())
-    _send_envelope(there, forger.make_reply(there.request, replace(honest, **wish)))
+    _send_envelope(reply_connection, forger.make_reply(reply_connection.request, replace(honest, **options)))
 
 
 def _sign_as(signer_name: str) -> ReplyBehavior:
-    """Answer this call, signed by another key (`other_partner`, `stranger`) or unsigned."""
-    return lambda there: _send_wished(
-        there, signer=getattr(_get_agency_forger(there), signer_name) if signer_name else None
+    """Return the behaviour that signs the answer as `other_partner` or `stranger`, or leaves it unsigned."""
+    return lambda reply_connection: _send_with_options(
+        reply_connection,
+        signer=getattr(_get_agency_forger(reply_connection), signer_name) if signer_name else None,
     )
 
 
-def _sign_after(seconds: float) -> ReplyBehavior:
-    return lambda there: _send_wished(
-        there, at=_get_agency_forger(there).clock() + timedelta(seconds=seconds)
+def _sign_at_offset(seconds: float) -> ReplyBehavior:
+    return lambda reply_connection: _send_with_options(
+        reply_connection, at=_get_agency_forger(reply_connection).clock() + timedelta(seconds=seconds)
     )
 
 
 def _relate_to(message_id: str | None) -> ReplyBehavior:
-    return lambda there: _send_wished(there, relates_to=message_id)
+    return lambda reply_connection: _send_with_options(reply_connection, relates_to=message_id)
 
 
-def _change_signed(change: TreeMutation) -> ReplyBehavior:
-    return lambda there: _send_wished(there, after=change)
+def _change_after_signing(change: TreeMutation) -> ReplyBehavior:
+    return lambda reply_connection: _send_with_options(reply_connection, after=change)
 
 
 def _change_before_signing(change: TreeMutation) -> ReplyBehavior:
-    return lambda there: _send_wished(there, before=change)
+    return lambda reply_connection: _send_with_options(reply_connection, before=change)
 
 
-def _send_honest_reply(there: ReplyConnection) -> None:
-    there.send_reply(there.make_honest_reply())
+def _send_honest_reply(reply_connection: ReplyConnection) -> None:
+    reply_connection.send_reply(reply_connection.make_honest_reply())
 
 
-def _replay_earlier_reply(there: ReplyConnection) -> None:
+def _replay_earlier_reply(reply_connection: ReplyConnection) -> None:
     """Answer with the signed answer to any earlier call."""
-    forger = _get_agency_forger(there)
-    message_id, _ = forger.read_unverified_call(there.request)
-    earlier = [octets for call_id, octets in forger.history.items() if call_id != message_id]
+    forger = _get_agency_forger(reply_connection)
+    message_id, _ = forger.read_unverified_call(reply_connection.request)
+    earlier = [octets for call_id, octets in forger.replies_by_message_id.items() if call_id != message_id]
     if not earlier:
-        _relate_to("urn:uuid:00000000-0000-4000-8000-000000000000")(there)
+        _relate_to("urn:uuid:00000000-0000-4000-8000-000000000000")(reply_connection)
         return
-    _send_envelope(there, earlier[-1])
+    _send_envelope(reply_connection, earlier[-1])
 
 
-def _answer_other_call(there: ReplyConnection) -> None:
+def _answer_other_call(reply_connection: ReplyConnection) -> None:
     """Sign an answer to another service's call with the service's own key."""
-    forger = _get_agency_forger(there)
-    message_id, _ = forger.read_unverified_call(there.request)
-    earlier_id = next((call_id for call_id in forger.history if call_id != message_id), make_message_id())
-    _relate_to(earlier_id)(there)
+    forger = _get_agency_forger(reply_connection)
+    message_id, _ = forger.read_unverified_call(reply_connection.request)
+    earlier_id = next(
+        (call_id for call_id in forger.replies_by_message_id if call_id != message_id), make_message_id()
+    )
+    _relate_to(earlier_id)(reply_connection)
 
 
-def _reflect_call(there: ReplyConnection) -> None:
-    _send_envelope(there, there.request.body)
+def _reflect_call(reply_connection: ReplyConnection) -> None:
+    _send_envelope(reply_connection, reply_connection.request.body)
 
 
 def _wrap_body(root: etree._Element, **attributes: str) -> None:
@@ -199,7 +202,7 @@ def _wrap_body(root: etree._Element, **attributes: str) -> None:
 
 
 def _wrap_body_under_id(root: etree._Element) -> None:
-    _wrap_body(root, **{_ID: str(root[-1].get(_ID))})
+    _wrap_body(root, **{_WSU_ID: str(root[-1].get(_WSU_ID))})
 
 
 def _wrap_relates_to(root: etree._Element) -> None:
@@ -207,7 +210,7 @@ def _wrap_relates_to(root: etree._Element) -> None:
     relates_to = get_element(root, _RELATES_TO)
     aside = etree.SubElement(root[0], _WRAPPER)
     forged = deepcopy(relates_to)
-    del forged.attrib[_ID]
+    del forged.attrib[_WSU_ID]
     relates_to.addnext(forged)
     aside.append(relates_to)
 
@@ -242,22 +245,27 @@ def _convert_to_soap12(root: etree._Element) -> None:
         element.tag = f"{{{SOAP12}}}{etree.QName(element).localname}"
 
 
-def _send_fault(*, by: str = "", status: int = 500, related: bool = True) -> ReplyBehavior:
-    def run_scenario(there: ReplyConnection) -> None:
-        forger = _get_agency_forger(there)
-        message_id, _ = forger.read_unverified_call(there.request)
+def _send_fault(*, by: str = "", status: int = 500, relates_to_call: bool = True) -> ReplyBehavior:
+    """Return the behaviour that answers with a SOAP fault, signed by `by` (empty: unsigned).
+
+    A signed fault relates to the call, or (`relates_to_call` false) to another message id.
+    """
+
+    def run_scenario(reply_connection: ReplyConnection) -> None:
+        forger = _get_agency_forger(reply_connection)
+        message_id, _ = forger.read_unverified_call(reply_connection.request)
         root = parse_xml(write_fault_envelope(SoapFault("Client", _PAGE)))
         if by:
             header = etree.Element(_HEADER)
             root.insert(0, header)
             values = AddressingHeaders(
-                "urn:fault", make_message_id(), None, message_id if related else make_message_id()
+                "urn:fault", make_message_id(), None, message_id if relates_to_call else make_message_id()
             )
-            whole = build_addressed_envelope(etree.Element("x"), values)
-            for block in list(whole[0]):
+            addressed_envelope = build_addressed_envelope(etree.Element("x"), values)
+            for block in list(addressed_envelope[0]):
                 header.append(block)
             sign_soap_envelope(root, getattr(forger, by), now=forger.clock())
-        _send_envelope(there, serialize_element(root), status)
+        _send_envelope(reply_connection, serialize_element(root), status)
 
     return run_scenario
 
@@ -274,8 +282,8 @@ _FORGED: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
     ("REP-09.replayed-answer", "an earlier answer, truly signed, to another call", _replay_earlier_reply),
     ("REP-09.answer-to-nobody", "an answer that relates to nothing", _relate_to(None)),
     ("REP-09.mirrored-call", "our own signed call, sent back", _reflect_call),
-    ("REP-05.old-answer", "an answer signed six minutes ago", _sign_after(-360)),
-    ("REP-05.answer-of-the-future", "an answer signed in six minutes", _sign_after(360)),
+    ("REP-05.old-answer", "an answer signed six minutes ago", _sign_at_offset(-360)),
+    ("REP-05.answer-of-the-future", "an answer signed in six minutes", _sign_at_offset(360)),
 )
 
 #: The honest answer, changed after the partner signed it.
@@ -305,17 +313,17 @@ _FAULTS: Final[tuple[ReplyRow[ReplyBehavior], ...]] = (
     ("APP-08.fault-by-a-stranger", "a fault Client by a stranger", _send_fault(by="stranger")),
     ("REP-09.fault-by-another-partner", "a fault Client by another partner", _send_fault(by="other_partner")),
     ("REP-09.fault-to-another-call", "a signed fault about another call",
-     _send_fault(by="signer", related=False)),
+     _send_fault(by="signer", relates_to_call=False)),
     ("APP-08.fault-200", "an unsigned fault Client under status 200", _send_fault(status=200)),
 )
 
 SOAP_REPLIES: Final[tuple[ReplyScenario, ...]] = (
     ReplyScenario("APP-08.honest-answer", "the control: the honest answer", "",
      {"soap": ACCEPTED_ANSWER, "ebms2": ACCEPTED_ANSWER}, _send_honest_reply),
-    *make_reply_scenarios("", _FORGED, play_behavior, _STRANGE, "security.md"),
-    *make_reply_scenarios("", _SPOILED, _change_signed, _STRANGE, "security.md"),
+    *make_reply_scenarios("", _FORGED, use_behavior, _STRANGE, "security.md"),
+    *make_reply_scenarios("", _SPOILED, _change_after_signing, _STRANGE, "security.md"),
     *make_reply_scenarios("", _WISHES, _change_before_signing, _STRANGE, "security.md"),
-    *make_reply_scenarios("", _FAULTS, play_behavior, {"soap": "GW608"}, "security.md APP-08"),
+    *make_reply_scenarios("", _FAULTS, use_behavior, {"soap": "GW608"}, "security.md APP-08"),
     ReplyScenario("APP-08.fault-with-page", "a signed fault Client with a page in it", "security.md APP-08",
      {"soap": "GW602"}, _send_fault(by="signer")),
 )

@@ -113,6 +113,7 @@ def _shorten_algorithm(algorithm: str) -> str:
 
 
 def _includes(agreed_algorithms: Any, row: ProfileRow) -> bool:
+    """Return whether all algorithms of `row` are agreed, and beside them only those that `row` allows."""
     # Without encryption, the row of the term ``encryption`` reports the deviation.
     if agreed_algorithms is None:
         return True
@@ -156,6 +157,7 @@ _DEMAND_PHRASES: Final[Mapping[str, str]] = {
 
 
 def _describe_demand(row: ProfileRow) -> str:
+    """Return the demand of `row` in words, with the values that may be added to a list."""
     phrase = _DEMAND_PHRASES[row.demand].format(_describe_value(row.value))
     additional = (
         [algorithm for algorithm in row.allows if algorithm not in row.value]
@@ -250,7 +252,10 @@ def _format_clause(profile: Profile, clause: str, parameter: str) -> str:
 def _list_opposites(
     agreement: AgreementDocument, find_term: Callable[[PMode], str]
 ) -> Iterator[tuple[PMode, PMode]]:
-    """Yield a P-Mode and one of its service back that differs in a term; each service once."""
+    """Yield each pair of a P-Mode and the opposite one of its service whose values by `find_term` differ.
+
+    Each service is reported once.
+    """
     seen_services = set()
     for pmode in agreement.pmodes:
         opposite_pmodes = (
@@ -269,10 +274,11 @@ def _list_opposites(
 
 
 def _is_opposite(pmode: PMode, opposite: PMode) -> bool:
+    """Return whether `opposite` sends the answers to the submissions that arrive by `pmode`."""
     return (
         (pmode.service, pmode.service_type) == (opposite.service, opposite.service_type)
         and (pmode.from_party, pmode.to_party) == (opposite.to_party, opposite.from_party)
-        # The answers to a submission are asked for; what ends in a mailbox has none.
+        # Only submissions have answers; a message that is delivered to a mailbox has none.
         and pmode.deliver_to == "case"
     )
 
@@ -302,6 +308,7 @@ def _describe_missing_leg(pmode: PMode) -> str:
 
 
 def _check_names(pmode: PMode) -> _BrokenRules:
+    """Yield the rules on agreement name, roles, party identifiers and default channel that `pmode` breaks."""
     if pmode.agreement_type is None and not is_uri(pmode.agreement):
         yield _BrokenRule(
             "agreement-untyped", f"the agreement {pmode.agreement[:80]} is no URI and has no agreement_type"
@@ -321,6 +328,7 @@ def _check_names(pmode: PMode) -> _BrokenRules:
 
 
 def _check_pulling(pmode: PMode) -> _BrokenRules:
+    """Yield the rules on pulling that `pmode` breaks, and those on channel and callback if it is pushed."""
     if pmode.pull is None:
         if pmode.mpc not in (None, _DEFAULT_MPC):
             yield _BrokenRule("mpc-on-push", f"mpc is {pmode.mpc}, and nothing says pull")
@@ -342,6 +350,7 @@ def _check_pulling(pmode: PMode) -> _BrokenRules:
 
 
 def _check_splitting(pmode: PMode) -> _BrokenRules:
+    """Yield the rules on splitting into fragments that `pmode` breaks; none if it splits no messages."""
     terms = pmode.splitting
     if terms is None:
         return
@@ -371,6 +380,7 @@ def _check_test_service(pmode: PMode) -> _BrokenRules:
 
 
 def _check_reliability(pmode: PMode) -> _BrokenRules:
+    """Yield the rules on receipts and retries that `pmode` breaks."""
     terms = pmode.reliability
     if not pmode.security.sign and terms.ack_requested != "never" and terms.ack_signed == "always":
         yield _BrokenRule("receipt-without-signature", "ack_signed is always, and sign is false")
@@ -381,6 +391,7 @@ def _check_reliability(pmode: PMode) -> _BrokenRules:
 
 
 def _check_signature(pmode: PMode) -> _BrokenRules:
+    """Yield the rules on signature algorithm, hash function and pinned certificates that `pmode` breaks."""
     signature_algorithm, hash_function = (
         next(iter(pmode.security.signature_algorithms), ""),
         pmode.security.hash_function or "",
@@ -405,6 +416,7 @@ def _check_signature(pmode: PMode) -> _BrokenRules:
 
 
 def _check_encryption(pmode: PMode) -> _BrokenRules:
+    """Yield the rules on payload encryption that `pmode` breaks; none if it encrypts nothing."""
     if pmode.encryption is None:
         return
     algorithm_names = [_shorten_algorithm_uri(algorithm) for algorithm in pmode.encryption.algorithms]
@@ -421,6 +433,7 @@ def _check_encryption(pmode: PMode) -> _BrokenRules:
 
 
 def _check_keys(algorithm_names: list[str]) -> _BrokenRules:
+    """Yield the broken rules: key agreement needs a derivation and a key wrap, and no RSA key transport."""
     key_agreements = [name for name in algorithm_names if name in _KEY_AGREEMENTS]
     missing_algorithms = [
         algorithm_kind
@@ -439,6 +452,7 @@ def _check_keys(algorithm_names: list[str]) -> _BrokenRules:
 
 
 def _check_transport(pmode: PMode) -> _BrokenRules:
+    """Yield a broken rule if the endpoint is ``http:`` under mutual TLS, or leads to another host."""
     url = pmode.endpoint
     if url is None or not url.startswith("http:"):
         return
@@ -480,6 +494,7 @@ def _make_finding(agreement: AgreementDocument, pmode: PMode, rule_id: str, text
 
 
 def _find_key_problems(agreement: AgreementDocument, hub_view: HubView) -> Iterator[AgreementFinding]:
+    """Yield a finding if the key of the hub cannot sign by an algorithm that the agreement allows."""
     # The hub signs messages in one direction and receipts in the other with the same algorithm: checking
     # one P-Mode is enough.
     own_algorithms = hub_view.own_algorithms
@@ -501,6 +516,11 @@ def _find_encryption_problems(
     hub_view: HubView,
     outgoing_pmodes: Sequence[PMode],
 ) -> Iterator[AgreementFinding]:
+    """Yield a finding for each AS4 P-Mode that encrypts for `partner` without a usable certificate of it.
+
+    `pin` is the SHA-256 digest of the certificate that the P-Mode names, or None. `usable_digests` are the
+    digests of the encryption certificates of `partner` that have not ended.
+    """
     for pmode in outgoing_pmodes:
         if partner is None or pmode.encryption is None or pmode.protocol != "as4":
             continue

@@ -87,6 +87,7 @@ class _PeerFile:
         self.findings.append(make_finding(rule, location, text))
 
     def get_term(self, term: str) -> str | None:
+        """Return the value of `term`, a short name of an algorithm as its URI; None if absent or empty."""
         leaf = self.leaf_by_term.get(term)
         if leaf is None or not leaf.value:
             return None
@@ -187,6 +188,10 @@ def _store_leaf(file: _PeerFile, leaf: PeerLeaf) -> None:
 
 
 def _report_leaf(file: _PeerFile, leaf: PeerLeaf) -> None:
+    """Report a value of the file that is not read: as unneeded, or as one that no P-Mode here can express.
+
+    An empty value of the second kind is not reported. The value of a password is never shown.
+    """
     reason = next((explanation for part, explanation in UNNEEDED_REASONS.items() if part in leaf.path), None)
     if leaf.path.endswith(("/username", "/password")) and _is_pull_login(file, leaf.path):
         reason = "a login for PullRequests is in the settings of the hub"
@@ -232,6 +237,7 @@ def _normalize_name(value: str) -> str:
 
 
 def _make_pmode(file: _PeerFile, leg: int, at: datetime) -> PMode:
+    """Return the P-Mode of leg 1 or 2 of the exchange, valid from `at`; raise GW808 for a wrong endpoint."""
     binding, pulled_legs = _find_binding(file)
     is_pulled = leg in pulled_legs
     # If the first leg is pulled, the responder sends it; the second leg has the opposite direction.
@@ -305,6 +311,7 @@ def _make_party(file: _PeerFile, side: str) -> tuple[PartyId, ...]:
 
 
 def _get_role(file: _PeerFile, side: str, leg: int) -> str:
+    """Return the role of the party on `side`; the default role of ebMS 3.0 is reported once, for leg 1."""
     default = f"{EB3}defaultRole"
     return (
         file.get_or_fill_term(f"{side}.role", default)
@@ -333,6 +340,7 @@ def _make_security(file: _PeerFile, sender: str, leg: int) -> Security:
 
 
 def _make_encryption(file: _PeerFile, receiver: str, leg: int) -> Encryption | None:
+    """Return the encryption for the party `receiver`; None if the file does not ask for encryption."""
     cipher = file.get_term(f"{receiver}.cipher") or file.get_term(f"leg{leg}.cipher")
     if cipher is None:
         if file.get_term(f"{receiver}.encrypted") is None:
@@ -346,6 +354,10 @@ def _make_encryption(file: _PeerFile, receiver: str, leg: int) -> Encryption | N
 
 
 def _make_reliability(file: _PeerFile, leg: int) -> Reliability:
+    """Return the reliability of a leg; report unequal intervals, and retries that the file does not state.
+
+    Waiting times of the file in milliseconds are rounded up to seconds, at least one.
+    """
     terms: dict[str, Any] = {}
     retries, retry_seconds = (file.get_number(leg, term) for term in ("retries", "seconds"))
     intervals = file.get_leg_term(leg, "intervals")
@@ -373,6 +385,7 @@ def _make_reliability(file: _PeerFile, leg: int) -> Reliability:
 
 
 def _make_packaging(file: _PeerFile, leg: int) -> Packaging | None:
+    """Return the gzip packaging, or None; report a compression that is not gzip."""
     if file.get_boolean(leg, "compressed"):
         return _GZIP_PACKAGING
     compression_type = file.get_term("compression")

@@ -107,6 +107,7 @@ def read_peer_leaves(file_octets: bytes, file_name: str) -> tuple[PeerLeaf, ...]
         return tuple(_walk_elements(root, _ROOT_NAME, "", file_name))
 
     def make_table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """Return a JSON object as a dictionary; raise GW808 for a repeated key."""
         table = dict(pairs)
         if len(table) < len(pairs):
             keys = [key for key, _ in pairs]
@@ -145,6 +146,10 @@ def _check_namespace(element: etree._Element, file_name: str) -> None:
 def _walk_elements(
     element: etree._Element, element_type: str, path: str, file_name: str
 ) -> Iterator[PeerLeaf]:
+    """Yield each attribute, and the text of each element without children, of an XML P-Mode (holodeck).
+
+    `element_type` says which names are allowed. Raises GW808 for another name or a wrong repetition.
+    """
     tag, location = etree.QName(element).localname, f"{file_name}:{element.sourceline}"
     for attribute_name, attribute_value in list_attributes(element):
         if not str(attribute_name).startswith(_SCHEMA_INSTANCE):
@@ -186,6 +191,10 @@ def _get_leg_number(leg: etree._Element, siblings: list[etree._Element], locatio
 
 
 def _walk_json_values(value: Any, value_type: str, path: str, file_name: str) -> Iterator[PeerLeaf]:
+    """Yield each plain value of a JSON P-Mode (phase4); null is left out.
+
+    `value_type` says which names are allowed. Raises GW808 for another name or a list in a wrong place.
+    """
     location = f"{file_name}: /{path}"
     if isinstance(value, dict):
         for key, inner_value in value.items():

@@ -85,6 +85,7 @@ def read_profile(profile_name: str) -> Profile:
 
 
 def _read_row(row_table: Mapping[str, Any], profile_name: str) -> ProfileRow:
+    """Return one row of the table of a profile; raise GW901 for wrong keys, since the table is ours."""
     demands = [demand for demand in (*DEMANDS, "always") if demand in row_table]
     if set(row_table) - _ROW_KEYS or len(demands) != 1 or ("always" in row_table) == ("term" in row_table):
         detail = f"a row has other keys: {', '.join(sorted(row_table))}"
@@ -130,6 +131,7 @@ def _make_nodes(values: Mapping[str, Any], profile_node: YamlNode) -> dict[str, 
 
 
 def _make_node(value: Any, profile_node: YamlNode) -> YamlNode:
+    """Return a profile value as a YAML node at the place of `profile_node`; plain values become texts."""
     if isinstance(value, Mapping):
         return replace(
             profile_node, value=_make_nodes(value, profile_node), keys=dict.fromkeys(value, profile_node.mark)

@@ -21,6 +21,7 @@ _MAX_SECONDS: Final = 366 * 24 * 3600
 
 
 def _find_several_channels(view: CpaView) -> Findings:
+    """Yield a finding for each binding with several channels, of which only the first over HTTP is used."""
     for action, *channel_uses in view.list_channel_uses():
         for binding, use in zip((action.binding, action.receiving_binding), channel_uses, strict=True):
             if len(binding.channel_ids) > 1 and use.channel is not None:
@@ -31,6 +32,7 @@ def _find_several_channels(view: CpaView) -> Findings:
 
 
 def _find_different_channels(view: CpaView) -> Findings:
+    """Yield findings where the channels of sender and receiver differ in their messaging characteristics."""
     for action, sender_use, receiver_use in view.list_channel_uses():
         sender_channel, receiver_channel = sender_use.channel, receiver_use.channel
         if sender_channel is None or receiver_channel is None:
@@ -54,6 +56,7 @@ def _find_different_channels(view: CpaView) -> Findings:
 
 
 def _find_ack_problems(view: CpaView) -> Findings:
+    """Yield findings on each action whose acknowledgment terms contradict each other or cannot be met."""
     for action, sender_use, _ in view.list_channel_uses():
         channel, business = sender_use.channel, action.binding.business
         if channel is None:
@@ -88,6 +91,7 @@ def _can_sign_acks(action: BoundAction) -> bool:
 
 
 def _find_signal_problems(view: CpaView) -> Findings:
+    """Yield findings on signals that are to be acknowledged, and on wrong or repeated signal overrides."""
     for party in view.document.parties:
         default_channel = party.channels.get(party.default_channel_id)
         if default_channel is not None and default_channel.ack_requested == "always":
@@ -105,6 +109,7 @@ def _find_signal_problems(view: CpaView) -> Findings:
 
 
 def _find_retry_problems(view: CpaView) -> Findings:
+    """Yield findings on actions whose retries do not fit acknowledgments and duplicate elimination."""
     for action, sender_use, receiver_use in view.list_channel_uses():
         sender, channel = sender_use.sender, sender_use.channel
         if sender is None or channel is None:
@@ -124,6 +129,7 @@ def _find_retry_problems(view: CpaView) -> Findings:
 
 
 def _check_persistence(name: str, sender: DocumentBinding, receiver_use: ChannelUse) -> Findings:
+    """Yield findings if the receiver of `name` remembers it for less than all retries, or has other terms."""
     receiver = receiver_use.receiver
     if receiver is None:
         return
@@ -149,6 +155,7 @@ def _find_number_problems(view: CpaView) -> Findings:
 
 
 def _check_numbers(binding: DocumentBinding) -> Findings:
+    """Yield findings on retries, interval and duration of a binding that are out of range or incomplete."""
     retry_interval, persist_duration = binding.retry_interval, binding.persist_duration
     has_retries = binding.retries is not None and binding.retries > 0
     wrong_terms = [
@@ -185,6 +192,7 @@ def _check_numbers(binding: DocumentBinding) -> Findings:
 
 
 def _find_order_problems(view: CpaView) -> Findings:
+    """Yield findings on each action with a guaranteed order that lacks a term which the order needs."""
     for action, sender_use, _ in view.list_channel_uses():
         channel = sender_use.channel
         if channel is None or sender_use.sender is None or not sender_use.sender.is_ordered:
@@ -198,6 +206,7 @@ def _find_order_problems(view: CpaView) -> Findings:
 
 
 def _list_order_faults(duplicate_elimination: str, ack_requested: str) -> list[tuple[str, str]]:
+    """Return the broken rule and its text for each of the two terms that is not ``always``."""
     faults = []
     if duplicate_elimination != "always":
         faults.append(("order-uneliminated", f"duplicateElimination is {duplicate_elimination}"))
@@ -222,20 +231,26 @@ _SCHEME_END: Final = "://"
 
 
 def _find_receiver_problems(view: CpaView) -> Findings:
-    for action, sender_use, theirs in view.list_channel_uses():
+    """Yield findings on each action whose sender or receiver has no transport, and on their connections."""
+    for action, sender_use, receiver_use in view.list_channel_uses():
         name = quote_name(action.binding.action)
-        if theirs.channel is not None and theirs.party.find_transport(theirs.channel) is not None:
-            if theirs.server is None:
-                text = f"party {quote_name(theirs.party.name)} receives {name}, and has no TransportReceiver"
-                yield cite_rule("endpoint-missing", theirs.channel.location, text)
+        if (
+            receiver_use.channel is not None
+            and receiver_use.party.find_transport(receiver_use.channel) is not None
+        ):
+            if receiver_use.server is None:
+                receiver_name = quote_name(receiver_use.party.name)
+                text = f"party {receiver_name} receives {name}, and has no TransportReceiver"
+                yield cite_rule("endpoint-missing", receiver_use.channel.location, text)
             else:
-                yield from _check_connection(action, sender_use, theirs)
+                yield from _check_connection(action, sender_use, receiver_use)
         if sender_use.channel is not None and sender_use.client is None and action.parent_binding is None:
             text = f"party {quote_name(sender_use.party.name)} sends {name}, and has no TransportSender"
             yield cite_rule("sender-missing", sender_use.channel.location, text)
 
 
 def _check_connection(action: BoundAction, sender_use: ChannelUse, receiver_use: ChannelUse) -> Findings:
+    """Yield findings if an http endpoint is to be protected, or if the client lacks a certificate."""
     server, client, business = receiver_use.server, sender_use.client, action.binding.business
     assert server is not None, "the caller has looked"
     url = choose_endpoint(server, "request", "allPurpose") or ""
@@ -258,6 +273,7 @@ def _check_connection(action: BoundAction, sender_use: ChannelUse, receiver_use:
 
 
 def _find_endpoint_problems(view: CpaView) -> Findings:
+    """Yield the findings on the endpoints of each receiver that is used or is HTTP."""
     for party in view.document.parties:
         used_transports = view.list_used_transports(party)
         for transport in party.transports.values():
@@ -267,6 +283,7 @@ def _find_endpoint_problems(view: CpaView) -> Findings:
 
 
 def _check_endpoints(view: CpaView, party: CpaParty, side: TransportSide) -> Findings:
+    """Yield findings on the endpoints and the TLS terms of one receiver of `party`."""
     kinds: set[str] = set()
     for endpoint in side.endpoints:
         if fault := find_endpoint_fault(endpoint.uri):
@@ -283,6 +300,7 @@ def _check_endpoints(view: CpaView, party: CpaParty, side: TransportSide) -> Fin
 
 
 def _check_server_security(view: CpaView, party: CpaParty, side: TransportSide) -> Findings:
+    """Yield findings where the URLs of a receiver do not fit its TLS terms or its certificate."""
     urls = [endpoint.uri for endpoint in side.endpoints if is_endpoint(endpoint.uri)]
     secure_urls = [url for url in urls if url.lower().startswith("https")]
     if secure_urls and side.security is None:
@@ -320,6 +338,7 @@ def _covers_host(certificate: Certificate, host: str) -> bool:
 
 
 def _find_protocol_problems(view: CpaView) -> Findings:
+    """Yield the findings on protocol, login and TLS version of each sender and receiver."""
     for party in view.document.parties:
         used_transports = view.list_used_transports(party)
         for transport in party.transports.values():
@@ -333,6 +352,7 @@ def _is_http(side: TransportSide) -> bool:
 
 
 def _check_protocols(side: TransportSide, *, is_used: bool) -> Findings:
+    """Yield findings if a used side is not HTTP, names a login, or names a TLS version older than 1.2."""
     if is_used and not _is_http(side):
         text = f"transport protocol {quote_name(side.protocol)} is not HTTP"
         yield cite_rule("transport-protocol", side.location, text)
@@ -349,6 +369,7 @@ def _check_protocols(side: TransportSide, *, is_used: bool) -> Findings:
 
 
 def _find_same_endpoints(view: CpaView) -> Findings:
+    """Yield a finding for each endpoint of the second party that the first party has, too."""
     first, second = view.document.parties
     urls = _list_urls(first)
     for transport in second.transports.values():

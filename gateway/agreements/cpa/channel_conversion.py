@@ -333,7 +333,7 @@ def _is_client_identified(sender: ChannelUse, receiver: ChannelUse) -> bool:
 def make_encryption(action: BoundAction, sender: ChannelUse, receiver: ChannelUse) -> Encryption | None:
     """Return the terms by which payloads are encrypted; None where they are not."""
     sender_envelope, receiver_envelope = sender.sent_envelope, receiver.received_envelope
-    # That of the receiver, who must open it, counts.
+    # The envelope of the receiver, which must decrypt it, has priority.
     envelope = receiver_envelope or sender_envelope
     if envelope is None or not needs_encryption(action, sender, receiver):
         return None
@@ -401,6 +401,7 @@ def make_packaging(document: CpaDocument, package_id: str) -> Packaging | None:
 def _list_parts(
     document: CpaDocument, composite_by_id: dict[str, Composite], outer_composite: Composite, depth: int
 ) -> list[PackagedPart]:
+    """Return the parts of a composite in order, those of inner composites included down to `_MAX_DEPTH`."""
     packaged_parts: list[PackagedPart] = []
     for constituent in outer_composite.constituents:
         part, inner_composite = document.parts.get(constituent.idref), composite_by_id.get(constituent.idref)

@@ -310,6 +310,7 @@ def _make_signature(
 
 
 def _make_tls(transport: TransportTerms, certificate: str | None, anchors: tuple[str, ...]) -> TlsTerms:
+    """Return TLS terms, by default TLS 1.2; `certificate` and `anchors` are SHA-256 digests."""
     has_protocol = transport.security_protocol is not None
     return TlsTerms(
         transport.security_protocol or "TLS",

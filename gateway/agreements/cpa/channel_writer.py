@@ -66,6 +66,7 @@ def write_channels(
 def _write_channel(
     party: etree._Element, planned_channel: PlannedChannel, transport_id: str, exchange_id: str
 ) -> None:
+    """Write a DeliveryChannel into the PartyInfo `party`."""
     terms = planned_channel.messaging.reliability
     channel_element = add_element(
         party,
@@ -88,6 +89,7 @@ def _write_channel(
 def _write_transport(
     party: etree._Element, channel: PlannedChannel, transport_id: str, party_certificates: PartyCertificates
 ) -> None:
+    """Write a Transport into the PartyInfo `party`, with those halves of `channel` that are known."""
     transport = add_element(party, "Transport", transportId=transport_id)
     if channel.sending is not None:
         _write_sender(transport, channel.sending, party_certificates)
@@ -99,6 +101,7 @@ def _write_transport(
 def _write_sender(
     transport: etree._Element, sending_terms: SendingTerms, party_certificates: PartyCertificates
 ) -> None:
+    """Write a TransportSender, with its TransportClientSecurity if TLS is agreed."""
     sender = add_element(transport, "TransportSender")
     add_element(sender, "TransportProtocol", "HTTP", version=sending_terms.protocol_version)
     if sending_terms.tls is None:
@@ -119,6 +122,7 @@ def _write_sender(
 def _write_receiver(
     transport: etree._Element, receiving_terms: ReceivingTerms, party_certificates: PartyCertificates
 ) -> None:
+    """Write a TransportReceiver, with its TransportServerSecurity if TLS is agreed."""
     receiver = add_element(transport, "TransportReceiver")
     add_element(receiver, "TransportProtocol", "HTTP", version=receiving_terms.protocol_version)
     for scheme in receiving_terms.authentication:
@@ -145,6 +149,7 @@ def _write_tls_anchors(
     terms: TlsTerms,
     party_certificates: PartyCertificates,
 ) -> None:
+    """Write the reference to the trust anchors, under `reference_name`, and the TLS ciphers."""
     if terms.anchors:
         add_element(
             security_element, reference_name, securityId=party_certificates.reserve_anchors_id(terms.anchors)
@@ -156,6 +161,7 @@ def _write_tls_anchors(
 def _write_exchange(
     party: etree._Element, channel: PlannedChannel, exchange_id: str, party_certificates: PartyCertificates
 ) -> None:
+    """Write a DocExchange into the PartyInfo `party`: how messages are repeated, signed and encrypted."""
     exchange, messaging = add_element(party, "DocExchange", docExchangeId=exchange_id), channel.messaging
     if channel.sending is not None:
         sending_terms = channel.sending
@@ -184,6 +190,7 @@ def _write_receiver_binding(
     receiving_terms: ReceivingTerms,
     party_certificates: PartyCertificates,
 ) -> None:
+    """Write an ebXMLReceiverBinding: how received messages are repeated, verified and decrypted."""
     binding = add_element(exchange, "ebXMLReceiverBinding", version="2.0")
     _write_reliability(binding, messaging)
     if receiving_terms.signature is not None:
@@ -202,6 +209,7 @@ def _write_receiver_binding(
 
 
 def _write_reliability(binding: etree._Element, messaging: MessagingTerms) -> None:
+    """Write ReliableMessaging and PersistDuration if the terms need them; times are in seconds."""
     terms = messaging.reliability
     if messaging.is_reliable:
         reliable_element = add_element(binding, "ReliableMessaging")
@@ -298,6 +306,7 @@ class PackageWriter:
             self._write_composites(add_element(package, "CompositeList"), packaging, element_id)
 
     def _write_composites(self, composites: etree._Element, packaging: Packaging, package_id: str) -> None:
+        """Write a Composite with all parts of `packaging`, after the composites that wrap a part."""
         outermost_ids = [self._write_wrappers(composites, part, package_id) for part in packaging.parts]
         composite_element = add_element(
             composites,
@@ -366,7 +375,7 @@ def plan_signals(
     verifies_signals = any(
         pmode.security.reply_certificates or pmode.reliability.ack_signed != "never" for pmode in sent_pmodes
     ) or any(pmode.security.needs_signed_status for pmode in received_pmodes)
-    # Where only the partner signs, a channel has both halves if there is a certificate for them.
+    # If only the partner signs, the signature is described only if this party has certificates as well.
     has_signatures = (
         bool(pins) or signs_acknowledgments or signs_status or (verifies_signals and bool(party.signers))
     )

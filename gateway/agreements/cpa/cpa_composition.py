@@ -42,7 +42,7 @@ class CpaTerms:
 
 
 def add_missing_anchors(party: Any, partner: Any, document_ids: DocumentIds) -> None:
-    """Let a party that names no trust anchor for signatures believe the signers of the other party.
+    """Let a party that names no trust anchor for signatures trust the signers of the other party.
 
     A profile does not know who the other party will be. Real agreements name anchors for each signature.
     """
@@ -242,6 +242,7 @@ def _list_ids(root: Any) -> Iterator[str]:
 
 
 def _is_definition(element_name: str, attribute_name: str) -> bool:
+    """Return whether the attribute defines an id in this element; in another element it is a reference."""
     element_by_attribute = {
         "channelId": "DeliveryChannel",
         "transportId": "Transport",
@@ -253,7 +254,7 @@ def _is_definition(element_name: str, attribute_name: str) -> bool:
 
 
 def _rename_ids(root: Any, conflicts: set[str], used_ids: set[str]) -> None:
-    """Give the ids of a document that the other has too another name, with all references to them."""
+    """Replace the ids `conflicts`, and all references to them, by names that are not in `used_ids`."""
     document_ids = DocumentIds(used_ids | set(_list_ids(root)))
     new_ids = {conflict: document_ids.reserve_id(conflict) for conflict in sorted(conflicts)}
     for element in root.iter(f"{{{TP}}}*"):
@@ -304,6 +305,11 @@ def _bind_actions(sender: Any, receiver: Any) -> int:
 
 
 def _bind_children(sender: Any, receiver: Any, child_name: str, opposite_name: str) -> int:
+    """Bind the unbound actions of equal name in two elements and, recursively, their answers.
+
+    `child_name` and `opposite_name` are CanSend and CanReceive, or the reverse. Returns the number of pairs
+    at this level.
+    """
     bound_count = 0
     for sender_binding in sender.iterchildren(f"{{{TP}}}{child_name}"):
         for receiver_binding in receiver.iterchildren(f"{{{TP}}}{opposite_name}"):
@@ -318,6 +324,7 @@ def _bind_children(sender: Any, receiver: Any, child_name: str, opposite_name: s
 
 
 def _bind_pair(first_binding: Any, second_binding: Any) -> None:
+    """Make two bindings name each other in OtherPartyActionBinding; give both the attribute ``bound``."""
     for binding, counterpart in ((first_binding, second_binding), (second_binding, first_binding)):
         for old_reference in list(binding.iterchildren(f"{{{TP}}}OtherPartyActionBinding")):
             binding.remove(old_reference)
@@ -338,6 +345,10 @@ def _remove_unbound_actions(party: Any) -> None:
 
 
 def _write_agreement(profiles: Sequence[Any], parties: Sequence[Any], terms: CpaTerms) -> bytes:
+    """Return the CPA as XML, with status ``proposed``, from `terms`, `parties` and parts of `profiles`.
+
+    Raises GW313 if the id of the agreement cannot stand in XML. The elements are moved, not copied.
+    """
     root = etree.Element(
         f"{{{TP}}}CollaborationProtocolAgreement", nsmap={"tp": TP, "ds": DS, "xlink": XLINK}
     )

@@ -32,6 +32,7 @@ def _list_used_packages(view: CpaView) -> Iterator[PackagingTerms]:
 
 
 def _find_shape_problems(view: CpaView) -> Findings:
+    """Yield findings on used packages that contain themselves, begin without XML, or have a wrong type."""
     for package in _list_used_packages(view):
         if _contains_itself(package):
             text = f"package {quote_name(package.id)} has a composite that contains itself"
@@ -53,6 +54,7 @@ def _find_shape_problems(view: CpaView) -> Findings:
 
 
 def _contains_itself(package: PackagingTerms) -> bool:
+    """Return whether a composite of the package contains itself, directly or through other composites."""
     constituent_ids = {
         composite.id: {each.idref for each in composite.constituents} for composite in package.composites
     }
@@ -82,6 +84,7 @@ def _list_constituents(view: CpaView) -> Iterator[tuple[Composite, Constituent]]
 
 
 def _find_part_problems(view: CpaView) -> Findings:
+    """Yield findings on parts that are not signed, are transformed, or have a minimum above the maximum."""
     for _, constituent in _list_constituents(view):
         name = quote_name(constituent.idref)
         if constituent.excluded_from_signature:
@@ -96,9 +99,12 @@ def _find_part_problems(view: CpaView) -> Findings:
                 f"{name} occurs {constituent.min_occurs} times at least and {constituent.max_occurs} at most"
             )
             yield cite_rule("part-occurs", constituent.location, text)
-        strange = [each for each in constituent.transforms if each not in _SUPPORTED_TRANSFORMS]
-        if strange:
-            text = f"{name} is transformed by {quote_name(strange[0])} for its signature, not by the hub"
+        unsupported_transforms = [
+            each for each in constituent.transforms if each not in _SUPPORTED_TRANSFORMS
+        ]
+        if unsupported_transforms:
+            transform = quote_name(unsupported_transforms[0])
+            text = f"{name} is transformed by {transform} for its signature, not by the hub"
             yield cite_rule("part-transformed", constituent.location, text)
 
 
@@ -127,6 +133,7 @@ def _join_kinds(element_names: Iterable[str]) -> str:
 
 
 def _find_reference_problems(view: CpaView) -> Findings:
+    """Yield a finding for each reference to no element, to a wrong kind, or to one of the other party."""
     for location, name, kinds in view.document.references:
         target = view.document.elements_by_id.get(name)
         if target is None:
@@ -141,7 +148,7 @@ def _find_reference_problems(view: CpaView) -> Findings:
 
 
 def _get_owner(location: Place) -> str:
-    """Return the step of the path that names the party."""
+    """Return the step of the XPath of `location` that names the party."""
     return next((step for step in location.xpath.split("/") if step.startswith("tp:PartyInfo")), "")
 
 
@@ -154,6 +161,7 @@ def _find_unused_parts(view: CpaView) -> Findings:
 
 
 def _find_foreign_elements(view: CpaView) -> Findings:
+    """Yield a finding for each element of another namespace in a binding; such elements are not read."""
     for party in view.document.parties:
         for _, binding, _ in party.list_bindings():
             for element_tag in binding.foreign_elements:

@@ -108,6 +108,10 @@ def _read_override(reader: CpaElements, element: etree._Element) -> MshOverride:
 
 
 def _read_certificate(reader: CpaElements, element: etree._Element) -> CpaCertificate:
+    """Return a Certificate: its octets (DER), or the digest in its KeyName if it has none.
+
+    If nothing can be read, the result has a `read_error`.
+    """
     location, certificate_id = reader.find_place(element), reader.read_id(element, "certId")
     key_names = [(key_name.text or "").strip() for key_name in element.iter(f"{{{DS}}}KeyName")]
     digest = next((match[1] for match in map(_DIGEST_NAME.fullmatch, key_names) if match is not None), None)
@@ -163,6 +167,7 @@ def _read_role(reader: CpaElements, element: etree._Element) -> CollaborationRol
 
 
 def _read_binding(reader: CpaElements, element: etree._Element) -> ActionBinding:
+    """Return a CanSend or CanReceive element with the bindings nested in it, which answer it."""
     party_binding, other_name = (
         reader.find_child(element, "ThisPartyActionBinding"),
         "OtherPartyActionBinding",
@@ -256,6 +261,7 @@ def read_transport(reader: CpaElements, element: etree._Element) -> Transport:
 
 
 def _read_side(reader: CpaElements, element: etree._Element, security_name: str) -> TransportSide:
+    """Return a TransportSender or TransportReceiver; `security_name` is the name of its TLS element."""
     protocol, security_element = (
         reader.find_child(element, "TransportProtocol"),
         reader.find_child(element, security_name),
@@ -281,6 +287,7 @@ def _read_side(reader: CpaElements, element: etree._Element, security_name: str)
 
 
 def _read_transport_security(reader: CpaElements, element: etree._Element) -> TransportSecurity:
+    """Return a TransportClientSecurity or TransportServerSecurity element."""
     protocol = reader.find_child(element, "TransportSecurityProtocol")
     read_reference = reader.read_child_reference
     return TransportSecurity(
@@ -308,6 +315,7 @@ def read_doc_exchange(reader: CpaElements, element: etree._Element) -> DocExchan
 
 
 def _read_document_binding(reader: CpaElements, element: etree._Element, side_name: str) -> DocumentBinding:
+    """Return an ebXMLSenderBinding or ebXMLReceiverBinding; `side_name` is ``Sender`` or ``Receiver``."""
     reliable_element = reader.find_child(element, "ReliableMessaging")
     order_semantics = collapse_whitespace(
         reader.read_text(reader.find_child(reliable_element, "MessageOrderSemantics"))
@@ -376,6 +384,7 @@ def read_packages(reader: CpaElements, root: etree._Element) -> dict[str, Packag
 
 
 def _read_package(reader: CpaElements, element: etree._Element) -> PackagingTerms:
+    """Return a Packaging element with its composites; no ProcessingCapabilities counts as false."""
     capabilities = reader.find_child(element, "ProcessingCapabilities")
     return PackagingTerms(
         reader.find_place(element),
@@ -447,7 +456,7 @@ def find_validity_problems(
     except GatewayError as refused:
         line = refused.location.removeprefix("line ").partition(",")[0]
         return (ValidityProblem(Place("/", int(line) if line.isdigit() else 0, file_name), refused.detail),)
-    # The explainer takes a comment within a text for an element; a schema knows no comments.
+    # The code that explains violations takes a comment for an element; a schema ignores comments.
     etree.strip_tags(root, etree.Comment)
     return _find_root_problems(root, file_name, is_profile) or tuple(
         ValidityProblem(Place(violation.xpath or "/", violation.line, file_name), violation.message)
@@ -475,6 +484,7 @@ def _parse_document(file_octets: bytes) -> etree._Element:
 def _find_root_problems(
     root: etree._Element, file_name: str, is_profile: bool
 ) -> tuple[ValidityProblem, ...]:
+    """Return a problem unless the root element is that of a CPP (if `is_profile`) or of a CPA."""
     expected_tag = _PROFILE_TAG if is_profile else _AGREEMENT_TAG
     if root.tag == expected_tag:
         return ()
@@ -487,6 +497,7 @@ def _find_root_problems(
 
 
 def _build_document(root: etree._Element, file_name: str) -> CpaDocument:
+    """Return the document below `root`, a CPA or CPP that conforms to the schema."""
     reader = CpaElements(file_name)
     is_agreement = root.tag == _AGREEMENT_TAG
     parties = tuple(read_party(reader, child) for child in reader.list_children(root, "PartyInfo"))

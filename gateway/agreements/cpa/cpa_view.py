@@ -82,7 +82,7 @@ CpaCheck = Callable[[CpaView], Findings]
 
 
 def build_view(document: CpaDocument, at: datetime) -> CpaView:
-    """Return a document as the rules see it."""
+    """Return the view of a document that the checks use: its actions and readable certificates at `at`."""
     view = CpaView(document, at, tuple(list_bound_actions(document)))
     for party in document.parties:
         for cpa_certificate in party.certificates.values():
@@ -91,6 +91,7 @@ def build_view(document: CpaDocument, at: datetime) -> CpaView:
 
 
 def _read_chain(view: CpaView, cpa_certificate: CpaCertificate) -> None:
+    """Store the certificates of a Certificate element in `view`, or the reason why they cannot be read."""
     if cpa_certificate.read_error is not None:
         view.read_errors[cpa_certificate.location.xpath] = cpa_certificate.read_error
         return

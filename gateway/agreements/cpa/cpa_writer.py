@@ -71,6 +71,7 @@ def serialize_document(root: etree._Element) -> bytes:
 
 
 def _check_pmodes(pmodes: Sequence[PMode]) -> tuple[PMode, ...]:
+    """Return `pmodes`; raise GW313 unless they are one agreement of two parties over ebMS 2.0."""
     party_ids = {ids for pmode in pmodes for ids in (pmode.from_party, pmode.to_party)}
     if len(party_ids) != 2 or len({pmode.agreement for pmode in pmodes}) != 1:
         raise GatewayError(AGREEMENT_UNWORKABLE, "a CPA must be one agreement of two parties")
@@ -225,6 +226,7 @@ class DocumentWriter:
             ]
 
     def _write_party(self, party_writer: _PartyWriter, partner_terms: PartyTerms) -> None:
+        """Write the PartyInfo of one party, after deriving the channel halves that no P-Mode describes."""
         party_writer.channel_plan.complete_halves(party_writer.party_terms, partner_terms)
         signal_plan = plan_signals(
             party_writer.channel_plan,
@@ -256,6 +258,7 @@ class DocumentWriter:
     def _write_role(
         self, party: etree._Element, party_writer: _PartyWriter, role_actions: _RoleActions
     ) -> None:
+        """Write a CollaborationRole; actions that answer another one are written inside that one."""
         process, process_version, process_uri, role_name, service, service_type = role_actions.role_key
         role_element = add_element(party, "CollaborationRole")
         set_link(
@@ -297,6 +300,7 @@ class DocumentWriter:
     def _write_sending(
         self, parent: etree._Element, party_writer: _PartyWriter, pmode: PMode, role: _RoleActions
     ) -> None:
+        """Write the CanSend of a P-Mode into `parent`, and in it a CanReceive for each of its responses."""
         sending = add_element(parent, "CanSend")
         binding_element = self._write_binding(sending, self.sender_binding_ids[pmode.id], pmode, party_writer)
         self.binding_elements[self.sender_binding_ids[pmode.id]] = binding_element
@@ -307,6 +311,7 @@ class DocumentWriter:
     def _write_receiving(
         self, parent: etree._Element, party_writer: _PartyWriter, pmode: PMode, role: _RoleActions
     ) -> None:
+        """Write the CanReceive of a P-Mode into `parent`, and in it a CanSend for each of its responses."""
         receiving = add_element(parent, "CanReceive")
         binding_element = self._write_binding(
             receiving, self.receiver_binding_ids[pmode.id], pmode, party_writer
@@ -319,6 +324,7 @@ class DocumentWriter:
     def _write_binding(
         self, parent: etree._Element, binding_id: str, pmode: PMode, party_writer: _PartyWriter
     ) -> etree._Element:
+        """Write the ThisPartyActionBinding of a P-Mode for one party, and return the element."""
         package_id = self._packages.reserve_package_id(pmode.packaging)
         binding_element = add_element(
             parent, "ThisPartyActionBinding", id=binding_id, action=pmode.action, packageId=package_id
@@ -357,6 +363,10 @@ def _format_boolean(value: bool) -> str:
 
 
 def _write_characteristics(binding_element: etree._Element, pmode: PMode) -> None:
+    """Write the BusinessTransactionCharacteristics of a P-Mode into its binding.
+
+    A signed P-Mode requires proof of origin unless another persistent characteristic implies the signature.
+    """
     security, terms = pmode.security, pmode.business
     is_signed_otherwise = security.authenticated in _PERSISTENT or security.tamper_proof in _PERSISTENT
     requires_origin_proof = security.non_repudiation_of_origin or (security.sign and not is_signed_otherwise)
@@ -419,7 +429,7 @@ def write_profile(
 
 
 def _remove_certificates(pmode: PMode) -> PMode:
-    """Return a P-Mode without certificates: those of the party are registered, the other may be anyone."""
+    """Return a P-Mode without certificates; a profile has the registered ones and no partner yet."""
     transport, encryption = pmode.transport, pmode.encryption
     if encryption is not None:
         encryption = replace(encryption, certificate=None, trust_anchors=())
@@ -435,6 +445,10 @@ def _remove_certificates(pmode: PMode) -> PMode:
 
 
 def _make_profile(agreement: etree._Element, ids: Sequence[PartyId], profile_id: str) -> bytes:
+    """Return the CPP of the party with one of `ids` as XML, without references to the other party.
+
+    The elements are moved out of `agreement`.
+    """
     root = etree.Element(_PROFILE_TAG, nsmap=NAMESPACES)
     root.set(f"{{{TP}}}cppid", profile_id)
     root.set(f"{{{TP}}}version", "2_0b")

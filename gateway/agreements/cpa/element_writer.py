@@ -99,6 +99,10 @@ class PartyCertificates:
             next_element.addprevious(child)
 
     def _write_certificate(self, container: etree._Element, pin: str | None, certificate_id: str) -> None:
+        """Write a Certificate: its octets if they are known, else only a KeyName with its digest.
+
+        If `pin` (SHA-256) is None, the KeyName stands for the registered certificate of the party.
+        """
         key_info: Any = etree.SubElement(
             add_element(container, "Certificate", certId=certificate_id), f"{{{DS}}}KeyInfo"
         )

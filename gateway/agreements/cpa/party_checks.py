@@ -16,6 +16,7 @@ from gateway.wire import TP, format_instant
 
 
 def _find_status_problems(view: CpaView) -> Findings:
+    """Yield a finding if the status is ``proposed``, or does not fit the signatures of the document."""
     document, location = view.document, view.document.status_place.find_attribute("value")
     if document.status == "proposed":
         yield cite_rule("status-proposed", location, "the agreement is proposed, not agreed")
@@ -27,6 +28,7 @@ def _find_status_problems(view: CpaView) -> Findings:
 
 
 def _find_period_problems(view: CpaView) -> Findings:
+    """Yield findings on Start and End: not readable, without time zone, reversed, ended, or not begun."""
     document = view.document
     for element_name, limit_time, location in (
         ("Start", document.start, document.start_place),
@@ -55,6 +57,7 @@ def _find_period_problems(view: CpaView) -> Findings:
 
 
 def _find_limit_problems(view: CpaView) -> Findings:
+    """Yield a finding if the number of conversations is limited, or its limit is negative."""
     document, location = view.document, view.document.constraints_place
     limits = (document.invocation_limit, document.concurrent_conversations)
     if location is None:
@@ -67,6 +70,7 @@ def _find_limit_problems(view: CpaView) -> Findings:
 
 
 def _find_id_problems(view: CpaView) -> Findings:
+    """Yield findings on PartyId elements: no type and no URI, a type used twice, or an id of both parties."""
     for party in view.document.parties:
         types: set[str | None] = set()
         for party_name in party.ids:
@@ -109,6 +113,7 @@ def _list_role_names(party: CpaParty) -> Iterator[tuple[Place, str, str]]:
 
 
 def _find_service_problems(view: CpaView) -> Findings:
+    """Yield findings on each Service that has no type and is no URI, or is reserved for signals."""
     for party in view.document.parties:
         for role in party.roles:
             service = quote_name(role.service)
@@ -147,6 +152,7 @@ PARTY_CHECKS: Final[tuple[CpaCheck, ...]] = (
 
 
 def _find_unmatched_bindings(view: CpaView) -> Findings:
+    """Yield a finding for each binding without a counterpart of the other party."""
     for party in view.document.parties:
         other_party = view.document.get_other_party(party)
         for role, binding, _ in party.list_bindings():
@@ -176,6 +182,7 @@ def _find_unmatched_bindings(view: CpaView) -> Findings:
 def _describe_contradiction(
     role: CollaborationRole, binding: ActionBinding, named_binding: ActionBinding
 ) -> str:
+    """Return why `named_binding`, to which `binding` refers, is not its counterpart."""
     subject = f"binding {quote_name(named_binding.id)} "
     if named_binding.action != binding.action:
         return (
@@ -191,17 +198,25 @@ def _describe_contradiction(
 
 
 def _find_one_sided_bindings(view: CpaView) -> Findings:
+    """Yield a finding for each action of which one binding has a reference that is not mutual."""
     for action in view.actions:
-        ours, theirs = action.binding, action.receiving_binding
-        if (ours.partner_binding_id or theirs.partner_binding_id) and (
-            ours.partner_binding_id != theirs.id or theirs.partner_binding_id != ours.id
+        sender_binding, receiver_binding = action.binding, action.receiving_binding
+        if (sender_binding.partner_binding_id or receiver_binding.partner_binding_id) and (
+            sender_binding.partner_binding_id != receiver_binding.id
+            or receiver_binding.partner_binding_id != sender_binding.id
         ):
-            target = "another binding" if ours.partner_binding_id and theirs.partner_binding_id else "none"
-            text = f"{quote_name(ours.id)} and {quote_name(theirs.id)} belong together; one names {target}"
-            yield cite_rule("binding-one-sided", ours.location, text)
+            target = (
+                "another binding"
+                if sender_binding.partner_binding_id and receiver_binding.partner_binding_id
+                else "none"
+            )
+            ids = f"{quote_name(sender_binding.id)} and {quote_name(receiver_binding.id)}"
+            text = f"{ids} belong together; one names {target}"
+            yield cite_rule("binding-one-sided", sender_binding.location, text)
 
 
 def _find_repeated_actions(view: CpaView) -> Findings:
+    """Yield a finding for each action that a party sends in two bindings of one service."""
     for party in view.document.parties:
         seen_names: set[tuple[str, str | None, str]] = set()
         for role, binding, _ in party.list_bindings():
@@ -214,25 +229,26 @@ def _find_repeated_actions(view: CpaView) -> Findings:
 
 
 def _find_different_sides(view: CpaView) -> Findings:
+    """Yield findings where sender and receiver of an action differ in process, characteristics or package."""
     for action in view.actions:
-        ours, theirs = action.binding, action.receiving_binding
-        name = quote_name(ours.action)
+        sender_binding, receiver_binding = action.binding, action.receiving_binding
+        name = quote_name(sender_binding.action)
         if action.role.process_uri != action.other_role.process_uri:
             text = f"{name} is sent in process {quote_name(action.role.process)} and received in "
             text += f"{quote_name(action.other_role.process)}"
             yield cite_rule("process-different", action.role.location, text)
-        different = _list_different_characteristics(action)
-        if different:
-            text = f"the sides of {name} differ in {', '.join(different)}"
-            yield cite_rule("characteristics-different", ours.business.location, text)
-        if ours.package != theirs.package:
-            text = (
-                f"{name} is sent as {quote_name(ours.package)} and received as {quote_name(theirs.package)}"
-            )
-            yield cite_rule("package-different", ours.location.find_attribute("packageId"), text)
+        different_attributes = _list_different_characteristics(action)
+        if different_attributes:
+            text = f"the sides of {name} differ in {', '.join(different_attributes)}"
+            yield cite_rule("characteristics-different", sender_binding.business.location, text)
+        if sender_binding.package != receiver_binding.package:
+            sent_as, received_as = quote_name(sender_binding.package), quote_name(receiver_binding.package)
+            text = f"{name} is sent as {sent_as} and received as {received_as}"
+            yield cite_rule("package-different", sender_binding.location.find_attribute("packageId"), text)
 
 
 def _list_different_characteristics(action: BoundAction) -> list[str]:
+    """Return the attributes of BusinessTransactionCharacteristics that differ between sender and receiver."""
     field_by_attribute = {
         "isNonRepudiationRequired": "non_repudiation",
         "isNonRepudiationReceiptRequired": "non_repudiation_receipt",
@@ -255,6 +271,7 @@ def _find_response_problems(view: CpaView) -> Findings:
 
 
 def _check_responses(action: BoundAction, sender_use: ChannelUse) -> Findings:
+    """Yield a finding if the sync reply mode and the nested responses of an action do not fit together."""
     sync_reply_mode = sender_use.channel.sync_reply_mode if sender_use.channel is not None else "none"
     has_response, name = (
         bool(action.binding.nested_bindings or action.receiving_binding.nested_bindings),
@@ -269,6 +286,7 @@ def _check_responses(action: BoundAction, sender_use: ChannelUse) -> Findings:
 
 
 def _find_short_times(view: CpaView) -> Findings:
+    """Yield a finding for each action that must be acknowledged before its first retry (in seconds)."""
     for action, sender_use, _ in view.list_channel_uses():
         limit, sender = action.binding.business.time_to_acknowledge_receipt, sender_use.sender
         interval = sender.retry_interval if sender is not None else None

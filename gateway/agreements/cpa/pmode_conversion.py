@@ -65,6 +65,10 @@ def convert_action(action: BoundAction) -> PMode:
 
 
 def _make_pmode(action: BoundAction) -> PMode:
+    """Return the P-Mode of an action that is bound on both sides; raise GW313 if the CPA has no period.
+
+    A URL that is not valid is left out.
+    """
     document, binding = action.document, action.binding
     if document.start is None or document.end is None:
         raise GatewayError(AGREEMENT_UNWORKABLE, "the agreement has no period that can be computed")
@@ -154,6 +158,7 @@ def _list_typed_endpoints(receiver: ChannelUse) -> tuple[TypedEndpoint, ...]:
 
 
 def _make_alternative(sender: ChannelUse, receiver: ChannelUse) -> AlternativeChannel:
+    """Return a further channel of an action, with its endpoint (None if not valid) and its reliability."""
     channel = sender.channel
     return AlternativeChannel(
         channel.id if channel is not None else "",
@@ -189,7 +194,7 @@ def _get_pmode_id(binding_id: str, extension: Mapping[str, str] | None) -> str:
 def _list_signal_channels(action: BoundAction, pmode: PMode) -> tuple[SignalChannel, ...]:
     """Return the channels of signals that differ from those that the P-Mode states itself."""
     channels = []
-    # A StatusRequest on the default channel says only that it is signed.
+    # An override of StatusRequest with the default channel only says that it is signed: no other channel.
     plain_override = (_STATUS_REQUEST, action.sender.default_channel_id)
     overridden_signals = (
         override.action
@@ -214,6 +219,7 @@ def _list_signal_channels(action: BoundAction, pmode: PMode) -> tuple[SignalChan
 
 
 def _read_extension(extension: Mapping[str, str]) -> dict[str, Any]:
+    """Return the JSON object in ``values`` of the gateway's own terms; raise GW313 for another text."""
     try:
         values = json.loads(extension.get("values", "{}"))
     except (ValueError, RecursionError) as mistake:
@@ -226,7 +232,7 @@ def _read_extension(extension: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _apply_receiver_terms(pmode: PMode, extension: Mapping[str, str]) -> PMode:
-    """Return the P-Mode with the application that the binding of its receiver names."""
+    """Return the P-Mode with the hub's application (``deliver_to``) that the receiver's binding names."""
     values = _read_extension(extension)
     if set(values) != {"deliver_to"}:
         detail = "the terms of the gateway in the binding of a receiver may be only deliver_to"
@@ -239,7 +245,7 @@ def _apply_extension(pmode: PMode, extension: Mapping[str, str]) -> PMode:
     values: dict[str, Any] = pmode_to_json(pmode)
     for term_name, term_value in _read_extension(extension).items():
         group = values.get(term_name)
-        # Of a group of terms, only some may be stated.
+        # The extension may state only some terms of a group: the others stay.
         if isinstance(group, dict) and isinstance(term_value, dict):
             term_value = {**group, **term_value}
         values[term_name] = term_value

@@ -37,6 +37,7 @@ _WEAK_SIGNATURE_URIS: Final = (f"{DS}rsa-sha1", f"{DS}dsa-sha1")
 
 
 def _find_signature_problems(view: CpaView) -> Findings:
+    """Yield findings on each action whose agreed signature is not described on both sides, or not needed."""
     for action, sender_use, receiver_use in view.list_channel_uses():
         business, name = action.binding.business, quote_name(action.binding.action)
         signature_terms, verification_terms, is_signed = (
@@ -71,6 +72,7 @@ def _find_signature_problems(view: CpaView) -> Findings:
 def _compare_signatures(
     name: str, signature_terms: NonRepudiation, verification_terms: NonRepudiation
 ) -> Findings:
+    """Yield findings if the sender of `name` signs or hashes by other algorithms than are verified."""
     signing_algorithms, verifying_algorithms = (
         {algorithm.name for algorithm in signature_terms.algorithms},
         {algorithm.name for algorithm in verification_terms.algorithms},
@@ -86,6 +88,7 @@ def _compare_signatures(
 
 
 def _find_weak_signatures(view: CpaView) -> Findings:
+    """Yield a finding for each hash function or signature algorithm that is broken or unknown."""
     for binding in view.document.list_document_bindings():
         signature_terms = binding.non_repudiation
         if signature_terms is None:
@@ -98,6 +101,7 @@ def _find_weak_signatures(view: CpaView) -> Findings:
 
 
 def _check_signature_algorithm(algorithm: Algorithm) -> Findings:
+    """Yield a finding if `algorithm` is broken, or is not one that the hub knows."""
     name = algorithm.name
     is_standard_algorithm = name.startswith((DS, DSIG_MORE, XENC)) or _SIGNATURE_NAME_PATTERN.search(name)
     if name in _WEAK_SIGNATURE_URIS or _WEAK_SIGNATURE.search(name):
@@ -109,12 +113,13 @@ def _check_signature_algorithm(algorithm: Algorithm) -> Findings:
 
 
 def _find_anchor_problems(view: CpaView) -> Findings:
-    for action, sender_use, theirs in view.list_channel_uses():
-        signed, verification_terms = sender_use.signature, theirs.verification
-        if signed is None or verification_terms is None or not needs_signature(action, sender_use):
+    """Yield a finding for each signed action whose receiver has no trust anchor for the signer."""
+    for action, sender_use, receiver_use in view.list_channel_uses():
+        signature_terms, verification_terms = sender_use.signature, receiver_use.verification
+        if signature_terms is None or verification_terms is None or not needs_signature(action, sender_use):
             continue
         details = (
-            theirs.party.security_details.get(verification_terms.security_id)
+            receiver_use.party.security_details.get(verification_terms.security_id)
             if verification_terms.security_id is not None
             else None
         )
@@ -122,7 +127,7 @@ def _find_anchor_problems(view: CpaView) -> Findings:
             if verification_terms.security_id is None or details is not None:
                 text = f"the receiver of {quote_name(action.binding.action)} names no trust anchors"
                 yield cite_rule("anchors-missing", verification_terms.location, text)
-        elif not _leads_to_anchor(view, action, theirs, signed, details.anchors):
+        elif not _leads_to_anchor(view, action, receiver_use, signature_terms, details.anchors):
             text = (
                 f"the certificate that signs {quote_name(action.binding.action)} is of no issuer among the "
             )
@@ -152,6 +157,7 @@ def _leads_to_anchor(
 
 
 def _find_encryption_problems(view: CpaView) -> Findings:
+    """Yield findings on each action whose agreed encryption is not described, not common, or not needed."""
     for action, sender_use, receiver_use in view.list_channel_uses():
         name, business = quote_name(action.binding.action), action.binding.business
         sender, receiver = sender_use.sent_envelope, receiver_use.received_envelope
@@ -179,6 +185,7 @@ def _are_incompatible(sender: DigitalEnvelope, receiver: DigitalEnvelope) -> boo
 
 
 def _find_weak_encryption(view: CpaView) -> Findings:
+    """Yield a finding for each encryption algorithm that is RSA 1.5, a broken cipher, or CBC."""
     for binding in view.document.list_document_bindings():
         for algorithm in binding.envelope.algorithms if binding.envelope is not None else ():
             description = f"{algorithm.name} {algorithm.text}"
@@ -226,6 +233,7 @@ def list_certificate_uses(party: CpaParty) -> Iterator[tuple[CpaCertificate, str
 
 
 def _find_unreadable_certificates(view: CpaView) -> Findings:
+    """Yield a finding for each certificate that cannot be read, or of which the octets are absent."""
     for party in view.document.parties:
         for cpa_certificate in party.certificates.values():
             reason = view.read_errors.get(cpa_certificate.location.xpath)
@@ -252,6 +260,7 @@ def _list_readable_certificates(
 
 
 def _find_period_problems(view: CpaView) -> Findings:
+    """Yield a finding for each certificate that is not valid during the whole of the agreement."""
     document = view.document
     if document.start is None or document.end is None:
         return
@@ -275,6 +284,7 @@ def _find_period_problems(view: CpaView) -> Findings:
 
 
 def _find_key_problems(view: CpaView) -> Findings:
+    """Yield findings on certificates whose key usage does not fit, or whose RSA key is too short."""
     for cpa_certificate, certificate, uses in _list_readable_certificates(view):
         label, key_usage = f"certificate {quote_name(cpa_certificate.id)} ", certificate.key_usage
         if key_usage is not None and "signing" in uses and not key_usage & _SIGNING_KEY_USAGES:
@@ -294,18 +304,24 @@ def _count_rsa_bits(certificate: Certificate) -> int | None:
 
 
 def _find_key_algorithm_problems(view: CpaView) -> Findings:
+    """Yield a finding for each sender whose certificate has no key for its signature algorithm."""
     for party in view.document.parties:
         for exchange in party.exchanges.values():
-            signed = exchange.sender.non_repudiation if exchange.sender is not None else None
-            certificate = view.find_certificate(party, signed.certificate) if signed is not None else None
+            signature_terms = exchange.sender.non_repudiation if exchange.sender is not None else None
+            certificate = (
+                view.find_certificate(party, signature_terms.certificate)
+                if signature_terms is not None
+                else None
+            )
             if (
-                signed is not None
+                signature_terms is not None
                 and certificate is not None
-                and not _fits_certificate_key(signed, certificate)
+                and not _fits_certificate_key(signature_terms, certificate)
             ):
-                text = f"certificate {quote_name(signed.certificate or '')} has another kind of key than "
-                text += quote_name(signed.algorithms[0].name)
-                yield cite_rule("key-algorithm", signed.location, text)
+                certificate_name = quote_name(signature_terms.certificate or "")
+                algorithm_name = quote_name(signature_terms.algorithms[0].name)
+                text = f"certificate {certificate_name} has another kind of key than {algorithm_name}"
+                yield cite_rule("key-algorithm", signature_terms.location, text)
 
 
 def _fits_certificate_key(signature_terms: NonRepudiation, certificate: Certificate) -> bool:
@@ -320,6 +336,7 @@ def _fits_certificate_key(signature_terms: NonRepudiation, certificate: Certific
 
 
 def _get_key_kind(certificate: Certificate) -> str:
+    """Return the family of the key: ``rsa``, ``eddsa``, ``dsa``, or ``ecdsa`` for any other key."""
     key_type = certificate.key_type.lower()
     if "rsa" in key_type:
         return "rsa"

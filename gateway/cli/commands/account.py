@@ -34,7 +34,7 @@ from gateway.operations import DatabaseChange
 from gateway.store import AccountCertificate, AccountRow, NewAccount, accounts, sessions
 
 _COLUMNS: Final = ("name", "display_name", "status", "roles")
-_SALT: Final = 16
+_SALT_OCTETS: Final = 16
 
 
 class _OrganisationType(click.ParamType[Organisation]):
@@ -65,14 +65,16 @@ def add_account(arguments: Arguments) -> None:
     _check_roles(arguments.organisation, arguments.roles)
     check_clear_name(arguments.name)
     display_name = arguments.display_name or arguments.name
-    hashed = hash_password(_read_password((arguments.name, display_name)), os.urandom(_SALT))
+    password_hash = hash_password(_read_password((arguments.name, display_name)), os.urandom(_SALT_OCTETS))
     with change_database(arguments) as change:
         if accounts.find_by_name(change.conn, arguments.name) is not None:
             raise WrongRowError(f"there is an account {arguments.name} already")
-        new = NewAccount(arguments.name, display_name, change.actor, hashed, language=arguments.language)
-        number = accounts.insert_account(change.conn, new, change.at)
-        _store_roles(change.conn, number, arguments.organisation, arguments.roles, change.at)
-        after = _describe_account(change.conn, number)
+        new = NewAccount(
+            arguments.name, display_name, change.actor, password_hash, language=arguments.language
+        )
+        account_id = accounts.insert_account(change.conn, new, change.at)
+        _store_roles(change.conn, account_id, arguments.organisation, arguments.roles, change.at)
+        after = _describe_account(change.conn, account_id)
         change.record_trust_change(f"account {arguments.name}", after=after)
     sentence = f"Account {arguments.name}: {display_name} may sign in, with {after['roles']}."
     print_change(change, sentence, as_json=arguments.json)
@@ -98,10 +100,10 @@ def set_account_roles(arguments: Arguments) -> None:
 @click.argument("name", type=SEARCH_TEXT, help="the name of the account")
 def set_account_password(arguments: Arguments) -> None:
     """Set the password of a person, read from the terminal; the sessions of the person end."""
-    hashed = hash_password(_read_password((arguments.name,)), os.urandom(_SALT))
+    password_hash = hash_password(_read_password((arguments.name,)), os.urandom(_SALT_OCTETS))
 
     def apply(change: DatabaseChange, row: AccountRow) -> str:
-        accounts.set_password(change.conn, row.id, hashed, change.at)
+        accounts.set_password(change.conn, row.id, password_hash, change.at)
         return f"Account {row.name} has a new password."
 
     _change_account(arguments, apply)
@@ -165,10 +167,11 @@ def _set_account_status(arguments: Arguments, status: str, consequence: str) -> 
     _change_account(arguments, apply)
 
 
-def _describe_account(conn: Connection, account: int) -> dict[str, Any]:
-    row = accounts.find_by_id(conn, account)
+def _describe_account(conn: Connection, account_id: int) -> dict[str, Any]:
+    """Return an account with its roles as plain values, without the password."""
+    row = accounts.find_by_id(conn, account_id)
     assert row is not None
-    role_rows = accounts.list_roles_of(conn, account)
+    role_rows = accounts.list_account_roles(conn, account_id)
     return {
         "name": row.name,
         "display_name": row.display_name,
@@ -180,29 +183,29 @@ def _describe_account(conn: Connection, account: int) -> dict[str, Any]:
 
 def _change_account(
     arguments: Arguments,
-    apply: Callable[[DatabaseChange, AccountRow], str],
+    apply_change: Callable[[DatabaseChange, AccountRow], str],
     describe: Callable[[Connection, int], dict[str, Any]] = _describe_account,
 ) -> None:
     """Apply a change to the account of the arguments, with its row in the audit log; print the change.
 
-    `apply` returns the sentence to print. `describe` returns the facts of the account for the audit log,
-    before and after the change; by default its roles and its status. Raises WrongRowError if there is no such
-    account.
+    `apply_change` returns the sentence to print. `describe` returns the facts of the account for the audit
+    log, before and after the change; by default its roles and its status. Raises WrongRowError if there is no
+    such account.
     """
     with change_database(arguments) as change:
         row = require_row(
             accounts.find_by_name(change.conn, arguments.name), f"there is no account {arguments.name}"
         )
         before = describe(change.conn, row.id)
-        sentence = apply(change, row)
+        sentence = apply_change(change, row)
         change.record_trust_change(f"account {row.name}", before=before, after=describe(change.conn, row.id))
     print_change(change, sentence, as_json=arguments.json)
 
 
 def _store_roles(
-    conn: Connection, account: int, organisation: Organisation, roles: Sequence[str], at: Any
+    conn: Connection, account_id: int, organisation: Organisation, roles: Sequence[str], at: Any
 ) -> None:
-    accounts.set_roles(conn, account, organisation.kind.value, organisation.code, roles, at)
+    accounts.set_roles(conn, account_id, organisation.kind.value, organisation.code, roles, at)
 
 
 def _check_roles(organisation: Organisation, roles: Sequence[str]) -> None:
@@ -254,7 +257,7 @@ def set_account_certificate(arguments: Arguments) -> None:
         accounts.set_certificate(change.conn, row.id, new, change.at)
         return f"Account {row.name} signs in with certificate {new.sha256} too."
 
-    _change_account(arguments, apply, _describe_ways)
+    _change_account(arguments, apply, _describe_sign_in_methods)
 
 
 @changing_verb("account oidc")
@@ -271,21 +274,21 @@ def set_account_subject(arguments: Arguments) -> None:
         raise click.UsageError("give --subject, or --remove")
 
     def apply(change: DatabaseChange, row: AccountRow) -> str:
-        sessions.end_sessions_of(change.conn, row.id, change.at, method="openid")
+        sessions.end_open_account_sessions(change.conn, row.id, change.at, method="openid")
         if arguments.remove:
             accounts.update_account(change.conn, row.id, oidc_issuer=None, oidc_subject=None)
             return f"Account {row.name} has no OpenID subject now."
         issuer = arguments.issuer or change.settings.console.oidc.issuer
         if not issuer:
             raise click.UsageError("give --issuer, or set console.oidc.issuer")
-        held = accounts.find_by_subject(change.conn, issuer, arguments.subject)
-        if held is not None and held.id != row.id:
+        other_account = accounts.find_by_subject(change.conn, issuer, arguments.subject)
+        if other_account is not None and other_account.id != row.id:
             raise WrongRowError("the subject belongs to another account")
         values = {"oidc_issuer": issuer, "oidc_subject": arguments.subject}
         accounts.update_account(change.conn, row.id, **values)
         return f"Account {row.name} signs in as {arguments.subject} of {issuer} too."
 
-    _change_account(arguments, apply, _describe_ways)
+    _change_account(arguments, apply, _describe_sign_in_methods)
 
 
 def _read_certificate(change: DatabaseChange, file: Path) -> AccountCertificate:
@@ -294,8 +297,8 @@ def _read_certificate(change: DatabaseChange, file: Path) -> AccountCertificate:
     return AccountCertificate(certificate.sha256, certificate.subject, certificate.not_after, certificate.der)
 
 
-def _describe_ways(conn: Connection, account: int) -> dict[str, Any]:
-    row = accounts.find_by_id(conn, account)
+def _describe_sign_in_methods(conn: Connection, account_id: int) -> dict[str, Any]:
+    row = accounts.find_by_id(conn, account_id)
     assert row is not None
     names = ("name", "certificate_sha256", "oidc_issuer", "oidc_subject")
     return {name: getattr(row, name) for name in names}

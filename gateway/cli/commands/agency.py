@@ -32,7 +32,7 @@ def switch_agency_console(arguments: Arguments) -> None:
     reason = read_reason(arguments)
     with change_database(arguments, reason) as change:
         switch = switch_agency(change, arguments.code, is_switched_back=arguments.back)
-    resting = f"{format_count(switch.undecided, 'undecided application')} in the mailbox of the console"
+    resting = f"{format_count(switch.undecided_count, 'undecided application')} in the mailbox of the console"
     if arguments.back:
         sentence = (
             f"Agency {arguments.code} gets new applications in its own system again. It has {resting}, which "
@@ -51,7 +51,7 @@ def switch_agency_console(arguments: Arguments) -> None:
         as_json=arguments.json,
         waiting=switch.backlog.waiting,
         active=switch.backlog.active,
-        undecided=switch.undecided,
+        undecided=switch.undecided_count,
     )
 
 
@@ -81,9 +81,9 @@ def _describe_act(conn: Connection, act: OfficerActRow) -> dict[str, Any]:
         "kind": act.kind,
         "state": act.state,
         "officer": act.name,
-        "confirmed": _verify_proof(conn, content, act.confirmation),
+        "confirmed": _describe_confirmation(conn, content, act.confirmation),
         "approver": act.approver_name,
-        "approval": None if approval is None else _verify_proof(conn, content, approval),
+        "approval": None if approval is None else _describe_confirmation(conn, content, approval),
         "problem": act.problem,
         "role": act.role,
         "digest": act.content,
@@ -97,7 +97,7 @@ def _describe_act(conn: Connection, act: OfficerActRow) -> dict[str, Any]:
     }
 
 
-def _verify_proof(conn: Connection, content: bytes, confirmation: Mapping[str, Any]) -> str:
+def _describe_confirmation(conn: Connection, content: bytes, confirmation: Mapping[str, Any]) -> str:
     """Return how an act was confirmed, in words; the proof of a passkey is verified."""
     if confirmation["method"] == "certificate":
         return f"certificate {confirmation['certificate'][:16]}"

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import AgreementDocument, AgreementFinding, PMode, pmode_to_json, read_overrides
 from gateway.cli.audited_changes import change_database, print_change
-from gateway.cli.cpa_reception import judge_cpa_at_hub
+from gateway.cli.cpa_reception import examine_cpa_at_hub
 from gateway.cli.home_folder import read_database, read_verb_settings
 from gateway.cli.list_options import (
     check_partner_names,
@@ -27,12 +27,12 @@ from gateway.cli.loaded_agreements import (
     collect_certificates,
     find_loaded_agreement,
     is_cpa_file,
-    list_pins,
+    list_pinned_certificates,
 )
 from gateway.cli.named_files import read_agreement_file, read_file
 from gateway.cli.result_output import (
     ReportedFailure,
-    format_facts,
+    format_named_values,
     print_failure,
     print_json,
     print_line,
@@ -78,28 +78,32 @@ def load_file(arguments: Arguments) -> int:
     document = read_agreement_file(source, name, get_current_time())
     agreement = document.pmodes[0].agreement
     with change_database(arguments) as change:
-        suspended = _is_suspended(change, agreement)
+        was_suspended = _is_suspended(change, agreement)
         findings, problem = load_checked_agreement(
             change, document, source, name, accepts_warnings=arguments.accept_warnings
         )
-    loaded = _LoadedFile(agreement, [pmode.id for pmode in document.pmodes], findings, suspended)
-    _print_judgment(loaded, problem, change, as_json=arguments.json)
+    loaded = _CheckedFile(agreement, [pmode.id for pmode in document.pmodes], findings, was_suspended)
+    _print_load_result(loaded, problem, change, as_json=arguments.json)
     return 0 if problem is None else 1
 
 
-def _load_cpa(arguments: Arguments, source: bytes, name: str) -> int:
+def _load_cpa(arguments: Arguments, cpa_octets: bytes, file_name: str) -> int:
     """Check a CPA, and activate its P-Modes, parties and certificates; return 1 if a finding prevents it."""
     from gateway.cli.cpa_reception import load_cpa
     from gateway.cli.registration import read_party_id
 
     own_id = read_party_id(arguments.own_id) if arguments.own_id is not None else None
     with change_database(arguments) as change:
-        judged = judge_cpa_at_hub(change.conn, change.settings, source, name, change.at, own_id)
-        agreement = judged.document.id if judged.document is not None else None
-        suspended = agreement is not None and _is_suspended(change, agreement)
-        problem = load_cpa(change, judged, source, name, accepted=arguments.accept_warnings)
-    loaded = _LoadedFile(agreement, [pmode.id for pmode in judged.pmodes], judged.findings, suspended)
-    _print_judgment(loaded, problem, change, as_json=arguments.json)
+        reception = examine_cpa_at_hub(change.conn, change.settings, cpa_octets, file_name, change.at, own_id)
+        agreement = reception.document.id if reception.document is not None else None
+        was_suspended = agreement is not None and _is_suspended(change, agreement)
+        problem = load_cpa(
+            change, reception, cpa_octets, file_name, accepts_warnings=arguments.accept_warnings
+        )
+    loaded = _CheckedFile(
+        agreement, [pmode.id for pmode in reception.pmodes], reception.findings, was_suspended
+    )
+    _print_load_result(loaded, problem, change, as_json=arguments.json)
     return 0 if problem is None else 1
 
 
@@ -110,32 +114,36 @@ def _is_suspended(change: DatabaseChange, agreement: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _LoadedFile:
+class _CheckedFile:
     """A file that was judged: its agreement, None where it cannot be read, P-Modes and findings.
 
-    `suspended` says that the agreement was suspended until now.
+    `was_suspended` says that the agreement was suspended until now.
     """
 
     agreement: str | None
-    modes: list[str]
+    pmode_ids: list[str]
     findings: Sequence[AgreementFinding]
-    suspended: bool
+    was_suspended: bool
 
 
-def _print_judgment(
-    loaded: _LoadedFile,
+def _print_load_result(
+    checked_file: _CheckedFile,
     problem: GatewayError | None,
     change: DatabaseChange,
     *,
     as_json: bool,
 ) -> None:
     """Print the findings, and that the agreement is in force, or the problem that prevents this."""
-    modes, findings = loaded.modes, loaded.findings
-    pmode_list = f"{format_count(len(modes), 'P-Mode')}: {', '.join(modes)}"
-    lifted = " It is no longer suspended." if loaded.suspended else ""
-    sentence = f"Agreement {loaded.agreement} is loaded with {pmode_list}.{lifted}"
+    pmode_ids, findings = checked_file.pmode_ids, checked_file.findings
+    pmode_list = f"{format_count(len(pmode_ids), 'P-Mode')}: {', '.join(pmode_ids)}"
+    lifted = " It is no longer suspended." if checked_file.was_suspended else ""
+    sentence = f"Agreement {checked_file.agreement} is loaded with {pmode_list}.{lifted}"
     if as_json:
-        report: dict[str, Any] = {"agreement": loaded.agreement, "loaded": problem is None, "pmodes": modes}
+        report: dict[str, Any] = {
+            "agreement": checked_file.agreement,
+            "loaded": problem is None,
+            "pmodes": pmode_ids,
+        }
         report["findings"] = [finding_to_json(finding) for finding in findings]
         if problem is not None:
             print_failure(
@@ -164,7 +172,7 @@ def check_file(arguments: Arguments) -> int:
     findings: Sequence[AgreementFinding]
     with read_database(arguments) as conn:
         if is_cpa_file(data):
-            findings = judge_cpa_at_hub(conn, settings, data, name, now).findings
+            findings = examine_cpa_at_hub(conn, settings, data, name, now).findings
         else:
             findings = list_agreement_findings(conn, settings, read_agreement_file(data, name, now), now)
     failed = any(finding.severity == "error" for finding in findings)
@@ -199,7 +207,7 @@ def suspend_agreement(arguments: Arguments) -> None:
     print_change(change, sentence, as_json=arguments.json, agreements=(name,))
 
 
-_FACTS: Final = ("id", "state", "valid_from", "valid_until", "loaded_at", "loaded_by", "sha256")
+_SHOWN_FIELDS: Final = ("id", "state", "valid_from", "valid_until", "loaded_at", "loaded_by", "sha256")
 _PARTY_COLUMNS: Final = ("party", "status", "ids", "role", "endpoint")
 _PMODE_COLUMNS: Final = ("id", "from", "to", "service", "action", "deliver_to", "receipt", "signed")
 
@@ -207,29 +215,32 @@ _PMODE_COLUMNS: Final = ("id", "from", "to", "service", "action", "deliver_to", 
 @home_verb("agreement show")
 @click.argument("agreement", help="the agreement's name (`eb:CPAId`)")
 def show_agreement(arguments: Arguments) -> None:
-    """Print one agreement; raise GW301 when none is loaded under this name."""
+    """Print one agreement; raise GW301 when none is loaded under this name.
+
+    `status` is the stored one; `state` also says whether an active agreement is in force now.
+    """
     settings, now = read_verb_settings(arguments), get_current_time()
     with read_database(arguments) as conn:
         loaded = find_loaded_agreement(conn, arguments.agreement)
-        findings = _judge_loaded_agreement(conn, settings, loaded, now)
+        findings = _find_current_findings(conn, settings, loaded, now)
         owners = {identifier: party for party in list_known_parties(conn) for identifier in party.ids}
         certificates = _list_certificate_rows(conn, loaded)
     parties_by_id = {identifier: (party.name, party.status) for identifier, party in owners.items()}
-    facts = {name: getattr(loaded.row, name) for name in _FACTS if name != "state"}
-    facts |= {"kind": loaded.row.kind, "status": loaded.row.status}
-    facts["state"] = _describe_state(loaded.row, now)
-    sides = _list_party_rows(loaded.pmodes, parties_by_id)
+    agreement_values = {name: getattr(loaded.row, name) for name in _SHOWN_FIELDS if name != "state"}
+    agreement_values |= {"kind": loaded.row.kind, "status": loaded.row.status}
+    agreement_values["state"] = _describe_state(loaded.row, now)
+    party_rows = _list_party_rows(loaded.pmodes, parties_by_id)
     if arguments.json:
-        details = {"parties": sides, "pmodes": [pmode_to_json(pmode) for pmode in loaded.pmodes]}
+        details = {"parties": party_rows, "pmodes": [pmode_to_json(pmode) for pmode in loaded.pmodes]}
         details["overrides"] = loaded.row.overrides or []
         details["versions"] = _list_versions(loaded)
         details |= {
             "certificates": certificates,
             "findings": [finding_to_json(finding) for finding in findings],
         }
-        print_json(facts | details)
+        print_json(agreement_values | details)
     else:
-        _print_sections(facts, sides, loaded.pmodes, findings)
+        _print_sections(agreement_values, party_rows, loaded.pmodes, findings)
         for version in _list_versions(loaded):
             print_line(f"from {version['valid_from']} on: a later version of {version['loaded_by']}")
         for override in read_overrides(loaded.row.overrides):
@@ -240,12 +251,12 @@ def show_agreement(arguments: Arguments) -> None:
             )
 
 
-def _judge_loaded_agreement(
+def _find_current_findings(
     conn: Connection, settings: Settings, loaded: LoadedAgreement, at: datetime
 ) -> Sequence[AgreementFinding]:
     """Return the present findings on a loaded agreement, at the places of its file."""
     if loaded.cpa is not None:
-        return judge_cpa_at_hub(conn, settings, loaded.row.source, STORED_FILE, at).findings
+        return examine_cpa_at_hub(conn, settings, loaded.row.source, STORED_FILE, at).findings
     try:
         document = read_agreement_file(loaded.row.source, STORED_FILE, at)
     except GatewayError:  # this version refuses a file that an older version accepted
@@ -262,20 +273,20 @@ def _list_versions(loaded: LoadedAgreement) -> list[dict[str, Any]]:
 def _list_certificate_rows(conn: Connection, loaded: LoadedAgreement) -> list[dict[str, Any]]:
     """Return the certificates that the P-Modes name: their uses, and which party of the register has them."""
     uses: dict[str, dict[str, None]] = {}
-    for pin, use in list_pins(loaded.pmodes):
+    for pin, use in list_pinned_certificates(loaded.pmodes):
         uses.setdefault(pin, {})[use] = None
     certificates, certificate_rows = collect_certificates(conn, loaded), []
     for pin, used in sorted(uses.items()):
-        held = certificates.get(pin)
+        certificate = certificates.get(pin)
         rows = parties.list_certificate_rows(conn, pin)
         certificate_rows.append(
             {
                 "sha256": pin,
                 "uses": list(used),
-                "subject": held.subject if held is not None else None,
-                "issuer": held.issuer if held is not None else None,
-                "not_before": held.not_before if held is not None else None,
-                "not_after": held.not_after if held is not None else None,
+                "subject": certificate.subject if certificate is not None else None,
+                "issuer": certificate.issuer if certificate is not None else None,
+                "not_before": certificate.not_before if certificate is not None else None,
+                "not_after": certificate.not_after if certificate is not None else None,
                 "party": rows[0].party_id if rows else None,
             }
         )
@@ -314,17 +325,18 @@ def _format_id(identifier: PartyId) -> str:
 
 
 def _print_sections(
-    facts: Mapping[str, Any],
-    sides: Sequence[dict[str, Any]],
+    agreement_values: Mapping[str, Any],
+    party_rows: Sequence[dict[str, Any]],
     pmodes: Sequence[PMode],
     findings: Sequence[AgreementFinding],
 ) -> None:
-    print(format_facts({name: format_value(facts[name]) for name in _FACTS}))
+    """Print the agreement, its parties, its P-Modes and the findings as text."""
+    print(format_named_values({name: format_value(agreement_values[name]) for name in _SHOWN_FIELDS}))
     print()
-    rows = [row | {"ids": ", ".join(row["ids"])} for row in sides]
+    rows = [row | {"ids": ", ".join(row["ids"])} for row in party_rows]
     print_table(rows, as_json=False, columns=_PARTY_COLUMNS)
     print()
-    names = {tuple(row["ids"]): row["party"] or row["ids"][0] for row in sides}
+    names = {tuple(row["ids"]): row["party"] or row["ids"][0] for row in party_rows}
     print_table([_make_pmode_row(pmode, names) for pmode in pmodes], as_json=False, columns=_PMODE_COLUMNS)
     print()
     for finding in findings:
@@ -334,6 +346,7 @@ def _print_sections(
 
 
 def _make_pmode_row(pmode: PMode, names: Mapping[tuple[str, ...], str]) -> dict[str, Any]:
+    """Return the table row of a P-Mode; `names` has the name of each party by its formatted identifiers."""
     sender, receiver = (
         names[tuple(_format_id(identifier) for identifier in ids)]
         for ids in (pmode.from_party, pmode.to_party)

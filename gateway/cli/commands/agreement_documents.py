@@ -28,7 +28,7 @@ from gateway.cli.registration import (
     MissingCertificate,
     PartyRegister,
     collect_registered_parties,
-    describe_missing,
+    describe_missing_certificates,
     list_missing_certificates,
     read_party_id,
 )
@@ -56,7 +56,7 @@ def export_agreement(arguments: Arguments) -> None:
         loaded = find_loaded_agreement(conn, arguments.agreement)
         register = collect_registered_parties(conn, settings, loaded.pmodes, get_current_time())
         pinned = {pin: certificate.der for pin, certificate in collect_certificates(conn, loaded).items()}
-    _name_parties(register, loaded.cpa)
+    _copy_party_names(register, loaded.cpa)
     data = loaded.row.source
     missing: list[MissingCertificate] = []
     if not arguments.original:
@@ -71,19 +71,19 @@ def _write_document(
     arguments: Arguments,
     octets: bytes,
     sentence: str,
-    facts: Mapping[str, Any],
+    json_values: Mapping[str, Any],
     missing: Sequence[MissingCertificate],
 ) -> None:
     """Write an agreement or a profile to ``--out``; print that, and which certificates it lacks."""
     write_file(arguments.out, octets, location="--out")
     if missing:
-        sentence += f" {describe_missing(missing)}"
-    report = {"done": sentence, "file": str(arguments.out), **facts}
+        sentence += f" {describe_missing_certificates(missing)}"
+    report = {"done": sentence, "file": str(arguments.out), **json_values}
     report["missing_certificates"] = [entry._asdict() for entry in missing]
     print_report(report, as_json=arguments.json, as_text=lambda report: print_sentence(report["done"]))
 
 
-def _name_parties(register: PartyRegister, document: CpaDocument | None) -> None:
+def _copy_party_names(register: PartyRegister, document: CpaDocument | None) -> None:
     """Give parties the names that a loaded CPA has for them."""
     for party in document.parties if document is not None else ():
         for name in party.ids:
@@ -137,19 +137,19 @@ def write_own_profile(arguments: Arguments) -> None:
             own_id = read_party_id(arguments.party)
         else:
             ours = parties.list_identifiers(conn, settings.hub.party)
-            own_id = _choose_own(ours, list(sides))
+            own_id = _find_own_id(ours, list(sides))
         register = collect_registered_parties(conn, settings, pmodes, now)
     octets = write_profile(pmodes, own_id, name, register.parties, register.certificates)
     sentence = f"The profile {name} of {own_id.value} is written to {arguments.out}."
     facts = {"profile": name, "octets": len(octets)}
-    _write_document(arguments, octets, sentence, facts, list_missing_certificates(octets, profile=True))
+    _write_document(arguments, octets, sentence, facts, list_missing_certificates(octets, is_profile=True))
 
 
-def _choose_own(ours: Sequence[PartyId], sides: Sequence[PartyId]) -> PartyId:
+def _find_own_id(hub_ids: Sequence[PartyId], agreement_ids: Sequence[PartyId]) -> PartyId:
     """Return the identifier of this hub among those of an agreement; raise GW808 where there is none."""
-    own_id = next((identifier for identifier in sides if identifier in ours), None)
+    own_id = next((identifier for identifier in agreement_ids if identifier in hub_ids), None)
     if own_id is None:
-        identifiers = ", ".join(f"{ids.type}|{ids.value}" if ids.type else ids.value for ids in sides)
+        identifiers = ", ".join(f"{ids.type}|{ids.value}" if ids.type else ids.value for ids in agreement_ids)
         detail = f"no party of the agreement is this hub; --party names one of {identifiers[:300]}"
         raise GatewayError(MISUSE, detail, "--party")
     return own_id

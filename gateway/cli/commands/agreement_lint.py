@@ -75,11 +75,12 @@ def _lint_cpa_alone(data: bytes, name: str, now: datetime) -> tuple[str | None, 
 def _lint_cpa(
     arguments: Arguments, data: bytes, name: str, now: datetime
 ) -> tuple[str | None, list[AgreementFinding]]:
-    from gateway.cli.cpa_reception import judge_cpa_at_hub
+    """Return the name of the agreement in a CPA (None if unreadable), and the findings of the hub on it."""
+    from gateway.cli.cpa_reception import examine_cpa_at_hub
 
     settings = read_verb_settings(arguments)
     with read_database(arguments) as conn:
-        judged = judge_cpa_at_hub(conn, settings, data, name, now)
+        judged = examine_cpa_at_hub(conn, settings, data, name, now)
     return judged.document.id if judged.document is not None else None, list(judged.findings)
 
 

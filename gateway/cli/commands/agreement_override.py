@@ -78,8 +78,8 @@ def override_terms(arguments: Arguments) -> None:
     with change_database(arguments) as change:
         loaded = find_loaded_agreement(change.conn, name)
         overrides = read_overrides(loaded.row.overrides)
-        of_party = "endpoint" in terms or "certificate" in terms or arguments.party is not None
-        party = _find_party(change, arguments, loaded.pmodes) if of_party else ()
+        is_of_party = "endpoint" in terms or "certificate" in terms or arguments.party is not None
+        party = _find_party(change, arguments, loaded.pmodes) if is_of_party else ()
         if arguments.pmode is not None and arguments.pmode not in {pmode.id for pmode in loaded.pmodes}:
             detail = f"agreement {name[:80]} has no P-Mode {arguments.pmode[:80]}"
             raise GatewayError(MISUSE, detail, "--pmode")
@@ -90,7 +90,10 @@ def override_terms(arguments: Arguments) -> None:
             kept_overrides = [earlier for earlier in kept_overrides if earlier.key != override.key]
             kept_overrides.append(override)
         _check_pmodes(
-            change.conn, name, kept_overrides, repeats="retries" in terms or "retry_interval" in terms
+            change.conn,
+            name,
+            kept_overrides,
+            has_retry_override="retries" in terms or "retry_interval" in terms,
         )
         agreements.set_overrides(change.conn, name, write_overrides(kept_overrides))
         after = find_loaded_agreement(change.conn, name).pmodes
@@ -170,13 +173,17 @@ def _make_override(
     value: Any,
     party: tuple[PartyId, ...],
 ) -> PModeOverride:
-    of_party = term in ("endpoint", "certificate")
+    """Return the override of one term; for `certificate`, register the certificate: its SHA-256 is the value.
+
+    `party` is stored only with the terms `endpoint` and `certificate`: they are terms of one party.
+    """
+    is_of_party = term in ("endpoint", "certificate")
     if term == "certificate":
         value = _register_certificate(change, arguments, party)
     elif term in ("sign_status", "mutual_tls"):
         value = value == "yes"
     at = str(make_json_value(change.at))
-    return PModeOverride(term, value, reason, change.actor, at, arguments.pmode, party if of_party else ())
+    return PModeOverride(term, value, reason, change.actor, at, arguments.pmode, party if is_of_party else ())
 
 
 def _register_certificate(change: DatabaseChange, arguments: Arguments, party: tuple[PartyId, ...]) -> str:
@@ -190,25 +197,30 @@ def _register_certificate(change: DatabaseChange, arguments: Arguments, party: t
     return certificate.sha256
 
 
-def _check_pmodes(conn: Connection, name: str, overrides: Sequence[PModeOverride], *, repeats: bool) -> None:
-    """Raise GW808 for an override that a P-Mode cannot have; `repeats` says that retries are overridden."""
+def _check_pmodes(
+    conn: Connection, name: str, overrides: Sequence[PModeOverride], *, has_retry_override: bool
+) -> None:
+    """Raise GW808 for an override that a P-Mode cannot have.
+
+    `has_retry_override` says that retries are overridden: the persist duration is checked only then.
+    """
     for row in agreements.list_agreement_pmodes(conn, name):
         agreed = pmode_from_json(row.parameters)
         changed = apply_overrides(agreed, overrides)
-        if repeats:
-            _check_memory(agreed, changed)
+        if has_retry_override:
+            _check_persist_duration(agreed, changed)
 
 
 def _require_changed_pmode(override: PModeOverride, pmodes: Sequence[PMode]) -> None:
     """Raise GW808 for an override that changes no P-Mode of the agreement."""
     if not any(override.changes_pmode(pmode) for pmode in pmodes):
-        kind = (
+        missing_pmode = (
             "by which submissions are filed: name it by --pmode"
             if override.term == "deliver_to"
             else "with it"
         )
         option = f"--{override.term.replace('_', '-')}"
-        raise GatewayError(MISUSE, f"the agreement has no P-Mode {kind}", option)
+        raise GatewayError(MISUSE, f"the agreement has no P-Mode {missing_pmode}", option)
 
 
 def _refuse_errors(findings: Sequence[AgreementFinding], name: str) -> None:
@@ -218,7 +230,7 @@ def _refuse_errors(findings: Sequence[AgreementFinding], name: str) -> None:
         raise GatewayError(AGREEMENT_UNWORKABLE, f"not overridden: {'; '.join(wrong)}", name[:80])
 
 
-def _check_memory(agreed: PMode, changed: PMode) -> None:
+def _check_persist_duration(agreed: PMode, changed: PMode) -> None:
     """Raise GW808 where the receiver would forget a message before its last repeat (ebMS 2.0 §6.4.6)."""
     terms = changed.reliability
     if not terms.persists_long_enough and terms.time_to_live > agreed.reliability.time_to_live:

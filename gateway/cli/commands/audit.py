@@ -15,7 +15,7 @@ from gateway.cli.list_options import (
     read_list_filter,
     require_row_number,
 )
-from gateway.cli.result_output import format_facts, print_json, require_row
+from gateway.cli.result_output import format_named_values, print_json, require_row
 from gateway.cli.shared_options import ROW_NUMBER, SEARCH_TEXT, home_verb
 from gateway.cli.verb_groups import Arguments
 from gateway.operations import format_value
@@ -56,7 +56,7 @@ def show_audit(arguments: Arguments) -> None:
         print_json(report)
         return
     before, after = report.pop("before"), report.pop("after")
-    print(format_facts({name: format_value(value) for name, value in report.items()}))
+    print(format_named_values({name: format_value(value) for name, value in report.items()}))
     for name, value in (("before", before), ("after", after)):
         print(f"{name}:")
         print_json(value, indent=2)

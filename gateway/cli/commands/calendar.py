@@ -42,10 +42,10 @@ from gateway.hub import (
 from gateway.operations import format_count, format_value
 from gateway.store import dated_editions, deadlines, read_columns
 
-_MOST_DAYS: Final = 3660
+_MAX_DAYS: Final = 3660
 _DAY_COLUMNS: Final = ("day", "weekday", "working", "name", "edition")
 _TERMS: Final = ("acknowledge", "decide", "answer")
-_FILES: Final = click.option(
+_FILES_OPTION: Final = click.option(
     "--file",
     "files",
     type=FILE,
@@ -58,13 +58,13 @@ _FILES: Final = click.option(
 @click.argument("organisation", help="the code of the organisation")
 @click.option("--from", "start", type=DAY, required=True, metavar="DAY", help="the first day")
 @click.option("--until", "end", type=DAY, metavar="DAY", help="the last day; default: a month later")
-@_FILES
+@_FILES_OPTION
 @json_option()
 def show_calendar(arguments: Arguments) -> None:
     """Print the days of a period; exit with 1 and GW710 where a day is not known."""
     last = arguments.end or _find_last_day(arguments.start)
-    if not 0 <= (last - arguments.start).days < _MOST_DAYS:
-        raise GatewayError(MISUSE, f"a period must have 1 to {_MOST_DAYS} days", "--until")
+    if not 0 <= (last - arguments.start).days < _MAX_DAYS:
+        raise GatewayError(MISUSE, f"a period must have 1 to {_MAX_DAYS} days", "--until")
     calendar = _open_calendar(arguments, _open_timetable(arguments))
     days = [arguments.start + timedelta(days=number) for number in range((last - arguments.start).days + 1)]
     print_table([_describe_day(calendar, day) for day in days], as_json=arguments.json, columns=_DAY_COLUMNS)
@@ -76,6 +76,7 @@ def _find_last_day(start: date) -> date:
 
 
 def _describe_day(calendar: WorkingCalendar, day: date) -> dict[str, Any]:
+    """Return one day of a calendar as plain values; `kind` and `name` are None if it is no special day."""
     edition = calendar.find_edition(day)
     special = edition.special.get(day)
     return {
@@ -100,7 +101,7 @@ def check_calendar(arguments: Arguments) -> None:
     It may name the organisations and documents of the mappings at ``--path``.
     """
     bundle = load_shipped_rules().bundle if arguments.path is None else load_mappings(arguments.path)
-    edition = read_edition_or_end(arguments, read_file(arguments.file), bundle, "it would not be loaded")
+    edition = read_edition_or_exit(arguments, read_file(arguments.file), bundle, "it would not be loaded")
     description = describe_edition(edition)
     if arguments.json:
         print_json({"file": str(arguments.file), **description})
@@ -110,7 +111,7 @@ def check_calendar(arguments: Arguments) -> None:
         print_sentence(f"{description['edition']}: {number}, {description['valid_from']}{until}.")
 
 
-def read_edition_or_end(
+def read_edition_or_exit(
     arguments: Arguments, content: bytes, bundle: MappingBundle, consequence: str
 ) -> CalendarEdition | TermEdition:
     """Return the edition in a file; print every mistake and end the verb where it has some.
@@ -125,6 +126,7 @@ def read_edition_or_end(
 
 
 def _report_mistakes(arguments: Arguments, mistakes: tuple[CalendarMistake, ...], consequence: str) -> None:
+    """Print the mistakes of the calendar file, each with its line, then failure GW709 with `consequence`."""
     if not arguments.json:
         for mistake in mistakes:
             print_line(f"{arguments.file}: line {mistake.line}: {mistake.message}")
@@ -162,7 +164,7 @@ def describe_edition(edition: CalendarEdition | TermEdition) -> dict[str, Any]:
 @click.option(
     "--term", type=click.Choice(_TERMS), default="decide", help="which of its terms; default: decide"
 )
-@_FILES
+@_FILES_OPTION
 @json_option()
 def compute_deadline(arguments: Arguments) -> int:
     """Print when something is due; return 0, or 1 with GW710 where the calendar does not know a day."""
@@ -171,12 +173,12 @@ def compute_deadline(arguments: Arguments) -> int:
     timetable = _open_timetable(arguments)
     calendar = _open_calendar(arguments, timetable)
     _check_document(arguments.document, timetable)
-    days, remind = _choose_days(arguments, timetable, calendar.get_local_day(arguments.start))
+    days, reminder_days = _choose_days(arguments, timetable, calendar.get_local_day(arguments.start))
     if days is None:
         print_failure(ReportedFailure(f"the terms give no time to {arguments.term} for {arguments.document}"))
         return 1
     due = calendar.compute_deadline(arguments.start, days)
-    deadline = _describe_deadline(calendar, arguments.start, days, remind, due)
+    deadline = _describe_deadline(calendar, arguments.start, days, reminder_days, due)
     if arguments.json:
         print_json(deadline)
     else:
@@ -195,10 +197,18 @@ def _choose_days(arguments: Arguments, timetable: Timetable, day: date) -> tuple
 
 
 def _describe_deadline(
-    calendar: WorkingCalendar, start: datetime, days: int, remind: int | None, due: datetime
+    calendar: WorkingCalendar, start: datetime, days: int, reminder_days: int | None, due: datetime
 ) -> dict[str, Any]:
-    """Return when something is due after `days` working days, and the reminder `remind` days before."""
-    reminder = None if remind is None or remind >= days else calendar.compute_reminder(due, remind)
+    """Return the time `due`, which is `days` working days after `start`, and its reminder, as plain values.
+
+    The reminder (`remind`) is `reminder_days` working days before `due`. It is None unless
+    `days` is more than `reminder_days`.
+    """
+    reminder = (
+        None
+        if reminder_days is None or reminder_days >= days
+        else calendar.compute_reminder(due, reminder_days)
+    )
     edition = calendar.find_edition(calendar.get_local_day(due))
     return {
         "organisation": calendar.organisation,
@@ -248,7 +258,16 @@ _EDITION_COLUMNS: Final = (
     "test_edition",
     "loaded_by",
 )
-_DEADLINES: Final = ("case", "application", "agency", "kind", "state", "due_at", "overdue_at", "problem")
+_DEADLINE_COLUMNS: Final = (
+    "case",
+    "application",
+    "agency",
+    "kind",
+    "state",
+    "due_at",
+    "overdue_at",
+    "problem",
+)
 _STATES: Final = ("OPEN", "HELD", "UNKNOWN", "OVERDUE", "MET", "LATE", "CANCELLED")
 
 
@@ -261,7 +280,7 @@ def load_calendar(arguments: Arguments) -> None:
     content = read_file(arguments.file)
     with read_database(arguments) as conn:
         bundle = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle
-    edition = read_edition_or_end(arguments, content, bundle, "nothing was loaded")
+    edition = read_edition_or_exit(arguments, content, bundle, "nothing was loaded")
     with change_database(arguments) as change:
         is_new = load_calendar_edition(change, edition, content)
     description = describe_edition(edition)
@@ -272,22 +291,28 @@ def load_calendar(arguments: Arguments) -> None:
 
 @home_verb("calendar list")
 def list_calendars(arguments: Arguments) -> None:
-    """Print the editions in force, those that count first at the top."""
+    """Print the editions in force in their order of precedence: first the calendars, then the terms."""
     settings = read_verb_settings(arguments).calendars
     with read_database(arguments) as conn:
         timetable = ActiveTimetable(test_editions=settings.test_edition).read_timetable(conn)
-        stored = {
+        loaded_rows = {
             (row.kind, f"{row.name}@{row.edition}"): row
             for row in dated_editions.list_calendar_editions(conn)
         }
     editions: list[CalendarEdition | TermEdition] = [*timetable.calendars, *timetable.terms]
-    rows = [_describe_loaded(edition, stored) for edition in editions]
+    rows = [_describe_loaded_edition(edition, loaded_rows) for edition in editions]
     print_table(rows, as_json=arguments.json, columns=_EDITION_COLUMNS)
 
 
-def _describe_loaded(edition: CalendarEdition | TermEdition, stored: dict[Any, Any]) -> dict[str, Any]:
+def _describe_loaded_edition(
+    edition: CalendarEdition | TermEdition, loaded_rows: dict[Any, Any]
+) -> dict[str, Any]:
+    """Return an edition as plain values; one without a row in `loaded_rows` is shipped with the program.
+
+    The keys of `loaded_rows` are pairs of kind and label.
+    """
     description = describe_edition(edition)
-    row = stored.get((description["kind"], edition.label))
+    row = loaded_rows.get((description["kind"], edition.label))
     return description | {
         "loaded_at": None if row is None else format_value(row.loaded_at),
         "loaded_by": "shipped" if row is None else row.loaded_by,
@@ -316,7 +341,7 @@ def list_deadlines(arguments: Arguments) -> None:
         }
         for row in deadline_rows
     ]
-    print_table(rows, as_json=arguments.json, columns=_DEADLINES)
+    print_table(rows, as_json=arguments.json, columns=_DEADLINE_COLUMNS)
 
 
 _PRINTED_COLUMNS: Final = frozenset(

@@ -22,7 +22,7 @@ from gateway.cli.list_options import (
 )
 from gateway.cli.result_output import (
     WrongRowError,
-    format_facts,
+    format_named_values,
     print_json,
     print_line,
     print_octets,
@@ -57,14 +57,14 @@ def list_cases(arguments: Arguments) -> None:
     """Print the cases that the options name, the newest first, each with the reason why it waits."""
     now = read_clock()
     with read_database(arguments) as conn:
-        list_filter = read_list_filter(arguments, now, after=_find_case_number(conn, arguments.after))
+        list_filter = read_list_filter(arguments, now, after=_find_case_id(conn, arguments.after))
         page = list_searches.search_cases(conn, list_filter)
         check_partner_names(conn, read_verb_settings(arguments), arguments, page.rows)
         add_case_waiting(conn, page.rows, now)
     print_page(page, as_json=arguments.json, columns=_CASE_COLUMNS)
 
 
-def _find_case_number(conn: Connection, number: str | None) -> int | None:
+def _find_case_id(conn: Connection, number: str | None) -> int | None:
     """Return the row id of the case that ``--after`` names; report misuse when there is none."""
     if number is None:
         return None
@@ -223,6 +223,7 @@ def _list_customs_lines(customs: dict[str, Any]) -> Iterator[str]:
 
 
 def _list_notice_lines(notice: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines of one customs notice: the notice, then its reasons and its items, both indented."""
     issued = format_value(notice["issued_at"])
     yield f"{notice['code']} {notice['number']}  {issued}  {notice['text']}".rstrip()
     for reason in notice["reasons"]:
@@ -232,7 +233,7 @@ def _list_notice_lines(notice: dict[str, Any]) -> Iterator[str]:
         yield f"  item {item['item']}: {item['code']}"
 
 
-def _name_fee_time(fee: dict[str, Any]) -> str:
+def _format_fee_deadline(fee: dict[str, Any]) -> str:
     """Return the time until which a fee is due, exact if it is known, and the state of that deadline."""
     if not (fee["due_at"] or fee["due_on"]):
         return ""
@@ -243,15 +244,16 @@ def _name_fee_time(fee: dict[str, Any]) -> str:
 def _list_fee_lines(fees: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Yield each fee with its amount, its deadline and its address; then each payment and refund of it."""
     for fee in fees:
-        until = _name_fee_time(fee)
+        until = _format_fee_deadline(fee)
         money = f"{fee['amount']} {fee['currency']}" if fee["amount"] else "paid elsewhere"
         payment_address = (
             f", paid at {fee['address']}" if fee["state"] == "ORDERED" and fee["address"] else ""
         )
         yield f"fee {fee['number']}  {fee['agency']}  {fee['state']}  {money}{until}{payment_address}"
-        for moved in fee["movements"]:
-            why = f" ({moved['reason']})" if moved["reason"] else ""
-            yield f"  {moved['kind']} {moved['reference']}  {moved['amount']} {moved['currency']}{why}"
+        for movement in fee["movements"]:
+            why = f" ({movement['reason']})" if movement["reason"] else ""
+            amount_text = f"{movement['amount']} {movement['currency']}"
+            yield f"  {movement['kind']} {movement['reference']}  {amount_text}{why}"
 
 
 def _list_custody_lines(report: dict[str, Any]) -> Iterator[str]:
@@ -274,7 +276,7 @@ _MESSAGE_COLUMNS = (
 )
 
 #: The fields of its row that the text of one message shows.
-_FIELDS = (
+_SHOWN_FIELDS = (
     *("message_id", "ref_to_message_id", "conversation_id", "from_party", "to_party", "action"),
     *("received_at", "case_id", "problem", "last_sentence"),
 )
@@ -288,9 +290,9 @@ def list_messages(arguments: Arguments) -> None:
     """Print the messages that the options name, the newest first, each with the reason why it waits."""
     now = read_clock()
     with read_database(arguments) as conn:
-        equal = [("direction", arguments.direction)] if arguments.direction else []
+        column_values = [("direction", arguments.direction)] if arguments.direction else []
         after = require_row_number(arguments)
-        list_filter = read_list_filter(arguments, now, after=after, equal=equal)
+        list_filter = read_list_filter(arguments, now, after=after, equal=column_values)
         page = list_searches.search_messages(conn, list_filter, resting=arguments.mailbox)
         check_partner_names(conn, read_verb_settings(arguments), arguments, page.rows)
         add_message_waiting(conn, page.rows, now)
@@ -309,9 +311,9 @@ def show_message(arguments: Arguments) -> None:
 
 def _print_message_report(report: dict[str, Any]) -> None:
     """Print a message as text: its fields, payloads, deliveries, transitions and evidence."""
-    fields = {name: report[name] for name in _FIELDS}
+    fields = {name: report[name] for name in _SHOWN_FIELDS}
     print_line(f"message {report['id']}  {report['direction']}  {report['state']}")
-    print(format_facts(fields))
+    print(format_named_values(fields))
     for part in report["payloads"]:
         print_line(f"  payload {part['cid']}  {part['media_type']}  {format_count(part['size'], 'octet')}")
         for message_property in part["properties"]:
@@ -332,11 +334,11 @@ def _print_message_report(report: dict[str, Any]) -> None:
 
 def _describe_fragments(group: dict[str, Any]) -> str:
     """Return a line on the fragment group of a fragment, or of a whole message."""
-    of = "an unknown number" if group["count"] is None else group["count"]
-    sent = group["direction"] == "out"
-    whole, progress = ("sent in", "have receipts") if sent else ("joined from", "came")
+    total = "an unknown number" if group["count"] is None else group["count"]
+    is_sent = group["direction"] == "out"
+    whole, progress = ("sent in", "have receipts") if is_sent else ("joined from", "came")
     piece = whole if group["number"] is None else f"fragment {group['number']} of"
-    line = f"{piece} group {group['group']}  {group['state']}  {group['came']} of {of} {progress}"
+    line = f"{piece} group {group['group']}  {group['state']}  {group['came']} of {total} {progress}"
     problem = " ".join(part for part in (group["problem"], group["code"]) if part)
     why = f"  {problem}: {group['detail']}" if problem else ""
     joined = f"  message {group['message']}" if group["message"] and group["number"] else ""

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 
 from sqlalchemy import Connection
 
 from gateway.cli.home_folder import (
-    closing_engine,
-    find_empty_settings,
-    find_foreign_files,
-    find_left_out_keys,
+    find_empty_settings_warning,
+    find_file_owner_warnings,
+    find_left_out_key_warnings,
+    find_permission_warnings,
     find_settings_file,
-    find_wide_permissions,
     open_engine,
+    open_engine_of_any_version,
     read_verb_settings,
 )
 from gateway.cli.hub_findings import (
@@ -23,10 +22,10 @@ from gateway.cli.hub_findings import (
     check_transport,
     find_algorithm_warnings,
     find_encryption_warnings,
-    find_object_warnings,
+    find_payload_copy_warnings,
     find_test_edition_warnings,
     find_transport_warnings,
-    open_looking_hub,
+    open_read_only_hub,
 )
 from gateway.cli.result_output import print_json, print_line, print_sentence, show_progress
 from gateway.cli.shared_options import home_verb
@@ -38,7 +37,7 @@ from gateway.harmonize import MappingBundle
 from gateway.hub import (
     OURSELVES,
     get_current_time,
-    get_mark_path,
+    get_database_mark_path,
     list_own_periods,
     load_active_rules,
     load_publisher_rules,
@@ -71,6 +70,7 @@ from gateway.operations import (
     restate_times,
 )
 from gateway.store import (
+    InsufficientStorageError,
     check_database_file,
     find_copies_problem,
     find_object_problems,
@@ -124,13 +124,13 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
         yield problem
         return
     settings_file = find_settings_file(arguments) or os.environ.get("GATEWAY_CONFIG")
-    warnings += find_empty_settings(settings_file)
-    warnings += find_left_out_keys(settings, settings_file)
-    warnings += find_wide_permissions(settings, settings_file)
-    warnings += find_foreign_files(settings)
-    warnings += find_object_warnings(settings)
+    warnings += find_empty_settings_warning(settings_file)
+    warnings += find_left_out_key_warnings(settings, settings_file)
+    warnings += find_permission_warnings(settings, settings_file)
+    warnings += find_file_owner_warnings(settings)
+    warnings += find_payload_copy_warnings(settings)
     try:
-        with closing_engine(settings) as engine:
+        with open_engine_of_any_version(settings) as engine:
             check_database_file(get_database_state(engine).damage)
     except GatewayError as problem:
         # No later check opens this database: closing its last connection copies the WAL into it.
@@ -152,37 +152,52 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
                 yield problem
             reported.add(str(problem))
     yield from _find_provider_problems(settings, warnings)
-    warnings += _find_changed_contracts(settings)
     # Held lanes, test editions and WSDLs are reported even if there are other problems: they need no key.
-    with contextlib.suppress(GatewayError), open_engine(settings) as engine, read_transaction(engine) as conn:
-        warnings += list_database_warnings(conn)
-        warnings += list_lane_holds(conn)
-        warnings += list_console_switches(conn)
-        warnings += find_test_edition_warnings(conn, settings)
-        yield from find_object_problems(conn)
-        for refusal in (
-            find_copies_problem(conn, get_database_state(conn.engine).copies),
-            find_rights_problem(conn),
-        ):
-            if refusal is not None:
-                yield refusal
-        yield from _find_mark_problems(settings, conn)
-        warnings += find_contract_warnings(conn, settings, get_current_time())
-        warnings += find_mailbox_filings(conn, settings, get_current_time())
-        warnings += find_resting_filings(conn, get_current_time())
-        warnings += list_plan_warnings(conn, get_current_time())
-    with contextlib.suppress(GatewayError):  # an unreadable database or mapping is already reported
-        yield from _find_ended_certificates(settings, warnings)
+    try:
+        warnings += _find_changed_contracts(settings)
+        with open_engine(settings) as engine, read_transaction(engine) as conn:
+            warnings += list_database_warnings(conn)
+            warnings += list_lane_holds(conn)
+            warnings += list_console_switches(conn)
+            warnings += find_test_edition_warnings(conn, settings)
+            yield from find_object_problems(conn)
+            for refusal in (
+                find_copies_problem(conn, get_database_state(conn.engine).copies),
+                find_rights_problem(conn),
+            ):
+                if refusal is not None:
+                    yield refusal
+            yield from _find_mark_problems(settings, conn)
+            warnings += find_contract_warnings(conn, settings, get_current_time())
+            warnings += find_mailbox_filings(conn, settings, get_current_time())
+            warnings += find_resting_filings(conn, get_current_time())
+            warnings += list_plan_warnings(conn, get_current_time())
+    except GatewayError as problem:
+        yield from _list_new_database_problem(problem, reported)
+    try:
+        yield from _find_trust_problems(settings, warnings)
         yield from find_stale_stamps(settings, warnings)
         yield from _find_agency_keys(settings)
-        warnings += _find_open_ways(settings)
+        warnings += _find_partner_warnings(settings)
         bundle = _load_bundle_in_force(settings)
         warnings += find_missing_addresses(settings, bundle)
         warnings += find_tariff_warnings(settings, bundle)
         with open_engine(settings) as engine, read_transaction(engine) as conn:
             warnings += find_classification_warnings(conn, bundle)
         yield from find_static_problems(bundle)
-        yield from _find_delivery_troubles(settings, warnings)
+        yield from _find_delivery_problems(settings, warnings)
+    except GatewayError as problem:
+        yield from _list_new_database_problem(problem, reported)
+
+
+def _list_new_database_problem(problem: GatewayError, reported: set[str]) -> Iterator[GatewayError]:
+    """Yield a problem of the database (GW806) that is not in `reported`, and add it there.
+
+    The database may be lost between two checks. A check before has reported every other problem.
+    """
+    if isinstance(problem, InsufficientStorageError) and str(problem) not in reported:
+        reported.add(str(problem))
+        yield problem
 
 
 def _check_publishers(settings: Settings) -> None:
@@ -193,37 +208,47 @@ def _check_publishers(settings: Settings) -> None:
 def _find_changed_contracts(settings: Settings) -> list[str]:
     """Return the warnings about contracts that have changed; also of a database that awaits its migration."""
     try:
-        with closing_engine(settings) as engine, naming_older_schema():
+        with open_engine_of_any_version(settings) as engine, naming_older_schema():
             refuse_empty_database(engine)
             with read_transaction(engine) as conn:
                 return list(find_contract_changes(conn, settings, get_current_time()))
+    except InsufficientStorageError:
+        raise
     except GatewayError as error:  # what cannot be opened is already reported
-        wrong = error.problem is SCHEMA_VERSION_WRONG
-        return [f"whether contracts of agencies have changed is not known: {error.detail}"] if wrong else []
+        is_older_schema = error.problem is SCHEMA_VERSION_WRONG
+        return (
+            [f"whether contracts of agencies have changed is not known: {error.detail}"]
+            if is_older_schema
+            else []
+        )
 
 
 def _find_mark_problems(settings: Settings, conn: Connection) -> Iterator[GatewayError]:
     """Yield a problem for a database that is older than the mark of the home, and for a mark of another."""
     try:
-        problem = compare_database_with_mark(conn, get_mark_path(settings), ()).problem
+        problem = compare_database_with_mark(conn, get_database_mark_path(settings), ()).problem
     except GatewayError as unfit:
         problem = unfit
     if problem is not None:
         yield problem
 
 
-def _find_ended_certificates(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
-    """Yield a problem for each party whose last certificate has expired; add warnings for later ends."""
-    with open_looking_hub(settings) as hub:
+def _find_trust_problems(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
+    """Yield the problems of fetch sources, and one for each party whose last certificate has expired.
+
+    Add to `warnings` each trusted list that has expired or will expire soon, each certificate that will
+    expire soon, and the other remarks on trust.
+    """
+    with open_read_only_hub(settings) as hub:
         hub.refresh_snapshot()
         warnings += hub.recognizer.list_due_updates(hub.clock())
         warnings += collect_trust_remarks(settings, hub)
         yield from find_source_problems(settings, hub)
         expiries = list_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
-    warnings += [warning.text for warning in expiries if not warning.over]
+    warnings += [warning.text for warning in expiries if not warning.is_expired]
     for warning in expiries:
         # Our own certificate is already reported by the check of the hub.
-        if warning.over and warning.owner != OURSELVES:
+        if warning.is_expired and warning.owner != OURSELVES:
             yield GatewayError(CERTIFICATE_EXPIRED, warning.text, f"party {warning.owner[:40]}")
 
 
@@ -238,13 +263,13 @@ def _find_provider_problems(settings: Settings, warnings: list[str]) -> Iterator
 
 def _find_agency_keys(settings: Settings) -> Iterator[GatewayError]:
     """Yield a problem for each key that is kept for an agency and cannot be used."""
-    with open_looking_hub(settings) as hub:
+    with open_read_only_hub(settings) as hub:
         yield from find_agency_key_problems(settings, hub)
 
 
-def _find_open_ways(settings: Settings) -> list[str]:
+def _find_partner_warnings(settings: Settings) -> list[str]:
     """Return the warnings about connections without TLS, and about keys and algorithms of partners."""
-    with open_looking_hub(settings) as hub:
+    with open_read_only_hub(settings) as hub:
         register = hub.refresh_snapshot()
         return [
             *find_transport_warnings(settings, register, hub.clock()),
@@ -255,7 +280,7 @@ def _find_open_ways(settings: Settings) -> list[str]:
 
 def find_stale_stamps(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
     """Yield GW804 where stale time-stamping makes the hub refuse messages; otherwise add a warning."""
-    with open_looking_hub(settings) as hub:
+    with open_read_only_hub(settings) as hub:
         problem, refuses = find_stamping_problem(hub)
     if problem is not None and refuses:
         yield problem
@@ -266,12 +291,12 @@ def find_stale_stamps(settings: Settings, warnings: list[str]) -> Iterator[Gatew
 def _check_signing_keys(settings: Settings) -> None:
     """Check the hub and sign with its keys; a hub itself starts without a token that is unavailable."""
     check_own_hub(settings)
-    with open_looking_hub(settings) as hub:
+    with open_read_only_hub(settings) as hub:
         for signer in hub.signers:
             signer.sign(b"gateway check")
 
 
-def _find_delivery_troubles(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
+def _find_delivery_problems(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:
     """Yield a problem for deliveries that have failed; add a warning for those that wait too long."""
     with open_engine(settings) as engine, read_transaction(engine) as conn:
         now = read_database_time(conn) or get_current_time()

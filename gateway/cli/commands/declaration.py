@@ -15,7 +15,13 @@ import click
 from lxml import etree
 
 from gateway.cases import ValidationFinding, ValidationReport, unwrap_request, validate_declaration
-from gateway.cli.named_files import load_mappings, mapping_path_option, name_file, read_file, replace_file
+from gateway.cli.named_files import (
+    add_file_name_to_problem,
+    load_mappings,
+    mapping_path_option,
+    read_file,
+    replace_file,
+)
 from gateway.cli.result_output import (
     ReportedFailure,
     print_done,
@@ -56,30 +62,30 @@ _LINE: Final = re.compile(r"line ([0-9]+)")
 class DeclarationJudgement:
     """The judgement of one file.
 
-    `schema` is the verdict of the schema, with its problems and the codes that are in no list. `broken` are
-    the findings by rules that are errors, `remarks` those by rules that are warnings. `rules_kept` is None if
-    the schema refuses the file: then no rule is checked.
+    `schema_report` is the verdict of the schema, with its problems and the codes that are in no list.
+    `rule_errors` are the findings by rules that are errors, `rule_warnings` those by rules that are warnings.
+    `are_rules_kept` is None if the schema refuses the file: then no rule is checked.
     """
 
-    schema: ValidationReport
-    rules_kept: bool | None = None
-    broken: tuple[ValidationFinding, ...] = ()
-    remarks: tuple[ValidationFinding, ...] = ()
+    schema_report: ValidationReport
+    are_rules_kept: bool | None = None
+    rule_errors: tuple[ValidationFinding, ...] = ()
+    rule_warnings: tuple[ValidationFinding, ...] = ()
 
     @property
     def is_good(self) -> bool:
         """Return whether the schema accepts the file and no rule that is an error is broken."""
-        return self.schema.accepted and self.rules_kept is True
+        return self.schema_report.accepted and self.are_rules_kept is True
 
     @property
     def problems(self) -> tuple[ValidationFinding, ...]:
         """Return the problems by the schema and the broken rules."""
-        return (*self.schema.problems, *self.broken)
+        return (*self.schema_report.problems, *self.rule_errors)
 
     @property
     def warnings(self) -> tuple[ValidationFinding, ...]:
         """Return the findings that are only warnings."""
-        return (*self.schema.warnings, *self.remarks)
+        return (*self.schema_report.warnings, *self.rule_warnings)
 
 
 @verb("declaration check")
@@ -96,7 +102,7 @@ def check_declarations(arguments: Arguments) -> int:
     status = 0
     for file in arguments.files:
         try:
-            judgement = judge_declaration_file(file)
+            judgement = check_declaration_file(file)
         except GatewayError as missing:
             print_failure(ReportedFailure(missing.detail, missing.problem.id, help=_HELP))
             status = 2
@@ -110,7 +116,7 @@ def check_declarations(arguments: Arguments) -> int:
     return status
 
 
-def judge_declaration_file(file: str) -> DeclarationJudgement:
+def check_declaration_file(file: str) -> DeclarationJudgement:
     """Validate one file with any content; raise GW808 if it cannot be read, never for its content."""
     content = _read_file_start(file)
     try:
@@ -122,10 +128,10 @@ def judge_declaration_file(file: str) -> DeclarationJudgement:
         return DeclarationJudgement(ValidationReport(False, (_SUBMISSION_GIVEN,)))
     declaration = unwrap_request(root)
     report = validate_declaration(declaration)
-    return _judge_rules(report, declaration) if report.accepted else DeclarationJudgement(report)
+    return _check_rules(report, declaration) if report.accepted else DeclarationJudgement(report)
 
 
-def _judge_rules(report: ValidationReport, declaration: etree._Element) -> DeclarationJudgement:
+def _check_rules(report: ValidationReport, declaration: etree._Element) -> DeclarationJudgement:
     """Return the judgement with the rules of the shipped mappings that a valid declaration breaks."""
     locations = ElementLocations(declaration)
     findings: dict[bool, list[ValidationFinding]] = {True: [], False: []}
@@ -160,10 +166,11 @@ def _rename_ascii_encoding(data: bytes) -> bytes:
 
 
 def _describe_judgement(file: str, judgement: DeclarationJudgement) -> dict[str, Any]:
+    """Return the validation of one file as plain values; `rules_kept` is None if the schema refuses it."""
     return {
         "file": file,
-        "accepted": judgement.schema.accepted,
-        "rules_kept": judgement.rules_kept,
+        "accepted": judgement.schema_report.accepted,
+        "rules_kept": judgement.are_rules_kept,
         "problems": [_describe_remark(remark) for remark in judgement.problems],
         "warnings": [_describe_remark(remark) for remark in judgement.warnings],
     }
@@ -180,8 +187,9 @@ def _describe_remark(remark: ValidationFinding) -> dict[str, str | int]:
 
 
 def _format_judgement(file: str, judgement: DeclarationJudgement) -> str:
-    verdict = "accepted" if judgement.schema.accepted else "refused"
-    lines = [f"{file}: {verdict}{', rules broken' if judgement.rules_kept is False else ''}"]
+    """Return the validation of one declaration as lines of text: the verdict, the problems, the warnings."""
+    verdict = "accepted" if judgement.schema_report.accepted else "refused"
+    lines = [f"{file}: {verdict}{', rules broken' if judgement.are_rules_kept is False else ''}"]
     for kind, remarks in (("", judgement.problems), ("warning ", judgement.warnings)):
         for remark in remarks:
             location = remark.pointer or remark.xpath or "the file"
@@ -215,9 +223,13 @@ def show_form(arguments: Arguments) -> None:
 def _list_rows(
     parent_key: str, fields: Iterable[Mapping[str, Any]], language: str
 ) -> Iterable[dict[str, Any]]:
+    """Yield a table row for each field of a form below `parent_key`, and for its inner fields, depth first.
+
+    `#<n>` marks a field that may repeat; `needed` names the documents that always require it.
+    """
     for field in fields:
-        repeated = field.get("repeat", [0, 1])[1] > 1
-        key = f"{parent_key}/{field['name']}" + ("#<n>" if repeated else "")
+        is_repeated = field.get("repeat", [0, 1])[1] > 1
+        key = f"{parent_key}/{field['name']}" + ("#<n>" if is_repeated else "")
         needed = ", ".join(use["document"] for use in field["uses"] if use["required"] == "always")
         yield {"key": key, "type": field["type"], "needed": needed, "label": field["label"][language]}
         yield from _list_rows(key, field.get("fields", ()), language)
@@ -231,7 +243,7 @@ def _list_rows(
 def compose_file(arguments: Arguments) -> None:
     """Write the submission that the values of a form make; it has no signature yet."""
     bundle = load_mappings(arguments.path)
-    with name_file(arguments.file):
+    with add_file_name_to_problem(arguments.file):
         values = parse_form_values(read_file(arguments.file))
         composed = compose_submission(compose_form(bundle, values.documents), values)
     replace_file(arguments.out, serialize_element(composed.root))
@@ -248,7 +260,7 @@ def compose_file(arguments: Arguments) -> None:
 def read_submission_file(arguments: Arguments) -> int:
     """Write the values that a submission has in the form of its documents; return 1 when some are lost."""
     bundle = load_mappings(arguments.path)
-    with name_file(arguments.file):
+    with add_file_name_to_problem(arguments.file):
         reading = read_form_values(bundle, parse_xml(read_file(arguments.file)))
     replace_file(arguments.out, (write_form_values(reading.values) + "\n").encode())
     number = len(reading.values.values)

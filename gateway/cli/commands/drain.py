@@ -27,13 +27,15 @@ _COLUMNS: Final = (
 )
 #: Seconds until every process of the node, and a front that asks every two seconds, has heard of it.
 _PROPAGATION_SECONDS: Final = 5.0
-_LONGEST: Final = 3600
+_MAX_WAIT_SECONDS: Final = 3600
 
 
 @changing_verb("drain")
 @click.argument("node", required=False, help="the node (default: this one)")
 @click.option("--end", is_flag=True, help="let the node work again")
-@click.option("--wait", type=click.IntRange(0, _LONGEST), default=60, help="wait so many seconds at most")
+@click.option(
+    "--wait", type=click.IntRange(0, _MAX_WAIT_SECONDS), default=60, help="wait so many seconds at most"
+)
 @click.option("--reason", help="why, for everybody who looks")
 def drain_node(arguments: Arguments) -> int:
     """Let a node take no new work, and wait until it holds none; return 1 while it still does."""
@@ -41,8 +43,8 @@ def drain_node(arguments: Arguments) -> int:
     name = arguments.node or get_node_name(settings)
     act = replace(read_act(arguments), reason=reason)
     with open_engine(settings) as engine:
-        change = _change_node(engine, settings, act, name, ends=arguments.end)
-        lease_count = 0 if arguments.end else _await_end(engine, name, arguments.wait)
+        change = _change_drain(engine, settings, act, name, ends_drain=arguments.end)
+        lease_count = 0 if arguments.end else _await_released_deliveries(engine, name, arguments.wait)
     if arguments.end:
         sentence = f"Node {name} works again."
     elif lease_count:
@@ -54,23 +56,30 @@ def drain_node(arguments: Arguments) -> int:
     return 1 if lease_count else 0
 
 
-def _change_node(engine: Engine, settings: Settings, act: Act, name: str, *, ends: bool) -> DatabaseChange:
+def _change_drain(
+    engine: Engine, settings: Settings, act: Act, name: str, *, ends_drain: bool
+) -> DatabaseChange:
+    """Drain the node `name`, or end its drain; return the change. Raises GW808 for an unknown node."""
     with open_change(engine, settings, act) as change:
         before = working_nodes.find_node(change.conn, name)
         if before is None:
             detail = f"no node {name[:40]} was seen: `gateway node list` names them"
             raise GatewayError(MISUSE, detail, "node")
-        if ends:
+        if ends_drain:
             working_nodes.end_drain(change.conn, name)
         else:
             working_nodes.set_drain(change.conn, name, change.actor, act.reason, change.at)
         change.record_change(
-            f"node {name}", before={"drained": before.drained_at is not None}, after={"drained": not ends}
+            f"node {name}",
+            before={"drained": before.drained_at is not None},
+            after={"drained": not ends_drain},
         )
     return change
 
 
-def _await_end(engine: Engine, name: str, seconds: int, pause: Callable[[float], None] = time.sleep) -> int:
+def _await_released_deliveries(
+    engine: Engine, name: str, seconds: int, pause: Callable[[float], None] = time.sleep
+) -> int:
     """Wait until the node holds no delivery, at most `seconds` seconds; return how many it holds then."""
     began = time.monotonic()
     pause(min(_PROPAGATION_SECONDS, seconds))

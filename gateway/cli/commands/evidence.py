@@ -14,7 +14,7 @@ import click
 from sqlalchemy import Connection
 
 from gateway.cli.audited_changes import read_act
-from gateway.cli.home_folder import closing_engine, read_database, read_verb_settings
+from gateway.cli.home_folder import open_engine_of_any_version, read_database, read_verb_settings
 from gateway.cli.list_options import (
     list_options,
     print_page,
@@ -32,7 +32,7 @@ from gateway.cli.named_files import (
 )
 from gateway.cli.result_output import (
     WrongRowError,
-    format_facts,
+    format_named_values,
     print_json,
     print_line,
     print_sentence,
@@ -119,6 +119,7 @@ def list_sealed_heads(arguments: Arguments) -> None:
 
 
 def _describe_head(row: dict[str, Any], stamps: Sequence[Any]) -> dict[str, Any]:
+    """Return a tree head as plain values, with the earliest time of its time stamps."""
     return {
         "leaves": row["last_seq"],
         "sealed_at": row["sealed_at"],
@@ -137,26 +138,26 @@ def check_evidence(arguments: Arguments) -> int:
     """Recompute the evidence; raise GW805 where it differs, return 1 when no signature or stamp covers it."""
     heads = tuple(read_head_text(file) for file in arguments.head)
     settings = read_verb_settings(arguments)
-    with closing_engine(settings) as engine, show_progress("reading the file of the database"):
+    with open_engine_of_any_version(settings) as engine, show_progress("reading the file of the database"):
         check_database_file(get_database_state(engine).damage)
     with closing(build_hub(settings, RejectingComposer(), at_work=False)) as hub:
         signers = (*(signer.certificate for signer in hub.signers), *read_certificate_files(arguments.signer))
         anchors = (*hub.register.stamp_judge.trust.anchors, *read_certificate_files(arguments.anchor))
         authorities = TimeStampAuthorities(tuple(anchor.der for anchor in anchors))
-        believed = TrustedEvidence(frozenset(signer.sha256 for signer in signers), authorities, heads)
+        trusted_evidence = TrustedEvidence(frozenset(signer.sha256 for signer in signers), authorities, heads)
         with read_transaction(hub.engine) as conn:
             with show_progress("recomputing the evidence"):
-                verification = verify_all_evidence(conn, believed)
-            waiting = time_stamps.find_unstamped_since(conn) if hub.stamping is not None else None
-    vouched = not verification.leaves or max(verification.vouched, verification.stamped) > 0
+                verification = verify_all_evidence(conn, trusted_evidence)
+            waiting_since = time_stamps.find_unstamped_since(conn) if hub.stamping is not None else None
+    is_covered = not verification.leaves or max(verification.vouched, verification.stamped) > 0
     if arguments.json:
-        print_json({**asdict(verification), "waiting_since": waiting})
+        print_json({**asdict(verification), "waiting_since": waiting_since})
     else:
-        _print_check_report(verification, waiting)
-    return 0 if vouched else 1
+        _print_check_report(verification, waiting_since)
+    return 0 if is_covered else 1
 
 
-def _print_check_report(report: VerificationReport, waiting: datetime | None) -> None:
+def _print_check_report(report: VerificationReport, waiting_since: datetime | None) -> None:
     print_line(
         f"{report.leaves} leaves under {report.heads} heads, {report.unsealed} not yet under a head: "
         "all digests match"
@@ -168,8 +169,8 @@ def _print_check_report(report: VerificationReport, waiting: datetime | None) ->
         print_line(f"{report.removed} contents were removed by retention, as the evidence says")
     if report.leaves and not max(report.vouched, report.stamped):
         print("no signature of the gateway and no time stamp covers this evidence")
-    if waiting is not None:
-        print_line(f"evidence since {format_value(waiting)} waits for a time stamp")
+    if waiting_since is not None:
+        print_line(f"evidence since {format_value(waiting_since)} waits for a time stamp")
 
 
 @home_verb("evidence prove")
@@ -216,6 +217,7 @@ def verify_proof_file(arguments: Arguments) -> None:
 
 
 def _demand_head_signer(proof: VerifiedProof, file: Path | None) -> None:
+    """Raise GW205 unless a certificate in `file` signed the head of the proof; without `file`, do nothing."""
     expected_signers = () if file is None else read_certificate_files((file,))
     if expected_signers and (
         proof.signer is None
@@ -225,6 +227,7 @@ def _demand_head_signer(proof: VerifiedProof, file: Path | None) -> None:
 
 
 def _print_proof_verdict(proof: VerifiedProof, arguments: Arguments) -> None:
+    """Print what the proof proves; say where no expected signer or time-stamp authority was given."""
     report = {
         "leaves": [dict(leaf) for leaf in proof.leaves],
         "withheld": list(proof.withheld),
@@ -262,8 +265,8 @@ def _print_proof_verdict(proof: VerifiedProof, arguments: Arguments) -> None:
         )
 
 
-def _describe_doubt(unproved: bool, option: str) -> str:
-    return f" (not verified: no --{option} was given)" if unproved else ""
+def _describe_doubt(is_unproved: bool, option: str) -> str:
+    return f" (not verified: no --{option} was given)" if is_unproved else ""
 
 
 def _name_certificate_subject(certificate: Certificate | None) -> str | None:
@@ -302,6 +305,7 @@ def seal_evidence(arguments: Arguments) -> None:
 
 
 def _print_unsealed(arguments: Arguments) -> None:
+    """Print the number of evidence leaves that no tree head covers yet."""
     with read_database(arguments) as conn:
         number = tree_heads.count_unsealed_leaves(conn)
     if arguments.json:
@@ -322,7 +326,7 @@ def _seal_all_evidence(hub: Hub, settings: Settings, act: Act) -> Iterator[int]:
         head = head.add_signature(hub.signer)
         with open_change(hub.engine, settings, act, "tsa.sealed") as change:
             if tree_heads.store_head(change.conn, head):
-                before, after = {"leaves": head.first - 1}, {"leaves": head.tree.size}
+                before, after = {"leaves": head.first_leaf_number - 1}, {"leaves": head.tree.size}
                 change.record_change("evidence", before=before, after=after)
             else:
                 # A delivering process has stored a head meanwhile.
@@ -345,8 +349,8 @@ def _write_newest_head(hub: Hub, file: Path) -> None:
     write_file(file, str(last.head).encode())
 
 
-_MOST: Final = 50
-_ENDINGS: Final = {"intermediate": "pem", "rules": "toml"}
+_MAX_VERDICTS: Final = 50
+_FILE_ENDINGS: Final = {"intermediate": "pem", "rules": "toml"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,7 +373,7 @@ class _RequestedVerdict:
 @click.option(
     "--out", type=FILE, metavar="D", help="write the stored data as files, one folder for each verdict"
 )
-def judge_signers(arguments: Arguments) -> int:
+def repeat_verdicts(arguments: Arguments) -> int:
     """Print each stored verdict and its repetition; return 0 when all agree."""
     with read_database(arguments) as conn:
         stored_verdicts = list(_find_asked_verdicts(conn, arguments))
@@ -380,18 +384,24 @@ def judge_signers(arguments: Arguments) -> int:
         for report in reports:
             print_json(report)
     elif reports:
-        print("\n\n".join(format_facts(report) for report in reports))
+        print("\n\n".join(format_named_values(report) for report in reports))
     if not reports:
         raise WrongRowError("no verdict on a certificate is stored for it")
     return 0 if all(report["agree"] for report in reports) else 1
 
 
 def _find_asked_verdicts(conn: Connection, arguments: Arguments) -> Iterator[_RequestedVerdict]:
+    """Yield the verdicts on a message, one verdict, or those on a certificate, as the arguments ask.
+
+    Raise GW808 unless exactly one of the three is given.
+    """
     options = [each for each in (arguments.message, arguments.verdict, arguments.certificate) if each]
     if len(options) != 1:
         raise GatewayError(MISUSE, "give one of MESSAGE, --verdict and --certificate", "evidence certificate")
     if arguments.certificate:
-        verdict_rows = verdicts.list_verdicts(conn, limit=_MOST, leaf_sha256=arguments.certificate.lower())
+        verdict_rows = verdicts.list_verdicts(
+            conn, limit=_MAX_VERDICTS, leaf_sha256=arguments.certificate.lower()
+        )
         yield from (_RequestedVerdict(row) for row in verdict_rows)
     elif arguments.verdict:
         row = find_named_verdict(conn, arguments.verdict)
@@ -410,15 +420,21 @@ def _find_asked_verdicts(conn: Connection, arguments: Arguments) -> Iterator[_Re
             )
 
 
-def _find_relied_verdict(conn: Connection, relied: VerdictReference) -> _RequestedVerdict:
-    row = find_named_verdict(conn, relied.verdict) if relied.problem is None else None
-    gone = GatewayError(EVIDENCE_BROKEN, f"verdict {relied.verdict} is missing", relied.kind)
-    return _RequestedVerdict(row, relied.kind, relied.at, None if row is not None else relied.problem or gone)
+def _find_relied_verdict(conn: Connection, reference: VerdictReference) -> _RequestedVerdict:
+    row = find_named_verdict(conn, reference.verdict) if reference.problem is None else None
+    gone = GatewayError(EVIDENCE_BROKEN, f"verdict {reference.verdict} is missing", reference.kind)
+    return _RequestedVerdict(
+        row, reference.kind, reference.at, None if row is not None else reference.problem or gone
+    )
 
 
 def _describe_asked_verdict(
     conn: Connection, stored_verdict: _RequestedVerdict, out: Path | None
 ) -> dict[str, Any]:
+    """Repeat a stored verdict and return both verdicts with their differences, or the problem.
+
+    With `out`, the validation input is written to a folder of its own there.
+    """
     row = stored_verdict.row
     if row is None:
         problem = stored_verdict.problem or GatewayError(EVIDENCE_BROKEN)
@@ -433,22 +449,22 @@ def _describe_asked_verdict(
         "digest": row.digest,
     }
     try:
-        again = revalidate_verdict(conn, row, stored_verdict.at)
+        repetition = revalidate_verdict(conn, row, stored_verdict.at)
     except GatewayError as broken:
         return {**report, **_describe_problem(broken)}
     if out is not None:
-        report["folder"] = str(_write_kept_material(out / str(row.id), again))
-    document = again.material.document
+        report["folder"] = str(_write_stored_material(out / str(row.id), repetition))
+    document = repetition.material.document
     return {
         **report,
-        "place": again.leaf_number,
-        "at": again.at,
+        "place": repetition.leaf_number,
+        "at": repetition.at,
         "kept": {
             name: document[name] for name in ("status", "problem", "tolerated", "mode", "source", "path")
         },
-        "again": _describe_verdict(again.verdict),
-        "agree": not again.differences,
-        "differences": list(again.differences),
+        "again": _describe_verdict(repetition.verdict),
+        "agree": not repetition.differences,
+        "differences": list(repetition.differences),
     }
 
 
@@ -466,13 +482,13 @@ def _describe_verdict(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def _write_kept_material(folder: Path, again: RevalidatedVerdict) -> Path:
+def _write_stored_material(folder: Path, repetition: RevalidatedVerdict) -> Path:
     """Write the material as files, with the command line of `pki validate` that validates them."""
-    material = again.material
+    material = repetition.material
     register = material.register
     rules = register.policy.certificates
     between = [read_certificate(each, rules).pem for each in register.intermediates]
-    kinds = {
+    octets_by_option = {
         "leaf": (material.leaf,),
         "anchor": register.anchors,
         # In one file: more than four files are refused as too many certificates of a peer.
@@ -482,20 +498,30 @@ def _write_kept_material(folder: Path, again: RevalidatedVerdict) -> Path:
         "rules": (material.policy,),
     }
     files = {
-        name: [f"{name}-{number}.{_ENDINGS.get(name, 'der')}" for number in range(1, len(each) + 1)]
-        for name, each in kinds.items()
+        name: [f"{name}-{number}.{_FILE_ENDINGS.get(name, 'der')}" for number in range(1, len(each) + 1)]
+        for name, each in octets_by_option.items()
     }
-    command_words = ["gateway", "pki", "validate", "--use", material.use.value, "--at", again.at.isoformat()]
+    command_words = [
+        "gateway",
+        "pki",
+        "validate",
+        "--use",
+        material.use.value,
+        "--at",
+        repetition.at.isoformat(),
+    ]
     for name, names in files.items():
         command_words += [word for each in names for word in (f"--{name}", each)]
     document = {
         **material.document,
-        "at": again.at.isoformat(),
+        "at": repetition.at.isoformat(),
         "files": files,
         "command": " ".join(command_words),
     }
     _write_material_files(
-        folder, {name: list(zip(files[name], kinds[name], strict=True)) for name in kinds}, document
+        folder,
+        {name: list(zip(files[name], octets_by_option[name], strict=True)) for name in octets_by_option},
+        document,
     )
     return folder
 
@@ -503,6 +529,7 @@ def _write_kept_material(folder: Path, again: RevalidatedVerdict) -> Path:
 def _write_material_files(
     folder: Path, files: Mapping[str, list[tuple[str, bytes]]], document: Mapping[str, Any]
 ) -> None:
+    """Write the named contents and `verdict.json` to `folder`; raise GW808 if it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for each in files.values():
@@ -550,10 +577,10 @@ def _find_reply_verdict(conn: Connection, signer: Certificate, leaf: EvidenceRow
 
 def _find_envelope_signer(envelope: bytes, at: datetime) -> Certificate:
     """Return the certificate that signed an envelope, under the strictest policy that accepts it."""
-    refused: GatewayError | None = None
+    first_refusal: GatewayError | None = None
     for policy in POLICIES.values():
         try:
             return verify_soap_envelope(parse_xml(envelope), policy, now=at).certificate
         except GatewayError as problem:
-            refused = refused or problem
-    raise refused or GatewayError(EVIDENCE_BROKEN, "it has no signer")
+            first_refusal = first_refusal or problem
+    raise first_refusal or GatewayError(EVIDENCE_BROKEN, "it has no signer")

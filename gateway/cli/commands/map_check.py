@@ -12,7 +12,7 @@ import click
 
 from gateway.cli.home_folder import read_verb_settings
 from gateway.cli.named_files import (
-    find_mappings,
+    find_mapping_folder,
     load_key_file,
     mapping_path_option,
     read_file,
@@ -74,7 +74,7 @@ def check_mappings(arguments: Arguments) -> int:
 
     With ``--home`` it notes each document that the WSDL of its agency does not take.
     """
-    folder = find_mappings(arguments.path)
+    folder = find_mapping_folder(arguments.path)
     settings = read_verb_settings(arguments) if arguments.home or arguments.config else None
     with show_progress("proving the mappings") as bar:
         report = _prove_mapping_folder(folder, arguments.samples, str(arguments.seed), bar, settings)
@@ -104,7 +104,9 @@ def _prove_mapping_folder(
     if settings is not None:
         notes += map(str, find_unfit_contracts(settings, bundle))
     fault_findings = [make_fault_finding(error) for error in faults]
-    report = check_bundle(bundle, samples=samples, seed=seed, faults=fault_findings, tell=bar.advance_to)
+    report = check_bundle(
+        bundle, sample_count=samples, seed=seed, faults=fault_findings, report_progress=bar.advance_to
+    )
     return replace(report, notes=(*report.notes, *notes))
 
 
@@ -126,9 +128,13 @@ def _check_laws(folder: Traversable, bundle: MappingBundle) -> list[str]:
 
 
 def _describe_report(report: ProofReport) -> dict[str, Any]:
+    """Return a proof report as plain values; no proof is `ok` if there are findings, but no documents."""
     # Nothing is proved for a mapping that does not load.
-    nothing = not report.documents and bool(report.findings)
-    proofs = {name: {"ok": v.ok and not nothing, "checked": v.checked} for name, v in report.verdicts.items()}
+    is_nothing_proved = not report.documents and bool(report.findings)
+    proofs = {
+        name: {"ok": verdict.ok and not is_nothing_proved, "checked": verdict.checked}
+        for name, verdict in report.verdicts.items()
+    }
     boxes = report.boxes
     return {
         "documents": len(report.documents),
@@ -148,6 +154,7 @@ def _describe_report(report: ProofReport) -> dict[str, Any]:
 
 
 def _describe_load_fault(finding: ProofFinding) -> dict[str, Any]:
+    """Return the plain values of a report for mappings that do not load: every proof fails by `finding`."""
     proofs = {name: {"ok": False, "checked": 0} for name in PROOFS}
     return {
         "documents": 0,
@@ -170,6 +177,7 @@ def _describe_finding(finding: ProofFinding) -> dict[str, Any]:
 
 
 def _print_proof_report(facts: dict[str, Any]) -> None:
+    """Print the values of `_describe_report` or `_describe_load_fault` as text."""
     print(f"{facts['documents']} documents of {facts['organisations']} organisations")
     for name, verdict in facts["proofs"].items():
         verdict_word = "holds" if verdict["ok"] else "BROKEN"
@@ -215,7 +223,7 @@ def pack_mappings(arguments: Arguments) -> None:
         raise GatewayError(MISUSE, "--certificate and --password-file need --key", "--key")
     signer = None if arguments.key is None else load_key_file(arguments)
     folder = check_mapping_folder(_find_folder(arguments.folder))
-    proved = _prove(folder, arguments.samples)
+    proved = _prove_folder(folder, arguments.samples)
     _check_proofs(proved)
     signing_time = arguments.at or get_current_time()
     terms = BundleTerms(folder.bundle.digest, signing_time, arguments.start, arguments.end)
@@ -239,12 +247,12 @@ def pack_mappings(arguments: Arguments) -> None:
 
 
 def _find_folder(path: Path) -> Any:
-    return find_mappings(None if str(path) == "shipped" else path)
+    return find_mapping_folder(None if str(path) == "shipped" else path)
 
 
-def _prove(folder: CheckedFolder, samples: int) -> ProofReport:
+def _prove_folder(folder: CheckedFolder, samples: int) -> ProofReport:
     with show_progress("proving the mappings") as bar:
-        return check_bundle(folder.bundle, samples=samples, tell=bar.advance_to)
+        return check_bundle(folder.bundle, sample_count=samples, report_progress=bar.advance_to)
 
 
 def _check_proofs(proved: ProofReport) -> None:
@@ -266,15 +274,15 @@ def _check_proofs(proved: ProofReport) -> None:
 def verify_bundle_file(arguments: Arguments) -> int:
     """Print the results of all checks of a bundle file; return 1 where `map use` would refuse it."""
     at = arguments.at or get_current_time()
-    rules = _read_rules(arguments)
-    report = _describe_nothing(arguments.file)
+    rules = _read_publisher_rules(arguments)
+    report = _make_refused_report(arguments.file)
     try:
         file = read_bundle_file(read_file(arguments.file))
         report |= _describe_file(file)
         check_publisher(file, rules, at)
         folder = open_bundle_file(file)
         report["documents"] = sorted(folder.bundle.documents)
-        proved = _prove(folder, arguments.samples)
+        proved = _prove_folder(folder, arguments.samples)
         report["proofs"] = _compare_proofs(file, proved)
         # Without the settings of a home, the time zone of the hub is not known.
         zone = get_display_zone()
@@ -294,7 +302,7 @@ def verify_bundle_file(arguments: Arguments) -> int:
     return 0
 
 
-def _read_rules(arguments: Arguments) -> PublisherRules:
+def _read_publisher_rules(arguments: Arguments) -> PublisherRules:
     """Return the rules of the home, or those of the certificates that are named: one of them must sign."""
     if arguments.publisher:
         return PublisherRules(frozenset(read_signers(arguments.publisher)), require_signature=True)
@@ -303,13 +311,14 @@ def _read_rules(arguments: Arguments) -> PublisherRules:
     raise GatewayError(MISUSE, "name a --publisher, or the --home whose settings name some", "--publisher")
 
 
-def _describe_nothing(path: Path) -> dict[str, Any]:
+def _make_refused_report(path: Path) -> dict[str, Any]:
     empty = ("bundle", "made", "from", "until", "signer", "certificate", "signed_at", "documents", "proofs")
     judged = dict.fromkeys(("problem", "reason", "location"))
     return {"file": str(path), "accepted": False, **dict.fromkeys(empty), **judged}
 
 
 def _describe_file(file: BundleFile) -> dict[str, Any]:
+    """Return the address, the period and the signer of a bundle file as plain values."""
     terms, signer = file.terms, file.signer
     moments = {"made": terms.made_at, "from": terms.starts, "until": terms.ends, "signed_at": file.signed_at}
     period_fields: dict[str, Any] = {

@@ -15,8 +15,13 @@ import click
 
 from gateway.calendars import CalendarEdition, SpecialDay, TermEdition, read_calendar, read_terms
 from gateway.cli.home_folder import open_engine, read_verb_settings
-from gateway.cli.named_files import find_mappings, name_file, read_file
-from gateway.cli.need_rules import compare_laws, compare_need_rules, compare_status_codes, tell_values
+from gateway.cli.named_files import add_file_name_to_problem, find_mapping_folder, read_file
+from gateway.cli.need_rules import (
+    compare_laws,
+    compare_need_rules,
+    compare_status_codes,
+    format_changed_values,
+)
 from gateway.cli.result_output import format_json, print_json, print_sentence, show_progress
 from gateway.cli.shared_options import FILE, START, home_verb, json_option, period_options, read_period
 from gateway.cli.verb_groups import Arguments, verb
@@ -65,7 +70,7 @@ def compare_folders(arguments: Arguments) -> int:
     laws, rules = (
         ([], [])
         if document is not None
-        else _compare_needs(_MappingSide(folders[0], old), _MappingSide(folders[1], new))
+        else _compare_needs(_ComparedFolder(folders[0], old), _ComparedFolder(folders[1], new))
     )
     files = _list_changed_files(*contents)
     days = [] if document is not None else list(compare_calendars(*contents))
@@ -97,18 +102,18 @@ def _concerns_document(change: BundleChange, document: str, shared: Collection[s
 
 
 def _find_folder(path: Path) -> Traversable:
-    return find_mappings(None if str(path) == "shipped" else path)
+    return find_mapping_folder(None if str(path) == "shipped" else path)
 
 
 @dataclass(frozen=True, slots=True)
-class _MappingSide:
+class _ComparedFolder:
     """A folder that is compared, and the mappings that were read from it."""
 
     folder: Traversable
     bundle: MappingBundle
 
 
-def _compare_needs(before: _MappingSide, after: _MappingSide) -> tuple[list[str], list[str]]:
+def _compare_needs(before: _ComparedFolder, after: _ComparedFolder) -> tuple[list[str], list[str]]:
     """Return the changes of the laws, and those of the rules of need and of the status codes."""
     old, new = (ActiveNeeds(side.folder, side.bundle).get_rules() for side in (before, after))
     rules = [*compare_need_rules(old, new), *compare_status_codes(before.folder, after.folder)]
@@ -139,7 +144,7 @@ def _print_counts(changes: list[BundleChange], files: list[str]) -> None:
 
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: As many values of one request are printed; with JSON all of them are.
-_MOST_PRINTED: Final = 20
+_MAX_PRINTED_VALUES: Final = 20
 _SIGNS: Final = {"added": "+", "removed": "-", "changed": "~"}
 _VERDICTS: Final = {False: "admitted", True: "refused"}
 
@@ -193,12 +198,12 @@ def _read_asked_period(arguments: Arguments) -> tuple[datetime, datetime]:
 def _open_mappings(path: Path) -> MappingBundle:
     """Return the shipped mappings, or those of a folder or of a bundle file by any publisher."""
     if str(path) == "shipped":
-        return load_bundle(find_mappings(None))
+        return load_bundle(find_mapping_folder(None))
     if path.is_dir():
         return load_bundle(path)
     if not path.exists():
         raise GatewayError(MISUSE, f"there is no folder or file {path}", "map impact")
-    with name_file(path):
+    with add_file_name_to_problem(path):
         return open_uploaded_mappings(read_file(path)).bundle
 
 
@@ -224,6 +229,7 @@ def _describe_verdict(change: SubmissionChange) -> str:
 
 
 def _list_change_lines(change: SubmissionChange) -> Iterator[str]:
+    """Yield a line for each difference in the problems, the agencies and the requests of one submission."""
     for problem in change.problems:
         kind = "" if problem.refuses else "warning "
         yield f"{_SIGNS[problem.change]} {kind}{problem.problem} {problem.text} at {problem.pointer}"
@@ -234,6 +240,7 @@ def _list_change_lines(change: SubmissionChange) -> Iterator[str]:
 
 
 def _list_request_lines(request: RequestChange) -> Iterator[str]:
+    """Yield the lines for one request; the number of printed values is limited, and the rest is counted."""
     sign, application_text = _SIGNS[request.change], f"application {request.application}"
     if request.change != "changed":
         clause = "has a request" if request.change == "added" else "has no request any more"
@@ -244,9 +251,9 @@ def _list_request_lines(request: RequestChange) -> Iterator[str]:
         yield f"{sign} {request.document} changes: laws {before} becomes {after} ({application_text})"
     elif not request.values:
         yield f"{sign} {request.document} sends the same values in another order ({application_text})"
-    for value in request.values[:_MOST_PRINTED]:
+    for value in request.values[:_MAX_PRINTED_VALUES]:
         yield f"{sign} {request.document} {value.sentence} ({application_text})"
-    excess = len(request.values) - _MOST_PRINTED
+    excess = len(request.values) - _MAX_PRINTED_VALUES
     if excess > 0:
         yield f"{sign} {request.document}: {format_count(excess, 'further value')} ({application_text})"
 
@@ -269,6 +276,7 @@ def describe_case(case: ExaminedCase) -> dict[str, Any]:
 
 
 def _describe_change(change: SubmissionChange) -> dict[str, Any]:
+    """Return the change of one submission as plain values, with the verdict before and after."""
     before, after = (_VERDICTS[is_refused] for is_refused in change.refused)
     return {
         "verdict": {"before": before, "after": after},
@@ -288,6 +296,7 @@ def _describe_change(change: SubmissionChange) -> dict[str, Any]:
 
 
 def _describe_request(request: RequestChange) -> dict[str, Any]:
+    """Return the change of one request as plain values, with its laws before and after."""
     before, after = request.laws
     return {
         "change": request.change,
@@ -325,6 +334,11 @@ def describe_totals(totals: ImpactTotals) -> dict[str, Any]:
 
 
 def _print_totals(totals: ImpactTotals, new: MappingBundle) -> None:
+    """Print the counts of `totals` and one summary: the effect of the mappings `new` on the examined cases.
+
+    A case in `totals.not_split` was refused before any mappings were applied. `totals.unreadable` counts, by
+    problem id, the cases that could not be read.
+    """
     for field, count in sorted(totals.fields.items()):
         subject = f"{field.en} ({field.path})" if field.en else field.path
         print(f"{field.document} {subject}: changes in {format_count(count, 'request')}")
@@ -351,7 +365,7 @@ def _print_case_counts(title: str, counted: Counter[str] | Mapping[str, int]) ->
         print(f"{title.format(name)} in {format_count(number, 'case')}")
 
 
-_FOLDER: Final = "calendars/"
+_CALENDAR_FOLDER: Final = "calendars/"
 _WEEK: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _TERM_KEYS: Final = ("acknowledge", "decide", "answer", "remind")
 
@@ -364,65 +378,74 @@ def compare_calendars(before: Mapping[str, bytes], after: Mapping[str, bytes]) -
     `before` and `after` are the files of the two folders by name. An edition is known by its name and
     edition. An edition that cannot be read is reported with its error.
     """
-    wrong: dict[str, None] = {}
-    old, new = (_read_editions(files, wrong) for files in (before, after))
-    yield from wrong
+    read_errors: dict[str, None] = {}
+    old, new = (_read_editions(files, read_errors) for files in (before, after))
+    yield from read_errors
     for label in sorted({*old, *new}):
         was, becomes = old.get(label), new.get(label)
         if was is None or becomes is None:
             edition = was or becomes
             assert edition is not None, "one of the two is there"
-            yield f"{_name_edition(edition)} is {'new' if was is None else 'gone'}: {_count_rows(edition)}"
+            change_word = "new" if was is None else "gone"
+            yield f"{_format_edition_name(edition)} is {change_word}: {_format_row_count(edition)}"
         elif isinstance(was, CalendarEdition) and isinstance(becomes, CalendarEdition):
             yield from _compare_edition(was, becomes)
         elif isinstance(was, TermEdition) and isinstance(becomes, TermEdition):
             yield from _compare_terms(was, becomes)
 
 
-def _read_editions(files: Mapping[str, bytes], wrong: dict[str, None]) -> dict[tuple[str, str], _Edition]:
+def _read_editions(
+    files: Mapping[str, bytes], read_errors: dict[str, None]
+) -> dict[tuple[str, str], _Edition]:
+    """Return the calendars and terms in the CSV `files`, by kind (`terms` or `calendar`) and label.
+
+    A file that cannot be read adds a sentence to `read_errors`.
+    """
     editions: dict[tuple[str, str], _Edition] = {}
     for name in sorted(files):
-        if not (name.startswith(_FOLDER) and name.endswith(".csv")):
+        if not (name.startswith(_CALENDAR_FOLDER) and name.endswith(".csv")):
             continue
-        read = read_terms if b"# terms:" in files[name][:1000] else read_calendar
+        read_edition = read_terms if b"# terms:" in files[name][:1000] else read_calendar
         try:
-            edition: _Edition = read(files[name], name)
+            edition: _Edition = read_edition(files[name], name)
         except GatewayError as error:
-            wrong[f"{name} cannot be read: {error}"] = None
+            read_errors[f"{name} cannot be read: {error}"] = None
             continue
         editions["terms" if isinstance(edition, TermEdition) else "calendar", edition.label] = edition
     return editions
 
 
-def _name_edition(edition: _Edition) -> str:
+def _format_edition_name(edition: _Edition) -> str:
     return f"{'terms' if isinstance(edition, TermEdition) else 'calendar'} {edition.label}"
 
 
-def _count_rows(edition: _Edition) -> str:
+def _format_row_count(edition: _Edition) -> str:
     if isinstance(edition, TermEdition):
         return format_count(len(edition.terms), "document")
     return f"{format_count(len(edition.special), 'day')}, {edition.valid_from} to {edition.valid_until}"
 
 
 def _compare_edition(before: CalendarEdition, after: CalendarEdition) -> Iterator[str]:
-    name = _name_edition(after)
+    """Yield a sentence for the changed values of a calendar edition, and one for each changed special day."""
+    name = _format_edition_name(after)
     old, new = _describe_calendar(before), _describe_calendar(after)
     if old != new:
-        yield f"{name} changes: {tell_values(old, new, tuple(new))}"
+        yield f"{name} changes: {format_changed_values(old, new, tuple(new))}"
     for day in sorted({*before.special, *after.special}):
         was, becomes = before.special.get(day), after.special.get(day)
         if was == becomes:
             continue
-        subject = f"{name}: {_name_day(day)}"
+        subject = f"{name}: {_format_day(day)}"
         if was is None:
-            yield f"{subject} comes: {_tell_day(becomes)}"
+            yield f"{subject} comes: {_describe_special_day(becomes)}"
         elif becomes is None:
-            yield f"{subject} goes: {_tell_day(was)}"
+            yield f"{subject} goes: {_describe_special_day(was)}"
         else:
-            yield f"{subject}: {_tell_day(was)} becomes {_tell_day(becomes)}"
+            yield f"{subject}: {_describe_special_day(was)} becomes {_describe_special_day(becomes)}"
 
 
 def _describe_calendar(calendar: CalendarEdition) -> dict[str, Any]:
+    """Return the values of a calendar edition by their printed names, without its special days."""
     return {
         "organisations": " ".join(sorted(calendar.organisations)),
         "zone": calendar.zone,
@@ -435,20 +458,21 @@ def _describe_calendar(calendar: CalendarEdition) -> dict[str, Any]:
     }
 
 
-def _name_day(day: date) -> str:
+def _format_day(day: date) -> str:
     return f"{day} ({_WEEK[day.weekday()]})"
 
 
-def _tell_day(day: SpecialDay | None) -> str:
+def _describe_special_day(day: SpecialDay | None) -> str:
     return "" if day is None else f"{day.kind}, {day.name}" if day.name else day.kind
 
 
 def _compare_terms(before: TermEdition, after: TermEdition) -> Iterator[str]:
-    name = _name_edition(after)
+    """Yield a sentence for the changed values of an edition, and one for each document with changed terms."""
+    name = _format_edition_name(after)
     keys = ("valid_from", "valid_until", "is_test", "source")
     old, new = ({key: getattr(edition, key) for key in keys} for edition in (before, after))
     if old != new:
-        yield f"{name} changes: {tell_values(old, new, keys)}"
+        yield f"{name} changes: {format_changed_values(old, new, keys)}"
     for document in sorted({*before.terms, *after.terms}):
         was, becomes = before.terms.get(document), after.terms.get(document)
         if was == becomes:
@@ -459,4 +483,4 @@ def _compare_terms(before: TermEdition, after: TermEdition) -> Iterator[str]:
             term_values = ", ".join(f"{key} {term[key]}" for key in _TERM_KEYS if term[key] is not None)
             yield f"{subject} {'comes' if was is None else 'goes'}: {term_values}"
         else:
-            yield f"{subject}: {tell_values(asdict(was), asdict(becomes), _TERM_KEYS)}"
+            yield f"{subject}: {format_changed_values(asdict(was), asdict(becomes), _TERM_KEYS)}"

@@ -11,10 +11,10 @@ from lxml import etree
 
 from gateway.cases import decides_at_once
 from gateway.cli.named_files import (
+    add_file_name_to_problem,
     find_document,
     load_mappings,
     mapping_path_option,
-    name_file,
     read_file,
     write_file,
 )
@@ -49,8 +49,8 @@ from gateway.operations import format_count
 from gateway.share import get_data_folder
 from gateway.wire import parse_xml
 
-_MOST_ITEMS = 999
-_LONGEST_REFERENCE = 35
+_MAX_ITEMS = 999
+_MAX_REFERENCE_LENGTH = 35
 _AGENT_WORDS = (
     "with --declarant: the identifier of the broker that signs for it (default: the declarant signs itself)"
 )
@@ -84,8 +84,8 @@ def read_notice_file(arguments: Arguments) -> int:
     content = read_file(arguments.file)
     document = None if arguments.document is None else find_document(bundle, arguments.document, "--document")
     try:
-        with name_file(arguments.file):
-            content = _read_xml(content, bundle, document, arguments)
+        with add_file_name_to_problem(arguments.file):
+            content = _convert_notice_to_xml(content, bundle, document, arguments)
             facts = _read_notice_facts(content, bundle, document)
     except GatewayError as error:
         if not arguments.json:
@@ -100,7 +100,7 @@ def read_notice_file(arguments: Arguments) -> int:
     return 0
 
 
-def _read_xml(
+def _convert_notice_to_xml(
     content: bytes, bundle: MappingBundle, document: DocumentMapping | None, arguments: Arguments
 ) -> bytes:
     """Return a notice as XML that came in the form of an organisation; raise GW718 where it does not fit."""
@@ -121,7 +121,7 @@ def _read_xml(
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="the seed of the random submission"
 )
-@click.option("--items", type=click.IntRange(1, _MOST_ITEMS), default=1, help="number of items")
+@click.option("--items", type=click.IntRange(1, _MAX_ITEMS), default=1, help="number of items")
 @click.option("--declarant", metavar="ID", help="make a sample that can be sent: the declarant's identifier")
 @click.option("--agent", metavar="ID", help=_AGENT_WORDS)
 @click.option(
@@ -162,8 +162,10 @@ def _write_sendable_sample(bundle: MappingBundle, document: DocumentMapping, arg
     """Write a sample with its attachments to a folder, and print how it is sent."""
     now = datetime.now(UTC)
     reference = arguments.reference or f"SAMPLE-{now:%y%m%d%H%M%S}-{arguments.seed}"
-    if not 1 <= len(reference) <= _LONGEST_REFERENCE:
-        raise GatewayError(MISUSE, f"--reference has at most {_LONGEST_REFERENCE} characters", "--reference")
+    if not 1 <= len(reference) <= _MAX_REFERENCE_LENGTH:
+        raise GatewayError(
+            MISUSE, f"--reference has at most {_MAX_REFERENCE_LENGTH} characters", "--reference"
+        )
     filing = SampleFiling(arguments.declarant, reference, now, arguments.agent or "")
     sample = make_sendable_sample(bundle, document, str(arguments.seed), arguments.items, filing)
     file = arguments.out / "submission.xml"
@@ -217,15 +219,20 @@ def _read_notice_facts(
 def _draw_random_notice(bundle: MappingBundle, name: str, seed: str) -> str:
     """Return a valid random notice, about an application for a document that it may answer."""
     notice = bundle.notices.notices[name]
-    answered = [mapping for mapping in bundle.documents.values() if mapping.answers.allows_notice(notice)]
-    coded = next((mapping for mapping in answered if find_type_code(mapping) is not None), None)
-    document = coded or next(iter(answered), None)
+    answerable_documents = [
+        mapping for mapping in bundle.documents.values() if mapping.accepted_notices.allows_notice(notice)
+    ]
+    document_with_code = next(
+        (mapping for mapping in answerable_documents if find_type_code(mapping) is not None), None
+    )
+    document = document_with_code or next(iter(answerable_documents), None)
     root, _ = draw_notice(notice, bundle.notices, seed, document)
     etree.indent(root)
     return etree.tostring(root, encoding="unicode") + "\n"
 
 
 def _describe_notice_facts(facts: NoticeFacts) -> dict[str, Any]:
+    """Return the facts of a notice, and the places in the request that its errors name, as plain values."""
     return {
         "notice": facts.notice.id,
         "role": facts.notice.role,
@@ -237,13 +244,13 @@ def _describe_notice_facts(facts: NoticeFacts) -> dict[str, Any]:
         "places": [
             {
                 "about": next(
-                    f"{n.rpartition('.')[0]} {f.value}"
-                    for n, f in error_facts.items()
-                    if n.endswith(".number")
+                    f"{fact_name.rpartition('.')[0]} {error_fact.value}"
+                    for fact_name, error_fact in error_facts.items()
+                    if fact_name.endswith(".number")
                 ),
                 "path": error_place.path,
                 "item": error_place.item,
-                "exact": error_place.exact,
+                "exact": error_place.is_single_leaf,
                 "rule": str(error_place.target.mark),
             }
             for error_facts, error_place in list_error_places(facts)
@@ -264,7 +271,7 @@ def _describe_one_fact(fact: NoticeFact) -> dict[str, Any]:
         "value": fact.value,
         "unit": fact.unit or None,
         "item": fact.item,
-        "at": [f"{name}[{number}]" for name, number in fact.at],
+        "at": [f"{name}[{number}]" for name, number in fact.occurrence],
         "place": fact.request_path or None,
         "xpath": fact.xpath,
         "rule": str(fact.rule),
@@ -273,6 +280,7 @@ def _describe_one_fact(fact: NoticeFact) -> dict[str, Any]:
 
 
 def _describe_refusal(error: GatewayError) -> dict[str, Any]:
+    """Return the plain values of a document that cannot be read as a notice: `error` is its only problem."""
     problem = {
         "id": error.problem.id,
         "title": error.problem.title,
@@ -283,6 +291,7 @@ def _describe_refusal(error: GatewayError) -> dict[str, Any]:
 
 
 def _print_notice_facts(facts: NoticeFacts, described: dict[str, Any]) -> None:
+    """Print the facts of a notice as text; `described` has the same notice as plain values."""
     subject = f" about {facts.document.id}" if facts.document is not None else ""
     print(f"{facts.notice.id} {facts.notice.en} ({facts.notice.ko}){subject}")
     for fact in facts.facts:
@@ -326,7 +335,7 @@ def render_file(arguments: Arguments) -> None:
         print_json(describe_layout(document, _choose_format(own_format, "fixed")))
         return
     content = read_file(arguments.file)
-    with name_file(arguments.file):
+    with add_file_name_to_problem(arguments.file):
         octets = write_carried(
             read_carried(content, document, _choose_format(own_format, arguments.source)), document, target
         )

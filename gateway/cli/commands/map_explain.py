@@ -73,16 +73,20 @@ def explain_place(arguments: Arguments) -> int:
         raise GatewayError(MISUSE, "give one of POINTER, --request and --notice", "map explain")
     if arguments.document:
         find_document(bundle, arguments.document, "--document")
-    facts = _explain_asked_place(arguments, bundle)
+    explanation = _explain_asked_place(arguments, bundle)
     if arguments.json:
-        print_json(facts)
+        print_json(explanation)
     else:
-        print("\n".join(_format_whole_page(facts)))
-    return 0 if facts["leaves"] or facts["requests"] or facts["declared"] else 1
+        print("\n".join(_format_explanation(explanation)))
+    return 0 if explanation["leaves"] or explanation["requests"] or explanation["declared"] else 1
 
 
 def _explain_asked_place(arguments: Arguments, bundle: MappingBundle) -> dict[str, Any]:
-    facts: dict[str, Any] = {
+    """Return the explanation of a pointer, of a place in a request, or of the places that a notice names.
+
+    Without a submission, or if it has nothing there, `declared` has the fields of the mappings instead.
+    """
+    explanation: dict[str, Any] = {
         "asked": arguments.pointer or arguments.request or str(arguments.notice),
         "bundle": bundle.digest,
         "submission": None if arguments.submission is None else str(arguments.submission),
@@ -96,25 +100,26 @@ def _explain_asked_place(arguments: Arguments, bundle: MappingBundle) -> dict[st
         root = parse_xml(data)
         split = split_submission(root, bundle, make_placeholder_numbers(root))
         explainer = SubmissionExplainer(bundle, data, split)
-        facts["problems"] = _list_split_problems(split, arguments)
+        explanation["problems"] = _list_split_problems(split, arguments)
         if arguments.pointer is not None:
             stories = explainer.explain_leaves(arguments.pointer, arguments.document, arguments.application)
-            facts["leaves"] = [_describe_leaf_story(story) for story in stories]
+            explanation["leaves"] = [_describe_leaf_story(story) for story in stories]
         else:
-            facts["requests"] = [
+            explanation["requests"] = [
                 _describe_written_value(written_value)
                 for written_value in _find_written_values(arguments, bundle, explainer)
             ]
-    if not facts["leaves"] and not facts["requests"]:
-        facts["declared"] = [
+    if not explanation["leaves"] and not explanation["requests"]:
+        explanation["declared"] = [
             _describe_field_story(story) for story in _find_declared_fields(arguments, bundle)
         ]
-    return facts
+    return explanation
 
 
 def _find_written_values(
     arguments: Arguments, bundle: MappingBundle, explainer: SubmissionExplainer
 ) -> list[WrittenValue]:
+    """Return the request values at the place `--request`, or at the places that a notice names."""
     if arguments.notice is None:
         return list(explainer.find_written(arguments.request, arguments.document, arguments.application))
     written_values: list[WrittenValue] = []
@@ -133,9 +138,10 @@ def _find_notice_places(arguments: Arguments, bundle: MappingBundle) -> list[Req
 
 
 def _find_declared_fields(arguments: Arguments, bundle: MappingBundle) -> tuple[FieldStory, ...]:
+    """Return the meanings and fields at the pointer, or behind the places of a request, by the mappings."""
     finder = FieldFinder(bundle)
     if arguments.pointer is not None:
-        return finder.find_at(arguments.pointer, arguments.document)
+        return finder.find_by_location(arguments.pointer, arguments.document)
     if arguments.request is not None:
         return finder.find_in_request(arguments.request, arguments.document)
     places = [request_place.path for request_place in _find_notice_places(arguments, bundle)]
@@ -143,6 +149,7 @@ def _find_declared_fields(arguments: Arguments, bundle: MappingBundle) -> tuple[
 
 
 def _list_split_problems(split: SplitResult, arguments: Arguments) -> list[dict[str, Any]]:
+    """Return the problems of a split as plain values; with `--document`, only those of this document."""
     return [
         {
             "id": problem.problem.id,
@@ -156,6 +163,7 @@ def _list_split_problems(split: SplitResult, arguments: Arguments) -> list[dict[
 
 
 def _describe_file_spot(spot: SubmissionSpot) -> dict[str, Any]:
+    """Return a place in the submission as plain values; `bytes` is its range in the file."""
     return {
         "pointer": spot.pointer,
         "xpath": spot.xpath,
@@ -186,6 +194,7 @@ def _describe_written_value(written_value: WrittenValue) -> dict[str, Any]:
 
 
 def _describe_outcome(outcome: LeafOutcome) -> dict[str, Any]:
+    """Return the fate of a leaf for one document as plain values; `read_as` has uses that do not write it."""
     return {
         "organisation": outcome.organisation,
         "document": outcome.document,
@@ -210,11 +219,12 @@ def _list_conditions(line: MappingLine) -> Iterator[Condition]:
     for element in line.elements:
         if element.when is not None:
             yield element.when
-        if element.each is not None and element.each.when is not None:
-            yield element.each.when
+        if element.repetition is not None and element.repetition.when is not None:
+            yield element.repetition.when
 
 
 def _describe_document_use(use: DocumentUse) -> dict[str, Any]:
+    """Return the use of a field by one document as plain values, with each mapping line that writes it."""
     lines = [
         {
             "path": line.path,
@@ -250,35 +260,37 @@ def _describe_field_story(story: FieldStory) -> dict[str, Any]:
     }
 
 
-def _format_whole_page(facts: dict[str, Any]) -> list[str]:
+def _format_explanation(explanation: dict[str, Any]) -> list[str]:
     """Return an explanation as lines of readable text."""
     lines: list[str] = []
-    for leaf in facts["leaves"]:
+    for leaf in explanation["leaves"]:
         lines += _format_leaf_story(leaf)
-    for written_value in facts["requests"]:
+    for written_value in explanation["requests"]:
         lines += _format_written_value(written_value, "")
-    for story in facts["declared"]:
+    for story in explanation["declared"]:
         lines += _format_field_story(story)
     if not lines:
-        return [f"nothing is known of {facts['asked']}"]
+        return [f"nothing is known of {explanation['asked']}"]
     lines += [
-        f"{problem['id']} {problem['message']} at {problem['pointer']}" for problem in facts["problems"]
+        f"{problem['id']} {problem['message']} at {problem['pointer']}" for problem in explanation["problems"]
     ]
-    return [*lines, f"bundle {facts['bundle']}"]
+    return [*lines, f"bundle {explanation['bundle']}"]
 
 
 def _format_leaf_story(leaf: dict[str, Any]) -> list[str]:
+    """Return the lines for one leaf, given as the values of `_describe_leaf_story`; the last is empty."""
     names = ", ".join(f"{name['en']} ({name['ko']}), {name['name']}" for name in leaf["names"])
     lines = [f"{leaf['pointer']}  {names or 'no common meaning'}", *_format_file_spot(leaf, "  ")]
     for outcome in leaf["fates"]:
         lines.append(f"  {outcome['document']}: {outcome['fate']} by {outcome['rule']}")
         for written_value in outcome["written"]:
-            lines += [f"    {line}" for line in _format_written_value(written_value, "", leaf_shown=True)]
+            lines += [f"    {line}" for line in _format_written_value(written_value, "", is_leaf_shown=True)]
         lines += [f"    {reading['what']} ({reading['rule']})" for reading in outcome["read_as"]]
     return [*lines, ""]
 
 
 def _format_file_spot(spot: dict[str, Any], indent: str) -> list[str]:
+    """Return the lines for a place in the submission, given as the values of `_describe_file_spot`."""
     octets = f"octets {spot['bytes']['start']} to {spot['bytes']['end']}, line {spot['line']}"
     if spot["value"] is None:
         return [
@@ -289,12 +301,16 @@ def _format_file_spot(spot: dict[str, Any], indent: str) -> list[str]:
 
 
 def _format_written_value(
-    written_value: dict[str, Any], indent: str, *, leaf_shown: bool = False
+    written_value: dict[str, Any], indent: str, *, is_leaf_shown: bool = False
 ) -> list[str]:
+    """Return the lines for a value of a request, given as the values of `_describe_written_value`.
+
+    With `is_leaf_shown`, its document and its leaves are left out: they are printed already.
+    """
     value = "nothing" if written_value["value"] is None else repr(written_value["value"])
     transforms = ", ".join(written_value["transforms"]) or "as it stands"
     lines = [f"{indent}{written_value['path']} = {value}"]
-    if not leaf_shown:
+    if not is_leaf_shown:
         lines[0] = (
             f"{indent}{written_value['document']}, application {written_value['application']}: "
             f"{written_value['path']} = {value}"
@@ -306,13 +322,14 @@ def _format_written_value(
         lines.append(
             f"{indent}  list {each['name']} {each['version']} ({each['source']}), {each['direction']}"
         )
-    for spot in () if leaf_shown else written_value["from"]:
+    for spot in () if is_leaf_shown else written_value["from"]:
         lines.append(f"{indent}  from {spot['pointer']}")
         lines += _format_file_spot(spot, f"{indent}    ")
-    return lines if leaf_shown else [*lines, ""]
+    return lines if is_leaf_shown else [*lines, ""]
 
 
 def _format_field_story(story: dict[str, Any]) -> list[str]:
+    """Return the lines for a field, given as the values of `_describe_field_story`; the last is empty."""
     lines = [
         f"{story['name']}  {story['en']} ({story['ko']}), {story['kind']}; {story['rule']}",
         f"  is at {story['place']}",
@@ -338,7 +355,7 @@ _LINE: Final = re.compile(r"line ([0-9]+)")
 @json_option("one JSON object")
 @mapping_path_option()
 def split_submission_file(arguments: Arguments) -> int:
-    """Print the result of splitting a submission; return 1 when it has problems."""
+    """Print the result of splitting a submission; return 1 when it has problems, or leaves without a fate."""
     bundle = load_mappings(arguments.path)
     report = _split_file_content(read_file(arguments.file), bundle)
     print_report(report, as_json=arguments.json, as_text=_print_split_report)
@@ -392,8 +409,8 @@ def _find_whole_refusal(root: etree._Element) -> dict[str, Any] | None:
 def describe_split_result(result: SplitResult) -> dict[str, Any]:
     """Return a split in the form that the verb prints."""
     ledger, unaccounted = [], []
-    names, xpaths = result.accounts.documents, XPathIndex()
-    for entry, pointer in result.accounts.list_entry_pointers(result.facts.root):
+    names, xpaths = result.ledger.documents, XPathIndex()
+    for entry, pointer in result.ledger.list_entry_pointers(result.submission_index.root):
         leaf = entry.leaf
         xpath = xpaths.get_xpath(leaf.element) + (f"/@{leaf.attribute}" if leaf.attribute is not None else "")
         pairs = [(name, fate) for name, fate in zip(names, entry.fates, strict=True) if fate is not None]
@@ -411,32 +428,33 @@ def describe_split_result(result: SplitResult) -> dict[str, Any]:
         }
         for request in result.requests
     ]
-    locations = ElementLocations(result.facts.root) if result.problems else None
+    locations = ElementLocations(result.submission_index.root) if result.problems else None
     return {
         "requests": requests,
         "ledger": ledger,
         "unaccounted": unaccounted,
         "problems": [
-            _describe_trouble(trouble, locations) for trouble in result.problems if locations is not None
+            _describe_diagnostic(trouble, locations) for trouble in result.problems if locations is not None
         ],
-        "namespaces": list_xpath_namespaces(result.facts.root),
-        "counts": result.accounts.count_fates(),
+        "namespaces": list_xpath_namespaces(result.submission_index.root),
+        "counts": result.ledger.count_fates(),
         "bundle": result.bundle,
     }
 
 
-def _describe_trouble(trouble: Diagnostic, locations: ElementLocations) -> dict[str, Any]:
+def _describe_diagnostic(diagnostic: Diagnostic, locations: ElementLocations) -> dict[str, Any]:
+    """Return a problem of a submission as plain values, with its XPath and line from `locations`."""
     return {
-        "id": trouble.problem.id,
-        "title": trouble.problem.title,
-        "message": trouble.detail,
-        "pointer": trouble.pointer,
-        "xpath": locations.find_xpath(trouble.pointer),
-        "line": locations.find_line_number(trouble.pointer),
-        "document": trouble.document,
-        "application": trouble.application,
-        "organisation": trouble.organisation or None,
-        "rule": str(trouble.rule) if trouble.rule is not None else None,
+        "id": diagnostic.problem.id,
+        "title": diagnostic.problem.title,
+        "message": diagnostic.detail,
+        "pointer": diagnostic.pointer,
+        "xpath": locations.find_xpath(diagnostic.pointer),
+        "line": locations.find_line_number(diagnostic.pointer),
+        "document": diagnostic.document,
+        "application": diagnostic.application,
+        "organisation": diagnostic.organisation or None,
+        "rule": str(diagnostic.rule) if diagnostic.rule is not None else None,
     }
 
 
@@ -489,6 +507,7 @@ def _describe_broken_rule(finding: DeclarationFinding, locations: ElementLocatio
 
 
 def _describe_leaf_fate(document: str, fate: Fate) -> dict[str, Any]:
+    """Return the fate of a leaf for a document as plain values; `target` is the first of `targets`."""
     return {
         "document": document,
         "fate": fate.fate,
@@ -499,6 +518,10 @@ def _describe_leaf_fate(document: str, fate: Fate) -> dict[str, Any]:
 
 
 def _print_split_report(report: dict[str, Any]) -> None:
+    """Print the requests, the problems and the counts of fates; `report` has no counts if nothing was split.
+
+    The problems then go to standard error.
+    """
     for request in report["requests"]:
         print(f"{request['document']} for {request['organisation']} (application {request['application']})")
         # A reader of XML knows a reference to a character, but not our escapes.

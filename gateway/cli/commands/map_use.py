@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.commands.map_diff import date_sentence
 from gateway.cli.home_folder import read_database, read_verb_settings
-from gateway.cli.named_files import name_file, read_file, write_file
+from gateway.cli.named_files import add_file_name_to_problem, read_file, write_file
 from gateway.cli.result_output import (
     ReportedFailure,
     print_failure,
@@ -31,8 +31,8 @@ from gateway.hub import (
     MappingChanges,
     check_bundle_period,
     check_removed_documents,
-    check_unsigned,
-    find_beginning,
+    check_unsigned_allowed,
+    find_day_start,
     get_current_time,
     load_active_rules,
     load_publisher_rules,
@@ -66,8 +66,11 @@ from gateway.share import MemoryPath, get_data_folder
 from gateway.store import MappingBundleRow, MappingPeriod, MappingUseRow, mapping_bundles
 
 #: The beginnings of the sentence, by whether the mappings are new: for activated and for planned ones.
-_NEW: Final = {True: "In force from the next message on", False: "Already in force; nothing was changed"}
-_PLANNED: Final = {True: "In force for what is received", False: "Already planned for what is received"}
+_ACTIVATION_PHRASES: Final = {
+    True: "In force from the next message on",
+    False: "Already in force; nothing was changed",
+}
+_PLAN_PHRASES: Final = {True: "In force for what is received", False: "Already planned for what is received"}
 
 
 @changing_verb("map use")
@@ -113,17 +116,21 @@ def use_mappings(arguments: Arguments) -> None:
     if arguments.cancel:
         _withdraw_plan(arguments)
         return
-    starts, folder = _check_offer(arguments)
+    starts, folder = _check_asked_mappings(arguments)
     # What takes long comes before the transaction, which then finds out whether it still holds.
-    over, report = _compare_folder(arguments, folder)
+    replaced_digest, report = _compare_folder(arguments, folder)
     with change_database(arguments) as change:
-        check_compared_mappings(change, over)
+        check_compared_mappings(change, replaced_digest)
         if starts is None:
             is_new, plan = activate_folder(change, folder, report), find_mapping_plan(change.conn, change.at)
         else:
             is_new, plan = store_folder_plan(change, folder, report, starts), None
     documents = format_count(len(folder.bundle.documents), "document")
-    clause = _NEW[is_new] if starts is None else f"{_PLANNED[is_new]} from {format_moment(starts)} on"
+    clause = (
+        _ACTIVATION_PHRASES[is_new]
+        if starts is None
+        else f"{_PLAN_PHRASES[is_new]} from {format_moment(starts)} on"
+    )
     sentence = f"{clause}: {documents}, bundle {folder.bundle.digest[:16]}."
     report["warnings"] += _warn_of_plan(arguments, plan, report["added"])
     if plan is not None and plan.starts is not None:
@@ -154,7 +161,7 @@ def _read_start(arguments: Arguments) -> datetime | None:
 
     Raises GW808 for a time that has come.
     """
-    start = find_beginning(arguments.start, _get_zone(arguments))
+    start = find_day_start(arguments.start, _get_zone(arguments))
     if start is None:
         return None
     if start <= get_current_time():
@@ -163,6 +170,7 @@ def _read_start(arguments: Arguments) -> datetime | None:
 
 
 def _withdraw_plan(arguments: Arguments) -> None:
+    """Withdraw the planned mappings, and print which ones they were and from when on they were planned."""
     with change_database(arguments) as change:
         plan = withdraw_mapping_plan(change)
     assert plan.starts is not None, "a plan has its date"
@@ -175,12 +183,12 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
     """Return the bundle in force and the changes of it by the folder; print the changes, unless with JSON."""
     with read_database(arguments) as conn:
         now = get_current_time()
-        over = mapping_bundles.find_active_digest(conn, now)
+        replaced_digest = mapping_bundles.find_active_digest(conn, now)
         changes, before = compare_with_active(conn, folder, now)
         active_files = read_mapping_files(open_active_mappings(conn, now))
         check_used_units(conn, before, folder.bundle)
     report = describe_mapping_changes(changes, folder.bundle, before)
-    _check_despite(arguments, folder)
+    _check_despite_wsdl(arguments, folder)
     settings = read_verb_settings(arguments)
     unfit = list(find_unfit_contracts(settings, folder.bundle))
     report["warnings"] = [*find_missing_addresses(settings, folder.bundle), *map(str, unfit)]
@@ -194,7 +202,7 @@ def _compare_folder(arguments: Arguments, folder: CheckedFolder) -> tuple[str | 
     if arguments.start is None:
         worse = set(unfit) - set(find_unfit_contracts(settings, before))
         _check_contracts([contract for contract in unfit if contract in worse], arguments, report)
-    return over, report
+    return replaced_digest, report
 
 
 def _find_unread_calendars(folder: CheckedFolder, changes: MappingChanges) -> list[str]:
@@ -213,7 +221,7 @@ def _get_zone(arguments: Arguments) -> ZoneInfo:
     return ZoneInfo(read_verb_settings(arguments).hub.time_zone)
 
 
-def _check_offer(arguments: Arguments) -> tuple[datetime | None, CheckedFolder]:
+def _check_asked_mappings(arguments: Arguments) -> tuple[datetime | None, CheckedFolder]:
     """Return the time from which on mappings come into force (None: at once), and the checked mappings."""
     starts, now = _read_start(arguments), get_current_time()
     folder = _check_folder(arguments.folder, arguments, now)
@@ -222,7 +230,7 @@ def _check_offer(arguments: Arguments) -> tuple[datetime | None, CheckedFolder]:
         planned = folder.bundle_file.terms.find_start(zone)
         if starts is None and planned is not None and planned > now:
             starts, arguments.start = planned, folder.bundle_file.terms.starts
-        with name_file(arguments.folder):
+        with add_file_name_to_problem(arguments.folder):
             check_bundle_period(folder.bundle_file, starts or now, zone)
     return starts, folder
 
@@ -235,9 +243,9 @@ def _check_folder(folder: Path | None, arguments: Arguments, now: datetime) -> C
         raise GatewayError(MISUSE, f"there is no folder or file {folder}", "map use")
     rules = load_publisher_rules(read_verb_settings(arguments))
     if folder.is_dir():
-        check_unsigned(rules)
+        check_unsigned_allowed(rules)
         return check_mapping_folder(folder)
-    with name_file(folder):
+    with add_file_name_to_problem(folder):
         return read_published_mappings(read_file(folder), rules, now)
 
 
@@ -254,17 +262,21 @@ def _check_removals(changes: MappingChanges, arguments: Arguments) -> None:
         raise click.exceptions.Exit(1) from refused
 
 
-def _check_despite(arguments: Arguments, folder: CheckedFolder) -> None:
+def _check_despite_wsdl(arguments: Arguments, folder: CheckedFolder) -> None:
     """Raise GW808 for an agency of ``--despite-wsdl`` that the folder does not have."""
     for name in arguments.despite:
         if name not in folder.bundle.organisations:
             raise GatewayError(MISUSE, f"the mappings have no organisation {name[:40]}", "--despite-wsdl")
 
 
-def _check_contracts(worse: Sequence[UnfitContract], arguments: Arguments, report: Mapping[str, Any]) -> None:
+def _check_contracts(
+    worse_contracts: Sequence[UnfitContract], arguments: Arguments, report: Mapping[str, Any]
+) -> None:
     """Raise GW519 where WSDLs take less than before, of agencies that ``--despite-wsdl`` does not name."""
     refused = [
-        contract for contract in worse if contract.is_certain and contract.agency not in arguments.despite
+        contract
+        for contract in worse_contracts
+        if contract.is_certain and contract.agency not in arguments.despite
     ]
     if not refused:
         return

@@ -11,10 +11,10 @@ from sqlalchemy import Connection
 
 from gateway.cli.audited_changes import change_database, print_change, read_act
 from gateway.cli.home_folder import (
-    closing_engine,
     find_server_warnings,
     keep_files_private,
     open_engine,
+    open_engine_of_any_version,
     read_verb_settings,
     refuse_lost_database,
 )
@@ -30,7 +30,7 @@ from gateway.cli.shared_options import (
 )
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
-from gateway.hub import get_current_time, get_mark_path
+from gateway.hub import get_current_time, get_database_mark_path
 from gateway.operations import (
     SKIPPED_NUMBERS,
     Act,
@@ -50,8 +50,8 @@ from gateway.store import DatabaseMark, audit_log, migrate_schema, read_transact
 def migrate_database(arguments: Arguments) -> None:
     """Apply the revisions that the database lacks, and print the version before and after."""
     settings = read_verb_settings(arguments)
-    before, after = apply_migrations(settings, read_act(arguments), new=arguments.new)
-    with closing_engine(settings) as engine:
+    before, after = apply_migrations(settings, read_act(arguments), is_new_hub=arguments.new)
+    with open_engine_of_any_version(settings) as engine:
         warnings = find_server_warnings(engine)
     if before == after:
         sentence = f"The database is at revision {after} already: nothing was changed."
@@ -62,19 +62,19 @@ def migrate_database(arguments: Arguments) -> None:
     print_done(arguments, sentence, *lines, before=before, after=after, warnings=warnings)
 
 
-def apply_migrations(settings: Settings, act: Act, *, new: bool) -> tuple[str | None, str]:
+def apply_migrations(settings: Settings, act: Act, *, is_new_hub: bool) -> tuple[str | None, str]:
     """Migrate the database of a home; return the version before and after.
 
-    A migration that changes something leaves its row of audit in the same transaction. Raises GW808 for an
-    empty database, unless it is to be that of a `new` hub.
+    A migration that changes something writes its audit row in the same transaction. Raises GW808 for an
+    empty database, unless `is_new_hub` is set and the home folder has no mark of an earlier database.
     """
 
     def record_migration(conn: Connection, before: str | None, after: str) -> None:
         versions = ({"revision": before}, {"revision": after})
         audit_log.record_action(conn, act.make_audit_entry("database", *versions), get_current_time())
 
-    with closing_engine(settings) as engine:
-        if new:
+    with open_engine_of_any_version(settings) as engine:
+        if is_new_hub:
             refuse_lost_database(settings, engine)
         else:
             refuse_empty_database(engine)
@@ -90,7 +90,7 @@ _VERDICTS: Final = {
     "other": "the evidence under it is another one: the database went on without what the head covers",
 }
 #: The largest number of partners, or of held tasks, that a sentence names; JSON names all.
-_MOST_NAMED: Final = 12
+_MAX_NAMED: Final = 12
 
 
 @home_verb("restore check")
@@ -100,7 +100,7 @@ def check_restore(arguments: Arguments) -> int:
     settings = read_verb_settings(arguments)
     heads = [read_head_text(file) for file in arguments.head]
     with open_engine(settings) as engine, read_transaction(engine) as conn:
-        judgment = compare_database_with_mark(conn, get_mark_path(settings), heads)
+        judgment = compare_database_with_mark(conn, get_database_mark_path(settings), heads)
     if arguments.json:
         print_json(_describe_judgment(judgment))
     else:
@@ -118,7 +118,7 @@ def confirm_restored_database(arguments: Arguments) -> None:
     reason, settings = read_reason(arguments), read_verb_settings(arguments)
     heads = [read_head_text(file) for file in arguments.head]
     with change_database(arguments, reason) as change:
-        judgment = compare_database_with_mark(change.conn, get_mark_path(settings), heads)
+        judgment = compare_database_with_mark(change.conn, get_database_mark_path(settings), heads)
         outcome = confirm_restore(change, judgment, arguments.skip)
     lines = [*_list_outcome_lines(outcome), *_list_lost_lines(judgment, outcome)]
     fields = {**asdict(outcome), **_describe_judgment(judgment)}
@@ -126,6 +126,7 @@ def confirm_restored_database(arguments: Arguments) -> None:
 
 
 def _describe_judgment(judgment: RestoreJudgment) -> dict[str, Any]:
+    """Return the comparison of a restored database with its mark and with tree heads as plain values."""
     return {
         "older": judgment.is_older,
         "problem": None if judgment.problem is None else str(judgment.problem),
@@ -138,6 +139,7 @@ def _describe_judgment(judgment: RestoreJudgment) -> dict[str, Any]:
 
 
 def _list_judgment_lines(judgment: RestoreJudgment, files: Sequence[Any]) -> Iterator[str]:
+    """Yield lines on the database, the mark and each head; `files` are the files of the heads, in order."""
     leaves = format_count(judgment.leaves, "leaf", "leaves")
     yield f"database: {_describe_state(judgment.current)}, {leaves} of evidence"
     if judgment.mark is None:
@@ -158,6 +160,7 @@ def _describe_state(mark: DatabaseMark | None) -> str:
 
 
 def _list_outcome_lines(outcome: RestoreOutcome) -> Iterator[str]:
+    """Yield sentences on the generation that begins, the tasks that are held and the deliveries that wait."""
     yield (
         f"The database goes on as generation {outcome.generation}: no new case has a number "
         f"below {outcome.first_case}."
@@ -167,7 +170,7 @@ def _list_outcome_lines(outcome: RestoreOutcome) -> Iterator[str]:
         tasks = tasks or f"{len(outcome.held)} tasks of the hub that were due are"
         yield (
             f"{tasks} held, for they may have been done: `gateway queue list --state HELD`, then "
-            f"`gateway queue release` or `cancel`: {', '.join(map(str, outcome.held[:_MOST_NAMED]))}."
+            f"`gateway queue release` or `cancel`: {', '.join(map(str, outcome.held[:_MAX_NAMED]))}."
         )
     if outcome.waiting:
         waiting = format_count(outcome.waiting, "delivery waits", "deliveries wait")
@@ -175,6 +178,7 @@ def _list_outcome_lines(outcome: RestoreOutcome) -> Iterator[str]:
 
 
 def _list_lost_lines(judgment: RestoreJudgment, outcome: RestoreOutcome) -> Iterator[str]:
+    """Yield sentences on the data that a restored database has lost, and the partners to ask for it."""
     current, mark = judgment.current, judgment.mark
     since = "ever" if current is None else f"after {format_moment(current.at)}"
     if judgment.problem is not None and mark is not None:
@@ -193,8 +197,8 @@ def _list_lost_lines(judgment: RestoreJudgment, outcome: RestoreOutcome) -> Iter
         if head.verdict != "kept":
             yield f"A head covers {head.leaves} leaves, of {judgment.leaves} that the database has."
     if outcome.partners:
-        names = ", ".join(outcome.partners[:_MOST_NAMED])
-        unlisted = len(outcome.partners) - _MOST_NAMED
+        names = ", ".join(outcome.partners[:_MAX_NAMED])
+        unlisted = len(outcome.partners) - _MAX_NAMED
         others = f" and {unlisted} more" if unlisted > 0 else ""
         yield (
             "Partners repeat by themselves only what has no receipt. Ask them to send again what they sent "

@@ -9,7 +9,7 @@ import click
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.home_folder import read_database
 from gateway.cli.list_options import page_options, require_row_number
-from gateway.cli.result_output import format_facts, print_json, print_table, require_row
+from gateway.cli.result_output import format_named_values, print_json, print_table, require_row
 from gateway.cli.shared_options import ROW_NUMBER, SEARCH_TEXT, changing_verb, home_verb, read_reason
 from gateway.cli.verb_groups import Arguments
 from gateway.operations import describe_sequence, describe_sequence_messages, format_count
@@ -34,7 +34,7 @@ def list_sequences(arguments: Arguments) -> None:
             limit=arguments.limit,
             after=require_row_number(arguments) or 0,
             party=arguments.party,
-            everything=arguments.everything,
+            includes_empty=arguments.everything,
         )
     print_table([describe_sequence(row) for row in sequences], as_json=arguments.json, columns=_COLUMNS)
 
@@ -55,7 +55,7 @@ def show_sequence(arguments: Arguments) -> None:
     if arguments.json:
         print_json(report)
         return
-    print(format_facts({name: value for name, value in report.items() if name != "messages"}))
+    print(format_named_values({name: value for name, value in report.items() if name != "messages"}))
     print_table(report["messages"], as_json=False, columns=_MESSAGE_COLUMNS)
 
 
@@ -81,14 +81,15 @@ def reset_sequence(arguments: Arguments) -> None:
     _change_sequence(arguments, "reset")
 
 
-def _change_sequence(arguments: Arguments, act: str) -> None:
+def _change_sequence(arguments: Arguments, action: str) -> None:
+    """Release or reset the message sequence that the arguments name, and print its next number."""
     from gateway.operations import change_sequence
 
     number, reason = arguments.sequence, read_reason(arguments)
     with change_database(arguments, reason) as change:
         require_row(message_sequences.find_by_id(change.conn, number), f"there is no order {number}")
-        sequence_change = change_sequence(change, act, number)
+        sequence_change = change_sequence(change, action, number)
     counted = format_count(len(sequence_change.moved), "message", "messages")
-    word = "Released" if act == "release" else "Gave up"
+    word = "Released" if action == "release" else "Gave up"
     sentence = f"{word} {counted} of order {number}; the next number is {sequence_change.number_after}."
     print_change(change, sentence, as_json=arguments.json, messages=list(sequence_change.moved))

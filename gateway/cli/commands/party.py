@@ -50,7 +50,7 @@ from gateway.store import agreements, list_searches, list_usage_periods, parties
 _STATES = ("ACTIVE", "SUSPENDED", "RETIRED")
 _ROLES = ("applicant", "carrier", "customs", "agency", "hub", "voucher")
 #: The role of a party that is registered without one.
-_ROLE = "applicant"
+_DEFAULT_ROLE = "applicant"
 _ID_WORDS = "a party id; repeatable"
 _CERTIFICATE_WORDS = "a valid signing certificate; repeatable"
 
@@ -58,7 +58,9 @@ _CERTIFICATE_WORDS = "a valid signing certificate; repeatable"
 @changing_verb("party add")
 @click.argument("party", type=ACTOR, help="the name of the party in the register")
 @click.option("--name", type=ACTOR, help="the name of the party in texts for people")
-@click.option("--role", type=click.Choice(_ROLES), help=f"the role of the party in the procedure ({_ROLE})")
+@click.option(
+    "--role", type=click.Choice(_ROLES), help=f"the role of the party in the procedure ({_DEFAULT_ROLE})"
+)
 @click.option("--id", multiple=True, metavar="[TYPE|]VALUE", help=_ID_WORDS)
 @click.option("--certificate", type=FILE, multiple=True, help=_CERTIFICATE_WORDS)
 def add_party(arguments: Arguments) -> None:
@@ -68,7 +70,7 @@ def add_party(arguments: Arguments) -> None:
     with change_database(arguments) as change:
         before = describe_party(change.conn, party)
         _check_same_party(arguments, before)
-        name, role = arguments.name or party, arguments.role or _ROLE
+        name, role = arguments.name or party, arguments.role or _DEFAULT_ROLE
         parties.register_party(change.conn, party, name, role, change.at, ids)
         for path in arguments.certificate:
             _add_valid_certificate(change, party, path)
@@ -77,7 +79,7 @@ def add_party(arguments: Arguments) -> None:
             change.leave_unchanged()
         else:
             change.record_trust_change(f"party {party}", before=before, after=after)
-    print_change(change, _describe_added(party, before, after), as_json=arguments.json, party=party)
+    print_change(change, _describe_registration(party, before, after), as_json=arguments.json, party=party)
 
 
 def _check_same_party(arguments: Arguments, before: Mapping[str, Any] | None) -> None:
@@ -92,7 +94,9 @@ def _check_same_party(arguments: Arguments, before: Mapping[str, Any] | None) ->
             raise GatewayError(MISUSE, detail, f"--{option}")
 
 
-def _describe_added(party: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> str:
+def _describe_registration(
+    party: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
+) -> str:
     """Return a sentence on the new registrations: the party, its ids, its certificates."""
     registered, now = before or {"ids": [], "certificates": []}, after or {}
     ids = [identifier for identifier in now["ids"] if identifier not in registered["ids"]]
@@ -183,12 +187,12 @@ _CERTIFICATE_COLUMNS = ("party", "use", "state", "from", "until", "days", "sha25
 
 
 @dataclass(frozen=True, slots=True)
-class _Window:
+class _UsePeriod:
     """The period of use, and the time when the earlier certificates end."""
 
     starts: datetime | None
     ends: datetime | None
-    cut: datetime | None
+    others_end_at: datetime | None
 
 
 @changing_verb("party certificate add")
@@ -202,7 +206,7 @@ class _Window:
 def add_certificate(arguments: Arguments) -> None:
     """Register a certificate for a party; raise the verdict on one that is not valid."""
     certificate = read_certificate_file(arguments.file)
-    window = _Window(arguments.start, arguments.until, arguments.cut)
+    window = _UsePeriod(arguments.start, arguments.until, arguments.cut)
     _check_time_window(window, certificate)
     with change_database(arguments) as change:
         conn, party = change.conn, arguments.party
@@ -214,27 +218,27 @@ def add_certificate(arguments: Arguments) -> None:
             demand_usable_certificate(
                 change.settings, conn, certificate, use, file_name, change.at, window.starts
             )
-        if window.cut is not None:
-            _end_other_certificates(conn, arguments, certificate, window.cut)
+        if window.others_end_at is not None:
+            _end_other_certificates(conn, arguments, certificate, window.others_end_at)
         new = make_certificate_row(certificate, arguments.use, window.starts, window.ends)
         parties.add_certificate(conn, party, new, change.at)
         change.record_trust_change(f"party {party}", before=before, after=describe_party(conn, party))
     sentence = f"Party {party} may use certificate {certificate.sha256} for {arguments.use}"
     if window.starts is not None:
         sentence += f" from {format_value(window.starts)}"
-    if window.cut is not None:
-        sentence += f"; its others end at {format_value(window.cut)}"
+    if window.others_end_at is not None:
+        sentence += f"; its others end at {format_value(window.others_end_at)}"
     print_change(change, f"{sentence}.", as_json=arguments.json, party=party, certificate=certificate.sha256)
 
 
-def _check_time_window(window: _Window, certificate: Certificate) -> None:
+def _check_time_window(window: _UsePeriod, certificate: Certificate) -> None:
     """Raise GW808 for a period in which the certificate is never valid, or that does not contain the cut."""
     starts = max(window.starts or certificate.not_before, certificate.not_before)
     ends = min(window.ends or certificate.not_after, certificate.not_after)
     if starts >= ends:
         detail = f"the period is empty: from {format_value(starts)} until {format_value(ends)}"
         raise GatewayError(MISUSE, detail, "--from --until")
-    if window.cut is not None and not starts <= window.cut < ends:
+    if window.others_end_at is not None and not starts <= window.others_end_at < ends:
         period = f"{format_value(starts)} to {format_value(ends)}"
         detail = f"the cut is outside the period of the new certificate: {period}"
         raise GatewayError(MISUSE, detail, "--cut")
@@ -268,12 +272,16 @@ def retire_certificate(arguments: Arguments) -> None:
 
 
 def _change_certificate(
-    arguments: Arguments, outcome: str, function: Callable[[Connection, str], bool]
+    arguments: Arguments, outcome: str, change_row: Callable[[Connection, str], bool]
 ) -> None:
+    """Change a certificate by `change_row`, and print the change; raise WrongRowError if there is none.
+
+    `outcome` ends the printed sentence.
+    """
     sha256 = arguments.sha256.lower()
     with change_database(arguments) as change:
         before = describe_certificate(change.conn, sha256)
-        if not function(change.conn, sha256):
+        if not change_row(change.conn, sha256):
             raise WrongRowError("there is no such certificate")
         after = describe_certificate(change.conn, sha256)
         change.record_trust_change(f"certificate {sha256}", before=before, after=after)
@@ -286,17 +294,17 @@ def _change_certificate(
 @click.option("--party", type=SEARCH_TEXT, help="only this party")
 def list_certificates(arguments: Arguments) -> None:
     """Print certificates with their periods, sorted by end."""
-    get_current_time = clock()
+    now = clock()
     with read_database(arguments) as conn:
         periods = [period for period in list_usage_periods(conn) if arguments.party in (None, period.owner)]
     rows = [
         {
             "party": period.owner,
             "use": period.use,
-            "state": period.state_at(get_current_time),
+            "state": period.state_at(now),
             "from": period.starts,
             "until": period.ends,
-            "days": max(0, (period.ends - get_current_time).days),
+            "days": max(0, (period.ends - now).days),
             "sha256": period.sha256,
             "subject": period.subject,
         }

@@ -48,14 +48,18 @@ def _load_next_key(settings: Settings) -> Signer:
 
 
 def _make_key_row(
-    key_settings: PkiSettings | NextKeySettings, load: Callable[[], Signer], times: int
+    key_settings: PkiSettings | NextKeySettings, load_signer: Callable[[], Signer], signature_count: int
 ) -> dict[str, Any]:
+    """Return the row of one signing key, with its rate of `signature_count` test signatures.
+
+    A key that cannot be loaded or used has its problem in the row, and `signs` is False.
+    """
     row: dict[str, Any] = dict.fromkeys((*_COLUMNS, "sha256", "a_second"), "")
     row |= {"source": _describe_key_source(key_settings), "signs": False}
     try:
-        signer = load()
+        signer = load_signer()
         row |= _describe_signer(signer)
-        row["a_second"] = _measure_signing_rate(signer, times)
+        row["a_second"] = _measure_signing_rate(signer, signature_count)
         row["signs"] = True
     except GatewayError as problem:
         row["problem"] = f"{problem.problem.id} {problem.detail}"
@@ -82,13 +86,13 @@ def _describe_key_source(key_settings: PkiSettings | NextKeySettings) -> str:
     return f"variable {key.env}" if key.env else f"file {key.file}"
 
 
-def _measure_signing_rate(signer: Signer, times: int) -> int:
+def _measure_signing_rate(signer: Signer, signature_count: int) -> int:
     """Return the number of signatures per second, after a first one that opens the token."""
     signer.sign(_SAMPLE)
     start = time.perf_counter()
-    for _ in range(times):
+    for _ in range(signature_count):
         signer.sign(_SAMPLE)
-    return round(times / max(time.perf_counter() - start, 1e-9))
+    return round(signature_count / max(time.perf_counter() - start, 1e-9))
 
 
 @home_verb("pki ours")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gateway.cli.list_description import read_description
+from gateway.cli.list_description import read_list_description
 from gateway.cli.named_files import load_key_file, read_file, read_signers, replace_file
-from gateway.cli.result_output import format_facts, print_json, print_sentence, print_table
+from gateway.cli.result_output import format_named_values, print_json, print_sentence, print_table
 from gateway.cli.shared_options import (
     FILE,
     changing_verb,
@@ -53,7 +53,7 @@ _SIGNER_OPTION = click.option("--signer", type=FILE, multiple=True, metavar="PEM
 @json_option()
 def make_list(arguments: Arguments) -> None:
     """Sign a list of our own from its description, and write it."""
-    draft = read_description(arguments.file)
+    draft = read_list_description(arguments.file)
     at = arguments.at or datetime.now(UTC)
     signer = load_key_file(arguments)
     signed_list = sign_trusted_list(draft, signer, now=at)
@@ -93,13 +93,13 @@ def import_list_file(arguments: Arguments) -> None:
     trusted_list, report = (
         _import_to_folder(arguments, at) if arguments.into else _import_to_home(arguments, at)
     )
-    sentence = _tell_import(trusted_list, was_activated=bool(report["taken"]), before=report["before"])
+    sentence = _describe_import(trusted_list, was_activated=bool(report["taken"]), before=report["before"])
     print_sentence(sentence, as_json=arguments.json)
     report = {"verb": arguments.verb_words, "done": sentence, **report} if arguments.json else report
     _print_list_report({**report, **_describe_list(trusted_list, at)}, as_json=arguments.json)
 
 
-def _tell_import(trusted_list: TrustedList, *, was_activated: bool, before: int | None) -> str:
+def _describe_import(trusted_list: TrustedList, *, was_activated: bool, before: int | None) -> str:
     name = f"Trusted list {trusted_list.sequence} of {trusted_list.territory} ({trusted_list.list_format})"
     if not was_activated:
         return f"{name} was stored already: nothing was changed."
@@ -117,7 +117,7 @@ def _import_to_home(arguments: Arguments, at: datetime) -> tuple[TrustedList, di
             ),
             "--into",
         )
-    import_outcome = _take_home_list(arguments, at)
+    import_outcome = _activate_home_list(arguments, at)
     return import_outcome.list, {
         "taken": import_outcome.was_activated,
         "before": import_outcome.previous_sequence,
@@ -126,28 +126,33 @@ def _import_to_home(arguments: Arguments, at: datetime) -> tuple[TrustedList, di
 
 
 def _import_to_folder(arguments: Arguments, at: datetime) -> tuple[TrustedList, dict[str, Any]]:
+    """Store the list in the folder `--into` if it succeeds the stored one; return the list in force.
+
+    `taken` is False if the stored list stays; `before` is the number of the list stored before. The signers
+    of both lists are written first, so that the list can be read after an interruption between the writes.
+    """
     data = read_file(arguments.file)
-    new = _open_expected_list(data, arguments)
-    list_file = arguments.into / f"{_make_file_name(new)}.xml"
+    new_list = _open_expected_list(data, arguments)
+    list_file = arguments.into / f"{_make_file_name(new_list)}.xml"
     signer_file = list_file.with_suffix(".signer.pem")
-    held = (
+    stored_list = (
         open_trusted_list(read_file(list_file), read_signers([signer_file])) if list_file.exists() else None
     )
-    trusted_list = choose_successor(held, new, at)
-    if trusted_list is new:
-        replace_file(signer_file, _join_both_signers(held, new))
+    trusted_list = choose_successor(stored_list, new_list, at)
+    if trusted_list is new_list:
+        replace_file(signer_file, _join_both_signers(stored_list, new_list))
         replace_file(list_file, data)
-        replace_file(signer_file, new.signer.pem)
+        replace_file(signer_file, new_list.signer.pem)
     return trusted_list, {
         "file": str(list_file),
-        "taken": trusted_list is new,
-        "before": held.sequence if held else None,
+        "taken": trusted_list is new_list,
+        "before": stored_list.sequence if stored_list else None,
     }
 
 
-def _join_both_signers(held: TrustedList | None, new: TrustedList) -> bytes:
+def _join_both_signers(stored_list: TrustedList | None, new_list: TrustedList) -> bytes:
     """Return the signers of the old and the new list, so that either file can be read again."""
-    return (held.signer.pem if held else b"") + new.signer.pem
+    return (stored_list.signer.pem if stored_list else b"") + new_list.signer.pem
 
 
 def _open_expected_list(data: bytes, arguments: Arguments) -> TrustedList:
@@ -170,6 +175,7 @@ def _make_file_name(trusted_list: TrustedList) -> str:
 
 
 def _describe_list(trusted_list: TrustedList, at: datetime) -> dict[str, Any]:
+    """Return a trusted list as plain values; `problem` and `reason` say why it is not fresh at `at`."""
     problem = None
     try:
         check_list_freshness(trusted_list, at)
@@ -208,6 +214,7 @@ def _describe_list(trusted_list: TrustedList, at: datetime) -> dict[str, Any]:
 
 
 def _describe_service(trusted_list: TrustedList, number: int, at: datetime) -> dict[str, Any]:
+    """Return the service with index `number` of a trusted list, with its status and its levels at `at`."""
     service = trusted_list.services[number]
     service_status = service.find_status(at)
     return {
@@ -223,17 +230,18 @@ def _describe_service(trusted_list: TrustedList, number: int, at: datetime) -> d
 
 
 def _print_list_report(report: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the report as JSON; or as text, with counts in place of lists and one line for each service."""
     if as_json:
         print_json(report)
         return
     counted = {name: len(value) if isinstance(value, list) else value for name, value in report.items()}
-    print(format_facts(counted))
+    print(format_named_values(counted))
     for each in report["services"]:
         levels = ", ".join(each["levels"]) or "no level"
         print(f"  {each['name']}: {each['status']} since {format_value(each['since'])}, {levels}")
 
 
-def _take_home_list(arguments: Arguments, at: datetime) -> ImportedList:
+def _activate_home_list(arguments: Arguments, at: datetime) -> ImportedList:
     """Activate the list of a file in a home; after a refusal the previous list stays in force."""
     # Imported on use, because it loads the database packages.
     from gateway.cli.audited_changes import read_act
@@ -267,12 +275,14 @@ def list_lists(arguments: Arguments) -> None:
     print_table(report, as_json=arguments.json, columns=_COLUMNS)
 
 
-def _find_list_states(conn: Connection, terms: RecognitionPolicy, at: datetime) -> dict[str, str]:
+def _find_list_states(
+    conn: Connection, recognition_policy: RecognitionPolicy, at: datetime
+) -> dict[str, str]:
     """Return the state of each list in force, by its digest."""
     from gateway.hub import LoadedTrustedLists, TrustedListCache
     from gateway.pki import TrustStore
 
-    lists: LoadedTrustedLists = TrustedListCache().load_lists(conn, terms)
+    lists: LoadedTrustedLists = TrustedListCache().load_lists(conn, recognition_policy)
     context = RecognitionContext(TrustStore(()), lists.root, lists.others).list_current_lists(at)
     return {each.sha256: "ours" if each is lists.root else "in force" for each, _ in context}
 

@@ -73,7 +73,7 @@ def recognize_signer(arguments: Arguments) -> int:
     at = arguments.at or datetime.now(UTC)
     recognition, refused = _read_recognition_lists(arguments, at)
     data = read_file(arguments.file)
-    certificate, admission = _judge_signed_file(data, at, recognition)
+    certificate, admission = _admit_signed_file(data, at, recognition)
     verdict = admission.verdict
     report = {
         "file": str(arguments.file),
@@ -98,6 +98,7 @@ def recognize_signer(arguments: Arguments) -> int:
 def _read_recognition_lists(
     arguments: Arguments, at: datetime
 ) -> tuple[RecognitionContext, dict[str, GatewayError]]:
+    """Return the anchors and trusted lists of the arguments, and the error of each refused list by file."""
     policy = replace(load_shipped_policy(), revocation=_REVOCATION[arguments.revocation])
     store = TrustStore(
         read_certificate_files(arguments.anchor), read_certificate_files(arguments.intermediate), policy
@@ -111,9 +112,13 @@ def _read_recognition_lists(
     return RecognitionContext(store, root, others, revocations), refused
 
 
-def _judge_signed_file(
+def _admit_signed_file(
     data: bytes, at: datetime, recognition: RecognitionContext
 ) -> tuple[Certificate, Admission]:
+    """Return the signer of a certificate, a signed or a vouched document, and the admission of this signer.
+
+    Raises GW402 for a file that is neither a certificate nor XML.
+    """
     if data[:1] == b"\x30" or data.lstrip().startswith(b"-----BEGIN"):
         certificate = read_certificate(data)
         return certificate, admit_signer(certificate, at, CertificateUse.SIGNING, recognition)

@@ -28,11 +28,11 @@ from gateway.config import mask_url
 from gateway.errors import MISUSE, REVOCATION_UNKNOWN, GatewayError
 from gateway.hub import (
     FetchSource,
+    delete_fetched_lists,
     fetch_source_now,
     get_current_time,
     load_trust_store,
     read_fetch_sources,
-    withdraw_fetched_lists,
 )
 from gateway.monitor import SourceTerm, list_source_freshness
 from gateway.operations import describe_source, format_count
@@ -44,9 +44,9 @@ _COLUMNS: Final = (
     *("fetched_at", "failures", "problem"),
 )
 _FETCHES: Final = ("delivery", "name", "state", "problem")
-_POLL: Final = 0.2
+_POLL_SECONDS: Final = 0.2
 _WAIT_WORDS: Final = "time to wait for the end of the first attempts"
-_OVER: Final = frozenset({"DELIVERED", "FAILED", "CANCELLED"})
+_FINAL_STATES: Final = frozenset({"DELIVERED", "FAILED", "CANCELLED"})
 
 
 @home_verb("pki source list")
@@ -106,12 +106,12 @@ def _await_fetch_deliveries(arguments: Arguments, queued: dict[int, str]) -> lis
         with read_database(arguments) as conn:
             delivery_rows = [deliveries.find_by_id(conn, delivery) for delivery in queued]
         rows = [row for row in delivery_rows if row is not None]
-        if all(row.state in _OVER or row.problem for row in rows) or time.monotonic() >= end:
+        if all(row.state in _FINAL_STATES or row.problem for row in rows) or time.monotonic() >= end:
             return [
                 {"delivery": row.id, "name": queued[row.id], "state": row.state, "problem": row.problem or ""}
                 for row in rows
             ]
-        time.sleep(_POLL)
+        time.sleep(_POLL_SECONDS)
 
 
 @changing_verb("pki source forget")
@@ -121,10 +121,10 @@ def forget_source(arguments: Arguments) -> None:
     name = arguments.name
     with change_database(arguments) as change:
         before = describe_source(change.conn, name)
-        gone = withdraw_fetched_lists(change.conn, name, change.at, change.actor)
+        withdrawn_count = delete_fetched_lists(change.conn, name, change.at, change.actor)
         change.record_trust_change(f"source {name}", before=before)
-    sentence = f"Deactivated {format_count(gone, 'list')} of source {name}."
-    print_change(change, sentence, as_json=arguments.json, source=name, lists=gone)
+    sentence = f"Deactivated {format_count(withdrawn_count, 'list')} of source {name}."
+    print_change(change, sentence, as_json=arguments.json, source=name, lists=withdrawn_count)
 
 
 @changing_verb("pki crl")
@@ -138,8 +138,10 @@ def load_crl_file(arguments: Arguments) -> None:
         origins = read_lists_not_loaded(change.settings, change.conn)
         if arguments.withdraw:
             withdrawn = withdraw_crls(change.conn, content, change.at, origins)
-            in_hand = read_hub_revocations(change.settings, change.conn, trust.policy.certificates)
-            remaining = [_count_remaining_lists(each, in_hand) for each in withdrawn]
+            revocations_in_hand = read_hub_revocations(
+                change.settings, change.conn, trust.policy.certificates
+            )
+            remaining = [_count_remaining_lists(each, revocations_in_hand) for each in withdrawn]
             lists = [*map(_describe_withdrawn_list, withdrawn, remaining)]
             sentences = [*map(_format_withdrawal, withdrawn, remaining)]
         else:
@@ -147,8 +149,10 @@ def load_crl_file(arguments: Arguments) -> None:
             authorities = list_trusted_authorities(change.settings, change.conn, change.at)
             succession = ListSuccession(authorities, change.at, trust.policy.crl_age_most)
             loaded = load_crls(change.conn, content, succession, origins)
-            in_hand = read_hub_revocations(change.settings, change.conn, trust.policy.certificates)
-            _check_list_count(len(before.lists), len(in_hand.lists))
+            revocations_in_hand = read_hub_revocations(
+                change.settings, change.conn, trust.policy.certificates
+            )
+            _check_list_count(len(before.lists), len(revocations_in_hand.lists))
             lists = [_describe_list(each) for each in loaded]
             sentences = [_format_loading(each) for each in loaded]
         issuers = "; ".join(dict.fromkeys(each["issuer"] or each["sha256"] for each in lists))
@@ -167,6 +171,7 @@ def _check_list_count(before: int, after: int) -> None:
 
 
 def _describe_list(loaded: LoadedList) -> dict[str, Any]:
+    """Return a revocation list that was loaded from a file as plain values."""
     return {
         "issuer": loaded.issuer,
         "new": loaded.is_new,
@@ -185,6 +190,10 @@ def _count_remaining_lists(withdrawn: WithdrawnList, in_hand: RevocationData) ->
 
 
 def _describe_withdrawn_list(withdrawn: WithdrawnList, remaining: int | None) -> dict[str, Any]:
+    """Return a withdrawn list as plain values; `in_force` says whether it is still used from another origin.
+
+    `remaining` is the number of lists of the issuer; None if the issuer cannot be read.
+    """
     crl = withdrawn.crl
     return {
         "issuer": crl.issuer if crl else None,
@@ -196,6 +205,7 @@ def _describe_withdrawn_list(withdrawn: WithdrawnList, remaining: int | None) ->
 
 
 def _format_loading(loaded: LoadedList) -> str:
+    """Return a sentence on the loading of a revocation list: whether it is new, and whether it is used."""
     name = f"List of changes of {loaded.issuer}" if loaded.is_delta else f"List of {loaded.issuer}"
     if not loaded.is_in_force:
         return (
@@ -214,6 +224,7 @@ def _format_loading(loaded: LoadedList) -> str:
 
 
 def _format_withdrawal(withdrawn: WithdrawnList, remaining: int | None) -> str:
+    """Return sentences on a withdrawn list; `remaining` counts the lists of its issuer, None if unknown."""
     sentence = f"{withdrawn.description[0].upper()}{withdrawn.description[1:]} is withdrawn."
     if withdrawn.origin is not None:
         return f"{sentence} It is in force {withdrawn.origin.description} still: {withdrawn.origin.remedy}."

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, get_args
 import click
 
 from gateway.cli.named_files import read_file, read_policy_octets
-from gateway.cli.result_output import format_facts, format_json, show_progress
+from gateway.cli.result_output import format_json, format_named_values, show_progress
 from gateway.cli.shared_options import FILE, json_option
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CERTIFICATE_UNTRUSTED, MISUSE, OUR_MISTAKE, GatewayError
@@ -61,11 +61,11 @@ _BATCH_WORDS: Final = (
     "one JSON object for each case, with these option names as keys; the options give the missing values"
 )
 # Certificates of any origin: path validation only permits paths of this length.
-_LONGEST_ALONE: Final = 16
-_FILES: Final = ("leaf", "intermediate", "anchor", "crl", "ocsp", "rules")
-_LISTS: Final = ("intermediate", "anchor", "crl", "ocsp", "policy")
+_MAX_PATH_LENGTH: Final = 16
+_FILE_OPTIONS: Final = ("leaf", "intermediate", "anchor", "crl", "ocsp", "rules")
+_LIST_OPTIONS: Final = ("intermediate", "anchor", "crl", "ocsp", "policy")
 # Longer input is refused by its reader; sending it to the child first would cost more than the validation.
-_MOST: Final = {
+_MAX_OCTETS: Final = {
     "leaf": MAX_BUNDLE_OCTETS,
     "intermediate": MAX_BUNDLE_OCTETS,
     "anchor": MAX_BUNDLE_OCTETS,
@@ -78,7 +78,7 @@ _SWITCHES: Final = ("require_explicit_policy", "inhibit_mapping", "inhibit_any")
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ValidationCase:
     """One certificate to be validated, with all input of the validation; files are octets."""
 
     leaf: bytes
@@ -100,6 +100,7 @@ class Case:
         return ValidationInput(self.anchor, self.intermediate, self.crl, self.ocsp, self._make_trust_rules())
 
     def _make_trust_rules(self) -> TrustPolicy:
+        """Return the trust policy: the shipped one, or that in `rules`, changed by the case's options."""
         policies = PolicyInputs(
             frozenset(self.policy) or ANY_POLICY.accepted,
             explicit=self.require_explicit_policy,
@@ -114,10 +115,10 @@ class Case:
         if self.rules is None or policies != ANY_POLICY:
             rules = replace(rules, policies=policies)
         if self.use == "any":
-            return replace(rules, certificates=PATH_RULES, leaf_may_be_ca=True, path_most=_LONGEST_ALONE)
+            return replace(rules, certificates=PATH_RULES, leaf_may_be_ca=True, path_most=_MAX_PATH_LENGTH)
         return rules
 
-    def judge_certificate(self, examiner: CertificateExaminer, at: datetime) -> Verdict:
+    def validate_certificate(self, examiner: CertificateExaminer, at: datetime) -> Verdict:
         """Validate the certificate; as of `at` if the case has no time."""
         moment = self.at or at
         if self.use != "any" and len(self.intermediate) > MAX_PEER_CERTIFICATES:
@@ -176,8 +177,8 @@ def validate_certificates(arguments: Arguments) -> int:
     status = 0
     try:
         with show_progress("validating certificates", 1 if lines is None else len(lines)) as bar:
-            for report in _judge_all_cases(arguments, lines, examiner):
-                text = format_json(report) if arguments.json else format_facts(report)
+            for report in _validate_all_cases(arguments, lines, examiner):
+                text = format_json(report) if arguments.json else format_named_values(report)
                 bar.print_line(text, sys.stdout)
                 bar.advance_one()
                 wrong = _MISUSE if report["problem"] == MISUSE.id else int(report["verdict"] != "valid")
@@ -191,22 +192,26 @@ def _read_batch_lines(batch: Path) -> list[bytes]:
     return [line for line in read_file(batch).splitlines() if line.strip()]
 
 
-def _judge_all_cases(
+def _validate_all_cases(
     arguments: Arguments, lines: list[bytes] | None, examiner: CertificateExaminer
 ) -> Iterator[dict[str, Any]]:
+    """Yield the verdict on each case: one of the command line, or one for each JSON text in `lines`.
+
+    An error in a line makes its verdict `indeterminate`.
+    """
     at = get_current_time()
     options = {
         name: value
         for name, value in vars(arguments).items()
-        if name in Case.__slots__ and value not in (None, ())
+        if name in ValidationCase.__slots__ and value not in (None, ())
     }
     if lines is None:
-        yield _judge_one_case(_read_case_words(options), examiner, at)
+        yield _validate_one_case(_read_case(options), examiner, at)
         return
     for line in lines:
         try:
             # Values that a line omits are taken from the command line.
-            yield _judge_one_case(_read_case_words({**options, **_read_batch_line(line)}), examiner, at)
+            yield _validate_one_case(_read_case({**options, **_read_batch_line(line)}), examiner, at)
         except GatewayError as mistake:
             yield _describe_case_verdict("indeterminate", mistake.problem.id, mistake.detail)
         # An error in one line must not prevent the results of the following ones.
@@ -214,7 +219,7 @@ def _judge_all_cases(
             yield _describe_case_verdict("indeterminate", OUR_MISTAKE.id, type(error).__name__)
 
 
-def _refuse_twin_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
         raise ValueError("a key that occurs twice")
@@ -222,8 +227,9 @@ def _refuse_twin_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_batch_line(line: bytes) -> Mapping[str, Any]:
+    """Return the JSON object in a line; raise GW808 for repeated keys, and for anything else."""
     try:
-        case_values = json.loads(line, object_pairs_hook=_refuse_twin_keys)
+        case_values = json.loads(line, object_pairs_hook=_refuse_repeated_keys)
     except (ValueError, RecursionError) as wrong:
         raise GatewayError(MISUSE, f"a line that is not JSON: {str(wrong)[:100]}") from None
     if not isinstance(case_values, dict):
@@ -231,11 +237,12 @@ def _read_batch_line(line: bytes) -> Mapping[str, Any]:
     return case_values
 
 
-def _judge_one_case(case: Case, examiner: CertificateExaminer, at: datetime) -> dict[str, Any]:
+def _validate_one_case(case: ValidationCase, examiner: CertificateExaminer, at: datetime) -> dict[str, Any]:
+    """Validate the certificate of `case` at `at`; return the verdict as plain values, with milliseconds."""
     # After the end of a child a new one is started here, so that the next case is not charged for it.
     examiner.start_and_await_children()
     start = time.perf_counter()
-    verdict = case.judge_certificate(examiner, at)
+    verdict = case.validate_certificate(examiner, at)
     spent = round((time.perf_counter() - start) * 1000, 1)
     return _describe_case_verdict(
         verdict.status,
@@ -249,6 +256,7 @@ def _judge_one_case(case: Case, examiner: CertificateExaminer, at: datetime) -> 
 
 
 def _describe_case_verdict(verdict: str, problem: str | None, reason: str, **more: Any) -> dict[str, Any]:
+    """Return a verdict as plain values; `more` adds values or replaces the empty path and the zero time."""
     case_verdict: dict[str, Any] = {
         "verdict": verdict,
         "problem": problem,
@@ -259,26 +267,27 @@ def _describe_case_verdict(verdict: str, problem: str | None, reason: str, **mor
     return {**case_verdict, **more}
 
 
-def _read_case_words(case_values: Mapping[str, Any]) -> Case:
+def _read_case(case_values: Mapping[str, Any]) -> ValidationCase:
     """Return the case of these values; raise GW808 for invalid ones."""
-    _check_case_words(case_values)
+    _check_case_values(case_values)
     values = {name: value for name, value in case_values.items() if value is not None}
-    for name in _LISTS:
+    for name in _LIST_OPTIONS:
         entries = values.get(name, [])
         values[name] = tuple(entries) if isinstance(entries, list | tuple) else (entries,)
-    for name in _FILES:
+    for name in _FILE_OPTIONS:
         if name not in values:
             continue
-        texts = values[name] if name in _LISTS else (values[name],)
+        texts = values[name] if name in _LIST_OPTIONS else (values[name],)
         octets = tuple(_refuse_long_octets(_read_named_octets(each, name), name) for each in texts)
-        values[name] = octets if name in _LISTS else octets[0]
+        values[name] = octets if name in _LIST_OPTIONS else octets[0]
     if "at" in values:
-        values["at"] = _read_judging_moment(values["at"])
-    return Case(**values)
+        values["at"] = _parse_validation_time(values["at"])
+    return ValidationCase(**values)
 
 
-def _check_case_words(case_values: Mapping[str, Any]) -> None:
-    unknown = sorted(set(case_values) - set(Case.__slots__))
+def _check_case_values(case_values: Mapping[str, Any]) -> None:
+    """Raise GW808 unless the values of a case have known keys, the required files, and permitted values."""
+    unknown = sorted(set(case_values) - set(ValidationCase.__slots__))
     if unknown:
         raise GatewayError(MISUSE, f"unknown key {unknown[0][:80]!r}", "pki validate")
     for name in ("leaf", "anchor"):
@@ -290,7 +299,7 @@ def _check_case_words(case_values: Mapping[str, Any]) -> None:
     for name in _SWITCHES:
         if not isinstance(case_values.get(name), bool | None):
             raise GatewayError(MISUSE, f"{name} is neither true nor false", "pki validate")
-    for each in _list_text_values(case_values, "leaf", "at", "rules", *_LISTS):
+    for each in _list_text_values(case_values, "leaf", "at", "rules", *_LIST_OPTIONS):
         if not isinstance(each, str):
             raise GatewayError(MISUSE, "a value that is not text", "pki validate")
     for each in _list_text_values(case_values, "policy"):
@@ -299,6 +308,7 @@ def _check_case_words(case_values: Mapping[str, Any]) -> None:
 
 
 def _list_text_values(case_values: Mapping[str, Any], *names: str) -> Iterator[Any]:
+    """Yield the values of the options `names`: each entry of a list, each single value, nothing for None."""
     for name in names:
         option_value = case_values.get(name)
         yield from (
@@ -311,9 +321,9 @@ def _list_text_values(case_values: Mapping[str, Any], *names: str) -> Iterator[A
 
 
 def _refuse_long_octets(octets: bytes, name: str) -> bytes:
-    if len(octets) > _MOST[name]:
+    if len(octets) > _MAX_OCTETS[name]:
         raise GatewayError(
-            MISUSE, f"--{name}: {len(octets):,} octets; the limit is {_MOST[name]:,}", "pki validate"
+            MISUSE, f"--{name}: {len(octets):,} octets; the limit is {_MAX_OCTETS[name]:,}", "pki validate"
         )
     return octets
 
@@ -339,7 +349,7 @@ def _is_readable_file(text: str) -> bool:
         return False
 
 
-def _read_judging_moment(text: str) -> datetime:
+def _parse_validation_time(text: str) -> datetime:
     try:
         moment = parse_iso_datetime(text)
         return convert_to_utc(moment) if moment.tzinfo else moment.replace(tzinfo=UTC)

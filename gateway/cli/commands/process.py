@@ -16,20 +16,20 @@ from typing import Final
 import click
 
 from gateway.cli.audited_changes import make_act
-from gateway.cli.child_processes import Target, keep_children, prepare_fork
+from gateway.cli.child_processes import ChildFunction, import_before_fork, run_children_until_stopped
 from gateway.cli.commands.migrate import apply_migrations
 from gateway.cli.home_folder import (
-    closing_engine,
-    find_empty_settings,
-    find_left_out_keys,
+    find_empty_settings_warning,
+    find_left_out_key_warnings,
+    find_permission_warnings,
     find_server_warnings,
     find_settings_file,
-    find_wide_permissions,
     keep_files_private,
+    open_engine_of_any_version,
     read_verb_settings,
     refuse_other_database,
 )
-from gateway.cli.hub_findings import check_own_hub, open_looking_hub
+from gateway.cli.hub_findings import check_own_hub, open_read_only_hub
 from gateway.cli.program_version import describe_program
 from gateway.cli.shared_options import home_options, new_home_option
 from gateway.cli.verb_groups import Arguments, verb
@@ -71,7 +71,7 @@ from gateway.web import (
 
 _log = logging.getLogger(__name__)
 _LOG_WORDS = "write the log as JSON Lines, on standard error"
-_DAY = 86_400.0
+_DAY_SECONDS = 86_400.0
 #: The module of a delivery process; it is imported once, before the first process is forked.
 _WORKER_MODULE = "gateway.delivery.wiring"
 
@@ -89,11 +89,12 @@ def run_gateway(arguments: Arguments) -> int:
 
 
 def _run_all(settings: Settings, arguments: Arguments) -> int:
+    """Migrate the database, and run serving and delivery processes until stopped; return the exit status."""
     _check_free_port(settings)
-    apply_migrations(settings, make_act("run"), new=arguments.new)
+    apply_migrations(settings, make_act("run"), is_new_hub=arguments.new)
     check_own_hub(settings)
     workers = arguments.workers or settings.delivery.processes
-    targets = [*_list_delivering(workers), serve_http_requests]
+    targets = [*_list_delivery_functions(workers), serve_http_requests]
     if settings.console.enabled:
         check_port(build_console_address(settings))
         targets.append(serve_console_requests)
@@ -101,18 +102,21 @@ def _run_all(settings: Settings, arguments: Arguments) -> int:
         check_port(build_api_address(settings))
         targets.append(serve_api_requests)
 
-    def prepare_child(target: Target) -> None:
+    def prepare_child(target: ChildFunction) -> None:
         # After the first workers, which take 30 MiB less without it.
         module = _SERVING_MODULES.get(target)
         if module is not None:
-            prepare_fork(module)
+            import_before_fork(module)
 
     starting = Processes(
-        serves=True, console=settings.console.enabled, api=settings.api.enabled, workers=workers
+        serves_http=True,
+        serves_console=settings.console.enabled,
+        serves_api=settings.api.enabled,
+        worker_count=workers,
     )
-    prepare_fork(_WORKER_MODULE)
+    import_before_fork(_WORKER_MODULE)
     with announce_start(settings, starting, as_json=arguments.json), catch_stop_signals() as stop:
-        return keep_children(targets, arguments, stop, prepare_child)
+        return run_children_until_stopped(targets, arguments, stop, prepare_child)
 
 
 @verb("serve")
@@ -151,15 +155,16 @@ def run_worker(arguments: Arguments) -> int:
 
 
 def _run_workers(settings: Settings, arguments: Arguments) -> int:
+    """Run the configured number of delivery processes until stopped; return the exit status."""
     workers = settings.delivery.processes
     if workers == 1:
         return deliver_and_warn(arguments)
-    prepare_fork(_WORKER_MODULE)
+    import_before_fork(_WORKER_MODULE)
     with (
-        announce_start(settings, Processes(workers=workers), as_json=arguments.json),
+        announce_start(settings, Processes(worker_count=workers), as_json=arguments.json),
         catch_stop_signals() as stop,
     ):
-        return keep_children(_list_delivering(workers), arguments, stop)
+        return run_children_until_stopped(_list_delivery_functions(workers), arguments, stop)
 
 
 @contextmanager
@@ -177,12 +182,12 @@ def _open_database(arguments: Arguments) -> Iterator[Settings]:
     settings = read_verb_settings(arguments)
     source = _find_source(arguments)
     for warning in (
-        *find_empty_settings(source),
-        *find_left_out_keys(settings, source),
-        *find_wide_permissions(settings, source),
+        *find_empty_settings_warning(source),
+        *find_left_out_key_warnings(settings, source),
+        *find_permission_warnings(settings, source),
     ):
         _log.warning("%s", warning)
-    with closing_engine(settings) as engine:
+    with open_engine_of_any_version(settings) as engine:
         check_file_at_start(get_database_state(engine).damage)
         await_server(engine)
         for warning in find_server_warnings(engine):
@@ -192,14 +197,14 @@ def _open_database(arguments: Arguments) -> Iterator[Settings]:
         sqlite = get_database_state(engine).sqlite
         file = None if sqlite is None else copy(sqlite.file)
         if file is not None:
-            file.note_opened()
+            file.record_opened_file()
     yield settings
     if file is not None and file.is_exchanged():
         _log.error("the file of the database was removed or replaced while the gateway ran")
         return
-    with suppress(GatewayError), closing_engine(settings, at_work=True) as engine:
+    with suppress(GatewayError), open_engine_of_any_version(settings, at_work=True) as engine:
         keep_database_mark(engine)
-    with closing_engine(settings) as engine:
+    with open_engine_of_any_version(settings) as engine:
         close_database_file(get_database_state(engine).damage)
 
 
@@ -216,65 +221,67 @@ def serve_http_requests(arguments: Arguments) -> int:
     """Serve HTTP until stopped; raise any problem that would end each serving process."""
     from gateway.web import serve_application
 
-    return _serve_requests(arguments, Processes(serves=True), serve_application)
+    return _serve_requests(arguments, Processes(serves_http=True), serve_application)
 
 
 def serve_console_requests(arguments: Arguments) -> int:
     """Serve the console until stopped; raise any problem that would end each serving process."""
     from gateway.web import serve_console
 
-    return _serve_requests(arguments, Processes(console=True), serve_console)
+    return _serve_requests(arguments, Processes(serves_console=True), serve_console)
 
 
 def serve_api_requests(arguments: Arguments) -> int:
     """Serve the API until stopped; raise any problem that would end each serving process."""
     from gateway.web import serve_api
 
-    return _serve_requests(arguments, Processes(api=True), serve_api)
+    return _serve_requests(arguments, Processes(serves_api=True), serve_api)
 
 
 def _serve_requests(
-    arguments: Arguments, starting: Processes, serve: Callable[[Settings, str | None], None]
+    arguments: Arguments, processes: Processes, serve: Callable[[Settings, str | None], None]
 ) -> int:
+    """Check the settings, announce the processes, then call `serve` until it is stopped; return 0."""
     set_up_logging(as_json=arguments.json)
     settings = read_verb_settings(arguments)
     # A problem that would end each serving process is reported once, before there are any.
     check_own_hub(settings)
-    with announce_start(settings, starting, as_json=arguments.json):
+    with announce_start(settings, processes, as_json=arguments.json):
         serve(settings, find_settings_file(arguments))
     return 0
 
 
 #: The modules of the serving processes; that of a console or an API that is not served is not imported.
-_SERVING_MODULES: Final[Mapping[Target, str]] = {
+_SERVING_MODULES: Final[Mapping[ChildFunction, str]] = {
     serve_http_requests: "gateway.web.serving_process",
     serve_console_requests: "gateway.web.console_process",
     serve_api_requests: "gateway.web.api_process",
 }
 
 
-def _list_delivering(workers: int) -> list[Target]:
+def _list_delivery_functions(workers: int) -> list[ChildFunction]:
     """Return the functions of `workers` delivery processes; one of them warns daily of expiring data."""
     return [deliver_and_warn, *[deliver_messages] * (workers - 1)]
 
 
 def deliver_and_warn(arguments: Arguments) -> int:
     """Deliver until stopped, and log once a day the certificates and other data that expire."""
-    return _deliver(arguments, warns=True)
+    return _deliver(arguments, logs_expiries=True)
 
 
 def deliver_messages(arguments: Arguments) -> int:
     """Deliver until stopped, without the daily warnings: another delivery process logs them."""
-    return _deliver(arguments, warns=False)
+    return _deliver(arguments, logs_expiries=False)
 
 
-def _deliver(arguments: Arguments, *, warns: bool) -> int:
+def _deliver(arguments: Arguments, *, logs_expiries: bool) -> int:
+    """Run a delivery worker until stopped; return 0. `logs_expiries`: log daily which certificates expire."""
     set_up_logging(as_json=arguments.json)
     source = _find_source(arguments)
     file = SettingsFile(Path(source), lambda: read_verb_settings(arguments)) if source else None
     settings = read_verb_settings(arguments)
     bind_to_processor(settings.delivery.cpu_affinity)
-    announced = announce_start(settings, Processes(workers=1), as_json=arguments.json)
+    announced = announce_start(settings, Processes(worker_count=1), as_json=arguments.json)
     with announced, catch_stop_signals() as stop:
         try:
             worker = build_worker(settings, file, stop.wait)
@@ -283,17 +290,17 @@ def _deliver(arguments: Arguments, *, warns: bool) -> int:
                 return 0
             raise
         report_ready()
-        if warns:
-            threading.Thread(target=log_endings_daily, args=(settings, stop), daemon=True).start()
+        if logs_expiries:
+            threading.Thread(target=log_expiries_daily, args=(settings, stop), daemon=True).start()
         worker.run(stop)
     return 0
 
 
-def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
+def log_expiries_daily(settings: Settings, stop: threading.Event) -> None:
     """Log the certificates and other trust data that expire, and what partners lack, once a day."""
     while True:
         try:
-            with open_looking_hub(settings) as hub:
+            with open_read_only_hub(settings) as hub:
                 hub.refresh_snapshot()
                 log_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
                 warnings = (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub))
@@ -306,7 +313,7 @@ def log_endings_daily(settings: Settings, stop: threading.Event) -> None:
         except Exception:
             # The check is repeated the next day; the worker itself notices an unavailable database.
             _log.warning("the search for expiring certificates failed", exc_info=True)
-        if stop.wait(_DAY):
+        if stop.wait(_DAY_SECONDS):
             return
 
 
@@ -317,34 +324,39 @@ _start_log = logging.getLogger(START_LOG)
 class Processes:
     """The processes to start: whether HTTP, console and API are served, and how many processes deliver."""
 
-    serves: bool = False
-    console: bool = False
-    api: bool = False
-    workers: int = 0
+    serves_http: bool = False
+    serves_console: bool = False
+    serves_api: bool = False
+    worker_count: int = 0
 
     def count_all(self, settings: Settings) -> int:
         """Return how many processes report when they are ready."""
-        return self.serves * settings.http.processes + self.console + self.api + self.workers
+        return (
+            self.serves_http * settings.http.processes
+            + self.serves_console
+            + self.serves_api
+            + self.worker_count
+        )
 
     def describe_parts(self, settings: Settings) -> Iterator[str]:
         """Yield the words about each kind, with its address."""
         scheme = "http" if settings.http.tls_certificate is None else "https"
-        if self.serves:
+        if self.serves_http:
             address = build_listener_address(settings)
             yield f"serves {scheme}://{_join_address(address.host, address.port)}"
             yield format_count(settings.http.processes, "serving process", "serving processes")
-        if self.console:
+        if self.serves_console:
             address = build_console_address(settings)
             yield f"console {scheme}://{_join_address(address.host, address.port)}"
-        if self.api:
+        if self.serves_api:
             address = build_api_address(settings)
             yield f"API {scheme}://{_join_address(address.host, address.port)}"
-        if self.workers:
-            yield format_count(self.workers, "worker process", "worker processes")
+        if self.worker_count:
+            yield format_count(self.worker_count, "worker process", "worker processes")
 
 
 @contextmanager
-def announce_start(settings: Settings, starting: Processes, *, as_json: bool = False) -> Iterator[None]:
+def announce_start(settings: Settings, processes: Processes, *, as_json: bool = False) -> Iterator[None]:
     """Log the parts that start, and inside the block that they are ready; a child process logs neither.
 
     Files that are made inside the block are private, and processes log in the form of this one.
@@ -352,19 +364,19 @@ def announce_start(settings: Settings, starting: Processes, *, as_json: bool = F
     if multiprocessing.parent_process() is None:
         parts = [f"{describe_program()} starts", f"home {settings.home_folder}"]
         parts.append(f"database {describe_database(settings.database.url)}")
-        _start_log.info("%s", ", ".join([*parts, *starting.describe_parts(settings)]))
+        _start_log.info("%s", ", ".join([*parts, *processes.describe_parts(settings)]))
 
     # With TLS the port is open from the start, and a connection that says nothing is a failed handshake.
-    probed = starting.serves and settings.http.tls_certificate is None
+    is_probed = processes.serves_http and settings.http.tls_certificate is None
     address = build_listener_address(settings)
 
     def is_reachable() -> bool:
-        return not probed or is_listening(address)
+        return not is_probed or is_listening(address)
 
     def announce() -> None:
         _start_log.info("ready")
 
-    count = starting.count_all(settings)
+    count = processes.count_all(settings)
     with (
         pass_log_format(as_json=as_json),
         keep_files_private(),

@@ -21,7 +21,7 @@ from gateway.cli.list_options import (
     require_row_number,
 )
 from gateway.cli.result_output import (
-    format_facts,
+    format_named_values,
     print_json,
     print_line,
     print_problem,
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 
 
 #: How much of our last sentence, and of the partner's words, a row shows on a terminal.
-_LONGEST = 60
+_MAX_SHOWN_CHARACTERS = 60
 _DELIVERY_COLUMNS = (
     *(
         "id",
@@ -116,7 +116,9 @@ def list_deliveries(arguments: Arguments) -> None:
         page = list_searches.search_deliveries(conn, list_filter)
         check_partner_names(conn, settings, arguments, page.rows)
         held = list_lane_holds(conn)
-        last_words = delivery_leases.list_last_words(conn, [row["id"] for row in page.rows if row["problem"]])
+        last_words = delivery_leases.list_last_answer_texts(
+            conn, [row["id"] for row in page.rows if row["problem"]]
+        )
     for row in page.rows:
         partner = describe_destination(destinations, row)
         row |= {"partner": partner.name, "address": partner.address}
@@ -132,7 +134,7 @@ def list_deliveries(arguments: Arguments) -> None:
 def _join_sentences(ours: str | None, theirs: str | None) -> str:
     """Return our last sentence about a delivery and the partner's words; on a terminal their beginnings."""
     sentences = [ours or "", f"they said: {theirs}" if theirs else ""]
-    longest = _LONGEST if sys.stdout.isatty() else None
+    longest = _MAX_SHOWN_CHARACTERS if sys.stdout.isatty() else None
     return "; ".join(shorten_text(sentence, longest) for sentence in sentences if sentence)
 
 
@@ -153,25 +155,27 @@ def show_delivery(arguments: Arguments) -> None:
     facts = ("lane", "dedupe_key", "attempt", "due_at", "leased_by", "lease_until", "wire_id", "case_id")
     for line in list_delivery_lines(report, with_attempts=True):
         print_line(line)
-    print(format_facts({name: report[name] for name in facts}))
+    print(format_named_values({name: report[name] for name in facts}))
     for line in list_transition_lines(steps):
         print_line(f"  {line}")
 
 
-def change_named_deliveries(arguments: Arguments, act: str, past: str, reason: str | None = None) -> None:
+def change_named_deliveries(
+    arguments: Arguments, action: str, past_verb: str, reason: str | None = None
+) -> None:
     """Apply an act of an operator to each named delivery, all of them or none; print a sentence about it.
 
-    `past` begins the sentence, such as "Held".
+    `past_verb` begins the sentence, such as "Held".
     """
     from gateway.operations import change_deliveries
 
     numbers = tuple(dict.fromkeys(arguments.delivery))
     with change_database(arguments, reason) as change:
-        after = change_deliveries(change, act, numbers)
+        after = change_deliveries(change, action, numbers)
     lanes = {row["lane"] for row in after.values()}
     lane_text = f"lane {lanes.pop()}" if len(lanes) == 1 else "several lanes"
     counted = format_count(len(numbers), "delivery", "deliveries")
-    sentence = f"{past} {counted} of {lane_text}: {', '.join(map(str, numbers))}."
+    sentence = f"{past_verb} {counted} of {lane_text}: {', '.join(map(str, numbers))}."
     print_change(change, sentence, as_json=arguments.json, deliveries=numbers)
 
 
@@ -193,7 +197,7 @@ def cancel_deliveries(arguments: Arguments) -> None:
     change_named_deliveries(arguments, "cancel", "Cancelled")
 
 
-_MOST_NAMED = 20
+_MAX_NAMED = 20
 
 
 def lane_options() -> Decorator:
@@ -226,6 +230,7 @@ def select_lanes(conn: Connection, settings: Settings, arguments: Arguments) -> 
 
 
 def _list_named_lanes(conn: Connection, settings: Settings, arguments: Arguments) -> Iterator[str]:
+    """Yield the lanes of the lane, agency and party that the arguments name; report an unknown name."""
     lane_names = {row.name for row in lanes.summarize_lanes(conn)}
     agencies = {*settings.agency, CUSTOMS}
     if arguments.lane:
@@ -247,8 +252,8 @@ def _require_existing_name(kind: str, name: str, existing_names: Iterable[str]) 
     """Report misuse unless the name is one of those that are known."""
     names = sorted(existing_names)
     if name not in names:
-        ellipsis = ", …" if len(names) > _MOST_NAMED else ""
-        sentence = f"there is no {kind} {name[:80]}; there are {', '.join(names[:_MOST_NAMED])}{ellipsis}"
+        ellipsis = ", …" if len(names) > _MAX_NAMED else ""
+        sentence = f"there is no {kind} {name[:80]}; there are {', '.join(names[:_MAX_NAMED])}{ellipsis}"
         raise click.BadParameter(sentence, param_hint=f"'--{kind}'")
 
 
@@ -295,7 +300,7 @@ def release_deliveries(arguments: Arguments) -> None:
     sentences = []
     for name, (held, backlog) in released.items():
         since = f"held by {held.held_by} since {format_moment(held.held_at)}: {held.hold_reason}"
-        sentences.append(f"Released lane {name}, {since}. {_describe_backlog(backlog, past=True)}")
+        sentences.append(f"Released lane {name}, {since}. {_describe_backlog(backlog, is_past=True)}")
     backlogs = {name: backlog for name, (_, backlog) in released.items()}
     _print_lane_change(change, sentences, backlogs, as_json=arguments.json)
 
@@ -322,18 +327,20 @@ def _describe_tried_lane(name: str, numbers: Sequence[int]) -> str:
     return f"Due now: {counted} of lane {name}: {', '.join(map(str, numbers))}."
 
 
-def _describe_backlog(backlog: LaneBacklog, *, past: bool = False) -> str:
+def _describe_backlog(backlog: LaneBacklog, *, is_past: bool = False) -> str:
+    """Return a sentence on the deliveries that wait in a lane; with `is_past`, in the past tense."""
     waiting = format_count(backlog.waiting, "delivery", "deliveries")
-    verb_words = "waited" if past else "waits" if backlog.waiting == 1 else "wait"
+    verb_words = "waited" if is_past else "waits" if backlog.waiting == 1 else "wait"
     since = f", the oldest since {format_moment(backlog.oldest)}" if backlog.oldest else ""
     under_way = f"; {backlog.active} under way will end" if backlog.active else ""
-    later = "" if past else "; what comes later waits too"
+    later = "" if is_past else "; what comes later waits too"
     return f"{waiting} {verb_words}{since}{under_way}{later}."
 
 
 def _print_lane_change(
     change: DatabaseChange, sentences: Sequence[str], backlogs: dict[str, LaneBacklog], *, as_json: bool
 ) -> None:
+    """Print a change of lanes; with `as_json`, also the backlog of each lane."""
     rows = [
         {
             "lane": name,
@@ -378,7 +385,7 @@ def compose_refused_calls(arguments: Arguments) -> int:
         raise next(iter(composed.problems_by_delivery.values()))
     refusals = {str(number): str(problem) for number, problem in composed.problems_by_delivery.items()}
     if composed.calls:
-        numbers = [call.delivery for call in composed.calls]
+        numbers = [call.delivery_id for call in composed.calls]
         with change_database(arguments, reason) as change:
             after = change_composed_calls(change, composed.calls)
         counted = format_count(len(numbers), "delivery", "deliveries")
@@ -395,8 +402,8 @@ def _compose_chosen_calls(arguments: Arguments) -> ComposedCalls:
     from gateway.hub import CurrentMappings, get_current_time
     from gateway.operations import compose_calls, find_refused_calls
 
-    chooses = any((arguments.agency, arguments.since, arguments.older, arguments.error))
-    if bool(arguments.delivery) == chooses:
+    has_filter_options = any((arguments.agency, arguments.since, arguments.older, arguments.error))
+    if bool(arguments.delivery) == has_filter_options:
         raise click.UsageError("name deliveries, or choose them by --agency, --error, --since or --older")
     problem = None if arguments.error is None else str(arguments.error).upper()
     if problem is not None and problem not in PROBLEMS:
@@ -404,7 +411,7 @@ def _compose_chosen_calls(arguments: Arguments) -> ComposedCalls:
     with read_database(arguments) as conn:
         settings = read_verb_settings(arguments)
         numbers = arguments.delivery
-        if chooses:
+        if has_filter_options:
             filters = read_list_filter(arguments, read_clock(), after=require_row_number(arguments))
             page = find_refused_calls(conn, filters, problem)
             check_partner_names(conn, settings, arguments, page.rows)
@@ -432,7 +439,7 @@ def show_retention(arguments: Arguments) -> None:
     if arguments.json:
         print_json(_describe_report(report))
         return
-    for line in _list_lines(report, settings):
+    for line in _list_retention_lines(report, settings):
         print(line)
 
 
@@ -442,7 +449,8 @@ def _describe_report(report: RetentionReport) -> dict[str, Any]:
     return description
 
 
-def _list_lines(report: RetentionReport, settings: Settings) -> list[str]:
+def _list_retention_lines(report: RetentionReport, settings: Settings) -> list[str]:
+    """Return the lines of a retention report: the content that may be removed, and the retention settings."""
     if report.before is None and report.drafts_before is None:
         return ["nothing: neither `retention.octets` nor `retention.drafts` is set"]
     lines = []

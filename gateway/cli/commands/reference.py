@@ -72,6 +72,7 @@ def _list_verb_sections() -> Iterator[ReferenceSection]:
 
 
 def _describe_parameter(parameter: click.Parameter) -> dict[str, str]:
+    """Return the row of an option or argument of a verb: its spelling, its default and its help."""
     is_option = isinstance(parameter, click.Option)
     is_flag = getattr(parameter, "is_flag", False)
     value_name = parameter.metavar or ("" if is_flag else str(parameter.name).upper())
@@ -113,6 +114,7 @@ def _list_error_sections() -> Iterator[ReferenceSection]:
 
 
 def _describe_problem(problem: Problem) -> dict[str, str]:
+    """Return the row of a problem, with the codes that partners see and whether a repeat may succeed."""
     codes = {
         "ebMS 2.0": problem.codes.ebms2,
         "ebMS 3.0": problem.codes.ebms3,
@@ -160,6 +162,7 @@ def _describe_settings_section(section: str) -> str:
     first, *inner = section.split(".")
     model_field = Settings.model_fields[first]
     for name in inner:
+        # A placeholder, such as `<code>`: its section has no description of its own.
         if "<" in name:
             break
         model_field = model_field.annotation.model_fields[name]  # type: ignore[union-attr]
@@ -274,6 +277,7 @@ def show_settings(arguments: Arguments) -> None:
 
 
 def _select_section(settings: tuple[EffectiveSetting, ...], section: str) -> tuple[EffectiveSetting, ...]:
+    """Return the settings in `section`, or that one setting; raise a usage error if there is none."""
     chosen = tuple(
         setting for setting in settings if setting.name == section or setting.name.startswith(f"{section}.")
     )

@@ -22,7 +22,7 @@ from gateway.cli.named_files import read_file
 from gateway.cli.registration import check_clear_name
 from gateway.cli.result_output import (
     WrongRowError,
-    format_facts,
+    format_named_values,
     print_json,
     print_line,
     print_table,
@@ -65,7 +65,7 @@ _USES: Final = ("case", "item", "quantity", "unit", "used_at", "returned_at", "r
 
 _QUANTITY: Final = re.compile(r"[0-9]{1,10}(?:\.[0-9]{1,6})?", re.ASCII)
 #: WCO D005 is an..70.
-_LONGEST: Final = 70
+_MAX_IDENTIFIER_LENGTH: Final = 70
 
 
 class _Quantity(click.ParamType[Decimal]):
@@ -90,8 +90,8 @@ class _Identifier(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the composed text, as in declarations; report misuse for one that none can state."""
         text = normalize_text(str(value))
-        if not text.isprintable() or text != text.strip() or not 0 < len(text) <= _LONGEST:
-            condition = f"one line of 1 to {_LONGEST} characters, without blanks at its edges"
+        if not text.isprintable() or text != text.strip() or not 0 < len(text) <= _MAX_IDENTIFIER_LENGTH:
+            condition = f"one line of 1 to {_MAX_IDENTIFIER_LENGTH} characters, without blanks at its edges"
             self.fail(f"{text[:40]!r} is not {condition}", param, ctx)
         return text
 
@@ -114,7 +114,7 @@ def add_requirement(arguments: Arguments) -> None:
     """Register a certificate that was issued outside; exit with 1 when the ledger has its number already."""
     check_clear_name(arguments.number)
     check_clear_name(arguments.holder or "")
-    _check_new(arguments)
+    _check_new_requirement(arguments)
     new = RegisteredRequirement(
         number=arguments.number,
         agency=arguments.agency,
@@ -127,14 +127,16 @@ def add_requirement(arguments: Arguments) -> None:
     with change_database(arguments) as change:
         if not requirement_quantities.register_requirement(change.conn, new, change.at):
             raise WrongRowError(f"the ledger has requirement {new.number} of {new.agency} already")
-        change.record_trust_change(f"requirement {new.number} of {new.agency}", after=_describe_new(new))
+        change.record_trust_change(
+            f"requirement {new.number} of {new.agency}", after=_describe_new_requirement(new)
+        )
         cause = f"{new.agency}:{change.at.isoformat()}"
         join_waiting_cases(change.conn, [new.number], cause, change.at)
     sentence = f"Requirement {new.number} of {new.agency}: declarations may use {new.quantity} {new.unit}."
     print_change(change, sentence, as_json=arguments.json, requirement=new.number)
 
 
-def _check_new(arguments: Arguments) -> None:
+def _check_new_requirement(arguments: Arguments) -> None:
     """Report misuse for an agency or a unit that the mappings do not have, and for a day that is over."""
     with read_database(arguments) as conn:
         bundle = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle
@@ -152,6 +154,7 @@ def _check_new(arguments: Arguments) -> None:
 
 
 def _check_laws(laws: Sequence[str], agency: str, bundle: MappingBundle) -> None:
+    """Raise a usage error for a law under which no document of `agency` is in the mappings."""
     agency_laws = {
         law
         for document in bundle.documents.values()
@@ -166,10 +169,15 @@ def _check_laws(laws: Sequence[str], agency: str, bundle: MappingBundle) -> None
             raise click.BadParameter(sentence, param_hint="'--law'")
 
 
-def _describe_new(new: RegisteredRequirement) -> dict[str, Any]:
-    until = None if new.valid_until is None else new.valid_until.isoformat()
-    return {"quantity": new.quantity, "unit": new.unit, "holder": new.holder, "valid_until": until,
-            "laws": list(new.laws or ())}  # fmt: skip
+def _describe_new_requirement(new_requirement: RegisteredRequirement) -> dict[str, Any]:
+    until = None if new_requirement.valid_until is None else new_requirement.valid_until.isoformat()
+    return {
+        "quantity": new_requirement.quantity,
+        "unit": new_requirement.unit,
+        "holder": new_requirement.holder,
+        "valid_until": until,
+        "laws": list(new_requirement.laws or ()),
+    }
 
 
 @changing_verb("requirement revoke")
@@ -205,10 +213,14 @@ def list_requirements(arguments: Arguments) -> None:
         rows = requirement_quantities.list_requirements(
             conn, limit=arguments.limit, before=require_row_number(arguments)
         )
-        requirements = _describe(conn, rows)
-        full = len(rows) == arguments.limit
-        remaining = requirement_quantities.count_requirements(conn, before=rows[-1].id) if full else 0
-    shown_rows = requirements if arguments.json else [_flatten(requirement) for requirement in requirements]
+        requirements = _describe_rows(conn, rows)
+        is_page_full = len(rows) == arguments.limit
+        remaining = requirement_quantities.count_requirements(conn, before=rows[-1].id) if is_page_full else 0
+    shown_rows = (
+        requirements
+        if arguments.json
+        else [_flatten_requirement(requirement) for requirement in requirements]
+    )
     print_page(ListPage(shown_rows, remaining), as_json=arguments.json, columns=_COLUMNS)
 
 
@@ -224,7 +236,7 @@ def show_requirement(arguments: Arguments) -> None:
                 "uses": describe_requirement_uses(conn, requirement["id"]),
                 "results": describe_requirement_results(conn, requirement["id"]),
             }
-            for requirement in _describe(conn, rows)
+            for requirement in _describe_rows(conn, rows)
         ]
     if not requirements:
         raise WrongRowError(f"the ledger does not know requirement {arguments.number}")
@@ -233,8 +245,12 @@ def show_requirement(arguments: Arguments) -> None:
             print_json(requirement)
             continue
         print(
-            format_facts(
-                {name: value for name, value in _flatten(requirement).items() if name not in _TABLES}
+            format_named_values(
+                {
+                    name: value
+                    for name, value in _flatten_requirement(requirement).items()
+                    if name not in _TABLES
+                }
             )
         )
         if requirement["results"]:
@@ -242,16 +258,18 @@ def show_requirement(arguments: Arguments) -> None:
         print_table(requirement["uses"], as_json=False, columns=_USES)
 
 
-def _describe(conn: Connection, rows: Sequence[RequirementRow]) -> list[dict[str, Any]]:
+def _describe_rows(conn: Connection, rows: Sequence[RequirementRow]) -> list[dict[str, Any]]:
     units = load_active_rules(conn, load_shipped_rules(), get_current_time()).bundle.units
     return describe_requirements(conn, rows, units)
 
 
-def _flatten(requirement: dict[str, Any]) -> dict[str, Any]:
-    def write(amounts: Sequence[dict[str, str]]) -> str:
+def _flatten_requirement(requirement: dict[str, Any]) -> dict[str, Any]:
+    """Return the plain values of a requirement with its amounts, laws and flags as text for a table."""
+
+    def format_amounts(amounts: Sequence[dict[str, str]]) -> str:
         return ", ".join(f"{amount['quantity']} {amount['unit']}" for amount in amounts)
 
-    columns = {name: write(requirement[name]) for name in ("granted", "used", "left")}
+    columns = {name: format_amounts(requirement[name]) for name in ("granted", "used", "left")}
     columns["laws"] = ", ".join(requirement["laws"])
     columns["revoked"] = "yes" if requirement["revoked"] else ""
     columns["reopened"] = f"until {requirement['agency']} decides again" if requirement["reopened"] else ""
@@ -263,8 +281,8 @@ _FEE_COLUMNS: Final = (
     *("id", "number", "case_number", "agency", "kind", "state", "amount", "currency", "due_on"),
     *("due_at", "deadline"),
 )
-_MOVED: Final = ("kind", "reference", "state", "amount", "currency", "reason", "moved_at")
-_DIFFERENT: Final = ("what", "kind", "reference", "order", "here", "there", "line")
+_MOVEMENT_COLUMNS: Final = ("kind", "reference", "state", "amount", "currency", "reason", "moved_at")
+_DIFFERENCE_COLUMNS: Final = ("what", "kind", "reference", "order", "here", "there", "line")
 
 
 @verb("fees list")
@@ -283,8 +301,8 @@ def list_fees(arguments: Arguments) -> None:
             conn, limit=arguments.limit, before=require_row_number(arguments), **chosen
         )
         described_fees = describe_fees(conn, rows)
-        full = len(rows) == arguments.limit
-        remaining = fee_searches.count_fees(conn, before=rows[-1].id, **chosen) if full else 0
+        is_page_full = len(rows) == arguments.limit
+        remaining = fee_searches.count_fees(conn, before=rows[-1].id, **chosen) if is_page_full else 0
     print_page(ListPage(described_fees, remaining), as_json=arguments.json, columns=_FEE_COLUMNS)
 
 
@@ -301,8 +319,8 @@ def show_fee(arguments: Arguments) -> None:
     if arguments.json:
         print_json(fee | {"movements": moved})
         return
-    print(format_facts(fee))
-    print_table(moved, as_json=False, columns=_MOVED)
+    print(format_named_values(fee))
+    print_table(moved, as_json=False, columns=_MOVEMENT_COLUMNS)
 
 
 @changing_verb("fees waive")
@@ -329,6 +347,7 @@ def settle_fee(arguments: Arguments) -> None:
 
 
 def _end_fee(arguments: Arguments, act: str, outcome: str) -> None:
+    """Waive or settle the fee with the given number, as `act` says; `outcome` ends the printed sentence."""
     reason = read_reason(arguments)
     with change_database(arguments, reason) as change:
         row = require_row(
@@ -352,7 +371,7 @@ def reconcile_fees(arguments: Arguments) -> int:
     first, last = _choose_days(arguments, lines)
     with read_database(arguments) as conn:
         recorded = list_recorded_movements(conn, first, last, get_display_zone())
-    differences = [_describe_fee(difference) for difference in reconcile_statement(lines, recorded)]
+    differences = [_describe_difference(difference) for difference in reconcile_statement(lines, recorded)]
     if arguments.json:
         print_json(
             {
@@ -368,7 +387,7 @@ def reconcile_fees(arguments: Arguments) -> int:
         f"{first} to {last}: {len(lines)} lines, {len(recorded)} recorded, {len(differences)} differences"
     )
     if differences:
-        print_table(differences, as_json=False, columns=_DIFFERENT)
+        print_table(differences, as_json=False, columns=_DIFFERENCE_COLUMNS)
     return 1 if differences else 0
 
 
@@ -393,7 +412,8 @@ def _choose_days(arguments: Arguments, lines: tuple[FeeMovement, ...]) -> tuple[
     return first, last
 
 
-def _describe_fee(difference: StatementDifference) -> dict[str, Any]:
+def _describe_difference(difference: StatementDifference) -> dict[str, Any]:
+    """Return a difference between the recorded fees (`here`) and the statement of the provider (`there`)."""
     return {
         "what": difference.difference,
         "kind": difference.kind,

@@ -20,7 +20,7 @@ from gateway.cli.need_rules import (
     TARIFF_CODE,
     AskedRules,
     describe_need,
-    end_at_mistakes,
+    exit_if_mistakes,
     format_need,
     list_table_remarks,
     open_need_rules,
@@ -41,8 +41,8 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.errors import CODE_UNKNOWN, DOCUMENT_INVALID, DOCUMENT_PERHAPS_NEEDED, OUR_MISTAKE, GatewayError
 from gateway.hub import (
     DecisionRules,
+    evaluate_document_needs,
     get_current_time,
-    judge_document_needs,
     load_active_rules,
     load_shipped_rules,
     make_table_names,
@@ -72,10 +72,12 @@ from gateway.operations import (
 from gateway.store import dated_editions, read_transaction
 from gateway.wire import SUB, WCO_DEC, ElementLocations, parse_xml
 
-_HS: Final = re.compile(r"[0-9]{2}(?:[0-9]{2}){0,4}")
-_FULL: Final = 10
+_TARIFF_DIGITS: Final = re.compile(r"[0-9]{2}(?:[0-9]{2}){0,4}")
+_FULL_CODE_LENGTH: Final = 10
 _INTERNATIONAL: Final = 6
-_DAY: Final = "the day that is asked for; default: today in the time zone of the hub (Asia/Seoul unless told)"
+_DATE_HELP: Final = (
+    "the day that is asked for; default: today in the time zone of the hub (Asia/Seoul unless told)"
+)
 
 
 class _TariffCode(click.ParamType[str]):
@@ -86,7 +88,7 @@ class _TariffCode(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the digits of a code; report misuse for other text."""
         text = re.sub(r"[ .]", "", str(value))
-        if not _HS.fullmatch(text):
+        if not _TARIFF_DIGITS.fullmatch(text):
             self.fail(f"not a tariff code of 2, 4, 6, 8 or 10 digits: {str(value)[:40]!r}", param, ctx)
         return text
 
@@ -114,7 +116,7 @@ class _Country(click.ParamType[str]):
 @click.option(
     "--country", type=_Country(), metavar="CC", help="whose tariff code it is; default: the table's"
 )
-@click.option("--date", "day", type=DAY, metavar="DAY", help=_DAY)
+@click.option("--date", "day", type=DAY, metavar="DAY", help=_DATE_HELP)
 @table_options()
 def ask_rules(arguments: Arguments) -> None:
     """Print the needs of goods."""
@@ -153,7 +155,7 @@ def ask_rules(arguments: Arguments) -> None:
 def _list_code_warnings(need_rules: AskedRules, hs: str) -> Iterator[dict[str, Any]]:
     """Yield that no goods have a tariff code, by the rules on declarations that look it up in a table."""
     for rule in need_rules.bundle.rules:
-        if rule.kind == "listed" and rule.meaning.name == TARIFF_CODE and len(hs) >= rule.first:
+        if rule.kind == "listed" and rule.meaning.name == TARIFF_CODE and len(hs) >= rule.code_length:
             violation = rule.find_violation(hs)
             if violation is not None:
                 refused = "; a declaration with it is refused" if rule.is_error else ""
@@ -164,6 +166,7 @@ def _list_code_warnings(need_rules: AskedRules, hs: str) -> Iterator[dict[str, A
 def _list_query_warnings(
     need_rules: AskedRules, query: GoodsQuery, needs: Sequence[DocumentNeed]
 ) -> list[str]:
+    """Return the reasons for which the answer to a query is uncertain, such as a code with too few digits."""
     tables = need_rules.index.list_tables(query.day)
     warnings = _list_table_warnings(need_rules, query.day)
     if not needs:
@@ -173,7 +176,7 @@ def _list_query_warnings(
     if foreign:
         digits = f"of a code of {query.country} six digits count: the needs are possible, not certain"
         warnings.append(f"the tables are of {foreign[0]}; {digits}")
-    elif tables and len(query.hs) < _FULL:
+    elif tables and len(query.hs) < _FULL_CODE_LENGTH:
         warnings.append(f"the code has {len(query.hs)} digits, not ten: the needs are possible, not certain")
     else:
         clause = "depends on the origin or the use, which is not given: the need is possible, not certain"
@@ -190,7 +193,7 @@ def _list_table_warnings(need_rules: AskedRules, day: date) -> list[str]:
 
 @home_verb("rules check")
 @click.argument("file", type=FILE, help="a submission, or a declaration alone; no signature is verified")
-@click.option("--date", "day", type=DAY, metavar="DAY", help=_DAY)
+@click.option("--date", "day", type=DAY, metavar="DAY", help=_DATE_HELP)
 @table_options()
 def check_needs(arguments: Arguments) -> int:
     """Print the needs of the goods of a file; return 1 where a certain one has no application."""
@@ -198,13 +201,15 @@ def check_needs(arguments: Arguments) -> int:
     root = parse_xml(read_file(arguments.file))
     day = arguments.day or find_today(arguments)
     judgement = judge_file_needs(root, need_rules, day)
-    general = [*_list_table_warnings(need_rules, day), *_list_change_warnings(root)]
+    general_warnings = [*_list_table_warnings(need_rules, day), *_list_change_warnings(root)]
     if arguments.json:
         description = describe_judgement(arguments.file, judgement, need_rules, root)
-        print_json(description | {"warnings": [*map(_describe_warning, general), *description["warnings"]]})
+        print_json(
+            description | {"warnings": [*map(_describe_warning, general_warnings), *description["warnings"]]}
+        )
     else:
         _print_judgement(arguments.file, judgement, need_rules)
-        for warning in general:
+        for warning in general_warnings:
             print(f"warning: {warning}")
     return 1 if any(finding.kind != "warning" for finding in judgement.findings) else 0
 
@@ -231,13 +236,13 @@ def judge_file_needs(root: etree._Element, need_rules: AskedRules, day: date) ->
     index, bundle = need_rules.index, need_rules.bundle
     if root.tag == f"{{{SUB}}}Submission":
         submission: Submission = read_submission(root)
-        return judge_document_needs(
+        return evaluate_document_needs(
             submission.declaration, submission.applications, submission.disclaimers, index, bundle, day
         )
     declaration = next(unwrap_request(root).iter(f"{{{WCO_DEC}}}Declaration"), None)
     if declaration is None:
         raise GatewayError(DOCUMENT_INVALID, "this is neither a submission nor a declaration", "/*")
-    return judge_document_needs(declaration, (), (), index, bundle, day)
+    return evaluate_document_needs(declaration, (), (), index, bundle, day)
 
 
 def describe_judgement(
@@ -266,14 +271,22 @@ def describe_judgement(
         }
         for goods_item in judgement.items
     ]
-    grave = [finding.kind != "warning" for finding in judgement.findings]
+    missing_flags = [finding.kind != "warning" for finding in judgement.findings]
     return {
         "file": str(file),
         "direction": judgement.direction,
         "tables": list(judgement.tables),
         "items": items,
-        "missing": [description for description, bad in zip(descriptions, grave, strict=True) if bad],
-        "warnings": [description for description, bad in zip(descriptions, grave, strict=True) if not bad],
+        "missing": [
+            description
+            for description, is_missing in zip(descriptions, missing_flags, strict=True)
+            if is_missing
+        ],
+        "warnings": [
+            description
+            for description, is_missing in zip(descriptions, missing_flags, strict=True)
+            if not is_missing
+        ],
         "disclaimers": [
             {
                 "item": disclaimer.statement.item,
@@ -289,9 +302,12 @@ def describe_judgement(
 
 
 def _print_judgement(file: Path, judgement: NeedJudgement, need_rules: AskedRules) -> None:
-    grave = sum(finding.kind != "warning" for finding in judgement.findings)
+    """Print the needs of each item of a declaration, with missing documents and wrong disclaimers."""
+    missing_count = sum(finding.kind != "warning" for finding in judgement.findings)
     verdict = (
-        f"{format_count(grave, 'document')} missing or disclaimed wrongly" if grave else "nothing missing"
+        f"{format_count(missing_count, 'document')} missing or disclaimed wrongly"
+        if missing_count
+        else "nothing missing"
     )
     tables = ", ".join(judgement.tables) or "no table"
     print(f"{file}: {judgement.direction or 'direction not known'}, {tables}: {verdict}")
@@ -379,6 +395,7 @@ def describe_row(row: NeedRow) -> dict[str, Any]:
 
 
 def _format_row(row: NeedRow) -> str:
+    """Return a row of a needs table as words; usual values, such as the usual exemptions, are left out."""
     description = describe_row(row)
     parts = [
         f"{name} {description[name]}"
@@ -424,7 +441,7 @@ def load_table_file(arguments: Arguments) -> None:
 def _check_table(arguments: Arguments, content: bytes, rules: DecisionRules) -> NeedTable:
     """Return the table; print every mistake and end the verb where it has some: the transaction goes back."""
     checked = check_need_table(content, make_table_names(rules.needs, rules.bundle))
-    end_at_mistakes([(str(arguments.file), checked)], "nothing was loaded", as_json=arguments.json)
+    exit_if_mistakes([(str(arguments.file), checked)], "nothing was loaded", as_json=arguments.json)
     if checked.table is None:
         raise GatewayError(OUR_MISTAKE, "a table without mistakes was not read", str(arguments.file))
     return checked.table
@@ -443,6 +460,7 @@ def list_need_tables(arguments: Arguments) -> None:
 
 
 def _describe_table(table: NeedTable, end: Any, row: Any) -> dict[str, Any]:
+    """Return a needs table as plain values; `end` is its end, `row` its database row (None if shipped)."""
     return {
         "table": table.label,
         "country": table.country,
@@ -556,6 +574,7 @@ def _describe_finding(found_need: AdmissionFinding) -> dict[str, Any]:
 
 
 def _print_impact(new: NeedTable, impacts: Iterator[CaseImpact], report: ImpactReport) -> None:
+    """Print each case that the table `new` changes, then the counts of `report`, which `impacts` fills."""
     for impact in impacts:
         print_line(f"{impact.case_number} {impact.reference} ({impact.declarant}, {impact.assessment_day})")
         for item in impact.items:
@@ -567,8 +586,8 @@ def _print_impact(new: NeedTable, impacts: Iterator[CaseImpact], report: ImpactR
         before, after = impact.admission
         if before != after:
             print_line(f"  {before} before, {after} by the new table")
-        for told_now in impact.new_findings:
-            print_line(f"  {told_now.finding.problem.id} {told_now.finding.text}")
+        for new_finding in impact.new_findings:
+            print_line(f"  {new_finding.finding.problem.id} {new_finding.finding.text}")
     summary = f"{new.label} changes {report.changed} of {format_count(report.examined, 'case')}."
     if report.newly_refused or report.newly_held:
         summary += f" Newly refused: {report.newly_refused}, newly held: {report.newly_held}."

@@ -18,8 +18,8 @@ import click
 from lxml import etree
 
 from gateway.cli.named_files import (
+    add_file_name_to_problem,
     load_key_file,
-    name_file,
     read_anchor_files,
     read_certificate_file,
     read_file,
@@ -32,10 +32,10 @@ from gateway.cli.shared_options import (
     FILE,
     decryption_options,
     json_option,
-    judging_options,
     moment_option,
     read_secret,
     signing_options,
+    verification_options,
 )
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.encryption import (
@@ -87,12 +87,12 @@ def verify_signature(
     lists.
     """
     parts_by_uri = {_make_part_uri(name): content for name, content in parts.items()}
-    judgement = verify_any_document(data, parts_by_uri, get_signature_policy(policy))
+    verification = verify_any_document(data, parts_by_uri, get_signature_policy(policy))
     if trust:
         anchors = tuple(anchor for pem in trust for anchor in read_certificates(pem))
         store = TrustStore(anchors, policy=TrustPolicy(revocation="if_present"))
-        judgement = validate_signer(judgement, store, at)
-    return _describe_judgement(judgement)
+        verification = validate_signer(verification, store, at)
+    return _describe_judgement(verification)
 
 
 def _make_part_uri(name: str) -> str:
@@ -130,7 +130,7 @@ def sign_file(arguments: Arguments) -> None:
 
 def _read_unsigned_document(path: Path) -> etree._Element:
     """Return the root of a document; raise GW808 for one that has a signature."""
-    with name_file(path):
+    with add_file_name_to_problem(path):
         root = parse_xml(read_file(path))
     if next(root.iter(f"{{{DS}}}Signature"), None) is not None:
         raise GatewayError(MISUSE, "the document already has a signature", str(path))
@@ -140,7 +140,7 @@ def _read_unsigned_document(path: Path) -> etree._Element:
 @verb("signature verify")
 @click.argument("file", type=FILE, help="an XML document with one signature")
 @click.option("--part", multiple=True, metavar="cid=FILE", help=_PART_WORDS)
-@judging_options()
+@verification_options()
 def verify_file(arguments: Arguments) -> int:
     """Print the verdict; return 0 for valid, 1 for anything else."""
     verdict = verify_signature(
@@ -156,6 +156,7 @@ def verify_file(arguments: Arguments) -> int:
 
 
 def _read_signed_parts(texts: Sequence[str]) -> dict[str, bytes]:
+    """Return the files of `--part NAME=FILE` by name; raise GW808 for a name that is given twice."""
     parts: dict[str, bytes] = {}
     for text in texts:
         name, path = split_named_file(text, "--part")
@@ -213,7 +214,7 @@ def _open_signer(arguments: Arguments) -> Signer:
     named_file = arguments.certificate
     certificate = None if named_file is None else read_certificate_file(named_file).der
     password = _read_password_file(arguments)
-    with name_file(path):
+    with add_file_name_to_problem(path):
         try:
             return load_signer(content, certificate, password)
         except GatewayError as problem:
@@ -223,6 +224,10 @@ def _open_signer(arguments: Arguments) -> Signer:
 
 
 def _open_token(arguments: Arguments) -> Signer:
+    """Return the signer of a PKCS#11 token, with its PIN from a file or a prompt.
+
+    Raises GW808 if the label, the key or the certificate is not given.
+    """
     missing = [
         name for name in ("token_label", "token_key", "certificate") if getattr(arguments, name) is None
     ]
@@ -284,7 +289,7 @@ def decrypt_file(arguments: Arguments) -> None:
     """Decrypt a payload; raise GW215 for its form, GW216 for an algorithm, GW210 if the decryption fails."""
     agreed = select_agreed_algorithms((), get_encryption_policy(arguments.encryption_policy))
     data = read_file(arguments.file)
-    with name_file(arguments.file):
+    with add_file_name_to_problem(arguments.file):
         is_xml = data.lstrip().startswith(b"<")
         payload = read_encrypted_data(data, agreed) if is_xml else read_envelope(data, agreed)
         opened = decrypt_payload(payload, [load_decryption_key_file(arguments)], lambda _: True, os.urandom)
@@ -306,5 +311,5 @@ def load_decryption_key_file(arguments: Arguments) -> DecryptionKey:
     certificate = read_certificate_file(certificate).der if certificate else None
     password_file = arguments.decryption_password_file
     password = read_password_file(password_file) if password_file else None
-    with name_file(path):
+    with add_file_name_to_problem(path):
         return load_decryption_key(read_file(path), certificate, password)

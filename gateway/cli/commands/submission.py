@@ -12,9 +12,9 @@ import click
 
 from gateway.cases import Submission
 from gateway.cli.home_folder import find_today, read_verb_settings
-from gateway.cli.hub_findings import open_looking_hub
+from gateway.cli.hub_findings import open_read_only_hub
 from gateway.cli.named_files import (
-    find_mappings,
+    find_mapping_folder,
     mapping_path_option,
     read_certificate_files,
     read_file,
@@ -30,11 +30,11 @@ from gateway.hub import (
     InspectionFinding,
     InspectionReport,
     InspectionRules,
-    WeighedNeeds,
+    NeedsAssessment,
+    assess_submission_needs,
     inspect_submission,
     load_rules,
     make_inspection_rules,
-    weigh_submission_needs,
 )
 from gateway.operations import format_count
 from gateway.pki import CertificateUse, CertificateValidator, TrustPolicy, TrustStore
@@ -62,7 +62,7 @@ def check_submission(arguments: Arguments) -> int:
     unchecked: list[str] = []
     with _open_rules(arguments, unchecked) as rules:
         report = inspect_submission(content, files, rules)
-    report.undone[:0] = unchecked
+    report.skipped_steps[:0] = unchecked
     if arguments.json:
         print_json(_describe_report(arguments, report))
     else:
@@ -92,7 +92,7 @@ def _open_rules(arguments: Arguments, unchecked: list[str]) -> Iterator[Inspecti
         return
     if arguments.trust or arguments.path:
         raise GatewayError(MISUSE, "a home has its own trust and mappings", "--trust, --path")
-    with open_looking_hub(read_verb_settings(arguments)) as hub:
+    with open_read_only_hub(read_verb_settings(arguments)) as hub:
         yield make_inspection_rules(hub, arguments.sender, at)
 
 
@@ -103,28 +103,29 @@ def _make_offline_rules(arguments: Arguments, at: datetime, unchecked: list[str]
     a sentence for each check that is left out.
     """
     anchors = read_certificate_files(arguments.trust)
-    judge = CertificateValidator(TrustStore(anchors, policy=TrustPolicy(revocation="if_present")))
+    validator = CertificateValidator(TrustStore(anchors, policy=TrustPolicy(revocation="if_present")))
     if not anchors:
         unchecked.append("whether the hub trusts the signer's certificate: give --home, or --trust ca.pem")
     unchecked.append("revocation of the certificate, and whether the reference is in use: give --home")
 
-    def admit(opened: Any) -> None:
+    def check_signer(opened: Any) -> None:
         certificate = verify_document(opened.root).certificate
         if anchors:
-            judge(certificate.der, CertificateUse.SIGNING, at).raise_unless_accepted(
+            validator(certificate.der, CertificateUse.SIGNING, at).raise_unless_accepted(
                 "/Submission/ds:Signature"
             )
 
-    rules = load_rules(find_mappings(arguments.path))
+    rules = load_rules(find_mapping_folder(arguments.path))
     day = find_today(arguments)
 
-    def weigh_needs(submission: Submission, _release: object) -> WeighedNeeds:
-        return weigh_submission_needs(submission, rules, NeedSettings(), day)
+    def weigh_needs(submission: Submission, _release: object) -> NeedsAssessment:
+        return assess_submission_needs(submission, rules, NeedSettings(), day)
 
-    return InspectionRules(rules.bundle, admit, at=at, weigh_needs=weigh_needs)
+    return InspectionRules(rules.bundle, check_signer, at=at, assess_needs=weigh_needs)
 
 
 def _describe_report(arguments: Arguments, report: InspectionReport) -> dict[str, Any]:
+    """Return an inspection as plain values; `accepted` is True if there are no problems, only warnings."""
     return {
         "file": str(arguments.file),
         "accepted": not report.findings,
@@ -132,7 +133,7 @@ def _describe_report(arguments: Arguments, report: InspectionReport) -> dict[str
         "signer": report.signer,
         "problems": [_describe_finding(finding) for finding in report.findings],
         "warnings": [_describe_finding(warning) for warning in report.warnings],
-        "not_checked": report.undone,
+        "not_checked": report.skipped_steps,
     }
 
 
@@ -164,5 +165,5 @@ def _print_report(arguments: Arguments, report: InspectionReport) -> None:
             f"  {kind}{finding.problem.id} {line}{finding.pointer or finding.xpath or 'the file'}{concern}: "
             f"{finding.message}"
         )
-    for reason in report.undone:
+    for reason in report.skipped_steps:
         print(f"  not checked: {reason}")

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import click
 
 from gateway.cli.arrival_printer import ArrivalPrinter
-from gateway.cli.named_files import name_file, read_file, split_named_file
+from gateway.cli.named_files import add_file_name_to_problem, read_file, split_named_file
 from gateway.cli.result_output import (
     print_json,
     print_line,
@@ -31,7 +31,7 @@ from gateway.cli.shared_options import (
     Decorator,
     join_options,
     json_option,
-    open_tls,
+    make_tls_context,
     tls_options,
 )
 from gateway.cli.verb_groups import Arguments, verb
@@ -84,6 +84,7 @@ def make_pull_command(arguments: Arguments, folder: str = "results") -> str:
 
 
 def _list_partner_words(arguments: Arguments) -> Iterator[str]:
+    """Yield the options of a command line that name the partner as `arguments` do."""
     yield from ("--as", arguments.party)
     if arguments.partner != Path():
         yield from ("--partner", str(arguments.partner))
@@ -163,7 +164,7 @@ def _read_own_membership(arguments: Arguments) -> Membership:
 
 _WAIT = 60.0
 #: The largest size, in octets, of an attachment that is held in memory.
-_MOST_HELD = 1024**2
+_MAX_MEMORY_OCTETS = 1024**2
 _SUBMIT_TO_WORDS = "the hub's endpoint, for example http://…/msh/ebms2 (default: that of the agreement)"
 _BUSY_HINT = "where `gateway listen` receives at that address: --wait 0 sends, and the result comes to it"
 _FILE_WORDS = (
@@ -214,6 +215,7 @@ def submit_file(arguments: Arguments) -> int:
 
 
 def _require_hub_endpoint(member: Membership) -> str:
+    """Return the address of the hub; raise GW808 if the agreement has none."""
     if member.hub_endpoint is None:
         detail = (
             "the agreement has no endpoint of the hub: name it by --to (in a CPA it is the Endpoint of the "
@@ -237,7 +239,7 @@ def _check_address(address: str) -> None:
 def _open_message(
     arguments: Arguments, member: Membership, folder: Path
 ) -> SealedSubmission | SplitSubmission:
-    """Return the message to send: a kept one as it is, or a new one around the submission."""
+    """Return the message to send: a stored one as it is, or a new one around the submission."""
     attachments = (split_named_file(text, "--attach") for text in arguments.attach)
     files = {cid.removeprefix("cid:"): _open_attachment(path) for cid, path in attachments}
     if arguments.file.is_dir():
@@ -245,12 +247,12 @@ def _open_message(
         return read_split_submission(arguments.file, member, arguments.to)
     content = read_file(arguments.file)
     if not is_stored_submission(content):
-        with name_file(arguments.file):
+        with add_file_name_to_problem(arguments.file):
             signed = sign_submission(content, member)
         split = split_submission(signed, files, member, arguments.to, folder / "sent")
         return seal_submission(signed, files, member, arguments.to) if split is None else split
     _refuse_attachments(files)
-    with name_file(arguments.file):
+    with add_file_name_to_problem(arguments.file):
         return read_stored_submission(content, arguments.to, member)
 
 
@@ -260,7 +262,7 @@ def _open_attachment(path: Path) -> bytes | Body:
         body = FileBody(path)
     except (OSError, ValueError) as mistake:
         raise make_path_problem(path, "read", mistake) from None
-    return read_file(path) if body.octet_count <= _MOST_HELD else body
+    return read_file(path) if body.octet_count <= _MAX_MEMORY_OCTETS else body
 
 
 def _refuse_attachments(files: Mapping[str, bytes | Body]) -> None:
@@ -285,9 +287,9 @@ class _Exchange:
         self._client = BrokerClient(
             member,
             folder,
-            _read_agreed_patience(arguments, member, message),
-            self._tell_progress,
-            open_tls(arguments),
+            _read_resend_policy(arguments, member, message),
+            self._report_progress,
+            make_tls_context(arguments),
         )
         self.keeps_files = False
         self._waited = 0.0
@@ -311,7 +313,7 @@ class _Exchange:
 
     def run_exchange(self) -> str | None:
         """Send, and wait for the result; return the problem, if any."""
-        self._say(f"message: {self._message.unit.message_id}")
+        self._print_progress_line(f"message: {self._message.unit.message_id}")
         try:
             problem = self._send_message()
             if problem is None and self._arguments.wait > 0:
@@ -355,9 +357,11 @@ class _Exchange:
             if self._arguments.wait > 0 and problem.problem is MISUSE:
                 self.hints.append(_BUSY_HINT)
             return f"not sent: {problem}"
-        verified = self._message.unit.ack_requested is not None
-        self.report |= {"sent": "sent", "receipt_verified": verified}
-        self._say(f"receipt: {'verified' if verified else 'none, the agreement asks for none'}")
+        is_receipt_verified = self._message.unit.ack_requested is not None
+        self.report |= {"sent": "sent", "receipt_verified": is_receipt_verified}
+        self._print_progress_line(
+            f"receipt: {'verified' if is_receipt_verified else 'none, the agreement asks for none'}"
+        )
         return None
 
     def _send_fragments(self, split: SplitSubmission) -> None:
@@ -366,7 +370,7 @@ class _Exchange:
         self.report |= {"fragments": split.fragment_count, "joined": None}
         receipted = split.fragment_count - open_count
         again = f", {receipted} of them have their receipts" if receipted else ""
-        self._say(f"fragments: {split.fragment_count}{again}; kept in {split.folder}")
+        self._print_progress_line(f"fragments: {split.fragment_count}{again}; kept in {split.folder}")
         # After an interruption here, the sending can be continued from the folder.
         self.keeps_files = True
         try:
@@ -377,13 +381,15 @@ class _Exchange:
             began = time.monotonic()
             self.report["joined"] = self._client.wait_for_join(split, self._arguments.wait)
             self._waited = time.monotonic() - began
-            self._say(f"joined: {'receipt verified' if self.report['joined'] else 'no receipt yet'}")
+            self._print_progress_line(
+                f"joined: {'receipt verified' if self.report['joined'] else 'no receipt yet'}"
+            )
 
-    def _say(self, line: str) -> None:
+    def _print_progress_line(self, line: str) -> None:
         print_sentence(line, as_json=self._arguments.json)
         sys.stdout.flush()
 
-    def _tell_progress(self, sentence: str) -> None:
+    def _report_progress(self, sentence: str) -> None:
         """Print a sentence on an event while the verb waits; with JSON, only add it to the report."""
         if self._arguments.json:
             self.report["progress"].append(sentence)
@@ -391,9 +397,13 @@ class _Exchange:
             print_problem(sentence)
 
     def _report_failure(self, failure: SendingError, kept_path: Path) -> str:
+        """Add a failed sending to the report and the hints; return the sentence for the user.
+
+        If it may be repeated, the files are kept in `kept_path`.
+        """
         state = failure.state
         self.report["sent"] = state.value
-        self._say("receipt: none")
+        self._print_progress_line("receipt: none")
         self.hints.append(state.advice)
         if state.repeatable:
             self.keeps_files = True
@@ -402,6 +412,7 @@ class _Exchange:
         return f"{state.sentence}: {failure}"
 
     def _await_result(self) -> str | None:
+        """Wait for the result of the hub and report it; return None if it is good, else the reason."""
         try:
             seconds_left = max(self._arguments.wait - self._waited, 0.0)
             row = self._client.wait_for_result(self._message, seconds_left)
@@ -411,7 +422,7 @@ class _Exchange:
             self.hints.append(f"to go on waiting: {self._make_waiting_command()}")
             return f"the result is not there: {problem}"
         finally:
-            self._keep_others()
+            self._keep_other_messages()
         news = summarize_notices(self._client.list_notices(self._message))
         self.report |= {name: news[name] for name in ("case_number", "state", "questions")}
         if row is None:
@@ -421,14 +432,15 @@ class _Exchange:
             print_result_report(row["said"])
         if not row["said"]["verified"]:
             return f"the result is not verified: {row['said']['problem']}"
-        refused = row["said"]["outcome"] == "REFUSED"
-        state = "REFUSED" if refused else "DECIDED"
+        is_refused = row["said"]["outcome"] == "REFUSED"
+        state = "REFUSED" if is_refused else "DECIDED"
         self.report |= {"case_number": row["said"]["case_number"], "state": state, "questions": []}
-        return "the hub refused the submission" if refused else None
+        return "the hub refused the submission" if is_refused else None
 
     def _report_time_out(self, news: dict[str, Any]) -> str:
+        """Report the notices that came in place of a result (`news`); return the sentence for the user."""
         for line in describe_open_questions(news):
-            self._say(line)
+            self._print_progress_line(line)
         if "held" in news:
             self.report["held"] = news["held"]
         if news["applications"] or "held" in news:
@@ -441,18 +453,18 @@ class _Exchange:
         make = make_listen_command if self._client.awaits_posts else make_pull_command
         return make(self._arguments)
 
-    def _keep_others(self) -> None:
+    def _keep_other_messages(self) -> None:
         """Keep the folder where messages about other submissions have come: they are acknowledged."""
         count = self._client.count_others(self._message)
         if count:
             self.keeps_files = True
             self.report |= {"others": count, "folder": str(self._folder)}
-            self._say(f"{format_count(count, 'message')} about other submissions: in {self._folder}")
+            self._print_progress_line(
+                f"{format_count(count, 'message')} about other submissions: in {self._folder}"
+            )
 
 
-def _read_agreed_patience(
-    arguments: Arguments, member: Membership, message: SealedSubmission
-) -> ResendPolicy:
+def _read_resend_policy(arguments: Arguments, member: Membership, message: SealedSubmission) -> ResendPolicy:
     pmode = member.get_outgoing_pmode(message.unit.action, get_current_time())
     agreed = pmode.reliability.retries
     retries = agreed if arguments.retries is None else arguments.retries
@@ -473,8 +485,8 @@ def receive_messages(arguments: Arguments) -> int:
     """Receive until stopped: verify, store durably, acknowledge; return 1 where not all was printed."""
     member = _read_own_membership(arguments)
     printer = ArrivalPrinter(as_json=arguments.json)
-    store = MessageFolder(arguments.folder, printer.tell_problem)
-    tls = open_tls(arguments)
+    store = MessageFolder(arguments.folder, printer.report_problem)
+    tls = make_tls_context(arguments)
     handler = MessageHandler(
         member, arguments.folder, listener=printer.announce_message, store=store, tls=tls
     )
@@ -515,8 +527,8 @@ def pull_messages(arguments: Arguments) -> int:
         _check_address(arguments.to)
     member = _read_own_membership(arguments)
     printer = ArrivalPrinter(as_json=arguments.json)
-    store = MessageFolder(arguments.folder, printer.tell_problem)
-    tls = open_tls(arguments)
+    store = MessageFolder(arguments.folder, printer.report_problem)
+    tls = make_tls_context(arguments)
     handler = MessageHandler(
         member,
         arguments.folder,
@@ -539,9 +551,9 @@ def pull_messages(arguments: Arguments) -> int:
 
 def _pull_until_quiet(puller: MessagePuller, arguments: Arguments, stop: threading.Event) -> None:
     """Pull until nothing has come for the time of ``--wait``, or until stopped."""
-    quiet = time.monotonic()
+    last_arrival = time.monotonic()
     while True:
         if puller.pull_messages():
-            quiet = time.monotonic()
-        if time.monotonic() - quiet >= arguments.wait or stop.wait(arguments.every):
+            last_arrival = time.monotonic()
+        if time.monotonic() - last_arrival >= arguments.wait or stop.wait(arguments.every):
             return

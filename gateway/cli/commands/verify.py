@@ -14,9 +14,15 @@ from uuid import uuid4
 import click
 
 from gateway.agreements import ENCRYPTION_POLICIES, PModeIndex
-from gateway.cli.named_files import load_key_file, name_file, read_anchor_files, read_file
+from gateway.cli.named_files import add_file_name_to_problem, load_key_file, read_anchor_files, read_file
 from gateway.cli.result_output import print_done, print_report
-from gateway.cli.shared_options import FILE, decryption_options, json_option, judging_options, signing_options
+from gateway.cli.shared_options import (
+    FILE,
+    decryption_options,
+    json_option,
+    signing_options,
+    verification_options,
+)
 from gateway.cli.verb_groups import Arguments, verb
 from gateway.client import SPLIT_LIMITS, FileBody, open_message_file, write_message_file, write_octets
 from gateway.errors import EBMS3_ERRORS, MISUSE, NOT_UNDERSTOOD, GatewayError
@@ -72,7 +78,7 @@ def make_context(
 
 
 def verify_message_octets(
-    raw: bytes,
+    message_octets: bytes,
     context: ProtocolContext,
     policy: str | None = None,
     encryption: str = "strict",
@@ -84,11 +90,11 @@ def verify_message_octets(
     `encryption` with the keys of `context`; otherwise by the agreements of `context`.
     """
     parcel: Parcel | None = None
-    core = as4 if protocol == as4.name else ebms2
+    protocol_module = as4 if protocol == as4.name else ebms2
     try:
-        message = read_http_message(raw, context.limits)
+        message = read_http_message(message_octets, context.limits)
         parcel = Parcel(message.headers, MemoryBody(message.body))
-        if core.find_fault(parcel, context.limits) is not None:
+        if protocol_module.find_fault(parcel, context.limits) is not None:
             return {**_make_blank_verdict(), "accepted": True, "kind": "Fault"}
         opened = _open_parcel(parcel, context, policy, encryption, protocol)
     except GatewayError as refused:
@@ -99,6 +105,7 @@ def verify_message_octets(
 def _open_parcel(
     parcel: Parcel, context: ProtocolContext, policy: str | None, encryption: str, protocol: str
 ) -> OpenedMessage:
+    """Open and verify a message of `protocol`; without `policy`, by the agreement that it names."""
     if policy is None:
         return PROTOCOLS[protocol].open_units(parcel, context)
     if protocol == as4.name:
@@ -107,6 +114,7 @@ def _open_parcel(
 
 
 def _make_blank_verdict() -> dict[str, Any]:
+    """Return a verdict that accepts nothing, with HTTP status 200, whose other values are empty."""
     names = (
         "message_id",
         "identity",
@@ -122,6 +130,7 @@ def _make_blank_verdict() -> dict[str, Any]:
 
 
 def _describe_opened_message(opened: OpenedMessage) -> dict[str, Any]:
+    """Return the verdict on an accepted message: its identifiers, its signed parts and its signer."""
     verdict = {
         **_make_blank_verdict(),
         "accepted": True,
@@ -146,9 +155,13 @@ def _describe_opened_message(opened: OpenedMessage) -> dict[str, Any]:
 def _describe_refused_message(
     refused: GatewayError, parcel: Parcel | None, context: ProtocolContext, protocol: str
 ) -> dict[str, Any]:
+    """Return the verdict on a refused message: the problem, and how the hub would report it.
+
+    `parcel` is None if the HTTP message could not be read.
+    """
     problem = refused.problem
-    core = as4 if protocol == as4.name else ebms2
-    message = core.find_refused_message(parcel, context.limits) if parcel is not None else None
+    protocol_module = as4 if protocol == as4.name else ebms2
+    message = protocol_module.find_refused_message(parcel, context.limits) if parcel is not None else None
     reported = describe_reported_error(refused, protocol)
     return {
         **_make_blank_verdict(),
@@ -159,7 +172,7 @@ def _describe_refused_message(
         "location": refused.location,
         "ebms": reported,
         "http": _find_answer_status(
-            refused, reported is not None, answerable=None if message is None else message.is_answerable
+            refused, reported is not None, is_answerable=None if message is None else message.is_answerable
         ),
     }
 
@@ -172,14 +185,14 @@ def describe_reported_error(refused: GatewayError, protocol: str) -> dict[str, s
     return {"code": refused.problem.codes.ebms2, "severity": "Error"} if refused.problem.codes.ebms2 else None
 
 
-def _find_answer_status(refused: GatewayError, reported: bool, *, answerable: bool | None) -> int:
+def _find_answer_status(refused: GatewayError, is_reported: bool, *, is_answerable: bool | None) -> int:
     """Return the status of a hub's answer: 200 with a signal, 204 with none, else that of the Fault.
 
-    `answerable` is None for a message whose header cannot be read.
+    `is_answerable` is None for a message whose header cannot be read.
     """
-    if answerable is False:
+    if is_answerable is False:
         return 204
-    told_by_signal = answerable and reported and refused.problem is not NOT_UNDERSTOOD
+    told_by_signal = is_answerable and is_reported and refused.problem is not NOT_UNDERSTOOD
     return 200 if told_by_signal else refused.problem.codes.http or 500
 
 
@@ -220,7 +233,7 @@ def read_home_context(home: Path) -> ProtocolContext:
 
 @verb("verify")
 @click.argument("file", type=FILE, help="an HTTP message: optional start line, headers, empty line, body")
-@judging_options()
+@verification_options()
 @decryption_options(required=False)
 @click.option(
     "--protocol",
@@ -234,12 +247,12 @@ def read_home_context(home: Path) -> ProtocolContext:
 @click.option("--home", type=FILE, help="use the agreements and parties of this home folder")
 def verify_message(arguments: Arguments) -> int:
     """Print the verdict; return 0 for accepted, 1 for refused."""
-    verdict = _judge_message_file(arguments)
-    print_report(verdict if arguments.json else _put_into_words(verdict), as_json=arguments.json)
+    verdict = _verify_named_file(arguments)
+    print_report(verdict if arguments.json else _format_verdict(verdict), as_json=arguments.json)
     return 0 if verdict["accepted"] else 1
 
 
-def _put_into_words(verdict: dict[str, Any]) -> dict[str, Any]:
+def _format_verdict(verdict: dict[str, Any]) -> dict[str, Any]:
     """Return the verdict for people: no value has a structure of its own."""
     reported = verdict["ebms"]
     return verdict | {
@@ -248,7 +261,8 @@ def _put_into_words(verdict: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _judge_message_file(arguments: Arguments) -> dict[str, Any]:
+def _verify_named_file(arguments: Arguments) -> dict[str, Any]:
+    """Verify a message file, with the register of a home or with the anchors and keys of the arguments."""
     if arguments.home is not None:
         context = read_home_context(arguments.home)
         octets = read_file(arguments.file)
@@ -271,7 +285,7 @@ def _judge_message_file(arguments: Arguments) -> dict[str, Any]:
     )
 
 
-_NAME: Final = "fragment-{}.http"
+_FRAGMENT_NAME: Final = "fragment-{}.http"
 _PROPERTY_WORDS = "a message property that fragments repeat, for routing; repeatable"
 
 
@@ -290,7 +304,7 @@ def split_message(arguments: Arguments) -> None:
     signer = load_key_file(arguments)
     _check_folder(arguments.out)
     terms = as4.SplitTerms(arguments.size, arguments.routing_property, arguments.compress)
-    with name_file(arguments.file):
+    with add_file_name_to_problem(arguments.file):
         plan = as4.plan_split(open_message_file(arguments.file, SPLIT_LIMITS), terms, SPLIT_LIMITS)
     written = _write_fragments(plan, arguments.out, signer)
     compression = "compressed" if plan.terms.compressed else "not compressed"
@@ -303,7 +317,7 @@ def _check_folder(folder: Path) -> None:
     """Raise GW808 for a file, and for a folder that holds fragments."""
     if folder.exists() and not folder.is_dir():
         raise GatewayError(MISUSE, f"{folder} is no folder", str(folder))
-    if any(folder.glob(_NAME.format("*"))):
+    if any(folder.glob(_FRAGMENT_NAME.format("*"))):
         raise GatewayError(MISUSE, f"{folder} holds fragments already", str(folder))
 
 
@@ -325,7 +339,7 @@ def _write_fragment(plan: as4.SplitPlan, number: int, folder: Path, signer: Sign
     """Write one fragment; return its number, its message id, and its file."""
     host = plan.unit.message_id.rpartition("@")[2]
     message_id = f"{uuid4()}@{host}"
-    path = folder / _NAME.format(f"{number:04}")
+    path = folder / _FRAGMENT_NAME.format(f"{number:04}")
     write_message_file(path, as4.seal_fragment(plan, number, message_id, signer))
     return {"number": number, "message_id": message_id, "file": str(path)}
 
@@ -337,7 +351,7 @@ def _write_fragment(plan: as4.SplitPlan, number: int, folder: Path, signer: Sign
     "--size", type=click.IntRange(1, 2**31), metavar="N", help="octets of the largest fragment agreed"
 )
 @click.option("--routing-property", multiple=True, metavar="NAME", help=_PROPERTY_WORDS)
-@judging_options()
+@verification_options()
 def join_message(arguments: Arguments) -> int:
     """Write the joined message; return 0, or 1 with the problem where the fragments are refused."""
     anchors = read_anchor_files(arguments.trust)
@@ -361,6 +375,7 @@ def join_message(arguments: Arguments) -> int:
 def _describe_joined_message(
     group: as4.FragmentGroup, joined: as4.JoinedMessage, file: Path
 ) -> dict[str, Any]:
+    """Return the verdict on a message that was joined from the fragments of `group`."""
     signer = group.fragments[0].verified_signature.certificate
     return {
         "accepted": True,
@@ -380,12 +395,12 @@ def _add_fragments(
     group: as4.FragmentGroup, files: Iterable[Path], policy: str, context: ProtocolContext
 ) -> int:
     """Verify the fragments in files and add them; return how many came more than once."""
-    repeats = 0
+    repeat_count = 0
     for path in files:
-        with name_file(path):
+        with add_file_name_to_problem(path):
             fragment = as4.open_fragment(open_message_file(path, context.limits), policy, context)
-            repeats += not group.add_fragment(fragment)
-    return repeats
+            repeat_count += not group.add_fragment(fragment)
+    return repeat_count
 
 
 def _report_refusal(refused: GatewayError, arguments: Arguments) -> int:

@@ -82,7 +82,7 @@ class ConsoleMailbox:
         Later calls about an application that rests here rest here too, also after the agency has gone back to
         its own system.
         """
-        request_id = _find_request(conn, lease)
+        request_id = _find_request_id(conn, lease)
         if request_id is None:
             return None
         is_switched = False
@@ -137,7 +137,7 @@ class ConsoleMailbox:
 
         Raises GW607 when the agency has gone back to its own system in the meantime.
         """
-        if application.is_switched and not officer_work.share_switch(conn, lease.destination):
+        if application.is_switched and not officer_work.lock_switch_if_set(conn, lease.destination):
             detail = f"{lease.destination[:40]} went back to its own system during the delivery"
             raise GatewayError(NO_ADDRESS, detail, "agency")
         now = self._hub.clock()
@@ -152,8 +152,8 @@ class ConsoleMailbox:
         officer_work.insert_mailbox_call(conn, new_call, now)
 
 
-def _find_request(conn: Connection, lease: DeliveryLease) -> int | None:
-    """Return the application (row id) of a delivery: that of a fee, too. None for a call to customs."""
+def _find_request_id(conn: Connection, lease: DeliveryLease) -> int | None:
+    """Return the application (row id) of a delivery or of its fee; None for a call to customs."""
     if lease.subject_type == "request":
         return int(lease.subject_id)
     fee = fees.find_by_id(conn, int(lease.subject_id)) if lease.subject_type == "fee" else None
@@ -168,7 +168,7 @@ def _is_cancellable(request: AgencyRequestRow) -> bool:
 def _choose_answer(call: SignedCall, application: MailboxApplication, now: datetime) -> AgencyAnswer:
     """Return the answer to a call: it is received, or the application is cancelled.
 
-    One call has one number of a notice, whenever it is answered.
+    The number of the notice is made of the message id of the call, so each answer to one call has the same.
     """
     receipt_number = f"C-{application.application_number}"
     if call.operation.name != CANCELLATION or not application.is_cancellable:
@@ -176,6 +176,7 @@ def _choose_answer(call: SignedCall, application: MailboxApplication, now: datet
     call_digest = hashlib.sha256(call.message_id.encode()).hexdigest()[:8]
     # As precise as it is written in the signed answer.
     issued_at = now.replace(microsecond=now.microsecond // 1000 * 1000)
+    # The first code says that the agency cancels the application, the second one that it does not.
     return Notice(f"{receipt_number}-{call_digest}", issued_at, CANCELLATION_ANSWERS[0])
 
 
@@ -192,6 +193,7 @@ def _build_response(response_name: str, answer: AgencyAnswer) -> etree._Element:
 
 
 def _build_answer(response_name: str, answer_name: str, child_texts: Mapping[str, str]) -> etree._Element:
+    """Return the element `response_name` around Answer and `answer_name`, which has a child for each text."""
     namespace = etree.QName(response_name).namespace
     root = etree.Element(response_name)
     answer = etree.SubElement(

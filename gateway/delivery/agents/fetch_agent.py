@@ -199,7 +199,7 @@ class TimeStampAgent:
             head = head.add_signature(hub.signer)
             with write_transaction(hub.engine, "tsa.sealed") as conn:
                 tree_heads.store_head(conn, head)
-            if len(head.leaves) < tree_heads.MOST_LEAVES:
+            if len(head.leaf_ids) < tree_heads.MOST_LEAVES:
                 return
 
     def _obtain_time_stamp(self, head: SealRow) -> NewTimeStamp:
@@ -229,6 +229,10 @@ class TimeStampAgent:
         return None if row is None else str(row.digest)
 
     def _request_timestamp(self, authority: str, head_text: str) -> TimeStamp:
+        """Return the verified time stamp (RFC 3161) of `head_text` from the URL `authority`.
+
+        Raise GW608 unless it answers with HTTP status 200.
+        """
         settings, now = self._settings, self._hub.clock()
         digest = hashlib.sha256(head_text.encode()).digest()
         query = TimeStampQuery(digest, secrets.randbits(_NONCE_BITS), settings.policy, now)

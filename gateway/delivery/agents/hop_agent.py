@@ -36,9 +36,9 @@ from gateway.failpoints import kill_at_failpoint
 from gateway.hub import (
     Hub,
     ReceivedMessage,
-    finish_passage,
     prepare_passage,
     queue_delivery_failure,
+    record_passage_end,
     store_passage,
 )
 from gateway.message_model import NEXT_MSH, ErrorSignal, Receipt
@@ -108,7 +108,7 @@ class HopAgent:
         now = self._hub.clock()
         with write_transaction(self._hub.engine, "passing.forwarded") as conn:
             make_lease_finisher(lease, self._hub.clock)(conn)
-            finish_passage(conn, lease, now, receipt_id)
+            record_passage_end(conn, lease, now, receipt_id)
 
     def _process_answer(self, lease: DeliveryLease, posted_message: PostedMessage) -> None:
         """Apply a receipt of the next handler, or send an answer of the To party back."""
@@ -133,6 +133,7 @@ class HopAgent:
             self._pass_answer_back(lease, received_message)
 
     def _open_answer(self, lease: DeliveryLease, posted_message: PostedMessage) -> ReceivedMessage:
+        """Return the answer of the next handler, opened and verified by the current register."""
         snapshot = self._hub.refresh_snapshot()
         context = self._hub.make_protocol_context(snapshot)
         protocol = PROTOCOLS[str(lease.parameters["protocol"])]
@@ -143,6 +144,10 @@ class HopAgent:
         return ReceivedMessage(self._hub, protocol, opened_message, context, snapshot)
 
     def _pass_answer_back(self, lease: DeliveryLease, received_message: ReceivedMessage) -> None:
+        """Finish the delivery, and store and queue the answer for the sender of the message.
+
+        Raise LeaseLostError if the answer has no forwarding rule, or the lease is lost.
+        """
         forwarding_rule = received_message.opened.forwarding_rule
         if forwarding_rule is None:
             raise LeaseLostError
@@ -150,7 +155,7 @@ class HopAgent:
         now = self._hub.clock()
         with write_transaction(self._hub.engine, "passing.answered") as conn:
             make_lease_finisher(lease, self._hub.clock)(conn)
-            finish_passage(conn, lease, now, received_message.opened.unit.message_id)
+            record_passage_end(conn, lease, now, received_message.opened.unit.message_id)
             store_passage(conn, self._hub, passage, None, now)
 
     def record_failure(self, conn: Connection, failure: FailedDelivery) -> None:
@@ -165,7 +170,7 @@ class HopAgent:
         is_certain = is_certainly_undelivered(
             failure.problem, delivery_leases.list_attempts(conn, failure.delivery.id)
         )
-        queue_delivery_failure(conn, message_id, sender_problem, failure.at, certain=is_certain)
+        queue_delivery_failure(conn, message_id, sender_problem, failure.at, is_certain=is_certain)
 
 
 def is_certainly_undelivered(problem: GatewayError, attempts: Sequence[DeliveryAttemptRow]) -> bool:

@@ -17,29 +17,29 @@ from gateway.hub import (
     admit_submission,
     apply_results,
     ask_after_withdrawal,
-    check_late_decision,
-    check_late_result,
     conclude_case,
     drop_fragments,
     end_hold,
     expire_fragments,
     fail_split,
+    forward_customs_notice,
     free_next_admission,
     issue_delivery_failure,
     issue_late_receipt,
     join_fragments,
     join_requirements,
+    notify_agency_of_payment,
     notify_applicant,
     notify_of_fee,
     probe_signing_key,
     queue_delivery_failure,
+    record_decision_if_late,
+    record_result_if_late,
+    report_late_decision,
+    report_late_result,
     send_deadline_notice,
+    send_hold_notice,
     settle_after_act,
-    tell_agency_of_payment,
-    tell_customs_news,
-    tell_hold,
-    tell_late_decision,
-    tell_late_result,
     wake_held_case,
 )
 from gateway.store import DeliveryLease, StateEvent, messages
@@ -92,7 +92,7 @@ _TASKS: Final[dict[str, _Task]] = {
     ),
     "notify": _wrap_subject_task(notify_applicant),
     "end_hold": _run_end_of_hold,
-    "tell_hold": lambda hub, lease, finish: tell_hold(
+    "tell_hold": lambda hub, lease, finish: send_hold_notice(
         hub, int(lease.subject_id), lease.parameters["message"], finish, lease.parameters.get("look", "")
     ),
     "wake": _wrap_subject_task(wake_held_case),
@@ -100,13 +100,13 @@ _TASKS: Final[dict[str, _Task]] = {
         hub, int(lease.subject_id), lease.parameters.get("changed"), finish, lease.parameters.get("said")
     ),
     "apply_results": _wrap_subject_task(apply_results),
-    "customs_notice": _wrap_subject_task(tell_customs_news),
-    "late_decision": lambda hub, lease, finish: tell_late_decision(
+    "customs_notice": _wrap_subject_task(forward_customs_notice),
+    "late_decision": lambda hub, lease, finish: report_late_decision(
         hub, int(lease.subject_id), lease.case_id, finish
     ),
-    "late_inherited": _wrap_case_task(check_late_decision),
-    "late_result": _wrap_case_task(tell_late_result),
-    "late_result_inherited": _wrap_case_task(check_late_result),
+    "late_inherited": _wrap_case_task(record_decision_if_late),
+    "late_result": _wrap_case_task(report_late_result),
+    "late_result_inherited": _wrap_case_task(record_result_if_late),
     "ask_cancel": _wrap_subject_task(ask_after_withdrawal),
     "key": lambda hub, _lease, finish: probe_signing_key(hub, finish),
     "receipt": _wrap_parameter_task(issue_late_receipt, "said"),
@@ -116,7 +116,7 @@ _TASKS: Final[dict[str, _Task]] = {
     "fee": lambda hub, lease, finish: notify_of_fee(
         hub, int(lease.subject_id), lease.parameters["step"], lease.parameters["mark"], finish
     ),
-    "tell_payment": _wrap_subject_task(tell_agency_of_payment),
+    "tell_payment": _wrap_subject_task(notify_agency_of_payment),
     "join_fragments": _wrap_subject_task(join_fragments),
     "expire_fragments": _wrap_subject_task(expire_fragments),
     "drop_fragments": _wrap_subject_task(drop_fragments),

@@ -38,13 +38,13 @@ from gateway.hub import (
     drop_unwanted_fragment,
     end_failed_fragment,
     is_from_next_handler,
-    note_hop_receipt,
     queue_fragments,
     receive_response,
     record_delivery_failure,
+    record_delivery_outcome,
+    record_hop_receipt,
     renew_sequence_number,
     run_closing_commit,
-    settle_delivery,
 )
 from gateway.message_model import NEXT_MSH, ErrorSignal, Receipt
 from gateway.protocols import PROTOCOLS, OpenedMessage, ProtocolContext, make_refusal_error
@@ -114,11 +114,16 @@ class MshAgent:
         )
 
     def _mark_awaiting_receipt(self, lease: DeliveryLease) -> None:
+        """Store that the message was posted and its receipt is due after the retry interval."""
         now, retry_plan = self._hub.clock(), self.get_retry_plan(lease)
         with write_transaction(self._hub.engine, "msh.awaiting") as conn:
             # A receipt may have arrived before this answer; then the lease has ended already.
             delivery_leases.mark_sent(
-                conn, lease, now, now + retry_plan.first_delay, last=lease.tries > retry_plan.max_retries
+                conn,
+                lease,
+                now,
+                now + retry_plan.first_delay,
+                is_last_attempt=lease.tries > retry_plan.max_retries,
             )
 
     def _process_answer(self, lease: DeliveryLease, posted_message: PostedMessage) -> None:
@@ -133,6 +138,11 @@ class MshAgent:
     def _apply_answer(
         self, lease: DeliveryLease, posted_message: PostedMessage, snapshot: RegisterSnapshot
     ) -> None:
+        """Verify the answer by `snapshot`, and apply the receipt or error in it.
+
+        Without one, or with a mere warning, wait for the receipt. Raise GW603 for an unsigned error where a
+        signature is agreed.
+        """
         context = self._hub.make_protocol_context(snapshot)
         opened_message = self._open_answer(lease, posted_message, snapshot, context)
         unit = next((each for each in opened_message.units if isinstance(each, Receipt | ErrorSignal)), None)
@@ -157,7 +167,9 @@ class MshAgent:
     def _settle_signal(
         self, lease: DeliveryLease, signal: ReceivedSignal, snapshot: RegisterSnapshot
     ) -> None:
-        settle_delivery(self._hub, signal, lease.id, lease.case_id, knowledge=snapshot, lease=lease)
+        record_delivery_outcome(
+            self._hub, signal, lease.id, lease.case_id, register_snapshot=snapshot, lease=lease
+        )
 
     def _process_hop_receipt(
         self, lease: DeliveryLease, signal: ReceivedSignal, snapshot: RegisterSnapshot
@@ -171,7 +183,7 @@ class MshAgent:
         if delivery_row.parameters["hop"]["settles"]:
             self._settle_signal(lease, signal, snapshot)
         else:
-            note_hop_receipt(self._hub, signal, delivery_row, knowledge=snapshot)
+            record_hop_receipt(self._hub, signal, delivery_row, register_snapshot=snapshot)
 
     def _check_refusal(self, lease: DeliveryLease, posted_message: PostedMessage) -> None:
         """Raise if the answer is an error of the handler: its ErrorList or Fault, or its HTTP status.
@@ -249,7 +261,7 @@ class MshAgent:
         if "fragment" in delivery.parameters:
             end_failed_fragment(conn, delivery, failure.problem, failure.at)
         if "split" in delivery.parameters:
-            fragment_groups.end_sent_group(conn, delivery.id, failure.at, receipted=False)
+            fragment_groups.end_sent_group(conn, delivery.id, failure.at, has_receipt=False)
         if delivery.parameters.get("ordered"):
             ordered_deliveries.give_up_position(conn, delivery.id, failure.at)
         record_delivery_failure(conn, delivery, failure.problem.problem.id, failure.at)

@@ -245,7 +245,7 @@ def list_pull_tasks(hub: Hub, period: timedelta) -> list[RecurringTask]:
 
 
 class PullAgent:
-    """Pulls from message handlers; `every` is the time between two pulls."""
+    """Pulls from message handlers; `period` is the time between two pulls."""
 
     def __init__(self, hub: Hub, http_client: HttpClient, limits: HttpLimits, period: timedelta) -> None:
         self._hub = hub
@@ -301,6 +301,7 @@ class PullAgent:
         return message_ids[-1]
 
     def _find_pmode(self, lease: DeliveryLease, snapshot: RegisterSnapshot) -> PMode:
+        """Return the P-Mode of the delivery; raise GW607 if it is not in force or has no pull any more."""
         parameters = lease.parameters
         pmode = snapshot.book.find_by_id(parameters["agreement"], parameters["pmode"], self._hub.clock())
         if pmode is None or pmode.reply_endpoint is None or pmode.pull is None:
@@ -312,6 +313,10 @@ class PullAgent:
     def _store_pulled_message(
         self, request: PullRequest, pmode: PMode, answer: HttpAnswer, snapshot: RegisterSnapshot
     ) -> str | None:
+        """Verify the answer by `snapshot`, and store its message; return the MessageId.
+
+        Return None for a mere warning, such as that no message waits. Raise GW603 for an error.
+        """
         protocol, context = PROTOCOLS[pmode.protocol], self._hub.make_protocol_context(snapshot)
         opened_message = protocol.open_units(_make_parcel(answer), context, SentUnit(request))
         if not isinstance(opened_message.unit, ErrorSignal):

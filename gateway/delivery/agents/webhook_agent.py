@@ -65,7 +65,7 @@ class WebhookAgent:
             webhook = event_readers.find_webhook(conn, lease.subject_id)
             sequence = int(lease.parameters["sequence"])
             events = (
-                event_readers.list_events(conn, webhook.party_id, 0, 1, only=sequence)
+                event_readers.list_events(conn, webhook.party_id, 0, 1, only_sequence=sequence)
                 if webhook is not None
                 else ()
             )
@@ -80,6 +80,11 @@ class WebhookAgent:
         self._call_webhook(lease, webhook, describe_event(events[0]) | {"id": sequence})
 
     def _call_webhook(self, lease: DeliveryLease, webhook: WebhookRow, event: dict[str, Any]) -> None:
+        """Post the signed `event` once; finish the delivery if the webhook accepts it.
+
+        Raise GW602 if the webhook is gone (HTTP status 410), another GatewayError if the call failed.
+        Record a failure that is not the fault of the hub.
+        """
         now, answer_kind = self._hub.clock(), None
         try:
             self._check_host(webhook)
@@ -179,6 +184,7 @@ class PaymentAgent:
     def _store_answer(
         self, lease: DeliveryLease, operation: str, payment_key: str, provider_answer: dict[str, Any]
     ) -> None:
+        """Apply the provider's answer to the fee, and finish the delivery in the same transaction."""
         finish_lease = make_lease_finisher(lease, self._hub.clock)
         fee_id = int(lease.subject_id)
         if operation == "order":
@@ -224,6 +230,7 @@ class PaymentAgent:
         return True
 
     def _open_answer(self, headers: Any, body: bytes, secret: bytes, payment_id: str) -> dict[str, Any]:
+        """Return the content of the provider's answer; raise GW603 unless it is signed for `payment_id`."""
         try:
             answer_content = verify_payment_message(
                 headers, body, secret, self._hub.clock(), self._settings.tolerance

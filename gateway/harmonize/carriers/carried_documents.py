@@ -47,36 +47,37 @@ _WHOLE: Final = "#"
 _encode: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def write_json(document: str, node: DocumentNode, value: PlainValue, *, exact: bool) -> bytes:
-    """Return the JSON of a document; with `exact` numbers are numbers, else strings."""
-    text = _write_value(node, value, exact=exact)
+def write_json(document: str, node: DocumentNode, value: PlainValue, *, writes_numbers: bool) -> bytes:
+    """Return the JSON of a document; with `writes_numbers` numbers are numbers, else strings."""
+    text = _write_value(node, value, writes_numbers=writes_numbers)
     return f'{{"document":{_encode(document)},{_encode(node.name)}:{text}}}\n'.encode()
 
 
-def _write_value(node: DocumentNode, value: PlainValue, *, exact: bool) -> str:
-    if node.leaf and not node.attributes:
-        return _write_text(value, exact and node.numeric)
+def _write_value(node: DocumentNode, value: PlainValue, *, writes_numbers: bool) -> str:
+    """Return the plain value of an element as JSON; with `writes_numbers`, numeric texts as JSON numbers."""
+    if node.is_leaf and not node.attributes:
+        return _write_text(value, writes_numbers and node.has_number_text)
     parts = []
     for name, member in value.items():
         if name == TEXT:
-            text = _write_text(member, exact and node.numeric)
+            text = _write_text(member, writes_numbers and node.has_number_text)
         elif name.startswith("@"):
-            text = _write_text(member, exact and is_numeric(node.attributes[name[1:]]))
+            text = _write_text(member, writes_numbers and is_numeric(node.attributes[name[1:]]))
         elif isinstance(member, list):
-            rows = (_write_value(node.children[name], row, exact=exact) for row in member)
+            rows = (_write_value(node.children[name], row, writes_numbers=writes_numbers) for row in member)
             text = f"[{','.join(rows)}]"
         else:
-            text = _write_value(node.children[name], member, exact=exact)
+            text = _write_value(node.children[name], member, writes_numbers=writes_numbers)
         parts.append(f"{_encode(name)}:{text}")
     return f"{{{','.join(parts)}}}"
 
 
-def _write_text(text: str, exact: bool) -> str:
-    """Return a text as JSON: with `exact` a number (without exponent) as a JSON number, else a string.
+def _write_text(text: str, writes_numbers: bool) -> str:
+    """Return a text as JSON: with `writes_numbers` a number without exponent as a JSON number, else a string.
 
     `read_json` reads both alike.
     """
-    return text if exact and _NUMBER.fullmatch(text) else _encode(text)
+    return text if writes_numbers and _NUMBER.fullmatch(text) else _encode(text)
 
 
 def read_json(octets: bytes, document: str, node: DocumentNode) -> PlainValue:
@@ -158,7 +159,7 @@ def _escape(name: str) -> str:
 
 
 #: The most values of one request that are reported: the place of each is looked up.
-_MOST: Final = 20
+_MAX_REPORTED_PROBLEMS: Final = 20
 _PARSER: Final = etree.XMLParser(
     resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
 )
@@ -179,6 +180,7 @@ def find_carried_document(bundle: MappingBundle, name: str) -> CarriedDocument:
 
 
 def _make_carried_document(bundle: MappingBundle, name: str) -> CarriedDocument:
+    """Return the document or notice `name` with its elements; raise GW401 if the mappings have neither."""
     document, notice = bundle.documents.get(name), bundle.notices.notices.get(name)
     if document is not None:
         return CarriedDocument(name, document.namespace, make_request_node([document.root]))
@@ -200,7 +202,9 @@ def write_carried(root: etree._Element, document: CarriedDocument, carrier_forma
         raise make_carried_error(f"this is no {document.name}", f"/{etree.QName(root).localname}")
     value = make_plain_value(document.node, root, f"/{document.node.name}")
     if carrier_format.syntax == "json":
-        octets = write_json(document.name, document.node, value, exact=carrier_format.numbers == "exact")
+        octets = write_json(
+            document.name, document.node, value, writes_numbers=carrier_format.number_format == "exact"
+        )
     else:
         octets = write_records(
             document.name, make_record_layout(document.node, carrier_format), value, carrier_format
@@ -211,12 +215,13 @@ def write_carried(root: etree._Element, document: CarriedDocument, carrier_forma
 
 
 def list_uncarried_values(
-    bundle: MappingBundle, document: DocumentMapping, request: etree._Element, *, whole: bool = True
+    bundle: MappingBundle, document: DocumentMapping, request: etree._Element, *, is_complete: bool = True
 ) -> list[GatewayError]:
     """Return GW718 for the values of a request that the format of its agency cannot carry, the first of many.
 
-    `document` is the mapping that the request was written by. Each error names its place in the request. One
-    that is not `whole` is not written: only its values are checked, each for itself.
+    `document` is the mapping that the request was written by. Each error names its place in the request.
+    Without `is_complete`, the request is incomplete: it is not written, and each of its values is checked
+    alone.
     """
     carrier_format = get_carrier_format(bundle, document.organisation)
     if carrier_format.syntax == "xml":
@@ -229,14 +234,14 @@ def list_uncarried_values(
                 make_record_layout(carried.node, carrier_format), value, carrier_format
             )
         except GatewayError:
-            if whole:
+            if is_complete:
                 raise
-    if not problems and whole:
+    if not problems and is_complete:
         try:
             write_carried(request, carried, carrier_format)
         except GatewayError as error:
             problems = [error]
-    return problems[:_MOST]
+    return problems[:_MAX_REPORTED_PROBLEMS]
 
 
 def _canonicalize(root: etree._Element) -> bytes:
@@ -263,19 +268,24 @@ def read_carried(octets: bytes, document: CarriedDocument, carrier_format: Carri
 
 
 def describe_layout(document: CarriedDocument, carrier_format: CarrierFormat) -> dict[str, Any]:
-    """Return the layout of a document in fixed records as plain data, for programmers of an agency."""
+    """Return the layout of a document in fixed records as plain data, for programmers of an agency.
+
+    ``head`` and ``tail`` are the codes of the first and last record; ``name`` and ``count`` are the octets
+    of the document name in the head and of the record count in the tail. In a continuation, ``field`` and
+    ``size`` are the digits of the field number and of the size of the text.
+    """
     layout = make_record_layout(document.node, carrier_format)
     return {
         "document": document.name,
         "charset": carrier_format.charset,
-        "end": carrier_format.end.decode(),
+        "end": carrier_format.record_end.decode(),
         "head": HEAD.decode(),
         "name": NAME_WIDTH,
         "continuation": {
             "type": CONTINUATION.decode(),
             "field": 3,
             "size": 4,
-            "octets": carrier_format.longest,
+            "octets": carrier_format.max_text_octets,
         },
         "tail": TAIL.decode(),
         "count": COUNT_WIDTH,

@@ -29,21 +29,21 @@ _NUMBERS: Final = ("decimal", "integer")
 class DocumentNode:
     """All elements of one name at one place.
 
-    A `leaf` holds a text of one of `shapes`, another element holds `children`. `attributes` has the
-    shapes of each attribute by name. `many` elements may occur there more than once, `empty` ones without
-    a text, or without anything below them.
+    A `is_leaf` holds a text of one of `shapes`, another element holds `children`. `attributes` has the
+    shapes of each attribute by name. `is_repeated` elements may occur there more than once, `may_be_empty`
+    ones without a text, or without anything below them.
     """
 
     name: str
-    leaf: bool
-    many: bool = False
-    empty: bool = False
+    is_leaf: bool
+    is_repeated: bool = False
+    may_be_empty: bool = False
     shapes: list[ValueShape] = field(default_factory=list)
     attributes: dict[str, list[ValueShape]] = field(default_factory=dict)
     children: dict[str, DocumentNode] = field(default_factory=dict)
 
     @property
-    def numeric(self) -> bool:
+    def has_number_text(self) -> bool:
         """Return whether the text is always a number."""
         return is_numeric(self.shapes)
 
@@ -57,8 +57,8 @@ def make_request_node(targets: Iterable[TargetElement]) -> DocumentNode:
     """Return the node of the targets of one name: their contents together."""
     same = list(targets)
     node = DocumentNode(same[0].name, all(target.content is not None for target in same))
-    node.many = len(same) > 1 or same[0].each is not None or same[0].bound.high > 1
-    node.empty = any(target.empty for target in same)
+    node.is_repeated = len(same) > 1 or same[0].repetition is not None or same[0].bound.high > 1
+    node.may_be_empty = any(target.has_no_text for target in same)
     node.shapes = [target.shape for target in same if target.content is not None]
     groups: dict[str, list[TargetElement]] = {}
     for target in same:
@@ -77,14 +77,16 @@ def make_notice_node(slots: Iterable[NoticeElement]) -> DocumentNode:
     same = list(slots)
     first = same[0]
     node = DocumentNode(first.name, first.line is not None)
-    most = first.line.bound.high if first.line is not None else 1
-    node.many = len(same) > 1 or first.each is not None or most > 1
-    node.empty = not node.leaf and not any(slot.required for slot in same)
+    max_occurrences = first.line.bound.high if first.line is not None else 1
+    node.is_repeated = len(same) > 1 or first.repetition is not None or max_occurrences > 1
+    node.may_be_empty = not node.is_leaf and not any(slot.is_required for slot in same)
     node.shapes = [slot.line.shape for slot in same if slot.line is not None]
     groups: dict[str, list[NoticeElement]] = {}
     for slot in same:
-        if slot.fixed is not None:
-            node.attributes.setdefault(slot.fixed[0], []).append(ValueShape(codes=(slot.fixed[1],)))
+        if slot.fixed_attribute is not None:
+            node.attributes.setdefault(slot.fixed_attribute[0], []).append(
+                ValueShape(codes=(slot.fixed_attribute[1],))
+            )
         for attribute in slot.attributes:
             node.attributes.setdefault(attribute.name, []).append(attribute.shape)
         for child in slot.children:
@@ -121,9 +123,9 @@ def make_plain_value(node: DocumentNode, element: etree._Element, pointer: str) 
     attributes = {f"@{name}": element.get(name, "") for name in map(str, element.attrib)}
     text = (element.text or "") + "".join(child.tail or "" for child in element)
     children = list(element.iterchildren(tag=etree.Element))
-    if node.leaf and not children:
+    if node.is_leaf and not children:
         return {TEXT: text, **attributes} if node.attributes else text
-    if node.leaf or text.strip(_SPACE):
+    if node.is_leaf or text.strip(_SPACE):
         raise make_carried_error("text and elements are mixed", pointer)
     plain: dict[str, PlainValue] = dict(attributes)
     for child in children:
@@ -134,13 +136,17 @@ def make_plain_value(node: DocumentNode, element: etree._Element, pointer: str) 
 def _add_plain_child(
     node: DocumentNode, child: etree._Element, plain: dict[str, PlainValue], pointer: str
 ) -> None:
+    """Add the value of `child` to `plain`, to a list where it is repeated.
+
+    Raise GW718 for an element that the mapping does not have, or that it has only once.
+    """
     tag = etree.QName(child)
     inner, at = node.children.get(tag.localname), f"{pointer}/{tag.localname}"
     parent = child.getparent()
     if inner is None or parent is None or tag.namespace != etree.QName(parent).namespace:
         raise make_carried_error("the mapping has no such element", at)
     value = make_plain_value(inner, child, at)
-    if inner.many:
+    if inner.is_repeated:
         plain.setdefault(inner.name, []).append(value)
     elif plain.setdefault(inner.name, value) is not value:
         raise make_carried_error("the mapping has this element once", at)
@@ -155,12 +161,16 @@ def build_element(node: DocumentNode, value: PlainValue, namespace: str, pointer
 
 
 def _fill_element(node: DocumentNode, element: etree._Element, value: PlainValue, pointer: str) -> None:
-    if node.leaf and not node.attributes:
+    """Write `value` into `element`: its text, attributes and children, in the order of the mapping.
+
+    Raise GW718 for a value that does not fit `node`.
+    """
+    if node.is_leaf and not node.attributes:
         element.text = _read_text(value, pointer)
         return
     if not isinstance(value, dict):
         raise make_carried_error("an object is expected here", pointer)
-    allowed_names = {*(f"@{name}" for name in node.attributes), *((TEXT,) if node.leaf else node.children)}
+    allowed_names = {*(f"@{name}" for name in node.attributes), *((TEXT,) if node.is_leaf else node.children)}
     for name in value:
         if name not in allowed_names:
             raise make_carried_error(f"the mapping has no {name[:60]!r} here", f"{pointer}/{name[:60]}")
@@ -168,7 +178,7 @@ def _fill_element(node: DocumentNode, element: etree._Element, value: PlainValue
         if f"@{name}" in value:
             text = _read_text(value[f"@{name}"], f"{pointer}/@{name}")
             _set_attribute(element, name, text, f"{pointer}/@{name}")
-    if node.leaf:
+    if node.is_leaf:
         if TEXT not in value:
             raise make_carried_error(f"the text {TEXT!r} is missing", pointer)
         element.text = _read_text(value[TEXT], f"{pointer}/{TEXT}")
@@ -179,10 +189,11 @@ def _fill_element(node: DocumentNode, element: etree._Element, value: PlainValue
 
 
 def _add_children(inner: DocumentNode, parent: etree._Element, value: PlainValue, pointer: str) -> None:
-    if inner.many and not isinstance(value, list):
+    """Add an element `inner` to `parent` for the value, or for each entry of an array if it is repeated."""
+    if inner.is_repeated and not isinstance(value, list):
         raise make_carried_error("an array is expected here", pointer)
-    for position, entry in enumerate(value if inner.many else [value]):
-        at = f"{pointer}/{position}" if inner.many else pointer
+    for position, entry in enumerate(value if inner.is_repeated else [value]):
+        at = f"{pointer}/{position}" if inner.is_repeated else pointer
         child = etree.SubElement(parent, f"{{{etree.QName(parent).namespace}}}{inner.name}")
         _fill_element(inner, child, entry, at)
 

@@ -76,9 +76,10 @@ class BundleChange:
         if self.part == "code":
             list_name, _, code = self.name.partition("/")
             start, subject = f"code list {list_name}: ", f"{code} ({self.en})" if self.en else code
-        return start + template.format(subject) + self._tell_values()
+        return start + template.format(subject) + self._describe_values()
 
-    def _tell_values(self) -> str:
+    def _describe_values(self) -> str:
+        """Return the changed values as the end of a sentence; of most added parts only `_PRINTED_KEYS`."""
         if self.change == "changed":
             details = (
                 f"{key} {self.before.get(key) or 'none'} becomes {self.after.get(key) or 'none'}"
@@ -152,6 +153,10 @@ def _list_names(node: YamlNode) -> Iterator[str]:
 
 
 def _compare_parts(old: _Parts, new: _Parts) -> Iterator[BundleChange]:
+    """Yield the parts that are added, changed or removed from `old` to `new`.
+
+    A part within a larger one (`whole`) is left out if all of that is added or removed.
+    """
     for name, part in new.items():
         former = old.get(name)
         if former is None and (part.whole is None or part.whole in old):
@@ -282,8 +287,9 @@ def _list_lines(node: YamlNode, outer: _PartName) -> Iterator[_NamedPart]:
 
 
 def _walk_lines(node: YamlNode, outer: _PartName) -> Iterator[tuple[_PartName, YamlNode]]:
+    """Yield the lines of the element tree below `node`, each with its path from the root."""
     for line in chain.from_iterable(_get_list(node, key) for key in _LINES):
-        for path, entry in _list_table(line):
+        for path, entry in _list_table_entries(line):
             name = outer._replace(name=f"{outer.name}/{path}")
             yield name, entry
             yield from _walk_lines(entry, name)
@@ -302,7 +308,7 @@ def _list_entries(part: str, node: YamlNode, key: str) -> Iterator[_NamedPart]:
 
 def _list_texts(part: str, node: YamlNode, file: str) -> Iterator[_NamedPart]:
     """Yield the texts at the top of a file, which concern the whole file."""
-    for key, entry in _list_table(node):
+    for key, entry in _list_table_entries(node):
         if isinstance(entry.value, str):
             yield _PartName(part, f"{key} of {file}"), _Part({key: entry.value}, str(entry.mark))
 
@@ -329,18 +335,21 @@ def _list_code_parts(files: Mapping[str, bytes]) -> Iterator[_NamedPart]:
 
 
 def _make_part(node: YamlNode, *, without: Collection[str] = (), labels: YamlNode | None = None) -> _Part:
-    """Return a node as a part, `without` some keys; its labels are of the node `labels`, else its own."""
+    """Return a node of the mappings as a part that is compared, without the keys in `without`.
+
+    Its labels in Korean and English are taken from the node `labels`; from the node itself if this is None.
+    """
     texts = [
         (key, text)
-        for entry_key, entry in _list_table(node)
+        for entry_key, entry in _list_table_entries(node)
         if entry_key not in without
-        for key, text in _list_values(entry, entry_key)
+        for key, text in _list_nested_texts(entry, entry_key)
     ]
     labelled = labels or node
     return _Part(dict(texts), str(node.mark), ko=_get_text(labelled, "ko"), en=_get_text(labelled, "en"))
 
 
-def _list_values(node: YamlNode, path: str) -> Iterator[tuple[str, str]]:
+def _list_nested_texts(node: YamlNode, path: str) -> Iterator[tuple[str, str]]:
     """Yield every text at and below a node by its path of keys; a list of texts counts as one."""
     if isinstance(node.value, str):
         yield path, node.value
@@ -351,10 +360,10 @@ def _list_values(node: YamlNode, path: str) -> Iterator[tuple[str, str]]:
             yield path, ", ".join(node.value)  # Applicants see the choices in this order.
         entries = node.value.items() if isinstance(node.value, dict) else enumerate(node.value, 1)
         for key, entry in entries:
-            yield from _list_values(entry, f"{path}.{key}")
+            yield from _list_nested_texts(entry, f"{path}.{key}")
 
 
-def _list_table(node: YamlNode) -> Iterator[tuple[str, YamlNode]]:
+def _list_table_entries(node: YamlNode) -> Iterator[tuple[str, YamlNode]]:
     """Yield the keys and nodes of a table, each with the place of its key; none for another node."""
     for key, entry in node.value.items() if isinstance(node.value, dict) else ():
         yield key, replace(entry, mark=node.keys[key])
@@ -367,7 +376,7 @@ def _get_child(node: YamlNode, key: str) -> YamlNode:
 
 
 def _get_entries(node: YamlNode, key: str) -> Iterator[tuple[str, YamlNode]]:
-    return _list_table(_get_child(node, key))
+    return _list_table_entries(_get_child(node, key))
 
 
 def _get_list(node: YamlNode, key: str) -> list[YamlNode]:
@@ -381,6 +390,7 @@ def _get_text(node: YamlNode, key: str) -> str:
 
 
 def _read_tree(files: Mapping[str, bytes], file: str) -> YamlNode:
+    """Return the content of a YAML file; empty if it is missing or malformed."""
     try:
         return read_yaml(files[file], file)
     except (KeyError, GatewayError):

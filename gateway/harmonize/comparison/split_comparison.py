@@ -135,14 +135,20 @@ def compare_submission(
     )
 
 
-def _apply_bundle(facts: SubmissionIndex, bundle: MappingBundle, received: datetime | None) -> _Outcome:
+def _apply_bundle(
+    submission_index: SubmissionIndex, bundle: MappingBundle, received: datetime | None
+) -> _Outcome:
+    """Return the problems and requests that the mappings `bundle` make of a submission.
+
+    Without `received`, the rules about the day of receipt are left out.
+    """
     problems: list[_Problem] = [
         _Problem(finding.problem.id, finding.detail, finding.pointer, finding.is_error)
-        for finding in find_broken_rules(facts, bundle, received)
+        for finding in find_broken_rules(submission_index, bundle, received)
     ]
     requests: dict[str, AgencyRequest] = {}
     try:
-        written = write_requests(facts, bundle, make_placeholder_numbers(facts.root))
+        written = write_requests(submission_index, bundle, make_placeholder_numbers(submission_index.root))
     except GatewayError as error:
         # The mapping is wrong: a request that it makes is invalid under its own schema.
         problems.append(_Problem(error.problem.id, error.detail, error.location, True))
@@ -152,18 +158,20 @@ def _apply_bundle(facts: SubmissionIndex, bundle: MappingBundle, received: datet
             for problem in written.problems
         ]
         requests = {request.application: request for request in written.requests}
-    return _Outcome(bundle, tuple(problems), tuple(_list_agencies(facts, bundle)), requests)
+    return _Outcome(bundle, tuple(problems), tuple(_list_agencies(submission_index, bundle)), requests)
 
 
-def _list_agencies(facts: SubmissionIndex, bundle: MappingBundle) -> dict[str, None]:
+def _list_agencies(submission_index: SubmissionIndex, bundle: MappingBundle) -> dict[str, None]:
     """Return the organisations that the applications go to, each once, in their order."""
     documents = (
-        bundle.documents.get(str(application.get("document", ""))) for application in facts.applications
+        bundle.documents.get(str(application.get("document", "")))
+        for application in submission_index.applications
     )
     return {document.organisation: None for document in documents if document is not None}
 
 
 def _compare_problems(old: tuple[_Problem, ...], new: tuple[_Problem, ...]) -> Iterator[ProblemChange]:
+    """Yield the problems that only `new` has (added), then those that only `old` has (removed)."""
     before, after = Counter(old), Counter(new)
     for change, problems_with, problems_without in (("added", after, before), ("removed", before, after)):
         yield from (
@@ -173,36 +181,40 @@ def _compare_problems(old: tuple[_Problem, ...], new: tuple[_Problem, ...]) -> I
 
 
 def _compare_requests(old: _Outcome, new: _Outcome) -> Iterator[RequestChange]:
+    """Yield the requests that are added, removed or changed from `old` to `new`, by their applications."""
     for name in {**old.requests, **new.requests}:
-        was, now = old.requests.get(name), new.requests.get(name)
-        if was is None or now is None:
-            there = now or was
-            assert there is not None, "one of the two is there"
-            laws = (() if was is None else was.laws, () if now is None else now.laws)
-            change = "added" if was is None else "removed"
-            yield RequestChange(change, name, there.document, there.organisation, laws)
+        old_request, new_request = old.requests.get(name), new.requests.get(name)
+        if old_request is None or new_request is None:
+            any_request = new_request or old_request
+            assert any_request is not None, "one of the two is there"
+            laws = (
+                () if old_request is None else old_request.laws,
+                () if new_request is None else new_request.laws,
+            )
+            change = "added" if old_request is None else "removed"
+            yield RequestChange(change, name, any_request.document, any_request.organisation, laws)
         else:
-            yield from _compare_request(name, old.bundle, was, new.bundle, now)
+            yield from _compare_request(name, old.bundle, old_request, new.bundle, new_request)
 
 
 def _compare_request(
-    name: str, old: MappingBundle, was: AgencyRequest, new: MappingBundle, now: AgencyRequest
+    name: str, old: MappingBundle, old_request: AgencyRequest, new: MappingBundle, new_request: AgencyRequest
 ) -> Iterator[RequestChange]:
-    """Yield the change of an application's request: `old` has written `was`, and `new` has written `now`."""
-    laws = was.laws, now.laws
-    same = was.written == now.written
-    if same and laws[0] == laws[1] and was.organisation == now.organisation:
+    """Yield the change of an application's request, if `old_request` (by `old`) and `new_request` differ."""
+    laws = old_request.laws, new_request.laws
+    same = old_request.written_element == new_request.written_element
+    if same and laws[0] == laws[1] and old_request.organisation == new_request.organisation:
         return
-    values = () if same else tuple(_compare_values(old, was, new, now))
-    yield RequestChange("changed", name, now.document, now.organisation, laws, values)
+    values = () if same else tuple(_compare_values(old, old_request, new, new_request))
+    yield RequestChange("changed", name, new_request.document, new_request.organisation, laws, values)
 
 
 def _compare_values(
-    old: MappingBundle, was: AgencyRequest, new: MappingBundle, now: AgencyRequest
+    old: MappingBundle, old_request: AgencyRequest, new: MappingBundle, new_request: AgencyRequest
 ) -> Iterator[ValueChange]:
     """Yield the values that differ, in the order of the new request; removed values come last."""
-    documents = old.documents[was.document], new.documents[now.document]
-    before, after = _read_values(documents[0], was), _read_values(documents[1], now)
+    documents = old.documents[old_request.document], new.documents[new_request.document]
+    before, after = _read_values(documents[0], old_request), _read_values(documents[1], new_request)
     for path, (source, text) in after.items():
         former = before.get(path)
         if former is None or former[1] != text:

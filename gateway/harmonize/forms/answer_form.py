@@ -30,7 +30,7 @@ _ORIGINAL: Final = "9"
 _APPLICATION: Final = re.compile(r"APP\[[0-9]{1,3}\]/")
 _FUNCTION: Final = f".//{{{DEC}}}Declaration/{{{DEC}}}FunctionCode"
 #: The most fields shown of a part of the declaration that an agency points at as a whole.
-_MOST_FIELDS: Final = 40
+_MAX_FIELDS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,11 @@ def _strip_submission(submission: etree._Element) -> etree._Element:
 
 
 def _select_application(values: FormValues, application: str) -> FormValues:
-    """Return the values with this application alone, as the first one, as a supplement."""
+    """Return the values with this application alone, as the first one, as a supplement.
+
+    Keys that begin with ``a#N/`` belong to the application at position N; all others are common.
+    Raise GatewayError if the submission has no such application.
+    """
     numbers = [number for number, filed in enumerate(values.applications, 1) if filed.id == application]
     if not numbers:
         raise GatewayError(NO_OPEN_CASE, f"there is no application {application[:40]!r}", "/Submission")
@@ -174,7 +178,7 @@ def _find_keys(places: FieldPlaces, pointer: str) -> list[str]:
         for field_pointer, key in keys_by_pointer
         if field_pointer.startswith(f"{plain}/")
     )
-    return list(dict.fromkeys(below))[:_MOST_FIELDS]
+    return list(dict.fromkeys(below))[:_MAX_FIELDS]
 
 
 def _shorten(pointer: str) -> str:

@@ -98,6 +98,10 @@ class _Indexer:
             self.field_places.missing.setdefault(pointer, []).append((key, form_field))
 
     def _index_common(self, base_key: str, fields: Iterable[FormField], item: str | None) -> None:
+        """Add the pointers that missing values of the fields of the declaration would have.
+
+        `base_key` is the beginning of their keys; `item` is the goods item, None outside the items.
+        """
         for form_field in fields:
             meaning, key = form_field.source, f"{base_key}/{form_field.name}"
             if form_field.pinned is not None:
@@ -147,6 +151,7 @@ class _Indexer:
     def _list_answer_places(
         self, base_key: str, form_field: FormField, pointer: str
     ) -> Iterator[tuple[str, str]]:
+        """Yield key and pointer of a unique field below `pointer`, then those of the members of a group."""
         ask, key = form_field.source, f"{base_key}/{form_field.name}"
         assert isinstance(ask, UniqueField)
         yield (

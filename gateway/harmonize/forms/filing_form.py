@@ -127,8 +127,8 @@ class DocumentSection:
 class FilingForm:
     """The form of a set of documents.
 
-    `header` and `item` are the common fields of the declaration and of each goods item. The two
-    `shared` ones are asked by several documents and answered once.
+    `header` and `item` are the common fields of the declaration and of each goods item. `shared_header`
+    and `shared_item` are the fields that several documents ask and that are answered once.
     """
 
     header: tuple[FormField, ...]
@@ -275,6 +275,7 @@ def _pin_field(form_field: FormField, group: MeaningGroup, fields: Mapping[str, 
 def _make_group_field(
     dictionary: DataDictionary, group: MeaningGroup, fields: Mapping[str, FormField]
 ) -> FormField:
+    """Return the form field of a meaning group: its members in `fields`, then the groups inside it."""
     members = _list_members(group, fields)
     inner = [
         _make_group_field(dictionary, inner_group, fields)
@@ -320,6 +321,7 @@ def _list_own_fields(
 
 
 def _make_own_field(document: DocumentMapping, ask: UniqueField) -> FormField:
+    """Return the form field of the unique field `ask` of `document`, with its members."""
     return FormField(
         ask.name,
         ask.ko,

@@ -10,7 +10,7 @@ from gateway.harmonize.language import CommonMeaning, MappingBundle, UniqueField
 from gateway.harmonize.schemas import to_data, write_sentence
 
 #: A list with more codes is named, and not included.
-_MOST_CODES: Final = 100
+_MAX_LISTED_CODES: Final = 100
 
 
 def describe_filing_form(form: FilingForm, bundle: MappingBundle) -> dict[str, Any]:
@@ -42,6 +42,10 @@ def describe_filing_form(form: FilingForm, bundle: MappingBundle) -> dict[str, A
 
 
 def _describe_sections(form: FilingForm, bundle: MappingBundle) -> Iterable[dict[str, Any]]:
+    """Yield as plain data the fields of each document: those of its application, then those of an item.
+
+    `place` is the beginning of the keys of their values.
+    """
     for number, section in enumerate(form.sections.values(), 1):
         description = {"document": section.document.id}
         fields = _describe_fields(section.application, bundle)
@@ -55,6 +59,10 @@ def _describe_fields(fields: Iterable[FormField], bundle: MappingBundle) -> list
 
 
 def _describe_field(field: FormField, bundle: MappingBundle) -> dict[str, Any]:
+    """Return a field as plain data: name, labels, type, uses, limits and units.
+
+    Codes are listed if there are at most `_MAX_LISTED_CODES`.
+    """
     description: dict[str, Any] = {
         "name": field.name,
         "label": {"ko": field.ko, "en": field.en},
@@ -76,7 +84,7 @@ def _describe_field(field: FormField, bundle: MappingBundle) -> dict[str, Any]:
     elif field.units and field.kind != "amount":
         description["units"] = list(field.units)
     codes = list_field_codes(field, bundle)
-    if 0 < len(codes) <= _MOST_CODES:
+    if 0 < len(codes) <= _MAX_LISTED_CODES:
         description["codes"] = [{"code": code, "ko": ko, "en": en} for code, (ko, en) in codes.items()]
     if isinstance(field.source, UniqueField) and field.source.type == "attachment":
         description |= {"media_types": list(field.source.mime), "most_mib": field.source.max_mib}
@@ -84,6 +92,7 @@ def _describe_field(field: FormField, bundle: MappingBundle) -> dict[str, Any]:
 
 
 def _describe_use(use: FieldUse) -> dict[str, Any]:
+    """Return as plain data whether a document requires a field: always, never, or when a condition holds."""
     description: dict[str, Any] = {"document": use.document}
     if use.when is None:
         return description | {"required": "always" if use.mandatory else "never"}
@@ -93,13 +102,14 @@ def _describe_use(use: FieldUse) -> dict[str, Any]:
 
 
 def _describe_shape(shape: ValueShape) -> dict[str, Any]:
+    """Return as plain data the limits that `shape` sets for a value."""
     bounds = {
-        "longest": shape.longest,
+        "longest": shape.max_length,
         "octets": shape.octets,
-        "digits": shape.total,
-        "decimals": shape.fraction,
-        "from": shape.low,
-        "to": shape.high,
+        "digits": shape.total_digits,
+        "decimals": shape.fraction_digits,
+        "from": shape.min_value,
+        "to": shape.max_value,
         "pattern": shape.pattern,
         "list": shape.list_name or None,
     }

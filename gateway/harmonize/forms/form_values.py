@@ -18,8 +18,8 @@ from gateway.errors import DOCUMENT_INVALID, GatewayError
 
 _KEY: Final = re.compile(r"[his](#[0-9]{1,5})?(/[^/\s]{1,200})*|a#[0-9]{1,3}(/[^/\s]{1,200})*")
 _NUMBER: Final = re.compile(r"[0-9]{1,5}")
-_MOST_VALUES: Final = 200_000
-_LONGEST: Final = 20_000
+_MAX_VALUES: Final = 200_000
+_MAX_TEXT_LENGTH: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def _list_rows(table: Mapping[str, Any], name: str) -> list[tuple[str, Mapping[s
 
 def _read_text(row: Mapping[str, Any], name: str, location: str, default: str | None = None) -> str:
     value = row.get(name, default)
-    if not isinstance(value, str) or len(value) > _LONGEST:
+    if not isinstance(value, str) or len(value) > _MAX_TEXT_LENGTH:
         raise _make_error(f"{name} is a text", location)
     return value
 
@@ -166,7 +166,7 @@ def _read_texts(
 ) -> dict[str, str]:
     """Return the object of texts at `name` of a table, whose keys match the pattern (None: any key)."""
     texts = table.get(name, {})
-    if not isinstance(texts, dict) or len(texts) > _MOST_VALUES:
+    if not isinstance(texts, dict) or len(texts) > _MAX_VALUES:
         raise _make_error("it is an object of texts", name)
     for key, value in texts.items():
         if key_pattern is not None and key_pattern.fullmatch(key) is None:
@@ -181,6 +181,7 @@ def _read_application(row: Mapping[str, Any], location: str) -> FiledApplication
 
 
 def _read_attachment(row: Mapping[str, Any], location: str) -> FormAttachment:
+    """Return the attachment that `row` describes; raise GW402 at `location` for a wrong member."""
     numbers = row.get("application", 1), row.get("size")
     if not all(
         isinstance(number, int) and not isinstance(number, bool) and number >= 0 for number in numbers

@@ -16,10 +16,10 @@ from gateway.harmonize.forms.form_values import FiledApplication, FormValues
 from gateway.wire import find_invalid_xml_character, quote_value
 
 #: As many as one application may concern.
-MOST_ITEMS: Final = 999
-_MOST_OCCURRENCES: Final = 999
-_MOST_FAULTS: Final = 200
-_LONGEST_CELL: Final = 20_000
+MAX_ITEMS: Final = 999
+_MAX_OCCURRENCES: Final = 999
+_MAX_FAULTS: Final = 200
+_MAX_CELL_LENGTH: Final = 20_000
 #: The line in which a spreadsheet names the separator of its cells.
 _SEPARATOR: Final = re.compile(r'"?sep=([,;\t|])"?[,;\t|]*(?:\r\n?|\n|\Z)', re.IGNORECASE)
 _OCCURRENCE: Final = re.compile(r"#([0-9]{1,5})")
@@ -77,6 +77,10 @@ def list_item_columns(form: FilingForm) -> tuple[ItemColumn, ...]:
 
 
 def _list_field_columns(prefix: str, fields: Iterable[FormField]) -> Iterator[ItemColumn]:
+    """Yield a column for each field, and one for its unit; their names begin with `prefix`.
+
+    A repeated field or group has the columns of its first occurrence; an attachment has none.
+    """
     for field in fields:
         if field.kind == "attachment":
             continue
@@ -115,15 +119,15 @@ def read_item_table(form: FilingForm, values: FormValues, content: bytes) -> Ite
         return ItemTable(values, (broken.fault,))
     reader = _TableReader(columns, values)
     faults = list(reader.check_columns(sheet.line, sheet.names))
-    if len(values.items) + len(sheet.rows) > MOST_ITEMS:
-        faults.append(TableFault(sheet.line, "", "rows", str(MOST_ITEMS)))
+    if len(values.items) + len(sheet.rows) > MAX_ITEMS:
+        faults.append(TableFault(sheet.line, "", "rows", str(MAX_ITEMS)))
     if not faults:
         for number, cells in sheet.rows:
             faults += reader.read_row(number, sheet.names, cells)
-            if len(faults) >= _MOST_FAULTS:
+            if len(faults) >= _MAX_FAULTS:
                 break
     if faults:
-        return ItemTable(values, tuple(faults[:_MOST_FAULTS]))
+        return ItemTable(values, tuple(faults[:_MAX_FAULTS]))
     return ItemTable(reader.make_values(), (), len(sheet.rows), tuple(sheet.comments))
 
 
@@ -136,6 +140,7 @@ class _BrokenTableError(Exception):
 
 
 def _decode_table(content: bytes) -> str:
+    """Return the text of a table in UTF-8, else in CP949; raise `_BrokenTableError` for another encoding."""
     with contextlib.suppress(UnicodeDecodeError):
         return content.decode("utf-8-sig")
     try:
@@ -206,7 +211,7 @@ def _split_rows(text: str, delimiter: str, offset: int) -> Iterator[tuple[int, l
 
 
 class _TableReader:
-    """The values while rows are added: `numbers` are the new items, each with its documents."""
+    """The values while rows are added: `_numbers` are the new items, each with its documents."""
 
     def __init__(self, columns: Iterable[ItemColumn], values: FormValues) -> None:
         self._columns = {column.name: column for column in columns}
@@ -227,7 +232,7 @@ class _TableReader:
 
     def _find_column(self, name: str) -> ItemColumn | None:
         numbers = [int(digits) for digits in _OCCURRENCE.findall(name)]
-        if any(not 1 <= number <= _MOST_OCCURRENCES for number in numbers):
+        if any(not 1 <= number <= _MAX_OCCURRENCES for number in numbers):
             return None
         return self._columns.get(_OCCURRENCE.sub("#1", name))
 
@@ -260,11 +265,12 @@ class _TableReader:
         ]
 
     def _find_value_fault(self, name: str, cell: str) -> str | None:
+        """Return the error in a cell of the column `name`; None for a valid cell or unknown column."""
         column = self._find_column(name)
         if column is None or column.field is None:
             return None
-        if len(cell) > _LONGEST_CELL:
-            return f"{len(cell)} > {_LONGEST_CELL}"
+        if len(cell) > _MAX_CELL_LENGTH:
+            return f"{len(cell)} > {_MAX_CELL_LENGTH}"
         if find_invalid_xml_character(cell):
             return quote_value(cell)
         if column.is_unit:
@@ -274,6 +280,10 @@ class _TableReader:
         return None if violation is None else violation.detail
 
     def _list_keys(self, name: str, item: str, documents: tuple[str, ...]) -> Iterator[str]:
+        """Yield the keys of the form values that the column `name` gives for the goods item `item`.
+
+        A column of a document concerns its applications only if `documents` contains the document.
+        """
         first, _, rest = name.partition("/")
         if first == _SHARED and rest:
             yield f"s/i#{item}/{rest}"

@@ -67,7 +67,7 @@ def draw_request(
     )
     item_steps = sorted({_get_item_step(occurrence) for _, occurrence, _ in keys} - {()})
     sections = tuple(drawing.draw_section(occurrence) for occurrence in ((), *item_steps))
-    labels = {ask.name: _make_words(ask) for ask in document.ask_names.values()}
+    labels = {ask.name: _make_label(ask) for ask in document.ask_names.values()}
     return RequestForm(
         document.id,
         {"ko": document.ko, "en": document.en},
@@ -78,6 +78,10 @@ def draw_request(
 
 
 def _read_contents(document: DocumentMapping, bundle: MappingBundle, xml: etree._Element) -> _Contents:
+    """Return the values of the request `xml` by field, occurrence and number.
+
+    Constants, values of the hub, positions and counts are left out; texts without a field are in `others`.
+    """
     reading = read_request(document, xml)
     contents = _Contents()
     for value in reading.values:
@@ -147,7 +151,7 @@ def _list_numbers(keys: tuple[_Key, ...]) -> dict[tuple[str, Occurrence], list[i
     return numbers
 
 
-def _make_words(source_field: Field) -> Translations:
+def _make_label(source_field: Field) -> Translations:
     return {"ko": source_field.ko, "en": source_field.en}
 
 
@@ -158,7 +162,7 @@ class _Drawing:
     now: _Contents
     before: _Contents | None
     position: int
-    written: frozenset[str]
+    written_sources: frozenset[str]
     keys: tuple[_Key, ...]
     numbers: Mapping[tuple[str, Occurrence], list[int]]
 
@@ -168,7 +172,7 @@ class _Drawing:
         needs = [
             need.meaning
             for need in self.document.needs
-            if need.meaning.in_item == in_item and need.meaning.key in self.written
+            if need.meaning.in_item == in_item and need.meaning.key in self.written_sources
         ]
         plain = [meaning for meaning in needs if meaning.per in ("header", "item")]
         asks = [ask for ask in self.document.asks if (ask.per == "item") == in_item]
@@ -176,7 +180,7 @@ class _Drawing:
         own_fields = tuple(
             self._draw_field(ask, occurrence)
             for ask in asks
-            if ask.type != "group" and ask.key in self.written
+            if ask.type != "group" and ask.key in self.written_sources
         )
         groups = [*self._draw_common_groups(needs, occurrence), *self._draw_unique_groups(asks, occurrence)]
         return RequestSection(
@@ -192,10 +196,11 @@ class _Drawing:
     def _draw_common_groups(
         self, needs: list[CommonMeaning], occurrence: Occurrence
     ) -> Iterator[RequestGroup]:
+        """Yield the drawn group of each meaning group that meanings of `needs` belong to."""
         names = dict.fromkeys(meaning.per for meaning in needs if meaning.per not in ("header", "item"))
         for name in names:
             members = [meaning for meaning in needs if meaning.per == name]
-            yield self._draw_group(name, _make_words(members[0]), members, occurrence)
+            yield self._draw_group(name, _make_label(members[0]), members, occurrence)
 
     def _draw_unique_groups(
         self, unique_fields: list[UniqueField], occurrence: Occurrence
@@ -203,9 +208,9 @@ class _Drawing:
         """Yield the group of each unique field that is a group with values here, and the groups within it."""
         for ask in unique_fields:
             if ask.type == "group":
-                members = [member for member in ask.fields if member.key in self.written]
+                members = [member for member in ask.fields if member.key in self.written_sources]
                 if members:
-                    yield self._draw_group(ask.name, _make_words(ask), members, occurrence)
+                    yield self._draw_group(ask.name, _make_label(ask), members, occurrence)
                 yield from self._draw_unique_groups(
                     [inner for inner in ask.fields if inner.type == "group"], occurrence
                 )
@@ -217,6 +222,7 @@ class _Drawing:
         members: list[UniqueField] | list[CommonMeaning],
         occurrence: Occurrence,
     ) -> RequestGroup:
+        """Return a group as a table: a row for each occurrence below `occurrence`, a column per member."""
         sources = {member.key for member in members}
         occurrences = {
             at
@@ -231,9 +237,10 @@ class _Drawing:
             for at in sorted(occurrences)
         )
         is_own = isinstance(members[0], UniqueField)
-        return RequestGroup(name, label, is_own, tuple(_make_words(member) for member in members), rows)
+        return RequestGroup(name, label, is_own, tuple(_make_label(member) for member in members), rows)
 
     def _draw_field(self, source_field: Field, occurrence: Occurrence) -> RequestField:
+        """Return a field at `occurrence` with its label, its pointer in the submission, and its values."""
         source = source_field.key
         numbers = self.numbers.get((source, occurrence), ())
         is_own = isinstance(source_field, UniqueField)
@@ -245,7 +252,7 @@ class _Drawing:
         values = tuple(self._draw_value(source_field, occurrence, number) for number in numbers)
         return RequestField(
             source,
-            _make_words(source_field),
+            _make_label(source_field),
             is_own,
             self._make_pointer(source_field, occurrence),
             required,
@@ -269,9 +276,10 @@ class _Drawing:
         )
         if source_field.attribute == "cid" and current is not None:
             value = replace(value, text=current.unit)
-        return replace(value, code_label=self._find_words(source_field, value.text))
+        return replace(value, code_label=self._find_code_label(source_field, value.text))
 
-    def _find_words(self, source_field: Field, code: str) -> Translations | None:
+    def _find_code_label(self, source_field: Field, code: str) -> Translations | None:
+        """Return the labels of `code` from the codes of the field or from its code list, None without any."""
         own_labels: Mapping[str, tuple[str, str]] = (
             source_field.labels if isinstance(source_field, UniqueField) else {}
         )
@@ -280,6 +288,7 @@ class _Drawing:
         return None if label is None else {"ko": label[0], "en": label[1]}
 
     def _make_pointer(self, source_field: Field, occurrence: Occurrence) -> str:
+        """Return the pointer of a field in the submission, where `occurrence` is its place in the request."""
         item = self._find_item(_get_item_step(occurrence))
         if isinstance(source_field, CommonMeaning):
             return make_missing_pointer(
@@ -310,7 +319,7 @@ class _Drawing:
 
 
 #: A place without an item is named in at most this number of items; else the whole application is named.
-_MOST_ITEMS = 20
+_MAX_NAMED_ITEMS = 20
 
 
 def list_place_pointers(
@@ -328,17 +337,23 @@ def list_place_pointers(
     items = [section.item for section in form.sections]
     pointers: dict[str, None] = {}
     for request_place in places:
-        exact = list(_list_field_pointers(request_place, index, items)) if request_place.exact else []
+        exact = (
+            list(_list_field_pointers(request_place, index, items)) if request_place.is_single_leaf else []
+        )
         enclosing_pointer = f"APP[{position}]/{form.document}" + (
             f"/ITEM[{request_place.item}]" if request_place.item else ""
         )
-        pointers |= dict.fromkeys(exact if 0 < len(exact) <= _MOST_ITEMS else [enclosing_pointer])
+        pointers |= dict.fromkeys(exact if 0 < len(exact) <= _MAX_NAMED_ITEMS else [enclosing_pointer])
     return tuple(pointers)
 
 
 def _list_field_pointers(
     request_place: RequestPlace, index: dict[tuple[str, str | None], list[str]], items: list[str | None]
 ) -> Iterator[str]:
+    """Yield from `index` the pointers of the fields whose values are written at `request_place`.
+
+    `index` is keyed by field and item; for a place outside the items all `items` are searched.
+    """
     wanted_items = items if request_place.item is None else [None, request_place.item]
     for content in request_place.target.converted_sources:
         for source in content.source.list_forwarded_sources():

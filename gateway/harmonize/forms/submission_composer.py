@@ -75,14 +75,14 @@ def find_reference(form: FilingForm, values: Mapping[str, str]) -> tuple[str, st
 
 
 class _Composer:
-    """The submission while it is written; `special` are elements that a value or a group has for itself."""
+    """Writes one submission; `_reserved_elements` are elements that one value or group has for itself."""
 
     def __init__(self, form: FilingForm, values: FormValues) -> None:
         self._form = form
         self._form_values = values
         self._values = values.values
         self._places: dict[str, ValuePlace] = {}
-        self._special: dict[etree._Element, None] = {}
+        self._reserved_elements: dict[etree._Element, None] = {}
         self._supplement: list[tuple[str, CommonMeaning, str | None, int | None]] = []
         self._unmapped = _group_further_values(values.further)
         self._positions = {
@@ -108,6 +108,7 @@ class _Composer:
         return ComposedSubmission(root, self._places)
 
     def _write_declaration(self, root: etree._Element) -> None:
+        """Write the MetaData element with the Declaration and its goods items below `root`, sorted."""
         shell = etree.SubElement(root, f"{_MD}MetaData", nsmap={"md": WCO_MD})
         texts = {**_SHELL, **self._read_shell()}
         # Values are kept with their keys sorted, so their order has no meaning. A name that the schema does
@@ -120,8 +121,8 @@ class _Composer:
         self._write_derived(declaration, "GoodsItemQuantity", str(len(self._form_values.items)))
         self._write_fields(declaration, "h", self._form.header, None)
         for number in self._form_values.items:
-            parent = self._descend(declaration, ITEM_PATH.split("/")[1:-1])
-            item = self._add_special(parent, ITEM_PATH.rpartition("/")[2])
+            parent = self._reach_by_names(declaration, ITEM_PATH.split("/")[1:-1])
+            item = self._add_reserved_element(parent, ITEM_PATH.rpartition("/")[2])
             self._write_derived(item, "SequenceNumeric", number)
             self._write_fields(item, f"i#{number}", self._form.item, number)
         add_sequence_numbers(declaration)
@@ -156,7 +157,7 @@ class _Composer:
         others = [
             sibling
             for sibling in parent.iterchildren(element.tag)
-            if sibling in self._special and sibling is not element
+            if sibling in self._reserved_elements and sibling is not element
         ]
         if position <= len(others):
             others[position - 1].addprevious(element)
@@ -164,8 +165,9 @@ class _Composer:
             others[-1].addnext(element)
 
     def _write_further(self, base: etree._Element, base_key: str) -> None:
+        """Write below `base` the values of a copied declaration for which the form has no field."""
         for path, attribute, text in self._unmapped.get(base_key, ()):
-            element = self._reach(base, path)
+            element = self._reach_by_path(base, path)
             if attribute is None:
                 element.text = text
             else:
@@ -174,13 +176,14 @@ class _Composer:
     def _write_group(
         self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
     ) -> None:
+        """Write below `base` each occurrence of a repeated group that has a value."""
         assert form_field.group is not None
         count = count_occurrences([*self._values, *self._unmapped], base_key, form_field.name)
         for number in range(1, count + 1):
             inner = f"{base_key}/{form_field.name}#{number}"
             if self._is_given(inner):
                 *parent_names, last = form_field.group.path.split("/")
-                element = self._add_special(self._descend(base, parent_names), last)
+                element = self._add_reserved_element(self._reach_by_names(base, parent_names), last)
                 self._write_fields(element, inner, form_field.fields, item)
 
     def _is_given(self, base_key: str) -> bool:
@@ -201,7 +204,7 @@ class _Composer:
         meaning = form_field.pinned
         assert meaning is not None
         *parent_names, last = meaning.relative[:-1]
-        element = self._add_special(self._descend(base, parent_names), last)
+        element = self._add_reserved_element(self._reach_by_names(base, parent_names), last)
         self._write_sibling(element, meaning)
         first, *members = form_field.fields
         text = self._values.get(f"{inner}/{first.name}", "")
@@ -218,6 +221,10 @@ class _Composer:
     def _write_meaning(
         self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
     ) -> None:
+        """Write the value of a common meaning below `base`, or collect it in `_supplement`.
+
+        A repeated meaning, and one outside the schema of the declaration, belongs to the Supplement.
+        """
         meaning, key = form_field.source, f"{base_key}/{form_field.name}"
         assert isinstance(meaning, CommonMeaning)
         if form_field.is_repeated:
@@ -230,14 +237,17 @@ class _Composer:
             self._supplement.append((key, meaning, item, None))
         elif meaning.selector is not None:
             *parent_names, last = meaning.relative[:-1]
-            element = self._add_special(self._descend(base, parent_names), last)
+            element = self._add_reserved_element(self._reach_by_names(base, parent_names), last)
             self._write_sibling(element, meaning)
             self._put_value(key, element, meaning.relative[-1], form_field)
             self._write_further(element, key)
         else:
-            self._put_value(key, self._descend(base, meaning.relative[:-1]), meaning.relative[-1], form_field)
+            self._put_value(
+                key, self._reach_by_names(base, meaning.relative[:-1]), meaning.relative[-1], form_field
+            )
 
     def _put_value(self, key: str, parent: etree._Element, name: str, form_field: FormField) -> None:
+        """Add to `parent` an element with the value at `key`: a date as DateTimeString, others with unit."""
         element = etree.SubElement(parent, f"{_DEC}{name}")
         if form_field.kind != "datetime":
             self._put_text(key, element, self._values[key])
@@ -248,6 +258,10 @@ class _Composer:
         self._put_text(key, inner, digits)
 
     def _put_text(self, key: str, element: etree._Element, text: str) -> None:
+        """Set the text of the element and store it as the place of `key`.
+
+        Raise GW402 for a character that XML does not permit.
+        """
         try:
             element.text = text
         except ValueError:
@@ -256,6 +270,10 @@ class _Composer:
         self._places[key] = ValuePlace(element)
 
     def _put_attribute(self, key: str, element: etree._Element, form_field: FormField) -> None:
+        """Set the unit or currency of the value at `key`; its own key ends with ``@``.
+
+        Raise GW402 for a character that XML does not permit.
+        """
         if form_field.attribute is None:
             return
         self._places[f"{key}@"] = ValuePlace(element, form_field.attribute)
@@ -268,6 +286,7 @@ class _Composer:
                 raise GatewayError(DOCUMENT_INVALID, detail, f"{key}@") from None
 
     def _write_supplement(self, root: etree._Element) -> None:
+        """Write the Supplement if it has a value: those of the form, then those of a copied declaration."""
         carried_over = self._unmapped.get("x", ())
         if not self._supplement and not carried_over:
             return
@@ -289,6 +308,7 @@ class _Composer:
             value.text = text
 
     def _write_application(self, root: etree._Element, number: int, filed: FiledApplication) -> None:
+        """Write the application at position `number` (from 1) with its items, fields and attachments."""
         section = self._form.sections[filed.document]
         element = etree.SubElement(root, f"{_SUB}Application", id=filed.id, document=filed.document)
         items = etree.SubElement(element, f"{_SUB}Items")
@@ -340,6 +360,10 @@ class _Composer:
         return next((form_field for form_field in fields if form_field.name == ask.means), None)
 
     def _is_first_asker(self, number: int, ask: UniqueField, item: str | None) -> bool:
+        """Return whether application `number` is the first that asks the shared field `ask`.
+
+        Only the applications that concern `item` count, if it is given.
+        """
         for position, application in enumerate(self._form_values.applications, 1):
             asks = self._form.sections[application.document].document.asks
             asks_same = any(other_ask.shared and other_ask.means == ask.means for other_ask in asks)
@@ -350,6 +374,10 @@ class _Composer:
     def _write_answer(
         self, parent: etree._Element, base_key: str, form_field: FormField, namespace: str, tag: str = ""
     ) -> None:
+        """Add the answers to a unique field to `parent`, a group with its members unless it is empty.
+
+        `tag` is the name of the element if it is not that of the field.
+        """
         ask, key = form_field.source, f"{base_key}/{form_field.name}"
         assert isinstance(ask, UniqueField)
         tag = f"{{{namespace}}}{tag or ask.tag}"
@@ -371,6 +399,7 @@ class _Composer:
                 self._put_attribute(name, element, form_field)
 
     def _list_value_keys(self, base_key: str, form_field: FormField) -> Iterator[str]:
+        """Yield the keys of the values given for a field: one, or one for each value of a repeated field."""
         key = f"{base_key}/{form_field.name}"
         if not form_field.is_repeated:
             if key in self._values:
@@ -380,12 +409,12 @@ class _Composer:
             if f"{key}#{number}" in self._values:
                 yield f"{key}#{number}"
 
-    def _descend(self, element: etree._Element, names: Iterable[str]) -> etree._Element:
+    def _reach_by_names(self, element: etree._Element, names: Iterable[str]) -> etree._Element:
         for name in names:
             element = self._reach_child(element, f"{_DEC}{name}", 1)
         return element
 
-    def _reach(self, element: etree._Element, path: str) -> etree._Element:
+    def _reach_by_path(self, element: etree._Element, path: str) -> etree._Element:
         for name, number in _STEP.findall(path):
             tag = name if name.startswith("{") else f"{_DEC}{name}"
             element = self._reach_child(element, tag, int(number))
@@ -393,14 +422,14 @@ class _Composer:
 
     def _reach_child(self, element: etree._Element, tag: str, number: int) -> etree._Element:
         """Return the `number`-th child with this tag, without the reserved ones; add the missing children."""
-        children = [child for child in element.iterchildren(tag) if child not in self._special]
+        children = [child for child in element.iterchildren(tag) if child not in self._reserved_elements]
         while len(children) < number:
             children.append(etree.SubElement(element, tag))
         return children[number - 1]
 
-    def _add_special(self, parent: etree._Element, name: str) -> etree._Element:
+    def _add_reserved_element(self, parent: etree._Element, name: str) -> etree._Element:
         element = etree.SubElement(parent, f"{_DEC}{name}")
-        self._special[element] = None
+        self._reserved_elements[element] = None
         return element
 
 

@@ -57,35 +57,36 @@ def read_form_values(bundle: MappingBundle, root: etree._Element) -> FormReading
 class _Reader:
     """The state of one reading; `read_elements` are elements whose content is in a value of the form.
 
-    `apart` are elements that a value or a group has for itself: they do not count among their siblings.
+    `reserved_elements` are elements that a value or a group has for itself: they do not count among their
+    siblings.
     """
 
-    facts: SubmissionIndex
+    submission_index: SubmissionIndex
     form: FilingForm
     values: dict[str, str] = field(default_factory=dict)
-    unmapped: dict[str, str] = field(default_factory=dict)
+    further_values: dict[str, str] = field(default_factory=dict)
     read_elements: dict[etree._Element, None] = field(default_factory=dict)
-    apart: dict[etree._Element, str] = field(default_factory=dict)
+    reserved_elements: dict[etree._Element, str] = field(default_factory=dict)
     lost: list[str] = field(default_factory=list)
 
     def read(self) -> FormReading:
         """Read the whole document."""
-        facts, root = self.facts, self.facts.root
+        facts, root = self.submission_index, self.submission_index.root
         function = (root.findtext(f"{_SUB}Function") or "9").strip()
-        self._take_derived(facts.declaration, "FunctionCode", function)
-        self._take_derived(facts.declaration, "GoodsItemQuantity", None)
+        self._skip_derived_element(facts.declaration, "FunctionCode", function)
+        self._skip_derived_element(facts.declaration, "GoodsItemQuantity", None)
         for number, element in facts.items.items():
-            self._take_derived(element, "SequenceNumeric", None)
-            self.apart[element] = f"i#{number}"
+            self._skip_derived_element(element, "SequenceNumeric", None)
+            self.reserved_elements[element] = f"i#{number}"
         self._read_sibling_fields(facts.declaration, "h", self.form.header, None)
         for number, element in facts.items.items():
             self._read_sibling_fields(element, f"i#{number}", self.form.item, number)
         self._read_reference(root)
-        self._keep_rest(facts.declaration, "h", "")
+        self._store_unread_leaves(facts.declaration, "h", "")
         for number, element in facts.items.items():
-            self._keep_rest(element, f"i#{number}", "")
-        self._keep_shell()
-        self._keep_supplement()
+            self._store_unread_leaves(element, f"i#{number}", "")
+        self._store_shell_texts()
+        self._store_unread_supplement()
         applications = tuple(
             self._read_application(application, at) for at, application in enumerate(facts.applications, 1)
         )
@@ -96,11 +97,11 @@ class _Reader:
             attachments=tuple(self._list_attachments()),
             function=function,
             disclaimers=tuple(_list_disclaimers(root)),
-            further=self.unmapped,
+            further=self.further_values,
         )
         return FormReading(self.form, values, tuple(self.lost))
 
-    def _take_derived(self, parent: etree._Element, name: str, expected: str | None) -> None:
+    def _skip_derived_element(self, parent: etree._Element, name: str, expected: str | None) -> None:
         """Leave out an element that the composition writes by itself.
 
         Appends its pointer to `lost` where its text is not the `expected` one (None: any).
@@ -110,7 +111,7 @@ class _Reader:
             return
         self.read_elements[element] = None
         if expected is not None and read_element_text(element).strip() != expected:
-            self.lost.append(self.facts.get_pointer(element))
+            self.lost.append(self.submission_index.get_pointer(element))
 
     def _read_reference(self, root: etree._Element) -> None:
         if any(
@@ -146,34 +147,41 @@ class _Reader:
         assert meaning is not None
         assert meaning.selector is not None
         assert form_field.group is not None
-        for value in self.facts.find_values(meaning, base, item):
+        for value in self.submission_index.find_values(meaning, base, item):
             parent = value.element.getparent()
-            if parent is None or parent in self.apart:
+            if parent is None or parent in self.reserved_elements:
                 continue
             sibling = parent.find(f"{_DEC}{meaning.selector.element}")
             selecting_value = "none" if sibling is None else read_element_text(sibling)
             if selecting_value != meaning.selector.values[0]:
                 continue
             inner = f"{base_key}/{form_field.name}"
-            self._set_apart(parent, inner, sibling)
+            self._reserve_element(parent, inner, sibling)
             first, *members = form_field.fields
             self.values[f"{inner}/{first.name}"] = value.text
-            self._take(value)
+            self._mark_as_read(value)
             self._read_sibling_fields(parent, inner, members, item)
-            self._keep_rest(parent, inner, "")
+            self._store_unread_leaves(parent, inner, "")
             present = [
                 e
-                for e in self.facts.list_group_elements(form_field.group, base)
+                for e in self.submission_index.list_group_elements(form_field.group, base)
                 if e is parent or _has_value(e)
             ]
             position = 1 + present.index(parent)
             if position != before + 1:
-                self.unmapped[f"{inner}{POSITION}"] = str(position)
+                self.further_values[f"{inner}{POSITION}"] = str(position)
             return 1
         return 0
 
-    def _set_apart(self, element: etree._Element, base_key: str, sibling: etree._Element | None) -> None:
-        self.apart[element] = base_key
+    def _reserve_element(
+        self, element: etree._Element, base_key: str, sibling: etree._Element | None
+    ) -> None:
+        """Reserve `element` for the value or group at `base_key`: its siblings are then counted without it.
+
+        Mark as read, without a value, its sequence number if this is its position, and the child `sibling`
+        that selects the value (None if there is none).
+        """
+        self.reserved_elements[element] = base_key
         for leaf in (sibling, self._find_plain_number(element)):
             if leaf is not None:
                 self.read_elements[leaf] = None
@@ -189,50 +197,57 @@ class _Reader:
     def _read_group(
         self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
     ) -> None:
+        """Read each occurrence of a repeated group below `base`; number those with a value from 1."""
         assert form_field.group is not None
         number = 1
         for element in [
-            e for e in self.facts.list_group_elements(form_field.group, base) if e not in self.apart
+            e
+            for e in self.submission_index.list_group_elements(form_field.group, base)
+            if e not in self.reserved_elements
         ]:
             inner = f"{base_key}/{form_field.name}#{number}"
-            self._set_apart(element, inner, None)
-            before = len(self.values) + len(self.unmapped)
+            self._reserve_element(element, inner, None)
+            before = len(self.values) + len(self.further_values)
             self._read_sibling_fields(element, inner, form_field.fields, item)
-            self._keep_rest(element, inner, "")
-            # An occurrence without any value says nothing.
-            number += before < len(self.values) + len(self.unmapped)
+            self._store_unread_leaves(element, inner, "")
+            # An occurrence without any value gets no number: the next one takes it.
+            number += before < len(self.values) + len(self.further_values)
 
     def _read_meaning(
         self, base: etree._Element, base_key: str, form_field: FormField, item: str | None
     ) -> None:
+        """Store the values of a common meaning below `base` in `values`, with the unit.
+
+        A value that the composition would not write at its place remains unread.
+        """
         meaning, key = form_field.source, f"{base_key}/{form_field.name}"
         assert isinstance(meaning, CommonMeaning)
-        values = self.facts.find_values(meaning, base, item)
+        values = self.submission_index.find_values(meaning, base, item)
         if form_field.is_repeated:
             for number, value in enumerate(values, 1):
                 self.values[f"{key}#{number}"] = value.text
-                self._take(value)
+                self._mark_as_read(value)
             return
         if not values or not self._is_readable(base, meaning, values[0].element):
             return
         self.values[key] = values[0].text
-        self._take(values[0])
+        self._mark_as_read(values[0])
         if form_field.attribute is not None and values[0].element.get(form_field.attribute) is not None:
             self.values[f"{key}@"] = str(values[0].element.get(form_field.attribute))
         if meaning.selector is not None:
-            self._dissolve(key, meaning, values[0])
+            self._reserve_selected_elements(key, meaning, values[0])
 
-    def _dissolve(self, key: str, meaning: CommonMeaning, value: FoundValue) -> None:
+    def _reserve_selected_elements(self, key: str, meaning: CommonMeaning, value: FoundValue) -> None:
         """Reserve the elements of a value that a sibling selects: the composition writes new ones."""
         assert meaning.selector is not None
         for leaf in value.leaves:
-            parent = self.facts.leaves[leaf].element.getparent()
+            parent = self.submission_index.leaves[leaf].element.getparent()
             if parent is not None:
-                self._set_apart(parent, key, parent.find(f"{_DEC}{meaning.selector.element}"))
+                self._reserve_element(parent, key, parent.find(f"{_DEC}{meaning.selector.element}"))
                 if meaning.join:
-                    self._lose_rest(parent)
+                    self._report_unread_leaves(parent)
                 else:
-                    self._keep_rest(parent, key, "")
+                    self._store_unread_leaves(parent, key, "")
 
     def _is_readable(self, base: etree._Element, meaning: CommonMeaning, element: etree._Element) -> bool:
         """Return whether a value is where the composition would write it: in first elements only."""
@@ -254,52 +269,54 @@ class _Reader:
         return (
             sibling
             for sibling in parent.iterchildren(element.tag)
-            if sibling is element or sibling not in self.apart
+            if sibling is element or sibling not in self.reserved_elements
         )
 
-    def _take(self, value: FoundValue) -> None:
+    def _mark_as_read(self, value: FoundValue) -> None:
         for leaf in value.leaves:
-            self.read_elements[self.facts.leaves[leaf].element] = None
+            self.read_elements[self.submission_index.leaves[leaf].element] = None
 
-    def _keep_rest(self, element: etree._Element, base_key: str, path: str) -> None:
-        """Store each leaf below `element` that no value has read in `unmapped`, by `base_key` and path."""
+    def _store_unread_leaves(self, element: etree._Element, base_key: str, path: str) -> None:
+        """Store in `further_values` each unread leaf below `element`, by `base_key` and path."""
         for child in element.iterchildren(tag=etree.Element):
-            if child in self.apart or child in self.read_elements:
+            if child in self.reserved_elements or child in self.read_elements:
                 continue
             siblings = [sibling for sibling in self._list_plain_siblings(child)]
             number = 1 + next(at for at, sibling in enumerate(siblings) if sibling is child)
             name = str(child.tag).removeprefix(_DEC)
             inner = f"{path}/{name}[{number}]" if path else f"{name}[{number}]"
             if len(child):
-                self._keep_rest(child, base_key, inner)
+                self._store_unread_leaves(child, base_key, inner)
             elif child is not self._find_plain_number(element):
-                self.unmapped[f"{base_key}|{inner}"] = read_element_text(child)
+                self.further_values[f"{base_key}|{inner}"] = read_element_text(child)
             for attribute, text in list_attributes(child):
-                self.unmapped[f"{base_key}|{inner}@{attribute!s}"] = str(text)
+                self.further_values[f"{base_key}|{inner}@{attribute!s}"] = str(text)
 
-    def _lose_rest(self, element: etree._Element) -> None:
+    def _report_unread_leaves(self, element: etree._Element) -> None:
         for leaf in element.iter(tag=etree.Element):
             if not len(leaf) and leaf not in self.read_elements:
-                self.lost.append(self.facts.get_pointer(leaf))
+                self.lost.append(self.submission_index.get_pointer(leaf))
 
-    def _keep_shell(self) -> None:
-        shell = self.facts.root.find(f".//{_MD}MetaData")
+    def _store_shell_texts(self) -> None:
+        shell = self.submission_index.root.find(f".//{_MD}MetaData")
         for child in () if shell is None else shell.iterchildren(tag=etree.Element):
             name, text = etree.QName(child).localname, read_element_text(child)
             if str(child.tag).startswith(_MD) and not len(child) and _SHELL.get(name) != text:
-                self.unmapped[f"m|{name}[1]"] = text
+                self.further_values[f"m|{name}[1]"] = text
 
-    def _keep_supplement(self) -> None:
+    def _store_unread_supplement(self) -> None:
+        """Store each value of the Supplement that no field has read in `further_values`."""
         counts: Counter[str] = Counter()
-        for value in self.facts.root.findall(f"{_SUB}Supplement/{_SUB}Value"):
+        for value in self.submission_index.root.findall(f"{_SUB}Supplement/{_SUB}Value"):
             if value not in self.read_elements:
                 names = ";".join(f"{name!s}={text!s}" for name, text in list_attributes(value))
                 counts[names] += 1
                 # Another value of the same place, which the schema permits, gets a number.
                 suffix = f";{counts[names]}" if counts[names] > 1 else ""
-                self.unmapped[f"x|{names}{suffix}"] = read_element_text(value)
+                self.further_values[f"x|{names}{suffix}"] = read_element_text(value)
 
     def _read_application(self, element: etree._Element, number: int) -> FiledApplication:
+        """Read the answers of the application at position `number`; return its id, document and items."""
         section = self.form.sections[str(element.get("document", ""))]
         namespace = section.document.namespace
         containers: list[tuple[etree._Element, str | None]] = []
@@ -309,7 +326,7 @@ class _Reader:
                 containers.append((child, parse_sequence_number(str(child.get("sequence", "")))))
         for container, item in containers:
             self._read_answers(container, number, section, item)
-        items = self.facts.list_item_numbers(element)
+        items = self.submission_index.list_item_numbers(element)
         return FiledApplication(str(element.get("id", "")), section.document.id, items)
 
     def _read_answers(
@@ -344,6 +361,10 @@ class _Reader:
     def _read_answer(
         self, answers: list[etree._Element], base_key: str, form_field: FormField, namespace: str
     ) -> None:
+        """Store the answers to a unique field in `values`, with their units; of a group, those of members.
+
+        List in `lost` the second and later answers to a field that is not repeated.
+        """
         ask, key = form_field.source, f"{base_key}/{form_field.name}"
         assert isinstance(ask, UniqueField)
         if form_field.is_group:
@@ -356,7 +377,7 @@ class _Reader:
         for number, element in enumerate(answers, 1):
             name = f"{key}#{number}" if form_field.is_repeated else key
             if number > 1 and not form_field.is_repeated:
-                self.lost.append(self.facts.get_pointer(element))
+                self.lost.append(self.submission_index.get_pointer(element))
                 continue
             text = str(element.get("cid", "")) if ask.type == "attachment" else read_element_text(element)
             if text.strip():
@@ -369,7 +390,8 @@ class _Reader:
                 self.values[f"{name}@"] = str(element.get(form_field.attribute))
 
     def _list_attachments(self) -> Iterator[FormAttachment]:
-        for number, application in enumerate(self.facts.applications, 1):
+        """Yield the attachments of all applications; a size that is no number becomes 0."""
+        for number, application in enumerate(self.submission_index.applications, 1):
             for attachment in application.findall(f"{_SUB}Attachment"):
                 size = parse_sequence_number(str(attachment.get("size", "0"))) or "0"
                 yield FormAttachment(

@@ -29,9 +29,9 @@ from .document_mapping import MeaningNeed as MeaningNeed
 from .document_mapping import find_item_identifiers as find_item_identifiers
 from .document_mapping import find_type_code as find_type_code
 from .document_mapping import list_conditions as list_conditions
-from .document_mapping import list_lines as list_lines
+from .document_mapping import list_mapping_lines as list_mapping_lines
 from .document_mapping import list_type_codes as list_type_codes
-from .document_mapping import list_whole_lines as list_whole_lines
+from .document_mapping import list_unsplit_mapping_lines as list_unsplit_mapping_lines
 from .field_reader import NUMBER_TESTS as NUMBER_TESTS
 from .field_reader import read_condition as read_condition
 from .mapping_bundle import XML_FORMAT as XML_FORMAT

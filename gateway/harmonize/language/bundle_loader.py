@@ -26,9 +26,9 @@ from gateway.wire import SourceMark, YamlNode, read_yaml
 _RULES: Final = "rules.yaml"
 _CARRIERS: Final = "carriers.yaml"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
-_MOST_RECENT: Final = 4
+_MAX_RECENT_BUNDLES: Final = 4
 #: The bundles read last, by the digest of all files: a verb asks for the same folder several times.
-_RECENT: Final[dict[str, MappingBundle]] = {}
+_RECENT_BUNDLES: Final[dict[str, MappingBundle]] = {}
 
 
 def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -> MappingBundle:
@@ -41,11 +41,11 @@ def load_bundle(folder: Traversable, faults: list[GatewayError] | None = None) -
     key = None if faults is not None else _compute_folder_digest(folder)
     if key is None:
         return _read_bundle(folder, faults)
-    bundle = _RECENT.get(key)
+    bundle = _RECENT_BUNDLES.get(key)
     if bundle is None:
-        bundle = _RECENT[key] = _read_bundle(folder, None)
-        for oldest in list(_RECENT)[:-_MOST_RECENT]:
-            _RECENT.pop(oldest, None)
+        bundle = _RECENT_BUNDLES[key] = _read_bundle(folder, None)
+        for oldest in list(_RECENT_BUNDLES)[:-_MAX_RECENT_BUNDLES]:
+            _RECENT_BUNDLES.pop(oldest, None)
     return bundle
 
 
@@ -72,18 +72,24 @@ def _compute_folder_digest(folder: Traversable) -> str | None:
 
 
 def _read_bundle(folder: Traversable, faults: list[GatewayError] | None) -> MappingBundle:
+    """Return the mapping bundle of a folder; raise GW502 with file, line and field for an error.
+
+    With `faults`, a document with an error is left out and its error is added there.
+    """
     files = _BundleFiles(folder)
     registry = files.read_yaml_file("codelists.yaml")
     lists, units = read_code_lists(registry, files.read_file), read_unit_table(registry, files.read_file)
     dictionary = read_data_dictionary(files.read_yaml_file("common.yaml"), lists)
     organisations = _read_organisations(files.read_yaml_file("organisations.yaml"))
-    there = folder.joinpath("notices.yaml").is_file()
-    notices = read_notice_catalog(files.read_yaml_file("notices.yaml"), lists) if there else NoticeCatalog()
+    has_file = folder.joinpath("notices.yaml").is_file()
+    notices = (
+        read_notice_catalog(files.read_yaml_file("notices.yaml"), lists) if has_file else NoticeCatalog()
+    )
     zone = notices.zone
-    there = folder.joinpath(_RULES).is_file()
-    rules = read_declaration_rules(files.read_yaml_file(_RULES), dictionary, lists, zone) if there else ()
-    there = folder.joinpath(_CARRIERS).is_file()
-    carriers = read_carrier_formats(files.read_yaml_file(_CARRIERS), organisations) if there else {}
+    has_file = folder.joinpath(_RULES).is_file()
+    rules = read_declaration_rules(files.read_yaml_file(_RULES), dictionary, lists, zone) if has_file else ()
+    has_file = folder.joinpath(_CARRIERS).is_file()
+    carriers = read_carrier_formats(files.read_yaml_file(_CARRIERS), organisations) if has_file else {}
     documents: dict[str, DocumentMapping] = {}
     for name in sorted(name for name, _ in _walk_files(folder.joinpath("agencies"), "agencies/", (".yaml",))):
         try:
@@ -100,9 +106,9 @@ def _read_bundle(folder: Traversable, faults: list[GatewayError] | None) -> Mapp
             continue
         documents[document.id] = document
     _check_shared_fields(documents, faults)
-    there = folder.joinpath("reconciled.csv").is_file()
+    has_file = folder.joinpath("reconciled.csv").is_file()
     # Where a document is left out for its errors, a row that names no document cannot be detected.
-    decisions = _read_field_decisions(files, None if faults else documents) if there else {}
+    decisions = _read_field_decisions(files, None if faults else documents) if has_file else {}
     reconciled = _select_common_decisions(decisions)
     # The rules of need and some tables of codes are read elsewhere; a folder with others is another bundle
     # all the same.
@@ -170,24 +176,24 @@ class _BundleFiles:
 
     def __init__(self, folder: Traversable) -> None:
         self._folder = folder
-        self._read: dict[str, bytes] = {}
+        self._contents: dict[str, bytes] = {}
 
     def read_file(self, name: str) -> bytes:
         """Return the content of a file below the folder."""
-        if name not in self._read:
+        if name not in self._contents:
             parts = name.split("/")
             if any(part in ("", ".", "..") for part in parts):
                 raise GatewayError(
                     MAPPING_WRONG, f"file: expected a name inside the folder, found {name}", name
                 )
             try:
-                self._read[name] = self._folder.joinpath(*parts).read_bytes()
+                self._contents[name] = self._folder.joinpath(*parts).read_bytes()
             except OSError as error:
                 reason = error.strerror or "not readable"
                 raise GatewayError(
                     MAPPING_WRONG, f"file: expected {name}, found none ({reason})", name
                 ) from None
-        return self._read[name]
+        return self._contents[name]
 
     def read_yaml_file(self, name: str) -> YamlNode:
         """Return the root of a YAML file below the folder."""
@@ -196,8 +202,8 @@ class _BundleFiles:
     def compute_digest(self) -> str:
         """Return the SHA-256 over names and contents of all files read."""
         total = hashlib.sha256()
-        for name in sorted(self._read):
-            total.update(f"{name} {hashlib.sha256(self._read[name]).hexdigest()}\n".encode())
+        for name in sorted(self._contents):
+            total.update(f"{name} {hashlib.sha256(self._contents[name]).hexdigest()}\n".encode())
         return total.hexdigest()
 
 
@@ -218,6 +224,10 @@ def _walk_files(
 
 
 def _read_organisations(node: YamlNode) -> dict[str, Organisation]:
+    """Return the organisations by code; raise GW502 for a wrong entry.
+
+    The key ``today`` (present name of an organisation) is for human readers only; it is allowed and not used.
+    """
     top = node.read_table("organisations")
     organisations = {}
     for code, value, mark in (
@@ -241,15 +251,15 @@ def check_accepted_notices(document: DocumentMapping, notices: NoticeCatalog) ->
 
     The request must have every element that the certificate always repeats.
     """
-    for name, mark in document.answers.list_named_notices():
+    for name, mark in document.accepted_notices.list_named_notices():
         if name not in notices.notices:
             raise mark.make_error("reads", "a notice of notices.yaml", name)
-    for code, mark in document.answers.type_codes:
+    for code, mark in document.accepted_notices.type_codes:
         if find_type_code(document) is not None:
             raise mark.make_error("type_codes", "none beside the TypeCode of the requests", code)
-    if document.answers.certificate is None:
+    if document.accepted_notices.certificate is None:
         return
-    name, mark = document.answers.certificate
+    name, mark = document.accepted_notices.certificate
     notice = notices.notices[name]
     if notice.role != "certificate":
         raise mark.make_error("certificate", "a notice whose role is certificate", f"{name} ({notice.role})")
@@ -260,7 +270,7 @@ def check_accepted_notices(document: DocumentMapping, notices: NoticeCatalog) ->
     if (
         request_paths
         and find_type_code(document) is None
-        and any(line.echoes for line in notice.root.list_lines())
+        and any(line.request_path for line in notice.root.list_lines())
     ):
         raise mark.make_error("certificate", "a request that names its kind (TypeCode)", "none")
 
@@ -269,8 +279,8 @@ def _list_repeated_paths(notice: NoticeMapping) -> list[str]:
     """Return the request paths that mandatory lines of a notice repeat (of a split text, its first path)."""
     paths: list[str] = []
     for line in notice.root.list_lines():
-        if line.echoes and line.requirement.mandatory:
-            base, _, split = line.echoes.partition("{")
+        if line.request_path and line.requirement.mandatory:
+            base, _, split = line.request_path.partition("{")
             paths.append(base + split.rstrip("}").split(",")[0])
     return paths
 
@@ -294,6 +304,10 @@ def check_shared_fields(document: DocumentMapping, earlier: dict[tuple[str, str]
 
 
 def _check_compatible_fields(first: UniqueField, second: UniqueField) -> None:
+    """Raise GW502 unless two shared fields of one meaning have the same type, level and fixed unit.
+
+    Their members that match are compared, too.
+    """
     for aspect, first_value, second_value in (
         ("type", first.type, second.type),
         ("per", first.home, second.home),

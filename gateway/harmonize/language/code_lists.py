@@ -28,11 +28,11 @@ class CodeList:
     """One list of codes, with a translation where it has one.
 
     With `direction` ``both`` the translation is one to one and can be read back; with
-    ``forward`` it cannot.  `pairs` translates a code together with a value beside it (then
-    `to` is None); ``both`` is then one to one for each such value.  An open list accepts any
+    ``forward`` it cannot.  `pair_translations` translates a code together with a value beside it (then
+    `translations` is None); ``both`` is then one to one for each such value.  An open list accepts any
     code of its `pattern`; its rows are the known codes.  `code_set` is the set of `codes`, for
     look-ups.  `labels` are the Korean and English words for a code, from the columns ``ko``
-    and ``en``. `spaced` are the codes that begin or end with a space, each with its row.
+    and ``en``. `codes_with_spaces` are the codes that begin or end with a space, each with its row.
     """
 
     name: str
@@ -40,14 +40,14 @@ class CodeList:
     source: str
     codes: tuple[str, ...]
     pattern: str | None
-    to: Mapping[str, str] | None
+    translations: Mapping[str, str] | None
     direction: str
     mark: SourceMark
-    pairs: Mapping[tuple[str, str], str] | None = None
-    inverse: Mapping[str, str] = field(default_factory=dict, repr=False)
+    pair_translations: Mapping[tuple[str, str], str] | None = None
+    inverse_translations: Mapping[str, str] = field(default_factory=dict, repr=False)
     labels: Mapping[str, tuple[str, str]] = field(default_factory=dict, repr=False)
     code_set: frozenset[str] = field(default=frozenset(), repr=False)
-    spaced: tuple[tuple[str, SourceMark], ...] = field(default=(), repr=False)
+    codes_with_spaces: tuple[tuple[str, SourceMark], ...] = field(default=(), repr=False)
 
     @property
     def translation_note(self) -> str:
@@ -57,22 +57,22 @@ class CodeList:
     @property
     def result_codes(self) -> tuple[str, ...]:
         """Return every code that a translation by the list can give, sorted."""
-        return tuple(sorted(set((self.to or self.pairs or {}).values())))
+        return tuple(sorted(set((self.translations or self.pair_translations or {}).values())))
 
     def translate_code(self, code: str, second_key: str = "") -> str | None:
         """Return the translation of `code`, None for an unknown code.
 
         A list with two key columns also needs the `second_key` beside the code.
         """
-        if self.pairs is not None:
-            return self.pairs.get((code, second_key))
-        return None if self.to is None else self.to.get(code)
+        if self.pair_translations is not None:
+            return self.pair_translations.get((code, second_key))
+        return None if self.translations is None else self.translations.get(code)
 
     def list_codes_beside(self, second_key: str) -> tuple[str, ...]:
         """Return the known codes; of a list with two key columns, those in a row with `second_key`."""
-        if self.pairs is None:
+        if self.pair_translations is None:
             return self.codes
-        return tuple(code for code, partner in self.pairs if partner == second_key)
+        return tuple(code for code, partner in self.pair_translations if partner == second_key)
 
     def invert_code(self, text: str, second_key: str | None = None) -> str | None:
         """Return the one code that is translated to `text`; None where there is none, or several.
@@ -82,9 +82,9 @@ class CodeList:
         """
         if self.direction != "both":
             return None
-        if self.to is not None:
-            return self.inverse.get(text)
-        pairs = (self.pairs or {}).items()
+        if self.translations is not None:
+            return self.inverse_translations.get(text)
+        pairs = (self.pair_translations or {}).items()
         codes = {
             code for (code, partner), result in pairs if result == text and second_key in (None, partner)
         }
@@ -104,6 +104,7 @@ def read_code_lists(registry: YamlNode, read: Callable[[str], bytes]) -> dict[st
 
 
 def _read_code_list(name: str, table: YamlTable, mark: SourceMark, read: Callable[[str], bytes]) -> CodeList:
+    """Return the code list `name` that a table declares; `read` reads its file. Raise GW502 for an error."""
     file, keys, to = table.read_text("file"), _read_key_columns(table), table.read_text("to")
     direction = table.read_choice("direction", _DIRECTIONS, "both")
     pattern = table.read_text("open") or None
@@ -130,7 +131,7 @@ def _read_code_list(name: str, table: YamlTable, mark: SourceMark, read: Callabl
         code_list = replace(
             code_list,
             labels=_read_labels(read(file), keys[0]),
-            spaced=_find_spaced_codes(read(file), file, keys),
+            codes_with_spaces=_find_spaced_codes(read(file), file, keys),
         )
     return _add_translation(code_list, rows, len(keys)) if to else code_list
 
@@ -152,6 +153,7 @@ def _find_spaced_codes(
 
 
 def _read_key_columns(table: YamlTable) -> tuple[str, ...]:
+    """Return the names of one or two key columns, none without ``key``; raise GW502 for another number."""
     node = table.get("key")
     if node is None:
         return ()
@@ -173,19 +175,21 @@ def _collect_distinct_codes(
     return tuple(dict.fromkeys(row[0] for row in rows))
 
 
-def _add_translation(codes: CodeList, rows: list[tuple[str, ...]], keys: int) -> CodeList:
-    """Return `codes` with the translation of its rows; ``both`` must be one to one."""
-    if keys == 2:
+def _add_translation(code_list: CodeList, rows: list[tuple[str, ...]], key_count: int) -> CodeList:
+    """Return `code_list` with the translation of its rows; ``both`` must be one to one."""
+    if key_count == 2:
         pairs = {(row[0], row[1]): row[2] for row in rows if row[2]}
         results = [(second_key, result) for (_, second_key), result in pairs.items()]
-        translated = replace(codes, pairs=pairs)
+        translated = replace(code_list, pair_translations=pairs)
     else:
         to = {row[0]: row[1] for row in rows if row[1]}
         results = [("", result) for result in to.values()]
-        translated = replace(codes, to=to, inverse={result: code for code, result in to.items()})
-    if codes.direction == "both" and len(set(results)) != len(results):
-        raise codes.mark.make_error(
-            codes.name,
+        translated = replace(
+            code_list, translations=to, inverse_translations={result: code for code, result in to.items()}
+        )
+    if code_list.direction == "both" and len(set(results)) != len(results):
+        raise code_list.mark.make_error(
+            code_list.name,
             "a translation that is one to one (direction both)",
             "two codes with one meaning",
             proof="lossless",
@@ -260,7 +264,7 @@ def _read_csv_cells(content: bytes, file: str) -> list[tuple[int, list[str]]]:
     return table
 
 
-def read_pattern(table: YamlTable, longest: int | None = None) -> str | None:
+def read_pattern(table: YamlTable, max_length: int | None = None) -> str | None:
     """Return the ``pattern`` of a table, None without one; raise GW502 if it needs a longer text."""
     node = table.get("pattern")
     if node is None:
@@ -268,10 +272,10 @@ def read_pattern(table: YamlTable, longest: int | None = None) -> str | None:
     text = node.read_text("pattern")
     if not is_simple_pattern(text):
         raise node.make_error("pattern", "a row of characters and classes with counts, as [A-Z]{2}", text)
-    least = sum(part.low * min(map(len, part.choices)) for part in parse_simple_pattern(text))
-    if longest is not None and least > longest:
-        expected = f"a pattern that a text of at most {longest} characters can have"
-        raise node.make_error("pattern", expected, f"{text}, of {least} and more")
+    min_length = sum(part.low * min(map(len, part.choices)) for part in parse_simple_pattern(text))
+    if max_length is not None and min_length > max_length:
+        expected = f"a pattern that a text of at most {max_length} characters can have"
+        raise node.make_error("pattern", expected, f"{text}, of {min_length} and more")
     return text
 
 

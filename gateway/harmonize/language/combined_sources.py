@@ -22,7 +22,7 @@ from gateway.harmonize.language.value_sources import (
 from gateway.harmonize.split import Leaves, Scope, parse_sequence_number
 from gateway.wire import SourceMark
 
-_MOST_CHARACTERS: Final = 60
+_MAX_QUOTED_CHARACTERS: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class Concatenation(SourceExpression):
     def _make_separator_error(self, values: list[EvaluatedValue], leaves: Leaves) -> ConversionError:
         held = [value for value in values if self.separator in value.text]
         culprit = (held or [value for value in values if value.leaves])[0]
-        detail = f"{culprit.text[:_MOST_CHARACTERS]!r} cannot be told apart by {self.separator!r}"
+        detail = f"{culprit.text[:_MAX_QUOTED_CHARACTERS]!r} cannot be told apart by {self.separator!r}"
         return ConversionError(VALUE_DOES_NOT_FIT, detail, (*culprit.leaves, *leaves))
 
     def invert_parts(self, text: str) -> tuple[str | None, ...] | None:
@@ -132,7 +132,7 @@ class Concatenation(SourceExpression):
         sizes = [part.infer_shape().get_max_length() for part in self.parts]
         bounded_sizes = [size for size in sizes if size is not None]
         total = sum(bounded_sizes) + len(self.separator) * (len(self.parts) - 1)
-        return ValueShape("text", longest=total if len(bounded_sizes) == len(sizes) else None)
+        return ValueShape("text", max_length=total if len(bounded_sizes) == len(sizes) else None)
 
     def is_always_present(self) -> bool:
         """Return whether there is always a text: a part that is not constant always has a value."""
@@ -160,7 +160,7 @@ def split_by_separator(text: str, separator: str, count: int) -> list[str] | Non
     return pieces if len(pieces) == count else None
 
 
-_LONGEST_SHOWN: Final = 60
+_MAX_QUOTED_KEY: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +170,12 @@ class KeyMatch:
     key: Field
     constant: str | None
     compared_field: Field | None
-    numeric: bool
+    is_numeric: bool
 
     def normalize_key(self, text: str) -> str:
         """Return a key in the form in which keys are compared: ``01`` and ``1`` are one number."""
         text = text.strip()
-        return (parse_sequence_number(text) or text) if self.numeric else text
+        return (parse_sequence_number(text) or text) if self.is_numeric else text
 
     def find_expected_key(self, scope: Scope, rule: SourceMark) -> str | None:
         """Return the expected key in `scope`, None where it has no single value."""
@@ -201,14 +201,14 @@ class OccurrenceLookup(SourceExpression):
     """The value of the one occurrence of a repetition whose keys match.
 
     `repetitions` are the repetitions around the value; the keys belong to the last of the first
-    `depth` of them.  All its occurrences are searched, while the repetitions outside it stay
+    `key_depth` of them.  All its occurrences are searched, while the repetitions outside it stay
     at the occurrences that contain the line.  No match means no value; several are GW505.
     """
 
-    value: FieldValue
+    value_source: FieldValue
     matches: tuple[KeyMatch, ...]
     repetitions: tuple[str, ...]
-    depth: int
+    key_depth: int
 
     @property
     def loss(self) -> str:
@@ -223,14 +223,14 @@ class OccurrenceLookup(SourceExpression):
         if None in expected_keys or not hits:
             return []
         if len(hits) > 1:
-            key_text = ", ".join(str(text)[:_LONGEST_SHOWN] for text in expected_keys)
+            key_text = ", ".join(str(text)[:_MAX_QUOTED_KEY] for text in expected_keys)
             detail = f"{len(hits)} occurrences have {self._format_key_names()} {key_text}"
             raise ConversionError(SOURCES_DISAGREE, detail, (*hits[1].leaves, *hits[0].leaves))
         values = self._evaluate_inside(hits[0].scope, rule)
         if len(values) > 1:
             leaves = tuple(leaf for value in reversed(values) for leaf in value.leaves)
             raise ConversionError(
-                SOURCES_DISAGREE, f"{self.value.source.name} has {len(values)} values", leaves
+                SOURCES_DISAGREE, f"{self.value_source.source.name} has {len(values)} values", leaves
             )
         return values
 
@@ -239,16 +239,18 @@ class OccurrenceLookup(SourceExpression):
 
     def _evaluate_inside(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
         scopes = [scope]
-        for level in self.repetitions[self.depth :]:
+        for level in self.repetitions[self.key_depth :]:
             scopes = [inner for outer in scopes for inner in outer.enter_repetition(level)]
-        return [value for inner in scopes for value in self.value.evaluate_values(inner, rule)]
+        return [value for inner in scopes for value in self.value_source.evaluate_values(inner, rule)]
 
     def _get_key_index(self, scope: Scope, rule: SourceMark) -> _Index:
         """Return the occurrences by their keys, indexed once for all lines in one place."""
-        outer = [level for level in self.repetitions[: self.depth - 1] if scope.is_inside_repetition(level)]
+        outer = [
+            level for level in self.repetitions[: self.key_depth - 1] if scope.is_inside_repetition(level)
+        ]
         marks = [_identify_occurrence(scope, level) for level in outer]
         # The tuple of item numbers is one and the same object in all scopes of one place.
-        key = (id(self), id(scope.numbers), *marks)
+        key = (id(self), id(scope.item_numbers), *marks)
         indexed = scope.answers.indexes.get(key)
         if indexed is None:
             indexed = (scope, self._build_key_index(scope, rule))
@@ -257,9 +259,13 @@ class OccurrenceLookup(SourceExpression):
         return index
 
     def _build_key_index(self, scope: Scope, rule: SourceMark) -> _Index:
+        """Return the occurrences within `scope` by their keys; each key must have one value.
+
+        Record the values of all occurrences as withheld by `rule`.
+        """
         scopes = [scope]
-        for position, level in enumerate(self.repetitions[: self.depth], 1):
-            if position == self.depth or not scope.is_inside_repetition(level):
+        for position, level in enumerate(self.repetitions[: self.key_depth], 1):
+            if position == self.key_depth or not scope.is_inside_repetition(level):
                 scopes = [inner for outer in scopes for inner in outer.enter_repetition(level)]
         index: dict[tuple[str, ...], list[_KeyedOccurrence]] = {}
         for inner in scopes:
@@ -278,7 +284,7 @@ class OccurrenceLookup(SourceExpression):
 
     def infer_shape(self) -> ValueShape:
         """Return the form of the value."""
-        return self.value.infer_shape()
+        return self.value_source.infer_shape()
 
     def is_always_present(self) -> bool:
         """Return False: an occurrence may be missing."""
@@ -286,7 +292,7 @@ class OccurrenceLookup(SourceExpression):
 
     def list_forwarded_sources(self) -> Iterator[Field]:
         """Yield the field or meaning whose value is taken."""
-        yield self.value.source
+        yield self.value_source.source
 
     def list_key_sources(self) -> Iterator[Field]:
         """Yield the keys and the sources that they are compared with: these select the occurrence."""
@@ -297,7 +303,7 @@ class OccurrenceLookup(SourceExpression):
 
     def find_attribute_carrier(self) -> Field | None:
         """Return the field or meaning whose value is taken."""
-        return self.value.source
+        return self.value_source.source
 
 
 def _identify_occurrence(scope: Scope, level: str) -> object:
@@ -305,4 +311,4 @@ def _identify_occurrence(scope: Scope, level: str) -> object:
     if level == "item":
         return scope.item
     kind, _, name = level.partition(":")
-    return (scope.unique_occurrences if kind == "asked" else scope.common)[name]
+    return (scope.unique_occurrences if kind == "asked" else scope.common_occurrences)[name]

@@ -124,6 +124,7 @@ class CommonMeaning:
     is_inside_items: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        """Set the fields that are derived from the others."""
         object.__setattr__(self, "key", f"common:{self.name}")
         object.__setattr__(self, "attribute", _ATTRIBUTES.get(self.type))
         object.__setattr__(self, "tags", tuple(f"{{{WCO_DEC}}}{name}" for name in self.relative))
@@ -197,6 +198,7 @@ def _make_selector_key(meaning: CommonMeaning) -> tuple[str, frozenset[str]]:
 
 
 def _read_meaning_groups(top: YamlTable) -> dict[str, MeaningGroup]:
+    """Return the meaning groups of the dictionary by name; an outer group stands before its inner ones."""
     groups: dict[str, MeaningGroup] = {}
     node = top.get("groups")
     for key, value, mark in node.read_table("groups").take_unread_items() if node else ():
@@ -265,6 +267,7 @@ def _read_meaning(
     groups: Mapping[str, MeaningGroup],
     lists: Mapping[str, CodeList],
 ) -> CommonMeaning:
+    """Return the meaning `name` that a table declares; raise GW502 for a wrong key."""
     path = table.get_required("path").read_text("path")
     per = table.read_choice("per", (_HEADER, _ITEM, *groups), _HEADER)
     kind = table.get_required("type").read_choice("type", _TYPES)
@@ -306,6 +309,7 @@ def _read_meaning(
 
 
 def _read_sibling_selector(table: YamlTable) -> SiblingSelector | None:
+    """Return the selector that ``where`` declares: one sibling element and its values; None without it."""
     node = table.get("where")
     if node is None:
         return None
@@ -317,6 +321,7 @@ def _read_sibling_selector(table: YamlTable) -> SiblingSelector | None:
 
 
 def _read_shape(table: YamlTable, kind: str, lists: Mapping[str, CodeList]) -> ValueShape:
+    """Return the shape of the values of a meaning with the type `kind` and the limits in `table`."""
     longest = table.get("max")
     digits = table.get("digits")
     list_name = table.read_text("list")
@@ -324,10 +329,13 @@ def _read_shape(table: YamlTable, kind: str, lists: Mapping[str, CodeList]) -> V
         raise table.make_error("list", "a code list of codelists.yaml", list_name)
     total, fraction = digits.read_digit_counts("digits") if digits else (None, None)
     if kind in ("amount", "measure", "decimal"):
-        return ValueShape("decimal", total=total, fraction=fraction)
+        return ValueShape("decimal", total_digits=total, fraction_digits=fraction)
     if kind == "integer":
         return ValueShape(
-            "integer", total=longest.read_integer("max", 1) if longest else None, fraction=0, low="0"
+            "integer",
+            total_digits=longest.read_integer("max", 1) if longest else None,
+            fraction_digits=0,
+            min_value="0",
         )
     if kind == "datetime":
         return ValueShape("moment")
@@ -336,5 +344,7 @@ def _read_shape(table: YamlTable, kind: str, lists: Mapping[str, CodeList]) -> V
     if list_name:
         code_list = lists[list_name]
         codes = None if code_list.pattern else code_list.codes
-        return ValueShape("text", longest=bound, pattern=code_list.pattern, codes=codes, list_name=list_name)
-    return ValueShape("text", longest=bound, pattern=pattern)
+        return ValueShape(
+            "text", max_length=bound, pattern=code_list.pattern, codes=codes, list_name=list_name
+        )
+    return ValueShape("text", max_length=bound, pattern=pattern)

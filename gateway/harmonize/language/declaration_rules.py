@@ -43,12 +43,12 @@ _DAY: Final = 10
 class DeclarationRule:
     """One rule on the values of `meaning`, of one of `RULE_KINDS`.
 
-    ``form``: a value has one of `patterns`. ``listed``: its first `first` characters are a code of
-    `codes`. ``compare``: a date compares by `operator` with the date of `bound` plus `days`; the
-    bound is a meaning, or None for the day of receipt; the day of an instant is that of `zone`. A
-    number compares with `number`, or with the number of goods items where it `counts_items`; one
-    that `is_dated` compares dates. `accepts` is true of most texts that do not break the rule, and
-    of no other.
+    ``form``: a value has one of `patterns`. ``listed``: its first `code_length` characters are a code of
+    `code_list`. ``compare``: a date compares by `operator` with the date of `bound_meaning` plus
+    `day_offset`; the bound is a meaning, or None for the day of receipt; the day of an instant is that of
+    `zone`. A number compares with `number_bound`, or with the number of goods items where it `counts_items`;
+    one that `is_dated` compares dates. `accepts` is a quick test: it is never true for a text that breaks the
+    rule.
     """
 
     id: str
@@ -56,15 +56,15 @@ class DeclarationRule:
     severity: str
     meaning: CommonMeaning
     patterns: tuple[str, ...]
-    codes: CodeList | None
-    first: int
+    code_list: CodeList | None
+    code_length: int
     operator: str
-    bound: CommonMeaning | None
-    days: int
+    bound_meaning: CommonMeaning | None
+    day_offset: int
     ko: str
     en: str
     mark: SourceMark
-    number: str | None = None
+    number_bound: str | None = None
     counts_items: bool = False
     zone: str = DEFAULT_ZONE
     is_dated: bool = field(init=False, compare=False, repr=False)
@@ -72,7 +72,7 @@ class DeclarationRule:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "accepts", _make_quick_check(self))
-        is_dated = self.kind == "compare" and self.number is None and not self.counts_items
+        is_dated = self.kind == "compare" and self.number_bound is None and not self.counts_items
         object.__setattr__(self, "is_dated", is_dated)
 
     @property
@@ -82,18 +82,19 @@ class DeclarationRule:
 
     def find_violation(self, text: str) -> str | None:
         """Return the words where `text` breaks a rule of form, list or number, else None."""
-        if self.number is not None:
-            return self._find_number_violation(text, self.number)
+        if self.number_bound is not None:
+            return self._find_number_violation(text, self.number_bound)
         if self.kind == "form" and not self.accepts(text):
             expected = " or ".join(describe_pattern(pattern) for pattern in self.patterns)
             return f"{quote_value(text)} is not allowed; expected is {expected}"
-        if self.codes is not None and text[: self.first] not in self.codes.code_set:
-            start, table = text[: self.first], f"{self.codes.source} {self.codes.version}"
+        if self.code_list is not None and text[: self.code_length] not in self.code_list.code_set:
+            start, table = text[: self.code_length], f"{self.code_list.source} {self.code_list.version}"
             near = self._describe_near_codes(start).removeprefix("one of ")
             return f"{quote_value(text)} begins with {start}, which is no code of {table}; near it: {near}"
         return None
 
     def _find_number_violation(self, text: str, number: str) -> str | None:
+        """Return how `text` breaks the limit `number`; None if it does not, or is no decimal."""
         if not DECIMAL.fullmatch(text):
             return None  # the schema of the declaration says so
         value, limit = Decimal(text), Decimal(number)
@@ -115,7 +116,9 @@ class DeclarationRule:
         """Return the words where the date of `text` breaks a comparison with that of `bound`, else None."""
         try:
             day = date.fromisoformat(localize_moment(text, self.zone)[:_DAY])
-            limit = date.fromisoformat(localize_moment(bound, self.zone)[:_DAY]) + timedelta(days=self.days)
+            limit = date.fromisoformat(localize_moment(bound, self.zone)[:_DAY]) + timedelta(
+                days=self.day_offset
+            )
         except (ValueError, OverflowError):
             return None
         if (day >= limit) if self.operator == "at_least" else (day <= limit):
@@ -125,8 +128,8 @@ class DeclarationRule:
 
     def _describe_near_codes(self, text: str) -> str:
         """Return the codes of the list that agree with `text` in most of their first characters."""
-        codes = self.codes.codes if self.codes is not None else ()
-        for length in range(self.first - 1, 0, -1):
+        codes = self.code_list.codes if self.code_list is not None else ()
+        for length in range(self.code_length - 1, 0, -1):
             near = [code for code in codes if code.startswith(text[:length])]
             if near:
                 return describe_choices(near)
@@ -141,7 +144,7 @@ def _make_quick_check(rule: DeclarationRule) -> Callable[[str], object]:
     if rule.kind == "form":
         # For a rule of form the quick test is complete: it accepts every text that has one of the forms.
         return re.compile("|".join(f"(?:{pattern})" for pattern in rule.patterns), re.ASCII).fullmatch
-    if rule.number == "0" and rule.operator == "at_least":
+    if rule.number_bound == "0" and rule.operator == "at_least":
         return _WITHOUT_SIGN.fullmatch
     return _accept_nothing
 
@@ -172,6 +175,7 @@ def read_declaration_rules(
 def _read_rule(
     table: YamlTable, dictionary: DataDictionary, lists: Mapping[str, CodeList], zone: str
 ) -> DeclarationRule:
+    """Return the declaration rule of a table, which has exactly one kind; raise GW502 for a wrong key."""
     kinds = [kind for kind in RULE_KINDS if kind in table]
     if len(kinds) != 1:
         raise table.make_error("rules", "one of " + ", ".join(RULE_KINDS), ", ".join(kinds) or "none")
@@ -185,15 +189,15 @@ def _read_rule(
         severity=table.get_required("severity").read_choice("severity", SEVERITIES),
         meaning=meaning,
         patterns=_read_patterns(inner) if kinds[0] == "form" else (),
-        codes=codes,
-        first=first,
+        code_list=codes,
+        code_length=first,
         operator=right.operator,
-        bound=right.bound,
-        days=right.days,
+        bound_meaning=right.bound,
+        day_offset=right.days,
         ko=table.get_required("ko").read_text("ko"),
         en=table.get_required("en").read_text("en"),
         mark=table.mark,
-        number=right.number,
+        number_bound=right.number,
         counts_items=right.counts_items,
         zone=zone,
     )
@@ -216,6 +220,7 @@ def _read_meaning(node: YamlNode, dictionary: DataDictionary) -> CommonMeaning:
 
 
 def _read_patterns(table: YamlTable) -> tuple[str, ...]:
+    """Return the patterns that a text may match; raise GW502 unless each is a simple pattern."""
     node = table.get_required("patterns")
     patterns = tuple(node.read_distinct_texts("patterns"))
     for pattern in patterns:

@@ -23,13 +23,13 @@ from gateway.harmonize.language.unique_fields import (
 )
 from gateway.harmonize.language.unit_table import NO_UNITS, UnitTable
 from gateway.harmonize.language.value_shapes import DECIMAL
-from gateway.harmonize.language.value_sources import MOST_FACTORS, format_plain_decimal
+from gateway.harmonize.language.value_sources import MAX_FACTORS, format_plain_decimal
 from gateway.wire import SourceMark, YamlNode, YamlTable
 
 KINDS: Final = ("sum", "compare", "distinct", "one_of", "exactly_one", "all_or_none")
 OPERATORS: Final = tuple(COMPARISONS)
 _FAMILIES: Final = {"decimal": "number", "integer": "number", "date": "time", "moment": "time"}
-#: A factor of a product whose number counts in the unit that is given with it.
+#: The values of ``when_same``: only numbers of one currency or unit are compared.
 _SAME: Final = ("currency", "unit")
 _WHOLE: Final = re.compile(r"-?[0-9]{1,6}")
 _MOST_DAYS: Final = 36_600
@@ -44,9 +44,9 @@ class DocumentCheck:
     which each factor of a product counts, `STATED_UNIT` for its own; None where the mapping does not
     say. `bound` is the right side: a constant, a field or a meaning. The rule is evaluated in each
     occurrence of the repetitions `repetitions`; a sum and ``distinct`` then include everything below.
-    `days` are added to the right side of a comparison of dates. With `same_unit`, values of
-    different units or currencies are not compared; otherwise quantities are converted exactly
-    within one dimension of `units`, and others are rejected. The day of an instant is that of `zone`.
+    `day_offset` are added to the right side of a comparison of dates. With `compares_same_unit_only`, values
+    of different units or currencies are not compared; otherwise quantities are converted exactly within one
+    dimension of `units`, and others are rejected. The day of an instant is that of `zone`.
     """
 
     id: str
@@ -55,9 +55,9 @@ class DocumentCheck:
     factors: tuple[Field, ...]
     operator: str
     bound: str | Field | None
-    within: Decimal
-    days: int
-    same_unit: bool
+    tolerance: Decimal
+    day_offset: int
+    compares_same_unit_only: bool
     when: Condition | None
     repetitions: tuple[str, ...]
     ko: str
@@ -73,12 +73,12 @@ class DocumentCheck:
         return None if unit == STATED_UNIT else unit
 
     def holds_between(self, value: Fraction | datetime | str, bound: Fraction | datetime | str) -> bool:
-        """Return whether a value and its bound compare as the rule demands, equal numbers to `within`."""
+        """Return whether a value and its bound compare as the rule demands, equal numbers to `tolerance`."""
         if self.operator == "equals" and isinstance(value, Fraction) and isinstance(bound, Fraction):
-            return abs(value - bound) <= Fraction(self.within)
+            return abs(value - bound) <= Fraction(self.tolerance)
         return bool(COMPARISONS[self.operator](value, bound))
 
-    def list_unsaid_factors(self) -> Iterator[Field]:
+    def list_factors_without_unit(self) -> Iterator[Field]:
         """Yield each factor but the last that may have several units while the check names no unit."""
         for source, unit in zip(self.factors[:-1], self.counted_in, strict=False):
             if unit is None and may_have_several_units(source):
@@ -103,20 +103,20 @@ class _SymbolTable:
     units: UnitTable
     zone: str
 
-    def get_source(self, node: YamlNode, text: str, *, groups: bool = False) -> Field:
+    def get_source(self, node: YamlNode, name: str, *, allows_groups: bool = False) -> Field:
         """Return the field or meaning of a name; raise GW502 where there is none."""
-        source = self.find_source(text)
-        if source is None or (not groups and source.type in ("attachment", "group")):
-            raise node.make_error("check", "an asked field or a common meaning", text)
+        source = self.find_source(name)
+        if source is None or (not allows_groups and source.type in ("attachment", "group")):
+            raise node.make_error("check", "an asked field or a common meaning", name)
         return source
 
     def read_condition(self, node: YamlNode) -> Condition:
         """Return the condition in `node`; raise GW502 for a wrong one."""
         return read_condition(node, self.asks, self.dictionary, self.lists, self.units)
 
-    def find_source(self, text: str) -> Field | None:
+    def find_source(self, name: str) -> Field | None:
         """Return the field or meaning of a name, None where there is none."""
-        return self.asks.get(text) or self.dictionary.meanings.get(text)
+        return self.asks.get(name) or self.dictionary.meanings.get(name)
 
 
 def get_value_family(source: Field) -> str:
@@ -146,12 +146,13 @@ def read_document_checks(
 
 
 def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
+    """Return the document check of a table, which has exactly one kind; raise GW502 for a wrong key."""
     kinds = [kind for kind in KINDS if kind in table]
     if len(kinds) != 1:
         raise table.make_error("check", "one of " + ", ".join(KINDS), ", ".join(kinds) or "none")
     kind, node = kinds[0], table.get_required(kinds[0])
     per_node = table.get_required("per")
-    per = _read_level(per_node, names)
+    per = _read_repetition_level(per_node, names)
     operator, bound, days = "", None, 0
     counted_in: tuple[str | None, ...] = ()
     if kind == "sum":
@@ -174,9 +175,9 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
         factors=factors,
         operator=operator,
         bound=bound,
-        within=_read_tolerance(table, kind, operator, factors[-1]),
-        days=days,
-        same_unit=bool(table.read_choice("when_same", _SAME)),
+        tolerance=_read_tolerance(table, kind, operator, factors[-1]),
+        day_offset=days,
+        compares_same_unit_only=bool(table.read_choice("when_same", _SAME)),
         when=None if when is None else names.read_condition(when),
         repetitions=_derive_repetitions(kind, per, factors, bound, table.mark),
         ko=table.get_required("ko").read_text("ko"),
@@ -188,11 +189,11 @@ def _read_check(table: YamlTable, names: _SymbolTable) -> DocumentCheck:
     )
     table.reject_unread_keys()
     if kind == "exactly_one":
-        _refuse_mandatory_choice(check, node.mark)
+        _reject_mandatory_choice(check, node.mark)
     return check
 
 
-def _refuse_mandatory_choice(check: DocumentCheck, mark: SourceMark) -> None:
+def _reject_mandatory_choice(check: DocumentCheck, mark: SourceMark) -> None:
     """Raise GW502 for an ``exactly_one`` check with a mandatory field: it forbids all other fields."""
     for factor in check.factors:
         always = isinstance(factor, UniqueField) and factor.requirement.mandatory
@@ -200,7 +201,7 @@ def _refuse_mandatory_choice(check: DocumentCheck, mark: SourceMark) -> None:
             raise mark.make_error(check.kind, "fields that may be missing", f"{factor.name}, mandatory")
 
 
-def _read_level(node: YamlNode, names: _SymbolTable) -> tuple[str, ...]:
+def _read_repetition_level(node: YamlNode, names: _SymbolTable) -> tuple[str, ...]:
     """Return the repetitions that ``per`` names: none, the items, or all down to a group."""
     name = node.read_text("per")
     if name in ("application", "item"):
@@ -240,8 +241,8 @@ def _read_sum_factors(
         counted_in.append(None if unit is None else read_counted_unit(unit, source, names.units))
     if counted_in[-1] is not None:
         raise entries[-1].make_error("in", "it of a factor before the last", factors[-1].name)
-    if not 1 <= len(factors) <= MOST_FACTORS:
-        raise table.make_error("sum", f"at most {MOST_FACTORS} factors", str(len(factors)))
+    if not 1 <= len(factors) <= MAX_FACTORS:
+        raise table.make_error("sum", f"at most {MAX_FACTORS} factors", str(len(factors)))
     if len({factor.repetitions for factor in factors}) > 1 or (
         len(factors) > 1 and _has_repeated_source(factors)
     ):
@@ -267,10 +268,10 @@ def _read_field_list(kind: str, node: YamlNode, names: _SymbolTable) -> tuple[Fi
     """Return the fields of a ``distinct`` rule, or of a rule on which of several fields are given."""
     entries = node.read_list(kind) if isinstance(node.value, list) else [node]
     least = 1 if kind == "distinct" else 2
-    if not least <= len(entries) <= MOST_FACTORS:
-        raise node.make_error(kind, f"{least} to {MOST_FACTORS} fields", f"{len(entries)} of them")
+    if not least <= len(entries) <= MAX_FACTORS:
+        raise node.make_error(kind, f"{least} to {MAX_FACTORS} fields", f"{len(entries)} of them")
     fields = tuple(
-        names.get_source(entry, entry.read_text(kind), groups=kind != "distinct") for entry in entries
+        names.get_source(entry, entry.read_text(kind), allows_groups=kind != "distinct") for entry in entries
     )
     if len({source.name for source in fields}) != len(fields):
         raise node.make_error(kind, "each field once", "a field again")
@@ -283,6 +284,7 @@ def _read_field_list(kind: str, node: YamlNode, names: _SymbolTable) -> tuple[Fi
 
 
 def _read_operator(table: YamlTable, source: Field, names: _SymbolTable) -> tuple[str, str | Field]:
+    """Return the operator of a check and its right side: a constant, or a field of the kind of `source`."""
     operators = [key for key in OPERATORS if key in table]
     if len(operators) != 1:
         raise table.make_error("check", "one of " + ", ".join(OPERATORS), ", ".join(operators) or "none")
@@ -319,6 +321,7 @@ def _read_day_offset(table: YamlTable, source: Field) -> int:
 
 
 def _read_tolerance(table: YamlTable, kind: str, operator: str, source: Field) -> Decimal:
+    """Return the permitted difference (``within``) of two numbers that must be equal; 0 without the key."""
     node = table.get("within")
     if node is None:
         return Decimal(0)
@@ -379,9 +382,9 @@ def multiply_ranges(first: NumberRange, second: NumberRange) -> NumberRange:
     return NumberRange(min(products), max(products))
 
 
-def sum_range(value_range: NumberRange, most: int) -> NumberRange:
-    """Return the range of the sums of at least one value and of `most` values."""
-    low, high, count = value_range.low, value_range.high, Decimal(most)
+def sum_range(value_range: NumberRange, max_count: int) -> NumberRange:
+    """Return the range of the sums of at least one value and of `max_count` values."""
+    low, high, count = value_range.low, value_range.high, Decimal(max_count)
     return NumberRange(min(low, _multiply(low, count)), max(high, _multiply(high, count)))
 
 
@@ -390,15 +393,17 @@ def _multiply(first: Decimal, second: Decimal) -> Decimal:
     return _EXACT.multiply(first, second) if first and second else Decimal(0)
 
 
-def can_satisfy(value_range: NumberRange, operator: str, limit_range: NumberRange, within: Decimal) -> bool:
+def can_satisfy(
+    value_range: NumberRange, operator: str, limit_range: NumberRange, tolerance: Decimal
+) -> bool:
     """Return whether a value of `value_range` and one of `limit_range` can satisfy a comparison."""
     return {
         "at_most": value_range.low <= limit_range.high,
         "less_than": value_range.low < limit_range.high,
         "at_least": value_range.high >= limit_range.low,
         "more_than": value_range.high > limit_range.low,
-        "equals": value_range.low <= limit_range.high + within
-        and value_range.high >= limit_range.low - within,
+        "equals": value_range.low <= limit_range.high + tolerance
+        and value_range.high >= limit_range.low - tolerance,
     }[operator]
 
 

@@ -66,13 +66,13 @@ class DocumentMapping:
     root: TargetElement
     overrides: Mapping[str, AgreementOverride]
     checks: tuple[DocumentCheck, ...]
-    answers: AcceptedNotices
-    withholds: SourceMark
+    accepted_notices: AcceptedNotices
+    withholds_mark: SourceMark
     asks_mark: SourceMark
     mark: SourceMark
     ask_names: Mapping[str, UniqueField]
     source_leaves: frozenset[tuple[str, bool]]
-    items_rule: SourceMark | None
+    item_repetition_mark: SourceMark | None
     shared_asks: tuple[UniqueField, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -145,7 +145,11 @@ def find_type_code(document: DocumentMapping) -> str | None:
 def list_type_codes(document: DocumentMapping) -> tuple[str, ...]:
     """Return the type codes by which notices may name a document; none where the mappings know none."""
     type_code = find_type_code(document)
-    return (type_code,) if type_code is not None else tuple(code for code, _ in document.answers.type_codes)
+    return (
+        (type_code,)
+        if type_code is not None
+        else tuple(code for code, _ in document.accepted_notices.type_codes)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +192,7 @@ class MappingLine:
     @property
     def repetitions(self) -> tuple[Repetition, ...]:
         """Return the repetitions that contain the line, the outermost first."""
-        return tuple(element.each for element in self.elements if element.each is not None)
+        return tuple(element.repetition for element in self.elements if element.repetition is not None)
 
     @property
     def is_per_item(self) -> bool:
@@ -209,19 +213,27 @@ class MappingLine:
         return "" if self.attribute is None else self.attribute.of_value or ""
 
 
-def list_lines(document: DocumentMapping) -> Iterator[MappingLine]:
+def list_mapping_lines(document: DocumentMapping) -> Iterator[MappingLine]:
     """Yield every line of a document in the order of the request."""
     return _walk_lines(document.root.name, (document.root,))
 
 
-def list_whole_lines(document: DocumentMapping) -> Iterator[MappingLine]:
+def list_unsplit_mapping_lines(document: DocumentMapping) -> Iterator[MappingLine]:
     """Yield every line of a document in the order of the request; a text that is split counts as one."""
-    for line in list_lines(document):
-        if line.attribute is not None or line.target.part is None or line.target.part.number == 0:
+    for line in list_mapping_lines(document):
+        if (
+            line.attribute is not None
+            or line.target.text_piece is None
+            or line.target.text_piece.piece_number == 0
+        ):
             yield line
 
 
 def _walk_lines(path: str, elements: tuple[TargetElement, ...]) -> Iterator[MappingLine]:
+    """Yield the line of the last of `elements`, of its attributes, and of all its descendants.
+
+    `elements` are those from the root to this one, and `path` is its path.
+    """
     target = elements[-1]
     if target.content is not None:
         yield MappingLine(path, elements, None)
@@ -236,8 +248,8 @@ def list_conditions(document: DocumentMapping) -> Iterator[tuple[Condition, Sour
     for target in document.root.walk_elements():
         if target.when is not None:
             yield target.when, target.mark, target.name
-        if target.each is not None and target.each.when is not None:
-            yield target.each.when, target.each.mark, target.name
+        if target.repetition is not None and target.repetition.when is not None:
+            yield target.repetition.when, target.repetition.mark, target.name
     for ask in walk_fields(document.asks):
         if ask.requirement.when is not None:
             yield ask.requirement.when, ask.mark, ask.name

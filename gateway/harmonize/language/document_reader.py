@@ -73,14 +73,15 @@ def read_document_mapping(
         root=root,
         overrides=_read_overrides(top, names, dictionary),
         checks=read_document_checks(top, names, dictionary, lists, units, zone),
-        answers=read_accepted_notices(top.get_required("reads")),
-        withholds=withholds.mark,
+        accepted_notices=read_accepted_notices(top.get_required("reads")),
+        withholds_mark=withholds.mark,
         asks_mark=asks_node.mark,
         mark=node.mark,
         ask_names=names,
         source_leaves=collect_source_leaves(root),
-        items_rule=next(
-            (t.each.mark for t in root.walk_elements() if t.each and t.each.over == "item"), None
+        item_repetition_mark=next(
+            (t.repetition.mark for t in root.walk_elements() if t.repetition and t.repetition.over == "item"),
+            None,
         ),
     )
     top.read_text("note")
@@ -91,6 +92,7 @@ def read_document_mapping(
 
 
 def _read_laws(node: YamlNode) -> tuple[str, ...]:
+    """Return the codes of the laws, at least one; raise GW502 for a code with white space."""
     laws = tuple(node.read_distinct_texts("law"))
     if not laws:
         raise node.make_error("law", "the code of a law at least", "none")
@@ -102,6 +104,7 @@ def _read_laws(node: YamlNode) -> tuple[str, ...]:
 
 
 def _read_fee(top: YamlTable) -> Fee:
+    """Return when the applicant pays the fee; no fee without the key ``fee``."""
     node = top.get("fee")
     if node is None:
         return Fee()
@@ -122,6 +125,10 @@ def _read_root(node: YamlNode) -> TargetElement:
 def _read_needs(
     top: YamlTable, dictionary: DataDictionary, read_when: Callable[[YamlNode], Condition]
 ) -> tuple[MeaningNeed, ...]:
+    """Return the common meanings that a document needs: mandatory, optional and conditional ones.
+
+    `read_when` reads the condition of a conditional one.
+    """
     table = top.get_required("needs").read_table("needs")
     needs: dict[str, MeaningNeed] = {}
     for key in ("mandatory", "optional"):
@@ -158,6 +165,7 @@ def _add_need(needs: dict[str, MeaningNeed], need: MeaningNeed) -> None:
 def _read_overrides(
     top: YamlTable, asks: Mapping[str, UniqueField], dictionary: DataDictionary
 ) -> dict[str, AgreementOverride]:
+    """Return by field name the unique fields that a document asks instead of a common meaning."""
     node = top.get("overrides")
     overrides = {}
     for name, value, mark in node.read_table("overrides").take_unread_items() if node is not None else ():

@@ -57,19 +57,20 @@ def read_condition(
     `lists` are the code lists that ``in_list`` may name, `units` those in which numbers may be compared.
     Raise GW502 for a wrong condition.
     """
-    return _read_part(node, _Names(asks, dictionary, lists, units))
+    return _read_condition_part(node, _Names(asks, dictionary, lists, units))
 
 
-def _read_part(node: YamlNode, names: _Names) -> Condition:
+def _read_condition_part(node: YamlNode, names: _Names) -> Condition:
+    """Return a condition: a test of one field, or ``all``, ``any`` or ``not`` of others."""
     entries = list(node.read_table("condition").take_unread_items())
     if len(entries) != 1:
         raise node.make_error("condition", "one field, or one of all, any, not", f"{len(entries)} keys")
     name, value, mark = entries[0]
     if name in ("all", "any"):
-        parts = tuple(_read_part(part, names) for part in value.read_list(name))
+        parts = tuple(_read_condition_part(part, names) for part in value.read_list(name))
         return AllOf(parts) if name == "all" else AnyOf(parts)
     if name == "not":
-        return Negation(_read_part(value, names))
+        return Negation(_read_condition_part(value, names))
     source = names.get(name)
     if source is None:
         raise mark.make_error("condition", "an asked field or a common meaning", name)
@@ -83,6 +84,7 @@ def _read_value_test(
     mark: SourceMark,
     names: _Names,
 ) -> ValueTest:
+    """Return the one test of the values of `source` that `node` declares; raise GW502 for a wrong test."""
     table = node.read_table(name)
     if any(key in table for key in NUMBER_TESTS):
         return _read_number_test(name, source, table, mark, names)
@@ -195,7 +197,7 @@ _TYPES: Final = (
 )
 
 
-_MOST_REPEATS: Final = 9999
+_MAX_REPEATS: Final = 9999
 
 
 _NUMBERS: Final = ("quantity", "measure", "amount")
@@ -291,6 +293,7 @@ def _check_shared_field(ask: UniqueField) -> None:
 def _read_group_members(
     table: YamlTable, full: str, lists: Mapping[str, CodeList], home: str
 ) -> tuple[UniqueField, ...]:
+    """Return the fields of the group with the full name `full`, at least one; `home` is its level."""
     node = table.get_required("fields")
     fields = tuple(
         _read_field(key, value, at, lists, group=full, home=home)
@@ -302,12 +305,13 @@ def _read_group_members(
 
 
 def _read_repeat_bounds(table: YamlTable) -> Occurs:
+    """Return how many times a field may be given; at most once without the key ``repeat``."""
     node = table.get("repeat")
     if node is None:
         return AT_MOST_ONCE
-    occurs = node.read_bounds("repeat", _MOST_REPEATS)
-    if not 1 <= occurs.high <= _MOST_REPEATS:
-        raise node.make_error("repeat", f"a highest number from 1 to {_MOST_REPEATS}", str(occurs.high))
+    occurs = node.read_bounds("repeat", _MAX_REPEATS)
+    if not 1 <= occurs.high <= _MAX_REPEATS:
+        raise node.make_error("repeat", f"a highest number from 1 to {_MAX_REPEATS}", str(occurs.high))
     return occurs
 
 
@@ -327,7 +331,7 @@ def _attach_condition(ask: UniqueField, node: YamlNode, names: _Names) -> Unique
     req = field_node.value.get("req")
     if req is not None and isinstance(req.value, dict):
         table = req.read_table(f"{ask.name}.req")
-        when = _read_part(table.get_required("when"), names)
+        when = _read_condition_part(table.get_required("when"), names)
         forbidden = table.read_choice("otherwise", ("optional", "forbidden")) == "forbidden"
         table.reject_unread_keys()
         requirement = FieldRequirement(when=when, forbidden_otherwise=forbidden)
@@ -351,16 +355,19 @@ def _read_units(table: YamlTable, kind: str, lists: Mapping[str, CodeList]) -> t
 def _read_shape(
     table: YamlTable, kind: str, lists: Mapping[str, CodeList]
 ) -> tuple[ValueShape, Mapping[str, tuple[str, str]]]:
+    """Return the shape of a field of the type `kind`, and the labels of its own codes by code."""
     if kind == "code":
         return _read_code_shape(table, lists)
     if kind in _NUMBERS:
         decimals = table.get("decimals")
         low, high = read_range(table, "0" if kind != "measure" else None)
         fraction = decimals.read_integer("decimals", 0, 12) if decimals else 6
-        return ValueShape("decimal", total=16, fraction=fraction, low=low, high=high), {}
+        return ValueShape(
+            "decimal", total_digits=16, fraction_digits=fraction, min_value=low, max_value=high
+        ), {}
     if kind in ("text", "id"):
         longest = table.get_required("max").read_integer("max", 1)
-        return ValueShape("text", longest=longest, pattern=read_pattern(table, longest)), {}
+        return ValueShape("text", max_length=longest, pattern=read_pattern(table, longest)), {}
     return ValueShape({"date": "date", "datetime": "moment", "boolean": "boolean"}.get(kind, "text")), {}
 
 
@@ -384,6 +391,7 @@ def read_range(table: YamlTable, lowest: str | None) -> tuple[str | None, str | 
 def _read_code_shape(
     table: YamlTable, lists: Mapping[str, CodeList]
 ) -> tuple[ValueShape, Mapping[str, tuple[str, str]]]:
+    """Return the shape of a code: of a code list without labels, or of the codes in `table` with labels."""
     list_node, inline = table.get("list"), table.get("codes")
     if (list_node is None) == (inline is None):
         raise table.make_error(table.name, "either list or codes", "both or none")

@@ -28,7 +28,7 @@ class FieldFormat:
     """The format of one field of fixed records; a value of None means that of the organisation."""
 
     width: int | None = None
-    numbers: str | None = None
+    number_format: str | None = None
     overflow: str | None = None
 
 
@@ -36,18 +36,19 @@ class FieldFormat:
 class CarrierFormat:
     """How an organisation's documents are carried.
 
-    `numbers` are ``strings`` or ``exact`` in JSON, ``text`` (to the left, filled with spaces) or ``zeros``
-    (to the right, filled with zeros) in fixed records. There `longest` is the most octets of a text field;
-    a longer value goes on in continuation records, or is refused, as `overflow` says. `end` closes each
-    record. `fields` has the formats of single fields, by the path of the element from its root.
+    `number_format` are ``strings`` or ``exact`` in JSON, ``text`` (to the left, filled with spaces) or
+    ``zeros`` (to the right, filled with zeros) in fixed records. There `max_text_octets` is the most octets
+    of a text field; a longer value goes on in continuation records, or is refused, as `overflow` says.
+    `record_end` closes each record. `fields` has the formats of single fields, by the path of the element
+    from its root.
     """
 
     syntax: str = "xml"
     charset: str = "utf-8"
-    numbers: str = ""
-    longest: int = 100
+    number_format: str = ""
+    max_text_octets: int = 100
     overflow: str = "continue"
-    end: bytes = b"\n"
+    record_end: bytes = b"\n"
     fields: Mapping[str, FieldFormat] = field(default_factory=dict)
 
 
@@ -67,6 +68,7 @@ def read_carrier_formats(node: YamlNode, organisations: Collection[str]) -> dict
 
 
 def _read_carrier_format(table: YamlTable) -> CarrierFormat:
+    """Return the format that a table declares, with a default for each missing key except ``form``."""
     syntax = table.get_required("form").read_choice("form", CARRIER_SYNTAXES)
     charset, longest, end = table.get("charset"), table.get("longest"), table.get("end")
     numbers, overflow, fields = table.get("numbers"), table.get("overflow"), table.get("fields")
@@ -84,6 +86,7 @@ def _read_carrier_format(table: YamlTable) -> CarrierFormat:
 
 
 def _read_field_formats(table: YamlTable) -> dict[str, FieldFormat]:
+    """Return the formats of single fields of fixed records by path; None stands for the general value."""
     formats = {}
     for path, value, _ in table.take_unread_items():
         row = value.read_table(path)

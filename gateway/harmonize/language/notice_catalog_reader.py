@@ -41,9 +41,9 @@ _ROLES: Final = (
 _SENDERS: Final = ("agency", "customs", "hub")
 _SHAPES: Final = {
     "text": ValueShape(),
-    "item": ValueShape("digits", longest=5),
+    "item": ValueShape("digits", max_length=5),
     "document": ValueShape(),
-    "integer": ValueShape("integer", fraction=0),
+    "integer": ValueShape("integer", fraction_digits=0),
     "quantity": ValueShape("decimal"),
     "amount": ValueShape("decimal"),
     "date": ValueShape("date"),
@@ -91,15 +91,17 @@ def read_notice_catalog(node: YamlNode, lists: Mapping[str, CodeList]) -> Notice
     zone = zone_node.read_text("zone")
     if not _ZONE.fullmatch(zone):
         raise zone_node.make_error("zone", "an offset, as +09:00", zone)
-    kinds: dict[str, FactType] = {}
+    fact_types: dict[str, FactType] = {}
     for name, value, mark in top.get_required("facts").read_table("facts").take_unread_items():
-        kinds[name] = _read_fact_type(name, value.read_table(name), mark, lists, kinds)
+        fact_types[name] = _read_fact_type(name, value.read_table(name), mark, lists, fact_types)
     notices = {}
     for name, value, mark in top.get_required("notices").read_table("notices").take_unread_items():
-        notices[name] = _read_notice_mapping(name, value.read_table(name), mark, NoticeContext(lists, kinds))
+        notices[name] = _read_notice_mapping(
+            name, value.read_table(name), mark, NoticeContext(lists, fact_types)
+        )
     top.reject_unread_keys()
-    _check_fact_usage(kinds, notices)
-    return NoticeCatalog(zone, kinds, notices)
+    _check_fact_usage(fact_types, notices)
+    return NoticeCatalog(zone, fact_types, notices)
 
 
 def _read_fact_type(
@@ -115,7 +117,7 @@ def _read_fact_type(
     if list_node is not None and codes is None:
         raise list_node.make_error("list", "a code list of codelists.yaml", list_node.read_text("list"))
     if of:
-        if of not in fact_types or codes is None or codes.to is None:
+        if of not in fact_types or codes is None or codes.translations is None:
             raise mark.make_error(name, "of a fact declared above, by a list that translates", of)
         kind, per, shape = "code", fact_types[of].per, ValueShape("text")
     else:
@@ -126,7 +128,7 @@ def _read_fact_type(
         shape = _SHAPES.get(kind) or _make_code_shape(codes)
     if kind == "integer":
         low, high = read_range(table, None)
-        shape = replace(shape, low=low or shape.low, high=high)
+        shape = replace(shape, min_value=low or shape.min_value, max_value=high)
     ko, en = table.get_required("ko").read_text("ko"), table.get_required("en").read_text("en")
     pattern = read_pattern(table) if kind == "document" else None
     table.reject_unread_keys()
@@ -142,11 +144,12 @@ def _make_code_shape(codes: CodeList | None) -> ValueShape:
 def _read_notice_mapping(
     name: str, table: YamlTable, mark: SourceMark, within: NoticeContext
 ) -> NoticeMapping:
+    """Return the notice mapping `name` of a table; raise GW502 for a wrong key."""
     root_node = table.get_required("root")
     if _SEGMENT.fullmatch(root_node.read_text("root")) is None or not (name.isascii() and name.isalnum()):
         raise mark.make_error(name, "names of letters and digits", root_node.read_text("root"))
     root = NoticeElement(root_node.read_text("root"), mark)
-    within = replace(within, repeats=table.read_text("repeats") or None)
+    within = replace(within, repeated_path=table.read_text("repeats") or None)
     _read_notice_lines(table.get_required("reads"), root, within)
     means = table.get("means")
     notice = NoticeMapping(
@@ -159,7 +162,7 @@ def _read_notice_mapping(
         shared=table.read_text("shared", "no") == "yes",
         sender=_read_choice(table, "from", _SENDERS),
         root=root,
-        means=tuple(_read_implied_facts(means, within)) if means is not None else (),
+        implied_facts=tuple(_read_implied_facts(means, within)) if means is not None else (),
         mark=mark,
     )
     table.read_text("note")
@@ -174,14 +177,15 @@ def _read_choice(table: YamlTable, key: str, choices: tuple[str, ...]) -> str:
 
 
 def _read_implied_facts(node: YamlNode, within: NoticeContext) -> Iterator[tuple[FactType, str, SourceMark]]:
+    """Yield type, value and mark of each fact that every notice of this kind states without a line."""
     for name, value, mark in node.read_table("means").take_unread_items():
-        kind = within.kinds.get(name)
-        if kind is None or kind.of or kind.per:
+        fact_type = within.fact_types.get(name)
+        if fact_type is None or fact_type.base_fact or fact_type.per:
             raise mark.make_error("means", "a fact of the whole notice", name)
         text = value.read_text(name)
-        if kind.shape.find_violation(text) is not None:
+        if fact_type.shape.find_violation(text) is not None:
             raise value.make_error("means", f"what {name} may be", text)
-        yield kind, text, mark
+        yield fact_type, text, mark
 
 
 def _read_notice_lines(node: YamlNode, parent: NoticeElement, within: NoticeContext) -> None:
@@ -192,10 +196,11 @@ def _read_notice_lines(node: YamlNode, parent: NoticeElement, within: NoticeCont
 def _read_path_line(
     path: str, table: YamlTable, mark: SourceMark, parent: NoticeElement, within: NoticeContext
 ) -> None:
+    """Add below `parent` the element or attribute at `path` as a line declares it."""
     *steps, last = _STEP.split(path)
     for step in steps:
         parent = _find_or_add_child(parent, step, mark)
-        if parent.each is not None or parent.fixed or parent.position:
+        if parent.repetition is not None or parent.fixed_attribute or parent.position:
             raise mark.make_error("reads", "a path through elements that neither repeat nor differ", path)
     if "reads" in table:
         _read_container(path, table, mark, parent, within)
@@ -220,9 +225,11 @@ def _find_or_add_child(parent: NoticeElement, step: str, mark: SourceMark) -> No
     fixed, position = ((attribute, value) if attribute else None), int(number or 0)
     likes = [child for child in parent.children if child.name == name]
     for child in likes:
-        if (child.fixed, child.position) == (fixed, position):
+        if (child.fixed_attribute, child.position) == (fixed, position):
             return child
-        if (child.fixed is None) != (fixed is None) or (fixed and child.fixed and child.fixed[0] != fixed[0]):
+        if (child.fixed_attribute is None) != (fixed is None) or (
+            fixed and child.fixed_attribute and child.fixed_attribute[0] != fixed[0]
+        ):
             raise mark.make_error("reads", f"elements {name} that differ in one attribute", step)
     if position != (len(likes) + 1 if position else 0) or (likes and not (fixed or position)):
         raise mark.make_error("reads", f"elements {name} numbered from 1", step)
@@ -238,16 +245,18 @@ def _read_container(
     """Add the last element of `path` below `parent`, with the lines inside it."""
     last = _STEP.split(path)[-1]
     slot = _find_or_add_child(parent, last, mark)
-    if slot.fixed or slot.position:
+    if slot.fixed_attribute or slot.position:
         raise mark.make_error("reads", "a value in an element that differs from its likes", last)
     each = table.get("each")
     if each is not None:
-        if slot.children or slot.each:
+        if slot.children or slot.repetition:
             raise mark.make_error(last, "a repeated element in one place", "the element again")
-        slot.each, within = _read_repetition(each, path, within)
+        slot.repetition, within = _read_repetition(each, path, within)
     _read_notice_lines(table.get_required("reads"), slot, within.enter_element(path))
-    if slot.each is not None and slot.each.keyed:
-        keys = [line for line in slot.list_lines() if line.kind is not None and line.kind.type == "item"]
+    if slot.repetition is not None and slot.repetition.has_item_key:
+        keys = [
+            line for line in slot.list_lines() if line.fact_type is not None and line.fact_type.type == "item"
+        ]
         if len(keys) != 1 or not keys[0].requirement.mandatory:
             raise mark.make_error(
                 "key", "one mandatory line inside that gives the item", f"{len(keys)} of them"
@@ -257,6 +266,7 @@ def _read_container(
 def _read_repetition(
     node: YamlNode, path: str, within: NoticeContext
 ) -> tuple[NoticeRepetition, NoticeContext]:
+    """Return the repetition that ``each`` declares, and the context of the lines inside it."""
     table = node.read_table("each")
     group, key, echo = table.read_text("group"), table.read_text("key"), table.get("echoes")
     echoes = within.read_echo_path(echo, path) if echo is not None else ""
@@ -266,19 +276,24 @@ def _read_repetition(
         raise node.make_error(
             "each", "either a group of facts or what of the request it echoes", "both or none"
         )
-    if group and group not in {kind.per for kind in within.kinds.values()}:
+    if group and group not in {kind.per for kind in within.fact_types.values()}:
         raise node.make_error("each", "a group that facts stand in", group)
-    if key not in ("", "item") or (key and within.keyed):
+    if key not in ("", "item") or (key and within.has_item_key):
         raise node.make_error("key", "item, once", key)
     name = group or echoes
     if name in within.repetitions:
         raise node.make_error("each", "each repetition once", name)
-    inner = replace(within, repetitions=within.repetitions | {name}, keyed=within.keyed or bool(key))
+    inner = replace(
+        within, repetitions=within.repetitions | {name}, has_item_key=within.has_item_key or bool(key)
+    )
     return NoticeRepetition(name, bool(key), bound, node.mark), inner
 
 
 def _add_attribute(slot: NoticeElement, attribute: NoticeAttribute) -> None:
-    used_names = {earlier.name for earlier in slot.attributes} | ({slot.fixed[0]} if slot.fixed else set())
+    """Add an attribute to the element `slot`; raise GW502 for a name that is wrong or used there."""
+    used_names = {earlier.name for earlier in slot.attributes} | (
+        {slot.fixed_attribute[0]} if slot.fixed_attribute else set()
+    )
     if attribute.name in used_names or not (attribute.name.isalnum() and attribute.name.isascii()):
         raise attribute.mark.make_error("reads", "each attribute once", attribute.name)
     slot.attributes.append(attribute)
@@ -289,41 +304,52 @@ def _read_element(
 ) -> None:
     """Add the element of `path` below `parent`; for ``A/{B,C}``, the elements that share a split text."""
     last = _STEP.split(path)[-1]
-    line, carried = read_unit_attribute(table, read_notice_line(path, table, mark, within), within)
+    line, unit_attribute = read_unit_attribute(table, read_notice_line(path, table, mark, within), within)
     split = _SPLIT.fullmatch(last)
     names = split[1].split(",") if split else [last]
-    part = read_text_piece(table, len(names)) if split else None
-    if part is not None and (line.steps or (line.kind is not None and line.kind.shape != ValueShape())):
+    text_piece = read_text_piece(table, len(names)) if split else None
+    if text_piece is not None and (
+        line.steps or (line.fact_type is not None and line.fact_type.shape != ValueShape())
+    ):
         raise mark.make_error(last, "a text that is split", "another value")
     for number, name in enumerate(names):
         slot = _find_or_add_child(parent, name, mark)
         if slot.line is not None or slot.children:
             raise mark.make_error(last, "each element once", f"{name} again, first in line {slot.mark.line}")
-        if line.bound.high > 1 and (slot.fixed or slot.position or part):
+        if line.bound.high > 1 and (slot.fixed_attribute or slot.position or text_piece):
             raise mark.make_error(last, "a bound where an element repeats by itself", "one of several likes")
         slot.line, slot.mark = line, mark
-        slot.part = replace(part, number=number) if part is not None else None
-        if carried is not None:
-            _add_attribute(slot, carried)
+        slot.text_piece = replace(text_piece, piece_number=number) if text_piece is not None else None
+        if unit_attribute is not None:
+            _add_attribute(slot, unit_attribute)
 
 
 def _check_notice_facts(notice: NoticeMapping) -> None:
     """Raise GW502 for a fact that a notice gives twice (by lines or ``means``), or a misplaced echo."""
-    seen: dict[str, SourceMark] = {kind.name: mark for kind, _, mark in notice.means}
+    seen: dict[str, SourceMark] = {kind.name: mark for kind, _, mark in notice.implied_facts}
     for line in notice.root.list_lines():
-        name = line.kind.name if line.kind is not None else f"echo of {line.echoes}" if line.echoes else ""
+        name = (
+            line.fact_type.name
+            if line.fact_type is not None
+            else f"echo of {line.request_path}"
+            if line.request_path
+            else ""
+        )
         if name in seen:
             raise line.mark.make_error(notice.id, f"each fact once (first in line {seen[name].line})", name)
         if name:
             seen[name] = line.mark
-        if line.echoes and notice.role != "certificate":
-            raise line.mark.make_error(notice.id, "echoes in a certificate only", line.echoes)
+        if line.request_path and notice.role != "certificate":
+            raise line.mark.make_error(notice.id, "echoes in a certificate only", line.request_path)
 
 
-def _check_fact_usage(kinds: Mapping[str, FactType], notices: Mapping[str, NoticeMapping]) -> None:
-    named_kinds = {kind.name for notice in notices.values() for kind, _, _ in notice.means}
+def _check_fact_usage(fact_types: Mapping[str, FactType], notices: Mapping[str, NoticeMapping]) -> None:
+    """Raise GW502 for a fact type that no notice gives; base facts are exempt."""
+    named_kinds = {kind.name for notice in notices.values() for kind, _, _ in notice.implied_facts}
     for notice in notices.values():
-        named_kinds |= {line.kind.name for line in notice.root.list_lines() if line.kind is not None}
-    for kind in kinds.values():
-        if not kind.of and kind.name not in named_kinds:
+        named_kinds |= {
+            line.fact_type.name for line in notice.root.list_lines() if line.fact_type is not None
+        }
+    for kind in fact_types.values():
+        if not kind.base_fact and kind.name not in named_kinds:
             raise kind.mark.make_error(kind.name, "a notice that gives it", "none")

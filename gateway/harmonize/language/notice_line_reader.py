@@ -33,11 +33,11 @@ class NoticeContext:
     """The names that a line of a notice may use, and the repetitions around it."""
 
     lists: Mapping[str, CodeList]
-    kinds: Mapping[str, FactType]
+    fact_types: Mapping[str, FactType]
     repetitions: frozenset[str] = frozenset()
-    keyed: bool = False
+    has_item_key: bool = False
     path: str = ""
-    repeats: str | None = None
+    repeated_path: str | None = None
 
     def enter_element(self, path: str) -> NoticeContext:
         """Return the context of the lines inside the element at `path`."""
@@ -46,14 +46,14 @@ class NoticeContext:
     def read_echo_path(self, node: YamlNode, path: str) -> str:
         """Return the path in the request that `node` names; ``same`` is the path of the line itself."""
         text = _QUOTED.sub(r"[@\1='\2']", node.read_text("echoes"))
-        if self.repeats is None:
+        if self.repeated_path is None:
             raise node.make_error("echoes", "a notice that says which element repeats the request", text)
         if text != SAME:
             return text
         full = self.path + _QUOTED.sub(r"[@\1='\2']", path)
-        if not full.startswith(f"{self.repeats}/"):
-            raise node.make_error("echoes", f"a line inside of {self.repeats}", full)
-        return full.removeprefix(f"{self.repeats}/")
+        if not full.startswith(f"{self.repeated_path}/"):
+            raise node.make_error("echoes", f"a line inside of {self.repeated_path}", full)
+        return full.removeprefix(f"{self.repeated_path}/")
 
 
 def read_notice_line(path: str, table: YamlTable, mark: SourceMark, within: NoticeContext) -> NoticeLine:
@@ -71,8 +71,8 @@ def read_notice_line(path: str, table: YamlTable, mark: SourceMark, within: Noti
     shape = read_limited_shape(_infer_wire_shape(table, kind, steps, within), table)
     bound = table.get("bound")
     return NoticeLine(
-        kind=kind,
-        echoes=within.read_echo_path(node, path) if kind is None else "",
+        fact_type=kind,
+        request_path=within.read_echo_path(node, path) if kind is None else "",
         const=None,
         steps=steps,
         shape=shape,
@@ -83,18 +83,21 @@ def read_notice_line(path: str, table: YamlTable, mark: SourceMark, within: Noti
 
 
 def _read_fact_type(node: YamlNode, within: NoticeContext) -> FactType:
+    """Return the fact that a line gives; raise GW502 for an unknown one, or outside its repetition."""
     name = node.read_text("gives")
-    kind = within.kinds.get(name)
-    if kind is None or kind.of:
+    fact_type = within.fact_types.get(name)
+    if fact_type is None or fact_type.base_fact:
         raise node.make_error("gives", "a fact that notices say", name)
-    if kind.type != "item" and (kind.per not in within.repetitions if kind.per else within.repetitions):
-        expected = f"inside each {kind.per}" if kind.per else "outside of what repeats"
+    if fact_type.type != "item" and (
+        fact_type.per not in within.repetitions if fact_type.per else within.repetitions
+    ):
+        expected = f"inside each {fact_type.per}" if fact_type.per else "outside of what repeats"
         raise node.make_error("gives", f"a line {expected} for {name}", "another place")
-    return kind
+    return fact_type
 
 
 def _read_conversion_steps(
-    table: YamlTable, kind: FactType | None, within: NoticeContext
+    table: YamlTable, fact_type: FactType | None, within: NoticeContext
 ) -> tuple[FormatStep | TranslationStep, ...]:
     """Return the steps that write the value in a notice: the translation first, then the format.
 
@@ -102,39 +105,49 @@ def _read_conversion_steps(
     """
     steps: list[FormatStep | TranslationStep] = []
     if (via := table.get("via")) is not None:
-        steps.append(TranslationStep(_read_translation_list(via, kind, within), False))
+        steps.append(TranslationStep(_read_translation_list(via, fact_type, within), False))
     if (format_node := table.get("form")) is not None:
         name = format_node.read_choice("form", tuple(FORMATS))
         steps.append(FormatStep(name, table.read_text("unknown_time")))
         if name == "CCYYMM":
             raise format_node.make_error("form", "a form that reads back", name)
-        if kind is not None and kind.type == "date" and name not in _DAY_FORMATS:
+        if fact_type is not None and fact_type.type == "date" and name not in _DAY_FORMATS:
             raise format_node.make_error("form", "a form of a day for a date", name)
-        if kind is not None and kind.type not in TIMES and not name.startswith("digits"):
-            raise format_node.make_error("form", "a date or a datetime where a form of dates is", kind.type)
+        if fact_type is not None and fact_type.type not in TIMES and not name.startswith("digits"):
+            raise format_node.make_error(
+                "form", "a date or a datetime where a form of dates is", fact_type.type
+            )
     return tuple(steps)
 
 
-def _read_translation_list(node: YamlNode, kind: FactType | None, within: NoticeContext) -> CodeList:
+def _read_translation_list(node: YamlNode, fact_type: FactType | None, within: NoticeContext) -> CodeList:
+    """Return the code list that ``via`` names, which must translate in both directions.
+
+    Raise GW502 for a list whose translations are no values of `fact_type`.
+    """
     codes = within.lists.get(node.read_text("via"))
-    if codes is None or codes.to is None or codes.direction != "both":
+    if codes is None or codes.translations is None or codes.direction != "both":
         raise node.make_error("via", "a code list with a translation that reads back", node.read_text("via"))
-    for code in codes.to if kind is not None else ():
-        if kind is not None and kind.shape.find_violation(code) is not None:
-            raise node.make_error("via", f"a translation into what {kind.name} may be", code)
+    for code in codes.translations if fact_type is not None else ():
+        if fact_type is not None and fact_type.shape.find_violation(code) is not None:
+            raise node.make_error("via", f"a translation into what {fact_type.name} may be", code)
     return codes
 
 
 def _infer_wire_shape(
     table: YamlTable,
-    kind: FactType | None,
+    fact_type: FactType | None,
     steps: tuple[FormatStep | TranslationStep, ...],
     within: NoticeContext,
 ) -> ValueShape:
-    if kind is None:
+    """Return the shape of a value in the notice: that of its fact after `steps`, or of an echoed value.
+
+    With ``among``, only codes that a code list translates to the given value are left.
+    """
+    if fact_type is None:
         shape = ValueShape(_ECHO_TYPES[table.read_choice("type", tuple(_ECHO_TYPES), "text")])
     else:
-        shape = ValueShape("text") if kind.type in ("item", "document") else kind.shape
+        shape = ValueShape("text") if fact_type.type in ("item", "document") else fact_type.shape
     for step in steps:
         shape = step.infer_shape()
     among = table.get("among")
@@ -159,7 +172,7 @@ def _read_requirement(table: YamlTable, within: NoticeContext) -> FieldRequireme
     if isinstance(node.value, str):
         return FieldRequirement(mandatory=node.read_choice("req", ("M", "O")) == "M")
     inner = node.read_table("req")
-    plain = cast(Any, {name: kind for name, kind in within.kinds.items() if not kind.per})
+    plain = cast(Any, {name: kind for name, kind in within.fact_types.items() if not kind.per})
     when = read_condition(inner.get_required("when"), plain, _NO_DICTIONARY)
     forbidden = inner.read_choice("otherwise", ("optional", "forbidden")) == "forbidden"
     inner.reject_unread_keys()
@@ -173,8 +186,8 @@ def read_unit_attribute(
 ) -> tuple[NoticeLine, NoticeAttribute | None]:
     """Return the line with the unit or currency that it declares, as an attribute or as a constant."""
     keys = [key for key in ("unit", "currency") if key in table]
-    number = line.kind is None or line.kind.type in NUMBERS
-    if len(keys) > 1 or (keys and not number) or (not keys and line.kind is not None and number):
+    number = line.fact_type is None or line.fact_type.type in NUMBERS
+    if len(keys) > 1 or (keys and not number) or (not keys and line.fact_type is not None and number):
         raise line.mark.make_error(
             table.name, "a unit or a currency exactly beside a number that has one", "not so"
         )
@@ -197,8 +210,9 @@ def read_unit_attribute(
 def _make_unit_attribute(
     source: str, via: YamlNode | None, required: bool, mark: SourceMark, within: NoticeContext
 ) -> NoticeAttribute:
+    """Return the unit attribute that `source` names (as ``@unitCode``); `via` names its code list, if any."""
     if not source.startswith("@") or not source[1:].isalnum():
         raise mark.make_error("unit", "an attribute, as @unitCode", source)
     step = TranslationStep(_read_translation_list(via, None, within), False) if via is not None else None
-    shape = step.infer_shape() if step is not None else ValueShape("text", longest=17)
+    shape = step.infer_shape() if step is not None else ValueShape("text", max_length=17)
     return NoticeAttribute(source[1:], None, step, shape, required, mark)

@@ -18,17 +18,17 @@ from gateway.wire import Occurs, SourceMark
 class FactType:
     """One fact that agencies report, declared once for all notices.
 
-    `per` is the repetition that contains it, empty for the notice itself; `of` names the fact
-    from which the list `via` derives it; no notice gives a derived fact. `pattern` is the form of
-    the type code of a document that the mappings do not know by one.
+    `per` is the repetition that contains it, empty for the notice itself; `base_fact` names the fact
+    from which the list `translation_list` derives it; no notice gives a derived fact. `pattern` is the form
+    of the type code of a document that the mappings do not know by one.
     """
 
     name: str
     type: str
     shape: ValueShape
     per: str
-    of: str
-    via: CodeList | None
+    base_fact: str
+    translation_list: CodeList | None
     ko: str
     en: str
     mark: SourceMark
@@ -44,8 +44,8 @@ class NoticeLine:
     of a number that is written without one.
     """
 
-    kind: FactType | None
-    echoes: str
+    fact_type: FactType | None
+    request_path: str
     const: str | None
     steps: tuple[FormatStep | TranslationStep, ...]
     shape: ValueShape
@@ -63,7 +63,7 @@ class NoticeAttribute:
     line: NoticeLine | None
     via: TranslationStep | None
     shape: ValueShape
-    required: bool
+    is_required: bool
     mark: SourceMark
 
 
@@ -72,7 +72,7 @@ class NoticeRepetition:
     """A repeated element: the name of the repetition, whether an item is its key, how often it may occur."""
 
     name: str
-    keyed: bool
+    has_item_key: bool
     bound: Occurs
     mark: SourceMark
 
@@ -83,30 +83,32 @@ class NoticeElement:
 
     name: str
     mark: SourceMark
-    fixed: tuple[str, str] | None = None
+    fixed_attribute: tuple[str, str] | None = None
     position: int = 0
     children: list[NoticeElement] = field(default_factory=list)
     line: NoticeLine | None = None
-    part: TextPiece | None = None
+    text_piece: TextPiece | None = None
     attributes: list[NoticeAttribute] = field(default_factory=list)
-    each: NoticeRepetition | None = None
+    repetition: NoticeRepetition | None = None
 
     @property
-    def required(self) -> bool:
+    def is_required(self) -> bool:
         """Return whether a valid notice that has the parent always has the element."""
-        if self.each is not None:
-            return self.each.bound.low > 0
-        if self.part is not None and self.part.number > 0:
+        if self.repetition is not None:
+            return self.repetition.bound.low > 0
+        if self.text_piece is not None and self.text_piece.piece_number > 0:
             return False
         if self.line is not None:
             return self.line.requirement.mandatory
-        return any(child.required for child in self.children) or any(a.required for a in self.attributes)
+        return any(child.is_required for child in self.children) or any(
+            a.is_required for a in self.attributes
+        )
 
     @property
     def path_label(self) -> str:
         """Return the element's name with the predicate that distinguishes it, as in a path."""
-        if self.fixed is not None:
-            return f"{self.name}[@{self.fixed[0]}={self.fixed[1]}]"
+        if self.fixed_attribute is not None:
+            return f"{self.name}[@{self.fixed_attribute[0]}={self.fixed_attribute[1]}]"
         return f"{self.name}[{self.position}]" if self.position else self.name
 
     def group_children(self) -> list[list[NoticeElement]]:
@@ -125,14 +127,14 @@ class NoticeElement:
     def list_lines(self) -> Iterator[NoticeLine]:
         """Yield every line below; a line that is split over several elements is yielded once."""
         for slot in self.walk_elements():
-            if slot.line is not None and (slot.part is None or slot.part.number == 0):
+            if slot.line is not None and (slot.text_piece is None or slot.text_piece.piece_number == 0):
                 yield slot.line
             yield from (attribute.line for attribute in slot.attributes if attribute.line is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class NoticeMapping:
-    """One kind of notice: its tree, and the facts that it implies without an element (`means`)."""
+    """One kind of notice: its tree, and the facts that it implies without an element (`implied_facts`)."""
 
     id: str
     namespace: str
@@ -143,7 +145,7 @@ class NoticeMapping:
     shared: bool
     sender: str
     root: NoticeElement
-    means: tuple[tuple[FactType, str, SourceMark], ...]
+    implied_facts: tuple[tuple[FactType, str, SourceMark], ...]
     mark: SourceMark
 
 
@@ -152,12 +154,12 @@ class NoticeCatalog:
     """All facts and notices of the mappings; `zone` is that of times without one, and of days."""
 
     zone: str = DEFAULT_ZONE
-    kinds: Mapping[str, FactType] = field(default_factory=dict)
+    fact_types: Mapping[str, FactType] = field(default_factory=dict)
     notices: Mapping[str, NoticeMapping] = field(default_factory=dict)
 
     def list_derived_facts(self) -> Iterator[FactType]:
         """Yield the derived facts, each after the fact that it is derived from."""
-        return (kind for kind in self.kinds.values() if kind.via is not None)
+        return (kind for kind in self.fact_types.values() if kind.translation_list is not None)
 
 
 @dataclass(frozen=True, slots=True)

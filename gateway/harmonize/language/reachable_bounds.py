@@ -21,7 +21,7 @@ from gateway.harmonize.language.unique_fields import Field, UniqueField
 #: The finding about a check that never holds.
 NEVER_HOLDS: Final = "by the ranges and numbers of its fields the check never holds"
 
-_MOST_ITEMS: Final = 999
+_MAX_ITEMS: Final = 999
 _NUMBERS: Final = ("decimal", "integer")
 
 
@@ -37,9 +37,9 @@ def describe_unreachable_bound(check: DocumentCheck, document: DocumentMapping) 
         return None
     reached = reduce(multiply_ranges, [factor_range for factor_range in ranges if factor_range is not None])
     if check.kind == "sum":
-        reached = sum_range(reached, _count_most(check, document))
+        reached = sum_range(reached, _count_max_values(check, document))
     bound = Decimal(check.bound)
-    if can_satisfy(reached, check.operator, NumberRange(bound, bound), check.within):
+    if can_satisfy(reached, check.operator, NumberRange(bound, bound), check.tolerance):
         return None
     return f"{format_range(reached)} is compared with {check.bound}"
 
@@ -48,22 +48,22 @@ def _get_range(source: Field) -> NumberRange | None:
     """Return the range of an asked number in one unit; None for any other value."""
     if not isinstance(source, UniqueField) or source.shape.kind not in _NUMBERS or len(source.units) > 1:
         return None
-    low, high = source.shape.low, source.shape.high
+    low, high = source.shape.min_value, source.shape.max_value
     return NumberRange(
         -INFINITE if low is None else Decimal(low),
         INFINITE if high is None else Decimal(high),
     )
 
 
-def _count_most(check: DocumentCheck, document: DocumentMapping) -> int:
+def _count_max_values(check: DocumentCheck, document: DocumentMapping) -> int:
     """Return how many values the sum of a check has at most."""
-    most = 1
+    max_count = 1
     for source in check.factors[:1]:
         assert isinstance(source, UniqueField)
         enclosing_groups = {level.partition(":")[2] for level in check.repetitions}
         parts = source.name.split(".")
         for size in range(1, len(parts) + 1):
             name = ".".join(parts[:size])
-            most *= 1 if name in enclosing_groups else document.ask_names[name].repeat.high
-        most *= _MOST_ITEMS if source.home == "item" and "item" not in check.repetitions else 1
-    return most
+            max_count *= 1 if name in enclosing_groups else document.ask_names[name].repeat.high
+        max_count *= _MAX_ITEMS if source.home == "item" and "item" not in check.repetitions else 1
+    return max_count

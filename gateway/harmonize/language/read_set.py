@@ -57,30 +57,34 @@ class ReadEntry:
 class ReadSet:
     """Everything that a document reads.
 
-    `reads` is keyed by kind and name (``ask:drug_class``, ``common:importer.name``,
-    ``group:container``).  `paths` has the ways in which each leaf of declaration and
+    `entries_by_key` is keyed by kind and name (``ask:drug_class``, ``common:importer.name``,
+    ``group:container``).  `read_kinds_by_leaf` has the ways in which each leaf of declaration and
     supplement is read, by its path and whether it belongs to a goods item; a leaf without an
-    entry is not read.  `items` are the rules that iterate over the goods items or count them.
-    `supplement` is the rule that reads the keys of all values of the supplement (``@path``,
+    entry is not read.  `item_rule_marks` are the rules that iterate over the goods items or count them.
+    `supplement_mark` is the rule that reads the keys of all values of the supplement (``@path``,
     ``@item``, ``@n``), since it searches for one of them.
     """
 
     document: str
-    reads: Mapping[str, ReadEntry]
-    paths: Mapping[tuple[str, bool], frozenset[str]]
-    items: tuple[SourceMark, ...]
-    supplement: SourceMark | None
+    entries_by_key: Mapping[str, ReadEntry]
+    read_kinds_by_leaf: Mapping[tuple[str, bool], frozenset[str]]
+    item_rule_marks: tuple[SourceMark, ...]
+    supplement_mark: SourceMark | None
 
     def find_entry(self, source: ReadableSource) -> ReadEntry | None:
         """Return the entry of a source, None where it is not read."""
-        return self.reads.get(source.key)
+        return self.entries_by_key.get(source.key)
 
     def find_read_kinds(self, path: str, *, in_item: bool) -> frozenset[str]:
         """Return the ways in which a leaf of declaration or supplement is read, empty where it is unread."""
         element_path, _, attribute = path.rpartition("/@")
-        if self.supplement is not None and element_path.startswith("SUP/") and attribute in _SUPPLEMENT_KEYS:
+        if (
+            self.supplement_mark is not None
+            and element_path.startswith("SUP/")
+            and attribute in _SUPPLEMENT_KEYS
+        ):
             return frozenset({"key"})
-        read_kinds = self.paths.get((path, in_item), frozenset())
+        read_kinds = self.read_kinds_by_leaf.get((path, in_item), frozenset())
         # Items are identified by their numbers, also where a document does not map the number.
         return read_kinds | {"key"} if in_item and path == _ITEM_NUMBER else read_kinds
 
@@ -106,6 +110,7 @@ def build_read_set(document: DocumentMapping, dictionary: DataDictionary) -> Rea
 def _list_document_reads(
     document: DocumentMapping, dictionary: DataDictionary
 ) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
+    """Yield each source that a document reads, with the kind of reading and the mark of the rule."""
     for target in document.root.walk_elements():
         yield from _list_target_reads(target, dictionary, document)
     for need in document.needs:
@@ -126,6 +131,7 @@ def _list_document_reads(
 def _list_target_reads(
     target: TargetElement, dictionary: DataDictionary, document: DocumentMapping
 ) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
+    """Yield what an element reads for its value, its attributes, its condition and its repetition."""
     if target.content is not None:
         yield from _list_content_reads(target.content, target.mark, dictionary, document)
     for attribute in target.attributes:
@@ -137,13 +143,14 @@ def _list_target_reads(
         ):
             yield carrier, "attribute", attribute.mark
     yield from _list_guard_reads(target.when, target.mark)
-    if target.each is not None:
-        yield from _list_repetition_reads(target.each, dictionary)
+    if target.repetition is not None:
+        yield from _list_repetition_reads(target.repetition, dictionary)
 
 
 def _list_content_reads(
     content: ConvertedSource, mark: SourceMark, dictionary: DataDictionary, document: DocumentMapping
 ) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
+    """Yield what `content` reads: forwarded values, keys, counts and units, each for the rule at `mark`."""
     source = content.source
     values = list(source.list_forwarded_sources())
     yield from ((forwarded, "value", mark) for forwarded in values)
@@ -182,20 +189,22 @@ def _list_named_sources(
 
 
 def _list_repetition_reads(
-    each: Repetition, dictionary: DataDictionary
+    repetition: Repetition, dictionary: DataDictionary
 ) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
-    if each.ask is not None:
-        yield each.ask, "count", each.mark
-    elif each.over == "common":
-        yield dictionary.groups[each.group], "count", each.mark
-    elif each.key is not None:
-        yield each.key, "key", each.mark
-    yield from _list_guard_reads(each.when, each.mark)
+    """Yield what a repetition reads: the count of a group or the key of the items, and its condition."""
+    if repetition.ask is not None:
+        yield repetition.ask, "count", repetition.mark
+    elif repetition.over == "common":
+        yield dictionary.groups[repetition.group], "count", repetition.mark
+    elif repetition.key is not None:
+        yield repetition.key, "key", repetition.mark
+    yield from _list_guard_reads(repetition.when, repetition.mark)
 
 
 def _list_guard_reads(
     condition: Condition | None, mark: SourceMark
 ) -> Iterator[tuple[ReadableSource, str, SourceMark]]:
+    """Yield the sources that a condition tests, and their units where a test names one."""
     for test in list_guard_tests(condition) if condition is not None else ():
         yield test.source, "guard", mark
         if test.unit is not None:
@@ -211,14 +220,18 @@ def _list_check_reads(check: DocumentCheck) -> Iterator[tuple[ReadableSource, st
 
 def _list_item_rules(document: DocumentMapping) -> Iterator[SourceMark]:
     for target in document.root.walk_elements():
-        if target.each is not None and target.each.over in ("item", "distinct"):
-            yield target.each.mark
+        if target.repetition is not None and target.repetition.over in ("item", "distinct"):
+            yield target.repetition.mark
     yield document.mark
 
 
 def _collect_leaf_paths(
     reads: Iterable[ReadEntry], dictionary: DataDictionary, document: DocumentMapping
 ) -> dict[tuple[str, bool], frozenset[str]]:
+    """Return the ways in which leaves of declaration and Supplement are read.
+
+    They are keyed by the path of the leaf and whether it belongs to a goods item.
+    """
     listed = {
         group for need in document.needs for group in dictionary.list_enclosing_groups(need.meaning.per)
     }

@@ -42,14 +42,14 @@ class SharedAnswer(NamedTuple):
 class SharedAnswers:
     """Every answer to one shared meaning, in the order of the applications; compared once for all of them."""
 
-    offers: list[SharedAnswer] = field(default_factory=list)
+    answers: list[SharedAnswer] = field(default_factory=list)
     _by_application: dict[etree._Element, SharedAnswer] = field(default_factory=dict)
-    _rivals: list[etree._Element] | None = None
+    _differences: list[etree._Element] | None = None
 
-    def add_answer(self, offer: SharedAnswer) -> None:
+    def add_answer(self, answer: SharedAnswer) -> None:
         """Add the answer of the next application; of one application the first counts as its own."""
-        self.offers.append(offer)
-        self._by_application.setdefault(offer.application, offer)
+        self.answers.append(answer)
+        self._by_application.setdefault(answer.application, answer)
 
     def find_own_answer(self, application: etree._Element) -> SharedAnswer | None:
         """Return the answer of an application, None where it gives none."""
@@ -57,17 +57,17 @@ class SharedAnswers:
 
     def list_differences(self) -> list[etree._Element]:
         """Return the first element of every answer that differs from the first answer."""
-        if self._rivals is None:
-            differences = (find_first_difference(self.offers[0], offer) for offer in self.offers[1:])
-            self._rivals = [difference for difference in differences if difference is not None]
-        return self._rivals
+        if self._differences is None:
+            differences = (find_first_difference(self.answers[0], offer) for offer in self.answers[1:])
+            self._differences = [difference for difference in differences if difference is not None]
+        return self._differences
 
 
 _NO_ANSWERS: Final = SharedAnswers()
 
 
 def find_shared_answers(
-    facts: SubmissionIndex,
+    submission_index: SubmissionIndex,
     documents: Mapping[str, DocumentMapping],
     direction: str,
     means: str,
@@ -77,35 +77,36 @@ def find_shared_answers(
 
     `direction` is that of the documents; `item` is a goods item, None for the whole application.
     """
-    if not facts.offers:
-        for position, asks in find_sharing_applications(facts, documents).items():
-            application = facts.applications[position]
+    if not submission_index.shared_answers:
+        for position, asks in find_sharing_applications(submission_index, documents).items():
+            application = submission_index.applications[position]
             document = documents[str(application.get("document", ""))]
-            for name, offer in _list_application_answers(application, document, asks):
-                if name not in facts.offers:
-                    facts.offers[name] = SharedAnswers()
-                facts.offers[name].add_answer(offer)
-        facts.offers.setdefault(("", "", None), _NO_ANSWERS)
-    answers: SharedAnswers = facts.offers.get((direction, means, item), _NO_ANSWERS)
+            for name, answer in _list_application_answers(application, document, asks):
+                if name not in submission_index.shared_answers:
+                    submission_index.shared_answers[name] = SharedAnswers()
+                submission_index.shared_answers[name].add_answer(answer)
+        submission_index.shared_answers.setdefault(("", "", None), _NO_ANSWERS)
+    answers: SharedAnswers = submission_index.shared_answers.get((direction, means, item), _NO_ANSWERS)
     return answers
 
 
 def find_sharing_applications(
-    facts: SubmissionIndex, documents: Mapping[str, DocumentMapping]
+    submission_index: SubmissionIndex, documents: Mapping[str, DocumentMapping]
 ) -> dict[int, list[UniqueField]]:
     """Return the positions of the applications that may share answers, with their fields that are shared.
 
     A field whose meaning no other application asks is left out. The result is kept for all applications.
     """
-    if facts.sharing is None:
-        facts.sharing = _find_sharing_applications(facts, documents)
-    return facts.sharing
+    if submission_index.sharing_applications is None:
+        submission_index.sharing_applications = _find_sharing_applications(submission_index, documents)
+    return submission_index.sharing_applications
 
 
 def _find_sharing_applications(
-    facts: SubmissionIndex, documents: Mapping[str, DocumentMapping]
+    submission_index: SubmissionIndex, documents: Mapping[str, DocumentMapping]
 ) -> dict[int, list[UniqueField]]:
-    names = [str(application.get("document", "")) for application in facts.applications]
+    """Return by position the applications with shared fields that another one of the direction asks, too."""
+    names = [str(application.get("document", "")) for application in submission_index.applications]
     filed = [(position, documents[name]) for position, name in enumerate(names) if name in documents]
     ask_counts = Counter(
         (document.direction, ask.means) for _, document in filed for ask in document.shared_asks
@@ -120,6 +121,7 @@ def _find_sharing_applications(
 def _list_application_answers(
     application: etree._Element, document: DocumentMapping, asks: Sequence[UniqueField]
 ) -> Iterator[tuple[Key, SharedAnswer]]:
+    """Yield the answers of an application to the shared fields `asks`, by direction, meaning and item."""
     fields = application.find(_FIELDS) if asks else None
     if fields is None:
         return
@@ -181,6 +183,7 @@ def _find_difference(
     new: tuple[etree._Element, ...],
     new_ask: UniqueField,
 ) -> etree._Element | None:
+    """Return the first element of `new` that differs from `old`, its last if `new` is shorter, else None."""
     for old_element, new_element in zip(old, new, strict=False):
         if new_ask.type == "group":
             difference = _find_member_difference(old_element, old_ask, new_element, new_ask)
@@ -196,6 +199,7 @@ def _find_difference(
 def _find_member_difference(
     old_element: etree._Element, old_ask: UniqueField, new_element: etree._Element, new_ask: UniqueField
 ) -> etree._Element | None:
+    """Return the first difference of two group elements, in the members that both fields have."""
     for member in new_ask.fields:
         old_member = find_matching_member(member, old_ask.fields)
         if old_member is None:
@@ -215,6 +219,7 @@ def _find_member_difference(
 def _select_member_answers(
     element: etree._Element, ask: UniqueField, member: UniqueField
 ) -> tuple[etree._Element, ...]:
+    """Return the elements in the group element `element` that answer `member` with a value."""
     return tuple(
         e
         for e, answered_field in list_member_answers(element, ask)

@@ -30,7 +30,7 @@ from gateway.harmonize.language.unit_table import NO_UNITS, ROUNDING_NAMES, Unit
 from gateway.harmonize.language.value_shapes import CHARSETS, ValueShape
 from gateway.harmonize.language.value_sources import (
     HUB_VALUES,
-    MOST_FACTORS,
+    MAX_FACTORS,
     ROUNDINGS,
     Constant,
     ConversionError,
@@ -49,8 +49,8 @@ from gateway.harmonize.language.value_sources import (
 from gateway.wire import SourceMark, YamlNode, YamlTable
 
 _TIME: Final = re.compile(r"[0-9]{6}")
-_LONGEST_SEPARATOR: Final = 5
-_MOST_KEYS: Final = 3
+_MAX_SEPARATOR_LENGTH: Final = 5
+_MAX_KEYS: Final = 3
 _SERIAL: Final = re.compile(r"([A-Za-z0-9]{1,20})%0([1-5])d")
 SOURCES: Final = (
     "const",
@@ -74,13 +74,13 @@ class BindingContext:
     lists: Mapping[str, CodeList]
     dictionary: DataDictionary
     asks: Mapping[str, UniqueField]
-    mandatory: frozenset[str]
-    optional: frozenset[str]
+    mandatory_meanings: frozenset[str]
+    optional_meanings: frozenset[str]
     units: UnitTable = NO_UNITS
     in_item: bool = False
     unique_groups: frozenset[str] = frozenset()
-    common: frozenset[str] = frozenset()
-    distinct: str | None = None
+    common_groups: frozenset[str] = frozenset()
+    grouping_key: str | None = None
     zone: str = DEFAULT_ZONE
 
     def read_condition(self, node: YamlNode) -> Condition:
@@ -92,7 +92,7 @@ def check_meaning_scope(per: str, mark: SourceMark, context: BindingContext) -> 
     """Raise GW502 for a meaning outside the repetition that it belongs to."""
     if per == "item" and not context.in_item:
         raise mark.make_error("puts", "a line inside each item (the meaning is per item)", "a line outside")
-    if per in context.dictionary.groups and per not in context.common:
+    if per in context.dictionary.groups and per not in context.common_groups:
         raise mark.make_error("puts", f"a line inside each {per}", "a line outside")
 
 
@@ -113,10 +113,10 @@ def read_common_meaning(node: YamlNode, context: BindingContext) -> CommonMeanin
     meaning = context.dictionary.meanings.get(name)
     if meaning is None:
         raise node.make_error("common", "a meaning of the dictionary", name)
-    if name not in context.mandatory and name not in context.optional:
+    if name not in context.mandatory_meanings and name not in context.optional_meanings:
         expected = "a meaning that the document lists under needs"
         raise node.make_error("common", expected, name, proof="least_disclosure")
-    if name != context.distinct:
+    if name != context.grouping_key:
         check_meaning_scope(meaning.per, node.mark, context)
     return meaning
 
@@ -127,7 +127,7 @@ def read_unique_field(node: YamlNode, context: BindingContext) -> UniqueField:
     ask = context.asks.get(name)
     if ask is None or ask.type == "group":
         raise node.make_error("ask", "a field that the document asks", name)
-    if name != context.distinct:
+    if name != context.grouping_key:
         check_field_scope(ask, node.mark, context)
     return ask
 
@@ -140,7 +140,7 @@ def read_field_value(node: YamlNode, kind: str, context: BindingContext) -> Fiel
         entered = outer is None or outer.name in context.unique_groups or outer.requirement.mandatory
         return FieldValue(ask, ask.requirement.mandatory and entered)
     meaning = read_common_meaning(node, context)
-    return FieldValue(meaning, meaning.name in context.mandatory)
+    return FieldValue(meaning, meaning.name in context.mandatory_meanings)
 
 
 def read_source_expression(table: YamlTable, mark: SourceMark, context: BindingContext) -> SourceExpression:
@@ -164,7 +164,9 @@ def read_source_expression(table: YamlTable, mark: SourceMark, context: BindingC
     if kind == "alike":
         return read_uniform_value(table, node, context)
     if kind == "index":
-        if node.read_text("index") not in context.unique_groups | context.common | {context.distinct}:
+        if node.read_text("index") not in context.unique_groups | context.common_groups | {
+            context.grouping_key
+        }:
             raise node.make_error("index", "a group around this line", node.read_text("index"))
         return GroupPosition(node.read_text("index"))
     return (
@@ -180,12 +182,13 @@ def _read_serial_number(table: YamlTable, node: YamlNode, context: BindingContex
 
 
 def _read_product(table: YamlTable, node: YamlNode, context: BindingContext) -> Product:
+    """Return the product that ``multiply`` declares, with its digits and rounding."""
     factors = []
     for part in node.read_list("multiply"):
         kind = "ask" if part.read_text("multiply") in context.asks else "common"
         factors.append(read_field_value(part, kind, context))
-    if not 2 <= len(factors) <= MOST_FACTORS:
-        raise node.make_error("multiply", f"two to {MOST_FACTORS} factors", str(len(factors)))
+    if not 2 <= len(factors) <= MAX_FACTORS:
+        raise node.make_error("multiply", f"two to {MAX_FACTORS} factors", str(len(factors)))
     total, decimals = table.get_required("digits").read_digit_counts("digits")
     return Product(
         tuple(factors), decimals, table.get_required("round").read_choice("round", ROUNDINGS), total
@@ -201,7 +204,11 @@ def resolve_source_name(node: YamlNode, name: str, context: BindingContext, *, i
     source = ask or meaning
     if source is None or source.type in ("group", "attachment") or source.many:
         raise node.make_error(name, "an asked field or a common meaning with one value", name)
-    if meaning is not None and ask is None and name not in context.mandatory | context.optional:
+    if (
+        meaning is not None
+        and ask is None
+        and name not in context.mandatory_meanings | context.optional_meanings
+    ):
         raise node.make_error(name, "a meaning that the document lists under needs", name)
     if in_scope and ask is not None:
         check_field_scope(ask, node.mark, context)
@@ -226,8 +233,8 @@ def read_occurrence_lookup(
         for key, test, mark in keys_node.read_table("where").take_unread_items()
     )
     depths = {match.key.repetitions for match in matches}
-    if not 1 <= len(matches) <= _MOST_KEYS or len(depths) != 1:
-        raise keys_node.make_error("where", f"one to {_MOST_KEYS} keys side by side", f"{len(matches)} keys")
+    if not 1 <= len(matches) <= _MAX_KEYS or len(depths) != 1:
+        raise keys_node.make_error("where", f"one to {_MAX_KEYS} keys side by side", f"{len(matches)} keys")
     (keyed,) = depths
     if not keyed or repetitions[: len(keyed)] != keyed:
         raise keys_node.make_error("where", f"keys beside or around {name}", matches[0].key.name)
@@ -235,6 +242,7 @@ def read_occurrence_lookup(
 
 
 def _read_key_match(name: str, node: YamlNode, mark: SourceMark, context: BindingContext) -> KeyMatch:
+    """Return the key match for `name`: ``is`` a constant, or the ``same`` as another field."""
     key = resolve_source_name(node, name, context, in_scope=False)
     tests = list(node.read_table(name).take_unread_items())
     if len(tests) != 1 or tests[0][0] not in ("is", "same"):
@@ -258,47 +266,51 @@ def _read_field_source(
 ) -> SourceExpression:
     """Return a field or meaning: unchanged, of one occurrence (``where``), or with a ``default``."""
     keys_node = table.get("where")
-    chosen = (
+    field_source = (
         read_field_value(node, kind, context)
         if keys_node is None
         else read_occurrence_lookup(node, kind, keys_node, context)
     )
     default = table.get("default")
     if default is None:
-        return chosen
-    source = chosen.source if isinstance(chosen, FieldValue) else chosen.value.source
+        return field_source
+    source = field_source.source if isinstance(field_source, FieldValue) else field_source.value_source.source
     other_key = next((key for key in ("unit", "currency", "cid", "convert", "bound") if key in table), None)
     if source.type == "attachment" or other_key is not None:
         raise default.make_error("default", "a plain value beside a default", other_key or source.type)
-    if chosen.is_always_present():
+    if field_source.is_always_present():
         raise default.make_error("default", "a value that may be missing", f"{source.name}, always there")
     text = default.read_text("default")
     violation = source.shape.find_violation(text)
     if violation is not None:
         raise default.make_error("default", f"a value of {source.name}", violation.detail)
-    return DefaultValue(chosen, text)
+    return DefaultValue(field_source, text)
 
 
 def _read_concatenation(table: YamlTable, node: YamlNode, context: BindingContext) -> Concatenation:
-    joint = table.get_required("with")
-    separator = joint.value if isinstance(joint.value, str) else ""
-    if not 1 <= len(separator) <= _LONGEST_SEPARATOR:
-        raise joint.make_error(
-            "with", f"a separator of 1 to {_LONGEST_SEPARATOR} characters", joint.describe_value()
+    """Return the concatenation that ``concat`` declares, of parts with one value each.
+
+    Raise GW502 if a constant contains the separator: the text could not be split again.
+    """
+    separator_node = table.get_required("with")
+    separator = separator_node.value if isinstance(separator_node.value, str) else ""
+    if not 1 <= len(separator) <= _MAX_SEPARATOR_LENGTH:
+        raise separator_node.make_error(
+            "with", f"a separator of 1 to {_MAX_SEPARATOR_LENGTH} characters", separator_node.describe_value()
         )
     parts = []
     for entry in node.read_list("concat"):
         inner = entry.read_table("concat")
         part = read_converted_source(inner, entry.mark, context)
         inner.reject_unread_keys()
-        several = isinstance(part.source, FieldValue) and part.source.source.many
-        if isinstance(part.source, Concatenation) or several:
+        has_several_values = isinstance(part.source, FieldValue) and part.source.source.many
+        if isinstance(part.source, Concatenation) or has_several_values:
             raise entry.make_error("concat", "parts of one value each", "a part of several")
         if isinstance(part.source, Constant) and separator in part.source.text:
             raise entry.make_error("concat", f"a constant without {separator!r}", part.source.text)
         parts.append(part)
-    if not 2 <= len(parts) <= MOST_FACTORS or all(isinstance(part.source, Constant) for part in parts):
-        raise node.make_error("concat", f"two to {MOST_FACTORS} parts, not all constant", str(len(parts)))
+    if not 2 <= len(parts) <= MAX_FACTORS or all(isinstance(part.source, Constant) for part in parts):
+        raise node.make_error("concat", f"two to {MAX_FACTORS} parts, not all constant", str(len(parts)))
     return Concatenation(tuple(parts), separator)
 
 
@@ -337,6 +349,7 @@ def _check_constants(converted: ConvertedSource, mark: SourceMark) -> None:
 def _read_unit_conversion(
     node: YamlNode, source: SourceExpression, context: BindingContext
 ) -> UnitConversion:
+    """Return the unit conversion that ``convert`` declares; raise GW502 if `source` has no such unit."""
     table = node.read_table("convert")
     to_node = table.get_required("to")
     to, decimals = to_node.read_text("to"), table.get_required("decimals").read_integer("decimals", 0, 12)
@@ -356,6 +369,7 @@ def _read_unit_conversion(
 
 
 def _read_translation_step(node: YamlNode, table: YamlTable, context: BindingContext) -> TranslationStep:
+    """Return the translation that ``via`` declares: a code list, or one with the field of a second key."""
     second_key: Field | None = None
     if isinstance(node.value, dict):
         inner = node.read_table("via")
@@ -363,7 +377,7 @@ def _read_translation_step(node: YamlNode, table: YamlTable, context: BindingCon
         inner.reject_unread_keys()
         second_key = resolve_source_name(key_node, key_node.read_text("with"), context, in_scope=True)
         codes = _get_translation_list(name, context)
-        if codes.pairs is None:
+        if codes.pair_translations is None:
             raise name.make_error("via", "a code list with two key columns", codes.name)
     else:
         codes = read_translation_list(node, context)
@@ -371,6 +385,7 @@ def _read_translation_step(node: YamlNode, table: YamlTable, context: BindingCon
 
 
 def _read_format_step(node: YamlNode, table: YamlTable, shape: ValueShape, zone: str) -> FormatStep:
+    """Return the format that ``form`` declares for values of `shape`; `zone` is the zone of local times."""
     name = node.read_choice("form", tuple(FORMATS))
     unknown = table.get("unknown_time")
     time = unknown.read_text("unknown_time") if unknown is not None else ""
@@ -386,7 +401,7 @@ def _read_format_step(node: YamlNode, table: YamlTable, shape: ValueShape, zone:
 def read_translation_list(node: YamlNode, context: BindingContext) -> CodeList:
     """Return the code list with a translation that `node` names."""
     codes = _get_translation_list(node, context)
-    if codes.to is None:
+    if codes.translations is None:
         raise node.make_error("via", "a code list with a translation by one key column", codes.name)
     return codes
 
@@ -394,7 +409,7 @@ def read_translation_list(node: YamlNode, context: BindingContext) -> CodeList:
 def _get_translation_list(node: YamlNode, context: BindingContext) -> CodeList:
     name = node.read_text("via")
     codes = context.lists.get(name)
-    if codes is None or (codes.to is None and codes.pairs is None):
+    if codes is None or (codes.translations is None and codes.pair_translations is None):
         raise node.make_error("via", "a code list with a translation", name)
     return codes
 
@@ -409,16 +424,16 @@ def read_limited_shape(shape: ValueShape, table: YamlTable) -> ValueShape:
         if (bound := limit.get(key)) is not None:
             size = bound.read_integer(key, 1)
             chars, octets = (size, None) if key == "chars" else (None, size)
-            shape = replace(shape, longest=chars, octets=octets)
+            shape = replace(shape, max_length=chars, octets=octets)
     if (charset := limit.get("charset")) is not None:
         shape = replace(shape, charset=charset.read_choice("charset", CHARSETS))
     elif "octets" in limit:
         raise node.make_error("limit", "a charset beside octets", "none")
     if (exact := limit.get("exact")) is not None:
-        shape = replace(shape, exact=exact.read_choice("exact", ("yes", "no")) == "yes")
+        shape = replace(shape, is_fixed_length=exact.read_choice("exact", ("yes", "no")) == "yes")
     if (digits := limit.get("digits")) is not None:
         total, fraction = digits.read_digit_counts("digits")
-        shape = replace(shape, total=total, fraction=fraction)
+        shape = replace(shape, total_digits=total, fraction_digits=fraction)
     limit.reject_unread_keys()
     return shape
 
@@ -430,8 +445,12 @@ def read_uniform_value(table: YamlTable, node: YamlNode, context: BindingContext
     table.get_required("over").read_choice("over", ("items",))
     if source is None or source.per != "item" or source.many or source.attribute is not None:
         raise node.make_error("alike", "a text or code of each item, asked or common", name)
-    there = source.requirement.mandatory if isinstance(source, UniqueField) else name in context.mandatory
-    if not there:
+    is_mandatory = (
+        source.requirement.mandatory
+        if isinstance(source, UniqueField)
+        else name in context.mandatory_meanings
+    )
+    if not is_mandatory:
         raise node.make_error("alike", "a field that each item must have", name)
     if context.in_item:
         raise node.make_error("alike", "a line outside the items", "a line inside an item")
@@ -441,7 +460,7 @@ def read_uniform_value(table: YamlTable, node: YamlNode, context: BindingContext
 _ITEMS: Final = "items"
 
 
-_MOST_DECIMALS: Final = 12
+_MAX_DECIMALS: Final = 12
 
 
 def read_sum(table: YamlTable, node: YamlNode, context: BindingContext) -> Sum:
@@ -450,7 +469,10 @@ def read_sum(table: YamlTable, node: YamlNode, context: BindingContext) -> Sum:
     source = context.asks.get(name) or context.dictionary.meanings.get(name)
     if source is None or source.shape.kind not in ("decimal", "integer"):
         raise node.make_error("sum", "a number, asked or common", name)
-    if isinstance(source, CommonMeaning) and name not in context.mandatory | context.optional:
+    if (
+        isinstance(source, CommonMeaning)
+        and name not in context.mandatory_meanings | context.optional_meanings
+    ):
         expected = "a meaning that the document lists under needs"
         raise node.make_error("sum", expected, name, proof="least_disclosure")
     over_node = table.get_required("over")
@@ -458,7 +480,7 @@ def read_sum(table: YamlTable, node: YamlNode, context: BindingContext) -> Sum:
     repeats = _list_open_repetitions(source, context)
     if over not in repeats:
         raise over_node.make_error("over", "one of " + (", ".join(repeats) or "none: nothing repeats"), over)
-    decimals = table.get_required("decimals").read_integer("decimals", 0, _MOST_DECIMALS)
+    decimals = table.get_required("decimals").read_integer("decimals", 0, _MAX_DECIMALS)
     present = _is_always_present(source, repeats, context)
     return Sum(source, over, decimals, present, context.units)
 
@@ -466,7 +488,7 @@ def read_sum(table: YamlTable, node: YamlNode, context: BindingContext) -> Sum:
 def _list_open_repetitions(source: Field, context: BindingContext) -> list[str]:
     """Return the repetitions of `source` that do not contain the line, the outermost first."""
     repeats = [_ITEMS] if source.in_item and not context.in_item else []
-    entered = context.unique_groups if isinstance(source, UniqueField) else context.common
+    entered = context.unique_groups if isinstance(source, UniqueField) else context.common_groups
     groups = [repetition.partition(":")[2] for repetition in source.repetitions if repetition != "item"]
     return repeats + [name for name in groups if name not in entered]
 
@@ -474,7 +496,7 @@ def _list_open_repetitions(source: Field, context: BindingContext) -> list[str]:
 def _is_always_present(source: Field, repeats: list[str], context: BindingContext) -> bool:
     """Return whether there is always a value to add."""
     if isinstance(source, CommonMeaning):
-        return source.name in context.mandatory and not set(repeats) - {_ITEMS}
+        return source.name in context.mandatory_meanings and not set(repeats) - {_ITEMS}
     groups = [context.asks[name] for name in repeats if name != _ITEMS]
     return all(field.requirement.mandatory for field in (source, *groups))
 

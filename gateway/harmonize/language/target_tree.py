@@ -52,10 +52,10 @@ class Repetition:
 class TextPiece:
     """One piece of a long text that is split over several elements."""
 
-    number: int
-    of: int
+    piece_number: int
+    piece_count: int
     octets: int | None
-    chars: int | None
+    max_characters: int | None
     charset: str
 
 
@@ -68,8 +68,8 @@ def read_text_piece(table: YamlTable, count: int) -> TextPiece:
         raise node.make_error("split", "either octets or chars", "both or none")
     charset = split.get_required("charset").read_choice("charset", CHARSETS) if octets else "utf-8"
     split.reject_unread_keys()
-    most = octets.read_integer("octets", 4) if octets else None
-    return TextPiece(0, count, most, chars.read_integer("chars", 1) if chars else None, charset)
+    max_octets = octets.read_integer("octets", 4) if octets else None
+    return TextPiece(0, count, max_octets, chars.read_integer("chars", 1) if chars else None, charset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class TargetAttribute:
     via: CodeList | None
     default: str | None
     shape: ValueShape
-    required: bool
+    is_required: bool
     mark: SourceMark
 
 
@@ -91,10 +91,10 @@ class TargetElement:
     """One element of the request.
 
     Elements of one name are distinguished by `fixed` attributes and by `siblings`: constant children, which
-    are written first; `constants` is their number. `label` is the name with these predicates, and `step`
-    is the label with a slash before it, as a part of a path. `start` is the start tag without its closing
-    ``>``, `end` the end tag. `judged` is set where the value is an answer to a field of the same shape: it
-    was checked when the field was read.
+    are written first; `constant_child_count` is their number. `label` is the name with these predicates, and
+    `step` is the label with a slash before it, as a part of a path. `start` is the start tag without its
+    closing ``>``, `end` the end tag. `is_checked_answer` is set where the value is an answer to a field of
+    the same shape: it was checked when the field was read.
     """
 
     name: str
@@ -104,36 +104,38 @@ class TargetElement:
     children: list[TargetElement] = field(default_factory=list)
     content: ConvertedSource | None = None
     shape: ValueShape = field(default_factory=ValueShape)
-    part: TextPiece | None = None
+    text_piece: TextPiece | None = None
     attributes: list[TargetAttribute] = field(default_factory=list)
-    each: Repetition | None = None
+    repetition: Repetition | None = None
     when: Condition | None = None
     bound: Occurs = AT_MOST_ONCE
-    empty: bool = False
-    judged: bool = False
-    constants: int = field(init=False, repr=False)
+    has_no_text: bool = False
+    is_checked_answer: bool = False
+    constant_child_count: int = field(init=False, repr=False)
     label: str = field(init=False, repr=False)
     step: str = field(init=False, repr=False)
     start: str = field(init=False, repr=False)
     end: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.constants = len(self.siblings)
+        self.constant_child_count = len(self.siblings)
         self.label = self.name + self.path_predicates
         self.step = f"/{self.label}"
         self.start = f"<{self.name}" + "".join(f" {name}={quoteattr(value)}" for name, value in self.fixed)
         self.end = f"</{self.name}>"
 
     @property
-    def required(self) -> bool:
+    def is_required(self) -> bool:
         """Return whether a valid request always holds the element."""
-        if self.when is not None or (self.part is not None and self.part.number > 0):
+        if self.when is not None or (self.text_piece is not None and self.text_piece.piece_number > 0):
             return False
-        if self.each is not None:
-            return self.each.bound.low > 0
+        if self.repetition is not None:
+            return self.repetition.bound.low > 0
         if self.content is not None:
             return self.content.is_always_present()
-        return any(child.required for child in self.own_children) or any(a.required for a in self.attributes)
+        return any(child.is_required for child in self.own_children) or any(
+            a.is_required for a in self.attributes
+        )
 
     @property
     def own_children(self) -> list[TargetElement]:
@@ -210,15 +212,15 @@ class MergedAttribute:
 
     name: str
     shapes: tuple[ValueShape, ...]
-    required: bool
+    is_required: bool
 
 
 @dataclass(frozen=True, slots=True)
 class MergedElement:
     """One element as a schema describes it.
 
-    `shapes` are the forms of its value, none where it holds elements or nothing (`empty`);
-    `fixed` are the attributes that distinguish the variants, with their values; `once` are the
+    `shapes` are the forms of its value, none where it holds elements or nothing (`has_no_text`);
+    `fixed` are the attributes that distinguish the variants, with their values; `unique_xpaths` are the
     XPath expressions that together identify a variant, where each variant occurs at most once.
     """
 
@@ -226,11 +228,11 @@ class MergedElement:
     low: int
     high: int
     shapes: tuple[ValueShape, ...]
-    empty: bool
+    has_no_text: bool
     fixed: tuple[tuple[str, tuple[str, ...]], ...]
     fields: tuple[MergedAttribute, ...]
     children: tuple[MergedElement, ...]
-    once: tuple[str, ...]
+    unique_xpaths: tuple[str, ...]
 
 
 def merge_variants(root: TargetElement) -> MergedElement:
@@ -245,10 +247,10 @@ def check_variants(root: TargetElement) -> None:
 
 def _merge_elements(variants: list[list[TargetElement]]) -> MergedElement:
     """Merge elements of one name; each list holds those of one parent, the parents are variants."""
-    likes = [target for variant in variants for target in variant]
-    first = likes[0]
-    for element in likes[1:]:
-        if (element.content is None, element.empty) != (first.content is None, first.empty):
+    same_name_elements = [target for variant in variants for target in variant]
+    first = same_name_elements[0]
+    for element in same_name_elements[1:]:
+        if (element.content is None, element.has_no_text) != (first.content is None, first.has_no_text):
             expected = f"elements {first.name} that all hold values or all hold elements"
             raise element.mark.make_error("target", expected, f"both, the other in line {first.mark.line}")
     counts = [[_get_occurrence_bounds(target) for target in variant] for variant in variants]
@@ -260,57 +262,67 @@ def _merge_elements(variants: list[list[TargetElement]]) -> MergedElement:
         first.name,
         min(lows),
         max(highs),
-        tuple(dict.fromkeys(t.shape for t in likes)) if first.content is not None and not first.empty else (),
-        first.empty,
+        tuple(dict.fromkeys(t.shape for t in same_name_elements))
+        if first.content is not None and not first.has_no_text
+        else (),
+        first.has_no_text,
         tuple(
-            (name, tuple(dict.fromkeys(t.fixed[n][1] for t in likes)))
+            (name, tuple(dict.fromkeys(t.fixed[n][1] for t in same_name_elements)))
             for n, (name, _) in enumerate(first.fixed)
         ),
-        _merge_attributes(likes),
-        tuple(_merge_children(likes)),
+        _merge_attributes(same_name_elements),
+        tuple(_merge_children(same_name_elements)),
         tuple(predicates) if single else (),
     )
 
 
 def _get_occurrence_bounds(target: TargetElement) -> Occurs:
     """Return how often an element may occur in its parent."""
-    if target.each is not None:
-        occurs = target.each.bound
+    if target.repetition is not None:
+        occurs = target.repetition.bound
     elif target.content is not None and target.bound != AT_MOST_ONCE:
         occurs = target.bound
     else:
         occurs = Occurs(1, 1)
-    return occurs if target.required else Occurs(0, occurs.high)
+    return occurs if target.is_required else Occurs(0, occurs.high)
 
 
-def _merge_attributes(likes: list[TargetElement]) -> tuple[MergedAttribute, ...]:
-    names = dict.fromkeys(attribute.name for target in likes for attribute in target.attributes)
+def _merge_attributes(same_name_elements: list[TargetElement]) -> tuple[MergedAttribute, ...]:
+    """Return the attributes of all elements of one name; one is required if every element requires it."""
+    names = dict.fromkeys(attribute.name for target in same_name_elements for attribute in target.attributes)
     merged = []
     for name in names:
-        puts = [attribute for target in likes for attribute in target.attributes if attribute.name == name]
-        required = len(puts) == len(likes) and all(attribute.required for attribute in puts)
+        puts = [
+            attribute
+            for target in same_name_elements
+            for attribute in target.attributes
+            if attribute.name == name
+        ]
+        required = len(puts) == len(same_name_elements) and all(attribute.is_required for attribute in puts)
         merged.append(
             MergedAttribute(name, tuple(dict.fromkeys(attribute.shape for attribute in puts)), required)
         )
     return tuple(merged)
 
 
-def _merge_children(likes: list[TargetElement]) -> Iterator[MergedElement]:
-    for name in _order_child_names(likes):
-        inner = [[child for child in target.children if child.name == name] for target in likes]
+def _merge_children(same_name_elements: list[TargetElement]) -> Iterator[MergedElement]:
+    for name in _order_child_names(same_name_elements):
+        inner = [[child for child in target.children if child.name == name] for target in same_name_elements]
         merged = _merge_elements([variant for variant in inner if variant])
         yield merged if all(inner) else replace(merged, low=0)
 
 
-def _order_child_names(likes: list[TargetElement]) -> list[str]:
+def _order_child_names(same_name_elements: list[TargetElement]) -> list[str]:
     """Return the names of all children in one order that fits every variant; raise GW502 if there is none."""
-    rows = [list(dict.fromkeys(child.name for child in target.children)) for target in likes]
+    rows = [list(dict.fromkeys(child.name for child in target.children)) for target in same_name_elements]
     order: list[str] = []
     while any(rows):
         heads = [row[0] for row in rows if row]
         free = [name for name in heads if not any(name in row[1:] for row in rows)]
         if not free:
-            raise likes[-1].mark.make_error(likes[0].name, "its children in one order", ", ".join(heads))
+            raise same_name_elements[-1].mark.make_error(
+                same_name_elements[0].name, "its children in one order", ", ".join(heads)
+            )
         order.append(free[0])
         rows = [[name for name in row if name != free[0]] for row in rows]
     return order

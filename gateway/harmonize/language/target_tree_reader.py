@@ -60,7 +60,7 @@ def _read_target_line(
     *steps, last = path.split("/")
     for step in steps:
         parent = _find_or_add_child(parent, step, mark)
-        if parent.each is not None:
+        if parent.repetition is not None:
             raise mark.make_error("target", "a path through elements that do not repeat", path)
     if "puts" in table:
         _read_container(last, table, mark, parent, context)
@@ -112,17 +112,21 @@ def _read_predicates(predicates: str, step: str, mark: SourceMark) -> PathPredic
 def _read_container(
     last: str, table: YamlTable, mark: SourceMark, parent: TargetElement, context: BindingContext
 ) -> None:
+    """Add below `parent` an element that contains others, with its condition, repetition and lines.
+
+    A condition on the occurrences becomes that of the repetition.
+    """
     target = _find_or_add_child(parent, last, mark)
     when, each = table.get("when"), table.get("each")
-    if (when is not None or each is not None) and (target.own_children or target.each or target.when):
+    if (when is not None or each is not None) and (target.own_children or target.repetition or target.when):
         raise mark.make_error(last, "a repeated or conditional element in one place", "the element again")
     condition = None if when is None else context.read_condition(when)
     if each is not None:
-        target.each, context = read_repetition(each, context)
-        if condition is not None and is_occurrence_condition(condition, target.each):
-            if target.each.when is not None:
+        target.repetition, context = read_repetition(each, context)
+        if condition is not None and is_occurrence_condition(condition, target.repetition):
+            if target.repetition.when is not None:
                 raise mark.make_error(last, "one condition on each occurrence", "two of them")
-            target.each, condition = replace(target.each, when=condition), None
+            target.repetition, condition = replace(target.repetition, when=condition), None
     target.when = condition
     _read_target_lines(table.get_required("puts"), target, context)
 
@@ -130,6 +134,7 @@ def _read_container(
 def _read_attribute(
     name: str, table: YamlTable, mark: SourceMark, parent: TargetElement, context: BindingContext
 ) -> None:
+    """Add to `parent` an attribute with a source of its own."""
     content = read_converted_source(table, mark, context)
     shape = read_limited_shape(content.infer_shape(), table)
     _add_attribute(
@@ -138,6 +143,7 @@ def _read_attribute(
 
 
 def _add_attribute(target: TargetElement, attribute: TargetAttribute) -> None:
+    """Add an attribute to `target`; raise GW502 for a name that is wrong or used there."""
     used_names = [name for name, _ in target.fixed] + [earlier.name for earlier in target.attributes]
     if not _ATTRIBUTE.fullmatch(_check_xml_name(attribute.name, attribute.mark)):
         raise attribute.mark.make_error("target", "an attribute of letters and digits", f"@{attribute.name}")
@@ -155,13 +161,14 @@ def _is_answer_of_shape(content: ConvertedSource, shape: ValueShape) -> bool:
 def _read_element(
     last: str, table: YamlTable, mark: SourceMark, parent: TargetElement, context: BindingContext
 ) -> None:
+    """Add below `parent` an element with a value, or, for ``{A,B}``, elements with the pieces of one text."""
     content = read_converted_source(table, mark, context)
     shape = read_limited_shape(content.infer_shape(), table)
     bound, when = table.get("bound"), table.get("when")
     occurs = _read_bound(bound, content, mark, last)
     split = _SPLIT.fullmatch(last)
     names = split[1].split(",") if split else [last]
-    part = read_text_piece(table, len(names)) if split else None
+    text_piece = read_text_piece(table, len(names)) if split else None
     for number, name in enumerate(names):
         target = _find_or_add_child(parent, name, mark)
         if target.siblings:
@@ -169,13 +176,18 @@ def _read_element(
         if target.content is not None or target.children:
             raise mark.make_error(last, "each target once", f"{name} again, first in line {target.mark.line}")
         target.mark, target.content, target.shape = mark, content, shape
-        target.judged = _is_answer_of_shape(content, shape)
+        target.is_checked_answer = _is_answer_of_shape(content, shape)
         target.bound = occurs
         target.when = context.read_condition(when) if when else None
-        if part is not None:
-            target.part = replace(part, number=number)
-            target.shape = ValueShape("text", longest=part.chars, octets=part.octets, charset=part.charset)
-    if part is None:
+        if text_piece is not None:
+            target.text_piece = replace(text_piece, piece_number=number)
+            target.shape = ValueShape(
+                "text",
+                max_length=text_piece.max_characters,
+                octets=text_piece.octets,
+                charset=text_piece.charset,
+            )
+    if text_piece is None:
         _read_value_attributes(target, table, context)
 
 
@@ -211,7 +223,7 @@ def _read_value_attributes(target: TargetElement, table: YamlTable, context: Bin
             raise node.make_error(key, "an attribute, as @unitCode", name)
         _add_attribute(target, _make_value_attribute(target, key, name[1:], via, node.mark))
     ask = _find_attribute_carrier(target)
-    target.empty = isinstance(ask, UniqueField) and ask.type == "attachment"
+    target.has_no_text = isinstance(ask, UniqueField) and ask.type == "attachment"
 
 
 def _find_attribute_carrier(target: TargetElement) -> Field | None:
@@ -233,57 +245,61 @@ def _make_value_attribute(
             key, f"a value that carries @{attribute_name}", carrier.name if carrier else "none"
         )
     is_ask = isinstance(carrier, UniqueField)
-    shape = carrier.attribute_shape if isinstance(carrier, UniqueField) else ValueShape("text", longest=17)
+    shape = carrier.attribute_shape if isinstance(carrier, UniqueField) else ValueShape("text", max_length=17)
     unit = target.content.converted_unit if key == "unit" and target.content is not None else None
     if unit is not None:
         shape = ValueShape("text", codes=(unit if via is None else via.translate_code(unit) or "",))
         if not shape.codes or not shape.codes[0]:
             raise mark.make_error(key, "a list that knows the unit of the line", unit)
     elif via is not None:
-        shape = TranslationStep(via, omit=False).infer_shape()
+        shape = TranslationStep(via, omits_unknown_codes=False).infer_shape()
     default = carrier.fixed_unit
     return TargetAttribute(name, None, attribute_name, via, default, shape, is_ask, mark)
 
 
 def read_repetition(node: YamlNode, context: BindingContext) -> tuple[Repetition, BindingContext]:
-    """Return the repetition that ``each`` declares, and the context of the lines inside it."""
+    """Return the repetition that ``repetition`` declares, and the context of the lines inside it."""
     table = node.read_table("each")
     bound_node = table.get_required("bound")
     bound = bound_node.read_bounds("bound")
     if "item" in table:
-        each, inner = _read_item_repetition(table, bound, node.mark, context)
+        repetition, inner = _read_item_repetition(table, bound, node.mark, context)
     elif "asked" in table:
-        each, inner = _read_asked_repetition(table, bound, node.mark, context)
-        assert each.ask is not None
-        check_repeat_bounds(bound, each.ask, bound_node.mark)
+        repetition, inner = _read_asked_repetition(table, bound, node.mark, context)
+        assert repetition.ask is not None
+        check_repeat_bounds(bound, repetition.ask, bound_node.mark)
     else:
-        each, inner = _read_common_repetition(table, bound, node.mark, context)
+        repetition, inner = _read_common_repetition(table, bound, node.mark, context)
     when = table.get("when")
     if when is not None:
         condition = context.read_condition(when)
-        if not is_occurrence_condition(condition, each):
-            raise when.make_error("when", f"a field of each {each.group}", "none of them")
-        each = replace(each, when=condition)
+        if not is_occurrence_condition(condition, repetition):
+            raise when.make_error("when", f"a field of each {repetition.group}", "none of them")
+        repetition = replace(repetition, when=condition)
     table.reject_unread_keys()
-    return each, inner
+    return repetition, inner
 
 
 def _read_item_repetition(
     table: YamlTable, bound: Occurs, mark: SourceMark, context: BindingContext
 ) -> tuple[Repetition, BindingContext]:
+    """Return the repetition over goods items or, with ``group_by``, over distinct values in them.
+
+    Return also the context of the lines inside it.
+    """
     group = table.get_required("item").read_choice("item", ("application.items",))
     if context.in_item:
         raise mark.make_error("each", "items outside items", "an item inside an item")
     by = table.get("group_by")
     if by is None:
-        inner = replace(context, in_item=True, distinct=None)
+        inner = replace(context, in_item=True, grouping_key=None)
         return Repetition(
             "item", group, None, read_common_meaning(table.get_required("key"), inner), bound, mark
         ), inner
-    if context.distinct is not None:
+    if context.grouping_key is not None:
         raise by.make_error("group_by", "one grouping of the items", "a grouping inside another")
     key = _read_grouping_key(by, context)
-    return Repetition("distinct", group, None, key, bound, mark), replace(context, distinct=key.name)
+    return Repetition("distinct", group, None, key, bound, mark), replace(context, grouping_key=key.name)
 
 
 def _read_grouping_key(node: YamlNode, context: BindingContext) -> Field:
@@ -292,7 +308,7 @@ def _read_grouping_key(node: YamlNode, context: BindingContext) -> Field:
     key = context.asks.get(name) or context.dictionary.meanings.get(name)
     if key is None or key.per != "item" or key.many or key.shape.kind in ("decimal", "integer"):
         raise node.make_error("group_by", "a text or code of each item", name)
-    there = key.requirement.mandatory if isinstance(key, UniqueField) else name in context.mandatory
+    there = key.requirement.mandatory if isinstance(key, UniqueField) else name in context.mandatory_meanings
     if not there or key.type in ("group", "attachment"):
         raise node.make_error("group_by", "a field that each item must have", name)
     return key
@@ -301,6 +317,7 @@ def _read_grouping_key(node: YamlNode, context: BindingContext) -> Field:
 def _read_asked_repetition(
     table: YamlTable, bound: Occurs, mark: SourceMark, context: BindingContext
 ) -> tuple[Repetition, BindingContext]:
+    """Return the repetition over a group of unique fields, and the context of the lines inside it."""
     group = table.get_required("asked").read_text("asked")
     ask = context.asks.get(group)
     if ask is None or ask.type != "group":
@@ -319,29 +336,30 @@ def _read_asked_repetition(
 def _read_common_repetition(
     table: YamlTable, bound: Occurs, mark: SourceMark, context: BindingContext
 ) -> tuple[Repetition, BindingContext]:
+    """Return the repetition over a meaning group, and the context of the lines inside it."""
     group = table.get_required("common").read_choice("common", tuple(context.dictionary.groups))
-    if group in context.common:
+    if group in context.common_groups:
         raise mark.make_error("each", "each group gone over once", f"{group} inside {group}")
     check_meaning_scope(context.dictionary.groups[group].per, mark, context)
     return Repetition("common", group, None, None, bound, mark), replace(
-        context, common=context.common | {group}
+        context, common_groups=context.common_groups | {group}
     )
 
 
 def check_repeat_bounds(bound: Occurs, ask: UniqueField, mark: SourceMark) -> None:
     """Raise GW502 if `bound` has a lower maximum than the field `ask`, or a higher minimum."""
-    most = max(ask.repeat.high, 1)
-    if bound.high < most:
-        expected = f"room for {most} ({ask.name} may be given so often)"
+    max_count = max(ask.repeat.high, 1)
+    if bound.high < max_count:
+        expected = f"room for {max_count} ({ask.name} may be given so often)"
         raise mark.make_error("bound", expected, str(bound.high), proof="totality")
     if bound.low > max(ask.repeat.low, 1):
         expected = f"at least {max(ask.repeat.low, 1)} or less"
         raise mark.make_error("bound", expected, str(bound.low), proof="totality")
 
 
-def is_occurrence_condition(condition: Condition, each: Repetition) -> bool:
+def is_occurrence_condition(condition: Condition, repetition: Repetition) -> bool:
     """Return whether `condition` tests a value of each occurrence, so that it selects occurrences."""
-    return any(_is_occurrence_source(test.source, each) for test in list_guard_tests(condition))
+    return any(_is_occurrence_source(test.source, repetition) for test in list_guard_tests(condition))
 
 
 def _is_occurrence_source(source: Field, each: Repetition) -> bool:

@@ -76,6 +76,7 @@ class UniqueField:
     is_text: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        """Set the fields that are derived from the others."""
         object.__setattr__(self, "key", f"ask:{self.name}")
         groups = tuple(f"asked:{name}" for name in list_enclosing_names(self.group))
         object.__setattr__(self, "repetitions", (("item",) if self.in_item else ()) + groups)
@@ -228,9 +229,9 @@ class ValueTest:
     source: Field
     operator: str
     values: tuple[str, ...]
-    boolean: bool
+    is_boolean: bool
     mark: SourceMark
-    listed: CodeList | None = None
+    code_list: CodeList | None = None
     counted_in: str | None = None
     units: UnitTable = field(default=NO_UNITS, compare=False, repr=False)
 
@@ -248,23 +249,26 @@ class ValueTest:
             return bool(values) == (self.values[0] == "yes")
         return any([self._matches_text(value.text) for value in values])
 
-    def _matches_in_unit(self, scope: ValueReader, value: TextValue, to: str) -> bool:
+    def _matches_in_unit(self, scope: ValueReader, value: TextValue, target_unit: str) -> bool:
         """Return whether a quantity passes, converted exactly; one that cannot be converted does not."""
         unit = scope.read_unit(self.source, value, self.mark)
         number = value.text.strip()
         if not DECIMAL.fullmatch(number):
             return False
-        exact = None if unit is None else self.units.convert_quantity(parse_fraction(number), unit, to)
+        exact = (
+            None if unit is None else self.units.convert_quantity(parse_fraction(number), unit, target_unit)
+        )
         if exact is None:
             scope.report_unlike_unit(self, value, unit)
             return False
         return bool(COMPARISONS[self.operator](exact, Fraction(self.values[0])))
 
     def _matches_text(self, text: str) -> bool:
-        if self.boolean:
+        """Return whether `text` satisfies the test; for a comparison, a text that is no number does not."""
+        if self.is_boolean:
             text = _TRUE.get(text, text)
-        if self.listed is not None:
-            return text in self.listed.code_set
+        if self.code_list is not None:
+            return text in self.code_list.code_set
         if self.operator in ("is", "in"):
             return text in self.values
         number = text.strip()

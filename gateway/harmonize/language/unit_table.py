@@ -15,7 +15,7 @@ from gateway.wire import SourceMark, YamlNode
 _FACTOR: Final = re.compile(r"[0-9]{1,30}(?:\.[0-9]{1,30})?|[0-9]{1,30}/[0-9]{1,30}")
 _COLUMNS: Final = ("unit", "dimension", "factor", "source")
 #: As many decimals as a product of ten numbers of 40 decimals has.
-_MOST_DECIMALS: Final = 400
+_MAX_DECIMALS: Final = 400
 ROUNDING_NAMES: Final = ("half_up", "half_even", "down", "up", "exact")
 
 
@@ -51,10 +51,10 @@ class UnitTable:
 
     def convert_quantity(self, number: Fraction, origin: str, to: str) -> Fraction | None:
         """Convert `number` from the unit `origin` to the unit `to`; None where they share no dimension."""
-        first, last = self.get(origin), self.get(to)
-        if first is None or last is None or first.dimension != last.dimension:
+        source_unit, target_unit = self.get(origin), self.get(to)
+        if source_unit is None or target_unit is None or source_unit.dimension != target_unit.dimension:
             return None
-        return number * first.factor / last.factor
+        return number * source_unit.factor / target_unit.factor
 
 
 NO_UNITS: Final = UnitTable()
@@ -82,6 +82,7 @@ def read_unit_table(registry: YamlNode, read: Callable[[str], bytes]) -> UnitTab
 
 
 def _read_unit_row(row: tuple[str, ...], mark: SourceMark) -> Unit:
+    """Return the unit of a row; its factor is a positive decimal or a fraction such as ``1/3``."""
     code, dimension, factor, source = row
     if not dimension or not source:
         raise mark.make_error(code, "a dimension and a source", dimension or "no dimension")
@@ -124,7 +125,7 @@ def format_decimal(number: Fraction) -> str | None:
     for prime in (2, 5):
         while rest % prime == 0:
             rest, decimals = rest // prime, decimals + 1
-    if rest != 1 or decimals > _MOST_DECIMALS:
+    if rest != 1 or decimals > _MAX_DECIMALS:
         return None
     digits = str(abs(number.numerator) * (10**decimals // number.denominator)).rjust(decimals + 1, "0")
     text = f"{digits[: len(digits) - decimals]}.{digits[len(digits) - decimals :]}".rstrip("0").rstrip(".")

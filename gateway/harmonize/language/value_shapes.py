@@ -31,8 +31,8 @@ _SIMPLE_PATTERN: Final = re.compile(
 )
 _PART: Final = re.compile(r"(?:\[([^]]*)\]|\(([^)]*)\)|(.))(?:\{([0-9]+)(?:,([0-9]+))?\})?")
 _LETTER_RANGE: Final = re.compile(r"(.)-(.)")
-_LONGEST_PATTERN: Final = 200
-_MOST_CHOICES: Final = 3
+_MAX_PATTERN_LENGTH: Final = 200
+_MAX_CHOICE_GROUPS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ class PatternPart:
 
 def is_simple_pattern(pattern: str) -> bool:
     """Return whether `pattern` is one of the simple patterns that mappings may use."""
-    if len(pattern) > _LONGEST_PATTERN or not _SIMPLE_PATTERN.fullmatch(pattern):
+    if len(pattern) > _MAX_PATTERN_LENGTH or not _SIMPLE_PATTERN.fullmatch(pattern):
         return False
-    if len(re.findall(r"\|[^]]*?\)", pattern)) > _MOST_CHOICES:
+    if len(re.findall(r"\|[^]]*?\)", pattern)) > _MAX_CHOICE_GROUPS:
         return False
     try:
         return bool(re.compile(pattern, re.ASCII))
@@ -80,7 +80,7 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,40}")
 _SPACE: Final = " \t\r\n"
 #: Every month of every year has these days; the others are looked up in the calendar.
 _USUAL_DATE: Final = r"[1-9][0-9]{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
-#: What of a moment is behind its day, usually.
+#: The usual form of the time behind the day of a moment.
 _USUAL_TIME: Final = (
     r"(?:T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:Z|[+-](?:0[0-9]|1[0-3]):[0-5][0-9])?)?"
 )
@@ -90,15 +90,15 @@ _USUAL: Final = {
     "moment": _USUAL_DATE + _USUAL_TIME,
     "boolean": "true|false|1|0",
 }
-#: The number of characters of the longest of them.
+#: The number of characters of the longest text that a pattern of `_USUAL` matches.
 _LONGEST_USUAL: Final = 25
 #: The pattern that no text matches.
 _NOTHING: Final = "(?!)"
 #: The most digits of a usual number, before and after its point.
-_MANY_DIGITS: Final = 18
-#: A usual text has fewer characters.
-_MANY_SIGNS: Final = 100_000
-_NUMBERS: Final = ("decimal", "integer")
+_MAX_USUAL_DIGITS: Final = 18
+#: A text with this number of characters or more is unusual.
+_MAX_USUAL_CHARACTERS: Final = 100_000
+_NUMBER_KINDS: Final = ("decimal", "integer")
 _TIMES: Final = {"day": "a day (CCYYMMDD)", "date": "a date", "moment": "a date or a date with time"}
 _BASE: Final = {"decimal": "xs:decimal", "integer": "xs:integer", "boolean": "xs:boolean"}
 _PATTERN: Final = {"digits": r"[0-9]+", "day": r"[0-9]{8}", "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}"}
@@ -116,20 +116,21 @@ class Violation:
 class ValueShape:
     """The form of one value; a bound of None does not apply.
 
-    `longest` counts characters, `octets` counts octets in `charset`; `exact` makes the
-    bound a fixed length.  `total` and `fraction` are digits as in XML Schema.  `fits` is true of most texts
-    that have the shape, and of no other; for a shape that was never asked for a violation, of none.
+    `max_length` counts characters, `octets` counts octets in `charset`; `is_fixed_length` makes the
+    bound a fixed length.  `total_digits` and `fraction_digits` are digits as in XML Schema.  `fits` is a
+    quick test: it is never true for a text without this shape, and it is false for every text until
+    `find_violation` was called once.
     """
 
     kind: str = "text"
-    longest: int | None = None
+    max_length: int | None = None
     octets: int | None = None
     charset: str = "utf-8"
-    exact: bool = False
-    total: int | None = None
-    fraction: int | None = None
-    low: str | None = None
-    high: str | None = None
+    is_fixed_length: bool = False
+    total_digits: int | None = None
+    fraction_digits: int | None = None
+    min_value: str | None = None
+    max_value: str | None = None
     pattern: str | None = None
     codes: tuple[str, ...] | None = None
     list_name: str = ""
@@ -150,7 +151,7 @@ class ValueShape:
             return Violation(
                 CODE_UNKNOWN, f"{quote_value(text)} is not in the list {name}; expected is {choices}"
             )
-        if self.kind in _NUMBERS:
+        if self.kind in _NUMBER_KINDS:
             return self._find_number_violation(text) or self._find_length_violation(text)
         return self._find_kind_violation(text) or self._find_length_violation(text)
 
@@ -160,9 +161,10 @@ class ValueShape:
             return max(map(len, self.codes), default=0)
         if self.kind in ("day", "date"):
             return 8 if self.kind == "day" else 10
-        return self.longest if self.longest is not None else self.octets
+        return self.max_length if self.max_length is not None else self.octets
 
     def _find_kind_violation(self, text: str) -> Violation | None:
+        """Return the violation of a text that lacks the form of its kind or does not match the pattern."""
         if self.kind in _TIMES and not is_calendar_text(text, cast(CalendarFormat, self.kind)):
             return Violation(
                 RULE_BROKEN, f"{quote_value(text)} is not allowed; expected is {_TIMES[self.kind]}"
@@ -177,37 +179,47 @@ class ValueShape:
         return None
 
     def _find_number_violation(self, text: str) -> Violation | None:
+        """Return the violation of a text that is no number, has too many digits, or is out of range."""
         text = text.strip(_SPACE)
         number_pattern = DECIMAL if self.kind == "decimal" else _INTEGER
         if not number_pattern.fullmatch(text):
             return Violation(RULE_BROKEN, f"{quote_value(text)} is not a number")
         whole, _, part = text.lstrip("+-").partition(".")
         fraction, digits = len(part.rstrip("0")), len(whole.lstrip("0"))
-        if self.fraction is not None and fraction > self.fraction:
+        if self.fraction_digits is not None and fraction > self.fraction_digits:
             return Violation(
-                VALUE_DOES_NOT_FIT, f"{quote_value(text)} has more than {self.fraction} decimals"
+                VALUE_DOES_NOT_FIT, f"{quote_value(text)} has more than {self.fraction_digits} decimals"
             )
-        if self.total is not None and digits + fraction > self.total:
-            return Violation(VALUE_DOES_NOT_FIT, f"{quote_value(text)} has more than {self.total} digits")
-        return None if self.low is None and self.high is None else self._find_range_violation(text)
+        if self.total_digits is not None and digits + fraction > self.total_digits:
+            return Violation(
+                VALUE_DOES_NOT_FIT, f"{quote_value(text)} has more than {self.total_digits} digits"
+            )
+        return None if self.min_value is None and self.max_value is None else self._find_range_violation(text)
 
     def _find_range_violation(self, text: str) -> Violation | None:
-        if self.low is not None and Decimal(text) < Decimal(self.low):
+        """Return the violation of a number below `min_value` or above `max_value`."""
+        if self.min_value is not None and Decimal(text) < Decimal(self.min_value):
             return Violation(
-                RULE_BROKEN, f"{quote_value(text)} is less than {self.low}{self._describe_range()}"
+                RULE_BROKEN, f"{quote_value(text)} is less than {self.min_value}{self._describe_range()}"
             )
-        if self.high is not None and Decimal(text) > Decimal(self.high):
+        if self.max_value is not None and Decimal(text) > Decimal(self.max_value):
             return Violation(
-                RULE_BROKEN, f"{quote_value(text)} is more than {self.high}{self._describe_range()}"
+                RULE_BROKEN, f"{quote_value(text)} is more than {self.max_value}{self._describe_range()}"
             )
         return None
 
     def _describe_range(self) -> str:
-        return f"; expected is {self.low} to {self.high}" if self.low and self.high else ""
+        return (
+            f"; expected is {self.min_value} to {self.max_value}" if self.min_value and self.max_value else ""
+        )
 
     def _find_length_violation(self, text: str) -> Violation | None:
-        if self.longest is not None:
-            size, bound, size_unit = len(text), self.longest, "characters"
+        """Return the violation of a text that is empty, too long, or not of the fixed length.
+
+        The length is in characters, or in octets of `charset` where only `octets` is set.
+        """
+        if self.max_length is not None:
+            size, bound, size_unit = len(text), self.max_length, "characters"
         elif self.octets is not None:
             try:
                 size = len(encode_text(text, self.charset))
@@ -217,8 +229,8 @@ class ValueShape:
             bound, size_unit = self.octets, f"octets of {self.charset}"
         else:
             return None
-        if size == 0 or size > bound or (self.exact and size != bound):
-            word = "exactly" if self.exact else "at most"
+        if size == 0 or size > bound or (self.is_fixed_length and size != bound):
+            word = "exactly" if self.is_fixed_length else "at most"
             return Violation(
                 VALUE_DOES_NOT_FIT, f"{quote_value(text)} has {size} {size_unit}, {word} {bound} fit"
             )
@@ -251,18 +263,19 @@ def write_simple_type(shape: ValueShape, indent: str) -> list[str]:
 
 
 def _list_facets(shape: ValueShape) -> list[tuple[str, str]]:
+    """Return the XML Schema facets of a shape, each with its value."""
     if shape.codes is not None:
         return [("enumeration", code) for code in shape.codes]
     if shape.kind in ("decimal", "integer"):
-        pairs = [("totalDigits", shape.total), ("fractionDigits", shape.fraction)]
+        pairs = [("totalDigits", shape.total_digits), ("fractionDigits", shape.fraction_digits)]
         facets = [(name, str(value)) for name, value in pairs if value is not None]
-        facets += [("minInclusive", shape.low)] if shape.low is not None else []
-        return facets + ([("maxInclusive", shape.high)] if shape.high is not None else [])
+        facets += [("minInclusive", shape.min_value)] if shape.min_value is not None else []
+        return facets + ([("maxInclusive", shape.max_value)] if shape.max_value is not None else [])
     if shape.kind == "boolean":
         return []
-    bound = shape.longest if shape.longest is not None else shape.octets
+    bound = shape.max_length if shape.max_length is not None else shape.octets
     facets = []
-    if bound is not None and shape.exact and shape.longest is not None:
+    if bound is not None and shape.is_fixed_length and shape.max_length is not None:
         facets.append(("length", str(bound)))
     else:
         facets.append(("minLength", "1"))
@@ -283,49 +296,53 @@ def _make_quick_check(shape: ValueShape) -> Callable[[str], object]:
     """
     if shape.codes is not None:
         return frozenset(shape.codes).__contains__
-    return _match_usual_pattern(_find_usual_pattern(shape) or _NOTHING)
+    return _match_usual_pattern(_build_usual_pattern(shape) or _NOTHING)
 
 
-def _find_usual_pattern(shape: ValueShape) -> str | None:
+def _build_usual_pattern(shape: ValueShape) -> str | None:
     """Return the pattern of the usual texts of a shape; None if the shape has no quick test."""
     if shape.kind in ("text", "digits"):
-        return _find_usual_text(shape)
-    if shape.pattern is not None or shape.exact:
+        return _build_usual_text_pattern(shape)
+    if shape.pattern is not None or shape.is_fixed_length:
         return None
-    if shape.kind in _NUMBERS:
-        return _find_usual_number(shape)
+    if shape.kind in _NUMBER_KINDS:
+        return _build_usual_number_pattern(shape)
     return _USUAL[shape.kind] if _has_room(shape, _LONGEST_USUAL) else None
 
 
-def _find_usual_text(shape: ValueShape) -> str | None:
-    """Return the pattern of a text, of ASCII where octets are counted, by its length and its own pattern."""
-    bound = shape.octets if shape.longest is None else shape.longest
-    if bound is not None and not 0 < bound < _MANY_SIGNS:
+def _build_usual_text_pattern(shape: ValueShape) -> str | None:
+    """Return the pattern of the usual texts or digits of a shape, None where its bound is too large.
+
+    It checks the length and the shape's own pattern. Where the bound counts octets, only ASCII matches.
+    """
+    bound = shape.octets if shape.max_length is None else shape.max_length
+    if bound is not None and not 0 < bound < _MAX_USUAL_CHARACTERS:
         return None
-    is_ascii = shape.longest is None and bound is not None
+    is_ascii = shape.max_length is None and bound is not None
     signs = "[0-9]" if shape.kind == "digits" else r"[\x00-\x7f]" if is_ascii else r"[\s\S]"
-    most = "+" if bound is None else f"{{{bound}}}" if shape.exact else f"{{1,{bound}}}"
-    return signs + most if shape.pattern is None else rf"(?={signs}{most}\Z)(?:{shape.pattern})"
+    quantifier = "+" if bound is None else f"{{{bound}}}" if shape.is_fixed_length else f"{{1,{bound}}}"
+    return signs + quantifier if shape.pattern is None else rf"(?={signs}{quantifier}\Z)(?:{shape.pattern})"
 
 
-def _find_usual_number(shape: ValueShape) -> str | None:
-    if shape.high is not None or shape.low not in (None, "0"):
+def _build_usual_number_pattern(shape: ValueShape) -> str | None:
+    """Return a pattern of unsigned numbers that all fit the shape; None where its limits permit none."""
+    if shape.max_value is not None or shape.min_value not in (None, "0"):
         return None
-    fraction = 0 if shape.kind == "integer" else _count_usual_digits(shape.fraction)
-    whole = _count_usual_digits(None if shape.total is None else shape.total - fraction)
+    fraction = 0 if shape.kind == "integer" else _count_usual_digits(shape.fraction_digits)
+    whole = _count_usual_digits(None if shape.total_digits is None else shape.total_digits - fraction)
     if whole < 1 or not _has_room(shape, whole + 1 + fraction):
         return None
     part = rf"(?:\.[0-9]{{1,{fraction}}})?" if fraction > 0 else ""
     return f"[0-9]{{1,{whole}}}{part}"
 
 
-def _count_usual_digits(most: int | None) -> int:
-    return _MANY_DIGITS if most is None else min(most, _MANY_DIGITS)
+def _count_usual_digits(max_digits: int | None) -> int:
+    return _MAX_USUAL_DIGITS if max_digits is None else min(max_digits, _MAX_USUAL_DIGITS)
 
 
 def _has_room(shape: ValueShape, longest: int) -> bool:
     """Return whether the bounds of a shape allow a text of `longest` ASCII characters."""
-    return all(bound is None or bound >= longest for bound in (shape.longest, shape.octets))
+    return all(bound is None or bound >= longest for bound in (shape.max_length, shape.octets))
 
 
 @cache

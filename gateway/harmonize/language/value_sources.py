@@ -24,7 +24,7 @@ from gateway.harmonize.language.value_shapes import DECIMAL, ValueShape
 from gateway.harmonize.split import FoundValue, Leaves, Scope
 from gateway.wire import SourceMark
 
-MOST_FACTORS: Final = 10
+MAX_FACTORS: Final = 10
 ROUNDINGS: Final = ("half_up", "half_even")
 
 
@@ -44,7 +44,7 @@ class ConversionError(Exception):
 class EvaluatedValue(NamedTuple):
     """One evaluated value: its text, the leaves it came from, and the conversions applied to it.
 
-    `measured` is the unit in which the value was given, with the leaves that state it; `unit`
+    `stated_unit` is the unit in which the value was given, with the leaves that state it; `converted_unit`
     is the unit after a conversion.
     """
 
@@ -53,8 +53,8 @@ class EvaluatedValue(NamedTuple):
     origin: str
     transforms: tuple[str, ...] = ()
     found_value: FoundValue | None = None
-    measured: tuple[str, Leaves] | None = None
-    unit: str | None = None
+    stated_unit: tuple[str, Leaves] | None = None
+    converted_unit: str | None = None
 
 
 class SourceExpression:
@@ -122,13 +122,13 @@ def format_plain_decimal(number: Decimal) -> str:
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
 
 
-_MOST_CHARACTERS: Final = 60
+_MAX_QUOTED_CHARACTERS: Final = 60
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 HUB_VALUES: Final = {
-    "application_number": (ValueShape("text", longest=35), True),
-    "function": (ValueShape("text", longest=2), True),
-    "case_number": (ValueShape("text", longest=35), False),
-    "cancel_reason": (ValueShape("text", longest=500), False),
+    "application_number": (ValueShape("text", max_length=35), True),
+    "function": (ValueShape("text", max_length=2), True),
+    "case_number": (ValueShape("text", max_length=35), False),
+    "cancel_reason": (ValueShape("text", max_length=500), False),
 }
 
 
@@ -159,7 +159,7 @@ class HubValue(SourceExpression):
 
     def evaluate_values(self, scope: Scope, _rule: SourceMark) -> list[EvaluatedValue]:
         """Return the hub's value, nothing where it has none."""
-        text = scope.hub.get(self.name, "")
+        text = scope.hub_values.get(self.name, "")
         return [EvaluatedValue(text, (), f"hub:{self.name}")] if text else []
 
     def infer_shape(self) -> ValueShape:
@@ -196,7 +196,7 @@ class FieldValue(_SourceOfOneField):
     def _find_stated_unit(self, value: FoundValue, scope: Scope) -> tuple[str, Leaves] | None:
         """Return the unit in which a value is given, with the leaf that states it."""
         unit = find_stated_unit(self.source, value.element)
-        leaf = scope.facts.find_attribute_leaf(value.element, "unitCode")
+        leaf = scope.submission_index.find_attribute_leaf(value.element, "unitCode")
         return None if unit is None else (unit, () if leaf is None else (leaf,))
 
     def find_attribute_carrier(self) -> Field | None:
@@ -222,7 +222,7 @@ class ItemCount(SourceExpression):
 
     def infer_shape(self) -> ValueShape:
         """Return the form of the value."""
-        return ValueShape("integer", total=3, fraction=0, low="1")
+        return ValueShape("integer", total_digits=3, fraction_digits=0, min_value="1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,11 +260,11 @@ class GroupPosition(SourceExpression):
 
     def evaluate_values(self, scope: Scope, _rule: SourceMark) -> list[EvaluatedValue]:
         """Return the position."""
-        return [EvaluatedValue(str(scope.index[self.group]), (), f"index:{self.group}")]
+        return [EvaluatedValue(str(scope.occurrence_positions[self.group]), (), f"index:{self.group}")]
 
     def infer_shape(self) -> ValueShape:
         """Return the form of the value."""
-        return ValueShape("integer", total=5, fraction=0, low="1")
+        return ValueShape("integer", total_digits=5, fraction_digits=0, min_value="1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,18 +279,18 @@ class Product(SourceExpression):
 
     def evaluate_values(self, scope: Scope, rule: SourceMark) -> list[EvaluatedValue]:
         """Return the product when every factor has one value."""
-        parts = [factor.evaluate_values(scope, rule) for factor in self.factors]
-        if any(len(part) != 1 or not DECIMAL.fullmatch(part[0].text.strip()) for part in parts):
+        factor_values = [factor.evaluate_values(scope, rule) for factor in self.factors]
+        if any(len(part) != 1 or not DECIMAL.fullmatch(part[0].text.strip()) for part in factor_values):
             return []
-        product = math.prod((parse_fraction(part[0].text) for part in parts), start=Fraction(1))
+        product = math.prod((parse_fraction(part[0].text) for part in factor_values), start=Fraction(1))
         rounded = round_fraction(product, self.decimals, self.rounding) or Fraction(0)
-        leaves = tuple(leaf for part in parts for leaf in part[0].leaves)
-        origin = " × ".join(part[0].origin for part in parts)
+        leaves = tuple(leaf for part in factor_values for leaf in part[0].leaves)
+        origin = " × ".join(part[0].origin for part in factor_values)
         text = format_decimal(rounded) or "0"
         note = f"multiply (rounded {self.rounding} to {self.decimals})" if rounded != product else "multiply"
         # The last factor carries the attributes: a price has the currency of the amount.
-        last = parts[-1][0]
-        return [EvaluatedValue(text, leaves, origin, (note,), last.found_value, last.measured)]
+        last = factor_values[-1][0]
+        return [EvaluatedValue(text, leaves, origin, (note,), last.found_value, last.stated_unit)]
 
     def list_forwarded_sources(self) -> Iterator[Field]:
         """Yield the factors."""
@@ -307,7 +307,7 @@ class Product(SourceExpression):
 
     def infer_shape(self) -> ValueShape:
         """Return the form of the value."""
-        return ValueShape("decimal", total=self.total, fraction=self.decimals)
+        return ValueShape("decimal", total_digits=self.total, fraction_digits=self.decimals)
 
     def is_always_present(self) -> bool:
         """Return whether there is always a value."""
@@ -340,49 +340,56 @@ class Sum(_SourceOfOneField):
         if not values:
             return []
         leaves = tuple(leaf for value in values for leaf in value.leaves)
-        added: list[tuple[Fraction, str | None]] = []
+        quantities: list[tuple[Fraction, str | None]] = []
         for value in values:
             text = value.text.strip()
             if not DECIMAL.fullmatch(text):
                 raise ConversionError(RULE_BROKEN, f"{text[:60]!r} is not a number", (*value.leaves, *leaves))
-            added.append((parse_fraction(text), find_stated_unit(self.source, value.element)))
-            first_unit, unit = added[0][1], added[-1][1]
-            if self._convert(Fraction(1), unit, first_unit) is None:
+            quantities.append((parse_fraction(text), find_stated_unit(self.source, value.element)))
+            first_unit, unit = quantities[0][1], quantities[-1][1]
+            if self._convert_quantity(Fraction(1), unit, first_unit) is None:
                 detail = f"values of different units cannot be added: {first_unit}, {unit}"
                 raise ConversionError(RULE_BROKEN, detail, (*value.leaves, *leaves))
             if self.source.attribute is not None and scope.trace.keeps_fates:
-                leaf = scope.facts.find_attribute_leaf(value.element, self.source.attribute)
+                leaf = scope.submission_index.find_attribute_leaf(value.element, self.source.attribute)
                 scope.trace.record_fate(() if leaf is None else (leaf,), "consumed", rule)
-        units = dict.fromkeys(unit for _, unit in added)
-        for to in units:
-            total = format_decimal(self.add_quantities(added, to))
+        units = dict.fromkeys(unit for _, unit in quantities)
+        for target_unit in units:
+            total = format_decimal(self.add_quantities(quantities, target_unit))
             if total is not None:
                 is_converted = len(units) > 1
-                note = f"sum of {len(values)} over {self.over}" + (f", in {to}" if is_converted else "")
-                measured = (to, ()) if to and self.source.attribute == "unitCode" else None
-                unit = to if is_converted else None
+                note = f"sum of {len(values)} over {self.over}" + (
+                    f", in {target_unit}" if is_converted else ""
+                )
+                measured = (target_unit, ()) if target_unit and self.source.attribute == "unitCode" else None
+                unit = target_unit if is_converted else None
                 return [EvaluatedValue(total, leaves, self.source.key, (note,), values[0], measured, unit)]
         detail = f"the sum of {self.source.name} is a finite decimal in none of its units"
         raise ConversionError(VALUE_DOES_NOT_FIT, detail, leaves)
 
-    def add_quantities(self, added: Iterable[tuple[Fraction, str | None]], to: str | None) -> Fraction:
+    def add_quantities(
+        self, quantities: Iterable[tuple[Fraction, str | None]], target_unit: str | None
+    ) -> Fraction:
         """Return the exact sum of quantities in a unit; one that cannot be converted counts as it is."""
         total = Fraction(0)
-        for number, unit in added:
-            converted = self._convert(number, unit, to)
+        for number, unit in quantities:
+            converted = self._convert_quantity(number, unit, target_unit)
             total += number if converted is None else converted
         return total
 
-    def _convert(self, number: Fraction, unit: str | None, to: str | None) -> Fraction | None:
-        if unit == to:
+    def _convert_quantity(
+        self, number: Fraction, unit: str | None, target_unit: str | None
+    ) -> Fraction | None:
+        """Return `number` in `target_unit`, None if it cannot be converted from `unit`."""
+        if unit == target_unit:
             return number
-        if unit is None or to is None or self.source.attribute != "unitCode":
+        if unit is None or target_unit is None or self.source.attribute != "unitCode":
             return None
-        return self.units.convert_quantity(number, unit, to)
+        return self.units.convert_quantity(number, unit, target_unit)
 
     def infer_shape(self) -> ValueShape:
         """Return the form of the value."""
-        return ValueShape("decimal", fraction=self.decimals)
+        return ValueShape("decimal", fraction_digits=self.decimals)
 
     def is_always_present(self) -> bool:
         """Return whether there is always a value."""
@@ -411,7 +418,7 @@ class GroupCount(SourceExpression):
 
     def infer_shape(self) -> ValueShape:
         """Return the form of the value."""
-        return ValueShape("integer", total=7, fraction=0, low="0")
+        return ValueShape("integer", total_digits=7, fraction_digits=0, min_value="0")
 
     def list_key_sources(self) -> Iterator[Field]:
         """Yield the asked group; a group of the dictionary is named by `group` alone."""
@@ -439,8 +446,9 @@ class UniformItemValue(_SourceOfOneField):
         for value in values:
             if value.text != values[0].text:
                 detail = (
-                    f"all items have one {self.source.name} here, not {values[0].text[:_MOST_CHARACTERS]!r} "
-                    f"and {value.text[:_MOST_CHARACTERS]!r}"
+                    f"all items have one {self.source.name} here, "
+                    f"not {values[0].text[:_MAX_QUOTED_CHARACTERS]!r} "
+                    f"and {value.text[:_MAX_QUOTED_CHARACTERS]!r}"
                 )
                 raise ConversionError(SOURCES_DISAGREE, detail, (*value.leaves, *leaves))
         note = (f"alike in {len(values)} items",) if len(values) > 1 else ()

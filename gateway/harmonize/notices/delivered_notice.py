@@ -31,7 +31,7 @@ from gateway.wire import collapse_whitespace, compile_schema, find_violation, re
 
 _SENDER = "agency"
 _NUMBER = "application_number"
-_LONGEST = 128
+_MAX_NUMBER_LENGTH = 128
 
 
 def find_named_application(root: etree._Element, notices: NoticeCatalog) -> tuple[str, str]:
@@ -45,7 +45,7 @@ def find_named_application(root: etree._Element, notices: NoticeCatalog) -> tupl
         name = etree.QName(root).localname
         raise GatewayError(NOTICE_KIND_UNKNOWN, "documents of this kind name no application", f"/{name}")
     number, path = number_and_path
-    if not 0 < len(number) <= _LONGEST:
+    if not 0 < len(number) <= _MAX_NUMBER_LENGTH:
         raise GatewayError(NOTICE_UNREADABLE, "it must state an application number here", path)
     return number, path
 
@@ -66,6 +66,7 @@ def find_stated_text(root: etree._Element, notices: NoticeCatalog, fact: str) ->
 
 
 def _find_agency_notice(root: etree._Element, notices: NoticeCatalog) -> NoticeMapping:
+    """Return the mapping of an agency's document; raise GW716 for an unknown one or another sender."""
     try:
         notice = find_notice_mapping(root, notices)
     except GatewayError as error:
@@ -78,11 +79,12 @@ def _find_agency_notice(root: etree._Element, notices: NoticeCatalog) -> NoticeM
 
 
 def _list_fact_paths(slot: NoticeElement, names: tuple[str, ...], fact: str) -> Iterator[tuple[str, ...]]:
+    """Yield the paths below `slot` of lines that state the fact named `fact`, outside repeated elements."""
     for child in slot.children:
         line = child.line
-        if line is not None and line.kind is not None and line.kind.name == fact:
+        if line is not None and line.fact_type is not None and line.fact_type.name == fact:
             yield (*names, child.name)
-        elif child.each is None:
+        elif child.repetition is None:
             yield from _list_fact_paths(child, (*names, child.name), fact)
 
 

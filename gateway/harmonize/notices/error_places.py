@@ -20,29 +20,29 @@ from gateway.harmonize.language import (
     MappingLine,
     TargetElement,
     find_item_identifiers,
-    list_lines,
+    list_mapping_lines,
 )
 from gateway.harmonize.notices.notice_facts import NoticeFacts
 from gateway.harmonize.notices.notice_reader import NoticeFact, make_notice_error
 
-_LONGEST_KEY: Final = 10
+_MAX_KEY_LENGTH: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class RequestPlace:
     """A place in a request: its path from the root without positions, and the item, where one is given.
 
-    `exact` is true where it is one leaf; `target` is the element of the mapping. `named_by` is the key
-    that names the item. `lost` is a key that names no item although the leaf belongs to one: the item is
-    not known.
+    `is_single_leaf` is true where it is one leaf; `target` is the element of the mapping. `named_by` is the
+    key that names the item. `unmatched_key` is a key that names no item although the leaf belongs to one: the
+    item is not known.
     """
 
     path: str
     item: str | None
-    exact: bool
+    is_single_leaf: bool
     target: TargetElement
     named_by: NoticeFact | None = None
-    lost: NoticeFact | None = None
+    unmatched_key: NoticeFact | None = None
 
 
 def list_error_places(facts: NoticeFacts) -> Iterator[tuple[Mapping[str, NoticeFact], RequestPlace]]:
@@ -70,25 +70,29 @@ def find_error_place(document: DocumentMapping, error: Mapping[str, NoticeFact])
         else:
             name_facts.append(key)
     item = None if item == ALL_ITEMS else item
-    every = [line for line in list_lines(document) if line.attribute is None]
+    every = [line for line in list_mapping_lines(document) if line.attribute is None]
     part = "item" if item is not None else values.get("part")
     candidates = [leaf for leaf in every if part is None or leaf.is_per_item == (part == "item")]
     remaining = _filter_by_name(candidates, values.get("section", ""), document, _list_section_tests)
-    lost = None
+    unmatched_key = None
     for name_fact in name_facts:
         narrowed = _find_by_name(remaining, name_fact.value, document, _list_name_tests)
-        lost, remaining = (lost, narrowed) if narrowed else (lost or name_fact, remaining)
+        unmatched_key, remaining = (
+            (unmatched_key, narrowed) if narrowed else (unmatched_key or name_fact, remaining)
+        )
     request_place = _find_narrowest_place(document, remaining, item)
-    guessed = request_place.exact and remaining[0].is_per_item and named_by is None
-    return replace(request_place, named_by=named_by, lost=lost if guessed else None)
+    guessed = request_place.is_single_leaf and remaining[0].is_per_item and named_by is None
+    return replace(request_place, named_by=named_by, unmatched_key=unmatched_key if guessed else None)
 
 
 def check_error_keys(facts: NoticeFacts) -> None:
     """Raise GW402 for an error about a field of an item whose key names neither an item nor a field."""
     for _, request_place in list_error_places(facts):
-        if request_place.lost is not None:
-            detail = f"{request_place.lost.value[:40]!r} names no item and no field of the application"
-            raise make_notice_error(request_place.lost.xpath, detail)
+        if request_place.unmatched_key is not None:
+            detail = (
+                f"{request_place.unmatched_key.value[:40]!r} names no item and no field of the application"
+            )
+            raise make_notice_error(request_place.unmatched_key.xpath, detail)
 
 
 def _find_narrowest_place(
@@ -135,6 +139,10 @@ def _find_by_name(
 
 
 def _list_section_tests(text: str, document: DocumentMapping) -> list[Callable[[MappingLine], bool]]:
+    """Return the tests of whether a line belongs to the section `text`, the strictest first.
+
+    `text` is a path or the end of one, a part of a path, or a label.
+    """
     tail = text.removeprefix(f"{document.root.name}/").strip("/")
     return [
         lambda leaf: leaf.path == text,
@@ -146,9 +154,13 @@ def _list_section_tests(text: str, document: DocumentMapping) -> list[Callable[[
 
 
 def _list_name_tests(text: str, _document: DocumentMapping) -> list[Callable[[MappingLine], bool]]:
+    """Return the tests of whether a line has the name `text`, the strictest first.
+
+    `text` is an element name, perhaps cut, a label, or the name of an element around the line.
+    """
     return [
         lambda leaf: leaf.target.name == text,
-        lambda leaf: leaf.target.name[:_LONGEST_KEY] == text,
+        lambda leaf: leaf.target.name[:_MAX_KEY_LENGTH] == text,
         lambda leaf: text in _list_label_texts(leaf.target),
         lambda leaf: text in leaf.path.split("/"),
     ]

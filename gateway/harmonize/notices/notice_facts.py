@@ -37,7 +37,7 @@ class NoticeFacts:
 
     def find_value(self, name: str) -> str | None:
         """Return the value of the fact `name` of the whole notice, None where it has none."""
-        return next((fact.value for fact in self.facts if fact.name == name and not fact.at), None)
+        return next((fact.value for fact in self.facts if fact.name == name and not fact.occurrence), None)
 
     @property
     def item_number(self) -> str | None:
@@ -49,8 +49,8 @@ class NoticeFacts:
         """Yield, for each occurrence of the repetition `name`, the facts directly in it."""
         occurrences: dict[tuple[tuple[str, int], ...], dict[str, NoticeFact]] = {}
         for fact in self.facts:
-            if fact.at and fact.at[-1][0] == name:
-                occurrences.setdefault(fact.at, {})[fact.request_path or fact.name] = fact
+            if fact.occurrence and fact.occurrence[-1][0] == name:
+                occurrences.setdefault(fact.occurrence, {})[fact.request_path or fact.name] = fact
         yield from occurrences.values()
 
 
@@ -97,7 +97,7 @@ def list_possible_documents(
     return [
         document
         for document in own_documents
-        if not list_type_codes(document) and document.answers.allows_notice(notice)
+        if not list_type_codes(document) and document.accepted_notices.allows_notice(notice)
     ]
 
 
@@ -111,7 +111,7 @@ def check_named_document(facts: NoticeFacts, bundle: MappingBundle) -> None:
     if document is None or list_type_codes(document):
         return
     for fact in facts.facts:
-        kind = bundle.notices.kinds.get(fact.name)
+        kind = bundle.notices.fact_types.get(fact.name)
         if kind is None or kind.type != "document" or fact.value == document.id:
             continue
         others = [
@@ -137,10 +137,12 @@ def read_notice(
     """
     notice = find_notice_mapping(root, notices)
     path = f"/{notice.root.name}"
-    if document is not None and not document.answers.allows_notice(notice):
+    if document is not None and not document.accepted_notices.allows_notice(notice):
         raise make_notice_error(path, f"{document.id} is not answered by {notice.id}", ANSWER_NOT_UNDERSTOOD)
     reader = NoticeReader(notices.zone, notice, document)
-    facts = [NoticeFact(kind.name, value, path, mark, ("const",)) for kind, value, mark in notice.means]
+    facts = [
+        NoticeFact(kind.name, value, path, mark, ("const",)) for kind, value, mark in notice.implied_facts
+    ]
     facts += reader.read_element(notice.root, root, NoticePlace(path))
     facts += derive_facts(facts, notices)
     reader.check_conditions(facts)
@@ -151,10 +153,10 @@ def derive_facts(facts: Sequence[NoticeFact], notices: NoticeCatalog) -> list[No
     """Return the facts derived from others by a list; a value without a translation gives none."""
     derived: list[NoticeFact] = []
     for kind in notices.list_derived_facts():
-        assert kind.via is not None
-        step = f"via {kind.via.name}@{kind.via.version}"
+        assert kind.translation_list is not None
+        step = f"via {kind.translation_list.name}@{kind.translation_list.version}"
         for fact in (*facts, *derived):
-            value = kind.via.translate_code(fact.value) if fact.name == kind.of else None
+            value = kind.translation_list.translate_code(fact.value) if fact.name == kind.base_fact else None
             if value is not None:
                 steps = (*fact.transforms, step)
                 derived.append(replace(fact, name=kind.name, value=value, rule=kind.mark, transforms=steps))

@@ -49,7 +49,7 @@ class NoticePlace:
     """The place of an element or attribute: its XPath, and the repetitions around it, outermost first."""
 
     xpath: str
-    at: tuple[tuple[str, int], ...] = ()
+    occurrence: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class NoticeFact:
 
     `name` is the name of the fact, or ``echo`` where the notice repeats a value of the
     request; then `request_path` is the path in the request.  `item` is the sequence number of the
-    goods item that it belongs to, `at` are the repetitions around it, outermost first, each
+    goods item that it belongs to, `occurrence` are the repetitions around it, outermost first, each
     with its position.
     """
 
@@ -69,7 +69,7 @@ class NoticeFact:
     transforms: tuple[str, ...] = ()
     unit: str = ""
     item: str | None = None
-    at: tuple[tuple[str, int], ...] = ()
+    occurrence: tuple[tuple[str, int], ...] = ()
     request_path: str = ""
 
     @property
@@ -106,7 +106,7 @@ class NoticeReader:
         assigned = self._assign_elements(slot, element, location.xpath)
         for child in slot.children:
             facts += self._read_slot(child, assigned.get(id(child), []), location)
-            if child.part is not None and child.part.number == 0:
+            if child.text_piece is not None and child.text_piece.piece_number == 0:
                 facts += self._join_pieces(slot, child, assigned, location)
         return facts
 
@@ -138,28 +138,32 @@ class NoticeReader:
         if id(slot) not in self._elements_by_slot:
             families = {family[0].name: (rank, family) for rank, family in enumerate(slot.group_children())}
             self._elements_by_slot[id(slot)] = families
-            self._required |= {id(child) for child in slot.children if child.required}
+            self._required |= {id(child) for child in slot.children if child.is_required}
         return self._elements_by_slot[id(slot)]
 
     def _read_slot(
         self, slot: NoticeElement, elements: Sequence[tuple[etree._Element, str]], location: NoticePlace
     ) -> Iterator[NoticeFact]:
+        """Yield the facts in `elements`, which are those of `slot` with their XPaths; raise GW402 if too few.
+
+        `location` is the place of the element around them.
+        """
         missing = f"{location.xpath}/{slot.path_label}"
         if slot.line is not None and slot.line.requirement.when is not None:
             self._conditional.append((slot, elements[0][1] if elements else missing, bool(elements)))
-        bound = slot.each.bound if slot.each else slot.line.bound if slot.line else AT_MOST_ONCE
+        bound = slot.repetition.bound if slot.repetition else slot.line.bound if slot.line else AT_MOST_ONCE
         if len(elements) < (max(bound.low, 1) if id(slot) in self._required else 0):
             raise make_notice_error(missing, "nothing where an element must be")
         keys: set[str] = set()
         for number, (element, at) in enumerate(elements, 1):
-            if slot.each is not None:
-                inner = NoticePlace(at, (*location.at, (slot.each.name, number)))
+            if slot.repetition is not None:
+                inner = NoticePlace(at, (*location.occurrence, (slot.repetition.name, number)))
                 facts = self.read_element(slot, element, inner)
-                yield from _add_item_numbers(facts, keys) if slot.each.keyed else facts
+                yield from _add_item_numbers(facts, keys) if slot.repetition.has_item_key else facts
             elif slot.line is None:
-                yield from self.read_element(slot, element, NoticePlace(at, location.at))
-            elif slot.part is None:
-                yield from self._read_leaf(slot, slot.line, element, NoticePlace(at, location.at))
+                yield from self.read_element(slot, element, NoticePlace(at, location.occurrence))
+            elif slot.text_piece is None:
+                yield from self._read_leaf(slot, slot.line, element, NoticePlace(at, location.occurrence))
 
     def _join_pieces(
         self, parent: NoticeElement, first: NoticeElement, assigned: Assigned, location: NoticePlace
@@ -175,7 +179,7 @@ class NoticeReader:
             element, at = elements[0]
             if ended:
                 raise make_notice_error(at, f"a piece of a text, and {ended} before it is not there")
-            list(self._read_attributes(slot, element, NoticePlace(at, location.at)))
+            list(self._read_attributes(slot, element, NoticePlace(at, location.occurrence)))
             written = _read_element_text(element, at)
             piece, written_text = normalize_text(written), written_text + written
             _check_shape(_find_piece_problem(slot, piece), at)
@@ -184,11 +188,15 @@ class NoticeReader:
             text = normalize_text(text)
             _check_shape(first.line.shape.find_violation(text), start)
             notes = ("split",) if text == written_text else ("NFC", "split")
-            yield self._make_fact(first.line, text, NoticePlace(start, location.at), notes)
+            yield self._make_fact(first.line, text, NoticePlace(start, location.occurrence), notes)
 
     def _read_leaf(
         self, slot: NoticeElement, line: NoticeLine, element: etree._Element, location: NoticePlace
     ) -> Iterator[NoticeFact]:
+        """Yield the fact that the text of `element` states, with its unit, and those of its attributes.
+
+        A line with a constant (`line.const`) states no fact.
+        """
         text = _read_element_text(element, location.xpath)
         value, transforms = self._invert_text(line, text, location.xpath)
         extra = list(self._read_attributes(slot, element, location))
@@ -200,9 +208,18 @@ class NoticeReader:
     def _make_fact(
         self, line: NoticeLine, value: str, location: NoticePlace, transforms: tuple[str, ...]
     ) -> NoticeFact:
-        name = line.kind.name if line.kind is not None else "echo"
+        """Return a fact at `location`; it is named `echo` if it only repeats a value of the request."""
+        name = line.fact_type.name if line.fact_type is not None else "echo"
         return NoticeFact(
-            name, value, location.xpath, line.mark, transforms, line.unit, None, location.at, line.echoes
+            name,
+            value,
+            location.xpath,
+            line.mark,
+            transforms,
+            line.unit,
+            None,
+            location.occurrence,
+            line.request_path,
         )
 
     def _invert_text(self, line: NoticeLine, text: str, path: str) -> tuple[str, tuple[str, ...]]:
@@ -221,25 +238,32 @@ class NoticeReader:
                 )
             value = inverted
             transforms.append(_get_step_name(step))
-        if line.kind is not None:
-            value = self._write_canonical_value(line.kind, value, path, transforms)
+        if line.fact_type is not None:
+            value = self._write_canonical_value(line.fact_type, value, path, transforms)
         return value, tuple(transforms)
 
-    def _write_canonical_value(self, kind: FactType, value: str, path: str, transforms: list[str]) -> str:
-        if kind.type == "item":
+    def _write_canonical_value(
+        self, fact_type: FactType, value: str, path: str, transforms: list[str]
+    ) -> str:
+        """Return `value` in the form that the gateway uses, and append each conversion to `transforms`.
+
+        An item identifier becomes the item number, and a time without a zone gets one. Raise GW402 for an
+        unknown item, GW603 for a notice about another document.
+        """
+        if fact_type.type == "item":
             number = self._ids.parse_item_number(value)
             if number is None:
                 raise make_notice_error(path, f"{value[:40]!r} names no item of the application")
             transforms.append("serial")
             return number
-        if kind.type == "document" and self._document is not None:
+        if fact_type.type == "document" and self._document is not None:
             type_codes = list_type_codes(self._document)
             is_own_id = value == self._document.id and find_type_code(self._document) is None
             if type_codes and value not in type_codes and not is_own_id:
                 expected = " or ".join(type_codes)
                 detail = f"{self._document.id} is {expected}, and the notice is about {value[:40]!r}"
                 raise make_notice_error(path, detail, ANSWER_NOT_UNDERSTOOD)
-        if kind.type == "datetime" and "T" in value and not _ZONED.search(value):
+        if fact_type.type == "datetime" and "T" in value and not _ZONED.search(value):
             transforms.append(f"zone {self._zone}")
             return value + self._zone
         return value
@@ -251,7 +275,7 @@ class NoticeReader:
         path = location.xpath
         attributes = {attribute.name: attribute for attribute in slot.attributes}
         for name in map(str, element.attrib):
-            fixed = slot.fixed is not None and slot.fixed[0] == name
+            fixed = slot.fixed_attribute is not None and slot.fixed_attribute[0] == name
             if name not in attributes and not fixed and name != _LOCATION:
                 raise make_notice_error(
                     f"{path}/@{name}", f"an attribute that {self._notice.id} does not have here"
@@ -259,14 +283,15 @@ class NoticeReader:
         for attribute in slot.attributes:
             text = element.get(attribute.name)
             at = f"{path}/@{attribute.name}"
-            if text is None and attribute.required:
+            if text is None and attribute.is_required:
                 raise make_notice_error(at, "nothing where an attribute must be")
             if text is not None:
-                yield from self._read_attribute(attribute, str(text), NoticePlace(at, location.at))
+                yield from self._read_attribute(attribute, str(text), NoticePlace(at, location.occurrence))
 
     def _read_attribute(
         self, attribute: NoticeAttribute, text: str, location: NoticePlace
     ) -> Iterator[NoticeFact]:
+        """Yield the fact of an attribute; without a line it is a unit, and the fact has an empty name."""
         if attribute.line is not None:
             value, transforms = self._invert_text(attribute.line, text, location.xpath)
             if attribute.line.const is None:
@@ -281,15 +306,15 @@ class NoticeReader:
     def check_conditions(self, facts: Sequence[NoticeFact]) -> None:
         """Raise GW402 for an element that its condition requires and that is missing, or that it forbids."""
         scope = _NoticeScope(facts)
-        for slot, path, there in self._conditional:
+        for slot, path, is_present in self._conditional:
             assert slot.line is not None
             assert slot.line.requirement.when is not None
             holds = slot.line.requirement.when.is_satisfied(scope)
-            if holds and not there:
+            if holds and not is_present:
                 raise make_notice_error(
                     path, "nothing where an element must be, as the notice says elsewhere"
                 )
-            if there and not holds and slot.line.requirement.forbidden_otherwise:
+            if is_present and not holds and slot.line.requirement.forbidden_otherwise:
                 raise make_notice_error(path, "an element that may not be here, as the notice says elsewhere")
 
 
@@ -301,7 +326,7 @@ class _NoticeScope(ValueReader):
 
     def read_values(self, source: Field, _rule: SourceMark) -> list[NoticeFact]:
         """Return the facts of the whole notice that a condition names."""
-        return [fact for fact in self.facts if fact.name == source.name and not fact.at]
+        return [fact for fact in self.facts if fact.name == source.name and not fact.occurrence]
 
 
 def _assign_element(
@@ -312,12 +337,20 @@ def _assign_element(
     Raise GW402, with its `path`, where it fits none or where the slot has room for no more.
     """
     for slot in family:
-        fits = element.get(slot.fixed[0]) == slot.fixed[1] if slot.fixed else slot.position in (0, number)
+        fits = (
+            element.get(slot.fixed_attribute[0]) == slot.fixed_attribute[1]
+            if slot.fixed_attribute
+            else slot.position in (0, number)
+        )
         if not fits:
             continue
         slot_elements = assigned.setdefault(id(slot), [])
         slot_elements.append((element, path))
-        high = slot.each.bound.high if slot.each else max(slot.line.bound.high if slot.line else 1, 1)
+        high = (
+            slot.repetition.bound.high
+            if slot.repetition
+            else max(slot.line.bound.high if slot.line else 1, 1)
+        )
         if len(slot_elements) > high:
             raise make_notice_error(path, f"an element more than {high} {'time' if high == 1 else 'times'}")
         return
@@ -334,6 +367,7 @@ def _add_item_numbers(facts: list[NoticeFact], keys: set[str]) -> Iterator[Notic
 
 
 def _read_element_text(element: etree._Element, path: str) -> str:
+    """Return the text of an element without children, comments left out; raise GW402 if it is empty."""
     if any(isinstance(child.tag, str) for child in element):
         raise make_notice_error(path, "an element within a value")
     # Comments are no part of the value.
@@ -344,8 +378,14 @@ def _read_element_text(element: etree._Element, path: str) -> str:
 
 
 def _find_piece_problem(slot: NoticeElement, piece: str) -> Violation | None:
-    assert slot.part is not None
-    shape = ValueShape("text", longest=slot.part.chars, octets=slot.part.octets, charset=slot.part.charset)
+    """Return how one piece of a split text breaks the length or the character set of its slot, else None."""
+    assert slot.text_piece is not None
+    shape = ValueShape(
+        "text",
+        max_length=slot.text_piece.max_characters,
+        octets=slot.text_piece.octets,
+        charset=slot.text_piece.charset,
+    )
     return shape.find_violation(piece)
 
 
@@ -357,6 +397,7 @@ def _check_shape(violation: Violation | None, path: str) -> None:
 
 
 def _get_step_name(step: FormatStep | TranslationStep) -> str:
+    """Return the name of a conversion step for the `transforms` of a fact."""
     if isinstance(step, TranslationStep):
-        return f"via {step.codes.name}@{step.codes.version}"
-    return f"form {step.name}"
+        return f"via {step.code_list.name}@{step.code_list.version}"
+    return f"form {step.format_name}"

@@ -18,13 +18,13 @@ from gateway.harmonize.language import (
     HubValue,
     MappingLine,
     TranslationStep,
-    list_whole_lines,
+    list_unsplit_mapping_lines,
 )
 from gateway.harmonize.proofs.proof_report import ProofFindings
 from gateway.harmonize.proofs.read_scope import list_value_reads
 from gateway.harmonize.readback import compute_line_loss
 
-_RIVALS: Final = ("euc-kr", "cp949", "utf-8")
+_COMPARED_CHARSETS: Final = ("euc-kr", "cp949", "utf-8")
 _MANY: Final = 10
 _ENDING: Final = re.compile(r"(Code|ID|Name|Description)$")
 _PREDICATE: Final = re.compile(r"\[[^]]*\]")
@@ -34,7 +34,7 @@ def prove_agreement(dictionary: DataDictionary, documents: list[DocumentMapping]
     """Return every place where agencies could receive different values of one meaning."""
     findings = ProofFindings("agreement")
     for document in documents:
-        lines = list(list_whole_lines(document))
+        lines = list(list_unsplit_mapping_lines(document))
         _check_constants(dictionary, document, lines, findings)
         _check_hub_values(lines, findings)
         _check_crossed_names(dictionary, document, lines, findings)
@@ -175,19 +175,19 @@ def _check_measures(lines: list[MappingLine], findings: ProofFindings) -> None:
 
 def _get_size_bound(line: MappingLine) -> int | None:
     """Return the size limit that a line itself sets for a text; None where it sets none."""
-    if line.target.part is not None:
-        return line.target.part.octets or line.target.part.chars
+    if line.target.text_piece is not None:
+        return line.target.text_piece.octets or line.target.text_piece.max_characters
     if line.target.shape.octets is not None:
         return line.target.shape.octets
-    source_length = line.content.source.infer_shape().longest if line.content is not None else None
-    longest = line.target.shape.longest
-    return longest if longest != source_length and line.target.shape.kind == "text" else None
+    source_length = line.content.source.infer_shape().max_length if line.content is not None else None
+    max_length = line.target.shape.max_length
+    return max_length if max_length != source_length and line.target.shape.kind == "text" else None
 
 
 def _describe_measure(line: MappingLine) -> str:
     """Return the unit in which a line counts the size of a text."""
-    of = line.target.part if line.target.part is not None else line.target.shape
-    return f"octets of {of.charset}" if of.octets is not None else "characters"
+    size_limit = line.target.text_piece if line.target.text_piece is not None else line.target.shape
+    return f"octets of {size_limit.charset}" if size_limit.octets is not None else "characters"
 
 
 def _check_charsets(document: DocumentMapping, lines: list[MappingLine], findings: ProofFindings) -> None:
@@ -198,8 +198,10 @@ def _check_charsets(document: DocumentMapping, lines: list[MappingLine], finding
     """
     by_charset: dict[str, list[MappingLine]] = {}
     for line in lines:
-        octets = line.target.part.octets if line.target.part is not None else line.target.shape.octets
-        if line.attribute is None and octets is not None and _get_charset(line) in _RIVALS:
+        octets = (
+            line.target.text_piece.octets if line.target.text_piece is not None else line.target.shape.octets
+        )
+        if line.attribute is None and octets is not None and _get_charset(line) in _COMPARED_CHARSETS:
             by_charset.setdefault(_get_charset(line), []).append(line)
     if len(by_charset) < 2:
         return
@@ -214,7 +216,7 @@ def _check_charsets(document: DocumentMapping, lines: list[MappingLine], finding
 
 
 def _get_charset(line: MappingLine) -> str:
-    return line.target.part.charset if line.target.part is not None else line.target.shape.charset
+    return line.target.text_piece.charset if line.target.text_piece is not None else line.target.shape.charset
 
 
 def _check_declared_differences(
@@ -241,7 +243,7 @@ def _check_translations(documents: list[DocumentMapping], findings: ProofFinding
     for line, codes in (
         (proof_line, c)
         for d in documents
-        for proof_line in list_whole_lines(d)
+        for proof_line in list_unsplit_mapping_lines(d)
         for c in _list_code_lists(proof_line)
     ):
         for meaning in list_value_reads(line):
@@ -267,14 +269,14 @@ def _check_translations(documents: list[DocumentMapping], findings: ProofFinding
 def _list_code_lists(line: MappingLine) -> Iterator[CodeList]:
     for step in line.content.steps if line.content is not None else ():
         if isinstance(step, TranslationStep):
-            yield step.codes
+            yield step.code_list
 
 
 def _find_contradiction(codes: CodeList, other_codes: CodeList) -> str | None:
     """Return a code that both lists translate differently, where one result is a result of both lists."""
     if codes.name == other_codes.name:
         return None
-    translations, other_translations = dict(codes.to or {}), dict(other_codes.to or {})
+    translations, other_translations = dict(codes.translations or {}), dict(other_codes.translations or {})
     shared_results = set(translations.values()) & set(other_translations.values())
     for code in translations.keys() & other_translations.keys():
         if translations[code] != other_translations[code] and (
@@ -285,12 +287,14 @@ def _find_contradiction(codes: CodeList, other_codes: CodeList) -> str | None:
 
 
 def list_lossy_formats(documents: list[DocumentMapping]) -> tuple[str, ...]:
-    """Return a note for each common meaning that documents put in forms of different precision."""
+    """Return a note for each common meaning that documents write with different precision."""
     lines_by_meaning: dict[str, dict[str, MappingLine]] = {}
-    for line in (line for document in documents for line in list_whole_lines(document)):
+    for line in (line for document in documents for line in list_unsplit_mapping_lines(document)):
         for meaning in list_value_reads(line):
             if isinstance(meaning, CommonMeaning) and line.content is not None and line.attribute is None:
-                format_names = [step.name for step in line.content.steps if isinstance(step, FormatStep)]
+                format_names = [
+                    step.format_name for step in line.content.steps if isinstance(step, FormatStep)
+                ]
                 if compute_line_loss(line.content) == "lossy" or format_names:
                     lines_by_meaning.setdefault(meaning.name, {}).setdefault(
                         "/".join(format_names) or "translated", line

@@ -17,7 +17,7 @@ from gateway.harmonize.proofs.proof_report import BoxCount, ProofFindings
 
 _ASKED_DECISION: Final = "asked"
 #: Each field is compared with each meaning, so names and labels come again and again.
-_MOST_NAMES: Final = 4096
+_MAX_CACHED_NAMES: Final = 4096
 
 
 def prove_asked_once(bundle: MappingBundle, documents: list[DocumentMapping]) -> ProofFindings:
@@ -34,6 +34,10 @@ def prove_asked_once(bundle: MappingBundle, documents: list[DocumentMapping]) ->
 def _check_not_common(
     bundle: MappingBundle, document: DocumentMapping, ask: UniqueField, findings: ProofFindings
 ) -> None:
+    """Add a finding if a document asks for `ask` although it is a common meaning, or was decided to be one.
+
+    A field that the mapping declares as an exception is allowed.
+    """
     decided = bundle.decisions.get((document.id, ask.name), "")
     if ask.name in document.overrides or decided.startswith(_ASKED_DECISION):
         return
@@ -76,12 +80,12 @@ def _have_same_type(ask: UniqueField, meaning: CommonMeaning) -> bool:
     return ask.shape.kind == meaning.shape.kind and ask.attribute == meaning.attribute
 
 
-@lru_cache(_MOST_NAMES)
+@lru_cache(_MAX_CACHED_NAMES)
 def _compact_name(name: str) -> str:
     return name.replace(".", "").replace("_", "").lower()
 
 
-@lru_cache(_MOST_NAMES)
+@lru_cache(_MAX_CACHED_NAMES)
 def _normalize_label(label: str) -> str:
     return " ".join(label.lower().split())
 
@@ -102,6 +106,7 @@ def _check_single_questions(documents: list[DocumentMapping], findings: ProofFin
 
 
 def _list_asked_fields(documents: list[DocumentMapping]) -> Iterator[tuple[DocumentMapping, UniqueField]]:
+    """Yield the fields that state a meaning (`means`), each with its document; groups are left out."""
     for document in documents:
         for ask in document.ask_names.values():
             if ask.type != "group" and ask.means:

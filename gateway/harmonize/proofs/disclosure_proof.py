@@ -15,7 +15,7 @@ from gateway.harmonize.language import (
     UniqueField,
     build_read_set,
     list_conditions,
-    list_whole_lines,
+    list_unsplit_mapping_lines,
 )
 from gateway.harmonize.proofs.drawn_trials import (
     DrawnTrial,
@@ -52,7 +52,7 @@ def prove_disclosure(
 def _check_listed_meanings(document: DocumentMapping, reads: ReadSet, findings: ProofFindings) -> None:
     """Report a guard, key or check that reads a meaning which the document does not list."""
     needs = {need.meaning.name for need in document.needs}
-    for read in reads.reads.values():
+    for read in reads.entries_by_key.values():
         findings.checked += 1
         if isinstance(read.source, CommonMeaning) and read.source.name not in needs:
             use = read.uses[0]
@@ -68,7 +68,7 @@ def _check_used_needs(
     findings: ProofFindings,
 ) -> None:
     """Report a need that nothing reads, unless reconciled.csv declares that it is not forwarded."""
-    hub = [line.content.source for line in list_whole_lines(document) if line.content is not None]
+    hub = [line.content.source for line in list_unsplit_mapping_lines(document) if line.content is not None]
     hub_paths = {_HUB_TELLS.get(source.name) for source in hub if isinstance(source, HubValue)}
     decided = [text for (name, _), text in decisions.items() if name == document.id]
     for need in document.needs:
@@ -84,7 +84,7 @@ def _check_used_needs(
 
 def _check_reachable_fields(document: DocumentMapping, reads: ReadSet, findings: ProofFindings) -> None:
     """Report a field that may be given in a case in which it does not reach the agency."""
-    lines = list(list_whole_lines(document))
+    lines = list(list_unsplit_mapping_lines(document))
     world = GuardWorld(document, [condition for condition, _, _ in list_conditions(document)])
     for ask in document.ask_names.values():
         field_lines = [line for line in lines if ask in list_value_reads(line)]
@@ -125,7 +125,7 @@ def _is_decided_by(ask: UniqueField, reads: ReadSet) -> bool:
     )
 
 
-def try_disclosure(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
+def check_disclosure_of_trial(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
     """Change leaves of a drawn submission; report a leaf outside the read set that changes the request.
 
     Report also a forwarded leaf inside the read set whose change does not change the request.
@@ -141,7 +141,7 @@ def _check_ledger(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings)
     """Report a forwarded leaf that is not in the read set of the mapping."""
     result = trial.outcome.result
     assert result is not None
-    for entry in result.accounts.entries:
+    for entry in result.ledger.entries:
         findings.checked += 1
         fate = entry.fates[0]
         if (
@@ -156,23 +156,27 @@ def _check_ledger(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings)
 
 
 def _classify_leaf(bench: TrialBench, trial: DrawnTrial, leaf: Leaf) -> str:
-    return bench.reach.classify_leaf(trial.submission_index, leaf, trial.item_numbers, 0)
+    return bench.read_scope.classify_leaf(trial.submission_index, leaf, trial.item_numbers, 0)
 
 
 def _check_outside_leaves(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
+    """Add a finding if values outside the read set of the document change its request.
+
+    First other elements are added to the submission of `trial`, then the values outside are changed.
+    """
     before, root = trial.outcome.octets, add_noise(bench, trial)
     outcome = bench.split_root(root)
     if outcome.octets != before:
         message = "values beside those that the document lists change its request"
         example = f"seed {trial.seed}, {trial.items} items: {outcome.error or 'more elements, not listed'}"
-        findings.add_finding(bench.document.withholds, bench.document.id, message, example)
+        findings.add_finding(bench.document.withholds_mark, bench.document.id, message, example)
         return
     assert outcome.result is not None
-    facts = outcome.result.facts
+    facts = outcome.result.submission_index
     leaves = [
         leaf
         for leaf in facts.leaves
-        if bench.reach.classify_leaf(facts, leaf, trial.item_numbers, 0) == OUTSIDE
+        if bench.read_scope.classify_leaf(facts, leaf, trial.item_numbers, 0) == OUTSIDE
     ]
     findings.checked += len(leaves)
 
@@ -194,7 +198,7 @@ def _check_outside_leaves(bench: TrialBench, trial: DrawnTrial, findings: ProofF
         )
         name = (leaf.path or leaf.pointer) if leaf is not None else bench.document.id
         findings.add_finding(
-            bench.document.withholds, name, "a value outside the read set changes the request", at
+            bench.document.withholds_mark, name, "a value outside the read set changes the request", at
         )
 
 
@@ -209,11 +213,11 @@ def _check_forwarded_leaves(bench: TrialBench, trial: DrawnTrial, findings: Proo
     """Change forwarded values, one for each path of the submission: the request must change."""
     result = trial.outcome.result
     assert result is not None
-    for entry in result.accounts.entries:
+    for entry in result.ledger.entries:
         leaf, fate = entry.leaf, entry.fates[0]
         if fate is None or fate.fate != "forwarded" or _classify_leaf(bench, trial, leaf) != INSIDE:
             continue
-        source = bench.reach.find_field(leaf)
+        source = bench.read_scope.find_field(leaf)
         name = f"{source.name if source is not None else leaf.path}/{leaf.attribute or ''}"
         if not bench.is_first_try("inside", name):
             continue

@@ -53,12 +53,12 @@ class TrialOutcome:
 
 @dataclass(slots=True)
 class TrialBench:
-    """The state of the trials of one document; `tried` counts the splits."""
+    """The state of the trials of one document; `split_count` counts the splits."""
 
     bundle: MappingBundle
     document: DocumentMapping
-    reach: ReadScope
-    tried: int = 0
+    read_scope: ReadScope
+    split_count: int = 0
     shown_fields: dict[str, set[str]] = field(default_factory=dict)
 
     @classmethod
@@ -68,7 +68,7 @@ class TrialBench:
 
     def split_root(self, root: etree._Element) -> TrialOutcome:
         """Split a submission and return the outcome."""
-        self.tried += 1
+        self.split_count += 1
         try:
             result = split_submission(root, self.bundle, make_placeholder_numbers(root))
         except GatewayError as error:
@@ -104,7 +104,7 @@ class DrawnTrial:
     def submission_index(self) -> SubmissionIndex:
         """Return the submission index; it must have been possible to split the submission."""
         assert self.outcome.result is not None
-        return self.outcome.result.facts
+        return self.outcome.result.submission_index
 
     @property
     def item_numbers(self) -> tuple[str, ...]:
@@ -162,7 +162,7 @@ def remove_node(element: etree._Element, attribute: str | None) -> Iterator[None
 
 def list_other_values(bench: TrialBench, leaf: Leaf, seed: str) -> Iterator[str]:
     """Yield values that differ from the leaf's own, those of its shape first."""
-    source = bench.reach.find_field(leaf)
+    source = bench.read_scope.find_field(leaf)
     draws = SeededDraws(f"{seed}/{leaf.pointer}")
     if source is not None:
         kind = source.shape
@@ -200,7 +200,7 @@ def add_noise(bench: TrialBench, trial: DrawnTrial) -> etree._Element:
     item_path = f"{{{DEC}}}" + f"/{{{DEC}}}".join(ITEM_PATH.split("/")[1:])
     items = declaration.findall(item_path)
     for meaning in bench.bundle.dictionary.meanings.values():
-        if meaning.path in bench.reach.listed or meaning.per not in ("header", "item"):
+        if meaning.path in bench.read_scope.read_paths or meaning.per not in ("header", "item"):
             continue
         if meaning.supplement and supplement is not None:
             _add_supplement(supplement, meaning)
@@ -214,6 +214,7 @@ def add_noise(bench: TrialBench, trial: DrawnTrial) -> etree._Element:
 
 
 def _add_supplement(supplement: etree._Element, meaning: CommonMeaning) -> None:
+    """Add a supplement value of `meaning` with the text `noise`, for item 1 if it is stated per item."""
     value = etree.SubElement(supplement, f"{{{SUB}}}Value", path=meaning.path, wcoID=meaning.wco)
     if meaning.per == "item":
         value.set("item", "1")
@@ -221,6 +222,7 @@ def _add_supplement(supplement: etree._Element, meaning: CommonMeaning) -> None:
 
 
 def _add_declared_elements(base: etree._Element, names: tuple[str, ...]) -> None:
+    """Add the missing elements of the path `names` below `base`; the last one gets a text if empty."""
     element = base
     for name in names:
         child = element.find(f"{{{DEC}}}{name}")
@@ -230,6 +232,7 @@ def _add_declared_elements(base: etree._Element, names: tuple[str, ...]) -> None
 
 
 def _add_neighbor_application(bench: TrialBench, root: etree._Element) -> None:
+    """Add an application for another document to `root`, with fields of the same names as the tested one."""
     names = [name for name in bench.bundle.documents if name != bench.document.id]
     application = etree.SubElement(
         root, f"{{{SUB}}}Application", id=_NEIGHBOUR, document=(names or ["NONE"])[0]
@@ -253,7 +256,7 @@ _JUDGED: Final = (VALUE_DOES_NOT_FIT, CODE_UNKNOWN, RULE_BROKEN, SOURCES_DISAGRE
 _KEYS: Final = ("path", "item", "n", "sequence", "wcoID", "formatCode")
 
 
-def try_totality(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
+def check_totality_of_trial(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
     """Evaluate a drawn submission, and the same with each leaf left out, once for each name."""
     findings.checked += 1
     if not _check_served(bench, trial, findings):
@@ -269,7 +272,7 @@ def try_totality(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) 
 
 def _list_omissions(bench: TrialBench, leaf: Leaf) -> list[tuple[etree._Element, str | None, str]]:
     """Return the nodes that can be left out for a leaf: itself, and the group element around it."""
-    source = bench.reach.find_field(leaf)
+    source = bench.read_scope.find_field(leaf)
     base = f"{source.name if source is not None else leaf.path}/{leaf.attribute or ''}"
     omissions: list[tuple[etree._Element, str | None, str]] = [(leaf.element, leaf.attribute, base)]
     parent = leaf.element.getparent()
@@ -297,6 +300,7 @@ def _check_served(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings)
 
 
 def _report_crash(bench: TrialBench, outcome: TrialOutcome, at: str, findings: ProofFindings) -> None:
+    """Add the finding that a request was invalid under the schema of its own document."""
     assert outcome.error is not None
     message = f"the request breaks its own schema ({outcome.error.problem.id} {outcome.error.detail[:200]})"
     findings.add_finding(bench.document.mark, outcome.error.location, message, at)
@@ -339,7 +343,7 @@ def _try_omission(
     if _is_demanded(bench, leaf) and attribute is None and element is leaf.element:
         missing = [t for t in outcome.result.problems if t.problem is FIELD_MISSING]
         if outcome.request is not None or not missing:
-            source = bench.reach.find_field(leaf)
+            source = bench.read_scope.find_field(leaf)
             name = source.name if source is not None else leaf.path
             message = "mandatory, and its lack is not named (no GW503 with a pointer)"
             findings.add_finding(_get_place_mark(bench, leaf), name, message, at)
@@ -347,7 +351,7 @@ def _try_omission(
 
 def _is_demanded(bench: TrialBench, leaf: Leaf) -> bool:
     """Return whether the mapping requires the leaf: the only value of a mandatory field or meaning."""
-    source = bench.reach.find_field(leaf)
+    source = bench.read_scope.find_field(leaf)
     if source is None or leaf.value.strip() == "":
         return False
     if isinstance(source, UniqueField):
@@ -356,7 +360,8 @@ def _is_demanded(bench: TrialBench, leaf: Leaf) -> bool:
 
 
 def _get_place_mark(bench: TrialBench, leaf: Leaf) -> SourceMark:
-    source = bench.reach.find_field(leaf)
+    """Return the line of the mapping that asks for a leaf or needs it, else that of the document."""
+    source = bench.read_scope.find_field(leaf)
     if isinstance(source, UniqueField):
         return source.mark
     return next((n.mark for n in bench.document.needs if n.meaning is source), bench.document.mark)

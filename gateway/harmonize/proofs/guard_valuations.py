@@ -99,7 +99,7 @@ class GuardWorld:
 
         Raise `TooManyCombinationsError` where there are more than `MOST_COMBINATIONS`.
         """
-        names = self._close_names(conditions)
+        names = self._list_deciding_names(conditions)
         domains = [self._list_domain(self._sources[name]) for name in names]
         number = 1
         for domain in domains:
@@ -121,7 +121,7 @@ class GuardWorld:
         when = ask.requirement.when
         return when is None or not ask.requirement.forbidden_otherwise or when.is_satisfied(valuation)
 
-    def _close_names(self, conditions: Iterable[Condition]) -> list[str]:
+    def _list_deciding_names(self, conditions: Iterable[Condition]) -> list[str]:
         """Return the names that conditions read, and the names that decide whether these are given."""
         pending, names = list(conditions), []
         while pending:
@@ -135,6 +135,7 @@ class GuardWorld:
         return names
 
     def _find_condition(self, source: Field) -> Condition | None:
+        """Return the condition under which `source` must be given, else None."""
         if isinstance(source, UniqueField):
             return self._requirements[source.name].when
         need = self._needs.get(source.name)
@@ -145,6 +146,7 @@ class GuardWorld:
         return values if self._is_always_given(source) else [*values, None]
 
     def _is_always_given(self, source: Field) -> bool:
+        """Return whether every valid submission has a value of `source`: it and its group are mandatory."""
         if isinstance(source, UniqueField):
             outer = self._outer[source.name]
             outer_given = not outer or self._requirements[outer].mandatory
@@ -153,6 +155,7 @@ class GuardWorld:
         return need is not None and need.mandatory
 
     def _is_admissible(self, valuation: Valuation) -> bool:
+        """Return whether a valid submission can have these values, by the requirements of their fields."""
         for name, text in valuation.values.items():
             source = self._sources[name]
             when = self._find_condition(source)
@@ -167,6 +170,7 @@ class GuardWorld:
 
 
 def _combine_values(names: Iterable[str], values: Iterable[_TrialText | None]) -> Valuation:
+    """Return the valuation that gives each of `names` its text and unit in `values`; None means no value."""
     texts = dict(zip(names, values, strict=True))
     return Valuation(
         {name: None if trial_text is None else trial_text.text for name, trial_text in texts.items()},
@@ -212,7 +216,7 @@ def _list_value_classes(source: Field, tests: list[ValueTest]) -> list[str]:
     numbers = [t.values[0] for t in tests if t.operator not in ("is", "in", "present")]
     allowed = [value for value in dict.fromkeys(named_values) if shape.find_violation(value) is None]
     classes = (
-        _drop_equal_values(allowed, tests) if any(test.listed is not None for test in tests) else allowed
+        _drop_equal_values(allowed, tests) if any(test.code_list is not None for test in tests) else allowed
     )
     if shape.kind in _NUMBERS:
         classes += [text for text in _list_near_numbers(numbers, shape) if text not in classes]
@@ -231,7 +235,7 @@ def _drop_equal_values(values: list[str], tests: list[ValueTest]) -> list[str]:
 def _list_near_numbers(numbers: list[str], shape: ValueShape) -> Iterator[str]:
     """Yield the numbers at, just below and just above each threshold that the shape allows."""
     points = sorted({Decimal(number) for number in numbers})
-    step = Decimal(1).scaleb(-(shape.fraction or 0))
+    step = Decimal(1).scaleb(-(shape.fraction_digits or 0))
     for point in points:
         # A threshold with more decimals than the shape lies between two of its numbers.
         below = point.quantize(step, rounding=ROUND_FLOOR)
@@ -250,5 +254,5 @@ def _find_other_value(shape: ValueShape, values: list[str]) -> list[str]:
             else []
         )
     if shape.kind in _NUMBERS:
-        return [] if values else [shape.low or "1"]
+        return [] if values else [shape.min_value or "1"]
     return [_ANY_TEXT]

@@ -23,7 +23,7 @@ from gateway.harmonize.language import (
     UniqueField,
     list_conditions,
     list_guard_tests,
-    list_whole_lines,
+    list_unsplit_mapping_lines,
     localize_moment,
     may_have_several_units,
     walk_fields,
@@ -42,8 +42,8 @@ from gateway.harmonize.samples import SeededDraws, draw_text
 from gateway.harmonize.split import split_text
 
 _DRAWN = 12
-_MOST_CODES = 1_000
-_MOST_SETTINGS = 8
+_MAX_CODES = 1_000
+_MAX_SETTINGS = 8
 _ZONELESS: Final = "CCYYMMDDHHMMSS"
 _ZONE: Final = re.compile(r"(?<=T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})?$")
 _ITEM_NUMBER: Final = f"{ITEM_PATH}/SequenceNumeric"
@@ -53,7 +53,7 @@ _NO_SOURCE = ("const", "hub", "count", "index")
 def prove_lossless(document: DocumentMapping) -> ProofFindings:
     """Return the undeclared losses of a document's lines, from its text alone."""
     findings = ProofFindings("lossless")
-    lines = list(list_whole_lines(document))
+    lines = list(list_unsplit_mapping_lines(document))
     exact = {s.name for line in lines if _is_plain_line(line) for s in list_value_reads(line)}
     for line in lines:
         if line.content is None:
@@ -68,7 +68,7 @@ def prove_lossless(document: DocumentMapping) -> ProofFindings:
 
 
 def _is_plain_line(line: MappingLine) -> bool:
-    """Return whether a line puts one field or meaning so that it can be read back from the line alone."""
+    """Return whether a line writes one field or meaning that can be read back from the line alone."""
     content = line.content
     return (
         content is not None
@@ -90,11 +90,11 @@ def _check_residue(line: MappingLine, exact: set[str], findings: ProofFindings) 
 
 
 def _check_code_words(line: MappingLine, exact: set[str], findings: ProofFindings) -> None:
-    """Report a code that is put only by a translation that cannot be inverted."""
+    """Report a code that only a translation without inverse can write."""
     content = line.content
     if content is None or not isinstance(content.source, FieldValue):
         return
-    lists = [step.codes for step in content.steps if isinstance(step, TranslationStep)]
+    lists = [step.code_list for step in content.steps if isinstance(step, TranslationStep)]
     if all(codes.direction == "both" for codes in lists):
         return
     for source in list_value_reads(line):
@@ -107,7 +107,7 @@ def _check_code_words(line: MappingLine, exact: set[str], findings: ProofFinding
 def _check_item_identity(document: DocumentMapping, findings: ProofFindings) -> None:
     """Report items with a key other than their sequence number, since only that is unique."""
     for target in document.root.walk_elements():
-        each = target.each
+        each = target.repetition
         if each is None or each.over != "item" or not isinstance(each.key, CommonMeaning):
             continue
         findings.checked += 1
@@ -117,7 +117,7 @@ def _check_item_identity(document: DocumentMapping, findings: ProofFindings) -> 
 
 
 def _check_units(lines: list[MappingLine], findings: ProofFindings) -> None:
-    """Report a number that is put without its unit or currency where several are possible.
+    """Report a number that is written without its unit or currency where several are possible.
 
     The unit of a total follows from all its values, so no line of the single values gives it.
     """
@@ -136,10 +136,10 @@ def _check_units(lines: list[MappingLine], findings: ProofFindings) -> None:
         if source.attribute in (None, "cid"):
             continue
         findings.checked += 1
-        several = len(source.units) > 1 if isinstance(source, UniqueField) else True
+        has_several_units = len(source.units) > 1 if isinstance(source, UniqueField) else True
         totalled = isinstance(content.source, Sum) and source.attribute == "unitCode"
         is_unit_put = id(line.target) in complete if totalled else source.name in carried
-        if several and not is_unit_put:
+        if has_several_units and not is_unit_put:
             unit_kind = "currency" if source.attribute == "currencyID" else "unit"
             units = source.units[:2] if isinstance(source, UniqueField) else ("two units",)
             number = "total" if totalled else "number"
@@ -154,8 +154,8 @@ def _check_read_back(line: MappingLine, content: ConvertedSource, findings: Proo
     shape = content.source.infer_shape()
     draws = SeededDraws(f"{line.mark}")
     codes = shape.codes
-    texts = codes[:_MOST_CODES] if codes is not None else [draw_text(draws, shape) for _ in range(_DRAWN)]
-    for setting in list(list_settings(content))[:_MOST_SETTINGS]:
+    texts = codes[:_MAX_CODES] if codes is not None else [draw_text(draws, shape) for _ in range(_DRAWN)]
+    for setting in list(list_settings(content))[:_MAX_SETTINGS]:
         for text in texts:
             if not _is_value_read_back(line, text, setting, findings):
                 return
@@ -164,6 +164,10 @@ def _check_read_back(line: MappingLine, content: ConvertedSource, findings: Proo
 def _is_value_read_back(
     line: MappingLine, text: str, setting: ConversionSetting, findings: ProofFindings
 ) -> bool:
+    """Return whether `text`, written by `line`, is read back as the declared loss allows; else add a finding.
+
+    A text that the line cannot write counts as read back.
+    """
     content = line.content
     assert content is not None
     written = convert_if_fitting(content, text, setting)
@@ -188,21 +192,21 @@ def _fits_target(line: MappingLine, written: str) -> bool:
     """Return whether the line's target accepts the text; a violation is GW506 and is not sent."""
     if line.attribute is not None:
         return line.attribute.shape.find_violation(written) is None
-    if line.target.part is None:
+    if line.target.text_piece is None:
         return line.target.shape.find_violation(written) is None
-    cut = split_text(written, line.target.part)
+    cut = split_text(written, line.target.text_piece)
     return cut is not None and "".join(cut) == written
 
 
 def _remove_zone(content: ConvertedSource, text: str) -> str:
     """Remove the zone of a time that the form CCYYMMDDHHMMSS writes: the form declares that loss."""
     for step in content.steps:
-        if isinstance(step, FormatStep) and step.name == _ZONELESS:
+        if isinstance(step, FormatStep) and step.format_name == _ZONELESS:
             return _ZONE.sub("", localize_moment(text, step.zone))
     return text
 
 
-def try_lossless(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
+def check_losslessness_of_trial(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:
     """Check the fate of every leaf and the source of every value of one drawn submission; read it back."""
     result, request = trial.outcome.result, trial.outcome.request
     if result is None:
@@ -210,16 +214,16 @@ def try_lossless(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) 
     for leaf in result.unaccounted_leaves:
         message = "a leaf has no fate: neither forwarded nor withheld nor consumed"
         findings.add_finding(
-            bench.document.withholds,
+            bench.document.withholds_mark,
             leaf.path or leaf.pointer,
             message,
             trial.describe_change(leaf, "is lost"),
         )
-    findings.checked += len(result.accounts.entries)
+    findings.checked += len(result.ledger.entries)
     if request is None:
         return
     reached = {leaf for origin in request.origins for leaf in origin.leaves}
-    for number, entry in enumerate(result.accounts.entries):
+    for number, entry in enumerate(result.ledger.entries):
         fate = entry.fates[0]
         if fate is not None and (fate.fate == "forwarded") != (number in reached):
             holds = "holds" if number in reached else "lacks"
@@ -267,6 +271,7 @@ def list_unit_notes(
 
 
 def _list_unknown_units(document: DocumentMapping, allowed_units: Collection[str]) -> Iterator[str]:
+    """Yield a note for each field whose units are not all in `allowed_units`; none if that is empty."""
     for ask in walk_fields(document.asks) if allowed_units else ():
         unknown = (
             [unit for unit in ask.units if unit not in allowed_units] if ask.attribute == "unitCode" else []
@@ -279,8 +284,9 @@ def _list_unknown_units(document: DocumentMapping, allowed_units: Collection[str
 
 
 def _list_factor_notes(document: DocumentMapping) -> Iterator[str]:
+    """Yield a note for each factor of a product whose unit the mapping does not state."""
     for check in document.checks:
-        for source in check.list_unsaid_factors():
+        for source in check.list_factors_without_unit():
             yield (
                 f"{check.mark} check {check.id} of {document.id}: {source.name} may be in different "
                 "units, and its number alone is multiplied. Say in which it counts, as "
@@ -289,6 +295,7 @@ def _list_factor_notes(document: DocumentMapping) -> Iterator[str]:
 
 
 def _list_condition_notes(document: DocumentMapping) -> Iterator[str]:
+    """Yield a note for each condition that compares the number of a quantity without regard to its unit."""
     for condition, mark, name in list_conditions(document):
         for test in list_guard_tests(condition):
             if (

@@ -52,35 +52,37 @@ class ReadScope:
     """The leaves of a submission that a document's request may depend on."""
 
     document: DocumentMapping
-    reads: ReadSet
+    read_set: ReadSet
     meanings: dict[tuple[str, bool], list[CommonMeaning]] = field(default_factory=dict)
     asks: dict[str, UniqueField] = field(default_factory=dict)
-    listed: set[str] = field(default_factory=set)
+    read_paths: set[str] = field(default_factory=set)
 
     @classmethod
     def from_document(cls, document: DocumentMapping, dictionary: DataDictionary) -> ReadScope:
         """Return the read scope of a document."""
-        reach = cls(document, build_read_set(document, dictionary))
+        read_scope = cls(document, build_read_set(document, dictionary))
         for ask in document.ask_names.values():
-            reach.asks[".".join(to_element_name(part) for part in ask.name.split("."))] = ask
-        for read in reach.reads.reads.values():
+            read_scope.asks[".".join(to_element_name(part) for part in ask.name.split("."))] = ask
+        for read in read_scope.read_set.entries_by_key.values():
             if isinstance(read.source, CommonMeaning):
-                reach.listed.add(read.source.path)
+                read_scope.read_paths.add(read.source.path)
                 if read.read_kinds - {"count"}:
-                    reach.meanings.setdefault(get_leaf_path(read.source), []).append(read.source)
-        return reach
+                    read_scope.meanings.setdefault(get_leaf_path(read.source), []).append(read.source)
+        return read_scope
 
     def classify_leaf(
-        self, facts: SubmissionIndex, leaf: Leaf, numbers: Collection[str], own_number: int
+        self, submission_index: SubmissionIndex, leaf: Leaf, numbers: Collection[str], own_number: int
     ) -> str:
         """Return whether a change of `leaf`'s value may change the request of application `own_number`.
 
-        ``inside``: its value or attribute is put; ``outside``: its value must make no
-        difference, though it may have to be present; ``open``: it is read as a guard or a key.
+        ``inside``: its value or attribute is written into the request; ``outside``: its value must make
+        no difference, though it may have to be present; ``open``: it is read as a guard or a key.
         """
         if leaf.application is not None:
-            return self._classify_answer(facts, leaf) if leaf.application == own_number else OUTSIDE
-        read_kinds = self.reads.find_read_kinds(leaf.path, in_item=leaf.item is not None)
+            return (
+                self._classify_answer(submission_index, leaf) if leaf.application == own_number else OUTSIDE
+            )
+        read_kinds = self.read_set.find_read_kinds(leaf.path, in_item=leaf.item is not None)
         if "key" in read_kinds:
             return OPEN
         if (leaf.item is not None and leaf.item not in numbers) or not read_kinds - {"count"}:
@@ -98,9 +100,13 @@ class ReadScope:
         meanings = self.meanings.get((leaf.path.partition("/@")[0], leaf.item is not None), [])
         return next((meaning for meaning in meanings if _is_chosen_value(meaning, leaf)), None)
 
-    def _classify_answer(self, facts: SubmissionIndex, leaf: Leaf) -> str:
+    def _classify_answer(self, submission_index: SubmissionIndex, leaf: Leaf) -> str:
+        """Return INSIDE for the text or own attribute of an answer to this document, else OPEN."""
         ask = self.asks.get(_get_dotted_name(leaf.element))
-        if ask is None or facts.applications[leaf.application or 0].get("document") != self.document.id:
+        if (
+            ask is None
+            or submission_index.applications[leaf.application or 0].get("document") != self.document.id
+        ):
             return OPEN
         return INSIDE if leaf.attribute in (None, ask.attribute) else OPEN
 

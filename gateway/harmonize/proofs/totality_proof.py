@@ -29,7 +29,7 @@ from gateway.harmonize.language import (
     ValueShape,
     describe_unreachable_bound,
     list_conditions,
-    list_whole_lines,
+    list_unsplit_mapping_lines,
     parse_simple_pattern,
 )
 from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError, Valuation
@@ -38,8 +38,8 @@ from gateway.harmonize.proofs.read_scope import find_attribute_source, list_valu
 from gateway.harmonize.proofs.value_conversion import convert_value, list_settings
 from gateway.wire import SourceMark
 
-_MOST_CODES = 5_000
-_MOST_SHOWN = 9
+_MAX_CODES = 5_000
+_MAX_SHOWN_UNITS = 9
 _NUMBERS = ("decimal", "integer")
 #: Replaces an unknown character of a text; no separator contains it.
 _ANY = "\0"
@@ -49,7 +49,7 @@ _WRITTEN_IN_TIMES = "-"
 def prove_totality(document: DocumentMapping) -> ProofFindings:
     """Return the findings about the totality of a document, from its text alone."""
     findings = ProofFindings("totality")
-    lines = list(list_whole_lines(document))
+    lines = list(list_unsplit_mapping_lines(document))
     world = GuardWorld(document, [condition for condition, _, _ in list_conditions(document)])
     _check_satisfiable_conditions(document, world, findings)
     for ask in document.ask_names.values():
@@ -61,8 +61,8 @@ def prove_totality(document: DocumentMapping) -> ProofFindings:
         _check_line_condition(line, world, findings)
         _check_code_coverage(line, findings)
     for target in document.root.walk_elements():
-        if target.content is None and target.each is not None:
-            _check_repetition_bounds(target, target.each, findings)
+        if target.content is None and target.repetition is not None:
+            _check_repetition_bounds(target, target.repetition, findings)
     for line in lines:
         _check_value_sizes(line, findings)
         _check_converted_dimension(line, findings)
@@ -95,14 +95,14 @@ def _check_compared_units(check: DocumentCheck, findings: ProofFindings) -> None
     if not isinstance(compared, UniqueField) or compared.attribute is None or bound is None:
         return
     findings.checked += 1
-    units = ", ".join(compared.units[:_MOST_SHOWN])
+    units = ", ".join(compared.units[:_MAX_SHOWN_UNITS])
     if not isinstance(bound, str) and bound.attribute is not None:
         # A common meaning may have any unit.
         if isinstance(bound, UniqueField) and not _has_common_unit(check, compared, bound):
-            relation = "the same unit" if check.same_unit else "units of one dimension"
+            relation = "the same unit" if check.compares_same_unit_only else "units of one dimension"
             message = f"{compared.name} and {bound.name} never have {relation}, so they are never compared"
             findings.add_finding(
-                check.mark, check.id, message, f"{units} and {', '.join(bound.units[:_MOST_SHOWN])}"
+                check.mark, check.id, message, f"{units} and {', '.join(bound.units[:_MAX_SHOWN_UNITS])}"
             )
     elif compared.type != "amount" and len(compared.units) > 1 and not _is_zero(bound):
         message = f"{compared.name} may be in one of several units, and what it is compared with has none"
@@ -113,7 +113,7 @@ def _has_common_unit(check: DocumentCheck, compared: UniqueField, bound: UniqueF
     """Return whether two fields may have one unit, or quantities of one dimension that are converted."""
     if set(compared.units) & set(bound.units):
         return True
-    if check.same_unit or compared.attribute != "unitCode":
+    if check.compares_same_unit_only or compared.attribute != "unitCode":
         return False
     dimensions, bound_dimensions = (
         {unit.dimension for code in source.units if (unit := check.units.get(code)) is not None}
@@ -191,8 +191,8 @@ def _check_line_condition(line: MappingLine, world: GuardWorld, findings: ProofF
         return
     conditions = [*line.conditions, source.requirement.when]
     for valuation in _list_combinations(world, conditions, findings, line.mark, line.path):
-        open_now = all(condition.is_satisfied(valuation) for condition in line.conditions)
-        if open_now and not world.is_required(source, valuation):
+        is_line_written = all(condition.is_satisfied(valuation) for condition in line.conditions)
+        if is_line_written and not world.is_required(source, valuation):
             message = f"the line is due where the field {source.name} ({source.mark}) need not be given"
             findings.add_finding(line.mark, line.path, message, str(valuation))
             return
@@ -206,7 +206,7 @@ def _check_code_coverage(line: MappingLine, findings: ProofFindings) -> None:
     shape = line.content.source.infer_shape()
     codes = shape.codes if shape.codes is not None else ("1",) if shape.kind in _NUMBERS else ()
     tried = itertools.product(codes, list_settings(line.content)) if line.content.steps else iter(())
-    for code, setting in itertools.islice(tried, _MOST_CODES):
+    for code, setting in itertools.islice(tried, _MAX_CODES):
         findings.checked += 1
         try:
             written = convert_value(line.content, code, setting)
@@ -215,7 +215,7 @@ def _check_code_coverage(line: MappingLine, findings: ProofFindings) -> None:
                 _add_uncovered_finding(line, f"{code}{setting}", misfit.detail, findings)
                 return
             continue
-        plain = line.attribute is None and line.target.part is None and shape.codes is not None
+        plain = line.attribute is None and line.target.text_piece is None and shape.codes is not None
         violation = line.target.shape.find_violation(written) if written is not None and plain else None
         if violation is not None:
             example = f"{_describe_reads(line)} = {code}{setting}"
@@ -224,6 +224,7 @@ def _check_code_coverage(line: MappingLine, findings: ProofFindings) -> None:
 
 
 def _check_unit_coverage(line: MappingLine, findings: ProofFindings) -> None:
+    """Add a finding if a unit that the field allows has no translation in the code list of the attribute."""
     via = line.attribute.via if line.attribute is not None else None
     carried = find_attribute_source(line)
     if isinstance(carried, UniqueField) and via is not None:
@@ -242,11 +243,11 @@ def _add_uncovered_finding(line: MappingLine, code: str, detail: str, findings: 
 def _check_value_sizes(line: MappingLine, findings: ProofFindings) -> None:
     """Report a code that its target rejects; an open text that is too long is GW506 at run time."""
     content = line.content
-    if content is None or content.steps or line.target.part is not None or line.attribute is not None:
+    if content is None or content.steps or line.target.text_piece is not None or line.attribute is not None:
         return
-    if line.target.empty:
+    if line.target.has_no_text:
         return
-    for code in (content.source.infer_shape().codes or ())[:_MOST_CODES]:
+    for code in (content.source.infer_shape().codes or ())[:_MAX_CODES]:
         findings.checked += 1
         violation = line.target.shape.find_violation(code)
         if violation is not None:
@@ -266,11 +267,11 @@ def _check_converted_dimension(line: MappingLine, findings: ProofFindings) -> No
         source for source in list_value_reads(line) if isinstance(source, CommonMeaning) and source.dimension
     ]
     for step in steps if len(measures) == 1 else ():
-        if isinstance(step, UnitConversion) and (unit := step.units.get(step.to)) is not None:
+        if isinstance(step, UnitConversion) and (unit := step.units.get(step.target_unit)) is not None:
             findings.checked += 1
             if unit.dimension != measures[0].dimension:
                 message = (
-                    f"a measure of {measures[0].dimension} is converted to {step.to}, "
+                    f"a measure of {measures[0].dimension} is converted to {step.target_unit}, "
                     f"a unit of {unit.dimension}"
                 )
                 example = f"{measures[0].name} in any unit of {measures[0].dimension}"
@@ -281,37 +282,40 @@ def _describe_reads(line: MappingLine) -> str:
     return ", ".join(source.name for source in list_value_reads(line)) or "const"
 
 
-def _check_repetition_bounds(target: TargetElement, each: Repetition, findings: ProofFindings) -> None:
+def _check_repetition_bounds(target: TargetElement, repetition: Repetition, findings: ProofFindings) -> None:
     """Report bounds of a repetition that a valid submission can fall below or exceed."""
     findings.checked += 1
-    low, high = each.bound.low, each.bound.high
-    if each.over == "item":
+    low, high = repetition.bound.low, repetition.bound.high
+    if repetition.over == "item":
         if low > 1:
             findings.add_finding(
-                each.mark, target.name, f"at least {low} items are demanded", "an application for 1 item"
+                repetition.mark,
+                target.name,
+                f"at least {low} items are demanded",
+                "an application for 1 item",
             )
         return
-    conditional = target.when is not None or each.when is not None
-    if each.ask is None:
+    conditional = target.when is not None or repetition.when is not None
+    if repetition.ask is None:
         # Too few occurrences of a dictionary group are reported at run time: GW503 with a pointer.
         return
-    ask = each.ask
+    ask = repetition.ask
     least = max(ask.repeat.low, 1) if ask.requirement.mandatory and not conditional else 0
     if low > least:
         findings.add_finding(
-            each.mark,
+            repetition.mark,
             target.name,
             f"at least {low} are demanded, {ask.name} may have {least}",
             f"{least} × {ask.name}",
         )
     if high < max(ask.repeat.high, 1):
         message = f"at most {high} fit, {ask.name} may be given {ask.repeat.high} times"
-        findings.add_finding(each.mark, target.name, message, f"{ask.repeat.high} × {ask.name}")
+        findings.add_finding(repetition.mark, target.name, message, f"{ask.repeat.high} × {ask.name}")
 
 
 def list_separator_clashes(document: DocumentMapping) -> Iterator[tuple[MappingLine, ConvertedSource, str]]:
     """Yield each part of a concatenation whose every value contains the separator: line, part, separator."""
-    for line in list_whole_lines(document):
+    for line in list_unsplit_mapping_lines(document):
         source = None if line.content is None else line.content.source
         if isinstance(source, Concatenation):
             for part in source.parts:
@@ -325,10 +329,10 @@ def _always_contains(shape: ValueShape, text: str) -> bool:
         return bool(shape.codes) and all(text in code for code in shape.codes)
     if shape.kind in ("date", "moment"):
         return text == _WRITTEN_IN_TIMES
-    return shape.pattern is not None and text in _write_certain_part(shape.pattern)
+    return shape.pattern is not None and text in _build_certain_text(shape.pattern)
 
 
-def _write_certain_part(pattern: str) -> str:
+def _build_certain_text(pattern: str) -> str:
     """Return the characters that each text of a simple pattern has, with `_ANY` where they differ."""
     text = ""
     for part in parse_simple_pattern(pattern):

@@ -14,7 +14,7 @@ from gateway.harmonize.language import (
     UnitConversion,
 )
 
-_MOST_BESIDE = 400
+_MAX_SECOND_KEYS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +35,10 @@ def list_settings(content: ConvertedSource) -> Iterator[ConversionSetting]:
     units: list[str | None] = [None]
     for step in content.steps:
         if isinstance(step, TranslationStep) and step.paired_field is not None:
-            besides = list(step.paired_field.shape.codes or ())[:_MOST_BESIDE]
+            besides = list(step.paired_field.shape.codes or ())[:_MAX_SECOND_KEYS]
         if isinstance(step, UnitConversion):
             carried = content.source.find_attribute_carrier()
-            units = list(carried.units) if isinstance(carried, UniqueField) else [step.to]
+            units = list(carried.units) if isinstance(carried, UniqueField) else [step.target_unit]
     yield from (ConversionSetting(second_key, unit) for second_key in besides for unit in units)
 
 

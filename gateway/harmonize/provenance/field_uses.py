@@ -31,7 +31,7 @@ from gateway.harmonize.language import (
     UnitConversion,
     build_read_set,
     list_guard_tests,
-    list_lines,
+    list_mapping_lines,
     to_element_name,
     walk_fields,
 )
@@ -135,11 +135,11 @@ def list_transforms(line: MappingLine) -> tuple[str, ...]:
         texts = [text for text in texts if text]
     if line.attribute is not None and line.attribute.via is not None:
         texts.append(f"via {line.attribute.via.name}@{line.attribute.via.version}")
-    part = line.target.part if line.attribute is None else None
+    part = line.target.text_piece if line.attribute is None else None
     if part is not None:
-        size = f"{part.chars} characters" if part.octets is None else f"{part.octets} octets"
+        size = f"{part.max_characters} characters" if part.octets is None else f"{part.octets} octets"
         charset = "" if part.octets is None else f" of {part.charset}"
-        texts.append(f"split, piece {part.number + 1} of {part.of}, {size}{charset}")
+        texts.append(f"split, piece {part.piece_number + 1} of {part.piece_count}, {size}{charset}")
     return tuple(texts)
 
 
@@ -164,7 +164,7 @@ def list_uses(document: DocumentMapping, dictionary: DataDictionary) -> Iterator
     An entry of the read set without a specific text is described by its role alone.
     """
     reported: set[tuple[str, SourceMark]] = set()
-    reads = build_read_set(document, dictionary).reads.values()
+    reads = build_read_set(document, dictionary).entries_by_key.values()
     for use in (
         *_list_written_uses(document),
         *_list_choice_uses(document),
@@ -189,7 +189,7 @@ def list_uses(document: DocumentMapping, dictionary: DataDictionary) -> Iterator
 
 
 def _list_written_uses(document: DocumentMapping) -> Iterator[FieldUse]:
-    for line in list_lines(document):
+    for line in list_mapping_lines(document):
         role = "attribute" if line.read_attribute else "value"
         for field in line.read_fields:
             yield FieldUse(field.name, role, f"written to {line.path}", line.mark)
@@ -197,7 +197,7 @@ def _list_written_uses(document: DocumentMapping) -> Iterator[FieldUse]:
 
 def _list_choice_uses(document: DocumentMapping) -> Iterator[FieldUse]:
     """Yield the uses as key or count: keys of a look-up, second keys of a translation, counted groups."""
-    for line in list_lines(document):
+    for line in list_mapping_lines(document):
         if line.content is None:
             continue
         names = {field.name for field in line.read_fields}
@@ -209,24 +209,26 @@ def _list_choice_uses(document: DocumentMapping) -> Iterator[FieldUse]:
 
 
 def _list_repetition_uses(document: DocumentMapping) -> Iterator[FieldUse]:
+    """Yield the uses of fields by repeated elements: as the key of occurrences, or for their number."""
     for target in document.root.walk_elements():
-        if target.each is not None and target.each.key is not None:
-            description = f"the key of each {target.each.group} in {target.name}"
-            yield FieldUse(target.each.key.name, "key", description, target.each.mark)
-        elif target.each is not None:
+        if target.repetition is not None and target.repetition.key is not None:
+            description = f"the key of each {target.repetition.group} in {target.name}"
+            yield FieldUse(target.repetition.key.name, "key", description, target.repetition.mark)
+        elif target.repetition is not None:
             description = f"one {target.name} for each"
-            yield FieldUse(target.each.group, "count", description, target.each.mark)
+            yield FieldUse(target.repetition.group, "count", description, target.repetition.mark)
 
 
 def _list_guard_uses(document: DocumentMapping) -> Iterator[FieldUse]:
+    """Yield the uses of fields by conditions: of elements, of repetitions and of requirements."""
     guards = [
         (target.when, f"decides whether {target.name} is written", target.mark)
         for target in document.root.walk_elements()
     ]
     guards += [
-        (target.each.when, f"decides which {target.name} are written", target.each.mark)
+        (target.repetition.when, f"decides which {target.name} are written", target.repetition.mark)
         for target in document.root.walk_elements()
-        if target.each is not None
+        if target.repetition is not None
     ]
     guards += [
         (ask.requirement.when, f"decides whether {ask.name} must be given", ask.mark)
@@ -266,13 +268,14 @@ def _describe_source(source: SourceExpression) -> str:
 
 
 def _describe_step(step: ConversionStep) -> str:
+    """Return a conversion step in words, such as `via LIST@VERSION` or `form NAME`."""
     if isinstance(step, TranslationStep):
         second_key = "" if step.paired_field is None else f" with {step.paired_field.name}"
-        return f"via {step.codes.name}@{step.codes.version}{second_key}"
+        return f"via {step.code_list.name}@{step.code_list.version}{second_key}"
     if isinstance(step, UnitConversion):
-        return f"convert to {step.to}, {step.rounding} to {step.decimals} decimals"
+        return f"convert to {step.target_unit}, {step.rounding} to {step.decimals} decimals"
     unknown = f", {step.unknown} where the time is unknown" if step.unknown else ""
-    return f"form {step.name}{unknown}"
+    return f"form {step.format_name}{unknown}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +322,7 @@ class FieldFinder:
         self._lines: dict[str, Mapping[str, MappingLine]] = {}
         self._uses: dict[str, tuple[FieldUse, ...]] = {}
 
-    def find_at(self, location: str, document: str = "") -> tuple[FieldStory, ...]:
+    def find_by_location(self, location: str, document: str = "") -> tuple[FieldStory, ...]:
         """Return the stories for a pointer, a path of names, or a name: meanings first, then asked fields.
 
         With `document`, only the uses and the fields of that document are included.
@@ -365,6 +368,7 @@ class FieldFinder:
         return tuple(stories)
 
     def _make_common_story(self, meaning: CommonMeaning, documents: list[DocumentMapping]) -> FieldStory:
+        """Return all uses of a common meaning by those of `documents` that need it."""
         uses = []
         for document in documents:
             need = next(
@@ -387,6 +391,7 @@ class FieldFinder:
         )
 
     def _make_field_story(self, ask: UniqueField, document: DocumentMapping) -> FieldStory:
+        """Return the use of a field that only `document` asks, with its place in the submission."""
         requirement = ask.requirement
         description = "mandatory" if requirement.mandatory else "optional"
         if requirement.when is not None:
@@ -420,7 +425,7 @@ class FieldFinder:
 
     def _get_lines(self, document: DocumentMapping) -> Mapping[str, MappingLine]:
         if document.id not in self._lines:
-            self._lines[document.id] = {line.path: line for line in list_lines(document)}
+            self._lines[document.id] = {line.path: line for line in list_mapping_lines(document)}
         return self._lines[document.id]
 
     def _get_uses(self, document: DocumentMapping) -> tuple[FieldUse, ...]:
@@ -430,6 +435,7 @@ class FieldFinder:
 
 
 def _list_meanings(bundle: MappingBundle, location: str) -> Iterator[CommonMeaning]:
+    """Yield the meanings named by `location` (name, path or pointer); else those inside that element."""
     if location in bundle.dictionary.meanings:
         yield bundle.dictionary.meanings[location]
         return

@@ -22,7 +22,7 @@ from gateway.harmonize.language import (
     MappingLine,
     UniqueField,
     find_item_identifiers,
-    list_lines,
+    list_mapping_lines,
     to_element_name,
 )
 from gateway.harmonize.notices import RequestPlace
@@ -127,7 +127,7 @@ class SubmissionExplainer:
     def __init__(self, bundle: MappingBundle, data: bytes, split_result: SplitResult) -> None:
         self.bundle = bundle
         self._split_result = split_result
-        self._root = split_result.facts.root
+        self._root = split_result.submission_index.root
         self._offsets = TreeByteRanges(data, self._root)
         self._locations = ElementLocations(self._root)
         self._texts: dict[str, dict[str, str]] = {}
@@ -144,8 +144,8 @@ class SubmissionExplainer:
         """
         numbers: dict[int, None] = {}
         for element, attribute in self._find_named_elements(location):
-            for number in self._split_result.facts.list_leaves_below(element):
-                leaf = self._split_result.facts.leaves[number]
+            for number in self._split_result.submission_index.list_leaves_below(element):
+                leaf = self._split_result.submission_index.leaves[number]
                 if attribute is None or (leaf.element is element and leaf.attribute == attribute):
                     numbers[number] = None
         return tuple(self._make_story(number, document, application) for number in numbers)
@@ -182,11 +182,11 @@ class SubmissionExplainer:
         return tuple(written)
 
     def _find_item(self, leaf: int) -> str | None:
-        return (self._split_result.facts.leaves[leaf].item or "").rstrip("+") or None
+        return (self._split_result.submission_index.leaves[leaf].item or "").rstrip("+") or None
 
     def get_spot(self, leaf: int) -> SubmissionSpot:
         """Return the place of a leaf, by its number in the submission index."""
-        indexed_leaf = self._split_result.facts.leaves[leaf]
+        indexed_leaf = self._split_result.submission_index.leaves[leaf]
         return self._make_spot(indexed_leaf)
 
     def _find_named_elements(self, location: str) -> list[tuple[etree._Element, str | None]]:
@@ -201,6 +201,10 @@ class SubmissionExplainer:
         return [(element, key) for key in keys if etree.QName(key).localname == name]
 
     def _find_by_xpath(self, path: str) -> list[tuple[etree._Element, str | None]]:
+        """Return the nodes of the submission that an XPath selects: each element, with an attribute or None.
+
+        Raise GW404 for a wrong XPath. Namespace prefixes are those of the submission and of the gateway.
+        """
         written = {p: uri for element in self._root.iter() for p, uri in element.nsmap.items() if p}
         spaces = written | list_xpath_namespaces(self._root) | PREFIXES
         try:
@@ -215,19 +219,20 @@ class SubmissionExplainer:
                 selected.append((node.getparent(), str(node.attrname)))
         return selected
 
-    def _make_story(self, number: int, only: str, application: str) -> LeafStory:
-        leaf = self._split_result.facts.leaves[number]
-        accounts = self._split_result.accounts
+    def _make_story(self, number: int, only_document: str, application: str) -> LeafStory:
+        """Return what happened to leaf `number` in each document; only in `only_document` if given."""
+        leaf = self._split_result.submission_index.leaves[number]
+        accounts = self._split_result.ledger
         outcomes = []
         for name, fate in zip(accounts.documents, accounts.entries[number].fates, strict=True):
-            if only not in ("", name):
+            if only_document not in ("", name):
                 continue
             document = self.bundle.documents.get(name)
             organisation = "" if document is None else document.organisation
             fate_name, rule = ("unaccounted", "") if fate is None else (fate.fate, str(fate.rule))
             reasons = () if document is None else tuple(self._list_reasons(document, leaf))
-            went = tuple(self._list_written(number, name, application))
-            outcomes.append(LeafOutcome(organisation, name, fate_name, rule, went, reasons))
+            written_values = tuple(self._list_written(number, name, application))
+            outcomes.append(LeafOutcome(organisation, name, fate_name, rule, written_values, reasons))
         return LeafStory(self._make_spot(leaf), tuple(self._list_names(leaf)), tuple(outcomes))
 
     def _list_reasons(self, document: DocumentMapping, leaf: Leaf) -> Iterator[tuple[str, str]]:
@@ -240,6 +245,7 @@ class SubmissionExplainer:
                 yield f"{use.role}: {use.description}", str(use.rule)
 
     def _list_written(self, leaf: int, document: str, application: str) -> Iterator[WrittenValue]:
+        """Yield the values that leaf number `leaf` gave to requests of `document` and `application`."""
         for request in self._list_requests(document, application):
             for origin in request.origins:
                 if leaf in origin.leaves:
@@ -249,7 +255,7 @@ class SubmissionExplainer:
         """Return the names of the fields and meanings that `document` reads from a leaf."""
         if leaf.application is None:
             return {meaning.name for meaning in find_common_meanings(self.bundle.dictionary, leaf.path)}
-        document_name = self._split_result.facts.applications[leaf.application].get("document")
+        document_name = self._split_result.submission_index.applications[leaf.application].get("document")
         ask = (
             None
             if document is None or document_name != document.id
@@ -263,13 +269,14 @@ class SubmissionExplainer:
             for meaning in find_common_meanings(self.bundle.dictionary, leaf.path):
                 yield meaning.name, meaning.ko, meaning.en
             return
-        name = str(self._split_result.facts.applications[leaf.application].get("document"))
+        name = str(self._split_result.submission_index.applications[leaf.application].get("document"))
         document = self.bundle.documents.get(name)
         ask = None if document is None else find_field_by_element(document, leaf.element)
         if ask is not None:
             yield ask.name, ask.ko, ask.en
 
     def _list_requests(self, document: str, application: str) -> Iterator[AgencyRequest]:
+        """Yield the requests of `document` and `application`; an empty text means any."""
         for request in self._split_result.requests:
             if document in ("", request.document) and application in ("", request.application):
                 yield request
@@ -282,10 +289,13 @@ class SubmissionExplainer:
 
     def _get_lines(self, document: str) -> Mapping[str, MappingLine]:
         if document not in self._lines:
-            self._lines[document] = {line.path: line for line in list_lines(self.bundle.documents[document])}
+            self._lines[document] = {
+                line.path: line for line in list_mapping_lines(self.bundle.documents[document])
+            }
         return self._lines[document]
 
     def _find_in_request(self, request: AgencyRequest, steps: tuple[PathStep, ...]) -> list[WrittenValue]:
+        """Return the values written in a request at the elements and attributes that `steps` select."""
         reading = self._read_request(request)
         wanted_paths: set[str] = set()
         for element, attribute in find_in_request(request.xml, steps):
@@ -300,10 +310,13 @@ class SubmissionExplainer:
         ]
 
     def _make_written(self, request: AgencyRequest, origin: ValueOrigin) -> WrittenValue:
+        """Return one written value of a request with its source, rule, conversions, loss and places."""
         line = self._get_lines(request.document).get(remove_positions(origin.target))
         lists = [self.bundle.lists.get(name) for name in _list_code_list_names(origin.transforms)]
         spots = tuple(self.get_spot(leaf) for leaf in origin.leaves)
-        composed = any(self._split_result.facts.leaves[leaf].normalized is not None for leaf in origin.leaves)
+        composed = any(
+            self._split_result.submission_index.leaves[leaf].normalized is not None for leaf in origin.leaves
+        )
         return WrittenValue(
             request.organisation,
             request.document,
@@ -341,7 +354,7 @@ class SubmissionExplainer:
         absent = []
         for path, line in self._get_lines(request.document).items():
             if path == names or path.startswith(f"{names}/"):
-                spots = tuple(self._list_gaps(request, line, steps))
+                spots = tuple(self._list_missing_places(request, line, steps))
                 if line.read_fields and not spots:
                     continue
                 name = " × ".join(field.name for field in line.read_fields)
@@ -364,7 +377,7 @@ class SubmissionExplainer:
                 )
         return absent
 
-    def _list_gaps(
+    def _list_missing_places(
         self, request: AgencyRequest, line: MappingLine, steps: tuple[PathStep, ...]
     ) -> Iterator[SubmissionSpot]:
         """Yield the places where the missing values of a line should be given."""
@@ -385,9 +398,15 @@ class SubmissionExplainer:
             yield from (self._make_gap_spot(pointer) for pointer in pointers)
 
     def _make_gap_spot(self, pointer: str) -> SubmissionSpot:
+        """Return the place where a missing value would be.
+
+        It is the leaf at `pointer` if there is one, else the nearest element around it, without a value.
+        """
         there = self._locations.find_element(pointer)
-        if there is not None and there in self._split_result.facts.texts:
-            return self.get_spot(self._split_result.facts.texts[there])  # given, but withheld by a condition
+        if there is not None and there in self._split_result.submission_index.text_leaf_numbers:
+            return self.get_spot(
+                self._split_result.submission_index.text_leaf_numbers[there]
+            )  # given, but a condition has withheld it
         nearest = self._locations.find_nearest_element(pointer)
         span = self._offsets.find_element_range(nearest)
         start, end = (0, 0) if span is None else (span.start, span.end)
@@ -401,13 +420,15 @@ class SubmissionExplainer:
         )
 
     def _get_application_id(self, request: AgencyRequest) -> str:
-        elements = self._split_result.facts.applications
+        """Return the pointer of the application of a request."""
+        elements = self._split_result.submission_index.applications
         return next(
             (build_pointer(element) for element in elements if element.get("id") == request.application),
             "APP[1]",
         )
 
     def _make_spot(self, leaf: Leaf) -> SubmissionSpot:
+        """Return the place of a leaf: pointer, XPath, line, value and range of octets."""
         span = self._offsets.find_content_range(leaf.element, leaf.attribute)
         pointer = self._locations.get_pointer(leaf.element, leaf.attribute)
         suffix = "" if leaf.attribute is None else f"/@{leaf.attribute}"

@@ -28,7 +28,7 @@ from gateway.harmonize.language import (
 )
 
 _LOSSES: Final = ("exact", "residue", "lossy")
-_MOST_CHARACTERS: Final = 60
+_MAX_QUOTED_CHARACTERS: Final = 60
 Occurrence = tuple[tuple[str, int], ...]
 
 
@@ -44,14 +44,19 @@ class InvertedValue:
 
 
 def get_home_occurrence(field: Field, occurrence: Occurrence) -> Occurrence:
-    """Return the part of `occurrence` that distinguishes the values of `field`: its item and its groups."""
+    """Return the part of `occurrence` that distinguishes the values of `field`: its item and its groups.
+
+    `occurrence` has the name and position of each repetition around a value. A name may end with `?` and the
+    line of a condition (``animal?110``); only the part before `?` is compared.
+    """
     if isinstance(field, UniqueField):
+        # A group of `a.b.c` is within the groups `a` and `a.b`.
         chain = {field.group[: match.start()] for match in re.finditer(r"\.|$", field.group)}
         per_item = field.home == "item"
     else:
         chain = set() if field.per in ("header", "item") else {name for name, _ in occurrence}
         per_item = field.path.startswith(f"{ITEM_PATH}/")
-    chain.add(field.name)  # for items grouped by this field
+    chain.add(field.name)  # items may be grouped by this field: then the repetition has its name
     if per_item:
         chain.add("application.items")
     return tuple(step for step in occurrence if step[0].partition("?")[0] in chain)
@@ -62,12 +67,12 @@ def compute_line_loss(content: ConvertedSource) -> str:
 
     A date written from a date loses nothing; only a value with a time would lose it.
     """
-    whole = content.source.infer_shape().kind in ("date", "day")
+    is_date_source = content.source.infer_shape().kind in ("date", "day")
     losses = [content.source.loss]
     losses += [
         step.loss
         for step in content.steps
-        if not (isinstance(step, FormatStep) and whole and step.name != "CCYYMM")
+        if not (isinstance(step, FormatStep) and is_date_source and step.format_name != "CCYYMM")
     ]
     return max(losses, key=_LOSSES.index)
 
@@ -78,7 +83,7 @@ def invert_content(content: ConvertedSource, text: str, occurrence: Occurrence) 
     for step in reversed(content.steps):
         read = None if read is None else step.invert_value(read)
     unreadable = read is None and compute_line_loss(content) == "exact"
-    fault = f"{text[:_MOST_CHARACTERS]!r} cannot be read back" if unreadable else ""
+    fault = f"{text[:_MAX_QUOTED_CHARACTERS]!r} cannot be read back" if unreadable else ""
     for inverted in _invert_source(content.source, read, occurrence):
         yield replace(inverted, fault=fault) if fault else inverted
 
@@ -93,7 +98,7 @@ def invert_translation(content: ConvertedSource, attribute: TargetAttribute, tex
         if back is None:
             is_reversible = attribute.via.direction == "both"
             fault = (
-                f"{text[:_MOST_CHARACTERS]!r} is not in the list {attribute.via.name}"
+                f"{text[:_MAX_QUOTED_CHARACTERS]!r} is not in the list {attribute.via.name}"
                 if is_reversible
                 else ""
             )
@@ -109,6 +114,10 @@ def invert_translation(content: ConvertedSource, attribute: TargetAttribute, tex
 def _invert_source(
     source: SourceExpression, text: str | None, occurrence: Occurrence
 ) -> Iterator[InvertedValue]:
+    """Yield the values that `source` must have had to write `text`; a `fault` says that it cannot.
+
+    `occurrence` has the positions of the repetitions around the text.
+    """
     if isinstance(source, Constant):
         yield InvertedValue(
             "const", text, fault="" if text == source.text else f"the line writes {source.text}"

@@ -21,22 +21,22 @@ from gateway.harmonize.split import read_element_text
 _STEP: Final = re.compile(r"(?:\{[^{}]*\})?(?:[\w.-]+:)?(@?)([\w.-]+)((?:\[[^\[\]]{1,200}\])*)")
 _PREDICATE: Final = re.compile(r"\[([^\[\]]{1,200})\]")
 _EQUAL: Final = re.compile(r"(@?)(?:[\w.-]+:)?([\w.-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|(.*))")
-_LONGEST: Final = 2000
+_MAX_PATH_LENGTH: Final = 2000
 
 
 @dataclass(frozen=True, slots=True)
 class PathStep:
     """One step of a path: an element or attribute with predicates.
 
-    `equal` are tuples (is an attribute, name, value); `ids` are identifiers that must occur
+    `equal_values` are tuples (is an attribute, name, value); `ids` are identifiers that must occur
     somewhere in the element; `position` counts from 1 among the elements of this name that
     match the other predicates.
     """
 
     name: str
-    attribute: bool = False
+    is_attribute: bool = False
     position: int | None = None
-    equal: tuple[tuple[bool, str, str], ...] = ()
+    equal_values: tuple[tuple[bool, str, str], ...] = ()
     ids: tuple[str, ...] = ()
 
 
@@ -44,7 +44,7 @@ def read_path(path: str) -> tuple[PathStep, ...]:
     """Return the steps of a path; raise GW404 for a text that is no path."""
     steps, position = [], 0
     text = path.strip().removeprefix("/")
-    while len(text) <= _LONGEST:
+    while len(text) <= _MAX_PATH_LENGTH:
         match = _STEP.match(text, position)
         if match is None:
             break
@@ -63,9 +63,9 @@ def format_names(steps: tuple[PathStep, ...]) -> str:
     segments = []
     for step in steps:
         predicates = "".join(
-            f"[{'@' if attribute else ''}{name}='{value}']" for attribute, name, value in step.equal
+            f"[{'@' if attribute else ''}{name}='{value}']" for attribute, name, value in step.equal_values
         )
-        segments.append(f"{'@' if step.attribute else ''}{step.name}{predicates}")
+        segments.append(f"{'@' if step.is_attribute else ''}{step.name}{predicates}")
     return "/".join(segments)
 
 
@@ -78,7 +78,7 @@ def find_in_request(
     """
     selected = [xml]
     for number, step in enumerate(steps):
-        if step.attribute:
+        if step.is_attribute:
             names = [(element, name) for element in selected for name in map(str, element.attrib)]
             yield from ((e, name) for e, name in names if name.rpartition("}")[2] == step.name)
             return
@@ -90,6 +90,7 @@ def find_in_request(
 
 
 def _make_step(match: re.Match[str]) -> PathStep:
+    """Return one step of a path; each predicate is a position, a comparison or an item identifier."""
     position: int | None = None
     equal: list[tuple[bool, str, str]] = []
     ids: list[str] = []
@@ -106,6 +107,7 @@ def _make_step(match: re.Match[str]) -> PathStep:
 
 
 def _select_elements(element: etree._Element, step: PathStep) -> list[etree._Element]:
+    """Return the children of `element` that `step` selects, in any namespace."""
     matching = [
         child
         for child in element.iterchildren(tag=etree.Element)
@@ -117,7 +119,8 @@ def _select_elements(element: etree._Element, step: PathStep) -> list[etree._Ele
 
 
 def _matches_predicates(element: etree._Element, step: PathStep) -> bool:
-    for attribute, name, value in step.equal:
+    """Return whether `element` has the values and identifiers of `step`; its position is not checked."""
+    for attribute, name, value in step.equal_values:
         if attribute and element.get(name) != value:
             return False
         if not attribute and value not in (

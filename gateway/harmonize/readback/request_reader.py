@@ -113,13 +113,13 @@ class _RequestReader:
             self.add_fault(path, "text stands where elements are written", target.mark)
         children_by_target = self._sort_children(target, element, path)
         for child in target.children:
-            if child.part is not None and child.part.number > 0:
+            if child.text_piece is not None and child.text_piece.piece_number > 0:
                 continue
             child_path = f"{path}/{child.name}{child.path_predicates}"
             elements = children_by_target[id(child)]
-            if not elements and child.required:
+            if not elements and child.is_required:
                 self.add_fault(child_path, "the line always writes this, and it is not there", child.mark)
-            if child.part is not None:
+            if child.text_piece is not None:
                 self._join_pieces(
                     child,
                     [(piece, children_by_target[id(piece)]) for piece in _list_text_pieces(target, child)],
@@ -135,18 +135,20 @@ class _RequestReader:
     def _read_containers(
         self, target: TargetElement, elements: list[etree._Element], path: str, occurrence: Occurrence
     ) -> None:
-        if target.each is None and len(elements) > 1:
+        """Read the elements of `target` that have children; several are a fault unless it is repeated."""
+        if target.repetition is None and len(elements) > 1:
             self.add_fault(path, f"stands {len(elements)} times and is written once", target.mark)
         for position, element in enumerate(elements, 1):
-            if target.each is None:
+            if target.repetition is None:
                 self.read_element(target, element, path, occurrence)
             else:
-                inner = (*occurrence, (_get_step_name(target.each), position))
+                inner = (*occurrence, (_get_step_name(target.repetition), position))
                 self.read_element(target, element, f"{path}[{position}]", inner)
 
     def _read_leaves(
         self, target: TargetElement, elements: list[etree._Element], path: str, occurrence: Occurrence
     ) -> None:
+        """Read the elements of `target` that have a value; too many are a fault."""
         if len(elements) > max(target.bound.high, 1):
             self.add_fault(
                 path, f"stands {len(elements)} times, at most {max(target.bound.high, 1)}", target.mark
@@ -164,7 +166,7 @@ class _RequestReader:
         if next(element.iterchildren(tag=etree.Element), None) is not None:
             self.add_fault(path, "elements stand where a text is written", target.mark)
         text = read_element_text(element)
-        if not target.empty:
+        if not target.has_no_text:
             self._check_shape(target.shape, text, path, target.mark)
         elif text:
             self.add_fault(path, "a text stands where none is written", target.mark)
@@ -181,20 +183,22 @@ class _RequestReader:
         occurrence: Occurrence,
     ) -> None:
         """Join the pieces of a text; a new split of the whole must give the same pieces."""
-        assert first.part is not None
+        assert first.text_piece is not None
         texts: list[str] = []
         for target, elements in parts:
             piece_path = f"{path}/{target.name}{target.path_predicates}"
             for element in elements:
                 self.paths[element] = piece_path
-            if len(elements) > 1 or (elements and target.part and target.part.number != len(texts)):
+            if len(elements) > 1 or (
+                elements and target.text_piece and target.text_piece.piece_number != len(texts)
+            ):
                 self.add_fault(piece_path, "a piece stands twice, or before one that is missing", target.mark)
             texts += [read_element_text(element) for element in elements]
         if not texts:
             return
         whole = "".join(texts)
         piece_path = f"{path}/{first.name}{first.path_predicates}"
-        if split_text(whole, first.part) != texts:
+        if split_text(whole, first.text_piece) != texts:
             self.add_fault(piece_path, "the text is not cut as the line cuts it", first.mark)
         assert first.content is not None
         loss = compute_line_loss(first.content)
@@ -209,6 +213,7 @@ class _RequestReader:
         occurrence: Occurrence,
         number: int = 1,
     ) -> None:
+        """Read the attributes of `element`; one that no line and no fixed value writes is a fault."""
         fixed = dict(target.fixed)
         attributes = {attribute.name: attribute for attribute in target.attributes}
         for name, text in ((str(key), str(value)) for key, value in list_attributes(element)):
@@ -227,6 +232,7 @@ class _RequestReader:
         occurrence: Occurrence,
         number: int,
     ) -> None:
+        """Add the value that one attribute states: from its own line, or the unit of the element's value."""
         self._check_shape(attribute.shape, text, path, attribute.mark)
         if attribute.content is not None:
             loss = compute_line_loss(attribute.content)
@@ -291,6 +297,7 @@ class _RequestReader:
         return children_by_target
 
     def _group_by_name(self, target: TargetElement) -> dict[str, list[TargetElement]]:
+        """Return the children of `target` by element name; cached."""
         groups = self.names.get(id(target))
         if groups is None:
             groups = self.names[id(target)] = {}
@@ -299,6 +306,7 @@ class _RequestReader:
         return groups
 
     def _is_written_by(self, target: TargetElement, element: etree._Element) -> bool:
+        """Return whether `element` has the name, fixed attributes and sibling values of `target`."""
         return (
             element.tag == f"{{{self.namespace}}}{target.name}"
             and all(element.get(name) == value for name, value in target.fixed)
@@ -308,17 +316,25 @@ class _RequestReader:
         )
 
 
-def _get_step_name(each: Repetition) -> str:
+def _get_step_name(repetition: Repetition) -> str:
     """Return the name of a step of a place: the repeated group, or the grouping key of items.
 
     Where a condition selects occurrences, their positions differ from those in the
     submission; the name then includes the line (``animal?110``).
     """
-    name = each.key.name if each.over == "distinct" and each.key is not None else each.group
-    return name if each.when is None else f"{name}?{each.mark.line}"
+    name = (
+        repetition.key.name
+        if repetition.over == "distinct" and repetition.key is not None
+        else repetition.group
+    )
+    return name if repetition.when is None else f"{name}?{repetition.mark.line}"
 
 
 def _list_text_pieces(parent: TargetElement, first: TargetElement) -> list[TargetElement]:
     """Return the targets that hold the pieces of one text, in order."""
-    same = [piece for piece in parent.children if piece.part is not None and piece.content is first.content]
-    return sorted(same, key=lambda piece: piece.part.number if piece.part is not None else 0)
+    same = [
+        piece for piece in parent.children if piece.text_piece is not None and piece.content is first.content
+    ]
+    return sorted(
+        same, key=lambda piece: piece.text_piece.piece_number if piece.text_piece is not None else 0
+    )

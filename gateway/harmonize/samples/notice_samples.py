@@ -31,7 +31,7 @@ from gateway.harmonize.split import split_text
 from gateway.wire import SourceMark
 
 _TRIES: Final = 400
-_MOST: Final = 3
+_MAX_REPEATS: Final = 3
 _CURRENCIES: Final = ("KRW", "USD", "EUR")
 _UNITS: Final = ("KGM", "LTR", "C62")
 
@@ -50,7 +50,7 @@ class _NoticeSample(ValueReader):
 
     def read_values(self, source: Field, _rule: SourceMark) -> list[NoticeFact]:
         """Return the facts of the whole notice drawn so far, for conditions."""
-        return [fact for fact in self.facts if fact.name == source.name and not fact.at]
+        return [fact for fact in self.facts if fact.name == source.name and not fact.occurrence]
 
 
 def draw_notice(
@@ -62,7 +62,7 @@ def draw_notice(
     """
     ids = find_item_identifiers(document)
     maker = _NoticeSample(notice, document, notices.zone, SeededDraws(f"{notice.id}/{seed}"), ids)
-    for kind, value, mark in notice.means:
+    for kind, value, mark in notice.implied_facts:
         maker.facts.append(NoticeFact(kind.name, value, "", mark, ("const",)))
     fact_count = len(maker.facts)
     _draw_whole_notice(maker)
@@ -86,7 +86,7 @@ def _draw_whole_notice(maker: _NoticeSample) -> None:
     plain = [slot for slot in slots if slot.line is not None and slot.line.requirement.when is None]
     for slot in [*plain, *(slot for slot in slots if slot not in plain)]:
         assert slot.line is not None
-        if slot.part is not None and slot.part.number > 0:
+        if slot.text_piece is not None and slot.text_piece.piece_number > 0:
             continue
         # The second of several elements of one name requires the first.
         if slot.position > 1 and not _is_drawn_before(maker, slots, slot):
@@ -94,18 +94,20 @@ def _draw_whole_notice(maker: _NoticeSample) -> None:
         if _is_wanted(maker, slot.line):
             value, text = _draw_line(maker, slot.line)
             maker.chosen[id(slot)] = (value, text)
-            if slot.line.kind is not None:
-                maker.facts.append(NoticeFact(slot.line.kind.name, value, "", slot.line.mark))
+            if slot.line.fact_type is not None:
+                maker.facts.append(NoticeFact(slot.line.fact_type.name, value, "", slot.line.mark))
 
 
 def _list_outer_elements(slot: NoticeElement) -> Iterator[NoticeElement]:
+    """Yield all elements below `slot` that are outside repeated elements."""
     for child in slot.children:
-        if child.each is None:
+        if child.repetition is None:
             yield child
             yield from _list_outer_elements(child)
 
 
 def _is_drawn_before(maker: _NoticeSample, slots: list[NoticeElement], slot: NoticeElement) -> bool:
+    """Return whether the variant of the same name just before `slot` has been drawn."""
     return any(
         id(candidate) in maker.chosen
         and candidate.name == slot.name
@@ -115,6 +117,7 @@ def _is_drawn_before(maker: _NoticeSample, slots: list[NoticeElement], slot: Not
 
 
 def _is_wanted(maker: _NoticeSample, line: NoticeLine) -> bool:
+    """Return whether a line is to be written: always if it must, at random if it may."""
     requirement = line.requirement
     if requirement.when is None:
         return requirement.mandatory or maker.draws.draw_chance(60)
@@ -127,15 +130,15 @@ def _draw_line(maker: _NoticeSample, line: NoticeLine) -> tuple[str, str]:
     """Return a value of the line, and the text by which the notice writes it."""
     if line.const is not None:
         return line.const, line.const
-    if line.kind is not None and line.kind.type == "item":
+    if line.fact_type is not None and line.fact_type.type == "item":
         number = str(maker.draws.draw_number(0 if maker.notice.role == "rejection" else 1, 999))
         return number, maker.ids.format_item_identifier(number)
-    if line.kind is not None and line.kind.type == "document" and maker.document is not None:
+    if line.fact_type is not None and line.fact_type.type == "document" and maker.document is not None:
         for code in (*list_type_codes(maker.document), maker.document.id):
             if line.shape.find_violation(code) is None:
                 return code, code
-        if line.kind.pattern is not None:
-            code = draw_text(maker.draws, replace(line.shape, pattern=line.kind.pattern))
+        if line.fact_type.pattern is not None:
+            code = draw_text(maker.draws, replace(line.shape, pattern=line.fact_type.pattern))
             return code, code
     for _ in range(_TRIES):
         value = _draw_value(maker, line)
@@ -146,10 +149,11 @@ def _draw_line(maker: _NoticeSample, line: NoticeLine) -> tuple[str, str]:
 
 
 def _draw_value(maker: _NoticeSample, line: NoticeLine) -> str:
+    """Draw the value of a line before its conversion: a code, a text, a date or a time."""
     via = next((step for step in line.steps if isinstance(step, TranslationStep)), None)
     if via is not None:
-        return maker.draws.choose_one(tuple(via.codes.to or {}))
-    kind = line.kind
+        return maker.draws.choose_one(tuple(via.code_list.translations or {}))
+    kind = line.fact_type
     if kind is None or not line.steps:
         return draw_text(maker.draws, line.shape)
     if kind.type == "date" or (kind.type == "datetime" and _is_date_line(line)):
@@ -163,8 +167,10 @@ def _draw_value(maker: _NoticeSample, line: NoticeLine) -> str:
 
 
 def _is_date_line(line: NoticeLine) -> bool:
+    """Return whether a line writes a date without a time of day."""
     return any(
-        not isinstance(step, TranslationStep) and step.name in ("CCYYMMDD", "date") for step in line.steps
+        not isinstance(step, TranslationStep) and step.format_name in ("CCYYMMDD", "date")
+        for step in line.steps
     )
 
 
@@ -182,31 +188,33 @@ def _write_line_value(line: NoticeLine, value: str) -> str | None:
 def _fill_element(
     maker: _NoticeSample, slot: NoticeElement, element: etree._Element, at: tuple[tuple[str, int], ...]
 ) -> None:
+    """Draw the attributes and children of `element` by `slot`; `at` names the occurrences around it."""
     for attribute in slot.attributes:
         _write_attribute(maker, attribute, element, at)
     for child in slot.children:
-        if child.each is not None:
+        if child.repetition is not None:
             _repeat_element(maker, child, element, at)
         elif child.line is not None:
             _write_leaf(maker, slot, child, element, at)
         else:
             inner = etree.SubElement(element, f"{{{maker.notice.namespace}}}{child.name}")
             _fill_element(maker, child, inner, at)
-            if len(inner) == 0 and not inner.attrib and not child.required and maker.draws.draw_chance(80):
+            if len(inner) == 0 and not inner.attrib and not child.is_required and maker.draws.draw_chance(80):
                 element.remove(inner)
 
 
 def _repeat_element(
     maker: _NoticeSample, slot: NoticeElement, parent: etree._Element, at: tuple[tuple[str, int], ...]
 ) -> None:
-    assert slot.each is not None
-    low, high = slot.each.bound.low, slot.each.bound.high
+    """Draw the occurrences of a repeated element; end at the first item that has been drawn before."""
+    assert slot.repetition is not None
+    low, high = slot.repetition.bound.low, slot.repetition.bound.high
     items: set[str] = set()
-    for number in range(1, maker.draws.draw_number(low, min(high, max(_MOST, low))) + 1):
+    for number in range(1, maker.draws.draw_number(low, min(high, max(_MAX_REPEATS, low))) + 1):
         element = etree.SubElement(parent, f"{{{maker.notice.namespace}}}{slot.name}")
         start = len(maker.facts)
-        _fill_element(maker, slot, element, (*at, (slot.each.name, number)))
-        if slot.each.keyed:
+        _fill_element(maker, slot, element, (*at, (slot.repetition.name, number)))
+        if slot.repetition.has_item_key:
             key = next(fact for fact in maker.facts[start:] if fact.name == "item")
             if key.value in items:
                 parent.remove(element)
@@ -223,8 +231,12 @@ def _write_leaf(
     element: etree._Element,
     at: tuple[tuple[str, int], ...],
 ) -> None:
+    """Write the values of a line into `element`: in a repetition new ones, else those drawn before.
+
+    The first piece of a split text writes all its pieces.
+    """
     assert slot.line is not None
-    if slot.part is not None and slot.part.number > 0:
+    if slot.text_piece is not None and slot.text_piece.piece_number > 0:
         return
     if not at:
         drawn = [maker.chosen[id(slot)]] if id(slot) in maker.chosen else []
@@ -232,7 +244,7 @@ def _write_leaf(
         likes = [child.tag for child in element].count(f"{{{maker.notice.namespace}}}{slot.name}")
         is_drawn = likes == slot.position - 1 if slot.position > 1 else True
         is_drawn = is_drawn and _is_wanted(maker, slot.line)
-        times = maker.draws.draw_number(1, min(max(slot.line.bound.high, 1), _MOST)) if is_drawn else 0
+        times = maker.draws.draw_number(1, min(max(slot.line.bound.high, 1), _MAX_REPEATS)) if is_drawn else 0
         drawn = [_draw_line(maker, slot.line) for _ in range(times)]
     for value, text in drawn:
         _write_drawn_value(maker, parent, slot, element, value, text, at)
@@ -254,43 +266,45 @@ def _write_drawn_value(
     line = slot.line
     assert line is not None
     slots, texts = [slot], [text]
-    if slot.part is not None:
+    if slot.text_piece is not None:
         # Some texts must be long enough for several pieces.
         text = " ".join([text] * maker.draws.draw_number(1, 6))
         slots = [piece_slot for piece_slot in parent.children if piece_slot.line is line]
-        texts = split_text(text, slot.part) or [text[:1]]
+        texts = split_text(text, slot.text_piece) or [text[:1]]
         value = "".join(texts)
     unit = line.unit
     for piece_slot, piece in zip(slots, texts, strict=False):
         child = etree.SubElement(element, f"{{{maker.notice.namespace}}}{piece_slot.name}")
         child.text = piece
-        if piece_slot.fixed is not None:
-            child.set(*piece_slot.fixed)
+        if piece_slot.fixed_attribute is not None:
+            child.set(*piece_slot.fixed_attribute)
         for attribute in piece_slot.attributes:
             unit = _write_attribute(maker, attribute, child, at) or unit
     if line.const is None:
-        name = line.kind.name if line.kind is not None else "echo"
-        maker.facts.append(NoticeFact(name, value, "", line.mark, (), unit, None, at, line.echoes))
+        name = line.fact_type.name if line.fact_type is not None else "echo"
+        maker.facts.append(NoticeFact(name, value, "", line.mark, (), unit, None, at, line.request_path))
 
 
 def _write_attribute(
     maker: _NoticeSample, attribute: NoticeAttribute, element: etree._Element, at: tuple[tuple[str, int], ...]
 ) -> str:
     """Write an attribute; return its unit or currency, empty where it has none."""
-    if not attribute.required and maker.draws.draw_chance(40):
+    if not attribute.is_required and maker.draws.draw_chance(40):
         return ""
     if attribute.line is not None:
         value, text = _draw_line(maker, attribute.line)
         element.set(attribute.name, text)
         if attribute.line.const is None:
-            name = attribute.line.kind.name if attribute.line.kind is not None else "echo"
+            name = attribute.line.fact_type.name if attribute.line.fact_type is not None else "echo"
             maker.facts.append(
-                NoticeFact(name, value, "", attribute.line.mark, (), "", None, at, attribute.line.echoes)
+                NoticeFact(
+                    name, value, "", attribute.line.mark, (), "", None, at, attribute.line.request_path
+                )
             )
         return ""
     if attribute.via is not None:
-        value = maker.draws.choose_one(tuple(attribute.via.codes.to or {}))
-        element.set(attribute.name, (attribute.via.codes.to or {})[value])
+        value = maker.draws.choose_one(tuple(attribute.via.code_list.translations or {}))
+        element.set(attribute.name, (attribute.via.code_list.translations or {})[value])
         return value
     text = maker.draws.choose_one(_CURRENCIES if "currency" in attribute.name.lower() else _UNITS)
     element.set(attribute.name, text)

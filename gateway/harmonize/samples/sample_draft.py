@@ -73,6 +73,7 @@ class SeededDraws:
 
     @staticmethod
     def _generate_numbers(seed: str) -> Iterator[int]:
+        """Yield 32-bit numbers without end: parts of the SHA-256 digests of `seed` and a counter."""
         count = 0
         while True:
             block = hashlib.sha256(f"{seed}/{count}".encode()).digest()
@@ -99,16 +100,16 @@ class SeededDraws:
         """Return a date from 2024-01-01 to 1000 days later."""
         return _FIRST_DAY + timedelta(days=self.draw_number(0, 1000))
 
-    def draw_words(self, longest: int, most_octets: int | None, charset: str) -> str:
-        """Return a text of words with at most `longest` characters and `most_octets` octets of `charset`."""
+    def draw_words(self, max_length: int, max_octets: int | None, charset: str) -> str:
+        """Return words with at most `max_length` characters and `max_octets` octets in `charset`."""
         text = ""
         for _ in range(self.draw_number(1, 6)):
             longer = f"{text} {self.choose_one(_SAMPLE_TEXTS)}".strip()
             size = count_octets(longer, charset)
-            if len(longer) > longest or size is None or (most_octets is not None and size > most_octets):
+            if len(longer) > max_length or size is None or (max_octets is not None and size > max_octets):
                 break
             text = longer
-        return text or self.draw_code(min(longest, most_octets or longest, 3))
+        return text or self.draw_code(min(max_length, max_octets or max_length, 3))
 
 
 def draw_text(draws: SeededDraws, shape: ValueShape) -> str:
@@ -122,28 +123,30 @@ def draw_text(draws: SeededDraws, shape: ValueShape) -> str:
     if shape.kind in ("date", "day", "moment"):
         return _draw_time(draws, shape.kind)
     if shape.kind == "digits":
-        length = shape.longest or 2
-        return draws.draw_code(length if shape.exact else draws.draw_number(1, length), "123456789")
+        length = shape.max_length or 2
+        return draws.draw_code(length if shape.is_fixed_length else draws.draw_number(1, length), "123456789")
     if shape.pattern is not None:
         return draw_pattern(draws, shape.pattern)
-    longest = min(shape.longest or 60, 60)
-    if shape.exact:
-        return draws.draw_code(shape.octets or shape.longest or 1)
-    return draws.draw_words(longest, shape.octets, shape.charset)
+    max_length = min(shape.max_length or 60, 60)
+    if shape.is_fixed_length:
+        return draws.draw_code(shape.octets or shape.max_length or 1)
+    return draws.draw_words(max_length, shape.octets, shape.charset)
 
 
 def _draw_number(draws: SeededDraws, shape: ValueShape) -> str:
-    integer_digits = min((shape.total or 4) - (shape.fraction or 0), 3)
-    high = int(float(shape.high)) if shape.high is not None else 10**integer_digits - 1
-    low = int(float(shape.low)) if shape.low is not None else 0
+    """Draw a number within `shape`; it has at most 3 integer digits unless `shape` has a maximum."""
+    integer_digits = min((shape.total_digits or 4) - (shape.fraction_digits or 0), 3)
+    high = int(float(shape.max_value)) if shape.max_value is not None else 10**integer_digits - 1
+    low = int(float(shape.min_value)) if shape.min_value is not None else 0
     whole = str(draws.draw_number(max(low, 1) if high > 1 else low, max(high - 1, 1)))
-    decimals = min(shape.fraction or 0, 4)
+    decimals = min(shape.fraction_digits or 0, 4)
     if shape.kind == "integer" or not decimals or draws.draw_chance(50):
         return whole
     return f"{whole}.{draws.draw_code(draws.draw_number(1, decimals), '0123456789')}"
 
 
 def _draw_time(draws: SeededDraws, kind: str) -> str:
+    """Draw a day as CCYYMMDD (`day`), an ISO date (`date`), or a date that may have a time and a zone."""
     day = draws.draw_day()
     if kind == "day":
         return f"{day:%Y%m%d}"
@@ -172,23 +175,29 @@ def draw_ruled_text(draws: SeededDraws, rules: Sequence[DeclarationRule], shape:
 
     A number that breaks a rule becomes the bound of the rule.
     """
-    if not any(rule.patterns or rule.codes is not None for rule in rules):
+    if not any(rule.patterns or rule.code_list is not None for rule in rules):
         text = draw_text(draws, shape)
-        wrong = (rule.number for rule in rules if rule.number is not None and is_text_ruled_out([rule], text))
+        wrong = (
+            rule.number_bound
+            for rule in rules
+            if rule.number_bound is not None and is_text_ruled_out([rule], text)
+        )
         return next(wrong, text)
     patterns = [pattern for rule in rules for pattern in rule.patterns]
-    listed = max(
-        (rule for rule in rules if rule.codes is not None), key=lambda rule: rule.first, default=None
+    longest_code_rule = max(
+        (rule for rule in rules if rule.code_list is not None),
+        key=lambda rule: rule.code_length,
+        default=None,
     )
     text = draw_pattern(draws, draws.choose_one(patterns)) if patterns else ""
-    if listed is None or listed.codes is None:
+    if longest_code_rule is None or longest_code_rule.code_list is None:
         return text
-    code = draws.choose_one(listed.codes.codes)
+    code = draws.choose_one(longest_code_rule.code_list.codes)
     return code + text[len(code) :]
 
 
 _TRIES: Final = 200
-_MOST_IN_GROUP: Final = 3
+_MAX_DRAWN_COUNT: Final = 3
 _MASSES: Final = ("KGM", "TNE", "GRM", "LBR")
 
 
@@ -212,21 +221,21 @@ class DrawnValue:
 class SampleDraft(ValueReader):
     """The values drawn so far; `item` and `occurrence_numbers` are the position of the next one.
 
-    `concerned` are the goods items of the application.
+    `concerned_items` are the goods items of the application.
     """
 
     bundle: MappingBundle
     document: DocumentMapping
     draws: SeededDraws
     demands: TargetDemands
-    concerned: frozenset[str]
+    concerned_items: frozenset[str]
     values: dict[str, list[DrawnValue]] = field(default_factory=dict)
     values_by_item: dict[tuple[str, str | None], list[DrawnValue]] = field(default_factory=dict)
     units: dict[str, str] = field(default_factory=dict)
     item: str | None = None
     occurrence_numbers: Mapping[str, int] = field(default_factory=dict)
     occurrences: int = 0
-    decided: dict[tuple[str, str | None, tuple[tuple[str, int], ...]], list[bool]] = field(
+    given_decisions: dict[tuple[str, str | None, tuple[tuple[str, int], ...]], list[bool]] = field(
         default_factory=dict
     )
 
@@ -251,7 +260,8 @@ class SampleDraft(ValueReader):
         return self.values.get(source.key, [])
 
     def _is_here(self, value: DrawnValue) -> bool:
-        if self.item is None and value.item is not None and value.item not in self.concerned:
+        """Return whether a value belongs to the current item and occurrences, or does not contradict them."""
+        if self.item is None and value.item is not None and value.item not in self.concerned_items:
             return False
         return all(
             value.occurrence_numbers.get(group, number) == number
@@ -269,7 +279,7 @@ class SampleDraft(ValueReader):
             if check.kind not in ("one_of", "exactly_one", "all_or_none") or ask not in check.factors:
                 continue
             key = (check.id, self.item, tuple(sorted(self.occurrence_numbers.items())))
-            before = self.decided.setdefault(key, [])
+            before = self.given_decisions.setdefault(key, [])
             if before and check.kind == "all_or_none":
                 is_given = before[0]
             elif check.kind == "exactly_one" and any(before):
@@ -289,7 +299,7 @@ class SampleDraft(ValueReader):
     def draw_count(self, source: Field | MeaningGroup, low: int, high: int) -> int:
         """Draw the number of values or occurrences."""
         low, high = self.demands.limit_count(source, low, max(high, 1))
-        return self.draws.draw_number(low, max(low, min(high, _MOST_IN_GROUP)))
+        return self.draws.draw_number(low, max(low, min(high, _MAX_DRAWN_COUNT)))
 
     def draw_value(self, source: Field, shape: ValueShape) -> DrawnValue:
         """Draw a value of `shape` that every target of `source` accepts, with its unit, and add it."""
@@ -305,7 +315,7 @@ class SampleDraft(ValueReader):
     def draw_fitting_text(self, source: Field, shape: ValueShape) -> str:
         """Draw a text of `shape` that every target of `source` accepts; raise GW901 if none is found."""
         name = source.key
-        near = self.values_by_item.get((name, self.item), ()) if name in self.demands.keys else ()
+        near = self.values_by_item.get((name, self.item), ()) if name in self.demands.key_constants else ()
         used_texts = {value.text for value in near if self._is_side_by_side(value, source)}
         for check in self.document.checks:
             if check.kind == "distinct" and source in check.factors:
@@ -329,7 +339,9 @@ class SampleDraft(ValueReader):
         reusable = [used_text for used_text in sorted(used_texts) if fits(used_text)]
         if reusable:
             return self.draws.choose_one(reusable)
-        without = ", ".join(repr(separator) for separator in sorted(self.demands.without.get(name, ())))
+        without = ", ".join(
+            repr(separator) for separator in sorted(self.demands.forbidden_texts.get(name, ()))
+        )
         reason = f": none without {without}, which separates the parts of a concat" if without else ""
         detail = f"no value found for {source.name} in {self.document.id}{reason}"
         raise GatewayError(OUR_MISTAKE, detail, source.name)
@@ -371,21 +383,21 @@ class SampleDraft(ValueReader):
 
     def _list_reusable_values(self, name: str) -> list[str]:
         """Return values to reuse: those by which occurrences are looked up, grouped or selected."""
-        most = self.demands.distinct.get(name)
-        reuses = name in self.demands.same or most is not None
+        max_distinct = self.demands.max_distinct_values.get(name)
+        reuses = name in self.demands.uniform_sources or max_distinct is not None
         drawn = list(dict.fromkeys(value.text for value in self.values.get(name, ()))) if reuses else []
-        if name in self.demands.same and drawn:
+        if name in self.demands.uniform_sources and drawn:
             return drawn[:1]
-        if most is not None and drawn and (len(drawn) >= most or self.draws.draw_chance(50)):
+        if max_distinct is not None and drawn and (len(drawn) >= max_distinct or self.draws.draw_chance(50)):
             return [self.draws.choose_one(drawn)]
         linked = [
             value.text
-            for linked_name in self.demands.links.get(name, ())
+            for linked_name in self.demands.linked_sources.get(name, ())
             for value in self.values.get(linked_name, ())
         ]
-        choices = [*self.demands.keys.get(name, ()), *dict.fromkeys(linked)]
+        choices = [*self.demands.key_constants.get(name, ()), *dict.fromkeys(linked)]
         if not choices and self.draws.draw_chance(30):
-            choices = self.demands.guards.get(name, [])
+            choices = self.demands.guard_values.get(name, [])
         elif not self.draws.draw_chance(80):
             return []
         if choices:
@@ -403,18 +415,24 @@ class SampleDraft(ValueReader):
         fit = self.list_units(source)
         fit = [unit for unit in fit if self.demands.fits_after_conversion(source, text, unit)] or fit
         unit = "USD" if source.attribute == "currencyID" and "USD" in fit else self.draws.choose_one(fit)
-        exact = [step.to for step, _ in self.demands.converts.get(name, ()) if step.rounding == "exact"]
+        exact = [
+            step.target_unit for step, _ in self.demands.conversions.get(name, ()) if step.rounding == "exact"
+        ]
         # An exact conversion may fail for some values, so the target's own unit is preferred.
-        if exact and exact[0] in fit and (name in self.demands.same_unit or self.draws.draw_chance(80)):
+        if (
+            exact
+            and exact[0] in fit
+            and (name in self.demands.single_unit_sources or self.draws.draw_chance(80))
+        ):
             unit = exact[0]
-        if name in self.demands.same_unit:
+        if name in self.demands.single_unit_sources:
             self.units[name] = unit
         return unit
 
     def list_units(self, source: Field) -> list[str]:
         """Return the units or currencies that a value may have and that every target accepts."""
-        steps = [step.to for step, _ in self.demands.converts.get(source.key, ())]
-        steps += [demand.unit for demand in self.demands.measured.get(source.key, ()) if demand.unit]
+        steps = [step.target_unit for step, _ in self.demands.conversions.get(source.key, ())]
+        steps += [demand.unit for demand in self.demands.unit_tests.get(source.key, ()) if demand.unit]
         usual = ("USD",) if source.attribute == "currencyID" else (*_MASSES, *steps)
         choices = source.units or tuple(dict.fromkeys(usual))
         return [unit for unit in choices if self.demands.accepts_unit(source, unit)] or list(choices)

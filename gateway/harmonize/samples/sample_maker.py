@@ -39,7 +39,7 @@ _ATTEMPTS: Final = 60
 #: The samples that are tried in any case; more are tried unless a check never holds, or they were large.
 _FEW_ATTEMPTS: Final = 5
 _MOST_ELEMENTS: Final = 100_000
-_MOST_VALUES: Final = 3
+_MAX_VALUES: Final = 3
 _FUNCTION: Final = "Declaration/FunctionCode"
 _ITEM_COUNT: Final = "Declaration/GoodsItemQuantity"
 _REFERENCE: Final = "Declaration/FunctionalReferenceID"
@@ -49,7 +49,7 @@ _REFERENCE: Final = "Declaration/FunctionalReferenceID"
 class _SampleMaker:
     """The state of one sample: the goods items that the application concerns, and others.
 
-    `decided` are the texts of the declaration that are not drawn, by path.
+    `fixed_texts` are the texts of the declaration that are not drawn, by path.
     """
 
     bundle: MappingBundle
@@ -59,7 +59,7 @@ class _SampleMaker:
     numbers: list[str]
     others: list[str]
     attachments: list[tuple[str, str, str]] = field(default_factory=list)
-    decided: Mapping[str, str] = field(default_factory=dict)
+    fixed_texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_sample(bundle: MappingBundle, document: DocumentMapping, seed: str, items: int) -> bytes:
@@ -82,21 +82,21 @@ def draw_sample(
     document: DocumentMapping,
     seed: str,
     items: int,
-    decided: Mapping[str, str],
+    fixed_texts: Mapping[str, str],
     received: datetime | None = None,
 ) -> etree._Element:
     """Return a valid submission of `items` goods items; `seed` determines the drawn values.
 
-    `decided` gives texts of the declaration by path, which are not drawn. With `received`, the
+    `fixed_texts` gives texts of the declaration by path, which are not drawn. With `received`, the
     rules about the day of receipt hold too. Raises GW502 for a check that no values satisfy, if this check
     breaks every submission that is tried, and GW901 where no valid submission is found for another reason.
     """
     first_problem, written = "", 0
     never = _list_checks_without_values(document)
-    hopeless = frozenset(never)
+    unsatisfiable_checks = frozenset(never)
     for attempt in range(_ATTEMPTS):
         drawn = f"{seed}/{attempt}" if attempt else seed
-        root = _make_submission(bundle, document, drawn, items, decided, hopeless)
+        root = _make_submission(bundle, document, drawn, items, fixed_texts, unsatisfiable_checks)
         problems = split_submission(root, bundle, make_placeholder_numbers(root)).problems
         broken = problems or find_broken_rules(root, bundle, received)
         if not broken:
@@ -128,20 +128,20 @@ def _make_submission(
     document: DocumentMapping,
     seed: str,
     items: int,
-    decided: Mapping[str, str],
-    hopeless: frozenset[SourceMark],
+    fixed_texts: Mapping[str, str],
+    unsatisfiable_checks: frozenset[SourceMark],
 ) -> etree._Element:
     """Return one drawn submission, which may break rules.
 
-    `decided` are texts of the declaration by path that are not drawn; `hopeless` are the positions of checks
-    that no values satisfy.
+    `fixed_texts` are texts of the declaration by path that are not drawn; `unsatisfiable_checks` are the
+    positions of checks that no values satisfy.
     """
     draws = SeededDraws(f"{document.id}/{seed}")
     numbers = [str(number) for number in range(1, items + 1)]
     others = [str(items + 1)] if items < 999 and draws.draw_chance(40) else []
-    demands = collect_demands(document, bundle.dictionary.groups, hopeless)
+    demands = collect_demands(document, bundle.dictionary.groups, unsatisfiable_checks)
     draft = SampleDraft(bundle, document, draws, demands, frozenset(numbers))
-    maker = _SampleMaker(bundle, document, draws, draft, numbers, others, decided=decided)
+    maker = _SampleMaker(bundle, document, draws, draft, numbers, others, fixed_texts=fixed_texts)
     _draw_needs(maker, [need for need in document.needs if need.when is None])
     occurrences = _draw_groups(maker)
     fields = _draw_fields(maker)
@@ -149,7 +149,7 @@ def _make_submission(
     tune_draft(draft)
     _write_answers(draft)
     root = etree.Element(f"{{{SUB}}}Submission", nsmap=_make_default_namespace(SUB), version="1")
-    reference = decided.get(_REFERENCE) or next(
+    reference = fixed_texts.get(_REFERENCE) or next(
         (text for meaning, text in _list_stated_meanings(maker) if meaning.path == _REFERENCE),
         draws.draw_code(12),
     )
@@ -164,7 +164,7 @@ def _make_submission(
         digest, octets = draws.draw_code(64, "0123456789abcdef"), str(draws.draw_number(1, 900_000))
         names = {"cid": cid, "mediaType": media_type, "sha256": digest, "size": octets, "kind": kind}
         etree.SubElement(application, f"{{{SUB}}}Attachment", names)
-    for path, text in decided.items():
+    for path, text in fixed_texts.items():
         put_declared_text(root, path, _format_declared_time(text) if path.endswith("DateTime") else text)
     return root
 
@@ -180,12 +180,14 @@ def _make_default_namespace(namespace: str) -> Any:
 
 
 def _list_stated_meanings(maker: _SampleMaker) -> Iterator[tuple[CommonMeaning, str]]:
+    """Yield the meanings that have been drawn, each with the text of one value."""
     for need in maker.document.needs:
         for value in maker.draft.values.get(need.meaning.key, ()):
             yield need.meaning, value.text
 
 
 def _draw_needs(maker: _SampleMaker, needs: list[MeaningNeed]) -> None:
+    """Draw the meanings that are needed, may be needed or are chosen at random; not those of groups."""
     dictionary = maker.bundle.dictionary
     for need in needs:
         if need.meaning.per in dictionary.groups:
@@ -199,17 +201,18 @@ def _draw_needs(maker: _SampleMaker, needs: list[MeaningNeed]) -> None:
 
 
 def _draw_need(maker: _SampleMaker, need: MeaningNeed, item: str | None) -> None:
-    meaning, decided = need.meaning, _get_decided_value(maker, need.meaning, item)
-    if decided is not None:
-        maker.draft.add_value(meaning, decided).is_fixed = True
+    """Draw the values of a needed meaning for `item` (None: for the declaration), or take the fixed one."""
+    meaning, fixed_text = need.meaning, _get_fixed_text(maker, need.meaning, item)
+    if fixed_text is not None:
+        maker.draft.add_value(meaning, fixed_text).is_fixed = True
         return
     # In the declaration it is unknown which of the elements around a value may repeat with it.
-    most = _MOST_VALUES if meaning.many and meaning.supplement else 1
-    for _ in range(maker.draft.draw_count(meaning, 1, most)):
+    max_count = _MAX_VALUES if meaning.many and meaning.supplement else 1
+    for _ in range(maker.draft.draw_count(meaning, 1, max_count)):
         maker.draft.draw_value(meaning, meaning.shape)
 
 
-def _get_decided_value(maker: _SampleMaker, meaning: CommonMeaning, item: str | None) -> str | None:
+def _get_fixed_text(maker: _SampleMaker, meaning: CommonMeaning, item: str | None) -> str | None:
     """Return the value of a meaning that is not drawn but determined, None for all others."""
     if meaning.path == f"{ITEM_PATH}/SequenceNumeric" and item is not None:
         return item
@@ -217,7 +220,7 @@ def _get_decided_value(maker: _SampleMaker, meaning: CommonMeaning, item: str | 
         return "9"
     if meaning.path == _ITEM_COUNT:
         return str(len(maker.numbers) + len(maker.others))
-    return maker.decided.get(meaning.path)
+    return maker.fixed_texts.get(meaning.path)
 
 
 def _draw_groups(maker: _SampleMaker) -> list[GroupOccurrence]:
@@ -248,6 +251,10 @@ def _draw_groups(maker: _SampleMaker) -> list[GroupOccurrence]:
 def _list_enclosing_occurrences(
     maker: _SampleMaker, per: str, occurrences: list[GroupOccurrence]
 ) -> list[tuple[str | None, Mapping[str, int]]]:
+    """Return item and group positions of each place that may hold a group with this `per`.
+
+    `per` is `header`, `item` or the name of an outer group.
+    """
     if per == "header":
         return [(None, {})]
     if per == "item":
@@ -289,6 +296,7 @@ def _draw_branch(
 
 
 def _is_wanted(maker: _SampleMaker, ask: UniqueField) -> bool:
+    """Return whether a field is to be given: if it must, never if forbidden, else at random or by a check."""
     requirement = ask.requirement
     if requirement.mandatory or maker.draft.is_satisfied(requirement.when):
         maker.draft.decide_given(ask, preferred=True)
@@ -301,6 +309,7 @@ def _is_wanted(maker: _SampleMaker, ask: UniqueField) -> bool:
 
 
 def _draw_field(maker: _SampleMaker, ask: UniqueField) -> list[etree._Element]:
+    """Return the drawn elements of a field, as many as its limits and checks allow."""
     number = maker.draft.draw_count(ask, max(ask.repeat.low, 1), ask.repeat.high)
     tag = f"{{{maker.document.namespace}}}{ask.tag}"
     if ask.type == "group":
@@ -309,6 +318,7 @@ def _draw_field(maker: _SampleMaker, ask: UniqueField) -> list[etree._Element]:
 
 
 def _draw_group(maker: _SampleMaker, ask: UniqueField, element: etree._Element) -> etree._Element:
+    """Draw the fields of a group into `element` and return it."""
     outer = maker.draft.enter_group(ask.name)
     drawn = _draw_branch(maker, list(ask.fields), maker.draft.item)
     element.extend(answer for member in ask.fields for answer in drawn.get(member.name, ()))
@@ -317,6 +327,7 @@ def _draw_group(maker: _SampleMaker, ask: UniqueField, element: etree._Element) 
 
 
 def _draw_value(maker: _SampleMaker, ask: UniqueField, element: etree._Element) -> etree._Element:
+    """Draw the value of a field, or an attachment for it, with the attribute of `element`; return that."""
     if ask.type == "attachment":
         cid = f"{ask.tag}-{len(maker.attachments) + 1}@sample"
         maker.attachments.append((cid, maker.draws.choose_one(ask.mime or ("application/pdf",)), ask.tag))
@@ -385,19 +396,19 @@ def make_sendable_sample(
     """
     moment = filing.at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     agent = filing.agent or filing.declarant
-    decided = {
+    fixed_texts = {
         _DECLARANT: filing.declarant,
         _AGENT: agent,
         _REFERENCE: filing.reference,
         _ISSUED: moment,
     }
-    root = draw_sample(bundle, document, seed, items, decided, filing.at)
+    root = draw_sample(bundle, document, seed, items, fixed_texts, filing.at)
     attachments = tuple(_write_attachments(root))
     return SendableSample(write_sample(root), attachments)
 
 
 def _write_attachments(root: etree._Element) -> Iterator[SampleAttachment]:
-    """Yield a file for each attachment; its digest and size are put into the submission."""
+    """Yield a file for each attachment; write its digest and size into the submission."""
     for element in root.iter(f"{{{SUB}}}Attachment"):
         cid, media_type = str(element.get("cid")), str(element.get("mediaType"))
         content = f"%PDF-1.4\n% sample attachment {cid} of type {media_type}\n%%EOF\n".encode()

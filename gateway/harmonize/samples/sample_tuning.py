@@ -28,7 +28,7 @@ from gateway.harmonize.samples.sample_draft import DrawnValue, SampleDraft
 _OccurrenceKey = tuple[object, ...]
 _ROOM: Final = 1000
 _TRIES: Final = 50
-_MOST_STEPS: Final = 10**9
+_MAX_STEPS: Final = 10**9
 #: Decimals to which a quantity without a finite decimal form in another unit is rounded.
 _DECIMALS: Final = 6
 
@@ -73,11 +73,11 @@ def _is_due(draft: SampleDraft, check: DocumentCheck, drawn: DrawnValue) -> bool
 
 def _tune_dates(draft: SampleDraft, rule: DeclarationRule) -> None:
     """Move a date of the declaration to the bound of a rule that it breaks."""
-    bounds = draft.read_all(rule.bound) if rule.bound is not None else []
+    bounds = draft.read_all(rule.bound_meaning) if rule.bound_meaning is not None else []
     for drawn in draft.read_all(rule.meaning) if len(bounds) == 1 else ():
         if rule.find_date_violation(drawn.text, bounds[0].text) is not None:
             bound = localize_moment(bounds[0].text, rule.zone)
-            day = date.fromisoformat(bound[:10]) + timedelta(days=rule.days)
+            day = date.fromisoformat(bound[:10]) + timedelta(days=rule.day_offset)
             time = localize_moment(drawn.text, rule.zone)[10:]
             _set_value(draft, rule.meaning, drawn, day.isoformat() + time)
 
@@ -94,7 +94,7 @@ def _list_occurrence_values(
     outside: dict[str, list[DrawnValue]] = {}
     for source in sources:
         for drawn in draft.read_all(source):
-            if drawn.item is not None and drawn.item not in draft.concerned:
+            if drawn.item is not None and drawn.item not in draft.concerned_items:
                 continue
             occurrence = _get_occurrence_key(check, drawn)
             if None in occurrence:
@@ -102,7 +102,7 @@ def _list_occurrence_values(
             else:
                 values_by_occurrence.setdefault(occurrence, {}).setdefault(source.key, []).append(drawn)
     for occurrence, values in values_by_occurrence.items():
-        # Values around the place, such as one of the item beside those of its groups.
+        # Values of an outer level, such as one of the item, hold for each of its groups, too.
         outer_values = {
             name: [
                 d
@@ -115,6 +115,7 @@ def _list_occurrence_values(
 
 
 def _get_occurrence_key(check: DocumentCheck, drawn: DrawnValue) -> _OccurrenceKey:
+    """Return item and group positions of a value at the levels at which a check is evaluated."""
     return tuple(
         drawn.item if level == "item" else drawn.occurrence_numbers.get(level.partition(":")[2])
         for level in check.repetitions
@@ -143,6 +144,7 @@ def _set_value(draft: SampleDraft, source: Field, drawn: DrawnValue, text: str) 
 
 
 def _tune_sum(draft: SampleDraft, check: DocumentCheck, values: dict[str, list[DrawnValue]]) -> None:
+    """Change drawn values so that a check of a sum of products holds, by its other side or by the addends."""
     rows = [values.get(factor.key, []) for factor in check.factors]
     total = Decimal(0)
     for row in zip(*rows, strict=False):
@@ -189,11 +191,11 @@ def _align_units(
 def _list_same_unit_values(draft: SampleDraft, source: Field) -> list[DrawnValue]:
     """Return all values of a field whose values must have one unit, else none."""
     name = source.key
-    return draft.read_all(source) if name in draft.demands.same_unit else []
+    return draft.read_all(source) if name in draft.demands.single_unit_sources else []
 
 
 def _get_bound(total: Decimal, operator: str) -> str:
-    """Return a bound that `total` satisfies."""
+    """Return a bound for which `total` and `operator` make a true comparison."""
     if operator == "equals":
         return format_plain_decimal(total)
     change = {"at_most": _ROOM, "less_than": _ROOM, "more_than": -1, "at_least": 0}[operator]
@@ -212,26 +214,28 @@ def _share_total(
         (
             _parse_number(drawn_value.text) or Decimal(0)
             for drawn_value in row
-            if _is_set(draft, check, drawn_value)
+            if _is_set_by_constant(draft, check, drawn_value)
         ),
         Decimal(0),
     )
-    row = [drawn_value for drawn_value in row if not _is_set(draft, check, drawn_value)]
+    row = [drawn_value for drawn_value in row if not _is_set_by_constant(draft, check, drawn_value)]
     goal = bound + {"less_than": -step, "more_than": step}.get(check.operator, Decimal(0))
     rest = goal.quantize(step, rounding=ROUND_FLOOR)
     if low == 0 and rest >= step * len(row):
         low = step
     high = max(rest, low) if high is None else high
     for remaining, drawn in zip(range(len(row) - 1, -1, -1), row, strict=True):
-        least, most = max(low, rest - high * remaining), min(high, rest - low * remaining)
-        for _ in range(_TRIES if least <= most else 0):
-            value = least + step * draft.draws.draw_number(0, min(int((most - least) / step), _MOST_STEPS))
+        min_value, max_value = max(low, rest - high * remaining), min(high, rest - low * remaining)
+        for _ in range(_TRIES if min_value <= max_value else 0):
+            value = min_value + step * draft.draws.draw_number(
+                0, min(int((max_value - min_value) / step), _MAX_STEPS)
+            )
             if _set_value(draft, source, drawn, format_plain_decimal(value)):
                 break
         rest -= _parse_number(drawn.text) or Decimal(0)
 
 
-def _is_set(draft: SampleDraft, check: DocumentCheck, drawn: DrawnValue) -> bool:
+def _is_set_by_constant(draft: SampleDraft, check: DocumentCheck, drawn: DrawnValue) -> bool:
     """Return whether a comparison with a constant has set a value of the sum that `check` bounds."""
     return any(
         _has_constant(other_check)
@@ -245,32 +249,35 @@ def _get_limits(draft: SampleDraft, source: Field) -> tuple[Decimal, Decimal | N
     """Return the lowest and the highest number that a field and its targets accept, and the step."""
     shapes = [source.shape, *draft.demands.shapes.get(source.key, ())]
     shapes = [shape for shape in shapes if shape.kind in ("decimal", "integer")]
-    decimals = min((shape.fraction for shape in shapes if shape.fraction is not None), default=0)
+    decimals = min(
+        (shape.fraction_digits for shape in shapes if shape.fraction_digits is not None), default=0
+    )
     step = Decimal(1).scaleb(-decimals)
-    lows = [Decimal(shape.low) for shape in shapes if shape.low is not None]
-    highs = [Decimal(shape.high) for shape in shapes if shape.high is not None]
+    lows = [Decimal(shape.min_value) for shape in shapes if shape.min_value is not None]
+    highs = [Decimal(shape.max_value) for shape in shapes if shape.max_value is not None]
     low = max(lows, default=Decimal(0)).quantize(step, rounding=ROUND_CEILING)
     return low, min(highs).quantize(step, rounding=ROUND_FLOOR) if highs else None, step
 
 
 def _tune_compare(draft: SampleDraft, check: DocumentCheck, values: dict[str, list[DrawnValue]]) -> None:
+    """Change one side of each comparison of a check that does not hold."""
     source = check.factors[0]
     for drawn in values.get(source.key, []):
         if not _is_due(draft, check, drawn):
             continue
         if isinstance(check.bound, str):
             if not _is_comparison_true(drawn.text, check.bound, check):
-                _tune_side(draft, check, [(source, drawn)], check.bound)
+                _tune_one_side(draft, check, [(source, drawn)], check.bound)
             continue
         assert check.bound is not None
         for bound_value in values.get(check.bound.key, [])[:1]:
             _align_units(draft, source, drawn, check.bound, [bound_value])
             text = _convert_text(check, bound_value.text, bound_value.unit, drawn.unit)
             if not _is_comparison_true(drawn.text, text, check):
-                _tune_side(draft, check, [(check.bound, bound_value), (source, drawn)], None)
+                _tune_one_side(draft, check, [(check.bound, bound_value), (source, drawn)], None)
 
 
-def _tune_side(
+def _tune_one_side(
     draft: SampleDraft,
     check: DocumentCheck,
     sides: list[tuple[Field, DrawnValue]],
@@ -285,14 +292,16 @@ def _tune_side(
     larger = check.operator in ("at_most", "less_than")
     sign = -1 if constant is not None else 1
     step = (1 if larger else -1) * sign
-    base = _shift_date(model, -sign * check.days) if check.days else model
+    base = _shift_date(model, -sign * check.day_offset) if check.day_offset else model
     for text in (base, _shift_date(base, step), _shift_date(base, step * 30)):
         text = text[:10] if source.shape.kind == "date" else text
         left_text, right_text = (text, model) if constant is not None else (model, text)
         if _is_comparison_true(left_text, right_text, check) and _set_value(draft, source, drawn, text):
             return
     if constant is None:
-        _tune_side(draft, check, sides[1:], _convert_text(check, drawn.text, drawn.unit, sides[1][1].unit))
+        _tune_one_side(
+            draft, check, sides[1:], _convert_text(check, drawn.text, drawn.unit, sides[1][1].unit)
+        )
 
 
 def _convert_text(check: DocumentCheck, text: str, unit: str | None, to: str | None) -> str:
@@ -307,6 +316,7 @@ def _convert_text(check: DocumentCheck, text: str, unit: str | None, to: str | N
 
 
 def _shift_date(text: str, step: int) -> str:
+    """Return a number plus `step`, or a date `step` days later; another text is returned unchanged."""
     number = _parse_number(text)
     if number is not None:
         return format_plain_decimal(number + step)
@@ -320,7 +330,7 @@ def _is_comparison_true(left_text: str, right_text: str, check: DocumentCheck) -
     """Return whether a comparison holds; dates are compared without their time."""
     first, second = _parse_number(left_text), _parse_number(right_text)
     if first is None or second is None:
-        right_text = _shift_date(right_text, check.days) if check.days else right_text
+        right_text = _shift_date(right_text, check.day_offset) if check.day_offset else right_text
         if check.operator == "equals":
             return left_text == right_text
         first_day, last_day = (localize_moment(text, check.zone)[:10] for text in (left_text, right_text))
@@ -329,6 +339,7 @@ def _is_comparison_true(left_text: str, right_text: str, check: DocumentCheck) -
 
 
 def _tune_distinct(draft: SampleDraft, check: DocumentCheck, values: dict[str, list[DrawnValue]]) -> None:
+    """Draw the last field of a check again until no two combinations are alike, at most `_TRIES` times."""
     source = check.factors[-1]
     rows = [values.get(factor.key, []) for factor in check.factors]
     seen: set[tuple[str, ...]] = set()

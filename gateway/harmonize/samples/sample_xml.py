@@ -66,12 +66,17 @@ def write_supplement(draft: SampleDraft, root: etree._Element) -> None:
 
 
 def _list_declared(draft: SampleDraft) -> Iterator[tuple[CommonMeaning, DrawnValue]]:
+    """Yield each drawn value of the needed meanings, those of other goods items included."""
     for need in draft.document.needs:
         for drawn in draft.read_all(need.meaning):
             yield need.meaning, drawn
 
 
 def _write_shell(draft: SampleDraft, root: etree._Element) -> etree._Element:
+    """Add the WCO Declaration to `root` in one of the three permitted forms, drawn at random; return it.
+
+    It is alone, in MetaData, or in MetaData in the Declaration element of the submission.
+    """
     shell = draft.draws.draw_number(0, 2)
     parent = root if shell else etree.SubElement(root, f"{{{SUB}}}Declaration")
     if shell != 1:
@@ -89,6 +94,10 @@ def _make_default_namespace(namespace: str) -> Any:
 def _write_groups(
     draft: SampleDraft, branches: Mapping[str | None, etree._Element], occurrences: Iterable[GroupOccurrence]
 ) -> dict[int, etree._Element]:
+    """Add an element for each group occurrence, and return it by occurrence number.
+
+    `branches` are the elements of the goods items, and that of the declaration under None.
+    """
     groups: dict[int, etree._Element] = {}
     for occurrence in occurrences:
         group = draft.bundle.dictionary.groups[occurrence.group]
@@ -105,6 +114,7 @@ def _write_groups(
 
 
 def _descend_path(element: etree._Element, names: Iterable[str]) -> etree._Element:
+    """Return the element at the path `names` below `element`; missing elements are added."""
     for name in names:
         child = element.find(f"{{{DEC}}}{name}")
         element = etree.SubElement(element, f"{{{DEC}}}{name}") if child is None else child
@@ -112,6 +122,7 @@ def _descend_path(element: etree._Element, names: Iterable[str]) -> etree._Eleme
 
 
 def _write_meaning(branch: etree._Element, meaning: CommonMeaning, drawn: DrawnValue) -> None:
+    """Write a drawn value of `meaning` below `branch`, with its selecting sibling and its unit."""
     *outer, last = meaning.relative
     if meaning.selector is not None:
         *parent_names, repeated = outer

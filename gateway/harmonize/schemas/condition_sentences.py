@@ -51,8 +51,9 @@ def describe_condition(condition: Condition) -> str:
 
 
 def _describe_test(test: ValueTest) -> str:
-    if test.listed is not None:
-        return f"{test.name} is in {test.listed.name}@{test.listed.version}"
+    """Return a test as an English clause with the name of its field."""
+    if test.code_list is not None:
+        return f"{test.name} is in {test.code_list.name}@{test.code_list.version}"
     if test.operator == "in":
         return f"{test.name} is one of {', '.join(test.values)}"
     kind, compared = _read_test(test, "en")
@@ -76,15 +77,15 @@ def _read_test(test: ValueTest, language: str) -> tuple[str, str]:
         return ("given" if test.values[0] == "yes" else "absent"), ""
     if test.operator in NUMBER_TESTS:
         return test.operator, test.values[0] if test.unit is None else f"{test.values[0]} {test.unit}"
-    if test.listed is not None:
-        return "listed", test.listed.name
+    if test.code_list is not None:
+        return "listed", test.code_list.name
     return "in", _OR[language].join(test.values)
 
 
 def to_data(condition: Condition) -> dict[str, Any]:
     """Return a condition as data in the form of a mapping: one key on each level, ``in`` beside a number."""
-    if isinstance(condition, ValueTest) and condition.listed is not None:
-        return {condition.name: {"in_list": condition.listed.name}}
+    if isinstance(condition, ValueTest) and condition.code_list is not None:
+        return {condition.name: {"in_list": condition.code_list.name}}
     if isinstance(condition, ValueTest):
         value = list(condition.values) if condition.operator == "in" else condition.values[0]
         unit = {} if condition.counted_in is None else {"in": condition.counted_in}

@@ -23,7 +23,7 @@ from gateway.harmonize.language import (
 )
 from gateway.wire import AT_MOST_ONCE, SUB, bind_document_namespaces
 
-_WHOLE_MOST: Final = 999
+_MAX_ITEMS: Final = 999
 
 
 def generate_schemas(bundle: MappingBundle) -> dict[str, str]:
@@ -65,7 +65,7 @@ def write_fields_schema(document: DocumentMapping) -> str:
     lines += [line for ask in header for line in _write_field(ask, "      ", types)]
     if items:
         least = 1 if any(ask.requirement.mandatory and not ask.shared for ask in items) else 0
-        lines.append(f'      <xs:element name="Item"{format_occurrence(least, _WHOLE_MOST)}>')
+        lines.append(f'      <xs:element name="Item"{format_occurrence(least, _MAX_ITEMS)}>')
         lines += ["        <xs:complexType>", "          <xs:sequence>"]
         lines += [line for ask in items for line in _write_field(ask, "            ", types)]
         lines += ["          </xs:sequence>"]
@@ -87,8 +87,9 @@ def write_application_schema(document: DocumentMapping, fields_file: str) -> str
 
 
 def _write_element(merged: MergedElement, indent: str, types: SchemaTypes, *, top: bool = False) -> list[str]:
+    """Return the lines of XML Schema for an element and all below it; the root (`top`) has no occurrence."""
     occurs = "" if top else format_occurrence(merged.low, merged.high)
-    if merged.shapes or merged.empty:
+    if merged.shapes or merged.has_no_text:
         return _write_leaf(merged, occurs, indent, types)
     lines = [f"{indent}    <xs:sequence>"]
     lines += [line for child in merged.children for line in _write_element(child, indent + "      ", types)]
@@ -99,7 +100,8 @@ def _write_element(merged: MergedElement, indent: str, types: SchemaTypes, *, to
 
 
 def _write_leaf(merged: MergedElement, occurs: str, indent: str, types: SchemaTypes) -> list[str]:
-    if merged.empty:
+    """Return the lines of XML Schema for an element with a value, or with attributes only."""
+    if merged.has_no_text:
         return write_complex_type(
             merged.name, occurs, _write_attributes(merged, indent + "    ", types), indent
         )
@@ -111,9 +113,10 @@ def _write_leaf(merged: MergedElement, occurs: str, indent: str, types: SchemaTy
 
 
 def _write_attributes(merged: MergedElement, indent: str, types: SchemaTypes) -> list[str]:
+    """Return the lines of XML Schema for the attributes of an element, those with fixed values included."""
     lines = []
     for attribute in merged.fields:
-        use = ' use="required"' if attribute.required else ""
+        use = ' use="required"' if attribute.is_required else ""
         kind = types.get_union_name(attribute.shapes, attribute.name[:1].upper() + attribute.name[1:])
         lines.append(f'{indent}<xs:attribute name="{attribute.name}" type="{kind}"{use}/>')
     for name, values in merged.fixed:
@@ -124,22 +127,23 @@ def _write_attributes(merged: MergedElement, indent: str, types: SchemaTypes) ->
 
 def _write_unique_rules(merged: MergedElement, indent: str, types: SchemaTypes) -> list[str]:
     """Return the ``xs:unique`` rule that each variant of an element occurs at most once."""
-    if not merged.once:
+    if not merged.unique_xpaths:
         return []
     return [
         f'{indent}<xs:unique name="{types.make_rule_name(merged.name)}">',
         f'{indent}  <xs:selector xpath="doc:{merged.name}"/>',
         *(
             f'{indent}  <xs:field xpath="{path if path.startswith("@") else f"doc:{path}"}"/>'
-            for path in merged.once
+            for path in merged.unique_xpaths
         ),
         f"{indent}</xs:unique>",
     ]
 
 
 def _write_field(ask: UniqueField, indent: str, types: SchemaTypes) -> list[str]:
+    """Return the lines of XML Schema for a field; it may be absent unless mandatory and not shared."""
     low, high = max(ask.repeat.low, 1), max(ask.repeat.high, 1)
-    # A shared field may stand in another application.  An optional field has its minimum number or none.
+    # A shared field may be in another application. An optional one occurs `low` times at least, or never.
     if ask.requirement.mandatory and not ask.shared:
         return _write_answer(ask, format_occurrence(low, high), indent, types)
     if low == 1:
@@ -149,6 +153,7 @@ def _write_field(ask: UniqueField, indent: str, types: SchemaTypes) -> list[str]
 
 
 def _write_answer(ask: UniqueField, occurs: str, indent: str, types: SchemaTypes) -> list[str]:
+    """Return the lines of XML Schema for one element of a field: a group, an attachment or a value."""
     if ask.type == "group":
         inner = [line for member in ask.fields for line in _write_field(member, indent + "      ", types)]
         lines = [f"{indent}    <xs:sequence>", *inner, f"{indent}    </xs:sequence>"]
@@ -179,6 +184,7 @@ def generate_all_files(bundle: MappingBundle, template: bytes) -> dict[str, byte
 
 
 def _generate_services(bundle: MappingBundle, template: bytes) -> Iterator[tuple[str, bytes]]:
+    """Yield each organisation with its WSDL, made from `template` for the schemas of its documents."""
     documents: dict[str, dict[str, str]] = {}
     for document in bundle.documents.values():
         schema = f"../../xsd/agencies/{document.schema_stem}.xsd"
@@ -188,6 +194,7 @@ def _generate_services(bundle: MappingBundle, template: bytes) -> Iterator[tuple
 
 
 def _write_csv(document: DocumentMapping) -> bytes:
+    """Return the labels of a document as CSV with the columns kind, name, ko and en."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(("kind", "name", "ko", "en"))
@@ -233,9 +240,9 @@ def _format_family_occurrence(family: list[NoticeElement]) -> str:
     """Return the occurrence attributes of the elements of one name: the sum of their slots."""
     low = high = 0
     for slot in family:
-        bound = slot.each.bound if slot.each else slot.line.bound if slot.line else AT_MOST_ONCE
-        low += max(bound.low, 1) if slot.required else 0
-        high += max(bound.high, 1) if slot.each is None else bound.high
+        bound = slot.repetition.bound if slot.repetition else slot.line.bound if slot.line else AT_MOST_ONCE
+        low += max(bound.low, 1) if slot.is_required else 0
+        high += max(bound.high, 1) if slot.repetition is None else bound.high
     return format_occurrence(low, high)
 
 
@@ -267,15 +274,22 @@ def _write_family(
 
 
 def _get_notice_shape(slot: NoticeElement) -> ValueShape:
+    """Return the form of a slot's text; a piece of a split text has only its length and character set."""
     assert slot.line is not None
-    if slot.part is None:
+    if slot.text_piece is None:
         return slot.line.shape
-    return ValueShape("text", longest=slot.part.chars, octets=slot.part.octets, charset=slot.part.charset)
+    return ValueShape(
+        "text",
+        max_length=slot.text_piece.max_characters,
+        octets=slot.text_piece.octets,
+        charset=slot.text_piece.charset,
+    )
 
 
 def _write_notice_attributes(family: list[NoticeElement], indent: str, types: SchemaTypes) -> list[str]:
+    """Return the lines of XML Schema for the attributes of the slots `family`, which share one element."""
     lines = []
-    fixed = [slot.fixed for slot in family if slot.fixed is not None]
+    fixed = [slot.fixed_attribute for slot in family if slot.fixed_attribute is not None]
     if fixed:
         kind = types.get_type_name(
             ValueShape("text", codes=tuple(value for _, value in fixed)), f"{family[0].name}Kind"
@@ -283,7 +297,9 @@ def _write_notice_attributes(family: list[NoticeElement], indent: str, types: Sc
         lines.append(f'{indent}<xs:attribute name="{fixed[0][0]}" type="{kind}" use="required"/>')
     for attribute in {attribute.name: attribute for slot in family for attribute in slot.attributes}.values():
         kind = types.get_type_name(attribute.shape, attribute.name[:1].upper() + attribute.name[1:])
-        always = all(any(a.name == attribute.name and a.required for a in slot.attributes) for slot in family)
+        always = all(
+            any(a.name == attribute.name and a.is_required for a in slot.attributes) for slot in family
+        )
         use = ' use="required"' if always else ""
         lines.append(f'{indent}<xs:attribute name="{attribute.name}" type="{kind}"{use}/>')
     return lines
@@ -291,7 +307,7 @@ def _write_notice_attributes(family: list[NoticeElement], indent: str, types: Sc
 
 def _write_notice_rules(family: list[NoticeElement], indent: str, types: SchemaTypes) -> list[str]:
     """Return the ``xs:unique`` rule that each element that differs by an attribute occurs at most once."""
-    fixed = family[0].fixed
+    fixed = family[0].fixed_attribute
     if fixed is None or len(family) == 1:
         return []
     types.rules += 1
@@ -326,7 +342,9 @@ class SchemaTypes:
             codes = tuple(dict.fromkeys(code for shape in shapes for code in shape.codes or ()))
             return self.get_type_name(ValueShape("text", codes=codes), base_name)
         bare = ValueShape()
-        if all(replace(shape, longest=None, octets=None, charset=bare.charset) == bare for shape in shapes):
+        if all(
+            replace(shape, max_length=None, octets=None, charset=bare.charset) == bare for shape in shapes
+        ):
             return self.get_type_name(get_widest_shape(shapes), base_name)
         members = tuple(self.get_type_name(shape, base_name) for shape in shapes)
         if members not in self.unions:
@@ -360,9 +378,9 @@ class SchemaTypes:
 
 def get_widest_shape(shapes: Sequence[ValueShape]) -> ValueShape:
     """Return the form of a text as long as the longest of `shapes` may be."""
-    bounds = [shape.longest if shape.longest is not None else shape.octets for shape in shapes]
+    bounds = [shape.max_length if shape.max_length is not None else shape.octets for shape in shapes]
     limits = [bound for bound in bounds if bound is not None]
-    return ValueShape("text", longest=max(limits) if len(limits) == len(bounds) else None)
+    return ValueShape("text", max_length=max(limits) if len(limits) == len(bounds) else None)
 
 
 def write_opening(namespace: str, text: str, types_namespace: str = "") -> list[str]:

@@ -20,7 +20,7 @@ from gateway.wire import XSD, parse_xml
 _UNBOUNDED: Final = 2**31
 _ANYTHING: Final = "string"
 #: How many codes of a list a phrase names.
-_MOST_CODES: Final = 5
+_MAX_NAMED_CODES: Final = 5
 #: Which base each base is a part of, beside itself.
 _WITHIN: Final = {"integer": ("decimal",), "positiveInteger": ("integer", "decimal")}
 #: Facets of which the smaller value is the narrower one, and those of which the larger is.
@@ -59,17 +59,19 @@ class _SchemaElement:
     unique: frozenset[tuple[str, ...]]
 
 
-def list_unfit_places(bound: bytes, generated: bytes) -> list[str]:
-    """Return the places where `bound` does not take a request by the schema `generated`; none where it fits.
+def list_unfit_places(agency_schema: bytes, generated_schema: bytes) -> list[str]:
+    """Return the places where the schema `bound` rejects a request that conforms to the schema `generated`.
 
-    Each place is a phrase about `bound`, with the path from the root element. Raises GW519 for a bound schema
-    that is of another kind than those of the gateway, and cannot be compared.
+    `agency_schema` is the schema that an agency has already, of its frozen contract. Each place is a phrase
+    about `agency_schema`, with the path from the root element; the list is empty if `agency_schema` accepts
+    all requests. Raise GW519 if `agency_schema` uses constructs of XML Schema that the gateway never writes,
+    and cannot be compared.
     """
-    if bound == generated:
+    if agency_schema == generated_schema:
         return []
     try:
-        old = _SchemaReader(bound).read_roots()
-        new = _SchemaReader(generated).read_roots()
+        old = _SchemaReader(agency_schema).read_roots()
+        new = _SchemaReader(generated_schema).read_roots()
         misfits: list[str] = []
         for name, root in new.items():
             if name in old:
@@ -103,6 +105,7 @@ class _SchemaReader:
         return {f"{{{target}}}{element.name}": element for element in elements}
 
     def _read_element(self, node: etree._Element) -> _SchemaElement:
+        """Return an element declaration; raise GW519 for a construct that the gateway does not write."""
         low, high = node.get("minOccurs", "1"), node.get("maxOccurs", "1")
         if node.get("name") is None or node.get("nillable") is not None:
             _raise_unknown(node)
@@ -162,6 +165,7 @@ class _SchemaReader:
         return self._read_element(node)
 
     def _read_attribute(self, node: etree._Element) -> tuple[str, tuple[tuple[_Restriction, ...], bool]]:
+        """Return an attribute's name, its restrictions and whether it is required; GW519 if unreadable."""
         if _get_kind(node) != "attribute" or node.get("name") is None or node.get("fixed") is not None:
             _raise_unknown(node)
         return node.get("name", ""), (
@@ -180,6 +184,7 @@ class _SchemaReader:
         return self._read_simple_type(definition)
 
     def _read_simple_type(self, node: etree._Element) -> tuple[_Restriction, ...]:
+        """Return the restrictions of a simple type, one for each member of a union; GW519 if unreadable."""
         parts = _list_parts(node)
         if len(parts) == 1 and _get_kind(parts[0]) == "union" and not len(parts[0]):
             members = parts[0].get("memberTypes", "").split()
@@ -208,6 +213,7 @@ def _get_kind(node: etree._Element) -> str:
 
 
 def _raise_unknown(node: etree._Element) -> NoReturn:
+    """Raise GW519 because the schema has a construct at `node` that the gateway never writes."""
     quoted_name = f" {node.get('name', '')[:40]}" if node.get("name") is not None else ""
     detail = (
         f"its schema cannot be compared: {_get_kind(node)[:80]}{quoted_name} is not as the gateway writes it"
@@ -215,63 +221,73 @@ def _raise_unknown(node: etree._Element) -> NoReturn:
     raise GatewayError(CONTRACT_UNFIT, detail, f"line {node.sourceline}")
 
 
-def _compare_elements(bound: _SchemaElement, generated: _SchemaElement, path: str) -> Iterator[str]:
-    """Yield phrases for the places of an element of requests that the bound element does not take."""
-    if generated.low < bound.low:
-        yield f"demands {path}" if not generated.low else f"demands {path} {bound.low} times"
-    if generated.high > bound.high:
-        yield f"takes {path} at most {bound.high} times, and a request may have {generated.high}"
-    if bool(bound.value) != bool(generated.value):
-        yield f"has {'a value' if bound.value else 'no value'} in {path}"
-    elif generated.value:
-        yield from _compare_values(bound.value, generated.value, path)
-    yield from _compare_attributes(bound, generated, path)
-    yield from _compare_children(bound, generated, path)
-    if bound.unique - generated.unique:
+def _compare_elements(
+    agency_element: _SchemaElement, generated_element: _SchemaElement, path: str
+) -> Iterator[str]:
+    """Yield a phrase for each place where `bound` rejects what `generated` allows; `path` is their path."""
+    if generated_element.low < agency_element.low:
+        yield f"demands {path}" if not generated_element.low else f"demands {path} {agency_element.low} times"
+    if generated_element.high > agency_element.high:
+        generated_limit = generated_element.high
+        yield f"takes {path} at most {agency_element.high} times, and a request may have {generated_limit}"
+    if bool(agency_element.value) != bool(generated_element.value):
+        yield f"has {'a value' if agency_element.value else 'no value'} in {path}"
+    elif generated_element.value:
+        yield from _compare_values(agency_element.value, generated_element.value, path)
+    yield from _compare_attributes(agency_element, generated_element, path)
+    yield from _compare_children(agency_element, generated_element, path)
+    if agency_element.unique - generated_element.unique:
         yield (
             f"takes each of {path} once by "
-            f"{', '.join(' '.join(paths) for paths in bound.unique - generated.unique)}"
+            f"{', '.join(' '.join(paths) for paths in agency_element.unique - generated_element.unique)}"
         )
 
 
-def _compare_attributes(bound: _SchemaElement, generated: _SchemaElement, path: str) -> Iterator[str]:
-    for name, (restrictions, _) in generated.attributes.items():
-        if name in bound.attributes:
-            yield from _compare_values(bound.attributes[name][0], restrictions, f"{path}/@{name}")
+def _compare_attributes(
+    agency_element: _SchemaElement, generated_element: _SchemaElement, path: str
+) -> Iterator[str]:
+    """Yield a phrase for each attribute of `generated` that `bound` rejects, or that only `bound` demands."""
+    for name, (restrictions, _) in generated_element.attributes.items():
+        if name in agency_element.attributes:
+            yield from _compare_values(agency_element.attributes[name][0], restrictions, f"{path}/@{name}")
         else:
             yield f"has no {path}/@{name}"
-    for name, (_, required) in bound.attributes.items():
-        if required and not generated.attributes.get(name, ((), False))[1]:
+    for name, (_, required) in agency_element.attributes.items():
+        if required and not generated_element.attributes.get(name, ((), False))[1]:
             yield f"demands {path}/@{name}"
 
 
-def _compare_children(bound: _SchemaElement, generated: _SchemaElement, path: str) -> Iterator[str]:
-    bound_children = {child.name: child for child in bound.children}
-    written = {child.name for child in generated.children}
-    for child in generated.children:
+def _compare_children(
+    agency_element: _SchemaElement, generated_element: _SchemaElement, path: str
+) -> Iterator[str]:
+    """Yield a phrase for each child that `agency_element` rejects, lacks, demands or has in another order."""
+    bound_children = {child.name: child for child in agency_element.children}
+    written = {child.name for child in generated_element.children}
+    for child in generated_element.children:
         if child.name in bound_children:
             yield from _compare_elements(bound_children[child.name], child, f"{path}/{child.name}")
         else:
             yield f"has no {path}/{child.name}"
-    for child in bound.children:
+    for child in agency_element.children:
         if child.low and child.name not in written:
             yield f"demands {path}/{child.name}"
-    shared = [child.name for child in generated.children if child.name in bound_children]
-    if shared != [child.name for child in bound.children if child.name in written]:
+    shared = [child.name for child in generated_element.children if child.name in bound_children]
+    if shared != [child.name for child in agency_element.children if child.name in written]:
         yield f"has the elements of {path} in another order"
 
 
 def _compare_values(
     bound: Sequence[_Restriction], generated: Sequence[_Restriction], path: str
 ) -> Iterator[str]:
-    """Yield a phrase where a form of the requests is within no form of the bound schema."""
+    """Yield a phrase for each restriction in `generated` that no restriction in `bound` includes."""
     for restriction in generated:
         if any(_is_within(restriction, bound_restriction) for bound_restriction in bound):
             continue
         codes = _list_further_codes(restriction, bound)
         if codes:
-            ellipsis = ", …" if len(codes) > _MOST_CODES else ""
-            yield f"takes no {', '.join(codes[:_MOST_CODES])}{ellipsis} in {path}, which a request may have"
+            ellipsis = ", …" if len(codes) > _MAX_NAMED_CODES else ""
+            named_codes = ", ".join(codes[:_MAX_NAMED_CODES])
+            yield f"takes no {named_codes}{ellipsis} in {path}, which a request may have"
         else:
             accepted = " or ".join(_describe_restriction(bound_restriction) for bound_restriction in bound)
             offered = _describe_restriction(restriction)
@@ -279,7 +295,7 @@ def _compare_values(
 
 
 def _list_further_codes(restriction: _Restriction, bound: Sequence[_Restriction]) -> list[str]:
-    """Return the codes of a form that are in none of the lists of codes of the bound schema."""
+    """Return the codes of `restriction` that `bound` does not allow; none unless all of them list codes."""
     if "enumeration" not in restriction.facets or any(
         "enumeration" not in bound_restriction.facets for bound_restriction in bound
     ):
@@ -320,8 +336,8 @@ def _describe_restriction(restriction: _Restriction) -> str:
     facets = []
     for name, values in restriction.facets.items():
         if name == "enumeration":
-            ellipsis = ", …" if len(values) > _MOST_CODES else ""
-            facets.append(f"of {', '.join(values[:_MOST_CODES])}{ellipsis}")
+            ellipsis = ", …" if len(values) > _MAX_NAMED_CODES else ""
+            facets.append(f"of {', '.join(values[:_MAX_NAMED_CODES])}{ellipsis}")
         elif (name, values) != ("minLength", ("1",)):
             facets.append(f"{name} {' '.join(values)[:80]}")
     return " ".join([restriction.base, *facets])

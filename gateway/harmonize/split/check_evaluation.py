@@ -26,7 +26,7 @@ from gateway.harmonize.split.evaluation_scope import Scope
 from gateway.harmonize.split.required_fields import ProblemPlace
 from gateway.harmonize.split.submission_index import FoundValue
 
-_MOST_CHARACTERS: Final = 40
+_MAX_QUOTED_CHARACTERS: Final = 40
 #: Decimals with which a total without a finite decimal form is shown.
 _DECIMALS: Final = 6
 _DAY: Final = 10
@@ -48,12 +48,12 @@ def evaluate_checks(scope: Scope, document: DocumentMapping, problem_place: Prob
         for inner in scopes:
             # A guard is always read, so that the read set does not depend on its value.
             if check.when is None or check.when.is_satisfied(inner):
-                _RULES[check.kind](inner, check, _locate_scope(inner, problem_place))
+                _CHECK_FUNCTIONS[check.kind](inner, check, _locate_scope(inner, problem_place))
 
 
 def _locate_scope(scope: Scope, problem_place: ProblemPlace) -> ProblemPlace:
     """Return the place of the fields of `scope`: in a group, in an item, or at the top."""
-    inner = [*scope.common.values(), *scope.unique_occurrences.values()]
+    inner = [*scope.common_occurrences.values(), *scope.unique_occurrences.values()]
     if inner:
         return ProblemPlace(inner[-1])
     return problem_place if scope.item is None else problem_place.add_step(f"ITEM[{scope.item}]")
@@ -63,76 +63,83 @@ def _report_check_failure(
     scope: Scope, check: DocumentCheck, explanation: str, problem_place: ProblemPlace
 ) -> None:
     detail = f"{check.en} ({check.ko}): {explanation}" if explanation else f"{check.en} ({check.ko})"
-    pointer = problem_place.make_pointer(scope.facts)
+    pointer = problem_place.make_pointer(scope.submission_index)
     scope.trace.report_problem(RULE_BROKEN, detail, pointer, scope.application, check.mark)
 
 
 def _check_sum(scope: Scope, check: DocumentCheck, problem_place: ProblemPlace) -> None:
-    added: list[_Measured] = []
-    unlike: list[tuple[FoundValue, str]] = []
+    """Report the check if the sum of the products of its factors does not compare to its bound as declared.
+
+    Report also a value that cannot be converted; nothing without a summand or a bound.
+    """
+    summands: list[_NumberWithUnit] = []
+    inconvertible_values: list[tuple[FoundValue, str]] = []
     for inner in scope.list_value_scopes(check.factors[0]):
-        products = [_Measured(Fraction(1), None)]
+        products = [_NumberWithUnit(Fraction(1), None)]
         for position in range(len(check.factors)):
-            numbers = _read_factor(inner, check, position, unlike)
+            numbers = _read_factor(inner, check, position, inconvertible_values)
             products = [
-                _Measured(product.number * measured.number, measured.unit)
+                _NumberWithUnit(product.number * measured.number, measured.unit)
                 for product in products
                 for measured in numbers
             ]
-        added += products
+        summands += products
     bound = _evaluate_bound(scope, check)
-    if unlike:
-        value, explanation = unlike[0]
+    if inconvertible_values:
+        value, explanation = inconvertible_values[0]
         _report_check_failure(scope, check, explanation, ProblemPlace(value.element))
         return
-    if not added or bound is None:
+    if not summands or bound is None:
         return
-    pair = _unite_numbers(scope, check, added, bound, problem_place)
-    if pair is not None and not check.holds_between(pair.first, pair.right):
-        explanation = _describe_failure(pair.describe(pair.first), check, pair.describe(pair.right))
+    pair = _convert_to_one_unit(scope, check, summands, bound, problem_place)
+    if pair is not None and not check.holds_between(pair.left_number, pair.right_number):
+        explanation = _describe_failure(
+            pair.describe(pair.left_number), check, pair.describe(pair.right_number)
+        )
         _report_check_failure(scope, check, explanation, problem_place)
 
 
 def _read_factor(
-    scope: Scope, check: DocumentCheck, position: int, unlike: list[tuple[FoundValue, str]]
-) -> list[_Measured]:
+    scope: Scope, check: DocumentCheck, position: int, inconvertible_values: list[tuple[FoundValue, str]]
+) -> list[_NumberWithUnit]:
     """Return the numbers of one factor, in the unit in which the check counts it, where it names one.
 
     Without such a unit the numbers of the last factor have the units that are given, others have none.
-    Appends to `unlike` a value that cannot be converted to the unit of the check.
+    Appends to `inconvertible_values` a value that cannot be converted to the unit of the check.
     """
-    source, to = check.factors[position], check.get_counted_unit(position)
-    last = position == len(check.factors) - 1
-    read: list[_Measured] = []
+    source, target_unit = check.factors[position], check.get_counted_unit(position)
+    is_last = position == len(check.factors) - 1
+    read: list[_NumberWithUnit] = []
     for value in scope.read_values(source, check.mark):
-        unit = scope.read_unit(source, value, check.mark) if last or to is not None else None
+        unit = scope.read_unit(source, value, check.mark) if is_last or target_unit is not None else None
         number = _parse_number(value.text)
         if number is None:
             continue
-        if to is None:
-            read.append(_Measured(number, unit))
+        if target_unit is None:
+            read.append(_NumberWithUnit(number, unit))
             continue
-        exact = None if unit is None else check.units.convert_quantity(number, unit, to)
+        exact = None if unit is None else check.units.convert_quantity(number, unit, target_unit)
         if exact is None:
-            explanation = f"a value in {(unit or 'no unit')[:_MOST_CHARACTERS]} cannot be counted in {to}"
-            unlike.append((value, explanation))
+            unit_text = (unit or "no unit")[:_MAX_QUOTED_CHARACTERS]
+            explanation = f"a value in {unit_text} cannot be counted in {target_unit}"
+            inconvertible_values.append((value, explanation))
         else:
-            read.append(_Measured(exact, None))
+            read.append(_NumberWithUnit(exact, None))
     return read
 
 
-def _evaluate_bound(scope: Scope, check: DocumentCheck) -> _Measured | None:
+def _evaluate_bound(scope: Scope, check: DocumentCheck) -> _NumberWithUnit | None:
     """Return the bound with its unit, None where it has no single number."""
     if not isinstance(check.bound, Field):
-        return _Measured(parse_fraction(check.bound or "0"), None)
+        return _NumberWithUnit(parse_fraction(check.bound or "0"), None)
     values = scope.read_values(check.bound, check.mark)
     number = _parse_number(values[0].text) if len(values) == 1 else None
     if number is None:
         return None
-    return _Measured(number, scope.read_unit(check.bound, values[0], check.mark))
+    return _NumberWithUnit(number, scope.read_unit(check.bound, values[0], check.mark))
 
 
-class _Measured(NamedTuple):
+class _NumberWithUnit(NamedTuple):
     """A number with its unit or currency."""
 
     number: Fraction
@@ -142,8 +149,8 @@ class _Measured(NamedTuple):
 class _NumberPair(NamedTuple):
     """Two numbers to compare; in `unit` where they were converted to one."""
 
-    first: Fraction
-    right: Fraction
+    left_number: Fraction
+    right_number: Fraction
     unit: str | None = None
 
     def describe(self, number: Fraction) -> str:
@@ -154,11 +161,11 @@ class _NumberPair(NamedTuple):
         return f"{_cut_text(text)} {self.unit or ''}".rstrip()
 
 
-def _unite_numbers(
+def _convert_to_one_unit(
     scope: Scope,
     check: DocumentCheck,
-    added: Sequence[_Measured],
-    bound: _Measured,
+    summands: Sequence[_NumberWithUnit],
+    bound: _NumberWithUnit,
     problem_place: ProblemPlace,
 ) -> _NumberPair | None:
     """Return the sum of numbers and their bound in one unit: that of the bound, else of the first number.
@@ -166,33 +173,37 @@ def _unite_numbers(
     Quantities of one dimension are converted exactly. Return None where the rule does not compare different
     units, and for others after they were reported.
     """
-    units = dict.fromkeys(measured.unit for measured in (bound, *added) if measured.unit is not None)
+    units = dict.fromkeys(measured.unit for measured in (bound, *summands) if measured.unit is not None)
     if len(units) <= 1:
-        return _NumberPair(sum((measured.number for measured in added), Fraction(0)), bound.number)
-    if check.same_unit:
+        return _NumberPair(sum((measured.number for measured in summands), Fraction(0)), bound.number)
+    if check.compares_same_unit_only:
         return None
-    to = next(iter(units))
-    converted = [_convert_number(check, measured, to) for measured in added]
+    target_unit = next(iter(units))
+    converted = [_convert_number(check, measured, target_unit) for measured in summands]
     numbers = [number for number in converted if number is not None]
     if len(numbers) < len(converted):
-        names = ", ".join(sorted(unit[:_MOST_CHARACTERS] for unit in units))
+        names = ", ".join(sorted(unit[:_MAX_QUOTED_CHARACTERS] for unit in units))
         _report_check_failure(
             scope, check, f"values of different units cannot be compared: {names}", problem_place
         )
         return None
-    return _NumberPair(sum(numbers, Fraction(0)), bound.number, to)
+    return _NumberPair(sum(numbers, Fraction(0)), bound.number, target_unit)
 
 
-def _convert_number(check: DocumentCheck, measured: _Measured, to: str) -> Fraction | None:
+def _convert_number(check: DocumentCheck, measured: _NumberWithUnit, target_unit: str) -> Fraction | None:
     """Return a number in a unit, exactly; None where the units have no dimension in common, as currencies."""
-    if measured.unit is None or measured.unit == to:
+    if measured.unit is None or measured.unit == target_unit:
         return measured.number
     if check.factors[-1].attribute != "unitCode":
         return None
-    return check.units.convert_quantity(measured.number, measured.unit, to)
+    return check.units.convert_quantity(measured.number, measured.unit, target_unit)
 
 
 def _check_comparison(scope: Scope, check: DocumentCheck, _around: ProblemPlace) -> None:
+    """Report each value of the field that does not compare as declared to a constant or another field.
+
+    A field on the right with no value or with several ones is not compared.
+    """
     (field,) = check.factors
     lefts = scope.read_values(field, check.mark)
     right = check.bound
@@ -205,17 +216,17 @@ def _check_comparison(scope: Scope, check: DocumentCheck, _around: ProblemPlace)
         pair = _parse_comparable_values(field, value.text.strip(), text.strip(), check)
         if pair is None:
             continue
-        sides = value.text.strip()[:_MOST_CHARACTERS], text[:_MOST_CHARACTERS]
+        sides = value.text.strip()[:_MAX_QUOTED_CHARACTERS], text[:_MAX_QUOTED_CHARACTERS]
         if isinstance(pair[0], Fraction) and isinstance(pair[1], Fraction):
-            measured = _Measured(pair[0], scope.read_unit(field, value, check.mark))
-            united = _unite_numbers(
-                scope, check, [measured], _Measured(pair[1], unit), ProblemPlace(value.element)
+            measured = _NumberWithUnit(pair[0], scope.read_unit(field, value, check.mark))
+            united = _convert_to_one_unit(
+                scope, check, [measured], _NumberWithUnit(pair[1], unit), ProblemPlace(value.element)
             )
             if united is None:
                 continue
-            pair = united.first, united.right
+            pair = united.left_number, united.right_number
             if united.unit is not None:
-                sides = united.describe(united.first), united.describe(united.right)
+                sides = united.describe(united.left_number), united.describe(united.right_number)
         if not check.holds_between(pair[0], pair[1]):
             failure = _describe_failure(sides[0], check, sides[1])
             _report_check_failure(scope, check, failure, ProblemPlace(value.element))
@@ -232,7 +243,7 @@ def _parse_comparable_values(
     The days of the check are added to a right side that is a date or a date with time. Where only one side
     has a time, or a zone, the days in the zone of the check are compared.
     """
-    days = check.days
+    days = check.day_offset
     kind = get_value_family(source)
     if kind == "number":
         numbers = _parse_number(left_text), _parse_number(right_text)
@@ -254,6 +265,7 @@ def _parse_comparable_values(
 
 
 def _check_distinct_values(scope: Scope, check: DocumentCheck, _around: ProblemPlace) -> None:
+    """Report each combination of values of the fields that was given before; incomplete ones are left out."""
     seen: set[tuple[str, ...]] = set()
     for inner in scope.list_value_scopes(check.factors[0]):
         values = [inner.read_values(source, check.mark) for source in check.factors]
@@ -265,7 +277,7 @@ def _check_distinct_values(scope: Scope, check: DocumentCheck, _around: ProblemP
         for row in rows:
             key = tuple(value.text.strip() for value in row)
             if len(key) == len(check.factors) and key in seen:
-                explanation = f"{', '.join(key)[:_MOST_CHARACTERS]} is given again"
+                explanation = f"{', '.join(key)[:_MAX_QUOTED_CHARACTERS]} is given again"
                 _report_check_failure(inner, check, explanation, ProblemPlace(row[0].element))
             seen.add(key)
 
@@ -285,6 +297,7 @@ def _locate_field(check: DocumentCheck, source: Field, problem_place: ProblemPla
 
 
 def _check_one_of(scope: Scope, check: DocumentCheck, problem_place: ProblemPlace) -> None:
+    """Report the check at its first field if none of its fields is given."""
     if not any([_is_source_given(scope, source, check) for source in check.factors]):
         names = ", ".join(source.en for source in check.factors)
         _report_check_failure(
@@ -296,6 +309,7 @@ def _check_one_of(scope: Scope, check: DocumentCheck, problem_place: ProblemPlac
 
 
 def _check_exactly_one(scope: Scope, check: DocumentCheck, problem_place: ProblemPlace) -> None:
+    """Report the check if none or more than one of its fields is given."""
     given_fields = [source for source in check.factors if _is_source_given(scope, source, check)]
     if not given_fields:
         _check_one_of(scope, check, problem_place)
@@ -306,6 +320,7 @@ def _check_exactly_one(scope: Scope, check: DocumentCheck, problem_place: Proble
 
 
 def _check_all_or_none(scope: Scope, check: DocumentCheck, problem_place: ProblemPlace) -> None:
+    """Report the first missing field of the check if another one of its fields is given."""
     presence = [_is_source_given(scope, source, check) for source in check.factors]
     if any(presence) and not all(presence):
         missing = check.factors[presence.index(False)]
@@ -315,7 +330,7 @@ def _check_all_or_none(scope: Scope, check: DocumentCheck, problem_place: Proble
         _report_check_failure(scope, check, explanation, _locate_field(check, missing, problem_place))
 
 
-_RULES: Final = {
+_CHECK_FUNCTIONS: Final = {
     "sum": _check_sum,
     "compare": _check_comparison,
     "distinct": _check_distinct_values,
@@ -327,8 +342,8 @@ _RULES: Final = {
 
 def _describe_failure(left_text: str, check: DocumentCheck, right_text: str) -> str:
     """Return a comparison that is not true, in words."""
-    operator = _OPERATORS[check.operator] + (f" {check.days} days from" if check.days else "")
-    within = f" (within {format_plain_decimal(check.within)})" if check.within else ""
+    operator = _OPERATORS[check.operator] + (f" {check.day_offset} days from" if check.day_offset else "")
+    within = f" (within {format_plain_decimal(check.tolerance)})" if check.tolerance else ""
     return f"{left_text} is not {operator} {right_text}{within}"
 
 
@@ -337,4 +352,4 @@ def _parse_number(text: str) -> Fraction | None:
 
 
 def _cut_text(text: str) -> str:
-    return text if len(text) <= _MOST_CHARACTERS else text[:_MOST_CHARACTERS] + "…"
+    return text if len(text) <= _MAX_QUOTED_CHARACTERS else text[:_MAX_QUOTED_CHARACTERS] + "…"

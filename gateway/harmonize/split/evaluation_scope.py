@@ -28,7 +28,7 @@ from gateway.harmonize.split.submission_index import (
 from gateway.wire import SourceMark, read_leaf_text
 
 MAX_DIAGNOSTICS: Final = 500
-_MOST_CHARACTERS: Final = 40
+_MAX_QUOTED_CHARACTERS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +101,10 @@ class FateColumn:
 class EvaluationTrace:
     """The fates of all leaves for one document, and the problems found during evaluation.
 
-    `forwarded` are the values that reached a request, or would have reached it if they could be written, in
-    their order; `fates` has the fates of other leaves. `borrowed` are the leaves of other applications whose
-    shared answers are used. `compared` are the shared fields, each with its goods item, whose answers were
-    all compared with the first.
+    `forwarded_origins` are the values that reached a request, or would have reached it if they could be
+    written, in their order; `fates` has the fates of other leaves. `borrowed_leaves` are the leaves of other
+    applications whose shared answers are used. `compared_fields` are the shared fields, each with its goods
+    item, whose answers were all compared with the first.
     """
 
     #: Whether fates are recorded: if not, sources that are only read to record fates need not be evaluated.
@@ -113,17 +113,17 @@ class EvaluationTrace:
     document: str
     organisation: str = ""
     fates: dict[LeafKey, Fate] = field(default_factory=dict)
-    troubles: list[Diagnostic] = field(default_factory=list)
-    failed: set[str] = field(default_factory=set)
-    borrowed: set[LeafKey] = field(default_factory=set)
-    forwarded: list[ValueOrigin] = field(default_factory=list)
-    compared: set[tuple[str, str | None]] = field(default_factory=set)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    failed_applications: set[str] = field(default_factory=set)
+    borrowed_leaves: set[LeafKey] = field(default_factory=set)
+    forwarded_origins: list[ValueOrigin] = field(default_factory=list)
+    compared_fields: set[tuple[str, str | None]] = field(default_factory=set)
     _noted: dict[tuple[int, str, SourceMark], Iterable[LeafKey]] = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
         """Return whether the list of troubles is full, so that further details need not be made."""
-        return len(self.troubles) >= MAX_DIAGNOSTICS
+        return len(self.diagnostics) >= MAX_DIAGNOSTICS
 
     def record_fate_once(self, leaves: Sequence[LeafKey], fate: str, rule: SourceMark) -> None:
         """Record the fate of a constant sequence of leaves; a repeated call with it returns at once."""
@@ -142,14 +142,14 @@ class EvaluationTrace:
 
     def record_forwarding(self, leaves: Leaves, target: str, rule: SourceMark) -> None:
         """Record `leaves` as forwarded to the path `target`, although their value is refused."""
-        self.forwarded.append(ValueOrigin(target, "", leaves, rule, ()))
+        self.forwarded_origins.append(ValueOrigin(target, "", leaves, rule, ()))
 
     def write_fates(self, column: FateColumn) -> None:
         """Write the recorded fates into `column`; the first value that a leaf reached names the rule."""
         cells, later_targets = column.cells, column.further_targets
         for leaf, fate in self.fates.items():
             cells[leaf] = fate
-        for origin in self.forwarded:
+        for origin in self.forwarded_origins:
             for leaf in origin.leaves:
                 old = cells[leaf]
                 if old is None or isinstance(old, Fate):
@@ -161,9 +161,9 @@ class EvaluationTrace:
         self, problem: Problem, detail: str, pointer: str, application: str, rule: SourceMark | None
     ) -> None:
         """Report a problem of `application` that `rule` finds; the application then gets no request."""
-        self.failed.add(application)
+        self.failed_applications.add(application)
         if not self.is_full:
-            self.troubles.append(
+            self.diagnostics.append(
                 Diagnostic(problem, detail, pointer, self.document, application, rule, self.organisation)
             )
 
@@ -202,20 +202,20 @@ class UniqueFieldValues:
     """The unique fields of one application: at the top, in each item, in each group element.
 
     `indexes` are caches, filled when a line first needs them; `plans` are those of the document, which
-    all its applications share, in every submission.  `borrowed` are the elements of
-    other applications whose answers are shared.  `listed` are the common meanings that the
+    all its applications share, in every submission.  `borrowed_elements` are the elements of
+    other applications whose answers are shared.  `listed_meanings` are the common meanings that the
     document lists, by their group; a group also has an entry where only an inner group has
     meanings.  `currencies` are those that a common amount may have, `units` those of a common
     measure; empty permits any.
     """
 
-    top: SiblingFields = field(default_factory=SiblingFields)
-    items: dict[str, SiblingFields] = field(default_factory=dict)
-    groups: dict[etree._Element, SiblingFields] = field(default_factory=dict)
+    application_fields: SiblingFields = field(default_factory=SiblingFields)
+    fields_by_item: dict[str, SiblingFields] = field(default_factory=dict)
+    fields_by_group_element: dict[etree._Element, SiblingFields] = field(default_factory=dict)
     indexes: dict[object, Any] = field(default_factory=dict)
     plans: dict[object, Any] = field(default_factory=dict)
-    borrowed: set[etree._Element] = field(default_factory=set)
-    listed: Mapping[str, Sequence[CommonMeaning]] = field(default_factory=dict)
+    borrowed_elements: set[etree._Element] = field(default_factory=set)
+    listed_meanings: Mapping[str, Sequence[CommonMeaning]] = field(default_factory=dict)
     currencies: frozenset[str] = frozenset()
     units: frozenset[str] = frozenset()
 
@@ -227,23 +227,23 @@ _NO_ANSWERS: Final = SiblingFields()
 class Scope:
     """One place in the evaluation of one application's rules.
 
-    `numbers` are the goods items in scope: all of the application, or those with one value of
-    `grouped`, which is then read as if it were declared once.  The scopes of the occurrences
+    `item_numbers` are the goods items in scope: all of the application, or those with one value of
+    `grouping_field`, which is then read as if it were declared once.  The scopes of the occurrences
     below are made at their first use and cached for the next line.
     """
 
-    facts: SubmissionIndex
+    submission_index: SubmissionIndex
     dictionary: DataDictionary
     answers: UniqueFieldValues
     trace: EvaluationTrace
     application: str
-    numbers: tuple[str, ...]
-    hub: Mapping[str, str]
+    item_numbers: tuple[str, ...]
+    hub_values: Mapping[str, str]
     item: str | None = None
     unique_occurrences: Mapping[str, etree._Element] = field(default_factory=dict)
-    common: Mapping[str, etree._Element] = field(default_factory=dict)
-    index: Mapping[str, int] = field(default_factory=dict)
-    grouped: Field | None = None
+    common_occurrences: Mapping[str, etree._Element] = field(default_factory=dict)
+    occurrence_positions: Mapping[str, int] = field(default_factory=dict)
+    grouping_field: Field | None = None
     _items: list[Scope] | None = None
     _inner_scopes: dict[tuple[str, bool], list[Scope]] | None = None
 
@@ -267,16 +267,23 @@ class Scope:
         if source.attribute is None:
             return None
         if self.trace.keeps_fates:
-            leaf = self.facts.find_attribute_leaf(value.element, source.attribute)
+            leaf = self.submission_index.find_attribute_leaf(value.element, source.attribute)
             self.trace.record_fate(() if leaf is None else (leaf,), "consumed", rule)
         return find_stated_unit(source, value.element)
 
     def report_unlike_unit(self, test: ValueTest, value: FoundValue, unit: str | None, /) -> None:
         """Report a value in a unit that does not convert to that of a condition, once for each such unit."""
         source = test.source
-        explanation = f"a value in {(unit or 'no unit')[:_MOST_CHARACTERS]} cannot be compared in {test.unit}"
-        detail, pointer = f"{source.en} ({source.ko}): {explanation}", self.facts.get_pointer(value.element)
-        reported = ((trouble.application, trouble.pointer, trouble.detail) for trouble in self.trace.troubles)
+        explanation = (
+            f"a value in {(unit or 'no unit')[:_MAX_QUOTED_CHARACTERS]} cannot be compared in {test.unit}"
+        )
+        detail, pointer = (
+            f"{source.en} ({source.ko}): {explanation}",
+            self.submission_index.get_pointer(value.element),
+        )
+        reported = (
+            (trouble.application, trouble.pointer, trouble.detail) for trouble in self.trace.diagnostics
+        )
         if (self.application, pointer, detail) not in reported:
             self.trace.report_problem(RULE_BROKEN, detail, pointer, self.application, test.mark)
 
@@ -298,18 +305,22 @@ class Scope:
 
     def find_local_values(self, source: Field, rule: SourceMark) -> tuple[FoundValue, ...]:
         """Return the values of `source` in this scope; record only the leaves read to select them."""
-        if source is self.grouped and self.item is None:
+        if source is self.grouping_field and self.item is None:
             return self._find_shared_value(source, rule)
         if isinstance(source, UniqueField):
             branch = self.find_sibling_fields(source)
             answers = branch.values.get(source.name)
             return self._read_answers(branch, source) if answers is None else answers
-        base = self.facts.declaration if source.per == "header" else self.find_base_element(source.per)
+        base = (
+            self.submission_index.declaration
+            if source.per == "header"
+            else self.find_base_element(source.per)
+        )
         if base is None:
             return ()
-        values = self.facts.find_values(source, base, self.item)
+        values = self.submission_index.find_values(source, base, self.item)
         if not source.is_plain and self.trace.keeps_fates:
-            consumed, skipped = self.facts.get_selectors(source, base)
+            consumed, skipped = self.submission_index.get_selectors(source, base)
             if consumed:
                 self.trace.record_fate_once(consumed, "consumed", rule)
             if skipped:
@@ -319,11 +330,13 @@ class Scope:
     def enter_items(self) -> list[Scope]:
         """Return one scope for each goods item in scope, in order; callers must not change the list."""
         if self._items is None:
-            there = self.facts.items
+            items_by_number = self.submission_index.items
             self._items = [
-                self._make_inner_scope(number, self.unique_occurrences, self.common, self.index)
-                for number in self.numbers
-                if number in there
+                self._make_inner_scope(
+                    number, self.unique_occurrences, self.common_occurrences, self.occurrence_positions
+                )
+                for number in self.item_numbers
+                if number in items_by_number
             ]
         return self._items
 
@@ -334,7 +347,9 @@ class Scope:
             for value in inner.find_local_values(key, rule)[:1]:
                 numbers.setdefault(value.text, []).append(inner.item or "")
         return [
-            self._make_grouped_scope(tuple(item_numbers), key, {**self.index, key.name: position})
+            self._make_grouped_scope(
+                tuple(item_numbers), key, {**self.occurrence_positions, key.name: position}
+            )
             for position, item_numbers in enumerate(numbers.values(), 1)
         ]
 
@@ -355,8 +370,8 @@ class Scope:
             return scopes
         group = self.dictionary.groups[name]
         base = self.find_base_element(group.per)
-        elements = self.facts.list_group_elements(group, base) if base is not None else []
-        if name in self.answers.listed:
+        elements = self.submission_index.list_group_elements(group, base) if base is not None else []
+        if name in self.answers.listed_meanings:
             elements = [element for element in elements if self._has_listed_value(name, element)]
         return self._cache_scopes(
             name,
@@ -364,8 +379,8 @@ class Scope:
                 self._make_inner_scope(
                     self.item,
                     self.unique_occurrences,
-                    {**self.common, name: element},
-                    {**self.index, name: position},
+                    {**self.common_occurrences, name: element},
+                    {**self.occurrence_positions, name: position},
                 )
                 for position, element in enumerate(elements, 1)
             ],
@@ -374,7 +389,7 @@ class Scope:
 
     def _has_listed_value(self, name: str, element: etree._Element) -> bool:
         """Return whether an occurrence of a group, or a group inside it, has a listed value."""
-        facts, listed = self.facts, self.answers.listed
+        facts, listed = self.submission_index, self.answers.listed_meanings
         if any(facts.find_values(meaning, element, self.item) for meaning in listed[name]):
             return True
         return any(
@@ -388,13 +403,13 @@ class Scope:
         """Return whether a common meaning has a value in this scope or below; record nothing."""
         for inner in self.list_value_scopes(source):
             base = inner.find_base_element(source.per)
-            if base is not None and inner.facts.find_values(source, base, inner.item):
+            if base is not None and inner.submission_index.find_values(source, base, inner.item):
                 return True
         return False
 
     def list_value_scopes(self, source: Field) -> list[Scope]:
         """Return every scope, from this one down, in which `source` has its values."""
-        if source is self.grouped:
+        if source is self.grouping_field:
             return [self]
         return self._descend_repetitions(source.repetitions)
 
@@ -414,7 +429,7 @@ class Scope:
         if repetition == "item":
             return self.item is not None
         kind, _, name = repetition.partition(":")
-        return name in (self.unique_occurrences if kind == "asked" else self.common)
+        return name in (self.unique_occurrences if kind == "asked" else self.common_occurrences)
 
     def enter_repetition(self, repetition: str) -> list[Scope]:
         """Return one scope for each occurrence of a repetition, also where this scope is inside of one."""
@@ -431,14 +446,15 @@ class Scope:
         return self._enter_elements(name, self._list_group_elements(name)) if scopes is None else scopes
 
     def _enter_elements(self, name: str, elements: Iterable[etree._Element]) -> list[Scope]:
+        """Return the scopes of the occurrences of the asked group `name`, one for each of `elements`."""
         return self._cache_scopes(
             name,
             [
                 self._make_inner_scope(
                     self.item,
                     {**self.unique_occurrences, name: element},
-                    self.common,
-                    {**self.index, name: position},
+                    self.common_occurrences,
+                    {**self.occurrence_positions, name: position},
                 )
                 for position, element in enumerate(elements, 1)
             ],
@@ -459,29 +475,29 @@ class Scope:
         self,
         item: str | None,
         asked_groups: Mapping[str, etree._Element],
-        common: Mapping[str, etree._Element],
-        index: Mapping[str, int],
+        common_occurrences: Mapping[str, etree._Element],
+        occurrence_positions: Mapping[str, int],
     ) -> Scope:
         """Return a scope inside this one; positional arguments keep this frequent call fast."""
         return Scope(
-            self.facts,
+            self.submission_index,
             self.dictionary,
             self.answers,
             self.trace,
             self.application,
-            self.numbers,
-            self.hub,
+            self.item_numbers,
+            self.hub_values,
             item,
             asked_groups,
-            common,
-            index,
-            self.grouped,
+            common_occurrences,
+            occurrence_positions,
+            self.grouping_field,
         )
 
     def _make_grouped_scope(self, numbers: tuple[str, ...], key: Field, index: Mapping[str, int]) -> Scope:
         """Return a scope over some of the goods items."""
-        scope = self._make_inner_scope(self.item, self.unique_occurrences, self.common, index)
-        scope.numbers, scope.grouped = numbers, key
+        scope = self._make_inner_scope(self.item, self.unique_occurrences, self.common_occurrences, index)
+        scope.item_numbers, scope.grouping_field = numbers, key
         return scope
 
     def _find_shared_value(self, source: Field, rule: SourceMark) -> tuple[FoundValue, ...]:
@@ -496,25 +512,25 @@ class Scope:
         """Return the elements of an asked group inside the occurrence of the group around it."""
         outer = group.rpartition(".")[0]
         if outer:
-            return self.answers.groups.get(self.unique_occurrences[outer], _NO_ANSWERS).elements.get(
-                group, []
-            )
+            return self.answers.fields_by_group_element.get(
+                self.unique_occurrences[outer], _NO_ANSWERS
+            ).elements.get(group, [])
         if self.item is not None:
-            elements = self.answers.items.get(self.item, _NO_ANSWERS).elements.get(group)
+            elements = self.answers.fields_by_item.get(self.item, _NO_ANSWERS).elements.get(group)
             if elements is not None:
                 return elements
-        return self.answers.top.elements.get(group, [])
+        return self.answers.application_fields.elements.get(group, [])
 
     def find_sibling_fields(self, ask: UniqueField) -> SiblingFields:
         """Return the field `ask` and its siblings in this scope."""
         group = ask.group
         if group in self.unique_occurrences:
-            return self.answers.groups.get(self.unique_occurrences[group], _NO_ANSWERS)
+            return self.answers.fields_by_group_element.get(self.unique_occurrences[group], _NO_ANSWERS)
         if group:
             return self._find_single_group(group)
         if ask.per == "application":
-            return self.answers.top
-        return self.answers.items.get(self.item or "", _NO_ANSWERS)
+            return self.answers.application_fields
+        return self.answers.fields_by_item.get(self.item or "", _NO_ANSWERS)
 
     def _find_single_group(self, group: str) -> SiblingFields:
         """Return the members of a group that occurs at most once, named by a line without an ``each``."""
@@ -525,7 +541,7 @@ class Scope:
                 if not scopes:
                     return _NO_ANSWERS
                 scope = scopes[0]
-        return self.answers.groups.get(scope.unique_occurrences[group], _NO_ANSWERS)
+        return self.answers.fields_by_group_element.get(scope.unique_occurrences[group], _NO_ANSWERS)
 
     def _read_answers(self, branch: SiblingFields, ask: UniqueField) -> tuple[FoundValue, ...]:
         """Return the answers to the field `ask`, read from the elements in `branch`; cache them there."""
@@ -536,9 +552,10 @@ class Scope:
         return values
 
     def _read_element_values(self, ask: UniqueField, elements: Iterable[etree._Element]) -> list[FoundValue]:
+        """Return the value of each element with a text; a reference to an attachment needs none."""
         values = []
         for element in elements:
-            number = self.facts.find_text_leaf(element)
+            number = self.submission_index.find_text_leaf(element)
             text = read_leaf_text(element)
             if number is not None and (text.strip() or ask.type == "attachment"):
                 values.append(tuple.__new__(FoundValue, (text, (number,), element)))
@@ -547,7 +564,7 @@ class Scope:
     def find_base_element(self, per: str) -> etree._Element | None:
         """Return the element of this scope that contains the meanings of a level; None without one."""
         if per == "header":
-            return self.facts.declaration
+            return self.submission_index.declaration
         if per == "item":
-            return self.facts.items.get(self.item or "")
-        return self.common.get(per)
+            return self.submission_index.items.get(self.item or "")
+        return self.common_occurrences.get(per)

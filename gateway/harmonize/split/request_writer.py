@@ -23,8 +23,8 @@ _IN_ATTRIBUTE: Final = _IN_TEXT | str.maketrans({'"': "&quot;", "\t": "&#9;", "\
 #: Finds a character that may not stand in a text, or in an attribute, as it is.
 _find_special: Final = re.compile('[&<>\r"\t\n]').search
 _PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True)
-#: The number of parts that are joined: a part takes 50 octets more than its text, which may take two octets
-#: for a character.
+#: The number of parts from which they are joined to one, since each string takes 50 octets more than its
+#: text, and may take two octets for a character.
 _MANY: Final = 1024
 
 
@@ -32,12 +32,12 @@ _MANY: Final = 1024
 class OpenContainer:
     """An element that was begun: how many pieces and origins the request had before it.
 
-    `written` counts the elements that the container around it had before it.
+    `elements_before` counts the elements that the container around it had before it.
     """
 
     part_count: int
     origin_count: int
-    written: int
+    elements_before: int
 
 
 @dataclass(slots=True)
@@ -45,13 +45,13 @@ class RequestWriter:
     """The writer of one request: its XML in pieces, which are read once at the end, and value origins.
 
     Many pieces are gathered into one of octets, into which nothing is written any more.
-    `written` counts the elements of the container that is being written. `keeps_origins` is false where
+    `element_count` counts the elements of the container that is being written. `keeps_origins` is false where
     only the origins of content ids are kept. They follow those of other requests, from `first` on.
     """
 
     parts: list[str | bytes] = field(default_factory=list)
     origins: list[ValueOrigin] = field(default_factory=list)
-    written: int = 0
+    element_count: int = 0
     keeps_origins: bool = True
     first: int = field(init=False)
     _has_gathered: bool = field(default=False, init=False)
@@ -69,32 +69,32 @@ class RequestWriter:
 
     def add_leaf(self, target: TargetElement, text: str) -> int:
         """Write an element that holds a text; return where its start tag ends, for attributes."""
-        self.written += 1
+        self.element_count += 1
         # One piece for the start tag, one for the rest: attributes are written between them.
         self.parts += (target.start, f">{_escape_text(text)}{target.end}")
         return len(self.parts) - 1
 
     def open_container(self, target: TargetElement) -> OpenContainer:
         """Begin an element that holds others; return the state that `close_container` needs."""
-        opened = OpenContainer(len(self.parts), len(self.origins), self.written)
+        opened = OpenContainer(len(self.parts), len(self.origins), self.element_count)
         if target.attributes:
             self.parts += (target.start, ">")
         else:
             self.parts.append(f"{target.start}>")
-        self.written = 0
+        self.element_count = 0
         return opened
 
     def close_container(
         self, target: TargetElement, opened: OpenContainer, *, keeps_empty: bool = False
     ) -> bool:
         """End an element; leave it out, and return False, where it holds its constant children alone."""
-        empty = self.written == target.constants
-        self.written = opened.written
+        empty = self.element_count == target.constant_child_count
+        self.element_count = opened.elements_before
         if empty and not keeps_empty:
             self._take_back(opened.part_count, opened.origin_count)
             return False
         self.parts.append(target.end)
-        self.written += 1
+        self.element_count += 1
         return True
 
     def _take_back(self, parts_before: int, origins_before: int) -> None:
@@ -103,7 +103,8 @@ class RequestWriter:
         Origins with leaves are retained: they are of a value that was refused.
         """
         del self.parts[parts_before:]
-        # Those without leaves, which may be taken back, are not kept where only those of content ids are.
+        # Only origins without leaves may be removed. Without `keeps_origins` there are none: only those of
+        # content ids are kept.
         if self.keeps_origins:
             later = self.origins[origins_before:]
             self.origins[origins_before:] = [origin for origin in later if origin.leaves]
@@ -159,7 +160,7 @@ def _escape_attribute(text: str) -> str:
     return text.translate(_IN_ATTRIBUTE) if _find_special(text) is not None else text
 
 
-_MOST_CHARACTERS: Final = 70
+_MAX_QUOTED_CHARACTERS: Final = 70
 
 
 class LedgerEntry(NamedTuple):
@@ -169,7 +170,7 @@ class LedgerEntry(NamedTuple):
     fates: tuple[Fate | None, ...]
 
 
-#: Makes an entry of its leaf and its fates, without a call of Python for each of very many.
+#: Makes an entry of a leaf and its fates, without a Python call for each: there are very many.
 _make_entry: Final = partial(tuple.__new__, LedgerEntry)
 
 
@@ -178,7 +179,7 @@ class FateLedger:
     """The fates of all leaves for all documents of a submission: a column of `columns` for each document."""
 
     documents: tuple[str, ...]
-    facts: SubmissionIndex = field(repr=False)
+    submission_index: SubmissionIndex = field(repr=False)
     columns: tuple[FateColumn, ...] = field(repr=False)
     _entries: tuple[LedgerEntry, ...] | None = field(default=None, init=False, repr=False)
 
@@ -189,7 +190,7 @@ class FateLedger:
         If there are no documents, the fates of each leaf are an empty tuple.
         """
         if self._entries is None:
-            leaves = self.facts.leaves
+            leaves = self.submission_index.leaves
             fates_by_document = [column.list_fates() for column in self.columns]
             fates = zip(*fates_by_document, strict=True) if fates_by_document else iter([()] * len(leaves))
             self._entries = tuple(map(_make_entry, zip(leaves, fates, strict=True)))
@@ -199,7 +200,7 @@ class FateLedger:
     def unaccounted_leaves(self) -> tuple[Leaf, ...]:
         """Return the leaves that lack a fate for some document."""
         lacking = {n for column in self.columns for n, fate in enumerate(column.cells) if fate is None}
-        return tuple(self.facts.leaves[number] for number in sorted(lacking))
+        return tuple(self.submission_index.leaves[number] for number in sorted(lacking))
 
     def count_fates(self) -> dict[str, int]:
         """Return how many pairs of leaf and document have each fate, and how many leaves have none."""
@@ -221,7 +222,7 @@ class FateLedger:
 
 
 def build_fate_ledger(
-    facts: SubmissionIndex,
+    submission_index: SubmissionIndex,
     documents: Sequence[DocumentMapping],
     traces: Mapping[str, EvaluationTrace],
     unmapped: Sequence[str] = (),
@@ -230,41 +231,55 @@ def build_fate_ledger(
 
     For a document named in `unmapped`, which has no mapping, every leaf is withheld.
     """
-    columns = [_build_fate_column(facts, document, traces[document.id]) for document in documents]
+    columns = [_build_fate_column(submission_index, document, traces[document.id]) for document in documents]
     nothing = [
-        Fate("withheld", SourceMark(f"no mapping for {name[:_MOST_CHARACTERS]}", 0)) for name in unmapped
+        Fate("withheld", SourceMark(f"no mapping for {name[:_MAX_QUOTED_CHARACTERS]}", 0))
+        for name in unmapped
     ]
-    columns += [FateColumn([fate] * len(facts.rows)) for fate in nothing]
-    return FateLedger((*(document.id for document in documents), *unmapped), facts, tuple(columns))
+    columns += [FateColumn([fate] * len(submission_index.rows)) for fate in nothing]
+    return FateLedger((*(document.id for document in documents), *unmapped), submission_index, tuple(columns))
 
 
 def _build_fate_column(
-    facts: SubmissionIndex, document: DocumentMapping, trace: EvaluationTrace
+    submission_index: SubmissionIndex, document: DocumentMapping, trace: EvaluationTrace
 ) -> FateColumn:
+    """Return the fate of every leaf for `document`: the one recorded in `trace`, else withheld.
+
+    A leaf that had to be forwarded keeps no fate, unless its goods item does not concern the document.
+    """
     own_applications = frozenset(
-        n for n, application in enumerate(facts.applications) if application.get("document") == document.id
+        n
+        for n, application in enumerate(submission_index.applications)
+        if application.get("document") == document.id
     )
-    unlisted = Fate("withheld", document.withholds)
-    elsewhere = Fate("withheld", document.items_rule or document.withholds)
-    column = FateColumn(_list_initial_fates(facts, document, own_applications, unlisted))
-    for number in trace.borrowed:
+    unlisted_fate = Fate("withheld", document.withholds_mark)
+    other_item_fate = Fate("withheld", document.item_repetition_mark or document.withholds_mark)
+    column = FateColumn(_list_initial_fates(submission_index, document, own_applications, unlisted_fate))
+    for number in trace.borrowed_leaves:
         # A shared answer of another application is accounted for like one of its own.
         column.cells[number] = None
     trace.write_fates(column)
-    concerned = _collect_concerned_items(facts, document)
+    concerned_items = _collect_concerned_items(submission_index, document)
     recorded = column.cells.copy()
-    # No fate is false: the leaves that have none are found without a step of Python for each leaf.
+    # A missing fate (None) is false: `compress` finds the leaves without one faster than a loop.
     for number in compress(range(len(recorded)), map(not_, recorded)):
-        _, _, _, item, application = facts.rows[number]
-        if item is not None and (application, item) not in concerned and number not in trace.borrowed:
-            column.cells[number] = elsewhere
-        elif not _needs_forwarding(facts, recorded, number):
-            column.cells[number] = unlisted
+        _, _, _, item, application = submission_index.rows[number]
+        if (
+            item is not None
+            and (application, item) not in concerned_items
+            and number not in trace.borrowed_leaves
+        ):
+            column.cells[number] = other_item_fate
+        elif not _needs_forwarding(submission_index, recorded, number):
+            column.cells[number] = unlisted_fate
     return column
 
 
 def _list_initial_fates(
-    facts: SubmissionIndex, document: DocumentMapping, own_applications: Collection[int], unlisted: Fate
+    submission_index: SubmissionIndex,
+    document: DocumentMapping,
+    own_applications: Collection[int],
+    unlisted: Fate,
 ) -> list[Fate | ValueOrigin | None]:
     """Return None for each source leaf of a document, and for every other the fate `unlisted`.
 
@@ -273,40 +288,42 @@ def _list_initial_fates(
     """
     # The path of a leaf in the declaration says whether it is of a goods item; in the supplement it does not.
     source_paths = {path: None for path, in_item in document.source_leaves if in_item == is_item_path(path)}
-    paths = facts.list_declared_paths()
+    paths = submission_index.list_declared_paths()
     column: list[Fate | ValueOrigin | None] = list(map(source_paths.get, paths, repeat(unlisted)))
     column += [
         None if (path, item is not None) in document.source_leaves else unlisted
-        for _, _, path, item, _ in islice(facts.rows, len(paths), facts.starts[0])
+        for _, _, path, item, _ in islice(
+            submission_index.rows, len(paths), submission_index.application_starts[0]
+        )
     ]
-    for number, (start, end) in enumerate(pairwise(facts.starts)):
+    for number, (start, end) in enumerate(pairwise(submission_index.application_starts)):
         column += [None if number in own_applications else unlisted] * (end - start)
     return column
 
 
 def _needs_forwarding(
-    facts: SubmissionIndex, recorded: Sequence[Fate | ValueOrigin | None], number: int
+    submission_index: SubmissionIndex, recorded: Sequence[Fate | ValueOrigin | None], number: int
 ) -> bool:
     """Return whether a leaf must be forwarded: a text that is not blank, or an attribute of such a text.
 
     `recorded` has the fate of each leaf, by its number. The text of an attribute must itself be forwarded.
     """
-    element, attribute, *_ = facts.rows[number]
+    element, attribute, *_ = submission_index.rows[number]
     if attribute is None:
         return bool(read_element_text(element).strip())
-    held = facts.texts.get(element)
-    text = None if held is None else recorded[held]
+    text_leaf_number = submission_index.text_leaf_numbers.get(element)
+    text = None if text_leaf_number is None else recorded[text_leaf_number]
     return text is not None and not isinstance(text, Fate)
 
 
 def _collect_concerned_items(
-    facts: SubmissionIndex, document: DocumentMapping
+    submission_index: SubmissionIndex, document: DocumentMapping
 ) -> frozenset[tuple[int | None, str]]:
     """Return the goods items of the document's applications, each with None and with its application."""
     numbers: set[tuple[int | None, str]] = set()
-    for position, application in enumerate(facts.applications):
+    for position, application in enumerate(submission_index.applications):
         if application.get("document") == document.id:
-            for number in facts.list_item_numbers(application):
-                if number in facts.items:
+            for number in submission_index.list_item_numbers(application):
+                if number in submission_index.items:
                     numbers |= {(None, number), (position, number)}
     return frozenset(numbers)

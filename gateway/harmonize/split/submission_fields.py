@@ -68,8 +68,9 @@ class StowedFields:
 
     @contextmanager
     def _put_back(self, absent: Sequence[int]) -> Iterator[None]:
+        """Insert the fields of the applications at positions `absent`; remove them after the block."""
         for position in absent:
-            self._insert(position, _read_tersely(zlib.decompress(self._stowed[position].packed)))
+            self._insert(position, _parse_without_blanks(zlib.decompress(self._stowed[position].packed)))
         self._present.update(absent)
         try:
             yield
@@ -87,6 +88,7 @@ class StowedFields:
         self._stowed.clear()
 
     def _stow(self, position: int, fields: etree._Element) -> None:
+        """Take `fields` out of the application at `position` and keep them as compressed octets."""
         application = self._applications[position]
         octets = etree.tostring(fields, encoding="UTF-8", xml_declaration=False, with_tail=False)
         self._stowed[position] = _Stowed(
@@ -105,7 +107,7 @@ def stow_fields(root: etree._Element) -> StowedFields:
     return StowedFields(list(root.iterchildren(_APPLICATION)))
 
 
-def _read_tersely(octets: bytes) -> etree._Element:
+def _parse_without_blanks(octets: bytes) -> etree._Element:
     """Return fields without the blanks between their elements; values keep theirs.
 
     Blanks before a comment or an instruction may belong to a value.
@@ -118,14 +120,14 @@ _get_tag: Final = attrgetter("tag")
 
 
 def list_children(
-    parent: etree._Element, *, spares: bool = False
+    parent: etree._Element, *, saves_memory: bool = False
 ) -> tuple[list[object], list[etree._Element]]:
     """Return the tags of the children of an element, and the children.
 
-    An element object keeps its tag in memory, 100 octets, once the tag was read. With `spares` the tags are
-    read from other objects than those that are returned: this saves that memory and takes longer.
+    An element object keeps its tag in memory, 100 octets, once the tag was read. With `saves_memory` the tags
+    are read from other objects than those that are returned: this saves that memory and takes longer.
     """
-    if spares:
+    if saves_memory:
         return list(map(_get_tag, parent)), list(parent)
     children = list(parent)
     return list(map(_get_tag, children)), children

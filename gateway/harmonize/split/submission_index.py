@@ -93,7 +93,7 @@ class Leaf(NamedTuple):
         return build_attribute_pointer(self.element, self.attribute)
 
 
-#: Makes a leaf of its row, without a call of Python for each of very many.
+#: Makes a leaf of its row, without a Python call for each: there are very many.
 _make_leaf: Final = partial(tuple.__new__, Leaf)
 _CHUNK: Final = 1000
 
@@ -113,14 +113,15 @@ _NO_LEAVES: Final[tuple[Leaves, Leaves]] = ((), ())
 class SubmissionIndex:
     """The index of a submission, made once for all its documents.
 
-    `rows` has the values of which its leaves are made, `texts` and `attributes` have their numbers. `keys`
-    are the attributes that identify the values of the supplement; `repeated` are the sequence numbers that
-    several goods items have; `declared` counts the leaves of the declaration, which are the first; `starts`
-    are the numbers of the first leaf of each application's answers, and of the end; `sharing` are the
-    applications that may share answers, and `offers` the shared answers, both found at their first use.
-    `elements_by_item` are the declaration's elements by goods item and by path, in document order. Without
-    `keeps_fields`, for a caller that needs no ledger, there are no leaves, and each value is known by its
-    place: long fields are in the tree (`stowed`) only while their application is read.
+    `rows` has the values of which its leaves are made, `text_leaf_numbers` and `attribute_leaf_numbers` have
+    their numbers. `supplement_key_leaves` are the attributes that identify the values of the supplement;
+    `repeated_items` are the sequence numbers that several goods items have; `declared_leaf_count` counts the
+    leaves of the declaration, which are the first; `application_starts` are the numbers of the first leaf of
+    each application's answers, and of the end; `sharing_applications` are the applications that may share
+    answers, and `shared_answers` the shared answers, both found at their first use. `elements_by_item` are
+    the declaration's elements by goods item and by path, in document order. Without `keeps_fields`, for a
+    caller that needs no ledger, there are no leaves, and each value is known by its place: long fields are in
+    the tree (`stowed`) only while their application is read.
     """
 
     root: etree._Element
@@ -129,14 +130,14 @@ class SubmissionIndex:
     rows: list[_Row]
     items: dict[str, etree._Element]
     supplement: dict[tuple[str, str | None], list[etree._Element]]
-    keys: list[int]
-    texts: dict[etree._Element, int]
-    attributes: dict[tuple[etree._Element, str], int]
-    repeated: set[str] = field(default_factory=set)
-    declared: int = 0
-    starts: list[int] = field(default_factory=list)
-    offers: dict[tuple[str, str, str | None], Any] = field(default_factory=dict)
-    sharing: dict[int, Any] | None = None
+    supplement_key_leaves: list[int]
+    text_leaf_numbers: dict[etree._Element, int]
+    attribute_leaf_numbers: dict[tuple[etree._Element, str], int]
+    repeated_items: set[str] = field(default_factory=set)
+    declared_leaf_count: int = 0
+    application_starts: list[int] = field(default_factory=list)
+    shared_answers: dict[tuple[str, str, str | None], Any] = field(default_factory=dict)
+    sharing_applications: dict[int, Any] | None = None
     elements_by_item: dict[str | None, ElementsByPath] = field(default_factory=dict)
     _pointers: PointerIndex = field(default_factory=PointerIndex)
     _numbers: dict[etree._Element, tuple[str, ...]] = field(default_factory=dict)
@@ -154,13 +155,13 @@ class SubmissionIndex:
     def find_text_leaf(self, element: etree._Element) -> LeafKey | None:
         """Return the leaf of the text of an element; None for one that holds others."""
         if self.keeps_fields:
-            return self.texts.get(element)
+            return self.text_leaf_numbers.get(element)
         return None if len(element) > 0 and has_child_elements(element) else element
 
     def find_attribute_leaf(self, element: etree._Element, name: str) -> LeafKey | None:
         """Return the leaf of an attribute, None where the element has none of this name."""
         if self.keeps_fields:
-            return self.attributes.get((element, name))
+            return self.attribute_leaf_numbers.get((element, name))
         return None if element.get(name) is None else (element, name)
 
     def _get_leaf_place(self, leaf: LeafKey) -> tuple[etree._Element, str | None]:
@@ -173,7 +174,7 @@ class SubmissionIndex:
     def list_declared_paths(self) -> list[str]:
         """Return the path of each leaf of the declaration, where the index keeps them; made once."""
         if not self._paths:
-            self._paths = [row[2] for row in islice(self.rows, self.declared)]
+            self._paths = [row[2] for row in islice(self.rows, self.declared_leaf_count)]
         return self._paths
 
     @property
@@ -266,24 +267,25 @@ class SubmissionIndex:
     def _find_declared_values(
         self, meaning: CommonMeaning, base: etree._Element, item: str | None
     ) -> tuple[FoundValue, ...]:
-        there: etree._Element | list[etree._Element] | None
+        """Return the values of a meaning in the declaration below `base`; `item` is its item, else None."""
+        candidates: etree._Element | list[etree._Element] | None
         if meaning.per == "item" and item is not None and base is self.items.get(item):
-            there = self.elements_by_item[item].get(meaning.path)
+            candidates = self.elements_by_item[item].get(meaning.path)
         elif base is self.declaration and not meaning.is_inside_items:
-            there = self.elements_by_item[None].get(meaning.path)
+            candidates = self.elements_by_item[None].get(meaning.path)
         else:
-            there = self._search_elements(meaning, base)
-        if not isinstance(there, list):
-            if there is None or meaning.is_text:
-                return () if there is None else self._read_single_element(there)
-            there = [there]
-        return self._choose_values(meaning, base, there) if there else ()
+            candidates = self._search_elements(meaning, base)
+        if not isinstance(candidates, list):
+            if candidates is None or meaning.is_text:
+                return () if candidates is None else self._read_single_element(candidates)
+            candidates = [candidates]
+        return self._choose_values(meaning, base, candidates) if candidates else ()
 
     def _choose_values(
         self, meaning: CommonMeaning, base: etree._Element, elements: list[etree._Element]
     ) -> tuple[FoundValue, ...]:
         """Return the values that a meaning has among elements of its path below `base`."""
-        # The leaves by which values are selected, and those that are not: only a ledger asks for them.
+        # The leaves that select values (consumed), and those of values not selected (skipped), for a ledger.
         consumed: list[LeafKey] = []
         skipped: list[LeafKey] = []
         if meaning.selector is not None:
@@ -298,7 +300,9 @@ class SubmissionIndex:
             values = [FoundValue(read_tariff_code(base).text, leaves, values[0].element)]
         if meaning.type == "datetime" and self.keeps_fields:
             consumed += [
-                n for f in values if (n := self.attributes.get((f.element, "formatCode"))) is not None
+                n
+                for f in values
+                if (n := self.attribute_leaf_numbers.get((f.element, "formatCode"))) is not None
             ]
         if consumed or skipped:
             self._selectors[meaning.name, base] = tuple(consumed), tuple(skipped)
@@ -309,7 +313,7 @@ class SubmissionIndex:
         if len(element) > 0 and has_child_elements(element):
             return None
         text = read_leaf_text(element)
-        leaf = self.texts.get(element) if self.keeps_fields else element
+        leaf = self.text_leaf_numbers.get(element) if self.keeps_fields else element
         return tuple.__new__(FoundValue, (text, () if leaf is None else (leaf,), element))
 
     def _read_single_element(self, element: etree._Element) -> tuple[FoundValue, ...]:
@@ -338,6 +342,10 @@ class SubmissionIndex:
         consumed: list[LeafKey],
         skipped: list[LeafKey],
     ) -> list[etree._Element]:
+        """Return the elements that their sibling selects, in the order of the rank that the selector gives.
+
+        Add the leaves of the siblings to `consumed`, those of the other elements to `skipped`.
+        """
         assert meaning.selector is not None
         tag, find_rank = f"{_DEC}{meaning.selector.element}", meaning.selector.find_rank
         ranked: list[tuple[int, etree._Element]] = []
@@ -355,6 +363,7 @@ class SubmissionIndex:
         return [element for _, element in ranked]
 
     def _make_found_value(self, meaning: CommonMeaning, element: etree._Element) -> FoundValue:
+        """Return the value of `element` with its leaves; a WCO date is converted to a moment."""
         is_date = meaning.type == "datetime" and not meaning.supplement
         if is_date:
             inner = find_first_child(element, DATE_STRING)
@@ -374,7 +383,8 @@ def index_submission(
     """Return the index of a submission; raise GW402 unless it has exactly one declaration.
 
     Without `keeps_fields` a large one and its index take half of the memory; see `SubmissionIndex`. Its long
-    fields are out of the tree until `StowedFields.put_all_back`; they were before, where they are `stowed`.
+    fields are then taken out of the tree until `StowedFields.put_all_back` is called; `stowed` are those
+    that the caller has already taken out.
     """
     declarations = [
         inner
@@ -386,39 +396,41 @@ def index_submission(
             DOCUMENT_INVALID, "this is not a submission with one declaration", str(root.tag)[:200]
         )
     applications = tuple(root.iterchildren(f"{_SUB}Application"))
-    facts = SubmissionIndex(
+    submission_index = SubmissionIndex(
         root, declarations[0], applications, [], {}, {}, [], {}, {}, keeps_fields=keeps_fields
     )
     if not keeps_fields:
-        facts.stowed = stowed or stow_fields(root)
-    _index_declaration_leaves(facts)
-    facts.declared = len(facts.rows)
-    _index_supplement_leaves(facts, find_first_child(root, f"{_SUB}Supplement"))
+        submission_index.stowed = stowed or stow_fields(root)
+    _index_declaration_leaves(submission_index)
+    submission_index.declared_leaf_count = len(submission_index.rows)
+    _index_supplement_leaves(submission_index, find_first_child(root, f"{_SUB}Supplement"))
     for number in range(len(applications) if keeps_fields else 0):
-        facts.starts.append(len(facts.rows))
-        _index_application_fields(facts, number)
-    facts.starts.append(len(facts.rows))
-    return facts
+        submission_index.application_starts.append(len(submission_index.rows))
+        _index_application_fields(submission_index, number)
+    submission_index.application_starts.append(len(submission_index.rows))
+    return submission_index
 
 
-def _index_application_fields(facts: SubmissionIndex, number: int) -> None:
+def _index_application_fields(submission_index: SubmissionIndex, number: int) -> None:
     """Index the unique fields of an application, by its position."""
-    for fields in facts.applications[number].findall(f"{_SUB}Fields"):
+    for fields in submission_index.applications[number].findall(f"{_SUB}Fields"):
         for child in fields.iterchildren(tag=etree.Element):
             sequence = child.get("sequence") if _get_local_name(child) == "Item" else None
             item = None if sequence is None else (parse_sequence_number(str(sequence)) or str(sequence))
-            _index_field_leaves(facts, child, item, number)
+            _index_field_leaves(submission_index, child, item, number)
 
 
-def _index_field_leaves(facts: SubmissionIndex, top: etree._Element, item: str | None, number: int) -> None:
+def _index_field_leaves(
+    submission_index: SubmissionIndex, top: etree._Element, item: str | None, number: int
+) -> None:
     """Index an element of unique fields with all that it holds, by its goods item and application."""
-    rows, texts = facts.rows, facts.texts
+    rows, texts = submission_index.rows, submission_index.text_leaf_numbers
     for element in top.iter(tag=etree.Element):
         if len(element) == 0 or not has_child_elements(element):
             texts[element] = len(rows)
             rows.append((element, None, "", item, number))
         if element.keys():
-            _add_attribute_leaves(facts, element, "", item, number)
+            _add_attribute_leaves(submission_index, element, "", item, number)
 
 
 @dataclass(slots=True)
@@ -447,23 +459,27 @@ def _list_standard_paths() -> _PathNode:
     return top
 
 
-#: The children of an element that are still to be read: each with the path that is known, its tag, and how
-#: many it holds.
+#: The children of an element that are still to be read: each with its known path, its tag, and the number of
+#: its own children.
 _Children = Iterator[tuple["_PathNode | None", object, int, etree._Element]]
 _Open = tuple[_Children, _PathNode, "str | None", "ElementsByPath | None"]
 
 
-def _open_children(outer_path: _PathNode, parent: etree._Element, *, spares: bool) -> _Children:
-    tags, children = list_children(parent, spares=spares)
+def _open_children(outer_path: _PathNode, parent: etree._Element, *, saves_memory: bool) -> _Children:
+    tags, children = list_children(parent, saves_memory=saves_memory)
     return zip(map(outer_path.below.get, tags), tags, map(len, children), children, strict=True)
 
 
-def _index_declaration_leaves(facts: SubmissionIndex) -> None:
+def _index_declaration_leaves(submission_index: SubmissionIndex) -> None:
     """Index the declaration in one pass: leaves where they are kept, goods items, and elements by path."""
-    rows, texts, keeps_fields = facts.rows, facts.texts, facts.keeps_fields
-    spares = False
-    declared = facts.elements_by_item.setdefault(None, {})
-    paths, declaration = _list_standard_paths(), facts.declaration
+    rows, texts, keeps_fields = (
+        submission_index.rows,
+        submission_index.text_leaf_numbers,
+        submission_index.keeps_fields,
+    )
+    saves_memory = False
+    declared = submission_index.elements_by_item.setdefault(None, {})
+    paths, declaration = _list_standard_paths(), submission_index.declaration
     top = paths.below.get(declaration.tag), declaration.tag, len(declaration), declaration
     opened: list[_Open] = [(iter((top,)), paths, None, declared)]
     while opened:
@@ -473,25 +489,36 @@ def _index_declaration_leaves(facts: SubmissionIndex) -> None:
                 if not isinstance(tag, str):
                     continue  # a comment
                 path_node = outer_path.make_path_below(tag)
-            path, own_item, there = path_node.path, item, outer_elements if path_node.is_declared else None
+            path, own_item, own_elements = (
+                path_node.path,
+                item,
+                outer_elements if path_node.is_declared else None,
+            )
             if path == ITEM_PATH and item is None:
-                own_item, there = _enter_goods_item(facts, child)
-            if there is not None:
-                if path in there:
-                    _add_further_element(there, path, child)
+                own_item, own_elements = _enter_goods_item(submission_index, child)
+            if own_elements is not None:
+                if path in own_elements:
+                    _add_further_element(own_elements, path, child)
                 else:
-                    there[path] = child
-            # Where no leaves are kept, one that holds comments alone is looked into in vain.
-            holds = size > 0 and not (keeps_fields and not has_child_elements(child))
+                    own_elements[path] = child
+            # Without leaves the exact test is omitted: an element with comments alone has nothing to index.
+            has_children = size > 0 and not (keeps_fields and not has_child_elements(child))
             if keeps_fields:
-                if not holds:
+                if not has_children:
                     texts[child] = len(rows)
                     rows.append((child, None, path, own_item, None))
                 if child.keys():
-                    _add_attribute_leaves(facts, child, path, own_item, None)
-            if holds:
-                spares = spares or size >= _LONG
-                opened.append((_open_children(path_node, child, spares=spares), path_node, own_item, there))
+                    _add_attribute_leaves(submission_index, child, path, own_item, None)
+            if has_children:
+                saves_memory = saves_memory or size >= _LONG
+                opened.append(
+                    (
+                        _open_children(path_node, child, saves_memory=saves_memory),
+                        path_node,
+                        own_item,
+                        own_elements,
+                    )
+                )
                 break  # the children of an element come before its next siblings
         else:
             opened.pop()
@@ -506,49 +533,62 @@ def _add_further_element(elements_by_path: ElementsByPath, path: str, element: e
         elements_by_path[path] = [earlier_elements, element]
 
 
-def _enter_goods_item(facts: SubmissionIndex, element: etree._Element) -> tuple[str, ElementsByPath | None]:
+def _enter_goods_item(
+    submission_index: SubmissionIndex, element: etree._Element
+) -> tuple[str, ElementsByPath | None]:
     """Return the sequence number of a goods item, and the table of its elements by path."""
     sequence = find_first_child(element, f"{_DEC}SequenceNumeric")
     item = (parse_sequence_number(read_element_text(sequence)) if sequence is not None else None) or ""
-    if facts.items.setdefault(item, element) is not element:
-        facts.repeated.add(item)
+    if submission_index.items.setdefault(item, element) is not element:
+        submission_index.repeated_items.add(item)
         return f"{item}+", None
-    return item, facts.elements_by_item.setdefault(item, {})
+    return item, submission_index.elements_by_item.setdefault(item, {})
 
 
-def _index_supplement_leaves(facts: SubmissionIndex, supplement: etree._Element | None) -> None:
+def _index_supplement_leaves(submission_index: SubmissionIndex, supplement: etree._Element | None) -> None:
+    """Index the values of the Supplement by path and item, in the order of @n, and their leaves if kept."""
     if supplement is None:
         return
     for value in supplement.iterchildren(tag=etree.Element):
         item = value.get("item")
         item = None if item is None else (parse_sequence_number(item) or item)
         path = str(value.get("path") or "")
-        if facts.keeps_fields:
-            _index_value_leaves(facts, value, path, item)
+        if submission_index.keeps_fields:
+            _index_value_leaves(submission_index, value, path, item)
         if read_element_text(value).strip():
-            facts.supplement.setdefault((path, item), []).append(value)
-    for values in facts.supplement.values():
+            submission_index.supplement.setdefault((path, item), []).append(value)
+    for values in submission_index.supplement.values():
         values.sort(key=lambda value: int(parse_sequence_number(value.get("n", "")) or _UNPLACED))
 
 
-def _index_value_leaves(facts: SubmissionIndex, value: etree._Element, path: str, item: str | None) -> None:
+def _index_value_leaves(
+    submission_index: SubmissionIndex, value: etree._Element, path: str, item: str | None
+) -> None:
     """Index a value of the supplement, and the attributes that identify it."""
     if not has_child_elements(value):
-        facts.texts[value] = len(facts.rows)
-        facts.rows.append((value, None, f"SUP/{path}", item, None))
-    _add_attribute_leaves(facts, value, f"SUP/{path}", item, None)
+        submission_index.text_leaf_numbers[value] = len(submission_index.rows)
+        submission_index.rows.append((value, None, f"SUP/{path}", item, None))
+    _add_attribute_leaves(submission_index, value, f"SUP/{path}", item, None)
     keys = [(value, name) for name in ("path", "item", "n")]
-    facts.keys += [facts.attributes[key] for key in keys if key in facts.attributes]
+    submission_index.supplement_key_leaves += [
+        submission_index.attribute_leaf_numbers[key]
+        for key in keys
+        if key in submission_index.attribute_leaf_numbers
+    ]
 
 
 def _add_attribute_leaves(
-    facts: SubmissionIndex, element: etree._Element, path: str, item: str | None, application: int | None
+    submission_index: SubmissionIndex,
+    element: etree._Element,
+    path: str,
+    item: str | None,
+    application: int | None,
 ) -> None:
     """Add the attributes of one element, with its path, its goods item and its application."""
     for name in map(str, element.keys()):
         key = element, name
-        facts.attributes[key] = len(facts.rows)
-        facts.rows.append((element, name, path and f"{path}/@{name}", item, application))
+        submission_index.attribute_leaf_numbers[key] = len(submission_index.rows)
+        submission_index.rows.append((element, name, path and f"{path}/@{name}", item, application))
 
 
 def is_item_path(path: str) -> bool:

@@ -54,8 +54,8 @@ def find_value_origins(
         if bare in problem_paths:
             origins_by_path.setdefault(bare, []).append(origin)
     nodes: dict[str, Mapping[Any, ValueOrigin]] = {}
-    for bare, several in origins_by_path.items():
-        nodes[bare] = {_find_element(xml, f"/{origin.target}"): origin for origin in reversed(several)}
+    for bare, path_origins in origins_by_path.items():
+        nodes[bare] = {_find_element(xml, f"/{origin.target}"): origin for origin in reversed(path_origins)}
     for problem in problems:
         element_origins = nodes.get(_CONDITION.sub("", problem.location), {})
         yield element_origins.get(_find_element(xml, problem.location))
@@ -101,7 +101,7 @@ class AgencyRequest:
         return self.content
 
     @property
-    def written(self) -> WrittenElement:
+    def written_element(self) -> WrittenElement:
         """Return the request as its octets; a long one without a tree."""
         return (
             self.content.unpack()
@@ -115,15 +115,15 @@ class SplitResult:
     """The result of a split: the requests, the fate ledger, and the problems of the submission."""
 
     requests: tuple[AgencyRequest, ...]
-    accounts: FateLedger
+    ledger: FateLedger
     problems: tuple[Diagnostic, ...]
     bundle: str
-    facts: SubmissionIndex = field(repr=False)
+    submission_index: SubmissionIndex = field(repr=False)
 
     @property
     def unaccounted_leaves(self) -> tuple[Leaf, ...]:
         """Return the leaves without a fate for some document; a correct mapping leaves none."""
-        return self.accounts.unaccounted_leaves
+        return self.ledger.unaccounted_leaves
 
 
 def split_submission(
@@ -137,8 +137,8 @@ def split_submission(
     """
     written = _write_requests(index_submission(root), bundle, hub_values, EvaluationTrace)
     documents = [bundle.documents[name] for name in written.traces]
-    accounts = build_fate_ledger(written.facts, documents, written.traces, written.unmapped)
-    return SplitResult(written.requests, accounts, written.problems, bundle.digest, written.facts)
+    accounts = build_fate_ledger(written.submission_index, documents, written.traces, written.unmapped)
+    return SplitResult(written.requests, accounts, written.problems, bundle.digest, written.submission_index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,88 +147,98 @@ class WrittenRequests:
 
     requests: tuple[AgencyRequest, ...]
     problems: tuple[Diagnostic, ...]
-    facts: SubmissionIndex = field(repr=False)
+    submission_index: SubmissionIndex = field(repr=False)
     traces: Mapping[str, EvaluationTrace] = field(repr=False)
     unmapped: tuple[str, ...] = ()
 
 
 def write_requests(
-    facts: SubmissionIndex,
+    submission_index: SubmissionIndex,
     bundle: MappingBundle,
     hub_values: Mapping[str, Mapping[str, str]],
     *,
-    spends_fields: bool = False,
+    discards_fields: bool = False,
 ) -> WrittenRequests:
     """Return the requests and problems of `split_submission` without the ledger, in less time.
 
-    `facts` is the index of the submission. Where it does not keep the unique fields, long ones are in the
-    tree only while their application is written; with `spends_fields` they do not come back at the end.
-    Raises GW504 as `split_submission` does.
+    `submission_index` is the index of the submission. Where it does not keep the unique fields, long ones are
+    in the tree only while their application is written; with `discards_fields` they are not put back at the
+    end. Raises GW504 as `split_submission` does.
     """
     try:
-        return _write_requests(facts, bundle, hub_values, RequestTrace)
+        return _write_requests(submission_index, bundle, hub_values, RequestTrace)
     finally:
-        if not spends_fields:
-            facts.stowed.put_all_back()
+        if not discards_fields:
+            submission_index.stowed.put_all_back()
 
 
 def _write_requests(
-    facts: SubmissionIndex,
+    submission_index: SubmissionIndex,
     bundle: MappingBundle,
     hub_values: Mapping[str, Mapping[str, str]],
     make_trace: type[EvaluationTrace],
 ) -> WrittenRequests:
-    function = (facts.root.findtext(f"{_SUB}Function") or "").strip() or "9"
-    names = {str(application.get("document", "")): None for application in facts.applications}
+    """Write the request of every application; `make_trace` makes the trace of each document.
+
+    Applications that share answers come first: their fields have to be in the tree together.
+    """
+    function = (submission_index.root.findtext(f"{_SUB}Function") or "").strip() or "9"
+    names = {str(application.get("document", "")): None for application in submission_index.applications}
     mapped = [document for document in map(bundle.documents.get, names) if document is not None]
     traces = {document.id: make_trace(document.id, document.organisation) for document in mapped}
     unmapped = tuple(name for name in names if name not in traces)
-    sharing, others = _order_applications(facts, bundle)
+    sharing, others = _order_applications(submission_index, bundle)
     requests: dict[int, AgencyRequest] = {}
 
     def write_application(position: int) -> _RequestDraft | None:
-        application = facts.applications[position]
+        """Write the request of the application at `position`, while its long fields are in the tree."""
+        application = submission_index.applications[position]
         document = bundle.documents[str(application.get("document", ""))]
         application_values = {"function": function, **hub_values.get(str(application.get("id", "")), {})}
         trace = traces[document.id]
-        if not facts.stowed.are_long:
-            return _write_request(facts, bundle, document, trace, application, application_values)
-        with facts.stowed.put_back([position]):
-            return _write_request(facts, bundle, document, trace, application, application_values)
+        if not submission_index.stowed.are_long:
+            return _write_request(submission_index, bundle, document, trace, application, application_values)
+        with submission_index.stowed.put_back([position]):
+            return _write_request(submission_index, bundle, document, trace, application, application_values)
 
     def build_request(position: int, draft: _RequestDraft | None) -> None:
         if draft is not None:
-            document = bundle.documents[str(facts.applications[position].get("document", ""))]
+            document = bundle.documents[str(submission_index.applications[position].get("document", ""))]
             is_short = traces[document.id].keeps_fates
             requests[position] = _build_request(bundle, document, draft, is_short=is_short)
 
-    with facts.stowed.put_back(sharing):
-        # They are read and validated when the fields, whose trees are as large, are out of theirs.
+    with submission_index.stowed.put_back(sharing):
+        # The drafts become requests after this block, when the fields (whose trees are as large) are
+        # removed from the tree again.
         drafts = [(position, write_application(position)) for position in sharing]
         if sharing:
             # The shared answers would keep their trees in memory.
-            facts.offers.clear()
+            submission_index.shared_answers.clear()
     while drafts:
         build_request(*drafts.pop())
     for position in others:
         build_request(position, write_application(position))
-    troubles = (trouble for trace in traces.values() for trouble in trace.troubles)
-    problems = (*islice(_list_strangers(facts, traces), MAX_DIAGNOSTICS), *troubles)
+    troubles = (trouble for trace in traces.values() for trouble in trace.diagnostics)
+    problems = (*islice(_list_unmapped_applications(submission_index, traces), MAX_DIAGNOSTICS), *troubles)
     written = tuple(requests[position] for position in sorted(requests))
-    return WrittenRequests(written, problems, facts, traces, unmapped)
+    return WrittenRequests(written, problems, submission_index, traces, unmapped)
 
 
-def _list_strangers(facts: SubmissionIndex, mapped_documents: Collection[str]) -> Iterator[Diagnostic]:
+def _list_unmapped_applications(
+    submission_index: SubmissionIndex, mapped_documents: Collection[str]
+) -> Iterator[Diagnostic]:
     """Yield a problem for each application of a document that no mapping knows."""
-    for application in facts.applications:
+    for application in submission_index.applications:
         name, identity = str(application.get("document", "")), str(application.get("id", ""))
         if name not in mapped_documents:
             detail = f"no mapping for the document {name[:70]!r}"
-            yield Diagnostic(MAPPING_MISSING, detail, facts.get_pointer(application), name, identity)
+            yield Diagnostic(
+                MAPPING_MISSING, detail, submission_index.get_pointer(application), name, identity
+            )
 
 
 def _order_applications(
-    facts: SubmissionIndex, bundle: MappingBundle
+    submission_index: SubmissionIndex, bundle: MappingBundle
 ) -> tuple[Collection[int], Collection[int]]:
     """Return the positions of the applications to write first, and of the others; each has a mapping.
 
@@ -236,8 +246,10 @@ def _order_applications(
     tree until the last one is written, and none of theirs afterwards. All applications of a document share,
     or none does, so the order within a document is that of the submission.
     """
-    sharing = {} if facts.keeps_fields else find_sharing_applications(facts, bundle.documents)
-    names = [str(application.get("document", "")) for application in facts.applications]
+    sharing = (
+        {} if submission_index.keeps_fields else find_sharing_applications(submission_index, bundle.documents)
+    )
+    names = [str(application.get("document", "")) for application in submission_index.applications]
     mapped = [position for position, name in enumerate(names) if name in bundle.documents]
     return sharing, [position for position in mapped if position not in sharing]
 
@@ -274,7 +286,7 @@ def _build_request(
 
 
 def _write_request(
-    facts: SubmissionIndex,
+    submission_index: SubmissionIndex,
     bundle: MappingBundle,
     document: DocumentMapping,
     trace: EvaluationTrace,
@@ -283,35 +295,35 @@ def _write_request(
 ) -> _RequestDraft | None:
     """Return the request of `application` as octets, None where it has problems."""
     identity = str(application.get("id", ""))
-    numbers = facts.list_item_numbers(application)
-    answers = read_field_values(facts, document, bundle, trace, application)
-    scope = Scope(facts, bundle.dictionary, answers, trace, identity, numbers, hub_values)
+    numbers = submission_index.list_item_numbers(application)
+    answers = read_field_values(submission_index, document, bundle, trace, application)
+    scope = Scope(submission_index, bundle.dictionary, answers, trace, identity, numbers, hub_values)
     for number in numbers:
-        if number not in facts.items or number in facts.repeated:
-            finding = "does not have" if number not in facts.items else "has more than once"
+        if number not in submission_index.items or number in submission_index.repeated_items:
+            finding = "does not have" if number not in submission_index.items else "has more than once"
             detail = f"the application names goods item {number[:20]!r}, which the declaration {finding}"
-            pointer = f"{facts.get_pointer(application)}/Items"
+            pointer = f"{submission_index.get_pointer(application)}/Items"
             trace.report_problem(RULE_BROKEN, detail, pointer, identity, document.mark)
     if not numbers:
-        detail, pointer = "the application names no goods item", facts.get_pointer(application)
+        detail, pointer = "the application names no goods item", submission_index.get_pointer(application)
         trace.report_problem(RULE_BROKEN, detail, pointer, identity, document.mark)
     check_common_meanings(scope, document)
     problem_place = ProblemPlace(application, f"/{document.id}")
     check_unique_fields(scope, document, problem_place)
     evaluate_checks(scope, document, problem_place)
     octets, origins = render_request(document, scope)
-    carried = get_carrier_format(bundle, document.organisation).syntax != "xml"
-    if identity in trace.failed:
-        if carried:
+    is_carried_otherwise = get_carrier_format(bundle, document.organisation).syntax != "xml"
+    if identity in trace.failed_applications:
+        if is_carried_otherwise:
             # Values that no record can carry are reported in the same answer.
-            _check_carrier(bundle, document, scope, read_request(octets), origins, whole=False)
+            _check_carrier(bundle, document, scope, read_request(octets), origins, is_complete=False)
         return None
     xml = None
-    if carried:
+    if is_carried_otherwise:
         xml = _read_valid_request(bundle, document, identity, octets)
         if not _check_carrier(bundle, document, scope, xml, origins):
             return None
-    cids = _list_named_attachments(facts, application, origins)
+    cids = _list_named_attachments(submission_index, application, origins)
     return _RequestDraft(identity, numbers, cids, octets, origins if trace.keeps_fates else (), xml)
 
 
@@ -322,34 +334,40 @@ def _check_carrier(
     xml: etree._Element,
     origins: Sequence[ValueOrigin],
     *,
-    whole: bool = True,
+    is_complete: bool = True,
 ) -> bool:
     """Return whether the carrier format of the agency can hold a request; report each value that it cannot.
 
-    Without `whole` (values of the request are missing or wrong), each value is checked alone.
+    Without `is_complete` (values of the request are missing or wrong), each value is checked alone.
     """
-    problems = list_uncarried_values(bundle, document, xml, whole=whole)
+    problems = list_uncarried_values(bundle, document, xml, is_complete=is_complete)
     if not problems:
         return True
     if not scope.trace.keeps_fates:
         trace = EvaluationTrace(document.id, document.organisation)
         scope_parts = (
-            scope.facts,
+            scope.submission_index,
             scope.dictionary,
             scope.answers,
             trace,
             scope.application,
-            scope.numbers,
-            scope.hub,
+            scope.item_numbers,
+            scope.hub_values,
         )
         _, origins = render_request(document, Scope(*scope_parts))
     application = next(
-        candidate for candidate in scope.facts.applications if candidate.get("id") == scope.application
+        candidate
+        for candidate in scope.submission_index.applications
+        if candidate.get("id") == scope.application
     )
     value_origins = find_value_origins(xml, origins, problems)
     for problem, origin in zip(problems, value_origins, strict=True):
         leaves = origin.leaves if origin is not None else ()
-        pointer = scope.facts.get_leaf_pointer(leaves[0]) if leaves else scope.facts.get_pointer(application)
+        pointer = (
+            scope.submission_index.get_leaf_pointer(leaves[0])
+            if leaves
+            else scope.submission_index.get_pointer(application)
+        )
         detail = f"{problem.location.rpartition('/')[2]}: {problem.detail}"
         mark = origin.rule if origin is not None else document.mark
         scope.trace.report_problem(problem.problem, detail, pointer, scope.application, mark)
@@ -357,14 +375,14 @@ def _check_carrier(
 
 
 def _list_named_attachments(
-    facts: SubmissionIndex, application: etree._Element, origins: Iterable[ValueOrigin]
+    submission_index: SubmissionIndex, application: etree._Element, origins: Iterable[ValueOrigin]
 ) -> tuple[str, ...]:
     """Return the content ids of the attachments that the request names, in the order of the application."""
     cids = [str(a.get("cid", "")) for a in application.iterchildren(f"{_SUB}Attachment")]
     if not cids:
         return ()
     leaves = [leaf for origin in origins if origin.source.endswith("/@cid") for leaf in origin.leaves]
-    named_cids = {facts.get_attribute(leaf, "cid") for leaf in leaves}
+    named_cids = {submission_index.get_attribute(leaf, "cid") for leaf in leaves}
     return tuple(cid for cid in cids if cid in named_cids)
 
 

@@ -49,13 +49,13 @@ from gateway.wire import (
 
 _SUB: Final = f"{{{SUB}}}"
 _MIB: Final = 1024 * 1024
-_MOST_CHARACTERS: Final = 70
+_MAX_QUOTED_CHARACTERS: Final = 70
 _CURRENCIES: Final = "iso4217"
 #: The element that holds the fields of a goods item.
 _ITEM: Final = "Item"
 #: The number of elements from which fields are long: memory is saved for them.
 _LONG: Final = 100
-#: Makes a value of its parts, without a call of Python.
+#: Makes a value of its parts without a Python call: there are very many values.
 _make_value: Final = partial(tuple.__new__, FoundValue)
 _get_text: Final = attrgetter("text")
 
@@ -64,12 +64,12 @@ _get_text: Final = attrgetter("text")
 class _AskedFields:
     """Fields with one parent element, by the tag of their element; those of each group, by its name.
 
-    Elements whose tag is `apart` are read by themselves.
+    Elements with the tag `separate_tag` (goods items) are not fields; other code reads them.
     """
 
     by_tag: Mapping[object, UniqueField]
     by_group: Mapping[str, _AskedFields]
-    apart: str = ""
+    separate_tag: str = ""
 
 
 @dataclass(slots=True)
@@ -81,18 +81,18 @@ class _FieldReader:
     bundle: MappingBundle
     trace: EvaluationTrace
     application: etree._Element
-    name: str
+    application_id: str
     answers: UniqueFieldValues
     attachments: Mapping[str, etree._Element]
-    spares: bool = False
+    saves_memory: bool = False
 
     def report_problem(self, problem: Problem, detail: str, pointer: str, rule: SourceMark) -> None:
         """Report a problem of the fields at `pointer`, found by `rule`."""
-        self.trace.report_problem(problem, detail, pointer, self.name, rule)
+        self.trace.report_problem(problem, detail, pointer, self.application_id, rule)
 
 
 def read_field_values(
-    facts: SubmissionIndex,
+    submission_index: SubmissionIndex,
     document: DocumentMapping,
     bundle: MappingBundle,
     trace: EvaluationTrace,
@@ -106,9 +106,12 @@ def read_field_values(
     name = str(application.get("id", ""))
     reading = bundle.get_compiled(f"reading:{document.id}", lambda: _prepare_reading(bundle, document))
     answers = UniqueFieldValues(
-        listed=reading.listed, currencies=reading.currencies, units=reading.units, plans=reading.plans
+        listed_meanings=reading.listed,
+        currencies=reading.currencies,
+        units=reading.units,
+        plans=reading.plans,
     )
-    reader = _FieldReader(facts, document, bundle, trace, application, name, answers, attachments)
+    reader = _FieldReader(submission_index, document, bundle, trace, application, name, answers, attachments)
     branches = list(application.iterchildren(f"{_SUB}Fields"))
     for surplus in branches[1:]:
         reader.report_problem(
@@ -116,11 +119,13 @@ def read_field_values(
         )
         _withhold_element(reader, surplus)
     for branch in branches[:1]:
-        reader.spares = len(branch) >= _LONG
-        _read_sibling_fields(reader, branch, reading.fields_by_parent["application"], reader.answers.top)
+        reader.saves_memory = len(branch) >= _LONG
+        _read_sibling_fields(
+            reader, branch, reading.fields_by_parent["application"], reader.answers.application_fields
+        )
         for child in branch.iterchildren(reading.item_tag):
             _read_item_fields(reader, child, reading.fields_by_parent["item"])
-    shared = document.shared_asks if find_sharing_applications(facts, bundle.documents) else ()
+    shared = document.shared_asks if find_sharing_applications(submission_index, bundle.documents) else ()
     numbers = reader.facts.list_item_numbers(application) if shared else ()
     for ask in shared:
         for item in (None,) if ask.per == "application" else numbers:
@@ -143,6 +148,7 @@ class _Reading(NamedTuple):
 
 
 def _prepare_reading(bundle: MappingBundle, document: DocumentMapping) -> _Reading:
+    """Return the constant data for reading the unique fields of `document`."""
     money = bundle.lists.get(_CURRENCIES)
     return _Reading(
         _list_asked_fields(document),
@@ -160,7 +166,7 @@ def _list_asked_fields(document: DocumentMapping) -> dict[str, _AskedFields]:
     asks = {per: [ask for ask in document.asks if ask.per == per] for per in levels}
     asks["application"] = [ask for ask in asks["application"] if ask.tag != _ITEM]
     fields = {per: _index_asked_fields(level_asks, namespace) for per, level_asks in asks.items()}
-    return fields | {"application": replace(fields["application"], apart=namespace + _ITEM)}
+    return fields | {"application": replace(fields["application"], separate_tag=namespace + _ITEM)}
 
 
 def _index_asked_fields(asks: Iterable[UniqueField], namespace: str) -> _AskedFields:
@@ -192,13 +198,17 @@ def _borrow_shared_answer(reader: _FieldReader, ask: UniqueField, item: str | No
         reader.facts, reader.bundle.documents, reader.document.direction, ask.means, item
     )
     own_answer = shared.find_own_answer(reader.application)
-    if not shared.offers or shared.offers[0] is own_answer:
+    if not shared.answers or shared.answers[0] is own_answer:
         return
-    first = shared.offers[0]
+    first = shared.answers[0]
     _compare_shared_answers(reader, shared, own_answer, ask, item)
     if own_answer is None:
         answers = reader.answers
-        branch = answers.top if item is None else answers.items.setdefault(item, SiblingFields())
+        branch = (
+            answers.application_fields
+            if item is None
+            else answers.fields_by_item.setdefault(item, SiblingFields())
+        )
         branch.elements[ask.name] = list(first.elements)
         branch.values.pop(ask.name, None)
         for element in first.elements:
@@ -216,16 +226,16 @@ def _compare_shared_answers(
 
     All answer the shared field `ask`, for goods item `item` or (None) for the whole application.
     """
-    first = shared.offers[0]
+    first = shared.answers[0]
     if own_answer is not None:
         _mark_compared_leaves(reader, first, ask)
         difference = find_first_difference(first, own_answer)
         different = [] if difference is None else [difference]
     else:
-        # The trace is that of the document: its other applications have marked the same leaves.
-        if (ask.name, item) not in reader.trace.compared:
-            reader.trace.compared.add((ask.name, item))
-            for rival in shared.offers[1:]:
+        # All applications of a document have one trace: the leaves are marked only for the first of them.
+        if (ask.name, item) not in reader.trace.compared_fields:
+            reader.trace.compared_fields.add((ask.name, item))
+            for rival in shared.answers[1:]:
                 _mark_compared_leaves(reader, rival, ask)
         different = shared.list_differences()
     first_application = _format_application_id(first)
@@ -236,42 +246,56 @@ def _compare_shared_answers(
             break
 
 
-def _format_application_id(offer: SharedAnswer) -> str:
-    return repr(str(offer.application.get("id", ""))[:_MOST_CHARACTERS])
+def _format_application_id(answer: SharedAnswer) -> str:
+    return repr(str(answer.application.get("id", ""))[:_MAX_QUOTED_CHARACTERS])
 
 
-def _mark_compared_leaves(reader: _FieldReader, offer: SharedAnswer, ours: UniqueField) -> None:
-    """Record as consumed the leaves of an answer that was compared, as far as `ours` has their members."""
+def _mark_compared_leaves(reader: _FieldReader, answer: SharedAnswer, asked_field: UniqueField) -> None:
+    """Record as consumed the leaves of a compared answer, as far as `asked_field` has their members."""
     if not reader.trace.keeps_fates:
         return
-    pending = [(element, offer.ask, ours) for element in offer.elements]
+    pending = [(element, answer.ask, asked_field) for element in answer.elements]
     while pending:
-        element, theirs, own_field = pending.pop()
-        reader.trace.record_fate(_list_answer_leaves(reader, element, own_field), "consumed", ours.mark)
-        for child, answered in list_member_answers(element, theirs):
+        element, other_field, own_field = pending.pop()
+        reader.trace.record_fate(
+            _list_answer_leaves(reader, element, own_field), "consumed", asked_field.mark
+        )
+        for child, answered in list_member_answers(element, other_field):
             member = find_matching_member(answered, own_field.fields)
             pending += [] if member is None else [(child, answered, member)]
 
 
 def _list_answer_leaves(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> list[int]:
     """Return the leaves of an answer itself: its text, and the attribute that it is asked with."""
-    facts = reader.facts
-    attribute = None if ask.attribute is None else facts.find_attribute_leaf(element, ask.attribute)
-    return [leaf for leaf in (facts.find_text_leaf(element), attribute) if leaf is not None]
+    submission_index = reader.facts
+    attribute = (
+        None if ask.attribute is None else submission_index.find_attribute_leaf(element, ask.attribute)
+    )
+    return [leaf for leaf in (submission_index.find_text_leaf(element), attribute) if leaf is not None]
 
 
 def _drop_forbidden_answer(reader: _FieldReader, ask: UniqueField, numbers: tuple[str, ...]) -> None:
     """Drop a borrowed answer, and record it as withheld, where the condition of `ask` forbids one."""
     answers, when = reader.answers, ask.requirement.when
-    scope = Scope(reader.facts, reader.bundle.dictionary, answers, reader.trace, reader.name, numbers, hub={})
+    scope = Scope(
+        reader.facts,
+        reader.bundle.dictionary,
+        answers,
+        reader.trace,
+        reader.application_id,
+        numbers,
+        hub_values={},
+    )
     for inner_scope in [scope] if ask.per == "application" else scope.enter_items():
         branch = (
-            answers.top if inner_scope.item is None else answers.items.get(inner_scope.item, SiblingFields())
+            answers.application_fields
+            if inner_scope.item is None
+            else answers.fields_by_item.get(inner_scope.item, SiblingFields())
         )
         elements = branch.elements.get(ask.name, [])
         if (
             elements
-            and elements[0] in answers.borrowed
+            and elements[0] in answers.borrowed_elements
             and when is not None
             and not when.is_satisfied(inner_scope)
         ):
@@ -281,28 +305,29 @@ def _drop_forbidden_answer(reader: _FieldReader, ask: UniqueField, numbers: tupl
 
 
 def _read_borrowed_answer(
-    reader: _FieldReader, element: etree._Element, theirs: UniqueField, ours: UniqueField
+    reader: _FieldReader, element: etree._Element, other_field: UniqueField, asked_field: UniqueField
 ) -> None:
     """Read the answer to another document's field as the answer to our own field, and validate it again."""
-    reader.answers.borrowed.add(element)
+    reader.answers.borrowed_elements.add(element)
     if reader.trace.keeps_fates:
-        reader.trace.borrowed.update(_list_answer_leaves(reader, element, ours))
-    if ours.type != "group":
-        _check_field_value(reader, element, ours)
+        reader.trace.borrowed_leaves.update(_list_answer_leaves(reader, element, asked_field))
+    if asked_field.type != "group":
+        _check_field_value(reader, element, asked_field)
         return
-    inner = reader.answers.groups[element] = SiblingFields()
-    for child, answered in list_member_answers(element, theirs):
-        member = find_matching_member(answered, ours.fields)
+    inner = reader.answers.fields_by_group_element[element] = SiblingFields()
+    for child, answered in list_member_answers(element, other_field):
+        member = find_matching_member(answered, asked_field.fields)
         if member is not None:
             inner.elements.setdefault(member.name, []).append(child)
             _read_borrowed_answer(reader, child, answered, member)
 
 
 def _read_item_fields(reader: _FieldReader, element: etree._Element, asked_fields: _AskedFields) -> None:
+    """Read the fields of an Item element; report GW404 for a wrong or repeated @sequence."""
     number = parse_sequence_number(str(element.get("sequence", "")))
     _record_attribute_fate(reader, element, "sequence", "consumed", reader.document.asks_mark)
     _reject_other_attributes(reader, element, ("sequence",), reader.document.asks_mark)
-    if number is None or number in reader.answers.items:
+    if number is None or number in reader.answers.fields_by_item:
         quoted = quote_value(str(element.get("sequence", "")))
         detail = f"an Item names its goods item once by @sequence, not {quoted}"
         reader.report_problem(
@@ -310,7 +335,7 @@ def _read_item_fields(reader: _FieldReader, element: etree._Element, asked_field
         )
         _withhold_element(reader, element)
         return
-    branch = reader.answers.items[number] = SiblingFields()
+    branch = reader.answers.fields_by_item[number] = SiblingFields()
     _read_sibling_fields(reader, element, asked_fields, branch)
 
 
@@ -323,11 +348,11 @@ def _read_sibling_fields(
 ) -> None:
     """Read the elements in `parent`, side by side, into `branch`; `outer` is the group that they are in."""
     elements, values, facts = branch.elements, branch.values, reader.facts
-    tags, children = list_children(parent, spares=reader.spares)
+    tags, children = list_children(parent, saves_memory=reader.saves_memory)
     asks, sizes, texts = map(asked_fields.by_tag.get, tags), map(len, children), map(_get_text, children)
     for ask, tag, size, text, child in zip(asks, tags, sizes, texts, children, strict=True):
         if ask is None:
-            if not isinstance(tag, str) or tag == asked_fields.apart:
+            if not isinstance(tag, str) or tag == asked_fields.separate_tag:
                 continue  # a comment, or an item
             local = tag.rpartition("}")[2]
             field = f"{to_dotted_element_name(outer)}.{local}" if outer else local
@@ -362,7 +387,8 @@ def _read_sibling_fields(
 def _read_field_group(
     reader: _FieldReader, element: etree._Element, ask: UniqueField, members: _AskedFields
 ) -> None:
-    inner = reader.answers.groups[element] = SiblingFields()
+    """Read the members of a group element; report GW402 for its own text or attributes."""
+    inner = reader.answers.fields_by_group_element[element] = SiblingFields()
     if element.keys():
         _reject_other_attributes(reader, element, (), ask.mark)
     if read_element_text(element).strip():
@@ -402,6 +428,7 @@ def _check_field_value(reader: _FieldReader, element: etree._Element, ask: Uniqu
 def _check_value_attribute(
     reader: _FieldReader, element: etree._Element, ask: UniqueField, name: str
 ) -> None:
+    """Report a unit or currency (@`name`) that is not allowed, or is missing (GW503) and not fixed."""
     value = element.get(name)
     if value is None:
         if ask.fixed_unit is None:
@@ -431,6 +458,7 @@ def _record_attribute_fate(
 
 
 def _check_attachment_field(reader: _FieldReader, element: etree._Element, ask: UniqueField) -> None:
+    """Report an attachment that the application lacks (GW503), or whose type or size is not allowed."""
     cid = element.get("cid")
     if read_element_text(element).strip():
         detail = f"{ask.tag} names an attachment by @cid and holds no text"
@@ -449,28 +477,28 @@ def _check_attachment_field(reader: _FieldReader, element: etree._Element, ask: 
     media_type = str(attachment.get("mediaType", "")).partition(";")[0].strip().lower()
     size = str(attachment.get("size", ""))
     if ask.mime and media_type not in ask.mime:
-        detail = (
-            f"{ask.tag} has media type {media_type[:_MOST_CHARACTERS]!r}, not one of {', '.join(ask.mime)}"
-        )
+        quoted_type = repr(media_type[:_MAX_QUOTED_CHARACTERS])
+        detail = f"{ask.tag} has media type {quoted_type}, not one of {', '.join(ask.mime)}"
         reader.report_problem(RULE_BROKEN, detail, reader.facts.get_pointer(element), ask.mark)
     if ask.max_mib is not None and _is_above(size, ask.max_mib * _MIB):
         detail = f"{ask.tag} is larger than {ask.max_mib} MiB"
         reader.report_problem(ATTACHMENT_MISMATCH, detail, reader.facts.get_pointer(element), ask.mark)
 
 
-def _is_above(size: str, most: int) -> bool:
-    return size.isascii() and size.isdigit() and (len(size) > 15 or int(size) > most)
+def _is_above(size: str, max_size: int) -> bool:
+    return size.isascii() and size.isdigit() and (len(size) > 15 or int(size) > max_size)
 
 
 def _reject_other_attributes(
     reader: _FieldReader, element: etree._Element, allowed: tuple[str, ...], rule: SourceMark
 ) -> None:
+    """Withhold each attribute that is not in `allowed`, and report it (GW402) unless it is of xsi."""
     for name in map(str, element.keys()):
         if name in allowed:
             continue
         _record_attribute_fate(reader, element, name, "withheld", rule)
         if not name.startswith(f"{{{XSI}}}"):
-            detail = f"attribute {name[:_MOST_CHARACTERS]!r} is not asked for"
+            detail = f"attribute {name[:_MAX_QUOTED_CHARACTERS]!r} is not asked for"
             reader.report_problem(DOCUMENT_INVALID, detail, reader.facts.get_pointer(element, name), rule)
 
 
@@ -483,10 +511,10 @@ def _reject_unknown_field(reader: _FieldReader, element: etree._Element, field: 
         "" if reader.trace.is_full else describe_declared_place(reader.bundle, reader.document.id, field)
     )
     if declared:
-        detail = f"{field[:_MOST_CHARACTERS]} is not asked here, the declaration holds it: {declared}"
+        detail = f"{field[:_MAX_QUOTED_CHARACTERS]} is not asked here, the declaration holds it: {declared}"
         reader.report_problem(RULE_BROKEN, detail, reader.facts.get_pointer(element), rule)
     else:
-        detail = f"{field[:_MOST_CHARACTERS]} is not a field of {reader.document.id} here"
+        detail = f"{field[:_MAX_QUOTED_CHARACTERS]} is not a field of {reader.document.id} here"
         reader.report_problem(DOCUMENT_INVALID, detail, reader.facts.get_pointer(element), rule)
 
 

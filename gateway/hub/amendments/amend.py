@@ -20,25 +20,33 @@ from sqlalchemy import Connection
 
 from gateway.cases import ChangeReason, ValidatedChildUses, is_decided, read_change_reason
 from gateway.evidence import record_evidence
-from gateway.hub.amendments.amended_requests import ComposedAmendment, list_compared
+from gateway.hub.amendments.amended_requests import ComposedAmendment, list_compared_requests
 from gateway.hub.amendments.former_items import (
     AmendedItems,
     check_released_items,
     describe_removed_items,
     find_former_message,
     is_dropped,
-    join_items,
     list_required_items,
     list_unheard_items,
-    tell_removed_items,
+    record_removed_items,
+    unite_items,
 )
 from gateway.hub.answers.case_progress import list_rejected_case_items, move_case
 from gateway.hub.completion.case_closing import find_status_notice
-from gateway.hub.completion.standing_demands import end_amended_demands, make_concern, make_standing_decisions
+from gateway.hub.completion.standing_demands import (
+    end_amended_demands,
+    make_request_scope,
+    make_standing_decisions,
+)
 from gateway.hub.fees.fee_ends import keep_fee_due
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.outgoing_calls import SUBMISSION, end_overtaken_calls
-from gateway.hub.requirements.partial_release import judge_released_uses, lock_with_parent, take_items_again
+from gateway.hub.requirements.partial_release import (
+    lock_with_parent,
+    replace_taken_items,
+    validate_released_uses,
+)
 from gateway.hub.requirements.requirement_ledger import (
     give_back_requirements,
     keep_rejected_uses,
@@ -47,7 +55,7 @@ from gateway.hub.requirements.requirement_ledger import (
     lock_case_requirements,
     write_off_requirements,
 )
-from gateway.hub.requirements.requirement_results import await_unknown_requirements, note_joined_results
+from gateway.hub.requirements.requirement_results import await_unknown_requirements, record_joined_results
 from gateway.hub.requirements.stated_uses import store_stated_uses
 from gateway.hub.submissions.forward import (
     ComposedCall,
@@ -88,11 +96,11 @@ _ACTOR = "admit"
 class AmendedTurn:
     """One amendment of a locked case (row id): its message, its event and reason, the items it removes."""
 
-    case: int
-    message: int
+    case_id: int
+    message_row_id: int
     event: StateEvent
     reason: ChangeReason
-    removed: tuple[int, ...]
+    removed_items: tuple[int, ...]
 
     @property
     def now(self) -> datetime:
@@ -108,16 +116,18 @@ def drop_applications(
 ) -> list[str]:
     """Cancel each application that has lost all its items, or ask its agency to; return their numbers.
 
-    One that is decided without an approval has nothing to cancel.
+    The keys of `questions` are the row ids of these requests; each value is the call that asks the agency to
+    cancel. A request that was decided without an approval has nothing to cancel, and only loses its items.
+    Requests in `requests` that were cancelled before lose the items that the amendment removes.
     """
     for row in requests:
         if row.state == "CANCELLED":
-            _remove_items(conn, row, list_required_items(row) - set(turn.removed), turn.now)
+            _remove_items(conn, row, list_required_items(row) - set(turn.removed_items), turn.now)
     dropped = [row for row in requests if row.id in questions]
-    cancellable = {row.id for row in list_cancellable_requests(conn, turn.case, dropped)}
+    cancellable = {row.id for row in list_cancellable_requests(conn, turn.case_id, dropped)}
     for row in dropped:
         if row.id in cancellable:
-            cancel_request(conn, turn.case, row, questions, turn.message, turn.reason, turn.now)
+            cancel_request(conn, turn.case_id, row, questions, turn.message_row_id, turn.reason, turn.now)
         _remove_items(conn, row, set(), turn.now)
     return [row.number for row in dropped]
 
@@ -139,21 +149,24 @@ def amend_applications(
     turn: AmendedTurn,
     requests: Sequence[RequestWithFeesRow],
     processed: ProcessedSubmission,
-    composed: ComposedAmendment,
+    composed_amendment: ComposedAmendment,
 ) -> None:
     """Send each changed application again; decisions about its former version stay in force, or lapse."""
-    prepared = {application.number: application for application in processed.prepared}
+    prepared = {
+        application.application_number: application for application in processed.prepared_applications
+    }
     for row in requests:
-        call = composed.changed.get(row.number)
+        call = composed_amendment.changed_calls.get(row.number)
         if call is None or row.state == "CANCELLED" or is_dropped(row):
             continue
         _change_items(conn, row, prepared[row.number], turn.now)
-        _send_amended(conn, turn, row, call, composed.lapsing.get(row.number))
+        _send_amended_application(conn, turn, row, call, composed_amendment.lapsing_items.get(row.number))
 
 
 def _change_items(
     conn: Connection, request: RequestWithFeesRow, application: PreparedApplication, now: datetime
 ) -> None:
+    """Let a request require the items of the amended `application`; decisions on lost items lapse."""
     former_items, new_items = list_required_items(request), set(application.application.items)
     _remove_items(conn, request, new_items, now)
     if new_items - former_items:
@@ -163,41 +176,41 @@ def _change_items(
         agency_requests.set_required_items(conn, request.id, pairs, removed)
 
 
-def _send_amended(
+def _send_amended_application(
     conn: Connection,
     turn: AmendedTurn,
     request: RequestWithFeesRow,
     call: ComposedCall,
-    lapsing: frozenset[int] | None,
+    lapsing_items: frozenset[int] | None,
 ) -> None:
     """Queue the amended application; a decided one stays decided where decisions stay in force.
 
-    The decisions on the items `lapsing` lapse, or all decisions if it is None.
+    The decisions on the items `lapsing_items` lapse, or all decisions if it is None.
     """
     values: dict[str, Any] = {"decided_by": None, "decided_at": None}
     values["demands"] = end_amended_demands(conn, request.id)
     before = decisions.list_by_request(conn, request.id)
-    if before and lapsing is None:
+    if before and lapsing_items is None:
         values["outdated_decision"] = max(row.id for row in before)
-    if lapsing:
-        decisions.outdate_items(conn, request.id, lapsing, turn.now)
-    earlier = deliveries.list_by_request(conn, turn.case, request.id)
-    anew = call.call.operation == SUBMISSION
+    if lapsing_items:
+        decisions.outdate_items(conn, request.id, lapsing_items, turn.now)
+    earlier = deliveries.list_by_request(conn, turn.case_id, request.id)
+    is_new_submission = call.call.operation == SUBMISSION
     agency_requests.apply_event(conn, request.id, turn.event, **values)
     _renew_status_code(conn, request.id)
     store_envelopes(conn, [call], turn.now)
-    agency_requests.set_sent_document(conn, request.id, call.sha256)
-    agency_requests.insert_correlation(conn, "wsa", call.call.message_id, turn.case, request.id)
+    agency_requests.set_sent_document(conn, request.id, call.envelope_sha256)
+    agency_requests.insert_correlation(conn, "wsa", call.call.message_id, turn.case_id, request.id)
     # A change that waits for an operator goes with this one: until then no decision is about it.
     failed = [row for row in earlier if row.state == "FAILED"]
-    unheard = join_items(lapsing, list_unheard_items(request.number, failed))
-    kind = "items" if unheard == frozenset() else "amend"
-    end_overtaken_calls(conn, earlier, turn.now, _ACTOR, anew=anew)
-    key = f"{kind}:{request.number}:{turn.message}"
-    parameters = {"items": ",".join(map(str, sorted(unheard)))} if unheard else {}
-    enqueue_later_call(conn, call, turn.case, request.id, key, turn.now, **parameters)
+    unheard_items = unite_items(lapsing_items, list_unheard_items(request.number, failed))
+    key_prefix = "items" if unheard_items == frozenset() else "amend"
+    end_overtaken_calls(conn, earlier, turn.now, _ACTOR, is_sent_anew=is_new_submission)
+    key = f"{key_prefix}:{request.number}:{turn.message_row_id}"
+    parameters = {"items": ",".join(map(str, sorted(unheard_items)))} if unheard_items else {}
+    enqueue_later_call(conn, call, turn.case_id, request.id, key, turn.now, **parameters)
     keep_fee_due(conn, request.id, turn.now)
-    _keep_decided(conn, turn, request)
+    _keep_decided_state(conn, turn, request)
 
 
 def _renew_status_code(conn: Connection, request: int) -> None:
@@ -211,14 +224,14 @@ def _renew_status_code(conn: Connection, request: int) -> None:
     )
 
 
-def _keep_decided(conn: Connection, turn: AmendedTurn, request: RequestWithFeesRow) -> None:
+def _keep_decided_state(conn: Connection, turn: AmendedTurn, request: RequestWithFeesRow) -> None:
     """Mark a request as decided if all of its items have a decision in force."""
     current = agency_requests.find_by_id(conn, request.id)
     rows = decisions.list_by_request(conn, request.id)
     if current is None or not rows:
         return
     standing_decisions = make_standing_decisions(rows, {request.id: request.number})
-    if is_decided(make_concern(current), standing_decisions):
+    if is_decided(make_request_scope(current), standing_decisions):
         event = StateEvent("decide", turn.now, _ACTOR, turn.event.detail)
         by, at = request.decided_by or request.agency, request.decided_at or turn.now
         agency_requests.apply_event(conn, request.id, event, decided_by=by, decided_at=at)
@@ -230,13 +243,17 @@ def add_applications(
     turn: AmendedTurn,
     requests: Sequence[RequestWithFeesRow],
     processed: ProcessedSubmission,
-    composed: ComposedAmendment,
+    composed_amendment: ComposedAmendment,
 ) -> None:
     """Open the applications that the case did not have."""
     sequence = max((row.sequence for row in requests), default=0)
-    new = [application for application in processed.prepared if application.number in processed.new]
-    calls = [composed.changed[application.number] for application in new]
-    batch = ApplicationBatch(turn.case, processed.bundle, new, calls, sequence + 1)
+    new = [
+        application
+        for application in processed.prepared_applications
+        if application.application_number in processed.new_application_numbers
+    ]
+    calls = [composed_amendment.changed_calls[application.application_number] for application in new]
+    batch = ApplicationBatch(turn.case_id, processed.bundle_digest, new, calls, sequence + 1)
     open_applications(conn, hub, batch, turn.now)
 
 
@@ -245,7 +262,11 @@ _REPLACED = ("withdrawal", "warnings", "disclaimers", "need_tables", "needed", "
 
 
 def amend_case(
-    conn: Connection, hub: Hub, processed: ProcessedSubmission, composed: ComposedAmendment, now: datetime
+    conn: Connection,
+    hub: Hub,
+    processed: ProcessedSubmission,
+    composed_amendment: ComposedAmendment,
+    now: datetime,
 ) -> bool:
     """Amend a case, and queue its changed requests for their agencies; raises GW407 when it is too late.
 
@@ -258,38 +279,45 @@ def amend_case(
     requests = agency_requests.list_by_case(conn, case.id)
     check_amendable(case, requests)
     check_not_cleared(conn, case)
-    amended = processed.amended
-    if amended is None or (list_compared(conn, requests), find_former_message(conn, case)) != (
-        composed.compared,
-        amended.former,
+    amended = processed.amended_items
+    if amended is None or (list_compared_requests(conn, requests), find_former_message(conn, case)) != (
+        composed_amendment.compared_requests,
+        amended.former_message_row_id,
     ):
         return False
-    removed, rejected = amended.change.removed_items, list_rejected_case_items(conn, case)
-    check_released_items(conn, case, removed, rejected, only_removes=composed.only_removes)
+    removed_items, rejected_items = amended.change.removed_items, list_rejected_case_items(conn, case)
+    check_released_items(
+        conn, case, removed_items, rejected_items, only_removes=composed_amendment.only_removes
+    )
     message = processed.message
     messages.set_message_case(conn, message.id, case.id)
     cases.insert_case_references(conn, case.id, processed.submission.references)
     event = StateEvent("amend", now, _ACTOR, reason.code)
-    detail = _describe_turn(case, processed, amended) | {"amendment": asdict(reason)}
-    detail |= describe_removed_items(case, removed, rejected, reason, now)
+    detail = _describe_amended_case(case, processed, amended) | {"amendment": asdict(reason)}
+    detail |= describe_removed_items(case, removed_items, rejected_items, reason, now)
     cases.apply_event(conn, case.id, event, outcome=None, detail=detail)
     agency_requests.forget_refused_cancellations(conn, case.id)
-    turn = AmendedTurn(case.id, message.id, event, reason, removed)
-    cancelled = drop_applications(conn, turn, requests, composed.dropped)
-    amend_applications(conn, turn, requests, processed, composed)
-    add_applications(conn, hub, turn, requests, processed, composed)
-    enqueue_amendment_calls(conn, composed.customs, case.id, message.id, now)
-    _write_off_amended_uses(conn, case, processed, rejected, now)
-    tell_removed_items(conn, case.id, removed, now)
-    data = _describe_evidence(case, processed, composed) | {"reason": reason.sentence, "cancelled": cancelled}
-    data["refused"] = [item for item in removed if item in rejected]
+    turn = AmendedTurn(case.id, message.id, event, reason, removed_items)
+    cancelled = drop_applications(conn, turn, requests, composed_amendment.cancellation_questions)
+    amend_applications(conn, turn, requests, processed, composed_amendment)
+    add_applications(conn, hub, turn, requests, processed, composed_amendment)
+    enqueue_amendment_calls(conn, composed_amendment.customs_calls, case.id, message.id, now)
+    _write_off_amended_uses(conn, case, processed, rejected_items, now)
+    record_removed_items(conn, case.id, removed_items, now)
+    data = _describe_evidence(case, processed, composed_amendment) | {
+        "reason": reason.sentence,
+        "cancelled": cancelled,
+    }
+    data["refused"] = [item for item in removed_items if item in rejected_items]
     record_evidence(conn, "amended", "case", case.id, message.identity_sha256, data, now)
     case = cases.lock_case(conn, case.id)
-    move_case(conn, processed.units, case, reason.code, now, decided=False)
+    move_case(conn, processed.units, case, reason.code, now, has_decision=False)
     return True
 
 
-def _describe_turn(case: CaseRow, processed: ProcessedSubmission, amended: AmendedItems) -> dict[str, Any]:
+def _describe_amended_case(
+    case: CaseRow, processed: ProcessedSubmission, amended: AmendedItems
+) -> dict[str, Any]:
     """Return the facts of an amendment that the row of the case keeps, such as its items and traders."""
     # An earlier request for withdrawal ends: the declarant goes on with the amended declaration.
     unchanged = {name: value for name, value in (case.detail or {}).items() if name not in _REPLACED}
@@ -302,54 +330,58 @@ def _describe_evidence(
     case: CaseRow, processed: ProcessedSubmission, composed: ComposedAmendment
 ) -> dict[str, Any]:
     """Return the evidence of an amendment: who amended the case, and its changed parts."""
-    change = processed.amended.change if processed.amended is not None else None
+    change = processed.amended_items.change if processed.amended_items is not None else None
     return {
         "number": case.number,
-        "signer": processed.signing.party,
-        "changed": sorted(composed.changed.keys() - processed.new),
+        "signer": processed.signer_admission.party,
+        "changed": sorted(composed.changed_calls.keys() - processed.new_application_numbers),
         "unchanged": [
-            application.number
-            for application in processed.prepared
-            if application.number not in composed.changed
+            application.application_number
+            for application in processed.prepared_applications
+            if application.application_number not in composed.changed_calls
         ],
-        "new": sorted(processed.new),
+        "new": sorted(processed.new_application_numbers),
         "added": list(change.added_items) if change is not None else [],
         "removed": list(change.removed_items) if change is not None else [],
-        "admitted": processed.signing.evidence,
+        "admitted": processed.signer_admission.evidence,
     }
 
 
 def _write_off_amended_uses(
-    conn: Connection, case: CaseRow, processed: ProcessedSubmission, before: Collection[int], now: datetime
+    conn: Connection,
+    case: CaseRow,
+    processed: ProcessedSubmission,
+    rejected_before: Collection[int],
+    now: datetime,
 ) -> None:
     """Give back the former declaration's uses of certificates, and write off those of the amended one.
 
-    Items that stay rejected use nothing; their uses are stored for a corrected decision. `before` are the
-    items that were rejected before the amendment.
+    Items that stay rejected use nothing; their uses are stored for a corrected decision. `rejected_before`
+    are the items that were rejected before the amendment.
     """
     # The locks of every transaction: the case with the parent whose items it takes, then the requirements.
     # The certificates granted to the case are locked with those that it uses: if each of two cases uses a
     # certificate of the other, the second amendment sees the changes of the first.
     granted = decisions.list_numbers_of_case(conn, case.id)
-    lock_case_requirements(conn, case.id, granted | {use.number for use in processed.requirements.uses})
-    former = list_former_uses(conn, case.id, before)
+    lock_case_requirements(conn, case.id, granted | {use.number for use in processed.declared_uses.uses})
+    former = list_former_uses(conn, case.id, rejected_before)
     give_back_requirements(conn, case.id, "amended", now)
     rejected = list_rejected_case_items(conn, cases.lock_case(conn, case.id))
-    problems = take_items_again(conn, processed.release, case, processed.units, now)
-    child = ValidatedChildUses(processed.requirements)
+    problems = replace_taken_items(conn, processed.release, case, processed.units, now)
+    child_uses = ValidatedChildUses(processed.declared_uses)
     if processed.release is not None:
-        child, release_problems = judge_released_uses(
-            conn, processed.release, processed.requirements, processed.units, case.id
+        child_uses, release_problems = validate_released_uses(
+            conn, processed.release, processed.declared_uses, processed.units, case.id
         )
         problems += release_problems
-    uses = child.own_uses
-    used = lock_and_judge_uses(conn, uses, processed.units, without=rejected, former=former)
-    problems += tuple(finding.report() for finding in used.problems)
+    uses = child_uses.own_uses
+    validated_uses = lock_and_judge_uses(conn, uses, processed.units, rejected_items=rejected, former=former)
+    problems += tuple(finding.report() for finding in validated_uses.problems)
     if problems:
         raise SubmissionRejectedError.from_processed(processed, problems)
-    write_off_requirements(conn, case.id, used.usable_uses, now)
-    store_stated_uses(conn, case.id, child.parent_uses, now)
+    write_off_requirements(conn, case.id, validated_uses.usable_uses, now)
+    store_stated_uses(conn, case.id, child_uses.parent_uses, now)
     requirement_results.end_awaited_uses(conn, case.id, "amended", now)
-    note_joined_results(conn, case.id, (use.requirement_id for _, use in used.usable_uses), now)
-    await_unknown_requirements(conn, case.id, (*used.unknown_uses, *child.waiting_uses), now)
-    keep_rejected_uses(conn, case.id, uses, used.idle_uses, processed.units, now, former)
+    record_joined_results(conn, case.id, (use.requirement_id for _, use in validated_uses.usable_uses), now)
+    await_unknown_requirements(conn, case.id, (*validated_uses.unknown_uses, *child_uses.waiting_uses), now)
+    keep_rejected_uses(conn, case.id, uses, validated_uses.idle_uses, processed.units, now, former)

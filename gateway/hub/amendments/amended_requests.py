@@ -44,18 +44,18 @@ from gateway.wire import canonicalize_element, parse_xml
 class ComposedAmendment:
     """The calls for the changed applications by their number, and those to customs.
 
-    `compared` has the facts that the calls rest on: for each request the content that its agency was sent
-    last, whether it has decided, and whether it has refused the application.
+    `compared_requests` has the facts that the calls rest on: for each request the content that its agency was
+    sent last, whether it has decided, and whether it has refused the application.
     """
 
-    changed: Mapping[str, ComposedCall]
-    customs: tuple[ComposedCall, ...]
-    compared: frozenset[tuple[str, str, bool, bool]]
+    changed_calls: Mapping[str, ComposedCall]
+    customs_calls: tuple[ComposedCall, ...]
+    compared_requests: frozenset[tuple[str, str, bool, bool]]
     #: Of each changed application of which only items differ, by its number, those that it had and that
     #: say something else now: decisions on them lapse, those on others stand.
-    lapsing: Mapping[str, frozenset[int]] = field(default_factory=dict)
+    lapsing_items: Mapping[str, frozenset[int]] = field(default_factory=dict)
     #: The question to each agency whose application has lost all its items, by the row id of the request.
-    dropped: Mapping[int, ComposedCall] = field(default_factory=dict)
+    cancellation_questions: Mapping[int, ComposedCall] = field(default_factory=dict)
     #: Whether items are removed, and nothing that stays is changed for any agency.
     only_removes: bool = False
 
@@ -65,30 +65,48 @@ def compose_amendment(hub: Hub, processed: ProcessedSubmission) -> ComposedAmend
     with read_transaction(hub.engine) as conn:
         case = find_named_case(conn, processed.declarant, processed.submission.reference)
         rows = agency_requests.list_by_case(conn, case.id)
-        former = None if processed.amended is None else _load_filed(conn, processed.amended.former)
-        later = _list_supplements(conn, rows, processed)
-        sent = {row.number: _load_sent_content(conn, row) for row in rows}
-        compared = list_compared(conn, rows)
-    gained = _list_gained(rows, processed)
+        former_root = (
+            None
+            if processed.amended_items is None
+            else _load_submission_root(conn, processed.amended_items.former_message_row_id)
+        )
+        supplement_messages = _list_supplements(conn, rows, processed)
+        sent_contents = {row.number: _load_sent_content(conn, row) for row in rows}
+        compared = list_compared_requests(conn, rows)
+    gained_items = _list_gained_items(rows, processed)
     # An application with other items is always sent: its agency decides on the items that it has received.
-    with_same_items = {number: content for number, content in sent.items() if gained.get(number) is None}
-    unheard = {number for number, _, _, refused in compared if refused} | processed.new
-    changed = _compose_changed_calls(hub, processed, with_same_items, unheard)
-    lapsing = _find_lapsing_items(hub, processed, former, sent, changed.keys() - unheard)
-    for message in later:
-        candidates = changed.keys() - unheard - lapsing.keys()
+    with_same_items = {
+        number: content for number, content in sent_contents.items() if gained_items.get(number) is None
+    }
+    unheard_numbers = {
+        number for number, _, _, refused in compared if refused
+    } | processed.new_application_numbers
+    changed = _compose_changed_calls(hub, processed, with_same_items, unheard_numbers)
+    lapsing_items = _find_lapsing_items(
+        hub, processed, former_root, sent_contents, changed.keys() - unheard_numbers
+    )
+    for message in supplement_messages:
+        candidates = changed.keys() - unheard_numbers - lapsing_items.keys()
         if candidates:
             with read_transaction(hub.engine) as conn:
-                filed = _load_filed(conn, message)
-            lapsing |= _find_lapsing_items(hub, processed, filed, sent, candidates)
+                filed = _load_submission_root(conn, message)
+            lapsing_items |= _find_lapsing_items(hub, processed, filed, sent_contents, candidates)
     decided = {row.number for row in rows if row.state == "DECIDED"} & changed.keys()
-    reopened = any(lapsing.get(number, True) or gained.get(number) for number in decided)
-    concluded = bool(processed.new) and all(row.state in REQUEST.final_states for row in rows)
-    customs = tuple(compose_amendment_calls(hub, processed, reopened=reopened or concluded))
-    fewer = changed.keys() == lapsing.keys() and not any((*gained.values(), *lapsing.values()))
-    only_removes = fewer and not processed.new and _only_removes(processed, former)
-    questions = _compose_questions(hub, processed, rows)
-    return ComposedAmendment(changed, customs, compared, lapsing, questions, only_removes)
+    reopened = any(lapsing_items.get(number, True) or gained_items.get(number) for number in decided)
+    concluded = bool(processed.new_application_numbers) and all(
+        row.state in REQUEST.final_states for row in rows
+    )
+    customs = tuple(compose_amendment_calls(hub, processed, is_reopened=reopened or concluded))
+    has_only_fewer_items = changed.keys() == lapsing_items.keys() and not any(
+        (*gained_items.values(), *lapsing_items.values())
+    )
+    only_removes = (
+        has_only_fewer_items
+        and not processed.new_application_numbers
+        and _only_removes(processed, former_root)
+    )
+    questions = _compose_cancellation_questions(hub, processed, rows)
+    return ComposedAmendment(changed, customs, compared, lapsing_items, questions, only_removes)
 
 
 def _list_supplements(
@@ -98,7 +116,7 @@ def _list_supplements(
 
     An agency that was sent a supplement has the data of the supplement about its application.
     """
-    former = 0 if processed.amended is None else processed.amended.former
+    former = 0 if processed.amended_items is None else processed.amended_items.former_message_row_id
     supplements: set[int] = set()
     for row in rows:
         start = f"supplement:{row.number}:"
@@ -108,7 +126,7 @@ def _list_supplements(
     return tuple(sorted(supplements, reverse=True))
 
 
-def _load_filed(conn: Connection, message: int) -> etree._Element | None:
+def _load_submission_root(conn: Connection, message: int) -> etree._Element | None:
     """Return the submission of a message; None where retention has removed its octets."""
     submission = load_former_submission(conn, message)
     return None if submission is None else submission.declaration.getroottree().getroot()
@@ -116,7 +134,7 @@ def _load_filed(conn: Connection, message: int) -> etree._Element | None:
 
 def _only_removes(processed: ProcessedSubmission, former: etree._Element | None) -> bool:
     """Return whether the amended declaration is the former one without some of its items."""
-    if former is None or processed.amended is None or processed.amended.change.added_items:
+    if former is None or processed.amended_items is None or processed.amended_items.change.added_items:
         return False
     before, now = (
         read_submission(root).declaration for root in (former, restore_items(processed.root, former))
@@ -124,61 +142,75 @@ def _only_removes(processed: ProcessedSubmission, former: etree._Element | None)
     return not list_changed_places(before, now)
 
 
-def _list_gained(rows: Iterable[RequestWithFeesRow], processed: ProcessedSubmission) -> dict[str, set[int]]:
+def _list_gained_items(
+    rows: Iterable[RequestWithFeesRow], processed: ProcessedSubmission
+) -> dict[str, set[int]]:
     """Return the items that an application gains, by its number, where it gains or loses one."""
-    now = {application.number: set(application.application.items) for application in processed.prepared}
+    now = {
+        application.application_number: set(application.application.items)
+        for application in processed.prepared_applications
+    }
     before = {row.number: list_required_items(row) for row in rows if row.number in now}
     return {number: now[number] - items for number, items in before.items() if now[number] != items}
 
 
 def _compose_changed_calls(
-    hub: Hub, processed: ProcessedSubmission, sent: Mapping[str, bytes | None], unheard: Collection[str]
+    hub: Hub,
+    processed: ProcessedSubmission,
+    sent_contents: Mapping[str, bytes | None],
+    unheard_numbers: Collection[str],
 ) -> dict[str, ComposedCall]:
     """Return the calls that differ from those sent before, by the number of the application.
 
-    Those in `unheard`, which their agencies do not have, are submitted anew.
+    Those in `unheard_numbers`, which their agencies do not have, are submitted anew.
     """
-    calls = _compose_differing(hub, processed, sent, processed.prepared)
+    calls = _compose_differing_calls(hub, processed, sent_contents, processed.prepared_applications)
     # If an agency got no call after the first one, its request may differ in the function alone.
     projected = (
         [
             application
             for application in _project_as_first(hub, processed, processed.root)
-            if application.number in calls
+            if application.application_number in calls
         ]
         if calls
         else ()
     )
-    first = _compose_differing(hub, processed, sent, projected)
+    first = _compose_differing_calls(hub, processed, sent_contents, projected)
     anew = [
         application
         for application in projected
-        if application.number in first and application.number in unheard
+        if application.application_number in first and application.application_number in unheard_numbers
     ]
     first_calls = {
-        application.number: compose_application_call(hub, processed, application, supplement=False)
+        application.application_number: compose_application_call(
+            hub, processed, application, is_supplement=False
+        )
         for application in anew
     }
-    return {number: calls[number] for number in first if number not in unheard} | first_calls
+    return {number: calls[number] for number in first if number not in unheard_numbers} | first_calls
 
 
-def _compose_differing(
+def _compose_differing_calls(
     hub: Hub,
     processed: ProcessedSubmission,
-    sent: Mapping[str, bytes | None],
+    sent_contents: Mapping[str, bytes | None],
     applications: Iterable[PreparedApplication],
 ) -> dict[str, ComposedCall]:
     """Return the calls, by application number, whose content differs from the agency's last call."""
     calls = {
-        application.number: compose_application_call(hub, processed, application, supplement=True)
+        application.application_number: compose_application_call(
+            hub, processed, application, is_supplement=True
+        )
         for application in applications
     }
     return {
-        number: call for number, call in calls.items() if sent.get(number) != _read_content(call.envelope)
+        number: call
+        for number, call in calls.items()
+        if sent_contents.get(number) != _read_content(call.envelope)
     }
 
 
-def list_compared(
+def list_compared_requests(
     conn: Connection, requests: Iterable[RequestWithFeesRow]
 ) -> frozenset[tuple[str, str, bool, bool]]:
     """Return the facts that the calls of an amendment rest on, for each request."""
@@ -196,44 +228,45 @@ def list_compared(
 def _find_lapsing_items(
     hub: Hub,
     processed: ProcessedSubmission,
-    former: etree._Element | None,
-    sent: Mapping[str, bytes | None],
+    former_root: etree._Element | None,
+    sent_contents: Mapping[str, bytes | None],
     candidates: AbstractSet[str],
 ) -> dict[str, frozenset[int]]:
     """Return the applications of `candidates` of which only items change, each with its changed items.
 
-    With the former items, such an application would be as it was sent. `former` is the former submission,
-    `sent` has the content with which each application was sent. Of any other application, no decision stands.
+    With the former items, such an application would be as it was sent. `former_root` is the former
+    submission, `sent_contents` has the content with which each application was sent. Of any other
+    application, no decision stands.
     """
-    lapsing: dict[str, frozenset[int]] = {}
-    if former is None or not candidates:
-        return lapsing
-    changed = list_changed_items(processed.root, former)
-    restored = [frozenset[int]()] if _changes_items(processed.root, former) else []
+    lapsing_items: dict[str, frozenset[int]] = {}
+    if former_root is None or not candidates:
+        return lapsing_items
+    changed = list_changed_items(processed.root, former_root)
+    restored = [frozenset[int]()] if _has_changed_items(processed.root, former_root) else []
     for items in (*restored, *([changed] if changed else [])):
-        rest = candidates - lapsing.keys()
+        rest = candidates - lapsing_items.keys()
         if rest:
-            root = restore_items(processed.root, former, items)
-            lapsing |= {
+            root = restore_items(processed.root, former_root, items)
+            lapsing_items |= {
                 number: items & own_items
-                for number, own_items in _list_same(hub, processed, root, sent)
+                for number, own_items in _list_unchanged_applications(hub, processed, root, sent_contents)
                 if number in rest
             }
-    return lapsing
+    return lapsing_items
 
 
-def _list_same(
-    hub: Hub, processed: ProcessedSubmission, root: etree._Element, sent: Mapping[str, bytes | None]
+def _list_unchanged_applications(
+    hub: Hub, processed: ProcessedSubmission, root: etree._Element, sent_contents: Mapping[str, bytes | None]
 ) -> Iterator[tuple[str, frozenset[int]]]:
     """Yield the applications of a submission that are as they were sent, each with its items."""
     for function in ("35", "9"):
-        for application in _project(hub, processed, root, function):
-            call = compose_application_call(hub, processed, application, supplement=True)
-            if sent.get(application.number) == _read_content(call.envelope):
-                yield application.number, frozenset(application.application.items)
+        for application in _write_applications_again(hub, processed, root, function):
+            call = compose_application_call(hub, processed, application, is_supplement=True)
+            if sent_contents.get(application.application_number) == _read_content(call.envelope):
+                yield application.application_number, frozenset(application.application.items)
 
 
-def _changes_items(amended: etree._Element, former: etree._Element) -> bool:
+def _has_changed_items(amended: etree._Element, former: etree._Element) -> bool:
     """Return whether the declaration or an application of the former one has other items now."""
     return _read_items(amended) != _read_items(former)
 
@@ -264,34 +297,43 @@ def _project_as_first(
     hub: Hub, processed: ProcessedSubmission, root: etree._Element
 ) -> list[PreparedApplication]:
     """Return the applications with Function 9: the requests of agencies that have got no call since."""
-    projected = {application.number: application for application in _project(hub, processed, root, "9")}
-    return [projected.get(application.number, application) for application in processed.prepared]
+    projected = {
+        application.application_number: application
+        for application in _write_applications_again(hub, processed, root, "9")
+    }
+    return [
+        projected.get(application.application_number, application)
+        for application in processed.prepared_applications
+    ]
 
 
-def _project(
+def _write_applications_again(
     hub: Hub, processed: ProcessedSubmission, root: etree._Element, function: str
 ) -> list[PreparedApplication]:
     """Return the applications of a submission with another function; those without a problem."""
     hub_values = {
-        application.application.id: {"application_number": application.number, "function": function}
-        for application in processed.prepared
+        application.application.id: {
+            "application_number": application.application_number,
+            "function": function,
+        }
+        for application in processed.prepared_applications
     }
-    rules = hub.register.find_pinned_rules(processed.bundle) or hub.rules
+    rules = hub.register.find_pinned_rules(processed.bundle_digest) or hub.rules
     written = write_requests(index_submission(root, keeps_fields=False), rules.bundle, hub_values)
     requests: dict[str, AgencyRequest] = {request.application: request for request in written.requests}
     return [
         replace(application, request=requests[application.application.id])
-        for application in processed.prepared
+        for application in processed.prepared_applications
         if application.application.id in requests
     ]
 
 
-def _compose_questions(
+def _compose_cancellation_questions(
     hub: Hub, processed: ProcessedSubmission, rows: Sequence[RequestWithFeesRow]
 ) -> dict[int, ComposedCall]:
     """Return the question whether an agency cancels, for each application whose items are all removed."""
     reason = read_change_reason(processed.submission.declaration)
-    filed = {application.number for application in processed.prepared}
+    filed = {application.application_number for application in processed.prepared_applications}
     return {
         row.id: compose_cancellation_call(hub, row, reason)
         for row in rows

@@ -35,29 +35,34 @@ from gateway.hub.submissions.document_needs import load_stored_submission, read_
 from gateway.store import CaseRow, DeliveryRow, RequestWithFeesRow, item_releases, transitions
 
 #: Where the row of a case has the message of its last amendment.
-_AMENDED_BY: Final = "amended_by"
+_AMENDED_BY_KEY: Final = "amended_by"
 #: Where it has the item numbers that are not free, once one was added or removed.
-_USED_NUMBERS: Final = "item_numbers"
+_USED_NUMBERS_KEY: Final = "item_numbers"
 
 
 @dataclass(frozen=True, slots=True)
 class AmendedItems:
-    """The changes of a whole submission in the declaration of its case, which the message `former` has."""
+    """The changes that a whole submission makes to the declaration in force of its case.
 
-    former: int
+    `former_message_row_id` is the message (row id) that has this declaration.
+    """
+
+    former_message_row_id: int
     change: ItemChange
     warnings: tuple[ReportedProblem, ...] = ()
 
     def describe_for_case(self, message: int) -> dict[str, Any]:
         """Return the description of a declaration from this message for the row of the case."""
         used = self.change.used_numbers
-        used_numbers = {_USED_NUMBERS: {"last": used.max_number, "removed": list(used.removed_numbers)}}
-        return {_AMENDED_BY: message, **used_numbers}
+        used_numbers = {_USED_NUMBERS_KEY: {"last": used.max_number, "removed": list(used.removed_numbers)}}
+        return {_AMENDED_BY_KEY: message, **used_numbers}
 
 
 def find_former_message(conn: Connection, case: CaseRow) -> int:
     """Return the message that has the declaration in force."""
-    message = (case.detail or {}).get(_AMENDED_BY) or item_releases.find_declaration_message(conn, case.id)
+    message = (case.detail or {}).get(_AMENDED_BY_KEY) or item_releases.find_declaration_message(
+        conn, case.id
+    )
     return int(message or case.message)
 
 
@@ -65,29 +70,29 @@ def read_amended_items(
     conn: Connection,
     case: CaseRow,
     submission: Submission,
-    codes: Collection[str],
+    parent_codes: Collection[str],
     message: int | None = None,
 ) -> AmendedItems:
     """Compare the items and pointers of a whole submission with the declaration in force.
 
-    `codes` are the type codes of a document that names the parent of a child declaration.
+    `parent_codes` are the type codes of a document that names the parent of a child declaration.
     A `message` that brought that declaration itself is checked again: the case keeps its warnings.
     Without its octets, which retention may have removed, only the numbers are compared. Raises GW404,
     GW419 or GW420 for items that an amendment may not have.
     """
     detail = case.detail or {}
     items = [int(item) for item in detail.get("items", ())]
-    stored_numbers = detail.get(_USED_NUMBERS) or {"last": max(items, default=0), "removed": ()}
+    stored_numbers = detail.get(_USED_NUMBERS_KEY) or {"last": max(items, default=0), "removed": ()}
     used = UsedNumbers(int(stored_numbers["last"]), tuple(stored_numbers["removed"]))
-    former = find_former_message(conn, case)
-    before = load_former_submission(conn, former)
-    if before is not None:
-        check_item_numbers(before.declaration, submission.declaration)
-    is_child = read_declared_release(submission.declaration, codes) is not None
+    former_message_row_id = find_former_message(conn, case)
+    former_submission = load_former_submission(conn, former_message_row_id)
+    if former_submission is not None:
+        check_item_numbers(former_submission.declaration, submission.declaration)
+    is_child = read_declared_release(submission.declaration, parent_codes) is not None
     change = compute_item_change(items, used, submission.items, is_child=is_child)
-    if former == message:
-        return AmendedItems(former, change, _list_amendment_warnings(detail))
-    return AmendedItems(former, change, _list_pointer_warnings(before, submission))
+    if former_message_row_id == message:
+        return AmendedItems(former_message_row_id, change, _list_amendment_warnings(detail))
+    return AmendedItems(former_message_row_id, change, _list_pointer_warnings(former_submission, submission))
 
 
 def _list_amendment_warnings(message_detail: Mapping[str, Any]) -> tuple[ReportedProblem, ...]:
@@ -100,16 +105,18 @@ def _list_amendment_warnings(message_detail: Mapping[str, Any]) -> tuple[Reporte
     )
 
 
-def load_former_submission(conn: Connection, former: int) -> Submission | None:
+def load_former_submission(conn: Connection, message_row_id: int) -> Submission | None:
     """Return the submission that a message brought; None where retention has removed it."""
-    return read_unless_removed(lambda: load_stored_submission(conn, former))
+    return read_unless_removed(lambda: load_stored_submission(conn, message_row_id))
 
 
-def _list_pointer_warnings(before: Submission | None, submission: Submission) -> tuple[ReportedProblem, ...]:
+def _list_pointer_warnings(
+    former_submission: Submission | None, submission: Submission
+) -> tuple[ReportedProblem, ...]:
     """Return the warnings (GW417, GW418) for the case."""
-    if before is None or submission.function != "13":
+    if former_submission is None or submission.function != "13":
         return ()
-    differences = compare_amendment_pointers(before.declaration, submission.declaration)
+    differences = compare_amendment_pointers(former_submission.declaration, submission.declaration)
     return tuple(difference.report() for difference in differences)
 
 
@@ -129,11 +136,11 @@ def list_unheard_items(number: str, calls: Iterable[DeliveryRow]) -> frozenset[i
     for row in calls:
         if row.dedupe_key.startswith(f"amend:{number}:"):
             numbers = row.parameters.get("items", "")
-            unheard = join_items(unheard, frozenset(map(int, numbers.split(","))) if numbers else None)
+            unheard = unite_items(unheard, frozenset(map(int, numbers.split(","))) if numbers else None)
     return unheard
 
 
-def join_items(first: frozenset[int] | None, second: frozenset[int] | None) -> frozenset[int] | None:
+def unite_items(first: frozenset[int] | None, second: frozenset[int] | None) -> frozenset[int] | None:
     """Return the items of both sets; None means all items."""
     return None if first is None or second is None else first | second
 
@@ -153,8 +160,8 @@ def check_amended_applications(
             _check_application(application, row, change)
     filed = {application.id for application in submission.applications}
     for row in requests:
-        stays = list_required_items(row) - set(change.removed_items)
-        if row.application not in filed and row.state != "CANCELLED" and stays:
+        remaining_items = list_required_items(row) - set(change.removed_items)
+        if row.application not in filed and row.state != "CANCELLED" and remaining_items:
             detail = (
                 f"an amendment is the whole submission again: application {row.application[:40]!r} is missing"
             )
@@ -162,6 +169,11 @@ def check_amended_applications(
 
 
 def _check_application(application: Application, row: RequestWithFeesRow, change: ItemChange) -> None:
+    """Check an application of an amendment against the request `row` of the case that has its id.
+
+    Raises GW407 if the request is for another document or is cancelled or dropped, GW404 if the application
+    leaves out an item that the request requires and that the amendment does not remove.
+    """
     if row.document != application.document or row.state == "CANCELLED" or is_dropped(row):
         detail = (
             f"the case has no application {application.id[:40]!r} of {application.document[:40]!r} to amend"
@@ -177,21 +189,23 @@ def _check_application(application: Application, row: RequestWithFeesRow, change
 
 
 #: The key of the removed items in the row of a case.
-_REMOVED: Final = "removed_items"
+_REMOVED_ITEMS_KEY: Final = "removed_items"
 
 
 def check_released_items(
     conn: Connection,
     case: CaseRow,
-    removed: Collection[int],
-    rejected: Collection[int],
+    removed_items: Collection[int],
+    rejected_items: Collection[int],
     *,
     only_removes: bool,
 ) -> None:
     """Raise GW407 for an amendment of a case of which items left, unless it only takes refused ones out."""
     releases = [row for row in item_releases.list_releases_from(conn, case.id) if row.returned_at is None]
     released = {row.item for row in releases}
-    if not releases or (only_removes and removed and set(removed) <= set(rejected) - released):
+    if not releases or (
+        only_removes and removed_items and set(removed_items) <= set(rejected_items) - released
+    ):
         return
     first = releases[0]
     detail = (
@@ -203,29 +217,30 @@ def check_released_items(
 
 def describe_removed_items(
     case: CaseRow,
-    removed: Collection[int],
-    rejected: Collection[int],
+    removed_items: Collection[int],
+    rejected_items: Collection[int],
     reason: ChangeReason,
     now: datetime,
 ) -> dict[str, Any]:
     """Return the description of all removed items that the row of a case keeps, the earlier ones too."""
-    earlier = list((case.detail or {}).get(_REMOVED, ()))
+    earlier = list((case.detail or {}).get(_REMOVED_ITEMS_KEY, ()))
     new = [
         {"item": item, "at": now.isoformat(), "code": reason.code, "reason": reason.sentence,
-         "refused": item in rejected}
-        for item in removed
+         "refused": item in rejected_items}
+        for item in removed_items
     ]  # fmt: skip
-    return {_REMOVED: [*earlier, *new]} if earlier or new else {}
+    return {_REMOVED_ITEMS_KEY: [*earlier, *new]} if earlier or new else {}
 
 
 def list_removal_times(detail: Mapping[str, Any]) -> dict[int, datetime]:
     """Return when each removed item left its case, as the row of the case says."""
     return {
-        int(removal["item"]): datetime.fromisoformat(removal["at"]) for removal in detail.get(_REMOVED, ())
+        int(removal["item"]): datetime.fromisoformat(removal["at"])
+        for removal in detail.get(_REMOVED_ITEMS_KEY, ())
     }
 
 
-def tell_removed_items(conn: Connection, case: int, removed: Collection[int], now: datetime) -> None:
+def record_removed_items(conn: Connection, case: int, removed: Collection[int], now: datetime) -> None:
     """Store the event of an amendment that removes items."""
     if removed:
         transitions.record_events(conn, "case", [(case, "ITEMS_REMOVED")], now)

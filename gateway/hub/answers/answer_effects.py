@@ -49,7 +49,7 @@ from gateway.hub.fees.fee_notices import FeeNotice, apply_fee_notice
 from gateway.hub.fees.matched_ends import FeeHistory
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import enqueue_task
-from gateway.hub.requirements.earlier_results import take_earlier_notices
+from gateway.hub.requirements.earlier_results import assign_earlier_notices
 from gateway.hub.requirements.granted_certificates import list_granted_certificates
 from gateway.hub.requirements.requirement_ledger import (
     join_waiting_cases,
@@ -79,8 +79,8 @@ from gateway.store import (
 _ACTOR: Final = "reply"
 
 
-def settle_late_notice(
-    conn: Connection, case: CaseRow, request: int, notice_id: int, number: str, now: datetime
+def apply_notice_after_withdrawal(
+    conn: Connection, case: CaseRow, request: int, notice_id: int, notice_number: str, now: datetime
 ) -> None:
     """Apply a new notice (row id and number) about a request (row id) of a case that is withdrawn.
 
@@ -90,18 +90,22 @@ def settle_late_notice(
     if row is None or row.state == "CANCELLED":
         return
     request_decisions = decisions.list_by_request(conn, request)
-    before = _list_approved(row, (decision for decision in request_decisions if decision.notice_no != number))
+    before = _list_approved(
+        row, (decision for decision in request_decisions if decision.notice_no != notice_number)
+    )
     approved = _list_approved(row, request_decisions)
     if is_cancellation_open(row):
-        _store_kept(conn, case, row.number, _list_kept(case, row.number) & approved)
+        _store_kept_approvals(conn, case, row.number, _list_kept_approvals(case, row.number) & approved)
         return
     if approved <= before:
         return
-    _store_kept(conn, case, row.number, before & approved if row.cancellation == "REFUSED" else set())
-    event = StateEvent("ask_cancel", now, _ACTOR, number[:100])
+    _store_kept_approvals(
+        conn, case, row.number, before & approved if row.cancellation == "REFUSED" else set()
+    )
+    event = StateEvent("ask_cancel", now, _ACTOR, notice_number[:100])
     agency_requests.apply_event(conn, request, event, cancellation="ASKED")
     enqueue_task(conn, "ask_cancel", "notice", notice_id, f"ask_cancel:{notice_id}", now, case_id=case.id)
-    data = {"agency": row.agency, "application": row.number, "number": number}
+    data = {"agency": row.agency, "application": row.number, "number": notice_number}
     record_evidence(conn, "late_approval", "case", case.id, None, data, now)
 
 
@@ -112,18 +116,20 @@ def _list_approved(request: AgencyRequestRow, rows: Iterable[DecisionWithTextRow
     return {(decision.item, decision.law) for decision in approved}
 
 
-def _list_kept(case: CaseRow, application: str) -> set[tuple[int, str]]:
+def _list_kept_approvals(case: CaseRow, application: str) -> set[tuple[int, str]]:
     """Return each item and law that an agency has refused to cancel before it was asked again."""
     stored = (case.detail or {}).get(requirement_quantities.WITHDRAWN_KEPT, {})
     return {(item, law) for item, law in stored.get(application, ())}
 
 
-def _store_kept(conn: Connection, case: CaseRow, application: str, approved: set[tuple[int, str]]) -> None:
+def _store_kept_approvals(
+    conn: Connection, case: CaseRow, application: str, approved: set[tuple[int, str]]
+) -> None:
     """Store the approvals that an application keeps while its agency is asked to cancel the others.
 
     `approved` are pairs of item and law that the agency has refused to cancel.
     """
-    if approved == _list_kept(case, application):
+    if approved == _list_kept_approvals(case, application):
         return
     detail = dict(case.detail or {})
     kept_by_application = detail.get(requirement_quantities.WITHDRAWN_KEPT, {})
@@ -156,7 +162,7 @@ class _AppliedNotice:
     now: datetime
 
 
-def apply_to_request(
+def apply_answer_to_request(
     conn: Connection, hub: Hub, case: CaseRow, request: OpenRequest, answer: AgencyAnswer, now: datetime
 ) -> None:
     """Apply an answer to a request of a locked case, and write the changes of the request."""
@@ -181,20 +187,22 @@ def apply_earlier_results(
     requirement_ids: Collection[int],
     now: datetime,
 ) -> None:
-    """Apply the results that agencies gave before under locked requirements (row ids) to a decided request.
+    """Apply the results that agencies gave earlier, without an application, to a request decided now.
 
-    `request_id` is the request (row id) that was decided under the numbers of the requirements. A cancelled
-    request, and one that was decided at the console, is left alone.
+    `request_id` is the request (row id). Its decisions name the numbers of the requirements `requirement_ids`
+    (row ids), whose rows are locked; the results about these are applied as notices. A request that is
+    cancelled, or was decided at the console, is not changed.
     """
     request = open_locked_request(conn, request_id)
     # Results from the system of the agency do not change a decision of its officers, even if they came first.
     if request.state == "CANCELLED" or request.decided_at_console:
         return
-    for notice in take_earlier_notices(
+    for notice in assign_earlier_notices(
         conn, case, request.copy_state(), requirement_ids, _find_holder(hub, case, request), now
     ):
         reopened = open_locked_request(conn, request_id)
-        # It was taken by the codes in force, before any case asked for it.
+        # The hub accepted the result by its status codes in force, before any case asked for it: these codes
+        # prevail over those of the case.
         codes = {**hub.load_rules_of(conn, reopened).status_codes, **hub.rules.status_codes}
         _apply_notice(conn, hub, cases.lock_case(conn, case.id), reopened, notice, codes, now)
         reopened.write(conn)
@@ -205,8 +213,8 @@ def _apply_acknowledgment(
 ) -> None:
     """Store the first receipt number; an acknowledgment that changes nothing is not recorded again."""
     former_number, number = request.receipt_number, answer.receipt_number
-    moves = get_next_state(REQUEST, request.state, "acknowledge") != request.state
-    if not moves and former_number == number:
+    changes_state = get_next_state(REQUEST, request.state, "acknowledge") != request.state
+    if not changes_state and former_number == number:
         return
     values = {"receipt_number": number} if former_number is None else {}
     event = StateEvent("acknowledge", now, request.agency, number[:100])
@@ -232,9 +240,9 @@ def _apply_notice(
     conn: Connection,
     hub: Hub,
     case: CaseRow,
-    opened: OpenRequest,
+    locked_request: OpenRequest,
     notice: Notice,
-    codes: Mapping[str, StatusCode],
+    status_codes: Mapping[str, StatusCode],
     now: datetime,
 ) -> Sequence[int]:
     """Apply a notice, read by the status codes, to the opened request of a locked case.
@@ -242,86 +250,97 @@ def _apply_notice(
     Return the requirements (row ids) it names that the ledger had before.
     """
     # As it is before the notice moves it.
-    request = opened.copy_state()
-    code = check_notice_status(notice, codes)
-    new = _make_notice_row(request, notice)
-    # `new` has the notice as it was sent, to compare it with repeats: the application may change meanwhile.
+    request = locked_request.copy_state()
+    code = check_notice_status(notice, status_codes)
+    new_notice = _make_notice_row(request, notice)
+    # `new_notice` has the notice as it was sent, to compare it with repeats: the application may change
+    # meanwhile.
     notice = complete_decisions(notice, code, request.required, hub.zone)
     due_at = restate_deadline(conn, hub, request.agency, notice.deadline)
     notice = notice if due_at is notice.deadline else replace(notice, deadline=due_at)
     _check_decided_items(request, notice.decisions)
     if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
-    stored = notices.insert_notice(
+    stored_notice = notices.insert_notice(
         conn,
-        new,
+        new_notice,
         now,
         deadline=notice.deadline,
         text=compose_refund_text(notice.text, notice.fee) if code.fee_step == FeeStep.REFUND else None,
-        first=not request.noticed,
-        payment_notice=_name_fee(notice) if code.fee_step else None,
+        is_first_notice=not request.noticed,
+        payment_notice=_get_payment_notice(notice) if code.fee_step else None,
     )
-    if stored is None:
+    if stored_notice is None:
         return ()
     check_issued_after_opening(notice.issued_at, case.opened_at)
     check_notice_numbers(notice)
-    _check_version(notice, stored)
+    _check_version(notice, stored_notice)
     _store_decisions(conn, request, notice, now)
-    applied = _AppliedNotice(hub, case, request, notice, now)
-    requirement_ids = _add_requirements(conn, applied)
+    applied_notice = _AppliedNotice(hub, case, request, notice, now)
+    requirement_ids = _add_requirements(conn, applied_notice)
     data = {"agency": request.agency, "number": notice.number}
-    record_evidence(conn, "notice", "request", request.id, stored.sha256, data, now)
+    record_evidence(conn, "notice", "request", request.id, stored_notice.sha256, data, now)
     if notice.receipt_number:
-        _store_receipt(conn, opened, notice.receipt_number)
+        _store_receipt(conn, locked_request, notice.receipt_number)
     if notice.decisions:
         outdate_early_decisions(conn, case, request, notice.number, now)
-    event = move_request(conn, codes, opened, notice, stored, now)
-    opened.write(conn)
-    history = FeeHistory(stored.request_notices, codes)
+    event = move_request(conn, status_codes, locked_request, notice, stored_notice, now)
+    locked_request.write(conn)
+    history = FeeHistory(stored_notice.request_notices, status_codes)
     apply_fee_notice(conn, FeeNotice(hub, request, notice, code, history, now))
-    _settle_consequences(conn, applied, stored, event)
+    _apply_consequences(conn, applied_notice, stored_notice, event)
     return requirement_ids
 
 
 def _store_decisions(conn: Connection, request: OpenRequestRow, notice: Notice, now: datetime) -> None:
     """Store the decisions of a notice. Those about a removed item are stored and do not count."""
     rows = [_make_decision_row(request, notice, decision) for decision in notice.decisions]
-    decisions.insert_decisions(conn, rows, now, first=not request.noticed)
+    decisions.insert_decisions(conn, rows, now, is_first_notice=not request.noticed)
     if request.removed:
         decisions.outdate_items(conn, request.id, {int(item) for item, _ in request.removed}, now)
 
 
-def _settle_consequences(conn: Connection, applied: _AppliedNotice, stored: StoredNotice, event: str) -> None:
-    """Settle the effects of a notice that has moved its request: fees, customs, ledger, case, applicant.
+def _apply_consequences(
+    conn: Connection, applied_notice: _AppliedNotice, stored_notice: StoredNotice, event: str
+) -> None:
+    """Settle the further effects of a notice, after those on its request: fees, customs, ledger, case.
 
-    `stored` is the row of the notice, `event` is the event that has moved the request.
+    `stored_notice` is the row of the notice, `event` is the event of the request that it caused. A task that
+    sends the notice to the applicant is queued.
     """
-    case, request, notice, now = applied.case, applied.request, applied.notice, applied.now
+    case, request, notice, now = (
+        applied_notice.case,
+        applied_notice.request,
+        applied_notice.notice,
+        applied_notice.now,
+    )
     if event == "cancel":
-        end_fees_of_cancelled(conn, request.id, now, decided=request.state == "DECIDED")
+        end_fees_of_cancelled(conn, request.id, now, was_decided=request.state == "DECIDED")
     if notice.decisions or event == "cancel":
-        record_late_decision(conn, case, request, stored.id, notice.number, now)
+        # Only for an application that customs has cleared already; otherwise this records nothing.
+        record_late_decision(conn, case, request, stored_notice.id, notice.number, now)
     if notice.decisions and is_cancellation_open(request):
         answer_cancellation_by_decision(conn, case, request.id, notice.number, now)
     if event == "refuse_cancel":
+        # The agency does not cancel its approvals: cases that wait for these certificates check again.
         offer_kept_certificates(conn, request.id, f"kept:{request.number}:{notice.number}", now)
     if case.state == "WITHDRAWN":
-        settle_late_notice(conn, case, request.id, stored.id, notice.number, now)
+        apply_notice_after_withdrawal(conn, case, request.id, stored_notice.id, notice.number, now)
     if notice.decisions or event in CANCELLATION_EVENTS:
-        move_case(conn, applied.hub.rules.bundle.units, case, notice.number, now)
+        move_case(conn, applied_notice.hub.rules.bundle.units, case, notice.number, now)
     key = f"notify:{request.id}:{notice.number}"
-    enqueue_task(conn, "notify", "notice", stored.id, key, now, case_id=case.id)
+    enqueue_task(conn, "notify", "notice", stored_notice.id, key, now, case_id=case.id)
 
 
-def _name_fee(notice: Notice) -> str:
+def _get_payment_notice(notice: Notice) -> str:
     return notice.fee.payment_notice if notice.fee else ""
 
 
-def _check_version(notice: Notice, stored: StoredNotice) -> None:
+def _check_version(notice: Notice, stored_notice: StoredNotice) -> None:
     """Raise GW702 for a correction whose version was used before with other corrections."""
     if notice.version is None:
         return
-    for earlier in stored.request_notices:
+    for earlier in stored_notice.request_notices:
         same = earlier.status_code == notice.status_code and notice.version in earlier.text.splitlines()
         if same and earlier.text != notice.text:
             detail = f"this version was told with other corrections in notice {earlier.number[:40]}"
@@ -340,36 +359,36 @@ def _check_decided_items(request: AgencyRequestRow, stated_decisions: Iterable[D
             raise GatewayError(RULE_BROKEN, detail, f"Decision[{position}]")
 
 
-def _add_requirements(conn: Connection, applied: _AppliedNotice) -> list[int]:
+def _add_requirements(conn: Connection, applied_notice: _AppliedNotice) -> list[int]:
     """Add the certificates of a notice to the ledger, each for the importer or exporter of the case.
 
     Return the requirements (row ids) of the numbers that the ledger had before.
     """
-    numbered = [decision for decision in applied.notice.decisions if decision.number]
+    numbered = [decision for decision in applied_notice.notice.decisions if decision.number]
     numbers = sorted({str(decision.number) for decision in numbered if decision.quantity is not None})
     other_numbers = {str(decision.number) for decision in numbered} - {*numbers}
     ledger_numbers = {row.number for row in _find_requirements(conn, other_numbers)}
     if numbers or ledger_numbers:
         # The uses that the decisions give back or take again are locked too, before any of them is changed.
-        lock_case_requirements(conn, applied.case.id, {*numbers, *ledger_numbers})
+        lock_case_requirements(conn, applied_notice.case.id, {*numbers, *ledger_numbers})
     if numbers:
-        ledger_numbers |= _store_certificates(conn, applied, numbers)
+        ledger_numbers |= _store_certificates(conn, applied_notice, numbers)
     # Looked up again: one that another transaction has stored meanwhile is among them now.
     requirements = _find_requirements(conn, ledger_numbers)
-    return [int(row.id) for row in requirements if row.agency == applied.request.agency]
+    return [int(row.id) for row in requirements if row.agency == applied_notice.request.agency]
 
 
 def _find_requirements(conn: Connection, numbers: Collection[str]) -> Sequence[RequirementRow]:
     return requirement_quantities.find_requirements(conn, numbers) if numbers else ()
 
 
-def _store_certificates(conn: Connection, applied: _AppliedNotice, numbers: Sequence[str]) -> set[str]:
+def _store_certificates(conn: Connection, applied_notice: _AppliedNotice, numbers: Sequence[str]) -> set[str]:
     """Store the certificates of a notice for their holder, and let the cases that wait for them check again.
 
     Return the numbers that the ledger had before.
     """
-    agency, notice, now = applied.request.agency, applied.notice, applied.now
-    holder = _find_holder(applied.hub, applied.case, applied.request)
+    agency, notice, now = applied_notice.request.agency, applied_notice.notice, applied_notice.now
+    holder = _find_holder(applied_notice.hub, applied_notice.case, applied_notice.request)
     ledger_numbers = {
         number
         for number in numbers
@@ -380,7 +399,7 @@ def _store_certificates(conn: Connection, applied: _AppliedNotice, numbers: Sequ
     for number in numbers:
         if all(row.issued_at <= notice.issued_at for row in lasting if row.number == number):
             requirement_quantities.set_last_day(conn, agency, number, notice.valid_until)
-    join_waiting_cases(conn, numbers, f"{applied.request.number}:{notice.number}", now)
+    join_waiting_cases(conn, numbers, f"{applied_notice.request.number}:{notice.number}", now)
     return ledger_numbers
 
 
@@ -392,6 +411,7 @@ def _find_holder(hub: Hub, case: CaseRow, request: AgencyRequestRow) -> str:
 
 
 def _make_notice_row(request: AgencyRequestRow, notice: Notice) -> NewNotice:
+    """Return the row of a notice as it was sent, to compare it with repeats; times are in UTC."""
     return NewNotice(
         request_id=request.id,
         agency=request.agency,
@@ -410,6 +430,7 @@ def _make_notice_row(request: AgencyRequestRow, notice: Notice) -> NewNotice:
 
 
 def _make_decision_row(request: AgencyRequestRow, notice: Notice, decision: Decision) -> NewDecision:
+    """Return the row of one `decision` of a notice, with the conditions as the applicant reads them."""
     return NewDecision(
         request_id=request.id,
         agency=request.agency,

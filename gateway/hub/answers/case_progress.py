@@ -33,7 +33,7 @@ from gateway.hub.amendments.former_items import list_unheard_items
 from gateway.hub.completion.case_closing import (
     describe_awaited_numbers,
     find_status_notice,
-    get_told_numbers,
+    get_reported_numbers,
     list_awaited_numbers,
 )
 from gateway.hub.completion.outside_decisions import (
@@ -42,14 +42,14 @@ from gateway.hub.completion.outside_decisions import (
     list_outside_decisions,
 )
 from gateway.hub.completion.standing_demands import (
+    apply_demand_notice,
     compute_conclusion_id,
     is_cancellation_open,
     list_cancellations,
-    list_concerns,
-    make_concern,
+    list_request_scopes,
+    make_request_scope,
     make_standing_decisions,
     read_demands,
-    take_demand_notice,
 )
 from gateway.hub.fees.fee_ends import end_fees_of_cancelled
 from gateway.hub.fees.fee_records import release_held_orders
@@ -82,11 +82,11 @@ from gateway.store import (
 
 _ACTOR = "reply"
 #: Events by which an agency waits for an action, or ends that; the latest one determines the request.
-_ASKING: Final = frozenset({"ask", "inspect", "inspected", "fee"})
+_ASKING_EVENTS: Final = frozenset({"ask", "inspect", "inspected", "fee"})
 #: States of a request of which its agency has said nothing yet.
-_UNKNOWN_THERE: Final = frozenset({"PREPARED", "STRANDED"})
+_UNACKNOWLEDGED_STATES: Final = frozenset({"PREPARED", "STRANDED"})
 #: States of a delivery that its agency has not heard, and is not hearing now.
-_NOT_HEARD: Final = frozenset({"QUEUED", "HELD", "FAILED"})
+_UNHEARD_DELIVERY_STATES: Final = frozenset({"QUEUED", "HELD", "FAILED"})
 #: Events by which an agency answers whether it cancels an application, each with the value stored for it.
 CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
 
@@ -102,16 +102,18 @@ def outdate_early_decisions(
     if not _list_turn(case):
         return
     calls = deliveries.list_by_request(conn, request.case_id, request.id)
-    unheard = list_unheard_items(request.number, (row for row in calls if row.state in _NOT_HEARD))
+    unheard_items = list_unheard_items(
+        request.number, (row for row in calls if row.state in _UNHEARD_DELIVERY_STATES)
+    )
     request_decisions = decisions.list_by_request(conn, request.id)
-    early = [row for row in request_decisions if unheard is None or row.item in unheard]
+    early = [row for row in request_decisions if unheard_items is None or row.item in unheard_items]
     # A decision that counts already was made during a call: the agency has the amendment, and may correct it.
     if not early or any(row.notice_no != notice_number for row in early):
         return
-    if unheard is None:
+    if unheard_items is None:
         agency_requests.outdate_decisions(conn, request.id, max(row.id for row in early))
     else:
-        decisions.outdate_items(conn, request.id, unheard, now)
+        decisions.outdate_items(conn, request.id, unheard_items, now)
 
 
 def answer_cancellation_by_decision(
@@ -129,11 +131,11 @@ def answer_cancellation_by_decision(
     standing_decisions = make_standing_decisions(
         decisions.list_by_request(conn, request), {request: row.number}
     )
-    approved = has_approval(standing_decisions)
-    if approved and case.state == "WITHDRAWN":
+    is_approved = has_approval(standing_decisions)
+    if is_approved and case.state == "WITHDRAWN":
         return
     # Of an application that has lost its items no decision counts: it says nothing before the question.
-    if (approved or not row.required) and not _is_question_heard(conn, row):
+    if (is_approved or not row.required) and not _is_question_heard(conn, row):
         return
     event = StateEvent("refuse_cancel", now, row.agency, notice_number[:100])
     agency_requests.apply_event(conn, request, event, cancellation="REFUSED")
@@ -142,6 +144,7 @@ def answer_cancellation_by_decision(
 
 
 def _is_question_heard(conn: Connection, request: AgencyRequestRow) -> bool:
+    """Return whether the agency has, or is being sent, the last question whether it cancels the request."""
     questions = [
         row
         for row in deliveries.list_by_request(conn, request.case_id, request.id)
@@ -152,66 +155,81 @@ def _is_question_heard(conn: Connection, request: AgencyRequestRow) -> bool:
 
 def move_request(
     conn: Connection,
-    codes: Mapping[str, StatusCode],
+    status_codes: Mapping[str, StatusCode],
     request: OpenRequest,
     notice: Notice,
-    stored: StoredNotice,
+    stored_notice: StoredNotice,
     now: datetime,
 ) -> str:
     """Move the request: to decided by its decisions alone, otherwise by the status code; return its event.
 
-    `codes` are the status codes of its case, `stored` is the row of the notice. The same notices lead to the
-    same state in every order. Among notices that ask for an action the latest issued one counts; an earlier
-    one that arrives later moves nothing, but its demand is open nevertheless: when the transaction settles
-    the deadlines, it settles the state. An application that its agency has cancelled stays cancelled. The
-    caller writes the request.
+    `status_codes` are the status codes of its case, `stored_notice` is the row of the notice. The same
+    notices lead to the same state in every order. Among notices that ask for an action the latest issued one
+    counts; an earlier one that arrives later moves nothing, but its demand is open nevertheless: when the
+    transaction settles the deadlines, it settles the state. An application that its agency has cancelled
+    stays cancelled. The caller writes the request.
     """
-    event = codes[notice.status_code].event
-    take_demand_notice(request, stored, codes)
-    values: dict[str, Any] = {"status_code": notice.status_code} if _is_latest(conn, request, stored) else {}
-    asking = [earlier for earlier in stored.request_notices if _is_asking(codes.get(earlier.status_code))]
-    leads = (
-        bool(asking) and max(asking, key=lambda earlier: (earlier.issued_at, earlier.number)).id == stored.id
+    event = status_codes[notice.status_code].event
+    apply_demand_notice(request, stored_notice, status_codes)
+    values: dict[str, Any] = (
+        {"status_code": notice.status_code} if _is_latest(conn, request, stored_notice) else {}
     )
-    if leads:
+    asking = [
+        earlier
+        for earlier in stored_notice.request_notices
+        if _is_asking(status_codes.get(earlier.status_code))
+    ]
+    is_leading = (
+        bool(asking)
+        and max(asking, key=lambda earlier: (earlier.issued_at, earlier.number)).id == stored_notice.id
+    )
+    if is_leading:
         values["due_at"] = notice.deadline
     if notice.decisions or event == "decide":
-        decision = _choose_decision_event(conn, request)
-        if decision != "decide_item":
+        decision_event = _choose_decision_event(conn, request)
+        if decision_event != "decide_item":
             # Nothing is due of a decided application but a fee: the deadlines settle that one.
             values |= {"decided_by": request.agency, "decided_at": now, "due_at": None}
-        event = event if decision == "decide_item" and leads else decision
+        event = event if decision_event == "decide_item" and is_leading else decision_event
     elif event in CANCELLATION_EVENTS:
         if request.state != "CANCELLED":
             values["cancellation"] = CANCELLATION_EVENTS[event]
             if event == "refuse_cancel":
                 release_held_orders(conn, request.id, now)
-    elif event in _ASKING and not leads:
+    elif event in _ASKING_EVENTS and not is_leading:
         return event
     request.apply_event(conn, StateEvent(event, now, request.agency, notice.number[:100]), **values)
     return event
 
 
 def _is_asking(code: StatusCode | None) -> bool:
-    return code is not None and code.event in _ASKING
+    return code is not None and code.event in _ASKING_EVENTS
 
 
-def _is_latest(conn: Connection, request: OpenRequest, stored: StoredNotice) -> bool:
+def _is_latest(conn: Connection, request: OpenRequest, stored_notice: StoredNotice) -> bool:
     """Return whether a notice is the last one, of those that count since the request was amended."""
     amended_after = read_demands(request).amended_after
     if not amended_after:
-        return stored.latest
-    last = find_status_notice(conn, int(request.id), stored.request_notices, amended_after)
-    return last is not None and bool(last.id == stored.id)
+        return stored_notice.is_latest
+    last = find_status_notice(conn, int(request.id), stored_notice.request_notices, amended_after)
+    return last is not None and bool(last.id == stored_notice.id)
 
 
 def _choose_decision_event(conn: Connection, request: OpenRequest) -> str:
+    """Return the event that the decisions on a request cause, in its state and with all stored decisions.
+
+    It is `correct` for a decided request, `decide` when no item is undecided any more, or else `decide_item`.
+    """
     if request.state == "DECIDED":
         return "correct"
     standing_decisions = make_standing_decisions(
         decisions.list_by_request(conn, request.id), {request.id: request.number}
     )
-    return "decide" if is_decided(make_concern(request.copy_state()), standing_decisions) else "decide_item"
+    return (
+        "decide"
+        if is_decided(make_request_scope(request.copy_state()), standing_decisions)
+        else "decide_item"
+    )
 
 
 def move_case(
@@ -221,16 +239,16 @@ def move_case(
     cause: str,
     now: datetime,
     *,
-    decided: bool = True,
-    again: str = "",
+    has_decision: bool = True,
+    repeat_reason: str = "",
 ) -> None:
     """Decide or withdraw a locked case when no request is open any more; conclude again after a change.
 
     The row of the case must be the current one. `cause` is recorded with the step: the number of a notice, or
-    a reason. `decided` is False if the call comes without a decision of an agency. While an agency has not
-    said whether it cancels its application, the case is not decided. A withdrawn case stays withdrawn. With
-    `again`, a word of the caller, equal decisions are concluded once more, because the quantities written off
-    have changed.
+    a reason. `has_decision` is False if the call comes without a decision of an agency. While an agency has
+    not said whether it cancels its application, the case is not decided. A withdrawn case stays withdrawn.
+    With `repeat_reason`, a word of the caller, equal decisions are concluded once more, because the
+    quantities written off have changed.
 
     Quantities of items that a result approves again are written off again before the conclusion: an item for
     which too little is left is not approved.
@@ -239,31 +257,41 @@ def move_case(
         return
     locked_case = _read_locked_case(conn, case)
     outcome = _evaluate_outcome(locked_case)
-    if outcome is None and not decided:
+    if outcome is None and not has_decision:
         return
     if outcome is None:
         step = StateEvent("decision", now, _ACTOR, cause[:100])
         cases.apply_event(conn, case.id, step, before=case.state)
         return
-    is_settled = _settle_approved_uses(conn, units, locked_case, outcome, now)
-    if is_settled:
+    has_restored_uses = _restore_approved_uses(conn, units, locked_case, outcome, now)
+    if has_restored_uses:
         locked_case = replace(locked_case, decisions=list_all_decisions(conn, case.id, locked_case.requests))
-    rests_on = compute_conclusion_id(outcome, locked_case.decisions, list_cancellations(locked_case.requests))
-    key = ":".join(["conclude", str(case.id), rests_on, *_list_turn(case), *([again] if again else [])])
-    concluded = _enqueue_conclusion(conn, case.id, key, rests_on, now)
-    if concluded is None and is_settled:
+    conclusion_id = compute_conclusion_id(
+        outcome, locked_case.decisions, list_cancellations(locked_case.requests)
+    )
+    key = ":".join(
+        [
+            "conclude",
+            str(case.id),
+            conclusion_id,
+            *_list_turn(case),
+            *([repeat_reason] if repeat_reason else []),
+        ]
+    )
+    concluded = _enqueue_conclusion(conn, case.id, key, conclusion_id, now)
+    if concluded is None and has_restored_uses:
         # The decisions are the same as before, but the quantities written off have changed.
-        concluded = _enqueue_conclusion(conn, case.id, f"{key}:taken {now.isoformat()}", rests_on, now)
+        concluded = _enqueue_conclusion(conn, case.id, f"{key}:taken {now.isoformat()}", conclusion_id, now)
     if concluded is None:
         return
     event = _choose_case_event(case, outcome)
     step = StateEvent(event, now, _ACTOR, cause[:100])
     cases.apply_event(conn, case.id, step, before=case.state, outcome=outcome.value)
-    if not is_settled:
-        _settle_ledger(conn, units, locked_case, outcome, now)
+    if not has_restored_uses:
+        _give_back_unapproved_uses(conn, units, locked_case, outcome, now)
     ended = "decided" if event == "last_decision" else "corrected"
     kind = "withdrawn" if event == "withdrawn" else ended
-    data = {"outcome": outcome.value, "conclusion": rests_on}
+    data = {"outcome": outcome.value, "conclusion": conclusion_id}
     record_evidence(conn, kind, "case", case.id, None, data, now)
     # A change after items have left is reported to the children: their tasks read it after this commit.
     for child in item_releases.list_children(conn, case.id):
@@ -271,20 +299,22 @@ def move_case(
     wake_held_children(conn, case.declarant, {case.id}, f"parent:{concluded}", now)
 
 
-def _enqueue_conclusion(conn: Connection, case: int, key: str, rests_on: str, now: datetime) -> str | None:
+def _enqueue_conclusion(
+    conn: Connection, case: int, key: str, conclusion_id: str, now: datetime
+) -> str | None:
     """Queue a conclusion of a locked case; return its key, or None if the last one has equal decisions.
 
     Earlier decisions may count again: the goods of a certificate are approved, rejected and approved once
     more. Then the last conclusion rests on other decisions, and the earlier conclusion is sent again under a
     new key.
     """
-    if enqueue_task(conn, "conclude", "case", case, key, now, rests_on=rests_on):
+    if enqueue_task(conn, "conclude", "case", case, key, now, rests_on=conclusion_id):
         return key
     conclusions = _list_conclusions(conn, case)
-    if conclusions[-1].parameters.get("rests_on") == rests_on:
+    if conclusions[-1].parameters.get("rests_on") == conclusion_id:
         return None
     renewed_key = f"{key}:after {conclusions[-1].id}"
-    enqueue_task(conn, "conclude", "case", case, renewed_key, now, rests_on=rests_on)
+    enqueue_task(conn, "conclude", "case", case, renewed_key, now, rests_on=conclusion_id)
     return renewed_key
 
 
@@ -298,7 +328,7 @@ def rests_on_decisions(conn: Connection, case: int) -> bool:
     return bool(conclusions) and conclusions[-1].parameters.get("rests_on") is not None
 
 
-def take_lost_uses(conn: Connection, units: UnitTable, case: CaseRow, now: datetime) -> None:
+def write_off_lost_uses(conn: Connection, units: UnitTable, case: CaseRow, now: datetime) -> None:
     """Write off again the quantities that the approved items of a decided, locked case had lost.
 
     If this changes anything, the declarant and customs get a new conclusion with the quantities that are
@@ -311,20 +341,22 @@ def take_lost_uses(conn: Connection, units: UnitTable, case: CaseRow, now: datet
         conn, case.id, rejected, units, now
     )
     if retaken and list_outside_decisions(conn, case.id):
-        move_case(conn, units, case, "requirement", now, again=f"taken {now.isoformat()}")
+        move_case(conn, units, case, "requirement", now, repeat_reason=f"taken {now.isoformat()}")
 
 
-def tell_awaited_uses(
-    conn: Connection, units: UnitTable, case: CaseRow, now: datetime, *, joined: bool = False
+def conclude_if_awaited_changed(
+    conn: Connection, units: UnitTable, case: CaseRow, now: datetime, *, has_number_arrived: bool = False
 ) -> None:
     """Conclude a decided, locked case again if the numbers that it waits for are no longer those it reported.
 
-    With `joined` one of these numbers has arrived now. A conclusion that is still queued reports the present
-    numbers when it runs.
+    With `has_number_arrived` one of these numbers has arrived now. A conclusion that is still queued reports
+    the present numbers when it runs.
     """
     if case.outcome is None:
         return
-    if joined or describe_awaited_numbers(list_awaited_numbers(conn, case.id)) != get_told_numbers(case):
+    if has_number_arrived or describe_awaited_numbers(
+        list_awaited_numbers(conn, case.id)
+    ) != get_reported_numbers(case):
         ranked_decisions = list_all_decisions(conn, case.id)
         _conclude_again(conn, units, case, ranked_decisions, f"joined {now.isoformat()}", now)
 
@@ -334,7 +366,7 @@ def _conclude_again(
     units: UnitTable,
     case: CaseRow,
     ranked_decisions: Sequence[RankedDecision],
-    again: str,
+    repeat_reason: str,
     now: datetime,
 ) -> None:
     """Conclude a decided, locked case again with the same decisions, unless a conclusion is still queued.
@@ -351,9 +383,9 @@ def _conclude_again(
     if queued & (current if ranked_decisions else {*current, None}):
         return
     if ranked_decisions:
-        move_case(conn, units, case, "requirement", now, decided=False, again=again)
+        move_case(conn, units, case, "requirement", now, has_decision=False, repeat_reason=repeat_reason)
     else:
-        enqueue_task(conn, "conclude", "case", case.id, f"conclude:{case.id}:{again}", now)
+        enqueue_task(conn, "conclude", "case", case.id, f"conclude:{case.id}:{repeat_reason}", now)
 
 
 def wake_held_children(
@@ -381,7 +413,7 @@ def _give_back_items(conn: Connection, case: CaseRow, now: datetime) -> None:
         wake_held_children(conn, case.declarant, parents, f"returned:{case.id}:{now.isoformat()}", now)
 
 
-def _settle_ledger(
+def _give_back_unapproved_uses(
     conn: Connection, units: UnitTable, locked_case: _LockedCase, outcome: CaseOutcome, now: datetime
 ) -> None:
     """Give back the uses of a withdrawn case, of rejected items and of items of cancelled requests."""
@@ -391,10 +423,10 @@ def _settle_ledger(
         _give_back_items(conn, case, now)
         give_back_requirements(conn, case.id, "withdrawn", now)
         return
-    apply_decided_items(conn, case.id, locked_case.rejected, units, now)
+    apply_decided_items(conn, case.id, locked_case.rejected_items, units, now)
 
 
-def _settle_approved_uses(
+def _restore_approved_uses(
     conn: Connection, units: UnitTable, locked_case: _LockedCase, outcome: CaseOutcome, now: datetime
 ) -> bool:
     """Write off again the uses of rejected items that results approve; return whether there are any."""
@@ -402,9 +434,9 @@ def _settle_approved_uses(
     certified = any(use is not None and not use.for_parent for use in uses)
     if outcome is CaseOutcome.WITHDRAWN or not certified:
         return False
-    if not has_lost_uses(conn, case_id, locked_case.rejected):
+    if not has_lost_uses(conn, case_id, locked_case.rejected_items):
         return False
-    apply_decided_items(conn, case_id, locked_case.rejected, units, now)
+    apply_decided_items(conn, case_id, locked_case.rejected_items, units, now)
     return True
 
 
@@ -412,34 +444,38 @@ def _settle_approved_uses(
 class _LockedCase:
     """A locked case with its requests and all decisions about it, also those from elsewhere.
 
-    `cancelled` are the items of its cancelled requests, and those it has taken that were cancelled above.
+    `cancelled_items` are the items of its cancelled requests, and those it has taken that were cancelled
+    above.
     """
 
     case: CaseRow
     requests: Sequence[RequestWithFeesRow]
     decisions: Sequence[RankedDecision]
-    cancelled: frozenset[int]
+    cancelled_items: frozenset[int]
 
     @property
-    def rejected(self) -> frozenset[int]:
+    def rejected_items(self) -> frozenset[int]:
         """Return the items that decisions in force reject, and those that are cancelled."""
-        return self.cancelled.union(list_rejected_items(_get_case_items(self.case), self.decisions))
+        return self.cancelled_items.union(list_rejected_items(_get_case_items(self.case), self.decisions))
 
 
 def _read_locked_case(conn: Connection, case: CaseRow) -> _LockedCase:
+    """Return a locked case with its requests, all decisions that count for it, and its cancelled items."""
     requests = agency_requests.list_by_case(conn, case.id)
     ranked_decisions = list_all_decisions(conn, case.id, requests)
-    own_items = {item for row in requests if row.state == "CANCELLED" for item in make_concern(row).items}
+    own_items = {
+        item for row in requests if row.state == "CANCELLED" for item in make_request_scope(row).items
+    }
     inherited_items = (items for _, items in list_cancelled_above(conn, case.id))
     return _LockedCase(case, requests, ranked_decisions, frozenset(own_items.union(*inherited_items)))
 
 
 def list_rejected_case_items(conn: Connection, case: CaseRow) -> frozenset[int]:
     """Return the items of a locked case whose decisions in force reject them, and of cancelled requests."""
-    return _read_locked_case(conn, case).rejected
+    return _read_locked_case(conn, case).rejected_items
 
 
-def conclude_unasked_case(
+def conclude_case_without_applications(
     conn: Connection, units: UnitTable, case_id: int, now: datetime, **values: Any
 ) -> None:
     """Decide a new case without applications: it is approved, if no number that it names says otherwise.
@@ -457,7 +493,9 @@ def conclude_unasked_case(
     rests_on = compute_conclusion_id(outcome, outside_decisions)
     key = f"conclude:{case_id}:{rests_on}"
     enqueue_task(conn, "conclude", "case", case_id, key, now, rests_on=rests_on)
-    _settle_ledger(conn, units, _read_locked_case(conn, cases.lock_case(conn, case_id)), outcome, now)
+    _give_back_unapproved_uses(
+        conn, units, _read_locked_case(conn, cases.lock_case(conn, case_id)), outcome, now
+    )
 
 
 def end_cancellation(conn: Connection, case: CaseRow, request: int, cause: StateEvent) -> None:
@@ -468,11 +506,11 @@ def end_cancellation(conn: Connection, case: CaseRow, request: int, cause: State
     row = agency_requests.find_by_id(conn, request)
     if row is None or not is_cancellation_open(row):
         return
-    unknown = row.receipt_number is None and row.state in _UNKNOWN_THERE
-    event = replace(cause, event="cancel" if unknown else "refuse_cancel")
-    word = "UNTOLD" if unknown else "REFUSED"
+    is_unacknowledged = row.receipt_number is None and row.state in _UNACKNOWLEDGED_STATES
+    event = replace(cause, event="cancel" if is_unacknowledged else "refuse_cancel")
+    word = "UNTOLD" if is_unacknowledged else "REFUSED"
     agency_requests.apply_event(conn, request, event, cancellation=word)
-    if unknown:
+    if is_unacknowledged:
         end_fees_of_cancelled(conn, request, cause.at)
     else:
         release_held_orders(conn, request, cause.at)
@@ -491,8 +529,8 @@ def _evaluate_outcome(locked_case: _LockedCase) -> CaseOutcome | None:
     """
     if any(is_cancellation_open(row) for row in locked_case.requests):
         return None
-    items, concerns = _get_case_items(locked_case.case), list_concerns(locked_case.requests)
-    outcome = evaluate_case_outcome(items, concerns, locked_case.decisions, locked_case.cancelled)
+    items, concerns = _get_case_items(locked_case.case), list_request_scopes(locked_case.requests)
+    outcome = evaluate_case_outcome(items, concerns, locked_case.decisions, locked_case.cancelled_items)
     withdraws = "withdrawal" in (locked_case.case.detail or {})
     # An approval under a number of the agency does not hold the declaration: the agency was not asked here.
     numbers = {row.number for row in locked_case.requests}
@@ -501,7 +539,7 @@ def _evaluate_outcome(locked_case: _LockedCase) -> CaseOutcome | None:
 
 
 def _list_turn(case: CaseRow) -> list[str]:
-    """Return the turn of the case that is concluded: each amendment and each withdrawal begins a new one."""
+    """Return the row id of the message that last amended or withdrew the case, as text; empty without one."""
     turn = (case.detail or {}).get("turn")
     return [] if turn is None else [str(turn)]
 

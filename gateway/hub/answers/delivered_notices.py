@@ -44,7 +44,7 @@ from gateway.hub.answers.reply import apply_call_back
 from gateway.hub.hub import Hub
 from gateway.hub.requirements.requirement_results import (
     is_result_without_application,
-    list_said_subjects,
+    list_stated_subjects,
     store_requirement_results,
 )
 from gateway.hub.submissions.application_forms import load_application_form, open_carried_document
@@ -65,11 +65,11 @@ class AgencyDocument:
     """The values of an agency's own document, and the XPath of each argument of the hub's call in it."""
 
     callback: AgencyCallback
-    places: Mapping[str, str]
+    argument_xpaths: Mapping[str, str]
     #: Of a result without an application: each requirement number, with the notice about it.
     results: tuple[tuple[str, Notice], ...] = ()
     #: Whether it states the number of its notice; the hub makes one of a certificate, which has none.
-    has_number: bool = True
+    has_notice_number: bool = True
 
 
 def apply_agency_document(
@@ -81,22 +81,22 @@ def apply_agency_document(
     GW717 for a document that cannot be read, and the errors of `apply_call_back`, each with its place in
     the document.
     """
-    read = read_agency_document(hub, agency, root)
+    agency_document = read_agency_document(hub, agency, root)
     try:
-        if read.results:
-            _store_results(hub, agency, read.results, signed_reply, record)
-            return read.callback.requirement_number or ""
-        return apply_call_back(hub, agency, read.callback, signed_reply, record=record)
+        if agency_document.results:
+            _store_results(hub, agency, agency_document.results, signed_reply, record)
+            return agency_document.callback.requirement_number or ""
+        return apply_call_back(hub, agency, agency_document.callback, signed_reply, record=record)
     except GatewayError as error:
         name = error.location.partition("[")[0]
-        is_repeated = name == "NoticeNumber" and not read.has_number
-        detail = _word_conflict(read.callback.answer) if is_repeated else None
+        is_repeated = name == "NoticeNumber" and not agency_document.has_notice_number
+        detail = _describe_conflict(agency_document.callback.answer) if is_repeated else None
         raise GatewayError(
-            error.problem, detail or error.detail, read.places.get(name, error.location)
+            error.problem, detail or error.detail, agency_document.argument_xpaths.get(name, error.location)
         ) from error
 
 
-def _word_conflict(answer: AgencyAnswer) -> str | None:
+def _describe_conflict(answer: AgencyAnswer) -> str | None:
     """Return the error text for a document without a notice number that another one contradicts."""
     if not isinstance(answer, Notice):
         return None
@@ -114,6 +114,7 @@ def _store_results(
     signed_reply: SignedReply,
     record: CallRecord | None,
 ) -> None:
+    """Store an agency's results without an application; begin again after a conflict in the database."""
     store_requirement_results(hub, agency, results, signed_reply, record)
 
 
@@ -123,45 +124,47 @@ def read_agency_document(hub: Hub, agency: str, root: etree._Element) -> AgencyD
     Raises GW701 when the agency was not sent the application, GW513 for a mistyped number.
     """
     root = open_carried_document(hub.rules.bundle, agency, root)
-    number, path = find_named_application(root, hub.rules.bundle.notices)
+    number, number_xpath = find_named_application(root, hub.rules.bundle.notices)
     with read_transaction(hub.engine) as conn:
-        request = _find_request(conn, agency, number, path)
+        request = _find_request(conn, agency, number, number_xpath)
         if request is not None:
-            return _read_notice(conn, hub, request, root, path)
-    return _read_result(hub, agency, root, number, path)
+            return _read_notice(conn, hub, request, root, number_xpath)
+    return _read_result(hub, agency, root, number, number_xpath)
 
 
 def _read_notice(
-    conn: Connection, hub: Hub, request: AgencyRequestRow, root: etree._Element, path: str
+    conn: Connection, hub: Hub, request: AgencyRequestRow, root: etree._Element, number_xpath: str
 ) -> AgencyDocument:
-    """Return the values of a document about a request; `path` is where it states its number."""
-    pinned = hub.register.find_pinned_rules(request.mapping_sha256) or hub.rules
-    document = pinned.bundle.documents.get(request.document)
+    """Return the values of a document about a request; `number_xpath` is where it states its number."""
+    decision_rules = hub.register.find_pinned_rules(request.mapping_sha256) or hub.rules
+    document = decision_rules.bundle.documents.get(request.document)
     if document is None:
         detail = f"no mapping is known for {request.document}"
-        raise GatewayError(NOTICE_KIND_UNKNOWN, detail, path)
-    facts = read_delivered_notice(root, pinned.bundle, document)
+        raise GatewayError(NOTICE_KIND_UNKNOWN, detail, number_xpath)
+    facts = read_delivered_notice(root, decision_rules.bundle, document)
     pointers = _list_pointers(hub, conn, request, facts)
-    notice = make_notice(facts, pinned.bundle, request.required, pointers)
+    notice = make_notice(facts, decision_rules.bundle, request.required, pointers)
     return AgencyDocument(
         AgencyCallback(notice, application_number=request.number),
-        _list_places(facts, path),
-        has_number=_states_number(facts),
+        _list_argument_xpaths(facts, number_xpath),
+        has_notice_number=_states_number(facts),
     )
 
 
-def _read_result(hub: Hub, agency: str, root: etree._Element, number: str, path: str) -> AgencyDocument:
+def _read_result(
+    hub: Hub, agency: str, root: etree._Element, number: str, number_xpath: str
+) -> AgencyDocument:
     """Return the values of a document about an application that never came through the hub.
 
-    `path` is where it states the number of the application. Raises GW701 unless it decides under a number of
-    the agency's own, GW716 where its kind of application is none of this agency.
+    `number_xpath` is where it states the number of the application. Raises GW701 unless it decides under a
+    number of the agency's own, GW716 where its kind of application is none of this agency.
     """
     bundle = hub.rules.bundle
     stated_number = find_stated_text(root, bundle.notices, "requirement_number")
     if stated_number is None or not stated_number[0]:
-        check_hub_number(number, path)
-        raise _make_unmatched(agency, number, path, _NO_RESULT)
-    document = _find_document(bundle, agency, root, path)
+        check_hub_number(number, number_xpath)
+        raise _make_unmatched_error(agency, number, number_xpath, _NO_RESULT)
+    document = _find_document(bundle, agency, root, number_xpath)
     facts = read_delivered_notice(root, bundle, document)
     items = {int(fact.value) for fact in facts.facts if fact.name == "item"} - {0}
     subjects = (
@@ -172,12 +175,12 @@ def _read_result(hub: Hub, agency: str, root: etree._Element, number: str, path:
     notice = replace(make_notice(facts, bundle, subjects), whole=not items)
     call_back = AgencyCallback(notice, requirement_number=stated_number[0])
     if not is_result_without_application(hub, agency, call_back):
-        raise _make_unmatched(agency, number, path, _NO_RESULT)
+        raise _make_unmatched_error(agency, number, number_xpath, _NO_RESULT)
     return AgencyDocument(
         call_back,
-        _list_places(facts, path),
+        _list_argument_xpaths(facts, number_xpath),
         split_requirement_results(stated_number[0], notice),
-        has_number=_states_number(facts),
+        has_notice_number=_states_number(facts),
     )
 
 
@@ -194,7 +197,7 @@ def _list_said_subjects(
     GW701 for a document that takes back a decision under a number that the hub does not know: its items are
     not known.
     """
-    subjects = list_said_subjects(hub, agency, number)
+    subjects = list_stated_subjects(hub, agency, number)
     if subjects:
         return subjects
     if facts.find_value("decision") == DecisionCode.REJECTED:
@@ -204,13 +207,15 @@ def _list_said_subjects(
     return [(1, law) for law in document.laws]
 
 
-def _find_document(bundle: MappingBundle, agency: str, root: etree._Element, path: str) -> DocumentMapping:
+def _find_document(
+    bundle: MappingBundle, agency: str, root: etree._Element, number_xpath: str
+) -> DocumentMapping:
     """Return the document of the agency whose type code, or else whose id, `root` states.
 
     Raises GW716 for a code or id that no document of the agency has, and for a code that no mapping knows
     where several documents of different laws may have it.
     """
-    code, at = find_stated_text(root, bundle.notices, "document_type") or ("", path)
+    code, at = find_stated_text(root, bundle.notices, "document_type") or ("", number_xpath)
     candidates = [candidate for candidate in bundle.documents.values() if candidate.organisation == agency]
     document = find_document_mapping(code, candidates)
     if document is not None:
@@ -230,41 +235,48 @@ def _find_document(bundle: MappingBundle, agency: str, root: etree._Element, pat
     return possible[0]
 
 
-def _make_unmatched(agency: str, number: str, path: str, remark: str = "") -> GatewayError:
-    """Return GW701 for a number, stated at the XPath `path`, that is of no application of the agency."""
-    return GatewayError(REPLY_UNMATCHED, f"{agency} was asked nothing under {number[:40]!r}{remark}", path)
+def _make_unmatched_error(agency: str, number: str, number_xpath: str, remark: str = "") -> GatewayError:
+    """Return GW701 for a number, stated at `number_xpath`, that is of no application of the agency."""
+    return GatewayError(
+        REPLY_UNMATCHED, f"{agency} was asked nothing under {number[:40]!r}{remark}", number_xpath
+    )
 
 
-def _list_places(facts: NoticeFacts, number: str) -> dict[str, str]:
+def _list_argument_xpaths(facts: NoticeFacts, number_xpath: str) -> dict[str, str]:
     """Return the XPath of the fact that fills each argument of the hub's call, by the argument's name."""
-    at: dict[str, str] = {}
+    xpath_by_fact: dict[str, str] = {}
     for fact in facts.facts:
-        at.setdefault(fact.name, fact.xpath)
-    notice_number = at.get("notice_number") or at.get("requirement_number") or number
-    deciding = at.get("item") or at["status"]
-    amount = at.get("refund_amount") or at.get("fee_amount") or at["status"]
+        xpath_by_fact.setdefault(fact.name, fact.xpath)
+    notice_number = (
+        xpath_by_fact.get("notice_number") or xpath_by_fact.get("requirement_number") or number_xpath
+    )
+    deciding = xpath_by_fact.get("item") or xpath_by_fact["status"]
+    amount = xpath_by_fact.get("refund_amount") or xpath_by_fact.get("fee_amount") or xpath_by_fact["status"]
     return {
-        "ApplicationNumber": number,
-        "RequirementNumber": at.get("requirement_number", number),
+        "ApplicationNumber": number_xpath,
+        "RequirementNumber": xpath_by_fact.get("requirement_number", number_xpath),
         "NoticeNumber": notice_number,
-        "IssuedAt": at["issued_at"],
-        "StatusCode": at["status"],
-        "Version": at.get("version", number),
+        "IssuedAt": xpath_by_fact["issued_at"],
+        "StatusCode": xpath_by_fact["status"],
+        "Version": xpath_by_fact.get("version", number_xpath),
         "Decision": deciding,
         "Fee": amount,
-        "Fee/PaymentNotice": at.get("fee_number", amount),
+        "Fee/PaymentNotice": xpath_by_fact.get("fee_number", amount),
     }
 
 
-def _find_request(conn: Connection, agency: str, number: str, path: str) -> AgencyRequestRow | None:
-    """Return the request of this number, stated at `path`; None for a number that is none of the hub."""
+def _find_request(conn: Connection, agency: str, number: str, number_xpath: str) -> AgencyRequestRow | None:
+    """Return the request of the number stated at `number_xpath`; None if it cannot be a number of the hub.
+
+    Raises GW701 for an application of another agency, GW513 for a mistyped number.
+    """
     request = agency_requests.find_by_number(conn, number)
     if request is None and not resembles_hub_number(number):
         return None
     if request is None:
-        check_hub_number(number, path)
+        check_hub_number(number, number_xpath)
     if request is None or request.agency != agency:
-        raise _make_unmatched(agency, number, path)
+        raise _make_unmatched_error(agency, number, number_xpath)
     return request
 
 
@@ -286,7 +298,7 @@ def _list_pointers(
             raise GatewayError(NOTICE_UNREADABLE, detail, error_place.named_by.xpath)
     agency, number = request.agency, request.number
     application_form = read_unless_removed(
-        lambda: load_application_form(hub, conn, agency, number, compare=False)
+        lambda: load_application_form(hub, conn, agency, number, marks_changes=False)
     )
     if application_form is None:
         return (f"APP[{request.sequence}]/{request.document}",)

@@ -26,11 +26,15 @@ from gateway.cases import (
 )
 from gateway.errors import CASE_CLOSED, REPLY_UNMATCHED, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.answers.answer_effects import apply_earlier_results, apply_to_request, open_locked_request
+from gateway.hub.answers.answer_effects import (
+    apply_answer_to_request,
+    apply_earlier_results,
+    open_locked_request,
+)
 from gateway.hub.answers.case_progress import CANCELLATION_EVENTS
 from gateway.hub.completion import case_closing
 from gateway.hub.deadlines.case_deadlines import settle_deadlines
-from gateway.hub.fees.agency_payment_notes import record_told_payment
+from gateway.hub.fees.agency_payment_notes import record_payment_notified
 from gateway.hub.fees.fee_records import get_fee
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import FinishLease
@@ -62,7 +66,7 @@ from gateway.store import (
 
 _ACTOR = "reply"
 #: The events of a notice that would change what officers have decided at the console.
-_OVERRULING = frozenset({"decide", *CANCELLATION_EVENTS})
+_OVERRULING_EVENTS = frozenset({"decide", *CANCELLATION_EVENTS})
 #: For a reply whose signed octets are not stored.
 _UNKNOWN_REPLY = SignedReply()
 
@@ -79,7 +83,7 @@ def apply_call_back(
     agency: str,
     call_back: AgencyCallback,
     signed_reply: SignedReply = _UNKNOWN_REPLY,
-    record_act: CallBackWitness | None = None,
+    record_officer_act: CallBackWitness | None = None,
     record: CallRecord | None = None,
 ) -> str:
     """Apply an answer that `agency` sent in a call of its own; return the case number.
@@ -87,30 +91,30 @@ def apply_call_back(
     Of a result without an application the number of its requirement is returned.
 
     `signed_reply` is the signed call as received; it is stored with the request as proof of its origin.
-    `record_act` is given for the act of an officer at the console, and may refuse it. `record` is
+    `record_officer_act` is given for the act of an officer at the console, and may refuse it. `record` is
     stored in the transaction of the effect, so that a repeat of the call has no second effect.
     Raises GW701 when the answer refers to no request of this agency, GW513 for a mistyped number;
     GW403, GW404 or GW702 when it contradicts itself or an earlier notice; GW703 when the request
     was cancelled, or was decided at the console and the call is of the agency's own system; GW719 when
     its system issued it more than a day ahead, or before its case.
     """
-    if record_act is None:
+    if record_officer_act is None:
         call_back = complete_requirement_result(hub, agency, call_back)
         if is_result_without_application(hub, agency, call_back):
             return _store_result(hub, agency, call_back, signed_reply, record)
         _check_issue_time(hub, call_back.answer)
     with write_call_transaction(hub.engine, "reply.call_back", record) as conn:
-        request_id = _find_request(conn, agency, call_back)
-        case = _lock_case(conn, request_id)
+        request_id = _find_request_id(conn, agency, call_back)
+        case = _lock_case_of_request(conn, request_id)
         request = open_locked_request(conn, request_id)
         now = hub.clock()
-        if record_act is not None:
-            record_act(conn, request, now)
-        elif _comes_after_console(conn, hub, request, call_back.answer):
+        if record_officer_act is not None:
+            record_officer_act(conn, request, now)
+        elif _overrules_console(conn, hub, request, call_back.answer):
             detail = f"application {request.number} was decided at the console"
             raise GatewayError(CASE_CLOSED, detail, "ApplicationNumber")
         _record_signed_reply(conn, hub, request, signed_reply, now)
-        apply_to_request(conn, hub, case, request, call_back.answer, now)
+        apply_answer_to_request(conn, hub, case, request, call_back.answer, now)
         settle_deadlines(conn, hub, case.id, now)
     return str(case.number)
 
@@ -124,13 +128,17 @@ def _check_issue_time(hub: Hub, answer: AgencyAnswer) -> None:
 def _store_result(
     hub: Hub, agency: str, call_back: AgencyCallback, signed_reply: SignedReply, record: CallRecord | None
 ) -> str:
+    """Store a result that an agency gave without an application; return the number of its requirement.
+
+    An acknowledgment is not stored.
+    """
     number = call_back.requirement_number or ""
     if isinstance(call_back.answer, Notice):
         store_requirement_results(hub, agency, [(number, call_back.answer)], signed_reply, record)
     return number
 
 
-def _comes_after_console(conn: Connection, hub: Hub, request: OpenRequest, answer: AgencyAnswer) -> bool:
+def _overrules_console(conn: Connection, hub: Hub, request: OpenRequest, answer: AgencyAnswer) -> bool:
     """Return whether the agency's own system decides or cancels an application decided at the console.
 
     The officers at the console answer whether such an application is cancelled: the question comes to them.
@@ -138,7 +146,7 @@ def _comes_after_console(conn: Connection, hub: Hub, request: OpenRequest, answe
     if not isinstance(answer, Notice) or not request.decided_at_console:
         return False
     code = hub.load_rules_of(conn, request).status_codes.get(answer.status_code)
-    return bool(answer.decisions) or (code is not None and code.event in _OVERRULING)
+    return bool(answer.decisions) or (code is not None and code.event in _OVERRULING_EVENTS)
 
 
 def _record_signed_reply(
@@ -181,22 +189,23 @@ def apply_answer(
     _check_issue_time(hub, signed_answer.answer)
     if operation == CANCELLATION:
         with write_transaction(hub.engine, "reply.cancellation") as conn:
-            _apply_side_answer(conn, hub, request_id, signed_answer, end_lease, check_console_request)
+            _apply_secondary_answer(conn, hub, request_id, signed_answer, end_lease, check_console_request)
         return
     if operation == CLEARANCE_NEWS:
         with write_transaction(hub.engine, "reply.clearance") as conn:
-            _apply_side_answer(conn, hub, request_id, signed_answer, end_lease)
+            _apply_secondary_answer(conn, hub, request_id, signed_answer, end_lease)
         return
 
     def store_answer(conn: Connection) -> None:
-        case = _lock_case(conn, request_id)
+        """Mark the request as sent, apply the answer to it and its case, and end the lease of the call."""
+        case = _lock_case_of_request(conn, request_id)
         request = open_locked_request(conn, request_id)
         now = hub.clock()
         request.apply_event(conn, StateEvent("send", now, _ACTOR))
         record_evidence(
             conn, "sent", "request", request.id, request.document_sha256, {"agency": request.agency}, now
         )
-        _apply_heard(conn, hub, case, request, signed_answer, now)
+        _apply_answer_to_call(conn, hub, case, request, signed_answer, now)
         settle_deadlines(conn, hub, case.id, now)
         end_lease(conn)
         case_closing.close_case_when_done(conn, case, now)
@@ -204,7 +213,7 @@ def apply_answer(
     run_in_group_commit(hub.engine, "reply.answer", store_answer)
 
 
-def _apply_heard(
+def _apply_answer_to_call(
     conn: Connection,
     hub: Hub,
     case: CaseRow,
@@ -212,16 +221,16 @@ def _apply_heard(
     signed_answer: SignedAnswer,
     now: datetime,
     *,
-    at_console: bool = False,
+    is_console_answer: bool = False,
 ) -> None:
     """Apply the answer to a call, or keep it as evidence where officers have decided at the console.
 
     `request` is one of the locked `case`.
     """
     answer, signed_reply = signed_answer.answer, signed_answer.reply
-    if at_console or not _comes_after_console(conn, hub, request, answer):
+    if is_console_answer or not _overrules_console(conn, hub, request, answer):
         _record_signed_reply(conn, hub, request, signed_reply, now)
-        apply_to_request(conn, hub, case, request, answer, now)
+        apply_answer_to_request(conn, hub, case, request, answer, now)
         return
     request.write(conn)
     # The call was under way when the agency was switched to the console, and is answered too late.
@@ -230,7 +239,7 @@ def _apply_heard(
     record_evidence(conn, "overtaken", "request", request.id, digest, data, now)
 
 
-def _lock_case(conn: Connection, request_id: int) -> CaseRow:
+def _lock_case_of_request(conn: Connection, request_id: int) -> CaseRow:
     """Lock and return the case of a request; raises GW701 where there is none."""
     case = open_requests.lock_case_of_request(conn, request_id)
     if case is None:
@@ -247,19 +256,19 @@ def apply_payment_answer(hub: Hub, fee: int, signed_answer: SignedAnswer, end_le
     """
     _check_issue_time(hub, signed_answer.answer)
     with write_transaction(hub.engine, "fees.agency_told") as conn:
-        paid = get_fee(conn, fee)
-        case = cases.lock_case(conn, paid.case_id)
+        paid_fee = get_fee(conn, fee)
+        case = cases.lock_case(conn, paid_fee.case_id)
         now = hub.clock()
-        record_told_payment(conn, paid, signed_answer, now)
+        record_payment_notified(conn, paid_fee, signed_answer, now)
         if isinstance(signed_answer.answer, Notice):
-            request = open_locked_request(conn, paid.request_id)
-            _apply_heard(conn, hub, case, request, signed_answer, now)
+            request = open_locked_request(conn, paid_fee.request_id)
+            _apply_answer_to_call(conn, hub, case, request, signed_answer, now)
             settle_deadlines(conn, hub, case.id, now)
         end_lease(conn)
         case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
 
 
-def _apply_side_answer(
+def _apply_secondary_answer(
     conn: Connection,
     hub: Hub,
     request_id: int,
@@ -268,14 +277,16 @@ def _apply_side_answer(
     check_console_request: RequestCheck | None = None,
 ) -> None:
     """Apply the answer to a call that does not send the application: an acknowledgment moves nothing."""
-    case = _lock_case(conn, request_id)
+    case = _lock_case_of_request(conn, request_id)
     request = open_locked_request(conn, request_id)
     if check_console_request is not None:
         check_console_request(request)
-    at_console = check_console_request is not None
+    is_console_answer = check_console_request is not None
     now = hub.clock()
     if isinstance(signed_answer.answer, Notice):
-        _apply_heard(conn, hub, case, request, signed_answer, now, at_console=at_console)
+        _apply_answer_to_call(
+            conn, hub, case, request, signed_answer, now, is_console_answer=is_console_answer
+        )
     else:
         _record_signed_reply(conn, hub, request, signed_answer.reply, now)
         request.write(conn)
@@ -284,7 +295,7 @@ def _apply_side_answer(
     case_closing.close_case_when_done(conn, cases.lock_case(conn, case.id), now)
 
 
-def _find_request(conn: Connection, agency: str, call_back: AgencyCallback) -> int:
+def _find_request_id(conn: Connection, agency: str, call_back: AgencyCallback) -> int:
     """Return the row id of the request an agency refers to; raises GW701 for one not sent to this agency."""
     request: AgencyRequestRow | RequestAgencyRow | None = None
     if call_back.application_number is not None:

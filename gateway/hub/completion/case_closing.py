@@ -84,15 +84,15 @@ def run_closing_commit(
     """
 
     def work_and_close(conn: Connection) -> _Result:
-        of_case = case_id
-        if of_case is None:
+        closing_case_id = case_id
+        if closing_case_id is None:
             case = lock_delivery_case(conn, delivery)
-            of_case = None if case is None else int(case.id)
+            closing_case_id = None if case is None else int(case.id)
         else:
-            cases.hold_case(conn, of_case)
+            cases.lock_case_only(conn, closing_case_id)
         result = work(conn)
-        if of_case is not None:
-            _close_after_delivery(conn, of_case, now)
+        if closing_case_id is not None:
+            _close_after_delivery(conn, closing_case_id, now)
         return result
 
     return run_in_group_commit(engine, name, work_and_close)
@@ -105,7 +105,7 @@ def _close_after_delivery(conn: Connection, case_id: int, now: datetime) -> None
     """
     unfinished = None
     if has_single_writer(conn):
-        remainder = cases.find_remainder(conn, case_id)
+        remainder = cases.find_whether_delivery_failed(conn, case_id)
         if remainder is None:
             return
         unfinished = () if not remainder else None
@@ -151,9 +151,9 @@ def _is_request_delivery(row: DeliveryRow, request_ids: set[str]) -> bool:
 
 
 def find_status_notice(
-    conn: Connection, request: int, stored: Iterable[NoticeRow | NoticeSummary], amended_after: int
+    conn: Connection, request: int, request_notices: Iterable[NoticeRow | NoticeSummary], amended_after: int
 ) -> NoticeRow | NoticeSummary | None:
-    """Return the last issued of the `stored` notices about a request (row id) that count; None without one.
+    """Return the last issued of the notices about a request (row id) that count; None without one.
 
     One with decisions counts as long as one of them does. Another one counts until the request is amended
     (`amended_after` is the row id of the last notice before that), or as long as the fee is open that it
@@ -164,7 +164,7 @@ def find_status_notice(
     levied = {number for _, number in list_open_levies(fees.list_by_request(conn, request))}
     counting = [
         notice
-        for notice in stored
+        for notice in request_notices
         if notice.number in counted
         or (notice.number not in decided and (notice.id > amended_after or notice.number in levied))
     ]
@@ -184,7 +184,7 @@ def renew_status_code(conn: Connection, request: AgencyRequestRow) -> None:
 
 
 #: Where a case keeps which numbers its last Result says that it waits for.
-AWAITED: Final = "awaited"
+AWAITED_KEY: Final = "awaited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +223,6 @@ def describe_awaited_numbers(awaited: tuple[AwaitedNumber, ...]) -> list[list[An
     )
 
 
-def get_told_numbers(case: CaseRow) -> list[list[Any]]:
+def get_reported_numbers(case: CaseRow) -> list[list[Any]]:
     """Return the awaited numbers in the last Result of a case."""
-    return list((case.detail or {}).get(AWAITED, ()))
+    return list((case.detail or {}).get(AWAITED_KEY, ()))

@@ -41,12 +41,12 @@ from gateway.errors import (
 )
 from gateway.harmonize import MappingBundle
 from gateway.hub.completion import case_closing
-from gateway.hub.completion.case_closing import AWAITED, describe_awaited_numbers, get_told_numbers
+from gateway.hub.completion.case_closing import AWAITED_KEY, describe_awaited_numbers, get_reported_numbers
 from gateway.hub.completion.outside_decisions import (
     list_all_decisions,
     list_outside_decisions,
     list_outside_requests,
-    list_told_decisions,
+    list_reported_decisions,
 )
 from gateway.hub.completion.standing_demands import (
     compute_conclusion_id,
@@ -77,8 +77,8 @@ from gateway.hub.submissions.forward import (
     compose_outcome_call,
     enqueue_late_pending_call,
     enqueue_outcome_call,
-    has_heard_outcome,
-    must_tell_outcome,
+    is_outcome_reported,
+    must_report_outcome,
 )
 from gateway.store import (
     CaseRow,
@@ -96,7 +96,7 @@ from gateway.store import (
 )
 
 #: The warnings of the rules of need; the goods of a withdrawn declaration need no documents any more.
-_OF_NEEDS: Final = frozenset(
+_NEED_WARNING_IDS: Final = frozenset(
     one.id
     for one in (
         DOCUMENT_NEEDED,
@@ -111,28 +111,28 @@ _OF_NEEDS: Final = frozenset(
 def select_standing_warnings(
     conn: Connection,
     case: CaseRow,
-    decisions: Iterable[RankedDecision],
+    current_decisions: Iterable[RankedDecision],
     get_bundle: Callable[[], MappingBundle],
 ) -> list[dict[str, Any]]:
     """Return the warnings of a case, without those about documents that are not needed any more.
 
-    `decisions` are those in force, `get_bundle` returns the present mappings. A withdrawn declaration needs
-    no document, nor does an item that an agency has decided about under the law that needs it, or that has a
-    certificate under this law: decision and certificate may come after the declaration. A certificate that
-    was revoked later is reported as a decision, and not as a missing document.
+    `current_decisions` are those in force, `get_bundle` returns the present mappings. A withdrawn declaration
+    needs no document, nor does an item that an agency has decided about under the law that needs it, or that
+    has a certificate under this law: decision and certificate may come after the declaration. A certificate
+    that was revoked later is reported as a decision, and not as a missing document.
     """
     detail: Mapping[str, Any] = case.detail or {}
     warnings: list[dict[str, Any]] = list(detail.get("warnings", ()))
     is_withdrawn = case.outcome == CaseOutcome.WITHDRAWN
-    decided = {(ranked.decision.item, ranked.decision.law) for ranked in decisions}
+    decided_subjects = {(ranked.decision.item, ranked.decision.law) for ranked in current_decisions}
     needed = detail.get("needed", ())
     if needed:
-        decided |= list_answered_laws(conn, case.id, get_bundle())
-    answered = {need["text"] for need in needed if (need["item"], need["law"]) in decided}
+        decided_subjects |= list_answered_laws(conn, case.id, get_bundle())
+    answered_texts = {need["text"] for need in needed if (need["item"], need["law"]) in decided_subjects}
     return [
         warning
         for warning in warnings
-        if warning["text"] not in answered and not (is_withdrawn and warning["id"] in _OF_NEEDS)
+        if warning["text"] not in answered_texts and not (is_withdrawn and warning["id"] in _NEED_WARNING_IDS)
     ]
 
 
@@ -151,7 +151,7 @@ class Conclusion:
     """One conclusion of a case: its key, and the id of the decisions it rests on (None: no decisions)."""
 
     key: str
-    rests_on: str | None = None
+    conclusion_id: str | None = None
 
 
 def conclude_case(hub: Hub, case_id: int, conclusion: Conclusion, end_lease: FinishLease) -> None:
@@ -160,15 +160,21 @@ def conclude_case(hub: Hub, case_id: int, conclusion: Conclusion, end_lease: Fin
     A conclusion that a correction has overtaken is not sent: the next conclusion follows.
     """
     now = hub.clock()
-    facts = load_case_snapshot(hub, case_id)
-    if not _is_current_conclusion(conclusion, facts.case, facts.decisions, facts.requests):
+    case_snapshot = load_case_snapshot(hub, case_id)
+    if not _is_current_conclusion(
+        conclusion, case_snapshot.case, case_snapshot.decisions, case_snapshot.requests
+    ):
         run_in_group_commit(hub.engine, "conclude.overtaken", end_lease)
         return
-    outgoing = seal_message(hub, facts, "Result", _make_result_document(hub, facts, now), now)
-    customs = compose_outcome_call(hub, facts)
-    pending = compose_late_pending_call(hub, facts, customs)
+    outgoing = seal_message(hub, case_snapshot, "Result", _make_result_document(hub, case_snapshot, now), now)
+    outcome_call = compose_outcome_call(hub, case_snapshot)
+    pending_call = compose_late_pending_call(hub, case_snapshot, outcome_call)
 
     def store_result(conn: Connection) -> None:
+        """Store the result `outgoing` with its delivery and the call to customs, and end the lease.
+
+        If the decisions have changed since the result was made, it is not stored: the next one follows.
+        """
         case = cases.lock_case(conn, case_id)
         requests = agency_requests.list_by_case(conn, case_id)
         rows = decisions.list_by_case(conn, case_id)
@@ -177,20 +183,22 @@ def conclude_case(hub: Hub, case_id: int, conclusion: Conclusion, end_lease: Fin
             conclusion, case, (*ranked_decisions, *list_outside_decisions(conn, case_id)), requests
         ):
             earlier = deliveries.list_outlines(conn, case_id)
-            tells = customs is not None and must_tell_outcome(facts, case, earlier)
-            tells = tells and customs is not None and not has_heard_outcome(customs, earlier)
+            must_report = outcome_call is not None and must_report_outcome(case_snapshot, case, earlier)
+            must_report = (
+                must_report and outcome_call is not None and not is_outcome_reported(outcome_call, earlier)
+            )
             _give_up_failed_results(conn, earlier, now)
             store_message(
                 conn,
                 hub,
-                facts,
+                case_snapshot,
                 QueuedMessage(outgoing, f"result:{conclusion.key}", _find_earlier_result(earlier)),
                 now,
             )
-            _keep_told_numbers(conn, case, facts)
-            if customs is not None and tells:
-                case_deliveries = enqueue_late_pending_call(conn, pending, case_id, earlier, now)
-                enqueue_outcome_call(conn, customs, case_id, conclusion.key, case_deliveries, now)
+            _store_reported_numbers(conn, case, case_snapshot)
+            if outcome_call is not None and must_report:
+                case_deliveries = enqueue_late_pending_call(conn, pending_call, case_id, earlier, now)
+                enqueue_outcome_call(conn, outcome_call, case_id, conclusion.key, case_deliveries, now)
         end_lease(conn)
         if isinstance(outgoing, KeptDocument):
             # Nothing is sent to the applicant, so perhaps no delivery is left that closes the case.
@@ -199,11 +207,11 @@ def conclude_case(hub: Hub, case_id: int, conclusion: Conclusion, end_lease: Fin
     run_in_group_commit(hub.engine, "conclude.result", store_result)
 
 
-def _keep_told_numbers(conn: Connection, case: CaseRow, facts: CaseSnapshot) -> None:
-    """Store with a locked case the numbers that its Result waits for, so that a change can be reported."""
-    numbers = describe_awaited_numbers(facts.awaited)
-    if numbers != get_told_numbers(case):
-        cases.set_detail(conn, case.id, {**(case.detail or {}), AWAITED: numbers})
+def _store_reported_numbers(conn: Connection, case: CaseRow, case_snapshot: CaseSnapshot) -> None:
+    """Store with a locked case the numbers that its Result reports as awaited, to notice a change of them."""
+    numbers = describe_awaited_numbers(case_snapshot.awaited)
+    if numbers != get_reported_numbers(case):
+        cases.set_detail(conn, case.id, {**(case.detail or {}), AWAITED_KEY: numbers})
 
 
 def _is_current_conclusion(
@@ -215,11 +223,11 @@ def _is_current_conclusion(
     """Return whether the case still has the outcome and the decisions of a conclusion that is to be sent."""
     if case.outcome is None:
         return False
-    if conclusion.rests_on is None:
+    if conclusion.conclusion_id is None:
         # A refused case, or one without applications: unless that has been withdrawn since, or has decisions.
         return bool(case.outcome != CaseOutcome.WITHDRAWN) and not tuple(ranked_decisions)
     basis = CaseOutcome(case.outcome), ranked_decisions, list_cancellations(requests)
-    return conclusion.rests_on == compute_conclusion_id(*basis)
+    return conclusion.conclusion_id == compute_conclusion_id(*basis)
 
 
 def _find_earlier_result(earlier: Iterable[DeliveryOutlineRow]) -> int | None:
@@ -238,38 +246,51 @@ def _list_results(outlines: Iterable[DeliveryOutlineRow]) -> list[DeliveryOutlin
     return [row for row in outlines if row.agent == "msh" and row.parameters.get("action") == "Result"]
 
 
-def _make_result_document(hub: Hub, facts: CaseSnapshot, now: datetime) -> etree._Element:
-    by_number = {row.number: DecidedRequest(row.number, row.document, row.agency) for row in facts.requests}
-    by_number |= list_outside_requests(facts.decisions)
-    detail = facts.case.detail or {}
+def _make_result_document(hub: Hub, case_snapshot: CaseSnapshot, now: datetime) -> etree._Element:
+    """Return the unsigned result of a case: its outcome, the decisions in force, problems and warnings."""
+    by_number = {
+        row.number: DecidedRequest(row.number, row.document, row.agency) for row in case_snapshot.requests
+    }
+    by_number |= list_outside_requests(case_snapshot.decisions)
+    detail = case_snapshot.case.detail or {}
     problems = (
         *(ReportedProblem(**problem) for problem in detail.get("problems", ())),
-        *_list_cancellation_problems(facts),
+        *_list_cancellation_problems(case_snapshot),
     )
     warnings = (
-        *_list_standing_warnings(hub, facts),
-        *_list_kept_applications(facts),
-        *_list_awaited_numbers(facts),
+        *_list_standing_warnings(hub, case_snapshot),
+        *_list_kept_applications(case_snapshot),
+        *_list_awaited_numbers(case_snapshot),
     )
-    assert facts.case.outcome is not None, "a decided case has an outcome"
-    ranked_decisions = list_told_decisions(facts.decisions, hub.rules.bundle.units)
+    assert case_snapshot.case.outcome is not None, "a decided case has an outcome"
+    ranked_decisions = list_reported_decisions(case_snapshot.decisions, hub.rules.bundle.units)
     decided_pairs = tuple((by_number[ranked.request], ranked) for ranked in ranked_decisions)
     return make_result_document(
-        make_case_header(facts, now), CaseOutcome(facts.case.outcome), decided_pairs, problems, warnings
+        make_case_header(case_snapshot, now),
+        CaseOutcome(case_snapshot.case.outcome),
+        decided_pairs,
+        problems,
+        warnings,
     )
 
 
-def _list_standing_warnings(hub: Hub, facts: CaseSnapshot) -> list[ReportedProblem]:
-    if not (facts.case.detail or {}).get("warnings"):
+def _list_standing_warnings(hub: Hub, case_snapshot: CaseSnapshot) -> list[ReportedProblem]:
+    """Return the warnings of a case, without those that its decisions have settled.
+
+    The database is read only if the case has warnings.
+    """
+    if not (case_snapshot.case.detail or {}).get("warnings"):
         return []
     with read_transaction(hub.engine) as conn:
-        warnings = select_standing_warnings(conn, facts.case, facts.decisions, lambda: hub.rules.bundle)
+        warnings = select_standing_warnings(
+            conn, case_snapshot.case, case_snapshot.decisions, lambda: hub.rules.bundle
+        )
     return [ReportedProblem(**warning) for warning in warnings]
 
 
-def _list_awaited_numbers(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
+def _list_awaited_numbers(case_snapshot: CaseSnapshot) -> Iterable[ReportedProblem]:
     """Yield each requirement that an item waits for, once: it is unknown, or too little of it is left."""
-    for awaited_number in facts.awaited:
+    for awaited_number in case_snapshot.awaited:
         problem, text = describe_awaited_requirement(
             awaited_number.number,
             awaited_number.agency,
@@ -279,22 +300,22 @@ def _list_awaited_numbers(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
         yield ReportedProblem(problem.id, text, awaited_number.pointer)
 
 
-def _list_kept_applications(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
+def _list_kept_applications(case_snapshot: CaseSnapshot) -> Iterable[ReportedProblem]:
     """Yield which agencies keep an application though an amendment has removed all its items."""
-    for row in facts.requests:
+    for row in case_snapshot.requests:
         if not row.required and row.state != "CANCELLED" and row.cancellation == "REFUSED":
             text = f"{row.agency} does not cancel application {row.number}, whose items were removed"
             yield ReportedProblem(CANCELLATION_REFUSED.id, text, f"APP[{row.sequence}]")
 
 
-def _list_cancellation_problems(facts: CaseSnapshot) -> Iterable[ReportedProblem]:
+def _list_cancellation_problems(case_snapshot: CaseSnapshot) -> Iterable[ReportedProblem]:
     """Yield why a case was not withdrawn, and which applications of a continuing case were cancelled.
 
     An application whose items an amendment has removed is left out: it has nothing that could be approved.
     """
-    if facts.case.outcome == CaseOutcome.WITHDRAWN:
+    if case_snapshot.case.outcome == CaseOutcome.WITHDRAWN:
         return
-    for row in (request for request in facts.requests if request.required):
+    for row in (request for request in case_snapshot.requests if request.required):
         pointer = f"APP[{row.sequence}]"
         if row.state == "CANCELLED":
             text = f"application {row.number} of {row.document} is cancelled: its items are not approved"
@@ -302,7 +323,7 @@ def _list_cancellation_problems(facts: CaseSnapshot) -> Iterable[ReportedProblem
         elif row.cancellation == "REFUSED":
             text = f"{row.agency} does not cancel application {row.number}: the declaration is not withdrawn"
             yield ReportedProblem(CANCELLATION_REFUSED.id, text, pointer)
-    for row, items in facts.cancelled_above:
+    for row, items in case_snapshot.cancelled_above:
         items_text = (
             f"item {min(items)} is" if len(items) == 1 else f"items {', '.join(map(str, sorted(items)))} are"
         )
@@ -324,36 +345,36 @@ def notify_applicant(hub: Hub, notice_id: int, end_lease: FinishLease) -> None:
             else None
         )
         decided = decisions.list_by_notice(conn, stored_notice.request_id, stored_notice.number)
-    facts = make_undecided_snapshot(hub, notice_with_case.of_case)
+    case_snapshot = make_undecided_snapshot(hub, notice_with_case.case_facts)
     notice = replace(
         _make_notice(stored_notice, fee, hub.zone),
         decisions=tuple(read_stored_decision(row) for row in decided),
     )
-    document = make_notice_document(make_case_header(facts, now), make_request_state(request), notice)
-    outgoing = seal_notice(hub, facts, document, now)
+    document = make_notice_document(make_case_header(case_snapshot, now), make_request_state(request), notice)
+    outgoing = seal_notice(hub, case_snapshot, document, now)
 
     def store_notice(conn: Connection) -> None:
-        cases.hold_case(conn, request.case_id)
-        queued = outgoing is not None and store_message(
-            conn, hub, facts, QueuedMessage(outgoing, f"notice:{notice_id}"), now
+        cases.lock_case_only(conn, request.case_id)
+        is_queued = outgoing is not None and store_message(
+            conn, hub, case_snapshot, QueuedMessage(outgoing, f"notice:{notice_id}"), now
         )
         end_lease(conn)
-        if not queued:
+        if not is_queued:
             # Otherwise the delivery of the message closes the case.
             case_closing.close_case_when_done(conn, cases.lock_case(conn, request.case_id), now)
 
     run_in_group_commit(hub.engine, "conclude.notice", store_notice)
 
 
-def _make_notice(stored: NoticeRow, fee: FeeRow | None, zone: tzinfo) -> Notice:
+def _make_notice(stored_notice: NoticeRow, fee: FeeRow | None, zone: tzinfo) -> Notice:
     """Return a stored notice as it is sent, with the fee that it levied and that is paid elsewhere."""
     notice = Notice(
-        stored.number,
-        stored.issued_at,
-        stored.status_code,
-        text=stored.text,
-        pointers=tuple(stored.pointers),
-        deadline=stored.deadline,
+        stored_notice.number,
+        stored_notice.issued_at,
+        stored_notice.status_code,
+        text=stored_notice.text,
+        pointers=tuple(stored_notice.pointers),
+        deadline=stored_notice.deadline,
     )
     if fee is None:
         return notice

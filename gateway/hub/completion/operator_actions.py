@@ -72,19 +72,20 @@ def requeue_delivery(
 class RenewedCall:
     """The call of a delivery as it is composed anew: its octets, and the digest of those that it replaces.
 
-    `parameters` are those of the delivery from then on. `mappings` is the digest of the mappings that wrote
-    its document, where these are others than before, and `packed` their files where they are not stored.
+    `parameters` are those of the delivery from then on. `bundle_digest` is the digest of the mappings that
+    wrote its document, where these are others than before, and `packed_bundle` their files where they are not
+    stored.
     """
 
-    delivery: int
-    former: str
+    delivery_id: int
+    former_sha256: str
     octets: bytes
     parameters: Mapping[str, Any]
-    mappings: str | None = None
-    packed: bytes | None = None
+    bundle_digest: str | None = None
+    packed_bundle: bytes | None = None
 
 
-def compose_delivery(
+def replace_delivery_content(
     conn: Connection, call: RenewedCall, at: datetime, actor: str, reason: str | None = None
 ) -> None:
     """Let a delivery send its call as composed anew, and requeue the delivery if it has failed.
@@ -92,26 +93,28 @@ def compose_delivery(
     The former octets stay as evidence of the refused call. Raises GW705 where the delivery has changed since
     the call was composed.
     """
-    if call.mappings is not None and call.packed is not None:
-        mapping_bundles.store_bundle(conn, call.mappings, call.packed, at)
-    case_closing.lock_delivery_case(conn, call.delivery)
+    if call.bundle_digest is not None and call.packed_bundle is not None:
+        mapping_bundles.store_bundle(conn, call.bundle_digest, call.packed_bundle, at)
+    case_closing.lock_delivery_case(conn, call.delivery_id)
     digest = payloads.store_payload(conn, call.octets, at)
-    if not deliveries.replace_waiting_content(conn, call.delivery, call.former, digest, call.parameters):
-        detail = f"delivery {call.delivery} has changed while its call was composed: run the verb again"
+    if not deliveries.replace_waiting_content(
+        conn, call.delivery_id, call.former_sha256, digest, call.parameters
+    ):
+        detail = f"delivery {call.delivery_id} has changed while its call was composed: run the verb again"
         raise GatewayError(TRANSITION_REFUSED, detail, "delivery")
-    row = deliveries.find_by_id(conn, call.delivery)
+    row = deliveries.find_by_id(conn, call.delivery_id)
     if row is not None and row.subject_type == "request":
         request = agency_requests.find_by_id(conn, int(row.subject_id))
-        if request is not None and request.document_sha256 == call.former:
+        if request is not None and request.document_sha256 == call.former_sha256:
             agency_requests.set_sent_document(conn, request.id, digest)
-        if request is not None and call.mappings is not None:
-            agency_requests.set_mappings(conn, request.id, call.mappings)
-    change = {"before": call.former, "after": digest}
-    change |= {"mappings": call.mappings} if call.mappings is not None else {}
+        if request is not None and call.bundle_digest is not None:
+            agency_requests.set_mappings(conn, request.id, call.bundle_digest)
+    change = {"before": call.former_sha256, "after": digest}
+    change |= {"mappings": call.bundle_digest} if call.bundle_digest is not None else {}
     act = _describe_act("compose", actor, reason) | change
-    record_evidence(conn, "operator", "delivery", call.delivery, call.former, act, at)
+    record_evidence(conn, "operator", "delivery", call.delivery_id, call.former_sha256, act, at)
     if row is not None and row.state == "FAILED":
-        requeue_delivery(conn, call.delivery, at, actor, reason)
+        requeue_delivery(conn, call.delivery_id, at, actor, reason)
 
 
 def cancel_delivery(
@@ -212,16 +215,16 @@ def release_lane(
     conn: Connection, lane: str, at: datetime, actor: str, reason: str | None = None
 ) -> tuple[LaneRow, LaneBacklog]:
     """Release a held lane; return its former hold, and its backlog."""
-    held = lanes.release_lane(conn, lane, at)
+    former_hold = lanes.release_lane(conn, lane, at)
     record_evidence(conn, "operator", "lane", lane, None, _describe_act("release", actor, reason), at)
-    return held, lanes.read_lane_backlog(conn, lane)
+    return former_hold, lanes.read_lane_backlog(conn, lane)
 
 
 def try_lane(
     conn: Connection, lane: str, at: datetime, actor: str, reason: str | None = None
 ) -> tuple[int, ...]:
     """Make the waiting deliveries of a lane due now; return those that had to wait."""
-    tried = lanes.try_lane(conn, lane, at, actor)
+    tried = lanes.make_lane_due(conn, lane, at, actor)
     record_evidence(
         conn,
         "operator",
@@ -251,7 +254,7 @@ class ConsoleSwitch:
 
     backlog: LaneBacklog
     due: tuple[int, ...]
-    undecided: int
+    undecided_count: int
 
 
 def switch_agency_to_console(
@@ -325,7 +328,7 @@ def admit_resting_message(
             f"override {str(row.agreement_id)[:80]} --deliver-to case` first"
         )
         raise GatewayError(TRANSITION_REFUSED, detail, "message")
-    late_message = ConversationMessage(pmode.agreement, row.conversation_id, message, for_case=True)
+    late_message = ConversationMessage(pmode.agreement, row.conversation_id, message, is_for_case=True)
     check_conversation_limits(conn, pmode.conversations, late_message, at)
     delivery = admit_late_message(conn, message, at)
     record_evidence(conn, "operator", "message", message, None, _describe_act("admit", actor, reason), at)
@@ -352,13 +355,13 @@ def fetch_source_now(conn: Connection, source: FetchSource, at: datetime, actor:
     return delivery
 
 
-def withdraw_fetched_lists(conn: Connection, name: str, at: datetime, actor: str) -> int:
+def delete_fetched_lists(conn: Connection, name: str, at: datetime, actor: str) -> int:
     """Delete the lists fetched from a source, effective from the next message; return the number of rows."""
     if fetched_lists.find_source(conn, name) is None:
         raise GatewayError(MISUSE, f"nothing was ever fetched from {name[:40]!r}", "source")
-    gone = fetched_lists.delete_source(conn, name)
-    record_evidence(conn, "forgotten", "source", name, None, {"words": gone, "actor": actor}, at)
-    return gone
+    deleted_count = fetched_lists.delete_source(conn, name)
+    record_evidence(conn, "forgotten", "source", name, None, {"words": deleted_count, "actor": actor}, at)
+    return deleted_count
 
 
 def _record_action(

@@ -49,9 +49,9 @@ from gateway.store import (
 )
 
 #: Stands before the row of a requirement where a decision has the number of its application.
-_PREFIX: Final = "requirement:"
+_REQUIREMENT_PREFIX: Final = "requirement:"
 #: The same for a decision on an application of the parent case.
-_PARENT: Final = "parent:"
+_PARENT_PREFIX: Final = "parent:"
 #: No application was made, so there is no document.
 _NO_DOCUMENT: Final = "-"
 
@@ -64,6 +64,7 @@ def load_requirement_results(
 
 
 def _make_result(row: ResultOfRequirementRow) -> RequirementResult:
+    """Return a stored result without an application as a value; its text is that of the agency."""
     decision = read_stored_decision(row)
     return RequirementResult(
         row.requirement_id,
@@ -168,32 +169,40 @@ def _list_inherited_decisions(conn: Connection, case_id: int) -> Iterator[Ranked
     releases = item_releases.list_releases_into(conn, case_id)
     if not releases:
         return
-    anew = _list_own_subjects(conn, case_id)
+    own_subjects = _list_own_subjects(conn, case_id)
     for parent, items in _group_items(releases).items():
         requests_by_number = {row.number: row for row in agency_requests.list_by_case(conn, parent)}
         for ranked in select_current_decisions(list_all_decisions(conn, parent)):
-            if ranked.decision.item in items and (ranked.decision.item, ranked.decision.law) not in anew:
+            if (
+                ranked.decision.item in items
+                and (ranked.decision.item, ranked.decision.law) not in own_subjects
+            ):
                 row = requests_by_number.get(ranked.request)
-                name = ranked.request if row is None else f"{_PARENT}{row.number}:{row.agency}:{row.document}"
+                name = (
+                    ranked.request
+                    if row is None
+                    else f"{_PARENT_PREFIX}{row.number}:{row.agency}:{row.document}"
+                )
                 written = None if ranked.written_off is None else replace(ranked.written_off, for_parent=True)
                 yield replace(ranked, request=name, written_off=written)
 
 
 def select_inherited_subjects(
-    conn: Connection, case_id: int, ancestor: int, subjects: Collection[tuple[int, str]]
+    conn: Connection, case_id: int, ancestor_id: int, subjects: Collection[tuple[int, str]]
 ) -> set[tuple[int, str]]:
-    """Return of which items and laws the decisions on a case (row id `ancestor`) count for another one.
+    """Return the pairs of item and law of `subjects` for which decisions on another case count for this one.
 
-    They count for the case itself, and for each child with the item that does not apply for it itself.
+    `ancestor_id` is that other case (row id). Its decisions count for itself, and for each child that has
+    taken the item and has no application of its own for it.
     """
-    if case_id == ancestor:
+    if case_id == ancestor_id:
         return set(subjects)
-    anew = _list_own_subjects(conn, case_id)
+    own_subjects = _list_own_subjects(conn, case_id)
     inherited: set[tuple[int, str]] = set()
     for parent, items in _group_items(item_releases.list_releases_into(conn, case_id)).items():
-        taken_subjects = {(item, law) for item, law in subjects if item in items} - anew
+        taken_subjects = {(item, law) for item, law in subjects if item in items} - own_subjects
         if taken_subjects:
-            inherited |= select_inherited_subjects(conn, parent, ancestor, taken_subjects)
+            inherited |= select_inherited_subjects(conn, parent, ancestor_id, taken_subjects)
     return inherited
 
 
@@ -257,21 +266,30 @@ def _group_items(releases: Iterable[ReleaseFromParentRow]) -> dict[int, set[int]
 def _make_item_decisions(
     result: RequirementResult, uses: Sequence[UseOfRequirementRow]
 ) -> Iterator[RankedDecision]:
-    """Yield the decisions of a result on an item with these uses of its requirement, one for each unit."""
+    """Yield the decisions that a result without an application makes on one item, one for each unit.
+
+    `uses` are the uses of the requirement by this item; their quantities are summed by unit. The quantity
+    written off is that of the uses that were not given back.
+    """
     used: dict[str, str] = {}
     for use in uses:
         used = add_used_quantity(used, use.unit, Decimal(use.quantity))
     amounts = (GrantedQuantity(Decimal(use.quantity), use.unit) for use in uses if use.returned_at is None)
-    written = WrittenOffQuantity(tuple(amounts), result.decision.unit)
+    written_off = WrittenOffQuantity(tuple(amounts), result.decision.unit)
     name = make_result_name(result.requirement_id, result.agency)
     for position, (unit, quantity) in enumerate(sorted(used.items())):
         decision = replace(result.decision, item=uses[0].item, quantity=Decimal(quantity), unit=unit)
-        # A further unit is a subject of its own: else it would take the place of the first.
-        request = name if not position else f"{name}:{_NO_DOCUMENT}:{unit}"
-        yield RankedDecision(request, decision, result.issued_at, result.notice_number, written, result.text)
+        # One decision is in force for each request, item and law: each further unit needs a request name of
+        # its own, or its decision would replace that of the first unit.
+        request_name = name if not position else f"{name}:{_NO_DOCUMENT}:{unit}"
+        yield RankedDecision(
+            request_name, decision, result.issued_at, result.notice_number, written_off, result.text
+        )
 
 
-def list_told_decisions(current: Iterable[RankedDecision], units: UnitTable) -> tuple[RankedDecision, ...]:
+def list_reported_decisions(
+    current: Iterable[RankedDecision], units: UnitTable
+) -> tuple[RankedDecision, ...]:
     """Return the decisions in force of a case as they are reported: with the quantities written off.
 
     Several lines that use one certificate for an item are reported as their sum in the unit of the
@@ -290,48 +308,55 @@ def list_told_decisions(current: Iterable[RankedDecision], units: UnitTable) -> 
             seen.add(subject)
             reported += (
                 replace(ranked, decision=decision)
-                for decision in _tell_written(ranked, ranked.written_off, units)
+                for decision in _make_reported_decisions(ranked, ranked.written_off, units)
             )
     return tuple(reported)
 
 
-def _tell_written(
-    ranked: RankedDecision, written: WrittenOffQuantity, units: UnitTable
+def _make_reported_decisions(
+    ranked: RankedDecision, written_off: WrittenOffQuantity, units: UnitTable
 ) -> Iterator[Decision]:
-    bare = replace(ranked.decision, quantity=None, unit=None)
-    if not written.amounts and ranked.decision.decision in APPROVING_CODES:
-        yield replace(bare, number=None)
-    elif not written.amounts or written.for_parent:
-        yield bare
+    """Yield the decision of `ranked` as it is reported: with the quantities written off, one for each unit.
+
+    An approval without a quantity written off has no number and quantity; another decision without one, and a
+    decision whose quantity is written off for the parent case, has no quantity.
+    """
+    bare_decision = replace(ranked.decision, quantity=None, unit=None)
+    if not written_off.amounts and ranked.decision.decision in APPROVING_CODES:
+        yield replace(bare_decision, number=None)
+    elif not written_off.amounts or written_off.for_parent:
+        yield bare_decision
     else:
-        for unit, quantity in _sum_amounts(written, units).items():
-            yield replace(bare, quantity=Decimal(quantity), unit=unit)
+        for unit, quantity in _sum_amounts(written_off, units).items():
+            yield replace(bare_decision, quantity=Decimal(quantity), unit=unit)
 
 
-def _sum_amounts(written: WrittenOffQuantity, units: UnitTable) -> dict[str, str]:
+def _sum_amounts(written_off: WrittenOffQuantity, units: UnitTable) -> dict[str, str]:
     """Return the quantities written off, summed by unit; a single line keeps its own unit."""
     sums: dict[str, str] = {}
-    for amount in written.amounts:
+    for amount in written_off.amounts:
         quantity, unit = amount.quantity, amount.unit
-        if len(written.amounts) > 1 and written.unit is not None and unit != written.unit:
-            converted = units.convert_quantity(Fraction(quantity), unit, written.unit)
+        if len(written_off.amounts) > 1 and written_off.unit is not None and unit != written_off.unit:
+            converted = units.convert_quantity(Fraction(quantity), unit, written_off.unit)
             exact = None if converted is None else format_decimal(converted)
             if exact is not None:
-                quantity, unit = Decimal(exact), written.unit
+                quantity, unit = Decimal(exact), written_off.unit
         sums = add_used_quantity(sums, unit, quantity)
     return sums
 
 
 def make_result_name(requirement: int, agency: str) -> str:
     """Return the name used in place of an application number if a requirement (row id) has results."""
-    return f"{_PREFIX}{requirement}:{agency}"
+    return f"{_REQUIREMENT_PREFIX}{requirement}:{agency}"
 
 
 def list_outside_requests(ranked_decisions: Iterable[RankedDecision]) -> dict[str, DecidedRequest]:
     """Return the requests under whose names outside decisions are reported, by the name of the request."""
     requests = {}
     for name in {
-        ranked.request for ranked in ranked_decisions if ranked.request.startswith((_PREFIX, _PARENT))
+        ranked.request
+        for ranked in ranked_decisions
+        if ranked.request.startswith((_REQUIREMENT_PREFIX, _PARENT_PREFIX))
     }:
         _, _, agency, *document = name.split(":")
         requests[name] = DecidedRequest(name, document[0] if document else _NO_DOCUMENT, agency)

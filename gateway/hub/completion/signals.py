@@ -49,7 +49,7 @@ from gateway.store import (
 _log = logging.getLogger(__name__)
 
 #: The status of a stored message, as ebMS 2.0 §7.1.2 names it.
-_STATUS = {
+_STATUS_NAMES = {
     "RECEIVED": "Received",
     "ACCEPTED": "Received",
     "FAILED": "Received",
@@ -71,7 +71,7 @@ class ReceivedSignal:
         """Return the party that sent it."""
         return self.context.get_party_name(self.unit.sender)
 
-    def check_sent(
+    def check_receipt(
         self, hub: Hub, protocol: ProtocolCore, headers: Mapping[str, str], content: bytes | Body
     ) -> None:
         """Raise GW309 for a receipt that does not match the parcel that was sent."""
@@ -92,31 +92,36 @@ def answer_status_request(
         opened.pmode is None or opened.pmode.security.needs_signed_status
     ):
         return protocol.make_status_response(unit, "UnAuthorized", None, context)
-    with read_transaction(hub.engine, promises=True) as conn:
+    with read_transaction(hub.engine, acknowledges_data=True) as conn:
         row = messages.find_by_message_id(
             conn, "in", context.get_party_name(unit.sender), unit.queried_message_id
         )
-    passing = row is not None and row.to_party != hub.party
-    if row is None or not (passing or opened.pmode is not None):
+    is_passing = row is not None and row.to_party != hub.party
+    if row is None or not (is_passing or opened.pmode is not None):
         return protocol.make_status_response(unit, "NotRecognized", None, context)
-    word = "Forwarded" if passing and row.state == "PROCESSED" else _STATUS[row.state]
+    status_name = "Forwarded" if is_passing and row.state == "PROCESSED" else _STATUS_NAMES[row.state]
     return protocol.make_status_response(
-        unit, word, None if word == "UnAuthorized" else row.received_at, context
+        unit, status_name, None if status_name == "UnAuthorized" else row.received_at, context
     )
 
 
-def settle_signals(hub: Hub, protocol: ProtocolCore, opened: OpenedMessage, context: ProtocolContext) -> None:
+def apply_signals(hub: Hub, protocol: ProtocolCore, opened: OpenedMessage, context: ProtocolContext) -> None:
     """Apply the receipts and errors among the units to the deliveries that they refer to.
 
     A signal that refers to no delivery of the hub, or to one that is settled already, changes nothing and is
     not answered (ebMS 2.0 §4.2.4.3, §6.3.2.7). A receipt that does not match raises GW309.
     """
     for unit in opened.units:
-        if isinstance(unit, Receipt | ErrorSignal) and _can_settle_delivery(unit, opened):
-            _settle_signal(hub, protocol, ReceivedSignal(unit, opened, context))
+        if isinstance(unit, Receipt | ErrorSignal) and _may_end_delivery(unit, opened):
+            _apply_signal(hub, protocol, ReceivedSignal(unit, opened, context))
 
 
-def _settle_signal(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) -> None:
+def _apply_signal(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) -> None:
+    """Apply a receipt or an error to the delivery of the hub's message that it refers to.
+
+    It changes nothing if there is none, or if another party sent the signal. Raises GW309 for a receipt that
+    does not match the message.
+    """
     message_id = signal.unit.ref_to_message_id
     if message_id is None:
         return
@@ -126,36 +131,43 @@ def _settle_signal(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) -> 
         if delivery is None or message is None or delivery.destination != signal.sender:
             return
         headers, content = messages.open_parcel(conn, message.id)
-    signal.check_sent(hub, protocol, headers, content)
-    settle_delivery(hub, signal, delivery.id, delivery.case_id, split="split" in delivery.parameters)
+    signal.check_receipt(hub, protocol, headers, content)
+    record_delivery_outcome(
+        hub, signal, delivery.id, delivery.case_id, is_split="split" in delivery.parameters
+    )
 
 
-def settle_delivery(
+def record_delivery_outcome(
     hub: Hub,
     signal: ReceivedSignal,
     delivery: int,
     case_id: int | None,
     *,
-    knowledge: RegisterSnapshot | None = None,
+    register_snapshot: RegisterSnapshot | None = None,
     lease: DeliveryLease | None = None,
-    split: bool = False,
+    is_split: bool = False,
 ) -> None:
     """Store that the other handler acknowledged or refused a delivery (row id), which may be of a case.
 
-    Raises StaleSnapshotError when the register is not that of `knowledge`, by which the signal was opened.
-    `lease` is held by the attempt that the signal answers. `split` says that the message went in fragments.
+    Raises StaleSnapshotError when the register is not that of `register_snapshot`, by which the signal was
+    opened. `lease` is held by the attempt that the signal answers. `is_split` says that the message went in
+    fragments.
     """
     unit, opened, now = signal.unit, signal.opened, signal.context.now
     problem = make_refusal_error(unit)
 
     def settle(conn: Connection) -> DeliveryRow | None:
-        if not _settle_lease(conn, lease, problem, now, knowledge):
-            if knowledge is not None:
-                hub.register.check_snapshot_current(conn, knowledge)
+        """End the delivery, and record the receipt or the refusal as evidence; return the refused delivery.
+
+        None for a receipt, and for a delivery that has ended before.
+        """
+        if not _end_receipted_lease(conn, lease, problem, now, register_snapshot):
+            if register_snapshot is not None:
+                hub.register.check_snapshot_current(conn, register_snapshot)
             outcome = _make_refusal_outcome(problem)
-            if not delivery_maintenance.settle_receipt(conn, delivery, now, "receive", outcome):
+            if not delivery_maintenance.apply_receipt_or_error(conn, delivery, now, "receive", outcome):
                 return None
-        kind = "NRR" if problem is None else "refusal"
+        evidence_kind = "NRR" if problem is None else "refusal"
         data = {
             "message_id": unit.message_id,
             "about": unit.ref_to_message_id or "",
@@ -165,9 +177,9 @@ def settle_delivery(
             # Algorithms that are not agreed are accepted in this version, and `gateway check` reports them.
             others = list_unagreed_algorithms(opened.verified_signature, opened.pmode)
             data |= {"algorithms": " ".join(others)} if others else {}
-        record_evidence(conn, kind, "delivery", delivery, opened.identity, data, now)
-        if split:
-            fragment_groups.end_sent_group(conn, delivery, now, receipted=problem is None)
+        record_evidence(conn, evidence_kind, "delivery", delivery, opened.identity, data, now)
+        if is_split:
+            fragment_groups.end_sent_group(conn, delivery, now, has_receipt=problem is None)
         if problem is None:
             return None
         row = deliveries.find_by_id(conn, delivery)
@@ -183,6 +195,7 @@ def settle_delivery(
 
 
 def _log_refusal(hub: Hub, row: DeliveryRow, problem: GatewayError) -> None:
+    """Log an error: the receiver has refused the message of the delivery `row`, with the reason it gave."""
     case = None
     if row.case_id is not None:
         with read_transaction(hub.engine) as conn:
@@ -200,7 +213,7 @@ def _log_refusal(hub: Hub, row: DeliveryRow, problem: GatewayError) -> None:
     )
 
 
-def _settle_lease(
+def _end_receipted_lease(
     conn: Connection,
     lease: DeliveryLease | None,
     problem: GatewayError | None,
@@ -210,7 +223,7 @@ def _settle_lease(
     """End the lease of a receipted attempt in one statement; return False if the lease has changed."""
     if lease is None or problem is not None or register is None:
         return False
-    return delivery_leases.mark_receipted(conn, lease, now, "receive", register=register.epoch)
+    return delivery_leases.mark_receipted(conn, lease, now, "receive", register_version=register.epoch)
 
 
 def _make_refusal_outcome(problem: GatewayError | None) -> AttemptOutcome | None:
@@ -221,7 +234,7 @@ def _make_refusal_outcome(problem: GatewayError | None) -> AttemptOutcome | None
     return make_attempt_outcome(ours)
 
 
-def _can_settle_delivery(unit: Receipt | ErrorSignal, opened: OpenedMessage) -> bool:
+def _may_end_delivery(unit: Receipt | ErrorSignal, opened: OpenedMessage) -> bool:
     """Return whether a signal that arrived in a message of its own may end a delivery.
 
     A warning ends no delivery. An unsigned error ends none either, because anyone may have sent it;
@@ -232,7 +245,7 @@ def _can_settle_delivery(unit: Receipt | ErrorSignal, opened: OpenedMessage) -> 
     )
 
 
-def settle_hop_signal(
+def apply_hop_signal(
     hub: Hub, protocol: ProtocolCore, opened: OpenedMessage, context: ProtocolContext
 ) -> None:
     """Apply a signal of another handler, which came in a message of its own.
@@ -245,12 +258,17 @@ def settle_hop_signal(
         return
     signal = ReceivedSignal(unit, opened, context)
     if context.find_party_name(unit.receiver.ids[0]) == hub.party:
-        _settle_own_message(hub, protocol, signal)
+        _apply_signal_to_own_message(hub, protocol, signal)
     elif isinstance(unit, Receipt):
-        _settle_passage(hub, protocol, signal)
+        _apply_receipt_of_passage(hub, protocol, signal)
 
 
-def _settle_own_message(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) -> None:
+def _apply_signal_to_own_message(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) -> None:
+    """Apply a signal of the next handler to the delivery of a message of the hub that it refers to.
+
+    An error ends the delivery. A receipt ends it where it is the only receipt requested; otherwise that of
+    the receiver is awaited. Raises GW309 for a receipt that does not match the message.
+    """
     unit = signal.unit
     message_id = unit.ref_to_message_id or ""
     with read_transaction(hub.engine) as conn:
@@ -263,16 +281,20 @@ def _settle_own_message(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal
         headers, content = messages.open_parcel(conn, message.id)
     if isinstance(unit, ErrorSignal):
         if unit.highest_severity == "Error":
-            settle_delivery(hub, signal, delivery.id, delivery.case_id)
+            record_delivery_outcome(hub, signal, delivery.id, delivery.case_id)
         return
-    signal.check_sent(hub, protocol, headers, content)
+    signal.check_receipt(hub, protocol, headers, content)
     if delivery.parameters["hop"]["settles"]:
-        settle_delivery(hub, signal, delivery.id, delivery.case_id)
+        record_delivery_outcome(hub, signal, delivery.id, delivery.case_id)
     else:
-        note_hop_receipt(hub, signal, delivery)
+        record_hop_receipt(hub, signal, delivery)
 
 
-def _settle_passage(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) -> None:
+def _apply_receipt_of_passage(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) -> None:
+    """Apply a receipt of the next handler to a message of another party that the hub has passed on to it.
+
+    Raises GW309 for a receipt that does not match the message.
+    """
     unit, context = signal.unit, signal.context
     with read_transaction(hub.engine) as conn:
         sender = context.find_party_name(unit.receiver.ids[0]) or ""
@@ -283,10 +305,10 @@ def _settle_passage(hub: Hub, protocol: ProtocolCore, signal: ReceivedSignal) ->
         if delivery is None or delivery.destination != signal.sender:
             return
         content = payloads.open_payload(conn, delivery.payload_sha256 or "")
-    signal.check_sent(hub, protocol, delivery.parameters["headers"], content)
+    signal.check_receipt(hub, protocol, delivery.parameters["headers"], content)
     with write_transaction(hub.engine, "passing.settled") as conn:
-        if delivery_maintenance.settle_receipt(conn, delivery.id, context.now, "receive"):
-            finish_passage(conn, delivery, context.now, unit.message_id)
+        if delivery_maintenance.apply_receipt_or_error(conn, delivery.id, context.now, "receive"):
+            record_passage_end(conn, delivery, context.now, unit.message_id)
 
 
 def is_from_next_handler(delivery: DeliveryRow, signal: ReceivedSignal) -> bool:
@@ -295,33 +317,37 @@ def is_from_next_handler(delivery: DeliveryRow, signal: ReceivedSignal) -> bool:
     return hop is not None and hop["party"] == signal.sender
 
 
-def note_hop_receipt(
-    hub: Hub, signal: ReceivedSignal, delivery: DeliveryRow, *, knowledge: RegisterSnapshot | None = None
+def record_hop_receipt(
+    hub: Hub,
+    signal: ReceivedSignal,
+    delivery: DeliveryRow,
+    *,
+    register_snapshot: RegisterSnapshot | None = None,
 ) -> None:
     """Store that the next handler has received the hub's message: it is not sent to that handler again.
 
     The receipt of the To party is awaited until the time of the message is over. Raises StaleSnapshotError
-    when the register is not that of `knowledge`, by which the receipt was opened.
+    when the register is not that of `register_snapshot`, by which the receipt was opened.
     """
     unit, now = signal.unit, signal.context.now
     with write_transaction(hub.engine, "signals.hop") as conn:
-        if knowledge is not None:
-            hub.register.check_snapshot_current(conn, knowledge)
+        if register_snapshot is not None:
+            hub.register.check_snapshot_current(conn, register_snapshot)
         if delivery_maintenance.await_final_receipt(conn, delivery.id, now, delivery.expires_at or now):
             data = {"message_id": unit.message_id, "about": unit.ref_to_message_id or ""}
             identity = signal.opened.identity
             record_evidence(conn, "hop_receipt", "delivery", delivery.id, identity, data, now)
 
 
-def finish_passage(
-    conn: Connection, delivery: DeliveryRow | DeliveryLease, at: datetime, told_by: str = ""
+def record_passage_end(
+    conn: Connection, delivery: DeliveryRow | DeliveryLease, at: datetime, answer_id: str = ""
 ) -> None:
-    """Store that the next handler has a message that the hub passed on; `told_by` is its answer's id."""
+    """Store that the next handler has a message that the hub passed on; `answer_id` is its answer's id."""
     message = int(delivery.subject_id)
     row = messages.find_by_id(conn, message)
     if row is not None and row.state in ("ACCEPTED", "FAILED"):
         if row.state == "FAILED":
             messages.apply_event(conn, message, StateEvent("retry", at, "passing"))
         messages.apply_event(conn, message, StateEvent("process", at, "passing"))
-    data = {"next": delivery.destination, "answer": told_by}
+    data = {"next": delivery.destination, "answer": answer_id}
     record_evidence(conn, "forwarded", "message", message, delivery.payload_sha256, data, at)

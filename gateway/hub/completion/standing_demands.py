@@ -44,10 +44,10 @@ from gateway.store import (
 
 _OPEN_FEE: Final = ("LEVIED", "ORDERED")
 #: The states between which a request moves by its open demands.
-_MOVED: Final = frozenset({"SENT", "ACKNOWLEDGED", *DEMANDED_STATES.values()})
+_MOVABLE_STATES: Final = frozenset({"SENT", "ACKNOWLEDGED", *DEMANDED_STATES.values()})
 _EVENTS: Final = {state: event for event, state in DEMANDED_STATES.items()}
 #: The event by which a request leaves a state when no demand is open any more.
-_ENDING: Final = {"INSPECTION": "inspected", "FEE_DUE": "fee_settled"}
+_ENDING_EVENTS: Final = {"INSPECTION": "inspected", "FEE_DUE": "fee_settled"}
 
 
 def read_demands(request: AgencyRequestRow) -> OpenDemands:
@@ -55,13 +55,15 @@ def read_demands(request: AgencyRequestRow) -> OpenDemands:
     return OpenDemands() if request.demands is None else OpenDemands.restore(request.demands)
 
 
-def take_demand_notice(request: OpenRequest, stored: StoredNotice, codes: Mapping[str, StatusCode]) -> None:
+def apply_demand_notice(
+    request: OpenRequest, stored_notice: StoredNotice, status_codes: Mapping[str, StatusCode]
+) -> None:
     """Add to the open demands of a request, or end one, by a stored notice; other notices change nothing.
 
-    `codes` are the status codes in force, by code.
+    `status_codes` are the status codes in force, by code.
     """
-    demand_notices = _list_demands(stored.request_notices, codes)
-    own_notice = next((notice for notice in demand_notices if notice.id == stored.id), None)
+    demand_notices = _list_demands(stored_notice.request_notices, status_codes)
+    own_notice = next((notice for notice in demand_notices if notice.id == stored_notice.id), None)
     if own_notice is not None:
         demands = read_demands(request).apply_notice(own_notice, demand_notices)
         request.set_columns(demands=demands.describe())
@@ -100,19 +102,19 @@ def list_open_levies(levied: Iterable[FeeRow]) -> list[tuple[datetime, str]]:
 
 
 def find_demanded_event(
-    state: str, demands: OpenDemands, levies: Sequence[tuple[datetime, str]]
+    request_state: str, demands: OpenDemands, levies: Sequence[tuple[datetime, str]]
 ) -> str | None:
     """Return the event that moves a request to the state its demands call for; None if no move is needed.
 
-    `state` is the present state of the request; `levies` are its open fees, each with the time and the number
-    of its notice.
+    `request_state` is the present state of the request; `levies` are its open fees, each with the time and
+    the number of its notice.
     """
-    if state not in _MOVED:
+    if request_state not in _MOVABLE_STATES:
         return None
     demanded_state = find_demanded_state(demands, levies) if demands.by_event or levies else None
     if demanded_state is None:
-        return _ENDING.get(state)
-    return None if demanded_state == state else f"{_EVENTS[demanded_state]}_stands"
+        return _ENDING_EVENTS.get(request_state)
+    return None if demanded_state == request_state else f"{_EVENTS[demanded_state]}_stands"
 
 
 #: The decisions by their stored names.
@@ -159,16 +161,16 @@ def list_standing_numbers(requests: Iterable[RequestWithFeesRow]) -> dict[int, s
     return {row.id: row.number for row in requests if row.state != "CANCELLED"}
 
 
-def make_concern(request: AgencyRequestRow) -> RequestScope:
+def make_request_scope(request: AgencyRequestRow) -> RequestScope:
     """Return the scope of a request: its items, and the laws that may decide them."""
     pairs = read_subjects(request.required)
     items, laws = frozenset([item for item, _ in pairs]), frozenset([law for _, law in pairs])
     return RequestScope(request.number, items, laws)
 
 
-def list_concerns(requests: Iterable[RequestWithFeesRow]) -> tuple[RequestScope, ...]:
+def list_request_scopes(requests: Iterable[RequestWithFeesRow]) -> tuple[RequestScope, ...]:
     """Return the scopes of the requests of a case; a cancelled request has none."""
-    return tuple([make_concern(row) for row in requests if row.state != "CANCELLED"])
+    return tuple([make_request_scope(row) for row in requests if row.state != "CANCELLED"])
 
 
 def read_stored_decision(row: DecisionRow | ResultOfRequirementRow) -> Decision:
@@ -186,18 +188,18 @@ def read_stored_decision(row: DecisionRow | ResultOfRequirementRow) -> Decision:
 
 
 def make_standing_decisions(
-    rows: Iterable[DecisionWithTextRow], numbers: dict[int, str]
+    rows: Iterable[DecisionWithTextRow], numbers_by_request_id: dict[int, str]
 ) -> tuple[RankedDecision, ...]:
-    """Return stored decisions of the requests in `numbers` as values, each with its number."""
+    """Return stored decisions of the requests in `numbers_by_request_id` as values, each with its number."""
     ranked_decisions = [
         RankedDecision(
-            request=numbers[row.request_id],
+            request=numbers_by_request_id[row.request_id],
             decision=read_stored_decision(row),
             issued_at=row.issued_at,
             notice_number=row.notice_no,
             text=row.notice_text or "",
         )
         for row in rows
-        if row.request_id in numbers
+        if row.request_id in numbers_by_request_id
     ]
     return tuple(ranked_decisions)

@@ -38,7 +38,7 @@ from gateway.hub.outbox.applicant_messages import (
     store_message,
 )
 from gateway.hub.outbox.local_tasks import FinishLease, require_row
-from gateway.hub.outbox.outgoing_calls import find_submission
+from gateway.hub.outbox.outgoing_calls import find_submission_delivery
 from gateway.hub.submissions.forward import ComposedCall, compose_clearance_call, enqueue_clearance_call
 from gateway.state_machines import CLEARANCE
 from gateway.store import (
@@ -55,7 +55,7 @@ from gateway.wire import parse_xml
 _REQUIREMENT: Final = re.compile(r"Requirement\[([1-9][0-9]{0,5})\](?:/.*)?")
 
 
-def list_told_items(envelope: bytes) -> tuple[int, ...]:
+def list_requirement_items(envelope: bytes) -> tuple[int, ...]:
     """Return the item of each requirement in a call to customs, in the order of the call."""
     try:
         content = parse_xml(envelope, is_envelope=True)[-1][0]
@@ -80,26 +80,26 @@ def _restore_pointer(pointer: str, call_items: Sequence[int]) -> str:
     return f"42A/67A[1]/68A[{call_items[int(match[1]) - 1]}]"
 
 
-_UNTOLD: Final = frozenset({"FAILED", "CANCELLED"})
+_UNSENT_STATES: Final = frozenset({"FAILED", "CANCELLED"})
 
 
-def tell_customs_news(hub: Hub, notice_id: int, end_lease: FinishLease) -> None:
+def forward_customs_notice(hub: Hub, notice_id: int, end_lease: FinishLease) -> None:
     """Queue a notice of customs for the applicant, and a clearance result for the agencies that want it."""
     now = hub.clock()
     with read_transaction(hub.engine) as conn:
         found_notice = customs_notices.find_by_id(conn, notice_id)
         row = require_row(found_notice, f"the notice {notice_id} of customs")
-        state = customs_notices.find_state(conn, row.case_id) or CLEARANCE.initial_state
+        state = customs_notices.find_clearance_state(conn, row.case_id) or CLEARANCE.initial_state
         notice = read_stored_notice(conn, row)
         inherited_requests = (
             tuple(list_inherited_requests(conn, row.case_id)) if row.kind in CLEARANCE_RESULT_KINDS else ()
         )
-    facts = load_case_snapshot(hub, row.case_id)
-    outgoing = _seal_notice(hub, facts, row, notice, state, now)
-    calls = _compose_calls(hub, facts, row, notice, inherited_requests)
+    case_snapshot = load_case_snapshot(hub, row.case_id)
+    sealed_notice = _seal_notice(hub, case_snapshot, row, notice, state, now)
+    calls = _compose_clearance_calls(hub, case_snapshot, row, notice, inherited_requests)
     with case_transaction(hub, "customs.told", row.case_id, end_lease) as (conn, _):
-        if outgoing is not None:
-            store_message(conn, hub, facts, QueuedMessage(outgoing, f"customs:{notice_id}"), now)
+        if sealed_notice is not None:
+            store_message(conn, hub, case_snapshot, QueuedMessage(sealed_notice, f"customs:{notice_id}"), now)
         if find_leading_result(conn, row.case_id) == notice_id:
             _enqueue_calls(conn, notice_id, calls, now)
 
@@ -109,7 +109,7 @@ def read_stored_notice(conn: Connection, row: CustomsNoticeRow) -> CustomsNotice
     call_items: tuple[int, ...] = ()
     call = None if row.delivery_id is None else deliveries.find_by_id(conn, row.delivery_id)
     if call is not None and row.content["reasons"]:
-        call_items = list_told_items(_load_call(conn, call))
+        call_items = list_requirement_items(_load_call(conn, call))
     reasons = tuple(CustomsReason(**reason) for reason in row.content["reasons"])
     return CustomsNotice(
         row.number,
@@ -130,17 +130,28 @@ def _load_call(conn: Connection, call: DeliveryRow) -> bytes:
 
 
 def _seal_notice(
-    hub: Hub, facts: CaseSnapshot, row: CustomsNoticeRow, notice: CustomsNotice, state: str, now: datetime
+    hub: Hub,
+    case_snapshot: CaseSnapshot,
+    row: CustomsNoticeRow,
+    notice: CustomsNotice,
+    state: str,
+    now: datetime,
 ) -> Any:
+    """Return the notice of customs sealed for the applicant; None where the agreement has no P-Mode for it.
+
+    `row` is the stored notice, and `notice` is its content; `state` is the state of the case.
+    """
     code = hub.rules.customs_codes.get(row.code)
     status = "" if code is None else code.status
-    document = make_customs_document(make_case_header(facts, now), state, status, notice, CUSTOMS_ERROR.id)
-    return seal_notice(hub, facts, document, now)
+    document = make_customs_document(
+        make_case_header(case_snapshot, now), state, status, notice, CUSTOMS_ERROR.id
+    )
+    return seal_notice(hub, case_snapshot, document, now)
 
 
-def _compose_calls(
+def _compose_clearance_calls(
     hub: Hub,
-    facts: CaseSnapshot,
+    case_snapshot: CaseSnapshot,
     row: CustomsNoticeRow,
     notice: CustomsNotice,
     inherited_requests: Sequence[tuple[RequestWithFeesRow, frozenset[int]]],
@@ -156,7 +167,7 @@ def _compose_calls(
     status = "" if code is None else code.status
     codes_by_item = {item.item: item.code for item in notice.items}
     recipients = []
-    for request in facts.requests:
+    for request in case_snapshot.requests:
         own_items = {int(item) for item, _ in request.required}
         recipients.append(
             (request, {item: code for item, code in codes_by_item.items() if item in own_items})
@@ -166,7 +177,7 @@ def _compose_calls(
         for request, items in inherited_requests
     ]
     return [
-        (request, compose_clearance_call(hub, request, facts.case.number, items, notice, status))
+        (request, compose_clearance_call(hub, request, case_snapshot.case.number, items, notice, status))
         for request, items in recipients
         if _wants_clearance(hub, request.agency)
     ]
@@ -186,7 +197,7 @@ def _enqueue_calls(
     """
     for request, call in calls:
         earlier = deliveries.list_by_request(conn, request.case_id, request.id)
-        sent = find_submission(earlier)
-        if sent is not None and sent.state not in _UNTOLD:
+        sent = find_submission_delivery(earlier)
+        if sent is not None and sent.state not in _UNSENT_STATES:
             key = f"clearance:{notice_id}:{request.id}"
             enqueue_clearance_call(conn, call, request.case_id, request.id, key, earlier, now)

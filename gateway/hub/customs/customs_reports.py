@@ -32,9 +32,9 @@ from gateway.hub.answers.reply import describe_signer
 from gateway.hub.completion.case_closing import case_transaction, run_closing_commit
 from gateway.hub.completion.standing_demands import is_cancellation_open
 from gateway.hub.customs.late_decisions import (
+    list_decisions_to_report,
     list_late_subjects,
-    list_told_results,
-    queue_children,
+    queue_child_checks,
     record_customs_notice,
     record_inherited_decision,
     record_late_result,
@@ -98,25 +98,27 @@ def apply_customs_call(
         call.notice, hub.rules.customs_codes, is_clearance_result=call.is_clearance_result
     )
     with write_call_transaction(hub.engine, "customs.call", record) as conn:
-        case = cases.lock_case(conn, _find_case(conn, call).id)
+        case = cases.lock_case(conn, _find_called_case(conn, call).id)
         check_clear_id(call.notice.number, "NoticeNumber")
-        _check_items(case, call.notice)
+        _check_notice_items(case, call.notice)
         if call.is_clearance_result:
             direction = find_declared_direction(case.document)
             check_clearance_direction(call.notice, hub.rules.customs_codes, direction)
         now = hub.clock()
         digest = payloads.store_payload(conn, signed_reply.envelope, now)
-        signer = describe_signer(hub, signed_reply)
-        record_customs_notice(conn, case, call.notice, kind, digest, signer, now)
+        signer_fields = describe_signer(hub, signed_reply)
+        record_customs_notice(conn, case, call.notice, kind, digest, signer_fields, now)
     return str(case.number)
 
 
-def _find_case(conn: Connection, call: CustomsCall) -> CaseRow:
+def _find_called_case(conn: Connection, call: CustomsCall) -> CaseRow:
     """Return the case that customs names; raises GW701 if none, or several, were reported to customs."""
     # Customs got no report of a submission that was refused, is held, or was withdrawn while held.
     if call.case_number is not None:
         named_case = cases.find_by_number(conn, call.case_number)
-        candidates = [] if named_case is None or not _was_told(conn, named_case) else [named_case]
+        candidates = (
+            [] if named_case is None or not _was_reported_to_customs(conn, named_case) else [named_case]
+        )
         parameter, name = "CaseNumber", call.case_number
     else:
         parameter, name = "DeclarationReference", call.reference or ""
@@ -129,25 +131,25 @@ def _find_case(conn: Connection, call: CustomsCall) -> CaseRow:
     raise GatewayError(REPLY_UNMATCHED, detail, parameter)
 
 
-def _was_told(conn: Connection, case: CaseRow) -> bool:
+def _was_reported_to_customs(conn: Connection, case: CaseRow) -> bool:
     if case.state in ("REFUSED", "HELD"):
         return False
     sent_to_customs = (row.destination == CUSTOMS for row in deliveries.list_outlines(conn, case.id))
     return case.state != "WITHDRAWN" or any(sent_to_customs)
 
 
-def _check_items(case: CaseRow, notice: CustomsNotice) -> None:
+def _check_notice_items(case: CaseRow, notice: CustomsNotice) -> None:
     """Raise GW404 for an item that the declaration has not, or that is named twice."""
     declared = set((case.detail or {}).get("items", ()))
     seen: set[int] = set()
-    for position, item in enumerate(notice.items, start=1):
-        if item.item not in declared or item.item in seen:
-            mistake = "is named twice" if item.item in seen else f"is no part of case {case.number}"
-            raise GatewayError(RULE_BROKEN, f"item {item.item} {mistake}", f"Item[{position}]")
-        seen.add(item.item)
+    for position, cleared_item in enumerate(notice.items, start=1):
+        if cleared_item.item not in declared or cleared_item.item in seen:
+            mistake = "is named twice" if cleared_item.item in seen else f"is no part of case {case.number}"
+            raise GatewayError(RULE_BROKEN, f"item {cleared_item.item} {mistake}", f"Item[{position}]")
+        seen.add(cleared_item.item)
 
 
-def check_late_decision(hub: Hub, notice_id: int, case_id: int, end_lease: FinishLease) -> None:
+def record_decision_if_late(hub: Hub, notice_id: int, case_id: int, end_lease: FinishLease) -> None:
     """Record that a notice on a parent is late for a child (row id) that customs has cleared, if it is.
 
     Afterwards its own children are checked.
@@ -156,12 +158,12 @@ def check_late_decision(hub: Hub, notice_id: int, case_id: int, end_lease: Finis
     def record(conn: Connection, now: datetime) -> None:
         notice, request = find_notice(conn, notice_id)
         record_inherited_decision(conn, case_id, request, notice, now)
-        queue_children(conn, case_id, "notice", notice_id, now)
+        queue_child_checks(conn, case_id, "notice", notice_id, now)
 
     _record_in_case(hub, case_id, record, end_lease)
 
 
-def check_late_result(hub: Hub, result_id: int, case_id: int, end_lease: FinishLease) -> None:
+def record_result_if_late(hub: Hub, result_id: int, case_id: int, end_lease: FinishLease) -> None:
     """Record that a result without an application (row id) is late for a child that is cleared, if it is.
 
     Afterwards its own children are checked.
@@ -178,22 +180,22 @@ def _record_in_case(
         record(conn, hub.clock())
 
 
-def tell_late_decision(hub: Hub, notice_id: int, case_id: int | None, end_lease: FinishLease) -> None:
+def report_late_decision(hub: Hub, notice_id: int, case_id: int | None, end_lease: FinishLease) -> None:
     """Queue the report to customs about a notice (row id) on a case (row id) that came after clearance."""
     with read_transaction(hub.engine) as conn:
         notice, request = find_notice(conn, notice_id)
         case = _find_reported_case(conn, case_id or request.case_id)
-        content = _list_told(conn, case.id, request, notice)
-    _queue_report(hub, case, _name_report(case.id, request, notice_id), content, end_lease)
+        report_rows = _make_report_rows(conn, case.id, request, notice)
+    _queue_report(hub, case, _make_report_key(case.id, request, notice_id), report_rows, end_lease)
 
 
-def tell_late_result(hub: Hub, result_id: int, case_id: int, end_lease: FinishLease) -> None:
+def report_late_result(hub: Hub, result_id: int, case_id: int, end_lease: FinishLease) -> None:
     """Queue the report to customs about a result without an application (row id) for a case (row id)."""
     with read_transaction(hub.engine) as conn:
         case = _find_reported_case(conn, case_id)
-        results = list_told_results(conn, case_id, result_id, hub.rules.bundle.units)
-    content = [_describe_decision(decision) for decision in results]
-    _queue_report(hub, case, f"customs:late:result:{result_id}:{case_id}", content, end_lease)
+        results = list_decisions_to_report(conn, case_id, result_id, hub.rules.bundle.units)
+    report_rows = [_describe_decision(decision) for decision in results]
+    _queue_report(hub, case, f"customs:late:result:{result_id}:{case_id}", report_rows, end_lease)
 
 
 def _find_reported_case(conn: Connection, case_id: int) -> CaseRow:
@@ -201,22 +203,24 @@ def _find_reported_case(conn: Connection, case_id: int) -> CaseRow:
 
 
 def _queue_report(
-    hub: Hub, case: CaseRow, key: str, content: list[dict[str, Any]], end_lease: FinishLease
+    hub: Hub, case: CaseRow, key: str, report_rows: list[dict[str, Any]], end_lease: FinishLease
 ) -> None:
     """Queue a report under a key, unless its content says nothing."""
     now = hub.clock()
-    call = _compose_report(hub, case, content)
+    call = _compose_report(hub, case, report_rows)
     with case_transaction(hub, "customs.late", case.id, end_lease) as (conn, _):
         if call is not None:
             enqueue_late_report(conn, call, case.id, key, now)
 
 
-def _name_report(case: int, request: AgencyRequestRow, notice_id: int) -> str:
-    return f"customs:late:{notice_id}" if case == request.case_id else f"customs:late:{notice_id}:{case}"
+def _make_report_key(case_id: int, request: AgencyRequestRow, notice_id: int) -> str:
+    return (
+        f"customs:late:{notice_id}" if case_id == request.case_id else f"customs:late:{notice_id}:{case_id}"
+    )
 
 
-def _list_told(
-    conn: Connection, case: int, request: AgencyRequestRow, notice: NoticeRow
+def _make_report_rows(
+    conn: Connection, case_id: int, request: AgencyRequestRow, notice: NoticeRow
 ) -> list[dict[str, Any]]:
     """Return the report about a notice on items of a case: its decisions in force, or its cancelled items.
 
@@ -224,20 +228,20 @@ def _list_told(
     application: for customs the last report counts. An approval of a withdrawn declaration that its agency is
     asked to cancel is left out, too: it does not count, and customs knows of the withdrawal.
     """
-    subjects = list_late_subjects(conn, case, request, notice)
+    subjects = list_late_subjects(conn, case_id, request, notice)
     if not decisions.list_by_notice(conn, request.id, notice.number):
         pairs = read_subjects(request.required)
         return [{"item": item, "law": law} for item, law in pairs if (item, law) in subjects]
     if request.state == "CANCELLED":
         return []
-    cancelling = (
+    is_being_cancelled = (
         is_cancellation_open(request) and _find_reported_case(conn, request.case_id).state == "WITHDRAWN"
     )
     return [
         _describe_decision(row)
         for row in decisions.list_by_request(conn, request.id)
         if row.notice_no == notice.number and row.superseded_by is None and (row.item, row.law) in subjects
-        if not (cancelling and row.decision in APPROVING_CODES)
+        if not (is_being_cancelled and row.decision in APPROVING_CODES)
     ]
 
 
@@ -246,7 +250,7 @@ def _describe_decision(decision: DecisionWithTextRow | Decision) -> dict[str, An
     return {name: value for name in names if (value := getattr(decision, name)) is not None}
 
 
-def _compose_report(hub: Hub, case: CaseRow, content: list[dict[str, Any]]) -> ComposedCall | None:
-    if not content or not hub.composer.has_destination(CUSTOMS):
+def _compose_report(hub: Hub, case: CaseRow, report_rows: list[dict[str, Any]]) -> ComposedCall | None:
+    if not report_rows or not hub.composer.has_destination(CUSTOMS):
         return None
-    return compose_late_report(hub, case.number, find_late_code(hub.rules.customs_codes), content)
+    return compose_late_report(hub, case.number, find_late_code(hub.rules.customs_codes), report_rows)

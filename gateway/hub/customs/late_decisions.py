@@ -32,8 +32,8 @@ from gateway.hub.completion.outside_decisions import (
     list_cases_above,
     list_counting_uses,
     list_outside_decisions,
+    list_reported_decisions,
     list_requests_above,
-    list_told_decisions,
     load_requirement_results,
     make_result_name,
     select_inherited_subjects,
@@ -63,35 +63,40 @@ _INHERITED: Final = "late_inherited"
 
 
 def record_late_decision(
-    conn: Connection, case: CaseRow, request: OpenRequestRow, notice_id: int, number: str, now: datetime
+    conn: Connection,
+    case: CaseRow,
+    request: OpenRequestRow,
+    notice_id: int,
+    notice_number: str,
+    now: datetime,
 ) -> None:
     """Record that a notice (row id) decides a request of a locked case that is cleared; else do nothing.
 
     Each child checks this for itself when this is committed.
     """
     if request.clearance == _CLEARED:
-        _record_notice(conn, case.id, request, notice_id, number, now)
+        _record_late_notice(conn, case.id, request, notice_id, notice_number, now)
     if request.released:
-        queue_children(conn, case.id, "notice", notice_id, now)
+        queue_child_checks(conn, case.id, "notice", notice_id, now)
 
 
-def queue_children(
-    conn: Connection, case: int, subject_type: str, subject_id: int, now: datetime, task: str = _INHERITED
+def queue_child_checks(
+    conn: Connection, case_id: int, subject_type: str, subject_id: int, now: datetime, task: str = _INHERITED
 ) -> None:
     """Let each child of a case check whether a notice, or a result (row id), is late for it."""
-    for child in item_releases.list_children(conn, case):
+    for child in item_releases.list_children(conn, case_id):
         key = f"{task}:{subject_id}:{child}"
         enqueue_task(conn, task, subject_type, subject_id, key, now, case_id=child)
 
 
-def is_cleared(conn: Connection, case: int) -> bool:
+def is_case_cleared(conn: Connection, case_id: int) -> bool:
     """Return whether customs has cleared a case (row id)."""
-    return customs_notices.find_state(conn, case) == _CLEARED
+    return customs_notices.find_clearance_state(conn, case_id) == _CLEARED
 
 
 def record_inherited_decision(
     conn: Connection,
-    case: int,
+    case_id: int,
     request: AgencyRequestRow,
     notice: NoticeRow,
     now: datetime,
@@ -100,12 +105,12 @@ def record_inherited_decision(
 
     If it decides none of them, nothing is recorded.
     """
-    if is_cleared(conn, case) and list_late_subjects(conn, case, request, notice):
-        _record_notice(conn, case, request, notice.id, notice.number, now)
+    if is_case_cleared(conn, case_id) and list_late_subjects(conn, case_id, request, notice):
+        _record_late_notice(conn, case_id, request, notice.id, notice.number, now)
 
 
 def list_late_subjects(
-    conn: Connection, case: int, request: AgencyRequestRow, notice: NoticeRow
+    conn: Connection, case_id: int, request: AgencyRequestRow, notice: NoticeRow
 ) -> set[tuple[int, str]]:
     """Return the items and laws of a case (row id) that a notice on a request of it, or above it, is about.
 
@@ -115,7 +120,7 @@ def list_late_subjects(
         (int(row.item), str(row.law)) for row in decisions.list_by_notice(conn, request.id, notice.number)
     }
     subjects = decided or set(read_subjects(request.required))
-    return select_inherited_subjects(conn, case, request.case_id, subjects)
+    return select_inherited_subjects(conn, case_id, request.case_id, subjects)
 
 
 def record_decisions_since(conn: Connection, case: CaseRow, cleared_at: datetime, now: datetime) -> None:
@@ -126,104 +131,121 @@ def record_decisions_since(conn: Connection, case: CaseRow, cleared_at: datetime
     for request in (*agency_requests.list_by_case(conn, case.id), *list_requests_above(conn, case.id)):
         ending = _list_ending_notices(conn, request.id)
         for row in notices.list_by_request(conn, request.id):
-            late = row.number in ending and row.issued_at > cleared_at
-            if late and list_late_subjects(conn, case.id, request, row):
-                _record_notice(conn, case.id, request, row.id, row.number, now)
+            is_late = row.number in ending and row.issued_at > cleared_at
+            if is_late and list_late_subjects(conn, case.id, request, row):
+                _record_late_notice(conn, case.id, request, row.id, row.number, now)
 
 
-def _list_ending_notices(conn: Connection, request: int) -> set[str]:
+def _list_ending_notices(conn: Connection, request_id: int) -> set[str]:
     """Return the numbers of the notices that decide a request, or by which its agency cancels it."""
-    deciding = {row.notice_no for row in decisions.list_by_request(conn, request)}
-    steps = transitions.list_transitions(conn, REQUEST, request)
+    deciding = {row.notice_no for row in decisions.list_by_request(conn, request_id)}
+    steps = transitions.list_transitions(conn, REQUEST, request_id)
     return deciding | {str(row.detail) for row in steps if row.event == "cancel"}
 
 
-def _record_notice(
-    conn: Connection, case: int, request: AgencyRequestRow, notice_id: int, number: str, now: datetime
-) -> None:
-    key = f"late_decision:{notice_id}" if case == request.case_id else f"late_decision:{notice_id}:{case}"
-    data = {"agency": request.agency, "application": request.number, "number": number}
-    record_late_news(conn, case, "late_decision", "notice", notice_id, key, data, now)
-
-
-def record_late_news(
+def _record_late_notice(
     conn: Connection,
-    case: int,
+    case_id: int,
+    request: AgencyRequestRow,
+    notice_id: int,
+    notice_number: str,
+    now: datetime,
+) -> None:
+    """Record that the agency's notice decides an application after customs has cleared the case.
+
+    `case_id` (row id) is the case of the request, or a child that has taken items of it.
+    """
+    key = (
+        f"late_decision:{notice_id}" if case_id == request.case_id else f"late_decision:{notice_id}:{case_id}"
+    )
+    evidence_fields = {"agency": request.agency, "application": request.number, "number": notice_number}
+    record_late_event(conn, case_id, "late_decision", "notice", notice_id, key, evidence_fields, now)
+
+
+def record_late_event(
+    conn: Connection,
+    case_id: int,
     task: str,
     subject_type: str,
     subject_id: int,
     key: str,
-    data: Mapping[str, str],
+    evidence_fields: Mapping[str, str],
     now: datetime,
 ) -> None:
     """Record a late decision once for a locked case (row id), and queue the task that reports it to customs.
 
     `task` is the name of this task, `subject_type` and `subject_id` its subject; nothing is recorded if a
-    task with the same `key` was queued before. `data` is the evidence.
+    task with the same `key` was queued before. `evidence_fields` is the evidence.
     """
-    if not enqueue_task(conn, task, subject_type, subject_id, key, now, case_id=case):
+    if not enqueue_task(conn, task, subject_type, subject_id, key, now, case_id=case_id):
         return
-    customs_notices.record_case_event(conn, case, "LATE_DECISION", now)
-    record_evidence(conn, "late_decision", "case", case, None, dict(data), now)
+    customs_notices.record_case_event(conn, case_id, "LATE_DECISION", now)
+    record_evidence(conn, "late_decision", "case", case_id, None, dict(evidence_fields), now)
 
 
-_SUBJECT: Final = "requirement_result"
+_RESULT_SUBJECT_TYPE: Final = "requirement_result"
 
 
-def record_late_result(conn: Connection, case: int, result_id: int, now: datetime) -> None:
+def record_late_result(conn: Connection, case_id: int, result_id: int, now: datetime) -> None:
     """Record that a result (row id) decides about a locked case that is cleared.
 
     Its children check this for themselves when this is committed.
     """
-    if is_cleared(conn, case):
-        _record_result_notice(conn, case, requirement_results.list_results_of_notice(conn, result_id), now)
-    queue_children(conn, case, _SUBJECT, result_id, now, "late_result_inherited")
+    if is_case_cleared(conn, case_id):
+        _record_late_result_notice(
+            conn, case_id, requirement_results.list_results_of_notice(conn, result_id), now
+        )
+    queue_child_checks(conn, case_id, _RESULT_SUBJECT_TYPE, result_id, now, "late_result_inherited")
 
 
-def record_results_since(conn: Connection, case: int, cleared_at: datetime, now: datetime) -> None:
+def record_results_since(conn: Connection, case_id: int, cleared_at: datetime, now: datetime) -> None:
     """Record the results without application that agencies issued between a clearance and its arrival.
 
-    `case` is a row id, `cleared_at` the time of clearance, `now` that of its arrival.
+    `case_id` is a row id, `cleared_at` the time of clearance, `now` that of its arrival.
     """
-    if not item_releases.may_have_outside_decisions(conn, case):
+    if not item_releases.may_have_outside_decisions(conn, case_id):
         return
-    used = {use.requirement_id for owner in (case, *list_cases_above(conn, case))
+    used = {use.requirement_id for owner in (case_id, *list_cases_above(conn, case_id))
             for use in list_counting_uses(conn, owner)}  # fmt: skip
-    since: dict[tuple[int, str], list[ResultOfRequirementRow]] = {}
+    late_rows_by_notice: dict[tuple[int, str], list[ResultOfRequirementRow]] = {}
     for row in requirement_results.list_results(conn, used):
         if row.issued_at > cleared_at:
-            since.setdefault((row.requirement_id, row.notice_no), []).append(row)
-    for rows in since.values():
-        _record_result_notice(conn, case, rows, now)
+            late_rows_by_notice.setdefault((row.requirement_id, row.notice_no), []).append(row)
+    for rows in late_rows_by_notice.values():
+        _record_late_result_notice(conn, case_id, rows, now)
 
 
-def _record_result_notice(
-    conn: Connection, case: int, rows: Sequence[ResultOfRequirementRow], now: datetime
+def _record_late_result_notice(
+    conn: Connection, case_id: int, result_rows: Sequence[ResultOfRequirementRow], now: datetime
 ) -> None:
     """Record the decisions of one notice for a locked case, where they are about an item of it."""
-    first = rows[0]
-    if not _list_subjects(conn, case, first.requirement_id, {row.law for row in rows}):
+    first = result_rows[0]
+    if not _list_requirement_subjects(conn, case_id, first.requirement_id, {row.law for row in result_rows}):
         return
-    data = {"agency": first.agency, "requirement": first.number, "number": first.notice_no}
-    key = f"late_result:{first.id}:{case}"
-    record_late_news(conn, case, "late_result", _SUBJECT, int(first.id), key, data, now)
+    evidence_fields = {"agency": first.agency, "requirement": first.number, "number": first.notice_no}
+    key = f"late_result:{first.id}:{case_id}"
+    record_late_event(
+        conn, case_id, "late_result", _RESULT_SUBJECT_TYPE, int(first.id), key, evidence_fields, now
+    )
 
 
-def _list_subjects(
-    conn: Connection, case: int, requirement: int, laws: Collection[str]
+def _list_requirement_subjects(
+    conn: Connection, case_id: int, requirement_id: int, laws: Collection[str]
 ) -> set[tuple[int, str]]:
     """Return the items that use a requirement, in a case or in one above it, each with these laws."""
     inherited: set[tuple[int, str]] = set()
-    for owner in (case, *list_cases_above(conn, case)):
+    for owner in (case_id, *list_cases_above(conn, case_id)):
         items = {
-            int(use.item) for use in list_counting_uses(conn, owner) if use.requirement_id == requirement
+            int(use.item) for use in list_counting_uses(conn, owner) if use.requirement_id == requirement_id
         }
         subjects = {(item, law) for item in items for law in laws}
-        inherited |= select_inherited_subjects(conn, case, owner, subjects)
+        inherited |= select_inherited_subjects(conn, case_id, owner, subjects)
     return inherited
 
 
-def list_told_results(conn: Connection, case: int, result_id: int, units: UnitTable) -> list[Decision]:
+def list_decisions_to_report(
+    conn: Connection, case_id: int, result_id: int, units: UnitTable
+) -> list[Decision]:
     """Return the decisions that count for the items of a case (row id) under the laws of a result (row id).
 
     Empty if later notices have replaced the result.
@@ -234,28 +256,31 @@ def list_told_results(conn: Connection, case: int, result_id: int, units: UnitTa
         for result in select_current_results(load_requirement_results(conn, [first.requirement_id]))
         if result.notice_number == first.notice_no
     }
-    subjects = _list_subjects(conn, case, first.requirement_id, current_by_law)
+    subjects = _list_requirement_subjects(conn, case_id, first.requirement_id, current_by_law)
     name = make_result_name(first.requirement_id, first.agency)
     counting = [
         ranked.decision
         if ranked.decision.decision is not DecisionCode.REJECTED
         else replace(ranked.decision, quantity=None, unit=None)
-        for ranked in list_told_decisions(select_current_decisions(list_outside_decisions(conn, case)), units)
+        for ranked in list_reported_decisions(
+            select_current_decisions(list_outside_decisions(conn, case_id)), units
+        )
         if f"{ranked.request}:".startswith(f"{name}:")
         and (ranked.decision.item, ranked.decision.law) in subjects
     ]
-    unsaid = subjects - {(decision.item, decision.law) for decision in counting}
+    undecided_subjects = subjects - {(decision.item, decision.law) for decision in counting}
     counting += [
-        replace(current_by_law[law], item=item, quantity=None, unit=None) for item, law in sorted(unsaid)
+        replace(current_by_law[law], item=item, quantity=None, unit=None)
+        for item, law in sorted(undecided_subjects)
     ]
     return counting
 
 
 _ACTOR: Final = "customs"
-_RESULTS: Final = {"cleared": "clear", "refused": "refuse", "cancelled": "cancel"}
-_ANSWERS: Final = {"accepted": "accept", "error": "report_error"}
+_RESULT_EVENTS: Final = {"cleared": "clear", "refused": "refuse", "cancelled": "cancel"}
+_ANSWER_EVENTS: Final = {"accepted": "accept", "error": "report_error"}
 #: The event for the software of parties in the feed of events.
-_EVENTS: Final = {
+_FEED_EVENTS: Final = {
     "accepted": "CUSTOMS_ACCEPTED",
     "error": "CUSTOMS_ERROR",
     "cleared": "CLEARED",
@@ -268,47 +293,47 @@ def record_customs_notice(
     conn: Connection,
     case: CaseRow,
     notice: CustomsNotice,
-    kind: str,
-    digest: str,
-    signer: Mapping[str, str | None],
+    notice_kind: str,
+    envelope_digest: str,
+    signer_fields: Mapping[str, str | None],
     now: datetime,
-    delivery: int | None = None,
+    delivery_id: int | None = None,
 ) -> bool:
     """Store a notice of customs about a locked case; return False, and change nothing, for a repeat.
 
-    `kind` is the meaning of its code, `digest` that of the signed octets, `signer` says who signed them,
-    `delivery` is the hub's call that it answers. Raises GW702 when its number was used for other content,
-    GW719 when it was issued more than a day ahead, or before its case.
+    `notice_kind` is the meaning of its code, `envelope_digest` that of the signed octets, `signer_fields`
+    says who signed them, `delivery_id` is the hub's call that it answers. Raises GW702 when its number was
+    used for other content, GW719 when it was issued more than a day ahead, or before its case.
     """
     check_issue_time(notice.issued_at, now)
-    new = NewCustomsNotice(
+    new_notice = NewCustomsNotice(
         case.id,
         notice.number,
         notice.code,
-        kind,
+        notice_kind,
         notice.issued_at.astimezone(UTC),
         _describe_content(notice),
-        delivery,
+        delivery_id,
     )
-    stored = customs_notices.insert_notice(conn, new, now)
-    if stored is None:
+    notice_id = customs_notices.insert_notice(conn, new_notice, now)
+    if notice_id is None:
         return False
     check_issued_after_opening(notice.issued_at, case.opened_at)
-    events = _RESULTS if kind in _RESULTS else _ANSWERS
+    events = _RESULT_EVENTS if notice_kind in _RESULT_EVENTS else _ANSWER_EVENTS
     case_notices = customs_notices.list_by_case(conn, case.id)
-    if find_leading_notice(case_notices, frozenset(events)) == stored:
-        step = StateEvent(events[kind], now, _ACTOR, f"{notice.code} {notice.number}"[:100])
+    if find_leading_notice(case_notices, frozenset(events)) == notice_id:
+        step = StateEvent(events[notice_kind], now, _ACTOR, f"{notice.code} {notice.number}"[:100])
         customs_notices.apply_event(conn, case.id, step)
-    customs_notices.record_case_event(conn, case.id, _EVENTS[kind], now)
-    data = {"number": notice.number, "code": notice.code, "delivery": delivery, **signer}
-    record_evidence(conn, "customs_notice", "case", case.id, digest, data, now)
-    if kind != "accepted":
-        key = f"customs_notice:{stored}"
-        enqueue_task(conn, "customs_notice", "customs_notice", stored, key, now, case_id=case.id)
+    customs_notices.record_case_event(conn, case.id, _FEED_EVENTS[notice_kind], now)
+    data = {"number": notice.number, "code": notice.code, "delivery": delivery_id, **signer_fields}
+    record_evidence(conn, "customs_notice", "case", case.id, envelope_digest, data, now)
+    if notice_kind != "accepted":
+        key = f"customs_notice:{notice_id}"
+        enqueue_task(conn, "customs_notice", "customs_notice", notice_id, key, now, case_id=case.id)
     # Another result may have overtaken this one: nothing is late for goods that are not cleared.
-    if kind == "cleared" and is_cleared(conn, case.id):
-        record_decisions_since(conn, case, new.issued_at, now)
-        record_results_since(conn, case.id, new.issued_at, now)
+    if notice_kind == "cleared" and is_case_cleared(conn, case.id):
+        record_decisions_since(conn, case, new_notice.issued_at, now)
+        record_results_since(conn, case.id, new_notice.issued_at, now)
     return True
 
 
@@ -318,9 +343,9 @@ def find_leading_notice(candidates: Sequence[CustomsNoticeRow], kinds: frozenset
     return None if not matching else int(max(matching, key=lambda row: (row.issued_at, row.number)).id)
 
 
-def find_leading_result(conn: Connection, case: int) -> int | None:
+def find_leading_result(conn: Connection, case_id: int) -> int | None:
     """Return the id of the result of clearance that counts; None before the first."""
-    return find_leading_notice(customs_notices.list_by_case(conn, case), frozenset(_RESULTS))
+    return find_leading_notice(customs_notices.list_by_case(conn, case_id), frozenset(_RESULT_EVENTS))
 
 
 def _describe_content(notice: CustomsNotice) -> dict[str, Any]:

@@ -47,19 +47,21 @@ class ActiveTimetable:
         self._test_editions = test_editions
         self._cached: tuple[int, Timetable] | None = None
 
-    def read_timetable(self, conn: Connection, mark: int | None = None) -> Timetable:
+    def read_timetable(self, conn: Connection, calendar_mark: int | None = None) -> Timetable:
         """Return the timetable in force; raise GW709 for a stored file that this version cannot read.
 
-        `mark` is that of the stored editions, where the caller has just read it.
+        `calendar_mark` is that of the stored editions, where the caller has just read it.
         """
-        mark = dated_editions.read_calendar_mark(conn) if mark is None else mark
+        calendar_mark = (
+            dated_editions.read_calendar_edition_count(conn) if calendar_mark is None else calendar_mark
+        )
         cached = self._cached
-        if cached is None or cached[0] != mark:
-            editions = read_editions(dated_editions.list_calendar_contents(conn)) if mark else ()
+        if cached is None or cached[0] != calendar_mark:
+            editions = read_editions(dated_editions.list_calendar_contents(conn)) if calendar_mark else ()
             counting = [
                 edition for edition in (*_read_shipped_editions(), *editions) if self._counts(edition)
             ]
-            cached = self._cached = (mark, make_timetable(counting))
+            cached = self._cached = (calendar_mark, make_timetable(counting))
         return cached[1]
 
     def _counts(self, edition: CalendarEdition | TermEdition) -> bool:

@@ -64,7 +64,7 @@ from gateway.store import (
 _CLOCKWORK: Final = "clockwork"
 
 
-def tell_overdue(
+def mark_deadline_overdue(
     conn: Connection,
     case: CaseRow,
     request: AgencyRequestRow,
@@ -80,10 +80,10 @@ def tell_overdue(
     transitions.record_events(conn, "request", [(request.id, f"OVERDUE {row.kind}")], now)
     data = {"agency": request.agency, "kind": row.kind, "due": row.due_at.isoformat(), "cause": row.cause}
     record_evidence(conn, "overdue", "request", request.id, None, data, now)
-    _tell_applicant(conn, row, "overdue", now)
+    _queue_applicant_notice(conn, row, "overdue", now)
 
 
-def tell_reminder(conn: Connection, row: DeadlineRow, now: datetime) -> None:
+def send_deadline_reminder(conn: Connection, row: DeadlineRow, now: datetime) -> None:
     """Send a reminder of a deadline once: to the applicant by a Notice, to an agency by an event alone."""
     assert row.due_at is not None, "a reminder is sent before a due time"
     values: dict[str, Any] = {"reminded_at": now, "next_at": row.due_at}
@@ -93,10 +93,10 @@ def tell_reminder(conn: Connection, row: DeadlineRow, now: datetime) -> None:
     agency = "" if request is None else request.agency
     data = {"agency": agency, "kind": row.kind, "due": row.due_at.isoformat(), "cause": row.cause}
     record_evidence(conn, "reminded", "request", row.request_id, None, data, now)
-    _tell_applicant(conn, row, "reminder", now)
+    _queue_applicant_notice(conn, row, "reminder", now)
 
 
-def _tell_applicant(
+def _queue_applicant_notice(
     conn: Connection, row: DeadlineRow | LiveDeadlineRow, occasion: str, now: datetime
 ) -> None:
     """Queue the Notice to the applicant where the applicant has to act."""
@@ -106,7 +106,11 @@ def _tell_applicant(
 
 
 #: The kind of deadline by the event with which an agency makes a demand.
-_DEMANDED: Final = {"ask": DeadlineKind.ANSWER, "fee": DeadlineKind.PAY, "inspect": DeadlineKind.INSPECT}
+_KINDS_BY_DEMAND_EVENT: Final = {
+    "ask": DeadlineKind.ANSWER,
+    "fee": DeadlineKind.PAY,
+    "inspect": DeadlineKind.INSPECT,
+}
 #: The events with which an agency makes a demand on the applicant.
 _APPLICANT_ACTS: Final = frozenset({"ask", "fee"})
 _ACTOR: Final = "deadlines"
@@ -114,7 +118,7 @@ _FEE_OPEN: Final = ("LEVIED", "ORDERED")
 _LAST_SECOND: Final = time(23, 59, 59)
 #: The kinds by their stored names.
 _KINDS: Final = {kind.value: kind for kind in DeadlineKind}
-_RUNNING: Final = ("OPENED", "IN_PROGRESS")
+_RUNNING_CASE_STATES: Final = ("OPENED", "IN_PROGRESS")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -126,7 +130,7 @@ class _Obligation:
 
 
 @dataclass(frozen=True, slots=True)
-class _Settling:
+class _CaseSettlement:
     """One case that is settled: its row, the timetable, and the times that count."""
 
     hub: Hub
@@ -134,11 +138,11 @@ class _Settling:
     timetable: Timetable
     now: datetime
     done_at: datetime
-    restarted: Collection[str]
+    restarted_numbers: Collection[str]
     #: What ends, by its last state: those of one state are changed together.
-    ended: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
+    ended_ids_by_state: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     #: Until when the one who holds a request (row id) has to act, where that is another time now.
-    due: dict[int, datetime | None] = field(default_factory=dict)
+    due_times_by_request: dict[int, datetime | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +151,7 @@ class _AskedRequest:
 
     row: RequestWithFeesRow
     demands: OpenDemands
-    levied: Sequence[FeeRow]
+    levied_fees: Sequence[FeeRow]
 
 
 def settle_deadlines(
@@ -157,17 +161,17 @@ def settle_deadlines(
     now: datetime,
     *,
     done_at: datetime | None = None,
-    restarted: Collection[str] = (),
+    restarted_numbers: Collection[str] = (),
 ) -> None:
     """Settle the states of the requests of a locked case, and begin and end its deadlines.
 
     `done_at` is when the applicant met its obligation, if that was before `now`: a supplement counts from its
-    receipt. The terms of the applications `restarted` (numbers) begin now, even if they began before.
+    receipt. The terms of the applications `restarted_numbers` (numbers) begin now, even if they began before.
     """
     case = cases.lock_case(conn, case_id)
     live = deadlines.list_live(conn, case_id)
     timetable = hub.timetable.read_timetable(conn, live[0].mark if live else None)
-    settling = _Settling(hub, case, timetable, now, done_at or now, restarted)
+    settlement = _CaseSettlement(hub, case, timetable, now, done_at or now, restarted_numbers)
     new: list[NewDeadline] = []
     for stored_request in agency_requests.list_by_case(conn, case_id):
         own_deadlines = [row for row in live if row.request_id == stored_request.id]
@@ -177,11 +181,13 @@ def settle_deadlines(
         asks_money = stored_request.open_fees or [
             row for row in own_deadlines if row.kind == DeadlineKind.PAY or row.held_at
         ]
-        levied = fees.list_by_request(conn, stored_request.id) if asks_money else ()
+        levied_fees = fees.list_by_request(conn, stored_request.id) if asks_money else ()
         demands = read_demands(stored_request)
-        request = _settle_state(conn, stored_request, demands, levied, now)
-        new += _settle_request(conn, settling, _AskedRequest(request, demands, levied), own_deadlines)
-    deadlines.settle_times(conn, settling.ended, settling.due, now)
+        request = _settle_state(conn, stored_request, demands, levied_fees, now)
+        new += _settle_request(conn, settlement, _AskedRequest(request, demands, levied_fees), own_deadlines)
+    deadlines.end_deadlines_and_set_due_times(
+        conn, settlement.ended_ids_by_state, settlement.due_times_by_request, now
+    )
     deadlines.insert_deadlines(conn, new)
 
 
@@ -195,15 +201,15 @@ def _settle_state(
     conn: Connection,
     request: RequestWithFeesRow,
     demands: OpenDemands,
-    levied: Sequence[FeeRow],
+    levied_fees: Sequence[FeeRow],
     now: datetime,
 ) -> RequestWithFeesRow:
     """Move a request to the state that its open demands and fees call for; return its current row."""
-    if levied and any(fee.gate == "forwarding" and fee.state in _FEE_OPEN for fee in levied):
+    if levied_fees and any(fee.gate == "forwarding" and fee.state in _FEE_OPEN for fee in levied_fees):
         return request
-    event = find_demanded_event(request.state, demands, list_open_levies(levied) if levied else ())
+    event = find_demanded_event(request.state, demands, list_open_levies(levied_fees) if levied_fees else ())
     # Demands of early versions of 0.1.0 are stored only as the state of the request.
-    if event is None or (request.demands is None and not levied):
+    if event is None or (request.demands is None and not levied_fees):
         return request
     agency_requests.apply_event(conn, request.id, StateEvent(event, now, _ACTOR))
     requests = agency_requests.list_by_case(conn, request.case_id)
@@ -211,38 +217,43 @@ def _settle_state(
 
 
 def _settle_request(
-    conn: Connection, settling: _Settling, asked_request: _AskedRequest, live: Sequence[LiveDeadlineRow]
+    conn: Connection,
+    settlement: _CaseSettlement,
+    asked_request: _AskedRequest,
+    live: Sequence[LiveDeadlineRow],
 ) -> list[NewDeadline]:
     """Settle one request; return the deadlines that begin."""
-    request, levied = asked_request.row, asked_request.levied
-    obligations = _list_owed(settling, asked_request)
-    restarted = request.number in settling.restarted
+    request, levied_fees = asked_request.row, asked_request.levied_fees
+    obligations = _list_obligations(settlement, asked_request)
+    is_restarted = request.number in settlement.restarted_numbers
     kept_times: dict[_Obligation, datetime | None] = {}
     for row in live:
-        kind, fee = _KINDS[row.kind], _find_fee(row, levied) if levied else None
+        kind, fee = _KINDS[row.kind], _find_fee(row, levied_fees) if levied_fees else None
         key = _Obligation(kind, row.cause if fee is None else fee.number)
         # The deadline of a fee stays the same after an amendment.
-        if key in obligations and key not in kept_times and (fee is not None or not restarted):
-            kept_times[key] = _keep_deadline(conn, settling, asked_request, row, obligations[key])
+        if key in obligations and key not in kept_times and (fee is not None or not is_restarted):
+            kept_times[key] = _update_owed_deadline(conn, settlement, asked_request, row, obligations[key])
         else:
-            replaced = restarted or any(kind is obligation.kind for obligation in obligations)
-            _end_deadline(conn, settling, asked_request, row, replaced=replaced, fee=fee)
+            is_replaced = is_restarted or any(kind is obligation.kind for obligation in obligations)
+            _end_deadline(conn, settlement, asked_request, row, is_replaced=is_replaced, fee=fee)
     new = [
         new_deadline
         for key in sorted([obligation for obligation in obligations if obligation not in kept_times])
-        if _may_begin(conn, request, key.kind, restarted=restarted)
-        if (new_deadline := _make_deadline(settling, asked_request, key, obligations[key])) is not None
+        if _may_begin(conn, request, key.kind, is_restarted=is_restarted)
+        if (new_deadline := _make_deadline(settlement, asked_request, key, obligations[key])) is not None
     ]
     times = kept_times | {
         _Obligation(DeadlineKind(deadline.kind), deadline.cause): deadline.due_at
         for deadline in new
         if deadline.state != "HELD"
     }
-    _choose_due_time(settling, request, times)
+    _store_request_due_time(settlement, request, times)
     return new
 
 
-def _may_begin(conn: Connection, request: RequestWithFeesRow, kind: DeadlineKind, *, restarted: bool) -> bool:
+def _may_begin(
+    conn: Connection, request: RequestWithFeesRow, kind: DeadlineKind, *, is_restarted: bool
+) -> bool:
     """Return whether a deadline may begin now.
 
     A fee that is levied while an agency is asked whether it cancels becomes payable only if the application
@@ -252,9 +263,9 @@ def _may_begin(conn: Connection, request: RequestWithFeesRow, kind: DeadlineKind
     if kind is DeadlineKind.PAY:
         return not is_cancellation_open(request)
     return (
-        restarted
+        is_restarted
         or kind is not DeadlineKind.ACKNOWLEDGE
-        or not deadlines.has_begun(conn, request.id, kind.value)
+        or not deadlines.has_deadline_begun(conn, request.id, kind.value)
     )
 
 
@@ -265,7 +276,9 @@ def _find_fee(row: LiveDeadlineRow, levied: Sequence[FeeRow]) -> FeeRow | None:
     return next((fee for fee in levied if fee.number == row.cause), None)
 
 
-def _list_owed(settling: _Settling, asked_request: _AskedRequest) -> dict[_Obligation, datetime | None]:
+def _list_obligations(
+    settlement: _CaseSettlement, asked_request: _AskedRequest
+) -> dict[_Obligation, datetime | None]:
     """Return the obligations about a request, each with the time that its notice or its fee states.
 
     Every open fee is an obligation, in any state of the request. While the agency is asked to cancel the
@@ -274,11 +287,11 @@ def _list_owed(settling: _Settling, asked_request: _AskedRequest) -> dict[_Oblig
     request = asked_request.row
     obligations: dict[_Obligation, datetime | None] = {
         _Obligation(DeadlineKind.PAY, fee.number): fee.due_at
-        or find_end_of_day(fee.due_on, settling.hub.zone)
-        for fee in asked_request.levied
+        or find_end_of_day(fee.due_on, settlement.hub.zone)
+        for fee in asked_request.levied_fees
         if fee.state in _FEE_OPEN
     }
-    if settling.case.state not in _RUNNING or is_cancellation_open(request):
+    if settlement.case.state not in _RUNNING_CASE_STATES or is_cancellation_open(request):
         return obligations
     kinds = list_agency_deadline_kinds(request.state, is_acknowledged=request.receipt_number is not None)
     for kind in kinds:
@@ -286,7 +299,8 @@ def _list_owed(settling: _Settling, asked_request: _AskedRequest) -> dict[_Oblig
     if kinds and asked_request.demands.by_event:
         demands = asked_request.demands.by_event.items()
         obligations |= {
-            _Obligation(_DEMANDED[event], demand.number): demand.deadline for event, demand in demands
+            _Obligation(_KINDS_BY_DEMAND_EVENT[event], demand.number): demand.deadline
+            for event, demand in demands
         }
     return obligations
 
@@ -301,45 +315,56 @@ def find_end_of_day(day: date | None, zone: tzinfo) -> datetime | None:
 
 def _end_deadline(
     conn: Connection,
-    settling: _Settling,
+    settlement: _CaseSettlement,
     asked_request: _AskedRequest,
     row: LiveDeadlineRow,
     *,
-    replaced: bool,
+    is_replaced: bool,
     fee: FeeRow | None,
 ) -> None:
+    """End the deadline `row` of a request: as met, late, or cancelled.
+
+    With `is_replaced` another deadline follows it. `fee` is the fee that it is about, or None. A late one is
+    reported as overdue, if it has not been, and recorded as evidence.
+    """
     request = asked_request.row
-    done_at = settling.done_at if fee is None else _find_payment_time(settling, fee)
-    due_at = row.due_at if row.held_at is None else _end_hold(conn, settling, asked_request, row)
-    late = due_at is not None and done_at > due_at
-    paid = None if fee is None else _is_paid(fee)
-    state = choose_ended_state(_KINDS[row.kind], request.state, is_late=late, is_paid=paid)
-    withdrawn = settling.case.state not in (*_RUNNING, "DECIDED", "CLOSED") or is_cancellation_open(request)
-    if fee is None and (replaced or withdrawn):
+    done_at = settlement.done_at if fee is None else _find_payment_time(settlement, fee)
+    due_at = row.due_at if row.held_at is None else _end_hold(conn, settlement, asked_request, row)
+    is_late = due_at is not None and done_at > due_at
+    is_paid = None if fee is None else _is_paid(fee)
+    state = choose_ended_state(_KINDS[row.kind], request.state, is_late=is_late, is_paid=is_paid)
+    is_withdrawn = settlement.case.state not in (
+        *_RUNNING_CASE_STATES,
+        "DECIDED",
+        "CLOSED",
+    ) or is_cancellation_open(request)
+    if fee is None and (is_replaced or is_withdrawn):
         state = DeadlineState.CANCELLED
     if state is DeadlineState.LATE and row.state == DeadlineState.OPEN:
         # No other step came first: an overdue deadline is reported even if it is met in the same instant.
-        tell_overdue(conn, settling.case, request, row, settling.now)
-    settling.ended[state.value].append(row.id)
+        mark_deadline_overdue(conn, settlement.case, request, row, settlement.now)
+    settlement.ended_ids_by_state[state.value].append(row.id)
     if state is DeadlineState.LATE and due_at is not None:
         data = {"kind": row.kind, "due": due_at.isoformat(), "done": done_at.isoformat()}
-        record_evidence(conn, "late", "request", request.id, None, data, settling.now)
+        record_evidence(conn, "late", "request", request.id, None, data, settlement.now)
 
 
 def _end_hold(
-    conn: Connection, settling: _Settling, asked_request: _AskedRequest, row: LiveDeadlineRow
+    conn: Connection, settlement: _CaseSettlement, asked_request: _AskedRequest, row: LiveDeadlineRow
 ) -> datetime | None:
     """Return the due time of a held deadline that ends before the applicant has acted; None if unknown."""
     acts = _list_applicant_acts(asked_request)
-    acted = _restore_held_times(row).follow(
+    acted = _restore_held_times(row).update_open_causes(
         (),
-        settling.now,
-        lambda cause: settling.now if cause in acts else _find_done_time(settling, asked_request, cause),
+        settlement.now,
+        lambda cause: settlement.now if cause in acts else _find_done_time(settlement, asked_request, cause),
     )
-    times = extend_due_times(settling.timetable, _make_term(asked_request, row), acted)
+    times = extend_due_times(settlement.timetable, _make_term(asked_request, row), acted)
     if times is None:
         return None
-    deadlines.change_deadline(conn, row.id, {**_make_values(times), "state": row.state, "next_at": None})
+    deadlines.change_deadline(
+        conn, row.id, {**_make_deadline_columns(times), "state": row.state, "next_at": None}
+    )
     return times.due_at
 
 
@@ -348,61 +373,70 @@ def _is_paid(fee: FeeRow) -> bool:
     return fee.paid_at is not None or fee.state == "CONFIRMED"
 
 
-def _find_payment_time(settling: _Settling, fee: FeeRow) -> datetime:
+def _find_payment_time(settlement: _CaseSettlement, fee: FeeRow) -> datetime:
     """Return when a fee was paid; for one paid elsewhere or not owed any more, when this was reported."""
     ended_at = fee.paid_at or fee.ended_at
     # This may be before the levy: the clock of the agency may be ahead of that of the provider.
-    return settling.done_at if ended_at is None else min(ended_at, settling.now)
+    return settlement.done_at if ended_at is None else min(ended_at, settlement.now)
 
 
-def _keep_deadline(
+def _update_owed_deadline(
     conn: Connection,
-    settling: _Settling,
+    settlement: _CaseSettlement,
     asked_request: _AskedRequest,
     row: LiveDeadlineRow,
     stated_due: datetime | None,
 ) -> datetime | None:
     """Hold, resume or recompute a deadline that is still owed; return when it is due, None while held."""
     if row.kind == DeadlineKind.DECIDE and row.state != DeadlineState.OVERDUE:
-        return _keep_time_to_decide(conn, settling, asked_request, row)
+        return _update_decision_deadline(conn, settlement, asked_request, row)
     due_at: datetime | None = row.due_at
     if row.state != DeadlineState.UNKNOWN:
         return due_at
     # A calendar may have been loaded since.
-    times = compute_due_times(settling.timetable, _make_term(asked_request, row, stated_due))
+    times = compute_due_times(settlement.timetable, _make_term(asked_request, row, stated_due))
     if times is not None:
-        deadlines.change_deadline(conn, row.id, _make_values(times) | {"days": times.days})
+        deadlines.change_deadline(conn, row.id, _make_deadline_columns(times) | {"days": times.days})
     return None if times is None else times.due_at
 
 
-def _keep_time_to_decide(
-    conn: Connection, settling: _Settling, asked_request: _AskedRequest, row: LiveDeadlineRow
+def _update_decision_deadline(
+    conn: Connection, settlement: _CaseSettlement, asked_request: _AskedRequest, row: LiveDeadlineRow
 ) -> datetime | None:
     """Hold the time to decide while the applicant has to act, and let it go on; return when it is due."""
     due_at: datetime | None = row.due_at
-    acts = _list_applicant_acts(asked_request)
-    if row.state == DeadlineState.OPEN and not acts and row.held is None and row.held_at is None:
+    open_acts = _list_applicant_acts(asked_request)
+    if row.state == DeadlineState.OPEN and not open_acts and row.held is None and row.held_at is None:
         return due_at
-    before = _restore_held_times(row)
-    held = before.follow(acts, settling.now, lambda cause: _find_done_time(settling, asked_request, cause))
-    if row.state == DeadlineState.OPEN and not held:
+    stored_held_times = _restore_held_times(row)
+    held_times = stored_held_times.update_open_causes(
+        open_acts, settlement.now, lambda cause: _find_done_time(settlement, asked_request, cause)
+    )
+    if row.state == DeadlineState.OPEN and not held_times:
         return due_at
-    if held.open and due_at is not None:
-        if held != before:
-            values = {"state": "HELD", "held_at": held.started_at, "held": held.describe(), "next_at": None}
+    if held_times.open_since_by_cause and due_at is not None:
+        if held_times != stored_held_times:
+            values = {
+                "state": "HELD",
+                "held_at": held_times.started_at,
+                "held": held_times.describe(),
+                "next_at": None,
+            }
             deadlines.change_deadline(conn, row.id, values)
         return None
-    times = extend_due_times(settling.timetable, _make_term(asked_request, row), held)
+    times = extend_due_times(settlement.timetable, _make_term(asked_request, row), held_times)
     if times is None:
         return None
-    values = _make_values(times, held if held.open or times.problem else None)
+    values = _make_deadline_columns(
+        times, held_times if held_times.open_since_by_cause or times.problem else None
+    )
     deadlines.change_deadline(conn, row.id, values | {"days": times.days if row.days is None else row.days})
-    return None if held.open else times.due_at
+    return None if held_times.open_since_by_cause else times.due_at
 
 
 def _list_applicant_acts(asked_request: _AskedRequest) -> set[str]:
     """Return the demands and fees that the applicant has to answer or pay before the agency continues."""
-    fees_owed = {str(fee.number) for fee in asked_request.levied if fee.state in _FEE_OPEN}
+    fees_owed = {str(fee.number) for fee in asked_request.levied_fees if fee.state in _FEE_OPEN}
     return fees_owed | (_APPLICANT_ACTS & asked_request.demands.by_event.keys())
 
 
@@ -414,10 +448,10 @@ def _restore_held_times(row: LiveDeadlineRow) -> HeldTimes:
     return HeldTimes({} if row.held_at is None else {"": row.held_at}, due_at=row.due_at)
 
 
-def _find_done_time(settling: _Settling, asked_request: _AskedRequest, cause: str) -> datetime:
+def _find_done_time(settlement: _CaseSettlement, asked_request: _AskedRequest, cause: str) -> datetime:
     """Return when an obligation ended: the applicant met it, or the agency said that it is not owed."""
-    fee = next((levied_fee for levied_fee in asked_request.levied if levied_fee.number == cause), None)
-    return settling.done_at if fee is None else _find_payment_time(settling, fee)
+    fee = next((levied_fee for levied_fee in asked_request.levied_fees if levied_fee.number == cause), None)
+    return settlement.done_at if fee is None else _find_payment_time(settlement, fee)
 
 
 def _make_term(
@@ -427,45 +461,48 @@ def _make_term(
     return StartedTerm(request.agency, request.document, _KINDS[row.kind], row.started_at, stated_due)
 
 
-def _make_values(times: DueTimes, held: HeldTimes | None = None) -> dict[str, Any]:
-    """Return the columns of a deadline; `held` are the periods that its time does not have yet."""
+def _make_deadline_columns(times: DueTimes, held_times: HeldTimes | None = None) -> dict[str, Any]:
+    """Return the columns of a deadline; `held_times` are the periods that its time does not have yet."""
     values: dict[str, Any] = {**times.describe_state(), "held_at": None, "held": None}
-    if held:
-        values["held"] = replace(held, due_at=held.due_at or times.due_at).describe()
-    if held and held.open:
-        values |= {"held_at": held.started_at, "next_at": None}
+    if held_times:
+        values["held"] = replace(held_times, due_at=held_times.due_at or times.due_at).describe()
+    if held_times and held_times.open_since_by_cause:
+        values |= {"held_at": held_times.started_at, "next_at": None}
         values["state"] = "UNKNOWN" if times.problem else "HELD"
     return values
 
 
 def _make_deadline(
-    settling: _Settling, asked_request: _AskedRequest, obligation: _Obligation, stated_due: datetime | None
+    settlement: _CaseSettlement,
+    asked_request: _AskedRequest,
+    obligation: _Obligation,
+    stated_due: datetime | None,
 ) -> NewDeadline | None:
     """Return the deadline that begins; None if neither the timetable nor a notice gives it a time."""
     request, kind = asked_request.row, obligation.kind
-    term = StartedTerm(request.agency, request.document, kind, settling.now, stated_due)
-    times = compute_due_times(settling.timetable, term)
+    term = StartedTerm(request.agency, request.document, kind, settlement.now, stated_due)
+    times = compute_due_times(settlement.timetable, term)
     if times is None:
         return None
     acts = _list_applicant_acts(asked_request) if kind is DeadlineKind.DECIDE else ()
-    held = HeldTimes(dict.fromkeys(sorted(acts), settling.now))
+    held = HeldTimes(dict.fromkeys(sorted(acts), settlement.now))
     return NewDeadline(
-        case_id=settling.case.id,
+        case_id=settlement.case.id,
         request_id=request.id,
         kind=kind.value,
         cause=obligation.cause,
-        started_at=settling.now,
+        started_at=settlement.now,
         days=times.days,
-        **_make_values(times, held),
+        **_make_deadline_columns(times, held),
     )
 
 
-def _choose_due_time(
-    settling: _Settling, request: RequestWithFeesRow, times: dict[_Obligation, datetime | None]
+def _store_request_due_time(
+    settlement: _CaseSettlement, request: RequestWithFeesRow, times: dict[_Obligation, datetime | None]
 ) -> None:
     """Store the due time of the party that holds the request; demands of its agency come first."""
-    owes = bool(request.open_fees) and not is_cancellation_open(request)
-    asked_kind = find_interim_deadline_kind(request.state, owes_fee=owes)
+    owes_fee = bool(request.open_fees) and not is_cancellation_open(request)
+    asked_kind = find_interim_deadline_kind(request.state, owes_fee=owes_fee)
     asked_times = (
         []
         if asked_kind is None
@@ -476,4 +513,4 @@ def _choose_due_time(
     ]
     due = min(filter(None, candidates), default=None)
     if request.due_at != due:
-        settling.due[int(request.id)] = due
+        settlement.due_times_by_request[int(request.id)] = due

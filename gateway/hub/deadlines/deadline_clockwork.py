@@ -16,7 +16,11 @@ from lxml import etree
 
 from gateway.cases import DeadlineState, make_reminder_document
 from gateway.errors import GatewayError, raise_resource_problem
-from gateway.hub.deadlines.case_deadlines import settle_deadlines, tell_overdue, tell_reminder
+from gateway.hub.deadlines.case_deadlines import (
+    mark_deadline_overdue,
+    send_deadline_reminder,
+    settle_deadlines,
+)
 from gateway.hub.hub import Hub
 from gateway.hub.intake.message_order import give_up_expired_messages
 from gateway.hub.node_upkeep import run_upkeep_steps
@@ -42,54 +46,58 @@ _BATCH: Final = 100
 _log = logging.getLogger(__name__)
 
 
-def run_clockwork(hub: Hub) -> int:
+def fire_due_deadlines(hub: Hub) -> int:
     """Fire the deadlines that are due, at most a hundred; return how many were checked."""
     with read_transaction(hub.engine) as conn:
         due = deadlines.list_due(conn, hub.clock(), _BATCH)
     for deadline in due:
-        _try_to_fire(hub, deadline.id, deadline.case_id)
+        _fire_or_log_deadline(hub, deadline.id, deadline.case_id)
     return len(due)
 
 
-def _try_to_fire(hub: Hub, deadline: int, case_id: int) -> None:
+def _fire_or_log_deadline(hub: Hub, deadline_id: int, case_id: int) -> None:
     """Fire a deadline; log an error of its case or of its calendar.
 
     Raises GW806, which concerns every case: the database is not reached, or a disk is full.
     """
     try:
-        _fire_deadline(hub, deadline, case_id)
+        _fire_deadline(hub, deadline_id, case_id)
     except GatewayError as refused:
         raise_resource_problem(refused)
-        _log.warning("the deadline waits: %s", refused, extra={"deadline": deadline, "case_id": case_id})
+        _log.warning("the deadline waits: %s", refused, extra={"deadline": deadline_id, "case_id": case_id})
     except Exception as mistake:
         raise_resource_problem(mistake)
         _log.exception(
             "the deadline cannot be settled; it is tried again",
-            extra={"deadline": deadline, "case_id": case_id},
+            extra={"deadline": deadline_id, "case_id": case_id},
         )
 
 
-def _fire_deadline(hub: Hub, deadline: int, case_id: int) -> None:
+def _fire_deadline(hub: Hub, deadline_id: int, case_id: int) -> None:
+    """Settle the deadlines of a case (row id), then send the reminder of one, or report it as overdue.
+
+    Nothing is sent if the deadline has ended or been moved since, is held, or has no due time.
+    """
     with write_transaction(hub.engine, "deadlines.fired") as conn:
         case = cases.lock_case(conn, case_id)
         now = hub.clock()
         settle_deadlines(conn, hub, case_id, now)
-        row = deadlines.find_by_id(conn, deadline)
+        row = deadlines.find_by_id(conn, deadline_id)
         if row is None or row.next_at is None or row.next_at >= now:
             return
         if row.due_at is None or row.state == DeadlineState.HELD:
             # Its calendar still does not know the day, and it is checked again when one is loaded; or
             # the applicant still has to act.
-            deadlines.change_deadline(conn, deadline, {"next_at": None})
+            deadlines.change_deadline(conn, deadline_id, {"next_at": None})
             return
         request = agency_requests.find_by_id(conn, row.request_id)
         if row.due_at < now and request is not None:
-            tell_overdue(conn, case, request, row, now)
+            mark_deadline_overdue(conn, case, request, row, now)
         elif row.reminded_at is None and row.remind_at is not None:
-            tell_reminder(conn, row, now)
+            send_deadline_reminder(conn, row, now)
         else:
             # It was reminded of before its time went on.
-            deadlines.change_deadline(conn, deadline, {"next_at": row.due_at})
+            deadlines.change_deadline(conn, deadline_id, {"next_at": row.due_at})
 
 
 def settle_after_act(hub: Hub, case: int, acted_at: str, end_lease: FinishLease) -> None:
@@ -107,26 +115,32 @@ _SENTENCES: Final = {
 }
 
 
-def send_deadline_notice(hub: Hub, deadline: int, occasion: str, end_lease: FinishLease) -> None:
+def send_deadline_notice(hub: Hub, deadline_id: int, occasion: str, end_lease: FinishLease) -> None:
     """Send the applicant a Notice about a deadline (`occasion`: reminder, overdue) that has not ended."""
     now = hub.clock()
     with read_transaction(hub.engine) as conn:
-        row = require_row(deadlines.find_by_id(conn, deadline), f"deadline {deadline}")
+        row = require_row(deadlines.find_by_id(conn, deadline_id), f"deadline {deadline_id}")
         found_request = agency_requests.find_by_id(conn, row.request_id)
-    request = require_row(found_request, f"the request of deadline {deadline}")
-    facts = load_case_snapshot(hub, row.case_id)
-    document = None if row.ended_at is not None else _make_document(facts, request, row, occasion, now)
-    send_notice(hub, "deadlines.notice", facts, document, f"{occasion}:{deadline}", now, end_lease)
+    request = require_row(found_request, f"the request of deadline {deadline_id}")
+    case_snapshot = load_case_snapshot(hub, row.case_id)
+    document = (
+        None if row.ended_at is not None else _make_document(case_snapshot, request, row, occasion, now)
+    )
+    send_notice(hub, "deadlines.notice", case_snapshot, document, f"{occasion}:{deadline_id}", now, end_lease)
 
 
 def _make_document(
-    facts: CaseSnapshot, request: AgencyRequestRow, row: DeadlineRow, occasion: str, now: datetime
+    case_snapshot: CaseSnapshot, request: AgencyRequestRow, row: DeadlineRow, occasion: str, now: datetime
 ) -> etree._Element:
+    """Return the unsigned Notice to the applicant about the deadline `row`, with its due time.
+
+    `occasion` is `reminder` or `overdue`.
+    """
     state = make_request_state(request)
     assert row.due_at is not None, "a message about a deadline names its due time"
     due = row.due_at.isoformat(timespec="minutes")
     text = _SENTENCES[row.kind, occasion].format(agency=request.agency, due=due)
-    return make_reminder_document(make_case_header(facts, now), state, text, row.due_at)
+    return make_reminder_document(make_case_header(case_snapshot, now), state, text, row.due_at)
 
 
 def maintain_hub(hub: Hub) -> None:
@@ -135,4 +149,6 @@ def maintain_hub(hub: Hub) -> None:
     Messages that were held too long are given up, too. A step that fails stops no other; GW806 ends all.
     """
     # The clockwork first, so that its events get their sequence numbers now.
-    run_upkeep_steps(partial(run_clockwork, hub), hub.run_maintenance, partial(give_up_expired_messages, hub))
+    run_upkeep_steps(
+        partial(fire_due_deadlines, hub), hub.run_maintenance, partial(give_up_expired_messages, hub)
+    )

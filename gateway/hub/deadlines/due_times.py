@@ -22,33 +22,37 @@ from gateway.store import NewDeadline, deadlines
 class HeldTimes:
     """The periods in which a deadline is held: the `open` ones, by their causes, and those that are `over`.
 
-    `open` maps each cause (an obligation of the applicant) to its beginning. `due_at` is the end of the term
-    without these periods; None if it must be computed from the beginning of the term.
+    `open_since_by_cause` maps each cause (an obligation of the applicant) to its beginning. `due_at` is the
+    end of the term without these periods; None if it must be computed from the beginning of the term.
     """
 
-    open: Mapping[str, datetime] = field(default_factory=dict)
-    over: tuple[tuple[datetime, datetime], ...] = ()
+    open_since_by_cause: Mapping[str, datetime] = field(default_factory=dict)
+    past_periods: tuple[tuple[datetime, datetime], ...] = ()
     due_at: datetime | None = None
 
     def __bool__(self) -> bool:
         """Return whether there is any period."""
-        return bool(self.open or self.over)
+        return bool(self.open_since_by_cause or self.past_periods)
 
     @property
     def started_at(self) -> datetime:
         """Return when the first period began."""
-        return min((*self.open.values(), *(start for start, _ in self.over)))
+        return min((*self.open_since_by_cause.values(), *(start for start, _ in self.past_periods)))
 
-    def follow(self, causes: Iterable[str], now: datetime, find_end: Callable[[str], datetime]) -> HeldTimes:
+    def update_open_causes(
+        self, causes: Iterable[str], now: datetime, find_end: Callable[[str], datetime]
+    ) -> HeldTimes:
         """Return the periods when the applicant owes `causes` at `now`.
 
         A cause that is not in `causes` any more becomes a period that is over; `find_end` returns its end.
         """
-        open_periods = {cause: self.open.get(cause, now) for cause in sorted(causes)}
+        open_periods = {cause: self.open_since_by_cause.get(cause, now) for cause in sorted(causes)}
         ended = [
-            (at, max(at, find_end(cause))) for cause, at in self.open.items() if cause not in open_periods
+            (at, max(at, find_end(cause)))
+            for cause, at in self.open_since_by_cause.items()
+            if cause not in open_periods
         ]
-        return HeldTimes(open_periods, (*self.over, *ended), self.due_at)
+        return HeldTimes(open_periods, (*self.past_periods, *ended), self.due_at)
 
     def count_days(self, calendar: WorkingCalendar) -> int:
         """Return the working days in the periods that are over, each counted once.
@@ -57,7 +61,7 @@ class HeldTimes:
         know a day.
         """
         total, counted = 0, None
-        for start, end in sorted(self.over):
+        for start, end in sorted(self.past_periods):
             first, last = calendar.get_local_day(start), calendar.get_local_day(end)
             first = first if counted is None else max(first, counted)
             if last > first:
@@ -68,14 +72,14 @@ class HeldTimes:
     def describe(self) -> dict[str, Any]:
         """Return the periods as plain values for JSON."""
         return {
-            "open": {cause: _write_time(at) for cause, at in self.open.items()},
-            "over": [[_write_time(start), _write_time(end)] for start, end in self.over],
+            "open": {cause: _write_time(at) for cause, at in self.open_since_by_cause.items()},
+            "over": [[_write_time(start), _write_time(end)] for start, end in self.past_periods],
             "due_at": None if self.due_at is None else _write_time(self.due_at),
         }
 
     @classmethod
     def restore(cls, described: Mapping[str, Any]) -> HeldTimes:
-        """Return the periods that `describe` described."""
+        """Return the periods from `described`, the values that `describe` has returned."""
         read, due = datetime.fromisoformat, described["due_at"]
         return cls(
             {cause: read(at) for cause, at in described["open"].items()},
@@ -127,20 +131,24 @@ class DueTimes:
 
 
 def compute_due_times(timetable: Timetable, term: StartedTerm) -> DueTimes | None:
-    """Return the due times of a term; None if neither the timetable nor a notice gives it a time."""
+    """Return the due times of a term; None if neither the timetable nor a notice gives it a time.
+
+    If the calendar does not know a day (GW710), the due times state this problem instead of a time.
+    """
     if term.stated_end is None:
-        return _compute_by_terms(timetable, term)
+        return _compute_by_timetable(timetable, term)
     calendar = timetable.get_calendar(term.organisation)
     days = None
     try:
-        days, remind = _find_days(timetable, calendar, term)
-        times = _make_times(calendar, None, calendar.complete_due_time(term.stated_end), remind)
+        days, reminder_days = _find_days(timetable, calendar, term)
+        # No number of days is given: the end is stated.
+        times = _make_times(calendar, None, calendar.complete_due_time(term.stated_end), reminder_days)
         return _leave_out_past_reminder(times, term.started_at)
     except GatewayError as error:
         return _make_unknown(error, days)
 
 
-def _compute_by_terms(timetable: Timetable, term: StartedTerm) -> DueTimes | None:
+def _compute_by_timetable(timetable: Timetable, term: StartedTerm) -> DueTimes | None:
     """Return the due times by the terms of a document; without terms no calendar is read."""
     if not timetable.terms:
         return None
@@ -158,17 +166,17 @@ def _find_end_of_term(
 ) -> DueTimes | None:
     """Return the times of a term that begins on a local day: they are those of every term of that day."""
     calendar = timetable.get_calendar(organisation)
-    days, remind = _read_term(timetable, document, kind, day)
+    days, reminder_days = _read_term(timetable, document, kind, day)
     if days is None:
         return None
     try:
         due = calendar.get_closing_time(calendar.add_working_days(day, days))
-        return _make_times(calendar, days, due, remind)
+        return _make_times(calendar, days, due, reminder_days)
     except GatewayError as error:
         return _make_unknown(error, days)
 
 
-def extend_due_times(timetable: Timetable, term: StartedTerm, held: HeldTimes) -> DueTimes | None:
+def extend_due_times(timetable: Timetable, term: StartedTerm, held_times: HeldTimes) -> DueTimes | None:
     """Return the times of a deadline that was held: later by the number of working days that it was held.
 
     If its due time without the periods of holding is not known, this time is computed from the beginning of
@@ -178,17 +186,17 @@ def extend_due_times(timetable: Timetable, term: StartedTerm, held: HeldTimes) -
     calendar = timetable.get_calendar(term.organisation)
     days = None
     try:
-        days, remind = _find_days(timetable, calendar, term)
-        due = held.due_at
+        days, reminder_days = _find_days(timetable, calendar, term)
+        due = held_times.due_at
         if due is None:
             if days is None:
                 return None
             due = calendar.compute_deadline(term.started_at, days)
-        held_days = 0 if held.open else held.count_days(calendar)
+        held_days = 0 if held_times.open_since_by_cause else held_times.count_days(calendar)
         if held_days:
             due = calendar.get_closing_time(calendar.add_working_days(calendar.get_local_day(due), held_days))
-        since = max((end for _, end in held.over), default=term.started_at)
-        return _leave_out_past_reminder(_make_times(calendar, days, due, remind), since)
+        since = max((end for _, end in held_times.past_periods), default=term.started_at)
+        return _leave_out_past_reminder(_make_times(calendar, days, due, reminder_days), since)
     except GatewayError as error:
         return _make_unknown(error, days)
 
@@ -221,6 +229,10 @@ def _find_days(
 def _read_term(
     timetable: Timetable, document: str, kind: DeadlineKind, day: date
 ) -> tuple[int | None, int | None]:
+    """Return the working days of a term that begins on `day`, and how many days before its end to remind.
+
+    Both are None if the timetable has no term for the document; the first one if it has none of this kind.
+    """
     term = timetable.find_term(document, day)
     if term is None:
         return None, None
@@ -232,11 +244,18 @@ def _read_term(
     return days_by_kind.get(kind), term.remind
 
 
-def _make_times(calendar: WorkingCalendar, days: int | None, due: datetime, remind: int | None) -> DueTimes:
+def _make_times(
+    calendar: WorkingCalendar, days: int | None, due: datetime, reminder_days: int | None
+) -> DueTimes:
+    """Return the times of a term of `days` working days that ends at `due`.
+
+    `reminder_days` is how many working days before the end a reminder is sent; None for none. There is none
+    either if it would be before the first day of the calendar, or not before the end.
+    """
     remind_at = None
-    if remind is not None:
+    if reminder_days is not None:
         try:
-            remind_at = calendar.compute_reminder(due, remind)
+            remind_at = calendar.compute_reminder(due, reminder_days)
         except GatewayError:
             # Before the first day of the calendar; nothing was owed then.
             remind_at = None

@@ -18,16 +18,16 @@ from gateway.errors import FEE_WRONG, REPLY_UNMATCHED, TRANSITION_REFUSED, Gatew
 from gateway.hub.completion.case_closing import renew_status_code
 from gateway.hub.completion.standing_demands import find_demanded_event, read_demands
 from gateway.hub.fees.fee_records import (
-    OPEN,
+    OPEN_FEE_STATES,
     cancel_fee,
     find_order,
     has_open_fee,
     is_held_for_answer,
     levy_fee,
     order_refund,
+    queue_fee_notice,
     read_fee_money,
     record_fee_step,
-    tell_applicant,
 )
 from gateway.hub.hub import Hub
 from gateway.store import (
@@ -54,27 +54,27 @@ _PAID: Final = ("PAID", "CONFIRMED", "PARTLY_REFUNDED", "REFUNDING")
 HOLD_REASON: Final = "Y17"
 
 
-def settle_request(conn: Connection, request: int, now: datetime) -> None:
+def settle_request(conn: Connection, request_id: int, now: datetime) -> None:
     """Move a request without open fees to its next state; forward an application that was held for a fee.
 
     It moves to the state of the agency's other open demands. For a request that was amended, the status code
     that levied a fee is shown as long as the fee is open.
     """
-    row = agency_requests.find_by_id(conn, request)
+    row = agency_requests.find_by_id(conn, request_id)
     if row is None:
         return
-    levied = fees.list_by_request(conn, request)
+    levied_fees = fees.list_by_request(conn, request_id)
     # A forwarded application that an operator holds is released by the operator alone.
-    if row.state == "FEE_DUE" and any(fee.gate == "forwarding" for fee in levied):
-        if has_open_fee(levied, "forwarding"):
+    if row.state == "FEE_DUE" and any(fee.gate == "forwarding" for fee in levied_fees):
+        if has_open_fee(levied_fees, "forwarding"):
             return
         _release_application(conn, row, now)
-        row = agency_requests.find_by_id(conn, request) or row
-    if row.state == "FEE_DUE" and not has_open_fee(levied):
+        row = agency_requests.find_by_id(conn, request_id) or row
+    if row.state == "FEE_DUE" and not has_open_fee(levied_fees):
         event = find_demanded_event(row.state, read_demands(row), ())
         if event is not None:
-            agency_requests.apply_event(conn, request, StateEvent(event, now, _ACTOR), due_at=None)
-    if not has_open_fee(levied, "forwarding"):
+            agency_requests.apply_event(conn, request_id, StateEvent(event, now, _ACTOR), due_at=None)
+    if not has_open_fee(levied_fees, "forwarding"):
         renew_status_code(conn, row)
 
 
@@ -94,22 +94,24 @@ def keep_fee_due(conn: Connection, request: int, now: datetime) -> None:
         agency_requests.apply_event(conn, request, event, status_code=HOLD_REASON)
 
 
-def end_fees_of_cancelled(conn: Connection, request: int, now: datetime, *, decided: bool = False) -> None:
+def end_fees_of_cancelled(
+    conn: Connection, request: int, now: datetime, *, was_decided: bool = False
+) -> None:
     """Cancel the open fees of a cancelled request, and give back the paid ones that are refundable.
 
-    A fee that was paid for a request that its agency had `decided` is not given back.
+    With `was_decided` the agency had decided the request before: a fee that was paid is not given back.
     """
     for fee in fees.list_by_request(conn, request):
-        if fee.state in OPEN:
+        if fee.state in OPEN_FEE_STATES:
             end_fee_of_cancelled(conn, fee, now)
-        elif fee.state in _PAID and fee.refundable and not decided:
+        elif fee.state in _PAID and fee.refundable and not was_decided:
             refund_fee(conn, fee, None, "the application is cancelled", now)
 
 
 def end_fee_of_cancelled(conn: Connection, fee: FeeRow, now: datetime) -> None:
     """Cancel the fee that is due for a cancelled request, and notify the applicant."""
     cancel_fee(conn, fee, StateEvent("cancel", now, _ACTOR, "the application is cancelled"))
-    tell_applicant(conn, fee, FeeStep.CANCEL, now)
+    queue_fee_notice(conn, fee, FeeStep.CANCEL, now)
 
 
 def refund_fee(conn: Connection, fee: FeeRow, amount: Money | None, reason: str, now: datetime) -> None:
@@ -132,12 +134,12 @@ def refund_fee(conn: Connection, fee: FeeRow, amount: Money | None, reason: str,
         refund_payment(conn, fee, str(paid.reference), refund, reason, now)
 
 
-def has_fee_to_refund(conn: Connection, levied: Iterable[FeeRow]) -> bool:
+def has_fee_to_refund(conn: Connection, levied_fees: Iterable[FeeRow]) -> bool:
     """Return whether an amount of one of these fees is left to give back, also of one paid elsewhere."""
-    return any(fee.state in _PAID and _is_left(conn, fee) for fee in levied)
+    return any(fee.state in _PAID and _has_amount_left(conn, fee) for fee in levied_fees)
 
 
-def _is_left(conn: Connection, fee: FeeRow) -> bool:
+def _has_amount_left(conn: Connection, fee: FeeRow) -> bool:
     payment = _find_payment(conn, fee)
     if payment is not None:
         return bool(payment[1].amount)
@@ -194,6 +196,10 @@ def _keep_refund(conn: Connection, fee: FeeRow, amount: Money | None, reason: st
 
 
 def _list_kept_refunds(conn: Connection, fee: FeeRow) -> list[FeeMovementRow]:
+    """Return the refunds that an agency has made of a fee whose payment the provider has not reported yet.
+
+    They are kept, and are ordered at the provider when it reports the payment.
+    """
     movements = fees.list_movements(conn, fee.id)
     return [
         movement
@@ -210,7 +216,7 @@ def drop_kept_refunds(conn: Connection, fee: FeeRow, reasons: Collection[str], n
             record_fee_step(conn, fee, "refund_dropped", now, refund=refund.reference, by=refund.reason)
 
 
-def name_kept_refunds(conn: Connection, fee: FeeRow, reasons: Collection[str], reason: str) -> None:
+def change_refund_reasons(conn: Connection, fee: FeeRow, reasons: Collection[str], reason: str) -> None:
     """Change the reason of the kept refunds of a fee that have one of `reasons` to `reason`."""
     for refund in _list_kept_refunds(conn, fee):
         if refund.reason in reasons:
@@ -220,9 +226,9 @@ def name_kept_refunds(conn: Connection, fee: FeeRow, reasons: Collection[str], r
 def order_kept_refunds(conn: Connection, fee: FeeRow, payment: str, now: datetime) -> None:
     """Order the refunds that an agency made of a payment (its reference) before the provider reported it."""
     for refund in _list_kept_refunds(conn, fee):
-        fees.take_kept_refund(conn, refund.id, payment)
+        fees.mark_kept_refund_ordered(conn, refund.id, payment)
         event = StateEvent("refund", now, _ACTOR, refund.reason)
-        order_refund(conn, fee, str(refund.reference), event, moves=True)
+        order_refund(conn, fee, str(refund.reference), event, changes_fee_state=True)
 
 
 def _make_refund_number(conn: Connection, fee: FeeRow) -> str:
@@ -244,7 +250,9 @@ def refund_payment(
     )
     fees.insert_movement(conn, new)
     # The refund of an excess payment does not change the state of the fee.
-    order_refund(conn, fee, number, StateEvent("refund", now, _ACTOR, reason), moves=reason != EXCESS)
+    order_refund(
+        conn, fee, number, StateEvent("refund", now, _ACTOR, reason), changes_fee_state=reason != EXCESS
+    )
 
 
 def find_refund_event(conn: Connection, fee: FeeRow) -> str | None:
@@ -268,17 +276,17 @@ def find_refund_event(conn: Connection, fee: FeeRow) -> str | None:
 #: The state of a request that is held for its fee; it may wait in it for another fee, too.
 _HELD: Final = "FEE_DUE"
 #: The steps of a fee that an agency may report before it has received the application.
-_SETTLING: Final = (FeeStep.CANCEL, FeeStep.CONFIRM)
+_ENDING_STEPS: Final = (FeeStep.CANCEL, FeeStep.CONFIRM)
 
 
-def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: datetime) -> bool:
+def hold_for_payment(conn: Connection, hub: Hub, case_id: int, request_id: int, now: datetime) -> bool:
     """Levy the fee of a new request and hold its application, where its document has a tariff.
 
     Returns whether it is held.
     """
-    if not (hub.payments.provided and hub.payments.tariffs):
+    if not (hub.payments.has_provider and hub.payments.tariffs):
         return False
-    row = agency_requests.find_by_id(conn, request)
+    row = agency_requests.find_by_id(conn, request_id)
     tariff = None if row is None else hub.payments.tariffs.get(row.document)
     if row is None or tariff is None:
         return False
@@ -286,8 +294,8 @@ def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: d
     due = None if tariff.days is None else now + timedelta(days=tariff.days)
     new = NewFee(
         number=f"{row.number}-F01",
-        request_id=request,
-        case_id=case,
+        request_id=request_id,
+        case_id=case_id,
         agency=row.agency,
         kind=code.fee_kind if code is not None and code.fee_kind else "application",
         gate="forwarding",
@@ -298,17 +306,17 @@ def hold_for_payment(conn: Connection, hub: Hub, case: int, request: int, now: d
         refundable=tariff.refundable,
         levied_at=now,
     )
-    levy_fee(conn, new, now, ordered=True)
-    first = deliveries.list_by_request(conn, case, request)[0]
+    levy_fee(conn, new, now, is_ordered=True)
+    first = deliveries.list_by_request(conn, case_id, request_id)[0]
     deliveries.hold_delivery(conn, first.id, now, _ACTOR, HOLD_REASON)
     event = StateEvent("fee", now, _ACTOR, HOLD_REASON)
-    agency_requests.apply_event(conn, request, event, status_code=HOLD_REASON, due_at=due)
+    agency_requests.apply_event(conn, request_id, event, status_code=HOLD_REASON, due_at=due)
     return True
 
 
-def is_held_for_fee(request: AgencyRequestRow, levied: Iterable[FeeRow]) -> bool:
+def is_held_for_fee(request: AgencyRequestRow, levied_fees: Iterable[FeeRow]) -> bool:
     """Return whether a request waits for one of its fees and is not forwarded yet."""
-    return request.state == _HELD and has_open_fee(levied, "forwarding")
+    return request.state == _HELD and has_open_fee(levied_fees, "forwarding")
 
 
 def check_forwarded(
@@ -321,7 +329,11 @@ def check_forwarded(
     if request.state != _HELD or not has_open_fee(fees.list_by_request(conn, request.id), "forwarding"):
         return
     code = codes.get(answer.status_code) if isinstance(answer, Notice) else None
-    if code is None or code.fee_step not in _SETTLING or (isinstance(answer, Notice) and answer.decisions):
+    if (
+        code is None
+        or code.fee_step not in _ENDING_STEPS
+        or (isinstance(answer, Notice) and answer.decisions)
+    ):
         detail = f"{request.agency} was asked nothing under {request.number} yet: its fee is not paid"
         raise GatewayError(REPLY_UNMATCHED, detail, "ApplicationNumber")
 

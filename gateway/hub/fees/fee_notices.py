@@ -19,13 +19,13 @@ from gateway.cases import FeeNoticeEvent, FeeStep, NamedFee, Notice, StatusCode
 from gateway.errors import FEE_WRONG, GatewayError
 from gateway.hub.completion.standing_demands import is_cancellation_open
 from gateway.hub.fees.fee_ends import (
+    change_refund_reasons,
     drop_kept_refunds,
     end_fee_of_cancelled,
-    name_kept_refunds,
     refund_fee,
     settle_request,
 )
-from gateway.hub.fees.fee_records import OPEN, get_fee, levy_fee, record_fee_step
+from gateway.hub.fees.fee_records import OPEN_FEE_STATES, get_fee, levy_fee, record_fee_step
 from gateway.hub.fees.matched_ends import (
     FeeHistory,
     FeeMatch,
@@ -33,7 +33,7 @@ from gateway.hub.fees.matched_ends import (
     apply_matches,
     find_kept_end,
     is_early_end,
-    make_fee_word,
+    make_fee_event,
     read_fee_match,
 )
 from gateway.hub.hub import Hub
@@ -42,8 +42,8 @@ from gateway.wire import find_day
 
 #: The states of a fee that a step is about, those that come first before the others.
 _CONCERNED: Final = {
-    FeeStep.CANCEL: (OPEN, ("PAID", "CONFIRMED", "PARTLY_REFUNDED", "REFUNDING")),
-    FeeStep.CONFIRM: (("PAID",), OPEN),
+    FeeStep.CANCEL: (OPEN_FEE_STATES, ("PAID", "CONFIRMED", "PARTLY_REFUNDED", "REFUNDING")),
+    FeeStep.CONFIRM: (("PAID",), OPEN_FEE_STATES),
     FeeStep.REFUND: (("PAID", "CONFIRMED", "PARTLY_REFUNDED"), ("REFUNDING",), ("REFUNDED",)),
 }
 
@@ -84,30 +84,35 @@ def apply_fee_notice(conn: Connection, fee_notice: FeeNotice) -> None:
     if code.fee_step != FeeStep.REFUND and request.state != "CANCELLED":
         match = read_fee_match(conn, fees.list_by_request(conn, request.id), code, fee_notice.history)
     if code.fee_step == FeeStep.LEVY:
-        _levy(conn, fee_notice, match)
+        _apply_levy(conn, fee_notice, match)
     elif code.fee_step == FeeStep.REFUND:
-        _refund(conn, fee_notice)
+        _apply_refund(conn, fee_notice)
     else:
-        _end(conn, fee_notice, match)
+        _apply_end(conn, fee_notice, match)
     settle_request(conn, request.id, fee_notice.now)
 
 
-def _levy(conn: Connection, fee_notice: FeeNotice, match: FeeMatch | None) -> None:
+def _apply_levy(conn: Connection, fee_notice: FeeNotice, match: FeeMatch | None) -> None:
+    """Levy the fee that a notice states, unless its end has come before it; then only store its terms.
+
+    `match` assigns all levies and ends of the request to each other; None where this is not done. Raises
+    GW711 for a payment notice number that was used.
+    """
     request, now = fee_notice.request, fee_notice.now
-    levied = fees.list_by_request(conn, request.id)
-    new = _make_fee(fee_notice, len(levied) + 1)
-    _check_unused(request, levied, new.payment_notice)
+    levied_fees = fees.list_by_request(conn, request.id)
+    new = _make_fee(fee_notice, len(levied_fees) + 1)
+    _check_payment_notice_unused(request, levied_fees, new.payment_notice)
     if match is not None:
         _levy_matched(conn, fee_notice, new, match)
         return
-    early_end = _find_early_end(levied, fee_notice)
+    early_end = _find_early_end(levied_fees, fee_notice)
     if early_end is not None:
         _complete_early_end(conn, early_end, new, now)
         return
     is_cancelled = request.state == "CANCELLED"
-    ordered = fee_notice.hub.payments.provided and not is_cancelled
+    is_ordered = fee_notice.hub.payments.has_provider and not is_cancelled
     # The order of the fee is held while the agency has not said whether it cancels the application.
-    fee = levy_fee(conn, new, now, ordered=ordered, held=is_cancellation_open(request))
+    fee = levy_fee(conn, new, now, is_ordered=is_ordered, is_order_held=is_cancellation_open(request))
     if is_cancelled:
         end_fee_of_cancelled(conn, fee, now)
 
@@ -124,21 +129,29 @@ def _complete_early_end(conn: Connection, fee: FeeRow, new: NewFee, now: datetim
 def _levy_matched(conn: Connection, fee_notice: FeeNotice, new: NewFee, match: FeeMatch) -> None:
     """Levy a fee that may have ended already, and match the other notices to the fees again."""
     request, now = fee_notice.request, fee_notice.now
-    end = match.ended.get(new.notice or "")
+    end = match.ends_by_levy.get(new.notice or "")
     levied = fees.list_by_request(conn, request.id)
     early_end = None if end is None else find_kept_end(match, levied, end)
     if end is not None and early_end is not None:
         _complete_early_end(conn, early_end, new, now, ended_at=end.issued_at, ended_by=end.number)
     else:
-        ordered = fee_notice.hub.payments.provided and end is None
-        levy_fee(conn, new, now, ordered=ordered, held=is_cancellation_open(request))
+        is_ordered = fee_notice.hub.payments.has_provider and end is None
+        levy_fee(conn, new, now, is_ordered=is_ordered, is_order_held=is_cancellation_open(request))
     _match_fees(conn, fee_notice, match)
 
 
 def _match_fees(conn: Connection, fee_notice: FeeNotice, match: FeeMatch) -> None:
+    """Bring the state of each fee of the request, and its kept refunds, into line with `match`."""
     request, now = fee_notice.request, fee_notice.now
-    ordered, held = fee_notice.hub.payments.provided, is_cancellation_open(request)
-    apply_matches(conn, match, fees.list_by_request(conn, request.id), now, ordered=ordered, held=held)
+    is_ordered, is_order_held = fee_notice.hub.payments.has_provider, is_cancellation_open(request)
+    apply_matches(
+        conn,
+        match,
+        fees.list_by_request(conn, request.id),
+        now,
+        is_ordered=is_ordered,
+        is_order_held=is_order_held,
+    )
     _match_kept_refunds(conn, match, fees.list_by_request(conn, request.id), now)
 
 
@@ -147,25 +160,27 @@ def _match_kept_refunds(conn: Connection, match: FeeMatch, levied: Sequence[FeeR
 
     When such a cancellation arrived, the levy that it concerns may not have come yet.
     """
-    cancels = [word for word in match.statements.values() if word.fee_step == FeeStep.CANCEL]
-    ends = match.list_ends()
-    concerned = {
-        word.number: None if word.number in ends else _find_concerned(levied, word, match.kind)
-        for word in cancels
+    cancels = [fee_event for fee_event in match.statements.values() if fee_event.fee_step == FeeStep.CANCEL]
+    ends = match.list_end_numbers()
+    concerned_fees = {
+        fee_event.number: None
+        if fee_event.number in ends
+        else _find_concerned_fee(levied, fee_event, match.kind)
+        for fee_event in cancels
     }
     for fee in levied:
         others = {
             number
-            for number, concerned_fee in concerned.items()
+            for number, concerned_fee in concerned_fees.items()
             if concerned_fee is None or concerned_fee.id != fee.id
         }
         drop_kept_refunds(conn, fee, others, now)
-    for number, concerned_fee in concerned.items():
+    for number, concerned_fee in concerned_fees.items():
         if concerned_fee is not None and concerned_fee.state == "CONFIRMED":
             refund_fee(conn, concerned_fee, None, number, now)
 
 
-def _check_unused(request: AgencyRequestRow, levied: Sequence[FeeRow], number: str) -> None:
+def _check_payment_notice_unused(request: AgencyRequestRow, levied: Sequence[FeeRow], number: str) -> None:
     """Raise GW711 for a payment notice number under which a fee was levied before."""
     if number and any(fee.payment_notice == number and not is_early_end(fee) for fee in levied):
         detail = f"payment notice {number} has levied a fee of {request.number} before"
@@ -189,6 +204,10 @@ def _find_early_end(levied: Sequence[FeeRow], fee_notice: FeeNotice) -> FeeRow |
 
 
 def _make_fee(fee_notice: FeeNotice, position: int) -> NewFee:
+    """Return the row of the fee that a notice states; `position` is its number in the application, from 1.
+
+    Without a day of its own, the fee is due on the day of the notice's deadline, in the zone of the hub.
+    """
     request, notice, named_fee = fee_notice.request, fee_notice.notice, fee_notice.fee
     due = named_fee.due
     if due is None and notice.deadline is not None:
@@ -216,32 +235,42 @@ def _find_day(deadline: datetime, zone: tzinfo) -> date:
     return deadline.date() if deadline.time() == time.min else find_day(deadline, zone)
 
 
-def _end(conn: Connection, fee_notice: FeeNotice, match: FeeMatch | None) -> None:
+def _apply_end(conn: Connection, fee_notice: FeeNotice, match: FeeMatch | None) -> None:
+    """Cancel or confirm the fee that a notice is about; give back a fee that is cancelled after its payment.
+
+    Such a notice is an end; the notice that charges the fee is its levy. An end that comes before its levy
+    is kept until the levy comes. `match` says which end belongs to which levy; None if they are not matched.
+    """
     notice, code, now = fee_notice.notice, fee_notice.code, fee_notice.now
     if match is not None:
         _match_fees(conn, fee_notice, match)
-        if notice.number in match.list_ends():
+        if notice.number in match.list_end_numbers():
             return
-    levied = fees.list_by_request(conn, fee_notice.request.id)
-    word = make_fee_word(notice, code)
-    fee = _find_concerned(levied, word, code.fee_kind)
+    levied_fees = fees.list_by_request(conn, fee_notice.request.id)
+    fee_event = make_fee_event(notice, code)
+    fee = _find_concerned_fee(levied_fees, fee_event, code.fee_kind)
     if fee is None:
-        if _has_ended(levied, notice):
+        if _has_ended(levied_fees, notice):
             return
         fee = _keep_early_end(conn, fee_notice)
-    if code.fee_step == FeeStep.CANCEL and fee.state not in OPEN:
+    if code.fee_step == FeeStep.CANCEL and fee.state not in OPEN_FEE_STATES:
+        # Without an amount, all that is left of the payment is given back.
         refund_fee(conn, fee, None, notice.number, now)
     else:
-        apply_fee_end(conn, fee, word, now)
+        apply_fee_end(conn, fee, fee_event, now)
 
 
-def _refund(conn: Connection, fee_notice: FeeNotice) -> None:
+def _apply_refund(conn: Connection, fee_notice: FeeNotice) -> None:
+    """Give back the amount that a notice states, or all that is left, of the fee that it is about.
+
+    Raises GW711 for more than is left, and if no fee was paid yet but one may be paid at the provider later.
+    """
     request, notice, named_fee = fee_notice.request, fee_notice.notice, fee_notice.fee
-    levied = fees.list_by_request(conn, request.id)
-    word = make_fee_word(notice, fee_notice.code)
-    fee = _find_concerned(levied, word, fee_notice.code.fee_kind)
+    levied_fees = fees.list_by_request(conn, request.id)
+    fee_event = make_fee_event(notice, fee_notice.code)
+    fee = _find_concerned_fee(levied_fees, fee_event, fee_notice.code.fee_kind)
     settled = fee is None or fee.state == "REFUNDED"
-    if settled and fee_notice.hub.payments.provided and _may_be_paid_later(levied, named_fee):
+    if settled and fee_notice.hub.payments.has_provider and _may_be_paid_later(levied_fees, named_fee):
         # Taken silently, it would be lost when the payment is reported.
         detail = f"nothing was paid yet of a fee of {request.number} that could be given back"
         raise GatewayError(FEE_WRONG, detail, "StatusCode")
@@ -250,7 +279,7 @@ def _refund(conn: Connection, fee_notice: FeeNotice) -> None:
     refund_fee(conn, fee, named_fee.money, notice.number, fee_notice.now)
     if named_fee.money is None:
         # An earlier cancellation may turn out to be of another fee: its refund gets this notice as reason.
-        name_kept_refunds(conn, fee, _list_cancellations(fee_notice.history), notice.number)
+        change_refund_reasons(conn, fee, _list_cancellations(fee_notice.history), notice.number)
 
 
 def _list_cancellations(history: FeeHistory) -> set[str]:
@@ -262,7 +291,7 @@ def _may_be_paid_later(levied: Sequence[FeeRow], named_fee: NamedFee) -> bool:
     """Return whether a refund is about a fee that is due, or about one whose levy has not come."""
     number = named_fee.payment_notice
     concerned = [fee for fee in levied if not number or fee.payment_notice == number]
-    if any(fee.state in OPEN and fee.amount for fee in concerned):
+    if any(fee.state in OPEN_FEE_STATES and fee.amount for fee in concerned):
         return True
     return bool(number or named_fee.money) and all(is_early_end(fee) for fee in concerned)
 
@@ -277,19 +306,19 @@ def _has_ended(levied: Sequence[FeeRow], notice: Notice) -> bool:
     )
 
 
-def _find_concerned(levied: Sequence[FeeRow], word: FeeNoticeEvent, kind: str) -> FeeRow | None:
+def _find_concerned_fee(levied_fees: Sequence[FeeRow], fee_event: FeeNoticeEvent, kind: str) -> FeeRow | None:
     """Return the last fee that a notice is about; a fee that was levied later than it is none."""
     matching = [
         fee
-        for fee in levied
+        for fee in levied_fees
         # An end that is kept for its levy is no fee yet: the levy may be matched to an end that came later.
         if not is_early_end(fee)
         and kind in ("", fee.kind)
-        and word.payment_notice in ("", fee.payment_notice)
+        and fee_event.payment_notice in ("", fee.payment_notice)
         # The levy of a fee by the hub has the time of another clock.
-        and (fee.gate == "forwarding" or fee.levied_at <= word.issued_at)
+        and (fee.gate == "forwarding" or fee.levied_at <= fee_event.issued_at)
     ]
-    for states in _CONCERNED[FeeStep(word.fee_step)]:
+    for states in _CONCERNED[FeeStep(fee_event.fee_step)]:
         candidates = [fee for fee in matching if fee.state in states]
         if candidates:
             return max(candidates, key=lambda fee: (fee.levied_at, fee.notice or "", fee.id))

@@ -29,7 +29,7 @@ _ACTOR: Final = "fees"
 #: The parameter of an order that is held until an agency has answered.
 _HELD_FOR: Final = "held_for"
 #: The states of a fee that is due.
-OPEN: Final = ("LEVIED", "ORDERED")
+OPEN_FEE_STATES: Final = ("LEVIED", "ORDERED")
 
 
 def read_fee_money(fee: FeeRow) -> Money | None:
@@ -51,19 +51,21 @@ def get_fee(conn: Connection, fee: int) -> FeeRow:
 
 def has_open_fee(rows: Iterable[FeeRow], gate: str | None = None) -> bool:
     """Return whether one of the fees is due, at this gate if it is given."""
-    return any(row.state in OPEN and gate in (None, row.gate) for row in rows)
+    return any(row.state in OPEN_FEE_STATES and gate in (None, row.gate) for row in rows)
 
 
-def levy_fee(conn: Connection, new: NewFee, now: datetime, *, ordered: bool, held: bool = False) -> FeeRow:
+def levy_fee(
+    conn: Connection, new_fee: NewFee, now: datetime, *, is_ordered: bool, is_order_held: bool = False
+) -> FeeRow:
     """Store a fee and, where it can be paid at the provider, queue its order; the case is locked.
 
-    The order is `held` while its agency is asked whether it cancels the application. The time of the levy is
-    by the clock of the agency; the times of the hub's own steps are by the hub's clock.
+    With `is_order_held` the order waits: the agency is asked whether it cancels the application. The time of
+    the levy is by the clock of the agency; the times of the hub's own steps are by the hub's clock.
     """
-    fee = get_fee(conn, fees.insert_fee(conn, new))
+    fee = get_fee(conn, fees.insert_fee(conn, new_fee))
     record_fee_step(conn, fee, "levied", now)
-    if ordered and new.amount is not None:
-        _enqueue_provider_call(conn, fee, "order", fee.number, now, held=held)
+    if is_ordered and new_fee.amount is not None:
+        _enqueue_provider_call(conn, fee, "order", fee.number, now, held=is_order_held)
     return fee
 
 
@@ -73,7 +75,7 @@ def find_fee_paid_elsewhere(conn: Connection, request: int, notice_number: str) 
     The payment provider does not know such a fee, so no Notice follows that it can be paid.
     """
     for fee in fees.list_by_request(conn, request):
-        if fee.notice == notice_number and fee.state in OPEN and find_order(conn, fee) is None:
+        if fee.notice == notice_number and fee.state in OPEN_FEE_STATES and find_order(conn, fee) is None:
             return fee
     return None
 
@@ -87,7 +89,7 @@ def release_held_orders(conn: Connection, request: int, now: datetime) -> None:
     """Order the fees that were levied while the agency of a request was asked: it keeps the application."""
     for fee in fees.list_by_request(conn, request):
         order = find_order(conn, fee)
-        if order is not None and fee.state in OPEN and is_held_for_answer(order):
+        if order is not None and fee.state in OPEN_FEE_STATES and is_held_for_answer(order):
             # From now on it is an order as every other: an operator may hold and release it.
             parameters = {name: value for name, value in order.parameters.items() if name != _HELD_FOR}
             deliveries.replace_content(conn, order.id, order.payload_sha256, parameters)
@@ -130,12 +132,17 @@ def close_order(conn: Connection, fee: FeeRow, event: StateEvent) -> None:
     _enqueue_provider_call(conn, fee, "cancel", fee.number, event.at, int(order.id))
 
 
-def order_refund(conn: Connection, fee: FeeRow, refund: str, event: StateEvent, *, moves: bool) -> None:
-    """Queue a stored refund; `refund` is the hub's number of it. With `moves` it is of the fee itself."""
-    if moves:
+def order_refund(
+    conn: Connection, fee: FeeRow, refund_number: str, event: StateEvent, *, changes_fee_state: bool
+) -> None:
+    """Queue the order of a stored refund; `refund_number` is the number that the hub gave it.
+
+    With `changes_fee_state` the event is applied to the fee; an excess payment is given back without this.
+    """
+    if changes_fee_state:
         fees.apply_event(conn, fee.id, event)
-    record_fee_step(conn, fee, "refund_ordered", event.at, refund=refund, by=event.detail)
-    _enqueue_provider_call(conn, fee, "refund", refund, event.at)
+    record_fee_step(conn, fee, "refund_ordered", event.at, refund=refund_number, by=event.detail)
+    _enqueue_provider_call(conn, fee, "refund", refund_number, event.at)
 
 
 def _enqueue_provider_call(
@@ -173,7 +180,14 @@ def record_fee_step(conn: Connection, fee: FeeRow, step: str, at: datetime, **mo
     record_evidence(conn, "fee", "request", fee.request_id, None, data | more, at)
 
 
-def tell_applicant(conn: Connection, fee: FeeRow, step: FeeStep, at: datetime, mark: str = "") -> None:
-    """Queue a Notice about a fee to the applicant; `mark` distinguishes several of one step."""
-    key = f"fee:{step}:{fee.number}:{mark}"
-    enqueue_task(conn, "fee", "fee", fee.id, key, at, case_id=fee.case_id, step=step.value, mark=mark)
+def queue_fee_notice(
+    conn: Connection, fee: FeeRow, step: FeeStep, at: datetime, refund_number: str = ""
+) -> None:
+    """Queue a Notice to the applicant about a step of a fee.
+
+    `refund_number` is the number of the refund that the step is about, or empty.
+    """
+    key = f"fee:{step}:{fee.number}:{refund_number}"
+    enqueue_task(
+        conn, "fee", "fee", fee.id, key, at, case_id=fee.case_id, step=step.value, mark=refund_number
+    )

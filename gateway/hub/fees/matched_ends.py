@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from gateway.cases import FeeNoticeEvent, FeeStep, Notice, StatusCode, match_fee_ends
 from gateway.hub.fees.fee_records import (
-    OPEN,
+    OPEN_FEE_STATES,
     cancel_fee,
     close_order,
     drop_held_order,
@@ -28,9 +28,9 @@ from gateway.hub.fees.fee_records import (
 from gateway.store import FeeRow, NewFee, NoticeSummary, StateEvent, fees
 
 _MATCHED: Final = (FeeStep.LEVY, FeeStep.CANCEL, FeeStep.CONFIRM)
-_ENDED: Final = {FeeStep.CANCEL: "CANCELLED", FeeStep.CONFIRM: "CONFIRMED"}
+_END_STATES: Final = {FeeStep.CANCEL: "CANCELLED", FeeStep.CONFIRM: "CONFIRMED"}
 #: As many fees of one kind are never in doubt.
-_MOST_CERTAIN_FEES: Final = 1
+_MAX_CERTAIN_FEES: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,17 @@ class FeeHistory:
 class FeeMatch:
     """The statements of all notices about the fees of one kind, and which of them has ended which fee.
 
-    `statements` has each statement by the number of its notice; `ended` has the statement that ended a fee,
-    by the number of the notice that levied the fee.
+    `statements` has each statement by the number of its notice; `ends_by_levy` has the statement that ended a
+    fee, by the number of the notice that levied the fee.
     """
 
     kind: str
     statements: Mapping[str, FeeNoticeEvent]
-    ended: Mapping[str, FeeNoticeEvent]
+    ends_by_levy: Mapping[str, FeeNoticeEvent]
 
-    def list_ends(self) -> set[str]:
+    def list_end_numbers(self) -> set[str]:
         """Return the numbers of the notices that have ended a fee."""
-        return {word.number for word in self.ended.values()}
+        return {word.number for word in self.ends_by_levy.values()}
 
 
 def is_early_end(fee: FeeRow) -> bool:
@@ -75,18 +75,24 @@ def read_fee_match(
     notices.
     """
     same_kind = [fee for fee in levied if fee.kind == code.fee_kind]
-    elsewhere = {fee.ended_by for fee in same_kind if fee.gate == "forwarding"}
+    gate_end_numbers = {fee.ended_by for fee in same_kind if fee.gate == "forwarding"}
     fee_words = []
     for notice in history.notices:
-        of = history.codes.get(notice.status_code)
-        if of is None or of.fee_kind != code.fee_kind or of.fee_step not in _MATCHED:
+        status_code = history.codes.get(notice.status_code)
+        if (
+            status_code is None
+            or status_code.fee_kind != code.fee_kind
+            or status_code.fee_step not in _MATCHED
+        ):
             continue
         if notice.fee_notice is None:
             return None
-        if notice.number not in elsewhere:
-            fee_words.append(FeeNoticeEvent(notice.number, notice.issued_at, of.fee_step, notice.fee_notice))
+        if notice.number not in gate_end_numbers:
+            fee_words.append(
+                FeeNoticeEvent(notice.number, notice.issued_at, status_code.fee_step, notice.fee_notice)
+            )
     ends = [word for word in fee_words if word.fee_step != FeeStep.LEVY]
-    if len(fee_words) - len(ends) <= _MOST_CERTAIN_FEES or all(word.payment_notice for word in ends):
+    if len(fee_words) - len(ends) <= _MAX_CERTAIN_FEES or all(word.payment_notice for word in ends):
         return None
     if any(_is_settled_otherwise(conn, fee) for fee in same_kind if not _is_replaced(fee, same_kind)):
         return None
@@ -96,8 +102,8 @@ def read_fee_match(
 def _is_settled_otherwise(conn: Connection, fee: FeeRow) -> bool:
     """Return whether not only notices decide the state of a fee, but also payments, gates or operators."""
     if fee.gate == "forwarding":
-        return fee.state in OPEN
-    if fee.paid_at is not None or (fee.state not in OPEN and fee.ended_by is None):
+        return fee.state in OPEN_FEE_STATES
+    if fee.paid_at is not None or (fee.state not in OPEN_FEE_STATES and fee.ended_by is None):
         return True
     # A refund of a fee that was never paid here has moved no money.
     return any(
@@ -114,35 +120,44 @@ def _is_replaced(fee: FeeRow, levied: Iterable[FeeRow]) -> bool:
 
 
 def find_kept_end(match: FeeMatch, levied: Iterable[FeeRow], end: FeeNoticeEvent) -> FeeRow | None:
-    """Return the fee stored for a notice that ended a fee before its levy came; None if there is none.
+    """Return the fee that was stored for `end` when it came before its levy; None if there is none.
 
-    A fee that was stored for another such notice is returned, too, if that notice ends another fee.
+    An end is a notice that cancels or confirms a fee. If `end` has no such fee, return one that was stored
+    for another early end with the same effect, if `match` assigns this other end to a fee.
     """
-    early_ends = [fee for fee in levied if is_early_end(fee) and fee.state == _ENDED[FeeStep(end.fee_step)]]
+    early_ends = [
+        fee for fee in levied if is_early_end(fee) and fee.state == _END_STATES[FeeStep(end.fee_step)]
+    ]
     own_ends = [fee for fee in early_ends if fee.ended_by == end.number]
-    others = [fee for fee in early_ends if fee.ended_by in match.list_ends()]
+    others = [fee for fee in early_ends if fee.ended_by in match.list_end_numbers()]
     return next(iter((*own_ends, *others)), None)
 
 
 def apply_matches(
-    conn: Connection, match: FeeMatch, levied: Sequence[FeeRow], now: datetime, *, ordered: bool, held: bool
+    conn: Connection,
+    match: FeeMatch,
+    levied: Sequence[FeeRow],
+    now: datetime,
+    *,
+    is_ordered: bool,
+    is_order_held: bool,
 ) -> None:
     """Let each fee be due, cancelled or confirmed as it follows from all notices.
 
-    A fee that is due again is `ordered` at the provider, or not; its order may be `held`.
+    With `is_ordered` a fee that is due again is ordered at the provider; with `is_order_held` it waits.
     """
     for fee in levied:
         if fee.notice is None or fee.notice not in match.statements or _is_replaced(fee, levied):
             continue
-        end = match.ended.get(fee.notice)
-        if fee.state in OPEN:
+        end = match.ends_by_levy.get(fee.notice)
+        if fee.state in OPEN_FEE_STATES:
             if end is not None:
                 apply_fee_end(conn, fee, end, now)
-        elif end is not None and fee.state == _ENDED[FeeStep(end.fee_step)]:
+        elif end is not None and fee.state == _END_STATES[FeeStep(end.fee_step)]:
             if fee.ended_by != end.number:
                 fees.change_fee(conn, fee.id, ended_at=end.issued_at, ended_by=end.number)
         else:
-            _replace_fee(conn, fee, end, now, ordered=ordered, held=held)
+            _replace_fee(conn, fee, end, now, is_ordered=is_ordered, is_order_held=is_order_held)
 
 
 def apply_fee_end(conn: Connection, fee: FeeRow, end: FeeNoticeEvent, now: datetime) -> None:
@@ -158,7 +173,13 @@ def apply_fee_end(conn: Connection, fee: FeeRow, end: FeeNoticeEvent, now: datet
 
 
 def _replace_fee(
-    conn: Connection, fee: FeeRow, end: FeeNoticeEvent | None, now: datetime, *, ordered: bool, held: bool
+    conn: Connection,
+    fee: FeeRow,
+    end: FeeNoticeEvent | None,
+    now: datetime,
+    *,
+    is_ordered: bool,
+    is_order_held: bool,
 ) -> None:
     """End a fee whose end was matched to another notice before; levy it again under a new number.
 
@@ -175,7 +196,9 @@ def _replace_fee(
         return
     position = fees.count_by_request(conn, fee.request_id) + 1
     number = f"{fee.number.rpartition('-')[0]}-F{position:02d}"
-    new_fee = levy_fee(conn, _copy_fee(fee, number), now, ordered=ordered and end is None, held=held)
+    new_fee = levy_fee(
+        conn, _copy_fee(fee, number), now, is_ordered=is_ordered and end is None, is_order_held=is_order_held
+    )
     if end is not None:
         apply_fee_end(conn, get_fee(conn, new_fee.id), end, now)
 
@@ -185,7 +208,7 @@ def _copy_fee(fee: FeeRow, number: str) -> NewFee:
     return NewFee(**{**terms, "number": number})
 
 
-def make_fee_word(notice: Notice, code: StatusCode) -> FeeNoticeEvent:
+def make_fee_event(notice: Notice, code: StatusCode) -> FeeNoticeEvent:
     """Return the statement of a notice about a fee; `code` is its status code."""
     payment_notice = notice.fee.payment_notice if notice.fee else ""
     return FeeNoticeEvent(notice.number, notice.issued_at, code.fee_step, payment_notice)

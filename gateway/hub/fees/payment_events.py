@@ -22,12 +22,12 @@ from gateway.hub.fees.fee_ends import (
     settle_request,
 )
 from gateway.hub.fees.fee_records import (
-    OPEN,
+    OPEN_FEE_STATES,
     get_fee,
+    queue_fee_notice,
     read_fee_money,
     read_movement_money,
     record_fee_step,
-    tell_applicant,
 )
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task, require_row
@@ -76,21 +76,21 @@ def _get_refund(conn: Connection, refund: str) -> FeeMovementRow:
     return require_row(fees.find_movement(conn, "refund", refund), f"refund {refund[:60]}")
 
 
-def apply_order_answer(hub: Hub, fee: int, address: str, end_lease: FinishLease) -> None:
+def apply_order_answer(hub: Hub, fee_id: int, address: str, end_lease: FinishLease) -> None:
     """Store that the provider has the order of a fee, and where it is paid; end the delivery."""
     with write_transaction(hub.engine, "fees.ordered") as conn:
-        row = _lock_fee(conn, fee)
+        row = _lock_fee(conn, fee_id)
         now = hub.clock()
         fees.apply_event(
             conn,
-            fee,
+            fee_id,
             StateEvent("order", now, _ORDER_ACTOR),
             address=address,
             ordered_at=row.ordered_at or now,
         )
-        if row.state in OPEN:
+        if row.state in OPEN_FEE_STATES:
             record_fee_step(conn, row, "ordered", now)
-            tell_applicant(conn, row, _choose_due_step(row), now)
+            queue_fee_notice(conn, row, _choose_due_step(row), now)
             # An order that was held is released by an operator, too, who ends the question to its agency.
             settle_deadlines(conn, hub, row.case_id, now)
         end_lease(conn)
@@ -106,14 +106,14 @@ def _lock_fee(conn: Connection, fee: int) -> FeeRow:
 
 
 def apply_refund_answer(
-    hub: Hub, fee: int, refund: str, reference: str, refunded_at: datetime, end_lease: FinishLease
+    hub: Hub, fee: int, refund_number: str, reference: str, refunded_at: datetime, end_lease: FinishLease
 ) -> None:
     """Store that the provider has given money back, with its reference and time; end the delivery."""
     with write_transaction(hub.engine, "fees.refunded") as conn:
         row = _lock_fee(conn, fee)
-        movement = _get_refund(conn, refund)
+        movement = _get_refund(conn, refund_number)
         money = read_movement_money(movement)
-        event = ProviderEvent("refunded", row.number, reference, money, refunded_at, refund)
+        event = ProviderEvent("refunded", row.number, reference, money, refunded_at, refund_number)
         complete_refund(conn, row, event, hub.clock())
         end_lease(conn)
 
@@ -126,7 +126,7 @@ def complete_refund(conn: Connection, fee: FeeRow, event: ProviderEvent, now: da
     if ended is not None:
         fees.apply_event(conn, fee.id, StateEvent(ended, now, _ORDER_ACTOR, event.refund))
     record_fee_step(conn, fee, "refunded", now, refund=event.refund, given=str(event.money))
-    tell_applicant(conn, fee, FeeStep.REFUND, now, event.refund)
+    queue_fee_notice(conn, fee, FeeStep.REFUND, now, event.refund)
 
 
 _ACTOR: Final = "payment"
@@ -156,6 +156,11 @@ def apply_provider_event(hub: Hub, event: ProviderEvent) -> str:
 
 
 def _apply_payment(conn: Connection, hub: Hub, fee: FeeRow, event: ProviderEvent, now: datetime) -> str:
+    """Store a payment that the provider reports; return its effect, `repeated` for one that is stored.
+
+    A payment that does not count for the fee (another effect than `counted`) is given back. Raises GW712
+    for a payment reference that was used for another payment.
+    """
     movement = fees.find_movement(conn, "payment", event.reference)
     if movement is not None:
         _check_repeat(fee, movement, event)
@@ -187,7 +192,7 @@ def _apply_payment(conn: Connection, hub: Hub, fee: FeeRow, event: ProviderEvent
     # The time of the payment counts, not that of its report; no payment is earlier than its levy.
     paid_at = min(max(event.at, fee.levied_at), now)
     settle_deadlines(conn, hub, fee.case_id, now, done_at=paid_at)
-    tell_applicant(conn, fee, FeeStep.PAY, now)
+    queue_fee_notice(conn, fee, FeeStep.PAY, now)
     enqueue_task(conn, "tell_payment", "fee", fee.id, f"tell_payment:{fee.number}", now)
     return effect
 
@@ -200,8 +205,8 @@ def _choose_effect(conn: Connection, fee: FeeRow, event: ProviderEvent) -> str:
     effect = choose_payment_effect(fee.state, read_fee_money(fee), event.money)
     if effect != "excess" or fee.state != "CONFIRMED" or fee.ended_at is None or event.at > fee.ended_at:
         return effect
-    counted = any(movement.state == "COUNTED" for movement in fees.list_movements(conn, fee.id))
-    return effect if counted else "counted"
+    has_counted_payment = any(movement.state == "COUNTED" for movement in fees.list_movements(conn, fee.id))
+    return effect if has_counted_payment else "counted"
 
 
 def _check_repeat(fee: FeeRow, movement: FeeMovementRow, event: ProviderEvent) -> None:
@@ -212,6 +217,10 @@ def _check_repeat(fee: FeeRow, movement: FeeMovementRow, event: ProviderEvent) -
 
 
 def _apply_refund(conn: Connection, fee: FeeRow, event: ProviderEvent, now: datetime) -> str:
+    """Store that the provider has made a refund that the hub ordered; return `refunded`, or `repeated`.
+
+    Raises GW712 for a refund that was not ordered of this fee, or with another amount or reference.
+    """
     movement = fees.find_movement(conn, "refund", event.refund)
     if movement is None or movement.fee_id != fee.id:
         detail = f"there is no refund {event.refund[:60]!r} of order {fee.number}"

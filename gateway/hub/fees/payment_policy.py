@@ -30,7 +30,7 @@ class PaymentPolicy:
     `secret` authenticates the provider's calls; one may be at most `tolerance` old.
     """
 
-    provided: bool = False
+    has_provider: bool = False
     tariffs: Mapping[str, Tariff] = field(default_factory=dict)
     secret: bytes = field(default=b"", repr=False)
     tolerance: timedelta = timedelta(minutes=5)

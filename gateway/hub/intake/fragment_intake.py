@@ -42,7 +42,7 @@ from gateway.store import (
     write_transaction,
 )
 
-_COUNT: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment/mf:FragmentCount"
+_COUNT_PATH: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment/mf:FragmentCount"
 
 
 def refuse_group(conn: Connection, row: FragmentGroupRow, problem: GatewayError, now: datetime) -> None:
@@ -68,7 +68,7 @@ def _make_late_problem(row: FragmentGroupRow) -> GatewayError:
     arrived_count = 0 if tally is None else tally.came
     count = "an unknown number" if tally is None or tally.stated.count is None else str(tally.stated.count)
     detail = f"{arrived_count} of {count} fragments came until {row.expires_at.isoformat(timespec='seconds')}"
-    return GatewayError(FRAGMENT_MISSING, detail, _COUNT)
+    return GatewayError(FRAGMENT_MISSING, detail, _COUNT_PATH)
 
 
 def drop_fragments(hub: Hub, group: int, end_lease: FinishLease) -> None:
@@ -106,7 +106,7 @@ def _seal_error(hub: Hub, row: FragmentGroupRow, parcel: Parcel) -> SealedSignal
         return None
     source_unit = replace(unit, message_id=row.group_id, payloads=())
     assert row.problem is not None, "a refused group has a problem"
-    problem = GatewayError(PROBLEMS[row.problem], row.detail or "", _COUNT, code=row.code or "")
+    problem = GatewayError(PROBLEMS[row.problem], row.detail or "", _COUNT_PATH, code=row.code or "")
     signal = protocol.make_error_signal(problem, source_unit, context)
     if signal is None:
         return None
@@ -114,7 +114,7 @@ def _seal_error(hub: Hub, row: FragmentGroupRow, parcel: Parcel) -> SealedSignal
 
 
 _ACTOR: Final = "receive"
-_GROUP: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment/mf:GroupId"
+_GROUP_PATH: Final = "/soap12:Envelope/soap12:Header/mf:MessageFragment/mf:GroupId"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +134,12 @@ class GroupedFragment:
     The tally is None for a fragment that was stored before.
     """
 
-    group: int
+    group_row_id: int
     header: FragmentHeader
     tally: GroupTally | None
 
 
-def get_largest_message(hub: Hub, terms: SplittingTerms) -> int:
+def get_max_message_size(hub: Hub, terms: SplittingTerms) -> int:
     """Return the octets of the largest message that is joined; only an object store spares memory."""
     if get_database_state(hub.engine).objects is not None:
         return terms.message_size
@@ -157,17 +157,17 @@ def lock_fragment_group(
     header, now = fragment.header, arrival.context.now
     row = fragment_groups.lock_by_name(conn, fragment.sender, header.group)
     if row is None:
-        lack = _find_lack(conn, arrival.hub, fragment)
+        lack = _find_opening_problem(conn, arrival.hub, fragment)
         if lack is not None:
             return lack
         row = _open_group(conn, arrival.protocol.name, fragment, now)
     if row.state == "REFUSED":
         detail = "another fragment of this group was refused"
-        return GatewayError(FRAGMENT_CONTRADICTED, detail, _GROUP, code="EBMS:0040")
+        return GatewayError(FRAGMENT_CONTRADICTED, detail, _GROUP_PATH, code="EBMS:0040")
     if messages.find_by_message_id(conn, "in", fragment.sender, unit.message_id) is not None:
         return GroupedFragment(row.id, header, None)
     try:
-        return GroupedFragment(row.id, header, _tally(conn, arrival, row, fragment))
+        return GroupedFragment(row.id, header, _tally_fragment(conn, arrival, row, fragment))
     except GatewayError as problem:
         # Only this fragment is refused if another key of the sender signed it, or if the group has ended.
         if row.state == "OPEN" and problem.problem is not SIGNER_MISMATCH and not problem.problem.ours:
@@ -182,11 +182,11 @@ def _require_fragment(arrival: ReceivedMessage, unit: UserMessage) -> _AgreedFra
     return _AgreedFragment(header, arrival.context.get_party_name(unit.sender), pmode, pmode.splitting)
 
 
-def _find_lack(conn: Connection, hub: Hub, fragment: _AgreedFragment) -> GatewayError | None:
+def _find_opening_problem(conn: Connection, hub: Hub, fragment: _AgreedFragment) -> GatewayError | None:
     """Return the problem for which no new group is opened, None where there is room for one."""
     most = fragment.terms.open_groups
     if fragment_groups.count_open_groups(conn, fragment.sender) >= most:
-        return GatewayError(FRAGMENT_SPACE, f"{most} messages of this sender are incomplete", _GROUP)
+        return GatewayError(FRAGMENT_SPACE, f"{most} messages of this sender are incomplete", _GROUP_PATH)
     return _find_shortage(hub, fragment.header)
 
 
@@ -194,7 +194,7 @@ def _find_shortage(hub: Hub, header: FragmentHeader) -> GatewayError | None:
     """Return the problem if the disk lacks space for the stated size of the message and its fragments."""
     octets = (header.message_size or 0) + (header.compressed_size or header.message_size or 0)
     shortage = get_database_state(hub.engine).reserve.find_shortage(octets)
-    return None if shortage is None else GatewayError(FRAGMENT_SPACE, shortage.detail, _GROUP)
+    return None if shortage is None else GatewayError(FRAGMENT_SPACE, shortage.detail, _GROUP_PATH)
 
 
 def _open_group(
@@ -216,17 +216,19 @@ def _open_group(
     return row
 
 
-def _tally(
+def _tally_fragment(
     conn: Connection, arrival: ReceivedMessage, row: FragmentGroupRow, fragment: _AgreedFragment
 ) -> GroupTally:
     """Return the tally of a group with one more fragment; raise GatewayError if it contradicts the others."""
     if fragment.pmode.id != row.pmode_id:
         detail = f"the first fragment was of P-Mode {row.pmode_id}"
-        raise GatewayError(FRAGMENT_CONTRADICTED, detail, _GROUP, code="EBMS:0053")
+        raise GatewayError(FRAGMENT_CONTRADICTED, detail, _GROUP_PATH, code="EBMS:0053")
     tally = None if row.tally is None else GroupTally.from_json(row.tally)
-    most = get_largest_message(arrival.hub, fragment.terms)
-    is_repeated = fragment_groups.has_number(conn, row.id, fragment.header.number)
-    new_tally = arrival.protocol.tally_opened_fragment(tally, arrival.opened, most, is_repeated=is_repeated)
+    max_message_size = get_max_message_size(arrival.hub, fragment.terms)
+    is_repeated = fragment_groups.has_fragment(conn, row.id, fragment.header.number)
+    new_tally = arrival.protocol.tally_opened_fragment(
+        tally, arrival.opened, max_message_size, is_repeated=is_repeated
+    )
     shortage = _find_shortage(arrival.hub, fragment.header)
     if shortage is not None:
         raise shortage
@@ -236,12 +238,14 @@ def _tally(
 def store_fragment(conn: Connection, grouped_fragment: GroupedFragment, message: int, now: datetime) -> None:
     """Store that a new message is a fragment; the last one queues the task that joins them."""
     assert grouped_fragment.tally is not None  # it is new
-    fragment_groups.insert_fragment(conn, grouped_fragment.group, grouped_fragment.header.number, message)
+    fragment_groups.insert_fragment(
+        conn, grouped_fragment.group_row_id, grouped_fragment.header.number, message
+    )
     complete = grouped_fragment.tally.is_complete
     fragment_groups.set_tally(
-        conn, grouped_fragment.group, grouped_fragment.tally.to_json(), complete=complete
+        conn, grouped_fragment.group_row_id, grouped_fragment.tally.to_json(), is_complete=complete
     )
     messages.apply_event(conn, message, StateEvent("process", now, _ACTOR))
     if complete:
-        key = f"fragments-join:{grouped_fragment.group}"
-        enqueue_task(conn, "join_fragments", "fragments", grouped_fragment.group, key, now)
+        key = f"fragments-join:{grouped_fragment.group_row_id}"
+        enqueue_task(conn, "join_fragments", "fragments", grouped_fragment.group_row_id, key, now)

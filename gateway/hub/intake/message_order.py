@@ -54,13 +54,13 @@ _NUMBER_PATH = "/soap:Envelope/soap:Header/eb:MessageOrder/eb:SequenceNumber"
 
 @dataclass(frozen=True, slots=True)
 class OrderedArrival:
-    """A stored message with its number; `expires_at` ends its wait, `most_held` bounds those that wait."""
+    """A stored message with its number; `expires_at` ends its wait, `max_held` bounds those that wait."""
 
-    message: int
-    sequence: SequenceNumber
+    message_row_id: int
+    sequence_number: SequenceNumber
     expires_at: datetime
-    for_case: bool
-    most_held: int
+    is_for_case: bool
+    max_held: int
 
 
 def release_or_hold_message(
@@ -71,23 +71,26 @@ def release_or_hold_message(
     Raises GW304 for a number that was used before and for a Reset while messages are held, GW315 when
     too many messages are held.
     """
-    state = message_sequences.lock_sequence(conn, key, at)
-    released = state.next_ordinal - state.base
-    position = find_sequence_position(arrival.sequence, released)
-    if position == 0 and released:
-        _check_nothing_held(conn, state)
-        state = replace(state, base=state.next_ordinal)
-    held = HeldMessage(arrival.message, state.base + position, arrival.for_case, arrival.expires_at)
-    if held.ordinal == state.next_ordinal:
-        message_sequences.insert_ordered_message(conn, state.id, held, "RELEASED", at)
-        state = _release_messages(conn, state, (held,), at)
-        message_sequences.update_sequence(conn, release_held_messages(conn, state, at), at)
+    sequence_state = message_sequences.lock_sequence(conn, key, at)
+    released_count = sequence_state.next_ordinal - sequence_state.base
+    position = find_sequence_position(arrival.sequence_number, released_count)
+    if position == 0 and released_count:
+        _check_nothing_held(conn, sequence_state)
+        sequence_state = replace(sequence_state, base=sequence_state.next_ordinal)
+    ordered_message = HeldMessage(
+        arrival.message_row_id, sequence_state.base + position, arrival.is_for_case, arrival.expires_at
+    )
+    if ordered_message.ordinal == sequence_state.next_ordinal:
+        message_sequences.insert_ordered_message(conn, sequence_state.id, ordered_message, "RELEASED", at)
+        sequence_state = _release_messages(conn, sequence_state, (ordered_message,), at)
+        message_sequences.update_sequence(conn, release_held_messages(conn, sequence_state, at), at)
         return
-    _check_free_number(conn, state, held, arrival)
-    message_sequences.insert_ordered_message(conn, state.id, held, "HELD", at)
+    _check_free_number(conn, sequence_state, ordered_message, arrival)
+    message_sequences.insert_ordered_message(conn, sequence_state.id, ordered_message, "HELD", at)
 
 
 def _check_nothing_held(conn: Connection, state: SequenceState) -> None:
+    """Raise GW304 for a Reset if messages of its sequence are held, because one before them is missing."""
     waiting = message_sequences.list_held(conn, state.id, 1)
     if waiting:
         detail = (
@@ -102,38 +105,42 @@ def _check_free_number(
 ) -> None:
     """Raise for a number at which another message waits, and when as many wait as may."""
     if message_sequences.find_at_ordinal(conn, state.id, held.ordinal) is not None:
-        detail = f"number {arrival.sequence.number} has come before, under another MessageId"
+        detail = f"number {arrival.sequence_number.number} has come before, under another MessageId"
         raise GatewayError(HEADER_INCONSISTENT, detail, _NUMBER_PATH)
-    if message_sequences.count_held(conn, state.id, arrival.most_held) >= arrival.most_held:
-        detail = f"too many out-of-sequence messages: {arrival.most_held} wait in this conversation"
+    if message_sequences.count_held(conn, state.id, arrival.max_held) >= arrival.max_held:
+        detail = f"too many out-of-sequence messages: {arrival.max_held} wait in this conversation"
         raise GatewayError(ORDER_GIVEN_UP, detail, _NUMBER_PATH)
 
 
-def release_held_messages(conn: Connection, state: SequenceState, at: datetime) -> SequenceState:
+def release_held_messages(conn: Connection, sequence_state: SequenceState, at: datetime) -> SequenceState:
     """Release the held messages that follow without a gap; return the sequence, which is locked, after it.
 
     A message whose time is over is not released, and no message after it.
     """
-    ready: list[HeldMessage] = []
-    for held in message_sequences.list_held(conn, state.id):
-        if held.ordinal != state.next_ordinal + len(ready) or held.expires_at <= at:
+    ready_messages: list[HeldMessage] = []
+    for held in message_sequences.list_held(conn, sequence_state.id):
+        if held.ordinal != sequence_state.next_ordinal + len(ready_messages) or held.expires_at <= at:
             break
-        ready.append(held)
-    if not ready:
-        return state
-    message_sequences.change_held_state(conn, [held.message for held in ready], "RELEASED")
-    return _release_messages(conn, state, ready, at)
+        ready_messages.append(held)
+    if not ready_messages:
+        return sequence_state
+    message_sequences.change_held_state(conn, [held.message for held in ready_messages], "RELEASED")
+    return _release_messages(conn, sequence_state, ready_messages, at)
 
 
 def _release_messages(
-    conn: Connection, state: SequenceState, ready: Sequence[HeldMessage], at: datetime
+    conn: Connection, sequence_state: SequenceState, ready_messages: Sequence[HeldMessage], at: datetime
 ) -> SequenceState:
     """Queue the tasks that admit consecutive messages, each after the one before it."""
-    last = state.last_delivery
-    for held in ready:
+    last_delivery_id = sequence_state.last_delivery
+    for held in ready_messages:
         if held.for_case:
-            last = enqueue_admission(conn, held.message, last, at)
-    return replace(state, next_ordinal=state.next_ordinal + len(ready), last_delivery=last)
+            last_delivery_id = enqueue_admission(conn, held.message, last_delivery_id, at)
+    return replace(
+        sequence_state,
+        next_ordinal=sequence_state.next_ordinal + len(ready_messages),
+        last_delivery=last_delivery_id,
+    )
 
 
 def admit_late_message(conn: Connection, message: int, at: datetime) -> int:
@@ -150,9 +157,14 @@ def admit_late_message(conn: Connection, message: int, at: datetime) -> int:
     return delivery
 
 
-def enqueue_admission(conn: Connection, message: int, after: int | None, at: datetime) -> int | None:
-    """Queue the task that admits a stored message, once; it follows the task `after`. Return its delivery."""
-    before = None if after is None else deliveries.find_by_id(conn, after)
+def enqueue_admission(
+    conn: Connection, message: int, previous_delivery_id: int | None, at: datetime
+) -> int | None:
+    """Queue the task that admits a stored message, once; return its delivery, None if it was queued before.
+
+    The task follows the delivery `previous_delivery_id`, unless that one has failed.
+    """
+    before = None if previous_delivery_id is None else deliveries.find_by_id(conn, previous_delivery_id)
     new = NewDelivery(
         agent="local",
         destination=deliveries.LOCAL,
@@ -186,22 +198,26 @@ _CONVERSATION_PATH = "/soap:Envelope/soap:Header/eb:MessageHeader/eb:Conversatio
 
 @dataclass(frozen=True, slots=True)
 class ConversationMessage:
-    """A stored business message of a conversation; `for_case`: its case keeps the conversation open."""
+    """A stored business message of a conversation; `is_for_case`: its case keeps the conversation open."""
 
     agreement_id: str
     conversation_id: str
-    message: int
-    for_case: bool
+    message_row_id: int
+    is_for_case: bool
 
 
 def check_conversation_limits(
     conn: Connection, limits: ConversationLimits, message: ConversationMessage, at: datetime
 ) -> None:
-    """Count the conversation of a new message; raises GW316 when it is one more than the agreement allows."""
+    """Begin or reopen the conversation of a new message; raise GW316 if the agreement allows no more of them.
+
+    An open conversation goes on. A message for a case keeps its conversation open until the case is closed.
+    Nothing is stored if the agreement has no limit.
+    """
     if limits.invocations is None and limits.concurrent is None:
         return
     agreement = message.agreement_id
-    begun_count = conversations.lock_count(conn, agreement)
+    begun_count = conversations.lock_begun_count(conn, agreement)
     conversation = conversations.find_conversation(conn, agreement, message.conversation_id)
     if conversation is None:
         _check_begun(limits, begun_count)
@@ -212,8 +228,8 @@ def check_conversation_limits(
         if conversation.ended_at is not None:
             _check_open(conn, limits, agreement, at)
             conversations.reopen_conversation(conn, conversation_id)
-    if message.for_case:
-        conversations.keep_open(conn, conversation_id, message.message)
+    if message.is_for_case:
+        conversations.keep_conversation_open(conn, conversation_id, message.message_row_id)
 
 
 def _check_begun(limits: ConversationLimits, begun_count: int) -> None:
@@ -223,6 +239,10 @@ def _check_begun(limits: ConversationLimits, begun_count: int) -> None:
 
 
 def _check_open(conn: Connection, limits: ConversationLimits, agreement: str, at: datetime) -> None:
+    """Raise GW316 if an agreement has as many open conversations as `limits` allows.
+
+    Conversations whose cases are closed are ended first.
+    """
     if limits.concurrent is None:
         return
     if conversations.count_open(conn, agreement) < limits.concurrent:
@@ -263,6 +283,7 @@ def _try_to_give_up(hub: Hub, row: ExpiredMessageRow, now: datetime) -> bool:
 
 
 def _give_up_expired(hub: Hub, row: ExpiredMessageRow, now: datetime) -> bool:
+    """Give up a held message whose time is over; return whether it was still held."""
     with write_transaction(hub.engine, "order.expired") as conn:
         state = message_sequences.lock_by_id(conn, row.sequence)
         if state is None:
@@ -304,16 +325,16 @@ def release_sequence(
 
     Raises GW705 when nothing is held. The missing message is refused when it comes later.
     """
-    before = _lock_incoming(conn, sequence)
-    first = message_sequences.list_held(conn, sequence, 1)
-    if not first:
+    state_before = _lock_incoming_sequence(conn, sequence)
+    first_held = message_sequences.list_held(conn, sequence, 1)
+    if not first_held:
         raise GatewayError(TRANSITION_REFUSED, "no message of this conversation is held", f"order {sequence}")
-    held = [row.message for row in message_sequences.list_held(conn, sequence)]
-    after = release_held_messages(conn, replace(before, next_ordinal=first[0].ordinal), at)
-    message_sequences.update_sequence(conn, after, at)
+    held_message_ids = [row.message for row in message_sequences.list_held(conn, sequence)]
+    state_after = release_held_messages(conn, replace(state_before, next_ordinal=first_held[0].ordinal), at)
+    message_sequences.update_sequence(conn, state_after, at)
     still_held = {row.message for row in message_sequences.list_held(conn, sequence)}
-    released = tuple(message for message in held if message not in still_held)
-    return _record_change(conn, "release", before, after, released, at, actor, reason)
+    released = tuple(message for message in held_message_ids if message not in still_held)
+    return _record_change(conn, "release", state_before, state_after, released, at, actor, reason)
 
 
 def reset_sequence(
@@ -326,7 +347,7 @@ def reset_sequence(
     row = message_sequences.find_by_id(conn, sequence)
     if row is not None and row.direction == "out":
         return _reset_outgoing(conn, sequence, at, actor, reason)
-    state = _lock_incoming(conn, sequence)
+    state = _lock_incoming_sequence(conn, sequence)
     held = message_sequences.list_held(conn, sequence)
     if not held:
         raise GatewayError(TRANSITION_REFUSED, "no message of this conversation is held", f"order {sequence}")
@@ -337,7 +358,11 @@ def reset_sequence(
     return _record_change(conn, "reset", state, state, given_up, at, actor, reason)
 
 
-def _lock_incoming(conn: Connection, sequence: int) -> SequenceState:
+def _lock_incoming_sequence(conn: Connection, sequence: int) -> SequenceState:
+    """Lock and return the state of the sequence `sequence` (row id) of received messages.
+
+    Raises GW705 unless it is one: only received messages are held until the messages before them have come.
+    """
     row = message_sequences.find_by_id(conn, sequence)
     state = message_sequences.lock_by_id(conn, sequence)
     if row is None or state is None or row.direction != "in":
@@ -349,6 +374,10 @@ def _lock_incoming(conn: Connection, sequence: int) -> SequenceState:
 def _reset_outgoing(
     conn: Connection, sequence: int, at: datetime, actor: str, reason: str | None
 ) -> SequenceChange:
+    """Let the next message of a sequence (row id) of sent messages begin its numbers anew (Reset).
+
+    Raises GW705 while a message of the sequence is still to be delivered.
+    """
     state = message_sequences.lock_by_id(conn, sequence)
     if state is None or ordered_deliveries.find_open_delivery(conn, state) is not None:
         # ebMS 2.0 §9.1.1: a Reset waits until every message before it is accounted for.
@@ -369,6 +398,10 @@ def _record_change(
     actor: str,
     reason: str | None,
 ) -> SequenceChange:
+    """Record an operator's change of a sequence as evidence, and return it.
+
+    `act` is `release` or `reset`; `changed_messages` are the messages (row ids) released or given up.
+    """
     data: dict[str, Any] = {"act": act, "actor": actor, "messages": list(changed_messages)}
     data |= {"reason": reason} if reason else {}
     record_evidence(conn, "operator", "sequence", before.id, None, data, at)

@@ -18,11 +18,11 @@ from gateway.errors import FORWARDING_LOOP, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.hub import Hub, ReceivedMessage
 from gateway.hub.outbox.signal_outbox import (
-    NOTHING_TO_SAY,
+    EMPTY_ANSWER,
     OutgoingPost,
     enqueue_post,
-    name_posting_lane,
-    repeat_post,
+    enqueue_post_again,
+    make_posting_lane,
 )
 from gateway.message_model import UserMessage
 from gateway.protocols import Parcel
@@ -46,14 +46,14 @@ class PreparedPassage:
     """A message to pass on: its row, the octets for the next handler, and the forwarding rule."""
 
     message: NewMessage
-    onward: Parcel
-    rule: ForwardingRule
+    onward_parcel: Parcel
+    forwarding_rule: ForwardingRule
     signer: str | None
 
     @property
     def wants_receipt(self) -> bool:
         """Return whether the next handler is asked for an Acknowledgment of its own."""
-        return self.rule.acknowledgment != "never" and self.message.kind == "UserMessage"
+        return self.forwarding_rule.acknowledgment != "never" and self.message.kind == "UserMessage"
 
 
 def accept_passing_message(arrival: ReceivedMessage, rule: ForwardingRule) -> HttpResponse:
@@ -67,20 +67,26 @@ def accept_passing_message(arrival: ReceivedMessage, rule: ForwardingRule) -> Ht
         get_database_state(arrival.hub.engine).reserve.require_octets(arrival.opened.parcel.body.octet_count)
         arrival.protocol.check_time_to_live(arrival.opened.unit, arrival.context.now)
     passage, answer = prepare_passage(arrival, rule), make_hop_answer(arrival)
-    return_rule = _find_way_back(arrival)
+    return_rule = _find_return_rule(arrival)
 
     messages.put_large_octets(arrival.hub.engine, passage.message)
-    payloads.put_large_octets(arrival.hub.engine, passage.onward.get_octets())
+    payloads.put_large_octets(arrival.hub.engine, passage.onward_parcel.get_octets())
 
     def store_message(conn: Connection) -> HttpResponse:
-        arrival.hub.register.check_snapshot_current(conn, arrival.knowledge)
+        """Store and queue the message; return its answer, or an empty one if the answer is posted."""
+        arrival.hub.register.check_snapshot_current(conn, arrival.register_snapshot)
         accepted = store_passage(conn, arrival.hub, passage, answer, arrival.context.now)
         if accepted.answer is None or return_rule is None:
-            return accepted.answer or NOTHING_TO_SAY
+            return accepted.answer or EMPTY_ANSWER
         _post_answer(
-            conn, return_rule, accepted.id, accepted.answer, arrival.context.now, again=not accepted.new
+            conn,
+            return_rule,
+            accepted.id,
+            accepted.answer,
+            arrival.context.now,
+            is_repeat=not accepted.is_new,
         )
-        return NOTHING_TO_SAY
+        return EMPTY_ANSWER
 
     return run_in_group_commit(arrival.hub.engine, "passing.message", store_message)
 
@@ -141,13 +147,13 @@ def store_passage(
 ) -> messages.AcceptedMessage:
     """Store a message for another handler with its answer, and queue it once."""
     accepted = messages.accept_message(conn, passage.message, answer, now, "passing")
-    if accepted.new:
+    if accepted.is_new:
         data = {
             "message_id": passage.message.message_id,
             "signer": passage.signer,
             "verdict": hub.verdicts.find_verdict_digest(passage.signer) if passage.signer else None,
             "to": passage.message.to_party,
-            "next": passage.rule.next_party,
+            "next": passage.forwarding_rule.next_party,
         }
         record_evidence(conn, "passing", "message", accepted.id, passage.message.identity_sha256, data, now)
         _enqueue_onward(conn, accepted.id, passage, now)
@@ -155,13 +161,14 @@ def store_passage(
 
 
 def _enqueue_onward(conn: Connection, message: int, passage: PreparedPassage, now: datetime) -> None:
-    rule, onward = passage.rule, passage.onward
+    """Queue a stored message (row id) of another party for the next handler of its forwarding rule."""
+    rule, onward = passage.forwarding_rule, passage.onward_parcel
     deliveries.enqueue_delivery(
         conn,
         NewDelivery(
             agent="hop",
             destination=rule.next_party,
-            lane=name_posting_lane(rule.next_party),
+            lane=make_posting_lane(rule.next_party),
             subject_type="message",
             subject_id=str(message),
             dedupe_key=f"onward:{message}",
@@ -193,7 +200,7 @@ def make_hop_answer(arrival: ReceivedMessage) -> HttpResponse | None:
     return HttpResponse(200, dict(sealed.headers), sealed.read_octets())
 
 
-def _find_way_back(arrival: ReceivedMessage) -> ForwardingRule | None:
+def _find_return_rule(arrival: ReceivedMessage) -> ForwardingRule | None:
     """Return the rule by which an answer is posted; None if it is sent on the connection.
 
     It is sent on the connection if SyncReply requests this, or if no rule leads back to the sender.
@@ -211,10 +218,10 @@ def _post_answer(
     answer: HttpResponse,
     now: datetime,
     *,
-    again: bool,
+    is_repeat: bool,
 ) -> None:
-    """Queue the hub's Acknowledgment for the handler that sent the message; `again` for a repeat of it."""
+    """Queue the hub's Acknowledgment for the handler that sent the message; again with `is_repeat`."""
     key = f"hop-receipt:{message}"
     post = OutgoingPost(return_rule.endpoint, return_rule.next_party, key, str(message))
-    enqueue = repeat_post if again else enqueue_post
+    enqueue = enqueue_post_again if is_repeat else enqueue_post
     enqueue(conn, post, answer, now)

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import PMode
 from gateway.errors import NOTHING_TO_PULL, OUR_MISTAKE, PULL_REPEATED, GatewayError
-from gateway.hub.completion.signals import settle_signals
+from gateway.hub.completion.signals import apply_signals
 from gateway.hub.hub import Hub, ReceivedMessage
 from gateway.hub.outbox.sent_fragments import cancel_unwanted_fragment
 from gateway.hub.outbox.signal_outbox import OutgoingPost, can_post_answer, make_pull_lane, post_answer
@@ -43,9 +43,9 @@ def answer_pull_request(arrival: ReceivedMessage, unit: PullRequest) -> HttpResp
     hub, context = arrival.hub, arrival.context
     if len(arrival.opened.units) > 1:
         # A message that a signal beside the request acknowledges makes room for the messages after it.
-        settle_signals(hub, arrival.protocol, arrival.opened, context)
+        apply_signals(hub, arrival.protocol, arrival.opened, context)
     with write_transaction(hub.engine, "pull.hand_out") as conn:
-        hub.register.check_snapshot_current(conn, arrival.knowledge)
+        hub.register.check_snapshot_current(conn, arrival.register_snapshot)
         row = _hand_out_message(conn, arrival, unit)
     if row is None:
         nothing = GatewayError(NOTHING_TO_PULL, "no message waits on this channel")
@@ -63,15 +63,19 @@ def answer_pull_request(arrival: ReceivedMessage, unit: PullRequest) -> HttpResp
 
 
 def _hand_out_message(conn: Connection, arrival: ReceivedMessage, unit: PullRequest) -> DeliveryRow | None:
+    """Take the next message that waits for a PullRequest, and return its delivery; None if none waits.
+
+    Raises GW341 for a PullRequest, or a login, that came before. Fragments not wanted any more are cancelled.
+    """
     context, pmode = arrival.context, arrival.opened.pmode
     if pmode is None:
         raise GatewayError(OUR_MISTAKE, "a PullRequest without P-Mode")
     party, now = context.get_party_name(unit.sender), context.now
     seen = hashlib.sha256(f"{party} {unit.message_id}".encode()).hexdigest()
-    if not back_channel.note_pull_request(conn, seen, now, now - _REMEMBERED):
+    if not back_channel.record_pull_request(conn, seen, now, now - _REMEMBERED):
         location = "//eb3:MessageInfo/eb3:MessageId"
         raise GatewayError(PULL_REPEATED, "a PullRequest with this MessageId came before", location)
-    if unit.login_digest and not back_channel.note_pull_request(
+    if unit.login_digest and not back_channel.record_pull_request(
         conn, unit.login_digest, now, now - _REMEMBERED
     ):
         raise GatewayError(PULL_REPEATED, "this login came before", "//wsse:UsernameToken")

@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from gateway.agreements import PMode
 from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, PARTY_UNKNOWN, REPEAT_TOO_LATE, GatewayError
 from gateway.evidence import record_evidence
-from gateway.hub.completion.signals import answer_status_request, settle_hop_signal, settle_signals
+from gateway.hub.completion.signals import answer_status_request, apply_hop_signal, apply_signals
 from gateway.hub.hub import Hub, ReceivedMessage
 from gateway.hub.intake.fragment_intake import GroupedFragment, lock_fragment_group, store_fragment
 from gateway.hub.intake.message_order import (
@@ -39,12 +39,12 @@ from gateway.hub.intake.submission_intake import prepare_as_repeat
 from gateway.hub.outbox.late_receipts import queue_late_receipt
 from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait
 from gateway.hub.outbox.signal_outbox import (
-    NOTHING_TO_SAY,
+    EMPTY_ANSWER,
     OutgoingPost,
     can_post_answer,
     enqueue_post,
+    enqueue_post_again,
     post_answer,
-    repeat_post,
 )
 from gateway.hub.register.trusted_register import RegisterSnapshot, StaleSnapshotError
 from gateway.hub.trust.message_senders import check_message_connection
@@ -76,11 +76,12 @@ _ATTEMPTS = 3
 
 
 def receive_parcel(
-    hub: Hub, protocol: ProtocolCore, parcel: Parcel, proved: Callable[[str], None] | None = None
+    hub: Hub, protocol: ProtocolCore, parcel: Parcel, report_signer_party: Callable[[str], None] | None = None
 ) -> HttpResponse:
     """Receive a parcel and return the answer for its connection; never raises for bad input.
 
-    `proved` is called with the party that signed the parcel, as soon as the signature is verified.
+    `report_signer_party` is called with the party that signed the parcel, as soon as the signature is
+    verified.
     """
     for _ in range(_ATTEMPTS):
         register = hub.get_snapshot()
@@ -88,7 +89,7 @@ def receive_parcel(
         try:
             opened = open_message(protocol, parcel, context)
             check_message_connection(hub, opened, context, register)
-            _report_signer(proved, opened, context)
+            _report_signer(report_signer_party, opened, context)
             return _dispatch_unit(
                 ReceivedMessage(hub, protocol, opened, context, register, _recall_admission(hub, opened))
             )
@@ -115,13 +116,14 @@ def _recall_admission(hub: Hub, opened: OpenedMessage) -> Mapping[str, Any] | No
 
 
 def _report_signer(
-    proved: Callable[[str], None] | None, opened: OpenedMessage, context: ProtocolContext
+    report_signer_party: Callable[[str], None] | None, opened: OpenedMessage, context: ProtocolContext
 ) -> None:
-    if proved is None or opened.verified_signature is None:
+    """Call `report_signer_party` with the party of the signer's certificate, if the party is known."""
+    if report_signer_party is None or opened.verified_signature is None:
         return
     party = context.find_certificate_party(opened.verified_signature.certificate.sha256)
     if party is not None:
-        proved(party)
+        report_signer_party(party)
 
 
 def reject_parcel(
@@ -149,7 +151,7 @@ def _count_refused_parcel(
     """Count a refusal for the party that the message names; report to the operator if it is not active."""
     name = _find_named_sender(sender, context)
     if name is None and sender is not None and problem.problem is PARTY_UNKNOWN:
-        closed_out = hub.get_snapshot().closed_out
+        closed_out = hub.get_snapshot().inactive_parties
         for name, status in {closed_out[party_id] for party_id in sender.ids if party_id in closed_out}:
             problem = GatewayError(PARTY_UNKNOWN, f"party {name[:80]} is {status.lower()}", problem.location)
             break
@@ -171,6 +173,10 @@ def _read_parcel_content(parcel: Parcel | None) -> tuple[dict[str, str], bytes]:
 
 
 def _dispatch_unit(arrival: ReceivedMessage) -> HttpResponse:
+    """Process an opened parcel by the kind of its unit, and return the answer for its connection.
+
+    A message for another handler is passed on. The answer to receipts and errors is empty.
+    """
     unit = arrival.opened.unit
     if arrival.opened.forwarding_rule is not None:
         return accept_passing_message(arrival, arrival.opened.forwarding_rule)
@@ -184,26 +190,32 @@ def _dispatch_unit(arrival: ReceivedMessage) -> HttpResponse:
         status = answer_status_request(arrival.hub, arrival.protocol, unit, arrival.opened, arrival.context)
         return _answer_signal(arrival, status)
     if isinstance(unit, Receipt | ErrorSignal) and arrival.opened.pmode is None:
-        settle_hop_signal(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
+        apply_hop_signal(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
     elif isinstance(unit, Receipt | ErrorSignal):
-        settle_signals(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
-    return NOTHING_TO_SAY
+        apply_signals(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
+    return EMPTY_ANSWER
 
 
 def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpResponse:
+    """Store a message with its receipt, or find it as a repeat; return the answer for its connection.
+
+    Signals beside it are applied. The error for a refused fragment, or for a receipt that cannot be signed
+    now, is raised when all is stored.
+    """
     _check_time_to_live(arrival, unit)
     _check_disk_reserve(arrival, unit)
     _check_stamping_current(arrival, unit)
     receipt, message = _make_receipt(arrival, unit), _make_message_row(arrival, unit)
     response = receipt if isinstance(receipt, HttpResponse) else None
-    for_next = make_hop_answer(arrival)
+    hop_answer = make_hop_answer(arrival)
     messages.put_large_octets(arrival.hub.engine, message)
     prepared = messages.prepare_message(message, response, arrival.context.now)
 
     def store_message(
         conn: Connection,
     ) -> tuple[messages.AcceptedMessage | None, HttpResponse | GatewayError]:
-        arrival.hub.register.check_snapshot_current(conn, arrival.knowledge)
+        """Store the message; return it with the answer, or with the error to raise after the commit."""
+        arrival.hub.register.check_snapshot_current(conn, arrival.register_snapshot)
         grouped_fragment = (
             None if arrival.opened.fragment_header is None else lock_fragment_group(conn, arrival, unit)
         )
@@ -211,9 +223,9 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
             # Its group may be refused now, and that is committed.
             return None, grouped_fragment
         accepted = messages.accept_prepared_message(conn, prepared)
-        if accepted.new and grouped_fragment is None:
+        if accepted.is_new and grouped_fragment is None:
             _record_new_message(conn, arrival, unit, accepted.id)
-        elif accepted.new and grouped_fragment is not None:
+        elif accepted.is_new and grouped_fragment is not None:
             _record_origin(conn, arrival, unit, accepted.id, _describe_fragment(grouped_fragment))
             store_fragment(conn, grouped_fragment, accepted.id, arrival.context.now)
         _check_late_repeat(arrival, accepted)
@@ -225,9 +237,9 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
             return accepted, receipt.problem
         if _is_answered_by_post(arrival):
             _post_receipt(conn, arrival, accepted)
-            return accepted, for_next or NOTHING_TO_SAY
+            return accepted, hop_answer or EMPTY_ANSWER
         # A receipt of the To party on the connection is one for the handler before it, too.
-        return accepted, accepted.answer or for_next or NOTHING_TO_SAY
+        return accepted, accepted.answer or hop_answer or EMPTY_ANSWER
 
     try:
         accepted, answer = run_in_group_commit(arrival.hub.engine, "receive.message", store_message)
@@ -235,7 +247,7 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
         prepared = prepare_as_repeat(arrival, prepared, problem)
         accepted, answer = run_in_group_commit(arrival.hub.engine, "receive.message", store_message)
     if len(arrival.opened.units) > 1:
-        settle_signals(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
+        apply_signals(arrival.hub, arrival.protocol, arrival.opened, arrival.context)
     if isinstance(answer, GatewayError):
         raise answer
     assert accepted is not None  # without one there is a problem
@@ -252,33 +264,35 @@ def _describe_fragment(grouped_fragment: GroupedFragment) -> dict[str, Any]:
 class JoinedMessage:
     """A message whose fragments are joined: its row, its receipt, and the facts of them for the evidence."""
 
-    row: NewMessage
+    new_message: NewMessage
     receipt: HttpResponse | None
-    group_facts: Mapping[str, Any]
+    group_evidence: Mapping[str, Any]
 
 
-def prepare_joined_message(arrival: ReceivedMessage, group_facts: Mapping[str, Any]) -> JoinedMessage:
+def prepare_joined_message(arrival: ReceivedMessage, group_evidence: Mapping[str, Any]) -> JoinedMessage:
     """Return a joined message with its receipt, which is signed before the transaction; raise GW803."""
     unit = arrival.opened.unit
     assert isinstance(unit, UserMessage)  # nothing else is split
     receipt = _make_receipt(arrival, unit)
     if isinstance(receipt, _UnsignedReceipt):
         raise receipt.problem
-    row = replace(_make_message_row(arrival, unit), signer_sha256=group_facts["signer"])
+    row = replace(_make_message_row(arrival, unit), signer_sha256=group_evidence["signer"])
     messages.put_large_octets(arrival.hub.engine, row)
-    return JoinedMessage(row, receipt, group_facts)
+    return JoinedMessage(row, receipt, group_evidence)
 
 
-def accept_joined_message(conn: Connection, arrival: ReceivedMessage, joined: JoinedMessage) -> int:
+def accept_joined_message(conn: Connection, arrival: ReceivedMessage, joined_message: JoinedMessage) -> int:
     """Store a joined message as one that came in one piece, and queue its receipt; return its row id.
 
     A message that was stored before gets the stored receipt. Raises GW312 for another one with its id.
     """
     unit = arrival.opened.unit
     assert isinstance(unit, UserMessage)  # nothing else is split
-    accepted = messages.accept_message(conn, joined.row, joined.receipt, arrival.context.now)
-    if accepted.new:
-        _record_new_message(conn, arrival, unit, accepted.id, joined.group_facts)
+    accepted = messages.accept_message(
+        conn, joined_message.new_message, joined_message.receipt, arrival.context.now
+    )
+    if accepted.is_new:
+        _record_new_message(conn, arrival, unit, accepted.id, joined_message.group_evidence)
     _post_receipt(conn, arrival, accepted)
     return accepted.id
 
@@ -296,9 +310,9 @@ def _offer_response(
 ) -> HttpResponse:
     """Return the response to a repeated request, or the fallback of one that may wait for its response."""
     hub, pmode, now = arrival.hub, arrival.opened.pmode, arrival.context.now
-    if pmode is None or not arrival.connected:
+    if pmode is None or not arrival.is_connected:
         return fallback
-    response_pmodes = find_response_pmodes(arrival.knowledge.book, pmode, now)
+    response_pmodes = find_response_pmodes(arrival.register_snapshot.book, pmode, now)
     if not response_pmodes:
         return fallback
     pending = PendingResponse(
@@ -307,10 +321,10 @@ def _offer_response(
         fallback.body,
         request=accepted.id,
         party=arrival.context.get_party_name(arrival.opened.unit.sender),
-        pmodes=frozenset(response_pmode.id for response_pmode in response_pmodes),
-        until=now + get_response_wait(hub, pmode),
+        pmode_ids=frozenset(response_pmode.id for response_pmode in response_pmodes),
+        waits_until=now + get_response_wait(hub, pmode),
     )
-    stored_response = None if accepted.new else hub.responses.find_response(pending)
+    stored_response = None if accepted.is_new else hub.responses.find_response(pending)
     return stored_response or pending
 
 
@@ -327,7 +341,7 @@ def receive_response(
     context = hub.make_protocol_context(register)
     alone = replace(opened, units=(opened.unit,))
     admission = _recall_admission(hub, opened)
-    arrival = ReceivedMessage(hub, protocol, alone, context, register, admission, connected=False)
+    arrival = ReceivedMessage(hub, protocol, alone, context, register, admission, is_connected=False)
     try:
         _accept_user_message(arrival, opened.unit)
     except StaleSnapshotError:
@@ -388,6 +402,7 @@ def _make_receipt(arrival: ReceivedMessage, unit: UserMessage) -> HttpResponse |
 
 
 def _make_message_row(arrival: ReceivedMessage, unit: UserMessage) -> NewMessage:
+    """Return the row of a received message or fragment: its parcel, payloads, agreement and signer."""
     opened, context = arrival.opened, arrival.context
     return NewMessage(
         message_id=unit.message_id,
@@ -417,12 +432,12 @@ def _record_new_message(
     arrival: ReceivedMessage,
     unit: UserMessage,
     message: int,
-    fragment_facts: Mapping[str, Any] | None = None,
+    fragment_evidence: Mapping[str, Any] | None = None,
 ) -> None:
     """Record the evidence of origin, and queue the task that admits the message."""
-    _record_origin(conn, arrival, unit, message, fragment_facts)
+    _record_origin(conn, arrival, unit, message, fragment_evidence)
     if arrival.opened.pmode is not None:
-        _give_to_application(conn, arrival, unit, message, arrival.opened.pmode)
+        _queue_admission(conn, arrival, unit, message, arrival.opened.pmode)
 
 
 def _record_origin(
@@ -430,16 +445,16 @@ def _record_origin(
     arrival: ReceivedMessage,
     unit: UserMessage,
     message: int,
-    fragment_facts: Mapping[str, Any] | None,
+    fragment_evidence: Mapping[str, Any] | None,
 ) -> None:
-    """Record the evidence of origin; `fragment_facts` are its facts about fragments, None without any."""
+    """Record the evidence of origin; `fragment_evidence` are its facts about fragments, None without any."""
     opened, now = arrival.opened, arrival.context.now
     signer = opened.verified_signature.certificate.sha256 if opened.verified_signature else None
     evidence: dict[str, Any] = {
         "message_id": unit.message_id,
         "signer": signer,
         "verdict": arrival.hub.verdicts.find_verdict_digest(signer) if signer else None,
-        "epoch": arrival.knowledge.epoch,
+        "epoch": arrival.register_snapshot.epoch,
         "admitted": arrival.admission,
     }
     if unit.properties:
@@ -451,24 +466,26 @@ def _record_origin(
     if opened.unwrapped_parts:
         evidence["unwrapped"] = [unwrapped._asdict() for unwrapped in opened.unwrapped_parts]
     record_evidence(
-        conn, "NRO", "message", message, opened.identity, evidence | dict(fragment_facts or {}), now
+        conn, "NRO", "message", message, opened.identity, evidence | dict(fragment_evidence or {}), now
     )
 
 
-def _give_to_application(
+def _queue_admission(
     conn: Connection, arrival: ReceivedMessage, unit: UserMessage, message: int, pmode: PMode
 ) -> None:
     """Queue the task that admits a new message (row id), at once or when those before it are admitted."""
-    now, for_case = arrival.context.now, pmode.deliver_to == "case"
-    conversation_message = ConversationMessage(pmode.agreement, unit.conversation_id, message, for_case)
+    now, is_for_case = arrival.context.now, pmode.deliver_to == "case"
+    conversation_message = ConversationMessage(pmode.agreement, unit.conversation_id, message, is_for_case)
     check_conversation_limits(conn, pmode.conversations, conversation_message, now)
     if unit.sequence is None:
-        if for_case:
+        if is_for_case:
             enqueue_admission(conn, message, None, now)
         return
     sender = arrival.context.get_party_name(unit.sender)
     expires_at = unit.expires_at or now + timedelta(seconds=pmode.reliability.persist_duration)
-    ordered_arrival = OrderedArrival(message, unit.sequence, expires_at, for_case, arrival.hub.most_held)
+    ordered_arrival = OrderedArrival(
+        message, unit.sequence, expires_at, is_for_case, arrival.hub.max_held_messages
+    )
     release_or_hold_message(
         conn, SequenceKey("in", sender, pmode.agreement, unit.conversation_id), ordered_arrival, now
     )
@@ -478,17 +495,18 @@ def _is_answered_by_post(arrival: ReceivedMessage) -> bool:
     pmode = arrival.opened.pmode
     if pmode is None or pmode.reply_endpoint is None:
         return False
-    return not arrival.connected or not arrival.protocol.has_synchronous_answer(arrival.opened.unit, pmode)
+    return not arrival.is_connected or not arrival.protocol.has_synchronous_answer(arrival.opened.unit, pmode)
 
 
 def _post_receipt(conn: Connection, arrival: ReceivedMessage, accepted: messages.AcceptedMessage) -> None:
+    """Queue the stored receipt of a message for the reply endpoint of its P-Mode, if it has one."""
     pmode, now = arrival.opened.pmode, arrival.context.now
     if accepted.answer is None or pmode is None or pmode.reply_endpoint is None:
         return
     sender = arrival.context.get_party_name(arrival.opened.unit.sender)
     post = OutgoingPost(pmode.reply_endpoint, sender, f"receipt:{accepted.id}", str(accepted.id))
     # A sender that repeats a message has not had its receipt: the same octets are sent again.
-    enqueue = enqueue_post if accepted.new else repeat_post
+    enqueue = enqueue_post if accepted.is_new else enqueue_post_again
     enqueue(conn, post, accepted.answer, now)
 
 

@@ -17,14 +17,14 @@ from typing import Final
 from sqlalchemy import Engine
 
 from gateway.errors import PROBLEMS, GatewayError
-from gateway.hub.outbox.outgoing_calls import LineKey, LineLimit
+from gateway.hub.outbox.outgoing_calls import LogLineKey, LogLineLimit
 from gateway.store import RefusalCount, make_attempt_outcome, refusal_counts, write_transaction
 
 _log = logging.getLogger(__name__)
 
 _PERIOD: Final = timedelta(minutes=1)
 _EVERY: Final = timedelta(seconds=1)
-_STRANGER: Final = "a sender that is not known"
+_UNKNOWN_SENDER: Final = "a sender that is not known"
 _Counts = dict[tuple[str, str], RefusalCount]
 
 
@@ -35,8 +35,8 @@ class RefusalTally:
         self._engine = engine
         self._zone = zone
         self._clock = clock
-        self._lines = LineLimit(_PERIOD)
-        self._troubles = LineLimit(_PERIOD)
+        self._lines = LogLineLimit(_PERIOD)
+        self._troubles = LogLineLimit(_PERIOD)
         self._counts: _Counts = {}
         self._stored_at: datetime | None = None
         self._guard = threading.Lock()
@@ -55,10 +55,10 @@ class RefusalTally:
             if earlier is not None:
                 count = replace(count, number=earlier.number + 1, first_at=earlier.first_at)
             self._counts[key] = count
-            due = self._stored_at is None or abs(now - self._stored_at) >= _EVERY
-            if due:
+            is_due = self._stored_at is None or abs(now - self._stored_at) >= _EVERY
+            if is_due:
                 self._stored_at = now
-        if due:
+        if is_due:
             self.store_counts()
 
     def run_maintenance(self) -> None:
@@ -70,7 +70,7 @@ class RefusalTally:
                 "refused %d more messages: %s",
                 number,
                 title,
-                extra={"partner": key.subject or _STRANGER, "problem": key.problem},
+                extra={"partner": key.subject or _UNKNOWN_SENDER, "problem": key.problem},
             )
 
     def store_counts(self) -> None:
@@ -87,12 +87,13 @@ class RefusalTally:
             self._put_back(counts)
 
     def _log_trouble(self) -> None:
-        left_out = self._troubles.admit_line(LineKey("database", ""), self._clock())
+        left_out = self._troubles.admit_line(LogLineKey("database", ""), self._clock())
         if left_out is not None:
             left_out_text = _describe_left_out(left_out)
             _log.warning("refused messages cannot be counted in the database now%s", left_out_text)
 
     def _put_back(self, counts: _Counts) -> None:
+        """Add counts that could not be stored to those counted since; the latest sentence and time stay."""
         with self._guard:
             for key, count in counts.items():
                 later = self._counts.get(key)
@@ -104,7 +105,8 @@ class RefusalTally:
                 self._counts[key] = merged
 
     def _log_refusal(self, sender: str | None, problem: GatewayError, now: datetime) -> None:
-        left_out = self._lines.admit_line(LineKey(sender or "", problem.problem.id), now)
+        """Log a refused message as a warning, unless there were too many lines of its sender and problem."""
+        left_out = self._lines.admit_line(LogLineKey(sender or "", problem.problem.id), now)
         if left_out is not None:
             # The sentence may repeat words of a stranger: `gateway message refusals` shows it, no log does.
             title = f"{problem.problem.id} {problem.problem.title}"
@@ -113,9 +115,9 @@ class RefusalTally:
                 "refused a message: %s%s",
                 title,
                 left_out_text,
-                extra={"partner": sender or _STRANGER, "problem": problem.problem.id},
+                extra={"partner": sender or _UNKNOWN_SENDER, "problem": problem.problem.id},
             )
 
 
-def _describe_left_out(number: int) -> str:
-    return f" ({number} more like this since the last line)" if number else ""
+def _describe_left_out(left_out_count: int) -> str:
+    return f" ({left_out_count} more like this since the last line)" if left_out_count else ""

@@ -40,13 +40,13 @@ class ResponseLimits:
 class PendingResponse(HttpResponse):
     """The agreed fallback of a request whose response may still come; a caller that cannot wait sends it.
 
-    `request` is the stored message, `pmodes` are those of its responses.
+    `request` is the stored message, `pmode_ids` are those of its responses.
     """
 
     request: int
     party: str
-    pmodes: frozenset[str]
-    until: datetime
+    pmode_ids: frozenset[str]
+    waits_until: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,12 @@ class WaitingRequest:
     def is_over(self) -> bool:
         """Return whether the time is over, the clock was set back, or the response cannot be read."""
         now = self.watch.clock()
-        return self.is_unreadable or not now < self.pending.until <= now + self.watch.limits.wait
+        return self.is_unreadable or not now < self.pending.waits_until <= now + self.watch.limits.wait
 
-    def mark_given(self) -> None:
+    def mark_response_given(self) -> None:
         """Store that the response went into the HTTP answer; until then it is queued for a POST."""
         if self.response is not None:
-            self.watch.mark_given(self.response.delivery)
+            self.watch.mark_response_given(self.response.delivery)
 
     def close(self) -> None:
         """End the wait, so that another request may wait instead."""
@@ -109,9 +109,12 @@ class ResponseWatch:
 
     def begin_wait(self, pending: PendingResponse) -> WaitingRequest | None:
         """Let a request wait; return None when as many wait as may."""
-        share = max(1, self.limits.waiting_requests // _SHARE)
+        max_requests_of_party = max(1, self.limits.waiting_requests // _SHARE)
         with self._guard:
-            if len(self._waiting) >= self.limits.waiting_requests or self._parties[pending.party] >= share:
+            if (
+                len(self._waiting) >= self.limits.waiting_requests
+                or self._parties[pending.party] >= max_requests_of_party
+            ):
                 return None
             request = WaitingRequest(self, pending)
             self._waiting.append(request)
@@ -129,9 +132,9 @@ class ResponseWatch:
     def find_response(self, pending: PendingResponse) -> HttpResponse | None:
         """Return the response to a repeated request if there is one already, and store that it was given."""
         request = WaitingRequest(self, pending)
-        with read_transaction(self._engine, promises=True) as conn:
+        with read_transaction(self._engine, acknowledges_data=True) as conn:
             _assign_responses(conn, (request,))
-        request.mark_given()
+        request.mark_response_given()
         return None if request.response is None else request.response.answer
 
     def query_responses(self) -> None:
@@ -155,7 +158,7 @@ class ResponseWatch:
         """Return when the responses that were found are on all wanted copies; raises GW806 else."""
         confirm_copies(self._engine)
 
-    def mark_given(self, delivery: int) -> None:
+    def mark_response_given(self, delivery: int) -> None:
         """Store that a response was given; a receipt that it asks for is due within the wait."""
         now = self.clock()
 
@@ -172,7 +175,7 @@ def _assign_responses(conn: Connection, requests: Iterable[WaitingRequest]) -> N
         by_request.setdefault(request.pending.request, []).append(request)
     for row in back_channel.list_responses(conn, tuple(by_request)):
         for request in by_request[row.request]:
-            if request.response is not None or row.pmode_id not in request.pending.pmodes:
+            if request.response is not None or row.pmode_id not in request.pending.pmode_ids:
                 continue
             try:
                 answer = HttpResponse(200, *messages.load_parcel(conn, row.message))

@@ -53,7 +53,7 @@ from gateway.wire import SERVICE_DECLARATION, SUB, serialize_element
 from gateway.xmlsec import sign_document
 
 _ATTEMPTS: Final = 3
-_LONGEST_ID: Final = 200
+_MAX_ID_LENGTH: Final = 200
 _ID: Final = re.compile(r"[!-;=?-~]{1,200}")
 _CONTENT_ID: Final = re.compile(r"[!-~]{1,250}")
 _FIRST_PART: Final = "submission"
@@ -79,12 +79,12 @@ class FiledSubmission:
 class FilingReceipt:
     """The row id and the id of the stored submission, and its signed receipt as it was stored first.
 
-    `new` is false for a submission that was stored before.
+    `is_new` is false for a submission that was stored before.
     """
 
-    message: int
+    message_row_id: int
     message_id: str
-    new: bool
+    is_new: bool
     receipt: HttpResponse
 
 
@@ -112,8 +112,12 @@ def file_submission(hub: Hub, filed: FiledSubmission) -> FilingReceipt:
 
 
 def _check_ids(filed: FiledSubmission, message_id: str) -> None:
+    """Check the id of a filed submission, and the content ids of its attachments.
+
+    Raises GW107 for a malformed message id, GW103 for a content id that is malformed or used twice.
+    """
     if _ID.fullmatch(message_id) is None:
-        detail = f"an id has 1 to {_LONGEST_ID} ASCII characters, no white space and no angle brackets"
+        detail = f"an id has 1 to {_MAX_ID_LENGTH} ASCII characters, no white space and no angle brackets"
         raise GatewayError(HEADER_INVALID, detail, "MessageId")
     content_ids = {_FIRST_PART}
     for attachment in filed.attachments:
@@ -146,6 +150,11 @@ def _read_action(hub: Hub, content: bytes) -> str:
 def _store_submission(
     hub: Hub, filed: FiledSubmission, message_id: str, action: str, register: RegisterSnapshot
 ) -> FilingReceipt:
+    """Store a filed submission with a signed receipt; a repeat gets the receipt that it got first.
+
+    Raises GW302 for a party that is not active, GW804 where evidence has waited too long for its time stamp,
+    and StaleSnapshotError when `register` is not current.
+    """
     if filed.party not in register.parties:
         raise GatewayError(PARTY_UNKNOWN, f"party {filed.party[:80]} is not active", "party")
     message, now = _make_message_row(hub, filed, message_id, action), hub.clock()
@@ -164,9 +173,9 @@ def _store_submission(
     def store(conn: Connection) -> FilingReceipt:
         hub.register.check_snapshot_current(conn, register)
         accepted = messages.accept_message(conn, message, receipt, now)
-        if accepted.new:
+        if accepted.is_new:
             _record_new_submission(conn, filed, message, accepted.id, register.epoch, now)
-        return FilingReceipt(accepted.id, message.message_id, accepted.new, accepted.answer or receipt)
+        return FilingReceipt(accepted.id, message.message_id, accepted.is_new, accepted.answer or receipt)
 
     return run_in_group_commit(hub.engine, "intake.submission", store)
 
@@ -175,15 +184,16 @@ def _find_earlier_receipt(hub: Hub, message: NewMessage) -> FilingReceipt | None
     """Return the stored receipt of the same submission: no second receipt is signed for it."""
     with read_transaction(hub.engine) as conn:
         row = messages.find_by_message_id(conn, "in", message.from_party, message.message_id)
-        same = row is not None and row.identity_sha256 == message.identity_sha256
-        stored = messages.find_response(conn, row.id) if row is not None and same else None
-    if row is None or stored is None:
+        is_same = row is not None and row.identity_sha256 == message.identity_sha256
+        stored_receipt = messages.find_response(conn, row.id) if row is not None and is_same else None
+    if row is None or stored_receipt is None:
         return None
     confirm_copies(hub.engine)
-    return FilingReceipt(row.id, message.message_id, False, stored)
+    return FilingReceipt(row.id, message.message_id, False, stored_receipt)
 
 
 def _make_message_row(hub: Hub, filed: FiledSubmission, message_id: str, action: str) -> NewMessage:
+    """Return the row of a filed submission; its identity is a digest of the digests of its parts."""
     first = Payload(_FIRST_PART, "application/xml", filed.content)
     parts = (first, *filed.attachments)
     digests = {part.content_id: as_body(part.octets).sha256_hex for part in parts}
@@ -219,11 +229,16 @@ def _make_receipt(hub: Hub, filed: FiledSubmission, message: NewMessage) -> Http
 
 
 def _record_new_submission(
-    conn: Connection, filed: FiledSubmission, message: NewMessage, stored: int, epoch: int, now: datetime
+    conn: Connection,
+    filed: FiledSubmission,
+    message: NewMessage,
+    message_row_id: int,
+    epoch: int,
+    now: datetime,
 ) -> None:
     """Record the evidence of the sender of a submission, and queue the task that admits it.
 
-    `stored` is the row id of the message, `epoch` is the epoch of the register by which it was read.
+    `message_row_id` is the row id of the message, `epoch` is the epoch of the register by which it was read.
     """
     data = {
         "message_id": message.message_id,
@@ -232,8 +247,8 @@ def _record_new_submission(
         "way": dict(filed.authentication),
         "epoch": epoch,
     }
-    record_evidence(conn, "filed", "message", stored, message.identity_sha256, data, now)
-    enqueue_task(conn, "admit", "message", stored, f"admit:{stored}", now)
+    record_evidence(conn, "filed", "message", message_row_id, message.identity_sha256, data, now)
+    enqueue_task(conn, "admit", "message", message_row_id, f"admit:{message_row_id}", now)
 
 
 def prepare_as_repeat(
@@ -264,10 +279,10 @@ def _find_repeated_identity(arrival: ReceivedMessage, prepared: messages.Prepare
         if row is None or row.purged_at is not None or row.protocol != message.protocol:
             return None
         stored_parts = [read_columns(part) for part in messages.list_parts(conn, row.id)]
-        stored = hub.make_parcel(*messages.open_parcel(conn, row.id))
+        stored_parcel = hub.make_parcel(*messages.open_parcel(conn, row.id))
     first, again = (
         _select_content(arrival.protocol.read_sent_header(parcel, hub.limits).unit)
-        for parcel in (stored, arrival.opened.parcel)
+        for parcel in (stored_parcel, arrival.opened.parcel)
     )
     same = first == again and _select_parts(stored_parts) == _select_parts(prepared.parts)
     return str(row.identity_sha256) if same else None

@@ -37,7 +37,7 @@ from gateway.hub.officers.assigned_applications import (
     ActingOfficer,
     ApplicationFacts,
     ConfirmedAct,
-    check_claim,
+    check_not_claimed_by_another,
     read_application_facts,
 )
 from gateway.hub.outbox.local_tasks import require_row
@@ -55,23 +55,23 @@ from gateway.store import (
 )
 
 #: Acts on an application that is decided already.
-_AFTERWARDS = frozenset({"correct", "revoke"})
+_ACTS_AFTER_DECISION = frozenset({"correct", "revoke"})
 _NOT_CHANGED = {"correct": "corrected", "revoke": "revoked"}
 
 
 @dataclass(frozen=True, slots=True)
 class ActBegin:
-    """An act that begins: the application, the act, the digest of the facts shown.
+    """An act of an officer that begins: the application, the act, the digest of the facts shown.
 
-    `confirm` checks, in the transaction, how it was confirmed. `proposed` says that another officer must
+    `confirm` checks, in the transaction, how it was confirmed. `is_proposed` says that another officer must
     approve it. `may_act` returns, in the transaction, whether the console handles the application.
     """
 
-    number: str
+    application_number: str
     act: OfficerAct
     shown_digest: str
     confirm: Callable[[Connection], ConfirmedAct]
-    proposed: bool
+    is_proposed: bool
     may_act: Callable[[Connection, int], bool]
 
 
@@ -83,18 +83,18 @@ def begin_act(hub: Hub, officer: ActingOfficer, begin: ActBegin) -> int:
     person works on it or another act is under way.
     """
     with write_transaction(hub.engine, "officer.begin") as conn:
-        facts = _lock_facts(conn, officer.agency, begin.number)
+        facts = _lock_application_facts(conn, officer.agency, begin.application_number)
         request = facts.request
-        _check_beginning(conn, hub, officer, begin, facts)
+        _check_act_allowed(conn, hub, officer, begin, facts)
         now = hub.clock()
         number = officer_work.count_acts(conn, request.id) + 1
         new = NewOfficerAct(
             request_id=request.id,
             agency=officer.agency,
             kind=get_act_kind(begin.act),
-            state="PROPOSED" if begin.proposed else "INTENDED",
+            state="PROPOSED" if begin.is_proposed else "INTENDED",
             content=payloads.store_payload(
-                conn, encode_act(begin.number, begin.shown_digest, begin.act), now
+                conn, encode_act(begin.application_number, begin.shown_digest, begin.act), now
             ),
             shown_sha256=payloads.store_payload(conn, facts.encode_shown(), now),
             account_id=officer.account,
@@ -103,13 +103,15 @@ def begin_act(hub: Hub, officer: ActingOfficer, begin: ActBegin) -> int:
             confirmation=_store_confirmation(conn, begin.confirm(conn), now),
             message_id=f"urn:uuid:{hub.new_uuid()}",
             notice_number=f"{request.number}-C{number:02d}",
-            issued_at=None if begin.proposed else _choose_issue_time(facts, now),
+            issued_at=None if begin.is_proposed else _choose_issue_time(facts, now),
         )
         act = officer_work.insert_act(conn, new, now)
         if act is None:
             detail = f"another act about {request.number} is under way"
             raise GatewayError(WORKED_ON_BY_ANOTHER, detail)
-        _record_step(conn, _get_act(conn, act), officer, "proposed" if begin.proposed else "intended", now)
+        _record_act_step(
+            conn, _get_act(conn, act), officer, "proposed" if begin.is_proposed else "intended", now
+        )
     return act
 
 
@@ -123,7 +125,7 @@ def _choose_issue_time(facts: ApplicationFacts, now: datetime) -> datetime:
     return latest.replace(microsecond=latest.microsecond // 1000 * 1000)
 
 
-def _lock_facts(conn: Connection, agency: str, number: str) -> ApplicationFacts:
+def _lock_application_facts(conn: Connection, agency: str, number: str) -> ApplicationFacts:
     """Lock the case of an application, and return the facts as they are then."""
     request = agency_requests.find_by_number(conn, number)
     if request is not None and request.agency == agency:
@@ -134,18 +136,23 @@ def _lock_facts(conn: Connection, agency: str, number: str) -> ApplicationFacts:
     return facts
 
 
-def _check_beginning(
+def _check_act_allowed(
     conn: Connection, hub: Hub, officer: ActingOfficer, begin: ActBegin, facts: ApplicationFacts
 ) -> None:
+    """Check whether an officer may begin an act, by the present `facts` of the locked application.
+
+    Raises GW705 when its state does not allow the act, GW706 when it has changed since it was shown, GW707
+    when it is not at the console, and GW708 when another person works on it.
+    """
     request, kind = facts.request, get_act_kind(begin.act)
     if not begin.may_act(conn, request.id):
         detail = f"application {request.number} is with the system of {officer.agency}, not at the console"
         raise GatewayError(ACT_NOT_PERMITTED, detail)
-    _check_shown(facts, begin.shown_digest)
-    check_claim(conn, request.id, officer)
+    _check_unchanged_since_shown(facts, begin.shown_digest)
+    check_not_claimed_by_another(conn, request.id, officer)
     if request.state == "CANCELLED":
         raise GatewayError(TRANSITION_REFUSED, f"application {request.number} was cancelled", "state")
-    if kind in _AFTERWARDS and request.state != "DECIDED":
+    if kind in _ACTS_AFTER_DECISION and request.state != "DECIDED":
         detail = f"application {request.number} is not decided, and cannot be {_NOT_CHANGED[kind]}"
         raise GatewayError(TRANSITION_REFUSED, detail, "state")
     code = getattr(begin.act, "status_code", "")
@@ -153,7 +160,11 @@ def _check_beginning(
         if not may_answer_cancellation(request.cancellation, code):
             detail = f"nobody asks whether application {request.number} is cancelled"
             raise GatewayError(TRANSITION_REFUSED, detail, "state")
-    elif kind not in _AFTERWARDS and request.state == "DECIDED" and not _is_about_fee(conn, hub, facts, code):
+    elif (
+        kind not in _ACTS_AFTER_DECISION
+        and request.state == "DECIDED"
+        and not _is_about_fee(conn, hub, facts, code)
+    ):
         detail = f"application {request.number} is decided; a decision is corrected or revoked"
         raise GatewayError(TRANSITION_REFUSED, detail, "state")
 
@@ -166,7 +177,7 @@ def _is_about_fee(conn: Connection, hub: Hub, facts: ApplicationFacts, status_co
     return may_end_fee(code, owes_fee=facts.owes_fee) or may_refund_fee(code, was_paid=facts.was_paid)
 
 
-def _check_shown(facts: ApplicationFacts, shown_digest: str) -> None:
+def _check_unchanged_since_shown(facts: ApplicationFacts, shown_digest: str) -> None:
     if facts.compute_shown_digest() != shown_digest:
         detail = f"application {facts.request.number} was changed after it was shown"
         raise GatewayError(SHOWN_CHANGED, detail, "shown")
@@ -202,14 +213,14 @@ def approve_proposal(
     """
     with write_transaction(hub.engine, "officer.approve") as conn:
         row = _find_proposal(conn, officer, step)
-        facts = _lock_facts(conn, officer.agency, _get_number(conn, row))
+        facts = _lock_application_facts(conn, officer.agency, _get_application_number(conn, row))
         row = _find_proposal(conn, officer, step)
         if row.account_id == officer.account:
             raise GatewayError(ACT_NOT_PERMITTED, "who proposes a decision does not approve it", "officer")
         if not may_act(conn, row.request_id):
             raise GatewayError(ACT_NOT_PERMITTED, f"{officer.agency} is not at the console")
-        _check_shown(facts, row.shown_sha256)
-        _check_shown(facts, step.shown_digest or "")
+        _check_unchanged_since_shown(facts, row.shown_sha256)
+        _check_unchanged_since_shown(facts, step.shown_digest or "")
         now = hub.clock()
         values = {
             "approver_id": officer.account,
@@ -219,8 +230,8 @@ def approve_proposal(
             "issued_at": _choose_issue_time(facts, now),
         }
         if not officer_work.change_act(conn, row.id, "PROPOSED", "INTENDED", **values):
-            raise _make_lost_proposal(row)
-        _record_step(conn, _get_act(conn, row.id), officer, "approved", now)
+            raise _make_changed_proposal_error(row)
+        _record_act_step(conn, _get_act(conn, row.id), officer, "approved", now)
 
 
 def end_proposal(hub: Hub, officer: ActingOfficer, step: ProposalStep, reason: str | None) -> None:
@@ -244,20 +255,24 @@ def end_proposal(hub: Hub, officer: ActingOfficer, step: ProposalStep, reason: s
             }
         after = "WITHDRAWN" if reason is None else "RETURNED"
         if not officer_work.change_act(conn, row.id, "PROPOSED", after, **values):
-            raise _make_lost_proposal(row)
-        _record_step(conn, row, officer, after.lower(), now, reason)
+            raise _make_changed_proposal_error(row)
+        _record_act_step(conn, row, officer, after.lower(), now, reason)
 
 
 def _find_proposal(conn: Connection, officer: ActingOfficer, step: ProposalStep) -> OfficerActRow:
+    """Return the proposed act that a step is about.
+
+    Raises GW701 if the agency has none with this id, GW706 if it is not the one shown, or has ended.
+    """
     row = officer_work.find_act(conn, step.act)
     if row is None or row.agency != officer.agency:
         raise GatewayError(REPLY_UNMATCHED, f"{officer.agency} has no proposal {step.act}")
     if row.state != "PROPOSED" or row.content != step.digest:
-        raise _make_lost_proposal(row)
+        raise _make_changed_proposal_error(row)
     return row
 
 
-def _make_lost_proposal(row: OfficerActRow) -> GatewayError:
+def _make_changed_proposal_error(row: OfficerActRow) -> GatewayError:
     detail = f"proposal {row.id} is not the one that was shown"
     if row.state != "PROPOSED":
         detail = f"proposal {row.id} was {row.state.lower()} in the meantime"
@@ -268,7 +283,7 @@ def _get_act(conn: Connection, act: int) -> OfficerActRow:
     return require_row(officer_work.find_act(conn, act), f"act {act}")
 
 
-def _get_number(conn: Connection, act: OfficerActRow) -> str:
+def _get_application_number(conn: Connection, act: OfficerActRow) -> str:
     request = agency_requests.find_by_id(conn, act.request_id)
     return str(require_row(request, f"the application of act {act.id}").number)
 
@@ -276,10 +291,11 @@ def _get_number(conn: Connection, act: OfficerActRow) -> str:
 def record_performed_act(
     conn: Connection, message_id: str, request: OpenRequest, envelope: bytes, now: datetime
 ) -> None:
-    """Mark an act as performed, in the transaction of its effect; the case is locked.
+    """Mark the officer's act with the call `message_id` as performed, in the transaction of its effect.
 
-    Raises GW706 when the application has changed since it was shown, and GW705 when the act has been
-    performed, or is not intended any more.
+    The caller has locked the case of `request`; `envelope` is the signed call. Raises GW701 when no act about
+    the request has this MessageID, GW706 when the application has changed since it was shown to the officer,
+    and GW705 when the act is not in the state INTENDED: it was performed or refused before.
     """
     row = officer_work.find_by_message_id(conn, message_id)
     if row is None or row.request_id != request.id:
@@ -287,26 +303,29 @@ def record_performed_act(
     facts = read_application_facts(conn, row.agency, request.number)
     assert facts is not None
     if row.state == "INTENDED":
-        _check_shown(facts, row.shown_sha256)
+        _check_unchanged_since_shown(facts, row.shown_sha256)
     values = {"ended_at": now, "call_sha256": payloads.store_payload(conn, envelope, now)}
     if not officer_work.change_act(conn, row.id, "INTENDED", "PERFORMED", **values):
         raise GatewayError(TRANSITION_REFUSED, f"act {row.id} is {row.state}, not INTENDED", "state")
-    _record_step(conn, _get_act(conn, row.id), None, "performed", now)
+    _record_act_step(conn, _get_act(conn, row.id), None, "performed", now)
 
 
 def record_refused_act(hub: Hub, act: int, problem: GatewayError) -> bool:
-    """Record that the call of an act was refused for good; return False when it ended otherwise."""
+    """Store that the hub refused the call of an officer's act (row id `act`) for good, because of `problem`.
+
+    Return False, and change nothing, when the act is not in the state INTENDED any more.
+    """
     with write_transaction(hub.engine, "officer.refused") as conn:
         now = hub.clock()
         values = {"ended_at": now, "problem": problem.problem.id, "detail": str(problem)[:500]}
         changed = officer_work.change_act(conn, act, "INTENDED", "REFUSED", **values)
         row = officer_work.find_act(conn, act)
         if changed and row is not None:
-            _record_step(conn, row, None, "refused", now, row.detail)
+            _record_act_step(conn, row, None, "refused", now, row.detail)
     return changed
 
 
-def _record_step(
+def _record_act_step(
     conn: Connection,
     act: OfficerActRow,
     officer: ActingOfficer | None,
@@ -314,14 +333,14 @@ def _record_step(
     now: datetime,
     reason: str | None = None,
 ) -> None:
-    """Record a step of an act: as evidence, and in the audit."""
-    began = {"account": act.account_id, "name": act.name, "role": act.role}
+    """Record a step of an act: as evidence, and in the audit; `officer` is None for a step of the hub."""
+    proposer = {"account": act.account_id, "name": act.name, "role": act.role}
     data: dict[str, Any] = {
         "act": act.id,
         "kind": act.kind,
         "step": step,
         "agency": act.agency,
-        "officer": began,
+        "officer": proposer,
         "shown": act.shown_sha256,
         "at": act.at.isoformat(),
         "confirmed": act.confirmation,

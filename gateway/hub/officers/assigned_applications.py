@@ -129,14 +129,15 @@ def _find_last_day(conn: Connection, agency: str, current: Sequence[Decision]) -
 class ClaimChange:
     """A change of a claim: application, new holder (None: no officer), and the version that the officer saw.
 
-    `verb` is claim, release or hand over. With `any_claim` the claim of another person may be changed.
+    `verb` is claim, release or hand over. With `may_change_any_claim` the claim of another person may be
+    changed.
     """
 
     verb: str
-    number: str
+    application_number: str
     account: int | None
     version: int
-    any_claim: bool = False
+    may_change_any_claim: bool = False
 
 
 def change_work_claim(hub: Hub, officer: ActingOfficer, change: ClaimChange) -> WorkClaimRow:
@@ -145,23 +146,25 @@ def change_work_claim(hub: Hub, officer: ActingOfficer, change: ClaimChange) -> 
     Raises GW701 for an application of another agency.
     """
     with write_transaction(hub.engine, "officer.claim") as conn:
-        request = agency_requests.find_by_number(conn, change.number)
+        request = agency_requests.find_by_number(conn, change.application_number)
         if request is None or request.agency != officer.agency:
-            raise GatewayError(REPLY_UNMATCHED, f"{officer.agency} has no application {change.number[:40]!r}")
+            raise GatewayError(
+                REPLY_UNMATCHED, f"{officer.agency} has no application {change.application_number[:40]!r}"
+            )
         now = hub.clock()
         claim_before = officer_work.find_claim(conn, request.id)
-        if not change.any_claim:
-            _check_owner(conn, claim_before, officer)
+        if not change.may_change_any_claim:
+            _check_claim_owner(conn, claim_before, officer)
         if not officer_work.change_claim(
             conn, request.id, officer.agency, change.account, change.version, now
         ):
-            detail = f"the claim on {change.number[:40]} was changed in the meantime"
+            detail = f"the claim on {change.application_number[:40]} was changed in the meantime"
             raise GatewayError(WORKED_ON_BY_ANOTHER, detail, "version")
         before, after = _name_owner(conn, claim_before), _name_account(conn, change.account)
         data = {"act": change.verb, "agency": officer.agency, "by": officer.account}
         data |= {"before": before, "after": after}
         record_evidence(conn, "claim", "request", request.id, None, data, now)
-        subject = f"application {change.number}"
+        subject = f"application {change.application_number}"
         verb = f"work {change.verb}"
         entry = AuditEntry(officer.name, officer.role, verb, subject, before=before, after=after)
         audit_log.record_action(conn, entry, now)
@@ -170,12 +173,12 @@ def change_work_claim(hub: Hub, officer: ActingOfficer, change: ClaimChange) -> 
     return claim
 
 
-def check_claim(conn: Connection, request: int, officer: ActingOfficer) -> None:
+def check_not_claimed_by_another(conn: Connection, request: int, officer: ActingOfficer) -> None:
     """Raise GW708 when another person works on an application."""
-    _check_owner(conn, officer_work.find_claim(conn, request), officer)
+    _check_claim_owner(conn, officer_work.find_claim(conn, request), officer)
 
 
-def _check_owner(conn: Connection, claim: WorkClaimRow | None, officer: ActingOfficer) -> None:
+def _check_claim_owner(conn: Connection, claim: WorkClaimRow | None, officer: ActingOfficer) -> None:
     if claim is not None and claim.account_id not in (None, officer.account):
         owner = _name_account(conn, claim.account_id)
         raise GatewayError(WORKED_ON_BY_ANOTHER, f"{owner} works on it since {claim.since:%Y-%m-%d %H:%M}Z")

@@ -48,7 +48,7 @@ def is_filed_without_ebxml(message: MessageRow) -> bool:
     return message.protocol not in PROTOCOLS
 
 
-def keep_document(
+def store_kept_document(
     conn: Connection,
     hub: Hub,
     case: CaseRow,
@@ -57,7 +57,10 @@ def keep_document(
     key: str,
     now: datetime,
 ) -> None:
-    """Store a document about a case and its message, once for a key."""
+    """Store a signed document for an applicant that filed without ebXML, as a message; once for a `key`.
+
+    `message` is the submission of the case; nothing is sent.
+    """
     message_id = f"{key}@{hub.host}"
     if messages.find_by_message_id(conn, "out", hub.party, message_id) is not None:
         return
@@ -86,28 +89,30 @@ def keep_document(
 
 
 def queue_delivery_failure(
-    conn: Connection, message: int, problem: GatewayError, at: datetime, *, certain: bool = True
+    conn: Connection, message_row_id: int, problem: GatewayError, at: datetime, *, is_certain: bool = True
 ) -> bool:
     """Queue a DeliveryFailure about a stored message, in the transaction that gives the message up.
 
-    `certain` says that the message was not delivered and will not be; otherwise it may have been. Return
+    `is_certain` says that the message was not delivered and will not be; otherwise it may have been. Return
     False when none is due: the message is the hub's own, is a signal or was filed without ebXML, or its
     sender got a DeliveryFailure before.
     """
-    row = messages.find_by_id(conn, message)
+    row = messages.find_by_id(conn, message_row_id)
     if row is None or (row.direction, row.kind) != ("in", "UserMessage") or is_filed_without_ebxml(row):
         return False
     failure = {
         "problem": problem.problem.id,
         "detail": problem.detail[:500],
         "location": problem.location[:500],
-        "certain": certain,
+        "certain": is_certain,
     }
-    return enqueue_task(conn, "failure", "message", message, f"failure:{message}", at, said=failure)
+    return enqueue_task(
+        conn, "failure", "message", message_row_id, f"failure:{message_row_id}", at, said=failure
+    )
 
 
 def issue_delivery_failure(
-    hub: Hub, message: int, failure: Mapping[str, Any], end_lease: FinishLease
+    hub: Hub, message_row_id: int, failure: Mapping[str, Any], end_lease: FinishLease
 ) -> None:
     """Sign the DeliveryFailure of a message and queue its POST; record evidence of it.
 
@@ -115,15 +120,18 @@ def issue_delivery_failure(
     signals, nothing is sent, and the evidence says so.
     """
     with read_transaction(hub.engine) as conn:
-        row = messages.find_by_id(conn, message)
-        parcel = hub.make_parcel(*messages.open_parcel(conn, message))
+        row = messages.find_by_id(conn, message_row_id)
+        parcel = hub.make_parcel(*messages.open_parcel(conn, message_row_id))
     sealed_failure = None if row is None else _seal_failure(hub, row, parcel, failure)
     now = hub.clock()
     with write_transaction(hub.engine, "failures.told") as conn:
         if row is not None:
             if sealed_failure is not None:
                 post = OutgoingPost(
-                    sealed_failure.endpoint, row.from_party, f"failure-post:{message}", str(message)
+                    sealed_failure.endpoint,
+                    row.from_party,
+                    f"failure-post:{message_row_id}",
+                    str(message_row_id),
                 )
                 enqueue_post(conn, post, sealed_failure.answer, now)
             data = {
@@ -135,7 +143,7 @@ def issue_delivery_failure(
             digest = (
                 None if sealed_failure is None else hashlib.sha256(sealed_failure.answer.body).hexdigest()
             )
-            record_evidence(conn, "DeliveryFailure", "message", message, digest, data, now)
+            record_evidence(conn, "DeliveryFailure", "message", message_row_id, digest, data, now)
         end_lease(conn)
 
 
@@ -148,9 +156,11 @@ def _seal_failure(
     if not isinstance(unit, UserMessage) or not (unit.ack_requested or unit.hop_ack_requested):
         return None
     context = hub.make_protocol_context(register)
-    passed_on = row.to_party != hub.party
+    is_passed_on = row.to_party != hub.party
     pmode = register.book.find_by_id(row.agreement_id, row.pmode_id or "", context.now)
-    endpoint = _find_way_back(unit, context) if passed_on else _find_agreed_endpoint(pmode, context)
+    endpoint = (
+        _find_forwarding_endpoint(unit, context) if is_passed_on else _find_agreed_endpoint(pmode, context)
+    )
     if endpoint is None:
         return None
     problem = GatewayError(PROBLEMS[failure["problem"]], failure["detail"], failure["location"])
@@ -159,9 +169,9 @@ def _seal_failure(
         problem,
         context,
         is_certain=failure["certain"],
-        reporter=context.own_party if passed_on else None,
+        reporter=context.own_party if is_passed_on else None,
     )
-    if passed_on:
+    if is_passed_on:
         sealed = protocol.seal_hop_signal(signal, context, is_signed=True)
     else:
         sealed = protocol.seal((signal,), pmode, context)
@@ -173,7 +183,7 @@ def _find_agreed_endpoint(pmode: PMode | None, context: ProtocolContext) -> str 
     return None if pmode is None else context.agreements.find_signal_endpoint(pmode, context.now)
 
 
-def _find_way_back(unit: UserMessage, context: ProtocolContext) -> str | None:
+def _find_forwarding_endpoint(unit: UserMessage, context: ProtocolContext) -> str | None:
     """Return the URL for messages to the sender of a message that the hub had to pass on; None if none."""
     rule = context.forwarding.find_rule(unit.sender, "", "")
     return None if rule is None else rule.endpoint

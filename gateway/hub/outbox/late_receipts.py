@@ -30,7 +30,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR: Final = timedelta(hours=1)
 
 
-def queue_late_receipt(conn: Connection, message: int, receipt: Receipt, at: datetime) -> None:
+def queue_late_receipt(conn: Connection, message_row_id: int, receipt: Receipt, at: datetime) -> None:
     """Queue the receipt of a stored message once, to be signed when the key is available again."""
     hour = (at - _EPOCH) // _HOUR
     key = f"key:{hour}"
@@ -40,8 +40,8 @@ def queue_late_receipt(conn: Connection, message: int, receipt: Receipt, at: dat
         conn,
         "receipt",
         "message",
-        message,
-        f"late-receipt:{message}",
+        message_row_id,
+        f"late-receipt:{message_row_id}",
         at,
         follows=first.id if first else None,
         said=_receipt_to_json(receipt),
@@ -58,31 +58,38 @@ def probe_signing_key(hub: Hub, end_lease: FinishLease) -> None:
 
 
 def issue_late_receipt(
-    hub: Hub, message: int, receipt_values: dict[str, Any], end_lease: FinishLease
+    hub: Hub, message_row_id: int, receipt_values: dict[str, Any], end_lease: FinishLease
 ) -> None:
     """Sign and store the receipt of a stored message, and post it where the P-Mode has a reply endpoint.
 
     The receipt is not made again when the sender has got it meanwhile by repeating the message.
     """
     with read_transaction(hub.engine) as conn:
-        row, answered = messages.find_by_id(conn, message), messages.find_response(conn, message)
+        row, answered = (
+            messages.find_by_id(conn, message_row_id),
+            messages.find_response(conn, message_row_id),
+        )
     receipt = None if row is None or answered is not None else _seal_receipt(hub, row, receipt_values)
     now = hub.clock()
     with write_transaction(hub.engine, "receipts.late") as conn:
         if (
             row is not None
             and receipt is not None
-            and messages.store_response(conn, message, receipt) == receipt
+            and messages.store_response(conn, message_row_id, receipt) == receipt
         ):
             _enqueue_receipt_post(conn, hub, row, receipt, now)
             digest = hashlib.sha256(receipt.body).hexdigest()
             record_evidence(
-                conn, "receipted", "message", message, digest, {"message_id": row.message_id}, now
+                conn, "receipted", "message", message_row_id, digest, {"message_id": row.message_id}, now
             )
         end_lease(conn)
 
 
 def _seal_receipt(hub: Hub, row: MessageRow, receipt_values: dict[str, Any]) -> HttpResponse:
+    """Return the receipt for a stored message as an HTTP response, signed now if its P-Mode says so.
+
+    `receipt_values` is its content, as stored with the task. Raises GW303 if the P-Mode is gone.
+    """
     register = hub.refresh_snapshot()
     pmode = register.book.find_by_id(row.agreement_id, row.pmode_id or "", hub.clock())
     if pmode is None:
@@ -97,6 +104,7 @@ def _seal_receipt(hub: Hub, row: MessageRow, receipt_values: dict[str, Any]) -> 
 def _enqueue_receipt_post(
     conn: Connection, hub: Hub, row: MessageRow, receipt: HttpResponse, now: datetime
 ) -> None:
+    """Queue a late receipt for the reply endpoint of the message's P-Mode, if it has one."""
     pmode = hub.get_snapshot().book.find_by_id(row.agreement_id, row.pmode_id or "", now)
     if pmode is not None and pmode.reply_endpoint is not None:
         post = OutgoingPost(pmode.reply_endpoint, row.from_party, f"receipt:{row.id}", str(row.id))
@@ -127,6 +135,7 @@ def _receipt_to_json(receipt: Receipt) -> dict[str, Any]:
 
 
 def _receipt_from_json(values: dict[str, Any]) -> Receipt:
+    """Return the unsigned receipt from the values that `_receipt_to_json` has returned."""
     received_at = datetime.fromisoformat(values["received_at"])
     references = (
         DigestReference(uri, algorithm, bytes.fromhex(digest), tuple(tuple(steps) for steps in transforms))

@@ -35,7 +35,7 @@ def enqueue_task(
     task: str,
     subject_type: str,
     subject_id: int | str,
-    key: str,
+    dedupe_key: str,
     now: datetime,
     *,
     case_id: int | None = None,
@@ -54,7 +54,7 @@ def enqueue_task(
             destination=deliveries.LOCAL,
             subject_type=subject_type,
             subject_id=str(subject_id),
-            dedupe_key=key,
+            dedupe_key=dedupe_key,
             case_id=int(subject_id) if subject_type == "case" else case_id,
             follows=follows,
             due_at=due_at,
@@ -69,14 +69,14 @@ def enqueue_task(
 _SETTLED: Final = timedelta(minutes=1)
 
 
-def enqueue_double_check(
-    conn: Connection, task: str, subject: int, key: str, now: datetime, kind: str = "case"
+def enqueue_repeated_check(
+    conn: Connection, task: str, subject_id: int, dedupe_key: str, now: datetime, subject_type: str = "case"
 ) -> None:
     """Queue the task that searches for the object that a case (row id) awaits: at once, and again later.
 
-    `kind` is the type of the waiting object, if it is no case. The second check is needed because the awaited
-    object may be stored by a transaction that is open now: that transaction does not know yet that the case
-    waits, and the first check does not see the object. The case does not wait for the second check.
+    `subject_type` is the type of the waiting object, if it is no case. The second check is needed because the
+    awaited object may be stored by a transaction that is open now: that transaction does not know yet that
+    the case waits, and the first check does not see the object. The case does not wait for the second check.
     """
-    enqueue_task(conn, task, kind, subject, key, now)
-    enqueue_task(conn, task, "look", subject, f"{key}:again", now, due_at=now + _SETTLED)
+    enqueue_task(conn, task, subject_type, subject_id, dedupe_key, now)
+    enqueue_task(conn, task, "look", subject_id, f"{dedupe_key}:again", now, due_at=now + _SETTLED)

@@ -98,7 +98,7 @@ class RejectingComposer:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class LineKey:
+class LogLineKey:
     """The subject of a line of the log, and the id of its problem."""
 
     subject: str
@@ -109,30 +109,30 @@ class LineKey:
 _MOST_KEYS: Final = 1000
 
 
-class LineLimit:
-    """Admits `most` lines about the same thing within a period; safe for many threads."""
+class LogLineLimit:
+    """Admits at most `max_lines` log lines of one subject and problem in a period; safe for many threads."""
 
-    def __init__(self, period: timedelta, most: int = 1) -> None:
+    def __init__(self, period: timedelta, max_lines: int = 1) -> None:
         self._period = period
-        self._most = most
-        self._periods: dict[LineKey, tuple[datetime, int]] = {}
-        self._left_out: dict[LineKey, int] = {}
+        self._max_lines = max_lines
+        self._periods: dict[LogLineKey, tuple[datetime, int]] = {}
+        self._left_out: dict[LogLineKey, int] = {}
         self._guard = threading.Lock()
 
-    def admit_line(self, key: LineKey, now: datetime) -> int | None:
+    def admit_line(self, key: LogLineKey, now: datetime) -> int | None:
         """Return how many lines were left out before this one; None when this one is to be left out, too."""
         with self._guard:
-            first, number = self._periods.get(key, (now, 0))
-            if abs(now - first) >= self._period:
-                first, number = now, 0
-            if number < self._most and (key in self._periods or len(self._periods) < _MOST_KEYS):
-                self._periods[key] = (first, number + 1)
+            period_start, line_count = self._periods.get(key, (now, 0))
+            if abs(now - period_start) >= self._period:
+                period_start, line_count = now, 0
+            if line_count < self._max_lines and (key in self._periods or len(self._periods) < _MOST_KEYS):
+                self._periods[key] = (period_start, line_count + 1)
                 return self._left_out.pop(key, 0)
             if key in self._periods:
                 self._left_out[key] = self._left_out.get(key, 0) + 1
             return None
 
-    def take_left_out(self, keys: Iterable[LineKey]) -> dict[LineKey, int]:
+    def take_left_out(self, keys: Iterable[LogLineKey]) -> dict[LogLineKey, int]:
         """Return the numbers of lines left out so far for `keys`, and count again from 0.
 
         The periods of the keys continue.
@@ -140,7 +140,7 @@ class LineLimit:
         with self._guard:
             return {key: self._left_out.pop(key) for key in sorted(keys) if key in self._left_out}
 
-    def collect_left_out(self, now: datetime) -> dict[LineKey, int]:
+    def collect_left_out(self, now: datetime) -> dict[LogLineKey, int]:
         """Return the numbers of lines left out in periods that are over, and forget these periods."""
         with self._guard:
             over = [key for key, (first, _) in self._periods.items() if abs(now - first) >= self._period]
@@ -159,8 +159,8 @@ class RefusalQuota:
     are those of agreements, so the memory used is bounded.
     """
 
-    def __init__(self, most_an_hour: int) -> None:
-        self._most_an_hour = most_an_hour
+    def __init__(self, max_per_hour: int) -> None:
+        self._max_per_hour = max_per_hour
         self._refusals: dict[str, deque[datetime]] = {}
         self._guard = threading.Lock()
 
@@ -171,7 +171,7 @@ class RefusalQuota:
             # A clock that was set back leaves times in the future.
             while refusals and abs(now - refusals[0]) >= _HOUR:
                 refusals.popleft()
-            if len(refusals) >= self._most_an_hour:
+            if len(refusals) >= self._max_per_hour:
                 return False
             refusals.append(now)
             return True
@@ -181,47 +181,53 @@ class RefusalQuota:
 SUBMISSION: Final = "SubmitApplication"
 
 
-def find_submission(earlier: Sequence[DeliveryRow]) -> DeliveryRow | None:
+def find_submission_delivery(earlier: Sequence[DeliveryRow]) -> DeliveryRow | None:
     """Return the last delivery that submits the application; None without deliveries."""
     submits = [row for row in earlier if row.parameters.get("operation") == SUBMISSION]
     return submits[-1] if submits else next(iter(earlier), None)
 
 
-def is_refused_for_good(earlier: Sequence[DeliveryRow]) -> bool:
-    """Return whether the agency has none: it has refused the application itself, or could not be sent it.
+def is_refused_for_good(earlier_deliveries: Sequence[DeliveryRow]) -> bool:
+    """Return whether the agency does not have the application: it refused it, or could not be sent it.
 
     The problem is GW602, or GW720 where its contract does not take the call.
     """
-    sent = find_submission(earlier)
-    unheard = (REFUSED_FOR_GOOD.id, CALL_UNFIT.id)
-    return sent is not None and sent.state == "FAILED" and sent.problem in unheard
+    sent = find_submission_delivery(earlier_deliveries)
+    refusing_problems = (REFUSED_FOR_GOOD.id, CALL_UNFIT.id)
+    return sent is not None and sent.state == "FAILED" and sent.problem in refusing_problems
 
 
-def find_preceding_delivery(earlier: Sequence[DeliveryRow]) -> DeliveryRow | None:
+def find_preceding_delivery(earlier_deliveries: Sequence[DeliveryRow]) -> DeliveryRow | None:
     """Return the delivery that a supplement or an amendment waits for.
 
     This is the latest delivery that did not fail, or the application itself when that failed. A
     supplement that its agency refused does not delay the next supplement. An application that never
     arrived does, until an operator has resent it.
     """
-    sent = find_submission(earlier)
+    sent = find_submission_delivery(earlier_deliveries)
     if sent is None or sent.state == "FAILED":
         return sent
-    return max((row for row in earlier if row.state != "FAILED"), key=lambda row: int(row.id))
+    return max((row for row in earlier_deliveries if row.state != "FAILED"), key=lambda row: int(row.id))
 
 
 def end_overtaken_calls(
-    conn: Connection, earlier: Sequence[DeliveryRow], at: datetime, actor: str, *, anew: bool
+    conn: Connection,
+    earlier_deliveries: Sequence[DeliveryRow],
+    at: datetime,
+    actor: str,
+    *,
+    is_sent_anew: bool,
 ) -> None:
     """Give up the failed calls that an amendment replaces: sending one again would undo the amendment.
 
-    These are supplements and amendments; with `anew` also the application, and the calls that wait behind it.
+    These are supplements and amendments; with `is_sent_anew` also the application, and the calls that wait
+    behind it.
     """
-    for row in earlier:
+    for row in earlier_deliveries:
         operation = row.parameters.get("operation")
-        if operation == CANCELLATION or (operation == SUBMISSION and not anew):
+        if operation == CANCELLATION or (operation == SUBMISSION and not is_sent_anew):
             continue
         if row.state == "FAILED":
             deliveries.give_up_delivery(conn, row.id, at, actor, "amended")
-        elif anew and row.state in ("QUEUED", "HELD"):
+        elif is_sent_anew and row.state in ("QUEUED", "HELD"):
             deliveries.cancel_delivery(conn, row.id, at, actor, "amended")

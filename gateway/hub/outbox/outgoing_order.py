@@ -39,7 +39,7 @@ def make_outgoing_key(pmode: PMode, party: str, conversation: str) -> SequenceKe
     return SequenceKey("out", party, pmode.agreement, conversation)
 
 
-def number_message(hub: Hub, unit: UserMessage, key: SequenceKey) -> tuple[UserMessage, int]:
+def assign_probable_number(hub: Hub, unit: UserMessage, key: SequenceKey) -> tuple[UserMessage, int]:
     """Return a message with the number that it will probably have, and its position."""
     with read_transaction(hub.engine) as conn:
         position = ordered_deliveries.find_sealed_position(conn, key)
@@ -47,7 +47,7 @@ def number_message(hub: Hub, unit: UserMessage, key: SequenceKey) -> tuple[UserM
 
 
 @dataclass(frozen=True, slots=True)
-class _SealedAgain:
+class _ResealedMessage:
     """A message that was sealed again with another number."""
 
     parcel: Parcel
@@ -76,7 +76,7 @@ def renew_sequence_number(hub: Hub, lease: DeliveryLease) -> DeliveryLease | Non
         return _store_sealed(conn, lease, message, sealed, now)
 
 
-def _seal_again(hub: Hub, message: MessageRow, position: int) -> _SealedAgain:
+def _seal_again(hub: Hub, message: MessageRow, position: int) -> _ResealedMessage:
     """Seal a stored, sent message anew with the number of another position; slow, outside a transaction."""
     register, protocol = hub.refresh_snapshot(), PROTOCOLS[message.protocol]
     context = hub.make_protocol_context(register)
@@ -89,12 +89,18 @@ def _seal_again(hub: Hub, message: MessageRow, position: int) -> _SealedAgain:
         raise GatewayError(PMODE_UNKNOWN, f"the P-Mode of message {message.message_id[:80]} is gone", "pmode")
     unit = replace(unit, payloads=parts, sequence=make_sequence_number(position))
     sealed = protocol.seal((unit,), pmode, context)
-    return _SealedAgain(sealed, sealed.read_octets(), context.signers[hub.party].certificate.sha256, position)
+    return _ResealedMessage(
+        sealed, sealed.read_octets(), context.signers[hub.party].certificate.sha256, position
+    )
 
 
 def _store_sealed(
-    conn: Connection, lease: DeliveryLease, message: MessageRow, sealed: _SealedAgain, now: datetime
+    conn: Connection, lease: DeliveryLease, message: MessageRow, sealed: _ResealedMessage, now: datetime
 ) -> DeliveryLease:
+    """Store the octets of a message that was sealed with a new number, in place of those of its delivery.
+
+    Return the lease with the new octets and headers.
+    """
     headers, digest = dict(sealed.parcel.headers), payloads.store_payload(conn, sealed.content, now)
     parameters = {**lease.parameters, "headers": headers}
     deliveries.replace_content(conn, lease.id, digest, parameters)

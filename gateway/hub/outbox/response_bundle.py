@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _REQUEST: Final = "Submit"
 _RESPONSE: Final = "Result"
 _MOST_CHARACTERS: Final = 500
-_MOST_WARNINGS: Final = 50
+_MAX_WARNINGS: Final = 50
 
 
 def find_response_pmodes(book: PModeIndex, asked_pmode: PMode, at: datetime) -> tuple[PMode, ...]:
@@ -51,9 +51,9 @@ def find_response_pmodes(book: PModeIndex, asked_pmode: PMode, at: datetime) -> 
 
 def get_response_wait(hub: Hub, request_pmode: PMode) -> timedelta:
     """Return how long a request waits for its response: the agreed time, at most the limit of the hub."""
-    agreed = request_pmode.business.time_to_perform
-    allowed = hub.responses.limits.wait
-    return allowed if agreed is None else min(allowed, timedelta(seconds=agreed))
+    agreed_seconds = request_pmode.business.time_to_perform
+    max_wait = hub.responses.limits.wait
+    return max_wait if agreed_seconds is None else min(max_wait, timedelta(seconds=agreed_seconds))
 
 
 def list_bundled_units(
@@ -84,6 +84,10 @@ def _read_receipt(hub: Hub, request_pmode: PMode, unit: UserMessage, answer: Htt
 
 
 def _make_warnings(unit: UserMessage, warnings: Any) -> ErrorSignal | None:
+    """Return the warnings of a case as an eb:ErrorList with the header of the response `unit`, at most 50.
+
+    None if there are none.
+    """
     entries = tuple(
         ErrorEntry(
             code="ValueNotRecognized",
@@ -91,7 +95,7 @@ def _make_warnings(unit: UserMessage, warnings: Any) -> ErrorSignal | None:
             location=str(warning.get("pointer", ""))[:_MOST_CHARACTERS],
             description=f"{warning['id']} {warning['text']}"[:_MOST_CHARACTERS],
         )
-        for warning in warnings[:_MOST_WARNINGS]
+        for warning in warnings[:_MAX_WARNINGS]
     )
     if not entries:
         return None

@@ -65,7 +65,7 @@ class SealedSplit:
     fragments: tuple[SealedFragment, ...]
     terms: SplittingTerms
 
-    def get_wait(self, pmode: PMode) -> int:
+    def get_receipt_wait_seconds(self, pmode: PMode) -> int:
         """Return the seconds in which the receipt of the whole must come.
 
         The first fragment is sent for its time, and the receiver joins them within JoinInterval.
@@ -73,13 +73,13 @@ class SealedSplit:
         first = pmode.reliability.sending_limit if pmode.pull is None else get_pull_seconds(pmode)
         return first + self.terms.join_interval
 
-    def get_fragment_wait(self, pmode: PMode) -> int:
+    def get_fragment_wait_seconds(self, pmode: PMode) -> int:
         """Return for how many seconds fragments are posted, or wait to be pulled.
 
         Many large fragments go one after another: the last one is begun when the repeats of the first
         would be over. Each has the agreed attempts, while its message waits.
         """
-        return self.get_wait(pmode) if pmode.pull is None else get_pull_seconds(pmode)
+        return self.get_receipt_wait_seconds(pmode) if pmode.pull is None else get_pull_seconds(pmode)
 
 
 def seal_split(hub: Hub, unit: UserMessage, pmode: PMode, context: ProtocolContext) -> SealedSplit | None:
@@ -104,13 +104,14 @@ def seal_split(hub: Hub, unit: UserMessage, pmode: PMode, context: ProtocolConte
         plan = replace(plan, octets=keep_body(hub.engine, plan.octets))
     numbers = range(1, plan.fragment_count + 1)
     return SealedSplit(
-        source, tuple(_seal_one(hub, plan, number, pmode, context) for number in numbers), terms
+        source, tuple(_seal_fragment(hub, plan, number, pmode, context) for number in numbers), terms
     )
 
 
-def _seal_one(
+def _seal_fragment(
     hub: Hub, plan: SplitPlan, number: int, pmode: PMode, context: ProtocolContext
 ) -> SealedFragment:
+    """Return the fragment with this `number` (from 1) of a split message, sealed, with its MessageId."""
     core = PROTOCOLS[pmode.protocol]
     sealed = core.seal_agreed_fragment(plan, number, pmode, context)
     parcel = Parcel(sealed.headers, keep_body(hub.engine, sealed.body))
@@ -121,25 +122,29 @@ def _seal_one(
 def store_fragments(
     conn: Connection,
     split: SealedSplit,
-    delivery: int,
-    message: int,
+    delivery_id: int,
+    message_row_id: int,
     row: NewMessage,
     now: datetime,
 ) -> None:
     """Store the fragments of a message beside it.
 
-    `delivery` and `message` are the row ids of the whole message, `row` is its stored message.
+    `delivery_id` and `message_row_id` are the row ids of the whole message, `row` is its stored message.
     """
     stored = [
-        _store_one(conn, number, fragment, row, now)
+        _store_fragment(conn, number, fragment, row, now)
         for number, fragment in enumerate(split.fragments, start=1)
     ]
-    fragment_groups.insert_sent_group(conn, delivery, message, stored, now)
+    fragment_groups.insert_sent_group(conn, delivery_id, message_row_id, stored, now)
 
 
-def _store_one(
+def _store_fragment(
     conn: Connection, number: int, fragment: SealedFragment, source_row: NewMessage, now: datetime
 ) -> int:
+    """Store a sealed fragment as a sent message with evidence; return its row id.
+
+    `source_row` is the row of the whole message, from which the other values are.
+    """
     content = fragment.parcel.get_octets()
     identity = payloads.store_payload(conn, content, now)
     # Without the case: what applicants and operators read of that is the whole message.
@@ -211,13 +216,17 @@ def queue_fragments(hub: Hub, lease: DeliveryLease) -> None:
 
 
 def _queue_round(
-    conn: Connection, lease: DeliveryLease, pieces: Sequence[SentFragmentRow], now: datetime
+    conn: Connection, lease: DeliveryLease, sent_fragments: Sequence[SentFragmentRow], now: datetime
 ) -> None:
+    """Queue the fragments without a receipt once more, as the next round; all of them if all have receipts.
+
+    Deliveries left of an earlier round are cancelled.
+    """
     round_ = fragment_groups.begin_round(conn, lease.id)
     for row in fragment_groups.list_idle_deliveries(conn, lease.id):
         # One of a former round, which would find out by itself that it is not wanted.
         _cancel_delivery(conn, row, now)
-    undelivered = [piece for piece in pieces if piece.delivery_state != "DELIVERED"] or pieces
+    undelivered = [piece for piece in sent_fragments if piece.delivery_state != "DELIVERED"] or sent_fragments
     new = [_make_delivery(lease, piece, round_, now) for piece in undelivered]
     for piece, queued in zip(undelivered, deliveries.enqueue_deliveries(conn, new, now), strict=True):
         assert queued is not None  # the number of the round is new
@@ -225,6 +234,7 @@ def _queue_round(
 
 
 def _make_delivery(lease: DeliveryLease, piece: SentFragmentRow, round_: int, now: datetime) -> NewDelivery:
+    """Return the delivery of the fragment `piece` in a round; `lease` is that of the whole message."""
     parameters = {name: value for name, value in lease.parameters.items() if name != "split"}
     split = lease.parameters["split"]
     action_text = f"fragment {piece.number} of {split['count']} of {parameters['action']}"
@@ -276,41 +286,48 @@ def drop_unwanted_fragment(hub: Hub, lease: DeliveryLease) -> bool:
     return True
 
 
-def fail_split(hub: Hub, whole: int, failure: Mapping[str, Any], end_lease: FinishLease) -> None:
-    """Fail the delivery of a message one of whose fragments has failed, and cancel the others.
+def fail_split(hub: Hub, whole_delivery_id: int, failure: Mapping[str, Any], end_lease: FinishLease) -> None:
+    """Fail the delivery `whole_delivery_id` of a message in fragments, because one fragment has failed.
 
-    Fragments that are being sent meanwhile end by themselves. A failure in an earlier round changes nothing.
+    `failure` has the problem (`problem`, `detail`, `theirs`), the `number` of the fragment, and its `round`:
+    how often the fragments of the message had been queued. The waiting deliveries of the other fragments are
+    cancelled; those that are being sent end by themselves. If the fragments were queued again after the
+    failure, or the message has ended, only the lease ends.
     """
     now = hub.clock()
 
     def fail_whole(conn: Connection) -> DeliveryRow | None:
-        current = fragment_groups.is_current_round(conn, whole, failure["round"])
-        failed = _fail_whole(conn, whole, failure, now) if current else None
+        current = fragment_groups.is_current_round(conn, whole_delivery_id, failure["round"])
+        failed = _fail_whole(conn, whole_delivery_id, failure, now) if current else None
         end_lease(conn)
         return failed
 
-    failed = run_closing_commit(hub.engine, "fragments.failed", whole, now, fail_whole)
+    failed = run_closing_commit(hub.engine, "fragments.failed", whole_delivery_id, now, fail_whole)
     if failed is not None:
         _log.error(
             "the delivery has FAILED: %s at fragment %d of its message",
             *(failure["problem"], failure["number"]),
-            extra={"partner": failed.destination, "delivery": whole, "problem": failure["problem"]},
+            extra={
+                "partner": failed.destination,
+                "delivery": whole_delivery_id,
+                "problem": failure["problem"],
+            },
         )
 
 
 def _fail_whole(
-    conn: Connection, whole: int, failure: Mapping[str, Any], now: datetime
+    conn: Connection, whole_delivery_id: int, failure: Mapping[str, Any], now: datetime
 ) -> DeliveryRow | None:
     """Fail the delivery of a message and return it; None where it waits for nothing any more."""
     detail = f"fragment {failure['number']}: {failure['detail']}"
     problem = GatewayError(PROBLEMS[failure["problem"]], detail, theirs=failure["theirs"])
     outcome = make_attempt_outcome(problem)
-    if not delivery_maintenance.settle_receipt(conn, whole, now, _SPLIT_ACTOR, outcome):
+    if not delivery_maintenance.apply_receipt_or_error(conn, whole_delivery_id, now, _SPLIT_ACTOR, outcome):
         return None
-    fragment_groups.end_sent_group(conn, whole, now, receipted=False)
-    for row in fragment_groups.list_idle_deliveries(conn, whole):
+    fragment_groups.end_sent_group(conn, whole_delivery_id, now, has_receipt=False)
+    for row in fragment_groups.list_idle_deliveries(conn, whole_delivery_id):
         _cancel_delivery(conn, row, now)
-    delivery = deliveries.find_by_id(conn, whole)
+    delivery = deliveries.find_by_id(conn, whole_delivery_id)
     assert delivery is not None  # it was settled
     record_delivery_failure(conn, delivery, failure["problem"], now, fragment=failure["number"])
     return delivery

@@ -15,9 +15,9 @@ from gateway.protocols import Parcel, ProtocolContext
 from gateway.store import HttpResponse, NewDelivery, deliveries, get_database_state, payloads
 
 #: The message is stored; any signal about it is sent by a separate POST.
-NOTHING_TO_SAY = HttpResponse(204, {}, b"")
+EMPTY_ANSWER = HttpResponse(204, {}, b"")
 #: The most refusals that wait for one destination, so that bad messages cannot flood the queue.
-_MOST_WAITING = 200
+_MAX_WAITING_POSTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def enqueue_post(conn: Connection, post: OutgoingPost, answer: HttpResponse, at:
         NewDelivery(
             agent="msh",
             destination=post.destination,
-            lane=name_posting_lane(post.destination),
+            lane=make_posting_lane(post.destination),
             subject_type="signal",
             subject_id=post.subject_id,
             dedupe_key=post.dedupe_key,
@@ -61,18 +61,20 @@ def enqueue_post(conn: Connection, post: OutgoingPost, answer: HttpResponse, at:
     )
 
 
-def repeat_post(conn: Connection, post: OutgoingPost, answer: HttpResponse, at: datetime) -> None:
+def enqueue_post_again(conn: Connection, post: OutgoingPost, answer: HttpResponse, at: datetime) -> None:
     """Queue the answer to a message once more, unless one still waits: however often the message comes."""
-    if not deliveries.is_queued(conn, name_posting_lane(post.destination), "signal", post.subject_id):
+    if not deliveries.is_queued(conn, make_posting_lane(post.destination), "signal", post.subject_id):
         enqueue_post(conn, replace(post, dedupe_key=f"{post.dedupe_key}:{at.isoformat()}"), answer, at)
 
 
 def has_queue_room(conn: Connection, destination: str) -> bool:
     """Return whether the posts that wait for the destination are fewer than the limit."""
-    return deliveries.count_queued(conn, name_posting_lane(destination), _MOST_WAITING) < _MOST_WAITING
+    return (
+        deliveries.count_queued(conn, make_posting_lane(destination), _MAX_WAITING_POSTS) < _MAX_WAITING_POSTS
+    )
 
 
-def name_posting_lane(destination: str) -> str:
+def make_posting_lane(destination: str) -> str:
     """Return the name of the lane in which posts to a party wait."""
     return f"msh:{destination}"
 
@@ -91,7 +93,7 @@ def post_answer(conn: Connection, post: OutgoingPost, answer: HttpResponse, now:
     if not has_queue_room(conn, post.destination):
         return answer
     enqueue_post(conn, post, answer, now)
-    return NOTHING_TO_SAY
+    return EMPTY_ANSWER
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class RequestedReceipts:
     next_party: str | None
 
     @property
-    def are_any(self) -> bool:
+    def is_any_requested(self) -> bool:
         """Return whether the delivery waits for a receipt at all."""
         return self.of_receiver is not None or self.of_next is not None
 
@@ -145,10 +147,10 @@ def make_pull_lane(party: str, pmode: PMode) -> str:
 def ensure_message_lane(conn: Connection, lane: str, pmode: PMode) -> None:
     """Insert the lane of a message that is pulled, so that no worker ever claims from it."""
     if pmode.pull is not None:
-        deliveries.ensure_lanes(conn, lane, pulled=True)
+        deliveries.ensure_lanes(conn, lane, is_pulled=True)
 
 
-def get_pull_time(pmode: PMode, now: datetime) -> datetime:
+def get_pull_end(pmode: PMode, now: datetime) -> datetime:
     """Return the end of the time in which a message waits to be pulled, as the agreement states it."""
     return now + timedelta(seconds=get_pull_seconds(pmode))
 

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 #: The number of periods that are loaded with the register: those before and from the last date.
 _LOADED_PERIODS: Final = 2
 #: The largest number of older bundles in memory, for cases that wait some days for a supplement.
-_MOST_EARLIER: Final = 3
+_MAX_EARLIER_RULES: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,9 @@ class ActiveRules:
     def load_earlier_rules(self, conn: Connection, at: datetime) -> DecisionRules:
         """Return the rules that were in force at a time, loaded where they are not."""
         with self._reading:
-            return self._hold_rules(conn, mapping_bundles.find_period(self._loaded.periods, at).digest)
+            return self._find_or_load_rules(
+                conn, mapping_bundles.find_period(self._loaded.periods, at).digest
+            )
 
     def find_bundle(self, digest: str) -> DecisionRules | None:
         """Return the rules whose bundle has a digest; None where these are not loaded."""
@@ -105,7 +107,7 @@ class ActiveRules:
         with self._reading:
             rules = self.find_bundle(digest)
             if rules is None and mapping_bundles.find_bundle_content(conn, digest) is not None:
-                rules = self._hold_stored_rules(conn, digest)
+                rules = self._find_or_load_stored_rules(conn, digest)
             if rules is None and self._load_rules(conn, None).bundle.digest == digest:
                 rules = self._shipped
             return rules
@@ -154,11 +156,12 @@ class ActiveRules:
             )
             return None
 
-    def _hold_stored_rules(self, conn: Connection, digest: str) -> DecisionRules | None:
+    def _find_or_load_stored_rules(self, conn: Connection, digest: str) -> DecisionRules | None:
+        """Return the rules of stored mappings by their digest; None if they do not load (logged once)."""
         if digest in self._unread:
             return None
         try:
-            return self._hold_rules(conn, digest)
+            return self._find_or_load_rules(conn, digest)
         except GatewayError as error:
             if error.problem is not STORED_MAPPINGS_UNREAD:
                 raise
@@ -170,12 +173,16 @@ class ActiveRules:
             )
             return None
 
-    def _hold_rules(self, conn: Connection, digest: str | None) -> DecisionRules:
+    def _find_or_load_rules(self, conn: Connection, digest: str | None) -> DecisionRules:
+        """Return the rules of stored mappings by their digest, and keep them; None means the shipped rules.
+
+        Raises GW904 for stored mappings that do not load.
+        """
         rules = self._loaded.rules.get(digest) or (self._earlier.get(digest) if digest else None)
         if rules is None:
             rules = self._load_rules(conn, digest)
             if digest is not None:
-                retained = list(self._earlier.items())[1 - _MOST_EARLIER :]
+                retained = list(self._earlier.items())[1 - _MAX_EARLIER_RULES :]
                 self._earlier = dict([*retained, (digest, rules)])
         return rules
 

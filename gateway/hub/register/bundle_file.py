@@ -65,14 +65,14 @@ class BundleTerms:
 
     def find_start(self, zone: tzinfo) -> datetime | None:
         """Return the first time at which a hub of this zone may use the content; None for at once."""
-        return find_beginning(self.starts, zone)
+        return find_day_start(self.starts, zone)
 
     def find_end(self, zone: tzinfo) -> datetime | None:
         """Return the time from which a hub of this zone may not activate the content; None for never."""
-        return find_beginning(self.ends, zone)
+        return find_day_start(self.ends, zone)
 
 
-def find_beginning(day: date | None, zone: tzinfo) -> datetime | None:
+def find_day_start(day: date | None, zone: tzinfo) -> datetime | None:
     """Return, in UTC, the midnight at which a day begins in a zone; a time as it is; None if it is None."""
     return day if day is None or isinstance(day, datetime) else begin_day(day, zone)
 
@@ -215,6 +215,7 @@ def _read_date(element: etree._Element) -> date:
 
 
 def _read_instant(element: etree._Element) -> datetime:
+    """Return the time in the text of an element, such as 2027-03-01T00:00:00Z; raise GW515 for others."""
     text = _read_text(element)
     try:
         if _INSTANT.fullmatch(text):
@@ -226,6 +227,10 @@ def _read_instant(element: etree._Element) -> datetime:
 
 
 def _read_proofs(element: etree._Element) -> tuple[dict[str, StatedProofResult], int]:
+    """Return the results that a bundle file states for all proofs, by name, and the number of samples.
+
+    Raises GW515 unless each proof is there once, in order.
+    """
     _check_attributes(element, ("samples",))
     stated_results: dict[str, StatedProofResult] = {}
     for child in element:
@@ -265,9 +270,9 @@ def _read_content(element: etree._Element) -> bytes:
 
 
 #: Real bundles have under 1 MB in 100 files; a larger folder is not a mapping folder.
-MOST_FILES: Final = 2000
-MOST_OCTETS: Final = 32 * 1024 * 1024
-_LONGEST_NAME: Final = 200
+MAX_FILES: Final = 2000
+MAX_OCTETS: Final = 32 * 1024 * 1024
+_MAX_NAME_CHARACTERS: Final = 200
 #: The methods that every writer of ZIP archives has (APPNOTE 4.4.5); others need libraries of their own.
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: What `zipfile` raises for offsets, sizes, fields and compressed octets that are wrong.
@@ -302,14 +307,14 @@ def unpack_mapping_archive(octets: bytes) -> MemoryPath:
 
 def _check_entries(entries: list[zipfile.ZipInfo]) -> None:
     """Raise GW502 for too many files or octets, and for names that are no paths of different files."""
-    if len(entries) > MOST_FILES or sum(entry.file_size for entry in entries) > MOST_OCTETS:
+    if len(entries) > MAX_FILES or sum(entry.file_size for entry in entries) > MAX_OCTETS:
         raise _make_archive_fault("the archive contains too many files or octets")
     files: set[str] = set()
     folders: set[str] = set()
     for entry in entries:
         name = entry.orig_filename
         shown_name = ascii(name[:80])
-        if len(name) > _LONGEST_NAME or not name.isprintable() or "\\" in name:
+        if len(name) > _MAX_NAME_CHARACTERS or not name.isprintable() or "\\" in name:
             raise _make_archive_fault(f"a name that no file of mappings has: {shown_name}")
         parts = name.split("/")
         if any(part in ("", ".", "..") for part in parts):

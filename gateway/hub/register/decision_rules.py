@@ -22,7 +22,7 @@ from sqlalchemy import Connection
 from gateway.cases import CustomsCode, StatusCode, read_customs_codes, read_parent_codes, read_status_codes
 from gateway.errors import MAPPING_WRONG, STORED_MAPPINGS_UNREAD, GatewayError, describe_exception
 from gateway.harmonize import MappingBundle, load_bundle
-from gateway.hub.register.bundle_file import MOST_FILES, MOST_OCTETS, unpack_mapping_archive
+from gateway.hub.register.bundle_file import MAX_FILES, MAX_OCTETS, unpack_mapping_archive
 from gateway.needs import (
     MappedDocument,
     NeedIndex,
@@ -36,14 +36,14 @@ from gateway.share import get_data_folder
 from gateway.store import dated_editions, mapping_bundles
 
 #: A folder of mappings that has this file has rules of need of its own.
-NEED_MARK: Final = "needs/laws.csv"
+LAWS_FILE: Final = "needs/laws.csv"
 
 
 class ActiveNeeds:
     """The rules of need of a folder of mappings, the shipped ones where it has none; thread-safe."""
 
     def __init__(self, folder: Traversable, bundle: MappingBundle, loaded: Sequence[NeedTable] = ()) -> None:
-        is_own = folder.joinpath(*NEED_MARK.split("/")).is_file()
+        is_own = folder.joinpath(*LAWS_FILE.split("/")).is_file()
         self._folder = folder if is_own else get_data_folder("mappings")
         self._bundle = bundle
         self._loaded = tuple(loaded)
@@ -73,6 +73,7 @@ class ActiveNeeds:
             return index
 
     def _read_rules(self) -> NeedRules:
+        """Return the needs rules of the folder, read at the first call; the caller holds the lock."""
         if self._rules is None:
             documents = self._bundle.documents.values()
             mapped_documents = [
@@ -199,7 +200,7 @@ def load_stored_rules(conn: Connection, version: str | None) -> DecisionRules:
     """Return the rules of a stored bundle, the shipped ones without a digest.
 
     Raises GW904 for one that was stored by an earlier version of the program and does not load in this one.
-    The loaded tables of needs are not read: see `renew_need_tables`.
+    The tables of needs that operators loaded are not read: `renew_need_tables` adds them.
     """
     if version is None:
         return load_shipped_rules()
@@ -235,7 +236,7 @@ def complete_mapping_files(files: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return the files of a folder of mappings, and the shipped ones that hold where it has none."""
     complete = dict(files)
     shipped = get_data_folder("mappings")
-    if NEED_MARK not in complete:
+    if LAWS_FILE not in complete:
         needs = list_mapping_files(shipped.joinpath("needs"))
         complete |= {f"needs/{name}": file.read_bytes() for name, file in needs}
     for name in _SHIPPED_WHERE_MISSING:
@@ -263,14 +264,14 @@ def pack_mapping_folder(folder: Traversable) -> bytes:
     """Return the files of a mapping folder as one archive; the same files give the same octets."""
     packed, total = io.BytesIO(), 0
     files = list_mapping_files(folder)
-    if len(files) > MOST_FILES:
-        raise GatewayError(MAPPING_WRONG, f"the folder contains more than {MOST_FILES} files", "")
+    if len(files) > MAX_FILES:
+        raise GatewayError(MAPPING_WRONG, f"the folder contains more than {MAX_FILES} files", "")
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, file in files:
             content = file.read_bytes()
             total += len(content)
-            if total > MOST_OCTETS:
-                raise GatewayError(MAPPING_WRONG, f"the folder contains more than {MOST_OCTETS} octets", name)
+            if total > MAX_OCTETS:
+                raise GatewayError(MAPPING_WRONG, f"the folder contains more than {MAX_OCTETS} octets", name)
             entry = zipfile.ZipInfo(name, _NO_TIME)
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, content)
@@ -294,6 +295,7 @@ def list_mapping_files(folder: Traversable) -> list[tuple[str, Traversable]]:
 
 
 def _walk_mapping_files(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
+    """Yield the mapping files in a folder and below, each name with `prefix` before it."""
     for entry in folder.iterdir():
         name = f"{prefix}{entry.name}"
         if entry.is_dir():

@@ -62,10 +62,14 @@ class PModeTexts:
 
     def list_parties(self, agreement: str) -> set[PartyId]:
         """Return the ids of the parties of an agreement, from its first P-Mode and its later versions."""
-        read = [json.loads(text) for text in list(self.texts[agreement].values())[:1]]
+        pmode_parameters = [json.loads(text) for text in list(self.texts[agreement].values())[:1]]
         _, successors = self.changes.get(agreement, (None, None))
-        read += [parameters for version in successors or () for parameters in version["pmodes"]]
-        ends = (end for parameters in read for end in (*parameters["from_party"], *parameters["to_party"]))
+        pmode_parameters += [parameters for version in successors or () for parameters in version["pmodes"]]
+        ends = (
+            end
+            for parameters in pmode_parameters
+            for end in (*parameters["from_party"], *parameters["to_party"])
+        )
         return {PartyId(value, kind) for value, kind in ends}
 
     def list_mailbox_filings(self, at: datetime) -> list[PMode]:
@@ -79,17 +83,19 @@ class PModeTexts:
 
     def list_pull_routes(self) -> list[PullRoute]:
         """Return under which agreements messages are pulled; the P-Modes of no other are read."""
-        read = []
+        pmode_parameters = []
         for agreement, texts in self.texts.items():
-            read += [json.loads(text) for text in texts.values() if _PULLED.search(text) is not None]
+            pmode_parameters += [
+                json.loads(text) for text in texts.values() if _PULLED.search(text) is not None
+            ]
             _, successors = self.changes.get(agreement, (None, None))
-            read += [
+            pmode_parameters += [
                 parameters
                 for version in successors or ()
                 for parameters in version["pmodes"]
                 if parameters.get("pull")
             ]
-        return [make_pull_route(pmode_from_json(parameters)) for parameters in read]
+        return [make_pull_route(pmode_from_json(parameters)) for parameters in pmode_parameters]
 
 
 def load_pmode_texts(conn: Connection) -> PModeTexts:

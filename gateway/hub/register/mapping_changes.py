@@ -50,26 +50,27 @@ def compare_mapping_folders(before: LoadedMappings, after: LoadedMappings) -> Ma
     known by the name of its file.
     """
     old_files, new_files = read_mapping_files(before.folder), read_mapping_files(after.folder)
-    held_before = _find_document_files(before.bundle, old_files)
-    held_after = _find_document_files(after.bundle, new_files)
+    document_files_before = _find_document_files(before.bundle, old_files)
+    document_files_after = _find_document_files(after.bundle, new_files)
     changed = [
         name
-        for name in held_after
-        if name in held_before and old_files[held_before[name]] != new_files[held_after[name]]
+        for name in document_files_after
+        if name in document_files_before
+        and old_files[document_files_before[name]] != new_files[document_files_after[name]]
     ]
-    document_files = {*held_before.values(), *held_after.values()}
+    document_files = {*document_files_before.values(), *document_files_after.values()}
     shared = {name for name in {*old_files, *new_files} - document_files if not name.startswith(_GENERATED)}
     return MappingChanges(
-        added=tuple(sorted(held_after.keys() - held_before.keys())),
+        added=tuple(sorted(document_files_after.keys() - document_files_before.keys())),
         changed=tuple(sorted(changed)),
-        removed=tuple(sorted(held_before.keys() - held_after.keys())),
+        removed=tuple(sorted(document_files_before.keys() - document_files_after.keys())),
         files=tuple(sorted(name for name in shared if old_files.get(name) != new_files.get(name))),
     )
 
 
 def _find_document_files(bundle: MappingBundle, files: Iterable[str]) -> Mapping[str, str]:
     """Return the file of each document; one that did not load is known by the name of its file."""
-    held = {name: document.withholds.file for name, document in bundle.documents.items()}
+    held = {name: document.withholds_mark.file for name, document in bundle.documents.items()}
     unread = {*files} - {*held.values()}
     unread_documents = {
         name.rpartition("/")[2].removesuffix(".yaml"): name for name in unread if _is_document(name)

@@ -79,13 +79,13 @@ class RegisterSnapshot:
     """Agreements, parties, certificates, mandates and revocation lists of one epoch; active ones only.
 
     `crls` were loaded by operators. `fetched` holds the kinds and digests of fetched revocation data.
-    `vouchers` are the parties that may sign and file for the parties whose mandates they hold. `closed_out`
-    are the parties that are not active, each with its status, by their ids: only reports to the operator
-    about refused messages need them. `parties` are all active parties. The certificates of parties are
-    given by SHA-256: `by_certificate` for signing, `tls_clients` for their connections to the hub,
-    `receivers` for encryption, sorted so that the certificate that expires last is the last. `identifiers`
-    are the ids of each party. `forwarding` says where messages to other handlers go; rules whose next party
-    is not active are left out. `generations` are those of the database.
+    `vouchers` are the parties that may sign and file for the parties whose mandates they hold.
+    `inactive_parties` are the parties that are not active, each with its status, by their ids: only reports
+    to the operator about refused messages need them. `parties` are all active parties. The certificates of
+    parties are given by SHA-256: `by_certificate` for signing, `tls_clients` for their connections to the
+    hub, `receivers` for encryption, sorted so that the certificate that expires last is the last.
+    `identifiers` are the ids of each party. `forwarding` says where messages to other handlers go; rules
+    whose next party is not active are left out. `generations` are those of the database.
     """
 
     epoch: int
@@ -98,7 +98,7 @@ class RegisterSnapshot:
     fetched: tuple[tuple[str, str], ...] = ()
     vouchers: frozenset[str] = frozenset()
     tls_clients: Mapping[str, CertificateAssignment] = field(default_factory=dict)
-    closed_out: Mapping[PartyId, tuple[str, str]] = field(default_factory=dict)
+    inactive_parties: Mapping[PartyId, tuple[str, str]] = field(default_factory=dict)
     parties: frozenset[str] = frozenset()
     receivers: Mapping[str, CertificateAssignment] = field(default_factory=dict)
     identifiers: Mapping[str, tuple[PartyId, ...]] = field(default_factory=dict)
@@ -307,12 +307,12 @@ class TrustedRegister:
         if self.stamp_judge is not self.judge:
             self.stamp_judge.replace_trust(revocations=lists, epoch=snapshot.epoch)
 
-    def is_snapshot_current(self, register: RegisterSnapshot) -> bool:
-        """Return whether the register is unchanged since the snapshot `register` was taken."""
+    def is_snapshot_current(self, snapshot: RegisterSnapshot) -> bool:
+        """Return whether the register is unchanged since the snapshot `snapshot` was taken."""
         with read_transaction(self._engine) as conn:
-            return register_version.get_register_version(conn) == register.epoch
+            return register_version.get_register_version(conn) == snapshot.epoch
 
-    def check_snapshot_current(self, conn: Connection, register: RegisterSnapshot) -> None:
-        """Raise StaleSnapshotError when the register has changed since `register` was read."""
-        if register_version.get_register_version(conn) != register.epoch:
+    def check_snapshot_current(self, conn: Connection, snapshot: RegisterSnapshot) -> None:
+        """Raise StaleSnapshotError when the register has changed since `snapshot` was read."""
+        if register_version.get_register_version(conn) != snapshot.epoch:
             raise StaleSnapshotError

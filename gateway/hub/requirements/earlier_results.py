@@ -33,17 +33,17 @@ from gateway.store import (
 _MARK: Final = "whole"
 
 
-def describe_whole(notice: Notice) -> dict[str, Any]:
+def make_whole_marker(notice: Notice) -> dict[str, Any]:
     """Return the mark that is stored with the results of a notice that names no item; empty for others."""
     return {_MARK: True} if notice.whole else {}
 
 
-def is_taken_back_whole(row: ResultOfRequirementRow) -> bool:
+def is_whole_revocation(row: ResultOfRequirementRow) -> bool:
     """Return whether a stored result is of a notice that takes back all results under its number."""
     return row.decision == DecisionCode.REJECTED and bool((row.said or {}).get(_MARK))
 
 
-def list_said_decisions(notice: Notice) -> list[Decision]:
+def list_stated_decisions(notice: Notice) -> list[Decision]:
     """Return the decisions as the agency stated them in a notice; one that names no item has each only once.
 
     The stored decisions of such a notice name the items that the hub knew at the time. The agency did not
@@ -64,7 +64,7 @@ def list_late_revocations(
     """
     whole_by_notice: dict[str, list[ResultOfRequirementRow]] = {}
     for row in stored_results:
-        if is_taken_back_whole(row):
+        if is_whole_revocation(row):
             whole_by_notice.setdefault(row.notice_no, []).append(row)
     return [
         _make_revocation(rows[0], result)
@@ -102,11 +102,11 @@ def describe_notice(notice: Notice, decision: Decision) -> dict[str, Any]:
         "valid_until": notice.valid_until.isoformat() if notice.valid_until else None,
         "number": decision.number,
         "conditions": list(decision.conditions),
-        **describe_whole(notice),
+        **make_whole_marker(notice),
     }
 
 
-def take_earlier_notices(
+def assign_earlier_notices(
     conn: Connection,
     case: CaseRow,
     request: AgencyRequestRow,
@@ -130,30 +130,36 @@ def take_earlier_notices(
     new_notices = {
         key: _make_notice(rows, request) for key, rows in by_notice.items() if key[1] not in stored_numbers
     }
-    concerning = {key: notice for key, notice in new_notices.items() if _concerns(notice, case, request)}
-    applied_ids = {requirement for requirement, _ in concerning}
-    new = requirement_quantities.note_application(conn, applied_ids, holder, now) if applied_ids else ()
-    for requirement in new:
+    concerning_notices = {
+        key: notice for key, notice in new_notices.items() if _may_concern_request(notice, case, request)
+    }
+    applied_ids = {requirement for requirement, _ in concerning_notices}
+    newly_applied_ids = (
+        requirement_quantities.note_application(conn, applied_ids, holder, now) if applied_ids else ()
+    )
+    for requirement in newly_applied_ids:
         record_evidence(conn, "applied", "requirement", requirement, None, {"request": request.number}, now)
-    return sorted(concerning.values(), key=lambda notice: (notice.issued_at, notice.number))
+    return sorted(concerning_notices.values(), key=lambda notice: (notice.issued_at, notice.number))
 
 
 def _make_notice(rows: Sequence[ResultOfRequirementRow], request: AgencyRequestRow) -> Notice:
     """Return the notice of which these are the decisions; all of the request, where it takes back all."""
-    first, rest = rows[0], rows[0].said
+    first, stated_values = rows[0], rows[0].said
     decided = [_read_said_decision(row) for row in rows]
-    if is_taken_back_whole(first):
+    if is_whole_revocation(first):
         decided = [replace(decided[0], item=item, law=law) for item, law in read_subjects(request.required)]
     return Notice(
         number=first.notice_no,
         issued_at=first.issued_at,
         status_code=first.status_code,
         decisions=tuple(decided),
-        text=rest.get("text", ""),
-        pointers=tuple(rest.get("pointers", ())),
-        deadline=datetime.fromisoformat(rest["deadline"]) if rest.get("deadline") else None,
-        receipt_number=rest.get("receipt_number"),
-        valid_until=date.fromisoformat(rest["valid_until"]) if rest.get("valid_until") else None,
+        text=stated_values.get("text", ""),
+        pointers=tuple(stated_values.get("pointers", ())),
+        deadline=datetime.fromisoformat(stated_values["deadline"]) if stated_values.get("deadline") else None,
+        receipt_number=stated_values.get("receipt_number"),
+        valid_until=date.fromisoformat(stated_values["valid_until"])
+        if stated_values.get("valid_until")
+        else None,
     )
 
 
@@ -163,7 +169,7 @@ def _read_said_decision(row: ResultOfRequirementRow) -> Decision:
     return replace(read_stored_decision(row), number=row.said.get("number"), conditions=conditions)
 
 
-def _concerns(notice: Notice, case: CaseRow, request: AgencyRequestRow) -> bool:
+def _may_concern_request(notice: Notice, case: CaseRow, request: AgencyRequestRow) -> bool:
     """Return whether a notice can be about a request of a case."""
     subjects = {*read_subjects(request.required), *read_subjects(request.removed or ())}
     try:

@@ -37,12 +37,12 @@ def list_granted_certificates(
     """Return the decisions that approve a quantity under one of these numbers, each with its standing."""
     decisions_by_request: dict[int, dict[tuple[int, str], list[DecisionWithTextRow]]] = {}
     return [
-        (row, _judge(conn, row, decisions_by_request))
+        (row, _derive_grant_usability(conn, row, decisions_by_request))
         for row in requirement_quantities.list_granting_decisions(conn, numbers)
     ]
 
 
-def _judge(
+def _derive_grant_usability(
     conn: Connection,
     row: GrantingDecisionRow,
     by_request: dict[int, dict[tuple[int, str], list[DecisionWithTextRow]]],
@@ -56,15 +56,19 @@ def _judge(
     item_decisions = by_request[row.request_id][row.item, row.law]
     removed_at = list_removal_times(row.told or {})
     if [row.item, row.law] in row.required:
-        if any(_counts(decision, row.outdated_decision) for decision in item_decisions):
+        if any(_is_current_decision(decision, row.outdated_decision) for decision in item_decisions):
             return CertificateUsability.LAPSED
         return derive_past_usability(row.id, (), application, None)
-    at = removed_at.get(row.item)
-    past = [_make_past(decision, row.outdated_decision, at) for decision in item_decisions]
+    item_removed_at = removed_at.get(row.item)
+    past = [_make_past(decision, row.outdated_decision, item_removed_at) for decision in item_decisions]
     return derive_past_usability(row.id, past, application, _describe_removal(row, removed_at))
 
 
 def _describe_application(row: GrantingDecisionRow) -> ApprovedApplication:
+    """Return the facts about the application of an approval by which its certificate is judged.
+
+    A kept approval is one that its agency has refused to cancel.
+    """
     kept_by_application = (
         (row.told or {}).get(requirement_quantities.WITHDRAWN_KEPT, {}) if row.withdrawn else {}
     )
@@ -81,8 +85,8 @@ def _group_decisions(conn: Connection, request: int) -> dict[tuple[int, str], li
     return by_subject
 
 
-def _counts(row: DecisionWithTextRow, outdated: int | None) -> bool:
-    return row.outdated_at is None and row.id > (outdated or 0)
+def _is_current_decision(row: DecisionWithTextRow, outdated_decision_id: int | None) -> bool:
+    return row.outdated_at is None and row.id > (outdated_decision_id or 0)
 
 
 def _make_past(row: DecisionWithTextRow, outdated: int | None, removed_at: datetime | None) -> PastDecision:
@@ -101,11 +105,11 @@ def _make_past(row: DecisionWithTextRow, outdated: int | None, removed_at: datet
 
 def _describe_removal(row: GrantingDecisionRow, removed_at: Mapping[int, datetime]) -> ItemRemoval:
     """Return how an item left its application: with the last ones, whose agency is asked, or alone."""
-    last = max(_list_times(row, removed_at), default=None)
+    last = max(_list_removal_times(row, removed_at), default=None)
     return ItemRemoval(
         has_remaining_items=bool(row.required) or last is None or removed_at.get(row.item) != last
     )
 
 
-def _list_times(row: GrantingDecisionRow, removed_at: Mapping[int, datetime]) -> Iterator[datetime]:
+def _list_removal_times(row: GrantingDecisionRow, removed_at: Mapping[int, datetime]) -> Iterator[datetime]:
     return (removed_at[item] for item, _ in row.removed or () if item in removed_at)

@@ -38,7 +38,7 @@ from gateway.hub.answers.case_progress import list_rejected_case_items, wake_hel
 from gateway.hub.completion.outside_decisions import list_all_decisions
 from gateway.hub.customs.late_decisions import find_leading_result
 from gateway.hub.hub import Hub
-from gateway.hub.requirements.stated_uses import judge_stated_uses
+from gateway.hub.requirements.stated_uses import validate_stated_uses
 from gateway.hub.submissions.document_needs import load_stored_submission
 from gateway.hub.submissions.processed_submission import PreparedRelease
 from gateway.needs import NeedFinding
@@ -63,15 +63,15 @@ _RELEASING: Final = ("APPROVED", "PARTIAL")
 
 
 def prepare_release(
-    hub: Hub, submission: Submission, declarant: str, codes: Collection[str]
+    hub: Hub, submission: Submission, declarant: str, parent_codes: Collection[str]
 ) -> PreparedRelease | None:
     """Read the items that a child declaration takes of its parent; None without parent or for a withdrawal.
 
-    `codes` are the type codes of a document that names a parent. Raises GW416 for a parent that the
+    `parent_codes` are the type codes of a document that names a parent. Raises GW416 for a parent that the
     declarant does not have, that is withdrawn or refused, or whose declaration was removed.
     """
     declared_release = (
-        None if submission.function == "1" else read_declared_release(submission.declaration, codes)
+        None if submission.function == "1" else read_declared_release(submission.declaration, parent_codes)
     )
     if declared_release is None:
         return None
@@ -91,11 +91,11 @@ def prepare_release(
 
 
 def find_undecided_parent(hub: Hub, prepared: PreparedRelease | None) -> tuple[NeedFinding, ...]:
-    """Return that the parent of a child is not decided yet, so that the child waits; empty otherwise."""
+    """Return one finding if the parent of a child is not decided yet, so that the child waits; else none."""
     if prepared is None:
         return ()
     with read_transaction(hub.engine) as conn:
-        parent = cases.find_by_id(conn, prepared.parent)
+        parent = cases.find_by_id(conn, prepared.parent_case_id)
     if parent is None or parent.state in _DECIDED or parent.state in CASE.final_states:
         return ()
     error = _make_parent_error(prepared.declared_release, "is not decided: nothing leaves of it yet")
@@ -115,14 +115,14 @@ def lock_with_parent(conn: Connection, case_id: int, prepared: PreparedRelease |
     So of two cases that name each other at the same instant the second sees the items that the first has
     taken.
     """
-    for locked_id in sorted({case_id} if prepared is None else {case_id, prepared.parent}):
+    for locked_id in sorted({case_id} if prepared is None else {case_id, prepared.parent_case_id}):
         cases.lock_case(conn, locked_id)
     return cases.lock_case(conn, case_id)
 
 
 def _check_no_circle(conn: Connection, prepared: PreparedRelease, child: int) -> None:
     """Raise GW416 where a parent has taken items of its child, by itself or by the cases between them."""
-    pending, seen = [prepared.parent], {prepared.parent}
+    pending, seen = [prepared.parent_case_id], {prepared.parent_case_id}
     while pending:
         parents = {row.parent_id for row in item_releases.list_releases_into(conn, pending.pop())}
         if child in parents:
@@ -131,25 +131,30 @@ def _check_no_circle(conn: Connection, prepared: PreparedRelease, child: int) ->
         seen |= parents
 
 
-def judge_prepared_release(
-    conn: Connection, prepared: PreparedRelease, units: UnitTable, held: Sequence[ReleaseFromParentRow] = ()
+def validate_prepared_release(
+    conn: Connection,
+    prepared: PreparedRelease,
+    units: UnitTable,
+    held_releases: Sequence[ReleaseFromParentRow] = (),
 ) -> tuple[ReportedProblem, ...]:
     """Lock the parent, and return the problems for which items may not leave it.
 
-    `held` are the items that an amended child has had until now. Raises GW416 for a parent that is not
-    decided, and for an item that customs has cleared there: it cannot leave any more, but a child keeps those
-    it has.
+    `held_releases` are the items that an amended child has had until now. Raises GW416 for a parent that is
+    not decided, and for an item that customs has cleared there: it cannot leave any more, but a child keeps
+    those it has.
     """
-    return _judge_release(conn, cases.lock_case(conn, prepared.parent), prepared, units, held)
+    return _validate_release(
+        conn, cases.lock_case(conn, prepared.parent_case_id), prepared, units, held_releases
+    )
 
 
 def inspect_release(
     conn: Connection, prepared: PreparedRelease, units: UnitTable
 ) -> tuple[ReportedProblem, ...]:
-    """Return why items may not leave now, also errors that `judge_prepared_release` raises; lock nothing."""
-    parent = cases.find_by_id(conn, prepared.parent)
+    """Return why items may not leave now, with the errors of `validate_prepared_release`; lock nothing."""
+    parent = cases.find_by_id(conn, prepared.parent_case_id)
     try:
-        return () if parent is None else _judge_release(conn, parent, prepared, units, ())
+        return () if parent is None else _validate_release(conn, parent, prepared, units, ())
     except GatewayError as error:
         return (ReportedProblem(error.problem.id, error.detail, error.location),)
 
@@ -159,28 +164,28 @@ def inspect_amended_release(
 ) -> tuple[ReportedProblem, ...]:
     """Return the problems for which items may not leave for an amended child (row id).
 
-    They are those of `take_items_again`, but nothing is locked or changed: the items that the child has now
-    count as given back. Raises GW416 like that function.
+    They are those of `replace_taken_items`, but nothing is locked or changed: the items that the child has
+    now count as given back. Raises GW416 like that function.
     """
     held = item_releases.list_releases_into(conn, child)
     _check_no_circle(conn, prepared, child)
-    parent = cases.find_by_id(conn, prepared.parent)
-    return () if parent is None else _judge_release(conn, parent, prepared, units, held, child)
+    parent = cases.find_by_id(conn, prepared.parent_case_id)
+    return () if parent is None else _validate_release(conn, parent, prepared, units, held, child)
 
 
-def _judge_release(
+def _validate_release(
     conn: Connection,
     parent: CaseRow,
     prepared: PreparedRelease,
     units: UnitTable,
-    held: Sequence[ReleaseFromParentRow],
+    held_releases: Sequence[ReleaseFromParentRow],
     child: int | None = None,
 ) -> tuple[ReportedProblem, ...]:
     """Return why items may not leave a parent; the items that `child` holds of it count as given back."""
     declared_release = prepared.declared_release
     if parent.state not in _DECIDED or parent.outcome not in _RELEASING:
         raise _make_parent_error(declared_release, f"is {parent.state}: nothing leaves of it")
-    if find_former_message(conn, parent) != prepared.message:
+    if find_former_message(conn, parent) != prepared.parent_message_row_id:
         # It was amended since it was read: the decisions are not about the declaration that was read.
         raise _make_parent_error(declared_release, "was amended at this moment: file the declaration again")
     approved = set(parent.detail["items"]) - list_rejected_case_items(conn, parent)
@@ -188,11 +193,11 @@ def _judge_release(
     for row in item_releases.list_releases_from(conn, parent.id):
         if row.returned_at is None and row.child_id != child:
             taken_goods[row.item].append(GoodsQuantity(row.measure, Decimal(row.quantity), row.unit))
-    goods = prepared.goods
+    goods = prepared.releasable_items
     for item in _list_cleared_items(conn, parent) & {
         declared_item.number for declared_item in declared_release.items
     }:
-        held_rows = [row for row in held if row.item == item]
+        held_rows = [row for row in held_releases if row.item == item]
         if not held_rows:
             raise _make_parent_error(
                 declared_release, f"is cleared by customs: item {item} does not leave any more"
@@ -204,7 +209,7 @@ def _judge_release(
 
 def _list_cleared_items(conn: Connection, parent: CaseRow) -> set[int]:
     """Return the items that customs has cleared in a locked parent: those that its result names, or all."""
-    if customs_notices.find_state(conn, parent.id) != "CLEARED":
+    if customs_notices.find_clearance_state(conn, parent.id) != "CLEARED":
         return set()
     leading = customs_notices.find_by_id(conn, find_leading_result(conn, parent.id) or 0)
     named_items = [] if leading is None else leading.content["items"]
@@ -232,21 +237,21 @@ def store_release(conn: Connection, prepared: PreparedRelease, child: int, now: 
     A withdrawal of the parent that an agency has refused is ended by the release: its declarant goes on with
     the approvals that are left.
     """
-    goods_by_number = {item.number: item for item in prepared.goods}
+    goods_by_number = {item.number: item for item in prepared.releasable_items}
     new = [
         row
         for item in prepared.declared_release.items
-        for row in _make_rows(prepared, child, item, goods_by_number[item.number])
+        for row in _make_release_rows(prepared, child, item, goods_by_number[item.number])
     ]
     item_releases.insert_releases(conn, new, now)
     items = [item.number for item in prepared.declared_release.items]
-    facts: dict[str, Any] = {"child": child, "items": items}
-    if _end_withdrawal(conn, prepared.parent):
-        facts["ends"] = "withdrawal"
-    record_evidence(conn, "released", "case", prepared.parent, None, facts, now)
+    parent_evidence: dict[str, Any] = {"child": child, "items": items}
+    if _end_withdrawal(conn, prepared.parent_case_id):
+        parent_evidence["ends"] = "withdrawal"
+    record_evidence(conn, "released", "case", prepared.parent_case_id, None, parent_evidence, now)
     data = {"parent": prepared.declared_release.parent, "items": items}
     record_evidence(conn, "taken", "case", child, None, data, now)
-    transitions.record_events(conn, "case", [(prepared.parent, "ITEMS_RELEASED")], now)
+    transitions.record_events(conn, "case", [(prepared.parent_case_id, "ITEMS_RELEASED")], now)
 
 
 def _end_withdrawal(conn: Connection, parent: int) -> bool:
@@ -258,29 +263,33 @@ def _end_withdrawal(conn: Connection, parent: int) -> bool:
     return ended
 
 
-def _make_rows(
+def _make_release_rows(
     prepared: PreparedRelease, child: int, item: ReleasableItem, parent_item: ReleasableItem
 ) -> list[NewItemRelease]:
+    """Return the rows for an item that a child (case row id) takes, one for each measure of its quantity.
+
+    Each row also has the quantity that `parent_item` declares. An item without quantities has one row.
+    """
     declared: Mapping[str, GoodsQuantity] = {
         quantity.measure: quantity for quantity in parent_item.quantities
     }
-    nothing = GoodsQuantity("", Decimal(1), "")
+    no_quantity = GoodsQuantity("", Decimal(1), "")
     return [
         NewItemRelease(
-            prepared.parent,
+            prepared.parent_case_id,
             child,
             item.number,
             quantity.measure,
             f"{quantity.quantity:f}",
             quantity.unit,
-            f"{declared.get(quantity.measure, nothing).quantity:f}",
-            declared.get(quantity.measure, nothing).unit,
+            f"{declared.get(quantity.measure, no_quantity).quantity:f}",
+            declared.get(quantity.measure, no_quantity).unit,
         )
-        for quantity in item.quantities or (nothing,)
+        for quantity in item.quantities or (no_quantity,)
     ]
 
 
-def judge_released_uses(
+def validate_released_uses(
     conn: Connection,
     prepared: PreparedRelease,
     declared_uses: DeclaredUses,
@@ -293,7 +302,9 @@ def judge_released_uses(
     `child` is the case (row id) of a child that is amended; None for a new one.
     """
     requirement_quantities.lock_requirements_by_number(conn, {use.number for use in declared_uses.uses})
-    judged = judge_stated_uses(conn, prepared.parent, prepared.declared_release, declared_uses, units, child)
+    judged = validate_stated_uses(
+        conn, prepared.parent_case_id, prepared.declared_release, declared_uses, units, child
+    )
     return judged, tuple(shortage.report() for shortage in judged.problems)
 
 
@@ -304,7 +315,7 @@ def find_approved_laws(conn: Connection, parent: int) -> frozenset[tuple[int, st
     return frozenset((decision.item, decision.law) for decision in allowed)
 
 
-def take_items_again(
+def replace_taken_items(
     conn: Connection, prepared: PreparedRelease | None, case: CaseRow, units: UnitTable, now: datetime
 ) -> tuple[ReportedProblem, ...]:
     """Give back the items that a locked child has taken, and take those of its amendment.
@@ -317,7 +328,7 @@ def take_items_again(
     item_releases.return_releases(conn, child, "amended", now)
     if prepared is not None:
         _check_no_circle(conn, prepared, child)
-    problems = () if prepared is None else judge_prepared_release(conn, prepared, units, held)
+    problems = () if prepared is None else validate_prepared_release(conn, prepared, units, held)
     if prepared is not None and not problems:
         store_release(conn, prepared, child, now)
     parents = {row.parent_id for row in held if row.returned_at is None}

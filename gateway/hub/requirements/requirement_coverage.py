@@ -31,7 +31,7 @@ from gateway.hub.requirements.granted_certificates import list_usable_certificat
 from gateway.hub.requirements.partial_release import find_approved_laws
 from gateway.hub.requirements.requirement_ledger import inspect_requirements, list_former_uses
 from gateway.hub.submissions.document_needs import (
-    judge_document_needs,
+    evaluate_document_needs,
     load_stored_submission,
 )
 from gateway.hub.submissions.processed_submission import PreparedRelease
@@ -41,23 +41,28 @@ from gateway.wire import find_day
 
 
 def list_covered_laws(
-    hub: Hub, declared_uses: DeclaredUses, day: date, amended: str = ""
+    hub: Hub, declared_uses: DeclaredUses, day: date, amended_number: str = ""
 ) -> frozenset[tuple[int, str]]:
     """Return the items and laws for which a declaration names a certificate of which enough is left.
 
-    The uses of the case with the number `amended` stay written off, and cover equal uses in its amendment.
+    The uses of the case with the number `amended_number` stay written off, and cover equal uses in its
+    amendment.
     """
     if not declared_uses.uses:
         return frozenset()
     with read_transaction(hub.engine) as conn:
-        case = cases.find_by_number(conn, amended) if amended else None
+        case = cases.find_by_number(conn, amended_number) if amended_number else None
         return find_covered_laws(conn, declared_uses, hub.rules.bundle, day, case)
 
 
 def find_covered_laws(
     conn: Connection, declared_uses: DeclaredUses, bundle: MappingBundle, day: date, amended: CaseRow | None
 ) -> frozenset[tuple[int, str]]:
-    """Return the same as `list_covered_laws`; `amended` is the row of the case."""
+    """Return the items and laws for which a declaration names a certificate of which enough is left.
+
+    `amended` is the case that the declaration amends: its uses stay written off, and cover equal uses in the
+    amendment. It is None for a new declaration. `day` is the day of filing.
+    """
     if not declared_uses.uses:
         return frozenset()
     rows = requirement_quantities.find_requirements(conn, {use.number for use in declared_uses.uses})
@@ -96,7 +101,7 @@ def list_released_laws(hub: Hub, prepared: PreparedRelease | None) -> frozenset[
     if prepared is None:
         return frozenset()
     with read_transaction(hub.engine) as conn:
-        return _find_released_laws(conn, prepared.parent, hub.rules.bundle)
+        return _find_released_laws(conn, prepared.parent_case_id, hub.rules.bundle)
 
 
 def _find_released_laws(conn: Connection, parent: int, bundle: MappingBundle) -> frozenset[tuple[int, str]]:
@@ -153,10 +158,10 @@ class StoredGoods:
     day: date
     covered: frozenset[tuple[int, str]]
 
-    def judge(self, index: NeedIndex, rules: DecisionRules) -> NeedJudgement:
+    def judge_needs(self, index: NeedIndex, rules: DecisionRules) -> NeedJudgement:
         """Return the judgement of the goods by the tables of an index."""
         submission = self.submission
-        return judge_document_needs(
+        return evaluate_document_needs(
             submission.declaration,
             submission.applications,
             submission.disclaimers,
@@ -185,10 +190,10 @@ def load_stored_goods(
     # A case that was never admitted has no items, and uses nothing.
     admitted = case if (case.detail or {}).get("items") else None
     covered = find_covered_laws(conn, declared_uses, rules.bundle, day, admitted)
-    return StoredGoods(submission, day, covered | _list_released(conn, case, submission, rules))
+    return StoredGoods(submission, day, covered | _list_parent_laws(conn, case, submission, rules))
 
 
-def _list_released(
+def _list_parent_laws(
     conn: Connection, case: CaseRow, submission: Submission, rules: DecisionRules
 ) -> frozenset[tuple[int, str]]:
     """Return the items and laws that the parent of a child has documents for; empty without a parent."""

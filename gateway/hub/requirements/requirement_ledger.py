@@ -83,35 +83,40 @@ def load_requirement_balances(
 
 def _make_balance(
     row: RequirementRow,
-    granting: Sequence[tuple[GrantingDecisionRow, CertificateUsability]],
+    grants: Sequence[tuple[GrantingDecisionRow, CertificateUsability]],
     results: Sequence[RequirementResult],
     units: UnitTable,
 ) -> RequirementBalance:
+    """Return the balance of a requirement: the granted and used quantities, and whether it can be used now.
+
+    Granted is the first of these that there is: the usable approvals in `grants`, the approving results
+    without an application in `results`, the quantity that was registered.
+    """
     granted = select_granted_quantities(
         (
             (
                 (decision_row.request_id, decision_row.item),
                 GrantedQuantity(Decimal(decision_row.quantity), decision_row.unit or ""),
             )
-            for decision_row, state in granting
+            for decision_row, state in grants
             if state is CertificateUsability.USABLE
         ),
         units,
     )
-    allowed = [
+    approving_results = [
         result for result in select_current_results(results) if result.decision.decision in APPROVING_CODES
     ]
     decided = [result.decision.decision for result in select_law_results(results)]
     if not granted:
-        granted = select_granted_quantities(_list_said_quantities(allowed), units)
+        granted = select_granted_quantities(_list_said_quantities(approving_results), units)
     if not granted and not results and row.registered_at is not None and row.revoked_at is None:
         assert row.quantity is not None, "a registered requirement has a quantity"
         assert row.unit is not None, "the quantity of a registered requirement has a unit"
         granted = (GrantedQuantity(Decimal(row.quantity), row.unit),)
     # A usable grant does not wait for the suspended or reopened ones.
-    waits = set() if granted or allowed else {state for _, state in granting}
-    suspended = CertificateUsability.SUSPENDED in waits
-    reopened = CertificateUsability.REOPENED in waits and not suspended
+    waiting_states = set() if granted or approving_results else {state for _, state in grants}
+    suspended = CertificateUsability.SUSPENDED in waiting_states
+    reopened = CertificateUsability.REOPENED in waiting_states and not suspended
     return RequirementBalance(
         agency=row.agency,
         number=row.number,
@@ -119,10 +124,10 @@ def _make_balance(
         used={unit: Decimal(quantity) for unit, quantity in row.used.items()},
         holder=row.holder,
         valid_until=row.valid_until,
-        revoked=not (granted or allowed or suspended or reopened),
+        revoked=not (granted or approving_results or suspended or reopened),
         suspended=suspended,
         requirement_id=row.id,
-        unlimited=not granted and bool(allowed),
+        unlimited=not granted and bool(approving_results),
         reopened=reopened,
         rejects=DecisionCode.REJECTED in decided,
     )
@@ -156,13 +161,13 @@ def lock_and_judge_uses(
     declared_uses: DeclaredUses,
     units: UnitTable,
     *,
-    without: Collection[int] = (),
+    rejected_items: Collection[int] = (),
     former: Sequence[FormerUse] = (),
 ) -> ValidatedUses:
     """Lock the requirements that a declaration uses, and judge whether enough is left of each.
 
-    Items in `without` are rejected by other agencies. `former` are the uses of an amended declaration before,
-    which it has given back.
+    Items in `rejected_items` are rejected by other agencies. `former` are the uses of an amended declaration
+    before, which it has given back.
     """
     if not declared_uses.uses:
         return ValidatedUses((), (), ())
@@ -170,7 +175,9 @@ def lock_and_judge_uses(
         conn, {use.number for use in declared_uses.uses}
     )
     balances = load_requirement_balances(conn, _select_certificates(conn, rows, former), units)
-    return validate_amended_uses(declared_uses, former, balances, _get_day(declared_uses), units, without)
+    return validate_amended_uses(
+        declared_uses, former, balances, _get_day(declared_uses), units, rejected_items
+    )
 
 
 def _get_day(declared_uses: DeclaredUses) -> date:
@@ -200,6 +207,7 @@ def list_former_uses(conn: Connection, case_id: int, rejected: Collection[int]) 
 
 
 def _list_awaited_before(conn: Connection, case_id: int) -> Iterator[FormerUse]:
+    """Yield the uses that a case waits for, for each requirement in the ledger that has their number."""
     waiting = [row for row in requirement_results.list_awaited_uses(conn, case_id) if row.in_ledger]
     requirements = requirement_quantities.find_requirements(conn, {row.number for row in waiting})
     for row in waiting:
@@ -219,21 +227,21 @@ def inspect_requirements(
     conn: Connection,
     declared_uses: DeclaredUses,
     units: UnitTable,
-    on: date,
+    day: date,
     former: Sequence[FormerUse] = (),
-    without: Collection[int] = (),
+    rejected_items: Collection[int] = (),
     rows: Sequence[RequirementRow] | None = None,
 ) -> ValidatedUses:
     """Judge the uses of certificates by a declaration on a day; nothing is changed.
 
-    `former` are its present uses, if it is to be amended; items in `without` are rejected by other agencies.
-    `rows` are the requirements of its numbers, where the caller has read them.
+    `former` are its present uses, if it is to be amended; items in `rejected_items` are rejected by other
+    agencies. `rows` are the requirements of its numbers, where the caller has read them.
     """
     if rows is None:
         rows = requirement_quantities.find_requirements(conn, {use.number for use in declared_uses.uses})
     usable_rows = _select_certificates(conn, rows, former)
     balances = subtract_former_uses(load_requirement_balances(conn, usable_rows, units), former)
-    return validate_amended_uses(declared_uses, former, balances, on, units, without)
+    return validate_amended_uses(declared_uses, former, balances, day, units, rejected_items)
 
 
 def _select_certificates(
@@ -276,7 +284,7 @@ def keep_rejected_uses(
     conn: Connection,
     case_id: int,
     declared_uses: DeclaredUses,
-    idle: Sequence[RequirementUse],
+    unwritten_uses: Sequence[RequirementUse],
     units: UnitTable,
     at: datetime,
     former: Sequence[FormerUse] = (),
@@ -286,9 +294,9 @@ def keep_rejected_uses(
     Whether enough is left is judged at that later time. A use that its requirement never allows is not
     stored, unless it was there before the amendment (`former`).
     """
-    if not idle:
+    if not unwritten_uses:
         return
-    uses = tuple(idle)
+    uses = tuple(unwritten_uses)
     rows = requirement_quantities.find_requirements(conn, {use.number for use in uses})
     full = [replace(balance, used={}) for balance in load_requirement_balances(conn, rows, units)]
     idle_uses = replace(declared_uses, uses=uses)
@@ -317,6 +325,7 @@ def keep_rejected_use(
 def _make_rejected_use(
     case_id: int, use: RequirementUse, requirement: int, at: datetime
 ) -> NewRequirementUse:
+    """Return the row of a use of a requirement (row id) that was given back because the item is rejected."""
     return NewRequirementUse(
         requirement,
         case_id,
@@ -330,6 +339,7 @@ def _make_rejected_use(
 
 
 def _describe_use(use: RequirementUse, agency: str) -> dict[str, Any]:
+    """Return a use of a certificate as values for evidence."""
     return {
         "agency": agency,
         "requirement": use.number,
@@ -359,11 +369,11 @@ def give_back_requirements(
         for row in requirement_quantities.list_uses_of_case(conn, case_id)
         if row.returned_at is None and (items is None or row.item in items)
     ]
-    locked = _lock_used(conn, returning)
+    locked = _lock_used_requirements(conn, returning)
     for row in returning:
         if requirement_quantities.return_use(conn, row.id, reason, at):
-            _change_used(conn, locked, row, -Decimal(row.quantity))
-            data = _describe_row(row) | {"reason": reason}
+            _add_used_quantity(conn, locked, row, -Decimal(row.quantity))
+            data = _describe_use_row(row) | {"reason": reason}
             record_evidence(conn, "given_back", "case", case_id, None, data, at)
             numbers.add(row.number)
     join_waiting_cases(conn, numbers, f"back:{case_id}:{at.isoformat()}", at)
@@ -399,11 +409,11 @@ def apply_decided_items(
     if not uses:
         return False
     # All at once, in the order of their rows: another case may use several of them as well.
-    _lock_used(conn, uses)
+    _lock_used_requirements(conn, uses)
     give_back_requirements(conn, case_id, _REJECTED, at, rejected)
     reopened = [row for row in uses if row.return_reason == _REJECTED and row.item not in rejected]
-    locked, has_taken = _lock_used(conn, reopened), False
-    answered = _list_answered(conn, case_id) if reopened else set()
+    locked, has_taken = _lock_used_requirements(conn, reopened), False
+    answered = _list_uses_with_results(conn, case_id) if reopened else set()
     for row in reopened:
         (balance,) = load_requirement_balances(conn, [locked[row.requirement_id]], units)
         use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit, row.pointer)
@@ -411,19 +421,19 @@ def apply_decided_items(
             DeclaredUses((use,), importer=balance.holder), [balance], _ARRIVED_IN_TIME, units
         )
         if not judged.usable_uses:
-            data = _describe_row(row) | {"problem": judged.problems[0].problem.id}
+            data = _describe_use_row(row) | {"problem": judged.problems[0].problem.id}
             record_evidence(conn, "not_left", "case", case_id, None, data, at)
             if row.id in answered:
                 requirement_quantities.close_lost_use(conn, row.id)
                 requirement_results.insert_awaited_uses(conn, [await_again(row)], at)
-        elif requirement_quantities.take_use_again(conn, row.id):
-            _change_used(conn, locked, row, Decimal(row.quantity))
-            record_evidence(conn, "written_off", "case", case_id, None, _describe_row(row), at)
+        elif requirement_quantities.write_off_use_again(conn, row.id):
+            _add_used_quantity(conn, locked, row, Decimal(row.quantity))
+            record_evidence(conn, "written_off", "case", case_id, None, _describe_use_row(row), at)
             has_taken = True
     return has_taken
 
 
-def _list_answered(conn: Connection, case_id: int) -> set[int]:
+def _list_uses_with_results(conn: Connection, case_id: int) -> set[int]:
     """Return the uses (row ids) of a case by which results without an application decide about it."""
     uses = list_counting_uses(conn, case_id)
     answered = {
@@ -439,19 +449,25 @@ def await_again(use: UseOfRequirementRow) -> NewAwaitedUse:
 
 
 def has_lost_uses(conn: Connection, case_id: int, rejected: Collection[int]) -> bool:
-    """Return whether items that are not rejected now have given back their uses by a rejection."""
+    """Return whether an item of a case has lost its uses by a rejection, and is not rejected any more.
+
+    A rejected item gives its uses back: their quantities are not written off then. `rejected` are the items
+    that are rejected now.
+    """
     return any(
         row.return_reason == _REJECTED and row.item not in rejected
         for row in requirement_quantities.list_uses_of_case(conn, case_id)
     )
 
 
-def _lock_used(conn: Connection, uses: Iterable[UseOfRequirementRow]) -> dict[int, RequirementRow]:
+def _lock_used_requirements(
+    conn: Connection, uses: Iterable[UseOfRequirementRow]
+) -> dict[int, RequirementRow]:
     rows = requirement_quantities.lock_requirements(conn, {row.requirement_id for row in uses})
     return {row.id: row for row in rows}
 
 
-def _change_used(
+def _add_used_quantity(
     conn: Connection, locked: dict[int, RequirementRow], use: UseOfRequirementRow, quantity: Decimal
 ) -> None:
     """Add a quantity, which may be negative, to the used quantity of a locked requirement.
@@ -465,7 +481,7 @@ def _change_used(
     locked |= {row.id: row for row in requirement_quantities.lock_requirements(conn, [key])}
 
 
-def _describe_row(row: UseOfRequirementRow) -> dict[str, Any]:
+def _describe_use_row(row: UseOfRequirementRow) -> dict[str, Any]:
     use = RequirementUse(row.item, row.number, Decimal(row.quantity), row.unit)
     return _describe_use(use, row.agency)
 

@@ -34,7 +34,12 @@ from gateway.cases import (
 )
 from gateway.evidence import record_evidence
 from gateway.hub.amendments.former_items import find_former_message
-from gateway.hub.answers.case_progress import move_case, rests_on_decisions, take_lost_uses, tell_awaited_uses
+from gateway.hub.answers.case_progress import (
+    conclude_if_awaited_changed,
+    move_case,
+    rests_on_decisions,
+    write_off_lost_uses,
+)
 from gateway.hub.completion.case_closing import case_transaction
 from gateway.hub.completion.outside_decisions import (
     list_cancelled_above,
@@ -43,11 +48,11 @@ from gateway.hub.completion.outside_decisions import (
 )
 from gateway.hub.customs.late_decisions import record_late_result
 from gateway.hub.hub import Hub
-from gateway.hub.outbox.local_tasks import FinishLease, enqueue_double_check, enqueue_task
+from gateway.hub.outbox.local_tasks import FinishLease, enqueue_repeated_check, enqueue_task
 from gateway.hub.requirements.earlier_results import (
     describe_notice,
     list_late_revocations,
-    list_said_decisions,
+    list_stated_decisions,
 )
 from gateway.hub.requirements.requirement_ledger import (
     await_again,
@@ -57,7 +62,7 @@ from gateway.hub.requirements.requirement_ledger import (
     make_awaited_use,
     write_off_requirements,
 )
-from gateway.hub.requirements.stated_uses import judge_awaited_use, list_lost_uses, store_stated_uses
+from gateway.hub.requirements.stated_uses import list_lost_uses, store_stated_uses, validate_awaited_use
 from gateway.store import (
     AwaitedUseRow,
     CallRecord,
@@ -90,7 +95,7 @@ def is_result_without_application(hub: Hub, agency: str, call_back: AgencyCallba
     ):
         return False
     with read_transaction(hub.engine) as conn:
-        if _list_results(conn, agency, call_back.requirement_number):
+        if _list_results_of_number(conn, agency, call_back.requirement_number):
             return True
         return decisions.find_by_requirement(conn, agency, call_back.requirement_number) is None
 
@@ -106,18 +111,20 @@ def complete_requirement_result(hub: Hub, agency: str, call_back: AgencyCallback
     code = hub.rules.status_codes.get(notice.status_code)
     if code is None or not code.final:
         return call_back
-    subjects = list_said_subjects(hub, agency, call_back.requirement_number)
+    subjects = list_stated_subjects(hub, agency, call_back.requirement_number)
     completed = complete_decisions(notice, code, subjects, hub.zone)
     return replace(call_back, answer=replace(completed, whole=bool(completed.decisions)))
 
 
-def list_said_subjects(hub: Hub, agency: str, number: str) -> list[tuple[int, str]]:
+def list_stated_subjects(hub: Hub, agency: str, number: str) -> list[tuple[int, str]]:
     """Return the items and laws that an agency has decided under a number of its own, each once."""
     with read_transaction(hub.engine) as conn:
-        return sorted({(int(row.item), str(row.law)) for row in _list_results(conn, agency, number)})
+        return sorted(
+            {(int(row.item), str(row.law)) for row in _list_results_of_number(conn, agency, number)}
+        )
 
 
-def _list_results(conn: Connection, agency: str, number: str) -> Sequence[ResultOfRequirementRow]:
+def _list_results_of_number(conn: Connection, agency: str, number: str) -> Sequence[ResultOfRequirementRow]:
     rows = requirement_quantities.find_requirements(conn, [number])
     return requirement_results.list_results(conn, [row.id for row in rows if row.agency == agency])
 
@@ -144,7 +151,7 @@ def store_requirement_results(
     with write_call_transaction(hub.engine, "reply.requirement", record) as conn:
         now = hub.clock()
         # Of each number in one order: two calls about the same numbers do not wait for each other.
-        new = {
+        new_numbers = {
             number
             for number in sorted({number for number, _ in results})
             if not requirement_quantities.ensure_requirement(conn, agency, number, None, now)
@@ -153,9 +160,9 @@ def store_requirement_results(
         rows = {row.number: int(row.id) for row in locked if row.agency == agency}
         for number, notice in results:
             _store_result(conn, hub, agency, rows[number], number, notice, signed_reply, now)
-        for number in sorted(new):
+        for number in sorted(new_numbers):
             # The decision on the application may be in a transaction that is open now, and does not see this.
-            enqueue_double_check(
+            enqueue_repeated_check(
                 conn, "apply_results", rows[number], f"result:{rows[number]}", now, "requirement"
             )
 
@@ -165,41 +172,45 @@ def _store_result(
     hub: Hub,
     agency: str,
     requirement: int,
-    number: str,
+    requirement_number: str,
     notice: Notice,
     signed_reply: SignedReply,
     now: datetime,
 ) -> None:
     """Store an agency's result under a locked requirement (row id, number)."""
-    new = _make_rows(requirement, agency, notice)
+    new = _make_result_rows(requirement, agency, notice)
     stored_results = requirement_results.list_results(conn, [requirement])
     stored = requirement_results.insert_results(conn, new, now)
     if stored is None:
         return
     requirement_results.add_decisions(conn, list_late_revocations(stored_results, new), now)
     if all(row.issued_at <= notice.issued_at for row in stored_results):
-        requirement_quantities.set_last_day(conn, agency, number, notice.valid_until)
+        requirement_quantities.set_last_day(conn, agency, requirement_number, notice.valid_until)
     digest = payloads.store_payload(conn, signed_reply.envelope, now) if signed_reply.envelope else None
     verdict = (
         hub.verdicts.find_verdict_digest(signed_reply.signer_sha256) if signed_reply.signer_sha256 else None
     )
-    evidence = {"agency": agency, "requirement": number, "notice": notice.number,
+    evidence = {"agency": agency, "requirement": requirement_number, "notice": notice.number,
                 "decisions": [f"{decision.item}/{decision.law} {decision.decision}"
                               for decision in notice.decisions],
                 "signer": signed_reply.signer_sha256, "verdict": verdict}  # fmt: skip
     record_evidence(conn, "reply", "requirement", requirement, digest, evidence, now)
-    for case in requirement_results.list_concerned_cases(conn, requirement, number):
+    for case in requirement_results.list_concerned_cases(conn, requirement, requirement_number):
         key = f"requirement:{requirement}:{new[0].notice_sha256[:16]}:{case}"
         enqueue_task(conn, "join", "case", case, key, now, changed=requirement, said=stored)
-    if decisions.find_by_requirement(conn, agency, number) is not None:
+    if decisions.find_by_requirement(conn, agency, requirement_number) is not None:
         # The decision on the application came at the same time, or this result counts for it already.
         key = f"result:{requirement}:{new[0].notice_sha256[:16]}"
         enqueue_task(conn, "apply_results", "requirement", requirement, key, now)
 
 
-def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:
+def _make_result_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequirementResult]:
+    """Return the rows of a notice with results about a requirement (row id), one for each decision.
+
+    All rows have the same digest of the notice, by which a repeat is found.
+    """
     content = (notice.number, notice.issued_at.astimezone(UTC), notice.status_code,
-               sorted(repr(decision) for decision in list_said_decisions(notice)),
+               sorted(repr(decision) for decision in list_stated_decisions(notice)),
                *([notice.valid_until.isoformat()] if notice.valid_until else []))  # fmt: skip
     digest = hashlib.sha256(repr((agency, requirement, content)).encode()).hexdigest()
     return [
@@ -224,20 +235,26 @@ def _make_rows(requirement: int, agency: str, notice: Notice) -> list[NewRequire
 
 
 def await_unknown_requirements(
-    conn: Connection, case_id: int, waiting: Iterable[RequirementUse], now: datetime, *, first: bool = False
+    conn: Connection,
+    case_id: int,
+    waiting: Iterable[RequirementUse],
+    now: datetime,
+    *,
+    is_first_admission: bool = False,
 ) -> None:
     """Let an admitted case wait for unknown numbers, and for those that a case above it waits for.
 
     The task checks again after this transaction: a result may be stored at this moment. On SQLite this cannot
-    happen: there, a case that is admitted for the `first` time, and has no parent, is not checked again.
+    happen: there, the case is not checked again with `is_first_admission`: it is admitted for the first
+    time, and has no parent.
     """
     new = [make_awaited_use(case_id, use) for use in waiting]
     stored = requirement_results.insert_awaited_uses(conn, new, now)
-    if stored and not (first and has_single_writer(conn)):
-        enqueue_double_check(conn, "join", case_id, f"await:{case_id}:{max(stored)}", now)
+    if stored and not (is_first_admission and has_single_writer(conn)):
+        enqueue_repeated_check(conn, "join", case_id, f"await:{case_id}:{max(stored)}", now)
 
 
-def note_joined_results(
+def record_joined_results(
     conn: Connection, case_id: int, requirements: Iterable[int], now: datetime, rejected: Collection[int] = ()
 ) -> None:
     """Record for a case, and for each requirement (row id) with a result, that the case has the result.
@@ -264,58 +281,81 @@ def note_joined_results(
 
 
 def join_requirements(
-    hub: Hub, case_id: int, changed: int | None, end_lease: FinishLease, result_id: int | None = None
+    hub: Hub,
+    case_id: int,
+    changed_requirement_id: int | None,
+    end_lease: FinishLease,
+    result_id: int | None = None,
 ) -> None:
     """Write off the quantities that a case waits for and the ledger now has, and apply new results to it.
 
-    `changed` is the requirement about which an agency has given a new result, `result_id` that result: if the
-    case is cleared, it is reported to customs (`gateway.hub.customs.late_decisions`). A case that is held
-    uses nothing: it checks whether it still lacks a document (`gateway.hub.submissions.admit`). Without
-    `changed` the ledger may again have a quantity that an approved item could not take.
+    `changed_requirement_id` is the requirement (row id) about which an agency has given a new result, and
+    `result_id` (row id) is that result: if the case is cleared, it is reported to customs. Without
+    `changed_requirement_id`, the uses that approved items have lost are written off again if enough is left.
+    A case that is held uses nothing: it only checks whether it still lacks a document.
     """
     units = hub.rules.bundle.units
     with case_transaction(hub, "requirement.join", case_id, end_lease) as (conn, case):
         now = hub.clock()
         if case.state == "HELD":
             enqueue_task(conn, "wake", "case", case_id, f"wake:{case_id}:{now.isoformat()}", now)
-        elif case.state not in _ENDED and _may_change(conn, case, changed, result_id):
+        elif case.state not in _ENDED and _may_be_decided_outside(
+            conn, case, changed_requirement_id, result_id
+        ):
             _await_stated_uses(conn, case, now)
             joined = _join_awaited_uses(conn, hub, case, now)
-            note_joined_results(conn, case_id, joined.written, now, joined.rejected)
-            if changed is not None and changed not in joined.written | joined.rejected:
-                _tell_changed(conn, case_id, changed, now)
+            record_joined_results(
+                conn, case_id, joined.written_off_requirement_ids, now, joined.rejected_requirement_ids
+            )
+            if (
+                changed_requirement_id is not None
+                and changed_requirement_id
+                not in joined.written_off_requirement_ids | joined.rejected_requirement_ids
+            ):
+                _record_changed_events(conn, case_id, changed_requirement_id, now)
             if _is_decided_outside(conn, case_id):
-                move_case(conn, units, cases.lock_case(conn, case_id), "requirement", now, decided=False)
-            tell_awaited_uses(conn, units, cases.lock_case(conn, case_id), now, joined=bool(joined))
-            if changed is None:
-                take_lost_uses(conn, units, cases.lock_case(conn, case_id), now)
+                move_case(conn, units, cases.lock_case(conn, case_id), "requirement", now, has_decision=False)
+            conclude_if_awaited_changed(
+                conn, units, cases.lock_case(conn, case_id), now, has_number_arrived=bool(joined)
+            )
+            if changed_requirement_id is None:
+                write_off_lost_uses(conn, units, cases.lock_case(conn, case_id), now)
             if result_id is not None:
                 record_late_result(conn, case_id, result_id, now)
 
 
-def _may_change(conn: Connection, case: CaseRow, changed: int | None, result_id: int | None) -> bool:
+def _may_be_decided_outside(
+    conn: Connection, case: CaseRow, changed_requirement_id: int | None, result_id: int | None
+) -> bool:
     """Return whether results or decisions outside its own applications may decide about a locked case.
 
     For most cases both checks find nothing: the number that they wait for is unknown.
     """
-    if changed is not None or result_id is not None:
+    if changed_requirement_id is not None or result_id is not None:
         return True
     return requirement_results.is_concerned_case(conn, case.id)
 
 
 def _is_decided_outside(conn: Connection, case_id: int) -> bool:
-    """Return whether others decide about a case, or did when it was concluded last."""
+    """Return whether decisions that are not on its own applications decide a case, or its last conclusion."""
     if list_outside_decisions(conn, case_id) or list_cancelled_above(conn, case_id):
         return True
     return rests_on_decisions(conn, case_id)
 
 
-def _tell_changed(conn: Connection, case_id: int, changed: int, now: datetime) -> None:
+def _record_changed_events(
+    conn: Connection, case_id: int, changed_requirement_id: int, now: datetime
+) -> None:
+    """Record the event CHANGED for each use that a case (row id) makes of a requirement (row id).
+
+    Uses for which too little was left are not included.
+    """
     uses = requirement_quantities.list_uses_of_case(conn, case_id)
     changed_uses = [
         row
         for row in uses
-        if row.requirement_id == changed and row.return_reason != requirement_quantities.NOT_LEFT
+        if row.requirement_id == changed_requirement_id
+        and row.return_reason != requirement_quantities.NOT_LEFT
     ]
     transitions.record_events(conn, "requirement", [(int(row.id), "CHANGED") for row in changed_uses], now)
 
@@ -327,12 +367,12 @@ class _JoinedUses:
     `parent_numbers` are the numbers of which a quantity is written off above the case.
     """
 
-    written: set[int] = field(default_factory=set)
-    rejected: set[int] = field(default_factory=set)
+    written_off_requirement_ids: set[int] = field(default_factory=set)
+    rejected_requirement_ids: set[int] = field(default_factory=set)
     parent_numbers: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.written or self.rejected or self.parent_numbers)
+        return bool(self.written_off_requirement_ids or self.rejected_requirement_ids or self.parent_numbers)
 
 
 def _await_stated_uses(conn: Connection, case: CaseRow, now: datetime) -> None:
@@ -362,9 +402,9 @@ def _join_awaited_uses(conn: Connection, hub: Hub, case: CaseRow, now: datetime)
     joined = _JoinedUses()
     for awaited_use in waiting:
         declared_uses = _make_declared_uses(case, awaited_use)
-        child = judge_awaited_use(conn, case.id, declared_uses, hub.rules.bundle.units)
-        if child is not None and _join_awaited_use(
-            conn, hub, case, awaited_use, rows.get(awaited_use.number, ()), child, joined, now
+        child_uses = validate_awaited_use(conn, case.id, declared_uses, hub.rules.bundle.units)
+        if child_uses is not None and _join_awaited_use(
+            conn, hub, case, awaited_use, rows.get(awaited_use.number, ()), child_uses, joined, now
         ):
             requirement_results.end_awaited_use(conn, awaited_use.id, "joined", now)
     if joined:
@@ -377,40 +417,40 @@ def _join_awaited_use(
     hub: Hub,
     case: CaseRow,
     awaited: AwaitedUseRow,
-    locked: Sequence[int],
-    child: ValidatedChildUses,
+    locked_ids: Sequence[int],
+    child_uses: ValidatedChildUses,
     joined: _JoinedUses,
     now: datetime,
 ) -> bool:
     """Settle one awaited use; return whether the case waits for it no longer.
 
-    `locked` are the locked requirements (row ids) that have its number.
+    `locked_ids` are the locked requirements (row ids) that have its number.
 
     The use of a requirement by which the agency says no is kept as given back. So the item is rejected, as
     where the rejection comes after an approval, and a corrected decision writes off the quantity.
     """
-    if child.parent_uses:
-        store_stated_uses(conn, case.id, child.parent_uses, now)
+    if child_uses.parent_uses:
+        store_stated_uses(conn, case.id, child_uses.parent_uses, now)
         joined.parent_numbers.append(awaited.number)
         return True
     units = hub.rules.bundle.units
     certificates = requirement_quantities.select_certificates(
-        conn, requirement_quantities.lock_requirements(conn, locked)
+        conn, requirement_quantities.lock_requirements(conn, locked_ids)
     )
     balances = load_requirement_balances(conn, certificates, units)
-    against = _find_rejecting(awaited, balances) if child.own_uses.uses else None
-    if against is not None:
-        keep_rejected_use(conn, case.id, child.own_uses.uses[0], against, now)
-        joined.rejected.add(against)
+    rejecting_id = _find_rejecting_requirement(awaited, balances) if child_uses.own_uses.uses else None
+    if rejecting_id is not None:
+        keep_rejected_use(conn, case.id, child_uses.own_uses.uses[0], rejecting_id, now)
+        joined.rejected_requirement_ids.add(rejecting_id)
         return True
-    judged = validate_declared_uses(child.own_uses, balances, _find_filing_day(conn, hub, case), units)
-    problems = (*child.problems, *judged.problems)
+    judged = validate_declared_uses(child_uses.own_uses, balances, _find_filing_day(conn, hub, case), units)
+    problems = (*child_uses.problems, *judged.problems)
     if problems:
         data = {"requirement": awaited.number, "item": awaited.item, "problem": problems[0].problem.id,
                 "detail": problems[0].detail}  # fmt: skip
         record_evidence(conn, "not_left", "case", case.id, None, data, now)
     write_off_requirements(conn, case.id, judged.usable_uses, now)
-    joined.written.update(balance.requirement_id for _, balance in judged.usable_uses)
+    joined.written_off_requirement_ids.update(balance.requirement_id for _, balance in judged.usable_uses)
     return bool(judged.usable_uses)
 
 
@@ -432,8 +472,11 @@ def _wake_children(conn: Connection, case_id: int, now: datetime) -> None:
         enqueue_task(conn, "join", "case", child, f"above:{child}:{now.isoformat()}", now)
 
 
-def _find_rejecting(awaited: AwaitedUseRow, balances: Iterable[RequirementBalance]) -> int | None:
-    """Return the requirement (row id) of an awaited number by which its agency rejects, under any law."""
+def _find_rejecting_requirement(awaited: AwaitedUseRow, balances: Iterable[RequirementBalance]) -> int | None:
+    """Return the requirement (row id) with the number of an awaited use, if its agency rejects by it.
+
+    None if the agency does not reject, or if several requirements have the number.
+    """
     matching = [
         balance
         for balance in balances
@@ -443,6 +486,7 @@ def _find_rejecting(awaited: AwaitedUseRow, balances: Iterable[RequirementBalanc
 
 
 def _make_declared_uses(case: CaseRow, awaited: AwaitedUseRow) -> DeclaredUses:
+    """Return an awaited use as the only use of a declaration, with importer and exporter of the case."""
     use = RequirementUse(
         item=awaited.item,
         number=awaited.number,

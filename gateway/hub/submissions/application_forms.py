@@ -55,11 +55,11 @@ if TYPE_CHECKING:
 _TAG: Final = f"{{{CARRIED}}}Carried"
 
 
-def carry_request(bundle: MappingBundle, request: AgencyRequest) -> etree._Element | WrittenElement:
+def make_request_element(bundle: MappingBundle, request: AgencyRequest) -> etree._Element | WrittenElement:
     """Return the element that carries a request in the call to its agency; raise GW718 if it cannot."""
     carrier_format = get_carrier_format(bundle, request.organisation)
     if carrier_format.syntax == "xml":
-        return request.written
+        return request.written_element
     octets = write_carried(request.xml, find_carried_document(bundle, request.document), carrier_format)
     nsmap: Any = {None: CARRIED}
     element = etree.Element(_TAG, nsmap=nsmap, form=carrier_format.syntax, document=request.document)
@@ -92,7 +92,7 @@ def open_carried_document(bundle: MappingBundle, agency: str, element: etree._El
 #: The fields of a call that name the applicant; the first one that is present counts.
 _APPLICANT = ("common:importer.name", "common:exporter.name", "common:declarant.name")
 _APPLICANT_ID = ("common:importer.id", "common:exporter.id", "common:declarant.id")
-_LONGEST = 200
+_MAX_TEXT_LENGTH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,31 +142,37 @@ def _read_decimal(text: str) -> Decimal | None:
 
 
 def load_application_form(
-    hub: Hub, conn: Connection, agency: str, number: str, *, compare: bool = True
+    hub: Hub, conn: Connection, agency: str, number: str, *, marks_changes: bool = True
 ) -> ApplicationForm | None:
     """Return the application of this number; None when this agency was not sent one.
 
-    With `compare`, the changes by the last supplement are marked. Raises GW402 for a call that has no
+    With `marks_changes`, the changes by the last supplement are marked. Raises GW402 for a call that has no
     document of its mapping.
     """
     request = agency_requests.find_by_number(conn, number)
     if request is None or request.agency != agency:
         return None
-    bundle, current = _find_bundle(hub, request)
-    document = bundle.documents.get(request.document)
-    if document is None:
+    bundle, is_original_bundle = _find_bundle(hub, request)
+    document_mapping = bundle.documents.get(request.document)
+    if document_mapping is None:
         raise GatewayError(
             DOCUMENT_INVALID, f"no mapping is in force for {request.document}", request.document
         )
     envelope = _load_call(conn, request.document_sha256, hub.limits)
-    before = _find_earlier_call(conn, request) if compare else None
-    earlier = (
-        None if before is None else _find_document(document, bundle, _load_call(conn, before, hub.limits))
+    earlier_digest = _find_earlier_call(conn, request) if marks_changes else None
+    earlier_document = (
+        None
+        if earlier_digest is None
+        else _find_document(document_mapping, bundle, _load_call(conn, earlier_digest, hub.limits))
     )
-    content = _find_document(document, bundle, envelope)
-    request_form = draw_request(document, bundle, content, position=request.sequence, earlier=earlier)
-    attachments = tuple(_list_attachments(envelope, set(content.iter())))
-    return ApplicationForm(request, request_form, attachments, earlier is not None, current, bundle.units)
+    current_document = _find_document(document_mapping, bundle, envelope)
+    request_form = draw_request(
+        document_mapping, bundle, current_document, position=request.sequence, earlier=earlier_document
+    )
+    attachments = tuple(_list_attachments(envelope, set(current_document.iter())))
+    return ApplicationForm(
+        request, request_form, attachments, earlier_document is not None, is_original_bundle, bundle.units
+    )
 
 
 def refresh_summaries(hub: Hub, conn: Connection, requests: Sequence[int]) -> int:
@@ -183,11 +189,17 @@ def refresh_summaries(hub: Hub, conn: Connection, requests: Sequence[int]) -> in
 
 
 def _make_summary(hub: Hub, conn: Connection, request: AgencyRequestRow) -> NewSummary:
+    """Return the summary of an application for the work list: applicant, goods, laws, number of items.
+
+    If the call that was sent cannot be read, it has no applicant and goods.
+    """
     laws = " ".join(dict.fromkeys(str(law) for _, law in request.required))
     items = len({item for item, _ in request.required})
     empty = NewSummary(request.id, request.agency, request.document_sha256, laws=laws, item_count=items)
     try:
-        application_form = load_application_form(hub, conn, request.agency, request.number, compare=False)
+        application_form = load_application_form(
+            hub, conn, request.agency, request.number, marks_changes=False
+        )
     except GatewayError:
         return empty
     if application_form is None:
@@ -197,10 +209,10 @@ def _make_summary(hub: Hub, conn: Connection, request: AgencyRequestRow) -> NewS
         request_id=request.id,
         agency=request.agency,
         document_sha256=request.document_sha256,
-        applicant=request_form.find_first_text(*_APPLICANT)[:_LONGEST],
-        applicant_id=request_form.find_first_text(*_APPLICANT_ID)[:_LONGEST],
-        goods=request_form.find_first_text("common:item.description")[:_LONGEST],
-        hs=request_form.find_first_text("common:item.hs")[:_LONGEST],
+        applicant=request_form.find_first_text(*_APPLICANT)[:_MAX_TEXT_LENGTH],
+        applicant_id=request_form.find_first_text(*_APPLICANT_ID)[:_MAX_TEXT_LENGTH],
+        goods=request_form.find_first_text("common:item.description")[:_MAX_TEXT_LENGTH],
+        hs=request_form.find_first_text("common:item.hs")[:_MAX_TEXT_LENGTH],
         laws=laws,
         item_count=items,
     )
@@ -225,20 +237,22 @@ def _find_earlier_call(conn: Connection, request: AgencyRequestRow) -> str | Non
     ]
     if request.document_sha256 not in sent:
         return None
-    before = sent[: sent.index(request.document_sha256)]
-    return before[-1] if before else None
+    earlier_digests = sent[: sent.index(request.document_sha256)]
+    return earlier_digests[-1] if earlier_digests else None
 
 
 def _find_document(
-    document: DocumentMapping, bundle: MappingBundle, envelope: etree._Element
+    document_mapping: DocumentMapping, bundle: MappingBundle, envelope: etree._Element
 ) -> etree._Element:
     """Return the document of a call, read from the form in which it was sent to the agency."""
     carried = next(envelope.iter(f"{{{CARRIED}}}Carried"), None)
     if carried is not None:
-        return open_carried_document(bundle, document.organisation, carried)
-    element = next(envelope.iter(f"{{{document.namespace}}}{document.root.name}"), None)
+        return open_carried_document(bundle, document_mapping.organisation, carried)
+    element = next(envelope.iter(f"{{{document_mapping.namespace}}}{document_mapping.root.name}"), None)
     if element is None:
-        raise GatewayError(DOCUMENT_INVALID, f"the call carries no document of {document.id}", document.id)
+        raise GatewayError(
+            DOCUMENT_INVALID, f"the call carries no document of {document_mapping.id}", document_mapping.id
+        )
     return element
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class WeighedNeeds:
+class NeedsAssessment:
     """The judgement of a submission by the rules of need and the policy.
 
     `problems` refuse it, `missing` hold it. `disclaimers` are those of the submission with their verdicts.
@@ -77,82 +77,87 @@ def _report_findings(findings: Sequence[NeedFinding]) -> tuple[ReportedProblem, 
 
 
 #: Where no table is in force, and of a withdrawal.
-NO_NEEDS: Final = WeighedNeeds()
+NO_NEEDS: Final = NeedsAssessment()
 
 
 @dataclass(frozen=True, slots=True)
 class CaseNeeds:
-    """The facts of an open case for its needs: `since` is the day whose rules hold.
+    """The facts of an open case for its needs: `rules_day` is the day whose rules hold.
 
-    `warnings` are the texts of its warnings. `documents` and `disclaimers` are those of the case, which a
-    supplement does not repeat; None where the submission is the whole again. A `held` case may be held on.
+    `warning_texts` are the texts of its warnings. `applications` and `disclaimers` are those of the case,
+    which a supplement does not repeat; None where the submission is the whole again. `is_held` says that the
+    case is held: it may then be held again.
     """
 
-    since: date
-    warnings: frozenset[str] = frozenset()
-    documents: tuple[Application, ...] | None = None
+    rules_day: date
+    warning_texts: frozenset[str] = frozenset()
+    applications: tuple[Application, ...] | None = None
     disclaimers: tuple[Disclaimer, ...] = ()
-    held: bool = False
+    is_held: bool = False
 
 
-def weigh_submission_needs(
+def assess_submission_needs(
     submission: Submission,
     rules: DecisionRules,
     policy: NeedSettings,
     day: date,
     case_needs: CaseNeeds | None = None,
-    covered: Collection[tuple[int, str]] = (),
-    awaits: Sequence[NeedFinding] = (),
-) -> WeighedNeeds:
+    covered_laws: Collection[tuple[int, str]] = (),
+    awaited_findings: Sequence[NeedFinding] = (),
+) -> NeedsAssessment:
     """Return the judgement of the rules in force on a day, and of the policy, about a submission.
 
     A supplement or an amendment is judged together with the documents of its case, by the rules of the day of
     the case. It is refused only for documents that it makes missing itself: a warning of the case stays a
-    warning. `covered` are items and laws for which an agency has approved a number that the item names.
-    `awaits` are the other findings that a submission waits for if it can be held; otherwise a later step
-    reports them.
+    warning. `covered_laws` are items and laws for which an agency has approved a number that the item names.
+    `awaited_findings` are the other findings that a submission waits for if it can be held; otherwise a later
+    step reports them.
     """
     if submission.function != "9" and case_needs is None:
         return NO_NEEDS
     index = rules.needs.get_index(test_editions=policy.test_edition)
-    judgement = _judge_case_needs(submission, index, rules.bundle, day, case_needs, covered)
-    return weigh_need_judgement(judgement, index, policy, case_needs, awaits)
+    judgement = _evaluate_case_needs(submission, index, rules.bundle, day, case_needs, covered_laws)
+    return apply_need_policy(judgement, index, policy, case_needs, awaited_findings)
 
 
-def weigh_need_judgement(
+def apply_need_policy(
     judgement: NeedJudgement,
     index: NeedIndex,
     policy: NeedSettings,
     case_needs: CaseNeeds | None = None,
-    awaits: Sequence[NeedFinding] = (),
-) -> WeighedNeeds:
-    """Return the effect of a judgement by the policy; the rest is as in `weigh_submission_needs`."""
+    awaited_findings: Sequence[NeedFinding] = (),
+) -> NeedsAssessment:
+    """Return the effect of a judgement by the policy; the rest is as in `assess_submission_needs`."""
     # The policy of the day of filing counts for a held case.
-    held = case_needs is not None and case_needs.held
-    action = "hold" if held else _choose_action(policy, judgement.direction)
-    can_hold = action == "hold" and (case_needs is None or held)
-    awaited = tuple(awaits) if can_hold else ()
+    is_held = case_needs is not None and case_needs.is_held
+    action = "hold" if is_held else _choose_action(policy, judgement.direction)
+    can_hold = action == "hold" and (case_needs is None or is_held)
+    findings_to_await = tuple(awaited_findings) if can_hold else ()
     if not judgement.tables and not judgement.disclaimers:
         # Without a table in force nothing is known of any goods.
-        return replace(NO_NEEDS, missing=awaited)
-    stored_texts = case_needs.warnings if case_needs else frozenset()
-    lacking = [
+        return replace(NO_NEEDS, missing=findings_to_await)
+    stored_texts = case_needs.warning_texts if case_needs else frozenset()
+    missing_findings = [
         finding
         for finding in judgement.findings
         if finding.kind == "missing" and finding.text not in stored_texts
     ]
-    lacking = [] if action == "warn" else lacking
-    grave = [
+    missing_findings = [] if action == "warn" else missing_findings
+    refusing_findings = [
         finding
         for finding in judgement.findings
-        if finding.kind == "error" or (finding in lacking and not can_hold)
+        if finding.kind == "error" or (finding in missing_findings and not can_hold)
     ]
-    return WeighedNeeds(
-        tuple(grave),
-        tuple(finding for finding in judgement.findings if finding not in grave and finding not in lacking),
+    return NeedsAssessment(
+        tuple(refusing_findings),
+        tuple(
+            finding
+            for finding in judgement.findings
+            if finding not in refusing_findings and finding not in missing_findings
+        ),
         tuple(_describe_disclaimers(judgement, index)),
         judgement.tables,
-        (*lacking, *awaited) if can_hold else (),
+        (*missing_findings, *findings_to_await) if can_hold else (),
     )
 
 
@@ -161,40 +166,40 @@ def _choose_action(needs: NeedSettings, direction: str | None) -> str:
     return {"import": needs.imports, "export": needs.exports}.get(direction or "", "warn")
 
 
-def _judge_case_needs(
+def _evaluate_case_needs(
     submission: Submission,
     index: NeedIndex,
     bundle: MappingBundle,
     day: date,
     case_needs: CaseNeeds | None,
-    covered: Collection[tuple[int, str]],
+    covered_laws: Collection[tuple[int, str]],
 ) -> NeedJudgement:
     """Judge the goods of a submission with its own documents, or with those of the case it belongs to."""
     if case_needs is None:
-        return judge_document_needs(
+        return evaluate_document_needs(
             submission.declaration,
             submission.applications,
             submission.disclaimers,
             index,
             bundle,
             day,
-            covered,
+            covered_laws,
         )
-    filed = submission.applications if case_needs.documents is None else case_needs.documents
+    filed = submission.applications if case_needs.applications is None else case_needs.applications
     disclaimers = submission.disclaimers or case_needs.disclaimers
-    return judge_document_needs(
-        submission.declaration, filed, disclaimers, index, bundle, case_needs.since, covered
+    return evaluate_document_needs(
+        submission.declaration, filed, disclaimers, index, bundle, case_needs.rules_day, covered_laws
     )
 
 
-def judge_document_needs(
+def evaluate_document_needs(
     declaration: etree._Element,
     applications: Sequence[Application],
     disclaimers: Sequence[Disclaimer],
     index: NeedIndex,
     bundle: MappingBundle,
     day: date,
-    covered: Collection[tuple[int, str]] = (),
+    covered_laws: Collection[tuple[int, str]] = (),
 ) -> NeedJudgement:
     """Judge a declaration with these applications and disclaimers by the rules of need of a day.
 
@@ -216,7 +221,7 @@ def judge_document_needs(
         for disclaimer in disclaimers
     )
     return evaluate_needs(
-        read_declared_goods(declaration), documents, stated_disclaimers, index, day, covered
+        read_declared_goods(declaration), documents, stated_disclaimers, index, day, covered_laws
     )
 
 
@@ -238,11 +243,13 @@ def _describe_disclaimers(judgement: NeedJudgement, index: NeedIndex) -> list[di
 
 
 def make_disclaimer_attachment(
-    weighed: WeighedNeeds, organisation: str, case_number: str
+    needs_assessment: NeedsAssessment, organisation: str, case_number: str
 ) -> tuple[Payload, ...]:
     """Return the attachment with the disclaimers of the organisation's laws; none without disclaimers."""
     disclaimers = [
-        disclaimer for disclaimer in weighed.disclaimers if organisation in disclaimer["organisations"]
+        disclaimer
+        for disclaimer in needs_assessment.disclaimers
+        if organisation in disclaimer["organisations"]
     ]
     if not disclaimers:
         return ()

@@ -29,7 +29,7 @@ from gateway.cases import (
 )
 from gateway.errors import NO_ADDRESS, REQUEST_INVALID, SETTINGS_WRONG, GatewayError
 from gateway.harmonize import get_request_schema
-from gateway.hub.completion.outside_decisions import list_told_decisions
+from gateway.hub.completion.outside_decisions import list_reported_decisions
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.applicant_messages import CaseSnapshot
 from gateway.hub.outbox.outgoing_calls import (
@@ -42,7 +42,7 @@ from gateway.hub.outbox.outgoing_calls import (
     OutgoingCall,
     find_preceding_delivery,
 )
-from gateway.hub.submissions.application_forms import carry_request
+from gateway.hub.submissions.application_forms import make_request_element
 from gateway.hub.submissions.document_needs import make_disclaimer_attachment
 from gateway.hub.submissions.processed_submission import PreparedApplication, ProcessedSubmission
 from gateway.message_model import as_body
@@ -71,33 +71,33 @@ _UNHEARD: Final = ("FAILED", "CANCELLED")
 class ComposedCall:
     """A call with the envelope that is sent on every attempt, which alone has document and attachments.
 
-    `sha256` is the digest of the envelope, in lower-case hexadecimal. A call that does not fit the contract
-    of its agency is `drafted`: its envelope is composed when it is sent. `contract` has the digests of the
-    files it was composed by, as parameters of its delivery.
+    `envelope_sha256` is the digest of the envelope, in lower-case hexadecimal. `is_draft` says that the call
+    does not fit the contract of its agency: its envelope is composed when it is sent. `contract_digests` has
+    the digests of the files it was composed by, as parameters of its delivery.
     """
 
     call: OutgoingCall
     envelope: bytes
-    sha256: str
-    drafted: bool = False
-    contract: Mapping[str, str] = field(default_factory=dict)
+    envelope_sha256: str
+    is_draft: bool = False
+    contract_digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def compose_application_call(
-    hub: Hub, processed: ProcessedSubmission, application: PreparedApplication, *, supplement: bool
+    hub: Hub, processed: ProcessedSubmission, application: PreparedApplication, *, is_supplement: bool
 ) -> ComposedCall:
     """Compose the call that sends an application, or its supplement, to the agency.
 
     If it does not fit the contract of the agency, a draft is returned instead: other agencies do not wait for
     it.
     """
-    bundle = (hub.register.find_pinned_rules(processed.bundle) or hub.rules).bundle
+    bundle = (hub.register.find_pinned_rules(processed.bundle_digest) or hub.rules).bundle
     call = OutgoingCall(
         destination=application.request.organisation,
-        operation="SubmitSupplement" if supplement else "SubmitApplication",
+        operation="SubmitSupplement" if is_supplement else "SubmitApplication",
         message_id=_make_call_id(hub),
-        arguments={"ApplicationNumber": application.number, "CaseNumber": processed.case_number},
-        document=carry_request(bundle, application.request),
+        arguments={"ApplicationNumber": application.application_number, "CaseNumber": processed.case_number},
+        document=make_request_element(bundle, application.request),
         attachments=(
             *(processed.attachments[cid] for cid in application.request.attachments),
             *make_disclaimer_attachment(
@@ -113,19 +113,21 @@ def compose_application_call(
     except GatewayError as error:
         if error.problem not in _UNFIT:
             raise
-        return _make_composed(call, hub.composer.compose_draft(call), contract, drafted=True)
+        return _make_composed_call(call, hub.composer.compose_draft(call), contract, drafted=True)
 
 
 def compose_registration_calls(hub: Hub, processed: ProcessedSubmission) -> list[ComposedCall]:
     """Return the calls to customs: the declaration, and pending code 18 when agencies must approve first."""
-    return _compose_declaration_calls(hub, processed, "RegisterDeclaration", pending=bool(processed.prepared))
+    return _compose_declaration_calls(
+        hub, processed, "RegisterDeclaration", pending=bool(processed.prepared_applications)
+    )
 
 
 def compose_amendment_calls(
-    hub: Hub, processed: ProcessedSubmission, *, reopened: bool
+    hub: Hub, processed: ProcessedSubmission, *, is_reopened: bool
 ) -> list[ComposedCall]:
     """Return the calls to customs: the amended declaration, and code 18 where an agency decides again."""
-    return _compose_declaration_calls(hub, processed, "AmendDeclaration", pending=reopened)
+    return _compose_declaration_calls(hub, processed, "AmendDeclaration", pending=is_reopened)
 
 
 def _compose_declaration_calls(
@@ -159,7 +161,7 @@ def compose_cancellation_call(hub: Hub, request: AgencyRequestRow, reason: Chang
     return _compose_call(hub, OutgoingCall(request.agency, CANCELLATION, _make_call_id(hub), arguments))
 
 
-def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
+def compose_outcome_call(hub: Hub, case_snapshot: CaseSnapshot) -> ComposedCall | None:
     """Compose the call that reports an outcome to customs: the approved decisions, or a withdrawal.
 
     Returns None where customs is not configured, and for a case without decisions. A case that was amended,
@@ -167,71 +169,75 @@ def compose_outcome_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
     code 19 without decisions is sent if approvals were reported to customs. For a case that is REJECTED the
     code is 18, by which customs waits again: it is sent if approvals were reported to customs.
     """
-    if facts.case.outcome == "WITHDRAWN" and hub.composer.has_destination(CUSTOMS):
-        reason = ChangeReason(**facts.case.detail["withdrawal"])
-        arguments = {"CaseNumber": facts.case.number, "Reason": reason.sentence}
+    if case_snapshot.case.outcome == "WITHDRAWN" and hub.composer.has_destination(CUSTOMS):
+        reason = ChangeReason(**case_snapshot.case.detail["withdrawal"])
+        arguments = {"CaseNumber": case_snapshot.case.number, "Reason": reason.sentence}
         return _compose_customs_call(hub, "WithdrawDeclaration", arguments)
-    return _compose_approval_call(hub, facts)
+    return _compose_approval_call(hub, case_snapshot)
 
 
-def _compose_approval_call(hub: Hub, facts: CaseSnapshot) -> ComposedCall | None:
+def _compose_approval_call(hub: Hub, case_snapshot: CaseSnapshot) -> ComposedCall | None:
     """Compose pending code 19 with the approved decisions, or code 18 where there are none."""
     if (
-        not (_has_decisions(facts) or _may_have_had_decisions(facts))
-        or facts.case.outcome not in (CaseOutcome.APPROVED, CaseOutcome.PARTIAL, CaseOutcome.REJECTED)
+        not (_has_decisions(case_snapshot) or _may_have_had_decisions(case_snapshot))
+        or case_snapshot.case.outcome not in (CaseOutcome.APPROVED, CaseOutcome.PARTIAL, CaseOutcome.REJECTED)
         or not hub.composer.has_destination(CUSTOMS)
     ):
         return None
-    if facts.case.outcome == CaseOutcome.REJECTED:
-        return _compose_report(hub, facts.case.number, "18")
-    ranked_decisions = list_told_decisions(facts.decisions, hub.rules.bundle.units)
-    approvals = _list_approvals(ranked_decisions, _list_cancelled(facts))
+    if case_snapshot.case.outcome == CaseOutcome.REJECTED:
+        return _compose_report(hub, case_snapshot.case.number, "18")
+    ranked_decisions = list_reported_decisions(case_snapshot.decisions, hub.rules.bundle.units)
+    approvals = _list_approvals(ranked_decisions, _list_cancelled(case_snapshot))
     requirements = [_make_requirement(ranked) for ranked in approvals]
-    return _compose_report(hub, facts.case.number, "19", Requirement=requirements)
+    return _compose_report(hub, case_snapshot.case.number, "19", Requirement=requirements)
 
 
 def _list_approvals(
-    ranked_decisions: Sequence[RankedDecision], cancelled: Collection[tuple[int, str]]
+    ranked_decisions: Sequence[RankedDecision], cancelled_subjects: Collection[tuple[int, str]]
 ) -> list[RankedDecision]:
-    """Return the approvals, but for an item and law under which another decision rejects: it counts.
+    """Return the approving decisions without those that another decision or a cancellation overrules.
 
-    Under a law whose application was `cancelled` nothing is approved.
+    An approval is left out where another decision rejects the same item under the same law, and where the
+    pair of item and law is in `cancelled_subjects`, because its application was cancelled.
     """
     stated_decisions = [ranked.decision for ranked in ranked_decisions]
-    against = {
+    rejected_subjects = {
         (decision.item, decision.law)
         for decision in stated_decisions
         if decision.decision is DecisionCode.REJECTED
-    } | {*cancelled}
+    } | {*cancelled_subjects}
     return [
         ranked
         for ranked, decision in zip(ranked_decisions, stated_decisions, strict=True)
-        if decision.decision in APPROVING_CODES and (decision.item, decision.law) not in against
+        if decision.decision in APPROVING_CODES and (decision.item, decision.law) not in rejected_subjects
     ]
 
 
-def _list_cancelled(facts: CaseSnapshot) -> set[tuple[int, str]]:
+def _list_cancelled(case_snapshot: CaseSnapshot) -> set[tuple[int, str]]:
     """Return the items and laws of cancelled applications, also of the parent's for items taken from it."""
     own_subjects = {
-        pair for row in facts.requests if row.state == "CANCELLED" for pair in read_subjects(row.required)
+        pair
+        for row in case_snapshot.requests
+        if row.state == "CANCELLED"
+        for pair in read_subjects(row.required)
     }
     inherited = {
         pair
-        for row, items in facts.cancelled_above
+        for row, items in case_snapshot.cancelled_above
         for pair in read_subjects(row.required)
         if pair[0] in items
     }
     return own_subjects | inherited
 
 
-def _may_have_had_decisions(facts: CaseSnapshot) -> bool:
-    amended = "amendment" in (facts.case.detail or {})
-    return amended or bool(facts.cancelled_above) or facts.is_decided_outside
+def _may_have_had_decisions(case_snapshot: CaseSnapshot) -> bool:
+    amended = "amendment" in (case_snapshot.case.detail or {})
+    return amended or bool(case_snapshot.cancelled_above) or case_snapshot.is_decided_outside
 
 
-def _has_decisions(facts: CaseSnapshot) -> bool:
+def _has_decisions(case_snapshot: CaseSnapshot) -> bool:
     """Return whether agencies decide about a case, or results without an application do."""
-    return bool(facts.requests or facts.decisions)
+    return bool(case_snapshot.requests or case_snapshot.decisions)
 
 
 def compose_clearance_call(
@@ -240,12 +246,12 @@ def compose_clearance_call(
     case_number: str,
     items: Mapping[int, str],
     notice: CustomsNotice,
-    status: str,
+    status_code: str,
 ) -> ComposedCall:
-    """Compose the call that reports the clearance result to an agency; `status` is its status code, or empty.
+    """Compose the call that reports the clearance result to an agency.
 
-    `case_number` is the number of the case that customs means, `items` has the codes of the items that are
-    named.
+    `status_code` is the status code of the result, or empty. `case_number` is the number of the case that
+    customs means, `items` has the codes of the items that are named.
     """
     arguments = {
         "ApplicationNumber": request.number,
@@ -253,7 +259,7 @@ def compose_clearance_call(
         "NoticeNumber": notice.number,
         "IssuedAt": notice.issued_at.astimezone(UTC),
         "ResultCode": notice.code,
-        "StatusCode": status,
+        "StatusCode": status_code,
         "Text": notice.text,
         "Item": [{"item": item, "ResultCode": code} for item, code in items.items()],
     }
@@ -269,18 +275,19 @@ def compose_late_report(
 
 
 def compose_late_pending_call(
-    hub: Hub, facts: CaseSnapshot, outcome: ComposedCall | None
+    hub: Hub, case_snapshot: CaseSnapshot, outcome: ComposedCall | None
 ) -> ComposedCall | None:
     """Compose pending code 18 for a case without applications that gets code 19 nevertheless.
 
     Customs gets code 18 first. Where agencies were asked, it has got code 18 with the declaration.
     """
-    if outcome is None or facts.requests or outcome.call.arguments.get("PendingCode") != "19":
+    if outcome is None or case_snapshot.requests or outcome.call.arguments.get("PendingCode") != "19":
         return None
-    return _compose_report(hub, facts.case.number, "18")
+    return _compose_report(hub, case_snapshot.case.number, "18")
 
 
 def _make_requirement(ranked: RankedDecision) -> dict[str, Any]:
+    """Return the values of an approval for a call to customs; values that it does not have are left out."""
     decision = ranked.decision
     values = {
         "item": decision.item,
@@ -299,12 +306,16 @@ def _make_call_id(hub: Hub) -> str:
 
 def _compose_call(hub: Hub, call: OutgoingCall, contract: Mapping[str, str] | None = None) -> ComposedCall:
     composed = hub.composer.compose_call(call)
-    return _make_composed(call, composed.octets, {WSDL_DIGEST: composed.wsdl_sha256, **(contract or {})})
+    return _make_composed_call(call, composed.octets, {WSDL_DIGEST: composed.wsdl_sha256, **(contract or {})})
 
 
-def _make_composed(
+def _make_composed_call(
     call: OutgoingCall, envelope: bytes, contract: Mapping[str, str], *, drafted: bool = False
 ) -> ComposedCall:
+    """Return a call with its envelope and the digest of that, without its document and attachments.
+
+    `contract` has the digests of the files by which it was composed; with `drafted` the envelope is a draft.
+    """
     # The content of the envelope is not kept a second time: the tree of a long request takes much more.
     outline = OutgoingCall(
         call.destination, call.operation, call.message_id, call.arguments, scope=call.scope
@@ -314,7 +325,7 @@ def _make_composed(
 
 def store_envelopes(conn: Connection, calls: Iterable[ComposedCall], now: datetime) -> None:
     """Store the envelopes of calls together."""
-    payloads.store_digested_payloads(conn, [(call.sha256, call.envelope) for call in calls], now)
+    payloads.store_digested_payloads(conn, [(call.envelope_sha256, call.envelope) for call in calls], now)
 
 
 def enqueue_application_calls(
@@ -451,7 +462,9 @@ def enqueue_late_pending_call(
     return deliveries.list_outlines(conn, case)
 
 
-def must_tell_outcome(facts: CaseSnapshot, case: CaseRow, earlier: Iterable[DeliveryOutlineRow]) -> bool:
+def must_report_outcome(
+    case_snapshot: CaseSnapshot, case: CaseRow, earlier: Iterable[DeliveryOutlineRow]
+) -> bool:
     """Return whether the outcome of a locked case must be reported to customs.
 
     `earlier` are the deliveries of the case so far. That a case is REJECTED, or has no decisions any more, is
@@ -460,18 +473,18 @@ def must_tell_outcome(facts: CaseSnapshot, case: CaseRow, earlier: Iterable[Deli
     each decision is reported (98), and with it that no quantity is written off any more.
     """
     if case.outcome == CaseOutcome.WITHDRAWN or (
-        case.outcome != CaseOutcome.REJECTED and _has_decisions(facts)
+        case.outcome != CaseOutcome.REJECTED and _has_decisions(case_snapshot)
     ):
         return True
     reports = [row for row in earlier if row.parameters.get("operation") == "ReportRequirements"]
     # Code 18 that goes with a declaration is stored without its code; 98 states no decisions in force.
     codes = {row.id: row.parameters.get("pending_code", "18") for row in reports}
     last = max((number for number, code in codes.items() if code in ("18", "19")), default=0)
-    rejected = {row.id for row in reports if row.parameters.get("pending_code") == "18"}
-    return codes.get(last) == "19" or (case.outcome != CaseOutcome.REJECTED and last in rejected)
+    rejection_report_ids = {row.id for row in reports if row.parameters.get("pending_code") == "18"}
+    return codes.get(last) == "19" or (case.outcome != CaseOutcome.REJECTED and last in rejection_report_ids)
 
 
-def has_heard_outcome(call: ComposedCall, earlier: Iterable[DeliveryOutlineRow]) -> bool:
+def is_outcome_reported(call: ComposedCall, earlier: Iterable[DeliveryOutlineRow]) -> bool:
     """Return whether the last of these deliveries to customs has the same content as `call`.
 
     False if the last delivery has failed or was cancelled. Only the last one counts: an outcome that was
@@ -481,11 +494,11 @@ def has_heard_outcome(call: ComposedCall, earlier: Iterable[DeliveryOutlineRow])
     last = max(customs_deliveries, key=lambda row: int(row.id), default=None)
     if last is None or last.state in _UNHEARD:
         return False
-    told_before = last.parameters.get(_DIGEST_PARAMETER)
-    return told_before is not None and bool(told_before == _compute_told_digest(call.call))
+    reported_digest = last.parameters.get(_DIGEST_PARAMETER)
+    return reported_digest is not None and bool(reported_digest == _compute_content_digest(call.call))
 
 
-def _compute_told_digest(call: OutgoingCall) -> str:
+def _compute_content_digest(call: OutgoingCall) -> str:
     """Return the SHA-256 of a call's content, in lower-case hexadecimal; the order does not matter."""
     content = {
         name: sorted(map(_write_sorted, value)) if isinstance(value, list) else str(value)
@@ -516,7 +529,7 @@ def enqueue_outcome_call(
         return
     code = call.call.arguments.get("PendingCode")
     parameters = {} if code is None else {"pending_code": str(code)}
-    parameters[_DIGEST_PARAMETER] = _compute_told_digest(call.call)
+    parameters[_DIGEST_PARAMETER] = _compute_content_digest(call.call)
     key = f"customs:{code or call.call.operation}:{conclusion}"
     _enqueue_call(conn, call, _make_delivery(call, case, key, follows=last, parameters=parameters), now)
 
@@ -541,7 +554,7 @@ def _make_delivery(
     It is queued once under its `key`, waits for the delivery that it `follows`, and has these `parameters`
     beside those of the call.
     """
-    drafted = {DRAFTED: "yes"} if call.drafted else {}
+    drafted = {DRAFTED: "yes"} if call.is_draft else {}
     return NewDelivery(
         agent="soap",
         destination=call.call.destination,
@@ -550,7 +563,12 @@ def _make_delivery(
         dedupe_key=key,
         case_id=case,
         wire_id=call.call.message_id,
-        payload_sha256=call.sha256,
-        parameters={"operation": call.call.operation, **call.contract, **(parameters or {}), **drafted},
+        payload_sha256=call.envelope_sha256,
+        parameters={
+            "operation": call.call.operation,
+            **call.contract_digests,
+            **(parameters or {}),
+            **drafted,
+        },
         follows=follows,
     )

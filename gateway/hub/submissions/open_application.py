@@ -26,8 +26,8 @@ class ApplicationBatch:
     `first_sequence` is that of the first new request in the case.
     """
 
-    case: int
-    bundle: str
+    case_id: int
+    bundle_digest: str
     applications: Sequence[PreparedApplication]
     calls: Sequence[ComposedCall]
     first_sequence: int = 1
@@ -37,17 +37,17 @@ def open_applications(conn: Connection, hub: Hub, batch: ApplicationBatch, now: 
     """Store new requests and queue their calls; where a fee is due first, one is held until that is paid."""
     store_envelopes(conn, batch.calls, now)
     requests = _store_applications(conn, batch, [None] * len(batch.calls))
-    enqueue_application_calls(conn, batch.calls, batch.case, requests, now)
+    enqueue_application_calls(conn, batch.calls, batch.case_id, requests, now)
     for request, _ in requests:
-        hold_for_payment(conn, hub, batch.case, request, now)
+        hold_for_payment(conn, hub, batch.case_id, request, now)
 
 
 def open_first_applications(
-    conn: Connection, hub: Hub, batch: ApplicationBatch, customs: Sequence[ComposedCall], now: datetime
+    conn: Connection, hub: Hub, batch: ApplicationBatch, customs_calls: Sequence[ComposedCall], now: datetime
 ) -> bool:
     """Open the applications of a case that had none, register it at customs, and begin all deadlines.
 
-    `customs` are the calls to customs. The envelopes of all calls are stored. Returns False where an
+    `customs_calls` are the calls to customs. The envelopes of all calls are stored. Returns False where an
     application is held until its fee is paid: no deadline has begun then, and the caller settles them.
     """
     documents = [
@@ -55,11 +55,11 @@ def open_first_applications(
     ]
     first_deadlines = compute_first_deadlines(conn, hub, documents, now)
     stored_requests = _store_applications(conn, batch, [first.due_at for first in first_deadlines])
-    enqueue_application_calls(conn, batch.calls, batch.case, stored_requests, now, customs=customs)
-    if any([hold_for_payment(conn, hub, batch.case, request, now) for request, _ in stored_requests]):
+    enqueue_application_calls(conn, batch.calls, batch.case_id, stored_requests, now, customs=customs_calls)
+    if any([hold_for_payment(conn, hub, batch.case_id, request, now) for request, _ in stored_requests]):
         return False
     requests = [request for request, _ in stored_requests]
-    insert_first_deadlines(conn, batch.case, zip(requests, first_deadlines, strict=True))
+    insert_first_deadlines(conn, batch.case_id, zip(requests, first_deadlines, strict=True))
     return True
 
 
@@ -70,16 +70,16 @@ def _store_applications(
     timed = zip(batch.applications, batch.calls, due_times, strict=True)
     new = [
         NewAgencyRequest(
-            case_id=batch.case,
-            number=application.number,
+            case_id=batch.case_id,
+            number=application.application_number,
             application=application.application.id,
             agency=application.request.organisation,
             document=application.request.document,
             sequence=sequence,
             mapping=application.request.document,
-            mapping_version=batch.bundle[:16],
-            mapping_sha256=batch.bundle,
-            document_sha256=call.sha256,
+            mapping_version=batch.bundle_digest[:16],
+            mapping_sha256=batch.bundle_digest,
+            document_sha256=call.envelope_sha256,
             required=[[int(item), law] for item in application.request.items for law in application.laws],
             due_at=due_at,
         )
@@ -89,5 +89,5 @@ def _store_applications(
     message_ids = [
         (call.call.message_id, request) for call, request in zip(batch.calls, requests, strict=True)
     ]
-    agency_requests.insert_correlations(conn, "wsa", message_ids, batch.case)
+    agency_requests.insert_correlations(conn, "wsa", message_ids, batch.case_id)
     return [(request, new_request.number) for new_request, request in zip(new, requests, strict=True)]

@@ -52,28 +52,29 @@ _FIRST: Final = "9"
 class CaseNumbers:
     """The case's number, and the number of each application by its id.
 
-    `laws` has the laws of the applications that a supplement repeats: those they were opened with,
-    also when the mappings have changed since. `bundle` is the digest of the mappings of the case.
+    `laws_by_application` has the laws of the applications that a supplement repeats: those they were opened
+    with, also when the mappings have changed since. `bundle_digest` is the digest of the mappings of the
+    case.
     """
 
-    case: str
-    applications: Mapping[str, str]
-    laws: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    case_number: str
+    application_numbers: Mapping[str, str]
+    laws_by_application: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: The function in the requests to agencies; if empty, the function of the submission.
-    function: str = ""
-    bundle: str | None = None
+    request_function: str = ""
+    bundle_digest: str | None = None
     #: The facts about the needs of the case, if these are weighed again.
     case_needs: CaseNeeds | None = None
     #: The changes of a complete new submission in the declaration of the case.
-    amended: AmendedItems | None = None
+    amended_items: AmendedItems | None = None
     #: The ids of the applications that an amendment adds: their agencies have heard of nothing.
-    new: frozenset[str] = frozenset()
+    new_application_ids: frozenset[str] = frozenset()
 
-    def list_hub_values(self, application: str) -> dict[str, str]:
+    def list_hub_values(self, application_id: str) -> dict[str, str]:
         """Return the values of the hub in the request of an application."""
-        function = _FIRST if application in self.new else self.function
+        function = _FIRST if application_id in self.new_application_ids else self.request_function
         function_value = {"function": function} if function else {}
-        return {"application_number": self.applications[application], **function_value}
+        return {"application_number": self.application_numbers[application_id], **function_value}
 
 
 def check_open_case(hub: Hub, submission: Submission, declarant: str, origin: NumberOrigin) -> CaseNumbers:
@@ -98,7 +99,7 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
     with read_transaction(hub.engine) as conn:
         case = cases.find_by_reference(conn, declarant, submission.reference)
         if case is None:
-            raise _make_absence(f"no open case under {submission.reference!r}")
+            raise _make_no_open_case_error(f"no open case under {submission.reference!r}")
         requests = tuple(agency_requests.list_by_case(conn, case.id))
     check_supplementable(submission, case, requests)
     requests_by_application = {row.application: row for row in requests}
@@ -109,8 +110,8 @@ def _check_supplement(hub: Hub, submission: Submission, declarant: str) -> CaseN
         case.number,
         {key: str(row.number) for key, row in rows.items()},
         {key: _list_laws(row) for key, row in rows.items()},
-        bundle=find_case_bundle(case, rows.values()),
-        case_needs=describe_case_needs(hub, case, requests),
+        bundle_digest=find_case_bundle(case, rows.values()),
+        case_needs=load_case_needs(hub, case, requests),
     )
 
 
@@ -119,9 +120,9 @@ def check_supplementable(
 ) -> None:
     """Raise GW407 where a case, or its `requests`, is not open for a supplement; GW404 for other items."""
     if case.state in CASE.final_states or case.state == "DECIDED":
-        raise _make_absence(f"no open case under {submission.reference!r}")
+        raise _make_no_open_case_error(f"no open case under {submission.reference!r}")
     if _is_being_withdrawn(case, requests):
-        raise _make_absence(f"case {case.number} is being withdrawn")
+        raise _make_no_open_case_error(f"case {case.number} is being withdrawn")
     requests_by_application = {row.application: row for row in requests}
     for application in submission.applications:
         row = requests_by_application.get(application.id)
@@ -159,29 +160,31 @@ def _check_amendment(hub: Hub, submission: Submission, declarant: str, origin: N
         requests = tuple(agency_requests.list_by_case(conn, case.id))
         check_amendable(case, requests)
         check_not_cleared(conn, case)
-        amended = read_amended_items(conn, case, submission, hub.rules.parent_codes)
-    check_amended_applications(submission, requests, amended.change)
-    rows = {row.application: row for row in requests if row.state != "CANCELLED"}
-    new = [application for application in submission.applications if application.id not in rows]
+        amended_items = read_amended_items(conn, case, submission, hub.rules.parent_codes)
+    check_amended_applications(submission, requests, amended_items.change)
+    requests_by_application = {row.application: row for row in requests if row.state != "CANCELLED"}
+    new = [
+        application
+        for application in submission.applications
+        if application.id not in requests_by_application
+    ]
     return CaseNumbers(
         case.number,
-        {key: str(row.number) for key, row in rows.items()}
+        {key: str(row.number) for key, row in requests_by_application.items()}
         | {
             application.id: make_application_number(origin.serial, origin.year, application.position)
             for application in new
         },
-        {key: _list_laws(row) for key, row in rows.items()},
+        {key: _list_laws(row) for key, row in requests_by_application.items()},
         _RETRANSMISSION,
-        find_case_bundle(case, rows.values()),
-        describe_case_needs(hub, case),
-        amended,
+        find_case_bundle(case, requests_by_application.values()),
+        load_case_needs(hub, case),
+        amended_items,
         frozenset(application.id for application in new),
     )
 
 
-def describe_case_needs(
-    hub: Hub, case: CaseRow, rows: Iterable[RequestWithFeesRow] | None = None
-) -> CaseNeeds:
+def load_case_needs(hub: Hub, case: CaseRow, rows: Iterable[RequestWithFeesRow] | None = None) -> CaseNeeds:
     """Return the facts of a case by which its needs are judged: documents, warnings and disclaimers.
 
     `rows` are its requests, given if a supplement leaves some out; None otherwise.
@@ -223,12 +226,17 @@ def _list_laws(request: RequestWithFeesRow) -> tuple[str, ...]:
 def check_amendable(case: CaseRow, requests: Iterable[RequestWithFeesRow]) -> None:
     """Raise GW407 for a case that has ended without a declaration, or that is being withdrawn."""
     if case.state in ("REFUSED", "WITHDRAWN"):
-        raise _make_absence(f"case {case.number} is {case.state}: there is nothing to amend")
+        raise _make_no_open_case_error(f"case {case.number} is {case.state}: there is nothing to amend")
     if _is_being_withdrawn(case, requests):
-        raise _make_absence(f"case {case.number} is being withdrawn")
+        raise _make_no_open_case_error(f"case {case.number} is being withdrawn")
 
 
 def _check_repeated_applications(submission: Submission, documents_by_application: Mapping[str, str]) -> None:
+    """Check that the applications which a withdrawal repeats, if any, are all those of its case.
+
+    `documents_by_application` has the applications of the case. Raises GW407 for another application, GW404
+    if one is left out.
+    """
     for application in submission.applications:
         if documents_by_application.get(application.id) != application.document:
             detail = f"the case has no application {application.id[:40]!r} of {application.document[:40]!r}"
@@ -243,7 +251,7 @@ def _check_repeated_applications(submission: Submission, documents_by_applicatio
 
 def check_not_cleared(conn: Connection, case: CaseRow) -> None:
     """Raise GW714 for a case that customs has cleared: only customs itself may correct it (5FE)."""
-    if customs_notices.find_state(conn, case.id) == "CLEARED":
+    if customs_notices.find_clearance_state(conn, case.id) == "CLEARED":
         detail = f"customs has cleared case {case.number}: apply to customs for its correction (5FE)"
         raise GatewayError(CLEARED_ALREADY, detail, "/Submission/Function")
 
@@ -259,9 +267,9 @@ def check_withdrawable(conn: Connection, case: CaseRow, requests: Iterable[Reque
         rejected and not item_releases.list_releases_into(conn, case.id)
     ):
         ended = case.state if case.state in ("REFUSED", "WITHDRAWN") else case.outcome
-        raise _make_absence(f"case {case.number} is {ended}: there is nothing to withdraw")
+        raise _make_no_open_case_error(f"case {case.number} is {ended}: there is nothing to withdraw")
     if _is_being_withdrawn(case, requests):
-        raise _make_absence(f"case {case.number} is being withdrawn already")
+        raise _make_no_open_case_error(f"case {case.number} is being withdrawn already")
 
 
 def _is_being_withdrawn(case: CaseRow, requests: Iterable[RequestWithFeesRow]) -> bool:
@@ -296,10 +304,10 @@ def find_named_case(conn: Connection, declarant: str, reference: str) -> CaseRow
     """Return the case that is changed, by its reference; raise GW407 where it does not exist."""
     case = cases.find_by_reference(conn, declarant, reference)
     if case is None:
-        raise _make_absence(f"no case under {reference!r}")
+        raise _make_no_open_case_error(f"no case under {reference!r}")
     return case
 
 
-def _make_absence(detail: str) -> GatewayError:
+def _make_no_open_case_error(detail: str) -> GatewayError:
     """Return GW407: there is no open case that the submission may change."""
     return GatewayError(NO_OPEN_CASE, detail, "/Submission/Reference")

@@ -28,7 +28,7 @@ from gateway.harmonize import AgencyRequest, UnitTable
 from gateway.hub.amendments.former_items import AmendedItems
 from gateway.hub.hub import Hub
 from gateway.hub.register.trusted_register import RegisterSnapshot
-from gateway.hub.submissions.document_needs import NO_NEEDS, WeighedNeeds
+from gateway.hub.submissions.document_needs import NO_NEEDS, NeedsAssessment
 from gateway.hub.trust.message_senders import SignerAdmission
 from gateway.message_model import Payload
 from gateway.store import (
@@ -44,9 +44,9 @@ from gateway.store import (
 class StoredSubmission:
     """A stored business message with its payloads, and the register snapshot to process it by."""
 
-    row: MessageRow
+    message_row: MessageRow
     payloads: tuple[Payload, ...]
-    knowledge: RegisterSnapshot
+    register_snapshot: RegisterSnapshot
 
     @property
     def origin(self) -> NumberOrigin:
@@ -55,9 +55,9 @@ class StoredSubmission:
         After a restore of the database the row of a message may be one that was used before: its
         generation moves the serial on.
         """
-        message: int = self.row.id
-        serial = message + find_number_shift(self.knowledge.generations, message)
-        return NumberOrigin(serial, self.row.received_at.year)
+        message: int = self.message_row.id
+        serial = message + find_number_shift(self.register_snapshot.generations, message)
+        return NumberOrigin(serial, self.message_row.received_at.year)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class PreparedApplication:
     """One application that is ready to send: its request document, its number, the laws to decide under."""
 
     application: Application
-    number: str
+    application_number: str
     request: AgencyRequest
     laws: tuple[str, ...]
 
@@ -75,9 +75,9 @@ class PreparedRelease:
     """The release that a child declares, and its parent's goods; `message` has the parent's declaration."""
 
     declared_release: DeclaredRelease
-    parent: int
-    message: int
-    goods: tuple[ReleasableItem, ...]
+    parent_case_id: int
+    parent_message_row_id: int
+    releasable_items: tuple[ReleasableItem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,48 +91,48 @@ class ProcessedSubmission:
     message: MessageRow
     submission: Submission
     declarant: str
-    signing: SignerAdmission
+    signer_admission: SignerAdmission
     case_number: str
-    bundle: str
-    prepared: tuple[PreparedApplication, ...]
+    bundle_digest: str
+    prepared_applications: tuple[PreparedApplication, ...]
     attachments: Mapping[str, Payload]
     root: etree._Element = field(repr=False)
     warnings: tuple[ReportedProblem, ...] = ()
-    needs: WeighedNeeds = NO_NEEDS
-    requirements: DeclaredUses = field(default_factory=DeclaredUses)
+    needs: NeedsAssessment = NO_NEEDS
+    declared_uses: DeclaredUses = field(default_factory=DeclaredUses)
     units: UnitTable = field(default_factory=UnitTable)
     #: The items that a child declaration takes from its parent case.
     release: PreparedRelease | None = None
     #: Whether the case of this supplement or amendment is held, so that no agency has an application of it.
-    held: bool = False
+    is_held: bool = False
     #: The changes of an amendment, or of a submission for a held case, in the declaration of the case.
-    amended: AmendedItems | None = None
+    amended_items: AmendedItems | None = None
     #: The numbers of the applications that an amendment adds.
-    new: frozenset[str] = frozenset()
+    new_application_numbers: frozenset[str] = frozenset()
 
 
 #: Where the row of a case has the digest of the mappings that decided about its submission.
-BUNDLE: Final = "bundle"
+BUNDLE_KEY: Final = "bundle"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedBundle:
-    """The mappings of a case; `octets` are their packed files where these are not stored yet."""
+    """The mappings of a case; `packed_files` are their packed files where these are not stored yet."""
 
     digest: str | None
-    octets: bytes | None = None
+    packed_files: bytes | None = None
 
     def store_files(self, conn: Connection, at: datetime) -> None:
         """Store the files unless they are stored already.
 
         Call it first in a transaction: it may wait for another process that stores the same files.
         """
-        if self.digest is not None and self.octets is not None:
-            mapping_bundles.store_bundle(conn, self.digest, self.octets, at)
+        if self.digest is not None and self.packed_files is not None:
+            mapping_bundles.store_bundle(conn, self.digest, self.packed_files, at)
 
     def describe_for_case(self) -> dict[str, str]:
         """Return the values that the row of the case keeps; empty if no mappings were applied."""
-        return {} if self.digest is None else {BUNDLE: self.digest}
+        return {} if self.digest is None else {BUNDLE_KEY: self.digest}
 
 
 def prepare_bundle(hub: Hub, digest: str | None) -> PreparedBundle:
@@ -146,5 +146,5 @@ def find_case_bundle(case: CaseRow, requests: Iterable[RequestWithFeesRow]) -> s
     `requests` are its requests, which alone name them where the case is an old one. None for a case that
     was refused before any mappings were applied.
     """
-    digest = next((row.mapping_sha256 for row in requests), None) or (case.detail or {}).get(BUNDLE)
+    digest = next((row.mapping_sha256 for row in requests), None) or (case.detail or {}).get(BUNDLE_KEY)
     return str(digest) if digest else None

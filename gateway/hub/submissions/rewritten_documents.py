@@ -31,14 +31,14 @@ from gateway.hub.register.decision_rules import (
     open_stored_mappings,
     pack_shipped_rules,
 )
-from gateway.hub.submissions.application_forms import carry_request
+from gateway.hub.submissions.application_forms import make_request_element
 from gateway.hub.submissions.document_needs import load_stored_tree, read_unless_removed
 from gateway.store import AgencyRequestRow, mapping_bundles, messages
 from gateway.wire import SUB, canonicalize_element, make_written_element, read_own_element
 
 #: The function of an application in the call to an agency: the submission's own, original, or sent again.
 _FUNCTIONS: Final = ("9", "35")
-_MOST_MESSAGES: Final = 1000
+_MAX_MESSAGES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class RewrittenDocument:
     """
 
     document: etree._Element
-    mappings: str
+    bundle_digest: str
     schema_sha256: str
     packed: bytes | None = None
 
@@ -60,52 +60,57 @@ class CurrentMappings:
     def __init__(self, conn: Connection, at: datetime) -> None:
         self._conn = conn
         self._rules = load_active_rules(conn, load_shipped_rules(), at)
-        self._former: dict[str, MappingBundle] = {}
+        self._former_bundles: dict[str, MappingBundle] = {}
 
-    def rewrite_document(self, request: AgencyRequestRow, sent: etree._Element) -> RewrittenDocument | None:
-        """Return the document that was `sent` for a request as the mappings in force write it.
+    def rewrite_document(
+        self, request: AgencyRequestRow, sent_document: etree._Element
+    ) -> RewrittenDocument | None:
+        """Return the document of a request as the mappings in force write it; None where these wrote it.
 
-        None where these wrote it. Raises GW720 where it cannot be written from the same submission, and the
-        problem that the mappings find in that.
+        `sent_document` is the document that the agency was sent. Raises GW720 where it cannot be written from
+        the same submission, and the problem that the mappings find in that.
         """
         bundle = self._rules.bundle
         if bundle.digest == request.mapping_sha256:
             return None
-        former = self._load_former(request)
-        octets = canonicalize_element(sent, exclusive=True)
-        for message, function in _list_origins(self._conn, request.case_id):
-            before = _write_request(self._conn, message, former, request, function)
-            if isinstance(before, AgencyRequest) and _canonicalize(former, before) == octets:
+        former_bundle = self._load_former_bundle(request)
+        octets = canonicalize_element(sent_document, exclusive=True)
+        for message, function in _list_candidate_messages(self._conn, request.case_id):
+            former_request = _write_request(self._conn, message, former_bundle, request, function)
+            if (
+                isinstance(former_request, AgencyRequest)
+                and _canonicalize(former_bundle, former_request) == octets
+            ):
                 break
         else:
-            raise _make_problem(request, "no submission of its case is there from which it was written")
-        renewed = _write_request(self._conn, message, bundle, request, function)
-        if isinstance(renewed, GatewayError):
-            raise renewed
-        if renewed.attachments != before.attachments:
-            raise _make_problem(request, "by the mappings in force it has other files")
-        schema = get_request_schema(bundle, bundle.documents[renewed.document])
+            raise _make_rewrite_error(request, "no submission of its case is there from which it was written")
+        new_request = _write_request(self._conn, message, bundle, request, function)
+        if isinstance(new_request, GatewayError):
+            raise new_request
+        if new_request.attachments != former_request.attachments:
+            raise _make_rewrite_error(request, "by the mappings in force it has other files")
+        schema = get_request_schema(bundle, bundle.documents[new_request.document])
         stored = mapping_bundles.has_bundle(self._conn, bundle.digest)
         return RewrittenDocument(
-            read_own_element(_canonicalize(bundle, renewed)),
+            read_own_element(_canonicalize(bundle, new_request)),
             bundle.digest,
             hashlib.sha256(schema).hexdigest(),
             None if stored else pack_shipped_rules(self._rules),
         )
 
-    def _load_former(self, request: AgencyRequestRow) -> MappingBundle:
+    def _load_former_bundle(self, request: AgencyRequestRow) -> MappingBundle:
         """Return the mappings that wrote a request; raises GW720 where they are not stored."""
         digest = str(request.mapping_sha256)
-        if digest not in self._former:
+        if digest not in self._former_bundles:
             if not mapping_bundles.has_bundle(self._conn, digest):
-                raise _make_problem(request, "the mappings that wrote it are not stored")
-            self._former[digest] = load_bundle(open_stored_mappings(self._conn, digest))
-        return self._former[digest]
+                raise _make_rewrite_error(request, "the mappings that wrote it are not stored")
+            self._former_bundles[digest] = load_bundle(open_stored_mappings(self._conn, digest))
+        return self._former_bundles[digest]
 
 
-def _list_origins(conn: Connection, case: int) -> Iterator[tuple[int, str]]:
+def _list_candidate_messages(conn: Connection, case: int) -> Iterator[tuple[int, str]]:
     """Yield the messages that a document of a case may come from, the latest first, each with a function."""
-    rows = messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case, direction="in", state="PROCESSED")
+    rows = messages.list_messages(conn, limit=_MAX_MESSAGES, case_id=case, direction="in", state="PROCESSED")
     for row in rows:
         tree = read_unless_removed(lambda number=int(row.id): load_stored_tree(conn, number))  # type: ignore[misc]
         if tree is not None:
@@ -132,15 +137,15 @@ def _write_request(
     for problem in written.problems:
         if problem.application == request.application:
             return GatewayError(problem.problem, problem.detail, problem.pointer)
-    return _make_problem(request, "the mappings write none")
+    return _make_rewrite_error(request, "the mappings write none")
 
 
 def _canonicalize(bundle: MappingBundle, request: AgencyRequest) -> bytes:
-    carried = carry_request(bundle, request)
+    carried = make_request_element(bundle, request)
     octets = make_written_element(carried).octets if isinstance(carried, etree._Element) else carried.octets
     return canonicalize_element(read_own_element(octets), exclusive=True)
 
 
-def _make_problem(request: AgencyRequestRow, reason: str) -> GatewayError:
+def _make_rewrite_error(request: AgencyRequestRow, reason: str) -> GatewayError:
     detail = f"the document of {request.number} cannot be written by other mappings: {reason}"
     return GatewayError(CALL_UNFIT, detail, request.document)

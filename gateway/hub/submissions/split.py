@@ -36,7 +36,7 @@ from gateway.errors import (
     RULE_BROKEN,
     GatewayError,
     confirm_refusal,
-    name_refusal,
+    find_refusal_id,
 )
 from gateway.harmonize import (
     DeclarationFinding,
@@ -59,9 +59,9 @@ from gateway.hub.requirements.requirement_coverage import list_covered_laws, lis
 from gateway.hub.submissions.document_needs import (
     NO_NEEDS,
     CaseNeeds,
-    WeighedNeeds,
-    judge_document_needs,
-    weigh_submission_needs,
+    NeedsAssessment,
+    assess_submission_needs,
+    evaluate_document_needs,
 )
 from gateway.hub.submissions.held_cases import find_held_case, make_held_numbers
 from gateway.hub.submissions.open_cases import CaseNumbers, check_open_case
@@ -83,10 +83,10 @@ from gateway.store import cases, read_transaction
 from gateway.wire import SUB, SUBMISSION, WireLimits, find_day, load_shipped_schemas, release_objects
 
 
-def add_former_lacks(
+def add_former_missing_documents(
     hub: Hub, case_needs: CaseNeeds, number: str, rules: DecisionRules, release: PreparedRelease | None
 ) -> CaseNeeds:
-    """Return the needs of the case with this number, with the texts for documents it lacks already.
+    """Return the needs of a case, to whose warnings the documents are added that it lacks already.
 
     These are the documents that its declaration in force lacks. If retention has removed that declaration,
     nothing is added.
@@ -97,19 +97,19 @@ def add_former_lacks(
     if former is None:
         return case_needs
     declared_uses = replace(
-        read_declared_uses(former.declaration, rules.bundle.organisations), day=case_needs.since
+        read_declared_uses(former.declaration, rules.bundle.organisations), day=case_needs.rules_day
     )
-    covered = list_covered_laws(hub, declared_uses, case_needs.since, number) | list_released_laws(
+    covered_laws = list_covered_laws(hub, declared_uses, case_needs.rules_day, number) | list_released_laws(
         hub, release
     )
-    documents = former.applications if case_needs.documents is None else case_needs.documents
-    disclaimers = former.disclaimers if case_needs.documents is None else case_needs.disclaimers
+    documents = former.applications if case_needs.applications is None else case_needs.applications
+    disclaimers = former.disclaimers if case_needs.applications is None else case_needs.disclaimers
     index = rules.needs.get_index(test_editions=hub.need_policy.test_edition)
-    judgement = judge_document_needs(
-        former.declaration, documents, disclaimers, index, rules.bundle, case_needs.since, covered
+    judgement = evaluate_document_needs(
+        former.declaration, documents, disclaimers, index, rules.bundle, case_needs.rules_day, covered_laws
     )
-    lacking = {finding.text for finding in judgement.findings if finding.kind == "missing"}
-    return replace(case_needs, warnings=case_needs.warnings | lacking)
+    missing_texts = {finding.text for finding in judgement.findings if finding.kind == "missing"}
+    return replace(case_needs, warning_texts=case_needs.warning_texts | missing_texts)
 
 
 #: A reference is one line in every document of the hub.
@@ -119,8 +119,8 @@ _LINE_BREAK = re.compile(r"[\t\r\n]")
 class SubmissionRejectedError(Exception):
     """The submission is refused: every problem found, and its reference where it could be read.
 
-    `signing` is the admitted signer, and `bundle` the digest of the mappings, where processing came that
-    far.
+    `signer_admission` is the admitted signer, and `bundle_digest` the digest of the mappings, where
+    processing came that far.
     """
 
     def __init__(
@@ -128,15 +128,15 @@ class SubmissionRejectedError(Exception):
         problems: tuple[ReportedProblem, ...],
         reference: str = "",
         declarant: str = "",
-        signing: SignerAdmission | None = None,
-        bundle: str | None = None,
+        signer_admission: SignerAdmission | None = None,
+        bundle_digest: str | None = None,
     ) -> None:
         super().__init__("; ".join(problem.id for problem in problems))
         self.problems = problems
         self.reference = reference
         self.declarant = declarant
-        self.signing = signing
-        self.bundle = bundle
+        self.signer_admission = signer_admission
+        self.bundle_digest = bundle_digest
 
     @classmethod
     def from_processed(
@@ -144,7 +144,7 @@ class SubmissionRejectedError(Exception):
     ) -> SubmissionRejectedError:
         """Return the refusal of a submission that was right by itself."""
         reference, declarant = processed.submission.reference, processed.declarant
-        return cls(problems, reference, declarant, processed.signing, processed.bundle)
+        return cls(problems, reference, declarant, processed.signer_admission, processed.bundle_digest)
 
 
 def process_submission(hub: Hub, stored_submission: StoredSubmission, at: datetime) -> ProcessedSubmission:
@@ -152,36 +152,44 @@ def process_submission(hub: Hub, stored_submission: StoredSubmission, at: dateti
 
     A fault of the hub, or one that may pass, refuses nothing: its GatewayError is raised unchanged.
     """
-    return confirm_refusal(lambda: _process_once(hub, stored_submission, at), _name_rejection)
+    return confirm_refusal(lambda: _check_and_split(hub, stored_submission, at), _name_rejection)
 
 
 def _name_rejection(error: Exception) -> str | None:
     """Return the ids of the problems for which a submission is refused."""
-    return str(error) if isinstance(error, SubmissionRejectedError) else name_refusal(error)
+    return str(error) if isinstance(error, SubmissionRejectedError) else find_refusal_id(error)
 
 
-def _process_once(hub: Hub, stored_submission: StoredSubmission, at: datetime) -> ProcessedSubmission:
+def _check_and_split(hub: Hub, stored_submission: StoredSubmission, at: datetime) -> ProcessedSubmission:
+    """Check a submission and make its requests; `at` is the time by which its signer is admitted.
+
+    Raises SubmissionRejectedError with the problems found; the GatewayError of a fault of the hub, or of one
+    that may pass, is raised unchanged.
+    """
     reference = declarant = ""
-    signing: SignerAdmission | None = None
-    bundle: str | None = None
+    signer_admission: SignerAdmission | None = None
+    bundle_digest: str | None = None
     try:
         opened = _open_submission(stored_submission, hub.limits)
         root = opened.root
         reference = _read_reference(root)
-        signing = admit_signer(
-            hub, opened, stored_submission.knowledge, SubmissionTimes(stored_submission.row.received_at, at)
+        signer_admission = admit_signer(
+            hub,
+            opened,
+            stored_submission.register_snapshot,
+            SubmissionTimes(stored_submission.message_row.received_at, at),
         )
         # The fields are not read before the requests are written: until then their tree takes no memory.
         stowed = stow_fields(root)
         submission = read_submission(root)
-        day = find_day(stored_submission.row.received_at, hub.zone)
-        check_function(stored_submission.row.action, submission.function)
-        declarant = _check_declarant(stored_submission, submission, signing, at)
+        day = find_day(stored_submission.message_row.received_at, hub.zone)
+        check_function(stored_submission.message_row.action, submission.function)
+        declarant = _check_declarant(stored_submission, submission, signer_admission, at)
         attachments = _collect_attachments(stored_submission, submission)
         numbers = _assign_numbers(hub, stored_submission, submission, declarant)
         # Read once: the mappings in force may change while this submission is split.
-        rules = find_rules_of_case(hub, numbers, stored_submission.row.received_at)
-        bundle = rules.bundle.digest
+        rules = find_rules_of_case(hub, numbers, stored_submission.message_row.received_at)
+        bundle_digest = rules.bundle.digest
         declared_uses = read_declared_uses(submission.declaration, rules.bundle.organisations)
         used = replace(declared_uses, day=day)
         release = prepare_release(hub, submission, declarant, rules.parent_codes)
@@ -194,28 +202,35 @@ def _process_once(hub: Hub, stored_submission: StoredSubmission, at: datetime) -
         if is_transient_error(error):
             raise
         problems = (make_found_problem(error),)
-        raise SubmissionRejectedError(problems, reference, declarant, signing, bundle) from error
+        raise SubmissionRejectedError(
+            problems, reference, declarant, signer_admission, bundle_digest
+        ) from error
     except SubmissionRejectedError as error:
         stated_reference = error.reference or reference
-        raise SubmissionRejectedError(error.problems, stated_reference, declarant, signing, bundle) from error
+        raise SubmissionRejectedError(
+            error.problems, stated_reference, declarant, signer_admission, bundle_digest
+        ) from error
     return ProcessedSubmission(
-        message=stored_submission.row,
+        message=stored_submission.message_row,
         submission=submission,
         declarant=declarant,
-        signing=signing,
-        case_number=numbers.case,
-        bundle=bundle,
-        prepared=made_requests.prepared,
+        signer_admission=signer_admission,
+        case_number=numbers.case_number,
+        bundle_digest=bundle_digest,
+        prepared_applications=made_requests.prepared_applications,
         attachments=attachments,
         root=root,
-        warnings=made_requests.warnings + (() if numbers.amended is None else numbers.amended.warnings),
-        needs=made_requests.weighed,
-        requirements=used,
+        warnings=made_requests.warnings
+        + (() if numbers.amended_items is None else numbers.amended_items.warnings),
+        needs=made_requests.needs_assessment,
+        declared_uses=used,
         units=rules.bundle.units,
         release=release,
-        held=numbers.case_needs is not None and numbers.case_needs.held,
-        amended=numbers.amended,
-        new=frozenset(numbers.applications[application_id] for application_id in numbers.new),
+        is_held=numbers.case_needs is not None and numbers.case_needs.is_held,
+        amended_items=numbers.amended_items,
+        new_application_numbers=frozenset(
+            numbers.application_numbers[application_id] for application_id in numbers.new_application_ids
+        ),
     )
 
 
@@ -223,9 +238,9 @@ def _process_once(hub: Hub, stored_submission: StoredSubmission, at: datetime) -
 class _MadeRequests:
     """The applications that are ready to send, and the findings about them."""
 
-    prepared: tuple[PreparedApplication, ...] = ()
+    prepared_applications: tuple[PreparedApplication, ...] = ()
     warnings: tuple[ReportedProblem, ...] = ()
-    weighed: WeighedNeeds = NO_NEEDS
+    needs_assessment: NeedsAssessment = NO_NEEDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,34 +265,34 @@ def _make_requests(
     if submission.function == "1":
         _check_enclosed_attachments(submission, split_input.attachments)
         return _MadeRequests()
-    facts = index_submission(root, keeps_fields=False, stowed=split_input.stowed)
-    broken = find_broken_rules(facts, bundle, stored_submission.row.received_at)
+    submission_index = index_submission(root, keeps_fields=False, stowed=split_input.stowed)
+    broken_rules = find_broken_rules(submission_index, bundle, stored_submission.message_row.received_at)
     prepared = _prepare_applications(
-        bundle, submission, split_input.numbers, split_input.attachments, broken, facts
+        bundle, submission, split_input.numbers, split_input.attachments, broken_rules, submission_index
     )
-    day = find_day(stored_submission.row.received_at, hub.zone)
-    weighed = weigh_needs(hub, submission, split_input.goods, day)
-    if weighed.problems:
-        raise SubmissionRejectedError(weighed.report_problems())
-    warnings = (_report_finding(finding) for finding in broken if not finding.is_error)
-    return _MadeRequests(prepared, (*warnings, *weighed.report_warnings()), weighed)
+    day = find_day(stored_submission.message_row.received_at, hub.zone)
+    needs_assessment = assess_needs(hub, submission, split_input.goods, day)
+    if needs_assessment.problems:
+        raise SubmissionRejectedError(needs_assessment.report_problems())
+    warnings = (_report_finding(finding) for finding in broken_rules if not finding.is_error)
+    return _MadeRequests(prepared, (*warnings, *needs_assessment.report_warnings()), needs_assessment)
 
 
 @dataclass(frozen=True, slots=True)
 class SubmittedGoods:
     """The facts by which the needs of goods are judged: the rules and the case of the submission.
 
-    `used` are the certificates that the goods use; `numbers` has the numbers of their case, and `release` the
-    items that they take of a parent.
+    `declared_uses` are the certificates that the goods use; `numbers` has the numbers of their case, and
+    `release` the items that they take of a parent.
     """
 
     rules: DecisionRules
-    used: DeclaredUses
+    declared_uses: DeclaredUses
     numbers: CaseNumbers
     release: PreparedRelease | None = None
 
 
-def weigh_needs(hub: Hub, submission: Submission, goods: SubmittedGoods, day: date) -> WeighedNeeds:
+def assess_needs(hub: Hub, submission: Submission, goods: SubmittedGoods, day: date) -> NeedsAssessment:
     """Return the judgement of a submission by the rules of need.
 
     An admitted case is refused only for documents that the submission itself makes missing.
@@ -285,15 +300,19 @@ def weigh_needs(hub: Hub, submission: Submission, goods: SubmittedGoods, day: da
     rules, numbers, release = goods.rules, goods.numbers, goods.release
     case_needs = numbers.case_needs
     # The certificates that an admitted case uses also cover its amendment and its supplement.
-    is_admitted = submission.function == "13" or (case_needs is not None and not case_needs.held)
-    own_case = numbers.case if is_admitted else ""
-    covered = list_covered_laws(hub, goods.used, day, own_case) | list_released_laws(hub, release)
-    awaits = find_undecided_parent(hub, release)
-    weighed = weigh_submission_needs(submission, rules, hub.need_policy, day, case_needs, covered, awaits)
-    if case_needs is None or case_needs.held or not weighed.problems:
-        return weighed
-    case_needs = add_former_lacks(hub, case_needs, numbers.case, rules, release)
-    return weigh_submission_needs(submission, rules, hub.need_policy, day, case_needs, covered)
+    is_admitted = submission.function == "13" or (case_needs is not None and not case_needs.is_held)
+    own_case = numbers.case_number if is_admitted else ""
+    covered_laws = list_covered_laws(hub, goods.declared_uses, day, own_case) | list_released_laws(
+        hub, release
+    )
+    awaited_findings = find_undecided_parent(hub, release)
+    needs_assessment = assess_submission_needs(
+        submission, rules, hub.need_policy, day, case_needs, covered_laws, awaited_findings
+    )
+    if case_needs is None or case_needs.is_held or not needs_assessment.problems:
+        return needs_assessment
+    case_needs = add_former_missing_documents(hub, case_needs, numbers.case_number, rules, release)
+    return assess_submission_needs(submission, rules, hub.need_policy, day, case_needs, covered_laws)
 
 
 def describe_findings(processed: ProcessedSubmission) -> dict[str, Any]:
@@ -307,7 +326,7 @@ def describe_traders(processed: ProcessedSubmission) -> dict[str, str]:
 
     The certificates of the agencies will be issued to these two.
     """
-    used = processed.requirements
+    used = processed.declared_uses
     traders = {"importer": used.importer, "exporter": used.exporter}
     return {name: value for name, value in traders.items() if value}
 
@@ -323,16 +342,20 @@ def make_found_problem(error: GatewayError) -> ReportedProblem:
 
 
 def _open_submission(stored_submission: StoredSubmission, limits: WireLimits) -> OpenedDocument:
+    """Return the first payload of a stored submission, parsed and valid by the submission schema.
+
+    Raises GW402 without payloads, SubmissionRejectedError with all violations of the schema.
+    """
     if not stored_submission.payloads:
         raise GatewayError(DOCUMENT_INVALID, "the message carries no submission", "cid:")
     opened = open_document(stored_submission.payloads[0].content, limits)
     root = opened.root
-    accepted, remarks = validate_document(root, load_shipped_schemas(SUBMISSION))
+    accepted, violations = validate_document(root, load_shipped_schemas(SUBMISSION))
     if not accepted:
         raise SubmissionRejectedError(
             tuple(
                 ReportedProblem(remark.problem.id, remark.message, remark.pointer or remark.xpath)
-                for remark in remarks
+                for remark in violations
             ),
             _read_reference(root),
         )
@@ -354,16 +377,20 @@ def check_function(action: str, function: str) -> None:
 
 
 def _check_declarant(
-    stored_submission: StoredSubmission, submission: Submission, signing: SignerAdmission, at: datetime
+    stored_submission: StoredSubmission,
+    submission: Submission,
+    signer_admission: SignerAdmission,
+    at: datetime,
 ) -> str:
+    """Return the declarant's party; raise GW405 unless signer and sender may file the submission for it."""
     filing = Filing(
         submission.declarant_id,
         submission.agent_id,
-        signing.party,
-        stored_submission.row.from_party,
-        signing.voucher,
+        signer_admission.party,
+        stored_submission.message_row.from_party,
+        signer_admission.voucher,
     )
-    return authorize_filing(filing, stored_submission.knowledge.make_filing_register(at))
+    return authorize_filing(filing, stored_submission.register_snapshot.make_filing_register(at))
 
 
 def _collect_attachments(stored_submission: StoredSubmission, submission: Submission) -> dict[str, Payload]:
@@ -385,9 +412,11 @@ def _assign_numbers(
     hub: Hub, stored_submission: StoredSubmission, submission: Submission, declarant: str
 ) -> CaseNumbers:
     """Return new numbers, or those of the case that is supplemented, amended or withdrawn."""
-    held = find_held_case(hub, submission, declarant, stored_submission.row)
+    held = find_held_case(hub, submission, declarant, stored_submission.message_row)
     if held is not None:
-        return make_held_numbers(hub, submission, held, stored_submission.origin, stored_submission.row.id)
+        return make_held_numbers(
+            hub, submission, held, stored_submission.origin, stored_submission.message_row.id
+        )
     if submission.function == "9":
         origin = stored_submission.origin
         new = {
@@ -404,7 +433,7 @@ def find_rules_of_case(hub: Hub, numbers: CaseNumbers, received_at: datetime) ->
     A case whose mappings are not stored is changed by those in force: it was opened by a version of the
     program that did not store them.
     """
-    pinned = None if numbers.bundle is None else hub.register.find_pinned_rules(numbers.bundle)
+    pinned = None if numbers.bundle_digest is None else hub.register.find_pinned_rules(numbers.bundle_digest)
     return pinned or hub.register.find_rules(received_at)
 
 
@@ -425,32 +454,32 @@ def _prepare_applications(
     submission: Submission,
     numbers: CaseNumbers,
     attachments: Mapping[str, Payload],
-    broken: Sequence[DeclarationFinding],
-    facts: SubmissionIndex,
+    broken_rules: Sequence[DeclarationFinding],
+    submission_index: SubmissionIndex,
 ) -> tuple[PreparedApplication, ...]:
     """Return every application ready to send; raises with the problems of attachments and of fields.
 
-    `broken` are the rules of the declaration that do not hold.
+    `broken_rules` are the rules of the declaration that do not hold.
     """
     written = write_requests(
-        facts,
+        submission_index,
         bundle,
-        {key: numbers.list_hub_values(key) for key in numbers.applications},
+        {key: numbers.list_hub_values(key) for key in numbers.application_numbers},
         # The changes of an amendment are found by comparing both trees.
-        spends_fields=submission.function != "13",
+        discards_fields=submission.function != "13",
     )
     attachment_problems = check_attachments(
         submission, {cid: payload.octets for cid, payload in attachments.items()}
     )
-    errors = [finding for finding in broken if finding.is_error]
+    errors = [finding for finding in broken_rules if finding.is_error]
     # A value that a rule reports is not reported again by its targets.
-    judged = {finding.pointer for finding in errors}
+    reported_pointers = {finding.pointer for finding in errors}
     problems = (
         *map(_report_finding, errors),
         *(
             ReportedProblem(problem.problem.id, problem.sentence, problem.pointer)
             for problem in written.problems
-            if problem.pointer not in judged
+            if problem.pointer not in reported_pointers
         ),
     )
     if problems or attachment_problems:
@@ -459,9 +488,9 @@ def _prepare_applications(
     return tuple(
         PreparedApplication(
             application,
-            numbers.applications[application.id],
+            numbers.application_numbers[application.id],
             by_id[application.id],
-            numbers.laws.get(application.id) or by_id[application.id].laws,
+            numbers.laws_by_application.get(application.id) or by_id[application.id].laws,
         )
         for application in submission.applications
     )

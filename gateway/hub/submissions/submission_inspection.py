@@ -43,12 +43,12 @@ from gateway.hub.answers.case_progress import list_rejected_case_items
 from gateway.hub.hub import Hub
 from gateway.hub.requirements.partial_release import inspect_amended_release, inspect_release, prepare_release
 from gateway.hub.requirements.requirement_ledger import inspect_requirements, list_former_uses
-from gateway.hub.requirements.stated_uses import judge_stated_uses
-from gateway.hub.submissions.document_needs import WeighedNeeds
+from gateway.hub.requirements.stated_uses import validate_stated_uses
+from gateway.hub.submissions.document_needs import NeedsAssessment
 from gateway.hub.submissions.held_cases import make_held_numbers
 from gateway.hub.submissions.open_cases import CaseNumbers, check_open_case
 from gateway.hub.submissions.processed_submission import PreparedRelease
-from gateway.hub.submissions.split import SubmittedGoods, check_function, find_rules_of_case, weigh_needs
+from gateway.hub.submissions.split import SubmittedGoods, assess_needs, check_function, find_rules_of_case
 from gateway.hub.trust.message_senders import (
     OpenedDocument,
     SignerAdmission,
@@ -69,14 +69,14 @@ from gateway.wire import (
 
 @dataclass(frozen=True, slots=True)
 class AmendedUses:
-    """The uses of certificates by an amended case: of its parent's (`child`), and its own (`judged`).
+    """The uses by an amended case: of its own certificates, and of those of its parent (`child_uses`).
 
     `problems` are those of items that leave the parent.
     """
 
     problems: tuple[ReportedProblem, ...]
-    child: ValidatedChildUses
-    judged: ValidatedUses
+    child_uses: ValidatedChildUses
+    validated_uses: ValidatedUses
 
 
 def inspect_amended_uses(
@@ -93,16 +93,16 @@ def inspect_amended_uses(
     reopen it, which is not known before it is filed. Raises GW416 where nothing leaves the parent.
     """
     problems: tuple[ReportedProblem, ...] = ()
-    child = ValidatedChildUses(declared_uses)
+    child_uses = ValidatedChildUses(declared_uses)
     rejected = list_rejected_case_items(conn, case)
     former = list_former_uses(conn, case.id, rejected)
     if release is not None:
         problems = inspect_amended_release(conn, release, case.id, units)
-        child = judge_stated_uses(
-            conn, release.parent, release.declared_release, declared_uses, units, case.id
+        child_uses = validate_stated_uses(
+            conn, release.parent_case_id, release.declared_release, declared_uses, units, case.id
         )
-    judged = inspect_requirements(conn, child.own_uses, units, on, former, rejected)
-    return AmendedUses(problems, child, judged)
+    judged = inspect_requirements(conn, child_uses.own_uses, units, on, former, rejected)
+    return AmendedUses(problems, child_uses, judged)
 
 
 _Result = TypeVar("_Result")
@@ -131,7 +131,7 @@ class InspectionFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedUses:
+class UseFindings:
     """The findings about items that a submission takes of a parent, and about the certificates it uses."""
 
     problems: tuple[ReportedProblem, ...] = ()
@@ -142,15 +142,15 @@ class JudgedUses:
 class CaseInspection:
     """The facts by which the change of a case is judged, in place of the rules in force.
 
-    A case that `goes_on` is held, and its submission is judged as a new one. The `warnings` are about its
+    `is_held` says that the case is held: its submission is checked as a new one. The `warnings` are about its
     items and pointers.
     """
 
     bundle: MappingBundle
     prepare_release: Callable[[Submission, str], PreparedRelease | None]
-    weigh_needs: Callable[[Submission, PreparedRelease | None], WeighedNeeds]
-    judge_requirements: Callable[[Submission, PreparedRelease | None, str], JudgedUses]
-    goes_on: bool = False
+    assess_needs: Callable[[Submission, PreparedRelease | None], NeedsAssessment]
+    check_certificate_uses: Callable[[Submission, PreparedRelease | None, str], UseFindings]
+    is_held: bool = False
     warnings: tuple[ReportedProblem, ...] = ()
 
 
@@ -160,11 +160,11 @@ class InspectionRules:
 
     `admit` returns the signer or raises. `authorize` returns the declarant's party, or raises for a signer or
     sender that may not file. `find_case` raises for a reference in use, and for a change that its case may
-    not have; it returns the facts by which the change of a case is judged. With `thorough` the mappings are
-    applied also where the schema does not hold: that is for a document whose structure is known to be right,
-    such as that of a form which is not complete yet. `prepare_release` returns the items that a child of a
-    declarant takes of its parent, `weigh_needs` judges by the rules of need, `judge_requirements` judges the
-    items that leave the parent and the uses of certificates.
+    not have; it returns the facts by which the change of a case is judged. With `ignores_schema_errors` the
+    mappings are applied also where the schema does not hold: that is for a document whose structure is known
+    to be right, such as that of a form which is not complete yet. `prepare_release` returns the items that a
+    child of a declarant takes of its parent, `assess_needs` judges by the rules of need,
+    `check_certificate_uses` judges the items that leave the parent and the uses of certificates.
     """
 
     bundle: MappingBundle
@@ -173,10 +173,10 @@ class InspectionRules:
     find_case: Callable[[Submission, str], CaseInspection | None] | None = None
     limits: WireLimits = DEFAULT_LIMITS
     at: datetime | None = None
-    thorough: bool = False
+    ignores_schema_errors: bool = False
     prepare_release: Callable[[Submission, str], PreparedRelease | None] | None = None
-    weigh_needs: Callable[[Submission, PreparedRelease | None], WeighedNeeds] | None = None
-    judge_requirements: Callable[[Submission, PreparedRelease | None, str], JudgedUses] | None = None
+    assess_needs: Callable[[Submission, PreparedRelease | None], NeedsAssessment] | None = None
+    check_certificate_uses: Callable[[Submission, PreparedRelease | None, str], UseFindings] | None = None
 
 
 @dataclass(slots=True)
@@ -188,7 +188,7 @@ class InspectionReport:
 
     findings: list[InspectionFinding] = field(default_factory=list)
     warnings: list[InspectionFinding] = field(default_factory=list)
-    undone: list[str] = field(default_factory=list)
+    skipped_steps: list[str] = field(default_factory=list)
     signer: str | None = None
     reference: str = ""
 
@@ -216,8 +216,8 @@ def make_inspection_rules(hub: Hub, sender: str | None, at: datetime) -> Inspect
         hub.limits,
         at,
         prepare_release=goods.prepare_release,
-        weigh_needs=goods.weigh_needs,
-        judge_requirements=goods.judge_requirements,
+        assess_needs=goods.assess_needs,
+        check_certificate_uses=goods.check_certificate_uses,
     )
 
 
@@ -244,10 +244,10 @@ def _find_case(hub: Hub, submission: Submission, declarant: str, at: datetime) -
     return CaseInspection(
         goods.rules.bundle,
         goods.prepare_release,
-        goods.weigh_needs,
-        goods.judge_requirements,
+        goods.assess_needs,
+        goods.check_certificate_uses,
         goes_on,
-        () if numbers.amended is None else numbers.amended.warnings,
+        () if numbers.amended_items is None else numbers.amended_items.warnings,
     )
 
 
@@ -267,15 +267,15 @@ class _GoodsInspection:
     def _read_declared_uses(self, submission: Submission) -> DeclaredUses:
         return read_declared_uses(submission.declaration, self.rules.bundle.organisations)
 
-    def weigh_needs(self, submission: Submission, release: PreparedRelease | None) -> WeighedNeeds:
+    def assess_needs(self, submission: Submission, release: PreparedRelease | None) -> NeedsAssessment:
         """Return the judgement by the rules of need."""
         used = replace(self._read_declared_uses(submission), day=self._day)
         goods = SubmittedGoods(self.rules, used, self._numbers, release)
-        return weigh_needs(self._hub, submission, goods, self._day)
+        return assess_needs(self._hub, submission, goods, self._day)
 
-    def judge_requirements(
+    def check_certificate_uses(
         self, submission: Submission, release: PreparedRelease | None, declarant: str
-    ) -> JudgedUses:
+    ) -> UseFindings:
         """Return the findings on items that leave a parent, and on the certificates used."""
         declared_uses, units, day = self._read_declared_uses(submission), self.rules.bundle.units, self._day
         child = ValidatedChildUses(declared_uses)
@@ -284,16 +284,16 @@ class _GoodsInspection:
             amended = _find_amended_case(conn, submission, declarant)
             if amended is not None:
                 uses = inspect_amended_uses(conn, amended, declared_uses, release, units, day)
-                problems, child, judged = uses.problems, uses.child, uses.judged
+                problems, child, judged = uses.problems, uses.child_uses, uses.validated_uses
             else:
                 if release is not None:
                     problems = inspect_release(conn, release, units)
-                    child = judge_stated_uses(
-                        conn, release.parent, release.declared_release, declared_uses, units
+                    child = validate_stated_uses(
+                        conn, release.parent_case_id, release.declared_release, declared_uses, units
                     )
                 judged = inspect_requirements(conn, child.own_uses, units, day)
-            waiting = _list_waiting(conn, child)
-        return JudgedUses(
+            waiting = _list_awaited_certificates(conn, child)
+        return UseFindings(
             (*problems, *(finding.report() for finding in (*child.problems, *judged.problems))),
             (*(finding.report() for finding in judged.warnings), *waiting),
         )
@@ -307,7 +307,7 @@ def _find_amended_case(conn: Connection, submission: Submission, declarant: str)
     return None if named_case is None or named_case.state == "HELD" else named_case
 
 
-def _list_waiting(conn: Connection, child: ValidatedChildUses) -> tuple[ReportedProblem, ...]:
+def _list_awaited_certificates(conn: Connection, child: ValidatedChildUses) -> tuple[ReportedProblem, ...]:
     """Return each number that a child and the cases above would wait for, as its Result would state it."""
     places: dict[tuple[str, str, int], str] = {}
     for use in child.waiting_uses:
@@ -350,14 +350,14 @@ class _Inspection:
 
     def run_steps(self, attachments: Mapping[str, bytes]) -> None:
         """Check schema, signature, content, who may file, attachments and mappings."""
-        valid = self._check_schema()
-        signing = self._try_step(lambda: self._rules.admit(self._opened))
-        self._report.signer = signing.party if signing is not None else None
-        if not valid and self._rules.thorough:
+        is_valid = self._check_schema()
+        signer_admission = self._try_step(lambda: self._rules.admit(self._opened))
+        self._report.signer = signer_admission.party if signer_admission is not None else None
+        if not is_valid and self._rules.ignores_schema_errors:
             self._check_mappings(self._opened.root)
             return
-        if not valid:
-            self._report.undone.append("content, attachments and mappings: the schema comes first")
+        if not is_valid:
+            self._report.skipped_steps.append("content, attachments and mappings: the schema comes first")
             return
         submission = self._try_step(lambda: read_submission(self._opened.root))
         declarant: str | None = None
@@ -366,11 +366,11 @@ class _Inspection:
             self._try_step(
                 lambda: check_function(FILING_ACTIONS.get(submission.function, "-"), submission.function)
             )
-            declarant = self._check_filing(submission, signing)
+            declarant = self._check_filing(submission, signer_admission)
             for wrong in check_attachments(submission, attachments):
                 self._add_error(wrong)
         else:
-            self._report.undone.append("attachments and who may file: the content comes first")
+            self._report.skipped_steps.append("attachments and who may file: the content comes first")
         if submission is not None and submission.function == "1":
             return
         self._check_mappings(self._opened.root)
@@ -380,46 +380,54 @@ class _Inspection:
     def _check_goods(self, submission: Submission, declarant: str | None) -> None:
         """Check the needs of the goods, the items taken of a parent, and the certificates used."""
         rules, release = self._rules, None
-        if submission.function != "9" and rules.weigh_needs is not None and self._case is None:
-            self._report.undone.append("needs and certificates: the case that is changed is not known")
+        if submission.function != "9" and rules.assess_needs is not None and self._case is None:
+            self._report.skipped_steps.append("needs and certificates: the case that is changed is not known")
             return
         if declarant is not None and rules.prepare_release is not None:
             prepare = rules.prepare_release
             findings_before = len(self._report.findings)
             release = self._try_step(lambda: prepare(submission, declarant))
             if len(self._report.findings) > findings_before:
-                self._report.undone.append("needs and certificates: the parent of the items comes first")
+                self._report.skipped_steps.append(
+                    "needs and certificates: the parent of the items comes first"
+                )
                 return
-        weighed = None if rules.weigh_needs is None else rules.weigh_needs(submission, release)
-        if weighed is not None:
-            self._report_needs(weighed)
+        needs_assessment = None if rules.assess_needs is None else rules.assess_needs(submission, release)
+        if needs_assessment is not None:
+            self._report_needs(needs_assessment)
         # A child that is held takes nothing of its parent yet: it is judged when it goes on.
-        is_held = release is not None and weighed is not None and bool(weighed.missing)
-        goes_on = self._case is not None and self._case.goes_on
-        if (submission.function == "9" or goes_on) and not is_held:
+        will_be_held = release is not None and needs_assessment is not None and bool(needs_assessment.missing)
+        is_case_held = self._case is not None and self._case.is_held
+        if (submission.function == "9" or is_case_held) and not will_be_held:
             self._check_requirements(submission, release, declarant or "")
-        elif submission.function == "13" and declarant is not None and not goes_on:
+        elif submission.function == "13" and declarant is not None and not is_case_held:
             self._check_requirements(submission, release, declarant)
 
     def _check_requirements(
         self, submission: Submission, release: PreparedRelease | None, declarant: str
     ) -> None:
-        judge = self._rules.judge_requirements
-        judged = None if judge is None else self._try_step(lambda: judge(submission, release, declarant))
-        if judged is None:
+        """Add the problems and warnings of the certificates that the goods use to the report."""
+        judge = self._rules.check_certificate_uses
+        use_findings = (
+            None if judge is None else self._try_step(lambda: judge(submission, release, declarant))
+        )
+        if use_findings is None:
             return
-        self._tell(self._report.findings, judged.problems)
-        self._tell(self._report.warnings, judged.warnings)
+        self._report_problems(self._report.findings, use_findings.problems)
+        self._report_problems(self._report.warnings, use_findings.warnings)
 
-    def _tell(self, findings: list[InspectionFinding], problems: Iterable[ReportedProblem]) -> None:
+    def _report_problems(
+        self, findings: list[InspectionFinding], problems: Iterable[ReportedProblem]
+    ) -> None:
         findings += [
             self._make_finding(PROBLEMS[problem.id], problem.text, problem.pointer) for problem in problems
         ]
 
-    def _report_needs(self, weighed: WeighedNeeds) -> None:
+    def _report_needs(self, needs_assessment: NeedsAssessment) -> None:
+        """Add the results of the rules of need to the report; missing documents are warnings."""
         for findings, need_findings in (
-            (self._report.findings, weighed.problems),
-            (self._report.warnings, (*weighed.missing, *weighed.warnings)),
+            (self._report.findings, needs_assessment.problems),
+            (self._report.warnings, (*needs_assessment.missing, *needs_assessment.warnings)),
         ):
             findings += [
                 self._make_finding(finding.problem, finding.text, finding.pointer)
@@ -427,6 +435,7 @@ class _Inspection:
             ]
 
     def _check_schema(self) -> bool:
+        """Add the violations of the submission schema to the findings; return whether it is valid."""
         valid, violations = validate_document(self._opened.root, load_shipped_schemas(SUBMISSION))
         self._report.findings += [
             InspectionFinding(
@@ -436,20 +445,22 @@ class _Inspection:
         ]
         return valid
 
-    def _check_filing(self, submission: Submission, signing: SignerAdmission | None) -> str | None:
+    def _check_filing(self, submission: Submission, signer_admission: SignerAdmission | None) -> str | None:
         """Check who files, and the case; return the declarant where it is known."""
         rules = self._rules
-        if rules.authorize is None or signing is None:
-            self._report.undone.append("who may file: the signer or the register of parties is not known")
+        if rules.authorize is None or signer_admission is None:
+            self._report.skipped_steps.append(
+                "who may file: the signer or the register of parties is not known"
+            )
             return None
         authorize, find_case = rules.authorize, rules.find_case
-        declarant = self._try_step(lambda: authorize(submission, signing))
+        declarant = self._try_step(lambda: authorize(submission, signer_admission))
         if declarant is not None and find_case is not None:
             self._case = self._try_step(lambda: find_case(submission, declarant))
-            self._enter_case()
+            self._apply_case_rules()
         return declarant
 
-    def _enter_case(self) -> None:
+    def _apply_case_rules(self) -> None:
         """Go on by the rules of the case that is changed, and report the warnings about its items."""
         case = self._case
         if case is None:
@@ -458,12 +469,16 @@ class _Inspection:
             self._rules,
             bundle=case.bundle,
             prepare_release=case.prepare_release,
-            weigh_needs=case.weigh_needs,
-            judge_requirements=case.judge_requirements,
+            assess_needs=case.assess_needs,
+            check_certificate_uses=case.check_certificate_uses,
         )
-        self._tell(self._report.warnings, case.warnings)
+        self._report_problems(self._report.warnings, case.warnings)
 
     def _check_mappings(self, root: etree._Element) -> None:
+        """Split the submission by the mappings, and check the rules; add their problems to the findings.
+
+        A problem at a pointer that has a finding already is left out.
+        """
         split = self._try_step(
             lambda: split_submission(root, self._rules.bundle, make_placeholder_numbers(root))
         )

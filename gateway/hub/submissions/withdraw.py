@@ -26,7 +26,7 @@ from gateway.hub.completion.standing_demands import is_cancellation_open
 from gateway.hub.fees.fee_ends import end_fees_of_cancelled
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import FinishLease, find_notice, require_row
-from gateway.hub.outbox.outgoing_calls import find_submission, is_refused_for_good
+from gateway.hub.outbox.outgoing_calls import find_submission_delivery, is_refused_for_good
 from gateway.hub.requirements.partial_release import check_nothing_released
 from gateway.hub.submissions.forward import ComposedCall, compose_cancellation_call, enqueue_cancellation_call
 from gateway.hub.submissions.held_cases import cancel_hold
@@ -68,18 +68,18 @@ def cancel_request(
     (row id), and `reason` is the reason in this message.
     """
     earlier = deliveries.list_by_request(conn, case, request.id)
-    if _end_untold_deliveries(conn, earlier, now):
+    if _end_unreceived_deliveries(conn, earlier, now):
         event = StateEvent("cancel", now, _ACTOR, reason.code)
         agency_requests.apply_event(conn, request.id, event, cancellation="UNTOLD")
         end_fees_of_cancelled(conn, request.id, now)
         return False
     event = StateEvent("ask_cancel", now, _ACTOR, reason.code)
     agency_requests.apply_event(conn, request.id, event, cancellation="ASKED")
-    queue_question(conn, request, calls[request.id], str(message), earlier, now)
+    queue_cancellation_question(conn, request, calls[request.id], str(message), earlier, now)
     return True
 
 
-def queue_question(
+def queue_cancellation_question(
     conn: Connection,
     request: AgencyRequestRow,
     call: ComposedCall,
@@ -96,12 +96,12 @@ def queue_question(
     enqueue_cancellation_call(conn, call, request.case_id, request.id, key, earlier, now)
 
 
-def _end_untold_deliveries(conn: Connection, earlier: list[DeliveryRow], now: datetime) -> bool:
+def _end_unreceived_deliveries(conn: Connection, earlier: list[DeliveryRow], now: datetime) -> bool:
     """End the deliveries of an application that its agency does not have; return False if it may have it.
 
     The agency does not have an application that was never tried, or that it has refused for good.
     """
-    first = find_submission(earlier)
+    first = find_submission_delivery(earlier)
     if first is None:
         return False
     if is_refused_for_good(earlier):
@@ -169,16 +169,16 @@ def withdraw_case(
     detail = {**unchanged, "withdrawal": asdict(reason), "turn": message.id}
     event = StateEvent("withdraw", now, _ACTOR, reason.code)
     cases.apply_event(conn, case.id, event, outcome=None, detail=detail)
-    questions = {
+    is_asked_by_number = {
         row.number: cancel_request(conn, case.id, row, calls, message.id, reason, now)
         for row in list_cancellable_requests(conn, case.id, requests)
     }
-    data = {"number": case.number, "signer": processed.signing.party, "reason": reason.sentence,
-            "asked": [number for number, is_asked in questions.items() if is_asked],
-            "untold": [number for number, is_asked in questions.items() if not is_asked],
-            "admitted": processed.signing.evidence}  # fmt: skip
+    data = {"number": case.number, "signer": processed.signer_admission.party, "reason": reason.sentence,
+            "asked": [number for number, is_asked in is_asked_by_number.items() if is_asked],
+            "untold": [number for number, is_asked in is_asked_by_number.items() if not is_asked],
+            "admitted": processed.signer_admission.evidence}  # fmt: skip
     record_evidence(conn, "withdrawal", "case", case.id, message.identity_sha256, data, now)
-    if not any(questions.values()):
+    if not any(is_asked_by_number.values()):
         move_case(conn, processed.units, cases.lock_case(conn, case.id), reason.code, now)
     return True
 
@@ -198,4 +198,4 @@ def ask_after_withdrawal(hub: Hub, notice_id: int, end_lease: FinishLease) -> No
         row = agency_requests.find_by_id(conn, request.id)
         if row is not None and is_cancellation_open(row):
             earlier = deliveries.list_by_request(conn, case.id, row.id)
-            queue_question(conn, row, call, f"notice:{notice_id}", earlier, hub.clock())
+            queue_cancellation_question(conn, row, call, f"notice:{notice_id}", earlier, hub.clock())

@@ -65,6 +65,10 @@ def load_next_signing_key(settings: Settings) -> NextSigningKey | None:
 
 
 def _load_section_signer(pki: PkiSettings | NextKeySettings | AgencyKeySettings, section_path: str) -> Signer:
+    """Return the signer that a settings section names: a PKCS#11 token, a PKCS#12 file, or a key file.
+
+    `section_path` is the path of the section, for errors. Raises GW803 or GW205.
+    """
     token = pki.token
     if token.module is not None and token.pin is not None:
         key_location = TokenKeyLocation(str(token.module), token.label, token.key)
@@ -90,6 +94,7 @@ def load_agency_signer(settings: Settings, agency: str) -> Signer:
 def _read_signing_certificate(
     pki: PkiSettings | NextKeySettings | AgencyKeySettings, section_path: str
 ) -> bytes:
+    """Return the signing certificate of a section (DER); raise GW803 if none is set."""
     if pki.signing_certificate is None:
         raise GatewayError(
             KEY_UNAVAILABLE, "a key without a certificate", f"{section_path}.signing_certificate"
@@ -104,21 +109,23 @@ def _log_key_state(problem: GatewayError | None) -> None:
         _log.warning("the key is back: signing goes on")
 
 
-def read_certificate_file(path: Path, key: str) -> Certificate:
-    """Return the one certificate in a file; raises GW803 or GW205 naming the file and the setting `key`."""
-    octets = read_key_file(path, key)
+def read_certificate_file(path: Path, setting_name: str) -> Certificate:
+    """Return the one certificate in a file; raises GW803 or GW205 naming the file and `setting_name`."""
+    octets = read_key_file(path, setting_name)
     try:
         return read_certificate(octets)
     except GatewayError as wrong:
-        raise GatewayError(wrong.problem, f"{path}: {wrong.detail}", key) from wrong
+        raise GatewayError(wrong.problem, f"{path}: {wrong.detail}", setting_name) from wrong
 
 
-def read_key_file(path: Path, key: str) -> bytes:
-    """Return the octets of a key file or certificate file; raises GW803 naming the setting `key`."""
+def read_key_file(path: Path, setting_name: str) -> bytes:
+    """Return the octets of a key file or certificate file; raises GW803 naming the setting `setting_name`."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise GatewayError(KEY_UNAVAILABLE, f"{path} cannot be read: {error.strerror}", key) from None
+        raise GatewayError(
+            KEY_UNAVAILABLE, f"{path} cannot be read: {error.strerror}", setting_name
+        ) from None
 
 
 def load_decryption_keys(settings: Settings) -> tuple[DecryptionKey, ...]:
@@ -132,6 +139,10 @@ def load_decryption_keys(settings: Settings) -> tuple[DecryptionKey, ...]:
 
 
 def _load_section_key(section: DecryptionKeySettings, section_path: str) -> DecryptionKey:
+    """Return the decryption key that a settings section names, of a PKCS#11 token or a file.
+
+    Errors name a setting below `section_path`.
+    """
     certificate = None
     if section.certificate is not None:
         certificate = read_certificate_file(section.certificate, f"{section_path}.certificate").der
@@ -188,7 +199,7 @@ class AgencyKeys:
 
 
 #: The digest of the profile is a fast hash: a short password is guessed from one recorded request.
-_SHORTEST: Final = 16
+_MIN_PASSWORD_OCTETS: Final = 16
 
 
 class PullLogins:
@@ -209,13 +220,17 @@ class PullLogins:
 
 
 def _read_password(party: str, section: PullerSettings) -> ReloadedValue[bytes]:
+    """Return the password of a party that pulls, read again when its file changes.
+
+    Reading raises GW801 for a password that is too short.
+    """
     secret = section.password
     assert secret is not None, "the settings check it"
 
     def read_password() -> bytes:
         password = secret.read().rstrip(b"\r\n")
-        if len(password) < _SHORTEST:
-            detail = f"the password has {len(password)} octets, fewer than {_SHORTEST}"
+        if len(password) < _MIN_PASSWORD_OCTETS:
+            detail = f"the password has {len(password)} octets, fewer than {_MIN_PASSWORD_OCTETS}"
             raise GatewayError(SETTINGS_WRONG, detail, f"puller.{party[:60]}.password")
         return password
 

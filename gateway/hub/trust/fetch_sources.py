@@ -69,15 +69,16 @@ def _read_fetch_source(name: str, source: FetchSettings) -> FetchSource:
     )
 
 
-def _read_source_certificate(path: Path | None, key: str) -> Certificate | None:
+def _read_source_certificate(path: Path | None, setting_name: str) -> Certificate | None:
+    """Return the certificate in a file, None without a `path`; raise GW801, which names the setting."""
     if path is None:
         return None
     try:
         return read_certificate(path.read_bytes())
     except OSError as error:
-        raise GatewayError(SETTINGS_WRONG, f"{path} cannot be read: {error.strerror}", key) from None
+        raise GatewayError(SETTINGS_WRONG, f"{path} cannot be read: {error.strerror}", setting_name) from None
     except GatewayError as wrong:
-        raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", key) from None
+        raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", setting_name) from None
 
 
 _log = logging.getLogger(__name__)
@@ -87,8 +88,8 @@ class LoadedRevocationData:
     """The revocation data parsed so far; for one thread at a time."""
 
     def __init__(self) -> None:
-        self._read: dict[str, RevocationData] = {}
-        self._whole = RevocationData()
+        self._data_by_digest: dict[str, RevocationData] = {}
+        self._merged_data = RevocationData()
 
     def reload_revocations(
         self,
@@ -107,18 +108,22 @@ class LoadedRevocationData:
         """
         loaded: dict[str, RevocationData] = {}
         for octets in files:
-            key = hashlib.sha256(octets).hexdigest()
-            loaded[key] = self._read.get(key) or RevocationData([octets])
+            digest = hashlib.sha256(octets).hexdigest()
+            loaded[digest] = self._data_by_digest.get(digest) or RevocationData([octets])
         for octets in crls:
-            key = hashlib.sha256(octets).hexdigest()
-            if key not in loaded:
-                loaded[key] = self._read.get(key) or _read_stored_data(octets, "crl", key, DEFAULT_RULES)
+            digest = hashlib.sha256(octets).hexdigest()
+            if digest not in loaded:
+                loaded[digest] = self._data_by_digest.get(digest) or _read_stored_data(
+                    octets, "crl", digest, DEFAULT_RULES
+                )
         for kind, sha256 in fetched:
             if sha256 not in loaded:
-                loaded[sha256] = self._read.get(sha256) or _load_fetched_data(conn, kind, sha256, rules)
-        if not _has_same_digests(loaded, self._read):
-            self._whole, self._read = RevocationData.merge_parts(loaded.values()), loaded
-        return self._whole
+                loaded[sha256] = self._data_by_digest.get(sha256) or _load_fetched_data(
+                    conn, kind, sha256, rules
+                )
+        if not _has_same_digests(loaded, self._data_by_digest):
+            self._merged_data, self._data_by_digest = RevocationData.merge_parts(loaded.values()), loaded
+        return self._merged_data
 
 
 def _has_same_digests(new: Mapping[str, RevocationData], old: Mapping[str, RevocationData]) -> bool:
@@ -130,6 +135,10 @@ def _load_fetched_data(conn: Connection, kind: str, sha256: str, rules: Certific
 
 
 def _read_stored_data(octets: bytes, kind: str, sha256: str, rules: CertificateRules) -> RevocationData:
+    """Return a stored revocation list, or an OCSP response (`kind` is `ocsp`), as revocation data.
+
+    One that cannot be read is logged, and returned as unreadable: it proves nothing.
+    """
     try:
         if kind == "ocsp":
             return RevocationData(rules=rules, responses=[octets])

@@ -33,8 +33,8 @@ from gateway.store import get_database_state, write_transaction
 from gateway.wire import WireLimits, parse_xml
 from gateway.xmlsec import verify_document
 
-_INNER: Final = "/Submission/ds:Signature"
-_OUTER: Final = "/Vouched/ds:Signature"
+_SIGNER_LOCATION: Final = "/Submission/ds:Signature"
+_VOUCHER_LOCATION: Final = "/Vouched/ds:Signature"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +76,19 @@ def open_document(content: bytes, limits: WireLimits) -> OpenedDocument:
 
 
 def admit_signer(
-    hub: Hub, opened: OpenedDocument, register: RegisterSnapshot, when: SubmissionTimes
+    hub: Hub, opened: OpenedDocument, register: RegisterSnapshot, submission_times: SubmissionTimes
 ) -> SignerAdmission:
     """Return the party that signed a document; raises for a bad signature, or a signer not admitted."""
     if opened.vouched is not None:
-        return _admit_vouched_signer(hub, opened, opened.vouched, register, when)
+        return _admit_vouched_signer(hub, opened, opened.vouched, register, submission_times)
     certificate = verify_document(opened.root).certificate
     # A document received before the end of a certificate's use counts, however long it waited here.
     party = _require_registered_party(
-        register.find_certificate_party(certificate.sha256, when.received_at), _INNER
+        register.find_certificate_party(certificate.sha256, submission_times.received_at), _SIGNER_LOCATION
     )
     # After the register lookup: certificates that are not registered are not validated.
-    verdict = hub.judge(certificate.der, CertificateUse.SIGNING, when.checked_at)
-    verdict.raise_unless_accepted(_INNER)
+    verdict = hub.judge(certificate.der, CertificateUse.SIGNING, submission_times.checked_at)
+    verdict.raise_unless_accepted(_SIGNER_LOCATION)
     return SignerAdmission(
         party, None, _make_signer_evidence(certificate, _describe_admission(hub, certificate, verdict))
     )
@@ -99,7 +99,7 @@ def _admit_vouched_signer(
     opened: OpenedDocument,
     vouched: VouchedDocument,
     register: RegisterSnapshot,
-    when: SubmissionTimes,
+    submission_times: SubmissionTimes,
 ) -> SignerAdmission:
     """Validate the gateway that signs, and that it is a registered voucher; it must hold the party's mandate.
 
@@ -109,22 +109,25 @@ def _admit_vouched_signer(
     # Removes the comments, which the party's signature does not cover, from this tree, as the gateway did.
     verify_document(opened.root)
     party = _require_registered_party(
-        register.find_certificate_party(vouched.signer.sha256, when.received_at), _INNER
+        register.find_certificate_party(vouched.signer.sha256, submission_times.received_at), _SIGNER_LOCATION
     )
     voucher = _require_registered_party(
-        register.find_certificate_party(vouched.voucher.sha256, when.received_at), _OUTER
+        register.find_certificate_party(vouched.voucher.sha256, submission_times.received_at),
+        _VOUCHER_LOCATION,
     )
     if voucher not in register.vouchers:
         detail = f"party {voucher[:40]} is not registered as a voucher"
-        raise GatewayError(CERTIFICATE_UNTRUSTED, detail, _OUTER)
-    _check_vouched_certificate(hub, vouched, when.checked_at)
-    _check_voucher_mandate(register, voucher, party, when.received_at)
-    verdict = hub.judge(vouched.voucher.der, CertificateUse.SIGNING, when.checked_at)
-    verdict.raise_unless_accepted(_OUTER)
+        raise GatewayError(CERTIFICATE_UNTRUSTED, detail, _VOUCHER_LOCATION)
+    _check_vouched_certificate(hub, vouched, submission_times.checked_at)
+    _check_voucher_mandate(register, voucher, party, submission_times.received_at)
+    verdict = hub.judge(vouched.voucher.der, CertificateUse.SIGNING, submission_times.checked_at)
+    verdict.raise_unless_accepted(_VOUCHER_LOCATION)
     try:
-        levels = hub.recognizer.check_vouched_levels(vouched, when.checked_at, when.received_at)
+        levels = hub.recognizer.check_vouched_levels(
+            vouched, submission_times.checked_at, submission_times.received_at
+        )
     except GatewayError as refused:
-        raise GatewayError(refused.problem, refused.detail, _OUTER) from refused
+        raise GatewayError(refused.problem, refused.detail, _VOUCHER_LOCATION) from refused
     signer_evidence = {
         "mode": "vouched",
         "source": hub.recognizer.describe_vouching(vouched, voucher),
@@ -142,14 +145,14 @@ def _check_vouched_certificate(hub: Hub, vouched: VouchedDocument, at: datetime)
     """
     verdict = hub.judge(vouched.signer.der, CertificateUse.SIGNING, at)
     if verdict.is_transient or hub.recognizer.can_validate_certificate(vouched.signer, hub.judge.trust, at):
-        verdict.raise_unless_accepted(_INNER)
+        verdict.raise_unless_accepted(_SIGNER_LOCATION)
 
 
 def _check_voucher_mandate(register: RegisterSnapshot, voucher: str, party: str, at: datetime) -> None:
     """Raise when the voucher has no mandate of the party, for example of a party of another country."""
     if not register.make_filing_register(at).has_mandate(voucher, party):
         detail = f"{voucher[:40]} vouches for {party[:40]} and holds no mandate of it"
-        raise GatewayError(DECLARANT_NOT_ALLOWED, detail, _OUTER)
+        raise GatewayError(DECLARANT_NOT_ALLOWED, detail, _VOUCHER_LOCATION)
 
 
 def _require_registered_party(party: str | None, location: str) -> str:
@@ -189,10 +192,13 @@ def check_message_connection(
 ) -> None:
     """Raise for a message on a connection of another party, or without a required client certificate."""
     client_sha256 = opened.parcel.client_sha256
-    agreed = opened.pmode is not None and opened.pmode.security.mutual_tls
-    if client_sha256 is not None or agreed or hub.mutual_tls:
+    is_certificate_required = opened.pmode is not None and opened.pmode.security.mutual_tls
+    if client_sha256 is not None or is_certificate_required or hub.mutual_tls:
         check_client_certificate(
-            hub, SenderConnection(_find_sender(opened, context), client_sha256, agreed), register, context.now
+            hub,
+            SenderConnection(_find_sender(opened, context), client_sha256, is_certificate_required),
+            register,
+            context.now,
         )
 
 
@@ -222,6 +228,10 @@ def check_client_certificate(
 def _validate_client_certificate(
     hub: Hub, sender_connection: SenderConnection, register: RegisterSnapshot, at: datetime
 ) -> None:
+    """Check the TLS client certificate of the connection on which a party has sent a message.
+
+    Raises GW213 for one that is missing, unknown or another party's, GW205 to GW208 for an invalid one.
+    """
     if sender_connection.certificate_sha256 is None:
         if sender_connection.is_certificate_required or not hub.mutual_tls.isdisjoint(
             (sender_connection.party, EVERYBODY)
@@ -239,9 +249,9 @@ def _validate_client_certificate(
     if held.party != sender_connection.party:
         detail = f"{certificate_name} is not one of {sender_connection.party[:80]}, which sent the message"
         raise GatewayError(CLIENT_CERTIFICATE, detail, _TLS)
-    refused = held.describe_invalidity(at)
-    if refused:
-        raise GatewayError(CERTIFICATE_EXPIRED, f"{certificate_name} {refused}", _TLS)
+    invalidity = held.describe_invalidity(at)
+    if invalidity:
+        raise GatewayError(CERTIFICATE_EXPIRED, f"{certificate_name} {invalidity}", _TLS)
     hub.judge(held.der, CertificateUse.TLS_CLIENT, at).raise_unless_accepted(_TLS)
 
 

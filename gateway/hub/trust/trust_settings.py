@@ -51,17 +51,17 @@ def load_trust_store(settings: Settings) -> TrustStore:
     return TrustStore(anchors, tuple(dict.fromkeys(below)), _load_trust_policy(settings))
 
 
-def load_certificates(files: Sequence[Path], key: str) -> tuple[Certificate, ...]:
-    """Return the certificates in the files of a setting `key`; raise GW801 or GW803 naming it."""
-    return tuple(certificate for path in files for certificate in _read_certificate_file(path, key))
+def load_certificates(files: Sequence[Path], setting_name: str) -> tuple[Certificate, ...]:
+    """Return the certificates in the files of a setting `setting_name`; raise GW801 or GW803 naming it."""
+    return tuple(certificate for path in files for certificate in _read_certificate_file(path, setting_name))
 
 
-def _read_certificate_file(path: Path, key: str) -> tuple[Certificate, ...]:
-    octets = read_key_file(path, key)
+def _read_certificate_file(path: Path, setting_name: str) -> tuple[Certificate, ...]:
+    octets = read_key_file(path, setting_name)
     try:
         return read_certificates(octets)
     except GatewayError as wrong:
-        raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", key) from None
+        raise GatewayError(SETTINGS_WRONG, f"{path}: {wrong.detail}", setting_name) from None
 
 
 def read_configured_lists(settings: Settings) -> dict[Path, bytes]:
@@ -77,6 +77,7 @@ def read_configured_lists(settings: Settings) -> dict[Path, bytes]:
 
 
 def _is_absent(path: Path) -> bool:
+    """Return whether nothing is at a path, not even a broken link; False if that cannot be determined."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -134,10 +135,10 @@ def list_revocation_remarks(hub: Hub, at: datetime) -> tuple[str, ...]:
     snapshot is used.
     """
     fetched = {sha256 for _, sha256 in hub.get_snapshot().fetched}
-    most = hub.judge.trust.policy.crl_age_most
+    max_list_age = hub.judge.trust.policy.crl_age_most
     remarks = []
     for revocation_list in _select_awaited_lists(hub.judge.revocations.lists, hub.judge.trust, at):
-        ends = revocation_list.compute_expiry(most)
+        ends = revocation_list.compute_expiry(max_list_age)
         if revocation_list.sha256 not in fetched and at > ends - (ends - revocation_list.this_update) / 4:
             verb = "ended" if at > ends else "ends"
             remarks.append(
@@ -178,11 +179,13 @@ OURSELVES = "(ourselves)"
 def list_own_periods(hub: Hub) -> tuple[UsagePeriod, ...]:
     """Return the time in which each key of the hub signs, the current key first."""
     first, *rest = (signer.certificate for signer in hub.signers)
-    cut = hub.next_key_start
-    ends = first.not_after if cut is None else min(first.not_after, cut)
+    next_key_start = hub.next_key_start
+    ends = first.not_after if next_key_start is None else min(first.not_after, next_key_start)
     periods = [UsagePeriod(OURSELVES, "signing", first.subject, first.sha256, first.not_before, ends)]
     for certificate in rest:
-        starts = certificate.not_before if cut is None else max(certificate.not_before, cut)
+        starts = (
+            certificate.not_before if next_key_start is None else max(certificate.not_before, next_key_start)
+        )
         periods.append(
             UsagePeriod(
                 OURSELVES, "signing", certificate.subject, certificate.sha256, starts, certificate.not_after
@@ -233,7 +236,7 @@ def validate_new_certificate(
 
 _SIGNATURE: Final = "/MappingBundle/ds:Signature"
 #: How far the clock of a publisher may be ahead of the hub's.
-_SKEW: Final = timedelta(minutes=5)
+_MAX_PUBLISHER_SKEW: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +253,8 @@ def load_publisher_rules(settings: Settings) -> PublisherRules:
     return PublisherRules(frozenset(publishers), settings.mappings.require_signature)
 
 
-def check_unsigned(rules: PublisherRules) -> None:
-    """Raise GW514 where mappings must be signed, for some that cannot be or are not."""
+def check_unsigned_allowed(rules: PublisherRules) -> None:
+    """Raise GW514 for mappings without a signature, if the rules require one."""
     if rules.require_signature:
         detail = "the mappings are not signed, and mappings.require_signature asks for a signature"
         raise GatewayError(PUBLISHER_UNKNOWN, detail, _SIGNATURE)
@@ -264,7 +267,7 @@ def check_publisher(file: BundleFile, rules: PublisherRules, at: datetime) -> No
     """
     signer = file.signer
     if signer is None:
-        check_unsigned(rules)
+        check_unsigned_allowed(rules)
         return
     signer_name = f"{signer.subject[:120]} ({signer.sha256[:16]})"
     if signer not in rules.publishers:
@@ -274,7 +277,7 @@ def check_publisher(file: BundleFile, rules: PublisherRules, at: datetime) -> No
         dates = f"{signer.not_before:%Y-%m-%d} to {signer.not_after:%Y-%m-%d}"
         detail = f"the certificate of {signer_name} is valid from {dates}"
         raise GatewayError(PUBLISHER_UNKNOWN, detail, f"{_SIGNATURE}/ds:KeyInfo")
-    if file.signed_at is None or file.signed_at > at + _SKEW:
+    if file.signed_at is None or file.signed_at > at + _MAX_PUBLISHER_SKEW:
         raise GatewayError(BUNDLE_FILE_WRONG, f"signed in the future, by {signer_name}", _SIGNATURE)
 
 

@@ -54,7 +54,7 @@ from gateway.store import (
 _log = logging.getLogger(__name__)
 _ANY: Final = "*"
 #: The operator is warned so long before a list expires. National lists are issued at least twice a year.
-_SOON: Final = timedelta(days=3)
+_EXPIRY_WARNING_PERIOD: Final = timedelta(days=3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,9 @@ class TrustedListCache:
     def __init__(self) -> None:
         self._opened: dict[str, TrustedList] = {}
 
-    def load_lists(self, conn: Connection, terms: RecognitionPolicy) -> LoadedTrustedLists:
+    def load_lists(self, conn: Connection, policy: RecognitionPolicy) -> LoadedTrustedLists:
         """Return the stored lists; the root is the last one whose signer the settings name."""
-        if not terms.signers:
+        if not policy.signers:
             return LoadedTrustedLists()
         rows = fetched_lists.list_latest_trusted_lists(conn)
         opened = {row.id: each for row in rows if (each := self._open_stored_list(conn, row)) is not None}
@@ -122,12 +122,13 @@ class TrustedListCache:
         own_lists = [
             opened[root_id]
             for root_id in roots
-            if root_id in opened and opened[root_id].signer in terms.signers
+            if root_id in opened and opened[root_id].signer in policy.signers
         ]
         others = [opened[row.id] for row in rows if row.named_by is not None and row.id in opened]
         return LoadedTrustedLists(own_lists[-1] if own_lists else None, tuple(others))
 
     def _open_stored_list(self, conn: Connection, row: TrustListRow) -> TrustedList | None:
+        """Return a stored trusted list, parsed and verified once; log one that fails, and return None."""
         opened_list = self._opened.get(row.sha256)
         if opened_list is not None:
             return opened_list
@@ -153,21 +154,21 @@ class Recognizer:
     validator reloads its trust.
     """
 
-    def __init__(self, terms: RecognitionPolicy = NOBODY, examine: Examine | None = None) -> None:
-        self.terms = terms
+    def __init__(self, policy: RecognitionPolicy = NOBODY, examine: Examine | None = None) -> None:
+        self.policy = policy
         self._examine = examine or validate_octets
-        self.shelf = TrustedListCache()
+        self.list_cache = TrustedListCache()
         self._lists = LoadedTrustedLists()
 
     def reload_lists(self, conn: Connection) -> None:
         """Use the lists that are stored now."""
-        self._lists = self.shelf.load_lists(conn, self.terms)
+        self._lists = self.list_cache.load_lists(conn, self.policy)
 
     def list_due_updates(self, at: datetime) -> Iterator[str]:
         """Yield a text for each loaded list that has expired, or will expire soon."""
         for trusted_list in (self._lists.root, *self._lists.others):
             ends = trusted_list.next_update if trusted_list else None
-            if trusted_list is not None and ends is not None and ends - at < _SOON:
+            if trusted_list is not None and ends is not None and ends - at < _EXPIRY_WARNING_PERIOD:
                 when = f"its next update {'was' if ends <= at else 'is'} due at {ends:%Y-%m-%dT%H:%M:%SZ}"
                 yield (
                     f"the trusted list of {_format_list_name(trusted_list)}: {when}; "
@@ -179,7 +180,7 @@ class Recognizer:
     ) -> Verdict:
         """Validate a certificate (DER); a recognised one states the mode, and the list that admits it."""
         verdict = self._examine(leaf, use, at, trust, revocations)
-        lists, accepted_levels = self._lists, self.terms.get_accepted_levels(use)
+        lists, accepted_levels = self._lists, self.policy.get_accepted_levels(use)
         if (
             verdict.is_accepted
             or verdict.is_transient
@@ -218,9 +219,9 @@ class Recognizer:
         Raises GW205 where the hub's own list does not name the voucher, or where the levels do not suffice
         for signing.
         """
-        oldest = self.terms.vouched + max(at - since, timedelta())
-        levels = translate_vouched_levels(vouched, at, self._lists.root, oldest)
-        accepted_levels = self.terms.get_accepted_levels(CertificateUse.SIGNING)
+        max_statement_age = self.policy.vouched + max(at - since, timedelta())
+        levels = translate_vouched_levels(vouched, at, self._lists.root, max_statement_age)
+        accepted_levels = self.policy.get_accepted_levels(CertificateUse.SIGNING)
         if accepted_levels is not None and not levels & accepted_levels:
             detail = f"vouched for as {', '.join(sorted(levels))[:120]}: not enough here"
             raise GatewayError(CERTIFICATE_UNTRUSTED, detail)
@@ -262,29 +263,29 @@ def import_trusted_list(
     engine: Engine,
     octets: bytes,
     now: datetime,
-    terms: RecognitionPolicy,
+    policy: RecognitionPolicy,
     *,
     entry: AuditEntry | None = None,
-    shelf: TrustedListCache | None = None,
+    list_cache: TrustedListCache | None = None,
 ) -> ImportedList:
     """Verify a list, the hub's own or another's, and activate it; a refused list leaves the one in force.
 
     The hub's own list must be signed by a signer that the settings name; another list by a signer that a list
     in force names for that territory. Raises GW201 to GW206 for signature and signer, GW402 for the form,
     GW804 for a list that is out of time or older than the loaded one, GW801 where the settings name no signer
-    of the hub's own list. `entry` says for the audit who imports, by which verb. A `shelf` saves a frequent
-    caller from parsing the loaded lists again.
+    of the hub's own list. `entry` says for the audit who imports, by which verb. A `list_cache` saves a
+    frequent caller from parsing the loaded lists again.
     """
-    if not terms.signers:
+    if not policy.signers:
         raise GatewayError(
             SETTINGS_WRONG, "no certificate is configured that may sign the own list", "recognition.signers"
         )
-    shelf, entry = shelf or TrustedListCache(), entry or _OPERATOR
+    list_cache, entry = list_cache or TrustedListCache(), entry or _OPERATOR
     for _ in range(_ATTEMPTS):
         with read_transaction(engine) as conn:
-            lists = shelf.load_lists(conn, terms)
+            lists = list_cache.load_lists(conn, policy)
         try:
-            imported = _verify_list(octets, lists, now, terms)
+            imported = _verify_list(octets, lists, now, policy)
         except GatewayError as refused:
             with write_transaction(engine, "trust_list.refused") as conn:
                 audit_log.record_action(conn, replace(entry, outcome=str(refused)[:300]), now)
@@ -293,23 +294,27 @@ def import_trusted_list(
             return imported
         with write_transaction(engine, "trust_list.import") as conn:
             # Another list may have been imported meanwhile: the new one is then compared with that one.
-            if shelf.load_lists(conn, terms).list_digests == lists.list_digests:
+            if list_cache.load_lists(conn, policy).list_digests == lists.list_digests:
                 _store_list(conn, octets, imported, entry, now)
                 return imported
     raise GatewayError(OUR_MISTAKE, "the stored lists change too fast")
 
 
 def _verify_list(
-    octets: bytes, lists: LoadedTrustedLists, now: datetime, terms: RecognitionPolicy
+    octets: bytes, lists: LoadedTrustedLists, now: datetime, policy: RecognitionPolicy
 ) -> ImportedList:
+    """Verify a new trusted list against the loaded ones, and return which list is in force afterwards.
+
+    Its signer must be named by the settings or by a list that points to it. Nothing is stored.
+    """
     recognition = RecognitionContext(_NOBODY, lists.root, lists.others)
-    new, pointer = open_named_list(octets, recognition.list_pointing_lists(now), terms.signers)
+    new, pointer = open_named_list(octets, recognition.list_pointing_lists(now), policy.signers)
     if pointer is not None:
         _check_still_referenced(lists.replace_list(new), new, now)
-    held = lists.root if pointer is None else lists.find_predecessor(new)
-    successor = choose_successor(held, new, now)
+    former_list = lists.root if pointer is None else lists.find_predecessor(new)
+    successor = choose_successor(former_list, new, now)
     named_by = f"{pointer.territory} {pointer.sequence}" if pointer else None
-    return ImportedList(successor, successor is new, held.sequence if held else None, named_by)
+    return ImportedList(successor, successor is new, former_list.sequence if former_list else None, named_by)
 
 
 def _check_still_referenced(lists: LoadedTrustedLists, new: TrustedList, now: datetime) -> None:
@@ -327,6 +332,7 @@ def _check_still_referenced(lists: LoadedTrustedLists, new: TrustedList, now: da
 def _store_list(
     conn: Connection, octets: bytes, imported: ImportedList, entry: AuditEntry, now: datetime
 ) -> None:
+    """Store an imported trusted list, with evidence and the operator's `entry` in the audit log."""
     new = imported.list
     number = fetched_lists.insert_trusted_list(
         conn,

@@ -82,6 +82,7 @@ def make_related_error(
 
 
 def _make_error_header(unit: Unit | None, context: ProtocolContext) -> dict[str, Any]:
+    """Return the header fields of an error about `unit`; without one, parties and agreement are empty."""
     if unit is not None:
         return make_answer_header(unit, context)
     unnamed_party = Party(())

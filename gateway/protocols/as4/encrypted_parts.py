@@ -109,6 +109,7 @@ def _read_parts(
     allowed_algorithms: AgreedAlgorithms,
     context: ProtocolContext,
 ) -> As4EncryptedParts:
+    """Return the encrypted parts, not decrypted yet; none without wsse:Security. Raise GW102 if too large."""
     if security is None:
         return NO_ENCRYPTED_PARTS
     encrypted_attachments = read_encrypted_attachments(security, parts, allowed_algorithms)

@@ -168,6 +168,7 @@ def _read_number(element: etree._Element | None) -> int | None:
 
 
 def _read_source_type(element: etree._Element | None) -> SourceType | None:
+    """Return the MIME parameters of the source message in mf:MessageHeader, None without this element."""
     if element is None:
         return None
     check_attributes(element)
@@ -197,6 +198,7 @@ def _read_parameter(element: etree._Element) -> str:
 
 
 def _read_compression(sequence: ElementSequence) -> int | None:
+    """Return CompressedMessageSize in octets, None without compression; raise GW311 unless it is gzip."""
     algorithm = sequence.take_optional(_make_fragment_name("CompressionAlgorithm"))
     if algorithm is None:
         return None

@@ -141,6 +141,7 @@ class FragmentGroup:
         return JoinedMessage(parcel, unit, tally.stated.action or "")
 
     def _check_complete(self) -> GroupTally:
+        """Return the tally of the group; raise GW353 if a fragment, or the FragmentCount, is missing."""
         tally, missing = self._tally, self.list_missing_numbers()
         if tally is None or tally.stated.count is None:
             detail = "no fragment with FragmentCount was received"
@@ -168,7 +169,7 @@ def tally_fragment(
 ) -> GroupTally:
     """Return the tally of a group with one more fragment; raise GW351 for a contradiction.
 
-    `max_octets` are the octets that all pieces may have, and the message. `is_repeated_by_later_lists` is
+    `max_octets` is the most that all pieces together, and the whole message, may have. `is_repeated` is
     whether a fragment of this number came before.
     """
     header = fragment.header
@@ -219,7 +220,7 @@ def _check_number(header: FragmentHeader, tally: GroupTally, *, is_repeated: boo
 
 
 def _check_join_terms(fragment: Fragment, tally: GroupTally, terms: JoinTerms, max_octets: int) -> None:
-    """Raise for a part that is too large, and for properties that are not agreed."""
+    """Raise for a fragment or a whole message that is too large, and for properties that are not agreed."""
     header, octet_count = fragment.header, count_octets(fragment.octets)
     if terms.fragment_size is not None and octet_count > terms.fragment_size:
         detail = f"the part has {octet_count} octets, {terms.fragment_size} are agreed"
@@ -292,8 +293,8 @@ def read_joined_message(tally: GroupTally, parcel: Parcel, limits: WireLimits) -
 def _compute_header_digest(unit: UserMessage) -> str:
     """Return a digest of the values that a message and all its fragments repeat (part 2 §4.4.2).
 
-    Times count as they are written. Each value is named here: the digest is stored, and must not change
-    with the form of a message in this program.
+    The timestamp counts in UTC, cut to whole milliseconds: its zone and its further digits do not matter.
+    Each value is named here: the digest is stored, and must not change with the classes of this program.
     """
     timestamp_text = unit.timestamp.astimezone(UTC).isoformat(timespec="milliseconds")
     values = [
@@ -365,7 +366,7 @@ def tally_opened_fragment(
 ) -> GroupTally:
     """Return the tally of a group with one more fragment; raise GW209, GW351 for a contradiction.
 
-    `max_octets` are the octets that all pieces may have, and the message. `is_repeated_by_later_lists` is
+    `max_octets` is the most that all pieces together, and the whole message, may have. `is_repeated` is
     whether a fragment of this number came before.
     """
     fragment, splitting_terms = (

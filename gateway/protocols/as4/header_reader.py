@@ -105,6 +105,7 @@ def _read_information(element: etree._Element) -> tuple[DigestReference, ...]:
 
 
 def _get_part_reference(part: etree._Element) -> etree._Element:
+    """Return the ds:Reference in a MessagePartNRInformation of a receipt; raise GW311 for other content."""
     check_attributes(part)
     children = list_elements(part)
     if len(children) != 1 or children[0].tag != _REFERENCE:
@@ -192,6 +193,7 @@ def read_messaging(element: etree._Element) -> MessagingHeader:
 
 
 def _check_attribute_values(element: etree._Element) -> None:
+    """Raise unless a header block is for us, and its mustUnderstand and its id have valid values."""
     if not is_for_receiver(element, "1.2"):
         raise_header_error(element, "this header is for another role", at="soap12:role")
     if _MUST_UNDERSTAND in element.attrib:
@@ -201,10 +203,10 @@ def _check_attribute_values(element: etree._Element) -> None:
 
 
 def _bundle_units(element: etree._Element, headers: list[MessagingHeader]) -> MessagingHeader:
-    """Return a business message or a PullRequest with the answers beside it; or the only unit.
+    """Return a business message or a PullRequest with the answers that are bundled with it; or the only unit.
 
     Several Errors alone are about the units of one bundle that the hub sent (part 2 §3.5): the first one is
-    returned with the others beside it. Raises GW311 for any other bundle.
+    returned, and the others are bundled with it. Raises GW311 for any other bundle.
     """
     if len(headers) == 1:
         return headers[0]
@@ -219,6 +221,7 @@ def _bundle_units(element: etree._Element, headers: list[MessagingHeader]) -> Me
 
 
 def _read_signal(element: etree._Element) -> Unit:
+    """Return the unit of an eb:SignalMessage: one PullRequest, one Receipt or one or more Errors."""
     check_attributes(element)
     sequence = ElementSequence(element)
     info = read_message_info(sequence.take_required(make_eb3_name("MessageInfo")))
@@ -364,6 +367,7 @@ def _read_parts(element: etree._Element) -> tuple[PartInfo, ...]:
 
 
 def _read_part_info(element: etree._Element) -> PartInfo:
+    """Return a PartInfo; raise GW108 unless its href is the cid: URI of a part."""
     check_attributes(element, optional=("href",))
     href = collapse_whitespace(read_attribute(element, "href", ""))
     content_id = decode_cid_uri(href)

@@ -78,6 +78,7 @@ def check_request(reply: UserMessage, request: Unit, pmode: PMode, context: Prot
 
 
 def _is_request(request: UserMessage, pmode: PMode, context: ProtocolContext) -> bool:
+    """Return whether `request` is agreed as the request of the exchange whose reply `pmode` governs."""
     try:
         request_pmode, _ = match_agreed_pmode(request, "as4", context)
     except GatewayError:
@@ -143,6 +144,8 @@ def check_signer_signature(
     """Return the verified signature, of a registered and valid certificate of the sender."""
 
     def check_signer_certificate(certificate: Certificate) -> None:
+        # Called before the signature is verified. With encrypted parts, the certificate must be valid before
+        # anything is decrypted; without them, its validity is checked after the signature.
         check_signer(certificate, pmode, sender, context, SIGNATURE)
         if signature is not None:
             check_agreed_algorithms(signature.algorithm, signature.references, pmode)
@@ -181,8 +184,10 @@ class EnvelopeReading:
 def read_envelope(envelope_octets: bytes, policy: str, limits: WireLimits) -> EnvelopeReading | None:
     """Return the values of an envelope, read by a signature policy; None for one that is always opened whole.
 
-    Always opened whole: a signal, several units, a fragment, and a message whose envelope does not contain
-    the certificate of its signature.
+    Always opened whole: a signal, several units, a fragment, and a message without wsse:Security. Raises for
+    a signature whose certificate is not in the envelope. Not checked here: mustUnderstand of other header
+    blocks, and a UsernameToken beside the message. An envelope is learned only after it was accepted when
+    opened whole, and a later one is read by it only if its octets outside the values are the same.
     """
     envelope = read_soap_envelope(parse_xml(envelope_octets, limits, is_envelope=True))
     header, security = read_messaging(find_messaging(envelope)), find_swa_security(envelope.root)

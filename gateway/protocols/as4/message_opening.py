@@ -240,6 +240,7 @@ def _find_signal_element(message: As4Message, unit: Receipt | ErrorSignal) -> et
 def _open_business_message(
     message: As4Message, unit: UserMessage, parcel: Parcel, context: ProtocolContext
 ) -> OpenedMessage:
+    """Return a business message, or one fragment of it, after all checks by its P-Mode."""
     pmode, agreed_unit = match_own_pmode(unit, message.header.unit_element, context)
     if message.fragment is not None and pmode.splitting is None:
         raise GatewayError(NOT_SUPPORTED, "nothing is agreed of messages in fragments", FRAGMENT)

@@ -127,6 +127,7 @@ def read_related_message(related: RelatedParts, limits: WireLimits) -> As4Messag
 
 
 def _read_header(package: As4Package) -> As4Message:
+    """Return a message with its headers read; a fragment names its one part by mf:MessageFragment."""
     element = find_fragment_element(package)
     header = read_messaging(find_messaging(package.envelope))
     security = find_swa_security(package.envelope.root)

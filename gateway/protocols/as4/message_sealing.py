@@ -187,6 +187,7 @@ def _make_character_set(payload: Payload) -> list[MessageProperty]:
 
 
 def _write_part_info(payload: Payload, is_compressed: bool) -> str:
+    """Return the PartInfo of a payload; its MimeType is that before compression (AS4 §3.1)."""
     properties = [MessageProperty("MimeType", payload.media_type)]
     properties += [MessageProperty("CompressionType", GZIP_TYPE)] if is_compressed else []
     properties += _make_character_set(payload) if is_compressed else []
@@ -199,6 +200,7 @@ def _write_part_info(payload: Payload, is_compressed: bool) -> str:
 
 
 def _write_signal(unit: Unit) -> str:
+    """Return the signal in an eb:SignalMessage as text; raise GW901 for a unit without a form in AS4."""
     if isinstance(unit, PullRequest):
         return write_element("eb3:PullRequest", "", _write_optional_attribute("mpc", unit.mpc))
     if isinstance(unit, ErrorSignal):
@@ -345,6 +347,7 @@ def _sign_envelope(
     token: SigningToken,
     encryption_elements: str,
 ) -> WrittenSignature:
+    """Return the signature over eb:Messaging, Body and `parts`; `encryption_elements` come before it."""
     return write_swa_security(
         {
             envelope.messaging_id: envelope.messaging.encode(),

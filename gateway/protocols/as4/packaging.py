@@ -84,6 +84,7 @@ def read_as4_envelope(
 
 
 def _read_root(root: MimePart, limits: WireLimits, understood_blocks: frozenset[str]) -> SoapEnvelope:
+    """Return the SOAP 1.2 envelope in the root part; raise GW101, GW105, GW106 for any other."""
     if root.media_type != SOAP_TYPE:
         detail = f"the envelope is {root.media_type[:80]!r}, not {SOAP_TYPE}"
         raise GatewayError(MEDIA_TYPE_REFUSED, detail, "Content-Type")
@@ -146,6 +147,7 @@ def collect_as4_payloads(
 def _make_payload(
     part_info: PartInfo, part: MimePart, max_octets: int
 ) -> tuple[Payload, UnwrappedPart | None]:
+    """Return a payload, expanded if compressed; for a compressed one also the digest of the part received."""
     # The MIME header of a part is not signed (SwA profile §5.2), and of a part without compression AS4 §3.1
     # wants no MimeType: without one its type is not known, and nothing is done by it.
     media_type = part_info.media_type or OCTETS_TYPE

@@ -15,7 +15,7 @@ from gateway.xmlsec import SHA256, get_signature_policy
 
 
 def list_unsupported_algorithms(pmode: PMode) -> tuple[str, ...]:
-    """Return a sentence for each agreed algorithm and token reference that is not supported."""
+    """Return a sentence for each agreed signature, digest or encryption algorithm that is not supported."""
     security, encryption_terms = pmode.security, pmode.encryption
     supported_algorithms = get_signature_policy(security.policy).signature_algorithms
     problems = [
@@ -52,7 +52,7 @@ def match_agreed_pmode(
     """Return the P-Mode of a business message, and the message with the receipt that the P-Mode demands.
 
     Raises GW301 to GW304 for a message that no P-Mode agrees to, GW311 for a P-Mode with terms that are
-    not done. A message without AgreementRef belongs to the one P-Mode in force for its parties, roles,
+    not supported. A message without AgreementRef belongs to the one P-Mode in force for its parties, roles,
     service, action and channel; the message that is returned names its agreement.
     """
     route = MessageRoute(
@@ -149,6 +149,6 @@ def list_unsupported_terms(pmode: PMode) -> tuple[str, ...]:
 
 
 def require_supported_terms(pmode: PMode) -> None:
-    """Raise GW311 for a P-Mode with terms that this core does not do."""
+    """Raise GW311 for a P-Mode with terms that this core does not support."""
     for detail in list_unsupported_terms(pmode):
         raise GatewayError(NOT_SUPPORTED, detail, pmode.id)

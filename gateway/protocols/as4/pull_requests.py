@@ -237,6 +237,7 @@ def _list_candidates(unit: PullRequest, context: ProtocolContext) -> tuple[PMode
 def _list_candidate_certificates(
     candidates: tuple[PMode, ...], context: ProtocolContext
 ) -> list[Certificate]:
+    """Return the certificates that may have signed a PullRequest: of the context, and of the To parties."""
     party_names = {context.find_party_name(pmode.to_party[0]) for pmode in candidates}
     certificates = [
         certificate

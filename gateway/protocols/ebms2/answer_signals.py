@@ -268,6 +268,7 @@ def reject_parcel(problem: GatewayError, parcel: Parcel, context: ProtocolContex
 def _make_rejection_response(
     problem: GatewayError, header: MessageHeader | None, asks_sync_reply: bool, context: ProtocolContext
 ) -> RejectionResponse:
+    """Return the answer to a refused message: an ErrorList, else a SOAP Fault; 204 if none may be sent."""
     if header is not None and not is_answerable(header):
         return RejectionResponse(204)
     signal = None if header is None else _make_error_about(problem, header, context)

@@ -188,6 +188,7 @@ def _find_insertion_offset(package: MessagePackage, ranges: TreeByteRanges) -> i
 
 
 def _write_inserted_blocks(package: MessagePackage, rule: ForwardingRule) -> bytes:
+    """Return the blocks for the next handler that `rule` adds to a business message; none for a signal."""
     blocks = read_header_blocks(package.envelope.root[0])
     block_text = ""
     if blocks.header.is_signal:

@@ -131,6 +131,8 @@ def check_signer_signature(
     header = reading.header
 
     def check_signer_certificate(certificate: Certificate) -> None:
+        # Called before the signature is verified. With encrypted parts, the certificate must be valid before
+        # anything is decrypted; without them, its validity is checked after the signature.
         check_signer(certificate, pmode, header.sender, context, SIGNATURE)
         if signature is not None:
             check_agreed_strength(signature.algorithm, signature.references, pmode)
@@ -232,6 +234,7 @@ def match_own_pmode(blocks: HeaderBlocks, context: ProtocolContext) -> PMode:
 
 
 def _match_pmode(blocks: HeaderBlocks, unit_kind: str, context: ProtocolContext) -> PMode:
+    """Return the P-Mode of a message; raise unless it permits the terms of a business message."""
     header = blocks.header
     if unit_kind != "UserMessage":
         return context.agreements.match_signal_pmode(
@@ -357,13 +360,13 @@ def _needs_sender_signature(unit_kind: str, pmode: PMode) -> bool:
 
 
 @contextmanager
-def map_receipt_mismatch(header: MessageHeader, expected_unit: SentUnit | None) -> Iterator[None]:
-    """Report an expected receipt that its sender did not sign as a receipt mismatch."""
+def map_receipt_mismatch(header: MessageHeader, sent_unit: SentUnit | None) -> Iterator[None]:
+    """Raise a receipt mismatch instead of GW201 and GW209 for a receipt to `sent_unit`, which we sent."""
     try:
         yield
     except GatewayError as refused:
         is_signer_fault = refused.problem in (SIGNATURE_MISSING, SIGNER_MISMATCH)
-        if expected_unit is not None and is_signer_fault and get_unit_kind(header) == "Receipt":
+        if sent_unit is not None and is_signer_fault and get_unit_kind(header) == "Receipt":
             raise GatewayError(RECEIPT_MISMATCH, refused.detail, refused.location) from refused
         raise
 

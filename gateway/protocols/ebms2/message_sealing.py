@@ -139,6 +139,7 @@ def write_ack_request(ack_request: AckRequest | None, actor: str, namespaces: st
 
 
 def _check_bundled_unit(first_unit: Unit, bundled_unit: Unit) -> None:
+    """Raise GW901 unless `bundled_unit` is a receipt or a warning with the header of `first_unit`."""
     field_names = ("message_id", "sender", "receiver", "agreement", "conversation_id", "timestamp")
     has_same_header = all(getattr(first_unit, name) == getattr(bundled_unit, name) for name in field_names)
     may_be_bundled = isinstance(bundled_unit, Receipt) and isinstance(first_unit, UserMessage)
@@ -152,6 +153,7 @@ def _check_bundled_unit(first_unit: Unit, bundled_unit: Unit) -> None:
 
 
 def _write_header(units: tuple[Unit, ...], next_actor_blocks: str) -> str:
+    """Return the header blocks of `units` as text; `next_actor_blocks` are those for the next handler."""
     first_unit = units[0]
     blocks = [_write_message_header(first_unit), next_actor_blocks]
     if isinstance(first_unit, UserMessage):

@@ -105,6 +105,7 @@ def make_units(content: MessageContent) -> tuple[Unit, ...]:
 
 
 def _copy_header_fields(header: MessageHeader) -> dict[str, Any]:
+    """Return the values of a MessageHeader that every unit has, by the name of the unit's field."""
     return {
         "message_id": header.message_id,
         "conversation_id": header.conversation_id,
@@ -141,6 +142,7 @@ def _make_bundled_units(content: MessageContent) -> tuple[Unit, ...]:
 
 
 def _read_bundled_warnings(content: MessageContent) -> tuple[ErrorSignal, ...]:
+    """Return the warnings of a bundled ErrorList as one signal, if any; raise GW304 for severity Error."""
     error_list = content.blocks.error_list
     if error_list is None:
         return ()
@@ -210,7 +212,8 @@ def _read_receipt(content: MessageContent) -> Receipt:
     sequence.check_end()
     check_attributes(timestamp_element)
     ref_to_message_id = read_message_id(reference_element)
-    # The signature leaves an Acknowledgment of the next handler out: the header has to name the message.
+    # An Acknowledgment addressed to the next handler is not signed: the signed MessageHeader must name the
+    # acknowledged message.
     permitted_references = (
         (ref_to_message_id,) if blocks.acknowledgment is None else (None, ref_to_message_id)
     )

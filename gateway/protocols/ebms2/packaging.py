@@ -120,6 +120,7 @@ def read_ebms2_envelope(parcel: Parcel, limits: WireLimits) -> SoapEnvelope:
 
 
 def _read_root(root: MimePart, limits: WireLimits) -> SoapEnvelope:
+    """Return the SOAP 1.1 envelope in the root part; raise GW101, GW105, GW106 for any other."""
     if root.media_type != ENVELOPE_TYPE:
         # ebMS 2.0 §2.1.2: SOAP 1.1 over HTTP and in multipart is text/xml.
         raise GatewayError(
@@ -186,6 +187,7 @@ def _read_manifest(element: etree._Element) -> tuple[ManifestReference, ...]:
 
 
 def _read_manifest_reference(element: etree._Element) -> ManifestReference:
+    """Return an eb:Reference of the Manifest: the Content-ID of a payload, its role and descriptions."""
     check_attributes(element, required=(_HREF,), optional=(_ID, _XLINK_TYPE, _ROLE), foreign=True)
     if read_attribute(element, _XLINK_TYPE, "simple") != "simple":
         raise_header_error(element, "the link must be a simple link", at="xlink:type")
@@ -207,6 +209,7 @@ def _read_manifest_reference(element: etree._Element) -> ManifestReference:
 
 
 def _parse_content_id(element: etree._Element) -> str:
+    """Return the Content-ID in the xlink:href of `element`; raise GW108 for a URI that is no cid: URI."""
     href = read_attribute(element, _HREF, "")
     # An external payload would have to be fetched, but the gateway never fetches (ebMS 2.0 §3.2.2).
     if not href.startswith("cid:") or len(href) > 1024:

@@ -76,6 +76,7 @@ def split_text(text: bytes, values: Sequence[bytes], base64_numbers: Collection[
 def _make_template(
     text: bytes, values: Sequence[bytes], base64_numbers: Collection[int], pattern: bytes
 ) -> TextTemplate:
+    """Return the template of `text`; `pattern`, where %b stands for any of `values`, finds the places."""
     number_by_value = {value: number for number, value in enumerate(values)}
     alternatives = b"|".join(map(re.escape, sorted(values, key=len, reverse=True)))
     pieces = re.split(pattern % alternatives, text)
@@ -159,6 +160,7 @@ class ObjectTemplates:
         return lambda values: tuple([item if fill is None else fill(values) for item, fill in pairs])
 
     def _make_dataclass_filler(self, source_object: Any) -> Filler | None:
+        """Return what copies `source_object` with other values in its fields; None if none varies."""
         fillers = {
             field.name: fill
             for field in fields(source_object)
@@ -242,6 +244,7 @@ def _iterate_identifiers(root: etree._Element) -> Iterator[tuple[ValueKind, str]
 
 
 def _iterate_values(root: etree._Element) -> Iterator[tuple[ValueKind, str]]:
+    """Yield kind and text of each element in `_KIND_BY_NAME`, and of each Content-ID in a cid: URI."""
     for element in root.iter("*"):
         if element.tag in _KIND_BY_NAME and element.text:
             yield _KIND_BY_NAME[element.tag], element.text

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Final, Generic, TypeVar
 
-from gateway.errors import GatewayError, confirm_refusal, name_refusal
+from gateway.errors import GatewayError, confirm_refusal, find_refusal_id
 from gateway.protocols.core import OpenedMessage, Parcel, ProtocolContext, ProtocolCore, SentUnit
 from gateway.protocols.known_envelopes.envelope_templates import (
     Filler,
@@ -137,16 +137,17 @@ class KnownEnvelopes:
         context: ProtocolContext,
         expected_unit: SentUnit | None = None,
     ) -> OpenedMessage:
-        """Return the units of a parcel after all checks, as `ProtocolCore.open` does; raise GatewayError."""
+        """Return the units of a parcel after all checks, as `core.open_units` does; raise GatewayError."""
         related, is_refused, opened = parcel.read_parts(context.limits), False, None
         try:
             opened = self.open_by_envelope(core, related, parcel, context, expected_unit)
         except GatewayError as refusal:
             # A whole reading reports the problem, or finds that there is none.
-            is_refused = name_refusal(refusal) is not None
+            is_refused = find_refusal_id(refusal) is not None
         if opened is None:
             opened = confirm_refusal(
-                lambda: core.open_related(related, parcel, context, expected_unit), refused=is_refused
+                lambda: core.open_related(related, parcel, context, expected_unit),
+                is_already_refused=is_refused,
             )
             # A failure here does not refuse a message that was accepted.
             with suppress(Exception):

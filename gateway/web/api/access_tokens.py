@@ -69,36 +69,37 @@ class ClientProof:
     """The proof in a verified assertion: its party, the party's certificate, its id, and its end."""
 
     party: str
-    certificate: str
-    id: str
+    certificate_sha256: str
+    assertion_id: str
     expires_at: datetime
 
 
-def verify_assertion(text: str, rules: AssertionRules, client: str = "") -> ClientProof:
+def verify_assertion(assertion: str, rules: AssertionRules, client: str = "") -> ClientProof:
     """Return the proof in an assertion; raises GW214. `client` is the client_id sent with it, if any."""
-    if len(text) > LARGEST_ASSERTION or _ASSERTION_PATTERN.fullmatch(text) is None:
-        _refuse("it is no JWT in compact form, or too long")
-    header, claims = (_read_part(part) for part in text.split(".")[:2])
+    if len(assertion) > LARGEST_ASSERTION or _ASSERTION_PATTERN.fullmatch(assertion) is None:
+        _raise_refusal("it is no JWT in compact form, or too long")
+    header, claims = (_read_part(part) for part in assertion.split(".")[:2])
     algorithm = _check_header(header)
     party = claims.get("iss")
     if not isinstance(party, str) or not 0 < len(party) <= 200 or client not in ("", party):
-        _refuse("iss is not the client")
+        _raise_refusal("iss is not the client")
     certificate = _find_certificate(rules.find_certificates(party), header, algorithm)
-    verified_claims = _verify_signature(text, certificate, algorithm)
+    verified_claims = _verify_signature(assertion, certificate, algorithm)
     return _check_claims(verified_claims, party, certificate, rules)
 
 
-def _read_part(part: str) -> dict[str, Any]:
+def _read_part(encoded_part: str) -> dict[str, Any]:
+    """Return the JSON object in a base64url part of a JWT (RFC 7515 §3); refuse other content."""
     try:
-        value = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        value = json.loads(base64.urlsafe_b64decode(encoded_part + "=" * (-len(encoded_part) % 4)))
     except (ValueError, RecursionError):
-        _refuse("a part of it is no JSON")
+        _raise_refusal("a part of it is no JSON")
     if not isinstance(value, dict):
-        _refuse("a part of it is no JSON object")
+        _raise_refusal("a part of it is no JSON object")
     try:
         check_texts(value)
     except GatewayError as problem:
-        _refuse(f"{problem.location}: {problem.detail}")
+        _raise_refusal(f"{problem.location}: {problem.detail}")
     return value
 
 
@@ -106,35 +107,38 @@ def _check_header(header: Mapping[str, Any]) -> str:
     """Return the algorithm; the header may name a registered certificate, and nothing else."""
     unknown = sorted(set(header) - _HEADERS)
     if unknown:
-        _refuse(f"the header has {unknown[0][:40]}, which is not allowed")
+        _raise_refusal(f"the header has {unknown[0][:40]}, which is not allowed")
     algorithm = header.get("alg")
     if not isinstance(algorithm, str) or algorithm not in _ALGORITHMS:
-        _refuse(f"the algorithm is not one of {', '.join(sorted(_ALGORITHMS))}")
+        _raise_refusal(f"the algorithm is not one of {', '.join(sorted(_ALGORITHMS))}")
     kind = header.get("typ", "JWT")
     if not isinstance(kind, str) or kind not in _TYPES:
-        _refuse("typ is not JWT")
+        _raise_refusal("typ is not JWT")
     return algorithm
 
 
-def _find_certificate(held: Sequence[Certificate], header: Mapping[str, Any], algorithm: str) -> Certificate:
+def _find_certificate(
+    certificates: Sequence[Certificate], header: Mapping[str, Any], algorithm: str
+) -> Certificate:
     """Return the party's certificate that the header names; the newest that fits when it names none."""
     identifiers = [header[name] for name in ("kid", "x5t#S256") if name in header]
     fitting = [
         candidate
-        for candidate in held
+        for candidate in certificates
         if _is_named(candidate, identifiers) and algorithm in _list_algorithms(candidate.public_key)
     ]
     if not fitting:
-        _refuse("no registered signing certificate of the client fits kid and algorithm")
+        _raise_refusal("no registered signing certificate of the client fits kid and algorithm")
     return fitting[0]
 
 
 def _is_named(certificate: Certificate, identifiers: Sequence[Any]) -> bool:
     digest = base64.urlsafe_b64encode(bytes.fromhex(certificate.sha256)).decode().rstrip("=")
-    return all(name in (certificate.sha256, digest) for name in identifiers)
+    return all(identifier in (certificate.sha256, digest) for identifier in identifiers)
 
 
 def _list_algorithms(key: object) -> tuple[str, ...]:
+    """Return the JWS algorithms (RFC 7518) allowed for a public key; none for other kinds of keys."""
     if isinstance(key, RSAPublicKey):
         return _RSA
     if isinstance(key, EllipticCurvePublicKey):
@@ -142,59 +146,65 @@ def _list_algorithms(key: object) -> tuple[str, ...]:
     return _EDWARDS if isinstance(key, Ed25519PublicKey) else ()
 
 
-def _verify_signature(text: str, certificate: Certificate, algorithm: str) -> Mapping[str, Any]:
+def _verify_signature(assertion: str, certificate: Certificate, algorithm: str) -> Mapping[str, Any]:
+    """Return the claims of the JWT `assertion`; refuse it unless the key of `certificate` has signed it."""
     try:
         key = _make_key(certificate.public_key)
         registry = JWSRegistry(algorithms=[algorithm], strict_check_header=False)
-        return jwt.decode(text, key, algorithms=[algorithm], registry=registry).claims
+        return jwt.decode(assertion, key, algorithms=[algorithm], registry=registry).claims
     except (JoseError, ValueError, TypeError, RecursionError):
-        _refuse("its signature is wrong")
+        _raise_refusal("its signature is wrong")
 
 
-def _make_key(public: Any) -> RSAKey | ECKey | OKPKey:
-    pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    if isinstance(public, RSAPublicKey):
+def _make_key(public_key: Any) -> RSAKey | ECKey | OKPKey:
+    pem = public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    if isinstance(public_key, RSAPublicKey):
         return RSAKey.import_key(pem)
-    return ECKey.import_key(pem) if isinstance(public, EllipticCurvePublicKey) else OKPKey.import_key(pem)
+    return ECKey.import_key(pem) if isinstance(public_key, EllipticCurvePublicKey) else OKPKey.import_key(pem)
 
 
 def _check_claims(
     claims: Mapping[str, Any], party: str, certificate: Certificate, rules: AssertionRules
 ) -> ClientProof:
+    """Return the proof that the client is `party`, or refuse the assertion (RFC 7523 §3).
+
+    Its jti is checked for its form only; its single use is checked when the token is stored.
+    """
     if claims.get("iss") != party or claims.get("sub") != party:
-        _refuse("iss and sub are not the client")
+        _raise_refusal("iss and sub are not the client")
     stated_audience = claims.get("aud")
     audience = stated_audience if isinstance(stated_audience, list) else [stated_audience]
     if not any(isinstance(recipient, str) and recipient in rules.audience for recipient in audience):
-        _refuse("aud is not this API")
+        _raise_refusal("aud is not this API")
     ends = _read_time(claims, "exp")
     if ends is None or ends <= rules.now - _SKEW:
-        _refuse("it has expired")
+        _raise_refusal("it has expired")
     if ends > rules.now + _LONGEST + _SKEW:
-        _refuse("exp is more than five minutes ahead")
+        _raise_refusal("exp is more than five minutes ahead")
     for name in ("iat", "nbf"):
         begins = _read_time(claims, name)
         if begins is not None and begins > rules.now + _SKEW:
-            _refuse(f"{name} is in the future")
-    number = claims.get("jti")
-    if not isinstance(number, str) or not 8 <= len(number) <= 200:
-        _refuse("jti is missing, or has not 8 to 200 characters")
-    return ClientProof(party, certificate.sha256, number, ends + _SKEW)
+            _raise_refusal(f"{name} is in the future")
+    assertion_id = claims.get("jti")
+    if not isinstance(assertion_id, str) or not 8 <= len(assertion_id) <= 200:
+        _raise_refusal("jti is missing, or has not 8 to 200 characters")
+    return ClientProof(party, certificate.sha256, assertion_id, ends + _SKEW)
 
 
-def _read_time(claims: Mapping[str, Any], name: str) -> datetime | None:
-    value = claims.get(name)
+def _read_time(claims: Mapping[str, Any], claim_name: str) -> datetime | None:
+    """Return the time of a claim (RFC 7519 NumericDate), None if it is missing; refuse other values."""
+    value = claims.get(claim_name)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        _refuse(f"{name} is no time")
+        _raise_refusal(f"{claim_name} is no time")
     try:
         return datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError):
-        _refuse(f"{name} is no time")
+        _raise_refusal(f"{claim_name} is no time")
 
 
-def _refuse(reason: str) -> NoReturn:
+def _raise_refusal(reason: str) -> NoReturn:
     raise GatewayError(CREDENTIALS_REFUSED, f"the client assertion is not accepted: {reason}", _LOCATION)
 
 
@@ -238,17 +248,22 @@ def _list_certificates(
 
 
 def _store_token(services: ApiServices, proof: ClientProof, token: str, now: datetime) -> None:
-    digest = hashlib.sha256(f"{proof.party}\n{proof.id}".encode()).hexdigest()
+    """Store the digest of a new token; refuse an assertion that was used before.
+
+    Raises GW807 if the party has as many valid tokens as the settings allow.
+    """
+    digest = hashlib.sha256(f"{proof.party}\n{proof.assertion_id}".encode()).hexdigest()
     settings = services.settings.api
     with write_transaction(services.engine, "api.token") as conn:
         api_tokens.delete_expired_rows(conn, now)
-        if not api_tokens.use_assertion(conn, digest, proof.expires_at):
-            _refuse("it was used before")
+        if not api_tokens.record_used_assertion(conn, digest, proof.expires_at):
+            _raise_refusal("it was used before")
         if api_tokens.count_valid_tokens(conn, proof.party, now) >= settings.tokens_per_party:
             detail = f"{proof.party[:80]} has {settings.tokens_per_party} access tokens: use one of them"
             raise GatewayError(TOO_MANY_REQUESTS, detail, "client_assertion")
         api_tokens.insert_token(
-            conn, NewToken(_digest_token(token), proof.party, proof.certificate, now, now + settings.token)
+            conn,
+            NewToken(_digest_token(token), proof.party, proof.certificate_sha256, now, now + settings.token),
         )
 
 

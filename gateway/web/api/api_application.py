@@ -51,7 +51,7 @@ from gateway.web.api.reference_operations import (
     REGISTER,
     STATISTICS,
 )
-from gateway.web.case_bundle import send_body
+from gateway.web.case_bundle import make_body_response
 from gateway.web.request_texts import RunningRequests, add_converters
 from gateway.web.server import CERTIFICATE_KEY, STREAM_KEY, report_proven_party
 
@@ -88,12 +88,12 @@ def find_caller(services: ApiServices, authorization: str, fingerprint: str | No
         return Caller(party, "token", certificate)
     if fingerprint is None:
         raise GatewayError(CREDENTIALS_REFUSED, "the request has no access token", "Authorization")
-    held = knowledge.tls_clients.get(fingerprint)
-    if held is None:
+    assignment = knowledge.tls_clients.get(fingerprint)
+    if assignment is None:
         detail = f"certificate {fingerprint[:16]} is not registered for an active party"
         raise GatewayError(CLIENT_CERTIFICATE, detail, "TLS")
-    check_client_certificate(hub, SenderConnection(held.party, fingerprint), knowledge, now)
-    return Caller(held.party, "certificate", fingerprint)
+    check_client_certificate(hub, SenderConnection(assignment.party, fingerprint), knowledge, now)
+    return Caller(assignment.party, "certificate", fingerprint)
 
 
 _LOG: Final = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ def build_api(services: ApiServices) -> Flask:
     application.register_error_handler(Exception, _answer_mistake)
     api = services.settings.api
     running = RunningRequests(max(1, min(api.running_per_party, api.threads - 1)))
-    for operation in (*OPERATIONS, _describe_itself(services)):
+    for operation in (*OPERATIONS, _make_description_operation(services)):
         application.add_url_rule(
             BASE_PATH + _write_rule(operation.path),
             operation.id,
@@ -134,7 +134,7 @@ def _write_rule(path: str) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: f"<{'id' if match[1] == 'id' else 'string'}:{match[1]}>", path)
 
 
-def _describe_itself(services: ApiServices) -> Operation:
+def _make_description_operation(services: ApiServices) -> Operation:
     """Return the operation that serves the OpenAPI document."""
     content = _write_description(services.public_url.removesuffix(BASE_PATH) + BASE_PATH)
     return Operation(
@@ -157,15 +157,20 @@ def _write_description(server: str) -> bytes:
 def _build_view(
     services: ApiServices, operation: Operation, running: RunningRequests
 ) -> Callable[..., Response]:
+    """Return the Flask view of an operation.
+
+    It identifies the caller, reads the request and calls the handler; a GatewayError becomes the answer.
+    """
+
     def answer_request(**path: str) -> Response:
         party = None
         try:
             _check_path(path)
-            # What everybody may read says nothing of the database, or does not wait for it.
+            # A public answer has nothing from the database, or does not wait for it.
             if not (operation.public and operation.method == "GET"):
-                held = find_database_hold(services.engine)
-                if held is not None:
-                    raise held
+                hold_problem = find_database_hold(services.engine)
+                if hold_problem is not None:
+                    raise hold_problem
             caller = NOBODY
             if not operation.public:
                 caller = find_caller(
@@ -174,7 +179,12 @@ def _build_view(
                 party = caller.party
                 report_proven_party(request.environ, party)
             call = ApiCall(
-                services, caller, path, query=None, headers={}, is_still_allowed=_keep_checking(services)
+                services,
+                caller,
+                path,
+                query=None,
+                headers={},
+                is_still_allowed=_make_credential_check(services),
             )
             if party is None:
                 return _finish_answer(operation, operation.handle(read_request(operation, call)))
@@ -191,7 +201,7 @@ def _build_view(
     return answer_request
 
 
-def _keep_checking(services: ApiServices) -> Callable[[], bool]:
+def _make_credential_check(services: ApiServices) -> Callable[[], bool]:
     """Return a function that returns whether the credentials of this request are still valid."""
     fingerprint, authorization = (
         request.environ.get(CERTIFICATE_KEY),
@@ -220,6 +230,10 @@ def _check_path(path: Mapping[str, str]) -> None:
 
 
 def _finish_answer(operation: Operation, answer: ApiAnswer) -> Response:
+    """Return the response of an answer, with security and cache headers.
+
+    A successful GET gets an ETag; if the request names this ETag, the response is 304 without a body.
+    """
     content = _write_body(answer)
     response = _make_response(content, answer)
     response.headers.update(_SECURITY_HEADERS)
@@ -245,7 +259,7 @@ def _finish_answer(operation: Operation, answer: ApiAnswer) -> Response:
 def _make_response(content: bytes | Body | None, answer: ApiAnswer) -> Response:
     if content is None or isinstance(content, bytes):
         return Response(content, answer.status, content_type=None if content is None else answer.media_type)
-    return send_body(content, answer.media_type, answer.status)
+    return make_body_response(content, answer.media_type, answer.status)
 
 
 def _write_body(answer: ApiAnswer) -> bytes | Body | None:
@@ -257,6 +271,10 @@ def _write_body(answer: ApiAnswer) -> bytes | Body | None:
 def _answer_problem(
     operation: Operation | None, problem: GatewayError, status: int | None = None
 ) -> Response:
+    """Return the problem as an HTTP response (RFC 9457), with `status` in place of its usual status.
+
+    An operation that defines its own form of errors (`make_error`) is answered in this form.
+    """
     details = make_problem_details(problem)
     if status is not None:
         details = details.model_copy(update={"status": status})

@@ -229,7 +229,7 @@ class OperationSection:
         self._tag = tag
 
     def declare(
-        self, method: str, path: str, name: str, summary: str, *answers: Answer, **details: Any
+        self, method: str, path: str, operation_id: str, summary: str, *answers: Answer, **details: Any
     ) -> Callable[[Handler], Handler]:
         """Return a decorator that declares a handler: the operation's place, its name, and good answers.
 
@@ -238,7 +238,7 @@ class OperationSection:
 
         def declare_handler(handle: Handler) -> Handler:
             operation = Operation(
-                id=name,
+                id=operation_id,
                 method=method,
                 path=path,
                 summary=summary,
@@ -261,12 +261,12 @@ def make_not_found_error(subject: str) -> GatewayError:
 _CURSOR_PATTERN: Final = re.compile(r"([a-z]+):([0-9]{1,18})")
 
 
-def write_cursor(kind: str, last: int) -> str:
-    """Return the cursor of a list of a kind, after its row `last`."""
-    return base64.urlsafe_b64encode(f"{kind}:{last}".encode()).decode().rstrip("=")
+def write_cursor(list_name: str, last_row_id: int) -> str:
+    """Return the cursor of a list of a kind, after its row `last_row_id`."""
+    return base64.urlsafe_b64encode(f"{list_name}:{last_row_id}".encode()).decode().rstrip("=")
 
 
-def read_cursor(kind: str, cursor: str | None, location: str = "cursor") -> int | None:
+def read_cursor(list_name: str, cursor: str | None, location: str = "cursor") -> int | None:
     """Return the row that a cursor names, None without a cursor; raises GW110 for another list's."""
     if cursor is None:
         return None
@@ -275,7 +275,7 @@ def read_cursor(kind: str, cursor: str | None, location: str = "cursor") -> int 
     except ValueError:
         text = ""
     match = _CURSOR_PATTERN.fullmatch(text)
-    if match is None or match[1] != kind:
+    if match is None or match[1] != list_name:
         raise GatewayError(REQUEST_MALFORMED, "this is no cursor of this list", location)
     return int(match[2])  # bounded: by the pattern
 
@@ -294,6 +294,10 @@ def read_request(operation: Operation, call: ApiCall) -> ApiCall:
 
 
 def _read_query(operation: Operation) -> Any:
+    """Return the query parameters as the operation's model; None if it has none.
+
+    Raises GW110 for a parameter that is unknown or occurs twice.
+    """
     arguments = request.args.to_dict(flat=False)
     for name, values in arguments.items():
         if operation.query is None or len(values) > 1:
@@ -319,6 +323,7 @@ def _make_validation_error(error: ValidationError) -> GatewayError:
 
 
 def _read_headers(operation: Operation) -> dict[str, str]:
+    """Return the operation's headers in the request, by lower-case name; raise GW110 for a wrong value."""
     headers = {}
     for header in operation.headers:
         value = request.headers.get(header.name)
@@ -331,23 +336,27 @@ def _read_headers(operation: Operation) -> dict[str, str]:
 
 
 def _read_body(operation: Operation, call: ApiCall) -> ApiCall:
+    """Return `call` with the body of the request: as parts and form, as octets, or as a validated model.
+
+    Raises GW101 for another media type, and GW102 for a form or JSON that is too long.
+    """
     content = operation.body.content if operation.body is not None else {}
-    kind = request.mimetype
-    if kind not in content:
+    media_type = request.mimetype
+    if media_type not in content:
         expected = " or ".join(content)
         raise GatewayError(MEDIA_TYPE_REFUSED, f"the body must be {expected}", "Content-Type")
-    if kind == _PARTS:
+    if media_type == _PARTS:
         files = tuple((name, _read_file(upload)) for name, upload in request.files.items(multi=True))
         form = dict(request.form.items())
         check_texts(form)
         check_texts([name for name, _ in files], "the name of a file's field")
         return replace(call, form=form, parts=files)
-    model = content[kind]
+    model = content[media_type]
     if not isinstance(model, type):
         return replace(call, body=request.get_data(cache=False))
     if (request.content_length or 0) > _LARGEST_SMALL:
         raise GatewayError(TOO_LARGE, f"the body has more than {_LARGEST_SMALL} octets", "body")
-    if kind == _FORM_TYPE:
+    if media_type == _FORM_TYPE:
         return replace(call, model=_validate(model, _read_form()))
     return replace(call, model=_read_json(model))
 
@@ -449,15 +458,15 @@ def find_remedy(kind: Problem) -> str:
 
 def make_problem_details(problem: GatewayError) -> ProblemDetails:
     """Return the details of a problem."""
-    kind = PROBLEMS[problem.problem.id]
+    problem_kind = PROBLEMS[problem.problem.id]
     return ProblemDetails(
-        type=f"{BASE_PATH}/problems/{kind.id}",
-        title=kind.title,
+        type=f"{BASE_PATH}/problems/{problem_kind.id}",
+        title=problem_kind.title,
         status=find_status(problem),
         detail=problem.detail[:_LONGEST],
-        id=kind.id,
+        id=problem_kind.id,
         location=problem.location[:_LONGEST] or None,
-        remedy=find_remedy(kind),
+        remedy=find_remedy(problem_kind),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.evidence import EvidenceReader, canonicalize_json, select_seen_fields
+from gateway.evidence import EvidenceReader, canonicalize_json, select_visible_fields
 from gateway.hub import read_standing_warnings
 from gateway.operations import (
     describe_case_fees,
@@ -84,6 +84,7 @@ _CURSOR: Final = "case"
     query=CaseQuery,
 )
 def _list_cases(call: ApiCall) -> ApiAnswer:
+    """Answer a page of the party's cases that match the query, with the cursor of the next page."""
     query: CaseQuery = call.query
     criteria = PartyCaseFilter(
         call.party,
@@ -96,7 +97,7 @@ def _list_cases(call: ApiCall) -> ApiAnswer:
         limit=query.limit + 1,
         after=read_cursor(_CURSOR, query.cursor),
     )
-    with read_transaction(call.services.engine, promises=True) as conn:
+    with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         rows = case_searches.list_party_cases(conn, criteria)
     page_rows = rows[: query.limit]
     next_cursor = write_cursor(_CURSOR, page_rows[-1].id) if len(rows) > query.limit else None
@@ -115,15 +116,16 @@ def _find_case(conn: Connection, call: ApiCall) -> CaseRow:
     "GET", "/cases/{number}", "getCase", "Get one case", Answer(200, "The case", Case), problems=(404,)
 )
 def _get_case(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine, promises=True) as conn:
+    """Answer one case of the party, with its results, fees, warnings and custody times."""
+    with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         row = _find_case(conn, call)
         message = messages.find_by_id(conn, row.message)
         results = case_searches.list_case_documents(conn, row.id, "Result")
         outside = describe_case_results(conn, row)
         awaited = requirement_results.list_awaited_uses(conn, row.id)
-        clearance = customs_notices.find_state(conn, row.id)
+        clearance = customs_notices.find_clearance_state(conn, row.id)
         levied = describe_case_fees(conn, row.id)
-        moved = describe_releases(conn, row)
+        releases = describe_releases(conn, row)
         timetable = call.services.hub.timetable.read_timetable(conn)
         custody = read_custody_times(conn, row, timetable, call.services.clock())
         warnings = read_standing_warnings(conn, row, lambda: call.services.hub.rules.bundle)
@@ -144,35 +146,38 @@ def _get_case(call: ApiCall) -> ApiAnswer:
             ],
             outside_results=outside,
             fees=[_read_fee(fee) for fee in levied],
-            **_read_moves(moved),
+            **_make_release_members(releases),
             awaited=sorted({awaited_use.number for awaited_use in awaited}),
             custody=custody,
         )
     )
 
 
-def _read_moves(moved: dict[str, Any]) -> dict[str, Any]:
+def _make_release_members(releases: dict[str, Any]) -> dict[str, Any]:
     """Return the items that left the case, stay in it, were taken from its parent, or were removed.
 
     Also returns the decisions and cancellations that the case inherits from its parent.
     """
 
-    def read(model: type[AnswerModel], name: str) -> list[Any]:
+    def read(model: type[AnswerModel], list_name: str) -> list[Any]:
         # An item without a measure has neither quantity nor unit.
         absent = {"measure": None, "quantity": None, "unit": None}
-        return [read_model(model, row if row.get("measure", "-") else row | absent) for row in moved[name]]
+        return [
+            read_model(model, row if row.get("measure", "-") else row | absent) for row in releases[list_name]
+        ]
 
     return {
         "released": read(ItemRelease, "released"),
-        "stays": [read_model(ItemRest, rest) for rest in moved["stays"] if rest["measure"]],
+        "stays": [read_model(ItemRest, rest) for rest in releases["stays"] if rest["measure"]],
         "taken": read(TakenItem, "taken"),
-        "inherited": moved["inherited"],
-        "inherited_cancellations": moved["inherited_cancellations"],
+        "inherited": releases["inherited"],
+        "inherited_cancellations": releases["inherited_cancellations"],
         "removed": read(RemovedItem, "removed"),
     }
 
 
 def _read_fee(fee: dict[str, Any]) -> Fee:
+    """Return the API's view of a fee; the payment address is given only while the fee is to be paid."""
     return read_model(
         Fee,
         fee,
@@ -187,6 +192,7 @@ def _read_findings(findings: Sequence[dict[str, Any]]) -> list[FindingView]:
 
 
 def _read_hold(held: dict[str, Any] | None) -> HeldCase | None:
+    """Return the API's view of the reasons that hold a case; None if `held` is None."""
     if held is None:
         return None
     nothing: dict[str, Any] = {"documents": [], "organisations": []}
@@ -208,19 +214,22 @@ def _read_hold(held: dict[str, Any] | None) -> HeldCase | None:
     problems=(404,),
 )
 def _list_applications(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine, promises=True) as conn:
+    """Answer the applications of a case, each with its current decisions and whether each has an effect."""
+    with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         case = _find_case(conn, call)
         rows = agency_requests.list_by_case(conn, case.id)
-        decided: dict[int, list[Decision]] = {}
+        decisions_by_request: dict[int, list[Decision]] = {}
         requests_by_id = {row.id: row for row in rows}
         for decision in decisions.list_current_decisions(conn, case.id):
             counts = explain_no_effect(case, requests_by_id[decision.request_id], decision) is None
-            decided.setdefault(decision.request_id, []).append(
+            decisions_by_request.setdefault(decision.request_id, []).append(
                 read_model(Decision, decision, notice=decision.notice_no, counts=counts)
             )
     return ApiAnswer(
         ApplicationList(
-            applications=[read_model(Application, row, decisions=decided.get(row.id, [])) for row in rows]
+            applications=[
+                read_model(Application, row, decisions=decisions_by_request.get(row.id, [])) for row in rows
+            ]
         )
     )
 
@@ -234,7 +243,8 @@ def _list_applications(call: ApiCall) -> ApiAnswer:
     problems=(404,),
 )
 def _list_notices(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine, promises=True) as conn:
+    """Answer the notices of all applications of a case, in the order in which they were stored."""
+    with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         case = _find_case(conn, call)
         request_notices = [
             (request, row)
@@ -258,17 +268,18 @@ def _list_notices(call: ApiCall) -> ApiAnswer:
     problems=(404,),
 )
 def _list_evidence(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine, promises=True) as conn:
+    """Answer the evidence of a case: the fields that the party may see, else only the hash of the leaf."""
+    with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         case = _find_case(conn, call)
         rows = case_searches.list_case_evidence(conn, case.id)
-    read = [(row, select_seen_fields(row, EvidenceReader(call.party))) for row in rows]
+    visible_records = [(row, select_visible_fields(row, EvidenceReader(call.party))) for row in rows]
     return ApiAnswer(
         Evidence(
             case=case.number,
-            records=[_read_record(row, fields) for row, fields in read if fields is not None],
+            records=[_read_record(row, fields) for row, fields in visible_records if fields is not None],
             withheld=[
                 WithheldRecord(leaf_hash=row.leaf_hash, sequence=row.seq)
-                for row, fields in read
+                for row, fields in visible_records
                 if fields is None
             ],
         )
@@ -305,7 +316,7 @@ def _read_record(row: EvidenceRow, fields: dict[str, Any]) -> EvidenceRecord:
     problems=(404,),
 )
 def _get_bundle(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine, promises=True) as conn:
+    with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         case = _find_case(conn, call)
         bundle = make_case_bundle(conn, case, EvidenceReader(call.party))
     disposition = f'attachment; filename="{clean_file_name(case.number)}-evidence.zip"'
@@ -326,7 +337,8 @@ def _get_bundle(call: ApiCall) -> ApiAnswer:
     problems=(404,),
 )
 def _get_result(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine, promises=True) as conn:
+    """Answer the XML of the latest Result of a case; 404 before there is one."""
+    with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         case = _find_case(conn, call)
         documents = case_searches.list_case_documents(conn, case.id, "Result")
         if not documents:

@@ -55,7 +55,7 @@ from gateway.web.api.case_models import Cursor
 EVENTS: Final = OperationSection("events")
 WEBHOOKS: Final = OperationSection("webhooks")
 
-#: A client connects again then; so streams do not stay for ever at a process that is about to end.
+#: The longest time of a stream; the client then connects again, so that a process can end.
 _LONGEST: Final = timedelta(minutes=5)
 _HEARTBEAT: Final = timedelta(seconds=15)
 _BATCH: Final = 100
@@ -69,10 +69,12 @@ class EventStream:
     The stream is counted while it is open, so `close` must be called.
     """
 
-    def __init__(self, call: ApiCall, after: int, write: Callable[[Sequence[PartyEventRow]], bytes]) -> None:
+    def __init__(
+        self, call: ApiCall, after: int, format_events: Callable[[Sequence[PartyEventRow]], bytes]
+    ) -> None:
         self._call = call
         self._after = after
-        self._write = write
+        self._format_events = format_events
         now = call.services.clock()
         self._end, self._sent_at = now + _LONGEST, now
         self._counts = _count_stream(call)
@@ -88,9 +90,9 @@ class EventStream:
         if rows:
             confirm_copies(self._call.services.engine)
             self._after, self._sent_at = int(rows[-1].sequence), now  # bounded: a row of our own
-            return self._write(rows)
+            return self._format_events(rows)
         if not self._has_begun or now - self._sent_at >= _HEARTBEAT:
-            # A comment: it shows a proxy that the stream lives, and us whether the client does.
+            # A comment line shows a proxy that the stream is in use, and us whether the client is there.
             self._has_begun, self._sent_at = True, now
             return b": nothing new\n\n"
         return b""
@@ -179,9 +181,13 @@ def _read_event(row: PartyEventRow) -> Event:
     query=EventQuery,
 )
 def _list_events(call: ApiCall) -> ApiAnswer:
+    """Answer the party's events after the cursor, at most `limit`, with the cursor of the next page.
+
+    The answer acknowledges these events, so the rows must be on all required copies of the database.
+    """
     query: EventQuery = call.query
     after = read_cursor(_KIND, query.after, "after")
-    with read_transaction(call.services.engine, promises=True) as conn:
+    with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         rows = event_readers.list_events(conn, call.party, after or 0, query.limit)
     following = write_cursor(_KIND, rows[-1].sequence) if rows else query.after
     return ApiAnswer(EventList(events=[_read_event(row) for row in rows], next=following))
@@ -206,9 +212,13 @@ def _list_events(call: ApiCall) -> ApiAnswer:
     is_stream=True,
 )
 def _open_stream(call: ApiCall) -> ApiAnswer:
+    """Answer a stream of the party's events after the cursor of the header or the query.
+
+    Without a cursor, the stream begins after the latest event.
+    """
     query: StreamQuery = call.query
-    last = call.headers.get(_LAST.lower(), query.after)
-    after = read_cursor(_KIND, last, _LAST)
+    last_cursor = call.headers.get(_LAST.lower(), query.after)
+    after = read_cursor(_KIND, last_cursor, _LAST)
     engine = call.services.engine
     if after is None:
         with read_transaction(engine) as conn:
@@ -295,21 +305,25 @@ class Replay(AnswerModel):
     body=RequestBody("Where to call", {JSON: WebhookRequest}),
 )
 def _create_webhook(call: ApiCall) -> ApiAnswer:
+    """Store a new webhook of the party and answer its id and its secret.
+
+    Raises GW807 if the party has as many webhooks as the settings allow.
+    """
     webhook_request: WebhookRequest = call.model
     services, settings = call.services, call.services.settings.api
     _check_url(call, webhook_request.url)
     key = read_webhook_key(settings.webhook_key, services.random)
-    name = base64.urlsafe_b64encode(services.random(_OCTETS)).decode()
+    webhook_id = base64.urlsafe_b64encode(services.random(_OCTETS)).decode()
     with write_transaction(services.engine, "api.webhook") as conn:
         if event_readers.count_webhooks(conn, call.party) >= settings.webhooks_per_party:
             detail = f"{call.party[:80]} has {settings.webhooks_per_party} webhooks: delete one"
             raise GatewayError(TOO_MANY_REQUESTS, detail)
-        event_readers.insert_webhook(conn, name, call.party, webhook_request.url, services.clock())
-        row = event_readers.find_webhook(conn, name)
-        _record_change(conn, call, "webhook create", name, after={"url": mask_url(webhook_request.url)})
-    secret = f"whsec_{base64.b64encode(derive_webhook_secret(key, name)).decode()}"
-    location = f"{BASE_PATH}/webhooks/{name}"
-    answer = read_model(NewWebhook, row, id=name, secret=secret)
+        event_readers.insert_webhook(conn, webhook_id, call.party, webhook_request.url, services.clock())
+        row = event_readers.find_webhook(conn, webhook_id)
+        _record_change(conn, call, "webhook create", webhook_id, after={"url": mask_url(webhook_request.url)})
+    secret = f"whsec_{base64.b64encode(derive_webhook_secret(key, webhook_id)).decode()}"
+    location = f"{BASE_PATH}/webhooks/{webhook_id}"
+    answer = read_model(NewWebhook, row, id=webhook_id, secret=secret)
     return ApiAnswer(answer, 201, headers={"Location": location})
 
 
@@ -335,10 +349,10 @@ def _find_webhook(conn: Connection, call: ApiCall) -> WebhookRow:
 
 
 def _record_change(
-    conn: Connection, call: ApiCall, action: str, name: str, *, before: Any = None, after: Any = None
+    conn: Connection, call: ApiCall, action: str, webhook_id: str, *, before: Any = None, after: Any = None
 ) -> None:
     """Store in the audit log which party changed a webhook, in the transaction of the change."""
-    entry = AuditEntry(call.party, _ROLE, action, f"webhook {name}", before=before, after=after)
+    entry = AuditEntry(call.party, _ROLE, action, f"webhook {webhook_id}", before=before, after=after)
     audit_log.record_action(conn, entry, call.services.clock())
 
 
@@ -378,6 +392,7 @@ def _get_webhook(call: ApiCall) -> ApiAnswer:
     problems=(404,),
 )
 def _delete_webhook(call: ApiCall) -> ApiAnswer:
+    """Delete a webhook of the party, record it in the audit log and answer 204."""
     with write_transaction(call.services.engine, "api.webhook") as conn:
         row = _find_webhook(conn, call)
         event_readers.delete_webhook(conn, row.name)
@@ -396,13 +411,17 @@ def _delete_webhook(call: ApiCall) -> ApiAnswer:
     problems=(404,),
 )
 def _replay_events(call: ApiCall) -> ApiAnswer:
+    """Switch the webhook on and queue calls for the events after the cursor, at most `_MOST_REPLAYED`.
+
+    Raises GW807 while that many calls of the party's webhooks are queued.
+    """
     replay_request: ReplayRequest = call.model
     services = call.services
     after = read_cursor("event", replay_request.after, "after") or 0
     now = services.clock()
     with write_transaction(services.engine, "api.webhook") as conn:
         row = _find_webhook(conn, call)
-        # Every call of a party waits in one lane: what waits there is sent before more is asked for.
+        # All calls of a party wait in one lane: the waiting ones are sent before more may be requested.
         if deliveries.count_queued(conn, make_webhook_lane(call.party), _MOST_REPLAYED) >= _MOST_REPLAYED:
             detail = f"{_MOST_REPLAYED} calls of webhooks of {call.party[:80]} wait: read the feed meanwhile"
             raise GatewayError(TOO_MANY_REQUESTS, detail, "webhook")
@@ -411,5 +430,5 @@ def _replay_events(call: ApiCall) -> ApiAnswer:
         _record_change(conn, call, "webhook replay", row.name, **changes)
         events = event_readers.list_events(conn, call.party, after, _MOST_REPLAYED)
         sequences = [int(event.sequence) for event in events]  # bounded: a row of our own
-        queue_webhook_calls(conn, row.name, call.party, sequences, now, again=now.isoformat())
+        queue_webhook_calls(conn, row.name, call.party, sequences, now, replay_id=now.isoformat())
     return ApiAnswer(Replay(queued=len(sequences)), 202)

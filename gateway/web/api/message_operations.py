@@ -111,24 +111,25 @@ class Filing(AnswerModel):
     problems=(403, 409, 413, 415, 422),
 )
 def _file_submission(call: ApiCall) -> ApiAnswer:
+    """Store the submission in the body and answer its receipt: 201, or 200 if it was stored before."""
     content, attachments = _read_parts(call)
     key = call.headers.get(_KEY.lower(), "")
     if _is_unreachable(key):
-        _check_stored(call, key)
+        _check_earlier_key(call, key)
     filed = FiledSubmission(content, attachments, "api", call.party, call.caller.authentication, key)
     stored = file_submission(call.services.hub, filed)
     with read_transaction(call.services.engine) as conn:
-        row = messages.find_by_id(conn, stored.message)
+        row = messages.find_by_id(conn, stored.message_row_id)
     path = f"{BASE_PATH}/messages/{quote(stored.message_id, safe='')}"
     answer = Filing(
         message_id=stored.message_id,
-        new=stored.new,
+        new=stored.is_new,
         received_at=row.received_at if row else call.services.clock(),
         receipt=base64.b64encode(stored.receipt.body).decode(),
         receipt_url=f"{path}/receipt",
         message_url=path,
     )
-    return ApiAnswer(answer, 201 if stored.new else 200, headers={"Location": path})
+    return ApiAnswer(answer, 201 if stored.is_new else 200, headers={"Location": path})
 
 
 def _is_unreachable(key: str) -> bool:
@@ -141,8 +142,8 @@ def _is_unreachable(key: str) -> bool:
     return "." in steps or ".." in steps or (len(steps) > 1 and steps[-1] in _LAST_WORDS)
 
 
-def _check_stored(call: ApiCall, key: str) -> None:
-    """Refuse a new key to which no address leads; raises GW110. One of an earlier version may be repeated."""
+def _check_earlier_key(call: ApiCall, key: str) -> None:
+    """Raise GW110 for a new key that no URL can contain; accept one that is stored already."""
     with read_transaction(call.services.engine) as conn:
         row = messages.find_by_message_id(conn, "in", call.party, key)
     if row is None:
@@ -181,7 +182,8 @@ def _find_message(conn: Connection, call: ApiCall) -> MessageRow:
     problems=(404,),
 )
 def _get_message(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine, promises=True) as conn:
+    """Answer one message of the party, with its properties and the description of its parts."""
+    with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         row = _find_message(conn, call)
         case = cases.find_by_id(conn, row.case_id) if row.case_id else None
         properties = read_message_properties(conn, row.id)
@@ -217,12 +219,15 @@ def _get_message(call: ApiCall) -> ApiAnswer:
     problems=(404,),
 )
 def _get_receipt(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine, promises=True) as conn:
+    """Answer the stored response to a received message, with its own media type; 404 if there is none."""
+    with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         stored = messages.find_response(conn, _find_message(conn, call).id)
     if stored is None:
         raise make_not_found_error("receipt of this message")
-    kind = next((value for name, value in stored.headers.items() if name.lower() == "content-type"), XML)
-    return ApiAnswer(stored.body, media_type=kind)
+    media_type = next(
+        (value for name, value in stored.headers.items() if name.lower() == "content-type"), XML
+    )
+    return ApiAnswer(stored.body, media_type=media_type)
 
 
 @MESSAGES.declare(
@@ -234,7 +239,7 @@ def _get_receipt(call: ApiCall) -> ApiAnswer:
     problems=(404,),
 )
 def _get_document(call: ApiCall) -> ApiAnswer:
-    with read_transaction(call.services.engine, promises=True) as conn:
+    with read_transaction(call.services.engine, acknowledges_data=True) as conn:
         parts = messages.load_payloads(conn, _find_message(conn, call).id)
     if not parts:
         raise make_not_found_error("document in this message")

@@ -96,6 +96,7 @@ def _collect_schemas(table: Iterable[Operation]) -> tuple[dict[str, Any], dict[t
 
 
 def _describe_operation(operation: Operation, references: Mapping[type[BaseModel], str]) -> dict[str, Any]:
+    """Return the OpenAPI Operation Object; `references` gives the `$ref` of each model's schema."""
     operation_object: dict[str, Any] = {
         "operationId": operation.id,
         "summary": operation.summary,
@@ -122,6 +123,7 @@ def _describe_operation(operation: Operation, references: Mapping[type[BaseModel
 
 
 def _describe_path(operation: Operation) -> list[dict[str, Any]]:
+    """Return the OpenAPI Parameter Objects of the names in the path."""
     return [
         {
             "name": name,
@@ -135,6 +137,7 @@ def _describe_path(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _describe_query(operation: Operation) -> list[dict[str, Any]]:
+    """Return the OpenAPI Parameter Objects of the query's model."""
     if operation.query is None:
         return []
     schema = operation.query.model_json_schema(mode="validation", ref_template=_SCHEMA_REFERENCE)
@@ -161,6 +164,7 @@ def _drop_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _describe_headers(operation: Operation) -> list[dict[str, Any]]:
+    """Return the OpenAPI Parameter Objects of the headers, including If-None-Match for a GET."""
     parameters = [
         {
             "name": each.name,
@@ -187,6 +191,7 @@ def _describe_headers(operation: Operation) -> list[dict[str, Any]]:
 
 
 def _describe_answers(operation: Operation, references: Mapping[type[BaseModel], str]) -> dict[str, Any]:
+    """Return the OpenAPI Responses Object by status: answers, 304, and each problem that can occur."""
     responses = {
         str(each.status): _describe_answer(each, operation, references) for each in operation.answers
     }
@@ -220,21 +225,25 @@ def _describe_problem_headers(status: int) -> dict[str, Any]:
     return {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
 
 
-def _describe_content(each: Answer, references: Mapping[type[BaseModel], str]) -> dict[str, Any]:
-    """Return the schema of an answer: a generated client returns nothing where there is none."""
-    if each.model is not None:
-        return {"$ref": references[each.model]}
-    return {"type": "string"} if each.media_type.startswith("text/") else dict(_BINARY)
+def _describe_content(answer: Answer, references: Mapping[type[BaseModel], str]) -> dict[str, Any]:
+    """Return the schema of an answer's body: of its model, else of text or octets.
+
+    It is never left out, because a generated client returns no content for an answer without a schema.
+    """
+    if answer.model is not None:
+        return {"$ref": references[answer.model]}
+    return {"type": "string"} if answer.media_type.startswith("text/") else dict(_BINARY)
 
 
 def _describe_answer(
-    each: Answer, operation: Operation, references: Mapping[type[BaseModel], str]
+    answer: Answer, operation: Operation, references: Mapping[type[BaseModel], str]
 ) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": each.description}
-    if each.status != HTTPStatus.NO_CONTENT:
-        response["content"] = {each.media_type: {"schema": _describe_content(each, references)}}
+    """Return the OpenAPI Response Object of one declared answer."""
+    response: dict[str, Any] = {"description": answer.description}
+    if answer.status != HTTPStatus.NO_CONTENT:
+        response["content"] = {answer.media_type: {"schema": _describe_content(answer, references)}}
     headers = {
-        name: {"description": text, "schema": {"type": "string"}} for name, text in each.headers.items()
+        name: {"description": text, "schema": {"type": "string"}} for name, text in answer.headers.items()
     }
     if operation.method == "GET" and not operation.is_stream:
         headers["ETag"] = {"description": "The version of this answer.", "schema": {"type": "string"}}

@@ -149,6 +149,7 @@ class ServiceStatus(AnswerModel):
     public=True,
 )
 def _list_documents(call: ApiCall) -> ApiAnswer:
+    """Answer the agency documents of the mappings in force, in the order of their ids."""
     bundle = call.services.hub.rules.bundle
     described = [
         read_model(Document, document, title_ko=document.ko, title_en=document.en, fee=document.fee.due)
@@ -169,6 +170,7 @@ def _list_documents(call: ApiCall) -> ApiAnswer:
     public=True,
 )
 def _get_form(call: ApiCall) -> ApiAnswer:
+    """Answer the fields of one document: those that documents have in common, and its own; 404 if unknown."""
     document = call.services.hub.rules.bundle.documents.get(call.path["document"])
     if document is None:
         raise make_not_found_error("such document")
@@ -183,6 +185,7 @@ def _get_form(call: ApiCall) -> ApiAnswer:
 
 
 def _describe_need(need: Any) -> FormField:
+    """Return the form field for a common meaning that a document needs."""
     meaning = need.meaning
     return FormField(
         name=meaning.name,
@@ -198,6 +201,7 @@ def _describe_need(need: Any) -> FormField:
 
 
 def _describe_fields(fields: Iterable[Any]) -> list[FormField]:
+    """Return the form fields for a document's own fields, including the fields of groups."""
     return [
         FormField(
             name=field.name,
@@ -223,9 +227,10 @@ def _describe_requirement(rule: Any) -> str:
 
 
 def _describe_shape(shape: Any) -> dict[str, Any]:
+    """Return the length, pattern and codes of values; no codes if there are more than `_MOST_CODES`."""
     codes = shape.codes or ()
     return {
-        "longest": shape.longest,
+        "longest": shape.max_length,
         "pattern": shape.pattern,
         "code_list": shape.list_name or None if codes else None,
         "codes": list(codes) if len(codes) <= _MOST_CODES else [],
@@ -241,6 +246,7 @@ def _describe_shape(shape: Any) -> dict[str, Any]:
     public=True,
 )
 def _get_rules(call: ApiCall) -> ApiAnswer:
+    """Answer the rules for declarations and the status codes of the mappings in force."""
     rules = call.services.hub.rules
     declaration = [
         read_model(DeclarationRuleView, rule, path=rule.meaning.path, text_ko=rule.ko, text_en=rule.en)
@@ -295,8 +301,9 @@ def _get_problem(call: ApiCall) -> ApiAnswer:
     public=True,
 )
 def _get_status(call: ApiCall) -> ApiAnswer:
+    """Answer whether the gateway is ready; if it is not, with the problem. The status is always 200."""
     services = call.services
-    problem = services.readiness.judge().problem
+    problem = services.readiness.find_verdict().problem
     answer = ServiceStatus(
         ready=problem is None,
         version=__version__,
@@ -394,6 +401,10 @@ class Statistics(AnswerModel):
     query=StatisticsQuery,
 )
 def _get_statistics(call: ApiCall) -> ApiAnswer:
+    """Answer sums of the party's daily statistics for a measure, grouped by the columns in `by`.
+
+    Without dates, the period is `_PERIOD` up to today. Raises GW110 if it ends before it begins.
+    """
     query: StatisticsQuery = call.query
     services = call.services
     names = tuple(dict.fromkeys(query.by.split(",")))
@@ -404,7 +415,7 @@ def _get_statistics(call: ApiCall) -> ApiAnswer:
     with read_transaction(services.engine) as conn:
         criteria = StatisticsFilter(query.measure, since, until, call.party)
         rows = daily_statistics.sum_statistics(conn, criteria, names)
-        counted = daily_statistics.read_progress(conn)
+        counted = daily_statistics.read_counted_until(conn)
     statistics_rows = [
         StatisticsRow(
             **{name: getattr(row, name) for name in names}, number=row.number, seconds=row.seconds or 0

@@ -34,21 +34,25 @@ from gateway.web.console.page_guards import (
     begin_session,
     check_return_path,
     clear_session_cookie,
+    end_visitor_session,
     find_client_certificate,
     get_network,
-    leave_flash_message,
-    leave_session,
     require_right,
     require_sign_in,
     services,
     set_session_cookie,
+    store_flash_message,
     switch_organisation,
     visitor,
 )
-from gateway.web.console.passkey_challenges import offer_registration, offer_sign_in, take_registration
+from gateway.web.console.passkey_challenges import (
+    begin_passkey_registration,
+    begin_passkey_sign_in,
+    finish_passkey_registration,
+)
 from gateway.web.console.sign_in import (
     SignInResult,
-    find_doubt,
+    find_method_refusal,
     needs_new_sign_in,
     sign_in_with_certificate,
     sign_in_with_passkey,
@@ -73,7 +77,7 @@ def show_sign_in() -> Response | str:
 @require_sign_in
 def sign_out() -> Response:
     """End the session."""
-    leave_session(visitor)
+    end_visitor_session(visitor)
     answer = redirect("/console/sign-in")
     clear_session_cookie(answer)
     return answer
@@ -125,7 +129,7 @@ def change_password() -> Response | tuple[str, int]:
     """Change the password; every session ends, and this one is replaced by a new one."""
     old, new = request.form.get("old", ""), request.form.get("new", "")
     refusal = find_password_problem(new, (visitor.name, visitor.display_name))
-    problem = find_doubt(visitor, old, get_network())
+    problem = find_method_refusal(visitor, old, get_network())
     if problem is None and refusal is not None:
         problem = translate(refusal)
     if problem is not None:
@@ -195,7 +199,7 @@ def delete_webhook(name: str) -> Response:
             before=before,
         )
         audit_log.record_action(conn, entry, services.clock())
-    leave_flash_message(translate("The webhook is deleted."))
+    store_flash_message(translate("The webhook is deleted."))
     return redirect("/console/account/certificates")
 
 
@@ -208,14 +212,14 @@ _LONGEST_NAME: Final = 80
 @pages.post("/sign-in/passkey/options")
 def send_sign_in_options() -> Response:
     """Send the browser the options for a sign-in with a passkey."""
-    return _answer_options(offer_sign_in(get_network()))
+    return _answer_options(begin_passkey_sign_in(get_network()))
 
 
 @pages.post("/account/passkeys/options")
 @require_sign_in
 def send_registration_options() -> Response:
     """Send the browser the options for a new passkey."""
-    return _answer_options(offer_registration(visitor))
+    return _answer_options(begin_passkey_registration(visitor))
 
 
 def _answer_options(options: str | None) -> Response:
@@ -247,7 +251,7 @@ def _answer_result(result: SignInResult, refusal: str, **context: Any) -> Respon
     return_path = check_return_path(request.form.get("next", ""))
     if result.token is not None:
         return answer_signed_in(result.token, return_path)
-    if result.wait is not None:
+    if result.wait_time is not None:
         problem, status = translate("Too many attempts. Try again later."), HTTPStatus.TOO_MANY_REQUESTS
     else:
         problem, status = refusal, HTTPStatus.UNAUTHORIZED
@@ -284,7 +288,7 @@ def add_passkey() -> Response | tuple[str, int]:
         problem = translate("This is too long.")
     if not problem:
         password = request.form.get("password", "")
-        problem = find_doubt(visitor, password, get_network()) or ""
+        problem = find_method_refusal(visitor, password, get_network()) or ""
     if not problem:
         problem = _store_passkey(name, request.form.get("passkey_answer", ""))
     if problem:
@@ -298,7 +302,7 @@ def _store_passkey(name: str, answer: str) -> str:
         with write_transaction(services.engine, "console.passkey") as conn:
             if len(sessions.list_passkeys(conn, visitor.account)) >= _MOST_PASSKEYS:
                 return translate("You have as many passkeys as an account may have. Remove one first.")
-            take_registration(conn, visitor, name, answer)
+            finish_passkey_registration(conn, visitor, name, answer)
             entry = AuditEntry(visitor.name, "account", "add_passkey", name)
             audit_log.record_action(conn, entry, services.clock())
     except PasskeyError:
@@ -311,12 +315,14 @@ def _store_passkey(name: str, answer: str) -> str:
 def remove_passkey(passkey: int) -> Response | tuple[str, int]:
     """Remove a passkey; the last way to sign in stays."""
     with write_transaction(services.engine, "console.passkey") as conn:
-        is_last = not _keeps_way(conn, visitor.account)
+        is_last = not _has_other_sign_in(conn, visitor.account)
         name = None if is_last else sessions.remove_passkey(conn, visitor.account, passkey)
         if name is not None:
-            # Who holds the lost device may be signed in by it.
+            # A lost device may be signed in: its sessions must end.
             now = services.clock()
-            sessions.end_sessions_of(conn, visitor.account, now, method="passkey", but=visitor.session)
+            sessions.end_open_account_sessions(
+                conn, visitor.account, now, method="passkey", kept_session_id=visitor.session
+            )
             entry = AuditEntry(visitor.name, "account", "remove_passkey", name)
             audit_log.record_action(conn, entry, services.clock())
     if is_last:
@@ -327,7 +333,7 @@ def remove_passkey(passkey: int) -> Response | tuple[str, int]:
     return redirect(_PAGE)
 
 
-def _keeps_way(conn: Connection, account: int) -> bool:
+def _has_other_sign_in(conn: Connection, account: int) -> bool:
     """Return whether an account has a way to sign in when one of its passkeys is removed."""
     row = accounts.find_by_id(conn, account)
     others = row is not None and any((row.password, row.certificate_sha256, row.oidc_subject))

@@ -68,8 +68,10 @@ def draw_columns(chart: Chart) -> Markup:
     """Return a chart with one column for each label; the series stand upon each other."""
     sums = [sum(value or 0 for value in values) for _, values in list_chart_rows(chart)]
     top, axis = _draw_axis(chart, max(sums, default=0))
-    step = (_WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
-    body = Markup("").join(_draw_column(chart, index, step, top) for index in range(len(chart.labels)))
+    column_width = (_WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
+    body = Markup("").join(
+        _draw_column(chart, index, column_width, top) for index in range(len(chart.labels))
+    )
     return _frame_chart(chart, _PLOT, axis + body, filled=True)
 
 
@@ -84,9 +86,9 @@ def draw_lines(chart: Chart) -> Markup:
 def draw_bars(chart: Chart) -> Markup:
     """Return a chart with one bar for each label, of the first series, with its value beside it."""
     values = [value or 0 for value in chart.series[0].values] if chart.series else []
-    largest = max(values, default=0) or 1
+    max_value = max(values, default=0) or 1
     rows = Markup("").join(
-        _draw_bar(label, value, largest, index)
+        _draw_bar(label, value, max_value, index)
         for index, (label, value) in enumerate(zip(chart.labels, values, strict=True))
     )
     return _frame_chart(chart, max(len(chart.labels), 1) * 2 * _LINE, rows, filled=True, legend=False)
@@ -106,6 +108,7 @@ def _frame_chart(chart: Chart, height: float, body: Markup, *, filled: bool, leg
 
 
 def _draw_patterns(chart: Chart) -> Markup:
+    """Return the SVG fill patterns of the chart: one for each series, with its own colour and hatching."""
     pattern = Markup(
         '<pattern id="{id}" width="6" height="6" patternUnits="userSpaceOnUse">'
         '<rect width="6" height="6" fill="{colour}"/>'
@@ -128,16 +131,16 @@ def _pick(values: Sequence[str], index: int) -> str:
     return values[index % len(values)]
 
 
-def _draw_axis(chart: Chart, largest: float) -> tuple[float, Markup]:
+def _draw_axis(chart: Chart, max_value: float) -> tuple[float, Markup]:
     """Return the top of the scale, and the lines and labels of both axes."""
-    tick = _choose_tick(largest)
-    count = max(math.ceil(largest / tick), 1)
+    tick = _choose_tick(max_value)
+    count = max(math.ceil(max_value / tick), 1)
     drawn = [_draw_tick(number * tick, count * tick) for number in range(count + 1)]
-    step = (_WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
+    column_width = (_WIDTH - _LEFT - _RIGHT) / max(len(chart.labels), 1)
     every = max(math.ceil(len(chart.labels) / _MOST_LABELS), 1)
     label = Markup('<text x="{x}" y="{y}" text-anchor="middle">{text}</text>')
     for index in range(0, len(chart.labels), every):
-        middle = _LEFT + (index + 0.5) * step
+        middle = _LEFT + (index + 0.5) * column_width
         drawn.append(
             label.format(x=_round(middle), y=_TOP + _PLOT + _LINE - 2, text=chart.labels[index][:12])
         )
@@ -145,6 +148,7 @@ def _draw_axis(chart: Chart, largest: float) -> tuple[float, Markup]:
 
 
 def _draw_tick(value: float, top: float) -> Markup:
+    """Return the SVG grid line and label for `value` on the y axis, which ends at `top`."""
     tick = Markup(
         '<path d="M{left} {y}H{right}" stroke="{grid}"/>'
         '<text x="{before}" y="{below}" text-anchor="end">{text}</text>'
@@ -161,14 +165,14 @@ def _draw_tick(value: float, top: float) -> Markup:
     )
 
 
-def _choose_tick(largest: float) -> float:
+def _choose_tick(max_value: float) -> float:
     """Return a step of 1, 2 or 5 times a power of ten that divides the scale into about four parts.
 
     It is at least 1, as the values are counts.
     """
-    if largest <= _TICKS:
-        return 0.5 if isinstance(largest, float) and 0.5 < largest <= 1 else 1
-    raw = largest / _TICKS
+    if max_value <= _TICKS:
+        return 0.5 if isinstance(max_value, float) and 0.5 < max_value <= 1 else 1
+    raw = max_value / _TICKS
     power = 10.0 ** math.floor(math.log10(raw))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw)
 
@@ -177,24 +181,25 @@ def _compute_y_coordinate(value: float, top: float) -> float:
     return _TOP + _PLOT * (1 - value / top)
 
 
-def _draw_column(chart: Chart, index: int, step: float, top: float) -> Markup:
+def _draw_column(chart: Chart, index: int, column_width: float, top: float) -> Markup:
+    """Return the column of one label: a rectangle for each series, one upon the other."""
     column = Markup(
         '<rect x="{x}" y="{y}" width="{width}" height="{height}" fill="url(#{fill})">'
         "<title>{told}</title></rect>"
     )
     drawn, below = [], 0.0
-    for number, series in enumerate(chart.series):
+    for series_index, series in enumerate(chart.series):
         value = series.values[index] or 0
         if value <= 0:
             continue
         y = _compute_y_coordinate(below + value, top)
         drawn.append(
             column.format(
-                x=_round(_LEFT + (index + 0.15) * step),
+                x=_round(_LEFT + (index + 0.15) * column_width),
                 y=_round(y),
-                width=_round(step * 0.7),
+                width=_round(column_width * 0.7),
                 height=_round(_compute_y_coordinate(below, top) - y),
-                fill=_name_pattern(chart, number),
+                fill=_name_pattern(chart, series_index),
                 told=f"{chart.labels[index]}: {series.name} {_write_number(value)}",
             )
         )
@@ -203,12 +208,13 @@ def _draw_column(chart: Chart, index: int, step: float, top: float) -> Markup:
 
 
 def _draw_line(series: Series, index: int, top: float) -> Markup:
-    step = (_WIDTH - _LEFT - _RIGHT) / max(len(series.values), 1)
+    """Return the line of a series, with a circle at each value; `index` chooses its colour and dashes."""
+    label_width = (_WIDTH - _LEFT - _RIGHT) / max(len(series.values), 1)
     path, alone = "", []
     for number, value in enumerate(series.values):
         if value is None:
             continue
-        x, y = _round(_LEFT + (number + 0.5) * step), _round(_compute_y_coordinate(value, top))
+        x, y = _round(_LEFT + (number + 0.5) * label_width), _round(_compute_y_coordinate(value, top))
         joined = number > 0 and series.values[number - 1] is not None
         path += f"{'L' if joined else 'M'}{x} {y}"
         alone.append(
@@ -219,7 +225,8 @@ def _draw_line(series: Series, index: int, top: float) -> Markup:
     return drawn + Markup("").join(alone) if path else Markup("")
 
 
-def _draw_bar(label: str, value: float, largest: float, index: int) -> Markup:
+def _draw_bar(label: str, value: float, max_value: float, index: int) -> Markup:
+    """Return the SVG of the bar at position `index`, with its label; `max_value` has the full length."""
     y = _TOP + index * 2 * _LINE
     longest = _WIDTH - _LEFT - 60
     bar = Markup(
@@ -227,7 +234,7 @@ def _draw_bar(label: str, value: float, largest: float, index: int) -> Markup:
         '<rect x="0" y="{bar_y}" width="{width}" height="10" fill="{colour}"/>'
         '<text x="{value_x}" y="{value_y}">{value}</text>'
     )
-    width = max(longest * value / largest, 1)
+    width = max(longest * value / max_value, 1)
     short = label if len(label) <= _LONGEST_LABEL * 2 else label[: _LONGEST_LABEL * 2 - 1] + "…"
     return bar.format(
         label=short,

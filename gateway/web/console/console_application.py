@@ -58,10 +58,10 @@ from gateway.web.problem_status import find_status
 from gateway.web.request_texts import (
     RunningRequests,
     add_converters,
-    check_path,
-    check_request,
-    ignore_wrong_dates,
+    check_path_texts,
+    check_request_texts,
     normalize_form_texts,
+    remove_invalid_date_headers,
 )
 from gateway.web.server import normalize_addresses, report_proven_party
 
@@ -94,7 +94,7 @@ def build_console(services: ConsoleServices) -> Flask:
     _prepare_templates(application, services)
     url = services.settings.console.public_url
     origin = None if url is None else find_web_origin(url)
-    running = RunningRequests(_count_running(services))
+    running = RunningRequests(_compute_request_limit(services))
     proxies = normalize_addresses(services.settings.http.proxies)
 
     @application.before_request
@@ -117,6 +117,7 @@ def build_console(services: ConsoleServices) -> Flask:
 
 
 def _prepare_templates(application: Flask, services: ConsoleServices) -> None:
+    """Give the templates translations, filters, common values and the isolation of right-to-left texts."""
     environment = application.jinja_env
     environment.add_extension("jinja2.ext.i18n")
     environment.install_gettext_callables(  # type: ignore[attr-defined]
@@ -167,6 +168,7 @@ def _make_form_token_field() -> Markup:
 
 
 def _take_flash_message() -> str | None:
+    """Return and remove the message stored for the next page of this session; None if there is none."""
     visitor: Visitor | None = g.get("visitor")
     if visitor is None or not g.get("has_flash_message"):
         return None
@@ -174,7 +176,8 @@ def _take_flash_message() -> str | None:
         return sessions.take_flash_message(conn, visitor.session)
 
 
-def _count_running(services: ConsoleServices) -> int:
+def _compute_request_limit(services: ConsoleServices) -> int:
+    """Return how many requests of one account may run at once: one thread at least stays for others."""
     console = services.settings.console
     return max(1, min(console.requests_per_account, console.threads - 1))
 
@@ -189,13 +192,13 @@ def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse 
     """Find visitor and language of a request; refuse it if it may be forged or its data cannot be stored."""
     g.visitor = None
     g.language = _choose_language(services.settings.console.language)
-    check_path(request)
-    ignore_wrong_dates(request)
+    check_path_texts(request)
+    remove_invalid_date_headers(request)
     if request.path.startswith("/console/static/"):
         return None
     page = current_app.view_functions.get(request.endpoint or "")
     if is_session_unread(page):
-        check_request(request)
+        check_request_texts(request)
         token = request.cookies.get(COOKIE)
         g.unread_form_token = derive_form_token(token) if token else None
         return None
@@ -213,7 +216,7 @@ def _begin_request(origin: str | None, running: RunningRequests) -> AnyResponse 
         accepted = find_accepted_octets(page)
         if accepted is not None:
             request.max_content_length = accepted
-    check_request(request)
+    check_request_texts(request)
     normalize_form_texts(request)
     forgery = find_forgery(request, visitor, origin)
     if forgery is not None:
@@ -233,6 +236,7 @@ def _answer_home() -> AnyResponse:
 
 
 def _answer_http_error(error: HTTPException) -> AnyResponse | tuple[str, int]:
+    """Return the error page of an HTTP error; a redirect or a ready response is returned as it is."""
     if isinstance(error.response, Response) or (error.code or 500) < HTTPStatus.BAD_REQUEST:
         return error.get_response()
     code = error.code or 500
@@ -259,6 +263,7 @@ def _describe_refusal(error: HTTPException) -> str:
 
 
 def _answer_problem(problem: GatewayError) -> tuple[str, int, dict[str, str]]:
+    """Return the page of a problem with its HTTP status; for GW807, with Retry-After."""
     status = find_status(problem)
     if problem.problem is TOO_MANY_REQUESTS:
         refusal = translate("Other pages of your account are being made. Load this page again in a second.")

@@ -53,6 +53,7 @@ def write_isolated_texts(response: Response) -> Response:
 
 
 def _write_pieces(page: str) -> Iterator[str]:
+    """Yield the page in pieces: marks become `bdi` elements; unmarked right-to-left texts get one, too."""
     is_marked, end = False, 0
     for piece in _PIECE.finditer(page):
         yield _isolate_text(page[end : piece.start()], is_marked)
@@ -67,7 +68,7 @@ def _isolate_text(text: str, is_marked: bool) -> str:
 
 
 def _mark_value(value: Any) -> Any:
-    """Return a value as it is written: a text that turns the direction between marks, markup as it is."""
+    """Return a value for the page: a text with right-to-left characters between marks, all else unchanged."""
     if not isinstance(value, str) or value.isascii() or hasattr(value, "__html__"):
         return value
     if _TURNING.search(value) is None:

@@ -38,7 +38,7 @@ from gateway.web.console.page_guards import (
 
 #: Octets of a form that is kept; as many again are added by the encryption and its text form.
 _MOST_OCTETS: Final = 256 * 1024
-#: Below these paths forms have passwords and codes, which are typed again.
+#: Forms below these paths are not stored: they have passwords and codes, which must be typed again.
 _SECRET: Final = ("/console/account", "/console/sign-", "/console/welcome")
 
 
@@ -56,7 +56,11 @@ def read_kept_form() -> KeptForm:
 
 
 def seal_waiting_form(kept_form: KeptForm, secret: str) -> str | None:
-    """Return the form encrypted by `secret`, for storage during an OpenID sign-in; None without a form."""
+    """Return a kept form, encrypted once more by `secret`, to be stored while it waits for an OpenID sign-in.
+
+    The token of the ended session, which decrypts the form, is encrypted with it. Return None if this session
+    is not found, or if its token decrypts no form.
+    """
     if _find_session(kept_form.ended_token) is None or _decrypt_form(kept_form) is None:
         return None
     sealed = json.dumps([kept_form.encrypted_form, kept_form.ended_token]).encode()

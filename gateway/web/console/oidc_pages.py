@@ -61,15 +61,19 @@ def build_oidc_pages(services: ConsoleServices) -> Blueprint:
 
 
 def _answer_begin(provider: OidcProvider) -> _Page:
+    """Store a new OpenID sign-in and redirect the browser to the provider.
+
+    The random state and a cookie bind the answer to this browser. Answers 429 if its network has too many.
+    """
     state, nonce, verifier, browser = (make_token(services.random(_RANDOM)) for _ in range(4))
     now, kept_form = services.clock(), read_kept_form()
     try:
-        # Who is signed in comes here to prove that it is the same person.
+        # A person who is signed in already comes here to prove who they are again.
         again = g.visitor is not None
         url = provider.build_authorization_url(AuthorizationRequest(state, nonce, verifier), again=again)
     except ProviderError as problem:
         return _answer_problem(problem, kept_form)
-    new = NewOidcSignIn(
+    new_sign_in = NewOidcSignIn(
         state_sha256=digest_token(state),
         browser_sha256=digest_token(browser),
         nonce=nonce,
@@ -80,9 +84,9 @@ def _answer_begin(provider: OidcProvider) -> _Page:
         kept_form=seal_waiting_form(kept_form, browser),
     )
     with write_transaction(services.engine, "console.openid") as conn:
-        if sessions.count_waiting_oidc_sign_ins(conn, new.network, now) >= _MOST_OPEN:
+        if sessions.count_waiting_oidc_sign_ins(conn, new_sign_in.network, now) >= _MOST_OPEN:
             abort(HTTPStatus.TOO_MANY_REQUESTS, translate("Too many attempts. Try again later."))
-        sessions.insert_oidc_sign_in(conn, new)
+        sessions.insert_oidc_sign_in(conn, new_sign_in)
     # Browsers let no form redirect to another site: so a page of the console does it after the form.
     answer: Response = redirect(url)
     if request.method == "POST":
@@ -93,37 +97,44 @@ def _answer_begin(provider: OidcProvider) -> _Page:
 
 
 def _answer_return(provider: OidcProvider) -> _Page:
+    """Sign in the person whom the provider's answer names, or return a page that refuses the sign-in.
+
+    The state, the cookie and the issuer (RFC 9207) must be those of a sign-in that this browser has begun.
+    """
     state, browser = request.args.get("state", ""), request.cookies.get(_COOKIE, "")
     with write_transaction(services.engine, "console.openid") as conn:
-        waiting = sessions.take_oidc_sign_in(
+        waiting_sign_in = sessions.take_oidc_sign_in(
             conn, digest_token(state), digest_token(browser), services.clock()
         )
-    if waiting is None or request.args.get("iss", provider.issuer) != provider.issuer:
-        return _refuse(translate("This answer of the provider belongs to no sign-in of this browser."))
-    # Only a browser that has begun here comes so far: a page elsewhere cannot use up the attempts of others.
-    kept_form = open_waiting_form(waiting.kept_form, browser)
+    if waiting_sign_in is None or request.args.get("iss", provider.issuer) != provider.issuer:
+        return _render_refusal(
+            translate("This answer of the provider belongs to no sign-in of this browser.")
+        )
+    # Only a browser that began a sign-in here gets here: another page cannot use up the attempts of others.
+    kept_form = open_waiting_form(waiting_sign_in.kept_form, browser)
     network = get_network()
     if find_network_wait(network) is not None:
         abort(HTTPStatus.TOO_MANY_REQUESTS, translate("Too many attempts. Try again later."))
     code = request.args.get("code", "")
     if not code:
-        return _refuse(translate("The provider has not signed you in."), kept_form)
+        return _render_refusal(translate("The provider has not signed you in."), kept_form)
     try:
-        authorization_request = AuthorizationRequest(state, waiting.nonce, waiting.verifier)
+        authorization_request = AuthorizationRequest(state, waiting_sign_in.nonce, waiting_sign_in.verifier)
         subject = provider.redeem_code(code, authorization_request, network)
     except (IdTokenError, CodeRefusedError) as problem:
         record_failed_proof("openid", network)
         _LOG.warning("sign-in by OpenID refused: %s", problem)
-        return _refuse(translate("The provider has not signed you in."), kept_form)
+        return _render_refusal(translate("The provider has not signed you in."), kept_form)
     except ProviderError as problem:
         return _answer_problem(problem, kept_form)
     result = sign_in_with_subject(provider.issuer, subject, network)
     if result.token is None:
-        return _refuse(translate("No account of this console belongs to this person."), kept_form)
-    return _enter(result.token, waiting.return_path, kept_form)
+        return _render_refusal(translate("No account of this console belongs to this person."), kept_form)
+    return _finish_sign_in(result.token, waiting_sign_in.return_path, kept_form)
 
 
-def _enter(token: str, path: str, kept_form: KeptForm) -> Response:
+def _finish_sign_in(token: str, path: str, kept_form: KeptForm) -> Response:
+    """Set the session cookie and show the form that waited for the sign-in, else lead to `path`."""
     answer = answer_kept_form(token, kept_form)
     if answer is None:
         # The browser comes from another site: it sends the strict cookie only from a page of the console.
@@ -133,7 +144,7 @@ def _enter(token: str, path: str, kept_form: KeptForm) -> Response:
     return answer
 
 
-def _refuse(
+def _render_refusal(
     sentence: str, kept_form: KeptForm = _NO_FORM, status: HTTPStatus = HTTPStatus.UNAUTHORIZED
 ) -> _Page:
     page = render_template("sign_in.html", next="/console/", problem=sentence, kept=kept_form.encrypted_form)
@@ -143,4 +154,4 @@ def _refuse(
 def _answer_problem(problem: ProviderError, kept_form: KeptForm) -> _Page:
     _LOG.warning("OpenID provider: %s", problem)
     sentence = translate("The OpenID provider cannot be reached, or gives no good answer.")
-    return _refuse(sentence, kept_form, HTTPStatus.SERVICE_UNAVAILABLE)
+    return _render_refusal(sentence, kept_form, HTTPStatus.SERVICE_UNAVAILABLE)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from gateway.accounts import IdTokenError, IdTokenRules, select_signing_keys, verify_id_token
+from gateway.accounts import ExpectedIdToken, IdTokenError, select_signing_keys, verify_id_token
 from gateway.config import OidcSettings, Settings, mask_url
 from gateway.delivery import HttpAnswer, HttpClient, HttpLimits, require_identity_coding
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, UNREACHABLE, GatewayError
@@ -92,6 +92,7 @@ class OidcProvider:
         self._load_metadata()
 
     def _read_secret(self) -> str | None:
+        """Return the client secret, None if the settings have none; raise GatewayError if it is not UTF-8."""
         secret = self.oidc.client_secret
         if secret is None:
             return None
@@ -130,7 +131,7 @@ class OidcProvider:
         provider is not.
         """
         token = self._fetch_token(code, request.verifier, network)
-        rules = IdTokenRules(self.issuer, self.oidc.client_id, request.nonce, self._clock())
+        rules = ExpectedIdToken(self.issuer, self.oidc.client_id, request.nonce, self._clock())
         try:
             return verify_id_token(token, self._keys, rules)
         except IdTokenError:
@@ -156,7 +157,7 @@ class OidcProvider:
         proof = _make_client_proof(metadata, self.oidc.client_id, secret)
         form |= proof.fields
         headers = {**_JSON, "Content-Type": _FORM_TYPE, **proof.headers}
-        with self._slots.take_slot(network):
+        with self._slots.reserve_slot(network):
             answer = self._call(
                 endpoint, lambda client: client.post(endpoint, headers, urlencode(form).encode())
             )
@@ -184,7 +185,7 @@ class OidcProvider:
             metadata = self._fetch_json(self.issuer.rstrip("/") + _DISCOVERY)
             _check_metadata(metadata, self.issuer)
             if self.oidc.client_secret is not None:
-                _select_method(metadata)
+                _select_secret_method(metadata)
             self._keys = self._fetch_keys(metadata)
             self._metadata, self._fetched_at, self._failed_at = metadata, now, None
         except ProviderError:
@@ -204,7 +205,7 @@ class OidcProvider:
         return True
 
     def _fetch_keys(self, metadata: dict[str, Any]) -> Mapping[str, Any]:
-        """Return the keys that can be used; a set without any is not kept."""
+        """Return the keys that can be used; a key set without any is not cached."""
         url = metadata["jwks_uri"]
         try:
             return select_signing_keys(self._fetch_json(url))
@@ -212,7 +213,8 @@ class OidcProvider:
             raise ProviderError(f"{mask_url(url)[:200]}: {problem}") from problem
 
     def _fetch_json(self, url: str) -> dict[str, Any]:
-        with self._slots.take_slot():
+        """Return the JSON object at `url`; raise ProviderError for another status or content."""
+        with self._slots.reserve_slot():
             answer = self._call(url, lambda client: client.get(url, _JSON))
         document = _read_object(answer) if answer.status == HTTPStatus.OK else None
         if document is None:
@@ -242,7 +244,7 @@ class _ProviderSlots:
         self._networks: list[str | None] = []
 
     @contextmanager
-    def take_slot(self, network: str | None = None) -> Iterator[None]:
+    def reserve_slot(self, network: str | None = None) -> Iterator[None]:
         """Wait shortly for a slot; raises ProviderError. With None, the fetch serves all networks."""
         with self._condition:
             if not self._condition.wait_for(lambda: self._has_room(network), _LONGEST_WAIT):
@@ -293,14 +295,14 @@ def _make_client_proof(metadata: Mapping[str, Any], client_id: str, secret: str 
     """
     if secret is None:
         return _ClientProof({"client_id": client_id})
-    if _select_method(metadata) == _POST:
+    if _select_secret_method(metadata) == _POST:
         return _ClientProof({"client_id": client_id, "client_secret": secret})
     # Each half is encoded as a form first (RFC 6749 section 2.3.1): a colon, a plus or a percent is no sign.
     login = base64.b64encode(f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()).decode()
     return _ClientProof(headers={"Authorization": f"Basic {login}"})
 
 
-def _select_method(metadata: Mapping[str, Any]) -> str:
+def _select_secret_method(metadata: Mapping[str, Any]) -> str:
     """Return the way to prove a secret: Basic, which is taken where nothing is stated, else in the form.
 
     Raises ProviderMismatchError where the provider takes neither (OpenID Connect Discovery 3).
@@ -353,12 +355,16 @@ def find_provider_problems(
     if not _is_protected_url(oidc.issuer):
         yield GatewayError(SETTINGS_WRONG, f"the issuer {oidc.issuer[:200]} has no TLS", f"{_SECTION}.issuer")
         return
-    yield from _ask_provider(settings, clock, warnings)
+    yield from _find_connection_problems(settings, clock, warnings)
 
 
-def _ask_provider(
+def _find_connection_problems(
     settings: Settings, clock: Callable[[], datetime], warnings: list[str]
 ) -> Iterator[GatewayError]:
+    """Yield the problems of the CA file, the issuer and the client secret in the settings.
+
+    If the provider cannot be reached, append a sentence to `warnings`.
+    """
     oidc = settings.console.oidc
     if oidc.ca is not None and not Path(oidc.ca).is_file():
         yield GatewayError(SETTINGS_WRONG, f"there is no file {oidc.ca}", f"{_SECTION}.ca")

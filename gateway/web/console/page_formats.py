@@ -25,7 +25,7 @@ from markupsafe import Markup
 
 from gateway.harmonize import MappingBundle
 from gateway.message_model import Body
-from gateway.web.case_bundle import send_body
+from gateway.web.case_bundle import make_body_response
 from gateway.wire import convert_to_zone, normalize_text, parse_iso_datetime
 
 _LONGEST_NUMBER: Final = 40
@@ -63,6 +63,7 @@ def read_moment(text: str, zone: ZoneInfo) -> datetime | None:
 
 
 def _read_iso(text: str) -> datetime | None:
+    """Return the time of ISO 8601 in a short text, from 1971 to 2998, without adding a zone; else None."""
     if len(text) > _LONGEST_NUMBER:
         return None
     try:
@@ -190,7 +191,7 @@ _USUAL_DAYS: Final = 30
 _MOST_DAYS: Final = 366
 
 
-def read_days(today: date) -> tuple[date, date] | None:
+def read_day_range(today: date) -> tuple[date, date] | None:
     """Return the first and the last day: at most a year, up to today; None in the wrong order.
 
     Where the URL names no day, or none that is one, they are the last 30.
@@ -202,8 +203,8 @@ def read_days(today: date) -> tuple[date, date] | None:
     return max(since, until - timedelta(days=_MOST_DAYS - 1)), until
 
 
-def _read_day(name: str, otherwise: date) -> date:
-    return read_day(request.args.get(name, "")) or otherwise
+def _read_day(name: str, default_day: date) -> date:
+    return read_day(request.args.get(name, "")) or default_day
 
 
 _LONGEST: Final = 200
@@ -232,7 +233,7 @@ _FORMULA: Final = re.compile(r"(?<![\s;\"'])([\s;\"']*+)(?=[=+\-@\uff1d\uff0b\uf
 _END: Final = re.compile(r"[;\t\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 _HIDING: Final = ("\t", "\r", "\n")
 _QUOTED: Final = re.compile(r"[,;\"\x00-\x1f\x85\u2028\u2029]")
-#: Without it spreadsheets take UTF-8 for the code page of the machine.
+#: Byte order mark: without it spreadsheets take UTF-8 for the code page of the machine.
 _MARK: Final = "\ufeff"
 
 
@@ -295,7 +296,11 @@ def make_download(name: str, octets: bytes | Body) -> Response:
 
     The octets of a `Body` are read while they are sent.
     """
-    answer = Response(octets, content_type=_TYPE) if isinstance(octets, bytes) else send_body(octets, _TYPE)
+    answer = (
+        Response(octets, content_type=_TYPE)
+        if isinstance(octets, bytes)
+        else make_body_response(octets, _TYPE)
+    )
     answer.headers.set("Content-Disposition", "attachment", filename=name)
     answer.headers["Content-Security-Policy"] = _POLICY
     answer.headers["X-Content-Type-Options"] = "nosniff"

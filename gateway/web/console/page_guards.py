@@ -44,16 +44,16 @@ if TYPE_CHECKING:
 
 
 _MOST: Final = 64
-#: Octets of all submissions that the kept reports contain.
+#: The most octets of all submissions in the cached reports.
 _MOST_OCTETS: Final = 32 * 1024 * 1024
-#: A reference may be used, and a certificate used up, by another submission meanwhile.
+#: A report gets out of date: another submission may use its reference or use up a certificate.
 _LONGEST: Final = timedelta(minutes=1)
 
 
 class _Report(Protocol):
     @property
     def content(self) -> bytes:
-        """Return the submission that was judged."""
+        """Return the octets of the submission that the report is about."""
 
 
 _AnyReport = TypeVar("_AnyReport", bound=_Report)
@@ -67,14 +67,14 @@ class KeptReports:
         self._reports: OrderedDict[Hashable, tuple[datetime, Any]] = OrderedDict()
         self._octets = 0
 
-    def find_report(self, key: Hashable, now: datetime, judge: Callable[[], _AnyReport]) -> _AnyReport:
-        """Return the report that was made for `key` within the last minute, else a new one from `judge`."""
+    def find_report(self, key: Hashable, now: datetime, make_report: Callable[[], _AnyReport]) -> _AnyReport:
+        """Return the report made for `key` within the last minute, else store a new one of `make_report`."""
         with self._lock:
             timed_report = self._reports.get(key)
         if timed_report is not None and timedelta() <= now - timed_report[0] <= _LONGEST:
             recent_report: _AnyReport = timed_report[1]
             return recent_report
-        report = judge()
+        report = make_report()
         with self._lock:
             self._remove_report(key)
             self._reports[key] = (now, report)
@@ -138,7 +138,7 @@ def build_console_services(hub: Hub, settings: Settings, desk: OfficerDesk) -> C
 #: The shortest time between two records of a session's last use.
 _PRECISION: Final = timedelta(seconds=60)
 _TOKEN: Final = 32
-#: Sessions of one account that stand at the same time.
+#: The most sessions that one account may have at the same time.
 _MOST_SESSIONS: Final = 20
 
 
@@ -208,7 +208,7 @@ def find_visitor(token: str | None, *, is_use: bool = True) -> Visitor | None:
 def begin_session(conn: Connection, account: int, method: str, network: str) -> str | None:
     """Store a session of an account in its first organisation; return its token.
 
-    Returns None when the account has no role in any organisation, but for parties that are suspended.
+    Returns None if the account has no usable role; roles in suspended parties cannot be used.
     """
     usable_roles = accounts.list_usable_roles(conn, account)
     if not usable_roles:
@@ -232,7 +232,7 @@ def switch_organisation(visitor: Visitor, organisation: Organisation, network: s
         return _store_session(conn, visitor.account, kind, code, visitor.method, network, since)
 
 
-def leave_session(visitor: Visitor) -> None:
+def end_visitor_session(visitor: Visitor) -> None:
     """End a session."""
     with write_transaction(services.engine, "console.session") as conn:
         sessions.end_session(conn, visitor.session, services.clock())
@@ -256,6 +256,7 @@ def _store_session(
 
 
 def _read_roles(conn: Connection, account: int, organisation: Organisation) -> frozenset[str]:
+    """Return the usable roles that an account has in one organisation."""
     usable_roles = accounts.list_usable_roles(conn, account)
     return frozenset(
         row.role
@@ -461,7 +462,7 @@ def clear_session_cookie(response: Response) -> None:
     response.delete_cookie(COOKIE, secure=True, httponly=True, samesite="Strict", path="/")
 
 
-def leave_flash_message(sentence: str) -> None:
+def store_flash_message(sentence: str) -> None:
     """Store the sentence for the next page of the visitor."""
     with write_transaction(services.engine, "console.notice") as conn:
         sessions.set_flash_message(conn, get_visitor().session, sentence)

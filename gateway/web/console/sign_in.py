@@ -15,7 +15,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.accounts import (
-    WINDOW,
+    FAILURE_WINDOW,
     FailedSignIns,
     PasskeyError,
     compute_sign_in_wait,
@@ -28,10 +28,10 @@ from gateway.pki import CertificateUse
 from gateway.store import AccountRow, AuditEntry, accounts, audit_log, read_transaction, write_transaction
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import Visitor, begin_session, services
-from gateway.web.console.passkey_challenges import take_sign_in
+from gateway.web.console.passkey_challenges import finish_passkey_sign_in
 
 _LOG: Final = logging.getLogger(__name__)
-#: A sign-in proves for so long who the person is that adds a way to sign in.
+#: How long after a sign-in its person may add a sign-in method without a new proof.
 _FRESH: Final = timedelta(minutes=5)
 _SALT: Final = 16
 
@@ -41,7 +41,7 @@ class SignInResult:
     """The token of the new session; or how long to wait; or neither, when the sign-in was refused."""
 
     token: str | None = None
-    wait: timedelta | None = None
+    wait_time: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class ReservedAttempt:
 
     network: str
     id: int = 0
-    wait: timedelta | None = None
+    wait_time: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ def sign_in_with_password(name: str, password: str, network: str) -> SignInResul
     answer, and it takes the same time.
     """
     attempt = _reserve_attempt(network, name)
-    if attempt.wait is not None:
-        return SignInResult(wait=attempt.wait)
+    if attempt.wait_time is not None:
+        return SignInResult(wait_time=attempt.wait_time)
     with read_transaction(services.engine) as conn:
         account = accounts.find_by_name(conn, name)
     # Hashing takes tenths of a second: never inside a transaction.
@@ -91,7 +91,7 @@ def sign_in_with_password(name: str, password: str, network: str) -> SignInResul
             is_same = present is not None and present.password == account.password
             may_enter = right and is_same and account.status == "ACTIVE"
             owner = AccountOwner(account.id, account.name, may_enter)
-            token = _enter_account(conn, owner, "password", attempt)
+            token = _begin_account_session(conn, owner, "password", attempt)
             if token is not None and new_hash is not None:
                 accounts.replace_password_hash(conn, account.id, new_hash)
     return SignInResult(token=token)
@@ -104,7 +104,7 @@ def sign_in_with_passkey(answer: str, network: str) -> SignInResult:
     """
 
     def find_owner(conn: Connection) -> AccountOwner:
-        row = take_sign_in(conn, answer)
+        row = finish_passkey_sign_in(conn, answer)
         return AccountOwner(row.account_id, row.account, row.status == "ACTIVE")
 
     return _sign_in_by_proof("passkey", network, find_owner)
@@ -144,14 +144,14 @@ def _sign_in_by_proof(
 ) -> SignInResult:
     """Sign in the owner of a proof that cannot be guessed; only the network is limited."""
     attempt = _reserve_attempt(network, f"({method})", counts_name=False)
-    if attempt.wait is not None:
-        return SignInResult(wait=attempt.wait)
+    if attempt.wait_time is not None:
+        return SignInResult(wait_time=attempt.wait_time)
     token = None
     try:
         with write_transaction(services.engine, "console.sign_in") as conn:
             owner = find_owner(conn)
             if owner is not None:
-                token = _enter_account(conn, owner, method, attempt)
+                token = _begin_account_session(conn, owner, method, attempt)
     except PasskeyError as problem:
         _LOG.info("sign-in by passkey refused: %s", problem)
     return SignInResult(token=token)
@@ -168,7 +168,7 @@ def find_network_wait(network: str) -> timedelta | None:
 def record_failed_proof(method: str, network: str) -> None:
     """Record, for its network, a failed sign-in that names no account."""
     with write_transaction(services.engine, "console.sign_in") as conn:
-        accounts.record_sign_in(conn, f"({method})", network, good=False, at=services.clock())
+        accounts.record_sign_in(conn, f"({method})", network, is_successful=False, at=services.clock())
 
 
 def _reserve_attempt(network: str, name: str, *, counts_name: bool = True) -> ReservedAttempt:
@@ -188,11 +188,11 @@ def _reserve_attempt(network: str, name: str, *, counts_name: bool = True) -> Re
                 pair=accounts.count_failed_sign_ins(conn, *period, name=name, network=network),
                 network=of_network,
                 name=accounts.count_failed_sign_ins(conn, *period, name=name),
-                familiar=accounts.has_signed_in_from(conn, name, network),
+                is_familiar_network=accounts.has_signed_in_from(conn, name, network),
             )
         wait = compute_sign_in_wait(failed)
         if wait is not None:
-            return ReservedAttempt(network, wait=wait)
+            return ReservedAttempt(network, wait_time=wait)
         return ReservedAttempt(network, accounts.record_sign_in(conn, name, network, False, now))
 
 
@@ -202,10 +202,10 @@ def _find_counted_period(now: datetime) -> tuple[datetime, datetime]:
     The end is a little after `now`, for clocks that differ. Later failures were stored before the clock was
     set back: if they counted, they would keep people out until that time.
     """
-    return now - WINDOW, now + WINDOW
+    return now - FAILURE_WINDOW, now + FAILURE_WINDOW
 
 
-def _enter_account(
+def _begin_account_session(
     conn: Connection, owner: AccountOwner, method: str, attempt: ReservedAttempt
 ) -> str | None:
     """Begin a session if the account may enter; add a row to the audit log in any case."""
@@ -221,7 +221,8 @@ def _enter_account(
 
 
 def _is_certificate_valid(der: bytes) -> bool:
-    services.hub.refresh_snapshot()  # with it, lists of revoked certificates that are new
+    """Return whether the certificate (DER) is valid now for TLS clients; log the reason if it is not."""
+    services.hub.refresh_snapshot()  # it loads new revocation lists, too
     try:
         services.hub.judge(der, CertificateUse.TLS_CLIENT, services.clock()).raise_unless_accepted("TLS")
     except GatewayError as problem:
@@ -247,7 +248,7 @@ def find_binding_problem(account: AccountRow) -> str | None:
     return None
 
 
-def find_doubt(visitor: Visitor, password: str, network: str) -> str | None:
+def find_method_refusal(visitor: Visitor, password: str, network: str) -> str | None:
     """Return a sentence on why a signed-in person may not add a sign-in method; None if it is allowed.
 
     A person who has only taken over a session must not add one. So the present password is required; for an
@@ -262,7 +263,7 @@ def find_doubt(visitor: Visitor, password: str, network: str) -> str | None:
     if problem is not None or account.password is None:
         return problem
     attempt = _reserve_attempt(network, visitor.name)
-    if attempt.wait is not None:
+    if attempt.wait_time is not None:
         return translate("Too many attempts. Try again later.")
     if not verify_password(account.password, password):
         return translate("The present password is wrong.")

@@ -39,7 +39,7 @@ from gateway.web.console.page_formats import (
     answer_csv,
     is_csv_wanted,
     name_agency,
-    read_days,
+    read_day_range,
     translate,
     translate_word,
 )
@@ -99,7 +99,7 @@ class _Period:
         # bounded: rows of our own
         return Counter({str(getattr(row, dimension)): int(row.number) for row in sums})
 
-    def sum_up(self, conn: Connection, measure: str) -> int:
+    def sum_measure(self, conn: Connection, measure: str) -> int:
         """Return the sum of a measure."""
         return sum(int(row.number) for row in self.list_sums(conn, measure, ()))  # bounded: rows of our own
 
@@ -107,7 +107,7 @@ class _Period:
 def _read_period(*, is_agency: bool = False) -> _Period:
     """Return the days that the URL names, of the visitor's organisation; 400 for days in the wrong order."""
     zone = ZoneInfo(services.settings.hub.time_zone)
-    days = read_days(find_day(services.clock(), zone))
+    days = read_day_range(find_day(services.clock(), zone))
     if days is None:
         abort(HTTPStatus.BAD_REQUEST, "The first day is after the last one.")
     code = visitor.organisation.code
@@ -115,7 +115,7 @@ def _read_period(*, is_agency: bool = False) -> _Period:
 
 
 def _answer_csv(
-    conn: Connection, name: str, period: _Period, measures: Sequence[str], dimensions: Sequence[str]
+    conn: Connection, file_name: str, period: _Period, measures: Sequence[str], dimensions: Sequence[str]
 ) -> Response:
     """Return every sum of the measures in the period, as it is stored."""
     rows = [
@@ -124,10 +124,11 @@ def _answer_csv(
         for measure in measures
         for row in period.list_sums(conn, measure, dimensions)
     ]
-    return answer_csv(name, ("measure", *dimensions, "number", "seconds"), rows)
+    return answer_csv(file_name, ("measure", *dimensions, "number", "seconds"), rows)
 
 
 def _estimate_days(bands: Mapping[int, int], share: float) -> float | None:
+    """Return the days that the `share` of the durations does not exceed; None without durations."""
     seconds = daily_statistics.estimate_quantile(bands, share)
     return None if seconds is None else seconds / _DAY
 
@@ -147,14 +148,15 @@ def show_party_statistics() -> str | Response:
 
 
 def _render_party_page(conn: Connection, period: _Period) -> str:
+    """Return the page with the statistics of the party's cases in the period."""
     outcomes = period.sum_by(conn, "case_outcome", "outcome")
-    ended, right = outcomes.total(), period.sum_up(conn, "case_first_right")
+    ended, right = outcomes.total(), period.sum_measure(conn, "case_first_right")
     columns = _make_outcome_chart(conn, period)
     problems = _make_problem_chart(conn, period)
     return render_template(
         "following/statistics.html",
         period=period,
-        opened=period.sum_up(conn, "case_opened"),
+        opened=period.sum_measure(conn, "case_opened"),
         ended=ended,
         first_right=None if ended == 0 else 100 * right / ended,
         duration=_read_duration(conn, period),
@@ -164,7 +166,7 @@ def _render_party_page(conn: Connection, period: _Period) -> str:
         problems=problems,
         problems_drawn=draw_bars(problems),
         states=_list_state_times(conn, period),
-        complete=daily_statistics.read_progress(conn),
+        complete=daily_statistics.read_counted_until(conn),
     )
 
 
@@ -180,12 +182,12 @@ def _read_duration(conn: Connection, period: _Period) -> tuple[timedelta, timede
 
 def _make_outcome_chart(conn: Connection, period: _Period) -> Chart:
     """Return the outcomes of each day, or of each week when the days are many."""
-    step = 1 if len(period.days) <= _DAILY else 7
-    starts = period.days[::step]
+    days_per_column = 1 if len(period.days) <= _DAILY else 7
+    starts = period.days[::days_per_column]
     counts: Counter[tuple[int, str]] = Counter()
     for row in period.list_sums(conn, "case_outcome", ("day", "outcome")):
         # bounded: rows of our own
-        counts[(row.day - period.since).days // step, row.outcome] += int(row.number)
+        counts[(row.day - period.since).days // days_per_column, row.outcome] += int(row.number)
     series = tuple(
         Series(
             describe_case_state("CLOSED", outcome).label,
@@ -194,8 +196,8 @@ def _make_outcome_chart(conn: Connection, period: _Period) -> Chart:
         for outcome in _OUTCOMES
         if any(counts[index, outcome] for index in range(len(starts)))
     )
-    title = translate("Outcomes of each day") if step == 1 else translate("Outcomes of each week")
-    heading = translate("Day") if step == 1 else translate("Week from")
+    title = translate("Outcomes of each day") if days_per_column == 1 else translate("Outcomes of each week")
+    heading = translate("Day") if days_per_column == 1 else translate("Week from")
     labels = tuple(f"{start:%m-%d}" for start in starts)
     return Chart("outcomes", title, heading, labels, series, translate("cases"))
 
@@ -206,11 +208,12 @@ def _make_problem_chart(conn: Connection, period: _Period) -> Chart:
     counts = period.sum_by(conn, "case_problem", "problem") | period.sum_by(
         conn, "message_refused", "problem"
     )
-    most = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:_MOST_PROBLEMS]
+    most_frequent = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))[:_MOST_PROBLEMS]
     labels = tuple(
-        f"{name} {translate_word(PROBLEMS[name].title)}" if name in PROBLEMS else name for name, _ in most
+        f"{name} {translate_word(PROBLEMS[name].title)}" if name in PROBLEMS else name
+        for name, _ in most_frequent
     )
-    values = tuple(number for _, number in most)
+    values = tuple(number for _, number in most_frequent)
     title = translate("Most frequent errors")
     return Chart("errors", title, translate("Error"), labels, (Series(translate("Number of times"), values),))
 
@@ -241,6 +244,10 @@ def _list_state_times(conn: Connection, period: _Period) -> list[_StateTime]:
 
 
 def _make_state_time(agency: str, state: str, bands: Mapping[int, int], seconds: int) -> _StateTime:
+    """Return how long applications of an agency stayed in a state, in days: mean, median, 90th percentile.
+
+    `bands` counts them by range of durations; `seconds` is the sum of their durations.
+    """
     number = sum(bands.values())
     return _StateTime(
         name_agency(services.hub.rules.bundle, agency),
@@ -266,6 +273,7 @@ def show_agency_statistics() -> str | Response:
 
 
 def _render_agency_page(conn: Connection, period: _Period) -> str:
+    """Return the page with the statistics of the agency's applications in the period."""
     chart = _make_decision_chart(conn, period)
     agency = visitor.organisation.code
     reasons = decisions.count_refusal_reasons(conn, agency, *period.find_bounds())
@@ -273,17 +281,17 @@ def _render_agency_page(conn: Connection, period: _Period) -> str:
     return render_template(
         "work/statistics.html",
         span=period,
-        opened=period.sum_up(conn, "request_opened"),
-        asked=period.sum_up(conn, "request_asked"),
+        opened=period.sum_measure(conn, "request_opened"),
+        asked=period.sum_measure(conn, "request_asked"),
         outcomes=period.sum_by(conn, "request_outcome", "outcome"),
-        durations=_list_durations(conn, period),
+        durations=_list_decision_durations(conn, period),
         overdue=counts[WorkTab.OVERDUE],
         most=work_lists.COUNT_LIMIT,
         chart=chart,
         drawn=draw_columns(chart),
         reasons=reasons.most_common(_MOST_REASONS),
-        most_decided=decisions.MOST_DECIDED,
-        complete=daily_statistics.read_progress(conn),
+        most_decided=decisions.MAX_DECIDED_APPLICATIONS,
+        complete=daily_statistics.read_counted_until(conn),
     )
 
 
@@ -300,8 +308,11 @@ class DecisionDuration:
     percentile: float
 
 
-def _list_durations(conn: Connection, period: _Period) -> list[DecisionDuration]:
-    """Return the durations for each document, and for all documents."""
+def _list_decision_durations(conn: Connection, period: _Period) -> list[DecisionDuration]:
+    """Return the times until decision in days, for all documents (the key "") and for each document.
+
+    A `band` is a range of durations; a row with a negative band has no duration.
+    """
     bands: dict[str, Counter[int]] = defaultdict(Counter)
     for row in period.list_sums(conn, "request_outcome", ("document", "band")):
         if row.band >= 0:

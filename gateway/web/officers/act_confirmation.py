@@ -29,8 +29,8 @@ class ConfirmationMethod(StrEnum):
 class Confirmation:
     """How an act is confirmed.
 
-    For a passkey, `take` verifies the answer of the browser and returns the evidence; it is called in
-    the transaction of the act. For a batch, `octets` are the evidence taken before, and `digests` are
+    For a passkey, `verify_answer` verifies the answer of the browser and returns the evidence; it is called
+    in the transaction of the act. For a batch, `octets` are the evidence taken before, and `digests` are
     those of all acts of the batch. For a certificate, `certificate_sha256` is the digest of the client
     certificate of this request.
     """
@@ -39,7 +39,7 @@ class Confirmation:
     octets: bytes = field(default=b"", repr=False)
     certificate_sha256: str | None = None
     digests: tuple[str, ...] = ()
-    take: Callable[[Connection], bytes] | None = field(default=None, repr=False)
+    verify_answer: Callable[[Connection], bytes] | None = field(default=None, repr=False)
 
 
 #: For acts that decide nothing, and where the settings let a session decide.
@@ -87,12 +87,12 @@ def check_confirmation(
     digest: str,
     document: bytes,
     confirmation: Confirmation,
-    party: RelyingParty | None,
+    relying_party: RelyingParty | None,
 ) -> ConfirmedAct:
     """Return the confirmation of an act for the evidence; raises GW707 for a wrong one.
 
-    `digest` is that of the act, `document` the octets that the officer confirms. `party` is the relying
-    party (WebAuthn) for which passkeys of this console are made.
+    `digest` is that of the act, `document` the octets that the officer confirms. `relying_party` is the
+    relying party (WebAuthn) for which passkeys of this console are made.
     """
     if confirmation.method is ConfirmationMethod.SESSION:
         return ConfirmedAct({"method": confirmation.method.value})
@@ -100,11 +100,11 @@ def check_confirmation(
         return _check_certificate(conn, account, confirmation)
     if confirmation.digests and digest not in confirmation.digests:
         raise _make_refusal("the passkey confirmed other acts")
-    octets = confirmation.octets if confirmation.take is None else confirmation.take(conn)
+    octets = confirmation.octets if confirmation.verify_answer is None else confirmation.verify_answer(conn)
     credential = _check_passkey(
         conn, account, encode_batch(confirmation.digests) if confirmation.digests else document, octets
     )
-    _check_origin(octets, party)
+    _check_origin(octets, relying_party)
     data = {"method": confirmation.method.value, "credential": credential}
     return ConfirmedAct(
         {**data, "batch": list(confirmation.digests)} if confirmation.digests else data, octets
@@ -124,13 +124,18 @@ def _check_passkey(conn: Connection, account: int, document: bytes, octets: byte
     return used.credential_id
 
 
-def _check_origin(octets: bytes, party: RelyingParty | None) -> None:
+def _check_origin(octets: bytes, relying_party: RelyingParty | None) -> None:
+    """Refuse a passkey assertion (JSON octets) that was made for another relying party or origin."""
     assertion = json.loads(octets)
-    if party is None or (assertion["rp_id"], assertion["origin"]) != (party.id, party.origin):
+    if relying_party is None or (assertion["rp_id"], assertion["origin"]) != (
+        relying_party.id,
+        relying_party.origin,
+    ):
         raise _make_refusal("the passkey was used at another address")
 
 
 def _check_certificate(conn: Connection, account: int, confirmation: Confirmation) -> ConfirmedAct:
+    """Return the confirmation by certificate; refuse one that is not registered for the account."""
     row = accounts.find_by_id(conn, account)
     registered = None if row is None else row.certificate_sha256
     if confirmation.certificate_sha256 is None or confirmation.certificate_sha256 != registered:

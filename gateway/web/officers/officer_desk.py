@@ -111,6 +111,7 @@ class OfficerDesk:
             return self._is_at_console(conn, agency)
 
     def _is_at_console(self, conn: Connection, agency: str) -> bool:
+        """Return whether an agency's officers work at the console, by its settings or a stored switch."""
         section = self._settings.agency.get(agency)
         if section is not None and section.console:
             return True
@@ -124,30 +125,31 @@ class OfficerDesk:
         """
         return self._is_at_console(conn, agency) or officer_work.find_desk_state(conn, request, agency)[0]
 
-    def list_status_codes(self, kind: str, number: str) -> tuple[StatusCode, ...]:
+    def list_status_codes(self, act_kind: str, application_number: str) -> tuple[StatusCode, ...]:
         """Return the status codes that an act of this kind may send now; they are those of its case."""
         with read_transaction(self._hub.engine) as conn:
-            request = agency_requests.find_by_number(conn, number)
-            codes = self._list_act_codes(conn, kind, request)
-            if request is None or kind != "receive":
+            request = agency_requests.find_by_number(conn, application_number)
+            codes = self._list_act_codes(conn, act_kind, request)
+            if request is None or act_kind != "receive":
                 return codes
-            facts = read_application_facts(conn, request.agency, number)
+            facts = read_application_facts(conn, request.agency, application_number)
         assert facts is not None
-        return tuple(status_code for status_code in codes if _may_say(facts, status_code))
+        return tuple(status_code for status_code in codes if _may_send_status(facts, status_code))
 
     def _list_act_codes(
-        self, conn: Connection, kind: str, request: AgencyRequestRow | None
+        self, conn: Connection, act_kind: str, request: AgencyRequestRow | None
     ) -> tuple[StatusCode, ...]:
+        """Return the status codes for acts of this kind, by the rules of `request` (None: those in force)."""
         rules = self._hub.rules if request is None else self._hub.load_rules_of(conn, request)
-        events = ACT_EVENTS.get(kind, ())
+        events = ACT_EVENTS.get(act_kind, ())
         return tuple(
             status_code for status_code in rules.status_codes.values() if status_code.event in events
         )
 
-    def read_application(self, agency: str, number: str) -> ApplicationView | None:
+    def read_application(self, agency: str, application_number: str) -> ApplicationView | None:
         """Return an application; None for one of another agency, or one that is not at the console."""
         with read_transaction(self._hub.engine) as conn:
-            facts = read_application_facts(conn, agency, number)
+            facts = read_application_facts(conn, agency, application_number)
             if facts is None or not self._may_act(conn, agency, facts.request.id):
                 return None
             return make_application_view(conn, facts)
@@ -157,7 +159,7 @@ class OfficerDesk:
     def perform_act(
         self,
         officer: Officer,
-        number: str,
+        application_number: str,
         act: OfficerAct,
         shown_sha256: str,
         confirmation: Confirmation = SESSION_ONLY,
@@ -173,25 +175,27 @@ class OfficerDesk:
             if policy.four_eyes:
                 detail = f"{officer.agency} wants two officers for a decision: propose it"
                 raise GatewayError(ACT_NOT_PERMITTED, detail, "four_eyes")
-            self._require_method(policy, confirmation)
+            self._require_confirmation_method(policy, confirmation)
         else:
-            _require_right(officer, self._find_right(number, act))
-        act_number = self._begin_act(officer, number, act, shown_sha256, confirmation, proposed=False)
+            _require_right(officer, self._find_right(application_number, act))
+        act_number = self._begin_act(
+            officer, application_number, act, shown_sha256, confirmation, is_proposal=False
+        )
         return self._performer.perform_act(act_number)
 
-    def _find_right(self, number: str, act: OfficerAct) -> Right:
+    def _find_right(self, application_number: str, act: OfficerAct) -> Right:
         """Return the right that an act other than a decision needs: after a decision, that to correct it."""
         if not isinstance(act, ReceiveAct):
             return Right.WORK_ON_APPLICATIONS
         with read_transaction(self._hub.engine) as conn:
-            request = agency_requests.find_by_number(conn, number)
+            request = agency_requests.find_by_number(conn, application_number)
         decided = request is not None and request.state == "DECIDED"
         return Right.CORRECT_DECISIONS if decided else Right.WORK_ON_APPLICATIONS
 
     def propose_act(
         self,
         officer: Officer,
-        number: str,
+        application_number: str,
         act: OfficerAct,
         shown_sha256: str,
         confirmation: Confirmation = SESSION_ONLY,
@@ -200,63 +204,68 @@ class OfficerDesk:
         if not isinstance(act, DecisionAct):
             raise GatewayError(ACT_NOT_PERMITTED, "only decisions may be proposed", "act")
         _require_right(officer, _RIGHTS[act.purpose])
-        act_number = self._begin_act(officer, number, act, shown_sha256, confirmation, proposed=True)
+        act_number = self._begin_act(
+            officer, application_number, act, shown_sha256, confirmation, is_proposal=True
+        )
         return ActOutcome(act_number, "PROPOSED")
 
     def _begin_act(
         self,
         officer: Officer,
-        number: str,
+        application_number: str,
         act: OfficerAct,
         shown_sha256: str,
         confirmation: Confirmation,
         *,
-        proposed: bool,
+        is_proposal: bool,
     ) -> int:
-        self._check_act(officer.agency, number, act)
-        digest = compute_act_digest(number, shown_sha256, act)
-        document = encode_act(number, shown_sha256, act)
+        """Check the act and store that it was begun, with the confirmation; return the row id of the act."""
+        self._check_act(officer.agency, application_number, act)
+        digest = compute_act_digest(application_number, shown_sha256, act)
+        document = encode_act(application_number, shown_sha256, act)
         begin = ActBegin(
-            number=number,
+            application_number=application_number,
             act=act,
             shown_digest=shown_sha256,
             confirm=lambda conn: check_confirmation(
                 conn, officer.account, digest, document, confirmation, self._party
             ),
-            proposed=proposed,
+            is_proposed=is_proposal,
             may_act=lambda conn, request: self._may_act(conn, officer.agency, request),
         )
         return begin_act(self._hub, officer.to_acting_officer(), begin)
 
-    def _check_act(self, agency: str, number: str, act: OfficerAct) -> None:
+    def _check_act(self, agency: str, application_number: str, act: OfficerAct) -> None:
         """Raise if the call of an act breaks the contract, or its quantities do not fit the declared ones."""
-        content = build_act_call(act, number, number, self._hub.clock())
+        content = build_act_call(act, application_number, application_number, self._hub.clock())
         self._schema.validate_element(content)
         if isinstance(act, DecisionAct) and any(decision.quantity is not None for decision in act.decisions):
-            self._check_quantities(agency, number, act)
-        code = getattr(act, "status_code", None)
-        if code is None:
+            self._check_quantities(agency, application_number, act)
+        act_code = getattr(act, "status_code", None)
+        if act_code is None:
             return
         with read_transaction(self._hub.engine) as conn:
-            request = agency_requests.find_by_number(conn, number)
+            request = agency_requests.find_by_number(conn, application_number)
             status_codes = self._list_act_codes(conn, get_act_kind(act), request)
-        if code not in {status_code.code for status_code in status_codes}:
-            detail = f"status code {code[:20]!r} does not say what the act does"
+        if act_code not in {status_code.code for status_code in status_codes}:
+            detail = f"status code {act_code[:20]!r} does not say what the act does"
             raise GatewayError(CODE_UNKNOWN, detail, "StatusCode")
 
-    def _check_quantities(self, agency: str, number: str, act: DecisionAct) -> None:
+    def _check_quantities(self, agency: str, application_number: str, act: DecisionAct) -> None:
         """Raise GW404 for a quantity that does not fit the declared one in the agency's application.
 
         If the application changes between this check and the act, the digest of the shown content differs,
         and the act is refused.
         """
         with read_transaction(self._hub.engine) as conn:
-            application = load_application_form(self._hub, conn, agency, number, compare=False)
+            application = load_application_form(
+                self._hub, conn, agency, application_number, marks_changes=False
+            )
         if application is not None:
             check_decided_quantities(act, application.list_declared_quantities(), application.units)
 
     @staticmethod
-    def _require_method(policy: AgencyPolicy, confirmation: Confirmation) -> None:
+    def _require_confirmation_method(policy: AgencyPolicy, confirmation: Confirmation) -> None:
         if confirmation.method not in policy.confirm:
             methods = ", ".join(sorted(policy.confirm)) or "nothing"
             detail = f"a decision is confirmed by {methods}, not by {confirmation.method}"
@@ -278,7 +287,7 @@ class OfficerDesk:
         `digest` and `shown_sha256` are those of the proposal and of the application that the officer saw.
         """
         _require_right(officer, Right.APPROVE_DECISIONS)
-        self._require_method(self.get_policy(officer.agency), confirmation)
+        self._require_confirmation_method(self.get_policy(officer.agency), confirmation)
         self._check_proposal(officer.agency, proposal)
 
         def confirm(conn: Connection, content: str) -> ConfirmedAct:
@@ -299,7 +308,7 @@ class OfficerDesk:
         with read_transaction(self._hub.engine) as conn:
             row = officer_work.find_act(conn, proposal)
             if row is None or row.agency != agency:
-                return  # The approval says so, in its transaction.
+                return  # `approve_proposal` raises this problem, in its transaction.
             request = agency_requests.find_by_id(conn, row.request_id)
             assert request is not None
             act = read_act(conn, row).act
@@ -328,7 +337,9 @@ class OfficerDesk:
         """Release the officer's claim on an application, so that any officer of the agency can take it."""
         _require_right(officer, Right.WORK_ON_APPLICATIONS)
         anybody = Right.ASSIGN_WORK in officer.rights
-        self._change_claim(officer, ClaimChange("release", number, None, version, any_claim=anybody))
+        self._change_claim(
+            officer, ClaimChange("release", number, None, version, may_change_any_claim=anybody)
+        )
 
     def hand_over_application(
         self, officer: Officer, number: str, to_account: int, version: int
@@ -339,34 +350,37 @@ class OfficerDesk:
         """
         _require_right(officer, Right.WORK_ON_APPLICATIONS)
         with read_transaction(self._hub.engine) as conn:
-            roles = accounts.list_roles_of(conn, to_account)
+            roles = accounts.list_account_roles(conn, to_account)
         if not any((row.kind, row.organisation) == ("agency", officer.agency) for row in roles):
             raise GatewayError(ACT_NOT_PERMITTED, f"account {to_account} is no officer of {officer.agency}")
         anybody = Right.ASSIGN_WORK in officer.rights
         return self._change_claim(
-            officer, ClaimChange("hand over", number, to_account, version, any_claim=anybody)
+            officer, ClaimChange("hand over", number, to_account, version, may_change_any_claim=anybody)
         )
 
     def _change_claim(self, officer: Officer, change: ClaimChange) -> ClaimView:
-        if self.read_application(officer.agency, change.number) is None:
-            raise GatewayError(REPLY_UNMATCHED, f"{officer.agency} has no application {change.number[:40]!r}")
+        """Change who works on an application; raise REPLY_UNMATCHED if the agency does not have it."""
+        if self.read_application(officer.agency, change.application_number) is None:
+            raise GatewayError(
+                REPLY_UNMATCHED, f"{officer.agency} has no application {change.application_number[:40]!r}"
+            )
         claim = change_work_claim(self._hub, officer.to_acting_officer(), change)
         with read_transaction(self._hub.engine) as conn:
             return make_claim_view(conn, claim)
 
 
-def _may_say(facts: ApplicationFacts, code: StatusCode) -> bool:
+def _may_send_status(facts: ApplicationFacts, status_code: StatusCode) -> bool:
     """Return whether an agency may send a status code without a decision now.
 
     On an application that is decided or held, only a code about a fee, or the answer to a cancellation.
     """
     request = facts.request
-    if code.code in CANCELLATION_ANSWERS:
-        return may_answer_cancellation(request.cancellation, code.code)
-    if request.state == "DECIDED" and may_refund_fee(code, was_paid=facts.was_paid):
+    if status_code.code in CANCELLATION_ANSWERS:
+        return may_answer_cancellation(request.cancellation, status_code.code)
+    if request.state == "DECIDED" and may_refund_fee(status_code, was_paid=facts.was_paid):
         return True
     speaks_freely = request.state != "DECIDED" and not facts.is_held
-    return speaks_freely or may_end_fee(code, owes_fee=facts.owes_fee)
+    return speaks_freely or may_end_fee(status_code, owes_fee=facts.owes_fee)
 
 
 def _require_right(officer: Officer, right: Right) -> None:
@@ -391,6 +405,7 @@ def keep_resuming_acts(desk: OfficerDesk) -> None:
 
 
 def _resume_forever(desk: OfficerDesk) -> None:
+    """Resume unfinished acts every `_SECONDS` seconds, without end; log problems."""
     while True:
         try:
             desk.resume_acts()

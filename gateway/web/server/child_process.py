@@ -66,19 +66,22 @@ _WINDOW: Final = 60.0
 
 
 class RestartLimit:
-    """Counts restarts: `most` of them within `window` seconds exceed the limit."""
+    """Counts restarts: `max_restarts` of them within `window` seconds exceed the limit."""
 
-    def __init__(self, most: int = MOST_RESTARTS, window: float = _WINDOW) -> None:
+    def __init__(self, max_restarts: int = MOST_RESTARTS, window: float = _WINDOW) -> None:
         self._window = window
-        self._at: deque[float] = deque(maxlen=most)
+        self._restart_times: deque[float] = deque(maxlen=max_restarts)
 
     def record_restart(self, at: float | None = None) -> None:
         """Count one restart, at the time `at` (`time.monotonic`) or now."""
-        self._at.append(time.monotonic() if at is None else at)
+        self._restart_times.append(time.monotonic() if at is None else at)
 
     def is_exceeded(self) -> bool:
-        """Return whether there were too many restarts in the last `window` seconds."""
-        return len(self._at) == self._at.maxlen and self._at[0] > time.monotonic() - self._window
+        """Return whether the number of restarts in the last window of seconds has reached the limit."""
+        return (
+            len(self._restart_times) == self._restart_times.maxlen
+            and self._restart_times[0] > time.monotonic() - self._window
+        )
 
 
 class WorkerRestarts(dict[int, float]):
@@ -151,7 +154,7 @@ def announce_readiness(
 
         def await_processes() -> None:
             while not stop.wait(_PAUSE):
-                if _count_ready(Path(folder)) >= processes and is_reachable():
+                if _count_ready_processes(Path(folder)) >= processes and is_reachable():
                     announce()
                     return
 
@@ -176,12 +179,13 @@ def report_ready() -> None:
             fcntl.flock(_reported[path], fcntl.LOCK_EX)
 
 
-def _count_ready(folder: Path) -> int:
+def _count_ready_processes(folder: Path) -> int:
     """Return how many files are locked, each by a process that is ready and lives."""
     return sum(_is_locked(path) for path in folder.iterdir())
 
 
 def _is_locked(path: Path) -> bool:
+    """Return whether another process holds an exclusive lock (flock) on the file."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -212,12 +216,12 @@ def open_private_folder(prefix: str) -> Iterator[str]:
     """
     _remove_stale_folders(Path(tempfile.gettempdir()), prefix)
     with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as folder:
-        held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        lock_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(held, fcntl.LOCK_EX)
+            fcntl.flock(lock_descriptor, fcntl.LOCK_EX)
             yield folder
         finally:
-            os.close(held)
+            os.close(lock_descriptor)
 
 
 def _remove_stale_folders(directory: Path, prefix: str) -> None:
@@ -227,12 +231,13 @@ def _remove_stale_folders(directory: Path, prefix: str) -> None:
 
 
 def _remove_stale_folder(folder: Path) -> None:
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    """Remove a private folder of this user that is not new; raise OSError while its owner holds the lock."""
+    lock_descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        folder_status = os.fstat(held)
+        folder_status = os.fstat(lock_descriptor)
         private = folder_status.st_uid == os.geteuid() and stat.S_IMODE(folder_status.st_mode) == 0o700
         if private and time.time() - folder_status.st_ctime > _YOUNG:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
     finally:
-        os.close(held)
+        os.close(lock_descriptor)

@@ -54,9 +54,9 @@ class _ConnectionState(Enum):
 
 @dataclass(slots=True)
 class _TrackedConnection:
-    since: float
+    idle_since: float
     state: _ConnectionState = _ConnectionState.IDLE
-    party: str | None = None
+    proven_party: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class ConnectionLimits:
 class ConnectionTable:
     """The state of each connection, by its peer."""
 
-    bounds: ConnectionLimits
+    limits: ConnectionLimits
     clock: Callable[[], float]
     _connections: dict[PeerAddress, _TrackedConnection] = field(default_factory=dict)
 
@@ -89,7 +89,7 @@ class ConnectionTable:
         """Record that a head has arrived; return the party that was proved on this connection before."""
         connection = self._connections.setdefault(peer, _TrackedConnection(self.clock()))
         connection.state = _ConnectionState.ARRIVING
-        return connection.party
+        return connection.proven_party
 
     def begin_work(self, peer: PeerAddress) -> None:
         """Record that the request is complete."""
@@ -98,9 +98,9 @@ class ConnectionTable:
     def end_request(self, peer: PeerAddress, party: str | None) -> None:
         """Record that the answer is made, and which party was proved by the request."""
         connection = self._connections[peer]
-        connection.state, connection.since = _ConnectionState.IDLE, self.clock()
-        if peer.address not in self.bounds.exempt:  # a proxy serves many parties
-            connection.party = party or connection.party
+        connection.state, connection.idle_since = _ConnectionState.IDLE, self.clock()
+        if peer.address not in self.limits.exempt:  # a proxy serves many parties
+            connection.proven_party = party or connection.proven_party
 
     def close_excess_connections(self) -> int:
         """Close the connections that exceed a limit; return their number."""
@@ -123,50 +123,53 @@ class ConnectionTable:
     def _find_idle_peers(
         self, connections: dict[PeerAddress, _TrackedConnection], now: float
     ) -> set[PeerAddress]:
+        """Return the clients whose connection has been idle for longer than the limit."""
         return {
             peer
             for peer, connection in connections.items()
-            if connection.state is _ConnectionState.IDLE and now - connection.since > self.bounds.idle_seconds
+            if connection.state is _ConnectionState.IDLE
+            and now - connection.idle_since > self.limits.idle_seconds
         }
 
     def _find_crowded_peers(self, connections: dict[PeerAddress, _TrackedConnection]) -> set[PeerAddress]:
+        """Return the idlest clients beyond the limit of connections of each network that is not exempt."""
         by_address: dict[str, list[PeerAddress]] = defaultdict(list)
         for peer in connections:
             by_address[get_client_network(peer.address)].append(peer)
         beyond: set[PeerAddress] = set()
         for peers in by_address.values():
-            if peers[0].address not in self.bounds.exempt:
+            if peers[0].address not in self.limits.exempt:
                 beyond.update(
-                    _select_idlest_peers(connections, peers, len(peers) - self.bounds.max_per_address)
+                    _select_idlest_peers(connections, peers, len(peers) - self.limits.max_per_address)
                 )
         return beyond
 
     def _find_evictable_peers(self, connections: dict[PeerAddress, _TrackedConnection]) -> set[PeerAddress]:
         """Return the peers to close when the table is nearly full: unproved and not being processed."""
-        if len(connections) < self.bounds.max_connections * 7 // 8:
+        if len(connections) < self.limits.max_connections * 7 // 8:
             return set()
-        exempt = self.bounds.exempt
+        exempt = self.limits.exempt
         strangers = [
             peer
             for peer, connection in connections.items()
-            if connection.party is None and peer.address not in exempt
+            if connection.proven_party is None and peer.address not in exempt
         ]
         return set(
-            _select_idlest_peers(connections, strangers, len(connections) - self.bounds.kept_connections)
+            _select_idlest_peers(connections, strangers, len(connections) - self.limits.kept_connections)
         )
 
 
 def _select_idlest_peers(
-    connections: dict[PeerAddress, _TrackedConnection], peers: list[PeerAddress], number: int
+    connections: dict[PeerAddress, _TrackedConnection], peers: list[PeerAddress], max_peers: int
 ) -> list[PeerAddress]:
-    """Return at most `number` of `peers`: the idle before the arriving, the old before the new."""
-    if number <= 0:
+    """Return at most `max_peers` of `peers`: the idle before the arriving, the old before the new."""
+    if max_peers <= 0:
         return []
     may_go = [peer for peer in peers if connections[peer].state is not _ConnectionState.WORKING]
     may_go.sort(
-        key=lambda peer: (connections[peer].state is not _ConnectionState.IDLE, connections[peer].since)
+        key=lambda peer: (connections[peer].state is not _ConnectionState.IDLE, connections[peer].idle_since)
     )
-    return may_go[:number]
+    return may_go[:max_peers]
 
 
 def _list_accepted_connections() -> dict[PeerAddress, int]:
@@ -212,6 +215,7 @@ def _get_local_address(sock: socket.socket) -> int | str:
 
 
 def _find_peer_address(connection: socket.socket) -> PeerAddress | None:
+    """Return the address of the client of a connection; None if it is closed or not of a known kind."""
     try:
         name = connection.getpeername()
         if connection.family == socket.AF_UNIX:

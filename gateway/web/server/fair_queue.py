@@ -27,8 +27,8 @@ PROVEN: Final = "party"
 
 @dataclass(frozen=True, slots=True)
 class _QueuedWork:
-    line: QueuePath
-    do: Callable[[], Any]
+    queue_path: QueuePath
+    run_request: Callable[[], Any]
     outcome: asyncio.Future[Any]
 
 
@@ -36,32 +36,35 @@ class _RoundRobinNode:
     """The queues below one name; their names are served in turn."""
 
     def __init__(self) -> None:
-        self._below: OrderedDict[str, _RoundRobinNode] = OrderedDict()
+        self._nodes_by_name: OrderedDict[str, _RoundRobinNode] = OrderedDict()
         self._works: deque[_QueuedWork] = deque()
 
     def is_empty(self) -> bool:
-        return not (self._works or self._below)
+        return not (self._works or self._nodes_by_name)
 
-    def put_work(self, line: QueuePath, work: _QueuedWork) -> None:
-        if not line:
+    def put_work(self, remaining_path: QueuePath, work: _QueuedWork) -> None:
+        """Append the work to the queue at `remaining_path`; make the nodes of the path that are missing."""
+        if not remaining_path:
             self._works.append(work)
             return
-        ring = self._below.get(line[0])
-        if ring is None:
-            ring = self._below[line[0]] = _RoundRobinNode()
-        ring.put_work(line[1:], work)
+        node = self._nodes_by_name.get(remaining_path[0])
+        if node is None:
+            node = self._nodes_by_name[remaining_path[0]] = _RoundRobinNode()
+        node.put_work(remaining_path[1:], work)
 
-    def take_next(self, may_run: Callable[[QueuePath], bool], path: QueuePath = ()) -> _QueuedWork | None:
+    def take_next_work(
+        self, may_run: Callable[[QueuePath], bool], path: QueuePath = ()
+    ) -> _QueuedWork | None:
         """Return the next work that may run, None when there is none; a served name goes to the end."""
         if self._works:
             return self._works.popleft()
-        for name, ring in self._below.items():
+        for name, node in self._nodes_by_name.items():
             below = (*path, name)
-            work = ring.take_next(may_run, below) if may_run(below) else None
+            work = node.take_next_work(may_run, below) if may_run(below) else None
             if work is not None:
-                del self._below[name]
-                if not ring.is_empty():
-                    self._below[name] = ring
+                del self._nodes_by_name[name]
+                if not node.is_empty():
+                    self._nodes_by_name[name] = node
                 return work
         return None
 
@@ -69,18 +72,18 @@ class _RoundRobinNode:
 class FairQueue:
     """The threads, and the order in which requests get them; for the event loop alone.
 
-    `most` limits the requests of one path, waiting or being processed; `running` those of one proven party
-    or account that have a thread at the same time.
+    `max_requests` limits the requests of one path, waiting or being processed; `max_running` those of one
+    proven party or account that have a thread at the same time.
     """
 
-    def __init__(self, threads: int, most: int, running: int | None = None) -> None:
-        self._most: Final = most
-        self._most_running: Final = threads if running is None else max(1, min(running, threads - 1))
+    def __init__(self, threads: int, max_requests: int, max_running: int | None = None) -> None:
+        self._max_requests: Final = max_requests
+        self._max_running: Final = threads if max_running is None else max(1, min(max_running, threads - 1))
         self._running: Counter[QueuePath] = Counter()
         self._threads: Final = ReaderThreads(threads, "request")
-        self._free = threads
+        self._free_threads = threads
         self._waiting = _RoundRobinNode()
-        self._held: Counter[QueuePath] = Counter()
+        self._request_counts: Counter[QueuePath] = Counter()
 
     def start_threads(self) -> None:
         """Start the threads."""
@@ -90,30 +93,36 @@ class FairQueue:
         """Stop the threads when no work is left."""
         self._threads.stop_threads()
 
-    async def run_queued(self, line: QueuePath, do: Callable[[], Any]) -> Any:
-        """Queue `do`, run it in a thread and return its result; raises GW807 when `line` is too long."""
-        if self._held[line] >= self._most:
-            raise GatewayError(TOO_MANY_REQUESTS, f"{self._most} requests of this sender are dealt with now")
-        self._held[line] += 1
+    async def run_queued(self, queue_path: QueuePath, run_request: Callable[[], Any]) -> Any:
+        """Queue `run_request`, run it in a thread and return its result.
+
+        Raises GW807 if `queue_path` has too many requests already.
+        """
+        if self._request_counts[queue_path] >= self._max_requests:
+            raise GatewayError(
+                TOO_MANY_REQUESTS, f"{self._max_requests} requests of this sender are dealt with now"
+            )
+        self._request_counts[queue_path] += 1
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         try:
-            self._waiting.put_work(line, _QueuedWork(line, do, future))
+            self._waiting.put_work(queue_path, _QueuedWork(queue_path, run_request, future))
             self._start_next_work()
             return await future
         finally:
             del future  # the future refers to the exception, whose traceback refers to this frame
-            self._held[line] -= 1
-            if not self._held[line]:
-                del self._held[line]
+            self._request_counts[queue_path] -= 1
+            if not self._request_counts[queue_path]:
+                del self._request_counts[queue_path]
 
     def _may_run(self, path: QueuePath) -> bool:
-        return self._running[path] < self._most_running
+        return self._running[path] < self._max_running
 
     def _start_next_work(self) -> None:
-        while self._free and (work := self._waiting.take_next(self._may_run)) is not None:
-            self._free -= 1
-            if work.line[0] == PROVEN:
-                self._running[work.line[:2]] += 1
+        """Start waiting work while threads are free; count the running work of proven parties."""
+        while self._free_threads and (work := self._waiting.take_next_work(self._may_run)) is not None:
+            self._free_threads -= 1
+            if work.queue_path[0] == PROVEN:
+                self._running[work.queue_path[:2]] += 1
             self._threads.submit_work(partial(self._run_work, work))
 
     def _run_work(self, work: _QueuedWork) -> None:
@@ -122,21 +131,25 @@ class FairQueue:
         # it alive.
         tell = work.outcome.get_loop().call_soon_threadsafe
         try:
-            tell(self._finish_work, work, work.do(), None)
-        except Exception as mistake:  # the waiting request gets the exception
-            tell(self._finish_work, work, None, mistake)
+            tell(self._finish_work, work, work.run_request(), None)
+        except Exception as exception:  # the waiting request gets the exception
+            tell(self._finish_work, work, None, exception)
 
-    def _finish_work(self, work: _QueuedWork, answer: Any, mistake: Exception | None) -> None:
-        self._free += 1
-        if work.line[0] == PROVEN:
-            self._running[work.line[:2]] -= 1
-            if not self._running[work.line[:2]]:
-                del self._running[work.line[:2]]
+    def _finish_work(self, work: _QueuedWork, answer: Any, exception: Exception | None) -> None:
+        """Free the thread of a request, start the next one, and give answer or exception to its caller.
+
+        The running work of a proven party or account is counted by the first two names of its path.
+        """
+        self._free_threads += 1
+        if work.queue_path[0] == PROVEN:
+            self._running[work.queue_path[:2]] -= 1
+            if not self._running[work.queue_path[:2]]:
+                del self._running[work.queue_path[:2]]
         future = work.outcome
         self._start_next_work()
         if future.done():  # the waiting request was cancelled
             return
-        if mistake is None:
+        if exception is None:
             future.set_result(answer)
         else:
-            future.set_exception(mistake)
+            future.set_exception(exception)

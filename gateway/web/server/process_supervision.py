@@ -70,7 +70,7 @@ def serve_http(settings: HttpServerSettings) -> None:
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     tls = settings.tls
     # The TLS terminator has two sockets for each connection, of all processes together.
-    most = settings.connections if tls is None else 2 * (tls.whole + tls.shaking)
+    most = settings.connections if tls is None else 2 * (tls.max_connections + tls.max_handshakes)
     _raise_descriptor_limit(most + _DESCRIPTORS)
     if tls is None:
         _PatientServer(settings, None).serve()
@@ -111,9 +111,9 @@ class _PatientServer(Granian):  # type: ignore[misc]
         self.respawned_wrks: Any = WorkerRestarts()
 
 
-def _raise_descriptor_limit(number: int) -> None:
+def _raise_descriptor_limit(descriptor_count: int) -> None:
     """Raise the limit of open files of this process and its children, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    new_limit = number if hard == resource.RLIM_INFINITY else min(number, hard)
+    new_limit = descriptor_count if hard == resource.RLIM_INFINITY else min(descriptor_count, hard)
     if soft != resource.RLIM_INFINITY and soft < new_limit:
         resource.setrlimit(resource.RLIMIT_NOFILE, (new_limit, hard))

@@ -27,12 +27,12 @@ _PARTS: Final = 4
 class BodyBudget:
     """Octets that one process holds for requests that arrive or wait, in total and by address."""
 
-    def __init__(self, whole: int, largest: int) -> None:
-        self._whole = whole
+    def __init__(self, max_octets: int, max_body_octets: int) -> None:
+        self._max_octets = max_octets
         # One body of the largest size must always fit.
-        self._each = max(largest, whole // _PARTS)
-        self._held = 0
-        self._by_address: Counter[str] = Counter()
+        self._max_octets_per_address = max(max_body_octets, max_octets // _PARTS)
+        self._reserved_octets = 0
+        self._reserved_by_address: Counter[str] = Counter()
 
     def make_reservation(self, address: str) -> BodyReservation:
         """Return an empty reservation for one request of `address`; the caller must release it."""
@@ -40,36 +40,39 @@ class BodyBudget:
 
     def reserve_octets(self, address: str, octets: int) -> None:
         """Reserve more octets for `address`; raises a 503 rejection when the budget is exceeded."""
-        if self._held + octets > self._whole or self._by_address[address] + octets > self._each:
+        if (
+            self._reserved_octets + octets > self._max_octets
+            or self._reserved_by_address[address] + octets > self._max_octets_per_address
+        ):
             detail = "too much arrives at once; come again"
             raise RequestRejectedError(NO_ROOM, detail, "body", HTTPStatus.SERVICE_UNAVAILABLE)
-        self._held += octets
-        self._by_address[address] += octets
+        self._reserved_octets += octets
+        self._reserved_by_address[address] += octets
 
     def release_octets(self, address: str, octets: int) -> None:
         """Release octets of `address`."""
-        self._held -= octets
-        self._by_address[address] -= octets
-        if not self._by_address[address]:
-            del self._by_address[address]
+        self._reserved_octets -= octets
+        self._reserved_by_address[address] -= octets
+        if not self._reserved_by_address[address]:
+            del self._reserved_by_address[address]
 
 
 class BodyReservation:
     """The octets that one request holds."""
 
-    def __init__(self, room: BodyBudget, address: str) -> None:
-        self._room = room
+    def __init__(self, budget: BodyBudget, address: str) -> None:
+        self._budget = budget
         self._address = address
         self._octets = 0
 
     def reserve_octets(self, octets: int) -> None:
         """Reserve further octets for the request; raises as `BodyBudget.reserve_octets` does."""
-        self._room.reserve_octets(self._address, octets)
+        self._budget.reserve_octets(self._address, octets)
         self._octets += octets
 
     def release_all(self) -> None:
         """Release all octets."""
-        self._room.release_octets(self._address, self._octets)
+        self._budget.release_octets(self._address, self._octets)
         self._octets = 0
 
 
@@ -98,66 +101,73 @@ class SpooledBody(Protocol):
 class SpoolSettings:
     """The settings for request bodies in files: those above `threshold` octets, on one of `paths`.
 
-    `open_file(n)` makes a file for n octets (0: unknown). All files together have at most `room` octets.
+    `open_file(n)` makes a file for n octets (0: unknown). All files together have at most `max_octets`
+    octets.
     """
 
     open_file: Callable[[int], SpooledBody]
     paths: frozenset[str]
     threshold: int
-    room: int
+    max_octets: int
 
 
 class BodySpool:
     """The files of one process; an address may use a part of their room, but always one whole body."""
 
-    def __init__(self, settings: SpoolSettings, largest: int) -> None:
+    def __init__(self, settings: SpoolSettings, max_body_octets: int) -> None:
         self._settings = settings
-        self._room = BodyBudget(settings.room, largest)
+        self._disk_budget = BodyBudget(settings.max_octets, max_body_octets)
 
     def accepts_path(self, path: str) -> bool:
         """Return whether the bodies of a path may go into files."""
         return path in self._settings.paths
 
-    def make_taker(self, address: str, length: int | None, share: BodyReservation) -> PieceTaker:
+    def make_collector(
+        self, address: str, length: int | None, memory_reservation: BodyReservation
+    ) -> BodyCollector:
         """Return the taker of the pieces of one body; `length` is its number of octets, None if unknown."""
-        return PieceTaker(share, self._settings, _BodyFile(self._room.make_reservation(address), length))
+        return BodyCollector(
+            memory_reservation,
+            self._settings,
+            _BodyDiskSpace(self._disk_budget.make_reservation(address), length),
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class _BodyFile:
+class _BodyDiskSpace:
     """The room on disk of one body, and its length in octets where it is known."""
 
     reservation: BodyReservation
     length: int | None
 
 
-class PieceTaker:
-    """The pieces of one body; without `spool` all are held in memory."""
+class BodyCollector:
+    """Collects the pieces of one body: in memory, or with `spool` in a file if the body is large."""
 
     def __init__(
         self,
-        share: BodyReservation,
+        memory_reservation: BodyReservation,
         spool: SpoolSettings | None = None,
-        disk: _BodyFile | None = None,
+        disk_space: _BodyDiskSpace | None = None,
     ) -> None:
-        self._share = share
+        self._memory_reservation = memory_reservation
         self._spool = spool
-        self._disk = disk
+        self._disk_space = disk_space
         self._pieces: list[bytes] = []
-        self._held = 0
-        self.count = 0
+        self._held_octets = 0
+        self.piece_count = 0
         self.file: SpooledBody | None = None
 
-    async def take_piece(self, piece: bytes) -> None:
+    async def add_piece(self, piece: bytes) -> None:
         """Add the next piece of the body; raises a 503 rejection if memory or disk budget is exceeded."""
-        self.count += 1
-        self._share.reserve_octets(len(piece))
+        self.piece_count += 1
+        self._memory_reservation.reserve_octets(len(piece))
         self._pieces.append(piece)
-        self._held += len(piece)
-        if self._spool is not None and self._held > (_BATCH if self.file else self._spool.threshold):
+        self._held_octets += len(piece)
+        if self._spool is not None and self._held_octets > (_BATCH if self.file else self._spool.threshold):
             await self._write_pieces()
 
-    async def finish(self) -> bytes | SpooledBody:
+    async def finish_body(self) -> bytes | SpooledBody:
         """Return the whole body."""
         if self.file is None:
             return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
@@ -165,32 +175,33 @@ class PieceTaker:
         return self.file
 
     async def _write_pieces(self) -> None:
+        """Reserve space on the disk, write the collected octets to the file, and release their memory."""
         assert self._spool is not None
-        assert self._disk is not None
+        assert self._disk_space is not None
         octets = b"".join(self._pieces)
-        self._disk.reservation.reserve_octets(len(octets))
-        await _run_to_its_end(lambda: self._write_octets(octets))
-        self._pieces, self._held = [], 0
-        self._share.release_all()
+        self._disk_space.reservation.reserve_octets(len(octets))
+        await _run_blocking_work(lambda: self._write_octets(octets))
+        self._pieces, self._held_octets = [], 0
+        self._memory_reservation.release_all()
 
     def _write_octets(self, octets: bytes) -> None:
-        """Write octets to the file, which is opened for the first; in a thread."""
+        """Write octets to the file, in a thread; the first call opens the file."""
         assert self._spool is not None
-        assert self._disk is not None
+        assert self._disk_space is not None
         if self.file is None:
-            self.file = self._spool.open_file(self._disk.length or 0)
+            self.file = self._spool.open_file(self._disk_space.length or 0)
         self.file.write(octets)
 
     def close(self) -> None:
         """Close the file, and release all reserved octets."""
         if self.file is not None:
             self.file.close()
-        if self._disk is not None:
-            self._disk.reservation.release_all()
-        self._share.release_all()
+        if self._disk_space is not None:
+            self._disk_space.reservation.release_all()
+        self._memory_reservation.release_all()
 
 
-async def _run_to_its_end(work: Callable[[], None]) -> None:
+async def _run_blocking_work(work: Callable[[], None]) -> None:
     """Run blocking work in a thread; also where the request is given up, the work ends before its file."""
     future = asyncio.get_running_loop().run_in_executor(None, work)
     try:
@@ -217,9 +228,9 @@ class MinimumBodyRate:
 async def read_whole_body(
     pieces: AsyncIterator[bytes],
     length: int | None,
-    limit: int,
-    pace: MinimumBodyRate,
-    taker: PieceTaker,
+    max_octets: int,
+    min_rate: MinimumBodyRate,
+    collector: BodyCollector,
     *,
     may_have_trailers: bool = False,
 ) -> bytes | SpooledBody:
@@ -232,11 +243,13 @@ async def read_whole_body(
     if length == 0:
         return b""
     try:
-        async with asyncio.timeout(pace.seconds) as time:
-            deadline = _RateDeadline(pace, time)
-            return await _read_pieces(pieces, length, limit, deadline, taker, 2 if may_have_trailers else 1)
+        async with asyncio.timeout(min_rate.seconds) as time:
+            deadline = _RateDeadline(min_rate, time)
+            return await _read_pieces(
+                pieces, length, max_octets, deadline, collector, 2 if may_have_trailers else 1
+            )
     except TimeoutError:
-        detail = f"fewer than {pace.octets} octets came in {pace.seconds:g} seconds"
+        detail = f"fewer than {min_rate.octets} octets came in {min_rate.seconds:g} seconds"
         raise RequestRejectedError(TOO_SLOW, detail, "body", HTTPStatus.REQUEST_TIMEOUT) from None
 
 
@@ -244,46 +257,51 @@ async def read_whole_body(
 class _RateDeadline:
     """Extends the deadline whenever enough octets have arrived."""
 
-    pace: MinimumBodyRate
+    min_rate: MinimumBodyRate
     time: asyncio.Timeout
     octets_since: int = 0
 
     def record_octets(self, octets: int) -> None:
+        """Count octets that have arrived; extend the time limit after each `min_rate.octets` of them."""
         self.octets_since += octets
-        if self.octets_since >= self.pace.octets:
+        if self.octets_since >= self.min_rate.octets:
             self.octets_since = 0
-            self.time.reschedule(asyncio.get_running_loop().time() + self.pace.seconds)
+            self.time.reschedule(asyncio.get_running_loop().time() + self.min_rate.seconds)
 
 
 async def _read_pieces(
     pieces: AsyncIterator[bytes],
     length: int | None,
-    limit: int,
-    slowness: _RateDeadline,
-    taker: PieceTaker,
-    most_ends: int,
+    max_octets: int,
+    rate_deadline: _RateDeadline,
+    collector: BodyCollector,
+    max_ends: int,
 ) -> bytes | SpooledBody:
+    """Return the whole body; raises RequestRejectedError when it is too large or incomplete.
+
+    A body of unknown `length` (None) ends with an empty piece; at most `max_ends` empty pieces may come.
+    """
     size, ends = 0, 0
     async for piece in pieces:
         if not piece:
             ends += 1
             continue
         size += len(piece)
-        if size > (limit if length is None else length):
-            detail = f"the body has more than {limit} octets"
+        if size > (max_octets if length is None else length):
+            detail = f"the body has more than {max_octets} octets"
             raise RequestRejectedError(TOO_LARGE, detail, "body", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        await taker.take_piece(piece)
-        if taker.count > _CHUNKS + size // _MEAN_CHUNK:
+        await collector.add_piece(piece)
+        if collector.piece_count > _CHUNKS + size // _MEAN_CHUNK:
             raise RequestRejectedError(
                 REQUEST_MALFORMED, "the chunks are too small", "body", HTTPStatus.BAD_REQUEST
             )
         if size == length:
-            return await taker.finish()
-        slowness.record_octets(len(piece))
+            return await collector.finish_body()
+        rate_deadline.record_octets(len(piece))
     # The server ends the pieces with one empty piece. An error (a malformed chunk, an end before the last
     # chunk) and trailers cause another one, and nothing distinguishes them (granian 2.8.9): the body may be
     # incomplete.
-    if length is not None or not 1 <= ends <= most_ends:
+    if length is not None or not 1 <= ends <= max_ends:
         detail = f"the body ends after {size} octets"
         if length is None:
             detail += (
@@ -291,7 +309,7 @@ async def _read_pieces(
                 " where the field Trailer announces them"
             )
         raise RequestRejectedError(REQUEST_MALFORMED, detail, "body", HTTPStatus.BAD_REQUEST)
-    return await taker.finish()
+    return await collector.finish_body()
 
 
 Environ = dict[str, Any]
@@ -306,7 +324,7 @@ CERTIFICATE_KEY: Final = "gateway.certificate"
 #: Where the application puts the stream of its answer: an object with `read_batch` and `close`.
 STREAM_KEY: Final = "gateway.stream"
 #: Where the application puts a request whose better answer may still come: it has `read_response`,
-#: `is_over`, `mark_given` and `close`. The answer of the application is the one without it.
+#: `is_over`, `mark_response_given` and `close`. The answer of the application is the one without it.
 WAITING_KEY: Final = "gateway.waiting"
 
 _STEP = 1 << 16
@@ -367,6 +385,7 @@ def report_proven_party(environ: Environ, party: str) -> None:
 
 
 def _read_declared_length(environ: Environ) -> int | None:
+    """Return the Content-Length of the request, None if it is missing; raise GatewayError for other text."""
     text = str(environ.get("CONTENT_LENGTH") or "").strip()
     if not text:
         return None
@@ -375,16 +394,16 @@ def _read_declared_length(environ: Environ) -> int | None:
     return int(text)  # bounded: at most 18 ASCII digits
 
 
-def _read_stream(environ: Environ, most: int) -> bytes:
-    """Return at most `most` octets of the stream, fewer when it ends earlier."""
+def _read_stream(environ: Environ, max_octets: int) -> bytes:
+    """Return at most `max_octets` octets of the stream, fewer when it ends earlier."""
     stream = environ["wsgi.input"]
     pieces: list[bytes] = []
-    while most > 0:
-        piece = stream.read(min(_STEP, most))
+    while max_octets > 0:
+        piece = stream.read(min(_STEP, max_octets))
         if not piece:
             break
         pieces.append(piece)
-        most -= len(piece)
+        max_octets -= len(piece)
     return b"".join(pieces)
 
 
@@ -417,21 +436,23 @@ class SentFile:
 
 
 async def send_file(
-    protocol: Any, status: int, headers: list[tuple[str, str]], file: SentFile, pace: MinimumBodyRate
+    protocol: Any, status: int, headers: list[tuple[str, str]], file: SentFile, min_rate: MinimumBodyRate
 ) -> None:
     """Send an answer of this status and these headers; a Content-Length among them says where it ends.
 
-    Where the receiver is slower than `pace`, or the octets have changed since they were stored, the answer
-    is broken off: its receiver has fewer octets than were announced.
+    Where the receiver is slower than `min_rate`, or the octets have changed since they were stored, the
+    answer is broken off: its receiver has fewer octets than were announced.
     """
     pipe = _AnswerPipe()
     try:
         protocol.response_file(status, headers, pipe.path)
-        await _fill_pipe(pipe, file, pace)
+        await _fill_pipe(pipe, file, min_rate)
     except GatewayError as problem:
         _LOG.error("http: an answer was broken off: %s", problem)
     except TimeoutError:
-        _LOG.warning("http: an answer was broken off: fewer than %d octets were taken in time", pace.octets)
+        _LOG.warning(
+            "http: an answer was broken off: fewer than %d octets were taken in time", min_rate.octets
+        )
     except OSError as ended:  # the client has gone
         _LOG.debug("http: an answer ended: %s", type(ended).__name__)
     finally:
@@ -439,16 +460,17 @@ async def send_file(
         file.close()
 
 
-async def _fill_pipe(pipe: _AnswerPipe, file: SentFile, pace: MinimumBodyRate) -> None:
+async def _fill_pipe(pipe: _AnswerPipe, file: SentFile, min_rate: MinimumBodyRate) -> None:
+    """Write the file to the pipe; raise TimeoutError if the reader is slower than `min_rate`."""
     loop, sent = asyncio.get_running_loop(), 0
-    async with asyncio.timeout(pace.seconds) as time:
+    async with asyncio.timeout(min_rate.seconds) as time:
         await pipe.wait_until_opened()
         while piece := await loop.run_in_executor(None, file.read_piece):
             await pipe.write(piece)
             sent += len(piece)
-            if sent >= pace.octets:
+            if sent >= min_rate.octets:
                 sent = 0
-                time.reschedule(loop.time() + pace.seconds)
+                time.reschedule(loop.time() + min_rate.seconds)
 
 
 class _AnswerPipe:
@@ -460,14 +482,14 @@ class _AnswerPipe:
     def __init__(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="gateway-answer-")
         self.path = f"{self._folder}/answer"
-        self._end: int | None = None
+        self._write_descriptor: int | None = None
         os.mkfifo(self.path, 0o600)
 
     async def wait_until_opened(self) -> None:
         """Wait until the server reads the pipe; it has no name from then on."""
-        while self._end is None:
+        while self._write_descriptor is None:
             try:
-                self._end = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
+                self._write_descriptor = os.open(self.path, os.O_WRONLY | os.O_NONBLOCK)
             except OSError as error:
                 if error.errno != errno.ENXIO:
                     raise
@@ -476,26 +498,27 @@ class _AnswerPipe:
 
     async def write(self, piece: bytes) -> None:
         """Write octets as the server takes them; raises BrokenPipeError where it takes none any more."""
-        assert self._end is not None  # it was opened
+        assert self._write_descriptor is not None  # it was opened
         remaining = memoryview(piece)
         while remaining:
             try:
-                remaining = remaining[os.write(self._end, remaining) :]
+                remaining = remaining[os.write(self._write_descriptor, remaining) :]
             except BlockingIOError:
-                await _wait_until_writable(self._end)
+                await _wait_until_writable(self._write_descriptor)
 
     def close(self) -> None:
         """End the answer."""
-        if self._end is None:
-            # A reader that waits for us in its own open goes on, and finds nothing.
+        if self._write_descriptor is None:
+            # A reader that blocks in its own open() continues then, and reads no octets.
             with suppress(OSError):
-                self._end = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
-        if self._end is not None:
-            os.close(self._end)
+                self._write_descriptor = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
+        if self._write_descriptor is not None:
+            os.close(self._write_descriptor)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 async def _wait_until_writable(descriptor: int) -> None:
+    """Wait until the file descriptor can be written without blocking."""
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
     loop.add_writer(descriptor, ready.set)

@@ -33,11 +33,11 @@ from gateway.web.server.request_bodies import (
     STREAM_KEY,
     WAITING_KEY,
     BodyBudget,
+    BodyCollector,
     BodyReservation,
     BodySpool,
     Environ,
     MinimumBodyRate,
-    PieceTaker,
     SentFile,
     SpooledBody,
     SpoolSettings,
@@ -68,15 +68,17 @@ class RetryAfterPolicy:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._since = self._last = float("-inf")
+        self._first_refused_at = self._last_refused_at = float("-inf")
 
     def get_wait_seconds(self) -> int:
         """Return how long a sender that is refused now should wait, in whole seconds."""
         now = self._clock()
-        if now - self._last > _OVER:
-            self._since = now
-        self._last = now
-        return min(max(_SHORTEST, int((now - self._since) / 2)), _LONGEST)  # bounded: seconds of a clock
+        if now - self._last_refused_at > _OVER:
+            self._first_refused_at = now
+        self._last_refused_at = now
+        # bounded: seconds of a clock
+        wait_seconds = int((now - self._first_refused_at) / 2)
+        return min(max(_SHORTEST, wait_seconds), _LONGEST)
 
 
 _MOST: Final = 10_000
@@ -94,7 +96,7 @@ class ProvenCallers:
         """Return the caller that an earlier request with these credentials has proved, else None."""
         return self._callers.get(_digest_credentials(fields))
 
-    def keep_caller(self, fields: Mapping[str, str], caller: str | None) -> None:
+    def remember_caller(self, fields: Mapping[str, str], caller: str | None) -> None:
         """Keep the caller that the application has found, for requests with the same credentials."""
         key = _digest_credentials(fields)
         if key and caller is not None:
@@ -171,20 +173,20 @@ _NOT_PASSED_ON: Final = frozenset({"content-length", "transfer-encoding", FIELD}
 class RequestGateLimits:
     """The limits of the gate for all requests.
 
-    `bodies` has the octets of a body by path, `other_bodies` those on every other path, `room` the
-    octets of all bodies together, `requests` the number of requests of one sender. `tls_proxies` are
-    the addresses of proxies that end TLS and name the certificate of their client (RFC 9440). `spool` says
-    which bodies go into files; those use no `room`. `running` limits the requests of one party or account
-    that have a thread at once; it is known from the second request with the same credentials on. Requests
-    for one of `status_paths` have threads of their own, those for one of `instant_paths` none: the
+    `bodies` has the octets of a body by path, `other_bodies` those on every other path, `body_budget_octets`
+    the octets of all bodies together, `requests` the number of requests of one sender. `tls_proxies` are the
+    addresses of proxies that end TLS and name the certificate of their client (RFC 9440). `spool` says which
+    bodies go into files; those use no `body_budget_octets`. `running` limits the requests of one party or
+    account that have a thread at once; it is known from the second request with the same credentials on.
+    Requests for one of `status_paths` have threads of their own, those for one of `instant_paths` none: the
     application answers them without waiting for anything.
     """
 
     threads: int
     requests: int
     bodies: Mapping[str, int]
-    room: int
-    pace: MinimumBodyRate
+    body_budget_octets: int
+    min_body_rate: MinimumBodyRate
     connections: ConnectionLimits
     other_bodies: int = _SMALL
     tls_proxies: frozenset[str] = frozenset()
@@ -198,7 +200,7 @@ class RequestGateLimits:
 class _HttpReply:
     """The application's answer, the party that was proved, and the stream that follows the head, if any.
 
-    `waiting` may still give a better answer than this one. `file` is read while it is sent.
+    `awaited_response` may still give a better answer than this one. `file` is read while it is sent.
     """
 
     status: int = 500
@@ -206,13 +208,13 @@ class _HttpReply:
     body: bytes = b""
     party: str | None = None
     stream: Any = None
-    waiting: Any = None
+    awaited_response: Any = None
     file: SentFile | None = None
 
     @property
     def is_whole(self) -> bool:
         """Whether the answer is complete, in memory, and the only one."""
-        return self.stream is None and self.waiting is None and self.file is None
+        return self.stream is None and self.awaited_response is None and self.file is None
 
 
 class _ArrivingBody:
@@ -266,48 +268,48 @@ class RequestGate:
     def __init__(
         self,
         application: WsgiApplication,
-        bounds: RequestGateLimits,
+        limits: RequestGateLimits,
         make_rejection: Callable[[GatewayError], GateRejection] | None = None,
     ) -> None:
         self._application = application
         self._make_rejection = make_rejection or _make_plain_rejection
-        self._bounds = bounds
-        self._queue = FairQueue(bounds.threads, bounds.requests, bounds.running)
-        self._status_queue = FairQueue(_STATUS_THREADS, bounds.requests)
+        self._limits = limits
+        self._queue = FairQueue(limits.threads, limits.requests, limits.running)
+        self._status_queue = FairQueue(_STATUS_THREADS, limits.requests)
         self._callers = ProvenCallers()
-        self._patience = RetryAfterPolicy(time.monotonic)
-        self._room = BodyBudget(bounds.room, _find_largest_held(bounds))
-        largest = max((*bounds.bodies.values(), bounds.other_bodies))
-        self._spool = None if bounds.spool is None else BodySpool(bounds.spool, largest)
-        self._connections = ConnectionTable(bounds.connections, time.monotonic)
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._retry_after_policy = RetryAfterPolicy(time.monotonic)
+        self._body_budget = BodyBudget(limits.body_budget_octets, _find_max_held_octets(limits))
+        max_octets = max((*limits.bodies.values(), limits.other_bodies))
+        self._spool = None if limits.spool is None else BodySpool(limits.spool, max_octets)
+        self._connections = ConnectionTable(limits.connections, time.monotonic)
+        self._sweep_timer: asyncio.TimerHandle | None = None
         self._is_stopping = False
-        self._dropping = 0
+        self._dropping_count = 0
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start the threads, and begin to check the connections."""
         self._queue.start_threads()
-        if self._bounds.status_paths:
+        if self._limits.status_paths:
             self._status_queue.start_threads()
-        self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)
+        self._sweep_timer = loop.call_later(_SWEEP, self._sweep_connections, loop)
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
         """Stop the streams and the threads."""
         self._is_stopping = True
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
         self._queue.stop_threads()
-        if self._bounds.status_paths:
+        if self._limits.status_paths:
             self._status_queue.stop_threads()
 
     async def __rsgi__(self, scope: RsgiScope, protocol: Any) -> None:
         """Answer one request."""
-        visitor = parse_peer_name(scope.client)
-        peer = visitor.peer
+        client_peer = parse_peer_name(scope.client)
+        peer = client_peer.peer
         reply, body, is_refused = _HttpReply(), _ArrivingBody(protocol), False
         party = self._connections.begin_request(peer)
         try:
-            reply = await self._answer_request(scope, body, visitor, party)
+            reply = await self._answer_request(scope, body, client_peer, party)
         except GatewayError as problem:
             reply, is_refused = self._reject_request(problem), problem.problem is not TOO_SLOW
         except Exception as mistake:  # the client gets an answer in any case
@@ -326,9 +328,9 @@ class RequestGate:
         try:
             if reply.file is not None:
                 headers = [*reply.headers, _NAMELESS]
-                await send_file(protocol, reply.status, headers, reply.file, self._bounds.pace)
+                await send_file(protocol, reply.status, headers, reply.file, self._limits.min_body_rate)
             else:
-                send = self._send_stream if reply.stream is not None else self._send_when_ready
+                send = self._send_stream if reply.stream is not None else self._send_awaited_response
                 await send(protocol, reply)
         finally:
             self._connections.end_request(peer, reply.party)
@@ -340,32 +342,32 @@ class RequestGate:
         Meanwhile the connection counts as idle, so it is closed before others. A client that waits until it
         is asked for the body (Expect) is not asked.
         """
-        most = max(1, self._bounds.connections.max_connections // _CONNECTIONS_PER_DROPPING)
+        most = max(1, self._limits.connections.max_connections // _CONNECTIONS_PER_DROPPING)
         is_asked_first = "expect" in scope.headers.keys()  # noqa: SIM118 - the server's headers are no mapping
-        if self._dropping >= most or (is_asked_first and not body.is_requested):
+        if self._dropping_count >= most or (is_asked_first and not body.is_requested):
             return
-        self._dropping += 1
+        self._dropping_count += 1
         try:
             await body.drop_rest()
         finally:
-            self._dropping -= 1
+            self._dropping_count -= 1
 
-    async def _send_when_ready(self, protocol: Any, reply: _HttpReply) -> None:
+    async def _send_awaited_response(self, protocol: Any, reply: _HttpReply) -> None:
         """Send the better answer when it is there in time, else the answer of the application.
 
         Meanwhile the request holds no thread, and its content has been released. If the client has gone,
         nothing is sent, and no answer counts as given.
         """
         loop, gone = asyncio.get_running_loop(), asyncio.ensure_future(protocol.client_disconnect())
-        waiting = reply.waiting
+        awaited_response = reply.awaited_response
         try:
-            while not (self._is_stopping or gone.done() or waiting.is_over()):
-                better = await loop.run_in_executor(None, waiting.read_response)
+            while not (self._is_stopping or gone.done() or awaited_response.is_over()):
+                better = await loop.run_in_executor(None, awaited_response.read_response)
                 if better is not None and not gone.done():
                     length = ("Content-Length", str(len(better.body)))
                     headers = [*better.headers.items(), length, _NAMELESS]
                     protocol.response_bytes(better.status, headers, better.body)
-                    await loop.run_in_executor(None, waiting.mark_given)
+                    await loop.run_in_executor(None, awaited_response.mark_response_given)
                     return
                 await asyncio.wait({gone}, timeout=_WAITING_PAUSE)
         except Exception as mistake:  # the response stays queued, and the client gets the agreed fallback
@@ -373,7 +375,7 @@ class RequestGate:
             _LOG.debug("http", exc_info=mistake)
         finally:
             gone.cancel()
-            waiting.close()
+            awaited_response.close()
         protocol.response_bytes(reply.status, [*reply.headers, _NAMELESS], reply.body)
 
     async def _send_stream(self, protocol: Any, reply: _HttpReply) -> None:
@@ -396,48 +398,56 @@ class RequestGate:
             reply.stream.close()
 
     async def _answer_request(
-        self, scope: RsgiScope, arriving: _ArrivingBody, visitor: ClientPeer, party: str | None
+        self, scope: RsgiScope, arriving_body: _ArrivingBody, client_peer: ClientPeer, party: str | None
     ) -> _HttpReply:
-        bounds, peer = self._bounds, visitor.peer
-        head = read_request_head(scope, bounds.bodies, bounds.other_bodies)
-        if peer.address in bounds.tls_proxies:
+        """Read a request, queue it by its sender, and return the reply of the application.
+
+        `party` is the party that was proved on this connection before, if any.
+        """
+        limits, peer = self._limits, client_peer.peer
+        head = read_request_head(scope, limits.bodies, limits.other_bodies)
+        if peer.address in limits.tls_proxies:
             # The proxy's own certificate is never that of its client.
             certificate = read_client_certificate(head.fields.get(FIELD))
-            visitor = ClientPeer(peer, tls=True, certificate=certificate)
-        address = self._get_client_address(peer, head)
-        taker = self._make_taker(head, self._room.make_reservation(address), address)
+            client_peer = ClientPeer(peer, tls=True, certificate_sha256=certificate)
+        address = self._get_client_network(peer, head)
+        body_collector = self._make_body_collector(head, self._body_budget.make_reservation(address), address)
         try:
-            limit = bounds.bodies.get(head.path.rstrip("/"), bounds.other_bodies)
+            limit = limits.bodies.get(head.path.rstrip("/"), limits.other_bodies)
             body = await read_whole_body(
-                arriving,
-                head.length,
+                arriving_body,
+                head.body_length,
                 limit,
-                bounds.pace,
-                taker,
+                limits.min_body_rate,
+                body_collector,
                 may_have_trailers=head.may_have_trailers,
             )
             self._connections.begin_work(peer)
             party = self._callers.find_caller(head.fields) or party
-            line = (PROVEN, party, address) if party else ("stranger", address, _find_stated_sender(body))
-            environ = _make_request_environ(scope, head, visitor, body)
-            if head.path in bounds.instant_paths:
+            queue_path = (
+                (PROVEN, party, address) if party else ("stranger", address, _find_stated_sender(body))
+            )
+            environ = _make_request_environ(scope, head, client_peer, body)
+            if head.path in limits.instant_paths:
                 return self._call_application(environ)
-            queue = self._status_queue if head.path in bounds.status_paths else self._queue
-            reply: _HttpReply = await queue.run_queued(line, lambda: self._call_application(environ))
-            self._callers.keep_caller(head.fields, reply.party)
+            queue = self._status_queue if head.path in limits.status_paths else self._queue
+            reply: _HttpReply = await queue.run_queued(queue_path, lambda: self._call_application(environ))
+            self._callers.remember_caller(head.fields, reply.party)
             return reply
         finally:
-            taker.close()
+            body_collector.close()
 
-    def _make_taker(self, head: RequestHead, share: BodyReservation, address: str) -> PieceTaker:
-        """Return the taker of a request's body: into a file if the body is large and the path has files."""
+    def _make_body_collector(
+        self, head: RequestHead, memory_reservation: BodyReservation, address: str
+    ) -> BodyCollector:
+        """Return the collector of a request's body: in a file if it is large and its path allows files."""
         if self._spool is None or not self._spool.accepts_path(head.path.rstrip("/")):
-            return PieceTaker(share)
-        return self._spool.make_taker(address, head.length, share)
+            return BodyCollector(memory_reservation)
+        return self._spool.make_collector(address, head.body_length, memory_reservation)
 
-    def _get_client_address(self, peer: PeerAddress, head: RequestHead) -> str:
+    def _get_client_network(self, peer: PeerAddress, head: RequestHead) -> str:
         """Return the network of the client's address; for a trusted proxy, of that in X-Forwarded-For."""
-        exempt = self._bounds.connections.exempt
+        exempt = self._limits.connections.exempt
         return get_client_network(
             find_client_address(peer.address, head.fields.get("x-forwarded-for"), exempt)
         )
@@ -461,10 +471,10 @@ class RequestGate:
                 reply.body = b"".join(answered)
             finally:
                 getattr(answered, "close", lambda: None)()
-        reply.stream, reply.waiting = environ.get(STREAM_KEY), environ.get(WAITING_KEY)
+        reply.stream, reply.awaited_response = environ.get(STREAM_KEY), environ.get(WAITING_KEY)
         if reply.status == HTTPStatus.SERVICE_UNAVAILABLE:
             others = [header for header in reply.headers if header[0].lower() != "retry-after"]
-            reply.headers = [*others, ("Retry-After", str(self._patience.get_wait_seconds()))]
+            reply.headers = [*others, ("Retry-After", str(self._retry_after_policy.get_wait_seconds()))]
         return reply
 
     def _reject_request(self, problem: GatewayError) -> _HttpReply:
@@ -479,22 +489,22 @@ class RequestGate:
         return _HttpReply(rejection.status, headers, rejection.body)
 
     def _sweep_connections(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._sweeping = loop.call_later(_SWEEP, self._sweep_connections, loop)
+        self._sweep_timer = loop.call_later(_SWEEP, self._sweep_connections, loop)
         shut = self._connections.close_excess_connections()
         if shut:
             _LOG.warning("http: %d connections shut", shut)
 
 
-def _find_largest_held(bounds: RequestGateLimits) -> int:
+def _find_max_held_octets(limits: RequestGateLimits) -> int:
     """Return the octets of the largest body that is held in memory."""
-    bodies = {**bounds.bodies}
-    if bounds.spool is not None:
+    bodies = {**limits.bodies}
+    if limits.spool is not None:
         bodies |= {
-            path: min(limit, bounds.spool.threshold)
+            path: min(limit, limits.spool.threshold)
             for path, limit in bodies.items()
-            if path in bounds.spool.paths
+            if path in limits.spool.paths
         }
-    return max((*bodies.values(), bounds.other_bodies))
+    return max((*bodies.values(), limits.other_bodies))
 
 
 def _find_stated_sender(body: bytes | SpooledBody) -> str:
@@ -508,9 +518,9 @@ def _find_stated_sender(body: bytes | SpooledBody) -> str:
 
 
 def _make_request_environ(
-    scope: RsgiScope, head: RequestHead, visitor: ClientPeer, body: bytes | SpooledBody
+    scope: RsgiScope, head: RequestHead, client_peer: ClientPeer, body: bytes | SpooledBody
 ) -> Environ:
-    """Return the WSGI environment of a request with its header fields; a body in a file is there besides."""
+    """Return the WSGI environment of a request; a body in a file is in it as `BODY_KEY` and as a stream."""
     octets = body if isinstance(body, bytes) else b""
     environ = make_wsgi_environ(
         head.method, head.path, octets, query=scope.query_string, host=head.fields.get("host", "localhost")
@@ -519,10 +529,10 @@ def _make_request_environ(
         BODY_KEY: None if isinstance(body, bytes) else body,
         FILE_KEY: SentFile,
         "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
-        "REMOTE_ADDR": visitor.peer.address,
-        "REMOTE_PORT": str(visitor.peer.port),
-        CERTIFICATE_KEY: visitor.certificate,
-        "wsgi.url_scheme": "https" if visitor.tls else scope.scheme,
+        "REMOTE_ADDR": client_peer.peer.address,
+        "REMOTE_PORT": str(client_peer.peer.port),
+        CERTIFICATE_KEY: client_peer.certificate_sha256,
+        "wsgi.url_scheme": "https" if client_peer.tls else scope.scheme,
     }
     if not isinstance(body, bytes):
         environ |= {"wsgi.input": body.open_stream(), "CONTENT_LENGTH": str(body.octet_count)}

@@ -79,12 +79,12 @@ class RequestRejectedError(GatewayError):
 
 @dataclass(frozen=True, slots=True)
 class RequestHead:
-    """A request without its body: fields by lower-case name; `length` is None for a body in chunks."""
+    """A request without its body: fields by lower-case name; `body_length` is None for a body in chunks."""
 
     method: str
     path: str
     fields: Mapping[str, str]
-    length: int | None
+    body_length: int | None
 
     @property
     def may_have_trailers(self) -> bool:
@@ -93,17 +93,17 @@ class RequestHead:
         return "trailer" in self.fields and media_type in _SELF_DELIMITING
 
 
-def read_request_head(scope: RsgiScope, largest: Mapping[str, int], otherwise: int) -> RequestHead:
+def read_request_head(scope: RsgiScope, max_octets_by_path: Mapping[str, int], otherwise: int) -> RequestHead:
     """Return the head; raises `RequestRejectedError`.
 
-    `largest` has the octets that a body may have, by path; `otherwise` applies to other paths.
+    `max_octets_by_path` has the octets that a body may have, by path; `otherwise` applies to other paths.
     """
     if scope.method not in _METHODS:
         raise _make_rejection("the method is not known here", "method", HTTPStatus.NOT_IMPLEMENTED)
     fields = _read_header_fields(scope)
     _check_host_field(scope, fields)
     _check_transfer_codings(fields)
-    length = _read_content_length(fields, largest.get(scope.path.rstrip("/"), otherwise))
+    length = _read_content_length(fields, max_octets_by_path.get(scope.path.rstrip("/"), otherwise))
     return RequestHead(scope.method, scope.path, fields, length)
 
 
@@ -128,6 +128,7 @@ def _read_header_fields(scope: RsgiScope) -> dict[str, str]:
 
 
 def _check_host_field(scope: RsgiScope, fields: Mapping[str, str]) -> None:
+    """Reject a Host field that is missing, malformed or not the host of the target (RFC 9112 §3.2)."""
     host = fields.get("host")
     if host is None and scope.http_version not in ("1", "1.0"):
         raise _make_rejection("the field is missing (RFC 9112 §3.2)", "host")
@@ -139,6 +140,10 @@ def _check_host_field(scope: RsgiScope, fields: Mapping[str, str]) -> None:
 
 
 def _check_transfer_codings(fields: Mapping[str, str]) -> None:
+    """Reject transfer codings other than chunked, and expectations other than 100-continue.
+
+    Rejects a body that has both Transfer-Encoding and Content-Length, too (RFC 9112 §6.1).
+    """
     coding = fields.get("transfer-encoding")
     if coding is not None and coding.strip().lower() != "chunked":
         raise _make_rejection("chunked alone is undone here", "transfer-encoding", HTTPStatus.NOT_IMPLEMENTED)
@@ -148,15 +153,16 @@ def _check_transfer_codings(fields: Mapping[str, str]) -> None:
         raise _make_rejection("100-continue alone is known", "expect", HTTPStatus.EXPECTATION_FAILED)
 
 
-def _read_content_length(fields: Mapping[str, str], largest: int) -> int | None:
+def _read_content_length(fields: Mapping[str, str], max_octets: int) -> int | None:
+    """Return the Content-Length (0 if missing), None for a chunked body; reject one above `max_octets`."""
     if "transfer-encoding" in fields:
         return None
     text = fields.get("content-length", "0")
     if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         raise _make_rejection("the length is not a number", "content-length")
     length = int(text)  # bounded: digits, by the pattern
-    if length > largest:
-        detail = f"the body has {length} octets, at most {largest} are taken"
+    if length > max_octets:
+        detail = f"the body has {length} octets, at most {max_octets} are taken"
         raise RequestRejectedError(TOO_LARGE, detail, "content-length", HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
     return length
 
@@ -184,16 +190,16 @@ class PeerAddress:
 
 @dataclass(frozen=True, slots=True)
 class ClientPeer:
-    """The peer; `certificate` is the SHA-256 of its client certificate, None where it showed none."""
+    """The peer; `certificate_sha256` is the SHA-256 of its client certificate, None where it showed none."""
 
     peer: PeerAddress
     tls: bool = False
-    certificate: str | None = None
+    certificate_sha256: str | None = None
 
     @property
     def socket_name(self) -> str:
         """Return the socket name for this peer; it has fewer than a hundred characters."""
-        digest = base64.urlsafe_b64encode(bytes.fromhex(self.certificate or "")).decode().rstrip("=")
+        digest = base64.urlsafe_b64encode(bytes.fromhex(self.certificate_sha256 or "")).decode().rstrip("=")
         return f"{self.peer.address},{self.peer.port},{digest}"
 
 
@@ -242,6 +248,7 @@ def is_in_networks(address: str, networks: Iterable[str]) -> bool:
 
 @lru_cache(256)
 def _read_network(text: str) -> IPv4Network | IPv6Network:
+    """Return the network in `text`; an IPv4-mapped IPv6 network becomes the IPv4 network."""
     network = ip_network(text)
     if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
         carried = int(network.network_address) & 0xFFFFFFFF  # bounded: an address
@@ -257,7 +264,7 @@ def make_peer_address(address: str, port: int) -> PeerAddress:
 def make_tls_peer(address: str, port: int, digest: bytes | None) -> ClientPeer:
     """Return a peer that connected over TLS, with the SHA-256 of its client certificate."""
     return ClientPeer(
-        make_peer_address(address, port), tls=True, certificate=digest.hex() if digest else None
+        make_peer_address(address, port), tls=True, certificate_sha256=digest.hex() if digest else None
     )
 
 

@@ -47,44 +47,51 @@ class OpenHandshakes(Generic[_Handshake]):
 
     def __init__(self, exempt: Collection[str]) -> None:
         self._exempt = exempt
-        self._network_of: dict[_Handshake, str] = {}
-        self._of_network: dict[str, dict[_Handshake, None]] = {}
+        self._network_by_handshake: dict[_Handshake, str] = {}
+        self._handshakes_by_network: dict[str, dict[_Handshake, None]] = {}
 
     def __len__(self) -> int:
-        return len(self._network_of)
+        return len(self._network_by_handshake)
 
     def add(self, handshake: _Handshake, address: str) -> None:
-        """Add a handshake with an address, which is the newest one."""
+        """Add a handshake of the client at `address`, as the newest one of its network."""
         network = get_client_network(address)
-        self._network_of[handshake] = network
-        self._of_network.setdefault(network, {})[handshake] = None
+        self._network_by_handshake[handshake] = network
+        self._handshakes_by_network.setdefault(network, {})[handshake] = None
 
     def remove(self, handshake: _Handshake) -> None:
         """Remove a handshake that has ended, unless it was removed before."""
-        network = self._network_of.pop(handshake, None)
+        network = self._network_by_handshake.pop(handshake, None)
         if network is None:
             return
-        del self._of_network[network][handshake]
-        if not self._of_network[network]:
-            del self._of_network[network]
+        del self._handshakes_by_network[network][handshake]
+        if not self._handshakes_by_network[network]:
+            del self._handshakes_by_network[network]
 
-    def count_beside(self, address: str) -> int:
+    def count_in_network(self, address: str) -> int:
         """Return how many handshakes are open in the network of an address; 0 for an exempt address."""
-        return 0 if address in self._exempt else len(self._of_network.get(get_client_network(address), ()))
+        return (
+            0
+            if address in self._exempt
+            else len(self._handshakes_by_network.get(get_client_network(address), ()))
+        )
 
-    def find_oldest_beside(self, address: str) -> _Handshake:
+    def find_oldest_in_network(self, address: str) -> _Handshake:
         """Return the oldest one in the network of an address, which has at least one."""
-        return next(iter(self._of_network[get_client_network(address)]))
+        return next(iter(self._handshakes_by_network[get_client_network(address)]))
 
-    def find_next_to_end(self) -> _Handshake | None:
+    def find_handshake_to_cancel(self) -> _Handshake | None:
         """Return the oldest handshake of the network with most of them, exempt ones last; None if none."""
-        if not self._of_network:
+        if not self._handshakes_by_network:
             return None
         network = max(
-            self._of_network,
-            key=lambda each_network: (each_network not in self._exempt, len(self._of_network[each_network])),
+            self._handshakes_by_network,
+            key=lambda each_network: (
+                each_network not in self._exempt,
+                len(self._handshakes_by_network[each_network]),
+            ),
         )
-        return next(iter(self._of_network[network]))
+        return next(iter(self._handshakes_by_network[network]))
 
 
 #: Octets that are buffered in one direction of a connection before its sender has to wait.
@@ -94,23 +101,23 @@ _UNDER_WAY: Final = 64 * 1024
 class RelaySide(asyncio.Protocol):
     """One side of a connection: forwards its octets to the other side, no faster than that side accepts them.
 
-    `patience`: seconds that this side may take to accept octets or to close; None where the time is
-    limited elsewhere. While it accepts nothing, nothing is read from the other side, not even that
+    `max_wait_seconds`: seconds that this side may take to accept octets or to close; None where the time is
+    limited elsewhere. While it accepts nothing, nothing is read from the other side, not even the other
     side's end.
     """
 
-    def __init__(self, patience: float | None = None) -> None:
+    def __init__(self, max_wait_seconds: float | None = None) -> None:
         self.transport: Any = None
-        self._patience = patience
-        self._over: asyncio.TimerHandle | None = None
+        self._max_wait_seconds = max_wait_seconds
+        self._abort_timer: asyncio.TimerHandle | None = None
         self.opposite: RelaySide | None = None
-        self.ended = asyncio.get_running_loop().create_future()
+        self.end_future = asyncio.get_running_loop().create_future()
 
     def join_sides(self, opposite: RelaySide) -> None:
         """Start to forward octets in both directions."""
         self.opposite, opposite.opposite = opposite, self
         for side in (self, opposite):
-            if side.ended.done():
+            if side.end_future.done():
                 self.close()
                 opposite.close()
             else:
@@ -123,14 +130,14 @@ class RelaySide(asyncio.Protocol):
             self._start_abort_timer()
 
     def _start_abort_timer(self) -> None:
-        if self._patience is not None and self._over is None and not self.ended.done():
+        if self._max_wait_seconds is not None and self._abort_timer is None and not self.end_future.done():
             loop = asyncio.get_running_loop()
-            self._over = loop.call_later(self._patience, self.transport.abort)
+            self._abort_timer = loop.call_later(self._max_wait_seconds, self.transport.abort)
 
     def _cancel_abort_timer(self) -> None:
-        if self._over is not None:
-            self._over.cancel()
-            self._over = None
+        if self._abort_timer is not None:
+            self._abort_timer.cancel()
+            self._abort_timer = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Pause reading until the other side is joined."""
@@ -146,7 +153,7 @@ class RelaySide(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Pause the other side's sender."""
         self._start_abort_timer()
-        if self.opposite is not None and not self.opposite.ended.done():
+        if self.opposite is not None and not self.opposite.end_future.done():
             self.opposite.transport.pause_reading()
 
     def resume_writing(self) -> None:
@@ -160,8 +167,8 @@ class RelaySide(asyncio.Protocol):
         """Close the other side, too."""
         del exc
         self._cancel_abort_timer()
-        if not self.ended.done():
-            self.ended.set_result(None)
+        if not self.end_future.done():
+            self.end_future.set_result(None)
         if self.opposite is not None:
             self.opposite.close()
 
@@ -187,32 +194,39 @@ _TELL_EVERY: Final = 60.0
 class TerminatorSettings:
     """How TLS is terminated.
 
-    `handshake` and `flush`: seconds for a handshake, and for a client to receive pending data.
-    `whole`: connections at once. Handshakes at once: `shaking` in total, `each` of one network whose
-    address is not in `exempt`.
+    `handshake_seconds` and `flush_seconds` are the seconds for a handshake, and for a client to receive
+    pending data. `max_connections` limits the connections at once, `max_handshakes` the open handshakes.
+    `max_handshakes_per_network` limits the open handshakes of one network whose address is not in `exempt`.
+    `clients` is the file of the authorities of client certificates.
     """
 
     identity: TlsIdentity
     clients: Path | None
-    required: bool
-    handshake: float
-    flush: float
-    whole: int
-    shaking: int
-    each: int
+    is_certificate_required: bool
+    handshake_seconds: float
+    flush_seconds: float
+    max_connections: int
+    max_handshakes: int
+    max_handshakes_per_network: int
     exempt: frozenset[str] = frozenset()
 
 
-def watch_tls_context(terms: TerminatorSettings) -> ReloadedValue[ssl.SSLContext]:
+def watch_tls_context(settings: TerminatorSettings) -> ReloadedValue[ssl.SSLContext]:
     """Return the source of the context for the next handshake; raises GW803 when the files are unusable."""
-    files = (terms.identity.certificate, terms.identity.key, *([terms.clients] if terms.clients else []))
+    files = (
+        settings.identity.certificate,
+        settings.identity.key,
+        *([settings.clients] if settings.clients else []),
+    )
     return ReloadedValue(
         files,
-        lambda: make_server_context(terms.identity, terms.clients, is_certificate_required=terms.required),
+        lambda: make_server_context(
+            settings.identity, settings.clients, is_certificate_required=settings.is_certificate_required
+        ),
     )
 
 
-def run_terminator(listener: socket.socket, terms: TerminatorSettings, folder: str) -> None:
+def run_terminator(listener: socket.socket, settings: TerminatorSettings, folder: str) -> None:
     """Terminate TLS for the clients of `listener`, until SIGTERM and the end of the last connection."""
     exit_with_parent(at_once=True)
     # A terminal sends these signals to every process of the group; changed files are reloaded without
@@ -223,7 +237,7 @@ def run_terminator(listener: socket.socket, terms: TerminatorSettings, folder: s
     os.chdir(folder)
     set_up_logging()
     sslproto.SSLProtocol = _AlertingSslProtocol  # type: ignore[misc]
-    asyncio.run(_TlsTerminator(terms).run(listener))
+    asyncio.run(_TlsTerminator(settings).run(listener))
 
 
 class _AlertingSslProtocol(sslproto.SSLProtocol):
@@ -245,29 +259,31 @@ class _HandshakeFailureLog:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._number = 0
+        self._failure_count = 0
         self._logged_at = float("-inf")
 
     def record_failure(self, address: str, problem: BaseException) -> None:
         """Record one more failure."""
-        self._number += 1
+        self._failure_count += 1
         reason = getattr(problem, "verify_message", "") or getattr(problem, "reason", "") or str(problem)
         message = str(reason)[:120] or type(problem).__name__
         _LOG.info("tls: handshake with %s: %s", address, message)
         if self._clock() - self._logged_at >= _TELL_EVERY:
-            _LOG.warning("tls: %d handshakes failed, the last with %s: %s", self._number, address, message)
-            self._number, self._logged_at = 0, self._clock()
+            _LOG.warning(
+                "tls: %d handshakes failed, the last with %s: %s", self._failure_count, address, message
+            )
+            self._failure_count, self._logged_at = 0, self._clock()
 
 
 class _TlsTerminator:
     """The connections of one process."""
 
-    def __init__(self, terms: TerminatorSettings) -> None:
-        self._terms = terms
-        self._context = watch_tls_context(terms)
+    def __init__(self, settings: TerminatorSettings) -> None:
+        self._settings = settings
+        self._context = watch_tls_context(settings)
         self._connections: set[asyncio.Task[None]] = set()
-        self._handshakes: OpenHandshakes[asyncio.Task[None]] = OpenHandshakes(terms.exempt)
-        self._ending = False
+        self._handshakes: OpenHandshakes[asyncio.Task[None]] = OpenHandshakes(settings.exempt)
+        self._is_ending = False
 
     async def run(self, listener: socket.socket) -> None:
         """Serve until SIGTERM, then until all connections have ended."""
@@ -275,54 +291,57 @@ class _TlsTerminator:
         loop.set_exception_handler(
             lambda _loop, context: _LOG.info("tls: %s", context.get("exception") or context)
         )
-        self._failures = _HandshakeFailureLog(loop.time)
+        self._failure_log = _HandshakeFailureLog(loop.time)
         listener.setblocking(False)
         accepting = loop.create_task(self._accept_connections(listener))
         loop.add_signal_handler(signal.SIGTERM, accepting.cancel)
         with suppress(asyncio.CancelledError):
             await accepting
-        self._ending = True
+        self._is_ending = True
         listener.close()
         if self._connections:
             await asyncio.wait(self._connections, timeout=_DRAIN)
 
     async def _accept_connections(self, listener: socket.socket) -> None:
+        """Accept connections without end; wait while the limit of connections is reached."""
         loop = asyncio.get_running_loop()
         while True:
             for _ in range(_ACCEPTED_AT_ONCE):
                 # Open connections go on; new clients wait in the queue of the listener.
-                while len(self._connections) >= self._terms.whole and not self._handshakes:
+                while len(self._connections) >= self._settings.max_connections and not self._handshakes:
                     await asyncio.sleep(_POLL_SECONDS)
                 try:
-                    outer, address = await loop.sock_accept(listener)
+                    client_socket, address = await loop.sock_accept(listener)
                 except OSError as problem:  # no descriptors, or the client has gone
                     _LOG.info("tls: %s", problem)
                     await asyncio.sleep(_POLL_SECONDS)
                     continue
-                self._begin_connection(outer, make_peer_address(*address[:2]))
+                self._begin_connection(client_socket, make_peer_address(*address[:2]))
             await asyncio.sleep(0)
 
-    def _begin_connection(self, outer: socket.socket, peer: PeerAddress) -> None:
+    def _begin_connection(self, client_socket: socket.socket, peer: PeerAddress) -> None:
         """Start the task of a connection; if too many handshakes are open, one of them is ended for it."""
-        self._make_room(peer.address)
-        task = asyncio.get_running_loop().create_task(self._serve_connection(outer, peer))
+        self._cancel_excess_handshakes(peer.address)
+        task = asyncio.get_running_loop().create_task(self._serve_connection(client_socket, peer))
         self._handshakes.add(task, peer.address)
         self._connections.add(task)
 
         def forget_connection(ended: asyncio.Task[None]) -> None:
             self._connections.discard(ended)
             if ended.cancelled():  # before it began
-                outer.close()
+                client_socket.close()
 
         task.add_done_callback(forget_connection)
 
-    def _make_room(self, address: str) -> None:
+    def _cancel_excess_handshakes(self, address: str) -> None:
         """Cancel open handshakes until one more is allowed, of the network of an address first."""
-        terms, handshakes = self._terms, self._handshakes
-        while handshakes.count_beside(address) >= terms.each:
-            self._cancel_handshake(handshakes.find_oldest_beside(address))
-        while len(self._connections) >= terms.whole or len(handshakes) >= terms.shaking:
-            oldest = handshakes.find_next_to_end()
+        settings, handshakes = self._settings, self._handshakes
+        while handshakes.count_in_network(address) >= settings.max_handshakes_per_network:
+            self._cancel_handshake(handshakes.find_oldest_in_network(address))
+        while (
+            len(self._connections) >= settings.max_connections or len(handshakes) >= settings.max_handshakes
+        ):
+            oldest = handshakes.find_handshake_to_cancel()
             if oldest is None:
                 return
             self._cancel_handshake(oldest)
@@ -333,40 +352,40 @@ class _TlsTerminator:
         self._connections.discard(task)
         task.cancel("it gave way to others")
 
-    async def _serve_connection(self, outer: socket.socket, peer: PeerAddress) -> None:
+    async def _serve_connection(self, client_socket: socket.socket, peer: PeerAddress) -> None:
         """Serve one connection until it ends."""
         try:
-            side, visitor = await self._perform_handshake(outer, peer)
+            client_side, client_peer = await self._perform_handshake(client_socket, peer)
         except (OSError, TimeoutError, asyncio.CancelledError) as problem:
-            self._failures.record_failure(peer.address, problem)
-            outer.close()
+            self._failure_log.record_failure(peer.address, problem)
+            client_socket.close()
             return
         try:
-            async with asyncio.timeout(self._terms.handshake):
-                inner = await self._open_inner_connection(visitor)
+            async with asyncio.timeout(self._settings.handshake_seconds):
+                inner = await self._open_inner_connection(client_peer)
         except OSError as problem:
             _LOG.error("tls: the server takes no connection: %s", str(problem) or type(problem).__name__)
-            side.close()
+            client_side.close()
         else:
-            side.join_sides(inner)
-            await asyncio.wait((side.ended, inner.ended))
+            client_side.join_sides(inner)
+            await asyncio.wait((client_side.end_future, inner.end_future))
 
     async def _perform_handshake(
-        self, outer: socket.socket, peer: PeerAddress
+        self, client_socket: socket.socket, peer: PeerAddress
     ) -> tuple[RelaySide, ClientPeer]:
         """Perform the handshake; raise CancelledError where it gives way to others."""
         task = asyncio.current_task()
         assert task is not None
-        loop, terms = asyncio.get_running_loop(), self._terms
+        loop, settings = asyncio.get_running_loop(), self._settings
         try:
-            async with asyncio.timeout(min(_FIRST_OCTET, terms.handshake)):
-                await _wait_until_readable(outer)
+            async with asyncio.timeout(min(_FIRST_OCTET, settings.handshake_seconds)):
+                await _wait_until_readable(client_socket)
             transport, side = await loop.connect_accepted_socket(
-                lambda: RelaySide(terms.flush),
-                outer,
+                lambda: RelaySide(settings.flush_seconds),
+                client_socket,
                 ssl=make_connection_context(self._context()),
-                ssl_handshake_timeout=terms.handshake,
-                ssl_shutdown_timeout=terms.flush,
+                ssl_handshake_timeout=settings.handshake_seconds,
+                ssl_shutdown_timeout=settings.flush_seconds,
             )
         finally:
             self._handshakes.remove(task)
@@ -374,31 +393,31 @@ class _TlsTerminator:
         digest = hashlib.sha256(certificate).digest() if certificate else None
         return side, make_tls_peer(peer.address, peer.port, digest)
 
-    async def _open_inner_connection(self, visitor: ClientPeer) -> RelaySide:
+    async def _open_inner_connection(self, client_peer: ClientPeer) -> RelaySide:
         """Return a connection to the server whose socket name states the peer."""
-        inner = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        server_socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            inner.setblocking(False)
+            server_socket.setblocking(False)
             with suppress(FileNotFoundError):
-                os.unlink(visitor.socket_name)
-            inner.bind(visitor.socket_name)
+                os.unlink(client_peer.socket_name)
+            server_socket.bind(client_peer.socket_name)
             try:
-                await self._connect_to_server(inner)
+                await self._connect_to_server(server_socket)
             finally:
-                os.unlink(visitor.socket_name)
-            _, side = await asyncio.get_running_loop().create_unix_connection(RelaySide, sock=inner)
+                os.unlink(client_peer.socket_name)
+            _, side = await asyncio.get_running_loop().create_unix_connection(RelaySide, sock=server_socket)
         except BaseException:
-            inner.close()
+            server_socket.close()
             raise
         return side
 
-    async def _connect_to_server(self, inner: socket.socket) -> None:
+    async def _connect_to_server(self, server_socket: socket.socket) -> None:
         """Connect to the server; retry while its queue is full or it is not listening yet."""
         while True:
             try:
-                inner.connect(INNER_SOCKET)
+                server_socket.connect(INNER_SOCKET)
             except (BlockingIOError, ConnectionRefusedError, FileNotFoundError):
-                if self._ending:
+                if self._is_ending:
                     raise
                 await asyncio.sleep(_POLL_SECONDS)
             else:
@@ -422,12 +441,12 @@ _END: Final = 10.0
 
 
 @contextmanager
-def run_tls_terminator(address: ListenerAddress, terms: TerminatorSettings) -> Iterator[Path]:
+def run_tls_terminator(address: ListenerAddress, settings: TerminatorSettings) -> Iterator[Path]:
     """Listen at an address, and yield the socket path at which the server must listen."""
     # Errors in the files are reported before a client can connect.
-    watch_tls_context(terms)
+    watch_tls_context(settings)
     with open_listener(address) as listener, open_private_folder(_PREFIX) as folder:
-        keeper = _TerminatorSupervisor(listener, terms, folder)
+        keeper = _TerminatorSupervisor(listener, settings, folder)
         keeper.start()
         try:
             yield Path(folder, INNER_SOCKET)
@@ -438,9 +457,9 @@ def run_tls_terminator(address: ListenerAddress, terms: TerminatorSettings) -> I
 class _TerminatorSupervisor(threading.Thread):
     """Starts the process and restarts it when it dies; ends the gateway beyond the restart limit."""
 
-    def __init__(self, listener: socket.socket, terms: TerminatorSettings, folder: str) -> None:
+    def __init__(self, listener: socket.socket, settings: TerminatorSettings, folder: str) -> None:
         super().__init__(name="front", daemon=True)
-        self._arguments = (listener, terms, folder)
+        self._arguments = (listener, settings, folder)
         self._process: BaseProcess | None = None
         self._stopping = threading.Event()
         self._restarts = RestartLimit()

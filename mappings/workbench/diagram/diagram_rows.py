@@ -64,8 +64,10 @@ def list_line_badges(target: TargetElement, attribute: TargetAttribute | None) -
             else tuple(badges)
         )
     badges = [] if target.content is None else _list_conversion_badges(target.content)
-    if target.part is not None:
-        badges.append(Badge("split", f"split {target.part.number + 1} of {target.part.of}"))
+    if target.text_piece is not None:
+        badges.append(
+            Badge("split", f"split {target.text_piece.piece_number + 1} of {target.text_piece.piece_count}")
+        )
     if target.when is not None:
         badges.append(Badge("guard", "when"))
     return tuple(badges)
@@ -73,7 +75,7 @@ def list_line_badges(target: TargetElement, attribute: TargetAttribute | None) -
 
 def list_repeat_badges(target: TargetElement) -> tuple[Badge, ...]:
     """Return the badges for the repetition of an element and its bounds."""
-    each = target.each
+    each = target.repetition
     if each is None:
         return (Badge("each", f"up to {target.bound.high} values"),) if target.bound.high > 1 else ()
     over = {"item": "item", "distinct": each.key.name if each.key is not None else ""}.get(each.over)
@@ -90,12 +92,12 @@ def format_size(shape: ValueShape) -> str:
     if shape.kind in _DATED:
         return _DATED[shape.kind]
     if shape.kind == "decimal":
-        digits = f"{shape.total} digits" if shape.total is not None else "number"
-        return f"{digits}, {shape.fraction} decimals" if shape.fraction else digits
+        digits = f"{shape.total_digits} digits" if shape.total_digits is not None else "number"
+        return f"{digits}, {shape.fraction_digits} decimals" if shape.fraction_digits else digits
     if shape.octets is not None:
-        return f"{'' if shape.exact else '≤ '}{shape.octets} octets {shape.charset}"
-    longest = shape.total if shape.longest is None else shape.longest
-    return "" if longest is None else f"{'' if shape.exact else '≤ '}{longest}"
+        return f"{'' if shape.is_fixed_length else '≤ '}{shape.octets} octets {shape.charset}"
+    max_length = shape.total_digits if shape.max_length is None else shape.max_length
+    return "" if max_length is None else f"{'' if shape.is_fixed_length else '≤ '}{max_length}"
 
 
 def _list_conversion_badges(content: ConvertedSource) -> list[Badge]:
@@ -136,10 +138,10 @@ def _describe_source(source: SourceExpression) -> str:
 
 def _make_step_badge(step: ConversionStep) -> Badge:
     if isinstance(step, TranslationStep):
-        return Badge("step", f"via {step.codes.name}")
+        return Badge("step", f"via {step.code_list.name}")
     if isinstance(step, UnitConversion):
-        return Badge("step", f"convert to {step.to}")
-    return Badge("step", f"form {step.name}")
+        return Badge("step", f"convert to {step.target_unit}")
+    return Badge("step", f"form {step.format_name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,7 @@ class RowLink:
     """A line from the left row `key` to the right row `to`: value, attribute, guard, key or count."""
 
     key: str
-    to: int
+    right_index: int
     role: str
 
 
@@ -195,12 +197,12 @@ class Diagram:
     links: list[RowLink] = field(default_factory=list)
     arcs: list[tuple[str, str]] = field(default_factory=list)
 
-    def add_links(self, sources: Iterable[Field | MeaningGroup], to: int, role: str) -> None:
+    def add_links(self, sources: Iterable[Field | MeaningGroup], right_index: int, role: str) -> None:
         """Add a link from each of `sources`; between two rows only the first, most important one is added."""
         for source in sources:
-            linked = {(link.key, link.to) for link in self.links}
-            if (source.key, to) not in linked:
-                self.links.append(RowLink(source.key, to, role))
+            linked = {(link.key, link.right_index) for link in self.links}
+            if (source.key, right_index) not in linked:
+                self.links.append(RowLink(source.key, right_index, role))
 
 
 def build_diagram(document: DocumentMapping, bundle: MappingBundle) -> Diagram:
@@ -274,67 +276,67 @@ class _TargetRows:
         if depth and len(inner) == 1 and _is_passage(target):
             self.add_element(inner[0], f"{name}/{_get_target_name(inner[0])}", depth)
             return
-        to = len(self.diagram.right)
+        right_index = len(self.diagram.right)
         content = target.content
         badges = (*list_repeat_badges(target), *list_line_badges(target, None))
         size = format_size(target.shape) if content is not None else ""
         hint = f"{name}\n{target.mark}"
         self.diagram.right.append(RightRow(name, depth, content is not None, badges, size, hint))
-        self._add_value_links(target, to)
+        self._add_value_links(target, right_index)
         for attribute in target.attributes:
             self._add_attribute(target, attribute, depth + 1)
         for child in inner:
             self.add_element(child, _get_target_name(child), depth + 1)
 
-    def _add_value_links(self, target: TargetElement, to: int) -> None:
+    def _add_value_links(self, target: TargetElement, right_index: int) -> None:
         if target.content is not None:
-            self.diagram.add_links(target.content.list_forwarded_sources(), to, "value")
-            self.diagram.add_links(target.content.list_read_sources(), to, "key")
-            self._add_position_links(target, to)
-        if target.each is not None:
-            self._add_repetition_links(target.each, to)
-        self._add_condition_links(target.when, to)
+            self.diagram.add_links(target.content.list_forwarded_sources(), right_index, "value")
+            self.diagram.add_links(target.content.list_read_sources(), right_index, "key")
+            self._add_position_links(target, right_index)
+        if target.repetition is not None:
+            self._add_repetition_links(target.repetition, right_index)
+        self._add_condition_links(target.when, right_index)
 
-    def _add_position_links(self, target: TargetElement, to: int) -> None:
+    def _add_position_links(self, target: TargetElement, right_index: int) -> None:
         source = target.content.source if target.content is not None else None
         if isinstance(source, GroupCount):
-            self.diagram.add_links([source.group], to, "count")
+            self.diagram.add_links([source.group], right_index, "count")
         if isinstance(source, GroupPosition):
-            self.diagram.add_links(self._list_named_sources(source.group), to, "count")
+            self.diagram.add_links(self._list_named_sources(source.group), right_index, "count")
 
     def _list_named_sources(self, name: str) -> Iterator[Field | MeaningGroup]:
         document, dictionary = self.diagram.document, self.bundle.dictionary
         sources = (document.ask_names.get(name), dictionary.groups.get(name), dictionary.meanings.get(name))
         yield from (source for source in sources if source is not None)
 
-    def _add_repetition_links(self, each: Repetition, to: int) -> None:
-        if each.ask is not None:
-            self.diagram.add_links([each.ask], to, "count")
-        elif each.over == "common":
-            self.diagram.add_links([self.bundle.dictionary.groups[each.group]], to, "count")
-        elif each.key is not None:
-            self.diagram.add_links([each.key], to, "key")
-        self._add_condition_links(each.when, to)
+    def _add_repetition_links(self, repetition: Repetition, right_index: int) -> None:
+        if repetition.ask is not None:
+            self.diagram.add_links([repetition.ask], right_index, "count")
+        elif repetition.over == "common":
+            self.diagram.add_links([self.bundle.dictionary.groups[repetition.group]], right_index, "count")
+        elif repetition.key is not None:
+            self.diagram.add_links([repetition.key], right_index, "key")
+        self._add_condition_links(repetition.when, right_index)
 
-    def _add_condition_links(self, when: Condition | None, to: int) -> None:
+    def _add_condition_links(self, when: Condition | None, right_index: int) -> None:
         if when is not None:
-            self.diagram.add_links((test.source for test in list_guard_tests(when)), to, "guard")
+            self.diagram.add_links((test.source for test in list_guard_tests(when)), right_index, "guard")
 
     def _add_attribute(self, target: TargetElement, attribute: TargetAttribute, depth: int) -> None:
-        to = len(self.diagram.right)
+        right_index = len(self.diagram.right)
         hint = f"{target.name}/@{attribute.name}\n{attribute.mark}"
         badges = list_line_badges(target, attribute)
         self.diagram.right.append(
             RightRow(f"@{attribute.name}", depth, True, badges, format_size(attribute.shape), hint)
         )
         if attribute.content is not None:
-            self.diagram.add_links(attribute.content.list_forwarded_sources(), to, "value")
-            self.diagram.add_links(attribute.content.list_read_sources(), to, "key")
+            self.diagram.add_links(attribute.content.list_forwarded_sources(), right_index, "value")
+            self.diagram.add_links(attribute.content.list_read_sources(), right_index, "key")
         elif (
             target.content is not None
             and (carrier := target.content.source.find_attribute_carrier()) is not None
         ):
-            self.diagram.add_links([carrier], to, "attribute")
+            self.diagram.add_links([carrier], right_index, "attribute")
 
 
 def _get_target_name(target: TargetElement) -> str:
@@ -343,7 +345,7 @@ def _get_target_name(target: TargetElement) -> str:
 
 def _is_passage(target: TargetElement) -> bool:
     """Return whether an element has no value, condition, repetition or attribute of its own."""
-    nothing = target.content is None and target.each is None and target.when is None
+    nothing = target.content is None and target.repetition is None and target.when is None
     return nothing and not target.attributes and not target.siblings
 
 
@@ -354,11 +356,11 @@ def arrange_rows(diagram: Diagram) -> dict[str, int]:
     before it, so that many lines are horizontal.  A row that is only read as key, count or
     guard is at the height of its first use; unused rows are last, below a heading (see `html_page`).
     """
-    first = _find_first_uses(diagram)
+    first_uses = _find_first_uses(diagram)
     row_positions: dict[str, int] = {}
     row = -1
-    for key in sorted(first, key=lambda left_key: first[left_key]):
-        row = max(row + 1, first[key][0])
+    for key in sorted(first_uses, key=lambda left_key: first_uses[left_key]):
+        row = max(row + 1, first_uses[key][0])
         row_positions[key] = row
     # One row is left free for the heading above the unused rows.
     return row_positions | {key: row + 2 + number for number, key in enumerate(list_unused_rows(diagram))}
@@ -366,27 +368,31 @@ def arrange_rows(diagram: Diagram) -> dict[str, int]:
 
 def list_unused_rows(diagram: Diagram) -> list[str]:
     """Return the left rows without a link, in the order of the mapping."""
-    first = _find_first_uses(diagram)
-    return [key for key in diagram.left if key not in first]
+    first_uses = _find_first_uses(diagram)
+    return [key for key in diagram.left if key not in first_uses]
 
 
 def _find_first_uses(diagram: Diagram) -> dict[str, tuple[int, int]]:
     """Return, for each left row, the first right row that it is linked to, and a number for the order."""
-    first: dict[str, tuple[int, int]] = {}
+    first_uses: dict[str, tuple[int, int]] = {}
     for rank, roles in enumerate((("value", "attribute"), ("key", "count", "guard"))):
         for order, link in enumerate(diagram.links):
-            if link.role in roles and (link.key not in first or (rank == 0 and link.to < first[link.key][0])):
-                first[link.key] = (link.to, order)
-    _add_group_uses(diagram, first)
-    return first
+            if link.role in roles and (
+                link.key not in first_uses or (rank == 0 and link.right_index < first_uses[link.key][0])
+            ):
+                first_uses[link.key] = (link.right_index, order)
+    _add_group_uses(diagram, first_uses)
+    return first_uses
 
 
-def _add_group_uses(diagram: Diagram, first: dict[str, tuple[int, int]]) -> None:
+def _add_group_uses(diagram: Diagram, first_uses: dict[str, tuple[int, int]]) -> None:
     """Place a group without a link above its members."""
     for key in diagram.left:
         members = [
-            first[member] for member in diagram.left if member.startswith(f"{key}.") and member in first
+            first_uses[member]
+            for member in diagram.left
+            if member.startswith(f"{key}.") and member in first_uses
         ]
-        if key not in first and members:
-            to, order = min(members)
-            first[key] = (to, order - 1)
+        if key not in first_uses and members:
+            right_index, order = min(members)
+            first_uses[key] = (right_index, order - 1)

@@ -18,7 +18,7 @@ from gateway_workbench.diagram.diagram_rows import (
     list_unused_rows,
 )
 
-PITCH: Final = 22  # height of a row; all sizes are pixels
+ROW_HEIGHT: Final = 22  # height of a row; all sizes are pixels
 GUTTER: Final = 48
 LEFT: Final = 520
 LINES: Final = 230
@@ -94,7 +94,7 @@ def write_style_sheet(ids: Iterable[str], rows: int) -> str:
     for name in sorted(sizes, key=len, reverse=True):
         text = text.replace(f"{name}px", f"{sizes[name]}px")
     lit = "".join(f".map:has(#{row_id}:hover) .{row_id}{_LIT}\n" for row_id in ids)
-    sheet = f"{width + 2 * _MARGIN}px {rows * PITCH + 2 * _MARGIN}px"
+    sheet = f"{width + 2 * _MARGIN}px {rows * ROW_HEIGHT + 2 * _MARGIN}px"
     return f"{text}{lit}@page{{size:{sheet};margin:0}}\n@media print{{.columns{{position:static}}}}\n"
 
 
@@ -122,8 +122,8 @@ def draw_page(diagram: Diagram, organisation: Organisation) -> str:
     etree.SubElement(head, "title").text = f"{diagram.document.id} {diagram.document.ko}"
     body = etree.SubElement(html, "body")
     _add_heading(body, diagram, organisation)
-    _add_columns(body, organisation)
-    area = _add_element(body, "div", "map", style=f"height:{rows * PITCH}px")
+    _add_column_headings(body, organisation)
+    area = _add_element(body, "div", "map", style=f"height:{rows * ROW_HEIGHT}px")
     ties = _RowTies(diagram, row_positions)
     area.append(ties.draw_lines(rows))
     for key, row in sorted(row_positions.items(), key=lambda entry: entry[1]):
@@ -151,8 +151,8 @@ class _RowTies:
         self.of_left: dict[str, list[str]] = defaultdict(list)
         self.of_right: dict[int, list[str]] = defaultdict(list)
         for link in diagram.links:
-            self.of_left[link.key].append(f"t{link.to}")
-            self.of_right[link.to].append(f"s{self.number[link.key]}")
+            self.of_left[link.key].append(f"t{link.right_index}")
+            self.of_right[link.right_index].append(f"s{self.number[link.key]}")
         for key, dependent in diagram.arcs:
             self.of_left[key].append(f"s{self.number[dependent]}")
             self.of_left[dependent].append(f"s{self.number[key]}")
@@ -164,7 +164,11 @@ class _RowTies:
 
     def draw_lines(self, rows: int) -> etree._Element:
         """Return the lines between the rows; the lines of guards and keys are drawn below those of values."""
-        size = {"width": str(_INTO), "height": str(rows * PITCH), "viewBox": f"0 0 {_INTO} {rows * PITCH}"}
+        size = {
+            "width": str(_INTO),
+            "height": str(rows * ROW_HEIGHT),
+            "viewBox": f"0 0 {_INTO} {rows * ROW_HEIGHT}",
+        }
         svg = etree.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "aria-hidden": "true"})
         for key, dependent in self.diagram.arcs:
             numbers = f"s{self.number[key]} s{self.number[dependent]}"
@@ -176,33 +180,37 @@ class _RowTies:
         order = {"guard": 0, "key": 1, "count": 1}
         for link in sorted(self.diagram.links, key=lambda link: order.get(link.role, 2)):
             self._draw_line(svg, link)
-        tied = {link.to for link in self.diagram.links if link.role in ("value", "attribute")}
+        tied = {link.right_index for link in self.diagram.links if link.role in ("value", "attribute")}
         for number, right in enumerate(self.diagram.right):
             if right.filled and number not in tied:
                 y = _get_row_middle(number)
-                _add_path(svg, f"link own t{number}", f"M{_BEND} {y}H{_INTO}", to=number)
+                _add_path(svg, f"link own t{number}", f"M{_BEND} {y}H{_INTO}", right_index=number)
         return svg
 
     def _draw_line(self, svg: etree._Element, link: RowLink) -> None:
         source = self.diagram.left[link.key].kind
         kind = {"guard": "guard", "key": "key", "count": "key"}.get(link.role, source)
-        classes = f"link {kind} {link.role} s{self.number[link.key]} t{link.to}"
-        start, end = _get_row_middle(self.row_positions[link.key]), _get_row_middle(link.to)
+        classes = f"link {kind} {link.role} s{self.number[link.key]} t{link.right_index}"
+        start, end = _get_row_middle(self.row_positions[link.key]), _get_row_middle(link.right_index)
         half = LINES // 2
         bent = f"C{_FROM + half} {start} {_BEND - half} {end} {_BEND} {end}" if start != end else ""
-        _add_path(svg, classes, f"M{_FROM} {start}{bent}H{_INTO}", to=link.to, source=link.key)
+        _add_path(
+            svg, classes, f"M{_FROM} {start}{bent}H{_INTO}", right_index=link.right_index, source=link.key
+        )
 
 
-def _add_path(svg: etree._Element, classes: str, data: str, to: int | None = None, source: str = "") -> None:
+def _add_path(
+    svg: etree._Element, classes: str, data: str, right_index: int | None = None, source: str = ""
+) -> None:
     path = etree.SubElement(svg, "path", {"class": classes, "d": data})
-    if to is not None:
-        path.set("data-to", str(to))
+    if right_index is not None:
+        path.set("data-to", str(right_index))
     if source:
         path.set("data-from", source)
 
 
 def _get_row_middle(row: int) -> int:
-    return row * PITCH + PITCH // 2
+    return row * ROW_HEIGHT + ROW_HEIGHT // 2
 
 
 def _draw_arc(first_row: int, second_row: int) -> str:
@@ -214,10 +222,10 @@ def _draw_arc(first_row: int, second_row: int) -> str:
 
 
 def _add_element(
-    parent: etree._Element, name: str, kind: str, text: str = "", **attributes: str
+    parent: etree._Element, tag: str, class_name: str, text: str = "", **attributes: str
 ) -> etree._Element:
     """Add an element of a class; its text is never None, since HTML has no empty ``<div/>``."""
-    element = etree.SubElement(parent, name, {"class": kind, **attributes})
+    element = etree.SubElement(parent, tag, {"class": class_name, **attributes})
     element.text = text
     return element
 
@@ -242,26 +250,26 @@ def _add_heading(body: etree._Element, diagram: Diagram, organisation: Organisat
     _add_element(legend, "span", "word", "● mandatory  ◐ conditional  ○ optional")
 
 
-def _add_columns(body: etree._Element, organisation: Organisation) -> None:
-    line = _add_element(body, "div", "columns")
-    _add_element(line, "div", "from", "신고인·신청인이 적는 것 What the applicant says")
-    _add_element(line, "div", "does", "변환 What is done to it")
-    _add_element(line, "div", "to", f"{organisation.ko}이(가) 받는 것 What {organisation.code} gets")
+def _add_column_headings(body: etree._Element, organisation: Organisation) -> None:
+    heading_row = _add_element(body, "div", "columns")
+    _add_element(heading_row, "div", "from", "신고인·신청인이 적는 것 What the applicant says")
+    _add_element(heading_row, "div", "does", "변환 What is done to it")
+    _add_element(heading_row, "div", "to", f"{organisation.ko}이(가) 받는 것 What {organisation.code} gets")
 
 
 def _add_left_row(area: etree._Element, left_row: LeftRow, row: int, ties: _RowTies) -> None:
     number, tied = ties.number[left_row.key], ties.of_left.get(left_row.key, [])
     classes = ["row", "left", left_row.kind, *(["tied"] if tied else []), f"s{number}", *tied]
     classes += ["alone"] if left_row.key in ties.alone else []
-    style = f"top:{row * PITCH}px"
-    line = _add_element(area, "div", " ".join(dict.fromkeys(classes)), id=f"s{number}", style=style)
-    line.set("title", f"{left_row.ko}\n{left_row.en}\n{left_row.hint}")
-    line.set("data-key", left_row.key)
-    _add_element(line, "span", "tag", left_row.tag)
-    must = _add_element(line, "span", "must", _MUST[left_row.must])
+    style = f"top:{row * ROW_HEIGHT}px"
+    row_element = _add_element(area, "div", " ".join(dict.fromkeys(classes)), id=f"s{number}", style=style)
+    row_element.set("title", f"{left_row.ko}\n{left_row.en}\n{left_row.hint}")
+    row_element.set("data-key", left_row.key)
+    _add_element(row_element, "span", "tag", left_row.tag)
+    must = _add_element(row_element, "span", "must", _MUST[left_row.must])
     must.set("title", _OBLIGATIONS[left_row.must])
-    _add_element(line, "span", "ko", left_row.ko, style=f"padding-left:{left_row.depth * 12}px")
-    _add_element(line, "span", "en", left_row.en)
+    _add_element(row_element, "span", "ko", left_row.ko, style=f"padding-left:{left_row.depth * 12}px")
+    _add_element(row_element, "span", "en", left_row.en)
 
 
 def _add_unsent_heading(area: etree._Element, diagram: Diagram, row_positions: dict[str, int]) -> None:
@@ -269,23 +277,27 @@ def _add_unsent_heading(area: etree._Element, diagram: Diagram, row_positions: d
     alone = list_unused_rows(diagram)
     if alone:
         label = "요청에 없는 항목 Listed, and in no line of the request"
-        top = (row_positions[alone[0]] - 1) * PITCH
+        top = (row_positions[alone[0]] - 1) * ROW_HEIGHT
         _add_element(area, "div", "row left heading", label, style=f"top:{top}px")
 
 
-def _add_right_row(area: etree._Element, right: RightRow, number: int, ties: _RowTies) -> None:
-    tied = ties.of_right.get(number, [])
-    kind = "leaf" if right.filled else "holder"
-    classes = ["row", "right", kind, *(["tied"] if tied else []), f"t{number}", *tied]
-    style = f"top:{number * PITCH}px"
-    line = _add_element(area, "div", " ".join(dict.fromkeys(classes)), id=f"t{number}", style=style)
-    line.set("title", right.hint)
-    _add_element(line, "span", "name", right.name, style=f"padding-left:{right.depth * 14 + 8}px")
-    _add_element(line, "span", "size", right.size)
-    if right.badges:
-        badges = _add_element(area, "div", f"badges t{number}", style=style)
-        badges.set("title", ", ".join(badge.text for badge in right.badges))
-        for badge in right.badges:
+def _add_right_row(area: etree._Element, right_row: RightRow, row_number: int, ties: _RowTies) -> None:
+    tied = ties.of_right.get(row_number, [])
+    kind = "leaf" if right_row.filled else "holder"
+    classes = ["row", "right", kind, *(["tied"] if tied else []), f"t{row_number}", *tied]
+    style = f"top:{row_number * ROW_HEIGHT}px"
+    row_element = _add_element(
+        area, "div", " ".join(dict.fromkeys(classes)), id=f"t{row_number}", style=style
+    )
+    row_element.set("title", right_row.hint)
+    _add_element(
+        row_element, "span", "name", right_row.name, style=f"padding-left:{right_row.depth * 14 + 8}px"
+    )
+    _add_element(row_element, "span", "size", right_row.size)
+    if right_row.badges:
+        badges = _add_element(area, "div", f"badges t{row_number}", style=style)
+        badges.set("title", ", ".join(badge.text for badge in right_row.badges))
+        for badge in right_row.badges:
             _add_element(badges, "span", f"badge {badge.kind}", badge.text)
 
 

@@ -27,7 +27,7 @@ from gateway_workbench.importer.written_names import (
 _CLASSES: Final = {"d": "0-9", "w": "A-Za-z0-9_"}
 _COUNT: Final = re.compile(r"\{([0-9]{1,4})(?:(,)([0-9]{0,4}))?\}")
 _LARGE: Final = re.compile(r"(?<!\\)\{[0-9,]*[0-9]{5,}[0-9,]*\}")
-_LONGEST: Final = 400
+_MAX_PATTERN_LENGTH: Final = 400
 _PLAIN: Final = re.compile(r"[A-Za-z0-9 _/-]")
 _CHOICE: Final = re.compile(r"\((?:\?:)?([^()\[\]{}\\?+*.^$]+(?:\|[^()\[\]{}\\?+*.^$]+)*)\)")
 _FORMAT_PATTERN: Final = re.compile(r"(an|a|n)(\.\.)?([0-9]{1,3})(?![0-9A-Za-z])")
@@ -35,10 +35,10 @@ _PICTURE: Final = re.compile(r"(?<![A-Za-z0-9])(?=[A09.-]*0)[A9][A09.-]{2,30}(?!
 _ALPHABETS: Final = {"an": "[A-Za-z0-9]", "a": "[A-Za-z]", "n": "[0-9]"}
 
 
-def translate_pattern(pattern: str, longest: int) -> str:
-    """Return `pattern` in the form of mappings, open counts limited to `longest`; raise `UnclearError`."""
-    if len(pattern) > _LONGEST:
-        raise UnclearError(f"it has more than {_LONGEST} characters")
+def translate_pattern(pattern: str, max_count: int) -> str:
+    """Return `pattern` in the form of mappings, open counts limited to `max_count`; raise `UnclearError`."""
+    if len(pattern) > _MAX_PATTERN_LENGTH:
+        raise UnclearError(f"it has more than {_MAX_PATTERN_LENGTH} characters")
     if (large := _LARGE.search(pattern)) is not None:
         raise UnclearError(f"the count {large[0]} is larger than 9999")
     try:
@@ -50,7 +50,7 @@ def translate_pattern(pattern: str, longest: int) -> str:
     position = 0
     while position < len(text):
         atom, position = _translate_atom(text, position)
-        count, position = _translate_count(text, position, longest)
+        count, position = _translate_count(text, position, max_count)
         parts.append(atom + count)
     translated = "".join(parts)
     if not is_simple_pattern(translated):
@@ -70,12 +70,12 @@ def _translate_atom(text: str, position: int) -> tuple[str, int]:
             raise UnclearError("brackets hold a choice of fixed words only")
         return f"({choice[1]})", choice.end()
     if letter == "\\":
-        after = text[position + 1 : position + 2]
-        if after in _CLASSES:
-            return f"[{_CLASSES[after]}]", position + 2
-        if after.isalnum():
-            raise UnclearError(f"it has \\{after}")
-        return _write_literal(after), position + 2
+        escaped = text[position + 1 : position + 2]
+        if escaped in _CLASSES:
+            return f"[{_CLASSES[escaped]}]", position + 2
+        if escaped.isalnum():
+            raise UnclearError(f"it has \\{escaped}")
+        return _write_literal(escaped), position + 2
     if letter in "^$|)?+*{}.":
         raise UnclearError(f"it has {letter} where a character or a class should be")
     return _write_literal(letter), position + 1
@@ -108,17 +108,17 @@ def _translate_class(text: str, position: int) -> tuple[str, int]:
     return f"[{content}{last}]", at + 1
 
 
-def _translate_count(text: str, position: int, longest: int) -> tuple[str, int]:
+def _translate_count(text: str, position: int, max_count: int) -> tuple[str, int]:
     letter = text[position : position + 1]
     if letter in ("?", "+", "*"):
         if text[position + 1 : position + 2] in ("?", "+"):
             raise UnclearError("it says how greedy a count is")
-        return {"?": "{0,1}", "+": f"{{1,{longest}}}", "*": f"{{0,{longest}}}"}[letter], position + 1
+        return {"?": "{0,1}", "+": f"{{1,{max_count}}}", "*": f"{{0,{max_count}}}"}[letter], position + 1
     if letter == "{":
         match = _COUNT.match(text, position)
         if match is None:
             raise UnclearError("it has a count without numbers")
-        low, high = match[1], (match[3] or str(max(longest, int(match[1])))) if match[2] else ""
+        low, high = match[1], (match[3] or str(max(max_count, int(match[1])))) if match[2] else ""
         return (f"{{{low},{high}}}" if high else f"{{{low}}}"), match.end()
     return "", position
 
@@ -149,12 +149,12 @@ def _make_picture_pattern(picture: str) -> str:
 
 
 _ANY_CODE: Final = "[A-Za-z0-9._-]{1,35}"
-_LONGEST_CODE: Final = 35
+_MAX_CODE_LENGTH: Final = 35
 _UNITS: Final = ("rec20", "rec20Former")
 _CURRENCIES: Final = "iso4217"
 # How like a list of the inventory a name must be to be a misspelling of it.
 _LIKENESS: Final = 0.8
-_MOST_CHARACTERS: Final = 160
+_MAX_CHARACTERS: Final = 160
 _PROSE: Final = re.compile(r"\s*\(.*\)\s*|\bopen\b|\blist\b", re.IGNORECASE)
 
 
@@ -209,7 +209,7 @@ class ImportedLists:
         standard_list = self.shipped.get(_CURRENCIES)
         for code in inventory_field.currencies:
             if standard_list is not None and code not in standard_list.codes:
-                name = _name_key(location, "currencies")
+                name = _make_key_location(location, "currencies")
                 raise inventory_field.mark.make_error(name, "currencies of ISO 4217", code)
         codes = {code: (code, code) for code in inventory_field.currencies}
         own_name = f"currencies {location.partition(' ')[2]}"
@@ -235,10 +235,10 @@ class ImportedLists:
     def _refuse_misspelling(self, inventory_field: InventoryField, name: str, location: str) -> None:
         """Raise GW502 for a name that is almost that of a list of the inventory."""
         folded = {list_name.casefold(): list_name for list_name in self.inventory}
-        close = difflib.get_close_matches(name[:_MOST_CHARACTERS].casefold(), folded, 1, _LIKENESS)
+        close = difflib.get_close_matches(name[:_MAX_CHARACTERS].casefold(), folded, 1, _LIKENESS)
         if close:
             expected = f"a list of the inventory, as {folded[close[0]]}"
-            raise inventory_field.mark.make_error(_name_key(location, "code_list"), expected, name)
+            raise inventory_field.mark.make_error(_make_key_location(location, "code_list"), expected, name)
 
     def _choose_own_list(self, name: str, codes: CodeLabels, key: str) -> ChosenList:
         """Return a list of the inventory, or the shipped list of that name where it has the same codes."""
@@ -275,28 +275,34 @@ class ImportedLists:
     def _choose_open_list(self, inventory_field: InventoryField, location: str) -> ChosenList:
         listing = inventory_field.listing if isinstance(inventory_field.listing, str) else ""
         name = make_camel_case(_PROSE.sub(" ", listing).strip() or location)
-        text = shorten_text(listing, _MOST_CHARACTERS) or f"the list of {location}"
+        description = shorten_text(listing, _MAX_CHARACTERS) or f"the list of {location}"
         if self._is_list_name(listing) and self.inventory:
-            list_names = shorten_text(", ".join(self.inventory), _MOST_CHARACTERS)
-            text = f"no code list of the inventory is named {text} (it has {list_names}); the list"
+            list_names = shorten_text(", ".join(self.inventory), _MAX_CHARACTERS)
+            description = (
+                f"no code list of the inventory is named {description} (it has {list_names}); the list"
+            )
         pattern, reason = make_format_pattern(listing), ""
         if inventory_field.pattern:
             try:
-                pattern = translate_pattern(inventory_field.pattern, inventory_field.longest or _LONGEST_CODE)
+                pattern = translate_pattern(
+                    inventory_field.pattern, inventory_field.max_length or _MAX_CODE_LENGTH
+                )
             except UnclearError as unclear:
                 reason = (
-                    shorten_text(f" (pattern {inventory_field.pattern}: {unclear}", _MOST_CHARACTERS) + ")"
+                    shorten_text(f" (pattern {inventory_field.pattern}: {unclear}", _MAX_CHARACTERS) + ")"
                 )
         if pattern is None:
             pattern = (
-                f"[A-Za-z0-9._-]{{1,{inventory_field.longest}}}" if inventory_field.longest else _ANY_CODE
+                f"[A-Za-z0-9._-]{{1,{inventory_field.max_length}}}"
+                if inventory_field.max_length
+                else _ANY_CODE
             )
             reason = reason or " (it says no form)"
         shipped = self.shipped.get(name)
         if shipped is not None and shipped.pattern == pattern:
             return ChosenList(name, None)
         return self._choose_pattern_list(
-            name, pattern, f"{text} is open: any code of the form {pattern} passes{reason}"
+            name, pattern, f"{description} is open: any code of the form {pattern} passes{reason}"
         )
 
     def _choose_pattern_list(self, name: str, pattern: str, unfinished: str) -> ChosenList:
@@ -312,11 +318,11 @@ class ImportedLists:
 def describe_missing_labels(codes: CodeLabels) -> str:
     """Return which codes lack a Korean label, in words; empty where none lacks it."""
     missing = [code for code, (ko, _) in codes.items() if not ko]
-    listed_codes = shorten_text(", ".join(missing), _MOST_CHARACTERS)
+    listed_codes = shorten_text(", ".join(missing), _MAX_CHARACTERS)
     return f"the Korean label of the code{'s' if len(missing) > 1 else ''} {listed_codes}" if missing else ""
 
 
-def _name_key(location: str, key: str) -> str:
+def _make_key_location(location: str, key: str) -> str:
     """Return the name of a key of a field in errors; `location` is the document and the field."""
     document, _, field_name = location.partition(" ")
     return f"{document}.unique.{field_name}.{key}"

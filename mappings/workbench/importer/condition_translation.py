@@ -37,7 +37,7 @@ _OPERATORS: Final = {
     "{": "[",
     "}": "]",
 }
-_LONGEST: Final = 2000
+_MAX_TEXT_LENGTH: Final = 2000
 
 
 class UnclearError(Exception):
@@ -66,46 +66,46 @@ class TokenReader:
 
     def next_token(self) -> Token:
         """Take the next token; raise `UnclearError` at the end."""
-        word = self.peek_token()
-        if word is None:
+        token = self.peek_token()
+        if token is None:
             raise UnclearError("it ends too early")
         self._at += 1
-        return word
+        return token
 
-    def take_token(self, *texts: str) -> str | None:
+    def accept_token(self, *texts: str) -> str | None:
         """Take the next token if it is a name or sign among `texts`; return it in lower case, else None."""
-        word = self.peek_token()
-        if word is None or word.kind not in ("name", "sign") or word.text.lower() not in texts:
+        token = self.peek_token()
+        if token is None or token.kind not in ("name", "sign") or token.text.lower() not in texts:
             return None
         self._at += 1
-        return word.text.lower()
+        return token.text.lower()
 
-    def need_token(self, *texts: str) -> str:
+    def expect_token(self, *texts: str) -> str:
         """Take the next token; raise `UnclearError` unless it is among `texts`."""
-        text = self.take_token(*texts)
+        text = self.accept_token(*texts)
         if text is None:
-            word = self.peek_token()
+            token = self.peek_token()
             raise UnclearError(
-                f"it has {word.text if word else 'nothing'} where {' or '.join(texts)} should be"
+                f"it has {token.text if token else 'nothing'} where {' or '.join(texts)} should be"
             )
         return text
 
     def check_end(self) -> None:
         """Raise `UnclearError` for a remaining token."""
-        word = self.peek_token()
-        if word is not None:
-            raise UnclearError(f"it goes on with {word.text}")
+        token = self.peek_token()
+        if token is not None:
+            raise UnclearError(f"it goes on with {token.text}")
 
 
 def read_tokens(text: str) -> TokenReader:
     """Return the tokens of `text`; raise `UnclearError` for an unknown character or a long text."""
-    if len(text) > _LONGEST:
-        raise UnclearError(f"it has more than {_LONGEST} characters")
-    tokens, position, whole = [], 0, text.rstrip()
-    while position < len(whole):
-        match = _WORD.match(whole, position)
+    if len(text) > _MAX_TEXT_LENGTH:
+        raise UnclearError(f"it has more than {_MAX_TEXT_LENGTH} characters")
+    tokens, position, stripped_text = [], 0, text.rstrip()
+    while position < len(stripped_text):
+        match = _WORD.match(stripped_text, position)
         if match is None or match.lastgroup is None:
-            raise UnclearError(f"it has {whole[position:].strip()[:20]}")
+            raise UnclearError(f"it has {stripped_text[position:].strip()[:20]}")
         kind, token_text = match.lastgroup, match[match.lastgroup]
         if kind == "text":
             token_text = token_text[1:-1]
@@ -125,7 +125,7 @@ _BOOLEANS: Final = {"true": "true", "yes": "true", "y": "true", "1": "true"} | {
     "n": "false",
     "0": "false",
 }
-_DEEPEST: Final = 12
+_MAX_DEPTH: Final = 12
 _PRESENT: Final = ("present", "given", "filled")
 _MISSING: Final = ("absent", "empty", "missing", "null", "none")
 
@@ -140,69 +140,69 @@ class ConditionSubject:
 
 
 #: Returns the subject of a name at the place of the condition; raises `UnclearError` for an unknown name.
-Find = Callable[[str], ConditionSubject]
+FindSubject = Callable[[str], ConditionSubject]
 
 
-def translate_condition(text: str, find: Find) -> dict[str, Any]:
+def translate_condition(text: str, find_subject: FindSubject) -> dict[str, Any]:
     """Return the condition in `text` in the mapping language; raise `UnclearError` with a reason."""
     try:
-        return _translate_whole(text, find)
+        return _translate_full_text(text, find_subject)
     except UnclearError:
         prose = _PROSE.fullmatch(text)
         if prose is None:
             raise
-        return _translate_whole(prose[1], find)
+        return _translate_full_text(prose[1], find_subject)
 
 
-def _translate_whole(text: str, find: Find) -> dict[str, Any]:
+def _translate_full_text(text: str, find_subject: FindSubject) -> dict[str, Any]:
     tokens = read_tokens(text)
-    condition = _translate_any(tokens, find, 0)
+    condition = _translate_disjunction(tokens, find_subject, 0)
     tokens.check_end()
     return condition
 
 
-def _translate_any(tokens: TokenReader, find: Find, depth: int) -> dict[str, Any]:
-    if depth > _DEEPEST:
-        raise UnclearError(f"it has brackets more than {_DEEPEST} deep")
-    parts = [_translate_all(tokens, find, depth)]
-    while tokens.take_token("or"):
-        parts.append(_translate_all(tokens, find, depth))
+def _translate_disjunction(tokens: TokenReader, find_subject: FindSubject, depth: int) -> dict[str, Any]:
+    if depth > _MAX_DEPTH:
+        raise UnclearError(f"it has brackets more than {_MAX_DEPTH} deep")
+    parts = [_translate_conjunction(tokens, find_subject, depth)]
+    while tokens.accept_token("or"):
+        parts.append(_translate_conjunction(tokens, find_subject, depth))
     return parts[0] if len(parts) == 1 else {"any": parts}
 
 
-def _translate_all(tokens: TokenReader, find: Find, depth: int) -> dict[str, Any]:
-    parts = [_translate_not(tokens, find, depth)]
-    while tokens.take_token("and"):
-        parts.append(_translate_not(tokens, find, depth))
+def _translate_conjunction(tokens: TokenReader, find_subject: FindSubject, depth: int) -> dict[str, Any]:
+    parts = [_translate_negation(tokens, find_subject, depth)]
+    while tokens.accept_token("and"):
+        parts.append(_translate_negation(tokens, find_subject, depth))
     return parts[0] if len(parts) == 1 else {"all": parts}
 
 
-def _translate_not(tokens: TokenReader, find: Find, depth: int) -> dict[str, Any]:
-    if tokens.take_token("not"):
+def _translate_negation(tokens: TokenReader, find_subject: FindSubject, depth: int) -> dict[str, Any]:
+    if tokens.accept_token("not"):
         return (
-            {"not": _translate_not(tokens, find, depth + 1)}
-            if depth < _DEEPEST
-            else _translate_any(tokens, find, depth + 1)
+            {"not": _translate_negation(tokens, find_subject, depth + 1)}
+            if depth < _MAX_DEPTH
+            else _translate_disjunction(tokens, find_subject, depth + 1)
         )
-    if tokens.take_token("("):
-        inner = _translate_any(tokens, find, depth + 1)
-        tokens.need_token(")")
+    if tokens.accept_token("("):
+        inner = _translate_disjunction(tokens, find_subject, depth + 1)
+        tokens.expect_token(")")
         return inner
-    return _translate_clause(tokens, find)
+    return _translate_clause(tokens, find_subject)
 
 
-def _translate_clause(tokens: TokenReader, find: Find) -> dict[str, Any]:
-    word = tokens.next_token()
-    if word.kind != "name":
-        raise UnclearError(f"it has {word.text} where a field should be")
+def _translate_clause(tokens: TokenReader, find_subject: FindSubject) -> dict[str, Any]:
+    token = tokens.next_token()
+    if token.kind != "name":
+        raise UnclearError(f"it has {token.text} where a field should be")
     after = tokens.peek_token()
-    if word.text in ("present", "given", "exists") and after is not None and after.text == "(":
-        tokens.need_token("(")
-        subject = find(tokens.next_token().text)
-        tokens.need_token(")")
+    if token.text in ("present", "given", "exists") and after is not None and after.text == "(":
+        tokens.expect_token("(")
+        subject = find_subject(tokens.next_token().text)
+        tokens.expect_token(")")
         return {subject.name: {"present": "yes"}}
-    subject = find(word.text)
-    if tokens.take_token(*_PRESENT):
+    subject = find_subject(token.text)
+    if tokens.accept_token(*_PRESENT):
         return {subject.name: {"present": "yes"}}
     operator = _read_operator(tokens)
     if operator is None:
@@ -210,44 +210,44 @@ def _translate_clause(tokens: TokenReader, find: Find) -> dict[str, Any]:
     if operator in ("present", "absent"):
         return {subject.name: {"present": "yes" if operator == "present" else "no"}}
     positive = _NEGATED.get(operator, operator)
-    test = _make_test(subject, positive, _read_values(tokens, listed=positive == "in"))
+    test = _make_test(subject, positive, _read_values(tokens, is_list=positive == "in"))
     return {"not": test} if operator in _NEGATED else test
 
 
 def _read_operator(tokens: TokenReader) -> str | None:
-    if tokens.take_token("is"):
-        negative = bool(tokens.take_token("not"))
-        if tokens.take_token(*_PRESENT):
+    if tokens.accept_token("is"):
+        negative = bool(tokens.accept_token("not"))
+        if tokens.accept_token(*_PRESENT):
             return "absent" if negative else "present"
-        if tokens.take_token(*_MISSING):
+        if tokens.accept_token(*_MISSING):
             return "present" if negative else "absent"
-        if tokens.take_token("in"):
+        if tokens.accept_token("in"):
             return "not in" if negative else "in"
         return "!=" if negative else "=="
     after = tokens.peek_token(1)
-    if after is not None and after.text.lower() == "in" and tokens.take_token("not"):
-        tokens.need_token("in")
+    if after is not None and after.text.lower() == "in" and tokens.accept_token("not"):
+        tokens.expect_token("in")
         return "not in"
-    return tokens.take_token("==", "!=", "in", *_COMPARISONS)
+    return tokens.accept_token("==", "!=", "in", *_COMPARISONS)
 
 
-def _read_values(tokens: TokenReader, *, listed: bool) -> list[str]:
-    if not listed:
+def _read_values(tokens: TokenReader, *, is_list: bool) -> list[str]:
+    if not is_list:
         return [_read_value(tokens)]
-    if not tokens.take_token("[", "("):
+    if not tokens.accept_token("[", "("):
         raise UnclearError("it has no list behind in")
     values = [_read_value(tokens)]
-    while tokens.take_token(","):
+    while tokens.accept_token(","):
         values.append(_read_value(tokens))
-    tokens.need_token("]", ")")
+    tokens.expect_token("]", ")")
     return list(dict.fromkeys(values))
 
 
 def _read_value(tokens: TokenReader) -> str:
-    word = tokens.next_token()
-    if word.kind == "sign" or not word.text.strip():
-        raise UnclearError(f"it has {word.text or 'nothing'} where a value should be")
-    return word.text.rstrip("%") if word.kind == "number" else word.text
+    token = tokens.next_token()
+    if token.kind == "sign" or not token.text.strip():
+        raise UnclearError(f"it has {token.text or 'nothing'} where a value should be")
+    return token.text.rstrip("%") if token.kind == "number" else token.text
 
 
 def _make_flag_test(subject: ConditionSubject) -> dict[str, Any]:

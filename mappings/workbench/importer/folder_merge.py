@@ -18,7 +18,7 @@ from gateway_workbench.importer.written_names import write_csv
 #: The columns of reconciled.csv in the order of an import.
 COLUMNS: Final = ("field", "document", "decision", "reason")
 _RECONCILED: Final = "reconciled.csv"
-_MOST_CHARACTERS: Final = 160
+_MAX_CHARACTERS: Final = 160
 _BEFORE: Final = 40
 
 
@@ -45,30 +45,30 @@ class AddedEntries:
 
 
 def merge_folder(
-    added: AddedEntries, there: Mapping[str, bytes], *, replace: bool = False
+    added: AddedEntries, existing_files: Mapping[str, bytes], *, replace: bool = False
 ) -> dict[str, bytes]:
-    """Return the changed files of the folder `there`, with the `added` entries at their ends.
+    """Return the changed files of the folder `existing_files`, with the `added` entries at their ends.
 
     An equal entry is left unchanged.  A different one is rejected (GW808) with both texts, or
     replaced where `replace` is set.
     """
     files: dict[str, bytes] = {}
     for table, entries in added.entries.items():
-        content = there.get(table.file, f"{table.key}:\n".encode())
+        content = existing_files.get(table.file, f"{table.key}:\n".encode())
         files[table.file] = _add_entries(content, table, entries, replace)
     for name, content in added.tables.items():
-        if name in there and not replace:
-            _check_same_content(name, there[name], content)
+        if name in existing_files and not replace:
+            _check_same_content(name, existing_files[name], content)
         files[name] = content
     for name, content in added.documents.items():
-        file_name = _find_document_file(name, content, there)
-        if file_name in there and not replace:
-            _check_same_content(file_name, there[file_name], content)
+        file_name = _find_document_file(name, content, existing_files)
+        if file_name in existing_files and not replace:
+            _check_same_content(file_name, existing_files[file_name], content)
         files[file_name] = content
     files[_RECONCILED] = _add_reconciliation_rows(
-        there.get(_RECONCILED, write_csv([COLUMNS]).encode()), added, replace
+        existing_files.get(_RECONCILED, write_csv([COLUMNS]).encode()), added, replace
     )
-    return {name: content for name, content in files.items() if there.get(name) != content}
+    return {name: content for name, content in files.items() if existing_files.get(name) != content}
 
 
 def _make_conflict_error(location: str, old: str, new: str) -> GatewayError:
@@ -78,9 +78,9 @@ def _make_conflict_error(location: str, old: str, new: str) -> GatewayError:
         1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(*texts, strict=False))
     )
     start = common_length - _BEFORE
-    if start > 0 and max(map(len, texts)) > _MOST_CHARACTERS:
+    if start > 0 and max(map(len, texts)) > _MAX_CHARACTERS:
         texts = ["…" + text[start:] for text in texts]
-    old, new = (shorten_text(text, _MOST_CHARACTERS) for text in texts)
+    old, new = (shorten_text(text, _MAX_CHARACTERS) for text in texts)
     detail = f"{location} says {old}, the inventory {new}; --replace puts that in its place"
     return GatewayError(MISUSE, detail, "--out")
 
@@ -100,19 +100,19 @@ def _check_same_content(name: str, old: bytes, new: bytes) -> None:
     raise _make_conflict_error(f"{name}:{number}", old_text, new_text)
 
 
-def _find_document_file(name: str, content: bytes, there: Mapping[str, bytes]) -> str:
+def _find_document_file(name: str, content: bytes, existing_files: Mapping[str, bytes]) -> str:
     """Return the file that already holds a document, else `name`; raise GW808 if another document has it."""
     document_id = _read_document_id(content, name)
     files_by_document = {
         _read_document_id(old, file_name): file_name
-        for file_name, old in there.items()
+        for file_name, old in existing_files.items()
         if file_name.startswith("agencies/") and file_name.endswith(".yaml")
     }
     if document_id in files_by_document:
         return files_by_document[document_id]
-    holder = {file_name.lower(): file_name for file_name in there}.get(name.lower())
+    holder = {file_name.lower(): file_name for file_name in existing_files}.get(name.lower())
     if holder is not None:
-        old = _read_document_id(there[holder], holder)
+        old = _read_document_id(existing_files[holder], holder)
         raise GatewayError(MISUSE, f"{holder} holds {old}, so {document_id} has no place", "--out")
     return name
 
@@ -125,10 +125,12 @@ def _read_document_id(content: bytes, name: str) -> str:
 
 def _add_entries(content: bytes, table: FolderTable, entries: Mapping[str, str], replace: bool) -> bytes:
     """Return a YAML file with `entries` at the end of one of its tables."""
-    old = _read_table(content, table)
+    old_entries = _read_table(content, table)
     fresh = "".join(f"{text}\n" for text in entries.values())
     new = _read_table(f"{table.key}:\n{fresh}".encode(), table) if entries else {}
-    changed_keys = [key for key in new if key in old and strip_places(old[key]) != strip_places(new[key])]
+    changed_keys = [
+        key for key in new if key in old_entries and strip_places(old_entries[key]) != strip_places(new[key])
+    ]
     lines = re.findall(r"[^\n]*\n|[^\n]+", content.decode())
     for key in changed_keys:
         start, end, indent = _find_entry_extent(lines, table, key)
@@ -137,11 +139,11 @@ def _add_entries(content: bytes, table: FolderTable, entries: Mapping[str, str],
                 f"{table.file}:{start + 1}", "".join(lines[start:end]), entries[key].splitlines()[-1]
             )
         lines[start:end] = _indent_text(entries[key], indent)
-    new_texts = [text for key, text in entries.items() if key not in old]
+    new_texts = [text for key, text in entries.items() if key not in old_entries]
     if new_texts:
         _append_entries(lines, table, new_texts)
     merged = "".join(lines).encode()
-    expected = {key: strip_places(node) for key, node in (old | new).items()}
+    expected = {key: strip_places(node) for key, node in (old_entries | new).items()}
     if {key: strip_places(node) for key, node in _read_table(merged, table).items()} != expected:
         raise _make_unmergeable_error(table)
     return merged

@@ -52,7 +52,7 @@ _FUNCTIONS: Final = {
     "all_or_none": "all_or_none",
 }
 _WITHIN: Final = "0.5"
-_MOST_FACTORS: Final = 8
+_MAX_FACTORS: Final = 8
 _DIVIDER: Final = re.compile(r"\s*;\s*|\s+(?:and|AND)\s+")
 _DATES: Final = ("date", "datetime")
 
@@ -62,8 +62,8 @@ class InvariantMember:
     """The field or meaning of a name in an invariant.
 
     `per` is application or item; `groups` are the asked groups around it, the outermost
-    first; `is_asked` is true for a field of the document, false for a common meaning; `several`
-    is true where the field itself may have several values; `measured` is the kind of its
+    first; `is_asked` is true for a field of the document, false for a common meaning; `has_several_values`
+    is true where the field itself may have several values; `unit_kind` is the kind of its
     unit: unit, currency or empty.  `units` are the units or currencies that a value may have,
     None where it may have any.
     """
@@ -73,18 +73,18 @@ class InvariantMember:
     per: str
     is_asked: bool
     groups: tuple[str, ...] = ()
-    several: bool = False
-    measured: str = ""
+    has_several_values: bool = False
+    unit_kind: str = ""
     units: tuple[str, ...] | None = ()
 
     @property
     def has_several_units(self) -> bool:
         """Return whether two values may have different units or currencies."""
-        return bool(self.measured) and (self.units is None or len(self.units) > 1)
+        return bool(self.unit_kind) and (self.units is None or len(self.units) > 1)
 
 
 #: Returns the member of a name at the place of the invariant; raises `UnclearError` for an unknown name.
-Locate = Callable[[str], InvariantMember]
+FindMember = Callable[[str], InvariantMember]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class _ComparisonSide:
 
     number: str = ""
     factors: tuple[InvariantMember, ...] = ()
-    summed: bool = False
+    is_summed: bool = False
 
 
 def split_clauses(text: str) -> list[str]:
@@ -102,36 +102,36 @@ def split_clauses(text: str) -> list[str]:
 
 
 def translate_clause(
-    text: str, locate: Locate, home: tuple[str, ...], *, whole: bool = False
+    text: str, find_member: FindMember, outer_groups: tuple[str, ...], *, is_whole_document: bool = False
 ) -> dict[str, Any]:
     """Return the check for a clause, without id and labels; raise `UnclearError` with a reason.
 
-    `home` are the asked groups around the place of the invariant: the check applies within each
-    of their occurrences.  With `whole`, the invariant is one of the document, so sums and
+    `outer_groups` are the asked groups around the place of the invariant: the check applies within each
+    of their occurrences.  With `is_whole_document`, the invariant is one of the document, so sums and
     ``distinct`` include all items of an application.
     """
     tokens = read_tokens(text)
     first, second = tokens.peek_token(), tokens.peek_token(1)
     if first is not None and second is not None and second.text == "(" and first.text.lower() != "sum":
-        check = _translate_name_rule(tokens, locate, home, whole)
+        check = _translate_function_check(tokens, find_member, outer_groups, is_whole_document)
     else:
-        check = _translate_comparison(tokens, locate, home, whole)
+        check = _translate_comparison(tokens, find_member, outer_groups, is_whole_document)
     tokens.check_end()
     return check
 
 
-def _translate_name_rule(
-    tokens: TokenReader, locate: Locate, home: tuple[str, ...], whole: bool
+def _translate_function_check(
+    tokens: TokenReader, find_member: FindMember, outer_groups: tuple[str, ...], is_whole_document: bool
 ) -> dict[str, Any]:
     name = tokens.next_token().text.lower()
     if name not in _FUNCTIONS:
         choices = ", ".join(dict.fromkeys(_FUNCTIONS.values()))
         raise UnclearError(f"{name} is nothing that a check does; it does sum, {choices}")
-    tokens.need_token("(")
-    members = [_read_member(tokens, locate)]
-    while tokens.take_token(","):
-        members.append(_read_member(tokens, locate))
-    tokens.need_token(")")
+    tokens.expect_token("(")
+    members = [_read_member(tokens, find_member)]
+    while tokens.accept_token(","):
+        members.append(_read_member(tokens, find_member))
+    tokens.expect_token(")")
     kind = _FUNCTIONS[name]
     if not all(member.is_asked for member in members):
         raise UnclearError("it needs asked fields")
@@ -140,11 +140,11 @@ def _translate_name_rule(
     if len(members) < (1 if kind == "distinct" else 2):
         raise UnclearError(f"{name} takes more fields")
     names = [member.name for member in members]
-    if whole and kind != "distinct" and _is_repeated(members[0]):
+    if is_whole_document and kind != "distinct" and _is_repeated(members[0]):
         raise UnclearError(f"it stands at the document, and {names[0]} more than once")
-    inner = _list_shared_groups(home, members[0].groups) if kind == "distinct" else members[0].groups
+    inner = _list_shared_groups(outer_groups, members[0].groups) if kind == "distinct" else members[0].groups
     return {
-        "per": "application" if whole else _choose_check_level(members[0], inner),
+        "per": "application" if is_whole_document else _choose_check_level(members[0], inner),
         kind: names[0] if len(names) == 1 else names,
     }
 
@@ -165,23 +165,25 @@ def _choose_check_level(member: InvariantMember, groups: tuple[str, ...]) -> str
 
 
 def _translate_comparison(
-    tokens: TokenReader, locate: Locate, home: tuple[str, ...], whole: bool
+    tokens: TokenReader, find_member: FindMember, outer_groups: tuple[str, ...], is_whole_document: bool
 ) -> dict[str, Any]:
-    left_side = _read_side(tokens, locate)
-    sign = tokens.take_token(*_SIGNS)
+    left_side = _read_comparison_side(tokens, find_member)
+    sign = tokens.accept_token(*_SIGNS)
     if sign is None:
         word = tokens.peek_token()
         raise UnclearError(f"it has {word.text if word else 'nothing'} where a comparison should be")
-    right_side, operator = _read_side(tokens, locate), _SIGNS[sign]
-    if (left_side.number and not right_side.number) or (right_side.summed and not left_side.summed):
+    right_side, operator = _read_comparison_side(tokens, find_member), _SIGNS[sign]
+    if (left_side.number and not right_side.number) or (right_side.is_summed and not left_side.is_summed):
         left_side, right_side, operator = right_side, left_side, _MIRRORED[operator]
     if left_side.number:
         raise UnclearError("it compares no field")
-    if right_side.summed or len(right_side.factors) > 1:
+    if right_side.is_summed or len(right_side.factors) > 1:
         raise UnclearError("a value is compared with a number or one other value")
-    if left_side.summed or len(left_side.factors) > 1:
+    if left_side.is_summed or len(left_side.factors) > 1:
         left_side = _order_factors(left_side, right_side)
-        check = _make_sum_check(left_side, operator, right_side, home, whole=whole)
+        check = _make_sum_check(
+            left_side, operator, right_side, outer_groups, is_whole_document=is_whole_document
+        )
     else:
         check = _make_value_check(left_side.factors[0], operator, right_side)
     return check | _require_same_unit(left_side, right_side) | ({"within": _WITHIN} if sign == "~=" else {})
@@ -193,29 +195,39 @@ def _require_same_unit(left_side: _ComparisonSide, right_side: _ComparisonSide) 
     Raise `UnclearError` where one side has no unit and the other may have several, and where
     both never have the same.
     """
-    last = left_side.factors[-1]
-    bound = right_side.factors[0] if right_side.factors else None
-    if bound is None or last.measured != bound.measured:
+    last_factor = left_side.factors[-1]
+    compared_member = right_side.factors[0] if right_side.factors else None
+    if compared_member is None or last_factor.unit_kind != compared_member.unit_kind:
         # One amount may be compared with a number in any currency; zero is zero in each unit.
-        is_clear = not left_side.summed and (last.measured == "currency" or not float(right_side.number or 1))
-        for member in filter(None, (last, bound)):
+        is_clear = not left_side.is_summed and (
+            last_factor.unit_kind == "currency" or not float(right_side.number or 1)
+        )
+        for member in filter(None, (last_factor, compared_member)):
             if member.has_several_units and not is_clear:
                 raise UnclearError(_describe_ambiguity(member, right_side.number or "the other side"))
         return {}
-    if last.units and bound.units and not set(last.units) & set(bound.units):
-        units = (", ".join(member.units or ()) for member in (last, bound))
+    if (
+        last_factor.units
+        and compared_member.units
+        and not set(last_factor.units) & set(compared_member.units)
+    ):
+        units = (", ".join(member.units or ()) for member in (last_factor, compared_member))
         described = " and ".join(
-            f"{member.name} ({text})" for member, text in zip((last, bound), units, strict=True)
+            f"{member.name} ({text})"
+            for member, text in zip((last_factor, compared_member), units, strict=True)
         )
-        raise UnclearError(f"{described} never have the same {last.measured}, so it would never be checked")
-    same_single_unit = len(last.units or ()) == 1 and last.units == bound.units
-    return {"when_same": last.measured} if last.measured and not same_single_unit else {}
+        raise UnclearError(
+            f"{described} never have the same {last_factor.unit_kind}, so it would never be checked"
+        )
+    same_single_unit = len(last_factor.units or ()) == 1 and last_factor.units == compared_member.units
+    return {"when_same": last_factor.unit_kind} if last_factor.unit_kind and not same_single_unit else {}
 
 
-def _describe_ambiguity(member: InvariantMember, bound: str) -> str:
-    kind = {"unit": "units", "currency": "currencies"}[member.measured]
+def _describe_ambiguity(member: InvariantMember, compared_name: str) -> str:
+    kind = {"unit": "units", "currency": "currencies"}[member.unit_kind]
     units = f"one of several {kind} ({', '.join(member.units)})" if member.units else f"any of the {kind}"
-    return f"{member.name} may be in {units}, and {bound} has none: give the field one {member.measured}"
+    remedy = f"give the field one {member.unit_kind}"
+    return f"{member.name} may be in {units}, and {compared_name} has none: {remedy}"
 
 
 def _order_factors(left_side: _ComparisonSide, right_side: _ComparisonSide) -> _ComparisonSide:
@@ -223,88 +235,94 @@ def _order_factors(left_side: _ComparisonSide, right_side: _ComparisonSide) -> _
 
     The last factor gives a product its unit; a quantity times an amount is an amount.
     """
-    kinds = [factor.measured for factor in left_side.factors if factor.measured]
-    bound = right_side.factors[0].measured if right_side.factors else ""
-    kind = bound or next((measured_kind for measured_kind in kinds if measured_kind == "currency"), "unit")
-    if kinds.count("currency") > 1 or (bound == "unit" and "currency" in kinds):
+    unit_kinds = [factor.unit_kind for factor in left_side.factors if factor.unit_kind]
+    bound = right_side.factors[0].unit_kind if right_side.factors else ""
+    kind = bound or next(
+        (measured_kind for measured_kind in unit_kinds if measured_kind == "currency"), "unit"
+    )
+    if unit_kinds.count("currency") > 1 or (bound == "unit" and "currency" in unit_kinds):
         names = ", ".join(factor.name for factor in left_side.factors)
         raise UnclearError(f"the product of {names} is no amount and no quantity")
-    if bound and kinds and bound not in kinds:
+    if bound and unit_kinds and bound not in unit_kinds:
         raise UnclearError(
             f"{left_side.factors[0].name} and {right_side.factors[0].name} are an amount and a quantity"
         )
-    last = [factor for factor in left_side.factors if factor.measured == kind]
-    rest = [factor for factor in left_side.factors if factor.measured != kind]
-    return _ComparisonSide(factors=(*rest, *last), summed=left_side.summed)
+    last = [factor for factor in left_side.factors if factor.unit_kind == kind]
+    rest = [factor for factor in left_side.factors if factor.unit_kind != kind]
+    return _ComparisonSide(factors=(*rest, *last), is_summed=left_side.is_summed)
 
 
-def _read_side(tokens: TokenReader, locate: Locate) -> _ComparisonSide:
-    word, after = tokens.peek_token(), tokens.peek_token(1)
-    if word is not None and word.text.lower() == "sum" and after is not None and after.text == "(":
-        tokens.need_token("sum", "SUM")
-        tokens.need_token("(")
-        factors = _read_factors(tokens, locate)
-        tokens.need_token(")")
-        return _ComparisonSide(factors=factors, summed=True)
-    if word is not None and word.kind in ("number", "text"):
+def _read_comparison_side(tokens: TokenReader, find_member: FindMember) -> _ComparisonSide:
+    token, after = tokens.peek_token(), tokens.peek_token(1)
+    if token is not None and token.text.lower() == "sum" and after is not None and after.text == "(":
+        tokens.expect_token("sum", "SUM")
+        tokens.expect_token("(")
+        factors = _read_factors(tokens, find_member)
+        tokens.expect_token(")")
+        return _ComparisonSide(factors=factors, is_summed=True)
+    if token is not None and token.kind in ("number", "text"):
         text = tokens.next_token().text.rstrip("%")
         if not re.fullmatch(r"[+-]?[0-9]+(?:\.[0-9]+)?", text):
             raise UnclearError(f"{text} is no number")
         return _ComparisonSide(number=text)
-    return _ComparisonSide(factors=_read_factors(tokens, locate))
+    return _ComparisonSide(factors=_read_factors(tokens, find_member))
 
 
-def _read_factors(tokens: TokenReader, locate: Locate) -> tuple[InvariantMember, ...]:
-    members = [_read_member(tokens, locate)]
-    while tokens.take_token("*"):
-        members.append(_read_member(tokens, locate))
-    if len(members) > _MOST_FACTORS:
-        raise UnclearError(f"it multiplies more than {_MOST_FACTORS} fields")
+def _read_factors(tokens: TokenReader, find_member: FindMember) -> tuple[InvariantMember, ...]:
+    members = [_read_member(tokens, find_member)]
+    while tokens.accept_token("*"):
+        members.append(_read_member(tokens, find_member))
+    if len(members) > _MAX_FACTORS:
+        raise UnclearError(f"it multiplies more than {_MAX_FACTORS} fields")
     return tuple(members)
 
 
-def _read_member(tokens: TokenReader, locate: Locate) -> InvariantMember:
+def _read_member(tokens: TokenReader, find_member: FindMember) -> InvariantMember:
     word = tokens.next_token()
     if word.kind != "name":
         raise UnclearError(f"it has {word.text} where a field should be")
-    return locate(word.text)
+    return find_member(word.text)
 
 
 def _make_sum_check(
     left_side: _ComparisonSide,
     operator: str,
     right_side: _ComparisonSide,
-    home: tuple[str, ...],
+    outer_groups: tuple[str, ...],
     *,
-    whole: bool,
+    is_whole_document: bool,
 ) -> dict[str, Any]:
     """Return the check of a sum; a product alone becomes the sum of one product in its own place.
 
-    `home` are the groups around the invariant; it is `whole` where it is one of the whole application.
+    `outer_groups` are the groups around the invariant; it is `is_whole_document` where it is one of the whole
+    application.
     """
     factors = left_side.factors
     for factor in factors:
         if factor.type != "number" or not factor.is_asked:
             raise UnclearError(f"{factor.name} is no asked number")
     if len({(factor.per, factor.groups) for factor in factors}) > 1 or (
-        len(factors) > 1 and any(factor.several for factor in factors)
+        len(factors) > 1 and any(factor.has_several_values for factor in factors)
     ):
         raise UnclearError("the factors do not stand side by side")
-    groups = _list_shared_groups(home, factors[0].groups) if left_side.summed else factors[0].groups
+    groups = (
+        _list_shared_groups(outer_groups, factors[0].groups) if left_side.is_summed else factors[0].groups
+    )
     if right_side.factors:
-        bound = right_side.factors[0]
-        if bound.type != "number" or bound.several:
-            raise UnclearError(f"{bound.name} is no single number")
+        right_member = right_side.factors[0]
+        if right_member.type != "number" or right_member.has_several_values:
+            raise UnclearError(f"{right_member.name} is no single number")
         groups = (
-            _list_shared_groups(groups, bound.groups)
-            if bound.groups or bound.per != factors[0].per
+            _list_shared_groups(groups, right_member.groups)
+            if right_member.groups or right_member.per != factors[0].per
             else groups
         )
-        if bound.groups != groups[: len(bound.groups)]:
-            raise UnclearError(f"{bound.name} stands in another group")
+        if right_member.groups != groups[: len(right_member.groups)]:
+            raise UnclearError(f"{right_member.name} stands in another group")
     per = _choose_check_level(factors[0], groups)
-    if left_side.summed and (
-        whole or (right_side.factors and right_side.factors[0].per == "application" and not groups)
+    if left_side.is_summed and (
+        is_whole_document
+        or (right_side.factors and right_side.factors[0].per == "application" and not groups)
     ):
         per = "application"
     if right_side.factors and per == "application" and _is_repeated(right_side.factors[0]):
@@ -316,8 +334,8 @@ def _make_sum_check(
     return {"per": per, "sum": total, operator: _name_right_side(right_side)}
 
 
-def _name_right_side(right: _ComparisonSide) -> str:
-    return right.number or right.factors[0].name
+def _name_right_side(right_side: _ComparisonSide) -> str:
+    return right_side.number or right_side.factors[0].name
 
 
 def _make_value_check(member: InvariantMember, operator: str, right_side: _ComparisonSide) -> dict[str, Any]:
@@ -326,7 +344,7 @@ def _make_value_check(member: InvariantMember, operator: str, right_side: _Compa
         raise UnclearError(f"{member.name} is no number")
     if right_side.factors:
         _check_alike_types(member, operator, right_side.factors[0])
-        if right_side.factors[0].several:
+        if right_side.factors[0].has_several_values:
             member, right_side, operator = (
                 right_side.factors[0],
                 _ComparisonSide(factors=(member,)),
@@ -342,11 +360,11 @@ def _check_alike_types(left_member: InvariantMember, operator: str, right_member
     if operator != "equals" and _get_type_family(left_member) not in ("number", "date"):
         raise UnclearError(f"{left_member.name} has no order")
     if (
-        "" not in (left_member.measured, right_member.measured)
-        and left_member.measured != right_member.measured
+        "" not in (left_member.unit_kind, right_member.unit_kind)
+        and left_member.unit_kind != right_member.unit_kind
     ):
         raise UnclearError(f"{left_member.name} and {right_member.name} are an amount and a quantity")
-    if left_member.several and right_member.several:
+    if left_member.has_several_values and right_member.has_several_values:
         raise UnclearError(f"{left_member.name} and {right_member.name} both repeat")
     if _list_shared_groups(left_member.groups, right_member.groups) not in (
         left_member.groups,
@@ -363,7 +381,7 @@ def _get_type_family(member: InvariantMember) -> str:
     return member.type if member.type in ("number", "boolean") else "text"
 
 
-_MOST_ITEMS: Final = 999
+_MAX_ITEMS: Final = 999
 
 
 def describe_idle_check(check: Mapping[str, Any], fields: Mapping[str, ImportedField]) -> str:
@@ -373,15 +391,17 @@ def describe_idle_check(check: Mapping[str, Any], fields: Mapping[str, ImportedF
     """
     for kind in ("one_of", "exactly_one", "all_or_none"):
         if kind in check:
-            return _describe_given_fields(kind, [fields[name] for name in check[kind]])
+            return _describe_idle_presence_check(kind, [fields[name] for name in check[kind]])
     compared = check.get("compare", check)
     operator = next((candidate for candidate in OPERATORS if candidate in compared), "")
     if not operator:
         return ""
     left_range = (
-        _bound_value(check["compare"]["left"], fields) if "compare" in check else _bound_sum(check, fields)
+        _find_value_range(check["compare"]["left"], fields)
+        if "compare" in check
+        else _compute_sum_range(check, fields)
     )
-    right_range = _bound_value(compared[operator], fields)
+    right_range = _find_value_range(compared[operator], fields)
     if (
         left_range is None
         or right_range is None
@@ -392,14 +412,14 @@ def describe_idle_check(check: Mapping[str, Any], fields: Mapping[str, ImportedF
     return f"by the ranges of the fields it never holds: {ranges}"
 
 
-def _describe_given_fields(kind: str, fields: list[ImportedField]) -> str:
+def _describe_idle_presence_check(check_kind: str, fields: list[ImportedField]) -> str:
     """Return why a rule on given fields decides nothing."""
     always = [field for field in fields if _is_mandatory(field)]
-    if kind == "one_of" and always:
+    if check_kind == "one_of" and always:
         return f"{always[0].name} is mandatory, so it always holds"
-    if kind == "exactly_one" and always:
+    if check_kind == "exactly_one" and always:
         return f"{always[0].name} is mandatory, so no other could be given"
-    if kind == "all_or_none" and len(always) == len(fields):
+    if check_kind == "all_or_none" and len(always) == len(fields):
         return "all are mandatory, so it always holds"
     return ""
 
@@ -409,7 +429,7 @@ def _is_mandatory(field: ImportedField) -> bool:
     return field.source.need == "M" and not field.source.condition
 
 
-def _bound_value(name: str, fields: Mapping[str, ImportedField]) -> NumberRange | None:
+def _find_value_range(name: str, fields: Mapping[str, ImportedField]) -> NumberRange | None:
     """Return the bounds of a number or of an asked number; None for any other value."""
     field = fields.get(name)
     if field is None:
@@ -422,22 +442,22 @@ def _bound_value(name: str, fields: Mapping[str, ImportedField]) -> NumberRange 
     return NumberRange(-INFINITE if field.source.type == "measure" else Decimal(0), INFINITE)
 
 
-def _bound_sum(check: Mapping[str, Any], fields: Mapping[str, ImportedField]) -> NumberRange | None:
+def _compute_sum_range(check: Mapping[str, Any], fields: Mapping[str, ImportedField]) -> NumberRange | None:
     """Return the bounds of a sum of at least one value."""
     total = check["sum"]
     names = total["multiply"] if "multiply" in total else [total["ask"]]
-    bounds = [_bound_value(name, fields) for name in names]
+    bounds = [_find_value_range(name, fields) for name in names]
     if any(bound is None for bound in bounds):
         return None
     product = reduce(multiply_ranges, [bound for bound in bounds if bound is not None])
-    return sum_range(product, _count_most(fields[names[0]], check["per"]))
+    return sum_range(product, _count_max_occurrences(fields[names[0]], check["per"]))
 
 
-def _count_most(field: ImportedField, per: str) -> int:
+def _count_max_occurrences(field: ImportedField, per: str) -> int:
     """Return how often a field can occur at most within an occurrence of `per`."""
     most = field.max_occurrences
     for group in reversed(field.groups):
         if group.name == per:
             return most
         most *= group.max_occurrences
-    return most * (_MOST_ITEMS if per == "application" and field.home == "item" else 1)
+    return most * (_MAX_ITEMS if per == "application" and field.home == "item" else 1)

@@ -59,8 +59,8 @@ _CARD: Final = re.compile(r"([0-9]{1,6})(?:\.\.([0-9]{1,6}|n|\*|unbounded))?")
 _MEDIA_TYPE: Final = re.compile(
     r"(?:application|audio|font|image|message|model|multipart|text|video)/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 )
-_MOST: Final = 9999
-_DEEPEST: Final = 6
+_MAX_REPEATS: Final = 9999
+_MAX_GROUP_DEPTH: Final = 6
 _HANGUL: Final = re.compile(r"[가-힣ㄱ-ㆎ]")
 
 #: The Korean and the English label of each code, each empty where it is missing.
@@ -89,8 +89,8 @@ class InventoryField:
     type: str
     need: str
     level: str
-    longest: int | None
-    octets: int | None
+    max_length: int | None
+    max_octets: int | None
     charset: str
     pattern: str
     listing: str | CodeLabels | None
@@ -102,7 +102,7 @@ class InventoryField:
     condition: str
     invariants: tuple[InventoryInvariant, ...]
     mime: tuple[str, ...]
-    largest: int | None
+    max_mebibytes: int | None
     note: str
     path: str
     wco: str
@@ -146,8 +146,8 @@ def read_invariants(table: YamlTable) -> tuple[InventoryInvariant, ...]:
 
 def read_fields(node: YamlNode, location: str, depth: int = 1) -> tuple[InventoryField, ...]:
     """Return the fields of a list; raise GW502 for a repeated name."""
-    if depth > _DEEPEST:
-        raise node.make_error(location, f"groups at most {_DEEPEST} deep", "deeper groups")
+    if depth > _MAX_GROUP_DEPTH:
+        raise node.make_error(location, f"groups at most {_MAX_GROUP_DEPTH} deep", "deeper groups")
     seen: dict[str, InventoryField] = {}
     for entry in node.read_list(location):
         field = _read_field(entry.read_table(location), location, depth)
@@ -161,28 +161,28 @@ def read_fields(node: YamlNode, location: str, depth: int = 1) -> tuple[Inventor
 def _read_field(table: YamlTable, location: str, depth: int) -> InventoryField:
     name = table.get_required("name").read_text(f"{location}.name").strip()
     table.name = full = f"{location}.{name}"
-    kind = _TYPES[table.get_required("type").read_choice(f"{full}.type", tuple(_TYPES))]
+    field_type = _TYPES[table.get_required("type").read_choice(f"{full}.type", tuple(_TYPES))]
     need, level = find_given_node(table, "req"), find_given_node(table, "level")
     inner = find_given_node(table, "fields")
     for key in ("verified", "sources", "confidence"):
         table.get(key)
-    if (kind == "group") != (inner is not None):
-        raise table.make_error(full, "fields in a group and nowhere else", kind)
+    if (field_type == "group") != (inner is not None):
+        raise table.make_error(full, "fields in a group and nowhere else", field_type)
     marks = {key: node.mark for key in _LOCATED if (node := find_given_node(table, key)) is not None}
-    _check_keys(kind, marks, full)
+    _check_keys(field_type, marks, full)
     inventory_field = InventoryField(
         name=name,
         ko=read_key_text(table, "name_ko"),
         en=read_key_text(table, "name_en"),
-        type=kind,
+        type=field_type,
         need=need.read_choice(f"{full}.req", ("M", "C", "O")) if need else "O",
         level=level.read_choice(f"{full}.level", ("header", "item")) if level else "",
-        longest=_read_whole_number(table, "max_length", 1, 100_000),
-        octets=_read_whole_number(table, "max_octets", 1, 100_000)
+        max_length=_read_whole_number(table, "max_length", 1, 100_000),
+        max_octets=_read_whole_number(table, "max_octets", 1, 100_000)
         or _read_whole_number(table, "max_bytes", 1, 100_000),
         charset=_read_charset(table),
         pattern=read_key_text(table, "pattern"),
-        listing=_read_listing(table),
+        listing=_read_code_list(table),
         units=_read_several_texts(table, "unit", "units"),
         currencies=_read_several_texts(table, "currency", "currencies"),
         decimals=_read_whole_number(table, "decimals", 0, 12),
@@ -191,7 +191,7 @@ def _read_field(table: YamlTable, location: str, depth: int) -> InventoryField:
         condition=read_key_text(table, "condition"),
         invariants=read_invariants(table),
         mime=_read_media_types(table),
-        largest=_read_mebibytes(table),
+        max_mebibytes=_read_mebibytes(table),
         note=read_key_text(table, "note"),
         path=read_key_text(table, "path"),
         wco=read_key_text(table, "wco_id"),
@@ -205,11 +205,13 @@ def _read_field(table: YamlTable, location: str, depth: int) -> InventoryField:
     return inventory_field
 
 
-def _check_keys(kind: str, marks: Mapping[str, SourceMark], full: str) -> None:
-    """Raise GW502 for a key that a field of type `kind` cannot have, or that is said twice."""
+def _check_keys(field_type: str, marks: Mapping[str, SourceMark], full: str) -> None:
+    """Raise GW502 for a key that a field of type `field_type` cannot have, or that is said twice."""
     for key, kinds in _KEY_TYPES.items():
-        if key in marks and kind not in kinds:
-            raise marks[key].make_error(f"{full}.{key}", "this key at " + ", ".join(kinds), f"type {kind}")
+        if key in marks and field_type not in kinds:
+            raise marks[key].make_error(
+                f"{full}.{key}", "this key at " + ", ".join(kinds), f"type {field_type}"
+            )
     for pair in _PAIRS:
         if all(key in marks for key in pair):
             raise marks[pair[1]].make_error(f"{full}.{pair[1]}", " or ".join(pair), "both")
@@ -251,7 +253,7 @@ def _read_charset(table: YamlTable) -> str:
     return YamlNode(node.read_text(name).strip().lower(), node.mark).read_choice(name, CHARSETS)
 
 
-def _read_listing(table: YamlTable) -> str | CodeLabels | None:
+def _read_code_list(table: YamlTable) -> str | CodeLabels | None:
     node = find_given_node(table, "code_list")
     name = f"{table.name}.code_list"
     if node is None:
@@ -307,7 +309,7 @@ def _read_repeat(table: YamlTable) -> tuple[int, int] | None:
     if node is None:
         return None
     low, high = read_cardinality(node, f"{table.name}.repeat")
-    return low, min(high if high is not None else 999, _MOST)
+    return low, min(high if high is not None else 999, _MAX_REPEATS)
 
 
 def read_cardinality(node: YamlNode, name: str) -> tuple[int, int | None]:

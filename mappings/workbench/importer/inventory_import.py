@@ -49,9 +49,11 @@ from gateway_workbench.importer.written_names import (
 )
 
 
-def find_rejected_checks(text: str, lists: ImportedLists, meanings: ImportedMeanings) -> dict[str, str]:
+def find_rejected_checks(
+    mapping_text: str, lists: ImportedLists, meanings: ImportedMeanings
+) -> dict[str, str]:
     """Return the reason for each check of a mapping's `text` that cannot be read, by the check's id."""
-    root = read_yaml(text.encode(), "mapping").value
+    root = read_yaml(mapping_text.encode(), "mapping").value
     if not isinstance(root, dict) or "checks" not in root:
         return {}
     added = "\n".join(["lists:", *lists.lines.values(), ""]) if lists.lines else "lists: {}\n"
@@ -104,9 +106,9 @@ def locate_in_inventory(error: MarkedError, text: str, places: ImportedPlaces) -
     return MarkedError(mark, location, f"{error.name}: {error.detail.partition(': ')[2]}", error.proof)
 
 
-def _find_place(lines: list[str], line: int, places: ImportedPlaces) -> tuple[str, SourceMark]:
+def _find_place(lines: list[str], line_number: int, places: ImportedPlaces) -> tuple[str, SourceMark]:
     """Return the field or check that a line of a mapping, or one of the next below it, names."""
-    start = max(line - 1, 0)
+    start = max(line_number - 1, 0)
     for number, text in enumerate(lines[start : start + _NEAR]):
         if number and _measure_indent(text) <= _measure_indent(lines[start]):
             break
@@ -175,7 +177,7 @@ def import_inventory(
         form, text = _compose_document(document, lists, meanings)
         name = f"agencies/{document.organisation}/{document.id}.yaml"
         composed[name], places[name] = text.encode(), _list_places(form)
-        rows += [_make_reconciliation_row(form, number) for number in range(len(form.again))]
+        rows += [_make_reconciliation_row(form, number) for number in range(len(form.repeated_fields))]
         findings += form.findings
         counts[document.id] = _count_fields(form)
     offices = _write_organizations(inventory, papers, findings)
@@ -213,12 +215,12 @@ def _compose_document(
 
 
 def _select_documents(inventory: Inventory, documents: Collection[str], file: str) -> list[InventoryDocument]:
-    papers_by_id = {document.id: document for document in inventory.papers}
+    papers_by_id = {document.id: document for document in inventory.documents}
     for name in documents:
         if name not in papers_by_id:
             detail = f"no document {name[:70]!r} in {file}; it has {', '.join(papers_by_id)}"
             raise GatewayError(MISUSE, detail, "--documents")
-    return [document for document in inventory.papers if not documents or document.id in documents]
+    return [document for document in inventory.documents if not documents or document.id in documents]
 
 
 def _make_form(
@@ -254,8 +256,8 @@ def _make_field(common_field: InventoryCommonField) -> InventoryField:
         type="text",
         need="M" if common_field.low else "O",
         level="item" if common_field.path.startswith(f"{ITEM_PATH}/") else "header",
-        longest=70,
-        octets=None,
+        max_length=70,
+        max_octets=None,
         charset="utf-8",
         pattern="",
         listing=None,
@@ -269,7 +271,7 @@ def _make_field(common_field: InventoryCommonField) -> InventoryField:
         condition="",
         invariants=(),
         mime=(),
-        largest=None,
+        max_mebibytes=None,
         note=f"{common_field.path} of the WCO Data Model",
         path="",
         wco=common_field.wco,
@@ -278,16 +280,21 @@ def _make_field(common_field: InventoryCommonField) -> InventoryField:
     )
 
 
-def _make_reconciliation_row(form: DocumentForm, number: int) -> tuple[str, str, str, str]:
-    repeated_field = form.again[number]
-    return repeated_field.name, form.paper.id, f"common {repeated_field.meaning.name}", repeated_field.reason
+def _make_reconciliation_row(form: DocumentForm, index: int) -> tuple[str, str, str, str]:
+    repeated_field = form.repeated_fields[index]
+    return (
+        repeated_field.name,
+        form.document.id,
+        f"common {repeated_field.meaning.name}",
+        repeated_field.reason,
+    )
 
 
 def _list_places(form: DocumentForm) -> ImportedPlaces:
     """Return the places of a document, its asked fields and its checks in the inventory."""
     names = {imported_field.name: imported_field.source.mark for imported_field in form.list_fields()}
     names |= {name: clause.mark for name, clause in form.clauses.items()}
-    return ImportedPlaces(form.paper.id, make_slug(form.paper.id), form.paper.mark, names)
+    return ImportedPlaces(form.document.id, make_slug(form.document.id), form.document.mark, names)
 
 
 def _count_fields(form: DocumentForm) -> dict[str, int]:
@@ -296,14 +303,14 @@ def _count_fields(form: DocumentForm) -> dict[str, int]:
 
 
 def _write_organizations(
-    inventory: Inventory, papers: list[InventoryDocument], findings: list[UnfinishedItem]
+    inventory: Inventory, documents: list[InventoryDocument], findings: list[UnfinishedItem]
 ) -> dict[str, str]:
-    """Return the entries of the organisations of `papers`, by code."""
+    """Return the entries of the organisations of `documents`, by code."""
     offices: dict[str, InventoryOrganization] = {}
-    for document in papers:
-        organisation = inventory.offices.get(document.organisation)
+    for document in documents:
+        organisation = inventory.organisations.get(document.organisation)
         if organisation is None:
-            office_codes = ", ".join(inventory.offices) or "none"
+            office_codes = ", ".join(inventory.organisations) or "none"
             raise document.mark.make_error(
                 f"{document.id}.organisation",
                 f"one of organisations: {office_codes}",
@@ -313,12 +320,15 @@ def _write_organizations(
     entries = {}
     for organisation in offices.values():
         lines: list[str] = []
-        kind = organisation.kind
-        if not kind:
-            kind, text = "commissioned", f"the kind of {organisation.code}: government or commissioned"
+        organisation_kind = organisation.kind
+        if not organisation_kind:
+            organisation_kind, text = (
+                "commissioned",
+                f"the kind of {organisation.code}: government or commissioned",
+            )
             lines += write_comment(text, "  ")
             findings.append(UnfinishedItem("", organisation.code, "organisation", text, organisation.mark))
-        spec = {"kind": kind, "ko": organisation.ko, "en": organisation.en}
+        spec = {"kind": organisation_kind, "ko": organisation.ko, "en": organisation.en}
         spec |= {"today": organisation.today} if organisation.today else {}
         entries[organisation.code] = "\n".join(
             [*lines, f"  {write_scalar(organisation.code)}: {write_flow(spec)}"]
@@ -368,7 +378,7 @@ class _ShippedMappings:
         standards = {phrase: (name, pattern) for phrase, name, pattern in rows}
         stems = [name.rpartition("/")[2].rpartition(".")[0] for name in self._list_names() if "/" in name]
         units, laws = target.read_units(), target.read_laws(self)
-        offices = frozenset(inventory.offices) | self.read_organizations() | target.read_organizations()
+        offices = frozenset(inventory.organisations) | self.read_organizations() | target.read_organizations()
         return ImportedLists(self.lists, inventory.lists, standards, frozenset(stems), units, laws, offices)
 
     def read_organizations(self) -> frozenset[str]:

@@ -24,7 +24,7 @@ from gateway_workbench.importer.inventory_fields import (
     read_key_text,
 )
 
-_LARGEST: Final = 16_000_000
+_MAX_OCTETS: Final = 16_000_000
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,49}")
 _LAW: Final = re.compile(r"[0-9A-Za-z]{1,10}")
 _KINDS: Final = ("government", "commissioned")
@@ -105,36 +105,38 @@ class InventoryDocument:
 class Inventory:
     """The content of an inventory: organisations, code lists with their places, and documents."""
 
-    offices: Mapping[str, InventoryOrganization]
+    organisations: Mapping[str, InventoryOrganization]
     lists: Mapping[str, CodeLabels]
     list_marks: Mapping[str, SourceMark]
-    papers: tuple[InventoryDocument, ...]
+    documents: tuple[InventoryDocument, ...]
 
 
 def read_inventory(content: bytes, file: str) -> Inventory:
     """Return the inventory in a YAML file; raise GW502 with the name `file` and the line."""
-    top = read_yaml(content, file, allow_aliases=True, max_octets=_LARGEST).read_table("inventory")
+    inventory_table = read_yaml(content, file, allow_aliases=True, max_octets=_MAX_OCTETS).read_table(
+        "inventory"
+    )
     for key in ("meta", "sources"):
-        top.get(key)
+        inventory_table.get(key)
     offices: dict[str, InventoryOrganization] = {}
-    node = find_given_node(top, "organisations")
+    node = find_given_node(inventory_table, "organisations")
     for entry in node.read_list("organisations") if node else ():
         organisation = _read_organization(entry)
         if organisation.code in offices:
             raise entry.make_error("organisations.code", "each code once", organisation.code)
         offices[organisation.code] = organisation
-    lists, marks = _read_lists(find_given_node(top, "code_lists"))
+    lists, marks = _read_code_lists(find_given_node(inventory_table, "code_lists"))
     papers: dict[str, InventoryDocument] = {}
-    for entry in top.get_required("documents").read_list("documents"):
+    for entry in inventory_table.get_required("documents").read_list("documents"):
         document = _read_document(entry)
         if document.id.lower() in papers:
             raise entry.make_error("documents.id", "each document once", document.id)
         papers[document.id.lower()] = document
-    top.reject_unread_keys()
+    inventory_table.reject_unread_keys()
     return Inventory(offices, lists, marks, tuple(papers.values()))
 
 
-def _read_name(table: YamlTable, key: str) -> str:
+def _read_identifier(table: YamlTable, key: str) -> str:
     node = table.get_required(key)
     text = node.read_text(f"{table.name}.{key}")
     if not _NAME.fullmatch(text):
@@ -144,16 +146,16 @@ def _read_name(table: YamlTable, key: str) -> str:
 
 def _read_organization(entry: YamlNode) -> InventoryOrganization:
     table = entry.read_table("organisations")
-    code = _read_name(table, "code")
+    code = _read_identifier(table, "code")
     ko, en = read_key_text(table, "name_ko"), read_key_text(table, "name_en")
-    kind, today = _read_kind(table), read_key_text(table, "today")
+    kind, today = _read_organisation_kind(table), read_key_text(table, "today")
     for key in ("note", "notes"):
         table.get(key)
     table.reject_unread_keys()
     return InventoryOrganization(code, ko or en or code, en or ko or code, kind, today, table.mark)
 
 
-def _read_kind(table: YamlTable) -> str:
+def _read_organisation_kind(table: YamlTable) -> str:
     """Return the kind of an organisation; words may follow it."""
     text = read_key_text(table, "kind")
     kind = next((kind for kind in _KINDS if text.lower().startswith(kind)), "")
@@ -163,15 +165,15 @@ def _read_kind(table: YamlTable) -> str:
     return kind
 
 
-def _read_laws(node: YamlNode, name: str) -> tuple[str, ...]:
-    laws = node.read_distinct_texts(name)
-    for law, entry in zip(laws, node.read_list(name), strict=True):
+def _read_laws(node: YamlNode, location: str) -> tuple[str, ...]:
+    laws = node.read_distinct_texts(location)
+    for law, entry in zip(laws, node.read_list(location), strict=True):
         if not _LAW.fullmatch(law):
-            raise entry.make_error(name, "codes of laws, each of at most 10 letters and digits", law)
+            raise entry.make_error(location, "codes of laws, each of at most 10 letters and digits", law)
     return tuple(laws)
 
 
-def _read_lists(node: YamlNode | None) -> tuple[dict[str, CodeLabels], dict[str, SourceMark]]:
+def _read_code_lists(node: YamlNode | None) -> tuple[dict[str, CodeLabels], dict[str, SourceMark]]:
     """Return the code lists and their places, by name."""
     lists: dict[str, CodeLabels] = {}
     marks: dict[str, SourceMark] = {}
@@ -186,32 +188,34 @@ def _read_lists(node: YamlNode | None) -> tuple[dict[str, CodeLabels], dict[str,
 
 def _read_document(entry: YamlNode) -> InventoryDocument:
     table = entry.read_table("documents")
-    name = _read_name(table, "id")
-    table.name = name
+    document_id = _read_identifier(table, "id")
+    table.name = document_id
     ko, en = read_key_text(table, "name_ko"), read_key_text(table, "name_en")
     laws = find_given_node(table, "law_codes")
     common, unique = find_given_node(table, "common"), find_given_node(table, "unique")
     remarks = {key: text for key in _HEARSAY if (text := _read_optional_text(table, key))}
     confidence = read_key_text(table, "confidence")
-    direction = table.get_required("direction").read_choice(f"{name}.direction", ("import", "export"))
+    direction = table.get_required("direction").read_choice(f"{document_id}.direction", ("import", "export"))
     document = InventoryDocument(
-        id=name,
-        organisation=_read_name(table, "organisation"),
+        id=document_id,
+        organisation=_read_identifier(table, "organisation"),
         direction=direction,
-        ko=ko or en or name,
-        en=en or ko or name,
-        laws=_read_laws(laws, f"{name}.law_codes") if laws else (),
+        ko=ko or en or document_id,
+        en=en or ko or document_id,
+        laws=_read_laws(laws, f"{document_id}.law_codes") if laws else (),
         verified=confidence.startswith("verified"),
         remarks=remarks,
-        common=_read_common(common, name),
-        unique=read_fields(unique, f"{name}.unique") if unique else (),
+        common=_read_common_fields(common, document_id),
+        unique=read_fields(unique, f"{document_id}.unique") if unique else (),
         invariants=read_invariants(table),
         mark=table.mark,
         marks={key: node.mark for key in _LOCATED if (node := find_given_node(table, key)) is not None},
     )
     for key, _, mark in table.take_unread_items():
         if not key.startswith("hs_stats"):
-            raise mark.make_error(name, "a key that an inventory's document has", f"unknown key {key!r}")
+            raise mark.make_error(
+                document_id, "a key that an inventory's document has", f"unknown key {key!r}"
+            )
     return document
 
 
@@ -221,17 +225,21 @@ def _read_optional_text(table: YamlTable, key: str) -> str:
     return " ".join(node.value.split()) if node is not None and isinstance(node.value, str) else ""
 
 
-def _read_common(node: YamlNode | None, name: str) -> tuple[InventoryCommonField, ...]:
+def _read_common_fields(node: YamlNode | None, document_id: str) -> tuple[InventoryCommonField, ...]:
     fields: dict[str, InventoryCommonField] = {}
-    for entry in node.read_list(f"{name}.common") if node else ():
-        table = entry.read_table(f"{name}.common")
-        path = table.get_required("path").read_text(f"{name}.common.path")
+    for entry in node.read_list(f"{document_id}.common") if node else ():
+        table = entry.read_table(f"{document_id}.common")
+        path = table.get_required("path").read_text(f"{document_id}.common.path")
         if not _PATH.fullmatch(path) or not path.startswith("Declaration/"):
-            raise table.mark.make_error(f"{name}.common.path", "a path of names below Declaration", path)
+            raise table.mark.make_error(
+                f"{document_id}.common.path", "a path of names below Declaration", path
+            )
         if path in fields:
-            raise table.mark.make_error(f"{name}.common.path", f"each path once ({fields[path].mark})", path)
-        low, high = _read_cardinality(table, f"{name}.common.card")
-        extra = find_given_node(table, "ext")
+            raise table.mark.make_error(
+                f"{document_id}.common.path", f"each path once ({fields[path].mark})", path
+            )
+        low, high = _read_cardinality(table, f"{document_id}.common.card")
+        extension_node = find_given_node(table, "ext")
         fields[path] = InventoryCommonField(
             path=path,
             wco=read_key_text(table, "wco_id"),
@@ -239,10 +247,11 @@ def _read_common(node: YamlNode | None, name: str) -> tuple[InventoryCommonField
             label=read_key_text(table, "as"),
             low=low,
             high=high,
-            extra=extra is not None and extra.read_choice(f"{name}.common.ext", ("true", "false")) == "true",
+            extra=extension_node is not None
+            and extension_node.read_choice(f"{document_id}.common.ext", ("true", "false")) == "true",
             mark=table.mark,
         )
-        _check_wco_id(fields[path], f"{name}.common.wco_id")
+        _check_wco_id(fields[path], f"{document_id}.common.wco_id")
         table.get("note")
         table.reject_unread_keys()
     return tuple(fields.values())
@@ -255,8 +264,8 @@ def _check_wco_id(common: InventoryCommonField, name: str) -> None:
         raise common.mark.make_error(name, f"the id of the element, {tag.wco_id or 'none'}", common.wco)
 
 
-def _read_cardinality(table: YamlTable, name: str) -> tuple[int, int | None]:
+def _read_cardinality(table: YamlTable, location: str) -> tuple[int, int | None]:
     node = find_given_node(table, "card")
     if node is None:
         return 0, 1
-    return read_cardinality(node, name)
+    return read_cardinality(node, location)

@@ -33,10 +33,10 @@ from gateway_workbench.importer.written_names import (
 )
 
 _ROOT: Final = "Application"
-_MOST_COMMON: Final = 9999
-_MOST_VALUES: Final = 99
-_MOST_ITEMS: Final = 999
-_MOST_CHARACTERS: Final = 160
+_MAX_COMMON: Final = 9999
+_MAX_VALUES: Final = 99
+_MAX_ITEMS: Final = 999
+_MAX_CHARACTERS: Final = 160
 _NUMBERS: Final = ("quantity", "measure", "amount")
 _MEASURED: Final = {"quantity": "unit", "measure": "unit", "amount": "currency"}
 
@@ -57,12 +57,14 @@ class _NeededMeanings:
     meanings: dict[str, ImportedMeaning] = field(default_factory=dict)
     mandatory: set[str] = field(default_factory=set)
     conditional: dict[str, dict[str, Any]] = field(default_factory=dict)
-    most: dict[str, int] = field(default_factory=dict)
+    max_values: dict[str, int] = field(default_factory=dict)
 
-    def add_meaning(self, meaning: ImportedMeaning, *, mandatory: bool, most: int = _MOST_VALUES) -> None:
+    def add_meaning(
+        self, meaning: ImportedMeaning, *, mandatory: bool, max_values: int = _MAX_VALUES
+    ) -> None:
         """Add a meaning; it is mandatory where one call says so, and only outside groups."""
         self.meanings[meaning.name] = meaning
-        self.most[meaning.name] = max(most, self.most.get(meaning.name, 1))
+        self.max_values[meaning.name] = max(max_values, self.max_values.get(meaning.name, 1))
         if mandatory and meaning.per in ("header", "item"):
             self.mandatory.add(meaning.name)
 
@@ -70,16 +72,16 @@ class _NeededMeanings:
 def compose_mapping(
     form: DocumentForm,
     common: Iterable[tuple[InventoryCommonField, ImportedMeaning]],
-    refused: Mapping[InventoryInvariant, str] | None = None,
+    refusal_reasons: Mapping[InventoryInvariant, str] | None = None,
 ) -> str:
     """Return the text of the mapping file of one document.
 
-    `refused` gives the reasons why clauses of invariants cannot become checks.
+    `refusal_reasons` gives the reasons why clauses of invariants cannot become checks.
     """
     needs = _collect_needs(form, common)
-    form.counts |= {"common": len(needs.meanings), "reconciled": len(form.again)}
+    form.counts |= {"common": len(needs.meanings), "reconciled": len(form.repeated_fields)}
     form.counts["asked"] = sum(imported_field.source.type != "group" for imported_field in form.list_fields())
-    checks = _write_checks(form, needs, refused or {})
+    checks = _write_checks(form, needs, refusal_reasons or {})
     lines = [*_write_head(form), "", *_write_needs(needs), "", *_write_asks(form), "", "puts:"]
     lines += _write_lines(_make_target_lines(form, needs), "  ")
     written = any(line.startswith("  - ") for line in checks)
@@ -88,7 +90,7 @@ def compose_mapping(
 
 
 def _write_head(form: DocumentForm) -> list[str]:
-    document = form.paper
+    document = form.document
     lines = [
         *write_comment("labels, lengths and the order of the elements, against the agency's own form", ""),
     ]
@@ -137,12 +139,14 @@ def _collect_needs(
     needs = _NeededMeanings()
     for common_field, meaning in common:
         needs.add_meaning(
-            meaning, mandatory=common_field.low > 0, most=min(common_field.high or _MOST_VALUES, _MOST_COMMON)
+            meaning,
+            mandatory=common_field.low > 0,
+            max_values=min(common_field.high or _MAX_VALUES, _MAX_COMMON),
         )
         if common_field.low > 0 and meaning.per not in ("header", "item"):
             text = f"{meaning.name} is mandatory in the inventory; here it may be missing, since it repeats"
             form.note_unfinished("", "common", text, common_field.mark)
-    for repeated_field in form.again:
+    for repeated_field in form.repeated_fields:
         new = repeated_field.meaning.name not in needs.meanings
         needs.add_meaning(repeated_field.meaning, mandatory=repeated_field.mandatory)
         if repeated_field.condition is not None and new and repeated_field.meaning.per in ("header", "item"):
@@ -210,10 +214,10 @@ def _make_target_lines(form: DocumentForm, needs: _NeededMeanings) -> list[Targe
         imported_field.tag for imported_field in form.asked_fields if imported_field.home == "header"
     }
     lines = [
-        TargetLine(_take_element_name("ApplicationNumber", used_names), {"hub": "application_number"}),
-        TargetLine(_take_element_name("FunctionCode", used_names), {"hub": "function"}),
+        TargetLine(_reserve_element_name("ApplicationNumber", used_names), {"hub": "application_number"}),
+        TargetLine(_reserve_element_name("FunctionCode", used_names), {"hub": "function"}),
     ]
-    item = _take_element_name("Item", used_names)
+    item = _reserve_element_name("Item", used_names)
     lines += _make_common_lines(form, needs, item=False, used_names=used_names)
     lines += [
         line
@@ -225,7 +229,7 @@ def _make_target_lines(form: DocumentForm, needs: _NeededMeanings) -> list[Targe
     if key is None:
         return lines
     item_names = {imported_field.tag for imported_field in form.asked_fields if imported_field.home == "item"}
-    inner = [TargetLine(_take_element_name("ItemNumber", item_names), {"common": key.name})]
+    inner = [TargetLine(_reserve_element_name("ItemNumber", item_names), {"common": key.name})]
     inner += _make_common_lines(form, needs, item=True, used_names=item_names, done_names={key.name})
     inner += [
         line
@@ -233,11 +237,11 @@ def _make_target_lines(form: DocumentForm, needs: _NeededMeanings) -> list[Targe
         if imported_field.home == "item"
         for line in _make_field_lines(imported_field)
     ]
-    each = {"item": "application.items", "key": key.name, "bound": ["1", str(_MOST_ITEMS)]}
+    each = {"item": "application.items", "key": key.name, "bound": ["1", str(_MAX_ITEMS)]}
     return [*lines, TargetLine(item, {"each": each}, inner)]
 
 
-def _take_element_name(base_name: str, used_names: set[str]) -> str:
+def _reserve_element_name(base_name: str, used_names: set[str]) -> str:
     """Return an element name that is not taken, and add it to `used_names`."""
     name, number = base_name, 2
     if name in used_names:
@@ -257,7 +261,7 @@ def _make_common_lines(
     done_names: set[str] | None = None,
 ) -> list[TargetLine]:
     """Return the lines of the common meanings of one level, those in dictionary groups last."""
-    tags = {repeated_field.meaning.name: repeated_field for repeated_field in form.again}
+    tags = {repeated_field.meaning.name: repeated_field for repeated_field in form.repeated_fields}
     home, lines = ("item" if item else "header"), []
     for name, meaning in needs.meanings.items():
         if meaning.per == home and name not in (done_names or ()):
@@ -275,20 +279,20 @@ def _make_common_line(
     repeated_field: RepeatedField | None,
     used_names: set[str],
 ) -> TargetLine:
-    has_own_field = repeated_field is not None and repeated_field.meaning.name not in form.listed
+    has_own_field = repeated_field is not None and repeated_field.meaning.name not in form.listed_meanings
     base_name = (
         repeated_field.tag
         if repeated_field is not None and has_own_field
         else make_element_name(meaning.name.removeprefix("item."))
     )
     spec = _make_common_spec(meaning)
-    longest = repeated_field.source.longest if repeated_field is not None and has_own_field else None
-    if longest is not None and meaning.type == "text" and (meaning.longest or _MOST_COMMON) > longest:
-        spec["limit"] = {"chars": str(longest)}
+    max_length = repeated_field.source.max_length if repeated_field is not None and has_own_field else None
+    if max_length is not None and meaning.type == "text" and (meaning.max_length or _MAX_COMMON) > max_length:
+        spec["limit"] = {"chars": str(max_length)}
     if meaning.many:
         low = "1" if meaning.name in needs.mandatory else "0"
-        spec["bound"] = [low, str(max(needs.most[meaning.name], 1))]
-    return TargetLine(_take_element_name(base_name, used_names), spec)
+        spec["bound"] = [low, str(max(needs.max_values[meaning.name], 1))]
+    return TargetLine(_reserve_element_name(base_name, used_names), spec)
 
 
 def _make_common_spec(meaning: ImportedMeaning) -> dict[str, Any]:
@@ -301,26 +305,30 @@ def _make_common_spec(meaning: ImportedMeaning) -> dict[str, Any]:
 
 
 def _make_group_lines(
-    form: DocumentForm, needs: _NeededMeanings, name: str, used_names: set[str]
+    form: DocumentForm, needs: _NeededMeanings, group_name: str, used_names: set[str]
 ) -> list[TargetLine]:
     """Return the element of a dictionary group, nothing where the document needs no meaning in it."""
     inner: list[TargetLine] = []
     inner_names: set[str] = set()
     for meaning in needs.meanings.values():
-        if meaning.per == name:
+        if meaning.per == group_name:
             inner.append(
                 TargetLine(
-                    _take_element_name(make_element_name(meaning.name.removeprefix(f"{name}.")), inner_names),
+                    _reserve_element_name(
+                        make_element_name(meaning.name.removeprefix(f"{group_name}.")), inner_names
+                    ),
                     _make_common_spec(meaning),
                 )
             )
     for inner_group, group in form.meanings.shipped.groups.items():
-        if group.per == name:
+        if group.per == group_name:
             inner += _make_group_lines(form, needs, inner_group, inner_names)
     if not inner:
         return []
-    each = {"common": name, "bound": ["0", str(_MOST_COMMON)]}
-    return [TargetLine(_take_element_name(make_element_name(name), used_names), {"each": each}, inner)]
+    each = {"common": group_name, "bound": ["0", str(_MAX_COMMON)]}
+    return [
+        TargetLine(_reserve_element_name(make_element_name(group_name), used_names), {"each": each}, inner)
+    ]
 
 
 def _make_field_lines(imported_field: ImportedField) -> list[TargetLine]:
@@ -342,8 +350,8 @@ def _make_field_lines(imported_field: ImportedField) -> list[TargetLine]:
         spec["currency"] = "@currencyID"
     elif source.type == "attachment":
         spec["cid"] = "@cid"
-    elif source.octets is not None:
-        spec["limit"] = {"octets": str(source.octets), "charset": source.charset}
+    elif source.max_octets is not None:
+        spec["limit"] = {"octets": str(source.max_octets), "charset": source.charset}
     if imported_field.max_occurrences > 1:
         spec["bound"] = [str((source.repeat or (0, 1))[0]), str(imported_field.max_occurrences)]
     return [TargetLine(imported_field.tag, spec)]
@@ -362,7 +370,7 @@ def _write_lines(lines: list[TargetLine], indent: str) -> list[str]:
 
 
 def _write_checks(
-    form: DocumentForm, needs: _NeededMeanings, refused: Mapping[InventoryInvariant, str]
+    form: DocumentForm, needs: _NeededMeanings, refusal_reasons: Mapping[InventoryInvariant, str]
 ) -> list[str]:
     """Return the lines of ``checks``; an invariant that cannot be translated becomes a comment."""
     field_invariants = [
@@ -373,11 +381,11 @@ def _write_checks(
     lines: list[str] = []
     for imported_field, invariant in [
         *field_invariants,
-        *((None, invariant) for invariant in form.paper.invariants),
+        *((None, invariant) for invariant in form.document.invariants),
     ]:
         for text in split_clauses(invariant.text):
             clause = InventoryInvariant(text, invariant.mark)
-            lines += _write_clause(form, needs, clause, imported_field, refused.get(clause, ""))
+            lines += _write_clause(form, needs, clause, imported_field, refusal_reasons.get(clause, ""))
     return lines
 
 
@@ -393,73 +401,89 @@ def _write_clause(
     The clause is about `imported_field`, or about the whole document where that is None. `refusal` is the
     reason why the clause cannot become a check; an empty text means that there is no such reason.
     """
-    name = imported_field.name if imported_field is not None else ""
+    field_name = imported_field.name if imported_field is not None else ""
     try:
         if refusal:
             raise UnclearError(refusal)
         check = _make_check(form, needs, clause.text, imported_field)
     except UnclearError as unclear:
-        reason = f"cannot be read ({shorten_text(str(unclear), _MOST_CHARACTERS)}): it is not checked"
-        return _leave_clause(form, name, clause, reason)
+        reason = f"cannot be read ({shorten_text(str(unclear), _MAX_CHARACTERS)}): it is not checked"
+        return _write_unchecked_clause(form, field_name, clause, reason)
     if idle := describe_idle_check(
         check, {listed_field.name: listed_field for listed_field in form.list_fields()}
     ):
-        return _leave_clause(form, name, clause, f"is not checked: {shorten_text(idle, _MOST_CHARACTERS)}")
+        return _write_unchecked_clause(
+            form, field_name, clause, f"is not checked: {shorten_text(idle, _MAX_CHARACTERS)}"
+        )
     form.count_one("invariants")
     number = form.counts["invariants"]
     form.clauses[f"rule_{number}"] = clause
-    comment = _note_same_unit(form, name, check, clause)
+    comment = _note_same_unit(form, field_name, check, clause)
     labels = (
         (imported_field.ko, imported_field.en)
         if imported_field is not None
-        else (form.paper.ko, form.paper.en)
+        else (form.document.ko, form.document.en)
     )
     texts = {"ko": f"{labels[0]}: {clause.text}", "en": f"{labels[1]}: {clause.text}"}
     return [*comment, f"  - {write_flow({'id': f'rule_{number}', **check, **texts})}"]
 
 
-def _leave_clause(form: DocumentForm, name: str, clause: InventoryInvariant, reason: str) -> list[str]:
+def _write_unchecked_clause(
+    form: DocumentForm, field_name: str, clause: InventoryInvariant, reason: str
+) -> list[str]:
     """Return a comment on a clause that is not checked; note it as work."""
     form.count_one("invariants_open")
-    text = f"the invariant {shorten_text(clause.text, _MOST_CHARACTERS)!r} {reason}"
-    form.note_unfinished(name, "invariant", text, clause.mark)
-    return write_comment(f"{name or 'document'}: {text}", "  ")
+    text = f"the invariant {shorten_text(clause.text, _MAX_CHARACTERS)!r} {reason}"
+    form.note_unfinished(field_name, "invariant", text, clause.mark)
+    return write_comment(f"{field_name or 'document'}: {text}", "  ")
 
 
 def _note_same_unit(
-    form: DocumentForm, name: str, check: Mapping[str, Any], clause: InventoryInvariant
+    form: DocumentForm, field_name: str, check: Mapping[str, Any], clause: InventoryInvariant
 ) -> list[str]:
     """Return a comment on a check that compares only values of one unit or currency; note it as work."""
     kind = check.get("when_same")
     if kind is None:
         return []
     units = {"unit": "units", "currency": "currencies"}[kind]
-    short_clause = shorten_text(clause.text, _MOST_CHARACTERS)
+    short_clause = shorten_text(clause.text, _MAX_CHARACTERS)
     text = f"the invariant {short_clause!r} is not checked where the {units} differ (when_same: {kind})"
-    form.note_unfinished(name, "units", text, clause.mark)
-    return write_comment(f"{name or 'document'}: {text}", "  ")
+    form.note_unfinished(field_name, "units", text, clause.mark)
+    return write_comment(f"{field_name or 'document'}: {text}", "  ")
 
 
 def _make_check(
     form: DocumentForm, needs: _NeededMeanings, clause: str, imported_field: ImportedField | None
 ) -> dict[str, Any]:
     """Return the check of a clause at `imported_field`, or at the document where that is None."""
-    outside = imported_field.groups if imported_field is not None else ()
-    groups = (*outside, imported_field) if imported_field is not None and imported_field.members else outside
-    home = tuple(group.name for group in outside)
-    whole = imported_field is None or (imported_field.home != "item" and not groups)
+    outer_groups = imported_field.groups if imported_field is not None else ()
+    groups = (
+        (*outer_groups, imported_field)
+        if imported_field is not None and imported_field.members
+        else outer_groups
+    )
+    outer_group_names = tuple(group.name for group in outer_groups)
+    is_whole_document = imported_field is None or (imported_field.home != "item" and not groups)
     used: list[ImportedMeaning] = []
-    check = translate_clause(clause, lambda word: _find_member(form, used, word, groups), home, whole=whole)
+    check = translate_clause(
+        clause,
+        lambda word: _find_member(form, used, word, groups),
+        outer_group_names,
+        is_whole_document=is_whole_document,
+    )
     for meaning in used:
         needs.add_meaning(meaning, mandatory=False)
     return check
 
 
 def _find_member(
-    form: DocumentForm, used: list[ImportedMeaning], word: str, groups: tuple[ImportedField, ...]
+    form: DocumentForm,
+    used_meanings: list[ImportedMeaning],
+    member_name: str,
+    groups: tuple[ImportedField, ...],
 ) -> InvariantMember:
-    """Return the member that a name in a clause means; a common meaning is added to `used`."""
-    located = locate_field(form, word, groups)
+    """Return the member that a name in a clause means; a common meaning is added to `used_meanings`."""
+    located = locate_field(form, member_name, groups)
     if isinstance(located, ImportedField):
         kind = "number" if located.source.type in _NUMBERS else located.source.type
         per, group_names = (
@@ -472,7 +496,7 @@ def _find_member(
     if located.per not in ("header", "item"):
         raise UnclearError(f"{located.name} repeats")
     kind = "number" if located.type in ("integer", "decimal", "amount", "measure") else located.type
-    used.append(located)
+    used_meanings.append(located)
     per = "item" if located.per == "item" else "application"
     measured = _MEASURED.get(located.type, "")
     return InvariantMember(located.name, kind, per, False, (), located.many, measured, None)

@@ -20,7 +20,7 @@ from gateway_workbench.importer.written_names import (
 
 _FORMAT_PATTERN: Final = re.compile(r"(an|a|n)(\.\.)?([0-9]{1,5})(?:,([0-9]{1,2}))?")
 _DEFAULT_LENGTH: Final = 35
-_MOST_DIGITS: Final = 40
+_MAX_DIGITS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ImportedMeaning:
     type: str
     many: bool
     list: str = ""
-    longest: int | None = None
+    max_length: int | None = None
     codes: tuple[str, ...] | None = None
     ko: str = ""
     en: str = ""
@@ -109,40 +109,40 @@ class ImportedMeanings:
             meaning = self._make_meaning(common)
         return meaning
 
-    def _make_meaning(self, common: InventoryCommonField) -> ImportedMeaning:
-        tag = load_wco_elements()[common.path]
-        per = self._find_innermost_group(common.path)
+    def _make_meaning(self, common_field: InventoryCommonField) -> ImportedMeaning:
+        tag = load_wco_elements()[common_field.path]
+        per = self._find_innermost_group(common_field.path)
         base = ITEM_PATH if self.is_item_group(per) else "Declaration"
-        name = make_snake_case(common.path.removeprefix(f"{base}/"))
+        name = make_snake_case(common_field.path.removeprefix(f"{base}/"))
         name = make_unique_name(
             f"item.{name}" if base == ITEM_PATH else name, {*self._names, *self.shipped.groups}, "."
         )
-        label = common.label or make_label(common.path.rpartition("Declaration/")[2])
-        spec: dict[str, str | list[str]] = {"path": common.path}
-        wco = common.wco or tag.wco_id
+        label = common_field.label or make_label(common_field.path.rpartition("Declaration/")[2])
+        spec: dict[str, str | list[str]] = {"path": common_field.path}
+        wco = common_field.wco or tag.wco_id
         spec |= {"wco": wco} if wco else {}
         spec |= {} if per == "header" else {"per": per}
-        shape = _make_shape(common, tag.code_list, set(self._list_code_lists()))
+        shape = _make_shape(common_field, tag.code_list, set(self._list_code_lists()))
         spec |= shape
         spec |= {"supplement": "yes"} if tag.kind == "supplement" else {}
-        spec |= {"many": "yes"} if common.is_repeated and per in ("header", "item") else {}
+        spec |= {"many": "yes"} if common_field.is_repeated and per in ("header", "item") else {}
         spec |= {"ko": label, "en": label[:1].upper() + label[1:]}
         self.lines[name] = f"  {name}: {write_flow(spec)}"
-        self.unfinished.append((name, f"the Korean label of {name}", common.mark))
-        most = shape.get("max")
-        longest = int(most) if isinstance(most, str) else None
+        self.unfinished.append((name, f"the Korean label of {name}", common_field.mark))
+        max_text = shape.get("max")
+        max_length = int(max_text) if isinstance(max_text, str) else None
         meaning = ImportedMeaning(
             name,
-            common.path,
+            common_field.path,
             per,
             str(shape["type"]),
             "many" in spec,
             str(shape.get("list", "")),
-            longest,
+            max_length,
             ko=label,
             en=label,
         )
-        self._names[name] = self._paths[common.path] = meaning
+        self._names[name] = self._paths[common_field.path] = meaning
         return meaning
 
     def _list_code_lists(self) -> list[str]:
@@ -153,9 +153,9 @@ class ImportedMeanings:
         groups = self.shipped.groups.values()
         innermost, best = ("item" if path.startswith(f"{ITEM_PATH}/") else "header"), 0
         for group in groups:
-            whole = self._get_group_path(group.name)
-            if path.startswith(f"{whole}/") and len(whole) > best:
-                innermost, best = group.name, len(whole)
+            group_path = self._get_group_path(group.name)
+            if path.startswith(f"{group_path}/") and len(group_path) > best:
+                innermost, best = group.name, len(group_path)
         return innermost
 
     def _get_group_path(self, per: str) -> str:
@@ -169,8 +169,8 @@ class ImportedMeanings:
         self, inventory_field: InventoryField, group: InventoryField | None, list_name: str
     ) -> MeaningMatch | None:
         """Return the common meaning that a unique field has by path, name or label, or None."""
-        whole = f"{group.name}.{inventory_field.name}" if group is not None else inventory_field.name
-        hint = self._find_hint(inventory_field, whole, group is None)
+        full_name = f"{group.name}.{inventory_field.name}" if group is not None else inventory_field.name
+        hint = self._find_hint(inventory_field, full_name, group is None)
         if hint is None:
             return None
         meaning, reason, sure = hint
@@ -184,18 +184,18 @@ class ImportedMeanings:
         return MeaningMatch(meaning, reason, sure and fits)
 
     def _find_hint(
-        self, inventory_field: InventoryField, whole: str, alone: bool
+        self, inventory_field: InventoryField, full_name: str, is_ungrouped: bool
     ) -> tuple[ImportedMeaning, str, bool] | None:
         if inventory_field.path and (meaning := self.find_by_path(inventory_field.path)) is not None:
             return meaning, f"the path {meaning.path} is common", True
-        row = self.same.get(whole)
+        row = self.same.get(full_name)
         if row is not None and row[0] in self._names:
             return self._names[row[0]], row[1], True
-        lower = whole.lower()
+        lower = full_name.lower()
         for meaning in self._names.values():
             if lower in (meaning.name, meaning.name.replace(".", "_")):
                 return meaning, f"{meaning.path} is common, and the field has its name", True
-        if not alone:
+        if not is_ungrouped:
             return None
         for meaning in self._names.values():
             if _normalize_label(inventory_field.ko) and _normalize_label(
@@ -219,7 +219,7 @@ def _make_imported_meaning(meaning: CommonMeaning) -> ImportedMeaning:
         meaning.type,
         meaning.many,
         shape.list_name,
-        shape.longest,
+        shape.max_length,
         shape.codes,
         meaning.ko,
         meaning.en,
@@ -243,18 +243,18 @@ def _are_same_kind(inventory_field: InventoryField, meaning: ImportedMeaning, li
 
 def _make_shape(common: InventoryCommonField, list_name: str, lists: set[str]) -> dict[str, str | list[str]]:
     """Return the type and bounds of a path, derived from its last name and its format (``n..16,6``)."""
-    last = common.path.rpartition("/")[2]
+    last_name = common.path.rpartition("/")[2]
     match = _FORMAT_PATTERN.fullmatch(common.wco_format.replace(" ", ""))
     kind, upto, size, decimals = match.groups() if match else ("an", "..", str(_DEFAULT_LENGTH), None)
     length = max(1, int(size))
-    digits = [str(min(length, _MOST_DIGITS)), str(min(int(decimals or 0), length, _MOST_DIGITS))]
-    if last.endswith("DateTime"):
+    digits = [str(min(length, _MAX_DIGITS)), str(min(int(decimals or 0), length, _MAX_DIGITS))]
+    if last_name.endswith("DateTime"):
         return {"type": "datetime"}
-    if last.endswith("Amount"):
+    if last_name.endswith("Amount"):
         return {"type": "amount", "digits": digits if match else ["16", "3"]}
-    if last.endswith("Measure") or (last.endswith("Quantity") and decimals):
+    if last_name.endswith("Measure") or (last_name.endswith("Quantity") and decimals):
         return {"type": "measure", "digits": digits if match else ["16", "6"]}
-    is_number = last.endswith(("Quantity", "Numeric", "Percent", "Rate"))
+    is_number = last_name.endswith(("Quantity", "Numeric", "Percent", "Rate"))
     if (is_number and decimals) or (kind == "n" and int(decimals or 0)):
         return {"type": "decimal", "digits": digits}
     if is_number:

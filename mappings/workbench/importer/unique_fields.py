@@ -28,7 +28,7 @@ from gateway_workbench.importer.inventory_reader import InventoryDocument
 from gateway_workbench.importer.meaning_match import ImportedMeaning, ImportedMeanings
 from gateway_workbench.importer.written_names import make_field_key, make_label, make_slug
 
-_MOST_CHARACTERS: Final = 160
+_MAX_CHARACTERS: Final = 160
 _LEVELS: Final = {"header": "for the whole application", "item": "for each item"}
 
 
@@ -44,7 +44,7 @@ def describe_other_levels(group: InventoryField, home: str) -> tuple[str, Source
     ]
     if not others:
         return None
-    names = shorten_text(", ".join(inventory_field.name for inventory_field in others), _MOST_CHARACTERS)
+    names = shorten_text(", ".join(inventory_field.name for inventory_field in others), _MAX_CHARACTERS)
     group_level = (
         f"the group is of level {home}" if group.level else f"the group says none, and {home} is taken"
     )
@@ -67,7 +67,7 @@ def describe_decimals(field: InventoryField) -> str:
 
 def _list_decimals(decimals_by_code: Mapping[str, int]) -> str:
     return shorten_text(
-        ", ".join(f"{code} {number}" for code, number in decimals_by_code.items()), _MOST_CHARACTERS
+        ", ".join(f"{code} {number}" for code, number in decimals_by_code.items()), _MAX_CHARACTERS
     )
 
 
@@ -102,7 +102,7 @@ def describe_wco_id(
     if field.path or (meaning is not None and meaning.path in paths):
         return ""
     if not paths:
-        return f"no element of the declaration has the WCO id {shorten_text(field.wco, _MOST_CHARACTERS)}"
+        return f"no element of the declaration has the WCO id {shorten_text(field.wco, _MAX_CHARACTERS)}"
     common = next(
         (candidate for candidate in map(meanings.find_by_path, paths) if candidate is not None), None
     )
@@ -190,16 +190,16 @@ class RepeatedField:
 class DocumentForm:
     """The unique fields of one document, divided into asked fields and those that are common.
 
-    `listed` are the common meanings that the form lists itself; `clauses` are, by the id of a
+    `listed_meanings` are the common meanings that the form lists itself; `clauses` are, by the id of a
     check, the clause of an invariant that it is made of.
     """
 
-    paper: InventoryDocument
+    document: InventoryDocument
     lists: ImportedLists
     meanings: ImportedMeanings
-    listed: frozenset[str] = frozenset()
+    listed_meanings: frozenset[str] = frozenset()
     asked_fields: list[ImportedField] = field(default_factory=list)
-    again: list[RepeatedField] = field(default_factory=list)
+    repeated_fields: list[RepeatedField] = field(default_factory=list)
     findings: list[UnfinishedItem] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     pending: list[RepeatedField] = field(default_factory=list)
@@ -213,7 +213,7 @@ class DocumentForm:
 
     def note_unfinished(self, name: str, kind: str, text: str, mark: SourceMark) -> None:
         """Add a point that an engineer must complete, with its place in the inventory."""
-        self.findings.append(UnfinishedItem(self.paper.id, name, kind, text, mark))
+        self.findings.append(UnfinishedItem(self.document.id, name, kind, text, mark))
 
     def count_one(self, key: str) -> None:
         """Add one to the counter `key`."""
@@ -234,7 +234,7 @@ def read_form(
         _set_requirement(form, imported_field)
     for repeated_field in form.pending:
         condition = _make_condition(form, repeated_field.source, repeated_field.name, ())
-        form.again.append(replace(repeated_field, condition=condition))
+        form.repeated_fields.append(replace(repeated_field, condition=condition))
     return form
 
 
@@ -287,7 +287,7 @@ def _make_field(
         form.note_unfinished(name, "level", *difference)
         imported_field.notes.append(difference[0])
     match = form.meanings.match_unique_field(source, group.source if group else None, listing)
-    location = f"{form.paper.id}.unique.{name}"
+    location = f"{form.document.id}.unique.{name}"
     if text := describe_wco_id(source, location, form.meanings, match.meaning if match is not None else None):
         form.note_unfinished(name, "wco_id", text, source.locate_key("wco_id"))
         imported_field.notes.append(text)
@@ -303,7 +303,9 @@ def _make_field(
         text = f"it may be the common meaning {match.meaning.name}; then it is not asked ({match.reason})"
         form.note_unfinished(name, "perhaps common", text, source.mark)
         imported_field.notes.append(text)
-    imported_field.spec = {"type": source.type} | imported_field.spec | _make_bounds(form, imported_field)
+    imported_field.spec = (
+        {"type": source.type} | imported_field.spec | _make_value_limits(form, imported_field)
+    )
     return imported_field
 
 
@@ -318,7 +320,7 @@ def _assign_code_list(form: DocumentForm, imported_field: ImportedField) -> str:
         if text := describe_missing_labels(source.listing):
             form.note_unfinished(imported_field.name, "label", text, source.locate_key("code_list"))
         return ""
-    chosen = form.lists.choose_list(source, f"{form.paper.id} {imported_field.name}")
+    chosen = form.lists.choose_list(source, f"{form.document.id} {imported_field.name}")
     imported_field.spec = {"list": chosen.name}
     imported_field.codes = chosen.codes
     if chosen.unfinished:
@@ -333,18 +335,18 @@ def _write_labels(code: str, ko: str, en: str) -> str | dict[str, str]:
     return {"ko": ko, "en": en} if ko and en and ko != en else ko or en or code
 
 
-def _make_bounds(form: DocumentForm, imported_field: ImportedField) -> dict[str, Any]:
+def _make_value_limits(form: DocumentForm, imported_field: ImportedField) -> dict[str, Any]:
     source = imported_field.source
     spec: dict[str, Any] = {}
     if source.type in ("text", "id"):
         spec = _make_text_shape(form, imported_field)
     elif source.type in ("quantity", "measure"):
-        spec = _make_unit(form, imported_field)
+        spec = _make_unit_entry(form, imported_field)
     elif source.type == "amount":
         spec = {"currencies": _choose_currencies(form, imported_field)}
     elif source.type == "attachment":
         spec = {"mime": list(source.mime or _MIME)}
-        spec |= {"max_mib": str(source.largest)} if source.largest else {}
+        spec |= {"max_mib": str(source.max_mebibytes)} if source.max_mebibytes else {}
     if source.type in _NUMBERS:
         spec |= {"decimals": str(source.decimals)} if source.decimals is not None else {}
         spec |= {"range": list(source.bounds)} if source.bounds else {}
@@ -358,20 +360,20 @@ def _make_bounds(form: DocumentForm, imported_field: ImportedField) -> dict[str,
 
 def _make_text_shape(form: DocumentForm, imported_field: ImportedField) -> dict[str, Any]:
     source = imported_field.source
-    longest = source.longest or source.octets
-    if longest is None:
-        longest = _LENGTH
+    max_length = source.max_length or source.max_octets
+    if max_length is None:
+        max_length = _LENGTH
         text = f"the inventory says no length; {_LENGTH} characters pass"
         form.note_unfinished(imported_field.name, "length", text, source.mark)
         imported_field.notes.append(text)
-    spec: dict[str, Any] = {"max": str(longest)}
+    spec: dict[str, Any] = {"max": str(max_length)}
     if source.pattern:
         try:
-            spec["pattern"] = translate_pattern(source.pattern, longest)
+            spec["pattern"] = translate_pattern(source.pattern, max_length)
         except UnclearError as unclear:
             excerpts = (
-                shorten_text(source.pattern, _MOST_CHARACTERS),
-                shorten_text(str(unclear), _MOST_CHARACTERS),
+                shorten_text(source.pattern, _MAX_CHARACTERS),
+                shorten_text(str(unclear), _MAX_CHARACTERS),
             )
             text = f"the pattern {excerpts[0]} cannot be said ({excerpts[1]}): any text passes"
             form.note_unfinished(imported_field.name, "pattern", text, source.locate_key("pattern"))
@@ -379,7 +381,7 @@ def _make_text_shape(form: DocumentForm, imported_field: ImportedField) -> dict[
     return spec
 
 
-def _make_unit(form: DocumentForm, imported_field: ImportedField) -> dict[str, Any]:
+def _make_unit_entry(form: DocumentForm, imported_field: ImportedField) -> dict[str, Any]:
     units = imported_field.source.units
     if not units:
         text = "the inventory says no unit; it is counted in C62 (one)"
@@ -403,7 +405,7 @@ def _choose_currencies(form: DocumentForm, imported_field: ImportedField) -> str
     if text:
         form.note_unfinished(imported_field.name, "currency", text, imported_field.source.locate_key(*keys))
         imported_field.notes.append(text)
-    return form.lists.choose_currencies(imported_field.source, f"{form.paper.id} {imported_field.name}")
+    return form.lists.choose_currencies(imported_field.source, f"{form.document.id} {imported_field.name}")
 
 
 def _set_requirement(form: DocumentForm, imported_field: ImportedField) -> None:
@@ -418,14 +420,14 @@ def _set_requirement(form: DocumentForm, imported_field: ImportedField) -> None:
     else:
         spec["req"] = "O"
         if source.condition:
-            note = f"conditional in the source: {shorten_text(source.condition, _MOST_CHARACTERS)}"
+            note = f"conditional in the source: {shorten_text(source.condition, _MAX_CHARACTERS)}"
         elif source.need == "C":
             note = _NO_CONDITION
             text = f"{_NO_CONDITION}: the field is optional"
             form.note_unfinished(imported_field.name, "condition", text, source.mark)
     if not imported_field.groups:
         spec["per"] = "item" if imported_field.home == "item" else "application"
-    spec["means"] = f"{make_slug(form.paper.id)}.{imported_field.name}"
+    spec["means"] = f"{make_slug(form.document.id)}.{imported_field.name}"
     spec["ko"], spec["en"] = imported_field.ko, imported_field.en
     if note or source.note:
         spec["note"] = "; ".join(text for text in (note, source.note) if text)
@@ -447,32 +449,32 @@ def _set_requirement(form: DocumentForm, imported_field: ImportedField) -> None:
 
 
 def _make_condition(
-    form: DocumentForm, source: InventoryField, name: str, groups: tuple[ImportedField, ...]
+    form: DocumentForm, source: InventoryField, field_name: str, groups: tuple[ImportedField, ...]
 ) -> dict[str, Any] | None:
     """Return the condition of a field, None where it has none or it cannot be translated."""
     if not source.condition:
         return None
-    excerpt = shorten_text(source.condition, _MOST_CHARACTERS)
+    excerpt = shorten_text(source.condition, _MAX_CHARACTERS)
     try:
         condition = translate_condition(
-            source.condition, lambda text: _find_subject(form, text, name, groups)
+            source.condition, lambda text: _find_subject(form, text, field_name, groups)
         )
     except UnclearError as unclear:
         form.count_one("conditions_open")
-        reason = shorten_text(str(unclear), _MOST_CHARACTERS)
+        reason = shorten_text(str(unclear), _MAX_CHARACTERS)
         text = f"the condition {excerpt!r} cannot be read ({reason}): the field is optional"
-        form.note_unfinished(name, "condition", text, source.locate_key("condition"))
+        form.note_unfinished(field_name, "condition", text, source.locate_key("condition"))
         return None
     if source.need == "O":
         form.count_one("conditions_open")
         text = f"optional with the condition {excerpt!r}: which is meant?"
-        form.note_unfinished(name, "condition", text, source.locate_key("condition"))
+        form.note_unfinished(field_name, "condition", text, source.locate_key("condition"))
         return None
     form.count_one("conditions")
     for compared in sorted(set(_list_compared_names(condition))):
         if units := _describe_units(form, compared):
             text = f"the condition {excerpt!r} compares the number of {compared} whatever its unit: {units}"
-            form.note_unfinished(name, "units", text, source.locate_key("condition"))
+            form.note_unfinished(field_name, "units", text, source.locate_key("condition"))
     return condition
 
 
@@ -505,14 +507,14 @@ def _describe_units(form: DocumentForm, name: str) -> str:
 
 
 def _find_subject(
-    form: DocumentForm, text: str, own_name: str, groups: tuple[ImportedField, ...]
+    form: DocumentForm, subject_name: str, own_name: str, groups: tuple[ImportedField, ...]
 ) -> ConditionSubject:
     """Return the subject of a name in a condition: a field, the nearest first, or a common meaning.
 
     Where a field repeats below the place of the condition, the condition holds if one of its
     values passes.
     """
-    located = locate_field(form, text, groups)
+    located = locate_field(form, subject_name, groups)
     if isinstance(located, ImportedMeaning):
         if located.per not in ("header", "item"):
             raise UnclearError(f"{located.name} repeats inside an item or the declaration")
@@ -525,36 +527,36 @@ def _find_subject(
 
 
 def locate_field(
-    form: DocumentForm, text: str, groups: tuple[ImportedField, ...]
+    form: DocumentForm, name: str, groups: tuple[ImportedField, ...]
 ) -> ImportedField | ImportedMeaning:
-    """Return the field or common meaning that `text` names inside `groups`; raise `UnclearError`."""
+    """Return the field or common meaning that `name` names inside `groups`; raise `UnclearError`."""
     levels = [group.members for group in reversed(groups)] + [form.asked_fields]
     for level in levels:
         for imported_field in level:
-            if text in (imported_field.source.name, imported_field.name):
+            if name in (imported_field.source.name, imported_field.name):
                 return imported_field
     for imported_field in form.list_fields():
-        if text in (imported_field.name, _name_in_inventory(imported_field)):
+        if name in (imported_field.name, _make_inventory_name(imported_field)):
             return imported_field
     for repeated_field in form.pending:
-        if text in (repeated_field.source.name, repeated_field.name):
+        if name in (repeated_field.source.name, repeated_field.name):
             return repeated_field.meaning
     meaning = (
-        form.meanings.find_by_name(text)
-        or form.meanings.find_by_path(text)
-        or form.meanings.find_by_name(text.replace("_", "."))
+        form.meanings.find_by_name(name)
+        or form.meanings.find_by_path(name)
+        or form.meanings.find_by_name(name.replace("_", "."))
     )
     if meaning is None:
         inner = [
-            _name_in_inventory(imported_field)
+            _make_inventory_name(imported_field)
             for imported_field in form.list_fields()
-            if imported_field.source.name == text
+            if imported_field.source.name == name
         ]
         advice = f" of that name here: say {' or '.join(inner)}" if inner else " of the document"
-        raise UnclearError(f"{text} is no field{advice}")
+        raise UnclearError(f"{name} is no field{advice}")
     return meaning
 
 
-def _name_in_inventory(imported_field: ImportedField) -> str:
+def _make_inventory_name(imported_field: ImportedField) -> str:
     """Return the name of a field with those of its groups, as the inventory names them."""
     return ".".join(part.source.name for part in (*imported_field.groups, imported_field))

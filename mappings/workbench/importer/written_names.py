@@ -13,27 +13,27 @@ from typing import Any, Final
 
 from gateway.harmonize import to_element_name
 
-_LONGEST: Final = 60
+_MAX_NAME_LENGTH: Final = 60
 _HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
 def make_field_key(name: str, label: str, number: int) -> str:
     """Return the key of a field in a mapping: letters, digits and _, a letter first."""
     for text in (name, label):
-        key = _keep_ascii(text)
+        key = _make_ascii_words(text)
         if key:
-            return (key if key[0].isalpha() else f"n_{key}")[:_LONGEST].rstrip("_")
+            return (key if key[0].isalpha() else f"n_{key}")[:_MAX_NAME_LENGTH].rstrip("_")
     return f"field_{number}"
 
 
-def _keep_ascii(text: str) -> str:
+def _make_ascii_words(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode("ascii")
     return re.sub(r"[^A-Za-z0-9]+", "_", plain).strip("_")
 
 
 def make_slug(text: str) -> str:
     """Return a document's id as the first part of a meaning's name: ``PORT-X-1`` becomes ``port_x_1``."""
-    return _keep_ascii(text).lower() or "document"
+    return _make_ascii_words(text).lower() or "document"
 
 
 def make_snake_case(path: str) -> str:
@@ -43,12 +43,12 @@ def make_snake_case(path: str) -> str:
 
 def make_camel_case(text: str) -> str:
     """Return words as the name of a code list: ``MFDS food type`` becomes ``mfdsFoodType``."""
-    parts = [word for word in _keep_ascii(text).split("_") if word]
+    parts = [word for word in _make_ascii_words(text).split("_") if word]
     if not parts:
         return "list"
     first = parts[0].lower() if parts[0].isupper() else parts[0][:1].lower() + parts[0][1:]
     name = first + "".join(word[:1].upper() + word[1:] for word in parts[1:])
-    return (name if name[0].isalpha() else f"list{name}")[:_LONGEST]
+    return (name if name[0].isalpha() else f"list{name}")[:_MAX_NAME_LENGTH]
 
 
 def make_element_name(name: str) -> str:

@@ -32,20 +32,20 @@ def import_documents(arguments: Arguments) -> None:
     """Write the mappings of an inventory; write nothing unless everything loads."""
     content = read_file(arguments.inventory)
     document_names = [name.strip() for name in (arguments.documents or "").split(",") if name.strip()]
-    there = _read_mapping_files(arguments.out)
-    into = None if there is None else MemoryPath(there)
+    existing_files = _read_mapping_files(arguments.out)
+    into = None if existing_files is None else MemoryPath(existing_files)
     with show_progress("importing the inventory") as bar:
         imported = import_inventory(
             content, arguments.inventory.name, get_data_folder("mappings"), document_names, into
         )
         bar.change_title("loading the imported mappings")
-        if there is None:
+        if existing_files is None:
             files = imported.files
             bundle = _load_imported(imported, files)
             _refuse_other_files(arguments.out, files, replace=arguments.replace)
         else:
-            files = merge_folder(imported.added, there, replace=arguments.replace)
-            bundle = _load_imported(imported, {**there, **files})
+            files = merge_folder(imported.added, existing_files, replace=arguments.replace)
+            bundle = _load_imported(imported, {**existing_files, **files})
     _write_all_files(arguments.out, files)
     report = describe_imported_files(imported, files) | {"folder_documents": sorted(bundle.documents)}
     if arguments.json:
@@ -113,15 +113,15 @@ def _write_all_files(out: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             target = out / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            new = target.with_name(f".{target.name}.new")
-            temporary_files.append((new, target))
-            new.write_bytes(content)
-        for new, target in temporary_files:
-            new.replace(target)
+            temporary_file = target.with_name(f".{target.name}.new")
+            temporary_files.append((temporary_file, target))
+            temporary_file.write_bytes(content)
+        for temporary_file, target in temporary_files:
+            temporary_file.replace(target)
     except OSError as error:
-        for new, _ in temporary_files:
+        for temporary_file, _ in temporary_files:
             with suppress(OSError):
-                new.unlink(missing_ok=True)
+                temporary_file.unlink(missing_ok=True)
         reason = f"{error.filename or out} cannot be written: {error.strerror}"
         raise GatewayError(MISUSE, reason, "--out") from None
 
@@ -140,10 +140,10 @@ def _print_import_report(report: Mapping[str, Any], arguments: Arguments) -> Non
         name = " ".join(part for part in (finding["document"], finding["field"]) if part)
         print(f"to finish: {name}: {finding['text']}{'; ' if finding['place'] else ''}{finding['place']}")
     print_sentence(f"Wrote {format_count(len(report['written']), 'file')} to {arguments.out}.")
-    print_sentence(_tell_folder_content(report, arguments))
+    print_sentence(_describe_folder_content(report, arguments))
 
 
-def _tell_folder_content(report: Mapping[str, Any], arguments: Arguments) -> str:
+def _describe_folder_content(report: Mapping[str, Any], arguments: Arguments) -> str:
     """Return a text: the documents of the folder beside the imported ones, and how they come into force."""
     brought = [counts["document"] for counts in report["documents"]]
     others = [name for name in report["folder_documents"] if name not in brought]

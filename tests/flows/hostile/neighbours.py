@@ -210,4 +210,4 @@ def agency_forger(clock: Any) -> AgencyReplyForger:
 
 def plays(face: str, *, taken: bool) -> list[ReplyScenario]:
     """Return the plays of a face that must be taken, or those that must not."""
-    return [one for one in select_replies(face) if (one.outcome[face] == "taken") == taken]
+    return [one for one in select_replies(face) if (one.outcome_by_face[face] == "taken") == taken]

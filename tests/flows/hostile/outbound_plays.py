@@ -255,8 +255,8 @@ def _calls(bench: AttackerKit, quoted: str) -> Iterator[Play]:
         yield name, bench.build_call(tampered=mutate_tree(*steps))
     xop = f'<xop:Include xmlns:xop="http://www.w3.org/2004/08/xop/include" href={quoted}/>'
     text = "<ApplicationNumber>%s</ApplicationNumber><ReceiptNumber>%s</ReceiptNumber>"
-    yield "call inclusion", bench.build_call(content=text % (bench.application, xop))
-    yield "call value", bench.build_call(content=text % (bench.application, address[:100]))
+    yield "call inclusion", bench.build_call(content=text % (bench.application_number, xop))
+    yield "call value", bench.build_call(content=text % (bench.application_number, address[:100]))
 
 
 def submitted(bench: AttackerKit, document: bytes) -> HttpRequest:

@@ -52,7 +52,7 @@ def _world() -> AttackerKit:
 def bench() -> AttackerKit:
     """Return a bench whose ids begin anew."""
     numbers = itertools.count(1)
-    return replace(_world(), uuids=lambda: uuid.UUID(int=next(numbers)))
+    return replace(_world(), make_uuid=lambda: uuid.UUID(int=next(numbers)))
 
 
 @cache

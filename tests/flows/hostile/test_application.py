@@ -31,7 +31,7 @@ SAMPLE = SAMPLE_KIT
 TAKEN = [
     case
     for case in injection_attacks.CASES
-    if case.face == "ebms2" and next(case.scenario(SAMPLE)).expected.accepted
+    if case.face == "ebms2" and next(case.scenario(SAMPLE)).expected.is_acceptance
 ]
 
 

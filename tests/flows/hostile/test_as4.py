@@ -75,11 +75,11 @@ def test_each_generator_makes_what_the_naive_verifier_takes() -> None:
 
 def test_a_partner_folder_of_before_has_no_agreement_by_as4() -> None:
     with pytest.raises(NotOfferedError, match="no agreement by AS4"):
-        make_as4_kit(replace(bench(), as4={}))
+        make_as4_kit(replace(bench(), as4_members={}))
 
 
 def test_no_attack_by_as4_passes_this_gateway(opponents: tuple[AttackerKit, WsgiTarget]) -> None:
-    results = AttackRunner(*opponents, every=100).run_cases((*OWN, *DERIVED)).results
+    results = AttackRunner(*opponents, control_interval=100).run_cases((*OWN, *DERIVED)).results
     assert [(one.id, one.got) for one in results if one.verdict != PASSED] == []
 
 
@@ -132,7 +132,7 @@ def test_a_handler_that_overlooks_one_thing_is_found_out(
 ) -> None:
     broken, pattern = BREAKAGES[name]
     (case,) = [one for one in (*DERIVED, *OWN) if one.id == pattern]
-    runner = AttackRunner(*opponents, every=1000)
+    runner = AttackRunner(*opponents, control_interval=1000)
     assert runner.run_case(case, probes_after=False).verdict == PASSED
     for place, instead in broken:
         monkeypatch.setattr(place, instead)

@@ -12,7 +12,7 @@ from gateway_conformance.hostile.attack_cases import (
     ValueTable,
     change_call_on_the_way,
     change_on_the_way,
-    make_both_face_table,
+    make_both_face_table_cases,
     make_sourced_cases,
     make_table_cases,
     make_value_cases,
@@ -75,7 +75,7 @@ def test_what_is_changed_on_the_way_is_no_longer_signed(make: Callable[[TreeMuta
 
 def test_a_row_for_both_faces_makes_two_cases() -> None:
     rows = (("a", "t", swap_octets("<soap:Body", '<soap:Body x="1"')),)
-    cases = list(make_both_face_table("X-01.", rows, "GW202", "s"))
+    cases = list(make_both_face_table_cases("X-01.", rows, "GW202", "s"))
     assert [(case.id, case.face) for case in cases] == [("X-01.a", "ebms2"), ("X-01.a-call", "soap")]
 
 

@@ -65,7 +65,7 @@ def test_no_attack_passes_this_gateway(opponents: Opponents) -> None:
     # Those over AS4 are played by test_as4.
     cases = tuple(one for one in load_all_cases() if one.face != "as4")
     assert len(cases) > 1000
-    report = AttackRunner(*opponents, every=100).run_cases(cases)
+    report = AttackRunner(*opponents, control_interval=100).run_cases(cases)
     assert not told(report, FAILED)
     open_ = told(report, NOT_YET)
     print("\n".join(open_))
@@ -263,7 +263,7 @@ def test_a_naive_gateway_fails_every_case_that_is_said_to_fool_it(opponents: Opp
     bench, target = opponents
     cases = [case for case in load_all_cases() if case.naive]
     assert len(cases) >= 63
-    report = AttackRunner(bench, Naive(target), every=1000).run_cases(cases[::5])
+    report = AttackRunner(bench, Naive(target), control_interval=1000).run_cases(cases[::5])
     attacks = [one for one in report.results if one.expected.startswith("refused")]
     assert len(attacks) >= 20
     assert all(one.verdict == FAILED and one.got.startswith("accepted") for one in attacks)
@@ -397,7 +397,7 @@ def test_a_case_is_played_or_said_not_to_be_whatever_was_agreed(tmp_path: Path) 
         path.write_text(text, encoding="utf-8")
     bench = read_attacker_kit(tmp_path)
     runner = AttackRunner(bench, WsgiTarget(answering("200 OK", EMPTY), bench.faces), recovery_timeout=0)
-    runner.controls = {"ebms2": "", "soap": ""}
+    runner.control_problems = {"ebms2": "", "soap": ""}
     chosen_ones = load_all_cases()[::5]
     results = [runner.run_case(case, probes_after=False) for case in chosen_ones]
     unmade = [one.id for one in results if "cannot be made" in one.got]
@@ -441,7 +441,7 @@ def test_a_home_that_works_already_can_be_invited_into_again_and_again(tmp_path:
 def test_the_agency_of_the_suite_may_decide_about_its_application(opponents: Opponents) -> None:
     bench, target = opponents
     words = (
-        f"<ApplicationNumber>{bench.application}</ApplicationNumber><NoticeNumber>{{}}</NoticeNumber>"
+        f"<ApplicationNumber>{bench.application_number}</ApplicationNumber><NoticeNumber>{{}}</NoticeNumber>"
         f"<IssuedAt>{bench.write_issue_time()}</IssuedAt><StatusCode>R01</StatusCode>"
         "<Decision><item>{}</item><law>{}</law><decision>APPROVED</decision></Decision>"
     )
@@ -449,8 +449,8 @@ def test_the_agency_of_the_suite_may_decide_about_its_application(opponents: Opp
     def decided(*values: object) -> AnswerSummary:
         return summarize_answer(target.send(bench.build_call("SubmitDecision", words.format(*values))))
 
-    assert decided("N1", 2, LAW).problems == ("GW404",)
-    assert decided("N2", 1, "OTHER").problems == ("GW404",)
+    assert decided("N1", 2, LAW).problem_ids == ("GW404",)
+    assert decided("N2", 1, "OTHER").problem_ids == ("GW404",)
     assert decided("N3", 1, LAW).is_acceptance
     # And may acknowledge it again and again all the same.
     assert AttackRunner(bench, target)._check_control("soap") == ""

@@ -125,9 +125,9 @@ def test_the_worst_that_passes_passes_and_more_of_it_does_not(shape) -> None:  #
     found = list(find_worst_cases(BENCH, shape, size))
     assert len(found) == (1 if shape.whole else 2)
     for one in found:
-        assert len(one.post.body) <= size
+        assert len(one.request.body) <= size
         prescan_xml(
-            read_multipart_related(one.post.headers["Content-Type"], one.post.body).root.content,
+            read_multipart_related(one.request.headers["Content-Type"], one.request.body).root.content,
             is_envelope=True,
         )
 
@@ -136,5 +136,5 @@ def test_the_search_stops_at_the_limits() -> None:
     (shape,) = [one for one in SHAPES if one.name == "elements"]
     tight = replace(DEFAULT_LIMITS, elements=500)
     for one in find_worst_cases(BENCH, shape, 400 * 1024, tight):
-        content = read_multipart_related(one.post.headers["Content-Type"], one.post.body).root.content
+        content = read_multipart_related(one.request.headers["Content-Type"], one.request.body).root.content
         assert 400 < content.count(b"<x:a/>") <= 500

@@ -200,12 +200,12 @@ def test_there_is_room_again_when_nothing_was_refused_for_a_while(
     sender.send_until_refused()
     full.disk.empty()
     known = get_database_state(full.engine).reserve
-    assert known.lacking
+    assert known.is_lacking
     assert health.find_readiness_problem(full.engine) is not None, "one small commit shows nothing"
     monkeypatch.setattr(disk_reserve, "_CALM", 0.0)
     with caplog.at_level(logging.WARNING):
         assert health.find_readiness_problem(full.engine) is None
-    assert not known.lacking
+    assert not known.is_lacking
     assert "new messages are taken again" in caplog.records[-1].getMessage()
     assert "gateway_database_short 0.0\n" in metrics.render_metrics(full.engine)
 
@@ -234,17 +234,17 @@ def test_a_process_that_begins_on_a_full_disk_begins_when_there_is_room(full: Fu
 def test_work_that_was_taken_is_done_out_of_the_reserve(database_url: str) -> None:
     """Short of room nothing new is taken; repeats get their receipts, and what was taken comes to its end."""
     # On PostgreSQL a folder says which disk it is.
-    engine = make_engine(database_url, reserve=1 << 60, volume=str(Path.cwd()))
+    engine = make_engine(database_url, reserve_octets=1 << 60, volume=str(Path.cwd()))
     known = get_database_state(engine).reserve
     story = Story(engine)
     sender = Sender(story.house, story.broker)
     assert not sender.send()
-    known.octets = 0
+    known.reserved_octets = 0
     story.submit()
     assert sender.send()
     parcel, answer = sender.receipted[0]
 
-    known.octets = 1 << 60
+    known.reserved_octets = 1 << 60
     assert not sender.send()
     assert story.house.post(parcel) == answer
     problem = health.find_readiness_problem(engine)
@@ -260,7 +260,7 @@ def test_work_that_was_taken_is_done_out_of_the_reserve(database_url: str) -> No
     assert len(story.inbox.documents("Result")) == 1
     incoming = select(tables.messages).where(tables.messages.c.direction == "in")
     assert counted(engine, incoming.subquery()) == 2
-    known.octets = 0
+    known.reserved_octets = 0
     assert all(sender.send(one) for one in [*sender.refused])
     engine.dispose()
 
@@ -273,7 +273,7 @@ def test_the_reserve_is_measured_on_the_disk_of_the_database(tmp_path: Path) -> 
     assert known.find_shortage(free // 4) is None
     with pytest.raises(InsufficientStorageError, match="GW806"):
         known.require_octets(free)
-    assert known.lacking
+    assert known.is_lacking
     assert disk_reserve.DiskReserve(str(tmp_path / "gone"), 1 << 60).find_shortage(1) is None
     assert disk_reserve.DiskReserve(None, 1 << 60).find_shortage(1) is None
 

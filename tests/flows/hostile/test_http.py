@@ -154,7 +154,9 @@ def await_ended(connections: list[socket.socket], number: int) -> list[socket.so
 
 @pytest.mark.long
 def test_no_case_of_the_family_gets_by(hub: Hub) -> None:
-    runner = AttackRunner(hub.bench, UrlTarget(f"http://127.0.0.1:{hub.port}", hub.bench.faces), every=5)
+    runner = AttackRunner(
+        hub.bench, UrlTarget(f"http://127.0.0.1:{hub.port}", hub.bench.faces), control_interval=5
+    )
     results = runner.run_cases(CASES).results
     wrong = [f"{one.id}: {one.verdict} {one.got}" for one in results if one.verdict != PASSED]
     assert not wrong

@@ -25,9 +25,11 @@ EXPECTED = {
 @pytest.mark.parametrize("kind", EXPECTED)
 def test_a_weak_key_is_as_weak_as_it_is_called(kind: str) -> None:
     world = bench()
-    made: Any = make_weak_signer(kind, world.outsider, world.get_signer("a").certificate.subject, NOW)
+    made: Any = make_weak_signer(
+        kind, world.stranger_authority, world.get_signer("a").certificate.subject, NOW
+    )
     read = x509.load_der_x509_certificate(made.certificate.der)
     assert EXPECTED[kind](read.public_key())
     assert read.subject == x509.load_der_x509_certificate(world.get_signer("a").certificate.der).subject
-    read.verify_directly_issued_by(x509.load_der_x509_certificate(world.outsider.certificate.der))
+    read.verify_directly_issued_by(x509.load_der_x509_certificate(world.stranger_authority.certificate.der))
     assert accepts_request(world.build_message(signer=made))

@@ -100,7 +100,7 @@ def after(problem: str) -> str:
 def test_an_agencys_hostile_answer_decides_nothing(
     kpta: Kpta, play: ReplyScenario, received: list[int]
 ) -> None:
-    expected = play.outcome["soap"]
+    expected = play.outcome_by_face["soap"]
     state, problem, words = kpta.attempt(play, seconds=2)
     assert (state, problem) == (after(expected), expected), words
     assert sum(received) <= PATIENT.max_answer_octets + SLACK
@@ -121,7 +121,7 @@ def test_an_agencys_hostile_answer_decides_nothing(
 def test_a_brokers_hostile_answer_receipts_nothing(
     broker: Broker, play: ReplyScenario, received: list[int]
 ) -> None:
-    expected = play.outcome["ebms2"]
+    expected = play.outcome_by_face["ebms2"]
     state, problem, words = broker.attempt(play, seconds=301)
     assert (state, problem) == (after(expected), expected), words
     assert sum(received) <= PATIENT.max_answer_octets + SLACK
@@ -209,8 +209,8 @@ def test_every_play_has_a_name_of_its_own_and_a_real_outcome() -> None:
     names = [one.id for one in REPLIES]
     assert len(names) == len(set(names)) >= 100
     for one in REPLIES:
-        assert one.outcome.keys() <= {"soap", "ebms2"}
-        assert all(end == ACCEPTED_ANSWER or end in PROBLEMS for end in one.outcome.values())
+        assert one.outcome_by_face.keys() <= {"soap", "ebms2"}
+        assert all(end == ACCEPTED_ANSWER or end in PROBLEMS for end in one.outcome_by_face.values())
 
 
 def hello(version: bytes) -> bytes:

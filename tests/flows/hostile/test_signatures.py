@@ -166,4 +166,4 @@ def test_a_verifier_that_overlooks_one_thing_is_found_out(
 
 
 def played(cases: list[AttackCase], opponents: tuple[AttackerKit, WsgiTarget]) -> list[Any]:
-    return list(AttackRunner(*opponents, every=1000).run_cases(cases).results)
+    return list(AttackRunner(*opponents, control_interval=1000).run_cases(cases).results)

@@ -36,14 +36,14 @@ def test_something_holds_it_off_or_it_says_what_is_to_come(attack: KnownAttack) 
     assert attack.title
     assert attack.source
     assert attack.expected
-    assert attack.held_by or attack.not_yet
+    assert attack.prevented_by or attack.not_yet
     for glob in attack.case_patterns:
         assert any(fnmatchcase(case.id, glob) for case in load_all_cases()), f"{glob} fits no case"
     for node in attack.test_node_ids:
         path, _, name = node.partition("::")
         assert name in functions(path), f"{node} is not there"
         assert name.startswith("test_")
-    assert len(set(attack.held_by)) == len(attack.held_by)
+    assert len(set(attack.prevented_by)) == len(attack.prevented_by)
 
 
 def test_every_case_is_of_an_attack_that_names_it() -> None:

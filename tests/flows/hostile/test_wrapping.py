@@ -31,7 +31,7 @@ TARGETS = sorted({one.target for one in WRAPPINGS})
 
 @pytest.mark.parametrize("wrapping", WRAPPINGS, ids=lambda one: one.attack_case.id)
 def test_the_naive_gateway_is_fooled(wrapping: WrappingAttack) -> None:
-    honest, forged = wrapping.control(bench()), wrapping.make(bench())
+    honest, forged = wrapping.make_control(bench()), wrapping.make_attack(bench())
     assert wrapping.accepts_request(honest)
     assert wrapping.accepts_request(forged)
     assert wrapping.forged not in (wrapping.read_target(honest) or "")
@@ -41,7 +41,7 @@ def test_the_naive_gateway_is_fooled(wrapping: WrappingAttack) -> None:
 def test_there_are_nine_variants_on_seven_targets_and_more() -> None:
     variants: dict[str, set[str]] = defaultdict(set)
     for one in WRAPPINGS:
-        variants[one.target].add(f"{one.attack}.{one.variant}")
+        variants[one.target].add(f"{one.attack_id}.{one.variant}")
     assert set(variants) >= {
         "MessageHeader", "Manifest", "Body", "Acknowledgment", "AckRequested", "cid", "CallBody", "Timestamp",
     }  # fmt: skip
@@ -62,7 +62,7 @@ def test_the_naive_verifier_takes_what_is_rightly_signed(who: str) -> None:
 
 @pytest.mark.parametrize("kind", ["rsa-3072", "p-384", "p-521", "ed25519"])
 def test_the_naive_verifier_knows_every_kind_of_key(kind: str) -> None:
-    issued = issue_certificate(bench().outsider, "CN=kind", NOW, CertificateOrder(key_kind=kind))
+    issued = issue_certificate(bench().stranger_authority, "CN=kind", NOW, CertificateOrder(key_kind=kind))
     assert accepts_request(bench().build_message(signer=issued.signer))
     assert accepts_request(bench().build_call(signer=issued.signer))
 

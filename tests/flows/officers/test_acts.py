@@ -254,7 +254,7 @@ def test_an_act_that_was_intended_is_performed_once_after_a_crash(engine: Engine
     story = ConsoleStory(engine)
     seen = story.arrive()
     desk = story.new_desk()
-    desk._performer.perform_act = lambda act: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    desk._performer.perform_act = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     act = replace(story.decision(), valid_until=date(2027, 2, 28))
     with pytest.raises(KeyboardInterrupt):
         desk.perform_act(story.officer("kim"), seen.number, act, seen.shown_digest)
@@ -391,7 +391,7 @@ def test_what_was_intended_is_not_done_to_another_state(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
     desk = story.new_desk()
-    desk._performer.perform_act = lambda act: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    desk._performer.perform_act = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt):
         desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown_digest)
     story.hear_at_console(InformationAct("Which lot?"))

@@ -130,7 +130,7 @@ def test_what_takes_the_answer_is_undone_with_the_act(engine: Engine) -> None:
         taken.append(True)
         return b"{}" if len(taken) == 1 else octets
 
-    said = replace(make_passkey_confirmation(b""), take=take)
+    said = replace(make_passkey_confirmation(b""), verify_answer=take)
     with refused("GW707"):
         story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said)
     with read_transaction(engine) as conn:

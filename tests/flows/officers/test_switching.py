@@ -74,7 +74,7 @@ def test_what_waited_is_decided_at_the_console_once(engine: Engine) -> None:
     late = story.notice(AGENCY, DecisionCode.REJECTED, number="late")
     with refused("GW703.*decided at the console"):
         apply_call_back(story.hub, AGENCY, AgencyCallback(late, number))
-    assert switch_back(story).undecided == 0
+    assert switch_back(story).undecided_count == 0
     with refused("GW703"):
         apply_call_back(story.hub, AGENCY, AgencyCallback(late, number))
     story.decide_others()
@@ -133,7 +133,7 @@ def test_what_rests_in_the_mailbox_stays_there_after_the_return(engine: Engine) 
     with refused("GW705.*already"):
         switch(story)
     seen = story.arrive()
-    assert switch_back(story).undecided == 1
+    assert switch_back(story).undecided_count == 1
     with refused("GW705.*no operator"):
         switch_back(story)
     assert calls(story) == 0

@@ -18,7 +18,7 @@ from gateway_conformance.as4 import (
     As4Listener,
     As4Opponent,
     As4Runner,
-    GatewayFacts,
+    GatewayDeclarations,
     list_assertion_profiles,
     make_as4_invitation,
     read_as4_double,
@@ -137,7 +137,7 @@ class Arena:
         }
         # What a right gateway does it does in time on a busy machine, too.
         patience = 0.6 if wrong else 10.0
-        facts = GatewayFacts("a double", frozenset(FEATURES), "Store", outbound, show, patience)
+        facts = GatewayDeclarations("a double", frozenset(FEATURES), "Store", outbound, show, patience)
         self.opponent = As4Opponent(party, make_endpoint_target(f"{url}/as4"), self.listener, facts)
 
     def judge(self, ids: set[str]) -> RunReport:

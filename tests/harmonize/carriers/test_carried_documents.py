@@ -31,10 +31,12 @@ from gateway.wire import read_yaml
 
 FORMS = {
     "json": CarrierFormat("json"),
-    "json-exact": CarrierFormat("json", numbers="exact"),
+    "json-exact": CarrierFormat("json", number_format="exact"),
     "fixed": CarrierFormat("fixed"),
-    "fixed-korean": CarrierFormat("fixed", charset="cp949", numbers="zeros", longest=20, end=b""),
-    "fixed-crlf": CarrierFormat("fixed", numbers="zeros", longest=7, end=b"\r\n"),
+    "fixed-korean": CarrierFormat(
+        "fixed", charset="cp949", number_format="zeros", max_text_octets=20, record_end=b""
+    ),
+    "fixed-crlf": CarrierFormat("fixed", number_format="zeros", max_text_octets=7, record_end=b"\r\n"),
 }
 RECORDS = [name for name, form in FORMS.items() if form.syntax == "fixed"]
 
@@ -52,7 +54,7 @@ def list_requests(name: str, seed: str, items: int = 2) -> Iterator[etree._Eleme
 
 def draw(name: str, seed: int) -> etree._Element:
     notice = shipped().notices.notices[name]
-    found = [one for one in shipped().documents.values() if one.answers.allows_notice(notice)]
+    found = [one for one in shipped().documents.values() if one.accepted_notices.allows_notice(notice)]
     return draw_notice(notice, shipped().notices, str(seed), found[0] if found else None)[0]
 
 
@@ -125,7 +127,7 @@ def test_any_text_comes_back(form: str, text: str) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("text", ["a\nb", "a\r\nb", "a\rb", "\n", LONG + "\n"])
 def test_a_line_end_is_refused_where_lines_are_records(form: str, text: str) -> None:
-    if FORMS[form].syntax == "json" or not FORMS[form].end:
+    if FORMS[form].syntax == "json" or not FORMS[form].record_end:
         check_comes_back(make_reason(text), "GOVCBRRBJ", FORMS[form])
         return
     detail, where = find_refusal(make_reason(text), "GOVCBRRBJ", FORMS[form])
@@ -135,7 +137,7 @@ def test_a_line_end_is_refused_where_lines_are_records(form: str, text: str) -> 
 
 
 def test_a_long_text_is_cut_between_characters_and_joined_again() -> None:
-    form = CarrierFormat("fixed", charset="euc-kr", longest=9, end=b"")
+    form = CarrierFormat("fixed", charset="euc-kr", max_text_octets=9, record_end=b"")
     octets = check_comes_back(make_reason("가나다라마바사"), "GOVCBRRBJ", form)
     # Four characters of two octets in each: nine would cut the fifth.
     assert "가나다라 ".encode("euc-kr") in octets
@@ -158,7 +160,7 @@ def test_what_a_form_cannot_carry_is_refused_at_its_path_and_never_cut() -> None
     assert find_refusal(make_reason("방각하 😀"), "GOVCBRRBJ", korean) == (
         "euc-kr has no character '😀' (U+1F600)", place
     )  # fmt: skip
-    short = CarrierFormat("fixed", longest=20, overflow="refuse")
+    short = CarrierFormat("fixed", max_text_octets=20, overflow="refuse")
     assert find_refusal(make_reason("x" * 21), "GOVCBRRBJ", short) == (
         "the value has 21 octets of utf-8, 20 fit", place
     )  # fmt: skip
@@ -276,7 +278,7 @@ YAML = """carriers:
 def test_the_form_of_an_organisation_is_data() -> None:
     found = read_carrier_formats(read_yaml(YAML.encode(), "carriers.yaml"), ("KFDA", "FITI"))
     own = {"Application/Remark": FieldFormat(200, None, "continue")}
-    assert found["KFDA"] == CarrierFormat("json", numbers="exact")
+    assert found["KFDA"] == CarrierFormat("json", number_format="exact")
     assert found["FITI"] == CarrierFormat("fixed", "euc-kr", "zeros", 60, "refuse", b"\r\n", own)
 
 

@@ -80,7 +80,7 @@ def test_a_line_feed_is_told_where_a_line_is_a_record() -> None:
     (one,) = find_problems(root, speak(KFDA=CarrierFormat("fixed", charset="cp949")))
     assert (one.problem.id, one.pointer) == ("GW718", POINTER)
     assert "cannot carry a line feed" in one.detail
-    assert find_problems(root, speak(KFDA=CarrierFormat("fixed", charset="cp949", end=b""))) == ()
+    assert find_problems(root, speak(KFDA=CarrierFormat("fixed", charset="cp949", record_end=b""))) == ()
 
 
 def test_every_value_is_told_with_its_own_place() -> None:

@@ -16,7 +16,7 @@ from gateway.harmonize import (
     list_template_rows,
     read_item_table,
 )
-from gateway.harmonize.forms.item_table import MOST_ITEMS, TableFault
+from gateway.harmonize.forms.item_table import MAX_ITEMS, TableFault
 from tests.kit.house import bundle
 
 VALUES = FormValues(
@@ -77,7 +77,7 @@ def test_tables_of_korean_spreadsheets_are_read(form: FilingForm, encoding: str,
         ("KFDA-FOOD-IMP/gmo\nQ", [(2, "KFDA-FOOD-IMP/gmo", "value")]),
         ("KFDA-FOOD-IMP/unit_content@\nXXX", [(2, "KFDA-FOOD-IMP/unit_content@", "value")]),
         ("KFDA-FOOD-IMP/ingredient#1000/ingredient.name\nx", [(1, None, "column")]),
-        ("item.hs\n" + "1\n" * MOST_ITEMS, [(1, "", "rows")]),
+        ("item.hs\n" + "1\n" * MAX_ITEMS, [(1, "", "rows")]),
         ('item.hs\n"' + "x" * 200_000, [(2, "", "cells")]),
     ],
 )

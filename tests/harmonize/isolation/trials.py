@@ -116,14 +116,14 @@ def trials(seed: int, base: etree._Element) -> Iterator[Trial]:
     before = divide(base)
     if before is None or not before.requests:
         return
-    leaf = chance.choice(before.facts.leaves)
+    leaf = chance.choice(before.submission_index.leaves)
     pointer = _pointer(leaf)
-    hows = {name: how(before, leaf, name) for name in before.accounts.documents}
+    hows = {name: how(before, leaf, name) for name in before.ledger.documents}
     old = octets(before)
     change = alter(leaf, chance)
     after = divide(base)
     new = octets(after) if after is not None else {}
-    for name in before.accounts.documents:
+    for name in before.ledger.documents:
         yield Trial(seed, name, pointer, change, hows[name], _effect(old.get(name), new.get(name)))
 
 
@@ -153,7 +153,7 @@ def how(found: SplitResult, leaf: Leaf, document: str) -> frozenset[str]:
     reads = reads_of(document)
     own = {
         number: application
-        for number, application in enumerate(found.facts.applications)
+        for number, application in enumerate(found.submission_index.applications)
         if application.get("document") == document
     }
     if leaf.application in own:
@@ -171,7 +171,7 @@ def how(found: SplitResult, leaf: Leaf, document: str) -> frozenset[str]:
 
 def _of_another(found: SplitResult, leaf: Leaf, reads: ReadSet) -> frozenset[str]:
     """Return how a document reads a field of another one: only what both share."""
-    name = found.facts.applications[leaf.application or 0].get("document")
+    name = found.submission_index.applications[leaf.application or 0].get("document")
     other = shipped().documents.get(str(name))
     if other is None:
         return frozenset()

@@ -122,9 +122,9 @@ class Court:
             if finding.proof in PROOFS:
                 yield finding.proof, finding.message
             return
-        for finding in check_bundle(bundle, samples=self.samples, only=[mutant.document]).findings:
+        for finding in check_bundle(bundle, sample_count=self.samples, only=[mutant.document]).findings:
             yield finding.proof, str(finding)
-        for finding in check_bundle(bundle, samples=0).findings if mutant.registry else ():
+        for finding in check_bundle(bundle, sample_count=0).findings if mutant.registry else ():
             yield finding.proof, str(finding)  # a list is of all documents
         document = bundle.documents[mutant.document]
         for layer, look in (("schema", self._schema), ("facts", self._facts), ("submissions", self._cases)):

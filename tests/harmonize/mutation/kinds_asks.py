@@ -281,7 +281,7 @@ def ask_size(sheet: Sheet) -> Iterator[Mutant]:
 @kind
 def ask_codes(sheet: Sheet) -> Iterator[Mutant]:
     """A field lacks one of its codes, units, or is of another list."""
-    names = sorted(name for name, codes in sheet.bundle.lists.items() if codes.to is None)
+    names = sorted(name for name, codes in sheet.bundle.lists.items() if codes.translations is None)
     for path, name, said, _ in sheet.asks:
         for code in list(said.get("codes", ()))[:2]:
             yield sheet.drop("ask_codes", (*path, "codes", code), f"{name} without code {code}")

@@ -249,7 +249,7 @@ def form(sheet: Sheet) -> Iterator[Mutant]:
 @kind
 def other_list(sheet: Sheet) -> Iterator[Mutant]:
     """A value is translated by another list."""
-    translating = [name for name, codes in sheet.bundle.lists.items() if codes.to is not None]
+    translating = [name for name, codes in sheet.bundle.lists.items() if codes.translations is not None]
     for line in sheet.leaves:
         spots: list[tuple[tuple[str, ...], str]] = []
         if "via" in line.spec:

@@ -34,11 +34,13 @@ def error(section: str = "", key1: str = "", key2: str = "", part: str = "") -> 
 
 def find(*said: str, name: str = "KPTA-PHARM-IMP") -> tuple[str, str | None, bool]:
     place = find_error_place(shipped().documents[name], error(*said))
-    return place.path, place.item, place.exact
+    return place.path, place.item, place.is_single_leaf
 
 
 def per_item(document: DocumentMapping, path: str) -> bool:
-    items = next(t for t in document.root.walk_elements() if t.each is not None and t.each.over == "item")
+    items = next(
+        t for t in document.root.walk_elements() if t.repetition is not None and t.repetition.over == "item"
+    )
     return f"/{items.name}/" in f"/{path}/"
 
 
@@ -54,7 +56,7 @@ def test_every_leaf_of_every_request_can_be_named_and_is_found(name: str) -> Non
         assert len(section.encode("utf-8")) <= 50
         assert max(len(key1), len(key2)) <= 10
         place = find_error_place(document, error(section, key1, key2))
-        assert place.exact, path
+        assert place.is_single_leaf, path
         # Several elements of one line (a text that is split) are one place.
         assert (place.target.mark, place.item) == (target.mark, item), path
 
@@ -103,7 +105,7 @@ def test_what_an_agency_says_narrows_the_place(
 )
 def test_a_key_that_names_nothing_leaves_the_item_open(said: tuple[str, ...], lost: str | None) -> None:
     place = find_error_place(shipped().documents["KPTA-PHARM-IMP"], error(*said))
-    assert (None if place.lost is None else place.lost.value) == lost
+    assert (None if place.unmatched_key is None else place.unmatched_key.value) == lost
 
 
 def test_items_are_named_by_their_numbers_where_the_document_does() -> None:
@@ -122,7 +124,11 @@ def test_an_error_notice_gives_a_place_for_each_error() -> None:
             one.text for one in root.iter("{*}SequenceNumeric")
         ]
         first = places[0][1]
-        assert (first.path, first.item, first.exact) == (f"{ITEM}/DetailContents/Product/BatchNo", "2", True)
+        assert (first.path, first.item, first.is_single_leaf) == (
+            f"{ITEM}/DetailContents/Product/BatchNo",
+            "2",
+            True,
+        )
         return
     raise AssertionError("no notice of two errors was drawn")
 

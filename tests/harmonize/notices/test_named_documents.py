@@ -90,9 +90,9 @@ def test_a_notice_that_names_another_document_is_refused_at_its_place(
 
 
 def test_mappings_that_declare_no_form_of_unknown_codes_take_any_that_is_no_other_document() -> None:
-    kinds = dict(shipped().notices.kinds)
+    kinds = dict(shipped().notices.fact_types)
     kinds["document_type"] = replace(kinds["document_type"], pattern=None)
-    older = replace(shipped(), notices=replace(shipped().notices, kinds=kinds))
+    older = replace(shipped(), notices=replace(shipped().notices, fact_types=kinds))
     read_stated("KFDA-FOOD", "KFDA-FOOD-IMP", bundle=older)
     with pytest.raises(GatewayError, match="is KPTA-PHARM-IMP"):
         read_stated("GOVCBRFR2", "KFDA-FOOD-IMP", bundle=older)

@@ -66,7 +66,7 @@ def refusal(root: etree._Element, document: DocumentMapping | None = None) -> Ga
 
 
 def answered(name: str) -> DocumentMapping | None:
-    found = [d for d in shipped().documents.values() if d.answers.allows_notice(notice(name))]
+    found = [d for d in shipped().documents.values() if d.accepted_notices.allows_notice(notice(name))]
     return found[0] if found else None
 
 
@@ -94,10 +94,12 @@ def put(root: etree._Element, path: str, text: str) -> None:
 def leaves(slot: NoticeElement, path: str) -> Iterator[tuple[str, NoticeElement, bool, object]]:
     """Yield path, slot, whether it is mandatory and what holds the value, for each row a notice would have."""
     if slot.line is not None:
-        mandatory = slot.line.requirement.mandatory and (slot.part is None or slot.part.number == 0)
+        mandatory = slot.line.requirement.mandatory and (
+            slot.text_piece is None or slot.text_piece.piece_number == 0
+        )
         yield path, slot, mandatory, slot.line
         for one in slot.attributes:
-            yield f"{path}/@{one.name}", slot, one.required, one
+            yield f"{path}/@{one.name}", slot, one.is_required, one
     for child in slot.children:
         yield from leaves(child, f"{path}/{child.name}")
 
@@ -122,10 +124,14 @@ def fits(row: dict[str, str], slot: NoticeElement, mandatory: bool, held: object
     if slot.line is None or held is not slot.line or slot.line.shape.codes is not None:
         return True
     shape = slot.line.shape
-    size = slot.part.octets if slot.part else shape.longest or shape.octets or shape.total
+    size = (
+        slot.text_piece.octets if slot.text_piece else shape.max_length or shape.octets or shape.total_digits
+    )
     size = 8 if shape.kind == "day" else size
     if row["size"].count(","):
-        return (shape.total, shape.fraction) == tuple(int(one) for one in row["size"].split(","))
+        return (shape.total_digits, shape.fraction_digits) == tuple(
+            int(one) for one in row["size"].split(",")
+        )
     return size == int(row["size"])
 
 
@@ -165,9 +171,9 @@ def test_every_status_that_someone_tells_us_is_read_from_its_carrier_and_from_no
 
 def statuses(name: str) -> set[str]:
     """Return every status that a notice can give: its constant, or the codes of its line."""
-    fixed = {value for kind, value, _ in notice(name).means if kind.name == "status"}
+    fixed = {value for kind, value, _ in notice(name).implied_facts if kind.name == "status"}
     for line in notice(name).root.list_lines():
-        if line.kind is not None and line.kind.name == "status":
+        if line.fact_type is not None and line.fact_type.name == "status":
             fixed |= set(line.shape.codes or ())
     return fixed
 
@@ -176,7 +182,15 @@ def statuses(name: str) -> set[str]:
 
 
 def key(fact: NoticeFact) -> tuple[object, ...]:
-    return (fact.name, fact.value, fact.unit, fact.item or "", fact.at, fact.request_path, str(fact.rule))
+    return (
+        fact.name,
+        fact.value,
+        fact.unit,
+        fact.item or "",
+        fact.occurrence,
+        fact.request_path,
+        str(fact.rule),
+    )
 
 
 @pytest.mark.night
@@ -496,5 +510,5 @@ def test_every_document_is_answered_by_the_shared_notices_and_one_certificate() 
     shared = [one.id for one in shipped().notices.notices.values() if one.shared]
     assert shared[:5] == ["GOVCBRRBG", "GOVCBRRBH", "GOVCBRRBJ", "GOVCBRASD", "GOVCBRDD2"]
     for document in shipped().documents.values():
-        assert all(document.answers.allows_notice(notice(name)) for name in shared), document.id
-        assert document.answers.certificate is not None, document.id
+        assert all(document.accepted_notices.allows_notice(notice(name)) for name in shared), document.id
+        assert document.accepted_notices.certificate is not None, document.id

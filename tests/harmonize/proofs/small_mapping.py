@@ -149,7 +149,7 @@ def prove(folder: Path, samples: int = 0) -> ProofReport:
     """Return what the proofs say of a folder, with what keeps its documents from loading."""
     faults: list[GatewayError] = []
     bundle = load_bundle(folder, faults)
-    return check_bundle(bundle, samples=samples, faults=[make_fault_finding(error) for error in faults])
+    return check_bundle(bundle, sample_count=samples, faults=[make_fault_finding(error) for error in faults])
 
 
 def breaches(folder: Path, proof: str, samples: int = 0) -> list[ProofFinding]:

@@ -63,7 +63,9 @@ class Leak(Constant):
     """A source that reads what it does not say that it reads."""
 
     def evaluate_values(self, scope: Scope, _rule: SourceMark) -> list[EvaluatedValue]:
-        found = "".join(scope.facts.declaration.xpath("string(.//*[local-name()='Payer'])").split())
+        found = "".join(
+            scope.submission_index.declaration.xpath("string(.//*[local-name()='Payer'])").split()
+        )
         return [EvaluatedValue(f"L{len(found)}", (), "const")]
 
 
@@ -74,7 +76,7 @@ def test_a_value_outside_the_read_set_that_changes_the_request(tmp_path: Path) -
     kind.shape = ValueShape("text")
     (finding,) = [
         one
-        for one in check_bundle(bundle, samples=2).findings
+        for one in check_bundle(bundle, sample_count=2).findings
         if one.proof == "least_disclosure" and "beside" in one.message
     ]
     assert finding.mark.line == line_of(tmp_path, "withholds:")
@@ -86,7 +88,7 @@ class Peep(Constant):
     """A source that reads the other goods items."""
 
     def evaluate_values(self, scope: Scope, _rule: SourceMark) -> list[EvaluatedValue]:
-        texts = [str(e.text) for e in scope.facts.declaration.iter("{*}Description")]
+        texts = [str(e.text) for e in scope.submission_index.declaration.iter("{*}Description")]
         return [EvaluatedValue(str(sum(map(ord, "".join(texts)))), (), "const")]
 
 
@@ -98,7 +100,7 @@ def test_the_leaf_that_leaks_is_named(tmp_path: Path) -> None:
     document.root.children[0].content = ConvertedSource(Peep("P1"), ())
     document.root.children[0].shape = ValueShape("text")
     bundle.compiled.clear()
-    report = check_bundle(bundle, samples=8)
+    report = check_bundle(bundle, sample_count=8)
     leaks = [
         one for one in report.findings if one.message == "a value outside the read set changes the request"
     ]

@@ -84,7 +84,7 @@ def test_a_leaf_without_a_fate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     before = EvaluationTrace.write_fates
 
     def forget(trace: EvaluationTrace, column: FateColumn) -> None:
-        trace.forwarded[:] = [row for row in trace.forwarded if not row[0].endswith("Remark")]
+        trace.forwarded_origins[:] = [row for row in trace.forwarded_origins if not row[0].endswith("Remark")]
         before(trace, column)
 
     monkeypatch.setattr(EvaluationTrace, "write_fates", forget)

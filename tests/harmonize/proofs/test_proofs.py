@@ -16,7 +16,7 @@ from tests.harmonize.proofs.small_mapping import DOCUMENT, line_of, plant, prove
 
 @pytest.mark.night
 def test_the_shipped_mappings_pass_every_proof(bundle: MappingBundle) -> None:
-    report = check_bundle(bundle, samples=3)
+    report = check_bundle(bundle, sample_count=3)
     assert [str(finding) for finding in report.findings] == []
     assert all(verdict.ok and verdict.checked > 100 for verdict in report.verdicts.values())
     assert report.documents == tuple(bundle.documents)
@@ -28,7 +28,7 @@ def test_the_shipped_mappings_pass_every_proof(bundle: MappingBundle) -> None:
 
 @pytest.mark.night
 def test_a_shipped_document_passes_every_proof_beside_all_others(bundle: MappingBundle) -> None:
-    report = check_bundle(bundle, samples=1, only=["NVRQS-TRANS"])
+    report = check_bundle(bundle, sample_count=1, only=["NVRQS-TRANS"])
     assert [str(finding) for finding in report.findings] == []
     assert set(report.verdicts) == set(PROOFS)
     assert report.documents == ("NVRQS-TRANS",)
@@ -43,7 +43,7 @@ def test_the_small_mapping_passes_every_proof(tmp_path: Path) -> None:
 
 def test_one_document_is_checked_alone_and_compared_with_all(tmp_path: Path) -> None:
     bundle = load_bundle(plant(tmp_path, ("means: plant.remark", "means: seed.variety")))
-    report = check_bundle(bundle, samples=2, only=["SEED"])
+    report = check_bundle(bundle, sample_count=2, only=["SEED"])
     assert report.documents == ("SEED",)
     assert [finding.proof for finding in report.findings] == ["never_asked_twice"]
 
@@ -51,10 +51,10 @@ def test_one_document_is_checked_alone_and_compared_with_all(tmp_path: Path) -> 
 @pytest.mark.night
 def test_the_same_seed_tries_the_same_submissions(tmp_path: Path) -> None:
     bundle = load_bundle(plant(tmp_path))
-    assert check_bundle(bundle, samples=3, seed="a") == check_bundle(bundle, samples=3, seed="a")
+    assert check_bundle(bundle, sample_count=3, seed="a") == check_bundle(bundle, sample_count=3, seed="a")
     assert (
-        check_bundle(bundle, samples=3, seed="a").submissions
-        != check_bundle(bundle, samples=4, seed="a").submissions
+        check_bundle(bundle, sample_count=3, seed="a").submissions
+        != check_bundle(bundle, sample_count=4, seed="a").submissions
     )
 
 

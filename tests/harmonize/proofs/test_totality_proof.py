@@ -258,12 +258,12 @@ def test_a_mass_is_converted_to_a_unit_of_mass_alone(tmp_path: Path) -> None:
     before = "NetMass: {common: item.net_mass, convert: {to: KGM"
     assert before in text
     path.write_text(text.replace(before, before.replace("KGM", "LTR")), "utf-8")
-    report = check_bundle(load_bundle(folder), samples=0, only=["EMC-WASTE-IMP"])
+    report = check_bundle(load_bundle(folder), sample_count=0, only=["EMC-WASTE-IMP"])
     (finding,) = [one for one in report.findings if one.proof == "totality"]
     assert finding.message == "a measure of mass is converted to LTR, a unit of volume"
     assert finding.mark.line == line
     path.write_text(text.replace(before, before.replace("KGM", "TNE")), "utf-8")
-    assert check_bundle(load_bundle(folder), samples=0, only=["EMC-WASTE-IMP"]).verdicts["totality"].ok
+    assert check_bundle(load_bundle(folder), sample_count=0, only=["EMC-WASTE-IMP"]).verdicts["totality"].ok
     common = (folder / "common.yaml").read_text("utf-8")
     wrong = common.replace("type: amount,", "type: amount, dimension: mass,", 1)
     (folder / "common.yaml").write_text(wrong, "utf-8")

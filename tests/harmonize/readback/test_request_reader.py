@@ -47,7 +47,9 @@ def differences(
     bundle: MappingBundle, done: SplitResult, request: AgencyRequest, xml: etree._Element
 ) -> list[Difference]:
     """Return what `xml`, in place of the request's own, says otherwise than the submission."""
-    return compare_request(request, read_request(bundle.documents[request.document], xml), done.facts, bundle)
+    return compare_request(
+        request, read_request(bundle.documents[request.document], xml), done.submission_index, bundle
+    )
 
 
 @pytest.mark.night
@@ -68,7 +70,7 @@ def test_every_forwarded_leaf_is_read_back(document: str) -> None:
         done = _kept(document, seed)
         forwarded = {
             number
-            for number, entry in enumerate(done.accounts.entries)
+            for number, entry in enumerate(done.ledger.entries)
             if entry.fates[0] is not None and entry.fates[0].fate == "forwarded"
         }
         noted = {leaf for request in done.requests for origin in request.origins for leaf in origin.leaves}
@@ -89,12 +91,12 @@ def test_a_wrong_way_back_is_found(bundle: MappingBundle, monkeypatch: pytest.Mo
 def test_a_leaf_that_was_noted_as_forwarded_and_was_not_is_found(bundle: MappingBundle) -> None:
     done = splitted(bundle, "KPTA-PHARM-IMP", 1)
     (request,) = done.requests
-    fates = [entry.fates[0] for entry in done.accounts.entries]
+    fates = [entry.fates[0] for entry in done.ledger.entries]
     withheld = next(n for n, fate in enumerate(fates) if fate is not None and fate.fate == "withheld")
     more = request.origins[0]._replace(leaves=(withheld,))
     (found,) = differences(bundle, done, replace(request, origins=(*request.origins, more)), request.xml)
     assert "was forwarded and is not read back" in found.detail
-    assert found.pointer == done.facts.leaves[withheld].pointer
+    assert found.pointer == done.submission_index.leaves[withheld].pointer
 
 
 def test_a_text_cut_elsewhere_is_found(bundle: MappingBundle) -> None:

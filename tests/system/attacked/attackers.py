@@ -79,13 +79,13 @@ class Corpus:
             if self.answers.total() == 1:
                 _report_start()
             if (
-                not exchange.expected.accepted
+                not exchange.expected.is_acceptance
                 and not exchange.expected.http
                 and summarize_answer(answer).is_acceptance
             ):
                 self.got_through.append(case.id)
             time.sleep(max(0.0, self.pause - (time.monotonic() - begun)))
-            if answer.status in (None, 429, 503) and exchange.expected.accepted:
+            if answer.status in (None, 429, 503) and exchange.expected.is_acceptance:
                 play.close()
                 return
             try:

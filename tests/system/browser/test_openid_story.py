@@ -70,7 +70,7 @@ def test_what_was_typed_is_there_after_coming_back(story: Story, tmp_path: Path,
             browser.wait_for("New submission")
             browser.find("#document-KFDA-FOOD-IMP").click()
             with write_transaction(console.services.engine, "test") as conn:
-                sessions.end_sessions_of(conn, han, story.clock())
+                sessions.end_open_account_sessions(conn, han, story.clock())
             browser.press("Begin")
             browser.wait_for("what you typed is kept")
             browser.check_page()

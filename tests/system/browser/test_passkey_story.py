@@ -13,7 +13,7 @@ from selenium.webdriver.common.virtual_authenticator import VirtualAuthenticator
 from gateway.accounts import PasskeyError, verify_confirmation
 from gateway.store import accounts, read_transaction, sessions, write_transaction
 from gateway.web.console.page_guards import get_visitor, require_sign_in
-from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
+from gateway.web.console.passkey_challenges import begin_passkey_confirmation, finish_passkey_confirmation
 from tests.kit.browser import ConsoleBrowser, serve_pages, start_browser
 from tests.kit.console import PASSWORD, Console
 from tests.kit.ports import find_free_port
@@ -36,7 +36,7 @@ def add_act(console: Console) -> None:
     @pages.get("")
     @require_sign_in
     def show_act() -> str:
-        options = offer_confirmation(get_visitor(), DOCUMENT)
+        options = begin_passkey_confirmation(get_visitor(), DOCUMENT)
         return render_template_string(FORM, options=options)
 
     @pages.post("")
@@ -47,7 +47,7 @@ def add_act(console: Console) -> None:
             return f"went back, {len(answer)} octets"
         try:
             with write_transaction(console.services.engine, "test") as conn:
-                act = take_confirmation(conn, get_visitor(), DOCUMENT, answer)
+                act = finish_passkey_confirmation(conn, get_visitor(), DOCUMENT, answer)
         except PasskeyError as problem:
             return f"refused: {problem}"
         return f"{request.form['act']} confirmed {verify_confirmation(DOCUMENT, act.evidence).sign_count}"

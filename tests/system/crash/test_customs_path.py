@@ -78,7 +78,7 @@ def test_a_clearance_reaches_applicant_and_agency_once_though_the_hub_dies(town:
     case, _, _ = town.look(message)
     engine = make_engine(town.database_url)
     with read_transaction(engine) as conn:
-        assert customs_notices.find_state(conn, case.id) == "CLEARED"
+        assert customs_notices.find_clearance_state(conn, case.id) == "CLEARED"
         steps = Counter(row.event for row in list_transitions(conn, CLEARANCE, case.id))
     assert steps == {"accept": 3, "clear": 1}
     engine.dispose()
@@ -90,7 +90,7 @@ def effects(town: Town) -> dict[str, Counter[str]]:
 
 
 def calls_of_customs(town: Town) -> list[dict[str, Any]]:
-    return list(read_journal(town.partner("customs") / "log" / "callbacks.jsonl"))
+    return list(read_journal(town.get_partner_folder("customs") / "log" / "callbacks.jsonl"))
 
 
 def cleared(town: Town) -> list[object]:

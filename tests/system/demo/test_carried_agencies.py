@@ -76,7 +76,7 @@ def test_agencies_in_records_and_in_json_approve_a_case(
         assert (status, told["receipt_verified"]) == (0, True), words
         assert (told["result"]["outcome"], told["result"]["verified"]) == ("APPROVED", True)
         for code in ("KFDA", "NPQS"):
-            log = made.partner(code) / "log"
+            log = made.get_partner_folder(code) / "log"
             assert [one["effect"] for one in read_journal(log / "effects.jsonl")] == ["SubmitApplication"]
             calls = list(read_journal(log / "calls.jsonl"))
             assert {(one["operation"], one["verified"]) for one in calls} == {("DeliverNotice", True)}

@@ -33,7 +33,7 @@ NAME = "urn:single-window:demo:agreement:broker-hub"
 
 def make_partner(made: Stage, folder: Path) -> Path:
     """Make the folder of the broker: its key, the authorities, and what the hub exports with both signers."""
-    place = made.partner("broker")
+    place = made.get_partner_folder("broker")
     folder.mkdir()
     for name in ("broker.key.pem", "broker.cert.pem", "ca.pem", "crl.pem"):
         shutil.copy(place / name, folder / name)
@@ -87,7 +87,7 @@ def check_evidence(made: Stage, folder: Path, number: str) -> None:
         body = make_case_bundle(conn, case, EvidenceReader("broker"))
         (folder / "bundle.zip").write_bytes(b"".join(iterate_octets(body)))
     engine.dispose()
-    signer = str(made.partner("broker") / "hub.cert.pem")
+    signer = str(made.get_partner_folder("broker") / "hub.cert.pem")
     command = [sys.executable, "-I", str(SECOND), "bundle.zip", "--signer", signer]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -113,7 +113,7 @@ def test_the_eighteenth_agency_joins_a_running_gateway(
             "--wait",
             "0",
         ]
-        to = ["--to", f"{stage.hub_url}/msh/ebms2", "--partner", str(stage.partner("broker"))]
+        to = ["--to", f"{stage.hub_url}/msh/ebms2", "--partner", str(stage.get_partner_folder("broker"))]
         assert main([*words, *to]) == 0
         told: dict[str, Any] = json.loads(capsys.readouterr().out)
         assert told["receipt_verified"]

@@ -111,7 +111,7 @@ def test_a_hub_serves_a_submission_from_the_receipt_to_the_result(python: Path, 
         with running_hub(python, town):
             checked = run(python, "check", "--home", town.home)
             assert checked.returncode == 0, checked.stdout + checked.stderr
-            partner = ("--as", "broker", "--partner", town.partner("broker"), "--to", town.url)
+            partner = ("--as", "broker", "--partner", town.get_partner_folder("broker"), "--to", town.url)
             sent = run(python, "submit", SAMPLE, *partner, "--wait", "0", "--json")
             assert sent.returncode == 0, sent.stdout + sent.stderr
             assert json.loads(sent.stdout)["receipt_verified"] is True

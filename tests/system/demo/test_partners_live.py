@@ -40,14 +40,21 @@ def stage(home: Path, plans: dict[str, dict[str, Any]], **options: Sequence[str]
 
 def submit(made: Stage, *words: str, wait: int = 60) -> tuple[int, dict[str, Any], str]:
     """Run ``gateway submit`` as the broker of a stage."""
-    fixed = ("--as", "broker", "--to", f"{made.hub_url}/msh/ebms2", "--partner", str(made.partner("broker")))
+    fixed = (
+        "--as",
+        "broker",
+        "--to",
+        f"{made.hub_url}/msh/ebms2",
+        "--partner",
+        str(made.get_partner_folder("broker")),
+    )
     done = run_verb("submit", str(SAMPLE), *fixed, "--wait", str(wait), "--json", *words, folder=made.home)
     assert "Traceback" not in done.stderr
     return done.returncode, json.loads(done.stdout), done.stderr
 
 
 def rows(made: Stage, partner: str, name: str) -> list[dict[str, Any]]:
-    return list(read_journal(made.partner(partner) / "log" / f"{name}.jsonl"))
+    return list(read_journal(made.get_partner_folder(partner) / "log" / f"{name}.jsonl"))
 
 
 def test_misbehaving_partners_change_nothing(tmp_path: Path) -> None:

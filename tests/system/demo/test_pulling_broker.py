@@ -65,7 +65,14 @@ def run(made: Stage, *words: str) -> tuple[int, list[dict[str, Any]], str]:
 
 def run_as_broker(made: Stage, *words: str) -> tuple[int, list[dict[str, Any]], str]:
     """Run a verb as the broker of a stage."""
-    fixed = ("--as", "broker", "--to", f"{made.hub_url}/msh/as4", "--partner", str(made.partner("broker")))
+    fixed = (
+        "--as",
+        "broker",
+        "--to",
+        f"{made.hub_url}/msh/as4",
+        "--partner",
+        str(made.get_partner_folder("broker")),
+    )
     return run(made, *words, *fixed)
 
 

@@ -37,7 +37,14 @@ def write_sample(path: Path, name: str) -> Path:
 
 
 def submit(made: Any, *words: str, failpoint: str = "") -> subprocess.CompletedProcess[str]:
-    fixed = ("--as", "broker", "--to", f"{made.hub_url}/msh/as4", "--partner", str(made.partner("broker")))
+    fixed = (
+        "--as",
+        "broker",
+        "--to",
+        f"{made.hub_url}/msh/as4",
+        "--partner",
+        str(made.get_partner_folder("broker")),
+    )
     return run_verb(
         "submit", *words, *fixed, "--json", folder=made.home, more={"GATEWAY_FAILPOINT": failpoint}
     )
@@ -84,7 +91,7 @@ def test_killed_it_goes_on_with_what_has_no_receipt(made: Any, tmp_path: Path, f
 def test_a_message_that_fits_is_sent_whole(made: Any, tmp_path: Path) -> None:
     file = write_sample(tmp_path / "one.xml", "HB2026-000400")
     agreement = tmp_path / "large.yaml"
-    kept = (made.partner("broker") / "agreement.yaml").read_text(encoding="utf-8")
+    kept = (made.get_partner_folder("broker") / "agreement.yaml").read_text(encoding="utf-8")
     agreement.write_text(kept.replace("fragment_size: 3000", "fragment_size: 300000"), encoding="utf-8")
     done = submit(made, str(file), "--attach", LABEL, "--wait", "0", "--agreement", str(agreement))
     told = json.loads(done.stdout)

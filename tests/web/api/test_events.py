@@ -17,7 +17,7 @@ from gateway.delivery.agents import WebhookAgent
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import PARTNER_FAULT, UNREACHABLE, GatewayError
 from gateway.hub import queue_webhook_calls
-from gateway.hub.event_feed import advance_feed
+from gateway.hub.event_feed import advance_event_feed
 from gateway.store import event_readers, parties, read_transaction, transitions, write_transaction
 from gateway.store.event_readers import event_readers as reader_rows
 from gateway.web.server import STREAM_KEY
@@ -115,12 +115,12 @@ def test_a_transaction_that_commits_late_is_not_skipped(story: Story, engine: En
     transitions.record_events(late, "case", [(case, "LATE")], now)
     with write_transaction(engine) as conn:
         transitions.record_events(conn, "case", [(case, "EARLY")], now)
-    advance_feed(story.hub.engine, story.hub.clock)
+    advance_event_feed(story.hub.engine, story.hub.clock)
     with read_transaction(engine) as conn:
         before = event_readers.list_events(conn, "broker1", 0, 100)
     begun.commit()
     late.close()
-    advance_feed(story.hub.engine, story.hub.clock)
+    advance_event_feed(story.hub.engine, story.hub.clock)
     with read_transaction(engine) as conn:
         after = event_readers.list_events(conn, "broker1", before[-1].sequence, 100)
     assert before[-1].state == "EARLY"
@@ -142,7 +142,7 @@ def test_an_event_that_is_rolled_back_was_never_there(story: Story, engine: Engi
 
     with pytest.raises(LookupError):
         undo()
-    advance_feed(story.hub.engine, story.hub.clock)
+    advance_event_feed(story.hub.engine, story.hub.clock)
     with read_transaction(engine) as conn:
         assert len(conn.execute(select(reader_rows)).all()) == before
 
@@ -527,5 +527,5 @@ def test_a_replay_waits_for_the_calls_of_the_one_before(hooks: Hooks) -> None:
     now = hooks.story.clock()
     with write_transaction(hooks.story.house.engine) as conn:
         for number in range(1000):
-            queue_webhook_calls(conn, made["id"], "broker1", [1], now, again=str(number))
+            queue_webhook_calls(conn, made["id"], "broker1", [1], now, replay_id=str(number))
     assert hooks.broker.problem(hooks.broker.post(place, json={})) == (429, "GW807")

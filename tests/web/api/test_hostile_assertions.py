@@ -59,7 +59,10 @@ def test_an_honest_assertion_is_accepted(place: int) -> None:
     audience.insert(place, "https://hub.example/api/v1/token")
     for text in (assertion(), assertion(aud=audience)):
         proof = verify_assertion(text, RULES)
-        assert (proof.party, proof.certificate) == ("broker1", signer_named("broker1").certificate.sha256)
+        assert (proof.party, proof.certificate_sha256) == (
+            "broker1",
+            signer_named("broker1").certificate.sha256,
+        )
 
 
 CLAIMS: dict[str, tuple[dict[str, Any], str]] = {

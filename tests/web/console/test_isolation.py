@@ -49,7 +49,7 @@ def is_free_text(document: DocumentMapping, element: etree._Element, longest: in
     return bool(shapes) and all(
         not shape.pattern
         and not shape.codes
-        and (shape.longest is None or shape.longest >= longest)
+        and (shape.max_length is None or shape.max_length >= longest)
         and (shape.octets is None or shape.octets >= longest)
         for shape in shapes
     )

@@ -326,10 +326,10 @@ def test_a_slow_provider_takes_few_threads(monkeypatch: pytest.MonkeyPatch) -> N
     one._metadata, one._fetched_at = {"token_endpoint": "https://id.example/token"}, NOW
     request = AuthorizationRequest("s", "n", "v")
     slots = one._slots
-    with slots.take_slot("a"), slots.take_slot("a"):
+    with slots.reserve_slot("a"), slots.reserve_slot("a"):
         with pytest.raises(ProviderError, match="slow"):
             one.redeem_code("code", request, "a")
-        with slots.take_slot("b"), slots.take_slot(), pytest.raises(ProviderError, match="slow"):
+        with slots.reserve_slot("b"), slots.reserve_slot(), pytest.raises(ProviderError, match="slow"):
             one.redeem_code("code", request, "c")
     with one._lock, pytest.raises(ProviderError, match="slow"):
         forget_metadata(one)._load_metadata()

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.accounts import PasskeyError
 from gateway.store import read_transaction, sessions, write_transaction
-from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
+from gateway.web.console.passkey_challenges import begin_passkey_confirmation, finish_passkey_confirmation
 from tests.kit.authenticator import Authenticator
 from tests.kit.console import PASSWORD, Console
 from tests.kit.databases import BOTH
@@ -93,13 +93,13 @@ def test_one_of_several_confirmations_with_one_answer_is_taken(console: Console)
     assert register(browser, authenticator).status_code == 302
     visitor = get_visitor(console, browser)
     # Two pages show the same document: the challenge is stored twice.
-    shown = [console.call(offer_confirmation, visitor, DOCUMENT) for _ in range(2)]
+    shown = [console.call(begin_passkey_confirmation, visitor, DOCUMENT) for _ in range(2)]
     answer = authenticator.get(shown[0] or "")
 
     def confirm(number: int) -> bool:
         try:
             with write_transaction(console.services.engine, "test") as conn:
-                console.call(take_confirmation, conn, visitor, DOCUMENT, answer)
+                console.call(finish_passkey_confirmation, conn, visitor, DOCUMENT, answer)
         except PasskeyError:
             return False
         return True

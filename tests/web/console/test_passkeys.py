@@ -12,7 +12,7 @@ from gateway.accounts import PasskeyError, verify_confirmation
 from gateway.store import NewPasskey, accounts, read_transaction, sessions, write_transaction
 from gateway.store.sessions import passkey_challenges
 from gateway.web.console.page_guards import Visitor, find_visitor
-from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
+from gateway.web.console.passkey_challenges import begin_passkey_confirmation, finish_passkey_confirmation
 from tests.kit.audited import list_actions
 from tests.kit.authenticator import Authenticator
 from tests.kit.console import PASSWORD, Browser, Console
@@ -197,11 +197,11 @@ def test_an_act_is_confirmed_and_its_evidence_stands_alone(console: Console, off
     authenticator = Authenticator()
     register(officer, authenticator)
     visitor = get_visitor(console, officer)
-    options = console.call(offer_confirmation, visitor, DOCUMENT)
+    options = console.call(begin_passkey_confirmation, visitor, DOCUMENT)
     assert options is not None
     answer = authenticator.get(options)
     with write_transaction(console.services.engine, "test") as conn:
-        act = console.call(take_confirmation, conn, visitor, DOCUMENT, answer)
+        act = console.call(finish_passkey_confirmation, conn, visitor, DOCUMENT, answer)
     assert act.credential_id == authenticator.credential
     assert verify_confirmation(DOCUMENT, act.evidence).credential_id == authenticator.credential
     for document in (DOCUMENT, DOCUMENT + b" "):
@@ -209,7 +209,7 @@ def test_an_act_is_confirmed_and_its_evidence_stands_alone(console: Console, off
             pytest.raises(PasskeyError),
             write_transaction(console.services.engine, "test") as conn,
         ):
-            console.call(take_confirmation, conn, visitor, document, answer)
+            console.call(finish_passkey_confirmation, conn, visitor, document, answer)
 
 
 def test_a_confirmation_is_of_the_person_and_the_session(console: Console, officer: Browser) -> None:
@@ -217,8 +217,8 @@ def test_a_confirmation_is_of_the_person_and_the_session(console: Console, offic
     register(officer, authenticator)
     console.add_account("lee", AGENCY, "approver")
     lee = get_visitor(console, console.enter("lee"))
-    assert console.call(offer_confirmation, lee, DOCUMENT) is None
-    options = console.call(offer_confirmation, get_visitor(console, officer), DOCUMENT)
+    assert console.call(begin_passkey_confirmation, lee, DOCUMENT) is None
+    options = console.call(begin_passkey_confirmation, get_visitor(console, officer), DOCUMENT)
     assert options is not None
     answer = authenticator.get(options)
     second = get_visitor(console, console.enter("kim"))
@@ -227,7 +227,7 @@ def test_a_confirmation_is_of_the_person_and_the_session(console: Console, offic
             pytest.raises(PasskeyError),
             write_transaction(console.services.engine, "test") as conn,
         ):
-            console.call(take_confirmation, conn, visitor, DOCUMENT, answer)
+            console.call(finish_passkey_confirmation, conn, visitor, DOCUMENT, answer)
 
 
 def test_a_signed_in_person_is_not_asked_to_sign_in(officer: Browser) -> None:

@@ -40,7 +40,7 @@ def add(browser: Browser, name: str = "lee", **more: Any) -> Any:
 
 def list_roles(console: Console, account: int) -> set[tuple[str, str, str]]:
     with read_transaction(console.services.engine) as conn:
-        return {(one.kind, one.organisation, one.role) for one in accounts.list_roles_of(conn, account)}
+        return {(one.kind, one.organisation, one.role) for one in accounts.list_account_roles(conn, account)}
 
 
 @pytest.mark.parametrize("name", ["l\u2011ee", "\uff4cee", "le\u3164e"])

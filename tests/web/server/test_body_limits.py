@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from gateway.web.server import MinimumBodyRate
-from gateway.web.server.request_bodies import BodyBudget, PieceTaker, read_whole_body
+from gateway.web.server.request_bodies import BodyBudget, BodyCollector, read_whole_body
 from gateway.web.server.request_head import RequestRejectedError
 
 SLOW = MinimumBodyRate(0.05, 1000)
@@ -34,7 +34,7 @@ def read(
     may_have_trailers: bool = False,
 ) -> bytes:
     share = (room or BodyBudget(100_000, 100_000)).make_reservation("192.0.2.1")
-    taker = PieceTaker(share)
+    taker = BodyCollector(share)
     whole = asyncio.run(
         read_whole_body(pieces(sent), length, limit, pace, taker, may_have_trailers=may_have_trailers)
     )

@@ -130,7 +130,7 @@ def test_who_stops_waiting_holds_nothing() -> None:
 
 def test_a_party_has_few_threads_at_once_and_its_other_requests_wait() -> None:
     """Of four threads each party gets two; the others are for whoever else asks."""
-    turns = FairQueue(4, 100, running=2)
+    turns = FairQueue(4, 100, max_running=2)
     gate, lock, seen = threading.Event(), threading.Lock(), list[str]()
 
     def work(name: str) -> Callable[[], str]:
@@ -161,7 +161,7 @@ def test_a_party_has_few_threads_at_once_and_its_other_requests_wait() -> None:
 
 @pytest.mark.parametrize(("threads", "most"), [(1, 1), (2, 1), (3, 2), (8, 2)])
 def test_a_party_never_has_all_threads(threads: int, most: int) -> None:
-    turns = FairQueue(threads, 100, running=2)
+    turns = FairQueue(threads, 100, max_running=2)
     gate, seen = threading.Event(), list[int]()
 
     def work() -> None:

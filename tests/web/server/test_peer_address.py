@@ -15,7 +15,7 @@ DIGEST = bytes(range(32))
 def test_a_name_says_who_came_over_tls(address: str, digest: bytes | None) -> None:
     visitor = make_tls_peer(address, 65535, digest)
     assert parse_peer_name(visitor.socket_name) == visitor
-    assert (visitor.tls, visitor.certificate) == (True, digest.hex() if digest else None)
+    assert (visitor.tls, visitor.certificate_sha256) == (True, digest.hex() if digest else None)
     # 108 octets are what a socket's name may have on Linux, 104 elsewhere, its end counted.
     assert len(visitor.socket_name) < 100
     assert "/" not in visitor.socket_name

@@ -9,10 +9,10 @@ COOKIE = "__Host-session=abc"
 
 def test_a_caller_is_known_by_its_credentials_alone() -> None:
     callers = ProvenCallers()
-    callers.keep_caller({"cookie": COOKIE}, "account 5")
-    callers.keep_caller({"authorization": "Bearer t"}, "broker1")
-    callers.keep_caller({}, "broker2")
-    callers.keep_caller({"cookie": "__Host-session=unknown"}, None)
+    callers.remember_caller({"cookie": COOKIE}, "account 5")
+    callers.remember_caller({"authorization": "Bearer t"}, "broker1")
+    callers.remember_caller({}, "broker2")
+    callers.remember_caller({"cookie": "__Host-session=unknown"}, None)
     assert callers.find_caller({"cookie": f"language=ko; {COOKIE}; x=1"}) == "account 5"
     assert callers.find_caller({"authorization": "Bearer t", "cookie": "x=1"}) == "broker1"
     for fields in (
@@ -27,6 +27,6 @@ def test_a_caller_is_known_by_its_credentials_alone() -> None:
 def test_few_callers_are_remembered() -> None:
     callers = ProvenCallers()
     for number in range(10_001):
-        callers.keep_caller({"authorization": str(number)}, "broker1")
+        callers.remember_caller({"authorization": str(number)}, "broker1")
     assert callers.find_caller({"authorization": "0"}) is None
     assert callers.find_caller({"authorization": "1"}) == "broker1"

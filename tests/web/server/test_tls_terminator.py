@@ -39,7 +39,16 @@ def terms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TerminatorSettings
     issued = issue_certificate(make_authority("CN=CA", now), "CN=localhost", now, order)
     file = tmp_path / "tls.pem"
     file.write_bytes(issued.key_pem + issued.certificate.pem)
-    return TerminatorSettings(TlsIdentity(file, file), None, False, 2.0, FLUSH, whole=10, shaking=10, each=10)
+    return TerminatorSettings(
+        TlsIdentity(file, file),
+        None,
+        False,
+        2.0,
+        FLUSH,
+        max_connections=10,
+        max_handshakes=10,
+        max_handshakes_per_network=10,
+    )
 
 
 @asynccontextmanager
@@ -281,7 +290,13 @@ def test_a_flood_of_silent_connections_delays_no_honest_handshake(
         return succeeded, took
 
     async def run() -> None:
-        bounds = replace(terms, whole=60, shaking=60, each=60, handshake=30.0)
+        bounds = replace(
+            terms,
+            max_connections=60,
+            max_handshakes=60,
+            max_handshakes_per_network=60,
+            handshake_seconds=30.0,
+        )
         async with ending(bounds, _echo) as (_, port):
             succeeded, took = await asyncio.to_thread(flood, port)
             assert succeeded
@@ -301,7 +316,9 @@ def test_the_network_with_most_open_handshakes_gives_way_first(
         return shake_hands(honest), [is_closed(one, 0.3) for one in silent]
 
     async def run() -> None:
-        bounds = replace(terms, whole=6, shaking=6, each=6, handshake=30.0)
+        bounds = replace(
+            terms, max_connections=6, max_handshakes=6, max_handshakes_per_network=6, handshake_seconds=30.0
+        )
         async with ending(bounds, _echo) as (_, port):
             honest, closed = await asyncio.to_thread(crowd, port)
             assert honest
@@ -323,7 +340,13 @@ def test_a_network_at_its_limit_gives_way_to_itself(
         return shake_hands(connected_from("127.0.0.2", port)), is_closed(silent[0], 0.3)
 
     async def run() -> None:
-        bounds = replace(terms, whole=100, shaking=100, each=5, handshake=30.0)
+        bounds = replace(
+            terms,
+            max_connections=100,
+            max_handshakes=100,
+            max_handshakes_per_network=5,
+            handshake_seconds=30.0,
+        )
         async with ending(bounds, _echo) as (_, port):
             assert await asyncio.to_thread(crowd, port) == (True, True)
 
@@ -342,7 +365,7 @@ def test_whoever_sends_nothing_has_less_time(
         return early, is_closed(connection, 1.5)
 
     async def run() -> None:
-        async with ending(replace(terms, handshake=30.0), _echo) as (_, port):
+        async with ending(replace(terms, handshake_seconds=30.0), _echo) as (_, port):
             # Two to three seconds where nothing is sent, else the time of a handshake.
             assert await asyncio.to_thread(wait, port) == (False, octets == b"")
 

@@ -34,7 +34,7 @@ class Waiting:
     def is_over(self) -> bool:
         return self.looks <= 0
 
-    def mark_given(self) -> None:
+    def mark_response_given(self) -> None:
         self.given += 1
 
     def close(self) -> None:

@@ -160,7 +160,7 @@ def test_a_number_with_decimals_keeps_them_whatever_its_path_is_called(
 ) -> None:
     common = f"  common: [{{path: {ITEM}/TransactionNatureCode, format: '{form}', as: nature, card: '1'}}]\n"
     meaning = loaded(START + common).dictionary.meanings["item.transaction_nature_code"]
-    assert (meaning.type, meaning.shape.fraction) == (kind, decimals)
+    assert (meaning.type, meaning.shape.fraction_digits) == (kind, decimals)
 
 
 @pytest.mark.night

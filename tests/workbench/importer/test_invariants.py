@@ -15,24 +15,24 @@ from gateway_workbench.importer.invariant_translation import (
 
 G = ("box",)
 MEMBERS = {
-    "pct": InvariantMember("box.pct", "number", "item", True, G, measured="unit"),
-    "part": InvariantMember("box.part", "number", "item", True, G, measured="unit"),
+    "pct": InvariantMember("box.pct", "number", "item", True, G, unit_kind="unit"),
+    "part": InvariantMember("box.part", "number", "item", True, G, unit_kind="unit"),
     "lot": InvariantMember("box.lot", "id", "item", True, G),
     "deep": InvariantMember("box.in.deep", "number", "item", True, ("box", "box.in")),
-    "price": InvariantMember("price", "number", "item", True, measured="currency"),
-    "size": InvariantMember("size", "number", "item", True, measured="unit"),
-    "mass": InvariantMember("gross_mass", "number", "application", False, measured="unit"),
+    "price": InvariantMember("price", "number", "item", True, unit_kind="currency"),
+    "size": InvariantMember("size", "number", "item", True, unit_kind="unit"),
+    "mass": InvariantMember("gross_mass", "number", "application", False, unit_kind="unit"),
     "count": InvariantMember("count", "number", "item", True),
     "from": InvariantMember("from", "date", "application", True),
     "to": InvariantMember("to", "date", "application", True),
-    "plates": InvariantMember("plates", "text", "application", True, several=True),
+    "plates": InvariantMember("plates", "text", "application", True, has_several_values=True),
     "paper": InvariantMember("paper", "attachment", "application", True),
-    "total": InvariantMember("invoice.amount", "number", "application", False, measured="currency"),
-    "net": InvariantMember("item.net_mass", "number", "item", False, measured="unit", units=None),
-    "mixed": InvariantMember("mixed", "number", "item", True, measured="unit", units=("KGM", "GRM")),
-    "kilos": InvariantMember("kilos", "number", "item", True, measured="unit", units=("KGM",)),
-    "litres": InvariantMember("litres", "number", "item", True, measured="unit", units=("LTR",)),
-    "any": InvariantMember("any", "number", "item", True, measured="currency", units=None),
+    "total": InvariantMember("invoice.amount", "number", "application", False, unit_kind="currency"),
+    "net": InvariantMember("item.net_mass", "number", "item", False, unit_kind="unit", units=None),
+    "mixed": InvariantMember("mixed", "number", "item", True, unit_kind="unit", units=("KGM", "GRM")),
+    "kilos": InvariantMember("kilos", "number", "item", True, unit_kind="unit", units=("KGM",)),
+    "litres": InvariantMember("litres", "number", "item", True, unit_kind="unit", units=("LTR",)),
+    "any": InvariantMember("any", "number", "item", True, unit_kind="currency", units=None),
 }
 
 
@@ -124,13 +124,13 @@ WHOLE: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("text", "expected"), WHOLE, ids=[text for text, _ in WHOLE])
 def test_at_the_document_a_clause_goes_over_all_items(text: str, expected: dict[str, Any]) -> None:
-    assert translate_clause(text, find, (), whole=True) == expected
+    assert translate_clause(text, find, (), is_whole_document=True) == expected
 
 
 @pytest.mark.parametrize("text", ["one_of(pct, part)", "all_or_none(pct, part)", "sum(price) <= count"])
 def test_what_cannot_be_said_of_the_whole_document_is_told(text: str) -> None:
     with pytest.raises(UnclearError, match="more than once"):
-        translate_clause(text, find, (), whole=True)
+        translate_clause(text, find, (), is_whole_document=True)
 
 
 @pytest.mark.parametrize("product", ["size * price", "price * size"])

@@ -74,15 +74,15 @@ def test_what_is_wrong_is_named_with_its_line(text: str, line: int, words: str) 
 
 def test_much_may_be_left_out() -> None:
     text = START + "  name_en: null\n  law_codes: ''\n  unique: [{name: f, type: text, max_length: ~}]\n"
-    (paper,) = read_inventory(text.encode(), "i").papers
+    (paper,) = read_inventory(text.encode(), "i").documents
     assert (paper.ko, paper.en, paper.laws, paper.common) == ("D", "D", (), ())
     (field,) = paper.unique
-    assert (field.need, field.level, field.longest, field.repeat) == ("O", "", None, None)
+    assert (field.need, field.level, field.max_length, field.repeat) == ("O", "", None, None)
 
 
 def test_a_part_may_stand_for_an_earlier_one() -> None:
     text = START + "  unique: &u [{name: f, type: date}]\n" + START[11:].replace("D", "E") + "  unique: *u\n"
-    first, second = read_inventory(text.encode(), "i").papers
+    first, second = read_inventory(text.encode(), "i").documents
     assert first.unique == second.unique
 
 
@@ -91,5 +91,5 @@ def test_a_part_may_stand_for_an_earlier_one() -> None:
     [("1", (1, 1)), ("0..10", (0, 10)), ("1..n", (1, 999)), ("0..*", (0, 999)), ("1..99999", (1, 9999))],
 )
 def test_a_repetition_is_read(card: str, bounds: tuple[int, int]) -> None:
-    (paper,) = read_inventory((FIELD.format("text") + f"    repeat: {card}\n").encode(), "i").papers
+    (paper,) = read_inventory((FIELD.format("text") + f"    repeat: {card}\n").encode(), "i").documents
     assert paper.unique[0].repeat == bounds

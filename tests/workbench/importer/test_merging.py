@@ -62,7 +62,7 @@ def test_the_eighteenth_agency_joins_the_shipped_ones(shipped: Path) -> None:
         assert after[name].startswith(before[name].rstrip(b"\n"))
     assert set(new.documents) - set(old.documents) == {"HMA-DANGER-IMP", "TUG_ORDER.1", "hma.empty"}
     assert set(new.organisations) - set(old.organisations) == {"HMA", "TUG"}
-    assert [one for one in check_bundle(new, samples=1).findings] == []
+    assert [one for one in check_bundle(new, sample_count=1).findings] == []
     assert main(["map", "import", str(HARBOUR), "--out", str(shipped)]) == 0
     assert contents(shipped) == after
 

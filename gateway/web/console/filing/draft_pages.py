@@ -46,7 +46,7 @@ from gateway.web.console.filing.draft_service import (
     DraftReport,
     Judge,
     check_draft,
-    check_signed,
+    check_signed_document,
     describe_problem,
     load_draft,
     load_named_files,
@@ -54,9 +54,9 @@ from gateway.web.console.filing.draft_service import (
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import (
     accept_files,
-    leave_flash_message,
     require_right,
     services,
+    store_flash_message,
     visitor,
 )
 from gateway.wire import DS, parse_xml
@@ -76,10 +76,10 @@ def make_judge() -> Judge:
     party, now = visitor.organisation.code, services.clock()
     rules = make_inspection_rules(services.hub, party, now)
     # An unsigned submission is judged as if the organisation had signed it.
-    assumed = replace(rules, admit=lambda _: SignerAdmission(party, None, {}), thorough=True)
+    assumed = replace(rules, admit=lambda _: SignerAdmission(party, None, {}), ignores_schema_errors=True)
 
-    def judge(content: bytes, files: Mapping[str, bytes], signed: bool) -> InspectionReport:
-        return inspect_submission(content, files, rules if signed else assumed)
+    def judge(content: bytes, files: Mapping[str, bytes], is_signed: bool) -> InspectionReport:
+        return inspect_submission(content, files, rules if is_signed else assumed)
 
     return judge
 
@@ -111,9 +111,9 @@ def load_open_draft(number: int) -> Draft:
     return draft
 
 
-def go_on(path: str, sentence: str) -> AnyResponse:
+def redirect_with_message(path: str, sentence: str) -> AnyResponse:
     """Return a redirect to a page of the console, which then shows the sentence."""
-    leave_flash_message(sentence)
+    store_flash_message(sentence)
     return redirect(path)
 
 
@@ -140,7 +140,7 @@ def hand_in_draft(draft: Draft, signed: bytes) -> list[DraftFinding]:
     # A file that is not stored is a finding of the judge.
     files = tuple(Payload(cid, kind, contents[cid]) for cid, kind in types.items() if cid in contents)
     prepared = PreparedDocument("draft", draft.row, fingerprint, files, mismatch)
-    return file_signed(
+    return file_signed_document(
         prepared,
         signed,
         lambda conn, message: submission_drafts.mark_handed_in(conn, draft.id, message, services.clock()),
@@ -170,7 +170,7 @@ class PreparedDocument:
         return f"{self.kind}-{self.row.id}-{self.row.created_at:%Y%m%d%H%M%S%f}@{services.hub.host}"
 
 
-def file_signed(
+def file_signed_document(
     prepared: PreparedDocument, signed: bytes, mark_filed: Callable[[Connection, int], None]
 ) -> list[DraftFinding]:
     """File a signed document; return the findings on it, none when it is stored.
@@ -178,7 +178,9 @@ def file_signed(
     `mark_filed` is called with the row id of the message that was made of the document.
     """
     files = {file.content_id: file.content for file in prepared.files}
-    findings = _compare_document(prepared, signed) or check_signed(make_judge(), files, signed)
+    findings = _check_prepared_document(prepared, signed) or check_signed_document(
+        make_judge(), files, signed
+    )
     if findings:
         return findings
     origin = {"account": visitor.name, "sign_in": visitor.method, prepared.kind: prepared.row.id}
@@ -190,11 +192,11 @@ def file_signed(
     except GatewayError as problem:
         return [describe_problem(problem)]
     with write_transaction(services.engine, "console.handed_in") as conn:
-        mark_filed(conn, receipt.message)
+        mark_filed(conn, receipt.message_row_id)
     return []
 
 
-def _compare_document(prepared: PreparedDocument, content: bytes) -> list[DraftFinding]:
+def _check_prepared_document(prepared: PreparedDocument, content: bytes) -> list[DraftFinding]:
     """Return a finding unless this is the prepared document, with a signature."""
     try:
         root = parse_xml(content, services.hub.limits)
@@ -208,7 +210,7 @@ def _compare_document(prepared: PreparedDocument, content: bytes) -> list[DraftF
     return []
 
 
-def mend_draft(draft: Draft) -> bool:
+def mark_filed_draft(draft: Draft) -> bool:
     """Mark an open draft as handed in if its message is stored already; return whether it was marked."""
     if not draft.is_open:
         return False
@@ -226,7 +228,8 @@ def find_handed_in(draft: Draft) -> HandedIn | None:
     """Return message, case and receipt of a draft that was handed in; None for any other."""
     if draft.row.message is None:
         return None
-    with read_transaction(services.engine, promises=True) as conn:
+    # The page acknowledges the submission, so all required copies must have the data that it shows.
+    with read_transaction(services.engine, acknowledges_data=True) as conn:
         message = messages.find_by_id(conn, draft.row.message)
         answer = messages.find_response(conn, draft.row.message)
         case = cases.find_by_id(conn, message.case_id) if message is not None and message.case_id else None
@@ -243,7 +246,7 @@ _ROOM_FOR_SUBMISSION: Final = 16 * MIB
 def show_signing(number: int) -> AnyResponse | str:
     """Show how a draft is signed, and handed in."""
     draft = load_draft(number)
-    if mend_draft(draft) or not draft.is_open:
+    if mark_filed_draft(draft) or not draft.is_open:
         return redirect(draft.path)
     return _render_signing(draft, check_open_draft(draft))
 
@@ -286,12 +289,12 @@ def _render_signing(draft: Draft, report: DraftReport, **context: Any) -> str:
 def hand_in(number: int) -> AnyResponse | tuple[str, int]:
     """Take the signed submission back, and hand it in."""
     draft = load_draft(number)
-    if mend_draft(draft) or not draft.is_open:
+    if mark_filed_draft(draft) or not draft.is_open:
         return redirect(draft.path)
     upload = request.files.get("signed")
     content = upload.stream.read() if upload is not None else b""
     findings = hand_in_draft(draft, content)
     if not findings:
-        return go_on(draft.path, translate("The submission was handed in."))
+        return redirect_with_message(draft.path, translate("The submission was handed in."))
     report = check_open_draft(draft)
     return _render_signing(draft, report, refused=findings), HTTPStatus.UNPROCESSABLE_ENTITY

@@ -221,19 +221,19 @@ def _declare_files(draft: Draft, values: FormValues, added: tuple[NewDraftFile, 
             application = read_row_number(key[2:].partition("/")[0])
             if application is None:
                 continue
-            file, kind = files_by_cid[text], _make_kind(key)
+            file, kind = files_by_cid[text], _make_attachment_kind(key)
             size = int(file.size)  # bounded: a row of our own
             attachments[text] = FormAttachment(text, application, file.media_type, file.sha256, size, kind)
     return replace(values, attachments=tuple(attachments.values()))
 
 
-def _make_kind(key: str) -> str:
+def _make_attachment_kind(key: str) -> str:
     """Return the kind of an attachment: the element of the field that names it."""
     name = key.rpartition("/")[2].partition("#")[0].rpartition(".")[2]
     return "".join(part[:1].upper() + part[1:] for part in name.split("_"))[:70]
 
 
-def keep_file(draft: Draft, key: str, name: str, content: bytes) -> NewDraftFile:
+def make_draft_file(draft: Draft, key: str, name: str, content: bytes) -> NewDraftFile:
     """Return an uploaded file as a row to store; raises DraftRefusedError if it is too large or empty."""
     if not content:
         raise DraftRefusedError(translate("The file is empty."))
@@ -288,10 +288,10 @@ def list_document_groups(bundle: MappingBundle) -> tuple[DocumentGroup, ...]:
     return tuple(groups)
 
 
-def begin_chosen_draft(chosen: tuple[str, ...]) -> int:
+def begin_document_draft(document_ids: tuple[str, ...]) -> int:
     """Store a draft for the chosen documents with one goods item; raises DraftRefusedError."""
     catalogue = services.hub.rules.bundle.documents
-    documents = tuple(document for document in chosen if document in catalogue)
+    documents = tuple(document for document in document_ids if document in catalogue)
     if not documents:
         raise DraftRefusedError(translate("Choose at least one document."))
     if len(documents) > _MOST_DOCUMENTS:
@@ -314,13 +314,14 @@ def _prefill(documents: tuple[str, ...]) -> FormValues:
     return FormValues(make_applications(documents, ("1",)), ("1",), values)
 
 
-def set_applications(values: FormValues, concerned: set[str]) -> FormValues:
+def set_applications(values: FormValues, concerned_pairs: set[str]) -> FormValues:
     """Return the values with these pairs ``APPLICATION|ITEM`` of which application concerns which item."""
     return replace(
         values,
         applications=tuple(
             replace(
-                application, items=tuple(item for item in values.items if f"{number}|{item}" in concerned)
+                application,
+                items=tuple(item for item in values.items if f"{number}|{item}" in concerned_pairs),
             )
             for number, application in enumerate(values.applications, 1)
         ),
@@ -427,12 +428,12 @@ def check_draft(judge: Judge, draft: Draft, files: Mapping[str, bytes]) -> Draft
     )
 
 
-def check_signed(judge: Judge, files: Mapping[str, bytes], content: bytes) -> list[DraftFinding]:
+def check_signed_document(judge: Judge, files: Mapping[str, bytes], content: bytes) -> list[DraftFinding]:
     """Return the findings for which the hub refuses a signed document: an empty list when it is good."""
     report = judge(content, files, True)
     findings = [link_finding(finding) for finding in report.findings]
-    if not findings and report.undone:
-        findings.append(DraftFinding(translate("The submission cannot be judged."), report.undone[0]))
+    if not findings and report.skipped_steps:
+        findings.append(DraftFinding(translate("The submission cannot be judged."), report.skipped_steps[0]))
     return findings
 
 

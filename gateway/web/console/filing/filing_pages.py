@@ -26,10 +26,10 @@ from gateway.web.console.filing.draft_pages import (
     MIB,
     check_open_draft,
     find_handed_in,
-    go_on,
     guard_page,
     load_open_draft,
     read_version,
+    redirect_with_message,
 )
 from gateway.web.console.filing.draft_pages import pages as signing_pages
 from gateway.web.console.filing.draft_service import (
@@ -38,7 +38,7 @@ from gateway.web.console.filing.draft_service import (
     DraftChangedError,
     DraftRefusedError,
     DraftReport,
-    begin_chosen_draft,
+    begin_document_draft,
     copy_draft,
     copy_message,
     list_document_groups,
@@ -51,10 +51,10 @@ from gateway.web.console.filing.form_input import (
     apply_button,
     draw_page,
     find_field_page,
-    find_field_title,
     list_page_inputs,
     list_sections,
     make_painter,
+    make_title_finder,
     read_typed_page,
     remove_item,
 )
@@ -93,6 +93,7 @@ def download_template(number: int) -> Response:
 
 
 def _render_items(draft: Draft, **context: Any) -> str:
+    """Return the page with the items of a draft, each with its title and its applications."""
     describing = next((field.name for field in draft.form.item if field.kind == "text"), "")
     names = [name for name in ("item.description", describing) if name]
     rows = [
@@ -147,11 +148,11 @@ def import_items(number: int) -> AnyResponse | tuple[str, int]:
     if table.comments:
         comments = translate("Lines that were left out as comments, because they begin with #: {lines}.")
         sentence += " " + comments.format(lines=_list_lines(table.comments))
-    return go_on(f"{draft.path}/items", sentence)
+    return redirect_with_message(f"{draft.path}/items", sentence)
 
 
 def _list_lines(lines: Sequence[int]) -> str:
-    """Return the numbers of lines, the first of many."""
+    """Return the line numbers as one text: at most `_SHOWN_LINES` of them, then "…" if there are more."""
     line_numbers = ", ".join(map(str, lines[:_SHOWN_LINES]))
     return line_numbers if len(lines) <= _SHOWN_LINES else f"{line_numbers}, …"
 
@@ -191,7 +192,7 @@ def copy_earlier(message: int) -> AnyResponse:
     sentence = translate("The submission was copied into a draft.")
     if lost:
         sentence += " " + translate("Values that the form cannot hold: {number}.").format(number=lost)
-    return go_on(f"/console/submissions/{number}", sentence)
+    return redirect_with_message(f"/console/submissions/{number}", sentence)
 
 
 @pages.post("/<int:number>/delete")
@@ -202,7 +203,7 @@ def delete_draft(number: int) -> AnyResponse:
         is_deleted = submission_drafts.delete_draft(conn, visitor.organisation.code, number)
     if not is_deleted:
         abort(HTTPStatus.NOT_FOUND)
-    return go_on("/console/submissions", translate("The draft was deleted."))
+    return redirect_with_message("/console/submissions", translate("The draft was deleted."))
 
 
 @pages.post("/<int:number>/copy")
@@ -213,7 +214,7 @@ def copy_own_draft(number: int) -> AnyResponse:
         copied = copy_draft(load_draft(number))
     except DraftRefusedError as refusal:
         abort(refusal.status, str(refusal))
-    return go_on(f"/console/submissions/{copied}", translate("The draft was copied."))
+    return redirect_with_message(f"/console/submissions/{copied}", translate("The draft was copied."))
 
 
 @pages.get("/<int:number>/declaration")
@@ -271,7 +272,7 @@ def begin_draft() -> AnyResponse | tuple[str, int]:
     """Begin a draft for the chosen documents."""
     chosen = tuple(dict.fromkeys(request.form.getlist("document")))
     try:
-        number = begin_chosen_draft(chosen)
+        number = begin_document_draft(chosen)
     except DraftRefusedError as refusal:
         return choose_documents(str(refusal), chosen), refusal.status
     return redirect(f"/console/submissions/{number}")
@@ -297,13 +298,13 @@ def show_draft(number: int) -> str:
         sections=list_sections(draft),
         counts=counts,
         report=report,
-        summary=_summarize(draft, report) if request.args.get("check") else (),
+        summary=_list_finding_summaries(draft, report) if request.args.get("check") else (),
     )
 
 
-def _summarize(draft: Draft, report: DraftReport) -> list[dict[str, Any]]:
+def _list_finding_summaries(draft: Draft, report: DraftReport) -> list[dict[str, Any]]:
     """Return every finding with the label and the page of its field."""
-    titles = find_field_title(draft)
+    titles = make_title_finder(draft)
     return [
         {
             "finding": finding,
@@ -320,6 +321,10 @@ def _make_painter(draft: Draft, report: DraftReport | None) -> FormPainter:
 
 
 def _render_section(draft: Draft, path: str, **context: Any) -> str:
+    """Return the page of the draft's section `path`; answer 404 without such a section.
+
+    If the URL has ``check``, the page shows the findings of the check, too.
+    """
     checked = bool(request.args.get("check"))
     report = check_open_draft(draft) if checked else None
     painter = _make_painter(draft, report)

@@ -14,13 +14,13 @@ from werkzeug.datastructures import FileStorage
 
 from gateway.harmonize import FiledApplication, FormField, FormValues, count_occurrences, remove_occurrence
 from gateway.store import DraftFileSummaryRow, NewDraftFile, read_row_number
-from gateway.web.console.filing.draft_service import Draft, DraftRefusedError, keep_file
+from gateway.web.console.filing.draft_service import Draft, DraftRefusedError, make_draft_file
 from gateway.web.console.filing.form_view import (
     FieldNode,
     FormPainter,
     GroupNode,
     SectionView,
-    list_leaf_keys,
+    list_inputs,
     make_element_id,
     to_stated_moment,
 )
@@ -55,24 +55,24 @@ def read_typed_page(
     page = TypedPage(dict(draft.values.values))
     for key, node in inputs.items():
         if node.kind == "file":
-            _take_file(draft, page, node, typed, files)
+            _apply_file_input(draft, page, node, typed, files)
         elif key in typed:
             text = _clean_text(typed[key])
             page.values[key] = to_stated_moment(text, zone) if node.kind == "datetime-local" else text
-    # An empty value is kept only where it makes an occurrence be there.
+    # An empty value is stored only where the occurrence would not exist without it.
     page.values = {key: text for key, text in page.values.items() if text or _ROW.search(key)}
     return page
 
 
 def _clean_text(text: str) -> str:
-    """Return a typed text as it is kept: with plain line ends, without characters that XML does not know."""
+    """Return a typed text as it is stored: with plain line ends, without characters that XML excludes."""
     text = text.replace("\r\n", "\n").strip()
     if len(text) > _LONGEST:
         raise DraftRefusedError(translate("A text is longer than 20,000 characters. Nothing was saved."))
     return replace_invalid_xml_characters(text, "")
 
 
-def _take_file(
+def _apply_file_input(
     draft: Draft,
     page: TypedPage,
     node: FieldNode,
@@ -85,7 +85,7 @@ def _take_file(
     upload = files.get(node.key)
     if upload is None or not upload.filename:
         return
-    draft_file = keep_file(draft, node.key, upload.filename, upload.stream.read())
+    draft_file = make_draft_file(draft, node.key, upload.filename, upload.stream.read())
     if draft.find_file(draft_file.cid) is None:
         page.files.append(draft_file)
     page.values[node.key] = draft_file.cid
@@ -112,28 +112,32 @@ def apply_button(values: Mapping[str, str], views: tuple[SectionView, ...], butt
 
 
 def _add_occurrence(values: Mapping[str, str], node: GroupNode) -> dict[str, str]:
-    """Add an empty occurrence behind those that are shown: each shown one becomes one that is kept."""
+    """Return the values with one more occurrence of a group, empty, after those that the page shows.
+
+    A shown occurrence without any value gets an empty value, too, so that it is stored.
+    """
     highest = max((occurrence.number for occurrence in node.occurrences), default=0)
     count = max(count_occurrences(values, node.key, node.name), highest) + 1
     new_values = dict(values)
     for number in range(1, count + 1):
-        inner = f"{node.key}/{node.name}#{number}"
-        if not any(key == inner or key.startswith(f"{inner}/") for key in new_values):
-            new_values[_name_first_key(node, inner)] = ""
+        occurrence_key = f"{node.key}/{node.name}#{number}"
+        if not any(key == occurrence_key or key.startswith(f"{occurrence_key}/") for key in new_values):
+            new_values[_make_first_key(node, occurrence_key)] = ""
     return new_values
 
 
-def _name_first_key(node: GroupNode, inner: str) -> str:
-    """Return a key that makes an empty occurrence be there: its own, or that of a member."""
+def _make_first_key(node: GroupNode, occurrence_key: str) -> str:
+    """Return the key whose empty value stands for an empty occurrence: its own key, or that of a member."""
     leaf = next((occurrence for occurrence in node.occurrences[:1]), None)
-    first = leaf.nodes[0] if leaf is not None and leaf.nodes else None
-    if isinstance(first, FieldNode) and first.key.startswith(f"{node.key}/{node.name}#"):
-        rest = first.key[len(f"{node.key}/{node.name}#") :].partition("/")
-        return f"{inner}/{rest[2]}" if rest[1] else inner
-    return f"{inner}/-"
+    first_node = leaf.nodes[0] if leaf is not None and leaf.nodes else None
+    if isinstance(first_node, FieldNode) and first_node.key.startswith(f"{node.key}/{node.name}#"):
+        rest = first_node.key[len(f"{node.key}/{node.name}#") :].partition("/")
+        return f"{occurrence_key}/{rest[2]}" if rest[1] else occurrence_key
+    return f"{occurrence_key}/-"
 
 
 def _find_group(views: tuple[SectionView, ...], parent_key: str, name: str) -> GroupNode | None:
+    """Return the repeated group `name` below `parent_key` in the views, at any depth, or None."""
     pending = [node for view in views for node in (*view.needed, *view.optional)]
     while pending:
         node = pending.pop()
@@ -180,6 +184,7 @@ _ITEM: Final = re.compile(r"(^|/)i#([0-9]{1,5})(?=[/|]|$)")
 
 
 def _rename_keys(values: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+    """Return the values with new item numbers in their keys; those of other items are left out."""
     renamed = {}
     for key, text in values.items():
         match = _ITEM.search(key)
@@ -243,6 +248,7 @@ def draw_page(painter: FormPainter, draft: Draft, path: str) -> tuple[SectionVie
 
 
 def _draw_declaration(painter: FormPainter, draft: Draft) -> Iterator[SectionView]:
+    """Yield the sections of the declaration: fields of all documents, then fields of several documents."""
     documents = draft.form.documents
     title = translate("Asked once for all documents")
     yield painter.draw_section(title, "h", draft.form.header, documents)
@@ -260,6 +266,7 @@ def _draw_document(painter: FormPainter, draft: Draft, number: int) -> Iterator[
 
 
 def _draw_item(painter: FormPainter, draft: Draft, item: str) -> Iterator[SectionView]:
+    """Yield the sections of an item: common fields, shared fields, then those of each application."""
     documents = draft.values.list_documents_of(item)
     title = translate("Asked once for all documents")
     yield painter.draw_section(title, f"i#{item}", draft.form.item, documents)
@@ -281,7 +288,7 @@ def _draw_item(painter: FormPainter, draft: Draft, item: str) -> Iterator[Sectio
 def list_page_inputs(views: tuple[SectionView, ...]) -> dict[str, FieldNode]:
     """Return every input of a page by its key."""
     nodes: list[FieldNode | GroupNode] = [node for view in views for node in (*view.needed, *view.optional)]
-    return {node.key: node for node in list_leaf_keys(nodes)}
+    return {node.key: node for node in list_inputs(nodes)}
 
 
 def find_field_page(key: str) -> str:
@@ -300,7 +307,7 @@ def find_field_page(key: str) -> str:
     return "items" if rest == "items" else f"documents/{prefix[2:]}{fragment}"
 
 
-def find_field_title(draft: Draft) -> Callable[[str], str]:
+def make_title_finder(draft: Draft) -> Callable[[str], str]:
     """Return a function that gives the title of a field: its page, then its label."""
     sections = {section.path: section.title for section in list_sections(draft)}
     labels = {form_field.name: choose_label(form_field) for form_field in _walk_form(draft)}
@@ -315,6 +322,7 @@ def find_field_title(draft: Draft) -> Callable[[str], str]:
 
 
 def _walk_form(draft: Draft) -> Iterator[FormField]:
+    """Yield every field of the draft's form, including the fields of groups, in no particular order."""
     form = draft.form
     pending = [*form.header, *form.item, *form.shared_header, *form.shared_item]
     for section in form.sections.values():

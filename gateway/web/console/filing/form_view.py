@@ -90,16 +90,17 @@ class SectionView:
     @property
     def opens(self) -> bool:
         """Return whether the fields that may apply are shown at once: some have a value or an error."""
-        return any(_says_something(node) for node in self.optional)
+        return any(_has_content(node) for node in self.optional)
 
 
-def _says_something(node: FieldNode | GroupNode) -> bool:
+def _has_content(node: FieldNode | GroupNode) -> bool:
+    """Return whether an input, or a group or one of its inputs, has a value, an error or a file."""
     if isinstance(node, FieldNode):
         return bool(node.value or node.errors or node.file)
     return (
         bool(node.errors)
         or bool(node.occurrences and node.repeated)
-        or any(_says_something(inner) for occurrence in node.occurrences for inner in occurrence.nodes)
+        or any(_has_content(inner) for occurrence in node.occurrences for inner in occurrence.nodes)
     )
 
 
@@ -133,19 +134,21 @@ class FormPainter:
         optional: list[FieldNode | GroupNode] = []
         for form_field in fields:
             node = self._draw_field(parent_key, form_field, documents)
-            is_needed = self._is_wanted(form_field, documents)
+            is_needed = self._is_needed(form_field, documents)
             (needed if is_needed else optional).append(node)
         return SectionView(title, tuple(needed), tuple(optional))
 
-    def _is_wanted(self, form_field: FormField, documents: Sequence[str]) -> bool:
+    def _is_needed(self, form_field: FormField, documents: Sequence[str]) -> bool:
         """Return whether a field is in the needed part of its section: needed always, or on a condition."""
-        concerned = set(documents)
-        conditional = any(use.when is not None and use.document in concerned for use in form_field.uses)
+        concerned_documents = set(documents)
+        conditional = any(
+            use.when is not None and use.document in concerned_documents for use in form_field.uses
+        )
         return (
             form_field.is_needed(documents)
             or conditional
             or any(
-                member.source is not None and self._is_wanted(member, documents)
+                member.source is not None and self._is_needed(member, documents)
                 for member in form_field.fields
             )
         )
@@ -153,6 +156,7 @@ class FormPainter:
     def _draw_field(
         self, parent_key: str, form_field: FormField, documents: Sequence[str]
     ) -> FieldNode | GroupNode:
+        """Return the node of a field: one input, or a group of inputs if it is repeated or has members."""
         if form_field.pinned is not None:
             return self._draw_pinned(parent_key, form_field, documents)
         if form_field.is_group:
@@ -162,26 +166,29 @@ class FormPainter:
         return self.draw_input(f"{parent_key}/{form_field.name}", form_field, documents)
 
     def _draw_pinned(self, parent_key: str, form_field: FormField, documents: Sequence[str]) -> GroupNode:
-        inner = f"{parent_key}/{form_field.name}"
-        nodes = tuple(self._draw_field(inner, member, documents) for member in form_field.fields)
-        label = self._label(form_field)
+        """Return the group of a field whose one occurrence the common meaning `form_field.pinned` selects."""
+        group_key = f"{parent_key}/{form_field.name}"
+        nodes = tuple(self._draw_field(group_key, member, documents) for member in form_field.fields)
+        label = self._choose_label(form_field)
         return GroupNode(
-            parent_key, form_field.name, make_element_id(inner), label, (OccurrenceNode(0, nodes),), False
+            parent_key, form_field.name, make_element_id(group_key), label, (OccurrenceNode(0, nodes),), False
         )
 
     def _draw_group(self, parent_key: str, form_field: FormField, documents: Sequence[str]) -> GroupNode:
+        """Return the group with an occurrence for each stored one; at least one if the group is mandatory."""
         count = max(
             count_occurrences(self.values.values, parent_key, form_field.name), form_field.repeat.low and 1
         )
         count = max(count, 1) if form_field.repeat.low == form_field.repeat.high == 1 else count
         occurrences = []
         for number in range(1, count + 1):
-            inner = f"{parent_key}/{form_field.name}#{number}"
-            nodes = tuple(self._draw_field(inner, member, documents) for member in form_field.fields)
+            occurrence_key = f"{parent_key}/{form_field.name}#{number}"
+            nodes = tuple(self._draw_field(occurrence_key, member, documents) for member in form_field.fields)
             occurrences.append(OccurrenceNode(number, nodes))
         return self._make_repeated_node(parent_key, form_field, tuple(occurrences))
 
     def _draw_repeated(self, parent_key: str, form_field: FormField, documents: Sequence[str]) -> GroupNode:
+        """Return the group of one input for each value of the field; at least one if a document needs it."""
         count = max(
             count_occurrences(self.values.values, parent_key, form_field.name),
             int(form_field.is_needed(documents)),  # bounded: a truth value
@@ -197,14 +204,17 @@ class FormPainter:
     def _make_repeated_node(
         self, parent_key: str, form_field: FormField, occurrences: tuple[OccurrenceNode, ...]
     ) -> GroupNode:
+        """Return the group of the occurrences; it shows the errors of the field if it has no occurrence."""
         key = f"{parent_key}/{form_field.name}"
-        first = f"{key}#1"
-        errors = () if occurrences else tuple(self.errors.get(key, ())) + tuple(self.errors.get(first, ()))
+        first_key = f"{key}#1"
+        errors = (
+            () if occurrences else tuple(self.errors.get(key, ())) + tuple(self.errors.get(first_key, ()))
+        )
         return GroupNode(
             parent_key,
             form_field.name,
             make_element_id(key),
-            self._label(form_field),
+            self._choose_label(form_field),
             occurrences,
             form_field.is_repeated,
             (len(occurrences) < form_field.repeat.high and form_field.is_repeated) or not occurrences,
@@ -221,7 +231,7 @@ class FormPainter:
         return FieldNode(
             key,
             make_element_id(key),
-            self._label(form_field),
+            self._choose_label(form_field),
             kind,
             value,
             form_field.is_needed(documents),
@@ -236,43 +246,45 @@ class FormPainter:
         )
 
     def _draw_unit(self, key: str, form_field: FormField) -> FieldNode | None:
+        """Return the input for the unit or currency of the field at `key`; None if the field has neither."""
         if form_field.attribute is None:
             return None
-        name, value = f"{key}@", self.values.values.get(f"{key}@", "")
+        unit_key, value = f"{key}@", self.values.values.get(f"{key}@", "")
         label = self.texts["currency" if form_field.attribute == "currencyID" else "unit"]
         kind, suggestions = "text", ""
         choices: tuple[tuple[str, str], ...] = ()
         if form_field.units and len(form_field.units) <= _MOST_CHOICES:
             kind, choices = "select", self._label_codes(form_field.units, _LISTS[form_field.attribute], value)
         else:
-            suggestions = self._suggest(_LISTS[form_field.attribute])
-        errors = tuple(dict.fromkeys(self.errors.get(name, ())))
+            suggestions = self._add_suggestions(_LISTS[form_field.attribute])
+        errors = tuple(dict.fromkeys(self.errors.get(unit_key, ())))
         return FieldNode(
-            name, make_element_id(name), label, kind, value, errors=errors, choices=choices,
+            unit_key, make_element_id(unit_key), label, kind, value, errors=errors, choices=choices,
             suggestions=suggestions, longest=3,
         )  # fmt: skip
 
-    def _label_codes(self, codes: Iterable[str], name: str, value: str) -> tuple[tuple[str, str], ...]:
-        listed = self.bundle.lists.get(name)
+    def _label_codes(self, codes: Iterable[str], list_name: str, value: str) -> tuple[tuple[str, str], ...]:
+        """Return the choices of codes with labels; a `value` that is not among them is added as the first."""
+        listed = self.bundle.lists.get(list_name)
         labels = {} if listed is None else listed.labels
         choices = [(code, self._join_code(code, *labels.get(code, ("", "")))) for code in codes]
-        # A value that is no code any more is shown as it is, and its error beside it.
+        # A value that is no longer a code is shown unchanged, with its error.
         return tuple(choices if not value or value in dict(choices) else [(value, value), *choices])
 
     def _join_code(self, code: str, korean: str, english: str) -> str:
         label = korean if self.language == "ko" else english
         return f"{code} – {label}" if label else code
 
-    def _suggest(self, name: str) -> str:
+    def _add_suggestions(self, list_name: str) -> str:
         """Return the id of the page's list of codes, which is drawn once."""
-        listed = self.bundle.lists.get(name)
+        listed = self.bundle.lists.get(list_name)
         if listed is None or not listed.codes:
             return ""
-        if name not in self.lists:
-            self.lists[name] = tuple(
+        if list_name not in self.lists:
+            self.lists[list_name] = tuple(
                 (code, self._join_code(code, *listed.labels.get(code, ("", "")))) for code in listed.codes
             )
-        return f"list-{_UNSAFE.sub('-', name)}"
+        return f"list-{_UNSAFE.sub('-', list_name)}"
 
     def _choose_element(self, form_field: FormField, value: str) -> _InputElement:
         """Return the HTML element for a field; a value that the element could not show gets a text field."""
@@ -293,7 +305,7 @@ class FormPainter:
                 choices.insert(0, (value, value))
             return _InputElement("select", tuple(choices))
         if codes:
-            return _InputElement("text", suggestions=self._suggest(form_field.shape.list_name))
+            return _InputElement("text", suggestions=self._add_suggestions(form_field.shape.list_name))
         if form_field.kind == "datetime":
             is_shown = not value or to_local_moment(value, self.zone)
             return _InputElement("datetime-local" if is_shown else "text")
@@ -301,26 +313,29 @@ class FormPainter:
             return _InputElement("date")
         if form_field.kind in ("integer", "amount", "measure", "quantity", "decimal"):
             return _InputElement("number")
-        longest = form_field.shape.get_max_length()
+        max_length = form_field.shape.get_max_length()
         # A browser removes line ends from a field of one line.
-        is_long = (longest is not None and longest >= _LONG_TEXT) or "\n" in value
+        is_long = (max_length is not None and max_length >= _LONG_TEXT) or "\n" in value
         return _InputElement("textarea" if is_long else "text")
 
     def _list_hints(self, form_field: FormField, documents: Sequence[str]) -> Iterator[str]:
-        concerned = set(documents)
+        """Yield the conditions under which documents need or exclude the field, and who needs it."""
+        concerned_documents = set(documents)
         for use in form_field.uses:
-            if use.when is not None and use.document in concerned:
+            if use.when is not None and use.document in concerned_documents:
                 word_key = "only" if use.forbidden else "when"
                 yield self.texts[word_key].format(condition=write_sentence(use.when, self.language))
-        needing = [use.document for use in form_field.uses if use.mandatory and use.document in concerned]
-        if needing and len(needing) < len(concerned):
+        needing = [
+            use.document for use in form_field.uses if use.mandatory and use.document in concerned_documents
+        ]
+        if needing and len(needing) < len(concerned_documents):
             yield self.texts["for"].format(documents=", ".join(needing))
 
-    def _label(self, form_field: FormField) -> str:
+    def _choose_label(self, form_field: FormField) -> str:
         return form_field.ko if self.language == "ko" else form_field.en
 
 
-def list_leaf_keys(nodes: Iterable[FieldNode | GroupNode]) -> Iterator[FieldNode]:
+def list_inputs(nodes: Iterable[FieldNode | GroupNode]) -> Iterator[FieldNode]:
     """Yield every input of some nodes, units after their values."""
     for node in nodes:
         if isinstance(node, FieldNode):
@@ -329,7 +344,7 @@ def list_leaf_keys(nodes: Iterable[FieldNode | GroupNode]) -> Iterator[FieldNode
                 yield node.unit
             continue
         for occurrence in node.occurrences:
-            yield from list_leaf_keys(occurrence.nodes)
+            yield from list_inputs(occurrence.nodes)
 
 
 def make_element_id(key: str) -> str:

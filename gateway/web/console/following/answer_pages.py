@@ -26,7 +26,7 @@ from gateway.store import (
 )
 from gateway.web.console.filing.draft_service import DraftFinding
 from gateway.web.console.filing.form_input import make_painter
-from gateway.web.console.filing.form_view import FieldNode, FormPainter, list_leaf_keys, to_stated_moment
+from gateway.web.console.filing.form_view import FieldNode, FormPainter, list_inputs, to_stated_moment
 from gateway.web.console.following.answer_service import (
     MOST_OCTETS,
     AnswerBase,
@@ -39,9 +39,9 @@ from gateway.web.console.following.case_pages import find_case, make_attachment
 from gateway.web.console.page_formats import name_agency, name_document, translate
 from gateway.web.console.page_guards import (
     accept_files,
-    leave_flash_message,
     require_right,
     services,
+    store_flash_message,
     visitor,
 )
 
@@ -72,7 +72,7 @@ def _read_case(number: str) -> CaseRow:
         return find_case(conn, number)
 
 
-def _read_base(case: CaseRow, number: str) -> AnswerBase:
+def _read_base(case: CaseRow, application_number: str) -> AnswerBase:
     """Return the filed values and the notice with which the form of an answer to an agency begins.
 
     Answers 409 with the reason if there is no form: the application is decided, or the filed document cannot
@@ -81,19 +81,19 @@ def _read_base(case: CaseRow, number: str) -> AnswerBase:
     every, reason = request.values.get("all") == "1", None
     with read_transaction(services.engine) as conn:
         try:
-            base = read_answer_base(conn, case, number, every_field=every)
+            base = read_answer_base(conn, case, application_number, every_field=every)
         except GatewayError as problem:
             base, reason = None, problem
         if base is None:
-            _find_request(conn, case, number)
+            _find_request(conn, case, application_number)
     if base is None:
         page = render_template("following/no_answer.html", case=case, problem=reason)
         abort(make_response(page, HTTPStatus.CONFLICT))
     return base
 
 
-def _find_request(conn: Connection, case: CaseRow, number: str) -> AgencyRequestRow:
-    request_row = agency_requests.find_by_number(conn, number)
+def _find_request(conn: Connection, case: CaseRow, application_number: str) -> AgencyRequestRow:
+    request_row = agency_requests.find_by_number(conn, application_number)
     if request_row is None or request_row.case_id != case.id:
         abort(HTTPStatus.NOT_FOUND)
     return request_row
@@ -124,6 +124,7 @@ def _render_form(
 def _make_painter(
     base: AnswerBase, typed: Mapping[str, str], findings: Sequence[DraftFinding]
 ) -> FormPainter:
+    """Return the painter of the answer form, with the values `typed` and the findings at their fields."""
     values = replace(base.answer_form.values, values={**base.answer_form.values.values, **typed})
     errors: dict[str, list[str]] = {}
     for finding in findings:
@@ -164,9 +165,7 @@ def prepare_supplement(number: str, application: str) -> _Answer:
 def _list_changes(base: AnswerBase) -> Iterator[tuple[str, str]]:
     """Yield the key and the new value of each input whose text differs from the text on the page."""
     painter = _make_painter(base, {}, ())
-    for node in list_leaf_keys(
-        painter.draw_input(field.key, field.field) for field in base.answer_form.fields
-    ):
+    for node in list_inputs(painter.draw_input(field.key, field.field) for field in base.answer_form.fields):
         drawn, text = (
             value.replace("\r\n", "\n").strip()
             for value in (node.value, request.form.get(node.key, node.value))
@@ -176,6 +175,7 @@ def _list_changes(base: AnswerBase) -> Iterator[tuple[str, str]]:
 
 
 def _list_uploads(base: AnswerBase) -> Iterator[UploadedFile]:
+    """Yield the uploaded files of the request: first those of form fields, then those without a field."""
     for answer_field in base.answer_form.fields:
         if answer_field.is_file:
             for file in request.files.getlist(answer_field.key):
@@ -193,10 +193,12 @@ def show_answer(number: str, application: str, answer: int) -> str:
     return _render_answer(_read_case(number), application, answer)
 
 
-def _render_answer(case: CaseRow, number: str, answer: int, findings: Sequence[DraftFinding] = ()) -> str:
+def _render_answer(
+    case: CaseRow, application_number: str, answer: int, findings: Sequence[DraftFinding] = ()
+) -> str:
     """Return the page of a supplement: to be signed, or with the message that it has become."""
-    with read_transaction(services.engine, promises=True) as conn:
-        request_row, row = _find_answer(conn, case, number, answer)
+    with read_transaction(services.engine, acknowledges_data=True) as conn:
+        request_row, row = _find_answer(conn, case, application_number, answer)
         message = None if row.message is None else messages.find_by_id(conn, row.message)
         became = message.case_id if message is not None else None
         other_case = None if became in (None, case.id) else cases.find_by_id(conn, became)
@@ -211,21 +213,22 @@ def _render_answer(case: CaseRow, number: str, answer: int, findings: Sequence[D
         other=other_case,
         findings=findings,
         agency=name_agency(services.hub.rules.bundle, request_row.agency),
-        name=_name_file(case, row),
+        name=_make_file_name(case, row),
     )
 
 
 def _find_answer(
-    conn: Connection, case: CaseRow, number: str, answer: int
+    conn: Connection, case: CaseRow, application_number: str, answer: int
 ) -> tuple[AgencyRequestRow, CaseAnswerRow]:
-    request_row = _find_request(conn, case, number)
+    """Return the request and the party's stored answer with the number `answer`; 404 if there is none."""
+    request_row = _find_request(conn, case, application_number)
     row = case_answers.find_answer(conn, visitor.organisation.code, request_row.id, answer)
     if row is None:
         abort(HTTPStatus.NOT_FOUND)
     return request_row, row
 
 
-def _name_file(case: CaseRow, answer: CaseAnswerRow) -> str:
+def _make_file_name(case: CaseRow, answer: CaseAnswerRow) -> str:
     return f"{case.number}-answer-{answer.id}.xml"
 
 
@@ -236,14 +239,14 @@ def fetch_answer(number: str, application: str, answer: int) -> Response:
     with read_transaction(services.engine) as conn:
         case = find_case(conn, number)
         _, row = _find_answer(conn, case, application, answer)
-    return make_attachment(_name_file(case, row), row.content)
+    return make_attachment(_make_file_name(case, row), row.content)
 
 
 @pages.get("/<number>/answers/<application>/<int:answer>/receipt")
 @require_right(Right.FILE_SUBMISSIONS)
 def fetch_answer_receipt(number: str, application: str, answer: int) -> Response:
     """Return the signed receipt of an answer that was handed in."""
-    with read_transaction(services.engine, promises=True) as conn:
+    with read_transaction(services.engine, acknowledges_data=True) as conn:
         case = find_case(conn, number)
         _, row = _find_answer(conn, case, application, answer)
         response = None if row.message is None else messages.find_response(conn, row.message)
@@ -271,5 +274,5 @@ def return_answer(number: str, application: str, answer: int) -> _Answer:
         )
         if findings:
             return _render_answer(case, application, answer, findings), HTTPStatus.UNPROCESSABLE_ENTITY
-    leave_flash_message(translate("Your answer was handed in. The receipt is on this page."))
+    store_flash_message(translate("Your answer was handed in. The receipt is on this page."))
     return redirect(f"/console/cases/{case.number}/answers/{application}/{answer}", HTTPStatus.SEE_OTHER)

@@ -32,7 +32,7 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.web.case_bundle import clean_file_name
-from gateway.web.console.filing.draft_pages import PreparedDocument, file_signed, make_judge
+from gateway.web.console.filing.draft_pages import PreparedDocument, file_signed_document, make_judge
 from gateway.web.console.filing.draft_service import DraftFinding, describe_problem, link_finding
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import services, visitor
@@ -68,14 +68,14 @@ class AnswerBase:
 
 
 def read_answer_base(
-    conn: Connection, case: CaseRow, number: str, *, every_field: bool = False
+    conn: Connection, case: CaseRow, application_number: str, *, every_field: bool = False
 ) -> AnswerBase | None:
     """Return the notice to answer and the form with the filed values; None if no answer is possible.
 
     None for an application of another case, and for one that is finished. Raises GW402 if the filed document
     cannot be read, GW501 for a document without a mapping.
     """
-    request = agency_requests.find_by_number(conn, number)
+    request = agency_requests.find_by_number(conn, application_number)
     if request is None or request.case_id != case.id or request.state in REQUEST.final_states:
         return None
     if case.state in CASE.final_states or case.state == "DECIDED":
@@ -102,7 +102,9 @@ def read_answer_base(
                 services.hub.rules.bundle, root, request.application, pointers, every_field=every_field
             )
             return AnswerBase(request, form, parts[1:], question)
-    raise GatewayError(DOCUMENT_INVALID, "the submission of this application is not stored", number[:40])
+    raise GatewayError(
+        DOCUMENT_INVALID, "the submission of this application is not stored", application_number[:40]
+    )
 
 
 def prepare_answer(
@@ -112,7 +114,7 @@ def prepare_answer(
     findings = _check_uploads(uploads)
     if findings:
         return None, findings
-    named_uploads = [(upload, _name_content(upload)) for upload in uploads]
+    named_uploads = [(upload, _make_content_id(upload)) for upload in uploads]
     values = {**changes, **{upload.key: cid for upload, cid in named_uploads if upload.key}}
     attachments = tuple(_describe_file(upload, cid) for upload, cid in named_uploads)
     try:
@@ -131,7 +133,7 @@ def prepare_answer(
     ]
     if findings:
         return None, findings
-    stored = NewAnswer(
+    new_answer = NewAnswer(
         visitor.organisation.code,
         base.request.id,
         content,
@@ -142,10 +144,10 @@ def prepare_answer(
     with write_transaction(services.engine, "console.answer") as conn:
         now = services.clock()
         since = now - timedelta(days=1)
-        if case_answers.count_answers(conn, stored.party, stored.request_id, since) >= MOST_ANSWERS:
+        if case_answers.count_answers(conn, new_answer.party, new_answer.request_id, since) >= MOST_ANSWERS:
             detail = f"{MOST_ANSWERS} answers about this application were prepared within a day: send one"
             return None, [describe_problem(GatewayError(TOO_MANY_REQUESTS, detail))]
-        return case_answers.insert_answer(conn, stored, now), []
+        return case_answers.insert_answer(conn, new_answer, now), []
 
 
 def _check_uploads(uploads: Sequence[UploadedFile]) -> list[DraftFinding]:
@@ -156,7 +158,7 @@ def _check_uploads(uploads: Sequence[UploadedFile]) -> list[DraftFinding]:
     return []
 
 
-def _name_content(upload: UploadedFile) -> str:
+def _make_content_id(upload: UploadedFile) -> str:
     """Return the content id of a file, made of its digest and its name."""
     clean_name = clean_file_name(upload.name[-60:], "file")
     return f"{hashlib.sha256(upload.content).hexdigest()[:16]}-{clean_name}"
@@ -176,7 +178,7 @@ def hand_in_answer(answer: CaseAnswerRow, files: Sequence[Payload], content: byt
     """File the signed supplement; return the findings on it, none when it is stored."""
     mismatch = translate("This is not the document that was prepared here.")
     prepared = PreparedDocument("answer", answer, answer.fingerprint, tuple(files), mismatch)
-    return file_signed(
+    return file_signed_document(
         prepared,
         content,
         lambda conn, message: case_answers.mark_handed_in(conn, answer.id, message, services.clock()),

@@ -107,7 +107,7 @@ def list_cases() -> str | AnyResponse:
         agencies=agencies,
         page=page,
         csv=_make_url(filters | {"format": "csv"}),
-        following=None if page.following is None else _make_url(filters | {"after": str(page.following)}),
+        following=None if page.next_after is None else _make_url(filters | {"after": str(page.next_after)}),
         first=_make_url(filters) if criteria.after is not None else None,
         filtered=bool(filters),
     )
@@ -134,20 +134,22 @@ def _read_filter(parameters: Mapping[str, str], zone: ZoneInfo) -> PartyCaseFilt
         agency=parameters["agency"],
         text=parameters["text"],
         since=_read_day(parameters["since"], zone),
-        until=_read_day(parameters["until"], zone, end=True),
+        until=_read_day(parameters["until"], zone, is_end=True),
         limit=_PAGE,
         after=read_row_number(after),
     )
 
 
-def _read_day(text: str, zone: ZoneInfo, *, end: bool = False) -> datetime | None:
+def _read_day(text: str, zone: ZoneInfo, *, is_end: bool = False) -> datetime | None:
+    """Return the begin of a day in the zone, or with `is_end` its last microsecond; None for other text."""
     day = read_day(text)
     if day is None:
         return None
-    return end_day(day, zone) - timedelta(microseconds=1) if end else begin_day(day, zone)
+    return end_day(day, zone) - timedelta(microseconds=1) if is_end else begin_day(day, zone)
 
 
 def _make_lines(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[CaseLine]:
+    """Return the lines of the list of cases; read the requests of all cases by one query."""
     bundle, now = services.hub.rules.bundle, services.clock()
     requests_by_case: dict[int, list[Any]] = defaultdict(list)
     if rows:
@@ -159,10 +161,14 @@ def _make_lines(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> list[Cas
 def _make_line(
     case: Mapping[str, Any], requests: Iterable[RequestWithFeesRow], bundle: MappingBundle, now: datetime
 ) -> CaseLine:
+    """Return one line of the list of cases.
+
+    `is_own` and `deadline` tell whether the applicant must act, and until when.
+    """
     requests = tuple(requests)
-    held = [read_request_custody(request_row) for request_row in requests]
-    hold = (case["detail"] or {}).get("held")
-    custody: tuple[CaseCustody, ...] = find_case_custody(case["state"], held, hold)
+    request_custody = [read_request_custody(request_row) for request_row in requests]
+    case_hold = (case["detail"] or {}).get("held")
+    custody: tuple[CaseCustody, ...] = find_case_custody(case["state"], request_custody, case_hold)
     own_custody = [case_custody for case_custody in custody if case_custody.holder is CustodyHolder.APPLICANT]
     return CaseLine(
         number=case["number"],
@@ -171,7 +177,7 @@ def _make_line(
         documents=tuple(
             dict.fromkeys(name_document(bundle, request_row.document) for request_row in requests)
         ),
-        state=describe_case_state(case["state"], case["outcome"], hold),
+        state=describe_case_state(case["state"], case["outcome"], case_hold),
         custody=tuple(dict.fromkeys(describe_custody(case_custody, bundle) for case_custody in custody)),
         is_own=bool(own_custody),
         deadline=min(
@@ -187,11 +193,11 @@ def _answer_csv(criteria: PartyCaseFilter) -> AnyResponse:
     lines: list[CaseLine] = []
     page = PartyCasePage((), criteria.after)
     while len(lines) < LARGEST_CSV:
-        part = replace(criteria, after=page.following, limit=_CSV_PORTION)
+        part = replace(criteria, after=page.next_after, limit=_CSV_PORTION)
         with read_transaction(services.engine) as conn:
             page = case_searches.search_party_cases(conn, part)
             lines += _make_lines(conn, page.rows)
-        if page.following is None or page.searched_until is not None:
+        if page.next_after is None or page.searched_until is not None:
             break
     columns = (
         translate("Case"),
@@ -215,9 +221,9 @@ def _answer_csv(criteria: PartyCaseFilter) -> AnyResponse:
         for line in lines
     )
     answer = answer_csv("cases", columns, rows)
-    if page.following is not None:
+    if page.next_after is not None:
         filters = {name: request.args[name] for name in _PARAMETERS if request.args.get(name)}
-        following = _make_url(filters | {"format": "csv", "after": str(page.following)})
+        following = _make_url(filters | {"format": "csv", "after": str(page.next_after)})
         answer.headers["Link"] = f'<{following}>; rel="next"'
     return answer
 
@@ -226,7 +232,7 @@ def _answer_csv(criteria: PartyCaseFilter) -> AnyResponse:
 @require_right(Right.READ_CASES)
 def show_case(number: str) -> str:
     """Show a case."""
-    with read_transaction(services.engine, promises=True) as conn:
+    with read_transaction(services.engine, acknowledges_data=True) as conn:
         view = read_case_view(conn, find_case(conn, number))
     return render_template("following/case.html", view=view, now=services.clock())
 
@@ -248,7 +254,7 @@ def fetch_part(number: str, message: int, part: str) -> Response:
     The part is ``document`` (the first payload), ``receipt`` (the stored response to a received message),
     ``message`` (the whole message), or the position of an attachment.
     """
-    with read_transaction(services.engine, promises=True) as conn:
+    with read_transaction(services.engine, acknowledges_data=True) as conn:
         case = find_case(conn, number)
         row = messages.find_by_id(conn, message)
         if row is None or row.case_id != case.id:
@@ -260,15 +266,16 @@ def fetch_part(number: str, message: int, part: str) -> Response:
         return make_attachment(f"{case.number}-{message}-{name}", content)
 
 
-def _find_part(conn: Connection, row: MessageRow, part: str) -> tuple[str, bytes | Body] | None:
-    if part == "receipt":
+def _find_part(conn: Connection, row: MessageRow, part_name: str) -> tuple[str, bytes | Body] | None:
+    """Return the file name and octets of the named part of a message; None if it has no such part."""
+    if part_name == "receipt":
         response = messages.find_response(conn, row.id) if row.direction == "in" else None
         return None if response is None else ("receipt.xml", response.body)
-    if part == "message":
+    if part_name == "message":
         return "message.bin", messages.open_parcel(conn, row.id)[1]
     parts = messages.load_payloads(conn, row.id)
-    index = 0 if part == "document" else read_row_number(part)
-    if index is None or index >= len(parts) or (part != "document" and index == 0):
+    index = 0 if part_name == "document" else read_row_number(part_name)
+    if index is None or index >= len(parts) or (part_name != "document" and index == 0):
         return None
     name = f"{row.action.lower()}.xml" if index == 0 else parts[index].content_id
     return name, parts[index].octets
@@ -278,7 +285,7 @@ def _find_part(conn: Connection, row: MessageRow, part: str) -> tuple[str, bytes
 @require_right(Right.READ_CASES)
 def fetch_statement(number: str, leaf: int) -> Response:
     """Return the signed octets in which an agency said something about an application of the case."""
-    with read_transaction(services.engine, promises=True) as conn:
+    with read_transaction(services.engine, acknowledges_data=True) as conn:
         case = find_case(conn, number)
         statements = [
             (request_row.agency, statement.digest)
@@ -298,7 +305,7 @@ def fetch_statement(number: str, leaf: int) -> Response:
 @require_right(Right.READ_CASES)
 def fetch_evidence(number: str) -> Response:
     """Return a ZIP file: the proofs of the case, as `gateway evidence prove` writes them, and its octets."""
-    with read_transaction(services.engine, promises=True) as conn:
+    with read_transaction(services.engine, acknowledges_data=True) as conn:
         case = find_case(conn, number)
         reader = EvidenceReader(visitor.organisation.code)
         return make_attachment(f"{case.number}-evidence.zip", make_case_bundle(conn, case, reader))

@@ -55,7 +55,7 @@ def list_agency_statements(conn: Connection, request: int) -> list[SignedStateme
     statements = []
     for index, leaf in enumerate(leaves):
         if leaf.kind == "reply" and leaf.digest:
-            following = _list_following(leaves[index + 1 :])
+            following = _list_content_leaves(leaves[index + 1 :])
             numbers = tuple(
                 _read_notice_number(following_leaf)
                 for following_leaf in following
@@ -67,7 +67,7 @@ def list_agency_statements(conn: Connection, request: int) -> list[SignedStateme
     return statements
 
 
-def _list_following(leaves: Sequence[EvidenceRow]) -> Iterator[EvidenceRow]:
+def _list_content_leaves(leaves: Sequence[EvidenceRow]) -> Iterator[EvidenceRow]:
     """Yield the leaves before the next signed reply: they record the content of the present one."""
     for leaf in leaves:
         if leaf.kind == "reply":
@@ -76,6 +76,7 @@ def _list_following(leaves: Sequence[EvidenceRow]) -> Iterator[EvidenceRow]:
 
 
 def _read_notice_number(leaf: EvidenceRow) -> str:
+    """Return the number of the notice in a leaf; an empty text for a broken leaf."""
     try:
         return str(read_leaf_data(leaf).get("number", ""))
     except GatewayError:
@@ -83,6 +84,7 @@ def _read_notice_number(leaf: EvidenceRow) -> str:
 
 
 def _read_reply_signature(conn: Connection, leaf: EvidenceRow) -> SignatureFact:
+    """Return the signature on an agency's reply; ``invalid`` if the leaf does not match its hash."""
     try:
         reply = read_leaf_data(leaf)
     except GatewayError as broken:
@@ -104,16 +106,17 @@ def list_message_signatures(conn: Connection, message: MessageRow) -> list[Signa
 
 
 def _read_verdict(
-    conn: Connection, kind: str, digest: str | None, signer: str, at: datetime
+    conn: Connection, signed_object: str, digest: str | None, signer: str, at: datetime
 ) -> SignatureFact:
+    """Return a signature with its stored verdict, by the digest of the verdict; ``unknown`` without one."""
     row = verdicts.find_by_digest(conn, digest) if digest else None
     if row is None:
-        return SignatureFact(kind, _name_certificate(conn, signer), at, "unknown")
-    name = _name_certificate(conn, row.leaf_sha256)
-    return SignatureFact(kind, name, at, row.status, row.judged_at, row.problem or "")
+        return SignatureFact(signed_object, _describe_certificate(conn, signer), at, "unknown")
+    name = _describe_certificate(conn, row.leaf_sha256)
+    return SignatureFact(signed_object, name, at, row.status, row.judged_at, row.problem or "")
 
 
-def _name_certificate(conn: Connection, sha256: str) -> str:
+def _describe_certificate(conn: Connection, sha256: str) -> str:
     """Return the subject of a registered certificate, else the beginning of its digest."""
     rows = parties.list_certificate_rows(conn, sha256) if sha256 else ()
     return rows[0].subject if rows else sha256[:16]
@@ -142,8 +145,13 @@ class StateWords:
     kind: str
 
 
-def describe_case_state(state: str, outcome: str | None, held: Mapping[str, Any] | None = None) -> StateWords:
-    """Return the words for the outcome of a case, else for its state; `held` lists a held case's needs."""
+def describe_case_state(
+    state: str, outcome: str | None, case_hold: Mapping[str, Any] | None = None
+) -> StateWords:
+    """Return the words for the outcome of a case, else for its state.
+
+    `case_hold` is the stored reason for holding a case; it selects the words for the state HELD.
+    """
     if outcome:
         words_by_outcome = {
             "APPROVED": StateWords(translate("Approved"), "✓", "good"),
@@ -157,7 +165,7 @@ def describe_case_state(state: str, outcome: str | None, held: Mapping[str, Any]
         return StateWords(translate("Withdrawn"), "–", "idle")
     if state == "OPENED":
         return StateWords(translate("Being read"), "…", "idle")
-    task = find_hold_task(held) if held else CustodyTask.FILE
+    task = find_hold_task(case_hold) if case_hold else CustodyTask.FILE
     if state == "HELD" and task is CustodyTask.PARENT:
         return StateWords(translate("Held: its parent case is not decided"), "…", "idle")
     if state == "HELD" and task is CustodyTask.FILE_AGAIN:
@@ -167,10 +175,10 @@ def describe_case_state(state: str, outcome: str | None, held: Mapping[str, Any]
     return StateWords(translate("With the agencies"), "…", "idle")
 
 
-def describe_request_state(state: str, decided: str = "") -> StateWords:
-    """Return the state of an application; `decided` is its outcome in one word."""
-    if state == "DECIDED" and decided:
-        return describe_case_state("CLOSED", decided)
+def describe_request_state(state: str, decision_outcome: str = "") -> StateWords:
+    """Return the state of an application; `decision_outcome` is its outcome in one word."""
+    if state == "DECIDED" and decision_outcome:
+        return describe_case_state("CLOSED", decision_outcome)
     words_by_state = {
         "PREPARED": StateWords(translate("On its way to the agency"), "…", "idle"),
         "SENT": StateWords(translate("Sent to the agency"), "…", "idle"),

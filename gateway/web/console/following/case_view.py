@@ -65,9 +65,9 @@ _MOST_MESSAGES: Final = 200
 _LONGEST_TEXT: Final = 2000
 #: The event of the notices that ask the applicant for the task.
 _ASKED_BY: Final = {CustodyTask.ANSWER: "ask", CustodyTask.PAY: "fee"}
-#: The state of a fee that says in words what became of a refund of it.
+#: The states of a refund, each with the state of a fee whose words describe it.
 _REFUND_STATES: Final = {"ORDERED": "REFUNDING", "DONE": "REFUNDED"}
-#: Steps that a notice of the agency tells better.
+#: Transitions that the timeline omits, because a notice of the agency explains them.
 _TOLD_BY_NOTICE: Final = frozenset({"ask", "inspect", "fee", "decide", "decide_item", "correct"})
 
 
@@ -223,15 +223,16 @@ def read_case_view(conn: Connection, case: CaseRow) -> CaseView:
     """Return the content of the page of a case."""
     reader = _CaseReader(conn, case)
     applications = tuple(reader.read_application(row) for row in agency_requests.list_by_case(conn, case.id))
-    held = (case.detail or {}).get("held")
-    until = datetime.fromisoformat(held["until"]) if held else None  # bounded: a time that the hub wrote
-    custody = find_case_custody(case.state, (application.custody for application in applications), held)
+    case_hold = (case.detail or {}).get("held")
+    # bounded: a time that the hub wrote
+    until = datetime.fromisoformat(case_hold["until"]) if case_hold else None
+    custody = find_case_custody(case.state, (application.custody for application in applications), case_hold)
     bundle = services.hub.rules.bundle
     steps = transitions.list_transitions(conn, CASE, case.id)
     moved = [row.at for row in steps if row.from_state != row.to_state]
-    stored = messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case.id)
+    case_messages = messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case.id)
     # The documents are read before the timeline, which needs the subjects of the notices.
-    documents = tuple(reader.read_document(row) for row in reversed(stored))
+    documents = tuple(reader.read_document(row) for row in reversed(case_messages))
     since = [
         application.since
         for application in applications
@@ -239,12 +240,12 @@ def read_case_view(conn: Connection, case: CaseRow) -> CaseView:
     ]
     return CaseView(
         case=case,
-        state=describe_case_state(case.state, case.outcome, held),
+        state=describe_case_state(case.state, case.outcome, case_hold),
         held=tuple(dict.fromkeys(describe_custody(case_custody, bundle) for case_custody in custody)),
         until=until,
         since=max(since or moved or [case.opened_at]),
         applications=applications,
-        timeline=tuple(reader.list_timeline(steps, applications, stored)),
+        timeline=tuple(reader.list_timeline(steps, applications, case_messages)),
         documents=documents,
         problems=tuple(reader.list_problems()),
         moves=describe_releases(conn, case),
@@ -265,6 +266,10 @@ class _CaseReader:
         self._request_labels: dict[int, str] = {}
 
     def read_application(self, row: RequestWithFeesRow) -> ApplicationView:
+        """Return an application with its notices, decisions, fees and the party that must act next.
+
+        Keeps its state transitions in `_steps`, for the timeline.
+        """
         steps = self._steps[row.id] = transitions.list_transitions(self._conn, REQUEST, row.id)
         decision_rows = decisions.list_by_request(self._conn, row.id)
         current = {
@@ -275,7 +280,7 @@ class _CaseReader:
             row=row,
             agency=name_agency(self._bundle, row.agency),
             document=name_document(self._bundle, row.document),
-            state=describe_request_state(row.state, _sum_up(current)),
+            state=describe_request_state(row.state, _summarize_decisions(current)),
             since=max((step.at for step in steps if step.from_state != step.to_state), default=None),
             custody=custody,
             waits="" if custody is None else describe_custody(custody, self._bundle),
@@ -291,13 +296,14 @@ class _CaseReader:
         )
 
     def _list_fees(self, request: RequestWithFeesRow) -> Iterator[FeeView]:
+        """Yield the fees of an application; the payment address is given only while the fee is to be paid."""
         rows = fees.list_by_request(self._conn, request.id)
         due = find_fee_deadlines(self._conn, rows)
         for row in rows:
             address = row.address or "" if row.state == "ORDERED" else ""
-            until = due.get(row.number)
-            late = until is not None and until.state in ("OVERDUE", "LATE")
-            at = None if until is None else until.due_at
+            deadline = due.get(row.number)
+            late = deadline is not None and deadline.state in ("OVERDUE", "LATE")
+            at = None if deadline is None else deadline.due_at
             refunds = tuple(self._list_refunds(row.id))
             yield FeeView(row, describe_fee_state(row.state), address, at, late, refunds)
 
@@ -316,6 +322,7 @@ class _CaseReader:
     def _list_notices(
         self, request: RequestWithFeesRow, decision_rows: Sequence[DecisionWithTextRow]
     ) -> Iterator[NoticeView]:
+        """Yield the notices of an application, each with its status, fields and signed statement."""
         statements = {
             number: statement
             for statement in list_agency_statements(self._conn, request.id)
@@ -328,14 +335,14 @@ class _CaseReader:
                 row=row,
                 status="" if code is None else code.name,
                 event="" if code is None else code.event,
-                fields=tuple(self._name_field(pointer, request.document) for pointer in row.pointers),
+                fields=tuple(self._find_field_label(pointer, request.document) for pointer in row.pointers),
                 decided=sum(decision_row.notice_no == row.number for decision_row in decision_rows),
                 statement=statements.get(row.number),
             )
 
-    def _name_field(self, pointer: str, document: str = "") -> PointedField:
+    def _find_field_label(self, pointer: str, document: str = "") -> PointedField:
         """Return the label of the field at a pointer; without one the pointer alone."""
-        form_fields = self._fields.find_at(pointer, document)
+        form_fields = self._fields.find_by_location(pointer, document)
         labels = [choose_label(form_field) or form_field.name for form_field in form_fields[:3]]
         return PointedField(", ".join(labels), pointer)
 
@@ -349,7 +356,7 @@ class _CaseReader:
         for findings, is_warning in (*lacks, *general):
             for finding in findings:
                 pointer = finding.get("pointer") or ""
-                pointed_field = self._name_field(pointer) if pointer else None
+                pointed_field = self._find_field_label(pointer) if pointer else None
                 problem = PROBLEMS.get(finding["id"])
                 yield ProblemView(
                     finding["id"], finding["text"][:_LONGEST_TEXT], pointed_field, problem, is_warning
@@ -359,18 +366,27 @@ class _CaseReader:
         self,
         steps: Sequence[TransitionRow],
         applications: Sequence[ApplicationView],
-        stored: Sequence[MessageRow],
+        case_messages: Sequence[MessageRow],
     ) -> list[TimelineEntry]:
         """Return the events of the case, the newest first."""
-        entries = [*self._list_message_entries(stored, "in"), *self._list_case_entries(steps, first=True)]
+        entries = [
+            *self._list_message_entries(case_messages, "in"),
+            *self._list_case_entries(steps, is_first=True),
+        ]
         for application in applications:
             entries += self._list_application_entries(application)
         entries += self._list_customs_entries()
-        entries += [*self._list_case_entries(steps, first=False), *self._list_message_entries(stored, "out")]
+        entries += [
+            *self._list_case_entries(steps, is_first=False),
+            *self._list_message_entries(case_messages, "out"),
+        ]
         # Events with the same time happened in the order of this list.
         return sorted(entries, key=lambda entry: entry.at)[::-1]
 
-    def _list_message_entries(self, stored: Sequence[MessageRow], direction: str) -> Iterator[TimelineEntry]:
+    def _list_message_entries(
+        self, case_messages: Sequence[MessageRow], direction: str
+    ) -> Iterator[TimelineEntry]:
+        """Yield the timeline entries of the messages of one `direction`: ``in`` or ``out``."""
         sentences = {
             ("in", "Submit"): translate("The submission was received."),
             ("in", "Supplement"): translate("The answer to a question was received."),
@@ -379,7 +395,7 @@ class _CaseReader:
             ("out", "Result"): translate("The result was issued."),
             ("out", "Notice"): translate("A notice was issued."),
         }
-        for row in reversed(stored):
+        for row in reversed(case_messages):
             if row.direction == direction:
                 actor = row.from_party if direction == "in" else translate("Gateway")
                 sentence = sentences.get((direction, row.action), str(row.action))
@@ -387,7 +403,13 @@ class _CaseReader:
                 sentence = f"{sentence} {subject}." if subject else sentence
                 yield TimelineEntry(row.received_at, actor, sentence, message=row.id)
 
-    def _list_case_entries(self, steps: Sequence[TransitionRow], *, first: bool) -> Iterator[TimelineEntry]:
+    def _list_case_entries(
+        self, steps: Sequence[TransitionRow], *, is_first: bool
+    ) -> Iterator[TimelineEntry]:
+        """Yield the timeline entries of the case's transitions.
+
+        With `is_first` only those from the initial state, else only the others.
+        """
         gateway = translate("Gateway")
         sentences = {
             "refuse": (translate("The submission was not accepted."), "bad"),
@@ -401,7 +423,7 @@ class _CaseReader:
             "relayed": (translate("The case is closed: everything was delivered."), "good"),
         }
         for row in steps:
-            if row.event in sentences and (row.from_state == CASE.initial_state) is first:
+            if row.event in sentences and (row.from_state == CASE.initial_state) is is_first:
                 sentence, kind = sentences[row.event]
                 yield TimelineEntry(row.at, gateway, sentence, kind)
 
@@ -424,13 +446,18 @@ class _CaseReader:
             yield TimelineEntry(row.received_at, translate("Customs"), whole, kind)
 
     def _describe_reason(self, reason: CustomsReason) -> str:
+        """Return the reason of customs, with the label of the field that it points to."""
         if not reason.pointer:
             return reason.text
-        pointed_field = self._name_field(reason.pointer)
+        pointed_field = self._find_field_label(reason.pointer)
         label = pointed_field.label or pointed_field.pointer
         return f"{label}: {reason.text}"
 
     def _list_application_entries(self, application: ApplicationView) -> Iterator[TimelineEntry]:
+        """Yield the timeline entries of an application: its transitions, then its notices.
+
+        Omits transitions that a notice explains, and each sending after the first.
+        """
         sentences = {
             "send": translate("The application was handed to the agency."),
             "acknowledge": translate("The agency has received the application."),
@@ -469,7 +496,7 @@ class _CaseReader:
             signatures = (
                 (verify_own_document(parts[0].content, row.received_at, own_signers),) if parts else ()
             )
-        title = _name_message(row)
+        title = _make_message_title(row)
         if row.direction == "out" and row.action == "Notice" and parts:
             self._request_labels[row.id] = subject = self._describe_notice(parts[0].content)
             title = f"{title}: {subject}" if subject else title
@@ -489,7 +516,8 @@ class _CaseReader:
         return f"{name_agency(self._bundle, agency)}, {state_words}"
 
 
-def _name_message(row: MessageRow) -> str:
+def _make_message_title(row: MessageRow) -> str:
+    """Return the translated title of a message, by its direction and action; else the action itself."""
     names = {
         ("in", "Submit"): translate("Submission"),
         ("in", "Supplement"): translate("Answer to a question"),
@@ -501,10 +529,10 @@ def _name_message(row: MessageRow) -> str:
     return names.get((row.direction, row.action), str(row.action))
 
 
-def _sum_up(current: set[str]) -> str:
+def _summarize_decisions(decision_codes: set[str]) -> str:
     """Return APPROVED, REJECTED or PARTIAL for an application, an empty text while nothing is decided."""
-    if not current:
+    if not decision_codes:
         return ""
-    if "REJECTED" not in current:
+    if "REJECTED" not in decision_codes:
         return "APPROVED"
-    return "REJECTED" if current == {"REJECTED"} else "PARTIAL"
+    return "REJECTED" if decision_codes == {"REJECTED"} else "PARTIAL"

@@ -44,9 +44,9 @@ from gateway.web.console.act_reasons import get_operator, get_operator_desk, rea
 from gateway.web.console.operations.object_pages import PAGE
 from gateway.web.console.page_formats import read_search_text, translate
 from gateway.web.console.page_guards import (
-    leave_flash_message,
     require_right,
     services,
+    store_flash_message,
     visitor,
 )
 
@@ -55,11 +55,11 @@ pages: Final = Blueprint("acts", __name__)
 
 def require_act_right(act: str) -> None:
     """Answer 403 unless the person may perform this act, and 404 if there is no such act."""
-    kind = ACT_KINDS.get(act)
-    if kind is None:
+    act_kind = ACT_KINDS.get(act)
+    if act_kind is None:
         abort(HTTPStatus.NOT_FOUND)
-    right = Right.MANAGE_ACCOUNTS if kind.subject_kind == "account" else Right.OPERATE
-    if not visitor.may(Right.ADMINISTER_TRUST if kind.changes_trust else right):
+    right = Right.MANAGE_ACCOUNTS if act_kind.subject_kind == "account" else Right.OPERATE
+    if not visitor.may(Right.ADMINISTER_TRUST if act_kind.changes_trust else right):
         abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to do this.")
 
 
@@ -91,9 +91,9 @@ def submit_order() -> Response | tuple[str, int]:
     except GatewayError as refused:
         return _render_order(order, str(refused), reason), HTTPStatus.CONFLICT
     if number is not None:
-        leave_flash_message(translate("The act waits for a second person."))
+        store_flash_message(translate("The act waits for a second person."))
         return redirect(f"/console/operations/acts/{number}")
-    leave_flash_message(sentence)
+    store_flash_message(sentence)
     return redirect(_find_return_path(order))
 
 
@@ -126,47 +126,50 @@ def _read_order(arguments: Any) -> ActOrder:
 
 
 def _render_order(order: ActOrder, problem: str = "", reason: str = "") -> str:
+    """Return the page of an operator action that is not stored yet, with the objects that it affects."""
     with read_transaction(services.engine) as conn:
-        concerned = _describe_concerned(conn, order)
+        affected_objects = _list_affected_objects(conn, order)
     return render_template(
         "operations/act.html",
         order=order,
         what=describe_order(order),
-        concerned=concerned,
+        concerned=affected_objects,
         problem=problem,
         reason=reason,
         back=_find_return_path(order),
     )
 
 
-def _describe_concerned(conn: Connection, order: ActOrder) -> list[dict[str, Any]]:
+def _list_affected_objects(conn: Connection, order: ActOrder) -> list[dict[str, Any]]:
     """Return the present state of each object that an act would change."""
-    concerned: list[dict[str, Any]] = []
+    affected_objects: list[dict[str, Any]] = []
     for number in order.deliveries[:MAX_DELIVERIES]:
         row = describe_delivery(conn, number)
         if row is not None:
-            concerned.append({"delivery": number, "lane": row["lane"], "state": row["state"]})
+            affected_objects.append({"delivery": number, "lane": row["lane"], "state": row["state"]})
     for number in order.messages[:MAX_DELIVERIES]:
         message = messages.find_by_id(conn, number)
         if message is not None:
-            concerned.append({"message": number, "action": message.action, "state": message.state})
+            affected_objects.append({"message": number, "action": message.action, "state": message.state})
     held = lanes.find_lanes(conn, order.lanes) if order.lanes else {}
     for name in order.lanes:
         backlog = lanes.read_lane_backlog(conn, name)
         is_held = name in held and held[name].held_at is not None
-        concerned.append({"lane": name, "state": "HELD" if is_held else "", "waiting": backlog.waiting})
+        affected_objects.append(
+            {"lane": name, "state": "HELD" if is_held else "", "waiting": backlog.waiting}
+        )
     party = describe_party(conn, order.parameters["party"]) if order.parameters.get("party") else None
     if party is not None:
-        concerned.append({"party": party["name"], "state": party["status"]})
+        affected_objects.append({"party": party["name"], "state": party["status"]})
     if order.parameters.get("fee"):
         rows = fee_searches.list_fees(conn, limit=1, number=order.parameters["fee"])
-        concerned += [{"fee": row.number, "state": row.state, "case": row.case_number} for row in rows]
+        affected_objects += [{"fee": row.number, "state": row.state, "case": row.case_number} for row in rows]
     if order.parameters.get("agency"):
         switch = officer_work.find_switch(conn, order.parameters["agency"])
         waiting = lanes.read_lane_backlog(conn, order.parameters["agency"]).waiting
         state = "CONSOLE" if switch is not None else ""
-        concerned.append({"agency": order.parameters["agency"], "state": state, "waiting": waiting})
-    return concerned
+        affected_objects.append({"agency": order.parameters["agency"], "state": state, "waiting": waiting})
+    return affected_objects
 
 
 def _find_return_path(order: ActOrder) -> str:
@@ -219,33 +222,37 @@ def decide_act(number: int, decision: str) -> Response | tuple[str, int]:
         problem = translate("Give a reason of 1 to 500 characters on one line.")
         return show_act(number, problem), HTTPStatus.UNPROCESSABLE_ENTITY
     try:
-        sentence = _decide(number, decision, reason or "", by)
+        sentence = _perform_decision(number, decision, reason or "", by)
     except GatewayError as refused:
         return show_act(number, str(refused)), HTTPStatus.CONFLICT
-    leave_flash_message(sentence)
+    store_flash_message(sentence)
     return redirect(f"/console/operations/acts/{number}")
 
 
-def _decide(number: int, decision: str, reason: str, by: Operator) -> str:
+def _perform_decision(act_id: int, decision: str, reason: str, operator: Operator) -> str:
+    """Approve, reject, confirm or withdraw a stored operator action; return the sentence to show.
+
+    Answers 403 without the right, and 404 for another `decision`, or for no action to confirm or withdraw.
+    """
     desk = get_operator_desk()
     if decision in ("approve", "reject"):
         if not visitor.may(Right.APPROVE_OPERATIONS):
             abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to do this.")
         if decision == "approve":
-            return desk.approve_act(number, by, reason)
-        desk.end_act(number, by, "REJECTED", reason)
+            return desk.approve_act(act_id, operator, reason)
+        desk.end_act(act_id, operator, "REJECTED", reason)
         return translate("The act is rejected.")
     if decision not in ("confirm", "withdraw"):
         abort(HTTPStatus.NOT_FOUND)
     with read_transaction(services.engine) as conn:
-        row = operator_acts.find_act(conn, number)
+        row = operator_acts.find_act(conn, act_id)
     if row is None:
         abort(HTTPStatus.NOT_FOUND)
     require_act_right(row.act)
     if decision == "withdraw":
-        desk.end_act(number, by, "WITHDRAWN", reason)
+        desk.end_act(act_id, operator, "WITHDRAWN", reason)
         return translate("The act is withdrawn.")
-    is_performed, sentence = desk.confirm_draft(number, by, reason)
+    is_performed, sentence = desk.confirm_draft(act_id, operator, reason)
     return sentence if is_performed else translate("The act waits for a second person.")
 
 
@@ -295,7 +302,10 @@ def list_agreements(problem: str = "") -> str:
 @pages.post("/agreements")
 @require_right(Right.ADMINISTER_TRUST)
 def upload_agreement() -> Response | tuple[str, int]:
-    """Make a draft of an act from the file of an agreement."""
+    """Store a draft of the operator action `agreement load` from the uploaded file, then show the draft.
+
+    Errors get status 422.
+    """
     require_act_right("agreement load")
     content, name = _read_upload()
     try:
@@ -333,7 +343,10 @@ def show_mappings(problem: str = "") -> str:
 @pages.post("/mappings")
 @require_right(Right.ADMINISTER_TRUST)
 def upload_mappings() -> Response | tuple[str, int]:
-    """Make a draft of an act from the file of mappings."""
+    """Store a draft of the operator action `map use` from the uploaded file, then show the draft.
+
+    The form field ``removed`` names the documents that the new mappings no longer have. Errors get 422.
+    """
     require_act_right("map use")
     content, name = _read_upload()
     removed = request.form.get("removed", "").replace(",", " ").split()
@@ -345,11 +358,12 @@ def upload_mappings() -> Response | tuple[str, int]:
     except GatewayError as refused:
         return show_mappings(str(refused)), HTTPStatus.UNPROCESSABLE_ENTITY
     number = get_operator_desk().store_draft(order, get_operator())
-    leave_flash_message(translate("Nothing is in force yet: look at the difference, then confirm."))
+    store_flash_message(translate("Nothing is in force yet: look at the difference, then confirm."))
     return redirect(f"/console/operations/acts/{number}")
 
 
 def _read_register_request() -> ListFilter:
+    """Return the filter for the list of parties or agreements from the URL; ignore an unknown state."""
     state = read_search_text("state")
     return ListFilter(
         states=(state,) if state in _STATES else (),

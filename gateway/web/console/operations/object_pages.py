@@ -69,7 +69,7 @@ pages: Final = Blueprint("objects", __name__)
 PAGE: Final = 50
 
 
-def read_list_request(states: Sequence[str] = (), **conditions: Any) -> ListFilter:
+def read_list_filter(states: Sequence[str] = (), **conditions: Any) -> ListFilter:
     """Return the conditions of the URL: ``state``, ``since``, ``until`` and ``after``; answer 400 to others.
 
     A state that is none of `states` is no condition.
@@ -86,6 +86,7 @@ def read_list_request(states: Sequence[str] = (), **conditions: Any) -> ListFilt
 
 
 def _read_moment(name: str) -> datetime | None:
+    """Return the time in the URL parameter `name`, None if it is empty; answer 400 to other text."""
     text = read_search_text(name)
     if not text:
         return None
@@ -96,6 +97,7 @@ def _read_moment(name: str) -> datetime | None:
 
 
 def _read_cursor() -> int | None:
+    """Return the row number in the URL parameter ``after``, None if it is empty; answer 400 to other text."""
     text = read_search_text("after")
     if not text:
         return None
@@ -112,7 +114,7 @@ def answer_list(name: str, page: ListPage, columns: Sequence[str], **context: An
     return render_template(
         f"operations/{name}.html",
         page=page,
-        more=_describe_more(page),
+        more=_format_remaining(page),
         next_url=_build_next_url(page),
         **context,
     )
@@ -128,7 +130,7 @@ def _build_next_url(page: ListPage) -> str | None:
     return f"{request.path}?{urlencode(arguments | {'after': page.rows[-1]['id']})}"
 
 
-def _describe_more(page: ListPage) -> str:
+def _format_remaining(page: ListPage) -> str:
     """Return how many rows follow; above the limit of counting, that there are more than that."""
     return f"> {LIST_COUNT_LIMIT:,}" if page.remaining >= LIST_COUNT_LIMIT else f"{page.remaining:,}"
 
@@ -150,7 +152,7 @@ def list_messages() -> str | Response:
     """List messages."""
     direction = read_search_text("direction")
     equal = [("direction", direction)] if direction in _DIRECTIONS else []
-    criteria = read_list_request(MESSAGE.states, party=read_search_text("party"), equal=equal)
+    criteria = read_list_filter(MESSAGE.states, party=read_search_text("party"), equal=equal)
     with read_transaction(services.engine) as conn:
         page = list_searches.search_messages(conn, criteria, resting=read_search_text("mailbox") == "yes")
         add_message_waiting(conn, page.rows, services.clock())
@@ -162,7 +164,7 @@ def list_messages() -> str | Response:
 def list_cases() -> str | Response:
     """List cases."""
     with read_transaction(services.engine) as conn:
-        criteria = read_list_request(CASE.states)
+        criteria = read_list_filter(CASE.states)
         page = list_searches.search_cases(conn, criteria)
         add_case_waiting(conn, page.rows, services.clock())
     return answer_list("cases", page, _CASE_COLUMNS, states=tuple(CASE.states))
@@ -238,16 +240,16 @@ def _read_custody(conn: Connection, case: CaseRow) -> list[dict[str, Any]]:
     return custody
 
 
-def _require_message(conn: Connection, number: int) -> MessageRow:
-    row = messages.find_by_id(conn, number)
+def _require_message(conn: Connection, message_id: int) -> MessageRow:
+    row = messages.find_by_id(conn, message_id)
     if row is None:
         abort(HTTPStatus.NOT_FOUND)
     return row
 
 
-def _read_message(conn: Connection, number: int) -> dict[str, Any]:
+def _read_message(conn: Connection, message_id: int) -> dict[str, Any]:
     """Return a message as `gateway message show` does, with its case, its signer and the verdict on it."""
-    row = _require_message(conn, number)
+    row = _require_message(conn, message_id)
     report = read_message_report(conn, row)
     signer = row.signer_sha256
     certificates = parties.list_certificate_rows(conn, signer) if signer else ()
@@ -258,23 +260,24 @@ def _read_message(conn: Connection, number: int) -> dict[str, Any]:
         "verdict": verdicts.find_verdict_in_force(conn, signer, "signing", row.received_at)
         if signer
         else None,
-        "evidence": [leaf | {"facts": _flatten_facts(leaf["data"])} for leaf in report["evidence"]],
+        "evidence": [leaf | {"facts": _flatten_values(leaf["data"])} for leaf in report["evidence"]],
     }
 
 
-def _flatten_facts(data: Any, before: str = "") -> list[tuple[str, str]]:
-    """Return nested values as names and texts: ``admitted.mode``."""
-    facts: list[tuple[str, str]] = []
+def _flatten_values(data: Any, before: str = "") -> list[tuple[str, str]]:
+    """Return nested values as pairs of a dotted name, such as ``admitted.mode``, and a text; omit None."""
+    named_texts: list[tuple[str, str]] = []
     for name, value in data.items() if isinstance(data, Mapping) else ():
         if isinstance(value, Mapping):
-            facts += _flatten_facts(value, f"{before}{name}.")
+            named_texts += _flatten_values(value, f"{before}{name}.")
         elif value is not None:
             text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            facts.append((f"{before}{name}", text))
-    return facts
+            named_texts.append((f"{before}{name}", text))
+    return named_texts
 
 
 def _read_case(conn: Connection, number: str) -> dict[str, Any]:
+    """Return the report of a case with its messages and audit trail; answer 404 if there is no such case."""
     try:
         row = find_case(conn, number[:80])
     except GatewayError:
@@ -307,7 +310,7 @@ def list_deliveries() -> str | Response:
     """List the deliveries that are not done."""
     lane = read_search_text("lane")
     with read_transaction(services.engine) as conn:
-        page = _read_page(conn, lane)
+        page = _read_delivery_page(conn, lane)
     return answer_list("deliveries", page, _COLUMNS, states=_STATES, lane=lane)
 
 
@@ -331,7 +334,7 @@ def show_lane(name: str) -> str:
         lane = next((report for report in lane_reports if report.name == name), None)
         if lane is None:
             abort(HTTPStatus.NOT_FOUND)
-        page = _read_page(conn, name)
+        page = _read_delivery_page(conn, name)
         switch = officer_work.find_switch(conn, name)
     agency = services.settings.agency.get(name)
     return render_template(
@@ -343,13 +346,15 @@ def show_lane(name: str) -> str:
     )
 
 
-def _read_page(conn: Connection, lane: str) -> ListPage:
+def _read_delivery_page(conn: Connection, lane: str) -> ListPage:
     """Return the page of deliveries that the URL selects, each with its partner and why it waits."""
     equal = [("lane", lane)] if lane else []
-    criteria = read_list_request(_STATES, equal=equal)
+    criteria = read_list_filter(_STATES, equal=equal)
     page = list_searches.search_deliveries(conn, criteria)
     destinations = load_destinations(conn, services.settings)
-    last_words = delivery_leases.list_last_words(conn, [row["id"] for row in page.rows if row["problem"]])
+    last_words = delivery_leases.list_last_answer_texts(
+        conn, [row["id"] for row in page.rows if row["problem"]]
+    )
     now = services.clock()
     for row in page.rows:
         row["partner"] = describe_destination(destinations, row).name
@@ -358,9 +363,9 @@ def _read_page(conn: Connection, lane: str) -> ListPage:
     return page
 
 
-def _read_delivery(conn: Connection, number: int) -> dict[str, Any]:
+def _read_delivery(conn: Connection, delivery_id: int) -> dict[str, Any]:
     """Return a delivery as `gateway queue show` does, with its partner and the number of its case."""
-    row = deliveries.find_by_id(conn, number)
+    row = deliveries.find_by_id(conn, delivery_id)
     if row is None:
         abort(HTTPStatus.NOT_FOUND)
     report = read_delivery_report(conn, row)

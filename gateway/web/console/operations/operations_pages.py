@@ -39,7 +39,7 @@ from gateway.store import (
 from gateway.web.console.act_reasons import get_operator_desk
 from gateway.web.console.charts import Chart, Series, draw_columns, draw_lines
 from gateway.web.console.operations.act_pages import pages as act_pages
-from gateway.web.console.operations.object_pages import answer_list, read_list_request
+from gateway.web.console.operations.object_pages import answer_list, read_list_filter
 from gateway.web.console.operations.object_pages import pages as object_pages
 from gateway.web.console.operations.status_pages import pages as status_pages
 from gateway.web.console.page_formats import read_search_text, translate
@@ -58,7 +58,7 @@ _COLUMNS: Final = ("id", "at", "actor", "account", "action", "object", "outcome"
 @require_right(Right.OBSERVE)
 def list_audit() -> str | Response:
     """Show the entries of the audit log."""
-    criteria = read_list_request()
+    criteria = read_list_filter()
     with read_transaction(services.engine) as conn:
         page = audit_log.search_actions(conn, AuditFilter(), criteria)
     return answer_list("audit", page, _COLUMNS)
@@ -153,7 +153,7 @@ def show_search() -> str:
         text=text,
         found=matches,
         nothing=not any(matches.values()),
-        window=exact_searches.RECENT,
+        window=exact_searches.MAX_SEARCHED_FAILURES,
         shortest=_SHORTEST,
     )
 
@@ -227,7 +227,7 @@ class DashboardFigures:
 
     def __init__(self) -> None:
         #: An hour that is over is counted once.
-        self._counted: dict[datetime, TrafficCount] = {}
+        self._counts_by_hour: dict[datetime, TrafficCount] = {}
         self._endings: tuple[datetime, EndingReport] | None = None
 
     def read_endings(self) -> EndingReport:
@@ -241,15 +241,15 @@ class DashboardFigures:
         """Return the hours that are over and the present one, each with its start, the oldest first."""
         present = services.clock().replace(minute=0, second=0, microsecond=0)
         starts = [present - _HOUR * back for back in range(_HOURS - 1, -1, -1)]
-        counted = self._counted
+        counted = self._counts_by_hour
         # The hour before this one may still get rows from transactions that began in it.
         missing = [start for start in starts if start not in counted or start >= present - _HOUR]
         with read_transaction(services.engine) as conn:
             counts = dict(
                 zip(missing, count_hourly_traffic(conn, [start + _HOUR for start in missing]), strict=True)
             )
-        self._counted = {start: counts.get(start) or counted[start] for start in starts}
-        return list(self._counted.items())
+        self._counts_by_hour = {start: counts.get(start) or counted[start] for start in starts}
+        return list(self._counts_by_hour.items())
 
 
 @pages.record
@@ -262,7 +262,7 @@ def _keep_figures(state: BlueprintSetupState) -> None:
 def show_dashboard() -> str:
     """Show the present state of the hub."""
     figures: DashboardFigures = current_app.extensions["dashboard"]
-    overview = read_overview(services.hub, services.settings, services.readiness.judge().problem)
+    overview = read_overview(services.hub, services.settings, services.readiness.find_verdict().problem)
     zone = ZoneInfo(services.settings.hub.time_zone)
     intake, traffic = _draw_history(figures.read_hours(), zone)
     return render_template(
@@ -274,6 +274,7 @@ def show_dashboard() -> str:
 
 
 def _draw_history(hours: Sequence[tuple[datetime, TrafficCount]], zone: ZoneInfo) -> tuple[Chart, Chart]:
+    """Return two charts over `hours`, labelled in `zone`: cases opened, and messages and deliveries."""
     labels = [f"{convert_to_zone(start, zone):%H:%M}" for start, _ in hours]
     heading = translate("Hour beginning at")
     intake = Chart(
@@ -304,6 +305,7 @@ def _choose_zone() -> None:
 
 @pages.context_processor
 def _list_page_words() -> dict[str, Any]:
+    """Return the functions and values that every template of these pages may use."""
     return {
         "describe_state": describe_state,
         "translate_act": translate_act,

@@ -34,10 +34,10 @@ from gateway.web.console.page_formats import read_moment, translate
 from gateway.web.console.page_guards import (
     COOKIE,
     ConsoleServices,
-    leave_flash_message,
     leave_session_unread,
     require_right,
     services,
+    store_flash_message,
     visitor,
 )
 from gateway.web.hub_readiness import TimedVerdict
@@ -46,23 +46,23 @@ pages: Final = Blueprint("notices", __name__)
 
 
 class RequestLimit:
-    """A limit of `most` requests in each second of the clock; safe for many threads."""
+    """A limit of `max_per_second` requests in each second of the clock; safe for many threads."""
 
-    def __init__(self, most: int, clock: Callable[[], datetime]) -> None:
-        self._most = most
+    def __init__(self, max_per_second: int, clock: Callable[[], datetime]) -> None:
+        self._max_per_second = max_per_second
         self._clock = clock
         self._guard = threading.Lock()
         self._second = 0
-        self._admitted = 0
+        self._admitted_count = 0
 
     def admit_request(self) -> bool:
         """Return whether one more request is admitted now."""
         second = int(self._clock().timestamp())  # bounded: a clock
         with self._guard:
             if second != self._second:
-                self._second, self._admitted = second, 0
-            self._admitted += 1
-            return self._admitted <= self._most
+                self._second, self._admitted_count = second, 0
+            self._admitted_count += 1
+            return self._admitted_count <= self._max_per_second
 
 
 #: Seconds for which browsers and proxies keep the page.
@@ -85,7 +85,7 @@ class _StoredStatus:
 
 
 def build_status_pages(services: ConsoleServices) -> Blueprint:
-    """Return the page."""
+    """Return the blueprint with the public status page."""
     pages = Blueprint("status", __name__, url_prefix="/console")
     stored_status = TimedVerdict("the status page", lambda: _read_stored_status(services))
     limit = RequestLimit(_MOST, services.clock)
@@ -93,14 +93,18 @@ def build_status_pages(services: ConsoleServices) -> Blueprint:
     @pages.get("/status")
     @leave_session_unread
     def show_status() -> Response:
+        """Answer the public status page; 503 when the limit of requests per second is reached.
+
+        Only the answer to a browser without a session cookie may be cached.
+        """
         if not limit.admit_request():
             answer = make_response("busy", HTTPStatus.SERVICE_UNAVAILABLE)
             answer.headers["Retry-After"] = "2"
             return answer
-        search = services.readiness.begin()
-        stored = stored_status.find() or _StoredStatus()
+        search = services.readiness.begin_search()
+        stored = stored_status.find_verdict() or _StoredStatus()
         # A database that cannot be read is one that takes no messages.
-        is_ready = services.readiness.judge(search).problem is None and stored.is_read
+        is_ready = services.readiness.find_verdict(search).problem is None and stored.is_read
         page = render_template(
             "operations/public_status.html",
             at=services.clock(),
@@ -117,6 +121,7 @@ def build_status_pages(services: ConsoleServices) -> Blueprint:
 
 
 def _read_stored_status(services: ConsoleServices) -> _StoredStatus:
+    """Read the announcements and the agencies with problems; return an empty status if the database fails."""
     now = services.clock()
     try:
         with read_transaction(services.engine) as conn:
@@ -129,7 +134,7 @@ def _read_stored_status(services: ConsoleServices) -> _StoredStatus:
                 away=list_away_agencies(conn, services.settings, now),
                 disturbed=list_disturbed_agencies(conn, services.settings, now),
             )
-    except GatewayError:  # the log says it, and readiness
+    except GatewayError:  # the log and the readiness report it
         return _StoredStatus()
 
 
@@ -154,7 +159,7 @@ def publish_announcement() -> Response | tuple[str, int]:
     with _open_change("publish") as change:
         number = operator_acts.insert_status_announcement(change.conn, new, change.at, change.actor)
         change.record_change(f"notice {number}", after=after)
-    leave_flash_message(translate("The notice is published."))
+    store_flash_message(translate("The notice is published."))
     return redirect("/console/operations/status")
 
 
@@ -170,7 +175,7 @@ def end_announcement(number: int) -> Response:
             change.record_change(f"notice {number}", after={"ends_at": change.at})
         else:
             change.leave_unchanged()
-    leave_flash_message(translate("The notice has ended."))
+    store_flash_message(translate("The notice has ended."))
     return redirect("/console/operations/status")
 
 

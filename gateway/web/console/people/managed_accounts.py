@@ -38,7 +38,7 @@ from gateway.store import (
 from gateway.web.console.page_guards import services, visitor
 from gateway.wire import find_unclear_character
 
-#: A link to set a password is good for so long.
+#: How long a link to set a password is valid.
 LINK_LIFE: Final = timedelta(hours=72)
 _TOKEN: Final = 32
 _LONGEST_NAME: Final = 64
@@ -85,13 +85,13 @@ def find_organisation(conn: Connection, text: str) -> Organisation | None:
     return organisation if checks[organisation.kind]() else None
 
 
-def find_managed_account(conn: Connection, number: int) -> ManagedAccount | None:
+def find_managed_account(conn: Connection, account_id: int) -> ManagedAccount | None:
     """Return an account that a person manages in part or as a whole; None for any other one."""
-    row = accounts.find_by_id(conn, number)
+    row = accounts.find_by_id(conn, account_id)
     if row is None:
         return None
     roles_by_organisation: dict[Organisation, frozenset[str]] = {}
-    for role_row in accounts.list_roles_of(conn, number):
+    for role_row in accounts.list_account_roles(conn, account_id):
         organisation = Organisation(OrganisationKind(role_row.kind), role_row.organisation)
         roles_by_organisation[organisation] = roles_by_organisation.get(organisation, frozenset()) | {
             role_row.role
@@ -113,7 +113,7 @@ def add_account(person: NewPerson) -> str:
         kind, code = person.organisation.kind.value, person.organisation.code
         accounts.set_roles(conn, number, kind, code, sorted(person.roles), services.clock())
         _record_change(conn, _ADDS, person.name, after=_name_roles(person.organisation, person.roles))
-        return _store_link(conn, number)
+        return _store_invitation(conn, number)
 
 
 def add_account_without_roles(person: NewPerson) -> int:
@@ -143,27 +143,30 @@ def _store_account(conn: Connection, person: NewPerson) -> int:
     return accounts.insert_account(conn, new, now)
 
 
-def change_roles(number: int, organisation: Organisation, roles: frozenset[str]) -> None:
+def change_roles(account_id: int, organisation: Organisation, roles: frozenset[str]) -> None:
     """Set the roles of an account in one organisation.
 
     Raises AccountRefusedError, and LookupError for an account that the person does not manage.
     """
     with write_transaction(services.engine, "console.people") as conn:
-        account, change = judge_roles(conn, number, organisation, roles)
-        if change.before != roles:
+        account, change = check_role_change(conn, account_id, organisation, roles)
+        if change.roles_before != roles:
             kind, now = organisation.kind.value, services.clock()
-            accounts.set_roles(conn, number, kind, organisation.code, sorted(roles), now)
-            changes = (_name_roles(organisation, change.before), _name_roles(organisation, roles))
+            accounts.set_roles(conn, account_id, kind, organisation.code, sorted(roles), now)
+            changes = (_name_roles(organisation, change.roles_before), _name_roles(organisation, roles))
             _record_change(conn, "account role", account.row.name, *changes)
 
 
-def judge_roles(
-    conn: Connection, number: int, organisation: Organisation, roles: frozenset[str]
+def check_role_change(
+    conn: Connection, account_id: int, organisation: Organisation, roles: frozenset[str]
 ) -> tuple[ManagedAccount, RoleChange]:
-    """Return an account, and the change that gives it these roles; raises as `change_roles` does."""
-    account = _require_account(conn, number)
+    """Return an account, and the change that gives it these roles.
+
+    Raises AccountRefusedError, and LookupError for an account that the person does not manage.
+    """
+    account = _require_account(conn, account_id)
     before = account.roles.get(organisation, frozenset())
-    change = RoleChange(organisation, before, roles, number == visitor.account)
+    change = RoleChange(organisation, before, roles, account_id == visitor.account)
     problem = find_role_problem(visitor.organisation, change)
     if problem is not None:
         raise AccountRefusedError(problem)
@@ -174,56 +177,59 @@ def judge_roles(
 def _check_party(conn: Connection, change: RoleChange) -> None:
     """Raise AccountRefusedError for roles in a party that is not registered."""
     kind, code = change.organisation.kind.value, change.organisation.code
-    if change.after and not accounts.is_known_organisation(conn, kind, code):
+    if change.roles_after and not accounts.is_known_organisation(conn, kind, code):
         raise AccountRefusedError("There is no such party in the register.")
 
 
-def set_account_status(number: int, status: str) -> None:
+def set_account_status(account_id: int, status: str) -> None:
     """Suspend or resume a whole account; raises AccountRefusedError and LookupError."""
     with write_transaction(services.engine, "console.people") as conn:
-        if number == visitor.account:
+        if account_id == visitor.account:
             raise AccountRefusedError("You cannot suspend yourself.")
-        account = _require_whole_account(conn, number)
+        account = _require_whole_account(conn, account_id)
         if account.status != status:
-            accounts.set_status(conn, number, status, services.clock())
+            accounts.set_status(conn, account_id, status, services.clock())
             verb = "account suspend" if status == "SUSPENDED" else "account resume"
             _record_change(conn, verb, account.name, {"status": account.status}, {"status": status})
 
 
-def end_account_sessions(number: int) -> None:
+def end_account_sessions(account_id: int) -> None:
     """End every session of an account; raises AccountRefusedError and LookupError."""
     with write_transaction(services.engine, "console.people") as conn:
-        account = _require_whole_account(conn, number)
-        ended = sessions.end_sessions_of(conn, number, services.clock())
+        account = _require_whole_account(conn, account_id)
+        ended = sessions.end_open_account_sessions(conn, account_id, services.clock())
         _record_change(conn, "account end-sessions", account.name, after={"ended": ended})
 
 
-def invite_person(number: int) -> str:
+def invite_person(account_id: int) -> str:
     """Return a new link by which a person sets a new password; the old password stays good until then.
 
     Raises AccountRefusedError and LookupError.
     """
     with write_transaction(services.engine, "console.people") as conn:
-        account = _require_whole_account(conn, number)
+        account = _require_whole_account(conn, account_id)
         if account.status != "ACTIVE":
             raise AccountRefusedError("The account is suspended.")
         _record_change(conn, "account invite", account.name)
-        return _store_link(conn, number)
+        return _store_invitation(conn, account_id)
 
 
 _TOO_MANY: Final = "Your organisation has added 100 people within a day. Add further ones tomorrow."
 
 
-def _require_account(conn: Connection, number: int) -> ManagedAccount:
-    account = find_managed_account(conn, number)
+def _require_account(conn: Connection, account_id: int) -> ManagedAccount:
+    account = find_managed_account(conn, account_id)
     if account is None:
-        raise LookupError(number)
+        raise LookupError(account_id)
     return account
 
 
-def _require_whole_account(conn: Connection, number: int) -> AccountRow:
-    """Return the row of an account that the person manages as a whole; raises as `change_roles` does."""
-    account = _require_account(conn, number)
+def _require_whole_account(conn: Connection, account_id: int) -> AccountRow:
+    """Return the row of an account that the person manages as a whole.
+
+    Raises AccountRefusedError, and LookupError for an account that the person does not manage.
+    """
+    account = _require_account(conn, account_id)
     if not account.whole:
         raise AccountRefusedError(
             "The account has roles in other organisations too; the operator manages it."
@@ -232,6 +238,7 @@ def _require_whole_account(conn: Connection, number: int) -> AccountRow:
 
 
 def _check_person(person: NewPerson) -> None:
+    """Raise AccountRefusedError for a new person without a usable name, display name or role."""
     name = person.name
     if not name or len(name) > _LONGEST_NAME or not name.isprintable() or any(map(str.isspace, name)):
         raise AccountRefusedError("A name to sign in has 1 to 64 characters and no spaces.")
@@ -243,17 +250,18 @@ def _check_person(person: NewPerson) -> None:
         raise AccountRefusedError("A person needs a role.")
 
 
-def _store_link(conn: Connection, number: int) -> str:
+def _store_invitation(conn: Connection, account_id: int) -> str:
+    """Store the digest of a new invitation; return the link, which is valid for `LINK_LIFE`."""
     token = make_token(services.random(_TOKEN))
     now = services.clock()
-    new = NewInvitation(digest_token(token), number, visitor.name, now + LINK_LIFE)
+    new = NewInvitation(digest_token(token), account_id, visitor.name, now + LINK_LIFE)
     accounts.insert_invitation(conn, new, now)
     return f"{services.public_url}/console/welcome/{token}"
 
 
-def _record_change(conn: Connection, verb: str, name: str, before: Any = None, after: Any = None) -> None:
+def _record_change(conn: Connection, action: str, name: str, before: Any = None, after: Any = None) -> None:
     entry = AuditEntry(
-        visitor.name, _name_own_organisation(), verb, f"account {name}", before=before, after=after
+        visitor.name, _name_own_organisation(), action, f"account {name}", before=before, after=after
     )
     record_account_change(conn, entry, services.clock())
 

@@ -46,10 +46,10 @@ from gateway.web.console.page_formats import (
 from gateway.web.console.page_guards import (
     begin_session,
     get_network,
-    leave_flash_message,
     require_right,
     services,
     set_session_cookie,
+    store_flash_message,
     visitor,
 )
 from gateway.web.console.people.managed_accounts import (
@@ -58,11 +58,11 @@ from gateway.web.console.people.managed_accounts import (
     add_account,
     add_account_without_roles,
     change_roles,
+    check_role_change,
     end_account_sessions,
     find_managed_account,
     find_organisation,
     invite_person,
-    judge_roles,
     set_account_status,
 )
 from gateway.web.console.sign_in import find_binding_problem
@@ -77,7 +77,7 @@ def needs_second_person() -> bool:
     return chosen and visitor.organisation.kind is OrganisationKind.OPERATOR
 
 
-def check_link(number: int) -> None:
+def check_link_allowed(account_id: int) -> None:
     """Raise AccountRefusedError if a manager may not make a link that sets the password of an account.
 
     A manager who can set the password of the second person could approve as that person. Raises LookupError
@@ -86,28 +86,28 @@ def check_link(number: int) -> None:
     if not needs_second_person():
         return
     with read_transaction(services.engine) as conn:
-        account = find_managed_account(conn, number)
+        account = find_managed_account(conn, account_id)
     if account is None:
-        raise LookupError(number)
+        raise LookupError(account_id)
     for organisation, roles in account.roles.items():
         if Right.APPROVE_OPERATIONS in list_rights(organisation.kind, roles):
             raise AccountRefusedError("This person approves acts: a new password is set by the verb only.")
 
 
-def propose_roles(number: int, organisation: Organisation, roles: frozenset[str], reason: str) -> int:
+def propose_roles(account_id: int, organisation: Organisation, roles: frozenset[str], reason: str) -> int:
     """Propose roles of an account in an organisation to a second person; return the number of the act.
 
     Raises AccountRefusedError, and LookupError for an account that the person does not manage.
     """
     with read_transaction(services.engine) as conn:
-        account, change = judge_roles(conn, number, organisation, roles)
-    if change.before == roles:
+        account, change = check_role_change(conn, account_id, organisation, roles)
+    if change.roles_before == roles:
         raise AccountRefusedError("These are the roles of the person already.")
     parameters = {
-        "account": number,
+        "account": account_id,
         "name": account.row.name,
         "organisation": f"{organisation.kind}/{organisation.code}",
-        "before": sorted(change.before),
+        "before": sorted(change.roles_before),
         "after": sorted(roles),
     }
     order = ActOrder("account role", parameters)
@@ -175,6 +175,7 @@ def _name_roles(conn: Connection, page: ListPage) -> Mapping[int, Sequence[str]]
 
 
 def _make_cells(row: Mapping[str, Any], roles: Mapping[int, Sequence[str]]) -> Sequence[Any]:
+    """Return the CSV cells of an account; `roles` gives the roles by the id of the account."""
     return (
         row["name"],
         row["display_name"],
@@ -245,7 +246,7 @@ def _read_reason() -> str:
 
 
 def _show_act(act: int) -> Response:
-    leave_flash_message(translate("The act waits for a second person."))
+    store_flash_message(translate("The act waits for a second person."))
     return redirect(f"/console/operations/acts/{act}")
 
 
@@ -296,22 +297,22 @@ def act_on_person(number: int, act: str) -> _Page:
         return show_person(number, translate(str(refusal))), HTTPStatus.UNPROCESSABLE_ENTITY
     if answer is not None:
         return answer
-    leave_flash_message(translate("It is done."))
+    store_flash_message(translate("It is done."))
     return redirect(f"{_PATH}/{number}")
 
 
-def _change_roles(number: int) -> Response | None:
+def _change_roles(account_id: int) -> Response | None:
     """Change roles, or propose them to a second person and show the act that waits."""
     organisation, roles = _read_organisation(), frozenset(request.form.getlist("role"))
     if needs_second_person():
-        return _show_act(propose_roles(number, organisation, roles, _read_reason()))
-    change_roles(number, organisation, roles)
+        return _show_act(propose_roles(account_id, organisation, roles, _read_reason()))
+    change_roles(account_id, organisation, roles)
     return None
 
 
-def _show_new_link(number: int) -> str:
-    check_link(number)
-    return render_template("people/link.html", name="", link=invite_person(number))
+def _show_new_link(account_id: int) -> str:
+    check_link_allowed(account_id)
+    return render_template("people/link.html", name="", link=invite_person(account_id))
 
 
 def _read_organisation() -> Organisation:
@@ -388,5 +389,5 @@ def _store_password(token: str, hashed: str) -> str | None:
         accounts.set_password(conn, account.id, hashed, now)
         entry = AuditEntry(account.name, "account", "change_password", account.name, remote=network)
         audit_log.record_action(conn, entry, now)
-        accounts.record_sign_in(conn, account.name, network, good=True, at=now)
+        accounts.record_sign_in(conn, account.name, network, is_successful=True, at=now)
         return begin_session(conn, account.id, "password", network)

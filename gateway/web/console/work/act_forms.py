@@ -56,65 +56,68 @@ class ActForm:
     act: OfficerAct | None = None
     errors: dict[str, str] = field(default_factory=dict)
 
-    def read_last_day(self, first: date) -> date | None:
-        """Return the last day of the certificate in the form; a day before `first` is an error."""
-        until = self.read_day("valid_until")
-        if until is not None and until < first:
-            self.errors["valid_until"] = translate("This day is over.")
-        return until
+    def read_last_day(self, first_allowed_day: date) -> date | None:
+        """Return the last day of the certificate in the form, None if it is missing or unreadable.
 
-    def check_last_day(self, until: date | None, decisions: Sequence[Decision]) -> None:
+        A day before `first_allowed_day` is returned, too, and recorded in `errors`.
+        """
+        last_day = self.read_day("valid_until")
+        if last_day is not None and last_day < first_allowed_day:
+            self.errors["valid_until"] = translate("This day is over.")
+        return last_day
+
+    def check_last_day(self, last_day: date | None, decisions: Sequence[Decision]) -> None:
         """Add an error if there is a last day, but no decision has a certificate with a number."""
-        if until is not None and not any(
+        if last_day is not None and not any(
             decision.number for decision in decisions if decision.decision in _APPROVED
         ):
             self.errors["valid_until"] = translate("Give the document number: this is its last day.")
 
     def read_decision(
         self,
-        name: str,
+        field_prefix: str,
         item: int,
         law: str,
         purpose: DecisionPurpose = DecisionPurpose.DECIDE,
-        until: date | None = None,
+        last_day: date | None = None,
     ) -> Decision | None:
         """Return the decision in the fields of this name; None if they decide nothing.
 
-        The last day of the certificate, `until`, becomes a condition of an approval for the applicant.
+        The last day of the certificate, `last_day`, becomes a condition of an approval for the applicant.
         """
-        decision_text = self.values.get(f"{name}-decision", "")
+        decision_text = self.values.get(f"{field_prefix}-decision", "")
         if not decision_text:
             return None
         if decision_text not in set(DecisionCode):
-            self.errors[f"{name}-decision"] = translate("Choose a decision.")
+            self.errors[f"{field_prefix}-decision"] = translate("Choose a decision.")
             return None
         code = DecisionCode.REJECTED if purpose is DecisionPurpose.REVOKE else DecisionCode(decision_text)
-        conditions = self._read_conditions(name)
-        if until is not None and code in _APPROVED:
-            conditions = list_applicant_conditions(code, remove_last_day(conditions), until)
+        conditions = self._read_conditions(field_prefix)
+        if last_day is not None and code in _APPROVED:
+            conditions = list_applicant_conditions(code, remove_last_day(conditions), last_day)
         if code is DecisionCode.APPROVED_WITH_CONDITIONS and not conditions:
-            self.errors.setdefault(f"{name}-conditions", translate("Give at least one condition."))
+            self.errors.setdefault(f"{field_prefix}-conditions", translate("Give at least one condition."))
         if code is DecisionCode.REJECTED and not conditions:
             sentence = translate("Give the reason: the applicant is told it.")
-            self.errors.setdefault(f"{name}-conditions", sentence)
-        quantity = self._read_quantity(f"{name}-quantity")
-        unit = self.read_token(f"{name}-unit", _LONGEST_UNIT)
+            self.errors.setdefault(f"{field_prefix}-conditions", sentence)
+        quantity = self._read_quantity(f"{field_prefix}-quantity")
+        unit = self.read_token(f"{field_prefix}-unit", _LONGEST_UNIT)
         if quantity is not None and not unit:
-            self.errors.setdefault(f"{name}-unit", translate("Give the unit of the quantity."))
+            self.errors.setdefault(f"{field_prefix}-unit", translate("Give the unit of the quantity."))
         return Decision(
             item=item,
             law=law,
             decision=code,
-            number=self.read_number(f"{name}-number"),
-            date=self.read_day(f"{name}-date"),
+            number=self.read_number(f"{field_prefix}-number"),
+            date=self.read_day(f"{field_prefix}-date"),
             quantity=quantity,
             unit=unit or None if quantity is not None else None,
             conditions=conditions,
         )
 
-    def _read_conditions(self, name: str) -> tuple[str, ...]:
+    def _read_conditions(self, field_prefix: str) -> tuple[str, ...]:
         """Return the conditions, of which the field has one on each line."""
-        lines = self.read_sentence(f"{name}-conditions").splitlines()
+        lines = self.read_sentence(f"{field_prefix}-conditions").splitlines()
         return tuple(line.strip() for line in lines if line.strip())
 
     def read_sentence(self, name: str) -> str:
@@ -133,13 +136,14 @@ class ActForm:
             self.errors[name] = translate("This contains a character that cannot be sent.")
         return number or None
 
-    def read_token(self, name: str, longest: int) -> str:
+    def read_token(self, name: str, max_characters: int) -> str:
         """Return the text of a field of one line, with single spaces between words.
 
-        A text with more than `longest` characters, or one that cannot be sent, is an error of the field.
+        A text with more than `max_characters` characters, or one that cannot be sent, is an error of the
+        field.
         """
         text = " ".join(self.values.get(name, "").split())
-        if len(text) > longest:
+        if len(text) > max_characters:
             self.errors[name] = translate("This is too long.")
         elif not text.isprintable():
             self.errors[name] = translate("This contains a character that cannot be sent.")
@@ -156,6 +160,10 @@ class ActForm:
         return day
 
     def _read_quantity(self, name: str) -> Decimal | None:
+        """Return the quantity in the field `name`, None if it is empty; record an error for other text.
+
+        A quantity with too many digits is returned, too, and recorded in `errors`.
+        """
         text = join_thousands(self.values.get(name, "").strip())
         if not text:
             return None
@@ -191,7 +199,7 @@ class FormContext:
         return find_day(self.now, self.zone)
 
 
-def read_act_form(kind: str, values: MultiDict[str, str], context: FormContext) -> ActForm:
+def read_act_form(act_kind: str, values: MultiDict[str, str], context: FormContext) -> ActForm:
     """Return the form read from its fields (`values`), with the act of this kind if there is no error."""
     form = ActForm(values)
     readers = {
@@ -200,10 +208,10 @@ def read_act_form(kind: str, values: MultiDict[str, str], context: FormContext) 
         "inspect": _read_inspection,
         "fee": _read_fee,
     }
-    if kind in readers:
-        readers[kind](form, context)
+    if act_kind in readers:
+        readers[act_kind](form, context)
     else:
-        _read_decisions(form, context, DecisionPurpose(kind))
+        _read_decisions(form, context, DecisionPurpose(act_kind))
     if form.errors:
         form.act = None
     return form
@@ -214,6 +222,7 @@ def _read_receive(form: ActForm, context: FormContext) -> None:
 
 
 def _read_code(form: ActForm, context: FormContext) -> str:
+    """Return the status code in the form; record an error if it is not one of the allowed codes."""
     code = form.values.get("status_code", "")
     if code not in context.codes:
         form.errors["status_code"] = translate("Choose what happens.")
@@ -221,6 +230,7 @@ def _read_code(form: ActForm, context: FormContext) -> str:
 
 
 def _read_question(form: ActForm, context: FormContext) -> None:
+    """Read a question to the applicant into `form.act`, with the fields that it concerns; record errors."""
     text = form.read_sentence("text")
     if not text:
         form.errors.setdefault("text", translate("Say what the applicant should give."))
@@ -235,6 +245,10 @@ def _read_question(form: ActForm, context: FormContext) -> None:
 
 
 def _read_deadline(form: ActForm, context: FormContext) -> datetime | None:
+    """Return the time in the field ``deadline``; without an offset, it is in the zone of `context`.
+
+    Records an error and returns None for a missing or malformed time; a past time is returned with an error.
+    """
     text = form.values.get("deadline", "").strip()
     if not text:
         form.errors["deadline"] = translate("Give a deadline.")
@@ -249,6 +263,7 @@ def _read_deadline(form: ActForm, context: FormContext) -> datetime | None:
 
 
 def _read_inspection(form: ActForm, context: FormContext) -> None:
+    """Read an inspection into `form.act`, and record its errors in `form.errors`."""
     code, on = _read_code(form, context), form.read_day("on")
     act = InspectionAct(
         code,
@@ -272,6 +287,7 @@ def _find_inspection_end(code: str, on: date | None, context: FormContext) -> da
 
 
 def _read_fee(form: ActForm, context: FormContext) -> None:
+    """Read a demand for a fee into `form.act`, and record its errors in `form.errors`."""
     amount, currency = _read_amount(form)
     until = form.read_day("until")
     if until is not None and until < context.today:
@@ -301,29 +317,36 @@ def _read_amount(form: ActForm) -> tuple[str, str]:
 
 
 def _read_decisions(form: ActForm, context: FormContext, purpose: DecisionPurpose) -> None:
+    """Read the decisions on the required items and laws into `form.act`; record errors in `form.errors`.
+
+    The last day is that of the certificate which the decisions grant. The applicant reads the field ``text``,
+    also as the reason of a correction; the field ``reason`` is a remark for the file of the agency.
+    """
     # A revocation has no last day, and the last day in a correction may be in the past.
-    first = context.today if purpose is DecisionPurpose.DECIDE else date.min
-    until = None if purpose is DecisionPurpose.REVOKE else form.read_last_day(first)
-    text = form.read_sentence("text")
+    first_allowed_day = context.today if purpose is DecisionPurpose.DECIDE else date.min
+    last_day = None if purpose is DecisionPurpose.REVOKE else form.read_last_day(first_allowed_day)
+    applicant_text = form.read_sentence("text")
     decisions = []
     for index, (item, law) in enumerate(context.required):
-        decision = form.read_decision(f"d{index}", item, law, purpose, until)
+        decision = form.read_decision(f"d{index}", item, law, purpose, last_day)
         if decision is not None:
-            _check_quantity(form, f"d{index}", decision, text, context)
+            _check_quantity(form, f"d{index}", decision, applicant_text, context)
             decisions.append(decision)
-    form.check_last_day(until, decisions)
-    if purpose is DecisionPurpose.CORRECT and not text:
+    form.check_last_day(last_day, decisions)
+    if purpose is DecisionPurpose.CORRECT and not applicant_text:
         form.errors["text"] = translate("Give the reason: the applicant is told it.")
     if not decisions and not form.errors:
         form.errors["d0-decision"] = translate("Decide at least one item.")
-    form.act = DecisionAct(purpose, tuple(decisions), form.read_sentence("reason"), until, text)
+    form.act = DecisionAct(purpose, tuple(decisions), form.read_sentence("reason"), last_day, applicant_text)
 
 
-def _check_quantity(form: ActForm, name: str, decision: Decision, text: str, context: FormContext) -> None:
+def _check_quantity(
+    form: ActForm, field_prefix: str, decision: Decision, text: str, context: FormContext
+) -> None:
     """Add an error for a unit that is not offered, or a quantity that needs a reason if `text` is empty."""
     verdict = compare_decided_quantity(decision, context.declared.get(decision.item, ()), context.units)
     if verdict is QuantityVerdict.UNIT_UNKNOWN:
-        form.errors.setdefault(f"{name}-unit", translate("Choose a unit of the list."))
+        form.errors.setdefault(f"{field_prefix}-unit", translate("Choose a unit of the list."))
     elif verdict is not QuantityVerdict.FITS and not text:
         sentence = translate("A quantity is more than declared, or in another kind of unit. Give the reason.")
         form.errors.setdefault("text", sentence)

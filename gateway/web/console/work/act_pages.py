@@ -33,12 +33,12 @@ from gateway.store import accounts, read_transaction
 from gateway.web.console.page_formats import translate
 from gateway.web.console.page_guards import (
     find_client_certificate,
-    leave_flash_message,
     require_right,
     services,
+    store_flash_message,
     visitor,
 )
-from gateway.web.console.passkey_challenges import offer_confirmation, take_confirmation
+from gateway.web.console.passkey_challenges import begin_passkey_confirmation, finish_passkey_confirmation
 from gateway.web.console.work.act_forms import ActForm, FormContext, read_act_form
 from gateway.web.officers import SESSION_ONLY, ApplicationView, Confirmation, ConfirmationMethod, Officer
 from gateway.web.problem_status import find_status
@@ -57,7 +57,7 @@ ACT_RIGHTS: Final = {
 }
 #: Fields of the page itself, which are not part of the officer's form.
 OWN_FIELDS: Final = frozenset({"form_token", "step", "shown", "digest", "confirm", "passkey_answer"})
-#: Acts on an application that waits, and on one that is decided.
+#: Acts on an application that waits for a decision, and on one that is decided.
 _WAITING: Final = ("receive", "ask", "inspect", "fee", "decide")
 _DECIDED: Final = ("correct", "revoke")
 
@@ -104,7 +104,7 @@ class ConfirmationOffer:
 
 
 def open_application(number: str) -> OpenApplication:
-    """Return an application with its form; 404 for another agency's, and one decided elsewhere."""
+    """Return an application with its form; 404 if it is another agency's, or not decided at the console."""
     with read_transaction(services.engine) as conn:
         application_form = load_application(conn, number)
     view = services.desk.read_application(visitor.organisation.code, number)
@@ -113,10 +113,10 @@ def open_application(number: str) -> OpenApplication:
     return OpenApplication(application_form, view)
 
 
-def make_context(kind: str, application_form: ApplicationForm, view: ApplicationView) -> FormContext:
+def make_form_context(act_kind: str, application_form: ApplicationForm, view: ApplicationView) -> FormContext:
     """Return the context of the form of an act."""
-    chooses = kind in ACT_EVENTS
-    codes = services.desk.list_status_codes(kind, view.number) if chooses else ()
+    chooses = act_kind in ACT_EVENTS
+    codes = services.desk.list_status_codes(act_kind, view.number) if chooses else ()
     zone = ZoneInfo(services.settings.hub.time_zone)
     events = {status_code.code: status_code.event for status_code in codes}
     return FormContext(
@@ -130,13 +130,13 @@ def make_context(kind: str, application_form: ApplicationForm, view: Application
     )
 
 
-def wants_two_officers(kind: str) -> bool:
+def needs_two_officers(act_kind: str) -> bool:
     """Return whether an act of this kind is proposed by one and approved by another."""
-    decides = kind in ("decide", "correct", "revoke")
+    decides = act_kind in ("decide", "correct", "revoke")
     return decides and services.desk.get_policy(visitor.organisation.code).four_eyes
 
 
-def offer_act_confirmation(acts: Sequence[DecidedAct], *, decides: bool) -> ConfirmationOffer:
+def make_confirmation_offer(acts: Sequence[DecidedAct], *, decides: bool) -> ConfirmationOffer:
     """Return how these acts can be confirmed; acts that decide nothing need only the session."""
     if not decides:
         return ConfirmationOffer(("session",), ("session",))
@@ -144,7 +144,7 @@ def offer_act_confirmation(acts: Sequence[DecidedAct], *, decides: bool) -> Conf
     methods = tuple(sorted(method.value for method in policy.confirm))
     options = None
     if ConfirmationMethod.PASSKEY in policy.confirm:
-        options = offer_confirmation(visitor, encode_acts(acts))
+        options = begin_passkey_confirmation(visitor, encode_acts(acts))
     possible = {
         "session": True,
         "passkey": options is not None,
@@ -163,7 +163,7 @@ def _shows_certificate(account: int) -> bool:
     return row is not None and row.certificate_sha256 == sha256
 
 
-def take_act_confirmation(acts: Sequence[DecidedAct], *, decides: bool) -> Confirmation:
+def read_act_confirmation(acts: Sequence[DecidedAct], *, decides: bool) -> Confirmation:
     """Return the confirmation in the form of this request."""
     method = request.form.get("confirm")
     if decides and method == "certificate":
@@ -175,12 +175,12 @@ def take_act_confirmation(acts: Sequence[DecidedAct], *, decides: bool) -> Confi
     content = encode_acts(acts)
 
     def take_answer(conn: Connection) -> bytes:
-        return take_confirmation(conn, visitor, content, answer).evidence
+        return finish_passkey_confirmation(conn, visitor, content, answer).evidence
 
-    return Confirmation(ConfirmationMethod.PASSKEY, take=take_answer)
+    return Confirmation(ConfirmationMethod.PASSKEY, verify_answer=take_answer)
 
 
-def judge_quantities(
+def compare_quantities(
     act: OfficerAct, application_form: ApplicationForm
 ) -> Mapping[tuple[int, str], QuantityVerdict]:
     """Return how the quantity of each decision compares with the declared quantity, by item and law."""
@@ -251,7 +251,7 @@ _Page = str | tuple[str, int] | Response
 def show_act_form(number: str, kind: str) -> _Page:
     """Show the form of an act on an application."""
     application = _open_act(number, kind)
-    return _render_form(kind, application, ActForm(_fill_in(kind, application.view)))
+    return _render_form(kind, application, ActForm(_make_initial_values(kind, application.view)))
 
 
 @pages.post("/<number>/acts/<kind>")
@@ -259,36 +259,36 @@ def show_act_form(number: str, kind: str) -> _Page:
 def take_act_form(number: str, kind: str) -> _Page:
     """Preview an act on an application, or do it."""
     application = _open_act(number, kind)
-    context = make_context(kind, application.application_form, application.view)
-    read = read_act_form(kind, request.form, context)
-    if read.act is None or request.form.get("step") == "back":
-        status = HTTPStatus.UNPROCESSABLE_ENTITY if read.errors else HTTPStatus.OK
-        return _render_form(kind, application, read), status
-    decided = DecidedAct(number, request.form.get("shown", "")[:64], read.act)
+    context = make_form_context(kind, application.application_form, application.view)
+    act_form = read_act_form(kind, request.form, context)
+    if act_form.act is None or request.form.get("step") == "back":
+        status = HTTPStatus.UNPROCESSABLE_ENTITY if act_form.errors else HTTPStatus.OK
+        return _render_form(kind, application, act_form), status
+    decided_act = DecidedAct(number, request.form.get("shown", "")[:64], act_form.act)
     if request.form.get("step") != "confirm":
-        return _render_preview(kind, application, decided)
-    return _do_act(kind, application, decided)
+        return _render_preview(kind, application, decided_act)
+    return _do_act(kind, application, decided_act)
 
 
-def _open_act(number: str, kind: str) -> OpenApplication:
+def _open_act(number: str, act_kind: str) -> OpenApplication:
     """Return the application of an act; answers 404, 403 or 409 if the act is not possible."""
-    if kind not in ACT_RIGHTS:
+    if act_kind not in ACT_RIGHTS:
         abort(HTTPStatus.NOT_FOUND)
-    if not visitor.may(ACT_RIGHTS[kind]):
+    if not visitor.may(ACT_RIGHTS[act_kind]):
         abort(HTTPStatus.FORBIDDEN, "Your role does not have the right to see this page.")
     application = open_application(number)
-    if request.method == "GET" and kind not in list_possible_acts(application.view):
+    if request.method == "GET" and act_kind not in list_possible_acts(application.view):
         abort(HTTPStatus.CONFLICT, "The application is in a state that does not allow this act.")
     return application
 
 
-def _fill_in(kind: str, view: ApplicationView) -> MultiDict[str, str]:
+def _make_initial_values(act_kind: str, view: ApplicationView) -> MultiDict[str, str]:
     """Return the values that a new form has: a correction begins with the standing decisions."""
-    if kind == "receive":
+    if act_kind == "receive":
         return MultiDict({"status_code": "C04"})
-    if kind == "fee":
+    if act_kind == "fee":
         return MultiDict({"currency": "KRW"})
-    if kind != "correct":
+    if act_kind != "correct":
         return MultiDict()
     values: MultiDict[str, str] = MultiDict()
     decisions_by_pair = {(decision.item, decision.law): decision for decision in view.decisions}
@@ -303,19 +303,20 @@ def _fill_in(kind: str, view: ApplicationView) -> MultiDict[str, str]:
     return values
 
 
-def _render_form(kind: str, application: OpenApplication, read: ActForm) -> str:
+def _render_form(act_kind: str, application: OpenApplication, act_form: ActForm) -> str:
+    """Return the page with the form of an act of this kind, with the values and errors of `act_form`."""
     application_form, view = application.application_form, application.view
     return render_template(
         "work/act.html",
-        kind=kind,
+        kind=act_kind,
         application=application_form,
         view=view,
-        values=read.values,
-        picked=read.values.getlist("pointer"),
-        errors=read.errors,
+        values=act_form.values,
+        picked=act_form.values.getlist("pointer"),
+        errors=act_form.errors,
         shown=request.form.get("shown") or view.shown_digest,
-        codes=services.desk.list_status_codes(kind, view.number) if kind in ACT_EVENTS else (),
-        two_officers=wants_two_officers(kind),
+        codes=services.desk.list_status_codes(act_kind, view.number) if act_kind in ACT_EVENTS else (),
+        two_officers=needs_two_officers(act_kind),
         fitting_units={
             item: list_decision_units(declared, application_form.units)
             for item, declared in application_form.list_declared_quantities().items()
@@ -323,53 +324,57 @@ def _render_form(kind: str, application: OpenApplication, read: ActForm) -> str:
     )
 
 
-def _render_preview(kind: str, application: OpenApplication, decided: DecidedAct, **context: Any) -> str:
+def _render_preview(
+    act_kind: str, application: OpenApplication, decided_act: DecidedAct, **context: Any
+) -> str:
+    """Return the page that shows the act before it is sent; other form fields are repeated as hidden ones."""
     application_form, view = application.application_form, application.view
-    decides = isinstance(decided.act, DecisionAct) and not wants_two_officers(kind)
+    decides = isinstance(decided_act.act, DecisionAct) and not needs_two_officers(act_kind)
     return render_template(
         "work/preview.html",
-        kind=kind,
+        kind=act_kind,
         application=application_form,
         view=view,
-        decided=decided,
+        decided=decided_act,
         labels=label_pointers(application_form),
-        verdicts=judge_quantities(decided.act, application_form),
+        verdicts=compare_quantities(decided_act.act, application_form),
         kept=[(name, value) for name, value in request.form.items(multi=True) if name not in OWN_FIELDS],
-        offer=offer_act_confirmation([decided], decides=decides),
-        two_officers=wants_two_officers(kind),
+        offer=make_confirmation_offer([decided_act], decides=decides),
+        two_officers=needs_two_officers(act_kind),
         **context,
     )
 
 
-def _do_act(kind: str, application: OpenApplication, decided: DecidedAct) -> _Page:
+def _do_act(act_kind: str, application: OpenApplication, decided_act: DecidedAct) -> _Page:
     """Perform or propose an act if the preview showed the same one; else show the preview again (409)."""
-    if request.form.get("digest") != decided.digest:
-        return _render_preview(kind, application, decided), HTTPStatus.CONFLICT
+    if request.form.get("digest") != decided_act.digest:
+        return _render_preview(act_kind, application, decided_act), HTTPStatus.CONFLICT
 
     def perform_or_propose() -> str:
-        if wants_two_officers(kind):
-            propose_act(decided)
+        """Perform the act, or propose it if it needs two officers; return the sentence to show."""
+        if needs_two_officers(act_kind):
+            propose_act(decided_act)
             return translate("The decision is proposed. Another officer approves it.")
-        confirmation = take_act_confirmation([decided], decides=isinstance(decided.act, DecisionAct))
-        perform_act(decided, confirmation)
+        confirmation = read_act_confirmation([decided_act], decides=isinstance(decided_act.act, DecisionAct))
+        perform_act(decided_act, confirmation)
         return translate("This was sent.")
 
     return finish_act(
-        decided.number,
+        decided_act.number,
         perform_or_propose,
-        lambda problem: _render_preview(kind, application, decided, problem=problem),
+        lambda problem: _render_preview(act_kind, application, decided_act, problem=problem),
     )
 
 
-def propose_act(decided: DecidedAct) -> None:
+def propose_act(decided_act: DecidedAct) -> None:
     """Propose an act to another officer; raises the problem of a refused one."""
-    services.desk.propose_act(get_officer(), decided.number, decided.act, decided.shown_digest)
+    services.desk.propose_act(get_officer(), decided_act.number, decided_act.act, decided_act.shown_digest)
 
 
-def perform_act(decided: DecidedAct, confirmation: Confirmation) -> None:
+def perform_act(decided_act: DecidedAct, confirmation: Confirmation) -> None:
     """Perform a confirmed act; raises the problem of a refused one."""
     outcome = services.desk.perform_act(
-        get_officer(), decided.number, decided.act, decided.shown_digest, confirmation
+        get_officer(), decided_act.number, decided_act.act, decided_act.shown_digest, confirmation
     )
     if outcome.problem is not None:
         raise outcome.problem
@@ -387,5 +392,5 @@ def finish_act(number: str, perform: Callable[[], str], render_refused: Callable
     except PasskeyError:
         page = render_refused(translate("The passkey was not accepted."))
         return page, HTTPStatus.UNPROCESSABLE_ENTITY
-    leave_flash_message(sentence)
+    store_flash_message(sentence)
     return redirect(f"/console/applications/{number}")

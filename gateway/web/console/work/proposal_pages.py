@@ -15,27 +15,27 @@ from gateway.cases import DecisionAct, DecisionPurpose
 from gateway.errors import GatewayError
 from gateway.store import write_transaction
 from gateway.web.console.page_formats import translate
-from gateway.web.console.page_guards import leave_flash_message, require_right, services, visitor
-from gateway.web.console.passkey_challenges import take_confirmation
+from gateway.web.console.page_guards import require_right, services, store_flash_message, visitor
+from gateway.web.console.passkey_challenges import finish_passkey_confirmation
 from gateway.web.console.work.act_forms import ActForm
 from gateway.web.console.work.act_pages import (
     OWN_FIELDS,
     DecidedAct,
     OpenApplication,
+    compare_quantities,
     describe_refusal,
     encode_acts,
     finish_act,
     get_officer,
-    judge_quantities,
     label_pointers,
     list_possible_acts,
-    make_context,
-    offer_act_confirmation,
+    make_confirmation_offer,
+    make_form_context,
+    needs_two_officers,
     open_application,
     perform_act,
     propose_act,
-    take_act_confirmation,
-    wants_two_officers,
+    read_act_confirmation,
 )
 from gateway.web.officers import SESSION_ONLY, ActView, Confirmation, ConfirmationMethod
 
@@ -61,7 +61,7 @@ def end_proposal(number: str) -> _Page:
     application = open_application(number)
     proposal = application.view.proposal
     if proposal is None or str(proposal.row.id) != request.form.get("proposal"):
-        leave_flash_message(translate("This proposal is no longer waiting."))
+        store_flash_message(translate("This proposal is no longer waiting."))
         return redirect(f"/console/applications/{number}")
     return finish_act(
         number,
@@ -71,6 +71,7 @@ def end_proposal(number: str) -> _Page:
 
 
 def _render_proposal(application: OpenApplication, proposal: ActView, **context: Any) -> str:
+    """Return the page of a proposed decision; it says if the application has changed since the proposal."""
     application_form, view = application.application_form, application.view
     decided = DecidedAct(view.number, proposal.row.shown_sha256, proposal.act)
     return render_template(
@@ -80,8 +81,8 @@ def _render_proposal(application: OpenApplication, proposal: ActView, **context:
         proposal=proposal,
         decided=decided,
         labels=label_pointers(application_form),
-        verdicts=judge_quantities(proposal.act, application_form),
-        offer=offer_act_confirmation([decided], decides=True),
+        verdicts=compare_quantities(proposal.act, application_form),
+        offer=make_confirmation_offer([decided], decides=True),
         stale=decided.shown_digest != view.shown_digest,
         **context,
     )
@@ -98,7 +99,7 @@ def _end_proposal(number: str, proposal: ActView) -> str:
         services.desk.withdraw_proposal(officer, proposal.row.id, digest)
         return translate("The proposal is withdrawn.")
     decided = DecidedAct(number, proposal.row.shown_sha256, proposal.act)
-    confirmation = take_act_confirmation([decided], decides=True)
+    confirmation = read_act_confirmation([decided], decides=True)
     shown_sha256 = request.form.get("shown", "")[:64]
     outcome = services.desk.approve_proposal(officer, proposal.row.id, digest, shown_sha256, confirmation)
     if outcome.problem is not None:
@@ -115,16 +116,16 @@ _NUMBER: Final = "number-"
 def decide_batch() -> _Page:
     """Decide several applications at once."""
     chosen = _open_chosen()
-    refusal = _find_refusal(chosen)
+    refusal = _find_batch_refusal(chosen)
     if refusal is not None:
-        leave_flash_message(refusal)
+        store_flash_message(refusal)
         return redirect("/console/work")
     step = request.form.get("step")
     if step not in ("preview", "confirm"):
         return _render_form(chosen, ActForm(request.form))
-    read, acts = _read_acts(chosen)
-    if read.errors:
-        return _render_form(chosen, read), HTTPStatus.UNPROCESSABLE_ENTITY
+    act_form, acts = _read_acts(chosen)
+    if act_form.errors:
+        return _render_form(chosen, act_form), HTTPStatus.UNPROCESSABLE_ENTITY
     if step == "preview" or request.form.getlist("digest") != [act.digest for act in acts]:
         return _render_preview(chosen, acts)
     return _do_batch(chosen, acts)
@@ -135,7 +136,7 @@ def _open_chosen() -> list[OpenApplication]:
     return [open_application(number) for number in numbers]
 
 
-def _find_refusal(chosen: Sequence[OpenApplication]) -> str | None:
+def _find_batch_refusal(chosen: Sequence[OpenApplication]) -> str | None:
     """Return why these applications cannot be decided together; None when they can."""
     if not chosen:
         return translate("Choose applications first.")
@@ -150,42 +151,46 @@ def _find_refusal(chosen: Sequence[OpenApplication]) -> str | None:
 
 def _read_acts(chosen: Sequence[OpenApplication]) -> tuple[ActForm, list[DecidedAct]]:
     """Return the act for each application: the same decision for each of its items and laws."""
-    read, values = ActForm(request.form), request.form
-    until = read.read_last_day(make_context("decide", chosen[0].application_form, chosen[0].view).today)
-    pattern = read.read_decision("d0", 1, "-", until=until)
+    act_form, values = ActForm(request.form), request.form
+    last_day = act_form.read_last_day(
+        make_form_context("decide", chosen[0].application_form, chosen[0].view).today
+    )
+    pattern = act_form.read_decision("d0", 1, "-", last_day=last_day)
     if pattern is None:
-        read.errors.setdefault("d0-decision", translate("Choose a decision."))
-        return read, []
-    text, reason = read.read_sentence("text"), read.read_sentence("reason")
+        act_form.errors.setdefault("d0-decision", translate("Choose a decision."))
+        return act_form, []
+    text, reason = act_form.read_sentence("text"), act_form.read_sentence("reason")
     acts = []
     shown_digests = dict(zip(values.getlist("number"), values.getlist("shown"), strict=False))
     for choice in chosen:
-        number = read.read_number(f"{_NUMBER}{choice.view.number}")
+        number = act_form.read_number(f"{_NUMBER}{choice.view.number}")
         decisions = tuple(
             replace(pattern, item=item, law=law, number=number) for item, law in choice.view.required
         )
-        read.check_last_day(until, decisions)
-        act = DecisionAct(DecisionPurpose.DECIDE, decisions, reason, until, text)
+        act_form.check_last_day(last_day, decisions)
+        act = DecisionAct(DecisionPurpose.DECIDE, decisions, reason, last_day, text)
         acts.append(
             DecidedAct(
                 choice.view.number, shown_digests.get(choice.view.number, choice.view.shown_digest)[:64], act
             )
         )
-    return read, acts
+    return act_form, acts
 
 
-def _render_form(chosen: Sequence[OpenApplication], read: ActForm) -> str:
+def _render_form(chosen: Sequence[OpenApplication], act_form: ActForm) -> str:
+    """Return the page with one decision form for all chosen applications."""
     return render_template(
         "work/batch.html",
         chosen=chosen,
-        values=read.values,
-        errors=read.errors,
-        two_officers=wants_two_officers("decide"),
+        values=act_form.values,
+        errors=act_form.errors,
+        two_officers=needs_two_officers("decide"),
     )
 
 
 def _render_preview(chosen: Sequence[OpenApplication], acts: Sequence[DecidedAct], **context: Any) -> str:
-    decides = not wants_two_officers("decide")
+    """Return the page that shows the decisions on all chosen applications before they are sent."""
+    decides = not needs_two_officers("decide")
     form_fields = [
         (name, value)
         for name, value in request.form.items(multi=True)
@@ -197,45 +202,49 @@ def _render_preview(chosen: Sequence[OpenApplication], acts: Sequence[DecidedAct
         acts=acts,
         kept=form_fields,
         verdicts=[
-            judge_quantities(act.act, choice.application_form)
+            compare_quantities(act.act, choice.application_form)
             for act, choice in zip(acts, chosen, strict=True)
         ],
-        offer=offer_act_confirmation(acts, decides=decides),
+        offer=make_confirmation_offer(acts, decides=decides),
         two_officers=not decides,
         **context,
     )
 
 
 def _do_batch(chosen: Sequence[OpenApplication], acts: Sequence[DecidedAct]) -> _Page:
+    """Perform or propose each act of the batch, and return the page with the result of each.
+
+    Returns the preview again, with status 422, if the passkey was not accepted.
+    """
     try:
         confirmation = _confirm_batch(acts)
     except PasskeyError:
         refusal = translate("The passkey was not accepted.")
         return _render_preview(chosen, acts, problem=refusal), HTTPStatus.UNPROCESSABLE_ENTITY
-    results = [(act, _perform(act, confirmation)) for act in acts]
+    results = [(act, _perform_batch_act(act, confirmation)) for act in acts]
     return render_template("work/batch_done.html", results=results)
 
 
 def _confirm_batch(acts: Sequence[DecidedAct]) -> Confirmation:
     """Return the confirmation of all acts of the batch: one passkey answer for them together."""
-    if wants_two_officers("decide"):
+    if needs_two_officers("decide"):
         return SESSION_ONLY
     if request.form.get("confirm") != "passkey":
-        return take_act_confirmation(acts, decides=True)
+        return read_act_confirmation(acts, decides=True)
     answer = request.form.get("passkey_answer", "")
     with write_transaction(services.engine, "console.batch") as conn:
-        passkey_use = take_confirmation(conn, visitor, encode_acts(acts), answer)
+        passkey_use = finish_passkey_confirmation(conn, visitor, encode_acts(acts), answer)
     digests = tuple(act.digest for act in acts) if len(acts) > 1 else ()
     return Confirmation(ConfirmationMethod.PASSKEY, octets=passkey_use.evidence, digests=digests)
 
 
-def _perform(decided: DecidedAct, confirmation: Confirmation) -> str | None:
+def _perform_batch_act(decided_act: DecidedAct, confirmation: Confirmation) -> str | None:
     """Perform or propose one act of a batch; return the reason of its refusal, None if it was accepted."""
     try:
-        if wants_two_officers("decide"):
-            propose_act(decided)
+        if needs_two_officers("decide"):
+            propose_act(decided_act)
         else:
-            perform_act(decided, confirmation)
+            perform_act(decided_act, confirmation)
     except GatewayError as problem:
         return describe_refusal(problem)
     return None

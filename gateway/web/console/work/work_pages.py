@@ -43,9 +43,9 @@ from gateway.web.console.page_formats import (
     translate,
 )
 from gateway.web.console.page_guards import (
-    leave_flash_message,
     require_right,
     services,
+    store_flash_message,
     visitor,
 )
 from gateway.web.console.work.act_pages import (
@@ -63,7 +63,7 @@ pages: Final = Blueprint("work", __name__, url_prefix="/console")
 ORDERS: Final = ("old", "new", "due")
 _FILTERS: Final = ("tab", "hs", "applicant", "law", "document", "order")
 _HS: Final = re.compile(r"[0-9]{2,10}")
-#: Digits of an HS heading: a list that grows for ever is searched by no fewer.
+#: Digits of an HS heading: a search by fewer digits would match too much of a growing list.
 _HEADING: Final = 4
 _NO_OFFSET: Final = "%Y%m%dT%H%M%S.%f"
 
@@ -96,7 +96,7 @@ def read_work_filter(limit: int) -> WorkFilter:
 
 
 def build_list_url(**changes: str) -> str:
-    """Return the path of a list with the filters of this one, some of them changed; a new list begins."""
+    """Return the path of the work list with the present filters and these `changes`, from its first page."""
     filters = {name: request.args[name] for name in _FILTERS if request.args.get(name)}
     parameters = {name: value for name, value in (filters | changes).items() if value}
     return "/console/work" + (f"?{urlencode(parameters)}" if parameters else "")
@@ -112,6 +112,7 @@ def format_work_cursor(row: WorkRow, criteria: WorkFilter) -> str:
 
 
 def _read_work_cursor(text: str) -> WorkCursor | None:
+    """Return the cursor in the text ``number~due time``; None if it is malformed."""
     written, _, due = text.partition("~")
     number = read_row_number(written)
     if number is None:
@@ -156,7 +157,7 @@ def show_work() -> AnyResponse | str:
 def show_mark() -> Response:
     """Return the mark by which a browser learns that the list has changed."""
     with read_transaction(services.engine) as conn:
-        mark = work_lists.compute_work_mark(conn, visitor.organisation.code)
+        mark = work_lists.compute_work_list_version(conn, visitor.organisation.code)
     return Response(mark, content_type="text/plain; charset=utf-8")
 
 
@@ -175,6 +176,7 @@ def _answer_search(search_text: str) -> AnyResponse | str:
 
 
 def _answer_list() -> AnyResponse | str:
+    """Return the work list that the URL selects, as a page or as CSV."""
     as_csv = is_csv_wanted()
     criteria = read_work_filter(LARGEST_CSV if as_csv else _PAGE)
     with read_transaction(services.engine) as conn:
@@ -197,6 +199,7 @@ def _list_rows(conn: Connection, criteria: WorkFilter) -> Sequence[WorkRow]:
 def _render_list(
     conn: Connection, criteria: WorkFilter, rows: Sequence[WorkRow], search_text: str = ""
 ) -> str:
+    """Return the page of the work list; `rows` has one row more than `criteria.limit` if a page follows."""
     page_rows = rows[: criteria.limit]
     goes_on = format_work_cursor(page_rows[-1], criteria) if len(rows) > criteria.limit else ""
     documents = services.hub.rules.bundle.documents
@@ -208,7 +211,7 @@ def _render_list(
         rows=page_rows,
         said=search_text,
         counts=work_lists.count_work(conn, criteria.agency, visitor.account, criteria.now),
-        mark=work_lists.compute_work_mark(conn, criteria.agency),
+        mark=work_lists.compute_work_list_version(conn, criteria.agency),
         most=work_lists.COUNT_LIMIT,
         documents=documents,
         own_documents=own_documents,
@@ -238,28 +241,30 @@ def change_claim() -> AnyResponse:
     version = read_position(position)
     if act not in _ACTS or version is None or not (number.isascii() and number.isalnum()):
         abort(HTTPStatus.BAD_REQUEST)
-    leave_flash_message(_change(act, number, version))
+    store_flash_message(_perform_claim_act(act, number, version))
     return redirect("/console/work" if act == "take" else f"/console/applications/{number}")
 
 
 _ACTS = ("take", "open", "release", "give")
 
 
-def _change(act: str, number: str, version: int) -> str:
+def _perform_claim_act(act: str, application_number: str, version: int) -> str:
     """Change a claim; return the sentence about it, also of a refusal."""
     officer = get_officer()
     try:
         if act in ("take", "open"):
-            services.desk.claim_application(officer, number, version)
-            return translate("You work on {number} now.").format(number=number)
+            services.desk.claim_application(officer, application_number, version)
+            return translate("You work on {number} now.").format(number=application_number)
         if act == "release":
-            services.desk.release_application(officer, number, version)
-            return translate("{number} is free again.").format(number=number)
+            services.desk.release_application(officer, application_number, version)
+            return translate("{number} is free again.").format(number=application_number)
         to = read_row_number(request.form.get("to", ""))
         if to is None:
             return translate("Choose an officer.")
-        claim = services.desk.hand_over_application(officer, number, to, version)
-        return translate("{number} was handed to {name}.").format(number=number, name=claim.name or "")
+        claim = services.desk.hand_over_application(officer, application_number, to, version)
+        return translate("{number} was handed to {name}.").format(
+            number=application_number, name=claim.name or ""
+        )
     except GatewayError as problem:
         return describe_refusal(problem)
 
@@ -317,6 +322,7 @@ def show_application(number: str) -> str:
 
 
 def _load_background(conn: Connection, application: ApplicationForm) -> _Background:
+    """Return the case, the summary and the previous applications of the same applicant and heading."""
     request = application.request
     case = cases.find_by_id(conn, request.case_id)
     assert case is not None, "a request belongs to a case"

@@ -24,7 +24,7 @@ def find(console: Console, name: str) -> tuple[int, set[str]]:
     with read_transaction(console.services.engine) as conn:
         row = accounts.find_by_name(conn, name)
         assert row is not None
-        return int(row.id), {one.role for one in accounts.list_roles_of(conn, row.id)}
+        return int(row.id), {one.role for one in accounts.list_account_roles(conn, row.id)}
 
 
 def propose(console: Console, browser: Browser, name: str, *roles: str, reason: str = "on leave") -> str:
