@@ -114,7 +114,7 @@ def fail(*_given: Any) -> None:
     [
         (MessageHandler, "_run_in_thread", skip),
         (MessageHandler, "_store_joined_message", fail),
-        (CompleteGroup, "end", fail),
+        (CompleteGroup, "end_group", fail),
         (MessageHandler, "_try_post", skip),
         (CompleteGroup, "record_receipt_delivered", fail),
     ],

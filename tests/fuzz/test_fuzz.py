@@ -184,7 +184,7 @@ def test_atheris_runs_the_same_targets(tmp_path: Path) -> None:
         ("soap-door", "gateway.web.soap_security", "read_addressing"),
         ("msh-door", "gateway.hub.intake.receive", "_check_time_to_live"),
         ("as4-door", "gateway.hub.intake.receive", "_check_time_to_live"),
-        ("customs-door", "gateway.hub.customs.customs_reports", "_check_items"),
+        ("customs-door", "gateway.hub.customs.customs_reports", "_check_notice_items"),
         ("payment-door", "gateway.hub.fees.payment_events", "choose_payment_effect"),
     ],
 )

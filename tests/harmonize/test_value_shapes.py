@@ -114,26 +114,29 @@ def test_the_schema_type_accepts_exactly_what_the_shape_accepts(shape: ValueShap
 _NUMBER_SHAPES = st.builds(
     ValueShape,
     st.sampled_from(("decimal", "integer")),
-    longest=st.sampled_from((None, 4, 20)),
+    max_length=st.sampled_from((None, 4, 20)),
     octets=st.sampled_from((None, 4, 20)),
-    exact=st.booleans(),
-    total=st.sampled_from((None, 1, 3, 5, 20, 45)),
-    fraction=st.sampled_from((None, 0, 2, 5, 20)),
-    low=st.sampled_from((None, "0", "0.5", "-1", "7")),
-    high=st.sampled_from((None, "100")),
+    is_fixed_length=st.booleans(),
+    total_digits=st.sampled_from((None, 1, 3, 5, 20, 45)),
+    fraction_digits=st.sampled_from((None, 0, 2, 5, 20)),
+    min_value=st.sampled_from((None, "0", "0.5", "-1", "7")),
+    max_value=st.sampled_from((None, "100")),
 )
 _DAY_SHAPES = st.builds(
-    ValueShape, st.sampled_from(("day", "date")), longest=st.sampled_from((None, 8, 9)), exact=st.booleans()
+    ValueShape,
+    st.sampled_from(("day", "date")),
+    max_length=st.sampled_from((None, 8, 9)),
+    is_fixed_length=st.booleans(),
 )
 _DAYS = st.from_regex(r"[0-9]{4}-?[01][0-9]-?[0-3][0-9]\n?", fullmatch=True)
 _NUMBERS = st.from_regex(r"[+-]?[0-9]{0,21}\.?[0-9]{0,19} ?", fullmatch=True)
 _TEXT_SHAPES = st.builds(
     ValueShape,
     st.sampled_from(("text", "digits", "boolean", "moment")),
-    longest=st.sampled_from((None, 0, 1, 4, 19, 10**12)),
+    max_length=st.sampled_from((None, 0, 1, 4, 19, 10**12)),
     octets=st.sampled_from((None, 0, 1, 4, 30)),
     charset=st.sampled_from(("euc-kr", "utf-8")),
-    exact=st.booleans(),
+    is_fixed_length=st.booleans(),
     pattern=st.sampled_from((None, None, "[0-9A-Z]{2,4}", "(true|가나)", "[0-9]{2}-[0-9]{2}")),
 )
 _MOMENTS = st.from_regex(

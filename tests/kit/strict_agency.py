@@ -81,7 +81,7 @@ class StrictAgency(SimulatedService):
             number = call.content.findtext("{*}ApplicationNumber") or ""
             made = build_acknowledgment(call.operation.response, f"R-{number}")
             answer = etree.tostring(made, encoding="unicode")
-            self._known[call.message_id] = call.sha256, answer
+            self._recorded_answers[call.message_id] = call.sha256, answer
         return etree.fromstring(answer)
 
     def _check_document(self, content: etree._Element) -> None:
