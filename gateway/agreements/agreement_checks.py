@@ -270,16 +270,41 @@ def _are_for_same_messages(pmode: PMode, other_pmode: PMode) -> bool:
 def _find_certificate_problems(party_pair: _PartyPair) -> _Findings:
     """Yield findings if the partner must sign and has no certificate for it during the agreement.
 
-    `pins` are the certificates (SHA-256) that the agreement names for the partner; without any, each of its
-    registered signing certificates may be used. A pin that is not registered is a finding of its own.
+    Each set of certificates that P-Modes name for the partner is checked. Without any, each of its
+    registered signing certificates may be used.
     """
     partner = party_pair.partner
     if partner is None or not _must_partner_sign(party_pair):
         return
-    pins = party_pair.incoming_pmodes[0].security.certificates if party_pair.incoming_pmodes else ()
-    pins = pins or (
-        party_pair.outgoing_pmodes[0].security.reply_certificates if party_pair.outgoing_pmodes else ()
+    location = party_pair.agreement.find_place(
+        ("certificates", party_pair.partner_ids[0].value), ("party", party_pair.partner_ids[0].value)
     )
+    findings = (
+        finding
+        for pins in _list_pin_sets(party_pair.incoming_pmodes, party_pair.outgoing_pmodes)
+        for finding in _check_signing_certificates(party_pair, partner, pins, location)
+    )
+    yield from dict.fromkeys(findings)
+
+
+def _list_pin_sets(signed_pmodes: Sequence[PMode], answered_pmodes: Sequence[PMode]) -> list[tuple[str, ...]]:
+    """Return the different sets of certificates (SHA-256) that P-Modes name for one signer.
+
+    It signs the messages of `signed_pmodes` and the receipts for those of `answered_pmodes`; the names for
+    receipts count where no P-Mode has names for messages. One empty set stands for no name at all.
+    """
+    message_pins = dict.fromkeys(pmode.security.certificates for pmode in signed_pmodes)
+    receipt_pins = dict.fromkeys(pmode.security.reply_certificates for pmode in answered_pmodes)
+    return [*filter(None, message_pins)] or [*filter(None, receipt_pins)] or [()]
+
+
+def _check_signing_certificates(
+    party_pair: _PartyPair, partner: KnownParty, pins: tuple[str, ...], location: str
+) -> _Findings:
+    """Yield findings, at `location`, if `partner` cannot sign with one of `pins`; with any if there are none.
+
+    A pin that is not registered is a finding of its own.
+    """
     signing_certificates = [
         certificate for certificate in partner.certificates if certificate.use == "signing"
     ]
@@ -288,27 +313,23 @@ def _find_certificate_problems(party_pair: _PartyPair) -> _Findings:
         for certificate in signing_certificates
         if certificate.begins < party_pair.agreement_end and certificate.ends > party_pair.first_use
     ]
-    location = party_pair.agreement.find_place(
-        ("certificates", party_pair.partner_ids[0].value), ("party", party_pair.partner_ids[0].value)
-    )
     for pin in pins:
         if pin not in {certificate.sha256 for certificate in usable_certificates}:
             text = f"certificate {pin[:16]} is not one that {partner.name} may use to sign"
             yield make_finding("pin-unknown", location, text)
-    if not [certificate for certificate in usable_certificates if not pins or certificate.sha256 in pins]:
+    named_certificates = [
+        certificate for certificate in usable_certificates if not pins or certificate.sha256 in pins
+    ]
+    if not named_certificates:
         text = _describe_missing_certificate(
             partner, signing_certificates, pins if usable_certificates else ()
         )
         yield make_finding("certificate-missing", location, text)
         return
-    usable_certificates = [
-        certificate for certificate in usable_certificates if not pins or certificate.sha256 in pins
-    ]
-    if min(certificate.begins for certificate in usable_certificates) > party_pair.first_use:
-        first_start = format_instant(
-            min(certificate.begins for certificate in usable_certificates), "seconds"
-        )
-        text = f"party {partner.name} may use no certificate before {first_start}"
+    first_start = min(certificate.begins for certificate in named_certificates)
+    if first_start > party_pair.first_use:
+        start_text = format_instant(first_start, "seconds")
+        text = f"party {partner.name} may use no certificate before {start_text}"
         yield make_finding("certificate-later", location, text)
 
 
@@ -337,13 +358,10 @@ def _describe_missing_certificate(
 
 
 def _find_own_pin_problems(party_pair: _PartyPair) -> _Findings:
-    """Yield a finding if the agreement names certificates (pins) of the hub, but not that which signs."""
-    pins = party_pair.outgoing_pmodes[0].security.certificates if party_pair.outgoing_pmodes else ()
-    pins = pins or (
-        party_pair.incoming_pmodes[0].security.reply_certificates if party_pair.incoming_pmodes else ()
-    )
+    """Yield a finding if a P-Mode names certificates of the hub, but not that which signs."""
+    pin_sets = _list_pin_sets(party_pair.outgoing_pmodes, party_pair.incoming_pmodes)
     own_certificates = party_pair.hub_view.own_certificates
-    if pins and own_certificates and own_certificates.isdisjoint(pins):
+    if own_certificates and any(pins and own_certificates.isdisjoint(pins) for pins in pin_sets):
         hub_id = party_pair.hub_ids[0].value
         location = party_pair.agreement.find_place(("certificates", hub_id), ("party", hub_id))
         text = f"the hub signs with certificate {min(own_certificates)[:16]}, which the file does not name"
@@ -377,11 +395,8 @@ def _find_login_problems(party_pair: _PartyPair) -> _Findings:
         if candidate.transport.authentication and candidate.endpoint is not None
     ]
     location = party_pair.agreement.find_place(("endpoint", partner_id), ("party", partner_id))
-    finding = (
-        _check_partner_login(login_pmodes[0], party_pair.hub_view.logins, location) if login_pmodes else None
-    )
-    if finding is not None:
-        yield finding
+    findings = (_check_partner_login(pmode, party_pair.hub_view.logins, location) for pmode in login_pmodes)
+    yield from dict.fromkeys(finding for finding in findings if finding is not None)
     for pmode in (
         candidate for candidate in party_pair.incoming_pmodes[:1] if candidate.transport.authentication
     ):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import chain, count
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -313,14 +314,17 @@ class _PartyPlanner:
         return any(party_name_by_id.get(identifier) == self.settings.hub.party for identifier in ids)
 
     def _choose_party_name(self, party: CpaParty, view: HubView) -> str:
-        """Return a name for a new party: that of the agreement, else its identifier."""
-        names_in_use = {party.name for party in view.parties}
+        """Return a free name for a new party: of the agreement, else its identifier, else with a number.
+
+        The name of the hub is in use, also before the hub is registered.
+        """
+        names_in_use = {self.settings.hub.party, *(party.name for party in view.parties)}
         names = (
             re.sub(r"[^\w.-]+", "-", text).strip("-").lower() for text in (party.name, party.ids[0].value)
         )
         base_names = [base_name[:_MAX_NAME_LENGTH] for base_name in names if base_name]
-        free = (base_name for base_name in base_names if base_name not in names_in_use)
-        return next(free, f"{base_names[-1] if base_names else 'party'}-{len(names_in_use)}")
+        numbered_names = (f"{base_names[-1] if base_names else 'party'}-{number}" for number in count(2))
+        return next(name for name in chain(base_names, numbered_names) if name not in names_in_use)
 
     def _list_new_certificates(self, party: CpaParty, party_name: str) -> Iterator[tuple[Certificate, str]]:
         """Yield the certificates of a partner that are valid at this hub and not registered yet."""

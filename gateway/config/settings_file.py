@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import tomllib
@@ -31,6 +32,8 @@ _NAMED_SECTIONS: Final[dict[str, type[BaseModel]]] = {
     "puller": PullerSettings,
     "tls": TlsSettings,
 }
+
+_BARE_TOML_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +68,15 @@ def format_toml(value: Any) -> str:
     match value:
         case None:
             return ""
-        case tuple():
+        case tuple() | list():
             return "[" + ", ".join(format_toml(item) for item in value) + "]"
         case dict():
-            return "{ " + ", ".join(f"{name} = {format_toml(item)}" for name, item in value.items()) + " }"
+            pairs = (f"{_format_toml_key(name)} = {format_toml(item)}" for name, item in value.items())
+            return "{ " + ", ".join(pairs) + " }" if value else "{}"
         case Secret():
-            return f'{{ file = "{value.file}" }}'
+            names = ("credential", "env", "file")  # a credential has the key of its file too
+            name = next(name for name in names if getattr(value, name) is not None)
+            return format_toml({name: getattr(value, name)})
         case timedelta():
             return f'"{value.total_seconds():g}s"'
         case bool():
@@ -78,7 +84,16 @@ def format_toml(value: Any) -> str:
         case int():
             return str(value)
         case _:
-            return f'"{value}"'
+            return _quote_toml_text(str(value))
+
+
+def _format_toml_key(name: str) -> str:
+    return name if _BARE_TOML_KEY.fullmatch(name) else _quote_toml_text(name)
+
+
+def _quote_toml_text(text: str) -> str:
+    """Return a text as a basic string of TOML 1.0, whose escapes are those of JSON and that of DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 #: How pydantic calls a key that a section does not have.
@@ -205,8 +220,8 @@ def _describe_reason(error_details: Any) -> str:
 def _list_section_keys(outer_keys: list[str]) -> Iterator[str]:
     """Yield the full names of the keys of one section, whose path in the file is `outer_keys`."""
     section_path = [
-        "<code>" if outer_keys[:1] in (["agency"], ["decryption"], ["fetch"]) and n == 1 else step
-        for n, step in enumerate(outer_keys)
+        "<code>" if position == 1 and outer_keys[0] in _NAMED_SECTIONS else key
+        for position, key in enumerate(outer_keys)
     ]
     for key in describe_settings():
         *section, _ = key.name.split(".")

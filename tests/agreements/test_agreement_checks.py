@@ -291,6 +291,39 @@ def test_a_pinned_certificate_that_nobody_may_use_is_an_error_too() -> None:
     assert "no certificate that the agreement names (efefefefefefefef)" in missing.text
 
 
+@pytest.mark.parametrize(("party", "rule"), [("broker1", "pin-unknown"), ("hub", "own-pin")])
+def test_certificates_are_checked_in_every_pmode(party: str, rule: str) -> None:
+    """A CPA may name other certificates for each action."""
+    document = read_agreement(GOOD, "a.yaml")
+    known_pin, unknown_pin = ("ab" * 32, "ef" * 32) if party == "broker1" else ("cd" * 32, "ef" * 32)
+    sent = [pmode for pmode in document.pmodes if pmode.from_party[0].value == party]
+    assert len(sent) > 1
+    for number in range(len(sent)):
+        pins = {pmode.id: known_pin for pmode in sent} | {sent[number].id: unknown_pin}
+        pmodes = tuple(
+            replace(pmode, security=replace(pmode.security, certificates=(pins[pmode.id],)))
+            if pmode.id in pins
+            else pmode
+            for pmode in document.pmodes
+        )
+        rules = [finding.rule for finding in find_agreement_findings(replace(document, pmodes=pmodes), KNOWN)]
+        assert rules.count(rule) == 1, number
+        assert ("certificate-missing" in rules) is (party == "broker1")
+
+
+def test_the_login_of_every_pmode_is_checked() -> None:
+    document = read_agreement(LOGIN, "a.yaml")
+    sent = [pmode for pmode in document.pmodes if pmode.from_party[0].value == "hub"]
+    for changed in (sent[0], sent[-1]):
+        pmodes = tuple(
+            replace(pmode, endpoint="https://c.example/") if pmode is changed else pmode
+            for pmode in document.pmodes
+        )
+        known = replace(KNOWN, logins=frozenset({"b.example"}))
+        (finding,) = find_agreement_findings(replace(document, pmodes=pmodes), known)
+        assert (finding.rule, "c.example" in finding.text) == ("login-missing", True)
+
+
 def test_an_agreement_for_messages_that_nobody_signs_needs_no_certificate() -> None:
     data = put(b"sign: true", b"sign: false", put(b"ack_signed: always", b"ack_signed: never"))
     assert "certificate-missing" not in {one.rule for one in find(data, broker(certificates=()))}

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.cli import main
-from gateway.store import ListFilter, list_searches, parties, read_transaction
+from gateway.store import ListFilter, list_searches, parties, read_transaction, write_transaction
 from gateway.wire import parse_xml, serialize_element
 from tests.agreements.cpa.documents import list_real_files, mutate_agreement
-from tests.agreements.cpa.written_cpa import write_cpa, write_envelope
+from tests.agreements.cpa.written_cpa import BEGINS, write_cpa, write_envelope
 from tests.kit.databases import BOTH
 from tests.kit.house import AGREEMENT
 
@@ -157,6 +157,29 @@ def test_the_side_of_the_hub_is_named_and_the_partner_is_registered_without_a_ba
         assert [one.value for one in parties.list_identifiers(conn, "hub")] == ["party-a"]
         assert [one.value for one in parties.list_identifiers(conn, "party-b")] == ["party-b"]
         assert parties.list_certificates(conn, "party-b") == []
+
+
+@pytest.mark.parametrize("partner_name", ["party-b", "Hub"])
+def test_a_new_partner_is_never_registered_as_another_party(
+    tmp_path: Path, run: Run, engine: Engine, partner_name: str
+) -> None:
+    """The name of the CPA and that of its identifier are taken, and so is the first one with a number."""
+    changes = (
+        ('tp:partyName="party-b"', f'tp:partyName="{partner_name}"'),
+        (">party-b</tp:PartyId>", ">hub</tp:PartyId>"),
+    )
+    with write_transaction(engine) as conn:
+        for name in ("party-b", "hub-2", "hub-3"):
+            parties.register_party(conn, name, name, "applicant", BEGINS, [])
+    file = write(tmp_path, write_cpa(*changes))
+    status, _, err = run("agreement", "load", file, "--as", BUYER, "--accept-warnings")
+    assert status == 0, err
+    with read_transaction(engine) as conn:
+        owners = {
+            row.id: [identifier.value for identifier in parties.list_identifiers(conn, row.id)]
+            for row in parties.list_parties(conn)
+        }
+    assert owners == {"hub": ["party-a"], "party-b": [], "hub-2": [], "hub-3": [], "hub-4": ["hub"]}
 
 
 @pytest.mark.night

@@ -112,6 +112,21 @@ def test_a_pkcs12_file_needs_no_other(
     assert_signs(shown(home, capsys, settings), issued)
 
 
+def test_the_credential_of_a_key_is_named(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, row = shown(home, capsys, 'signing_key = { credential = "hub.key" }\n')
+    assert row["source"] == "credential hub.key"
+    _, row = shown(home, capsys, 'signing_key = { env = "HUB_KEY" }\n')
+    assert row["source"] == "variable HUB_KEY"
+
+
+def test_a_utf8_mark_is_no_part_of_the_password_of_a_new_key(home: Path) -> None:
+    (home / "password").write_bytes(b"\xef\xbb\xbfsecret\r\n")
+    names = {"--key": "new.pem", "--out": "new.csr", "--password": "password"}
+    options = [word for option, name in names.items() for word in (option, str(home / name))]
+    assert cli.main(["pki", "request", "CN=new", *options]) == 0
+    assert serialization.load_pem_private_key((home / "new.pem").read_bytes(), b"secret")
+
+
 @pytest.mark.hsm
 def test_a_token(
     home: Path, issued: IssuedCertificate, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import os
+import tomllib
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from gateway.config import Secret, Settings, describe_settings, find_newer_keys, load_settings
+from gateway.config.settings_file import format_toml
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
 from gateway.wire import DEFAULT_LIMITS
 from tests.kit.source_tree import list_sources, parse_source
@@ -243,6 +245,8 @@ def test_a_wrong_value_is_an_error_in_a_file_for_a_newer_version_too(tmp_path):
         ("port = 1", "port", "no such key"),
         ("[hub]\nzzz = 1", "hub.zzz", "no such key"),
         ('[agency.A]\nendpoint = "http://a"\nlanes = 1', "agency.A.lanes", "did you mean lane"),
+        ("[tls.'a.example']\nanchor = ['a']", "tls.a.example.anchor", "did you mean anchors"),
+        ("[puller.A]\nagency = 1", "puller.A.agency", "no such key"),
         ("[http]\nport = 70000", "http.port", "65535"),
         ("[http]\nport = 'x'", "http.port", "integer"),
         ("[http]\nthreads = 0", "http.threads", "greater"),
@@ -328,6 +332,25 @@ def test_a_secret_that_names_no_place_is_told_what_does(tmp_path: Path, key: str
     with pytest.raises(GatewayError) as caught:
         load_settings(write(tmp_path, f"[http]\ntls_key = {key}"), environ={})
     assert 'http.tls_key: a secret is { file = "…" }' in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"a.b": ["x", 'say "y"'], "c-d": 5, "": True, "가": "tab\there"},
+        {},
+        "C:\\new\nline \x00 \x7f \u2028 가",
+        {"file": "/a b/key"},
+    ],
+)
+def test_a_value_is_written_as_toml_reads_it(value: object) -> None:
+    assert tomllib.loads(f"value = {format_toml(value)}") == {"value": value}
+
+
+def test_the_source_of_a_secret_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/gateway")
+    for source in ({"file": "key.pem"}, {"env": "KEY"}, {"credential": "hub.key"}):
+        assert tomllib.loads(f"key = {format_toml(Secret.model_validate(source))}") == {"key": source}
 
 
 def test_a_utf8_mark_before_settings_or_a_secret_is_left_out(tmp_path):

@@ -286,6 +286,19 @@ def test_kept_octets_are_sent_again_unchanged(desk: Desk) -> None:
     assert desk.hub.units[-1].message_id == told["message_id"]
 
 
+def test_the_printed_commands_name_the_files_for_tls(desk: Desk) -> None:
+    certificate, key, ca = (
+        str(desk.folder / name) for name in ("broker.cert.pem", "broker.key.pem", "ca.pem")
+    )
+    options = ["--ca", ca, "--client-certificate", certificate, "--client-key", key]
+    desk.hub.script = ["silent"]
+    for wait in ("0", "0.1"):
+        _, report, _ = desk.submit("--wait", wait, "--retries", "0", *options)
+        words = shlex.split(report["advice"][-1])
+        assert words[:3] == (["to", "repeat:", "gateway"] if wait == "0" else ["to", "go", "on"])
+        assert [words[words.index(option) + 1] for option in options[::2]] == options[1::2]
+
+
 @pytest.mark.night
 def test_a_time_out_tells_case_state_and_open_question(
     desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -282,6 +282,10 @@ def test_a_batch_is_answered_line_by_line(files: Files, capsys: Any):
     ]
     wrong: list[Any] = [
         {**case, "leaf": "nowhere"},
+        {**case, "leaf": [case["leaf"]]},
+        {**case, "at": [case["at"]]},
+        {**case, "rules": [case["leaf"]]},
+        {**case, "use": ["any"]},
         {**case, "leaves": []},
         {**case, "anchor": 7},
         {**case, "revocation": "perhaps"},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from lxml import etree
@@ -33,6 +33,7 @@ _DURATION_UNITS: Final = (
     *(("hours", 3_600), ("minutes", 60)),
 )
 _MAX_DIGITS: Final = 12
+_END_OF_DAY: Final = re.compile(r"T24:00:00(?:\.0+)?(?![0-9.])")
 
 
 def parse_duration(text: str) -> int:
@@ -67,10 +68,15 @@ def format_duration(seconds: int) -> str:
 
 
 def parse_cpa_time(text: str) -> datetime | None:
-    """Return an xs:dateTime in UTC, taken as UTC if it has no zone; None for one that Python cannot hold."""
+    """Return an xs:dateTime in UTC, taken as UTC if it has no zone; None for one that Python cannot hold.
+
+    The hour 24 is the end of a day (XML Schema part 2, 3.2.7): an agreement may well end so.
+    """
+    day_start_text = _END_OF_DAY.sub("T00:00:00", text)
     try:
-        return parse_datetime(text, default_zone=UTC)
-    except ValueError:
+        moment = parse_datetime(day_start_text, default_zone=UTC)
+        return moment if day_start_text == text else moment + timedelta(days=1)
+    except (ValueError, OverflowError):
         return None
 
 

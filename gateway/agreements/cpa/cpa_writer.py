@@ -270,10 +270,10 @@ class DocumentWriter:
         add_element(binding, "Service", service, type=service_type)
         for pmode in role_actions.sent_pmodes:
             if self._find_request(pmode) is None:
-                self._write_sending(binding, party_writer, pmode, role_actions)
+                self._write_action(binding, party_writer, pmode, is_sent=True)
         for pmode in role_actions.received_pmodes:
             if self._find_request(pmode) is None:
-                self._write_receiving(binding, party_writer, pmode, role_actions)
+                self._write_action(binding, party_writer, pmode, is_sent=False)
 
     def _find_request(self, pmode: PMode) -> PMode | None:
         """Return the P-Mode whose message this one answers, where both sides have them in one role."""
@@ -297,29 +297,22 @@ class DocumentWriter:
         response_pmodes = (pmode_by_id[name] for name in pmode.answered_by if name in pmode_by_id)
         return [answer for answer in response_pmodes if self._find_request(answer) is pmode]
 
-    def _write_sending(
-        self, parent: etree._Element, party_writer: _PartyWriter, pmode: PMode, role: _RoleActions
+    def _write_action(
+        self, parent: etree._Element, party_writer: _PartyWriter, pmode: PMode, *, is_sent: bool
     ) -> None:
-        """Write the CanSend of a P-Mode into `parent`, and in it a CanReceive for each of its responses."""
-        sending = add_element(parent, "CanSend")
-        binding_element = self._write_binding(sending, self.sender_binding_ids[pmode.id], pmode, party_writer)
-        self.binding_elements[self.sender_binding_ids[pmode.id]] = binding_element
-        add_element(sending, "OtherPartyActionBinding", self.receiver_binding_ids[pmode.id])
-        for answer in self._list_responses(pmode):
-            self._write_receiving(sending, party_writer, answer, role)
+        """Write the CanSend of a P-Mode into `parent`, or its CanReceive if the party does not send it.
 
-    def _write_receiving(
-        self, parent: etree._Element, party_writer: _PartyWriter, pmode: PMode, role: _RoleActions
-    ) -> None:
-        """Write the CanReceive of a P-Mode into `parent`, and in it a CanSend for each of its responses."""
-        receiving = add_element(parent, "CanReceive")
-        binding_element = self._write_binding(
-            receiving, self.receiver_binding_ids[pmode.id], pmode, party_writer
-        )
-        self.binding_elements[self.receiver_binding_ids[pmode.id]] = binding_element
-        add_element(receiving, "OtherPartyActionBinding", self.sender_binding_ids[pmode.id])
+        Inside it stands the opposite element for each response to the message.
+        """
+        own_ids, other_ids = self.sender_binding_ids, self.receiver_binding_ids
+        if not is_sent:
+            own_ids, other_ids = other_ids, own_ids
+        action_element = add_element(parent, "CanSend" if is_sent else "CanReceive")
+        binding_element = self._write_binding(action_element, own_ids[pmode.id], pmode, party_writer)
+        self.binding_elements[own_ids[pmode.id]] = binding_element
+        add_element(action_element, "OtherPartyActionBinding", other_ids[pmode.id])
         for answer in self._list_responses(pmode):
-            self._write_sending(receiving, party_writer, answer, role)
+            self._write_action(action_element, party_writer, answer, is_sent=not is_sent)
 
     def _write_binding(
         self, parent: etree._Element, binding_id: str, pmode: PMode, party_writer: _PartyWriter

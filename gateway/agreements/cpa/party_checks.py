@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Final
 
 from gateway.agreements.cpa.channel_conversion import BoundAction, ChannelUse, find_counterpart
@@ -13,6 +13,8 @@ from gateway.agreements.pmode import is_uri
 from gateway.agreements.pmode_index import SIGNAL_SERVICE
 from gateway.agreements.pmode_values import RESPONDING_MODES
 from gateway.wire import TP, format_instant
+
+_ZONE: Final = re.compile(r"(?:Z|[+-][0-9]{2}:[0-9]{2})$")
 
 
 def _find_status_problems(view: CpaView) -> Findings:
@@ -34,13 +36,14 @@ def _find_period_problems(view: CpaView) -> Findings:
         ("Start", document.start, document.start_place),
         ("End", document.end, document.end_place),
     ):
-        time_text = (document.root.findtext(f"{{{TP}}}{element_name}") or "").strip()
+        # XPath reads the text on both sides of a comment, as the reader of the document does.
+        time_text = str(document.root.xpath(f"string(tp:{element_name})", namespaces={"tp": TP})).strip()
         if limit_time is None:
             message = (
                 f"the time {quote_name(time_text)} does not exist or lies outside of the years 1 to 9999"
             )
             yield cite_rule("period-unreadable", location, message)
-        elif datetime.fromisoformat(time_text).tzinfo is None:
+        elif not _ZONE.search(time_text):
             yield cite_rule("period-unzoned", location, f"{time_text} has no time zone; UTC is taken")
     if document.start is None or document.end is None:
         return

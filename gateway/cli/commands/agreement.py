@@ -242,7 +242,7 @@ def show_agreement(arguments: Arguments) -> None:
     else:
         _print_sections(agreement_values, party_rows, loaded.pmodes, findings)
         for version in _list_versions(loaded):
-            print_line(f"from {version['valid_from']} on: a later version of {version['loaded_by']}")
+            print_line(f"from {version['valid_from']} on: a later version, loaded by {version['loaded_by']}")
         for override in read_overrides(loaded.row.overrides):
             scope = f" of P-Mode {override.pmode}" if override.pmode is not None else ""
             print_line(

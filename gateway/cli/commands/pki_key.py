@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from gateway.cli.home_folder import read_verb_settings
-from gateway.cli.named_files import read_file, write_file
+from gateway.cli.named_files import read_password_file, write_file
 from gateway.cli.result_output import print_done, print_table
 from gateway.cli.shared_options import FILE, home_verb, json_option
 from gateway.cli.verb_groups import Arguments, verb
@@ -83,6 +83,8 @@ def _describe_key_source(key_settings: PkiSettings | NextKeySettings) -> str:
     key = key_settings.signing_key
     if key is None:
         return "nowhere"
+    if key.credential:
+        return f"credential {key.credential}"
     return f"variable {key.env}" if key.env else f"file {key.file}"
 
 
@@ -124,7 +126,7 @@ def show_certificates(arguments: Arguments) -> None:
 def make_request(arguments: Arguments) -> None:
     """Make a key and the request for its certificate; raise instead of overwriting a key."""
     key, request = make_key_and_request(arguments.subject, arguments.kind, arguments.name)
-    password = read_file(arguments.password).rstrip(b"\r\n") if arguments.password else None
+    password = read_password_file(arguments.password) if arguments.password else None
     if arguments.password and not password:
         raise GatewayError(MISUSE, "the password is empty", str(arguments.password))
     write_private_key(arguments.key, key, password)

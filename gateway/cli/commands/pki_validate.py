@@ -63,6 +63,7 @@ _BATCH_WORDS: Final = (
 # Certificates of any origin: path validation only permits paths of this length.
 _MAX_PATH_LENGTH: Final = 16
 _FILE_OPTIONS: Final = ("leaf", "intermediate", "anchor", "crl", "ocsp", "rules")
+_SINGLE_OPTIONS: Final = ("leaf", "at", "rules")
 _LIST_OPTIONS: Final = ("intermediate", "anchor", "crl", "ocsp", "policy")
 # Longer input is refused by its reader; sending it to the child first would cost more than the validation.
 _MAX_OCTETS: Final = {
@@ -299,7 +300,8 @@ def _check_case_values(case_values: Mapping[str, Any]) -> None:
     for name in _SWITCHES:
         if not isinstance(case_values.get(name), bool | None):
             raise GatewayError(MISUSE, f"{name} is neither true nor false", "pki validate")
-    for each in _list_text_values(case_values, "leaf", "at", "rules", *_LIST_OPTIONS):
+    single_values = [case_values[name] for name in _SINGLE_OPTIONS if case_values.get(name) is not None]
+    for each in (*single_values, *_list_text_values(case_values, *_LIST_OPTIONS)):
         if not isinstance(each, str):
             raise GatewayError(MISUSE, "a value that is not text", "pki validate")
     for each in _list_text_values(case_values, "policy"):

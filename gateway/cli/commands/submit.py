@@ -84,7 +84,7 @@ def make_pull_command(arguments: Arguments, folder: str = "results") -> str:
 
 
 def _list_partner_words(arguments: Arguments) -> Iterator[str]:
-    """Yield the options of a command line that name the partner as `arguments` do."""
+    """Yield the options of a command line that name the partner, and the files for TLS, as `arguments` do."""
     yield from ("--as", arguments.party)
     if arguments.partner != Path():
         yield from ("--partner", str(arguments.partner))
@@ -92,6 +92,14 @@ def _list_partner_words(arguments: Arguments) -> Iterator[str]:
         yield from ("--agreement", str(arguments.agreement))
     for path in arguments.hub_certificate:
         yield from ("--hub-certificate", str(path))
+    tls_paths = {
+        "--ca": arguments.ca,
+        "--client-certificate": arguments.client_certificate,
+        "--client-key": arguments.client_key,
+    }
+    for option, tls_path in tls_paths.items():
+        if tls_path is not None:
+            yield from (option, str(tls_path))
 
 
 def describe_open_questions(news: Mapping[str, Any]) -> Iterator[str]:

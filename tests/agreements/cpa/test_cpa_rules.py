@@ -206,6 +206,29 @@ def test_an_endpoint_that_nobody_can_post_to_is_an_error(wrong: str) -> None:
     assert "endpoint-scheme" in found_by((("https://a.example/msh", wrong),), nested=False)
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "rules"),
+    [
+        ("2026<!-- x -->-01-01T00:00:00Z", "2029-01-01T00:00:00Z", []),
+        ("2026-01-01T00:00:00<!-- x -->Z", "2029-01-01T00:00:00Z", []),
+        ("2026-01-01T00:00:00<!-- x -->", "2029-01-01T00:00:00Z", ["period-unzoned"]),
+        ("2026-01-01T00:00:00+09:00", "2028-12-31T24:00:00Z", []),
+        ("2025-12-31T24:00:00", "2028-12-31T24:00:00.00Z", ["period-unzoned"]),
+        ("2026-01-01T00:00:00Z", "2028-12-31T24:00:01Z", ["schema"]),
+        ("2026-01-01T00:00:00Z", "9999-12-31T24:00:00Z", ["period-unreadable"]),
+    ],
+)
+def test_a_period_is_read_as_the_schema_permits_it(start: str, end: str, rules: list[str]) -> None:
+    changes = (("2026-01-01T00:00:00Z</tp:Start>", f"{start}</tp:Start>"), ("2029-01-01T00:00:00Z</tp:End>", f"{end}</tp:End>"))  # fmt: skip
+    assert found_by(changes, nested=False) == rules
+
+
+def test_the_hour_24_is_the_end_of_the_day() -> None:
+    document = check_cpa(write_cpa(("2029-01-01T00:00:00Z", "2028-12-31T24:00:00Z")), "a.xml", NOW).document
+    assert document is not None
+    assert document.end == datetime(2029, 1, 1, tzinfo=UTC)
+
+
 def found_by(changes: Changes, nested: bool) -> list[str]:
     return [one.rule for one in check_cpa(write_cpa(*changes, nested=nested), "a.xml", NOW).findings]
 
