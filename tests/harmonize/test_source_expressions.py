@@ -255,6 +255,23 @@ def test_a_value_of_a_group_that_may_lack_is_refused_where_it_is_given_twice(sma
     assert small_bundle.apply(small, small_bundle.submission(declaration=lacking)).problems == ()
 
 
+NESTED_GROUPS = """  outer: {type: group, req: O, per: application, ko: 겉, en: Outer, fields: {
+      inner: {type: group, req: M, ko: 속, en: Inner, fields: {
+          core: {type: text, max: 5, req: M, means: outer.inner.core, ko: 알, en: Core}
+      }}
+  }}
+puts:
+  - Core: {ask: outer.inner.core}
+"""
+
+
+def test_a_field_of_a_mandatory_group_may_lack_where_the_group_around_it_may_lack(tmp_path: Path) -> None:
+    bundle = small_bundle.mapping(tmp_path, document=("puts:\n", NESTED_GROUPS))
+    result = small_bundle.apply(bundle, small_bundle.submission())
+    assert result.problems == ()
+    assert small_bundle.text(result, "Core") == []
+
+
 def test_an_application_for_an_item_that_is_not_there(small: MappingBundle) -> None:
     result = small_bundle.apply(small, small_bundle.submission(items="1 7"))
     assert ("GW404", "APP[1]/Items") in {(one.problem.id, one.pointer) for one in result.problems}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from lxml import etree
@@ -22,6 +23,7 @@ from gateway.harmonize.provenance.field_uses import remove_positions
 from gateway.harmonize.readback import find_in_request, read_path
 from gateway.harmonize.samples import make_sample
 from gateway.wire import ElementLocations, parse_xml
+from tests.harmonize import small_bundle
 from tests.harmonize.conftest import SAMPLES
 from tests.kit.documents import each_document
 from tests.kit.error_keys import list_request_leaves
@@ -137,6 +139,30 @@ def test_a_field_that_was_not_given_is_told_with_its_place(bundle: MappingBundle
     assert known.find_written("LPCO[7]/DetailContents/Product/OptativeAnimal", "KPTA-PHARM-IMP") == ()
     assert known.find_written("LPCO[FR2007]/DetailContents/Product/BatchNo", "KPTA-PHARM-IMP") == ()
     assert known.find_written("No/Such/Element") == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "items"),
+    [
+        ("/Request[1]/Line[2]/Photo", (2,)),
+        ("Line[2]/Photo", (2,)),
+        ("/Request[1]/Line/Photo", (1, 2)),
+        ("Line/Photo[1]", (1, 2)),
+        ("Line[T002]/Photo[1]", (2,)),
+    ],
+)
+def test_the_position_of_the_item_element_alone_selects_the_item(
+    tmp_path: Path, path: str, items: tuple[int, ...]
+) -> None:
+    second_item = """<t:Item sequence="2"><t:Risky>false</t:Risky><t:Weight unitCode="KGM">1</t:Weight>
+<t:Price currencyID="EUR">1</t:Price></t:Item>"""
+    root = small_bundle.submission(fields=small_bundle.FIELDS + second_item, items="1 2")
+    written = explainer_of(small_bundle.mapping(tmp_path), etree.tostring(root)).find_written(path)
+    assert written
+    for value in written:
+        assert [spot.pointer for spot in value.spots] == [
+            f"APP[1]/TINY/ITEM[{item}]/Photo[1]" for item in items
+        ]
 
 
 def test_a_common_value_that_was_not_given_is_told_with_its_place(

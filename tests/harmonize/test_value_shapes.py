@@ -49,6 +49,20 @@ def test_refused(shape: ValueShape, text: str, problem: str) -> None:
     assert violation.problem.id == problem
 
 
+@pytest.mark.parametrize(
+    ("shape", "detail"),
+    [
+        (ValueShape(max_length=35), "'' has 0 characters, 1 to 35 fit"),
+        (ValueShape(octets=35), "'' has 0 octets of utf-8, 1 to 35 fit"),
+        (ValueShape(max_length=3, is_fixed_length=True), "'' has 0 characters, exactly 3 fit"),
+    ],
+)
+def test_an_empty_text_is_refused_as_too_short(shape: ValueShape, detail: str) -> None:
+    violation = shape.find_violation("")
+    assert violation is not None
+    assert violation.detail == detail
+
+
 ACCEPTED = [
     (ValueShape(max_length=3), "가나다"),
     (ValueShape(octets=4, charset="euc-kr"), "가나"),

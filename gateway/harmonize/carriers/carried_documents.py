@@ -17,8 +17,10 @@ from gateway.errors import DOCUMENT_UNKNOWN, GatewayError
 from gateway.harmonize.carriers.fixed_records import (
     CONTINUATION,
     COUNT_WIDTH,
+    FIELD_DIGITS,
     HEAD,
     NAME_WIDTH,
+    SIZE_DIGITS,
     TAIL,
     describe_record_type,
     list_record_problems,
@@ -283,8 +285,8 @@ def describe_layout(document: CarriedDocument, carrier_format: CarrierFormat) ->
         "name": NAME_WIDTH,
         "continuation": {
             "type": CONTINUATION.decode(),
-            "field": 3,
-            "size": 4,
+            "field": FIELD_DIGITS,
+            "size": SIZE_DIGITS,
             "octets": carrier_format.max_text_octets,
         },
         "tail": TAIL.decode(),

@@ -35,6 +35,9 @@ TAIL: Final = b"999"
 #: The octets of the name in the head, and of the count in the tail.
 NAME_WIDTH: Final = 40
 COUNT_WIDTH: Final = 9
+#: The digits of the field number, and of the size of the text, in a continuation.
+FIELD_DIGITS: Final = 3
+SIZE_DIGITS: Final = 4
 _WIDTHS: Final = {"day": 8, "date": 10, "boolean": 5, "moment": 35}
 _MAX_NUMBER_WIDTH: Final = 40
 _MAX_OCTETS_PER_CHARACTER: Final = {"utf-8": 4, "euc-kr": 2, "cp949": 2, "ascii": 1}
@@ -199,8 +202,6 @@ def describe_record_type(record_type: RecordType) -> dict[str, Any]:
     }
 
 
-_FIELD_DIGITS: Final = 3
-_SIZE_DIGITS: Final = 4
 _CODE: Final = len(HEAD)
 #: A program that reads records line by line takes either character for the end of a record.
 _LINE_ENDS: Final = {"\n": "a line feed", "\r": "a carriage return"}
@@ -247,7 +248,7 @@ class _RecordWriter:
             octets += first
             continuations += [
                 CONTINUATION
-                + b"%0*d%0*d" % (_FIELD_DIGITS, number, _SIZE_DIGITS, len(piece))
+                + b"%0*d%0*d" % (FIELD_DIGITS, number, SIZE_DIGITS, len(piece))
                 + piece.ljust(self._carrier_format.max_text_octets)
                 for piece in rest
             ]
@@ -472,11 +473,10 @@ class _RecordReader:
 
         Raise GW718 for a field that cannot be continued, or a wrong size.
         """
-        octets = self._read_octets(
-            _CODE + _FIELD_DIGITS + _SIZE_DIGITS + self._carrier_format.max_text_octets
-        )[_CODE:]
-        number, size = octets[:_FIELD_DIGITS], octets[_FIELD_DIGITS : _FIELD_DIGITS + _SIZE_DIGITS]
-        piece = octets[_FIELD_DIGITS + _SIZE_DIGITS :]
+        length = _CODE + FIELD_DIGITS + SIZE_DIGITS + self._carrier_format.max_text_octets
+        octets = self._read_octets(length)[_CODE:]
+        number, size = octets[:FIELD_DIGITS], octets[FIELD_DIGITS : FIELD_DIGITS + SIZE_DIGITS]
+        piece = octets[FIELD_DIGITS + SIZE_DIGITS :]
         pieces = self._pieces.get(int(number)) if number.isdigit() else None
         if pieces is None or self._last_type is None or self._last_type.fields[int(number)].refuses_overflow:
             raise self._make_error(f"there is no field {number!r} that could go on")

@@ -97,7 +97,7 @@ def remove_occurrence(values: Mapping[str, str], base_key: str, name: str, numbe
         if occurrence == number:
             continue
         if occurrence > number:
-            key = f"{prefix}{occurrence - 1}{key[len(prefix) + len(str(occurrence)) :]}"
+            key = prefix + _NUMBER.sub(str(occurrence - 1), key[len(prefix) :], count=1)
         remaining[key] = text
     return remaining
 

@@ -136,11 +136,19 @@ def read_field_value(node: YamlNode, kind: str, context: BindingContext) -> Fiel
     """Return the source of an answered value (`kind` ask) or of a declared value (`kind` common)."""
     if kind == "ask":
         ask = read_unique_field(node, context)
-        outer = context.asks.get(ask.group)
-        entered = outer is None or outer.name in context.unique_groups or outer.requirement.mandatory
-        return FieldValue(ask, ask.requirement.mandatory and entered)
+        return FieldValue(ask, _is_always_answered(ask, context))
     meaning = read_common_meaning(node, context)
     return FieldValue(meaning, meaning.name in context.mandatory_meanings)
+
+
+def _is_always_answered(ask: UniqueField, context: BindingContext) -> bool:
+    """Return whether a line in this place always has an answer to a field, or an occurrence of a group.
+
+    It must be mandatory, and so must each group around it, up to the one in whose occurrence the line is.
+    """
+    outer = context.asks.get(ask.group)
+    entered = outer is None or outer.name in context.unique_groups or _is_always_answered(outer, context)
+    return ask.requirement.mandatory and entered
 
 
 def read_source_expression(table: YamlTable, mark: SourceMark, context: BindingContext) -> SourceExpression:

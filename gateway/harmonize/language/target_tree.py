@@ -58,6 +58,11 @@ class TextPiece:
     max_characters: int | None
     charset: str
 
+    @property
+    def shape(self) -> ValueShape:
+        """Return the form of the text of one piece: its length and its character set alone."""
+        return ValueShape("text", max_length=self.max_characters, octets=self.octets, charset=self.charset)
+
 
 def read_text_piece(table: YamlTable, count: int) -> TextPiece:
     """Return how a text is split over `count` elements, in a request or in a notice; raise GW502."""

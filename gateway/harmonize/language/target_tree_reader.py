@@ -181,12 +181,7 @@ def _read_element(
         target.when = context.read_condition(when) if when else None
         if text_piece is not None:
             target.text_piece = replace(text_piece, piece_number=number)
-            target.shape = ValueShape(
-                "text",
-                max_length=text_piece.max_characters,
-                octets=text_piece.octets,
-                charset=text_piece.charset,
-            )
+            target.shape = text_piece.shape
     if text_piece is None:
         _read_value_attributes(target, table, context)
 

@@ -230,7 +230,7 @@ class ValueShape:
         else:
             return None
         if size == 0 or size > bound or (self.is_fixed_length and size != bound):
-            word = "exactly" if self.is_fixed_length else "at most"
+            word = "exactly" if self.is_fixed_length else "at most" if size else "1 to"
             return Violation(
                 VALUE_DOES_NOT_FIT, f"{quote_value(text)} has {size} {size_unit}, {word} {bound} fit"
             )

@@ -28,7 +28,6 @@ from gateway.harmonize.language import (
     NoticeMapping,
     TranslationStep,
     ValueReader,
-    ValueShape,
     Violation,
     find_item_identifiers,
     find_type_code,
@@ -380,13 +379,7 @@ def _read_element_text(element: etree._Element, path: str) -> str:
 def _find_piece_problem(slot: NoticeElement, piece: str) -> Violation | None:
     """Return how one piece of a split text breaks the length or the character set of its slot, else None."""
     assert slot.text_piece is not None
-    shape = ValueShape(
-        "text",
-        max_length=slot.text_piece.max_characters,
-        octets=slot.text_piece.octets,
-        charset=slot.text_piece.charset,
-    )
-    return shape.find_violation(piece)
+    return slot.text_piece.shape.find_violation(piece)
 
 
 def _check_shape(violation: Violation | None, path: str) -> None:

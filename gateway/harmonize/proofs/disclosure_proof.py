@@ -24,6 +24,7 @@ from gateway.harmonize.proofs.drawn_trials import (
     change_leaf,
     find_culprit,
     list_other_values,
+    set_leaf_text,
 )
 from gateway.harmonize.proofs.guard_valuations import GuardWorld, TooManyCombinationsError
 from gateway.harmonize.proofs.proof_report import ProofFindings
@@ -183,10 +184,10 @@ def _check_outside_leaves(bench: TrialBench, trial: DrawnTrial, findings: ProofF
     def changes_request(some: list[Leaf]) -> bool:
         old = [leaf.value for leaf in some]
         for leaf, value in zip(some, old, strict=True):
-            _set_leaf_value(leaf, f"{value[::-1]}7Q")
+            set_leaf_text(leaf, f"{value[::-1]}7Q")
         after = bench.split_root(root).octets
         for leaf, value in zip(some, old, strict=True):
-            _set_leaf_value(leaf, value)
+            set_leaf_text(leaf, value)
         return after != before
 
     if changes_request(leaves):
@@ -200,13 +201,6 @@ def _check_outside_leaves(bench: TrialBench, trial: DrawnTrial, findings: ProofF
         findings.add_finding(
             bench.document.withholds_mark, name, "a value outside the read set changes the request", at
         )
-
-
-def _set_leaf_value(leaf: Leaf, value: str) -> None:
-    if leaf.attribute is None:
-        leaf.element.text = value
-    else:
-        leaf.element.set(leaf.attribute, value)
 
 
 def _check_forwarded_leaves(bench: TrialBench, trial: DrawnTrial, findings: ProofFindings) -> None:

@@ -28,6 +28,7 @@ from gateway.harmonize.split import (
     Leaf,
     SplitResult,
     SubmissionIndex,
+    descend_declaration,
     make_placeholder_numbers,
     split_submission,
 )
@@ -124,14 +125,15 @@ class DrawnTrial:
 def change_leaf(leaf: Leaf, value: str) -> Iterator[None]:
     """Give the leaf another value while the context is active."""
     old = leaf.value
-    _set_leaf_text(leaf, value)
+    set_leaf_text(leaf, value)
     try:
         yield
     finally:
-        _set_leaf_text(leaf, old)
+        set_leaf_text(leaf, old)
 
 
-def _set_leaf_text(leaf: Leaf, value: str) -> None:
+def set_leaf_text(leaf: Leaf, value: str) -> None:
+    """Set the text of a leaf: that of its element, or of its attribute."""
     if leaf.attribute is None:
         leaf.element.text = value
     else:
@@ -223,10 +225,7 @@ def _add_supplement(supplement: etree._Element, meaning: CommonMeaning) -> None:
 
 def _add_declared_elements(base: etree._Element, names: tuple[str, ...]) -> None:
     """Add the missing elements of the path `names` below `base`; the last one gets a text if empty."""
-    element = base
-    for name in names:
-        child = element.find(f"{{{DEC}}}{name}")
-        element = etree.SubElement(element, f"{{{DEC}}}{name}") if child is None else child
+    element = descend_declaration(base, names)
     if len(element) == 0 and not (element.text or "").strip():
         element.text = "noise"
 

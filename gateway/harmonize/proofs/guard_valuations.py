@@ -23,6 +23,7 @@ from gateway.harmonize.language import (
     ValueShape,
     ValueTest,
     format_decimal,
+    list_enclosing_names,
     list_guard_tests,
     parse_fraction,
     round_fraction,
@@ -84,7 +85,6 @@ class GuardWorld:
     def __init__(self, document: DocumentMapping, conditions: Iterable[Condition]) -> None:
         self._requirements = {ask.name: ask.requirement for ask in document.ask_names.values()}
         self._needs = {need.meaning.name: need for need in document.needs}
-        self._outer = {ask.name: ask.group for ask in document.ask_names.values()}
         self._tests: dict[str, list[ValueTest]] = {}
         self._sources: dict[str, Field] = {}
         for condition in conditions:
@@ -146,11 +146,10 @@ class GuardWorld:
         return values if self._is_always_given(source) else [*values, None]
 
     def _is_always_given(self, source: Field) -> bool:
-        """Return whether every valid submission has a value of `source`: it and its group are mandatory."""
+        """Return whether every valid submission has a value of `source`: it and its groups are mandatory."""
         if isinstance(source, UniqueField):
-            outer = self._outer[source.name]
-            outer_given = not outer or self._requirements[outer].mandatory
-            return outer_given and self._requirements[source.name].mandatory
+            names = (source.name, *list_enclosing_names(source.group))
+            return all(self._requirements[name].mandatory for name in names)
         need = self._needs.get(source.name)
         return need is not None and need.mandatory
 

@@ -381,9 +381,8 @@ class SubmissionExplainer:
         self, request: AgencyRequest, line: MappingLine, steps: tuple[PathStep, ...]
     ) -> Iterator[SubmissionSpot]:
         """Yield the places where the missing values of a line should be given."""
-        items = _list_items(
-            request, line, steps, find_item_identifiers(self.bundle.documents[request.document])
-        )
+        ids = find_item_identifiers(self.bundle.documents[request.document])
+        items = _list_items(request, line, steps, ids) if line.is_per_item else request.items
         for field in line.read_fields:
             if isinstance(field, CommonMeaning):
                 per_item = self.bundle.dictionary.is_per_item(field.per)
@@ -440,16 +439,30 @@ class SubmissionExplainer:
 def _list_items(
     request: AgencyRequest, line: MappingLine, steps: tuple[PathStep, ...], ids: ItemIdentifiers
 ) -> tuple[str, ...]:
-    """Return the goods items that a path selects: one by position or number, else all of the application."""
-    if not line.is_per_item:
-        return request.items
+    """Return the goods items that a path to a line inside the items selects.
+
+    It selects one by the position of its element or by its number, else all of the application.
+    """
+    position = _find_item_position(line, steps)
+    if position is not None:
+        return request.items[position - 1 : position]
     for step in steps:
-        if step.position is not None:
-            return request.items[step.position - 1 : step.position]
         for identifier in step.ids:
             number = ids.parse_item_number(identifier)
             return (number,) if number in request.items else ()
     return request.items
+
+
+def _find_item_position(line: MappingLine, steps: tuple[PathStep, ...]) -> int | None:
+    """Return the position that a path gives to the element of the goods item around a line, else None."""
+    depth = next(
+        depth
+        for depth, element in enumerate(line.elements)
+        if element.repetition is not None and element.repetition.over == "item"
+    )
+    # A path may leave out the name of the root.
+    number = depth if steps[0].name == line.elements[0].name else depth - 1
+    return steps[number].position if number < len(steps) else None
 
 
 def _get_pointer_end(ask: UniqueField, *, per_item: bool) -> str:

@@ -10,7 +10,7 @@ from lxml import etree
 
 from gateway.harmonize.language import ITEM_PATH, CommonMeaning
 from gateway.harmonize.samples.sample_draft import DrawnValue, SampleDraft
-from gateway.harmonize.split import DEC, add_sequence_numbers, sort_declaration
+from gateway.harmonize.split import DEC, add_sequence_numbers, descend_declaration, sort_declaration
 from gateway.wire import SUB
 
 _DS: Final = "urn:wco:datamodel:WCO:Declaration_DS:DMS:2"
@@ -33,7 +33,7 @@ def write_declaration(
     declaration = _write_shell(draft, root)
     branches: dict[str | None, etree._Element] = {None: declaration}
     for number in items:
-        parent = _descend_path(declaration, ITEM_PATH.split("/")[1:-1])
+        parent = descend_declaration(declaration, ITEM_PATH.split("/")[1:-1])
         branches[number] = etree.SubElement(parent, f"{{{DEC}}}{ITEM_PATH.rpartition('/')[2]}")
     groups = _write_groups(draft, branches, occurrences)
     for meaning, drawn in _list_declared(draft):
@@ -107,18 +107,10 @@ def _write_groups(
             else branches[occurrence.item]
         )
         *parent_names, last = group.path.split("/")
-        parent = _descend_path(base, parent_names)
+        parent = descend_declaration(base, parent_names)
         element = etree.SubElement(parent, f"{{{DEC}}}{last}")
         groups[occurrence.occurrence_numbers[occurrence.group]] = element
     return groups
-
-
-def _descend_path(element: etree._Element, names: Iterable[str]) -> etree._Element:
-    """Return the element at the path `names` below `element`; missing elements are added."""
-    for name in names:
-        child = element.find(f"{{{DEC}}}{name}")
-        element = etree.SubElement(element, f"{{{DEC}}}{name}") if child is None else child
-    return element
 
 
 def _write_meaning(branch: etree._Element, meaning: CommonMeaning, drawn: DrawnValue) -> None:
@@ -126,11 +118,11 @@ def _write_meaning(branch: etree._Element, meaning: CommonMeaning, drawn: DrawnV
     *outer, last = meaning.relative
     if meaning.selector is not None:
         *parent_names, repeated = outer
-        parent = etree.SubElement(_descend_path(branch, parent_names), f"{{{DEC}}}{repeated}")
+        parent = etree.SubElement(descend_declaration(branch, parent_names), f"{{{DEC}}}{repeated}")
         if meaning.selector.values[0] != "none":
             etree.SubElement(parent, f"{{{DEC}}}{meaning.selector.element}").text = meaning.selector.values[0]
     else:
-        parent = _descend_path(branch, outer)
+        parent = descend_declaration(branch, outer)
     element = etree.SubElement(parent, f"{{{DEC}}}{last}")
     if meaning.type == "datetime":
         text = drawn.text
@@ -157,7 +149,7 @@ def put_declared_text(root: etree._Element, path: str, text: str) -> None:
     A date and time is written in its own element, to the second.
     """
     declaration = next(root.iter(f"{{{DEC}}}Declaration"))
-    element = _descend_path(declaration, path.split("/")[1:])
+    element = descend_declaration(declaration, path.split("/")[1:])
     if path.endswith("DateTime"):
         for old in list(element):
             element.remove(old)

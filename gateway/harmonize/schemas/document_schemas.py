@@ -276,14 +276,7 @@ def _write_family(
 def _get_notice_shape(slot: NoticeElement) -> ValueShape:
     """Return the form of a slot's text; a piece of a split text has only its length and character set."""
     assert slot.line is not None
-    if slot.text_piece is None:
-        return slot.line.shape
-    return ValueShape(
-        "text",
-        max_length=slot.text_piece.max_characters,
-        octets=slot.text_piece.octets,
-        charset=slot.text_piece.charset,
-    )
+    return slot.line.shape if slot.text_piece is None else slot.text_piece.shape
 
 
 def _write_notice_attributes(family: list[NoticeElement], indent: str, types: SchemaTypes) -> list[str]:

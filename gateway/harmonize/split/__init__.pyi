@@ -1,5 +1,6 @@
 from .declaration_findings import find_broken_rules as find_broken_rules
 from .declaration_tree import add_sequence_numbers as add_sequence_numbers
+from .declaration_tree import descend_declaration as descend_declaration
 from .declaration_tree import sort_declaration as sort_declaration
 from .evaluation_scope import EvaluationTrace as EvaluationTrace
 from .evaluation_scope import Fate as Fate

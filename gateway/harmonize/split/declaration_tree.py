@@ -1,7 +1,8 @@
-"""Completes the tree of a declaration that was written element by element: numbers, then the order."""
+"""Completes the tree of a declaration: adds missing elements and numbers, and sorts the elements."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from lxml import etree
@@ -10,6 +11,14 @@ from gateway.harmonize.split.submission_index import DEC
 from gateway.wire import load_wco_elements
 
 _NUMBER: Final = "SequenceNumeric"
+
+
+def descend_declaration(element: etree._Element, names: Iterable[str]) -> etree._Element:
+    """Return the element at the path `names` below `element`; missing elements are added."""
+    for name in names:
+        child = element.find(f"{{{DEC}}}{name}")
+        element = etree.SubElement(element, f"{{{DEC}}}{name}") if child is None else child
+    return element
 
 
 def add_sequence_numbers(declaration: etree._Element) -> None:

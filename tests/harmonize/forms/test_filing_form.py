@@ -93,6 +93,11 @@ def test_occurrences_are_counted_and_move_up() -> None:
         "h/container#1/container.id": "b",
         "h/container#9/x": "c",
     }
+    padded = {"h/container#01/x": "a", "h/container#02/x": "b", "h/container#010/x": "c"}
+    assert remove_occurrence(padded, "h", "container", 1) == {
+        "h/container#1/x": "b",
+        "h/container#9/x": "c",
+    }
 
 
 @pytest.mark.night

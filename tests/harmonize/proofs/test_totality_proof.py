@@ -39,6 +39,24 @@ def test_a_line_that_is_due_where_its_field_need_not_be_given(tmp_path: Path) ->
     assert ("reason", "risky = true, colour = G") in found
 
 
+def test_a_line_is_shut_where_the_group_around_the_group_of_its_guard_lacks(tmp_path: Path) -> None:
+    nested_groups = (
+        "  risky: {type: boolean",
+        """  outer: {type: group, req: O, per: application, ko: 겉, en: Outer, fields: {
+      inner: {type: group, req: M, ko: 속, en: Inner, fields: {
+          core: {type: text, max: 5, req: M, means: outer.inner.core, ko: 알, en: Core}
+      }}
+  }}
+  risky: {type: boolean""",
+    )
+    guarded = (
+        "- Colour: {ask: colour, when: {outer.inner.core: {present: yes}}}\n  - Core: {ask: outer.inner.core}"
+    )
+    folder = plant(tmp_path, nested_groups, ("- Colour: {ask: colour}", guarded))
+    (finding,) = breaches(folder, "totality")
+    assert (finding.field, finding.counter_example) == ("colour", "outer.inner.core absent")
+
+
 def test_a_condition_that_never_holds(tmp_path: Path) -> None:
     change = (
         "weight: {type: quantity",
