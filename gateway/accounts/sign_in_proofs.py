@@ -44,7 +44,7 @@ def find_password_problem(password: str, names: tuple[str, ...] = ()) -> str | N
         return f"A password has at most {MAX_PASSWORD_CHARACTERS} characters."
     if len(set(password)) < _MIN_DIFFERENT_CHARACTERS:
         return f"A password has at least {_MIN_DIFFERENT_CHARACTERS} different characters."
-    if any(len(name) > 2 and name.casefold() in password.casefold() for name in names):
+    if any(len(name) > 2 and name.casefold() in password.casefold() for name in map(_normalize, names)):
         return "A password does not contain the name of its owner."
     return None
 

@@ -87,7 +87,7 @@ def check_calendar_file(
     is_terms = "terms" in table.head
     if is_terms:
         check_terms(table, documents)
-    elif not table.is_unreadable:
+    else:
         check_calendar(table, organisations)
     if table.mistakes:
         return None, tuple(sorted(table.mistakes, key=lambda one: one.line))

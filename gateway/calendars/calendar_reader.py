@@ -40,7 +40,12 @@ def read_calendar(
 
 
 def check_calendar(table: DatedTable, organisations: Iterable[str] | None = None) -> None:
-    """Note every mistake of a calendar; `organisations` are those that it may name, None for any."""
+    """Note every mistake of a calendar; `organisations` are those that it may name, None for any.
+
+    A file that cannot be read as text has the mistake of its reader alone.
+    """
+    if table.is_unreadable:
+        return
     table.check_head("calendar", _KEYS, _REQUIRED)
     first, last = table.read_day("valid_from"), table.read_day("valid_until")
     _check_period(table, first, last)
@@ -177,7 +182,12 @@ def read_terms(octets: bytes, location: str, documents: Iterable[str] | None = N
 
 
 def check_terms(table: DatedTable, documents: Iterable[str] | None = None) -> None:
-    """Note every mistake of a file of terms; `documents` are those that it may name, None for any."""
+    """Note every mistake of a file of terms; `documents` are those that it may name, None for any.
+
+    A file that cannot be read as text has the mistake of its reader alone.
+    """
+    if table.is_unreadable:
+        return
     table.check_head("terms", _TERM_KEYS, _TERM_REQUIRED)
     first, last = table.read_day("valid_from"), table.read_day("valid_until")
     if first and last and last < first:

@@ -144,7 +144,7 @@ def _read_item(item: etree._Element, pointers: PointerIndex) -> ReleasableItem:
     quantities = []
     for measure_name in _MEASURES:
         for element in item.findall(f"{_DEC}Commodity/{_DEC}GoodsMeasure/{_DEC}{measure_name}"):
-            quantity = _read_number(read_leaf_text(element), pointer)
+            quantity = _read_number(read_leaf_text(element), "quantity", pointer)
             quantities.append(
                 GoodsQuantity(measure_name, quantity, read_attribute(element, "unitCode", "").strip())
             )
@@ -165,18 +165,18 @@ def _read_item(item: etree._Element, pointers: PointerIndex) -> ReleasableItem:
         for element in item.findall("/".join(f"{_DEC}{name}" for name in path.split("/")))
     ]
     identity = (read_tariff_code(item).text, *other_codes, *identity_texts)
-    number = int(_read_number(_read_text(item, "SequenceNumeric"), pointer))
+    number = int(_read_number(_read_text(item, "SequenceNumeric"), "number of an item", pointer))
     return ReleasableItem(number, tuple(quantities), identity, pointer)
 
 
-def _read_number(text: str, pointer: str) -> Decimal:
-    """Return a number that is not negative; raise GW402 at `pointer` for another text."""
+def _read_number(text: str, meaning: str, pointer: str) -> Decimal:
+    """Return a number that is not negative; raise GW402 at `pointer`, with its `meaning`, for another text."""
     try:
         number = Decimal(text.strip())
     except ArithmeticError:
         number = Decimal("NaN")
     if not number.is_finite() or number < 0:
-        raise GatewayError(DOCUMENT_INVALID, f"{text[:40]!r} is no quantity", pointer)
+        raise GatewayError(DOCUMENT_INVALID, f"{text[:40]!r} is no {meaning}", pointer)
     return number
 
 

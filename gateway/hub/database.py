@@ -185,9 +185,7 @@ class HubClock:
             if self._engine.dialect.name == "sqlite":
                 self._query_source_time()
             else:
-                asking = threading.Thread(target=self._query_source_time, name="clock", daemon=True)
-                asking.start()
-                asking.join(None if self._reading is None else _CALLER_WAIT_SECONDS)
+                self._query_source_time_in_thread()
         reading = self._reading
         return self._read_own_clock() if reading is None else self._compute_time_from(reading)
 
@@ -201,6 +199,20 @@ class HubClock:
             seconds=self._read_monotonic_seconds() - reading.monotonic_seconds
         )
 
+    def _query_source_time_in_thread(self) -> None:
+        """Ask the database in a thread of its own, and wait for it for a while.
+
+        If the process can start no thread, nothing is asked before the next time.
+        """
+        asking = threading.Thread(target=self._query_source_time, name="clock", daemon=True)
+        try:
+            asking.start()
+        except RuntimeError as shortage:
+            _log.error("the clock of the database cannot be asked: %s", type(shortage).__name__)
+            self._end_query()
+            return
+        asking.join(None if self._reading is None else _CALLER_WAIT_SECONDS)
+
     def _query_source_time(self) -> None:
         """Ask the database for its time, then release the lock `_asking`, which the caller has acquired."""
         try:
@@ -208,8 +220,11 @@ class HubClock:
         except Exception as mistake:  # the time goes on by the counted seconds
             _log.error("the clock of the database cannot be asked: %s", type(mistake).__name__)
         finally:
-            self._asked_at = self._read_monotonic_seconds()
-            self._asking.release()
+            self._end_query()
+
+    def _end_query(self) -> None:
+        self._asked_at = self._read_monotonic_seconds()
+        self._asking.release()
 
     def _compare_with_source_time(self) -> None:
         """Read the time of the database, or on SQLite of this machine, and use it if it differs enough.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Final
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
@@ -193,6 +194,6 @@ def build_wire_limits(settings: LimitSettings) -> WireLimits:
 
 
 def _get_public_host(settings: Settings) -> str:
-    url = settings.http.public_url or ""
-    host = url.split("//")[-1].split("/")[0].split(":")[0]
+    """Return the host of our public address, for message ids; one that nobody has for an incomplete name."""
+    host = urlsplit(settings.http.public_url or "").hostname or ""
     return host if "." in host else "hub.single-window.invalid"

@@ -126,6 +126,8 @@ class TokenKey:
         self._generation = -1
         self._last_problem: GatewayError | None = None
         self._failed_at = 0.0
+        #: SHA-256 of the PIN of the last opening, and of the one that the token has refused.
+        self._tried_pin: bytes | None = None
         self._refused_pin: bytes | None = None
 
     def use_key(self, operation: Callable[[Any], _Result]) -> _Result:
@@ -206,7 +208,8 @@ class TokenKey:
     def _get_usable_pin(self) -> bytes:
         """Return the PIN; raise if the token refused it before, since a few wrong PINs lock the token."""
         pin = self._read_pin().rstrip(b"\r\n")
-        if self._refused_pin == hashlib.sha256(pin).digest():
+        self._tried_pin = hashlib.sha256(pin).digest()
+        if self._refused_pin == self._tried_pin:
             raise GatewayError(KEY_UNAVAILABLE, "the token refused this PIN before", "pki.token.pin")
         return pin
 
@@ -214,7 +217,7 @@ class TokenKey:
         """Return GW803 for a failure of the token; remember the PIN that the token has refused."""
         error_type = type(problem).__name__
         if error_type == "PinIncorrect":
-            self._refused_pin = hashlib.sha256(self._read_pin().rstrip(b"\r\n")).digest()
+            self._refused_pin = self._tried_pin
         # The message of a vendor's library may contain anything; only the type of the error is reported.
         detail = f"token {self._location.token[:80]!r} does not {self._verb} ({error_type})"
         if isinstance(problem, _WrongKeyError):

@@ -54,7 +54,8 @@ BAND_LIMITS: Final = (
     4 * _HOUR,
     *(days * _DAY for days in (1, 2, 3, 5, 7, 14, 30, 90)),
 )
-_MAX_PERIOD: Final = timedelta(days=366)
+#: From the first day to the last one; both are summed, which makes 366 days.
+_MAX_PERIOD: Final = timedelta(days=365)
 _NO_BAND: Final = -1
 _KEY: Final = tuple(column.name for column in daily_statistics.primary_key)
 
@@ -88,6 +89,11 @@ class StatisticsFilter:
     document: str | None = None
     state: str | None = None
     outcome: str | None = None
+
+    @property
+    def first_day(self) -> date:
+        """Return the first day that is summed: `since`, or a later one where the period is too long."""
+        return max(self.since, self.until - min(_MAX_PERIOD, self.until - date.min))
 
 
 def add_counts(conn: Connection, counts: Mapping[DailyCount, tuple[int, int]]) -> None:
@@ -132,11 +138,10 @@ def sum_statistics(
     Each row has the columns of `dimensions`, `number`, and `seconds`.
     """
     c = daily_statistics.c
-    since = max(criteria.since, criteria.until - min(_MAX_PERIOD, criteria.until - date.min))
     conditions = [
         c.measure == criteria.measure,
         c.party == criteria.party,
-        c.day.between(since, criteria.until),
+        c.day.between(criteria.first_day, criteria.until),
     ]
     for name in ("agency", "document", "state", "outcome"):
         value = getattr(criteria, name)

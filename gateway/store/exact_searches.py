@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from gateway.store.agency_requests import CORRELATION_SCHEMES, agency_requests, correlations
 from gateway.store.cases import CaseRow, case_references, cases, select_referenced_cases
@@ -53,22 +53,20 @@ def find_cases(conn: Connection, text: str) -> Sequence[CaseRow]:
 
 def find_messages(conn: Connection, text: str) -> Sequence[ListedMessageRow]:
     """Return the messages of this MessageId, or of this row number, newest first."""
-    query = select(*LISTED_COLUMNS).where(messages.c.message_id == text)
-    rows = list(conn.execute(query.order_by(messages.c.id.desc()).limit(_MAX_RESULTS)))
-    row_id = read_row_number(text)
-    if row_id is not None:
-        rows += conn.execute(select(*LISTED_COLUMNS).where(messages.c.id == row_id)).all()
-    return rows
+    m, row_id = messages.c, read_row_number(text)
+    is_searched_row = m.message_id == text if row_id is None else or_(m.message_id == text, m.id == row_id)
+    return conn.execute(
+        select(*LISTED_COLUMNS).where(is_searched_row).order_by(m.id.desc()).limit(_MAX_RESULTS)
+    ).all()
 
 
 def find_deliveries(conn: Connection, text: str) -> Sequence[DeliveryRow]:
     """Return the deliveries of this id at their destination, or of this row number, newest first."""
-    query = select(deliveries).where(deliveries.c.wire_id == text)
-    rows = list(conn.execute(query.order_by(deliveries.c.id.desc()).limit(_MAX_RESULTS)))
-    row_id = read_row_number(text)
-    if row_id is not None:
-        rows += conn.execute(select(deliveries).where(deliveries.c.id == row_id)).all()
-    return rows
+    d, row_id = deliveries.c, read_row_number(text)
+    is_searched_row = d.wire_id == text if row_id is None else or_(d.wire_id == text, d.id == row_id)
+    return conn.execute(
+        select(deliveries).where(is_searched_row).order_by(d.id.desc()).limit(_MAX_RESULTS)
+    ).all()
 
 
 def search_failed_deliveries(conn: Connection, text: str) -> Sequence[DeliveryRow]:

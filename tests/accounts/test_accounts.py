@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import pytest
 
@@ -96,6 +97,13 @@ def test_a_poor_password_is_refused_in_a_sentence(password: str, problem: str | 
     found = find_password_problem(password, ("kim-jihun", "Ki"))
     assert (found is None) is (problem is None)
     assert problem is None or problem in (found or "")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_name_in_a_password_is_found_in_every_unicode_form(form: Literal["NFC", "NFD"]) -> None:
+    for password_form in ("NFC", "NFD"):
+        password = unicodedata.normalize(password_form, "José-at-the-harbour")
+        assert find_password_problem(password, (unicodedata.normalize(form, "José"),)) is not None
 
 
 def test_a_token_is_random_and_stored_as_a_digest() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
 
@@ -88,6 +89,14 @@ def test_a_file_that_is_no_text_or_too_long_is_wrong() -> None:
         assert caught.value.problem is CALENDAR_WRONG
         assert caught.value.location == "made.csv:1"
         assert len(check_calendar_file(octets)[1]) == 1
+
+
+@pytest.mark.parametrize("read", [read_calendar, read_terms])
+def test_the_line_that_is_no_text_is_named(read: Callable[[bytes, str], object]) -> None:
+    with pytest.raises(GatewayError) as caught:
+        read((HEAD + ROWS).encode().replace(b"hours", b"\xff", 1), "made.csv")
+    assert caught.value.location == "made.csv:7"
+    assert caught.value.detail == "line 7: the file is not UTF-8"
 
 
 def test_terms_name_documents_and_working_days() -> None:

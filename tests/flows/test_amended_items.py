@@ -16,7 +16,7 @@ from gateway.hub.fees.payment_policy import PaymentPolicy, Tariff
 from gateway.hub.submissions import admit
 from gateway.store import agency_requests, cases, fees, read_transaction
 from gateway.store.messages import messages
-from tests.flows.craft import Change, all_of, reference, text, withdrawal
+from tests.flows.craft import Change, all_of, because, reference, text, withdrawal
 from tests.flows.item_changes import (
     add_item,
     amendment,
@@ -212,6 +212,19 @@ def test_while_an_agency_is_asked_about_removed_items_the_case_can_be_changed(st
     for agency in ("NPQS", "KPTA", "KFDA"):
         answer_cancellation(story, agency, "G03")
     assert story.case().state == "WITHDRAWN"
+
+
+@pytest.mark.long
+def test_a_withdrawal_may_repeat_the_submission_as_it_was_amended(story: Story) -> None:
+    """The application that an amendment has left out is no part of the declaration any more."""
+    amend(story, *NO_BULBS)
+    again = all_of(*NO_BULBS, text("Function", "1"), lambda root: because(root, "82", "again"))
+    story.submit(story.submission(all_of(again, drop_application("A2"))), action="Withdraw")
+    story.tick()
+    assert [problem for problem, _ in story.problems()] == ["GW404"]
+    story.submit(story.submission(again), action="Withdraw")
+    story.tick()
+    assert calls_of(story, "KFDA")[-1] == "CancelApplication"
 
 
 @pytest.mark.night

@@ -174,7 +174,9 @@ def test_what_cannot_be_filed_is_not_stored(story: Story, change: dict[str, Any]
 
 
 def test_a_function_that_is_not_served_is_not_stored(story: Story) -> None:
-    assert refused(story, filing(story, text("{*}Function", "14"))) == "GW311"
+    with pytest.raises(GatewayError, match=r"'14' is not one of 1, 9, 13, 35 at") as caught:
+        file_submission(story.hub, filing(story, text("{*}Function", "14")))
+    assert caught.value.problem.id == "GW311"
 
 
 def test_nothing_is_stored_without_the_key(story: Story) -> None:

@@ -80,6 +80,20 @@ def test_nobody_waits_for_a_server_that_hangs(server, monkeypatch):
     assert len(asked) == 2
 
 
+def test_a_process_without_threads_asks_again_later(server, monkeypatch):
+    seconds, start_thread = Seconds(), threading.Thread.start
+    clock = HubClock(server, read_wrong_clock, seconds)
+
+    def refuse(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert clock() - datetime.now(UTC) > timedelta(minutes=4)
+    monkeypatch.setattr(threading.Thread, "start", start_thread)
+    seconds.now += 20
+    assert abs(clock() - datetime.now(UTC)) < timedelta(minutes=4)
+
+
 def test_before_its_first_answer_the_time_is_that_of_the_machine():
     away = make_engine("postgresql://nobody@127.0.0.1:9/none", max_wait_seconds=60)
     assert HubClock(away, read_wrong_clock)() - datetime.now(UTC) > timedelta(minutes=4)

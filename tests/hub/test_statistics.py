@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from sqlalchemy import Engine
@@ -147,3 +147,23 @@ def test_quantiles_are_estimated_within_their_band() -> None:
     assert estimate_quantile({2: 10}, 0.5) == pytest.approx((BAND_LIMITS[1] + day) / 2)
     assert estimate_quantile({0: 9, 2: 1}, 0.95) == pytest.approx(BAND_LIMITS[1] + (day - BAND_LIMITS[1]) / 2)
     assert estimate_quantile({len(BAND_LIMITS): 3}, 0.5) == BAND_LIMITS[-1]
+
+
+@pytest.mark.parametrize(("days_asked", "days_summed"), [(1, 1), (366, 366), (367, 366), (3000, 366)])
+def test_at_most_366_days_are_summed(engine: Engine, days_asked: int, days_summed: int) -> None:
+    until = date(2026, 12, 31)
+    criteria = StatisticsFilter("case_opened", until - timedelta(days=days_asked - 1), until)
+    counts = {
+        daily_statistics.DailyCount(measure="case_opened", day=until - timedelta(days=days)): (1, 0)
+        for days in (*range(0, 400, 30), 364, 365, 366)
+    }
+    with write_transaction(engine) as conn:
+        daily_statistics.add_counts(conn, counts)
+    with read_transaction(engine) as conn:
+        days = [row.day for row in daily_statistics.sum_statistics(conn, criteria, ("day",))]
+    assert criteria.first_day == until - timedelta(days=days_summed - 1)
+    assert days == sorted(count.day for count in counts if count.day >= criteria.first_day)
+
+
+def test_the_first_day_of_the_calendar_is_no_mistake() -> None:
+    assert StatisticsFilter("case_opened", date.min, date.min + timedelta(days=3)).first_day == date.min

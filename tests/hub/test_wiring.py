@@ -64,3 +64,22 @@ def test_the_settings_say_how_many_refusals_are_posted(tmp_path: Path) -> None:
             assert not hub.refusals.acquire_slot("http://a.example", NOW)
         finally:
             hub.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://gw.example.org/a//b", "gw.example.org"),
+        ("https://gw.example.org:8443/to//other.example.net", "gw.example.org"),
+        ("https://user@gw.example.org", "gw.example.org"),
+        ("https://localhost/", "hub.single-window.invalid"),
+        ("https://[2001:db8::1]:8443/", "hub.single-window.invalid"),
+    ],
+)
+def test_the_ids_of_messages_have_the_host_of_the_public_address(tmp_path: Path, url: str, host: str) -> None:
+    settings = make_suite_home(tmp_path, f'[http]\nport = 8900\npublic_url = "{url}"\n')
+    hub = build_hub(settings, RejectingComposer(), at_work=False)
+    try:
+        assert hub.host == host
+    finally:
+        hub.close()

@@ -158,6 +158,16 @@ def test_a_wrong_pin_is_tried_once_and_a_mended_one_is_taken(hsm: SoftHsm, issue
     assert "NoSuchToken" in refused(signer)
 
 
+def test_a_pin_that_is_corrected_meanwhile_is_not_the_refused_one(
+    hsm: SoftHsm, issued: IssuedCertificate
+) -> None:
+    hsm.put(issued.key)
+    pins = iter((b"4321\n",))
+    signer = TokenSigner(hsm.key(), issued.certificate, lambda: next(pins, PIN + b"\n"), Seconds())
+    assert "PinIncorrect" in refused(signer)
+    check(signer, signer.sign(b"data"), b"data")
+
+
 def test_a_key_of_another_certificate(hsm: SoftHsm, issued: IssuedCertificate, world: World) -> None:
     hsm.put(issued.key)
     other = issue_certificate(world.sub, "Other", NOW, CertificateOrder(key_kind="rsa-2048"))

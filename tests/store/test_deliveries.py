@@ -14,6 +14,7 @@ from gateway.store import (
     deliveries,
     delivery_leases,
     delivery_maintenance,
+    exact_searches,
     lanes,
     make_engine,
     payloads,
@@ -570,3 +571,14 @@ def test_two_sweeps_at_once_reclaim_once(engine):
         thread.join()
     assert len(reclaimed) == 30
     assert max(Counter(reclaimed).values()) == 1
+
+
+def test_a_number_finds_a_delivery_of_this_id_and_the_row_of_this_number_once(engine):
+    with write_transaction(engine) as conn:
+        row_ids = [
+            queue(conn, dedupe_key=str(number), wire_id=wire_id) for number, wire_id in enumerate("2x3")
+        ]
+    assert row_ids == [1, 2, 3]
+    with read_transaction(engine) as conn:
+        for text_searched, expected in (("2", [2, 1]), ("3", [3]), ("x", [2]), ("1", [1]), ("9" * 30, [])):
+            assert [row.id for row in exact_searches.find_deliveries(conn, text_searched)] == expected

@@ -11,7 +11,15 @@ from sqlalchemy.exc import IntegrityError
 from gateway.errors import GatewayError
 from gateway.message_model import Payload
 from gateway.state_machines import MESSAGE
-from gateway.store import StateEvent, messages, payloads, read_transaction, transitions, write_transaction
+from gateway.store import (
+    StateEvent,
+    exact_searches,
+    messages,
+    payloads,
+    read_transaction,
+    transitions,
+    write_transaction,
+)
 from tests.kit import tables as t
 from tests.kit.rows import NOW, answer, later, message, stored
 from tests.store.test_query_plans import asked
@@ -306,3 +314,14 @@ def test_parts_within_a_message_are_read_with_its_octets_where_the_first_one_is(
         done = messages.accept_message(conn, new, answer(), NOW)
     found = asked(engine, lambda conn: messages.load_payloads(conn, done.id) == new.payloads or 1 / 0)
     assert len(found) == statements
+
+
+def test_a_number_finds_a_message_of_this_id_and_the_row_of_this_number_once(engine):
+    with write_transaction(engine) as conn:
+        older = messages.accept_message(conn, message(message_id="2"), answer(), NOW).id
+        newer = messages.accept_message(conn, message(message_id="x"), answer(), NOW).id
+        both = messages.accept_message(conn, message(message_id="3"), answer(), NOW).id
+    assert (older, newer, both) == (1, 2, 3)
+    with read_transaction(engine) as conn:
+        for text_searched, row_ids in (("2", [2, 1]), ("3", [3]), ("x", [2]), ("1", [1]), ("9" * 30, [])):
+            assert [row.id for row in exact_searches.find_messages(conn, text_searched)] == row_ids

@@ -140,9 +140,8 @@ def _read_action(hub: Hub, content: bytes) -> str:
     function = (root.findtext(f"{{{SUB}}}Function") or "").strip()
     action = FILING_ACTIONS.get(function)
     if action is None:
-        detail = (
-            f"Function {function[:10]!r} is not served; 9 and 35 are" if function else "it has no Function"
-        )
+        served = ", ".join(sorted(FILING_ACTIONS, key=int))  # bounded: our own numbers
+        detail = f"Function {function[:10]!r} is not one of {served}" if function else "it has no Function"
         raise GatewayError(NOT_SUPPORTED, detail, "/Submission/Function")
     return action
 

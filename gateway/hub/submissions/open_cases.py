@@ -19,7 +19,12 @@ from gateway.cases import (
     read_change_reason,
 )
 from gateway.errors import CLEARED_ALREADY, DOCUMENT_NEEDED, NO_OPEN_CASE, RULE_BROKEN, GatewayError
-from gateway.hub.amendments.former_items import AmendedItems, check_amended_applications, read_amended_items
+from gateway.hub.amendments.former_items import (
+    AmendedItems,
+    check_amended_applications,
+    is_dropped,
+    read_amended_items,
+)
 from gateway.hub.completion.standing_demands import (
     is_cancellation_open,
     list_standing_numbers,
@@ -148,7 +153,7 @@ def _check_withdrawal(hub: Hub, submission: Submission, declarant: str) -> CaseN
     if case.state == "HELD":
         # Its applications were not taken up yet.
         return CaseNumbers(case.number, {})
-    _check_repeated_applications(submission, {row.application: row.document for row in requests})
+    _check_repeated_applications(submission, requests)
     return CaseNumbers(case.number, {})
 
 
@@ -231,19 +236,19 @@ def check_amendable(case: CaseRow, requests: Iterable[RequestWithFeesRow]) -> No
         raise _make_no_open_case_error(f"case {case.number} is being withdrawn")
 
 
-def _check_repeated_applications(submission: Submission, documents_by_application: Mapping[str, str]) -> None:
+def _check_repeated_applications(submission: Submission, requests: Sequence[RequestWithFeesRow]) -> None:
     """Check that the applications which a withdrawal repeats, if any, are all those of its case.
 
-    `documents_by_application` has the applications of the case. Raises GW407 for another application, GW404
-    if one is left out.
+    Of the `requests` of the case, those that are cancelled, or have lost all items to an amendment, may be
+    left out. Raises GW407 for an application that the case does not have, GW404 if one is left out.
     """
+    document_by_application = {row.application: row.document for row in requests}
     for application in submission.applications:
-        if documents_by_application.get(application.id) != application.document:
+        if document_by_application.get(application.id) != application.document:
             detail = f"the case has no application {application.id[:40]!r} of {application.document[:40]!r}"
             raise GatewayError(NO_OPEN_CASE, detail, f"APP[{application.position}]")
-    missing = sorted(
-        set(documents_by_application) - {application.id for application in submission.applications}
-    )
+    needed = {row.application for row in requests if row.state != "CANCELLED" and not is_dropped(row)}
+    missing = sorted(needed - {application.id for application in submission.applications})
     if submission.applications and missing:
         detail = f"a withdrawal is about the whole case: application {missing[0][:40]!r} is not named"
         raise GatewayError(RULE_BROKEN, detail, f"APP[{submission.applications[0].position}]")

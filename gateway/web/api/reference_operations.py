@@ -424,6 +424,10 @@ def _get_statistics(call: ApiCall) -> ApiAnswer:
     ]
     return ApiAnswer(
         Statistics(
-            measure=query.measure, since=since, until=until, counted_until=counted, rows=statistics_rows
+            measure=query.measure,
+            since=criteria.first_day,
+            until=until,
+            counted_until=counted,
+            rows=statistics_rows,
         )
     )

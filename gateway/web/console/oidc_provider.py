@@ -74,7 +74,9 @@ class OidcProvider:
         self._lock = threading.Lock()
         self._metadata: dict[str, Any] = {}
         self._keys: Mapping[str, Any] = {}
+        #: When the addresses were fetched, with the keys; and when the keys were, which may be later.
         self._fetched_at: datetime | None = None
+        self._keys_fetched_at: datetime | None = None
         self._failed_at: datetime | None = None
         self._slots = _ProviderSlots()
 
@@ -188,6 +190,7 @@ class OidcProvider:
                 _select_secret_method(metadata)
             self._keys = self._fetch_keys(metadata)
             self._metadata, self._fetched_at, self._failed_at = metadata, now, None
+            self._keys_fetched_at = now
         except ProviderError:
             self._failed_at = now
             raise
@@ -198,10 +201,10 @@ class OidcProvider:
     def _refresh_keys(self) -> bool:
         """Fetch the keys again, unless that was just done; return whether they were fetched."""
         now = self._clock()
-        if self._fetched_at is not None and now - self._fetched_at < _SOONEST:
+        if self._keys_fetched_at is not None and now - self._keys_fetched_at < _SOONEST:
             return False
         self._keys = self._fetch_keys(self._metadata)
-        self._fetched_at = now
+        self._keys_fetched_at = now
         return True
 
     def _fetch_keys(self, metadata: dict[str, Any]) -> Mapping[str, Any]:

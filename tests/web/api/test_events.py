@@ -514,6 +514,8 @@ def test_statistics_are_those_of_the_caller(story: Story, api: Api, broker: Clie
     assert told["rows"] == [{"day": day, "outcome": "APPROVED", "number": 1, "seconds": 0}]
     assert told["since"] == (START.date() - timedelta(days=30)).isoformat()
     assert api.client("broker2").get("statistics?measure=case_outcome").json["rows"] == []
+    long_ago = broker.get("statistics?measure=case_outcome&since=2020-01-01&until=2026-12-31").json
+    assert (long_ago["since"], long_ago["until"]) == ("2025-12-31", "2026-12-31")
     assert broker.refusal("statistics") == (400, "GW110")
     for query in ("measure=x", "measure=case_outcome&by=party", "measure=case_outcome&since=2030-01-01"):
         assert broker.refusal(f"statistics?{query}") == (400, "GW110")

@@ -147,6 +147,19 @@ def test_a_provider_may_change_its_keys(console: Console, provider: OpenIdProvid
     assert sign_in(console)[1].status_code == 200
 
 
+@pytest.mark.night
+def test_tokens_that_do_not_verify_keep_no_addresses_of_the_provider(
+    console: Console, provider: OpenIdProvider
+) -> None:
+    """The keys are fetched again for such a token; the addresses are as old as they are."""
+    assert sign_in(console)[1].status_code == 200
+    provider.signing = RSAKey.generate_key(2048, {"kid": "3"})
+    for _ in range(3):
+        console.services.hub.clock.now += timedelta(minutes=50)  # type: ignore[attr-defined]
+        assert sign_in(console)[1].status_code == 401
+    assert (provider.seen.count(METADATA), provider.seen.count("/keys")) == (2, 4)
+
+
 def test_an_answer_is_good_once_and_in_the_browser_that_asked(console: Console) -> None:
     browser = console.visit()
     path = go_there(browser)
