@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
+from gateway.errors import GatewayError
 from gateway.harmonize import MappingBundle, split_submission
 from gateway.harmonize.language import TextPiece
 from gateway.harmonize.split import split_text
@@ -270,6 +271,20 @@ def test_a_field_of_a_mandatory_group_may_lack_where_the_group_around_it_may_lac
     result = small_bundle.apply(bundle, small_bundle.submission())
     assert result.problems == ()
     assert small_bundle.text(result, "Core") == []
+
+
+@pytest.mark.parametrize("is_entered", [False, True])
+def test_an_occurrence_is_not_demanded_where_the_group_around_it_may_lack(
+    tmp_path: Path, is_entered: bool
+) -> None:
+    inner = "Inner: {each: {asked: outer.inner, bound: [1, 1]}, puts: [Core: {ask: outer.inner.core}]}"
+    outer = f"Outer: {{each: {{asked: outer, bound: [0, 1]}}, puts: [{inner}]}}"
+    groups = NESTED_GROUPS.replace("Core: {ask: outer.inner.core}", outer if is_entered else inner)
+    if is_entered:
+        assert small_bundle.mapping(tmp_path, document=("puts:\n", groups))
+        return
+    with pytest.raises(GatewayError, match=r"a bound from 0 \(outer\.inner need not be given\)"):
+        small_bundle.mapping(tmp_path, document=("puts:\n", groups))
 
 
 def test_an_application_for_an_item_that_is_not_there(small: MappingBundle) -> None:

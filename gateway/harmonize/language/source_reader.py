@@ -136,18 +136,18 @@ def read_field_value(node: YamlNode, kind: str, context: BindingContext) -> Fiel
     """Return the source of an answered value (`kind` ask) or of a declared value (`kind` common)."""
     if kind == "ask":
         ask = read_unique_field(node, context)
-        return FieldValue(ask, _is_always_answered(ask, context))
+        return FieldValue(ask, is_always_answered(ask, context))
     meaning = read_common_meaning(node, context)
     return FieldValue(meaning, meaning.name in context.mandatory_meanings)
 
 
-def _is_always_answered(ask: UniqueField, context: BindingContext) -> bool:
+def is_always_answered(ask: UniqueField, context: BindingContext) -> bool:
     """Return whether a line in this place always has an answer to a field, or an occurrence of a group.
 
     It must be mandatory, and so must each group around it, up to the one in whose occurrence the line is.
     """
     outer = context.asks.get(ask.group)
-    entered = outer is None or outer.name in context.unique_groups or _is_always_answered(outer, context)
+    entered = outer is None or outer.name in context.unique_groups or is_always_answered(outer, context)
     return ask.requirement.mandatory and entered
 
 
