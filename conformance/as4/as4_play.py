@@ -6,7 +6,7 @@ import hashlib
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -144,6 +144,9 @@ _CHECKS_BY_NAME: Final[Mapping[str, Callable[[AnswerCase], str]]] = {
 _COMMAND_SECONDS: Final = 60.0
 #: How much later than agreed a repeat may come.
 _LATE: Final = 10.0
+#: How long no delivery may come where none is allowed.
+_NO_DELIVERY_SECONDS: Final = 2.0
+_SHOW_PAUSE: Final = 0.2
 _XML: Final = b'<?xml version="1.0" encoding="UTF-8"?><order xmlns="urn:example:order"><item>1</item></order>'
 _SAMPLES: Final[Mapping[str, tuple[str, bytes, tuple[tuple[str, str], ...]]]] = {
     "xml": ("application/xml", _XML, (("CharacterSet", "UTF-8"),)),
@@ -258,33 +261,47 @@ class As4Play:
     def _judge_delivery(self, draft: DraftMessage) -> None:
         if "delivered" not in self.opponent.declarations.show:
             return  # a row that is about nothing else names the feature
-        printed = self.show("delivered", draft.unit.message_id)
         digests = [hashlib.sha256(payload.content).hexdigest() for payload in draft.unit.payloads]
         if self.assertion.delivered == "none":
-            if any(digest in printed for digest in digests):
-                raise UnmetError("the message was delivered")
+            self._require_no_delivery(draft.unit.message_id, digests)
             return
+        printed = self.show("delivered", draft.unit.message_id)
         missing = [digest for digest in digests if digest not in printed]
         if missing:
             raise UnmetError(f"{len(missing)} of {len(digests)} payloads were not delivered as they were")
 
+    def _require_no_delivery(self, message_id: str, digests: Sequence[str]) -> None:
+        """Raise when one of these payloads is delivered, at once or a little after the receipt."""
+        end = time.monotonic() + _NO_DELIVERY_SECONDS
+        while True:
+            is_over = time.monotonic() > end
+            printed = self._show_once("delivered", message_id)
+            if any(digest in printed for digest in digests):
+                raise UnmetError("the message was delivered")
+            if is_over:
+                return
+            time.sleep(_SHOW_PAUSE)
+
     def show(self, subject: str, message_id: str) -> str:
         """Return the output of a command of the operator, as soon as the command prints any text."""
-        command = self.opponent.declarations.show[subject].replace("{message_id}", message_id)
         end = time.monotonic() + self.opponent.declarations.patience
         while True:
-            completed = subprocess.run(  # noqa: S602
-                command,
-                shell=True,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_COMMAND_SECONDS,
-                check=False,
-            )
-            if completed.stdout.strip() or time.monotonic() > end or self.assertion.delivered == "none":
-                return completed.stdout
-            time.sleep(0.2)
+            printed = self._show_once(subject, message_id)
+            if printed.strip() or time.monotonic() > end:
+                return printed
+            time.sleep(_SHOW_PAUSE)
+
+    def _show_once(self, subject: str, message_id: str) -> str:
+        completed = subprocess.run(  # noqa: S602
+            self.opponent.declarations.show[subject].replace("{message_id}", message_id),
+            shell=True,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+        return completed.stdout
 
     def _require_words(self, subject: str, message_id: str, texts: tuple[str, ...]) -> None:
         printed = self.show(subject, message_id)

@@ -4,6 +4,7 @@ from .attack_table import select_cases as select_cases
 from .attack_targets import Target as Target
 from .attack_targets import UrlTarget as UrlTarget
 from .attack_targets import WsgiTarget as WsgiTarget
+from .attack_targets import locate_faces as locate_faces
 from .attack_targets import make_endpoint_target as make_endpoint_target
 from .attacker_kit import MEMBERS as MEMBERS
 from .attacker_kit import AttackerKit as AttackerKit

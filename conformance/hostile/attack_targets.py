@@ -56,8 +56,9 @@ class WireAddress:
 
     def fill_placeholders(self, octets: bytes) -> bytes:
         """Return `octets` with path and host put in."""
-        host = f"{self.host}:{self.port}".encode()
-        return octets.replace(b"{path}", self.path.encode()).replace(b"{host}", host)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        authority = f"{host}:{self.port}".encode()
+        return octets.replace(b"{path}", self.path.encode()).replace(b"{host}", authority)
 
 
 def run_script(step: RawScript, wire: WireAddress) -> Answer:
@@ -186,8 +187,7 @@ class UrlTarget:
         time_out: float = _TIME_OUT,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        base = url.rstrip("/").removesuffix(faces["ebms2"].path.rstrip("/"))
-        self._urls = {name: _parse_target_url(face.url or base + face.path) for name, face in faces.items()}
+        self._urls = {name: _parse_target_url(face.url) for name, face in locate_faces(url, faces).items()}
         self._time_out = time_out
         self._tls = tls or make_client_context()
         self.name = url
@@ -240,6 +240,12 @@ class UrlTarget:
             connection.close()
 
 
+def locate_faces(url: str, faces: Mapping[str, FaceAddress]) -> dict[str, FaceAddress]:
+    """Return the faces with the URL of each; `url` is the base URL of the gateway, or its ebMS endpoint."""
+    base = url.rstrip("/").removesuffix(faces["ebms2"].path.rstrip("/"))
+    return {name: FaceAddress(face.path, face.url or base + face.path) for name, face in faces.items()}
+
+
 def make_endpoint_target(url: str, tls: ssl.SSLContext | None = None) -> UrlTarget:
     """Return the gateway whose ebMS endpoint is at `url`; without a path it is that of this product."""
     path = _parse_target_url(url).path.rstrip("/")
@@ -274,7 +280,9 @@ def _parse_target_url(url: str) -> SplitResult:
 
 
 def _get_port(url: SplitResult) -> int:
-    return url.port or (443 if url.scheme == "https" else 80)
+    if url.port is not None:
+        return url.port
+    return 443 if url.scheme == "https" else 80
 
 
 @dataclass(frozen=True)

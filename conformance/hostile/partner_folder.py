@@ -150,11 +150,17 @@ def _format_agreement(template_file: str, member: str, hub: Sequence[PartyId], a
 def _make_revocation_list(
     authority: CertificationAuthority, revoked: IssuedCertificate, at: datetime, crl: bytes | None
 ) -> bytes:
-    """Return a list (DER) with `revoked` and the serial numbers of `crl`; its CRL number is one higher."""
+    """Return a list (DER) with `revoked` and the entries of `crl` with their dates.
+
+    Its CRL number is one higher.
+    """
     before = x509.load_der_x509_crl(crl) if crl else None
-    serials = [revoked.certificate.serial, *(entry.serial_number for entry in before or ())]
+    since = {entry.serial_number: entry.revocation_date_utc for entry in before or ()}
+    serials = [revoked.certificate.serial, *since]
     number = before.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number if before else 0
-    return make_revocation_list(authority, serials, at, at + timedelta(days=30), number=number + 1)
+    return make_revocation_list(
+        authority, serials, at, at + timedelta(days=30), number=number + 1, since=since
+    )
 
 
 _SUITE: Final = f"""\

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Final
+from urllib.parse import urlsplit
 
+from gateway.client import get_request_path
 from gateway.message_model import Payload, UserMessage
 from gateway_conformance.hostile.attack_cases import Scenario, expect_refusal
 from gateway_conformance.hostile.attacker_kit import AttackerKit
@@ -15,7 +17,6 @@ from gateway_conformance.hostile.exchange import (
     Answer,
     Exchange,
     Expectation,
-    NotOfferedError,
     RawScript,
     WrongAnswerError,
 )
@@ -120,9 +121,8 @@ def make_smuggling_scenario(
 
     def run_scenario(kit: AttackerKit) -> Generator[Exchange, Answer, None]:
         hidden_id = kit.make_message_id()
-        path = kit.faces["ebms2"].path.encode()
-        if not path:
-            raise NotOfferedError("the path of the gateway is not known")
+        face = kit.faces["ebms2"]
+        path = get_request_path(urlsplit(face.url)).encode() if face.url else face.path.encode()
         hidden = (
             build_message_request(kit, hidden_id)
             .build_octets()

@@ -211,7 +211,7 @@ def _write_records(
         value = _find_value(content, field["path"].removeprefix(record_layout["element"]))
         octets, rest = _write_field(value, field, layout["charset"])
         record += octets
-        continuations += _write_continuations(number, rest, layout)
+        continuations += _write_continuations(number, field, rest, layout)
     yield record
     yield from continuations
     for below in layout["records"]:
@@ -251,10 +251,17 @@ def _encode_text(text: str, field: Mapping[str, Any], charset: str) -> bytes:
         raise make_content_error(f"{charset} has no character {character}", field["path"]) from None
 
 
-def _write_continuations(field_number: int, rest_text: str, layout: Mapping[str, Any]) -> Iterator[bytes]:
+def _write_continuations(
+    field_number: int, field: Mapping[str, Any], rest_text: str, layout: Mapping[str, Any]
+) -> Iterator[bytes]:
+    """Yield the continuations of a field; raise GW718 for a character longer than a continuation."""
     continuation, rest = layout["continuation"], encode_text(rest_text, layout["charset"])
     while rest:
         piece = _cut_octets(rest, continuation["octets"], layout["charset"])
+        if not piece:
+            character = describe_character(rest.decode(layout["charset"]), 0)
+            detail = f"a continuation of {continuation['octets']} octets cannot hold {character}"
+            raise make_content_error(detail, field["path"])
         rest = rest[len(piece) :]
         head = b"%0*d%0*d" % (continuation["field"], field_number, continuation["size"], len(piece))
         yield continuation["type"].encode() + head + piece.ljust(continuation["octets"])

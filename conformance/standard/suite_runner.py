@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,7 @@ class StandardRunner:
     seconds: float = 1200.0
     report_case: Callable[[CaseReport], None] = lambda _: None
     _silent: int = 0
+    _silence_lock: threading.Lock = field(default_factory=threading.Lock)
     _ends: float = field(default_factory=lambda: time.monotonic())
 
     def run_requirements(self, rows: Iterable[Requirement]) -> RunReport:
@@ -114,7 +116,8 @@ class StandardRunner:
     def _count_silence(self, play: Play) -> None:
         exchanges = play.log.list_exchanges()
         answered = any(exchange.answer is not None for exchange in exchanges)
-        self._silent = 0 if answered or not exchanges else self._silent + 1
+        with self._silence_lock:
+            self._silent = 0 if answered or not exchanges else self._silent + 1
 
 
 def _sort_by_need(rows: Sequence[Requirement]) -> tuple[list[Requirement], ...]:

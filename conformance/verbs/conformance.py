@@ -24,6 +24,7 @@ from gateway_conformance.hostile import (
     Target,
     UrlTarget,
     find_refused_control,
+    locate_faces,
     make_sample_kit,
     read_attack_table,
     read_attacker_kit,
@@ -144,6 +145,8 @@ def _open_opponents(arguments: Arguments) -> Iterator[tuple[AttackerKit, Target]
     if arguments.partner is not None and not arguments.partner.is_dir():
         raise GatewayError(MISUSE, f"there is no folder {arguments.partner}", "--partner")
     attacker_kit = _read_partner_folder(arguments.partner) if arguments.partner else make_sample_kit()
+    # Attacks that write a whole request into a body need the path that the gateway has below its base URL.
+    attacker_kit = replace(attacker_kit, faces=locate_faces(arguments.url, attacker_kit.faces))
     yield attacker_kit, UrlTarget(arguments.url, attacker_kit.faces, tls=make_tls_context(arguments))
 
 

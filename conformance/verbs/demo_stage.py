@@ -321,14 +321,11 @@ class Stage:
         hub = self.players[-1]
         while hub.process.poll() is None and time.monotonic() < end:
             connection = http.client.HTTPConnection("127.0.0.1", self.ports["hub"], timeout=5)
-            try:
+            with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
                 connection.request("GET", "/status/ready")
                 if connection.getresponse().status == 200:
                     return
-            except (OSError, http.client.HTTPException):
-                time.sleep(0.05)
-            finally:
-                connection.close()
+            time.sleep(0.05)
         raise _make_process_error(hub)
 
     def _await_console(self, end: float) -> None:

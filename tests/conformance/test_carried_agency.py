@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import itertools
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -34,7 +35,11 @@ from gateway.share import get_data_folder
 from gateway.wire import CARRIED, parse_xml
 from gateway_conformance.partners import DocumentCatalogue
 from gateway_conformance.partners.agency_callbacks import Callback
-from gateway_conformance.partners.carried_format import CarriedFormat, load_carried_format
+from gateway_conformance.partners.carried_format import (
+    CarriedFormat,
+    _write_continuations,
+    load_carried_format,
+)
 from tests.conformance.conftest import Agencies
 from tests.conformance.simulated_hubs import CallingHub, ListeningHub, application, documents, numbers
 from tests.harmonize.mutation.judging import golden
@@ -254,3 +259,14 @@ def test_an_agency_that_no_form_names_speaks_xml(tmp_path: Path) -> None:
     assert load_carried_format("NPQS", schemas, get_data_folder("mappings"), None) is None
     (tmp_path / "carriers.yaml").write_text("carriers:\n  NPQS: {form: fixed}\n")
     assert load_carried_format("KFDA", schemas, tmp_path, None) is None
+
+
+@pytest.mark.parametrize(("charset", "octets"), [("euc-kr", 1), ("utf-8", 2)])
+def test_a_character_that_no_continuation_can_hold_is_refused(charset: str, octets: int) -> None:
+    continuation = {"type": "CON", "field": 2, "size": 2, "octets": octets}
+    layout = {"charset": charset, "continuation": continuation}
+    rows = _write_continuations(0, {"path": "/Response/ID"}, "a가", layout)
+    with pytest.raises(GatewayError, match=r"GW718 .*U\+AC00") as refused:
+        # Never more rows than octets: without the refusal they do not end.
+        list(itertools.islice(rows, 9))
+    assert refused.value.location == "/Response/ID"

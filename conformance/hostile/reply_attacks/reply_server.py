@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from typing import Final, Protocol, TypeVar
 
 from gateway.client import HttpReply, IncomingRequest
@@ -21,6 +22,7 @@ T = TypeVar("T")
 #: The result of a client for an answer that it must accept.
 ACCEPTED_ANSWER: Final = "taken"
 _MAX_BODY_OCTETS: Final = 64 * 1024 * 1024
+_MAX_LENGTH_DIGITS: Final = 18
 _MAX_HEAD_OCTETS: Final = 64 * 1024
 
 
@@ -194,7 +196,10 @@ class ReplyServer:
 
 
 def _read_requests(connection: socket.socket) -> Iterator[IncomingRequest]:
-    """Yield the requests on a connection, one after the other, until the client closes it."""
+    """Yield the requests on a connection, one after the other, until the client closes it.
+
+    A request whose Content-Length is not a number or too large is refused (400, 413), and is the last one.
+    """
     buffered_octets = b""
     while True:
         while b"\r\n\r\n" not in buffered_octets and len(buffered_octets) < _MAX_HEAD_OCTETS:
@@ -205,7 +210,11 @@ def _read_requests(connection: socket.socket) -> Iterator[IncomingRequest]:
         head, _, buffered_octets = buffered_octets.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-        length = min(int(headers.get("content-length", "0")), _MAX_BODY_OCTETS)
+        length_text = headers.get("content-length", "0")
+        if refusal := _find_length_refusal(length_text):
+            connection.sendall(write_reply_head(HttpReply(refusal, "", headers={"Connection": "close"})))
+            return
+        length = int(length_text)  # bounded: refused above unless it is at most _MAX_BODY_OCTETS
         while len(buffered_octets) < length:
             piece = connection.recv(65536)
             if not piece:
@@ -214,3 +223,13 @@ def _read_requests(connection: socket.socket) -> Iterator[IncomingRequest]:
         path = f"{first} / /".split(" ")[1]
         yield IncomingRequest(path, headers, buffered_octets[:length])
         buffered_octets = buffered_octets[length:]
+
+
+def _find_length_refusal(length_text: str) -> HTTPStatus | None:
+    """Return the status that refuses this Content-Length; None for a length that the server reads."""
+    if not (length_text.isascii() and length_text.isdigit()):
+        return HTTPStatus.BAD_REQUEST
+    # bounded: only a text of at most _MAX_LENGTH_DIGITS digits is read as a number
+    if len(length_text) > _MAX_LENGTH_DIGITS or int(length_text) > _MAX_BODY_OCTETS:
+        return HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    return None

@@ -138,7 +138,8 @@ def _add_entries(content: bytes, table: FolderTable, entries: Mapping[str, str],
             raise _make_conflict_error(
                 f"{table.file}:{start + 1}", "".join(lines[start:end]), entries[key].splitlines()[-1]
             )
-        lines[start:end] = _indent_text(entries[key], indent)
+        new_lines = _indent_text(entries[key], indent)
+        lines[_find_comment_start(lines, start, new_lines) : end] = new_lines
     new_texts = [text for key, text in entries.items() if key not in old_entries]
     if new_texts:
         _append_entries(lines, table, new_texts)
@@ -186,6 +187,16 @@ def _find_table_bounds(lines: list[str], table: FolderTable) -> tuple[int, int, 
 
 def _indent_text(text: str, indent: str) -> list[str]:
     return [indent + line.removeprefix("  ") + "\n" for line in text.split("\n")]
+
+
+def _find_comment_start(lines: list[str], start: int, new_lines: list[str]) -> int:
+    """Return the first line to replace: that of the same comment as in `new_lines`, else the entry's `start`.
+
+    An earlier import has written the comment above the entry; comments of others remain.
+    """
+    comment = list(itertools.takewhile(lambda line: line.lstrip().startswith("#"), new_lines))
+    first = start - len(comment)
+    return first if lines[max(first, 0) : start] == comment else start
 
 
 def _append_entries(lines: list[str], table: FolderTable, entries: list[str]) -> None:

@@ -189,3 +189,17 @@ def test_long_lines_are_shown_where_they_differ() -> None:
     with pytest.raises(GatewayError) as refused:
         merge_folder(AddedEntries(documents={"d.yaml": line + b"36"}), {"agencies/O/D.yaml": line + b"35"})
     assert f"says …{'a' * 39}35', the inventory …{'a' * 39}36'; " in str(refused.value)
+
+
+def test_a_comment_about_work_that_is_left_stands_once_after_a_replacement() -> None:
+    def add(label: str) -> AddedEntries:
+        text = f"  # to finish: the kind of C:\n  #   either\n  C: {{kind: government, ko: {label}, en: c}}"
+        return AddedEntries({FolderTable("organisations.yaml", "organisations"): {"C": text}})
+
+    first = merge_folder(add("c"), {"organisations.yaml": YAML})
+    second = merge_folder(add("z"), first, replace=True)["organisations.yaml"]
+    assert second == first["organisations.yaml"].replace(b"ko: c", b"ko: z")
+    # A comment of somebody else stays, and the new one stands below it.
+    ours = {"organisations.yaml": second.replace(b"#   either", b"# ours")}
+    third = merge_folder(add("y"), ours, replace=True)["organisations.yaml"]
+    assert [third.count(comment) for comment in (b"# ours\n", b"#   either\n")] == [2, 1]
