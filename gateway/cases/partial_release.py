@@ -165,12 +165,15 @@ def _read_item(item: etree._Element, pointers: PointerIndex) -> ReleasableItem:
         for element in item.findall("/".join(f"{_DEC}{name}" for name in path.split("/")))
     ]
     identity = (read_tariff_code(item).text, *other_codes, *identity_texts)
-    number = int(_read_number(_read_text(item, "SequenceNumeric"), "number of an item", pointer))
+    number = int(_read_number(_read_text(item, "SequenceNumeric"), "number of a goods item", pointer))
     return ReleasableItem(number, tuple(quantities), identity, pointer)
 
 
 def _read_number(text: str, meaning: str, pointer: str) -> Decimal:
-    """Return a number that is not negative; raise GW402 at `pointer`, with its `meaning`, for another text."""
+    """Return a number that is not negative; raise GW402 at `pointer` for a text that is none.
+
+    `meaning` says in the error what the number counts.
+    """
     try:
         number = Decimal(text.strip())
     except ArithmeticError:
