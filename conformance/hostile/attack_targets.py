@@ -56,8 +56,7 @@ class WireAddress:
 
     def fill_placeholders(self, octets: bytes) -> bytes:
         """Return `octets` with path and host put in."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        authority = f"{host}:{self.port}".encode()
+        authority = _format_authority(self.host, self.port).encode()
         return octets.replace(b"{path}", self.path.encode()).replace(b"{host}", authority)
 
 
@@ -241,7 +240,14 @@ class UrlTarget:
 
 
 def locate_faces(url: str, faces: Mapping[str, FaceAddress]) -> dict[str, FaceAddress]:
-    """Return the faces with the URL of each; `url` is the base URL of the gateway, or its ebMS endpoint."""
+    """Return the faces with the URL of each; `url` is the base URL of the gateway, or its ebMS endpoint.
+
+    Raises MISUSE for an invalid URL, and for one with a query or a fragment where the path of a face would
+    have to stand behind it.
+    """
+    parts = _parse_target_url(url)
+    if (parts.query or parts.fragment) and not all(face.url for face in faces.values()):
+        raise GatewayError(MISUSE, "the address of a gateway has no query and no fragment", url[:200])
     base = url.rstrip("/").removesuffix(faces["ebms2"].path.rstrip("/"))
     return {name: FaceAddress(face.path, face.url or base + face.path) for name, face in faces.items()}
 
@@ -255,7 +261,7 @@ def make_endpoint_target(url: str, tls: ssl.SSLContext | None = None) -> UrlTarg
 
 def _connect_or_explain(connection: http.client.HTTPConnection, url: SplitResult) -> str:
     """Connect; return why the server cannot be reached, or an empty text once connected."""
-    address = f"{url.hostname}:{_get_port(url)}"
+    address = _format_authority(url.hostname or "", _get_port(url))
     try:
         connection.connect()
     except ConnectionRefusedError:
@@ -277,6 +283,11 @@ def _parse_target_url(url: str) -> SplitResult:
     if not is_valid:
         raise GatewayError(MISUSE, "an address must be http(s)://host[:port]/path", url[:200])
     return parts
+
+
+def _format_authority(host: str, port: int) -> str:
+    """Return host and port as a Host field has them: an IPv6 address stands in brackets (RFC 3986, 3.2.2)."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _get_port(url: SplitResult) -> int:

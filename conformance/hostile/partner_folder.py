@@ -150,14 +150,16 @@ def _format_agreement(template_file: str, member: str, hub: Sequence[PartyId], a
 def _make_revocation_list(
     authority: CertificationAuthority, revoked: IssuedCertificate, at: datetime, crl: bytes | None
 ) -> bytes:
-    """Return a list (DER) with `revoked` and the entries of `crl` with their dates.
+    """Return a list (DER) with `revoked`, and with the serial numbers and dates of `crl`.
 
     Its CRL number is one higher.
     """
-    before = x509.load_der_x509_crl(crl) if crl else None
-    since = {entry.serial_number: entry.revocation_date_utc for entry in before or ()}
+    since, number = {}, 0
+    if crl:
+        before = x509.load_der_x509_crl(crl)
+        since = {entry.serial_number: entry.revocation_date_utc for entry in before}
+        number = before.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
     serials = [revoked.certificate.serial, *since]
-    number = before.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number if before else 0
     return make_revocation_list(
         authority, serials, at, at + timedelta(days=30), number=number + 1, since=since
     )

@@ -322,7 +322,8 @@ def _choose_listening_address(party: SuiteParty, address: str | None) -> tuple[s
         end = next((candidate for candidate in ends if candidate.hostname), None)
         if end is None:
             return "127.0.0.1", 0
-        return end.hostname or "127.0.0.1", end.port or 80
+        default_port = 443 if end.scheme == "https" else 80
+        return end.hostname or "127.0.0.1", default_port if end.port is None else end.port
     return parse_listening_address(address)
 
 

@@ -329,7 +329,8 @@ def _check_signing_certificates(
     first_start = min(certificate.begins for certificate in named_certificates)
     if first_start > party_pair.first_use:
         start_text = format_instant(first_start, "seconds")
-        text = f"party {partner.name} may use no certificate before {start_text}"
+        subject = "no certificate that a P-Mode names" if pins else "no certificate"
+        text = f"party {partner.name} may use {subject} before {start_text}"
         yield make_finding("certificate-later", location, text)
 
 
@@ -352,7 +353,7 @@ def _describe_missing_certificate(
     if not signing_certificates:
         return f"party {partner.name} has no certificate to sign with: {remedy}"
     if pins:
-        return f"party {partner.name} has no certificate that the agreement names ({pins[0][:16]}): {remedy}"
+        return f"party {partner.name} has no certificate that a P-Mode names ({pins[0][:16]}): {remedy}"
     last_end = format_instant(max(certificate.ends for certificate in signing_certificates), "seconds")
     return f"party {partner.name} has no certificate to use, the last one ended at {last_end}: {remedy}"
 
@@ -364,7 +365,7 @@ def _find_own_pin_problems(party_pair: _PartyPair) -> _Findings:
     if own_certificates and any(pins and own_certificates.isdisjoint(pins) for pins in pin_sets):
         hub_id = party_pair.hub_ids[0].value
         location = party_pair.agreement.find_place(("certificates", hub_id), ("party", hub_id))
-        text = f"the hub signs with certificate {min(own_certificates)[:16]}, which the file does not name"
+        text = f"the hub signs with certificate {min(own_certificates)[:16]}, which a P-Mode does not name"
         yield make_finding("own-pin", location, text)
 
 
@@ -397,9 +398,9 @@ def _find_login_problems(party_pair: _PartyPair) -> _Findings:
     location = party_pair.agreement.find_place(("endpoint", partner_id), ("party", partner_id))
     findings = (_check_partner_login(pmode, party_pair.hub_view.logins, location) for pmode in login_pmodes)
     yield from dict.fromkeys(finding for finding in findings if finding is not None)
-    for pmode in (
-        candidate for candidate in party_pair.incoming_pmodes[:1] if candidate.transport.authentication
-    ):
+    unchecked_pmodes = [pmode for pmode in party_pair.incoming_pmodes if pmode.transport.authentication]
+    if unchecked_pmodes:
+        pmode = unchecked_pmodes[0]
         text = (
             f"the hub asks nobody for a password ({', '.join(pmode.transport.authentication)}): "
             "it knows senders by their signatures, and by mutual_tls"

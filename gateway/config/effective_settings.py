@@ -12,7 +12,13 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from gateway.config.setting_values import Secret
-from gateway.config.settings_file import find_settings_source, format_toml, load_settings, read_toml_file
+from gateway.config.settings_file import (
+    find_settings_source,
+    format_toml,
+    format_toml_key,
+    load_settings,
+    read_toml_file,
+)
 
 _MASK: Final = "***"
 #: A URL whose parts can be separated with certainty. A password may contain "/" and "?", as SQLAlchemy reads
@@ -161,7 +167,7 @@ def _list_value(value: Any, key_path: tuple[str, ...], origin: _SettingsOrigin) 
         file_value = origin.find_file_value(key_path)
         # A value that the file gives as a secret is never shown, even if the setting needs no secret.
         text = (
-            _format_secret_reference(file_value)
+            format_toml(file_value)
             if _is_secret_reference(file_value)
             else format_toml(_mask_urls(value, key_path))
         )
@@ -176,11 +182,6 @@ def _is_secret_reference(file_value: Any) -> bool:
     )
 
 
-def _format_secret_reference(reference: Mapping[str, Any]) -> str:
-    ((kind, location),) = reference.items()
-    return f'{{ {kind} = "{location}" }}'
-
-
 def _mask_urls(value: Any, key_path: tuple[str, ...]) -> Any:
     """Return a value with each URL in it masked by `mask_url`."""
     if isinstance(value, tuple):
@@ -192,7 +193,7 @@ def _mask_urls(value: Any, key_path: tuple[str, ...]) -> Any:
 
 
 def _join_key(key_path: tuple[str, ...]) -> str:
-    return ".".join(step if re.fullmatch(r"[\w-]+", step) else f'"{step}"' for step in key_path)
+    return ".".join(map(format_toml_key, key_path))
 
 
 def _find_key_lines(text: str) -> dict[tuple[str, ...], int]:

@@ -71,14 +71,16 @@ def format_toml(value: Any) -> str:
         case tuple() | list():
             return "[" + ", ".join(format_toml(item) for item in value) + "]"
         case dict():
-            pairs = (f"{_format_toml_key(name)} = {format_toml(item)}" for name, item in value.items())
+            pairs = (f"{format_toml_key(name)} = {format_toml(item)}" for name, item in value.items())
             return "{ " + ", ".join(pairs) + " }" if value else "{}"
         case Secret():
             names = ("credential", "env", "file")  # a credential has the key of its file too
             name = next(name for name in names if getattr(value, name) is not None)
             return format_toml({name: getattr(value, name)})
         case timedelta():
-            return f'"{value.total_seconds():g}s"'
+            # Without an exponent, which no duration of the settings may have.
+            seconds = f"{value.total_seconds():.6f}".rstrip("0").rstrip(".")
+            return f'"{seconds}s"'
         case bool():
             return str(value).lower()
         case int():
@@ -87,7 +89,8 @@ def format_toml(value: Any) -> str:
             return _quote_toml_text(str(value))
 
 
-def _format_toml_key(name: str) -> str:
+def format_toml_key(name: str) -> str:
+    """Return one part of a key as TOML writes it: bare, or in quotes where it must be."""
     return name if _BARE_TOML_KEY.fullmatch(name) else _quote_toml_text(name)
 
 

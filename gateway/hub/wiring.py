@@ -195,5 +195,6 @@ def build_wire_limits(settings: LimitSettings) -> WireLimits:
 
 def _get_public_host(settings: Settings) -> str:
     """Return the host of our public address, for message ids; one that nobody has for an incomplete name."""
-    host = urlsplit(settings.http.public_url or "").hostname or ""
+    # As it is written: ids that are computed again after a restart must stay the same.
+    host = urlsplit(settings.http.public_url or "").netloc.rpartition("@")[2].partition(":")[0]
     return host if "." in host else "hub.single-window.invalid"

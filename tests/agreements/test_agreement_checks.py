@@ -288,7 +288,7 @@ def test_a_pinned_certificate_that_nobody_may_use_is_an_error_too() -> None:
     data = put(BROKER_ENDPOINT, BROKER_ENDPOINT + b"    certificates: [" + b"ef" * 32 + b"]\n")
     missing, unknown = find(data)
     assert (missing.rule, unknown.rule) == ("certificate-missing", "pin-unknown")
-    assert "no certificate that the agreement names (efefefefefefefef)" in missing.text
+    assert "no certificate that a P-Mode names (efefefefefefefef)" in missing.text
 
 
 @pytest.mark.parametrize(("party", "rule"), [("broker1", "pin-unknown"), ("hub", "own-pin")])
@@ -309,6 +309,33 @@ def test_certificates_are_checked_in_every_pmode(party: str, rule: str) -> None:
         rules = [finding.rule for finding in find_agreement_findings(replace(document, pmodes=pmodes), KNOWN)]
         assert rules.count(rule) == 1, number
         assert ("certificate-missing" in rules) is (party == "broker1")
+
+
+def test_a_certificate_that_one_pmode_names_and_that_begins_later_is_told_as_such() -> None:
+    document = read_agreement(GOOD, "a.yaml")
+    later = replace(SIGNING, sha256="ef" * 32, begins=NOW + DAY)
+    first, *_, last = [pmode for pmode in document.pmodes if pmode.from_party[0].value == "broker1"]
+    pins = {first.id: ("ab" * 32,), last.id: ("ef" * 32,)}
+    pmodes = tuple(
+        replace(pmode, security=replace(pmode.security, certificates=pins.get(pmode.id, ())))
+        for pmode in document.pmodes
+    )
+    (finding,) = find_agreement_findings(
+        replace(document, pmodes=pmodes), broker(certificates=(SIGNING, later))
+    )
+    assert (finding.rule, "no certificate that a P-Mode names before" in finding.text) == (
+        "certificate-later",
+        True,
+    )
+
+
+def test_a_login_that_nobody_checks_is_told_of_whichever_pmode_wants_it() -> None:
+    document = read_agreement(GOOD, "a.yaml")
+    for changed in (pmode for pmode in document.pmodes if pmode.from_party[0].value == "broker1"):
+        login = replace(changed, transport=replace(changed.transport, authentication=("basic",)))
+        pmodes = tuple(login if pmode is changed else pmode for pmode in document.pmodes)
+        rules = [finding.rule for finding in find_agreement_findings(replace(document, pmodes=pmodes), KNOWN)]
+        assert rules == ["login-unchecked"], changed.id
 
 
 def test_the_login_of_every_pmode_is_checked() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -157,3 +159,13 @@ def test_a_credential_is_named_by_its_place(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     (tmp_path / "g.toml").write_text('[database]\nurl = { credential = "db" }\n')
     assert show(tmp_path / "g.toml")["database.url"].value == '{ credential = "db" }'
+
+
+@pytest.mark.parametrize("host", ["a.example", "한국", 'a"b'])
+def test_names_of_sections_and_places_of_secrets_are_written_as_toml(tmp_path: Path, host: str) -> None:
+    file = tmp_path / "gateway.toml"
+    section = json.dumps(host, ensure_ascii=False)
+    file.write_text(f'[tls.{section}]\nlogin = "hub"\nlogin_password = {{ file = \'C:\\x "y"\' }}\n')
+    lines = [f"{name} = {setting.value}" for name, setting in show(file).items() if setting.value]
+    values = tomllib.loads("\n".join(line for line in lines if line.startswith("tls.")))
+    assert values["tls"][host]["login_password"] == {"file": 'C:\\x "y"'}

@@ -347,6 +347,17 @@ def test_a_value_is_written_as_toml_reads_it(value: object) -> None:
     assert tomllib.loads(f"value = {format_toml(value)}") == {"value": value}
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1.5, "1.5s"), (30, "30s"), (1_000_001, "1000001s"), (400 * 86_400, "34560000s"), (1e-6, "0.000001s")],
+)
+def test_a_duration_is_written_as_it_is_read(tmp_path: Path, seconds: float, text: str) -> None:
+    value = format_toml(timedelta(seconds=seconds))
+    assert value == f'"{text}"'
+    settings = load_settings(write(tmp_path, f"[delivery]\nlease = {value}"), environ={})
+    assert settings.delivery.lease == timedelta(seconds=seconds)
+
+
 def test_the_source_of_a_secret_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/gateway")
     for source in ({"file": "key.pem"}, {"env": "KEY"}, {"credential": "hub.key"}):

@@ -46,24 +46,38 @@ def test_a_hidden_request_goes_below_the_base_url(url: str) -> None:
         assert find_hidden_path(kit) == b"/base/msh/ebms2"
 
 
+@pytest.mark.parametrize("url", ["http://gw.example/base?x=1", "http://gw.example/#f"])
+def test_a_base_url_has_no_query(url: str) -> None:
+    with pytest.raises(GatewayError, match="GW808"):
+        UrlTarget(url, {"ebms2": FaceAddress("/msh/ebms2")})
+    target = UrlTarget(url, {"ebms2": FaceAddress("/msh/ebms2", "http://gw.example/other?x=1")})
+    assert target.name == url
+
+
 @pytest.mark.parametrize(("host", "sent"), [("::1", b"[::1]:8080"), ("gw.example", b"gw.example:8080")])
 def test_the_host_of_a_raw_request_has_the_brackets_of_an_address(host: str, sent: bytes) -> None:
     wire = WireAddress(host, 8080, None, "/msh")
     assert wire.fill_placeholders(b"Host: {host}\r\n") == b"Host: %b\r\n" % sent
 
 
-@pytest.mark.parametrize("url", ["http://gw.example:0", "https://gw.example:0/msh/ebms2"])
-def test_port_zero_is_refused(url: str) -> None:
+@pytest.mark.parametrize(
+    "url", ["http://gw.example:0", "https://gw.example:0/msh/ebms2", "http://[no-address", "http://[::1"]
+)
+def test_an_address_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(GatewayError, match="GW808"):
         UrlTarget(url, {"ebms2": FaceAddress("/msh/ebms2")})
 
 
-def test_the_new_revocation_list_keeps_the_dates_of_the_list_in_force() -> None:
+@pytest.mark.parametrize("is_empty", [False, True])
+def test_the_new_revocation_list_follows_the_list_in_force(is_empty: bool) -> None:
     start, revoked_at = NOW - timedelta(days=200), NOW - timedelta(days=90)
     authority = make_authority("CN=Test CA", start)
     gateway = issue_certificate(authority, "CN=gateway", NOW, CertificateOrder()).certificate
-    earlier = make_revocation_list(authority, [7], NOW - timedelta(days=1), since={7: revoked_at})
+    since = {} if is_empty else {7: revoked_at}
+    earlier = make_revocation_list(authority, [*since], NOW - timedelta(days=1), number=41, since=since)
     made = make_partner_folder(authority, (gateway,), (PartyId("gateway", "t"),), NOW, earlier)
-    listed = {entry.serial_number: entry.revocation_date_utc for entry in x509.load_der_x509_crl(made.crl)}
+    crl = x509.load_der_x509_crl(made.crl)
+    listed = {entry.serial_number: entry.revocation_date_utc for entry in crl}
     revoked = made.issued["revoked"].certificate.serial
-    assert listed == {7: revoked_at, revoked: NOW - timedelta(seconds=1)}
+    assert listed == {**since, revoked: NOW - timedelta(seconds=1)}
+    assert crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == 42

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -37,7 +38,7 @@ def server() -> Iterator[ReplyServer]:
 def post(server: ReplyServer, length: str, body: bytes = b"") -> bytes:
     """Return all that comes until the server closes the connection, or until the honest answer."""
     with socket.create_connection((server.host, server.port), 20) as connection:
-        connection.sendall(f"POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode() + body)
+        connection.sendall(f"POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\n".encode("latin-1") + body)
         answer = b""
         while not answer.endswith(b"ok") and (piece := connection.recv(4096)):
             answer += piece
@@ -56,3 +57,16 @@ def test_a_body_that_is_too_long_is_refused(server: ReplyServer, length: str) ->
 
 def test_an_honest_body_is_answered(server: ReplyServer) -> None:
     assert post(server, "0003", b"abc").startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("field", ["Content-Length: x", "Transfer-Encoding: chunked"])
+def test_nothing_after_a_refused_head_is_read_as_a_request(server: ReplyServer, field: str) -> None:
+    hidden = b"POST /inner HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+    with socket.create_connection((server.host, server.port), 20) as connection:
+        connection.sendall(f"POST / HTTP/1.1\r\n{field}\r\n\r\n".encode() + hidden)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := connection.recv(4096):
+                answer += piece
+    assert answer.count(b"HTTP/1.1 ") <= 1
+    assert b"ok" not in answer

@@ -149,6 +149,7 @@ def test_a_field_that_was_not_given_is_told_with_its_place(bundle: MappingBundle
         ("/Request[1]/Line/Photo", (1, 2)),
         ("Line/Photo[1]", (1, 2)),
         ("Line[T002]/Photo[1]", (2,)),
+        ("Line[T002][1]/Photo", (2,)),
     ],
 )
 def test_the_position_of_the_item_element_alone_selects_the_item(

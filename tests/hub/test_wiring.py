@@ -74,6 +74,8 @@ def test_the_settings_say_how_many_refusals_are_posted(tmp_path: Path) -> None:
         ("https://user@gw.example.org", "gw.example.org"),
         ("https://localhost/", "hub.single-window.invalid"),
         ("https://[2001:db8::1]:8443/", "hub.single-window.invalid"),
+        ("https://[::ffff:192.0.2.1]/", "hub.single-window.invalid"),
+        ("https://Hub.Example.ORG:8443/x", "Hub.Example.ORG"),
     ],
 )
 def test_the_ids_of_messages_have_the_host_of_the_public_address(tmp_path: Path, url: str, host: str) -> None:

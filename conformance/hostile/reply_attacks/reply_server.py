@@ -198,7 +198,8 @@ class ReplyServer:
 def _read_requests(connection: socket.socket) -> Iterator[IncomingRequest]:
     """Yield the requests on a connection, one after the other, until the client closes it.
 
-    A request whose Content-Length is not a number or too large is refused (400, 413), and is the last one.
+    A request whose Content-Length is not a number or too large is refused (400, 413), also one in chunks
+    (501); it is the last one.
     """
     buffered_octets = b""
     while True:
@@ -211,7 +212,12 @@ def _read_requests(connection: socket.socket) -> Iterator[IncomingRequest]:
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length_text = headers.get("content-length", "0")
-        if refusal := _find_length_refusal(length_text):
+        refusal = (
+            HTTPStatus.NOT_IMPLEMENTED
+            if "transfer-encoding" in headers
+            else _find_length_refusal(length_text)
+        )
+        if refusal is not None:
             connection.sendall(write_reply_head(HttpReply(refusal, "", headers={"Connection": "close"})))
             return
         length = int(length_text)  # bounded: refused above unless it is at most _MAX_BODY_OCTETS

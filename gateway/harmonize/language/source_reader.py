@@ -146,9 +146,13 @@ def is_always_answered(ask: UniqueField, context: BindingContext) -> bool:
 
     It must be mandatory, and so must each group around it, up to the one in whose occurrence the line is.
     """
+    return ask.requirement.mandatory and is_always_entered(ask, context)
+
+
+def is_always_entered(ask: UniqueField, context: BindingContext) -> bool:
+    """Return whether there is always an occurrence of the group around a field for a line in this place."""
     outer = context.asks.get(ask.group)
-    entered = outer is None or outer.name in context.unique_groups or is_always_answered(outer, context)
-    return ask.requirement.mandatory and entered
+    return outer is None or outer.name in context.unique_groups or is_always_answered(outer, context)
 
 
 def read_source_expression(table: YamlTable, mark: SourceMark, context: BindingContext) -> SourceExpression:

@@ -12,7 +12,7 @@ from gateway.harmonize.language.source_reader import (
     BindingContext,
     check_field_scope,
     check_meaning_scope,
-    is_always_answered,
+    is_always_entered,
     read_common_meaning,
     read_converted_source,
     read_limited_shape,
@@ -321,13 +321,8 @@ def _read_asked_repetition(
     if group in context.unique_groups:
         raise mark.make_error("each", "each group gone over once", f"{group} inside {group}")
     check_field_scope(ask, mark, context)
-    outer = context.asks.get(ask.group)
-    may_lack_outer = (
-        outer is not None
-        and outer.name not in context.unique_groups
-        and not is_always_answered(outer, context)
-    )
-    if bound.low > 0 and (ask.requirement == FieldRequirement() or may_lack_outer):
+    may_lack = ask.requirement == FieldRequirement() or not is_always_entered(ask, context)
+    if bound.low > 0 and may_lack:
         expected = f"a bound from 0 ({group} need not be given)"
         raise mark.make_error("bound", expected, str(bound.low), proof="totality")
     return Repetition("asked", group, ask, None, bound, mark), replace(

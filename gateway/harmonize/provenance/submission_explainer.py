@@ -441,16 +441,15 @@ def _list_items(
 ) -> tuple[str, ...]:
     """Return the goods items that a path to a line inside the items selects.
 
-    It selects one by the position of its element or by its number, else all of the application.
+    It selects one by its number or by the position of its element, else all of the application. A position
+    counts among the items that the number selects, so it selects nothing more beside one.
     """
-    position = _find_item_position(line, steps)
-    if position is not None:
-        return request.items[position - 1 : position]
     for step in steps:
         for identifier in step.ids:
             number = ids.parse_item_number(identifier)
             return (number,) if number in request.items else ()
-    return request.items
+    position = _find_item_position(line, steps)
+    return request.items if position is None else request.items[position - 1 : position]
 
 
 def _find_item_position(line: MappingLine, steps: tuple[PathStep, ...]) -> int | None:

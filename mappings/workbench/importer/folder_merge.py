@@ -138,8 +138,7 @@ def _add_entries(content: bytes, table: FolderTable, entries: Mapping[str, str],
             raise _make_conflict_error(
                 f"{table.file}:{start + 1}", "".join(lines[start:end]), entries[key].splitlines()[-1]
             )
-        new_lines = _indent_text(entries[key], indent)
-        lines[_find_comment_start(lines, start, new_lines) : end] = new_lines
+        lines[_find_comment_start(lines, start) : end] = _indent_text(entries[key], indent)
     new_texts = [text for key, text in entries.items() if key not in old_entries]
     if new_texts:
         _append_entries(lines, table, new_texts)
@@ -189,14 +188,15 @@ def _indent_text(text: str, indent: str) -> list[str]:
     return [indent + line.removeprefix("  ") + "\n" for line in text.split("\n")]
 
 
-def _find_comment_start(lines: list[str], start: int, new_lines: list[str]) -> int:
-    """Return the first line to replace: that of the same comment as in `new_lines`, else the entry's `start`.
+def _find_comment_start(lines: list[str], start: int) -> int:
+    """Return the line of the comment about work that is left which an import wrote above an entry.
 
-    An earlier import has written the comment above the entry; comments of others remain.
+    It is `start`, the key line of the entry, where there is none; comments of others remain.
     """
-    comment = list(itertools.takewhile(lambda line: line.lstrip().startswith("#"), new_lines))
-    first = start - len(comment)
-    return first if lines[max(first, 0) : start] == comment else start
+    first = start
+    while first > 0 and lines[first - 1].lstrip().startswith("#   "):
+        first -= 1
+    return first - 1 if first > 0 and lines[first - 1].lstrip().startswith("# to finish: ") else start
 
 
 def _append_entries(lines: list[str], table: FolderTable, entries: list[str]) -> None:

@@ -199,6 +199,11 @@ def test_a_comment_about_work_that_is_left_stands_once_after_a_replacement() -> 
     first = merge_folder(add("c"), {"organisations.yaml": YAML})
     second = merge_folder(add("z"), first, replace=True)["organisations.yaml"]
     assert second == first["organisations.yaml"].replace(b"ko: c", b"ko: z")
+    finished = AddedEntries(
+        {FolderTable("organisations.yaml", "organisations"): {"C": "  C: {kind: government, ko: w, en: c}"}}
+    )
+    fourth = merge_folder(finished, {"organisations.yaml": second}, replace=True)["organisations.yaml"]
+    assert b"to finish" not in fourth, "nothing is left to finish"
     # A comment of somebody else stays, and the new one stands below it.
     ours = {"organisations.yaml": second.replace(b"#   either", b"# ours")}
     third = merge_folder(add("y"), ours, replace=True)["organisations.yaml"]
