@@ -13,16 +13,18 @@ from lxml import etree
 from sqlalchemy import Engine
 
 from gateway.cases import AgencyCallback, ClearedItem, CustomsCall, CustomsNotice, DecisionCode, SignedReply
-from gateway.hub import admit_submission, apply_call_back
+from gateway.hub import admit_submission, apply_call_back, inspect_submission, make_inspection_rules
 from gateway.hub.completion.outside_decisions import list_all_decisions
 from gateway.hub.customs.customs_reports import apply_customs_call
 from gateway.operations import read_case_report
+from gateway.pki import KeySigner
 from gateway.store import agency_requests, cases, item_releases, read_transaction
-from gateway.wire import WCO_DEC
-from tests.flows.craft import all_of, at, reference, text, withdrawal, without_applications
+from gateway.wire import WCO_DEC, serialize_element
+from tests.flows.craft import Change, all_of, at, reference, text, withdrawal, without_applications
 from tests.flows.item_changes import drop_application, remove_item
 from tests.flows.test_amendments import amendment, run_and_die
 from tests.kit.databases import BOTH
+from tests.kit.house import signer_named
 from tests.kit.kills import die_at
 from tests.kit.story import AGENCIES, Story
 
@@ -156,6 +158,47 @@ def test_a_parent_that_is_not_there_and_one_that_is_not_decided(story: Story) ->
     assert story.problems() == [("GW416", f"{PARENT}/99A[1]/D018")]
 
 
+OF_IMPORTER = text(".//Declarant/ID", "IMP-1")
+
+
+def find_taken_items(story: Story, parent_id: int) -> list[tuple[int, str]]:
+    """Return item and quantity of each row that has left a case and not come back."""
+    with read_transaction(story.house.engine) as conn:
+        rows = item_releases.list_releases_from(conn, parent_id)
+    return [(row.item, row.quantity) for row in rows if row.returned_at is None]
+
+
+@pytest.mark.parametrize("function", ["Submit", "Amend"])
+def test_nothing_leaves_the_case_of_another_declarant(story: Story, function: str) -> None:
+    """The case is approved and its number is right; a new child and an amended one may not name it.
+
+    Who checks the child before it is filed is told the same.
+    """
+    story.register("importer", "IMP-1")
+    story.mandate("broker1", "importer")
+    importer, amended_parts = signer_named("importer"), [amended] if function == "Amend" else []
+    own_parent = None
+    if function == "Amend":
+        own_parent = open_decided(story, "P2", OF_IMPORTER, signer=importer)
+        first_child = all_of(child("C1", own_parent.number, (1, "1", "2")), OF_IMPORTER)
+        story.submit(story.submission(first_child, importer), attach=False)
+        story.tick(seconds=1)
+        assert (story.outcome()[0], story.case().declarant) == ("APPROVED", "importer")
+    refusal = ("GW416", f"{PARENT}/99A[1]/D018")
+    of_another = child("C1", story.parent, (1, "1", "2"))  # type: ignore[attr-defined]
+    document = story.submission(all_of(of_another, OF_IMPORTER, *amended_parts), importer)
+    rules = make_inspection_rules(story.hub, "broker1", story.clock())
+    inspected = inspect_submission(serialize_element(document), {}, rules)
+    assert [(finding.problem.id, finding.pointer) for finding in inspected.findings] == [refusal]
+    story.submit(document, action=function, attach=False)
+    story.tick(seconds=1)
+    assert story.problems() == [refusal]
+    assert (story.result().findtext("{*}Problem") or "").endswith("is no case of this declarant")
+    assert find_taken_items(story, story.parent_id) == []  # type: ignore[attr-defined]
+    if own_parent is not None:
+        assert find_taken_items(story, own_parent.id) == [(1, "1"), (1, "2")]
+
+
 @pytest.mark.night
 def test_a_withdrawn_child_gives_back(story: Story) -> None:
     take(story, "C1", (1, "420.5", "100"))
@@ -257,9 +300,9 @@ def taking(name: str, parent: str) -> Callable[[etree._Element], None]:
     return all_of(amendment(), reference(name), change)
 
 
-def open_decided(story: Story, name: str) -> Any:
+def open_decided(story: Story, name: str, *changes: Change, signer: KeySigner | None = None) -> Any:
     """Open a case in which all is approved."""
-    story.submit(story.submission(reference(name)))
+    story.submit(story.submission(all_of(reference(name), *changes), signer))
     story.tick()
     for agency in AGENCIES:
         (number,) = {row.number for row in list_requests(story) if row.agency == agency}
