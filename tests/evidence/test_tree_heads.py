@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, func, select, update
 
 from gateway.errors import GatewayError
 from gateway.evidence import (
@@ -15,6 +15,7 @@ from gateway.evidence import (
     tree_heads,
     verify_all_evidence,
 )
+from gateway.evidence.merkle_tree import EMPTY
 from gateway.store import NewTimeStamp, find_unstamped_since, make_engine, read_transaction, write_transaction
 from gateway.store.time_stamps import compute_stamping_progress, insert_time_stamp
 from tests.kit import tables
@@ -24,8 +25,8 @@ NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 
-def checked(conn: Connection) -> VerificationReport:
-    return verify_all_evidence(conn, TrustedEvidence(frozenset()))
+def checked(conn: Connection, *kept_heads: str) -> VerificationReport:
+    return verify_all_evidence(conn, TrustedEvidence(frozenset(), heads=kept_heads))
 
 
 def recorded(engine: Engine, number: int, at: datetime = NOON) -> None:
@@ -126,3 +127,55 @@ def test_a_place_that_is_missing_is_found(engine: Engine) -> None:
         conn.execute(tables.evidence.delete().where(tables.evidence.c.seq == 3))
     with read_transaction(engine) as conn, pytest.raises(GatewayError, match="leaf 3 is missing"):
         checked(conn)
+
+
+def seal_each_leaf(engine: Engine, number: int) -> list[str]:
+    """Record leaves, and seal each of them under a head of its own; return the texts of the heads."""
+    for _ in range(number):
+        recorded(engine, 1)
+        assert stored(engine, gathered(engine))
+    with read_transaction(engine) as conn:
+        return [row.head for row in tree_heads.list_heads(conn)]
+
+
+def cut_log(engine: Engine, size: int, *, are_leaves_removed: bool) -> None:
+    """Remove the heads behind a number of leaves, and these leaves or their numbers."""
+    behind = tables.evidence.c.seq > size
+    with write_transaction(engine) as conn:
+        conn.execute(tables.seals.delete().where(tables.seals.c.last_seq > size))
+        leaves = tables.evidence.delete() if are_leaves_removed else update(tables.evidence).values(seq=None)
+        conn.execute(leaves.where(behind))
+
+
+@pytest.mark.parametrize("are_leaves_removed", [True, False])
+def test_a_tail_that_was_cut_off_is_missed_by_each_kept_head_over_it(
+    engine: Engine, are_leaves_removed: bool
+) -> None:
+    """A single leaf less than a head covers is too little, whichever of the kept heads that is."""
+    heads = seal_each_leaf(engine, 3)
+    for size in (3, 2, 1, 0):
+        cut_log(engine, size, are_leaves_removed=are_leaves_removed)
+        for kept_sizes in [(1,), (2,), (3,), (1, 2), (3, 1), (1, 3, 2)]:
+            kept_heads = [heads[kept_size - 1] for kept_size in kept_sizes]
+            with read_transaction(engine) as conn:
+                if max(kept_sizes) <= size:
+                    assert checked(conn, *kept_heads).leaves == size
+                    continue
+                lacking = f"GW805.*of {max(kept_sizes)} leaves under a head that was kept {size} are sealed"
+                with pytest.raises(GatewayError, match=lacking):
+                    checked(conn, *kept_heads)
+
+
+@pytest.mark.parametrize("wrong_size", [1, 2, 3])
+def test_another_past_is_missed_by_each_kept_head_over_it(engine: Engine, wrong_size: int) -> None:
+    heads = seal_each_leaf(engine, 3)
+    with read_transaction(engine) as conn:
+        assert checked(conn, *heads).leaves == 3
+    wrong_tree = EMPTY.append_leaves([b"\1" * 32] * wrong_size)
+    wrong_head = tree_heads.format_head_text("hub", wrong_tree, NOON)
+    for kept_heads in ([wrong_head], [wrong_head, *heads], [*heads, wrong_head]):
+        with (
+            read_transaction(engine) as conn,
+            pytest.raises(GatewayError, match=f"the first {wrong_size} leaves"),
+        ):
+            checked(conn, *kept_heads)
