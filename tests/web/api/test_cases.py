@@ -8,6 +8,7 @@ import json
 import os
 import unicodedata
 import zipfile
+from dataclasses import replace
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
@@ -21,7 +22,7 @@ from gateway.cases import DecisionCode, Money, NamedFee, Notice, ProviderEvent
 from gateway.evidence import TimeStampAuthorities, tree_heads, verify_proof
 from gateway.hub import apply_provider_event
 from gateway.hub.fees.payment_policy import PaymentPolicy
-from gateway.message_model import read_octets
+from gateway.message_model import Payload, read_octets
 from gateway.store import (
     StateEvent,
     fee_searches,
@@ -147,6 +148,65 @@ def test_the_same_submission_gets_the_same_answer(story: Story, broker: Client) 
     assert again.json["new"] is False
     other = file(broker, story, change=text("{*}Reference", "OTHER-1"))
     assert broker.problem(other) == (409, "GW312")
+
+
+LETTER = Payload("letter@sample", "text/plain", b"letter")
+PHOTO = Payload("photo@sample", "text/plain", b"photo")
+PLAN = Payload("plan@sample", "text/plain", b"plan")
+SAME_FILES = {"in their order": [LETTER, PHOTO], "in another order": [PHOTO, LETTER]}
+OTHER_FILES = {
+    "another first one": [replace(LETTER, octets=b"lettes"), PHOTO],
+    "another second one": [LETTER, replace(PHOTO, octets=b"photp")],
+    "the octets exchanged": [replace(LETTER, octets=b"photo"), replace(PHOTO, octets=b"letter")],
+    "one more": [LETTER, PHOTO, PLAN],
+    "one more with the same octets": [LETTER, PHOTO, replace(PLAN, octets=b"photo")],
+    "without the first one": [PHOTO],
+    "without the second one": [LETTER],
+    "none": [],
+    "another Content-ID of the first one": [replace(LETTER, content_id="letter2@sample"), PHOTO],
+    "another Content-ID of the second one": [LETTER, replace(PHOTO, content_id="photo2@sample")],
+}
+
+
+def file_with(broker: Client, content: bytes, *attachments: Payload) -> Any:
+    """File a submission with attachments, always with the same Idempotency-Key."""
+    body = {
+        "submission": (io.BytesIO(content), "submission.xml", "application/xml"),
+        "attachments": [
+            (io.BytesIO(read_octets(payload.octets)), payload.content_id, payload.media_type)
+            for payload in attachments
+        ],
+    }
+    return broker.post("submissions", data=body, headers={"Idempotency-Key": "order-1"})
+
+
+def list_stored_attachments(story: Story) -> list[Payload]:
+    with read_transaction(story.house.engine) as conn:
+        (row,) = messages.list_messages(conn, direction="in")
+        stored = messages.load_payloads(conn, row.id)[1:]
+    return [replace(payload, octets=read_octets(payload.octets)) for payload in stored]
+
+
+@pytest.mark.parametrize("attachments", SAME_FILES.values(), ids=list(SAME_FILES))
+def test_the_same_attachments_in_any_order_were_stored_before(
+    story: Story, broker: Client, attachments: list[Payload]
+) -> None:
+    content = serialize_element(story.submission())
+    first, again = file_with(broker, content, LETTER, PHOTO), file_with(broker, content, *attachments)
+    assert (first.status_code, again.status_code, again.json["new"]) == (201, 200, False)
+    assert again.json["receipt"] == first.json["receipt"]
+    assert list_stored_attachments(story) == [LETTER, PHOTO]
+
+
+@pytest.mark.parametrize("attachments", OTHER_FILES.values(), ids=list(OTHER_FILES))
+def test_other_attachments_under_a_known_key_are_refused(
+    story: Story, broker: Client, attachments: list[Payload]
+) -> None:
+    """Nobody is told that a submission was stored before whose attachments are not there."""
+    content = serialize_element(story.submission())
+    assert file_with(broker, content, LETTER, PHOTO).status_code == 201
+    assert broker.problem(file_with(broker, content, *attachments)) == (409, "GW312")
+    assert list_stored_attachments(story) == [LETTER, PHOTO]
 
 
 def test_a_refused_submission_tells_its_problems(story: Story, broker: Client) -> None:
