@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from tests.flows.craft import (
     without,
     without_applications,
 )
+from tests.flows.item_changes import amendment, drop_application, remove_item
 from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.story import AGENCIES, PLAN, QUIET, Story, unreachable
@@ -265,6 +267,103 @@ def test_agencies_that_know_nothing_are_not_asked(story: Story) -> None:
     assert story.request("KFDA").cancellation == "UNTOLD"
     assert story.outcome()[0] == "WITHDRAWN"
     assert {row.state for row in story.deliveries(destination="KFDA")} == {"CANCELLED"}
+
+
+def let_lane_rest(story: Story) -> None:
+    with write_transaction(story.house.engine) as conn:
+        operator_actions.hold_lane(conn, "KFDA", story.clock(), "operator", "under repair")
+    story.tick()
+
+
+def hold_untried(story: Story) -> None:
+    story.worker.run_once()
+    story.operate(operator_actions.hold_delivery, story.delivery(destination="KFDA").id)
+    story.tick()
+
+
+def time_out_once(story: Story) -> None:
+    story.say("KFDA", unreachable("timed out"))
+    story.tick()
+
+
+def time_out_and_hold(story: Story) -> None:
+    time_out_once(story)
+    story.operate(operator_actions.hold_delivery, story.delivery(destination="KFDA").id)
+
+
+def time_out_for_good(story: Story) -> None:
+    story.say("KFDA", *[unreachable("timed out")] * (PLAN.max_retries + 1))
+    for _ in range(PLAN.max_retries + 1):
+        story.tick(minutes=10)
+    assert story.delivery(destination="KFDA").state == "FAILED"
+
+
+def refuse_for_good(story: Story) -> None:
+    story.say("KFDA", GatewayError(REFUSED_FOR_GOOD, "unknown document"))
+    story.tick()
+
+
+def time_out_and_refuse(story: Story) -> None:
+    time_out_once(story)
+    story.say("KFDA", GatewayError(REFUSED_FOR_GOOD, "unknown document"))
+    story.tick(minutes=10)
+
+
+def arrive(story: Story) -> None:
+    story.tick()
+
+
+#: What happens to the application of KFDA before it is cancelled.
+MAYBE_RECEIVED = [time_out_once, time_out_and_hold, time_out_for_good, arrive]
+NEVER_RECEIVED = [let_lane_rest, hold_untried, refuse_for_good, time_out_and_refuse]
+
+
+def remove_food(story: Story) -> None:
+    """Remove the item of KFDA and its application from the declaration."""
+    change = amendment(remove_item(2), drop_application("A2"))
+    story.submit(story.submission(change), action="Amend", attach=False)
+
+
+def cancel_and_wait(story: Story, history: Callable[[Story], None], cancel: Callable[[Story], None]) -> None:
+    """Let something happen to the application of KFDA, and then cancel it; wait for all calls."""
+    history(story)
+    cancel(story)
+    story.tick()
+    for delivery in story.deliveries(destination="KFDA", state="HELD"):
+        story.operate(operator_actions.release_delivery, delivery.id)
+    for delivery in story.deliveries(destination="KFDA", state="FAILED"):
+        story.operate(operator_actions.requeue_delivery, delivery.id)
+    story.tick(minutes=10)
+
+
+CANCELLING_ACTS = pytest.mark.parametrize("cancel", [withdraw, remove_food], ids=["withdrawal", "amendment"])
+
+
+@CANCELLING_ACTS
+@pytest.mark.parametrize("history", MAYBE_RECEIVED, ids=lambda history: history.__name__)
+def test_an_agency_that_may_have_the_application_is_asked_to_cancel_it(
+    story: Story, history: Callable[[Story], None], cancel: Callable[[Story], None]
+) -> None:
+    """A call without an answer may have arrived: an agency that is not asked would go on with it."""
+    cancel_and_wait(story, history, cancel)
+    assert [agency for agency, _ in asked(story)].count("KFDA") == 1
+    assert story.request("KFDA").cancellation == "ASKED"
+
+
+@CANCELLING_ACTS
+@pytest.mark.parametrize("history", NEVER_RECEIVED, ids=lambda history: history.__name__)
+def test_an_agency_that_does_not_have_the_application_is_not_asked(
+    story: Story, history: Callable[[Story], None], cancel: Callable[[Story], None]
+) -> None:
+    cancel_and_wait(story, history, cancel)
+    assert "KFDA" not in [agency for agency, _ in asked(story)]
+    assert (story.request("KFDA").state, story.request("KFDA").cancellation) == ("CANCELLED", "UNTOLD")
+    calls = [call for call in story.soap.calls if call.destination == "KFDA"]
+    with write_transaction(story.house.engine) as conn:
+        if history is let_lane_rest:
+            operator_actions.release_lane(conn, "KFDA", story.clock(), "operator")
+    story.tick(minutes=10)
+    assert [call for call in story.soap.calls if call.destination == "KFDA"] == calls, "it is never sent"
 
 
 @pytest.mark.night
