@@ -298,6 +298,14 @@ def time_out_for_good(story: Story) -> None:
     assert story.delivery(destination="KFDA").state == "FAILED"
 
 
+def time_out_and_requeue(story: Story) -> None:
+    """Let an operator send it again: its tries are counted anew, but it was tried all the same."""
+    time_out_for_good(story)
+    delivery = story.delivery(destination="KFDA")
+    story.operate(operator_actions.requeue_delivery, delivery.id)
+    story.operate(operator_actions.hold_delivery, delivery.id)
+
+
 def refuse_for_good(story: Story) -> None:
     story.say("KFDA", GatewayError(REFUSED_FOR_GOOD, "unknown document"))
     story.tick()
@@ -314,7 +322,7 @@ def arrive(story: Story) -> None:
 
 
 #: What happens to the application of KFDA before it is cancelled.
-MAYBE_RECEIVED = [time_out_once, time_out_and_hold, time_out_for_good, arrive]
+MAYBE_RECEIVED = [time_out_once, time_out_and_hold, time_out_for_good, time_out_and_requeue, arrive]
 NEVER_RECEIVED = [let_lane_rest, hold_untried, refuse_for_good, time_out_and_refuse]
 
 
