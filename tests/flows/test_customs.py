@@ -15,6 +15,7 @@ from gateway.cases import (
     CustomsCall,
     CustomsNotice,
     CustomsReason,
+    Decision,
     DecisionCode,
     Notice,
     SignedReply,
@@ -41,6 +42,7 @@ from gateway.store import (
     write_transaction,
 )
 from tests.flows.craft import all_of, text, withdrawal, without_applications
+from tests.flows.item_changes import add_item, concern
 from tests.flows.test_amendments import amendment
 from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
@@ -391,6 +393,70 @@ def test_a_decision_after_clearance_is_told_to_customs_and_changes_nothing_about
     story.decide("KFDA", REJECTED, number="N2", at=story.clock())
     story.tick()
     assert [call.text("PendingCode") for call in story.soap.calls].count("98") == 1
+
+
+def list_late_reports(story: Story) -> list[list[tuple[str, str]]]:
+    """Return item and permit number of each requirement of each report of a late decision."""
+    return [
+        [
+            (row.findtext("{*}item") or "", row.findtext("{*}number") or "")
+            for row in call.body.findall("{*}Requirement")
+        ]
+        for call in story.soap.calls
+        if call.text("PendingCode") == "98"
+    ]
+
+
+def decide_food_items(story: Story, number: str, minutes: int, *items: int) -> None:
+    """Let KFDA decide items, so many minutes from now: each under a permit number of the notice."""
+    code = DecisionCode.APPROVED_WITH_CONDITIONS
+    decisions = tuple(Decision(item, "05", code, f"{number}-{item}") for item in items)
+    at = story.clock() + timedelta(minutes=minutes)
+    story.hear("KFDA", Notice(f"KFDA-{number}", at, "R02", decisions))
+
+
+@pytest.mark.parametrize("second_first", [False, True], ids=["in their order", "the second one first"])
+@pytest.mark.parametrize(
+    ("again", "reports"),
+    [
+        ((2, 4), [[("2", "N3-2"), ("4", "N3-4")]]),
+        ((2,), [[("2", "N3-2")], [("4", "N2-4")]]),
+        ((4,), [[("2", "N2-2")], [("4", "N3-4")]]),
+    ],
+    ids=["both items", "the first item", "the second item"],
+)
+def test_a_late_decision_that_another_one_replaces_before_its_report_is_not_told(
+    engine: Engine, second_first: bool, again: tuple[int, ...], reports: list[list[tuple[str, str]]]
+) -> None:
+    """Customs counts what it hears last: of two notices on an item it is told the later one, once."""
+    story = Story(engine)
+    story.submit(story.submission(all_of(add_item(4, like=2), concern("A2", 4, like=2))))
+    story.tick()
+    story.decide_all("KFDA")
+    decide_food_items(story, "N1", 0, 2, 4)
+    story.tick()
+    assert story.case().state == "CLOSED"
+    report(story)
+    story.tick()
+    notices = [("N2", 1, (2, 4)), ("N3", 2, again)]
+    for number, minutes, items in reversed(notices) if second_first else notices:
+        decide_food_items(story, number, minutes, *items)
+    story.tick()
+    assert sorted(list_late_reports(story)) == reports
+    story.tick(minutes=10)
+    assert len(list_late_reports(story)) == len(reports)
+
+
+def test_a_late_decision_whose_application_is_cancelled_before_its_report_is_not_told(story: Story) -> None:
+    approved(story)
+    report(story)
+    story.tick()
+    story.clock.forward(minutes=1)
+    story.decide("KFDA", REJECTED, number="N2")
+    story.clock.forward(minutes=1)
+    story.hear("KFDA", asked(story, "KFDA", "G1", status="G01", pointers=()))
+    story.tick()
+    assert list_late_reports(story) == [[("2", "")]]
 
 
 @pytest.mark.night
