@@ -46,6 +46,8 @@ class Provider:
     down: int = 0
     secret: bytes = SECRET
     address: str = "https://pay.example/{}"
+    #: Under which payment-id it answers a call: the same.
+    name_answer: Callable[[str], str] = str
     refuse: Callable[[str], HttpAnswer] | None = None
 
     def post(self, url: str, headers: Any, body: bytes, limits: object = None) -> HttpAnswer:
@@ -62,7 +64,8 @@ class Provider:
             "reference": f"R-{said.get('refund')}",
         }
         octets = json.dumps(answer | {"at": "2026-11-20T10:00:00Z"}).encode()
-        made = sign_payment_message(self.secret, small["payment-id"], self.story.clock(), octets)
+        answer_id = self.name_answer(small["payment-id"])
+        made = sign_payment_message(self.secret, answer_id, self.story.clock(), octets)
         return HttpAnswer(200, {name.lower(): value for name, value in made.items()}, octets)
 
     def list_calls(self, operation: str) -> list[dict[str, Any]]:
@@ -215,21 +218,75 @@ def test_an_answer_that_the_provider_did_not_sign_is_not_believed(story: Story, 
     assert story.delivery(agent="payment").problem == "GW603"
 
 
+def call_for_order(story: Story) -> None:
+    story.submit()
+    story.tick(seconds=1)
+
+
+def call_for_cancellation(story: Story) -> None:
+    call_for_order(story)
+    withdraw(story)
+
+
+def call_for_refund(story: Story) -> None:
+    """Let a fee be paid twice: the second payment is given back."""
+    call_for_order(story)
+    for reference in ("P-1", "P-2"):
+        pay(story, fees_of(story, "KPTA")[0].number, reference)
+    story.tick(seconds=1)
+
+
+PROVIDER_CALLS = {"order": call_for_order, "cancel": call_for_cancellation, "refund": call_for_refund}
+
+
+def list_stored_answers(story: Story) -> list[str | None]:
+    """Return what the provider said of the fee of KPTA: its address, and the state of each refund."""
+    refunds = [state for kind, state, _, _ in movements(story, "KPTA") if kind == "refund"]
+    return [fees_of(story, "KPTA")[0].address, *refunds]
+
+
+@pytest.mark.parametrize("operation", PROVIDER_CALLS)
+@pytest.mark.parametrize(
+    "answer_id", ["{operation}:{key}2", "{operation}:F-1", "{operation}:", "pay:{key}", ":{key}", "{key}"]
+)
+def test_the_recorded_answer_to_another_call_is_not_believed(
+    story: Story, provider: Provider, operation: str, answer_id: str
+) -> None:
+    """The provider signed it: the address, or the end of the refund, is that of somebody else."""
+
+    def name_answer(payment_id: str) -> str:
+        called, _, key = payment_id.partition(":")
+        return answer_id.format(operation=operation, key=key) if called == operation else payment_id
+
+    provider.name_answer = name_answer
+    PROVIDER_CALLS[operation](story)
+    call = story.deliveries(agent="payment")[-1]
+    assert (call.parameters["operation"], call.state, call.problem) == (operation, "QUEUED", "GW603")
+    address = f"https://pay.example/{fees_of(story, 'KPTA')[0].number}"
+    without_answer = {"order": [None], "cancel": [address], "refund": [address, "ORDERED"]}
+    assert list_stored_answers(story) == without_answer[operation]
+    provider.name_answer = str
+    story.tick(minutes=1)
+    assert story.deliveries(agent="payment")[-1].state == "DELIVERED"
+    with_answer = {"order": [address], "cancel": [address], "refund": [address, "DONE"]}
+    assert list_stored_answers(story) == with_answer[operation]
+
+
 @pytest.mark.parametrize("status", [400, 404, 409, 422])
 @pytest.mark.parametrize(
-    ("writer", "state"), [("proxy", "QUEUED"), ("stranger", "QUEUED"), ("provider", "FAILED")]
+    ("writer", "state"),
+    [("proxy", "QUEUED"), ("stranger", "QUEUED"), ("provider", "FAILED"), ("another call", "QUEUED")],
 )
 def test_only_the_provider_itself_refuses_a_call(
     story: Story, provider: Provider, writer: str, state: str, status: int
 ) -> None:
-    """A gateway in front of it answers with JSON, too: the provider signs what it says."""
-    secret = {"proxy": None, "stranger": b"another secret of somebody else's choice", "provider": SECRET}[
-        writer
-    ]
+    """A gateway in front of it answers with JSON, too: the provider signs what it says, of which call."""
+    secret = {"proxy": None, "stranger": b"another secret of somebody else's choice"}.get(writer, SECRET)
 
     def refuse(key: str) -> HttpAnswer:
         octets = b'{"message": "no Route matched with those values"}'
-        signed = {} if secret is None else sign_payment_message(secret, key, story.clock(), octets)
+        answer_id = f"{key}2" if writer == "another call" else key
+        signed = {} if secret is None else sign_payment_message(secret, answer_id, story.clock(), octets)
         headers = {"content-type": "application/json"} | {name.lower(): word for name, word in signed.items()}
         return HttpAnswer(status, headers, octets)
 
