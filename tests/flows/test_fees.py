@@ -48,6 +48,8 @@ class Provider:
     address: str = "https://pay.example/{}"
     #: Under which payment-id it answers a call: the same.
     name_answer: Callable[[str], str] = str
+    #: How long ago it signed its answer.
+    answer_age: timedelta = timedelta(0)
     refuse: Callable[[str], HttpAnswer] | None = None
 
     def post(self, url: str, headers: Any, body: bytes, limits: object = None) -> HttpAnswer:
@@ -65,7 +67,8 @@ class Provider:
         }
         octets = json.dumps(answer | {"at": "2026-11-20T10:00:00Z"}).encode()
         answer_id = self.name_answer(small["payment-id"])
-        made = sign_payment_message(self.secret, answer_id, self.story.clock(), octets)
+        signed_at = self.story.clock() - self.answer_age
+        made = sign_payment_message(self.secret, answer_id, signed_at, octets)
         return HttpAnswer(200, {name.lower(): value for name, value in made.items()}, octets)
 
     def list_calls(self, operation: str) -> list[dict[str, Any]]:
@@ -209,9 +212,20 @@ def test_paid_before_the_answer_to_the_order_is_stored(story: Story, provider: P
     assert told_of(story, "Y17") == []
 
 
-@pytest.mark.night
-def test_an_answer_that_the_provider_did_not_sign_is_not_believed(story: Story, provider: Provider) -> None:
-    provider.secret = b"another secret of somebody else's choice"
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"secret": b"another secret of somebody else's choice"},
+        {"answer_age": timedelta(seconds=301)},
+        {"answer_age": timedelta(seconds=-301)},
+    ],
+    ids=["another secret", "an old answer", "an answer of the future"],
+)
+def test_an_answer_that_the_provider_did_not_sign_now_is_not_believed(
+    story: Story, provider: Provider, fault: dict[str, Any]
+) -> None:
+    for name, value in fault.items():
+        setattr(provider, name, value)
     story.submit()
     story.tick(seconds=1)
     assert fees_of(story, "KPTA")[0].state == "LEVIED"
