@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,6 +13,7 @@ from gateway.cases import (
     AgencyAcknowledgment,
     AgencyAnswer,
     AgencyCallback,
+    DecisionCode,
     Money,
     NamedFee,
     Notice,
@@ -23,7 +25,7 @@ from gateway.hub.completion import operator_actions
 from gateway.hub.fees.payment_events import apply_provider_event
 from gateway.hub.fees.payment_policy import Tariff
 from gateway.state_machines import FEE
-from gateway.store import deliveries, read_transaction
+from gateway.store import decisions, deliveries, read_transaction
 from gateway.store.transitions import list_transitions
 from tests.flows.test_fees import (
     KRW,
@@ -39,7 +41,7 @@ from tests.flows.test_fees import (
     withdraw,
 )
 from tests.kit.databases import BOTH
-from tests.kit.story import Story, unreachable
+from tests.kit.story import Story, asked, unreachable
 
 __all__ = ["provider", "story"]
 
@@ -84,7 +86,48 @@ def test_an_agency_decides_nothing_that_is_held_for_its_fee(story: Story, provid
     assert story.outcome()[0] == "APPROVED"
 
 
-@pytest.mark.night
+#: What an agency may not say of an application that it was not sent; a decision is that of its item.
+UNFORWARDED_NOTICES: dict[str, Callable[[Story], AgencyAnswer]] = {
+    "an approval": lambda story: story.notice("KPTA"),
+    "a rejection": lambda story: story.notice("KPTA", DecisionCode.REJECTED),
+    "the fee cancelled, with an approval": lambda story: story.notice("KPTA", status="Y02"),
+    "the fee confirmed, with an approval": lambda story: story.notice("KPTA", status="Y04"),
+    "the fee cancelled, with a rejection": lambda story: story.notice(
+        "KPTA", DecisionCode.REJECTED, status="Y02"
+    ),
+    "the fee confirmed, with a rejection": lambda story: story.notice(
+        "KPTA", DecisionCode.REJECTED, status="Y04"
+    ),
+    "an acknowledgment": lambda story: AgencyAcknowledgment("R-1"),
+    "a cancellation": lambda story: Notice("KPTA-N1", story.clock(), "G01"),
+    "another fee": lambda story: Notice("KPTA-N1", story.clock(), "Y05", fee=NamedFee(KRW)),
+    "a refund": lambda story: Notice("KPTA-N1", story.clock(), "Y16"),
+    "a question": lambda story: asked(story, "KPTA", "N1"),
+    "a code that nobody knows": lambda story: Notice("KPTA-N1", story.clock(), "Z99"),
+}
+
+
+@pytest.mark.parametrize("make_answer", UNFORWARDED_NOTICES.values(), ids=list(UNFORWARDED_NOTICES))
+def test_a_notice_about_an_application_that_is_held_for_its_fee_is_refused(
+    story: Story, provider: Provider, make_answer: Callable[[Story], AgencyAnswer]
+) -> None:
+    """One that ends the fee may not decide as well: the agency has not seen the application."""
+    number = hold(story)
+    notices_before = len(story.inbox.documents("Notice"))
+    with pytest.raises(GatewayError) as refused:
+        say(story, number, make_answer(story))
+    assert refused.value.problem is REPLY_UNMATCHED
+    settle(story)
+    with read_transaction(story.house.engine) as conn:
+        assert decisions.list_by_request(conn, story.request("KPTA").id) == []
+    assert (story.request("KPTA").state, story.request("KPTA").status_code) == ("FEE_DUE", "Y17")
+    assert [row.state for row in fees_of(story, "KPTA")] == ["ORDERED"]
+    assert (calls(story, "KPTA"), len(story.inbox.documents("Notice"))) == ([], notices_before)
+    pay(story, f"{number}-F01")
+    settle(story)
+    assert calls(story, "KPTA") == ["SubmitApplication"]
+
+
 @pytest.mark.parametrize(("code", "state"), [("Y02", "CANCELLED"), ("Y04", "CONFIRMED")])
 def test_a_fee_that_its_agency_waives_or_has_lets_the_application_go(
     story: Story, provider: Provider, code: str, state: str
