@@ -156,16 +156,28 @@ def test_an_application_is_forwarded_when_its_fee_is_paid(story: Story, provider
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
-def test_an_operator_does_not_release_what_is_not_paid(story: Story, provider: Provider) -> None:
+@pytest.mark.parametrize("act", [operator_actions.release_delivery, operator_actions.cancel_delivery])
+def test_an_operator_does_not_release_or_cancel_what_is_not_paid(
+    story: Story, provider: Provider, act: Callable[..., None]
+) -> None:
     story.submit()
     story.tick(seconds=1)
     (held,) = story.deliveries(state="HELD")
     with pytest.raises(GatewayError) as refused:
-        story.operate(operator_actions.release_delivery, held.id)
+        story.operate(act, held.id)
     assert refused.value.problem is TRANSITION_REFUSED
     story.tick(minutes=5)
-    assert calls(story, "KPTA") == []
+    assert (story.delivery(destination="KPTA").state, calls(story, "KPTA")) == ("HELD", [])
+
+
+def test_an_agency_decides_while_a_fee_that_it_levied_is_due(story: Story, provider: Provider) -> None:
+    """Only a fee before forwarding keeps the application from its agency."""
+    story.submit()
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "N1", "Y05", money=KRW))
+    assert story.request("NPQS").state == "FEE_DUE"
+    story.decide("NPQS", number="N2")
+    assert story.request("NPQS").state == "DECIDED"
 
 
 @pytest.mark.night
