@@ -44,12 +44,13 @@ from gateway.store import (
 from tests.flows.craft import all_of, text, withdrawal, without_applications
 from tests.flows.item_changes import add_item, concern
 from tests.flows.test_amendments import amendment
+from tests.flows.test_partial_release import child
 from tests.kit.databases import BOTH
 from tests.kit.kills import die_at
 from tests.kit.rows import open_refused_case
 from tests.kit.story import PLAN, QUIET, Story, asked, unreachable
 
-REJECTED = DecisionCode.REJECTED
+APPROVED, REJECTED = DecisionCode.APPROVED, DecisionCode.REJECTED
 SPOKEN = SignedReply(b"<signed call/>", "ab" * 32)
 
 
@@ -407,12 +408,23 @@ def list_late_reports(story: Story) -> list[list[tuple[str, str]]]:
     ]
 
 
-def decide_food_items(story: Story, number: str, minutes: int, *items: int) -> None:
+def decide_food_items(
+    story: Story, number: str, minutes: int, *items: int, rejected: frozenset[int] = frozenset()
+) -> None:
     """Let KFDA decide items, so many minutes from now: each under a permit number of the notice."""
-    code = DecisionCode.APPROVED_WITH_CONDITIONS
-    decisions = tuple(Decision(item, "05", code, f"{number}-{item}") for item in items)
+    decisions = tuple(
+        Decision(item, "05", REJECTED if item in rejected else APPROVED, f"{number}-{item}") for item in items
+    )
     at = story.clock() + timedelta(minutes=minutes)
-    story.hear("KFDA", Notice(f"KFDA-{number}", at, "R02", decisions))
+    story.hear("KFDA", Notice(f"KFDA-{number}", at, "F02", decisions))
+
+
+def submit_two_food_items(engine: Engine) -> Story:
+    """Return a story whose application to KFDA is about items 2 and 4."""
+    story = Story(engine)
+    story.submit(story.submission(all_of(add_item(4, like=2), concern("A2", 4, like=2))))
+    story.tick()
+    return story
 
 
 @pytest.mark.parametrize("second_first", [False, True], ids=["in their order", "the second one first"])
@@ -429,9 +441,7 @@ def test_a_late_decision_that_another_one_replaces_before_its_report_is_not_told
     engine: Engine, second_first: bool, again: tuple[int, ...], reports: list[list[tuple[str, str]]]
 ) -> None:
     """Customs counts what it hears last: of two notices on an item it is told the later one, once."""
-    story = Story(engine)
-    story.submit(story.submission(all_of(add_item(4, like=2), concern("A2", 4, like=2))))
-    story.tick()
+    story = submit_two_food_items(engine)
     story.decide_all("KFDA")
     decide_food_items(story, "N1", 0, 2, 4)
     story.tick()
@@ -457,6 +467,41 @@ def test_a_late_decision_whose_application_is_cancelled_before_its_report_is_not
     story.hear("KFDA", asked(story, "KFDA", "G1", status="G01", pointers=()))
     story.tick()
     assert list_late_reports(story) == [[("2", "")]]
+
+
+def test_of_a_late_notice_customs_is_told_what_concerns_the_cleared_child(engine: Engine) -> None:
+    story = submit_two_food_items(engine)
+    story.decide_all("KFDA")
+    decide_food_items(story, "N1", 0, 2, 4)
+    story.tick()
+    parent = story.case().number
+    change = all_of(add_item(4, like=2), child("C1", parent, (4, "1", "1")))
+    story.submit(story.submission(change), attach=False)
+    story.tick(seconds=1)
+    assert (story.case().outcome, story.case().number != parent) == ("APPROVED", True)
+    report(story)
+    decide_food_items(story, "N2", 1, 2, 4)
+    for _ in range(3):
+        story.tick(seconds=5)
+    assert list_late_reports(story) == [[("4", "N2-4")]]
+
+
+@pytest.mark.parametrize("rejected", [2, 4])
+def test_of_a_withdrawn_declaration_customs_is_told_what_is_rejected(engine: Engine, rejected: int) -> None:
+    """The agency is asked to cancel what it approves of it in the same notice."""
+    story = submit_two_food_items(engine)
+    decide_food_items(story, "N1", 0, 2, 4, rejected=frozenset({2, 4}))
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick()
+    report(story)
+    for agency in ("KPTA", "NPQS"):
+        story.hear(agency, Notice(f"{agency}-G", story.clock(), "G03"))
+    story.tick()
+    assert story.case().state == "WITHDRAWN"
+    reports_before = list_late_reports(story)
+    decide_food_items(story, "N2", 1, 2, 4, rejected=frozenset({rejected}))
+    story.tick()
+    assert list_late_reports(story)[len(reports_before) :] == [[(str(rejected), f"N2-{rejected}")]]
 
 
 @pytest.mark.night
