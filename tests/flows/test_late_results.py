@@ -160,7 +160,6 @@ def test_what_was_issued_before_the_clearance_is_not_late(trade: Trade) -> None:
     assert [(trade.late(name), trade.recorded(name)) for name in trade.numbers] == [([], [])] * 2
 
 
-@pytest.mark.night
 def test_a_notice_that_another_one_has_overtaken_is_not_told(trade: Trade) -> None:
     trade.take("C1", (2, "10", "10"))
     for name in trade.numbers:
