@@ -26,6 +26,7 @@ from tests.flows.test_amendments import amendment, run_and_die
 from tests.kit.databases import BOTH
 from tests.kit.house import signer_named
 from tests.kit.kills import die_at
+from tests.kit.levels import at_night
 from tests.kit.story import AGENCIES, Story
 
 ITEM = ".//{*}GovernmentAgencyGoodsItem"
@@ -116,7 +117,6 @@ def test_approved_items_leave_without_asking_again(story: Story) -> None:
     assert "taken" in story.evidence("case", story.case().id)
 
 
-@pytest.mark.night
 def test_the_rest_leaves_and_no_more(story: Story) -> None:
     take(story, "C1", (1, "200.5", "40"))
     take(story, "C2", (1, "220.001", "60"))
@@ -129,14 +129,12 @@ def test_the_rest_leaves_and_no_more(story: Story) -> None:
     assert stays(story) == {(1, "Net"): "219.78", (1, "Tar"): "0"}
 
 
-@pytest.mark.night
 def test_a_rejected_item_stays(story: Story) -> None:
     take(story, "C1", (1, "1", "1"), (2, "1", "1"))
     assert story.problems() == [("GW414", PARENT.replace("[1]/68A[1]", "[1]/68A[2]"))]
     assert stays(story) == {}
 
 
-@pytest.mark.night
 def test_other_goods_are_not_what_was_approved(story: Story) -> None:
     change = all_of(
         child("C1", story.parent, (1, "1", "1")),  # type: ignore[attr-defined]
@@ -147,7 +145,6 @@ def test_other_goods_are_not_what_was_approved(story: Story) -> None:
     assert story.problems() == [("GW414", PARENT)]
 
 
-@pytest.mark.night
 def test_a_parent_that_is_not_there_and_one_that_is_not_decided(story: Story) -> None:
     take(story, "C1", (1, "1", "1"), parent="SW26000000999X")
     assert story.problems() == [("GW416", f"{PARENT}/99A[1]/D018")]
@@ -323,7 +320,6 @@ def find(story: Story, case: Any) -> Any:
         return cases.find_by_id(conn, case.id)
 
 
-@pytest.mark.night
 def test_a_case_is_not_its_own_parent(story: Story) -> None:
     one = open_decided(story, "S1")
     story.submit(story.submission(taking("S1", one.number)), action="Amend")
@@ -333,8 +329,7 @@ def test_a_case_is_not_its_own_parent(story: Story) -> None:
     assert find(story, one).state == "CLOSED"
 
 
-@pytest.mark.night
-@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("together", [False, *at_night(True)])
 def test_two_cases_that_name_each_other_as_parent(story: Story, together: bool) -> None:
     """One of them takes the items of the other, at most; neither waits for ever, and both end."""
     one, other = open_decided(story, "E1"), open_decided(story, "E2")
@@ -447,7 +442,6 @@ def test_what_customs_has_cleared_in_the_parent_does_not_leave(story: Story) -> 
     assert story.outcome()[0] == "APPROVED"
 
 
-@pytest.mark.night
 def test_an_item_that_customs_has_not_cleared_leaves(story: Story) -> None:
     clear(story, "5EC", (3, "5EC"), (1, "03"))
     take(story, "C1", (3, "10", "10"))
