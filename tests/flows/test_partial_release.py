@@ -12,7 +12,15 @@ import pytest
 from lxml import etree
 from sqlalchemy import Engine
 
-from gateway.cases import AgencyCallback, ClearedItem, CustomsCall, CustomsNotice, DecisionCode, SignedReply
+from gateway.cases import (
+    AgencyCallback,
+    ClearedItem,
+    CustomsCall,
+    CustomsNotice,
+    DecisionCode,
+    Notice,
+    SignedReply,
+)
 from gateway.hub import admit_submission, apply_call_back, inspect_submission, make_inspection_rules
 from gateway.hub.completion.outside_decisions import list_all_decisions
 from gateway.hub.customs.customs_reports import apply_customs_call
@@ -153,6 +161,39 @@ def test_a_parent_that_is_not_there_and_one_that_is_not_decided(story: Story) ->
     undecided = story.case().number
     take(story, "C2", (1, "1", "1"), parent=undecided)
     assert story.problems() == [("GW416", f"{PARENT}/99A[1]/D018")]
+
+
+def reject_parent(story: Story) -> None:
+    for agency in ("KPTA", "NPQS"):
+        story.decide(agency, REJECTED, number="N2", at=story.clock() + timedelta(minutes=1))
+    story.tick(minutes=2)
+
+
+def withdraw_parent(story: Story) -> None:
+    story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
+    story.tick()
+    for agency in ("KPTA", "NPQS"):
+        story.hear(agency, Notice(f"{agency}-G", story.clock(), "G03"))
+    story.tick()
+
+
+@pytest.mark.parametrize(
+    ("end_parent", "outcome"), [(reject_parent, "REJECTED"), (withdraw_parent, "WITHDRAWN")]
+)
+def test_nothing_leaves_a_parent_of_which_no_approval_is_left(
+    story: Story, end_parent: Callable[[Story], None], outcome: str
+) -> None:
+    """Who checks the child before it is filed is told the same."""
+    end_parent(story)
+    assert story.case().outcome == outcome
+    document = story.submission(child("C1", story.parent, (1, "1", "2")))  # type: ignore[attr-defined]
+    rules = make_inspection_rules(story.hub, "broker1", story.clock())
+    inspected = inspect_submission(serialize_element(document), {}, rules)
+    assert {finding.problem.id for finding in inspected.findings} == {"GW416"}
+    story.submit(document, attach=False)
+    story.tick(seconds=1)
+    assert story.problems() == [("GW416", f"{PARENT}/99A[1]/D018")]
+    assert find_taken_items(story, story.parent_id) == []  # type: ignore[attr-defined]
 
 
 OF_IMPORTER = text(".//Declarant/ID", "IMP-1")
