@@ -16,11 +16,12 @@ from sqlalchemy import Engine
 from gateway.cli import main
 from gateway.config import NeedSettings
 from gateway.store import cases, read_transaction
-from tests.flows.craft import Change, all_of, reference, without
+from tests.flows.craft import Change, all_of, reference, text, without
 from tests.flows.test_changed_needs import amendment, code_of, disclaim
 from tests.flows.test_held_case_waking import naming
 from tests.flows.test_partial_release import child
 from tests.kit.databases import BOTH
+from tests.kit.house import signer_named
 from tests.kit.story import Story
 
 _HEAD = "hs,direction,law,origin,use,documents,organisation,mandatory,exemptions,valid_from,valid_until"
@@ -188,6 +189,26 @@ def test_what_the_parent_has_approved_is_not_lacking(engine: Engine, tmp_path: P
     assert office.find("CHILD-1").state == "CLOSED"
     found = office.ask(office.write(2, "3004101000,import,01", "3004101000,import,23"))["CHILD-1"]
     assert [one["lacking"] for one in found["items"]] == [["23"]]
+
+
+def test_what_the_case_of_another_declarant_has_approved_is_lacking(
+    engine: Engine, tmp_path: Path, capsys: Any
+) -> None:
+    """The child was refused; its declarant is told of all that it would lack."""
+    office = Office(engine, tmp_path, capsys, "warn")
+    office.load(office.write(1, ELSEWHERE))
+    office.file("PARENT-1")
+    office.story.decide_all()
+    office.story.tick()
+    office.story.register("importer", "IMP-1")
+    office.story.mandate("broker1", "importer")
+    part = child("CHILD-1", office.find("PARENT-1").number, (1, "200.5", "40"))
+    of_importer = all_of(part, text(".//Declarant/ID", "IMP-1"))
+    office.story.submit(office.story.submission(of_importer, signer_named("importer")), attach=False)
+    office.story.tick()
+    assert [problem for problem, _ in office.story.problems()] == ["GW416"]
+    impact = office.ask(office.write(2, "3004101000,import,01", "3004101000,import,23"))["CHILD-1"]
+    assert [item["lacking"] for item in impact["items"]] == [["01", "23"]]
 
 
 def _draw_rows(draw: random.Random) -> Iterator[str]:
