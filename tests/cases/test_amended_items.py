@@ -13,9 +13,11 @@ from gateway.cases import (
     restore_items,
 )
 from gateway.errors import GatewayError
-from tests.flows.craft import Change, all_of, at, text
+from tests.flows.craft import Change, all_of, at, attribute, text
 from tests.flows.item_changes import add_item, concern, drop_application, new_application, remove_item
 from tests.kit.story import unsigned
+
+_ITEM = ".//GovernmentAgencyGoodsItem"
 
 
 def test_numbers_of_removed_items_are_kept() -> None:
@@ -84,6 +86,12 @@ def test_goods_under_another_number_are_refused(change: Change, place: str) -> N
         add_item(4, 2),
         # The same goods once more are another item, as long as the first one stays.
         add_item(4, 2, "Caramel wafers 320 g"),
+        # In another unit they are other goods.
+        all_of(
+            add_item(4, 2, "Caramel wafers 320 g"),
+            attribute(f"{_ITEM}[4]/Commodity/GoodsMeasure/TariffQuantity", "unitCode", "NMP"),
+            remove_item(2),
+        ),
         text(".//GovernmentAgencyGoodsItem/Commodity/Description", "Amoxicillin capsules"),
     ],
 )
@@ -140,6 +148,34 @@ def test_what_is_said_of_an_item_is_known_and_taken_back(change: Change, items: 
     kept = restore_items(amended, former)
     assert list_changed_items(kept, former) == items
     assert list_changed_items(restore_items(amended, former, items), former) == set()
+
+
+#: A change of one attribute, and the item that it changes: every text stays as it was.
+_ATTRIBUTE_CHANGES: dict[str, tuple[Change, int]] = {
+    "unit of the goods": (attribute(f"{_ITEM}[2]//NetNetWeightMeasure", "unitCode", "TNE"), 2),
+    "currency of the goods": (attribute(f"{_ITEM}[3]//ItemChargeAmount", "currencyID", "EUR"), 3),
+    "unit of a used certificate": (
+        attribute(f"{_ITEM}/AdditionalDocument//QuantityQuantity", "unitCode", "MIL"),
+        1,
+    ),
+    "unit of an answer": (attribute("Application[@id='A1']/Fields/Item/ModelQuantity", "unitCode", "EA"), 1),
+    "currency of an answer": (
+        attribute("Application[@id='A1']/Fields/Item/UnitPrice", "currencyID", "EUR"),
+        1,
+    ),
+    "unit within an answer": (attribute("Application[@id='A1']//IdentityTest/Quantity", "unitCode", "BX"), 1),
+    "id of a supplement value": (attribute("Supplement/Value[@item='3']", "wcoID", "R043"), 3),
+}
+
+
+@pytest.mark.parametrize(("change", "item"), _ATTRIBUTE_CHANGES.values(), ids=_ATTRIBUTE_CHANGES)
+def test_an_item_of_which_an_attribute_alone_changes_is_changed(change: Change, item: int) -> None:
+    """100 boxes are not 100 pieces, and 9,300 euros are not 9,300 dollars."""
+    former, amended = unsigned(), unsigned()
+    change(amended)
+    assert list_changed_items(amended, former) == {item}
+    assert list_changed_items(restore_items(amended, former), former) == {item}
+    assert list_changed_items(restore_items(amended, former, {item}), former) == set()
 
 
 #: The values of a supplement have no order, and space between elements says nothing.

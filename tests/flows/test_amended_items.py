@@ -16,7 +16,7 @@ from gateway.hub.fees.payment_policy import PaymentPolicy, Tariff
 from gateway.hub.submissions import admit
 from gateway.store import agency_requests, cases, fees, read_transaction
 from gateway.store.messages import messages
-from tests.flows.craft import Change, all_of, because, reference, text, withdrawal
+from tests.flows.craft import Change, all_of, attribute, because, reference, text, withdrawal
 from tests.flows.item_changes import (
     add_item,
     amendment,
@@ -116,6 +116,22 @@ def test_totals_follow_the_items_and_another_change_makes_decisions_lapse(story:
     assert story.request("KFDA").state == "ACKNOWLEDGED"
     decide(story, "KFDA", {4: APPROVED}, "N3")
     assert story.request("KFDA").state == "ACKNOWLEDGED"  # item 2 is open again
+
+
+def test_an_item_of_which_the_unit_alone_changes_is_decided_again(story: Story) -> None:
+    """The decision on it lapses, that on the other item of the application stands."""
+    amend(story, *WAFERS)
+    decide(story, "KFDA", {2: REJECTED}, "N1")
+    decide(story, "KFDA", {4: APPROVED}, "N2")
+    story.decide_all("KFDA")
+    story.tick()
+    unit = attribute(".//GovernmentAgencyGoodsItem[2]//NetNetWeightMeasure", "unitCode", "TNE")
+    amend(story, *WAFERS, unit)
+    assert story.request("KFDA").state == "ACKNOWLEDGED"
+    decide(story, "KFDA", {2: APPROVED}, "N3")
+    story.tick()
+    assert story.request("KFDA").state == "DECIDED"
+    assert story.outcome() == ("APPROVED", dict.fromkeys((1, 2, 3, 4), "APPROVED"))
 
 
 @pytest.mark.night
