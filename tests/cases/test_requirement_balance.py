@@ -19,6 +19,7 @@ from gateway.cases import (
     GrantedQuantity,
     RequirementBalance,
     RequirementUse,
+    ValidatedUses,
     add_used_quantity,
     compute_remaining_quantity,
     format_left_quantity,
@@ -149,6 +150,38 @@ def test_the_number_of_two_agencies_is_not_guessed():
     assert judge(named, *either) == []
     (unknown,) = validate_declared_uses(DeclaredUses((named,)), either[:1], TODAY, UNITS).warnings
     assert unknown.detail == "the ledger does not know requirement C of KPTA; nothing is written off"
+
+
+def judge_traders(*known: RequirementBalance, importer: str = "I", exporter: str = "E") -> ValidatedUses:
+    """Judge a declaration of an importer and an exporter that uses certificate C."""
+    return validate_declared_uses(DeclaredUses((use("1", "KGM"),), importer, exporter), known, TODAY, UNITS)
+
+
+@pytest.mark.parametrize(
+    ("holder", "is_used"), [("I", True), ("E", True), ("", True), ("X", False), ("IE", False), ("i", False)]
+)
+def test_importer_and_exporter_use_what_was_issued_to_them_and_nobody_else_does(holder: str, is_used: bool):
+    judged = judge_traders(balance(("1", "KGM"), holder=holder))
+    assert len(judged.usable_uses) == is_used
+    assert [(finding.problem.id, finding.detail) for finding in judged.problems] == (
+        [] if is_used else [("GW412", "requirement C was issued to another importer or exporter")]
+    )
+
+
+def test_of_two_certificates_of_one_number_the_holder_names_the_one_that_is_used():
+    """That of the exporter is taken as well as that of the importer, and another trader's never."""
+    kfda, kpta = (
+        balance(("1", "KGM"), agency=agency, holder=holder)
+        for agency, holder in (("KFDA", "E"), ("KPTA", "X"))
+    )
+    assert [used.agency for _, used in judge_traders(kpta, kfda).usable_uses] == ["KFDA"]
+    (finding,) = judge_traders(kfda, replace(kpta, holder="I")).problems
+    assert "KFDA and KPTA have each issued a requirement C" in finding.detail
+
+
+def test_a_declaration_that_names_no_trader_uses_no_certificate_of_one():
+    judged = judge_traders(balance(("1", "KGM"), holder="I"), importer="", exporter="")
+    assert [finding.problem.id for finding in judged.problems] == ["GW412"]
 
 
 def test_an_unknown_number_is_a_warning():
