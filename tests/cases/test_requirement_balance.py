@@ -5,9 +5,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -182,6 +183,48 @@ def test_of_two_certificates_of_one_number_the_holder_names_the_one_that_is_used
 def test_a_declaration_that_names_no_trader_uses_no_certificate_of_one():
     judged = judge_traders(balance(("1", "KGM"), holder="I"), importer="", exporter="")
     assert [finding.problem.id for finding in judged.problems] == ["GW412"]
+
+
+@pytest.mark.parametrize(
+    ("standing", "words"),
+    [
+        ({}, None),
+        ({"suspended": True}, "is suspended until KFDA answers"),
+        ({"reopened": True}, "cannot be used until KFDA decides again"),
+        ({"revoked": True}, "of KFDA is revoked"),
+        ({"valid_until": TODAY}, None),
+        ({"valid_until": TODAY - timedelta(days=1)}, f"was valid until {TODAY - timedelta(days=1)}"),
+        ({"unlimited": True, "granted": ()}, None),
+        ({"used": {"GRM": Decimal(1)}}, "0.999 KGM left"),
+    ],
+)
+def test_a_certificate_is_used_while_it_stands_and_something_is_left(
+    standing: dict[str, Any], words: str | None
+):
+    findings = judge(use("1", "KGM"), replace(balance(("1", "KGM")), **standing))
+    if words is None:
+        assert findings == []
+    else:
+        ((_, detail),) = findings
+        assert words in detail
+
+
+def test_a_use_of_a_declaration_that_came_in_time_is_not_refused_for_the_last_day():
+    """The day alone is not looked at: what is revoked stays so."""
+    certificate = replace(balance(("1", "KGM")), valid_until=TODAY - timedelta(days=1))
+    in_time = replace(use("1", "KGM"), in_time=True)
+    assert judge(in_time, certificate) == []
+    assert [problem for problem, _ in judge(in_time, replace(certificate, revoked=True))] == ["GW412"]
+
+
+def test_the_certificates_of_two_agencies_under_one_number_are_used_up_apart():
+    uses = tuple(replace(use("1", "KGM"), agency=agency) for agency in ("KFDA", "KPTA", "KFDA"))
+    certificates = [balance(("1", "KGM"), agency=agency) for agency in ("KFDA", "KPTA")]
+    judged = validate_declared_uses(DeclaredUses(uses), certificates, TODAY, UNITS)
+    assert [requirement.agency for _, requirement in judged.usable_uses] == ["KFDA", "KPTA"]
+    assert [finding.detail for finding in judged.problems] == [
+        "requirement C of KFDA: 1 KGM used, 0 KGM left"
+    ]
 
 
 def test_an_unknown_number_is_a_warning():
