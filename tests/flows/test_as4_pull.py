@@ -334,12 +334,19 @@ def test_each_certificate_of_a_party_may_be_named_without_being_contained(story:
     assert b":PartyInfo" in story.house.post(named).body
 
 
+def pin_certificate(agreement: bytes, signer_name: str | None) -> bytes:
+    """Return an agreement that names the certificate of a signer as the only one of the broker."""
+    if signer_name is None:
+        return agreement
+    pin = f"    role: Applicant\n    certificates: [{signer_named(signer_name).certificate.sha256}]\n"
+    return agreement.replace(b"    role: Applicant", pin.encode(), 1)
+
+
 @pytest.mark.parametrize("pinned", ["broker1", "broker1 renewed"])
 def test_where_certificates_are_pinned_another_one_of_the_party_pulls_nothing(
     engine: Engine, pinned: str
 ) -> None:
-    pin = f"    role: Applicant\n    certificates: [{signer_named(pinned).certificate.sha256}]\n"
-    house = House(engine, agreement=PULLED.replace(b"    role: Applicant", pin.encode(), 1))
+    house = House(engine, agreement=pin_certificate(PULLED, pinned))
     broker = Neighbour("broker1", house.clock, PULLED)
     with write_transaction(engine) as conn:
         register_certificate(conn, "broker1", signer_named("broker1 renewed").certificate.der, house.clock())
@@ -348,6 +355,74 @@ def test_where_certificates_are_pinned_another_one_of_the_party_pulls_nothing(
         answer = house.post(as4.seal((ask(broker),), None, context))
         assert (b"GW340 the agreement pins another certificate" in answer.body) == (signer != pinned)
         assert code(answer)[0] == ("EBMS:0006" if signer == pinned else "EBMS:0101")
+
+
+def name_second_agreement(agreement: bytes) -> bytes:
+    """Return an agreement as another one of the same parties, about another service."""
+    return (
+        agreement.replace(b"broker1-hub:as4:2026", b"broker1-hub:as4:second")
+        .replace(b"{id: broker1-", b"{id: second-")
+        .replace(b"id: broker1-store", b"id: second-store")
+        .replace(b"services:declaration", b"services:second")
+        .replace(b"value: store", b"value: second")
+    )
+
+
+def open_house_of_two(engine: Engine, first: bytes, second: bytes) -> tuple[House, Neighbour]:
+    """Return a hub with two agreements about one channel, and the partner, which has two certificates."""
+    house = House(engine, agreement=first)
+    with write_transaction(engine) as conn:
+        load_unchecked_agreement(conn, name_second_agreement(second), "second.yaml", house.clock())
+        register_certificate(conn, "broker1", signer_named("broker1 renewed").certificate.der, house.clock())
+    return house, Neighbour("broker1", house.clock, PULLED)
+
+
+@pytest.mark.parametrize(
+    ("first_pin", "second_pin", "accepted_signers"),
+    [
+        ("broker1", None, ["broker1"]),
+        (None, "broker1 renewed", ["broker1 renewed"]),
+        ("broker1", "broker1", ["broker1"]),
+        ("broker1", "broker1 renewed", []),
+        ("broker1 renewed", "broker1", []),
+        (None, None, ["broker1", "broker1 renewed"]),
+    ],
+)
+def test_each_agreement_about_a_channel_must_accept_the_certificate_of_who_pulls(
+    engine: Engine, first_pin: str | None, second_pin: str | None, accepted_signers: list[str]
+) -> None:
+    """The messages of both wait in one queue: who may pull those of one would get those of the other."""
+    house, broker = open_house_of_two(
+        engine, pin_certificate(PULLED, first_pin), pin_certificate(PULLED, second_pin)
+    )
+    for signer in ("broker1", "broker1 renewed"):
+        context = replace(broker.context(), signers={"broker1": signer_named(signer)})
+        answer = house.post(as4.seal((ask(broker),), None, context))
+        is_refused = b"GW340 the agreement pins another certificate" in answer.body
+        assert (signer in accepted_signers) != is_refused
+        assert code(answer)[0] == ("EBMS:0101" if is_refused else "EBMS:0006")
+
+
+@pytest.mark.parametrize("stricter", ["first", "second"])
+@pytest.mark.parametrize(
+    ("term", "stricter_term", "problem", "error_code"),
+    [
+        ("sign: true", f"sign: true\n    signature_algorithm: {ECDSA_SHA384}", "GW204", "EBMS:0103"),
+        ("pull: {authorization: certificate", "pull: {authorization: both", "GW340", "EBMS:0101"),
+        ("pull: {authorization: certificate", "pull: {authorization: username", "GW340", "EBMS:0101"),
+    ],
+    ids=["algorithm", "certificate and login", "login"],
+)
+def test_each_agreement_about_a_channel_must_accept_how_it_is_pulled(
+    engine: Engine, stricter: str, term: str, stricter_term: str, problem: str, error_code: str
+) -> None:
+    strict = PULLED.replace(term.encode(), stricter_term.encode())
+    assert strict != PULLED
+    agreements = (strict, PULLED) if stricter == "first" else (PULLED, strict)
+    house, broker = open_house_of_two(engine, *agreements)
+    answer = house.post(seal(broker, ask(broker)))
+    assert problem.encode() in answer.body
+    assert code(answer)[0] == error_code
 
 
 @pytest.mark.parametrize("agreed", [ECDSA_SHA256, ECDSA_SHA384])
@@ -392,7 +467,8 @@ def test_requests_at_one_instant_get_different_messages(engine: Engine) -> None:
     assert len(bodies) == len(set(bodies)) == len(story.deliveries(agent="msh"))
 
 
-def test_two_partners_on_one_channel_get_their_own(story: Story) -> None:
+def add_partner(story: Story) -> Neighbour:
+    """Register broker2, which pulls from the same channel by an agreement of its own."""
     story.register("broker2")
     theirs = (
         PULLED.replace(b"value: broker1", b"value: broker2")
@@ -401,7 +477,47 @@ def test_two_partners_on_one_channel_get_their_own(story: Story) -> None:
     )
     with write_transaction(story.house.engine) as conn:
         load_unchecked_agreement(conn, theirs, "broker2.yaml", story.clock())
-    other = Neighbour("broker2", story.clock, theirs)
-    request = replace(ask(other), sender=pmodes(theirs)[0].sender)
-    assert code(pull(story.house, other, request))[0] == "EBMS:0006"
+    return Neighbour("broker2", story.clock, theirs)
+
+
+def test_two_partners_on_one_channel_get_their_own(story: Story) -> None:
+    second = add_partner(story)
+    request = replace(ask(second), sender=pmodes(second.agreement)[0].sender)
+    assert code(pull(story.house, second, request))[0] == "EBMS:0006"
     assert b":PartyInfo" in pull(story.house, story.broker).body
+
+
+@pytest.mark.parametrize("beside", ["a message", "a request"])
+def test_a_receipt_of_what_was_sent_to_another_party_is_refused_beside_what_is_right(
+    story: Story, beside: str
+) -> None:
+    """Who has seen the digests of a message cannot say that its receiver has it."""
+    second = add_partner(story)
+    context = second.context()
+    opened = open_pulled(story.broker, pull(story.house, story.broker))
+    receipt = replace(as4.make_receipt(opened, context), sender=pmodes(second.agreement)[0].sender)
+    message = second.message(mpc="urn:example:channel:store")
+    request = replace(ask(second), sender=pmodes(second.agreement)[0].sender)
+    unit = message if beside == "a message" else request
+    answer = story.house.post(as4.seal((unit, receipt), None, context))
+    assert b"GW209 the answer is about a message to another party" in answer.body
+    assert {error["errorCode"] for error in read_errors(answer)} == {"EBMS:0101", "EBMS:0031"}
+    assert "AWAITING_RECEIPT" in {row.state for row in story.deliveries(agent="msh")}
+    assert "DELIVERED" not in {row.state for row in story.deliveries(agent="msh")}
+    # Its receiver may acknowledge it, then as before.
+    assert acknowledge(story.house, story.broker, opened).status == 204
+    assert "DELIVERED" in {row.state for row in story.deliveries(agent="msh")}
+
+
+def test_an_error_about_what_was_sent_to_another_party_is_left_out(story: Story) -> None:
+    """An error gets no answer; the message beside it is taken, and the delivery goes on."""
+    second = add_partner(story)
+    context = second.context()
+    opened = open_pulled(story.broker, pull(story.house, story.broker))
+    signal = as4.make_error_signal(GatewayError(SIGNATURE_INVALID, "no", "//x"), opened.unit, context)
+    assert signal is not None
+    signal = replace(signal, sender=pmodes(second.agreement)[0].sender)
+    message = second.message(mpc="urn:example:channel:store")
+    answer = story.house.post(as4.seal((message, signal), None, context))
+    assert b"NonRepudiationInformation" in answer.body
+    assert {row.state for row in story.deliveries(agent="msh")} <= {"AWAITING_RECEIPT", "READY"}
