@@ -39,6 +39,7 @@ PULLED = (
     .replace(b"action: Result}", b"action: Result" + PULL)
     .replace(b"action: Notice}", b"action: Notice" + PULL)
 )
+SHA384_AGREED = f"sign: true\n    signature_algorithm: {ECDSA_SHA384}".encode()
 numbers = itertools.count(1)
 
 
@@ -378,6 +379,34 @@ def open_house_of_two(engine: Engine, first: bytes, second: bytes) -> tuple[Hous
 
 
 @pytest.mark.parametrize(
+    ("stricter_terms", "problem"),
+    [
+        (pin_certificate(PULLED, "broker1 renewed"), b"GW209 the agreement pins another certificate"),
+        (PULLED.replace(b"sign: true", SHA384_AGREED), b"GW204 the agreed signature algorithm is"),
+    ],
+    ids=["certificate", "algorithm"],
+)
+def test_a_receipt_beside_a_message_is_signed_as_it_was_agreed_of_what_it_acknowledges(
+    story: Story, stricter_terms: bytes, problem: bytes
+) -> None:
+    """The agreement of the message beside it permits that signature; that of the pulled message does not."""
+    receipt = as4.make_receipt(
+        open_pulled(story.broker, pull(story.house, story.broker)), story.broker.context()
+    )
+    second_agreement = name_second_agreement(PULLED)
+    with write_transaction(story.house.engine) as conn:
+        load_unchecked_agreement(conn, second_agreement, "second.yaml", story.clock())
+        load_unchecked_agreement(conn, stricter_terms, "stricter.yaml", story.clock())
+    broker = Neighbour("broker1", story.clock, second_agreement, story.broker.numbers)
+    unit = broker.message(mpc="urn:example:channel:store")
+    answer = story.house.post(as4.seal((unit, receipt), None, broker.context()))
+    assert problem in answer.body
+    assert "DELIVERED" not in {row.state for row in story.deliveries(agent="msh")}
+    # The message alone is as agreed.
+    assert b"NonRepudiationInformation" in story.house.post(broker.seal(unit)).body
+
+
+@pytest.mark.parametrize(
     ("first_pin", "second_pin", "accepted_signers"),
     [
         ("broker1", None, ["broker1"]),
@@ -407,7 +436,7 @@ def test_each_agreement_about_a_channel_must_accept_the_certificate_of_who_pulls
 @pytest.mark.parametrize(
     ("term", "stricter_term", "problem", "error_code"),
     [
-        ("sign: true", f"sign: true\n    signature_algorithm: {ECDSA_SHA384}", "GW204", "EBMS:0103"),
+        ("sign: true", SHA384_AGREED.decode(), "GW204", "EBMS:0103"),
         ("pull: {authorization: certificate", "pull: {authorization: both", "GW340", "EBMS:0101"),
         ("pull: {authorization: certificate", "pull: {authorization: username", "GW340", "EBMS:0101"),
     ],
