@@ -12,9 +12,15 @@ from sqlalchemy import Engine
 
 from gateway.cases import (
     AgencyCallback,
+    Decision,
+    DecisionAct,
     DecisionCode,
     DecisionPurpose,
+    FeeAct,
+    InformationAct,
+    InspectionAct,
     Notice,
+    OfficerAct,
     ProviderEvent,
     ReceiveAct,
 )
@@ -26,12 +32,13 @@ from gateway.hub import (
     switch_agency_to_console,
 )
 from gateway.store import decisions, fees, officer_work, read_transaction, write_transaction
+from gateway.web.officers import SESSION_ONLY, ApplicationView
 from tests.flows.craft import all_of, text, withdrawal
 from tests.flows.test_amendments import amendment
 from tests.kit.databases import BOTH
 from tests.kit.fee_turns import FEES, GATE, serve_fees
 from tests.kit.officers import ConsoleStory
-from tests.kit.story import Call, unreachable
+from tests.kit.story import ITEMS, LAWS, Call, unreachable
 
 AGENCY = "KPTA"
 
@@ -138,6 +145,68 @@ def test_what_rests_in_the_mailbox_stays_there_after_the_return(engine: Engine) 
         switch_back(story)
     assert calls(story) == 0
     assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest).state == "PERFORMED"
+
+
+def show_before_return(engine: Engine, **options: Any) -> tuple[ConsoleStory, ApplicationView]:
+    """Return a story, and an application of its agency's system as an officer saw it while that was away."""
+    story = ConsoleStory(engine, AGENCY, console=False, **options)
+    story.submit()
+    story.tick()
+    switch(story)
+    return story, story.look()
+
+
+def list_act_states(story: ConsoleStory) -> list[str]:
+    with read_transaction(story.house.engine) as conn:
+        return [row.state for row in officer_work.list_acts(conn, story.request(AGENCY).id)]
+
+
+ACTS: dict[str, OfficerAct] = {
+    "decision": DecisionAct(
+        DecisionPurpose.DECIDE, (Decision(ITEMS[AGENCY], LAWS[AGENCY], DecisionCode.APPROVED, "P-1"),)
+    ),
+    "question": InformationAct("Which lot?"),
+    "inspection": InspectionAct("E01"),
+    "fee": FeeAct("Y01", "30000", currency="KRW"),
+    "receipt": ReceiveAct(),
+}
+
+
+@pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
+def test_nobody_acts_on_a_page_of_before_the_return(engine: Engine, act: OfficerAct) -> None:
+    """Nothing of the application has changed; but its system has it again, and knows nothing of the act."""
+    story, seen = show_before_return(engine)
+    kim = story.officer("kim", "head")
+    switch_back(story)
+    with refused("GW707.*is with the system of KPTA, not at the console"):
+        story.desk.perform_act(kim, seen.number, act, seen.shown_digest)
+    assert list_act_states(story) == []
+    assert story.desk.read_application(AGENCY, seen.number) is None
+    with refused("GW701"):
+        story.desk.claim_application(kim, seen.number, 0)
+    # The next time that its system is away, the same page is good.
+    switch(story)
+    assert story.desk.perform_act(kim, seen.number, act, seen.shown_digest).state == "PERFORMED"
+
+
+def test_nobody_proposes_or_approves_on_a_page_of_before_the_return(engine: Engine) -> None:
+    story, seen = show_before_return(engine, four_eyes=True)
+    kim, lee = story.officer("kim", "approver"), story.officer("lee", "approver")
+    story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
+    proposal = story.look().proposal
+    assert proposal is not None
+    switch_back(story)
+    with refused("GW707.*KPTA is not at the console"):
+        story.desk.approve_proposal(
+            lee, proposal.row.id, proposal.row.content, seen.shown_digest, SESSION_ONLY
+        )
+    assert list_act_states(story) == ["PROPOSED"]
+    story.desk.withdraw_proposal(kim, proposal.row.id, proposal.row.content)
+    with refused("GW707.*is with the system of KPTA, not at the console"):
+        story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
+    assert list_act_states(story) == ["WITHDRAWN"]
+    story.decide(AGENCY)
+    assert story.request(AGENCY).state == "DECIDED"
 
 
 def test_a_delivery_that_was_claimed_before_the_return_goes_to_the_system(engine: Engine) -> None:
