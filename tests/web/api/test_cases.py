@@ -34,7 +34,7 @@ from gateway.store import (
 )
 from gateway.wire import serialize_element
 from gateway.xmlsec import verify_document
-from tests.flows.craft import reference, text, without_applications
+from tests.flows.craft import all_of, reference, text, without_applications
 from tests.kit.api import BOTH, Api, Client
 from tests.kit.house import signer_named
 from tests.kit.releases import cancel_above, release
@@ -356,6 +356,35 @@ def test_another_party_sees_nothing(story: Story, api: Api, broker: Client) -> N
         one.replace(number, "{number}").replace("order-1", "{id}").replace(result, "{id}") for one in own
     }
     assert {one.lstrip("/") for one in declared} <= tried | HOOKS
+
+
+def test_a_message_is_read_by_its_sender_and_its_receiver_alone(
+    story: Story, api: Api, broker: Client
+) -> None:
+    """Two parties file under one key: it names the submission of each, and each reads its own Result."""
+    story.register("broker2", "6N002")
+    second = api.client("broker2")
+    declared_by_second = all_of(without_applications, reference("SECOND-1"), text(".//Declarant/ID", "6N002"))
+    theirs = serialize_element(story.submission(declared_by_second, signer_named("broker2")))
+    file(broker, story, change=without_applications, label=False)
+    file(second, story, content=theirs, label=False)
+    file(broker, story, "order-2", change=all_of(without_applications, reference("OWN-2")), label=False)
+    story.tick()
+    numbers = [client.get("messages/order-1").json["case"] for client in (broker, second)]
+    own_result, result_of_second = (
+        client.get(f"results/{number}").headers["Gateway-Message-Id"]
+        for client, number in zip((broker, second), numbers, strict=True)
+    )
+    assert len({*numbers, own_result, result_of_second}) == 4
+    assert second.get("messages/order-1/document").data == theirs
+    assert broker.get("messages/order-1/document").data != theirs
+    for reader, stranger, result in ((broker, second, own_result), (second, broker, result_of_second)):
+        for path in (f"messages/{result}", f"messages/{result}/document"):
+            assert reader.get(path).status_code == 200
+            assert stranger.refusal(path) == (404, "GW112")
+    for path in ("messages/order-2", "messages/order-2/document", "messages/order-2/receipt"):
+        assert broker.get(path).status_code == 200
+        assert second.refusal(path) == (404, "GW112")
 
 
 def api_paths() -> list[str]:

@@ -14,8 +14,17 @@ from gateway.cases import DecisionCode, NamedFee, Notice, ProviderEvent, read_mo
 from gateway.evidence import TimeStampAuthorities, tree_heads, verify_proof
 from gateway.hub import apply_provider_event
 from gateway.hub.fees.payment_policy import PaymentPolicy
-from gateway.store import StateEvent, fee_searches, fees, messages, read_transaction, write_transaction
-from tests.flows.craft import reference
+from gateway.store import (
+    CaseRow,
+    StateEvent,
+    fee_searches,
+    fees,
+    messages,
+    read_transaction,
+    write_transaction,
+)
+from gateway.web.console.following.case_signatures import list_agency_statements
+from tests.flows.craft import all_of, reference, text, with_agent
 from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH
 from tests.kit.releases import cancel_above, release
@@ -125,24 +134,62 @@ def test_nobody_sees_the_cases_of_another(story: Story, console: Console, broker
     assert broker.get(f"/console/cases/{number}/messages/999/document").status_code == 404
 
 
-@pytest.mark.night
-def test_declarant_and_sender_both_see_a_case(story: Story, console: Console) -> None:
+def submit_for_trader(story: Story) -> CaseRow:
+    """Let broker1 file as the agent of a trader; return the case."""
     story.register("trader", "7T001")
     story.mandate("broker1", "trader")
-
-    def act_for_trader(root) -> None:
-        declarant = root.find(".//{*}Declaration/{*}Declarant/{*}ID")
-        declarant.text = "7T001"
-        agent = root.makeelement(declarant.getparent().tag.replace("Declarant", "Agent"))
-        identifier = root.makeelement(declarant.tag)
-        identifier.text = "6N001"
-        agent.append(identifier)
-        place = root.find(".//{*}Declaration/{*}BorderTransportMeans")
-        place.addprevious(agent)
-
-    story.submit(story.submission(act_for_trader))
+    change = all_of(with_agent("6N001"), text(".//Declaration/Declarant/ID", "7T001"), reference("TRADER-1"))
+    story.submit(story.submission(change))
     story.tick()
-    case = story.case()
+    return story.case()
+
+
+def test_a_number_of_an_own_case_opens_nothing_of_another_case(story: Story, console: Console) -> None:
+    """Who may read a case, reads its messages and statements, and not what has another number."""
+    foreign_case = submit(story)
+    with read_transaction(story.house.engine) as conn:
+        foreign_messages = messages.list_messages(conn, case_id=story.case().id)
+        (foreign_statement,) = list_agency_statements(conn, story.request("KPTA").id)
+    case = submit_for_trader(story)
+    with read_transaction(story.house.engine) as conn:
+        own_messages = messages.list_messages(conn, case_id=case.id)
+        (own_statement,) = list_agency_statements(conn, story.request("KPTA").id)
+    console.add_account("kwon", ("party", "trader"), "filer")
+    trader = console.enter("kwon")
+    path = f"/console/cases/{case.number}"
+    assert trader.get(f"/console/cases/{foreign_case}").status_code == 404
+    assert own_messages
+    assert foreign_messages
+    for part in ("document", "message"):
+        assert {trader.get(f"{path}/messages/{row.id}/{part}").status_code for row in own_messages} == {200}
+        assert {trader.get(f"{path}/messages/{row.id}/{part}").status_code for row in foreign_messages} == {
+            404
+        }
+    assert trader.get(f"{path}/statements/{own_statement.leaf}").status_code == 200
+    assert trader.get(f"{path}/statements/{foreign_statement.leaf}").status_code == 404
+
+
+def test_only_what_an_organisation_sent_itself_is_copied_into_a_draft(story: Story, console: Console) -> None:
+    """Not what another one sent, for it either, and not what it received."""
+    submit_for_trader(story)
+    story.decide_all()
+    story.tick()
+    with read_transaction(story.house.engine) as conn:
+        rows = messages.list_messages(conn)
+    for name, party in (("han", "broker1"), ("kwon", "trader")):
+        console.add_account(name, ("party", party), "filer")
+        person = console.enter(name)
+        person.get("/console/submissions")
+        for row in rows:
+            is_own = (row.direction, row.from_party) == ("in", party)
+            copied = person.post(f"/console/submissions/earlier/{row.id}")
+            assert copied.status_code == (302 if is_own else 404)
+    assert {row.direction for row in rows} == {"in", "out"}
+
+
+@pytest.mark.night
+def test_declarant_and_sender_both_see_a_case(story: Story, console: Console) -> None:
+    case = submit_for_trader(story)
     assert (case.declarant, case.applicant) == ("trader", "broker1")
     for name, party in (("han", "broker1"), ("kwon", "trader")):
         console.add_account(name, ("party", party), "viewer")
