@@ -53,6 +53,7 @@ from gateway.web.console.people.people_pages import pages as people_pages
 from gateway.web.console.statistics_pages import pages as statistics_pages
 from gateway.web.console.work.act_pages import pages as work_act_pages
 from gateway.web.console.work.proposal_pages import pages as proposal_pages
+from gateway.web.console.work.shown_acts import make_shown_act
 from gateway.web.console.work.work_pages import pages as work_pages
 from gateway.web.problem_status import find_status
 from gateway.web.request_texts import (
@@ -126,7 +127,7 @@ def _prepare_templates(application: Flask, services: ConsoleServices) -> None:
         newstyle=True,
     )
     isolate_texts(environment)
-    environment.filters |= {"word": show_word, "plain_word": translate_word}
+    environment.filters |= {"word": show_word, "plain_word": translate_word, "shown": make_shown_act}
     add_page_formats(environment, services.settings.hub.time_zone)
     application.context_processor(_list_page_values)
 
