@@ -26,6 +26,7 @@ from .forms.form_values import count_occurrences as count_occurrences
 from .forms.form_values import parse_form_values as parse_form_values
 from .forms.form_values import remove_occurrence as remove_occurrence
 from .forms.form_values import write_form_values as write_form_values
+from .forms.item_table import TableFault as TableFault
 from .forms.item_table import list_item_columns as list_item_columns
 from .forms.item_table import list_template_rows as list_template_rows
 from .forms.item_table import read_item_table as read_item_table

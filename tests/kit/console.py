@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from argon2 import PasswordHasher
 from flask.testing import FlaskClient
+from jinja2 import StrictUndefined, TemplateRuntimeError, UndefinedError
 from jinja2.bccache import Bucket, BytecodeCache
+from jinja2.utils import missing
 from werkzeug.test import TestResponse
 
 from gateway.config import Settings
@@ -36,6 +38,30 @@ class CompiledTemplates(BytecodeCache):
         self._code[bucket.key] = bucket.bytecode_to_string()
 
 
+class MissingName(StrictUndefined):
+    """What a template reads where nothing has the name: an attribute is refused at once, all else when used.
+
+    `x is defined` asks for a variable, or for a key of a mapping; an attribute is part of a class, and a test
+    for one that was renamed would be false for ever.
+    """
+
+    def __init__(
+        self,
+        hint: str | None = None,
+        obj: Any = missing,
+        name: str | None = None,
+        exc: type[TemplateRuntimeError] = UndefinedError,
+    ) -> None:
+        super().__init__(hint, obj, name, exc)
+        if obj is not missing and not isinstance(obj, Mapping):
+            raise UndefinedError(f"{type(obj).__name__} has no attribute {name!r}")
+
+
+def raise_mistake(mistake: UndefinedError) -> NoReturn:
+    """Let a test fail where a template names what is not there; users see an error page."""
+    raise mistake
+
+
 #: A hash that is verified at once; the parameters of ours take a tenth of a second of a processor.
 _HASHED = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
 #: Templates are compiled once for all applications.
@@ -52,6 +78,9 @@ class Console:
         self.services = build_console_services(hub, settings, desk)
         self.application = build_console(self.services)
         self.application.jinja_env.bytecode_cache = _TEMPLATES
+        self.application.jinja_env.undefined = MissingName
+        self.application.register_error_handler(UndefinedError, raise_mistake)
+        self.application.config["PROPAGATE_EXCEPTIONS"] = True
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function of the pages, which reads the services of this console."""

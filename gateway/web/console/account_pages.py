@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, abort, g, redirect, render_template, request
 from sqlalchemy import Connection
@@ -70,7 +70,8 @@ def show_sign_in() -> Response | str:
     """Show the page to sign in; redirect a person who is signed in already."""
     if g.visitor is not None:
         return redirect(check_return_path(request.args.get("next", "")))
-    return render_template("sign_in.html", next=check_return_path(request.args.get("next", "")))
+    return_path = check_return_path(request.args.get("next", ""))
+    return render_template("sign_in.html", next=return_path, problem="", kept="", name="")
 
 
 @pages.post("/sign-out")
@@ -246,7 +247,7 @@ def sign_in_by_certificate() -> Response | tuple[str, int]:
     return _answer_result(result, translate("The certificate was not accepted."))
 
 
-def _answer_result(result: SignInResult, refusal: str, **context: Any) -> Response | tuple[str, int]:
+def _answer_result(result: SignInResult, refusal: str, name: str = "") -> Response | tuple[str, int]:
     """Begin the session of a good sign-in; show the page to sign in again after any other."""
     return_path = check_return_path(request.form.get("next", ""))
     if result.token is not None:
@@ -256,7 +257,7 @@ def _answer_result(result: SignInResult, refusal: str, **context: Any) -> Respon
     else:
         problem, status = refusal, HTTPStatus.UNAUTHORIZED
     encrypted_form = request.form.get("kept", "")
-    page = render_template("sign_in.html", next=return_path, problem=problem, kept=encrypted_form, **context)
+    page = render_template("sign_in.html", next=return_path, problem=problem, kept=encrypted_form, name=name)
     return page, status
 
 

@@ -99,7 +99,9 @@ def answer_ended_session() -> Response | None:
         return None
     encrypted_form = _make_cipher(token).encrypt(form).decode()
     problem = translate("Your session has ended. Sign in again: what you typed is kept.")
-    page_text = render_template("sign_in.html", next="/console/", kept=encrypted_form, problem=problem)
+    page_text = render_template(
+        "sign_in.html", next="/console/", kept=encrypted_form, problem=problem, name=""
+    )
     return make_response(page_text, HTTPStatus.UNAUTHORIZED)
 
 

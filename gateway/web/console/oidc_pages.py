@@ -147,7 +147,9 @@ def _finish_sign_in(token: str, path: str, kept_form: KeptForm) -> Response:
 def _render_refusal(
     sentence: str, kept_form: KeptForm = _NO_FORM, status: HTTPStatus = HTTPStatus.UNAUTHORIZED
 ) -> _Page:
-    page = render_template("sign_in.html", next="/console/", problem=sentence, kept=kept_form.encrypted_form)
+    page = render_template(
+        "sign_in.html", next="/console/", problem=sentence, kept=kept_form.encrypted_form, name=""
+    )
     return page, status
 
 

@@ -6,11 +6,11 @@ submission without ebXML (`gateway.hub.file_submission`). The private key of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, Response, abort, g, redirect, render_template, request
 from sqlalchemy import Connection
@@ -279,8 +279,8 @@ def _answer_xml(content: bytes, name: str) -> Response:
     return answer
 
 
-def _render_signing(draft: Draft, report: DraftReport, **context: Any) -> str:
-    return render_template("filing/sign.html", draft=draft, report=report, **context)
+def _render_signing(draft: Draft, report: DraftReport, refused: Sequence[DraftFinding] = ()) -> str:
+    return render_template("filing/sign.html", draft=draft, report=report, refused=refused)
 
 
 @pages.post("/<int:number>/sign")

@@ -14,7 +14,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, abort, g, redirect, render_template, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from gateway.harmonize import list_item_columns, list_template_rows, read_item_table
+from gateway.harmonize import TableFault, list_item_columns, list_template_rows, read_item_table
 from gateway.store import (
     read_columns,
     read_row_number,
@@ -92,8 +92,11 @@ def download_template(number: int) -> Response:
     return answer_csv("items", names, [labels])
 
 
-def _render_items(draft: Draft, **context: Any) -> str:
-    """Return the page with the items of a draft, each with its title and its applications."""
+def _render_items(draft: Draft, problem: str = "", faults: Sequence[TableFault] = ()) -> str:
+    """Return the page with the items of a draft, each with its title and its applications.
+
+    `problem` is why the items were not kept, `faults` are those of a table.
+    """
     describing = next((field.name for field in draft.form.item if field.kind == "text"), "")
     names = [name for name in ("item.description", describing) if name]
     rows = [
@@ -106,7 +109,7 @@ def _render_items(draft: Draft, **context: Any) -> str:
         }
         for item in draft.values.items
     ]
-    return render_template("filing/items.html", draft=draft, rows=rows, version=draft.row.version, **context)
+    return render_template("filing/items.html", draft=draft, rows=rows, problem=problem, faults=faults)
 
 
 @pages.post("/<int:number>/items")
@@ -320,7 +323,7 @@ def _make_painter(draft: Draft, report: DraftReport | None) -> FormPainter:
     return make_painter(draft.values, errors, {file.cid: file for file in draft.files})
 
 
-def _render_section(draft: Draft, path: str, **context: Any) -> str:
+def _render_section(draft: Draft, path: str, problem: str = "") -> str:
     """Return the page of the draft's section `path`; answer 404 without such a section.
 
     If the URL has ``check``, the page shows the findings of the check, too.
@@ -346,8 +349,7 @@ def _render_section(draft: Draft, path: str, **context: Any) -> str:
         wrong=wrong,
         warnings=report.list_warnings(inputs.keys()) if report is not None else (),
         checked=checked,
-        version=context.pop("version", draft.row.version),
-        **context,
+        problem=problem,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -137,6 +137,17 @@ def label_lane_state(state: str) -> LaneLabel:
 #: A shorter text would be found in nearly every sentence.
 _SHORTEST: Final = 3
 _MOST_PARTIES: Final = 10
+#: What the page of a search reads.
+_NO_MATCHES: Final[Mapping[str, Any]] = {
+    "cases": (),
+    "messages": (),
+    "deliveries": (),
+    "problem": None,
+    "parties": (),
+    "lanes": (),
+    "failed": (),
+    "refusals": (),
+}
 
 
 @pages.get("/search")
@@ -144,7 +155,7 @@ _MOST_PARTIES: Final = 10
 def show_search() -> str:
     """Show the objects in which a text or a number is found."""
     text = read_search_text("q")
-    matches: dict[str, Any] = {}
+    matches = _NO_MATCHES
     if text:
         with read_transaction(services.engine) as conn:
             matches = _search(conn, text)
@@ -161,15 +172,12 @@ def show_search() -> str:
 def _search(conn: Connection, text: str) -> dict[str, Any]:
     """Return the objects with exactly this id or number, and small or recent tables' rows with this text."""
     number = normalize_hub_number(text)
-    matches: dict[str, Any] = {
+    matches = {
+        **_NO_MATCHES,
         "cases": exact_searches.find_cases(conn, text) or exact_searches.find_cases(conn, number),
         "messages": exact_searches.find_messages(conn, text),
         "deliveries": exact_searches.find_deliveries(conn, text),
         "problem": PROBLEMS.get(text.upper()),
-        "parties": [],
-        "lanes": [],
-        "failed": [],
-        "refusals": [],
     }
     if len(text) >= _SHORTEST:
         criteria = ListFilter(text=text, limit=_MOST_PARTIES)

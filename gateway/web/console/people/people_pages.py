@@ -350,7 +350,7 @@ def _find_account(token: str) -> InvitedAccountRow | None:
 
 def _render_welcome(account: InvitedAccountRow | None, problem: str = "") -> tuple[str, int]:
     if account is None:
-        return render_template("people/welcome.html", account=None), HTTPStatus.NOT_FOUND
+        return render_template("people/welcome.html", account=None, problem=""), HTTPStatus.NOT_FOUND
     status = HTTPStatus.UNPROCESSABLE_ENTITY if problem else HTTPStatus.OK
     return render_template("people/welcome.html", account=account, problem=problem), status
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from flask import Blueprint, abort, redirect, render_template, request
@@ -325,7 +325,7 @@ def _render_form(act_kind: str, application: OpenApplication, act_form: ActForm)
 
 
 def _render_preview(
-    act_kind: str, application: OpenApplication, decided_act: DecidedAct, **context: Any
+    act_kind: str, application: OpenApplication, decided_act: DecidedAct, problem: str = ""
 ) -> str:
     """Return the page that shows the act before it is sent; other form fields are repeated as hidden ones."""
     application_form, view = application.application_form, application.view
@@ -341,7 +341,7 @@ def _render_preview(
         kept=[(name, value) for name, value in request.form.items(multi=True) if name not in OWN_FIELDS],
         offer=make_confirmation_offer([decided_act], decides=decides),
         two_officers=needs_two_officers(act_kind),
-        **context,
+        problem=problem,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
 from flask import Blueprint, abort, redirect, render_template, request
 from werkzeug.wrappers import Response
@@ -70,7 +70,7 @@ def end_proposal(number: str) -> _Page:
     )
 
 
-def _render_proposal(application: OpenApplication, proposal: ActView, **context: Any) -> str:
+def _render_proposal(application: OpenApplication, proposal: ActView, problem: str = "") -> str:
     """Return the page of a proposed decision; it says if the application has changed since the proposal."""
     application_form, view = application.application_form, application.view
     decided = DecidedAct(view.number, proposal.row.shown_sha256, proposal.act)
@@ -84,7 +84,7 @@ def _render_proposal(application: OpenApplication, proposal: ActView, **context:
         verdicts=compare_quantities(proposal.act, application_form),
         offer=make_confirmation_offer([decided], decides=True),
         stale=decided.shown_digest != view.shown_digest,
-        **context,
+        problem=problem,
     )
 
 
@@ -188,7 +188,7 @@ def _render_form(chosen: Sequence[OpenApplication], act_form: ActForm) -> str:
     )
 
 
-def _render_preview(chosen: Sequence[OpenApplication], acts: Sequence[DecidedAct], **context: Any) -> str:
+def _render_preview(chosen: Sequence[OpenApplication], acts: Sequence[DecidedAct], problem: str = "") -> str:
     """Return the page that shows the decisions on all chosen applications before they are sent."""
     decides = not needs_two_officers("decide")
     form_fields = [
@@ -207,7 +207,7 @@ def _render_preview(chosen: Sequence[OpenApplication], acts: Sequence[DecidedAct
         ],
         offer=make_confirmation_offer(acts, decides=decides),
         two_officers=not decides,
-        **context,
+        problem=problem,
     )
 
 
