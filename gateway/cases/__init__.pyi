@@ -59,6 +59,7 @@ from .customs_notices import PartnerAnswer as PartnerAnswer
 from .customs_notices import check_clearance_direction as check_clearance_direction
 from .customs_notices import check_customs_code as check_customs_code
 from .customs_notices import find_late_code as find_late_code
+from .customs_notices import list_cleared_items as list_cleared_items
 from .customs_notices import read_customs_codes as read_customs_codes
 from .decided_quantities import DeclaredQuantity as DeclaredQuantity
 from .decided_quantities import QuantityVerdict as QuantityVerdict

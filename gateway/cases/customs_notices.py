@@ -6,7 +6,7 @@ customs accepts the hub's report (R24), reports errors in it (R25), or how clear
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -154,6 +154,19 @@ def check_clearance_direction(
 
 def _list_item_codes(notice: CustomsNotice) -> list[tuple[str, str]]:
     return [(f"Item[{position}]/ResultCode", item.code) for position, item in enumerate(notice.items, 1)]
+
+
+def list_cleared_items(
+    result_code: str, named_items: Sequence[ClearedItem], declared_items: Iterable[int]
+) -> frozenset[int]:
+    """Return the items that a result of clearance clears.
+
+    A result that names items clears those of them that have its own code; a result that names none clears
+    all `declared_items`.
+    """
+    if not named_items:
+        return frozenset(declared_items)
+    return frozenset(cleared_item.item for cleared_item in named_items if cleared_item.code == result_code)
 
 
 def find_late_code(codes: Mapping[str, CustomsCode]) -> str:

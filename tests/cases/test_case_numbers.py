@@ -33,7 +33,6 @@ def test_numbers_have_the_form_of_the_manual() -> None:
     assert {len(number) for number in NUMBERS if number[0] == "A"} == {13}
 
 
-@pytest.mark.night
 def test_numbers_of_neighbours_differ_in_two_places() -> None:
     made = [make_case_number(message, 2026) for message in range(1, 400)]
     assert len(set(made)) == len(made)

@@ -118,7 +118,6 @@ decision_lists = st.lists(
 CONCERNS = [concern(1, 2, laws=("12", "05")), concern(2, 3, request="r2", laws=("05",))]
 
 
-@pytest.mark.night
 @given(decisions=decision_lists, data=st.data())
 def test_order_and_repetition_change_nothing(decisions: list[RankedDecision], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(decisions))
@@ -131,7 +130,6 @@ def test_order_and_repetition_change_nothing(decisions: list[RankedDecision], da
     )
 
 
-@pytest.mark.night
 @given(decisions=decision_lists)
 def test_every_permutation_of_few_decisions_agrees(decisions: list[RankedDecision]) -> None:
     few = decisions[:4]

@@ -50,7 +50,6 @@ def test_good_declarations_are_accepted_without_a_word(body: str) -> None:
     assert (judgement.accepted, judgement.problems, judgement.warnings) == (True, (), ())
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(
     ("body", "pointer", "line", "words"),
     [
@@ -116,7 +115,6 @@ def test_a_foreign_root_is_told_what_was_expected(xml: str, named: str) -> None:
     assert DEC in problem.message or MD in problem.message
 
 
-@pytest.mark.night
 def test_a_shell_holds_a_declaration_and_no_response() -> None:
     inner = etree.tostring(declaration()).decode()
     assert validate_declaration(etree.fromstring(f"<m:MetaData xmlns:m='{MD}'>{inner}</m:MetaData>")).accepted
@@ -177,7 +175,7 @@ def test_remarks_are_bounded_in_number_and_length() -> None:
     assert len(judgement.warnings) == 50
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_very_large_declaration_is_explained_in_bounded_time() -> None:
     line = "<AdditionalInformation><StatementDescription>x</StatementDescription></AdditionalInformation>"
     root = declaration(line * 60_000 + "<Unknown/>")
@@ -187,7 +185,7 @@ def test_a_very_large_declaration_is_explained_in_bounded_time() -> None:
     assert time.monotonic() - started < 200
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_all_shipped_schemas_load_and_have_distinct_roots() -> None:
     for entry in (DECLARATION, ANSWER, SUBMISSION, RESULT):
         assert not load_shipped_schemas(entry).is_valid(etree.Element("Submission"))

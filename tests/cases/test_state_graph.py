@@ -175,7 +175,6 @@ def graph() -> dict[Case, list[tuple[str, Case]]]:
     return explore()
 
 
-@pytest.mark.night
 def test_no_reachable_state_drops_an_event(graph: dict[Case, list[tuple[str, Case]]]) -> None:
     """To explore is to try: an event that a state did not accept would have raised GW705.
 

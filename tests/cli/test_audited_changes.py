@@ -145,7 +145,7 @@ def home(tmp_path: Path) -> Path:
     return home
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_every_changing_verb_leaves_one_row(
     home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -377,7 +377,7 @@ def own(tmp_path: Path, engine: Engine) -> Path:
     return tmp_path
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_an_act_says_in_one_sentence_what_it_did(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What is printed for people is the sentence that JSON has, and nothing else."""
@@ -403,7 +403,7 @@ def _list_audit(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> 
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_audit_is_listed_and_shown(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (("add", "firm"), ("suspend", "firm", "--by", "Lee"), ("add", "other")):
         assert main(["party", *words, "--home", str(own)]) == 0
@@ -443,7 +443,7 @@ def test_a_verb_that_forgets_its_record_changes_nothing(own: Path, engine: Engin
         pass
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_refused_leaves_no_row(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     refused: Sequence[Sequence[str]] = (
         ("party", "suspend", "nobody"),
@@ -460,7 +460,7 @@ def test_what_is_refused_leaves_no_row(own: Path, capsys: pytest.CaptureFixture[
     assert _list_audit(own, capsys) == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_no_verb_writes_by_another_way() -> None:
     """A home of the suite and the demo are made by verbs that record them, or are homes of their own."""
     allowed = {"audited_changes.py", "conformance_home.py", "demo_stage.py", "invited_suites.py"}

@@ -66,7 +66,6 @@ def test_drawn_runs_of_withdrawn_declarations_end_as_the_rules_say(
         check(story, seed, templates, draw_late_run)
 
 
-@pytest.mark.night
 def test_what_is_said_after_a_withdrawal_does_not_keep_its_result_back(engine: Engine) -> None:
     """The agency rejects, which ends the withdrawal, and approves before the Result is made."""
     events: list[Event] = [
@@ -78,7 +77,6 @@ def test_what_is_said_after_a_withdrawal_does_not_keep_its_result_back(engine: E
     run(Story(engine), events)
 
 
-@pytest.mark.night
 def test_a_result_that_failed_is_not_sent_behind_a_later_one(engine: Engine) -> None:
     """Its time passes before it is sent; an operator requeues it when the case has another one."""
     events: list[Event] = [
@@ -92,7 +90,6 @@ def test_a_result_that_failed_is_not_sent_behind_a_later_one(engine: Engine) -> 
     run(Story(engine), events)
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("ending", ["decide", "itself"])
 def test_customs_is_told_when_the_last_approval_is_taken_back(engine: Engine, ending: str) -> None:
     """One agency after the other rejects, or cancels, what customs was told to be approved."""
@@ -109,7 +106,6 @@ def test_customs_is_told_when_the_last_approval_is_taken_back(engine: Engine, en
     assert story.customs_codes()[-2:] == ["19", "18"]
 
 
-@pytest.mark.night
 def test_of_a_case_that_nobody_has_approved_customs_hears_nothing_more(engine: Engine) -> None:
     story = Story(engine)
     run(story, [("tick", 0), *(("decide", one, 1, "REJECTED", 0) for one in AGENCIES), ("tick", 1)])

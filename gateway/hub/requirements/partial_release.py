@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 
 from gateway.cases import (
     APPROVING_CODES,
+    ClearedItem,
     DeclaredRelease,
     DeclaredUses,
     GoodsQuantity,
@@ -26,6 +27,7 @@ from gateway.cases import (
     Submission,
     ValidatedChildUses,
     find_release_problems,
+    list_cleared_items,
     read_declared_release,
     read_releasable_items,
     select_current_decisions,
@@ -207,15 +209,15 @@ def _validate_release(
     return tuple(shortage.report() for shortage in shortages)
 
 
-def _list_cleared_items(conn: Connection, parent: CaseRow) -> set[int]:
+def _list_cleared_items(conn: Connection, parent: CaseRow) -> frozenset[int]:
     """Return the items that customs has cleared in a locked parent: those that its result names, or all."""
     if customs_notices.find_clearance_state(conn, parent.id) != "CLEARED":
-        return set()
+        return frozenset()
     leading = customs_notices.find_by_id(conn, find_leading_result(conn, parent.id) or 0)
-    named_items = [] if leading is None else leading.content["items"]
-    if leading is None or not named_items:
-        return set(parent.detail["items"])
-    return {item["item"] for item in named_items if item["code"] == leading.code}
+    if leading is None:
+        return frozenset(parent.detail["items"])
+    named_items = [ClearedItem(**item) for item in leading.content["items"]]
+    return list_cleared_items(leading.code, named_items, parent.detail["items"])
 
 
 def _keep_held_goods(

@@ -1,0 +1,90 @@
+"""Which notice of customs counts, and which fee a notice ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from gateway.cases import FeeNoticeEvent
+from gateway.hub.customs.late_decisions import find_leading_notice
+from gateway.hub.fees.fee_notices import _find_concerned_fee
+from gateway.hub.fees.matched_ends import is_early_end
+
+START = datetime(2026, 11, 20, 9, tzinfo=UTC)
+
+
+def make_customs_notice(row_id: int, minute: int, kind: str = "cleared") -> Any:
+    return SimpleNamespace(
+        id=row_id, number=f"C{row_id}", kind=kind, issued_at=START + timedelta(minutes=minute)
+    )
+
+
+def make_fee(row_id: int, minute: int, state: str = "ORDERED", **changed: Any) -> Any:
+    values: dict[str, Any] = {
+        "id": row_id,
+        "kind": "review",
+        "gate": "",
+        "state": state,
+        "amount": "12000",
+        "notice": f"L{row_id}",
+        "payment_notice": "",
+        "levied_at": START + timedelta(minutes=minute),
+        "ended_at": None,
+    }
+    return SimpleNamespace(**values | changed)
+
+
+def find_fee(fees: Sequence[Any], step: str, minute: int, *, names: str = "", kind: str = "") -> int | None:
+    """Return the row id of the fee that a notice of this step and minute is about."""
+    event = FeeNoticeEvent("E", START + timedelta(minutes=minute), step, names)
+    fee = _find_concerned_fee(fees, event, kind)
+    return None if fee is None else fee.id
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_of_the_results_of_customs_the_one_issued_last_counts(is_turned: bool) -> None:
+    rows = [make_customs_notice(1, 5), make_customs_notice(2, 3), make_customs_notice(3, 9, "accepted")]
+    rows = rows[::-1] if is_turned else rows
+    assert find_leading_notice(rows, frozenset({"cleared", "refused"})) == 1
+    assert find_leading_notice(rows, frozenset({"accepted", "error"})) == 3
+    assert find_leading_notice(rows, frozenset({"cancelled"})) is None
+
+
+def test_a_confirmation_is_about_the_fee_that_was_paid_before_one_that_is_due() -> None:
+    fees = [make_fee(1, 1, "PAID"), make_fee(2, 2)]
+    assert find_fee(fees, "confirm", 9) == 1
+    assert find_fee(fees, "cancel", 9) == 2
+
+
+def test_a_notice_is_about_no_fee_that_was_levied_after_it() -> None:
+    assert find_fee([make_fee(1, 5)], "cancel", 4) is None
+    assert find_fee([make_fee(1, 5)], "cancel", 5) == 1
+    assert find_fee([make_fee(1, 5, gate="forwarding")], "cancel", 4) == 1, "another clock levied it"
+
+
+def test_a_notice_that_names_a_payment_notice_or_a_kind_is_about_no_other_fee() -> None:
+    fees = [make_fee(1, 1, payment_notice="PN1"), make_fee(2, 2, payment_notice="PN2", kind="visit")]
+    assert find_fee(fees, "cancel", 9, names="PN1") == 1
+    assert find_fee(fees, "cancel", 9, names="PN3") is None
+    assert find_fee(fees, "cancel", 9, kind="review") == 1
+    assert find_fee(fees, "cancel", 9, kind="visit") == 2
+
+
+def test_a_refund_is_of_a_fee_that_was_paid() -> None:
+    fees = [make_fee(1, 1, "CONFIRMED"), make_fee(2, 2), make_fee(3, 3, "CANCELLED")]
+    assert find_fee(fees, "refund", 9) == 1
+    assert find_fee(fees[1:], "refund", 9) is None
+
+
+def test_an_end_that_waits_for_its_levy_is_no_fee_yet() -> None:
+    early_end = make_fee(1, 1, "CANCELLED", notice=None, amount=None)
+    early_end.ended_at = early_end.levied_at
+    assert is_early_end(early_end)
+    assert not is_early_end(make_fee(2, 1))
+    assert not is_early_end(make_fee(3, 1, "CANCELLED", ended_at=START + timedelta(minutes=1)))
+    assert find_fee([make_fee(4, 1, "CONFIRMED", notice=None, amount=None, ended_at=None)], "cancel", 9) == 4
+    assert find_fee([early_end], "cancel", 9) is None
