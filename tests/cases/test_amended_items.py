@@ -126,7 +126,6 @@ def test_other_changes_stay_in_restored_items() -> None:
     assert len([*restored.iter("{*}GovernmentAgencyGoodsItem")]) == 3
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(
     ("change", "items"),
     [

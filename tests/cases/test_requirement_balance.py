@@ -50,7 +50,6 @@ def used_by(amounts: list[tuple[Decimal, str]]) -> dict[str, Decimal]:
     return {unit: Decimal(text) for unit, text in used.items()}
 
 
-@pytest.mark.night
 @settings(max_examples=60, deadline=None)
 @given(st.lists(AMOUNT, max_size=12), st.randoms(use_true_random=False), st.sampled_from(MASS))
 def test_uses_and_returns_in_any_order_keep_the_sum(amounts, random, unit):
@@ -65,7 +64,6 @@ def test_uses_and_returns_in_any_order_keep_the_sum(amounts, random, unit):
     assert used_by([*amounts, *((-one, unit_) for one, unit_ in amounts)]) == {}
 
 
-@pytest.mark.night
 @settings(max_examples=60, deadline=None)
 @given(st.lists(AMOUNT, min_size=1, max_size=6), st.lists(AMOUNT, min_size=1, max_size=10))
 def test_never_is_more_taken_than_was_granted(granted, wanted):

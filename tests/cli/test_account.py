@@ -41,7 +41,7 @@ def verbs(
     return Verbs(tmp_path, capsys, monkeypatch)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_person_is_added_shown_and_suspended(verbs: Verbs) -> None:
     status, out, _ = verbs.run("add", "Kim", *KPTA, "--role", "officer", "--display-name", "김지훈")
     assert status == 0
@@ -81,7 +81,7 @@ def test_misuse_is_refused_and_adds_nobody(
     assert verbs.run("list", "--json")[1] == ""
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_role_in_a_party_that_is_not_registered_is_refused(verbs: Verbs) -> None:
     """Whoever registers a party of that name later would have people of nobody."""
     party = ("--organisation", "party/nobody", "--role", "filer")
@@ -97,7 +97,7 @@ def test_a_role_in_a_party_that_is_not_registered_is_refused(verbs: Verbs) -> No
     assert verbs.run("role", "kim", *party)[0] == 0
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_name_is_given_once_and_must_exist(verbs: Verbs) -> None:
     assert verbs.run("add", "kim", *KPTA, "--role", "officer")[0] == 0
     assert verbs.run("add", "KIM", *KPTA, "--role", "officer")[0] == 1
@@ -106,7 +106,7 @@ def test_a_name_is_given_once_and_must_exist(verbs: Verbs) -> None:
         assert (status, "there is no account lee" in err) == (1, True)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_certificate_is_set_once_and_taken_away(verbs: Verbs, tmp_path: Path) -> None:
     pki = tmp_path / "pki"
     assert main(["pki", "demo", "--out", str(pki), "--party", "kim", "--party", "lee"]) == 0
@@ -130,7 +130,7 @@ def test_a_certificate_is_set_once_and_taken_away(verbs: Verbs, tmp_path: Path) 
     assert (status, "GW20" in err) == (1, True)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_subject_is_bound_once_and_taken_away(verbs: Verbs) -> None:
     for name in ("kim", "lee"):
         assert verbs.run("add", name, *KPTA, "--role", "officer")[0] == 0

@@ -61,7 +61,7 @@ def run(home: Path, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[in
     return status, told.out + told.err
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_agency_is_switched_and_back(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, told = run(home, capsys, "agency", "console", "KR-A", "--reason", "a fire")
     assert status == 0
@@ -77,7 +77,7 @@ def test_an_agency_is_switched_and_back(home: Path, capsys: pytest.CaptureFixtur
     assert "switched to the console" not in run(home, capsys, "check")[1]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("agency", "why"),
     [("KR-B", "GW705 agency KR-B has no system"), ("KR-C", "GW803 the settings have no key"), ("X", "GW808")],
@@ -90,7 +90,7 @@ def test_what_cannot_be_switched_is_told(
     assert why in told
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_check_knows_the_keys_of_agencies(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = run(home, capsys, "check")[1]
     assert "is registered for no party, not for KR-B (agency.KR-B.pki)" in told

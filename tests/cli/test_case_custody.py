@@ -32,7 +32,6 @@ def custody(story: Story, agency: str | None) -> dict[str, Any]:
     return next(one for one in found if one["agency"] == agency)
 
 
-@pytest.mark.night
 @BOTH
 def test_each_holder_has_its_own_working_time(story: Story) -> None:
     story.submit()
@@ -54,7 +53,6 @@ def test_each_holder_has_its_own_working_time(story: Story) -> None:
     assert (ended["holder"], ended["task"], ended["since"]) == (None, None, None)
 
 
-@pytest.mark.night
 def test_a_held_case_is_the_declarants(story: Story) -> None:
     story.hub.need_policy = HOLD
     story.submit(story.submission(LACKING))
@@ -64,7 +62,6 @@ def test_a_held_case_is_the_declarants(story: Story) -> None:
     assert held["due_at"].isoformat() == story.case().detail["held"]["until"]
 
 
-@pytest.mark.night
 def test_case_show_tells_deadlines_and_custody(
     story: Story, engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,7 +32,6 @@ def show(story: Story, tmp_path: Path, engine: Engine, capsys: pytest.CaptureFix
     return run
 
 
-@pytest.mark.night
 @BOTH
 def test_a_number_is_found_and_a_mistyped_one_is_told_as_that(story: Story, show: Show) -> None:
     number = story.case().number
@@ -51,7 +50,6 @@ def test_a_number_is_found_and_a_mistyped_one_is_told_as_that(story: Story, show
     assert "there is no case SW25" in show("SW250000001")[1]
 
 
-@pytest.mark.night
 def test_a_number_of_the_older_form_is_found(story: Story, show: Show) -> None:
     with write_transaction(story.house.engine, "test") as conn:
         conn.execute(update(cases).values(number="SW26000000I"))

@@ -16,7 +16,6 @@ from tests.kit.databases import BOTH
 from tests.kit.story import AGENCIES, Story
 
 
-@pytest.mark.night
 @BOTH
 def test_a_silent_agency_is_asked_no_longer(
     engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]

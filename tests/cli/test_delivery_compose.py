@@ -73,7 +73,7 @@ def states(story: Story, agency: str = "KPTA") -> list[str]:
     return [row.state for row in story.deliveries(destination=agency)]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("more", [(), ("--current-mappings",)])
 def test_one_is_composed_and_queued(story: Story, run: Run, more: tuple[str, ...]) -> None:
@@ -87,7 +87,7 @@ def test_one_is_composed_and_queued(story: Story, run: Run, more: tuple[str, ...
     assert dict(sent.body.find("{*}Document").attrib) == {}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_in_bulk_those_of_the_options_are_composed(story: Story, run: Run) -> None:
     first, second = numbers(story)
     status, out, err = run("--agency", "KPTA", "--limit", 1)
@@ -105,7 +105,7 @@ def test_in_bulk_those_of_the_options_are_composed(story: Story, run: Run) -> No
     assert run("--error", "GW604")[0] == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_cannot_be_composed_is_named_and_the_rest_goes(story: Story, run: Run) -> None:
     refused = [*numbers(story, "KFDA")[:1], *numbers(story)]
     status, out, err = run("--error", "GW602")
@@ -121,7 +121,7 @@ def test_what_cannot_be_composed_is_named_and_the_rest_goes(story: Story, run: R
     assert err.startswith("gateway: GW705 the call of delivery "), err
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words",
     [

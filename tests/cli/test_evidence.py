@@ -77,7 +77,7 @@ def said(capsys: Print, *words: str) -> tuple[int, Any]:
     return status, json.loads(out) if out.startswith("{") else out
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_evidence_is_sealed_stamped_checked_and_proved(house: LiveHouse, tsa: Tsa, capsys: Print) -> None:
     recorded(house)
     worked(house)
@@ -132,7 +132,7 @@ def assert_not_believed(proof: Path, pki: Path, capsys: Print) -> None:
         assert "GW805" in capsys.readouterr().err
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_check_says_that_stamping_is_stale(house: LiveHouse, capsys: Print) -> None:
     recorded(house, timedelta(hours=5))
     status, found = said(capsys, "check", "--json", "--home", str(house.home))
@@ -143,7 +143,7 @@ def test_check_says_that_stamping_is_stale(house: LiveHouse, capsys: Print) -> N
     assert [words[:5] for words in warnings] == ["GW804"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_evidence_is_sealed_at_once(house: LiveHouse, capsys: Print) -> None:
     for _ in range(251):
         recorded(house)

@@ -56,7 +56,7 @@ def compare(run: Run, folder: Path, text: str | bytes, *words: str) -> tuple[int
     return status, json.loads(out or err)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_statement_is_compared_with_what_was_paid(
     story: Story, provider: Provider, run: Run, tmp_path: Path
@@ -92,7 +92,6 @@ def test_a_statement_is_compared_with_what_was_paid(
     assert (status, told["differences"]) == (0, [])
 
 
-@pytest.mark.night
 @BOTH
 def test_a_statement_that_is_equal_ends_with_0(
     story: Story, provider: Provider, run: Run, tmp_path: Path
@@ -106,7 +105,6 @@ def test_a_statement_that_is_equal_ends_with_0(
     assert (status, told["lines"], told["differences"]) == (0, 1, [])
 
 
-@pytest.mark.night
 def test_the_days_of_a_statement_are_those_of_the_hub(
     story: Story, provider: Provider, run: Run, tmp_path: Path
 ) -> None:
@@ -125,7 +123,6 @@ def test_the_days_of_a_statement_are_those_of_the_hub(
     assert (status, [one["what"] for one in told["differences"]]) == (1, ["missing here"])
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(
     ("text", "words", "where"),
     [
@@ -202,7 +199,6 @@ def test_a_fee_is_overdue_from_the_second_after_its_deadline(
     assert json.loads(run("fees", "list", "--state", "paid", "--json")[1])["number"] == paid.number
 
 
-@pytest.mark.night
 def test_a_case_shows_its_fees(story: Story, provider: Provider, run: Run) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -241,7 +237,6 @@ def test_check_warns_of_a_document_without_tariff_and_of_a_tariff_without_docume
     assert warning.startswith("fees.tariff names KTL-ELEC-INP, which is no document")
 
 
-@pytest.mark.night
 def test_a_fee_without_amount_is_paid_elsewhere(story: Story, run: Run) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -250,7 +245,6 @@ def test_a_fee_without_amount_is_paid_elsewhere(story: Story, run: Run) -> None:
     assert NamedFee().money is None
 
 
-@pytest.mark.night
 def test_a_fee_is_shown_with_the_exact_time_and_state_of_its_deadline(
     story: Story, provider: Provider, run: Run
 ) -> None:
@@ -283,7 +277,6 @@ def test_a_fee_is_shown_with_the_exact_time_and_state_of_its_deadline(
     assert show()[mine] == (due, "LATE")
 
 
-@pytest.mark.night
 def test_a_fee_whose_deadline_is_not_known_is_overdue_after_its_last_day(
     story: Story, provider: Provider, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

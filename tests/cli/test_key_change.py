@@ -30,7 +30,7 @@ def change_key(home: Path, starts: datetime) -> None:
         )
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("hours", "names"),
     [(-1, ["next"]), (48, ["hub", "next"])],
@@ -50,7 +50,7 @@ def test_the_suite_is_given_the_certificates_that_the_hub_uses(
     assert AttackRunner(kit, target)._check_control("ebms2") == ""
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_partners_take_the_file_of_two_certificates(tmp_path: Path) -> None:
     home = tmp_path / "home"
     change_key(home, datetime.now(UTC) + timedelta(hours=48))

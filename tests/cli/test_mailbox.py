@@ -77,7 +77,7 @@ def list_warnings(run: Run) -> list[str]:
     return [one for one in json.loads(out)["warnings"] if "to the mailbox" in one]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.usefixtures("house")
 def test_submissions_that_open_no_case_are_told_until_an_override_delivers_them(
@@ -115,7 +115,7 @@ def test_submissions_that_open_no_case_are_told_until_an_override_delivers_them(
     assert list_case_actions(run) == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.usefixtures("house")
 def test_a_cpa_that_lacks_one_term_is_told_with_its_path(tmp_path: Path, run: Run) -> None:
     file = tmp_path / "theirs.xml"
@@ -219,7 +219,7 @@ OVERRIDE = ("agreement", "override", NAME, "--deliver-to", "case", "--reason", "
 RESTS = "nothing: it rests in the mailbox"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_submission_that_rests_is_told_and_becomes_a_case(run: Run, engine: Engine) -> None:
     story = Story(engine, agreement=SILENT)
     story.submit()
@@ -247,7 +247,7 @@ def test_a_submission_that_rests_is_told_and_becomes_a_case(run: Run, engine: En
     assert (status, "does not rest in the mailbox" in err) == (1, True)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_submission_is_admitted_after_its_pmode_got_another_name(
     run: Run, engine: Engine, tmp_path: Path
 ) -> None:
@@ -281,7 +281,7 @@ def list_warnings_of_mailbox(run: Run) -> list[str]:
     return [one for one in json.loads(out)["warnings"] if "the mailbox" in one]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_no_submission_rests_without_a_warning(run: Run, engine: Engine) -> None:
     story = Story(engine)
     assert story.house.post(story.broker.seal(story.broker.message("Store"))).status in (200, 204)

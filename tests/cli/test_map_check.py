@@ -21,6 +21,7 @@ def check(folder: Path, capsys: pytest.CaptureFixture[str], *more: str) -> tuple
     return status, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.story("an author of mappings proves a folder")
 def test_a_good_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, shown = check(plant(tmp_path), capsys)
     assert status == 0
@@ -36,6 +37,7 @@ def test_a_good_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     }
 
 
+@pytest.mark.refusal("an author of mappings breaks a rule")
 def test_a_breach_names_place_and_counter_example(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = plant(
         tmp_path, ('            when: {risky: {is: "true"}}', '            when: {risky: {is: "false"}}')

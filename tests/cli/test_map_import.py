@@ -25,7 +25,7 @@ def inventory(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.night
+@pytest.mark.story("an author of mappings makes a folder of an inventory")
 def test_an_inventory_becomes_a_folder_that_the_other_verbs_take(
     inventory: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -70,7 +70,7 @@ def use(home: Path, *words: object) -> int:
     return main(["map", "use", *map(str, words), "--home", str(home)])
 
 
-@pytest.mark.night
+@pytest.mark.refusal("an author of mappings takes documents out of force unawares")
 def test_a_folder_of_one_new_document_takes_none_out_of_force_without_a_word(
     home: Path, small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,7 +84,6 @@ def list_rows(run: Run, *words: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in out.splitlines()]
 
 
-@pytest.mark.night
 @BOTH
 def test_an_agency_is_held_with_what_comes_later_and_everybody_sees_why(engine: Engine, run: Run) -> None:
     with write_transaction(engine) as conn:
@@ -156,7 +155,6 @@ def test_a_single_delivery_is_held_with_its_reason(engine: Engine, run: Run) -> 
     assert run("queue", "release", str(number))[0] == 0
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -292,7 +290,6 @@ def act_at_once(engine: Engine, *acts: Callable[[Connection], Any]) -> None:
     assert failed == []
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("of_lane", ["try", "release"])
 def test_acts_on_a_delivery_and_on_its_lane_do_not_wait_for_each_other(engine: Engine, of_lane: str) -> None:
     """Each locks the lane first; on PostgreSQL another order is a deadlock."""

@@ -64,7 +64,7 @@ def over(bridge: bytes, firm: bytes) -> Verdict:
     )
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_bridge_maps_policies_and_certifies_no_further_authority(sandboxes: Run) -> None:
     status, _ = sandboxes(
         *("pki", "cross", "theirs/ca.pem", "--ca", "ours", "--policy", "1.2.410.1=2.16.56.1"),
@@ -80,7 +80,7 @@ def test_a_bridge_maps_policies_and_certifies_no_further_authority(sandboxes: Ru
         assert over(bridge, certified(sandboxes, *words)).status == "invalid", words
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("certificate", "policy", "words"),
     [
@@ -97,7 +97,7 @@ def test_what_makes_no_bridge(sandboxes: Run, certificate: str, policy: str, wor
     assert (status, words in text, Path("cross.pem").exists()) == (2, True, False), text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_document_is_signed_once(sandboxes: Run) -> None:
     Path("bare.xml").write_text("<Declaration>cargo</Declaration>", encoding="utf-8")
     key = ["--key", "ours/broker.key.pem", "--certificate", "ours/broker.cert.pem"]
@@ -111,7 +111,7 @@ def test_a_document_is_signed_once(sandboxes: Run) -> None:
     assert Path("signed.xml").read_bytes() == before
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     "words",
     [
@@ -128,7 +128,7 @@ def test_a_list_is_taken_into_a_folder_or_by_a_hub_that_knows_who_signs(
     assert (status, "--into" in text) == (2, True), text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_hub_that_names_no_signer_takes_no_list(sandboxes: Run) -> None:
     Path("list.xml").write_text("<list/>", encoding="utf-8")
     assert sandboxes("migrate", "--new", "--home", ".")[0] == 0

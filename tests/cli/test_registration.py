@@ -74,7 +74,7 @@ def stamp(**later: float) -> str:
     return (NOW + timedelta(**later)).isoformat(timespec="seconds")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_small_firm_gets_a_certificate_and_renews_it(
     home: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,7 +110,7 @@ def test_what_our_trust_refuses_is_not_registered(run: Run, keys: Path, name: st
     assert [one["party"] for one in listed(run)] == ["other"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_one_that_is_yet_to_begin_may_be_registered_but_not_another_authoritys(
     run: Run, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,7 +139,7 @@ def test_times_that_leave_nobody_to_sign_are_misuse(
     assert (status, key in text) == (2, True), text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_the_sandbox_revokes_ends_once_its_list_is_in_force(
     home: Path, run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,7 +173,7 @@ def test_a_key_that_is_there_is_not_written_over(home: Path, capsys: pytest.Capt
     assert not (home / "x.csr").exists()
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_party_whose_last_certificate_ends_is_told_of(home: Path, run: Run) -> None:
     short = certified(home, "short", "--days", "20")
     assert run("party", "certificate", "add", "firm", short)[0] == 0
@@ -191,7 +191,7 @@ def test_a_party_whose_last_certificate_ends_is_told_of(home: Path, run: Run) ->
     assert run("check")[0] == 0
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_check_warns_that_our_own_certificate_ends(
     home: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,7 +243,7 @@ def succeed(home: Path, name: str, starts: str) -> None:
     )
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_our_next_key_is_checked_and_shown_to_partners(
     home: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,7 +262,7 @@ def test_our_next_key_is_checked_and_shown_to_partners(
     hub.close()
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_next_key_that_is_not_good_or_comes_too_late_is_refused(
     home: Path, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

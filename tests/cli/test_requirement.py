@@ -45,7 +45,6 @@ def run(tmp_path: Path, engine: Engine, capsys: pytest.CaptureFixture[str]) -> R
     return run
 
 
-@pytest.mark.night
 @BOTH
 def test_a_certificate_from_registration_to_revocation(run: Run, engine: Engine) -> None:
     status, out, _ = run("requirement", "add", "C-1", "--quantity", "1.5", *ADD, "--until", "2096-01-31")
@@ -106,7 +105,6 @@ def test_a_unit_that_declarations_have_is_taken(run: Run, unit: str) -> None:
     assert shown["left"] == [{"quantity": "1950", "unit": unit}]
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(
     ("number", "more", "words"),
     [
@@ -134,7 +132,6 @@ def test_what_no_declaration_can_use_is_not_registered(
     assert run("requirement", "list", "--json")[1] == ""
 
 
-@pytest.mark.night
 def test_a_registered_certificate_meets_the_laws_that_it_is_registered_for(run: Run, engine: Engine) -> None:
     """KFDA has three laws, NPQS one: without a law the certificate of NPQS alone meets a need."""
     hub = Story(engine, customs=False).hub
@@ -168,7 +165,6 @@ def test_a_cut_list_says_how_many_follow(run: Run, engine: Engine) -> None:
     assert (len(out.splitlines()), told) == (51, "")
 
 
-@pytest.mark.night
 def test_a_certificate_whose_application_is_amended_is_shown_so(run: Run, engine: Engine) -> None:
     """Nobody has revoked it."""
     story = Story(engine, customs=False)

@@ -67,7 +67,7 @@ def run(capsys: Print, house: LiveHouse, *words: str) -> tuple[int, Sequence[str
     return status, [*said.out.splitlines(), *said.err.splitlines()]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("verb", ["run", "serve", "work", "console", "api"])
 def test_nothing_starts_on_the_database_of_another_hub(house: LiveHouse, capsys: Print, verb: str) -> None:
     change_mark(house, database="0" * 64)
@@ -84,7 +84,6 @@ def test_nothing_starts_on_the_database_of_another_hub(house: LiveHouse, capsys:
         assert "GW808 the home folder has the mark of another hub's database" in lines[-1]
 
 
-@pytest.mark.night
 def test_no_new_hub_takes_the_place_of_a_lost_one(
     house: LiveHouse, templates: Templates, capsys: Print
 ) -> None:

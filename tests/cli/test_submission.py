@@ -69,7 +69,6 @@ def places(told: dict[str, Any]) -> list[tuple[str, str]]:
     return [(one["id"], one["pointer"]) for one in told["problems"]]
 
 
-@pytest.mark.night
 def test_a_good_submission_has_no_problem(check: Check, home: Path, keys: Path) -> None:
     told = check("--attach", LABEL, "--home", str(home))
     assert (told["accepted"], told["signer"], told["not_checked"]) == (True, "broker", [])
@@ -79,7 +78,6 @@ def test_a_good_submission_has_no_problem(check: Check, home: Path, keys: Path) 
     assert len(alone["not_checked"]) == 2
 
 
-@pytest.mark.night
 def test_every_step_tells_its_problems_at_once(check: Check, home: Path) -> None:
     changes = {"<Name>한빛관세법인</Name>": "", 'document="NPQS-PLA-IMP"': 'document="MOON"'}
     told = check("--home", str(home), "--sender", "stranger", changes=changes)
@@ -90,7 +88,6 @@ def test_every_step_tells_its_problems_at_once(check: Check, home: Path) -> None
     assert all(one["line"] > 0 for one in told["problems"] if one["id"] in ("GW503", "GW501"))
 
 
-@pytest.mark.night
 def test_a_changed_document_and_a_strange_signer_are_refused(check: Check, home: Path, keys: Path) -> None:
     assert places(check("--attach", LABEL, "--home", str(home), by="customs"))[0][0] == "GW205"
     assert places(check("--attach", LABEL, by=None)) == [("GW201", "/sub:Submission")]
@@ -116,7 +113,6 @@ def test_a_wrong_namespace_inside_is_told_as_that(check: Check) -> None:
     ]
 
 
-@pytest.mark.night
 def test_a_supplement_needs_an_open_case(check: Check, home: Path) -> None:
     changes = {"<Function>9<": "<Function>35<"}
     told = check("--attach", LABEL, "--home", str(home), changes=changes)

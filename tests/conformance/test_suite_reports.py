@@ -119,6 +119,7 @@ def test_there_are_more_than_two_hundred_requirements_each_with_a_clause() -> No
     assert {"r0.1.1", "semreq-10", "semreq-15", "semreq-74"} | {f"r1.1.{n}" for n in range(1, 14)} <= numbers
 
 
+@pytest.mark.refusal("a tester starts a suite with wrong options")
 def test_misuse_is_told_before_anything_is_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["conformance", "run", "ebms2"]
     named = ["--url", "http://127.0.0.1:9", "--agreement", "a"]

@@ -107,7 +107,7 @@ def test_the_hub_takes_the_call_of_the_page_and_the_item_is_decided(story: Story
     assert story.request("KPTA").state == "DECIDED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_hub_takes_the_own_document_of_the_page_and_tells_what_the_page_says(story: Story) -> None:
     request = parse_xml(example("own-document"))
     service("hub-agency.wsdl").schema.validate_element(request)
@@ -173,7 +173,7 @@ def test_each_call_names_the_items_and_laws_to_decide(story: Story) -> None:
     assert named(story, "SubmitSupplement") == TO_DECIDE
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_every_item_and_law_that_a_call_names_may_be_decided(story: Story) -> None:
     for agency, scope in named(story, "SubmitApplication").items():
         if agency in AGENCIES:

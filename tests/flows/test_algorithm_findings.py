@@ -42,7 +42,7 @@ def test_a_partner_that_signs_by_another_algorithm_is_named(engine: Engine) -> N
     assert list(find_algorithm_warnings(Settings(), story.hub, agree(known, Security()))) == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("named", [RSA_SHA256, ECDSA_SHA256])
 def test_a_partner_whose_receipts_are_by_another_algorithm_is_named(engine: Engine, named: str) -> None:
     """A receipt is read when it comes: what is not as agreed is kept with its evidence."""

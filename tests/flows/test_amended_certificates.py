@@ -36,7 +36,6 @@ def waits(story: Story, case: int) -> list[str]:
         return [row.number for row in requirement_results.list_awaited_uses(conn, case)]
 
 
-@pytest.mark.night
 @BOTH
 def test_an_item_that_its_certificate_rejects_stays_so(story: Story) -> None:
     """The rest can be amended; a larger use, another item and another number are judged as ever."""
@@ -57,7 +56,6 @@ def test_an_item_that_its_certificate_rejects_stays_so(story: Story) -> None:
     assert (story.outcome(), used_of(story, "2026-118")) == (("APPROVED", {1: "APPROVED"}), {"KGM": "30"})
 
 
-@pytest.mark.night
 def test_another_number_takes_a_rejected_item_up_again(story: Story) -> None:
     say(story)
     say(story, notice="N1", number="2026-119", quantity="50")
@@ -72,7 +70,6 @@ def test_another_number_takes_a_rejected_item_up_again(story: Story) -> None:
     assert (story.outcome()[0], used_of(story, "2026-119")) == ("APPROVED", {"KGM": "50"})
 
 
-@pytest.mark.night
 def test_what_was_not_left_keeps_no_amendment_out(story: Story) -> None:
     say(story)
     declare(story, "D1", USE)
@@ -90,7 +87,6 @@ def test_what_was_not_left_keeps_no_amendment_out(story: Story) -> None:
     assert used_of(story, "2026-118") == {"KGM": "25"}
 
 
-@pytest.mark.night
 def test_a_revoked_certificate_meets_the_need_of_what_is_unchanged(story: Story) -> None:
     story.hub.need_policy = HOLD
     say(story, agency="NPQS", number=NUMBER, law="12")

@@ -77,7 +77,7 @@ def amended(story: Story) -> list[dict[str, Any]]:
     return [json.loads(row.data) for row in rows if row.kind == "amended"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_an_added_item_goes_to_the_agency_that_it_concerns(story: Story) -> None:
     """The other agencies hear nothing, and what this one has decided stands."""
@@ -98,7 +98,7 @@ def test_an_added_item_goes_to_the_agency_that_it_concerns(story: Story) -> None
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_totals_follow_the_items_and_another_change_makes_decisions_lapse(story: Story) -> None:
     story.decide_all()
     story.tick()
@@ -134,7 +134,7 @@ def test_an_item_of_which_the_unit_alone_changes_is_decided_again(story: Story) 
     assert story.outcome() == ("APPROVED", dict.fromkeys((1, 2, 3, 4), "APPROVED"))
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_newly_concerned_agency_gets_an_application(engine: Engine) -> None:
     story = Story(engine, agreement=QUIET)
     story.hub.payments = PaymentPolicy(True, {"NPQS-PLA-IMP": Tariff(KRW, days=10)}, SECRET)
@@ -155,7 +155,7 @@ def test_a_newly_concerned_agency_gets_an_application(engine: Engine) -> None:
     assert story.customs_codes() == ["18", "19", "18"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_new_application_is_the_first_that_its_agency_hears(story: Story) -> None:
     amend(story, add_item(4, 3, "Narcissus bulbs"), new_application("A4", 4, "A3"))
     assert calls_of(story, "NPQS") == ["SubmitApplication", "SubmitApplication"]
@@ -169,7 +169,7 @@ def test_a_new_application_is_the_first_that_its_agency_hears(story: Story) -> N
     assert amended(story)[0]["new"] == [rows[-1].number]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("status", ["G03", "G04"])
 def test_an_agency_whose_items_are_all_removed_is_asked_to_cancel(story: Story, status: str) -> None:
     story.decide("KPTA")
@@ -190,7 +190,7 @@ def test_an_agency_whose_items_are_all_removed_is_asked_to_cancel(story: Story, 
     assert (told["removed"], told["cancelled"]) == ([3], [story.number_of("NPQS")])
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_agency_that_cancels_after_all_is_not_told_as_one_that_keeps(story: Story) -> None:
     """G03 counts whenever it comes: after a G04 there is one Result more, which has no warning."""
     story.decide("KPTA")
@@ -205,7 +205,7 @@ def test_an_agency_that_cancels_after_all_is_not_told_as_one_that_keeps(story: S
     assert (story.case().state, story.request("NPQS").state) == ("CLOSED", "CANCELLED")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_no_agency_has_heard_of_is_cancelled_at_once(engine: Engine) -> None:
     story = Story(engine, agreement=QUIET)
     story.submit()
@@ -216,7 +216,7 @@ def test_what_no_agency_has_heard_of_is_cancelled_at_once(engine: Engine) -> Non
     assert calls_of(story, "NPQS") == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_while_an_agency_is_asked_about_removed_items_the_case_can_be_changed(story: Story) -> None:
     amend(story, *NO_BULBS)
     amend(story, *NO_BULBS, NAME)
@@ -243,7 +243,7 @@ def test_a_withdrawal_may_repeat_the_submission_as_it_was_amended(story: Story) 
     assert calls_of(story, "KFDA")[-1] == "CancelApplication"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_withdrawal_waits_for_the_agency_of_a_removed_item_too(story: Story) -> None:
     """Nobody else is asked; until that agency has answered, the withdrawal is under way."""
     amend(story, *NO_BULBS)
@@ -259,7 +259,7 @@ def test_a_withdrawal_waits_for_the_agency_of_a_removed_item_too(story: Story) -
     assert story.outcome()[0] == "WITHDRAWN"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_removed_item_decides_nothing_whatever_its_agency_says(story: Story) -> None:
     amend(story, *WAFERS)
     decide(story, "KFDA", {2: APPROVED}, "N1")
@@ -299,7 +299,7 @@ REFUSED: dict[str, tuple[list[Change], tuple[str, str]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("why", REFUSED)
 def test_numbers_of_items_are_never_used_for_other_goods(story: Story, why: str) -> None:
     if why in ("used again", "below the last"):
@@ -313,7 +313,7 @@ def test_numbers_of_items_are_never_used_for_other_goods(story: Story, why: str)
     assert len(story.soap.calls) == before
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_of_two_amendments_at_once_the_second_is_judged_after_the_first(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,7 +339,7 @@ def test_of_two_amendments_at_once_the_second_is_judged_after_the_first(
     assert len(amended(story)) == 2
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_ledger_follows_the_items(engine: Engine) -> None:
     """What a removed item used is given back, what an added one uses is written off, or nothing happens."""
     story = Story(engine, customs=False)
@@ -366,7 +366,7 @@ def test_the_ledger_follows_the_items(engine: Engine) -> None:
     assert detail["item_numbers"] == {"last": 4, "removed": [1, 4]}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_wherever_a_process_dies_items_are_added_and_removed_once(engine: Engine, side: str) -> None:
@@ -386,7 +386,7 @@ def test_wherever_a_process_dies_items_are_added_and_removed_once(engine: Engine
     assert story.case().detail["items"] == [1, 3, 4]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_application_that_its_agency_had_cancelled_goes_with_its_items(story: Story) -> None:
     """It is named in the Result as long as the declaration has its items, and no longer."""
     answer_cancellation(story, "NPQS", "G01")
@@ -400,7 +400,7 @@ def test_an_application_that_its_agency_had_cancelled_goes_with_its_items(story:
     assert calls_of(story, "NPQS") == ["SubmitApplication"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_rules_of_need_are_asked_for_the_new_items(story: Story) -> None:
     story.hub.need_policy = NeedSettings(imports="refuse")
     amend(story, add_item(4, 3, "Narcissus bulbs"))

@@ -43,7 +43,7 @@ def approve_and_amend(story: Story) -> datetime:
     return base
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("order", list(itertools.permutations(SAID)), ids="-".join)
 def test_a_decision_that_does_not_count_is_not_shown_whatever_the_clock_of_the_agency_says(
@@ -62,7 +62,7 @@ def test_a_decision_that_does_not_count_is_not_shown_whatever_the_clock_of_the_a
     assert (story.outcome()[0], story.outcome()[1][2]) == ("PARTIAL", "REJECTED")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_was_said_before_and_still_stands_is_shown(engine: Engine) -> None:
     """A fee that is open stays due; of what was asked nothing stands."""
     story = Story(engine)
@@ -81,7 +81,7 @@ def test_what_was_said_before_and_still_stands_is_shown(engine: Engine) -> None:
     assert (story.request(AGENCY).state, story.request(AGENCY).status_code) == ("ACKNOWLEDGED", "Y04")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_officer_sees_no_code_of_what_was_decided_before(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY)
     seen = story.arrive()

@@ -64,7 +64,7 @@ def counting(story: Story) -> dict[int, str]:
     return {row.item: row.number for row in rows if row.superseded_by is None}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("change", [name_of, describe])
 def test_what_is_decided_about_other_items_stands(story: Story, change: type) -> None:
@@ -87,14 +87,14 @@ def test_what_is_decided_about_other_items_stands(story: Story, change: type) ->
     }  # fmt: skip
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_all_items_share_makes_all_lapse(story: Story) -> None:
     decide(story, "KFDA", {2: APPROVED, 4: APPROVED, 5: APPROVED}, "N1")
     amend(story, name_of(4, "다른"), text(".//Importer/Name", "Another importer"))
     assert counting(story) == {}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_items_that_change_come_and_go_at_once(story: Story) -> None:
     decide(story, "KFDA", {2: APPROVED, 4: APPROVED, 5: APPROVED}, "N1")
     amend(story, remove_item(5), name_of(4, "다른"), add_item(6, 2, "More"), concern("A2", 6, 2))
@@ -113,7 +113,7 @@ def test_items_that_change_come_and_go_at_once(story: Story) -> None:
     assert counting(story) == {2: "N1-2", 6: "N2-6"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_decision_before_the_agency_has_heard_counts_for_the_others(story: Story) -> None:
     """It is about the former goods of the changed item, and about the very goods of the other ones."""
     story.say("KFDA", *[unreachable()] * 4)
@@ -133,7 +133,7 @@ def test_a_decision_before_the_agency_has_heard_counts_for_the_others(story: Sto
     assert story.outcome()[0] == "APPROVED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_unheard_change_stays_with_the_amendment_that_replaces_it(story: Story) -> None:
     story.say("KFDA", *[unreachable()] * 8)
     amend(story, name_of(4, "다른"))
@@ -149,7 +149,7 @@ def test_an_unheard_change_stays_with_the_amendment_that_replaces_it(story: Stor
     assert counting(story) == {2: "N1-2", 4: "N2-4", 5: "N2-5"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_certificate_of_another_item_can_be_used_meanwhile(story: Story) -> None:
     decide(story, "KFDA", {2: APPROVED, 4: APPROVED, 5: APPROVED}, "N1")
     amend(story, name_of(4, "다른"))
@@ -160,7 +160,7 @@ def test_a_certificate_of_another_item_can_be_used_meanwhile(story: Story) -> No
         assert list_usable_certificates(conn, ["N1-4"]) == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_a_process_that_dies_over_such_an_amendment(story: Story, place: str) -> None:
@@ -175,7 +175,7 @@ def test_a_process_that_dies_over_such_an_amendment(story: Story, place: str) ->
     assert story.outcome()[0] == "APPROVED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_agency_that_was_sent_a_supplement_is_told_the_change_of_one_item(engine: Engine) -> None:
     """What it was sent last is the supplement, and not what the declaration in force came with."""
     story = Story(engine, agreement=QUIET)
@@ -217,7 +217,7 @@ def test_each_agency_has_the_supplement_about_its_own_application(engine: Engine
     assert counting(story) == {2: "N1-2", 5: "N1-5"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_decisions_and_changes_in_any_order(story: Story) -> None:
     """A decision counts from when it is said until its item says something else."""
     rng = random.Random(7)

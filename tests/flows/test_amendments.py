@@ -54,7 +54,7 @@ def told_customs(story: Story) -> list[str]:
     return [one.operation for one in story.soap.calls if one.destination == "customs"]
 
 
-@pytest.mark.night
+@pytest.mark.story("a trader amends a declaration, and only the agencies concerned hear of it")
 @BOTH
 def test_only_the_agency_whose_request_changes_hears_of_it(story: Story) -> None:
     story.tick()
@@ -71,14 +71,12 @@ def test_only_the_agency_whose_request_changes_hears_of_it(story: Story) -> None
     assert story.evidence("case", story.case().id).count("amended") == 1
 
 
-@pytest.mark.night
 def test_a_common_value_changes_the_request_of_each_who_reads_it(story: Story) -> None:
     story.tick()
     amend(story, text(".//Declarant/Name", "한빛관세사무소"))
     assert heard(story) == ["KFDA", "NPQS"]
 
 
-@pytest.mark.night
 def test_an_amendment_that_changes_no_request_is_for_customs_alone(story: Story) -> None:
     """The case was decided: its result is told again, and no agency is asked."""
     story.tick()
@@ -92,7 +90,6 @@ def test_an_amendment_that_changes_no_request_is_for_customs_alone(story: Story)
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
 def test_what_was_decided_about_a_changed_application_does_not_count(story: Story) -> None:
     story.tick()
     story.decide_all("KFDA")
@@ -118,7 +115,6 @@ def test_what_was_decided_about_a_changed_application_does_not_count(story: Stor
     ]
 
 
-@pytest.mark.night
 def test_a_second_amendment_is_compared_with_the_first(story: Story) -> None:
     story.tick()
     amend(story, NAME)
@@ -128,7 +124,6 @@ def test_a_second_amendment_is_compared_with_the_first(story: Story) -> None:
     assert heard(story) == ["KFDA", "KFDA"]
 
 
-@pytest.mark.night
 def test_an_amendment_is_compared_with_one_admitted_meanwhile(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +151,6 @@ def test_an_amendment_is_compared_with_one_admitted_meanwhile(
     assert story.evidence("case", story.case().id).count("amended") == 2
 
 
-@pytest.mark.night
 def test_what_was_admitted_last_is_in_force_whichever_arrived_first(story: Story) -> None:
     """Of two amendments the one that arrived first is admitted last: the third is compared with that."""
     story.tick()
@@ -172,7 +166,6 @@ def test_what_was_admitted_last_is_in_force_whichever_arrived_first(story: Story
     assert warned(story) == []
 
 
-@pytest.mark.night
 def test_a_decision_before_the_agency_has_the_amended_application_does_not_count(story: Story) -> None:
     story.tick()
     story.decide_all("KFDA")
@@ -196,7 +189,6 @@ def submitted(story: Story, agency: str) -> list[str]:
     return [one.operation for one in story.soap.calls if one.destination == agency]
 
 
-@pytest.mark.night
 def test_an_application_that_was_refused_for_good_is_submitted_anew(engine: Engine) -> None:
     """Its agency has nothing to amend: it gets the amended application as a first one, until it takes it."""
     story = Story(engine)
@@ -220,7 +212,6 @@ def test_an_application_that_was_refused_for_good_is_submitted_anew(engine: Engi
     assert (story.outcome()[0], story.case().state) == ("APPROVED", "CLOSED")
 
 
-@pytest.mark.night
 def test_what_an_agency_refused_twice_is_nowhere_when_it_is_withdrawn(engine: Engine) -> None:
     story = Story(engine)
     story.say("KFDA", *[GatewayError(REFUSED_FOR_GOOD, "name unknown")] * 2)
@@ -233,7 +224,6 @@ def test_what_an_agency_refused_twice_is_nowhere_when_it_is_withdrawn(engine: En
     assert "CancelApplication" not in submitted(story, "KFDA")
 
 
-@pytest.mark.night
 def test_an_amendment_behind_a_failed_call_waits_as_stranded_and_goes_on_when_that_is_requeued(
     engine: Engine,
 ) -> None:
@@ -255,7 +245,6 @@ def test_an_amendment_behind_a_failed_call_waits_as_stranded_and_goes_on_when_th
     assert story.request("KFDA").state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
 def test_a_later_amendment_replaces_one_that_failed(story: Story) -> None:
     """An operator cannot send the older one behind it, and what is decided about the newer one counts."""
     story.tick()
@@ -274,7 +263,6 @@ def test_a_later_amendment_replaces_one_that_failed(story: Story) -> None:
     assert (story.outcome()[0], story.case().state) == ("APPROVED", "CLOSED")
 
 
-@pytest.mark.night
 def test_a_correction_counts_when_the_answer_to_the_amended_call_was_lost(story: Story) -> None:
     """The agency decided while it was called, so that it has what was amended; only our retry is left."""
     story.tick()
@@ -293,7 +281,6 @@ def test_a_correction_counts_when_the_answer_to_the_amended_call_was_lost(story:
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
 @BOTH
 def test_an_amendment_ends_a_withdrawal_that_was_refused(story: Story) -> None:
     """What is rejected afterwards is rejected, and not withdrawn."""
@@ -341,7 +328,6 @@ def warned(story: Story) -> list[tuple[str, str]]:
     return [(one["id"], one["pointer"]) for one in found if one["id"] in ("GW417", "GW418")]
 
 
-@pytest.mark.night
 def test_pointers_of_an_amendment_are_compared_with_what_it_changes(story: Story) -> None:
     """Each amendment is compared with the one before it; without a pointer nothing is said."""
     story.tick()
@@ -382,7 +368,7 @@ REFUSED: dict[str, tuple[list[Change], tuple[str, str]]] = {
 }
 
 
-@pytest.mark.night
+@pytest.mark.refusal("a trader amends what cannot be amended")
 @pytest.mark.parametrize("why", REFUSED)
 def test_an_amendment_that_cannot_be_is_refused(story: Story, why: str) -> None:
     story.tick()
@@ -406,7 +392,6 @@ def run_and_die(story: Story, hub: Hub) -> None:
         pass
 
 
-@pytest.mark.night
 @BOTH
 def test_wherever_a_process_dies_a_case_is_amended_once(engine: Engine) -> None:
     story = Story(engine, agreement=QUIET)
@@ -421,7 +406,6 @@ def test_wherever_a_process_dies_a_case_is_amended_once(engine: Engine) -> None:
         assert story.evidence("case", story.case().id).count("amended") == 1
 
 
-@pytest.mark.night
 def test_an_amended_case_is_found_by_its_former_and_its_new_references(story: Story) -> None:
     story.tick()
     amend(story, text(".//TransportEquipment/ID", "MSKU1234565"))

@@ -48,7 +48,7 @@ def refusal(story: Story, agency: str, said: AgencyCallback) -> tuple[str, str]:
     return caught.value.problem.id, caught.value.location
 
 
-@pytest.mark.night
+@pytest.mark.story("an agency's system decides at once")
 @BOTH
 def test_a_decision_at_once(story: Story) -> None:
     story.say("KFDA", lambda _: story.notice("KFDA", REJECTED))
@@ -61,6 +61,7 @@ def test_a_decision_at_once(story: Story) -> None:
     assert story.steps(REQUEST, story.request("KFDA").id) == [("send", "SENT"), ("decide", "DECIDED")]
 
 
+@pytest.mark.story("an agency's system acknowledges now and decides later")
 def test_an_acknowledgement_now_and_a_decision_later(story: Story) -> None:
     story.tick()
     assert {story.request(one).state for one in ("KPTA", "KFDA", "NPQS")} == {"ACKNOWLEDGED"}
@@ -71,7 +72,6 @@ def test_an_acknowledgement_now_and_a_decision_later(story: Story) -> None:
     assert story.evidence("request", story.request("KPTA").id) == ["sent", "reply", "acknowledged", "notice"]
 
 
-@pytest.mark.night
 def test_call_backs_overtake_the_answer_to_our_call(story: Story) -> None:
     """The agency decides while our POST is still under way; its late answer changes nothing."""
 
@@ -90,7 +90,6 @@ def test_call_backs_overtake_the_answer_to_our_call(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
 def test_the_case_closes_though_the_agencies_answer_comes_last_of_all(story: Story) -> None:
     """Decided by call-backs and told to everyone, while our own call still goes on."""
 
@@ -136,7 +135,6 @@ CONTRADICTIONS = {
 }
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(("status", "code", "problem"), CONTRADICTIONS.values(), ids=list(CONTRADICTIONS))
 def test_a_notice_that_contradicts_itself(
     story: Story, status: str, code: DecisionCode, problem: str
@@ -177,7 +175,7 @@ def test_an_answer_of_the_future_strands_its_request(story: Story) -> None:
     assert story.evidence("request", story.request("KFDA").id).count("notice") == 0
 
 
-@pytest.mark.night
+@pytest.mark.refusal("an agency's system decides what it was not asked")
 @pytest.mark.parametrize(("item", "law"), [(2, "01"), (1, "05"), (99, "01")])
 def test_what_was_not_asked_cannot_be_decided(story: Story, item: int, law: str) -> None:
     story.tick()
@@ -198,6 +196,7 @@ def test_a_mistyped_application_number_is_told_as_that(story: Story) -> None:
     )
 
 
+@pytest.mark.refusal("an agency's system names an application of another agency")
 def test_an_unknown_application_and_anothers_are_told_alike(story: Story) -> None:
     story.tick()
     words = set()
@@ -224,7 +223,6 @@ def test_a_requirement_number_names_its_request(story: Story) -> None:
     assert [(row.item, row.decision) for row in current] == [(1, "APPROVED_WITH_CONDITIONS")]
 
 
-@pytest.mark.night
 def test_notices_that_come_late_are_kept_and_change_nothing(story: Story) -> None:
     story.tick()
     story.decide_all()
@@ -238,7 +236,6 @@ def test_notices_that_come_late_are_kept_and_change_nothing(story: Story) -> Non
     assert len(story.inbox.documents("Result")) == 1
 
 
-@pytest.mark.night
 def test_a_correction_after_the_end_is_told_anew(story: Story) -> None:
     story.tick()
     story.decide_all()
@@ -257,7 +254,6 @@ def test_a_correction_after_the_end_is_told_anew(story: Story) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.night
 def test_a_decision_that_was_overtaken_reopens_nothing(story: Story) -> None:
     story.tick()
     old = story.notice("KPTA", REJECTED, number="N0", at=story.clock() - timedelta(hours=1))
@@ -271,7 +267,6 @@ def test_a_decision_that_was_overtaken_reopens_nothing(story: Story) -> None:
     assert story.customs_codes() == ["18", "19"]
 
 
-@pytest.mark.night
 def test_a_correction_before_the_result_was_made_is_the_only_one_told(story: Story) -> None:
     story.tick()
     story.decide_all()
@@ -292,7 +287,6 @@ OUTCOMES = {
 }
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(("said", "outcome", "told"), OUTCOMES.values(), ids=list(OUTCOMES))
 def test_the_outcome_is_told_to_applicant_and_customs(
     story: Story, said: dict[str, DecisionCode], outcome: str, told: list[tuple[str, str]]
@@ -326,7 +320,6 @@ def test_a_case_without_items_takes_no_decision(story: Story) -> None:
     )
 
 
-@pytest.mark.night
 def test_the_longest_words_of_an_agency_fit_into_the_result(story: Story) -> None:
     """What the contracts with agencies allow, the result and the call to customs can say."""
     story.tick()

@@ -68,7 +68,7 @@ def carry(window: Window, document: etree._Element, name: str) -> etree._Element
     return element
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_agency_gets_its_document_in_its_form_and_answers_in_it(window: Window) -> None:
     story = window.story
     (first,) = (one for one in story.soap.calls if one.destination == "KPTA")
@@ -93,7 +93,7 @@ def test_the_agency_gets_its_document_in_its_form_and_answers_in_it(window: Wind
     assert story.request("KPTA").state == "DECIDED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_supplement_goes_out_in_the_form_too(window: Window) -> None:
     story = window.story
     window.call("KPTA", "DeliverNotice", carry(window, asking(story.number_of("KPTA")), "GOVCBRRBH"))
@@ -122,7 +122,7 @@ def spoil(element: etree._Element, wrong: str) -> etree._Element:
     return element
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_not_in_the_form_is_refused(window: Window) -> None:
     story = window.story
     number = story.number_of("KPTA")
@@ -133,7 +133,7 @@ def test_what_is_not_in_the_form_is_refused(window: Window) -> None:
         assert story.request("KPTA").state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("form", FORMS)
 def test_the_check_finds_what_admission_refuses(

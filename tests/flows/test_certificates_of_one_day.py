@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from sqlalchemy import select
 
 from gateway.cases import SignedReply
@@ -46,7 +45,6 @@ def count_notices(story: Story) -> int:
         return len(conn.execute(select(tables.notices).where(tables.notices.c.agency == "KFDA")).all())
 
 
-@pytest.mark.night
 @BOTH
 def test_each_correction_of_a_day_counts(story: Story) -> None:
     spoken = [("180500", "5", "R01"), ("180700", "7", "R02"), ("180900", "9", "R02"), ("181000", "9", "R03"),
@@ -59,7 +57,6 @@ def test_each_correction_of_a_day_counts(story: Story) -> None:
     assert standing(story) == [("APPROVED", "9")]
 
 
-@pytest.mark.night
 def test_one_certificate_is_about_two_applications(story: Story) -> None:
     story.submit(story.submission(all_of(reference("HB2026-000124"))))
     story.tick()
@@ -70,7 +67,6 @@ def test_one_certificate_is_about_two_applications(story: Story) -> None:
     assert standing(story) == [("APPROVED", "5"), ("APPROVED", "6")]
 
 
-@pytest.mark.night
 @BOTH
 def test_two_contents_of_one_instant_are_refused_with_what_to_do(story: Story) -> None:
     say(story, "180500", "5")
@@ -83,7 +79,6 @@ def test_two_contents_of_one_instant_are_refused_with_what_to_do(story: Story) -
     assert count_notices(story) == before
 
 
-@pytest.mark.night
 def test_no_number_is_longer_than_an_applicant_can_be_told(story: Story) -> None:
     """The schema of the result allows 128 characters."""
     long, own = "C" * 35, "N" * 35

@@ -77,7 +77,6 @@ def in_result(story: Story) -> list[tuple[str | None, str | None]]:
     return [one for one in found if one[0] != "GW413"]
 
 
-@pytest.mark.night
 @BOTH
 def test_a_warning_reaches_the_trader_in_the_signed_result(engine: Engine) -> None:
     story = start(engine, "warn", without("Application[@id='A3']"))
@@ -90,7 +89,6 @@ def test_a_warning_reaches_the_trader_in_the_signed_result(engine: Engine) -> No
     assert story.result().find("{*}Response/{*}Error") is None
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("policy", ["refuse", "hold"])
 def test_an_amendment_to_goods_that_need_another_document_is_refused(engine: Engine, policy: str) -> None:
     story = start(engine, policy)
@@ -103,7 +101,6 @@ def test_an_amendment_to_goods_that_need_another_document_is_refused(engine: Eng
         assert cases.find_by_id(conn, case).state == "IN_PROGRESS"  # type: ignore[union-attr]
 
 
-@pytest.mark.night
 def test_by_policy_it_is_only_warned_of_and_the_result_says_so(engine: Engine) -> None:
     story = start(engine, "warn")
     assert warned(story, story.case().id) == []
@@ -113,7 +110,6 @@ def test_by_policy_it_is_only_warned_of_and_the_result_says_so(engine: Engine) -
     assert warned(story, story.case().id) == []
 
 
-@pytest.mark.night
 def test_a_disclaimer_that_an_amendment_takes_away_is_missed(engine: Engine) -> None:
     gone = without("Application[@id='A3']")
     story = start(engine, "refuse", gone, disclaim("3", "12", "B"))
@@ -126,14 +122,12 @@ def test_a_disclaimer_that_an_amendment_takes_away_is_missed(engine: Engine) -> 
         assert len(cases.find_by_id(conn, case).detail["disclaimers"]) == 1  # type: ignore[union-attr]
 
 
-@pytest.mark.night
 def test_an_unchanged_disclaimer_is_not_told_to_its_agency_again(engine: Engine) -> None:
     story = start(engine, "warn", disclaim("2", "12", "B"))
     send(story, "Amend", amendment(disclaim("2", "12", "B")))
     assert [one for one in story.soap.calls if one.operation == "SubmitSupplement"] == []
 
 
-@pytest.mark.night
 def test_what_the_case_was_warned_of_before_does_not_refuse_its_amendment(engine: Engine) -> None:
     """The policy became stricter; the case goes on as it was taken."""
     gone = without("Application[@id='A3']")
@@ -144,7 +138,6 @@ def test_what_the_case_was_warned_of_before_does_not_refuse_its_amendment(engine
     assert len(warned(story, story.case().id)) == 1
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(
     ("policy", "expect"),
     [("refuse", lambda story: story.problems() == [("GW508", "42A/67A[1]/68A[2]")]),
@@ -164,7 +157,6 @@ def test_a_supplement_whose_goods_need_another_document(
     assert len(told) == (policy == "warn")
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("policy", ["refuse", "hold"])
 def test_the_certificate_that_a_case_uses_up_covers_its_supplement(engine: Engine, policy: str) -> None:
     """All of it is written off, by this case."""
@@ -194,7 +186,6 @@ def test_the_certificate_that_a_case_uses_up_covers_its_supplement(engine: Engin
     assert len([one for one in story.soap.calls if one.operation == "SubmitSupplement"]) == 1
 
 
-@pytest.mark.night
 def test_a_supplement_that_changes_no_goods_is_not_warned_of(engine: Engine) -> None:
     story = start(engine, "refuse")
     story.hear("KFDA", asked(story, "KFDA", "Q1"))

@@ -78,7 +78,7 @@ def test_what_an_amended_child_takes_and_states(
     assert compare(story, all_of(named, *again)) == ids
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_child_may_not_be_amended_to_take_of_another_case(story: Story) -> None:
     parent = str(story.case().number)
     take(story, "C-A", parent, kilos="5", quantity="20")

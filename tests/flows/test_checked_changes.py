@@ -101,14 +101,14 @@ def test_an_amendment_after_a_table_came_into_force(
     assert "GW508" in compare(story, change)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_warnings_of_items_and_pointers_are_told(engine: Engine) -> None:
     story = start(engine, REFUSE)
     named = name_place("57C", "R012")
     assert compare(story, amendment(named, text(".//Declarant/Name", "Another Name"))) == ["GW417", "GW418"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_the_case_was_warned_of_stays_a_warning(engine: Engine) -> None:
     story = start(engine, WARN, NO_PLANTS)
     load(story, ROW)
@@ -117,7 +117,7 @@ def test_what_the_case_was_warned_of_stays_a_warning(engine: Engine) -> None:
     assert story.case().state == "IN_PROGRESS"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("policy", [REFUSE, WARN], ids=["refuse", "warn"])
 @pytest.mark.parametrize("other", [False, True], ids=["same goods", "other goods"])
 def test_a_supplement_after_a_table_came_into_force(
@@ -163,7 +163,7 @@ def stricter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_change_is_judged_by_the_mappings_of_its_case(engine: Engine, stricter: Path) -> None:
     story = Story(engine)
     put_into_force(story, stricter.parent / "shipped")
@@ -181,7 +181,7 @@ def test_a_change_is_judged_by_the_mappings_of_its_case(engine: Engine, stricter
     assert {one.problem.id for one in report.findings} == {"GW503"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_change_of_a_case_that_is_not_known_is_not_weighed(engine: Engine) -> None:
     story = start(engine, REFUSE)
     content = serialize_element(story.submission(all_of(amendment(), reference("OTHER-1"))))

@@ -58,7 +58,7 @@ def shortage(story: Story) -> str:
     return next(words for problem, _, words in told(story) if problem == "GW411")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_child_states_at_most_what_its_parent_uses(story: Story) -> None:
     """It is written off for the parent, once; of more nobody has written off anything."""
@@ -77,7 +77,7 @@ def test_a_child_states_at_most_what_its_parent_uses(story: Story) -> None:
     assert used_of(story, "C-1") == {"KGM": "60"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_all_children_of_a_parent_state_no_more_together(story: Story) -> None:
     """What one gives back by its withdrawal or its amendment another one may state."""
     parent = str(story.case().number)
@@ -104,7 +104,7 @@ def test_all_children_of_a_parent_state_no_more_together(story: Story) -> None:
         assert requirement_quantities.list_stated_uses(conn, [first]) == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("first", ["parent", "child"])
 @pytest.mark.parametrize(("granted", "used"), [("100", "60"), ("60", "60"), ("50", "0")])
 def test_children_that_wait_with_their_parent_state_what_is_written_off_for_it(
@@ -148,7 +148,7 @@ def take_again(story: Story, name: str, parent: str, *, quantity: str) -> list[s
     return [one for one, _, _ in told(story)] if story.case().outcome == "REFUSED" else []
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_written_off_above_the_parent_is_not_written_off_again(story: Story) -> None:
     """A child of a child states a part of what that states, or in its stead."""
     parent = str(story.case().number)
@@ -178,7 +178,7 @@ def check(story: Story, root: etree._Element) -> list[tuple[str, str, str]]:
     return [(one.problem.id, one.pointer, one.message) for one in report.findings]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("quantity", "kilos", "ids"),
     [("40", "10", []), ("41", "10", ["GW411"]), ("41", "99999", ["GW415", "GW411"])],
@@ -233,7 +233,7 @@ def test_who_checks_a_child_is_told_that_it_waits_with_its_parent(
         assert [one for one in warned if one[0] in ("GW411", "GW413")] == found
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_approved_above_a_child_is_no_need_of_it(engine: Engine) -> None:
     story = Story(engine, customs=False)
     story.hub.need_policy = HOLD
@@ -286,13 +286,13 @@ def race(story: Story, parents: list[str]) -> None:
 
 
 @BOTH
-@pytest.mark.night
+@pytest.mark.long
 def test_of_two_children_at_the_same_instant_one_is_refused(story: Story) -> None:
     parent = str(story.case().number)
     race(story, [parent, parent])
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_of_two_in_different_generations_one_is_refused(story: Story) -> None:
     """The child of a silent child is judged beside its uncle, whose parent is another case."""
     parent = str(story.case().number)

@@ -38,7 +38,6 @@ def list_news(family: Family) -> list[tuple[str | None, ...]]:
     ]
 
 
-@pytest.mark.night
 @BOTH
 def test_the_agency_hears_of_each_child_with_its_item(family: Family) -> None:
     """Under its own application, though the parent is never cleared; a grandchild counts as a child does."""
@@ -57,14 +56,12 @@ def test_the_agency_hears_of_each_child_with_its_item(family: Family) -> None:
     assert {family.find(name).state for name in family.numbers} == {"CLOSED"}
 
 
-@pytest.mark.night
 def test_what_customs_says_of_the_item_itself_counts(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     family.clear("C1", items=(ClearedItem(1, "03"),))
     assert list_news(family) == [("C1", "KPTA", family.requests["KPTA"], "5EC", "Z04", "1=03")]
 
 
-@pytest.mark.night
 def test_a_result_of_a_child_that_another_one_has_overtaken_is_not_told(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     now = family.story.clock()
@@ -74,7 +71,6 @@ def test_a_result_of_a_child_that_another_one_has_overtaken_is_not_told(family: 
 
 
 @BOTH
-@pytest.mark.night
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_the_agency_hears_once_though_the_hub_dies(family: Family, side: str) -> None:
     story = family.story
@@ -88,7 +84,6 @@ def test_the_agency_hears_once_though_the_hub_dies(family: Family, side: str) ->
     assert {row.state for row in story.deliveries(case_id=family.find("parent").id)} == {"DELIVERED"}
 
 
-@pytest.mark.night
 def test_no_decision_is_late_for_a_clearance_that_was_cancelled(family: Family) -> None:
     """In every order of arrival, where customs has cancelled before the agency decides."""
     now = family.story.clock()

@@ -105,7 +105,7 @@ def test_a_case_says_that_its_agency_refused_the_call(story: Story, agency: Stri
     assert f"KPTA: it refused the call, delivery {refused.id} FAILED" in row["waits_for"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_refused_call_goes_out_by_the_wsdl_of_now_with_one_effect(
     story: Story, agency: StrictAgency, tmp_path: Path
@@ -167,7 +167,7 @@ def test_both_calls_are_evidence_with_who_and_why(story: Story, agency: StrictAg
     assert set(digests.values()) <= used
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_call_that_the_agency_took_has_no_second_effect(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -189,7 +189,7 @@ def test_a_call_that_the_agency_took_has_no_second_effect(
     assert "GW312" in agency.refused[-1]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_to_be_decided_is_named_where_the_wsdl_has_a_place_by_now(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -205,7 +205,7 @@ def test_what_is_to_be_decided_is_named_where_the_wsdl_has_a_place_by_now(
     assert dict(effect.content.find("{*}Document").attrib) == {"items": "1", "laws": "01 70"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("act", ["hold", "none"])
 def test_a_call_that_waits_for_its_next_attempt_is_replaced_where_it_waits(
     story: Story, agency: StrictAgency, tmp_path: Path, act: str
@@ -226,7 +226,7 @@ def test_a_call_that_waits_for_its_next_attempt_is_replaced_where_it_waits(
     assert after.payload_sha256 != waits.payload_sha256
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_no_refused_call_is_left_with_what_to_do(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -246,7 +246,7 @@ def test_what_is_no_refused_call_is_left_with_what_to_do(
     assert words[9999] == "there is no delivery 9999"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_wsdl_that_does_not_take_the_call_leaves_it(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -257,7 +257,7 @@ def test_a_wsdl_that_does_not_take_the_call_leaves_it(
     assert of_kpta(story) == refused
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_document_that_the_bound_schema_does_not_take_leaves_it(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -273,7 +273,7 @@ def test_a_document_that_the_bound_schema_does_not_take_leaves_it(
     assert of_kpta(story) == refused
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_delivery_that_changed_meanwhile_is_left(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:
@@ -296,7 +296,7 @@ def test_a_delivery_that_changed_meanwhile_is_left(
         assert conn.execute(select(payload_table).where(payload_table.c.sha256 == digest)).all() == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_in_bulk_those_of_one_agency_that_failed_are_found(
     story: Story, agency: StrictAgency, tmp_path: Path
 ) -> None:

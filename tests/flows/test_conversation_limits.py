@@ -40,7 +40,7 @@ def count(story: Story) -> tuple[int, int]:
         return begun, limited_conversations.count_open(conn, CPA)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_conversations_beyond_the_agreed_number_are_refused(engine: Engine) -> None:
     story = Story(engine, agreement=limited(b"invocations: 2"))
@@ -53,7 +53,7 @@ def test_conversations_beyond_the_agreed_number_are_refused(engine: Engine) -> N
     assert count(story)[0] == 2
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_conversation_is_open_until_its_case_is_closed(engine: Engine) -> None:
     story = Story(engine, agreement=limited(b"concurrent: 1"))
     story.submit(attach=False, conversation_id="a", root=story.submission(without_applications))

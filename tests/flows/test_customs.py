@@ -107,7 +107,7 @@ def refused(call: Any) -> GatewayError:
     return caught.value
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_customs_accepts_and_the_case_goes_on(story: Story) -> None:
     story.say("customs", said(story, "R24"), said(story, "R24", "K2"))
@@ -119,7 +119,7 @@ def test_customs_accepts_and_the_case_goes_on(story: Story) -> None:
     assert story.evidence("case", story.case().id).count("customs_notice") == 2
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_error_is_an_answer_and_is_told_with_pointers_into_the_own_message(story: Story) -> None:
     reasons = (
         CustomsReason("the net weight is missing", "42A/67A[1]/68A[2]/02A[1]/128", "E12"),
@@ -145,7 +145,7 @@ def test_an_error_is_an_answer_and_is_told_with_pointers_into_the_own_message(st
     assert story.steps(CLEARANCE, story.case().id) == [("report_error", "ERROR")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_error_in_a_requirement_points_to_its_item(story: Story) -> None:
     story.tick()
     second = CustomsReason("unknown approval", "Requirement[2]/number")
@@ -166,7 +166,7 @@ def test_a_code_that_is_no_answer_is_a_matter_for_the_operator(story: Story) -> 
     assert (delivery.state, delivery.problem, clearance(story)) == ("FAILED", "GW403", None)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_clearance_of_the_future_is_refused(story: Story) -> None:
     approved(story)
     ahead = story.clock() + timedelta(days=2)
@@ -176,7 +176,7 @@ def test_a_clearance_of_the_future_is_refused(story: Story) -> None:
     assert clearance(story) == "CLEARED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_export_clearance_is_no_result_of_an_import(story: Story) -> None:
     approved(story)
     refusal = refused(lambda: report(story, "5GA"))
@@ -196,14 +196,14 @@ def test_an_import_clearance_is_no_result_of_an_export(engine: Engine) -> None:
     assert clearance(story) == "CLEARED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_clearance_from_before_its_case_is_refused(story: Story) -> None:
     approved(story)
     refusal = refused(lambda: report(story, at=story.case().opened_at - timedelta(days=2)))
     assert (refusal.problem.id, refusal.location, clearance(story)) == ("GW719", "IssuedAt", None)
 
 
-@pytest.mark.night
+@pytest.mark.story("customs clears the goods, and who waits is told")
 def test_clearance_is_told_to_the_applicant_and_to_the_agency_that_wants_it(story: Story) -> None:
     approved(story)
     before = len(story.soap.calls)
@@ -230,7 +230,7 @@ def test_clearance_is_told_to_the_applicant_and_to_the_agency_that_wants_it(stor
     assert (len(news(story)), len(told(story))) == (1, 1)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_agency_is_told_though_it_is_away_at_first(story: Story) -> None:
     approved(story)
     story.say("KPTA", unreachable(), unreachable())
@@ -243,7 +243,7 @@ def test_the_agency_is_told_though_it_is_away_at_first(story: Story) -> None:
     assert story.deliveries(destination="KPTA")[-1].state == "DELIVERED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_agency_that_refuses_the_news_keeps_its_decision(story: Story) -> None:
     approved(story)
     story.say("KPTA", GatewayError(REFUSED_FOR_GOOD, "no such operation"))
@@ -253,7 +253,7 @@ def test_an_agency_that_refuses_the_news_keeps_its_decision(story: Story) -> Non
     assert (story.case().state, clearance(story)) == ("CLOSED", "CLEARED")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_agency_that_never_got_its_application_hears_nothing(engine: Engine) -> None:
     story = Story(engine)
     story.say("KPTA", GatewayError(REFUSED_FOR_GOOD, "not ours"))
@@ -265,7 +265,7 @@ def test_an_agency_that_never_got_its_application_hears_nothing(engine: Engine) 
     assert clearance(story) == "CLEARED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("turned", [False, True])
 def test_of_two_results_the_one_that_was_issued_last_counts(story: Story, turned: bool) -> None:
     approved(story)
@@ -281,7 +281,7 @@ def test_of_two_results_the_one_that_was_issued_last_counts(story: Story, turned
     assert len(told(story)) == 2
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_answer_does_not_hide_a_result(story: Story) -> None:
     """Customs' answer to code 19 may come when the goods are cleared."""
     approved(story)
@@ -300,7 +300,7 @@ def test_the_declarants_reference_names_the_case(story: Story) -> None:
     assert apply_customs_call(story.hub, call, SPOKEN) == story.case().number
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_refused_under_a_reference_hides_no_case(story: Story) -> None:
     story.tick()
     standing = story.case()
@@ -314,7 +314,7 @@ def test_what_is_refused_under_a_reference_hides_no_case(story: Story) -> None:
     assert apply_customs_call(story.hub, call, SPOKEN) == standing.number
 
 
-@pytest.mark.night
+@pytest.mark.refusal("customs says what it may not say")
 def test_what_customs_may_not_say_changes_nothing(story: Story) -> None:
     approved(story)
     number = story.case().number
@@ -340,7 +340,7 @@ def test_a_refused_submission_was_never_at_customs(engine: Engine) -> None:
     assert refused(lambda: report(story)).problem is REPLY_UNMATCHED
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_without_a_p_mode_for_notices_the_agencies_are_told_all_the_same(engine: Engine) -> None:
     story = Story(engine, agreement=QUIET)
     story.submit()
@@ -350,7 +350,7 @@ def test_without_a_p_mode_for_notices_the_agencies_are_told_all_the_same(engine:
     assert (len(news(story)), told(story)) == (1, [])
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_after_clearance_only_customs_corrects(story: Story) -> None:
     """GW714 names 5FE; when customs cancels the clearance, the window is open again."""
     approved(story)
@@ -370,7 +370,7 @@ def test_after_clearance_only_customs_corrects(story: Story) -> None:
     assert "CancelApplication" in [call.operation for call in story.soap.calls]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_decision_after_clearance_is_told_to_customs_and_changes_nothing_about_it(story: Story) -> None:
     approved(story)
     report(story)
@@ -504,7 +504,7 @@ def test_of_a_withdrawn_declaration_customs_is_told_what_is_rejected(engine: Eng
     assert list_late_reports(story)[len(reports_before) :] == [[(str(rejected), f"N2-{rejected}")]]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_customs_may_clear_before_the_last_agency_has_decided(story: Story) -> None:
     story.tick()
     report(story)
@@ -516,7 +516,7 @@ def test_customs_may_clear_before_the_last_agency_has_decided(story: Story) -> N
     assert sorted(story.customs_codes()) == ["18", "19", "98", "98", "98"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_application_that_is_cancelled_after_clearance_is_told_to_customs(story: Story) -> None:
     approved(story)
     report(story)
@@ -528,7 +528,7 @@ def test_an_application_that_is_cancelled_after_clearance_is_told_to_customs(sto
     assert story.request("KFDA").state == "CANCELLED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("cleared_first", [False, True])
 def test_a_decision_is_late_by_its_issue_time_too(story: Story, cleared_first: bool) -> None:
     """Whichever of the two the hub hears first."""
@@ -545,7 +545,7 @@ def test_a_decision_is_late_by_its_issue_time_too(story: Story, cleared_first: b
     assert clearance(story) == "CLEARED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_decision_that_customs_knew_is_not_late(story: Story) -> None:
     approved(story)
     story.clock.forward(minutes=1)
@@ -554,7 +554,7 @@ def test_a_decision_that_customs_knew_is_not_late(story: Story) -> None:
     assert "98" not in story.customs_codes()
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_without_an_address_of_customs_a_late_decision_is_an_event(engine: Engine) -> None:
     story = Story(engine, customs=False)
     story.submit()
@@ -586,7 +586,7 @@ def race(*acts: Any) -> list[BaseException | None]:
     return ended
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_clearance_and_a_decision_at_the_same_instant(story: Story) -> None:
     """Whoever is first: the decision was issued later, so customs hears of it once."""
@@ -604,7 +604,7 @@ def test_clearance_and_a_decision_at_the_same_instant(story: Story) -> None:
     assert story.request("KFDA").state == "DECIDED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_clearance_and_withdrawal_at_the_same_instant(story: Story) -> None:
     """Either the withdrawal is refused, or it came first and goes on; clearance stands in both."""
@@ -626,7 +626,7 @@ def test_clearance_and_withdrawal_at_the_same_instant(story: Story) -> None:
     assert ("withdrawal" in (case.detail or {})) is asked_to_cancel
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_approval_of_a_withdrawn_declaration_is_not_told_to_customs(story: Story) -> None:
     """It was cleared while it was withdrawn: customs hears the withdrawal, and a rejection after it alone."""
     story.tick()
@@ -648,7 +648,7 @@ def test_an_approval_of_a_withdrawn_declaration_is_not_told_to_customs(story: St
 
 
 @BOTH
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["before_commit", "after_commit"])
 @pytest.mark.parametrize("name", ["customs.call", "customs.told", "customs.late", "reply.clearance"])
 def test_a_kill_at_each_commit_loses_nothing_and_tells_nothing_twice(

@@ -169,7 +169,7 @@ def test_a_case_that_cannot_be_settled_delays_no_other(
     assert fire_due_deadlines(story.hub) == 0
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_decision_in_time_ends_everything(story: Story) -> None:
     story.decide_all()
@@ -179,7 +179,7 @@ def test_a_decision_in_time_ends_everything(story: Story) -> None:
     assert story.request("KFDA").due_at is None
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_agency_that_does_not_decide_is_reminded_and_overdue_and_its_decision_is_late(
     story: Story,
 ) -> None:
@@ -204,7 +204,7 @@ def test_an_agency_that_does_not_decide_is_reminded_and_overdue_and_its_decision
     assert len(evidence(story, "KFDA", "late")) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_question_has_the_time_that_the_agency_states_and_the_declarant_is_told(story: Story) -> None:
     due = seoul("2026-11-26T12:00")
     story.hear("NPQS", asked(story, "NPQS", "Q1", deadline=due))
@@ -246,7 +246,7 @@ def test_without_a_stated_time_the_terms_give_one_and_midnight_is_none(story: St
     assert inspect.due_at == story.request("NPQS").due_at == seoul("2026-12-01T10:00")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("written", "due"),
     [
@@ -272,7 +272,7 @@ def test_a_time_counts_as_it_was_written_and_midnight_is_none(
     story.hear("NPQS", said)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_answer_in_time_counts_from_its_receipt(story: Story) -> None:
     due = seoul("2026-11-26T12:00")
     story.hear("NPQS", asked(story, "NPQS", "Q1", deadline=due))
@@ -289,7 +289,7 @@ def test_an_answer_in_time_counts_from_its_receipt(story: Story) -> None:
     assert notices(story) == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_amendment_begins_the_time_of_the_applications_that_change_again(story: Story) -> None:
     story.tick(days=4)
     change = all_of(
@@ -330,7 +330,7 @@ def test_a_time_that_the_calendar_does_not_know_is_told_and_not_guessed(story: S
     assert (answer.state, answer.due_at) == ("OPEN", seoul("2028-01-03T18:00"))
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_without_test_editions_nothing_is_due_but_what_an_agency_states(engine: Engine) -> None:
     story = Story(engine)
     story.hub.timetable = ActiveTimetable(test_editions=False)
@@ -364,7 +364,7 @@ def test_an_agency_that_does_not_acknowledge_is_overdue(engine: Engine) -> None:
     assert told(story) == [("deadline.overdue", "KFDA", "acknowledge")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_broken_deadline_of_another_time_is_no_event(story: Story) -> None:
     """A deadline that nobody owes any more does not fire, even if a row were left."""
     story.decide_all()
@@ -376,7 +376,7 @@ def test_a_broken_deadline_of_another_time_is_no_event(story: Story) -> None:
     assert states(story, "KFDA")["decide"] != ["OVERDUE"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("turn", range(6))
 def test_an_answer_and_its_deadline_at_the_same_instant(engine: Engine, turn: int) -> None:
@@ -403,7 +403,7 @@ def test_an_answer_and_its_deadline_at_the_same_instant(engine: Engine, turn: in
     assert story.outcome()[0] == "APPROVED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("commit", ["deadlines.fired", "deadlines.notice"])
 def test_wherever_a_process_dies_a_deadline_fires_once(engine: Engine, commit: str) -> None:

@@ -22,7 +22,7 @@ def set_tariff_code(root: etree._Element, code: str) -> None:
     next(one for one in root.iter("{*}ID") if one.text == FIRST).text = code
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize(
     ("code", "problem"), [("9905320X", "GW404"), ("00000000", "GW403"), ("99053200", "GW403")]

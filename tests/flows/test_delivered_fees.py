@@ -57,7 +57,6 @@ def get_fee(story: Story) -> Any:
     return fee
 
 
-@pytest.mark.night
 @BOTH
 def test_a_levy_is_ordered_and_a_part_of_it_is_given_back(window: Window, provider: Provider) -> None:
     story = window.story
@@ -81,7 +80,6 @@ def test_a_levy_is_ordered_and_a_part_of_it_is_given_back(window: Window, provid
     assert get_fee(story).state == "REFUNDED"
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("order", ["levy first", "end first"])
 @pytest.mark.parametrize(("kind", "status", "state"), [("GOVCBRASA", "Y06", "CANCELLED"),
                                                        ("GOVCBRASI", "Y08", "CONFIRMED")])  # fmt: skip

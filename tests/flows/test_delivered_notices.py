@@ -145,7 +145,7 @@ def list_rows(story: Story) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("form", FORMS)
 def test_the_own_form_has_the_effects_of_our_operation(windows: tuple[Window, Window], form: str) -> None:
     own, ours = windows
@@ -204,7 +204,7 @@ def test_a_document_that_cannot_be_applied_gets_a_fault_and_changes_nothing(
     assert list_rows(own.story) == before
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_many_errors_cost_little(windows: tuple[Window, Window]) -> None:
     own, _ = windows
     number = own.story.number_of("KPTA")

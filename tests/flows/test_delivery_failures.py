@@ -50,7 +50,7 @@ def stored_facts(story: Story) -> list[str]:
     return [kind for kind in story.evidence("message", 1) if kind == "DeliveryFailure"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("agreement", [AGREEMENT, ASYNCHRONOUS], ids=["answers", "posts"])
 def test_a_submission_that_cannot_be_admitted_is_a_delivery_failure(
@@ -85,7 +85,7 @@ def test_what_may_have_been_delivered_is_a_warning(engine: Engine) -> None:
     assert [one.highest_severity for one in told(story)] == ["Warning"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_no_error_tells_of_a_message_of_ours_or_of_none(engine: Engine) -> None:
     story = Story(engine)
     story.submit()
@@ -131,7 +131,7 @@ def test_without_the_key_the_failure_waits(engine: Engine, monkeypatch: pytest.M
     assert [one.ref_to_message_id for one in told(story)] == [sent.message_id]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_a_process_that_ends_at_the_commit_tells_it_once(

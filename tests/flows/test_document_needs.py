@@ -99,7 +99,7 @@ def test_a_missing_document_is_warned_of_and_the_others_are_asked(
     assert words in capsys.readouterr().out
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_withdrawn_declaration_needs_no_document(engine: Engine) -> None:
     """Its Result names none that was missing; the case keeps what it was warned of."""
     story = submit(engine, without_application("KPTA-PHARM-IMP"))
@@ -213,7 +213,7 @@ def test_a_disclaimer_that_the_law_forbids_is_refused_whatever_the_policy(engine
     assert story.soap.calls == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("disclaimer", "problem", "place"),
     [
@@ -228,7 +228,7 @@ def test_a_disclaimer_that_says_nothing_sound_is_refused(
     assert submit(engine, with_disclaimer(*disclaimer)).problems() == [(problem, place)]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_same_law_is_disclaimed_once_for_an_item(engine: Engine) -> None:
     again = with_disclaimer("3", "12", "A")
     story = submit(engine, again, again)
@@ -257,7 +257,7 @@ def test_a_case_is_held_for_a_time_that_people_can_use(tmp_path: Path, time: str
     assert caught.value.location.endswith("hold_time") or "hold_time" in str(caught.value)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_law_book_is_part_of_what_a_folder_of_mappings_is_known_by() -> None:
     """A folder that forbids a disclaimer is another one than that in force."""
     place = get_data_folder("mappings")

@@ -20,7 +20,6 @@ from tests.kit.story import Story
 __all__ = ["provider", "story"]  # fixtures
 
 
-@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("what", ["supplement", "amendment"])
 def test_a_fee_that_is_open_is_the_applicants_behind_everything_else(

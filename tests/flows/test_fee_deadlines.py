@@ -54,7 +54,7 @@ def end(held: Story, agency: str, how: str) -> None:
             act(conn, fee.id, held.clock(), "operator", "at the counter")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_fee_before_forwarding_is_reminded_of_and_overdue(story: Story, provider: Provider) -> None:
     number = file(story)
@@ -81,7 +81,7 @@ def test_a_fee_before_forwarding_is_reminded_of_and_overdue(story: Story, provid
     assert states(story, "KPTA")["decide"] == ["OPEN"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_money_in_time_is_in_time_when_the_hub_hears_of_it_late(story: Story, provider: Provider) -> None:
     number = file(story)
     until(story, LAST_SECOND + timedelta(hours=1))
@@ -116,7 +116,7 @@ def test_the_time_to_acknowledge_begins_when_the_application_is_forwarded(
     assert states(story, "KPTA")["acknowledge"] == ["OVERDUE"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_payment_of_another_age_moves_no_time_to_decide(story: Story, provider: Provider) -> None:
     number = file(story)
     story.tick(minutes=1)
@@ -125,7 +125,7 @@ def test_a_payment_of_another_age_moves_no_time_to_decide(story: Story, provider
     assert (pay_of(story), states(story, "KPTA")["decide"]) == (["MET"], ["OPEN"])
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_fee_without_a_last_day_is_never_overdue(story: Story, provider: Provider) -> None:
     story.hub.payments = replace(story.hub.payments, tariffs={"KPTA-PHARM-IMP": Tariff(KRW)})
     file(story)
@@ -133,7 +133,7 @@ def test_a_fee_without_a_last_day_is_never_overdue(story: Story, provider: Provi
     assert (pay_of(story), story.request("KPTA").due_at) == ([], None)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("ended", ["paid", "waived", "settled", "withdrawn"])
 def test_what_is_not_due_any_more_is_not_overdue(story: Story, provider: Provider, ended: str) -> None:
     file(story)
@@ -146,7 +146,7 @@ def test_what_is_not_due_any_more_is_not_overdue(story: Story, provider: Provide
     assert ("deadline.overdue", "KPTA", "pay") not in told(story)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("ended", ["paid", "waived", "settled"])
 def test_the_time_to_decide_goes_on_when_a_levied_fee_is_not_due(
     story: Story, provider: Provider, ended: str
@@ -178,7 +178,7 @@ def find_fee(held: Story, payment_notice: str) -> str:
     return next(str(one.number) for one in fees_of(held, "NPQS") if one.payment_notice == payment_notice)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_levied_fee_whose_last_day_stands_in_the_fee_alone_is_overdue(
     story: Story, provider: Provider
 ) -> None:
@@ -200,7 +200,7 @@ def test_a_levied_fee_whose_last_day_stands_in_the_fee_alone_is_overdue(
     assert (pay_of(story, "NPQS"), states(story, "NPQS")["decide"]) == (["LATE"], ["OPEN"])
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_time_in_the_notice_counts_before_the_last_day_in_the_fee(
     story: Story, provider: Provider
 ) -> None:
@@ -210,7 +210,7 @@ def test_the_time_in_the_notice_counts_before_the_last_day_in_the_fee(
     assert [(one.due_at, one.cause) for one in rows(story, "NPQS", "pay")] == [(due, find_fee(story, "F1"))]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("swapped", [False, True])
 @pytest.mark.parametrize("timed", [False, True], ids=["last days", "a time in the first"])
 def test_each_of_several_fees_has_its_deadline(
@@ -249,7 +249,7 @@ def deadlines_of(held: Story) -> dict[str, tuple[str, date | None]]:
     }
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_levied_fee_that_is_cancelled_or_has_no_limit_is_not_overdue(
     story: Story, provider: Provider
 ) -> None:
@@ -301,7 +301,7 @@ _TURNS: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("turn", _TURNS)
 def test_a_fee_stays_due_whatever_happens_to_its_application(
     story: Story, provider: Provider, turn: str
@@ -335,7 +335,7 @@ def test_a_fee_stays_due_whatever_happens_to_its_application(
         assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("state", ["decided", "closed"])
 def test_a_fee_of_an_application_that_is_decided_has_its_deadline(
     story: Story, provider: Provider, state: str
@@ -355,7 +355,7 @@ def test_a_fee_of_an_application_that_is_decided_has_its_deadline(
         assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_fee_of_an_application_that_its_agency_cancels_is_owed_no_more(
     story: Story, provider: Provider
 ) -> None:
@@ -370,7 +370,7 @@ def test_a_fee_of_an_application_that_its_agency_cancels_is_owed_no_more(
     assert ("deadline.overdue", "NPQS", "pay") not in told(story)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("swapped", [False, True])
 def test_of_two_levies_of_one_instant_each_has_its_own_time(
@@ -390,7 +390,7 @@ def test_of_two_levies_of_one_instant_each_has_its_own_time(
     assert deadlines_of(story) == {"F1": ("MET", due.date())}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_fee_without_a_last_day_holds_the_time_to_decide_until_it_is_waived(
     story: Story, provider: Provider
 ) -> None:

@@ -64,7 +64,7 @@ def settle(story: Story) -> None:
         story.tick(seconds=1)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_an_agency_decides_nothing_that_is_held_for_its_fee(story: Story, provider: Provider) -> None:
     number = hold(story)
@@ -142,7 +142,7 @@ def test_a_fee_that_its_agency_waives_or_has_lets_the_application_go(
     assert story.outcome()[0] == "APPROVED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_clock_of_an_agency_delays_no_order(story: Story, provider: Provider) -> None:
     hold(story)
     ahead = story.clock() + timedelta(hours=20)
@@ -160,7 +160,7 @@ def test_the_clock_of_an_agency_delays_no_order(story: Story, provider: Provider
     assert fees_of(story, "NPQS")[0].state == "ORDERED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_payment_that_its_agency_confirmed_first_is_no_second_one(story: Story, provider: Provider) -> None:
     hold(story)
     story.hear("NPQS", notice(story, "N1", "Y01", money=KRW))
@@ -176,7 +176,7 @@ def test_a_payment_that_its_agency_confirmed_first_is_no_second_one(story: Story
     assert fees_of(story, "NPQS")[0].state == "CONFIRMED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_refund_is_of_the_payment_that_counts_though_another_was_told_first(
     story: Story, provider: Provider
 ) -> None:
@@ -216,7 +216,7 @@ def test_an_operator_ends_a_call_about_a_payment_whatever_waits_for_its_fee(
     assert call.state == "CANCELLED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_payment_after_its_agency_had_the_money_is_given_back(story: Story, provider: Provider) -> None:
     hold(story)
     story.hear("NPQS", notice(story, "N1", "Y01", money=KRW))
@@ -225,7 +225,7 @@ def test_a_payment_after_its_agency_had_the_money_is_given_back(story: Story, pr
     assert pay(story, fees_of(story, "NPQS")[0].number) == "excess"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_was_paid_for_a_decided_application_is_kept(story: Story, provider: Provider) -> None:
     number = hold(story)
     pay(story, f"{number}-F01")
@@ -238,7 +238,7 @@ def test_what_was_paid_for_a_decided_application_is_kept(story: Story, provider:
     assert movements(story, "KPTA") == [("payment", "COUNTED", "30000", "")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_cancellation_gives_back_what_a_refund_left(story: Story, provider: Provider) -> None:
     hold(story)
     story.hear("NPQS", notice(story, "N1", "Y01", money=EUROS))
@@ -252,7 +252,7 @@ def test_a_cancellation_gives_back_what_a_refund_left(story: Story, provider: Pr
     assert [(row.state, row.amount) for row in fees_of(story, "NPQS")] == [("REFUNDED", "12.50")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_refund_of_what_is_not_paid_yet_is_refused_and_not_forgotten(
     story: Story, provider: Provider
 ) -> None:
@@ -268,7 +268,7 @@ def test_a_refund_of_what_is_not_paid_yet_is_refused_and_not_forgotten(
     assert [one["amount"] for one in provider.list_calls("refunds")] == ["30000"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_refund_is_kept_until_the_provider_tells_of_the_payment(story: Story, provider: Provider) -> None:
     """The agency has confirmed the fee and given it back; the provider tells later that it was paid."""
     hold(story)
@@ -296,7 +296,7 @@ def test_a_refund_is_kept_until_the_provider_tells_of_the_payment(story: Story, 
     assert [row.state for row in fees_of(story, "NPQS")] == ["REFUNDED"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_number_is_levied_once_however_often_its_end_came_before(story: Story, provider: Provider) -> None:
     hold(story)
     for name, code in (("N1", "Y06"), ("N2", "Y06")):
@@ -311,7 +311,7 @@ def test_a_number_is_levied_once_however_often_its_end_came_before(story: Story,
     ]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_one_refund_has_one_number_of_the_provider(story: Story, provider: Provider) -> None:
     number = f"{hold(story)}-F01"
     pay(story, number)
@@ -326,7 +326,7 @@ def test_one_refund_has_one_number_of_the_provider(story: Story, provider: Provi
     assert (refused.value.problem, refused.value.location) == (PAYMENT_REFUSED, "reference")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_payment_of_the_future_is_not_counted(story: Story, provider: Provider) -> None:
     number = f"{hold(story)}-F01"
     ahead = ProviderEvent("paid", number, "P-1", KRW, datetime(9999, 12, 31, 23, 59, tzinfo=UTC))
@@ -336,7 +336,7 @@ def test_a_payment_of_the_future_is_not_counted(story: Story, provider: Provider
     assert movements(story, "KPTA") == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_operator_does_not_cancel_what_waits_for_its_fee(story: Story, provider: Provider) -> None:
     number = hold(story)
     (held,) = story.deliveries(state="HELD")
@@ -348,7 +348,7 @@ def test_an_operator_does_not_cancel_what_waits_for_its_fee(story: Story, provid
     assert calls(story, "KPTA") == ["SubmitApplication"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_an_operator_holds_is_not_released_by_a_fee(story: Story, provider: Provider) -> None:
     number = hold(story)
     pay(story, f"{number}-F01")
@@ -362,7 +362,7 @@ def test_what_an_operator_holds_is_not_released_by_a_fee(story: Story, provider:
     assert calls(story, "KPTA") == ["SubmitApplication"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("lost", [1, 9], ids=["waits", "failed"])
 def test_an_order_is_never_opened_behind_its_cancellation(
     story: Story, provider: Provider, lost: int
@@ -384,7 +384,7 @@ def test_an_order_is_never_opened_behind_its_cancellation(
         assert [row.event for row in list_transitions(conn, FEE, fee.id)].count("cancel") == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_address_that_no_browser_opens_is_no_answer(story: Story, provider: Provider) -> None:
     provider.address = "javascript:alert(1)//{}"
     hold(story)
@@ -392,7 +392,7 @@ def test_an_address_that_no_browser_opens_is_no_answer(story: Story, provider: P
     assert story.delivery(agent="payment").problem == "GW603"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_levied_for_a_cancelled_application_is_shown_and_not_due(
     story: Story, provider: Provider
 ) -> None:
@@ -409,7 +409,7 @@ def test_what_is_levied_for_a_cancelled_application_is_shown_and_not_due(
     assert story.request("NPQS").state == "CANCELLED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_was_paid_for_a_cancelled_application_is_given_back_when_its_agency_says_so(
     story: Story, provider: Provider
 ) -> None:
@@ -428,7 +428,7 @@ def test_what_was_paid_for_a_cancelled_application_is_given_back_when_its_agency
     assert fees_of(story, "NPQS")[0].state == "REFUNDED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("answered_between", [False, True])
 @pytest.mark.parametrize("second", ["Y06", "Y16"])
 def test_what_went_back_in_two_refunds_is_refunded_whenever_the_provider_answers(

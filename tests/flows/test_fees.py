@@ -128,7 +128,7 @@ def calls(story: Story, agency: str) -> list[str]:
     return [one.operation for one in story.soap.calls if one.destination == agency]
 
 
-@pytest.mark.night
+@pytest.mark.story("a trader pays, and the application goes to its agency")
 @BOTH
 def test_an_application_is_forwarded_when_its_fee_is_paid(story: Story, provider: Provider) -> None:
     story.submit()
@@ -156,6 +156,7 @@ def test_an_application_is_forwarded_when_its_fee_is_paid(story: Story, provider
     assert story.case().state == "CLOSED"
 
 
+@pytest.mark.refusal("an operator releases an application that is not paid")
 @pytest.mark.parametrize("act", [operator_actions.release_delivery, operator_actions.cancel_delivery])
 def test_an_operator_does_not_release_or_cancel_what_is_not_paid(
     story: Story, provider: Provider, act: Callable[..., None]
@@ -180,7 +181,7 @@ def test_an_agency_decides_while_a_fee_that_it_levied_is_due(story: Story, provi
     assert story.request("NPQS").state == "DECIDED"
 
 
-@pytest.mark.night
+@pytest.mark.refusal("a trader pays what fits no order")
 @pytest.mark.parametrize(
     ("order", "money"),
     [("F-1", "30000 KRW"), ("", "29999 KRW"), ("", "300.00 USD")],
@@ -196,7 +197,6 @@ def test_what_fits_no_order_is_not_counted(story: Story, provider: Provider, ord
     assert fees_of(story, "KPTA")[0].state == "ORDERED"
 
 
-@pytest.mark.night
 def test_one_reference_is_one_payment(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -208,7 +208,6 @@ def test_one_reference_is_one_payment(story: Story, provider: Provider) -> None:
     assert movements(story, "NPQS") == []
 
 
-@pytest.mark.night
 def test_paid_before_the_answer_to_the_order_is_stored(story: Story, provider: Provider) -> None:
     provider.down = 1
     story.submit()
@@ -327,7 +326,6 @@ def test_only_the_provider_itself_refuses_a_call(
     assert row.state == ("FAILED" if state == "FAILED" else "DELIVERED")
 
 
-@pytest.mark.night
 def test_paid_twice_is_given_back_once(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -387,7 +385,6 @@ def withdraw(story: Story) -> None:
     story.tick(seconds=1)
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("paid", ["before", "after"])
 def test_a_withdrawn_application_gets_its_fee_back(story: Story, provider: Provider, paid: str) -> None:
     story.submit()
@@ -409,7 +406,6 @@ def test_a_withdrawn_application_gets_its_fee_back(story: Story, provider: Provi
     assert len(told_of(story, "Y16")) == 1
 
 
-@pytest.mark.night
 def test_an_agency_levies_and_confirms(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -438,7 +434,6 @@ def test_an_agency_levies_and_confirms(story: Story, provider: Provider) -> None
     assert refused.value.problem is FEE_WRONG
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("end", ["Y02", "Y04"])
 @pytest.mark.parametrize("early", [False, True])
 def test_the_order_of_levy_and_end_does_not_matter(
@@ -456,7 +451,6 @@ def test_the_order_of_levy_and_end_does_not_matter(
     assert story.request("NPQS").state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
 def test_a_fee_of_an_old_agency_has_no_amount(story: Story, provider: Provider) -> None:
     story.submit()
     story.tick(seconds=1)
@@ -468,7 +462,6 @@ def test_a_fee_of_an_old_agency_has_no_amount(story: Story, provider: Provider) 
     assert story.request("NPQS").state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
 def test_an_agency_that_wants_it_is_told_of_the_payment(story: Story, provider: Provider) -> None:
     story.addresses["KPTA"] = replace(story.addresses["KPTA"], has_payment_notices=True)
     story.submit()
@@ -486,7 +479,6 @@ def test_an_agency_that_wants_it_is_told_of_the_payment(story: Story, provider: 
         assert [row.id for row in exact_searches.find_cases(conn, call.wire_id)] == [story.case().id]
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(
     ("said", "state", "fee"), [("decides", "DECIDED", "PAID"), ("confirms", "ACKNOWLEDGED", "CONFIRMED")]
 )

@@ -49,7 +49,7 @@ def post(engine: Engine, publisher: Publisher) -> Post:
     return Post(House(engine), publisher)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_revocation_counts_from_the_next_message_after_the_fetch(post: Post) -> None:
     post.source()
@@ -110,7 +110,7 @@ def bent(der: bytes) -> bytes:
     return der[:-1] + bytes([der[-1] ^ 1])
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_wrong_changes_nothing_and_the_queue_tries_again(post: Post) -> None:
     post.source(most=4096)
     post.publisher.pages[LIST] = page(crl(5, "broker1"))
@@ -137,7 +137,7 @@ def test_what_is_wrong_changes_nothing_and_the_queue_tries_again(post: Post) -> 
     assert (post.row().failures, post.row().problem, post.held().number) == (0, None, "6")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_trickle_meets_its_end(post: Post) -> None:
     post.source(time_out=1)  # short: it must run out
     post.publisher.pages[LIST] = trickle(post.publisher.stop)
@@ -167,7 +167,7 @@ def test_what_is_the_same_changes_nothing(post: Post) -> None:
     assert "it ended at" in post.row().detail
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_list_that_ends_is_indeterminate_until_the_next_is_fetched(post: Post) -> None:
     """The list of the settings is taken away: what was fetched is all there is."""
@@ -213,7 +213,7 @@ def test_a_source_that_is_away_leaves_one_failed_delivery_and_none_when_it_is_ba
     assert kinds == ["unfetched", "unfetched", "unfetched", "fetched"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_changes_need_the_list_that_they_belong_to(post: Post) -> None:
     serial = signer_named("broker1").certificate.serial
 
@@ -266,7 +266,7 @@ def test_a_delivery_of_a_source_that_is_no_more_ends(post: Post) -> None:
     assert row.problem == "GW801"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_of_a_lane_one_fetch_is_made_at_a_time(post: Post) -> None:
     for name in ("a", "b", "c"):
         post.source(name, lane="slow")
@@ -276,7 +276,7 @@ def test_of_a_lane_one_fetch_is_made_at_a_time(post: Post) -> None:
     assert [worker.run_once() for _ in range(4)] == [1, 1, 1, 0]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_nothing_that_a_certificate_names_is_ever_fetched(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,7 +308,7 @@ def test_nothing_that_a_certificate_names_is_ever_fetched(
     assert {path for _, path in post.publisher.asked} == {LIST, "/ocsp"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_another_fetch_put_in_force_meanwhile_is_not_replaced_unseen(post: Post) -> None:
     post.source()
     post.publisher.pages[LIST] = page(crl(2))
@@ -369,7 +369,7 @@ def test_what_can_be_read_no_more_is_left_out(post: Post, caplog: pytest.LogCapt
     assert "proves nothing" in caplog.text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_a_stricter_policy_cannot_read_lets_nobody_pass(post: Post) -> None:
     """Where policy lets pass of whom nothing is in hand, something is, of this issuer and of no other."""
     hub, stranger = post.house.hub, make_authority("CN=Other CA", START - DAY)
@@ -467,7 +467,7 @@ def test_anchors_and_lists_that_nobody_fetches_are_told_of_too(post: Post) -> No
     assert list_revocation_remarks(hub, listed.next_update + HOUR) == ()
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_indirect_list_speaks_for_the_certificates_that_name_its_issuer(post: Post) -> None:
     forged = Forgery("Lists", serial=77, extra=[(usage("crl_sign"), True)], starts=START - DAY)
     octets = forged.der(authority())

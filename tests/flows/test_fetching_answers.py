@@ -51,7 +51,7 @@ def delegate(*extra: Any) -> tuple[Certificate, Any]:
     return read_certificate(forged.der(authority())), forged.key
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_revocation_counts_from_the_next_message_after_the_answer(post: Post) -> None:
     post.source("asking", PATH, kind="ocsp", nonce="require")
@@ -130,7 +130,7 @@ def test_an_answer_of_the_same_second_that_states_the_same_is_taken(post: Post, 
     assert post.said() == ("GW207" if revoked else "taken")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(("way", "sent"), [("none", False), ("send", True)])
 def test_a_nonce_is_sent_where_it_is_asked_for(post: Post, way: str, sent: bool) -> None:
     seen: list[bytes | None] = []
@@ -142,7 +142,7 @@ def test_a_nonce_is_sent_where_it_is_asked_for(post: Post, way: str, sent: bool)
     assert post.said() == "taken"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_delegate_of_the_settings_need_not_come_along(post: Post) -> None:
     certificate, key = delegate(SIGNING, NO_CHECK)
     for hub in (post.house.hub, post.hub):
@@ -153,7 +153,7 @@ def test_a_delegate_of_the_settings_need_not_come_along(post: Post) -> None:
     assert post.said() == "taken"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_one_certificate_lacks_holds_up_no_other(post: Post) -> None:
     post.source("asking", PATH, kind="ocsp")
     there = responder(post, unknown={HUB.serial})
@@ -186,7 +186,7 @@ def test_what_came_before_the_responder_went_away_counts(post: Post) -> None:
     assert [one.serial for one in held] == there.serials
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_worker_that_comes_back_late_puts_nothing_in_force(post: Post) -> None:
     post.source("asking", PATH, kind="ocsp")
     there, second = responder(post), post.worker("w2")
@@ -236,7 +236,7 @@ def test_an_answer_about_a_certificate_that_is_no_more_is_dropped(post: Post) ->
     assert post.held("asking", HUB.sha256).fetched_at == START + HOUR
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_who_was_revoked_is_not_forgotten_while_suspended(post: Post) -> None:
     """Else who comes back would pass, where nothing in hand lets pass, until the responder is asked again."""
     hub = post.house.hub

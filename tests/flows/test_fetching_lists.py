@@ -47,7 +47,7 @@ def place(engine: Engine, publisher: Publisher, terms: RecognitionPolicy) -> Pos
     return made
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_list_is_taken_once_and_never_rolled_back(engine: Engine, publisher: Publisher) -> None:
     post = place(engine, publisher, RecognitionPolicy(frozenset({OPERATOR})))
@@ -71,7 +71,7 @@ def test_the_same_octets_change_nothing(engine: Engine, publisher: Publisher) ->
     assert (post.epoch, sequences(post), post.row("lists").failures) == (epoch, [7], 0)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_where_nobody_may_sign_lists_the_settings_are_to_blame(engine: Engine, publisher: Publisher) -> None:
     post = place(engine, publisher, NOBODY)
     publisher.pages[PATH] = page(ours(7))

@@ -63,7 +63,7 @@ def kept(story: Story, action: str) -> list[etree._Element]:
         return [etree.fromstring(messages.load_payloads(conn, one.id)[0].content) for one in rows]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_filed_submission_is_stored_with_a_signed_receipt(story: Story) -> None:
     filed = filing(story)
@@ -85,7 +85,7 @@ def test_a_filed_submission_is_stored_with_a_signed_receipt(story: Story) -> Non
     assert (leaf.kind, json.loads(leaf.data)["way"]) == ("filed", {"method": "test"})
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_filed_case_ends_in_a_kept_result(story: Story) -> None:
     file_submission(story.hub, filing(story))
@@ -99,7 +99,7 @@ def test_a_filed_case_ends_in_a_kept_result(story: Story) -> None:
     assert story.deliveries(agent="msh") == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_notices_and_a_correction_of_a_filed_case_are_kept_each_once(story: Story) -> None:
     file_submission(story.hub, filing(story))
     story.tick()
@@ -126,7 +126,7 @@ def test_a_wrong_submission_is_refused_by_its_case(story: Story) -> None:
     assert [one.get("id") for one in result.findall("{*}Problem")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_supplement_may_be_filed_to_a_case_that_came_by_a_message(story: Story) -> None:
     story.submit()
     story.tick()
@@ -154,7 +154,7 @@ def test_an_id_is_made_where_none_is_given(story: Story) -> None:
     assert second.message_id != first.message_id
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
@@ -191,7 +191,7 @@ def test_a_suspended_party_files_nothing(story: Story) -> None:
     assert refused(story, filed) == "GW302"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_killed_process_has_filed_all_or_nothing(story: Story, side: str) -> None:

@@ -57,7 +57,7 @@ def list_decided(story: Story) -> list[dict[str, Any]]:
         return [{one: row[one] for one in names} for row in conn.execute(wanted).mappings()]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("code", [row["code"] for row in CODES])
 def test_a_code_without_items_means_the_same_in_both_forms(stories: tuple[Story, Story], code: str) -> None:
@@ -77,7 +77,7 @@ def test_every_final_code_of_the_table_is_known_here() -> None:
     assert {row["code"] for row in CODES if row["terminal"] == "y"} == FINAL
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_approval_does_not_outlive_its_cancellation(stories: tuple[Story, Story]) -> None:
     story, _ = stories
     story.tick(seconds=5)
@@ -94,7 +94,7 @@ def test_an_approval_does_not_outlive_its_cancellation(stories: tuple[Story, Sto
     assert len(list_decided(story)) == 3
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_pass_under_a_number_of_the_requirement_decides(stories: tuple[Story, Story]) -> None:
     story, _ = stories
     more = "<AdditionalDocument><ID>P-7</ID></AdditionalDocument>"
@@ -102,7 +102,7 @@ def test_a_pass_under_a_number_of_the_requirement_decides(stories: tuple[Story, 
     assert [(one["decision"], one["number"]) for one in list_decided(story)] == [("APPROVED", "P-7")] * 2
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_final_code_takes_back_all_that_was_said_under_a_number(engine: Engine) -> None:
     story = Story(engine)
     for item, law in ((1, "01"), (2, "70")):

@@ -77,7 +77,7 @@ def held_notices(story: Story) -> int:
     return len([one for one in story.inbox.documents("Notice") if one.find("{*}Held") is not None])
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_result_without_an_application_lets_it_go_on(story: Story) -> None:
     # It waits for each number that it names, also that of an item with an application.
@@ -98,7 +98,7 @@ def test_a_result_without_an_application_lets_it_go_on(story: Story) -> None:
     assert held_notices(story) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_does_not_bring_it_leaves_it_held_and_tells_nobody(story: Story) -> None:
     say(story, DecisionCode.REJECTED, agency="NPQS", number=NUMBER, law="12")
     say(story, agency="KFDA", number=NUMBER, notice="R2")
@@ -111,7 +111,7 @@ def test_what_does_not_bring_it_leaves_it_held_and_tells_nobody(story: Story) ->
     assert (find(story).state, asked(story)) == ("REFUSED", set())
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_decision_of_another_case_lets_it_go_on(story: Story) -> None:
     story.submit(story.submission(reference("OTHER-1")))
     story.tick()
@@ -125,7 +125,7 @@ def test_a_decision_of_another_case_lets_it_go_on(story: Story) -> None:
     assert used_of(story, NUMBER) == {"KGM": "10"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(("agency", "state"), [("NPQS", "IN_PROGRESS"), ("KFDA", "HELD")])
 def test_a_registered_certificate_lets_it_go_on(
     story: Story, engine: Engine, tmp_path: Path, agency: str, state: str
@@ -142,7 +142,7 @@ def test_a_registered_certificate_lets_it_go_on(
     assert find(story).state == state
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_parent_that_is_decided_lets_its_child_go_on(story: Story) -> None:
     story.submit(story.submission(reference("PARENT-1")))
     story.tick()
@@ -159,7 +159,7 @@ def test_a_parent_that_is_decided_lets_its_child_go_on(story: Story) -> None:
     assert (find(story, "CHILD-1").state, find(story, "CHILD-1").outcome) == ("CLOSED", "APPROVED")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("ends", "kilos", "refused"),
     [("approved", "200.5", []), ("approved", "9999", ["GW415"]), ("rejected", "200.5", ["GW508"]),
@@ -208,7 +208,7 @@ def read_waiting(story: Story, name: str) -> tuple[str, str | None, str | None]:
     return str(rows[0]["waits_for"]).split(",")[0], one["holder"], one["task"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_a_held_child_waits_for_is_told(story: Story) -> None:
     assert read_waiting(story, "HELD-1") == ("applications that are missing", "applicant", "file")
     story.submit(story.submission(reference("PARENT-1")))
@@ -261,7 +261,7 @@ def test_children_end_with_a_parent_that_nothing_can_leave(story: Story, ends: s
     assert [one["id"] for one in find(story, "CHILD-1").detail["problems"]] == ["GW416"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_held_parent_that_is_decided_at_once_lets_its_child_go_on(story: Story) -> None:
     """All that it lacks is brought without an application: nobody is asked, so no notice decides it."""
     alone = all_of(using("PARENT-1", (3, NUMBER, "10", "KGM")), remove_item(1), remove_item(2))
@@ -278,7 +278,7 @@ def test_a_held_parent_that_is_decided_at_once_lets_its_child_go_on(story: Story
         assert (find(story, name).state, find(story, name).outcome) == ("CLOSED", "APPROVED")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_admitted_case_that_waits_has_what_another_case_is_granted(story: Story) -> None:
     """It names a number that nobody knew: the ledger writes it off when a decision brings it."""
     more = all_of(reference("WAITS-1"), naming("P-9", "30"))
@@ -297,7 +297,7 @@ def test_an_admitted_case_that_waits_has_what_another_case_is_granted(story: Sto
     assert used_of(story, "P-9") == {"KGM": "30"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_filed_meanwhile_counts_and_a_withdrawn_case_does_not_wake(story: Story) -> None:
     first = find(story).id
     again = all_of(HELD, supplement, without("Application[@id='A1']"))
@@ -313,7 +313,7 @@ def test_what_is_filed_meanwhile_counts_and_a_withdrawn_case_does_not_wake(story
     assert (find(story).state, asked(story)) == ("WITHDRAWN", set())
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("commit", ["hold.looked", "admit.resumed"])
 def test_wherever_a_process_dies_it_goes_on_once(story: Story, commit: str) -> None:
@@ -332,7 +332,7 @@ def test_wherever_a_process_dies_it_goes_on_once(story: Story, commit: str) -> N
     assert len({one.destination for one in calls} & set(AGENCIES)) == (2 if commit == "admit.resumed" else 0)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_keeps_it_from_going_on_is_told(story: Story) -> None:
     with write_transaction(story.house.engine) as conn:
         parties.set_party_status(conn, "broker1", "SUSPENDED")

@@ -82,7 +82,7 @@ def test_a_held_case_tells_its_declarant_and_nobody_else(story: Story) -> None:
         assert [row.id for row in exact_searches.find_cases(conn, "AKE26714KE")] == [case.id]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(("filed", "action"), [(supplement, "Supplement"), (amendment(), "Amend")])
 def test_the_whole_submission_again_lets_it_go_on(story: Story, filed: Change, action: str) -> None:
     number = story.case().number
@@ -106,7 +106,7 @@ def test_the_whole_submission_again_lets_it_go_on(story: Story, filed: Change, a
     }
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_when_the_time_is_over_it_is_refused_once_and_its_reference_is_free(story: Story) -> None:
     story.tick(hours=47)
     assert story.case().state == "HELD"
@@ -124,7 +124,7 @@ def test_when_the_time_is_over_it_is_refused_once_and_its_reference_is_free(stor
     assert story.case().state == "IN_PROGRESS"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_filed_without_it_is_held_on_and_prolongs_nothing(story: Story) -> None:
     until = story.case().detail["held"]["until"]
     story.tick(hours=24)
@@ -136,7 +136,7 @@ def test_what_is_filed_without_it_is_held_on_and_prolongs_nothing(story: Story) 
     assert story.problems() == [("GW508", "42A/67A[1]/68A[1]"), ("GW508", "42A/67A[1]/68A[3]")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("policy", ["refuse", "warn"])
 def test_a_held_case_keeps_the_policy_of_its_filing(story: Story, policy: Literal["refuse", "warn"]) -> None:
     story.hub.need_policy = NeedSettings(imports=policy)
@@ -156,7 +156,7 @@ def test_a_disclaimer_or_other_goods_end_the_hold_as_well(story: Story) -> None:
     assert {one.destination for one in story.soap.calls} == {"KPTA", "KFDA", "customs"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_withdrawal_ends_it_at_once_and_customs_is_told_nothing(story: Story) -> None:
     send(story, withdrawal, "Withdraw", attach=False)
@@ -173,7 +173,7 @@ def test_a_withdrawal_ends_it_at_once_and_customs_is_told_nothing(story: Story) 
         assert refused.value.problem.id == "GW701"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "action", "problem"),
     [
@@ -219,7 +219,7 @@ def admit_while(
     story.tick()
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_supplement_that_comes_while_it_ends_is_refused(
     story: Story, monkeypatch: pytest.MonkeyPatch
@@ -241,7 +241,7 @@ def test_a_supplement_that_comes_while_it_ends_is_refused(
     assert story.soap.calls == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_withdrawal_that_comes_while_the_case_goes_on_asks_the_agencies(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,7 +273,7 @@ def run_and_die(story: Story, hub: Hub) -> None:
         pass
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("commit", ["admit.held", "hold.told", "admit.resumed", "hold.ended"])
 def test_wherever_a_process_dies_it_happens_once(engine: Engine, commit: str) -> None:
@@ -304,7 +304,7 @@ def test_wherever_a_process_dies_it_happens_once(engine: Engine, commit: str) ->
         assert len(held) == 2
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_hold_that_is_tried_too_early_still_ends(story: Story) -> None:
     story.operate(deliveries.try_delivery, story.delivery(dedupe_key=f"hold:{story.case().id}").id)
     story.tick()
@@ -313,7 +313,7 @@ def test_a_hold_that_is_tried_too_early_still_ends(story: Story) -> None:
     assert story.case().state == "REFUSED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_hold_that_was_tried_keeps_no_case_open(story: Story) -> None:
     """The task that waits again is taken back with the first one, and the case is closed."""
     story.operate(deliveries.try_delivery, story.delivery(dedupe_key=f"hold:{story.case().id}").id)
@@ -338,7 +338,7 @@ def test_the_end_of_a_hold_cannot_be_cancelled(story: Story) -> None:
     assert story.case().state == "REFUSED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_supplement_keeps_the_declaration_and_an_amendment_changes_it(story: Story) -> None:
     change = text(".//Declarant/Name", "한빛관세사무소")
     send(story, all_of(supplement, change), "Supplement")
@@ -351,7 +351,7 @@ def test_a_supplement_keeps_the_declaration_and_an_amendment_changes_it(story: S
     assert found == {"REFUSED", "IN_PROGRESS"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(("filed", "action"), [(supplement, "Supplement"), (amendment(), "Amend")])
 def test_the_declaration_in_force_is_the_one_that_was_filed_last(
     story: Story, filed: Change, action: str
@@ -364,7 +364,7 @@ def test_the_declaration_in_force_is_the_one_that_was_filed_last(
             assert find_former_message(conn, story.case()) == newest.scalar_one()
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_was_received_in_time_is_waited_for(story: Story) -> None:
     """The receipt counts: the task that ends the hold finds the supplement before its admission."""
     story.clock.forward(hours=47, minutes=59)
@@ -418,7 +418,7 @@ def warned(story: Story) -> list[tuple[str, str]]:
     return [(one["id"], one["pointer"]) for one in found if one["id"] in ("GW417", "GW418")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_pointers_of_an_amendment_are_compared_with_what_was_filed_last(story: Story) -> None:
     """While the case is held on, and when it goes on."""
     name = text(".//Declarant/Name", "한빛관세사무소")
@@ -434,7 +434,7 @@ def test_pointers_of_an_amendment_are_compared_with_what_was_filed_last(story: S
     assert warned(story) == [("GW418", "42A/06A[1]/97A[1]")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_held_case_gets_other_items_by_an_amendment(story: Story) -> None:
     """Without the item that needs the document nothing is missing; its number is not used again."""
     send(story, all_of(supplement, LACKING, remove_item(3)), "Supplement")

@@ -135,7 +135,7 @@ class HeldRun:
 
 
 @BOTH
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("block", range(3))
 def test_drawn_runs_of_a_held_case_end(engine: Engine, block: int) -> None:
     story = Story(engine)

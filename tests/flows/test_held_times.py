@@ -140,7 +140,7 @@ def draw_days(order: Sequence[str], draw: random.Random) -> dict[str, date]:
     return {what: FILED + timedelta(days=number) for what, number in zip(order, drawn, strict=True)}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("way", ["paid", "confirmed", "waived"])
 @pytest.mark.parametrize("order", ORDERS, ids="-".join)
@@ -193,7 +193,7 @@ def test_the_reminder_after_a_question_is_by_the_terms_of_the_day_in_the_zone(
     assert decide.remind_at is not None
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_reminder_that_was_told_is_not_looked_at_again(story: Story, provider: Provider) -> None:
     """The time goes on after its reminder: the clockwork waits until it is due."""
     story.hub.payments = replace(story.hub.payments, tariffs={})
@@ -250,7 +250,7 @@ def test_a_decision_while_the_declarant_has_to_act_is_not_late(
     )
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_fee_that_is_waived_while_no_worker_runs_ends_when_it_was_waived(
     story: Story, provider: Provider

@@ -56,7 +56,7 @@ def told(story: Story) -> tuple[Any, ...]:
     return story.outcome(), sorted(warned), used_of(story, NUMBER)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("come", [by_application, by_registration, without_application])
 @pytest.mark.parametrize("kind", KINDS)
 def test_its_result_is_the_same_in_both_orders(
@@ -108,7 +108,7 @@ def test_a_certificate_holds_on_the_day_on_which_the_declaration_was_received(
     assert used_of(story, NUMBER) == {"KGM": "40"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_customs_hears_that_nothing_is_written_off_after_clearance(engine: Engine) -> None:
     """The only approval of a cleared declaration is taken back: its certificate is free for others."""
     story = Story(engine)

@@ -82,7 +82,7 @@ def story(engine: Engine) -> Story:
     return Story(engine)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_late_approval_is_to_be_cancelled_and_gives_no_certificate(story: Story) -> None:
     """The notice is kept and passed on; with G03 nothing of it is left."""
@@ -117,7 +117,7 @@ def test_a_late_approval_is_to_be_cancelled_and_gives_no_certificate(story: Stor
     assert len(late_questions(story, case)) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("told", [True, False], ids=["behind the Result", "before the Result"])
 def test_the_result_of_a_withdrawal_names_no_approval_that_came_later(story: Story, told: bool) -> None:
     """The Result is made by a task of its own: what an agency says before that is no part of it."""
@@ -139,7 +139,7 @@ def test_the_result_of_a_withdrawal_names_no_approval_that_came_later(story: Sto
     assert len(story.inbox.documents("Result")) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_repeat_and_a_correction_of_it_ask_no_second_time(story: Story) -> None:
     """An approval is what the question is about: it is no answer to it either."""
     case = withdraw_rejected(story, "NPQS")
@@ -155,7 +155,7 @@ def test_a_repeat_and_a_correction_of_it_ask_no_second_time(story: Story) -> Non
     assert request_of(story, case, "NPQS").cancellation == "ASKED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_agency_that_refuses_keeps_its_certificate(story: Story) -> None:
     """Who issued a certificate says whether it stands; the declaration stays withdrawn all the same."""
     case = withdraw_rejected(story, "NPQS")
@@ -176,7 +176,7 @@ def test_the_agency_that_refuses_keeps_its_certificate(story: Story) -> None:
     assert len(late_questions(story, case)) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_case_that_waits_for_the_number_has_it_when_the_agency_keeps_it(story: Story) -> None:
     """Until then it waits: the certificate of a withdrawn declaration is nobody's."""
     case = withdraw_rejected(story, "NPQS")
@@ -192,7 +192,7 @@ def test_a_case_that_waits_for_the_number_has_it_when_the_agency_keeps_it(story:
     assert state_of(story, case)[0] == "WITHDRAWN"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_an_operator_who_ends_the_question_lets_the_certificate_stand(story: Story) -> None:
     case = withdraw_rejected(story, "NPQS")
@@ -219,7 +219,7 @@ def describe(story: Story, case: int) -> tuple[str, list[tuple[str, bool, bool]]
     return told["waits_for"], [(one["number"], one["revoked"], one["suspended"]) for one in reversed(listed)]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_while_the_agency_is_asked_everybody_is_told_so(story: Story) -> None:
     case = withdraw_rejected(story, "NPQS")
     approve(story, case, "NPQS", "1")
@@ -251,7 +251,7 @@ def decide_items(story: Story, case: int, number: str, **codes: DecisionCode) ->
     story.tick(minutes=1)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_the_agency_keeps_is_not_suspended_by_what_it_approves_next(story: Story) -> None:
     """Only what was approved last is asked about; a rejection takes from what is kept, for good."""
     story.submit(story.submission(all_of(add_item(4, like=2), concern("A2", 4, like=2), reference("LATE-2"))))
@@ -283,7 +283,7 @@ def test_what_the_agency_keeps_is_not_suspended_by_what_it_approves_next(story: 
     assert describe(story, case)[1] == [("Q-2", False, False), ("Q-4", False, False)]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_rejected_again_needs_no_cancellation_and_a_new_approval_does(story: Story) -> None:
     case = withdraw_rejected(story, "NPQS")
     approve(story, case, "NPQS", "1")
@@ -298,7 +298,7 @@ def test_what_is_rejected_again_needs_no_cancellation_and_a_new_approval_does(st
     assert [row.state for row in late_questions(story, case)] == ["DELIVERED"] * 2
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_was_issued_before_the_rejection_is_overtaken_and_asks_nothing(story: Story) -> None:
     case = withdraw_rejected(story, "NPQS")
     said = Notice(
@@ -313,7 +313,7 @@ def test_what_was_issued_before_the_rejection_is_overtaken_and_asks_nothing(stor
     assert request_of(story, case, "NPQS").cancellation is None
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_each_agency_is_asked_for_itself_and_the_question_is_repeated(story: Story) -> None:
     case = withdraw_rejected(story, "NPQS", "KFDA")
     approve(story, case, "NPQS", "1")
@@ -334,7 +334,7 @@ def test_each_agency_is_asked_for_itself_and_the_question_is_repeated(story: Sto
     assert state_of(story, case)[0] == "WITHDRAWN"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("commit", ["reply.call_back", "withdraw.asked", "reply.cancellation"])
 def test_wherever_a_process_dies_the_agency_is_asked_once(engine: Engine, commit: str) -> None:

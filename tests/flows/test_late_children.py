@@ -91,7 +91,7 @@ def family(engine: Engine) -> Family:
     return Family(Story(engine))
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_what_is_taken_back_from_the_parent_is_told_of_the_cleared_child(family: Family) -> None:
     """Of the items that the child has, once, and to each generation that is cleared."""
@@ -111,7 +111,7 @@ def test_what_is_taken_back_from_the_parent_is_told_of_the_cleared_child(family:
     assert [len(family.late(name)) for name in family.numbers] == [1, 1, 0, 1], "a repeat"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_child_is_told_of_though_its_parent_is_not_cleared(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     family.clear("C1")
@@ -119,7 +119,7 @@ def test_a_child_is_told_of_though_its_parent_is_not_cleared(family: Family) -> 
     assert (family.late("parent"), family.late("C1")) == ([], [[("1", "REJECTED")]])
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_each_item_of_a_cancelled_application_that_the_child_has_is_told(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     family.clear("C1")
@@ -127,7 +127,7 @@ def test_each_item_of_a_cancelled_application_that_the_child_has_is_told(family:
     assert [set(one) for one in family.late("C1")] == [{("1", None)}]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("ending", ["decided", "cancelled"])
 @pytest.mark.parametrize("name", ["parent", "C1"])
 def test_what_came_before_the_clearance_and_was_issued_after_it_is_late(
@@ -147,7 +147,7 @@ def test_what_came_before_the_clearance_and_was_issued_after_it_is_late(
     assert family.recorded(name) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_the_parent_is_told_before_the_clearance_is_not_late(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     family.decide("KPTA", DecisionCode.APPROVED_WITH_CONDITIONS, "N2")
@@ -156,7 +156,7 @@ def test_what_the_parent_is_told_before_the_clearance_is_not_late(family: Family
     assert (family.late("C1"), family.recorded("C1")) == ([], 0)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_child_that_has_given_back_is_not_told_of(family: Family) -> None:
     family.take("C1", ALL_OF_ONE)
     family.clear("C1")
@@ -170,7 +170,7 @@ def test_a_child_that_has_given_back_is_not_told_of(family: Family) -> None:
     assert family.late("C1") == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["parent", "C1"])
 def test_a_decision_that_another_one_has_overtaken_is_not_told(family: Family, name: str) -> None:
     """Customs counts what it hears last: an older decision that comes later would mislead it."""
@@ -184,7 +184,7 @@ def test_a_decision_that_another_one_has_overtaken_is_not_told(family: Family, n
 
 
 @BOTH
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("commit", ["reply.call_back", "customs.inherited", "customs.late"])
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_wherever_a_process_dies_customs_hears_once(family: Family, commit: str, side: str) -> None:
@@ -208,7 +208,7 @@ def test_wherever_a_process_dies_customs_hears_once(family: Family, commit: str,
     assert len([row for row in sent if row.parameters.get("pending_code") == "98"]) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["parent", "C1"])
 def test_a_decision_whose_application_was_cancelled_since_is_not_told(family: Family, name: str) -> None:
     family.take("C1", ALL_OF_ONE)

@@ -102,7 +102,7 @@ def trade(engine: Engine) -> Trade:
     return made
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_certificate_that_is_revoked_after_clearance_is_told_once(trade: Trade) -> None:
     """Of the declaration and of each child with the item that is cleared; a new approval is told, too."""
@@ -127,7 +127,7 @@ def test_a_certificate_that_is_revoked_after_clearance_is_told_once(trade: Trade
     assert [trade.late(name)[1:] for name in trade.numbers] == [[[again]], [[again]], [], [[again]]]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_child_alone_is_cleared(trade: Trade) -> None:
     trade.take("C1", (2, "10", "10"))
     trade.clear("C1")
@@ -136,7 +136,7 @@ def test_the_child_alone_is_cleared(trade: Trade) -> None:
     assert trade.find("C1").outcome == "REJECTED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["D", "C1"])
 def test_what_came_before_the_clearance_and_was_issued_after_it_is_late(trade: Trade, name: str) -> None:
     trade.take("C1", (2, "10", "10"))
@@ -150,7 +150,7 @@ def test_what_came_before_the_clearance_and_was_issued_after_it_is_late(trade: T
     assert len(trade.recorded(name)) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_was_issued_before_the_clearance_is_not_late(trade: Trade) -> None:
     trade.take("C1", (2, "10", "10"))
     trade.say(DecisionCode.APPROVED_WITH_CONDITIONS, "R2")
@@ -170,7 +170,7 @@ def test_a_notice_that_another_one_has_overtaken_is_not_told(trade: Trade) -> No
     assert [trade.late(name) for name in trade.numbers] == [[[REVOKED]]] * 2
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_counts_for_the_item_is_told_where_another_item_of_the_certificate_stands(trade: Trade) -> None:
     trade.say(DecisionCode.APPROVED_WITH_CONDITIONS, "R1b", item=7)
     trade.clear("D")
@@ -178,14 +178,14 @@ def test_what_counts_for_the_item_is_told_where_another_item_of_the_certificate_
     assert trade.late("D") == [[("2", "05", NUMBER, "APPROVED_WITH_CONDITIONS")]]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_agency_that_is_not_concerned_any_more_is_told(trade: Trade) -> None:
     trade.clear("D")
     trade.say(NOT_CONCERNED, "R2")
     assert trade.late("D") == [[("2", "05", NUMBER, "NOT_CONCERNED")]]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_number_that_a_cleared_declaration_waited_for_is_told(trade: Trade) -> None:
     trade.declare("E", "2026-119")
     trade.clear("E")
@@ -194,7 +194,7 @@ def test_a_number_that_a_cleared_declaration_waited_for_is_told(trade: Trade) ->
     assert trade.late("D") == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_rejection_of_a_number_that_was_waited_for_is_told(trade: Trade) -> None:
     """Of the declaration, and of its child with the item; who is not cleared has another outcome alone."""
     for name in ("W", "V"):
@@ -211,7 +211,7 @@ def test_a_rejection_of_a_number_that_was_waited_for_is_told(trade: Trade) -> No
     assert {trade.find(name).outcome for name in ("W", "V")} == {"PARTIAL"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_who_does_not_use_the_certificate_any_more_hears_nothing(trade: Trade) -> None:
     trade.clear("D")
     trade.clear("D", trade.story.clock() + timedelta(minutes=1), "10")
@@ -224,7 +224,7 @@ def test_who_does_not_use_the_certificate_any_more_hears_nothing(trade: Trade) -
     assert (trade.late("D"), trade.recorded("D")) == ([], [])
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_another_declaration_gave_back_is_an_approval_and_no_late_decision(trade: Trade) -> None:
     """No agency has decided anything then: code 19 says what is written off, and that is all there is."""
     for name in ("E", "U"):
@@ -244,7 +244,7 @@ def test_what_another_declaration_gave_back_is_an_approval_and_no_late_decision(
     assert trade.late("U") == [[("2", "05", "2026-119", "REJECTED")]]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_number_of_an_application_that_its_agency_revokes_is_told(engine: Engine) -> None:
     """The agency names its own number; the decision is about the application that it was given for."""
     story = Story(engine)
@@ -267,7 +267,7 @@ def test_a_number_of_an_application_that_its_agency_revokes_is_told(engine: Engi
 
 
 @BOTH
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["D", "C1"])
 @pytest.mark.parametrize(
     "commit", ["reply.requirement", "requirement.join", "customs.inherited", "customs.late"]

@@ -81,7 +81,7 @@ def change(file: Path, old: str, new: str) -> None:
     file.write_text(words.replace(old, new), "utf-8")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_same_mappings_change_nothing(ask: Callable[..., Any]) -> None:
     for new in ("", "shipped"):
         told, totals = ask(status=0, new=new)
@@ -89,7 +89,7 @@ def test_the_same_mappings_change_nothing(ask: Callable[..., Any]) -> None:
         assert (totals["asked"], totals["changed"], totals["unchanged"], totals["not_split"]) == (2, 0, 2, 1)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_new_mandatory_field_is_a_new_problem(
     ask: Callable[..., Any], mappings: Path, home: Path, story: Story, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,7 +119,7 @@ def test_a_new_mandatory_field_is_a_new_problem(
     assert "changes 2 of 2 cases; 1 would be refused, 0 admitted. 1 case had ended before" in words
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_field_that_is_no_longer_asked_lets_a_refused_case_through(
     ask: Callable[..., Any], mappings: Path
 ) -> None:
@@ -136,7 +136,7 @@ def test_a_field_that_is_no_longer_asked_lets_a_refused_case_through(
     assert totals["newly_admitted"] == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_document_that_is_gone_drops_its_agency(ask: Callable[..., Any], mappings: Path) -> None:
     (mappings / PLANTS).unlink()
     rows = (mappings / "reconciled.csv").read_text("utf-8").splitlines(keepends=True)
@@ -149,7 +149,7 @@ def test_a_document_that_is_gone_drops_its_agency(ask: Callable[..., Any], mappi
     assert totals["agencies"] == {"added": {}, "dropped": {"NPQS": 2}}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_code_that_is_told_in_other_words_changes_a_field(ask: Callable[..., Any], mappings: Path) -> None:
     change(mappings / OFFICES, "003,서울지방식품의약품안전청,", "003,서울식약청,")
     told, totals = ask()
@@ -174,7 +174,7 @@ def test_a_code_that_is_told_in_other_words_changes_a_field(ask: Callable[..., A
     ]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_values_that_are_new_gone_or_elsewhere(ask: Callable[..., Any], mappings: Path) -> None:
     file = mappings / PHARM
     change(file, "  - FunctionCode: {hub: function}\n", "  - Remarks: {const: X}\n")
@@ -192,7 +192,7 @@ def test_the_newest_cases_are_asked_first_and_periods_end(ask: Callable[..., Any
     assert ask(*early, status=0)[1]["since"] == "2020-01-01T00:00:00+00:00"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_days_are_those_of_the_hub(
     story: Story, home: Path, mappings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,7 +244,7 @@ def test_misuse_is_told(
     assert told in capsys.readouterr().err
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_file_that_is_no_bundle_and_a_broken_folder_are_refused(
     home: Path, tmp_path: Path, mappings: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,7 +256,7 @@ def test_a_file_that_is_no_bundle_and_a_broken_folder_are_refused(
     assert "GW502" in capsys.readouterr().err
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_packed_file_is_asked_as_its_folder(
     ask: Callable[..., Any], mappings: Path, tmp_path: Path
 ) -> None:

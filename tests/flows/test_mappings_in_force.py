@@ -59,7 +59,7 @@ def type_code(story: Story) -> str | None:
     return call.body.findtext("{*}Document/{*}Declaration/{*}TypeCode")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_folder_put_in_force_splits_the_next_message(
     engine: Engine, home: Path, mappings: Path, capsys: Any
@@ -83,7 +83,7 @@ def test_a_folder_put_in_force_splits_the_next_message(
     assert story.request("KPTA").mapping_sha256 == before
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_hub_that_starts_later_reads_what_is_in_force(engine: Engine, home: Path, mappings: Path) -> None:
     change(mappings, "TypeCode: {const: GOVCBRFR2}", "TypeCode: {const: GOVCBRFR9}")
     assert use(home, str(mappings)) == 0
@@ -93,7 +93,7 @@ def test_a_hub_that_starts_later_reads_what_is_in_force(engine: Engine, home: Pa
     assert hub.rules.version == hub.rules.bundle.digest != load_shipped_rules().bundle.digest
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
@@ -118,7 +118,7 @@ def test_a_broken_folder_changes_nothing_and_says_why(
     assert json.loads(capsys.readouterr().out)["uses"] == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_status_codes_that_cannot_be_read_change_nothing(
     engine: Engine, home: Path, mappings: Path, capsys: Any
 ) -> None:
@@ -135,7 +135,7 @@ def test_status_codes_that_cannot_be_read_change_nothing(
     assert type_code(story) == "GOVCBRFR2"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_change_is_kept_as_evidence(engine: Engine, home: Path, mappings: Path, capsys: Any) -> None:
     story = Story(engine)
     assert use(home, str(mappings)) == 0
@@ -149,7 +149,7 @@ def test_misuse_is_told_as_such(engine: Engine, home: Path, mappings: Path, word
     assert use(home, *(word.format(folder=mappings) for word in words)) == 2
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_archive_is_a_function_of_the_files_alone(mappings: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     shutil.copytree(mappings, again)
@@ -185,7 +185,7 @@ def change_unit(place: Path, code: str, new: str) -> None:
     file.write_text("".join(kept), "utf-8")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("line", ["", "TNE,volume,1000,here\n"])
 def test_a_unit_that_a_certificate_is_used_in_stays_in_force(
     engine: Engine, home: Path, mappings: Path, capsys: Any, line: str
@@ -202,7 +202,7 @@ def test_a_unit_that_a_certificate_is_used_in_stays_in_force(
     assert "certificates are granted or used in TNE: the table" in told.out + told.err
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_planned_table_without_a_unit_that_was_used_since_lets_nothing_more_be_used(
     engine: Engine, home: Path, mappings: Path, capsys: Any
 ) -> None:
@@ -223,7 +223,7 @@ def test_a_planned_table_without_a_unit_that_was_used_since_lets_nothing_more_be
     assert "0.06 TNE of it is used, which the table of units in force cannot compare" in told["text"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_unit_that_nothing_is_counted_in_may_go(
     engine: Engine, home: Path, mappings: Path, capsys: Any
 ) -> None:

@@ -160,7 +160,7 @@ def test_the_same_fees_are_due_in_every_order(
         templates.drop(url)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("code", ["Y02", "Y04"])
 def test_what_is_due_again_can_be_paid_and_what_is_not_is_given_back(
     story: Story, provider: Provider, code: str
@@ -192,7 +192,7 @@ def test_what_is_due_again_can_be_paid_and_what_is_not_is_given_back(
     assert [row.state for row in fees_of(story, AGENCY) if row.id == again.id] == ["CONFIRMED"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_fee_that_was_paid_is_not_made_due_again(story: Story, provider: Provider) -> None:
     story.hub.payments = replace(story.hub.payments, tariffs={})
     story.submit()
@@ -306,7 +306,7 @@ def test_a_fee_that_ended_in_the_second_of_its_levy_takes_no_other_levy(
     assert refused.value.problem is FEE_WRONG
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_officers_end_the_fee_that_they_levied_last(kind: str, templates: Templates) -> None:
     url = templates.fresh(kind)

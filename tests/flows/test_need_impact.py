@@ -161,7 +161,7 @@ def test_what_is_told_is_what_filing_again_says(office: Office, turn: str) -> No
     assert office.ask(file)[""]["newly_refused"] == 0
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_amended_case_is_asked_by_the_goods_in_force(office: Office) -> None:
     office.load(office.write(1, ELSEWHERE))
     office.file("ONE-1")
@@ -175,7 +175,7 @@ def test_an_amended_case_is_asked_by_the_goods_in_force(office: Office) -> None:
     ]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_the_parent_has_approved_is_not_lacking(engine: Engine, tmp_path: Path, capsys: Any) -> None:
     office = Office(engine, tmp_path, capsys, "warn")
     office.load(office.write(1, ELSEWHERE))

@@ -51,7 +51,7 @@ def told(story: Story) -> list[str]:
     return [one["text"] for one in (story.case().detail or {}).get("warnings", ())]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_loaded_table_holds_from_the_next_message_on(
     engine: Engine, home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -136,7 +136,7 @@ def test_every_mistake_is_told_and_nothing_is_loaded(
     assert "border" not in capsys.readouterr().out
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_new_table_tells_which_cases_change(
     engine: Engine,
     home: Path,

@@ -32,7 +32,6 @@ def do(story: Story, act: str, fee: int, hub: Hub | None = None) -> None:
         ACTS[act](conn, fee, story.clock(), "kim", "agreed with the agency")
 
 
-@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("act", ACTS)
 def test_an_application_that_waits_for_its_fee_goes_on(story: Story, provider: Provider, act: str) -> None:
@@ -59,7 +58,6 @@ def test_an_application_that_waits_for_its_fee_goes_on(story: Story, provider: P
     assert story.outcome()[0] == "APPROVED"
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("act", ACTS)
 def test_a_payment_that_comes_all_the_same(story: Story, provider: Provider, act: str) -> None:
     """What was paid before the act is counted for a settled fee; all else is given back."""
@@ -77,7 +75,6 @@ def test_a_payment_that_comes_all_the_same(story: Story, provider: Provider, act
     assert back == (["P-1", "P-2"] if act == "waive" else ["P-2"])
 
 
-@pytest.mark.night
 def test_a_fee_of_an_agency_is_due_no_more(story: Story, provider: Provider) -> None:
     hold(story)
     story.hear("NPQS", notice(story, "N1", "Y05", money=KRW))
@@ -93,7 +90,6 @@ def test_a_fee_of_an_agency_is_due_no_more(story: Story, provider: Provider) -> 
     assert story.request("NPQS").state == "FEE_DUE"
 
 
-@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("act", ACTS)
 def test_an_act_and_a_payment_at_one_instant(story: Story, provider: Provider, act: str) -> None:
@@ -121,7 +117,7 @@ def test_an_act_and_a_payment_at_one_instant(story: Story, provider: Provider, a
     assert len([call for call in story.soap.calls if call.destination == "KPTA"]) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("place", ["before", "after"])
 @pytest.mark.parametrize("act", ACTS)

@@ -119,7 +119,7 @@ _SETTINGS = settings(
 
 
 @BOTH
-@pytest.mark.night
+@pytest.mark.long
 @_SETTINGS
 @given(heard=orders, data=st.data())
 def test_order_and_repetition_change_nothing(many: Cases, heard: list[int], data: st.DataObject) -> None:
@@ -128,7 +128,7 @@ def test_order_and_repetition_change_nothing(many: Cases, heard: list[int], data
     assert many.after(heard) == many.after(other)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_all_of_them_forwards_backwards_and_turned(many: Cases) -> None:
     order = list(range(len(SAID)))
@@ -146,7 +146,7 @@ def test_all_of_them_forwards_backwards_and_turned(many: Cases) -> None:
         assert many.after(list(reversed(order[turn:] + order[:turn]))) == seen
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_states_before_the_decision_do_not_depend_on_the_order(many: Cases) -> None:
     """Asked, acknowledged, inspected, a part decided: of any four of them every order."""
     for chosen in ([0, 1, 2, 3], [1, 2, 4, 7], [0, 3, 7, 8], [2, 3, 4, 5]):

@@ -91,7 +91,7 @@ def write_calls(story: Story, document: etree._Element) -> list[str]:
     ]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("first", ["document", "declaration"])
 def test_a_certificate_is_a_result_without_application(
@@ -128,7 +128,7 @@ def valid_until(document: etree._Element, day: str) -> etree._Element:
     return document
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("applied", [False, True], ids=["without application", "of an application"])
 @pytest.mark.parametrize("turned", [False, True], ids=["in order", "turned"])
 def test_a_certificate_lapses_after_the_last_day_that_it_states(
@@ -157,7 +157,7 @@ def test_a_certificate_lapses_after_the_last_day_that_it_states(
     assert used_of(story, NUMBER) == {"KGM": "40"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_later_certificate_revokes(story: Story) -> None:
     window = Window(story)
     window.call("KFDA", "DeliverNotice", certificate((1, "100", "")))
@@ -193,7 +193,7 @@ def passed(code: str) -> etree._Element:
     return make_document("GOVCBRRBH", content)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("agency", "laws"), [("FITI", ["24", "88"]), ("KTL", ["23"]), ("EMC", ["29", "77"]), ("NPQS", ["12"])]
 )
@@ -206,7 +206,7 @@ def test_a_code_that_no_mapping_knows_is_of_the_documents_without_one(
     assert [(one.item, one.law) for one in notice.decisions] == [(1, law) for law in laws]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("agency", "code", "told"),
     [
@@ -228,7 +228,7 @@ def test_a_code_that_may_be_of_several_laws_is_refused(
         read_agency_document(story.hub, agency, passed(code))
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_status_notice_takes_back_all_that_was_said_under_the_number(story: Story) -> None:
     window = Window(story)
     # Who takes back what nobody has heard of is told: its items are not known.
@@ -250,7 +250,7 @@ def test_a_status_notice_takes_back_all_that_was_said_under_the_number(story: St
     assert revoked == [(1, "01"), (2, "70")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_items_with_numbers_of_their_own_are_certificates_of_their_own(story: Story) -> None:
     window = Window(story)
     document = certificate((1, "100", ""), (2, "50", "2026-119"), (3, "7", "2026-119"))
@@ -274,7 +274,7 @@ def test_items_with_numbers_of_their_own_are_certificates_of_their_own(story: St
     assert rows(story) == before
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("document", "problem", "where"),
     [
@@ -336,7 +336,7 @@ def test_a_certificate_under_the_number_of_an_application_is_refused(story: Stor
     assert b"no decision under a number of its own" in answer
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_certificates_and_declaration_at_one_instant(story: Story) -> None:
     for turn in range(4):
@@ -359,7 +359,7 @@ def test_certificates_and_declaration_at_one_instant(story: Story) -> None:
         assert story.evidence("requirement", requirement(story, number).id)[0] == "reply"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_a_process_that_dies_over_a_certificate(story: Story, place: str) -> None:

@@ -130,7 +130,7 @@ def whole(story: Story) -> tuple[Any, ...]:
     return case.state, case.outcome, results, used_of(story, "2026-118"), calls[-1], story.outcome()
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_result_before_its_declaration_is_told_with_it(story: Story) -> None:
     assert say(story) == "2026-118"
     name(story)
@@ -147,7 +147,7 @@ def test_a_result_before_its_declaration_is_told_with_it(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_either_order_has_the_same_outcome(story: Story) -> None:
     name(story, "D1")
     story.tick()
@@ -166,7 +166,7 @@ def test_either_order_has_the_same_outcome(story: Story) -> None:
     assert first[3] == {"KGM": "80"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_warning_that_the_certificate_answers_is_told_no_more(story: Story) -> None:
     """Item 2 needs a document of KFDA under law 05, whose certificate comes after the declaration."""
     declare(story, "D1", (2, "2026-118", "40", "KGM"))
@@ -190,7 +190,7 @@ def test_a_warning_that_the_certificate_answers_is_told_no_more(story: Story) ->
     assert (warned(), story.outcome()) == ([], ("PARTIAL", {2: "REJECTED"}))
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("source", ["result", "decision", "registered"])
 @pytest.mark.parametrize("order", ["certificate first", "declaration first"])
 def test_a_certificate_that_is_revoked_leaves_the_same_warnings_in_either_order(
@@ -261,7 +261,7 @@ def test_a_repeat_changes_nothing_and_another_content_is_refused(story: Story) -
     assert caught.value.problem.id == "GW702"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_revocation_and_its_correction_are_told_again(story: Story) -> None:
     at = story.clock()
     say(story, at=at)
@@ -283,7 +283,7 @@ def test_a_revocation_and_its_correction_are_told_again(story: Story) -> None:
     assert seen(story) == [("JOINED", "2026-118"), *[("CHANGED", "2026-118")] * 3]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_quantity_is_of_several_declarations(story: Story) -> None:
     say(story, quantity="100")
     name(story, "D1", "60")
@@ -294,7 +294,7 @@ def test_the_quantity_is_of_several_declarations(story: Story) -> None:
     assert used_of(story, "2026-118") == {"KGM": "100"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_who_waited_first_has_what_is_left_and_the_other_is_told(story: Story) -> None:
     name(story, "D1", "60")
     name(story, "D2", "60")
@@ -343,7 +343,7 @@ def used_of_agency(story: Story, agency: str) -> dict[str, str]:
     return dict(requirement(story, agency=agency).used)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("order", [("KFDA", "KPTA"), ("KPTA", "KFDA")])
 def test_a_case_waits_for_the_number_of_the_agency_that_it_names(
     story: Story, order: tuple[str, str]
@@ -382,7 +382,7 @@ def test_an_approval_without_quantity_never_runs_out(story: Story) -> None:
     assert story.outcome() == ("APPROVED", {1: "APPROVED"})
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_declaration_with_applications_has_both(story: Story) -> None:
     say(story)
     story.submit(story.submission(naming(1, "2026-118")))
@@ -398,7 +398,7 @@ def test_a_declaration_with_applications_has_both(story: Story) -> None:
     assert (story.outcome()[0], story.case().state) == ("PARTIAL", "CLOSED")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_customs_is_not_told_an_approval_beside_a_rejection_under_the_same_law(story: Story) -> None:
     """Item 2 has an application under law 05, and a certificate under law 05 that the agency takes back."""
     say(story)
@@ -431,7 +431,7 @@ def naming(item: int, number: str) -> Any:
     return change
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_withdrawn_declaration_waits_for_nothing(story: Story) -> None:
     name(story, "D1")
     story.tick()
@@ -444,7 +444,7 @@ def test_a_withdrawn_declaration_waits_for_nothing(story: Story) -> None:
     assert story.case().state == "WITHDRAWN"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("first", [True, False])
 def test_a_withdrawal_that_is_refused_leaves_what_the_case_waits_for(story: Story, first: bool) -> None:
     """The outcome is the same in either order."""
@@ -467,7 +467,7 @@ def test_a_withdrawal_that_is_refused_leaves_what_the_case_waits_for(story: Stor
     assert told[-1] == [("2", "05"), ("2", "05")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_customs_is_not_told_an_approval_under_a_law_whose_application_was_cancelled(story: Story) -> None:
     say(story)
     story.submit(story.submission(naming(2, "2026-118")))
@@ -489,7 +489,7 @@ def test_a_withdrawal_is_not_held_by_a_number(story: Story) -> None:
     assert used_of(story, "2026-118") == {}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_result_and_declaration_at_the_same_instant(story: Story) -> None:
     """Whoever is first: the item has the decision, and its quantity is written off once."""
@@ -507,7 +507,7 @@ def test_result_and_declaration_at_the_same_instant(story: Story) -> None:
         assert (story.case().state, story.outcome()) == ("CLOSED", ("APPROVED", {1: "APPROVED"}))
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_case_that_joins_a_number_locks_all_that_it_uses_at_once(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -530,7 +530,7 @@ def test_a_case_that_joins_a_number_locks_all_that_it_uses_at_once(
     assert all(one <= locked[0] for one in locked)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("order", list(permutations(("approved", "rejected"))), ids="-".join)
 def test_a_rejection_decides_about_a_declaration_that_waits(story: Story, order: tuple[str, ...]) -> None:
     """The latest issued result counts: the rejection, whatever comes first; an approval behind it again."""
@@ -554,7 +554,7 @@ def test_a_rejection_decides_about_a_declaration_that_waits(story: Story, order:
     assert customs(story)[-1][1:] == ("19", [("1", "05", "2026-118", "40", "KGM")])
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_rejection_alone_is_told(story: Story) -> None:
     name(story, "D1")
     story.tick()
@@ -570,7 +570,7 @@ def test_a_rejection_alone_is_told(story: Story) -> None:
     assert story.outcome()[0] in ("APPROVED", "PARTIAL")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("code", [APPROVED, REJECTED])
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -613,7 +613,7 @@ def told_quantities(story: Story) -> list[tuple[str, ...]]:
     return sorted(approved)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("lines", "told_of_it"),
     [
@@ -643,7 +643,7 @@ def test_units_without_a_common_one_are_told_apart(story: Story) -> None:
     ]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_line_that_has_its_quantity_later_is_told(story: Story) -> None:
     declare(story, "D1", (2, "2026-118", "60", "KGM"), (2, "2026-118", "50", "KGM"))
     story.tick()
@@ -656,7 +656,7 @@ def test_a_line_that_has_its_quantity_later_is_told(story: Story) -> None:
     assert told_quantities(story) == [("2", "05", "2026-118", "110", "KGM")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_was_not_written_off_again_is_not_told(story: Story) -> None:
     """A certificate that comes back smaller is left to another declaration: nobody hears of more than it."""
     at = story.clock()
@@ -680,7 +680,7 @@ def test_what_was_not_written_off_again_is_not_told(story: Story) -> None:
     assert shown(story) == [(2, "2026-118", "40", "KGM")]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_child_names_the_certificate_of_its_parent_and_no_quantity_of_it(story: Story) -> None:
     say(story)
     declare(story, "D1", (2, "2026-118", "40", "KGM"))
@@ -696,7 +696,7 @@ def test_a_child_names_the_certificate_of_its_parent_and_no_quantity_of_it(story
     assert used_of(story, "2026-118") == {"KGM": "40"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("gives", ["another declaration", "the agency"])
 def test_children_are_told_what_their_parent_takes_again(story: Story, gives: str) -> None:
     """Nothing is approved while nothing is written off: each hears the approval once, whoever gives it."""

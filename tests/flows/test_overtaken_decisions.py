@@ -95,7 +95,7 @@ TURNS: dict[str, list[tuple[str, DecisionCode, int, str | None]]] = {
 }
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("turn", TURNS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_order_of_arrival_ends_alike(turn: str, kind: str, templates: Templates) -> None:
@@ -134,7 +134,7 @@ def test_a_number_without_a_quantity_is_no_certificate_in_any_order(
     assert [one for one, _ in ends[0]] == ["GW413"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_all_that_a_notice_said_is_told_with_it(story_of: Story) -> None:
     story = story_of
     until = (story.clock() + timedelta(days=9)).date()
@@ -151,7 +151,7 @@ def test_all_that_a_notice_said_is_told_with_it(story_of: Story) -> None:
     assert rest(story) == before
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_the_application_does_not_contain_stays_a_result(story_of: Story) -> None:
     story = story_of
     said = word(story, "b", REJECTED, 1, None)
@@ -161,7 +161,7 @@ def test_what_the_application_does_not_contain_stays_a_result(story_of: Story) -
     assert rest(story)[1] == "APPROVED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_said_later_counts_for_both(story_of: Story) -> None:
     """A declaration that joined the result is told of what comes later, and so is the application."""
     story = story_of
@@ -186,7 +186,7 @@ def list_applied(story: Story) -> list[str]:
     return [kind for kind in story.evidence("requirement", requirement(story).id) if kind == "applied"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_second_application_under_the_number_is_decided_too(story_of: Story) -> None:
     story = story_of
     first = story.number_of("KFDA")
@@ -211,7 +211,7 @@ def test_a_registered_certificate_stays_its_holders(story_of: Story) -> None:
     assert requirement(story).holder == ""
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_officers_decided_is_not_changed_by_their_system(engine: Engine) -> None:
     story = ConsoleStory(engine, "KPTA")
     seen, kim = story.arrive(), story.officer("kim")
@@ -227,7 +227,7 @@ def test_what_officers_decided_is_not_changed_by_their_system(engine: Engine) ->
     assert [one["decision"] for one in report["decisions"]] == ["APPROVED"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("point", ["before", "after"])
 def test_a_killed_process_applies_it_once(engine: Engine, point: str) -> None:
@@ -244,7 +244,7 @@ def test_a_killed_process_applies_it_once(engine: Engine, point: str) -> None:
     assert [one["decision"] for one in report["decisions"] if one["item"] == 2].count("REJECTED") == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_decision_at_the_same_instant_finds_it(postgresql_url: str) -> None:
     """The decision names a number without a quantity: nothing makes it wait for the other transaction."""
     engine = make_engine(postgresql_url)

@@ -106,7 +106,7 @@ def stays(story: Story) -> dict[tuple[int, str], str]:
     return {(one["item"], one["measure"][:3]): one["quantity"] for one in report(story)["stays"]}
 
 
-@pytest.mark.night
+@pytest.mark.story("a trader takes approved items in a child declaration")
 @BOTH
 def test_approved_items_leave_without_asking_again(story: Story) -> None:
     asked = len([call for call in story.soap.calls if call.destination in AGENCIES])
@@ -125,6 +125,7 @@ def test_approved_items_leave_without_asking_again(story: Story) -> None:
     assert "taken" in story.evidence("case", story.case().id)
 
 
+@pytest.mark.refusal("a trader takes more than was approved")
 def test_the_rest_leaves_and_no_more(story: Story) -> None:
     take(story, "C1", (1, "200.5", "40"))
     take(story, "C2", (1, "220.001", "60"))
@@ -237,7 +238,6 @@ def test_nothing_leaves_the_case_of_another_declarant(story: Story, function: st
         assert find_taken_items(story, own_parent.id) == [(1, "1"), (1, "2")]
 
 
-@pytest.mark.night
 def test_a_withdrawn_child_gives_back(story: Story) -> None:
     take(story, "C1", (1, "420.5", "100"))
     change = all_of(withdrawal, reference("C1"))
@@ -249,7 +249,6 @@ def test_a_withdrawn_child_gives_back(story: Story) -> None:
     assert story.outcome()[0] == "APPROVED"
 
 
-@pytest.mark.night
 def test_the_parent_of_what_has_left_is_not_changed(story: Story) -> None:
     take(story, "C1", (1, "1", "1"))
     story.submit(story.submission(withdrawal), action="Withdraw", attach=False)
@@ -260,7 +259,6 @@ def test_the_parent_of_what_has_left_is_not_changed(story: Story) -> None:
     assert story.problems()[0][0] == "GW407"
 
 
-@pytest.mark.night
 def test_what_an_agency_changes_after_the_child_has_left_is_told_to_both(story: Story) -> None:
     take(story, "C1", (1, "1", "1"))
     story.tick()
@@ -276,7 +274,6 @@ def test_what_an_agency_changes_after_the_child_has_left_is_told_to_both(story: 
     assert stays(story)[1, "Tar"] == "99"
 
 
-@pytest.mark.night
 def test_a_child_that_is_rejected_since_gives_back(story: Story) -> None:
     """Else its items would stay in it for ever, and nobody could amend or withdraw the parent."""
     take(story, "C1", (1, "1", "1"))
@@ -293,7 +290,6 @@ def test_a_child_that_is_rejected_since_gives_back(story: Story) -> None:
     assert story.case().state == "WITHDRAWN", "the amendment of the parent is not refused"
 
 
-@pytest.mark.night
 def test_an_amended_child_takes_what_it_says_then(story: Story) -> None:
     take(story, "C1", (1, "420.5", "100"))
     change = all_of(child("C1", story.parent, (1, "20.5", "10")), amended)  # type: ignore[attr-defined]
@@ -308,7 +304,6 @@ def amended(root: etree._Element) -> None:
     amendment()(root)
 
 
-@pytest.mark.night
 @BOTH
 def test_two_children_at_the_same_instant(story: Story) -> None:
     """Both want the whole: one has it, the other is refused."""
@@ -390,7 +385,7 @@ def test_two_cases_that_name_each_other_as_parent(story: Story, together: bool) 
     assert story.deliveries(state="FAILED") == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("place", ["before", "after"])
 def test_a_process_that_dies_over_a_child(story: Story, place: str) -> None:
@@ -414,7 +409,6 @@ def remove_refused(story: Story, *changes: Callable[[etree._Element], None]) -> 
     story.tick(seconds=1)
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("total", [False, True])
 def test_what_was_refused_is_removed_while_the_rest_has_left(story: Story, total: bool) -> None:
     """An agency that reads the number of items is told the new one, and decides nothing anew."""
@@ -436,7 +430,6 @@ def test_what_was_refused_is_removed_while_the_rest_has_left(story: Story, total
     assert stays(story) == {(1, "Net"): "0", (1, "Tar"): "0"}
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("why", ["another change", "approved", "another application"])
 def test_nothing_else_of_the_parent_changes_while_items_have_left(story: Story, why: str) -> None:
     take(story, "C1", (1, "200.5", "40"))
@@ -451,7 +444,6 @@ def test_nothing_else_of_the_parent_changes_while_items_have_left(story: Story, 
     assert report(story)["detail"]["items"] == before
 
 
-@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("side", ["before_commit", "after_commit"])
 def test_wherever_a_process_dies_refused_items_are_removed_once(story: Story, side: str) -> None:
@@ -472,7 +464,6 @@ def clear(story: Story, code: str, *items: tuple[int, str]) -> None:
     story.tick(seconds=1)
 
 
-@pytest.mark.night
 def test_what_customs_has_cleared_in_the_parent_does_not_leave(story: Story) -> None:
     clear(story, "5EC")
     take(story, "C1", (1, "200.5", "40"))
@@ -491,7 +482,6 @@ def test_an_item_that_customs_has_not_cleared_leaves(story: Story) -> None:
     assert story.outcome()[0] == "APPROVED"
 
 
-@pytest.mark.night
 def test_a_child_keeps_what_it_held_when_its_parent_is_cleared(story: Story) -> None:
     take(story, "C1", (1, "200.5", "40"))
     story.tick()

@@ -79,7 +79,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_case_goes_on_by_its_mappings_after_an_upgrade(
     engine: Engine, versions: tuple[Path, Path], home: Path, tmp_path: Path, capsys: Any
@@ -125,7 +125,7 @@ def test_a_case_goes_on_by_its_mappings_after_an_upgrade(
     assert "no stored mappings have a digest that begins with 'beef'" in capsys.readouterr().err
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_refused_submission_pins_the_mappings_that_refused_it(
     engine: Engine, versions: tuple[Path, Path]
 ) -> None:
@@ -159,7 +159,7 @@ def test_the_shipped_mappings_are_packed_once_and_asked_for_no_more_when_stored(
     assert prepare_bundle(story.hub, digest).packed_files is None
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_files_that_were_replaced_under_a_running_process_are_not_stored(
     engine: Engine, versions: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -174,7 +174,7 @@ def test_files_that_were_replaced_under_a_running_process_are_not_stored(
     assert "have changed since the start: not stored" in caplog.text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_mappings_that_do_not_load_any_more_are_said_once_and_those_in_force_hold(
     engine: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

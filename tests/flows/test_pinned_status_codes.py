@@ -76,7 +76,7 @@ def say(story: Story, code: str, *, own_form: bool, minute: int, **more: Any) ->
     story.hear("KPTA", Notice(name, story.clock() + timedelta(minutes=minute), code, **more))
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("own_form", [False, True], ids=["ours", "own"])
 def test_an_open_case_keeps_its_codes_and_a_new_one_has_the_new_ones(
@@ -156,7 +156,7 @@ def test_questions_inspections_and_fees_stand_by_the_codes_of_their_case_in_ever
     assert live == {"inspect": ["OPEN"], "answer": ["OPEN"], "decide": ["HELD"]}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_gate_before_forwarding_is_opened_by_the_codes_of_the_case(
     story: Story, provider: Provider, changed: Path
 ) -> None:
@@ -171,7 +171,7 @@ def test_the_gate_before_forwarding_is_opened_by_the_codes_of_the_case(
     assert [row.state for row in fees_of(story, "KPTA")] == ["CANCELLED"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_applicant_is_told_of_a_fee_by_the_codes_of_the_case(
     story: Story, provider: Provider, changed: Path
 ) -> None:
@@ -184,7 +184,7 @@ def test_the_applicant_is_told_of_a_fee_by_the_codes_of_the_case(
     assert len(told_of(story, "Y01")) == 2
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_console_offers_and_performs_the_codes_of_the_case(
     kind: str, templates: Templates, changed: Path

@@ -113,7 +113,7 @@ def list_type_codes(story: Story) -> list[str | None]:
     return [call.body.findtext("{*}Document/{*}Declaration/{*}TypeCode") for call in calls]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_what_was_received_before_the_date_is_split_by_the_old_mappings(
     story: Story, checked: dict[str, CheckedFolder]
@@ -133,7 +133,7 @@ def test_what_was_received_before_the_date_is_split_by_the_old_mappings(
     assert story.request("KPTA").mapping_sha256 == new.bundle.digest
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_supplement_is_split_by_the_mappings_of_its_case(
     story: Story, checked: dict[str, CheckedFolder]
 ) -> None:
@@ -164,7 +164,7 @@ def test_a_supplement_is_split_by_the_mappings_of_its_case(
     assert other.find_rules(START).bundle.digest == old
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_held_case_keeps_its_mappings_when_others_are_activated(
     story: Story, checked: dict[str, CheckedFolder]
 ) -> None:
@@ -246,7 +246,7 @@ def test_a_plan_has_its_date_to_come_and_stays_when_its_date_has_come(
         assert mapping_bundles.find_active_digest(conn, DATE) == first.bundle.digest
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_use_at_once_leaves_what_was_received_before_a_date_alone(
     story: Story, checked: dict[str, CheckedFolder]
 ) -> None:
@@ -287,7 +287,7 @@ def run(home: Path, *words: str) -> int:
 
 
 @BOTH
-@pytest.mark.night
+@pytest.mark.long
 def test_the_verbs_plan_tell_and_withdraw(home: Path, folders: dict[str, Path], capsys: Any) -> None:
     folder = str(folders["GOVCBRFR9"])
     assert run(home, "use", folder, "--from", FAR, "--by", "kim") == 0
@@ -315,7 +315,7 @@ def test_the_verbs_plan_tell_and_withdraw(home: Path, folders: dict[str, Path], 
 
 
 @BOTH
-@pytest.mark.night
+@pytest.mark.long
 def test_what_is_added_after_a_plan_is_said_to_end_with_it(
     home: Path, folders: dict[str, Path], tmp_path: Path, capsys: Any
 ) -> None:

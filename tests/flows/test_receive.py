@@ -63,6 +63,7 @@ def problem_of(broker: Neighbour, answer: object) -> str:
     return unit.errors[0].description.split()[0]
 
 
+@pytest.mark.story("broker's software sends a message and has its signed receipt")
 @BOTH_AT_LANDING
 def test_a_message_is_stored_with_its_receipt_and_evidence(house: House, broker: Neighbour) -> None:
     parcel = broker.seal(broker.message(content=b"<declaration/>"))
@@ -80,6 +81,7 @@ def test_a_message_is_stored_with_its_receipt_and_evidence(house: House, broker:
         assert [one.content for one in messages.load_payloads(conn, row.id)] == [b"<declaration/>"]
 
 
+@pytest.mark.story("broker's software sends a message again and has the same receipt")
 @BOTH_AT_LANDING
 def test_a_duplicate_gets_the_same_octets_and_is_stored_once(house: House, broker: Neighbour) -> None:
     parcel = broker.seal(broker.message())
@@ -99,6 +101,7 @@ def test_many_at_once_are_stored_once_and_all_get_the_same_receipt(house: House,
     assert len(stored(house)) == 1
 
 
+@pytest.mark.refusal("broker's software sends other content under a used message id")
 @BOTH_AT_LANDING
 def test_the_same_id_with_other_content_is_refused_and_the_first_stands(
     house: House, broker: Neighbour
@@ -249,6 +252,7 @@ def test_a_change_between_judging_and_storing_is_noticed(
     assert len(stored(house)) == 1
 
 
+@pytest.mark.refusal("broker's software signs for another party")
 @BOTH_AT_LANDING
 def test_a_party_signs_for_itself_only(house: House, broker: Neighbour) -> None:
     with write_transaction(house.engine) as conn:

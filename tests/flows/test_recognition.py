@@ -154,7 +154,7 @@ def abroad(sqlite_url: str) -> Iterator[Abroad]:
     engine.dispose()
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_each_decision_says_by_which_way_its_signer_was_admitted(engine: Engine) -> None:
     abroad = Abroad(engine)
@@ -188,7 +188,7 @@ def test_each_decision_says_by_which_way_its_signer_was_admitted(engine: Engine)
         assert messages.load_payloads(conn, found.message)[0].content == document
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_a_newer_list_withdraws_is_refused_at_the_next_message(engine: Engine) -> None:
     abroad = Abroad(engine)
     assert abroad.said(abroad.zed) == "Receipt"
@@ -203,7 +203,7 @@ def test_what_a_newer_list_withdraws_is_refused_at_the_next_message(engine: Engi
     assert abroad.said(abroad.zed) == "Receipt"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_list_that_is_refused_changes_nothing(abroad: Abroad) -> None:
     with read_transaction(abroad.engine) as conn:
         same = [held.get_trusted_list_content(conn, row.id) for row in held.list_all_trusted_lists(conn)]
@@ -257,7 +257,7 @@ def test_a_rule_of_ours_that_begins_or_ends_counts_from_then_on(sqlite_url: str)
     engine.dispose()
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_levels_that_are_not_enough_for_the_use_admit_nobody(sqlite_url: str) -> None:
     engine = make_engine(sqlite_url)
     abroad = Abroad(engine, terms(uses={CertificateUse.SIGNING: frozenset({"excellent", "basic"})}))
@@ -294,7 +294,7 @@ def test_nobody_may_bring_a_list_where_no_signer_is_named(abroad: Abroad) -> Non
         import_trusted_list(abroad.engine, ours(8), abroad.clock(), RecognitionPolicy())
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_for_whom_we_know_ourselves_no_list_is_asked(abroad: Abroad, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     real = trusted_lists.admit_by_recognition
@@ -311,7 +311,7 @@ def test_for_whom_we_know_ourselves_no_list_is_asked(abroad: Abroad, monkeypatch
     assert asked == [ZED.certificate.subject]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_list_that_came_meanwhile_is_what_the_next_one_is_held_against(
     abroad: Abroad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,7 +383,7 @@ def test_a_word_that_does_not_count_refuses_the_submission(
     assert (found["id"], problem in found["text"]) == ("GW205", True), found
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_gateway_vouches_for_those_whose_mandate_it_holds(abroad: Abroad) -> None:
     """A signer of another country is registered too: his own gateway answers for him, and no other."""
     document = vouch_for_document(
@@ -416,7 +416,7 @@ def test_what_a_list_withdrew_no_gateway_brings_back(abroad: Abroad) -> None:
     assert (found["id"], "is 'withdrawn' on the list of ZZ" in found["text"]) == ("GW205", True)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_nobody_vouches_for_what_we_know_to_be_revoked(abroad: Abroad) -> None:
     """Else who stole a key would only need a gateway that has not heard of it."""
     broker = signer_named("broker1")
@@ -437,7 +437,7 @@ def test_nobody_vouches_for_what_we_know_to_be_revoked(abroad: Abroad) -> None:
     assert abroad.problems()[0]["id"] == "GW207"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_word_is_as_old_as_when_it_came(abroad: Abroad) -> None:
     """What waited for us is judged by its age at the door."""
     document = abroad.vouched(ago=timedelta(hours=23))
@@ -460,7 +460,7 @@ def test_both_signatures_of_what_was_vouched_for_must_be_good(abroad: Abroad) ->
         assert abroad.problems()[0]["id"] == problem
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_only_the_gateway_that_vouches_sends_for_a_party_without_its_mandate(abroad: Abroad) -> None:
     document = abroad.vouched()
     abroad.send(abroad.story.broker, document)

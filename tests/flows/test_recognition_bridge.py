@@ -54,7 +54,7 @@ def revoked(by: CertificationAuthority, *serials: int, number: int = 1) -> bytes
     return make_revocation_list(by, list(serials), NOW - timedelta(hours=1), NOW + 10 * DAY, number=number)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_who_comes_over_a_bridge(engine: Engine) -> None:
     abroad = Abroad(engine)
@@ -116,7 +116,7 @@ def verdict(post: Post, der: bytes) -> str:
 ZED = country("Zed")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("by", "firm", "lists", "mode"),
     [

@@ -150,7 +150,7 @@ def by_registration(story: Story) -> None:
         join_waiting_cases(conn, [NUMBER], "registered", story.clock())
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("come", [by_result, by_registration])
 def test_a_result_says_that_the_ledger_knows_the_number_by_now(
     story: Story, come: Callable[[Story], None]
@@ -173,7 +173,7 @@ def test_a_result_says_that_the_ledger_knows_the_number_by_now(
     assert used_of(story, NUMBER) == {"KGM": "40"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_children_wait_again_with_their_parent(story: Story) -> None:
     """The number of the parent is taken back and comes with too little: nobody in its line is approved."""
     declare(story, "D1", (2, NUMBER, "40", "KGM"))
@@ -203,7 +203,7 @@ def test_children_wait_again_with_their_parent(story: Story) -> None:
     assert used_of(story, NUMBER) == {"KGM": "40"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("order", [(TOO_LITTLE,), (ENOUGH, REJECTED, TOO_LITTLE)], ids=["never had", "had"])
 def test_what_a_declaration_waits_for_keeps_no_amendment_out(story: Story, order: Sequence[Said]) -> None:
     declare(story, "D1", (1, NUMBER, "40", "KGM"))

@@ -79,7 +79,7 @@ CHANGED: dict[str, tuple[Change, list[tuple[str, str]]]] = {
 }
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(("change", "problems"), CHANGED.values(), ids=list(CHANGED))
 def test_what_is_wrong_is_told_with_its_place(
     story: Story, change: Change, problems: list[tuple[str, str]]
@@ -122,7 +122,7 @@ def test_many_problems_are_told_at_once(story: Story) -> None:
     }
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_many_faults_of_the_schema_are_told_at_once(story: Story) -> None:
     story.submit(story.submission(all_of(text(".//TypeCode", "IMPORT"), text(".//ModeCode", "four"))))
     told = refused(story)
@@ -158,7 +158,7 @@ GARBAGE = {
 }
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(("content", "problem"), GARBAGE.values(), ids=list(GARBAGE))
 def test_what_is_no_submission_is_refused_as_well(story: Story, content: bytes, problem: str) -> None:
     story.submit(content, attach=False)
@@ -170,6 +170,7 @@ def test_unsigned(story: Story) -> None:
     assert [problem for problem, _ in refused(story)] == ["GW201"]
 
 
+@pytest.mark.refusal("broker's software files a declaration that was changed after signing")
 def test_changed_after_signing(story: Story) -> None:
     root = story.submission()
     at(root, ".//InvoiceAmount").text = "1.00"
@@ -248,7 +249,7 @@ def test_comments_between_values_do_no_harm(story: Story) -> None:
     assert story.case().state == "IN_PROGRESS"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_reference_is_used_once_but_a_refused_case_frees_it(story: Story) -> None:
     story.submit(unsigned())
     refused(story)
@@ -282,7 +283,7 @@ def test_a_refusal_of_ours_is_none_of_the_applicants(story: Story, monkeypatch: 
     assert story.case().state == "IN_PROGRESS"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_message_that_cannot_be_admitted_waits_for_an_operator(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:

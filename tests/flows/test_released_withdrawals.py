@@ -62,7 +62,6 @@ def refuse_withdrawal(family: Family) -> None:
     assert family.find("parent").outcome == "PARTIAL"
 
 
-@pytest.mark.night
 @BOTH
 def test_goods_that_leave_end_a_withdrawal_that_was_refused(family: Family) -> None:
     """What is rejected then is REJECTED in both; what is approved again counts, and nobody is asked."""
@@ -84,7 +83,6 @@ def test_goods_that_leave_end_a_withdrawal_that_was_refused(family: Family) -> N
     assert questions(family.story) == asked_before
 
 
-@pytest.mark.night
 def test_the_parent_is_withdrawn_again_when_its_goods_are_back(family: Family) -> None:
     refuse_withdrawal(family)
     family.take("C1", ALL_OF_ONE)
@@ -95,14 +93,12 @@ def test_the_parent_is_withdrawn_again_when_its_goods_are_back(family: Family) -
     assert family.find("parent").state == "WITHDRAWN"
 
 
-@pytest.mark.night
 def test_without_goods_that_left_a_rejection_still_completes_the_withdrawal(family: Family) -> None:
     refuse_withdrawal(family)
     family.decide("KPTA", REJECTED, "N2")
     assert family.find("parent").state == "WITHDRAWN"
 
 
-@pytest.mark.night
 def test_a_child_is_rejected_when_the_agency_cancels_what_it_approved_for_the_parent(family: Family) -> None:
     """The item is approved by nobody any more; the Result names the application of the parent."""
     family.take("C1", ALL_OF_ONE)

@@ -78,7 +78,7 @@ def use(story: Story, certificate: str = "Y", names: Iterator[str] = _NAMES) -> 
     return next((words for _, _, words in told(story)), story.outcome()[0])
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_what_the_agency_does_not_cancel_is_a_certificate_of_its_own(story: Story) -> None:
     """It does not come back into the case; a later approval, a rejection and a repeat count as they rank."""
@@ -107,7 +107,7 @@ def test_what_the_agency_does_not_cancel_is_a_certificate_of_its_own(story: Stor
     assert [one.required for one in left if one.agency == "KFDA"] == [[]]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_the_agency_cancels_is_revoked(story: Story) -> None:
     case = file_approved(story)
     remove(story)
@@ -119,7 +119,7 @@ def test_what_the_agency_cancels_is_revoked(story: Story) -> None:
     assert refused.value.problem is CASE_CLOSED
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_item_whose_application_goes_on_is_approved_again(story: Story) -> None:
     """Its agency is not asked: until it says something of the item, nobody has said that it stands."""
     story.submit(story.submission(all_of(reference("P"), add_item(4, like=2), concern("A2", 4, like=2))))
@@ -137,7 +137,7 @@ def test_an_item_whose_application_goes_on_is_approved_again(story: Story) -> No
     assert use(story) == "APPROVED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("change", [name_of(2, "다른"), IMPORTER], ids=["item", "party"])
 def test_what_an_amendment_had_made_lapse_stays_so(story: Story, change: Change) -> None:
     """It was about other goods; what the agency approves afterwards is about those that were removed."""
@@ -151,7 +151,7 @@ def test_what_an_amendment_had_made_lapse_stays_so(story: Story, change: Change)
     assert use(story) == "APPROVED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("turn", ["removed", "withdrawn"])
 @pytest.mark.parametrize("kept", ["G04", "approved again"])
 def test_a_case_that_waits_has_the_certificate_when_the_agency_keeps_it(
@@ -185,7 +185,7 @@ def test_a_case_that_waits_has_the_certificate_when_the_agency_keeps_it(
     assert used_of(story, "Y") == {"KGM": "10"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("order", list(permutations(("G04", "again", "rejected"))), ids="-".join)
 def test_every_order_of_what_is_said_of_a_removed_item_ends_alike(
@@ -207,7 +207,7 @@ def test_every_order_of_what_is_said_of_a_removed_item_ends_alike(
     assert describe(story, case)[1] == [("Y", False, False)]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("commit", ["admit.amendment", "reply.cancellation", "reply.call_back"])
 def test_wherever_a_process_dies_the_certificate_stands_when_it_is_kept(engine: Engine, commit: str) -> None:
@@ -238,7 +238,7 @@ def test_wherever_a_process_dies_the_certificate_stands_when_it_is_kept(engine: 
         assert use(story, name) == "APPROVED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_certificate_is_suspended_while_its_declaration_is_withdrawn(story: Story) -> None:
     """As everywhere else: nobody uses what its agency is about to cancel."""
     case = file_approved(story)
@@ -251,7 +251,7 @@ def test_a_certificate_is_suspended_while_its_declaration_is_withdrawn(story: St
     assert state_of(story, case)[0] != "WITHDRAWN"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_was_used_before_a_withdrawal_stays_used(story: Story) -> None:
     case = file_approved(story)
     assert use(story) == "APPROVED"
@@ -265,7 +265,7 @@ def test_what_was_used_before_a_withdrawal_stays_used(story: Story) -> None:
     assert state_of(story, user) == ("CLOSED", "APPROVED")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_corrected_item_has_its_quantity_when_the_question_has_ended(story: Story) -> None:
     """Its agency approves it while the certificate is suspended: nothing is left then, and G04 brings it."""
     case = file_approved(story)

@@ -58,7 +58,6 @@ def list_reports(story: Story) -> list[Any]:
     return [row for row in found if row.parameters.get("pending_code") == "19"]
 
 
-@pytest.mark.night
 @BOTH
 def test_a_changed_warning_is_told_to_the_applicant_alone(story: Story) -> None:
     decide(story)
@@ -82,7 +81,6 @@ def test_a_changed_warning_is_told_to_the_applicant_alone(story: Story) -> None:
     assert story.customs_codes() == ["18", "19", "19", "19"]
 
 
-@pytest.mark.night
 def test_a_correction_that_customs_does_not_hear_is_told_to_the_applicant_alone(story: Story) -> None:
     """The conditions of an approval are the applicant's: code 19 has none."""
     decide(story)
@@ -96,7 +94,6 @@ def test_a_correction_that_customs_does_not_hear_is_told_to_the_applicant_alone(
     assert story.customs_codes() == ["18", "19"]
 
 
-@pytest.mark.night
 def test_a_report_that_customs_did_not_get_is_told_again(story: Story) -> None:
     decide(story)
     with write_transaction(story.house.engine) as conn:

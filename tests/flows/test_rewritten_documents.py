@@ -79,7 +79,7 @@ def type_code(agency: StrictAgency) -> str | None:
     return agency.effects[-1].content.findtext("{*}Document/{*}Declaration/{*}TypeCode")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_an_application_is_written_by_the_mappings_in_force(
     story: Story, agency: StrictAgency, versions: tuple[Path, Path], tmp_path: Path
@@ -121,7 +121,7 @@ def test_an_application_is_written_by_the_mappings_in_force(
     )
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_supplement_is_written_from_its_own_submission(
     story: Story, agency: StrictAgency, versions: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -152,7 +152,7 @@ def change_files(folder: Path, shipped: Path, change: Callable[[str], str]) -> P
     return place
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_cannot_be_written_by_them_is_left(
     story: Story, agency: StrictAgency, versions: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -182,7 +182,7 @@ def test_what_cannot_be_written_by_them_is_left(
     assert of_kpta(story) == refused
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_without_the_submission_it_is_left(
     story: Story, agency: StrictAgency, versions: tuple[Path, Path], tmp_path: Path
 ) -> None:

@@ -56,7 +56,7 @@ class CountedBody:
         return Stream(self.content)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("agreement", [AGREEMENT, PLAIN, AS4], ids=["ebms2", "as4", "as4-gzip"])
 def test_of_a_large_message_only_the_envelope_is_read(engine: Engine, agreement: bytes) -> None:
@@ -85,7 +85,7 @@ def _draw(count: int) -> Iterator[bytes]:
     yield from (drawn.randbytes(MEBI) for _ in range(count // MEBI))
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_receipt_of_a_whole_counts_that_is_larger_than_what_is_taken(
     engine: Engine, tmp_path: Path
 ) -> None:
@@ -125,7 +125,7 @@ class StatementCount:
         return seen
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("size", [1500, 300], ids=["few", "many"])
 def test_the_work_for_a_fragment_does_not_grow_with_their_number(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int

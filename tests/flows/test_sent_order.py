@@ -50,7 +50,7 @@ def states(story: Story) -> list[str]:
     return [row.state for row in results(story)]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_each_conversation_is_numbered_from_zero(story: Story) -> None:
     file(story, 3)
@@ -73,7 +73,7 @@ def test_one_message_of_a_conversation_is_under_way_at_a_time(story: Story) -> N
     assert story.inbox.octets[0] == story.inbox.octets[1]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_after_a_message_that_was_given_up_the_next_begins_anew(story: Story) -> None:
     file(story, 1)
     story.tick()
@@ -134,7 +134,7 @@ def given_up(story: Story, *, hold: bool) -> None:
         story.tick(minutes=6)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_requeued_message_has_its_old_place_while_no_later_one_was_sent(story: Story) -> None:
     given_up(story, hold=True)
     failed, held = results(story)[1], results(story)[2]
@@ -146,7 +146,7 @@ def test_a_requeued_message_has_its_old_place_while_no_later_one_was_sent(story:
     assert len(set(story.inbox.octets)) == 4
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_requeued_message_has_no_place_when_a_later_one_was_sent(story: Story) -> None:
     given_up(story, hold=False)
     with pytest.raises(GatewayError) as caught:
@@ -156,7 +156,7 @@ def test_a_requeued_message_has_no_place_when_a_later_one_was_sent(story: Story)
     assert states(story) == ["DELIVERED", "FAILED", "DELIVERED", "DELIVERED"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_cancelled_message_leaves_no_gap(story: Story) -> None:
     story.inbox.answers.append(GONE)
     file(story, 4)
@@ -193,7 +193,7 @@ def work(story: Story, number: int) -> None:
         pass
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("many", [12, pytest.param(120, marks=pytest.mark.night)])
 def test_numbers_have_no_gap_when_workers_race(engine: Engine, many: int) -> None:
@@ -207,7 +207,7 @@ def test_numbers_have_no_gap_when_workers_race(engine: Engine, many: int) -> Non
     check_stored_octets(story)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_operator_lets_the_next_message_begin_anew(story: Story) -> None:
     story.inbox.answers.append(GONE)
     file(story, 2)

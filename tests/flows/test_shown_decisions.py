@@ -31,7 +31,6 @@ def show(story: Story, number: str, home: Path, capsys: pytest.CaptureFixture[st
     return [line for line in lines if " law " in line or "signed by" in line]
 
 
-@pytest.mark.night
 @BOTH
 def test_a_decision_of_a_cancelled_application_is_marked(
     story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -49,7 +48,6 @@ def test_a_decision_of_a_cancelled_application_is_marked(
     ]
 
 
-@pytest.mark.night
 def test_an_approval_of_a_withdrawn_declaration_is_marked(
     story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -65,7 +63,6 @@ def test_an_approval_of_a_withdrawn_declaration_is_marked(
     ]
 
 
-@pytest.mark.night
 def test_a_child_shows_the_decisions_of_its_parent_that_count_for_it(
     story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -49,7 +49,7 @@ def try_all(story: Story) -> None:
         story.tick(minutes=10)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("problem", PASSING.values(), ids=list(PASSING))
 def test_what_may_pass_is_tried_again_with_the_same_words(story: Story, problem: GatewayError) -> None:
@@ -69,7 +69,7 @@ def test_what_may_pass_is_tried_again_with_the_same_words(story: Story, problem:
     assert story.request("KFDA").state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("problem", PASSING.values(), ids=list(PASSING))
 def test_when_every_try_is_used_up_the_request_is_stranded(story: Story, problem: GatewayError) -> None:
     story.say("KFDA", *[problem] * 9)
@@ -103,7 +103,7 @@ def test_what_is_refused_for_good_is_not_tried_again(story: Story) -> None:
     )
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_operator_sends_a_stranded_request_again(story: Story) -> None:
     story.say("KFDA", REFUSED)
     story.submit()
@@ -128,7 +128,7 @@ def test_an_operator_sends_a_stranded_request_again(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_stranded_request_may_still_be_decided(story: Story) -> None:
     """The agency had it all along; only its answers were lost."""
     story.say("KFDA", *[PASSING["silence"]] * 9)
@@ -142,7 +142,7 @@ def test_a_stranded_request_may_still_be_decided(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_call_that_fails_after_the_decision_lets_the_case_close(story: Story) -> None:
     def decides_and_breaks(_: object) -> None:
         if story.request("KFDA").state == "PREPARED":
@@ -161,7 +161,7 @@ def test_a_call_that_fails_after_the_decision_lets_the_case_close(story: Story) 
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_an_operator_cancels_is_waited_for_no_more(story: Story) -> None:
     story.say("customs", REFUSED)
     story.submit()
@@ -175,7 +175,7 @@ def test_what_an_operator_cancels_is_waited_for_no_more(story: Story) -> None:
     assert story.evidence("case", story.case().id)[-1] == "closed"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_supplement_that_is_refused_does_not_hold_up_the_next(story: Story) -> None:
     story.submit()
     story.tick()
@@ -188,7 +188,7 @@ def test_a_supplement_that_is_refused_does_not_hold_up_the_next(story: Story) ->
     assert story.request("KFDA").state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_supplement_waits_for_an_application_that_never_arrived(story: Story) -> None:
     story.say("KFDA", REFUSED)
     story.submit()
@@ -203,7 +203,7 @@ def test_a_supplement_waits_for_an_application_that_never_arrived(story: Story) 
     assert made == ["SubmitApplication"] * 2 + ["SubmitSupplement"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("words", ["unknown code", "other item", "contradiction"])
 def test_an_answer_that_makes_no_sense_is_stranded_and_half_of_it_is_not_kept(
     story: Story, words: str
@@ -255,7 +255,7 @@ def test_what_is_queued_beyond_its_time_strands_its_request(story: Story) -> Non
 # Customs
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_customs_hears_of_the_declaration_first_however_long_it_is_away(story: Story) -> None:
     story.say("customs", *[PASSING["silence"]] * 2)
     story.submit()
@@ -275,7 +275,7 @@ def test_customs_hears_of_the_declaration_first_however_long_it_is_away(story: S
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_customs_that_refuses_is_told_to_the_operator(story: Story) -> None:
     story.say("customs", REFUSED)
     story.submit()
@@ -291,7 +291,7 @@ def test_customs_that_refuses_is_told_to_the_operator(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_agency_without_an_address_holds_back_only_its_own_call(
     story: Story, caplog: pytest.LogCaptureFixture
 ) -> None:

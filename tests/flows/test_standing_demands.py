@@ -145,7 +145,7 @@ def test_each_demand_stands_until_it_is_settled_in_every_order(
         assert see(story) == expect(order[:count]), order[:count]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("order", list(itertools.permutations(("inspect", "ask", "levy"))), ids="-".join)
 def test_what_nobody_settles_is_reminded_of_and_overdue_in_every_order(
     story: Story, provider: Provider, order: tuple[str, ...]
@@ -175,7 +175,7 @@ def test_what_nobody_settles_is_reminded_of_and_overdue_in_every_order(
     }
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_an_inspection_ends_with_its_own_notice_and_not_by_one_that_it_goes_on(story: Story) -> None:
     base = open_application(story)
@@ -198,7 +198,7 @@ def test_an_inspection_ends_with_its_own_notice_and_not_by_one_that_it_goes_on(s
     assert story.request(AGENCY).state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_question_is_answered_by_what_was_received_after_it(story: Story) -> None:
     """One that comes between the receipt of a supplement and its admission stands."""
     open_application(story)
@@ -217,7 +217,7 @@ def test_a_question_is_answered_by_what_was_received_after_it(story: Story) -> N
     assert states(story, AGENCY)["answer"] == ["MET"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_an_amendment_ends_what_was_asked_about_the_former_application(
     story: Story, provider: Provider
@@ -243,7 +243,7 @@ def test_an_amendment_ends_what_was_asked_about_the_former_application(
     assert states(story, AGENCY)["inspect"] == ["CANCELLED", "OPEN"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("order", list(itertools.permutations(("F1", "F2", "end"))), ids="-".join)
 def test_an_application_is_due_while_a_fee_is_open(
     story: Story, provider: Provider, order: tuple[str, ...]

@@ -24,7 +24,7 @@ def story(engine: Engine) -> Story:
     return started
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_question_and_its_supplement(story: Story) -> None:
     story.tick()
@@ -98,7 +98,7 @@ def test_a_supplement_is_compared_with_what_is_admitted_meanwhile(
     assert "SubmitSupplement" not in sent
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_supplement_goes_out_behind_what_went_before(story: Story) -> None:
     story.say("KFDA", *[unreachable()] * 2)
     story.tick()
@@ -112,7 +112,7 @@ def test_a_supplement_goes_out_behind_what_went_before(story: Story) -> None:
     assert made == ["SubmitApplication"] * 3 + ["SubmitSupplement"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("wrong", ["unknown reference", "decided", "other application", "other items"])
 def test_a_supplement_without_its_case_is_refused(story: Story, wrong: str) -> None:
     story.tick()

@@ -121,7 +121,7 @@ def test_a_lost_connection_loses_nothing(asking: Asking) -> None:
     assert asking.story.inbox.octets == [read.body]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("given", [False, True])
 def test_a_repeat_gets_the_same_response(asking: Asking, given: bool) -> None:
     waiting = asking.wait()
@@ -257,7 +257,7 @@ def test_a_time_to_perform_shortens_the_wait(engine: Engine) -> None:
     assert get_response_wait(story.hub, perform(original[0])) == timedelta(seconds=5)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_a_kill_at_the_commit_of_the_giving(asking: Asking, side: str) -> None:
@@ -300,7 +300,7 @@ def answer_with(story: Story, *kinds: str) -> Any:
     return answer
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("kinds", [("message", "receipt"), ("message",)])
 def test_a_response_in_the_answer_to_our_message_is_stored(engine: Engine, kinds: tuple[str, ...]) -> None:
     story = Story(engine, customs=False, agreement=_QUIET)

@@ -75,7 +75,7 @@ def run_and_die(story: Story, hub: Hub) -> None:
         pass
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_it_alone_is_stranded_and_goes_out_by_the_mended_contract(
     story: Story, caplog: pytest.LogCaptureFixture
@@ -119,7 +119,7 @@ def test_it_alone_is_stranded_and_goes_out_by_the_mended_contract(
     assert story.outcome()[0] == "APPROVED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_it_is_sent_as_if_the_contract_had_been_right_from_the_start(story: Story, engine: Engine) -> None:
     """The attachments, the scope and the document are those of a call that was composed at once."""
     mend(story)
@@ -166,7 +166,7 @@ def test_wherever_a_process_dies_it_is_sent_once(story: Story, commit: str, side
     assert story.request("KPTA").state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_amendment_replaces_what_never_went_out(story: Story) -> None:
     story.submit()
     story.tick()
@@ -179,7 +179,7 @@ def test_an_amendment_replaces_what_never_went_out(story: Story) -> None:
     assert story.request("KPTA").state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_withdrawal_asks_nobody_who_heard_nothing(story: Story) -> None:
     story.submit()
     story.tick()

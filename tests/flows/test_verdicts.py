@@ -171,7 +171,7 @@ def test_a_changed_octet_is_found(house: House, broker: Neighbour, run: Run) -> 
     assert run("--verdict", row.id)[0] == 0
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_changed_row_is_found(house: House, broker: Neighbour, run: Run) -> None:
     told(house, broker)
     (row,) = rows(house)
@@ -199,7 +199,7 @@ def test_a_row_without_its_leaf_of_evidence_is_found(house: House, broker: Neigh
     assert (status, said["problem"]) == (1, "GW805")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_files_are_judged_alike_by_the_verb_for_everybody(
     house: House,
     broker: Neighbour,
@@ -265,7 +265,7 @@ def test_a_refusal_is_kept_once_however_often_it_is_repeated(house: House, broke
     assert (row.status, row.problem) == ("invalid", "GW207")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_policy_tolerates_is_told_in_the_evidence(house: House, broker: Neighbour, run: Run) -> None:
     uses = {
         use: replace(rule, accept_indeterminate=use is CertificateUse.SIGNING)
@@ -349,7 +349,7 @@ def test_the_evidence_of_a_verdict_that_is_gone_is_missed(house: House, broker: 
     assert (status, said["for"], said["agree"], said["problem"]) == (1, "NRO", False, "GW805")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_case_rests_on_verdicts_on_broker_declarant_and_agencies(engine: Engine, run: Run) -> None:
     """The signer of the message, of the submission in it, and of what an agency said of it."""
     story = Story(engine)
@@ -374,7 +374,7 @@ def test_a_case_rests_on_verdicts_on_broker_declarant_and_agencies(engine: Engin
     assert {one["problem"] for one in found if one not in good} <= {"GW201", "GW105", "GW104"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_reply_names_the_verdict_that_counted_though_another_came_between(engine: Engine, run: Run) -> None:
     """Lists come and go: what was said by the first ones again rests on the first verdict."""
     story = Story(engine)

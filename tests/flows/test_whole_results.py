@@ -91,7 +91,7 @@ def expect(order: str) -> dict[int, tuple[str, str | None]]:
     return {1: ("REJECTED", None), 2: ("APPROVED", "50") if "c" in order else ("REJECTED", None)}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("order", ORDERS)
@@ -113,7 +113,7 @@ def test_all_is_taken_back_that_was_issued_before_in_every_order(story: Story, o
         assert (story.case().state, used_of(story, NUMBER)) == ("REFUSED", {})
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("order", [one for one in ORDERS if one[0] != "w"])
@@ -130,7 +130,7 @@ def test_a_declaration_that_waits_for_the_number_ends_alike(story: Story, order:
     assert used_of(story, NUMBER) == ({"KGM": "40"} if approved else {})
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_overtakes_the_decision_takes_back_all_of_the_application(engine: Engine) -> None:
     """Its number was said of other goods before; the application has an item of its own."""
     held = forwarded(engine)

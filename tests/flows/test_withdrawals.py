@@ -75,7 +75,7 @@ def reported(story: Story) -> list[str]:
     return [one.get("id", "") for one in story.result().findall("{*}Problem")]
 
 
-@pytest.mark.night
+@pytest.mark.story("a trader withdraws a declaration")
 @BOTH
 def test_every_agency_cancels_and_the_declaration_is_withdrawn(story: Story) -> None:
     story.tick()
@@ -103,7 +103,7 @@ def test_every_agency_cancels_and_the_declaration_is_withdrawn(story: Story) -> 
     assert not [row for row in story.deliveries(case_id=story.case().id) if row.state != "DELIVERED"]
 
 
-@pytest.mark.night
+@pytest.mark.refusal("a trader withdraws what an agency keeps")
 def test_an_agency_that_refuses_keeps_the_declaration(story: Story) -> None:
     """Nothing looks withdrawn: the case waits for the agency that goes on, and what is left is told."""
     story.tick()
@@ -124,7 +124,6 @@ def test_an_agency_that_refuses_keeps_the_declaration(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
 def test_the_agency_that_refused_may_be_asked_again(story: Story) -> None:
     story.tick()
     cancelling(story, KPTA="G03", KFDA="G04", NPQS="G03")
@@ -138,7 +137,6 @@ def test_the_agency_that_refused_may_be_asked_again(story: Story) -> None:
     assert story.outcome()[0] == "WITHDRAWN"
 
 
-@pytest.mark.night
 def test_what_the_refusing_agency_rejects_withdraws_the_rest(story: Story) -> None:
     """Whether the refusal or the rejection comes first: no approval stands."""
     story.tick()
@@ -151,7 +149,6 @@ def test_what_the_refusing_agency_rejects_withdraws_the_rest(story: Story) -> No
     assert told_customs(story)[-1] == "WithdrawDeclaration"
 
 
-@pytest.mark.night
 def test_an_agency_may_take_its_time(story: Story) -> None:
     """An acknowledgment of the question is no answer to it; the answer comes in a call of the agency."""
     story.tick()
@@ -170,7 +167,6 @@ def test_an_agency_may_take_its_time(story: Story) -> None:
     assert story.request("KPTA").receipt_number.startswith("R-KPTA")
 
 
-@pytest.mark.night
 def test_an_agency_that_decides_before_it_hears_the_question(story: Story) -> None:
     """Nothing is decided while an agency has yet to say whether it cancels."""
     story.tick()
@@ -190,7 +186,6 @@ def test_an_agency_that_decides_before_it_hears_the_question(story: Story) -> No
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
 @BOTH
 def test_an_agency_that_only_rejects_after_the_question_ends_the_withdrawal(story: Story) -> None:
     """What is rejected needs no cancellation: the case does not wait for it."""
@@ -205,7 +200,6 @@ def test_an_agency_that_only_rejects_after_the_question_ends_the_withdrawal(stor
     assert story.case().state == "WITHDRAWN"
 
 
-@pytest.mark.night
 def test_an_agency_that_only_approves_after_the_question_has_refused(story: Story) -> None:
     """Its approval stands until it says that it cancels all the same."""
     story.tick()
@@ -222,7 +216,6 @@ def test_an_agency_that_only_approves_after_the_question_has_refused(story: Stor
     assert story.outcome() == ("WITHDRAWN", {})
 
 
-@pytest.mark.night
 def test_an_approved_declaration_is_withdrawn_before_clearance(story: Story) -> None:
     story.tick()
     story.decide_all("NPQS")
@@ -238,7 +231,6 @@ def test_an_approved_declaration_is_withdrawn_before_clearance(story: Story) -> 
     assert told_customs(story)[-1] == "WithdrawDeclaration"
 
 
-@pytest.mark.night
 def test_an_approval_that_stands_is_told_again(story: Story) -> None:
     story.tick()
     story.decide_all()
@@ -251,7 +243,6 @@ def test_an_approval_that_stands_is_told_again(story: Story) -> None:
     assert story.case().state == "CLOSED"
 
 
-@pytest.mark.night
 def test_agencies_that_know_nothing_are_not_asked(story: Story) -> None:
     """Nothing has been sent to KFDA: its application is cancelled here, and its supplement with it."""
     with write_transaction(story.house.engine) as conn:
@@ -374,7 +365,6 @@ def test_an_agency_that_does_not_have_the_application_is_not_asked(
     assert [call for call in story.soap.calls if call.destination == "KFDA"] == calls, "it is never sent"
 
 
-@pytest.mark.night
 def test_an_application_that_was_refused_for_good_is_nowhere(story: Story) -> None:
     story.say("KFDA", GatewayError(REFUSED_FOR_GOOD, "unknown document"))
     story.tick()
@@ -386,7 +376,6 @@ def test_an_application_that_was_refused_for_good_is_nowhere(story: Story) -> No
     assert story.outcome()[0] == "WITHDRAWN"
 
 
-@pytest.mark.night
 def test_the_question_is_repeated_until_the_agency_has_heard_it(story: Story) -> None:
     story.tick()
     cancelling(story, KPTA="G03", NPQS="G03")
@@ -401,7 +390,6 @@ def test_the_question_is_repeated_until_the_agency_has_heard_it(story: Story) ->
     assert story.outcome()[0] == "WITHDRAWN"
 
 
-@pytest.mark.night
 def test_an_operator_who_gives_up_asking_lets_the_application_stand(story: Story) -> None:
     """An agency that has acknowledged the application may still decide; one that never did cannot."""
     story.say("NPQS", *[unreachable()] * 20)
@@ -434,7 +422,6 @@ def test_an_operator_who_gives_up_asking_lets_the_application_stand(story: Story
     assert story.outcome() == ("PARTIAL", {2: "APPROVED"})
 
 
-@pytest.mark.night
 @BOTH
 def test_an_operator_ends_the_question_that_an_agency_does_not_answer(story: Story) -> None:
     """It approved before, acknowledges the question, and says nothing more: its application stands."""
@@ -463,7 +450,6 @@ def test_an_operator_ends_the_question_that_an_agency_does_not_answer(story: Sto
     assert story.outcome()[0] == "WITHDRAWN"
 
 
-@pytest.mark.night
 def test_a_declaration_without_applications_is_withdrawn_at_once(engine: Engine) -> None:
     story = Story(engine)
     story.submit(story.submission(without_applications), attach=False)
@@ -494,7 +480,6 @@ REFUSED: dict[str, tuple[list[Any], list[tuple[str, str]]]] = {
 }
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_withdrawal_that_cannot_be_is_refused(story: Story, why: str) -> None:
     story.tick()
@@ -514,7 +499,6 @@ def test_a_withdrawal_that_cannot_be_is_refused(story: Story, why: str) -> None:
     assert before == ("CLOSED" if why == "rejected" else "WITHDRAWN" if why == "withdrawn" else "IN_PROGRESS")
 
 
-@pytest.mark.night
 def test_a_repeated_submission_may_be_the_withdrawal(story: Story) -> None:
     """The whole submission again, with Function 1: its applications must be those of the case."""
     story.tick()
@@ -530,7 +514,6 @@ def test_a_repeated_submission_may_be_the_withdrawal(story: Story) -> None:
     assert [one for one, _ in story.problems()] == ["GW407"]
 
 
-@pytest.mark.night
 def test_a_supplement_waits_for_no_withdrawal(story: Story) -> None:
     story.tick()
     withdraw(story)
@@ -539,7 +522,6 @@ def test_a_supplement_waits_for_no_withdrawal(story: Story) -> None:
     assert [one for one, _ in story.problems()] == ["GW407"]
 
 
-@pytest.mark.night
 def test_an_agency_that_cancels_by_itself_leaves_its_items_unapproved(story: Story) -> None:
     """Before or after the other decisions, the outcome is the same."""
     story.tick()
@@ -571,7 +553,7 @@ def run_and_die(story: Story, hub: Hub) -> None:
         pass
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("commit", ["admit.withdrawal", "reply.cancellation", "conclude.result"])
 def test_wherever_a_process_dies_the_case_is_withdrawn_once(engine: Engine, commit: str) -> None:

@@ -448,6 +448,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.refusal("an agency's system sends a wrong call and gets a signed fault")
 @pytest.mark.parametrize(("body", "problem", "code"), REFUSED.values(), ids=REFUSED)
 def test_a_refusal_is_a_signed_fault_with_id_and_place(
     world: World, body: bytes, problem: str, code: str

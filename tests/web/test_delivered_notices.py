@@ -352,7 +352,7 @@ def mutate(root: etree._Element, number: int) -> etree._Element:
     return made
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("notice", [one.id for one in shipped().notices.notices.values()])
 def test_no_change_of_a_document_is_a_mistake_of_ours(notice: str) -> None:
     one = shipped().notices.notices[notice]

@@ -131,7 +131,7 @@ def test_the_inside_of_an_agency_is_no_evidence_for_a_party(inside: Inside) -> N
     check_bundle(inside, broker.get(f"cases/{inside.number}/evidence/bundle").data)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @in_turn
 def test_a_viewer_gets_the_same_bundle_at_the_console(inside: Inside) -> None:
     console = Console(inside.story.hub)
@@ -210,7 +210,7 @@ def test_a_changed_hash_of_a_withheld_leaf_is_found(inside: Inside) -> None:
         verify_proof(changed)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_every_kind_that_is_written_has_its_readers() -> None:
     assert {kind for kind, _ in facts.evidence_kinds()} == PARTY_FIELDS.keys()
 

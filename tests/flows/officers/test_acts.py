@@ -87,7 +87,6 @@ def test_a_call_to_an_agency_at_the_console_rests_in_its_mailbox(engine: Engine)
     assert stored.xpath("//*[local-name()='Attachment']/@mediaType") == ["application/pdf"]
 
 
-@pytest.mark.night
 def test_a_decision_becomes_the_signed_call_of_an_agency_system(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
@@ -143,7 +142,6 @@ def test_the_evidence_names_officer_and_what_was_shown(engine: Engine) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.night
 def test_receive_ask_and_inspect(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
@@ -168,7 +166,6 @@ def test_receive_ask_and_inspect(engine: Engine) -> None:
     assert notices[-2].findtext(".//{*}Pointer") == pointers[0]
 
 
-@pytest.mark.night
 def test_correct_and_revoke(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
@@ -232,7 +229,6 @@ def test_an_act_needs_its_right_and_its_confirmation(engine: Engine) -> None:
     assert story.look().state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
 def test_an_act_that_the_service_refuses_is_told(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
@@ -249,7 +245,6 @@ def test_an_act_that_the_service_refuses_is_told(engine: Engine) -> None:
     assert good.state == "PERFORMED"
 
 
-@pytest.mark.night
 def test_an_act_that_was_intended_is_performed_once_after_a_crash(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
@@ -284,7 +279,6 @@ def test_an_act_without_a_last_day_has_the_digest_that_it_always_had() -> None:
     assert restore_act(json.loads(encode_act("A26000001001N", "s", stated))) == stated
 
 
-@pytest.mark.night
 def test_an_act_counts_though_another_clock_was_ahead(engine: Engine) -> None:
     """The notices of one application are ordered by the time of issue, whatever clock gave it."""
     story = ConsoleStory(engine)
@@ -302,7 +296,6 @@ def test_an_act_counts_though_another_clock_was_ahead(engine: Engine) -> None:
     assert story.look().request.status_code == "R04"
 
 
-@pytest.mark.night
 def test_an_act_waits_for_a_key_that_is_away(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()
@@ -364,7 +357,6 @@ def test_the_key_of_another_agency_decides_nothing(engine: Engine) -> None:
     assert story.look().decisions == ()
 
 
-@pytest.mark.night
 def test_a_supplement_rests_beside_its_application(engine: Engine) -> None:
     story = ConsoleStory(engine, "KFDA")
     seen = story.arrive()
@@ -385,7 +377,6 @@ def test_a_supplement_rests_beside_its_application(engine: Engine) -> None:
     assert story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest).state == "PERFORMED"
 
 
-@pytest.mark.night
 def test_what_was_intended_is_not_done_to_another_state(engine: Engine) -> None:
     """Between the intention and the call the agency's own system asks: the officer has not seen that."""
     story = ConsoleStory(engine)
@@ -402,7 +393,6 @@ def test_what_was_intended_is_not_done_to_another_state(engine: Engine) -> None:
     assert story.look().decisions == ()
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("later", [timedelta(0), timedelta(seconds=2)], ids=["same-octets", "signed-anew"])
 def test_an_act_that_is_performed_twice_at_once_is_not_refused(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, later: timedelta

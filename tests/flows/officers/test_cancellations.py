@@ -137,7 +137,7 @@ def test_officers_answer_a_withdrawal_as_a_system_does_in_every_order(
     assert console == system
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_who_is_asked_is_listed_until_an_officer_answers(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY)
     lee = decide_and_withdraw(story)
@@ -159,7 +159,7 @@ def test_who_is_asked_is_listed_until_an_officer_answers(engine: Engine) -> None
     assert story.look().state == "CANCELLED"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_revocation_answers_the_question_too(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY)
     lee = decide_and_withdraw(story)
@@ -193,7 +193,7 @@ def cancel_open(story: ConsoleStory, *, asked: bool) -> None:
     story.tick(seconds=1)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("asked", [False, True], ids=["received", "asked"])
 def test_officers_cancel_what_is_not_decided_as_a_system_does(
@@ -204,7 +204,7 @@ def test_officers_cancel_what_is_not_decided_as_a_system_does(
     assert console == system
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_inspection_is_ended_by_an_officer(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY)
     seen = story.arrive()
@@ -235,7 +235,7 @@ def test_what_is_decided_while_the_mailbox_answers_is_not_cancelled(engine: Engi
     assert {row.state for row in story.deliveries(destination=AGENCY)} == {"DELIVERED"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("meanwhile", [False, True], ids=["before", "meanwhile"])
 @pytest.mark.parametrize("code", ["G03", "G04"])
 @pytest.mark.parametrize("decided", [False, True], ids=["open", "decided"])

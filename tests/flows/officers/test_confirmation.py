@@ -78,7 +78,6 @@ def refused(problem: str) -> Any:
     return pytest.raises(GatewayError, match=problem)
 
 
-@pytest.mark.night
 @BOTH
 def test_the_passkey_confirms_the_decision_itself(engine: Engine) -> None:
     story = PasskeyStory(engine)
@@ -116,7 +115,6 @@ def test_the_passkey_confirms_the_decision_itself(engine: Engine) -> None:
         story.desk.perform_act(kim, seen.number, act, seen.shown_digest, make_passkey_confirmation(octets))
 
 
-@pytest.mark.night
 def test_what_takes_the_answer_is_undone_with_the_act(engine: Engine) -> None:
     story = PasskeyStory(engine)
     kim = story.officer("kim")
@@ -182,7 +180,6 @@ def test_the_approver_confirms_what_was_proposed(engine: Engine) -> None:
     assert done.state == "PERFORMED"
 
 
-@pytest.mark.night
 def test_the_proofs_of_an_application_are_verified_by_a_verb(
     engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

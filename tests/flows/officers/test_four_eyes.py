@@ -61,7 +61,7 @@ def states(story: ConsoleStory, request: int) -> list[str]:
         return [row.state for row in officer_work.list_acts(conn, request)]
 
 
-@pytest.mark.night
+@pytest.mark.story("an approver approves what another officer has proposed")
 def test_another_officer_approves_what_was_proposed(engine: Engine) -> None:
     story, kim, seen, proposal = proposed(engine)
     assert seen.state == "ACKNOWLEDGED"
@@ -91,6 +91,7 @@ def test_another_officer_approves_what_was_proposed(engine: Engine) -> None:
     assert (row.name, row.approver_name) == ("kim", "lee")
 
 
+@pytest.mark.refusal("an approver approves a proposal about a former state")
 def test_a_proposal_about_another_state_is_not_approved(engine: Engine) -> None:
     """The application changes after the proposal: a call-back of the agency, as a supplement would."""
     story, _, seen, proposal = proposed(engine)
@@ -108,7 +109,6 @@ def test_a_proposal_about_another_state_is_not_approved(engine: Engine) -> None:
     assert states(story, seen.request.id) == ["RETURNED"]
 
 
-@pytest.mark.night
 def test_a_proposal_is_returned_or_withdrawn_and_the_next_one_decides(engine: Engine) -> None:
     story, kim, seen, proposal = proposed(engine)
     lee = story.officer("lee", "approver")
@@ -131,7 +131,6 @@ def test_a_proposal_is_returned_or_withdrawn_and_the_next_one_decides(engine: En
     assert states(story, seen.request.id) == ["RETURNED", "WITHDRAWN", "PERFORMED"]
 
 
-@pytest.mark.night
 def test_of_twenty_approvals_and_returns_at_once_one_has_an_effect(engine: Engine) -> None:
     story, _, seen, proposal = proposed(engine)
     many = [story.officer(f"officer-{number}", "approver") for number in range(4)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import pytest
 from sqlalchemy import Engine
 
 from gateway.cases import DecisionAct, DecisionCode, DecisionPurpose
@@ -34,7 +33,6 @@ def perform(officer: Officer, act: DecisionAct, seen: ApplicationView, desk: Off
     desk.perform_act(officer, seen.number, act, seen.shown_digest)
 
 
-@pytest.mark.night
 @BOTH
 def test_an_act_is_performed_once_wherever_its_process_dies(engine: Engine) -> None:
     story = ConsoleStory(engine)
@@ -64,7 +62,6 @@ def test_an_act_is_performed_once_wherever_its_process_dies(engine: Engine) -> N
         assert story.evidence("request", seen.request.id).count("notice") == len(rows)
 
 
-@pytest.mark.night
 @BOTH
 def test_an_approval_is_performed_after_a_kill(engine: Engine) -> None:
     story = ConsoleStory(engine, four_eyes=True)

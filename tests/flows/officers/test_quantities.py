@@ -23,7 +23,6 @@ def grant(story: ConsoleStory, quantity: str, unit: str, text: str = "") -> Any:
     return type(act)(act.purpose, act.decisions, "remark", None, text)
 
 
-@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("four_eyes", [False, True])
 def test_the_desk_itself_compares_what_is_granted_with_what_was_declared(

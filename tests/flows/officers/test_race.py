@@ -51,7 +51,6 @@ def list_states(story: ConsoleStory, request: int) -> list[str]:
         return [row.state for row in officer_work.list_acts(conn, request)]
 
 
-@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("own_process", [True, False], ids=["processes", "threads"])
 def test_of_two_officers_who_decide_at_once_one_does(engine: Engine, *, own_process: bool) -> None:
@@ -126,7 +125,6 @@ def test_an_act_that_is_performed_at_once_is_performed_once_and_not_refused(
     assert story.look().state == "DECIDED"
 
 
-@pytest.mark.night
 @BOTH
 def test_a_proposal_that_is_approved_at_once_is_performed_once(engine: Engine) -> None:
     """The same officer presses twice, and another one once."""

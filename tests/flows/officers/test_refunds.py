@@ -83,7 +83,6 @@ def list_codes(story: ConsoleStory) -> set[str]:
     return {one.code for one in story.desk.list_status_codes("receive", story.look().number)}
 
 
-@pytest.mark.night
 @BOTH
 def test_an_approver_gives_a_fee_back_once_when_the_application_is_decided(
     story: ConsoleStory, provider: Provider
@@ -102,7 +101,6 @@ def test_an_approver_gives_a_fee_back_once_when_the_application_is_decided(
     assert len(provider.list_calls("refunds")) == 1
 
 
-@pytest.mark.night
 def test_what_was_given_back_before_the_decision_is_not_given_back_after_it(
     story: ConsoleStory, provider: Provider
 ) -> None:
@@ -116,7 +114,6 @@ def test_what_was_given_back_before_the_decision_is_not_given_back_after_it(
     ]
 
 
-@pytest.mark.night
 def test_of_two_approvers_with_one_page_one_gives_back(story: ConsoleStory, provider: Provider) -> None:
     number = arrive(story)
     kim, lee = story.officer("kim"), story.officer("lee", "approver")
@@ -129,7 +126,6 @@ def test_of_two_approvers_with_one_page_one_gives_back(story: ConsoleStory, prov
     assert len(provider.list_calls("refunds")) == 1
 
 
-@pytest.mark.night
 def test_a_payment_that_is_told_late_is_given_back_once(story: ConsoleStory, provider: Provider) -> None:
     """It was confirmed at the desk: what is given back is kept until the provider tells of the payment."""
     paid_at = story.clock()
@@ -147,7 +143,6 @@ def test_a_payment_that_is_told_late_is_given_back_once(story: ConsoleStory, pro
     assert len(provider.list_calls("refunds")) == 1
 
 
-@pytest.mark.night
 def test_after_a_correction_too(story: ConsoleStory, provider: Provider) -> None:
     arrive(story)
     kim, lee = story.officer("kim"), story.officer("lee", "approver")

@@ -61,7 +61,6 @@ def calls(story: ConsoleStory) -> int:
     return [call.destination for call in story.soap.calls].count(AGENCY)
 
 
-@pytest.mark.night
 @BOTH
 def test_what_waited_is_decided_at_the_console_once(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY, console=False)
@@ -90,7 +89,6 @@ def test_what_waited_is_decided_at_the_console_once(engine: Engine) -> None:
     assert story.evidence("agency", AGENCY).count("operator") == 2  # type: ignore[arg-type]
 
 
-@pytest.mark.night
 def test_a_call_under_way_is_not_also_in_the_mailbox(engine: Engine) -> None:
     """The agency is switched while its system takes the call; its officers decide before it answers."""
     story = ConsoleStory(engine, AGENCY, console=False)
@@ -132,7 +130,6 @@ def test_what_the_system_decided_is_not_decided_again(engine: Engine) -> None:
         story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest)
 
 
-@pytest.mark.night
 def test_what_rests_in_the_mailbox_stays_there_after_the_return(engine: Engine) -> None:
     story = ConsoleStory(engine, AGENCY, console=False)
     kim = story.officer("kim")
@@ -267,7 +264,6 @@ def decide_before_the_answer(
     return story, kim
 
 
-@pytest.mark.night
 def test_a_decision_in_the_answer_to_another_call_does_not_overrule_the_console(engine: Engine) -> None:
     """The question whether it cancels is under way to the system when its officers decide."""
     story, _ = decide_before_the_answer(
@@ -281,7 +277,6 @@ def test_a_decision_in_the_answer_to_another_call_does_not_overrule_the_console(
     assert standing == ["APPROVED"]
 
 
-@pytest.mark.night
 def test_the_system_does_not_cancel_what_the_console_has_approved(engine: Engine) -> None:
     """What it answers to a question that was under way is kept as evidence; its officers answer that."""
     story, kim = decide_before_the_answer(engine, lambda story: Notice("own", story.clock(), "G03"))
@@ -296,7 +291,6 @@ def test_the_system_does_not_cancel_what_the_console_has_approved(engine: Engine
     assert story.request(AGENCY).state == "CANCELLED"
 
 
-@pytest.mark.night
 def test_the_mailbox_still_cancels_what_is_to_be_decided_again(engine: Engine) -> None:
     """An amendment has overtaken what the officers decided: a withdrawal has nothing to ask them."""
     story = ConsoleStory(engine, AGENCY)
@@ -314,7 +308,6 @@ def test_the_mailbox_still_cancels_what_is_to_be_decided_again(engine: Engine) -
     assert story.request(AGENCY).state == "CANCELLED"
 
 
-@pytest.mark.night
 def test_what_follows_a_decision_of_the_console_comes_there_after_the_return(engine: Engine) -> None:
     """Its system had the application, and may not decide it any more: an amendment is for its officers."""
     story = ConsoleStory(engine, AGENCY, console=False)
@@ -340,7 +333,6 @@ def test_what_follows_a_decision_of_the_console_comes_there_after_the_return(eng
     assert story.request(AGENCY).state == "DECIDED"
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("returned", [False, True], ids=["switched", "back"])
 def test_the_note_of_a_payment_rests_with_its_application(
     engine: Engine, tmp_path: Path, returned: bool

@@ -176,7 +176,7 @@ def test_every_way_is_tried_and_every_assertion_can_fail() -> None:
     assert sum(one.startswith("TA") for one in ROWS) == 36
 
 
-@pytest.mark.night
+@pytest.mark.story("a tester runs the AS4 suite on a right gateway")
 def test_a_right_gateway_passes(judge: Judge) -> None:
     quick = {"TA01", "TA03", "TA08", "TA12", "TA13", "TA30", "ED01", "ED13", "ED20"}
     report = judge("", quick)
@@ -184,7 +184,7 @@ def test_a_right_gateway_passes(judge: Judge) -> None:
     assert report.is_successful
 
 
-@pytest.mark.night
+@pytest.mark.story("a tester finds out a wrong gateway")
 @pytest.mark.parametrize("wrong", ["missing-digest", "takes-everything", "unencrypted"])
 def test_a_wrong_gateway_is_found_out(judge: Judge, wrong: str) -> None:
     some = set(sorted(FOUND[wrong])[:3])

@@ -76,7 +76,7 @@ def api(engine: Engine, tmp_path: Path) -> Api:
     return made
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_every_example_of_the_page_is_answered_as_it_says(api: Api) -> None:
     story: Story = api.story  # type: ignore[attr-defined]
     client = api.visit()

@@ -58,7 +58,6 @@ def file(broker: Client, story: Story, key: str = "order-1", change: Any = None,
     return broker.post("submissions", data=form(story, change, **more), headers=headers)
 
 
-@pytest.mark.night
 @BOTH
 def test_a_case_is_filed_and_followed_to_its_result(story: Story, broker: Client) -> None:
     answer = file(broker, story)
@@ -115,7 +114,6 @@ def test_the_document_of_a_message_is_what_was_sent(story: Story, broker: Client
     assert broker.get(f"{place}/document").data == content
 
 
-@pytest.mark.night
 @BOTH
 def test_large_attachments_are_stored_as_they_came(story: Story, broker: Client) -> None:
     # What is held, what werkzeug writes to disk and we hold, and what stays there.
@@ -218,7 +216,6 @@ def test_a_refused_submission_tells_its_problems(story: Story, broker: Client) -
     assert case["problems"][0]["id"].startswith("GW")
 
 
-@pytest.mark.night
 def test_a_correction_adds_a_result(story: Story, broker: Client) -> None:
     file(broker, story)
     story.tick()
@@ -254,7 +251,6 @@ def test_a_body_above_the_limit_is_refused(story: Story) -> None:
     assert file(api.client("broker1"), story).status_code == 413
 
 
-@pytest.mark.night
 @BOTH
 def test_cases_are_listed_by_pages_and_filters(story: Story, broker: Client) -> None:
     for number in range(5):
@@ -311,7 +307,6 @@ def test_a_wrong_filter_is_refused(broker: Client, query: str) -> None:
     assert broker.refusal(f"cases?{query}") == (400, "GW110")
 
 
-@pytest.mark.night
 def test_an_unchanged_answer_is_not_sent_again(story: Story, broker: Client) -> None:
     file(broker, story)
     story.tick()
@@ -326,7 +321,6 @@ def test_an_unchanged_answer_is_not_sent_again(story: Story, broker: Client) -> 
     assert broker.get(f"cases/{number}", headers={"If-None-Match": tag}).status_code == 200
 
 
-@pytest.mark.night
 @BOTH
 def test_another_party_sees_nothing(story: Story, api: Api, broker: Client) -> None:
     story.register("broker2", "6N002")
@@ -393,7 +387,6 @@ def api_paths() -> list[str]:
     return list(document()["paths"])
 
 
-@pytest.mark.night
 def test_the_evidence_of_a_case_is_a_bundle_with_proofs(story: Story, broker: Client) -> None:
     file(broker, story)
     story.tick()
@@ -473,7 +466,6 @@ def test_a_case_shows_its_fees_and_where_they_are_paid(story: Story, broker: Cli
     ]
 
 
-@pytest.mark.night
 @BOTH
 def test_a_case_shows_what_has_left_what_stays_and_what_was_removed(story: Story, broker: Client) -> None:
     parent, child = release(story)
@@ -498,7 +490,6 @@ def test_a_case_shows_what_has_left_what_stays_and_what_was_removed(story: Story
     ]
 
 
-@pytest.mark.night
 @BOTH
 def test_a_child_shows_the_cancelled_applications_of_its_parent(story: Story, broker: Client) -> None:
     parent, child = release(story)

@@ -40,7 +40,7 @@ def submit_alone(story: Story) -> None:
     story.submit(story.submission(without_applications), attach=False)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_what_happens_to_a_case_is_told_in_order(story: Story, broker: Client) -> None:
     story.submit()
@@ -288,7 +288,7 @@ def test_a_call_that_fails_is_made_again_under_the_same_id(hooks: Hooks) -> None
     assert "failing_since" not in hooks.broker.get(f"webhooks/{made['id']}").json
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_webhook_that_fails_for_days_is_switched_off_with_a_reason(hooks: Hooks) -> None:
     made = hooks.create()
     hooks.answers = [503] * 1000
@@ -321,7 +321,7 @@ def test_a_webhook_that_is_gone_is_switched_off_at_once(hooks: Hooks) -> None:
     assert len(hooks.calls) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_missing_key_of_the_hub_switches_no_webhook_off(hooks: Hooks, tmp_path: Path) -> None:
     made = hooks.create()
     key = tmp_path / "webhook.key"
@@ -350,7 +350,7 @@ def test_a_gone_that_does_not_arrive_whole_switches_nothing_off(hooks: Hooks) ->
     assert len({headers["webhook-id"] for _, headers, _ in hooks.calls}) == len(hooks.calls) - 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("status", [410, 404, 413])
 def test_a_page_of_a_proxy_does_not_switch_a_webhook_off(hooks: Hooks, status: int) -> None:
     made = hooks.create()
@@ -391,7 +391,7 @@ def test_a_deleted_webhook_is_called_no_more(hooks: Hooks) -> None:
     assert hooks.broker.get("webhooks").json == {"webhooks": []}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_webhook_of_a_suspended_party_is_called_no_more(hooks: Hooks) -> None:
     """Neither are calls that wait from before the suspension; its party may ask for them later."""
     made = hooks.create()
@@ -432,7 +432,7 @@ def test_a_webhook_is_only_at_a_registered_host(hooks: Hooks, url: str, problem:
     assert hooks.broker.problem(hooks.broker.post("webhooks", json={"url": url})) == problem
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_host_that_is_no_longer_registered_is_not_called(story: Story, tmp_path: Path) -> None:
     Hooks(story, tmp_path).create()
     later = Hooks(story, tmp_path, webhook_hosts={})
@@ -521,7 +521,7 @@ def test_statistics_are_those_of_the_caller(story: Story, api: Api, broker: Clie
         assert broker.refusal(f"statistics?{query}") == (400, "GW110")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_replay_waits_for_the_calls_of_the_one_before(hooks: Hooks) -> None:
     made = hooks.create()
     submit_alone(hooks.story)

@@ -21,7 +21,7 @@ def stranger(api: Api) -> Client:
     return api.visit()
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_documents_and_their_forms_are_told(stranger: Client) -> None:
     found = stranger.get("documents").json["documents"]
     assert {"KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP"} <= {one["id"] for one in found}
@@ -38,7 +38,7 @@ def test_rules_and_status_codes_are_told(stranger: Client) -> None:
     assert any(one["code"] == "R01" for one in rules["status_codes"])
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_every_kind_of_problem_is_told(stranger: Client) -> None:
     told = stranger.get("problems").json["problems"]
     assert [one["id"] for one in told] == sorted(PROBLEMS)
@@ -74,7 +74,7 @@ def test_a_mistake_of_ours_shows_no_detail(
     ]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_document_is_served_and_is_sound(stranger: Client) -> None:
     served = stranger.get("openapi.json").json
     assert served == document()

@@ -174,7 +174,7 @@ def test_a_part_that_nobody_can_store_is_refused(tried: TriedApi, kind_of_part: 
     assert (answer.status_code, answer.json.get("location")) == (400, place), answer.text
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_cursor_names_a_row_that_can_be(tried: TriedApi) -> None:
     cursors = [

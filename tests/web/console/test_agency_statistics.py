@@ -40,7 +40,6 @@ def hear(story: Story, number: str, notice: Notice) -> None:
     apply_call_back(story.hub, "KFDA", AgencyCallback(notice, number))
 
 
-@pytest.mark.night
 @BOTH
 def test_the_head_of_an_agency_sees_how_it_works(story: Story, console: Console) -> None:
     console.add_account("kim", ("agency", "KFDA"), "head")
@@ -62,7 +61,6 @@ def test_the_head_of_an_agency_sees_how_it_works(story: Story, console: Console)
     assert console.sign_in("han").get("/console/work/statistics").status_code == 403
 
 
-@pytest.mark.night
 def test_a_refusal_that_was_corrected_is_no_refusal(story: Story, console: Console) -> None:
     console.add_account("kim", ("agency", "KFDA"), "head")
     kim = console.sign_in("kim")

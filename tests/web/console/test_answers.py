@@ -65,7 +65,6 @@ def prepare(story: Story, broker: Browser, **fields: object) -> str:
     return str(made.location)
 
 
-@pytest.mark.night
 @BOTH
 def test_the_form_has_what_the_agency_points_at(story: Story, broker: Browser) -> None:
     page = broker.get(f"/console/cases/{story.case().number}").text
@@ -77,7 +76,7 @@ def test_the_form_has_what_the_agency_points_at(story: Story, broker: Browser) -
     assert "food_class" in broker.get(find_form(story) + "?all=1").text
 
 
-@pytest.mark.night
+@pytest.mark.story("a trader answers an agency's question")
 def test_an_answer_is_signed_outside_and_reaches_the_agency(story: Story, broker: Browser) -> None:
     place = prepare(story, broker)
     page = broker.get(place).text
@@ -108,7 +107,7 @@ def test_an_answer_is_signed_outside_and_reaches_the_agency(story: Story, broker
     assert broker.get(find_form(story)).status_code == 409
 
 
-@pytest.mark.night
+@pytest.mark.refusal("a trader returns another answer than was prepared")
 def test_only_the_same_document_well_signed_is_taken_back(story: Story, broker: Browser) -> None:
     place = prepare(story, broker)
     broker.get(place)
@@ -129,7 +128,6 @@ def test_only_the_same_document_well_signed_is_taken_back(story: Story, broker: 
     assert "Handed in" not in broker.get(place).text
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -152,7 +150,6 @@ def test_an_error_is_told_at_the_field(
     assert 'role="alert"' in answer.text
 
 
-@pytest.mark.night
 def test_an_answer_is_of_who_may_file_and_of_nobody_else(
     story: Story, console: Console, broker: Browser
 ) -> None:
@@ -169,7 +166,6 @@ def test_an_answer_is_of_who_may_file_and_of_nobody_else(
     assert "Answer</a>" not in viewer.get(f"/console/cases/{story.case().number}").text
 
 
-@pytest.mark.night
 def test_few_answers_about_an_application_are_prepared_in_a_day(
     story: Story, console: Console, broker: Browser
 ) -> None:

@@ -57,7 +57,7 @@ def kim(console: Console) -> int:
     return console.add_account("kim", AGENCY, "officer")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_person_signs_in_with_the_certificate_of_the_connection(console: Console, kim: int) -> None:
     shown = bind(console, kim, issue())
@@ -136,7 +136,7 @@ def test_a_certificate_belongs_to_one_account_and_an_account_has_one(console: Co
     assert enter(console, old).status_code == 401
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_another_certificate_ends_the_sessions_of_the_first(console: Console, kim: int) -> None:
     shown = bind(console, kim, issue())

@@ -15,7 +15,7 @@ from tests.kit.databases import BOTH
 PATH = "/console/account/certificates"
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_people_see_the_certificates_of_their_own_organisation(console: Console) -> None:
     console.add_account("han", ("party", "broker1"), "viewer")

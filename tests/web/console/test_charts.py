@@ -151,7 +151,7 @@ def test_a_cell_with_a_semicolon_or_a_tab_is_quoted() -> None:
     assert table.get_data().decode("utf-8-sig") == 'a,b\r\n"steel; copper","x\ty"\r\nplain text,10-20\r\n'
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_long_cell_takes_time_in_proportion_to_its_length() -> None:
     for piece in (";", "\t", " ", '"', "; ", "a;", "=", ";="):
         begin = time.process_time()

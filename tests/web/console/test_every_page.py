@@ -88,7 +88,7 @@ def test_every_page_is_guarded_or_public_for_a_reason(application: Flask) -> Non
     assert PUBLIC.keys() <= known
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_stranger_is_led_to_the_sign_in(application: Flask, console: Console) -> None:
     visitor = console.visit()
     for rule in list_rules(application):
@@ -101,7 +101,7 @@ def test_a_stranger_is_led_to_the_sign_in(application: Flask, console: Console) 
             assert answer.status_code in {302, 403}, rule.rule
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_no_form_is_taken_without_its_token(application: Flask, people: dict[str, Browser]) -> None:
     person = people["administrator"]
     for rule in list_rules(application):
@@ -112,7 +112,7 @@ def test_no_form_is_taken_without_its_token(application: Flask, people: dict[str
             assert answer.status_code == 403, rule.rule
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_no_form_is_taken_from_another_site(application: Flask, people: dict[str, Browser]) -> None:
     person = people["administrator"]
     person.get("/console/account")
@@ -133,7 +133,7 @@ def list_forbidden(application: Flask) -> Iterator[tuple[Role, Rule]]:
                 yield role, rule
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_role_without_the_right_is_refused(application: Flask, people: dict[str, Browser]) -> None:
     tried = list(list_forbidden(application))
     for role, rule in tried:
@@ -144,7 +144,7 @@ def test_a_role_without_the_right_is_refused(application: Flask, people: dict[st
         assert send(fill_path(rule)).status_code == 403, (role.name, rule.rule)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_every_answer_has_the_headers_of_safety(application: Flask, people: dict[str, Browser]) -> None:
     for rule in list_rules(application):
         if "GET" in (rule.methods or ()):

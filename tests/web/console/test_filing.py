@@ -107,7 +107,6 @@ def fill(console: Console, browser: Browser, path: str, reference: str = "F-1") 
         send(browser, f"{path}/items/{item}", typed=mine)
 
 
-@pytest.mark.night
 @BOTH
 def test_a_trader_begins_a_draft_with_chosen_documents(console: Console, trader: Browser) -> None:
     page = trader.get("/console/submissions/new").text
@@ -136,7 +135,7 @@ def hand_in(browser: Browser, path: str, content: bytes) -> TestResponse:
     return browser.post(f"{path}/sign", signed=(io.BytesIO(content), "signed.xml"))
 
 
-@pytest.mark.night
+@pytest.mark.story("a trader files a form and has a receipt")
 def test_a_form_becomes_a_case_with_a_receipt(console: Console, trader: Browser, story: Story) -> None:
     path = begin(trader, FOOD)
     fill(console, trader, path)
@@ -177,7 +176,6 @@ def evidence_of(console: Console, message: int) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.night
 def test_a_draft_of_another_organisation_is_not_there(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     console.add_account("lee", ("party", "other"), "filer")
@@ -190,7 +188,6 @@ def test_a_draft_of_another_organisation_is_not_there(console: Console, trader: 
     assert values_of(console, path).documents == (FOOD,)
 
 
-@pytest.mark.night
 def test_errors_stand_at_their_fields_with_their_labels(trader: Browser) -> None:
     path = begin(trader, FOOD)
     page = trader.get(f"{path}/items/1?check=1").text
@@ -205,7 +202,6 @@ def test_errors_stand_at_their_fields_with_their_labels(trader: Browser) -> None
         assert trader.get(unescape(link)).status_code == 200
 
 
-@pytest.mark.night
 def test_what_was_typed_is_kept_also_where_it_is_wrong(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     markup = "<script>alert(1)</script>"
@@ -224,7 +220,6 @@ def test_what_was_typed_is_kept_also_where_it_is_wrong(console: Console, trader:
     assert "i#9/item.hs" not in kept
 
 
-@pytest.mark.night
 def test_an_overlong_text_is_refused_and_not_cut(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     send(trader, f"{path}/declaration", typed={"h/importer.name": "before"})
@@ -234,7 +229,6 @@ def test_an_overlong_text_is_refused_and_not_cut(console: Console, trader: Brows
     assert values_of(console, path).values["h/importer.name"] == "before"
 
 
-@pytest.mark.night
 def test_two_pages_do_not_overwrite_each_other(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     first = version_of(trader.get(f"{path}/declaration"))
@@ -246,7 +240,6 @@ def test_two_pages_do_not_overwrite_each_other(console: Console, trader: Browser
     assert values_of(console, path).values["h/importer.name"] == "one"
 
 
-@pytest.mark.night
 def test_items_are_added_concerned_and_removed(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD, PLANT)
     send(trader, f"{path}/items/1", typed={"i#1/item.hs": "111111"})
@@ -262,7 +255,6 @@ def test_items_are_added_concerned_and_removed(console: Console, trader: Browser
     assert (values.values["i#1/item.hs"], values.values["a#1/i#1/gmo"]) == ("222222", "N")
 
 
-@pytest.mark.night
 def test_a_group_is_repeated_by_buttons(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     page = f"{path}/items/1"
@@ -281,7 +273,6 @@ def test_a_group_is_repeated_by_buttons(console: Console, trader: Browser) -> No
     assert values_of(console, path).values == kept
 
 
-@pytest.mark.night
 def test_files_are_kept_with_their_digest_and_never_shown(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     key = "a#1/i#1/korean_label"
@@ -304,7 +295,6 @@ def test_files_are_kept_with_their_digest_and_never_shown(console: Console, trad
     assert values_of(console, path).attachments == ()
 
 
-@pytest.mark.night
 def test_limits_are_told_in_words(console: Console, trader: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     service = "gateway.web.console.filing.draft_service."
     path = begin(trader, FOOD)
@@ -325,7 +315,6 @@ def test_limits_are_told_in_words(console: Console, trader: Browser, monkeypatch
     assert (copied.status_code, "too many drafts" in copied.text) == (422, True)
 
 
-@pytest.mark.night
 def test_a_submission_that_the_form_cannot_hold_is_not_copied(
     console: Console, trader: Browser, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,7 +340,6 @@ def test_a_submission_that_the_form_cannot_hold_is_not_copied(
     assert "There is no draft yet." in trader.get("/console/submissions").text
 
 
-@pytest.mark.night
 def test_a_draft_that_cannot_be_read_is_deleted(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     with write_transaction(console.services.engine, "test") as conn:
@@ -361,7 +349,6 @@ def test_a_draft_that_cannot_be_read_is_deleted(console: Console, trader: Browse
     assert trader.post(f"{path}/delete").status_code == 404
 
 
-@pytest.mark.night
 def test_the_list_has_every_draft_as_csv(
     console: Console, trader: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,7 +360,6 @@ def test_the_list_has_every_draft_as_csv(
     ]
 
 
-@pytest.mark.night
 def test_a_table_adds_items_or_names_every_fault(console: Console, trader: Browser) -> None:
     path = begin(trader, FOOD)
     template = trader.get(f"{path}/items.csv")
@@ -406,7 +392,7 @@ def test_a_table_adds_items_or_names_every_fault(console: Console, trader: Brows
     assert "comments, because they begin with #: 2." in page
 
 
-@pytest.mark.night
+@pytest.mark.refusal("a trader hands in another document than was judged, or another's signature")
 def test_another_document_or_signer_is_not_taken(console: Console, trader: Browser, story: Story) -> None:
     path = begin(trader, FOOD)
     fill(console, trader, path)
@@ -431,7 +417,6 @@ def test_another_document_or_signer_is_not_taken(console: Console, trader: Brows
     assert "another document than the draft" in hand_in(trader, path, good).text
 
 
-@pytest.mark.night
 def test_a_suspended_party_hands_nothing_in(console: Console, trader: Browser, story: Story) -> None:
     path = begin(trader, FOOD)
     fill(console, trader, path)
@@ -444,7 +429,6 @@ def test_a_suspended_party_hands_nothing_in(console: Console, trader: Browser, s
         assert not messages.list_messages(conn)
 
 
-@pytest.mark.night
 def test_a_draft_becomes_one_message_also_where_the_answer_was_lost(
     console: Console, trader: Browser, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -462,7 +446,6 @@ def test_a_draft_becomes_one_message_also_where_the_answer_was_lost(
         assert len(messages.list_messages(conn, direction="in")) == 1
 
 
-@pytest.mark.night
 def test_copies_of_drafts_and_of_earlier_submissions(console: Console, trader: Browser, story: Story) -> None:
     story.submit()
     story.tick()
@@ -494,7 +477,6 @@ def test_copies_of_drafts_and_of_earlier_submissions(console: Console, trader: B
     assert trader.get(path).status_code == 404
 
 
-@pytest.mark.night
 def test_the_pages_speak_korean(trader: Browser) -> None:
     path = begin(trader, FOOD)
     trader.post("/console/language", language="ko", next=path)
@@ -504,7 +486,6 @@ def test_the_pages_speak_korean(trader: Browser) -> None:
     assert "This is required." not in page
 
 
-@pytest.mark.night
 def test_practice_is_marked_on_every_page(story: Story) -> None:
     console = Console(story.house.hub, console={"practice": True, "real_url": "https://hub.example/console/"})
     console.add_account("kim", TRADER, "filer")
@@ -529,7 +510,6 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return submissions
 
 
-@pytest.mark.night
 def test_a_judgement_is_of_the_party_whose_draft_it_is(
     console: Console, trader: Browser, judged: list[bytes]
 ) -> None:
@@ -545,7 +525,6 @@ def test_a_judgement_is_of_the_party_whose_draft_it_is(
     assert len(judged) == 2
 
 
-@pytest.mark.night
 def test_a_draft_that_has_not_changed_is_judged_once(
     console: Console, trader: Browser, story: Story, judged: list[bytes]
 ) -> None:

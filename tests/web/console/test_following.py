@@ -53,7 +53,7 @@ def submit(story: Story) -> str:
     return str(story.case().number)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_the_list_says_what_each_case_waits_for(story: Story, broker: Browser) -> None:
     number = submit(story)
@@ -69,7 +69,7 @@ def test_the_list_says_what_each_case_waits_for(story: Story, broker: Browser) -
     assert "✓</span> Approved" in broker.get("/console/cases?state=ended").text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_list_is_filtered_by_its_url(story: Story, broker: Browser) -> None:
     number = submit(story)
     for query, found in {
@@ -111,14 +111,14 @@ def test_a_reference_is_found_however_its_letters_are_composed(
         assert f"/console/cases/{number}" in page, name
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_case_number_is_found_however_it_is_written(story: Story, broker: Browser) -> None:
     number = submit(story)
     written = number.lower().replace("-", " ")
     assert f"/console/cases/{number}" in broker.get(f"/console/cases?reference={written}").text
 
 
-@pytest.mark.night
+@pytest.mark.refusal("a trader asks for a case of another")
 def test_nobody_sees_the_cases_of_another(story: Story, console: Console, broker: Browser) -> None:
     number = submit(story)
     story.register("other", "9X999")
@@ -187,7 +187,7 @@ def test_only_what_an_organisation_sent_itself_is_copied_into_a_draft(story: Sto
     assert {row.direction for row in rows} == {"in", "out"}
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_declarant_and_sender_both_see_a_case(story: Story, console: Console) -> None:
     case = submit_for_trader(story)
     assert (case.declarant, case.applicant) == ("trader", "broker1")
@@ -198,7 +198,7 @@ def test_declarant_and_sender_both_see_a_case(story: Story, console: Console) ->
         assert "trader" in page.text
 
 
-@pytest.mark.night
+@pytest.mark.story("a trader follows a case from filing to result")
 def test_the_page_of_a_case_tells_its_story(story: Story, broker: Browser) -> None:
     number = submit(story)
     question = asked(
@@ -229,7 +229,7 @@ def test_the_page_of_a_case_tells_its_story(story: Story, broker: Browser) -> No
     assert "Notice: Korea Food &amp; Drug Administration, Information is asked for" in page
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_refused_submission_says_meaning_and_remedy(story: Story, broker: Browser) -> None:
     story.submit(b"<wrong/>", attach=False)
     story.tick()
@@ -239,7 +239,7 @@ def test_a_refused_submission_says_meaning_and_remedy(story: Story, broker: Brow
     assert "GW" in page
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_files_are_given_octet_for_octet_and_never_shown(story: Story, broker: Browser) -> None:
     number = submit(story)
     story.decide_all()
@@ -268,7 +268,7 @@ def test_files_are_given_octet_for_octet_and_never_shown(story: Story, broker: B
         assert broker.get(f"/console/cases/{number}/{path}").status_code == 404
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_evidence_bundle_proves_the_case(story: Story, broker: Browser) -> None:
     number = submit(story)
     early = zipfile.ZipFile(io.BytesIO(broker.get(f"/console/cases/{number}/evidence").data))
@@ -288,7 +288,7 @@ def test_the_evidence_bundle_proves_the_case(story: Story, broker: Browser) -> N
     assert "Not yet sealed" not in bundle.read("README.txt").decode()
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_party_sees_how_it_has_done(story: Story, console: Console, broker: Browser) -> None:
     assert "No case had an outcome" in broker.get("/console/cases/statistics").text
     submit(story)
@@ -326,7 +326,7 @@ def test_days_in_the_wrong_order_are_refused(broker: Browser) -> None:
     assert broker.get("/console/cases/statistics?since=x&until=2026-01-01").status_code == 200
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_fee_is_shown_with_the_address_where_it_is_paid(story: Story, broker: Browser) -> None:
     number = submit(story)
     story.hub.payments = PaymentPolicy(True, {}, b"")
@@ -348,7 +348,7 @@ def test_a_fee_is_shown_with_the_address_where_it_is_paid(story: Story, broker: 
     assert "✓</span> Paid" in page
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_has_left_what_stays_and_what_was_removed_is_shown(story: Story, broker: Browser) -> None:
     parent, child = release(story)
     page = broker.get(f"/console/cases/{parent}").text
@@ -360,7 +360,7 @@ def test_what_has_left_what_stays_and_what_was_removed_is_shown(story: Story, br
     assert f'decided in case <a href="/console/cases/{parent}">' in page
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_child_shows_that_an_agency_has_cancelled_the_application_of_its_parent(
     story: Story, broker: Browser
 ) -> None:
@@ -372,7 +372,7 @@ def test_a_child_shows_that_an_agency_has_cancelled_the_application_of_its_paren
     assert "not approved any more" not in broker.get(f"/console/cases/{parent}").text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_decision_of_a_cancelled_application_does_not_count(story: Story, broker: Browser) -> None:
     number = submit(story)
     story.decide("KFDA")

@@ -23,7 +23,7 @@ NEW = "another long sentence"
 LATER = timedelta(minutes=6)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_good_password_is_no_failure(console: Console) -> None:
     console.add_account("kim", AGENCY, "officer")
@@ -37,7 +37,7 @@ def test_a_good_password_is_no_failure(console: Console) -> None:
         assert changed.status_code == 302
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_account_without_a_password_sets_one_only_after_a_new_sign_in(console: Console) -> None:
     kim = console.add_account("kim", AGENCY, "officer")
     shown = bind(console, kim, issue())
@@ -68,7 +68,7 @@ def test_an_account_without_a_password_sets_one_only_after_a_new_sign_in(console
         assert len(sessions.list_passkeys(conn, kim)) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_passkey_alone_proves_a_person_again(console: Console) -> None:
     kim = console.add_account("kim", AGENCY, "officer")
     browser, authenticator = console.enter("kim"), Authenticator()
@@ -85,7 +85,7 @@ def test_a_passkey_alone_proves_a_person_again(console: Console) -> None:
     assert register(browser, Authenticator(), password="").status_code == 302
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_another_organisation_is_no_new_sign_in(console: Console) -> None:
     kim = console.add_account("kim", AGENCY, "officer")
     with write_transaction(console.services.engine, "test") as conn:
@@ -107,7 +107,7 @@ def test_another_organisation_is_no_new_sign_in(console: Console) -> None:
     assert browser.get("/console/account").location.startswith("/console/sign-in")
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_bound_account_may_be_kept_from_further_ways(story: Story) -> None:
     console = Console(story.house.hub, console={"further_ways": False})
     kim, lee = (console.add_account(name, AGENCY, "officer") for name in ("kim", "lee"))

@@ -39,7 +39,6 @@ def list_tabs(page: str) -> dict[str, int]:
     return {name: int(number) for name, number in found}
 
 
-@pytest.mark.night
 @BOTH
 def test_a_held_application_waits_in_a_list_of_its_own(story: ConsoleStory, kim: Browser) -> None:
     number = story.request("KPTA").number
@@ -52,7 +51,6 @@ def test_a_held_application_waits_in_a_list_of_its_own(story: ConsoleStory, kim:
     assert "Waiting for its fee" in re.sub(r"<nav.*?</nav>", "", every, flags=re.DOTALL)
 
 
-@pytest.mark.night
 def test_of_a_held_application_only_its_fee_is_spoken_of(story: ConsoleStory, kim: Browser) -> None:
     number = story.request("KPTA").number
     page = kim.get(f"/console/applications/{number}").text
@@ -64,7 +62,6 @@ def test_of_a_held_application_only_its_fee_is_spoken_of(story: ConsoleStory, ki
     assert kim.get(f"/console/applications/{number}/acts/decide").status_code == 409
 
 
-@pytest.mark.night
 def test_it_is_new_work_when_its_fee_is_settled(story: ConsoleStory, kim: Browser) -> None:
     lee = story.officer("lee")
     number, shown = story.request("KPTA").number, story.look().shown_digest

@@ -55,7 +55,6 @@ def is_free_text(document: DocumentMapping, element: etree._Element, longest: in
     )
 
 
-@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize("agency", AGENCIES)
 def test_pages_do_not_depend_on_what_others_ask_for(engine: Engine, agency: str) -> None:

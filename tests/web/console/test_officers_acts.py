@@ -76,7 +76,7 @@ def decide(browser: Browser, desk: Desk, kind: str = "decide", **fields: object)
     return confirm(browser, desk, kind, preview.text)
 
 
-@pytest.mark.night
+@pytest.mark.story("an officer decides what the preview has shown")
 @BOTH
 def test_an_officer_decides_after_a_preview_with_its_digest(desk):
     kim = desk.officer("kim")
@@ -100,7 +100,7 @@ def test_an_officer_decides_after_a_preview_with_its_digest(desk):
     assert "This was sent." in kim.get(done.location).text
 
 
-@pytest.mark.night
+@pytest.mark.refusal("an officer sends what was not previewed")
 def test_what_was_not_previewed_is_not_sent(desk):
     kim = desk.officer("kim")
     preview = fill(kim, desk, "decide", **{"d0-decision": "APPROVED"}).text
@@ -109,7 +109,7 @@ def test_what_was_not_previewed_is_not_sent(desk):
     assert desk.story.look().state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
+@pytest.mark.refusal("an officer decides on an old page")
 def test_an_application_that_changed_meanwhile_is_shown_again(desk):
     kim = desk.officer("kim")
     preview = fill(kim, desk, "decide", **{"d0-decision": "APPROVED"}).text
@@ -119,7 +119,7 @@ def test_an_application_that_changed_meanwhile_is_shown_again(desk):
     assert (late.status_code, "GW706" in late.text) == (409, True)
 
 
-@pytest.mark.night
+@pytest.mark.story("an officer asks for information")
 def test_information_is_asked_by_ticking_fields(desk):
     kim = desk.officer("kim")
     pointer = "APP[2]/KFDA-FOOD-IMP/ITEM[2]/FoodClass[1]"
@@ -183,7 +183,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_wrong_field_has_its_sentence_beside_it(desk):
     kim = desk.officer("kim")
     for kind, fields, wrong in WRONG:
@@ -192,7 +192,6 @@ def test_a_wrong_field_has_its_sentence_beside_it(desk):
     assert desk.story.look().state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
 def test_a_preview_says_what_only_the_agency_reads(desk):
     kim = desk.officer("kim")
     seen = {"status_code": "E01", "kind": "field", "place": "Incheon", "findings": "wet"}
@@ -204,7 +203,6 @@ def test_a_preview_says_what_only_the_agency_reads(desk):
     assert desk.story.look().state == "INSPECTION"
 
 
-@pytest.mark.night
 def test_what_officers_have_written_is_shown_to_their_agency_again(desk):
     kim, lee = desk.officer("kim"), desk.officer("lee", "reader")
     seen = {
@@ -221,7 +219,7 @@ def test_what_officers_have_written_is_shown_to_their_agency_again(desk):
         assert words in written
 
 
-@pytest.mark.night
+@pytest.mark.story("an officer levies a fee and cancels it")
 def test_a_fee_is_levied_and_cancelled(desk):
     kim = desk.officer("kim")
     wrong = fill(kim, desk, "fee", status_code="E01", until="soon").text
@@ -242,7 +240,6 @@ def test_a_fee_is_levied_and_cancelled(desk):
     assert desk.story.look().request.status_code == "Y02"
 
 
-@pytest.mark.night
 @BOTH
 @pytest.mark.parametrize(("code", "state"), [("Y04", "CONFIRMED"), ("Y02", "CANCELLED")])
 def test_an_approver_ends_a_fee_that_is_open_when_the_application_is_decided(desk, code, state):
@@ -274,7 +271,6 @@ def test_an_approver_ends_a_fee_that_is_open_when_the_application_is_decided(des
         assert re.findall(r'<option value="([A-Z][0-9]{2})"', form) == ["Y16"]
 
 
-@pytest.mark.night
 def test_the_history_tells_that_a_question_stands_again_in_words(desk):
     """When an operator waives the fee that was levied after it, the state goes back by itself."""
     kim = desk.officer("kim")
@@ -295,7 +291,7 @@ def test_the_history_tells_that_a_question_stands_again_in_words(desk):
     assert "_stands" not in page
 
 
-@pytest.mark.night
+@pytest.mark.story("an approver corrects and revokes a decision")
 def test_a_decision_is_corrected_and_revoked_by_who_may(desk):
     kim, lee = desk.officer("kim"), desk.officer("lee", "approver")
     assert decide(kim, desk).status_code == 302
@@ -315,7 +311,6 @@ def test_a_decision_is_corrected_and_revoked_by_who_may(desk):
 CERTIFICATE = {"d0-number": "P-7", "d0-quantity": "600", "d0-unit": "KGM", "valid_until": "2027-02-28"}
 
 
-@pytest.mark.night
 def test_an_approver_answers_whether_what_was_decided_is_cancelled(desk):
     kim, lee = desk.officer("kim"), desk.officer("lee", "approver")
     path = f"/console/applications/{desk.number}"
@@ -348,7 +343,6 @@ def last_days(desk: Desk) -> dict[str, str | None]:
     return {row.number: None if row.valid_until is None else row.valid_until.isoformat() for row in rows}
 
 
-@pytest.mark.night
 def test_a_decision_says_the_last_day_of_its_document(desk):
     kim, lee = desk.officer("kim"), desk.officer("lee", "approver")
     preview = fill(kim, desk, "decide", **{"d0-decision": "APPROVED"} | CERTIFICATE).text
@@ -369,7 +363,6 @@ def test_a_decision_says_the_last_day_of_its_document(desk):
     assert last_days(desk) == {"P-7": None}
 
 
-@pytest.mark.night
 def test_a_second_officer_approves_the_last_day_that_was_proposed(engine):
     desk = Desk(engine, four_eyes=True)
     kim, lee = desk.officer("kim", "approver"), desk.officer("lee", "approver")
@@ -381,7 +374,7 @@ def test_a_second_officer_approves_the_last_day_that_was_proposed(engine):
     assert last_days(desk) == {"P-7": "2027-02-28"}
 
 
-@pytest.mark.night
+@pytest.mark.refusal("an approver approves an own proposal")
 def test_four_eyes_on_the_pages(engine):
     desk = Desk(engine, four_eyes=True)
     kim, lee = desk.officer("kim", "approver"), desk.officer("lee", "approver")
@@ -405,7 +398,6 @@ def test_four_eyes_on_the_pages(engine):
     assert again.status_code == 302, "the second tab finds it done"
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("kind", ["correct", "revoke"])
 def test_what_is_decided_is_changed_by_two_officers_on_the_pages(engine, kind):
     desk = Desk(engine, four_eyes=True)
@@ -435,7 +427,6 @@ def read_decision_row(page: str) -> str:
     )
 
 
-@pytest.mark.night
 def test_an_approver_sees_the_goods_of_a_proposal(engine):
     desk = Desk(engine, four_eyes=True)
     kim, lee = desk.officer("kim", "approver"), desk.officer("lee", "approver")
@@ -447,7 +438,6 @@ def test_an_approver_sees_the_goods_of_a_proposal(engine):
     assert all(words in row for words in GOODS), row
 
 
-@pytest.mark.night
 def test_who_confirms_a_decision_sees_its_goods(desk):
     kim = desk.officer("kim")
     row = read_decision_row(fill(kim, desk, "decide", **{"d0-decision": "APPROVED"}).text)
@@ -470,7 +460,6 @@ def list_units(form: str) -> list[str]:
     return re.findall(r"<option(?: selected)?>(\w+)</option>", choice[: choice.index("</select>")])
 
 
-@pytest.mark.night
 def test_units_are_chosen_the_declared_ones_first(desk):
     kim, lee = desk.officer("kim"), desk.officer("lee", "approver")
     units = list_units(kim.get(f"/console/applications/{desk.number}/acts/decide").text)
@@ -484,7 +473,6 @@ def test_units_are_chosen_the_declared_ones_first(desk):
     assert "<option selected>KGM</option>" in form
 
 
-@pytest.mark.night
 def test_more_than_declared_is_marked_for_the_approver_and_its_reason_told(engine):
     desk = Desk(engine, four_eyes=True)
     kim, lee = desk.officer("kim", "approver"), desk.officer("lee", "approver")
@@ -506,7 +494,6 @@ def test_more_than_declared_is_marked_for_the_approver_and_its_reason_told(engin
     assert (decision.findtext("{*}Quantity"), decision.findtext("{*}Text")) == ("5000", "With samples.")
 
 
-@pytest.mark.night
 def test_a_batch_of_too_many_is_refused_and_not_cut(desk, monkeypatch):
     monkeypatch.setattr("gateway.web.console.work.proposal_pages._MOST", 0)
     kim = desk.officer("kim")
@@ -515,7 +502,6 @@ def test_a_batch_of_too_many_is_refused_and_not_cut(desk, monkeypatch):
     assert "At most 50 applications are decided together." in kim.get("/console/work").text
 
 
-@pytest.mark.night
 def test_a_batch_grants_nothing_that_its_form_does_not_offer(desk):
     kim = desk.officer("kim")
     shown = hidden(kim.get(f"/console/applications/{desk.number}/acts/decide").text)["shown"][0]
@@ -528,7 +514,6 @@ def test_a_batch_grants_nothing_that_its_form_does_not_offer(desk):
     assert desk.story.look().state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
 def test_a_proposal_is_returned_with_a_reason_or_withdrawn(engine):
     desk = Desk(engine, four_eyes=True)
     kim, lee = desk.officer("kim", "approver"), desk.officer("lee", "approver")
@@ -541,7 +526,6 @@ def test_a_proposal_is_returned_with_a_reason_or_withdrawn(engine):
     assert desk.story.look().state == "ACKNOWLEDGED"
 
 
-@pytest.mark.night
 def test_work_is_taken_released_and_handed_over(desk):
     kim, lee = desk.officer("kim"), desk.officer("lee")
     number = desk.number
@@ -561,7 +545,6 @@ def test_work_is_taken_released_and_handed_over(desk):
     assert number in kim.get("/console/work").text
 
 
-@pytest.mark.night
 def test_alike_applications_are_decided_together(desk):
     kim = desk.officer("kim")
     desk.story.submit(desk.story.submission(reference("HB-2")))
@@ -587,7 +570,7 @@ def test_alike_applications_are_decided_together(desk):
     assert not re.findall(r'name="number" value="(\w+)"', kim.get("/console/work").text)
 
 
-@pytest.mark.night
+@pytest.mark.refusal("an officer of another agency opens an application")
 def test_a_reader_sees_no_acts_and_another_agency_nothing(desk):
     reader = desk.officer("park", "reader")
     number = desk.number
@@ -600,7 +583,6 @@ def test_a_reader_sees_no_acts_and_another_agency_nothing(desk):
         assert other.get(f"/console/applications/{number}{path}").status_code == 404, path
 
 
-@pytest.mark.night
 def test_a_decision_is_confirmed_by_the_certificate_of_the_connection(engine):
     desk = Desk(engine, confirm=["certificate"])
     kim = desk.officer("kim")

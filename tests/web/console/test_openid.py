@@ -73,7 +73,7 @@ def sign_in(console: Console, **asked: str) -> tuple[Browser, TestResponse]:
     return browser, browser.get(go_there(browser, **asked))
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_bound_person_enters(console: Console, provider: OpenIdProvider) -> None:
     assert "Sign in with Ministry" in console.visit().get("/console/sign-in").text
@@ -92,7 +92,7 @@ def test_a_bound_person_enters(console: Console, provider: OpenIdProvider) -> No
     assert provider.seen.count("/keys") == 2
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_bound_person_sets_a_password_only_after_a_new_sign_in(
     console: Console, provider: OpenIdProvider
 ) -> None:
@@ -138,7 +138,7 @@ def test_a_token_of_another_request_is_refused(console: Console, provider: OpenI
     assert "The provider has not signed you in." in answer.text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_provider_may_change_its_keys(console: Console, provider: OpenIdProvider) -> None:
     assert sign_in(console)[1].status_code == 200
     provider.key = RSAKey.generate_key(2048, {"kid": "2", "use": "sig"})
@@ -147,7 +147,7 @@ def test_a_provider_may_change_its_keys(console: Console, provider: OpenIdProvid
     assert sign_in(console)[1].status_code == 200
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_tokens_that_do_not_verify_keep_no_addresses_of_the_provider(
     console: Console, provider: OpenIdProvider
 ) -> None:
@@ -217,7 +217,7 @@ def read_waiting_form(console: Console) -> str | None:
     return sealed
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_was_typed_is_there_after_signing_in_again(console: Console, provider: OpenIdProvider) -> None:
     browser, kept = type_late(console, provider)
     path = go_with_form(browser, kept)
@@ -240,7 +240,7 @@ def test_what_was_typed_is_there_after_signing_in_again(console: Console, provid
         assert conn.execute(sign_in_rows.select()).all() == []
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_was_typed_is_not_lost_where_the_provider_refuses(
     console: Console, provider: OpenIdProvider
 ) -> None:
@@ -369,7 +369,7 @@ def test_sign_ins_of_a_network_are_limited_and_removed(console: Console) -> None
         assert sessions.remove_expired_oidc_sign_ins(conn, console.services.clock()) == 100
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_without_a_provider_there_is_no_such_page(story: Story) -> None:
     console = Console(story.house.hub)
     assert "openid" not in console.visit().get("/console/sign-in").text
@@ -464,7 +464,7 @@ def test_keys_that_cannot_be_read_are_not_kept(console: Console, provider: OpenI
         console.services.hub.clock.now += timedelta(hours=1)  # type: ignore[attr-defined]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_keys_that_were_good_stay_when_the_provider_publishes_bad_ones(
     console: Console, provider: OpenIdProvider
 ) -> None:
@@ -515,7 +515,7 @@ def test_made_up_codes_count_for_their_network_alone(console: Console, provider:
     assert honest.get(go_there(honest)).status_code == 200
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_provider_that_is_away_counts_for_nobody(console: Console, provider: OpenIdProvider) -> None:
     for answer in (answer_with(b"{}"), answer_with(b"<html>"), redirect_elsewhere):
         provider.answers = {"/token": answer}

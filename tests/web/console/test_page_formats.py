@@ -30,7 +30,7 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
     assert format_written_time(text, SEOUL) == text
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_an_application_shows_times_of_the_zone_and_words_for_truth(engine: Engine) -> None:
     story = ConsoleStory(engine, "KFDA")

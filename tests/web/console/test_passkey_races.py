@@ -46,7 +46,7 @@ def press_at_once(press: Callable[[int], object]) -> list[object]:
     return [answers[number] for number in range(MANY)]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_one_of_several_registrations_with_one_challenge_is_taken(console: Console) -> None:
     console.add_account("kim", AGENCY, "officer")
@@ -71,7 +71,7 @@ def test_one_of_several_registrations_with_one_challenge_is_taken(console: Conso
         assert len(sessions.list_passkeys(conn, 1)) == 1
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_one_of_several_sign_ins_with_one_answer_is_taken(console: Console) -> None:
     console.add_account("kim", AGENCY, "officer")
@@ -85,7 +85,7 @@ def test_one_of_several_sign_ins_with_one_answer_is_taken(console: Console) -> N
     assert sorted(map(str, statuses)) == ["302", "401", "401", "401"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_one_of_several_confirmations_with_one_answer_is_taken(console: Console) -> None:
     console.add_account("kim", AGENCY, "officer")

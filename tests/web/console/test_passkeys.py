@@ -41,7 +41,7 @@ def sign_in(console: Console, authenticator: Authenticator, browser: Browser | N
     return browser.post("/console/sign-in/passkey", passkey_answer=authenticator.get(options))
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_a_passkey_is_added_named_used_and_removed(console: Console, officer: Browser) -> None:
     authenticator = Authenticator()
@@ -62,7 +62,7 @@ def test_a_passkey_is_added_named_used_and_removed(console: Console, officer: Br
     assert sign_in(console, authenticator).status_code == 401
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_stolen_session_cannot_add_a_passkey(console: Console, officer: Browser) -> None:
     answers = [register(officer, Authenticator(), password=f"guess {one}") for one in range(6)]
     assert "The present password is wrong." in answers[0].text
@@ -124,7 +124,7 @@ def test_who_is_attacked_by_name_enters_by_passkey(console: Console, officer: Br
     assert sign_in(console, authenticator).status_code == 302
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_network_that_tries_many_passkeys_waits_alone(console: Console, officer: Browser) -> None:
     authenticator = Authenticator()
     register(officer, authenticator)
@@ -138,7 +138,7 @@ def test_a_network_that_tries_many_passkeys_waits_alone(console: Console, office
     assert sign_in(console, authenticator).status_code == 302
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_challenges_of_a_network_are_limited(console: Console) -> None:
     stranger = console.visit()
     given = [stranger.post("/console/sign-in/passkey/options").status_code for _ in range(101)]
@@ -160,7 +160,7 @@ def test_a_registration_is_answered_in_its_own_session(console: Console, officer
     assert lee.post("/console/account/passkeys", **fields).status_code == 422
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_passkey_belongs_to_one_account(console: Console, officer: Browser) -> None:
     authenticator = Authenticator()
     register(officer, authenticator)
@@ -234,7 +234,7 @@ def test_a_signed_in_person_is_not_asked_to_sign_in(officer: Browser) -> None:
     assert officer.get("/console/sign-in?next=/console/account").location == "/console/account"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_account_has_a_limited_number_of_passkeys(console: Console, officer: Browser) -> None:
     with write_transaction(console.services.engine) as conn:
         for number in range(20):

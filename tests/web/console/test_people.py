@@ -50,7 +50,6 @@ def test_a_name_that_looks_like_another_is_refused(head: Browser, name: str) -> 
     assert "looks like another one" in page.text
 
 
-@pytest.mark.night
 @BOTH
 def test_a_person_is_added_and_sets_the_password_by_the_link(console: Console, head: Browser) -> None:
     link = _LINK.search(add(head).text)
@@ -93,7 +92,6 @@ def test_a_link_is_good_for_a_time_and_for_one_state(console: Console, head: Bro
     assert console.visit().post(link[0], new=NEW, again=NEW).status_code == 404
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
@@ -119,7 +117,6 @@ def test_a_person_is_not_added(
         assert [row.name for row in accounts.list_accounts(conn)] == ["head"]
 
 
-@pytest.mark.night
 def test_an_organisation_adds_so_many_people_in_a_day(
     console: Console, head: Browser, administrator: Browser, story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +172,6 @@ def test_an_account_with_roles_elsewhere_is_the_operators(console: Console, head
     assert list_roles(console, kim) == {("agency", "KPTA", "reader"), ("operator", "hub", "operator")}
 
 
-@pytest.mark.night
 def test_suspension_and_ended_sessions_take_effect_at_once(console: Console, head: Browser) -> None:
     kim = console.add_account("kim", KPTA, "officer")
     for act in ("end-sessions", "suspend"):
@@ -194,7 +190,6 @@ def test_suspension_and_ended_sessions_take_effect_at_once(console: Console, hea
     assert told == ["account resume", "account suspend", "account end-sessions"]
 
 
-@pytest.mark.night
 def test_nobody_takes_the_management_away_from_oneself(console: Console, head: Browser) -> None:
     head.get("/console/people/1")
     assert head.post("/console/people/1/suspend").status_code == 422
@@ -214,7 +209,7 @@ def test_without_the_right_there_is_no_page(console: Console, head: Browser, rol
         assert officer.post(path, role="head").status_code == 403
 
 
-@pytest.mark.night
+@pytest.mark.story("an administrator manages the people of every organisation")
 def test_the_administrator_manages_every_organisation(console: Console, administrator: Browser) -> None:
     kim = console.add_account("kim", KPTA, "officer")
     assert "agency/KPTA:officer" in administrator.get("/console/people").text
@@ -234,7 +229,6 @@ def test_an_unknown_organisation_has_no_people(administrator: Browser, place: st
     assert "This organisation is not known" in answer.text
 
 
-@pytest.mark.night
 def test_a_long_list_goes_on_and_is_a_csv(console: Console, head: Browser) -> None:
     with write_transaction(console.services.engine, "test") as conn:
         for number in range(60):

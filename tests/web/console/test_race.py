@@ -58,7 +58,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_of_many_wrong_passwords_at_once_five_are_judged(console: Console, judged: list[str]) -> None:
     console.add_account("kim", AGENCY, "officer")
@@ -70,7 +70,7 @@ def test_of_many_wrong_passwords_at_once_five_are_judged(console: Console, judge
     assert len(judged) == 5
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_of_many_wrong_present_passwords_at_once_five_are_judged(console: Console, judged: list[str]) -> None:
     console.add_account("kim", AGENCY, "officer")
@@ -87,7 +87,7 @@ def test_of_many_wrong_present_passwords_at_once_five_are_judged(console: Consol
     assert len(judged) == 5
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_what_a_network_may_have_open_is_counted_in_turn(console: Console, monkeypatch: Any) -> None:
     monkeypatch.setattr("gateway.web.console.passkey_challenges._MOST_OPEN", 5)
@@ -104,7 +104,7 @@ def test_what_a_network_may_have_open_is_counted_in_turn(console: Console, monke
         assert conn.execute(select(func.count()).select_from(passkey_challenges)).scalar_one() == 5
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_tokens_of_a_party_are_counted_in_turn(story: Story, monkeypatch: Any) -> None:
     api = Api(story.house.hub, api={"tokens_per_party": 5})

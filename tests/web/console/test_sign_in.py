@@ -113,14 +113,12 @@ def test_an_old_hash_of_a_decomposed_password_is_replaced_at_the_sign_in(console
     assert session.get("/console/account").status_code == 200
 
 
-@pytest.mark.night
 @pytest.mark.parametrize(("wait", "lasts"), [(timedelta(minutes=29), True), (timedelta(minutes=30), False)])
 def test_an_idle_session_ends(console: Console, officer: Browser, wait: timedelta, lasts: bool) -> None:
     console.services.hub.clock.now += wait  # type: ignore[attr-defined]
     assert (officer.get("/console/account").status_code == 200) is lasts
 
 
-@pytest.mark.night
 @BOTH
 def test_a_session_that_is_used_ends_after_its_longest_time(console: Console, officer: Browser) -> None:
     clock = console.services.hub.clock
@@ -160,7 +158,6 @@ def test_a_session_is_not_fixed_by_another(console: Console) -> None:
     assert cookie.value != "chosen-by-an-attacker"
 
 
-@pytest.mark.night
 @BOTH
 def test_a_further_sign_in_ends_the_session_that_was_used_longest_ago(
     console: Console, story: Story, monkeypatch: pytest.MonkeyPatch
@@ -239,7 +236,6 @@ def test_a_form_without_its_token_is_refused(officer: Browser, token: str) -> No
     assert officer.get("/console/account").status_code == 200
 
 
-@pytest.mark.night
 def test_the_token_of_another_session_is_refused(console: Console, officer: Browser) -> None:
     console.add_account("lee", AGENCY, "officer")
     other = console.sign_in("lee")
@@ -247,7 +243,6 @@ def test_the_token_of_another_session_is_refused(console: Console, officer: Brow
     assert officer.post("/console/sign-out", form_token=other.token).status_code == 403
 
 
-@pytest.mark.night
 @BOTH
 def test_a_new_password_ends_every_other_session(console: Console, officer: Browser) -> None:
     other = console.sign_in("kim")
@@ -259,7 +254,6 @@ def test_a_new_password_ends_every_other_session(console: Console, officer: Brow
     assert console.visit().post("/console/sign-in", name="kim", password=PASSWORD).status_code == 401
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("new", ["short", "a" * 40, "my name is kim, remember", "x1" * 80])
 def test_a_poor_password_is_refused(officer: Browser, new: str) -> None:
     officer.get("/console/account")
@@ -366,7 +360,6 @@ def send_late(console: Console, browser: Browser, **fields: Any) -> Any:
     return browser.post("/console/submissions/new", **fields)
 
 
-@pytest.mark.night
 def test_what_was_typed_is_there_after_signing_in_again(console: Console, trader: Browser) -> None:
     typed = {"document": ["KFDA-FOOD-IMP", "KPTA-PHARM-IMP"], "note": '\n<b>한 "줄"\nzwei'}
     page = send_late(console, trader, **typed)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from gateway.operations import Act, open_change, set_party_status
 from gateway.store import accounts, event_readers, parties, read_transaction, write_transaction
 from tests.kit.api import Api
@@ -23,7 +21,6 @@ def is_in(browser: Browser) -> bool:
     return browser.get("/console/cases").status_code == 200
 
 
-@pytest.mark.night
 @BOTH
 def test_people_of_a_suspended_party_are_out_with_the_next_request(story: Story, console: Console) -> None:
     console.add_account("han", PARTY, "manager")
@@ -78,7 +75,6 @@ def test_officers_of_a_suspended_agency_are_out_with_the_next_request(story: Sto
     assert console.sign_in("kim").get("/console/account").status_code == 200
 
 
-@pytest.mark.night
 def test_what_was_open_before_a_suspension_stays_closed_after_it(story: Story, console: Console) -> None:
     console.add_account("han", PARTY, "manager")
     browser, broker = console.enter("han"), Api(story.house.hub).client("broker1")

@@ -36,7 +36,7 @@ def officer(console: Console) -> Browser:
     return console.sign_in("kim")
 
 
-@pytest.mark.night
+@pytest.mark.long
 @BOTH
 def test_new_work_shows_number_applicant_goods_and_law(officer, story):
     page = officer.get("/console/work").text
@@ -47,7 +47,7 @@ def test_new_work_shows_number_applicant_goods_and_law(officer, story):
     assert story.request("NPQS").number not in page
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_application_is_drawn_from_its_form(officer, story):
     page = officer.get(f"/console/applications/{story.request('KFDA').number}")
     assert page.status_code == 200, page.text
@@ -55,7 +55,7 @@ def test_the_application_is_drawn_from_its_form(officer, story):
         assert words in page.text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_file_is_a_download_and_nothing_else(officer, story):
     answer = officer.get(f"/console/applications/{story.request('KFDA').number}/files/1")
     assert answer.data == LABEL
@@ -65,7 +65,7 @@ def test_a_file_is_a_download_and_nothing_else(officer, story):
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_looking_for_news_does_not_prolong_a_session(officer, story):
     story.clock.forward(minutes=20)
     assert officer.get("/console/work/mark", headers={"X-Refresh": "1"}).status_code == 200
@@ -73,7 +73,7 @@ def test_looking_for_news_does_not_prolong_a_session(officer, story):
     assert officer.get("/console/work").status_code == 302, "30 minutes without a use"
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_mark_of_the_page_is_the_present_one_until_something_arrives(officer, story):
     shown = officer.get("/console/work").text
     assert f'data-mark="{officer.get("/console/work/mark").text}"' in shown
@@ -82,7 +82,7 @@ def test_the_mark_of_the_page_is_the_present_one_until_something_arrives(officer
     assert f'data-mark="{officer.get("/console/work/mark").text}"' not in shown
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("seen", [False, True], ids=["before the clockwork", "after the clockwork"])
 def test_an_overdue_fee_is_listed_when_its_application_is_decided(officer, console, story, seen):
     """Nobody else would look for it: what is decided is in no other list of open work."""
@@ -112,7 +112,7 @@ def test_an_overdue_fee_is_listed_when_its_application_is_decided(officer, conso
     assert number not in officer.get("/console/work?tab=overdue").text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_search_by_number_goes_to_the_application(officer, story):
     number, case = story.request("KFDA").number, story.case().number
     for said in (number, case, story.request("KFDA").receipt_number):
@@ -121,7 +121,7 @@ def test_a_search_by_number_goes_to_the_application(officer, story):
     assert "This agency has no application under" in other
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_list_as_csv_has_no_formulas(officer, story):
     officer.get("/console/work")
     answer = officer.get("/console/work?format=csv")
@@ -129,7 +129,7 @@ def test_the_list_as_csv_has_no_formulas(officer, story):
     assert "주식회사 한빛무역" in answer.text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_what_a_supplement_changed_is_marked(officer, story):
     def change(root):
         supplement(root)
@@ -144,7 +144,7 @@ def test_what_a_supplement_changed_is_marked(officer, story):
     assert re.search(r"Food class.*?Changed.*?<s>4</s>", page, re.DOTALL)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_earlier_applications_of_the_applicant_for_such_goods_are_listed(officer, story):
     first = story.request("KFDA").number
     officer.get("/console/work")
@@ -161,7 +161,7 @@ def test_a_list_goes_on_behind_a_deadline_of_any_year(due_at: datetime) -> None:
     assert _read_work_cursor(place) == WorkCursor(7, row.due_at)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(
     "query",
     [
@@ -178,7 +178,7 @@ def test_a_strange_url_is_a_list_too(console: Console, query: str) -> None:
     assert kim.get(f"/console/work?{query}").status_code == 200
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_strange_number_is_no_application(console: Console) -> None:
     console.add_account("kim", ("agency", "KFDA"), "head")
     kim = console.sign_in("kim")

@@ -38,7 +38,7 @@ def state(console: Console, number: int) -> str:
         return str(deliveries.find_by_id(conn, number).state)  # type: ignore[union-attr]
 
 
-@pytest.mark.night
+@pytest.mark.story("an operator queues a failed delivery again")
 def test_a_failed_delivery_is_queued_again_with_a_reason(
     story: Story, console: Console, failed: int, operator: Browser
 ) -> None:
@@ -56,7 +56,7 @@ def test_a_failed_delivery_is_queued_again_with_a_reason(
     assert state(console, failed) == "DELIVERED"
 
 
-@pytest.mark.night
+@pytest.mark.refusal("an operator acts without a reason")
 def test_an_act_without_a_reason_is_not_done(console: Console, failed: int, operator: Browser) -> None:
     for reason in ("", "  ", "x" * 501):
         answer = act(operator, "queue requeue", reason, delivery=failed)
@@ -66,7 +66,6 @@ def test_an_act_without_a_reason_is_not_done(console: Console, failed: int, oper
     assert audit(console) == []
 
 
-@pytest.mark.night
 def test_a_refused_act_says_what_is_possible(console: Console, failed: int, operator: Browser) -> None:
     answer = act(operator, "queue hold", delivery=failed)
     assert answer.status_code == 409
@@ -75,7 +74,6 @@ def test_a_refused_act_says_what_is_possible(console: Console, failed: int, oper
     assert audit(console) == []
 
 
-@pytest.mark.night
 def test_a_lane_is_held_tried_and_released(console: Console, operator: Browser, story: Story) -> None:
     story.submit()
     story.tick()
@@ -90,7 +88,6 @@ def test_a_lane_is_held_tried_and_released(console: Console, operator: Browser, 
         assert lanes.find_lanes(conn, ["KPTA"])["KPTA"].held_at is None
 
 
-@pytest.mark.night
 def test_the_gateway_itself_is_not_suspended(console: Console, operator: Browser) -> None:
     assert "party suspend" not in operator.get("/console/operations/parties/hub").text.replace("%20", " ")
     refused = act(operator, "party suspend", party="hub")
@@ -99,7 +96,6 @@ def test_the_gateway_itself_is_not_suspended(console: Console, operator: Browser
     assert "ACTIVE" in operator.get("/console/operations/parties/hub").text
 
 
-@pytest.mark.night
 def test_a_party_is_suspended_and_resumed(console: Console, operator: Browser) -> None:
     for verb, status in (("party suspend", "SUSPENDED"), ("party resume", "ACTIVE")):
         assert act(operator, verb, party="broker1").status_code == 302
@@ -138,7 +134,7 @@ def test_others_see_no_page_of_operators(console: Console, organisation: tuple[s
     assert act(lee, "queue hold", lane="KPTA").status_code == 403
 
 
-@pytest.mark.night
+@pytest.mark.refusal("an operator does a dangerous act alone")
 def test_a_dangerous_act_is_done_by_a_second_person_only(two: Console, failed: int) -> None:
     kim, lee, han = (two.sign_in(name) for name in ("kim", "lee", "han"))
     answer = act(kim, "queue cancel", delivery=failed)
@@ -163,7 +159,6 @@ def test_a_dangerous_act_is_done_by_a_second_person_only(two: Console, failed: i
     assert told[1][4] == f"{REASON}; agreed; proposed by kim as act {place.rpartition('/')[2]}"
 
 
-@pytest.mark.night
 def test_an_act_is_rejected_or_withdrawn(two: Console, failed: int) -> None:
     kim, lee = two.sign_in("kim"), two.sign_in("lee")
     first, second = (act(kim, "queue cancel", delivery=failed).location for _ in range(2))
@@ -178,7 +173,6 @@ def test_an_act_is_rejected_or_withdrawn(two: Console, failed: int) -> None:
     assert [row[3] for row in audit(two)] == ["proposed", "proposed", "rejected", "withdrawn"]
 
 
-@pytest.mark.night
 def test_an_act_that_fails_goes_on_waiting(two: Console, failed: int, story: Story) -> None:
     kim, lee = two.sign_in("kim"), two.sign_in("lee")
     place = act(kim, "queue cancel", delivery=failed).location
@@ -204,7 +198,7 @@ def upload(browser: Browser, page: str, name: str, octets: bytes, **fields: str)
     return browser.post(f"/console/operations/{page}", file=(BytesIO(octets), name), **fields)
 
 
-@pytest.mark.night
+@pytest.mark.story("an administrator loads an agreement after a look at it")
 def test_an_agreement_is_looked_at_before_it_is_loaded(console: Console, administrator: Browser) -> None:
     changed = AGREEMENT.replace(b"2026", b"2026") + b"\n# one more line\n"
     answer = upload(administrator, "agreements", "..\\x/agreement.yaml", changed)
@@ -219,14 +213,12 @@ def test_an_agreement_is_looked_at_before_it_is_loaded(console: Console, adminis
     assert "DONE" in administrator.get(answer.location).text
 
 
-@pytest.mark.night
 def test_a_file_that_is_no_agreement_says_so(administrator: Browser) -> None:
     answer = upload(administrator, "agreements", "a.yaml", b"pmodes: 7")
     assert answer.status_code == 422
     assert "GW" in answer.text
 
 
-@pytest.mark.night
 def test_a_draft_is_seen_by_who_made_it_only(
     console: Console, administrator: Browser, operator: Browser
 ) -> None:
@@ -240,7 +232,6 @@ def test_a_draft_is_seen_by_who_made_it_only(
     assert audit(console) == []
 
 
-@pytest.mark.night
 def test_an_agency_is_switched_to_the_console_and_back(story: Story, tmp_path: Path) -> None:
     issued = issue_certificate(authority(), "CN=KPTA", story.clock(), CertificateOrder(days=30))
     (tmp_path / "key.pem").write_bytes(encode_key_pem(issued.key))

@@ -24,7 +24,6 @@ def story(engine: Engine) -> Story:
     return Story(engine, agreement=AGREEMENT.replace(b", deliver_to: case", b""))
 
 
-@pytest.mark.night
 def test_a_submission_that_rests_is_seen(story: Story, operator: Browser) -> None:
     sent = story.submit()
     story.house.post(story.broker.seal(story.broker.message("Store")))
@@ -53,7 +52,6 @@ def admit(browser: Browser, message: int = 1, reason: str = REASON) -> Any:
     return browser.post("/console/operations/act", act="message admit", reason=reason, message=message)
 
 
-@pytest.mark.night
 def test_an_operator_opens_the_case_of_what_rests(
     story: Story, engine: Engine, console: Console, operator: Browser
 ) -> None:
@@ -82,7 +80,6 @@ def test_an_operator_opens_the_case_of_what_rests(
     assert admit(operator).status_code == 409, "it does not rest any more"
 
 
-@pytest.mark.night
 def test_only_an_operator_opens_it(story: Story, engine: Engine, console: Console, operator: Browser) -> None:
     story.submit()
     override(engine)
@@ -96,14 +93,12 @@ def test_only_an_operator_opens_it(story: Story, engine: Engine, console: Consol
     assert RESTS in operator.get("/console/operations").text
 
 
-@pytest.mark.night
 def test_what_files_nothing_has_no_button(story: Story, operator: Browser) -> None:
     story.house.post(story.broker.seal(story.broker.message("Store")))
     page = operator.get("/console/operations/messages/1").text
     assert ("Store" in page, "message%20admit" in page, "mailbox: nobody" in page) == (True, False, False)
 
 
-@pytest.mark.night
 def test_a_second_person_opens_it_where_the_settings_say_so(story: Story, engine: Engine) -> None:
     console = Console(story.house.hub, console={"second_person": ["message admit"]})
     for name in ("kim", "lee"):

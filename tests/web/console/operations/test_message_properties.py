@@ -28,7 +28,7 @@ def story(engine: Engine) -> Story:
     return found
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_they_are_shown_as_text(story: Story, operator: Browser) -> None:
     with read_transaction(story.house.engine) as conn:
         (row,) = messages.list_messages(conn, direction="in")

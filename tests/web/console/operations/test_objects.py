@@ -36,7 +36,7 @@ def story_messages(story: Story) -> list[Any]:
         return list(messages.list_messages(conn, direction="in"))
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_refusal_is_found_by_its_words_and_shown_as_text(console: Console, operator: Browser) -> None:
     with write_transaction(console.services.engine) as conn:
         now = console.services.clock()
@@ -47,7 +47,7 @@ def test_a_refusal_is_found_by_its_words_and_shown_as_text(console: Console, ope
         assert MARKUP not in page
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_octets_are_only_downloaded(story: Story, operator: Browser) -> None:
     story.submit()
     (stored, *_) = story_messages(story)
@@ -63,7 +63,7 @@ def test_octets_are_only_downloaded(story: Story, operator: Browser) -> None:
         assert operator.get(f"/console/operations/messages/{path}").status_code == 404
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_message_is_shown_with_its_signer_and_evidence(story: Story, operator: Browser) -> None:
     story.submit()
     story.tick()
@@ -73,7 +73,7 @@ def test_a_message_is_shown_with_its_signer_and_evidence(story: Story, operator:
         assert words in page, words
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_case_says_who_has_the_next_move(story: Story, operator: Browser) -> None:
     story.submit()
     story.tick()
@@ -83,7 +83,7 @@ def test_a_case_says_who_has_the_next_move(story: Story, operator: Browser) -> N
         assert words in moves, words
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_case_is_shown_from_the_first_octet_to_the_last_receipt(story: Story, operator: Browser) -> None:
     story.submit()
     story.tick()
@@ -100,7 +100,7 @@ def test_a_case_is_shown_from_the_first_octet_to_the_last_receipt(story: Story, 
     assert operator.get("/console/operations/cases/NONE").status_code == 404
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_problem_shows_how_earlier_ones_ended(story: Story, failed: int, operator: Browser) -> None:
     page = operator.get("/console/operations/problems/gw601").text
     assert f"/console/operations/deliveries/{failed}" in page
@@ -114,7 +114,7 @@ def test_a_problem_shows_how_earlier_ones_ended(story: Story, failed: int, opera
     assert operator.get("/console/operations/problems/GW999").status_code == 404
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_list_is_given_as_csv_that_no_spreadsheet_takes_for_formulas(
     console: Console, failed: int, operator: Browser
 ) -> None:
@@ -135,7 +135,7 @@ def test_a_mistyped_condition_is_said(operator: Browser) -> None:
         assert operator.get(f"/console/operations/messages?{query}").status_code == 400
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_long_list_goes_on(story: Story, operator: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.web.console.operations.object_pages.PAGE", 2)
     story.submit()
@@ -152,7 +152,7 @@ def test_a_long_list_goes_on(story: Story, operator: Browser, monkeypatch: pytes
     assert "turn 1" not in page
 
 
-@pytest.mark.night
+@pytest.mark.story("an operator ends a fee")
 @pytest.mark.parametrize(("act", "state"), [("fees waive", "CANCELLED"), ("fees settle", "CONFIRMED")])
 def test_an_operator_ends_a_fee_with_a_reason(
     story: Story, console: Console, operator: Browser, act: str, state: str
@@ -180,7 +180,7 @@ def test_an_operator_ends_a_fee_with_a_reason(
     assert (nothing.status_code, "GW808" in nothing.text) == (409, True)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_case_shows_its_fees(story: Story, operator: Browser) -> None:
     story.submit()
     story.tick()

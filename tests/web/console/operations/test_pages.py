@@ -17,7 +17,6 @@ PAGES = (
 )
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_every_page_is_shown(story: Story, failed: int, operator: Browser, language: str) -> None:
     operator.get("/console/account")

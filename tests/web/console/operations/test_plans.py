@@ -59,7 +59,6 @@ def statements() -> Iterator[list[tuple[str, object]]]:
     event.remove(Engine, "before_cursor_execute", note)
 
 
-@pytest.mark.night
 @BOTH
 def test_no_page_scans_what_grows(
     engine: Engine, story: Story, failed: int, operator: Browser, statements: list[tuple[str, object]]

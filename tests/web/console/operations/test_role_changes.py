@@ -41,7 +41,6 @@ def decide(browser: Browser, place: str, word: str = "approve") -> int:
     return browser.post(f"{place}/{word}", reason="agreed").status_code
 
 
-@pytest.mark.night
 def test_roles_wait_for_a_second_person(hub: Console) -> None:
     root, lee = hub.enter("root"), hub.enter("lee")
     place = propose(hub, root, "han", "operator")
@@ -59,6 +58,7 @@ def test_roles_wait_for_a_second_person(hub: Console) -> None:
     assert ("lee", "account role", "account han", "done") in rows
 
 
+@pytest.mark.refusal("an administrator approves a change of own roles")
 def test_nobody_approves_a_change_of_own_roles(hub: Console) -> None:
     root, lee = hub.enter("root"), hub.enter("lee")
     place = propose(hub, root, "lee", "supervisor", "administrator")
@@ -66,7 +66,6 @@ def test_nobody_approves_a_change_of_own_roles(hub: Console) -> None:
     assert find(hub, "lee")[1] == {"supervisor"}
 
 
-@pytest.mark.night
 def test_a_proposal_does_not_undo_what_came_between(hub: Console) -> None:
     root, lee = hub.enter("root"), hub.enter("lee")
     first, second = propose(hub, root, "han", "operator"), propose(hub, root, "han", "supervisor")
@@ -75,7 +74,6 @@ def test_a_proposal_does_not_undo_what_came_between(hub: Console) -> None:
     assert find(hub, "han")[1] == {"supervisor"}
 
 
-@pytest.mark.night
 def test_a_new_person_has_no_role_before_the_approval(hub: Console) -> None:
     root, lee = hub.enter("root"), hub.enter("lee")
     root.get("/console/people/add")

@@ -17,7 +17,6 @@ __all__ = ["database_url"]
 STRANGE = ("nothing like it", "GW999", "9" * 30, MARKUP, "%", "'; drop table cases", "가")
 
 
-@pytest.mark.night
 @BOTH
 def test_whatever_is_told_on_the_telephone_is_found(story: Story, failed: int, operator: Browser) -> None:
     case, call = story.case(), story.delivery(id=failed)
@@ -45,7 +44,6 @@ def test_whatever_is_told_on_the_telephone_is_found(story: Story, failed: int, o
         assert f"/console/operations{place}" in find(operator, text), text
 
 
-@pytest.mark.night
 def test_what_is_not_there_is_not_found(failed: int, operator: Browser) -> None:
     for text in STRANGE:
         page = find(operator, text)
@@ -53,7 +51,6 @@ def test_what_is_not_there_is_not_found(failed: int, operator: Browser) -> None:
         assert MARKUP not in page
 
 
-@pytest.mark.night
 def test_messages_since_a_time_are_each_shown_once(
     story: Story, operator: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

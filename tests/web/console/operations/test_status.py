@@ -53,7 +53,7 @@ def publish(operator: Browser, **changes: str) -> Any:
     return operator.post("/console/operations/status", **(NOTICE | changes))
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_incident_is_published_and_ended(console: Console, operator: Browser) -> None:
     assert "No incident is known" in read_status(console)
     assert publish(operator).status_code == 302
@@ -72,7 +72,7 @@ def test_an_incident_is_published_and_ended(console: Console, operator: Browser)
     assert told == ["status end", "status publish"]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_planned_interruption_is_told_before_it_begins(console: Console, operator: Browser) -> None:
     times = {"starts_at": "2026-11-30T22:00", "ends_at": "2026-11-30T23:00"}
     assert publish(operator, kind="planned", **times).status_code == 302
@@ -90,7 +90,7 @@ WRONG: list[dict[str, str]] = [
 ]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_notice_that_lacks_something_is_not_published(console: Console, operator: Browser) -> None:
     for wrong in WRONG:
         assert publish(operator, **wrong).status_code == 422, wrong
@@ -102,7 +102,7 @@ def test_markup_in_a_notice_is_text(console: Console, operator: Browser) -> None
     assert "<img" not in read_status(console)
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("role", ["observer", "administrator"])
 def test_only_who_may_publish_publishes(console: Console, role: str) -> None:
     console.add_account("lee", ("operator", "operator"), role)
@@ -139,7 +139,7 @@ def test_an_agency_that_is_away_is_named_and_nothing_else(story: Story, console:
     assert "kim" not in page
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize("away", ["the key", "the disk", "the database"])
 def test_a_hub_that_takes_no_messages_is_no_hub_without_incident(
     story: Story, console: Console, monkeypatch: pytest.MonkeyPatch, away: str
@@ -164,7 +164,7 @@ def fail_to_read(_engine: Any) -> Any:
     raise OperationalError("SELECT", {}, Exception("the server closed the connection"))
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_agency_whose_calls_are_refused_is_not_in_order(
     story: Story, console: Console, operator: Browser
 ) -> None:
@@ -187,7 +187,7 @@ def test_an_agency_whose_calls_are_refused_is_not_in_order(
     assert "In order" in operator.get("/console/operations/lanes/KPTA").text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_an_agency_that_refuses_calls_is_not_in_order(story: Story, console: Console) -> None:
     story.say("KPTA", *[GatewayError(REFUSED_FOR_GOOD, "no")] * 3)
     story.submit()
@@ -197,7 +197,7 @@ def test_an_agency_that_refuses_calls_is_not_in_order(story: Story, console: Con
     assert "KPTA" in page
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_many_readers_cost_one_look_and_are_limited(story: Story, console: Console) -> None:
     visitor = console.visit()
     answers = [visitor.get("/console/status") for _ in range(60)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 
-import pytest
 from sqlalchemy import Engine
 
 from gateway.store import ActDecision, operator_acts, write_transaction
@@ -15,7 +14,6 @@ from tests.web.console.operations.test_acts import act, audit, state
 __all__ = ["database_url"]
 
 
-@pytest.mark.night
 @BOTH
 def test_two_approvals_at_once_do_it_once(two: Console, failed: int, engine: Engine) -> None:
     """Two persons press at the same moment, and so does the proposer in another tab."""
@@ -41,7 +39,6 @@ def test_two_approvals_at_once_do_it_once(two: Console, failed: int, engine: Eng
     assert state(two, failed) == "CANCELLED"
 
 
-@pytest.mark.night
 def test_the_database_refuses_the_proposer(two: Console, failed: int) -> None:
     """The last guard is the statement itself, whatever a page has checked."""
     kim = two.sign_in("kim")

@@ -42,7 +42,7 @@ def broken(story: Story, tmp_path: Path) -> str:
     return bundle.digest
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_page_of_mappings_says_that_the_plan_does_not_load(
     story: Story, operator: Browser, broken: str
 ) -> None:
@@ -57,7 +57,7 @@ def test_the_page_of_mappings_says_that_the_plan_does_not_load(
     assert (overview.status_code, "do not load" in overview.text) == (200, True)
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_hub_goes_on_until_the_date(story: Story, broken: str, caplog: pytest.LogCaptureFixture) -> None:
     """A process that starts now, too; from the date on nothing is done by other mappings."""
     caplog.clear()

@@ -59,7 +59,7 @@ def read_digest(console: Console) -> str | None:
         return mapping_bundles.find_active_digest(conn, console.services.clock())
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_mappings_are_looked_at_before_they_are_in_force(
     console: Console, administrator: Browser, shipped: dict[str, bytes]
 ) -> None:
@@ -81,7 +81,7 @@ def test_mappings_are_looked_at_before_they_are_in_force(
     assert read_digest(console) == digest
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_document_does_not_go_out_of_force_unnamed(
     administrator: Browser, shipped: dict[str, bytes]
 ) -> None:
@@ -91,7 +91,7 @@ def test_a_document_does_not_go_out_of_force_unnamed(
     assert "GW5" in answer.text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_the_page_names_the_documents_that_end_with_a_plan(
     console: Console, administrator: Browser, tmp_path: Path
 ) -> None:
@@ -196,7 +196,7 @@ def test_without_a_file_the_page_says_so(administrator: Browser) -> None:
     assert "Choose a file." in answer.text
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_table_of_codes_that_is_no_text_is_named(administrator: Browser, shipped: dict[str, bytes]) -> None:
     for broken in ("код".encode("cp1251"), b'code,name\n"' + b"x" * 140_000):
         answer = upload(administrator, pack(shipped | {"codelists/customs-code.csv": broken}))
@@ -218,7 +218,7 @@ def read_uploads(console: Console) -> list[tuple[str, bool]]:
     return [(row.state, row.content is not None) for row in rows]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_a_further_upload_takes_the_place_of_the_oldest_that_nobody_confirmed(
     console: Console, administrator: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,7 +229,7 @@ def test_a_further_upload_takes_the_place_of_the_oldest_that_nobody_confirmed(
     assert read_uploads(console) == [("WITHDRAWN", False), *[("DRAFT", True)] * 3]
 
 
-@pytest.mark.night
+@pytest.mark.long
 def test_uploads_that_wait_for_a_second_person_are_not_replaced(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:
