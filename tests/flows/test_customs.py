@@ -166,6 +166,46 @@ def test_a_code_that_is_no_answer_is_a_matter_for_the_operator(story: Story) -> 
     assert (delivery.state, delivery.problem, clearance(story)) == ("FAILED", "GW403", None)
 
 
+@pytest.mark.parametrize(
+    ("cleared_items", "location"),
+    [
+        ((ClearedItem(4, "5EC"),), "Item[1]"),
+        ((ClearedItem(1, "5EC"), ClearedItem(4, "5EC")), "Item[2]"),
+        ((ClearedItem(2, "5EC"), ClearedItem(1, "5EC"), ClearedItem(2, "10")), "Item[3]"),
+    ],
+    ids=["none of the case", "another one", "twice"],
+)
+def test_customs_names_each_item_of_the_case_once_at_most(
+    story: Story, cleared_items: tuple[ClearedItem, ...], location: str
+) -> None:
+    story.tick()
+    refusal = refused(lambda: report(story, items=cleared_items))
+    assert (refusal.problem, refusal.location, clearance(story)) == (RULE_BROKEN, location, None)
+
+
+def test_an_agency_hears_what_customs_says_of_its_own_items_alone(story: Story) -> None:
+    """KPTA, which wants the news, has item 1: where customs names the others alone, it hears of no item."""
+    approved(story)
+    result_codes = ("5EC", "10", "5EC")
+    report(story, items=tuple(ClearedItem(item, code) for item, code in enumerate(result_codes, start=1)))
+    story.tick()
+    report(story, number="K2", at=story.clock() + timedelta(minutes=1), items=(ClearedItem(2, "10"),))
+    story.tick()
+    assert [
+        [(item.findtext("{*}item"), item.findtext("{*}ResultCode")) for item in call.body.findall("{*}Item")]
+        for call in news(story)
+    ] == [[("1", "5EC")], []]
+
+
+@pytest.mark.parametrize("is_turned", [False, True], ids=["in order", "turned"])
+def test_the_result_that_was_issued_last_counts_whichever_came_last(story: Story, is_turned: bool) -> None:
+    story.tick()
+    reports = [("5EC", "K1", story.clock()), ("10", "K2", story.clock() + timedelta(minutes=5))]
+    for code, number, issued_at in reversed(reports) if is_turned else reports:
+        report(story, code, number, at=issued_at)
+    assert clearance(story) == "CANCELLED"
+
+
 @pytest.mark.long
 def test_a_clearance_of_the_future_is_refused(story: Story) -> None:
     approved(story)
