@@ -1,4 +1,4 @@
-"""Which notice of customs counts, and which fee a notice ends."""
+"""Which fee a notice is about."""
 
 from __future__ import annotations
 
@@ -7,20 +7,11 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from gateway.cases import FeeNoticeEvent
-from gateway.hub.customs.late_decisions import find_leading_notice
 from gateway.hub.fees.fee_notices import _find_concerned_fee
 from gateway.hub.fees.matched_ends import is_early_end
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
-
-
-def make_customs_notice(row_id: int, minute: int, kind: str = "cleared") -> Any:
-    return SimpleNamespace(
-        id=row_id, number=f"C{row_id}", kind=kind, issued_at=START + timedelta(minutes=minute)
-    )
 
 
 def make_fee(row_id: int, minute: int, state: str = "ORDERED", **changed: Any) -> Any:
@@ -43,15 +34,6 @@ def find_fee(fees: Sequence[Any], step: str, minute: int, *, names: str = "", ki
     event = FeeNoticeEvent("E", START + timedelta(minutes=minute), step, names)
     fee = _find_concerned_fee(fees, event, kind)
     return None if fee is None else fee.id
-
-
-@pytest.mark.parametrize("is_turned", [False, True])
-def test_of_the_results_of_customs_the_one_issued_last_counts(is_turned: bool) -> None:
-    rows = [make_customs_notice(1, 5), make_customs_notice(2, 3), make_customs_notice(3, 9, "accepted")]
-    rows = rows[::-1] if is_turned else rows
-    assert find_leading_notice(rows, frozenset({"cleared", "refused"})) == 1
-    assert find_leading_notice(rows, frozenset({"accepted", "error"})) == 3
-    assert find_leading_notice(rows, frozenset({"cancelled"})) is None
 
 
 def test_a_confirmation_is_about_the_fee_that_was_paid_before_one_that_is_due() -> None:
