@@ -81,7 +81,6 @@ def test_a_fee_before_forwarding_is_reminded_of_and_overdue(story: Story, provid
     assert states(story, "KPTA")["decide"] == ["OPEN"]
 
 
-@pytest.mark.long
 def test_money_in_time_is_in_time_when_the_hub_hears_of_it_late(story: Story, provider: Provider) -> None:
     number = file(story)
     until(story, LAST_SECOND + timedelta(hours=1))

@@ -160,7 +160,6 @@ def test_the_clock_of_an_agency_delays_no_order(story: Story, provider: Provider
     assert fees_of(story, "NPQS")[0].state == "ORDERED"
 
 
-@pytest.mark.long
 def test_a_payment_that_its_agency_confirmed_first_is_no_second_one(story: Story, provider: Provider) -> None:
     hold(story)
     story.hear("NPQS", notice(story, "N1", "Y01", money=KRW))
@@ -176,7 +175,6 @@ def test_a_payment_that_its_agency_confirmed_first_is_no_second_one(story: Story
     assert fees_of(story, "NPQS")[0].state == "CONFIRMED"
 
 
-@pytest.mark.long
 def test_a_refund_is_of_the_payment_that_counts_though_another_was_told_first(
     story: Story, provider: Provider
 ) -> None:
@@ -216,7 +214,6 @@ def test_an_operator_ends_a_call_about_a_payment_whatever_waits_for_its_fee(
     assert call.state == "CANCELLED"
 
 
-@pytest.mark.long
 def test_a_payment_after_its_agency_had_the_money_is_given_back(story: Story, provider: Provider) -> None:
     hold(story)
     story.hear("NPQS", notice(story, "N1", "Y01", money=KRW))
@@ -336,7 +333,6 @@ def test_a_payment_of_the_future_is_not_counted(story: Story, provider: Provider
     assert movements(story, "KPTA") == []
 
 
-@pytest.mark.long
 def test_an_operator_does_not_cancel_what_waits_for_its_fee(story: Story, provider: Provider) -> None:
     number = hold(story)
     (held,) = story.deliveries(state="HELD")

@@ -307,7 +307,6 @@ def test_a_key_fits_the_signatures_of_its_kind(kind: str, algorithm: str, fittin
     assert sum("b-cert" in one for one in wrong) == (0 if fitting == "rsa" else 2)
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("level", ["none", "transient", "persistent", "transient-and-persistent"])
 @pytest.mark.parametrize("attribute", ["isConfidential", "isAuthenticated", "isTamperProof"])
 def test_a_connection_is_open_for_each_level_that_protects_it(attribute: str, level: str) -> None:

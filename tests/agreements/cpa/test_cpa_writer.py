@@ -63,7 +63,6 @@ def test_a_cpa_is_written_in_the_words_of_the_standard_alone(nested: bool) -> No
     assert read_again(pmodes) == {one.id: one for one in pmodes}
 
 
-@pytest.mark.night
 @pytest.mark.parametrize("level", ["persistent", "transient-and-persistent"])
 @pytest.mark.parametrize("attribute", ["isConfidential", "isAuthenticated", "isTamperProof"])
 def test_each_level_beyond_the_connection_is_written_as_it_was(attribute: str, level: str) -> None:
