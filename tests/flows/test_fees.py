@@ -29,8 +29,9 @@ from gateway.hub.completion import operator_actions
 from gateway.hub.fees.payment_events import apply_provider_event
 from gateway.hub.fees.payment_policy import PaymentPolicy, Tariff
 from gateway.store import exact_searches, fees, read_transaction
-from tests.flows.craft import withdrawal
+from tests.flows.craft import text, withdrawal
 from tests.kit.databases import BOTH
+from tests.kit.house import signer_named
 from tests.kit.story import PLAN, Story, unreachable
 
 SECRET = b"a secret of the tests, 32 octets long"
@@ -154,6 +155,17 @@ def test_an_application_is_forwarded_when_its_fee_is_paid(story: Story, provider
     story.tick(seconds=1)
     assert story.outcome()[0] == "APPROVED"
     assert story.case().state == "CLOSED"
+
+
+def test_the_declarant_pays_also_where_another_party_has_sent_the_declaration(
+    story: Story, provider: Provider
+) -> None:
+    story.register("importer", "IMP-1")
+    story.mandate("broker1", "importer")
+    story.submit(story.submission(text(".//Declarant/ID", "IMP-1"), signer_named("importer")))
+    story.tick(seconds=1)
+    (order,) = provider.list_calls("orders")
+    assert (order["payer"], story.case().applicant) == ("importer", "broker1")
 
 
 @pytest.mark.refusal("an operator releases an application that is not paid")

@@ -33,7 +33,7 @@ from gateway.store import (
     sessions,
     write_transaction,
 )
-from gateway.web.officers import Confirmation, ConfirmationMethod, Officer, OfficerDesk
+from gateway.web.officers import SESSION_ONLY, Confirmation, ConfirmationMethod, Officer, OfficerDesk
 from tests.kit.authenticator import Authenticator
 from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
@@ -113,6 +113,28 @@ def test_the_passkey_confirms_the_decision_itself(engine: Engine) -> None:
     # It confirms nothing else: the application is another one now.
     with refused("GW70[56]"):
         story.desk.perform_act(kim, seen.number, act, seen.shown_digest, make_passkey_confirmation(octets))
+
+
+@pytest.mark.parametrize("does_approve", [False, True])
+def test_a_session_alone_confirms_no_decision_where_a_passkey_is_demanded(
+    engine: Engine, does_approve: bool
+) -> None:
+    """Neither the officer who decides alone nor the second one who approves may confirm less."""
+    story = PasskeyStory(engine, four_eyes=does_approve)
+    kim, lee = story.officer("kim", "approver"), story.officer("lee", "approver")
+    seen = story.arrive()
+    if does_approve:
+        story.desk.propose_act(kim, seen.number, story.decision(), seen.shown_digest)
+        proposal = story.look().proposal
+        assert proposal is not None
+        with refused("GW707.*not by session"):
+            story.desk.approve_proposal(
+                lee, proposal.row.id, proposal.row.content, seen.shown_digest, SESSION_ONLY
+            )
+    else:
+        with refused("GW707.*not by session"):
+            story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest, SESSION_ONLY)
+    assert story.look().state == "ACKNOWLEDGED"
 
 
 def test_what_takes_the_answer_is_undone_with_the_act(engine: Engine) -> None:
