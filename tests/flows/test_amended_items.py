@@ -275,6 +275,21 @@ def test_a_removed_item_decides_nothing_whatever_its_agency_says(story: Story) -
     assert story.customs_codes() == ["18", "19"]
 
 
+def test_an_item_that_is_replaced_by_another_may_still_be_decided_by_an_agency_that_has_not_heard(
+    story: Story,
+) -> None:
+    """One amendment takes item 2 out of an application and adds item 4; the agency is away meanwhile."""
+    story.say("KFDA", unreachable())
+    amend(story, *WAFERS, remove_item(2))
+    required_items = {item for item, _ in story.request("KFDA").required}
+    removed_items = {item for item, _ in story.request("KFDA").removed or ()}
+    assert (required_items, removed_items) == ({4}, {2})
+    decide(story, "KFDA", {2: REJECTED}, "N1")
+    assert story.request("KFDA").state == "SENT", "a removed item decides nothing"
+    decide(story, "KFDA", {4: APPROVED}, "N2")
+    assert story.request("KFDA").state == "DECIDED"
+
+
 def renumber(root: Any) -> None:
     """Let the bulbs, item 3, become item 4."""
     item = root.findall(".//{*}GovernmentAgencyGoodsItem")[2]
