@@ -12,7 +12,7 @@ from sqlalchemy import Engine, event, func, select, update
 from gateway.cli import main
 from gateway.cli.home_folder import read_home_settings
 from gateway.errors import GatewayError
-from gateway.evidence import TrustedEvidence, list_subject_leaves, verify_all_evidence
+from gateway.evidence import TrustedEvidence, list_subject_leaves, record_evidence, verify_all_evidence
 from gateway.hub import Hub
 from gateway.message_model import ErrorSignal, Payload, Receipt
 from gateway.operations import Act, purge_octets, read_retention_report
@@ -225,6 +225,27 @@ def test_octets_with_another_use_stay_until_that_ends(kept: Kept) -> None:
         (third,) = [row for row in messages.list_messages(conn, action="Store") if row.purged_at is None]
         assert messages.load_payloads(conn, third.id)[1].content == large
     kept.verify()
+
+
+def test_signed_words_of_an_agency_are_never_gone_though_evidence_says_that_they_were_removed(
+    kept: Kept,
+) -> None:
+    """Retention removes what parties sent; who removes a decision writes the leaf of a removal in vain."""
+    story = kept.story
+    story.submit(story.submission(reference("DECIDED")))
+    story.tick()
+    story.decide_all()
+    request = story.request("KFDA")
+    with write_transaction(kept.engine, "test.remove") as conn:
+        leaves = list_subject_leaves(conn, "request", request.id)
+        digest = next(row.digest for row in leaves if row.kind == "reply")
+        removed_content = update(tables.payloads).where(tables.payloads.c.sha256 == digest)
+        conn.execute(removed_content.values(content=b"", purged_at=story.clock()))
+        removal = {"digests": [digest], "octets": 9, "by": "Kim"}
+        record_evidence(conn, "purged", "case", story.case().id, None, removal, story.clock())
+    story.tick()
+    with pytest.raises(GatewayError, match=f"GW805.*{digest}.*gone"):
+        kept.verify()
 
 
 @pytest.mark.long

@@ -147,10 +147,10 @@ def test_an_event_that_is_rolled_back_was_never_there(story: Story, engine: Engi
         assert len(conn.execute(select(reader_rows)).all()) == before
 
 
-def open_stream(client: Client, headers: dict[str, str] | None = None) -> Any:
+def open_stream(client: Client, headers: dict[str, str] | None = None, query: str = "") -> Any:
     """Open a stream as the server does: the application leaves it in the environment of the request."""
     given = {"Authorization": f"Bearer {client.token}"} | (headers or {})
-    environ = EnvironBuilder(f"{BASE}/events/stream", headers=given).get_environ()
+    environ = EnvironBuilder(f"{BASE}/events/stream{query}", headers=given).get_environ()
     started: list[Any] = []
     client.http.application(environ, lambda *head: started.append(head))
     ((status, head),) = [one[:2] for one in started]
@@ -177,6 +177,22 @@ def test_a_stream_goes_on_where_it_was_interrupted(story: Story, broker: Client)
     again = open_stream(broker, {"Last-Event-ID": first[0]["id"]})
     assert [one["id"] for one in read_stream(again.read_batch())] == [one["id"] for one in first[1:]]
     again.close()
+
+
+def test_what_a_client_has_had_last_counts_above_the_place_in_its_address(
+    story: Story, broker: Client
+) -> None:
+    """A client that connects again sends its first address, and the id of the last event beside it."""
+    submit_alone(story)
+    story.tick()
+    story.tick()
+    page = broker.get("events").json
+    ids = [event["id"] for event in page["events"]]
+    assert len(ids) > 2
+    for headers, expected in (({}, ids[1:]), ({"Last-Event-ID": ids[1]}, ids[2:])):
+        stream = open_stream(broker, headers, f"?after={ids[0]}")
+        assert [event["id"] for event in read_stream(stream.read_batch())] == expected
+        stream.close()
 
 
 def test_a_stream_lives_by_heartbeats_and_ends(story: Story, broker: Client) -> None:
