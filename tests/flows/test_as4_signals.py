@@ -104,6 +104,18 @@ def test_a_posted_error_ends_the_delivery_when_it_is_signed(story: Story) -> Non
     assert story.evidence("delivery", row.id)[0] == "refusal"
 
 
+def test_a_signed_warning_ends_no_delivery(story: Story) -> None:
+    opened, context = open_result(story)
+    signal = as4.make_error_signal(GatewayError(SIGNATURE_INVALID, "no", "//x"), opened.unit, context)
+    assert signal is not None
+    warning = replace(signal, errors=tuple(replace(entry, severity="Warning") for entry in signal.errors))
+    assert story.house.post(as4.seal((warning,), opened.pmode, context)).status == 204
+    assert result_delivery(story).state == "AWAITING_RECEIPT"
+    receipt = as4.seal((as4.make_receipt(opened, context),), opened.pmode, context)
+    assert story.house.post(receipt).status == 204
+    assert result_delivery(story).state == "DELIVERED"
+
+
 def test_of_errors_in_one_bundle_the_one_about_a_message_of_ours_counts(story: Story) -> None:
     opened, context = open_result(story)
     signal = as4.make_error_signal(GatewayError(SIGNATURE_INVALID, "no", "//x"), opened.unit, context)

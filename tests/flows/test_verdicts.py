@@ -16,7 +16,7 @@ from sqlalchemy import Engine, delete, func, select, update
 from gateway.cases import AgencyCallback, SignedReply
 from gateway.cli import main
 from gateway.errors import GatewayError
-from gateway.evidence import list_subject_leaves
+from gateway.evidence import list_subject_leaves, list_verdict_references
 from gateway.hub import apply_call_back
 from gateway.message_model import ErrorSignal, Receipt
 from gateway.pki import DEFAULT_POLICY, CertificateUse, KeySigner, RevocationData, TrustStore
@@ -24,6 +24,7 @@ from gateway.store import messages, read_transaction, verdicts, write_transactio
 from gateway.wire import serialize_element
 from gateway.xmlsec import sign_soap_envelope
 from gateway_conformance.pki import issue_certificate, make_authority, make_revocation_list
+from tests.flows.craft import supplement
 from tests.kit import tables
 from tests.kit.databases import BOTH
 from tests.kit.house import EBMS2, START, House, Neighbour, authority, crl, signer_named
@@ -372,6 +373,22 @@ def test_a_case_rests_on_verdicts_on_broker_declarant_and_agencies(engine: Engin
     # What the agencies of this story answered to our calls bears no signature: that is said too.
     assert status == 1
     assert {one["problem"] for one in found if one not in good} <= {"GW201", "GW105", "GW104"}
+
+
+def test_each_message_of_a_case_rests_on_the_verdicts_on_its_own_signers(engine: Engine) -> None:
+    story = Story(engine)
+    story.hub.judge.record_verdict = story.hub.verdicts.record_verdict
+    submitted = story.submit()
+    story.tick()
+    supplemented = story.submit(story.submission(supplement), action="Supplement")
+    story.tick()
+    found = {}
+    with read_transaction(engine) as conn:
+        for unit in (submitted, supplemented):
+            message = messages.find_by_message_id(conn, "in", "broker1", unit.message_id)
+            assert message is not None
+            found[unit.action] = [each.kind for each in list_verdict_references(conn, message)]
+    assert found == {"Submit": ["NRO", "admitted"], "Supplement": ["NRO", "supplemented"]}
 
 
 @pytest.mark.long

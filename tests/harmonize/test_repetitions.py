@@ -236,6 +236,16 @@ def test_wrong_values_are_refused_with_their_pointer(
     assert (result.requests, result.unaccounted_leaves) == ((), ())
 
 
+@pytest.mark.parametrize(("numbers", "stranger"), [("1", "2"), ("2", "1"), ("1 2", "3")])
+def test_fields_of_an_item_that_the_application_does_not_concern_are_refused(
+    numbers: str, stranger: str
+) -> None:
+    """Of an item of the declaration as of one that it does not have."""
+    fields = TWO.replace('sequence="2"', 'sequence="3"') if stranger == "3" else TWO
+    found = {(one.problem.id, one.pointer) for one in applied(fields, numbers).problems}
+    assert ("GW404", f"APP[1]/TINY/ITEM[{stranger}]") in found, found
+
+
 WRONG = [
     ("Doc[Type=851]/ID: {common", "Doc[Type=851]: {common", "elements below one that a child tells apart", "Doc[Type=851]:"),
     ("Doc[Type=852]/Note", "Doc[@type=852]/Note", "elements Doc that differ in one attribute or child", "Doc[@type=852]"),

@@ -10,7 +10,7 @@ import pytest
 from gateway.agreements import PMode, PModeIndex
 from gateway.agreements.pmode_values import PullTerms
 from gateway.errors import GatewayError
-from gateway.message_model import Receipt, UserMessage
+from gateway.message_model import Party, Receipt, UserMessage
 from gateway.protocols import Parcel, ProtocolContext, SentUnit, as4, make_pull_request
 from tests.protocols import as4_samples, sample_parties
 
@@ -33,7 +33,10 @@ BACK = sample_parties.pmode(
 )
 OTHER = replace(THERE, id="other", service="urn:other")
 LOOSE = replace(THERE, id="loose", action="Loose", mep_binding=None)
-BOOK = (THERE, BACK, OTHER, LOOSE)
+#: The same agreement and service: from another partner, and to another one.
+FROM_ANOTHER = replace(THERE, id="from another", from_party=(sample_parties.OTHER,))
+TO_ANOTHER = replace(THERE, id="to another", to_party=(sample_parties.OTHER,))
+BOOK = (THERE, BACK, OTHER, LOOSE, FROM_ANOTHER, TO_ANOTHER)
 REQUEST = replace(as4_samples.message(), mpc=None, service_type=None)
 REPLY = replace(
     REQUEST,
@@ -102,7 +105,10 @@ def test_a_reply_that_is_none_of_ours_is_refused(changes: dict[str, Any], said: 
     [
         (replace(REQUEST, service="urn:other"), OTHER),
         (replace(REQUEST, action="Loose"), LOOSE),
+        (replace(REQUEST, sender=Party((sample_parties.OTHER,), "Applicant")), FROM_ANOTHER),
+        (replace(REQUEST, receiver=Party((sample_parties.OTHER,), "Hub")), TO_ANOTHER),
     ],
+    ids=["another service", "no exchange", "from another partner", "to another partner"],
 )
 def test_what_a_reply_refers_to_is_the_request_of_its_exchange(request_: UserMessage, pmode: PMode) -> None:
     with pytest.raises(GatewayError, match=r"GW307 .*it is no request by push-and-pull"):

@@ -190,6 +190,7 @@ def test_the_receipt_of_the_hop_is_its_own_and_nobody_elses() -> None:
 def test_a_receipt_that_was_asked_signed_is_signed() -> None:
     hop = Hop()
     assert hop.problem(hop.receipt(signed=False)) == "GW309"
+    assert hop.problem(hop.receipt(signed=False, references=())) == "GW309"
     loose = Hop(signed=False)
     assert isinstance(loose.judge(loose.receipt(signed=False)).unit, Receipt)
 
