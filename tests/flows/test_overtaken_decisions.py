@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -17,6 +18,7 @@ from gateway.hub import apply_call_back, apply_results
 from gateway.operations import read_case_report
 from gateway.store import cases, decisions, make_engine, read_transaction
 from tests.flows.craft import all_of, text
+from tests.flows.item_changes import add_item, amendment, concern
 from tests.flows.test_outside_results import customs, requirement
 from tests.flows.test_requirement_ledger import declare, register
 from tests.kit.databases import BOTH, KINDS, Templates
@@ -209,6 +211,61 @@ def test_a_registered_certificate_stays_its_holders(story_of: Story) -> None:
     hear(story, word(story, "b", APPROVED, 1), of_application=False)
     hear(story, word(story, "a", APPROVED, 0), of_application=True)
     assert requirement(story).holder == ""
+
+
+def approve_after(story: Story, result: Notice) -> tuple[list[str], str]:
+    """Let KFDA approve its application under the number of an earlier result.
+
+    Return whether the result was applied to the application, as evidence, and the decision on item 2.
+    """
+    hear(story, result, of_application=False)
+    hear(story, word(story, "a", APPROVED, 0), of_application=True)
+    story.tick()
+    return list_applied(story), story.outcome()[1][2]
+
+
+def state_again(notice: Notice, subjects: Sequence[tuple[int, str]]) -> Notice:
+    """Return a notice that decides about each item and law of `subjects` as it does about its own."""
+    (decision,) = notice.decisions
+    decided = (replace(decision, item=item, law=law) for item, law in subjects)
+    return replace(notice, decisions=tuple(decided))
+
+
+@pytest.mark.parametrize(
+    "subjects", [[(9, "05")], [(2, "05"), (9, "05")], [(9, "05"), (2, "05")], [(2, "69")]], ids=str
+)
+def test_a_result_that_names_what_the_application_does_not_contain_is_not_applied(
+    story_of: Story, subjects: Sequence[tuple[int, str]]
+) -> None:
+    """It is left out as a whole, and does not hinder the decision on the application."""
+    rejection = state_again(word(story_of, "b", REJECTED, 1, None), subjects)
+    assert approve_after(story_of, rejection) == ([], "APPROVED")
+
+
+@pytest.mark.parametrize(("seconds", "applied"), [(0, ["applied"]), (-1, [])])
+def test_a_result_from_before_the_case_is_not_applied(
+    story_of: Story, seconds: int, applied: list[str]
+) -> None:
+    """A day is allowed for a slow clock. An older result does not hinder the decision either."""
+    issued_at = story_of.case().opened_at + timedelta(days=-1, seconds=seconds)
+    rejection = replace(word(story_of, "b", REJECTED, 0, None), issued_at=issued_at)
+    assert approve_after(story_of, rejection) == (applied, "APPROVED")
+
+
+@pytest.mark.parametrize("items", [(2,), (2, 4), (4, 2)], ids=str)
+def test_a_result_that_names_a_removed_item_is_applied_to_the_others(
+    engine: Engine, items: tuple[int, ...]
+) -> None:
+    story = Story(engine)
+    story.submit(story.submission(all_of(add_item(4, 2), concern("A2", 4, 2))))
+    story.tick()
+    story.submit(story.submission(amendment()), action="Amend")
+    story.tick(seconds=1)
+    asked = story.request("KFDA")
+    assert (asked.required, asked.removed) == ([[2, "05"]], [[4, "05"]])
+    story.decide_all("KFDA")
+    rejection = state_again(word(story, "b", REJECTED, 1, None), [(item, "05") for item in items])
+    assert approve_after(story, rejection) == (["applied"], "REJECTED")
 
 
 @pytest.mark.long
