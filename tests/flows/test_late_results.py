@@ -38,8 +38,8 @@ class Trade:
         self.story = story
         self.numbers: dict[str, str] = {}
 
-    def declare(self, name: str = "D", certificate: str = NUMBER) -> None:
-        declare(self.story, name, (2, certificate, "40", "KGM"))
+    def declare(self, name: str = "D", *certificates: str) -> None:
+        declare(self.story, name, *((2, number, "40", "KGM") for number in certificates or (NUMBER,)))
         self._note(name)
 
     def take(self, name: str, *items: tuple[int, str, str], of: str = "D") -> None:
@@ -176,6 +176,23 @@ def test_what_counts_for_the_item_is_told_where_another_item_of_the_certificate_
     trade.clear("D")
     trade.say(REJECTED, "R2")
     assert trade.late("D") == [[("2", "05", NUMBER, "APPROVED_WITH_CONDITIONS")]]
+
+
+@pytest.mark.parametrize("code", [DecisionCode.APPROVED_WITH_CONDITIONS, REJECTED, NOT_CONCERNED])
+def test_another_certificate_of_the_item_is_not_told_with_it(trade: Trade, code: DecisionCode) -> None:
+    """The agency has decided nothing new about the other certificate, which is under the same law."""
+    trade.say(APPROVED, "S1", number="2026-119")
+    trade.declare("E", NUMBER, "2026-119")
+    trade.clear("E")
+    trade.say(code, "S2", number="2026-119")
+    assert trade.late("E") == [[("2", "05", "2026-119", str(code))]]
+
+
+def test_another_law_of_the_certificate_is_not_told_with_it(trade: Trade) -> None:
+    trade.say(APPROVED, "R1b", law="69")
+    trade.clear("D")
+    trade.say(REJECTED, "R2", law="69")
+    assert trade.late("D") == [[("2", "69", NUMBER, "REJECTED")]]
 
 
 @pytest.mark.long
