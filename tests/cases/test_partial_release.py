@@ -15,13 +15,7 @@ HEAD = "code,name,role\n"
 
 def declare(code: str) -> etree._Element:
     previous = f"<PreviousDocument><ID>P</ID><TypeCode>{code}</TypeCode></PreviousDocument>"
-    item = (
-        f"<GovernmentAgencyGoodsItem><SequenceNumeric>1</SequenceNumeric>{previous}"
-        "</GovernmentAgencyGoodsItem>"
-    )
-    return etree.fromstring(
-        f'<Declaration xmlns="{WCO_DEC}"><GoodsShipment>{item}</GoodsShipment></Declaration>'
-    )
+    return declare_item(previous)
 
 
 def test_the_codes_of_the_role_parent_name_a_parent() -> None:
@@ -66,14 +60,37 @@ def test_goods_are_alike_by_their_tariff_code_and_other_classifications(
     assert (part.identity == whole.identity) is alike
 
 
+@pytest.mark.parametrize(
+    ("description", "origin", "alike"),
+    [("seeds", "BR", True), (" seeds ", "BR", True), ("seedlings", "BR", False), ("seeds", "CN", False)],
+)
+def test_goods_are_alike_by_their_description_and_origin(description: str, origin: str, alike: bool) -> None:
+    (whole,) = read_releasable_items(describe("seeds", "BR"))
+    (part,) = read_releasable_items(describe(description, origin))
+    assert (part.identity == whole.identity) is alike
+
+
+def describe(description: str, origin: str) -> etree._Element:
+    """Return a declaration of an item with this description and country of origin."""
+    return declare_item(
+        f"<Commodity><Description>{description}</Description></Commodity>"
+        f"<Origin><CountryCode>{origin}</CountryCode></Origin>"
+    )
+
+
 def classify(classifications: list[tuple[str, str]]) -> etree._Element:
     """Return a declaration of an item with these classifications, each a type and a code."""
     written = "".join(
         f"<Classification><ID>{code}</ID><IdentificationTypeCode>{kind}</IdentificationTypeCode></Classification>"
         for kind, code in classifications
     ).replace("<IdentificationTypeCode></IdentificationTypeCode>", "")
+    return declare_item(f"<Commodity>{written}</Commodity>")
+
+
+def declare_item(content: str) -> etree._Element:
+    """Return a declaration of one item, its number followed by this content."""
     return etree.fromstring(
         f'<Declaration xmlns="{WCO_DEC}"><GoodsShipment><GovernmentAgencyGoodsItem>'
-        f"<SequenceNumeric>1</SequenceNumeric><Commodity>{written}</Commodity>"
+        f"<SequenceNumeric>1</SequenceNumeric>{content}"
         "</GovernmentAgencyGoodsItem></GoodsShipment></Declaration>"
     )

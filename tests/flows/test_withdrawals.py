@@ -575,3 +575,19 @@ def test_wherever_a_process_dies_the_case_is_withdrawn_once(engine: Engine, comm
         keys = [f"{row.destination}:{row.parameters.get('operation', row.agent)}" for row in sent]
         assert len(keys) == len(set(keys)) == 2 * 3 + 3 + 1
         assert {row.state for row in sent} == {"DELIVERED"}
+
+
+@pytest.mark.parametrize("status", ["D01", "E01"], ids=["asked for information", "inspects"])
+def test_an_application_that_is_worked_on_without_an_acknowledgment_stands(story: Story, status: str) -> None:
+    """The agency gave no receipt number, but what it asked for shows that it has the application."""
+    story.say("KFDA", Notice("KFDA-Q1", story.clock(), status, (), "more is needed"))
+    story.tick()
+    before = story.request("KFDA")
+    assert (before.receipt_number, before.cancellation) == (None, None)
+    cancelling(story, KPTA="G03", NPQS="G03")
+    withdraw(story)
+    story.tick()
+    story.operate(partial(operator_actions.end_question, reason="no answer"), before.id)
+    after = story.request("KFDA")
+    assert (after.state, after.cancellation) == (before.state, "REFUSED")
+    assert story.case().state == "IN_PROGRESS"
