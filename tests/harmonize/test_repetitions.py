@@ -246,6 +246,19 @@ def test_fields_of_an_item_that_the_application_does_not_concern_are_refused(
     assert ("GW404", f"APP[1]/TINY/ITEM[{stranger}]") in found, found
 
 
+@pytest.mark.parametrize(
+    ("sequence", "pointer"), [("2", "ITEM[2][2]"), ("1", "ITEM[1][2]"), ("two", "ITEM[3]")]
+)
+def test_fields_of_an_item_that_are_given_again_or_without_its_number_are_refused(
+    sequence: str, pointer: str
+) -> None:
+    """They would replace the fields given first. (The schema for applicants cannot say it.)"""
+    result = applied(TWO + SECOND.replace('sequence="2"', f'sequence="{sequence}"'))
+    found = {(problem.problem.id, problem.pointer) for problem in result.problems}
+    assert ("GW404", f"APP[1]/TINY/{pointer}") in found, found
+    assert result.requests == ()
+
+
 WRONG = [
     ("Doc[Type=851]/ID: {common", "Doc[Type=851]: {common", "elements below one that a child tells apart", "Doc[Type=851]:"),
     ("Doc[Type=852]/Note", "Doc[@type=852]/Note", "elements Doc that differ in one attribute or child", "Doc[@type=852]"),
