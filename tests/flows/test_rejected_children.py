@@ -12,7 +12,8 @@ from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
 from gateway.hub import apply_call_back
 from gateway.hub.completion.outside_decisions import select_inherited_subjects
 from gateway.store import read_transaction
-from tests.flows.craft import Change, at
+from tests.flows.craft import Change, all_of, at, reference, withdrawal
+from tests.flows.item_changes import amendment, drop_application, remove_item
 from tests.flows.test_late_children import ALL_OF_ONE, Family
 from tests.flows.test_partial_release import ITEM, child
 from tests.kit.story import ITEMS, LAWS, Story, asked
@@ -132,3 +133,26 @@ def test_a_cancelled_application_of_the_parent_counts_for_the_law_that_the_child
     assert family.find("C1").outcome == outcome
     result = find_result(family, "C1")
     assert [problem.get("id") for problem in result.findall("{*}Problem")] == problems
+
+
+def remove_first_item(family: Family) -> None:
+    """Send the parent again without item 1 and without its application."""
+    story = family.story
+    change = amendment(remove_item(1), drop_application("A1"))
+    story.submit(story.submission(change), action="Amend")
+    story.tick(seconds=1)
+
+
+def test_an_item_that_left_before_it_was_rejected_is_not_removed_from_the_parent(family: Family) -> None:
+    """Its goods are in the child. When they are back, it is removed as any rejected item."""
+    family.take("C1", ALL_OF_ONE)
+    family.take("C2", (3, "1", "1"))
+    family.decide("KPTA", REJECTED, "N2")
+    remove_first_item(family)
+    assert family.story.problems() == [("GW407", "/Submission/Reference")]
+    assert family.find("parent").detail["items"] == [1, 2, 3]
+    change = all_of(withdrawal, reference("C1"))
+    family.story.submit(family.story.submission(change), action="Withdraw", attach=False)
+    family.story.tick(seconds=5)
+    remove_first_item(family)
+    assert family.find("parent").detail["items"] == [2, 3]
