@@ -100,9 +100,9 @@ def store_fee(conn, request_id, gate, state, number=None):
     return new.case_id
 
 
-def look(engine, tab=WorkTab.NEW, **more):
+def look(engine, tab=WorkTab.NEW, *, agency="KR-A", **more):
     with read_transaction(engine) as conn:
-        found = work_lists.list_work(conn, WorkFilter("KR-A", tab, KIM, NOW, **more))
+        found = work_lists.list_work(conn, WorkFilter(agency, tab, KIM, NOW, **more))
     return [row.number.removeprefix("A-") for row in found]
 
 
@@ -191,6 +191,21 @@ def test_tabs_are_counted(engine, rows):
         "cancel": 2,
         "overdue": 4,
     }
+
+
+@pytest.mark.parametrize("order", ["old", "new", "due"])
+def test_an_agency_has_no_application_of_another_in_its_lists_and_counts(engine, rows, order):
+    """Not even one that is overdue by a fee alone."""
+    listed = [look(engine, tab, agency="KR-B", order=order) for tab in WorkTab]
+    with read_transaction(engine) as conn:
+        counts = work_lists.count_work(conn, "KR-B", KIM, NOW)
+    assert listed == [[] for _ in WorkTab]
+    assert set(counts.values()) == {0}
+
+
+@pytest.mark.parametrize("words", [{"hs": "0601"}, {"applicant": "id-Tulip"}, {"numbers": ["A-new"]}])
+def test_a_search_of_an_agency_finds_no_application_of_another(engine, rows, words):
+    assert look(engine, WorkTab.ALL, agency="KR-B", **words) == []
 
 
 def test_the_mark_changes_when_something_arrives_or_moves(engine, rows):
