@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from gateway.accounts import (
+    Passkey,
     PasskeyUser,
     RelyingParty,
     build_assertion_options,
@@ -54,20 +55,31 @@ class PasskeyStory(ConsoleStory):
     def officer(self, name: str, role: str = "officer", agency: str | None = None) -> Officer:
         made = super().officer(name, role, agency)
         device = Authenticator()
-        options = build_registration_options(PARTY, b"c" * 32, PasskeyUser(made.account, name, name), ())
-        known = verify_registration(PARTY, b"c" * 32, device.create(options))
+        known = register(device, made.account)
         row = NewPasskey(made.account, known.credential_id, known.public_key, 0, "desk", False)
         with write_transaction(self.house.engine) as conn:
             sessions.insert_passkey(conn, row, self.clock())
         self.passkeys[made.account] = (device, known)
         return made
 
-    def confirm(self, officer: Officer, document: bytes) -> bytes:
-        """Return the evidence of a passkey over a document."""
+    def confirm(self, officer: Officer, document: bytes, party: RelyingParty = PARTY) -> bytes:
+        """Return the evidence of a passkey over a document, used at the address of a relying party."""
         device, known = self.passkeys[officer.account]
-        challenge = derive_document_challenge(document)
-        options = build_assertion_options(PARTY, challenge, (known.credential_id,))
-        return verify_assertion(PARTY, challenge, device.get(options), known).evidence
+        return sign_document(device, known, document, party)
+
+
+def register(device: Authenticator, account: int) -> Passkey:
+    """Return the new passkey of a device for an account; it is not stored."""
+    options = build_registration_options(PARTY, b"c" * 32, PasskeyUser(account, "kim", "kim"), ())
+    return verify_registration(PARTY, b"c" * 32, device.create(options))
+
+
+def sign_document(device: Authenticator, known: Passkey, document: bytes, party: RelyingParty) -> bytes:
+    """Return the evidence of a passkey over a document."""
+    device.host, device.origin = party.id, party.origin
+    challenge = derive_document_challenge(document)
+    options = build_assertion_options(party, challenge, (known.credential_id,))
+    return verify_assertion(party, challenge, device.get(options), known).evidence
 
 
 def make_passkey_confirmation(octets: bytes, *digests: str) -> Confirmation:
@@ -113,6 +125,42 @@ def test_the_passkey_confirms_the_decision_itself(engine: Engine) -> None:
     # It confirms nothing else: the application is another one now.
     with refused("GW70[56]"):
         story.desk.perform_act(kim, seen.number, act, seen.shown_digest, make_passkey_confirmation(octets))
+
+
+def test_a_key_that_is_not_registered_confirms_nothing(engine: Engine) -> None:
+    """Neither as a passkey of its own nor under the name of the officer's passkey."""
+    story = PasskeyStory(engine)
+    kim = story.officer("kim")
+    seen = story.arrive()
+    act = story.decision()
+    device = Authenticator()
+    document = encode_act(seen.number, seen.shown_digest, act)
+    unknown = sign_document(device, register(device, kim.account), document, PARTY)
+    credential = story.passkeys[kim.account][1].credential_id
+    renamed = json.dumps(json.loads(unknown) | {"credential_id": credential}).encode()
+    for octets in (unknown, renamed):
+        with refused("GW707.*not the officer's"):
+            story.desk.perform_act(
+                kim, seen.number, act, seen.shown_digest, make_passkey_confirmation(octets)
+            )
+
+
+def test_a_passkey_confirms_at_the_address_of_the_console_only(engine: Engine) -> None:
+    story = PasskeyStory(engine)
+    kim = story.officer("kim")
+    seen = story.arrive()
+    act = story.decision()
+    document = encode_act(seen.number, seen.shown_digest, act)
+    no_passkeys = OfficerDesk(story.hub, story.settings, story.keys)
+    for desk, party in (
+        (story.desk, replace(PARTY, id="other.example")),
+        (story.desk, replace(PARTY, origin="http://localhost:9999")),
+        (no_passkeys, PARTY),
+    ):
+        said = make_passkey_confirmation(story.confirm(kim, document, party))
+        with refused("GW707.*at another address"):
+            desk.perform_act(kim, seen.number, act, seen.shown_digest, said)
+    assert story.look().state == "ACKNOWLEDGED"
 
 
 @pytest.mark.parametrize("does_approve", [False, True])
@@ -187,6 +235,20 @@ def test_the_client_certificate_of_the_officer_confirms(engine: Engine) -> None:
             story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said)
     said = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256="ab" * 32)
     assert story.desk.perform_act(kim, seen.number, act, seen.shown_digest, said).state == "PERFORMED"
+
+
+def test_an_officer_without_a_certificate_confirms_by_none(engine: Engine) -> None:
+    """Neither over a connection without a client certificate nor by the certificate of another officer."""
+    story = PasskeyStory(engine)
+    kim, lee = story.officer("kim"), story.officer("lee")
+    with write_transaction(engine) as conn:
+        accounts.update_account(conn, lee.account, certificate_sha256="cd" * 32)
+    seen = story.arrive()
+    for shown in (None, "cd" * 32):
+        said = Confirmation(ConfirmationMethod.CERTIFICATE, certificate_sha256=shown)
+        with refused("GW707.*not the officer's"):
+            story.desk.perform_act(kim, seen.number, story.decision(), seen.shown_digest, said)
+    assert story.look().state == "ACKNOWLEDGED"
 
 
 def test_the_approver_confirms_what_was_proposed(engine: Engine) -> None:
