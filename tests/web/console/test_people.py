@@ -166,7 +166,7 @@ def test_an_account_with_roles_elsewhere_is_the_operators(console: Console, head
     page = head.get(f"/console/people/{kim}").text
     assert "the operator manages it" in page
     assert "operator/hub" not in page
-    for act in ("suspend", "end-sessions", "link"):
+    for act in ("suspend", "resume", "end-sessions", "link"):
         assert head.post(f"/console/people/{kim}/{act}").status_code == 422
     assert head.post(f"/console/people/{kim}/roles", role="reader").status_code == 302
     assert list_roles(console, kim) == {("agency", "KPTA", "reader"), ("operator", "hub", "operator")}
