@@ -15,7 +15,7 @@ from gateway.errors import GatewayError
 from gateway.evidence import TrustedEvidence, list_subject_leaves, record_evidence, verify_all_evidence
 from gateway.hub import Hub
 from gateway.message_model import ErrorSignal, Payload, Receipt
-from gateway.operations import Act, purge_octets, read_retention_report
+from gateway.operations import Act, load_unchecked_agreement, purge_octets, read_retention_report
 from gateway.store import messages, octet_removal, payloads, read_transaction, write_transaction
 from gateway.wire import serialize_element
 from tests.flows.craft import reference, without_applications
@@ -60,6 +60,12 @@ class Kept:
         story.tick()
         assert story.case().state == "CLOSED"
         return unit, parcel, answer
+
+    def remove_after_a_day(self) -> None:
+        """Let the settings keep octets for a day only."""
+        text = (self.home / "gateway.toml").read_text().replace('octets = "10d"', 'octets = "1d"')
+        (self.home / "gateway.toml").write_text(text)
+        self.settings = read_home_settings(self.home)
 
     def purge(self, **words: Any) -> Any:
         return purge_octets(self.engine, self.settings, ACT, now=self.story.clock(), **words)
@@ -118,11 +124,25 @@ def test_nothing_goes_without_a_time(kept: Kept) -> None:
 
 
 def test_the_agreement_keeps_what_it_must(kept: Kept) -> None:
-    text = (kept.home / "gateway.toml").read_text().replace('octets = "10d"', 'octets = "1d"')
-    (kept.home / "gateway.toml").write_text(text)
-    kept.settings = read_home_settings(kept.home)
+    kept.remove_after_a_day()
     kept.story.clock.forward(days=4)
     assert kept.purge().cases == 0, "PersistDuration is five days"
+    kept.story.clock.forward(days=2)
+    assert kept.purge().cases == 1
+
+
+@pytest.mark.parametrize("seconds", [1200, 4_320_000], ids=["shorter", "longer"])
+def test_a_later_version_of_the_agreement_does_not_change_how_long_messages_are_kept(
+    kept: Kept, seconds: int
+) -> None:
+    kept.remove_after_a_day()
+    begins = kept.story.clock() + timedelta(days=3)
+    later = QUIET.replace(b"valid_from: 2026-01-01T00:00:00Z", f"valid_from: {begins.isoformat()}".encode())
+    later = later.replace(b"persist_duration: 432000", f"persist_duration: {seconds}".encode())
+    with write_transaction(kept.engine) as conn:
+        load_unchecked_agreement(conn, later, "later.yaml", kept.story.clock())
+    kept.story.clock.forward(days=4)
+    assert kept.purge().cases == 0
     kept.story.clock.forward(days=2)
     assert kept.purge().cases == 1
 
