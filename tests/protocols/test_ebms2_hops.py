@@ -9,7 +9,22 @@ import pytest
 
 from gateway.agreements import ForwardingRule, ForwardingTable
 from gateway.errors import GatewayError
-from gateway.message_model import NEXT_MSH, AckRequest, MemoryBody, Party, PartyId, Receipt, UserMessage
+from gateway.message_model import (
+    NEXT_MSH,
+    AckRequest,
+    ErrorEntry,
+    ErrorSignal,
+    MemoryBody,
+    Party,
+    PartyId,
+    Ping,
+    Pong,
+    Receipt,
+    StatusRequest,
+    StatusResponse,
+    Unit,
+    UserMessage,
+)
 from gateway.protocols import OpenedMessage, Parcel, ProtocolContext, SentUnit, ebms2
 from gateway.wire import DEFAULT_LIMITS
 from tests.protocols import sample_parties
@@ -80,6 +95,63 @@ def test_an_unsigned_message_does_not_go_on() -> None:
     unit = sample_parties.message(receiver=TO_FAR)
     parcel = ebms2.seal((unit,), sample_parties.LOOSE, sample_parties.context())
     assert refusal(parcel, at_hop()) == "GW201"
+
+
+#: The header of a message of one partner of the hop to another, and the rule by which it goes on.
+BACK: dict[str, Any] = {
+    "message_id": "back-1@other.example",
+    "conversation_id": "c-1",
+    "sender": Party((sample_parties.OTHER,), "Hub"),
+    "receiver": sample_parties.FROM_BROKER,
+    "agreement": "agreement-1",
+    "timestamp": sample_parties.NOW,
+}
+ASKED = "m-1@broker.example"
+ANSWERS = (
+    Receipt(**BACK, ref_to_message_id=ASKED, received_at=sample_parties.NOW),
+    ErrorSignal(**BACK, ref_to_message_id=ASKED, errors=(ErrorEntry("DeliveryFailure", "Error"),)),
+    Pong(**BACK, ref_to_message_id=ASKED),
+    StatusResponse(**BACK, ref_to_message_id=ASKED, queried_message_id="m-0@x", status="NotRecognized"),
+)
+QUESTIONS = (Ping(**BACK), StatusRequest(**BACK, queried_message_id="m-0@x"))
+MESSAGE = sample_parties.message(**BACK, ref_to_message_id=ASKED, sync_reply=False)
+BACKWARD = ForwardingRule(sample_parties.BROKER, "broker1", "http://broker.example/msh", ("broker2",))
+
+
+def name_kind(unit: Unit) -> str:
+    return type(unit).__name__
+
+
+def open_passing(unit: Unit, *, signed: bool, sent_unit: SentUnit | None = None) -> OpenedMessage:
+    """Open a message for another partner at the hop, in a post or in the HTTP answer to `sent_unit`."""
+    keys = {"broker2": sample_parties.keyring()["broker2"]}
+    context = sample_parties.context(signers=keys)
+    if isinstance(unit, UserMessage):
+        parcel = ebms2.seal((unit,), sample_parties.SUBMIT if signed else sample_parties.LOOSE, context)
+    else:
+        parcel = ebms2.seal_hop_signal(unit, context, is_signed=signed)
+    return ebms2.open_units(parcel, at_hop(BACKWARD), sent_unit)
+
+
+@pytest.mark.parametrize("unit", [*ANSWERS, *QUESTIONS, MESSAGE], ids=name_kind)
+def test_what_is_posted_goes_on_only_if_it_is_signed(unit: Unit) -> None:
+    assert open_passing(unit, signed=True).forwarding_rule == BACKWARD
+    with pytest.raises(GatewayError, match="GW201"):
+        open_passing(unit, signed=False)
+
+
+@pytest.mark.parametrize("unit", ANSWERS, ids=name_kind)
+def test_an_unsigned_signal_in_the_http_answer_goes_on(unit: Unit) -> None:
+    asked = sample_parties.message(
+        message_id=ASKED, receiver=BACK["sender"], ack_requested=AckRequest(signed=False)
+    )
+    sent = ebms2.read_sent_unit(
+        ebms2.seal((asked,), sample_parties.SUBMIT, sample_parties.context()), DEFAULT_LIMITS
+    )
+    opened = open_passing(unit, signed=False, sent_unit=sent)
+    assert (opened.forwarding_rule, opened.verified_signature) == (BACKWARD, None)
+    with pytest.raises(GatewayError, match="GW201"):
+        open_passing(MESSAGE, signed=False, sent_unit=sent)
 
 
 def test_a_message_of_another_signer_does_not_go_on() -> None:
