@@ -81,6 +81,20 @@ def test_an_assertion_is_used_once(api: Api) -> None:
         assert len(conn.execute(select(api_assertions)).all()) == 2
 
 
+def test_an_assertion_is_used_once_as_long_as_it_is_accepted(api: Api, story: Story) -> None:
+    """It ends after two minutes, and is accepted for thirty seconds more."""
+    used, unused = api.assertion("broker1"), api.assertion("broker1")
+    assert api.visit().get_token(used).status_code == 200
+    for seconds in (119, 1, 29):
+        story.clock.forward(seconds=seconds)
+        again = api.visit().get_token(used)
+        assert again.status_code == 401
+        assert "it was used before" in again.json["error_description"]
+    assert api.visit().get_token(unused).status_code == 200
+    story.clock.forward(seconds=1)
+    assert "it has expired" in api.visit().get_token(used).json["error_description"]
+
+
 def test_an_assertion_of_another_party_with_the_same_number_is_another_one(api: Api, story: Story) -> None:
     story.register("broker2", "6N002")
     for name in ("broker1", "broker2"):
