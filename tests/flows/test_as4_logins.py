@@ -122,6 +122,20 @@ def test_a_right_login_counts_once_and_in_its_time(engine: Engine, secret: Secre
         assert b"GW341 its time is" in late.body
 
 
+def test_a_login_counts_once_as_long_as_it_is_accepted(engine: Engine, secret: Secret) -> None:
+    """Its clock is at most a minute ahead, and it is then accepted for five minutes after its time."""
+    house, broker = open_house(engine, secret, "username")
+    ahead = house.clock() + timedelta(minutes=1)
+    used, unused = write_token(house, at=ahead), write_token(house, at=ahead, nonce=b"another")
+    assert code(pull(house, broker, used))[0] == "EBMS:0006"
+    house.clock.forward(minutes=6)
+    # Another login removes what is remembered no longer.
+    assert code(pull(house, broker, unused))[0] == "EBMS:0006"
+    assert b"GW341 this login came before" in pull(house, broker, used).body
+    house.clock.forward(seconds=1)
+    assert b"GW341 its time is" in pull(house, broker, used).body
+
+
 def test_wrong_names_and_passwords_are_refused_alike(engine: Engine, secret: Secret) -> None:
     house, broker = open_house(engine, secret, "username")
     said = set()
