@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, func, select
@@ -20,9 +20,15 @@ from gateway.store import (
     seen_calls,
     write_call_transaction,
 )
+from gateway.web.agency_service import build_agency_service
 from gateway.web.replay_cache import ReplayCache
+from gateway.wire import SERVICE_AGENCY, AddressingHeaders, serialize_element
+from gateway.xmlsec import sign_soap_envelope
+from gateway.xmlsec.wss import TimestampWindow
 from tests.kit.databases import BOTH_AT_LANDING, in_turn
-from tests.kit.soap import NOW
+from tests.kit.house import Clock
+from tests.kit.soap import NOW, envelope, signer, wrapper
+from tests.web.test_agency_service import ACKNOWLEDGE, Recorder, World, security
 
 CALL = NewSeenCall("signature", "agency", "urn:1", "content")
 OTHER = {"content": "other", "signature": "anew"}
@@ -150,3 +156,29 @@ def test_shared_calls_are_forgotten_after_the_window(engine: Engine) -> None:
     assert problem(memory, CALL) is None
     assert problem(memory, NewSeenCall("anew", "agency", "urn:1", "other"), 11) is None
     assert count_calls(engine) == 1
+
+
+def write_lasting_call(message_id: str, at: datetime) -> bytes:
+    """Return a call of an agency whose Timestamp expires an hour after its time."""
+    addressing = AddressingHeaders(f"{SERVICE_AGENCY}:Acknowledge", message_id)
+    root = envelope(wrapper(SERVICE_AGENCY, "Acknowledge", ACKNOWLEDGE), addressing)
+    lasting = TimestampWindow(validity=timedelta(hours=1))
+    sign_soap_envelope(root, signer("agency"), now=at, window=lasting)
+    return serialize_element(root)
+
+
+def test_a_call_is_remembered_as_long_as_it_is_accepted(engine: Engine) -> None:
+    """The clock of its signer is at most a minute ahead, and it is then accepted for five minutes."""
+    clock, handler = Clock(NOW), Recorder()
+    policy = security(memory=ReplayCache(engine), clock=clock)
+    world = World(handler, build_agency_service(handler.apply, policy))
+    used, unused, late = (
+        write_lasting_call(f"urn:uuid:call-{number}", NOW + timedelta(minutes=1)) for number in range(3)
+    )
+    assert world.post(used).status == "200 OK"
+    clock.forward(minutes=6)
+    # Another call removes what is remembered no longer.
+    assert world.post(unused).status == "200 OK"
+    assert world.post(used).problem == "GW211"
+    clock.forward(seconds=1)
+    assert world.post(late).problem == "GW211"
