@@ -129,7 +129,7 @@ def open_passing(unit: Unit, *, signed: bool, sent_unit: SentUnit | None = None)
     if isinstance(unit, UserMessage):
         parcel = ebms2.seal((unit,), sample_parties.SUBMIT if signed else sample_parties.LOOSE, context)
     else:
-        parcel = ebms2.seal_hop_signal(unit, context, is_signed=signed)
+        parcel = ebms2.seal_hop_signal(unit, context, is_signed=signed)  # type: ignore[arg-type]
     return ebms2.open_units(parcel, at_hop(BACKWARD), sent_unit)
 
 
