@@ -93,7 +93,7 @@ HOLDS = [
 ]
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(("check", "extra"), HOLDS, ids=[check for check, _ in HOLDS])
 def test_what_holds_is_let_through(tmp_path: Path, check: str, extra: str) -> None:
     assert broken(run(tmp_path, check, extra)) == []
@@ -130,7 +130,7 @@ BREAKS = [
 ]  # fmt: skip
 
 
-@pytest.mark.night
+@pytest.mark.long
 @pytest.mark.parametrize(("check", "extra", "end"), BREAKS, ids=[check for check, _, _ in BREAKS])
 def test_what_does_not_hold_is_pointed_to(tmp_path: Path, check: str, extra: str, end: str) -> None:
     (pointer,) = broken(run(tmp_path, check, extra))

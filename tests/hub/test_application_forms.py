@@ -10,9 +10,10 @@ from sqlalchemy import Engine
 from gateway.errors import GatewayError
 from gateway.hub import load_application_form, refresh_summaries
 from gateway.store import payloads, read_transaction, work_lists, write_transaction
+from tests.flows.craft import all_of, supplement, text
 from tests.kit import tables
 from tests.kit.databases import BOTH_AT_LANDING
-from tests.kit.story import LABEL, Story
+from tests.kit.story import LABEL, Story, asked
 
 
 @pytest.fixture
@@ -125,3 +126,17 @@ def test_a_call_without_its_document_is_a_problem_and_its_row_a_short_one(story)
         assert refresh_summaries(story.hub, conn, [request.id]) == 1
     with read_transaction(story.house.engine) as conn:
         assert work_lists.find_summary(conn, request.id).laws == "05"
+
+
+def test_what_the_last_supplement_has_changed_is_marked_and_nothing_earlier(story: Story) -> None:
+    name = text("Application[@id='A2']/Fields/Item/ProductNameKo", "카라멜 와플 320 g")
+    food_class = text("Application[@id='A2']/Fields/Item/FoodClass", "1")
+    marked = []
+    for number, changes in enumerate(((name,), (name, food_class), (name, food_class))):
+        story.hear("KFDA", asked(story, "KFDA", f"Q{number}"))
+        story.tick()
+        story.submit(story.submission(all_of(supplement, *changes)), action="Supplement")
+        story.tick()
+        fields = load(story, "KFDA").request_form.list_fields()
+        marked.append([field.name for field in fields if field.changed])
+    assert marked == [["ask:product_name_ko"], ["ask:food_class"], []]

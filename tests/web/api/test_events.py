@@ -318,11 +318,13 @@ def test_a_webhook_that_fails_for_days_is_switched_off_with_a_reason(hooks: Hook
     calls = len(hooks.calls)
     hooks.story.tick(hours=5)
     assert len(hooks.calls) == calls
-    hooks.answers = []
+    hooks.answers = [503]
     answer = hooks.client().post(f"webhooks/{made['id']}/replay", json={})
     assert answer.status_code == 202
     hooks.story.tick(minutes=1)
-    assert len(hooks.calls) == calls + answer.json["queued"]
+    assert hooks.broker.get(f"webhooks/{made['id']}").json["state"] == "ACTIVE", "its failures count anew"
+    hooks.story.tick(minutes=5)
+    assert len(hooks.calls) == calls + answer.json["queued"] + 1
     assert hooks.broker.get(f"webhooks/{made['id']}").json["state"] == "ACTIVE"
 
 
