@@ -145,3 +145,10 @@ def test_the_former_quantity_counts_in_its_own_unit(quantity: str, is_kept: bool
     former_use = replace(FORMER_USE, quantity=Decimal("0.04"), unit="TNE")
     judged = amend(make_certificate(), use(quantity), former_use=former_use)
     assert list_problems(judged) == ([] if is_kept else ["GW412"])
+
+
+def test_a_use_that_was_given_back_and_is_not_lost_needs_its_quantity_again() -> None:
+    """Its item is not rejected any more: what is left is checked again, the last day is not."""
+    given_back = replace(FORMER_USE, is_written_off=False)
+    assert list_problems(amend(make_certificate(granted=30), former_use=given_back)) == ["GW411"]
+    assert list_problems(amend(make_certificate(granted=40), former_use=given_back)) == []
