@@ -88,6 +88,7 @@ def test_the_notice_of_each_refund_tells_the_amount_that_went_back(
     ]
 
 
+@pytest.mark.long
 def test_a_payment_in_excess_is_told_as_given_back_beside_the_fee_that_is_paid(
     story: Story, provider: Provider
 ) -> None:
@@ -158,6 +159,7 @@ def test_the_applicant_is_told_of_each_step_of_a_levied_fee(
     check_told_step(story, "NPQS", step, "12.50", LEVIED_ATTRIBUTES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", AWAITED_STEPS.values(), ids=list(AWAITED_STEPS))
 def test_the_applicant_is_told_of_each_step_of_a_fee_before_forwarding(
     story: Story, provider: Provider, step: ToldStep

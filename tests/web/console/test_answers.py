@@ -14,6 +14,7 @@ from gateway.pki import KeySigner
 from gateway.store import write_transaction
 from gateway.store.case_answers import case_answers
 from gateway.xmlsec import sign_document
+from tests.flows.craft import all_of, supplement, text
 from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH
 from tests.kit.house import signer_named
@@ -74,6 +75,21 @@ def test_the_form_has_what_the_agency_points_at(story: Story, broker: Browser) -
     assert "42A/99Z" in page
     assert "food_class" not in page
     assert "food_class" in broker.get(find_form(story) + "?all=1").text
+
+
+@pytest.mark.parametrize(
+    ("food_class", "shown_day"), [("4", "2028-02-01"), ("no class", "2027-10-01")], ids=["taken", "refused"]
+)
+def test_the_form_begins_with_the_values_of_the_last_supplement_that_was_taken(
+    story: Story, broker: Browser, food_class: str, shown_day: str
+) -> None:
+    form, fields = find_form(story), "Application[@id='A2']/Fields/Item"
+    changes = (text(f"{fields}/ExpiryDate", "2028-02-01"), text(f"{fields}/FoodClass", food_class))
+    story.submit(story.submission(all_of(supplement, *changes)), action="Supplement")
+    story.tick()
+    story.hear("KFDA", asked(story, "KFDA", "Q2", pointers=(EXPIRY,)))
+    page = broker.get(form).text
+    assert re.findall(rf'name="{re.escape(KEY)}"[^>]* value="([^"]*)"', page) == [shown_day]
 
 
 @pytest.mark.story("a trader answers an agency's question")
