@@ -14,7 +14,8 @@ from gateway.errors import GatewayError
 from gateway.hub import apply_agency_document, apply_call_back
 from tests.flows.test_delivered_notices import make_document
 from tests.flows.test_outside_documents import NUMBER, rows
-from tests.flows.test_outside_results import name
+from tests.flows.test_outside_results import name, report
+from tests.flows.test_outside_results import say as say_result
 from tests.flows.test_overtaken_decisions import forwarded, hear, rest, word
 from tests.flows.test_requirement_ledger import used_of
 from tests.kit.databases import BOTH
@@ -143,3 +144,15 @@ def test_what_overtakes_the_decision_takes_back_all_of_the_application(engine: E
     hear(held, granted, of_application=True)
     decided = {item: code for item, code, _ in rest(held)[-1]}
     assert decided[2] == "REJECTED"
+
+
+def test_a_rejection_does_not_decide_where_two_agencies_have_the_number(engine: Engine) -> None:
+    """The declaration names no agency: it waits until its certificate is known."""
+    story = Story(engine)
+    name(story)
+    story.tick()
+    say_result(story, DecisionCode.REJECTED, agency="KFDA", quantity=None)
+    say_result(story, agency="NPQS", law="12")
+    story.tick()
+    assert story.outcome() == ("APPROVED", {})
+    assert [awaited["number"] for awaited in report(story)["awaited"]] == [NUMBER]
