@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -60,6 +61,23 @@ def test_a_broken_rule_says_what_is_allowed_and_where(bundle: MappingBundle) -> 
         "300410, 300420, 300431, 300432, 300439, 300441, 300442, 300443, 300449, 300450, 300460 "
         "or 300490"
     )
+
+
+def test_an_error_is_told_however_many_warnings_come_before_it(bundle: MappingBundle) -> None:
+    """Else the declaration would be taken, as only errors refuse it."""
+    root = etree.fromstring(SAMPLE.replace(HS, "<ID>30048899</ID>", 1).encode())
+    item = root.find(".//{*}GovernmentAgencyGoodsItem")
+    assert item is not None
+    for number in range(4, 64):
+        further = deepcopy(item)
+        further.find("{*}SequenceNumeric").text = str(number)
+        item.getparent().append(further)
+    mass = root.find(".//{*}TotalGrossMassMeasure")
+    assert mass is not None
+    mass.text = "-1"
+    found = find_broken_rules(root, bundle, RECEIVED)
+    rules = [finding.rule.id for finding in found if finding.rule is not None]
+    assert rules == ["gross-mass-negative", *["hs-subheading"] * 49]
 
 
 DATES = [
