@@ -27,10 +27,11 @@ from gateway.cases import (
     list_agency_only_values,
     restore_act,
 )
-from gateway.errors import GatewayError
+from gateway.errors import EVIDENCE_BROKEN, REVOCATION_UNKNOWN, GatewayError, Problem
 from gateway.evidence import list_subject_leaves
 from gateway.hub import apply_call_back
 from gateway.operations import list_waiting_acts
+from gateway.pki import KeySigner
 from gateway.process_log import format_text
 from gateway.state_machines import DELIVERY, REQUEST
 from gateway.store import officer_work, parties, payloads, read_transaction, write_transaction
@@ -313,6 +314,24 @@ def test_an_act_waits_for_a_key_that_is_away(engine: Engine) -> None:
     assert "of kim (decide, agency KPTA) was intended at" in told
     assert story.desk.resume_acts() == 1
     assert story.look().state == "DECIDED"
+
+
+@pytest.mark.parametrize("problem", [REVOCATION_UNKNOWN, EVIDENCE_BROKEN], ids=["passing", "of the hub"])
+def test_an_act_stays_intended_by_a_problem_that_passes_or_is_of_the_hub(
+    engine: Engine, problem: Problem
+) -> None:
+    """It is refused for good only where neither holds."""
+    assert problem.retry is not problem.ours
+
+    def refuse_signer(agency: str) -> KeySigner:
+        raise GatewayError(problem, agency)
+
+    story = ConsoleStory(engine)
+    seen, keys = story.arrive(), KeptKeys(lambda: story.settings)
+    keys.get_signer = refuse_signer  # type: ignore[method-assign]
+    desk = OfficerDesk(story.hub, story.settings, keys)
+    done = desk.perform_act(story.officer("kim"), seen.number, story.decision(), seen.shown_digest)
+    assert (done.state, done.problem and done.problem.problem) == ("INTENDED", problem)
 
 
 def test_an_act_that_fails_stays_intended_and_the_log_names_it(
