@@ -297,6 +297,17 @@ def test_an_act_counts_though_another_clock_was_ahead(engine: Engine) -> None:
     assert story.look().request.status_code == "R04"
 
 
+def test_an_act_counts_though_the_notice_ahead_was_not_the_last(engine: Engine) -> None:
+    story = ConsoleStory(engine)
+    seen, lee, now = story.arrive(), story.officer("lee", "approver"), story.clock()
+    story.hear_of(Notice("own-1", now + timedelta(hours=1), "R02", story.decision().decisions))
+    story.hear_of(Notice("own-2", now, "C04"))
+    seen, act = story.look(), story.decision(DecisionCode.REJECTED, DecisionPurpose.CORRECT)
+    story.desk.perform_act(lee, seen.number, act, seen.shown_digest)
+    seen = story.look()
+    assert (seen.decisions[0].decision, seen.request.status_code) == (DecisionCode.REJECTED, "R04")
+
+
 def test_an_act_waits_for_a_key_that_is_away(engine: Engine) -> None:
     story = ConsoleStory(engine)
     seen = story.arrive()

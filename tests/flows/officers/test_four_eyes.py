@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases import DecisionCode, DecisionPurpose, InformationAct
+from gateway.cases import DecisionCode, DecisionPurpose, InformationAct, Notice
 from gateway.errors import GatewayError
 from gateway.store import officer_work, read_transaction
 from gateway.web.officers import SESSION_ONLY, ActView, ApplicationView, Officer
@@ -107,6 +108,20 @@ def test_a_proposal_about_another_state_is_not_approved(engine: Engine) -> None:
             story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, shown, SESSION_ONLY)
     story.desk.return_proposal(lee, proposal.row.id, proposal.row.content, "look at the question first")
     assert states(story, seen.request.id) == ["RETURNED"]
+
+
+def test_an_approved_act_counts_though_the_notice_ahead_was_not_the_last(engine: Engine) -> None:
+    story = ConsoleStory(engine, four_eyes=True)
+    seen, kim, lee = story.arrive(), story.officer("kim", "approver"), story.officer("lee", "approver")
+    now = story.clock()
+    story.hear_of(Notice("own-1", now + timedelta(hours=1), "R02", story.decision().decisions))
+    story.hear_of(Notice("own-2", now, "C04"))
+    seen, act = story.look(), story.decision(DecisionCode.REJECTED, DecisionPurpose.CORRECT)
+    story.desk.propose_act(kim, seen.number, act, seen.shown_digest)
+    proposal = story.look().proposal
+    assert proposal is not None
+    story.desk.approve_proposal(lee, proposal.row.id, proposal.row.content, seen.shown_digest, SESSION_ONLY)
+    assert story.look().decisions[0].decision == DecisionCode.REJECTED
 
 
 def test_a_proposal_is_returned_or_withdrawn_and_the_next_one_decides(engine: Engine) -> None:
