@@ -216,6 +216,8 @@ def test_an_endpoint_that_nobody_can_post_to_is_an_error(wrong: str) -> None:
         ("2025-12-31T24:00:00", "2028-12-31T24:00:00.00Z", ["period-unzoned"]),
         ("2026-01-01T00:00:00Z", "2028-12-31T24:00:01Z", ["schema"]),
         ("2026-01-01T00:00:00Z", "9999-12-31T24:00:00Z", ["period-unreadable"]),
+        ("12026-01-01T00:00:00Z", "2029-01-01T00:00:00Z", ["period-unreadable"]),
+        ("2026-01-01T00:00:00Z", "2029-01-01T00:00:00", ["period-unzoned"]),
     ],
 )
 def test_a_period_is_read_as_the_schema_permits_it(start: str, end: str, rules: list[str]) -> None:
@@ -251,6 +253,45 @@ def test_a_rule_finds_its_fault_in_whichever_party_comes_first(rule: str) -> Non
     assert first + second in data
     findings = check_cpa(data.replace(first + second, second + first), "a.xml", NOW).findings
     assert {one.rule for one in findings} == {rule}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "other_value"),
+    [
+        ("isNonRepudiationRequired", "false"),
+        ("isNonRepudiationReceiptRequired", "false"),
+        ("isConfidential", "persistent"),
+        ("isAuthenticated", "none"),
+        ("isTamperProof", "none"),
+    ],
+)
+def test_each_characteristic_is_compared_between_the_sides(attribute: str, other_value: str) -> None:
+    changed = re.sub(f'tp:{attribute}="[a-z]+"', f'tp:{attribute}="{other_value}"', _A_RECEIVE)
+    findings = check_cpa(write_cpa((_A_RECEIVE, changed)), "a.xml", NOW).findings
+    (text,) = (one.text for one in findings if one.rule == "characteristics-different")
+    assert text == f"the sides of OrderResponse differ in {attribute}"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ('tp:cpaid="urn:example:cpa:1"', 'tp:cpaid="urn:example:cpa:1 "'),
+        (">party-a</tp:PartyId>", ">party-a </tp:PartyId>"),
+        ('tp:Role tp:name="Buyer"', 'tp:Role tp:name="Buyer "'),
+        (_A_SERVICE, "<tp:Service>urn:example:service:order </tp:Service>"),
+        ('tp:action="OrderResponse"', 'tp:action="OrderResponse "'),
+    ],
+    ids=["agreement", "party", "role", "service", "action"],
+)
+def test_each_name_has_no_white_space_around_it(change: tuple[str, str]) -> None:
+    assert "name-white-space" in found_by((change,), nested=False)
+
+
+@pytest.mark.parametrize("attribute", ["invocationLimit", "concurrentConversations"])
+@pytest.mark.parametrize(("limit", "rule"), [("9", "conversation-limit"), ("-1", "conversation-negative")])
+def test_each_limit_of_conversations_is_judged(attribute: str, limit: str, rule: str) -> None:
+    constraints = f'</tp:End><tp:ConversationConstraints tp:{attribute}="{limit}"/>'
+    assert found_by((("</tp:End>", constraints),), nested=False) == [rule]
 
 
 def test_a_package_of_one_part_need_not_be_multipart() -> None:
