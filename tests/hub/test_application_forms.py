@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
+from gateway.cases import DeclaredQuantity
 from gateway.errors import GatewayError
-from gateway.hub import load_application_form, refresh_summaries
+from gateway.harmonize.forms.request_form import RequestField, RequestForm, RequestSection, RequestValue
+from gateway.hub import ApplicationForm, load_application_form, refresh_summaries
 from gateway.store import payloads, read_transaction, work_lists, write_transaction
 from tests.flows.craft import all_of, supplement, text
 from tests.kit import tables
@@ -55,6 +59,27 @@ def test_the_goods_of_each_item_are_those_of_the_call(story):
     assert list(goods) == [2]
     assert (goods[2].hs, goods[2].description) == ("1905320000", "Caramel wafers 320 g")
     assert ("600", "KGM") in [(one.text, one.unit) for one in goods[2].measures]
+
+
+def test_the_declared_quantities_of_every_item_are_listed():
+    def item(number: str | None, *measures: tuple[str, str]) -> RequestSection:
+        values = tuple(RequestValue(amount, unit) for amount, unit in measures)
+        field = RequestField("common:item.net_mass", {}, False, "", values=values)
+        return RequestSection(number, (field,), (), ())
+
+    sections = (
+        item(None, ("1", "KGM")),
+        item("3", ("600", "KGM"), ("0.6", "TNE")),
+        item("2", ("many", "NMB"), ("NaN", "NMB"), ("7", "NMB")),
+        item("1"),
+    )
+    form = RequestForm("KFDA-FOOD-IMP", {}, sections, (), {})
+    unused: Any = None
+    assert ApplicationForm(unused, form, (), False, True, unused).list_declared_quantities() == {
+        3: (DeclaredQuantity(Decimal(600), "KGM"), DeclaredQuantity(Decimal("0.6"), "TNE")),
+        2: (DeclaredQuantity(Decimal(7), "NMB"),),
+        1: (),
+    }
 
 
 def test_a_field_points_at_its_place_in_the_submission(story):
