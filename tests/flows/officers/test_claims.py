@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from gateway.cases import ReceiveAct
 from gateway.errors import GatewayError
+from gateway.hub import ClaimChange, change_work_claim
 from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
 
@@ -45,6 +46,23 @@ def test_an_application_is_claimed_released_and_handed_over(engine: Engine) -> N
     # A claim is no part of what is shown: it changes nothing that is decided.
     assert now.shown_digest == seen.shown_digest
     assert story.evidence("request", seen.request.id).count("claim") == 3
+
+
+@pytest.mark.parametrize("may_change_any_claim", [False, True])
+def test_a_claim_on_an_application_of_another_agency_changes_nothing(
+    engine: Engine, may_change_any_claim: bool
+) -> None:
+    story = ConsoleStory(engine)
+    seen = story.arrive()
+    story.desk.claim_application(story.officer("kim"), seen.number, 0)
+    before = story.look().claim
+    choi = story.officer("choi", "head", agency="KFDA").to_acting_officer()
+    for number in (seen.number, "A99"):
+        change = ClaimChange("hand over", number, choi.account, 1, may_change_any_claim)
+        with refused(f"GW701.*KFDA has no application '{number}'"):
+            change_work_claim(story.hub, choi, change)
+    assert story.look().claim == before
+    assert story.evidence("request", seen.request.id).count("claim") == 1
 
 
 def test_of_many_claims_at_once_one_succeeds(engine: Engine) -> None:
