@@ -72,3 +72,24 @@ def test_what_an_earlier_version_let_propose_is_not_approved(
         )
     story.desk.return_proposal(lee, proposal.row.id, proposal.row.content, "Which unit?")
     assert story.look().state == "ACKNOWLEDGED"
+
+
+def test_another_agency_reads_nothing_of_a_proposal_that_breaks_the_contract(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = ConsoleStory(engine, "KFDA", four_eyes=True)
+    story.settings.agency["KPTA"] = story.settings.agency["KFDA"]
+    kim, lee = story.officer("kim"), story.officer("lee", "approver")
+    stranger = story.officer("choi", "approver", agency="KPTA")
+    seen = story.arrive()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(OfficerDesk, "_check_act", lambda *_: None)
+        story.desk.propose_act(kim, seen.number, grant(story, "1", "N" * 100), seen.shown_digest)
+    proposal = story.look().proposal
+    assert proposal is not None
+    shown = (proposal.row.content, seen.shown_digest, SESSION_ONLY)
+    with refused("GW402.*maxLength"):
+        story.desk.approve_proposal(lee, proposal.row.id, *shown)
+    for number in (proposal.row.id, proposal.row.id + 1):
+        with refused(f"GW701.*KPTA has no proposal {number}"):
+            story.desk.approve_proposal(stranger, number, *shown)
