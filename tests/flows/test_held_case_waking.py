@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -13,6 +14,7 @@ from sqlalchemy import Engine
 
 from gateway.cases import AgencyCallback, DecisionCode
 from gateway.cli import main
+from gateway.evidence import list_subject_leaves
 from gateway.hub import apply_call_back, wake_held_case
 from gateway.operations import add_case_waiting, read_custody_times
 from gateway.store import cases, deliveries, parties, read_transaction, requirement_results, write_transaction
@@ -196,6 +198,23 @@ def test_a_child_waits_for_its_parent_also_where_its_item_lacks_no_document(
     assert find(story, "CHILD-1").state == ("REFUSED" if refused else "CLOSED")
     # Of a parent that has been decided, or is no more, it is not said that it was not decided in time.
     assert [one["id"] for one in find(story, "CHILD-1").detail.get("problems", ())] == refused
+
+
+def test_a_refusal_tells_of_every_document_and_parent_that_was_waited_for(story: Story) -> None:
+    story.submit(story.submission(reference("PARENT-1")))
+    story.tick()
+    part = child("CHILD-1", find(story, "PARENT-1").number, (2, "1", "1"))
+    story.submit(story.submission(part), attach=False)
+    story.tick()
+    story.tick(hours=49)
+    case = find(story, "CHILD-1")
+    document, parent = case.detail["problems"]
+    assert (document["id"], parent["id"]) == ("GW508", "GW416")
+    assert "it was not filed by 2026-11-22" in document["text"]
+    assert "it was not decided by 2026-11-22" in parent["text"]
+    with read_transaction(story.house.engine) as conn:
+        (refusal,) = [row for row in list_subject_leaves(conn, "case", case.id) if row.kind == "refused"]
+    assert json.loads(refusal.data)["problems"] == "GW508; GW416"
 
 
 def read_waiting(story: Story, name: str) -> tuple[str, str | None, str | None]:
