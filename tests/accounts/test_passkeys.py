@@ -20,6 +20,8 @@ from gateway.accounts import (
     derive_document_challenge,
     encode_base64url,
     find_relying_party,
+    read_answer_challenge,
+    read_answer_credential,
     verify_assertion,
     verify_confirmation,
     verify_registration,
@@ -178,6 +180,16 @@ def test_an_answer_that_is_none_is_refused(answer: str) -> None:
         verify_registration(PARTY, CHALLENGE, answer)
     with pytest.raises(PasskeyError):
         verify_assertion(PARTY, CHALLENGE, answer, Passkey("QUJD", b"", 0))
+
+
+@pytest.mark.parametrize("value", [7, None, ["YWJj"], "", "not base64url!"], ids=str)
+def test_an_answer_that_names_no_challenge_or_no_passkey_is_refused(value: object) -> None:
+    client = encode_base64url(json.dumps({"challenge": value}).encode())
+    answer = json.dumps({"id": value, "response": {"clientDataJSON": client}})
+    with pytest.raises(PasskeyError, match="names no challenge"):
+        read_answer_challenge(answer)
+    with pytest.raises(PasskeyError, match="names no passkey"):
+        read_answer_credential(answer)
 
 
 @pytest.mark.long
