@@ -166,7 +166,7 @@ class OfficerDesk:
     ) -> ActOutcome:
         """Perform the act of one officer alone, with its call; the outcome says whether it was accepted.
 
-        Raises GW701, GW705, GW706, GW707 or GW708 when the act was not begun, GW401 when its values do
+        Raises GW701, GW705, GW706, GW707 or GW708 when the act was not begun, GW402 when its values do
         not fit the contract, GW404 when a quantity does not fit the declared one.
         """
         policy = self.get_policy(officer.agency)
