@@ -101,6 +101,31 @@ def test_a_payment_in_excess_is_told_as_given_back_beside_the_fee_that_is_paid(
     assert list_told_fees(story, "NPQS", "Y16") == [make_told_refund("-R01", "12.50")]
 
 
+def test_a_refund_is_of_the_paid_fee_while_another_one_is_due(story: Story, provider: Provider) -> None:
+    number = levy(story)
+    pay(story, number, money=EUROS)
+    story.hear("NPQS", Notice("N2", story.clock(), "Y05", fee=NamedFee(Money(Decimal("7.00"), "EUR"))))
+    story.hear("NPQS", notice(story, "N3", "Y16"))
+    story.tick(seconds=1)
+    assert [one["amount"] for one in provider.list_calls("refunds")] == ["12.50"]
+    assert [row.state for row in fees_of(story, "NPQS")][1] == "ORDERED"
+
+
+@pytest.mark.parametrize(("named", "levied"), [("", "A-77"), ("A-77", "A-77"), ("", "")])
+@pytest.mark.parametrize("code", ["Y06", "Y08"])
+def test_a_fee_whose_end_came_first_has_the_number_of_its_levy(
+    story: Story, code: str, named: str, levied: str
+) -> None:
+    story.submit()
+    story.tick(seconds=1)
+    issued_at = story.clock()
+    story.tick(seconds=1)
+    story.hear("NPQS", notice(story, "N2", code, payment_notice=named))
+    story.hear("NPQS", Notice("N1", issued_at, "Y05", fee=replace(LEVY, payment_notice=levied)))
+    (fee,) = fees_of(story, "NPQS")
+    assert (fee.payment_notice, fee.amount, fee.notice) == (levied, "12.50", "N1")
+
+
 def pay_fee(story: Story, agency: str) -> None:
     (fee,) = fees_of(story, agency)
     pay(story, fee.number, money=Money(Decimal(fee.amount), fee.currency))

@@ -282,6 +282,24 @@ def test_what_was_kept_of_a_later_fee_is_dropped_when_the_fee_that_was_meant_com
     assert provider.list_calls("refunds") == []
 
 
+@pytest.mark.parametrize("code", ["Y02", "Y04"])
+def test_an_end_moves_to_a_later_levy_while_an_earlier_fee_is_due(
+    story: Story, provider: Provider, code: str
+) -> None:
+    story.hub.payments = replace(story.hub.payments, tariffs={})
+    story.submit()
+    story.tick(hours=1)
+    base = story.clock() - timedelta(minutes=30)
+    said = [
+        Said("A", "Y01", 1, "", 30000), Said("B", "Y01", 2, "", 5000), Said("E", code, 4),
+        Said("C", "Y01", 3, "", 700),
+    ]  # fmt: skip
+    for one in said:
+        story.hear(AGENCY, make_notice(one, base))
+    check(story, sorted(said, key=lambda one: one.minute))
+    assert see(story, AGENCY) == {"A": "DUE", "B": "DUE", "C": ENDS[code]}
+
+
 #: The first fee was levied without an amount, and ended in the second of its levy.
 AT_ONCE = {
     "A": Said("A", "Y01", 2, "N1"), "C": Said("C", "Y02", 2, "N1"), "B": Said("B", "Y01", 1, "", 5000),

@@ -7,8 +7,10 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
-from gateway.cases import FeeNoticeEvent
-from gateway.hub.fees.fee_notices import _find_concerned_fee
+import pytest
+
+from gateway.cases import FeeNoticeEvent, NamedFee, read_money
+from gateway.hub.fees.fee_notices import _find_concerned_fee, _may_be_paid_later
 from gateway.hub.fees.matched_ends import is_early_end
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
@@ -27,6 +29,13 @@ def make_fee(row_id: int, minute: int, state: str = "ORDERED", **changed: Any) -
         "ended_at": None,
     }
     return SimpleNamespace(**values | changed)
+
+
+def make_early_end(row_id: int, **changed: Any) -> Any:
+    """Return what is kept of a cancellation whose levy has not come."""
+    return make_fee(
+        row_id, 1, "CANCELLED", notice=None, amount=None, ended_at=START + timedelta(minutes=1), **changed
+    )
 
 
 def find_fee(fees: Sequence[Any], step: str, minute: int, *, names: str = "", kind: str = "") -> int | None:
@@ -63,10 +72,37 @@ def test_a_refund_is_of_a_fee_that_was_paid() -> None:
 
 
 def test_an_end_that_waits_for_its_levy_is_no_fee_yet() -> None:
-    early_end = make_fee(1, 1, "CANCELLED", notice=None, amount=None)
-    early_end.ended_at = early_end.levied_at
+    early_end = make_early_end(1)
     assert is_early_end(early_end)
     assert not is_early_end(make_fee(2, 1))
     assert not is_early_end(make_fee(3, 1, "CANCELLED", ended_at=START + timedelta(minutes=1)))
     assert find_fee([make_fee(4, 1, "CONFIRMED", notice=None, amount=None, ended_at=None)], "cancel", 9) == 4
     assert find_fee([early_end], "cancel", 9) is None
+
+
+ENDED = make_fee(8, 1, "CANCELLED", payment_notice="PN1")
+AMOUNT = NamedFee(read_money("12000", "KRW"))
+
+
+@pytest.mark.parametrize(
+    ("fees", "named_fee", "expected"),
+    [
+        ([ENDED, make_fee(9, 2)], NamedFee(None), True),
+        ([ENDED, make_fee(9, 2, amount=None)], NamedFee(None), False),
+        ([ENDED, make_fee(9, 2, payment_notice="PN2")], NamedFee(None, payment_notice="PN1"), False),
+        ([ENDED, make_fee(9, 2, payment_notice="PN2")], NamedFee(None, payment_notice="PN2"), True),
+        ([], NamedFee(None), False),
+        ([], AMOUNT, True),
+        ([], NamedFee(None, payment_notice="PN1"), True),
+        ([make_early_end(8), make_early_end(9)], AMOUNT, True),
+        ([make_early_end(8), make_early_end(9)], NamedFee(None), False),
+        ([make_early_end(8), ENDED], AMOUNT, False),
+        ([ENDED, make_early_end(9)], AMOUNT, False),
+        ([ENDED, make_early_end(9, payment_notice="PN2")], NamedFee(None, payment_notice="PN2"), True),
+        ([ENDED], AMOUNT, False),
+    ],
+)
+def test_a_refund_waits_for_a_payment_while_a_fee_is_due_or_no_levy_has_come(
+    fees: list[Any], named_fee: NamedFee, expected: bool
+) -> None:
+    assert _may_be_paid_later(fees, named_fee) is expected
