@@ -96,6 +96,14 @@ def test_an_unknown_code_is_a_warning_and_changes_no_verdict(body: str, place: s
     assert value in warning.message
 
 
+def test_the_codes_of_each_declaration_in_a_shell_are_checked() -> None:
+    codes = ("KRW", "qqq", "zzz")
+    inside = "".join(etree.tostring(declaration(EXCHANGE.format(code))).decode() for code in codes)
+    judgement = validate_declaration(etree.fromstring(f"<m:MetaData xmlns:m='{MD}'>{inside}</m:MetaData>"))
+    assert not judgement.accepted, "a shell holds one declaration"
+    assert [warning.message.partition(" ")[0] for warning in judgement.warnings] == ["'qqq'", "'zzz'"]
+
+
 @pytest.mark.parametrize(
     ("xml", "named"),
     [

@@ -152,3 +152,13 @@ def test_a_use_that_was_given_back_and_is_not_lost_needs_its_quantity_again() ->
     given_back = replace(FORMER_USE, is_written_off=False)
     assert list_problems(amend(make_certificate(granted=30), former_use=given_back)) == ["GW411"]
     assert list_problems(amend(make_certificate(granted=40), former_use=given_back)) == []
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_the_last_day_is_checked_for_no_item_that_gave_its_use_back(is_first: bool) -> None:
+    given_back = [replace(FORMER_USE, item=item, is_written_off=False) for item in (1, 2)]
+    if not is_first:
+        given_back.reverse()
+    declared = DeclaredUses((use(), use(item=2, pointer="/2")), "I", "E")
+    judged = validate_amended_uses(declared, given_back, [make_certificate()], DAY_AFTER, UNITS)
+    assert (len(judged.usable_uses), list_problems(judged)) == (2, [])

@@ -221,3 +221,28 @@ def test_what_a_declaration_waits_for_keeps_no_amendment_out(story: Story, order
     wait(story)
     assert ended(story, case)[3:5] == ([("1", "05", "APPROVED", NUMBER)], [])
     assert used_of(story, NUMBER) == {"KGM": "15"}
+
+
+@pytest.mark.parametrize("order", [("C-1", "C-2"), ("C-2", "C-1")], ids="".join)
+def test_each_certificate_that_comes_back_smaller_is_waited_for_again(
+    engine: Engine, order: Sequence[str]
+) -> None:
+    story = Story(engine, customs=False)
+    at = story.clock()
+    for number in ("C-1", "C-2"):
+        say(story, number=number, notice=f"{number}-1", at=at)
+    declare(story, "D", (1, "C-1", "40", "KGM"), (2, "C-2", "40", "KGM"))
+    story.tick()
+    for minute, (code, quantity) in enumerate(
+        [(DecisionCode.REJECTED, None), (DecisionCode.APPROVED, "30")], 2
+    ):
+        for number in order:
+            said_at, notice = at + timedelta(minutes=minute), f"{number}-{minute}"
+            say(story, code, number=number, notice=notice, quantity=quantity, at=said_at)
+        story.tick()
+    assert (used_of(story, "C-1"), used_of(story, "C-2")) == ({}, {})
+    with read_transaction(story.house.engine) as conn:
+        awaited = read_case_report(conn, story.case())["awaited"]
+    assert sorted(one["number"] for one in awaited) == ["C-1", "C-2"]
+    # One correction for the rejections, and one for the approvals.
+    assert story.evidence("case", story.case().id).count("corrected") == 2
