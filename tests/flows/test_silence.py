@@ -17,7 +17,7 @@ from gateway.store import delivery_leases, read_transaction, write_transaction
 from tests.flows.craft import reference, supplement
 from tests.kit import tables
 from tests.kit.databases import BOTH
-from tests.kit.story import AGENCIES, Story, content_of, unreachable
+from tests.kit.story import AGENCIES, Story, asked, content_of, unreachable
 
 REFUSED = GatewayError(REFUSED_FOR_GOOD, "fault soap:Client: no such document")
 PASSING = {
@@ -186,6 +186,25 @@ def test_a_supplement_that_is_refused_does_not_hold_up_the_next(story: Story) ->
     story.submit(story.submission(supplement), action="Supplement")
     story.tick()
     assert story.request("KFDA").state == "ACKNOWLEDGED"
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "state"),
+    [("", "STRANDED", "SENT"), ("D01", *["INFORMATION_REQUIRED"] * 2), ("R01", "DECIDED", "DECIDED")],
+)
+def test_sending_an_application_again_hides_nothing_that_its_agency_has_said(
+    story: Story, code: str, before: str, state: str
+) -> None:
+    story.say("KFDA", REFUSED)
+    story.submit()
+    story.tick()
+    if code == "R01":
+        story.decide("KFDA")
+    elif code:
+        story.hear("KFDA", asked(story, "KFDA", "Q1", status=code))
+    assert story.request("KFDA").state == before
+    story.operate(operator_actions.requeue_delivery, story.deliveries(destination="KFDA")[0].id)
+    assert story.request("KFDA").state == state
 
 
 @pytest.mark.long
