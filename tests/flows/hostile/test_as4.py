@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gateway_conformance.hostile import (
+    AttackCase,
     AttackerKit,
     AttackRunner,
     WsgiTarget,
@@ -24,6 +25,7 @@ from gateway_conformance.hostile import (
 from gateway_conformance.hostile.attacker_kit import make_as4_kit
 from gateway_conformance.hostile.exchange import NotOfferedError
 from gateway_conformance.hostile.runner import FAILED, PASSED
+from tests.flows.hostile.sample_kit import choose_one_of_each
 from tests.flows.hostile.shapes import bench, fools, same_shapes
 
 DERIVED = as4_derived_attacks.CASES
@@ -78,8 +80,17 @@ def test_a_partner_folder_of_before_has_no_agreement_by_as4() -> None:
         make_as4_kit(replace(bench(), as4_members={}))
 
 
-def test_no_attack_by_as4_passes_this_gateway(opponents: tuple[AttackerKit, WsgiTarget]) -> None:
-    results = AttackRunner(*opponents, control_interval=100).run_cases((*OWN, *DERIVED)).results
+@pytest.mark.parametrize(
+    "cases",
+    [
+        pytest.param(choose_one_of_each((*OWN, *DERIVED)), id="one of each attack"),
+        pytest.param((*OWN, *DERIVED), id="every case", marks=pytest.mark.long),
+    ],
+)
+def test_no_attack_by_as4_passes_this_gateway(
+    opponents: tuple[AttackerKit, WsgiTarget], cases: tuple[AttackCase, ...]
+) -> None:
+    results = AttackRunner(*opponents, control_interval=100).run_cases(cases).results
     assert [(one.id, one.got) for one in results if one.verdict != PASSED] == []
 
 
