@@ -27,6 +27,7 @@ from gateway import log_stream
 from gateway.cli import main
 from gateway.cli.result_output import guard_terminals
 from gateway.log_stream import UnblockedStream, guard_standard_error
+from tests.kit.levels import at_night
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
 from tests.kit.waiting import retry
@@ -415,7 +416,7 @@ def test_lines_for_a_terminal_are_escaped_whoever_guards_it_first(monkeypatch: p
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("read_again", [False, True])
+@pytest.mark.parametrize("read_again", [False, *at_night(True)])
 def test_a_hub_whose_log_nobody_reads_serves_and_stops(tmp_path: Path, *, read_again: bool) -> None:
     port = find_free_port()
     (tmp_path / "gateway.toml").write_text(f"[http]\nport = {port}\n")

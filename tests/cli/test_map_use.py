@@ -21,7 +21,6 @@ from gateway.cli import main
 from tests.cli.test_map_import import INVENTORY
 from tests.kit.databases import Templates
 from tests.kit.documents import DOCUMENTS
-from tests.kit.levels import at_night
 from tests.kit.paths import ROOT
 
 GONE = "KTL-ELEC-IMP"
@@ -417,8 +416,8 @@ def test_a_plan_that_does_not_load_any_more_is_told_and_withdrawn(
     assert "GW904" not in capsys.readouterr().out
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["organisations.yaml", *at_night(f"agencies/KTL/{GONE}.yaml")])
+@pytest.mark.night
+@pytest.mark.parametrize("name", ["organisations.yaml", f"agencies/KTL/{GONE}.yaml"])
 def test_mappings_in_force_that_do_not_load_any_more_are_written_mended_and_used(
     home: Path, folder: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

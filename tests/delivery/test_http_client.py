@@ -191,7 +191,7 @@ def test_a_connection_closed_meanwhile_costs_nothing() -> None:
     assert there.connections == 2
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_destination_may_have_bounds_of_its_own_also_on_a_kept_connection() -> None:
     def slow_when_asked(there: Far, connection: socket.socket) -> None:
         while there.read(connection):

@@ -22,6 +22,7 @@ from gateway.store.list_filters import build_text_condition
 from gateway.store.schema_version import read_schema_version
 from tests.kit import tables as t
 from tests.kit.databases import PostgresqlServer, Templates
+from tests.kit.levels import at_night
 from tests.kit.locale_server import LocaleServer
 from tests.kit.paths import ROOT
 from tests.kit.revisions import apply_revision, make_database_at
@@ -148,7 +149,7 @@ def former(templates: Templates) -> Iterator[Engine]:
     templates.drop(url)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_the_revision_changes_the_order_alone(former: Engine) -> None:
     with write_transaction(former) as conn:
         open_case(conn)
@@ -204,7 +205,7 @@ def tablespace(former: Engine) -> Iterator[str]:
     admin.dispose()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_an_index_stays_where_an_operator_has_put_it(former: Engine, tablespace: str) -> None:
     """Also where the role of the hub makes new ones elsewhere."""
     with write_transaction(former) as conn:
@@ -218,7 +219,7 @@ def test_an_index_stays_where_an_operator_has_put_it(former: Engine, tablespace:
     engine.dispose()
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_view_of_others_is_named(former: Engine) -> None:
     with write_transaction(former) as conn:
         conn.exec_driver_sql("CREATE VIEW report AS SELECT ucr FROM cases")
@@ -255,7 +256,7 @@ def test_a_role_that_does_not_own_a_table_is_told_what_to_do(former: Engine) -> 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("schema", ["public", "Hub", "my hub"])
+@pytest.mark.parametrize("schema", ["my hub", *at_night("public", "Hub")])
 def test_the_tables_are_changed_wherever_they_are(templates: Templates, schema: str) -> None:
     """Also where the search path begins with another schema, which has none of them."""
     url = templates.empty("postgresql")
@@ -275,7 +276,7 @@ def test_the_tables_are_changed_wherever_they_are(templates: Templates, schema: 
     templates.drop(url)
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_table_that_others_hold_is_named_and_the_tables_before_it_are_done(former: Engine) -> None:
     holder = make_engine(former.url.render_as_string(hide_password=False))
     with read_transaction(holder) as conn:
@@ -313,7 +314,7 @@ def test_a_search_knows_capital_and_small_letters_of_all_scripts(
     assert rows == [name for name in ("Müller Öl", "Кузница") if form.casefold() in name.casefold()]
 
 
-@pytest.mark.long
+@pytest.mark.night
 def test_a_migration_ends_whatever_time_limits_its_role_has(former: Engine) -> None:
     with write_transaction(former) as conn:
         for name in ("statement_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"):

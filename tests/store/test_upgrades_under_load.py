@@ -363,7 +363,7 @@ def test_a_holder_of_another_role_is_named_as_far_as_it_is_shown(templates: Temp
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("sees_all", [True, False])
+@pytest.mark.parametrize("sees_all", [True, *at_night(False)])
 def test_a_vacuum_of_the_server_gives_way(sees_all: bool) -> None:
     """It does so for one who waits until the server looks for a deadlock, whatever a role is shown of it."""
     server = PostgresqlServer(hurried=False)

@@ -22,6 +22,7 @@ from gateway.web.server import TerminatorSettings
 from gateway.web.server.tls_terminator import INNER_SOCKET, _AlertingSslProtocol, _TlsTerminator
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.kit.client_hello import make_hello
+from tests.kit.levels import at_night
 
 FLUSH = 0.5
 #: More than all buffers on the way take.
@@ -354,7 +355,7 @@ def test_a_network_at_its_limit_gives_way_to_itself(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("octets", [b"", b"\x16"])
+@pytest.mark.parametrize("octets", [b"", *at_night(b"\x16")])
 def test_whoever_sends_nothing_has_less_time(
     terms: TerminatorSettings, connected_from: Connect, octets: bytes
 ) -> None:
