@@ -37,6 +37,11 @@ ANSWER = CaseCustody(CustodyHolder.APPLICANT, CustodyTask.ANSWER, "KPTA")
         ("FEE_DUE", False, CustodyHolder.APPLICANT, CustodyTask.PAY),
         ("SENT", True, CustodyHolder.APPLICANT, CustodyTask.PAY),
         ("ACKNOWLEDGED", True, CustodyHolder.APPLICANT, CustodyTask.PAY),
+        # The agency has said what it waits for since the fee was due.
+        ("INFORMATION_REQUIRED", True, CustodyHolder.APPLICANT, CustodyTask.ANSWER),
+        ("INSPECTION", True, CustodyHolder.AGENCY, CustodyTask.INSPECT),
+        ("PREPARED", True, CustodyHolder.HUB, CustodyTask.FORWARD),
+        ("STRANDED", True, CustodyHolder.HUB, CustodyTask.REACH),
     ],
 )
 def test_each_state_of_an_application_has_its_holder_and_task(

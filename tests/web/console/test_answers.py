@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from lxml import etree
@@ -19,6 +20,7 @@ from tests.kit.console import Browser, Console
 from tests.kit.databases import BOTH
 from tests.kit.house import signer_named
 from tests.kit.story import Story, asked
+from tests.web.console.test_following import submit_for_trader
 
 EXPIRY = "APP[2]/KFDA-FOOD-IMP/ITEM[2]/ExpiryDate"
 KEY = "a#1/i#2/expiry_date"
@@ -180,6 +182,20 @@ def test_an_answer_is_of_who_may_file_and_of_nobody_else(
     assert broker.get(f"/console/cases/{story.case().number}/answers/AP26X/1").status_code == 404
     assert broker.get(f"{find_form(story)}/999").status_code == 404
     assert "Answer</a>" not in viewer.get(f"/console/cases/{story.case().number}").text
+
+
+def test_a_question_is_answered_in_the_case_of_its_application_alone(
+    story: Story, console: Console, broker: Browser
+) -> None:
+    answerable = find_form(story)
+    assert broker.get(answerable).status_code == 200
+    case = submit_for_trader(story)
+    console.add_account("kwon", ("party", "trader"), "filer")
+    trader = console.enter("kwon")
+    form = f"/console/cases/{case.number}/answers/{Path(answerable).name}"
+    assert trader.get(f"/console/cases/{case.number}").status_code == 200
+    assert trader.get(form).status_code == 404
+    assert post(trader, form, **{KEY: "2028-01-31"}).status_code == 404
 
 
 def test_few_answers_about_an_application_are_prepared_in_a_day(
