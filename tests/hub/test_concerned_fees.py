@@ -71,6 +71,14 @@ def test_a_refund_is_of_a_fee_that_was_paid() -> None:
     assert find_fee(fees[1:], "refund", 9) is None
 
 
+@pytest.mark.parametrize(("step", "state"), [("refund", "PAID"), ("confirm", "PAID"), ("cancel", "ORDERED")])
+def test_of_several_fees_the_last_one_is_meant(step: str, state: str) -> None:
+    fees = [make_fee(1, 2, state), make_fee(2, 5, state), make_fee(3, 4, state)]
+    assert find_fee(fees, step, 9) == 2
+    assert find_fee(fees, step, 4) == 3
+    assert find_fee([make_fee(1, 5, state, notice="L9"), make_fee(2, 5, state)], step, 9) == 1
+
+
 def test_an_end_that_waits_for_its_levy_is_no_fee_yet() -> None:
     early_end = make_early_end(1)
     assert is_early_end(early_end)
