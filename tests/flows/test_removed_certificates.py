@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from gateway.cases import AgencyAcknowledgment, AgencyCallback, Decision, DecisionCode, Notice
 from gateway.errors import CASE_CLOSED, GatewayError
 from gateway.hub import Hub, apply_call_back
+from gateway.hub.requirements.granted_certificates import list_usable_certificates
 from gateway.store import agency_requests, cases, read_transaction
 from tests.flows.craft import Change, all_of, reference, text, withdrawal
 from tests.flows.item_changes import add_item, amendment, concern, drop_application, remove_item
@@ -151,6 +152,12 @@ def test_what_an_amendment_had_made_lapse_stays_so(story: Story, change: Change)
     assert use(story) == "APPROVED"
 
 
+def is_usable(story: Story, number: str) -> bool:
+    """Return whether a certificate covers what a declaration needs."""
+    with read_transaction(story.house.engine) as conn:
+        return bool(list_usable_certificates(conn, [number]))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("turn", ["removed", "withdrawn"])
 @pytest.mark.parametrize("kept", ["G04", "approved again"])
@@ -170,6 +177,7 @@ def test_a_case_that_waits_has_the_certificate_when_the_agency_keeps_it(
     decide(story, case, APPROVED, "P-1")
     assert request_of(story, case, "KFDA").cancellation == "ASKED"
     assert used_of(story, "Y") == {}
+    assert not is_usable(story, "Y")
     story.tick(minutes=5)
     if kept == "G04":
         say(story, case, "G04")
@@ -183,6 +191,7 @@ def test_a_case_that_waits_has_the_certificate_when_the_agency_keeps_it(
         story.tick(seconds=2)
     assert request_of(story, case, "KFDA").cancellation == "REFUSED"
     assert used_of(story, "Y") == {"KGM": "10"}
+    assert is_usable(story, "Y")
 
 
 @pytest.mark.long
