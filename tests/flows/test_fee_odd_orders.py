@@ -275,21 +275,24 @@ def test_a_refund_is_kept_until_the_provider_tells_of_the_payment(story: Story, 
     paid = ProviderEvent("paid", fee.number, "P-1", EUROS, story.clock())
     story.tick(seconds=60)
     story.hear("NPQS", notice(story, "N2", "Y04"))
-    story.hear("NPQS", notice(story, "N3", "Y16", money=Money(Decimal("2.50"), "EUR")))
-    with pytest.raises(GatewayError) as refused:
-        story.hear("NPQS", notice(story, "N4", "Y16", money=Money(Decimal("10.01"), "EUR")))
-    assert refused.value.problem is FEE_WRONG
+    for name, amount in (("N3", "2.00"), ("N4", "0.50")):
+        story.hear("NPQS", notice(story, name, "Y16", money=Money(Decimal(amount), "EUR")))
+    for too_much in (Money(Decimal("10.01"), "EUR"), Money(Decimal(1), "KRW")):
+        with pytest.raises(GatewayError) as refused:
+            story.hear("NPQS", notice(story, "N0", "Y16", money=too_much))
+        assert refused.value.problem is FEE_WRONG
     assert provider.list_calls("refunds") == []
     assert apply_provider_event(story.hub, paid) == "counted"
     assert apply_provider_event(story.hub, paid) == "repeated"
     settle(story)
-    assert [(one["amount"], one["payment"]) for one in provider.list_calls("refunds")] == [("2.50", "P-1")]
+    refunds = [(one["amount"], one["payment"]) for one in provider.list_calls("refunds")]
+    assert refunds == [("2.00", "P-1"), ("0.50", "P-1")]
     # The rest, said after it, and no more than that.
     story.hear("NPQS", notice(story, "N5", "Y16"))
     settle(story)
     story.hear("NPQS", notice(story, "N6", "Y16"))
     settle(story)
-    assert [one["amount"] for one in provider.list_calls("refunds")] == ["2.50", "10.00"]
+    assert [one["amount"] for one in provider.list_calls("refunds")] == ["2.00", "0.50", "10.00"]
     assert [row.state for row in fees_of(story, "NPQS")] == ["REFUNDED"]
 
 

@@ -441,9 +441,10 @@ def test_an_agency_levies_and_confirms(story: Story, provider: Provider) -> None
     story.tick(seconds=1)
     story.tick(seconds=1)
     assert fees_of(story, "NPQS")[0].state == "PARTLY_REFUNDED"
-    with pytest.raises(GatewayError) as refused:
-        story.hear("NPQS", notice(story, "N4", "Y16", money=Money(Decimal("10.01"), "EUR")))
-    assert refused.value.problem is FEE_WRONG
+    for too_much in (Money(Decimal("10.01"), "EUR"), Money(Decimal(1), "KRW")):
+        with pytest.raises(GatewayError) as refused:
+            story.hear("NPQS", notice(story, "N4", "Y16", money=too_much))
+        assert refused.value.problem is FEE_WRONG
 
 
 @pytest.mark.parametrize("end", ["Y02", "Y04"])

@@ -9,9 +9,14 @@ from typing import Any
 
 import pytest
 
-from gateway.cases import FeeNoticeEvent, NamedFee, read_money
-from gateway.hub.fees.fee_notices import _find_concerned_fee, _may_be_paid_later
-from gateway.hub.fees.matched_ends import is_early_end
+from gateway.cases import FeeNoticeEvent, NamedFee, Notice, StatusCode, read_money
+from gateway.hub.fees.fee_notices import (
+    _find_concerned_fee,
+    _has_ended,
+    _list_cancellations,
+    _may_be_paid_later,
+)
+from gateway.hub.fees.matched_ends import FeeHistory, FeeMatch, find_kept_end, is_early_end
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
 
@@ -114,3 +119,48 @@ def test_a_refund_waits_for_a_payment_while_a_fee_is_due_or_no_levy_has_come(
     fees: list[Any], named_fee: NamedFee, expected: bool
 ) -> None:
     assert _may_be_paid_later(fees, named_fee) is expected
+
+
+@pytest.mark.parametrize(
+    ("fees", "named", "expected"),
+    [
+        ([make_fee(7, 1), ENDED], "PN1", True),
+        ([ENDED, make_fee(9, 2)], "PN1", True),
+        ([ENDED], "PN2", False),
+        ([ENDED], "", False),
+        ([make_fee(9, 1)], "", False),
+        ([make_early_end(8, payment_notice="PN1")], "PN1", False),
+        ([make_fee(8, 6, "CANCELLED", payment_notice="PN1")], "PN1", False),
+        ([], "PN1", False),
+    ],
+)
+def test_an_end_adds_nothing_to_the_fee_that_it_names_and_that_had_ended(
+    fees: list[Any], named: str, expected: bool
+) -> None:
+    notice = Notice("E", START + timedelta(minutes=5), "Y06", fee=NamedFee(None, payment_notice=named))
+    assert _has_ended(fees, notice) is expected
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "expected"),
+    [(("E8", "E9"), 8), (("E0", "E9"), 9), (("E8", "E"), 9), (("E0", "E0"), None), ((), None)],
+)
+def test_a_levy_completes_its_own_end_or_one_that_is_of_another_fee(
+    ended_by: tuple[str, ...], expected: int | None
+) -> None:
+    ends = [FeeNoticeEvent(name, START, "cancel", "") for name in ("E", "E8", "E9")]
+    match = FeeMatch("review", {}, {f"L{place}": end for place, end in enumerate(ends)})
+    fees = [
+        make_fee(1, 1),
+        make_early_end(2, ended_by="E0"),
+        *(make_early_end(row_id, ended_by=name) for row_id, name in enumerate(ended_by, 8)),
+    ]
+    kept_end = find_kept_end(match, fees, ends[0])
+    assert (None if kept_end is None else kept_end.id) == expected
+
+
+def test_the_refund_of_a_part_is_no_cancellation() -> None:
+    steps = {"Y06": "cancel", "Y08": "confirm", "Y16": "refund", "G03": ""}
+    codes = {code: StatusCode(code, "", "agency", "", "", step) for code, step in steps.items()}
+    notices: Any = [SimpleNamespace(number=f"N-{code}", status_code=code) for code in (*steps, "unknown")]
+    assert _list_cancellations(FeeHistory(notices, codes)) == {"N-Y06"}
