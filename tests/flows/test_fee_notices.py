@@ -13,8 +13,20 @@ import pytest
 from gateway.cases import Money, NamedFee, Notice, ProviderEvent
 from gateway.hub.fees.agency_payment_notes import settle_fee_elsewhere, waive_fee
 from gateway.hub.fees.payment_events import apply_provider_event
+from gateway.hub.fees.payment_policy import PaymentPolicy
 from gateway.wire import format_instant
-from tests.flows.test_fees import Provider, calls, fees_of, notice, pay, provider, story, told_of
+from tests.flows.test_fees import (
+    SECRET,
+    Provider,
+    calls,
+    fees_of,
+    movements,
+    notice,
+    pay,
+    provider,
+    story,
+    told_of,
+)
 from tests.kit.story import Story, unreachable
 
 __all__ = ["provider", "story"]  # fixtures
@@ -226,3 +238,29 @@ def test_an_agency_is_told_of_a_payment_behind_its_application(story: Story, pro
     story.tick(minutes=10)
     story.tick(seconds=1)
     assert calls(story, "KPTA")[-2:] == ["SubmitApplication", "NotifyPayment"]
+
+
+def test_the_note_of_a_payment_does_not_wait_for_an_application_that_failed(
+    story: Story, provider: Provider
+) -> None:
+    """The agency has levied the fee: it has the application, though no answer of it arrived."""
+    story.addresses["NPQS"] = replace(story.addresses["NPQS"], has_payment_notices=True)
+    story.say("NPQS", *[unreachable()] * 4)
+    levy(story)
+    for _ in range(3):
+        story.tick(minutes=30)
+    assert story.delivery(destination="NPQS").state == "FAILED"
+    pay_fee(story, "NPQS")
+    story.tick(seconds=1)
+    story.tick(seconds=1)
+    assert calls(story, "NPQS")[-1] == "NotifyPayment"
+    assert fees_of(story, "NPQS")[0].told_at is not None
+
+
+def test_a_fee_that_the_hub_never_collects_has_no_refund_that_waits_for_its_payment(story: Story) -> None:
+    story.hub.payments = PaymentPolicy(False, {}, SECRET)
+    levy(story)
+    story.hear("NPQS", notice(story, "N2", "Y08"))
+    for amount in ("2.50", "99.00"):
+        story.hear("NPQS", notice(story, f"B{amount}", "Y16", money=Money(Decimal(amount), "EUR")))
+    assert ([row.state for row in fees_of(story, "NPQS")], movements(story, "NPQS")) == (["CONFIRMED"], [])

@@ -9,9 +9,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from gateway.cases import CustomsCall, CustomsNotice, DecisionCode, SignedReply
+from gateway.cases import (
+    AgencyCallback,
+    CustomsCall,
+    CustomsNotice,
+    Decision,
+    DecisionCode,
+    Notice,
+    SignedReply,
+)
 from gateway.evidence import list_subject_leaves
-from gateway.hub import Hub
+from gateway.hub import Hub, apply_call_back
 from gateway.hub.customs.customs_reports import apply_customs_call
 from gateway.store import cases, decisions, event_readers, read_transaction
 from tests.flows.craft import all_of, reference, withdrawal
@@ -193,6 +201,17 @@ def test_another_law_of_the_certificate_is_not_told_with_it(trade: Trade) -> Non
     trade.clear("D")
     trade.say(REJECTED, "R2", law="69")
     assert trade.late("D") == [[("2", "69", NUMBER, "REJECTED")]]
+
+
+def test_each_law_of_a_certificate_that_one_notice_revokes_is_told(trade: Trade) -> None:
+    trade.say(APPROVED, "R1b", law="69")
+    trade.clear("D")
+    revoked = tuple(Decision(1, law, REJECTED, NUMBER) for law in ("05", "69"))
+    notice = Notice("KFDA-R2", trade.story.clock(), "R04", revoked)
+    apply_call_back(trade.story.hub, "KFDA", AgencyCallback(notice, requirement_number=NUMBER))
+    for _ in range(2):
+        trade.story.tick(seconds=5)
+    assert trade.late("D") == [[("2", law, NUMBER, "REJECTED") for law in ("05", "69")]]
 
 
 @pytest.mark.long

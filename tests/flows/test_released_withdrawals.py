@@ -13,7 +13,7 @@ from tests.flows.test_late_children import ALL_OF_ONE, Family
 from tests.flows.test_withdrawals import asked as questions
 from tests.flows.test_withdrawals import cancelling
 from tests.kit.databases import BOTH
-from tests.kit.story import Story, asked
+from tests.kit.story import Story, asked, unreachable
 
 APPROVED, REJECTED = DecisionCode.APPROVED, DecisionCode.REJECTED
 
@@ -113,3 +113,16 @@ def test_a_child_is_rejected_when_the_agency_cancels_what_it_approved_for_the_pa
     assert (cancelled["application"], cancelled["items"]) == (family.requests["KPTA"], [1])
     withdraw(family, "C1")
     assert family.find("C1").state == "WITHDRAWN"
+
+
+def test_customs_learns_of_an_approval_after_clearance_while_the_case_is_being_withdrawn(
+    family: Family,
+) -> None:
+    """The agency has not heard the question whether it cancels, so its approval is no answer to it."""
+    cancelling(family.story, KFDA="G03", NPQS="G03")
+    family.story.say("KPTA", *[unreachable()] * 3)
+    withdraw(family, "parent")
+    family.clear("parent")
+    family.decide("KPTA", APPROVED, "N2")
+    assert family.find("parent").state != "WITHDRAWN"
+    assert family.late("parent") == [[("1", "APPROVED")]]
