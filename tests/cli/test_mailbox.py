@@ -318,6 +318,20 @@ def test_the_verb_admits_all_or_none_and_leaves_its_name(run: Run, engine: Engin
     }
 
 
+def test_a_message_is_admitted_by_the_pmode_that_files_where_another_one_has_its_action(
+    run: Run, engine: Engine
+) -> None:
+    line = next(line for line in AGREEMENT.splitlines(keepends=True) if b"broker1-submit" in line)
+    back = f"  - {{id: broker1-back, from: hub, to: applicant, service: {SERVICE}, action: Submit}}\n"
+    House(engine, agreement=AGREEMENT.replace(line, back.encode() + line))
+    with write_transaction(engine) as conn:
+        message = stored(conn, agreement_id=NAME, pmode_id="no longer there")
+        task = operator_actions.admit_resting_message(conn, message, NOW, "Kim", "it has another name")
+        row = deliveries.find_by_id(conn, task)
+    assert row is not None
+    assert (row.dedupe_key, list_mailbox(run)) == (f"admit:{message}", [])
+
+
 @pytest.mark.usefixtures("house")
 def test_messages_of_an_order_are_admitted_one_after_the_other(engine: Engine) -> None:
     key = SequenceKey("in", "broker", NAME, "talk")

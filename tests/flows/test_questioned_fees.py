@@ -218,6 +218,16 @@ def ask(held: Story) -> int:
     return case
 
 
+@pytest.mark.long
+def test_a_fee_that_is_paid_while_it_waits_is_never_ordered(story: Story, provider: Provider) -> None:
+    """The provider reports its payment, though no order of it was made there."""
+    case = ask(story)
+    levy(story, case)
+    assert pay(story, fees_of(story, AGENCY)[0].number) == "counted"
+    say(story, case, "G04")
+    assert ([one.state for one in fees_of(story, AGENCY)], orders(provider)) == (["PAID"], 0)
+
+
 @BOTH
 @pytest.mark.parametrize("side", ["", "before_commit", "after_commit"])
 def test_the_time_to_decide_begins_again_with_the_operators_act(
