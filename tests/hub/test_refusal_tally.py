@@ -109,20 +109,23 @@ def test_a_new_sender_is_told_however_many_were_told_before(
     assert format_text(caplog.records[-1]).endswith(" partner=broker1 problem=GW209")
 
 
+@pytest.mark.parametrize(
+    ("sender", "partner"), [(None, '"a sender that is not known"'), ("broker1", "broker1")]
+)
 def test_the_last_refusals_of_a_period_are_told_when_it_is_over(
-    engine: Engine, caplog: pytest.LogCaptureFixture
+    engine: Engine, caplog: pytest.LogCaptureFixture, sender: str | None, partner: str
 ) -> None:
     clock = Clock()
     tally = RefusalTally(engine, clock)
     for _ in range(4):
-        tally.count_refusal(None, WRONG)
+        tally.count_refusal(sender, WRONG)
     tally.run_maintenance()
     assert len(caplog.records) == 1
     clock.forward(minutes=2)
     tally.run_maintenance()
     tally.run_maintenance()
     (_, last) = [format_text(record) for record in caplog.records]
-    fields = 'partner="a sender that is not known" problem=GW209'
+    fields = f"partner={partner} problem=GW209"
     assert last == f"refused 3 more messages: GW209 {SIGNER_MISMATCH.title} {fields}"
 
 

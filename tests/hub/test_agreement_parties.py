@@ -1,0 +1,24 @@
+"""The parties of an agreement are those of its first P-Mode and of every later version."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gateway.hub.register.effective_pmodes import PModeTexts
+from gateway.message_model import PartyId
+
+
+def make_parameters(sender: str, receiver: str) -> dict[str, Any]:
+    return {"from_party": [[sender, "t"]], "to_party": [[receiver, "t"]]}
+
+
+def test_the_parties_of_every_later_version_are_listed() -> None:
+    versions = [
+        {"pmodes": [make_parameters("a", "c"), make_parameters("d", "a")]},
+        {"pmodes": [make_parameters("a", "e")]},
+    ]
+    texts = {one: {"p": json.dumps(make_parameters("a", "b"))} for one in ("first", "changed")}
+    known = PModeTexts(texts, {"changed": (None, versions)})
+    assert known.list_parties("first") == {PartyId("a", "t"), PartyId("b", "t")}
+    assert known.list_parties("changed") == {PartyId(value, "t") for value in "abcde"}
