@@ -18,7 +18,7 @@ from gateway.evidence import list_subject_leaves
 from gateway.hub import FiledSubmission, file_submission
 from gateway.hub.intake.submission_intake import FilingReceipt
 from gateway.message_model import Payload
-from gateway.store import cases, messages, parties, read_transaction, write_transaction
+from gateway.store import cases, get_database_state, messages, parties, read_transaction, write_transaction
 from gateway.wire import FILING_RECEIPT, load_shipped_schemas, serialize_element
 from gateway.xmlsec import verify_document
 from gateway_conformance.foreign_verifier import find_signature_fault
@@ -145,6 +145,14 @@ def test_the_same_submission_gets_the_same_receipt(story: Story) -> None:
     assert (first.is_new, again.is_new) == (True, False)
     assert (again.receipt, again.message_row_id) == (first.receipt, first.message_row_id)
     assert refused(story, filing(story, without_applications)) == "GW312"
+
+
+def test_room_is_asked_for_all_that_is_filed(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(get_database_state(story.house.engine).reserve, "require_octets", asked.append)
+    filed = filing(story)
+    file_submission(story.hub, filed)
+    assert asked[0] == len(filed.content) + len(LABEL)
 
 
 def test_an_id_is_made_where_none_is_given(story: Story) -> None:
