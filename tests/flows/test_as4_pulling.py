@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +16,16 @@ from gateway.delivery.agents import LocalAgent, MshAgent, PullAgent, list_pull_t
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.recurring_schedule import RecurringSchedule
-from gateway.errors import NOTHING_TO_PULL, PULL_REFUSED, UNREACHABLE, GatewayError
-from gateway.hub import Hub
+from gateway.errors import (
+    NOTHING_TO_PULL,
+    PULL_REFUSED,
+    REVOCATION_UNKNOWN,
+    SIGNATURE_INVALID,
+    TRUST_STALE,
+    UNREACHABLE,
+    GatewayError,
+)
+from gateway.hub import Hub, refuse_pulled_message
 from gateway.message_model import ErrorSignal, MemoryBody, PullRequest, Receipt
 from gateway.protocols import Parcel, as4
 from gateway.store import deliveries, messages, read_transaction
@@ -207,6 +216,28 @@ def test_what_was_not_asked_for_is_not_stored(scene: Scene) -> None:
     assert not scene.partner.receipts
     # What we refuse we say, once for each message.
     assert [one.errors[0].code for one in scene.partner.errors] == ["EBMS:0003", "EBMS:0101"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "has_address", "posted"),
+    [
+        (SIGNATURE_INVALID, True, 1),
+        (SIGNATURE_INVALID, False, 0),
+        (TRUST_STALE, True, 0),
+        (REVOCATION_UNKNOWN, True, 0),
+    ],
+    ids=["of the partner", "without address", "of the hub", "passing"],
+)
+def test_an_error_is_posted_for_lasting_faults_of_the_partner_alone(
+    scene: Scene, problem: Any, has_address: bool, posted: int
+) -> None:
+    parcel = scene.broker.seal(scene.broker.message())
+    pmode = next(one for one in pmodes(PULLED) if one.id == "broker1-store")
+    assert pmode.reply_endpoint is not None
+    pmode = pmode if has_address else replace(pmode, reply_endpoint=None)
+    for _ in range(2):
+        refuse_pulled_message(scene.house.hub, GatewayError(problem, "x"), parcel, pmode)
+    assert len(scene.read(deliveries.list_deliveries)) == posted
 
 
 def test_an_error_in_the_header_of_what_is_pulled_is_posted(scene: Scene) -> None:

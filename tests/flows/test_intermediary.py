@@ -35,6 +35,7 @@ from gateway.store import (
     HttpResponse,
     agreements,
     make_engine,
+    parties,
     read_transaction,
     register_version,
     write_transaction,
@@ -105,15 +106,20 @@ def test_what_goes_on_is_what_the_signature_covers_octet_for_octet(chain: Chain)
     assert package.envelope_octets == came.envelope_octets.replace(asked, b"")
 
 
-def test_a_message_for_a_party_that_the_hop_does_not_know_goes_by_its_rule(chain: Chain) -> None:
+@pytest.mark.parametrize(("is_known", "name"), [(False, "far"), (True, "hub")])
+def test_a_message_goes_by_its_rule_whether_the_hop_knows_its_party_or_not(
+    chain: Chain, name: str, *, is_known: bool
+) -> None:
     with write_transaction(chain.hop.engine) as conn:
+        if is_known:
+            parties.add_identifier(conn, "hub", PartyId("far", PARTY_TYPE))
         way = rule("far", HUB, "broker1", next_party="hub")
         agreements.insert_forwarding_rule(conn, make_rule_columns(way), chain.clock())
         register_version.increment_register_version(conn)
     chain.send(receiver=Party((PartyId("far", PARTY_TYPE),), "Hub"))
     chain.hop.work()
     (stored,) = chain.hop.messages()
-    assert stored.to_party == "far"
+    assert stored.to_party == name
     assert len(chain.wire.to(HUB)) == 1
 
 
