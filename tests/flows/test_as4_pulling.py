@@ -17,11 +17,11 @@ from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.recurring_schedule import RecurringSchedule
 from gateway.errors import (
+    CALL_UNFIT,
     NOTHING_TO_PULL,
     PULL_REFUSED,
     REVOCATION_UNKNOWN,
     SIGNATURE_INVALID,
-    TRUST_STALE,
     UNREACHABLE,
     GatewayError,
 )
@@ -223,7 +223,7 @@ def test_what_was_not_asked_for_is_not_stored(scene: Scene) -> None:
     [
         (SIGNATURE_INVALID, True, 1),
         (SIGNATURE_INVALID, False, 0),
-        (TRUST_STALE, True, 0),
+        (CALL_UNFIT, True, 0),
         (REVOCATION_UNKNOWN, True, 0),
     ],
     ids=["of the partner", "without address", "of the hub", "passing"],
