@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import Engine
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, REVOCATION_UNKNOWN, GatewayError
 from gateway.hub import RecognitionPolicy, TrustedListCache, import_trusted_list
-from gateway.hub.trust.trusted_lists import Recognizer
+from gateway.hub.trust.trusted_lists import LoadedTrustedLists, Recognizer
 from gateway.pki import (
     DEFAULT_POLICY,
     CertificateExaminer,
@@ -174,6 +175,16 @@ def test_octets_that_are_no_certificate_are_refused_as_ever(recognizer: Callable
     store = TrustStore((country("Home").authority.certificate,))
     verdict = recognizer()(b"\x30\x00", CertificateUse.SIGNING, NOW, store, RevocationData())
     assert (verdict.status, verdict.problem, verdict.mode) == ("invalid", CERTIFICATE_UNTRUSTED, "anchor")
+
+
+def test_of_a_closed_list_no_update_is_due() -> None:
+    _, root = sample_lists.own_list()
+    for held, dues in ((root, 1), (replace(root, next_update=None), 0), (None, 0)):
+        recognizer = Recognizer()
+        lists = LoadedTrustedLists(held)
+        recognizer.list_cache = cast("Any", SimpleNamespace(load_lists=lambda *_, lists=lists: lists))
+        recognizer.reload_lists(cast("Any", None))
+        assert len(list(recognizer.list_due_updates(NOW + 31 * DAY))) == dues
 
 
 def test_until_when_lists_stay_as_they_are() -> None:
