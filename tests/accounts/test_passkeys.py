@@ -192,6 +192,12 @@ def test_an_answer_that_names_no_challenge_or_no_passkey_is_refused(value: objec
         read_answer_credential(answer)
 
 
+def test_the_id_of_a_passkey_has_at_most_2048_characters() -> None:
+    assert read_answer_credential(json.dumps({"id": "A" * 2048})) == "A" * 2048
+    with pytest.raises(PasskeyError, match="names no passkey"):
+        read_answer_credential(json.dumps({"id": "A" * 2049}))
+
+
 @pytest.mark.long
 @given(st.binary(max_size=200), st.binary(max_size=200))
 def test_octets_of_strangers_only_raise_what_is_said(data: bytes, key: bytes) -> None:

@@ -37,6 +37,11 @@ def compare(statement: str, *recorded: FeeMovement) -> list[tuple[str, str, int]
         ),
         ("2026-11-20,payment,P-1,F-1,30000,KRW\n", [PAID, PAID], [("recorded twice", "P-1", 0)]),
         (
+            "2026-11-20,payment,P-1,F-1,30000,KRW\n",
+            [PAID, PAID, PAID],
+            [("recorded twice", "P-1", 0), ("recorded twice", "P-1", 0)],
+        ),
+        (
             "2026-11-20,refund,P-1,F-1,30000,KRW\n",
             [PAID],
             [("missing here", "P-1", 2), ("missing there", "P-1", 0)],
