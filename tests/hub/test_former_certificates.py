@@ -1,4 +1,4 @@
-"""How an item left its application, and which stored line of a certificate is that of a use."""
+"""How an item left its application, which decision is current, and which stored line is that of a use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.cases import RequirementUse
-from gateway.hub.requirements.granted_certificates import _describe_removal
+from gateway.hub.requirements.granted_certificates import _describe_removal, _is_current_decision
 from gateway.hub.requirements.stated_uses import _is_same_number
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
@@ -58,3 +58,20 @@ def test_a_number_is_the_same_unless_another_agency_is_named(
     assert _is_same_number(use, line) is expected
     assert not _is_same_number(use, SimpleNamespace(item=2, number="C", agency=stored))
     assert not _is_same_number(use, SimpleNamespace(item=1, number="D", agency=stored))
+
+
+@pytest.mark.parametrize(
+    ("row_id", "outdated_at", "outdated_decision", "expected"),
+    [
+        (5, None, None, True),
+        (5, None, 4, True),
+        (5, None, 5, False),
+        (5, None, 6, False),
+        (5, LATER, 4, False),
+    ],
+)
+def test_a_decision_is_current_after_the_last_outdated_one(
+    row_id: int, outdated_at: datetime | None, outdated_decision: int | None, expected: bool
+) -> None:
+    row: Any = SimpleNamespace(id=row_id, outdated_at=outdated_at)
+    assert _is_current_decision(row, outdated_decision) is expected
