@@ -25,10 +25,12 @@ from tests.kit.source_tree import (
 from tests.kit.source_tree import get_place as place
 
 EVERYWHERE = {
-    "errors", "message_model", "failpoints", "process_log", "program_build", "file_owner", "stop_signals", "",
+    "errors", "message_model", "notice_order", "failpoints", "process_log", "program_build", "file_owner",
+    "stop_signals", "",
 }  # fmt: skip
 MAY_IMPORT: dict[str, set[str]] = {
     "message_model": set(),
+    "notice_order": set(),
     "errors": set(),
     "state_machines": set(),
     "share": set(),
@@ -88,7 +90,17 @@ PACKAGES_BESIDE = {"gateway_conformance": "conformance", "gateway_workbench": "w
 #: The verbs of these packages, and the tables that name them.
 VERB_FILES = ("conformance/verb", "workbench/verb")
 PURE = (
-    *("message_model", "state_machines", "errors", "wire", "xmlsec", "encryption", "pki", "recognition"),
+    *(
+        "message_model",
+        "notice_order",
+        "state_machines",
+        "errors",
+        "wire",
+        "xmlsec",
+        "encryption",
+        "pki",
+        "recognition",
+    ),
     *("accounts", "agreements", "protocols", "harmonize", "cases", "needs", "calendars"),
     "workbench",
 )

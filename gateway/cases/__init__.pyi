@@ -121,6 +121,7 @@ from .officer_acts import may_refund_fee as may_refund_fee
 from .officer_acts import restore_act as restore_act
 from .open_demands import DEMANDED_STATES as DEMANDED_STATES
 from .open_demands import DemandNotice as DemandNotice
+from .open_demands import NoticeIssue as NoticeIssue
 from .open_demands import OpenDemands as OpenDemands
 from .open_demands import find_demanded_state as find_demanded_state
 from .partial_release import DeclaredRelease as DeclaredRelease

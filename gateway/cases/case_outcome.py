@@ -1,7 +1,7 @@
 """Evaluates the outcome of a case from the decisions of all agencies, for any order of arrival.
 
 Each decision is for one (request, item, law).  Of several notices about the same subject, the
-one with the highest (issue time, notice number) is in force.  The outcome of an item is its
+last one is in force (`gateway.notice_order`).  The outcome of an item is its
 most restrictive current decision; the outcome of a case follows from those of all its items.
 """
 
@@ -14,6 +14,7 @@ from enum import StrEnum
 
 from gateway.cases.agency_notices import Decision, DecisionCode
 from gateway.cases.requirement_balance import GrantedQuantity
+from gateway.notice_order import NoticeOrder, order_notice
 
 
 class CaseOutcome(StrEnum):
@@ -76,9 +77,9 @@ class RankedDecision:
         return self.request, self.decision.item, self.decision.law
 
     @property
-    def rank(self) -> tuple[datetime, str]:
+    def rank(self) -> NoticeOrder:
         """Return the rank: of two decisions about one subject, the higher rank is in force."""
-        return self.issued_at, self.notice_number
+        return order_notice(self.issued_at, self.notice_number)
 
 
 #: The most restrictive last; NOT_CONCERNED is absent because it does not restrict the item.
@@ -86,7 +87,10 @@ _CODES_BY_SEVERITY = (DecisionCode.APPROVED, DecisionCode.APPROVED_WITH_CONDITIO
 
 
 def select_current_decisions(decisions: Iterable[RankedDecision]) -> tuple[RankedDecision, ...]:
-    """Return the decisions in force, one for each subject, sorted by subject."""
+    """Return the decisions in force, one for each subject, sorted by subject.
+
+    `decisions` are in the order stored, which decides between numbers that compare as equal.
+    """
     current_decisions: dict[tuple[str, int, str], RankedDecision] = {}
     for ranked_decision in decisions:
         subject = ranked_decision.subject
@@ -98,7 +102,11 @@ def select_current_decisions(decisions: Iterable[RankedDecision]) -> tuple[Ranke
 
 def _is_superseded_by(earlier_decision: RankedDecision, later_decision: RankedDecision) -> bool:
     """Return whether the later of two decisions about one subject replaces the earlier one."""
-    # Equal ranks are two decisions of one notice about one subject: the more restrictive one is
+    if earlier_decision.rank == later_decision.rank and (
+        earlier_decision.notice_number != later_decision.notice_number
+    ):
+        return True
+    # Equal numbers are two decisions of one notice about one subject: the more restrictive one is
     # in force, then the greater text, so that the result does not depend on the order.
     return (
         earlier_decision.rank,

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 from gateway.errors import FEE_WRONG, PAYMENT_REFUSED, STATEMENT_WRONG, GatewayError
+from gateway.notice_order import NumberOrder, order_number
 from gateway.wire import CURRENCY_DECIMALS, parse_day
 
 _COMPACT_DAY: Final = re.compile(r"\A([0-9]{4})([0-9]{2})([0-9]{2})\Z")
@@ -166,9 +167,9 @@ class FeeNoticeEvent(NamedTuple):
     payment_notice: str
 
     @property
-    def rank(self) -> tuple[datetime, bool, str]:
+    def rank(self) -> tuple[datetime, bool, NumberOrder]:
         """Return the key that orders statements about a fee; at one instant a levy comes before its end."""
-        return (self.issued_at, self.fee_step != FeeStep.LEVY, self.number)
+        return self.issued_at, self.fee_step != FeeStep.LEVY, order_number(self.number)
 
 
 def match_fee_ends(fee_events: Iterable[FeeNoticeEvent]) -> Mapping[str, FeeNoticeEvent]:

@@ -13,12 +13,26 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from gateway.notice_order import NoticeOrder, order_notice
+
 #: By event with which an agency makes a demand: the state of the request that waits for the demanded act.
 DEMANDED_STATES: Final[Mapping[str, str]] = {
     "ask": "INFORMATION_REQUIRED",
     "inspect": "INSPECTION",
     "fee": "FEE_DUE",
 }
+
+
+class NoticeIssue(NamedTuple):
+    """When a notice was issued, and its number."""
+
+    issued_at: datetime
+    number: str
+
+    @property
+    def order(self) -> NoticeOrder:
+        """Return the key by which the last of several notices is found."""
+        return order_notice(self.issued_at, self.number)
 
 
 class DemandNotice(NamedTuple):
@@ -32,16 +46,16 @@ class DemandNotice(NamedTuple):
     deadline: datetime | None = None
 
     @property
-    def rank(self) -> tuple[datetime, str]:
-        """Return the key by which the later of two notices is found: issue time, then number."""
-        return (self.issued_at, self.number)
+    def rank(self) -> tuple[NoticeOrder, int]:
+        """Return the key by which the later of two notices is found, then in the order stored."""
+        return order_notice(self.issued_at, self.number), self.id
 
 
 @dataclass(frozen=True, slots=True)
 class OpenDemand:
     """An open demand: the notice that makes it, its times of issue and receipt, and the deadline it states.
 
-    Several notices may announce one inspection: `latest_rank` is the last of them, and the other values are
+    Several notices may announce one inspection: `latest_issue` is the last of them, and the other values are
     those of the last one that states a deadline.
     """
 
@@ -49,7 +63,7 @@ class OpenDemand:
     issued_at: datetime
     received_at: datetime
     deadline: datetime | None
-    latest_rank: tuple[datetime, str]
+    latest_issue: NoticeIssue
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +145,13 @@ class OpenDemands:
         return cls(demands, int(described["amended_after"]))
 
 
-def find_demanded_state(demands: OpenDemands, fees: Iterable[tuple[datetime, str]] = ()) -> str | None:
+def find_demanded_state(demands: OpenDemands, levies: Iterable[NoticeIssue] = ()) -> str | None:
     """Return the state of a request by its open demands and fees: the last one issued decides.
 
-    `fees` are the open fees, each as the issue time and the number of the notice that levied it. None if
-    there is neither a demand nor a fee.
+    `levies` are the notices that levied the open fees. None if there is neither a demand nor a fee.
     """
-    ranked_events = [(demand.latest_rank, event) for event, demand in demands.by_event.items()]
-    ranked_events += [(rank, "fee") for rank in fees]
+    ranked_events = [(demand.latest_issue.order, event) for event, demand in demands.by_event.items()]
+    ranked_events += [(levy.order, "fee") for levy in levies]
     return DEMANDED_STATES[max(ranked_events)[1]] if ranked_events else None
 
 
@@ -158,7 +171,7 @@ def _make_demand(deciding_notice: DemandNotice, latest_notice: DemandNotice) -> 
         deciding_notice.issued_at,
         deciding_notice.received_at,
         deciding_notice.deadline,
-        latest_notice.rank,
+        NoticeIssue(latest_notice.issued_at, latest_notice.number),
     )
 
 
@@ -169,7 +182,7 @@ def _describe_demand(demand: OpenDemand) -> dict[str, Any]:
         "issued_at": _format_time(demand.issued_at),
         "received_at": _format_time(demand.received_at),
         "deadline": None if demand.deadline is None else _format_time(demand.deadline),
-        "latest": [_format_time(demand.latest_rank[0]), demand.latest_rank[1]],
+        "latest": [_format_time(demand.latest_issue.issued_at), demand.latest_issue.number],
     }
 
 
@@ -183,7 +196,7 @@ def _restore_demand(described: Mapping[str, Any]) -> OpenDemand:
         parse_time(described["issued_at"]),
         parse_time(described["received_at"]),
         deadline,
-        (parse_time(at), latest_number),
+        NoticeIssue(parse_time(at), latest_number),
     )
 
 

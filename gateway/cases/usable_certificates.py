@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from gateway.cases.agency_notices import Decision, DecisionCode, Notice, shorten_number
 from gateway.errors import RULE_BROKEN, GatewayError
+from gateway.notice_order import NoticeOrder, order_notice
 from gateway.wire import check_clear_id
 
 #: The decisions that allow something.
@@ -40,9 +41,9 @@ class RequirementResult:
     text: str = ""
 
     @property
-    def rank(self) -> tuple[datetime, str]:
+    def rank(self) -> NoticeOrder:
         """Return the rank: of two results about one item and law, the higher rank is in force."""
-        return self.issued_at, self.notice_number
+        return order_notice(self.issued_at, self.notice_number)
 
 
 def check_requirement_result(agency: str, number: str, notice: Notice, laws: Collection[str]) -> None:
@@ -93,12 +94,15 @@ def split_requirement_results(document_number: str, notice: Notice) -> tuple[tup
 
 
 def select_current_results(results: Iterable[RequirementResult]) -> tuple[RequirementResult, ...]:
-    """Return the results in force: one for each requirement, item and law."""
+    """Return the results in force: one for each requirement, item and law.
+
+    `results` are in the order stored, which decides between numbers that compare as equal.
+    """
     current_results: dict[tuple[int, int, str], RequirementResult] = {}
     for result in results:
         result_key = (result.requirement_id, result.decision.item, result.decision.law)
         earlier_result = current_results.get(result_key)
-        if earlier_result is None or earlier_result.rank < result.rank:
+        if earlier_result is None or earlier_result.rank <= result.rank:
             current_results[result_key] = result
     return tuple(current_results[key] for key in sorted(current_results))
 
@@ -196,7 +200,11 @@ def derive_past_usability(
     if removal is None or not counting_decisions:
         return default_usability
     latest_decision = max(
-        counting_decisions, key=lambda decision: (decision.issued_at, decision.notice_number)
+        counting_decisions,
+        key=lambda decision: (
+            order_notice(decision.issued_at, decision.notice_number),
+            decision.decision_id,
+        ),
     )
     if latest_decision.decision_id != decision_id or not latest_decision.is_approval:
         return CertificateUsability.LAPSED

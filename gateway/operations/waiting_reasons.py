@@ -126,7 +126,7 @@ def _is_demand_older_than_notice(request: RequestWithFeesRow, notice: NoticeRow 
         return False
     demand_event = {state: event for event, state in DEMANDED_STATES.items()}[request.state]
     open_demand = OpenDemands.restore(request.demands).by_event.get(demand_event)
-    return open_demand is not None and open_demand.latest_rank[1] != notice.number
+    return open_demand is not None and open_demand.latest_issue.number != notice.number
 
 
 def _format_deadline(at: datetime | None) -> str:

@@ -28,6 +28,7 @@ from sqlalchemy import (
 )
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
+from gateway.notice_order import order_notice
 from gateway.store.agency_requests import AgencyRequestRow, agency_requests
 from gateway.store.notices import notices
 from gateway.store.prepared_statements import InsertIfAbsent
@@ -197,7 +198,7 @@ def _mark_superseded(conn: Connection, request: int) -> None:
         groups[row.item, row.law].append(row)
     changes = []
     for rows in groups.values():
-        latest = max(rows, key=lambda row: (row.issued_at, row.notice_no)).id
+        latest = max(rows, key=lambda row: (order_notice(row.issued_at, row.notice_no), row.id)).id
         successors = [(row, None if row.id == latest else latest) for row in rows]
         changes += [{"old": row.id, "new": new} for row, new in successors if row.superseded_by != new]
     if changes:

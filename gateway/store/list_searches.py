@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from gateway.errors import NO_ADDRESS
+from gateway.notice_order import order_notice
 from gateway.state_machines import DELIVERY, REQUEST
 from gateway.store.accounts import AccountRoleRow, account_roles, accounts, sessions
 from gateway.store.agency_requests import OPEN_FEES, RequestWithFeesRow, agency_requests
@@ -121,8 +122,10 @@ def list_latest_notices(conn: Connection, request_ids: Sequence[int]) -> dict[in
     """Return the latest notice about each of these requests, by its time of issue and number."""
     n = notices.c
     query = select(notices).where(n.request_id.in_(request_ids))
-    rows = conn.execute(query.order_by(n.issued_at, n.number)).all()
-    return {row.request_id: row for row in rows}
+    rows = conn.execute(query.order_by(n.id)).all()
+    return {
+        row.request_id: row for row in sorted(rows, key=lambda row: order_notice(row.issued_at, row.number))
+    }
 
 
 def search_messages(conn: Connection, criteria: ListFilter, *, resting: bool = False) -> ListPage:

@@ -22,10 +22,12 @@ from sqlalchemy import (
 )
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
+from gateway.notice_order import NoticeOrder, order_notice
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.table_types import (
     Instant,
     Json,
+    PartialIndex,
     collect_values,
     make_identity_column,
     make_required_column,
@@ -33,7 +35,7 @@ from gateway.store.table_types import (
 )
 from gateway.store.transitions import record_events
 
-# Every notice of an agency as received, also one without decisions; the latest is by (issued_at, number).
+# Every notice of an agency as received, also one without decisions; the latest is by `gateway.notice_order`.
 notices = Table(
     "notices",
     metadata,
@@ -49,8 +51,13 @@ notices = Table(
     make_required_column("sha256"),
     make_required_column("received_at", Instant),
     Column("fee_notice", Text),  # of a notice about a fee: the payment notice number it names; or empty
+    # Of a document that states a day without a time: when the day begins. `issued_at` is its place in the day.
+    Column("day_begins_at", Instant),
+    # The number of the notice that counted already when this one came, which has had no effect; or empty.
+    Column("overruled_by", Text),
     UniqueConstraint("agency", "number"),
     Index("ix_notices_request_id", "request_id"),
+    PartialIndex("ix_notices_overruled", "received_at", where="overruled_by IS NOT NULL"),
 )
 
 
@@ -69,6 +76,8 @@ class NoticeRow(Protocol):
     sha256: str
     received_at: datetime
     fee_notice: str | None
+    day_begins_at: datetime | None
+    overruled_by: str | None
 
 
 _INSERT = InsertIfAbsent(notices, ("agency", "number"), "id")
@@ -110,6 +119,12 @@ class NoticeSummary(NamedTuple):
     received_at: datetime
     deadline: datetime | None
     fee_notice: str | None
+    day_begins_at: datetime | None
+
+    @property
+    def order(self) -> tuple[NoticeOrder, int]:
+        """Return the key by which the last of the notices about a request is found."""
+        return order_notice(self.issued_at, self.number), self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +179,7 @@ def insert_notice(
         else conn.execute(_OF_REQUEST, {"wanted": notice.request_id}).mappings()
     )
     request_notices = [_make_notice_summary(columns) for columns in stored]
-    latest_key = max((each.issued_at, each.number) for each in request_notices)
-    is_latest = latest_key == (notice.issued_at, notice.number)
+    is_latest = max(request_notices, key=lambda each: each.order).id == row.id
     return StoredNotice(int(row.id), content_sha256, is_latest, request_notices)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from gateway.cases import DemandNotice, OpenDemands, find_demanded_state
+from gateway.cases import DemandNotice, NoticeIssue, OpenDemands, find_demanded_state
 
 START = datetime(2026, 11, 20, 9, tzinfo=UTC)
 DEADLINE = START + timedelta(days=3)
@@ -47,7 +47,7 @@ def test_an_inspection_is_open_until_the_agency_says_that_it_is_over() -> None:
 def test_a_later_notice_of_an_inspection_without_a_deadline_keeps_that_of_the_order() -> None:
     demands = apply_all(make_notice("inspect", 1, days=3), make_notice("inspect", 2))
     assert demands.by_event["inspect"].deadline == DEADLINE
-    assert demands.by_event["inspect"].latest_rank[1] == "N2"
+    assert demands.by_event["inspect"].latest_issue.number == "N2"
 
 
 def test_what_was_demanded_before_an_amendment_is_no_inspection() -> None:
@@ -71,9 +71,9 @@ def test_a_supplement_answers_what_was_received_before_it_and_ends_no_inspection
 def test_the_last_demand_or_fee_says_what_the_application_waits_for() -> None:
     demands = apply_all(make_notice("ask", 1), make_notice("inspect", 2))
     assert find_demanded_state(demands) == "INSPECTION"
-    assert find_demanded_state(demands, [(START, "N0")]) == "INSPECTION"
-    assert find_demanded_state(demands, [(START + timedelta(minutes=3), "N3")]) == "FEE_DUE"
-    assert find_demanded_state(OpenDemands(), [(START, "N0")]) == "FEE_DUE"
+    assert find_demanded_state(demands, [NoticeIssue(START, "N0")]) == "INSPECTION"
+    assert find_demanded_state(demands, [NoticeIssue(START + timedelta(minutes=3), "N3")]) == "FEE_DUE"
+    assert find_demanded_state(OpenDemands(), [NoticeIssue(START, "N0")]) == "FEE_DUE"
     assert find_demanded_state(OpenDemands()) is None
 
 

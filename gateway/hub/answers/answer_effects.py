@@ -56,6 +56,7 @@ from gateway.hub.requirements.requirement_ledger import (
     lock_case_requirements,
     offer_kept_certificates,
 )
+from gateway.notice_order import order_notice
 from gateway.state_machines import REQUEST, get_next_state
 from gateway.store import (
     AgencyRequestRow,
@@ -396,8 +397,11 @@ def _store_certificates(conn: Connection, applied_notice: _AppliedNotice, number
     }
     granted = list_granted_certificates(conn, numbers)
     lasting = [row for row, state in granted if state in _LASTING and row.agency == agency]
+    order = order_notice(notice.issued_at, notice.number)
     for number in numbers:
-        if all(row.issued_at <= notice.issued_at for row in lasting if row.number == number):
+        if all(
+            order_notice(row.issued_at, row.notice_no) <= order for row in lasting if row.number == number
+        ):
             requirement_quantities.set_last_day(conn, agency, number, notice.valid_until)
     join_waiting_cases(conn, numbers, f"{applied_notice.request.number}:{notice.number}", now)
     return ledger_numbers

@@ -179,10 +179,7 @@ def move_request(
         for earlier in stored_notice.request_notices
         if _is_asking(status_codes.get(earlier.status_code))
     ]
-    is_leading = (
-        bool(asking)
-        and max(asking, key=lambda earlier: (earlier.issued_at, earlier.number)).id == stored_notice.id
-    )
+    is_leading = bool(asking) and max(asking, key=lambda earlier: earlier.order).id == stored_notice.id
     if is_leading:
         values["due_at"] = notice.deadline
     if notice.decisions or event == "decide":

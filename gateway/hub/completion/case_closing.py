@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from gateway.evidence import record_evidence
 from gateway.hub.completion.standing_demands import list_open_levies, read_demands
+from gateway.notice_order import order_notice
 from gateway.state_machines import REQUEST
 from gateway.store import (
     AgencyRequestRow,
@@ -161,14 +162,16 @@ def find_status_notice(
     """
     decided = {row.notice_no for row in decisions.list_all_by_request(conn, request)}
     counted = {row.notice_no for row in decisions.list_by_request(conn, request)}
-    levied = {number for _, number in list_open_levies(fees.list_by_request(conn, request))}
+    levied = {levy.number for levy in list_open_levies(fees.list_by_request(conn, request))}
     counting = [
         notice
         for notice in request_notices
         if notice.number in counted
         or (notice.number not in decided and (notice.id > amended_after or notice.number in levied))
     ]
-    return max(counting, key=lambda notice: (notice.issued_at, notice.number), default=None)
+    return max(
+        counting, key=lambda notice: (order_notice(notice.issued_at, notice.number), notice.id), default=None
+    )
 
 
 def renew_status_code(conn: Connection, request: AgencyRequestRow) -> None:

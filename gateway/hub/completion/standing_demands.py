@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from gateway.cases import (
     Decision,
     DecisionCode,
     DemandNotice,
+    NoticeIssue,
     OpenDemands,
     RankedDecision,
     RequestScope,
@@ -96,18 +96,18 @@ def end_amended_demands(conn: Connection, request: int) -> dict[str, Any]:
     return OpenDemands({}, last).describe()
 
 
-def list_open_levies(levied: Iterable[FeeRow]) -> list[tuple[datetime, str]]:
+def list_open_levies(levied: Iterable[FeeRow]) -> list[NoticeIssue]:
     """Return when each open fee of a request was levied, and by which notice."""
-    return [(row.levied_at, row.notice or "") for row in levied if row.state in _OPEN_FEE]
+    return [NoticeIssue(row.levied_at, row.notice or "") for row in levied if row.state in _OPEN_FEE]
 
 
 def find_demanded_event(
-    request_state: str, demands: OpenDemands, levies: Sequence[tuple[datetime, str]]
+    request_state: str, demands: OpenDemands, levies: Sequence[NoticeIssue]
 ) -> str | None:
     """Return the event that moves a request to the state its demands call for; None if no move is needed.
 
-    `request_state` is the present state of the request; `levies` are its open fees, each with the time and
-    the number of its notice.
+    `request_state` is the present state of the request; `levies` are the notices that levied its
+    open fees.
     """
     if request_state not in _MOVABLE_STATES:
         return None

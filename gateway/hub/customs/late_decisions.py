@@ -39,6 +39,7 @@ from gateway.hub.completion.outside_decisions import (
     select_inherited_subjects,
 )
 from gateway.hub.outbox.local_tasks import enqueue_task
+from gateway.notice_order import order_notice
 from gateway.state_machines import REQUEST
 from gateway.store import (
     AgencyRequestRow,
@@ -338,9 +339,10 @@ def record_customs_notice(
 
 
 def find_leading_notice(candidates: Sequence[CustomsNoticeRow], kinds: frozenset[str]) -> int | None:
-    """Return the notice of these kinds that counts: the one issued last, then of the highest number."""
+    """Return the notice of these kinds that counts: the last one (`gateway.notice_order`)."""
     matching = [row for row in candidates if row.kind in kinds]
-    return None if not matching else int(max(matching, key=lambda row: (row.issued_at, row.number)).id)
+    last = max(matching, key=lambda row: (order_notice(row.issued_at, row.number), row.id), default=None)
+    return None if last is None else last.id
 
 
 def find_leading_result(conn: Connection, case_id: int) -> int | None:

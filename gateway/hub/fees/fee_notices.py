@@ -37,6 +37,7 @@ from gateway.hub.fees.matched_ends import (
     read_fee_match,
 )
 from gateway.hub.hub import Hub
+from gateway.notice_order import order_notice
 from gateway.store import AgencyRequestRow, FeeRow, NewFee, fees
 from gateway.wire import find_day
 
@@ -321,7 +322,7 @@ def _find_concerned_fee(levied_fees: Sequence[FeeRow], fee_event: FeeNoticeEvent
     for states in _CONCERNED[FeeStep(fee_event.fee_step)]:
         candidates = [fee for fee in matching if fee.state in states]
         if candidates:
-            return max(candidates, key=lambda fee: (fee.levied_at, fee.notice or "", fee.id))
+            return max(candidates, key=lambda fee: (order_notice(fee.levied_at, fee.notice or ""), fee.id))
     return None
 
 

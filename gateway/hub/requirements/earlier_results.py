@@ -20,6 +20,7 @@ from gateway.cases import Decision, DecisionCode, Notice, check_issued_after_ope
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.completion.standing_demands import read_stored_decision
+from gateway.notice_order import order_notice
 from gateway.store import (
     AgencyRequestRow,
     CaseRow,
@@ -70,7 +71,8 @@ def list_late_revocations(
         _make_revocation(rows[0], result)
         for rows in whole_by_notice.values()
         for result in new_results
-        if (rows[0].issued_at, rows[0].notice_no) > (result.issued_at, result.notice_no)
+        if order_notice(rows[0].issued_at, rows[0].notice_no)
+        > order_notice(result.issued_at, result.notice_no)
         and (result.item, result.law) not in {(row.item, row.law) for row in rows}
     ]
 
@@ -139,7 +141,9 @@ def assign_earlier_notices(
     )
     for requirement in newly_applied_ids:
         record_evidence(conn, "applied", "requirement", requirement, None, {"request": request.number}, now)
-    return sorted(concerning_notices.values(), key=lambda notice: (notice.issued_at, notice.number))
+    return sorted(
+        concerning_notices.values(), key=lambda notice: order_notice(notice.issued_at, notice.number)
+    )
 
 
 def _make_notice(rows: Sequence[ResultOfRequirementRow], request: AgencyRequestRow) -> Notice:

@@ -63,6 +63,7 @@ from gateway.hub.requirements.requirement_ledger import (
     write_off_requirements,
 )
 from gateway.hub.requirements.stated_uses import list_lost_uses, store_stated_uses, validate_awaited_use
+from gateway.notice_order import order_notice
 from gateway.store import (
     AwaitedUseRow,
     CallRecord,
@@ -184,7 +185,8 @@ def _store_result(
     if stored is None:
         return
     requirement_results.add_decisions(conn, list_late_revocations(stored_results, new), now)
-    if all(row.issued_at <= notice.issued_at for row in stored_results):
+    order = order_notice(notice.issued_at, notice.number)
+    if all(order_notice(row.issued_at, row.notice_no) <= order for row in stored_results):
         requirement_quantities.set_last_day(conn, agency, requirement_number, notice.valid_until)
     digest = payloads.store_payload(conn, signed_reply.envelope, now) if signed_reply.envelope else None
     verdict = (

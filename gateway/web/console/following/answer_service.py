@@ -18,6 +18,7 @@ from sqlalchemy import Connection
 from gateway.errors import DOCUMENT_INVALID, TOO_MANY_REQUESTS, GatewayError
 from gateway.harmonize import AnswerForm, FormAttachment, compose_answer, make_answer_form
 from gateway.message_model import Payload
+from gateway.notice_order import order_notice
 from gateway.state_machines import CASE, REQUEST
 from gateway.store import (
     AgencyRequestRow,
@@ -86,7 +87,9 @@ def read_answer_base(
     asking = [row for row in agency_notices if row.pointers or row.text or row.deadline]
     # The latest question of the agency; without a question, its latest other notice.
     question = max(
-        asking, key=lambda row: (row.status_code in questions, row.issued_at, row.number), default=None
+        asking,
+        key=lambda row: (row.status_code in questions, order_notice(row.issued_at, row.number), row.id),
+        default=None,
     )
     pointers = () if question is None else tuple(question.pointers)
     stored = messages.list_messages(conn, limit=_MOST_MESSAGES, case_id=case.id, direction="in")

@@ -13,6 +13,7 @@ from gateway.cases import CaseCustody, CustodyHolder, CustodyTask, CustomsReason
 from gateway.errors import PROBLEMS, GatewayError, Problem
 from gateway.harmonize import FieldFinder, MappingBundle
 from gateway.hub import read_standing_warnings, read_stored_notice
+from gateway.notice_order import order_notice
 from gateway.operations import (
     NoEffect,
     describe_releases,
@@ -153,7 +154,11 @@ class ApplicationView:
         """Return the latest notice that asks for an action that the applicant must take now."""
         event = _ASKED_BY.get(self.custody.task) if self.custody is not None else None
         asking = [notice for notice in self.notices if event is not None and notice.event == event]
-        return max(asking, key=lambda notice: (notice.row.issued_at, notice.row.number), default=None)
+        return max(
+            asking,
+            key=lambda notice: (order_notice(notice.row.issued_at, notice.row.number), notice.row.id),
+            default=None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
