@@ -51,7 +51,7 @@ notices = Table(
     make_required_column("sha256"),
     make_required_column("received_at", Instant),
     Column("fee_notice", Text),  # of a notice about a fee: the payment notice number it names; or empty
-    # Of a document that states a day without a time: when the day begins. `issued_at` is its place in the day.
+    # Of a notice that states a day without a time: when it begins. `issued_at` is the place in the day.
     Column("day_begins_at", Instant),
     # The number of the notice that counted already when this one came, which has had no effect; or empty.
     Column("overruled_by", Text),
@@ -149,13 +149,15 @@ def insert_notice(
     text: str | None = None,
     is_first_notice: bool = False,
     payment_notice: str | None = None,
+    day_begins_at: datetime | None = None,
 ) -> StoredNotice | None:
     """Store a notice, or return None for a repeat; the case must be locked.
 
     `deadline` and `text` replace those of the notice, if they are to be stored in another form.
     `is_first_notice` says that the caller knows that no other notice about the request is stored. For a
-    notice about a fee, `payment_notice` is the payment notice number that it names, or empty. Raises GW702
-    when the agency used the number before for other content.
+    notice about a fee, `payment_notice` is the payment notice number that it names, or empty.
+    `day_begins_at` is the first instant of the day of a notice that states no time. Raises GW702 when the
+    agency used the number before for other content.
     """
     deadline = deadline or notice.deadline
     content_sha256 = notice.content_sha256
@@ -166,6 +168,7 @@ def insert_notice(
         "sha256": content_sha256,
         "received_at": at,
         "fee_notice": payment_notice,
+        "day_begins_at": day_begins_at,
     }
     del values["decisions"]
     row = _INSERT.insert_one(conn, values)
