@@ -61,6 +61,10 @@ from .customs_notices import check_customs_code as check_customs_code
 from .customs_notices import find_late_code as find_late_code
 from .customs_notices import list_cleared_items as list_cleared_items
 from .customs_notices import read_customs_codes as read_customs_codes
+from .day_notices import DatedNotice as DatedNotice
+from .day_notices import check_place as check_place
+from .day_notices import describe_decisions as describe_decisions
+from .day_notices import place_notices as place_notices
 from .decided_quantities import DeclaredQuantity as DeclaredQuantity
 from .decided_quantities import QuantityVerdict as QuantityVerdict
 from .decided_quantities import check_decided_quantities as check_decided_quantities

@@ -67,14 +67,15 @@ class AgencyAcknowledgment:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """One notice of an agency; notices are ordered by issue time and number.
+    """One notice of an agency; notices are ordered by issue time and number (`gateway.notice_order`).
 
     `status_code` is one of the requirement status codes (A00-Z05); `pointers` are the fields about which
     information is requested; `deadline` is the last instant for a supplement, or for a payment;
     `receipt_number` is the agency's own number of the application, where it is stated; `fee` is the fee that
     it states; `valid_until` is the last day of the certificate, if the notice is one. `version` is the line
     of the text that says which correction of the application this is. A notice that is `whole` names no item:
-    its decisions are about all items that the hub knew under the agency's number.
+    its decisions are about all items that the hub knew under the agency's number. One that `states_day` alone
+    has the first instant of this day as `issued_at` until it has its place (`gateway.cases.day_notices`).
     """
 
     number: str
@@ -89,6 +90,7 @@ class Notice:
     valid_until: date | None = None
     version: str | None = field(default=None, compare=False)
     whole: bool = field(default=False, compare=False)
+    states_day: bool = field(default=False, compare=False)
 
 
 AgencyAnswer = AgencyAcknowledgment | Notice

@@ -170,7 +170,7 @@ _MAX_TEXT_LENGTH: Final = 4000
 _MAX_UNIT_LENGTH: Final = 17
 #: The facts that name the last day for the applicant's supplement or payment.
 _DEADLINE_FACTS: Final = ("supplement_due", "fee_due")
-#: A day without a time: its notice is ordered by the first instant, and waits until the last one.
+#: A day without a time: its notice gets a place in the day, and waits until the last instant.
 _FIRST_TIME, _LAST_TIME = "T00:00:00", "T23:59:59"
 
 
@@ -213,6 +213,7 @@ class _NoticeMaker:
             fee=self._find_fee(),
             valid_until=self._find_last_day(),
             version=self._format_version(),
+            states_day="T" not in issue_fact.value,
         )
 
     def _find_fact(self, fact_name: str) -> NoticeFact | None:

@@ -34,7 +34,8 @@ class StatusCode:
     `event` is the event of the request's state machine that it causes; empty for codes that only the hub or
     customs set. `fee_step` is its effect on a fee, and `fee_kind` the kind of that fee: empty for codes
     without a fee, and for a refund of any. After a `final` code no other notice is expected: without
-    decisions it decides all items that the agency was asked about.
+    decisions it decides all items that the agency was asked about. A `reissue` gives again, corrected, what
+    was given before.
     """
 
     code: str
@@ -45,6 +46,12 @@ class StatusCode:
     fee_step: str = ""
     fee_kind: str = ""
     final: bool = field(default=False, kw_only=True)
+    reissue: bool = field(default=False, kw_only=True)
+
+    @property
+    def follows_issue(self) -> bool:
+        """Return whether it cancels, or gives again, what was given before."""
+        return self.reissue or self.outcome == "revoked"
 
 
 #: The decision of a final status code, by its outcome.
@@ -69,6 +76,8 @@ _STEPS: Final = {
     **dict.fromkeys((FeeStep.AWAIT, FeeStep.PAY), "hub"),
     **dict.fromkeys((FeeStep.LEVY, FeeStep.CANCEL, FeeStep.CONFIRM, FeeStep.REFUND), "agency"),
 }
+#: The column reissue of a table that has none.
+_REISSUES: Final = {"R02": "y"}
 _CODE_PATTERN: Final = re.compile("[A-Z][0-9]{2}")
 _SETTERS: Final = frozenset({"agency", "customs", "hub"})
 #: The events of a request that a notice of an agency may cause.
@@ -89,16 +98,24 @@ def read_status_codes(table_text: str, file_name: str = "requirement-status.csv"
     Raise GW502 with the line for a column that is missing, a code that occurs twice or has another form than
     a notice can carry, and a value of set_by, outcome, event or fee_step that is not known. A code has an
     event exactly when agencies set it. A table without the columns fee_step and fee_kind has no codes of
-    fees, one without terminal no final codes.
+    fees, one without terminal no final codes; in one without reissue R02 gives again what was given before.
     """
     rows = make_code_table_reader(table_text, ("code", "name", "set_by", "outcome", "event"), file_name)
     codes: dict[str, StatusCode] = {}
     for row in rows:
-        terminal = row.get("terminal") or ""
-        status_code = StatusCode(*((row.get(column) or "") for column in _COLUMNS), final=terminal == "y")
+        marks = {
+            "terminal": row.get("terminal") or "",
+            "reissue": row.get("reissue", _REISSUES.get(row["code"])) or "",
+        }
+        status_code = StatusCode(
+            *((row.get(column) or "") for column in _COLUMNS),
+            final=marks["terminal"] == "y",
+            reissue=marks["reissue"] == "y",
+        )
         fault = _find_status_code_fault(status_code, codes)
-        if not fault and terminal not in ("", "n", "y"):
-            fault = f"terminal is y or n, not {terminal[:40]!r}"
+        for name, mark in marks.items():
+            if not fault and mark not in ("", "n", "y"):
+                fault = f"{name} is y or n, not {mark[:40]!r}"
         if fault:
             raise GatewayError(
                 MAPPING_WRONG,

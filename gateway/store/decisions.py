@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final, Protocol
@@ -94,6 +94,11 @@ class DecisionRow(Protocol):
 _INSERT = InsertIfAbsent(decisions, ("agency", "notice_no", "item", "law"), "id")
 _SUPERSEDE = (
     update(decisions).where(decisions.c.id == bindparam("old")).values(superseded_by=bindparam("new"))
+)
+_PLACE = (
+    update(decisions)
+    .where(decisions.c.agency == bindparam("of"), decisions.c.notice_no == bindparam("placed"))
+    .values(issued_at=bindparam("at"))
 )
 #: Of decisions joined with their requests: those on items that were amended or removed since do not count.
 COUNTING: Final = and_(
@@ -203,6 +208,11 @@ def _mark_superseded(conn: Connection, request: int) -> None:
         changes += [{"old": row.id, "new": new} for row, new in successors if row.superseded_by != new]
     if changes:
         conn.execute(_SUPERSEDE, changes)
+
+
+def place_decisions(conn: Connection, agency: str, places: Mapping[str, datetime]) -> None:
+    """Give the decisions of an agency's notices (their numbers) the places of these in their day."""
+    conn.execute(_PLACE, [{"of": agency, "placed": number, "at": at} for number, at in places.items()])
 
 
 class DecisionWithTextRow(DecisionRow, Protocol):

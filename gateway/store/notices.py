@@ -19,6 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
     bindparam,
     select,
+    update,
 )
 
 from gateway.errors import DECISION_CONFLICT, GatewayError
@@ -86,6 +87,7 @@ _GET_CONTENT = select(notices.c.sha256).where(
     notices.c.agency == bindparam("agency"), notices.c.number == bindparam("number")
 )
 _OF_REQUEST = select(notices).where(notices.c.request_id == bindparam("wanted")).order_by(notices.c.id)
+_PLACE = update(notices).where(notices.c.id == bindparam("placed")).values(issued_at=bindparam("at"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +131,24 @@ class NoticeSummary(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StoredNotice:
-    """A notice as stored; `is_latest` is False when a later one about the request was stored before.
+    """A notice as stored.
 
     `request_notices` are all notices about the request, including this one, as they are stored.
     """
 
     id: int
     sha256: str
-    is_latest: bool
     request_notices: Sequence[NoticeSummary] = ()
+
+    @property
+    def is_latest(self) -> bool:
+        """Return whether no other notice about the request comes after this one."""
+        return max(self.request_notices, key=lambda notice: notice.order).id == self.id
+
+    @property
+    def issued_at(self) -> datetime:
+        """Return its time of issue; of a notice that states a day alone, its place in it."""
+        return next(notice.issued_at for notice in self.request_notices if notice.id == self.id)
 
 
 def insert_notice(
@@ -182,8 +193,12 @@ def insert_notice(
         else conn.execute(_OF_REQUEST, {"wanted": notice.request_id}).mappings()
     )
     request_notices = [_make_notice_summary(columns) for columns in stored]
-    is_latest = max(request_notices, key=lambda each: each.order).id == row.id
-    return StoredNotice(int(row.id), content_sha256, is_latest, request_notices)
+    return StoredNotice(int(row.id), content_sha256, request_notices)
+
+
+def place_notices(conn: Connection, places: Mapping[int, datetime]) -> None:
+    """Give notices (row ids) that state a day alone their places in it."""
+    conn.execute(_PLACE, [{"placed": row, "at": at} for row, at in places.items()])
 
 
 def _make_notice_summary(columns: Mapping[Any, Any]) -> NoticeSummary:

@@ -41,6 +41,7 @@ from gateway.hub.answers.case_progress import (
     move_request,
     outdate_early_decisions,
 )
+from gateway.hub.answers.placed_notices import place_new_notice
 from gateway.hub.completion.standing_demands import is_cancellation_open, make_standing_decisions
 from gateway.hub.customs.late_decisions import record_late_decision
 from gateway.hub.deadlines.due_times import restate_deadline
@@ -270,12 +271,16 @@ def _apply_notice(
         text=compose_refund_text(notice.text, notice.fee) if code.fee_step == FeeStep.REFUND else None,
         is_first_notice=not request.noticed,
         payment_notice=_get_payment_notice(notice) if code.fee_step else None,
+        day_begins_at=notice.issued_at if notice.states_day else None,
     )
     if stored_notice is None:
         return ()
     check_issued_after_opening(notice.issued_at, case.opened_at)
     check_notice_numbers(notice)
     _check_version(notice, stored_notice)
+    stored_notice = place_new_notice(conn, request, notice, stored_notice, status_codes)
+    if notice.states_day:
+        notice = replace(notice, issued_at=stored_notice.issued_at)
     _store_decisions(conn, request, notice, now)
     applied_notice = _AppliedNotice(hub, case, request, notice, now)
     requirement_ids = _add_requirements(conn, applied_notice)

@@ -1,0 +1,100 @@
+"""Gives the notices of a request that state a day alone their places in it, whenever another notice comes.
+
+The rule is in `gateway.cases.day_notices`. A place is stored as the time of issue of the notice and of its
+decisions, so all that follows compares times alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from gateway.cases import (
+    DatedNotice,
+    Decision,
+    Notice,
+    StatusCode,
+    check_place,
+    describe_decisions,
+    place_notices,
+)
+from gateway.hub.completion.standing_demands import read_stored_decision
+from gateway.store import (
+    DecisionWithTextRow,
+    NoticeSummary,
+    OpenRequestRow,
+    StoredNotice,
+    decisions,
+    notices,
+)
+
+
+def place_new_notice(
+    conn: Connection,
+    request: OpenRequestRow,
+    notice: Notice,
+    stored_notice: StoredNotice,
+    codes: Mapping[str, StatusCode],
+) -> StoredNotice:
+    """Place a notice that was stored now, and move those of a day alone whose places it changes.
+
+    `request` is the request of a locked case, `codes` are its status codes; the decisions of the notice are
+    not stored yet. Return the notices as they are stored then. Raises GW719 for a notice of a day alone if
+    nothing says whether it comes after the one in force.
+    """
+    summaries = stored_notice.request_notices
+    if not any(summary.day_begins_at for summary in summaries):
+        return stored_notice
+    all_rows = decisions.list_all_by_request(conn, request.id)
+    counting = {row.id for row in decisions.list_by_request(conn, request.id)}
+    own = {stored_notice.id: notice.decisions}
+    dated = _list_dated_notices(summaries, _group_decisions(summaries, all_rows) | own, codes)
+    counting_decisions = _group_decisions(summaries, (row for row in all_rows if row.id in counting))
+    counting_notices = _list_dated_notices(summaries, counting_decisions | own, codes)
+    check_place(next(one for one in dated if one.stored == stored_notice.id), counting_notices)
+    places = place_notices(dated)
+    moved = [summary for summary in summaries if places[summary.id] != summary.issued_at]
+    if not moved:
+        return stored_notice
+    notices.place_notices(conn, {summary.id: places[summary.id] for summary in moved})
+    decisions.place_decisions(conn, request.agency, {summary.number: places[summary.id] for summary in moved})
+    return replace(
+        stored_notice,
+        request_notices=[summary._replace(issued_at=places[summary.id]) for summary in summaries],
+    )
+
+
+def _group_decisions(
+    summaries: Iterable[NoticeSummary], rows: Iterable[DecisionWithTextRow]
+) -> dict[int, tuple[Decision, ...]]:
+    """Return the decisions of stored notices by the row ids of the notices."""
+    by_number: dict[str, list[Decision]] = defaultdict(list)
+    for row in rows:
+        by_number[row.notice_no].append(read_stored_decision(row))
+    return {summary.id: tuple(by_number.get(summary.number, ())) for summary in summaries}
+
+
+def _list_dated_notices(
+    summaries: Sequence[NoticeSummary],
+    decisions_by_notice: Mapping[int, tuple[Decision, ...]],
+    codes: Mapping[str, StatusCode],
+) -> list[DatedNotice]:
+    dated = []
+    for summary in summaries:
+        code = codes.get(summary.status_code)
+        notice_decisions = decisions_by_notice[summary.id]
+        dated.append(
+            DatedNotice(
+                stored=summary.id,
+                number=summary.number,
+                issued_at=summary.day_begins_at or summary.issued_at,
+                states_day=summary.day_begins_at is not None,
+                rejections=describe_decisions(notice_decisions),
+                certificates=frozenset([decision.number for decision in notice_decisions if decision.number]),
+                follows=code is not None and code.follows_issue,
+            )
+        )
+    return dated
