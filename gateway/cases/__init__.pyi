@@ -64,6 +64,7 @@ from .customs_notices import read_customs_codes as read_customs_codes
 from .day_notices import DatedNotice as DatedNotice
 from .day_notices import check_place as check_place
 from .day_notices import describe_decisions as describe_decisions
+from .day_notices import may_follow as may_follow
 from .day_notices import place_notices as place_notices
 from .decided_quantities import DeclaredQuantity as DeclaredQuantity
 from .decided_quantities import QuantityVerdict as QuantityVerdict

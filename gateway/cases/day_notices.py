@@ -69,21 +69,27 @@ class _Place(Enum):
 def place_notices(notices: Sequence[DatedNotice]) -> Mapping[int, datetime]:
     """Return the time at which each notice counts, by its row id: as stated, or its place in its day."""
     places = {notice.stored: notice.issued_at for notice in notices if not notice.states_day}
-    for notice in sorted((notice for notice in notices if notice.states_day), key=_order_in_day):
+    of_days = sorted((notice for notice in notices if notice.states_day), key=_order_in_day)
+    # A second time, for those that come after one further down in this order.
+    for notice in (*of_days, *of_days):
         before = (
             places[other.stored]
             for other in notices
-            if other.stored in places and _is_of_day(other, notice) and _counts_after(notice, other, notices)
+            if other is not notice
+            and other.stored in places
+            and _is_of_day(other, notice)
+            and _counts_after(notice, other, notices)
         )
         places[notice.stored] = max((place + _STEP for place in before), default=notice.issued_at)
     return places
 
 
-def _order_in_day(notice: DatedNotice) -> tuple[datetime, bool, NumberOrder, bool, int]:
+def _order_in_day(notice: DatedNotice) -> tuple[datetime, bool, bool, NumberOrder, bool, int]:
     """Return the key that sorts notices so that each comes after those on which its place depends."""
     return (
         notice.issued_at,
         bool(notice.rejections),
+        notice.follows and not notice.certificates,
         _get_last_number(notice.certificates),
         notice.follows,
         notice.stored,
@@ -141,6 +147,18 @@ def _decide_equally(notice: DatedNotice, other: DatedNotice) -> bool:
     """Return whether two notices reject the same of the items and laws that both decide."""
     shared = notice.rejections.keys() & other.rejections
     return all(notice.rejections[subject] == other.rejections[subject] for subject in shared)
+
+
+def may_follow(
+    moment: datetime, issued_at: datetime, day_begins_at: datetime | None, received_at: datetime
+) -> bool:
+    """Return whether a notice is of a time after `moment`; one of a day alone may be if it came after it.
+
+    `day_begins_at` is the first instant of the day that the notice states without a time, else None.
+    """
+    if issued_at > moment:
+        return True
+    return day_begins_at is not None and moment < min(received_at, day_begins_at + _DAY)
 
 
 def check_place(notice: DatedNotice, notices: Sequence[DatedNotice]) -> None:

@@ -146,6 +146,14 @@ _RESULTS: Final = (
     .order_by(requirement_results.c.id)
 )
 _INSERT_RESULTS: Final = insert(requirement_results).returning(requirement_results.c.id)
+_PLACE: Final = (
+    update(requirement_results)
+    .where(
+        requirement_results.c.requirement_id == bindparam("of"),
+        requirement_results.c.notice_no == bindparam("placed"),
+    )
+    .values(issued_at=bindparam("at"))
+)
 _IS_CONCERNED: Final = select(
     or_(
         exists()
@@ -217,6 +225,11 @@ def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: da
             "NoticeNumber",
         )
     return int(min(conn.execute(_INSERT_RESULTS, _make_rows(new, at)).scalars()))
+
+
+def place_results(conn: Connection, requirement: int, places: Mapping[str, datetime]) -> None:
+    """Give the results of notices (their numbers) about a locked requirement their places in their day."""
+    conn.execute(_PLACE, [{"of": requirement, "placed": number, "at": at} for number, at in places.items()])
 
 
 def add_decisions(conn: Connection, new: Sequence[NewRequirementResult], at: datetime) -> None:

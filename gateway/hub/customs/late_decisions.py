@@ -22,6 +22,7 @@ from gateway.cases import (
     DecisionCode,
     check_issue_time,
     check_issued_after_opening,
+    may_follow,
     read_subjects,
     select_current_decisions,
     select_current_results,
@@ -38,6 +39,7 @@ from gateway.hub.completion.outside_decisions import (
     make_result_name,
     select_inherited_subjects,
 )
+from gateway.hub.completion.placed_results import read_day
 from gateway.hub.outbox.local_tasks import enqueue_task
 from gateway.notice_order import order_notice
 from gateway.state_machines import REQUEST
@@ -132,7 +134,9 @@ def record_decisions_since(conn: Connection, case: CaseRow, cleared_at: datetime
     for request in (*agency_requests.list_by_case(conn, case.id), *list_requests_above(conn, case.id)):
         ending = _list_ending_notices(conn, request.id)
         for row in notices.list_by_request(conn, request.id):
-            is_late = row.number in ending and row.issued_at > cleared_at
+            is_late = row.number in ending and may_follow(
+                cleared_at, row.issued_at, row.day_begins_at, row.received_at
+            )
             if is_late and list_late_subjects(conn, case.id, request, row):
                 _record_late_notice(conn, case.id, request, row.id, row.number, now)
 
@@ -210,7 +214,7 @@ def record_results_since(conn: Connection, case_id: int, cleared_at: datetime, n
             for use in list_counting_uses(conn, owner)}  # fmt: skip
     late_rows_by_notice: dict[tuple[int, str], list[ResultOfRequirementRow]] = {}
     for row in requirement_results.list_results(conn, used):
-        if row.issued_at > cleared_at:
+        if may_follow(cleared_at, row.issued_at, read_day(row), row.received_at):
             late_rows_by_notice.setdefault((row.requirement_id, row.notice_no), []).append(row)
     for rows in late_rows_by_notice.values():
         _record_late_result_notice(conn, case_id, rows, now)

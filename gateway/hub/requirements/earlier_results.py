@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 from gateway.cases import Decision, DecisionCode, Notice, check_issued_after_opening, read_subjects
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
+from gateway.hub.completion.placed_results import DAY_KEY, read_day
 from gateway.hub.completion.standing_demands import read_stored_decision
 from gateway.notice_order import order_notice
 from gateway.store import (
@@ -105,6 +106,7 @@ def describe_notice(notice: Notice, decision: Decision) -> dict[str, Any]:
         "number": decision.number,
         "conditions": list(decision.conditions),
         **make_whole_marker(notice),
+        **({DAY_KEY: notice.issued_at.isoformat()} if notice.states_day else {}),
     }
 
 
@@ -149,12 +151,13 @@ def assign_earlier_notices(
 def _make_notice(rows: Sequence[ResultOfRequirementRow], request: AgencyRequestRow) -> Notice:
     """Return the notice of which these are the decisions; all of the request, where it takes back all."""
     first, stated_values = rows[0], rows[0].said
+    day_begins_at = read_day(first)
     decided = [_read_said_decision(row) for row in rows]
     if is_whole_revocation(first):
         decided = [replace(decided[0], item=item, law=law) for item, law in read_subjects(request.required)]
     return Notice(
         number=first.notice_no,
-        issued_at=first.issued_at,
+        issued_at=day_begins_at or first.issued_at,
         status_code=first.status_code,
         decisions=tuple(decided),
         text=stated_values.get("text", ""),
@@ -164,6 +167,7 @@ def _make_notice(rows: Sequence[ResultOfRequirementRow], request: AgencyRequestR
         valid_until=date.fromisoformat(stated_values["valid_until"])
         if stated_values.get("valid_until")
         else None,
+        states_day=day_begins_at is not None,
     )
 
 

@@ -46,6 +46,7 @@ from gateway.hub.completion.outside_decisions import (
     list_outside_decisions,
     load_requirement_results,
 )
+from gateway.hub.completion.placed_results import list_placed_results
 from gateway.hub.customs.late_decisions import record_late_result
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import FinishLease, enqueue_repeated_check, enqueue_task
@@ -180,13 +181,16 @@ def _store_result(
 ) -> None:
     """Store an agency's result under a locked requirement (row id, number)."""
     new = _make_result_rows(requirement, agency, notice)
-    stored_results = requirement_results.list_results(conn, [requirement])
     stored = requirement_results.insert_results(conn, new, now)
     if stored is None:
         return
-    requirement_results.add_decisions(conn, list_late_revocations(stored_results, new), now)
-    order = order_notice(notice.issued_at, notice.number)
-    if all(order_notice(row.issued_at, row.notice_no) <= order for row in stored_results):
+    placed_results = list_placed_results(conn, requirement, hub.rules.status_codes)
+    issued_at = next(row.issued_at for row in placed_results if row.notice_no == notice.number)
+    new = [replace(result, issued_at=issued_at) for result in new]
+    earlier_results = [row for row in placed_results if row.notice_no != notice.number]
+    requirement_results.add_decisions(conn, list_late_revocations(earlier_results, new), now)
+    order = order_notice(issued_at, notice.number)
+    if all(order_notice(row.issued_at, row.notice_no) <= order for row in earlier_results):
         requirement_quantities.set_last_day(conn, agency, requirement_number, notice.valid_until)
     digest = payloads.store_payload(conn, signed_reply.envelope, now) if signed_reply.envelope else None
     verdict = (
