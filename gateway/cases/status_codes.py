@@ -34,8 +34,8 @@ class StatusCode:
     `event` is the event of the request's state machine that it causes; empty for codes that only the hub or
     customs set. `fee_step` is its effect on a fee, and `fee_kind` the kind of that fee: empty for codes
     without a fee, and for a refund of any. After a `final` code no other notice is expected: without
-    decisions it decides all items that the agency was asked about. A `reissue` gives again, corrected, what
-    was given before.
+    decisions it decides all items that the agency was asked about. A `reissue` gives a certificate
+    again after its correction.
     """
 
     code: str
@@ -50,7 +50,7 @@ class StatusCode:
 
     @property
     def follows_issue(self) -> bool:
-        """Return whether it cancels, or gives again, what was given before."""
+        """Return whether it cancels a certificate that was issued before, or gives it again."""
         return self.reissue or self.outcome == "revoked"
 
 
@@ -98,7 +98,7 @@ def read_status_codes(table_text: str, file_name: str = "requirement-status.csv"
     Raise GW502 with the line for a column that is missing, a code that occurs twice or has another form than
     a notice can carry, and a value of set_by, outcome, event or fee_step that is not known. A code has an
     event exactly when agencies set it. A table without the columns fee_step and fee_kind has no codes of
-    fees, one without terminal no final codes; in one without reissue R02 gives again what was given before.
+    fees, one without terminal no final codes; in one without reissue, R02 gives a certificate again.
     """
     rows = make_code_table_reader(table_text, ("code", "name", "set_by", "outcome", "event"), file_name)
     codes: dict[str, StatusCode] = {}

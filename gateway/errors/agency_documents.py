@@ -36,10 +36,17 @@ ISSUE_TIME_WRONG = Problem(
     title="notice issued at an impossible time",
     meaning=(
         "The time of issue of the notice is more than a day ahead, or more than a day before the case that "
-        "it is about. Nothing of it was stored."
+        "it is about; or it states a day without a time, and nothing says whether it comes before or after "
+        "the notice of that day that is in force. Nothing of it was stored."
     ),
-    cause="A clock is wrong, or the time was written in another time zone than it says.",
-    remedy="Correct the clock or the time, and send the notice again.",
+    cause=(
+        "A clock is wrong, or the time was written in another time zone than it says. Of a day without a "
+        "time: it names another certificate than the notice in force, or one of them names none."
+    ),
+    remedy=(
+        "Correct the clock or the time, and send the notice again; instead of a day without a time, send "
+        "SubmitDecision with the time."
+    ),
     codes=ProtocolCodes(ebms2="Inconsistent", ebms3="EBMS:0003", soap="Client", http=422),
 )
 
