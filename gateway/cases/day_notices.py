@@ -60,7 +60,7 @@ def describe_decisions(decisions: Iterable[Decision]) -> dict[Subject, bool]:
     }
 
 
-class _Place(Enum):
+class _DayOrder(Enum):
     AFTER = auto()
     BELOW = auto()
     UNKNOWN = auto()
@@ -73,14 +73,14 @@ def place_notices(notices: Sequence[DatedNotice]) -> Mapping[int, datetime]:
     # A second time, for those that come after one further down in this order.
     for notice in (*of_days, *of_days):
         before = (
-            places[other.stored]
-            for other in notices
-            if other is not notice
-            and other.stored in places
-            and _is_of_day(other, notice)
-            and _counts_after(notice, other, notices)
+            places[other_notice.stored]
+            for other_notice in notices
+            if other_notice is not notice
+            and other_notice.stored in places
+            and _is_of_day(other_notice, notice)
+            and _counts_after(notice, other_notice, notices)
         )
-        places[notice.stored] = max((place + _STEP for place in before), default=notice.issued_at)
+        places[notice.stored] = max((issued_at + _STEP for issued_at in before), default=notice.issued_at)
     return places
 
 
@@ -100,35 +100,37 @@ def _get_last_number(certificates: Iterable[str]) -> NumberOrder:
     return max(map(order_number, certificates), default=())
 
 
-def _is_of_day(other: DatedNotice, notice: DatedNotice) -> bool:
-    return notice.issued_at <= other.issued_at < notice.issued_at + _DAY
+def _is_of_day(other_notice: DatedNotice, notice: DatedNotice) -> bool:
+    return notice.issued_at <= other_notice.issued_at < notice.issued_at + _DAY
 
 
-def _counts_after(notice: DatedNotice, other: DatedNotice, notices: Sequence[DatedNotice]) -> bool:
-    if notice.rejections and other.rejections:
-        return _compare_decisions(notice, other, notices) is _Place.AFTER
+def _counts_after(notice: DatedNotice, other_notice: DatedNotice, notices: Sequence[DatedNotice]) -> bool:
+    if notice.rejections and other_notice.rejections:
+        return _compare_decisions(notice, other_notice, notices) is _DayOrder.AFTER
     # A question, an inspection, a fee: they come in the order stored.
-    return other.stored < notice.stored and not (other.rejections and other.states_day)
+    return other_notice.stored < notice.stored and not (other_notice.rejections and other_notice.states_day)
 
 
-def _compare_decisions(notice: DatedNotice, other: DatedNotice, notices: Sequence[DatedNotice]) -> _Place:
+def _compare_decisions(
+    notice: DatedNotice, other_notice: DatedNotice, notices: Sequence[DatedNotice]
+) -> _DayOrder:
     """Return the place of a deciding notice of a day alone, seen from another one of this day."""
-    if notice.rejections.keys().isdisjoint(other.rejections):
-        return _Place.BELOW
-    in_order_stored = _Place.AFTER if other.stored < notice.stored else _Place.BELOW
-    has_same_certificate = not notice.certificates.isdisjoint(other.certificates)
-    if has_same_certificate or not notice.certificates or not other.certificates:
-        if notice.follows != other.follows:
-            return _Place.AFTER if notice.follows else _Place.BELOW
+    if notice.rejections.keys().isdisjoint(other_notice.rejections):
+        return _DayOrder.BELOW
+    in_order_stored = _DayOrder.AFTER if other_notice.stored < notice.stored else _DayOrder.BELOW
+    has_same_certificate = not notice.certificates.isdisjoint(other_notice.certificates)
+    if has_same_certificate or not notice.certificates or not other_notice.certificates:
+        if notice.follows != other_notice.follows:
+            return _DayOrder.AFTER if notice.follows else _DayOrder.BELOW
         if has_same_certificate or notice.follows:
             return in_order_stored
     else:
-        last, other_last = _get_last_number(notice.certificates), _get_last_number(other.certificates)
+        last, other_last = _get_last_number(notice.certificates), _get_last_number(other_notice.certificates)
         if _get_series(last) == _get_series(other_last):
-            return _Place.AFTER if last > other_last else _Place.BELOW
-        if notice.follows and _names_known_certificate(notice, notices):
-            return _Place.BELOW
-    return in_order_stored if _decide_equally(notice, other) else _Place.UNKNOWN
+            return _DayOrder.AFTER if last > other_last else _DayOrder.BELOW
+        if notice.follows and _names_certificate_of_another(notice, notices):
+            return _DayOrder.BELOW
+    return in_order_stored if _decide_equally(notice, other_notice) else _DayOrder.UNKNOWN
 
 
 def _get_series(number: NumberOrder) -> tuple[str, ...]:
@@ -136,17 +138,17 @@ def _get_series(number: NumberOrder) -> tuple[str, ...]:
     return tuple([text for text, _, _ in number])
 
 
-def _names_known_certificate(notice: DatedNotice, notices: Iterable[DatedNotice]) -> bool:
+def _names_certificate_of_another(notice: DatedNotice, notices: Iterable[DatedNotice]) -> bool:
     return any(
-        other.stored != notice.stored and not other.certificates.isdisjoint(notice.certificates)
-        for other in notices
+        other_notice.stored != notice.stored and not other_notice.certificates.isdisjoint(notice.certificates)
+        for other_notice in notices
     )
 
 
-def _decide_equally(notice: DatedNotice, other: DatedNotice) -> bool:
+def _decide_equally(notice: DatedNotice, other_notice: DatedNotice) -> bool:
     """Return whether two notices reject the same of the items and laws that both decide."""
-    shared = notice.rejections.keys() & other.rejections
-    return all(notice.rejections[subject] == other.rejections[subject] for subject in shared)
+    shared = notice.rejections.keys() & other_notice.rejections
+    return all(notice.rejections[subject] == other_notice.rejections[subject] for subject in shared)
 
 
 def may_follow(
@@ -170,19 +172,23 @@ def check_place(notice: DatedNotice, notices: Sequence[DatedNotice]) -> None:
         return
     places = place_notices(notices)
     deciding = [
-        other
-        for other in notices
-        if other.stored != notice.stored and not other.rejections.keys().isdisjoint(notice.rejections)
+        other_notice
+        for other_notice in notices
+        if other_notice.stored != notice.stored
+        and not other_notice.rejections.keys().isdisjoint(notice.rejections)
     ]
     in_force = max(
         deciding,
-        key=lambda other: (order_notice(places[other.stored], other.number), other.stored),
+        key=lambda other_notice: (
+            order_notice(places[other_notice.stored], other_notice.number),
+            other_notice.stored,
+        ),
         default=None,
     )
     if (
         in_force is not None
         and _is_of_day(in_force, notice)
-        and _compare_decisions(notice, in_force, notices) is _Place.UNKNOWN
+        and _compare_decisions(notice, in_force, notices) is _DayOrder.UNKNOWN
     ):
         detail = (
             f"it states a day without a time, and nothing says whether it comes after notice "

@@ -95,7 +95,7 @@ _INSERT = InsertIfAbsent(decisions, ("agency", "notice_no", "item", "law"), "id"
 _SUPERSEDE = (
     update(decisions).where(decisions.c.id == bindparam("old")).values(superseded_by=bindparam("new"))
 )
-_PLACE = (
+_SET_ISSUE_TIME = (
     update(decisions)
     .where(decisions.c.agency == bindparam("of"), decisions.c.notice_no == bindparam("placed"))
     .values(issued_at=bindparam("at"))
@@ -212,7 +212,9 @@ def _mark_superseded(conn: Connection, request: int) -> None:
 
 def place_decisions(conn: Connection, agency: str, places: Mapping[str, datetime]) -> None:
     """Give the decisions of an agency's notices (their numbers) the places of these in their day."""
-    conn.execute(_PLACE, [{"of": agency, "placed": number, "at": at} for number, at in places.items()])
+    conn.execute(
+        _SET_ISSUE_TIME, [{"of": agency, "placed": number, "at": at} for number, at in places.items()]
+    )
 
 
 class DecisionWithTextRow(DecisionRow, Protocol):

@@ -87,7 +87,7 @@ _GET_CONTENT = select(notices.c.sha256).where(
     notices.c.agency == bindparam("agency"), notices.c.number == bindparam("number")
 )
 _OF_REQUEST = select(notices).where(notices.c.request_id == bindparam("wanted")).order_by(notices.c.id)
-_PLACE = update(notices).where(notices.c.id == bindparam("placed")).values(issued_at=bindparam("at"))
+_SET_ISSUE_TIME = update(notices).where(notices.c.id == bindparam("placed")).values(issued_at=bindparam("at"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +198,7 @@ def insert_notice(
 
 def place_notices(conn: Connection, places: Mapping[int, datetime]) -> None:
     """Give notices (row ids) that state a day alone their places in it."""
-    conn.execute(_PLACE, [{"placed": row, "at": at} for row, at in places.items()])
+    conn.execute(_SET_ISSUE_TIME, [{"placed": row, "at": at} for row, at in places.items()])
 
 
 def _make_notice_summary(columns: Mapping[Any, Any]) -> NoticeSummary:

@@ -146,7 +146,7 @@ _RESULTS: Final = (
     .order_by(requirement_results.c.id)
 )
 _INSERT_RESULTS: Final = insert(requirement_results).returning(requirement_results.c.id)
-_PLACE: Final = (
+_SET_ISSUE_TIME: Final = (
     update(requirement_results)
     .where(
         requirement_results.c.requirement_id == bindparam("of"),
@@ -229,7 +229,9 @@ def insert_results(conn: Connection, new: Sequence[NewRequirementResult], at: da
 
 def place_results(conn: Connection, requirement: int, places: Mapping[str, datetime]) -> None:
     """Give the results of notices (their numbers) about a locked requirement their places in their day."""
-    conn.execute(_PLACE, [{"of": requirement, "placed": number, "at": at} for number, at in places.items()])
+    conn.execute(
+        _SET_ISSUE_TIME, [{"of": requirement, "placed": number, "at": at} for number, at in places.items()]
+    )
 
 
 def add_decisions(conn: Connection, new: Sequence[NewRequirementResult], at: datetime) -> None:

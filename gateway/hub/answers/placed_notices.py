@@ -50,11 +50,14 @@ def place_new_notice(
         return stored_notice
     all_rows = decisions.list_all_by_request(conn, request.id)
     counting = {row.id for row in decisions.list_by_request(conn, request.id)}
-    own = {stored_notice.id: notice.decisions}
-    dated = _list_dated_notices(summaries, _group_decisions(summaries, all_rows) | own, codes)
+    new_decisions = {stored_notice.id: notice.decisions}
+    dated = _list_dated_notices(summaries, _group_decisions(summaries, all_rows) | new_decisions, codes)
     counting_decisions = _group_decisions(summaries, (row for row in all_rows if row.id in counting))
-    counting_notices = _list_dated_notices(summaries, counting_decisions | own, codes)
-    check_place(next(one for one in dated if one.stored == stored_notice.id), counting_notices)
+    counting_notices = _list_dated_notices(summaries, counting_decisions | new_decisions, codes)
+    check_place(
+        next(dated_notice for dated_notice in dated if dated_notice.stored == stored_notice.id),
+        counting_notices,
+    )
     places = place_notices(dated)
     moved = [summary for summary in summaries if places[summary.id] != summary.issued_at]
     if not moved:
