@@ -21,6 +21,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    case,
     delete,
     func,
     insert,
@@ -224,7 +225,10 @@ def list_by_source(conn: Connection, name: str) -> dict[str, FetchedListRow]:
 
 
 class FetchedListSummaryRow(Protocol):
-    """The lists of a source in force: their number, and the period in which all of them are valid."""
+    """The lists of a source in force: how many, and the period in which all of them are valid.
+
+    `number` is that of a single list; several have none together.
+    """
 
     source: str
     words: int
@@ -235,14 +239,17 @@ class FetchedListSummaryRow(Protocol):
 
 
 def summarize_sources(conn: Connection) -> Sequence[FetchedListSummaryRow]:
-    """Return for each source how many lists are in force, and the period in which all of them are valid."""
+    """Return for each source how many lists are in force, and the period in which all of them are valid.
+
+    The number of a list is text, so a greatest one of several could not be told.
+    """
     query = select(
         fetched_lists.c.source,
         func.count().label("words"),
         func.min(fetched_lists.c.this_update).label("this_update"),
         func.min(fetched_lists.c.next_update).label("next_update"),
         func.max(fetched_lists.c.taken_at).label("taken_at"),
-        func.max(fetched_lists.c.number).label("number"),
+        case((func.count() == 1, func.max(fetched_lists.c.number))).label("number"),
     )
     return conn.execute(query.group_by(fetched_lists.c.source)).all()
 

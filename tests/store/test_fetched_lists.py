@@ -159,3 +159,11 @@ def test_it_is_measured(engine: Engine) -> None:
         ("fetch_failures", 1),
     ):
         assert f'gateway_{name}{{source="root"}} {float(value)}' in lines
+
+
+def test_several_lists_have_no_number_together(engine: Engine) -> None:
+    made(engine, WORD)
+    made(engine, *(replace(WORD, subject=number, number=number) for number in ("9", "10")), name="both")
+    with read_transaction(engine) as conn:
+        summaries = {row.source: row for row in fetched_lists.summarize_sources(conn)}
+    assert {name: row.number for name, row in summaries.items()} == {"root": "1", "both": None}
