@@ -129,6 +129,7 @@ from .open_demands import DemandNotice as DemandNotice
 from .open_demands import NoticeIssue as NoticeIssue
 from .open_demands import OpenDemands as OpenDemands
 from .open_demands import find_demanded_state as find_demanded_state
+from .open_demands import find_replacing_issue as find_replacing_issue
 from .partial_release import DeclaredRelease as DeclaredRelease
 from .partial_release import GoodsQuantity as GoodsQuantity
 from .partial_release import ReleasableItem as ReleasableItem

@@ -145,6 +145,21 @@ class OpenDemands:
         return cls(demands, int(described["amended_after"]))
 
 
+def find_replacing_issue(notice: DemandNotice, notices: Sequence[DemandNotice]) -> NoticeIssue | None:
+    """Return the notice because of which what `notice` demands was never open; None if it was.
+
+    `notices` are all notices of demands, `notice` included. An order of an inspection is over when an
+    inspection is reported later. Another order does not replace it: several tell how one goes on.
+    """
+    if notice.event == "ask":
+        return _find_last_issue(notice, (each for each in notices if each.event == "ask"))
+    if notice.event == "fee":
+        return _find_last_issue(notice, (each for each in notices if each.event in DEMANDED_STATES))
+    if notice.event == "inspect":
+        return _find_last_issue(notice, (each for each in notices if each.event == "inspected"))
+    return None
+
+
 def find_demanded_state(demands: OpenDemands, levies: Iterable[NoticeIssue] = ()) -> str | None:
     """Return the state of a request by its open demands and fees: the last one issued decides.
 
@@ -162,6 +177,12 @@ def _is_latest_demand(notice: DemandNotice, notices: Iterable[DemandNotice]) -> 
         for demand_notice in notices
         if demand_notice.event in DEMANDED_STATES
     )
+
+
+def _find_last_issue(notice: DemandNotice, others: Iterable[DemandNotice]) -> NoticeIssue | None:
+    """Return the last of `others`; None if it does not follow `notice`."""
+    last = max(others, key=lambda each: each.rank, default=notice)
+    return NoticeIssue(last.issued_at, last.number) if last.rank > notice.rank else None
 
 
 def _make_demand(deciding_notice: DemandNotice, latest_notice: DemandNotice) -> OpenDemand:

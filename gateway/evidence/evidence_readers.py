@@ -63,7 +63,7 @@ PARTY_FIELDS: Final[Mapping[str, frozenset[str]]] = {
         "mappings": "",
         "need_table": "",
         "not_left": f"{_LEDGER} problem detail",
-        "notice": "agency number",
+        "notice": "agency number overruled_by",
         "operator": "",
         "overdue": _DUE,
         "overtaken": "",

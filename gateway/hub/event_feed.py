@@ -27,6 +27,7 @@ from gateway.store import (
     PartyEventRow,
     deliveries,
     event_readers,
+    overruled_notices,
     read_transaction,
     write_transaction,
 )
@@ -99,7 +100,7 @@ def describe_event(row: PartyEventRow) -> dict[str, Any]:
     if row.subject_type == "request" and deadline_kind:
         return _describe_deadline_event(row, state, deadline_kind)
     content: dict[str, Any] = {
-        "type": _TYPES[row.subject_type].format(state=row.state.lower()),
+        "type": _describe_type(row),
         "at": format_instant(row.at, "auto"),
         "case": row.case_number,
     }
@@ -112,6 +113,13 @@ def describe_event(row: PartyEventRow) -> dict[str, Any]:
         "state": row.state if _is_state(row) else None,
     }
     return content | {name: value for name, value in optional.items() if value is not None}
+
+
+def _describe_type(row: PartyEventRow) -> str:
+    """Return the type of an event; the state of a notice that was received is its status code."""
+    if row.subject_type == "notice" and row.state == overruled_notices.OVERRULED:
+        return "notice.overruled"
+    return _TYPES[row.subject_type].format(state=row.state.lower())
 
 
 def _is_state(row: PartyEventRow) -> bool:

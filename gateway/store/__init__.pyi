@@ -35,6 +35,7 @@ from . import officer_work as officer_work
 from . import open_requests as open_requests
 from . import operator_acts as operator_acts
 from . import ordered_deliveries as ordered_deliveries
+from . import overruled_notices as overruled_notices
 from . import parties as parties
 from . import payloads as payloads
 from . import refusal_counts as refusal_counts

@@ -27,15 +27,15 @@ from gateway.errors import SIGNER_MISMATCH, GatewayError
 from gateway.hub import (
     Hub,
     SenderConnection,
-    apply_agency_document,
-    apply_call_back,
     apply_customs_call,
     check_client_certificate,
+    take_agency_document,
+    take_call_back,
 )
 from gateway.pki import Certificate, CertificateUse
 from gateway.web.replay_cache import ReplayCache
 from gateway.web.server import Environ
-from gateway.web.soap_security import Caller, SoapSecurityGate, SoapSecurityPolicy
+from gateway.web.soap_security import AnswerHeader, Caller, SoapSecurityGate, SoapSecurityPolicy
 from gateway.web.spyne_service import (
     LONGEST_NUMBER,
     Code,
@@ -61,8 +61,9 @@ WSDL: Final = "hub-agency.wsdl"
 
 
 #: Applies a call: its content, or the document in the agency's own form. It returns after its commit,
-#: accepts a repeated notice without effect, and raises GatewayError to reject a call.
-ApplyAgencyCall = Callable[[AgencyCallback | etree._Element, Caller], object]
+#: accepts a repeated notice without effect, and raises GatewayError to reject a call. It returns a header
+#: block for the answer, or None.
+ApplyAgencyCall = Callable[[AgencyCallback | etree._Element, Caller], AnswerHeader | None]
 
 
 StatusCode = make_token_type("StatusCode", pattern="[A-Z][0-9A-Z]{2}")
@@ -255,22 +256,28 @@ def build_agency_service(apply: ApplyAgencyCall, security: SoapSecurityPolicy) -
 _TOKEN = "/soap:Envelope/soap:Header/wsse:Security/wsse:BinarySecurityToken"  # noqa: S105
 
 
+#: The header block of the answer to a notice that is taken and has no effect.
+_OVERRULED: Final = "Overruled"
+
+
 def apply_agency_call(
     hub: Hub,
     sections: Mapping[str, AgencySettings],
     call: AgencyCallback | etree._Element,
     caller: Caller,
-) -> None:
+) -> AnswerHeader | None:
     """Apply the call of an agency, or the document in the agency's own format that the call delivers.
 
+    Return the header block of the answer to a notice that has no effect: the number of the one that counts.
     `sections` are the settings of agencies by their codes, `caller` is the party that signed the call. Raises
     GW209 for a party that is no agency, or more than one.
     """
     agency = find_agency_code(caller.party, sections)
     if isinstance(call, AgencyCallback):
-        apply_call_back(hub, agency, call, caller.signed_reply, record=caller.record)
+        taken = take_call_back(hub, agency, call, caller.signed_reply, record=caller.record)
     else:
-        apply_agency_document(hub, agency, call, caller.signed_reply, caller.record)
+        taken = take_agency_document(hub, agency, call, caller.signed_reply, caller.record)
+    return None if taken.overruled_by is None else AnswerHeader(_OVERRULED, taken.overruled_by)
 
 
 def find_agency_code(party: str, sections: Mapping[str, AgencySettings]) -> str:
@@ -328,7 +335,7 @@ CUSTOMS_WSDL: Final = "hub-customs.wsdl"
 
 
 #: Applies a call; as `gateway.web.agency_service.ApplyAgencyCall` does.
-ApplyCustomsCall = Callable[[CustomsCall, Caller], object]
+ApplyCustomsCall = Callable[[CustomsCall, Caller], None]
 
 
 class ReasonElement(ComplexModel):  # type: ignore[misc]

@@ -128,8 +128,27 @@ class VerifiedCall:
     caller: Caller
 
 
-#: Performs a verified call and returns the response element; raises GatewayError.
-VerifiedService = Callable[[VerifiedCall], etree._Element]
+@dataclass(frozen=True, slots=True)
+class AnswerHeader:
+    """A header block of an answer besides those of WS-Addressing: its name in the namespace of the service.
+
+    It may be left unread, and the signature covers it.
+    """
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAnswer:
+    """The response element of a call, and a further header block of the answer or None."""
+
+    response: etree._Element
+    header: AnswerHeader | None = None
+
+
+#: Performs a verified call and returns its answer; raises GatewayError.
+VerifiedService = Callable[[VerifiedCall], ServiceAnswer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +243,10 @@ class SoapSecurityGate:
         with security.memory.admit_call(new_call, now) as record:
             self._description.schema.validate_element(content)
             caller = Caller(party, call.message.certificate, message_id, call.envelope, record)
-            response = self._service(VerifiedCall(content, canonical, call.operation, caller))
-            if response.tag != call.operation.response:
+            answer = self._service(VerifiedCall(content, canonical, call.operation, caller))
+            if answer.response.tag != call.operation.response:
                 raise GatewayError(OUR_MISTAKE, f"{call.operation.name} was answered by another element")
-        return self._sign_answer(response, call.operation.reply_action, reply)
+        return self._sign_answer(answer, call.operation.reply_action, reply)
 
     def _open_call(self, octets: bytes, soap_action: str, now: datetime, reply: _ReplyContext) -> _OpenedCall:
         """Return a call with a verified signature; write its message id to `reply`, for a refusal."""
@@ -292,14 +311,18 @@ class SoapSecurityGate:
             )
             return octets
 
-    def _sign_answer(self, response: etree._Element, action: str, reply: _ReplyContext) -> bytes:
-        return self._sign_envelope(
-            build_addressed_envelope(response, self._make_reply_headers(action, reply))
-        )
+    def _sign_answer(self, answer: ServiceAnswer, action: str, reply: _ReplyContext) -> bytes:
+        root = build_addressed_envelope(answer.response, self._make_reply_headers(action, reply))
+        if answer.header is None:
+            return self._sign_envelope(root)
+        namespace = self._description.namespace
+        block = etree.SubElement(root[0], f"{{{namespace}}}{answer.header.name}", nsmap={"s": namespace})
+        block.text = answer.header.text
+        return self._sign_envelope(root, block.tag)
 
-    def _sign_envelope(self, root: etree._Element) -> bytes:
+    def _sign_envelope(self, root: etree._Element, *further_headers: str) -> bytes:
         security = self._security
-        sign_soap_envelope(root, security.signer(), now=security.clock())
+        sign_soap_envelope(root, security.signer(), now=security.clock(), further_headers=further_headers)
         return serialize_element(root)
 
     def _make_reply_headers(self, action: str, reply: _ReplyContext) -> AddressingHeaders:

@@ -25,7 +25,14 @@ from lxml import etree
 
 from gateway.errors import DOCUMENT_INVALID, NO_ROOM, OUR_MISTAKE, GatewayError
 from gateway.share import get_data_folder
-from gateway.web.soap_security import Caller, SoapSecurityGate, SoapSecurityPolicy, VerifiedCall
+from gateway.web.soap_security import (
+    AnswerHeader,
+    Caller,
+    ServiceAnswer,
+    SoapSecurityGate,
+    SoapSecurityPolicy,
+    VerifiedCall,
+)
 from gateway.wire import collapse_whitespace, normalize_text, parse_instant, read_wsdl
 
 #: Spyne 2.14 contains a copy of ``six`` whose import hook predates ``find_spec``: Python 3.12 no longer
@@ -153,12 +160,20 @@ class CallRefusal(Fault):  # type: ignore[misc]
         self.problem = problem
 
 
-@dataclass(frozen=True, slots=True)
+#: Applies the value of a call; returns a header block for the answer, or None.
+ApplyCallValue = Callable[[Any, Caller], AnswerHeader | None]
+
+
+@dataclass(slots=True)
 class _CallState:
-    """The state of a call inside Spyne: the verified call, and the function that applies its value."""
+    """The state of a call inside Spyne: the verified call, and the function that applies its value.
+
+    `answer_header` is what that function has returned.
+    """
 
     call: VerifiedCall
-    apply_value: Callable[[Any, Caller], object]
+    apply_value: ApplyCallValue
+    answer_header: AnswerHeader | None = None
 
 
 def get_verified_call(ctx: Any) -> VerifiedCall:
@@ -174,7 +189,8 @@ class HubService(ServiceBase):  # type: ignore[misc]
     def call_wrapper(cls, ctx: Any, args: Any = None) -> None:
         """Call an operation, and apply the value that it returns."""
         try:
-            ctx.udc.apply_value(super().call_wrapper(ctx, args), ctx.udc.call.caller)
+            state: _CallState = ctx.udc
+            state.answer_header = state.apply_value(super().call_wrapper(ctx, args), state.call.caller)
         except Exception as problem:
             raise CallRefusal(problem) from None
 
@@ -223,7 +239,7 @@ def build_spyne_application(service: Any, namespace: str, name: str) -> Any:
 
 
 def build_soap_service(
-    application: Any, file: str, apply: Callable[[Any, Caller], object], security: SoapSecurityPolicy
+    application: Any, file: str, apply: ApplyCallValue, security: SoapSecurityPolicy
 ) -> SoapSecurityGate:
     """Return the WSGI application of a service: security gate, Spyne, `apply`; `file` is its WSDL."""
     wsdl = get_data_folder("wsdl").joinpath(file).read_bytes()
@@ -236,14 +252,15 @@ class _CallServer(ServerBase):  # type: ignore[misc]
 
     transport = "gateway"
 
-    def __init__(self, application: Any, apply: Callable[[Any, Caller], object]) -> None:
+    def __init__(self, application: Any, apply: ApplyCallValue) -> None:
         super().__init__(application)
         self._apply = apply
 
-    def answer_call(self, call: VerifiedCall) -> etree._Element:
-        """Return the response to a call; raise the problem of its operation, GW402 for a refusal by Spyne."""
+    def answer_call(self, call: VerifiedCall) -> ServiceAnswer:
+        """Return the answer to a call; raise the problem of its operation, GW402 for a refusal by Spyne."""
         arrived = MethodContext(self, MethodContext.SERVER)
-        arrived.in_string, arrived.udc = [call.canonical], _CallState(call, self._apply)
+        state = _CallState(call, self._apply)
+        arrived.in_string, arrived.udc = [call.canonical], state
         (context,) = self.generate_contexts(arrived)
         try:
             if context.in_error is None:
@@ -253,8 +270,7 @@ class _CallServer(ServerBase):  # type: ignore[misc]
             if context.out_error is not None:
                 raise _get_problem(context.out_error)
             self.get_out_string(context)
-            response: etree._Element = context.out_document
-            return response
+            return ServiceAnswer(context.out_document, state.answer_header)
         finally:
             # The parts of Spyne's contexts refer to each other: the tree of the call would stay in memory
             # until the garbage collector runs.

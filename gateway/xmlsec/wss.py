@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -188,18 +188,22 @@ def sign_soap_envelope(
     now: datetime,
     prefix: str = "s-",
     window: TimestampWindow = DEFAULT_WINDOW,
+    further_headers: Collection[str] = (),
 ) -> None:
     """Add a Security header to a SOAP 1.1 envelope and sign Body, Timestamp and all wsa: headers.
 
-    ``prefix`` starts the wsu:Id of elements that have none yet.
+    ``prefix`` starts the wsu:Id of elements that have none yet. Header blocks with a tag in
+    ``further_headers`` are signed, too.
     """
     if root.tag == _ENVELOPE and root.find(_HEADER) is None:
         root.insert(0, root.makeelement(_HEADER))
     header, body = _get_header_and_body(root)
     if find_security_header(root) is not None:
         raise_signature_error("the envelope has a Security header already", root, errors.OUR_MISTAKE)
-    addressing_headers = tuple(child for child in header if _is_addressing_header(child))
-    signed_ids = _assign_ids(root, (body, *addressing_headers), prefix)
+    signed_headers = tuple(
+        child for child in header if _is_addressing_header(child) or child.tag in further_headers
+    )
+    signed_ids = _assign_ids(root, (body, *signed_headers), prefix)
     references = [
         f"#{part_id}"
         for part_id in (*signed_ids.part_ids[:1], signed_ids.timestamp_id, *signed_ids.part_ids[1:])
@@ -212,7 +216,7 @@ def sign_soap_envelope(
     _, timestamp, signature = security
     # By exclusive C14N, the signed parts of the header do not depend on their context.
     _, _, *reference_elements = signature[0]
-    for reference, part in zip(reference_elements, (body, timestamp, *addressing_headers), strict=True):
+    for reference, part in zip(reference_elements, (body, timestamp, *signed_headers), strict=True):
         fill_digest_value(reference, apply_canonicalization(part, _EXCLUSIVE_TRANSFORM))
     fill_signature_value(signature, _EXCLUSIVE_TRANSFORM, signer)
     if security.getparent() is None:

@@ -41,6 +41,7 @@ from gateway.hub.answers.case_progress import (
     move_request,
     outdate_early_decisions,
 )
+from gateway.hub.answers.overruled_notices import record_overruling
 from gateway.hub.answers.placed_notices import place_new_notice
 from gateway.hub.completion.standing_demands import is_cancellation_open, make_standing_decisions
 from gateway.hub.customs.late_decisions import record_late_decision
@@ -206,7 +207,8 @@ def apply_earlier_results(
         # The hub accepted the result by its status codes in force, before any case asked for it: these codes
         # prevail over those of the case.
         codes = {**hub.load_rules_of(conn, reopened).status_codes, **hub.rules.status_codes}
-        _apply_notice(conn, hub, cases.lock_case(conn, case.id), reopened, notice, codes, now)
+        locked_case = cases.lock_case(conn, case.id)
+        _apply_notice(conn, hub, locked_case, reopened, notice, codes, now, came_before=True)
         reopened.write(conn)
 
 
@@ -246,10 +248,13 @@ def _apply_notice(
     notice: Notice,
     status_codes: Mapping[str, StatusCode],
     now: datetime,
+    *,
+    came_before: bool = False,
 ) -> Sequence[int]:
     """Apply a notice, read by the status codes, to the opened request of a locked case.
 
-    Return the requirements (row ids) it names that the ledger had before.
+    `came_before` says that it is a result that came before the application was decided. Return the
+    requirements (row ids) it names that the ledger had before.
     """
     # As it is before the notice moves it.
     request = locked_request.copy_state()
@@ -285,6 +290,11 @@ def _apply_notice(
     applied_notice = _AppliedNotice(hub, case, request, notice, now)
     requirement_ids = _add_requirements(conn, applied_notice)
     data = {"agency": request.agency, "number": notice.number}
+    # A result that came before the decision on its application was in force until then.
+    if not came_before and (
+        overruled_by := record_overruling(conn, request, stored_notice, code, status_codes, now)
+    ):
+        data["overruled_by"] = overruled_by
     record_evidence(conn, "notice", "request", request.id, stored_notice.sha256, data, now)
     if notice.receipt_number:
         _store_receipt(conn, locked_request, notice.receipt_number)

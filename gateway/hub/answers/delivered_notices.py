@@ -40,7 +40,7 @@ from gateway.harmonize import (
     list_possible_documents,
     read_delivered_notice,
 )
-from gateway.hub.answers.reply import apply_call_back
+from gateway.hub.answers.reply import TakenAnswer, take_call_back
 from gateway.hub.hub import Hub
 from gateway.hub.requirements.requirement_results import (
     is_result_without_application,
@@ -75,18 +75,24 @@ class AgencyDocument:
 def apply_agency_document(
     hub: Hub, agency: str, root: etree._Element, signed_reply: SignedReply, record: CallRecord | None = None
 ) -> str:
-    """Apply the document `root` that `agency` delivered; return the case number.
+    """Apply a document as `take_agency_document` does; return the number of the case or the requirement."""
+    return take_agency_document(hub, agency, root, signed_reply, record).number
 
-    Of a result without an application the number of its requirement is returned. Raises GW716 or
-    GW717 for a document that cannot be read, and the errors of `apply_call_back`, each with its place in
-    the document.
+
+def take_agency_document(
+    hub: Hub, agency: str, root: etree._Element, signed_reply: SignedReply, record: CallRecord | None = None
+) -> TakenAnswer:
+    """Apply the document `root` that `agency` delivered; a repeat is taken as the first one was.
+
+    Raises GW716 or GW717 for a document that cannot be read, and the errors of `take_call_back`, each with
+    its place in the document.
     """
     agency_document = read_agency_document(hub, agency, root)
     try:
         if agency_document.results:
             _store_results(hub, agency, agency_document.results, signed_reply, record)
-            return agency_document.callback.requirement_number or ""
-        return apply_call_back(hub, agency, agency_document.callback, signed_reply, record=record)
+            return TakenAnswer(agency_document.callback.requirement_number or "")
+        return take_call_back(hub, agency, agency_document.callback, signed_reply, record=record)
     except GatewayError as error:
         name = error.location.partition("[")[0]
         is_repeated = name == "NoticeNumber" and not agency_document.has_notice_number

@@ -11,6 +11,7 @@ DECIDED and its conclusion is queued (`gateway.hub.completion.conclude`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -56,6 +57,7 @@ from gateway.store import (
     cases,
     decisions,
     open_requests,
+    overruled_notices,
     payloads,
     requirement_results,
     rerun_after_conflict,
@@ -77,7 +79,6 @@ CallBackWitness = Callable[[Connection, OpenRequest, datetime], None]
 RequestCheck = Callable[[OpenRequest], None]
 
 
-@rerun_after_conflict
 def apply_call_back(
     hub: Hub,
     agency: str,
@@ -86,9 +87,33 @@ def apply_call_back(
     record_officer_act: CallBackWitness | None = None,
     record: CallRecord | None = None,
 ) -> str:
-    """Apply an answer that `agency` sent in a call of its own; return the case number.
+    """Apply an answer as `take_call_back` does; return the number of the case or the requirement."""
+    taken = take_call_back(hub, agency, call_back, signed_reply, record_officer_act, record)
+    return taken.number
 
-    Of a result without an application the number of its requirement is returned.
+
+@dataclass(frozen=True, slots=True)
+class TakenAnswer:
+    """What the hub did with an answer that an agency sent in a call of its own.
+
+    `number` is that of the case, or of the requirement for a result without an application. `overruled_by` is
+    the number of the notice that counts, of a notice that had no effect when it came.
+    """
+
+    number: str
+    overruled_by: str | None = None
+
+
+@rerun_after_conflict
+def take_call_back(
+    hub: Hub,
+    agency: str,
+    call_back: AgencyCallback,
+    signed_reply: SignedReply = _UNKNOWN_REPLY,
+    record_officer_act: CallBackWitness | None = None,
+    record: CallRecord | None = None,
+) -> TakenAnswer:
+    """Apply an answer that `agency` sent in a call of its own; a repeat is taken as the first call was.
 
     `signed_reply` is the signed call as received; it is stored with the request as proof of its origin.
     `record_officer_act` is given for the act of an officer at the console, and may refuse it. `record` is
@@ -101,7 +126,7 @@ def apply_call_back(
     if record_officer_act is None:
         call_back = complete_requirement_result(hub, agency, call_back)
         if is_result_without_application(hub, agency, call_back):
-            return _store_result(hub, agency, call_back, signed_reply, record)
+            return TakenAnswer(_store_result(hub, agency, call_back, signed_reply, record))
         _check_issue_time(hub, call_back.answer)
     with write_call_transaction(hub.engine, "reply.call_back", record) as conn:
         request_id = _find_request_id(conn, agency, call_back)
@@ -116,7 +141,12 @@ def apply_call_back(
         _record_signed_reply(conn, hub, request, signed_reply, now)
         apply_answer_to_request(conn, hub, case, request, call_back.answer, now)
         settle_deadlines(conn, hub, case.id, now)
-    return str(case.number)
+        overruled_by = (
+            overruled_notices.find_overruling_number(conn, agency, call_back.answer.number)
+            if isinstance(call_back.answer, Notice)
+            else None
+        )
+    return TakenAnswer(str(case.number), overruled_by)
 
 
 def _check_issue_time(hub: Hub, answer: AgencyAnswer) -> None:

@@ -25,6 +25,7 @@ from gateway.cases import (
     RequestScope,
     StatusCode,
     find_demanded_state,
+    find_replacing_issue,
     read_subjects,
     select_current_decisions,
 )
@@ -67,6 +68,18 @@ def apply_demand_notice(
     if own_notice is not None:
         demands = read_demands(request).apply_notice(own_notice, demand_notices)
         request.set_columns(demands=demands.describe())
+
+
+def find_replacing_notice(
+    stored_notice: StoredNotice, status_codes: Mapping[str, StatusCode]
+) -> NoticeIssue | None:
+    """Return the notice that replaced what a stored notice demands before it came; None if that is open.
+
+    `status_codes` are the status codes in force, by code.
+    """
+    demand_notices = _list_demands(stored_notice.request_notices, status_codes)
+    own_notice = next((notice for notice in demand_notices if notice.id == stored_notice.id), None)
+    return None if own_notice is None else find_replacing_issue(own_notice, demand_notices)
 
 
 def _list_demands(

@@ -1,0 +1,159 @@
+"""The mark of notices that another notice overruled when they came, and the pairs issued at one time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final, Protocol
+
+from sqlalchemy import Connection, bindparam, func, select, update
+
+from gateway.store.agency_requests import agency_requests
+from gateway.store.decisions import COUNTING, decisions
+from gateway.store.notices import notices
+from gateway.store.requirement_quantities import requirements
+from gateway.store.requirement_results import requirement_results
+from gateway.store.transitions import record_events
+
+#: The state of the event of a notice that is overruled; that of its other event is its status code.
+OVERRULED: Final = "OVERRULED"
+
+
+class SupersedingDecisionRow(Protocol):
+    """What supersedes one decision of a notice: a notice, and when it was issued; None if nothing does."""
+
+    notice_no: str | None
+    issued_at: datetime | None
+
+
+_successors = decisions.alias("successors")
+_SUPERSEDING: Final = (
+    select(_successors.c.notice_no, _successors.c.issued_at)
+    .select_from(decisions.outerjoin(_successors, _successors.c.id == decisions.c.superseded_by))
+    .where(decisions.c.request_id == bindparam("wanted"), decisions.c.notice_no == bindparam("notice"))
+    .order_by(decisions.c.id)
+)
+_OVERRULED_BY: Final = select(notices.c.overruled_by).where(
+    notices.c.agency == bindparam("wanted"), notices.c.number == bindparam("notice")
+)
+
+
+def list_superseding(conn: Connection, request: int, notice_number: str) -> Sequence[SupersedingDecisionRow]:
+    """Return for each decision of a notice on a request which notice has the decision that supersedes it."""
+    return conn.execute(_SUPERSEDING, {"wanted": request, "notice": notice_number}).all()
+
+
+def mark_overruled(conn: Connection, notice_id: int, overruled_by: str, at: datetime) -> None:
+    """Store, with an event, that a notice (row id) has no effect: the notice `overruled_by` counts."""
+    conn.execute(update(notices).where(notices.c.id == notice_id).values(overruled_by=overruled_by))
+    record_events(conn, "notice", [(notice_id, OVERRULED)], at)
+
+
+def find_overruling_number(conn: Connection, agency: str, notice_number: str) -> str | None:
+    """Return the number of the notice that counted when this one came; None if this one had an effect."""
+    return conn.execute(_OVERRULED_BY, {"wanted": agency, "notice": notice_number}).scalar()
+
+
+class OverruledNoticeRow(Protocol):
+    """A notice that was overruled when it came, with the number of its application."""
+
+    agency: str
+    application: str
+    number: str
+    overruled_by: str
+    received_at: datetime
+
+
+def list_overruled(conn: Connection, since: datetime, limit: int) -> Sequence[OverruledNoticeRow]:
+    """Return the notices received since a time that were overruled, the latest first."""
+    query = (
+        select(
+            notices.c.agency,
+            agency_requests.c.number.label("application"),
+            notices.c.number,
+            notices.c.overruled_by,
+            notices.c.received_at,
+        )
+        .join(agency_requests, agency_requests.c.id == notices.c.request_id)
+        .where(notices.c.overruled_by.is_not(None), notices.c.received_at >= since)
+        .order_by(notices.c.received_at.desc(), notices.c.id.desc())
+    )
+    return conn.execute(query.limit(limit)).all()
+
+
+def count_overruled(conn: Connection, since: datetime) -> int:
+    """Return how many notices received since a time were overruled."""
+    query = select(func.count()).select_from(notices)
+    query = query.where(notices.c.overruled_by.is_not(None), notices.c.received_at >= since)
+    return int(conn.execute(query).scalar_one())
+
+
+class SimultaneousDecisionsRow(Protocol):
+    """Two decisions about one item and law, issued at one time; the one of `counting_notice` counts."""
+
+    agency: str
+    application: str
+    item: int
+    law: str
+    issued_at: datetime
+    superseded_notice: str
+    counting_notice: str
+
+
+def list_simultaneous_decisions(conn: Connection) -> Sequence[SimultaneousDecisionsRow]:
+    """Return each superseded decision that was issued at the time of the one that supersedes it."""
+    query = (
+        select(
+            decisions.c.agency,
+            agency_requests.c.number.label("application"),
+            decisions.c.item,
+            decisions.c.law,
+            decisions.c.issued_at,
+            decisions.c.notice_no.label("superseded_notice"),
+            _successors.c.notice_no.label("counting_notice"),
+        )
+        .select_from(
+            decisions.join(_successors, _successors.c.id == decisions.c.superseded_by).join(
+                agency_requests, agency_requests.c.id == decisions.c.request_id
+            )
+        )
+        .where(_successors.c.issued_at == decisions.c.issued_at, COUNTING)
+        .order_by(agency_requests.c.id, decisions.c.id)
+    )
+    return conn.execute(query).all()
+
+
+class SimultaneousResultRow(Protocol):
+    """A result without an application that has another one about its item and law, issued at one time."""
+
+    agency: str
+    requirement: str
+    item: int
+    law: str
+    issued_at: datetime
+    notice_no: str
+
+
+def list_simultaneous_results(conn: Connection) -> Sequence[SimultaneousResultRow]:
+    """Return the results without an application that share requirement, item, law and time of issue."""
+    subject = ("requirement_id", "item", "law", "issued_at")
+    columns = [requirement_results.c[name] for name in subject]
+    shared = select(*columns).group_by(*columns).having(func.count() > 1).subquery()
+    same = [requirement_results.c[name] == shared.c[name] for name in subject]
+    query = (
+        select(
+            requirement_results.c.agency,
+            requirements.c.number.label("requirement"),
+            requirement_results.c.item,
+            requirement_results.c.law,
+            requirement_results.c.issued_at,
+            requirement_results.c.notice_no,
+        )
+        .select_from(
+            requirement_results.join(shared, same[0] & same[1] & same[2] & same[3]).join(
+                requirements, requirements.c.id == requirement_results.c.requirement_id
+            )
+        )
+        .order_by(requirement_results.c.id)
+    )
+    return conn.execute(query).all()
