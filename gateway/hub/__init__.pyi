@@ -1,7 +1,6 @@
 from .amendments.former_items import find_former_message as find_former_message
 from .answers.delivered_notices import apply_agency_document as apply_agency_document
 from .answers.delivered_notices import take_agency_document as take_agency_document
-from .answers.reply import TakenAnswer as TakenAnswer
 from .answers.reply import apply_answer as apply_answer
 from .answers.reply import apply_call_back as apply_call_back
 from .answers.reply import apply_payment_answer as apply_payment_answer

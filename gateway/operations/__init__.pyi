@@ -108,6 +108,8 @@ from .operator_acts import waive_or_settle_fee as waive_or_settle_fee
 from .order_report import change_sequence as change_sequence
 from .order_report import describe_sequence as describe_sequence
 from .order_report import describe_sequence_messages as describe_sequence_messages
+from .overruled_findings import find_overruled_notices as find_overruled_notices
+from .overruled_findings import find_unclear_orders as find_unclear_orders
 from .overview_report import EndingReport as EndingReport
 from .overview_report import count_hourly_traffic as count_hourly_traffic
 from .overview_report import list_lane_reports as list_lane_reports
@@ -141,6 +143,8 @@ from .plain_values import make_json_value as make_json_value
 from .plain_values import restate_times as restate_times
 from .plain_values import set_display_zone as set_display_zone
 from .plain_values import shorten_text as shorten_text
+from .replaced_decisions import Replacement as Replacement
+from .replaced_decisions import find_replacement as find_replacement
 from .restored_databases import SKIPPED_NUMBERS as SKIPPED_NUMBERS
 from .restored_databases import RestoreJudgment as RestoreJudgment
 from .restored_databases import RestoreOutcome as RestoreOutcome

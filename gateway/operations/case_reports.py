@@ -39,6 +39,7 @@ from gateway.hub import (
     open_active_mappings,
     read_movement_money,
 )
+from gateway.operations.replaced_decisions import find_replacement
 from gateway.state_machines import CASE, FEE, REQUEST
 from gateway.store import (
     CaseRow,
@@ -78,17 +79,23 @@ def describe_decisions(
 ) -> list[dict[str, Any]]:
     """Return the decisions on the `applications` of a case as plain values.
 
-    `counts` says whether a decision has an effect; if it has none, `no_effect` is the reason.
+    `counts` says whether a decision has an effect; if it has none, `no_effect` is the reason. Of a superseded
+    one, `superseded_by_notice` is the number of the notice that counts, and `never_counted` says whether that
+    one counted already when the decision came.
     """
     requests = {row.id: row for row in applications}
     descriptions = []
-    for row in decisions.list_by_case(conn, case.id):
+    stored_decisions = decisions.list_by_case(conn, case.id)
+    for row in stored_decisions:
+        replacement = find_replacement(row, stored_decisions)
         no_effect = explain_no_effect(case, requests[row.request_id], row)
         reason = f"{APPLICATION_CANCELLED.id} {no_effect}" if no_effect is NoEffect.CANCELLED else no_effect
         effect = {
             "request": requests[row.request_id].number,
             "counts": no_effect is None,
             "no_effect": reason,
+            "superseded_by_notice": replacement and replacement.notice_number,
+            "never_counted": replacement is not None and not replacement.has_counted,
         }
         descriptions.append(read_columns(row) | effect)
     return descriptions

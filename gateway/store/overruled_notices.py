@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, exists, func, select, update
 
 from gateway.store.agency_requests import agency_requests
 from gateway.store.decisions import COUNTING, decisions
@@ -135,8 +135,15 @@ class SimultaneousResultRow(Protocol):
 
 
 def list_simultaneous_results(conn: Connection) -> Sequence[SimultaneousResultRow]:
-    """Return the results without an application that share requirement, item, law and time of issue."""
+    """Return the last results without an application that share requirement, item, law and time of issue."""
     subject = ("requirement_id", "item", "law", "issued_at")
+    later = requirement_results.alias("later")
+    is_settled = (
+        exists()
+        .where(later.c.requirement_id == requirement_results.c.requirement_id)
+        .where(later.c.item == requirement_results.c.item, later.c.law == requirement_results.c.law)
+        .where(later.c.issued_at > requirement_results.c.issued_at)
+    )
     columns = [requirement_results.c[name] for name in subject]
     shared = select(*columns).group_by(*columns).having(func.count() > 1).subquery()
     same = [requirement_results.c[name] == shared.c[name] for name in subject]
@@ -154,6 +161,7 @@ def list_simultaneous_results(conn: Connection) -> Sequence[SimultaneousResultRo
                 requirements, requirements.c.id == requirement_results.c.requirement_id
             )
         )
+        .where(~is_settled)
         .order_by(requirement_results.c.id)
     )
     return conn.execute(query).all()

@@ -274,10 +274,10 @@ def apply_agency_call(
     """
     agency = find_agency_code(caller.party, sections)
     if isinstance(call, AgencyCallback):
-        taken = take_call_back(hub, agency, call, caller.signed_reply, record=caller.record)
+        answer = take_call_back(hub, agency, call, caller.signed_reply, record=caller.record)
     else:
-        taken = take_agency_document(hub, agency, call, caller.signed_reply, caller.record)
-    return None if taken.overruled_by is None else AnswerHeader(_OVERRULED, taken.overruled_by)
+        answer = take_agency_document(hub, agency, call, caller.signed_reply, caller.record)
+    return None if answer.overruled_by is None else AnswerHeader(_OVERRULED, answer.overruled_by)
 
 
 def find_agency_code(party: str, sections: Mapping[str, AgencySettings]) -> str:

@@ -158,14 +158,24 @@ def _print_case_report(report: dict[str, Any]) -> None:
 def _list_decision_lines(report: dict[str, Any]) -> Iterator[str]:
     """Yield each decision with why it does not count, and those of the parent that count for a child."""
     for decision in report["decisions"]:
-        why = decision["no_effect"] or ""
-        marked = f"  (does not count: {why})" if why not in ("", "superseded") else f"  ({why})"
-        yield f"{_describe_decision(decision)}{marked if why else ''}"
+        yield f"{_describe_decision(decision)}{_describe_no_effect(decision)}"
     for decision in report["inherited"]:
         yield f"{_describe_decision(decision)}  (by {decision['agency']} for case {decision['parent']})"
     for decision in report["inherited_cancellations"]:
         items = ", ".join(map(str, decision["items"]))
         yield f"item {items}: not approved  (GW410 application {decision['application']} is cancelled)"
+
+
+def _describe_no_effect(decision: dict[str, Any]) -> str:
+    """Return why a decision does not count, as the end of its line; empty for one that counts."""
+    notice = decision["superseded_by_notice"]
+    if notice is not None:
+        return (
+            f"  (never counted: notice {notice} counts)"
+            if decision["never_counted"]
+            else (f"  (superseded by notice {notice})")
+        )
+    return f"  (does not count: {decision['no_effect']})" if decision["no_effect"] else ""
 
 
 def _describe_decision(decision: dict[str, Any]) -> str:

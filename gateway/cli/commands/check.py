@@ -56,12 +56,14 @@ from gateway.operations import (
     find_mailbox_filings,
     find_mapping_plan,
     find_missing_addresses,
+    find_overruled_notices,
     find_resting_filings,
     find_source_problems,
     find_stamping_problem,
     find_static_problems,
     find_stuck_deliveries,
     find_tariff_warnings,
+    find_unclear_orders,
     format_count,
     list_console_switches,
     list_lane_holds,
@@ -171,6 +173,8 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
             warnings += find_contract_warnings(conn, settings, get_current_time())
             warnings += find_mailbox_filings(conn, settings, get_current_time())
             warnings += find_resting_filings(conn, get_current_time())
+            warnings += find_overruled_notices(conn, get_current_time())
+            warnings += find_unclear_orders(conn)
             warnings += list_plan_warnings(conn, get_current_time())
     except GatewayError as problem:
         yield from _list_new_database_problem(problem, reported)

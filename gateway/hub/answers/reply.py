@@ -88,8 +88,7 @@ def apply_call_back(
     record: CallRecord | None = None,
 ) -> str:
     """Apply an answer as `take_call_back` does; return the number of the case or the requirement."""
-    taken = take_call_back(hub, agency, call_back, signed_reply, record_officer_act, record)
-    return taken.number
+    return take_call_back(hub, agency, call_back, signed_reply, record_officer_act, record).number
 
 
 @dataclass(frozen=True, slots=True)

@@ -356,6 +356,10 @@ class Notice(AnswerModel):
     text: str
     pointers: list[str]
     deadline: datetime | None = None
+    overruled_by: str | None = Field(
+        None,
+        description="The number of the notice that counted already when this one came, which has no effect.",
+    )
 
 
 class NoticeList(AnswerModel):

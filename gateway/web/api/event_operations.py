@@ -142,7 +142,8 @@ class Event(AnswerModel):
 
     id: str = Field(description="The place of the event in the feed.")
     type: str = Field(
-        description="case.…, application.… with the new state; notice.received; result.made, notice.made; "
+        description="case.…, application.… with the new state; notice.received, notice.overruled "
+        "(it has no effect, because another notice of its agency counts); result.made, notice.made; "
         "requirement.joined, requirement.changed (a number of an agency that the declaration names); "
         "deadline.reminded, deadline.overdue; case.items_released and case.items_returned (a child "
         "declaration took items, or gave them back), case.items_removed (an amendment took items out).",

@@ -16,9 +16,11 @@ from gateway.hub import read_standing_warnings, read_stored_notice
 from gateway.notice_order import order_notice
 from gateway.operations import (
     NoEffect,
+    Replacement,
     describe_releases,
     explain_no_effect,
     find_fee_deadlines,
+    find_replacement,
     read_request_custody,
 )
 from gateway.state_machines import CASE, REQUEST
@@ -94,14 +96,14 @@ class NoticeView:
 
 @dataclass(frozen=True, slots=True)
 class DecisionView:
-    """A decision of an agency on one item; `past` if a later one has replaced it.
+    """A decision of an agency on one item, with what has replaced it.
 
     `no_effect` says why a decision does not count that was not replaced.
     """
 
     row: DecisionWithTextRow
     state: StateWords
-    past: bool
+    replacement: Replacement | None
     no_effect: str = ""
 
 
@@ -291,7 +293,7 @@ class _CaseReader:
             waits="" if custody is None else describe_custody(custody, self._bundle),
             notices=tuple(self._list_notices(row, decision_rows)),
             decisions=tuple(
-                self._read_decision(row, decision_row)
+                self._read_decision(row, decision_row, decision_rows)
                 for decision_row in sorted(
                     decision_rows,
                     key=lambda decision_row: (decision_row.item, decision_row.law, decision_row.id),
@@ -317,12 +319,17 @@ class _CaseReader:
             if row.kind == "refund" and row.state in _REFUND_STATES:
                 yield RefundView(row, describe_fee_state(_REFUND_STATES[row.state]))
 
-    def _read_decision(self, request: RequestWithFeesRow, decision: DecisionWithTextRow) -> DecisionView:
+    def _read_decision(
+        self,
+        request: RequestWithFeesRow,
+        decision: DecisionWithTextRow,
+        decision_rows: Sequence[DecisionWithTextRow],
+    ) -> DecisionView:
+        """Return a decision of a request; `decision_rows` are all of the request."""
         why = explain_no_effect(self._case, request, decision)
-        past = why is NoEffect.SUPERSEDED
-        return DecisionView(
-            decision, describe_decision(decision.decision), past, "" if past else translate_word(why or "")
-        )
+        replacement = find_replacement(decision, decision_rows)
+        no_effect = "" if why is NoEffect.SUPERSEDED else translate_word(why or "")
+        return DecisionView(decision, describe_decision(decision.decision), replacement, no_effect)
 
     def _list_notices(
         self, request: RequestWithFeesRow, decision_rows: Sequence[DecisionWithTextRow]
