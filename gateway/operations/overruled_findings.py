@@ -40,7 +40,7 @@ def find_overruled_notices(conn: Connection, now: datetime) -> Iterator[str]:
 
 
 def find_unclear_orders(conn: Connection) -> Iterator[str]:
-    """Yield a warning for each two notices issued at one time of which another one counts than was told.
+    """Yield a warning for each two notices issued at one time whose order has changed.
 
     An earlier version compared their numbers as text.
     """
@@ -65,13 +65,13 @@ def _list_unclear_results(conn: Connection) -> Iterator[str]:
     for row in overruled_notices.list_simultaneous_results(conn):
         groups[row.agency, row.requirement, row.item, row.law, row.issued_at].append(row)
     for rows in groups.values():
-        told = max(rows, key=lambda row: row.notice_no)
+        text_last = max(rows, key=lambda row: row.notice_no)
         counting = max(rows, key=lambda row: order_number(row.notice_no))
-        if order_number(told.notice_no) < order_number(counting.notice_no):
-            subject = f"number {told.requirement[:_MAX_NAME]}"
+        if order_number(text_last.notice_no) < order_number(counting.notice_no):
+            subject = f"number {text_last.requirement[:_MAX_NAME]}"
             # No mark is stored which of two results counted.
             remark = " if both came before this version"
-            yield _describe_pair(told.agency, subject, told.notice_no, counting.notice_no, remark)
+            yield _describe_pair(text_last.agency, subject, text_last.notice_no, counting.notice_no, remark)
 
 
 def _describe_pair(

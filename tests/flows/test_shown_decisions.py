@@ -58,7 +58,7 @@ def test_an_approval_of_a_withdrawn_declaration_is_marked(
     shown = show(story, number, tmp_path, capsys)
     assert [line.partition(" signed by ")[0] for line in shown[:2]] == ["submission", "withdrawal"]
     assert [line.partition("  ")[2] for line in shown[2:]] == [
-        "(superseded)",
+        "(superseded by notice NPQS-1)",
         "(does not count: the declaration is withdrawn)",
     ]
 

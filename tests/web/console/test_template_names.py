@@ -22,6 +22,7 @@ from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.hub import apply_provider_event
 from gateway.hub.fees.payment_policy import PaymentPolicy
 from gateway.message_model import MessageProperty
+from gateway.operations.replaced_decisions import Replacement
 from gateway.operations.waiting_reasons import AwayPartner, DisturbedAgency
 from gateway.store import (
     CaseRow,
@@ -78,6 +79,7 @@ CLASSES: dict[tuple[str, str], Any] = {
     ("following/answer_return.html", "message"): ListedMessageRow,
     ("following/answer_return.html", "other"): CaseRow,
     ("following/case.html", REFUND): RefundView,
+    ("following/case.html", "each of each of view.applications.decisions.replacement"): Replacement,
     ("following/case.html", f"{REFUND}.row"): FeeMovementRow,
     ("following/case.html", f"{REFUND}.state"): StateWords,
     ("following/no_answer.html", "problem"): PROBLEM,

@@ -96,7 +96,7 @@ class NoticeView:
 
 @dataclass(frozen=True, slots=True)
 class DecisionView:
-    """A decision of an agency on one item, with what has replaced it.
+    """A decision of an agency on one item, and the notice that counts in its place.
 
     `no_effect` says why a decision does not count that was not replaced.
     """
