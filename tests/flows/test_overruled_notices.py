@@ -8,8 +8,11 @@ from functools import partial
 from typing import Any
 
 import pytest
+import requests
+import zeep
 from lxml import etree
 from sqlalchemy import Engine
+from zeep.transports import Transport
 
 from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
 from gateway.errors import GatewayError
@@ -17,6 +20,7 @@ from gateway.evidence import list_subject_leaves
 from gateway.evidence.evidence_readers import EvidenceReader, select_visible_fields
 from gateway.hub import take_call_back
 from gateway.hub.event_feed import advance_event_feed, describe_event
+from gateway.share import get_data_folder
 from gateway.store import event_readers, notices, read_transaction
 from gateway.web.agency_service import apply_agency_call, build_agency_service, build_soap_security
 from gateway.wire import SERVICE_AGENCY, AddressingHeaders, format_instant, parse_xml, serialize_element
@@ -237,3 +241,35 @@ def test_the_signature_of_an_answer_covers_the_number_that_counts(story: Story) 
     answer[0].find(OVERRULED).text = "11"
     with pytest.raises(GatewayError, match="digest"):
         verify_soap_envelope(answer, STRICT, now=story.clock())
+
+
+class _AnsweredTransport(Transport):  # type: ignore[misc]
+    """Reads the WSDL of the hub from a folder, and answers every call with the same octets."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def load(self, url: str) -> bytes:
+        del url
+        return get_data_folder("wsdl").joinpath("hub-agency.wsdl").read_bytes()
+
+    def post(self, address: str, message: bytes, headers: dict[str, str]) -> requests.Response:
+        del address, message, headers
+        response = requests.Response()
+        response.status_code, response._content = 200, self.answer
+        response.headers["Content-Type"] = "text/xml; charset=utf-8"
+        return response
+
+
+def test_zeep_reads_the_answer_with_the_header(story: Story) -> None:
+    """A strict client leaves a block unread that no WSDL declares; one that wants to can read it."""
+    line, at = AgencyLine(story), story.clock()
+    line.decide("10", REJECTED, at)
+    answer = etree.tostring(line.decide("9", APPROVED, at))
+    client = zeep.Client("hub-agency.wsdl", transport=_AnsweredTransport(answer))
+    said = {"ApplicationNumber": "A", "NoticeNumber": "9", "IssuedAt": at, "StatusCode": "R01"}
+    assert client.service.SubmitDecision(**said) is None
+    with client.settings(raw_response=True):
+        root = etree.fromstring(client.service.SubmitDecision(**said).content)
+    assert root.findtext(f".//{OVERRULED}") == "10"

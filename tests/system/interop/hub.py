@@ -13,7 +13,7 @@ from gateway.cases import AgencyCallback, Notice
 from gateway.errors import CERTIFICATE_UNTRUSTED, DECISION_CONFLICT, GatewayError
 from gateway.pki import Certificate, load_signer, read_certificate
 from gateway.web.agency_service import build_agency_service
-from gateway.web.soap_security import Caller, SoapSecurityPolicy
+from gateway.web.soap_security import AnswerHeader, Caller, SoapSecurityPolicy
 from gateway.wire import parse_xml, read_envelope
 from tests.kit.soap import MemoryOfCalls
 
@@ -30,8 +30,11 @@ def admit(certificate: Certificate, now: datetime) -> str:
     return KNOWN[certificate.sha256]
 
 
-def apply(call: AgencyCallback | etree._Element, caller: Caller) -> None:
-    """Write one line for each call; a notice whose number starts with C is a conflict, with E a mistake."""
+def apply(call: AgencyCallback | etree._Element, caller: Caller) -> AnswerHeader | None:
+    """Write one line for each call; a notice whose number starts with C is a conflict, with E a mistake.
+
+    With O it is overruled by the notice 10.
+    """
     assert isinstance(call, AgencyCallback)
     number = call.answer.number if isinstance(call.answer, Notice) else ""
     if number.startswith("C"):
@@ -41,6 +44,7 @@ def apply(call: AgencyCallback | etree._Element, caller: Caller) -> None:
     (element,) = read_envelope(parse_xml(caller.envelope)).body_elements
     with (FOLDER / "calls").open("a", encoding="utf-8") as file:
         file.write(f"{etree.QName(element).localname} {caller.party} {call!r}\n")
+    return AnswerHeader("Overruled", "10") if number.startswith("O") else None
 
 
 application = build_agency_service(

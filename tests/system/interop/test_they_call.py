@@ -76,6 +76,15 @@ def test_every_operation_is_taken_and_the_answer_is_signed(
     assert f" {party} " in call
 
 
+def test_the_answer_that_names_the_notice_that_counts_is_believed(
+    peer: Peer, hub: Hub, tmp_path: Path
+) -> None:
+    report = peer.call(*to(hub, "SubmitDecision", decision(tmp_path, number="O-1")))
+    assert report["ok"], report
+    assert report["response_signed"]
+    assert "Overruled" in report["response_signature"]["signed_parts"]
+
+
 @pytest.mark.night
 def test_a_large_call_comes_in_chunks(peer: Peer, hub: Hub, tmp_path: Path) -> None:
     before = len(hub.calls())
