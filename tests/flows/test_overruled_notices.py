@@ -27,6 +27,7 @@ from gateway.wire import SERVICE_AGENCY, AddressingHeaders, format_instant, pars
 from gateway.xmlsec import STRICT, sign_soap_envelope, verify_soap_envelope
 from tests.flows.craft import all_of
 from tests.flows.item_changes import add_item, concern
+from tests.flows.test_overtaken_decisions import hear, word
 from tests.kit.databases import BOTH_AT_LANDING
 from tests.kit.house import signer_named
 from tests.kit.soap import envelope
@@ -273,3 +274,12 @@ def test_zeep_reads_the_answer_with_the_header(story: Story) -> None:
     with client.settings(raw_response=True):
         root = etree.fromstring(client.service.SubmitDecision(**said).content)
     assert root.findtext(f".//{OVERRULED}") == "10"
+
+
+def test_a_result_that_came_before_the_decision_on_its_application_is_not_overruled(story: Story) -> None:
+    hear(story, word(story, "N1", APPROVED, 0), of_application=False)
+    hear(story, word(story, "N2", REJECTED, 5), of_application=True)
+    story.tick()
+    assert list_marks(story) == {"KFDA-N2": None, "KFDA-N1": None}
+    late = word(story, "N0", APPROVED, 1)
+    assert tell(story, late) == "KFDA-N2"

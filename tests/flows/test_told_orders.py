@@ -101,6 +101,20 @@ def test_check_names_the_notices_of_the_last_days_that_had_no_effect(story: Stor
         assert list(find_unclear_orders(conn)) == []
 
 
+def test_gateway_check_prints_the_warnings(
+    story: Story, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = story.clock()
+    decide(story, "10", REJECTED, at)
+    decide(story, "9", APPROVED, at)
+    monkeypatch.setattr("gateway.cli.commands.check.get_current_time", story.clock)
+    main(["check", "--json", *write_settings(story, tmp_path)])
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert [warning[:29] for warning in warnings if "had no effect" in warning] == [
+        "notice 9 of KFDA about applic"
+    ]
+
+
 def test_check_counts_the_notices_that_it_does_not_name(story: Story) -> None:
     at = story.clock()
     decide(story, "99", REJECTED, at)
