@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, Protocol
 
-from sqlalchemy import Connection, bindparam, exists, func, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, func, not_, select, update
 
 from gateway.store.agency_requests import agency_requests
 from gateway.store.decisions import COUNTING, decisions
@@ -32,6 +32,17 @@ _SUPERSEDING: Final = (
     .select_from(decisions.outerjoin(_successors, _successors.c.id == decisions.c.superseded_by))
     .where(decisions.c.request_id == bindparam("wanted"), decisions.c.notice_no == bindparam("notice"))
     .order_by(decisions.c.id)
+)
+#: A notice of a day alone may have got another place since, by what a later notice says, and count.
+_IS_OVERRULED: Final = and_(
+    notices.c.overruled_by.is_not(None),
+    not_(
+        exists().where(
+            decisions.c.agency == notices.c.agency,
+            decisions.c.notice_no == notices.c.number,
+            decisions.c.superseded_by.is_(None),
+        )
+    ),
 )
 _OVERRULED_BY: Final = select(notices.c.overruled_by).where(
     notices.c.agency == bindparam("wanted"), notices.c.number == bindparam("notice")
@@ -65,7 +76,7 @@ class OverruledNoticeRow(Protocol):
 
 
 def list_overruled(conn: Connection, since: datetime, limit: int) -> Sequence[OverruledNoticeRow]:
-    """Return the notices received since a time that were overruled, the latest first."""
+    """Return the notices received since a time that are overruled since they came, the latest first."""
     query = (
         select(
             notices.c.agency,
@@ -75,7 +86,7 @@ def list_overruled(conn: Connection, since: datetime, limit: int) -> Sequence[Ov
             notices.c.received_at,
         )
         .join(agency_requests, agency_requests.c.id == notices.c.request_id)
-        .where(notices.c.overruled_by.is_not(None), notices.c.received_at >= since)
+        .where(_IS_OVERRULED, notices.c.received_at >= since)
         .order_by(notices.c.received_at.desc(), notices.c.id.desc())
     )
     return conn.execute(query.limit(limit)).all()
@@ -84,7 +95,7 @@ def list_overruled(conn: Connection, since: datetime, limit: int) -> Sequence[Ov
 def count_overruled(conn: Connection, since: datetime) -> int:
     """Return how many notices received since a time were overruled."""
     query = select(func.count()).select_from(notices)
-    query = query.where(notices.c.overruled_by.is_not(None), notices.c.received_at >= since)
+    query = query.where(_IS_OVERRULED, notices.c.received_at >= since)
     return int(conn.execute(query).scalar_one())
 
 
