@@ -96,7 +96,8 @@ class ReplayedDecision:
 class ReplayedNotice:
     """A notice with the time at which it counts and its rank: the first one has rank 1.
 
-    `demand` is None where it demands nothing; `demand_replaced_by` is the number of the notice that replaces it.
+    `demand` is None where it demands nothing. `demand_replaced_by` is the number of the notice that replaces
+    the demand, or ends it.
     """
 
     notice: NoticeToReplay
@@ -234,8 +235,7 @@ def _evaluate_item(item: int, notices: Sequence[ReplayedNotice]) -> ReplayedItem
         (replayed.notice.number, replayed_decision.decision)
         for replayed in notices
         for replayed_decision in replayed.decisions
-        if replayed_decision.decision.item == item
-        and replayed_decision.standing is DecisionStanding.COUNTS
+        if replayed_decision.decision.item == item and replayed_decision.standing is DecisionStanding.COUNTS
     ]
     outcome = evaluate_item_outcome([decision for _, decision in counting]) if counting else None
     return ReplayedItem(item, outcome, tuple(dict.fromkeys(number for number, _ in counting)))

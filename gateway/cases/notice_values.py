@@ -72,13 +72,16 @@ def _read_notice(element: etree._Element) -> Notice:
 def read_callback(element: etree._Element) -> AgencyCallback:
     """Return the answer about an application that an agency sends in a call of its own.
 
-    The call is SubmitDecision, or RequestInformation, which states no status code. Raises as
-    `read_partner_notice` does.
+    The call is SubmitDecision, about an application or a number of the agency's own, or RequestInformation,
+    which states no status code. Raises as `read_partner_notice` does.
     """
     notice = _read_notice(element)
     if etree.QName(element).localname == "RequestInformation":
         notice = replace(notice, status_code=INFORMATION_REQUESTED)
-    return AgencyCallback(notice, _get_text(_list_children(element), "ApplicationNumber"))
+    children = _list_children(element)
+    requirement = _find_text(children, "RequirementNumber")
+    application = None if requirement is not None else _get_text(children, "ApplicationNumber")
+    return AgencyCallback(notice, application, requirement)
 
 
 def _read_fee(element: etree._Element) -> NamedFee:

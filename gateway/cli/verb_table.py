@@ -213,6 +213,11 @@ VERBS: Final[dict[str, Verb]] = {
     ),
     "case list": Verb("case", "list cases, newest first", "--state IN_PROGRESS --older 2h --home D"),
     "case show": Verb("case", "show one case with everything about it", "SW260000001X --home D"),
+    "case replay": Verb(
+        "case_replay",
+        "tell which notices of the agencies count for a case, and why the others do not",
+        "SW260000001X --home D",
+    ),
     "case unask": Verb(
         "case",
         "ask a silent agency no longer whether it cancels; the application stands",

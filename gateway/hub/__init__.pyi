@@ -1,6 +1,10 @@
 from .amendments.former_items import find_former_message as find_former_message
 from .answers.delivered_notices import apply_agency_document as apply_agency_document
 from .answers.delivered_notices import take_agency_document as take_agency_document
+from .answers.offered_documents import read_offered_notice as read_offered_notice
+from .answers.replayed_notices import ApplicationReplay as ApplicationReplay
+from .answers.replayed_notices import CaseReplay as CaseReplay
+from .answers.replayed_notices import CaseReplayer as CaseReplayer
 from .answers.reply import apply_answer as apply_answer
 from .answers.reply import apply_call_back as apply_call_back
 from .answers.reply import apply_payment_answer as apply_payment_answer

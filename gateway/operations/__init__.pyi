@@ -81,6 +81,11 @@ from .need_impact import ImpactRules as ImpactRules
 from .need_impact import find_need_impact as find_need_impact
 from .need_impact import load_calendar_edition as load_calendar_edition
 from .need_impact import load_need_table as load_need_table
+from .notice_replays import compose_difference as compose_difference
+from .notice_replays import compose_item_outcome as compose_item_outcome
+from .notice_replays import compose_notice_effect as compose_notice_effect
+from .notice_replays import describe_case_replay as describe_case_replay
+from .notice_replays import format_issue_time as format_issue_time
 from .object_reports import find_case as find_case
 from .object_reports import find_message as find_message
 from .object_reports import list_case_trail as list_case_trail

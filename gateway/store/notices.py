@@ -216,6 +216,15 @@ def _check_repeated_notice(conn: Connection, notice: NewNotice) -> None:
         )
 
 
+def is_repeated_notice(conn: Connection, notice: NewNotice) -> bool:
+    """Return whether a notice is stored already; raise GW702 where its number is used for other content."""
+    key = {"agency": notice.agency, "number": notice.number}
+    if conn.execute(_GET_CONTENT, key).first() is None:
+        return False
+    _check_repeated_notice(conn, notice)
+    return True
+
+
 def list_stored_numbers(conn: Connection, agency: str, numbers: Collection[str]) -> set[str]:
     """Return which of these notice numbers of an agency are stored about an application."""
     if not numbers:

@@ -75,7 +75,8 @@ def say(number: str, status: str, at: datetime = AT_TEN) -> NoticeToReplay:
 
 def store(*notices: NoticeToReplay) -> list[NoticeToReplay]:
     return [
-        replace(notice, dated=replace(notice.dated, stored=row)) for row, notice in enumerate(notices, start=1)
+        replace(notice, dated=replace(notice.dated, stored=row))
+        for row, notice in enumerate(notices, start=1)
     ]
 
 
@@ -176,7 +177,9 @@ def test_an_application_without_notices_has_no_outcome() -> None:
     assert list_outcomes(()) == [(1, None, ())]
 
 
-def list_demands(*notices: NoticeToReplay, amended_after: int = 0) -> list[tuple[str, str | None, str | None]]:
+def list_demands(
+    *notices: NoticeToReplay, amended_after: int = 0
+) -> list[tuple[str, str | None, str | None]]:
     application = replace(APPLICATION, amended_after=amended_after)
     return [
         (one.notice.number, one.demand and one.demand.value, one.demand_replaced_by)

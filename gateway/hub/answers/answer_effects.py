@@ -259,13 +259,13 @@ def _apply_notice(
     # As it is before the notice moves it.
     request = locked_request.copy_state()
     code = check_notice_status(notice, status_codes)
-    new_notice = _make_notice_row(request, notice)
+    new_notice = make_notice_row(request, notice)
     # `new_notice` has the notice as it was sent, to compare it with repeats: the application may change
     # meanwhile.
     notice = complete_decisions(notice, code, request.required, hub.zone)
     due_at = restate_deadline(conn, hub, request.agency, notice.deadline)
     notice = notice if due_at is notice.deadline else replace(notice, deadline=due_at)
-    _check_decided_items(request, notice.decisions)
+    check_decided_items(request, notice.decisions)
     if request.state == "CANCELLED" and (notice.decisions or code.event == "decide"):
         raise GatewayError(CASE_CLOSED, f"application {request.number} was cancelled", "ApplicationNumber")
     stored_notice = notices.insert_notice(
@@ -282,7 +282,7 @@ def _apply_notice(
         return ()
     check_issued_after_opening(notice.issued_at, case.opened_at)
     check_notice_numbers(notice)
-    _check_version(notice, stored_notice)
+    check_version(notice, stored_notice)
     stored_notice = place_new_notice(conn, request, notice, stored_notice, status_codes)
     if notice.states_day:
         notice = replace(notice, issued_at=stored_notice.issued_at)
@@ -352,7 +352,7 @@ def _get_payment_notice(notice: Notice) -> str:
     return notice.fee.payment_notice if notice.fee else ""
 
 
-def _check_version(notice: Notice, stored_notice: StoredNotice) -> None:
+def check_version(notice: Notice, stored_notice: StoredNotice) -> None:
     """Raise GW702 for a correction whose version was used before with other corrections."""
     if notice.version is None:
         return
@@ -363,7 +363,7 @@ def _check_version(notice: Notice, stored_notice: StoredNotice) -> None:
             raise GatewayError(DECISION_CONFLICT, detail, "Version")
 
 
-def _check_decided_items(request: AgencyRequestRow, stated_decisions: Iterable[Decision]) -> None:
+def check_decided_items(request: AgencyRequestRow, stated_decisions: Iterable[Decision]) -> None:
     """Raise GW404 for decisions on items or laws that the request does not contain.
 
     Removed items are allowed: an agency may decide on an item before it learns of the removal.
@@ -429,7 +429,7 @@ def _find_holder(hub: Hub, case: CaseRow, request: AgencyRequestRow) -> str:
     return str((case.detail or {}).get(trader, ""))
 
 
-def _make_notice_row(request: AgencyRequestRow, notice: Notice) -> NewNotice:
+def make_notice_row(request: AgencyRequestRow, notice: Notice) -> NewNotice:
     """Return the row of a notice as it was sent, to compare it with repeats; times are in UTC."""
     return NewNotice(
         request_id=request.id,

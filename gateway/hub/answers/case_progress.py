@@ -519,6 +519,33 @@ def end_cancellation(conn: Connection, case: CaseRow, request: int, cause: State
     enqueue_task(conn, "settle", "settling", case.id, f"settle:{case.id}:{at}", cause.at, at=at)
 
 
+def evaluate_outcome_by(
+    conn: Connection,
+    case: CaseRow,
+    own_decisions: Sequence[RankedDecision],
+    cancelled_requests: Collection[int] = (),
+) -> CaseOutcome | None:
+    """Return the outcome of a case if its agencies had made these decisions on its applications.
+
+    `cancelled_requests` are the requests (row ids) that would be cancelled, too. Decisions from elsewhere
+    count as they are stored. Nothing is changed, and the case need not be locked.
+    """
+    if case.state not in ("IN_PROGRESS", "DECIDED", "CLOSED"):
+        return None if case.outcome is None else CaseOutcome(case.outcome)
+    stored = _read_locked_case(conn, case)
+    numbers = {row.number for row in stored.requests}
+    outside_decisions = [ranked for ranked in stored.decisions if ranked.request not in numbers]
+    newly_cancelled = [row for row in stored.requests if row.id in cancelled_requests]
+    return _evaluate_outcome(
+        _LockedCase(
+            case,
+            [row for row in stored.requests if row.id not in cancelled_requests],
+            (*own_decisions, *outside_decisions),
+            stored.cancelled_items.union(*(make_request_scope(row).items for row in newly_cancelled)),
+        )
+    )
+
+
 def _evaluate_outcome(locked_case: _LockedCase) -> CaseOutcome | None:
     """Return the outcome; None while an agency has to decide, or to answer a cancellation.
 

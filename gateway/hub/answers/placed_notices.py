@@ -51,9 +51,9 @@ def place_new_notice(
     all_rows = decisions.list_all_by_request(conn, request.id)
     counting = {row.id for row in decisions.list_by_request(conn, request.id)}
     new_decisions = {stored_notice.id: notice.decisions}
-    dated = _list_dated_notices(summaries, _group_decisions(summaries, all_rows) | new_decisions, codes)
-    counting_decisions = _group_decisions(summaries, (row for row in all_rows if row.id in counting))
-    counting_notices = _list_dated_notices(summaries, counting_decisions | new_decisions, codes)
+    dated = list_dated_notices(summaries, group_decisions(summaries, all_rows) | new_decisions, codes)
+    counting_decisions = group_decisions(summaries, (row for row in all_rows if row.id in counting))
+    counting_notices = list_dated_notices(summaries, counting_decisions | new_decisions, codes)
     check_place(
         next(dated_notice for dated_notice in dated if dated_notice.stored == stored_notice.id),
         counting_notices,
@@ -70,7 +70,7 @@ def place_new_notice(
     )
 
 
-def _group_decisions(
+def group_decisions(
     summaries: Iterable[NoticeSummary], rows: Iterable[DecisionWithTextRow]
 ) -> dict[int, tuple[Decision, ...]]:
     """Return the decisions of stored notices by the row ids of the notices."""
@@ -80,11 +80,12 @@ def _group_decisions(
     return {summary.id: tuple(by_number.get(summary.number, ())) for summary in summaries}
 
 
-def _list_dated_notices(
+def list_dated_notices(
     summaries: Sequence[NoticeSummary],
     decisions_by_notice: Mapping[int, tuple[Decision, ...]],
     codes: Mapping[str, StatusCode],
 ) -> list[DatedNotice]:
+    """Return notices, with their decisions by their row ids, as their places in a day depend on them."""
     dated = []
     for summary in summaries:
         code = codes.get(summary.status_code)

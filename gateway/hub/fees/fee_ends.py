@@ -37,7 +37,6 @@ from gateway.store import (
     FeeRow,
     NewFee,
     NewMovement,
-    OpenRequest,
     StateEvent,
     agency_requests,
     deliveries,
@@ -320,7 +319,7 @@ def is_held_for_fee(request: AgencyRequestRow, levied_fees: Iterable[FeeRow]) ->
 
 
 def check_forwarded(
-    conn: Connection, request: OpenRequest, answer: AgencyAnswer, codes: Mapping[str, StatusCode]
+    conn: Connection, request: AgencyRequestRow, answer: AgencyAnswer, codes: Mapping[str, StatusCode]
 ) -> None:
     """Raise GW701 for an agency's answer about a request that is held for its fee: it was not sent yet.
 
