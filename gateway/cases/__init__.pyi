@@ -101,14 +101,13 @@ from .former_uses import subtract_former_uses as subtract_former_uses
 from .former_uses import validate_amended_uses as validate_amended_uses
 from .former_uses import validate_child_uses as validate_child_uses
 from .notice_replay import DecisionDifference as DecisionDifference
-from .notice_replay import DecisionStanding as DecisionStanding
-from .notice_replay import DemandStanding as DemandStanding
+from .notice_replay import DecisionEffect as DecisionEffect
+from .notice_replay import DemandEffect as DemandEffect
 from .notice_replay import NoticeReplay as NoticeReplay
 from .notice_replay import NoticeToReplay as NoticeToReplay
 from .notice_replay import PlaceDifference as PlaceDifference
 from .notice_replay import ReplayedApplication as ReplayedApplication
 from .notice_replay import ReplayedDecision as ReplayedDecision
-from .notice_replay import ReplayedItem as ReplayedItem
 from .notice_replay import ReplayedNotice as ReplayedNotice
 from .notice_replay import find_differences as find_differences
 from .notice_replay import replay_notices as replay_notices

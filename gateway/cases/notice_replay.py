@@ -25,7 +25,7 @@ from gateway.notice_order import order_notice, order_number
 _DAY: Final = timedelta(days=1)
 
 
-class DecisionStanding(StrEnum):
+class DecisionEffect(StrEnum):
     """Whether a decision counts, or why it does not."""
 
     COUNTS = "counts"
@@ -38,7 +38,7 @@ class DecisionStanding(StrEnum):
     WITHDRAWN = "withdrawn"  #: it approves, and the declaration is withdrawn
 
 
-class DemandStanding(StrEnum):
+class DemandEffect(StrEnum):
     """Whether the demand of a notice is the latest one of its kind, by status codes and order alone."""
 
     LATEST = "latest"
@@ -88,7 +88,7 @@ class ReplayedDecision:
     """One decision of a notice: whether it counts, and the number of the notice that counts instead."""
 
     decision: Decision
-    standing: DecisionStanding
+    effect: DecisionEffect
     replaced_by: str | None = None
 
 
@@ -104,7 +104,7 @@ class ReplayedNotice:
     counts_at: datetime
     rank: int
     decisions: tuple[ReplayedDecision, ...]
-    demand: DemandStanding | None = None
+    demand: DemandEffect | None = None
     demand_replaced_by: str | None = None
 
 
@@ -167,8 +167,13 @@ def replay_notices(
             notice,
             places[notice.dated.stored],
             rank,
-            tuple([_judge_decision(application, notice, one, in_force, places) for one in notice.decisions]),
-            demands.find_standing(notice),
+            tuple(
+                [
+                    _judge_decision(application, notice, decision, in_force, places)
+                    for decision in notice.decisions
+                ]
+            ),
+            demands.find_effect(notice),
             demands.find_replacement(notice),
         )
         for rank, notice in enumerate(
@@ -205,29 +210,29 @@ def _judge_decision(
 ) -> ReplayedDecision:
     subject = decision.item, decision.law
     if subject in notice.outdated:
-        return ReplayedDecision(decision, DecisionStanding.OUTDATED)
+        return ReplayedDecision(decision, DecisionEffect.OUTDATED)
     counting = in_force[subject]
     if counting is not notice:
         return ReplayedDecision(decision, _explain_replacement(notice, counting, places), counting.number)
     if application.is_cancelled:
-        return ReplayedDecision(decision, DecisionStanding.CANCELLED)
+        return ReplayedDecision(decision, DecisionEffect.CANCELLED)
     if application.is_withdrawn and decision.decision in APPROVING_CODES:
-        return ReplayedDecision(decision, DecisionStanding.WITHDRAWN)
-    return ReplayedDecision(decision, DecisionStanding.COUNTS)
+        return ReplayedDecision(decision, DecisionEffect.WITHDRAWN)
+    return ReplayedDecision(decision, DecisionEffect.COUNTS)
 
 
 def _explain_replacement(
     notice: NoticeToReplay, counting: NoticeToReplay, places: Mapping[int, datetime]
-) -> DecisionStanding:
+) -> DecisionEffect:
     """Return why another notice counts in the stead of this one."""
-    place, counting_place = places[notice.dated.stored], places[counting.dated.stored]
-    if place == counting_place:
+    issued_at, counting_issued_at = places[notice.dated.stored], places[counting.dated.stored]
+    if issued_at == counting_issued_at:
         has_equal_number = order_number(notice.number) == order_number(counting.number)
-        return DecisionStanding.STORED_EARLIER if has_equal_number else DecisionStanding.LOWER_NUMBER
+        return DecisionEffect.STORED_EARLIER if has_equal_number else DecisionEffect.LOWER_NUMBER
     day = notice.dated.issued_at
-    if notice.dated.states_day and day <= counting_place < day + _DAY:
-        return DecisionStanding.BELOW_IN_DAY
-    return DecisionStanding.REPLACED
+    if notice.dated.states_day and day <= counting_issued_at < day + _DAY:
+        return DecisionEffect.BELOW_IN_DAY
+    return DecisionEffect.REPLACED
 
 
 def _evaluate_item(item: int, notices: Sequence[ReplayedNotice]) -> ReplayedItem:
@@ -235,7 +240,7 @@ def _evaluate_item(item: int, notices: Sequence[ReplayedNotice]) -> ReplayedItem
         (replayed.notice.number, replayed_decision.decision)
         for replayed in notices
         for replayed_decision in replayed.decisions
-        if replayed_decision.decision.item == item and replayed_decision.standing is DecisionStanding.COUNTS
+        if replayed_decision.decision.item == item and replayed_decision.effect is DecisionEffect.COUNTS
     ]
     outcome = evaluate_item_outcome([decision for _, decision in counting]) if counting else None
     return ReplayedItem(item, outcome, tuple(dict.fromkeys(number for number, _ in counting)))
@@ -269,21 +274,21 @@ class _DemandHistory:
             and not code.fee_step
             and code.event in (*DEMANDED_STATES, "inspected")
         }
-        open_demands, taken = OpenDemands(amended_after=self._amended_after), list[DemandNotice]()
+        open_demands, received_demands = OpenDemands(amended_after=self._amended_after), list[DemandNotice]()
         for demand in self._demands.values():
-            taken.append(demand)
+            received_demands.append(demand)
             if demand.id > self._amended_after:
-                open_demands = open_demands.apply_notice(demand, taken)
+                open_demands = open_demands.apply_notice(demand, received_demands)
         self._open_demands = open_demands
 
-    def find_standing(self, notice: NoticeToReplay) -> DemandStanding | None:
+    def find_effect(self, notice: NoticeToReplay) -> DemandEffect | None:
         """Return whether the demand of a notice is the latest of its kind; None for one that has none."""
         demand = self._demands.get(notice.dated.stored)
         if demand is None or demand.event not in DEMANDED_STATES:
             return None
         if demand.id <= self._amended_after:
-            return DemandStanding.AMENDED
-        return DemandStanding.REPLACED if self.find_replacement(notice) else DemandStanding.LATEST
+            return DemandEffect.AMENDED
+        return DemandEffect.REPLACED if self.find_replacement(notice) else DemandEffect.LATEST
 
     def find_replacement(self, notice: NoticeToReplay) -> str | None:
         """Return the number of the notice that replaces the demand of another one, or ends it."""
@@ -294,9 +299,15 @@ class _DemandHistory:
         if still_open is not None and demand.number in (still_open.number, still_open.latest_issue.number):
             return None
         ending = "inspected" if demand.event == "inspect" and still_open is None else demand.event
-        later = [one for one in self._demands.values() if one.event == ending and one.rank > demand.rank]
-        others = later or [one for one in self._demands.values() if one.rank > demand.rank]
-        return max(others, key=lambda one: one.rank).number if others else None
+        later = [
+            other_demand
+            for other_demand in self._demands.values()
+            if other_demand.event == ending and other_demand.rank > demand.rank
+        ]
+        others = later or [
+            other_demand for other_demand in self._demands.values() if other_demand.rank > demand.rank
+        ]
+        return max(others, key=lambda other_demand: other_demand.rank).number if others else None
 
 
 def find_differences(

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from gateway.cases import (
     DecisionDifference,
-    DecisionStanding,
-    DemandStanding,
+    DecisionEffect,
+    DemandEffect,
     PlaceDifference,
     ReplayedDecision,
     ReplayedNotice,
@@ -23,18 +23,18 @@ from gateway.wire import find_day
 
 #: Why a decision does not count, in words; `{}` is the number of the notice that counts instead.
 _REASONS: Final[Mapping[str, str]] = {
-    DecisionStanding.REPLACED: "notice {} is later",
-    DecisionStanding.LOWER_NUMBER: "notice {} of the same time has the higher number",
-    DecisionStanding.STORED_EARLIER: "notice {} of the same time has an equal number and came after it",
-    DecisionStanding.BELOW_IN_DAY: "it states a day alone, and notice {} has a later place in this day",
-    DecisionStanding.OUTDATED: "an amendment has changed or removed the item",
-    DecisionStanding.CANCELLED: f"{APPLICATION_CANCELLED.id} the application is cancelled",
-    DecisionStanding.WITHDRAWN: "the declaration is withdrawn",
+    DecisionEffect.REPLACED: "notice {} is later",
+    DecisionEffect.LOWER_NUMBER: "notice {} of the same time has the higher number",
+    DecisionEffect.STORED_EARLIER: "notice {} of the same time has an equal number and came after it",
+    DecisionEffect.BELOW_IN_DAY: "it states a day alone, and notice {} has a later place in this day",
+    DecisionEffect.OUTDATED: "an amendment has changed or removed the item",
+    DecisionEffect.CANCELLED: f"{APPLICATION_CANCELLED.id} the application is cancelled",
+    DecisionEffect.WITHDRAWN: "the declaration is withdrawn",
 }
 _DEMANDS: Final[Mapping[str, str]] = {
-    DemandStanding.LATEST: ": the latest of its kind",
-    DemandStanding.REPLACED: ": notice {} has replaced or ended it",
-    DemandStanding.AMENDED: ": before the last amendment",
+    DemandEffect.LATEST: ": the latest of its kind",
+    DemandEffect.REPLACED: ": notice {} has replaced or ended it",
+    DemandEffect.AMENDED: ": before the last amendment",
 }
 #: What a notice without decisions does, by the event of its status code.
 _ACTS: Final[Mapping[str, str]] = {
@@ -127,8 +127,8 @@ def _describe_decision(replayed: ReplayedDecision) -> dict[str, Any]:
         "law": decision.law,
         "decision": decision.decision.value,
         "number": decision.number,
-        "counts": replayed.standing is DecisionStanding.COUNTS,
-        "standing": replayed.standing.value,
+        "counts": replayed.effect is DecisionEffect.COUNTS,
+        "effect": replayed.effect.value,
         "replaced_by": replayed.replaced_by,
     }
 
@@ -171,13 +171,13 @@ def _join_decisions(decisions: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield the decisions of a notice; those that say the same of several items stand together."""
     items_by_sentence: dict[tuple[str, str], list[int]] = {}
     for decision in decisions:
-        reason = _REASONS.get(decision["standing"])
-        standing = "counts" if reason is None else f"does not count: {reason.format(decision['replaced_by'])}"
-        sentence = f"law {decision['law']} {decision['decision']}", standing
+        reason = _REASONS.get(decision["effect"])
+        effect = "counts" if reason is None else f"does not count: {reason.format(decision['replaced_by'])}"
+        sentence = f"law {decision['law']} {decision['decision']}", effect
         items_by_sentence.setdefault(sentence, []).append(decision["item"])
-    for (decided, standing), items in items_by_sentence.items():
+    for (decided, effect), items in items_by_sentence.items():
         noun = "item" if len(items) == 1 else "items"
-        yield f"{noun} {', '.join(map(str, items))} {decided} {standing}"
+        yield f"{noun} {', '.join(map(str, items))} {decided} {effect}"
 
 
 def compose_item_outcome(item: Mapping[str, Any], application: Mapping[str, Any], outcome: str | None) -> str:

@@ -14,8 +14,8 @@ from gateway.cases import (
     Decision,
     DecisionCode,
     DecisionDifference,
-    DecisionStanding,
-    DemandStanding,
+    DecisionEffect,
+    DemandEffect,
     NoticeReplay,
     NoticeToReplay,
     PlaceDifference,
@@ -80,10 +80,10 @@ def store(*notices: NoticeToReplay) -> list[NoticeToReplay]:
     ]
 
 
-def list_standings(replay: NoticeReplay) -> list[tuple[str, str, str | None]]:
-    """Return number, standing and replacement of the first decision of each notice, in their order."""
+def list_effects(replay: NoticeReplay) -> list[tuple[str, str, str | None]]:
+    """Return number, effect and replacement of the first decision of each notice, in their order."""
     return [
-        (one.notice.number, one.decisions[0].standing.value, one.decisions[0].replaced_by)
+        (one.notice.number, one.decisions[0].effect.value, one.decisions[0].replaced_by)
         for one in replay.notices
     ]
 
@@ -91,7 +91,7 @@ def list_standings(replay: NoticeReplay) -> list[tuple[str, str, str | None]]:
 def play(
     *notices: NoticeToReplay, application: ReplayedApplication = APPLICATION
 ) -> list[tuple[str, str, str | None]]:
-    return list_standings(replay_notices(application, store(*notices), CODES))
+    return list_effects(replay_notices(application, store(*notices), CODES))
 
 
 def list_outcomes(
@@ -152,19 +152,19 @@ def test_nothing_counts_of_a_cancelled_application() -> None:
     assert replay_notices(cancelled, store(*notices), CODES).ranked_decisions == ()
 
 
-@pytest.mark.parametrize(("code", "standing"), [(A, "withdrawn"), (R, "counts")])
-def test_of_a_withdrawn_declaration_only_approvals_do_not_count(code: DecisionCode, standing: str) -> None:
+@pytest.mark.parametrize(("code", "effect"), [(A, "withdrawn"), (R, "counts")])
+def test_of_a_withdrawn_declaration_only_approvals_do_not_count(code: DecisionCode, effect: str) -> None:
     withdrawn = replace(APPLICATION, is_withdrawn=True)
-    assert play(decide("9", code), application=withdrawn) == [("9", standing, None)]
+    assert play(decide("9", code), application=withdrawn) == [("9", effect, None)]
 
 
 def test_each_decision_of_a_notice_is_judged_alone() -> None:
     both, second = decide("9", A, items=(1, 2)), decide("10", R, items=(2,))
     application = ReplayedApplication("A1", (1, 2, 3))
     replay = replay_notices(application, store(both, second), CODES)
-    assert [one.standing for one in replay.notices[0].decisions] == [
-        DecisionStanding.COUNTS,
-        DecisionStanding.LOWER_NUMBER,
+    assert [one.effect for one in replay.notices[0].decisions] == [
+        DecisionEffect.COUNTS,
+        DecisionEffect.LOWER_NUMBER,
     ]
     assert list_outcomes((both, second), application) == [
         (1, "APPROVED", ("9",)),
@@ -205,7 +205,7 @@ def test_an_inspection_is_over_when_its_agency_says_so() -> None:
 
 def test_a_question_before_the_amendment_is_over() -> None:
     assert list_demands(say("1", "D01"), say("2", "D01", AT_TEN + MINUTE), amended_after=1) == [
-        ("1", DemandStanding.AMENDED.value, None),
+        ("1", DemandEffect.AMENDED.value, None),
         ("2", "latest", None),
     ]
 

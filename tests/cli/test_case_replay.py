@@ -113,9 +113,9 @@ def decide(story: Story, number: str, code: DecisionCode, at: datetime | None = 
     return Notice(number, at or story.clock(), "R01" if code is A else "R04", (decision,))
 
 
-def list_standings(application: dict[str, Any]) -> list[tuple[str, str, str | None]]:
+def list_effects(application: dict[str, Any]) -> list[tuple[str, str, str | None]]:
     return [
-        (notice["number"], notice["decisions"][0]["standing"], notice["decisions"][0]["replaced_by"])
+        (notice["number"], notice["decisions"][0]["effect"], notice["decisions"][0]["replaced_by"])
         for notice in application["notices"]
     ]
 
@@ -129,7 +129,7 @@ def test_of_the_same_second_notice_ten_counts_in_either_arrival(
     for number, code in order:
         story.hear(AGENCY, decide(story, number, code))
     application = operator.replay_agency()
-    assert list_standings(application) == [("9", "lower_number", "10"), ("10", "counts", None)]
+    assert list_effects(application) == [("9", "lower_number", "10"), ("10", "counts", None)]
     assert application["items"] == [{"item": 2, "outcome": "REJECTED", "notices": ["10"]}]
     assert application["differences"] == []
     printed = operator.run(story.case().number)[1]
@@ -151,7 +151,7 @@ def test_a_database_that_compared_numbers_as_text_is_told(operator: Operator) ->
         for number, successor in (("9", None), ("10", rows["9"])):
             conn.execute(update(table).where(table.c.id == rows[number]).values(superseded_by=successor))
     application = operator.replay_agency()
-    assert list_standings(application)[-1] == ("10", "counts", None)
+    assert list_effects(application)[-1] == ("10", "counts", None)
     assert application["differences"] == [{"item": 2, "law": "05", "stored": ["9"], "by_notices": ["10"]}]
     told = (
         "item 2 law 05, stored: 9 counts; by its notices 10 counts: the next decision of the agency changes"
@@ -199,7 +199,7 @@ def test_a_cancellation_of_the_day_alone_shows_its_day_and_counts(operator: Oper
     approved, cancelled = application["notices"]
     assert (approved["issued_on"], cancelled["issued_at"]) == (None, None)
     assert cancelled["issued_on"] == "2026-11-20"
-    assert list_standings(application) == [
+    assert list_effects(application) == [
         ("9", "replaced", cancelled["number"]),
         (cancelled["number"], "counts", None),
     ]
@@ -213,7 +213,7 @@ def test_a_decision_before_the_amendment_does_not_count(operator: Operator) -> N
     story.hear(AGENCY, decide(story, "9", A))
     amend(story, NAME)
     story.tick()
-    assert list_standings(operator.replay_agency()) == [("9", "outdated", None)]
+    assert list_effects(operator.replay_agency()) == [("9", "outdated", None)]
     assert "an amendment has changed" in operator.run(story.case().number)[1]
 
 
@@ -224,7 +224,7 @@ def test_no_decision_of_a_cancelled_application_counts(operator: Operator) -> No
     story.clock.forward(minutes=1)
     story.hear(AGENCY, Notice("10", story.clock(), "G01"))
     application = operator.replay_agency()
-    assert application["notices"][0]["decisions"][0]["standing"] == "cancelled"
+    assert application["notices"][0]["decisions"][0]["effect"] == "cancelled"
     assert (application["cancelled"], application["items"][0]["outcome"]) == (True, None)
     assert "item 2: not approved, the application is cancelled" in operator.run(story.case().number)[1]
 
@@ -242,7 +242,7 @@ def test_no_approval_of_a_withdrawn_declaration_counts(operator: Operator) -> No
     replay = operator.replay()
     assert replay["outcome_by_notices"] == "WITHDRAWN"
     (application,) = [one for one in replay["applications"] if one["agency"] == AGENCY]
-    assert application["notices"][-1]["decisions"][0]["standing"] == "withdrawn"
+    assert application["notices"][-1]["decisions"][0]["effect"] == "withdrawn"
 
 
 @BOTH
@@ -287,7 +287,7 @@ def test_files_are_shown_as_if_they_came_now(with_keys: Operator) -> None:
         ("10", True, str(rejection)),
         ("11", True, str(question)),
     ]
-    assert list_standings(application | {"notices": application["notices"][:2]}) == [
+    assert list_effects(application | {"notices": application["notices"][:2]}) == [
         ("9", "lower_number", "10"),
         ("10", "counts", None),
     ]

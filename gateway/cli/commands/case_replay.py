@@ -54,7 +54,7 @@ def replay_case(arguments: Arguments) -> None:
 
     Nothing is changed. A file has a document of the agency's own form, or a call of its service
     (SubmitDecision, RequestInformation, DeliverNotice), alone or in its SOAP envelope. Signatures are not
-    verified. A notice that the hub would refuse is told with its file, and exit status 1.
+    verified. A notice that the hub would refuse is a problem with the name of its file (exit with 1).
     """
     settings = read_verb_settings(arguments)
     with ExitStack() as resources:

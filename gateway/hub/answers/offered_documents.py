@@ -33,7 +33,7 @@ def read_offered_notice(
 ) -> OfferedNotice:
     """Return the notice in the octets of a file about one of the `requests` of a case.
 
-    The limits of the hub hold. Raises GW102 and GW104 to GW107 for what is no XML or no SOAP, GW402 for a
+    The limits of the hub hold. Raises GW102 and GW104 to GW107 for other octets than XML or SOAP, GW402 for a
     call against the WSDL, GW311 for another call, and GW513, GW701, GW716, GW717 and GW718 as the hub does.
     """
     root = parse_xml(octets, hub.limits)
@@ -94,7 +94,7 @@ def _read_call(conn: Connection, hub: Hub, agencies: tuple[str, ...], root: etre
 
 
 def _get_notice(callback: AgencyCallback) -> Notice:
-    assert isinstance(callback.answer, Notice), "what brings an acknowledgment was refused before"
+    assert isinstance(callback.answer, Notice), "a call with an acknowledgment was refused before"
     return callback.answer
 
 
@@ -115,5 +115,5 @@ def _read_document(hub: Hub, agencies: tuple[str, ...], root: etree._Element) ->
             return OfferedNotice(application, _get_notice(document.callback), document.argument_xpaths)
     detail = "it is about no application of this case"
     unmatched = refusals[0] if refusals else GatewayError(REPLY_UNMATCHED, detail, "ApplicationNumber")
-    # An agency that was not asked says nothing of what is wrong with the document.
+    # GW701 of the other agencies does not tell the fault of the document.
     raise next((refusal for refusal in refusals if refusal.problem is not REPLY_UNMATCHED), unmatched)

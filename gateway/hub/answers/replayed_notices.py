@@ -288,9 +288,11 @@ class _ReplayedRequest:
                     received_at=summary.received_at if is_stored else None,
                     decisions=notice_decisions,
                     deadline=summary.deadline,
-                    outdated=frozenset([one for one in subjects if (summary.number, *one) in self._outdated]),
+                    outdated=frozenset(
+                        [subject for subject in subjects if (summary.number, *subject) in self._outdated]
+                    ),
                     superseded=frozenset(
-                        [one for one in subjects if (summary.number, *one) in self._superseded]
+                        [subject for subject in subjects if (summary.number, *subject) in self._superseded]
                     ),
                     stored_place=summary.issued_at if is_stored else None,
                 )
