@@ -24,9 +24,11 @@ from gateway.share import get_data_folder
 from gateway.store import read_transaction, write_transaction
 from gateway.wire import SERVICE_AGENCY
 from tests.flows.craft import at, text, withdrawal
+from tests.flows.officers.test_kills import perform
 from tests.flows.test_amendments import NAME, amend
 from tests.kit import tables
 from tests.kit.databases import BOTH
+from tests.kit.officers import ConsoleStory
 from tests.kit.soap import envelope
 from tests.kit.story import ITEMS, LAWS, Story, asked
 from tests.web.test_delivered_notices import write_call
@@ -90,18 +92,28 @@ def wrap(name: str, content: str) -> str:
 def operator(
     engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Operator:
-    url = engine.url.render_as_string(hide_password=False)
+    return start(Story(engine), tmp_path, capsys, monkeypatch)
+
+
+def start(
+    story: Story, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Operator:
+    """Return an operator with a home at the database of a story, after the first submission."""
+    url = story.house.engine.url.render_as_string(hide_password=False)
     settings = f'[hub]\nhome = "."\n[database]\nurl = "{url}"\n'
-    (tmp_path / "gateway.toml").write_text(settings, encoding="utf-8")
-    story = Story(engine)
+    (home / "gateway.toml").write_text(settings, encoding="utf-8")
     monkeypatch.setattr(case_replay, "read_clock", story.clock)
     story.submit()
     story.tick()
-    return Operator(story, tmp_path, capsys)
+    return Operator(story, home, capsys)
 
 
 @pytest.fixture
 def with_keys(operator: Operator) -> Operator:
+    return make_keys(operator)
+
+
+def make_keys(operator: Operator) -> Operator:
     assert main(["pki", "demo", "--out", str(operator.home / "pki"), "--party", "hub"]) == 0
     operator.capsys.readouterr()
     return operator
@@ -390,6 +402,34 @@ def test_what_the_hub_would_refuse_is_told_with_its_file(with_keys: Operator, na
     assert (status, printed, error[:14]) == (1, "", f"gateway: {problem}")
     assert str(path) in error
     assert operator.list_rows() == before
+
+
+def test_a_decision_of_officers_is_not_overruled_by_a_file(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    console = ConsoleStory(engine)
+    operator = make_keys(start(console, tmp_path, capsys, monkeypatch))
+    perform(console.officer("kim"), console.decision(), console.look(), console.desk)
+    notice = Notice("9", console.clock(), "R04", (Decision(1, "01", R),))
+    content = write_call(AgencyCallback(notice, console.request("KPTA").number))
+    path = operator.write("overruling.xml", wrap("SubmitDecision", content))
+    status, _, error = operator.run(console.case().number, str(path))
+    assert (status, "GW703" in error, "was decided at the console" in error) == (1, True, True)
+    (application,) = [one for one in operator.replay()["applications"] if one["agency"] == "KPTA"]
+    assert application["items"][0]["outcome"] == "APPROVED"
+
+
+def test_a_call_about_a_number_of_the_agency_is_read(with_keys: Operator) -> None:
+    operator, story = with_keys, with_keys.story
+    story.decide(AGENCY)
+    story.clock.forward(minutes=1)
+    revocation = Notice("10", story.clock(), "R03")
+    content = write_call(AgencyCallback(revocation))
+    number = "<RequirementNumber>KFDA-P-N1</RequirementNumber>"
+    path = operator.write("revocation.xml", wrap("SubmitDecision", number + content))
+    application = operator.replay_agency(path)
+    assert list_effects(application) == [("KFDA-N1", "replaced", "10"), ("10", "counts", None)]
+    assert application["items"] == [{"item": 2, "outcome": "REJECTED", "notices": ["10"]}]
 
 
 def test_a_file_that_is_missing_is_misuse(with_keys: Operator) -> None:
