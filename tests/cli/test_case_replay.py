@@ -19,13 +19,14 @@ from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice, Signed
 from gateway.cli import main
 from gateway.cli.commands import case_replay
 from gateway.harmonize import draw_notice, load_bundle
-from gateway.hub import apply_agency_document
+from gateway.hub import apply_agency_document, apply_call_back
 from gateway.share import get_data_folder
 from gateway.store import read_transaction, write_transaction
 from gateway.wire import SERVICE_AGENCY
 from tests.flows.craft import at, text, withdrawal
 from tests.flows.officers.test_kills import perform
 from tests.flows.test_amendments import NAME, amend
+from tests.flows.test_requirement_ledger import declare
 from tests.kit import tables
 from tests.kit.databases import BOTH
 from tests.kit.officers import ConsoleStory
@@ -352,7 +353,11 @@ REFUSED: dict[str, tuple[str, Callable[[Operator], str | bytes | etree._Element]
     "a document type": ("GW104", lambda _: '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'),
     "an unknown document": ("GW716", lambda _: "<Unknown><ID>1</ID></Unknown>"),
     "an acknowledgment": ("GW311", lambda _: wrap("Acknowledge", "")),
-    "a call against the WSDL": ("GW402", lambda _: wrap("SubmitDecision", "<NoticeNumber>1</NoticeNumber>")),
+    "a call against the WSDL": (
+        "GW402",
+        lambda one: write(one, decide(one.story, "9", A)).replace("</Submit", "<Extra/></Submit"),
+    ),
+    "a call without values": ("GW402", lambda _: wrap("SubmitDecision", "<NoticeNumber>1</NoticeNumber>")),
     "an envelope without a call": (
         "GW107",
         lambda _: '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"/>',
@@ -401,6 +406,7 @@ def test_what_the_hub_would_refuse_is_told_with_its_file(with_keys: Operator, na
     status, printed, error = operator.run(story.case().number, str(path))
     assert (status, printed, error[:14]) == (1, "", f"gateway: {problem}")
     assert str(path) in error
+    assert ("/Response/IssueDateTime" in error) is name.startswith("a day")
     assert operator.list_rows() == before
 
 
@@ -417,6 +423,17 @@ def test_a_decision_of_officers_is_not_overruled_by_a_file(
     assert (status, "GW703" in error, "was decided at the console" in error) == (1, True, True)
     (application,) = [one for one in operator.replay()["applications"] if one["agency"] == "KPTA"]
     assert application["items"][0]["outcome"] == "APPROVED"
+
+
+def test_results_beside_the_applications_are_in_the_outcome(operator: Operator) -> None:
+    story = operator.story
+    declare(story, "D-2", (1, "N-1", "10", "KGM"), (2, "N-1", "10", "KGM"))
+    decisions = tuple(Decision(item, LAWS[AGENCY], R, "N-1") for item in (1, 2))
+    notice = Notice("N-1/1", story.clock(), "R04", decisions)
+    apply_call_back(story.hub, AGENCY, AgencyCallback(notice, requirement_number="N-1"))
+    story.tick()
+    replay = operator.replay()
+    assert replay["outcome"] == replay["outcome_by_notices"] != "APPROVED"
 
 
 def test_a_call_about_a_number_of_the_agency_is_read(with_keys: Operator) -> None:
