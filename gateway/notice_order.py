@@ -7,6 +7,7 @@ as equal (R1 and R01) stay in the order in which the hub stored them.
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import datetime
 from typing import Final
@@ -19,6 +20,7 @@ NumberOrder = tuple[tuple[str, int, str], ...]
 NoticeOrder = tuple[datetime, NumberOrder]
 
 
+@functools.lru_cache(maxsize=4096)
 def order_number(number: str) -> NumberOrder:
     """Return the key by which the numbers of notices and of certificates are sorted."""
     parts = ((text, digits.lstrip("0")) for text, digits in _PART.findall(number) if text or digits)

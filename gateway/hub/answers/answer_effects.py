@@ -41,8 +41,7 @@ from gateway.hub.answers.case_progress import (
     move_request,
     outdate_early_decisions,
 )
-from gateway.hub.answers.overruled_notices import record_overruling
-from gateway.hub.answers.placed_notices import place_new_notice
+from gateway.hub.answers.placed_notices import list_reviving_notices, place_new_notice
 from gateway.hub.completion.standing_demands import is_cancellation_open, make_standing_decisions
 from gateway.hub.customs.late_decisions import record_late_decision
 from gateway.hub.deadlines.due_times import restate_deadline
@@ -282,7 +281,9 @@ def _apply_notice(
         return ()
     check_issued_after_opening(notice.issued_at, case.opened_at)
     check_notice_numbers(notice)
-    check_version(notice, stored_notice)
+    _check_version(notice, stored_notice)
+    may_be_cleared = request.clearance or request.released
+    former_rows = decisions.list_by_request(conn, request.id) if may_be_cleared else ()
     stored_notice = place_new_notice(conn, request, notice, stored_notice, status_codes)
     if notice.states_day:
         notice = replace(notice, issued_at=stored_notice.issued_at)
@@ -305,7 +306,32 @@ def _apply_notice(
     history = FeeHistory(stored_notice.request_notices, status_codes)
     apply_fee_notice(conn, FeeNotice(hub, request, notice, code, history, now))
     _apply_consequences(conn, applied_notice, stored_notice, event)
+    _record_revived_decisions(conn, applied_notice, stored_notice, former_rows)
     return requirement_ids
+
+
+def _record_revived_decisions(
+    conn: Connection,
+    applied_notice: _AppliedNotice,
+    stored_notice: StoredNotice,
+    former_rows: Sequence[DecisionWithTextRow],
+) -> None:
+    """Record for customs what counts of a cleared request since this notice has moved others of its day."""
+    if not former_rows or not any(summary.day_begins_at for summary in stored_notice.request_notices):
+        return
+    request = applied_notice.request
+    revived = list_reviving_notices(conn, request.id, former_rows, applied_notice.notice.number)
+    for summary in stored_notice.request_notices:
+        if summary.number in revived:
+            record_late_decision(
+                conn,
+                applied_notice.case,
+                request,
+                summary.id,
+                summary.number,
+                applied_notice.now,
+                revived_by=stored_notice.id,
+            )
 
 
 def _store_decisions(conn: Connection, request: OpenRequestRow, notice: Notice, now: datetime) -> None:

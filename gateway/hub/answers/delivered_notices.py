@@ -26,7 +26,13 @@ from gateway.cases import (
     resembles_hub_number,
     split_requirement_results,
 )
-from gateway.errors import NOTICE_KIND_UNKNOWN, NOTICE_UNREADABLE, REPLY_UNMATCHED, GatewayError
+from gateway.errors import (
+    DECISION_CONFLICT,
+    NOTICE_KIND_UNKNOWN,
+    NOTICE_UNREADABLE,
+    REPLY_UNMATCHED,
+    GatewayError,
+)
 from gateway.harmonize import (
     DocumentMapping,
     MappingBundle,
@@ -95,7 +101,8 @@ def take_agency_document(
         return take_call_back(hub, agency, agency_document.callback, signed_reply, record=record)
     except GatewayError as error:
         name = error.location.partition("[")[0]
-        is_repeated = name == "NoticeNumber" and not agency_document.has_notice_number
+        is_conflict = error.problem is DECISION_CONFLICT and name == "NoticeNumber"
+        is_repeated = is_conflict and not agency_document.has_notice_number
         detail = _describe_conflict(agency_document.callback.answer) if is_repeated else None
         raise GatewayError(
             error.problem, detail or error.detail, agency_document.argument_xpaths.get(name, error.location)

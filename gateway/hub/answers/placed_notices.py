@@ -70,7 +70,20 @@ def place_new_notice(
     )
 
 
-def group_decisions(
+def list_reviving_notices(
+    conn: Connection, request: int, former_rows: Iterable[DecisionWithTextRow], notice_number: str
+) -> set[str]:
+    """Return the numbers of earlier notices about a request (row id) that are in force again or anew.
+
+    `former_rows` are its decisions as they were before the notice `notice_number` was stored, which has moved
+    others by what it says of a certificate.
+    """
+    former = {row.notice_no for row in former_rows if row.superseded_by is None}
+    in_force = {row.notice_no for row in decisions.list_by_request(conn, request) if not row.superseded_by}
+    return in_force - former - {notice_number}
+
+
+def _group_decisions(
     summaries: Iterable[NoticeSummary], rows: Iterable[DecisionWithTextRow]
 ) -> dict[int, tuple[Decision, ...]]:
     """Return the decisions of stored notices by the row ids of the notices."""
@@ -95,6 +108,7 @@ def list_dated_notices(
                 stored=summary.id,
                 number=summary.number,
                 issued_at=summary.day_begins_at or summary.issued_at,
+                received_at=summary.received_at,
                 states_day=summary.day_begins_at is not None,
                 rejections=describe_decisions(notice_decisions),
                 certificates=frozenset([decision.number for decision in notice_decisions if decision.number]),

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from gateway.cases import DatedNotice, StatusCode, describe_decisions, place_notices
+from gateway.cases import DatedNotice, StatusCode, check_place, describe_decisions, place_notices
 from gateway.hub.completion.standing_demands import read_stored_decision
 from gateway.store import ResultOfRequirementRow, requirement_results
 
@@ -27,11 +27,12 @@ def read_day(row: ResultOfRequirementRow) -> datetime | None:
 
 
 def list_placed_results(
-    conn: Connection, requirement: int, codes: Mapping[str, StatusCode]
+    conn: Connection, requirement: int, notice_number: str, codes: Mapping[str, StatusCode]
 ) -> Sequence[ResultOfRequirementRow]:
     """Place the results of a locked requirement (row id) that state a day alone; return all of them.
 
-    `codes` are the status codes in force.
+    `notice_number` is the number of the notice that was stored now, `codes` are the status codes in force.
+    Raises GW719 for a notice of a day alone if nothing says whether it comes after the one in force.
     """
     rows = requirement_results.list_results(conn, [requirement])
     if not any(read_day(row) for row in rows):
@@ -40,6 +41,7 @@ def list_placed_results(
     for row in rows:
         by_notice[row.notice_no].append(row)
     dated = {number: _make_dated_notice(notice_rows, codes) for number, notice_rows in by_notice.items()}
+    check_place(dated[notice_number], list(dated.values()))
     places = place_notices(list(dated.values()))
     moved = {
         number: places[dated[number].stored]
@@ -61,6 +63,7 @@ def _make_dated_notice(
         stored=first.id,
         number=first.notice_no,
         issued_at=day_begins_at or first.issued_at,
+        received_at=first.received_at,
         states_day=day_begins_at is not None,
         rejections=describe_decisions([read_stored_decision(row) for row in rows]),
         certificates=frozenset([first.number]),

@@ -72,23 +72,36 @@ def record_late_decision(
     notice_id: int,
     notice_number: str,
     now: datetime,
+    revived_by: int | None = None,
 ) -> None:
     """Record that a notice (row id) decides a request of a locked case that is cleared; else do nothing.
 
-    Each child checks this for itself when this is committed.
+    Each child checks this for itself when this is committed. `revived_by` is the notice (row id) that has
+    made it count, if it did not count before.
     """
     if request.clearance == _CLEARED:
-        _record_late_notice(conn, case.id, request, notice_id, notice_number, now)
+        _record_late_notice(conn, case.id, request, notice_id, notice_number, now, revived_by)
     if request.released:
-        queue_child_checks(conn, case.id, "notice", notice_id, now)
+        queue_child_checks(conn, case.id, "notice", notice_id, now, revived_by=revived_by)
 
 
 def queue_child_checks(
-    conn: Connection, case_id: int, subject_type: str, subject_id: int, now: datetime, task: str = _INHERITED
+    conn: Connection,
+    case_id: int,
+    subject_type: str,
+    subject_id: int,
+    now: datetime,
+    task: str = _INHERITED,
+    *,
+    revived_by: int | None = None,
 ) -> None:
-    """Let each child of a case check whether a notice, or a result (row id), is late for it."""
+    """Let each child of a case check whether a notice, or a result (row id), is late for it.
+
+    It checks once more for a notice that counts again since the notice `revived_by` (row id).
+    """
+    revival = "" if revived_by is None else f":revived {revived_by}"
     for child in item_releases.list_children(conn, case_id):
-        key = f"{task}:{subject_id}:{child}"
+        key = f"{task}:{subject_id}:{child}{revival}"
         enqueue_task(conn, task, subject_type, subject_id, key, now, case_id=child)
 
 
@@ -155,6 +168,7 @@ def _record_late_notice(
     notice_id: int,
     notice_number: str,
     now: datetime,
+    revived_by: int | None = None,
 ) -> None:
     """Record that the agency's notice decides an application after customs has cleared the case.
 
@@ -163,6 +177,8 @@ def _record_late_notice(
     key = (
         f"late_decision:{notice_id}" if case_id == request.case_id else f"late_decision:{notice_id}:{case_id}"
     )
+    if revived_by is not None:
+        key = f"{key}:revived {revived_by}"
     evidence_fields = {"agency": request.agency, "application": request.number, "number": notice_number}
     record_late_event(conn, case_id, "late_decision", "notice", notice_id, key, evidence_fields, now)
 

@@ -142,7 +142,7 @@ def store_requirement_results(
 
     All is stored with the `record` of the call, or nothing; a repeat changes nothing. Raises GW403, GW404 or
     GW702 for a notice that contradicts itself, its agency's laws, or an earlier notice, GW719 for one of the
-    future.
+    future, or of a day alone whose place among the others is not known.
     """
     documents = hub.rules.bundle.documents.values()
     laws = {law for document in documents if document.organisation == agency for law in document.laws}
@@ -184,7 +184,7 @@ def _store_result(
     stored = requirement_results.insert_results(conn, new, now)
     if stored is None:
         return
-    placed_results = list_placed_results(conn, requirement, hub.rules.status_codes)
+    placed_results = list_placed_results(conn, requirement, notice.number, hub.rules.status_codes)
     issued_at = next(row.issued_at for row in placed_results if row.notice_no == notice.number)
     new = [replace(result, issued_at=issued_at) for result in new]
     earlier_results = [row for row in placed_results if row.notice_no != notice.number]
