@@ -41,6 +41,7 @@ from gateway.hub.answers.case_progress import (
     move_request,
     outdate_early_decisions,
 )
+from gateway.hub.answers.overruled_notices import record_overruling
 from gateway.hub.answers.placed_notices import list_reviving_notices, place_new_notice
 from gateway.hub.completion.standing_demands import is_cancellation_open, make_standing_decisions
 from gateway.hub.customs.late_decisions import record_late_decision
@@ -281,7 +282,7 @@ def _apply_notice(
         return ()
     check_issued_after_opening(notice.issued_at, case.opened_at)
     check_notice_numbers(notice)
-    _check_version(notice, stored_notice)
+    check_version(notice, stored_notice)
     may_be_cleared = request.clearance or request.released
     former_rows = decisions.list_by_request(conn, request.id) if may_be_cleared else ()
     stored_notice = place_new_notice(conn, request, notice, stored_notice, status_codes)

@@ -83,7 +83,7 @@ def list_reviving_notices(
     return in_force - former - {notice_number}
 
 
-def _group_decisions(
+def group_decisions(
     summaries: Iterable[NoticeSummary], rows: Iterable[DecisionWithTextRow]
 ) -> dict[int, tuple[Decision, ...]]:
     """Return the decisions of stored notices by the row ids of the notices."""
