@@ -63,7 +63,6 @@ STORIES = {
     "approved at ten without a number, cancelled": ((approve("", AT_TEN), cancel("P-9")), "P-9/R03"),
     "approved at ten, cancelled without a number": ((approve("P-9", AT_TEN), cancel()), "/R03"),
     "approved, cancelled without a number": ((approve("P-9"), cancel()), "/R03"),
-    "refused at ten, given again": ((refuse("", AT_TEN), approve("P-9", again=True)), "P-9/R02"),
     "approved at ten, given again": (
         (approve("P-9", AT_TEN), approve("P-9", again=True)),
         "P-9/R02",
@@ -73,6 +72,7 @@ STORIES = {
         (approve("P-9"), approve("P-10", AT_TEN), cancel("P-9")),
         "P-10/R01",
     ),
+    "approved at ten without a number, refused": ((approve("", AT_TEN), refuse("P-9")), "P-9/R04"),
     "cancelled on the next day": (
         (approve("P-9", AT_TEN), cancel("P-9", AT_TEN + timedelta(days=1))),
         "P-9/R03",
@@ -92,6 +92,28 @@ def test_of_a_cancellation_and_a_new_issue_the_last_stored_counts() -> None:
     assert find_last(store(issued, cancelled, again)) == "P-9/R02"
     assert find_last(store(issued, again, cancelled)) == "P-9/R03"
     assert find_last(store(cancelled, again, issued)) == "P-9/R02"
+
+
+def test_what_is_given_again_comes_after_a_refusal_that_came_before_it() -> None:
+    refused, again = refuse("", AT_TEN), approve("P-9", again=True)
+    assert find_last(store(refused, again)) == "P-9/R02"
+    # It may as well have been issued before the refusal: no goods are released against that.
+    assert find_last(store(again, refused)) == "/R04"
+
+
+def test_a_time_after_the_receipt_comes_after_it() -> None:
+    cancelled = replace(cancel("P-9"), received_at=AT_TEN)
+    again = approve("P-9", AT_TEN + timedelta(hours=1), again=True)
+    assert find_last(store(cancelled, again)) == "P-9/R02"
+    assert find_last(store(cancelled, replace(again, issued_at=AT_TEN))) == "P-9/R03"
+
+
+def test_a_question_carries_no_approval_past_a_refusal() -> None:
+    asked = DatedNotice(0, "Q-1", AT_TEN + timedelta(hours=4), states_day=False)
+    refused = refuse("", AT_TEN + timedelta(hours=2))
+    assert place_notices(store(refused, asked, approve("P-9")))[3] == DAY
+    places = place_notices(store(asked, approve("P-9")))
+    assert places[2] == asked.issued_at + timedelta(milliseconds=1)
 
 
 def test_what_is_of_another_day_keeps_its_order() -> None:
@@ -125,7 +147,7 @@ def test_other_items_say_nothing() -> None:
 
 UNKNOWN = {
     "a first issue after a refusal without a number": (refuse("", AT_TEN), approve("P-9")),
-    "a refusal after an approval without a number": (approve("", AT_TEN), refuse("P-9")),
+    "a first issue after a refusal of the same certificate": (refuse("P-9", AT_TEN), approve("P-9")),
     "a cancellation of a number of another series": (approve("2026-4", AT_TEN), cancel("P-9")),
 }
 
