@@ -34,6 +34,7 @@ NIGHT_ALONE = {
         "flows/test_matched_fees.py::test_what_is_given_back_of_a_confirmed_fee_is_the_same_in_every_order",
         "flows/test_need_impact.py::test_drawn_submissions_filed_under_both_editions",
         "flows/test_need_impact.py::test_what_is_told_is_what_filing_again_says",
+        "flows/test_notice_permutations.py::test_every_order_of_five_notices_ends_alike",
         "flows/test_pinned_status_codes.py"
         "::test_questions_inspections_and_fees_stand_by_the_codes_of_their_case_in_every_order",
         "flows/test_standing_demands.py::test_each_demand_stands_until_it_is_settled_in_every_order",
@@ -55,6 +56,7 @@ NIGHT_ALONE = {
         "flows/standard/test_restarts.py",
     },
     "cost, load and waste, and tools of attackers": {
+        "flows/test_day_notice_attacks.py::test_two_hundred_certificates_of_a_day_cost_little",
         "flows/hostile/test_attacked.py",
         "flows/hostile/test_corpus.py",
         "flows/hostile/test_cost.py",

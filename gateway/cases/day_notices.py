@@ -1,7 +1,7 @@
 """Finds the place of notices that state a day alone among the other notices of that day.
 
 Forms of agencies have a day of issue and no time. As its first instant, the day would come before everything
-else of the day: a cancellation before the approval that it cancels. So what is known puts them in order:
+else of the day: a cancellation before the approval that it cancels. So these rules put them in order:
 
 - what another notice states of a time after the receipt of this one comes after it;
 - a certificate comes after one of a lower number in the same series (P-10 after P-9);
@@ -80,11 +80,13 @@ def place_notices(notices: Sequence[DatedNotice]) -> Mapping[int, datetime]:
     }
     # A second time, for those that come after one further down in this order.
     for notice in (*of_days, *of_days):
-        place = _find_place_behind(notice, earlier[notice.stored], places)
+        counts_at = _find_place_behind(notice, earlier[notice.stored], places)
         # Only the last word may come behind a question, which would carry another one past it.
-        if all(places.get(rival.stored, place) <= place for rival in rivals[notice.stored]):
-            place = max(place, _find_place_behind(notice, _list_earlier_questions(notice, notices), places))
-        places[notice.stored] = place
+        if all(places.get(rival.stored, counts_at) <= counts_at for rival in rivals[notice.stored]):
+            counts_at = max(
+                counts_at, _find_place_behind(notice, _list_earlier_questions(notice, notices), places)
+            )
+        places[notice.stored] = counts_at
     return places
 
 
@@ -165,8 +167,8 @@ def _compare_decisions(notice: DatedNotice, rival: DatedNotice, notices: Sequenc
     if _rejects_more(rival, notice):
         if rival.follows and not notice.certificates.isdisjoint(rival.certificates):
             return in_order_stored if notice.follows else _DayOrder.BELOW
-        is_known = notice.follows and not _may_follow_another(notice, notices)
-        return in_order_stored if is_known else _DayOrder.UNKNOWN
+        is_in_order = notice.follows and not _may_follow_another(notice, notices)
+        return in_order_stored if is_in_order else _DayOrder.UNKNOWN
     if notice.follows == rival.follows:
         return in_order_stored
     # A certificate is given again after its first issue, and cancelled before the goods are refused.

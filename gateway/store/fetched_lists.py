@@ -241,7 +241,7 @@ class FetchedListSummaryRow(Protocol):
 def summarize_sources(conn: Connection) -> Sequence[FetchedListSummaryRow]:
     """Return for each source how many lists are in force, and the period in which all of them are valid.
 
-    The number of a list is text, so a greatest one of several could not be told.
+    The number of a list is text: several lists have no greatest one.
     """
     query = select(
         fetched_lists.c.source,
