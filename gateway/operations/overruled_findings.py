@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,7 +10,7 @@ from sqlalchemy import Connection
 
 from gateway.notice_order import order_number
 from gateway.operations.plain_values import format_count
-from gateway.store import SimultaneousResultRow, overruled_notices
+from gateway.store import overruled_notices
 
 #: How long a notice that was overruled when it came is named.
 _NAMED_FOR: Final = timedelta(days=7)
@@ -44,7 +43,7 @@ def find_unclear_orders(conn: Connection) -> Iterator[str]:
 
     An earlier version compared their numbers as text.
     """
-    warnings = list(dict.fromkeys([*_list_unclear_decisions(conn), *_list_unclear_results(conn)]))
+    warnings = list(dict.fromkeys(_list_unclear_decisions(conn)))
     yield from warnings[:_MAX_NAMED]
     if len(warnings) > _MAX_NAMED:
         yield f"{format_count(len(warnings) - _MAX_NAMED, 'more pair')} of notices are issued at one time"
@@ -54,31 +53,9 @@ def _list_unclear_decisions(conn: Connection) -> Iterator[str]:
     """Yield a warning for each decision that counts though another one has the higher number."""
     for row in overruled_notices.list_simultaneous_decisions(conn):
         if order_number(row.counting_notice) < order_number(row.superseded_notice):
-            yield _describe_pair(
-                row.agency, f"application {row.application}", row.counting_notice, row.superseded_notice
+            told_notice, counting_notice = row.counting_notice[:_MAX_NAME], row.superseded_notice[:_MAX_NAME]
+            yield (
+                f"{row.agency[:_MAX_NAME]}, application {row.application}: notices {told_notice} and "
+                f"{counting_notice} were issued at one time; {told_notice} was told as in force, and by the "
+                f"number {counting_notice} counts ({_REMEDY})"
             )
-
-
-def _list_unclear_results(conn: Connection) -> Iterator[str]:
-    """Yield a warning for each number of which another result counted by the text of the notice number."""
-    groups: dict[tuple[object, ...], list[SimultaneousResultRow]] = defaultdict(list)
-    for row in overruled_notices.list_simultaneous_results(conn):
-        groups[row.agency, row.requirement, row.item, row.law, row.issued_at].append(row)
-    for rows in groups.values():
-        text_last = max(rows, key=lambda row: row.notice_no)
-        counting = max(rows, key=lambda row: order_number(row.notice_no))
-        if order_number(text_last.notice_no) < order_number(counting.notice_no):
-            subject = f"number {text_last.requirement[:_MAX_NAME]}"
-            # No mark is stored which of two results counted.
-            remark = " if both came before this version"
-            yield _describe_pair(text_last.agency, subject, text_last.notice_no, counting.notice_no, remark)
-
-
-def _describe_pair(
-    agency: str, subject: str, told_notice: str, counting_notice: str, remark: str = ""
-) -> str:
-    return (
-        f"{agency[:_MAX_NAME]}, {subject}: notices {told_notice[:_MAX_NAME]} and "
-        f"{counting_notice[:_MAX_NAME]} were issued at one time; {told_notice[:_MAX_NAME]} was told as in "
-        f"force{remark}, and by the number {counting_notice[:_MAX_NAME]} counts ({_REMEDY})"
-    )

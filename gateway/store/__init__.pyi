@@ -207,7 +207,6 @@ from .operator_acts import NewStatusAnnouncement as NewStatusAnnouncement
 from .operator_acts import OperatorActRow as OperatorActRow
 from .operator_acts import StatusAnnouncementRow as StatusAnnouncementRow
 from .ordered_deliveries import SentDeliveryRow as SentDeliveryRow
-from .overruled_notices import SimultaneousResultRow as SimultaneousResultRow
 from .parties import CertificateRow as CertificateRow
 from .parties import CertificateTermRow as CertificateTermRow
 from .parties import NewCertificate as NewCertificate

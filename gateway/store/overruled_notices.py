@@ -11,8 +11,6 @@ from sqlalchemy import Connection, and_, bindparam, exists, func, not_, select, 
 from gateway.store.agency_requests import agency_requests
 from gateway.store.decisions import COUNTING, decisions
 from gateway.store.notices import notices
-from gateway.store.requirement_quantities import requirements
-from gateway.store.requirement_results import requirement_results
 from gateway.store.transitions import record_events
 
 #: The state of the event of a notice that is overruled; that of its other event is its status code.
@@ -130,49 +128,5 @@ def list_simultaneous_decisions(conn: Connection) -> Sequence[SimultaneousDecisi
         )
         .where(_successors.c.issued_at == decisions.c.issued_at, COUNTING)
         .order_by(agency_requests.c.id, decisions.c.id)
-    )
-    return conn.execute(query).all()
-
-
-class SimultaneousResultRow(Protocol):
-    """A result without an application that has another one about its item and law, issued at one time."""
-
-    agency: str
-    requirement: str
-    item: int
-    law: str
-    issued_at: datetime
-    notice_no: str
-
-
-def list_simultaneous_results(conn: Connection) -> Sequence[SimultaneousResultRow]:
-    """Return the last results without an application that share requirement, item, law and time of issue."""
-    subject = ("requirement_id", "item", "law", "issued_at")
-    later = requirement_results.alias("later")
-    is_settled = (
-        exists()
-        .where(later.c.requirement_id == requirement_results.c.requirement_id)
-        .where(later.c.item == requirement_results.c.item, later.c.law == requirement_results.c.law)
-        .where(later.c.issued_at > requirement_results.c.issued_at)
-    )
-    columns = [requirement_results.c[name] for name in subject]
-    shared = select(*columns).group_by(*columns).having(func.count() > 1).subquery()
-    same = [requirement_results.c[name] == shared.c[name] for name in subject]
-    query = (
-        select(
-            requirement_results.c.agency,
-            requirements.c.number.label("requirement"),
-            requirement_results.c.item,
-            requirement_results.c.law,
-            requirement_results.c.issued_at,
-            requirement_results.c.notice_no,
-        )
-        .select_from(
-            requirement_results.join(shared, same[0] & same[1] & same[2] & same[3]).join(
-                requirements, requirements.c.id == requirement_results.c.requirement_id
-            )
-        )
-        .where(~is_settled)
-        .order_by(requirement_results.c.id)
     )
     return conn.execute(query).all()

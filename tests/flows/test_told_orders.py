@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 
-from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
+from gateway.cases import DecisionCode
 from gateway.cli import main
-from gateway.hub import take_call_back
 from gateway.operations import find_overruled_notices, find_unclear_orders
 from gateway.store import decisions, read_transaction, write_transaction
 from tests.flows.test_overruled_notices import decide, story
@@ -151,29 +149,3 @@ def test_check_names_applications_whose_order_was_that_of_the_text(story: Story)
     decide(story, "11", APPROVED, at + timedelta(seconds=1))
     with read_transaction(story.house.engine) as conn:
         assert list(find_unclear_orders(conn)) == []
-
-
-@BOTH_AT_LANDING
-def test_check_names_results_without_an_application_of_one_time(story: Story) -> None:
-    at = story.clock()
-
-    def say(number: str, minutes: int = 0) -> None:
-        granted = Decision(1, LAWS["KFDA"], APPROVED, "C-1", quantity=Decimal(10), unit="KGM")
-        notice = Notice(number, at + timedelta(minutes=minutes), "R01", (granted,))
-        take_call_back(story.hub, "KFDA", AgencyCallback(notice, requirement_number="C-1"))
-
-    def list_warnings() -> list[str]:
-        with read_transaction(story.house.engine) as conn:
-            return list(find_unclear_orders(conn))
-
-    say("P-8")
-    say("P-9")
-    assert list_warnings() == []
-    say("P-10")
-    assert list_warnings() == [
-        "KFDA, number C-1: notices P-9 and P-10 were issued at one time; P-9 was told as in force if both "
-        "came before this version, and by the number P-10 counts (ask the agency which of the two holds; a "
-        "notice with a later time settles it)"
-    ]
-    say("P-1", minutes=1)
-    assert list_warnings() == []
