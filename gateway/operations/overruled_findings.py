@@ -29,7 +29,7 @@ def find_overruled_notices(conn: Connection, now: datetime) -> Iterator[str]:
         yield (
             f"notice {row.number[:_MAX_NAME]} of {row.agency[:_MAX_NAME]} about application "
             f"{row.application} came {hours:.0f} h ago and had no effect: notice "
-            f"{row.overruled_by[:_MAX_NAME]} counted already (if it was meant to count, the agency sends it "
+            f"{(row.overruled_by or '')[:_MAX_NAME]} counted already (if it was meant to count, the agency sends it "
             "again under a new number with a later IssuedAt)"
         )
     if len(rows) == _MAX_NAMED:

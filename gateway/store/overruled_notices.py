@@ -69,7 +69,7 @@ class OverruledNoticeRow(Protocol):
     agency: str
     application: str
     number: str
-    overruled_by: str
+    overruled_by: str | None
     received_at: datetime
 
 
