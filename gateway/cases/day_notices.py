@@ -86,7 +86,9 @@ def place_notices(notices: Sequence[DatedNotice]) -> Mapping[int, datetime]:
             counts_at = max(
                 counts_at, _find_place_behind(notice, _list_earlier_questions(notice, notices), places)
             )
-        places[notice.stored] = counts_at
+        # Nothing carries it past a notice that states a later time for certain.
+        surely_later = (rival.issued_at for rival in rivals[notice.stored] if _is_surely_later(rival, notice))
+        places[notice.stored] = min([counts_at, *(issued_at - _STEP for issued_at in surely_later)])
     return places
 
 
@@ -143,6 +145,11 @@ def _list_earlier_questions(notice: DatedNotice, notices: Iterable[DatedNotice])
     ]
 
 
+def _is_surely_later(rival: DatedNotice, notice: DatedNotice) -> bool:
+    """Return whether another notice states a time after the receipt of one of a day alone."""
+    return not rival.states_day and rival.issued_at > notice.received_at
+
+
 def _counts_after(notice: DatedNotice, rival: DatedNotice, notices: Sequence[DatedNotice]) -> bool:
     day_order = _compare_decisions(notice, rival, notices)
     return day_order is _DayOrder.AFTER or (day_order is _DayOrder.UNKNOWN and _rejects_more(notice, rival))
@@ -151,7 +158,7 @@ def _counts_after(notice: DatedNotice, rival: DatedNotice, notices: Sequence[Dat
 def _compare_decisions(notice: DatedNotice, rival: DatedNotice, notices: Sequence[DatedNotice]) -> _DayOrder:
     """Return the place of a notice of a day alone, seen from another one of this day on the same item."""
     in_order_stored = _DayOrder.AFTER if rival.stored < notice.stored else _DayOrder.BELOW
-    if not rival.states_day and rival.issued_at > notice.received_at:
+    if _is_surely_later(rival, notice):
         return _DayOrder.BELOW
     if notice.certificates and rival.certificates and notice.certificates.isdisjoint(rival.certificates):
         last, rival_last = _get_last_number(notice.certificates), _get_last_number(rival.certificates)
@@ -194,7 +201,6 @@ def _may_follow_another(notice: DatedNotice, notices: Iterable[DatedNotice]) -> 
         _decide_equally(notice, other_notice)
         for other_notice in notices
         if other_notice.stored != notice.stored
-        and not other_notice.follows
         and not notice.rejections.keys().isdisjoint(other_notice.rejections)
     )
 
@@ -247,7 +253,7 @@ def check_place(notice: DatedNotice, notices: Sequence[DatedNotice]) -> None:
     ):
         detail = (
             f"it states a day without a time, and nothing says whether it comes after notice "
-            f"{in_force.number[:40]} of that day, which decides otherwise: state the time of issue, or name "
-            "the certificate that it cancels or issues anew"
+            f"{in_force.number[:40]} of that day, which decides otherwise: state the time of issue "
+            "(SubmitDecision)"
         )
         raise GatewayError(ISSUE_TIME_WRONG, detail, "IssuedAt")

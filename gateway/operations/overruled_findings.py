@@ -25,17 +25,18 @@ def find_overruled_notices(conn: Connection, now: datetime) -> Iterator[str]:
     since = now - _NAMED_FOR
     rows = overruled_notices.list_overruled(conn, since, _MAX_NAMED)
     for row in rows:
-        hours = (now - row.received_at).total_seconds() / 3600
+        minutes = int((now - row.received_at).total_seconds() // 60)
+        age = f"{minutes // 60} h" if minutes >= 60 else f"{minutes} min"
         yield (
             f"notice {row.number[:_MAX_NAME]} of {row.agency[:_MAX_NAME]} about application "
-            f"{row.application} came {hours:.0f} h ago and had no effect: notice "
-            f"{(row.overruled_by or '')[:_MAX_NAME]} counted already (if it was meant to count, the agency sends it "
-            "again under a new number with a later IssuedAt)"
+            f"{row.application} came {age} ago and had no effect: notice "
+            f"{(row.overruled_by or '')[:_MAX_NAME]} counted already (if it was meant to count, the agency "
+            "sends SubmitDecision under a new number with a later IssuedAt)"
         )
     if len(rows) == _MAX_NAMED:
         unnamed = overruled_notices.count_overruled(conn, since) - _MAX_NAMED
         if unnamed > 0:
-            yield f"{format_count(unnamed, 'more notice')} of the last 7 days had no effect when they came"
+            yield f"{format_count(unnamed, 'more notice')} of the last 7 days without effect"
 
 
 def find_unclear_orders(conn: Connection) -> Iterator[str]:
@@ -46,7 +47,7 @@ def find_unclear_orders(conn: Connection) -> Iterator[str]:
     warnings = list(dict.fromkeys(_list_unclear_decisions(conn)))
     yield from warnings[:_MAX_NAMED]
     if len(warnings) > _MAX_NAMED:
-        yield f"{format_count(len(warnings) - _MAX_NAMED, 'more pair')} of notices are issued at one time"
+        yield f"{format_count(len(warnings) - _MAX_NAMED, 'more pair')} of notices issued at one time"
 
 
 def _list_unclear_decisions(conn: Connection) -> Iterator[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from gateway.notice_order import order_notice
-from gateway.store import DecisionRow
+from gateway.store import DecisionRow, DecisionWithTextRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,22 +16,14 @@ class Replacement:
     has_counted: bool
 
 
-def find_replacement(decision: DecisionRow, stored_decisions: Iterable[DecisionRow]) -> Replacement | None:
+def find_replacement(
+    decision: DecisionWithTextRow, stored_decisions: Iterable[DecisionRow]
+) -> Replacement | None:
     """Return what replaces a stored decision; None if it is not superseded.
 
-    `stored_decisions` are all decisions of its request, or of its case. One that follows another which was
-    stored before it has never counted.
+    `stored_decisions` are all decisions of its request, or of its case. That of a notice which was overruled
+    when it came has never counted.
     """
-    if decision.superseded_by is None:
-        return None
-    rivals = [
-        row
-        for row in stored_decisions
-        if (row.request_id, row.item, row.law) == (decision.request_id, decision.item, decision.law)
-    ]
-    successors = [row.notice_no for row in rivals if row.id == decision.superseded_by]
-    order = order_notice(decision.issued_at, decision.notice_no)
-    has_counted = all(
-        order_notice(row.issued_at, row.notice_no) <= order for row in rivals if row.id < decision.id
-    )
-    return Replacement(successors[0], has_counted) if successors else None
+    successors = (row.notice_no for row in stored_decisions if row.id == decision.superseded_by)
+    successor = next(successors, None)
+    return None if successor is None else Replacement(successor, has_counted=decision.overruled_by is None)

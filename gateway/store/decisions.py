@@ -105,8 +105,8 @@ COUNTING: Final = and_(
     or_(agency_requests.c.outdated_decision.is_(None), decisions.c.id > agency_requests.c.outdated_decision),
     decisions.c.outdated_at.is_(None),
 )
-#: A decision, and the words of the notice that has brought it.
-_WITH_TEXT = select(decisions, notices.c.text.label("notice_text")).outerjoin(
+#: A decision, with what its notice says, and which other notice counted already when it came.
+_WITH_TEXT = select(decisions, notices.c.text.label("notice_text"), notices.c.overruled_by).outerjoin(
     notices, and_(notices.c.agency == decisions.c.agency, notices.c.number == decisions.c.notice_no)
 )
 _OF_REQUEST = (
@@ -218,9 +218,10 @@ def place_decisions(conn: Connection, agency: str, places: Mapping[str, datetime
 
 
 class DecisionWithTextRow(DecisionRow, Protocol):
-    """A decision, with the text of its notice."""
+    """A decision, with the text of its notice, and the number of the notice that has overruled that one."""
 
     notice_text: str | None
+    overruled_by: str | None
 
 
 def list_by_request(conn: Connection, request: int) -> Sequence[DecisionWithTextRow]:

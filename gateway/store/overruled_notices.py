@@ -31,17 +31,29 @@ _SUPERSEDING: Final = (
     .where(decisions.c.request_id == bindparam("wanted"), decisions.c.notice_no == bindparam("notice"))
     .order_by(decisions.c.id)
 )
-#: A notice of a day alone may have got another place since, by what a later notice says, and count.
+_later_notices = notices.alias("later_notices")
+#: A notice that its agency has not followed by another one with an effect.
 _IS_OVERRULED: Final = and_(
     notices.c.overruled_by.is_not(None),
     not_(
         exists().where(
-            decisions.c.agency == notices.c.agency,
-            decisions.c.notice_no == notices.c.number,
-            decisions.c.superseded_by.is_(None),
+            _later_notices.c.request_id == notices.c.request_id,
+            _later_notices.c.id > notices.c.id,
+            _later_notices.c.overruled_by.is_(None),
         )
     ),
 )
+#: Of a request: the notices that were overruled, and of which a decision counts now.
+_REVIVED: Final = and_(
+    notices.c.request_id == bindparam("wanted"),
+    notices.c.overruled_by.is_not(None),
+    exists().where(
+        decisions.c.request_id == notices.c.request_id,
+        decisions.c.notice_no == notices.c.number,
+        decisions.c.superseded_by.is_(None),
+    ),
+)
+_FORGET_OVERRULING: Final = update(notices).where(_REVIVED).values(overruled_by=None)
 _OVERRULED_BY: Final = select(notices.c.overruled_by).where(
     notices.c.agency == bindparam("wanted"), notices.c.number == bindparam("notice")
 )
@@ -56,6 +68,11 @@ def mark_overruled(conn: Connection, notice_id: int, overruled_by: str, at: date
     """Store, with an event, that a notice (row id) has no effect: the notice `overruled_by` counts."""
     conn.execute(update(notices).where(notices.c.id == notice_id).values(overruled_by=overruled_by))
     record_events(conn, "notice", [(notice_id, OVERRULED)], at)
+
+
+def forget_overruling(conn: Connection, request: int) -> None:
+    """Remove the mark of notices about a request (row id) that count now, by other places in their day."""
+    conn.execute(_FORGET_OVERRULING, {"wanted": request})
 
 
 def find_overruling_number(conn: Connection, agency: str, notice_number: str) -> str | None:
@@ -74,7 +91,7 @@ class OverruledNoticeRow(Protocol):
 
 
 def list_overruled(conn: Connection, since: datetime, limit: int) -> Sequence[OverruledNoticeRow]:
-    """Return the notices received since a time that are overruled since they came, the latest first."""
+    """Return the overruled notices received since a time that no other has followed, the latest first."""
     query = (
         select(
             notices.c.agency,

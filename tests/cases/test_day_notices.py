@@ -108,6 +108,17 @@ def test_a_time_after_the_receipt_comes_after_it() -> None:
     assert find_last(store(cancelled, replace(again, issued_at=AT_TEN))) == "P-9/R03"
 
 
+def test_no_notice_of_the_day_carries_an_approval_past_a_refusal_of_a_later_time() -> None:
+    """Each of the three comes after the next one: what is of a later time for certain has the last word."""
+    first = replace(approve("P-10", again=True), received_at=AT_TEN)
+    refused = refuse("", AT_TEN + timedelta(minutes=2))
+    notices = store(first, refused, approve("P-1", again=True))
+    assert place_notices(notices)[1] < refused.issued_at
+    assert find_last(notices) == "/R04"
+    with pytest.raises(GatewayError, match="state the time of issue"):
+        check_place(notices[-1], notices)
+
+
 def test_a_question_carries_no_approval_past_a_refusal() -> None:
     asked = DatedNotice(0, "Q-1", AT_TEN + timedelta(hours=4), states_day=False)
     refused = refuse("", AT_TEN + timedelta(hours=2))

@@ -11,12 +11,13 @@ from sqlalchemy import Engine
 
 from gateway.cases import Notice
 from gateway.errors import GatewayError
-from gateway.store import make_engine
+from gateway.store import make_engine, overruled_notices, read_transaction
 from tests.flows.craft import all_of, reference, text, withdrawal
 from tests.flows.craft import at as find_first
 from tests.flows.item_changes import amendment
 from tests.kit.databases import BOTH
 from tests.kit.day_turns import DayStory, Turn, at_hour, make_certificate, say_turn
+from tests.kit.house import START
 
 APPROVED, REJECTED = "APPROVED", "REJECTED"
 
@@ -46,6 +47,29 @@ def test_a_repeat_of_a_certificate_that_was_moved_has_no_effect(engine: Engine) 
     with pytest.raises(GatewayError, match="GW702"):
         story.deliver(changed)
     assert story.list_statements() == before
+    assert rest(story) == ("PARTIAL", REJECTED)
+
+
+@BOTH
+def test_a_notice_that_counts_again_is_overruled_no_longer(engine: Engine) -> None:
+    """The cancellation of another certificate had no effect behind the refusal, until that one came."""
+    story = DayStory(engine)
+    application = story.file()
+
+    def list_overruled() -> list[str]:
+        with read_transaction(engine) as conn:
+            rows = overruled_notices.list_overruled(conn, START, 20)
+        return [str(row.number).partition("/")[0] for row in rows]
+
+    turns = (Turn("R04", None, 10), Turn("R03", "P-10"))
+    assert say_all_certificates(story, application, turns) == [None, None]
+    assert list_overruled() == ["P-10"]
+    assert say_turn(story, Turn("R02", "P-1"), application) is None
+    in_force = {number.partition("/")[0] for number, _, counts in story.list_statements() if counts}
+    assert in_force == {"P-10"}
+    with read_transaction(engine) as conn:
+        number = next(number for number, _, counts in story.list_statements() if counts)
+        assert overruled_notices.find_overruling_number(conn, "KPTA", number) is None
     assert rest(story) == ("PARTIAL", REJECTED)
 
 

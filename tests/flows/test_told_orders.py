@@ -92,11 +92,17 @@ def test_check_names_the_notices_of_the_last_days_that_had_no_effect(story: Stor
     with read_transaction(story.house.engine) as conn:
         assert list(find_overruled_notices(conn, at + timedelta(hours=5))) == [
             f"notice 9 of KFDA about application {application} came 5 h ago and had no effect: notice 10 "
-            "counted already (if it was meant to count, the agency sends it again under a new number with a "
-            "later IssuedAt)"
+            "counted already (if it was meant to count, the agency sends SubmitDecision under a new number "
+            "with a later IssuedAt)"
         ]
+        (warning,) = find_overruled_notices(conn, at + timedelta(minutes=59))
+        assert "came 59 min ago" in warning
         assert list(find_overruled_notices(conn, at + timedelta(days=8))) == []
         assert list(find_unclear_orders(conn)) == []
+    # The agency has said what counts.
+    decide(story, "11", APPROVED, at + timedelta(seconds=1))
+    with read_transaction(story.house.engine) as conn:
+        assert list(find_overruled_notices(conn, at + timedelta(hours=5))) == []
 
 
 def test_gateway_check_prints_the_warnings(
@@ -122,7 +128,7 @@ def test_check_counts_the_notices_that_it_does_not_name(story: Story) -> None:
         warnings = list(find_overruled_notices(conn, at))
     assert len(warnings) == 21
     assert warnings[0].startswith("notice 31 of KFDA")
-    assert warnings[-1] == "2 more notices of the last 7 days had no effect when they came"
+    assert warnings[-1] == "2 more notices of the last 7 days without effect"
 
 
 @BOTH_AT_LANDING

@@ -99,7 +99,7 @@ def _print_replay(report: dict[str, Any]) -> None:
         for difference in application["differences"]:
             print_line(f"    {compose_difference(difference)}")
     for name in report["repeated_files"]:
-        print_line(f"  {name}: the hub has received this notice before, it changes nothing")
+        print_line(f"  {name}: this notice was received, or is in an earlier file, and changes nothing")
     print_line(f"  by these notices: {report['outcome_by_notices'] or 'undecided'}")
 
 

@@ -76,6 +76,7 @@ from gateway.store import (
     decisions,
     notices,
     open_request,
+    overruled_notices,
     requirement_quantities,
 )
 
@@ -289,6 +290,8 @@ def _apply_notice(
     if notice.states_day:
         notice = replace(notice, issued_at=stored_notice.issued_at)
     _store_decisions(conn, request, notice, now)
+    if any(summary.day_begins_at for summary in stored_notice.request_notices):
+        overruled_notices.forget_overruling(conn, request.id)
     applied_notice = _AppliedNotice(hub, case, request, notice, now)
     requirement_ids = _add_requirements(conn, applied_notice)
     data = {"agency": request.agency, "number": notice.number}
