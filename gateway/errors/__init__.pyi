@@ -99,6 +99,7 @@ from .message_syntax import PART_MISSING as PART_MISSING
 from .message_syntax import REQUEST_MALFORMED as REQUEST_MALFORMED
 from .message_syntax import TOO_LARGE as TOO_LARGE
 from .message_syntax import TOO_SLOW as TOO_SLOW
+from .message_syntax import VALUE_TOO_LONG as VALUE_TOO_LONG
 from .message_syntax import XML_MALFORMED as XML_MALFORMED
 from .messaging import AGREEMENT_UNKNOWN as AGREEMENT_UNKNOWN
 from .messaging import AGREEMENT_UNWORKABLE as AGREEMENT_UNWORKABLE

@@ -151,3 +151,15 @@ NOT_FOUND = Problem(
     remedy="Compare the number with the answer in which it was given, and use the client of the owner.",
     codes=ProtocolCodes(http=404),
 )
+
+VALUE_TOO_LONG = Problem(
+    id="GW113",
+    title="value too long to be stored",
+    meaning="A value has more octets than the gateway can store and find again. Nothing was stored.",
+    cause=(
+        "An id, a number or a name is far longer than those in use. A limit counts octets in UTF-8: a "
+        "Korean syllable has three."
+    ),
+    remedy="Send a shorter value. The detail names the limit; sending the same again has the same answer.",
+    codes=ProtocolCodes(ebms2="OtherXml", ebms3="EBMS:0003", soap="Client", http=413),
+)

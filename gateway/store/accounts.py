@@ -32,13 +32,22 @@ from gateway.errors import MISUSE, GatewayError
 from gateway.store.parties import parties
 from gateway.store.postgresql_connections import acquire_named_locks
 from gateway.store.prepared_statements import insert_row
-from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    CODE_TEXT,
+    ID_TEXT,
+    NAME_TEXT,
+    NUMBER_TEXT,
+    Instant,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
 # The client certificates by which people sign in.
 account_certificates = Table(
     "account_certificates",
     metadata,
-    Column("sha256", Text, primary_key=True),
+    Column("sha256", CODE_TEXT, primary_key=True),
     make_required_column("account_id", BigInteger, ForeignKey("accounts.id")),
     make_required_column("subject"),
     make_required_column("not_after", Instant),
@@ -63,7 +72,7 @@ class AccountCertificateRow(Protocol):
 account_invitations = Table(
     "account_invitations",
     metadata,
-    Column("token_sha256", Text, primary_key=True),
+    Column("token_sha256", CODE_TEXT, primary_key=True),
     make_required_column("account_id", BigInteger, ForeignKey("accounts.id")),
     make_required_column("created_at", Instant),
     make_required_column("created_by"),
@@ -78,14 +87,14 @@ accounts = Table(
     "accounts",
     metadata,
     make_identity_column(),
-    make_required_column("name"),
+    make_required_column("name", NAME_TEXT),
     make_required_column("display_name"),
     make_required_column("status"),
     Column("password", Text),  # Argon2id, as a PHC string
     make_required_column("password_changed_at", Instant),
-    Column("certificate_sha256", Text),  # of the client certificate by which this person signs in
-    Column("oidc_issuer", Text),
-    Column("oidc_subject", Text),
+    Column("certificate_sha256", CODE_TEXT),  # of the client certificate by which this person signs in
+    Column("oidc_issuer", ID_TEXT),
+    Column("oidc_subject", NUMBER_TEXT),
     make_required_column("language"),
     make_required_column("created_at", Instant),
     make_required_column("created_by"),
@@ -118,9 +127,9 @@ account_roles = Table(
     "account_roles",
     metadata,
     Column("account_id", BigInteger, ForeignKey("accounts.id"), primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("organisation", Text, primary_key=True),
-    Column("role", Text, primary_key=True),
+    Column("kind", CODE_TEXT, primary_key=True),
+    Column("organisation", NAME_TEXT, primary_key=True),
+    Column("role", NAME_TEXT, primary_key=True),
     CheckConstraint("kind IN ('agency', 'party', 'operator')", name="kind"),
     Index("ix_account_roles_organisation", "kind", "organisation"),
 )
@@ -140,7 +149,7 @@ sessions = Table(
     "sessions",
     metadata,
     make_identity_column(),
-    make_required_column("token_sha256"),
+    make_required_column("token_sha256", CODE_TEXT),
     make_required_column("account_id", BigInteger, ForeignKey("accounts.id")),
     make_required_column("kind"),
     make_required_column("organisation"),
@@ -177,8 +186,8 @@ sign_ins = Table(
     "sign_ins",
     metadata,
     make_identity_column(),
-    make_required_column("name_sha256"),
-    make_required_column("network"),
+    make_required_column("name_sha256", CODE_TEXT),
+    make_required_column("network", CODE_TEXT),
     make_required_column("good", Boolean),
     make_required_column("at", Instant),
     Index("ix_sign_ins_name", "name_sha256", "at"),

@@ -31,12 +31,20 @@ from gateway.errors import AGREEMENT_UNKNOWN, GatewayError
 from gateway.store.payloads import compute_sha256
 from gateway.store.prepared_statements import InsertIfAbsent, insert_row
 from gateway.store.register_version import increment_register_version
-from gateway.store.table_types import Instant, Json, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    NAME_TEXT,
+    IndexedText,
+    Instant,
+    Json,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
 agreements = Table(
     "agreements",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", NAME_TEXT, primary_key=True),
     make_required_column("kind"),
     make_required_column("source", LargeBinary),
     make_required_column("sha256"),
@@ -72,12 +80,12 @@ class AgreementRow(Protocol):
 pmodes = Table(
     "pmodes",
     metadata,
-    Column("agreement_id", Text, ForeignKey("agreements.id"), primary_key=True),
-    Column("id", Text, primary_key=True),
+    Column("agreement_id", NAME_TEXT, ForeignKey("agreements.id"), primary_key=True),
+    Column("id", NAME_TEXT, primary_key=True),
     make_required_column("protocol"),
-    make_required_column("from_party"),
+    make_required_column("from_party", NAME_TEXT),
     Column("from_role", Text),
-    make_required_column("to_party"),
+    make_required_column("to_party", NAME_TEXT),
     Column("to_role", Text),
     make_required_column("service"),
     make_required_column("action"),
@@ -240,10 +248,10 @@ forwarding_rules = Table(
     "forwarding_rules",
     metadata,
     make_identity_column(),
-    make_required_column("to_value"),
-    make_required_column("to_type"),
-    make_required_column("service"),
-    make_required_column("action"),
+    make_required_column("to_value", IndexedText(640)),
+    make_required_column("to_type", IndexedText(640)),
+    make_required_column("service", IndexedText(640)),
+    make_required_column("action", IndexedText(640)),
     make_required_column("next_party", Text, ForeignKey("parties.id")),
     make_required_column("endpoint"),
     make_required_column("senders", Json),

@@ -12,7 +12,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Table,
-    Text,
     bindparam,
     delete,
     func,
@@ -22,14 +21,14 @@ from sqlalchemy import (
 
 from gateway.store.postgresql_connections import acquire_named_locks
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.table_types import Instant, make_required_column, metadata
+from gateway.store.table_types import CODE_TEXT, NAME_TEXT, Instant, make_required_column, metadata
 
 # Access tokens by their digest, and the certificate whose key signed the assertion.
 api_tokens = Table(
     "api_tokens",
     metadata,
-    Column("token_sha256", Text, primary_key=True),
-    make_required_column("party_id", Text, ForeignKey("parties.id")),
+    Column("token_sha256", CODE_TEXT, primary_key=True),
+    make_required_column("party_id", NAME_TEXT, ForeignKey("parties.id")),
     make_required_column("certificate_sha256"),
     make_required_column("created_at", Instant),
     make_required_column("expires_at", Instant),
@@ -52,7 +51,7 @@ class ApiTokenRow(Protocol):
 api_assertions = Table(
     "api_assertions",
     metadata,
-    Column("jti_sha256", Text, primary_key=True),
+    Column("jti_sha256", CODE_TEXT, primary_key=True),
     make_required_column("expires_at", Instant),
     Index("ix_api_assertions_expires_at", "expires_at"),
 )

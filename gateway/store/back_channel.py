@@ -17,7 +17,6 @@ from sqlalchemy import (
     Index,
     Select,
     Table,
-    Text,
     bindparam,
     delete,
     insert,
@@ -32,14 +31,14 @@ from gateway.store.deliveries import DeliveryRow, deliveries, delivery_attempts,
 from gateway.store.lanes import MAY_FOLLOW
 from gateway.store.messages import messages
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
-from gateway.store.table_types import Instant, make_required_column, metadata
+from gateway.store.table_types import CODE_TEXT, Instant, make_required_column, metadata
 from gateway.store.transitions import StateEvent
 
 # A digest of the request, or of the login in it, for as long as its own time is accepted.
 pull_requests = Table(
     "pull_requests",
     metadata,
-    Column("digest", Text, primary_key=True),
+    Column("digest", CODE_TEXT, primary_key=True),
     make_required_column("seen_at", Instant),
     Index("ix_pull_requests_seen_at", "seen_at"),
 )

@@ -16,7 +16,6 @@ from sqlalchemy import (
     LargeBinary,
     Row,
     Table,
-    Text,
     func,
     insert,
     select,
@@ -26,6 +25,7 @@ from sqlalchemy import (
 from gateway.message_model import Payload
 from gateway.store.prepared_statements import insert_row
 from gateway.store.table_types import (
+    ID_TEXT,
     Instant,
     collect_values,
     make_identity_column,
@@ -69,7 +69,7 @@ case_answer_files = Table(
     "case_answer_files",
     metadata,
     Column("answer", BigInteger, ForeignKey("case_answers.id"), primary_key=True),
-    Column("content_id", Text, primary_key=True),
+    Column("content_id", ID_TEXT, primary_key=True),
     make_required_column("media_type"),
     make_required_column("content", LargeBinary),
 )

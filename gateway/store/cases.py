@@ -37,6 +37,9 @@ from gateway.store import messages, transitions
 from gateway.store.deliveries import deliveries
 from gateway.store.prepared_statements import InsertIfAbsent, build_choice_condition, has_single_writer
 from gateway.store.table_types import (
+    CODE_TEXT,
+    NAME_TEXT,
+    NUMBER_TEXT,
     Instant,
     Json,
     PartialIndex,
@@ -53,17 +56,17 @@ cases = Table(
     "cases",
     metadata,
     make_identity_column(),
-    make_required_column("number"),
+    make_required_column("number", NUMBER_TEXT),
     make_required_column("document"),
     make_required_column("function"),
-    make_required_column("declarant"),
+    make_required_column("declarant", NAME_TEXT),
     Column("agent", Text),
-    make_required_column("applicant"),
-    make_required_column("functional_reference"),
+    make_required_column("applicant", NUMBER_TEXT),
+    make_required_column("functional_reference", NUMBER_TEXT),
     make_required_column("version", Integer),
-    Column("ucr", Text),
+    Column("ucr", NUMBER_TEXT),
     make_required_column("message", BigInteger, ForeignKey("messages.id")),
-    make_required_column("state"),
+    make_required_column("state", CODE_TEXT),
     Column("outcome", Text),
     Column("detail", Json),
     make_required_column("opened_at", Instant),
@@ -357,9 +360,9 @@ def find_whether_delivery_failed(conn: Connection, case_id: int) -> bool | None:
 case_references = Table(
     "case_references",
     metadata,
-    Column("value", Text, primary_key=True),
+    Column("value", NUMBER_TEXT, primary_key=True),
     Column("case_id", BigInteger, ForeignKey("cases.id"), primary_key=True),
-    Column("kind", Text, primary_key=True),  # ucr, bill_of_lading, container or cargo
+    Column("kind", CODE_TEXT, primary_key=True),  # ucr, bill_of_lading, container or cargo
 )
 
 

@@ -25,6 +25,7 @@ from gateway.state_machines import CLEARANCE
 from gateway.store import transitions
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.table_types import (
+    NUMBER_TEXT,
     Instant,
     Json,
     collect_values,
@@ -50,7 +51,7 @@ customs_notices = Table(
     metadata,
     make_identity_column(),
     make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
-    make_required_column("number"),
+    make_required_column("number", NUMBER_TEXT),
     make_required_column("code"),
     make_required_column("kind"),
     make_required_column("issued_at", Instant),

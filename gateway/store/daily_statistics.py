@@ -9,24 +9,24 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any, Final, NamedTuple, Protocol
 
-from sqlalchemy import BigInteger, Column, Connection, Date, Index, Integer, Table, Text, cast, func, select
+from sqlalchemy import BigInteger, Column, Connection, Date, Index, Integer, Table, cast, func, select
 
 from gateway.store.prepared_statements import insert_into
-from gateway.store.table_types import Instant, make_required_column, metadata
+from gateway.store.table_types import CODE_TEXT, NAME_TEXT, Instant, make_required_column, metadata
 
 # Sums of each day (in the zone of the hub). A dimension that a measure does not have is empty, `band`
 # -1. The party '' stands for all parties: what concerns two parties is counted there once.
 daily_statistics = Table(
     "daily_statistics",
     metadata,
-    Column("party", Text, primary_key=True),
-    Column("measure", Text, primary_key=True),
+    Column("party", NAME_TEXT, primary_key=True),
+    Column("measure", CODE_TEXT, primary_key=True),
     Column("day", Date, primary_key=True),
-    Column("agency", Text, primary_key=True),
-    Column("document", Text, primary_key=True),
-    Column("state", Text, primary_key=True),
-    Column("outcome", Text, primary_key=True),
-    Column("problem", Text, primary_key=True),
+    Column("agency", CODE_TEXT, primary_key=True),
+    Column("document", CODE_TEXT, primary_key=True),
+    Column("state", CODE_TEXT, primary_key=True),
+    Column("outcome", CODE_TEXT, primary_key=True),
+    Column("problem", CODE_TEXT, primary_key=True),
     Column("band", Integer, primary_key=True, autoincrement=False),
     make_required_column("number", BigInteger),
     make_required_column("seconds", BigInteger),
@@ -38,7 +38,7 @@ daily_statistics = Table(
 statistics_progress = Table(
     "statistics_progress",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", CODE_TEXT, primary_key=True),
     make_required_column("transition", BigInteger),
     make_required_column("ceiling", BigInteger),
     make_required_column("horizon", BigInteger),

@@ -27,13 +27,20 @@ from sqlalchemy import (
 )
 
 from gateway.store.register_version import increment_register_version
-from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    CODE_TEXT,
+    NAME_TEXT,
+    Instant,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
 
 def _make_edition_columns() -> tuple[Column[Any], ...]:
     return (
-        make_required_column("name"),
-        make_required_column("edition"),
+        make_required_column("name", NAME_TEXT),
+        make_required_column("edition", NAME_TEXT),
         make_required_column("valid_from"),
         Column("valid_until", Text),
         make_required_column("row_count", BigInteger),
@@ -48,7 +55,7 @@ calendar_editions = Table(
     "calendar_editions",
     metadata,
     make_identity_column(),
-    make_required_column("kind"),
+    make_required_column("kind", CODE_TEXT),
     *_make_edition_columns(),
     CheckConstraint("kind IN ('calendar', 'terms')", name="kind"),
     UniqueConstraint("kind", "name", "edition"),

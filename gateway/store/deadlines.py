@@ -31,6 +31,8 @@ from gateway.store.agency_requests import agency_requests
 from gateway.store.cases import cases
 from gateway.store.dated_editions import count_calendar_editions
 from gateway.store.table_types import (
+    CODE_TEXT,
+    NUMBER_TEXT,
     Instant,
     Json,
     PartialIndex,
@@ -52,9 +54,9 @@ deadlines = Table(
     make_identity_column(),
     make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
     make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
-    make_required_column("kind"),
-    make_required_column("cause"),  # number of the notice that asks, or of the fee; empty for terms
-    make_required_column("state"),
+    make_required_column("kind", CODE_TEXT),
+    make_required_column("cause", NUMBER_TEXT),  # number of the notice that asks or of the fee; or empty
+    make_required_column("state", CODE_TEXT),
     make_required_column("started_at", Instant),
     Column("days", Integer),
     Column("due_at", Instant),

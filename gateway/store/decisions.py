@@ -33,6 +33,8 @@ from gateway.store.agency_requests import AgencyRequestRow, agency_requests
 from gateway.store.notices import notices
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.table_types import (
+    CODE_TEXT,
+    NUMBER_TEXT,
     Instant,
     Json,
     collect_values,
@@ -47,13 +49,13 @@ decisions = Table(
     metadata,
     make_identity_column(),
     make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
-    make_required_column("agency"),
-    make_required_column("notice_no"),
+    make_required_column("agency", CODE_TEXT),
+    make_required_column("notice_no", NUMBER_TEXT),
     make_required_column("item", Integer),
-    make_required_column("law"),
+    make_required_column("law", CODE_TEXT),
     make_required_column("issued_at", Instant),
     make_required_column("decision"),
-    Column("number", Text),
+    Column("number", NUMBER_TEXT),
     Column("date", Date),
     Column("quantity", Text),  # the digits as the agency wrote them
     Column("unit", Text),

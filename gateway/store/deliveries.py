@@ -30,6 +30,9 @@ from gateway.state_machines import DELIVERY
 from gateway.store import transitions
 from gateway.store.prepared_statements import InsertIfAbsent, build_choice_condition, build_state_condition
 from gateway.store.table_types import (
+    CODE_TEXT,
+    ID_TEXT,
+    IndexedText,
     Instant,
     Json,
     PartialIndex,
@@ -45,7 +48,7 @@ from gateway.store.transitions import StateEvent
 lanes = Table(
     "lanes",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", ID_TEXT, primary_key=True),
     Column("capacity", Integer),  # how many at once; NULL: as many as there are workers
     Column("open_until", Instant),  # a column of 0.1.0 that is always empty
     Column("last_problem", Text),  # another one
@@ -88,14 +91,14 @@ deliveries = Table(
     make_identity_column(),
     make_required_column("agent"),
     make_required_column("destination"),
-    make_required_column("lane", Text, ForeignKey("lanes.name")),
+    make_required_column("lane", ID_TEXT, ForeignKey("lanes.name")),
     make_required_column("subject_type"),
     make_required_column("subject_id"),
     Column("case_id", BigInteger, ForeignKey("cases.id")),
-    Column("wire_id", Text),  # the id at the destination: wsa:MessageID, eb:MessageId
-    Column("payload_sha256", Text, ForeignKey("payloads.sha256")),
+    Column("wire_id", ID_TEXT),  # the id at the destination: wsa:MessageID, eb:MessageId
+    Column("payload_sha256", CODE_TEXT, ForeignKey("payloads.sha256")),
     make_required_column("parameters", Json),
-    make_required_column("state"),
+    make_required_column("state", CODE_TEXT),
     make_required_column("attempt", Integer),  # only ever rises: the fencing token
     make_required_column("tries", Integer),  # since an operator last requeued it
     # Workers that died during it, one after another.
@@ -108,7 +111,7 @@ deliveries = Table(
     make_required_column("created_at", Instant),
     Column("finished_at", Instant),
     Column("follows", BigInteger, ForeignKey("deliveries.id")),  # waits for the end of this delivery
-    make_required_column("dedupe_key"),
+    make_required_column("dedupe_key", IndexedText(2048)),
     Column("last_sentence", Text),  # what we saw at the last attempt that failed
     UniqueConstraint("dedupe_key"),
     make_state_constraint(DELIVERY.states),
@@ -163,8 +166,8 @@ delivery_attempts = Table(
     Column("finished_at", Instant),
     Column("outcome", Text),
     Column("http_status", Integer),
-    Column("problem", Text),
-    Column("answer_sha256", Text, ForeignKey("payloads.sha256")),
+    Column("problem", CODE_TEXT),
+    Column("answer_sha256", CODE_TEXT, ForeignKey("payloads.sha256")),
     Column("sentence", Text),  # what we saw
     Column("theirs", Text),  # the partner's own words
     make_partial_index("ix_delivery_attempts_answer_sha256", "answer_sha256"),

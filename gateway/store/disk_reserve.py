@@ -42,9 +42,17 @@ def make_unavailable_error(error: Any, *, is_reading: bool = False) -> Insuffici
 
     With `is_reading`, the error says that the database cannot be reached.
     """
-    reason = str(error).partition("\n")[0]
     condition = "cannot be reached" if is_reading else "accepts no writes"
-    return InsufficientStorageError(f"the database {condition} now: {reason[:_MAX_REASON_CHARACTERS]}")
+    return InsufficientStorageError(f"the database {condition} now: {_shorten_reason(error)}")
+
+
+def make_statement_error(error: Any) -> InsufficientStorageError:
+    """Return GW806 for one statement that the database did not finish, with the first line of `error`."""
+    return InsufficientStorageError(f"the database did not finish this: {_shorten_reason(error)}")
+
+
+def _shorten_reason(error: Any) -> str:
+    return str(error).partition("\n")[0][:_MAX_REASON_CHARACTERS]
 
 
 class DiskReserve:

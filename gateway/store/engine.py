@@ -7,6 +7,7 @@ between processes: the busy handler of SQLite sleeps and is unfair.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -19,7 +20,7 @@ from weakref import WeakSet
 from sqlalchemy import URL, Connection, Engine, Pool, QueuePool, create_engine, event, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
 
-from gateway.errors import SETTINGS_WRONG, GatewayError
+from gateway.errors import SETTINGS_WRONG, VALUE_TOO_LONG, GatewayError
 from gateway.failpoints import kill_at_failpoint
 from gateway.file_owner import open_owned_file
 from gateway.store.database_copies import CopyWatch, run_copied_transaction
@@ -43,7 +44,16 @@ from gateway.store.database_state import (
 from gateway.store.disk_reserve import (
     DiskReserve,
     InsufficientStorageError,
+    make_statement_error,
     make_unavailable_error,
+)
+from gateway.store.driver_errors import (
+    FailureScope,
+    describe_time_limit,
+    find_failure_scope,
+    is_read_only,
+    is_refused_for_now,
+    is_value_too_long,
 )
 from gateway.store.object_store import ObjectStore
 from gateway.store.postgresql_connections import (
@@ -52,19 +62,18 @@ from gateway.store.postgresql_connections import (
     call_at_dispose,
     check_session,
     count_losses,
-    describe_time_limit,
     find_conflict,
-    is_read_only,
-    is_refused_for_now,
-    is_server_away,
     make_connect_options,
     make_connection_class,
     read_url,
     replace_lost_connections,
     watch_server_warnings,
 )
+from gateway.store.table_types import LongTextError
 from gateway.store.transitions import begin_notes
 from gateway.store.write_lock import WriteLock
+
+_log = logging.getLogger(__name__)
 
 _PRAGMAS: Final = {
     "journal_mode": "wal",
@@ -203,6 +212,7 @@ def _open_sqlite_engine(url: URL, pool_size: int, pragmas: Mapping[str, str], fi
         hide_parameters=True,
     )
     event.listen(engine, "do_connect", lambda *_: _make_database_file(str(url.database)))
+    event.listen(engine, "handle_error", _translate_long_text)
 
     def harden_connection(connection: Any, _record: Any) -> None:
         with _close_on_failure(connection):
@@ -260,6 +270,7 @@ def _make_postgresql_engine(url: URL, threads: int, max_wait_seconds: float | No
 
     event.listen(engine, "do_connect", open_connection)
     event.listen(engine, "handle_error", _leave_standby)
+    event.listen(engine, "handle_error", _translate_long_text)
     event.listen(engine, "connect", lambda connection, record: watch_server_warnings(connection, record.info))
     event.listen(engine, "checkin", _allow_writes_again)
     replace_lost_connections(engine)
@@ -282,6 +293,12 @@ def _leave_standby(context: Any) -> None:
     """Close the connections to a server that accepts no writes; new connections look for the primary."""
     if is_read_only(context.original_exception):
         context.is_disconnect = True
+
+
+def _translate_long_text(context: Any) -> GatewayError | None:
+    """Return GW113 for a text that is too long for its column, which is raised then; else None."""
+    error = context.original_exception
+    return GatewayError(VALUE_TOO_LONG, str(error)) if isinstance(error, LongTextError) else None
 
 
 @contextmanager
@@ -453,7 +470,10 @@ def _begin_reading(engine: Engine, sqlite: SqliteDatabase | None) -> AbstractCon
 def _translate_database_error(
     error: BaseException, state: DatabaseState, *, is_reading: bool = False
 ) -> BaseException:
-    """Translate a database error: GW805 for a damaged file, GW806 if it may pass, else the error itself."""
+    """Translate a database error: GW805 for a damaged file, GW806 if it may pass, GW113 for a length.
+
+    Any other error is returned as it is. Only a failure of the disk or the server is one for everybody.
+    """
     driver_error = getattr(error, "orig", error)
     conflict = find_conflict(driver_error)
     if conflict is not None:
@@ -462,19 +482,33 @@ def _translate_database_error(
         problem = make_damage_error(driver_error)
         state.damage.record(problem)
         return problem
+    if is_value_too_long(driver_error):
+        return _make_length_error(driver_error)
     if not is_transient_error(error):
         return error
     if state.sqlite is None:
         reason = describe_time_limit(driver_error)
     else:
         reason = describe_inaccessible_file(state.sqlite.path)
+    scope = find_failure_scope(driver_error)
+    if scope is FailureScope.STATEMENT:
+        refusal = make_statement_error(reason or driver_error)
+        _log.warning("%s", refusal)
+        return refusal
     refusal = make_unavailable_error(reason or driver_error, is_reading=is_reading)
-    state.reserve.record_refusal(refusal, is_full=not is_server_away(driver_error))
+    state.reserve.record_refusal(refusal, is_full=scope is FailureScope.DISK)
     return refusal
 
 
+def _make_length_error(driver_error: Any) -> GatewayError:
+    """Return GW113 for a value that the server cannot store, with the table where the server names it."""
+    table = driver_error.diag.table_name
+    detail = "a value is longer than the database can store" + (f" in {table}" if table else "")
+    return GatewayError(VALUE_TOO_LONG, detail)
+
+
 def is_transient_error(error: BaseException) -> bool:
-    """Return whether a retry may succeed: the disk is full, or the server is unavailable.
+    """Return whether a retry may succeed: the disk is full, the server is unavailable, or a time has run out.
 
     Both drivers have one exception class for these (PostgreSQL's SQLSTATE classes 08, 53, 57 and 58 among
     others). The class of SQLite also contains mistakes in statements, which have the code SQLITE_ERROR.
@@ -482,7 +516,7 @@ def is_transient_error(error: BaseException) -> bool:
     if isinstance(error, InterfaceError):
         return error.connection_invalidated
     cause = getattr(error, "orig", error)
-    if getattr(cause, "sqlite_errorcode", None) == SQLITE_ERROR:
+    if getattr(cause, "sqlite_errorcode", None) == SQLITE_ERROR or is_value_too_long(cause):
         return False
     return is_refused_for_now(cause) or isinstance(
         error, add_sqlite_errors(OperationalError, class_name="OperationalError")

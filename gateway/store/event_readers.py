@@ -37,6 +37,7 @@ from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.register_version import epochs
 from gateway.store.requirement_quantities import requirement_uses, requirements
 from gateway.store.table_types import (
+    NAME_TEXT,
     ClusteredTable,
     Instant,
     make_identity_column,
@@ -49,7 +50,7 @@ from gateway.store.transitions import events
 event_readers = ClusteredTable(
     "event_readers",
     metadata,
-    Column("party", Text, primary_key=True),
+    Column("party", NAME_TEXT, primary_key=True),
     Column("sequence", BigInteger, primary_key=True),
     make_required_column("case_id", BigInteger),
 )
@@ -220,8 +221,8 @@ webhooks = Table(
     "webhooks",
     metadata,
     make_identity_column(),
-    make_required_column("name"),
-    make_required_column("party_id", Text, ForeignKey("parties.id")),
+    make_required_column("name", NAME_TEXT),
+    make_required_column("party_id", NAME_TEXT, ForeignKey("parties.id")),
     make_required_column("url"),
     make_required_column("state"),
     make_required_column("created_at", Instant),

@@ -30,6 +30,8 @@ from gateway.state_machines import FEE
 from gateway.store import transitions
 from gateway.store.prepared_statements import InsertIfAbsent, insert_row
 from gateway.store.table_types import (
+    CODE_TEXT,
+    NUMBER_TEXT,
     Instant,
     PartialIndex,
     make_identity_column,
@@ -48,7 +50,7 @@ fees = Table(
     "fees",
     metadata,
     make_identity_column(),
-    make_required_column("number"),
+    make_required_column("number", NUMBER_TEXT),
     make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
     make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
     make_required_column("agency"),
@@ -111,8 +113,8 @@ fee_movements = Table(
     metadata,
     make_identity_column(),
     make_required_column("fee_id", BigInteger, ForeignKey("fees.id")),
-    make_required_column("kind"),
-    make_required_column("reference"),
+    make_required_column("kind", CODE_TEXT),
+    make_required_column("reference", NUMBER_TEXT),
     make_required_column("state"),
     make_required_column("amount"),
     make_required_column("currency"),

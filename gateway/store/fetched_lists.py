@@ -32,13 +32,21 @@ from sqlalchemy import (
 from gateway.store import payloads
 from gateway.store.prepared_statements import InsertIfAbsent, insert_row
 from gateway.store.register_version import increment_register_version
-from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    CODE_TEXT,
+    ID_TEXT,
+    NAME_TEXT,
+    Instant,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
 # The sources of fetched data, with the results of their fetches; the settings define sources and times.
 fetch_sources = Table(
     "fetch_sources",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", NAME_TEXT, primary_key=True),
     make_required_column("kind"),
     make_required_column("url"),
     Column("fetched_at", Instant),  # the last fetch that was accepted
@@ -70,8 +78,8 @@ class FetchSourceRow(Protocol):
 fetched_lists = Table(
     "fetched_lists",
     metadata,
-    Column("source", Text, ForeignKey("fetch_sources.name"), primary_key=True),
-    Column("subject", Text, primary_key=True),  # empty, or the SHA-256 of the certificate
+    Column("source", NAME_TEXT, ForeignKey("fetch_sources.name"), primary_key=True),
+    Column("subject", ID_TEXT, primary_key=True),  # empty, or the SHA-256 of the certificate
     make_required_column("kind"),
     make_required_column("sha256", Text, ForeignKey("payloads.sha256")),
     make_required_column("issuer"),
@@ -263,8 +271,8 @@ def _update_source(conn: Connection, name: str, **values: Any) -> None:
 revocations = Table(
     "revocations",
     metadata,
-    Column("issuer_key_sha256", Text, primary_key=True),
-    Column("crl_number", Text, primary_key=True),
+    Column("issuer_key_sha256", CODE_TEXT, primary_key=True),
+    Column("crl_number", CODE_TEXT, primary_key=True),
     make_required_column("this_update", Instant),
     Column("next_update", Instant),
     make_required_column("der", LargeBinary),

@@ -37,6 +37,9 @@ from gateway.store.engine import read_transaction
 from gateway.store.messages import load_part, message_payloads, messages
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.table_types import (
+    CODE_TEXT,
+    ID_TEXT,
+    NAME_TEXT,
     Instant,
     Json,
     PartialIndex,
@@ -56,12 +59,12 @@ fragment_groups = Table(
     "fragment_groups",
     metadata,
     make_identity_column(),
-    make_required_column("group_id"),
-    make_required_column("from_party"),
+    make_required_column("group_id", ID_TEXT),
+    make_required_column("from_party", NAME_TEXT),
     make_required_column("protocol"),
     make_required_column("agreement_id"),
     make_required_column("pmode_id"),
-    make_required_column("state"),
+    make_required_column("state", CODE_TEXT),
     Column("tally", Json),
     make_required_column("opened_at", Instant),
     make_required_column("expires_at", Instant),

@@ -15,7 +15,6 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Table,
-    Text,
     UniqueConstraint,
     exists,
     func,
@@ -30,6 +29,8 @@ from gateway.store.cases import cases
 from gateway.store.messages import messages
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.table_types import (
+    ID_TEXT,
+    NAME_TEXT,
     Instant,
     PartialIndex,
     make_identity_column,
@@ -41,7 +42,7 @@ from gateway.store.table_types import (
 conversation_counts = Table(
     "conversation_counts",
     metadata,
-    Column("agreement_id", Text, primary_key=True),
+    Column("agreement_id", NAME_TEXT, primary_key=True),
     make_required_column("begun", BigInteger),
 )
 
@@ -49,8 +50,8 @@ conversations = Table(
     "conversations",
     metadata,
     make_identity_column(),
-    make_required_column("agreement_id"),
-    make_required_column("conversation_id"),
+    make_required_column("agreement_id", NAME_TEXT),
+    make_required_column("conversation_id", ID_TEXT),
     make_required_column("begun_at", Instant),
     Column("ended_at", Instant),
     UniqueConstraint("agreement_id", "conversation_id"),

@@ -29,13 +29,13 @@ from sqlalchemy import (
 
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.register_version import increment_register_version
-from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import CODE_TEXT, Instant, make_identity_column, make_required_column, metadata
 
 # Mapping folders as loaded, each once by its digest; never changed, for the cases that were split by them.
 mapping_bundles = Table(
     "mapping_bundles",
     metadata,
-    Column("digest", Text, primary_key=True),
+    Column("digest", CODE_TEXT, primary_key=True),
     make_required_column("content", LargeBinary),
     make_required_column("loaded_at", Instant),
 )

@@ -33,6 +33,9 @@ from gateway.store.deliveries import LOCAL, deliveries
 from gateway.store.messages import messages
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
 from gateway.store.table_types import (
+    CODE_TEXT,
+    ID_TEXT,
+    NAME_TEXT,
     Instant,
     PartialIndex,
     collect_values,
@@ -47,10 +50,10 @@ message_sequences = Table(
     "message_sequences",
     metadata,
     make_identity_column(),
-    make_required_column("direction"),
-    make_required_column("party"),
-    make_required_column("agreement_id"),
-    make_required_column("conversation_id"),
+    make_required_column("direction", CODE_TEXT),
+    make_required_column("party", NAME_TEXT),
+    make_required_column("agreement_id", NAME_TEXT),
+    make_required_column("conversation_id", ID_TEXT),
     make_required_column("next_ordinal", BigInteger),
     make_required_column("base", BigInteger),
     # The task that admits the message before the next one, or nothing.

@@ -26,6 +26,8 @@ from gateway.errors import DECISION_CONFLICT, GatewayError
 from gateway.notice_order import NoticeOrder, order_notice
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.table_types import (
+    CODE_TEXT,
+    NUMBER_TEXT,
     Instant,
     Json,
     PartialIndex,
@@ -42,8 +44,8 @@ notices = Table(
     metadata,
     make_identity_column(),
     make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
-    make_required_column("agency"),
-    make_required_column("number"),
+    make_required_column("agency", CODE_TEXT),
+    make_required_column("number", NUMBER_TEXT),
     make_required_column("issued_at", Instant),
     make_required_column("status_code"),
     make_required_column("text"),

@@ -37,7 +37,15 @@ from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.state_machines import REQUEST
 from gateway.store.agency_requests import agency_requests
 from gateway.store.prepared_statements import InsertIfAbsent, build_choice_condition
-from gateway.store.table_types import Instant, Json, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    CODE_TEXT,
+    ID_TEXT,
+    Instant,
+    Json,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
 # Acts of officers. `content` is the digest of the content of the act, whose octets are a payload; the person
 # who began the act is in account_id, name, role, and the person who approved or returned it in the columns
@@ -48,9 +56,9 @@ officer_acts = Table(
     metadata,
     make_identity_column(),
     make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
-    make_required_column("agency"),
+    make_required_column("agency", CODE_TEXT),
     make_required_column("kind"),
-    make_required_column("state"),
+    make_required_column("state", CODE_TEXT),
     make_required_column("content", Text, ForeignKey("payloads.sha256")),
     make_required_column("shown_sha256", Text, ForeignKey("payloads.sha256")),
     make_required_column("account_id", BigInteger, ForeignKey("accounts.id")),
@@ -63,7 +71,7 @@ officer_acts = Table(
     Column("approver_role", Text),
     Column("approver_confirmation", Json),
     Column("reason", Text),
-    make_required_column("message_id"),
+    make_required_column("message_id", ID_TEXT),
     make_required_column("notice_number"),
     Column("issued_at", Instant),
     Column("call_sha256", Text, ForeignKey("payloads.sha256")),
@@ -250,7 +258,7 @@ def change_claim(
 console_switches = Table(
     "console_switches",
     metadata,
-    Column("agency", Text, primary_key=True),
+    Column("agency", CODE_TEXT, primary_key=True),
     make_required_column("since", Instant),
     make_required_column("switched_by"),
     make_required_column("reason"),
@@ -309,7 +317,7 @@ console_mailbox = Table(
     "console_mailbox",
     metadata,
     make_identity_column(),
-    make_required_column("agency"),
+    make_required_column("agency", CODE_TEXT),
     make_required_column("request_id", BigInteger, ForeignKey("agency_requests.id")),
     make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
     make_required_column("delivery_id", BigInteger, ForeignKey("deliveries.id")),

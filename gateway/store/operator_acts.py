@@ -26,7 +26,14 @@ from sqlalchemy import (
 from gateway.store.accounts import accounts
 from gateway.store.postgresql_connections import acquire_named_locks
 from gateway.store.prepared_statements import insert_row
-from gateway.store.table_types import Instant, Json, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    CODE_TEXT,
+    Instant,
+    Json,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
 # Acts that are looked at before they are done: a DRAFT is seen by who made it, a PENDING one waits for
 # another person. `content` is a file that was uploaded; it is removed when the act has ended.
@@ -39,7 +46,7 @@ operator_acts = Table(
     make_required_column("parameters", Json),
     Column("content", LargeBinary),
     Column("content_name", Text),
-    make_required_column("state"),
+    make_required_column("state", CODE_TEXT),
     Column("reason", Text),
     make_required_column("proposed_by", BigInteger, ForeignKey("accounts.id")),
     make_required_column("proposed_at", Instant),

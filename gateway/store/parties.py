@@ -29,12 +29,21 @@ from gateway.errors import PARTY_UNKNOWN, SIGNER_MISMATCH, GatewayError
 from gateway.message_model import PartyId
 from gateway.store.prepared_statements import InsertIfAbsent, insert_row
 from gateway.store.register_version import increment_register_version
-from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    CODE_TEXT,
+    ID_TEXT,
+    NAME_TEXT,
+    NUMBER_TEXT,
+    Instant,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
 parties = Table(
     "parties",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", NAME_TEXT, primary_key=True),
     make_required_column("name"),
     make_required_column("role"),
     make_required_column("status"),
@@ -56,17 +65,17 @@ class PartyRow(Protocol):
 party_ids = Table(
     "party_ids",
     metadata,
-    Column("type", Text, primary_key=True),  # empty where the PartyId has no type
-    Column("value", Text, primary_key=True),
+    Column("type", ID_TEXT, primary_key=True),  # empty where the PartyId has no type
+    Column("value", ID_TEXT, primary_key=True),
     make_required_column("party_id", Text, ForeignKey("parties.id")),
 )
 
 certificates = Table(
     "certificates",
     metadata,
-    Column("sha256", Text, primary_key=True),
-    Column("use", Text, primary_key=True),
-    make_required_column("party_id", Text, ForeignKey("parties.id")),
+    Column("sha256", CODE_TEXT, primary_key=True),
+    Column("use", CODE_TEXT, primary_key=True),
+    make_required_column("party_id", NAME_TEXT, ForeignKey("parties.id")),
     make_required_column("subject"),
     make_required_column("issuer"),
     make_required_column("serial"),
@@ -299,8 +308,8 @@ mandates = Table(
     "mandates",
     metadata,
     make_identity_column(),
-    make_required_column("party_id", Text, ForeignKey("parties.id")),
-    make_required_column("on_behalf_of", Text, ForeignKey("parties.id")),
+    make_required_column("party_id", NAME_TEXT, ForeignKey("parties.id")),
+    make_required_column("on_behalf_of", NUMBER_TEXT, ForeignKey("parties.id")),
     make_required_column("scope"),
     make_required_column("valid_from", Instant),
     Column("valid_until", Instant),

@@ -39,12 +39,12 @@ from gateway.store.object_store import (
     read_removal_mark,
 )
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.table_types import Instant, PartialIndex, make_required_column, metadata
+from gateway.store.table_types import CODE_TEXT, Instant, PartialIndex, make_required_column, metadata
 
 payloads = Table(
     "payloads",
     metadata,
-    Column("sha256", Text, primary_key=True),
+    Column("sha256", CODE_TEXT, primary_key=True),
     make_required_column("size", BigInteger),
     make_required_column("stored_at", Instant),
     make_required_column("content", LargeBinary),  # empty where `purged_at` says when it was removed

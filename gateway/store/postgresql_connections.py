@@ -149,59 +149,6 @@ def watch_server_warnings(connection: Any, info: dict[str, Any]) -> None:
     connection.add_notice_handler(keep_warning)
 
 
-def is_server_away(error: Any) -> bool:
-    """Return whether a driver's error says that the server is unreachable, shuts down, or is a standby.
-
-    These are the SQLSTATE classes 08 (connection, except protocol violations) and 57P (shutdown or start),
-    and those of `is_refused_for_now`; a lost connection has no SQLSTATE. An error of another driver, as of
-    SQLite, has no such attribute.
-    """
-    if not hasattr(error, "sqlstate"):
-        return False
-    state = error.sqlstate
-    away = state is None or state.startswith(("08", "57P")) or is_refused_for_now(error)
-    return bool(away and state != "08P01")
-
-
-def is_read_only(error: Any) -> bool:
-    """Return whether an error of the driver says that the server takes no writes: it is a standby."""
-    return getattr(error, "sqlstate", None) == "25006"
-
-
-#: SQLSTATE of read_only_sql_transaction, of a session that was idle in its transaction or whose transaction
-#: took too long, and of insufficient_privilege.
-_REFUSED: Final = frozenset({"25006", "25P03", "25P04", "42501"})
-
-
-def is_refused_for_now(error: Any) -> bool:
-    """Return whether the server refuses a statement only for now: by a setting, or the rights of the role.
-
-    The driver gives these errors the same class as mistakes in statements.
-    """
-    return getattr(error, "sqlstate", None) in _REFUSED
-
-
-#: The time limits of a server that end work, by the SQLSTATE with which they do.
-_LIMITS: Final = {
-    "57014": "statement_timeout",
-    "57P05": "idle_session_timeout",
-    "25P03": "idle_in_transaction_session_timeout",
-    "25P04": "transaction_timeout",
-}
-
-
-def describe_time_limit(error: Any) -> str | None:
-    """Return the reason of a driver's error with the setting that may be too short; None for another error.
-
-    A statement that a person cancels has the same SQLSTATE as one that `statement_timeout` ends.
-    """
-    limit = _LIMITS.get(getattr(error, "sqlstate", None) or "")
-    if limit is None:
-        return None
-    reason = str(error).partition("\n")[0]
-    return f"{reason} ({limit} of the role, the database or the server may be too short)"
-
-
 _log = logging.getLogger(__name__)
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")

@@ -8,18 +8,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from typing import Final, Protocol
 
-from sqlalchemy import BigInteger, Column, Connection, Table, Text, func, select, update
+from sqlalchemy import BigInteger, Column, Connection, Table, func, select, update
 
 from gateway.store.daily_statistics import DailyCount, add_counts
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.table_types import Instant, collect_values, make_required_column, metadata
+from gateway.store.table_types import (
+    CODE_TEXT,
+    ID_TEXT,
+    Instant,
+    collect_values,
+    make_required_column,
+    metadata,
+)
 
 # How many messages were refused, by sender (a registered party, or empty) and problem.
 refusals = Table(
     "refusals",
     metadata,
-    Column("sender", Text, primary_key=True),
-    Column("problem", Text, primary_key=True),
+    Column("sender", ID_TEXT, primary_key=True),
+    Column("problem", CODE_TEXT, primary_key=True),
     make_required_column("number", BigInteger),
     make_required_column("first_at", Instant),
     make_required_column("last_at", Instant),

@@ -13,7 +13,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Table,
-    Text,
     bindparam,
     func,
     select,
@@ -21,13 +20,13 @@ from sqlalchemy import (
 )
 
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.table_types import make_required_column, metadata
+from gateway.store.table_types import CODE_TEXT, make_required_column, metadata
 
 # A number that rises whenever data that caches depend on has changed.
 epochs = Table(
     "epochs",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", CODE_TEXT, primary_key=True),
     make_required_column("value", BigInteger),
 )
 

@@ -37,6 +37,8 @@ from gateway.store.list_filters import LIST_COUNT_LIMIT
 from gateway.store.parties import CertificateRow, list_certificates_in_use
 from gateway.store.prepared_statements import InsertIfAbsent, fetch_by_keys
 from gateway.store.table_types import (
+    CODE_TEXT,
+    NUMBER_TEXT,
     Instant,
     Json,
     collect_values,
@@ -52,8 +54,8 @@ requirements = Table(
     "requirements",
     metadata,
     make_identity_column(),
-    make_required_column("number"),
-    make_required_column("agency"),
+    make_required_column("number", NUMBER_TEXT),
+    make_required_column("agency", CODE_TEXT),
     make_required_column("holder"),  # id of the importer or exporter; empty: any party
     make_required_column("used", Json),
     Column("quantity", Text),

@@ -39,6 +39,8 @@ from gateway.store.notices import notices
 from gateway.store.prepared_statements import fetch_by_keys
 from gateway.store.requirement_quantities import IS_USE, requirement_uses, requirements
 from gateway.store.table_types import (
+    CODE_TEXT,
+    NUMBER_TEXT,
     Instant,
     Json,
     collect_values,
@@ -54,10 +56,10 @@ requirement_results = Table(
     metadata,
     make_identity_column(),
     make_required_column("requirement_id", BigInteger, ForeignKey("requirements.id")),
-    make_required_column("agency"),
-    make_required_column("notice_no"),
+    make_required_column("agency", CODE_TEXT),
+    make_required_column("notice_no", NUMBER_TEXT),
     make_required_column("item", Integer),  # as the agency counts: no item of a declaration
-    make_required_column("law"),
+    make_required_column("law", CODE_TEXT),
     make_required_column("issued_at", Instant),
     make_required_column("status_code"),
     make_required_column("decision"),
@@ -101,7 +103,7 @@ awaited_requirements = Table(
     metadata,
     make_identity_column(),
     make_required_column("case_id", BigInteger, ForeignKey("cases.id")),
-    make_required_column("number"),
+    make_required_column("number", NUMBER_TEXT),
     make_required_column("item", Integer),
     make_required_column("pointer"),
     make_required_column("quantity"),

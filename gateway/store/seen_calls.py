@@ -8,19 +8,27 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
-from sqlalchemy import Column, Connection, Engine, Index, Table, Text, bindparam, delete, select, text, update
+from sqlalchemy import Column, Connection, Engine, Index, Table, bindparam, delete, select, text, update
 
 from gateway.store.engine import write_transaction
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.table_types import Instant, collect_values, make_required_column, metadata
+from gateway.store.table_types import (
+    ID_TEXT,
+    NAME_TEXT,
+    IndexedText,
+    Instant,
+    collect_values,
+    make_required_column,
+    metadata,
+)
 
 # Signed calls of the last minutes, so that each is accepted once by all nodes together.
 seen_calls = Table(
     "seen_calls",
     metadata,
-    Column("signature", Text, primary_key=True),
-    make_required_column("party"),
-    make_required_column("message_id"),
+    Column("signature", IndexedText(1400), primary_key=True),
+    make_required_column("party", NAME_TEXT),
+    make_required_column("message_id", ID_TEXT),
     make_required_column("content"),
     make_required_column("seen_at", Instant),
     Index("ix_seen_calls_message_id", "message_id", "party"),

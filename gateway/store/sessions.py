@@ -35,7 +35,14 @@ from sqlalchemy import (
 from gateway.store.accounts import SessionRow, accounts, remove_expired_invitations, sessions, sign_ins
 from gateway.store.postgresql_connections import acquire_named_locks
 from gateway.store.prepared_statements import insert_row
-from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    CODE_TEXT,
+    IndexedText,
+    Instant,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +160,7 @@ passkeys = Table(
     metadata,
     make_identity_column(),
     make_required_column("account_id", BigInteger, ForeignKey("accounts.id")),
-    make_required_column("credential_id"),
+    make_required_column("credential_id", IndexedText(1400)),
     make_required_column("public_key", LargeBinary),
     make_required_column("sign_count", BigInteger),
     make_required_column("name"),
@@ -185,9 +192,9 @@ passkey_challenges = Table(
     metadata,
     make_identity_column(),
     make_required_column("purpose"),
-    make_required_column("challenge"),
+    make_required_column("challenge", CODE_TEXT),
     Column("session_id", BigInteger, ForeignKey("sessions.id")),
-    make_required_column("network"),
+    make_required_column("network", CODE_TEXT),
     make_required_column("expires_at", Instant),
     CheckConstraint("purpose IN ('sign-in', 'register', 'confirm')", name="purpose"),
     Index("ix_passkey_challenges_challenge", "challenge"),
@@ -308,12 +315,12 @@ def remove_expired_challenges(conn: Connection, now: datetime) -> int:
 oidc_sign_ins = Table(
     "oidc_sign_ins",
     metadata,
-    Column("state_sha256", Text, primary_key=True),
+    Column("state_sha256", CODE_TEXT, primary_key=True),
     make_required_column("browser_sha256"),
     make_required_column("nonce"),
     make_required_column("verifier"),
     make_required_column("return_path"),
-    make_required_column("network"),
+    make_required_column("network", CODE_TEXT),
     make_required_column("expires_at", Instant),
     Column("kept_form", Text),  # the form from before the session ended, sealed with a secret of the browser
     Index("ix_oidc_sign_ins_network", "network", "expires_at"),

@@ -18,7 +18,6 @@ from sqlalchemy import (
     Engine,
     Integer,
     Table,
-    Text,
     bindparam,
     func,
     select,
@@ -40,15 +39,22 @@ from gateway.store.deliveries import deliveries, lanes
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.messages import messages
 from gateway.store.prepared_statements import build_state_condition
-from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    CODE_TEXT,
+    NAME_TEXT,
+    Instant,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
 # How many rows there are with these labels: a measure, and up to two labels of it.
 state_totals = Table(
     "state_totals",
     metadata,
-    Column("measure", Text, primary_key=True),
-    Column("label", Text, primary_key=True),
-    Column("state", Text, primary_key=True),
+    Column("measure", CODE_TEXT, primary_key=True),
+    Column("label", NAME_TEXT, primary_key=True),
+    Column("state", CODE_TEXT, primary_key=True),
     make_required_column("number", BigInteger),
 )
 

@@ -21,7 +21,6 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
-    Text,
     bindparam,
     func,
     literal,
@@ -35,14 +34,14 @@ from gateway.store.cases import cases
 from gateway.store.daily_statistics import statistics_progress
 from gateway.store.decisions import decisions
 from gateway.store.prepared_statements import InsertIfAbsent, insert_into
-from gateway.store.table_types import collect_values, make_required_column, metadata
+from gateway.store.table_types import CODE_TEXT, collect_values, make_required_column, metadata
 from gateway.store.transitions import transitions
 
 # The outcome as it was counted, so that a correction moves it from one sum to the other.
 counted_outcomes = Table(
     "counted_outcomes",
     metadata,
-    Column("machine", Text, primary_key=True),
+    Column("machine", CODE_TEXT, primary_key=True),
     Column("object_id", BigInteger, primary_key=True, autoincrement=False),
     make_required_column("day", Date),
     make_required_column("outcome"),

@@ -33,7 +33,14 @@ from gateway.store.cases import cases
 from gateway.store.messages import messages
 from gateway.store.postgresql_connections import acquire_named_locks
 from gateway.store.prepared_statements import insert_row
-from gateway.store.table_types import Instant, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    ID_TEXT,
+    NAME_TEXT,
+    Instant,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 
 # A draft belongs to a party. `content` are the values of its form as JSON. A draft that was handed in has
 # the row id of its message, and is not changed any more.
@@ -41,7 +48,7 @@ submission_drafts = Table(
     "submission_drafts",
     metadata,
     make_identity_column(),
-    make_required_column("party"),
+    make_required_column("party", NAME_TEXT),
     make_required_column("reference"),
     make_required_column("documents"),
     make_required_column("content"),
@@ -84,7 +91,7 @@ draft_files = Table(
     metadata,
     make_identity_column(),
     make_required_column("draft_id", BigInteger, ForeignKey("submission_drafts.id")),
-    make_required_column("cid"),
+    make_required_column("cid", ID_TEXT),
     make_required_column("name"),
     make_required_column("media_type"),
     make_required_column("sha256"),

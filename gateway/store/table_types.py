@@ -157,6 +157,56 @@ def _read_microseconds(value: int | None) -> datetime | None:
     return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
+class LongTextError(ValueError):
+    """A text has more octets than an index may have."""
+
+
+class IndexedText(TypeDecorator[str]):
+    """A text that stands in an index: at most `max_octets` octets in UTF-8.
+
+    An index entry of PostgreSQL has at most 2,704 octets, so the limits of all columns of one index together
+    stay below that. They hold on SQLite, too, whose entries have no limit.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, max_octets: int) -> None:
+        super().__init__()
+        self.max_octets = max_octets
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[str | None], str | None]:  # noqa: ARG002
+        """Return a function that returns a text to store, and raises LongTextError for a longer one."""
+        max_octets, surely_short = self.max_octets, self.max_octets // 4
+
+        def check_length(value: str | None) -> str | None:
+            if value is not None and len(value) > surely_short:
+                _check_octets(value, max_octets)
+            return value
+
+        return check_length
+
+    def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:  # noqa: ARG002
+        """Return the type of a value that a column is compared with: a longer one is simply not found."""
+        return Text()
+
+
+def _check_octets(text: str, max_octets: int) -> None:
+    octet_count = len(text.encode("utf-8", "surrogatepass"))
+    if octet_count > max_octets:
+        raise LongTextError(f"a text has {octet_count:,} octets in UTF-8; at most {max_octets:,} are stored")
+
+
+#: States, kinds, digests, tokens; codes of agencies, organisations and laws.
+CODE_TEXT: Final = IndexedText(128)
+#: Ids and names that the register, the settings or an account give.
+NAME_TEXT: Final = IndexedText(256)
+#: Numbers and references that others give.
+NUMBER_TEXT: Final = IndexedText(512)
+#: Ids of messages and conversations, and addresses.
+ID_TEXT: Final = IndexedText(1024)
+
+
 class Json(TypeDecorator[Any]):
     """A JSON value stored as text, with sorted keys and no blanks."""
 

@@ -56,7 +56,7 @@ from gateway.store import (  # noqa: F401
 from gateway.store.table_types import metadata
 
 #: Names of types that differ from those of SQLAlchemy in small letters.
-_TYPE_NAMES: Final = {"BigInteger": "integer", "LargeBinary": "octets", "Json": "JSON"}
+_TYPE_NAMES: Final = {"BigInteger": "integer", "LargeBinary": "octets", "Json": "JSON", "IndexedText": "text"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,14 @@ from sqlalchemy import (
 )
 
 from gateway.store.prepared_statements import InsertIfAbsent
-from gateway.store.table_types import Instant, Json, make_identity_column, make_required_column, metadata
+from gateway.store.table_types import (
+    ID_TEXT,
+    Instant,
+    Json,
+    make_identity_column,
+    make_required_column,
+    metadata,
+)
 from gateway.store.transitions import evidence
 
 # Heads of the tree of evidence; `head` is exactly the text that was signed and stamped, `peaks` are the
@@ -63,7 +70,7 @@ time_stamps = Table(
     metadata,
     make_identity_column(),
     make_required_column("seal", BigInteger, ForeignKey("seals.id")),
-    make_required_column("authority"),
+    make_required_column("authority", ID_TEXT),
     make_required_column("at", Instant),
     make_required_column("policy"),
     make_required_column("serial"),

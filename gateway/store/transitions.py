@@ -34,6 +34,8 @@ from sqlalchemy import (
 from gateway.errors import TRANSITION_REFUSED, GatewayError
 from gateway.state_machines import CASE, REQUEST, StateMachine, get_next_state
 from gateway.store.table_types import (
+    CODE_TEXT,
+    ID_TEXT,
     Instant,
     PartialIndex,
     make_identity_column,
@@ -49,8 +51,8 @@ evidence = Table(
     make_identity_column(),
     make_required_column("at", Instant),
     make_required_column("kind"),
-    make_required_column("subject_type"),
-    make_required_column("subject_id"),
+    make_required_column("subject_type", CODE_TEXT),
+    make_required_column("subject_id", ID_TEXT),
     Column("digest", Text),
     make_required_column("leaf_hash"),
     make_required_column("data"),
@@ -170,7 +172,7 @@ transitions = Table(
     "transitions",
     metadata,
     make_identity_column(),
-    make_required_column("machine"),
+    make_required_column("machine", CODE_TEXT),
     make_required_column("object_id", BigInteger),
     make_required_column("from_state"),
     make_required_column("event"),

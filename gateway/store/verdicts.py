@@ -24,6 +24,7 @@ from sqlalchemy import (
 
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.table_types import (
+    CODE_TEXT,
     Instant,
     collect_values,
     make_identity_column,
@@ -36,9 +37,9 @@ verdicts = Table(
     "verdicts",
     metadata,
     make_identity_column(),
-    make_required_column("digest", Text, ForeignKey("payloads.sha256")),
-    make_required_column("leaf_sha256"),
-    make_required_column("use"),
+    make_required_column("digest", CODE_TEXT, ForeignKey("payloads.sha256")),
+    make_required_column("leaf_sha256", CODE_TEXT),
+    make_required_column("use", CODE_TEXT),
     make_required_column("status"),
     Column("problem", Text),
     make_required_column("tolerated", Boolean),

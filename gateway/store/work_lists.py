@@ -42,7 +42,7 @@ from gateway.store.fees import fees
 from gateway.store.list_filters import build_text_condition
 from gateway.store.officer_work import officer_acts, work_claims
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
-from gateway.store.table_types import make_required_column, metadata
+from gateway.store.table_types import CODE_TEXT, ID_TEXT, make_required_column, metadata
 
 # Read from the call that the agency was sent, when a list or a mailbox first needs it. It can be
 # deleted: it is then read again.
@@ -50,13 +50,13 @@ application_summaries = Table(
     "application_summaries",
     metadata,
     Column("request_id", BigInteger, ForeignKey("agency_requests.id"), primary_key=True, autoincrement=False),
-    make_required_column("agency"),
+    make_required_column("agency", CODE_TEXT),
     make_required_column("document_sha256"),  # of the call that was read: a supplement replaces it
     make_required_column("applicant"),
-    make_required_column("applicant_id"),
+    make_required_column("applicant_id", ID_TEXT),
     make_required_column("goods"),
     make_required_column("hs"),
-    make_required_column("heading"),  # the first four digits of the HS code
+    make_required_column("heading", ID_TEXT),  # the first four digits of the HS code
     make_required_column("laws"),
     make_required_column("item_count", Integer),
     Index("ix_application_summaries_applicant", "agency", "applicant_id", "request_id"),

@@ -10,13 +10,13 @@ from sqlalchemy import Column, Connection, Table, Text, bindparam, func, select,
 
 from gateway.store.deliveries import deliveries
 from gateway.store.prepared_statements import InsertIfAbsent, build_state_condition
-from gateway.store.table_types import Instant, make_required_column, metadata
+from gateway.store.table_types import CODE_TEXT, NAME_TEXT, Instant, make_required_column, metadata
 
 # The machines that work on this database, as each reports itself, and which of them are drained.
 nodes = Table(
     "nodes",
     metadata,
-    Column("name", Text, primary_key=True),
+    Column("name", NAME_TEXT, primary_key=True),
     make_required_column("version"),
     make_required_column("schema_revision"),
     make_required_column("seen_at", Instant),
@@ -82,4 +82,4 @@ def count_leases(conn: Connection) -> dict[str, int]:
 
 
 # One row: the schema version of the oldest code that works with this schema.
-schema_floor = Table("schema_floor", metadata, Column("oldest_code", Text, primary_key=True))
+schema_floor = Table("schema_floor", metadata, Column("oldest_code", CODE_TEXT, primary_key=True))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 import time
 from collections.abc import Generator, Iterator
@@ -21,7 +20,6 @@ from gateway.store import (
     rerun_after_conflict,
     write_transaction,
 )
-from gateway.store.postgresql_connections import is_server_away
 from tests.kit.databases import Templates
 
 #: After so many executions a statement is prepared.
@@ -212,15 +210,3 @@ def test_threads_do_not_share_what_they_execute(engine: Engine) -> None:
     for one in threads:
         one.join()
     assert wrong == []
-
-
-STATES = {None: True, "08006": True, "57P01": True, "57P03": True, "25006": True}
-STATES |= {"08P01": False, "53100": False, "53300": False, "57014": False, "23505": False}
-
-
-@pytest.mark.parametrize("state", STATES)
-def test_a_server_that_is_away_is_no_full_disk(state: str | None) -> None:
-    problem = psycopg.OperationalError() if state is None else psycopg.errors.lookup(state)()
-    assert problem.sqlstate == state
-    assert is_server_away(problem) == STATES[state]
-    assert not is_server_away(sqlite3.OperationalError("database or disk is full"))

@@ -25,7 +25,7 @@ from gateway.errors import GatewayError
 from gateway.message_model import PartyId
 from gateway.state_machines import CASE, StateMachine
 from gateway.store import make_engine, write_transaction
-from gateway.store.table_types import Instant, Json, metadata
+from gateway.store.table_types import IndexedText, Instant, Json, metadata
 
 PACKAGE = "gateway.store"
 OF_TABLE = re.compile(r"A row of the table `(\w+)`( without .*)?\.")
@@ -121,7 +121,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 def read_column_type(column: Any) -> Any:
-    return {Instant: datetime, Json: Any}.get(type(column.type)) or column.type.python_type
+    return {IndexedText: str, Instant: datetime, Json: Any}.get(type(column.type)) or column.type.python_type
 
 
 def test_a_row_of_a_table_has_its_columns() -> None:
