@@ -39,6 +39,9 @@ _HEADER: Final = expect_early_refusal("GW107", "GW110", "GW301", "GW302", "GW303
 _CREATED: Final = expect_early_refusal("GW202", "GW206")
 _SCHEMA: Final = expect_early_refusal("GW402", "GW102")
 
+#: Characters of four octets, which no index of a database compresses.
+_WIDE_CHARACTERS: Final = "".join(chr(0x20000 + number * number * 7919 % 0xA6DE) for number in range(1024))
+
 # fmt: off
 _MOMENTS: Final[tuple[tuple[str, str], ...]] = (
     ("fraction-5000", f"2026-11-20T09:00:00.{'1' * 5000}Z"),
@@ -70,6 +73,10 @@ _HEADER_VALUES: Final[AttackTable[OctetMutation]] = (
      replace_text_of("eb:MessageId", "a." * 600 + "!")),
     ("conversation", "a conversation id of 1,025 characters",
      replace_text_of("eb:ConversationId", "a" * 1025)),
+    ("message-id-octets", "a message id of 680 characters that have four octets each",
+     replace_text_of("eb:MessageId", _WIDE_CHARACTERS[:680])),
+    ("conversation-octets", "a conversation id of 1,024 characters that have four octets each",
+     replace_text_of("eb:ConversationId", _WIDE_CHARACTERS)),
     ("party", "a party id of four hundred colons", replace_text_of("eb:PartyId", "urn:" + "a:" * 400)),
     ("service", "a service that is nearly a URI", replace_text_of("eb:Service", "a" * 1000 + ":")),
     ("agreement", "an agreement of a thousand characters", replace_text_of("eb:CPAId", "a" * 1000)),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     CheckConstraint,
     Column,
     DateTime,
@@ -22,8 +23,10 @@ from sqlalchemy import (
     Table,
     Text,
     text,
+    type_coerce,
 )
 from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 if TYPE_CHECKING:
@@ -161,6 +164,19 @@ class LongTextError(ValueError):
     """A text has more octets than an index may have."""
 
 
+class _UnlimitedComparator(TypeDecorator.Comparator[str]):
+    """Compares a column with parameters of any length: a longer one than is stored is simply not found."""
+
+    def operate(self, op: Any, *other: Any, **options: Any) -> Any:
+        """Return the expression of an operator, as the class above does."""
+        if op in (operators.eq, operators.ne):
+            other = tuple(
+                type_coerce(operand, Text()) if isinstance(operand, BindParameter) else operand
+                for operand in other
+            )
+        return super().operate(op, *other, **options)
+
+
 class IndexedText(TypeDecorator[str]):
     """A text that stands in an index: at most `max_octets` octets in UTF-8.
 
@@ -170,6 +186,7 @@ class IndexedText(TypeDecorator[str]):
 
     impl = Text
     cache_ok = True
+    comparator_factory = _UnlimitedComparator
 
     def __init__(self, max_octets: int) -> None:
         super().__init__()
