@@ -25,6 +25,7 @@ from gateway.agreements.pmode_values import (
     require_choice,
     require_condition,
 )
+from gateway.agreements.register_lengths import check_pmode_lengths
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 from gateway.wire import YamlNode, read_yaml
@@ -324,6 +325,13 @@ def _read_pmode(node: YamlNode, terms: _AgreementTerms) -> PMode:
     )
 
 
+def _read_short_pmode(node: YamlNode, terms: _AgreementTerms) -> PMode:
+    """Return one entry of ``pmodes``; raise GW808 also where a name is too long for the register."""
+    pmode = _read_pmode(node, terms)
+    build_with_location(node, lambda: check_pmode_lengths(pmode))
+    return pmode
+
+
 def _read_splitting(terms: _AgreementTerms, pmode_fields: dict[str, YamlNode]) -> SplittingTerms | None:
     """Return the terms of splitting large messages; None if the file and profile have none, or ``none``."""
     fields = _merge_defaults(terms, pmode_fields, "splitting", _SPLITTING_KEYS)
@@ -400,7 +408,7 @@ def read_agreement(yaml_octets: bytes, filename: str) -> AgreementDocument:
     )
     terms = _read_terms(fields)
     nodes = read_members(fields["pmodes"])
-    pmodes = tuple(_read_pmode(node, terms) for node in nodes)
+    pmodes = tuple(_read_short_pmode(node, terms) for node in nodes)
     # The index refuses two P-Modes with one id, or for the same messages.
     build_with_location(fields["pmodes"], lambda: PModeIndex(pmodes))
     places = {part: str(node.mark) for part, node in _list_parts(fields)}

@@ -13,6 +13,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gateway.errors import MISUSE, GatewayError
+from gateway.wire import has_more_octets
 
 RELIABILITY_CHOICES: Final = ("always", "never", "per_message")
 SYNC_REPLY_MODES: Final = ("none", "mshSignalsOnly", "signalsOnly", "responseOnly", "signalsAndResponse")
@@ -41,6 +42,8 @@ ANY_SIGNAL: Final = "*"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ENDPOINT = re.compile(r"https?://[^\s/?#]+[^\s#]*")
 _SUB_CHANNEL = re.compile(r"[^\s/?#][^\s?#]{0,255}")
+#: Errors to an endpoint wait in a lane, which is named by the endpoint and is a key in the database.
+_MAX_ENDPOINT_OCTETS: Final = 1000
 _MAX_RETRIES: Final = 10_000
 _MAX_SECONDS: Final = 366 * 24 * 3600
 _MAX_PARTS: Final = 1_000
@@ -63,6 +66,8 @@ def find_endpoint_fault(url: str) -> str | None:
     """
     if not is_endpoint(url):
         return "is not an http(s) URL"
+    if has_more_octets(url, _MAX_ENDPOINT_OCTETS):
+        return f"has more than {_MAX_ENDPOINT_OCTETS:,} octets"
     try:
         url_parts = urlsplit(url)
         port = url_parts.port

@@ -9,7 +9,9 @@ the values.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import cache
 from typing import Final
@@ -17,11 +19,21 @@ from typing import Final
 from lxml import etree
 
 from gateway.errors import HEADER_INVALID, NOT_SUPPORTED
-from gateway.wire import EB, SOAP11, SOAP12, XML_SPACE, ElementReader, parse_datetime, read_attribute
+from gateway.wire import (
+    EB,
+    SOAP11,
+    SOAP12,
+    XML_SPACE,
+    ElementReader,
+    has_more_octets,
+    parse_datetime,
+    read_attribute,
+)
 
 _LINE_BREAKS: Final = str.maketrans("\t\r\n", "   ")
 _NOT_IN_ID: Final = re.compile(r"[\s<>]")
-_MAX_VALUE_CHARACTERS: Final = 1024
+#: Ids among these values are columns of indexes, for which the database counts octets.
+_MAX_VALUE_OCTETS: Final = 1024
 _MAX_FREE_TEXT_CHARACTERS: Final = 2048
 _MAX_CHILDREN: Final = 256
 _SOAP_ATTRIBUTES: Final = (f"{{{SOAP11}}}", f"{{{SOAP12}}}")
@@ -46,20 +58,54 @@ def make_soap_name(name: str) -> str:
     return f"{{{SOAP11}}}{name}"
 
 
-def read_text(
-    element: etree._Element, *, max_characters: int = _MAX_VALUE_CHARACTERS, may_be_padded: bool = False
-) -> str:
-    """Return the value of an element that contains text only.
+def read_text(element: etree._Element) -> str:
+    """Return the value of an element that contains text only, of at most 1,024 octets.
 
     White space around a value is refused: no sender intends it, and every comparison would have to ignore
-    it. Where it may be `may_be_padded`, it is left out.
+    it.
     """
-    value = _HEADER_READER.read_text(element).strip(XML_SPACE if may_be_padded else "")
+    value = _check_padding(element, _HEADER_READER.read_text(element))
+    check_value_length(element, value)
+    return value
+
+
+def read_long_text(element: etree._Element, max_characters: int) -> str:
+    """Return the value of an element that contains text only, without white space around it.
+
+    It may have `max_characters` characters: more octets than `read_text` allows.
+    """
+    value = _check_padding(element, _HEADER_READER.read_text(element).strip(XML_SPACE))
+    if len(value) > max_characters:
+        raise_header_error(element, f"the value has more than {max_characters:,} characters")
+    return value
+
+
+def _check_padding(element: etree._Element, value: str) -> str:
     if not value or value != value.strip():
         raise_header_error(element, "the value is empty or has white space around it")
-    if len(value) > max_characters:
-        raise_header_error(element, f"the value has more than {max_characters} characters")
     return value
+
+
+#: Whether the header that is read was stored before octets were counted.
+_is_header_stored: Final[ContextVar[bool]] = ContextVar("is_header_stored", default=False)
+
+
+@contextmanager
+def allow_stored_values() -> Iterator[None]:
+    """Let values have 1,024 characters in the block: its header was stored, when octets were not counted."""
+    token = _is_header_stored.set(True)
+    try:
+        yield
+    finally:
+        _is_header_stored.reset(token)
+
+
+def check_value_length(element: etree._Element, value: str, at: str = "") -> None:
+    """Raise for a value of more than 1,024 octets; `at` names its attribute, if it is that of one."""
+    if _is_header_stored.get() and len(value) <= _MAX_VALUE_OCTETS:
+        return
+    if has_more_octets(value, _MAX_VALUE_OCTETS):
+        raise_header_error(element, f"the value has more than {_MAX_VALUE_OCTETS:,} octets", at=at)
 
 
 def read_plain_text(element: etree._Element) -> str:

@@ -32,7 +32,7 @@ from gateway.store.payloads import compute_sha256
 from gateway.store.prepared_statements import InsertIfAbsent, insert_row
 from gateway.store.register_version import increment_register_version
 from gateway.store.table_types import (
-    NAME_TEXT,
+    ID_TEXT,
     IndexedText,
     Instant,
     Json,
@@ -44,7 +44,7 @@ from gateway.store.table_types import (
 agreements = Table(
     "agreements",
     metadata,
-    Column("id", NAME_TEXT, primary_key=True),
+    Column("id", ID_TEXT, primary_key=True),
     make_required_column("kind"),
     make_required_column("source", LargeBinary),
     make_required_column("sha256"),
@@ -80,12 +80,12 @@ class AgreementRow(Protocol):
 pmodes = Table(
     "pmodes",
     metadata,
-    Column("agreement_id", NAME_TEXT, ForeignKey("agreements.id"), primary_key=True),
-    Column("id", NAME_TEXT, primary_key=True),
+    Column("agreement_id", ID_TEXT, ForeignKey("agreements.id"), primary_key=True),
+    Column("id", ID_TEXT, primary_key=True),
     make_required_column("protocol"),
-    make_required_column("from_party", NAME_TEXT),
+    make_required_column("from_party", ID_TEXT),
     Column("from_role", Text),
-    make_required_column("to_party", NAME_TEXT),
+    make_required_column("to_party", ID_TEXT),
     Column("to_role", Text),
     make_required_column("service"),
     make_required_column("action"),

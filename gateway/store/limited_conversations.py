@@ -30,7 +30,6 @@ from gateway.store.messages import messages
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.table_types import (
     ID_TEXT,
-    NAME_TEXT,
     Instant,
     PartialIndex,
     make_identity_column,
@@ -42,7 +41,7 @@ from gateway.store.table_types import (
 conversation_counts = Table(
     "conversation_counts",
     metadata,
-    Column("agreement_id", NAME_TEXT, primary_key=True),
+    Column("agreement_id", ID_TEXT, primary_key=True),
     make_required_column("begun", BigInteger),
 )
 
@@ -50,7 +49,7 @@ conversations = Table(
     "conversations",
     metadata,
     make_identity_column(),
-    make_required_column("agreement_id", NAME_TEXT),
+    make_required_column("agreement_id", ID_TEXT),
     make_required_column("conversation_id", ID_TEXT),
     make_required_column("begun_at", Instant),
     Column("ended_at", Instant),

@@ -52,7 +52,7 @@ message_sequences = Table(
     make_identity_column(),
     make_required_column("direction", CODE_TEXT),
     make_required_column("party", NAME_TEXT),
-    make_required_column("agreement_id", NAME_TEXT),
+    make_required_column("agreement_id", ID_TEXT),
     make_required_column("conversation_id", ID_TEXT),
     make_required_column("next_ordinal", BigInteger),
     make_required_column("base", BigInteger),

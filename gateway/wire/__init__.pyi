@@ -112,6 +112,7 @@ from .text_characters import describe_character as describe_character
 from .text_characters import describe_unclear_id as describe_unclear_id
 from .text_characters import encode_text as encode_text
 from .text_characters import find_unclear_character as find_unclear_character
+from .text_characters import has_more_octets as has_more_octets
 from .text_characters import normalize_text as normalize_text
 from .text_characters import quote_value as quote_value
 from .time_zones import begin_day as begin_day

@@ -15,11 +15,12 @@ from lxml import etree
 from gateway.errors import HEADER_INVALID, NOT_SUPPORTED, GatewayError
 from gateway.wire.element_access import read_attribute
 from gateway.wire.namespaces import ANONYMOUS, SOAP11, WSA
+from gateway.wire.text_characters import has_more_octets
 
 _HEADER_NAMES: Final = ("Action", "MessageID", "To", "RelatesTo", "From", "ReplyTo", "FaultTo")
 _ENDPOINT_NAMES: Final = ("From", "ReplyTo", "FaultTo")
 _REPLY_RELATIONSHIP: Final = "http://www.w3.org/2005/08/addressing/reply"
-_MAX_IRI_LENGTH: Final = 1024
+_MAX_IRI_OCTETS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,11 @@ def _read_iri(element: etree._Element, header_name: str) -> str:
     if len(element):
         raise _make_header_error(f"wsa:{header_name} holds more than text", header_name)
     iri = (element.text or "").strip(" \t\r\n")
-    if not iri or len(iri) > _MAX_IRI_LENGTH or " " in iri or not iri.isprintable():
-        raise _make_header_error(
-            f"wsa:{header_name} is not an IRI of at most {_MAX_IRI_LENGTH} characters", header_name
-        )
+    # Ids are columns of indexes, for which the database counts octets.
+    if has_more_octets(iri, _MAX_IRI_OCTETS):
+        raise _make_header_error(f"wsa:{header_name} has more than {_MAX_IRI_OCTETS:,} octets", header_name)
+    if not iri or " " in iri or not iri.isprintable():
+        raise _make_header_error(f"wsa:{header_name} is not an IRI", header_name)
     return iri
 
 

@@ -30,6 +30,12 @@ def encode_text(text: str, charset: str) -> bytes:
     return octets
 
 
+def has_more_octets(text: str, most_octets: int) -> bool:
+    """Return whether a text has more than `most_octets` octets in UTF-8, in which databases store it."""
+    # A character has one octet at least: a very long text need not be encoded.
+    return len(text) > most_octets or len(text.encode("utf-8", "surrogatepass")) > most_octets
+
+
 def normalize_text(text: str) -> str:
     """Return a text in Unicode Normalization Form C: letters that make one character are that character."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)

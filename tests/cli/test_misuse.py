@@ -18,6 +18,7 @@ PLACE = "PLACE"
 
 #: Misuse of each kind. PLACE is a folder with a settings file, a file of text, and a database.
 SUBMIT = "submit PLACE/text --as nobody --to http://127.0.0.1:9 --partner PLACE"
+ROUTE = "route add urn:x nobody --from other https://x.example"
 PULL = "pull --as nobody --folder PLACE/out --partner PLACE"
 MISUSED = [
     "frobnicate",
@@ -167,6 +168,11 @@ def test_misuse_is_one_sentence_that_says_its_place_once_and_where_help_is(
         ("pki list make PLACE/empty --key k --certificate c --out l", "the description is empty"),
         ("submit PLACE/text --as nobody --to foo --partner PLACE", "'foo' is no URL as https://"),
         ("conformance run hostil", "GW808 'hostil' is not"),
+        (f"party add {'가' * 86} --home PLACE", "the name of a party has more than 256 octets"),
+        (f"party add a --id {'가' * 342} --home PLACE", "a party id has more than 1,024 octets"),
+        (f"{ROUTE} --service urn:{'x' * 637} --home PLACE", "service has more than 640 octets"),
+        (f"{ROUTE.replace('urn:x', 'x' * 641 + '|x')} --home PLACE", "the To party has more than 640 octets"),
+        (f"{ROUTE}/{'x' * 1000} --home PLACE", "the endpoint has more than 1,000 octets"),
     ],
 )
 def test_misuse_is_told_in_plain_words(

@@ -240,6 +240,15 @@ def test_an_error_is_posted_for_lasting_faults_of_the_partner_alone(
     assert len(scene.read(deliveries.list_deliveries)) == posted
 
 
+def test_errors_about_two_long_ids_that_begin_alike_are_both_posted_once(scene: Scene) -> None:
+    pmode = next(one for one in pmodes(PULLED) if one.id == "broker1-store")
+    for end in "abab":
+        parcel = scene.broker.seal(scene.broker.message(message_id="x" * 240 + end))
+        refuse_pulled_message(scene.house.hub, GatewayError(SIGNATURE_INVALID, "x"), parcel, pmode)
+    keys = {one.dedupe_key for one in scene.read(deliveries.list_deliveries)}
+    assert [len(keys), *map(len, keys)] == [2, 77, 77]
+
+
 def test_an_error_in_the_header_of_what_is_pulled_is_posted(scene: Scene) -> None:
     good = scene.broker.seal(scene.broker.message())
     body = good.read_octets().replace(b' href="cid:', b' href="http://', 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from lxml import etree
 
 from gateway.errors import EBMS3_ERRORS, PROBLEMS, GatewayError
-from gateway.protocols.as4.header_reader import read_messaging
+from gateway.protocols.as4.header_reader import read_message_id, read_messaging
 from gateway.wire import EB3
 from tests.protocols import as4_samples
 from tests.protocols.test_as4_round_trip import load_published_schema
@@ -122,6 +123,44 @@ def test_what_the_schema_does_not_say_is_judged_too(old: str, new: str, said: st
     with pytest.raises(GatewayError) as caught:
         read_messaging(etree.fromstring(text.replace(old, new, 1)))
     assert str(caught.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        (">m-1@broker.example", ">{}", "eb3:MessageInfo/eb3:MessageId"),
+        (">c-1<", ">{}<", "eb3:CollaborationInfo/eb3:ConversationId"),
+        (">agreement-1<", ">{}<", "eb3:CollaborationInfo/eb3:AgreementRef"),
+        ('mpc="urn:example:mpc', 'mpc="urn:x:{}', "@mpc"),
+        ('type="urn:example:agreements', 'type="{}', "eb3:CollaborationInfo/eb3:AgreementRef/@type"),
+        ('type="urn:example:party-type', 'type="{}', "eb3:PartyInfo/eb3:From/eb3:PartyId/@type"),
+    ],
+)
+def test_a_value_of_more_than_1024_octets_is_refused(old: str, new: str, place: str) -> None:
+    text = etree.tostring(messaging(as4_samples.message()), encoding="unicode")
+    assert old in text
+    read_messaging(etree.fromstring(text.replace(old, new.format("가" * 335), 1)))
+    with pytest.raises(GatewayError) as caught:
+        read_messaging(etree.fromstring(text.replace(old, new.format("가" * 342), 1)))
+    assert (caught.value.problem.id, caught.value.detail) == (
+        "GW107",
+        "the value has more than 1,024 octets",
+    )
+    assert caught.value.location == f"/eb3:Messaging/eb3:UserMessage/{place}"
+
+
+def test_an_error_about_an_id_of_more_than_1024_octets_is_refused() -> None:
+    text = etree.tostring(messaging(as4_samples.ERROR), encoding="unicode")
+    changed = re.sub('refToMessageInError="[^"]*"', f'refToMessageInError="{"가" * 342}"', text, count=1)
+    assert changed != text
+    with pytest.raises(GatewayError, match="GW107 the value has more than 1,024 octets") as caught:
+        read_messaging(etree.fromstring(changed))
+    assert caught.value.location.endswith("/@refToMessageInError")
+
+
+def test_an_answer_repeats_as_much_of_an_id_as_may_be_sent_back() -> None:
+    element = etree.fromstring(f"<a>{'가' * 342}</a>")
+    assert read_message_id(element) == "가" * 341
 
 
 def test_blanks_around_a_property_are_left_out() -> None:

@@ -140,6 +140,8 @@ CASES: list[tuple[str, Craft, str, str | None]] = [
     ("no From", without(good(), "<eb:From>", "</eb:From>"), "GW107", f"{HEADER}eb:MessageHeader"),
     ("no PartyId", without(good(), "<eb:PartyId", "</eb:PartyId>"), "GW107", f"{HEADER}eb:MessageHeader/eb:From"),
     ("PartyId without type and no URI", header(f' eb:type="{sample_parties.T}">broker1', ">broker1"), "GW304", f"{HEADER}eb:MessageHeader/eb:From/eb:PartyId"),
+    ("PartyId with a type of 1,026 octets", header(f'eb:type="{sample_parties.T}">broker1', f'eb:type="{"가" * 342}">broker1'), "GW107", f"{HEADER}eb:MessageHeader/eb:From/eb:PartyId/@eb:type"),
+    ("CPAId of 1,026 octets", header("<eb:CPAId>agreement-1", f"<eb:CPAId>{'가' * 342}"), "GW107", f"{HEADER}eb:MessageHeader/eb:CPAId"),
     ("two PartyIds of a type", header("</eb:PartyId>", f'</eb:PartyId><eb:PartyId eb:type="{sample_parties.T}">x</eb:PartyId>'), "GW304", f"{HEADER}eb:MessageHeader/eb:From"),
     ("empty PartyId", header(">broker1<", "><"), "GW107", f"{HEADER}eb:MessageHeader/eb:From/eb:PartyId"),
     ("PartyId with white space", header(">broker1<", "> broker1<"), "GW107", f"{HEADER}eb:MessageHeader/eb:From/eb:PartyId"),

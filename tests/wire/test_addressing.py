@@ -90,3 +90,18 @@ def test_refused(text: str, problem: str) -> None:
         read_addressing(header(text))
     assert caught.value.problem.id == problem
     assert caught.value.location.startswith("/soap:Envelope/soap:Header/wsa:")
+
+
+@pytest.mark.parametrize("name", ["Action", "MessageID", "To", "RelatesTo"])
+def test_a_value_has_at_most_1024_octets(name: str) -> None:
+    for longest, longer in (("x" * 1024, "x" * 1025), ("가" * 341, "가" * 342)):
+        values = {"Action": "urn:a", "MessageID": "urn:m", "To": "urn:t", "RelatesTo": "urn:r"}
+        texts = [
+            "".join(f"<w:{each}>{text}</w:{each}>" for each, text in (values | {name: changed}).items())
+            for changed in (longest, longer)
+        ]
+        assert longest in str(read_addressing(header(texts[0])))
+        with pytest.raises(GatewayError) as caught:
+            read_addressing(header(texts[1]))
+        assert caught.value.detail == f"wsa:{name} has more than 1,024 octets"
+        assert caught.value.location == f"/soap:Envelope/soap:Header/wsa:{name}"

@@ -36,6 +36,7 @@ from gateway.agreements.pmode_values import (
     Security,
     find_endpoint_fault,
 )
+from gateway.agreements.register_lengths import check_pmode_lengths
 from gateway.errors import MISUSE, GatewayError
 from gateway.message_model import PartyId
 from gateway.wire import EB3
@@ -140,7 +141,8 @@ def _read_number(value: str, location: str) -> int:
 def read_peer_pmode(file_octets: bytes, file_name: str, at: datetime) -> AgreementDocument:
     """Return the P-Modes of a file, in force from `at`, with findings on settings they cannot express.
 
-    Raises GW808 for one that cannot be converted: without parties, or with terms that contradict each other.
+    Raises GW808 for one that cannot be converted: without parties, with terms that contradict each other, or
+    with names that are too long.
     """
     product = find_peer_product(file_octets)
     if product is None:
@@ -154,6 +156,7 @@ def read_peer_pmode(file_octets: bytes, file_name: str, at: datetime) -> Agreeme
         file.get_required_term(term)
     pmodes = tuple(_make_pmode(file, leg, at) for leg in _list_legs(file))
     for leg, pmode in enumerate(pmodes, 1):
+        check_pmode_lengths(pmode)
         _report_signal_terms(file, leg, pmode)
         if product == "holodeck" and not any(
             path.startswith(f"Leg{leg}/Receipt") for path in file.leaf_by_path

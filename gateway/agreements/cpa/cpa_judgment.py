@@ -17,6 +17,7 @@ from gateway.agreements.cpa.pmode_conversion import convert_action
 from gateway.agreements.cpa.security_checks import CERTIFICATE_CHECKS, SECURITY_CHECKS
 from gateway.agreements.filing_actions import describe_mailbox_filing, list_mailbox_filings
 from gateway.agreements.pmode import PMode
+from gateway.agreements.register_lengths import check_pmode_lengths
 from gateway.errors import GatewayError
 from gateway.wire import C14N, C14N_EXCLUSIVE
 
@@ -172,7 +173,7 @@ def _find_foreign_elements(view: CpaView) -> Findings:
 
 
 def _find_conversion_problems(view: CpaView) -> Findings:
-    """Yield a finding for each action that cannot be converted into a P-Mode.
+    """Yield a finding for each action that cannot be converted into a P-Mode, or whose names are too long.
 
     The rules above state the reason more exactly, where they can. Among the actions that can be converted,
     each one that brings submissions and opens no case is a finding too.
@@ -182,7 +183,9 @@ def _find_conversion_problems(view: CpaView) -> Findings:
     converted_pmodes: list[tuple[PMode, Place]] = []
     for action in view.actions:
         try:
-            converted_pmodes.append((convert_action(action), action.binding.location))
+            pmode = convert_action(action)
+            check_pmode_lengths(pmode)
+            converted_pmodes.append((pmode, action.binding.location))
         except GatewayError as refused:
             yield cite_rule("terms-wrong", action.binding.location, refused.detail)
     mailbox_filings = list_mailbox_filings(pmode for pmode, _ in converted_pmodes)

@@ -12,7 +12,14 @@ from typing import Any
 import click
 from sqlalchemy import Connection
 
-from gateway.agreements import HOP_ACKNOWLEDGMENTS, SYNC_REPLY_CHOICES, ForwardingRule, find_endpoint_fault
+from gateway.agreements import (
+    HOP_ACKNOWLEDGMENTS,
+    SYNC_REPLY_CHOICES,
+    ForwardingRule,
+    check_party_lengths,
+    check_rule_lengths,
+    find_endpoint_fault,
+)
 from gateway.cli.audited_changes import change_database, print_change
 from gateway.cli.home_folder import read_database, read_verb_settings
 from gateway.cli.list_options import (
@@ -67,6 +74,7 @@ def add_party(arguments: Arguments) -> None:
     """Register a party, or add ids and certificates; register nothing when a certificate is refused."""
     party, ids = arguments.party, [read_party_id(text) for text in arguments.id]
     check_clear_name(party, ids)
+    check_party_lengths(party, ids)
     with change_database(arguments) as change:
         before = describe_party(change.conn, party)
         _check_same_party(arguments, before)
@@ -427,6 +435,7 @@ def add_route(arguments: Arguments) -> None:
         retries=arguments.retries,
         retry_interval=arguments.retry_interval,
     )
+    check_rule_lengths(rule)
     with change_database(arguments) as change:
         for party in (rule.next_party, *rule.senders):
             require_row(parties.find_party(change.conn, party), f"there is no party {party}")

@@ -102,7 +102,9 @@ def refuse_pulled_message(hub: Hub, problem: GatewayError, parcel: Parcel, pmode
         return
     addressed = replace(signal, sender=pmode.receiver, receiver=pmode.sender)
     sealed = protocol.seal((addressed,), pmode, context)
-    partner, message_id = context.get_party_name(pmode.sender), (signal.ref_to_message_id or "")[:200]
-    post = OutgoingPost(pmode.reply_endpoint, partner, f"pull-refused:{partner}:{message_id}", message_id)
+    partner, message_id = context.get_party_name(pmode.sender), signal.ref_to_message_id or ""
+    # The key is a column of an index, in which name and id of others may not have room together.
+    key = f"pull-refused:{hashlib.sha256(f'{partner} {message_id}'.encode()).hexdigest()}"
+    post = OutgoingPost(pmode.reply_endpoint, partner, key, message_id[:200])
     with write_transaction(hub.engine, "pull.refused") as conn:
         post_answer(conn, post, HttpResponse(200, dict(sealed.headers), sealed.read_octets()), context.now)

@@ -40,10 +40,12 @@ from gateway.protocols.as4.header_values import (
 from gateway.protocols.element_reader import (
     ElementSequence,
     check_attributes,
+    check_value_length,
     list_elements,
     raise_header_error,
     read_boolean_attribute,
     read_free_text,
+    read_long_text,
     read_text,
 )
 from gateway.protocols.payload_parts import decode_cid_uri
@@ -116,9 +118,11 @@ def _get_part_reference(part: etree._Element) -> etree._Element:
 
 def read_error_signal(elements: list[etree._Element], info: MessageInfo) -> ErrorSignal:
     """Return the errors of a signal, and which message they are about."""
-    message_ids = {info.ref_to_message_id} | {
-        read_attribute(element, "refToMessageInError") for element in elements
-    }
+    message_ids = {info.ref_to_message_id}
+    for element in elements:
+        message_id = read_attribute(element, "refToMessageInError", "")
+        check_value_length(element, message_id, "refToMessageInError")
+        message_ids.add(message_id)
     referenced_ids = sorted(message_id for message_id in message_ids if message_id)
     if len(referenced_ids) > 1:
         raise_header_error(elements[0], "the errors are about several messages", HEADER_INCONSISTENT)
@@ -165,7 +169,7 @@ _MAX_SIGNALS: Final = 3
 _MAX_PROPERTY_CHARACTERS: Final = 8192
 _OUTLINED_MESSAGE: Final = f"{make_eb3_name('Messaging')}/{make_eb3_name('UserMessage')}"
 _OUTLINED_ID: Final = f"{make_eb3_name('MessageInfo')}/{make_eb3_name('MessageId')}"
-_MAX_ID_CHARACTERS: Final = 1024
+_MAX_ID_OCTETS: Final = 1024
 _MAX_CHANNEL_CHARACTERS: Final = 1024
 #: Of a message that is refused the time is not used.
 _NO_TIME: Final = datetime.fromtimestamp(0, UTC)
@@ -349,7 +353,7 @@ def _read_properties(element: etree._Element) -> tuple[MessageProperty, ...]:
 def _read_property(element: etree._Element) -> MessageProperty:
     check_attributes(element, required=("name",), optional=("type",))
     name = read_optional_attribute(element, "name") or ""
-    value = read_text(element, max_characters=_MAX_PROPERTY_CHARACTERS, may_be_padded=True)
+    value = read_long_text(element, _MAX_PROPERTY_CHARACTERS)
     return MessageProperty(name, value, read_optional_attribute(element, "type"))
 
 
@@ -458,4 +462,5 @@ def _outline_collaboration(element: etree._Element) -> dict[str, Any]:
 def read_message_id(element: etree._Element | None) -> str | None:
     """Return the id in an element as far as it can be repeated in an answer, None where there is none."""
     value = "" if element is None else (element.text or "").strip()
-    return value[:_MAX_ID_CHARACTERS] or None
+    # A cut may go through a character, which is then left out.
+    return value.encode()[:_MAX_ID_OCTETS].decode(errors="ignore") or None

@@ -13,6 +13,7 @@ from gateway.message_model import UNNAMED_PARTY, ErrorSignal, PullRequest, Recei
 from gateway.protocols.element_reader import (
     ElementSequence,
     check_attributes,
+    check_value_length,
     raise_header_error,
     read_instant,
     read_message_id,
@@ -67,9 +68,6 @@ def format_part_location(content_id: str) -> str:
     return f"cid:{content_id[:256]}"
 
 
-_MAX_ATTRIBUTE_CHARACTERS: Final = 1024
-
-
 @cache
 def make_eb3_name(name: str) -> str:
     """Return the qualified name of an element of ebMS 3.0."""
@@ -110,12 +108,11 @@ def read_message_info(element: etree._Element) -> MessageInfo:
 
 
 def read_optional_attribute(element: etree._Element, attribute_name: str) -> str | None:
-    """Return the value of an attribute, None where it is absent; an empty or padded one is refused."""
+    """Return the value of an attribute, None where it is absent; a padded, empty or long one is refused."""
     value = read_attribute(element, attribute_name)
     if value is None:
         return None
-    if not value or value != value.strip() or len(value) > _MAX_ATTRIBUTE_CHARACTERS:
-        raise_header_error(
-            element, "the value is empty, too long, or has white space around it", at=attribute_name
-        )
+    if not value or value != value.strip():
+        raise_header_error(element, "the value is empty or has white space around it", at=attribute_name)
+    check_value_length(element, value, attribute_name)
     return value

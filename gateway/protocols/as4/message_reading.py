@@ -39,6 +39,7 @@ from gateway.protocols.core import (
     join_unwrapped_parts,
     make_fault_error,
 )
+from gateway.protocols.element_reader import allow_stored_values
 from gateway.protocols.fragment_values import FragmentHeader
 from gateway.protocols.payload_parts import format_cid_uri
 from gateway.protocols.signed_values import compute_values_digest, read_references
@@ -262,6 +263,7 @@ def _compute_identity(canonical_forms: Sequence[bytes], parts: Mapping[str, Mime
     return compute_values_digest(values)
 
 
+@allow_stored_values()
 def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
     """Return the content of a parcel that we sent, to compare an answer with its stored octets.
 
@@ -277,6 +279,7 @@ def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
     return SentUnit(unit, _read_signed_references(security))
 
 
+@allow_stored_values()
 def read_sent_header(parcel: Parcel, limits: WireLimits) -> SentUnit:
     """Return the content of a parcel that we sent, without payloads; only its envelope is read."""
     envelope = read_as4_envelope(parcel, limits, _UNDERSTOOD_WITH_FRAGMENT)

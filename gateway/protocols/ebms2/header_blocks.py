@@ -24,6 +24,7 @@ from gateway.message_model import (
 from gateway.protocols.element_reader import (
     ElementSequence,
     check_attributes,
+    check_value_length,
     list_elements,
     make_eb_name,
     make_soap_name,
@@ -320,6 +321,7 @@ def _read_typed_value(element: etree._Element) -> tuple[str, str | None]:
         raise_header_error(element, "without a type the value must be a URI", HEADER_INCONSISTENT)
     if value_type == "":
         raise_header_error(element, "the type is empty", at="eb:type")
+    check_value_length(element, value_type or "", "eb:type")
     return value, value_type
 
 

@@ -45,7 +45,7 @@ from gateway.protocols.ebms2.packaging import (
     read_ebms2_envelope,
     read_soap_body,
 )
-from gateway.protocols.element_reader import make_eb_name
+from gateway.protocols.element_reader import allow_stored_values, make_eb_name
 from gateway.protocols.signed_values import compute_values_digest, read_references
 from gateway.wire import DS, MimePart, RelatedParts, SoapEnvelope, SoapFault, WireLimits, read_fault
 from gateway.xmlsec import (
@@ -260,6 +260,7 @@ def find_fault(parcel: Parcel, limits: WireLimits) -> SoapFault | None:
     return None if _is_error(package.envelope) else package.fault
 
 
+@allow_stored_values()
 def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
     """Return the content of a parcel that we sent, to compare an answer with its stored octets.
 
@@ -271,6 +272,7 @@ def read_sent_unit(parcel: Parcel, limits: WireLimits) -> SentUnit:
     return SentUnit(units[0], _read_own_references(message.blocks.signature))
 
 
+@allow_stored_values()
 def read_sent_header(parcel: Parcel, limits: WireLimits) -> SentUnit:
     """Return the content of a parcel that we sent, without payloads; only its envelope is read."""
     envelope = read_ebms2_envelope(parcel, limits)
