@@ -25,6 +25,8 @@ from .role_rights import list_roles as list_roles
 from .role_rights import may_manage_account as may_manage_account
 from .role_rights import may_manage_organisation as may_manage_organisation
 from .sign_in_proofs import FAILURE_WINDOW as FAILURE_WINDOW
+from .sign_in_proofs import MAX_SUBJECT_CHARACTERS as MAX_SUBJECT_CHARACTERS
+from .sign_in_proofs import MAX_SUBJECT_OCTETS as MAX_SUBJECT_OCTETS
 from .sign_in_proofs import ExpectedIdToken as ExpectedIdToken
 from .sign_in_proofs import FailedSignIns as FailedSignIns
 from .sign_in_proofs import IdTokenError as IdTokenError
@@ -37,6 +39,7 @@ from .sign_in_proofs import find_password_problem as find_password_problem
 from .sign_in_proofs import hash_password as hash_password
 from .sign_in_proofs import is_hash_of_unnormalized_password as is_hash_of_unnormalized_password
 from .sign_in_proofs import is_session_over as is_session_over
+from .sign_in_proofs import is_storable_subject as is_storable_subject
 from .sign_in_proofs import make_token as make_token
 from .sign_in_proofs import select_signing_keys as select_signing_keys
 from .sign_in_proofs import verify_id_token as verify_id_token

@@ -39,6 +39,8 @@ from gateway.errors import raise_resource_problem
 
 #: Media type of the evidence of a confirmation.
 CONFIRMATION_TYPE: Final = "application/vnd.gateway.passkey-confirmation+json"
+#: The longest id of a new passkey (Web Authentication Level 3, 7.1); an index of the database has it.
+_MAX_CREDENTIAL_OCTETS: Final = 1023
 _MAX_ANSWER_CHARACTERS: Final = 64 * 1024
 _TIMEOUT: Final = 5 * 60 * 1000
 _BASE64URL: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -172,9 +174,13 @@ def verify_registration(relying_party: RelyingParty, challenge: bytes, answer: s
     except Exception as problem:  # the library raises errors of several libraries for octets of strangers
         raise_resource_problem(problem)
         raise PasskeyError(f"{type(problem).__name__}: {problem}"[:300]) from problem
-    credential_id = encode_base64url(registration.credential_id)
+    id_length = len(registration.credential_id)
+    if id_length > _MAX_CREDENTIAL_OCTETS:
+        raise PasskeyError(
+            f"the id of the passkey has {id_length} octets; at most {_MAX_CREDENTIAL_OCTETS} are allowed"
+        )
     return Passkey(
-        credential_id,
+        encode_base64url(registration.credential_id),
         registration.credential_public_key,
         registration.sign_count,
         registration.credential_backed_up,

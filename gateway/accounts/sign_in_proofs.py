@@ -17,6 +17,9 @@ from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet, KeySetSerialization
 
+#: The longest subject (OpenID Connect Core 2: 255 characters of ASCII); an index of the database has it.
+MAX_SUBJECT_CHARACTERS: Final = 255
+MAX_SUBJECT_OCTETS: Final = 512
 #: Number of characters of a password (NIST SP 800-63B-4 3.1.1.2: 15 when it is the only factor).
 MIN_PASSWORD_CHARACTERS: Final = 15
 #: The longest password: a longer one takes more time to hash and adds no security.
@@ -279,10 +282,16 @@ def _find_claim_problem(claims: Mapping[str, Any], expected: ExpectedIdToken) ->
         return "another audience"
     if not expected.nonce or claims.get("nonce") != expected.nonce:
         return "another nonce"
-    # Neither NUL nor half a pair of surrogates, which no database takes.
-    if not isinstance(subject, str) or not 0 < len(subject) <= 255 or not subject.isprintable():
+    if not isinstance(subject, str) or not is_storable_subject(subject):
         return "no subject"
     return _find_time_problem(claims, expected.now)
+
+
+def is_storable_subject(subject: str) -> bool:
+    """Return whether a provider may name a person by this subject: printable, and not too long to find."""
+    # Neither NUL nor half a pair of surrogates, which no database takes.
+    is_printable = 0 < len(subject) <= MAX_SUBJECT_CHARACTERS and subject.isprintable()
+    return is_printable and len(subject.encode("utf-8")) <= MAX_SUBJECT_OCTETS
 
 
 def _is_audience(claims: Mapping[str, Any], client_id: str) -> bool:

@@ -24,6 +24,7 @@ from .case_numbers import NumberOrigin as NumberOrigin
 from .case_numbers import check_hub_number as check_hub_number
 from .case_numbers import make_application_number as make_application_number
 from .case_numbers import make_case_number as make_case_number
+from .case_numbers import make_refused_reference as make_refused_reference
 from .case_numbers import normalize_hub_number as normalize_hub_number
 from .case_numbers import resembles_hub_number as resembles_hub_number
 from .case_outcome import CaseOutcome as CaseOutcome

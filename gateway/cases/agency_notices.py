@@ -128,6 +128,8 @@ def read_subjects(stored_pairs: Iterable[Sequence[object]]) -> list[tuple[int, s
 
 #: The most characters of a number in the documents of the hub (`xsd/hub/result.xsd`, Name).
 MAX_NUMBER_LENGTH: Final = 128
+#: The most characters of the code of a law or a unit in `wsdl/hub-agency.wsdl` (Code).
+MAX_CODE_LENGTH: Final = 17
 _DIGEST_LENGTH: Final = 32
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.errors import NO_ROOM, NUMBER_MISTYPED, GatewayError
+from gateway.wire import shorten_to_octets
 
 _SIGNS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXY"
 _SIGN_VALUES: Final = {sign: value for value, sign in enumerate(_SIGNS)}
@@ -47,6 +48,15 @@ def make_case_number(message_number: int, year: int) -> str:
     Raise GW806 where the serial numbers of the year are exhausted.
     """
     return _append_check_sign(f"SW{year % 100:02d}{_format_serial(message_number, _CASE_WIDTH)}")
+
+
+#: The most octets in UTF-8 of a reference, which an index of the database has.
+_MAX_REFERENCE_OCTETS: Final = 512
+
+
+def make_refused_reference(message_id: str) -> str:
+    """Return the reference of a case whose submission states none: the id of its message."""
+    return shorten_to_octets(message_id, _MAX_REFERENCE_OCTETS)
 
 
 def make_application_number(message_number: int, year: int, position: int) -> str:

@@ -19,6 +19,7 @@ from lxml import etree
 
 from gateway.cases.agency_notices import (
     INFORMATION_REQUESTED,
+    MAX_CODE_LENGTH,
     MAX_NUMBER_LENGTH,
     AgencyAcknowledgment,
     AgencyCallback,
@@ -38,16 +39,33 @@ from gateway.wire import CUSTOMS, collapse_whitespace, parse_instant, read_leaf_
 _ChildrenByName = dict[str, list[etree._Element]]
 
 
+#: The most characters of the values by which answers are found. The WSDL of a partner may allow more.
+_MAX_LENGTHS: Final = {
+    **dict.fromkeys(("ReceiptNumber", "NoticeNumber", "number"), MAX_NUMBER_LENGTH),
+    "law": MAX_CODE_LENGTH,
+}
+
+
 def read_partner_notice(element: etree._Element) -> PartnerAnswer:
     """Return the acknowledgment, or the notice of an agency or of customs, that an answer contains.
 
     Raises ValueError, OverflowError or ArithmeticError for a value that the schema accepts and that cannot be
     used, and GW711 for a fee that is no exact amount.
     """
+    _check_lengths(element)
     name = etree.QName(element)
     if name.localname == "Acknowledged":
         return AgencyAcknowledgment(receipt_number=_get_text(_list_children(element), "ReceiptNumber"))
     return _read_customs_notice(element) if name.namespace == CUSTOMS else _read_notice(element)
+
+
+def _check_lengths(element: etree._Element) -> None:
+    """Raise ValueError for a number or a code of law in an answer that is too long to be stored."""
+    for child in element.iter(etree.Element):
+        child_name = etree.QName(child).localname
+        max_length = _MAX_LENGTHS.get(child_name)
+        if max_length is not None and len(collapse_whitespace(read_leaf_text(child))) > max_length:
+            raise ValueError(f"{child_name} has more than {max_length} characters")
 
 
 def _read_notice(element: etree._Element) -> Notice:
@@ -170,7 +188,6 @@ _AMOUNT_FACTS: Final = ("fee_amount", "refund_amount")
 #: The mark of a status code after which nothing else is expected.
 _FINAL_MARK: Final = "y"
 _MAX_TEXT_LENGTH: Final = 4000
-_MAX_UNIT_LENGTH: Final = 17
 #: The facts that name the last day for the applicant's supplement or payment.
 _DEADLINE_FACTS: Final = ("supplement_due", "fee_due")
 #: A day without a time: its notice gets a place in the day, and waits until the last instant.
@@ -407,7 +424,7 @@ def _read_quantity(fact: NoticeFact | None) -> tuple[Decimal | None, str | None]
     except InvalidOperation as error:
         raise _make_notice_error(fact.xpath, f"{fact.value[:40]!r} is no quantity") from error
     unit = collapse_whitespace(fact.unit)
-    if not quantity.is_finite() or quantity < 0 or len(unit) > _MAX_UNIT_LENGTH:
+    if not quantity.is_finite() or quantity < 0 or len(unit) > MAX_CODE_LENGTH:
         raise _make_notice_error(
             fact.xpath, f"{fact.value[:40]} {unit[:40]} is no quantity that can be certified"
         )

@@ -65,12 +65,34 @@ def _resolve_within_home(value: Path, info: ValidationInfo) -> Path:
     return get_home_folder(info) / value.expanduser()
 
 
+#: The most octets in UTF-8 of an address and of a code, which indexes of the database have.
+_MAX_URL_OCTETS: Final = 1024
+_MAX_CODE_OCTETS: Final = 128
+
+
+def _check_storable(value: str, max_octets: int, subject: str) -> str:
+    """Return a text that the database can store and find; raise ValueError for another one."""
+    # PostgreSQL stores no NUL, which TOML can write.
+    if not value.isprintable():
+        raise ValueError(f"{subject} must have printable characters only")
+    octet_count = len(value.encode("utf-8", "surrogatepass"))
+    if octet_count > max_octets:
+        raise ValueError(
+            f"{subject} has at most {max_octets:,} octets in UTF-8, and this one has {octet_count:,}"
+        )
+    return value
+
+
+def _check_code(value: str) -> str:
+    return _check_storable(value, _MAX_CODE_OCTETS, "a code")
+
+
 def _check_http_url(value: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value) or not _has_host_and_port(value):
         raise ValueError(
             "an endpoint must be an http or https URL with a host, perhaps with a port from 1 to 65535"
         )
-    return value
+    return _check_storable(value, _MAX_URL_OCTETS, "an endpoint")
 
 
 def _has_host_and_port(url: str) -> bool:
@@ -94,6 +116,8 @@ Duration = Annotated[timedelta, BeforeValidator(_parse_duration)]
 Size = Annotated[int, BeforeValidator(_parse_size), Field(strict=True, ge=1)]
 Location = Annotated[Path, AfterValidator(_resolve_within_home)]
 Url = Annotated[str, AfterValidator(_check_http_url)]
+#: The code of an agency.
+AgencyCode = Annotated[str, AfterValidator(_check_code)]
 #: Databases compare with it, so it is an INTEGER of theirs.
 Count = Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)]
 

@@ -19,7 +19,7 @@ from gateway.config.delivery_settings import (
 )
 from gateway.config.hub_settings import DatabaseSettings, HubSettings, ShareSettings
 from gateway.config.server_settings import ApiSettings, HttpSettings, LimitSettings, TlsSettings
-from gateway.config.setting_values import Duration, Location, SettingsSection
+from gateway.config.setting_values import AgencyCode, Duration, Location, SettingsSection
 from gateway.config.trust_settings import (
     DecryptionKeySettings,
     FetchSettings,
@@ -127,7 +127,7 @@ class Settings(SettingsSection):
     """The API: the interface for the software of traders and brokers."""
     share: ShareSettings = ShareSettings()
     """Folders with your own data files."""
-    agency: dict[str, AgencySettings] = Field({})
+    agency: dict[AgencyCode, AgencySettings] = Field({})
     """How the gateway calls the agency with this code."""
     customs: CustomsSettings = CustomsSettings()
     """How the gateway calls customs. Without an endpoint customs gets no calls."""

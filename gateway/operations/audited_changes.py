@@ -24,9 +24,12 @@ from gateway.store import (
     read_database_time,
     write_transaction,
 )
+from gateway.wire import shorten_to_octets
 
 #: The role of everybody who acts by verbs, or on the pages of operators.
 _OPERATOR_ROLE: Final = "operator"
+#: The most octets in UTF-8 of the subject of evidence, which an index of the database has.
+_MAX_SUBJECT_OCTETS: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,9 @@ class DatabaseChange:
             "before": self.audit_entry.before,
             "after": self.audit_entry.after,
         }
-        record_evidence(self.conn, "register", "register", subject, None, evidence_fields, self.at)
+        # The row of audit has the whole subject: a file may name many agreements, or issuers of lists.
+        evidence_subject = shorten_to_octets(subject, _MAX_SUBJECT_OCTETS)
+        record_evidence(self.conn, "register", "register", evidence_subject, None, evidence_fields, self.at)
 
     def leave_unchanged(self) -> None:
         """State that this verb changes nothing, so that nothing is recorded."""

@@ -40,6 +40,7 @@ from gateway.store.table_types import (
     CODE_TEXT,
     NAME_TEXT,
     NUMBER_TEXT,
+    IndexedText,
     Instant,
     Json,
     PartialIndex,
@@ -360,7 +361,7 @@ def find_whether_delivery_failed(conn: Connection, case_id: int) -> bool | None:
 case_references = Table(
     "case_references",
     metadata,
-    Column("value", NUMBER_TEXT, primary_key=True),
+    Column("value", IndexedText(2048), primary_key=True),
     Column("case_id", BigInteger, ForeignKey("cases.id"), primary_key=True),
     Column("kind", CODE_TEXT, primary_key=True),  # ucr, bill_of_lading, container or cargo
 )

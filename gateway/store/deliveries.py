@@ -32,6 +32,7 @@ from gateway.store.prepared_statements import InsertIfAbsent, build_choice_condi
 from gateway.store.table_types import (
     CODE_TEXT,
     ID_TEXT,
+    LANE_TEXT,
     IndexedText,
     Instant,
     Json,
@@ -48,7 +49,7 @@ from gateway.store.transitions import StateEvent
 lanes = Table(
     "lanes",
     metadata,
-    Column("name", ID_TEXT, primary_key=True),
+    Column("name", LANE_TEXT, primary_key=True),
     Column("capacity", Integer),  # how many at once; NULL: as many as there are workers
     Column("open_until", Instant),  # a column of 0.1.0 that is always empty
     Column("last_problem", Text),  # another one
@@ -91,7 +92,7 @@ deliveries = Table(
     make_identity_column(),
     make_required_column("agent"),
     make_required_column("destination"),
-    make_required_column("lane", ID_TEXT, ForeignKey("lanes.name")),
+    make_required_column("lane", LANE_TEXT, ForeignKey("lanes.name")),
     make_required_column("subject_type"),
     make_required_column("subject_id"),
     Column("case_id", BigInteger, ForeignKey("cases.id")),

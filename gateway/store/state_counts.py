@@ -41,7 +41,7 @@ from gateway.store.messages import messages
 from gateway.store.prepared_statements import build_state_condition
 from gateway.store.table_types import (
     CODE_TEXT,
-    NAME_TEXT,
+    LANE_TEXT,
     Instant,
     make_identity_column,
     make_required_column,
@@ -53,7 +53,7 @@ state_totals = Table(
     "state_totals",
     metadata,
     Column("measure", CODE_TEXT, primary_key=True),
-    Column("label", NAME_TEXT, primary_key=True),
+    Column("label", LANE_TEXT, primary_key=True),
     Column("state", CODE_TEXT, primary_key=True),
     make_required_column("number", BigInteger),
 )

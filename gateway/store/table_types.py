@@ -164,7 +164,7 @@ class LongTextError(ValueError):
     """A text has more octets than an index may have."""
 
 
-class _UnlimitedComparator(TypeDecorator.Comparator[str]):
+class _UnlimitedComparator(TypeDecorator.Comparator[str], Text.Comparator[str]):
     """Compares a column with parameters of any length: a longer one than is stored is simply not found."""
 
     def operate(self, op: Any, *other: Any, **options: Any) -> Any:
@@ -222,6 +222,8 @@ NAME_TEXT: Final = IndexedText(256)
 NUMBER_TEXT: Final = IndexedText(512)
 #: Ids of messages and conversations, and addresses.
 ID_TEXT: Final = IndexedText(1024)
+#: Names of lanes, and labels of counts: a party and a channel, or an address, with the kind of the lane.
+LANE_TEXT: Final = IndexedText(1400)
 
 
 class Json(TypeDecorator[Any]):

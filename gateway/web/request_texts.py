@@ -22,6 +22,8 @@ from gateway.store import MAX_POSITION_DIGITS, MAX_ROW_NUMBER_DIGITS
 from gateway.wire import normalize_text
 
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
+#: The most octets in UTF-8 of a text in a path: those of the longest id that the database has in an index.
+_MAX_PATH_TEXT_OCTETS: Final = 1024
 _LONGEST_NAME: Final = 60
 #: Fields of forms with a password: it is composed where it is hashed.
 _PASSWORDS: Final = frozenset({"password", "old", "new", "again"})
@@ -66,10 +68,14 @@ def add_converters(routes: Map) -> None:
 
 
 def check_path_texts(request: Request) -> None:
-    """Raise NotFound (404) for a path that has a character that cannot be stored."""
+    """Raise NotFound (404) for a path that has a character that cannot be stored, or a longer text."""
     for value in (request.view_args or {}).values():
-        if isinstance(value, str) and _UNSTORABLE.search(value) is not None:
+        if isinstance(value, str) and not _is_storable_id(value):
             raise NotFound
+
+
+def _is_storable_id(text: str) -> bool:
+    return _UNSTORABLE.search(text) is None and len(text.encode("utf-8")) <= _MAX_PATH_TEXT_OCTETS
 
 
 def remove_invalid_date_headers(request: Request) -> None:

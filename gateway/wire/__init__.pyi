@@ -115,6 +115,7 @@ from .text_characters import find_unclear_character as find_unclear_character
 from .text_characters import has_more_octets as has_more_octets
 from .text_characters import normalize_text as normalize_text
 from .text_characters import quote_value as quote_value
+from .text_characters import shorten_to_octets as shorten_to_octets
 from .time_zones import begin_day as begin_day
 from .time_zones import convert_to_utc as convert_to_utc
 from .time_zones import convert_to_zone as convert_to_zone

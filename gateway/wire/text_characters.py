@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from typing import Final
 
@@ -93,6 +94,21 @@ def check_clear_id(id_text: str, location: str) -> None:
 def describe_unclear_id(character: str) -> str:
     """Return the sentence about a character that `find_unclear_character` returned."""
     return f"an id may not have {character}, which is not seen or looks like another (번호에 쓸 수 없는 글자)"
+
+
+_DIGEST_LENGTH: Final = 32
+
+
+def shorten_to_octets(text: str, max_octets: int) -> str:
+    """Return a text of at most `max_octets` octets in UTF-8.
+
+    The end of a longer one is replaced by a part of the digest of the whole: it still names one thing.
+    """
+    octets = text.encode("utf-8")
+    if len(octets) <= max_octets:
+        return text
+    beginning = octets[: max_octets - _DIGEST_LENGTH - 1].decode("utf-8", "ignore")
+    return f"{beginning}~{hashlib.sha256(octets).hexdigest()[:_DIGEST_LENGTH]}"
 
 
 def quote_value(text: str) -> str:

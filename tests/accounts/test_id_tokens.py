@@ -10,6 +10,7 @@ from joserfc.jwk import ECKey, Key, OKPKey, RSAKey
 
 from gateway.accounts import ExpectedIdToken, IdTokenError, select_signing_keys, verify_id_token
 from tests.kit.house import START
+from tests.kit.long_texts import make_text_of_octets
 from tests.kit.openid_provider import CLIENT, OpenIdProvider
 
 RULES = ExpectedIdToken("https://id.example", CLIENT, "the nonce", START)
@@ -225,7 +226,13 @@ def test_a_key_set_without_a_list_is_refused() -> None:
 
 
 def test_a_subject_that_no_database_takes_is_refused(provider: OpenIdProvider) -> None:
-    for subject in ("a\0b", "a\nb", "x" * 256):
+    for subject in ("a\0b", "a\nb", "x" * 256, make_text_of_octets(513)):
         provider.bend = {"sub": subject}
         with pytest.raises(IdTokenError, match="no subject"):
             verify_id_token(provider.make_token(RULES.nonce), provider.list_keys(), RULES)
+
+
+@pytest.mark.parametrize("subject", ["x" * 255, make_text_of_octets(512)], ids=["of ASCII", "of ideographs"])
+def test_the_longest_subjects_are_taken(provider: OpenIdProvider, subject: str) -> None:
+    provider.bend = {"sub": subject}
+    assert verify_id_token(provider.make_token(RULES.nonce), provider.list_keys(), RULES) == subject

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -190,6 +191,25 @@ def test_an_answer_that_names_no_challenge_or_no_passkey_is_refused(value: objec
         read_answer_challenge(answer)
     with pytest.raises(PasskeyError, match="names no passkey"):
         read_answer_credential(answer)
+
+
+class LongIdAuthenticator(Authenticator):
+    """An authenticator whose passkey has an id of a given length."""
+
+    octet_count = 1023
+
+    @property
+    def credential(self) -> str:
+        return encode_base64url(Random(self.octet_count).randbytes(self.octet_count))
+
+
+def test_a_new_passkey_has_an_id_of_at_most_1023_octets() -> None:
+    authenticator = LongIdAuthenticator()
+    passkey = register(authenticator)
+    assert use(authenticator, passkey).credential_id == authenticator.credential
+    authenticator.octet_count = 1024
+    with pytest.raises(PasskeyError, match="1024 octets; at most 1023 are allowed"):
+        register(authenticator)
 
 
 def test_the_id_of_a_passkey_has_at_most_2048_characters() -> None:

@@ -6,8 +6,15 @@ from itertools import combinations
 
 import pytest
 
-from gateway.cases import check_hub_number, make_application_number, make_case_number, normalize_hub_number
+from gateway.cases import (
+    check_hub_number,
+    make_application_number,
+    make_case_number,
+    make_refused_reference,
+    normalize_hub_number,
+)
 from gateway.errors import GatewayError
+from tests.kit.long_texts import make_long_text, make_text_of_octets
 
 SIGNS = "0123456789ABCDEFGHJKMNPQRSTVWXY"
 NUMBERS = [
@@ -75,3 +82,10 @@ def test_numbers_end(message: int, position: int) -> None:
     with pytest.raises(GatewayError) as caught:
         make_application_number(message, 2026, position)
     assert caught.value.problem.id == "GW806"
+
+
+def test_the_id_of_a_message_is_the_reference_of_its_case_and_shortened_if_long() -> None:
+    longest = make_text_of_octets(512)
+    assert make_refused_reference(longest) == longest
+    assert make_refused_reference(longest + "x").startswith(make_long_text(100))
+    assert len(make_refused_reference(longest + "x").encode()) <= 512

@@ -10,6 +10,7 @@ import pytest
 
 from gateway.cli import main
 from tests.kit.databases import Templates
+from tests.kit.long_texts import make_long_text, make_text_of_octets
 
 PASSWORD = "correct horse battery"
 KPTA = ("--organisation", "agency/KPTA")
@@ -143,3 +144,32 @@ def test_a_subject_is_bound_once_and_taken_away(verbs: Verbs) -> None:
         assert verbs.run("oidc", "lee", *words)[0] == 2
     assert "has no OpenID subject now" in verbs.run("oidc", "kim", "--remove")[1]
     assert verbs.run("oidc", "lee", "--subject", "17", *issuer)[0] == 0
+
+
+def test_a_name_is_found_by_its_whole_length(verbs: Verbs) -> None:
+    name = make_text_of_octets(256)
+    assert verbs.run("add", name, *KPTA, "--role", "officer")[0] == 0
+    assert json.loads(verbs.run("show", name)[1])["name"] == name
+    status, _, err = verbs.run("add", name + "x", *KPTA, "--role", "officer")
+    sentence = "a name to sign in with has at most 256 octets in UTF-8, and this one has 257"
+    assert (status, sentence in err) == (2, True)
+    status, _, err = verbs.run("show", make_long_text(5_000))
+    assert (status, "there is no account" in err) == (1, True)
+
+
+def test_an_organisation_a_subject_and_an_issuer_have_their_longest_lengths(verbs: Verbs) -> None:
+    code, subject = make_text_of_octets(256), make_text_of_octets(512)
+    issuer = "https://id.example/" + make_text_of_octets(1024 - 19)
+    roles = ("--role", "officer")
+    assert verbs.run("add", "kim", "--organisation", f"agency/{code}", *roles)[0] == 0
+    status, _, err = verbs.run("add", "lee", "--organisation", f"agency/{code}x", *roles)
+    assert (status, "the code of an organisation has at most 256 octets" in err) == (2, True)
+    for words in (
+        ("--subject", subject + "x", "--issuer", issuer),
+        ("--subject", "a\nb", "--issuer", issuer),
+    ):
+        status, _, err = verbs.run("oidc", "kim", *words)
+        assert (status, "at most 512 octets in UTF-8" in err) == (2, True)
+    status, _, err = verbs.run("oidc", "kim", "--subject", subject, "--issuer", issuer + "x")
+    assert (status, "the address of a provider has at most 1,024 octets" in err) == (2, True)
+    assert verbs.run("oidc", "kim", "--subject", subject, "--issuer", issuer)[0] == 0

@@ -18,6 +18,7 @@ from gateway.config import Secret, Settings, describe_settings, find_newer_keys,
 from gateway.config.settings_file import format_toml
 from gateway.errors import KEY_UNAVAILABLE, SETTINGS_WRONG, GatewayError
 from gateway.wire import DEFAULT_LIMITS
+from tests.kit.long_texts import make_text_of_octets
 from tests.kit.source_tree import list_sources, parse_source
 
 FULL = """
@@ -511,3 +512,28 @@ def test_no_time_of_the_settings_is_longer_than_the_calendar() -> None:
 def test_a_tariff_has_at_most_ten_years(tmp_path: Path, days: int) -> None:
     text = f'[fees.tariff.X]\namount = "1"\ncurrency = "KRW"\ndays = {days}\n'
     assert "fees.tariff.X.days" in str(wrong(tmp_path, text))
+
+
+def test_an_address_and_the_code_of_an_agency_are_short_enough_for_an_index(tmp_path: Path) -> None:
+    start, code = "https://id.example/", make_text_of_octets(128)
+    address = start + make_text_of_octets(1024 - len(start))
+    text = '[console.oidc]\nissuer = "{}"\nclient_id = "hub"\nclient_secret = {{ env = "S" }}\n'
+    settings = load_settings(write(tmp_path, text.format(address)), environ={"S": "s"})
+    assert settings.console.oidc.issuer == address
+    error = str(wrong(tmp_path, text.format(address + "x")))
+    assert "console.oidc.issuer" in error
+    assert "an endpoint has at most 1,024 octets in UTF-8, and this one has 1,025" in error
+    section = '[agency."{}"]\nendpoint = "https://agency.example/"\n'
+    assert list(load_settings(write(tmp_path, section.format(code)), environ={}).agency) == [code]
+    error = str(wrong(tmp_path, section.format(code + "x")))
+    assert "a code has at most 128 octets in UTF-8, and this one has 129" in error
+
+
+def test_an_address_and_the_code_of_an_agency_have_no_character_that_no_database_takes(
+    tmp_path: Path,
+) -> None:
+    section = '[agency."{}"]\nendpoint = "https://agency.example/{}"\n'
+    error = str(wrong(tmp_path, section.format("K\\u0000", "")))
+    assert "a code must have printable characters only" in error
+    error = str(wrong(tmp_path, section.format("KPTA", "\\u0000")))
+    assert "an endpoint must have printable characters only" in error

@@ -12,6 +12,7 @@ from gateway.cases import AgencyAcknowledgment, CustomsNotice, Decision, Notice
 from gateway.delivery.soap_client import read_partner_answer
 from gateway.errors import GatewayError
 from gateway.wire import CUSTOMS
+from tests.kit.long_texts import make_long_text
 
 AT = datetime(2026, 11, 20, 8, 30, 15, tzinfo=UTC)
 
@@ -95,3 +96,42 @@ def test_a_value_that_nobody_can_use_is_told() -> None:
     with pytest.raises(GatewayError, match="cannot be used") as refused:
         read("<Notice><NoticeNumber>N-1</NoticeNumber></Notice>")
     assert refused.value.problem.id == "GW603"
+
+
+#: The longest values of an answer: the WSDL that an agency has of its own may allow longer ones.
+LONGEST_VALUES = {"ReceiptNumber": 128, "NoticeNumber": 128, "number": 128, "law": 17}
+
+
+def write_answer(name: str, value: str) -> str:
+    """Return the content of an answer with this value in the element of this name."""
+    if name == "ReceiptNumber":
+        return f"<Acknowledged><ReceiptNumber>{value}</ReceiptNumber></Acknowledged>"
+    values = {"NoticeNumber": "N-1", "law": "01", "number": "P-1"} | {name: value}
+    decision = (
+        f"<item>1</item><law>{values['law']}</law><decision>APPROVED</decision>"
+        f"<number>{values['number']}</number>"
+    )
+    return (
+        f"<Notice><NoticeNumber>{values['NoticeNumber']}</NoticeNumber>"
+        f"<IssuedAt>2026-11-20T08:30:15Z</IssuedAt><StatusCode>R01</StatusCode>"
+        f"<Decision>{decision}</Decision></Notice>"
+    )
+
+
+@pytest.mark.parametrize("name", LONGEST_VALUES)
+def test_a_number_of_an_answer_is_not_longer_than_in_a_call(name: str) -> None:
+    longest = make_long_text(LONGEST_VALUES[name])
+    assert longest in repr(read(write_answer(name, f" {longest} ")))
+    with pytest.raises(GatewayError, match=f"GW603.*{name} has more than {len(longest)} characters"):
+        read(write_answer(name, longest + "1"))
+
+
+def test_a_notice_number_of_customs_is_not_longer_than_in_a_call() -> None:
+    content = (
+        "<Notice><NoticeNumber>{}</NoticeNumber><IssuedAt>2026-11-20T08:30:15Z</IssuedAt>"
+        "<ResultCode>A</ResultCode></Notice>"
+    )
+    longest = make_long_text(128)
+    assert longest in repr(read(content.format(longest), CUSTOMS))
+    with pytest.raises(GatewayError, match=r"GW603.*NoticeNumber has more than 128 characters"):
+        read(content.format(longest + "1"), CUSTOMS)

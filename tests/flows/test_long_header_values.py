@@ -6,7 +6,6 @@ values here are drawn at random, of characters with four octets each.
 
 from __future__ import annotations
 
-import random
 import re
 from dataclasses import replace
 from typing import Any
@@ -33,6 +32,7 @@ from tests.flows.test_message_order import ORDERED
 from tests.kit.databases import KINDS
 from tests.kit.fragments import FragmentStory
 from tests.kit.house import AGREEMENT, AS4, Clock, House, Neighbour
+from tests.kit.long_texts import make_long_text
 from tests.kit.soap import agency_call
 from tests.kit.story import Story
 from tests.web.test_agency_service import ACKNOWLEDGE, Recorder, World, security, verified
@@ -58,13 +58,7 @@ on_both = pytest.mark.parametrize("database_url", KINDS, indirect=True)
 TOO_MANY = (257, 680, 1024)
 
 
-def draw(characters: int, seed: int = 1) -> str:
-    """Return random characters of four octets that no program can write shorter."""
-    source = random.Random(f"{characters} {seed}")
-    return "".join(chr(source.randrange(0x20000, 0x2A6D0)) for _ in range(characters))
-
-
-LONGEST = draw(256)
+LONGEST = make_long_text(256)
 assert len(LONGEST.encode()) == 1024
 
 EBMS2_PLACES = {
@@ -96,7 +90,7 @@ def read_ebms2_fault(story: Story, unit: UserMessage) -> tuple[str, str, str]:
 def test_the_longest_values_of_ebms_2_are_taken_and_answered(engine: Engine) -> None:
     story = Story(engine)
     unit = story.broker.message(
-        message_id=LONGEST, conversation_id=draw(256, 2), ref_to_message_id=draw(256, 3)
+        message_id=LONGEST, conversation_id=make_long_text(256, 2), ref_to_message_id=make_long_text(256, 3)
     )
     parcel = story.broker.seal(unit)
     answer = story.house.post(parcel)
@@ -113,7 +107,10 @@ def test_the_longest_values_of_ebms_2_are_taken_and_answered(engine: Engine) -> 
 def test_an_ordered_message_in_the_longest_conversation_is_taken(engine: Engine) -> None:
     story = Story(engine, agreement=limited(b"concurrent: 3", ORDERED))
     unit = story.broker.message(
-        "Submit", message_id=LONGEST, conversation_id=draw(256, 2), sequence=SequenceNumber(0, "Reset")
+        "Submit",
+        message_id=LONGEST,
+        conversation_id=make_long_text(256, 2),
+        sequence=SequenceNumber(0, "Reset"),
     )
     assert story.house.post(story.broker.seal(unit)).status == 204
     story.tick()
@@ -130,7 +127,7 @@ def test_an_ordered_message_in_the_longest_conversation_is_taken(engine: Engine)
 def test_a_longer_value_of_ebms_2_is_refused_at_its_place(engine: Engine, field: str) -> None:
     story = Story(engine)
     for characters in TOO_MANY:
-        changes: dict[str, Any] = {field: draw(characters)}
+        changes: dict[str, Any] = {field: make_long_text(characters)}
         code, text, sentence = read_ebms2_fault(story, story.broker.message(**changes))
         assert (code, text) == ("Client", "GW107 the value has more than 1,024 octets")
         assert re.fullmatch(f"the value .* at /.*/{EBMS2_PLACES[field]}", sentence)
@@ -149,7 +146,7 @@ def read_as4_error(house: House, broker: Neighbour, unit: UserMessage) -> tuple[
 def test_the_longest_values_of_as4_are_taken_and_answered(engine: Engine) -> None:
     house = House(engine, agreement=AS4)
     broker = Neighbour("broker1", house.clock, AS4)
-    unit = broker.message(message_id=LONGEST, conversation_id=draw(256, 2))
+    unit = broker.message(message_id=LONGEST, conversation_id=make_long_text(256, 2))
     parcel = broker.seal(unit)
     answer = house.post(parcel)
     receipt = broker.open(answer, parcel).unit
@@ -166,7 +163,7 @@ def test_a_longer_value_of_as4_is_refused_at_its_place(engine: Engine, field: st
     house = House(engine, agreement=AS4)
     broker = Neighbour("broker1", house.clock, AS4)
     for characters in TOO_MANY:
-        changes: dict[str, Any] = {field: draw(characters)}
+        changes: dict[str, Any] = {field: make_long_text(characters)}
         description, place = read_as4_error(house, broker, broker.message(**changes))
         assert description == "GW107 the value has more than 1,024 octets"
         assert place.endswith(f"/{EBMS2_PLACES[field].replace('eb:', 'eb3:')}")
@@ -176,7 +173,7 @@ def test_a_longer_value_of_as4_is_refused_at_its_place(engine: Engine, field: st
 @pytest.mark.parametrize("agreement", [AGREEMENT, AS4], ids=["ebMS 2.0", "AS4"])
 def test_a_message_stored_with_a_longer_value_is_still_read(agreement: bytes) -> None:
     broker = Neighbour("broker1", Clock(), agreement)
-    unit = broker.message(conversation_id=draw(400))
+    unit = broker.message(conversation_id=make_long_text(400))
     parcel, limits = broker.seal(unit), broker.context().limits
     assert broker.core.read_sent_header(parcel, limits).unit.conversation_id == unit.conversation_id
     assert broker.core.read_sent_unit(parcel, limits).unit.conversation_id == unit.conversation_id
@@ -202,7 +199,7 @@ def test_a_longer_id_of_a_group_of_fragments_is_refused_at_its_place(engine: Eng
     story = FragmentStory(engine)
     for characters in TOO_MANY:
         plan = story.plan()
-        plan = replace(plan, unit=replace(plan.unit, message_id=draw(characters)))
+        plan = replace(plan, unit=replace(plan.unit, message_id=make_long_text(characters)))
         root = etree.fromstring(story.house.post(story.seal(plan, 1, "1@broker1.example")).body)
         assert root.findtext(f".//{{{EB3}}}Description") == "GW107 the value has more than 1,024 octets"
         assert re.fullmatch(r".*/mf:GroupId", root.findtext(f".//{{{EB3}}}ErrorDetail") or "")
@@ -225,7 +222,7 @@ def test_a_longer_id_of_a_call_is_refused_at_its_place(engine: Engine) -> None:
     handler = Recorder()
     world = World(handler, build_agency_service(handler.apply, security(memory=ReplayCache(engine))))
     for characters in TOO_MANY:
-        fault = world.post(agency_call("Acknowledge", ACKNOWLEDGE, draw(characters))).fault
+        fault = world.post(agency_call("Acknowledge", ACKNOWLEDGE, make_long_text(characters))).fault
         refusal = {etree.QName(one).localname: one.text for one in fault.detail[0]}
         assert refusal == {
             "Id": "GW107",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import string
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
@@ -42,6 +40,7 @@ from gateway.store.parties import parties
 from gateway.store.table_types import IndexedText, Instant, Json, metadata
 from gateway.store.tables import describe_tables
 from tests.kit.databases import BOTH
+from tests.kit.long_texts import make_text_of_octets
 
 #: Octets of the columns in an index entry of PostgreSQL: 2,704, less its header, and less the length, the
 #: alignment and the largest value of each of at most nine columns that are no text.
@@ -63,13 +62,6 @@ def list_indexes(table: Table) -> Iterator[list[Column]]:
 def is_text(column: Column) -> bool:
     kind = column.type.impl if isinstance(column.type, TypeDecorator) else column.type
     return isinstance(kind, Text)
-
-
-def make_text(octets: int, seed: int = 0) -> str:
-    """Return a text of so many octets that PostgreSQL cannot compress, with characters of four octets."""
-    draw = random.Random(seed)
-    text = "".join(chr(draw.randrange(0x20000, 0x2A6DF)) for _ in range(octets // 4))
-    return text + "".join(draw.choices(string.ascii_letters, k=octets % 4))
 
 
 @pytest.fixture
@@ -100,7 +92,7 @@ def make_longest_row(table: Table) -> dict[str, object]:
         Text: "",
     }
     return {
-        column.name: make_text(column.type.max_octets, number)
+        column.name: make_text_of_octets(column.type.max_octets, number)
         if isinstance(column.type, IndexedText)
         else next(value for kind, value in values.items() if isinstance(column.type, kind))
         for number, column in enumerate(table.columns)
@@ -119,23 +111,23 @@ def test_postgresql_takes_the_longest_texts_of_every_table(postgresql: Engine) -
 def test_one_octet_more_is_refused_and_nothing_is_stored(engine: Engine) -> None:
     row = {"id": "P", "name": "P", "role": "broker", "status": "ACTIVE", "created_at": NOW}
     with write_transaction(engine) as conn:
-        conn.execute(insert(parties), [row | {"id": make_text(256)}])
+        conn.execute(insert(parties), [row | {"id": make_text_of_octets(256)}])
     with pytest.raises(GatewayError) as caught, write_transaction(engine) as conn:
-        conn.execute(insert(parties), [row, row | {"id": make_text(256) + "a"}])
+        conn.execute(insert(parties), [row, row | {"id": make_text_of_octets(257)}])
     assert str(caught.value) == "GW113 a text has 257 octets in UTF-8; at most 256 are stored"
     assert not caught.value.problem.retry
     assert not get_database_state(engine).reserve.is_lacking
     with read_transaction(engine) as conn:
-        assert conn.execute(select(parties.c.id)).scalars().all() == [make_text(256)]
+        assert conn.execute(select(parties.c.id)).scalars().all() == [make_text_of_octets(256)]
 
 
 @BOTH
 def test_a_longer_text_is_not_found(engine: Engine) -> None:
     with read_transaction(engine) as conn:
-        assert conn.execute(select(parties).where(parties.c.id == make_text(5000))).all() == []
-        assert conn.execute(select(parties).where(parties.c.id.in_([make_text(5000)]))).all() == []
+        assert conn.execute(select(parties).where(parties.c.id == make_text_of_octets(5000))).all() == []
+        assert conn.execute(select(parties).where(parties.c.id.in_([make_text_of_octets(5000)]))).all() == []
         wanted = select(parties).where(parties.c.id == bindparam("wanted"))
-        assert conn.execute(wanted, {"wanted": make_text(5000)}).all() == []
+        assert conn.execute(wanted, {"wanted": make_text_of_octets(5000)}).all() == []
         assert conn.execute(select(parties).where(parties.c.id.like("a" * 5000))).all() == []
 
 
@@ -144,7 +136,7 @@ def test_a_value_that_the_server_cannot_index_is_no_full_disk(postgresql: Engine
         conn.exec_driver_sql("CREATE TABLE unbounded (value TEXT PRIMARY KEY)")
     insert_value = text("INSERT INTO unbounded VALUES (:value)")
     with pytest.raises(GatewayError) as caught, write_transaction(postgresql) as conn:
-        conn.execute(insert_value, {"value": make_text(2720)})
+        conn.execute(insert_value, {"value": make_text_of_octets(2720)})
     assert str(caught.value) == "GW113 a value is longer than the database can store in unbounded"
     reserve = get_database_state(postgresql).reserve
     assert (reserve.is_lacking, reserve.refusals) == (False, 0)

@@ -9,7 +9,8 @@ import unicodedata
 import pytest
 
 from gateway.errors import GatewayError
-from gateway.wire import check_clear_id, find_unclear_character, normalize_text
+from gateway.wire import check_clear_id, find_unclear_character, normalize_text, shorten_to_octets
+from tests.kit.long_texts import make_text_of_octets
 
 UNCLEAR = {
     "\u200b": "zero width space",
@@ -108,3 +109,16 @@ def test_all_format_characters_and_spaces_of_unicode_are_unclear() -> None:
             character
         ):
             assert find_unclear_character(normalize_text(character)) is None, hex(number)
+
+
+@pytest.mark.parametrize("max_octets", [512, 1024])
+def test_a_long_text_is_shortened_to_octets_and_names_one_thing_still(max_octets: int) -> None:
+    for octet_count in (1, max_octets - 1, max_octets):
+        text = make_text_of_octets(octet_count)
+        assert shorten_to_octets(text, max_octets) == text
+    long_texts = [make_text_of_octets(max_octets) + end for end in "ab"]
+    shortened = {shorten_to_octets(text, max_octets) for text in long_texts}
+    assert len(shortened) == 2
+    for text in shortened:
+        assert len(text.encode()) in range(max_octets - 3, max_octets + 1)
+        assert text.startswith(long_texts[0][:100])

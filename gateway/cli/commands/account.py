@@ -16,11 +16,14 @@ import click
 from sqlalchemy import Connection
 
 from gateway.accounts import (
+    MAX_SUBJECT_CHARACTERS,
+    MAX_SUBJECT_OCTETS,
     ROLES,
     Organisation,
     OrganisationKind,
     find_password_problem,
     hash_password,
+    is_storable_subject,
     list_roles,
 )
 from gateway.cli.audited_changes import change_database, print_change
@@ -35,6 +38,18 @@ from gateway.store import AccountCertificate, AccountRow, NewAccount, accounts, 
 
 _COLUMNS: Final = ("name", "display_name", "status", "roles")
 _SALT_OCTETS: Final = 16
+#: The most octets in UTF-8 of names, and of the address of a provider, which indexes of the database have.
+_MAX_NAME_OCTETS: Final = 256
+_MAX_ISSUER_OCTETS: Final = 1024
+
+
+def _check_octets(text: str, max_octets: int, subject: str) -> None:
+    """Raise misuse for a text that has more octets in UTF-8 than the database finds again."""
+    octet_count = len(text.encode("utf-8", "surrogateescape"))
+    if octet_count > max_octets:
+        raise click.BadParameter(
+            f"{subject} has at most {max_octets:,} octets in UTF-8, and this one has {octet_count:,}"
+        )
 
 
 class _OrganisationType(click.ParamType[Organisation]):
@@ -48,6 +63,7 @@ class _OrganisationType(click.ParamType[Organisation]):
         if kind not in set(OrganisationKind) or not code:
             kinds = ", ".join(OrganisationKind)
             self.fail(f"{value!r} is not KIND/CODE with a kind of: {kinds}", param, ctx)
+        _check_octets(code, _MAX_NAME_OCTETS, "the code of an organisation")
         return Organisation(OrganisationKind(kind), code)
 
 
@@ -64,6 +80,7 @@ def add_account(arguments: Arguments) -> None:
     """Add a person with roles in one organisation, and a password that is read from the terminal."""
     _check_roles(arguments.organisation, arguments.roles)
     check_clear_name(arguments.name)
+    _check_octets(arguments.name, _MAX_NAME_OCTETS, "a name to sign in with")
     display_name = arguments.display_name or arguments.name
     password_hash = hash_password(_read_password((arguments.name, display_name)), os.urandom(_SALT_OCTETS))
     with change_database(arguments) as change:
@@ -272,6 +289,12 @@ def set_account_subject(arguments: Arguments) -> None:
     """
     if (arguments.subject is None) != arguments.remove:
         raise click.UsageError("give --subject, or --remove")
+    if arguments.subject is not None and not is_storable_subject(arguments.subject):
+        raise click.BadParameter(
+            f"a subject has 1 to {MAX_SUBJECT_CHARACTERS} printable characters, and at most "
+            f"{MAX_SUBJECT_OCTETS} octets in UTF-8"
+        )
+    _check_octets(arguments.issuer or "", _MAX_ISSUER_OCTETS, "the address of a provider")
 
     def apply(change: DatabaseChange, row: AccountRow) -> str:
         sessions.end_open_account_sessions(change.conn, row.id, change.at, method="openid")

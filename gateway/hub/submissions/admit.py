@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import ReportedProblem, ValidatedChildUses, make_case_number
+from gateway.cases import ReportedProblem, ValidatedChildUses, make_case_number, make_refused_reference
 from gateway.errors import OUR_MISTAKE, PROBLEMS, GatewayError
 from gateway.evidence import record_evidence
 from gateway.hub.amendments.amend import amend_case
@@ -502,7 +502,7 @@ def _reject_submission(
             function="-",
             declarant=rejection.declarant or row.from_party,
             applicant=row.from_party,
-            functional_reference=rejection.reference or row.message_id,
+            functional_reference=rejection.reference or make_refused_reference(row.message_id),
             message=row.id,
             detail={
                 "reference": rejection.reference,

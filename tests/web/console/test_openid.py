@@ -30,6 +30,7 @@ from tests.kit.audited import list_actions
 from tests.kit.console import PASSWORD, Browser, Console
 from tests.kit.databases import BOTH
 from tests.kit.house import START as NOW
+from tests.kit.long_texts import make_text_of_octets
 from tests.kit.openid_provider import CLIENT, SECRET, OpenIdProvider, serve_provider
 from tests.kit.story import Story
 
@@ -90,6 +91,18 @@ def test_a_bound_person_enters(console: Console, provider: OpenIdProvider) -> No
     console.services.hub.clock.now += timedelta(hours=1)  # type: ignore[attr-defined]
     sign_in(console)
     assert provider.seen.count("/keys") == 2
+
+
+@BOTH
+def test_a_person_is_found_by_the_longest_subject_alone(console: Console, provider: OpenIdProvider) -> None:
+    provider.subject = make_text_of_octets(512)
+    bind(console, 1, provider)
+    assert sign_in(console)[1].status_code == 200
+    provider.subject = make_text_of_octets(513)
+    _, answer = sign_in(console)
+    assert 400 <= answer.status_code < 500
+    with read_transaction(console.services.engine) as conn:
+        assert [one.method for one in sessions.list_sessions(conn, 1)] == ["openid"]
 
 
 @pytest.mark.long
