@@ -167,14 +167,14 @@ class LongTextError(ValueError):
 class _UnlimitedComparator(TypeDecorator.Comparator[str], Text.Comparator[str]):
     """Compares a column with parameters of any length: a longer one than is stored is simply not found."""
 
-    def operate(self, op: Any, *other: Any, **options: Any) -> Any:
+    def operate(self, op: Any, *operands: Any, **options: Any) -> Any:
         """Return the expression of an operator, as the class above does."""
         if op in (operators.eq, operators.ne):
-            other = tuple(
+            operands = tuple(
                 type_coerce(operand, Text()) if isinstance(operand, BindParameter) else operand
-                for operand in other
+                for operand in operands
             )
-        return super().operate(op, *other, **options)
+        return super().operate(op, *operands, **options)
 
 
 class IndexedText(TypeDecorator[str]):

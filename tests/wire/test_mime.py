@@ -175,13 +175,6 @@ def test_what_is_no_content_id_is_refused(written: bytes) -> None:
     refused(KIND, body(ROOT, b"Content-ID: " + written + b"\r\n\r\nx"), words="Content-ID")
 
 
-def test_a_content_id_has_at_most_255_octets() -> None:
-    longest = "가" * 85
-    assert _attachment(f"Content-ID: <{longest}>\r\n".encode()).content_id == longest
-    longer = f"Content-ID: <{longest}a>\r\n\r\nx".encode()
-    refused(KIND, body(ROOT, longer), words="has more than 255 octets")
-
-
 @pytest.mark.parametrize("second", [b"<r@x>", b"r@x", b"<R@X>", b"<r%40x>", b"<%72@x>"])
 def test_content_ids_that_some_take_for_the_same_are_refused(second: bytes) -> None:
     refused(KIND, body(ROOT, b"Content-ID: " + second + b"\r\n\r\nx"), words="stands twice")
