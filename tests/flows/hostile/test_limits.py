@@ -331,7 +331,10 @@ def test_no_path_through_a_strangers_document_joins_sets_of_nodes() -> None:
 
 FIXED = {
     "256": ("gateway.wire.soap._MAX_BLOCKS", "gateway.protocols.element_reader._MAX_CHILDREN"),
-    "1,024": ("gateway.protocols.element_reader._MAX_VALUE_CHARACTERS",),
+    "1,024": (
+        "gateway.protocols.element_reader._MAX_VALUE_OCTETS",
+        "gateway.wire.addressing._MAX_IRI_OCTETS",
+    ),
     "128": ("gateway.wire.xml_instants._MAX_CHARACTERS",),
     "4": (
         "gateway.xmlsec.xml_signature._MAX_TRANSFORMS",
