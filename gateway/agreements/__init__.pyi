@@ -68,5 +68,5 @@ from .pmode_values import Reliability as Reliability
 from .pmode_values import Security as Security
 from .pmode_values import SplittingTerms as SplittingTerms
 from .pmode_values import find_endpoint_fault as find_endpoint_fault
-from .register_lengths import check_party_lengths as check_party_lengths
+from .register_lengths import check_party_id_lengths as check_party_id_lengths
 from .register_lengths import check_rule_lengths as check_rule_lengths

@@ -15,10 +15,10 @@ from gateway.agreements.pmode_values import require_condition
 from gateway.message_model import PartyId
 from gateway.wire import has_more_octets
 
-#: Names that the register gives to parties.
-_MAX_NAME_OCTETS: Final = 256
 #: Values of message headers, which have the same bound there, and ids of P-Modes.
 _MAX_VALUE_OCTETS: Final = 1024
+#: The id of an agreement is in one index with a conversation and a party.
+_MAX_AGREEMENT_OCTETS: Final = 600
 #: A lane is named by the channel and the party that pulls from it.
 _MAX_CHANNEL_OCTETS: Final = 512
 #: Each of the four values that a forwarding rule is for, which are in one index.
@@ -27,7 +27,7 @@ _MAX_RULE_OCTETS: Final = 640
 
 def check_pmode_lengths(pmode: PMode) -> None:
     """Raise GW808 for a value of a P-Mode that has more octets than the register has room for."""
-    _check_length("agreement", pmode.agreement, _MAX_VALUE_OCTETS)
+    _check_length("agreement", pmode.agreement, _MAX_AGREEMENT_OCTETS)
     _check_length("id", pmode.id, _MAX_VALUE_OCTETS)
     _check_length("mpc", pmode.pull_channel or "", _MAX_CHANNEL_OCTETS)
     _check_length("service", pmode.service, _MAX_VALUE_OCTETS)
@@ -36,9 +36,8 @@ def check_pmode_lengths(pmode: PMode) -> None:
         _check_party_ids(party_ids, side_name)
 
 
-def check_party_lengths(name: str, party_ids: Iterable[PartyId]) -> None:
-    """Raise GW808 for the name of a new party, or a new id of one, that has too many octets."""
-    _check_length("the name of a party", name, _MAX_NAME_OCTETS, name[:40])
+def check_party_id_lengths(party_ids: Iterable[PartyId]) -> None:
+    """Raise GW808 for a new id of a party that has too many octets."""
     for party_id in party_ids:
         _check_party_ids((party_id,), party_id.value[:40])
 

@@ -27,7 +27,7 @@ from gateway.agreements import (
     KnownParty,
     PMode,
     check_cpa,
-    check_party_lengths,
+    check_party_id_lengths,
     cite_rule,
     convert_cpa,
     find_agreement_findings,
@@ -133,7 +133,6 @@ _RULES_WITH_WARNING_ONLY: Final = {
     "tls-certificate-missing",
 }
 _MAX_NAME_LENGTH: Final = 80
-_MAX_NAME_OCTETS: Final = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +323,7 @@ class _PartyPlanner:
         names = (
             re.sub(r"[^\w.-]+", "-", text).strip("-").lower() for text in (party.name, party.ids[0].value)
         )
-        base_names = [_cut_party_name(base_name) for base_name in names if base_name]
+        base_names = [base_name[:_MAX_NAME_LENGTH] for base_name in names if base_name]
         numbered_names = (f"{base_names[-1] if base_names else 'party'}-{number}" for number in count(2))
         return next(name for name in chain(base_names, numbered_names) if name not in names_in_use)
 
@@ -383,11 +382,6 @@ class _PartyPlanner:
         )
 
 
-def _cut_party_name(name: str) -> str:
-    """Return as much of a name as the register has room for, with a number behind it."""
-    return name[:_MAX_NAME_LENGTH].encode()[:_MAX_NAME_OCTETS].decode(errors="ignore")
-
-
 def _find_refusal_detail(check: Callable[[], None]) -> str | None:
     try:
         check()
@@ -432,7 +426,7 @@ def register_partner(conn: Connection, plan: PartnerPlan, at: datetime) -> None:
     """Register the additions of an agreement for a party; its certificates have been validated."""
     if plan.is_new or plan.ids:
         check_clear_name(plan.party, plan.ids)
-        check_party_lengths(plan.party, plan.ids)
+        check_party_id_lengths(plan.ids)
         parties.register_party(conn, plan.party, plan.full_name, plan.role, at, plan.ids)
     for certificate, use in plan.certificates:
         parties.add_certificate(conn, plan.party, make_certificate_row(certificate, use), at)

@@ -160,6 +160,6 @@ VALUE_TOO_LONG = Problem(
         "An id, a number or a name is far longer than those in use. A limit counts octets in UTF-8: a "
         "Korean syllable has three."
     ),
-    remedy="Send a shorter value. The detail names the limit; sending the same again has the same answer.",
+    remedy="Send a shorter value: sending the same again has the same answer.",
     codes=ProtocolCodes(ebms2="OtherXml", ebms3="EBMS:0003", soap="Client", http=413),
 )

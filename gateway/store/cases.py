@@ -62,7 +62,7 @@ cases = Table(
     make_required_column("function"),
     make_required_column("declarant", NAME_TEXT),
     Column("agent", Text),
-    make_required_column("applicant", NUMBER_TEXT),
+    make_required_column("applicant", NAME_TEXT),
     make_required_column("functional_reference", NUMBER_TEXT),
     make_required_column("version", Integer),
     Column("ucr", NUMBER_TEXT),

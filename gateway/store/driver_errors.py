@@ -25,7 +25,7 @@ _SQLITE_DISK: Final = frozenset({13, 10})
 #: as for the temporary files of a statement.
 _STATEMENT: Final = frozenset({"08P01", "53400"})
 #: Classes of SQLSTATE, or their beginnings: connection, authorization, resources, shutdown or start, system.
-_SERVER: Final = ("08", "28", "53", "57P", "58")
+_SERVER: Final = ("08", "28", "53", "54000", "57P", "58")
 #: SQLSTATE of read_only_sql_transaction, of a session that was idle in its transaction or whose transaction
 #: took too long, and of insufficient_privilege.
 _READ_ONLY: Final = "25006"
@@ -38,8 +38,9 @@ _TIME_LIMITS: Final = {
     "25P03": "idle_in_transaction_session_timeout",
     "25P04": "transaction_timeout",
 }
-#: SQLSTATE of program_limit_exceeded: a value is longer than an index entry, or than a column, can be.
-_VALUE_LIMIT: Final = "54000"
+#: SQLSTATE of program_limit_exceeded: an index entry that is too long, whose table the server then names; or
+#: the numbers of transactions are used up, and the server takes no writes.
+_LIMIT: Final = "54000"
 
 
 def find_failure_scope(error: Any) -> FailureScope:
@@ -75,8 +76,8 @@ def is_refused_for_now(error: Any) -> bool:
 
 
 def is_value_too_long(error: Any) -> bool:
-    """Return whether a value is longer than the server can store: the same statement never succeeds."""
-    return getattr(error, "sqlstate", None) == _VALUE_LIMIT
+    """Return whether a value is longer than an index of the server holds: no repeat of it ever succeeds."""
+    return getattr(error, "sqlstate", None) == _LIMIT and error.diag.table_name is not None
 
 
 def describe_time_limit(error: Any) -> str | None:

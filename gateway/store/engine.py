@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -75,6 +76,8 @@ from gateway.store.write_lock import WriteLock
 
 _log = logging.getLogger(__name__)
 
+#: The table of a statement that writes.
+_WRITTEN_TABLE: Final = re.compile(r"(?:INSERT INTO|UPDATE) (\w+)")
 _PRAGMAS: Final = {
     "journal_mode": "wal",
     "synchronous": "2",
@@ -298,7 +301,10 @@ def _leave_standby(context: Any) -> None:
 def _translate_long_text(context: Any) -> GatewayError | None:
     """Return GW113 for a text that is too long for its column, which is raised then; else None."""
     error = context.original_exception
-    return GatewayError(VALUE_TOO_LONG, str(error)) if isinstance(error, LongTextError) else None
+    if not isinstance(error, LongTextError):
+        return None
+    table = _WRITTEN_TABLE.match(context.statement or "")
+    return GatewayError(VALUE_TOO_LONG, f"{error} in the table {table[1]}" if table else str(error))
 
 
 @contextmanager
@@ -501,9 +507,8 @@ def _translate_database_error(
 
 
 def _make_length_error(driver_error: Any) -> GatewayError:
-    """Return GW113 for a value that the server cannot store, with the table where the server names it."""
-    table = driver_error.diag.table_name
-    detail = "a value is longer than the database can store" + (f" in {table}" if table else "")
+    """Return GW113 for a value that is too long for an index of the server."""
+    detail = f"a value is longer than an index of the table {driver_error.diag.table_name} holds"
     return GatewayError(VALUE_TOO_LONG, detail)
 
 

@@ -216,14 +216,14 @@ def _check_octets(text: str, max_octets: int) -> None:
 
 #: States, kinds, digests, tokens; codes of agencies, organisations and laws.
 CODE_TEXT: Final = IndexedText(128)
-#: Ids and names that the register, the settings or an account give.
-NAME_TEXT: Final = IndexedText(256)
+#: Ids and names that the register, the settings or an account give: 200 characters.
+NAME_TEXT: Final = IndexedText(800)
 #: Numbers and references that others give.
 NUMBER_TEXT: Final = IndexedText(512)
 #: Ids of messages and conversations, and addresses.
 ID_TEXT: Final = IndexedText(1024)
 #: Names of lanes, and labels of counts: a party and a channel, or an address, with the kind of the lane.
-LANE_TEXT: Final = IndexedText(1400)
+LANE_TEXT: Final = IndexedText(2048)
 
 
 class Json(TypeDecorator[Any]):

@@ -182,16 +182,6 @@ def test_a_new_partner_is_never_registered_as_another_party(
     assert owners == {"hub": ["party-a"], "party-b": [], "hub-2": [], "hub-3": [], "hub-4": ["hub"]}
 
 
-def test_the_register_has_as_much_of_a_long_name_as_it_has_room_for(
-    tmp_path: Path, run: Run, engine: Engine
-) -> None:
-    file = write(tmp_path, write_cpa(('tp:partyName="party-b"', f'tp:partyName="{"𠀀" * 86}"')))
-    status, _, err = run("agreement", "load", file, "--as", BUYER, "--accept-warnings")
-    assert status == 0, err
-    with read_transaction(engine) as conn:
-        assert {row.id for row in parties.list_parties(conn)} == {"hub", "𠀀" * 60}
-
-
 @pytest.mark.night
 def test_the_side_of_the_hub_is_a_party_of_the_document(tmp_path: Path, run: Run) -> None:
     file = write(tmp_path, write_cpa())

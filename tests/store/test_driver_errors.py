@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,10 +17,10 @@ from gateway.store.driver_errors import FailureScope, find_failure_scope, is_val
 _DISK = ("53100", "58030")
 _SERVER = (
     *("08000", "08003", "08006", "57P01", "57P02", "57P03", "57P05", "25006", "42501"),
-    *("28000", "28P01", "53000", "53200", "53300", "58000", "58P01"),
+    *("28000", "28P01", "53000", "53200", "53300", "54000", "58000", "58P01"),
 )
 _STATEMENT = (
-    *("08P01", "53400", "54000", "54001", "54011", "54023", "55000", "55006", "57014", "25P03", "25P04"),
+    *("08P01", "53400", "54001", "54011", "54023", "55000", "55006", "57014", "25P03", "25P04"),
     *("40000", "40003", "38000", "39000", "F0000", "HV000", "23505", "22021"),
 )
 
@@ -34,9 +36,14 @@ def test_a_lost_connection_is_one_of_the_server() -> None:
     assert find_failure_scope(psycopg.OperationalError("closed")) is FailureScope.SERVER
 
 
-@pytest.mark.parametrize("sqlstate", [*_DISK, *_SERVER, *_STATEMENT])
-def test_only_one_state_is_a_value_that_is_too_long(sqlstate: str) -> None:
-    assert is_value_too_long(lookup(sqlstate)()) == (sqlstate == "54000")
+def test_only_a_limit_of_a_table_is_a_value_that_is_too_long() -> None:
+    def make_error(sqlstate: str, table: str | None) -> Any:
+        return SimpleNamespace(sqlstate=sqlstate, diag=SimpleNamespace(table_name=table))
+
+    assert is_value_too_long(make_error("54000", "messages"))
+    # The numbers of transactions are used up.
+    assert not is_value_too_long(make_error("54000", None))
+    assert not is_value_too_long(make_error("23505", "messages"))
 
 
 def test_a_full_file_of_sqlite_is_a_full_disk(tmp_path: Path) -> None:

@@ -111,14 +111,17 @@ def test_postgresql_takes_the_longest_texts_of_every_table(postgresql: Engine) -
 def test_one_octet_more_is_refused_and_nothing_is_stored(engine: Engine) -> None:
     row = {"id": "P", "name": "P", "role": "broker", "status": "ACTIVE", "created_at": NOW}
     with write_transaction(engine) as conn:
-        conn.execute(insert(parties), [row | {"id": make_text_of_octets(256)}])
+        conn.execute(insert(parties), [row | {"id": make_text_of_octets(800)}])
     with pytest.raises(GatewayError) as caught, write_transaction(engine) as conn:
-        conn.execute(insert(parties), [row, row | {"id": make_text_of_octets(257)}])
-    assert str(caught.value) == "GW113 a text has 257 octets in UTF-8; at most 256 are stored"
+        conn.execute(insert(parties), [row, row | {"id": make_text_of_octets(801)}])
+    assert (
+        str(caught.value)
+        == "GW113 a text has 801 octets in UTF-8; at most 800 are stored in the table parties"
+    )
     assert not caught.value.problem.retry
     assert not get_database_state(engine).reserve.is_lacking
     with read_transaction(engine) as conn:
-        assert conn.execute(select(parties.c.id)).scalars().all() == [make_text_of_octets(256)]
+        assert conn.execute(select(parties.c.id)).scalars().all() == [make_text_of_octets(800)]
 
 
 @BOTH
@@ -137,7 +140,7 @@ def test_a_value_that_the_server_cannot_index_is_no_full_disk(postgresql: Engine
     insert_value = text("INSERT INTO unbounded VALUES (:value)")
     with pytest.raises(GatewayError) as caught, write_transaction(postgresql) as conn:
         conn.execute(insert_value, {"value": make_text_of_octets(2720)})
-    assert str(caught.value) == "GW113 a value is longer than the database can store in unbounded"
+    assert str(caught.value) == "GW113 a value is longer than an index of the table unbounded holds"
     reserve = get_database_state(postgresql).reserve
     assert (reserve.is_lacking, reserve.refusals) == (False, 0)
     assert find_readiness_problem(postgresql) is None
@@ -153,3 +156,17 @@ def test_a_statement_that_took_too_long_is_told_to_its_caller_alone(
     assert "statement_timeout of the role" in caught.value.detail
     assert not get_database_state(postgresql).reserve.is_lacking
     assert find_readiness_problem(postgresql) is None
+
+
+def test_a_server_without_transaction_numbers_is_told_to_everybody(postgresql: Engine) -> None:
+    """PostgreSQL says 54000, too, where it takes no writes before its transaction numbers run out."""
+    refuse = (
+        "DO $$ BEGIN RAISE EXCEPTION 'database is not accepting commands that assign new transaction IDs' "
+        "USING ERRCODE = '54000'; END $$"
+    )
+    with (
+        pytest.raises(InsufficientStorageError, match="accepts no writes now: database is not accepting"),
+        write_transaction(postgresql) as conn,
+    ):
+        conn.exec_driver_sql(refuse)
+    assert get_database_state(postgresql).reserve.is_lacking

@@ -38,8 +38,8 @@ from gateway.store import AccountCertificate, AccountRow, NewAccount, accounts, 
 
 _COLUMNS: Final = ("name", "display_name", "status", "roles")
 _SALT_OCTETS: Final = 16
-#: The most octets in UTF-8 of names, and of the address of a provider, which indexes of the database have.
-_MAX_NAME_OCTETS: Final = 256
+#: The most octets in UTF-8 of a code, and of the address of a provider, which indexes of the database have.
+_MAX_CODE_OCTETS: Final = 800
 _MAX_ISSUER_OCTETS: Final = 1024
 
 
@@ -63,7 +63,7 @@ class _OrganisationType(click.ParamType[Organisation]):
         if kind not in set(OrganisationKind) or not code:
             kinds = ", ".join(OrganisationKind)
             self.fail(f"{value!r} is not KIND/CODE with a kind of: {kinds}", param, ctx)
-        _check_octets(code, _MAX_NAME_OCTETS, "the code of an organisation")
+        _check_octets(code, _MAX_CODE_OCTETS, "the code of an organisation")
         return Organisation(OrganisationKind(kind), code)
 
 
@@ -80,7 +80,6 @@ def add_account(arguments: Arguments) -> None:
     """Add a person with roles in one organisation, and a password that is read from the terminal."""
     _check_roles(arguments.organisation, arguments.roles)
     check_clear_name(arguments.name)
-    _check_octets(arguments.name, _MAX_NAME_OCTETS, "a name to sign in with")
     display_name = arguments.display_name or arguments.name
     password_hash = hash_password(_read_password((arguments.name, display_name)), os.urandom(_SALT_OCTETS))
     with change_database(arguments) as change:

@@ -16,7 +16,7 @@ from gateway.agreements import (
     HOP_ACKNOWLEDGMENTS,
     SYNC_REPLY_CHOICES,
     ForwardingRule,
-    check_party_lengths,
+    check_party_id_lengths,
     check_rule_lengths,
     find_endpoint_fault,
 )
@@ -74,7 +74,7 @@ def add_party(arguments: Arguments) -> None:
     """Register a party, or add ids and certificates; register nothing when a certificate is refused."""
     party, ids = arguments.party, [read_party_id(text) for text in arguments.id]
     check_clear_name(party, ids)
-    check_party_lengths(party, ids)
+    check_party_id_lengths(ids)
     with change_database(arguments) as change:
         before = describe_party(change.conn, party)
         _check_same_party(arguments, before)

@@ -420,7 +420,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "GW110": "Correct what the location names, as the description of the API says.",
     "GW111": "Send the request again, over a faster connection or with less in it.",
     "GW112": "Compare the number with the answer in which it was given, and use the client of the owner.",
-    "GW113": "Send a shorter value: the detail names the limit in octets of UTF-8.",
+    "GW113": "Send a shorter value: a limit counts octets in UTF-8.",
     "GW206": "Check the clock. Renew the certificate, and ask the operator to register the new one.",
     "GW212": "Use the client of the party that owns the data.",
     "GW213": "Connect with the TLS client certificate that the operator registered for the party.",
