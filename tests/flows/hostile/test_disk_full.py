@@ -373,7 +373,9 @@ def test_a_worker_on_a_full_disk_waits_and_says_nothing(
     def claim(*arguments: Any, **words: Any) -> Any:
         asked.append(1)
         if len(asked) <= 2:
-            raise OperationalError("INSERT", {}, sqlite3.OperationalError("database or disk is full"))
+            full = sqlite3.OperationalError("database or disk is full")
+            full.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise OperationalError("INSERT", {}, full)
         return real(*arguments, **words)
 
     monkeypatch.setattr(delivery_leases, "claim_lane", claim)
