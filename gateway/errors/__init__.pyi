@@ -81,6 +81,7 @@ from .internal import STORED_MAPPINGS_UNREAD as STORED_MAPPINGS_UNREAD
 from .internal import SUITE_PROFILE_WRONG as SUITE_PROFILE_WRONG
 from .internal import TOO_MANY_REQUESTS as TOO_MANY_REQUESTS
 from .internal import TRUST_STALE as TRUST_STALE
+from .internal import WRONG_STORE as WRONG_STORE
 from .internal import make_path_problem as make_path_problem
 from .message_fragments import FRAGMENT_CONTRADICTED as FRAGMENT_CONTRADICTED
 from .message_fragments import FRAGMENT_MALFORMED as FRAGMENT_MALFORMED

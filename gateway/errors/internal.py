@@ -133,6 +133,26 @@ DATABASE_HELD = Problem(
     codes=ProtocolCodes(ebms3="EBMS:0004", soap="Server", http=503),
 )
 
+WRONG_STORE = Problem(
+    id="GW811",
+    title="not the store of large payloads of this database",
+    meaning=(
+        "The folder or bucket of large payloads that this process uses lacks the mark that its database has "
+        "noted, or has that of another one. Large payloads are not accepted, read or removed here."
+    ),
+    cause=(
+        "Nodes have folders of their own in place of one that they share, a disk is not mounted, two gateways "
+        "name the same store, or payloads were moved or restored without their mark."
+    ),
+    remedy=(
+        "Operator: name the store of all nodes (`payloads.folder` or `payloads.s3`), or mount it. If it is the "
+        "right one and has lost its mark: `gateway payloads mark`. Sender: send the same message again later."
+    ),
+    ours=True,
+    retry=True,
+    codes=ProtocolCodes(ebms3="EBMS:0004", soap="Server", http=503),
+)
+
 OUR_MISTAKE = Problem(
     id="GW901",
     title="internal error",

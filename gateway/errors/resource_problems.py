@@ -10,7 +10,7 @@ import errno
 import zlib
 from typing import Final
 
-from gateway.errors.internal import DATABASE_HELD
+from gateway.errors.internal import DATABASE_HELD, WRONG_STORE
 from gateway.errors.problem import GatewayError, Problem, ProtocolCodes
 
 NO_ROOM = Problem(
@@ -45,14 +45,14 @@ _MAX_CAUSES: Final = 8
 def find_resource_problem(error: BaseException) -> GatewayError | None:
     """Return GW806 if an exception, or one of its causes, says that memory, disk or handles are used up.
 
-    Return GW810 if a cause is GW810: the database is older than what the gateway has acknowledged. Return
-    None for any other exception.
+    Return GW810 or GW811 if a cause is that: the database is older than what the gateway has acknowledged, or
+    large payloads are not in the store of the database. Return None for any other exception.
     """
     current: BaseException | None = error
     for _ in range(_MAX_CAUSES):
         if current is None:
             return None
-        if isinstance(current, GatewayError) and current.problem in (NO_ROOM, DATABASE_HELD):
+        if isinstance(current, GatewayError) and current.problem in (NO_ROOM, DATABASE_HELD, WRONG_STORE):
             return current
         if _is_out_of_memory(current):
             return GatewayError(NO_ROOM, "memory is used up")
@@ -63,7 +63,7 @@ def find_resource_problem(error: BaseException) -> GatewayError | None:
 
 
 def raise_resource_problem(error: BaseException) -> None:
-    """Raise GW806 or GW810 if `find_resource_problem` finds one of them for an exception; else return."""
+    """Raise GW806, GW810 or GW811 if `find_resource_problem` finds it for an exception; else return."""
     problem = find_resource_problem(error)
     if problem is not None:
         raise problem from None

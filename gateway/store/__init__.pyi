@@ -44,6 +44,7 @@ from . import requirement_quantities as requirement_quantities
 from . import requirement_results as requirement_results
 from . import seen_calls as seen_calls
 from . import sessions as sessions
+from . import shared_files as shared_files
 from . import state_counts as state_counts
 from . import statistics_sources as statistics_sources
 from . import submission_drafts as submission_drafts

@@ -44,6 +44,7 @@ from gateway.store import (  # noqa: F401
     requirement_results,
     seen_calls,
     sessions,
+    shared_files,
     state_counts,
     statistics_sources,
     submission_drafts,

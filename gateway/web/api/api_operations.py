@@ -434,6 +434,7 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "GW807": "Send the same request again after the seconds in Retry-After, and fewer at once.",
     "GW809": "Ask again after some minutes.",
     "GW810": "Send the same request again later.",
+    "GW811": "Send the same request again later.",
     "GW901": "Send the same request again later. If it persists, tell the operator the time of the request.",
 }
 
