@@ -43,6 +43,7 @@ from gateway.store import (
     agency_requests,
     cases,
     fetched_lists,
+    mark_new_store,
     messages,
     migrate_schema,
     parties,
@@ -176,6 +177,7 @@ def make_suite_home(home: Path, extra_settings: str = "") -> Settings:
     engine = build_engine(settings)
     try:
         migrate_schema(engine)
+        mark_new_store(engine, began)
         with write_transaction(engine, "conformance.home") as conn:
             parties.register_party(conn, settings.hub.party, "Hub", "hub", began, [_HUB_ID])
             register_certificate(conn, settings.hub.party, sandbox.signers["hub"].certificate.der, began)

@@ -27,7 +27,7 @@ from gateway.errors import MISUSE, UNREACHABLE, GatewayError
 from gateway.hub import build_engine
 from gateway.hub import get_current_time as clock
 from gateway.operations import load_unchecked_agreement
-from gateway.store import migrate_schema, parties, write_transaction
+from gateway.store import mark_new_store, migrate_schema, parties, write_transaction
 from gateway_conformance import DATA_FOLDER
 from gateway_conformance.free_ports import reserve_free_port
 from gateway_conformance.pki import Sandbox, SandboxParty, make_sandbox
@@ -211,6 +211,7 @@ class Stage:
         engine = build_engine(self.settings())
         try:
             migrate_schema(engine)
+            mark_new_store(engine, clock())
             with write_transaction(engine) as conn:
                 self._register_parties(conn, sandbox)
                 load_unchecked_agreement(conn, agreement.encode(), "agreement.yaml", clock())

@@ -35,7 +35,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "config": Noun("Run the gateway", "the settings: show"),
     "drain": Noun("Run the gateway", "let a node take no new work"),
     "migrate": Noun("Run the gateway", "migrate the database to the version of this program"),
-    "restore": Noun("Run the gateway", "a database from a backup: check, confirm"),
+    "restore": Noun("Run the gateway", "a database from a backup: check, confirm; and its large payloads"),
     "party": Noun("Partners", "parties: add, suspend, resume, mandates, certificates"),
     "party certificate": Noun("Partners", "certificates of a party and the period in which each is accepted"),
     "party mandate": Noun("Partners", "mandates: which party may file for which other"),

@@ -58,6 +58,11 @@ VERBS: Final[dict[str, Verb]] = {
         "let the hub go on with a database that was restored from a backup",
         "--reason 'the disk of hub1 is lost' --home D",
     ),
+    "restore payloads": Verb(
+        "payload_store",
+        "let the hub go on with a folder or bucket of large payloads that has lost its mark",
+        "--reason 'payloads were moved to a bucket' --home D",
+    ),
     "party add": Verb(
         "party",
         "register a party, or give it more identifiers",

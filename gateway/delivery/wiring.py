@@ -52,9 +52,10 @@ from gateway.hub import (
     is_public_address,
     maintain_hub,
     read_fetch_sources,
+    run_upkeep_steps,
     warm_up_hub,
 )
-from gateway.store import lanes, retry_until_stored, write_transaction
+from gateway.store import StoreWatch, lanes, retry_until_stored, write_transaction
 
 #: Octets of the answer of a time-stamping authority; no valid answer is larger.
 _MAX_TOKEN_OCTETS: Final = 64 * 1024
@@ -94,6 +95,8 @@ def build_worker(
         min_uptime=delivery.steady,
     )
     worker_name = f"{get_node_name(settings)}/{os.getpid()}"
+    store_watch = StoreWatch(hub.engine)
+    store_watch.find_problem()
     agents = _build_agents(hub, settings, partners, partner_settings)
     recurring_tasks = _list_recurring_tasks(settings)
     schedule = RecurringSchedule(
@@ -106,9 +109,14 @@ def build_worker(
         name=worker_name,
         worker_settings=worker_settings,
         schedule=schedule,
-        maintain_hub=partial(maintain_hub, hub),
-        find_drain=hub.node.find_drain_problem,
+        maintain_hub=partial(_maintain_node, hub, store_watch),
+        find_drain=lambda: hub.node.find_drain_problem() or store_watch.problem,
     )
+
+
+def _maintain_node(hub: Hub, store_watch: StoreWatch) -> None:
+    """Do the regular upkeep of the hub; before, check that the store of large payloads is the right one."""
+    run_upkeep_steps(store_watch.find_problem, partial(maintain_hub, hub))
 
 
 def _list_recurring_tasks(settings: Settings) -> tuple[RecurringTask, ...]:

@@ -141,12 +141,13 @@ WRONG_STORE = Problem(
         "noted, or has that of another one. Large payloads are not accepted, read or removed here."
     ),
     cause=(
-        "Nodes have folders of their own in place of one that they share, a disk is not mounted, two gateways "
-        "name the same store, or payloads were moved or restored without their mark."
+        "Nodes have folders of their own in place of one that they share, a disk is not mounted, two "
+        "gateways name the same store, or payloads were moved or restored without their mark."
     ),
     remedy=(
-        "Operator: name the store of all nodes (`payloads.folder` or `payloads.s3`), or mount it. If it is the "
-        "right one and has lost its mark: `gateway payloads mark`. Sender: send the same message again later."
+        "Operator: name the store of all nodes (`payloads.folder` or `payloads.s3`), or mount it. If it is "
+        "the right one and has lost its mark: `gateway restore payloads`. Sender: send the same message "
+        "again later."
     ),
     ours=True,
     retry=True,

@@ -29,7 +29,9 @@ from gateway.store import (
     BucketAccess,
     ObjectBucket,
     ObjectFolder,
+    get_database_state,
     make_engine,
+    mark_objects_of,
     read_database_time,
     read_transaction,
 )
@@ -100,17 +102,17 @@ def build_engine(settings: Settings, *, at_work: bool = False) -> Engine:
         raise GatewayError(MISUSE, detail, home)
     database = settings.database
     volume = str(database.volume) if database.volume else None
-    objects = build_object_store(settings)
-    return make_engine(
+    engine = make_engine(
         database.url,
         pool_size=_count_threads(settings),
         reserve_octets=database.reserve,
         volume=volume,
         copies=database.copies,
         max_wait_seconds=database.time_out.total_seconds() if at_work else None,
-        objects=objects,
         mark_path=get_database_mark_path(settings) if at_work else None,
     )
+    get_database_state(engine).objects = mark_objects_of(engine, build_object_store(settings))
+    return engine
 
 
 _log = logging.getLogger(__name__)

@@ -172,6 +172,10 @@ from .mapping_bundles import MappingUseRow as MappingUseRow
 from .mark_keeping import find_database_hold as find_database_hold
 from .mark_keeping import keep_database_mark as keep_database_mark
 from .mark_keeping import make_database_mark as make_database_mark
+from .marked_objects import MarkedObjectStore as MarkedObjectStore
+from .marked_objects import StoreWatch as StoreWatch
+from .marked_objects import WrongStoreError as WrongStoreError
+from .marked_objects import mark_objects_of as mark_objects_of
 from .message_rows import MessageRow as MessageRow
 from .message_sequences import ExpiredMessageRow as ExpiredMessageRow
 from .message_sequences import HeldMessage as HeldMessage
@@ -259,6 +263,14 @@ from .statistics_sources import StatisticsProgress as StatisticsProgress
 from .statistics_sources import StatisticsRequestRow as StatisticsRequestRow
 from .statistics_sources import StatisticsStepRow as StatisticsStepRow
 from .statistics_sources import StatisticsSubjectRow as StatisticsSubjectRow
+from .store_marking import ComparedObjects as ComparedObjects
+from .store_marking import compare_newest_objects as compare_newest_objects
+from .store_marking import get_marked_store as get_marked_store
+from .store_marking import has_noted_mark as has_noted_mark
+from .store_marking import mark_new_store as mark_new_store
+from .store_marking import note_new_mark as note_new_mark
+from .store_marking import place_noted_mark as place_noted_mark
+from .store_marking import require_free_store as require_free_store
 from .submission_drafts import DraftContent as DraftContent
 from .submission_drafts import DraftFileSummaryRow as DraftFileSummaryRow
 from .submission_drafts import NewDraftFile as NewDraftFile

@@ -1,8 +1,8 @@
 """Keeps objects in a bucket of a server that speaks S3: one request stores an object whole, or not at all.
 
-An object is named as its file in a folder would be: `prefix/ab/abcd…`. The server gets the
-SHA-256 with the object, and its answer must have the same SHA-256. An arriving object is in a file of this
-machine first.
+An object is named as its file in a folder would be: `prefix/ab/abcd…`, and so is the mark of the database.
+The server gets the SHA-256 with the object, and its answer must have the same SHA-256. An arriving object is
+in a file of this machine first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import io
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from gateway.errors import OBJECT_MISSING, GatewayError
 from gateway.message_model import Body
 from gateway.store.disk_reserve import InsufficientStorageError
 from gateway.store.object_folder import ObjectFolder
-from gateway.store.object_store import INLINE_OCTETS, make_changed_error
+from gateway.store.object_store import INLINE_OCTETS, MARK_NAME, make_changed_error
 
 _KEY: Final = "the server refuses the key, or what it asks for"
 #: The errors that an operator can mend, by their codes; for other errors the message has the code.
@@ -214,6 +215,9 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _ATTEMPTS: Final = 3
 #: An object younger than this is fresh enough: no sweep removes an object less than a day old.
 _FRESH: Final = timedelta(hours=1)
+#: A bucket is named by the settings of a process: unlike a mounted folder it does not become another one.
+_MARK_KEPT_SECONDS: Final = 10.0
+_CUT: Final = "the server cuts the connection before the end of the object"
 _ABSENT: Final = frozenset({"404", "NoSuchKey", "NotFound"})
 #: The codes for another put of the same object, which has ended or is in progress.
 _OTHERS: Final = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
@@ -250,6 +254,14 @@ class _StoredObject:
         return self.size == content.octet_count and self.checksum == _make_checksum(digest)
 
 
+@dataclass(frozen=True)
+class _KnownMark:
+    """The mark of a bucket, and when it was read, in seconds of the monotonic clock."""
+
+    mark: str
+    read_at: float
+
+
 class ObjectBucket:
     """An `ObjectStore` in a bucket; `inline` octets stay in the database.
 
@@ -262,6 +274,8 @@ class ObjectBucket:
         self._arriving = arriving
         self._guard = threading.Lock()
         self._client: Any = None
+        self._mark_key = f"{access.prefix}{MARK_NAME}"
+        self._known_mark: _KnownMark | None = None
 
     def put_object(self, digest: str, content: Body) -> None:
         """Store the content durably; raises GW806 where this fails. A repeat changes nothing."""
@@ -364,8 +378,7 @@ class ObjectBucket:
         raise self._make_protocol_error(digest)
 
     def _make_cut(self, digest: str) -> InsufficientStorageError:
-        detail = "the server cuts the connection before the end of the object"
-        return InsufficientStorageError(detail, self.describe_object(digest))
+        return InsufficientStorageError(_CUT, self.describe_object(digest))
 
     def _make_missing_error(self, digest: str) -> GatewayError:
         return GatewayError(OBJECT_MISSING, "the object is not there", self.describe_object(digest))
@@ -406,6 +419,34 @@ class ObjectBucket:
     def check_store(self) -> None:
         """Raise GW806 where the bucket cannot be listed: no server, no bucket, or the key is refused."""
         self._send_request_or_raise("list_objects_v2", "", Prefix=self._access.prefix, MaxKeys=1)
+
+    def read_mark(self) -> str | None:
+        """Return the mark below the prefix, as it was some seconds ago; None where there is none.
+
+        Raises GW806 where the server does not say.
+        """
+        known = self._known_mark
+        if known is not None and time.monotonic() - known.read_at < _MARK_KEPT_SECONDS:
+            return known.mark
+        try:
+            mark: bytes = self._send_request("get_object", "", Key=self._mark_key)["Body"].read()
+        except _RefusedError as refused:
+            if refused.code in _ABSENT:
+                return None
+            raise refused.problem from refused
+        except load_bucket_errors() as cut:
+            raise InsufficientStorageError(_CUT, self.describe_mark()) from cut
+        self._known_mark = _KnownMark(mark.decode("ascii", "replace").strip(), time.monotonic())
+        return self._known_mark.mark
+
+    def write_mark(self, mark: str) -> None:
+        """Store the mark below the prefix; raises GW806 where this fails."""
+        self._known_mark = None
+        self._send_request_or_raise("put_object", "", Key=self._mark_key, Body=f"{mark}\n".encode())
+
+    def describe_mark(self) -> str:
+        """Return the place of the mark as `s3://bucket/key`."""
+        return f"s3://{self._access.bucket}/{self._mark_key}"
 
     def close(self) -> None:
         """Close the connections."""

@@ -1,7 +1,7 @@
 """Keeps objects as files of a folder: written beside, on disk, and only then under their name.
 
-The folder has one folder for each first octet of a digest, and `new` for files that are being
-written. A file in `new` is locked by its writer: an unlocked file was left by a process that was
+The folder has one folder for each first octet of a digest, the mark of its database, and `new` for files that
+are being written. A file in `new` is locked by its writer: an unlocked file was left by a process that was
 killed, and is removed at the next start.
 """
 
@@ -23,10 +23,11 @@ from gateway.errors import OBJECT_MISSING, GatewayError
 from gateway.file_owner import make_owned_folder, open_owned_file
 from gateway.message_model import Body, PositionedStream, iterate_octets
 from gateway.store.disk_reserve import DiskReserve, InsufficientStorageError
-from gateway.store.object_store import INLINE_OCTETS, make_changed_error
+from gateway.store.object_store import INLINE_OCTETS, MARK_NAME, make_changed_error
 
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _NEW: Final = "new"
+_MOST_MARK_OCTETS: Final = 100
 #: What says that there is no such file; any other error may pass.
 _ABSENT: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 
@@ -191,6 +192,33 @@ class ObjectFolder:
             for entry in entries:
                 removed += _remove_unlocked_file(entry.path)
         return removed
+
+    def read_mark(self) -> str | None:
+        """Return the mark of the folder; None where it has none, GW806 where it cannot be read now."""
+        try:
+            with (self._folder / MARK_NAME).open("rb") as file:
+                return file.read(_MOST_MARK_OCTETS).decode("ascii", "replace").strip()
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            detail = f"the mark of the folder cannot be read now: {error.strerror}"
+            raise InsufficientStorageError(detail, self.describe_mark()) from error
+
+    def write_mark(self, mark: str) -> None:
+        """Store the mark durably; raises GW806 where this fails."""
+        try:
+            file = self._open_file()
+            try:
+                file.write(f"{mark}\n".encode())
+                file.keep_as(self._folder / MARK_NAME)
+            finally:
+                file.close()
+        except OSError as error:
+            raise _make_write_error(error, self._folder) from error
+
+    def describe_mark(self) -> str:
+        """Return the path of the mark."""
+        return str(self._folder / MARK_NAME)
 
     def _get_path(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):

@@ -32,6 +32,8 @@ from gateway.store.register_version import epochs
 
 #: Octets up to which content stays in the database where the settings say nothing else.
 INLINE_OCTETS: Final = 1024**2
+#: The name of the mark of a store, beside its objects.
+MARK_NAME: Final = "database-mark"
 #: The value of `payloads.stored_in` of content that is in the object store.
 OBJECTS: Final = "objects"
 #: The advisory lock of PostgreSQL between those who name objects (shared) and the sweep (alone).
@@ -73,6 +75,18 @@ class ObjectStore(Protocol):
 
     def list_objects(self, part: int) -> Iterator[tuple[str, datetime]]:
         """Yield digest and time of the last writing of the objects whose digest begins with this octet."""
+
+    def read_mark(self) -> str | None:
+        """Return the mark of the store, as it was some seconds ago at most; None where it has none.
+
+        Raises GW806 where it cannot be read now.
+        """
+
+    def write_mark(self, mark: str) -> None:
+        """Store the mark durably; raises GW806 where this fails."""
+
+    def describe_mark(self) -> str:
+        """Return the place of the mark, for people."""
 
 
 def lock_out_sweeps(conn: Connection, *, is_sweep: bool = False) -> None:

@@ -28,7 +28,9 @@ shared_files = Table(
 )
 
 _INSERT = InsertIfAbsent(shared_files, ("name",))
-_FIND = select(shared_files.c.mark, shared_files.c.placed_at).where(shared_files.c.name == bindparam("wanted"))
+_FIND = select(shared_files.c.mark, shared_files.c.placed_at).where(
+    shared_files.c.name == bindparam("wanted")
+)
 
 
 class SharedFileRow(Protocol):
@@ -49,6 +51,18 @@ def record_shared_file(
     """Store the mark of a file unless the database has one; return the one that holds now."""
     _INSERT.insert_many(conn, [{"name": name, "mark": mark, "placed_at": placed_at}])
     return cast("SharedFileRow", find_shared_file(conn, name))
+
+
+def lock_shared_file(conn: Connection, name: str) -> SharedFileRow | None:
+    """Return what `find_shared_file` does, and keep all others from changing it meanwhile."""
+    return cast("SharedFileRow | None", conn.execute(_FIND.with_for_update(), {"wanted": name}).first())
+
+
+def replace_mark(conn: Connection, name: str, mark: str) -> None:
+    """Store another mark of the file of this name, which the file does not have yet."""
+    record_shared_file(conn, name, mark)
+    changed = update(shared_files).where(shared_files.c.name == name)
+    conn.execute(changed.values(mark=mark, placed_at=None))
 
 
 def record_placed_mark(conn: Connection, name: str, placed_at: datetime) -> None:

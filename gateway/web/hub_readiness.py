@@ -17,12 +17,15 @@ from sqlalchemy import Engine
 from gateway.errors import NO_ROOM, OUR_MISTAKE, GatewayError
 from gateway.hub import Hub, find_readiness_problem
 from gateway.monitor import health
+from gateway.store import StoreWatch
 
 _Verdict = TypeVar("_Verdict")
 
 _log = logging.getLogger(__name__)
 #: Seconds that a caller waits for a verdict, unless `seconds` says otherwise.
 _ASKING_SECONDS: Final = 2.0
+#: Seconds that the verdict of readiness waits for the store of large payloads.
+_STORE_SECONDS: Final = 1.0
 #: Seconds for which a verdict is kept: it costs queries or a signature, and any client may ask for it.
 _KEPT_SECONDS: Final = 1.0
 
@@ -118,6 +121,9 @@ class HubReadiness:
         self._engine = engine
         self._find_hub_problem = find_hub_problem
         self._verdict = TimedVerdict("readiness", self._check_readiness)
+        # A folder of another machine that does not answer is no reason: small messages need no folder.
+        watch = StoreWatch(engine)
+        self._store_verdict = TimedVerdict("store of large payloads", watch.find_problem, _STORE_SECONDS)
 
     def begin_search(self) -> VerdictSearch[ReadinessVerdict]:
         """Return the current search; begin one if the last verdict is old. The caller may work meanwhile."""
@@ -136,10 +142,11 @@ class HubReadiness:
 
     def _check_readiness(self) -> ReadinessVerdict:
         """Return the first problem for which no message is accepted now, with a sentence on it."""
-        engine = self._engine
+        engine, store_search = self._engine, self._store_verdict.begin_search()
         try:
             problem = health.find_readiness_problem(engine) or self._find_hub_problem()
             problem = problem or health.find_write_problem(engine)
+            problem = problem or self._store_verdict.find_verdict(store_search)
         except Exception as mistake:  # after any exception, messages should go to another node
             problem = GatewayError(OUR_MISTAKE, type(mistake).__name__)
         text = "ready" if problem is None else health.describe_unreadiness(engine, problem)

@@ -20,6 +20,8 @@ from zlib import crc32
 import pytest
 from sqlalchemy import Engine, create_engine, make_url, text
 
+from tests.kit.stores import mark_store
+
 __all__ = [
     "BOTH",
     "BOTH_AT_LANDING",
@@ -113,6 +115,7 @@ class Templates:
         """Put a new SQLite database with every table where a home has its database."""
         home.mkdir(mode=0o700, exist_ok=True)
         shutil.copyfile(self._template("sqlite"), home / "gateway.sqlite3")
+        mark_store(home)
 
     def drop(self, url: str) -> None:
         """Remove a database that `fresh` or `empty` made."""

@@ -34,6 +34,7 @@ from gateway.store import make_engine, migrate_schema, parties, write_transactio
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority, make_revocation_list
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.stores import mark_store
 
 AGREEMENT = (ROOT / "conformance" / "agreements" / "example.yaml").read_bytes()
 EBMS2 = PROTOCOLS["ebms2"]
@@ -101,6 +102,7 @@ def set_up(
     migrate_schema(engine)
     _register(engine, certificates)
     engine.dispose()
+    mark_store(place.home)
 
 
 def _write_partner(name: str, *, at_console: bool) -> str:

@@ -41,7 +41,14 @@ from gateway.operations import (
     format_count,
     format_moment,
 )
-from gateway.store import DatabaseMark, audit_log, migrate_schema, read_transaction, refuse_empty_database
+from gateway.store import (
+    DatabaseMark,
+    audit_log,
+    mark_new_store,
+    migrate_schema,
+    read_transaction,
+    refuse_empty_database,
+)
 
 
 @verb("migrate")
@@ -65,8 +72,10 @@ def migrate_database(arguments: Arguments) -> None:
 def apply_migrations(settings: Settings, act: Act, *, is_new_hub: bool) -> tuple[str | None, str]:
     """Migrate the database of a home; return the version before and after.
 
-    A migration that changes something writes its audit row in the same transaction. Raises GW808 for an
-    empty database, unless `is_new_hub` is set and the home folder has no mark of an earlier database.
+    A migration that changes something writes its audit row in the same transaction. Then the store of large
+    payloads gets the mark of the database, unless one has it. Raises GW808 for an empty database, unless
+    `is_new_hub` is set and the home folder has no mark of an earlier database; and GW811 for a store that
+    cannot be that of the database, which is migrated nevertheless.
     """
 
     def record_migration(conn: Connection, before: str | None, after: str) -> None:
@@ -79,7 +88,9 @@ def apply_migrations(settings: Settings, act: Act, *, is_new_hub: bool) -> tuple
         else:
             refuse_empty_database(engine)
         with keep_files_private(), show_progress("migrating the database"):
-            return migrate_schema(engine, record_migration)
+            revisions = migrate_schema(engine, record_migration)
+            mark_new_store(engine, get_current_time())
+            return revisions
 
 
 _HEAD_WORDS = "a proof or a head that was kept elsewhere, or that a partner has; repeatable"

@@ -51,6 +51,7 @@ from gateway.processor_affinity import bind_to_processor
 from gateway.stop_signals import catch_stop_signals
 from gateway.store import (
     InsufficientStorageError,
+    WrongStoreError,
     await_server,
     check_file_at_start,
     close_database_file,
@@ -91,7 +92,9 @@ def run_gateway(arguments: Arguments) -> int:
 def _run_all(settings: Settings, arguments: Arguments) -> int:
     """Migrate the database, and run serving and delivery processes until stopped; return the exit status."""
     _check_free_port(settings)
-    apply_migrations(settings, make_act("run"), is_new_hub=arguments.new)
+    # With another store of large payloads it starts all the same: it is not ready, but accepts small ones.
+    with suppress(WrongStoreError):
+        apply_migrations(settings, make_act("run"), is_new_hub=arguments.new)
     check_own_hub(settings)
     workers = arguments.workers or settings.delivery.processes
     targets = [*_list_delivery_functions(workers), serve_http_requests]

@@ -1,0 +1,67 @@
+"""``gateway restore payloads``: the folder or bucket of large payloads that a database has from now on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import click
+
+from gateway.cli.audited_changes import print_change, read_act
+from gateway.cli.home_folder import open_engine, read_verb_settings
+from gateway.cli.result_output import print_done
+from gateway.cli.shared_options import changing_verb, read_reason
+from gateway.cli.verb_groups import Arguments
+from gateway.errors import MISUSE, GatewayError
+from gateway.hub import get_current_time
+from gateway.operations import format_count, open_change
+from gateway.store import (
+    ComparedObjects,
+    compare_newest_objects,
+    get_marked_store,
+    has_noted_mark,
+    note_new_mark,
+    place_noted_mark,
+    require_free_store,
+)
+
+_LOST_WORDS: Final = "go on although large payloads are missing in this store: they are lost"
+
+
+@changing_verb("restore payloads")
+@click.option("--lost", is_flag=True, help=_LOST_WORDS)
+@click.option("--reason", help="why, for everybody who looks")
+def mark_payload_store(arguments: Arguments) -> None:
+    """Make the folder or bucket of the settings that of the database; any former one is not used any more."""
+    reason, settings = read_reason(arguments), read_verb_settings(arguments)
+    act = replace(read_act(arguments), reason=reason)
+    with open_engine(settings) as engine:
+        store = get_marked_store(engine)
+        location = store.describe_mark()
+        if has_noted_mark(engine, store):
+            place_noted_mark(engine, get_current_time())
+            print_done(arguments, f"The store with {location} is that of the database already.")
+            return
+        require_free_store(store)
+        found = compare_newest_objects(engine, store)
+        if found.missing and not arguments.lost:
+            raise GatewayError(
+                MISUSE, f"{_describe_missing(found)}: name the right store, or say --lost", location
+            )
+        with open_change(engine, settings, act) as change:
+            note_new_mark(change.conn)
+            change.record_change("payloads", before=None, after={"mark": location, "missing": found.missing})
+        place_noted_mark(engine, get_current_time())
+    sentence = f"Large payloads of the database are from now on in the store with {location}."
+    print_change(
+        change,
+        *(sentence, _describe_missing(found)),
+        as_json=arguments.json,
+        compared=found.compared,
+        missing=found.missing,
+    )
+
+
+def _describe_missing(found: ComparedObjects) -> str:
+    compared = format_count(found.compared, "large payload")
+    return f"Of the {compared} stored last, {found.missing} are not in it."

@@ -1,0 +1,155 @@
+"""The object store of one database, and of no other: it has a mark that the database has noted.
+
+Nodes that use folders of their own in place of a common one, a disk that is not mounted, or two gateways in
+one bucket: in each case octets that were acknowledged would be lost to those who need them. So the store has
+a random number as an object, and the database has the same number. Without it nothing is put, read or
+removed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import BinaryIO
+
+from sqlalchemy import Engine
+
+from gateway.errors import OBJECT_MISSING, WRONG_STORE, GatewayError
+from gateway.message_model import Body
+from gateway.store.database_state import get_database_state
+from gateway.store.disk_reserve import InsufficientStorageError
+from gateway.store.engine import read_transaction
+from gateway.store.object_store import ObjectStore
+from gateway.store.shared_files import PAYLOADS, find_shared_file
+
+_log = logging.getLogger(__name__)
+
+
+class WrongStoreError(InsufficientStorageError):
+    """GW811: this is not the store of large payloads of the database; an operator ends this state."""
+
+    def __init__(self, detail: str, location: str) -> None:
+        super(InsufficientStorageError, self).__init__(WRONG_STORE, detail, location[-200:])
+
+
+class MarkedObjectStore:
+    """The `ObjectStore` of one database: raises GW811 unless it has the mark that the database has noted.
+
+    `find_mark` returns the mark that the database has noted, None if it has none.
+    """
+
+    def __init__(self, store: ObjectStore, find_mark: Callable[[], str | None]) -> None:
+        self.inline = store.inline
+        self._store = store
+        self._find_mark = find_mark
+
+    def require_mark(self) -> None:
+        """Raise GW811 unless the store has the mark of its database, GW806 where one cannot be read now."""
+        expected, found = self._find_mark(), self._store.read_mark()
+        if found is None or found != expected:
+            raise WrongStoreError(_describe_marks(expected, found), self._store.describe_mark())
+
+    def put_object(self, digest: str, content: Body) -> None:
+        """Store the content durably; raises GW806 where this fails. A repeat changes nothing."""
+        self.require_mark()
+        self._store.put_object(digest, content)
+
+    def has_object(self, digest: str, size: int) -> bool:
+        """Return whether there is an object of this size."""
+        return self._store.has_object(digest, size)
+
+    def open_object(self, digest: str) -> BinaryIO:
+        """Return a stream at its first octet; raises GW325 where the right store has none."""
+        try:
+            return self._store.open_object(digest)
+        except GatewayError as problem:
+            if problem.problem is OBJECT_MISSING:
+                self.require_mark()
+            raise
+
+    def describe_object(self, digest: str) -> str:
+        """Return the place of an object, for people."""
+        return self._store.describe_object(digest)
+
+    def remove_object(self, digest: str) -> None:
+        """Remove an object; one that is gone is no error."""
+        self.require_mark()
+        self._store.remove_object(digest)
+
+    def check_store(self) -> None:
+        """Raise GW811 for another store, GW806 where the store as a whole cannot be used."""
+        self._store.check_store()
+        self.require_mark()
+
+    def get_write_time(self, digest: str) -> datetime | None:
+        """Return when an object was last written; None where there is none."""
+        return self._store.get_write_time(digest)
+
+    def remove_abandoned_files(self) -> int:
+        """Remove the files that a killed process was writing; return their number."""
+        return self._store.remove_abandoned_files()
+
+    def list_objects(self, part: int) -> Iterator[tuple[str, datetime]]:
+        """Yield digest and time of the last writing of the objects whose digest begins with this octet."""
+        return self._store.list_objects(part)
+
+    def read_mark(self) -> str | None:
+        """Return the mark of the store; None where it has none."""
+        return self._store.read_mark()
+
+    def write_mark(self, mark: str) -> None:
+        """Store the mark durably."""
+        self._store.write_mark(mark)
+
+    def describe_mark(self) -> str:
+        """Return the place of the mark, for people."""
+        return self._store.describe_mark()
+
+
+def _describe_marks(expected: str | None, found: str | None) -> str:
+    if expected is None:
+        return "the database has not noted the mark of its store of large payloads yet: run `gateway migrate`"
+    if found is None:
+        return "the store of large payloads has no mark: it is not mounted, or not that of this database"
+    return "the store of large payloads has the mark of another database"
+
+
+def mark_objects_of(engine: Engine, store: ObjectStore) -> MarkedObjectStore:
+    """Return the store as that of the database of an engine."""
+
+    def find_mark() -> str | None:
+        with read_transaction(engine) as conn:
+            row = find_shared_file(conn, PAYLOADS)
+        return None if row is None else row.mark
+
+    return MarkedObjectStore(store, find_mark)
+
+
+class StoreWatch:
+    """Says whether the object store of a process is that of its database; logs when this changes."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        #: The problem that was found last.
+        self.problem: GatewayError | None = None
+
+    def find_problem(self) -> GatewayError | None:
+        """Return GW811 while the store is not that of the database; else None.
+
+        While the store or the database cannot be read, the last answer holds: what needs them says so.
+        """
+        store, problem = get_database_state(self._engine).objects, None
+        if isinstance(store, MarkedObjectStore):
+            try:
+                store.require_mark()
+            except WrongStoreError as wrong:
+                problem = wrong
+            except GatewayError:
+                return self.problem
+        if problem is not None and self.problem is None:
+            _log.error("large payloads are neither accepted nor processed by this process: %s", problem)
+        if problem is None and self.problem is not None:
+            _log.warning("large payloads are accepted and processed again: the store has its mark")
+        self.problem = problem
+        return problem
