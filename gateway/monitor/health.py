@@ -18,6 +18,7 @@ from gateway.store import (
     FetchedListSummaryRow,
     FetchSourceRow,
     InsufficientStorageError,
+    SilentStoreError,
     UsagePeriod,
     check_schema_version,
     compute_coverage,
@@ -88,7 +89,7 @@ def can_read_database(engine: Engine) -> bool:
 def describe_unreadiness(engine: Engine, problem: GatewayError) -> str:
     """Return id and general text of a readiness problem, without its detail, which may name addresses."""
     reason = problem.problem.title
-    if isinstance(problem, CopiesMissingError):
+    if isinstance(problem, (CopiesMissingError, SilentStoreError)):
         reason = problem.public_text
     elif problem.problem is EVIDENCE_BROKEN:
         reason = "the file of the database is damaged"

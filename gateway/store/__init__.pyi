@@ -173,6 +173,7 @@ from .mark_keeping import find_database_hold as find_database_hold
 from .mark_keeping import keep_database_mark as keep_database_mark
 from .mark_keeping import make_database_mark as make_database_mark
 from .marked_objects import MarkedObjectStore as MarkedObjectStore
+from .marked_objects import SilentStoreError as SilentStoreError
 from .marked_objects import StoreWatch as StoreWatch
 from .marked_objects import WrongStoreError as WrongStoreError
 from .marked_objects import mark_objects_of as mark_objects_of

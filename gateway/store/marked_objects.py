@@ -33,6 +33,16 @@ class WrongStoreError(InsufficientStorageError):
         super(InsufficientStorageError, self).__init__(WRONG_STORE, detail, location[-200:])
 
 
+class SilentStoreError(InsufficientStorageError):
+    """GW806: since this process has started, the store of large payloads has not answered yet."""
+
+    #: What anybody may read, without a place.
+    public_text = "the store of large payloads does not answer"
+
+    def __init__(self) -> None:
+        super().__init__(self.public_text, "payloads")
+
+
 class MarkedObjectStore:
     """The `ObjectStore` of one database: raises GW811 unless it has the mark that the database has noted.
 
@@ -131,8 +141,9 @@ class StoreWatch:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        #: The problem that was found last.
+        #: The problem that was found last, and whether a search for one has ended.
         self.problem: GatewayError | None = None
+        self.has_answer = False
 
     def find_problem(self) -> GatewayError | None:
         """Return GW811 while the store is not that of the database; else None.
@@ -140,13 +151,15 @@ class StoreWatch:
         While the store or the database cannot be read, the last answer holds: what needs them says so.
         """
         store, problem = get_database_state(self._engine).objects, None
-        if isinstance(store, MarkedObjectStore):
-            try:
+        try:
+            if isinstance(store, MarkedObjectStore):
                 store.require_mark()
-            except WrongStoreError as wrong:
-                problem = wrong
-            except GatewayError:
-                return self.problem
+        except WrongStoreError as wrong:
+            problem = wrong
+        except GatewayError:
+            return self.problem
+        finally:
+            self.has_answer = True
         if problem is not None and self.problem is None:
             _log.error("large payloads are neither accepted nor processed by this process: %s", problem)
         if problem is None and self.problem is not None:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from gateway.errors import NO_ROOM, OUR_MISTAKE, GatewayError
 from gateway.hub import Hub, find_readiness_problem
 from gateway.monitor import health
-from gateway.store import StoreWatch
+from gateway.store import SilentStoreError, StoreWatch
 
 _Verdict = TypeVar("_Verdict")
 
@@ -121,9 +121,10 @@ class HubReadiness:
         self._engine = engine
         self._find_hub_problem = find_hub_problem
         self._verdict = TimedVerdict("readiness", self._check_readiness)
-        # A folder of another machine that does not answer is no reason: small messages need no folder.
-        watch = StoreWatch(engine)
-        self._store_verdict = TimedVerdict("store of large payloads", watch.find_problem, _STORE_SECONDS)
+        self._store_watch = StoreWatch(engine)
+        self._store_verdict = TimedVerdict(
+            "store of large payloads", self._store_watch.find_problem, _STORE_SECONDS
+        )
 
     def begin_search(self) -> VerdictSearch[ReadinessVerdict]:
         """Return the current search; begin one if the last verdict is old. The caller may work meanwhile."""
@@ -146,11 +147,19 @@ class HubReadiness:
         try:
             problem = health.find_readiness_problem(engine) or self._find_hub_problem()
             problem = problem or health.find_write_problem(engine)
-            problem = problem or self._store_verdict.find_verdict(store_search)
+            problem = problem or self._find_store_problem(store_search)
         except Exception as mistake:  # after any exception, messages should go to another node
             problem = GatewayError(OUR_MISTAKE, type(mistake).__name__)
         text = "ready" if problem is None else health.describe_unreadiness(engine, problem)
         return ReadinessVerdict(problem, text)
+
+    def _find_store_problem(self, search: VerdictSearch[GatewayError | None]) -> GatewayError | None:
+        """Return GW811 while large payloads are in another store; GW806 before the first answer of the store.
+
+        If the store does not answer later, its last answer holds: small messages need no store.
+        """
+        self._store_verdict.find_verdict(search)
+        return self._store_watch.problem if self._store_watch.has_answer else SilentStoreError()
 
 
 def build_hub_readiness(hub: Hub) -> HubReadiness:

@@ -14,6 +14,7 @@ from gateway.store import make_engine, write_transaction
 from tests.kit import tables
 from tests.kit.house import AGREEMENT, authority, crl, register_parties, signer_named
 from tests.kit.ports import find_free_port
+from tests.kit.stores import mark_store
 
 
 class LiveHouse:
@@ -33,6 +34,7 @@ class LiveHouse:
         engine = make_engine(database_url)
         register_parties(engine, datetime.now(UTC), agreement)
         engine.dispose()
+        mark_store(self.home)
 
     def let_leases_end(self) -> None:
         """Let what a killed worker had claimed be claimed again at once."""

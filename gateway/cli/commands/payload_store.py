@@ -45,9 +45,8 @@ def mark_payload_store(arguments: Arguments) -> None:
         require_free_store(store)
         found = compare_newest_objects(engine, store)
         if found.missing and not arguments.lost:
-            raise GatewayError(
-                MISUSE, f"{_describe_missing(found)}: name the right store, or say --lost", location
-            )
+            detail = f"{_describe_missing(found)}: name the right store, or say --lost"
+            raise GatewayError(MISUSE, detail, location)
         with open_change(engine, settings, act) as change:
             note_new_mark(change.conn)
             change.record_change("payloads", before=None, after={"mark": location, "missing": found.missing})
@@ -55,7 +54,7 @@ def mark_payload_store(arguments: Arguments) -> None:
     sentence = f"Large payloads of the database are from now on in the store with {location}."
     print_change(
         change,
-        *(sentence, _describe_missing(found)),
+        *(sentence, f"{_describe_missing(found).capitalize()}."),
         as_json=arguments.json,
         compared=found.compared,
         missing=found.missing,
@@ -63,5 +62,5 @@ def mark_payload_store(arguments: Arguments) -> None:
 
 
 def _describe_missing(found: ComparedObjects) -> str:
-    compared = format_count(found.compared, "large payload")
-    return f"Of the {compared} stored last, {found.missing} are not in it."
+    compared = format_count(found.compared, "newest large payload")
+    return f"the store lacks {found.missing} of the {compared} of the database"

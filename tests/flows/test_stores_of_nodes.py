@@ -1,0 +1,111 @@
+"""Two nodes with homes of their own over one database: only one has the store of its large payloads."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from werkzeug.test import Client, TestResponse
+
+from gateway.cli import main
+from gateway.cli.home_folder import read_home_settings
+from gateway.delivery import build_worker
+from gateway.hub import RejectingComposer, build_hub
+from gateway.message_model import Payload
+from gateway.store import deliveries, write_transaction
+from gateway.web import hub_readiness
+from gateway.web.wsgi_application import build_wsgi_application
+from tests.kit.databases import BOTH_AT_LANDING
+from tests.kit.house import Clock, Neighbour
+from tests.kit.live import LiveHouse
+from tests.kit.rows import delivery
+
+pytestmark = BOTH_AT_LANDING
+LARGE = b"%PDF-" + b"large" * 600_000
+
+
+class Nodes:
+    """The homes of two nodes, as two pods without a common volume have them, and a broker."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.live = LiveHouse(folder, database_url)
+        self.broker = Neighbour("broker1", Clock(datetime.now(UTC)))
+        self.homes = (self.live.home, folder / "another" / "home")
+        shutil.copytree(self.live.home, self.homes[1], ignore=shutil.ignore_patterns("payloads"))
+        self.hubs = [build_hub(read_home_settings(home), RejectingComposer()) for home in self.homes]
+        self.clients = [Client(build_wsgi_application(hub, 1 << 26)) for hub in self.hubs]
+
+    def file(self, node: int, content: bytes) -> TestResponse:
+        """File a message with a part of these octets at a node."""
+        unit = self.broker.message("Store")
+        part = Payload("pdf.part", "application/pdf", content)
+        parcel = self.broker.seal(self.broker.message("Store", payloads=(*unit.payloads, part)))
+        headers = list(parcel.headers.items())
+        return self.clients[node].post("/msh/ebms2", data=parcel.read_octets(), headers=headers)
+
+    def ask_readiness(self, node: int) -> tuple[int, str]:
+        answer = self.clients[node].get("/status/ready", environ_base={"REMOTE_ADDR": "127.0.0.1"})
+        return answer.status_code, answer.text.strip()
+
+
+@pytest.fixture
+def nodes(tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
+    monkeypatch.setattr(hub_readiness, "_KEPT_SECONDS", 0.0)
+    made = Nodes(tmp_path, database_url)
+    yield made
+    for hub in made.hubs:
+        hub.engine.dispose()
+
+
+def test_a_node_without_the_common_store_is_not_ready_and_acknowledges_nothing_large(nodes: Nodes) -> None:
+    assert nodes.ask_readiness(0) == (200, "ready")
+    assert nodes.ask_readiness(1) == (503, "GW811 not the store of large payloads of this database")
+    refused = nodes.file(1, LARGE)
+    assert (refused.status_code, b"GW811" in refused.data) == (503, True)
+    assert nodes.file(1, b"small").status_code == 200
+    assert nodes.file(0, LARGE).status_code == 200
+    # Mounted there, too, the store is that of both.
+    (nodes.homes[1] / "payloads").symlink_to(nodes.homes[0] / "payloads")
+    assert nodes.ask_readiness(1) == (200, "ready")
+    assert nodes.file(1, LARGE).status_code == 200
+
+
+def test_a_worker_without_the_common_store_claims_nothing(nodes: Nodes, database_url: str) -> None:
+    right, wrong = (build_worker(read_home_settings(home)) for home in nodes.homes)
+    with write_transaction(right._engine) as conn:
+        number = deliveries.enqueue_delivery(conn, delivery(), datetime.now(UTC))
+    assert wrong._claim_deliveries() == ()
+    assert [lease.id for lease in right._claim_deliveries()] == [number]
+    (nodes.homes[1] / "payloads").symlink_to(nodes.homes[0] / "payloads")
+    wrong.run_maintenance()
+    with write_transaction(right._engine) as conn:
+        number = deliveries.enqueue_delivery(conn, delivery(), datetime.now(UTC))
+    assert number in [lease.id for lease in wrong._claim_deliveries()]
+    for worker in (right, wrong):
+        worker._engine.dispose()
+
+
+def test_the_check_and_the_verb_say_so(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
+    assert nodes.file(0, LARGE).status_code == 200
+    wrong = str(nodes.homes[1])
+    capsys.readouterr()
+    assert main(["check", "--home", wrong]) == 1
+    told = capsys.readouterr().out
+    assert "GW811 the store of large payloads has no mark: it is not mounted" in told
+    assert "GW325" not in told
+    restore = ["restore", "payloads", "--reason", "moved", "--home"]
+    assert main([*restore, wrong]) == 2
+    told = capsys.readouterr().err
+    assert "the store lacks 1 of the 1 newest large payload of the database: name the right" in told
+    assert main([*restore, str(nodes.homes[0])]) == 0
+    assert "is that of the database already" in capsys.readouterr().out
+    # Copied without the mark, it is the store from now on; the former one is not any more.
+    former, present = (home / "payloads" for home in nodes.homes)
+    shutil.copytree(former, present, ignore=shutil.ignore_patterns("database-mark"))
+    assert nodes.ask_readiness(1)[0] == 503
+    assert main([*restore, wrong]) == 0
+    assert nodes.ask_readiness(1) == (200, "ready")
+    assert nodes.ask_readiness(0)[0] == 503
