@@ -56,9 +56,9 @@ class MarkedObjectStore:
 
     def require_mark(self) -> None:
         """Raise GW811 unless the store has the mark of its database, GW806 where one cannot be read now."""
-        expected, found = self._find_mark(), self._store.read_mark()
-        if found is None or found != expected:
-            raise WrongStoreError(_describe_marks(expected, found), self._store.describe_mark())
+        expected, actual = self._find_mark(), self._store.read_mark()
+        if actual is None or actual != expected:
+            raise WrongStoreError(_describe_marks(expected, actual), self._store.describe_mark())
 
     def put_object(self, digest: str, content: Body) -> None:
         """Store the content durably; raises GW806 where this fails. A repeat changes nothing."""
@@ -117,10 +117,10 @@ class MarkedObjectStore:
         return self._store.describe_mark()
 
 
-def _describe_marks(expected: str | None, found: str | None) -> str:
+def _describe_marks(expected: str | None, actual: str | None) -> str:
     if expected is None:
         return "the database has not noted the mark of its store of large payloads yet: run `gateway migrate`"
-    if found is None:
+    if actual is None:
         return "the store of large payloads has no mark: it is not mounted, or not that of this database"
     return "the store of large payloads has the mark of another database"
 
@@ -150,16 +150,16 @@ class StoreWatch:
 
         While the store or the database cannot be read, the last answer holds: what needs them says so.
         """
-        store, problem = get_database_state(self._engine).objects, None
+        store, problem = get_database_state(self._engine).objects, self.problem
         try:
             if isinstance(store, MarkedObjectStore):
                 store.require_mark()
+            problem = None
         except WrongStoreError as wrong:
             problem = wrong
         except GatewayError:
-            return self.problem
-        finally:
-            self.has_answer = True
+            """The last answer holds."""
+        self.has_answer = True
         if problem is not None and self.problem is None:
             _log.error("large payloads are neither accepted nor processed by this process: %s", problem)
         if problem is None and self.problem is not None:

@@ -255,7 +255,7 @@ class _StoredObject:
 
 
 @dataclass(frozen=True)
-class _KnownMark:
+class _ReadMark:
     """The mark of a bucket, and when it was read, in seconds of the monotonic clock."""
 
     mark: str
@@ -275,7 +275,7 @@ class ObjectBucket:
         self._guard = threading.Lock()
         self._client: Any = None
         self._mark_key = f"{access.prefix}{MARK_NAME}"
-        self._known_mark: _KnownMark | None = None
+        self._last_mark: _ReadMark | None = None
 
     def put_object(self, digest: str, content: Body) -> None:
         """Store the content durably; raises GW806 where this fails. A repeat changes nothing."""
@@ -425,9 +425,9 @@ class ObjectBucket:
 
         Raises GW806 where the server does not say.
         """
-        known = self._known_mark
-        if known is not None and time.monotonic() - known.read_at < _MARK_KEPT_SECONDS:
-            return known.mark
+        last = self._last_mark
+        if last is not None and time.monotonic() - last.read_at < _MARK_KEPT_SECONDS:
+            return last.mark
         try:
             mark: bytes = self._send_request("get_object", "", Key=self._mark_key)["Body"].read()
         except _RefusedError as refused:
@@ -436,12 +436,12 @@ class ObjectBucket:
             raise refused.problem from refused
         except load_bucket_errors() as cut:
             raise InsufficientStorageError(_CUT, self.describe_mark()) from cut
-        self._known_mark = _KnownMark(mark.decode("ascii", "replace").strip(), time.monotonic())
-        return self._known_mark.mark
+        self._last_mark = _ReadMark(mark.decode("ascii", "replace").strip(), time.monotonic())
+        return self._last_mark.mark
 
     def write_mark(self, mark: str) -> None:
         """Store the mark below the prefix; raises GW806 where this fails."""
-        self._known_mark = None
+        self._last_mark = None
         self._send_request_or_raise("put_object", "", Key=self._mark_key, Body=f"{mark}\n".encode())
 
     def describe_mark(self) -> str:

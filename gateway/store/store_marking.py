@@ -54,9 +54,9 @@ def mark_new_store(engine: Engine, at: datetime) -> None:
         row = record_shared_file(conn, PAYLOADS, _make_mark())
     if row.placed_at is not None:
         return
-    found = compare_newest_objects(engine, store)
-    if found.compared and found.compared == found.missing:
-        detail = f"the store lacks all of the {found.compared} newest large payloads of the database"
+    comparison = compare_newest_objects(engine, store)
+    if comparison.compared and comparison.compared == comparison.missing:
+        detail = f"the store lacks all of the {comparison.compared} newest large payloads of the database"
         raise WrongStoreError(detail, store.describe_mark())
     place_noted_mark(engine, at)
 
@@ -105,11 +105,13 @@ def require_free_store(store: MarkedObjectStore, mark: str | None = None) -> Non
 
 def compare_newest_objects(engine: Engine, store: ObjectStore) -> ComparedObjects:
     """Look for the newest objects that the database names in a store."""
-    named = select(payloads.c.sha256, payloads.c.size).where(
+    payload_query = select(payloads.c.sha256, payloads.c.size).where(
         payloads.c.stored_in == OBJECTS, payloads.c.purged_at.is_(None)
     )
     with read_transaction(engine) as conn:
-        rows = conn.execute(named.order_by(payloads.c.stored_at.desc()).limit(_COMPARED_OBJECTS)).all()
+        rows = conn.execute(
+            payload_query.order_by(payloads.c.stored_at.desc()).limit(_COMPARED_OBJECTS)
+        ).all()
     missing = sum(not store.has_object(row.sha256, row.size) for row in rows)
     return ComparedObjects(len(rows), missing)
 

@@ -122,9 +122,7 @@ class HubReadiness:
         self._find_hub_problem = find_hub_problem
         self._verdict = TimedVerdict("readiness", self._check_readiness)
         self._store_watch = StoreWatch(engine)
-        self._store_verdict = TimedVerdict(
-            "store of large payloads", self._store_watch.find_problem, _STORE_SECONDS
-        )
+        self._store_verdict = TimedVerdict("store of large payloads", self._ask_store, _STORE_SECONDS)
 
     def begin_search(self) -> VerdictSearch[ReadinessVerdict]:
         """Return the current search; begin one if the last verdict is old. The caller may work meanwhile."""
@@ -153,7 +151,12 @@ class HubReadiness:
         text = "ready" if problem is None else health.describe_unreadiness(engine, problem)
         return ReadinessVerdict(problem, text)
 
-    def _find_store_problem(self, search: VerdictSearch[GatewayError | None]) -> GatewayError | None:
+    def _ask_store(self) -> StoreWatch:
+        """Return the watch of the store of large payloads, which has asked the store now."""
+        self._store_watch.find_problem()
+        return self._store_watch
+
+    def _find_store_problem(self, search: VerdictSearch[StoreWatch]) -> GatewayError | None:
         """Return GW811 while large payloads are in another store; GW806 before the first answer of the store.
 
         If the store does not answer later, its last answer holds: small messages need no store.

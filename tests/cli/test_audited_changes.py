@@ -68,6 +68,7 @@ NO_TRUST = {
         "pki list import",
         "pki source refresh",
         "restore confirm",
+        "restore payloads",
         "retention purge",
     ),
     "rules load",
@@ -176,6 +177,8 @@ def test_every_changing_verb_leaves_one_row(
     desk.act("requirement revoke", *stated)
     desk.act("conformance invite", "--out", home / "suite")
     desk.act("restore confirm", "--reason", "the disk is lost")
+    (desk.home / "payloads" / "database-mark").unlink()
+    desk.act("restore payloads", "--reason", "the mark was not in the backup")
     _purge_draft(desk)
     assert desk.ran == {words for words in VERBS if any(one.name == "by" for one in load_verb(words).params)}
     _check_no_secret(desk)

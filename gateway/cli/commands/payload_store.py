@@ -43,24 +43,26 @@ def mark_payload_store(arguments: Arguments) -> None:
             print_done(arguments, f"The store with {location} is that of the database already.")
             return
         require_free_store(store)
-        found = compare_newest_objects(engine, store)
-        if found.missing and not arguments.lost:
-            detail = f"{_describe_missing(found)}: name the right store, or say --lost"
+        comparison = compare_newest_objects(engine, store)
+        if comparison.missing and not arguments.lost:
+            detail = f"{_describe_missing(comparison)}: name the right store, or say --lost"
             raise GatewayError(MISUSE, detail, location)
         with open_change(engine, settings, act) as change:
             note_new_mark(change.conn)
-            change.record_change("payloads", before=None, after={"mark": location, "missing": found.missing})
+            change.record_change(
+                "payloads", before=None, after={"mark": location, "missing": comparison.missing}
+            )
         place_noted_mark(engine, get_current_time())
     sentence = f"Large payloads of the database are from now on in the store with {location}."
     print_change(
         change,
-        *(sentence, f"{_describe_missing(found).capitalize()}."),
+        *(sentence, f"{_describe_missing(comparison).capitalize()}."),
         as_json=arguments.json,
-        compared=found.compared,
-        missing=found.missing,
+        compared=comparison.compared,
+        missing=comparison.missing,
     )
 
 
-def _describe_missing(found: ComparedObjects) -> str:
-    compared = format_count(found.compared, "newest large payload")
-    return f"the store lacks {found.missing} of the {compared} of the database"
+def _describe_missing(comparison: ComparedObjects) -> str:
+    compared = format_count(comparison.compared, "newest large payload")
+    return f"the store lacks {comparison.missing} of the {compared} of the database"
