@@ -11,8 +11,10 @@ import pytest
 from werkzeug.test import Client, TestResponse
 
 from gateway.cli import main
+from gateway.cli.commands import process
 from gateway.cli.home_folder import read_home_settings
 from gateway.delivery import build_worker
+from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.hub import RejectingComposer, build_hub
 from gateway.message_model import Payload
 from gateway.store import deliveries, write_transaction
@@ -109,3 +111,28 @@ def test_the_check_and_the_verb_say_so(nodes: Nodes, capsys: pytest.CaptureFixtu
     assert main([*restore, wrong]) == 0
     assert nodes.ask_readiness(1) == (200, "ready")
     assert nodes.ask_readiness(0)[0] == 503
+
+
+def test_an_upgrade_marks_the_store_that_has_the_payloads(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert nodes.file(0, LARGE).status_code == 200
+    # As an earlier version has left it, whose nodes had no common store.
+    with write_transaction(nodes.hubs[0].engine) as conn:
+        conn.exec_driver_sql("DELETE FROM shared_files")
+    (nodes.homes[0] / "payloads" / "database-mark").unlink()
+    right, wrong = (["--home", str(home)] for home in nodes.homes)
+    assert main(["migrate", *wrong]) == 1
+    told = capsys.readouterr().err
+    assert "GW811 the store lacks all of the 1 newest large payloads of the database" in told
+
+    def refuse_to_run(_: object) -> None:
+        raise GatewayError(KEY_UNAVAILABLE, "it goes on")
+
+    # `gateway run` starts with that store, for small messages.
+    monkeypatch.setattr(process, "check_own_hub", refuse_to_run)
+    main(["run", *wrong])
+    assert "GW803 it goes on" in capsys.readouterr().err
+    assert [nodes.ask_readiness(node)[0] for node in (0, 1)] == [503, 503]
+    assert main(["migrate", *right]) == 0
+    assert [nodes.ask_readiness(node)[0] for node in (0, 1)] == [200, 503]

@@ -22,6 +22,7 @@ from gateway.errors import (
     REFUSED_FOR_GOOD,
     TRANSITION_REFUSED,
     UNREACHABLE,
+    WRONG_STORE,
     GatewayError,
     Problem,
 )
@@ -286,7 +287,7 @@ def test_a_step_of_the_upkeep_that_fails_stops_no_other(
     assert desk.row(one).state == "QUEUED"
     monkeypatch.setattr(desk.worker, "_maintain_hub", lambda: desk.clock.forward(seconds=1))
 
-    for problem in (NO_ROOM, DATABASE_HELD):
+    for problem in (NO_ROOM, DATABASE_HELD, WRONG_STORE):
 
         def end_all(problem: Problem = problem) -> None:
             raise GatewayError(problem, "the database is not reached")

@@ -165,6 +165,7 @@ def test_a_store_is_marked_once(engine: Engine, make_store: MakeStore) -> None:
     common = use(engine, make_store("common"))
     mark_new_store(engine, NOW)
     mark = common.read_mark()
+    store_large(engine)
     mark_new_store(engine, later(86_400))
     assert (common.read_mark(), len(mark or "")) == (mark, 32)
     # The next migration, from a machine with another folder, does not make it a second store.
@@ -278,3 +279,8 @@ def test_a_folder_that_cannot_be_read_now_is_not_another_one(engine: Engine, tmp
     watch = StoreWatch(engine)
     assert watch.find_problem() is None
     refuse("GW806 the mark of the folder cannot be read now", lambda: store_large(engine))
+    # What was known before holds.
+    mark.rmdir()
+    assert watch.find_problem() is not None
+    mark.mkdir()
+    assert watch.find_problem() is not None

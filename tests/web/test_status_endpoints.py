@@ -18,12 +18,22 @@ from gateway import __version__
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
 from gateway.monitor import health
 from gateway.program_build import BUILD
-from gateway.store import InsufficientStorageError, get_head_revision, make_engine, write_transaction
+from gateway.store import (
+    InsufficientStorageError,
+    ObjectFolder,
+    get_database_state,
+    get_head_revision,
+    make_engine,
+    mark_new_store,
+    mark_objects_of,
+    write_transaction,
+)
 from gateway.web import build_application, hub_readiness, status_endpoints
 from gateway.web.status_endpoints import HubProbes, StatusReaders, build_status_application
 from gateway.web.wsgi_application import build_wsgi_application
 from gateway_conformance.verbs.conformance_home import make_suite_home
 from tests.kit.databases import BOTH_AT_LANDING, in_turn
+from tests.kit.house import START
 from tests.kit.ports import find_free_port
 from tests.kit.story import Story
 from tests.kit.waiting import until
@@ -103,6 +113,33 @@ def test_a_database_that_does_not_answer_holds_one_thread(
     await_readiness(client)
     until(lambda: client.get("/metrics").status_code == 200, every=0.1)
     until(lambda: "gateway_own_key_away 0.0\n" in client.get("/metrics/process").text, every=0.1)
+
+
+def test_a_store_that_does_not_answer_is_not_ready_before_its_first_answer_alone(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_readiness, "_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(hub_readiness, "_STORE_SECONDS", 0.3)
+    engine, answers = make_engine(sqlite_url), threading.Event()
+    folder = ObjectFolder(tmp_path / "payloads")
+    read_mark = folder.read_mark
+
+    def read_hanging_folder() -> str | None:
+        answers.wait(60)
+        return read_mark()
+
+    monkeypatch.setattr(folder, "read_mark", read_hanging_folder)
+    get_database_state(engine).objects = mark_objects_of(engine, folder)
+    client = build_status_application(engine).test_client()
+    assert ask_readiness(client) == (503, "GW806 the store of large payloads does not answer\n")
+    answers.set()
+    mark_new_store(engine, START)
+    await_readiness(client)
+    # Small messages need no store: a node that has seen its mark stays ready.
+    answers.clear()
+    assert ask_readiness(client) == (200, "ready\n")
+    answers.set()
+    engine.dispose()
 
 
 @pytest.mark.long
