@@ -27,6 +27,7 @@ from gateway.store import (
     find_rights_problem,
     is_database_empty,
     list_database_warnings,
+    make_database_mark,
     read_mark_file,
     read_transaction,
 )
@@ -117,7 +118,8 @@ def find_permission_warnings(settings: Settings, settings_file: str | None) -> I
     home = settings.home_folder
     keys = [Path(secret.file) for secret in _list_secrets(settings) if secret.file is not None]
     settings_paths = [Path(settings_file)] if settings_file else []
-    files = [*settings_paths, *home.glob("gateway.sqlite3*"), *keys, *home.glob("pki/*.key.pem")]
+    keys += [settings.api.webhook_key, *home.glob("pki/*.key.pem")]
+    files = [*settings_paths, *home.glob("gateway.sqlite3*"), *keys]
     for path in dict.fromkeys([home, *files]):
         with suppress(OSError):
             mode = stat.S_IMODE(path.stat().st_mode)
@@ -155,6 +157,25 @@ def refuse_other_database(settings: Settings, engine: Engine) -> None:
         if problem is not None and problem.problem is MISUSE:
             detail = f"{problem.detail}: name the right database.url, or remove {str(path)[-120:]}"
             raise GatewayError(MISUSE, detail, "database.url")
+
+
+def find_mark_warning(settings: Settings, engine: Engine) -> str | None:
+    """Return a warning where the home folder lacks the mark of a database with messages; else None.
+
+    Without a mark nobody notices that the database lacks something that the hub has acknowledged.
+    """
+    mark_file, current = get_database_mark_path(settings), None
+    with suppress(GatewayError):
+        if not mark_file.exists() and not is_database_empty(engine):
+            with read_transaction(engine) as conn:
+                current = make_database_mark(conn)
+    if current is None or current.message == 0:
+        return None
+    return (
+        f"the home folder has no mark of the database ({mark_file.name}), as that of a new node: whether the "
+        "database is older than what was acknowledged before is not known; if it may have been restored, run "
+        "`gateway restore check --head FILE`"
+    )
 
 
 def refuse_lost_database(settings: Settings, engine: Engine) -> None:

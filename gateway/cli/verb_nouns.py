@@ -55,6 +55,7 @@ NOUNS: Final[dict[str, Noun]] = {
     "order": Noun("Act", "the order of messages in a conversation: list, show, release, reset"),
     "fees": Noun("Act", "fees of agencies: list, show, compare with a provider's statement"),
     "requirement": Noun("Act", "certificates with a quantity: add, list, show, revoke"),
+    "webhook": Noun("Act", "webhooks: a new key for their secrets"),
     "agency": Noun("Act", "agencies at the console: switch, list acts of officers"),
     "submit": Noun("Act", "send a submission as a broker does, and wait for its result"),
     "form": Noun("Mappings", "one form for several documents: show, compose a submission, read one"),

@@ -114,6 +114,11 @@ VERBS: Final[dict[str, Verb]] = {
         "compare a statement of the payment provider with what was paid",
         "statement.csv --home D",
     ),
+    "webhook renew": Verb(
+        "webhook",
+        "make a new key of the webhooks, and delete all webhooks",
+        "--reason 'the key is lost' --home D",
+    ),
     "route add": Verb(
         "party",
         "pass messages for another party on to the next message handler",

@@ -17,6 +17,7 @@ from gateway.delivery.service_contracts import (
     ServiceCall,
     ServiceContract,
     WsdlFile,
+    has_shipped_digest,
     has_wsdl_file,
     load_contract,
 )
@@ -251,11 +252,15 @@ class PartnerSettings:
         """Use the settings of the changed file; return the problem where they cannot be used."""
         try:
             settings = settings_file.read()
+            partners = build_partners(settings)
+            # As at the start: a node that lacks the WSDL of an agency must not use up the tries of its calls.
+            for partner in partners.values():
+                load_contract(partner.wsdl)
             self._apply_changes(settings)
         except GatewayError as problem:
             return problem
         self._settings = settings
-        self._partners_and_plans = (build_partners(settings), build_retry_plans(settings))
+        self._partners_and_plans = (partners, build_retry_plans(settings))
         _log.warning("%s has changed: the partners are read again", settings_file.path)
         return None
 
@@ -287,8 +292,13 @@ def _build_partner(
     destination: str, partner_settings: AgencySettings | CustomsSettings, wsdl: WsdlFile
 ) -> PartnerService:
     """Return a partner; its WSDL is the configured one, else its own file if it exists, else the template."""
-    wsdl_name = partner_settings.wsdl or (wsdl.relative_path if has_wsdl_file(wsdl) else _TEMPLATE_WSDL)
-    wsdl_file = replace(wsdl, relative_path=wsdl_name, sha256=partner_settings.wsdl_sha256)
+    sha256 = partner_settings.wsdl_sha256
+    # Where another one than the template is agreed, a node without its file must not use the template.
+    has_own_wsdl = has_wsdl_file(wsdl) or (
+        sha256 is not None and not has_shipped_digest(_TEMPLATE_WSDL, sha256)
+    )
+    wsdl_name = partner_settings.wsdl or (wsdl.relative_path if has_own_wsdl else _TEMPLATE_WSDL)
+    wsdl_file = replace(wsdl, relative_path=wsdl_name, sha256=sha256)
     is_at_console = isinstance(partner_settings, AgencySettings) and partner_settings.console
     return PartnerService(
         wsdl_file,

@@ -95,6 +95,11 @@ def has_wsdl_file(wsdl_file: WsdlFile) -> bool:
     return any(path.is_file() for path, _ in _list_wsdl_paths(wsdl_file))
 
 
+def has_shipped_digest(relative_path: str, sha256: str) -> bool:
+    """Return whether the shipped WSDL at a path has this digest."""
+    return _load_shipped_digests().get(relative_path) == sha256
+
+
 def read_imported_schema(wsdl_file: WsdlFile, location: str) -> bytes | None:
     """Return the schema at a location that a WSDL names, relative to itself; None where it is not there.
 
@@ -141,7 +146,13 @@ def _find_wsdl_file(wsdl_file: WsdlFile) -> tuple[Traversable, bool]:
     for path, is_shipped in _list_wsdl_paths(wsdl_file):
         if path.is_file():
             return path, is_shipped
-    raise GatewayError(SETTINGS_WRONG, "there is no such WSDL", f"wsdl/{wsdl_file.relative_path[:200]}")
+    detail = "there is no such WSDL"
+    if wsdl_file.sha256 is not None:
+        detail = (
+            f"this node has no such WSDL in a folder of share.folders, and {wsdl_file.key} is not that of "
+            "the template"
+        )
+    raise GatewayError(SETTINGS_WRONG, detail, f"wsdl/{wsdl_file.relative_path[:200]}")
 
 
 def _list_wsdl_paths(wsdl_file: WsdlFile) -> list[tuple[Traversable, bool]]:

@@ -37,10 +37,12 @@ KEY_UNAVAILABLE = Problem(
     meaning="The private key cannot be used, so the gateway cannot sign.",
     cause=(
         "The file is missing or unreadable, the variable or password is wrong or not set, key and "
-        "certificate do not match, or the token is absent or rejects its PIN."
+        "certificate do not match, the token is absent or rejects its PIN, or this node has another key of "
+        "the webhooks than the other nodes."
     ),
     remedy=(
-        "Operator: run `gateway pki key`. Sender: send the same message again later. If it was "
+        "Operator: run `gateway pki key`; for `api.webhook_key`, copy the file of the node that has it. "
+        "Sender: send the same message again later. If it was "
         "stored, you then get its receipt."
     ),
     ours=True,

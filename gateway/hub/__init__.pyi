@@ -62,12 +62,10 @@ from .deadlines.active_timetable import read_editions as read_editions
 from .deadlines.deadline_clockwork import maintain_hub as maintain_hub
 from .deadlines.deadline_clockwork import send_deadline_notice as send_deadline_notice
 from .deadlines.deadline_clockwork import settle_after_act as settle_after_act
-from .event_feed import derive_webhook_secret as derive_webhook_secret
 from .event_feed import describe_event as describe_event
 from .event_feed import is_public_address as is_public_address
 from .event_feed import make_webhook_lane as make_webhook_lane
 from .event_feed import queue_webhook_calls as queue_webhook_calls
-from .event_feed import read_webhook_key as read_webhook_key
 from .fees.agency_payment_notes import notify_agency_of_payment as notify_agency_of_payment
 from .fees.agency_payment_notes import notify_of_fee as notify_of_fee
 from .fees.agency_payment_notes import settle_fee_elsewhere as settle_fee_elsewhere
@@ -229,6 +227,14 @@ from .trust.trusted_lists import RecognitionPolicy as RecognitionPolicy
 from .trust.trusted_lists import Recognizer as Recognizer
 from .trust.trusted_lists import TrustedListCache as TrustedListCache
 from .trust.trusted_lists import import_trusted_list as import_trusted_list
+from .webhook_keys import WEBHOOK_KEY_OCTETS as WEBHOOK_KEY_OCTETS
+from .webhook_keys import derive_webhook_secret as derive_webhook_secret
+from .webhook_keys import find_webhook_key_problem as find_webhook_key_problem
+from .webhook_keys import place_new_key as place_new_key
+from .webhook_keys import prepare_new_key as prepare_new_key
+from .webhook_keys import read_webhook_key as read_webhook_key
+from .webhook_keys import renew_webhook_key as renew_webhook_key
+from .webhook_keys import take_webhook_key as take_webhook_key
 from .wiring import build_hub as build_hub
 from .wiring import build_hub_base as build_hub_base
 from .wiring import build_wire_limits as build_wire_limits

@@ -8,19 +8,13 @@ contain an IPv4 address are refused: a translator or a tunnel would forward to t
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
 
-from gateway.errors import KEY_UNAVAILABLE, GatewayError
-from gateway.file_owner import make_owned_folder, open_owned_file
 from gateway.state_machines import CASE
 from gateway.store import (
     NewDelivery,
@@ -34,7 +28,6 @@ from gateway.store import (
 from gateway.wire import format_instant
 
 _BATCH: Final = 500
-_OCTETS: Final = 32
 #: A call that could not be made for so long is given up; the feed has its event.
 _MAX_CALL_AGE: Final = timedelta(days=4)
 
@@ -146,39 +139,6 @@ _TYPES: Final[Mapping[str, str]] = {
     "message": "{state}.made",
     "requirement": "requirement.{state}",
 }
-
-
-def read_webhook_key(path: Path, make_random_octets: Callable[[int], bytes] | None = None) -> bytes:
-    """Return the key from which the secrets of webhooks are derived.
-
-    With `make_random_octets` a missing key is made.
-    """
-    if make_random_octets is not None and not path.exists():
-        make_owned_folder(path.parent)
-        new_path = path.with_name(f"{path.name}.{os.getpid()}.new")
-        with os.fdopen(open_owned_file(new_path, os.O_WRONLY | os.O_TRUNC), "wb") as file:
-            file.write(make_random_octets(_OCTETS))
-        try:
-            # A link fails where another process was first: its key holds.
-            os.link(new_path, path)
-        except FileExistsError:
-            pass
-        finally:
-            new_path.unlink()
-    try:
-        key = path.read_bytes()
-    except OSError as error:
-        raise GatewayError(
-            KEY_UNAVAILABLE, f"the key of the webhooks: {error.strerror}", "api.webhook_key"
-        ) from None
-    if len(key) != _OCTETS:
-        raise GatewayError(KEY_UNAVAILABLE, "the key of the webhooks has not 32 octets", "api.webhook_key")
-    return key
-
-
-def derive_webhook_secret(key: bytes, webhook_name: str) -> bytes:
-    """Return the secret with which the calls of a webhook are signed (HMAC)."""
-    return hmac.new(key, f"webhook\n{webhook_name}".encode(), hashlib.sha256).digest()
 
 
 #: The special-purpose blocks of IPv4, and the blocks that are not unicast.

@@ -286,6 +286,12 @@ def list_webhooks(conn: Connection, party: str) -> Sequence[WebhookRow]:
     return conn.execute(query.order_by(webhooks.c.id)).all()
 
 
+def list_all_webhooks(conn: Connection, limit: int | None = None) -> Sequence[WebhookRow]:
+    """Return the webhooks of all parties that are not deleted, oldest first; at most `limit` of them."""
+    query = select(webhooks).where(webhooks.c.state != "DELETED").order_by(webhooks.c.id)
+    return conn.execute(query.limit(limit)).all()
+
+
 def list_active_webhooks(conn: Connection, parties: Iterable[str]) -> dict[str, list[str]]:
     """Return the names of the webhooks that are called, by party."""
     distinct_parties = sorted(set(parties))

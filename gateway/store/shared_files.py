@@ -11,6 +11,7 @@ from typing import Final, Protocol, cast
 
 from sqlalchemy import Column, Connection, Table, bindparam, select, update
 
+from gateway.store.postgresql_connections import acquire_named_locks
 from gateway.store.prepared_statements import InsertIfAbsent
 from gateway.store.table_types import CODE_TEXT, Instant, make_required_column, metadata
 
@@ -40,6 +41,11 @@ class SharedFileRow(Protocol):
     placed_at: datetime | None
 
 
+def lock_shared_file(conn: Connection, name: str) -> None:
+    """Wait until no other transaction has locked the mark of this name, and lock it until this one ends."""
+    acquire_named_locks(conn, f"shared file {name}")
+
+
 def find_shared_file(conn: Connection, name: str) -> SharedFileRow | None:
     """Return the mark of the file of this name; None if the database has none."""
     return cast("SharedFileRow | None", conn.execute(_FIND, {"wanted": name}).first())
@@ -53,18 +59,13 @@ def record_shared_file(
     return cast("SharedFileRow", find_shared_file(conn, name))
 
 
-def lock_shared_file(conn: Connection, name: str) -> SharedFileRow | None:
-    """Return what `find_shared_file` does, and keep all others from changing it meanwhile."""
-    return cast("SharedFileRow | None", conn.execute(_FIND.with_for_update(), {"wanted": name}).first())
-
-
-def replace_mark(conn: Connection, name: str, mark: str) -> None:
-    """Store another mark of the file of this name, which the file does not have yet."""
-    record_shared_file(conn, name, mark)
-    changed = update(shared_files).where(shared_files.c.name == name)
-    conn.execute(changed.values(mark=mark, placed_at=None))
-
-
 def record_placed_mark(conn: Connection, name: str, placed_at: datetime) -> None:
     """Store that the file of this name has its mark."""
     conn.execute(update(shared_files).where(shared_files.c.name == name).values(placed_at=placed_at))
+
+
+def replace_shared_file(conn: Connection, name: str, mark: str, placed_at: datetime | None = None) -> None:
+    """Store the mark of a file that takes the place of the file before, if there was one."""
+    record_shared_file(conn, name, mark, placed_at)
+    values = {"mark": mark, "placed_at": placed_at}
+    conn.execute(update(shared_files).where(shared_files.c.name == name).values(values))

@@ -26,7 +26,7 @@ from gateway.store.shared_files import (
     lock_shared_file,
     record_placed_mark,
     record_shared_file,
-    replace_mark,
+    replace_shared_file,
 )
 
 #: The newest objects that are looked for in a store before it is marked.
@@ -63,7 +63,7 @@ def mark_new_store(engine: Engine, at: datetime) -> None:
 
 def note_new_mark(conn: Connection) -> None:
     """Note a new mark, which no store has yet: the former store is not that of the database any more."""
-    replace_mark(conn, PAYLOADS, _make_mark())
+    replace_shared_file(conn, PAYLOADS, _make_mark())
 
 
 def place_noted_mark(engine: Engine, at: datetime) -> None:
@@ -73,7 +73,8 @@ def place_noted_mark(engine: Engine, at: datetime) -> None:
     """
     store = get_marked_store(engine)
     with write_transaction(engine, "payloads.mark_placed") as conn:
-        row = lock_shared_file(conn, PAYLOADS)
+        lock_shared_file(conn, PAYLOADS)
+        row = find_shared_file(conn, PAYLOADS)
         if row is None or row.placed_at is not None:
             return
         require_free_store(store, row.mark)

@@ -30,6 +30,7 @@ from gateway.store import (
     NewDelivery,
     SequenceKey,
     deliveries,
+    event_readers,
     fetched_lists,
     make_engine,
     parties,
@@ -72,6 +73,7 @@ NO_TRUST = {
         "retention purge",
     ),
     "rules load",
+    "webhook renew",
 }
 SETTINGS = """
 [hub]
@@ -339,6 +341,10 @@ def _change_queue(desk: Desk) -> None:
     with write_transaction(desk.engine) as conn:
         working_nodes.note_node(conn, "hub1", "1", "1", NOW)
     desk.act("drain", "hub1", "--wait", 0)
+    with write_transaction(desk.engine) as conn:
+        event_readers.insert_webhook(conn, "hook1", "broker1", "https://hooks.example/events", NOW)
+    told = desk.act("webhook renew", "--reason", "the key is lost")
+    assert [row["webhook"] for row in told["webhooks"]] == ["hook1"]
 
 
 def _change_order(desk: Desk) -> None:

@@ -23,6 +23,7 @@ from gateway.store import (
 from gateway.store.database_marks import write_mark_file
 from tests.kit.databases import Templates
 from tests.kit.live import LiveHouse
+from tests.kit.rows import stored
 
 Print = pytest.CaptureFixture[str]
 AT = datetime(2026, 11, 26, tzinfo=UTC)
@@ -106,6 +107,31 @@ def test_a_verb_that_ends_in_order_writes_the_last_mark(
     monkeypatch.setattr("gateway.cli.commands.process._run_workers", deliver)
     assert main(["work", "--home", str(house.home)]) == 0
     assert read_mark_file(find_mark(house)).leaf == 2  # type: ignore[union-attr]
+
+
+def test_a_home_without_a_mark_is_told_once_there_are_messages(
+    house: LiveHouse, capsys: Print, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.cli.commands.process._run_workers", lambda *_: 0)
+    expected = "the home folder has no mark of the database (acknowledged.json)"
+
+    def find_told() -> tuple[int, int]:
+        """Return how often `gateway check` says it, and the log of a start, which writes the mark."""
+        _, lines = run(capsys, house, "check")
+        caplog.clear()
+        assert main(["work", "--home", str(house.home)]) == 0
+        return sum(expected in line for line in lines), sum(expected in line for line in caplog.messages)
+
+    find_mark(house).unlink()
+    assert find_told() == (0, 0), "what the verbs of an operator have recorded was acknowledged to nobody"
+    engine = make_engine(house.database_url)
+    with write_transaction(engine) as conn:
+        stored(conn)
+    engine.dispose()
+    assert find_told() == (0, 0), "there is a mark"
+    find_mark(house).unlink()
+    assert find_told() == (1, 1)
+    assert find_told() == (0, 0)
 
 
 def test_people_are_told_what_is_lost_and_what_to_do(house: LiveHouse, tmp_path: Path, capsys: Print) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -14,11 +15,12 @@ from gateway.config import load_settings
 from gateway.delivery import HttpLimits, PartnerService, SettingsFile, build_partners
 from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.delivery.partner_directory import PartnerDirectory, PartnerSettings, find_expected_wsdl
-from gateway.delivery.service_contracts import WsdlFile
+from gateway.delivery.service_contracts import WsdlFile, load_contract
 from gateway.delivery.soap_client import SoapCaller
 from gateway.errors import NO_ROOM, GatewayError
 from gateway.hub.outbox.outgoing_calls import OutgoingCall
 from gateway.pki import CertificateValidator
+from gateway.share import get_data_folder
 from gateway.wire import DEFAULT_LIMITS, WireLimits
 from gateway_conformance.pki import CertificateOrder, issue_certificate, make_authority
 from tests.kit.house import authority, signer_named, trust
@@ -249,3 +251,35 @@ def test_an_agency_without_an_address_has_its_own_contract_else_the_template(tmp
     with pytest.raises(GatewayError) as caught:
         known.compose_call(OutgoingCall("customs", "RegisterDeclaration", "urn:uuid:1"))
     assert caught.value.location == "customs.endpoint"
+
+
+OWN_KEY = f'wsdl_sha256 = "{"0" * 64}"\n'
+
+
+def read_template_digest() -> str:
+    return hashlib.sha256(get_data_folder("wsdl").joinpath("agency-template.wsdl").read_bytes()).hexdigest()
+
+
+def test_an_agreed_wsdl_that_this_node_lacks_is_not_replaced_by_the_template(tmp_path: Any) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(f'[agency.HARBOUR]\nendpoint = "http://harbour.example/"\n{OWN_KEY}')
+    (partner,) = build_partners(load_settings(path, home=tmp_path)).values()
+    with pytest.raises(GatewayError) as caught:
+        load_contract(partner.wsdl)
+    assert (caught.value.problem.id, caught.value.location) == ("GW801", "wsdl/agencies/HARBOUR.wsdl")
+    assert caught.value.detail == (
+        "this node has no such WSDL in a folder of share.folders, and agency.HARBOUR.wsdl_sha256 is not that "
+        "of the template"
+    )
+    path.write_text(path.read_text().replace("0" * 64, read_template_digest()))
+    (partner,) = build_partners(load_settings(path, home=tmp_path)).values()
+    assert load_contract(partner.wsdl).sha256 == read_template_digest(), "the template may be agreed, too"
+
+
+def test_settings_whose_wsdl_is_not_here_leave_the_partners_as_they_were(tmp_path: Any, caplog: Any) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(KPTA_ALONE)
+    found = watched(path)
+    path.write_text(f'{KPTA_ALONE}[agency.HARBOUR]\nendpoint = "http://harbour.example/"\n{OWN_KEY}')
+    assert sorted(found.get_partners()) == ["KPTA"]
+    assert "the partners stay as they were: GW801 this node has no such WSDL" in caplog.text

@@ -189,6 +189,27 @@ def test_a_call_that_the_agency_took_has_no_second_effect(
     assert "GW312" in agency.refused[-1]
 
 
+@BOTH
+def test_a_call_that_a_node_with_another_wsdl_has_composed_is_told_once(
+    story: Story, agency: StrictAgency, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wsdl = own_wsdl(tmp_path, older_template())
+    agree(story, wsdl)
+    agency.learn(older_template())
+    agency.loses = 2
+    story.submit()
+    story.tick()
+    told = "a call was composed by another WSDL than this node has"
+    assert told not in caplog.text
+    agree(story, TEMPLATE)
+    for _ in range(3):
+        story.tick(minutes=5)
+    assert of_kpta(story).state == "DELIVERED"
+    (line,) = [record for record in caplog.records if told in record.getMessage()]
+    assert wsdl.sha256 in line.getMessage()
+    assert (line.partner, line.delivery) == ("KPTA", of_kpta(story).id)  # type: ignore[attr-defined]
+
+
 @pytest.mark.long
 def test_what_is_to_be_decided_is_named_where_the_wsdl_has_a_place_by_now(
     story: Story, agency: StrictAgency, tmp_path: Path

@@ -11,6 +11,7 @@ from gateway.cli.home_folder import (
     find_empty_settings_warning,
     find_file_owner_warnings,
     find_left_out_key_warnings,
+    find_mark_warning,
     find_permission_warnings,
     find_settings_file,
     open_engine,
@@ -36,6 +37,7 @@ from gateway.errors import CERTIFICATE_EXPIRED, MISUSE, SCHEMA_VERSION_WRONG, Ga
 from gateway.harmonize import MappingBundle
 from gateway.hub import (
     OURSELVES,
+    find_webhook_key_problem,
     get_current_time,
     get_database_mark_path,
     list_own_periods,
@@ -169,7 +171,7 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
             ):
                 if refusal is not None:
                     yield refusal
-            yield from _find_mark_problems(settings, conn)
+            yield from _find_home_problems(settings, conn, warnings)
             warnings += find_contract_warnings(conn, settings, get_current_time())
             warnings += find_mailbox_filings(conn, settings, get_current_time())
             warnings += find_resting_filings(conn, get_current_time())
@@ -227,14 +229,20 @@ def _find_changed_contracts(settings: Settings) -> list[str]:
         )
 
 
-def _find_mark_problems(settings: Settings, conn: Connection) -> Iterator[GatewayError]:
-    """Yield a problem for a database that is older than the mark of the home, and for a mark of another."""
+def _find_home_problems(settings: Settings, conn: Connection, warnings: list[str]) -> Iterator[GatewayError]:
+    """Yield the problems of files in the home that the database contradicts: the mark, the key of webhooks.
+
+    Add to `warnings` that there is no mark.
+    """
     try:
-        problem = compare_database_with_mark(conn, get_database_mark_path(settings), ()).problem
+        mark_problem = compare_database_with_mark(conn, get_database_mark_path(settings), ()).problem
     except GatewayError as unfit:
-        problem = unfit
-    if problem is not None:
-        yield problem
+        mark_problem = unfit
+    for problem in (mark_problem, find_webhook_key_problem(conn, settings.api.webhook_key)):
+        if problem is not None:
+            yield problem
+    missing_mark = find_mark_warning(settings, conn.engine)
+    warnings += [missing_mark] if missing_mark else []
 
 
 def _find_trust_problems(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:

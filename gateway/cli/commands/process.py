@@ -21,6 +21,7 @@ from gateway.cli.commands.migrate import apply_migrations
 from gateway.cli.home_folder import (
     find_empty_settings_warning,
     find_left_out_key_warnings,
+    find_mark_warning,
     find_permission_warnings,
     find_server_warnings,
     find_settings_file,
@@ -36,10 +37,11 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.delivery import SettingsFile, build_worker
 from gateway.errors import GatewayError
-from gateway.hub import list_own_periods
+from gateway.hub import find_webhook_key_problem, list_own_periods
 from gateway.monitor import log_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
+    find_contract_changes,
     find_contract_warnings,
     find_missing_addresses,
     find_resting_filings,
@@ -196,6 +198,9 @@ def _open_database(arguments: Arguments) -> Iterator[Settings]:
         for warning in find_server_warnings(engine):
             _log.warning("%s", warning)
         refuse_other_database(settings, engine)
+        missing_mark = find_mark_warning(settings, engine)
+        if missing_mark is not None:
+            _log.warning("%s", missing_mark)
         # The engine forgets it when it is closed.
         sqlite = get_database_state(engine).sqlite
         file = None if sqlite is None else copy(sqlite.file)
@@ -310,7 +315,10 @@ def log_expiries_daily(settings: Settings, stop: threading.Event) -> None:
                 warnings += tuple(find_missing_addresses(settings, hub.rules.bundle))
                 with read_transaction(hub.engine) as conn:
                     warnings += tuple(find_contract_warnings(conn, settings, hub.clock()))
+                    warnings += tuple(find_contract_changes(conn, settings, hub.clock()))
                     warnings += tuple(find_resting_filings(conn, hub.clock()))
+                    key_problem = find_webhook_key_problem(conn, settings.api.webhook_key)
+                    warnings += () if key_problem is None else (key_problem,)
                 for warning in warnings:
                     _log.warning("%s", warning)
         except Exception:

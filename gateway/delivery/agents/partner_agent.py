@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -24,7 +25,8 @@ from gateway.delivery.http_answer_reader import HttpAnswer, require_identity_cod
 from gateway.delivery.http_client import HttpClient, HttpLimits
 from gateway.delivery.partner_directory import PartnerDirectory
 from gateway.delivery.recurring_schedule import RecurringTask
-from gateway.delivery.soap_client import PostedCall, SoapCaller
+from gateway.delivery.service_contracts import load_contract
+from gateway.delivery.soap_client import PostedCall, SoapCaller, SoapDestination
 from gateway.delivery.stored_calls import check_answer_status
 from gateway.errors import (
     ANSWER_NOT_UNDERSTOOD,
@@ -40,6 +42,8 @@ from gateway.hub import (
     DRAFTED,
     WSDL_DIGEST,
     Hub,
+    LogLineKey,
+    LogLineLimit,
     RegisterSnapshot,
     apply_answer,
     apply_customs_answer,
@@ -63,11 +67,14 @@ from gateway.store import (
     write_transaction,
 )
 
+_log = logging.getLogger(__name__)
 _ACTOR = "soap"
 _ANSWER_PATH = "/soap:Envelope/soap:Body"
 #: Calls about an application that its agency has: when one fails, the application stands where it was.
 _SIDE_CALLS = (CANCELLATION, CLEARANCE_NEWS)
 _NO_RETRY_PLAN = RetryPlan(max_retries=0, first_delay=timedelta(0))
+#: Calls by another WSDL may wait for long after a change, and one line says it of all.
+_OTHER_CONTRACT_PERIOD: Final = timedelta(days=1)
 
 
 class PartnerAgent:
@@ -89,6 +96,7 @@ class PartnerAgent:
         self._partners = partners
         self._get_retry_plans = get_retry_plans
         self._mailbox = mailbox
+        self._other_contracts = LogLineLimit(_OTHER_CONTRACT_PERIOD)
 
     def get_retry_plan(self, lease: DeliveryLease) -> RetryPlan:
         """Return the partner's plan; a partner that is no longer in the settings gets no retry."""
@@ -103,14 +111,29 @@ class PartnerAgent:
             return
         if DRAFTED in lease.parameters:
             lease, envelope = self._compose_draft(lease, envelope)
-        posted_call = self._soap_caller.post_call(
-            envelope, self._partners.resolve_destination(lease.destination)
-        )
+        destination = self._partners.resolve_destination(lease.destination)
+        self._report_other_contract(lease, destination)
+        posted_call = self._soap_caller.post_call(envelope, destination)
         run_with_current_register(
             self._hub,
             snapshot,
             lambda current_snapshot: self._apply_answer(lease, posted_call, current_snapshot),
         )
+
+    def _report_other_contract(self, lease: DeliveryLease, destination: SoapDestination) -> None:
+        """Log a call that was composed by another WSDL than this node has: once a day for each WSDL."""
+        composed_by = str(lease.parameters.get(WSDL_DIGEST, ""))
+        contract = load_contract(destination.wsdl)
+        if composed_by in ("", contract.sha256):
+            return
+        line_key = LogLineKey(lease.destination, composed_by)
+        if self._other_contracts.admit_line(line_key, self._hub.clock()) is not None:
+            _log.warning(
+                "a call was composed by another WSDL than this node has: SHA-256 %s then, %s here (%s). "
+                "Unless the WSDL was changed since, nodes have different settings or files: make them equal",
+                *(composed_by, contract.sha256, contract.wsdl_name),
+                extra={"partner": lease.destination, "delivery": lease.id},
+            )
 
     def _read_call(self, lease: DeliveryLease) -> tuple[bytes, MailboxApplication | None]:
         """Return the envelope of a call, and its application in the mailbox (None: the call is sent)."""

@@ -117,7 +117,8 @@ class WebhookAgent:
     def _sign_call(self, webhook: WebhookRow, event_id: int, body: bytes, now: datetime) -> dict[str, str]:
         """Return the headers of Standard Webhooks: the id is that of the event, also in a repeated call."""
         webhook_id, timestamp = f"evt_{webhook.name}_{event_id}", str(int(now.timestamp()))
-        secret = derive_webhook_secret(read_webhook_key(self._settings.webhook_key), webhook.name)
+        key = read_webhook_key(self._hub.engine, self._settings.webhook_key)
+        secret = derive_webhook_secret(key, webhook.name)
         signature = hmac.new(secret, f"{webhook_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
         return {
             "Content-Type": "application/json",

@@ -21,7 +21,7 @@ from gateway.hub import (
     describe_event,
     make_webhook_lane,
     queue_webhook_calls,
-    read_webhook_key,
+    take_webhook_key,
 )
 from gateway.store import (
     AuditEntry,
@@ -308,17 +308,18 @@ class Replay(AnswerModel):
 def _create_webhook(call: ApiCall) -> ApiAnswer:
     """Store a new webhook of the party and answer its id and its secret.
 
-    Raises GW807 if the party has as many webhooks as the settings allow.
+    Raises GW807 if the party has as many webhooks as the settings allow, GW803 if this node lacks the key of
+    the webhooks.
     """
     webhook_request: WebhookRequest = call.model
     services, settings = call.services, call.services.settings.api
     _check_url(call, webhook_request.url)
-    key = read_webhook_key(settings.webhook_key, services.random)
     webhook_id = base64.urlsafe_b64encode(services.random(_OCTETS)).decode()
     with write_transaction(services.engine, "api.webhook") as conn:
         if event_readers.count_webhooks(conn, call.party) >= settings.webhooks_per_party:
             detail = f"{call.party[:80]} has {settings.webhooks_per_party} webhooks: delete one"
             raise GatewayError(TOO_MANY_REQUESTS, detail)
+        key = take_webhook_key(conn, settings.webhook_key, services.random, services.clock())
         event_readers.insert_webhook(conn, webhook_id, call.party, webhook_request.url, services.clock())
         row = event_readers.find_webhook(conn, webhook_id)
         _record_change(conn, call, "webhook create", webhook_id, after={"url": mask_url(webhook_request.url)})

@@ -18,7 +18,7 @@ from gateway.delivery.http_answer_reader import HttpAnswer
 from gateway.errors import PARTNER_FAULT, UNREACHABLE, GatewayError
 from gateway.hub import queue_webhook_calls
 from gateway.hub.event_feed import advance_event_feed
-from gateway.store import event_readers, parties, read_transaction, transitions, write_transaction
+from gateway.store import deliveries, event_readers, parties, read_transaction, transitions, write_transaction
 from gateway.store.event_readers import event_readers as reader_rows
 from gateway.web.server import STREAM_KEY
 from tests.flows.craft import without_applications
@@ -337,6 +337,38 @@ def test_a_webhook_that_is_gone_is_switched_off_at_once(hooks: Hooks) -> None:
     told = hooks.broker.get(f"webhooks/{made['id']}").json
     assert (told["state"], told["reason"]) == ("OFF", "it answered 410: gone")
     assert len(hooks.calls) == 1
+
+
+@BOTH
+def test_a_worker_with_another_key_makes_no_call_and_uses_up_no_try(hooks: Hooks, tmp_path: Path) -> None:
+    made = hooks.create()
+    key = tmp_path / "webhook.key"
+    octets = key.read_bytes()
+    key.write_bytes(bytes(32))
+    submit_alone(hooks.story)
+    hooks.story.tick()
+    hooks.story.tick(minutes=5)
+    assert hooks.calls == []
+    with read_transaction(hooks.story.hub.engine) as conn:
+        waiting = deliveries.find_by_dedupe_key(conn, f"webhook:{made['id']}:1")
+    assert waiting is not None
+    assert (waiting.state, waiting.tries, waiting.problem) == ("QUEUED", 0, "GW803")
+    shown = hooks.client().get(f"webhooks/{made['id']}").json
+    assert (shown["state"], "failing_since" in shown) == ("ACTIVE", False)
+    answer = hooks.broker.post("webhooks", json={"url": URL})
+    assert hooks.broker.problem(answer) == (503, "GW803")
+    assert len(hooks.broker.get("webhooks").json["webhooks"]) == 1
+    key.write_bytes(octets)
+    hooks.story.tick(minutes=5)
+    assert hooks.calls
+
+
+def test_a_key_that_cannot_be_made_is_told_as_unavailable(story: Story, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    hooks = Hooks(story, tmp_path, webhook_key=tmp_path / "file" / "webhook.key")
+    answer = hooks.broker.post("webhooks", json={"url": URL})
+    assert hooks.broker.problem(answer) == (503, "GW803")
+    assert hooks.broker.get("webhooks").json == {"webhooks": []}
 
 
 @pytest.mark.long
