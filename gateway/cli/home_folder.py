@@ -25,6 +25,7 @@ from gateway.store import (
     check_schema_version,
     find_mark_problem,
     find_rights_problem,
+    get_marked_store,
     is_database_empty,
     list_database_warnings,
     make_database_mark,
@@ -179,12 +180,21 @@ def find_mark_warning(settings: Settings, engine: Engine) -> str | None:
 
 
 def refuse_lost_database(settings: Settings, engine: Engine) -> None:
-    """Raise GW808 where a new database would take the place of one whose mark is in the home folder."""
-    path = get_database_mark_path(settings)
-    if path.exists() and is_database_empty(engine):
-        mark_path = str(path)[-120:]
-        detail = f"a database was here, as {mark_path} says: restore it; for a new hub remove that file"
-        raise GatewayError(MISUSE, detail, mark_path)
+    """Raise GW808 where a new database would take the place of one that is lost.
+
+    Its mark is in the home folder then, or in the store of large payloads.
+    """
+    if not is_database_empty(engine):
+        return
+    path, store = get_database_mark_path(settings), get_marked_store(engine)
+    if path.exists():
+        mark_path, way_out = str(path), "remove that file"
+    elif store.read_mark() is not None:
+        mark_path, way_out = store.describe_mark(), "name another folder or bucket, or remove that mark"
+    else:
+        return
+    detail = f"a database was here, as {mark_path[-120:]} says: restore it; for a new hub {way_out}"
+    raise GatewayError(MISUSE, detail, mark_path[-120:])
 
 
 def read_verb_settings(arguments: Any) -> Settings:

@@ -94,6 +94,11 @@ def test_no_new_hub_takes_the_place_of_a_lost_one(
     assert status == 2
     assert f"GW808 a database was here, as {find_mark(house)} says: restore it" in lines[-1]
     find_mark(house).unlink()
+    status, lines = run(capsys, house, "migrate", "--new")
+    store_mark = house.home / "payloads" / "database-mark"
+    assert status == 2
+    assert f"GW808 a database was here, as {store_mark} says: restore it" in lines[-1]
+    store_mark.unlink()
     assert run(capsys, house, "migrate", "--new")[0] == 0
 
 
