@@ -75,8 +75,7 @@ def apply_migrations(settings: Settings, act: Act, *, is_new_hub: bool) -> tuple
     A migration that changes something writes its audit row in the same transaction. Then the store of large
     payloads gets the mark of the database, unless one has it. Raises GW808 for an empty database, unless
     `is_new_hub` is set and neither the home folder nor the store of large payloads has the mark of an earlier
-    database; and GW811 for a store that
-    cannot be that of the database, which is migrated nevertheless.
+    database. Raises GW811 for a store that cannot be that of the database, which is migrated nevertheless.
     """
 
     def record_migration(conn: Connection, before: str | None, after: str) -> None:
