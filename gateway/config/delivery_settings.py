@@ -95,6 +95,10 @@ class DeliverySettings(SettingsSection):
     """Number of attempts after the first one."""
     pull_every: Duration = timedelta(minutes=1)
     """Interval at which messages are pulled from partners, where a P-Mode of AS4 says so."""
+    alive_folder: Location | None = None
+    """Folder in which each delivery process touches a file every five seconds while it works, also while the
+    database is away; the file is named by the number of the process and locked as long as it lives. A probe
+    sees by its age a process that hangs. If it is not set, there is no file."""
 
 
 class _PartnerSettings(SettingsSection):

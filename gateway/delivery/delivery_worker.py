@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine
 
+from gateway.delivery.alive_file import AliveFile
 from gateway.delivery.attempt_outcome import (
     DeliveryAgent,
     FailedDelivery,
@@ -94,11 +95,13 @@ class DeliveryWorker:
         schedule: RecurringSchedule | None = None,
         maintain_hub: Callable[[], None] = lambda: None,
         find_drain: Callable[[], GatewayError | None] = lambda: None,
+        alive_file: AliveFile | None = None,
     ) -> None:
         self._engine = engine
         self._schedule = schedule
         self._maintain_hub = maintain_hub
         self._find_drain = find_drain
+        self._alive_file = alive_file or AliveFile(None)
         self._agents = agents
         self._clock = clock
         self._name = name
@@ -125,12 +128,15 @@ class DeliveryWorker:
                 self.run_maintenance, self._worker_settings.maintenance_seconds, stop
             )
             while not stop.is_set():
+                # Also while the database is away: a question to it always ends (`database.time_out`).
+                self._alive_file.touch()
                 leases = self._claim_deliveries()
                 for lease in leases:
                     threads.submit_work(partial(self._run_attempt, lease))
                 if not leases:
                     self._attempt_ended.wait(self._pause_seconds)
                     self._attempt_ended.clear()
+            self._alive_file.remove()
             maintenance_thread.join()
 
     @contextmanager

@@ -26,6 +26,7 @@ from gateway.delivery.agents import (
     list_pull_tasks,
     list_recurring_fetches,
 )
+from gateway.delivery.alive_file import AliveFile
 from gateway.delivery.attempt_outcome import DeliveryAgent, RetryPlan
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.http_client import HttpClient, HttpLimits
@@ -111,6 +112,7 @@ def build_worker(
         schedule=schedule,
         maintain_hub=partial(_maintain_node, hub, store_watch),
         find_drain=lambda: hub.node.find_drain_problem() or store_watch.problem,
+        alive_file=AliveFile(delivery.alive_folder),
     )
 
 

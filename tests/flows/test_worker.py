@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from sqlalchemy import Connection, Engine
 
+from gateway.delivery.alive_file import AliveFile
 from gateway.delivery.attempt_outcome import FailedDelivery
 from gateway.delivery.delivery_worker import DeliveryWorker, WorkerSettings
 from gateway.delivery.recurring_schedule import RecurringSchedule
@@ -66,6 +70,49 @@ def test_a_worker_of_a_drained_node_claims_nothing(engine: Engine) -> None:
     assert desk.row(one).state == "QUEUED"
     drained.clear()
     assert worker.run_once() == 1
+
+
+def test_a_worker_whose_search_hangs_touches_its_file_no_more(engine: Engine, tmp_path: Path) -> None:
+    """The other threads of the worker go on meanwhile."""
+    hangs, is_hanging, goes_on = threading.Event(), threading.Event(), threading.Event()
+    upkeep, stop = threading.Event(), threading.Event()
+    seconds = itertools.count(step=10)
+
+    def find_drain() -> None:
+        if hangs.is_set():
+            is_hanging.set()
+            goes_on.wait()
+
+    worker = DeliveryWorker(
+        engine,
+        {},
+        Desk(engine).clock,
+        name="a/1",
+        worker_settings=WorkerSettings(threads=1, poll_seconds=0.01, maintenance_seconds=0.01),
+        maintain_hub=upkeep.set,
+        find_drain=find_drain,
+        alive_file=AliveFile(tmp_path, lambda: float(next(seconds))),
+    )
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    path = tmp_path / str(os.getpid())
+    try:
+        until(path.exists)
+        os.utime(path, (1, 1))
+        until(lambda: path.stat().st_mtime > 1)
+        hangs.set()
+        assert is_hanging.wait(60)
+        os.utime(path, (1, 1))
+        upkeep.clear()
+        assert upkeep.wait(60)
+        assert path.stat().st_mtime == 1
+        goes_on.set()
+        until(lambda: path.stat().st_mtime > 1)
+    finally:
+        goes_on.set()
+        stop.set()
+        thread.join()
+    assert not path.exists()
 
 
 @BOTH_AT_LANDING

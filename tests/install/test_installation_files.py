@@ -9,19 +9,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from gateway import __version__
 from gateway.share import get_data_folder
 from tests.kit.paths import MANUAL, ROOT
+from tests.kit.pods import MANIFESTS, read_manifests
 from tests.test_named_commands import check_command
 
 INSTALL = ROOT / "gateway" / "share" / "install"
 UNITS = sorted((INSTALL / "systemd").iterdir())
-MANIFESTS = sorted((INSTALL / "kubernetes").iterdir())
 
 
 def run(*words: str) -> str:
@@ -34,17 +32,13 @@ def run(*words: str) -> str:
     return done.stdout + done.stderr
 
 
-def documents() -> list[dict[str, Any]]:
-    return [one for file in MANIFESTS for one in yaml.safe_load_all(file.read_text("utf-8"))]
-
-
 def commands() -> Iterator[tuple[str, list[str]]]:
     """Yield the commands that the files start."""
     for unit in UNITS:
         (line,) = re.findall(r"^ExecStart=/opt/gateway/bin/gateway (.*)$", unit.read_text(), re.MULTILINE)
         yield unit.name, line.split()
-    for document in documents():
-        spec = document["spec"].get("template", {}).get("spec", {})
+    for document in read_manifests():
+        spec = document.get("spec", {}).get("template", {}).get("spec", {})
         for container in spec.get("containers", ()):
             yield document["metadata"]["name"], container["args"]
     (line,) = re.findall(r"^CMD (.*)$", (INSTALL / "Containerfile").read_text(), re.MULTILINE)
@@ -92,8 +86,8 @@ def test_the_folder_is_found_as_data() -> None:
 def test_the_version_is_that_of_the_program() -> None:
     images = {
         container["image"]
-        for document in documents()
-        for container in document["spec"].get("template", {}).get("spec", {}).get("containers", ())
+        for document in read_manifests()
+        for container in document.get("spec", {}).get("template", {}).get("spec", {}).get("containers", ())
     }
     assert images == {f"gateway:{__version__}"}
     assert f"singlewindow_gateway-{__version__}-py3" in (INSTALL / "Containerfile").read_text()
@@ -124,7 +118,7 @@ def test_hadolint_finds_nothing_wrong_in_the_container_file() -> None:
 def test_the_manifests_follow_the_schemas_of_kubernetes(tmp_path: Path) -> None:
     file = INSTALL / "kubernetes" / "gateway.yaml"
     told = run("kubernetes-validate", "--strict", *(str(one) for one in MANIFESTS))
-    assert told.count("passed for resource") == len(documents())
+    assert told.count("passed for resource") == len(read_manifests())
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(file.read_text().replace("replicas: 3", "replica: 3"))
     judge = Path(sys.executable).with_name("kubernetes-validate")

@@ -35,8 +35,13 @@ DOCUMENTS = ("KPTA-PHARM-IMP", "KFDA-FOOD-IMP", "NPQS-PLA-IMP", "NVRQS-LIV-IMP",
 _FILE = b"%PDF-1.4 a small file that every attachment of this case is"
 
 
-def submission(broker: Broker, items: int, reference: str) -> tuple[bytes, tuple[Payload, ...]]:
-    """Return a submission of so many goods items for five agencies, signed by the broker, and its files."""
+def submission(
+    broker: Broker, items: int, reference: str, first_file: bytes = _FILE
+) -> tuple[bytes, tuple[Payload, ...]]:
+    """Return a submission of so many goods items for five agencies, signed by the broker, and its files.
+
+    The first attachment is `first_file`.
+    """
     root = etree.fromstring(splitting.submission(items, DOCUMENTS))
     for place in (f"{SUB}Reference", f".//{DEC}Declaration/{DEC}FunctionalReferenceID"):
         root.find(place).text = reference  # type: ignore[union-attr]
@@ -45,9 +50,10 @@ def submission(broker: Broker, items: int, reference: str) -> tuple[bytes, tuple
             one.text = "6N001"
     files = []
     for one in root.iter(f"{SUB}Attachment"):
-        one.set("sha256", hashlib.sha256(_FILE).hexdigest())
-        one.set("size", str(len(_FILE)))
-        files.append(Payload(str(one.get("cid")), str(one.get("mediaType")), _FILE))
+        file = _FILE if files else first_file
+        one.set("sha256", hashlib.sha256(file).hexdigest())
+        one.set("size", str(len(file)))
+        files.append(Payload(str(one.get("cid")), str(one.get("mediaType")), file))
     signed = serialize_element(sign_document(root, broker.signer, now=datetime.now(UTC)))
     return signed, tuple(files)
 
