@@ -101,7 +101,7 @@ def test_the_file_of_a_process_that_died_counts_no_more(tmp_path: Path, sqlite_u
         workers.await_touch()
 
 
-@pytest.mark.parametrize("away", ["refuse", "silence"])
+@pytest.mark.parametrize("away", ["refuse", pytest.param("silence", marks=pytest.mark.night)])
 def test_a_worker_whose_database_is_away_is_well(tmp_path: Path, postgresql_url: str, away: str) -> None:
     relay = DatabaseRelay(postgresql_url)
     workers = Workers(tmp_path, relay.url + "?connect_timeout=2", 1)
