@@ -97,7 +97,7 @@ def build_worker(
     )
     worker_name = f"{get_node_name(settings)}/{os.getpid()}"
     store_watch = StoreWatch(hub.engine)
-    store_watch.find_problem()
+    store_watch.ask()
     agents = _build_agents(hub, settings, partners, partner_settings)
     recurring_tasks = _list_recurring_tasks(settings)
     schedule = RecurringSchedule(
@@ -118,7 +118,7 @@ def build_worker(
 
 def _maintain_node(hub: Hub, store_watch: StoreWatch) -> None:
     """Do the regular upkeep of the hub; before, check that the store of large payloads is the right one."""
-    run_upkeep_steps(store_watch.find_problem, partial(maintain_hub, hub))
+    run_upkeep_steps(store_watch.ask, partial(maintain_hub, hub))
 
 
 def _list_recurring_tasks(settings: Settings) -> tuple[RecurringTask, ...]:

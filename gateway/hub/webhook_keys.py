@@ -98,6 +98,9 @@ def prepare_new_key(path: Path, key: bytes) -> Path:
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        # A process that was killed has left its key.
+        for left_path in path.parent.glob(f"{path.name}.*.new"):
+            left_path.unlink(missing_ok=True)
         return _write_new_file(path, key)
     except OSError as error:
         raise _make_file_error("cannot be made", error) from None

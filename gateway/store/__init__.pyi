@@ -266,11 +266,11 @@ from .statistics_sources import StatisticsStepRow as StatisticsStepRow
 from .statistics_sources import StatisticsSubjectRow as StatisticsSubjectRow
 from .store_marking import ComparedObjects as ComparedObjects
 from .store_marking import compare_newest_objects as compare_newest_objects
+from .store_marking import drop_mark as drop_mark
 from .store_marking import get_marked_store as get_marked_store
 from .store_marking import has_noted_mark as has_noted_mark
 from .store_marking import mark_new_store as mark_new_store
-from .store_marking import note_new_mark as note_new_mark
-from .store_marking import place_noted_mark as place_noted_mark
+from .store_marking import place_mark as place_mark
 from .store_marking import require_free_store as require_free_store
 from .submission_drafts import DraftContent as DraftContent
 from .submission_drafts import DraftFileSummaryRow as DraftFileSummaryRow

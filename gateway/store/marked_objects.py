@@ -9,9 +9,11 @@ removed.
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from sqlalchemy import Engine
 
@@ -24,6 +26,8 @@ from gateway.store.object_store import ObjectStore
 from gateway.store.shared_files import PAYLOADS, find_shared_file
 
 _log = logging.getLogger(__name__)
+#: Seconds that a caller waits for an answer of the store.
+_ASKING_SECONDS: Final = 1.0
 
 
 class WrongStoreError(InsufficientStorageError):
@@ -119,10 +123,13 @@ class MarkedObjectStore:
 
 def _describe_marks(expected: str | None, actual: str | None) -> str:
     if expected is None:
-        return "the database has not noted the mark of its store of large payloads yet: run `gateway migrate`"
+        return "the database has not noted the mark of its store of large payloads: run `gateway migrate`"
     if actual is None:
         return "the store of large payloads has no mark: it is not mounted, or not that of this database"
-    return "the store of large payloads has the mark of another database"
+    return (
+        "the store of large payloads has another mark than the database has noted: it is that of another "
+        "hub, or the database was restored from before that mark"
+    )
 
 
 def mark_objects_of(engine: Engine, store: ObjectStore) -> MarkedObjectStore:
@@ -137,32 +144,47 @@ def mark_objects_of(engine: Engine, store: ObjectStore) -> MarkedObjectStore:
 
 
 class StoreWatch:
-    """Says whether the object store of a process is that of its database; logs when this changes."""
+    """Says whether the object store of a process is that of its database; logs when this changes.
+
+    The store is asked in a thread of its own: a folder of another machine may never answer.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        #: The problem that was found last, and whether a search for one has ended.
+        self._guard = threading.Lock()
+        self._search: threading.Thread | None = None
+        self._searched_at = 0.0
+        #: GW811 if the last answer was that the store is not that of the database; and whether there was one.
         self.problem: GatewayError | None = None
         self.has_answer = False
 
-    def find_problem(self) -> GatewayError | None:
-        """Return GW811 while the store is not that of the database; else None.
+    def ask(self) -> None:
+        """Ask the store, unless it still owes an answer; return after a second also without one."""
+        with self._guard:
+            search = self._search
+            if search is None or not search.is_alive():
+                search = threading.Thread(target=self._find_problem, name="store", daemon=True)
+                search.start()
+                self._search, self._searched_at = search, time.monotonic()
+        search.join(max(0.0, self._searched_at + _ASKING_SECONDS - time.monotonic()))
+
+    def _find_problem(self) -> None:
+        """Store whether the store is that of the database.
 
         While the store or the database cannot be read, the last answer holds: what needs them says so.
         """
-        store, problem = get_database_state(self._engine).objects, self.problem
+        store, problem = get_database_state(self._engine).objects, None
         try:
             if isinstance(store, MarkedObjectStore):
                 store.require_mark()
-            problem = None
         except WrongStoreError as wrong:
             problem = wrong
-        except GatewayError:
-            """The last answer holds."""
-        self.has_answer = True
+        except Exception as unanswered:
+            _log.debug("the store of large payloads cannot be asked: %s", type(unanswered).__name__)
+            return
         if problem is not None and self.problem is None:
             _log.error("large payloads are neither accepted nor processed by this process: %s", problem)
         if problem is None and self.problem is not None:
             _log.warning("large payloads are accepted and processed again: the store has its mark")
         self.problem = problem
-        return problem
+        self.has_answer = True

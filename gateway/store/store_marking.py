@@ -1,8 +1,8 @@
 """Marks the object store of a database: once when the database is made, and again when an operator says so.
 
-The database has the mark first. The store gets it in a transaction that holds off every other marking, and
-that then says so: of two nodes with folders of their own, one is marked. A process that was killed in between
-is repeated.
+The database notes the mark first. The store gets it in a transaction that holds off every other marking, and
+that then says so: of two nodes with folders of their own, one is marked. What a killed process has begun is
+repeated, with another mark where the store is another one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ from gateway.errors import MISUSE, GatewayError
 from gateway.store.database_state import get_database_state
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.marked_objects import MarkedObjectStore, WrongStoreError
-from gateway.store.object_store import OBJECTS, ObjectStore
+from gateway.store.object_store import (
+    OBJECTS,
+    ObjectStore,
+    begin_removal,
+    end_removal,
+    lock_out_sweeps,
+)
 from gateway.store.payloads import payloads
 from gateway.store.shared_files import (
     PAYLOADS,
     find_shared_file,
     lock_shared_file,
     record_placed_mark,
-    record_shared_file,
     replace_shared_file,
 )
 
@@ -41,45 +46,75 @@ class ComparedObjects:
     missing: int
 
 
-def mark_new_store(engine: Engine, at: datetime) -> None:
+def mark_new_store(engine: Engine, at: datetime) -> str | None:
     """Mark the object store of an engine as that of its database, unless the database has marked one before.
 
-    Raises GW811 for a store with the mark of another database, or with none of the newest objects that this
-    database names.
+    Return the place of the mark, None if nothing was marked. Raises GW811 for a store with another mark, or
+    that lacks some of the newest objects that this database names; GW806 for one that does not take the mark.
     """
     store = get_database_state(engine).objects
     if not isinstance(store, MarkedObjectStore):
-        return
-    with write_transaction(engine, "payloads.mark_noted") as conn:
-        row = record_shared_file(conn, PAYLOADS, _make_mark())
-    if row.placed_at is not None:
-        return
+        return None
+    with read_transaction(engine) as conn:
+        row = find_shared_file(conn, PAYLOADS)
+    if row is not None and row.placed_at is not None:
+        return None
     comparison = compare_newest_objects(engine, store)
-    if comparison.compared and comparison.compared == comparison.missing:
-        detail = f"the store lacks all of the {comparison.compared} newest large payloads of the database"
+    if comparison.missing:
+        detail = (
+            f"the store lacks {comparison.missing} of the {comparison.compared} newest large payloads: copy "
+            "those of all nodes into it, or, if they are lost, run `gateway restore payloads --lost`"
+        )
         raise WrongStoreError(detail, store.describe_mark())
-    place_noted_mark(engine, at)
+    return place_mark(engine, store, at)
 
 
-def note_new_mark(conn: Connection) -> None:
-    """Note a new mark, which no store has yet: the former store is not that of the database any more."""
+def drop_mark(conn: Connection) -> None:
+    """Let no store be that of the database, until one is marked.
+
+    A transaction that stores objects is committed before this one, or finds that it has no store.
+    """
+    lock_out_sweeps(conn, is_sweep=True)
+    # Objects that were put lately are put again, and are refused then.
+    end_removal(conn, begin_removal(conn))
     replace_shared_file(conn, PAYLOADS, _make_mark())
 
 
-def place_noted_mark(engine: Engine, at: datetime) -> None:
-    """Give the object store of an engine the mark that its database has noted, unless a store has it.
+def place_mark(engine: Engine, store: MarkedObjectStore, at: datetime) -> str | None:
+    """Mark the object store of an engine, unless the database has a store; return the place of the mark.
 
-    Raises GW811 for a store with another mark: it may be that of another hub.
+    Return None if it has one, or if another node marks its store at the same time. Raises GW811 for a store
+    with another mark: it may be that of another hub.
     """
-    store = get_marked_store(engine)
+    mark = _note_mark(engine, store)
     with write_transaction(engine, "payloads.mark_placed") as conn:
         lock_shared_file(conn, PAYLOADS)
         row = find_shared_file(conn, PAYLOADS)
-        if row is None or row.placed_at is not None:
-            return
-        require_free_store(store, row.mark)
-        store.write_mark(row.mark)
+        if row is None or row.placed_at is not None or row.mark != mark:
+            return None
+        store.write_mark(mark)
         record_placed_mark(conn, PAYLOADS, at)
+    return store.describe_mark()
+
+
+def _note_mark(engine: Engine, store: MarkedObjectStore) -> str | None:
+    """Note the mark that a store is to have, and return it; None if the database has a store.
+
+    It is a new one for each attempt: another store may have that of an attempt that was killed. Only if this
+    store has it, it is kept.
+    """
+    with write_transaction(engine, "payloads.mark_noted") as conn:
+        lock_shared_file(conn, PAYLOADS)
+        row = find_shared_file(conn, PAYLOADS)
+        if row is not None and row.placed_at is not None:
+            return None
+        actual = store.read_mark()
+        if row is not None and actual == row.mark:
+            return row.mark
+        require_free_store(store)
+        mark = _make_mark()
+        replace_shared_file(conn, PAYLOADS, mark)
+    return mark
 
 
 def get_marked_store(engine: Engine) -> MarkedObjectStore:
@@ -97,10 +132,13 @@ def has_noted_mark(engine: Engine, store: MarkedObjectStore) -> bool:
     return row is not None and store.read_mark() == row.mark
 
 
-def require_free_store(store: MarkedObjectStore, mark: str | None = None) -> None:
-    """Raise GW811 for a store that has a mark, unless it is this one."""
-    if store.read_mark() not in (None, mark):
-        detail = "the store has the mark of another database; if no other hub uses it, remove this mark first"
+def require_free_store(store: MarkedObjectStore) -> None:
+    """Raise GW811 for a store that has a mark."""
+    if store.read_mark() is not None:
+        detail = (
+            "the store has a mark that the database does not know: that of another hub, or of this one "
+            "before its database was restored. If no other hub uses it, remove this mark first"
+        )
         raise WrongStoreError(detail, store.describe_mark())
 
 

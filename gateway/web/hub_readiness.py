@@ -24,8 +24,6 @@ _Verdict = TypeVar("_Verdict")
 _log = logging.getLogger(__name__)
 #: Seconds that a caller waits for a verdict, unless `seconds` says otherwise.
 _ASKING_SECONDS: Final = 2.0
-#: Seconds that the verdict of readiness waits for the store of large payloads.
-_STORE_SECONDS: Final = 1.0
 #: Seconds for which a verdict is kept: it costs queries or a signature, and any client may ask for it.
 _KEPT_SECONDS: Final = 1.0
 
@@ -122,7 +120,6 @@ class HubReadiness:
         self._find_hub_problem = find_hub_problem
         self._verdict = TimedVerdict("readiness", self._check_readiness)
         self._store_watch = StoreWatch(engine)
-        self._store_verdict = TimedVerdict("store of large payloads", self._ask_store, _STORE_SECONDS)
 
     def begin_search(self) -> VerdictSearch[ReadinessVerdict]:
         """Return the current search; begin one if the last verdict is old. The caller may work meanwhile."""
@@ -141,27 +138,22 @@ class HubReadiness:
 
     def _check_readiness(self) -> ReadinessVerdict:
         """Return the first problem for which no message is accepted now, with a sentence on it."""
-        engine, store_search = self._engine, self._store_verdict.begin_search()
+        engine = self._engine
         try:
             problem = health.find_readiness_problem(engine) or self._find_hub_problem()
             problem = problem or health.find_write_problem(engine)
-            problem = problem or self._find_store_problem(store_search)
+            problem = problem or self._find_store_problem()
         except Exception as mistake:  # after any exception, messages should go to another node
             problem = GatewayError(OUR_MISTAKE, type(mistake).__name__)
         text = "ready" if problem is None else health.describe_unreadiness(engine, problem)
         return ReadinessVerdict(problem, text)
 
-    def _ask_store(self) -> StoreWatch:
-        """Return the watch of the store of large payloads, which has asked the store now."""
-        self._store_watch.find_problem()
-        return self._store_watch
-
-    def _find_store_problem(self, search: VerdictSearch[StoreWatch]) -> GatewayError | None:
+    def _find_store_problem(self) -> GatewayError | None:
         """Return GW811 while large payloads are in another store; GW806 before the first answer of the store.
 
         If the store does not answer later, its last answer holds: small messages need no store.
         """
-        self._store_verdict.find_verdict(search)
+        self._store_watch.ask()
         return self._store_watch.problem if self._store_watch.has_answer else SilentStoreError()
 
 

@@ -101,7 +101,9 @@ def test_the_check_and_the_verb_say_so(nodes: Nodes, capsys: pytest.CaptureFixtu
     restore = ["restore", "payloads", "--reason", "moved", "--home"]
     assert main([*restore, wrong]) == 2
     told = capsys.readouterr().err
-    assert "the store lacks 1 of the 1 newest large payload of the database: name the right" in told
+    assert (
+        "the store lacks 1 of the 1 newest large payload of the database: copy them, name the right" in told
+    )
     assert main([*restore, str(nodes.homes[0])]) == 0
     assert "is that of the database already" in capsys.readouterr().out
     # Copied without the mark, it is the store from now on; the former one is not any more.
@@ -124,7 +126,7 @@ def test_an_upgrade_marks_the_store_that_has_the_payloads(
     right, wrong = (["--home", str(home)] for home in nodes.homes)
     assert main(["migrate", *wrong]) == 1
     told = capsys.readouterr().err
-    assert "GW811 the store lacks all of the 1 newest large payloads of the database" in told
+    assert "GW811 the store lacks 1 of the 1 newest large payloads: copy those of all nodes into it" in told
 
     def refuse_to_run(_: object) -> None:
         raise GatewayError(KEY_UNAVAILABLE, "it goes on")
@@ -134,5 +136,29 @@ def test_an_upgrade_marks_the_store_that_has_the_payloads(
     main(["run", *wrong])
     assert "GW803 it goes on" in capsys.readouterr().err
     assert [nodes.ask_readiness(node)[0] for node in (0, 1)] == [503, 503]
+    capsys.readouterr()
     assert main(["migrate", *right]) == 0
+    mark = nodes.homes[0] / "payloads" / "database-mark"
+    assert f"The store of large payloads has the mark {mark}." in capsys.readouterr().out
     assert [nodes.ask_readiness(node)[0] for node in (0, 1)] == [200, 503]
+
+
+def test_a_hub_whose_store_takes_no_mark_starts_and_says_so(
+    nodes: Nodes,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with write_transaction(nodes.hubs[0].engine) as conn:
+        conn.exec_driver_sql("DELETE FROM shared_files")
+    (nodes.homes[1] / "payloads").write_text("no folder")
+
+    def refuse_to_run(_: object) -> None:
+        raise GatewayError(KEY_UNAVAILABLE, "it goes on")
+
+    monkeypatch.setattr(process, "check_own_hub", refuse_to_run)
+    main(["run", "--home", str(nodes.homes[1])])
+    assert "GW803 it goes on" in capsys.readouterr().err
+    assert "the store of large payloads is not marked: GW806" in caplog.text
+    assert main(["migrate", "--home", str(nodes.homes[1])]) == 1
+    assert "GW806 the object store accepts no writes now" in capsys.readouterr().err

@@ -184,7 +184,10 @@ def test_a_renewed_key_ends_every_webhook(nodes: list[Node]) -> None:
     first.path.unlink()
     assert "`gateway webhook renew`" in refuse(first)
     new_key = b"n" * 32
+    left_path = first.path.with_name(f"{first.path.name}.1.new")
+    left_path.write_bytes(bytes(32))  # by a process that was killed
     new_path = prepare_new_key(first.path, new_key)
+    assert not left_path.exists()
     with write_transaction(first.engine) as conn:
         ended = renew_webhook_key(conn, new_key, NOW)
     place_new_key(new_path, first.path)

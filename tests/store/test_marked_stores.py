@@ -23,15 +23,15 @@ from gateway.store import (
     ObjectFolder,
     StoreWatch,
     compare_newest_objects,
+    drop_mark,
     find_object_problems,
     get_database_state,
     make_engine,
     mark_new_store,
     mark_objects_of,
-    note_new_mark,
     object_bucket,
     payloads,
-    place_noted_mark,
+    place_mark,
     read_transaction,
     shared_files,
     sweep_objects,
@@ -148,11 +148,9 @@ def test_no_hub_sweeps_the_store_of_another_one(engine: Engine, tmp_path: Path) 
     path = Path(folder.describe_object(DIGEST))
     os.utime(path, (0, 0))
     with write_transaction(engine) as conn:
-        note_new_mark(conn)  # as the database of another hub, which names nothing here
+        drop_mark(conn)  # as the database of another hub, which names nothing here
         conn.exec_driver_sql("DELETE FROM payloads")
-    refuse(
-        "GW811 the store of large payloads has the mark of another", lambda: sweep_objects(engine, PART, NOW)
-    )
+    refuse("GW811 the store of large payloads has another mark", lambda: sweep_objects(engine, PART, NOW))
     assert path.read_bytes() == LARGE
 
 
@@ -185,18 +183,18 @@ def test_of_nodes_that_mark_their_own_stores_at_once_one_has_that_of_the_databas
     for name in ("first", "second"):
         nodes.append(open_another_node(engine))
         stores.append(use(nodes[-1], make_store(name)))
-    with write_transaction(nodes[0]) as conn:
-        shared_files.record_shared_file(conn, shared_files.PAYLOADS, "ab" * 16)
-    # Both have found that no store has the mark.
-    for node in nodes:
-        place_noted_mark(node, NOW)
-    assert [store.read_mark() for store in stores] == ["ab" * 16, None]
+    # Both have found that the database has no store.
+    assert [place_mark(*both, NOW) is None for both in zip(nodes, stores, strict=True)] == [False, True]
+    assert [store.read_mark() is None for store in stores] == [False, True]
     for node in nodes:
         node.dispose()
 
 
 @pytest.mark.parametrize("place", ["payloads.mark_noted.after_commit", "payloads.mark_placed.before_commit"])
-def test_a_marking_that_was_killed_is_repeated(engine: Engine, make_store: MakeStore, place: str) -> None:
+@pytest.mark.parametrize("repeats", [("common",), ("own",)])
+def test_a_marking_that_was_killed_is_repeated(
+    engine: Engine, make_store: MakeStore, place: str, repeats: tuple[str, ...]
+) -> None:
     url = engine.url.render_as_string(hide_password=False)
     engine.dispose()
     child = os.fork()
@@ -210,10 +208,15 @@ def test_a_marking_that_was_killed_is_repeated(engine: Engine, make_store: MakeS
             os._exit(1)
     _, status = os.waitpid(child, 0)
     assert (os.WIFSIGNALED(status), os.WTERMSIG(status)) == (True, signal.SIGKILL)
-    use(engine, make_store("common"))
+    # Whether it is repeated for the same store or for another one, one store is that of the database.
+    stores = {name: use(engine, make_store(name)) for name in repeats}
     mark_new_store(engine, NOW)
     store_large(engine)
     assert read_large(engine) == LARGE
+    use(engine, make_store("common"))
+    mark_new_store(engine, NOW)
+    marks = {make_store(name).read_mark() for name in {"common", *stores}}
+    assert len(marks) == len({"common", *stores})
 
 
 def test_the_store_of_an_earlier_version_is_marked_where_it_has_what_the_database_names(
@@ -222,7 +225,7 @@ def test_the_store_of_an_earlier_version_is_marked_where_it_has_what_the_databas
     get_database_state(engine).objects = make_store("common")
     store_large(engine)
     own = use(engine, make_store("own"))
-    place = refuse("GW811 the store lacks all of the 1 newest", lambda: mark_new_store(engine, NOW))
+    place = refuse("GW811 the store lacks 1 of the 1 newest", lambda: mark_new_store(engine, NOW))
     assert place == own.describe_mark()
     found = compare_newest_objects(engine, own)
     assert (found.compared, found.missing) == (1, 1)
@@ -236,7 +239,7 @@ def test_a_store_with_the_mark_of_another_database_is_not_marked(
 ) -> None:
     common = use(engine, make_store("common"))
     common.write_mark("cd" * 16)
-    refuse("GW811 the store has the mark of another database", lambda: mark_new_store(engine, NOW))
+    refuse("GW811 the store has a mark that the database does not know", lambda: mark_new_store(engine, NOW))
     assert common.read_mark() == "cd" * 16
 
 
@@ -245,7 +248,7 @@ def test_a_mark_that_is_no_mark_is_that_of_another_database(engine: Engine, tmp_
     mark_new_store(engine, NOW)
     for octets in (b"", b"\xff" * 10_000, b"ab\n" * 40):
         (tmp_path / "common" / "database-mark").write_bytes(octets)
-        refuse("GW811 the store of large payloads has the mark of another", lambda: store_large(engine))
+        refuse("GW811 the store of large payloads has another mark", lambda: store_large(engine))
 
 
 def test_a_watch_says_when_a_folder_is_not_mounted_any_more_and_when_it_is_again(
@@ -254,19 +257,21 @@ def test_a_watch_says_when_a_folder_is_not_mounted_any_more_and_when_it_is_again
     use(engine, ObjectFolder(tmp_path / "common", inline=10))
     mark_new_store(engine, NOW)
     watch = StoreWatch(engine)
-    assert watch.find_problem() is None
+    watch.ask()
+    assert (watch.problem, watch.has_answer) == (None, True)
     (tmp_path / "common").rename(tmp_path / "elsewhere")
     (tmp_path / "common").mkdir()
     for _ in range(2):
-        problem = watch.find_problem()
-        assert problem is not None
-        assert problem.problem.id == "GW811"
+        watch.ask()
+        assert watch.problem is not None
+        assert watch.problem.problem.id == "GW811"
     refuse("GW811", lambda: store_large(engine))
     # Nothing lies in what is under the place of the mount.
     assert not list((tmp_path / "common").iterdir())
     (tmp_path / "common").rmdir()
     (tmp_path / "elsewhere").rename(tmp_path / "common")
-    assert watch.find_problem() is None
+    watch.ask()
+    assert watch.problem is None
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
 
 
@@ -277,10 +282,33 @@ def test_a_folder_that_cannot_be_read_now_is_not_another_one(engine: Engine, tmp
     mark.unlink()
     mark.mkdir()  # reading a folder fails, as reading from a server does that is away
     watch = StoreWatch(engine)
-    assert watch.find_problem() is None
+    watch.ask()
+    assert (watch.problem, watch.has_answer) == (None, False)
     refuse("GW806 the mark of the folder cannot be read now", lambda: store_large(engine))
     # What was known before holds.
     mark.rmdir()
-    assert watch.find_problem() is not None
+    watch.ask()
+    assert watch.problem is not None
     mark.mkdir()
-    assert watch.find_problem() is not None
+    watch.ask()
+    assert (watch.problem is not None, watch.has_answer) == (True, True)
+
+
+def test_an_object_that_was_put_before_the_store_was_exchanged_is_not_named(
+    engine: Engine, make_store: MakeStore
+) -> None:
+    use(engine, make_store("former"))
+    mark_new_store(engine, NOW)
+    payloads.put_large_octets(engine, LARGE)
+    # Beside this process, which remembers what it has put, another one goes over to a new store.
+    other = open_another_node(engine)
+    present = use(other, make_store("present"))
+    with write_transaction(other) as conn:
+        drop_mark(conn)
+    refuse("GW811 the store of large payloads has another mark", lambda: store_large(engine))
+    assert place_mark(other, present, NOW) == present.describe_mark()
+    refuse("GW811 the store of large payloads has another mark", lambda: store_large(engine))
+    use(engine, make_store("present"))
+    store_large(engine)
+    assert read_large(other) == LARGE
+    other.dispose()

@@ -26,6 +26,7 @@ from gateway.store import (
     make_engine,
     mark_new_store,
     mark_objects_of,
+    marked_objects,
     write_transaction,
 )
 from gateway.web import build_application, hub_readiness, status_endpoints
@@ -119,7 +120,7 @@ def test_a_store_that_does_not_answer_is_not_ready_before_its_first_answer_alone
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_readiness, "_KEPT_SECONDS", 0.0)
-    monkeypatch.setattr(hub_readiness, "_STORE_SECONDS", 0.3)
+    monkeypatch.setattr(marked_objects, "_ASKING_SECONDS", 0.3)
     engine, answers = make_engine(sqlite_url), threading.Event()
     folder = ObjectFolder(tmp_path / "payloads")
     read_mark = folder.read_mark

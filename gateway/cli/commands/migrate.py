@@ -58,6 +58,7 @@ def migrate_database(arguments: Arguments) -> None:
     """Apply the revisions that the database lacks, and print the version before and after."""
     settings = read_verb_settings(arguments)
     before, after = apply_migrations(settings, read_act(arguments), is_new_hub=arguments.new)
+    store_mark = mark_payload_store(settings)
     with open_engine_of_any_version(settings) as engine:
         warnings = find_server_warnings(engine)
     if before == after:
@@ -66,16 +67,18 @@ def migrate_database(arguments: Arguments) -> None:
         was = f"it was at {before}" if before else "it was empty"
         sentence = f"The database is now at revision {after} ({was})."
     lines = [f"warning: {warning}" for warning in warnings]
-    print_done(arguments, sentence, *lines, before=before, after=after, warnings=warnings)
+    if store_mark is not None:
+        lines.insert(0, f"The store of large payloads has the mark {store_mark}.")
+    values = {"before": before, "after": after, "store_mark": store_mark, "warnings": warnings}
+    print_done(arguments, sentence, *lines, **values)
 
 
 def apply_migrations(settings: Settings, act: Act, *, is_new_hub: bool) -> tuple[str | None, str]:
     """Migrate the database of a home; return the version before and after.
 
-    A migration that changes something writes its audit row in the same transaction. Then the store of large
-    payloads gets the mark of the database, unless one has it. Raises GW808 for an empty database, unless
-    `is_new_hub` is set and neither the home folder nor the store of large payloads has the mark of an earlier
-    database. Raises GW811 for a store that cannot be that of the database, which is migrated nevertheless.
+    A migration that changes something writes its audit row in the same transaction. Raises GW808 for an
+    empty database, unless `is_new_hub` is set and neither the home folder nor the store of large payloads has
+    the mark of an earlier database.
     """
 
     def record_migration(conn: Connection, before: str | None, after: str) -> None:
@@ -88,9 +91,17 @@ def apply_migrations(settings: Settings, act: Act, *, is_new_hub: bool) -> tuple
         else:
             refuse_empty_database(engine)
         with keep_files_private(), show_progress("migrating the database"):
-            revisions = migrate_schema(engine, record_migration)
-            mark_new_store(engine, get_current_time())
-            return revisions
+            return migrate_schema(engine, record_migration)
+
+
+def mark_payload_store(settings: Settings) -> str | None:
+    """Mark the store of large payloads as that of the database, unless the database has a store.
+
+    Return the place of the mark, None if nothing was marked. Raises GW811 for a store that cannot be that of
+    the database, GW806 for one that does not take the mark.
+    """
+    with open_engine_of_any_version(settings) as engine, keep_files_private():
+        return mark_new_store(engine, get_current_time())
 
 
 _HEAD_WORDS = "a proof or a head that was kept elsewhere, or that a partner has; repeatable"

@@ -18,10 +18,10 @@ from gateway.operations import format_count, open_change
 from gateway.store import (
     ComparedObjects,
     compare_newest_objects,
+    drop_mark,
     get_marked_store,
     has_noted_mark,
-    note_new_mark,
-    place_noted_mark,
+    place_mark,
     require_free_store,
 )
 
@@ -39,20 +39,23 @@ def mark_payload_store(arguments: Arguments) -> None:
         store = get_marked_store(engine)
         location = store.describe_mark()
         if has_noted_mark(engine, store):
-            place_noted_mark(engine, get_current_time())
+            place_mark(engine, store, get_current_time())
             print_done(arguments, f"The store with {location} is that of the database already.")
             return
         require_free_store(store)
         comparison = compare_newest_objects(engine, store)
         if comparison.missing and not arguments.lost:
-            detail = f"{_describe_missing(comparison)}: name the right store, or say --lost"
+            detail = f"{_describe_missing(comparison)}: copy them, name the right store, or say --lost"
             raise GatewayError(MISUSE, detail, location)
         with open_change(engine, settings, act) as change:
-            note_new_mark(change.conn)
-            change.record_change(
-                "payloads", before=None, after={"mark": location, "missing": comparison.missing}
-            )
-        place_noted_mark(engine, get_current_time())
+            drop_mark(change.conn)
+            after = {"mark": location, "missing": comparison.missing}
+            change.record_change("payloads", before=None, after=after)
+        # A payload that was stored since the first comparison is in the former store.
+        comparison = compare_newest_objects(engine, store)
+        place_mark(engine, store, get_current_time())
+        # If this runs on two nodes at once, one of them has the store.
+        store.require_mark()
     sentence = f"Large payloads of the database are from now on in the store with {location}."
     print_change(
         change,

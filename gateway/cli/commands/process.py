@@ -17,7 +17,7 @@ import click
 
 from gateway.cli.audited_changes import make_act
 from gateway.cli.child_processes import ChildFunction, import_before_fork, run_children_until_stopped
-from gateway.cli.commands.migrate import apply_migrations
+from gateway.cli.commands.migrate import apply_migrations, mark_payload_store
 from gateway.cli.home_folder import (
     find_empty_settings_warning,
     find_left_out_key_warnings,
@@ -53,7 +53,6 @@ from gateway.processor_affinity import bind_to_processor
 from gateway.stop_signals import catch_stop_signals
 from gateway.store import (
     InsufficientStorageError,
-    WrongStoreError,
     await_server,
     check_file_at_start,
     close_database_file,
@@ -94,9 +93,12 @@ def run_gateway(arguments: Arguments) -> int:
 def _run_all(settings: Settings, arguments: Arguments) -> int:
     """Migrate the database, and run serving and delivery processes until stopped; return the exit status."""
     _check_free_port(settings)
-    # With another store of large payloads it starts all the same: it is not ready, but accepts small ones.
-    with suppress(WrongStoreError):
-        apply_migrations(settings, make_act("run"), is_new_hub=arguments.new)
+    apply_migrations(settings, make_act("run"), is_new_hub=arguments.new)
+    try:
+        mark_payload_store(settings)
+    except InsufficientStorageError as problem:
+        # It is not ready, but it accepts and processes small messages.
+        _log.error("the store of large payloads is not marked: %s", problem)
     check_own_hub(settings)
     workers = arguments.workers or settings.delivery.processes
     targets = [*_list_delivery_functions(workers), serve_http_requests]
