@@ -175,7 +175,6 @@ from .mark_keeping import make_database_mark as make_database_mark
 from .marked_objects import MarkedObjectStore as MarkedObjectStore
 from .marked_objects import SilentStoreError as SilentStoreError
 from .marked_objects import StoreWatch as StoreWatch
-from .marked_objects import WrongStoreError as WrongStoreError
 from .marked_objects import mark_objects_of as mark_objects_of
 from .message_rows import MessageRow as MessageRow
 from .message_sequences import ExpiredMessageRow as ExpiredMessageRow

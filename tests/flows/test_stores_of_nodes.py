@@ -6,12 +6,13 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from werkzeug.test import Client, TestResponse
 
 from gateway.cli import main
-from gateway.cli.commands import process
+from gateway.cli.commands import payload_store, process
 from gateway.cli.home_folder import read_home_settings
 from gateway.delivery import build_worker
 from gateway.errors import KEY_UNAVAILABLE, GatewayError
@@ -162,3 +163,33 @@ def test_a_hub_whose_store_takes_no_mark_starts_and_says_so(
     assert "the store of large payloads is not marked: GW806" in caplog.text
     assert main(["migrate", "--home", str(nodes.homes[1])]) == 1
     assert "GW806 the object store accepts no writes now" in capsys.readouterr().err
+
+
+def test_a_store_of_another_hub_is_not_taken_over(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
+    mark = nodes.homes[1] / "payloads" / "database-mark"
+    mark.parent.mkdir()
+    mark.write_text("ab" * 16)
+    assert main(["restore", "payloads", "--lost", "--reason", "moved", "--home", str(nodes.homes[1])]) == 1
+    told = capsys.readouterr().err
+    assert "GW811 the store has a mark that the database does not know: that of another hub" in told
+    assert mark.read_text() == "ab" * 16
+    assert nodes.ask_readiness(0) == (200, "ready")
+
+
+def test_of_two_nodes_that_restore_their_stores_at_once_one_is_told_that_it_has_none(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for home in nodes.homes:
+        (home / "payloads" / "database-mark").unlink(missing_ok=True)
+    restores = [["restore", "payloads", "--reason", "moved", "--home", str(home)] for home in nodes.homes]
+    place = payload_store.place_mark
+
+    def let_the_other_node_be_first(*arguments: Any) -> str | None:
+        monkeypatch.setattr(payload_store, "place_mark", place)
+        assert main(restores[1]) == 0
+        return place(*arguments)
+
+    monkeypatch.setattr(payload_store, "place_mark", let_the_other_node_be_first)
+    assert main(restores[0]) == 1
+    assert "GW811 the store of large payloads has no mark" in capsys.readouterr().err
+    assert [nodes.ask_readiness(node)[0] for node in (0, 1)] == [503, 200]

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -34,6 +35,7 @@ from gateway.store import (
     place_mark,
     read_transaction,
     shared_files,
+    store_marking,
     sweep_objects,
     write_transaction,
 )
@@ -188,6 +190,28 @@ def test_of_nodes_that_mark_their_own_stores_at_once_one_has_that_of_the_databas
     assert [store.read_mark() is None for store in stores] == [False, True]
     for node in nodes:
         node.dispose()
+
+
+def test_a_node_does_not_place_a_mark_that_another_node_has_replaced(
+    engine: Engine, make_store: MakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = use(engine, make_store("first")), make_store("second")
+    other = open_another_node(engine)
+    marked_second = use(other, second)
+    note = store_marking._note_mark
+
+    def note_before_the_other_node(*arguments: Any) -> str | None:
+        mark = note(*arguments)
+        note(other, marked_second)
+        return mark
+
+    monkeypatch.setattr(store_marking, "_note_mark", note_before_the_other_node)
+    assert place_mark(engine, first, NOW) is None
+    monkeypatch.setattr(store_marking, "_note_mark", note)
+    assert place_mark(other, marked_second, NOW) == second.describe_mark()
+    marked_second.require_mark()
+    assert first.read_mark() is None
+    other.dispose()
 
 
 @pytest.mark.parametrize("place", ["payloads.mark_noted.after_commit", "payloads.mark_placed.before_commit"])
