@@ -21,6 +21,8 @@ from gateway.store import (
     find_object_problems,
     get_database_state,
     make_engine,
+    mark_new_store,
+    mark_objects_of,
     messages,
     migrate_schema,
     read_transaction,
@@ -30,6 +32,7 @@ from tests.flows.test_retention import ACT, Kept
 from tests.kit import tables
 from tests.kit.databases import BOTH_AT_LANDING, in_turn
 from tests.kit.kills import die_at
+from tests.kit.rows import NOW
 
 LARGE = b"%PDF-" + b"large" * 400_000
 
@@ -170,6 +173,8 @@ def test_a_backup_is_restored_and_checked(
     engine = make_engine(sqlite_url)
     migrate_schema(engine)
     kept = KeptApart(engine, home)
+    get_database_state(engine).objects = mark_objects_of(engine, kept.folder)
+    mark_new_store(engine, NOW)
     kept.story.house.post(kept.make())
     file = kept.get_file()
     engine.dispose()
@@ -181,7 +186,7 @@ def test_a_backup_is_restored_and_checked(
     def find() -> list[str]:
         main(["check", "--home", str(restored)])
         out = capsys.readouterr().out
-        return [line for line in out.splitlines() if line.startswith(("GW325", "GW326"))]
+        return [line for line in out.splitlines() if line.startswith(("GW325", "GW326", "GW811"))]
 
     assert find() == []
     content = copy.read_bytes()
