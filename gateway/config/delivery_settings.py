@@ -98,7 +98,8 @@ class DeliverySettings(SettingsSection):
     alive_folder: Location | None = None
     """Folder in which each delivery process touches a file every five seconds while it works, also while the
     database is away; the file is named by the number of the process and locked as long as it lives. A probe
-    sees by its age a process that hangs. If it is not set, there is no file."""
+    sees by its age a process that hangs. Each machine or container has a folder of its own. If it is not set,
+    there is no file."""
 
 
 class _PartnerSettings(SettingsSection):

@@ -41,6 +41,10 @@ class AliveFile:
             return
         self._touched_at = now
         try:
+            if self._descriptor is not None and not os.fstat(self._descriptor).st_nlink:
+                # Somebody has removed the file: no probe sees it any more.
+                os.close(self._descriptor)
+                self._descriptor = None
             if self._descriptor is None:
                 self._descriptor = _open_locked_file(self._folder)
             os.utime(self._descriptor)

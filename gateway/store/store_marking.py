@@ -69,11 +69,14 @@ def mark_new_store(engine: Engine, at: datetime) -> str | None:
     return place_mark(engine, store, at)
 
 
-def drop_mark(conn: Connection) -> None:
-    """Let no store be that of the database, until one is marked.
+def drop_mark(conn: Connection, present_store: MarkedObjectStore) -> None:
+    """Let no store be that of the database, until `present_store` is marked, which has no mark.
 
-    A transaction that stores objects is committed before this one, or finds that it has no store.
+    A transaction that stores objects is committed before this one, or finds that it has no store. Raises
+    GW811 if the present store has a mark.
     """
+    lock_shared_file(conn, PAYLOADS)
+    require_free_store(present_store)
     lock_out_sweeps(conn, is_sweep=True)
     # Objects that were put lately are put again, and are refused then.
     end_removal(conn, begin_removal(conn))

@@ -18,6 +18,7 @@ from gateway.cli.home_folder import read_home_settings
 from gateway.hub import RejectingComposer, build_hub
 from gateway.pki import read_certificate, read_certificates
 from gateway.store import make_engine, parties, write_transaction
+from tests.kit.stores import mark_store
 
 Run = Callable[..., tuple[int, str]]
 NOW = datetime.now(UTC)
@@ -40,6 +41,7 @@ def home(tmp_path: Path, sqlite_url: str, keys: Path) -> Path:
     with write_transaction(engine) as conn:
         parties.register_party(conn, "firm", "Small Firm", "applicant", NOW)
     engine.dispose()
+    mark_store(tmp_path)
     return tmp_path
 
 

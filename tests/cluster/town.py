@@ -31,6 +31,8 @@ _SETTINGS = """
 [database]
 url = "{url}"
 {database}
+[payloads]
+folder = "{payloads}"
 """
 
 
@@ -60,7 +62,9 @@ class ClusterTown(Town):
         # Above what a delivery takes on a machine that has much else to do.
         text = text.replace('lease = "2s"', 'lease = "15s"')
         text = re.sub(r"\[http\]\nport = \d+\n", f"[http]\nport = {PORT}\n", text)
-        return text + _SETTINGS.format(url=self.database_url, database=self._database)
+        return text + _SETTINGS.format(
+            url=self.database_url, database=self._database, payloads=self.home / "payloads"
+        )
 
     def start_nodes(self, environment: dict[str, str] | None = None) -> None:
         """Start partners, hub nodes and the front, and wait until a message can be taken everywhere."""

@@ -28,6 +28,7 @@ from gateway_conformance.verbs.demo_stage import read_cast
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import Clock
 from tests.kit.ports import find_free_port
+from tests.kit.stores import mark_store
 from tests.kit.town import QUICK_DELIVERY, Town
 
 __all__ = ["KIND", "HopTown", "list_stored"]
@@ -97,6 +98,7 @@ class HopTown(Town):
         )
         engine = make_engine(database_url)
         migrate_schema(engine)
+        mark_store(home)
         return engine
 
     def _register_parties_of(self, conn: Connection, names: Iterable[str]) -> None:

@@ -150,7 +150,8 @@ def test_no_hub_sweeps_the_store_of_another_one(engine: Engine, tmp_path: Path) 
     path = Path(folder.describe_object(DIGEST))
     os.utime(path, (0, 0))
     with write_transaction(engine) as conn:
-        drop_mark(conn)  # as the database of another hub, which names nothing here
+        # As the database of another hub, which names nothing here.
+        shared_files.replace_shared_file(conn, shared_files.PAYLOADS, "ef" * 16, NOW)
         conn.exec_driver_sql("DELETE FROM payloads")
     refuse("GW811 the store of large payloads has another mark", lambda: sweep_objects(engine, PART, NOW))
     assert path.read_bytes() == LARGE
@@ -328,7 +329,7 @@ def test_an_object_that_was_put_before_the_store_was_exchanged_is_not_named(
     other = open_another_node(engine)
     present = use(other, make_store("present"))
     with write_transaction(other) as conn:
-        drop_mark(conn)
+        drop_mark(conn, present)
     refuse("GW811 the store of large payloads has another mark", lambda: store_large(engine))
     assert place_mark(other, present, NOW) == present.describe_mark()
     refuse("GW811 the store of large payloads has another mark", lambda: store_large(engine))

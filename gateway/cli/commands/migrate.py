@@ -19,7 +19,7 @@ from gateway.cli.home_folder import (
     refuse_lost_database,
 )
 from gateway.cli.named_files import read_head_text
-from gateway.cli.result_output import print_done, print_json, show_progress
+from gateway.cli.result_output import print_done, print_json, print_sentence, show_progress
 from gateway.cli.shared_options import (
     FILE,
     change_options,
@@ -43,6 +43,7 @@ from gateway.operations import (
 )
 from gateway.store import (
     DatabaseMark,
+    InsufficientStorageError,
     audit_log,
     mark_new_store,
     migrate_schema,
@@ -58,7 +59,6 @@ def migrate_database(arguments: Arguments) -> None:
     """Apply the revisions that the database lacks, and print the version before and after."""
     settings = read_verb_settings(arguments)
     before, after = apply_migrations(settings, read_act(arguments), is_new_hub=arguments.new)
-    store_mark = mark_payload_store(settings)
     with open_engine_of_any_version(settings) as engine:
         warnings = find_server_warnings(engine)
     if before == after:
@@ -66,6 +66,13 @@ def migrate_database(arguments: Arguments) -> None:
     else:
         was = f"it was at {before}" if before else "it was empty"
         sentence = f"The database is now at revision {after} ({was})."
+    try:
+        store_mark = mark_payload_store(settings)
+    except InsufficientStorageError:
+        # The database is migrated nevertheless.
+        if not arguments.json:
+            print_sentence(sentence)
+        raise
     lines = [f"warning: {warning}" for warning in warnings]
     if store_mark is not None:
         lines.insert(0, f"The store of large payloads has the mark {store_mark}.")

@@ -40,7 +40,12 @@ def mark_payload_store(arguments: Arguments) -> None:
         location = store.describe_mark()
         if has_noted_mark(engine, store):
             place_mark(engine, store, get_current_time())
-            print_done(arguments, f"The store with {location} is that of the database already.")
+            print_done(
+                arguments,
+                f"The store with {location} is that of the database already.",
+                "A copy of the store or of the database with the same mark counts, too: to end that, name a store "
+                "of its own, or remove this mark, and repeat.",
+            )
             return
         require_free_store(store)
         comparison = compare_newest_objects(engine, store)
@@ -48,7 +53,7 @@ def mark_payload_store(arguments: Arguments) -> None:
             detail = f"{_describe_missing(comparison)}: copy them, name the right store, or say --lost"
             raise GatewayError(MISUSE, detail, location)
         with open_change(engine, settings, act) as change:
-            drop_mark(change.conn)
+            drop_mark(change.conn, store)
             after = {"mark": location, "missing": comparison.missing}
             change.record_change("payloads", before=None, after=after)
         # A payload that was stored since the first comparison is in the former store.

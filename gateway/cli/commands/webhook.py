@@ -25,7 +25,8 @@ def renew_key(arguments: Arguments) -> None:
     after the commit leaves the old file, which no node uses any more: run the verb again.
     """
     settings, reason = read_verb_settings(arguments), read_reason(arguments)
-    path, key = settings.api.webhook_key, os.urandom(WEBHOOK_KEY_OCTETS)
+    # A link to a file that nodes share stays a link.
+    path, key = settings.api.webhook_key.resolve(), os.urandom(WEBHOOK_KEY_OCTETS)
     with open_engine(settings) as engine:
         new_path = prepare_new_key(path, key)
         try:

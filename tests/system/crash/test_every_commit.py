@@ -137,6 +137,7 @@ ELSEWHERE = {
     "signals.hop": "tests/flows/test_intermediary_receipts.py",
     "tsa.sealed": "tests/system/crash/test_trust_work.py",
     "tsa.stamped": "tests/system/crash/test_trust_work.py",
+    "webhook.key": "nothing follows from it: the digest of the key is noted at the next use",
     "webhook.called": "nothing follows from it: the call is made again with the same id",
     "webhook.failed": "nothing follows from it: the next failure is counted from its own time",
     "withdraw.asked": "tests/flows/test_late_approvals.py",

@@ -37,6 +37,7 @@ from tests.kit.house import AGREEMENT, PARTY_TYPE, Clock, Neighbour, signer_name
 from tests.kit.live import LiveHouse
 from tests.kit.paths import ROOT
 from tests.kit.ports import find_free_port
+from tests.kit.stores import mark_store
 from tests.kit.waiting import retry
 
 __all__ = ["FileBody", "LargePlace", "list_family", "make_large_file", "measure_peak"]
@@ -127,6 +128,7 @@ class LargePlace:
                 rule = ForwardingRule(PartyId(name, PARTY_TYPE), name, endpoint, (sender,))
                 agreements.insert_forwarding_rule(conn, make_rule_columns(rule), now)
         engine.dispose()
+        mark_store(home)
         return home, f"http://127.0.0.1:{port}/msh/ebms2"
 
     def seal(self, body: FileBody, **changes: Any) -> Parcel:
