@@ -43,8 +43,8 @@ def mark_payload_store(arguments: Arguments) -> None:
             print_done(
                 arguments,
                 f"The store with {location} is that of the database already.",
-                "A copy of the store or of the database with the same mark counts, too: to end that, name a store "
-                "of its own, or remove this mark, and repeat.",
+                "A copy of the store or of the database with the same mark counts, too: to end that, name a "
+                "store of its own, or remove this mark, and repeat.",
             )
             return
         require_free_store(store)
