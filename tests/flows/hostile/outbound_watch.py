@@ -99,12 +99,12 @@ class Ear:
 
 
 def foreign(event: str, what: str, home: str) -> bool:
-    """Tell whether an event is anything but the database, or its mark, being used: they lie in `home`."""
+    """Tell whether an event is anything but the database, or one of its marks, being used, in `home`."""
     path = what.strip("'\"").removeprefix("b'")
     if event == "open" and path.isdigit():
         return False  # a descriptor: what it was opened for was heard then
     file_name = path.rpartition("/")[2] if path.startswith(home) else ""
-    is_mark = file_name.startswith("acknowledged.json") and event in ("open", "os.rename")
+    is_mark = file_name.startswith(("acknowledged.json", "database-mark")) and event in ("open", "os.rename")
     return not (is_mark or (event in ("open", "sqlite3.connect") and ".sqlite" in file_name))
 
 

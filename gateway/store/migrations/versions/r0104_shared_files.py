@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sqlalchemy as sa
+from pathlib import Path
+
 from alembic import op
 
 revision = "0104"
@@ -13,12 +14,6 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the table of the marks; `gateway migrate` marks the store of large payloads after it."""
-    is_sqlite = op.get_bind().dialect.name == "sqlite"
-    text = sa.Text() if is_sqlite else sa.Text(collation="C")
-    op.create_table(
-        "shared_files",
-        sa.Column("name", text, nullable=False),
-        sa.Column("mark", text, nullable=False),
-        sa.Column("placed_at", sa.BigInteger() if is_sqlite else sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("name", name="pk_shared_files"),
-    )
+    conn = op.get_bind()
+    path = Path(__file__).with_name(f"r{revision}_{conn.dialect.name}.sql")
+    conn.exec_driver_sql(path.read_text(encoding="utf-8"))
