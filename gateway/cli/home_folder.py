@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -18,7 +18,7 @@ from gateway import __version__
 from gateway.config import Secret, Settings, find_newer_keys, load_settings, read_toml_file
 from gateway.errors import MISUSE, GatewayError
 from gateway.file_owner import describe_owner, make_owned_folder
-from gateway.hub import build_engine, get_database_mark_path
+from gateway.hub import build_engine, get_current_time, get_database_mark_path
 from gateway.operations import get_display_zone, set_display_zone
 from gateway.store import (
     InsufficientStorageError,
@@ -28,7 +28,7 @@ from gateway.store import (
     get_marked_store,
     is_database_empty,
     list_database_warnings,
-    make_database_mark,
+    messages,
     read_mark_file,
     read_transaction,
 )
@@ -36,6 +36,8 @@ from gateway.wire import find_day
 
 #: A home contains at least one of these files and folders. A folder without them is no home of a gateway.
 _HOME_FILE_NAMES: Final = ("gateway.toml", "gateway.sqlite3", "pki")
+#: A hub at work has written the mark so long after its first message, even under load.
+_MARK_DELAY: Final = timedelta(seconds=10)
 _OTHERS_PERMISSIONS: Final = stat.S_IRWXG | stat.S_IRWXO
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
@@ -163,14 +165,15 @@ def refuse_other_database(settings: Settings, engine: Engine) -> None:
 def find_mark_warning(settings: Settings, engine: Engine) -> str | None:
     """Return a warning where the home folder lacks the mark of a database with messages; else None.
 
-    Without a mark nobody notices that the database lacks something that the hub has acknowledged.
+    Without a mark nobody notices that the database lacks something that the hub has acknowledged. A hub at
+    work writes the mark within seconds of its first message: the first message is older.
     """
-    mark_file, current = get_database_mark_path(settings), None
+    mark_file, first_time = get_database_mark_path(settings), None
     with suppress(GatewayError):
         if not mark_file.exists() and not is_database_empty(engine):
             with read_transaction(engine) as conn:
-                current = make_database_mark(conn)
-    if current is None or current.message == 0:
+                first_time = messages.find_first_time(conn)
+    if first_time is None or first_time > get_current_time() - _MARK_DELAY:
         return None
     return (
         f"the home folder has no mark of the database ({mark_file.name}), as that of a new node: whether the "
@@ -192,6 +195,9 @@ def refuse_lost_database(settings: Settings, engine: Engine) -> None:
     elif store.read_mark() is not None:
         mark_path, way_out = store.describe_mark(), "name another folder or bucket, or remove that mark"
     else:
+        return
+    if not is_database_empty(engine):
+        # The marks are those of a hub that was made a moment ago.
         return
     detail = f"a database was here, as {mark_path[-120:]} says: restore it; for a new hub {way_out}"
     raise GatewayError(MISUSE, detail, mark_path[-120:])

@@ -8,13 +8,13 @@ database.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, Engine, or_, select
 
-from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, GatewayError
+from gateway.errors import CERTIFICATE_UNTRUSTED, EVIDENCE_BROKEN, OCTETS_PURGED, GatewayError
 from gateway.evidence.inclusion_proofs import (
     TimeStampAuthorities,
     parse_head_text,
@@ -25,7 +25,7 @@ from gateway.evidence.merkle_tree import EMPTY, MerkleTree
 from gateway.evidence.tree_heads import MOST_LEAVES, list_heads, visit_sealed_leaves
 from gateway.evidence.verdict_revalidation import check_verdict_row, list_named_verdicts, read_leaf_data
 from gateway.pki import Certificate, list_named_digests
-from gateway.store import EvidenceRow, SealRow, VerdictRow, payloads
+from gateway.store import EvidenceRow, SealRow, VerdictRow, payloads, read_transaction
 from gateway.store import time_stamps as stamps
 from gateway.store.payloads import payloads as octets
 from gateway.store.transitions import evidence
@@ -249,7 +249,8 @@ def _verify_time_stamps(
 def _verify_stored_octets(conn: Connection, leaf_verifier: _LeafVerifier) -> tuple[frozenset[str], int]:
     """Return the digests of all stored octets, each recomputed, and how many were removed by retention.
 
-    Octets that are gone without a leaf that says so are broken evidence.
+    Octets that are gone without a leaf that says so are broken evidence. Retention may remove an object while
+    they are read: then a leaf after the snapshot of `conn` says so.
     """
     rows = conn.execute(select(octets.c.sha256, octets.c.purged_at)).all()
     removed_digests = {row.sha256 for row in rows if row.purged_at is not None}
@@ -257,12 +258,43 @@ def _verify_stored_octets(conn: Connection, leaf_verifier: _LeafVerifier) -> tup
         (removed_digests & leaf_verifier.stored_digests) | (removed_digests - leaf_verifier.removed_digests)
     )
     if unexplained_digests:
-        detail = f"the octets {unexplained_digests[0][:64]} are gone, and no evidence says why"
-        raise _make_evidence_error(detail, "payloads")
+        raise _make_gone_error(unexplained_digests[0])
+    removed_meanwhile = set[str]()
     for row in rows:
-        if row.purged_at is None:
-            payloads.verify_payload(conn, row.sha256)
-    return frozenset(row.sha256 for row in rows), len(removed_digests)
+        if row.purged_at is None and not _are_octets_there(conn, row.sha256):
+            removed_meanwhile.add(row.sha256)
+    _require_removal_leaves(conn.engine, removed_meanwhile, leaf_verifier.stored_digests)
+    return frozenset(row.sha256 for row in rows), len(removed_digests | removed_meanwhile)
+
+
+def _are_octets_there(conn: Connection, digest: str) -> bool:
+    """Verify stored octets; return False for an object that retention has removed since the snapshot."""
+    try:
+        payloads.verify_payload(conn, digest)
+    except GatewayError as problem:
+        if problem.problem is OCTETS_PURGED:
+            return False
+        raise
+    return True
+
+
+def _require_removal_leaves(
+    engine: Engine, removed_digests: Collection[str], lasting_digests: Collection[str]
+) -> None:
+    """Raise an evidence error unless the evidence of now states the removal of all of these octets.
+
+    It never states that of `lasting_digests`.
+    """
+    unexplained_digests = set(removed_digests)
+    if unexplained_digests:
+        newest_first = select(evidence).where(evidence.c.kind == "purged").order_by(evidence.c.id.desc())
+        with read_transaction(engine) as conn:
+            for row in conn.execute(newest_first).yield_per(100):
+                unexplained_digests -= {*read_leaf_data(row)["digests"]} - {*lasting_digests}
+                if not unexplained_digests:
+                    break
+    if unexplained_digests:
+        raise _make_gone_error(min(unexplained_digests))
 
 
 def _verify_verdicts(conn: Connection, leaf_verifier: _LeafVerifier, payload_digests: frozenset[str]) -> int:
@@ -286,6 +318,10 @@ def _verify_verdicts(conn: Connection, leaf_verifier: _LeafVerifier, payload_dig
 
 def _list_named_digests(conn: Connection, row: VerdictRow) -> Iterator[str]:
     return list_named_digests(row.digest, lambda digest: payloads.get_payload_octets(conn, digest))
+
+
+def _make_gone_error(digest: str) -> GatewayError:
+    return _make_evidence_error(f"the octets {digest[:64]} are gone, and no evidence says why", "payloads")
 
 
 def _make_evidence_error(detail: str, location: str) -> GatewayError:

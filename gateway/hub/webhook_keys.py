@@ -11,6 +11,7 @@ import errno
 import hashlib
 import hmac
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -25,6 +26,8 @@ from gateway.store import WebhookRow, event_readers, read_transaction, shared_fi
 
 #: The length of the key.
 WEBHOOK_KEY_OCTETS: Final = 32
+#: Seconds in which a renewal puts the file of the key in its place after the commit of its digest.
+_RENEWAL_SECONDS: Final = 1.0
 _SETTING: Final = "api.webhook_key"
 _COPY_IT: Final = (
     "copy the file from the node that has it, with the permission 0600; if no node has it, "
@@ -64,33 +67,51 @@ def read_webhook_key(engine: Engine, path: Path) -> bytes:
     A database without a digest has webhooks from an earlier version: the first key that is used counts.
     Raises GW803 for a node without the key, or with another one than the other nodes.
     """
-    key = _read_key_file(path)
     with read_transaction(engine) as conn:
         row = shared_files.find_shared_file(conn, shared_files.WEBHOOK_KEY)
-    if row is None:
-        with write_transaction(engine, "webhook.key") as conn:
-            shared_files.lock_shared_file(conn, shared_files.WEBHOOK_KEY)
-            _note_key(conn, key)
-    else:
-        _check_key(key, row.mark)
+    if row is not None:
+        return _read_expected_key(path, row.mark)
+    with write_transaction(engine, "webhook.key") as conn:
+        shared_files.lock_shared_file(conn, shared_files.WEBHOOK_KEY)
+        key = _read_key_file(path)
+        _note_key(conn, key)
     return key
 
 
-def find_webhook_key_problem(conn: Connection, path: Path) -> GatewayError | None:
+def find_webhook_key_problem(
+    engine: Engine, path: Path, wait: Callable[[float], object] = time.sleep
+) -> GatewayError | None:
     """Return GW803 for a node that lacks the key of the webhooks, or has another one than the other nodes.
 
-    Returns None also where there is no key yet, because no webhook was made.
+    Returns None also where there is no key yet, because no webhook was made. A problem is looked for twice:
+    `gateway webhook renew` changes first the digest and then the file.
     """
-    if not _has_key(conn):
+    if _find_present_key_problem(engine, path) is None:
         return None
-    row = shared_files.find_shared_file(conn, shared_files.WEBHOOK_KEY)
+    wait(_RENEWAL_SECONDS)
+    return _find_present_key_problem(engine, path)
+
+
+def _find_present_key_problem(engine: Engine, path: Path) -> GatewayError | None:
+    with read_transaction(engine) as conn:
+        row = shared_files.find_shared_file(conn, shared_files.WEBHOOK_KEY)
+        if row is None and not _has_key(conn):
+            return None
     try:
-        key = _read_key_file(path)
-        if row is not None:
-            _check_key(key, row.mark)
+        if row is None:
+            _read_key_file(path)
+        else:
+            _read_expected_key(path, row.mark)
     except GatewayError as problem:
         return problem
     return None
+
+
+def _read_expected_key(path: Path, mark: str) -> bytes:
+    """Return the key of a file; raises GW803 where there is none of this digest."""
+    key = _read_key_file(path)
+    _check_key(key, mark)
+    return key
 
 
 def prepare_new_key(path: Path, key: bytes) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -19,7 +18,6 @@ from gateway.store import (
     find_mark_problem,
     make_database_mark,
     parties,
-    read_mark_file,
     register_version,
     state_counts,
 )
@@ -82,12 +80,14 @@ class RestoreOutcome:
     partners: tuple[str, ...]
 
 
-def compare_database_with_mark(conn: Connection, mark_file: Path, heads: Sequence[str]) -> RestoreJudgment:
-    """Compare a database with the mark file of its hub, and with the texts of heads that were kept elsewhere.
+def compare_database_with_mark(
+    conn: Connection, mark: DatabaseMark | None, heads: Sequence[str]
+) -> RestoreJudgment:
+    """Compare a database with the mark of its hub, and with the texts of heads that were kept elsewhere.
 
-    Raises GW808 for a mark of another hub or a file that is no mark, GW805 for text that is no head.
+    Mark and heads were read before the transaction began: its snapshot lacks later evidence.
+    Raises GW808 for a mark of another hub, GW805 for text that is no head.
     """
-    mark = read_mark_file(mark_file)
     problem = None if mark is None else find_mark_problem(conn, mark)
     if problem is not None and problem.problem is MISUSE:
         raise problem
@@ -111,14 +111,19 @@ def _compare_head(conn: Connection, head_text: str, sealed_count: int) -> Judged
 
 
 def confirm_restore(
-    change: DatabaseChange, judgment: RestoreJudgment, skipped_numbers: int
+    change: DatabaseChange, judgment: RestoreJudgment, skipped_numbers: int, *, has_proof: bool = True
 ) -> RestoreOutcome:
     """Begin the next generation of a restored database, in the transaction of the change.
+
+    Raises GW808 for a database of which nothing shows that it is older, unless `has_proof` is false: an
+    operator knows it.
 
     New numbers begin `skipped_numbers` above the highest one that is known. Tasks of the hub that were due
     are held, because they may have been done: they would open cases and send results anew. Calls and messages
     that wait keep their ids, by which partners know them, and are sent.
     """
+    if has_proof and not judgment.is_older:
+        raise GatewayError(MISUSE, _describe_missing_proof(judgment), "--without-proof")
     conn, current = change.conn, judgment.current
     generation_before = 1 if current is None else current.generation
     new_generation = max(generation_before, 0 if judgment.mark is None else judgment.mark.generation) + 1
@@ -151,6 +156,20 @@ def confirm_restore(
         held_tasks,
         states["QUEUED"] + states["AWAITING_RECEIPT"],
         tuple(row.id for row in parties.list_parties(conn) if row.role != "hub"),
+    )
+
+
+def _describe_missing_proof(judgment: RestoreJudgment) -> str:
+    seen = (
+        "this home has no mark"
+        if judgment.mark is None
+        else "the database goes on from the mark of this home"
+    )
+    heads = " and has all that the heads cover" if judgment.heads else ""
+    return (
+        f"nothing shows that the database is older than what was acknowledged: {seen}{heads}. Confirm it on "
+        "a node whose `gateway restore check` says older, or with a later head; add --without-proof only if "
+        "you know that it was restored, because the mark was restored with it or is lost"
     )
 
 

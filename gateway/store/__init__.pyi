@@ -170,6 +170,7 @@ from .mapping_bundles import MappingBundleRow as MappingBundleRow
 from .mapping_bundles import MappingPeriod as MappingPeriod
 from .mapping_bundles import MappingUseRow as MappingUseRow
 from .mark_keeping import find_database_hold as find_database_hold
+from .mark_keeping import find_home_mark_problem as find_home_mark_problem
 from .mark_keeping import keep_database_mark as keep_database_mark
 from .mark_keeping import make_database_mark as make_database_mark
 from .marked_objects import MarkedObjectStore as MarkedObjectStore

@@ -8,12 +8,8 @@ with everything that is acknowledged, and is never removed.
 from __future__ import annotations
 
 import json
-import logging
 import os
-import threading
-import time
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -28,6 +24,10 @@ from gateway.store.transitions import evidence
 #: The subject of the evidence with which an operator begins a generation.
 _SUBJECT: Final = "database"
 _MOST_OCTETS: Final = 4096
+#: The largest number of later leaves that fit in the octets of a file.
+_MOST_LATER_LEAVES: Final = 32
+#: PostgreSQL commits rows in another order than it numbers them; the distance is below this number.
+_DISORDER: Final = 100_000
 
 
 class DatabaseHeldError(InsufficientStorageError):
@@ -56,7 +56,8 @@ class DatabaseMark:
 
     `database` is the hash of its first leaf of evidence, which distinguishes it from the database of another
     hub. `leaf` is the row of its newest evidence, and `message` that of its newest message. `serial` is the
-    serial number in the number of a case of that message: no higher serial number was given.
+    serial number in the number of a case of that message: no higher serial number was given. `later_leaves`
+    are hashes of evidence that was committed after `leaf`: a mark file has some if a process has missed them.
     """
 
     database: str
@@ -66,6 +67,7 @@ class DatabaseMark:
     message: int
     serial: int
     at: datetime
+    later_leaves: tuple[str, ...] = ()
 
 
 def list_generations(conn: Connection) -> tuple[Generation, ...]:
@@ -108,8 +110,10 @@ def identify_database(conn: Connection) -> str | None:
 def find_mark_problem(conn: Connection, mark: DatabaseMark) -> GatewayError | None:
     """Return why a database is not that of a mark, or is older than it; None if it continues from it.
 
-    GW808 for the database of another hub. GW810 for one that is older, or that has gone on from an older
-    one, until an operator begins a generation above that of the mark.
+    The mark must be older than the snapshot of `conn`, which the first statement of a transaction makes:
+    beside a hub at work a younger mark names evidence that the snapshot lacks. GW808 for the database of
+    another hub. GW810 for one that is older, or that has gone on from an older one, until an operator begins
+    a generation above that of the mark.
     """
     database, generations = identify_database(conn), list_generations(conn)
     if database not in (None, mark.database):
@@ -120,10 +124,30 @@ def find_mark_problem(conn: Connection, mark: DatabaseMark) -> GatewayError | No
     leaf_hash = conn.execute(
         select(evidence.c.leaf_hash).where(evidence.c.id == mark.leaf)
     ).scalar_one_or_none()
-    if generation == mark.generation and leaf_hash == mark.leaf_hash:
-        return None
-    missing = f"evidence {mark.leaf} of {mark.at:%Y-%m-%dT%H:%M:%SZ} was acknowledged and is not in it"
+    marked_evidence = f"evidence {mark.leaf} of {mark.at:%Y-%m-%dT%H:%M:%SZ}"
+    if generation < mark.generation or leaf_hash != mark.leaf_hash:
+        return _make_held_error(f"{marked_evidence} was acknowledged and is not in it")
+    missing_count = len(list_missing_leaves(conn, mark))
+    if missing_count:
+        records, are = ("record was", "is") if missing_count == 1 else ("records were", "are")
+        return _make_held_error(
+            f"after {marked_evidence}, {missing_count} {records} acknowledged and {are} not in it"
+        )
+    return None
+
+
+def _make_held_error(missing: str) -> DatabaseHeldError:
     return DatabaseHeldError(f"the database is older than what the hub has acknowledged: {missing}")
+
+
+def list_missing_leaves(conn: Connection, mark: DatabaseMark) -> tuple[str, ...]:
+    """Return which later leaves of a mark are not in the database."""
+    if not mark.later_leaves:
+        return ()
+    near = evidence.c.id > mark.leaf - _DISORDER
+    query = select(evidence.c.leaf_hash).where(near, evidence.c.leaf_hash.in_(mark.later_leaves))
+    present_leaves = set(conn.execute(query).scalars())
+    return tuple(leaf for leaf in mark.later_leaves if leaf not in present_leaves)
 
 
 def read_mark_file(path: Path) -> DatabaseMark | None:
@@ -139,6 +163,7 @@ def read_mark_file(path: Path) -> DatabaseMark | None:
             int(row["message"]),
             int(row["serial"]),
             datetime.fromisoformat(row["at"]),
+            tuple(map(str, row.get("later_leaves", ()))),
         )
     except FileNotFoundError:
         return None
@@ -151,7 +176,11 @@ def read_mark_file(path: Path) -> DatabaseMark | None:
 
 
 def write_mark_file(path: Path, mark: DatabaseMark) -> None:
-    """Replace the mark of a home folder; raises OSError. A reader finds the old or the new one."""
+    """Replace the mark of a home folder; raises OSError. A reader finds the old or the new one.
+
+    Of many later leaves, the first are written.
+    """
+    mark = replace(mark, later_leaves=mark.later_leaves[:_MOST_LATER_LEAVES])
     new_path = f"{path}.{os.getpid()}"
     descriptor = open_owned_file(new_path, os.O_WRONLY | os.O_TRUNC, owner_path=path)
     with open(descriptor, "wb") as file:
@@ -160,130 +189,3 @@ def write_mark_file(path: Path, mark: DatabaseMark) -> None:
         file.flush()
         os.fsync(descriptor)
     os.replace(new_path, path)
-
-
-_log = logging.getLogger(__name__)
-
-#: The largest number of leaves committed by this process that are searched for after a lost connection: more
-#: than it has transactions at once.
-_MAX_COMMITTED_LEAVES: Final = 256
-#: PostgreSQL commits rows in another order than it numbers them; the distance is below this number.
-_DISORDER: Final = 100_000
-#: Seconds between two checks whether an operator has begun a new generation.
-_CHECK_SECONDS: Final = 1.0
-
-
-class DatabaseGuard:
-    """Compares one database with the mark in the file `path`; safe for many threads.
-
-    `count_losses` returns how many connections to it were lost.
-    """
-
-    def __init__(self, path: Path, count_losses: Callable[[], int]) -> None:
-        self._path = path
-        self._count_losses = count_losses
-        self._guard = threading.Lock()
-        self._mark: DatabaseMark | None = None
-        self._is_mark_read = False
-        #: How many connections were lost at the last check; None before the first.
-        self._checked_losses: int | None = None
-        self._checked_at = float("-inf")
-        #: Why the database is held.
-        self._hold_reason: str | None = None
-        #: The leaves that this process has committed since the mark, the last one last.
-        self._committed_leaves: dict[str, None] = {}
-        self._is_mark_writable = True
-
-    def require_current(self, conn: Connection) -> None:
-        """Raise GW810 while the database lacks acknowledged data; `conn` may be of any kind."""
-        if self.is_current():
-            return
-        losses = self._count_losses()
-        if self._hold_reason is None or time.monotonic() - self._checked_at >= _CHECK_SECONDS:
-            self._checked_at = time.monotonic()
-            self._record_hold_reason(self._find_hold_reason(conn))
-            self._checked_losses = losses
-        if self._hold_reason is not None:
-            raise DatabaseHeldError(self._hold_reason)
-
-    def is_current(self) -> bool:
-        """Return whether the database was good at the last check, and no connection was lost since."""
-        return self._hold_reason is None and self._checked_losses == self._count_losses()
-
-    @property
-    def is_held(self) -> bool:
-        """Whether the database was older at the last check."""
-        return self._hold_reason is not None
-
-    def record_committed_leaves(self, leaves: Collection[str]) -> None:
-        """Note the hashes of evidence that this process has committed."""
-        if not leaves:
-            return
-        with self._guard:
-            self._committed_leaves.update(dict.fromkeys(leaves))
-            for leaf in list(self._committed_leaves)[:-_MAX_COMMITTED_LEAVES]:
-                del self._committed_leaves[leaf]
-
-    def list_committed_leaves(self) -> tuple[str, ...]:
-        """Return the leaves that were committed since the mark."""
-        with self._guard:
-            return tuple(self._committed_leaves)
-
-    def is_new_mark(self, mark: DatabaseMark) -> bool:
-        """Return whether a mark says more than the last one in the file."""
-        return not self._is_mark_writable or self._mark is None or mark.leaf_hash != self._mark.leaf_hash
-
-    def store_mark(self, mark: DatabaseMark, covered_leaves: Collection[str]) -> None:
-        """Store a mark here and in its file; forget `covered_leaves`, which were committed before it.
-
-        A file that cannot be written is logged, and raises nothing.
-        """
-        with self._guard:
-            self._mark = mark
-            for leaf in covered_leaves:
-                self._committed_leaves.pop(leaf, None)
-        try:
-            write_mark_file(self._path, mark)
-        except OSError as problem:
-            if self._is_mark_writable:
-                _log.warning("the mark of the database cannot be written: %s", problem)
-            self._is_mark_writable = False
-        else:
-            self._is_mark_writable = True
-
-    def _record_hold_reason(self, reason: str | None) -> None:
-        if reason is not None and self._hold_reason is None:
-            _log.error("the database is held, nothing is acknowledged and nothing delivered: %s", reason)
-        if reason is None and self._hold_reason is not None:
-            _log.warning("the database is not held any more")
-        self._hold_reason = reason
-
-    def _find_hold_reason(self, conn: Connection) -> str | None:
-        """Return why the database is held; None if it continues from the mark.
-
-        It is held if the file of the mark cannot be read, if the database is older than the mark, or if it
-        lacks evidence that this process has committed since.
-        """
-        if not self._is_mark_read:
-            try:
-                self._mark = read_mark_file(self._path)
-            except GatewayError as unreadable:
-                # It may say that the database is older.
-                return unreadable.detail
-            self._is_mark_read = True
-        mark = self._mark
-        if mark is None:
-            return None
-        problem = find_mark_problem(conn, mark)
-        if problem is not None:
-            return problem.detail
-        if has_newer_generation(conn, mark):
-            with self._guard:
-                self._committed_leaves.clear()
-            return None
-        missing = set(self.list_committed_leaves())
-        if missing:
-            near = evidence.c.id > mark.leaf - _DISORDER
-            present = select(evidence.c.leaf_hash).where(near, evidence.c.leaf_hash.in_(missing))
-            missing -= set(conn.execute(present).scalars())
-        return f"{len(missing)} records of evidence that were acknowledged are not in it" if missing else None

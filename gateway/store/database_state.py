@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from gateway.errors import OBJECT_MISSING, GatewayError
 from gateway.store.database_copies import CopyWatch
 from gateway.store.database_damage import DamageRecord, DatabaseFile
-from gateway.store.database_marks import DatabaseGuard
+from gateway.store.database_guard import DatabaseGuard
 from gateway.store.disk_reserve import DiskReserve
 from gateway.store.object_store import ObjectStore, RecentObjects
 

@@ -34,7 +34,7 @@ from gateway.store.database_damage import (
     is_damage,
     make_damage_error,
 )
-from gateway.store.database_marks import DatabaseGuard
+from gateway.store.database_guard import DatabaseGuard
 from gateway.store.database_needs import CLIENT_ENCODING, set_up_session
 from gateway.store.database_state import (
     DatabaseState,

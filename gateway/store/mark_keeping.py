@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import Connection, Engine, func, select
 
 from gateway.errors import GatewayError
 from gateway.store.database_marks import (
     DatabaseHeldError,
     DatabaseMark,
+    find_mark_problem,
     find_number_shift,
     get_generation_number,
     identify_database,
     list_generations,
+    read_mark_file,
 )
 from gateway.store.database_state import get_database_state
 from gateway.store.engine import confirm_copies, read_transaction
@@ -47,6 +51,7 @@ def keep_database_mark(engine: Engine) -> None:
     guard = get_database_state(engine).guard
     if guard is None:
         return
+    guard.take_missed_leaves()
     covered_leaves = guard.list_committed_leaves()
     with read_transaction(engine) as conn:
         guard.require_current(conn)
@@ -55,6 +60,18 @@ def keep_database_mark(engine: Engine) -> None:
         # Commits of other processes may not be on all copies yet: then they are not acknowledged either.
         confirm_copies(engine)
         guard.store_mark(mark, covered_leaves)
+
+
+def find_home_mark_problem(engine: Engine, mark_path: Path) -> GatewayError | None:
+    """Return the problem that the mark of a home shows for a database; None also where there is no mark.
+
+    The mark is read before the snapshot, as processes go on beside. Raises GW808 for a file that is no mark.
+    """
+    mark = read_mark_file(mark_path)
+    if mark is None:
+        return None
+    with read_transaction(engine) as conn:
+        return find_mark_problem(conn, mark)
 
 
 def find_database_hold(engine: Engine) -> DatabaseHeldError | None:

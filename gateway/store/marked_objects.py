@@ -23,6 +23,7 @@ from gateway.store.database_state import get_database_state
 from gateway.store.disk_reserve import InsufficientStorageError
 from gateway.store.engine import read_transaction
 from gateway.store.object_store import ObjectStore
+from gateway.store.payloads import refuse_removed_octets
 from gateway.store.shared_files import PAYLOADS, find_shared_file
 
 _log = logging.getLogger(__name__)
@@ -50,13 +51,17 @@ class SilentStoreError(InsufficientStorageError):
 class MarkedObjectStore:
     """The `ObjectStore` of one database: raises GW811 unless it has the mark that the database has noted.
 
-    `find_mark` returns the mark that the database has noted, None if it has none.
+    `find_mark` returns the mark that the database has noted, None if it has none. `refuse_removed` raises
+    GW320 for octets that retention has removed by now.
     """
 
-    def __init__(self, store: ObjectStore, find_mark: Callable[[], str | None]) -> None:
+    def __init__(
+        self, store: ObjectStore, find_mark: Callable[[], str | None], refuse_removed: Callable[[str], None]
+    ) -> None:
         self.inline = store.inline
         self._store = store
         self._find_mark = find_mark
+        self._refuse_removed = refuse_removed
 
     def require_mark(self) -> None:
         """Raise GW811 unless the store has the mark of its database, GW806 where one cannot be read now."""
@@ -74,12 +79,16 @@ class MarkedObjectStore:
         return self._store.has_object(digest, size)
 
     def open_object(self, digest: str) -> BinaryIO:
-        """Return a stream at its first octet; raises GW325 where the right store has none."""
+        """Return a stream at its first octet; raises GW325 where the right store has none.
+
+        Raises GW320 where retention has removed the object since its reader asked the database.
+        """
         try:
             return self._store.open_object(digest)
         except GatewayError as problem:
             if problem.problem is OBJECT_MISSING:
                 self.require_mark()
+                self._refuse_removed(digest)
             raise
 
     def describe_object(self, digest: str) -> str:
@@ -140,7 +149,11 @@ def mark_objects_of(engine: Engine, store: ObjectStore) -> MarkedObjectStore:
             row = find_shared_file(conn, PAYLOADS)
         return None if row is None else row.mark
 
-    return MarkedObjectStore(store, find_mark)
+    def refuse_removed(digest: str) -> None:
+        with read_transaction(engine) as conn:
+            refuse_removed_octets(conn, digest)
+
+    return MarkedObjectStore(store, find_mark, refuse_removed)
 
 
 class StoreWatch:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     and_,
     bindparam,
     case,
+    func,
     insert,
     select,
     update,
@@ -466,6 +467,11 @@ def find_by_id(conn: Connection, message: int) -> MessageRow | None:
 def find_with_register(conn: Connection, message: int) -> MessageWithRegisterRow | None:
     """Return the message of this row id, with the present register version in the column `register`."""
     return conn.execute(_WITH_REGISTER, {"wanted": message}).first()
+
+
+def find_first_time(conn: Connection) -> datetime | None:
+    """Return when the first message was received or made; None without messages."""
+    return conn.execute(select(func.min(messages.c.received_at))).scalar()
 
 
 def is_change_waiting(conn: Connection, since: datetime, until: datetime) -> bool:

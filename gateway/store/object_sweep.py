@@ -12,7 +12,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine, select
 
-from gateway.errors import NO_ROOM, GatewayError
+from gateway.errors import NO_ROOM, OCTETS_PURGED, GatewayError
 from gateway.store.database_state import get_database_state
 from gateway.store.engine import read_transaction, write_transaction
 from gateway.store.object_store import (
@@ -94,7 +94,8 @@ def _list_unnamed(conn: Connection, digests: Iterable[str]) -> list[str]:
 def find_object_problems(conn: Connection) -> Iterator[GatewayError]:
     """Yield GW325 for each object that is missing, GW326 for each that does not have its digest.
 
-    Every object is read. Where the store as a whole cannot be used, there is one problem, GW806.
+    Every object is read. Where the store as a whole cannot be used, there is one problem, GW806. An
+    object that retention removes meanwhile is no problem.
     """
     state = get_database_state(conn.engine)
     store = state.objects
@@ -110,6 +111,8 @@ def find_object_problems(conn: Connection) -> Iterator[GatewayError]:
         try:
             check_object(state.get_object_store(row.sha256), row.sha256)
         except GatewayError as object_problem:
+            if object_problem.problem is OCTETS_PURGED:
+                continue
             yield object_problem
             # A server that has gone away meanwhile is not asked for all others.
             if (

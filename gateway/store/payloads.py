@@ -221,6 +221,12 @@ def check_not_purged(purged_at: datetime | None, digest: str) -> None:
         raise GatewayError(OCTETS_PURGED, f"the octets with the digest {digest[:64]} were removed at {day}")
 
 
+def refuse_removed_octets(conn: Connection, digest: str) -> None:
+    """Raise GW320 for octets that retention has removed, as the database sees it now."""
+    removed_at = select(payloads.c.purged_at).where(payloads.c.sha256 == digest)
+    check_not_purged(conn.execute(removed_at).scalar(), digest)
+
+
 def verify_digest(content: bytes, digest: str) -> bytes:
     """Return the octets; raises GW805 when they do not match the digest."""
     if compute_sha256(content) != digest:

@@ -189,15 +189,46 @@ def test_a_restore_without_a_mark_is_the_word_of_the_operator(house: LiveHouse, 
         0,
         "mark:     the home folder has none: only heads, or you, can say whether the database is older",
     )
-    status, lines = run(capsys, house, "restore", "confirm", "--reason", "another machine")
+    confirm = ("restore", "confirm", "--without-proof")
+    status, lines = run(capsys, house, *confirm, "--reason", "another machine")
     assert status == 0
     assert lines[1].startswith("Nothing says what is lost; it is what was acknowledged after 2026-11-26")
     assert lines[2].endswith("unless you confirm it once more with a larger `--skip` than then.")
     # The numbers are those of the backup, however often it is restored.
-    _, again = run(capsys, house, "restore", "confirm", "--reason", "another machine")
+    _, again = run(capsys, house, *confirm, "--reason", "another machine")
     assert again[0].partition(": ")[2] == lines[0].partition(": ")[2]
-    _, larger = run(capsys, house, "restore", "confirm", "--skip", "20000000", "--reason", "the second time")
+    _, larger = run(capsys, house, *confirm, "--skip", "20000000", "--reason", "the second time")
     assert larger[0].partition(": ")[2] > lines[0].partition(": ")[2]
+
+
+def test_a_mark_that_was_restored_with_the_database_needs_the_word_of_the_operator(
+    house: LiveHouse, tmp_path: Path, capsys: Print
+) -> None:
+    """The whole machine went back to an image of yesterday; a head that was kept elsewhere may show it."""
+    kept, confirm = tmp_path / "head.txt", ("restore", "confirm", "--reason", "an image of yesterday")
+    assert run(capsys, house, "evidence", "seal", "--now", "--to", str(kept))[0] == 0
+    keep(house)
+    refusal = (
+        "GW808 nothing shows that the database is older than what was acknowledged: the database goes on"
+    )
+    for heads, seen in (
+        ((), "mark of this home. "),
+        (("--head", str(kept)), "and has all that the heads cover. "),
+    ):
+        status, lines = run(capsys, house, *confirm, *heads)
+        assert status == 2
+        assert refusal in lines[-1]
+        assert f"{seen}Confirm it on a node whose `gateway restore check` says older" in lines[-1]
+    status, lines = run(capsys, house, *confirm, "--without-proof")
+    assert status == 0
+    assert lines[0].startswith("The database goes on as generation 2: ")
+    assert lines[1].startswith("Nothing says what is lost; it is what was acknowledged after ")
+    assert lines[2].startswith("The mark shows nothing: if this backup was restored and confirmed before, ")
+    size = kept.read_text().splitlines()[1]
+    kept.write_text(kept.read_text().replace(f"\n{size}\n", "\n20000009\n"))
+    status, lines = run(capsys, house, *confirm, "--head", str(kept))
+    assert status == 0
+    assert lines[0].startswith("The database goes on as generation 3: ")
 
 
 def test_an_empty_database_stands_for_the_lost_one_once_it_is_confirmed(

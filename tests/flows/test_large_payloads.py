@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, delete, func, select
 
 from gateway import failpoints
 from gateway.cli import main
+from gateway.errors import GatewayError
+from gateway.evidence import TrustedEvidence, verify_all_evidence
 from gateway.hub.node_upkeep import sweep_part_of_objects
 from gateway.message_model import Payload
 from gateway.operations import purge_octets
@@ -25,12 +27,17 @@ from gateway.store import (
     mark_objects_of,
     messages,
     migrate_schema,
+    payloads,
     read_transaction,
     sweep_objects,
+    write_transaction,
 )
+from gateway.store.object_store import StoredBody
+from gateway.store.transitions import evidence
 from tests.flows.test_retention import ACT, Kept
 from tests.kit import tables
 from tests.kit.databases import BOTH_AT_LANDING, in_turn
+from tests.kit.house import signer_named
 from tests.kit.kills import die_at
 from tests.kit.rows import NOW
 
@@ -92,6 +99,34 @@ def test_retention_removes_the_object(kept: KeptApart) -> None:
     # The same octets under another id: the object is written again.
     kept.story.house.post(kept.make())
     assert kept.count_files() == 1
+
+
+@BOTH_AT_LANDING
+@pytest.mark.long
+def test_what_retention_removes_while_it_is_read_is_told_as_removed(kept: KeptApart) -> None:
+    """Checks, evidence and a download read in a snapshot that is older than the removal."""
+    get_database_state(kept.engine).objects = mark_objects_of(kept.engine, kept.folder)
+    mark_new_store(kept.engine, NOW)
+    kept.story.house.post(kept.make())
+    kept.story.clock.forward(days=11)
+    trusted = TrustedEvidence(frozenset({signer_named("hub").certificate.sha256}))
+    with read_transaction(kept.engine) as conn:
+        (row,) = messages.list_messages(conn, action="Store")
+        body = payloads.open_payload(conn, row.parcel_sha256)
+        assert isinstance(body, StoredBody)
+        before = verify_all_evidence(conn, trusted)
+        assert kept.purge().octets > len(LARGE)
+        assert kept.count_files() == 0
+        assert not list(find_object_problems(conn))
+        report = verify_all_evidence(conn, trusted)
+        assert (report.octets, report.removed) == (before.octets - 1, before.removed + 1)
+        for read in (body.open_stream, lambda: payloads.get_payload_octets(conn, row.parcel_sha256)):
+            with pytest.raises(GatewayError, match=r"^GW320 .* were removed at "):
+                read()
+        with write_transaction(kept.engine) as other:
+            other.execute(delete(evidence).where(evidence.c.kind == "purged"))
+        with pytest.raises(GatewayError, match=r"^GW805 .* are gone, and no evidence says why"):
+            verify_all_evidence(conn, trusted)
 
 
 def test_upkeep_sweeps_and_goes_on_where_the_folder_fails(

@@ -88,7 +88,7 @@ class Place:
 def place(
     tmp_path: Path, database_url: str, capsys: Print, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Place]:
-    monkeypatch.setattr("gateway.store.database_marks._CHECK_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.store.database_guard._CHECK_SECONDS", 0.0)
     made = Place(tmp_path, database_url, capsys)
     yield made
     made.stop()

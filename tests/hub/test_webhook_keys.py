@@ -40,8 +40,7 @@ class Node:
         return read_webhook_key(self.engine, self.path)
 
     def check(self) -> GatewayError | None:
-        with read_transaction(self.engine) as conn:
-            return find_webhook_key_problem(conn, self.path)
+        return find_webhook_key_problem(self.engine, self.path, lambda _: None)
 
     def put(self, octet: int) -> None:
         self.path.parent.mkdir(exist_ok=True)
@@ -196,3 +195,22 @@ def test_a_renewed_key_ends_every_webhook(nodes: list[Node]) -> None:
         assert event_readers.find_webhook(conn, "hook") is None
     assert first.read() == first.create("after") == new_key
     assert "this node has another key" in refuse(second)
+
+
+def test_a_renewal_beside_a_look_is_no_problem(nodes: list[Node]) -> None:
+    """The digest is committed before the file is put in its place; a look comes between the two."""
+    node, key = nodes[0], b"k" * 32
+    node.create()
+    new_path = prepare_new_key(node.path, key)
+    with write_transaction(node.engine) as conn:
+        renew_webhook_key(conn, key, NOW)
+    waited: list[float] = []
+
+    def finish_renewal(seconds: float) -> None:
+        waited.append(seconds)
+        place_new_key(new_path, node.path)
+
+    assert find_webhook_key_problem(node.engine, node.path, finish_renewal) is None
+    assert waited == [1.0]
+    assert find_webhook_key_problem(node.engine, node.path, finish_renewal) is None
+    assert len(waited) == 1, "nobody waits where nothing is wrong"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, delete
+from sqlalchemy import Engine, delete, event
 
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
@@ -63,7 +63,7 @@ def begin_generation(engine: Engine, number: int, after: int, shift: int) -> Non
 def test_an_older_database_is_held_until_a_new_generation(
     database_url: str, mark: Path, working: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.database_marks._CHECK_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.store.database_guard._CHECK_SECONDS", 0.0)
     record(working, 1)
     keep_database_mark(working)
     back_up(database_url, tmp_path / "backup")
@@ -163,7 +163,7 @@ def test_the_database_of_another_hub_is_told(mark: Path, database_url: str, work
 def test_a_database_is_held_by_a_file_that_is_no_mark(
     sqlite_url: str, mark: Path, content: bytes | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.store.database_marks._CHECK_SECONDS", 0.0)
+    monkeypatch.setattr("gateway.store.database_guard._CHECK_SECONDS", 0.0)
     if content is None:
         mark.mkdir()
     else:
@@ -235,7 +235,9 @@ def test_commits_that_a_lost_primary_took_with_it_are_missed(
         conn.execute(delete(evidence).where(evidence.c.id >= 4 - lost))
     verb.dispose()
     losses.append("another one")
-    with pytest.raises(DatabaseHeldError, match=r"records? of evidence that were acknowledged"):
+    with pytest.raises(
+        DatabaseHeldError, match=r"after evidence 1 of .* acknowledged and (is|are) not in it"
+    ):
         record(working, 6)
 
 
@@ -253,3 +255,80 @@ def test_a_mark_that_could_not_be_written_is_written_later(database_url: str, tm
     keep_database_mark(working)
     assert read_mark_file(home / "acknowledged.json").leaf == 2  # type: ignore[union-attr]
     working.dispose()
+
+
+@pytest.mark.long
+def test_commits_beside_a_snapshot_are_not_missed_in_it(
+    database_url: str, mark: Path, working: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection is lost, and while a reader compares, others commit and the mark goes on."""
+    record(working, 1)
+    keep_database_mark(working)
+    state = get_database_state(working)
+    losses: list[str] = []
+    monkeypatch.setattr(state.guard, "_count_losses", lambda: len(losses))
+    numbers = iter(range(2, 100))
+    reading = working if state.sqlite is None else state.sqlite.readers
+    is_reading = False
+
+    def commit_more(*_: object) -> None:
+        nonlocal is_reading
+        if is_reading:
+            is_reading = False
+            record(working, next(numbers))
+            keep_database_mark(working)
+            record(working, next(numbers))
+            is_reading = True
+
+    event.listen(reading, "after_cursor_execute", commit_more)
+    for _ in range(3):
+        losses.append("a connection")
+        is_reading = True
+        with read_transaction(working, acknowledges_data=True):
+            is_reading = False
+        losses.append("another one")
+        is_reading = True
+        assert find_database_hold(working) is None
+        is_reading = False
+    event.remove(reading, "after_cursor_execute", commit_more)
+    assert next(numbers) > 20, "something was committed in between"
+
+
+@pytest.mark.long
+def test_missed_commits_hold_every_process_of_the_home_and_its_next_start(
+    database_url: str, mark: Path, working: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server became primary without the last commits of one process, and each process is restarted."""
+    monkeypatch.setattr("gateway.store.database_guard._CHECK_SECONDS", 0.0)
+    record(working, 1)
+    keep_database_mark(working)
+    other = make_engine(database_url, mark_path=mark)
+    keep_database_mark(other)
+    back_up(database_url, tmp_path / "backup")
+    for number in range(2, 100):
+        record(working, number)
+    back_up(database_url, tmp_path / "newer")
+    working.dispose()
+    other.dispose()
+    restore(database_url, tmp_path / "backup")
+    with pytest.raises(
+        DatabaseHeldError, match=r"after evidence 1 of .*, 98 records were acknowledged and are not"
+    ):
+        record(working, 100)
+    with pytest.raises(DatabaseHeldError, match=r"after evidence 1 of .*, 32 records were"):
+        keep_database_mark(other)
+    again = make_engine(database_url, mark_path=mark)
+    with pytest.raises(DatabaseHeldError, match=r"after evidence 1 of .*, 32 records were"):
+        record(again, 100)
+    engines = (working, other, again)
+    for engine in engines:
+        engine.dispose()
+    restore(database_url, tmp_path / "newer")
+    for engine in engines:
+        keep_database_mark(engine)
+        assert find_database_hold(engine) is None
+    restored = read_mark_file(mark)
+    assert restored is not None
+    assert (restored.leaf, restored.later_leaves) == (99, ())
+    for engine in engines:
+        engine.dispose()

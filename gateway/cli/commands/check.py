@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from sqlalchemy import Connection
+from sqlalchemy import Engine
 
 from gateway.cli.home_folder import (
     find_empty_settings_warning,
@@ -48,7 +48,6 @@ from gateway.hub import (
 from gateway.monitor import list_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
-    compare_database_with_mark,
     find_agency_key_problems,
     find_classification_warnings,
     find_clock_warnings,
@@ -77,6 +76,7 @@ from gateway.store import (
     InsufficientStorageError,
     check_database_file,
     find_copies_problem,
+    find_home_mark_problem,
     find_object_problems,
     find_rights_problem,
     get_database_state,
@@ -164,20 +164,23 @@ def _find_all_problems(arguments: Arguments, warnings: list[str]) -> Iterator[Ga
             warnings += list_lane_holds(conn)
             warnings += list_console_switches(conn)
             warnings += find_test_edition_warnings(conn, settings)
-            yield from find_object_problems(conn)
             for refusal in (
                 find_copies_problem(conn, get_database_state(conn.engine).copies),
                 find_rights_problem(conn),
             ):
                 if refusal is not None:
                     yield refusal
-            yield from _find_home_problems(settings, conn, warnings)
             warnings += find_contract_warnings(conn, settings, get_current_time())
             warnings += find_mailbox_filings(conn, settings, get_current_time())
             warnings += find_resting_filings(conn, get_current_time())
             warnings += find_overruled_notices(conn, get_current_time())
             warnings += find_unclear_orders(conn)
             warnings += list_plan_warnings(conn, get_current_time())
+    except GatewayError as problem:
+        yield from _list_new_database_problem(problem, reported)
+    try:
+        with open_engine(settings) as engine:
+            yield from _find_problems_of_files(settings, engine, warnings)
     except GatewayError as problem:
         yield from _list_new_database_problem(problem, reported)
     try:
@@ -229,20 +232,28 @@ def _find_changed_contracts(settings: Settings) -> list[str]:
         )
 
 
-def _find_home_problems(settings: Settings, conn: Connection, warnings: list[str]) -> Iterator[GatewayError]:
-    """Yield the problems of files in the home that the database contradicts: the mark, the key of webhooks.
+def _find_problems_of_files(
+    settings: Settings, engine: Engine, warnings: list[str]
+) -> Iterator[GatewayError]:
+    """Yield the problems of files that the database contradicts: the mark, the key of webhooks, the objects.
 
-    Add to `warnings` that there is no mark.
+    Add to `warnings` that there is no mark. A hub that works beside changes these files: each is compared in
+    a transaction of its own, as a snapshot lacks later changes.
     """
     try:
-        mark_problem = compare_database_with_mark(conn, get_database_mark_path(settings), ()).problem
+        mark_problem = find_home_mark_problem(engine, get_database_mark_path(settings))
+    except InsufficientStorageError:
+        raise
     except GatewayError as unfit:
         mark_problem = unfit
-    for problem in (mark_problem, find_webhook_key_problem(conn, settings.api.webhook_key)):
+    for problem in (mark_problem, find_webhook_key_problem(engine, settings.api.webhook_key)):
         if problem is not None:
             yield problem
-    missing_mark = find_mark_warning(settings, conn.engine)
+    missing_mark = find_mark_warning(settings, engine)
     warnings += [missing_mark] if missing_mark else []
+    # Every object is read: hours may pass.
+    with read_transaction(engine) as conn:
+        yield from find_object_problems(conn)
 
 
 def _find_trust_problems(settings: Settings, warnings: list[str]) -> Iterator[GatewayError]:

@@ -47,6 +47,7 @@ from gateway.store import (
     audit_log,
     mark_new_store,
     migrate_schema,
+    read_mark_file,
     read_transaction,
     refuse_empty_database,
 )
@@ -113,6 +114,7 @@ def mark_payload_store(settings: Settings) -> str | None:
 
 _HEAD_WORDS = "a proof or a head that was kept elsewhere, or that a partner has; repeatable"
 _SKIP_WORDS = "leave out so many numbers: more than messages were received and sent since the last known one"
+_WITHOUT_PROOF_WORDS = "neither mark nor head shows that the database is older, but you know it"
 _VERDICTS: Final = {
     "kept": "the evidence under it is unchanged",
     "later": "the database is older: it has fewer leaves",
@@ -128,8 +130,9 @@ def check_restore(arguments: Arguments) -> int:
     """Compare the database with the mark of the home and with heads; return 1 where it is older."""
     settings = read_verb_settings(arguments)
     heads = [read_head_text(file) for file in arguments.head]
+    mark = read_mark_file(get_database_mark_path(settings))
     with open_engine(settings) as engine, read_transaction(engine) as conn:
-        judgment = compare_database_with_mark(conn, get_database_mark_path(settings), heads)
+        judgment = compare_database_with_mark(conn, mark, heads)
     if arguments.json:
         print_json(_describe_judgment(judgment))
     else:
@@ -141,14 +144,16 @@ def check_restore(arguments: Arguments) -> int:
 @changing_verb("restore confirm")
 @click.option("--head", type=FILE, multiple=True, metavar="FILE", help=_HEAD_WORDS)
 @click.option("--skip", type=click.IntRange(1_000), default=SKIPPED_NUMBERS, help=_SKIP_WORDS)
+@click.option("--without-proof", is_flag=True, help=_WITHOUT_PROOF_WORDS)
 @click.option("--reason", help="why, for everybody who looks")
 def confirm_restored_database(arguments: Arguments) -> None:
     """Begin the next generation of a restored database: new numbers, due tasks held, evidence of it."""
     reason, settings = read_reason(arguments), read_verb_settings(arguments)
     heads = [read_head_text(file) for file in arguments.head]
+    mark = read_mark_file(get_database_mark_path(settings))
     with change_database(arguments, reason) as change:
-        judgment = compare_database_with_mark(change.conn, get_database_mark_path(settings), heads)
-        outcome = confirm_restore(change, judgment, arguments.skip)
+        judgment = compare_database_with_mark(change.conn, mark, heads)
+        outcome = confirm_restore(change, judgment, arguments.skip, has_proof=not arguments.without_proof)
     lines = [*_list_outcome_lines(outcome), *_list_lost_lines(judgment, outcome)]
     fields = {**asdict(outcome), **_describe_judgment(judgment)}
     print_change(change, *lines, as_json=arguments.json, **fields)
@@ -217,9 +222,10 @@ def _list_lost_lines(judgment: RestoreJudgment, outcome: RestoreOutcome) -> Iter
         )
     elif not judgment.is_older:
         yield f"Nothing says what is lost; it is what was acknowledged {since}."
-    if mark is None:
+    if mark is None or not judgment.is_older:
+        seen = "The home folder has no mark" if mark is None else "The mark shows nothing"
         yield (
-            "The home folder has no mark: if this backup was restored and confirmed before, the numbers of "
+            f"{seen}: if this backup was restored and confirmed before, the numbers of "
             "that time are given again, unless you confirm it once more with a larger `--skip` than then."
         )
     for head in judgment.heads:

@@ -319,8 +319,8 @@ def log_expiries_daily(settings: Settings, stop: threading.Event) -> None:
                     warnings += tuple(find_contract_warnings(conn, settings, hub.clock()))
                     warnings += tuple(find_contract_changes(conn, settings, hub.clock()))
                     warnings += tuple(find_resting_filings(conn, hub.clock()))
-                    key_problem = find_webhook_key_problem(conn, settings.api.webhook_key)
-                    warnings += () if key_problem is None else (key_problem,)
+                key_problem = find_webhook_key_problem(hub.engine, settings.api.webhook_key)
+                warnings += () if key_problem is None else (key_problem,)
                 for warning in warnings:
                     _log.warning("%s", warning)
         except Exception:
