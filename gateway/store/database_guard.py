@@ -41,7 +41,7 @@ class DatabaseGuard:
     def __init__(self, path: Path, count_losses: Callable[[], int]) -> None:
         self._path = path
         self._count_losses = count_losses
-        self._guard = threading.Lock()
+        self._guard, self._file_guard = threading.Lock(), threading.Lock()
         self._mark: DatabaseMark | None = None
         self._is_mark_read = False
         #: How often the mark in the file named leaves that another process has missed.
@@ -131,7 +131,9 @@ class DatabaseGuard:
 
     def _write_file(self, mark: DatabaseMark) -> None:
         try:
-            write_mark_file(self._path, mark)
+            # Two threads would write one new file.
+            with self._file_guard:
+                write_mark_file(self._path, mark)
         except OSError as problem:
             if self._is_mark_writable:
                 _log.warning("the mark of the database cannot be written: %s", problem)
