@@ -209,7 +209,10 @@ class SourceFreshness:
             "never": f"no data have been fetched from {self.name} yet",
             "ending": f"the data fetched from {self.name} expire at {until}",
             "stale": f"the data fetched from {self.name} expired at {until}",
-            "left": f"the data fetched from {self.name} are in force, but it is no longer in the settings",
+            "left": (
+                f"the data fetched from {self.name} are in force, but it is not in the settings of this "
+                "process"
+            ),
         }.get(self.state)
         if not self.failures:
             return remark

@@ -7,7 +7,7 @@ database space belong to the process.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Metric, generate_latest
@@ -29,6 +29,7 @@ from gateway.store import (
     get_database_state,
     get_head_revision,
     list_usage_periods,
+    read_database_time,
     read_transaction,
     state_counts,
     time_stamps,
@@ -39,6 +40,8 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
 #: Deadlines are counted up to this number.
 _MOST_DEADLINES: Final = 100_000
+#: The clocks of processes may differ by less: between two readings they count on by themselves.
+_UNTOLD_DIFFERENCE: Final = timedelta(seconds=2)
 
 _HELP = {
     "gateway_build_info": "1, with version, build and schema version of the program in its labels.",
@@ -89,7 +92,9 @@ _HELP = {
     "gateway_fetched_age_seconds": "Age of the oldest list or response in force, by source.",
     "gateway_fetched_ago_seconds": "Seconds since the last accepted fetch, by source.",
     "gateway_fetch_failures": "Failed fetches since the last accepted fetch, by source.",
-    "gateway_clock_set_back_seconds": "Seconds by which the newest time in the database is ahead of now.",
+    "gateway_clock_set_back_seconds": (
+        "Seconds by which the newest time in the database is ahead of now; 0 if they are fewer than 2."
+    ),
     "gateway_trust_epoch": "Number of changes of the register of parties, certificates and trust data.",
 }
 
@@ -101,23 +106,25 @@ def render_metrics(
     *,
     is_key_unavailable: bool = False,
 ) -> str:
-    """Return every metric as text, as of `at` (default: now).
+    """Return every metric as text, as of `at` (default: now, by the clock by which the hub works).
 
     `own_periods` are the usage periods of the gateway's own certificates.
     """
-    now = at or datetime.now(UTC)
     with read_transaction(engine) as conn:
-        ends = _measure_certificates(list_usage_periods(conn), own_periods, now)
+        party_periods = list_usage_periods(conn)
+        # After the first statement, from which on nothing that is stored is seen: nothing is ahead of it.
+        now = at or read_database_time(conn) or datetime.now(UTC)
         measurements = {
             **state_counts.count_states(conn),
             **_measure_deadlines(conn),
             **_measure_database(engine),
-            **ends,
+            **_measure_certificates(party_periods, own_periods, now),
             **_measure_time_stamps(time_stamps.compute_stamping_progress(conn), now),
         }
         measurements |= _measure_sources(conn, now)
-        newest = delivery_maintenance.find_newest_time(conn) or now
-        measurements["gateway_clock_set_back_seconds"] = {(): max(0.0, (newest - now).total_seconds())}
+        ahead = (delivery_maintenance.find_newest_time(conn) or now) - now
+        set_back = 0.0 if ahead < _UNTOLD_DIFFERENCE else ahead.total_seconds()
+        measurements["gateway_clock_set_back_seconds"] = {(): set_back}
     measurements |= _measure_process(is_key_unavailable=is_key_unavailable, is_database_readable=True)
     return generate_latest(_CountCollector(measurements)).decode()
 
@@ -171,14 +178,14 @@ def _measure_certificates(
 
 def _measure_time_stamps(progress: StampingProgress, at: datetime) -> dict[str, dict[Labels, float]]:
     """Return how many leaves are sealed and stamped, how long leaves wait, and the age of the last stamp."""
-    waited = 0.0 if progress.waiting_since is None else (at - progress.waiting_since).total_seconds()
-    ago = None if progress.last_stamp is None else (at - progress.last_stamp).total_seconds()
+    waited = 0.0 if progress.waiting_since is None else _measure_age(at, progress.waiting_since)
+    ago = None if progress.last_stamp is None else _measure_age(at, progress.last_stamp)
     return {
         "gateway_evidence_leaves": {
             (("state", "sealed"),): float(progress.sealed),
             (("state", "stamped"),): float(progress.stamped),
         },
-        "gateway_evidence_unstamped_seconds": {(): max(waited, 0.0)},
+        "gateway_evidence_unstamped_seconds": {(): waited},
         "gateway_time_stamp_seconds": {} if ago is None else {(): ago},
     }
 
@@ -193,13 +200,18 @@ def _measure_sources(conn: Connection, at: datetime) -> dict[str, dict[Labels, f
             key: (row.next_update - at).total_seconds() for key, row in summary_by_source.items()
         },
         "gateway_fetched_age_seconds": {
-            key: (at - row.this_update).total_seconds() for key, row in summary_by_source.items()
+            key: _measure_age(at, row.this_update) for key, row in summary_by_source.items()
         },
         "gateway_fetched_ago_seconds": {
-            key: (at - row.fetched_at).total_seconds() for key, row in rows.items() if row.fetched_at
+            key: _measure_age(at, row.fetched_at) for key, row in rows.items() if row.fetched_at
         },
         "gateway_fetch_failures": {key: float(row.failures) for key, row in rows.items()},
     }
+
+
+def _measure_age(at: datetime, time: datetime) -> float:
+    """Return the seconds since a time, 0 where it is ahead: others have clocks of their own."""
+    return max(0.0, (at - time).total_seconds())
 
 
 def _label_source(source: str) -> Labels:

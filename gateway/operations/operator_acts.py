@@ -397,14 +397,14 @@ def list_waiting_acts(conn: Connection, now: datetime) -> list[str]:
 
 def find_agency_key_problems(settings: Settings, hub: Hub) -> Iterator[GatewayError]:
     """Yield a problem for each key of an agency that cannot sign, or that is not registered for it."""
-    snapshot = hub.refresh_snapshot()
     for agency, agency_settings in sorted(settings.agency.items()):
         if not agency_settings.pki.names_key:
             continue
         try:
             signer = load_agency_signer(settings, agency)
             signer.sign(b"gateway check")
-            owner = snapshot.find_certificate_party(signer.certificate.sha256, hub.clock())
+            # After the key was read: its certificate is registered before it is put in place.
+            owner = hub.refresh_snapshot().find_certificate_party(signer.certificate.sha256, hub.clock())
         except GatewayError as problem:
             yield GatewayError(problem.problem, problem.detail, f"agency.{agency}.pki")
             continue

@@ -271,7 +271,6 @@ from .store_marking import get_marked_store as get_marked_store
 from .store_marking import has_noted_mark as has_noted_mark
 from .store_marking import mark_new_store as mark_new_store
 from .store_marking import place_mark as place_mark
-from .store_marking import require_free_store as require_free_store
 from .submission_drafts import DraftContent as DraftContent
 from .submission_drafts import DraftFileSummaryRow as DraftFileSummaryRow
 from .submission_drafts import NewDraftFile as NewDraftFile

@@ -118,14 +118,13 @@ def find_mark_problem(conn: Connection, mark: DatabaseMark) -> GatewayError | No
     database, generations = identify_database(conn), list_generations(conn)
     if database not in (None, mark.database):
         return GatewayError(MISUSE, "the home folder has the mark of another hub's database", "database.url")
-    generation = get_generation_number(generations)
-    if generation > mark.generation:
+    if get_generation_number(generations) > mark.generation:
         return None
     leaf_hash = conn.execute(
         select(evidence.c.leaf_hash).where(evidence.c.id == mark.leaf)
     ).scalar_one_or_none()
     marked_evidence = f"evidence {mark.leaf} of {mark.at:%Y-%m-%dT%H:%M:%SZ}"
-    if generation < mark.generation or leaf_hash != mark.leaf_hash:
+    if leaf_hash != mark.leaf_hash:
         return _make_held_error(f"{marked_evidence} was acknowledged and is not in it")
     missing_count = len(list_missing_leaves(conn, mark))
     if missing_count:

@@ -12,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Final
 
@@ -29,6 +30,8 @@ from gateway.store.shared_files import PAYLOADS, find_shared_file
 _log = logging.getLogger(__name__)
 #: Seconds that a caller waits for an answer of the store.
 _ASKING_SECONDS: Final = 1.0
+#: How often the marks of a store and of its database are compared while they change.
+_MAX_COMPARISONS: Final = 3
 
 
 class WrongStoreError(InsufficientStorageError):
@@ -64,10 +67,21 @@ class MarkedObjectStore:
         self._refuse_removed = refuse_removed
 
     def require_mark(self) -> None:
-        """Raise GW811 unless the store has the mark of its database, GW806 where one cannot be read now."""
-        expected, actual = self._find_mark(), self._store.read_mark()
-        if actual is None or actual != expected:
-            raise WrongStoreError(_describe_marks(expected, actual), self._store.describe_mark())
+        """Raise GW811 unless the store has the mark of its database, GW806 where one cannot be read now.
+
+        Another node may mark a store between the two readings: marks that differ are read again.
+        """
+        marks = _ComparedMarks(self._find_mark(), self._store.read_mark())
+        for _ in range(_MAX_COMPARISONS - 1):
+            if marks.are_equal:
+                return
+            former_marks = marks
+            self._store.forget_mark()
+            marks = _ComparedMarks(self._find_mark(), self._store.read_mark())
+            if marks == former_marks:
+                break
+        if not marks.are_equal:
+            raise WrongStoreError(marks.describe_difference(), self._store.describe_mark())
 
     def put_object(self, digest: str, content: Body) -> None:
         """Store the content durably; raises GW806 where this fails. A repeat changes nothing."""
@@ -121,6 +135,10 @@ class MarkedObjectStore:
         """Return the mark of the store; None where it has none."""
         return self._store.read_mark()
 
+    def forget_mark(self) -> None:
+        """Let the next reading of the mark return the present one."""
+        self._store.forget_mark()
+
     def write_mark(self, mark: str) -> None:
         """Store the mark durably."""
         self._store.write_mark(mark)
@@ -130,15 +148,27 @@ class MarkedObjectStore:
         return self._store.describe_mark()
 
 
-def _describe_marks(expected: str | None, actual: str | None) -> str:
-    if expected is None:
-        return "the database has not noted the mark of its store of large payloads: run `gateway migrate`"
-    if actual is None:
-        return "the store of large payloads has no mark: it is not mounted, or not that of this database"
-    return (
-        "the store of large payloads has another mark than the database has noted: it is that of another "
-        "hub, or the database was restored from before that mark"
-    )
+@dataclass(frozen=True, slots=True)
+class _ComparedMarks:
+    """The mark that the database has noted, and that of the store, which was read after it."""
+
+    expected: str | None
+    actual: str | None
+
+    @property
+    def are_equal(self) -> bool:
+        return self.actual is not None and self.actual == self.expected
+
+    def describe_difference(self) -> str:
+        """Return as a sentence why the store is not that of the database."""
+        if self.expected is None:
+            return "the database has not noted the mark of its store of large payloads: run `gateway migrate`"
+        if self.actual is None:
+            return "the store of large payloads has no mark: it is not mounted, or not that of this database"
+        return (
+            "the store of large payloads has another mark than the database has noted: it is that of another "
+            "hub, or the database was restored from before that mark"
+        )
 
 
 def mark_objects_of(engine: Engine, store: ObjectStore) -> MarkedObjectStore:

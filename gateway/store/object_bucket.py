@@ -439,6 +439,10 @@ class ObjectBucket:
         self._last_mark = _ReadMark(mark.decode("ascii", "replace").strip(), time.monotonic())
         return self._last_mark.mark
 
+    def forget_mark(self) -> None:
+        """Let the next reading of the mark return the present one."""
+        self._last_mark = None
+
     def write_mark(self, mark: str) -> None:
         """Store the mark below the prefix; raises GW806 where this fails."""
         self._last_mark = None

@@ -204,6 +204,9 @@ class ObjectFolder:
             detail = f"the mark of the folder cannot be read now: {error.strerror}"
             raise InsufficientStorageError(detail, self.describe_mark()) from error
 
+    def forget_mark(self) -> None:
+        """Do nothing: the mark is read from the disk each time."""
+
     def write_mark(self, mark: str) -> None:
         """Store the mark durably; raises GW806 where this fails."""
         try:

@@ -82,6 +82,9 @@ class ObjectStore(Protocol):
         Raises GW806 where it cannot be read now.
         """
 
+    def forget_mark(self) -> None:
+        """Let the next reading of the mark return the present one."""
+
     def write_mark(self, mark: str) -> None:
         """Store the mark durably; raises GW806 where this fails."""
 

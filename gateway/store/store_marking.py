@@ -36,6 +36,9 @@ from gateway.store.shared_files import (
 
 #: The newest objects that are looked for in a store before it is marked.
 _COMPARED_OBJECTS: Final = 100
+_NAMED_OBJECTS: Final = select(payloads.c.sha256, payloads.c.size).where(
+    payloads.c.stored_in == OBJECTS, payloads.c.purged_at.is_(None)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,13 @@ def mark_new_store(engine: Engine, at: datetime) -> str | None:
     store = get_database_state(engine).objects
     if not isinstance(store, MarkedObjectStore):
         return None
-    with read_transaction(engine) as conn:
-        row = find_shared_file(conn, PAYLOADS)
-    if row is not None and row.placed_at is not None:
+    if _has_store(engine):
         return None
     comparison = compare_newest_objects(engine, store)
     if comparison.missing:
+        if _has_store(engine):
+            # Another node has marked its store meanwhile, and payloads are stored there since.
+            return None
         detail = (
             f"the store lacks {comparison.missing} of the {comparison.compared} newest large payloads: copy "
             "those of all nodes into it, or, if they are lost, run `gateway restore payloads --lost`"
@@ -69,18 +73,30 @@ def mark_new_store(engine: Engine, at: datetime) -> str | None:
     return place_mark(engine, store, at)
 
 
-def drop_mark(conn: Connection, present_store: MarkedObjectStore) -> None:
+def _has_store(engine: Engine) -> bool:
+    """Return whether a store is that of the database."""
+    with read_transaction(engine) as conn:
+        row = find_shared_file(conn, PAYLOADS)
+    return row is not None and row.placed_at is not None
+
+
+def drop_mark(conn: Connection, present_store: MarkedObjectStore) -> bool:
     """Let no store be that of the database, until `present_store` is marked, which has no mark.
 
-    A transaction that stores objects is committed before this one, or finds that it has no store. Raises
-    GW811 if the present store has a mark.
+    A transaction that stores objects is committed before this one, or finds that it has no store. Return
+    False, and change nothing, if the present store is that of the database: another node has marked it
+    meanwhile. Raises GW811 if it has another mark.
     """
     lock_shared_file(conn, PAYLOADS)
-    require_free_store(present_store)
+    row = find_shared_file(conn, PAYLOADS)
+    if row is not None and present_store.read_mark() == row.mark:
+        return False
+    _require_free_store(present_store)
     lock_out_sweeps(conn, is_sweep=True)
     # Objects that were put lately are put again, and are refused then.
     end_removal(conn, begin_removal(conn))
     replace_shared_file(conn, PAYLOADS, _make_mark())
+    return True
 
 
 def place_mark(engine: Engine, store: MarkedObjectStore, at: datetime) -> str | None:
@@ -114,7 +130,7 @@ def _note_mark(engine: Engine, store: MarkedObjectStore) -> str | None:
         actual = store.read_mark()
         if row is not None and actual == row.mark:
             return row.mark
-        require_free_store(store)
+        _require_free_store(store)
         mark = _make_mark()
         replace_shared_file(conn, PAYLOADS, mark)
     return mark
@@ -129,33 +145,44 @@ def get_marked_store(engine: Engine) -> MarkedObjectStore:
 
 
 def has_noted_mark(engine: Engine, store: MarkedObjectStore) -> bool:
-    """Return whether a store has the mark that its database has noted."""
+    """Return whether a store has the mark that its database has noted; raise GW811 for another mark."""
+    # The store first: a mark is noted before a store gets it, so that the row is no older than the mark.
+    actual = store.read_mark()
+    if actual is None:
+        return False
     with read_transaction(engine) as conn:
         row = find_shared_file(conn, PAYLOADS)
-    return row is not None and store.read_mark() == row.mark
+    if row is None or row.mark != actual:
+        raise _make_unknown_mark_problem(store)
+    return True
 
 
-def require_free_store(store: MarkedObjectStore) -> None:
+def _require_free_store(store: MarkedObjectStore) -> None:
     """Raise GW811 for a store that has a mark."""
     if store.read_mark() is not None:
-        detail = (
-            "the store has a mark that the database does not know: that of another hub, or of this one "
-            "before its database was restored. If no other hub uses it, remove this mark first"
-        )
-        raise WrongStoreError(detail, store.describe_mark())
+        raise _make_unknown_mark_problem(store)
+
+
+def _make_unknown_mark_problem(store: MarkedObjectStore) -> WrongStoreError:
+    detail = (
+        "the store has a mark that the database does not know: that of another hub, or of this one "
+        "before its database was restored. If no other hub uses it, remove this mark first"
+    )
+    return WrongStoreError(detail, store.describe_mark())
 
 
 def compare_newest_objects(engine: Engine, store: ObjectStore) -> ComparedObjects:
     """Look for the newest objects that the database names in a store."""
-    payload_query = select(payloads.c.sha256, payloads.c.size).where(
-        payloads.c.stored_in == OBJECTS, payloads.c.purged_at.is_(None)
-    )
     with read_transaction(engine) as conn:
         rows = conn.execute(
-            payload_query.order_by(payloads.c.stored_at.desc()).limit(_COMPARED_OBJECTS)
+            _NAMED_OBJECTS.order_by(payloads.c.stored_at.desc()).limit(_COMPARED_OBJECTS)
         ).all()
-    missing = sum(not store.has_object(row.sha256, row.size) for row in rows)
-    return ComparedObjects(len(rows), missing)
+    missing = [row.sha256 for row in rows if not store.has_object(row.sha256, row.size)]
+    if missing:
+        # Retention may have removed some since they were listed.
+        with read_transaction(engine) as conn:
+            missing = list(conn.scalars(_NAMED_OBJECTS.where(payloads.c.sha256.in_(missing))))
+    return ComparedObjects(len(rows), len(missing))
 
 
 def _make_mark() -> str:

@@ -10,7 +10,10 @@ import pytest
 from gateway.cli import main
 from gateway.cli.home_folder import read_home_settings
 from gateway.cli.registration import register_certificate
+from gateway.config import Settings
 from gateway.hub import get_current_time
+from gateway.operations import operator_acts
+from gateway.pki import Signer
 from gateway.store import deliveries, make_engine, parties, write_transaction
 from gateway_conformance.pki import SandboxParty, make_sandbox
 from tests.kit.databases import Templates
@@ -99,3 +102,21 @@ def test_check_knows_the_keys_of_agencies(home: Path, capsys: pytest.CaptureFixt
     told = run(home, capsys, "check")[1]
     assert "GW803" in told
     assert "agency.KR-A.pki" in told or "kr-a.key.pem" in told
+
+
+def test_a_certificate_that_is_registered_before_its_key_is_read_belongs_to_the_agency(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = operator_acts.load_agency_signer
+
+    def register_before(settings: Settings, agency: str) -> Signer:
+        if agency == "KR-B":
+            engine, now = make_engine(settings.database.url), get_current_time()
+            with write_transaction(engine) as conn:
+                parties.register_party(conn, "KR-B", "B", "agency", now)
+                register_certificate(conn, "KR-B", load(settings, agency).certificate.der, now)
+            engine.dispose()
+        return load(settings, agency)
+
+    monkeypatch.setattr(operator_acts, "load_agency_signer", register_before)
+    assert "agency.KR-B.pki" not in run(home, capsys, "check")[1]

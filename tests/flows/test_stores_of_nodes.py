@@ -193,3 +193,24 @@ def test_of_two_nodes_that_restore_their_stores_at_once_one_is_told_that_it_has_
     assert main(restores[0]) == 1
     assert "GW811 the store of large payloads has no mark" in capsys.readouterr().err
     assert [nodes.ask_readiness(node)[0] for node in (0, 1)] == [503, 200]
+
+
+def test_of_two_nodes_that_restore_one_store_at_once_the_second_is_told_that_it_has_it(
+    nodes: Nodes, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (nodes.homes[0] / "payloads" / "database-mark").unlink()
+    (nodes.homes[1] / "payloads").symlink_to(nodes.homes[0] / "payloads")
+    restores = [["restore", "payloads", "--reason", "moved", "--home", str(home)] for home in nodes.homes]
+    compare = payload_store.compare_newest_objects
+
+    def let_the_other_node_be_first(*arguments: Any) -> Any:
+        monkeypatch.setattr(payload_store, "compare_newest_objects", compare)
+        assert main(restores[1]) == 0
+        return compare(*arguments)
+
+    monkeypatch.setattr(payload_store, "compare_newest_objects", let_the_other_node_be_first)
+    assert main(restores[0]) == 0
+    told = capsys.readouterr()
+    assert "is that of the database already." in told.out
+    assert not told.err
+    assert [nodes.ask_readiness(node)[0] for node in (0, 1)] == [200, 200]

@@ -332,3 +332,56 @@ def test_missed_commits_hold_every_process_of_the_home_and_its_next_start(
     assert (restored.leaf, restored.later_leaves) == (99, ())
     for engine in engines:
         engine.dispose()
+
+
+@pytest.mark.long
+def test_evidence_that_one_process_misses_holds_another_one_until_a_new_generation(
+    database_url: str, mark: Path, working: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process has lost no connection: it learns of the missing evidence by the mark."""
+    monkeypatch.setattr("gateway.store.database_guard._CHECK_SECONDS", 0.0)
+    record(working, 1)
+    keep_database_mark(working)
+    known = read_mark_file(mark)
+    assert known is not None
+    write_mark_file(mark, replace(known, later_leaves=("0" * 64,)))
+    record(working, 2)
+    with pytest.raises(
+        DatabaseHeldError, match=r"after evidence 1 of .*, 1 record was acknowledged and is not"
+    ):
+        keep_database_mark(working)
+    with pytest.raises(DatabaseHeldError):
+        record(working, 3)
+    verb = make_engine(database_url)
+    begin_generation(verb, 2, 0, 500)
+    verb.dispose()
+    keep_database_mark(working)
+    after = read_mark_file(mark)
+    assert after is not None
+    assert (after.generation, after.later_leaves) == (2, ())
+    record(working, 3)
+
+
+@pytest.mark.long
+def test_what_a_new_generation_has_given_up_is_not_missed_again(
+    database_url: str, mark: Path, working: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.database_guard._CHECK_SECONDS", 0.0)
+    record(working, 1)
+    keep_database_mark(working)
+    losses: list[str] = []
+    monkeypatch.setattr(get_database_state(working).guard, "_count_losses", lambda: len(losses))
+    record(working, 2)
+    verb = make_engine(database_url)
+    with write_transaction(verb) as conn:
+        conn.execute(delete(evidence).where(evidence.c.id == 2))
+    losses.append("a connection")
+    with pytest.raises(DatabaseHeldError):
+        record(working, 3)
+    begin_generation(verb, 2, 0, 500)
+    verb.dispose()
+    record(working, 3)
+    keep_database_mark(working)
+    losses.append("another one")
+    record(working, 4)
+    assert find_database_hold(working) is None

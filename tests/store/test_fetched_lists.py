@@ -141,7 +141,8 @@ def test_sources_without_words_and_without_settings(engine: Engine) -> None:
     assert told[2] is None
     assert "failed 1 times" in str(told[1])
     assert "GW601 away" in str(told[1])
-    assert "no longer in the settings" in str(told[3])
+    # Another node may have read younger settings, which name it already.
+    assert str(told[3]).endswith(", but it is not in the settings of this process")
 
 
 @pytest.mark.long

@@ -140,21 +140,66 @@ def check_evidence(arguments: Arguments) -> int:
     settings = read_verb_settings(arguments)
     with open_engine_of_any_version(settings) as engine, show_progress("reading the file of the database"):
         check_database_file(get_database_state(engine).damage)
-    with closing(build_hub(settings, RejectingComposer(), at_work=False)) as hub:
-        signers = (*(signer.certificate for signer in hub.signers), *read_certificate_files(arguments.signer))
-        anchors = (*hub.register.stamp_judge.trust.anchors, *read_certificate_files(arguments.anchor))
-        authorities = TimeStampAuthorities(tuple(anchor.der for anchor in anchors))
-        trusted_evidence = TrustedEvidence(frozenset(signer.sha256 for signer in signers), authorities, heads)
-        with read_transaction(hub.engine) as conn:
-            with show_progress("recomputing the evidence"):
-                verification = verify_all_evidence(conn, trusted_evidence)
-            waiting_since = time_stamps.find_unstamped_since(conn) if hub.stamping is not None else None
+    recomputed = _recompute_evidence(arguments, heads)
+    verification, waiting_since = recomputed.verification, recomputed.waiting_since
     is_covered = not verification.leaves or max(verification.vouched, verification.stamped) > 0
     if arguments.json:
         print_json({**asdict(verification), "waiting_since": waiting_since})
     else:
         _print_check_report(verification, waiting_since)
     return 0 if is_covered else 1
+
+
+@dataclass(frozen=True, slots=True)
+class _RecomputedEvidence:
+    """The report of one recomputing, and since when evidence waits for a time stamp; None if none waits."""
+
+    verification: VerificationReport
+    waiting_since: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _UntrustedEvidence:
+    """Whom we trusted, and the GW205 of a signer or an authority that was none of these."""
+
+    trusted: TrustedEvidence
+    problem: GatewayError
+
+
+def _recompute_evidence(arguments: Arguments, heads: tuple[str, ...]) -> _RecomputedEvidence:
+    """Recompute the evidence, and trust whom the settings name now; raise the problem that is found.
+
+    On GW205 the settings and keys are read again; if they name others now, it is recomputed once more. For a
+    hub that was restarted with a new key may have sealed a head after they were read the first time.
+    """
+    refused: _UntrustedEvidence | None = None
+    while True:
+        with closing(build_hub(read_verb_settings(arguments), RejectingComposer(), at_work=False)) as hub:
+            trusted = _read_trusted_evidence(hub, arguments, heads)
+            if refused is not None and trusted == refused.trusted:
+                raise refused.problem
+            try:
+                return _recompute_trusted_evidence(hub, trusted)
+            except GatewayError as problem:
+                if refused is not None or problem.problem is not CERTIFICATE_UNTRUSTED:
+                    raise
+                refused = _UntrustedEvidence(trusted, problem)
+
+
+def _read_trusted_evidence(hub: Hub, arguments: Arguments, heads: tuple[str, ...]) -> TrustedEvidence:
+    """Return the keys and authorities of a hub and of the command line, with heads stored elsewhere."""
+    signers = (*(signer.certificate for signer in hub.signers), *read_certificate_files(arguments.signer))
+    anchors = (*hub.register.stamp_judge.trust.anchors, *read_certificate_files(arguments.anchor))
+    authorities = TimeStampAuthorities(tuple(anchor.der for anchor in anchors))
+    return TrustedEvidence(frozenset(signer.sha256 for signer in signers), authorities, heads)
+
+
+def _recompute_trusted_evidence(hub: Hub, trusted: TrustedEvidence) -> _RecomputedEvidence:
+    with read_transaction(hub.engine) as conn:
+        with show_progress("recomputing the evidence"):
+            verification = verify_all_evidence(conn, trusted)
+        waiting_since = time_stamps.find_unstamped_since(conn) if hub.stamping is not None else None
+    return _RecomputedEvidence(verification, waiting_since)
 
 
 def _print_check_report(report: VerificationReport, waiting_since: datetime | None) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 import click
+from sqlalchemy import Engine
 
 from gateway.cli.audited_changes import print_change, read_act
 from gateway.cli.home_folder import open_engine, read_verb_settings
@@ -17,12 +18,12 @@ from gateway.hub import get_current_time
 from gateway.operations import format_count, open_change
 from gateway.store import (
     ComparedObjects,
+    MarkedObjectStore,
     compare_newest_objects,
     drop_mark,
     get_marked_store,
     has_noted_mark,
     place_mark,
-    require_free_store,
 )
 
 _LOST_WORDS: Final = "go on although large payloads are missing in this store: they are lost"
@@ -39,23 +40,23 @@ def mark_payload_store(arguments: Arguments) -> None:
         store = get_marked_store(engine)
         location = store.describe_mark()
         if has_noted_mark(engine, store):
-            place_mark(engine, store, get_current_time())
-            print_done(
-                arguments,
-                f"The store with {location} is that of the database already.",
-                "A copy of the store or of the database with the same mark counts, too: to end that, name a "
-                "store of its own, or remove this mark, and repeat.",
-            )
+            _print_present_store(arguments, engine, store)
             return
-        require_free_store(store)
         comparison = compare_newest_objects(engine, store)
         if comparison.missing and not arguments.lost:
             detail = f"{_describe_missing(comparison)}: copy them, name the right store, or say --lost"
             raise GatewayError(MISUSE, detail, location)
         with open_change(engine, settings, act) as change:
-            drop_mark(change.conn, store)
-            after = {"mark": location, "missing": comparison.missing}
-            change.record_change("payloads", before=None, after=after)
+            is_dropped = drop_mark(change.conn, store)
+            if is_dropped:
+                after = {"mark": location, "missing": comparison.missing}
+                change.record_change("payloads", before=None, after=after)
+            else:
+                # Another node has marked the same store meanwhile.
+                change.leave_unchanged()
+        if not is_dropped:
+            _print_present_store(arguments, engine, store)
+            return
         # A payload that was stored since the first comparison is in the former store.
         comparison = compare_newest_objects(engine, store)
         place_mark(engine, store, get_current_time())
@@ -68,6 +69,17 @@ def mark_payload_store(arguments: Arguments) -> None:
         as_json=arguments.json,
         compared=comparison.compared,
         missing=comparison.missing,
+    )
+
+
+def _print_present_store(arguments: Arguments, engine: Engine, store: MarkedObjectStore) -> None:
+    """Say that the store is that of the database; if this was begun and not ended, end it before."""
+    place_mark(engine, store, get_current_time())
+    print_done(
+        arguments,
+        f"The store with {store.describe_mark()} is that of the database already.",
+        "A copy of the store or of the database with the same mark counts, too: to end that, name a "
+        "store of its own, or remove this mark, and repeat.",
     )
 
 
