@@ -201,12 +201,22 @@ def _check_next_key(settings: Settings, hub: Hub) -> None:
     )
 
 
-def find_algorithm_warnings(settings: Settings, hub: Hub, register: RegisterSnapshot) -> Iterator[str]:
-    """Yield a warning for each P-Mode of ebMS 2.0 whose newest message or receipt is not signed as agreed.
+def find_algorithm_warnings(settings: Settings, hub: Hub, register: RegisterSnapshot) -> list[str]:
+    """Return a warning for each P-Mode of ebMS 2.0 whose newest message or receipt is not signed as agreed.
 
     The hub refuses a signature that is weaker than agreed (GW204). So a message or receipt with such a
-    signature was stored before these terms.
+    signature was stored before these terms. The newest ones may be signed by terms that were agreed after
+    `register` was read: then the register of now counts.
     """
+    while warnings := [*_compare_algorithms(settings, hub, register)]:
+        if hub.register.is_snapshot_current(register):
+            break
+        register = hub.refresh_snapshot()
+    return warnings
+
+
+def _compare_algorithms(settings: Settings, hub: Hub, register: RegisterSnapshot) -> Iterator[str]:
+    """Yield a warning for each P-Mode whose newest message or receipt is not signed as the register says."""
     limits = build_wire_limits(settings.limits)
     for pmode in register.book.pmodes:
         security = pmode.security

@@ -36,16 +36,12 @@ from gateway.pki import (
     Certificate,
     OcspQuery,
     RevocationData,
-    RevocationList,
     TrustStore,
-    accept_delta_list,
     accept_ocsp_response,
-    accept_revocation_list,
     is_issued_by,
     normalize_name,
     ocsp,
     read_certificate,
-    read_revocation_lists,
 )
 from gateway.store import (
     AuditEntry,
@@ -151,6 +147,8 @@ class SourceClient:
         if etag is not None:
             headers["If-None-Match"] = etag
         answer = _kill_after_exchange(self._http_client.get(self._url, headers))
+        # The server ends this connection, as it was asked to: a second fetch opens one of its own.
+        self._http_client.close()
         if etag is not None and answer.status == 304:
             return None
         _check_fetch_status(answer)
@@ -189,97 +187,45 @@ def _read_entity_tag(answer: HttpAnswer) -> str | None:
     return etag if is_sendable else None
 
 
-def fetch_revocation_list(attempt: FetchAttempt) -> None:
-    """Fetch a complete or delta CRL, and activate it."""
-    source, hub = attempt.source, attempt.hub
-    with read_transaction(hub.engine) as conn:
-        current_row, source_row = (
-            fetched_lists.list_by_source(conn, source.name).get(""),
-            fetched_lists.find_source(conn, source.name),
-        )
-        current_list = _read_current_list(conn, current_row.sha256) if current_row is not None else None
-    etag = (
-        source_row.etag
-        if source_row is not None and current_list is not None and source_row.url == source.url
-        else None
-    )
-    answer = attempt.client.fetch_list(etag)
-    octets, etag = answer if answer is not None else (current_list.der if current_list else b"", etag)
-    revocation_list = _accept_fetched_list(attempt, octets, current_list)
-    new_list = NewFetchedList(
-        subject="",
-        kind=source.settings.kind,
-        octets=revocation_list.der,
-        issuer=revocation_list.issuer,
-        number=None if revocation_list.number is None else str(revocation_list.number),
-        this_update=revocation_list.this_update,
-        next_update=revocation_list.compute_expiry(hub.judge.trust.policy.crl_age_most),
-    )
-    _activate_list(attempt, new_list, current_row.sha256 if current_row is not None else None, etag)
-
-
-def _read_current_list(conn: Connection, sha256: str) -> RevocationList:
-    """Return the list in force, even one that the rules now reject: a rollback must still be detected.
-
-    Raises GW606 for one that cannot be read at all: nothing could be compared with it.
-    """
-    try:
-        (crl,) = read_revocation_lists(payloads.get_payload_octets(conn, sha256), PATH_RULES)
-    except GatewayError as read_error:
-        raise_resource_problem(read_error)
-        reason = f"the one in force cannot be read, forget this source first: {read_error.detail}"
-        raise GatewayError(FETCHED_REFUSED, reason[:500]) from read_error
-    return crl
-
-
-def _accept_fetched_list(
-    attempt: FetchAttempt, octets: bytes, current_list: RevocationList | None
-) -> RevocationList:
-    """Return the fetched CRL or delta CRL, verified against `current_list`, the one in force (or None)."""
-    terms, loaded_lists = attempt.make_acceptance_terms(), attempt.hub.judge.revocations.lists
-    if attempt.source.settings.kind == "crl":
-        return accept_revocation_list(octets, terms, current_list, loaded_lists)
-    return accept_delta_list(octets, terms, current_list, loaded_lists)
-
-
-def _activate_list(
-    attempt: FetchAttempt, new_list: NewFetchedList, compared_sha256: str | None, etag: str | None
-) -> None:
-    """Put the new list in force, record evidence, and complete the fetch, in one transaction.
-
-    Raise GW606 unless the list in force still has the digest `compared_sha256` (None: no list).
-    """
-    now, source_name = attempt.hub.clock(), attempt.source.name
-    with write_transaction(attempt.hub.engine, "fetch.list") as conn:
-        attempt.lock_source_row(conn)
-        current_row = fetched_lists.list_by_source(conn, source_name).get("")
-        # The new list was compared with `compared_sha256`, not with a list that was activated meanwhile.
-        if (current_row.sha256 if current_row is not None else None) != compared_sha256:
-            raise GatewayError(FETCHED_REFUSED, "another fetch put another list in force meanwhile")
-        if fetched_lists.activate_lists(conn, source_name, [new_list], now):
-            sha256 = fetched_lists.list_by_source(conn, source_name)[""].sha256
-            evidence_fields = {
-                "kind": new_list.kind,
-                "issuer": new_list.issuer[:200],
-                "number": new_list.number or "",
-            }
-            record_evidence(conn, "fetched", "source", source_name, sha256, evidence_fields, now)
-        attempt.complete_fetch(conn, now, etag)
-
-
 def fetch_trusted_list(attempt: FetchAttempt) -> None:
     """Fetch a trusted list and import it, which verifies and activates it."""
-    source, hub = attempt.source, attempt.hub
-    with read_transaction(hub.engine) as conn:
-        source_row = fetched_lists.find_source(conn, source.name)
-    etag = source_row.etag if source_row is not None and source_row.url == source.url else None
-    answer = attempt.client.fetch_list(etag)
-    if answer is not None:
-        # The import is a transaction of its own, with evidence and epoch; the same octets change nothing.
-        _import_fetched_list(attempt, answer[0])
-    with write_transaction(hub.engine, "fetch.trust_list") as conn:
+    etag = _import_current_list(attempt)
+    with write_transaction(attempt.hub.engine, "fetch.trust_list") as conn:
         attempt.lock_source_row(conn)
-        attempt.complete_fetch(conn, hub.clock(), answer[1] if answer is not None else etag)
+        attempt.complete_fetch(conn, attempt.hub.clock(), etag)
+
+
+def _import_current_list(attempt: FetchAttempt) -> str | None:
+    """Fetch and import a trusted list, and return its entity tag.
+
+    It is fetched once more when it was rejected and another one was imported meanwhile: of two that overtake
+    each other, the fetched one may be the older one.
+    """
+    source, hub = attempt.source, attempt.hub
+    is_repeated = False
+    while True:
+        with read_transaction(hub.engine) as conn:
+            source_row = fetched_lists.find_source(conn, source.name)
+            earlier_ids = _read_trusted_list_ids(conn)
+        etag = source_row.etag if source_row is not None and source_row.url == source.url else None
+        answer = attempt.client.fetch_list(etag)
+        if answer is None:
+            return etag
+        try:
+            # The import is a transaction of its own, with evidence and epoch; the same octets change nothing.
+            _import_fetched_list(attempt, answer[0])
+        except GatewayError:
+            with read_transaction(hub.engine) as conn:
+                is_overtaken = _read_trusted_list_ids(conn) != earlier_ids
+            if is_repeated or not is_overtaken:
+                raise
+            is_repeated = True
+        else:
+            return answer[1]
+
+
+def _read_trusted_list_ids(conn: Connection) -> list[int]:
+    return [row.id for row in fetched_lists.list_latest_trusted_lists(conn)]
 
 
 def _import_fetched_list(attempt: FetchAttempt, octets: bytes) -> None:

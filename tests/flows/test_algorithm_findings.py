@@ -11,6 +11,8 @@ from gateway.agreements import PModeIndex, Security
 from gateway.cli.hub_findings import find_algorithm_warnings
 from gateway.config import Settings
 from gateway.hub import RegisterSnapshot
+from gateway.operations import load_unchecked_agreement
+from gateway.store import write_transaction
 from gateway.xmlsec.algorithms import ECDSA_SHA256, RSA_SHA256
 from tests.flows.craft import without_applications
 from tests.kit.databases import BOTH
@@ -40,6 +42,26 @@ def test_a_partner_that_signs_by_another_algorithm_is_named(engine: Engine) -> N
     )
     assert "xmlenc#sha256" in words
     assert list(find_algorithm_warnings(Settings(), story.hub, agree(known, Security()))) == []
+
+
+def agree_on(story: Story, algorithm: str) -> None:
+    """Put an agreement in force by which messages are signed by an algorithm."""
+    terms = f"    signature_algorithm: {algorithm}\n    sign: true".encode()
+    with write_transaction(story.hub.engine) as conn:
+        octets = AGREEMENT.replace(b"    sign: true", terms)
+        load_unchecked_agreement(conn, octets, "agreement", story.clock())
+
+
+@BOTH
+@pytest.mark.parametrize("named", [RSA_SHA256, ECDSA_SHA256])
+def test_a_message_is_compared_with_terms_that_came_into_force_before_it(engine: Engine, named: str) -> None:
+    story = Story(engine)
+    other = agree(story.hub.refresh_snapshot(), Security(signature_algorithms=("urn:other",)))
+    agree_on(story, named)
+    story.submit()
+    found = list(find_algorithm_warnings(Settings(), story.hub, other))
+    assert "urn:other" not in " ".join(found)
+    assert len(found) == (named == RSA_SHA256), "the terms of now are not kept either"
 
 
 @pytest.mark.long

@@ -32,7 +32,7 @@ from gateway_conformance.pki import CertificationAuthority, make_authority, make
 from tests.kit.databases import BOTH
 from tests.kit.fetching import DAY, HOUR, LIST, Post, crl
 from tests.kit.house import START, House, authority, signer_named
-from tests.kit.publisher import Handler, Publisher, Responder, cut_off, page, publishing, status, trickle
+from tests.kit.publisher import Publisher, Responder, cut_off, page, publishing, status, trickle
 from tests.pki.certificate_forgery import Forgery, entry, scope, usage
 from tests.pki.certificate_forgery import crl as issued_list
 from tests.pki.certificate_forgery import name as directory_name
@@ -306,31 +306,6 @@ def test_nothing_that_a_certificate_names_is_ever_fetched(
     post.house.hub.refresh_snapshot()
     assert post.house.hub.judge(certificate.der, CertificateUse.SIGNING, START).status == "valid"
     assert {path for _, path in post.publisher.asked} == {LIST, "/ocsp"}
-
-
-@pytest.mark.long
-def test_what_another_fetch_put_in_force_meanwhile_is_not_replaced_unseen(post: Post) -> None:
-    post.source()
-    post.publisher.pages[LIST] = page(crl(2))
-    post.turn()
-    post.house.clock.forward(hours=1)
-    newer = crl(9, "broker1")
-
-    def overtaken(handler: Handler) -> None:
-        word = NewFetchedList("", "crl", newer, "CN=Test CA", "9", START, START + DAY)
-        with write_transaction(post.house.engine) as conn:
-            fetched_lists.activate_lists(conn, "root", [word], post.house.clock())
-        post.publisher.pages[LIST] = page(crl(3))
-        handler.answer(crl(3))
-
-    post.publisher.pages[LIST] = overtaken
-    for _ in range(2):
-        post.turn()
-        assert (post.row().problem, post.held().number) == ("GW606", "9")
-        (waiting,) = post.queue("QUEUED")
-        post.house.clock.now = waiting.due_at
-    assert "rolled back" in post.row().detail
-    assert post.said() == "GW207"
 
 
 def test_what_is_in_hand_is_read_once_and_stays_the_same_object(

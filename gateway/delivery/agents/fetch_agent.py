@@ -12,17 +12,22 @@ from typing import Final
 from sqlalchemy import Connection
 
 from gateway.config import TimeStampSettings, mask_url
-from gateway.delivery.attempt_outcome import FailedDelivery, RetryPlan, make_lease_finisher
+from gateway.delivery.attempt_outcome import (
+    FailedDelivery,
+    LeaseLostError,
+    RetryPlan,
+    make_lease_finisher,
+)
 from gateway.delivery.fetch_attempt import (
     FetchAttempt,
     SourceClient,
     cancel_earlier_failed_delivery,
     fetch_ocsp_responses,
-    fetch_revocation_list,
     fetch_trusted_list,
 )
 from gateway.delivery.http_client import HttpClient
 from gateway.delivery.recurring_schedule import RecurringTask
+from gateway.delivery.revocation_list_fetch import fetch_revocation_list
 from gateway.delivery.tls_connectors import TlsConnector
 from gateway.errors import PARTNER_FAULT, SETTINGS_WRONG, GatewayError
 from gateway.evidence import record_evidence, tree_heads
@@ -41,6 +46,7 @@ from gateway.store import (
     NewTimeStamp,
     SealRow,
     deliveries,
+    delivery_leases,
     fetched_lists,
     make_attempt_outcome,
     read_transaction,
@@ -107,7 +113,7 @@ class FetchAgent:
         except InsufficientStorageError:
             raise
         except GatewayError as problem:
-            self._record_source_failure(source, problem)
+            self._record_source_failure(lease, source, problem)
             raise
 
     def _fetch_by_kind(self, attempt: FetchAttempt) -> None:
@@ -119,11 +125,18 @@ class FetchAgent:
             case _:
                 fetch_revocation_list(attempt)
 
-    def _record_source_failure(self, source: FetchSource, problem: GatewayError) -> None:
-        """Record for the operator that a source failed; the worker records the attempt itself."""
+    def _record_source_failure(
+        self, lease: DeliveryLease, source: FetchSource, problem: GatewayError
+    ) -> None:
+        """Record for the operator that a source failed; the worker records the attempt itself.
+
+        Raises LeaseLostError where another worker has taken over the delivery: it may have fetched since.
+        """
         detail = make_attempt_outcome(problem).detail or problem.problem.id
         with write_transaction(self._hub.engine, "fetch.failed") as conn:
             fetched_lists.ensure_source(conn, source.name, source.settings.kind, source.url)
+            if not delivery_leases.lock_active_lease(conn, lease):
+                raise LeaseLostError from problem
             failure_count = fetched_lists.record_failure(
                 conn, source.name, self._hub.clock(), problem.problem.id, detail
             )
@@ -205,7 +218,6 @@ class TimeStampAgent:
     def _obtain_time_stamp(self, head: SealRow) -> NewTimeStamp:
         """Return the time stamp of the first authority that gives a valid one; raises the last problem."""
         last_problem = GatewayError(SETTINGS_WRONG, "no authority is named", "time_stamps.authorities")
-        self._hub.refresh_snapshot()
         for authority in self._settings.authorities:
             try:
                 stamp = self._request_timestamp(authority, head.head)
@@ -241,6 +253,8 @@ class TimeStampAgent:
             raise GatewayError(
                 PARTNER_FAULT, "it answered with an error", "HTTP", theirs=f"HTTP status {answer.status}"
             )
+        # A revocation list that came into force during the request counts too.
+        self._hub.refresh_snapshot()
         return verify_time_stamp_response(answer.body, query, self._hub.register.stamp_judge, settings.skew)
 
     def _report_staleness(self) -> None:
