@@ -16,6 +16,7 @@ from gateway.store import (
     DatabaseMark,
     delivery_maintenance,
     find_mark_problem,
+    list_generations,
     make_database_mark,
     parties,
     register_version,
@@ -32,11 +33,18 @@ class JudgedHead:
     """A head that was kept elsewhere, with the number of leaves that it covers.
 
     Its verdict is `kept` where the evidence under it is unchanged, `later` where the database has sealed
-    fewer leaves, and `other` where it has sealed others.
+    fewer leaves, `other` where it has sealed others, and `confirmed` where an operator has given up its
+    evidence before. `root` is the root hash of its tree, in hexadecimal.
     """
 
     leaves: int
+    root: str
     verdict: str
+
+    @property
+    def shows_loss(self) -> bool:
+        """Whether evidence under the head is missing, which nobody has confirmed."""
+        return self.verdict in ("later", "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +63,7 @@ class RestoreJudgment:
     @property
     def is_older(self) -> bool:
         """Whether something that was acknowledged is not in the database."""
-        return self.problem is not None or any(head.verdict != "kept" for head in self.heads)
+        return self.problem is not None or any(head.shows_loss for head in self.heads)
 
     def count_lost_numbers(self) -> int:
         """Return how many serial numbers above the last one of the database were given, as far as known."""
@@ -104,10 +112,12 @@ def compare_database_with_mark(
 
 def _compare_head(conn: Connection, head_text: str, sealed_count: int) -> JudgedHead:
     leaf_count, root_hash = parse_head_text(head_text)
-    if leaf_count > sealed_count:
-        return JudgedHead(leaf_count, "later")
-    is_unchanged = tree_heads.compute_tree(conn, leaf_count).root_hash == root_hash
-    return JudgedHead(leaf_count, "kept" if is_unchanged else "other")
+    root = root_hash.hex()
+    if leaf_count <= sealed_count and tree_heads.compute_tree(conn, leaf_count).root_hash == root_hash:
+        return JudgedHead(leaf_count, root, "kept")
+    if any(root in generation.lost_roots for generation in list_generations(conn)):
+        return JudgedHead(leaf_count, root, "confirmed")
+    return JudgedHead(leaf_count, root, "later" if leaf_count > sealed_count else "other")
 
 
 def confirm_restore(
@@ -165,11 +175,12 @@ def _describe_missing_proof(judgment: RestoreJudgment) -> str:
         if judgment.mark is None
         else "the database goes on from the mark of this home"
     )
-    heads = " and has all that the heads cover" if judgment.heads else ""
+    heads = ", and no head shows a loss that is not confirmed" if judgment.heads else ""
     return (
         f"nothing shows that the database is older than what was acknowledged: {seen}{heads}. Confirm it on "
         "a node whose `gateway restore check` says older, or with a later head; add --without-proof only if "
-        "you know that it was restored, because the mark was restored with it or is lost"
+        "processes are held although it says nothing, or if you know that the database was restored, and its "
+        "mark with it or the mark is lost"
     )
 
 

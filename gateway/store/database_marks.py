@@ -7,8 +7,11 @@ with everything that is acknowledged, and is never removed.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -42,12 +45,14 @@ class Generation:
     """A generation of the database after the first, which an operator has begun after a restore.
 
     The numbers of cases and applications from messages with a row above `after_message` are moved on by
-    `shift`, in place of the shift of the generation before.
+    `shift`, in place of the shift of the generation before. `lost_roots` are the root hashes of heads that
+    were kept elsewhere, and whose evidence the operator has given up.
     """
 
     number: int
     after_message: int
     shift: int
+    lost_roots: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +74,24 @@ class DatabaseMark:
     at: datetime
     later_leaves: tuple[str, ...] = ()
 
+    def is_as_new_as(self, other: DatabaseMark) -> bool:
+        """Return whether the other mark is of no later generation, and of no later evidence."""
+        return (self.generation, self.leaf) >= (other.generation, other.leaf)
+
 
 def list_generations(conn: Connection) -> tuple[Generation, ...]:
     """Return the generations after the first, in their order."""
     generation_query = select(evidence.c.data).where(evidence.c.subject_type == _SUBJECT)
     rows = [json.loads(text) for text in conn.execute(generation_query.order_by(evidence.c.id)).scalars()]
-    return tuple(Generation(row["generation"], row["after_message"], row["shift"]) for row in rows)
+    return tuple(
+        Generation(
+            row["generation"],
+            row["after_message"],
+            row["shift"],
+            frozenset(head.get("root", "") for head in row.get("heads", ()) if head["verdict"] != "kept"),
+        )
+        for row in rows
+    )
 
 
 def find_number_shift(generations: tuple[Generation, ...], message_id: int) -> int:
@@ -149,6 +166,16 @@ def list_missing_leaves(conn: Connection, mark: DatabaseMark) -> tuple[str, ...]
     return tuple(leaf for leaf in mark.later_leaves if leaf not in present_leaves)
 
 
+def merge_missing_leaves(
+    mark: DatabaseMark, other_mark: DatabaseMark, missing_leaves: Iterable[str]
+) -> DatabaseMark:
+    """Return the newer one of two marks, which also names the later leaves of `mark` and leaves not found."""
+    newer = mark if mark.is_as_new_as(other_mark) else other_mark
+    leaves = dict.fromkeys((*mark.later_leaves, *missing_leaves))
+    leaves.pop(newer.leaf_hash, None)
+    return replace(newer, later_leaves=tuple(leaves)[:_MOST_LATER_LEAVES])
+
+
 def read_mark_file(path: Path) -> DatabaseMark | None:
     """Return the mark of a home folder; None where there is none. Raises GW808 for a file that is no mark."""
     try:
@@ -175,11 +202,7 @@ def read_mark_file(path: Path) -> DatabaseMark | None:
 
 
 def write_mark_file(path: Path, mark: DatabaseMark) -> None:
-    """Replace the mark of a home folder; raises OSError. A reader finds the old or the new one.
-
-    Of many later leaves, the first are written.
-    """
-    mark = replace(mark, later_leaves=mark.later_leaves[:_MOST_LATER_LEAVES])
+    """Replace the mark of a home folder; raises OSError. A reader finds the old or the new one."""
     new_path = f"{path}.{os.getpid()}"
     descriptor = open_owned_file(new_path, os.O_WRONLY | os.O_TRUNC, owner_path=path)
     with open(descriptor, "wb") as file:
@@ -188,3 +211,31 @@ def write_mark_file(path: Path, mark: DatabaseMark) -> None:
         file.flush()
         os.fsync(descriptor)
     os.replace(new_path, path)
+
+
+def change_mark_file(path: Path, change: Callable[[DatabaseMark | None], DatabaseMark | None]) -> None:
+    """Replace the mark of a home folder by the mark that `change` makes of it; raises OSError.
+
+    `change` gets None where there is no mark, or a file that is none, and returns the same mark to leave it.
+    One process of the home at a time changes the file: none replaces a mark that it has not read.
+    """
+    with _lock_folder(path.parent):
+        present_mark = None
+        with suppress(GatewayError):
+            present_mark = read_mark_file(path)
+        mark = change(present_mark)
+        if mark is not None and mark != present_mark:
+            write_mark_file(path, mark)
+
+
+@contextmanager
+def _lock_folder(folder: Path) -> Iterator[None]:
+    """Wait for other processes and threads that have locked a folder, and lock it; raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Some network file systems lock no folders.
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -51,15 +51,15 @@ def keep_database_mark(engine: Engine) -> None:
     guard = get_database_state(engine).guard
     if guard is None:
         return
-    guard.take_missed_leaves()
-    covered_leaves = guard.list_committed_leaves()
+    # Another process of the home may have missed evidence, and named it in the file.
+    covered_leaves, file_mark = guard.list_committed_leaves(), guard.read_file()
     with read_transaction(engine) as conn:
-        guard.require_current(conn)
+        guard.check_database(conn, file_mark)
         mark = make_database_mark(conn)
     if mark is not None and guard.is_new_mark(mark):
         # Commits of other processes may not be on all copies yet: then they are not acknowledged either.
         confirm_copies(engine)
-        guard.store_mark(mark, covered_leaves)
+        guard.store_mark(mark, covered_leaves, file_mark)
 
 
 def find_home_mark_problem(engine: Engine, mark_path: Path) -> GatewayError | None:

@@ -11,7 +11,10 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
+from gateway.cli.home_folder import read_home_settings, refuse_lost_database
+from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
+from gateway.hub import build_engine
 from gateway.store import (
     keep_database_mark,
     make_database_mark,
@@ -23,7 +26,7 @@ from gateway.store import (
 from gateway.store.database_marks import write_mark_file
 from tests.kit.databases import Templates
 from tests.kit.live import LiveHouse
-from tests.kit.rows import stored
+from tests.kit.rows import NOW, stored
 
 Print = pytest.CaptureFixture[str]
 AT = datetime(2026, 11, 26, tzinfo=UTC)
@@ -102,6 +105,22 @@ def test_no_new_hub_takes_the_place_of_a_lost_one(
     assert run(capsys, house, "migrate", "--new")[0] == 0
 
 
+def test_the_marks_of_a_hub_that_was_made_a_moment_ago_are_not_those_of_a_lost_one(
+    house: LiveHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another `migrate --new` has made the tables between the two looks at the database."""
+    settings = read_home_settings(house.home)
+    engine = build_engine(settings)
+    looks = [True, True]
+    monkeypatch.setattr("gateway.cli.home_folder.is_database_empty", lambda _: looks.pop())
+    with pytest.raises(GatewayError, match="GW808 a database was here"):
+        refuse_lost_database(settings, engine)
+    looks = [False, True]
+    refuse_lost_database(settings, engine)
+    assert not looks
+    engine.dispose()
+
+
 def test_a_verb_that_ends_in_order_writes_the_last_mark(
     house: LiveHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,10 +148,18 @@ def test_a_home_without_a_mark_is_told_once_there_are_messages(
 
     find_mark(house).unlink()
     assert find_told() == (0, 0), "what the verbs of an operator have recorded was acknowledged to nobody"
-    engine = make_engine(house.database_url)
-    with write_transaction(engine) as conn:
-        stored(conn)
-    engine.dispose()
+    assert find_mark(house).exists()
+
+    def take_message(at: datetime) -> None:
+        engine = make_engine(house.database_url)
+        with write_transaction(engine) as conn:
+            stored(conn, at=at)
+        engine.dispose()
+
+    find_mark(house).unlink()
+    take_message(datetime.now(UTC))
+    assert find_told() == (0, 0), "a hub at work writes the first mark in a moment"
+    take_message(NOW)
     assert find_told() == (0, 0), "there is a mark"
     find_mark(house).unlink()
     assert find_told() == (1, 1)
@@ -213,7 +240,7 @@ def test_a_mark_that_was_restored_with_the_database_needs_the_word_of_the_operat
     )
     for heads, seen in (
         ((), "mark of this home. "),
-        (("--head", str(kept)), "and has all that the heads cover. "),
+        (("--head", str(kept)), "and no head shows a loss that is not confirmed. "),
     ):
         status, lines = run(capsys, house, *confirm, *heads)
         assert status == 2
@@ -229,6 +256,14 @@ def test_a_mark_that_was_restored_with_the_database_needs_the_word_of_the_operat
     status, lines = run(capsys, house, *confirm, "--head", str(kept))
     assert status == 0
     assert lines[0].startswith("The database goes on as generation 3: ")
+    # The same command a second time, on this node or on another one, changes nothing.
+    status, lines = run(capsys, house, *confirm, "--head", str(kept))
+    assert (status, refusal in lines[-1]) == (2, True)
+    status, lines = run(capsys, house, "restore", "check", "--head", str(kept))
+    assert status == 0
+    assert lines[2].endswith(
+        "leaves: the database went on without what it covers, as an operator has confirmed"
+    )
 
 
 def test_an_empty_database_stands_for_the_lost_one_once_it_is_confirmed(

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, delete, func, select
 from gateway import failpoints
 from gateway.cli import main
 from gateway.errors import GatewayError
-from gateway.evidence import TrustedEvidence, verify_all_evidence
+from gateway.evidence import TrustedEvidence, record_evidence, verify_all_evidence
 from gateway.hub.node_upkeep import sweep_part_of_objects
 from gateway.message_model import Payload
 from gateway.operations import purge_octets
@@ -125,6 +125,25 @@ def test_what_retention_removes_while_it_is_read_is_told_as_removed(kept: KeptAp
                 read()
         with write_transaction(kept.engine) as other:
             other.execute(delete(evidence).where(evidence.c.kind == "purged"))
+        with pytest.raises(GatewayError, match=r"^GW805 .* are gone, and no evidence says why"):
+            verify_all_evidence(conn, trusted)
+
+
+@pytest.mark.long
+def test_octets_that_evidence_states_as_stored_may_not_be_removed_while_it_is_read(kept: KeptApart) -> None:
+    get_database_state(kept.engine).objects = mark_objects_of(kept.engine, kept.folder)
+    mark_new_store(kept.engine, NOW)
+    kept.story.house.post(kept.make())
+    kept.story.clock.forward(days=11)
+    with read_transaction(kept.engine) as conn:
+        (row,) = messages.list_messages(conn, action="Store")
+    with write_transaction(kept.engine) as conn:
+        record_evidence(conn, "reply", "message", row.id, row.parcel_sha256, {}, NOW)
+    trusted = TrustedEvidence(frozenset({signer_named("hub").certificate.sha256}))
+    with read_transaction(kept.engine) as conn:
+        verify_all_evidence(conn, trusted)
+        assert kept.purge().octets > len(LARGE)
+        assert kept.count_files() == 0
         with pytest.raises(GatewayError, match=r"^GW805 .* are gone, and no evidence says why"):
             verify_all_evidence(conn, trusted)
 

@@ -58,9 +58,9 @@ def answer(body: bytes = b"<Acknowledgment/>") -> messages.HttpResponse:
     return messages.HttpResponse(200, {"content-type": "text/xml"}, body)
 
 
-def stored(conn: Connection, **changes: Any) -> int:
-    """Store a message; return its row id."""
-    return messages.accept_message(conn, message(**changes), answer(), NOW).id
+def stored(conn: Connection, *, at: datetime = NOW, **changes: Any) -> int:
+    """Store a message that is received at a time; return its row id."""
+    return messages.accept_message(conn, message(**changes), answer(), at).id
 
 
 def open_case(conn: Connection, **changes: Any) -> int:

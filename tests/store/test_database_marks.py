@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, delete, event
+from sqlalchemy import Engine, delete, event, insert, select
 
 from gateway.errors import GatewayError
 from gateway.evidence import record_evidence
@@ -385,3 +386,107 @@ def test_what_a_new_generation_has_given_up_is_not_missed_again(
     losses.append("another one")
     record(working, 4)
     assert find_database_hold(working) is None
+
+
+@pytest.fixture
+def other(database_url: str, mark: Path, working: Engine) -> Iterator[Engine]:
+    """Give the engine of another process of the same home, where both know evidence 1."""
+    made = make_engine(database_url, mark_path=mark)
+    record(working, 1)
+    keep_database_mark(working)
+    keep_database_mark(made)
+    yield made
+    made.dispose()
+
+
+def lose(database_url: str, *leaves: int) -> None:
+    """Let a server without these rows of evidence be the primary."""
+    verb = make_engine(database_url)
+    with write_transaction(verb) as conn:
+        conn.execute(delete(evidence).where(evidence.c.id.in_(leaves)))
+    verb.dispose()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("is_connection_lost", [True, False])
+def test_the_mark_of_another_process_holds_a_process_whose_own_mark_is_older(
+    database_url: str, mark: Path, working: Engine, other: Engine, *, is_connection_lost: bool
+) -> None:
+    record(other, 2)
+    keep_database_mark(other)
+    lose(database_url, 2)
+    if is_connection_lost:
+        working.dispose()
+        with pytest.raises(DatabaseHeldError, match=r"evidence 2 of .* was acknowledged and is not in it"):
+            record(working, 3)
+    with pytest.raises(DatabaseHeldError, match=r"evidence 2 of .* was acknowledged and is not in it"):
+        keep_database_mark(working)
+    assert read_mark_file(mark).leaf == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.long
+def test_missing_evidence_is_written_beside_the_newer_mark_of_another_process(
+    database_url: str, mark: Path, working: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.store.database_guard._CHECK_SECONDS", 0.0)
+    record(working, 2)
+    record(other, 3)
+    keep_database_mark(other)
+    verb = make_engine(database_url)
+    with read_transaction(verb) as conn:
+        rows = {row.id: row._asdict() for row in conn.execute(select(evidence))}
+    lose(database_url, 2, 3)
+    working.dispose()
+    with pytest.raises(DatabaseHeldError, match=r"after evidence 1 of .*, 1 record was acknowledged"):
+        record(working, 4)
+    written = read_mark_file(mark)
+    assert written is not None
+    assert (written.leaf, written.later_leaves) == (3, (rows[1]["leaf_hash"], rows[2]["leaf_hash"]))
+    # A server that has one of the two is not the right one either.
+    for number in (2, 3):
+        for engine in (working, other):
+            with pytest.raises(DatabaseHeldError):
+                keep_database_mark(engine)
+        with write_transaction(verb) as conn:
+            conn.execute(insert(evidence).values(rows[number]))
+    verb.dispose()
+    for engine in (working, other):
+        keep_database_mark(engine)
+    assert read_mark_file(mark).later_leaves == ()  # type: ignore[union-attr]
+
+
+@pytest.mark.long
+def test_an_older_file_that_cannot_be_replaced_does_not_hide_what_is_missing(
+    database_url: str, mark: Path, working: Engine, other: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (2, 3):
+        record(working, number)
+    mark.with_name(f"{mark.name}.{os.getpid()}").mkdir()
+    keep_database_mark(working)
+    assert read_mark_file(mark).leaf == 1  # type: ignore[union-attr]
+    lose(database_url, 3)
+    working.dispose()
+    with pytest.raises(DatabaseHeldError, match="evidence 3 of "):
+        record(working, 4)
+    for _ in "12":
+        with pytest.raises(DatabaseHeldError, match="evidence 3 of "):
+            keep_database_mark(working)
+    assert caplog.text.count("a restart forgets which evidence is missing") == 1
+
+
+@pytest.mark.long
+def test_a_process_does_not_write_over_what_another_one_misses(
+    mark: Path, working: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process writes between the comparison of this one and its new mark."""
+    known = read_mark_file(mark)
+    assert known is not None
+    missing = replace(known, later_leaves=("0" * 64,))
+    record(working, 2)
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.store.mark_keeping.confirm_copies", lambda _: write_mark_file(mark, missing))
+        keep_database_mark(working)
+    assert read_mark_file(mark) == missing
+    for engine in (working, other):
+        with pytest.raises(DatabaseHeldError, match="1 record was acknowledged and is not in it"):
+            keep_database_mark(engine)

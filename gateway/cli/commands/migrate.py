@@ -118,6 +118,7 @@ _WITHOUT_PROOF_WORDS = "neither mark nor head shows that the database is older, 
 _VERDICTS: Final = {
     "kept": "the evidence under it is unchanged",
     "later": "the database is older: it has fewer leaves",
+    "confirmed": "the database went on without what it covers, as an operator has confirmed",
     "other": "the evidence under it is another one: the database went on without what the head covers",
 }
 #: The largest number of partners, or of held tasks, that a sentence names; JSON names all.
@@ -229,7 +230,7 @@ def _list_lost_lines(judgment: RestoreJudgment, outcome: RestoreOutcome) -> Iter
             "that time are given again, unless you confirm it once more with a larger `--skip` than then."
         )
     for head in judgment.heads:
-        if head.verdict != "kept":
+        if head.shows_loss:
             yield f"A head covers {head.leaves} leaves, of {judgment.leaves} that the database has."
     if outcome.partners:
         names = ", ".join(outcome.partners[:_MAX_NAMED])

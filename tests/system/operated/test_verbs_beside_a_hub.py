@@ -16,7 +16,7 @@ from tests.kit.forked_verbs import run_verb
 from tests.kit.stores import mark_store
 from tests.kit.town import Town
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture
