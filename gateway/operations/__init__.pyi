@@ -155,6 +155,7 @@ from .restored_databases import RestoreJudgment as RestoreJudgment
 from .restored_databases import RestoreOutcome as RestoreOutcome
 from .restored_databases import compare_database_with_mark as compare_database_with_mark
 from .restored_databases import confirm_restore as confirm_restore
+from .restored_databases import lock_restore as lock_restore
 from .waiting_reasons import AwayPartner as AwayPartner
 from .waiting_reasons import DisturbedAgency as DisturbedAgency
 from .waiting_reasons import add_case_waiting as add_case_waiting

@@ -14,6 +14,7 @@ from gateway.evidence import parse_head_text, record_evidence, tree_heads
 from gateway.operations.audited_changes import DatabaseChange
 from gateway.store import (
     DatabaseMark,
+    acquire_named_locks,
     delivery_maintenance,
     find_mark_problem,
     list_generations,
@@ -118,6 +119,11 @@ def _compare_head(conn: Connection, head_text: str, sealed_count: int) -> Judged
     if any(root in generation.lost_roots for generation in list_generations(conn)):
         return JudgedHead(leaf_count, root, "confirmed")
     return JudgedHead(leaf_count, root, "later" if leaf_count > sealed_count else "other")
+
+
+def lock_restore(conn: Connection) -> None:
+    """Wait until no other transaction confirms a restore of this database, before this one compares it."""
+    acquire_named_locks(conn, "restored database")
 
 
 def confirm_restore(

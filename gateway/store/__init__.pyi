@@ -217,6 +217,7 @@ from .parties import CertificateRow as CertificateRow
 from .parties import CertificateTermRow as CertificateTermRow
 from .parties import NewCertificate as NewCertificate
 from .payloads import keep_body as keep_body
+from .postgresql_connections import acquire_named_locks as acquire_named_locks
 from .postgresql_connections import rerun_after_conflict as rerun_after_conflict
 from .prepared_statements import InsertIfAbsent as InsertIfAbsent
 from .prepared_statements import has_single_writer as has_single_writer

@@ -7,15 +7,18 @@ with everything that is acknowledged, and is never removed.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+import re
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
@@ -27,6 +30,10 @@ from gateway.store.transitions import evidence
 #: The subject of the evidence with which an operator begins a generation.
 _SUBJECT: Final = "database"
 _MOST_OCTETS: Final = 4096
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
+_NUMBERS: Final = 2**63
+#: Seconds between two tries to lock the mark.
+_LOCK_PAUSES: Final = (0.01, 0.04, 0.1, 0.2, 0.3, 0.3)
 #: The largest number of later leaves that fit in the octets of a file.
 _MOST_LATER_LEAVES: Final = 32
 #: PostgreSQL commits rows in another order than it numbers them; the distance is below this number.
@@ -62,7 +69,7 @@ class DatabaseMark:
     `database` is the hash of its first leaf of evidence, which distinguishes it from the database of another
     hub. `leaf` is the row of its newest evidence, and `message` that of its newest message. `serial` is the
     serial number in the number of a case of that message: no higher serial number was given. `later_leaves`
-    are hashes of evidence that was committed after `leaf`: a mark file has some if a process has missed them.
+    are hashes of other evidence that a process has committed and missed, with rows above `later_from`.
     """
 
     database: str
@@ -73,10 +80,11 @@ class DatabaseMark:
     serial: int
     at: datetime
     later_leaves: tuple[str, ...] = ()
+    later_from: int = 0
 
-    def is_as_new_as(self, other: DatabaseMark) -> bool:
-        """Return whether the other mark is of no later generation, and of no later evidence."""
-        return (self.generation, self.leaf) >= (other.generation, other.leaf)
+    def is_as_new_as(self, mark: DatabaseMark) -> bool:
+        """Return whether another mark is of no later generation, and of no later evidence."""
+        return (self.generation, self.leaf) >= (mark.generation, mark.leaf)
 
 
 def list_generations(conn: Connection) -> tuple[Generation, ...]:
@@ -133,7 +141,7 @@ def find_mark_problem(conn: Connection, mark: DatabaseMark) -> GatewayError | No
     a generation above that of the mark.
     """
     database, generations = identify_database(conn), list_generations(conn)
-    if database not in (None, mark.database):
+    if database not in (None, mark.database) and not _has_early_leaf(conn, mark.database):
         return GatewayError(MISUSE, "the home folder has the mark of another hub's database", "database.url")
     if get_generation_number(generations) > mark.generation:
         return None
@@ -143,37 +151,50 @@ def find_mark_problem(conn: Connection, mark: DatabaseMark) -> GatewayError | No
     marked_evidence = f"evidence {mark.leaf} of {mark.at:%Y-%m-%dT%H:%M:%SZ}"
     if leaf_hash != mark.leaf_hash:
         return _make_held_error(f"{marked_evidence} was acknowledged and is not in it")
-    missing_count = len(list_missing_leaves(conn, mark))
-    if missing_count:
-        records, are = ("record was", "is") if missing_count == 1 else ("records were", "are")
-        return _make_held_error(
-            f"after {marked_evidence}, {missing_count} {records} acknowledged and {are} not in it"
-        )
-    return None
+    missing_leaves = list_missing_leaves(conn, mark.later_leaves, mark.later_from)
+    return make_missing_error(len(missing_leaves)) if missing_leaves else None
+
+
+def _has_early_leaf(conn: Connection, leaf_hash: str) -> bool:
+    """Return whether a leaf is one of the first: PostgreSQL commits the first row after others at times."""
+    early = evidence.c.id < _DISORDER
+    return (
+        conn.execute(select(evidence.c.id).where(early, evidence.c.leaf_hash == leaf_hash)).first()
+        is not None
+    )
 
 
 def _make_held_error(missing: str) -> DatabaseHeldError:
     return DatabaseHeldError(f"the database is older than what the hub has acknowledged: {missing}")
 
 
-def list_missing_leaves(conn: Connection, mark: DatabaseMark) -> tuple[str, ...]:
-    """Return which later leaves of a mark are not in the database."""
-    if not mark.later_leaves:
+def make_missing_error(count: int) -> DatabaseHeldError:
+    """Return GW810 for a number of records of evidence that the database lacks."""
+    if count == 1:
+        return _make_held_error("1 record of evidence was acknowledged and is not in it")
+    return _make_held_error(f"{count} records of evidence were acknowledged and are not in it")
+
+
+def list_missing_leaves(conn: Connection, leaves: Collection[str], after_row: int) -> tuple[str, ...]:
+    """Return which of some leaves, whose rows are above `after_row`, are not in the database."""
+    if not leaves:
         return ()
-    near = evidence.c.id > mark.leaf - _DISORDER
-    query = select(evidence.c.leaf_hash).where(near, evidence.c.leaf_hash.in_(mark.later_leaves))
+    query = select(evidence.c.leaf_hash).where(evidence.c.id > after_row, evidence.c.leaf_hash.in_(leaves))
     present_leaves = set(conn.execute(query).scalars())
-    return tuple(leaf for leaf in mark.later_leaves if leaf not in present_leaves)
+    return tuple(leaf for leaf in leaves if leaf not in present_leaves)
 
 
-def merge_missing_leaves(
-    mark: DatabaseMark, other_mark: DatabaseMark, missing_leaves: Iterable[str]
-) -> DatabaseMark:
-    """Return the newer one of two marks, which also names the later leaves of `mark` and leaves not found."""
-    newer = mark if mark.is_as_new_as(other_mark) else other_mark
+def merge_missing_leaves(mark: DatabaseMark, missing_leaves: Collection[str], after_row: int) -> DatabaseMark:
+    """Return a mark that also names missing leaves, whose rows are above `after_row`."""
     leaves = dict.fromkeys((*mark.later_leaves, *missing_leaves))
-    leaves.pop(newer.leaf_hash, None)
-    return replace(newer, later_leaves=tuple(leaves)[:_MOST_LATER_LEAVES])
+    leaves.pop(mark.leaf_hash, None)
+    later_from = min(mark.later_from, after_row) if mark.later_leaves else after_row
+    return replace(mark, later_leaves=tuple(leaves)[:_MOST_LATER_LEAVES], later_from=later_from)
+
+
+def find_search_start(mark: DatabaseMark) -> int:
+    """Return a number below the rows of all evidence that is committed after a mark was made."""
+    return max(0, mark.leaf - _DISORDER)
 
 
 def read_mark_file(path: Path) -> DatabaseMark | None:
@@ -182,23 +203,38 @@ def read_mark_file(path: Path) -> DatabaseMark | None:
         with path.open("rb") as file:
             row = json.loads(file.read(_MOST_OCTETS))
         return DatabaseMark(
-            str(row["database"]),
-            int(row["generation"]),
-            int(row["leaf"]),
-            str(row["leaf_hash"]),
-            int(row["message"]),
-            int(row["serial"]),
-            datetime.fromisoformat(row["at"]),
-            tuple(map(str, row.get("later_leaves", ()))),
+            _read_hash(row["database"]),
+            _read_number(row["generation"]),
+            _read_number(row["leaf"]),
+            _read_hash(row["leaf_hash"]),
+            _read_number(row["message"]),
+            _read_number(row["serial"]),
+            datetime.fromisoformat(row["at"]).astimezone(UTC),
+            tuple(map(_read_hash, row.get("later_leaves", ())))[:_MOST_LATER_LEAVES],
+            _read_number(row.get("later_from", 0)),
         )
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, LookupError) as mistake:
+    except (OSError, ValueError, TypeError, LookupError, RecursionError) as mistake:
         detail = (
             f"{str(path)[-120:]} is not the mark of a database ({type(mistake).__name__}): "
             "mend it, or move it away and run `gateway restore check`"
         )
         raise GatewayError(MISUSE, detail, str(path)[-120:]) from None
+
+
+def _read_hash(value: Any) -> str:
+    """Return a hash of a mark; raises ValueError or TypeError for another value."""
+    if not _HASH.fullmatch(value):
+        raise ValueError("not a hash")
+    return str(value)
+
+
+def _read_number(value: Any) -> int:
+    """Return a number of a mark; raises ValueError or TypeError for one that no row has."""
+    if not isinstance(value, int) or not 0 <= value < _NUMBERS:
+        raise ValueError("not a number of a row")
+    return value
 
 
 def write_mark_file(path: Path, mark: DatabaseMark) -> None:
@@ -219,7 +255,7 @@ def change_mark_file(path: Path, change: Callable[[DatabaseMark | None], Databas
     `change` gets None where there is no mark, or a file that is none, and returns the same mark to leave it.
     One process of the home at a time changes the file: none replaces a mark that it has not read.
     """
-    with _lock_folder(path.parent):
+    with _lock_mark_file(path):
         present_mark = None
         with suppress(GatewayError):
             present_mark = read_mark_file(path)
@@ -229,13 +265,21 @@ def change_mark_file(path: Path, change: Callable[[DatabaseMark | None], Databas
 
 
 @contextmanager
-def _lock_folder(folder: Path) -> Iterator[None]:
-    """Wait for other processes and threads that have locked a folder, and lock it; raises OSError."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _lock_mark_file(path: Path) -> Iterator[None]:
+    """Lock the mark for this thread; raises OSError where others have locked it for too long."""
+    descriptor = open_owned_file(f"{path}.lock", os.O_WRONLY, owner_path=path)
     try:
-        # Some network file systems lock no folders.
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        for pause in _LOCK_PAUSES:
+            with suppress(BlockingIOError):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            time.sleep(pause)
+        else:
+            raise BlockingIOError(errno.EAGAIN, "another process has locked the mark")
+        try:
+            yield
+        finally:
+            # A process that was forked meanwhile would keep the lock.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)

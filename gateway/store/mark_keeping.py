@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection, Engine, func, select
 
@@ -21,6 +22,9 @@ from gateway.store.database_state import get_database_state
 from gateway.store.engine import confirm_copies, read_transaction
 from gateway.store.messages import messages
 from gateway.store.transitions import evidence
+
+#: How often a mark is stored anew after another process has written its own one.
+_MAX_TRIES: Final = 5
 
 
 def make_database_mark(conn: Connection) -> DatabaseMark | None:
@@ -56,10 +60,16 @@ def keep_database_mark(engine: Engine) -> None:
     with read_transaction(engine) as conn:
         guard.check_database(conn, file_mark)
         mark = make_database_mark(conn)
-    if mark is not None and guard.is_new_mark(mark):
-        # Commits of other processes may not be on all copies yet: then they are not acknowledged either.
-        confirm_copies(engine)
-        guard.store_mark(mark, covered_leaves, file_mark)
+    if mark is None or not guard.is_new_mark(mark, file_mark):
+        return
+    # Commits of other processes may not be on all copies yet: then they are not acknowledged either.
+    confirm_copies(engine)
+    for _ in range(_MAX_TRIES):
+        if guard.store_mark(mark, covered_leaves, file_mark):
+            return
+        file_mark = guard.read_file()
+        with read_transaction(engine) as conn:
+            guard.check_database(conn, file_mark)
 
 
 def find_home_mark_problem(engine: Engine, mark_path: Path) -> GatewayError | None:

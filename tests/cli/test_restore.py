@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,7 @@ from gateway.store import (
     write_transaction,
 )
 from gateway.store.database_marks import write_mark_file
-from tests.kit.databases import Templates
+from tests.kit.databases import BOTH_AT_LANDING, Templates
 from tests.kit.live import LiveHouse
 from tests.kit.rows import NOW, stored
 
@@ -281,3 +282,19 @@ def test_an_empty_database_stands_for_the_lost_one_once_it_is_confirmed(
     record(house, 7)
     keep(house)
     assert read_mark_file(find_mark(house)).leaf == 2  # type: ignore[union-attr]
+
+
+@BOTH_AT_LANDING
+@pytest.mark.long
+def test_of_two_confirmations_at_once_the_second_is_refused(
+    tmp_path: Path, database_url: str, capsys: Print
+) -> None:
+    house = LiveHouse(tmp_path, database_url)
+    record(house, 1)
+    keep(house)
+    change_mark(house, leaf=40, serial=55)
+    arguments = ["restore", "confirm", "--reason", "twice", "--home", str(house.home)]
+    with ThreadPoolExecutor(2) as operators:
+        statuses = [each.result() for each in [operators.submit(main, arguments) for _ in "12"]]
+    assert sorted(statuses) == [0, 2]
+    assert "GW808 nothing shows that the database is older" in capsys.readouterr().err

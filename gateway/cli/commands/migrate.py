@@ -40,6 +40,7 @@ from gateway.operations import (
     confirm_restore,
     format_count,
     format_moment,
+    lock_restore,
 )
 from gateway.store import (
     DatabaseMark,
@@ -153,6 +154,7 @@ def confirm_restored_database(arguments: Arguments) -> None:
     heads = [read_head_text(file) for file in arguments.head]
     mark = read_mark_file(get_database_mark_path(settings))
     with change_database(arguments, reason) as change:
+        lock_restore(change.conn)
         judgment = compare_database_with_mark(change.conn, mark, heads)
         outcome = confirm_restore(change, judgment, arguments.skip, has_proof=not arguments.without_proof)
     lines = [*_list_outcome_lines(outcome), *_list_lost_lines(judgment, outcome)]
