@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -18,7 +18,7 @@ from gateway import __version__
 from gateway.config import Secret, Settings, find_newer_keys, load_settings, read_toml_file
 from gateway.errors import MISUSE, GatewayError
 from gateway.file_owner import describe_owner, make_owned_folder
-from gateway.hub import build_engine, get_current_time, get_database_mark_path
+from gateway.hub import build_engine, get_database_mark_path
 from gateway.operations import get_display_zone, set_display_zone
 from gateway.store import (
     InsufficientStorageError,
@@ -162,7 +162,7 @@ def refuse_other_database(settings: Settings, engine: Engine) -> None:
             raise GatewayError(MISUSE, detail, "database.url")
 
 
-def find_mark_warning(settings: Settings, engine: Engine) -> str | None:
+def find_mark_warning(settings: Settings, engine: Engine, now: datetime) -> str | None:
     """Return a warning where the home folder lacks the mark of a database with messages; else None.
 
     Without a mark nobody notices that the database lacks something that the hub has acknowledged. A hub at
@@ -173,7 +173,7 @@ def find_mark_warning(settings: Settings, engine: Engine) -> str | None:
         if not mark_file.exists() and not is_database_empty(engine):
             with read_transaction(engine) as conn:
                 first_time = messages.find_first_time(conn)
-    if first_time is None or first_time > get_current_time() - _MARK_DELAY:
+    if first_time is None or first_time > now - _MARK_DELAY:
         return None
     return (
         f"the home folder has no mark of the database ({mark_file.name}), as that of a new node: whether the "

@@ -212,6 +212,9 @@ class DatabaseGuard:
         """
         with self._guard:
             own_mark, committed_leaves = self._mark, dict(self._committed_leaves)
+        if own_mark is None and file_mark is None and not committed_leaves:
+            # A database that is new may have no tables.
+            return None
         generation = get_generation_number(list_generations(conn))
         # An operator has given up the missing evidence of an earlier generation.
         expected_leaves = {

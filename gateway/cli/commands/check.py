@@ -249,7 +249,7 @@ def _find_problems_of_files(
     for problem in (mark_problem, find_webhook_key_problem(engine, settings.api.webhook_key)):
         if problem is not None:
             yield problem
-    missing_mark = find_mark_warning(settings, engine)
+    missing_mark = find_mark_warning(settings, engine, get_current_time())
     warnings += [missing_mark] if missing_mark else []
     # Every object is read: hours may pass.
     with read_transaction(engine) as conn:

@@ -37,7 +37,7 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.delivery import SettingsFile, build_worker
 from gateway.errors import GatewayError
-from gateway.hub import find_webhook_key_problem, list_own_periods
+from gateway.hub import find_webhook_key_problem, get_current_time, list_own_periods
 from gateway.monitor import log_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
@@ -200,7 +200,7 @@ def _open_database(arguments: Arguments) -> Iterator[Settings]:
         for warning in find_server_warnings(engine):
             _log.warning("%s", warning)
         refuse_other_database(settings, engine)
-        missing_mark = find_mark_warning(settings, engine)
+        missing_mark = find_mark_warning(settings, engine, get_current_time())
         if missing_mark is not None:
             _log.warning("%s", missing_mark)
         # The engine forgets it when it is closed.
