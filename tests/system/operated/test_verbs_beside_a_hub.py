@@ -35,7 +35,7 @@ def file_without_end(town: Town) -> Iterator[list[None]]:
     filed: list[None] = []
 
     def file() -> None:
-        while not is_over.wait(0.1):
+        while not is_over.wait(0.3):
             town.deliver(town.submission())
             filed.append(None)
 
