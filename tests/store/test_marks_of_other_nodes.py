@@ -114,6 +114,7 @@ def test_a_store_that_differs_in_each_answer_is_asked_a_limited_number_of_times(
     assert len(answers) == 97
 
 
+@pytest.mark.long
 def test_a_mark_of_a_bucket_that_is_remembered_does_not_stand_against_a_younger_one(
     engine: Engine, tmp_path: Path
 ) -> None:
