@@ -1,0 +1,110 @@
+"""What a comparison of rows with the evidence finds, and the leaves that it compares them with."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Connection, select
+
+from gateway.evidence.rows.row_digests import digest_rows
+from gateway.store import EvidenceRow
+from gateway.store.transitions import evidence
+
+#: The field of the data of a leaf that has the digests of the rows stored with it, by table.
+STORED: Final = "stored"
+#: More differences are counted and not described.
+_MAX_DESCRIBED: Final = 200
+_MAX_VALUE_LENGTH: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedTable:
+    """A table whose rows are compared with the evidence: which columns, and with what.
+
+    A changed value of each of `columns` is found. `compared_with` is Markdown for the reference.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    compared_with: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowDifference:
+    """A row that differs from the evidence; `row` is its number, or its key in words."""
+
+    table: str
+    row: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A leaf of evidence with its data."""
+
+    id: int
+    kind: str
+    digest: str | None
+    data: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class RowFindings:
+    """The rows compared so far, by table, and the differences.
+
+    `older` counts the rows whose leaf is of a version that did not state a digest of them: of these only the
+    values that the leaf itself has were compared.
+    """
+
+    compared: Counter[str] = field(default_factory=Counter)
+    older: Counter[str] = field(default_factory=Counter)
+    differences: list[RowDifference] = field(default_factory=list)
+    difference_count: int = 0
+
+    def add_difference(self, table: str, row: object, detail: str) -> None:
+        """Add a difference of the row with this number or key."""
+        self.difference_count += 1
+        if len(self.differences) < _MAX_DESCRIBED:
+            self.differences.append(RowDifference(table, str(row)[:_MAX_VALUE_LENGTH], detail))
+
+    def compare_value(
+        self, table: str, row: object, column: str, stored: object, leaf: Leaf, stated: object
+    ) -> None:
+        """Add a difference unless the value of a column is what a leaf states."""
+        if stored != stated:
+            detail = f"{column} is {_shorten(stored)}; evidence row {leaf.id} ({leaf.kind}) says {_shorten(stated)}"
+            self.add_difference(table, row, detail)
+
+    def compare_digest(self, table: str, row: object, rows: Sequence[Any], leaf: Leaf) -> None:
+        """Add a difference unless rows of a table have the digest that a leaf states of them.
+
+        A leaf without any digest is of an earlier version: its rows are counted as `older`.
+        """
+        digests = leaf.data.get(STORED)
+        if digests is None:
+            self.older[table] += len(rows)
+        elif digest_rows(table, rows) != digests.get(table):
+            detail = f"its content is not what evidence row {leaf.id} ({leaf.kind}) says"
+            self.add_difference(table, row, detail)
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_VALUE_LENGTH else f"{text[:_MAX_VALUE_LENGTH]}…"
+
+
+def list_leaves_by_subject(
+    conn: Connection, subject_type: str, subject_ids: Iterable[object]
+) -> Mapping[str, list[Leaf]]:
+    """Return the leaves about subjects of one type by their ids, the oldest first."""
+    wanted = [str(each) for each in subject_ids]
+    query = select(evidence).where(evidence.c.subject_type == subject_type, evidence.c.subject_id.in_(wanted))
+    leaves: dict[str, list[Leaf]] = defaultdict(list)
+    rows: Sequence[EvidenceRow] = conn.execute(query.order_by(evidence.c.id)).all()
+    for row in rows:
+        leaves[row.subject_id].append(Leaf(row.id, row.kind, row.digest, json.loads(row.data)))
+    return leaves
