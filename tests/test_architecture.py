@@ -460,7 +460,7 @@ def test_a_time_is_placed_in_a_zone_by_one_function() -> None:
 #: What verifies the signature of a SOAP envelope.
 SOAP_VERIFIERS = {
     "xmlsec/signed_soap.py": "each message, for whoever receives it",
-    "cli/commands/evidence.py": "each stored envelope again, under each policy",
+    "cli/commands/evidence_certificate.py": "each stored envelope again, under each policy",
 }
 
 

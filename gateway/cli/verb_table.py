@@ -546,7 +546,9 @@ VERBS: Final[dict[str, Verb]] = {
         "verify", "verify an ebMS 2.0 message in a file; nothing is stored", "message.http --trust ca.pem"
     ),
     "evidence list": Verb("evidence", "list the sealed heads with their time stamps", "--home D"),
-    "evidence check": Verb("evidence", "recompute and verify all evidence", "--home D"),
+    "evidence check": Verb(
+        "evidence_check", "verify all evidence, and compare the working rows with it", "--rows --home D"
+    ),
     "evidence seal": Verb(
         "evidence", "seal at once the evidence that no head covers yet", "--now --to head.txt --home D"
     ),
@@ -554,7 +556,9 @@ VERBS: Final[dict[str, Verb]] = {
         "evidence", "write the proof of the evidence about one object", "case 4 --to proof.json --home D"
     ),
     "evidence certificate": Verb(
-        "evidence", "validate a signer again, with the stored data of the first validation only", "7 --home D"
+        "evidence_certificate",
+        "validate a signer again, with the stored data of the first validation only",
+        "7 --home D",
     ),
     "evidence verify": Verb(
         "evidence", "verify a proof without the gateway that wrote it", "proof.json --signer hub.cert.pem"

@@ -17,6 +17,14 @@ from .inclusion_proofs import VerifiedProof as VerifiedProof
 from .inclusion_proofs import make_proof as make_proof
 from .inclusion_proofs import parse_head_text as parse_head_text
 from .inclusion_proofs import verify_proof as verify_proof
+from .rows.message_rows import describe_stored_answer as describe_stored_answer
+from .rows.message_rows import describe_stored_message as describe_stored_message
+from .rows.row_digests import STORED as STORED
+from .rows.row_digests import digest_rows as digest_rows
+from .rows.row_findings import ComparedTable as ComparedTable
+from .rows.row_findings import RowFindings as RowFindings
+from .rows.row_verification import list_compared_tables as list_compared_tables
+from .rows.row_verification import verify_rows as verify_rows
 from .tree_heads import search_heads as search_heads
 from .verdict_revalidation import RevalidatedVerdict as RevalidatedVerdict
 from .verdict_revalidation import VerdictReference as VerdictReference

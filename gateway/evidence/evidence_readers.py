@@ -27,9 +27,9 @@ PARTY_FIELDS: Final[Mapping[str, frozenset[str]]] = {
     kind: frozenset(fields.split())
     for kind, fields in {
         "DeliveryFailure": "message_id error problem fragment severity told",
-        "NRO": "message_id signer verdict epoch admitted properties unwrapped group number",
+        "NRO": "message_id signer verdict epoch admitted properties unwrapped group number stored",
         "NRR": "message_id about detail",
-        "NRS": "message_id group number",
+        "NRS": "message_id group number stored",
         "acknowledged": "receipt",
         "act": "",
         "admitted": f"{_ADMISSION} bundle",
@@ -47,7 +47,7 @@ PARTY_FIELDS: Final[Mapping[str, frozenset[str]]] = {
         # Without the reason of an operator, and without an agency's answer that it knows of a payment.
         "fee": "fee step agency kind amount payment effect refund given notice signer",
         "fetched": "",
-        "filed": "message_id channel party epoch",
+        "filed": "message_id channel party epoch stored",
         "forgotten": "",
         "forwarded": "next answer",
         "fragments_refused": "group problem code",
@@ -67,11 +67,11 @@ PARTY_FIELDS: Final[Mapping[str, frozenset[str]]] = {
         "operator": "",
         "overdue": _DUE,
         "overtaken": "",
-        "passing": "message_id signer verdict to next",
+        "passing": "message_id signer verdict to next stored",
         # Without the operator who ran the command.
         "purged": "digests octets",
         "put_aside": "",
-        "receipted": "message_id",
+        "receipted": "message_id stored",
         "refusal": "message_id about detail",
         "refused": "number problems signer admitted held_until",
         "register": "",

@@ -225,16 +225,26 @@ class NewMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredMessageRows:
+    """The values of the row of a message, and those of the row of each of its parts."""
+
+    message: Mapping[str, Any]
+    parts: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptedMessage:
     """The stored message and its answer; `is_new` is false for a duplicate, which gets the first answer.
 
     If retention removed the octets of the message at `purged_at`, the answer may have been removed, too.
+    `rows` are the rows of a new message, for the evidence about them.
     """
 
     id: int
     is_new: bool
     answer: HttpResponse | None
     purged_at: datetime | None = None
+    rows: StoredMessageRows | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +300,8 @@ def accept_prepared_message(
     transitions.record_transitions(
         conn, MESSAGE, [(message_id, MESSAGE.initial_state, row["state"])], StateEvent("accept", at, actor)
     )
-    return AcceptedMessage(message_id, is_new=True, answer=prepared.answer)
+    rows = StoredMessageRows(row, prepared.parts)
+    return AcceptedMessage(message_id, is_new=True, answer=prepared.answer, rows=rows)
 
 
 def _insert_message(
@@ -312,14 +323,14 @@ def put_large_octets(engine: Engine, message: NewMessage) -> None:
             octets.put_large_octets(engine, content)
 
 
-def insert_own_message(conn: Connection, message: NewMessage, at: datetime, actor: str) -> int:
-    """Store an outgoing message, whose parcel is stored for its delivery; return its row id."""
+def insert_own_message(conn: Connection, message: NewMessage, at: datetime, actor: str) -> AcceptedMessage:
+    """Store an outgoing message, whose parcel is stored for its delivery."""
     stored = accept_prepared_message(conn, prepare_message(message, None, at), actor, is_parcel_stored=True)
     if not stored.is_new:
         raise GatewayError(MESSAGE_ID_REUSED, f"message {message.message_id[:80]} is stored already")
     if message.case_id is not None:
         record_events(conn, "message", [(stored.id, message.action)], at)
-    return stored.id
+    return stored
 
 
 def _make_message_row(

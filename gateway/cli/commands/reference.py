@@ -25,7 +25,7 @@ from gateway.cli.shared_options import home_verb, json_option
 from gateway.cli.verb_groups import Arguments, load_verb, verb
 from gateway.config import EffectiveSetting, Settings, describe_settings, list_effective_settings
 from gateway.errors import PROBLEMS, Problem
-from gateway.evidence import PARTY_FIELDS, PARTY_OWN_FIELDS
+from gateway.evidence import PARTY_FIELDS, PARTY_OWN_FIELDS, list_compared_tables
 from gateway.state_machines import MACHINES, StateMachine
 from gateway.store import describe_tables
 
@@ -210,6 +210,12 @@ def _list_transaction_sections() -> Iterator[ReferenceSection]:
     yield ReferenceSection("Further failpoints", (), failpoints)
 
 
+_COMPARED_WORDS = (
+    "`gateway evidence check` finds a changed value of these columns, a row that is gone, and one that was "
+    "inserted. Other columns and tables are not compared."
+)
+
+
 def _list_evidence_sections() -> Iterator[ReferenceSection]:
     """Yield every kind of evidence with its subject, and the fields of each that a party of the case sees."""
     rows = [
@@ -223,6 +229,15 @@ def _list_evidence_sections() -> Iterator[ReferenceSection]:
         for kind in sorted(PARTY_FIELDS)
     ]
     yield ReferenceSection("What parties see", (), readers)
+    compared = [
+        {
+            "table": compared_table.table,
+            "columns": ", ".join(f"`{name}`" for name in compared_table.columns),
+            "compared with": compared_table.compared_with,
+        }
+        for compared_table in list_compared_tables()
+    ]
+    yield ReferenceSection("Rows that are compared with the evidence", (_COMPARED_WORDS,), compared)
 
 
 def _describe_seen_fields(kind: str) -> str:

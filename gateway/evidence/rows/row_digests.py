@@ -13,22 +13,37 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
-#: The columns that never change after their row was stored, by table. What is in stored digests never
-#: changes either: another column needs another name of the digest.
+#: The columns that never change after their row was stored, by the name of their digest: the table, or a part
+#: of it behind a dot. What stored digests are made of never changes: another column needs another name.
 FIXED_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
-    "messages": (),
+    "messages": (
+        *("message_id", "direction", "protocol", "kind", "conversation_id", "ref_to_message_id"),
+        *("from_party", "to_party", "service", "action", "agreement_id", "pmode_id", "signer_sha256"),
+        *("identity_sha256", "parcel_headers", "parcel_sha256", "received_at", "expires_at"),
+    ),
+    # The answer may be made later than the message.
+    "messages.answer": ("answer_status", "answer_headers", "answer_sha256"),
+    "message_payloads": ("position", "content_id", "media_type", "sha256", "size", "properties"),
 }
+#: The field of the data of a leaf that has the digests of the rows stored with it, by table.
+STORED: Final = "stored"
 _encode: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
-def digest_rows(table: str, rows: Iterable[Any]) -> str:
-    """Return the SHA-256 of the fixed columns of rows of a table, in hexadecimal; their order does not matter.
+def digest_rows(name: str, rows: Iterable[Any]) -> str:
+    """Return the SHA-256 of the fixed columns of rows of a table, in hexadecimal, in any order of the rows.
 
-    A row has its columns as attributes: a row of the database, or the values that will be stored.
+    A row is a row of the database, or the values that will be stored: as a mapping, or as attributes.
     """
-    columns = FIXED_COLUMNS[table]
-    lines = sorted(_encode([_spell(getattr(row, name)) for name in columns]) for row in rows)
+    columns = FIXED_COLUMNS[name]
+    lines = sorted(_encode([_spell(value) for value in _read_columns(row, columns)]) for row in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _read_columns(row: Any, columns: Iterable[str]) -> list[Any]:
+    if isinstance(row, Mapping):
+        return [row[name] for name in columns]
+    return [getattr(row, name) for name in columns]
 
 
 def _spell(value: Any) -> Any:

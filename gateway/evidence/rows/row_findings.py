@@ -6,16 +6,15 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
-from gateway.evidence.rows.row_digests import digest_rows
+from gateway.evidence.rows.row_digests import STORED, digest_rows
 from gateway.store import EvidenceRow
 from gateway.store.transitions import evidence
 
-#: The field of the data of a leaf that has the digests of the rows stored with it, by table.
-STORED: Final = "stored"
 #: More differences are counted and not described.
 _MAX_DESCRIBED: Final = 200
 _MAX_VALUE_LENGTH: Final = 80
@@ -47,9 +46,19 @@ class Leaf:
     """A leaf of evidence with its data."""
 
     id: int
+    at: datetime
     kind: str
     digest: str | None
     data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRows:
+    """How many rows of a table were compared, with all that belongs to them, of those that are stored."""
+
+    table: str
+    compared: int
+    stored: int
 
 
 @dataclass(slots=True)
@@ -64,6 +73,7 @@ class RowFindings:
     older: Counter[str] = field(default_factory=Counter)
     differences: list[RowDifference] = field(default_factory=list)
     difference_count: int = 0
+    chosen: list[ChosenRows] = field(default_factory=list)
 
     def add_difference(self, table: str, row: object, detail: str) -> None:
         """Add a difference of the row with this number or key."""
@@ -76,18 +86,20 @@ class RowFindings:
     ) -> None:
         """Add a difference unless the value of a column is what a leaf states."""
         if stored != stated:
-            detail = f"{column} is {_shorten(stored)}; evidence row {leaf.id} ({leaf.kind}) says {_shorten(stated)}"
+            source = f"evidence row {leaf.id} ({leaf.kind})"
+            detail = f"{column} is {_shorten(stored)}; {source} says {_shorten(stated)}"
             self.add_difference(table, row, detail)
 
-    def compare_digest(self, table: str, row: object, rows: Sequence[Any], leaf: Leaf) -> None:
-        """Add a difference unless rows of a table have the digest that a leaf states of them.
+    def compare_digest(self, name: str, row: object, rows: Sequence[Any], leaf: Leaf) -> None:
+        """Add a difference unless rows have the digest of this name (`FIXED_COLUMNS`) that a leaf states.
 
         A leaf without any digest is of an earlier version: its rows are counted as `older`.
         """
+        table = name.partition(".")[0]
         digests = leaf.data.get(STORED)
         if digests is None:
             self.older[table] += len(rows)
-        elif digest_rows(table, rows) != digests.get(table):
+        elif digest_rows(name, rows) != digests.get(name):
             detail = f"its content is not what evidence row {leaf.id} ({leaf.kind}) says"
             self.add_difference(table, row, detail)
 
@@ -106,5 +118,5 @@ def list_leaves_by_subject(
     leaves: dict[str, list[Leaf]] = defaultdict(list)
     rows: Sequence[EvidenceRow] = conn.execute(query.order_by(evidence.c.id)).all()
     for row in rows:
-        leaves[row.subject_id].append(Leaf(row.id, row.kind, row.digest, json.loads(row.data)))
+        leaves[row.subject_id].append(Leaf(row.id, row.at, row.kind, row.digest, json.loads(row.data)))
     return leaves

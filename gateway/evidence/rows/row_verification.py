@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, Text, cast, func, select
 
-from gateway.evidence.rows.row_findings import ComparedTable, RowFindings
+from gateway.evidence.rows import message_rows, state_rows
+from gateway.evidence.rows.row_findings import ChosenRows, ComparedTable, RowFindings
 from gateway.store.cases import cases
 from gateway.store.messages import messages
+from gateway.store.transitions import evidence
 
 _BATCH: Final = 200
 
@@ -33,32 +35,78 @@ class RowComparison:
     compare: Compare
 
 
-COMPARISONS: Final[tuple[RowComparison, ...]] = ()
+@dataclass(frozen=True, slots=True)
+class _RootTable:
+    """A table whose rows are chosen; the evidence of these kinds about it says that a row was stored."""
+
+    table: Table
+    subject_type: str
+    kinds: tuple[str, ...]
+
+
+_MESSAGES: Final = _RootTable(messages, "message", ("NRO", "filed", "passing"))
+_CASES: Final = _RootTable(cases, "case", ("admitted", "held", "refused"))
+COMPARISONS: Final = (
+    RowComparison(messages, message_rows.COMPARED, message_rows.compare_messages),
+    RowComparison(messages, (), state_rows.compare_message_states),
+    RowComparison(cases, (), message_rows.compare_sent_messages),
+    RowComparison(cases, state_rows.COMPARED, state_rows.compare_case_states),
+)
+
+
+def list_compared_tables() -> list[ComparedTable]:
+    """Return the tables of messages and cases whose rows are compared, by their names."""
+    compared = [table for comparison in COMPARISONS for table in comparison.compared]
+    return sorted(compared, key=lambda table: table.table)
 
 
 def verify_rows(conn: Connection, share: int | None = None) -> RowFindings:
-    """Compare the rows of all messages and cases with the evidence; with `share`, of that many of each."""
+    """Compare the rows of all messages and cases with the evidence.
+
+    With `share`, of more messages or cases than that a random choice of `share` is compared.
+    """
     findings = RowFindings()
-    for table in (messages, cases):
-        for ids in _list_batches(conn, table, share):
+    for roots in (_MESSAGES, _CASES):
+        stored = conn.execute(select(func.count()).select_from(roots.table)).scalar_one()
+        is_part = share is not None and stored > share
+        batches = _choose_batches(conn, roots.table, share) if is_part else _list_batches(conn, roots.table)
+        compared = 0
+        for ids in batches:
+            compared += len(ids)
             for comparison in COMPARISONS:
-                if comparison.table is table:
+                if comparison.table is roots.table:
                     comparison.compare(conn, ids, findings)
+        findings.chosen.append(ChosenRows(roots.table.name, compared, stored))
+        _add_lost_rows(conn, roots, findings)
     return findings
 
 
-def _list_batches(conn: Connection, table: Table, share: int | None) -> Iterator[Sequence[int]]:
-    """Yield the row ids of a table, some at a time; of more than `share` rows a random choice."""
-    if share is not None and conn.execute(select(func.count()).select_from(table)).scalar_one() > share:
-        query = select(table.c.id).order_by(func.random()).limit(share)
-        chosen = sorted(conn.execute(query).scalars())
-        yield from (chosen[start : start + _BATCH] for start in range(0, len(chosen), _BATCH))
-        return
+def _list_batches(conn: Connection, table: Table) -> Iterator[Sequence[int]]:
+    """Yield the row ids of a table, some at a time."""
     last = 0
-    while (
-        ids := conn.execute(select(table.c.id).where(table.c.id > last).order_by(table.c.id).limit(_BATCH))
-        .scalars()
-        .all()
-    ):
+    query = select(table.c.id).order_by(table.c.id).limit(_BATCH)
+    while ids := conn.execute(query.where(table.c.id > last)).scalars().all():
         yield ids
         last = ids[-1]
+
+
+def _choose_batches(conn: Connection, table: Table, share: int | None) -> Iterator[Sequence[int]]:
+    """Yield a random choice of row ids of a table, some at a time."""
+    query = select(table.c.id).order_by(func.random()).limit(share)
+    ids = sorted(conn.execute(query).scalars())
+    yield from (ids[start : start + _BATCH] for start in range(0, len(ids), _BATCH))
+
+
+def _add_lost_rows(conn: Connection, roots: _RootTable, findings: RowFindings) -> None:
+    """Add a difference for each row that the evidence states as stored, and that is gone."""
+    key = cast(roots.table.c.id, Text)
+    is_there = select(key).where(key == evidence.c.subject_id).exists()
+    query = (
+        select(evidence.c.subject_id)
+        .where(evidence.c.subject_type == roots.subject_type, evidence.c.kind.in_(roots.kinds), ~is_there)
+        .order_by(evidence.c.id)
+    )
+    for subject_id in conn.execute(query).scalars():
+        findings.add_difference(
+            roots.table.name, subject_id, "the row is gone; the evidence says that it was stored"
+        )

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import ForwardingRule
 from gateway.errors import FORWARDING_LOOP, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, describe_stored_message, record_evidence
 from gateway.hub.hub import Hub, ReceivedMessage
 from gateway.hub.outbox.signal_outbox import (
     EMPTY_ANSWER,
@@ -154,6 +154,7 @@ def store_passage(
             "verdict": hub.verdicts.find_verdict_digest(passage.signer) if passage.signer else None,
             "to": passage.message.to_party,
             "next": passage.forwarding_rule.next_party,
+            STORED: describe_stored_message(accepted),
         }
         record_evidence(conn, "passing", "message", accepted.id, passage.message.identity_sha256, data, now)
         _enqueue_onward(conn, accepted.id, passage, now)

@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import PMode
 from gateway.errors import KEY_UNAVAILABLE, OUR_MISTAKE, PARTY_UNKNOWN, REPEAT_TOO_LATE, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, describe_stored_message, record_evidence
 from gateway.hub.completion.signals import answer_status_request, apply_hop_signal, apply_signals
 from gateway.hub.hub import Hub, ReceivedMessage
 from gateway.hub.intake.fragment_intake import GroupedFragment, lock_fragment_group, store_fragment
@@ -36,7 +36,7 @@ from gateway.hub.intake.passing_messages import accept_passing_message, make_hop
 from gateway.hub.intake.pulled_messages import answer_pull_request
 from gateway.hub.intake.response_watch import PendingResponse
 from gateway.hub.intake.submission_intake import prepare_as_repeat
-from gateway.hub.outbox.late_receipts import queue_late_receipt
+from gateway.hub.outbox.late_receipts import queue_late_receipt, record_late_receipt
 from gateway.hub.outbox.response_bundle import find_response_pmodes, get_response_wait
 from gateway.hub.outbox.signal_outbox import (
     EMPTY_ANSWER,
@@ -224,14 +224,14 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
             return None, grouped_fragment
         accepted = messages.accept_prepared_message(conn, prepared)
         if accepted.is_new and grouped_fragment is None:
-            _record_new_message(conn, arrival, unit, accepted.id)
+            _record_new_message(conn, arrival, unit, accepted)
         elif accepted.is_new and grouped_fragment is not None:
-            _record_origin(conn, arrival, unit, accepted.id, _describe_fragment(grouped_fragment))
+            _record_origin(conn, arrival, unit, accepted, _describe_fragment(grouped_fragment))
             store_fragment(conn, grouped_fragment, accepted.id, arrival.context.now)
         _check_late_repeat(arrival, accepted)
         if accepted.answer is None and response is not None:
             # The message was stored while the signing key was unavailable.
-            accepted = replace(accepted, answer=messages.store_response(conn, accepted.id, response))
+            accepted = replace(accepted, answer=_store_late_receipt(conn, arrival, accepted.id, response))
         if accepted.answer is None and isinstance(receipt, _UnsignedReceipt):
             queue_late_receipt(conn, accepted.id, receipt.receipt, arrival.context.now)
             return accepted, receipt.problem
@@ -254,6 +254,17 @@ def _accept_user_message(arrival: ReceivedMessage, unit: UserMessage) -> HttpRes
     return (
         answer if arrival.opened.fragment_header is not None else _offer_response(arrival, accepted, answer)
     )
+
+
+def _store_late_receipt(
+    conn: Connection, arrival: ReceivedMessage, message_row_id: int, receipt: HttpResponse
+) -> HttpResponse:
+    """Store the receipt of a message that was stored without one; return the one that was stored first."""
+    first = messages.store_response(conn, message_row_id, receipt)
+    if first == receipt:
+        message_id, now = arrival.opened.unit.message_id, arrival.context.now
+        record_late_receipt(conn, message_row_id, message_id, receipt, now)
+    return first
 
 
 def _describe_fragment(grouped_fragment: GroupedFragment) -> dict[str, Any]:
@@ -292,7 +303,7 @@ def accept_joined_message(conn: Connection, arrival: ReceivedMessage, joined_mes
         conn, joined_message.new_message, joined_message.receipt, arrival.context.now
     )
     if accepted.is_new:
-        _record_new_message(conn, arrival, unit, accepted.id, joined_message.group_evidence)
+        _record_new_message(conn, arrival, unit, accepted, joined_message.group_evidence)
     _post_receipt(conn, arrival, accepted)
     return accepted.id
 
@@ -431,20 +442,20 @@ def _record_new_message(
     conn: Connection,
     arrival: ReceivedMessage,
     unit: UserMessage,
-    message: int,
+    accepted: messages.AcceptedMessage,
     fragment_evidence: Mapping[str, Any] | None = None,
 ) -> None:
     """Record the evidence of origin, and queue the task that admits the message."""
-    _record_origin(conn, arrival, unit, message, fragment_evidence)
+    _record_origin(conn, arrival, unit, accepted, fragment_evidence)
     if arrival.opened.pmode is not None:
-        _queue_admission(conn, arrival, unit, message, arrival.opened.pmode)
+        _queue_admission(conn, arrival, unit, accepted.id, arrival.opened.pmode)
 
 
 def _record_origin(
     conn: Connection,
     arrival: ReceivedMessage,
     unit: UserMessage,
-    message: int,
+    accepted: messages.AcceptedMessage,
     fragment_evidence: Mapping[str, Any] | None,
 ) -> None:
     """Record the evidence of origin; `fragment_evidence` are its facts about fragments, None without any."""
@@ -456,6 +467,7 @@ def _record_origin(
         "verdict": arrival.hub.verdicts.find_verdict_digest(signer) if signer else None,
         "epoch": arrival.register_snapshot.epoch,
         "admitted": arrival.admission,
+        STORED: describe_stored_message(accepted),
     }
     if unit.properties:
         # Who is behind the two handlers (four corners) is kept for as long as the evidence is.
@@ -466,7 +478,7 @@ def _record_origin(
     if opened.unwrapped_parts:
         evidence["unwrapped"] = [unwrapped._asdict() for unwrapped in opened.unwrapped_parts]
     record_evidence(
-        conn, "NRO", "message", message, opened.identity, evidence | dict(fragment_evidence or {}), now
+        conn, "NRO", "message", accepted.id, opened.identity, evidence | dict(fragment_evidence or {}), now
     )
 
 

@@ -33,7 +33,7 @@ from gateway.errors import (
     GatewayError,
     confirm_refusal,
 )
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, describe_stored_message, record_evidence
 from gateway.hub.hub import Hub, ReceivedMessage
 from gateway.hub.outbox.local_tasks import enqueue_task
 from gateway.hub.register.trusted_register import RegisterSnapshot, StaleSnapshotError
@@ -173,7 +173,7 @@ def _store_submission(
         hub.register.check_snapshot_current(conn, register)
         accepted = messages.accept_message(conn, message, receipt, now)
         if accepted.is_new:
-            _record_new_submission(conn, filed, message, accepted.id, register.epoch, now)
+            _record_new_submission(conn, filed, message, accepted, register.epoch, now)
         return FilingReceipt(accepted.id, message.message_id, accepted.is_new, accepted.answer or receipt)
 
     return run_in_group_commit(hub.engine, "intake.submission", store)
@@ -231,13 +231,13 @@ def _record_new_submission(
     conn: Connection,
     filed: FiledSubmission,
     message: NewMessage,
-    message_row_id: int,
+    accepted: messages.AcceptedMessage,
     epoch: int,
     now: datetime,
 ) -> None:
     """Record the evidence of the sender of a submission, and queue the task that admits it.
 
-    `message_row_id` is the row id of the message, `epoch` is the epoch of the register by which it was read.
+    `accepted` is the message as stored, `epoch` is the epoch of the register by which it was read.
     """
     data = {
         "message_id": message.message_id,
@@ -245,9 +245,10 @@ def _record_new_submission(
         "party": filed.party,
         "way": dict(filed.authentication),
         "epoch": epoch,
+        STORED: describe_stored_message(accepted),
     }
-    record_evidence(conn, "filed", "message", message_row_id, message.identity_sha256, data, now)
-    enqueue_task(conn, "admit", "message", message_row_id, f"admit:{message_row_id}", now)
+    record_evidence(conn, "filed", "message", accepted.id, message.identity_sha256, data, now)
+    enqueue_task(conn, "admit", "message", accepted.id, f"admit:{accepted.id}", now)
 
 
 def prepare_as_repeat(

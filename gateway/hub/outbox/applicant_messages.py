@@ -22,7 +22,7 @@ from gateway.cases import (
     select_current_decisions,
 )
 from gateway.errors import PMODE_UNKNOWN, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, describe_stored_message, record_evidence
 from gateway.hub.completion.case_closing import AwaitedNumber, case_transaction, list_awaited_numbers
 from gateway.hub.completion.outside_decisions import list_cancelled_above, list_outside_decisions
 from gateway.hub.completion.standing_demands import list_standing_numbers, make_standing_decisions
@@ -339,8 +339,8 @@ def store_message(
     row = _make_message_row(hub, case_snapshot, outgoing, content)
     stored = messages.insert_own_message(conn, row, now, "conclude")
     if outgoing.split is not None:
-        store_fragments(conn, outgoing.split, queued, stored, row, now)
-    sealed = {"message_id": outgoing.unit.message_id}
+        store_fragments(conn, outgoing.split, queued, stored.id, row, now)
+    sealed = {"message_id": outgoing.unit.message_id, STORED: describe_stored_message(stored)}
     record_evidence(conn, "NRS", "case", case_snapshot.case.id, outgoing.identity, sealed, now)
     return True
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import PMode
 from gateway.errors import PROBLEMS, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, describe_stored_message, record_evidence
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
 from gateway.hub.outbox.signal_outbox import OutgoingPost, SealedSignal, enqueue_post
@@ -84,8 +84,9 @@ def store_kept_document(
         case_id=case.id,
     )
     payloads.store_digested_payloads(conn, [(digest, document.content)], now)
-    messages.insert_own_message(conn, new, now, "conclude")
-    record_evidence(conn, "NRS", "case", case.id, digest, {"message_id": message_id}, now)
+    stored = messages.insert_own_message(conn, new, now, "conclude")
+    data = {"message_id": message_id, STORED: describe_stored_message(stored)}
+    record_evidence(conn, "NRS", "case", case.id, digest, data, now)
 
 
 def queue_delivery_failure(

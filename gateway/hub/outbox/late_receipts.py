@@ -15,7 +15,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.errors import PMODE_UNKNOWN, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, describe_stored_answer, record_evidence
 from gateway.hub.hub import Hub
 from gateway.hub.outbox import signal_outbox
 from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
@@ -78,11 +78,18 @@ def issue_late_receipt(
             and messages.store_response(conn, message_row_id, receipt) == receipt
         ):
             _enqueue_receipt_post(conn, hub, row, receipt, now)
-            digest = hashlib.sha256(receipt.body).hexdigest()
-            record_evidence(
-                conn, "receipted", "message", message_row_id, digest, {"message_id": row.message_id}, now
-            )
+            record_late_receipt(conn, message_row_id, row.message_id, receipt, now)
         end_lease(conn)
+
+
+def record_late_receipt(
+    conn: Connection, message_row_id: int, message_id: str, receipt: HttpResponse, at: datetime
+) -> None:
+    """Record the evidence of a receipt that was stored later than its message."""
+    stored = describe_stored_answer(receipt)
+    digest = hashlib.sha256(receipt.body).hexdigest()
+    data = {"message_id": message_id, STORED: stored}
+    record_evidence(conn, "receipted", "message", message_row_id, digest, data, at)
 
 
 def _seal_receipt(hub: Hub, row: MessageRow, receipt_values: dict[str, Any]) -> HttpResponse:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import PMode
 from gateway.errors import PMODE_UNKNOWN, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.hub.hub import Hub
 from gateway.message_model import UserMessage
 from gateway.protocols import PROTOCOLS, Parcel, make_sequence_number
@@ -107,7 +107,9 @@ def _store_sealed(
     identity = sealed.parcel.body.sha256_hex
     messages.replace_parcel(conn, message.id, headers, digest, identity, sealed.signer)
     ordered_deliveries.set_sealed_position(conn, lease.id, sealed.position)
-    data = {"message_id": message.message_id}
+    resealed = messages.find_by_id(conn, message.id)
+    assert resealed is not None, "its row is locked by the order of its conversation"
+    data = {"message_id": message.message_id, STORED: {"messages": digest_rows("messages", [resealed])}}
     assert message.case_id is not None, "the hub orders the messages about cases"
     record_evidence(conn, "NRS", "case", message.case_id, identity, data, now)
     return replace(lease, payload_sha256=digest, parameters=parameters)

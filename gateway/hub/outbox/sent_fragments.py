@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from gateway.agreements import PMode, SplittingTerms
 from gateway.errors import ATTEMPTS_USED_UP, FRAGMENT_UNWANTED, OUR_MISTAKE, PROBLEMS, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, describe_stored_message, record_evidence
 from gateway.hub.completion.case_closing import run_closing_commit
 from gateway.hub.hub import Hub
 from gateway.hub.outbox.local_tasks import FinishLease, enqueue_task
@@ -160,10 +160,15 @@ def _store_fragment(
         case_id=None,
     )
     stored = messages.insert_own_message(conn, row, now, _ACTOR)
-    messages.apply_event(conn, stored, StateEvent("process", now, _ACTOR))
-    data = {"message_id": fragment.message_id, "group": source_row.message_id, "number": number}
-    record_evidence(conn, "NRS", "message", stored, identity, data, now)
-    return stored
+    messages.apply_event(conn, stored.id, StateEvent("process", now, _ACTOR))
+    data = {
+        "message_id": fragment.message_id,
+        "group": source_row.message_id,
+        "number": number,
+        STORED: describe_stored_message(stored),
+    }
+    record_evidence(conn, "NRS", "message", stored.id, identity, data, now)
+    return stored.id
 
 
 def end_failed_fragment(
