@@ -146,10 +146,16 @@ def _compare_parts(row: Any, parts: Sequence[MessagePayloadRow], leaf: Leaf, fin
 
 
 def _compare_answer(row: Any, origin: Leaf, leaves: Sequence[Leaf], findings: RowFindings) -> None:
-    """Compare the answer with the last leaf that states one; without such a leaf there is none."""
-    stating = [leaf for leaf in (origin, *leaves) if _ANSWER in leaf.data.get(STORED, ())]
+    """Compare the answer with the leaf that states one; without such a leaf there is none."""
+    late_receipts = [leaf for leaf in leaves if leaf.kind == "receipted"]
+    for leaf in late_receipts:
+        findings.compare_value("messages", row.id, "answer_sha256", row.answer_sha256, leaf, leaf.digest)
+    stating = [leaf for leaf in (origin, *late_receipts) if _ANSWER in leaf.data.get(STORED, ())]
     if stating:
         findings.compare_digest(_ANSWER, row.id, [row], stating[-1])
+    elif late_receipts:
+        # Of a node with an earlier version: it has the digest alone.
+        findings.older["messages"] += 1
     elif STORED in origin.data and (row.answer_sha256, row.answer_body, row.answer_status) != (None,) * 3:
         findings.add_difference("messages", row.id, "it has an answer, and no evidence says so")
 
