@@ -21,7 +21,6 @@ from .rows.message_rows import describe_stored_answer as describe_stored_answer
 from .rows.message_rows import describe_stored_message as describe_stored_message
 from .rows.row_digests import STORED as STORED
 from .rows.row_digests import digest_rows as digest_rows
-from .rows.row_findings import ComparedTable as ComparedTable
 from .rows.row_findings import RowFindings as RowFindings
 from .rows.row_verification import list_compared_tables as list_compared_tables
 from .rows.row_verification import verify_rows as verify_rows

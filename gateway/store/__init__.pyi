@@ -177,12 +177,14 @@ from .marked_objects import MarkedObjectStore as MarkedObjectStore
 from .marked_objects import SilentStoreError as SilentStoreError
 from .marked_objects import StoreWatch as StoreWatch
 from .marked_objects import mark_objects_of as mark_objects_of
+from .message_rows import MessagePayloadRow as MessagePayloadRow
 from .message_rows import MessageRow as MessageRow
 from .message_sequences import ExpiredMessageRow as ExpiredMessageRow
 from .message_sequences import HeldMessage as HeldMessage
 from .message_sequences import SequenceKey as SequenceKey
 from .message_sequences import SequenceState as SequenceState
 from .message_sequences import SequenceSummaryRow as SequenceSummaryRow
+from .messages import AcceptedMessage as AcceptedMessage
 from .messages import HttpResponse as HttpResponse
 from .messages import LargeResponse as LargeResponse
 from .messages import NewMessage as NewMessage

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gateway.cli import main
-from gateway.cli.commands import evidence
+from gateway.cli.commands import evidence_check
 from gateway.evidence import record_evidence
 from gateway.pki import encode_key_pem
 from gateway.store import make_engine, write_transaction
@@ -32,7 +32,7 @@ def seal_more(house: LiveHouse) -> None:
     """Record a piece of evidence, and seal all with the present key of the home."""
     engine = make_engine(house.database_url)
     with write_transaction(engine) as conn:
-        record_evidence(conn, "NRO", "message", 1, None, {}, datetime.now(UTC))
+        record_evidence(conn, "unfetched", "source", "country", None, {}, datetime.now(UTC))
     engine.dispose()
     assert main(["evidence", "seal", "--now", "--home", str(house.home)]) == 0
 
@@ -56,11 +56,11 @@ def check(house: LiveHouse, capsys: Print) -> tuple[int, dict[str, Any], str]:
 
 def count_checks(monkeypatch: pytest.MonkeyPatch, act_before_first: Callable[[], object]) -> list[object]:
     """Return a list that grows with each recomputing; do something before the snapshot of the first one."""
-    read, verify = evidence.read_transaction, evidence.verify_all_evidence
+    read, verify = evidence_check.read_transaction, evidence_check.verify_all_evidence
     checks = list[object]()
 
     def read_later(engine: Any) -> Any:
-        monkeypatch.setattr(evidence, "read_transaction", read)
+        monkeypatch.setattr(evidence_check, "read_transaction", read)
         act_before_first()
         return read(engine)
 
@@ -68,8 +68,8 @@ def count_checks(monkeypatch: pytest.MonkeyPatch, act_before_first: Callable[[],
         checks.append(arguments)
         return verify(*arguments)
 
-    monkeypatch.setattr(evidence, "read_transaction", read_later)
-    monkeypatch.setattr(evidence, "verify_all_evidence", verify_and_count)
+    monkeypatch.setattr(evidence_check, "read_transaction", read_later)
+    monkeypatch.setattr(evidence_check, "verify_all_evidence", verify_and_count)
     return checks
 
 
@@ -91,7 +91,7 @@ def test_a_head_that_is_sealed_by_a_new_key_meanwhile_is_ours(
 def test_a_key_that_is_put_in_place_while_the_file_is_read_is_ours(
     house: LiveHouse, capsys: Print, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check_file = evidence.check_database_file
+    check_file = evidence_check.check_database_file
 
     def restart_meanwhile(damage: Any) -> None:
         check_file(damage)
@@ -103,7 +103,7 @@ def test_a_key_that_is_put_in_place_while_the_file_is_read_is_ours(
         settings.write_text(settings.read_text() + keys)
         seal_more(house)
 
-    monkeypatch.setattr(evidence, "check_database_file", restart_meanwhile)
+    monkeypatch.setattr(evidence_check, "check_database_file", restart_meanwhile)
     checks = count_checks(monkeypatch, lambda: None)
     status, found, refused = check(house, capsys)
     assert not refused

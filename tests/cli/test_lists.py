@@ -238,12 +238,16 @@ def mail(engine: Engine, three: dict[str, int]) -> dict[str, int]:
         found = {
             "filed": stored(conn, message_id="m1@b", from_party="b1", case_id=three["C2"]),
             "idle": stored(conn, message_id="m2@b", from_party="b2", conversation_id="talk"),
-            "sent": messages.insert_own_message(conn, _make_sent("m3@hub", three["C2"]), later(60), "test"),
+            "sent": _store_sent(conn, "m3@hub", three["C2"]),
         }
         messages.apply_event(conn, found["idle"], StateEvent("fail", NOW, "test"), "GW501")
         new = delivery(agent="msh", destination="b1", lane="msh:b1", wire_id="m3@hub", due_at=later(10**9))
         deliveries.enqueue_delivery(conn, new, NOW)
     return found
+
+
+def _store_sent(conn: Connection, message_id: str, case: int) -> int:
+    return messages.insert_own_message(conn, _make_sent(message_id, case), later(60), "test").id
 
 
 def _make_sent(message_id: str, case: int) -> messages.NewMessage:

@@ -284,9 +284,11 @@ def engine(database_url: str) -> Iterator[Engine]:
     share_compiled_statements(made)
     yield made
     import os
+
     if os.environ.get("VERIFY_ROWS"):
         from gateway.evidence import verify_rows
         from gateway.store import read_transaction
+
         with read_transaction(made) as conn:
             rows_found = verify_rows(conn)
         assert not rows_found.differences, rows_found.differences[:5]

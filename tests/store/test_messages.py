@@ -200,7 +200,7 @@ def test_fifty_copies_at_once_are_accepted_once(engine):
 def test_our_own_message_is_stored_once(engine):
     new = message(direction="out")
     with write_transaction(engine) as conn:
-        row = messages.insert_own_message(conn, new, NOW, "relay")
+        row = messages.insert_own_message(conn, new, NOW, "relay").id
         assert messages.find_by_id(conn, row).direction == "out"
     with pytest.raises(GatewayError, match="GW312"), write_transaction(engine) as conn:
         messages.insert_own_message(conn, new, NOW, "relay")

@@ -1,1 +1,1 @@
-"""Compares the working rows with the evidence: what is stored must still be what was recorded with it."""
+"""Compares the working rows with the evidence that was recorded with them."""

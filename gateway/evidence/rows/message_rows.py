@@ -16,11 +16,8 @@ from sqlalchemy import Connection, select
 
 from gateway.evidence.rows.row_digests import STORED, digest_rows
 from gateway.evidence.rows.row_findings import ComparedTable, Leaf, RowFindings, list_leaves_by_subject
-from gateway.store import HttpResponse
-from gateway.store.fragment_groups import fragments
-from gateway.store.message_rows import MessagePayloadRow
-from gateway.store.messages import AcceptedMessage, message_payloads, messages
-from gateway.store.payloads import payloads
+from gateway.store import AcceptedMessage, HttpResponse, MessagePayloadRow
+from gateway.store.compared_tables import fragments, message_payloads, messages, payloads
 
 COMPARED: Final = (
     ComparedTable(
@@ -141,7 +138,7 @@ def _compare_message(row: Any, leaf: Leaf, findings: RowFindings) -> None:
 
 def _compare_parts(row: Any, parts: Sequence[MessagePayloadRow], leaf: Leaf, findings: RowFindings) -> None:
     """Compare the parts with the first leaf: a message that is sealed again keeps them."""
-    if parts or "message_payloads" in leaf.data.get(STORED, ()):
+    if parts or "message_payloads" in (leaf.data[STORED] or ()):
         findings.compare_digest("message_payloads", row.id, parts, leaf)
 
 
@@ -150,7 +147,7 @@ def _compare_answer(row: Any, origin: Leaf, leaves: Sequence[Leaf], findings: Ro
     late_receipts = [leaf for leaf in leaves if leaf.kind == "receipted"]
     for leaf in late_receipts:
         findings.compare_value("messages", row.id, "answer_sha256", row.answer_sha256, leaf, leaf.digest)
-    stating = [leaf for leaf in (origin, *late_receipts) if _ANSWER in leaf.data.get(STORED, ())]
+    stating = [leaf for leaf in (origin, *late_receipts) if _ANSWER in (leaf.data[STORED] or ())]
     if stating:
         findings.compare_digest(_ANSWER, row.id, [row], stating[-1])
     elif late_receipts:

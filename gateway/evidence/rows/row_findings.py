@@ -1,4 +1,4 @@
-"""What a comparison of rows with the evidence finds, and the leaves that it compares them with."""
+"""The findings of a comparison of rows with the evidence, and the leaves that the rows are compared with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from gateway.evidence.rows.row_digests import STORED, digest_rows
 from gateway.store import EvidenceRow
-from gateway.store.transitions import evidence
+from gateway.store.compared_tables import evidence
 
 #: More differences are counted and not described.
 _MAX_DESCRIBED: Final = 200
@@ -41,6 +41,13 @@ class RowDifference:
     detail: str
 
 
+class LeafData(dict[str, Any]):
+    """The data of a leaf; a field that it does not have is None, as in leaves of other versions."""
+
+    def __missing__(self, name: str) -> None:
+        """Return None for a field that the data does not have."""
+
+
 @dataclass(frozen=True, slots=True)
 class Leaf:
     """A leaf of evidence with its data."""
@@ -49,7 +56,7 @@ class Leaf:
     at: datetime
     kind: str
     digest: str | None
-    data: Mapping[str, Any]
+    data: LeafData
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +89,12 @@ class RowFindings:
             self.differences.append(RowDifference(table, str(row)[:_MAX_VALUE_LENGTH], detail))
 
     def compare_value(
-        self, table: str, row: object, column: str, stored: object, leaf: Leaf, stated: object
+        self, table: str, row: object, column: str, row_value: object, leaf: Leaf, leaf_value: object
     ) -> None:
-        """Add a difference unless the value of a column is what a leaf states."""
-        if stored != stated:
+        """Add a difference unless the value of a column is the one that a leaf states."""
+        if row_value != leaf_value:
             source = f"evidence row {leaf.id} ({leaf.kind})"
-            detail = f"{column} is {_shorten(stored)}; {source} says {_shorten(stated)}"
+            detail = f"{column} is {_shorten(row_value)}; {source} says {_shorten(leaf_value)}"
             self.add_difference(table, row, detail)
 
     def compare_digest(self, name: str, row: object, rows: Sequence[Any], leaf: Leaf) -> None:
@@ -96,7 +103,7 @@ class RowFindings:
         A leaf without any digest is of an earlier version: its rows are counted as `older`.
         """
         table = name.partition(".")[0]
-        digests = leaf.data.get(STORED)
+        digests = leaf.data[STORED]
         if digests is None:
             self.older[table] += len(rows)
         elif digest_rows(name, rows) != digests.get(name):
@@ -113,10 +120,14 @@ def list_leaves_by_subject(
     conn: Connection, subject_type: str, subject_ids: Iterable[object]
 ) -> Mapping[str, list[Leaf]]:
     """Return the leaves about subjects of one type by their ids, the oldest first."""
-    wanted = [str(each) for each in subject_ids]
-    query = select(evidence).where(evidence.c.subject_type == subject_type, evidence.c.subject_id.in_(wanted))
+    subject_texts = [str(each) for each in subject_ids]
+    query = select(evidence).where(
+        evidence.c.subject_type == subject_type, evidence.c.subject_id.in_(subject_texts)
+    )
     leaves: dict[str, list[Leaf]] = defaultdict(list)
     rows: Sequence[EvidenceRow] = conn.execute(query.order_by(evidence.c.id)).all()
     for row in rows:
-        leaves[row.subject_id].append(Leaf(row.id, row.at, row.kind, row.digest, json.loads(row.data)))
+        leaves[row.subject_id].append(
+            Leaf(row.id, row.at, row.kind, row.digest, LeafData(json.loads(row.data)))
+        )
     return leaves

@@ -14,9 +14,7 @@ from sqlalchemy import Connection, Table, Text, cast, func, select
 
 from gateway.evidence.rows import message_rows, state_rows
 from gateway.evidence.rows.row_findings import ChosenRows, ComparedTable, RowFindings
-from gateway.store.cases import cases
-from gateway.store.messages import messages
-from gateway.store.transitions import evidence
+from gateway.store.compared_tables import cases, evidence, messages
 
 _BATCH: Final = 200
 

@@ -15,12 +15,8 @@ from sqlalchemy import Column, Connection, Table, select
 
 from gateway.evidence.rows.row_findings import ComparedTable, RowFindings
 from gateway.state_machines import CASE, CLEARANCE, FEE, MESSAGE, REQUEST, StateMachine
-from gateway.store.agency_requests import agency_requests
-from gateway.store.cases import cases
-from gateway.store.customs_notices import clearances
-from gateway.store.fees import fees
-from gateway.store.messages import messages
-from gateway.store.transitions import TransitionRow, transitions
+from gateway.store import TransitionRow
+from gateway.store.compared_tables import agency_requests, cases, clearances, fees, messages, transitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +35,9 @@ _OF_CASES: Final = (
     _StatefulTable(FEE, fees, fees.c.case_id),
     _StatefulTable(CLEARANCE, clearances, clearances.c.id),
 )
-_WORDS: Final = "the rows of `transitions` about it"
+_TRANSITIONS: Final = "the rows of `transitions` about it"
 COMPARED: Final = (
-    *(ComparedTable(each.table.name, ("state",), _WORDS) for each in (*_OF_MESSAGES, *_OF_CASES)),
+    *(ComparedTable(each.table.name, ("state",), _TRANSITIONS) for each in (*_OF_MESSAGES, *_OF_CASES)),
     ComparedTable("transitions", ("from_state", "event", "to_state"), "each other, and the state machine"),
 )
 
@@ -78,7 +74,7 @@ def _compare_states(
 
 
 def _find_wrong_step(machine: StateMachine, state: str, steps: Sequence[TransitionRow]) -> str | None:
-    """Return what is wrong with the steps that led to a state, None if nothing is."""
+    """Return the fault of the steps that led to a state, None if there is none."""
     before = machine.initial_state
     for step in steps:
         if step.from_state != before or machine.transitions[before].get(step.event) != step.to_state:
