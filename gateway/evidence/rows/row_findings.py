@@ -88,6 +88,14 @@ class RowFindings:
         if len(self.differences) < _MAX_DESCRIBED:
             self.differences.append(RowDifference(table, str(row)[:_MAX_VALUE_LENGTH], detail))
 
+    def add_findings(self, more: RowFindings) -> None:
+        """Add the findings of another comparison."""
+        self.compared += more.compared
+        self.older += more.older
+        for difference in more.differences:
+            self.add_difference(difference.table, difference.row, difference.detail)
+        self.difference_count += more.difference_count - len(more.differences)
+
     def compare_value(
         self, table: str, row: object, column: str, row_value: object, leaf: Leaf, leaf_value: object
     ) -> None:

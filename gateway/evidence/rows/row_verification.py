@@ -17,6 +17,8 @@ from gateway.evidence.rows.row_findings import ChosenRows, ComparedTable, RowFin
 from gateway.store.compared_tables import cases, evidence, messages
 
 _BATCH: Final = 200
+#: What reading raises of a value that the gateway does not write; SQLite takes any value in any column.
+_UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 Compare = Callable[[Connection, Sequence[int], RowFindings], None]
 
@@ -73,10 +75,25 @@ def verify_rows(conn: Connection, share: int | None = None) -> RowFindings:
             compared += len(ids)
             for comparison in COMPARISONS:
                 if comparison.table is roots.table:
-                    comparison.compare(conn, ids, findings)
+                    _compare(conn, comparison, ids, findings)
         findings.chosen.append(ChosenRows(roots.table.name, compared, stored))
         _add_lost_rows(conn, roots, findings)
     return findings
+
+
+def _compare(conn: Connection, comparison: RowComparison, ids: Sequence[int], findings: RowFindings) -> None:
+    """Compare rows; what cannot be read is a difference of its row alone, as a text in place of a time."""
+    of_batch = RowFindings()
+    try:
+        comparison.compare(conn, ids, of_batch)
+    except _UNREADABLE as problem:
+        if len(ids) > 1:
+            for each in ids:
+                _compare(conn, comparison, [each], findings)
+            return
+        detail = f"it, a row that belongs to it or their evidence cannot be read: {problem!r:.200}"
+        of_batch.add_difference(comparison.table.name, ids[0], detail)
+    findings.add_findings(of_batch)
 
 
 def _list_batches(conn: Connection, table: Table) -> Iterator[Sequence[int]]:
