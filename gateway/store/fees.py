@@ -189,6 +189,7 @@ class NewMovement:
     at: datetime
     payment: str | None = None
     moved_at: datetime | None = None
+    provider_reference: str | None = None
 
 
 def insert_fee(conn: Connection, new: NewFee) -> int:
@@ -229,8 +230,7 @@ def count_by_request(conn: Connection, request: int) -> int:
 
 def insert_movement(conn: Connection, new: NewMovement) -> bool:
     """Store a payment or refund; return False when its kind and reference are stored already."""
-    row = asdict(new) | {"provider_reference": None}
-    return _NEW_MOVEMENT.insert_one(conn, row) is not None
+    return _NEW_MOVEMENT.insert_one(conn, asdict(new)) is not None
 
 
 def find_movement(conn: Connection, kind: str, reference: str) -> FeeMovementRow | None:

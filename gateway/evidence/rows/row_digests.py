@@ -24,6 +24,35 @@ FIXED_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
     # The answer may be made later than the message.
     "messages.answer": ("answer_status", "answer_headers", "answer_sha256"),
     "message_payloads": ("position", "content_id", "media_type", "sha256", "size", "properties"),
+    "customs_notices": (
+        *("case_id", "number", "code", "kind", "issued_at", "content", "sha256", "delivery_id"),
+        "received_at",
+    ),
+    # Each payment, and each step of a refund, has a leaf with what its row is then; the last one counts.
+    "fee_movements": (
+        *("fee_id", "kind", "reference", "state", "amount", "currency", "reason", "at"),
+        *("payment", "provider_reference", "moved_at"),
+    ),
+    # The terms of a fee change where its levy comes after its end; this is a step of the fee.
+    "fees": (
+        *("number", "request_id", "case_id", "agency", "kind", "gate", "amount", "currency", "due_on"),
+        *("payment_notice", "refundable", "levied_at", "due_at", "notice"),
+    ),
+    "item_releases": (
+        *("parent_id", "child_id", "item", "measure", "quantity", "unit", "whole", "whole_unit"),
+    ),
+    # Each step of an act has a leaf with what its row is then; the last one counts.
+    "officer_acts": (
+        *("request_id", "agency", "kind", "state", "content", "shown_sha256", "account_id", "name", "role"),
+        *("at", "confirmation", "approver_id", "approver_name", "approver_role", "approver_confirmation"),
+        *("reason", "message_id", "notice_number", "issued_at", "call_sha256", "problem", "detail"),
+        *("ended_at", "under_way"),
+    ),
+    # All results about a requirement, each time that one comes: it may change the place of others in a day.
+    "requirement_results": (
+        *("requirement_id", "agency", "notice_no", "item", "law", "issued_at", "status_code", "decision"),
+        *("date", "quantity", "unit", "conditions", "notice_sha256", "received_at", "said"),
+    ),
 }
 #: The field of the data of a leaf that has the digests of the rows stored with it, by table.
 STORED: Final = "stored"

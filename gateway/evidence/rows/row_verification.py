@@ -12,9 +12,17 @@ from typing import Final
 
 from sqlalchemy import Connection, Table, Text, cast, func, select
 
-from gateway.evidence.rows import message_rows, state_rows
+from gateway.evidence.rows import (
+    customs_rows,
+    fee_rows,
+    item_release_rows,
+    message_rows,
+    officer_act_rows,
+    requirement_rows,
+    state_rows,
+)
 from gateway.evidence.rows.row_findings import ChosenRows, ComparedTable, RowFindings
-from gateway.store.compared_tables import cases, evidence, messages
+from gateway.store.compared_tables import cases, evidence, messages, requirements
 
 _BATCH: Final = 200
 #: What reading raises of a value that the gateway does not write; SQLite takes any value in any column.
@@ -27,7 +35,7 @@ Compare = Callable[[Connection, Sequence[int], RowFindings], None]
 class RowComparison:
     """A comparison: of what it compares, and the function that does it.
 
-    The function takes row ids of `table`: of messages, or of cases.
+    The function takes row ids of `table`: of messages, cases or certificates (`requirements`).
     """
 
     table: Table
@@ -46,11 +54,18 @@ class _RootTable:
 
 _MESSAGES: Final = _RootTable(messages, "message", ("NRO", "filed", "passing"))
 _CASES: Final = _RootTable(cases, "case", ("admitted", "held", "refused"))
+_REQUIREMENTS: Final = _RootTable(requirements, "requirement", ("reply",))
 COMPARISONS: Final = (
     RowComparison(messages, message_rows.COMPARED, message_rows.compare_messages),
     RowComparison(messages, (), state_rows.compare_message_states),
     RowComparison(cases, (), message_rows.compare_sent_messages),
     RowComparison(cases, state_rows.COMPARED, state_rows.compare_case_states),
+    RowComparison(cases, customs_rows.COMPARED, customs_rows.compare_customs_notices),
+    RowComparison(cases, fee_rows.COMPARED, fee_rows.compare_fees),
+    RowComparison(cases, item_release_rows.COMPARED, item_release_rows.compare_item_releases),
+    RowComparison(cases, officer_act_rows.COMPARED, officer_act_rows.compare_officer_acts),
+    RowComparison(cases, requirement_rows.COMPARED_BY_CASE, requirement_rows.compare_requirement_uses),
+    RowComparison(requirements, requirement_rows.COMPARED, requirement_rows.compare_requirements),
 )
 
 
@@ -61,12 +76,12 @@ def list_compared_tables() -> list[ComparedTable]:
 
 
 def verify_rows(conn: Connection, share: int | None = None) -> RowFindings:
-    """Compare the rows of all messages and cases with the evidence.
+    """Compare the rows of all messages, cases and certificates with the evidence.
 
-    With `share`, of more messages or cases than that a random choice of `share` is compared.
+    With `share`, of more of them than that a random choice of `share` is compared.
     """
     findings = RowFindings()
-    for roots in (_MESSAGES, _CASES):
+    for roots in (_MESSAGES, _CASES, _REQUIREMENTS):
         stored = conn.execute(select(func.count()).select_from(roots.table)).scalar_one()
         is_part = share is not None and stored > share
         batches = _choose_batches(conn, roots.table, share) if is_part else _list_batches(conn, roots.table)

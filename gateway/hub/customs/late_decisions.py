@@ -27,7 +27,7 @@ from gateway.cases import (
     select_current_decisions,
     select_current_results,
 )
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.harmonize import UnitTable
 from gateway.hub.completion.outside_decisions import (
     list_cases_above,
@@ -346,7 +346,14 @@ def record_customs_notice(
         step = StateEvent(events[notice_kind], now, _ACTOR, f"{notice.code} {notice.number}"[:100])
         customs_notices.apply_event(conn, case.id, step)
     customs_notices.record_case_event(conn, case.id, _FEED_EVENTS[notice_kind], now)
-    data = {"number": notice.number, "code": notice.code, "delivery": delivery_id, **signer_fields}
+    stored = [row for row in case_notices if row.id == notice_id]
+    data = {
+        "number": notice.number,
+        "code": notice.code,
+        "delivery": delivery_id,
+        **signer_fields,
+        STORED: {"customs_notices": digest_rows("customs_notices", stored)},
+    }
     record_evidence(conn, "customs_notice", "case", case.id, envelope_digest, data, now)
     if notice_kind != "accepted":
         key = f"customs_notice:{notice_id}"

@@ -191,7 +191,7 @@ def _keep_refund(conn: Connection, fee: FeeRow, amount: Money | None, reason: st
     number = _make_refund_number(conn, fee)
     new = NewMovement(fee.id, "refund", number, "NOT_COUNTED", refund.digits, refund.currency, reason, now)
     fees.insert_movement(conn, new)
-    record_fee_step(conn, fee, "refund_kept", now, refund=number, by=reason)
+    record_fee_step(conn, fee, "refund_kept", now, new, refund=number, by=reason)
 
 
 def _list_kept_refunds(conn: Connection, fee: FeeRow) -> list[FeeMovementRow]:
@@ -215,11 +215,15 @@ def drop_kept_refunds(conn: Connection, fee: FeeRow, reasons: Collection[str], n
             record_fee_step(conn, fee, "refund_dropped", now, refund=refund.reference, by=refund.reason)
 
 
-def change_refund_reasons(conn: Connection, fee: FeeRow, reasons: Collection[str], reason: str) -> None:
+def change_refund_reasons(
+    conn: Connection, fee: FeeRow, reasons: Collection[str], reason: str, now: datetime
+) -> None:
     """Change the reason of the kept refunds of a fee that have one of `reasons` to `reason`."""
     for refund in _list_kept_refunds(conn, fee):
         if refund.reason in reasons:
             fees.rename_kept_refund(conn, refund.id, reason)
+            renamed = fees.find_movement(conn, "refund", refund.reference)
+            record_fee_step(conn, fee, "refund_kept", now, renamed, refund=refund.reference, by=reason)
 
 
 def order_kept_refunds(conn: Connection, fee: FeeRow, payment: str, now: datetime) -> None:

@@ -124,7 +124,7 @@ def _complete_early_end(conn: Connection, fee: FeeRow, new: NewFee, now: datetim
     said_of = {"levied_at": new.levied_at, "refundable": new.refundable, "notice": new.notice}
     number = new.payment_notice or fee.payment_notice
     fees.change_fee(conn, fee.id, **terms, **said_of, payment_notice=number, **ended)
-    record_fee_step(conn, fee, "levied", now, notice=new.notice)
+    record_fee_step(conn, get_fee(conn, fee.id), "levied", now, notice=new.notice)
 
 
 def _levy_matched(conn: Connection, fee_notice: FeeNotice, new: NewFee, match: FeeMatch) -> None:
@@ -280,7 +280,9 @@ def _apply_refund(conn: Connection, fee_notice: FeeNotice) -> None:
     refund_fee(conn, fee, named_fee.money, notice.number, fee_notice.now)
     if named_fee.money is None:
         # An earlier cancellation may turn out to be of another fee: its refund gets this notice as reason.
-        change_refund_reasons(conn, fee, _list_cancellations(fee_notice.history), notice.number)
+        change_refund_reasons(
+            conn, fee, _list_cancellations(fee_notice.history), notice.number, fee_notice.now
+        )
 
 
 def _list_cancellations(history: FeeHistory) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from sqlalchemy import Connection
 
 from gateway.cases import FeeStep, Money
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.hub.outbox.local_tasks import enqueue_task, require_row
 from gateway.store import (
     DeliveryRow,
@@ -18,6 +18,7 @@ from gateway.store import (
     FeeRow,
     NewDelivery,
     NewFee,
+    NewMovement,
     StateEvent,
     deliveries,
     fees,
@@ -141,7 +142,8 @@ def order_refund(
     """
     if changes_fee_state:
         fees.apply_event(conn, fee.id, event)
-    record_fee_step(conn, fee, "refund_ordered", event.at, refund=refund_number, by=event.detail)
+    refund = fees.find_movement(conn, "refund", refund_number)
+    record_fee_step(conn, fee, "refund_ordered", event.at, refund, refund=refund_number, by=event.detail)
     _enqueue_provider_call(conn, fee, "refund", refund_number, event.at)
 
 
@@ -172,11 +174,21 @@ def _enqueue_provider_call(
         record_fee_step(conn, fee, "order_held", at)
 
 
-def record_fee_step(conn: Connection, fee: FeeRow, step: str, at: datetime, **more: Any) -> None:
-    """Record a step of a fee as evidence."""
+def record_fee_step(
+    conn: Connection,
+    fee: FeeRow,
+    step: str,
+    at: datetime,
+    movement: FeeMovementRow | NewMovement | None = None,
+    **more: Any,
+) -> None:
+    """Record a step of a fee as evidence; `movement` is the payment or refund that is stored by the step."""
     money = read_fee_money(fee)
+    stored = {"fees": digest_rows("fees", [fee])}
+    if movement is not None:
+        stored["fee_movements"] = digest_rows("fee_movements", [movement])
     data = {"fee": fee.number, "step": step, "agency": fee.agency, "kind": fee.kind,
-            "amount": None if money is None else str(money)}  # fmt: skip
+            "amount": None if money is None else str(money), STORED: stored}  # fmt: skip
     record_evidence(conn, "fee", "request", fee.request_id, None, data | more, at)
 
 

@@ -125,7 +125,8 @@ def complete_refund(conn: Connection, fee: FeeRow, event: ProviderEvent, now: da
     ended = find_refund_event(conn, fee) if fee.state == "REFUNDING" else None
     if ended is not None:
         fees.apply_event(conn, fee.id, StateEvent(ended, now, _ORDER_ACTOR, event.refund))
-    record_fee_step(conn, fee, "refunded", now, refund=event.refund, given=str(event.money))
+    refund = _get_refund(conn, event.refund)
+    record_fee_step(conn, fee, "refunded", now, refund, refund=event.refund, given=str(event.money))
     queue_fee_notice(conn, fee, FeeStep.REFUND, now, event.refund)
 
 
@@ -181,7 +182,7 @@ def _apply_payment(conn: Connection, hub: Hub, fee: FeeRow, event: ProviderEvent
         # Stored at this instant for a fee of another case, whose row was not locked here.
         detail = f"{event.reference[:60]!r} was used for another payment"
         raise GatewayError(PAYMENT_REFUSED, detail, "reference")
-    record_fee_step(conn, fee, "paid", now, payment=event.reference, effect=effect)
+    record_fee_step(conn, fee, "paid", now, new, payment=event.reference, effect=effect)
     fees.apply_event(conn, fee.id, StateEvent("pay", now, _ACTOR, event.reference[:100]))
     if effect != "counted":
         refund_payment(conn, fee, event.reference, event.money, _REASONS[effect], now)

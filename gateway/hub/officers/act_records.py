@@ -31,7 +31,7 @@ from gateway.errors import (
     WORKED_ON_BY_ANOTHER,
     GatewayError,
 )
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.hub.hub import Hub
 from gateway.hub.officers.assigned_applications import (
     ActingOfficer,
@@ -256,7 +256,7 @@ def end_proposal(hub: Hub, officer: ActingOfficer, step: ProposalStep, reason: s
         after = "WITHDRAWN" if reason is None else "RETURNED"
         if not officer_work.change_act(conn, row.id, "PROPOSED", after, **values):
             raise _make_changed_proposal_error(row)
-        _record_act_step(conn, row, officer, after.lower(), now, reason)
+        _record_act_step(conn, _get_act(conn, row.id), officer, after.lower(), now, reason)
 
 
 def _find_proposal(conn: Connection, officer: ActingOfficer, step: ProposalStep) -> OfficerActRow:
@@ -333,7 +333,10 @@ def _record_act_step(
     now: datetime,
     reason: str | None = None,
 ) -> None:
-    """Record a step of an act: as evidence, and in the audit; `officer` is None for a step of the hub."""
+    """Record a step of an act, as evidence and in the audit.
+
+    `act` is its row after the step; `officer` is None for a step of the hub.
+    """
     proposer = {"account": act.account_id, "name": act.name, "role": act.role}
     data: dict[str, Any] = {
         "act": act.id,
@@ -346,8 +349,10 @@ def _record_act_step(
         "confirmed": act.confirmation,
         "message": act.message_id,
         "notice": act.notice_number,
+        STORED: {"officer_acts": digest_rows("officer_acts", [act])},
     }
-    if act.approver_id is not None:
+    # Who returned a proposal is in the same columns, and has confirmed nothing.
+    if act.approver_id is not None and act.approver_confirmation is not None:
         approver = {"account": act.approver_id, "name": act.approver_name, "role": act.approver_role}
         data |= {"approver": approver, "approval": act.approver_confirmation}
     if act.call_sha256 is not None:

@@ -33,7 +33,7 @@ from gateway.cases import (
     select_current_decisions,
 )
 from gateway.errors import NO_OPEN_CASE, PARENT_NOT_USABLE, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.harmonize import UnitTable
 from gateway.hub.amendments.former_items import find_former_message
 from gateway.hub.answers.case_progress import list_rejected_case_items, wake_held_children
@@ -251,7 +251,11 @@ def store_release(conn: Connection, prepared: PreparedRelease, child: int, now: 
     if _end_withdrawal(conn, prepared.parent_case_id):
         parent_evidence["ends"] = "withdrawal"
     record_evidence(conn, "released", "case", prepared.parent_case_id, None, parent_evidence, now)
-    data = {"parent": prepared.declared_release.parent, "items": items}
+    data = {
+        "parent": prepared.declared_release.parent,
+        "items": items,
+        STORED: {"item_releases": digest_rows("item_releases", new)},
+    }
     record_evidence(conn, "taken", "case", child, None, data, now)
     transitions.record_events(conn, "case", [(prepared.parent_case_id, "ITEMS_RELEASED")], now)
 
@@ -334,8 +338,18 @@ def replace_taken_items(
     if prepared is not None and not problems:
         store_release(conn, prepared, child, now)
     parents = {row.parent_id for row in held if row.returned_at is None}
+    if prepared is None and parents:
+        _record_returned_items(conn, child, parents, now)
     wake_held_children(conn, case.declarant, parents, f"returned:{child}:{now.isoformat()}", now)
     return problems
+
+
+def _record_returned_items(conn: Connection, child: int, parents: Collection[int], now: datetime) -> None:
+    """Record for a child that names no parent any more, and for its parents, that it has given all back."""
+    reason = "amended"
+    record_evidence(conn, "items_returned", "case", child, None, {"reason": reason}, now)
+    for parent in sorted(parents):
+        record_evidence(conn, "items_returned", "case", parent, None, {"child": child, "reason": reason}, now)
 
 
 def check_nothing_released(conn: Connection, case: CaseRow) -> None:

@@ -32,7 +32,7 @@ from gateway.cases import (
     list_applicant_conditions,
     validate_declared_uses,
 )
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.hub.amendments.former_items import find_former_message
 from gateway.hub.answers.case_progress import (
     conclude_if_awaited_changed,
@@ -188,7 +188,9 @@ def _store_result(
     issued_at = next(row.issued_at for row in placed_results if row.notice_no == notice.number)
     new = [replace(result, issued_at=issued_at) for result in new]
     earlier_results = [row for row in placed_results if row.notice_no != notice.number]
-    requirement_results.add_decisions(conn, list_late_revocations(earlier_results, new), now)
+    revocations = list_late_revocations(earlier_results, new)
+    requirement_results.add_decisions(conn, revocations, now)
+    stored_results = requirement_results.list_results(conn, [requirement]) if revocations else placed_results
     order = order_notice(issued_at, notice.number)
     if all(order_notice(row.issued_at, row.notice_no) <= order for row in earlier_results):
         requirement_quantities.set_last_day(conn, agency, requirement_number, notice.valid_until)
@@ -196,10 +198,12 @@ def _store_result(
     verdict = (
         hub.verdicts.find_verdict_digest(signed_reply.signer_sha256) if signed_reply.signer_sha256 else None
     )
+    digests = {"requirement_results": digest_rows("requirement_results", stored_results)}
     evidence = {"agency": agency, "requirement": requirement_number, "notice": notice.number,
                 "decisions": [f"{decision.item}/{decision.law} {decision.decision}"
                               for decision in notice.decisions],
-                "signer": signed_reply.signer_sha256, "verdict": verdict}  # fmt: skip
+                "signer": signed_reply.signer_sha256, "verdict": verdict,
+                STORED: digests}  # fmt: skip
     record_evidence(conn, "reply", "requirement", requirement, digest, evidence, now)
     for case in requirement_results.list_concerned_cases(conn, requirement, requirement_number):
         key = f"requirement:{requirement}:{new[0].notice_sha256[:16]}:{case}"

@@ -1,0 +1,198 @@
+"""Compares the ledger of certificates with evidence: uses, results of agencies, and registered ones.
+
+`compare_requirement_uses` takes cases, `compare_requirements` takes requirements: what agencies said of them
+came without any case.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from sqlalchemy import Connection, select
+
+from gateway.evidence.rows.row_digests import FIXED_COLUMNS, STORED
+from gateway.evidence.rows.row_findings import (
+    ComparedTable,
+    Leaf,
+    RowFindings,
+    list_leaves_by_subject,
+)
+from gateway.store import RequirementRow, ResultOfRequirementRow, UseOfRequirementRow
+from gateway.store.compared_tables import IS_USE, requirement_results, requirement_uses, requirements
+
+_USES: Final = "requirement_uses"
+_RESULTS: Final = "requirement_results"
+_REQUIREMENTS: Final = "requirements"
+#: Compared by `compare_requirement_uses`.
+COMPARED_BY_CASE: Final[tuple[ComparedTable, ...]] = (
+    ComparedTable(
+        _USES,
+        ("requirement_id", "case_id", "item", "quantity", "unit"),
+        "`written_off` and `given_back`: what was ever written off, and which of it stands",
+    ),
+)
+#: Compared by `compare_requirements`.
+COMPARED: Final[tuple[ComparedTable, ...]] = (
+    ComparedTable(_RESULTS, FIXED_COLUMNS[_RESULTS], "`reply`: the last one about the requirement"),
+    ComparedTable(
+        _REQUIREMENTS,
+        ("used", "quantity", "unit", "laws", "registered_at", "revoked_at"),
+        "the uses that stand, and `register` for one that an operator registered",
+    ),
+)
+
+
+class _UseKey(NamedTuple):
+    """What evidence states of a use; several uses of a case may have the same."""
+
+    agency: str
+    number: str
+    item: int
+    quantity: str
+    unit: str
+
+
+def compare_requirement_uses(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
+    """Compare what cases (row ids) use of certificates with evidence; add differences to `findings`."""
+    leaves = list_leaves_by_subject(conn, "case", ids)
+    query = (
+        select(requirement_uses, requirements.c.number, requirements.c.agency)
+        .join(requirements)
+        .where(requirement_uses.c.case_id.in_(ids), IS_USE)
+    )
+    uses: dict[int, list[UseOfRequirementRow]] = defaultdict(list)
+    for row in conn.execute(query):
+        uses[row.case_id].append(row)
+    for case_id in ids:
+        _compare_uses_of_case(case_id, uses[case_id], leaves.get(str(case_id), ()), findings)
+
+
+def _compare_uses_of_case(
+    case_id: int, rows: Sequence[UseOfRequirementRow], leaves: Iterable[Leaf], findings: RowFindings
+) -> None:
+    """Compare the uses of a case that stand, and whether each one has a row that was ever written off."""
+    findings.compared[_USES] += len(rows)
+    stated, needed_rows = Counter[_UseKey](), Counter[_UseKey]()
+    for leaf in leaves:
+        if leaf.kind == "written_off":
+            key = _read_use(leaf)
+            stated[key] += 1
+            needed_rows[key] = max(needed_rows[key], stated[key])
+        elif leaf.kind == "given_back":
+            stated[_read_use(leaf)] -= 1
+    standing, stored = Counter[_UseKey](), Counter[_UseKey]()
+    for row in rows:
+        key = _UseKey(row.agency, row.number, row.item, row.quantity, row.unit)
+        stored[key] += 1
+        standing[key] += row.returned_at is None
+    for key in sorted(stated.keys() | standing.keys()):
+        if standing[key] == stated[key] and stored[key] >= needed_rows[key]:
+            continue
+        detail = (
+            f"item {key.item} uses {key.quantity} {key.unit} of {key.number} of {key.agency}"
+            f" {standing[key]} times in {stored[key]} rows; evidence says {stated[key]} times"
+        )
+        findings.add_difference(_USES, f"case {case_id}", detail)
+
+
+def _read_use(leaf: Leaf) -> _UseKey:
+    data = leaf.data
+    return _UseKey(data["agency"], data["requirement"], data["item"], data["quantity"], data["unit"])
+
+
+def compare_requirements(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
+    """Compare requirements (row ids), with the results about them, with evidence; add to `findings`."""
+    rows: Sequence[RequirementRow] = conn.execute(
+        select(requirements).where(requirements.c.id.in_(ids))
+    ).all()
+    _compare_used_quantities(conn, rows, findings)
+    subjects = {f"requirement {row.number} of {row.agency}": row for row in rows}
+    registrations = list_leaves_by_subject(conn, "register", subjects)
+    for subject, row in subjects.items():
+        findings.compared[_REQUIREMENTS] += 1
+        _compare_registration(row, registrations.get(subject, ()), findings)
+    _compare_results(conn, ids, findings)
+
+
+def _compare_used_quantities(conn: Connection, rows: Sequence[RequirementRow], findings: RowFindings) -> None:
+    """Compare what is written off of each requirement with the uses of it that stand."""
+    query = select(
+        requirement_uses.c.requirement_id, requirement_uses.c.quantity, requirement_uses.c.unit
+    ).where(
+        requirement_uses.c.requirement_id.in_([row.id for row in rows]),
+        requirement_uses.c.returned_at.is_(None),
+        IS_USE,
+    )
+    sums: dict[int, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
+    for use in conn.execute(query):
+        sums[use.requirement_id][use.unit] += Decimal(use.quantity)
+    for row in rows:
+        used = _drop_zeros({unit: Decimal(quantity) for unit, quantity in row.used.items()})
+        standing = _drop_zeros(sums[row.id])
+        if used != standing:
+            detail = f"used is {_format(used)}; its uses that stand are {_format(standing)}"
+            findings.add_difference(_REQUIREMENTS, f"{row.number} of {row.agency}", detail)
+
+
+def _drop_zeros(quantities: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
+    return {unit: quantity for unit, quantity in quantities.items() if quantity}
+
+
+def _format(quantities: Mapping[str, Decimal]) -> str:
+    return ", ".join(f"{quantity:f} {unit}" for unit, quantity in sorted(quantities.items())) or "nothing"
+
+
+def _compare_registration(row: RequirementRow, leaves: Sequence[Leaf], findings: RowFindings) -> None:
+    """Compare a requirement with the last act of an operator who registered or revoked it."""
+    name = f"{row.number} of {row.agency}"
+    registrations = [leaf for leaf in leaves if leaf.data["after"] is not None]
+    if not registrations:
+        if row.registered_at is not None:
+            findings.add_difference(_REQUIREMENTS, name, "there is no evidence that it was registered")
+        return
+    last, after = registrations[-1], registrations[-1].data["after"]
+    findings.compare_value(_REQUIREMENTS, name, "registered_at", row.registered_at, last, last.at)
+    findings.compare_value(_REQUIREMENTS, name, "quantity", row.quantity, last, after["quantity"])
+    findings.compare_value(_REQUIREMENTS, name, "unit", row.unit, last, after["unit"])
+    findings.compare_value(_REQUIREMENTS, name, "laws", list(row.laws or ()), last, after["laws"])
+    revoked_at = None if leaves[-1] is last else leaves[-1].at
+    findings.compare_value(_REQUIREMENTS, name, "revoked_at", row.revoked_at, leaves[-1], revoked_at)
+
+
+def _compare_results(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
+    """Compare all results about each requirement (row ids) with the last one that evidence proves."""
+    replies = list_leaves_by_subject(conn, "requirement", ids)
+    query = select(requirement_results).where(requirement_results.c.requirement_id.in_(ids))
+    results: dict[int, list[ResultOfRequirementRow]] = defaultdict(list)
+    for row in conn.execute(query):
+        results[row.requirement_id].append(row)
+    for requirement in ids:
+        rows = results[requirement]
+        findings.compared[_RESULTS] += len(rows)
+        said = [leaf for leaf in replies.get(str(requirement), ()) if leaf.kind == "reply"]
+        name = f"requirement {requirement}"
+        if not said:
+            if rows:
+                findings.add_difference(_RESULTS, name, "there is no evidence of its results")
+            continue
+        before = findings.difference_count
+        for leaf in said:
+            _compare_decisions(name, rows, leaf, findings)
+        if findings.difference_count == before:
+            with_digest = [leaf for leaf in said if leaf.data.get(STORED)]
+            findings.compare_digest(_RESULTS, name, rows, (with_digest or said)[-1])
+
+
+def _compare_decisions(
+    name: str, rows: Sequence[ResultOfRequirementRow], leaf: Leaf, findings: RowFindings
+) -> None:
+    """Compare the results of one notice with the decisions that its leaf states."""
+    of_notice = {f"{row.item}/{row.law} {row.decision}" for row in rows
+                 if (row.agency, row.notice_no) == (leaf.data["agency"], leaf.data["notice"])}  # fmt: skip
+    for stated in leaf.data["decisions"]:
+        if stated not in of_notice:
+            detail = f"evidence row {leaf.id} (reply) says {stated} in notice {leaf.data['notice']}"
+            findings.add_difference(_RESULTS, name, detail)
