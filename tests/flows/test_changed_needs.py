@@ -19,6 +19,7 @@ from gateway.store import (
 )
 from gateway.wire import WCO_DEC
 from tests.flows.craft import Change, all_of, because, supplement, text, without
+from tests.flows.test_requirement_ledger import record_registration
 from tests.kit.databases import BOTH
 from tests.kit.story import Story, asked
 
@@ -176,6 +177,7 @@ def test_the_certificate_that_a_case_uses_up_covers_its_supplement(engine: Engin
     with write_transaction(engine) as conn:
         certificate = RegisteredRequirement("P-1", "NPQS", "100", "KGM", laws=("12",))
         assert requirement_quantities.register_requirement(conn, certificate, story.clock())
+        record_registration(conn, certificate, story.clock())
     filed = all_of(without("Application[@id='A3']"), use_certificate)
     story.submit(story.submission(filed))
     story.tick()

@@ -7,18 +7,18 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from lxml import etree
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from gateway.cases import AgencyCallback, Decision, DecisionCode, Notice
 from gateway.errors import GatewayError
-from gateway.evidence import list_subject_leaves
+from gateway.evidence import list_subject_leaves, record_evidence
 from gateway.hub import admit_submission, apply_call_back, inspect_submission, make_inspection_rules
 from gateway.hub.completion import operator_actions
 from gateway.hub.requirements.requirement_ledger import give_back_requirements
@@ -76,6 +76,15 @@ def register(story: Story, number: str, quantity: str, unit: str, **more: Any) -
     new = RegisteredRequirement(number, "KFDA", quantity, unit, **more)
     with write_transaction(story.house.engine) as conn:
         assert requirement_quantities.register_requirement(conn, new, story.clock())
+        record_registration(conn, new, story.clock())
+
+
+def record_registration(conn: Connection, new: RegisteredRequirement, at: datetime) -> None:
+    """Record the evidence that the verb records."""
+    last_day = None if new.valid_until is None else new.valid_until.isoformat()
+    after = {"quantity": new.quantity, "unit": new.unit, "holder": new.holder, "valid_until": last_day}
+    data = {"verb": "requirement add", "before": None, "after": after | {"laws": list(new.laws or ())}}
+    record_evidence(conn, "register", "register", f"requirement {new.number} of {new.agency}", None, data, at)
 
 
 def used_of(story: Story, number: str) -> dict[str, str]:

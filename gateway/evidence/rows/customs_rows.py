@@ -9,8 +9,7 @@ from sqlalchemy import Connection, select
 
 from gateway.evidence.rows.row_digests import FIXED_COLUMNS
 from gateway.evidence.rows.row_findings import ComparedTable, Leaf, RowFindings, list_leaves_by_subject
-from gateway.store import CustomsNoticeRow
-from gateway.store.compared_tables import customs_notices
+from gateway.store import CustomsNoticeRow, customs_notices
 
 _NOTICES: Final = "customs_notices"
 COMPARED: Final[tuple[ComparedTable, ...]] = (
@@ -23,7 +22,8 @@ def compare_customs_notices(conn: Connection, ids: Sequence[int], findings: RowF
     leaves: dict[str, Leaf] = {}
     for about_case in list_leaves_by_subject(conn, "case", ids).values():
         leaves |= {leaf.data["number"]: leaf for leaf in about_case if leaf.kind == "customs_notice"}
-    query = select(customs_notices).where(customs_notices.c.case_id.in_(ids))
+    table = customs_notices.customs_notices
+    query = select(table).where(table.c.case_id.in_(ids))
     rows: Sequence[CustomsNoticeRow] = conn.execute(query).all()
     for number in leaves.keys() - {row.number for row in rows}:
         detail = f"evidence row {leaves[number].id} (customs_notice) has no row of it"

@@ -21,8 +21,7 @@ from gateway.evidence.rows.row_findings import (
     list_leaves_by_subject,
 )
 from gateway.state_machines import FEE
-from gateway.store import FeeMovementRow, FeeRow
-from gateway.store.compared_tables import agency_requests, fee_movements, fees
+from gateway.store import FeeMovementRow, FeeRow, agency_requests, fees
 
 _FEES: Final = "fees"
 _MOVEMENTS: Final = "fee_movements"
@@ -54,17 +53,20 @@ _REFUND_STEPS: Final = frozenset({"refund_kept", _DROPPED, "refund_ordered", "re
 
 def compare_fees(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
     """Compare the fees of cases (row ids), their payments and refunds with evidence; add to `findings`."""
-    of_cases = select(agency_requests.c.id).where(agency_requests.c.case_id.in_(ids))
+    requests = agency_requests.agency_requests
+    of_cases = select(requests.c.id).where(requests.c.case_id.in_(ids))
     request_ids = conn.execute(of_cases).scalars().all()
     leaves: dict[str, list[Leaf]] = defaultdict(list)
     for about_request in list_leaves_by_subject(conn, "request", request_ids).values():
         for leaf in about_request:
             if leaf.kind == "fee":
                 leaves[leaf.data["fee"]].append(leaf)
-    rows: Sequence[FeeRow] = conn.execute(select(fees).where(fees.c.request_id.in_(request_ids))).all()
-    chosen = fee_movements.c.fee_id.in_([row.id for row in rows])
+    rows: Sequence[FeeRow] = conn.execute(
+        select(fees.fees).where(fees.fees.c.request_id.in_(request_ids))
+    ).all()
+    chosen = fees.fee_movements.c.fee_id.in_([row.id for row in rows])
     movements: dict[int, list[FeeMovementRow]] = defaultdict(list)
-    for movement in conn.execute(select(fee_movements).where(chosen).order_by(fee_movements.c.id)):
+    for movement in conn.execute(select(fees.fee_movements).where(chosen).order_by(fees.fee_movements.c.id)):
         movements[movement.fee_id].append(movement)
     rows_by_number = {row.number: row for row in rows}
     for number, steps in leaves.items():
@@ -100,11 +102,10 @@ def _compare_fee(
     paid_at = counted[0].moved_at if counted else None
     if row.paid_at != paid_at:
         findings.add_difference(_FEES, row.number, f"paid_at is {row.paid_at}; its payment says {paid_at}")
-    told = [leaf for leaf in steps if leaf.data["step"] == "told"]
-    if told or row.told_at is not None:
-        findings.compare_value(
-            _FEES, row.number, "told_at", row.told_at, (told or steps)[-1], told[-1].at if told else None
-        )
+    told_steps = [leaf for leaf in steps if leaf.data["step"] == "told"]
+    told_at = told_steps[-1].at if told_steps else None
+    if told_steps or row.told_at is not None:
+        findings.compare_value(_FEES, row.number, "told_at", row.told_at, (told_steps or steps)[-1], told_at)
     with_digest = [leaf for leaf in stating if leaf.data.get(STORED)]
     if findings.difference_count == before:
         findings.compare_digest(_FEES, row.number, [row], (with_digest or steps)[-1])
@@ -118,20 +119,20 @@ def _is_outdated(leaf: Leaf) -> bool:
 def _derive_state(steps: Sequence[Leaf]) -> str | None:
     """Return the state of a fee after its steps; None if a step does not fit, so that nothing follows."""
     state: str | None = FEE.initial_state
-    paid, given = Decimal(0), Decimal(0)
+    paid_amount, refunded_amount = Decimal(0), Decimal(0)
     ordered_refunds: set[str] = set()
     for leaf in steps:
         step, event = leaf.data["step"], _EVENTS.get(leaf.data["step"])
         if step == "paid" and leaf.data["effect"] != _EXCESS_EFFECT:
-            paid += _read_amount(leaf.data["amount"])
+            paid_amount += _read_amount(leaf.data["amount"])
         elif step == "refund_ordered" and leaf.data["by"] != _EXCESS:
             ordered_refunds.add(leaf.data["refund"])
             event = "refund"
         elif step == "refunded" and leaf.data["refund"] in ordered_refunds:
             ordered_refunds.remove(leaf.data["refund"])
-            given += _read_amount(leaf.data["given"])
+            refunded_amount += _read_amount(leaf.data["given"])
         if step == "refunded" and state == "REFUNDING" and not ordered_refunds:
-            event = "refunded" if given >= paid else "partly_refunded"
+            event = "refunded" if refunded_amount >= paid_amount else "partly_refunded"
         if event is not None:
             state = FEE.transitions.get(state or "", {}).get(event)
     return state

@@ -16,8 +16,7 @@ from gateway.evidence.rows.row_findings import (
     RowFindings,
     list_leaves_by_subject,
 )
-from gateway.store import ReleaseFromParentRow
-from gateway.store.compared_tables import item_releases
+from gateway.store import ReleaseFromParentRow, item_releases
 
 _RELEASES: Final = "item_releases"
 COMPARED: Final[tuple[ComparedTable, ...]] = (
@@ -32,7 +31,8 @@ COMPARED: Final[tuple[ComparedTable, ...]] = (
 def compare_item_releases(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
     """Compare what cases (row ids) have taken of their parents with evidence; add to `findings`."""
     leaves = list_leaves_by_subject(conn, "case", ids)
-    query = select(item_releases).where(item_releases.c.child_id.in_(ids)).order_by(item_releases.c.id)
+    table = item_releases.item_releases
+    query = select(table).where(table.c.child_id.in_(ids)).order_by(table.c.id)
     rows: dict[int, list[ReleaseFromParentRow]] = defaultdict(list)
     for row in conn.execute(query):
         rows[row.child_id].append(row)
@@ -53,7 +53,7 @@ def _compare_child(
         if leaf.kind != "taken":
             continue
         if STORED not in leaf.data:
-            # What an earlier version took: its rows cannot be told apart.
+            # What an earlier version took: nothing tells its rows apart.
             findings.older[_RELEASES] += len(rest)
             return
         count = _count_rows_of(leaf, rest)

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, select
 
 from gateway.evidence.rows.row_digests import STORED, digest_rows
 from gateway.evidence.rows.row_findings import ComparedTable, Leaf, RowFindings, list_leaves_by_subject
-from gateway.store import AcceptedMessage, HttpResponse, MessagePayloadRow
-from gateway.store.compared_tables import fragments, message_payloads, messages, payloads
+from gateway.store import AcceptedMessage, HttpResponse, MessagePayloadRow, fragment_groups, messages
+from gateway.store.payloads import payloads
 
 COMPARED: Final = (
     ComparedTable(
@@ -39,6 +39,9 @@ COMPARED: Final = (
 #: Evidence of the origin of a received message.
 _ORIGINS: Final = frozenset({"NRO", "filed", "passing"})
 _ANSWER: Final = "messages.answer"
+_MESSAGES: Final = messages.messages
+_PARTS: Final = messages.message_payloads
+_FRAGMENTS: Final = fragment_groups.fragments
 
 
 def describe_stored_message(accepted: AcceptedMessage) -> dict[str, str]:
@@ -94,12 +97,12 @@ class _MessageEvidence:
 
 def compare_messages(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
     """Compare messages (row ids) with their parts with the evidence."""
-    rows = conn.execute(select(messages).where(messages.c.id.in_(ids)).order_by(messages.c.id)).all()
+    rows = conn.execute(select(_MESSAGES).where(_MESSAGES.c.id.in_(ids)).order_by(_MESSAGES.c.id)).all()
     parts: dict[int, list[MessagePayloadRow]] = defaultdict(list)
-    for part in conn.execute(select(message_payloads).where(message_payloads.c.message.in_(ids))).all():
+    for part in conn.execute(select(_PARTS).where(_PARTS.c.message.in_(ids))).all():
         parts[part.message].append(part)
     case_ids = {row.case_id for row in rows if row.case_id is not None}
-    grouped = select(fragments.c.message, fragments.c.group).where(fragments.c.message.in_(ids))
+    grouped = select(_FRAGMENTS.c.message, _FRAGMENTS.c.group).where(_FRAGMENTS.c.message.in_(ids))
     groups = {row.message: row.group for row in conn.execute(grouped).all()}
     evidence = _MessageEvidence(
         list_leaves_by_subject(conn, "message", ids),
@@ -188,8 +191,8 @@ def _compare_octets(
 
 def compare_sent_messages(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
     """Add a difference for each message about cases (row ids) that was sent by the evidence, and is gone."""
-    sent = select(messages.c.case_id, messages.c.message_id).where(
-        messages.c.case_id.in_(ids), messages.c.direction == "out"
+    sent = select(_MESSAGES.c.case_id, _MESSAGES.c.message_id).where(
+        _MESSAGES.c.case_id.in_(ids), _MESSAGES.c.direction == "out"
     )
     stored = {(row.case_id, row.message_id) for row in conn.execute(sent).all()}
     for case_id, leaves in list_leaves_by_subject(conn, "case", ids).items():

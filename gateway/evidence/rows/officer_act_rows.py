@@ -9,8 +9,7 @@ from sqlalchemy import Connection, select
 
 from gateway.evidence.rows.row_digests import FIXED_COLUMNS
 from gateway.evidence.rows.row_findings import ComparedTable, Leaf, RowFindings, list_leaves_by_subject
-from gateway.store import OfficerActRow
-from gateway.store.compared_tables import agency_requests, officer_acts
+from gateway.store import OfficerActRow, agency_requests, officer_work
 
 _ACTS: Final = "officer_acts"
 COMPARED: Final[tuple[ComparedTable, ...]] = (
@@ -29,12 +28,13 @@ _STATES: Final = {
 
 def compare_officer_acts(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
     """Compare the acts of officers about the applications of cases (row ids) with evidence."""
-    of_cases = select(agency_requests.c.id).where(agency_requests.c.case_id.in_(ids))
+    requests, acts = agency_requests.agency_requests, officer_work.officer_acts
+    of_cases = select(requests.c.id).where(requests.c.case_id.in_(ids))
     request_ids = conn.execute(of_cases).scalars().all()
     last_steps: dict[int, Leaf] = {}
     for about_request in list_leaves_by_subject(conn, "request", request_ids).values():
         last_steps |= {leaf.data["act"]: leaf for leaf in about_request if leaf.kind == "act"}
-    query = select(officer_acts).where(officer_acts.c.request_id.in_(request_ids))
+    query = select(acts).where(acts.c.request_id.in_(request_ids))
     rows: Mapping[int, OfficerActRow] = {row.id: row for row in conn.execute(query)}
     for act, leaf in last_steps.items():
         if act not in rows:
@@ -50,9 +50,9 @@ def compare_officer_acts(conn: Connection, ids: Sequence[int], findings: RowFind
 def _compare_act(row: OfficerActRow, leaf: Leaf, findings: RowFindings) -> None:
     """Compare an act with the leaf of its last step: what this states, else the digest of the row."""
     before = findings.difference_count
-    for column, stated in _list_stated_values(leaf).items():
+    for column, stated_value in _list_stated_values(leaf).items():
         value = getattr(row, column)
-        findings.compare_value(_ACTS, row.id, column, value, leaf, stated)
+        findings.compare_value(_ACTS, row.id, column, value, leaf, stated_value)
     findings.compare_value(_ACTS, row.id, "at", row.at.isoformat(), leaf, leaf.data["at"])
     if findings.difference_count == before:
         findings.compare_digest(_ACTS, row.id, [row], leaf)
@@ -61,7 +61,7 @@ def _compare_act(row: OfficerActRow, leaf: Leaf, findings: RowFindings) -> None:
 def _list_stated_values(leaf: Leaf) -> Mapping[str, Any]:
     """Return the values of an act that the leaf of its last step states, by their columns."""
     data, officer = leaf.data, leaf.data["officer"]
-    stated = {
+    stated_values = {
         "kind": data["kind"],
         "state": _STATES[data["step"]],
         "agency": data["agency"],
@@ -76,15 +76,15 @@ def _list_stated_values(leaf: Leaf) -> Mapping[str, Any]:
     }
     if "approver" in data:
         approver = data["approver"]
-        stated |= {
+        stated_values |= {
             "approver_id": approver["account"],
             "approver_name": approver["name"],
             "approver_role": approver["role"],
             "approver_confirmation": data["approval"],
         }
     if "call" in data:
-        stated["call_sha256"] = data["call"]
+        stated_values["call_sha256"] = data["call"]
     if "reason" in data:
         # Of an act that is refused it is the problem in words.
-        stated["detail" if data["step"] == "refused" else "reason"] = data["reason"]
-    return stated
+        stated_values["detail" if data["step"] == "refused" else "reason"] = data["reason"]
+    return stated_values

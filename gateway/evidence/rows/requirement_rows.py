@@ -20,12 +20,20 @@ from gateway.evidence.rows.row_findings import (
     RowFindings,
     list_leaves_by_subject,
 )
-from gateway.store import RequirementRow, ResultOfRequirementRow, UseOfRequirementRow
-from gateway.store.compared_tables import IS_USE, requirement_results, requirement_uses, requirements
+from gateway.store import (
+    RequirementRow,
+    ResultOfRequirementRow,
+    UseOfRequirementRow,
+    requirement_quantities,
+    requirement_results,
+)
 
 _USES: Final = "requirement_uses"
 _RESULTS: Final = "requirement_results"
 _REQUIREMENTS: Final = "requirements"
+_USE_TABLE: Final = requirement_quantities.requirement_uses
+_LEDGER: Final = requirement_quantities.requirements
+_RESULT_TABLE: Final = requirement_results.requirement_results
 #: Compared by `compare_requirement_uses`.
 COMPARED_BY_CASE: Final[tuple[ComparedTable, ...]] = (
     ComparedTable(
@@ -59,9 +67,9 @@ def compare_requirement_uses(conn: Connection, ids: Sequence[int], findings: Row
     """Compare what cases (row ids) use of certificates with evidence; add differences to `findings`."""
     leaves = list_leaves_by_subject(conn, "case", ids)
     query = (
-        select(requirement_uses, requirements.c.number, requirements.c.agency)
-        .join(requirements)
-        .where(requirement_uses.c.case_id.in_(ids), IS_USE)
+        select(_USE_TABLE, _LEDGER.c.number, _LEDGER.c.agency)
+        .join(_LEDGER)
+        .where(_USE_TABLE.c.case_id.in_(ids), requirement_quantities.IS_USE)
     )
     uses: dict[int, list[UseOfRequirementRow]] = defaultdict(list)
     for row in conn.execute(query):
@@ -75,25 +83,25 @@ def _compare_uses_of_case(
 ) -> None:
     """Compare the uses of a case that stand, and whether each one has a row that was ever written off."""
     findings.compared[_USES] += len(rows)
-    stated, needed_rows = Counter[_UseKey](), Counter[_UseKey]()
+    expected_counts, needed_counts = Counter[_UseKey](), Counter[_UseKey]()
     for leaf in leaves:
         if leaf.kind == "written_off":
             key = _read_use(leaf)
-            stated[key] += 1
-            needed_rows[key] = max(needed_rows[key], stated[key])
+            expected_counts[key] += 1
+            needed_counts[key] = max(needed_counts[key], expected_counts[key])
         elif leaf.kind == "given_back":
-            stated[_read_use(leaf)] -= 1
-    standing, stored = Counter[_UseKey](), Counter[_UseKey]()
+            expected_counts[_read_use(leaf)] -= 1
+    open_counts, row_counts = Counter[_UseKey](), Counter[_UseKey]()
     for row in rows:
         key = _UseKey(row.agency, row.number, row.item, row.quantity, row.unit)
-        stored[key] += 1
-        standing[key] += row.returned_at is None
-    for key in sorted(stated.keys() | standing.keys()):
-        if standing[key] == stated[key] and stored[key] >= needed_rows[key]:
+        row_counts[key] += 1
+        open_counts[key] += row.returned_at is None
+    for key in sorted(expected_counts.keys() | open_counts.keys()):
+        if open_counts[key] == expected_counts[key] and row_counts[key] >= needed_counts[key]:
             continue
         detail = (
             f"item {key.item} uses {key.quantity} {key.unit} of {key.number} of {key.agency}"
-            f" {standing[key]} times in {stored[key]} rows; evidence says {stated[key]} times"
+            f" {open_counts[key]} times in {row_counts[key]} rows; evidence says {expected_counts[key]} times"
         )
         findings.add_difference(_USES, f"case {case_id}", detail)
 
@@ -105,9 +113,7 @@ def _read_use(leaf: Leaf) -> _UseKey:
 
 def compare_requirements(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
     """Compare requirements (row ids), with the results about them, with evidence; add to `findings`."""
-    rows: Sequence[RequirementRow] = conn.execute(
-        select(requirements).where(requirements.c.id.in_(ids))
-    ).all()
+    rows: Sequence[RequirementRow] = conn.execute(select(_LEDGER).where(_LEDGER.c.id.in_(ids))).all()
     _compare_used_quantities(conn, rows, findings)
     subjects = {f"requirement {row.number} of {row.agency}": row for row in rows}
     registrations = list_leaves_by_subject(conn, "register", subjects)
@@ -118,22 +124,20 @@ def compare_requirements(conn: Connection, ids: Sequence[int], findings: RowFind
 
 
 def _compare_used_quantities(conn: Connection, rows: Sequence[RequirementRow], findings: RowFindings) -> None:
-    """Compare what is written off of each requirement with the uses of it that stand."""
-    query = select(
-        requirement_uses.c.requirement_id, requirement_uses.c.quantity, requirement_uses.c.unit
-    ).where(
-        requirement_uses.c.requirement_id.in_([row.id for row in rows]),
-        requirement_uses.c.returned_at.is_(None),
-        IS_USE,
+    """Compare the quantity written off of each requirement with the uses of it that stand."""
+    query = select(_USE_TABLE.c.requirement_id, _USE_TABLE.c.quantity, _USE_TABLE.c.unit).where(
+        _USE_TABLE.c.requirement_id.in_([row.id for row in rows]),
+        _USE_TABLE.c.returned_at.is_(None),
+        requirement_quantities.IS_USE,
     )
     sums: dict[int, dict[str, Decimal]] = defaultdict(lambda: defaultdict(Decimal))
     for use in conn.execute(query):
         sums[use.requirement_id][use.unit] += Decimal(use.quantity)
     for row in rows:
         used = _drop_zeros({unit: Decimal(quantity) for unit, quantity in row.used.items()})
-        standing = _drop_zeros(sums[row.id])
-        if used != standing:
-            detail = f"used is {_format(used)}; its uses that stand are {_format(standing)}"
+        use_sums = _drop_zeros(sums[row.id])
+        if used != use_sums:
+            detail = f"used is {_format(used)}; its uses that stand are {_format(use_sums)}"
             findings.add_difference(_REQUIREMENTS, f"{row.number} of {row.agency}", detail)
 
 
@@ -165,25 +169,25 @@ def _compare_registration(row: RequirementRow, leaves: Sequence[Leaf], findings:
 def _compare_results(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
     """Compare all results about each requirement (row ids) with the last one that evidence proves."""
     replies = list_leaves_by_subject(conn, "requirement", ids)
-    query = select(requirement_results).where(requirement_results.c.requirement_id.in_(ids))
+    query = select(_RESULT_TABLE).where(_RESULT_TABLE.c.requirement_id.in_(ids))
     results: dict[int, list[ResultOfRequirementRow]] = defaultdict(list)
     for row in conn.execute(query):
         results[row.requirement_id].append(row)
     for requirement in ids:
         rows = results[requirement]
         findings.compared[_RESULTS] += len(rows)
-        said = [leaf for leaf in replies.get(str(requirement), ()) if leaf.kind == "reply"]
+        proven = [leaf for leaf in replies.get(str(requirement), ()) if leaf.kind == "reply"]
         name = f"requirement {requirement}"
-        if not said:
+        if not proven:
             if rows:
                 findings.add_difference(_RESULTS, name, "there is no evidence of its results")
             continue
         before = findings.difference_count
-        for leaf in said:
+        for leaf in proven:
             _compare_decisions(name, rows, leaf, findings)
         if findings.difference_count == before:
-            with_digest = [leaf for leaf in said if leaf.data.get(STORED)]
-            findings.compare_digest(_RESULTS, name, rows, (with_digest or said)[-1])
+            with_digest = [leaf for leaf in proven if leaf.data.get(STORED)]
+            findings.compare_digest(_RESULTS, name, rows, (with_digest or proven)[-1])
 
 
 def _compare_decisions(
@@ -192,7 +196,7 @@ def _compare_decisions(
     """Compare the results of one notice with the decisions that its leaf states."""
     of_notice = {f"{row.item}/{row.law} {row.decision}" for row in rows
                  if (row.agency, row.notice_no) == (leaf.data["agency"], leaf.data["notice"])}  # fmt: skip
-    for stated in leaf.data["decisions"]:
-        if stated not in of_notice:
-            detail = f"evidence row {leaf.id} (reply) says {stated} in notice {leaf.data['notice']}"
+    for decision_text in leaf.data["decisions"]:
+        if decision_text not in of_notice:
+            detail = f"evidence row {leaf.id} (reply) says {decision_text} in notice {leaf.data['notice']}"
             findings.add_difference(_RESULTS, name, detail)

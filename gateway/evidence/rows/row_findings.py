@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from gateway.evidence.rows.row_digests import STORED, digest_rows
 from gateway.store import EvidenceRow
-from gateway.store.compared_tables import evidence
+from gateway.store.transitions import evidence
 
 #: More differences are counted and not described.
 _MAX_DESCRIBED: Final = 200
@@ -88,13 +88,13 @@ class RowFindings:
         if len(self.differences) < _MAX_DESCRIBED:
             self.differences.append(RowDifference(table, str(row)[:_MAX_VALUE_LENGTH], detail))
 
-    def add_findings(self, more: RowFindings) -> None:
+    def add_findings(self, part: RowFindings) -> None:
         """Add the findings of another comparison."""
-        self.compared += more.compared
-        self.older += more.older
-        for difference in more.differences:
+        self.compared += part.compared
+        self.older += part.older
+        for difference in part.differences:
             self.add_difference(difference.table, difference.row, difference.detail)
-        self.difference_count += more.difference_count - len(more.differences)
+        self.difference_count += part.difference_count - len(part.differences)
 
     def compare_value(
         self, table: str, row: object, column: str, row_value: object, leaf: Leaf, leaf_value: object

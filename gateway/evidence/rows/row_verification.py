@@ -22,7 +22,8 @@ from gateway.evidence.rows import (
     state_rows,
 )
 from gateway.evidence.rows.row_findings import ChosenRows, ComparedTable, RowFindings
-from gateway.store.compared_tables import cases, evidence, messages, requirements
+from gateway.store import cases, messages, requirement_quantities
+from gateway.store.transitions import evidence
 
 _BATCH: Final = 200
 #: What reading raises of a value that the gateway does not write; SQLite takes any value in any column.
@@ -52,20 +53,22 @@ class _RootTable:
     kinds: tuple[str, ...]
 
 
-_MESSAGES: Final = _RootTable(messages, "message", ("NRO", "filed", "passing"))
-_CASES: Final = _RootTable(cases, "case", ("admitted", "held", "refused"))
-_REQUIREMENTS: Final = _RootTable(requirements, "requirement", ("reply",))
+_MESSAGES: Final = _RootTable(messages.messages, "message", ("NRO", "filed", "passing"))
+_CASES: Final = _RootTable(cases.cases, "case", ("admitted", "held", "refused"))
+_REQUIREMENTS: Final = _RootTable(requirement_quantities.requirements, "requirement", ("reply",))
 COMPARISONS: Final = (
-    RowComparison(messages, message_rows.COMPARED, message_rows.compare_messages),
-    RowComparison(messages, (), state_rows.compare_message_states),
-    RowComparison(cases, (), message_rows.compare_sent_messages),
-    RowComparison(cases, state_rows.COMPARED, state_rows.compare_case_states),
-    RowComparison(cases, customs_rows.COMPARED, customs_rows.compare_customs_notices),
-    RowComparison(cases, fee_rows.COMPARED, fee_rows.compare_fees),
-    RowComparison(cases, item_release_rows.COMPARED, item_release_rows.compare_item_releases),
-    RowComparison(cases, officer_act_rows.COMPARED, officer_act_rows.compare_officer_acts),
-    RowComparison(cases, requirement_rows.COMPARED_BY_CASE, requirement_rows.compare_requirement_uses),
-    RowComparison(requirements, requirement_rows.COMPARED, requirement_rows.compare_requirements),
+    RowComparison(messages.messages, message_rows.COMPARED, message_rows.compare_messages),
+    RowComparison(messages.messages, (), state_rows.compare_message_states),
+    RowComparison(cases.cases, (), message_rows.compare_sent_messages),
+    RowComparison(cases.cases, state_rows.COMPARED, state_rows.compare_case_states),
+    RowComparison(cases.cases, customs_rows.COMPARED, customs_rows.compare_customs_notices),
+    RowComparison(cases.cases, fee_rows.COMPARED, fee_rows.compare_fees),
+    RowComparison(cases.cases, item_release_rows.COMPARED, item_release_rows.compare_item_releases),
+    RowComparison(cases.cases, officer_act_rows.COMPARED, officer_act_rows.compare_officer_acts),
+    RowComparison(cases.cases, requirement_rows.COMPARED_BY_CASE, requirement_rows.compare_requirement_uses),
+    RowComparison(
+        requirement_quantities.requirements, requirement_rows.COMPARED, requirement_rows.compare_requirements
+    ),
 )
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Column, Connection, Table, select
+from sqlalchemy import Connection, Table, select
 
 from gateway.evidence.rows.row_findings import ComparedTable, RowFindings
 from gateway.state_machines import CASE, CLEARANCE, FEE, MESSAGE, REQUEST, StateMachine
-from gateway.store import TransitionRow
-from gateway.store.compared_tables import agency_requests, cases, clearances, fees, messages, transitions
+from gateway.store import TransitionRow, agency_requests, cases, customs_notices, fees, messages
+from gateway.store.transitions import transitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +25,15 @@ class _StatefulTable:
 
     machine: StateMachine
     table: Table
-    owner: Column[Any]
+    owner: str
 
 
-_OF_MESSAGES: Final = (_StatefulTable(MESSAGE, messages, messages.c.id),)
+_OF_MESSAGES: Final = (_StatefulTable(MESSAGE, messages.messages, "id"),)
 _OF_CASES: Final = (
-    _StatefulTable(CASE, cases, cases.c.id),
-    _StatefulTable(REQUEST, agency_requests, agency_requests.c.case_id),
-    _StatefulTable(FEE, fees, fees.c.case_id),
-    _StatefulTable(CLEARANCE, clearances, clearances.c.id),
+    _StatefulTable(CASE, cases.cases, "id"),
+    _StatefulTable(REQUEST, agency_requests.agency_requests, "case_id"),
+    _StatefulTable(FEE, fees.fees, "case_id"),
+    _StatefulTable(CLEARANCE, customs_notices.clearances, "id"),
 )
 _TRANSITIONS: Final = "the rows of `transitions` about it"
 COMPARED: Final = (
@@ -58,7 +58,7 @@ def _compare_states(
     conn: Connection, stateful: _StatefulTable, owners: Sequence[int], findings: RowFindings
 ) -> None:
     table, machine = stateful.table, stateful.machine
-    chosen = select(table.c.id, table.c.state).where(stateful.owner.in_(owners))
+    chosen = select(table.c.id, table.c.state).where(table.c[stateful.owner].in_(owners))
     states = {row.id: row.state for row in conn.execute(chosen).all()}
     query = select(transitions).where(
         transitions.c.machine == machine.name, transitions.c.object_id.in_(list(states))

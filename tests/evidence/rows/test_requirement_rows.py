@@ -5,7 +5,6 @@ from __future__ import annotations
 from sqlalchemy import Engine, update
 
 from gateway.cases import DecisionCode
-from gateway.evidence import record_evidence
 from gateway.evidence.rows import item_release_rows
 from gateway.evidence.rows.requirement_rows import (
     COMPARED,
@@ -25,21 +24,10 @@ from tests.kit.databases import in_turn
 from tests.kit.story import Story
 
 
-def register_with_evidence(story: Story, number: str) -> None:
-    """Register a certificate as the verb does."""
-    register(story, number, "100", "KGM", laws=["05"])
-    after = {"quantity": "100", "unit": "KGM", "holder": "", "valid_until": None, "laws": ["05"]}
-    with write_transaction(story.house.engine) as conn:
-        data = {"verb": "requirement add", "before": None, "after": after}
-        record_evidence(
-            conn, "register", "register", f"requirement {number} of KFDA", None, data, story.clock()
-        )
-
-
 @in_turn
 def test_what_cases_use_is_as_evidence_says(engine: Engine) -> None:
     story = Story(engine, customs=False)
-    register_with_evidence(story, "C-1")
+    register(story, "C-1", "100", "KGM", laws=["05"])
     declare(story, "D1", (1, "C-1", "10", "KGM"), (2, "C-1", "0.02", "TNE"))
     declare(story, "D2", (1, "C-1", "10", "KGM"))
     findings = compare_all(engine, compare_requirement_uses)
