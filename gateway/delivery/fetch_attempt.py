@@ -25,7 +25,7 @@ from gateway.errors import (
     GatewayError,
     raise_resource_problem,
 )
-from gateway.evidence import record_evidence
+from gateway.evidence import record_register_leaf
 from gateway.failpoints import kill_at_failpoint
 from gateway.hub import FetchSource, Hub, import_trusted_list
 from gateway.pki import (
@@ -410,7 +410,7 @@ def _activate_responses(
             fetched_lists.activate_lists(conn, source_name, responses, now)
             stored_rows = fetched_lists.list_by_source(conn, source_name)
             answers = {response.subject: stored_rows[response.subject].sha256 for response in responses}
-            record_evidence(
+            record_register_leaf(
                 conn, "fetched", "source", source_name, None, {"kind": "ocsp", "answers": answers}, now
             )
         if not delivery_leases.renew_lease(conn, attempt.lease, now + lease_time):

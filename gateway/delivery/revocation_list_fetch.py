@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from gateway.delivery.attempt_outcome import run_with_current_register
 from gateway.delivery.fetch_attempt import FetchAttempt
 from gateway.errors import FETCHED_REFUSED, GatewayError, raise_resource_problem
-from gateway.evidence import record_evidence
+from gateway.evidence import record_register_leaf
 from gateway.hub import StaleSnapshotError, find_issuer_trust_store
 from gateway.pki import (
     PATH_RULES,
@@ -156,5 +156,5 @@ def _activate_list(
                 "issuer": new_list.issuer[:200],
                 "number": new_list.number or "",
             }
-            record_evidence(conn, "fetched", "source", source_name, sha256, evidence_fields, now)
+            record_register_leaf(conn, "fetched", "source", source_name, sha256, evidence_fields, now)
         attempt.complete_fetch(conn, now, etag)

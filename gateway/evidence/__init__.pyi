@@ -19,8 +19,17 @@ from .inclusion_proofs import parse_head_text as parse_head_text
 from .inclusion_proofs import verify_proof as verify_proof
 from .rows.message_rows import describe_stored_answer as describe_stored_answer
 from .rows.message_rows import describe_stored_message as describe_stored_message
+from .rows.register_rows import REGISTER_KEYS as REGISTER_KEYS
+from .rows.register_rows import RegisterLeaf as RegisterLeaf
+from .rows.register_rows import list_register_leaves as list_register_leaves
+from .rows.register_rows import read_register_rows as read_register_rows
+from .rows.register_rows import record_register_change as record_register_change
+from .rows.register_rows import record_register_leaf as record_register_leaf
+from .rows.row_digests import FIXED_COLUMNS as FIXED_COLUMNS
 from .rows.row_digests import STORED as STORED
 from .rows.row_digests import digest_rows as digest_rows
+from .rows.row_findings import ComparedTable as ComparedTable
+from .rows.row_findings import Leaf as Leaf
 from .rows.row_findings import RowFindings as RowFindings
 from .rows.row_verification import list_compared_tables as list_compared_tables
 from .rows.row_verification import verify_rows as verify_rows

@@ -136,6 +136,8 @@ from .readiness_checks import find_readiness_problem as find_readiness_problem
 from .readiness_checks import tune_garbage_collector as tune_garbage_collector
 from .readiness_checks import warm_up_hub as warm_up_hub
 from .register.account_changes import record_account_change as record_account_change
+from .register.account_changes import record_password_change as record_password_change
+from .register.account_changes import record_password_rehash as record_password_rehash
 from .register.bundle_file import BundleFile as BundleFile
 from .register.bundle_file import BundleTerms as BundleTerms
 from .register.bundle_file import find_day_start as find_day_start

@@ -148,6 +148,8 @@ from .plain_values import make_json_value as make_json_value
 from .plain_values import restate_times as restate_times
 from .plain_values import set_display_zone as set_display_zone
 from .plain_values import shorten_text as shorten_text
+from .register_comparison import COMPARED_REGISTER as COMPARED_REGISTER
+from .register_comparison import compare_register as compare_register
 from .replaced_decisions import Replacement as Replacement
 from .replaced_decisions import find_replacement as find_replacement
 from .restored_databases import SKIPPED_NUMBERS as SKIPPED_NUMBERS

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine
 
 from gateway.config import Settings, mask_url
-from gateway.evidence import record_evidence
+from gateway.evidence import record_register_change
 from gateway.hub import get_current_time
 from gateway.operations.plain_values import make_json_value
 from gateway.store import (
@@ -81,27 +81,25 @@ class DatabaseChange:
 
     def record_change(self, subject: str, *, before: Any = None, after: Any = None) -> None:
         """Record the one change of this verb: the `subject` that it acts on, before and after."""
+        self._prepare_entry(subject, before, after)
+        assert self.audit_entry is not None
+        self.audit_number = audit_log.record_action(self.conn, self.audit_entry, self.at)
+
+    def _prepare_entry(self, subject: str, before: Any, after: Any) -> None:
         if self.audit_entry is not None:
             raise RuntimeError(f"gateway {self.act.verb} records two changes")
         self.audit_entry = self.act.make_audit_entry(subject, before, after)
-        self.audit_number = audit_log.record_action(self.conn, self.audit_entry, self.at)
 
     def record_trust_change(self, subject: str, *, before: Any = None, after: Any = None) -> None:
-        """Record a change of the trust of the hub: in the audit, and as evidence."""
-        self.record_change(subject, before=before, after=after)
+        """Record a change of the trust of the hub: in the audit, and as evidence, after all of it is made."""
+        self._prepare_entry(subject, before, after)
         assert self.audit_entry is not None
-        evidence_fields = {
-            "verb": self.act.verb,
-            "by": self.act.actor,
-            "account": self.act.account,
-            **({"reason": self.act.reason} if self.act.reason else {}),
-            "audit": self.audit_number,
-            "before": self.audit_entry.before,
-            "after": self.audit_entry.after,
-        }
         # The row of audit has the whole subject: a file may name many agreements, or issuers of lists.
         evidence_subject = shorten_to_octets(subject, _MAX_SUBJECT_OCTETS)
-        record_evidence(self.conn, "register", "register", evidence_subject, None, evidence_fields, self.at)
+        reason = {"reason": self.act.reason} if self.act.reason else {}
+        self.audit_number = record_register_change(
+            self.conn, evidence_subject, self.audit_entry, self.at, **reason
+        )
 
     def leave_unchanged(self) -> None:
         """State that this verb changes nothing, so that nothing is recorded."""

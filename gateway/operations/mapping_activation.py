@@ -18,7 +18,7 @@ from gateway.errors import (
     TRANSITION_REFUSED,
     GatewayError,
 )
-from gateway.evidence import record_evidence
+from gateway.evidence import record_register_leaf
 from gateway.harmonize import MappingBundle, ProofFinding, check_bundle, compile_request_schemas, load_bundle
 from gateway.hub import (
     BundleFile,
@@ -222,7 +222,7 @@ def activate_folder(change: DatabaseChange, folder: CheckedFolder, changes: Mapp
         "removed": changes["removed"],
     }
     evidence_fields |= folder.describe_origin()
-    record_evidence(conn, "mappings", "bundle", digest, digest, evidence_fields, change.at)
+    record_register_leaf(conn, "mappings", "bundle", digest, digest, evidence_fields, change.at)
     change_keys = ("bundle", "documents", "added", "changed", "removed")
     audit_after = {key: changes[key] for key in change_keys} | folder.describe_origin()
     change.record_change(f"mappings {digest[:16]}", before={"bundle": changes["before"]}, after=audit_after)
@@ -317,7 +317,7 @@ def store_folder_plan(
         "replaces": earlier_description,
     }
     evidence_fields |= folder.describe_origin()
-    record_evidence(conn, "mappings", "bundle", digest, digest, evidence_fields, change.at)
+    record_register_leaf(conn, "mappings", "bundle", digest, digest, evidence_fields, change.at)
     change_keys = ("bundle", "documents", "added", "changed", "removed")
     audit_after = {key: changes[key] for key in change_keys} | {"from": start_text} | folder.describe_origin()
     change.record_change(
@@ -334,7 +334,7 @@ def withdraw_mapping_plan(change: DatabaseChange) -> MappingPeriod:
     mapping_bundles.withdraw_plan(change.conn, plan.use, change.at, change.actor)
     description = describe_plan(plan)
     bundle_name = plan.digest or "shipped"
-    record_evidence(
+    record_register_leaf(
         change.conn, "mappings", "bundle", bundle_name, plan.digest, {"withdrawn": description}, change.at
     )
     change.record_change(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 from gateway.calendars import CalendarEdition, TermEdition
 from gateway.config import NeedSettings
 from gateway.errors import CALENDAR_WRONG, NEED_TABLE_WRONG, GatewayError, Problem
-from gateway.evidence import record_evidence
+from gateway.evidence import record_register_leaf
 from gateway.hub import (
     DecisionRules,
     NeedsAssessment,
@@ -319,7 +319,7 @@ def load_calendar_edition(
         "valid_until": new_edition.valid_until,
     }
     description |= {"rows": str(new_edition.row_count)}
-    record_evidence(
+    record_register_leaf(
         change.conn, "calendar", "calendars", edition.label, edition.sha256, description, change.at
     )
     change.record_change(f"{edition_kind} {edition.label}", after=description | {"sha256": edition.sha256})
@@ -343,7 +343,9 @@ def load_need_table(change: DatabaseChange, table: NeedTable, file_octets: bytes
         "valid_until": new_edition.valid_until,
         "rows": new_edition.row_count,
     }
-    record_evidence(change.conn, "need_table", "needs", table.label, table.sha256, description, change.at)
+    record_register_leaf(
+        change.conn, "need_table", "needs", table.label, table.sha256, description, change.at
+    )
     change.record_change(f"table of needs {table.label}", after=description | {"sha256": table.sha256})
     return True
 

@@ -42,6 +42,7 @@ from gateway.store.table_types import (
     make_required_column,
     metadata,
 )
+from gateway.store.transitions import note_changed_row
 
 # The client certificates by which people sign in.
 account_certificates = Table(
@@ -217,7 +218,11 @@ def insert_account(conn: Connection, account: NewAccount, at: datetime) -> int:
     """Store an account without roles; return its id. Raises IntegrityError for a name that exists."""
     values = asdict(account) | {"name": account.name.casefold()}
     values |= {"status": "ACTIVE", "created_at": at, "password_changed_at": at}
-    return insert_row(conn, accounts, values)
+    account_id = insert_row(conn, accounts, values)
+    # Also that it has no role and no certificate yet is stated.
+    for table in (accounts, account_roles, account_certificates):
+        note_changed_row(conn, table.name, account_id)
+    return account_id
 
 
 def find_by_name(conn: Connection, name: str) -> AccountRow | None:
@@ -258,6 +263,7 @@ def list_accounts(
 def update_account(conn: Connection, account: int, **values: Any) -> None:
     """Change columns of an account that are neither its password nor its status."""
     conn.execute(update(accounts).where(accounts.c.id == account).values(**values))
+    note_changed_row(conn, "accounts", account)
 
 
 def set_password(conn: Connection, account: int, password_hash: str | None, at: datetime) -> None:
@@ -267,17 +273,20 @@ def set_password(conn: Connection, account: int, password_hash: str | None, at: 
         .where(accounts.c.id == account)
         .values(password=password_hash, password_changed_at=at)
     )
+    note_changed_row(conn, "accounts", account)
     _end_sessions(conn, account, at)
 
 
 def replace_password_hash(conn: Connection, account: int, password_hash: str) -> None:
     """Store another hash of the same password; the sessions of the account go on."""
     conn.execute(update(accounts).where(accounts.c.id == account).values(password=password_hash))
+    note_changed_row(conn, "accounts", account)
 
 
 def set_status(conn: Connection, account: int, status: str, at: datetime) -> None:
     """Set an account ACTIVE or SUSPENDED; the sessions of a suspended account end."""
     conn.execute(update(accounts).where(accounts.c.id == account).values(status=status))
+    note_changed_row(conn, "accounts", account)
     if status == "SUSPENDED":
         _end_sessions(conn, account, at)
 
@@ -302,6 +311,7 @@ def set_roles(
     ]
     if rows:
         conn.execute(insert(account_roles), rows)
+    note_changed_row(conn, "account_roles", account)
     conn.execute(delete(account_invitations).where(account_invitations.c.account_id == account))
     _end_sessions(conn, account, at, sessions.c.kind == kind, sessions.c.organisation == organisation_code)
 
@@ -402,6 +412,8 @@ def set_certificate(
         conn.execute(insert(account_certificates).values(row))
     digest = None if certificate is None else certificate.sha256
     conn.execute(update(accounts).where(accounts.c.id == account).values(certificate_sha256=digest))
+    note_changed_row(conn, "accounts", account)
+    note_changed_row(conn, "account_certificates", account)
     theirs = (sessions.c.account_id == account, sessions.c.method == "certificate")
     conn.execute(update(sessions).where(*theirs, sessions.c.ended_at.is_(None)).values(ended_at=at))
 

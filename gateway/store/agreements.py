@@ -40,6 +40,7 @@ from gateway.store.table_types import (
     make_required_column,
     metadata,
 )
+from gateway.store.transitions import note_changed_row
 
 agreements = Table(
     "agreements",
@@ -154,6 +155,8 @@ def activate_agreement(
     rows = [asdict(mode) | {"agreement_id": agreement.id} for mode in new_pmodes]
     if rows:
         conn.execute(insert(pmodes), rows)
+    note_changed_row(conn, "agreements", agreement.id)
+    note_changed_row(conn, "pmodes", agreement.id)
     increment_register_version(conn)
 
 
@@ -162,6 +165,7 @@ def set_agreement_status(conn: Connection, agreement: str, status: str) -> None:
     changed = conn.execute(update(agreements).where(agreements.c.id == agreement).values(status=status))
     if changed.rowcount != 1:
         raise GatewayError(AGREEMENT_UNKNOWN, f"no agreement is loaded as {agreement[:80]}")
+    note_changed_row(conn, "agreements", agreement)
     increment_register_version(conn)
 
 
@@ -169,6 +173,7 @@ def set_successors(conn: Connection, agreement: str, successors: Sequence[Mappin
     """Store the later versions of an agreement; those that it had are replaced."""
     values = {"successors": list(successors) or None}
     conn.execute(update(agreements).where(agreements.c.id == agreement).values(**values))
+    note_changed_row(conn, "agreements", agreement)
     increment_register_version(conn)
 
 
@@ -176,6 +181,7 @@ def set_overrides(conn: Connection, agreement: str, overrides: Sequence[Mapping[
     """Store the overrides of an agreement beside its document; those that it had are replaced."""
     values = {"overrides": list(overrides) or None}
     conn.execute(update(agreements).where(agreements.c.id == agreement).values(**values))
+    note_changed_row(conn, "agreements", agreement)
     increment_register_version(conn)
 
 
@@ -294,6 +300,7 @@ def insert_forwarding_rule(conn: Connection, values: Mapping[str, Any], at: date
     if conn.execute(select(forwarding_rules.c.id).where(*same)).first() is not None:
         return None
     rule_id = insert_row(conn, forwarding_rules, {**values, "created_at": at})
+    note_changed_row(conn, "forwarding_rules", rule_id)
     increment_register_version(conn)
     return rule_id
 
@@ -301,6 +308,7 @@ def insert_forwarding_rule(conn: Connection, values: Mapping[str, Any], at: date
 def remove_forwarding_rule(conn: Connection, rule_id: int) -> bool:
     """Remove a rule; return False when there is none of this number."""
     deleted = conn.execute(delete(forwarding_rules).where(forwarding_rules.c.id == rule_id))
+    note_changed_row(conn, "forwarding_rules", rule_id)
     increment_register_version(conn)
     return deleted.rowcount == 1
 

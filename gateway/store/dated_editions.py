@@ -35,6 +35,7 @@ from gateway.store.table_types import (
     make_required_column,
     metadata,
 )
+from gateway.store.transitions import note_changed_row
 
 
 def _make_edition_columns() -> tuple[Column[Any], ...]:
@@ -132,6 +133,7 @@ class NewEdition:
 def insert_calendar_edition(conn: Connection, kind: str, new: NewEdition, at: datetime, by: str) -> None:
     """Store an edition of a calendar, or of terms; it counts from the next deadline on."""
     conn.execute(insert(calendar_editions).values(kind=kind, **asdict(new), loaded_at=at, loaded_by=by))
+    note_changed_row(conn, "calendar_editions", f"{kind} {new.name} {new.edition}")
 
 
 def find_calendar_edition(conn: Connection, kind: str, name: str, edition: str) -> CalendarEditionRow | None:
@@ -163,6 +165,7 @@ def list_calendar_editions(conn: Connection) -> Sequence[CalendarEditionSummaryR
 def insert_need_table(conn: Connection, new: NewEdition, at: datetime, by: str) -> None:
     """Store an edition of a table of needs; every process reads it before its next message."""
     conn.execute(insert(need_tables).values(**asdict(new), loaded_at=at, loaded_by=by))
+    note_changed_row(conn, "need_tables", f"{new.name} {new.edition}")
     increment_register_version(conn)
 
 

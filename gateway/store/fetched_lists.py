@@ -41,6 +41,7 @@ from gateway.store.table_types import (
     make_required_column,
     metadata,
 )
+from gateway.store.transitions import note_changed_row
 
 # The sources of fetched data, with the results of their fetches; the settings define sources and times.
 fetch_sources = Table(
@@ -166,6 +167,7 @@ def _activate_list(conn: Connection, source_name: str, new_list: NewFetchedList,
         conn.execute(insert(fetched_lists).values(source=source_name, **values))
     else:
         conn.execute(update(fetched_lists).where(*same_subject).values(**values))
+    note_changed_row(conn, "fetched_lists", f"{source_name} {new_list.subject}")
     return True
 
 
@@ -196,6 +198,8 @@ def replace_given_up_delivery(conn: Connection, name: str, delivery: int | None)
 
 def delete_source(conn: Connection, name: str) -> int:
     """Delete everything fetched from a source; return how many lists that were."""
+    for subject in list_by_source(conn, name):
+        note_changed_row(conn, "fetched_lists", f"{name} {subject}")
     deleted_count = conn.execute(delete(fetched_lists).where(fetched_lists.c.source == name)).rowcount
     conn.execute(delete(fetch_sources).where(fetch_sources.c.name == name))
     if deleted_count:
@@ -312,6 +316,7 @@ def insert_crl(conn: Connection, crl: NewRevocationList, at: datetime) -> bool:
     """Store the list; return False when it is stored already."""
     is_new = _INSERT_CRL.insert_one(conn, asdict(crl) | {"fetched_at": at}) is not None
     if is_new:
+        note_changed_row(conn, "revocations", crl.crl_number)
         increment_register_version(conn)
     return is_new
 
@@ -326,7 +331,11 @@ def replace_crls(
         revocations.c.crl_number.in_(list(digests)),
         is_changed,
     )
-    if conn.execute(changed.values(replaced_at=at)).rowcount:
+    query = changed.values(replaced_at=at).returning(revocations.c.crl_number)
+    changed_digests = conn.execute(query).scalars().all()
+    for digest in changed_digests:
+        note_changed_row(conn, "revocations", digest)
+    if changed_digests:
         increment_register_version(conn)
 
 
@@ -406,6 +415,7 @@ class NewTrustedList:
 def insert_trusted_list(conn: Connection, new: NewTrustedList, at: datetime) -> int:
     """Activate the list from the next message on; return its row id."""
     number = insert_row(conn, trust_lists, asdict(new) | {"taken_at": at})
+    note_changed_row(conn, "trust_lists", number)
     increment_register_version(conn)
     return number
 

@@ -7,7 +7,7 @@ messages received from its date on, and not for messages received before, even i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -23,13 +23,13 @@ from sqlalchemy import (
     Table,
     Text,
     func,
-    insert,
     select,
 )
 
-from gateway.store.prepared_statements import InsertIfAbsent
+from gateway.store.prepared_statements import InsertIfAbsent, insert_row
 from gateway.store.register_version import increment_register_version
 from gateway.store.table_types import CODE_TEXT, Instant, make_identity_column, make_required_column, metadata
+from gateway.store.transitions import note_changed_row
 
 # Mapping folders as loaded, each once by its digest; never changed, for the cases that were split by them.
 mapping_bundles = Table(
@@ -93,11 +93,12 @@ def store_bundle(conn: Connection, digest: str, octets: bytes, at: datetime) -> 
     A bundle is stored when an operator loads it, or by the first case that the shipped one decides.
     """
     _INSERT.insert_many(conn, [{"digest": digest, "content": octets, "loaded_at": at}])
+    note_changed_row(conn, "mapping_bundles", digest)
 
 
 def activate_bundle(conn: Connection, digest: str | None, at: datetime, actor: str) -> None:
     """Activate a stored bundle from the next message on; None: the shipped bundle."""
-    conn.execute(insert(mapping_uses).values(digest=digest, at=at, actor=actor))
+    _insert_use(conn, {"digest": digest, "at": at, "actor": actor})
     increment_register_version(conn)
 
 
@@ -109,14 +110,18 @@ def plan_bundle(
     `actor` decided this at the time `at`. `replaces` is the earlier plan: a row id of `mapping_uses`.
     """
     row = {"digest": digest, "at": at, "actor": actor, "starts": starts, "cancels": replaces}
-    conn.execute(insert(mapping_uses).values(**row))
+    _insert_use(conn, row)
     increment_register_version(conn)
 
 
 def withdraw_plan(conn: Connection, plan_id: int, at: datetime, actor: str) -> None:
     """Cancel the plan `plan_id` (a row id of `mapping_uses`); `actor` decided this at the time `at`."""
-    conn.execute(insert(mapping_uses).values(digest=None, at=at, actor=actor, cancels=plan_id))
+    _insert_use(conn, {"digest": None, "at": at, "actor": actor, "cancels": plan_id})
     increment_register_version(conn)
+
+
+def _insert_use(conn: Connection, row: Mapping[str, Any]) -> None:
+    note_changed_row(conn, "mapping_uses", insert_row(conn, mapping_uses, row))
 
 
 def list_periods(conn: Connection) -> tuple[MappingPeriod, ...]:

@@ -39,6 +39,7 @@ from gateway.store.table_types import (
     make_required_column,
     metadata,
 )
+from gateway.store.transitions import note_changed_row
 
 parties = Table(
     "parties",
@@ -154,6 +155,8 @@ def register_party(
     """Register a party with its identifiers; return False when it was registered already (ids are added)."""
     row = {"id": party_id, "name": name, "role": role, "status": "ACTIVE", "created_at": at}
     is_new = _INSERT.insert_one(conn, row) is not None
+    if is_new:
+        note_changed_row(conn, "parties", party_id)
     for identifier in ids:
         add_identifier(conn, party_id, identifier)
     increment_register_version(conn)
@@ -168,6 +171,8 @@ def add_identifier(conn: Connection, party: str, identifier: PartyId) -> None:
         if owner is None or owner.id != party:
             detail = f"identifier {identifier.value[:80]} belongs to another party"
             raise GatewayError(PARTY_UNKNOWN, detail, f"party {party[:40]}")
+    else:
+        note_changed_row(conn, "party_ids", party)
     increment_register_version(conn)
 
 
@@ -194,6 +199,7 @@ def add_certificate(conn: Connection, party: str, certificate: NewCertificate, a
         )
         values = {"status": "ACTIVE", **cleared_bounds, **certificate.usage_bounds}
         conn.execute(update(certificates).where(*same_certificate).values(values))
+    note_changed_row(conn, "certificates", certificate.sha256)
     increment_register_version(conn)
 
 
@@ -201,6 +207,7 @@ def retire_certificate(conn: Connection, sha256: str) -> bool:
     """Retire the certificate; return False when no party uses it."""
     held = (certificates.c.sha256 == sha256, certificates.c.status == "ACTIVE")
     changed = conn.execute(update(certificates).where(*held).values(status="RETIRED"))
+    note_changed_row(conn, "certificates", sha256)
     increment_register_version(conn)
     return changed.rowcount > 0
 
@@ -211,6 +218,7 @@ def limit_certificate_use(conn: Connection, sha256: str, at: datetime, use: str 
     if use is not None:
         held.append(certificates.c.use == use)
     changed = conn.execute(update(certificates).where(*held).values(valid_until=at))
+    note_changed_row(conn, "certificates", sha256)
     increment_register_version(conn)
     return changed.rowcount > 0
 
@@ -220,6 +228,7 @@ def set_party_status(conn: Connection, party: str, status: str) -> None:
     changed = conn.execute(update(parties).where(parties.c.id == party).values(status=status))
     if changed.rowcount != 1:
         raise _make_unknown_party_error(party)
+    note_changed_row(conn, "parties", party)
     increment_register_version(conn)
 
 
@@ -344,6 +353,7 @@ def insert_mandate(
     """Allow `party` to act on behalf of another in everything; return the mandate's id."""
     row = {"party_id": party, "on_behalf_of": on_behalf_of, "scope": _EVERYTHING}
     number = insert_row(conn, mandates, row | {"valid_from": valid_from, "valid_until": valid_until})
+    note_changed_row(conn, "mandates", number)
     increment_register_version(conn)
     return number
 
@@ -352,6 +362,7 @@ def revoke_mandate(conn: Connection, mandate: int, at: datetime) -> bool:
     """End the mandate now; return False when it has ended already."""
     conditions = (mandates.c.id == mandate, mandates.c.revoked_at.is_(None))
     changed = conn.execute(update(mandates).where(*conditions).values(revoked_at=at))
+    note_changed_row(conn, "mandates", mandate)
     increment_register_version(conn)
     return changed.rowcount == 1
 

@@ -1,7 +1,8 @@
 """Stores the logs with the changes that they record: transitions of state machines, events, and evidence.
 
 Every step writes its log rows in the transaction of its change. The hashes of the evidence, which are valid
-once the transaction is committed, are noted beside them (`CommitNotes`).
+once the transaction is committed, are noted beside them (`CommitNotes`), and so are the rows of the register
+that were changed.
 """
 
 from __future__ import annotations
@@ -89,10 +90,13 @@ class CommitNotes:
     """The hashes of the evidence that one transaction has stored; they are valid once it is committed.
 
     The first `settled` of `leaves` stay when later work fails and is rolled back to a savepoint.
+    `changed_rows` are the keys of the rows of the register, by table, that the transaction has changed and
+    that no leaf states yet.
     """
 
     leaves: list[str] = field(default_factory=list)
     settled: int = 0
+    changed_rows: dict[str, set[str]] = field(default_factory=dict)
 
 
 def begin_notes(conn: Connection) -> CommitNotes:
@@ -105,6 +109,25 @@ def begin_notes(conn: Connection) -> CommitNotes:
 def _find_notes(conn: Connection) -> CommitNotes | None:
     """Return the notes of the transaction of a connection; None if it is no write transaction."""
     return conn.get_execution_options().get(_NOTES)
+
+
+def note_changed_row(conn: Connection, table: str, key: str | int) -> None:
+    """Note that the transaction has stored, changed or removed a row of the register, for its evidence."""
+    notes = _find_notes(conn)
+    if notes is not None:
+        notes.changed_rows.setdefault(table, set()).add(str(key))
+
+
+def take_changed_rows(conn: Connection) -> dict[str, set[str]] | None:
+    """Return the keys of the changed rows of the register by table, and forget them.
+
+    Returns None where nothing is noted, as the connection is in no write transaction.
+    """
+    notes = _find_notes(conn)
+    if notes is None:
+        return None
+    changed_rows, notes.changed_rows = notes.changed_rows, {}
+    return changed_rows
 
 
 @cache

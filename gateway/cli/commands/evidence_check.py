@@ -24,7 +24,7 @@ from gateway.evidence import (
     verify_rows,
 )
 from gateway.hub import Hub, RejectingComposer, build_hub
-from gateway.operations import format_count, format_value
+from gateway.operations import compare_register, format_count, format_value
 from gateway.store import check_database_file, get_database_state, read_transaction, time_stamps
 
 _HEAD_WORDS = "a proof or a head that was stored elsewhere: the evidence under it must be unchanged"
@@ -116,6 +116,7 @@ def _recompute_trusted_evidence(hub: Hub, trusted: TrustedEvidence, share: int |
             verification = verify_all_evidence(conn, trusted)
         with show_progress("comparing the rows with the evidence"):
             rows = verify_rows(conn, share)
+            compare_register(conn, rows)
         waiting_since = time_stamps.find_unstamped_since(conn) if hub.stamping is not None else None
     return _RecomputedEvidence(verification, waiting_since, rows)
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from operator import attrgetter
 from typing import Any, Final
 
 import click
@@ -26,6 +27,7 @@ from gateway.cli.verb_groups import Arguments, load_verb, verb
 from gateway.config import EffectiveSetting, Settings, describe_settings, list_effective_settings
 from gateway.errors import PROBLEMS, Problem
 from gateway.evidence import PARTY_FIELDS, PARTY_OWN_FIELDS, list_compared_tables
+from gateway.operations import COMPARED_REGISTER
 from gateway.state_machines import MACHINES, StateMachine
 from gateway.store import describe_tables
 
@@ -235,7 +237,7 @@ def _list_evidence_sections() -> Iterator[ReferenceSection]:
             "columns": ", ".join(f"`{name}`" for name in compared_table.columns),
             "compared with": compared_table.compared_with,
         }
-        for compared_table in list_compared_tables()
+        for compared_table in sorted((*list_compared_tables(), *COMPARED_REGISTER), key=attrgetter("table"))
     ]
     yield ReferenceSection("Rows that are compared with the evidence", (_COMPARED_WORDS,), compared)
 

@@ -53,6 +53,60 @@ FIXED_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         *("requirement_id", "agency", "notice_no", "item", "law", "issued_at", "status_code", "decision"),
         *("date", "quantity", "unit", "conditions", "notice_sha256", "received_at", "said"),
     ),
+    # The register: its rows do change, and the leaf of each change states them anew, whole.
+    "parties": ("id", "name", "role", "status", "created_at"),
+    "party_ids": ("type", "value", "party_id"),
+    "certificates": (
+        *("sha256", "use", "party_id", "subject", "issuer", "serial", "not_before", "not_after", "status"),
+        *("der", "added_at", "valid_from", "valid_until"),
+    ),
+    "mandates": ("id", "party_id", "on_behalf_of", "scope", "valid_from", "valid_until", "revoked_at"),
+    "forwarding_rules": (
+        *("id", "to_value", "to_type", "service", "action", "next_party", "endpoint", "senders"),
+        *("acknowledgment", "sync_reply", "retries", "retry_interval", "created_at"),
+    ),
+    "agreements": (
+        *("id", "kind", "source", "sha256", "valid_from", "valid_until", "status", "loaded_at", "loaded_by"),
+        *("overrides", "successors"),
+    ),
+    "pmodes": (
+        *("agreement_id", "id", "protocol", "from_party", "from_role", "to_party", "to_role", "service"),
+        *("action", "parameters"),
+    ),
+    # Without the language, which people choose at any time.
+    "accounts": (
+        *("id", "name", "display_name", "status", "password", "password_changed_at", "certificate_sha256"),
+        *("oidc_issuer", "oidc_subject", "created_at", "created_by"),
+    ),
+    "account_roles": ("account_id", "kind", "organisation", "role"),
+    "account_certificates": ("sha256", "account_id", "subject", "not_after", "der", "added_at"),
+    "revocations": (
+        *("issuer_key_sha256", "crl_number", "this_update", "next_update", "der", "fetched_at"),
+        "replaced_at",
+    ),
+    # Without the time of the last fetch, as the same list may be fetched again.
+    "fetched_lists": (
+        *("source", "subject", "kind", "sha256", "issuer", "number", "this_update", "next_update"),
+        "taken_at",
+    ),
+    "trust_lists": (
+        *("id", "form", "territory", "sequence", "sha256", "signer", "issued", "next_update", "content"),
+        *("named_by", "taken_at", "taken_by"),
+    ),
+    "calendar_editions": (
+        *("kind", "name", "edition", "valid_from", "valid_until", "row_count", "sha256", "content"),
+        *("loaded_at", "loaded_by"),
+    ),
+    "need_tables": (
+        *("name", "edition", "valid_from", "valid_until", "row_count", "sha256", "content", "loaded_at"),
+        "loaded_by",
+    ),
+    "mapping_bundles": ("digest", "content", "loaded_at"),
+    "mapping_uses": ("id", "digest", "at", "actor", "starts", "cancels"),
+    "audit": (
+        *("id", "at", "actor", "role", "action", "object", "outcome", "remote", "before", "after"),
+        *("account", "reason"),
+    ),
 }
 #: The field of the data of a leaf that has the digests of the rows stored with it, by table.
 STORED: Final = "stored"

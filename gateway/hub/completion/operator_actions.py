@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from gateway.errors import MISUSE, TRANSITION_REFUSED, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import record_evidence, record_register_leaf
 from gateway.hub.answers.case_progress import end_cancellation
 from gateway.hub.completion import case_closing
 from gateway.hub.completion.standing_demands import is_cancellation_open
@@ -360,7 +360,9 @@ def delete_fetched_lists(conn: Connection, name: str, at: datetime, actor: str) 
     if fetched_lists.find_source(conn, name) is None:
         raise GatewayError(MISUSE, f"nothing was ever fetched from {name[:40]!r}", "source")
     deleted_count = fetched_lists.delete_source(conn, name)
-    record_evidence(conn, "forgotten", "source", name, None, {"words": deleted_count, "actor": actor}, at)
+    record_register_leaf(
+        conn, "forgotten", "source", name, None, {"words": deleted_count, "actor": actor}, at
+    )
     return deleted_count
 
 

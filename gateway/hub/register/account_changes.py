@@ -6,23 +6,27 @@ A change leaves a row of audit and a leaf of evidence, in the transaction of the
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import Connection
 
-from gateway.evidence import record_evidence
-from gateway.store import AuditEntry, audit_log
+from gateway.evidence import record_register_change, record_register_leaf
+from gateway.store import AuditEntry
+
+_SIGN_IN: Final = "sign in"
 
 
 def record_account_change(conn: Connection, entry: AuditEntry, at: datetime) -> int:
     """Store a change of an account in the audit and as evidence; return the number of its row of audit."""
-    number = audit_log.record_action(conn, entry, at)
-    data = {
-        "verb": entry.action,
-        "by": entry.actor,
-        "account": entry.account,
-        "audit": number,
-        "before": entry.before,
-        "after": entry.after,
-    }
-    record_evidence(conn, "register", "register", entry.object, None, data, at)
-    return number
+    return record_register_change(conn, entry.object, entry, at)
+
+
+def record_password_change(conn: Connection, entry: AuditEntry, at: datetime) -> None:
+    """Store in the audit and as evidence that a person has set the own password, after the change."""
+    record_register_change(conn, f"account {entry.actor}", entry, at)
+
+
+def record_password_rehash(conn: Connection, name: str, at: datetime) -> None:
+    """Store as evidence that another hash of the same password is kept, after that was stored."""
+    data = {"verb": _SIGN_IN, "by": name, "account": None, "audit": None, "before": None, "after": None}
+    record_register_leaf(conn, "register", "register", f"account {name}", None, data, at)

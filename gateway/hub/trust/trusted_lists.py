@@ -16,7 +16,7 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from gateway.errors import CERTIFICATE_UNTRUSTED, OUR_MISTAKE, SETTINGS_WRONG, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import record_register_leaf
 from gateway.pki import (
     Certificate,
     CertificateUse,
@@ -363,7 +363,7 @@ def _store_list(
         "signer": new.signer.sha256,
         "named_by": imported.named_by,
     }
-    record_evidence(conn, "trust_list", "trust_list", number, new.sha256, data, now)
+    record_register_leaf(conn, "trust_list", "trust_list", number, new.sha256, data, now)
     list_name = f"{new.territory} {new.list_format}"
     before = None if imported.previous_sequence is None else {"sequence": imported.previous_sequence}
     action = replace(entry, object=list_name, before=before, after={"sequence": new.sequence})

@@ -18,6 +18,7 @@ from gateway.accounts import (
     hash_password,
 )
 from gateway.config import mask_url
+from gateway.hub import record_password_change
 from gateway.store import (
     AuditEntry,
     accounts,
@@ -140,7 +141,7 @@ def change_password() -> Response | tuple[str, int]:
         now = services.clock()
         accounts.set_password(conn, visitor.account, hashed, now)
         entry = AuditEntry(visitor.name, "account", "change_password", visitor.name)
-        audit_log.record_action(conn, entry, now)
+        record_password_change(conn, entry, now)
         token = begin_session(conn, visitor.account, visitor.method, get_network())
     answer = redirect("/console/account")
     if token is not None:

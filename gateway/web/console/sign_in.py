@@ -24,6 +24,7 @@ from gateway.accounts import (
     verify_password,
 )
 from gateway.errors import GatewayError
+from gateway.hub import record_password_rehash
 from gateway.pki import CertificateUse
 from gateway.store import AccountRow, AuditEntry, accounts, audit_log, read_transaction, write_transaction
 from gateway.web.console.page_formats import translate
@@ -94,6 +95,7 @@ def sign_in_with_password(name: str, password: str, network: str) -> SignInResul
             token = _begin_account_session(conn, owner, "password", attempt)
             if token is not None and new_hash is not None:
                 accounts.replace_password_hash(conn, account.id, new_hash)
+                record_password_rehash(conn, account.name, services.clock())
     return SignInResult(token=token)
 
 

@@ -20,6 +20,7 @@ from gateway.accounts import (
     list_rights,
     list_roles,
 )
+from gateway.hub import record_password_change
 from gateway.operations import ActOrder
 from gateway.store import (
     AccountFilter,
@@ -28,7 +29,6 @@ from gateway.store import (
     ListFilter,
     ListPage,
     accounts,
-    audit_log,
     list_searches,
     read_transaction,
     sessions,
@@ -388,6 +388,6 @@ def _store_password(token: str, hashed: str) -> str | None:
             return None
         accounts.set_password(conn, account.id, hashed, now)
         entry = AuditEntry(account.name, "account", "change_password", account.name, remote=network)
-        audit_log.record_action(conn, entry, now)
+        record_password_change(conn, entry, now)
         accounts.record_sign_in(conn, account.name, network, is_successful=True, at=now)
         return begin_session(conn, account.id, "password", network)
