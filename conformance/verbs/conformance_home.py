@@ -16,6 +16,7 @@ from gateway.cli.home_folder import read_home_settings
 from gateway.cli.registration import load_crls, register_certificate
 from gateway.config import Settings
 from gateway.errors import MISUSE, OUR_MISTAKE, GatewayError
+from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.hub import (
     CUSTOMS,
     RejectingComposer,
@@ -281,8 +282,15 @@ def _open_suite_case(conn: Connection, message: int, at: datetime) -> None:
     new = NewCase(
         APPLICATION, "SUITE", "9", "suite-a", "suite-a", APPLICATION, message, detail={"items": [_ITEM]}
     )
-    case = cases.open_case(conn, new, at)
+    stored_case = cases.open_case(conn, new, at)
+    case = stored_case.id
     digest = payloads.store_payload(conn, b"<nothing/>", at)
     request = NewAgencyRequest(case, APPLICATION, "1", AGENCY, "SUITE", 1, "SUITE", "1", digest, digest)
     agency_requests.insert_request(conn, replace(request, required=[(_ITEM, LAW)]))
+    stored_rows = {
+        "cases": digest_rows("cases", [stored_case]),
+        "agency_requests": digest_rows("agency_requests", [request]),
+    }
+    data = {"number": APPLICATION, "declarant": "suite-a", "reference": APPLICATION, STORED: stored_rows}
+    record_evidence(conn, "admitted", "case", case, None, data, at)
     cases.apply_event(conn, case, StateEvent("dispatch", at, AGENCY))

@@ -19,7 +19,7 @@ _SALT_OCTETS: Final = 16
 #: The subjects whose evidence a party reads: its cases, with their messages and applications.
 PARTY_SUBJECTS: Final = frozenset({"case", "message", "request"})
 
-_ADMISSION: Final = "number signer declarant reference admitted"
+_ADMISSION: Final = "number signer declarant reference admitted stored"
 _LEDGER: Final = "agency requirement item quantity unit"
 _DUE: Final = "agency kind due cause"
 #: The fields that a party of the case sees, by kind; of a kind without any it sees nothing.
@@ -32,8 +32,11 @@ PARTY_FIELDS: Final[Mapping[str, frozenset[str]]] = {
         "NRS": "message_id group number stored",
         "acknowledged": "receipt",
         "act": "",
-        "admitted": f"{_ADMISSION} bundle",
-        "amended": "number signer changed unchanged new added removed admitted reason cancelled refused",
+        "admitted": f"{_ADMISSION} bundle outcome",
+        "amended": (
+            "number signer changed unchanged new added removed admitted reason cancelled refused"
+            " stored outdated outdated_up_to"
+        ),
         "applied": "",
         "calendar": "",
         "claim": "",
@@ -63,7 +66,8 @@ PARTY_FIELDS: Final[Mapping[str, frozenset[str]]] = {
         "mappings": "",
         "need_table": "",
         "not_left": f"{_LEDGER} problem detail",
-        "notice": "agency number overruled_by",
+        "notice": "agency number overruled_by receipt placed revived superseded outdated outdated_up_to "
+        "stored",
         "operator": "",
         "overdue": _DUE,
         "overtaken": "",
@@ -73,7 +77,7 @@ PARTY_FIELDS: Final[Mapping[str, frozenset[str]]] = {
         "put_aside": "",
         "receipted": "message_id stored",
         "refusal": "message_id about detail",
-        "refused": "number problems signer admitted held_until",
+        "refused": "number problems signer admitted held_until stored",
         "register": "",
         "released": "child items ends",
         "reminded": _DUE,

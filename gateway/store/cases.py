@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -144,33 +145,36 @@ class NewCase:
     state: str = CASE.initial_state
 
 
-def open_case(conn: Connection, case: NewCase, at: datetime, *, is_linked: bool = False) -> int:
-    """Store a new case and return its id; for a state that is not the first, the caller records the event.
+def open_case(conn: Connection, case: NewCase, at: datetime, *, is_linked: bool = False) -> CaseRow:
+    """Store a new case and return its row; for a state that is not the first, the caller records the event.
 
     Also sets the case of its message, unless `is_linked`: then the caller sets it. Raises GW406 while the
     declarant has a case under the reference; a REFUSED case frees the reference.
     """
     # Most references are new.
-    first_case_id = _insert_version(conn, case, 1, at, is_linked=is_linked)
-    if first_case_id is not None:
-        return first_case_id
+    first_case = _insert_version(conn, case, 1, at, is_linked=is_linked)
+    if first_case is not None:
+        return first_case
     for _ in range(_TRIES):
         versions = _list_versions(conn, case)
         open_version = next((row for row in versions if row.state != "REFUSED"), None)
         if open_version is not None:
             raise _make_reference_error(case, open_version.number)
-        case_id = _insert_version(conn, case, len(versions) + 1, at, is_linked=is_linked)
-        if case_id is not None:
-            return case_id
+        stored_case = _insert_version(conn, case, len(versions) + 1, at, is_linked=is_linked)
+        if stored_case is not None:
+            return stored_case
     raise _make_reference_error(case, "another one, opened at this moment")
 
 
-def open_refused_case(conn: Connection, case: NewCase, at: datetime) -> int:
-    """Open a case that is refused at once; it may exist beside another case under the reference."""
+def open_refused_case(conn: Connection, case: NewCase, at: datetime) -> CaseRow:
+    """Open a case that is refused at once, and return its row.
+
+    It may exist beside another case under the reference.
+    """
     for _ in range(_TRIES):
-        case_id = _insert_version(conn, case, len(_list_versions(conn, case)) + 1, at)
-        if case_id is not None:
-            return case_id
+        stored_case = _insert_version(conn, case, len(_list_versions(conn, case)) + 1, at)
+        if stored_case is not None:
+            return stored_case
     raise _make_reference_error(case, "others, opened at this moment")
 
 
@@ -185,15 +189,15 @@ def _list_versions(conn: Connection, case: NewCase) -> Sequence[Any]:
 
 def _insert_version(
     conn: Connection, case: NewCase, version: int, at: datetime, *, is_linked: bool = False
-) -> int | None:
-    """Insert the case under a version that was free; return None when it has been taken since."""
+) -> CaseRow | None:
+    """Insert the case under a version that was free and return its row; None when it was taken since."""
     row = collect_values(case) | {"version": version, "opened_at": at}
     stored = _INSERT_CASE.insert_one(conn, row)
     if stored is None:
         return None
     if not is_linked:
         messages.set_message_case(conn, case.message, stored.id)
-    return int(stored.id)
+    return SimpleNamespace(**row, id=int(stored.id), outcome=None, closed_at=None, purged_at=None)
 
 
 def record_opening(conn: Connection, case_id: int, event: StateEvent) -> str:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
 from sqlalchemy import (
@@ -157,30 +158,43 @@ class NewDecision:
     conditions: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class StoredDecisions:
+    """The rows of new decisions, and what supersedes what since they were stored.
+
+    `successors` has for each decision (row id) whose successor has changed the row id of the decision that
+    supersedes it; None where nothing does any more.
+    """
+
+    rows: Sequence[DecisionRow]
+    successors: Mapping[int, int | None]
+
+
 def insert_decisions(
     conn: Connection, new: Sequence[NewDecision], at: datetime, *, is_first_notice: bool = False
-) -> tuple[int, ...]:
-    """Store the new decisions and return their ids; the case must be locked.
+) -> StoredDecisions:
+    """Store the new decisions, and mark those that are superseded; the case must be locked.
 
     An agency may repeat a notice. Raises GW702 when it repeats the number with other content. The
     `is_first_notice` notice about a request supersedes no decision.
     """
-    stored = tuple(_insert_decision(conn, decision, at) for decision in new)
+    stored = [_insert_decision(conn, decision, at) for decision in new]
+    successors: dict[int, int | None] = {}
     if not is_first_notice:
         for request in dict.fromkeys(decision.request_id for decision in new):
-            _mark_superseded(conn, request)
-    return tuple(row for row in stored if row is not None)
+            successors |= _mark_superseded(conn, request)
+    return StoredDecisions([row for row in stored if row is not None], successors)
 
 
-def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> int | None:
-    """Store a decision and return its row id; None for a repeat.
+def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> DecisionRow | None:
+    """Store a decision and return its row; None for a repeat.
 
     Raise GW702 if the notice was received before with another decision on this item and law.
     """
-    values = collect_values(new) | {"conditions": list(new.conditions)}
-    row = _INSERT.insert_one(conn, values | {"received_at": at})
+    values = collect_values(new) | {"conditions": list(new.conditions), "received_at": at}
+    row = _INSERT.insert_one(conn, values)
     if row is not None:
-        return int(row.id)
+        return SimpleNamespace(**values, id=int(row.id), superseded_by=None, outdated_at=None)
     stored_decision = conn.execute(
         select(decisions).where(
             decisions.c.agency == new.agency,
@@ -198,18 +212,22 @@ def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> int | 
     return None
 
 
-def _mark_superseded(conn: Connection, request: int) -> None:
-    """Mark, for each item and law of a request, the latest decision as the successor of all others."""
+def _mark_superseded(conn: Connection, request: int) -> Mapping[int, int | None]:
+    """Mark, for each item and law of a request, the latest decision as the successor of all others.
+
+    Return the new successor of each decision (row ids) that has another one than before.
+    """
     groups = defaultdict(list)
     for row in list_by_request(conn, request):
         groups[row.item, row.law].append(row)
-    changes = []
+    changes: dict[int, int | None] = {}
     for rows in groups.values():
         latest = max(rows, key=lambda row: (order_notice(row.issued_at, row.notice_no), row.id)).id
         successors = [(row, None if row.id == latest else latest) for row in rows]
-        changes += [{"old": row.id, "new": new} for row, new in successors if row.superseded_by != new]
+        changes |= {row.id: new for row, new in successors if row.superseded_by != new}
     if changes:
-        conn.execute(_SUPERSEDE, changes)
+        conn.execute(_SUPERSEDE, [{"old": old, "new": new} for old, new in changes.items()])
+    return changes
 
 
 def place_decisions(conn: Connection, agency: str, places: Mapping[str, datetime]) -> None:
@@ -258,11 +276,15 @@ def list_current_decisions(conn: Connection, case_id: int) -> Sequence[DecisionW
     return conn.execute(_CURRENT, {"wanted": case_id}).all()
 
 
-def outdate_items(conn: Connection, request: int, items: Collection[int], at: datetime) -> None:
-    """Let no decision of a request on these items count any more: an amendment has changed them."""
+def outdate_items(conn: Connection, request: int, items: Collection[int], at: datetime) -> list[int]:
+    """Let no decision of a request on these items count any more: an amendment has changed them.
+
+    Return the row ids of the decisions that counted before.
+    """
     conditions = (decisions.c.request_id == request, decisions.c.item.in_(sorted(items)))
     counting = decisions.c.outdated_at.is_(None)
-    conn.execute(update(decisions).where(*conditions, counting).values(outdated_at=at))
+    changed = update(decisions).where(*conditions, counting).values(outdated_at=at)
+    return sorted(conn.execute(changed.returning(decisions.c.id)).scalars())
 
 
 def find_by_requirement(conn: Connection, agency: str, number: str) -> AgencyRequestRow | None:

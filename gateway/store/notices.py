@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -135,12 +135,14 @@ class NoticeSummary(NamedTuple):
 class StoredNotice:
     """A notice as stored.
 
-    `request_notices` are all notices about the request, including this one, as they are stored.
+    `request_notices` are all notices about the request, including this one, as they are stored. `values` are
+    the values of its own row when it was stored, before it had a place in its day.
     """
 
     id: int
     sha256: str
     request_notices: Sequence[NoticeSummary] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_latest(self) -> bool:
@@ -195,7 +197,7 @@ def insert_notice(
         else conn.execute(_OF_REQUEST, {"wanted": notice.request_id}).mappings()
     )
     request_notices = [_make_notice_summary(columns) for columns in stored]
-    return StoredNotice(int(row.id), content_sha256, request_notices)
+    return StoredNotice(int(row.id), content_sha256, request_notices, values)
 
 
 def place_notices(conn: Connection, places: Mapping[int, datetime]) -> None:

@@ -53,7 +53,9 @@ _REVIVED: Final = and_(
         decisions.c.superseded_by.is_(None),
     ),
 )
-_FORGET_OVERRULING: Final = update(notices).where(_REVIVED).values(overruled_by=None)
+_FORGET_OVERRULING: Final = (
+    update(notices).where(_REVIVED).values(overruled_by=None).returning(notices.c.number)
+)
 _OVERRULED_BY: Final = select(notices.c.overruled_by).where(
     notices.c.agency == bindparam("wanted"), notices.c.number == bindparam("notice")
 )
@@ -70,9 +72,12 @@ def mark_overruled(conn: Connection, notice_id: int, overruled_by: str, at: date
     record_events(conn, "notice", [(notice_id, OVERRULED)], at)
 
 
-def forget_overruling(conn: Connection, request: int) -> None:
-    """Remove the mark of notices about a request (row id) that count now, by other places in their day."""
-    conn.execute(_FORGET_OVERRULING, {"wanted": request})
+def forget_overruling(conn: Connection, request: int) -> list[str]:
+    """Remove the mark of notices about a request (row id) that count now, by other places in their day.
+
+    Return their numbers.
+    """
+    return sorted(conn.execute(_FORGET_OVERRULING, {"wanted": request}).scalars())
 
 
 def find_overruling_number(conn: Connection, agency: str, notice_number: str) -> str | None:

@@ -21,7 +21,7 @@ from gateway.evidence.evidence_readers import EvidenceReader, select_visible_fie
 from gateway.hub import take_call_back
 from gateway.hub.event_feed import advance_event_feed, describe_event
 from gateway.share import get_data_folder
-from gateway.store import event_readers, notices, read_transaction
+from gateway.store import decisions, event_readers, notices, read_transaction
 from gateway.web.agency_service import apply_agency_call, build_agency_service, build_soap_security
 from gateway.wire import SERVICE_AGENCY, AddressingHeaders, format_instant, parse_xml, serialize_element
 from gateway.xmlsec import STRICT, sign_soap_envelope, verify_soap_envelope
@@ -109,9 +109,19 @@ def test_a_late_notice_is_told_in_its_row_its_event_and_its_evidence(story: Stor
         ("notice.received", "9"),
         ("notice.overruled", "9"),
     ]
-    assert list_leaves(story) == [
-        {"agency": "KFDA", "number": "10"},
-        {"agency": "KFDA", "number": "9", "overruled_by": "10"},
+    leaves = [leaf | {"stored": sorted(leaf["stored"])} for leaf in list_leaves(story)]
+    tables = ["decisions", "notices"]
+    with read_transaction(story.house.engine) as conn:
+        later, earlier = (row.id for row in decisions.list_all_by_request(conn, story.request("KFDA").id))
+    assert leaves == [
+        {"agency": "KFDA", "number": "10", "stored": tables},
+        {
+            "agency": "KFDA",
+            "number": "9",
+            "overruled_by": "10",
+            "superseded": {str(earlier): later},
+            "stored": tables,
+        },
     ]
 
 

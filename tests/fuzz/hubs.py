@@ -149,7 +149,7 @@ def _register(engine: Engine) -> None:
         message = messages.accept_message(conn, first, None, NOW).id
         items = {"items": [1, 2]}
         opened = NewCase(CASE, "Submission", "9", "broker1", "broker1", "R-1", message, detail=items)
-        case = cases.open_case(conn, opened, NOW)
+        case = cases.open_case(conn, opened, NOW).id
         cases.apply_event(conn, case, StateEvent("dispatch", NOW, "test"))
         digest = payloads.store_payload(conn, b"<nothing/>", NOW)
         required = ((1, "01"), (2, "70"))

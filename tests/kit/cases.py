@@ -39,7 +39,7 @@ def open_case(
         message=message,
         detail={"items": items},
     )
-    case = cases.open_case(conn, new, START)
+    case = cases.open_case(conn, new, START).id
     numbers = {}
     for position, (agency, pairs) in enumerate(asked.items(), start=1):
         numbers[agency] = f"X{number:09d}{position:03d}"

@@ -65,12 +65,12 @@ def stored(conn: Connection, *, at: datetime = NOW, **changes: Any) -> int:
 
 def open_case(conn: Connection, **changes: Any) -> int:
     """Open a case for a message of its own; return its row id."""
-    return cases.open_case(conn, _make_case(conn, changes), NOW)
+    return cases.open_case(conn, _make_case(conn, changes), NOW).id
 
 
 def open_refused_case(conn: Connection, **changes: Any) -> int:
     """Open a case that is refused at once, beside others of its reference; return its row id."""
-    return cases.open_refused_case(conn, _make_case(conn, changes), NOW)
+    return cases.open_refused_case(conn, _make_case(conn, changes), NOW).id
 
 
 def _make_case(conn: Connection, changes: dict[str, Any]) -> cases.NewCase:

@@ -49,9 +49,9 @@ def test_a_decision_comes_back_as_it_was(engine):
             unit="KGM",
             conditions=("label in Korean", "store below -18"),
         )
-        (row_id,) = decisions.insert_decisions(conn, [new], later(1))
+        (inserted,) = decisions.insert_decisions(conn, [new], later(1)).rows
         (row,) = decisions.list_by_case(conn, case_id)
-    assert row.id == row_id
+    assert {name: getattr(row, name) for name in vars(inserted)} == vars(inserted)
     assert row.conditions == ["label in Korean", "store below -18"]
     for name in ("request_id", "agency", "notice_no", "item", "law", "issued_at", "decision", "number"):
         assert getattr(row, name) == getattr(new, name)
@@ -63,10 +63,10 @@ def test_a_repeated_notice_is_stored_once(engine):
     with write_transaction(engine) as conn:
         case_id = open_case(conn)
         new = decision(request(conn, case_id), "N-1", conditions=("a",), date=date(2026, 1, 1))
-        assert len(decisions.insert_decisions(conn, [new, replace(new, item=2)], NOW)) == 2
+        assert len(decisions.insert_decisions(conn, [new, replace(new, item=2)], NOW).rows) == 2
         assert (
-            decisions.insert_decisions(conn, [new, replace(new, item=2), replace(new, item=3)], later(9))
-            != ()
+            decisions.insert_decisions(conn, [new, replace(new, item=2), replace(new, item=3)], later(9)).rows
+            != []
         )
         assert [row.item for row in decisions.list_current_decisions(conn, case_id)] == [1, 2, 3]
 

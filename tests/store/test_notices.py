@@ -136,7 +136,7 @@ def test_a_refused_case_stands_beside_the_one_that_holds_the_reference(engine):
         new = cases.NewCase(
             number="2026-X", functional_reference="R-1", message=stored(conn), detail={"a": 1}, **values
         )
-        refused = cases.open_refused_case(conn, new, NOW)
+        refused = cases.open_refused_case(conn, new, NOW).id
         cases.apply_event(conn, refused, StateEvent("refuse", NOW, "admit"), outcome="REFUSED")
         row = cases.find_by_id(conn, refused)
         assert (row.version, row.state, row.detail) == (2, "REFUSED", {"a": 1})

@@ -13,6 +13,7 @@ from typing import Final
 from sqlalchemy import Connection, Table, Text, cast, func, select
 
 from gateway.evidence.rows import (
+    case_rows,
     customs_rows,
     fee_rows,
     item_release_rows,
@@ -61,6 +62,7 @@ COMPARISONS: Final = (
     RowComparison(messages.messages, (), state_rows.compare_message_states),
     RowComparison(cases.cases, (), message_rows.compare_sent_messages),
     RowComparison(cases.cases, state_rows.COMPARED, state_rows.compare_case_states),
+    RowComparison(cases.cases, case_rows.COMPARED, case_rows.compare_cases),
     RowComparison(cases.cases, customs_rows.COMPARED, customs_rows.compare_customs_notices),
     RowComparison(cases.cases, fee_rows.COMPARED, fee_rows.compare_fees),
     RowComparison(cases.cases, item_release_rows.COMPARED, item_release_rows.compare_item_releases),

@@ -12,14 +12,14 @@ unchanged applications stay in force.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from gateway.cases import ChangeReason, ValidatedChildUses, is_decided, read_change_reason
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.hub.amendments.amended_requests import ComposedAmendment, list_compared_requests
 from gateway.hub.amendments.former_items import (
     AmendedItems,
@@ -78,6 +78,7 @@ from gateway.hub.submissions.split import SubmissionRejectedError, describe_find
 from gateway.hub.submissions.withdraw import cancel_request
 from gateway.store import (
     CaseRow,
+    NewAgencyRequest,
     RequestWithFeesRow,
     StateEvent,
     agency_requests,
@@ -94,13 +95,19 @@ _ACTOR = "admit"
 
 @dataclass(frozen=True, slots=True)
 class AmendedTurn:
-    """One amendment of a locked case (row id): its message, its event and reason, the items it removes."""
+    """One amendment of a locked case (row id): its message, its event and reason, the items it removes.
+
+    `outdated` collects the decisions (row ids) that do not count any more, and `outdated_up_to` the last
+    decision of each application (its number) of which none counts any more.
+    """
 
     case_id: int
     message_row_id: int
     event: StateEvent
     reason: ChangeReason
     removed_items: tuple[int, ...]
+    outdated: list[int] = field(default_factory=list)
+    outdated_up_to: dict[str, int] = field(default_factory=dict)
 
     @property
     def now(self) -> datetime:
@@ -122,17 +129,19 @@ def drop_applications(
     """
     for row in requests:
         if row.state == "CANCELLED":
-            _remove_items(conn, row, list_required_items(row) - set(turn.removed_items), turn.now)
+            _remove_items(conn, turn, row, list_required_items(row) - set(turn.removed_items))
     dropped = [row for row in requests if row.id in questions]
     cancellable = {row.id for row in list_cancellable_requests(conn, turn.case_id, dropped)}
     for row in dropped:
         if row.id in cancellable:
             cancel_request(conn, turn.case_id, row, questions, turn.message_row_id, turn.reason, turn.now)
-        _remove_items(conn, row, set(), turn.now)
+        _remove_items(conn, turn, row, set())
     return [row.number for row in dropped]
 
 
-def _remove_items(conn: Connection, request: RequestWithFeesRow, remaining: set[int], now: datetime) -> None:
+def _remove_items(
+    conn: Connection, turn: AmendedTurn, request: RequestWithFeesRow, remaining: set[int]
+) -> None:
     """Let a request require only those of its items that are in `remaining`.
 
     Decisions on its other items lapse.
@@ -141,7 +150,8 @@ def _remove_items(conn: Connection, request: RequestWithFeesRow, remaining: set[
     removed = [pair for pair in request.required if int(pair[0]) not in remaining]
     if removed:
         agency_requests.set_required_items(conn, request.id, stays, [*(request.removed or ()), *removed])
-        decisions.outdate_items(conn, request.id, {int(item) for item, _ in removed}, now)
+        items = {int(item) for item, _ in removed}
+        turn.outdated.extend(decisions.outdate_items(conn, request.id, items, turn.now))
 
 
 def amend_applications(
@@ -159,16 +169,16 @@ def amend_applications(
         call = composed_amendment.changed_calls.get(row.number)
         if call is None or row.state == "CANCELLED" or is_dropped(row):
             continue
-        _change_items(conn, row, prepared[row.number], turn.now)
+        _change_items(conn, turn, row, prepared[row.number])
         _send_amended_application(conn, turn, row, call, composed_amendment.lapsing_items.get(row.number))
 
 
 def _change_items(
-    conn: Connection, request: RequestWithFeesRow, application: PreparedApplication, now: datetime
+    conn: Connection, turn: AmendedTurn, request: RequestWithFeesRow, application: PreparedApplication
 ) -> None:
     """Let a request require the items of the amended `application`; decisions on lost items lapse."""
     former_items, new_items = list_required_items(request), set(application.application.items)
-    _remove_items(conn, request, new_items, now)
+    _remove_items(conn, turn, request, new_items)
     if new_items - former_items:
         pairs = [[item, law] for item in application.application.items for law in application.laws]
         current = agency_requests.find_by_id(conn, request.id)
@@ -191,9 +201,9 @@ def _send_amended_application(
     values["demands"] = end_amended_demands(conn, request.id)
     before = decisions.list_by_request(conn, request.id)
     if before and lapsing_items is None:
-        values["outdated_decision"] = max(row.id for row in before)
+        values["outdated_decision"] = turn.outdated_up_to[request.number] = max(row.id for row in before)
     if lapsing_items:
-        decisions.outdate_items(conn, request.id, lapsing_items, turn.now)
+        turn.outdated.extend(decisions.outdate_items(conn, request.id, lapsing_items, turn.now))
     earlier = deliveries.list_by_request(conn, turn.case_id, request.id)
     is_new_submission = call.call.operation == SUBMISSION
     agency_requests.apply_event(conn, request.id, turn.event, **values)
@@ -244,8 +254,8 @@ def add_applications(
     requests: Sequence[RequestWithFeesRow],
     processed: ProcessedSubmission,
     composed_amendment: ComposedAmendment,
-) -> None:
-    """Open the applications that the case did not have."""
+) -> list[NewAgencyRequest]:
+    """Open the applications that the case did not have, and return their requests."""
     sequence = max((row.sequence for row in requests), default=0)
     new = [
         application
@@ -255,6 +265,7 @@ def add_applications(
     calls = [composed_amendment.changed_calls[application.application_number] for application in new]
     batch = ApplicationBatch(turn.case_id, processed.bundle_digest, new, calls, sequence + 1)
     open_applications(conn, hub, batch, turn.now)
+    return batch.make_requests()
 
 
 #: The keys in the detail of a case whose values an amended declaration replaces.
@@ -300,7 +311,7 @@ def amend_case(
     turn = AmendedTurn(case.id, message.id, event, reason, removed_items)
     cancelled = drop_applications(conn, turn, requests, composed_amendment.cancellation_questions)
     amend_applications(conn, turn, requests, processed, composed_amendment)
-    add_applications(conn, hub, turn, requests, processed, composed_amendment)
+    new_requests = add_applications(conn, hub, turn, requests, processed, composed_amendment)
     enqueue_amendment_calls(conn, composed_amendment.customs_calls, case.id, message.id, now)
     _write_off_amended_uses(conn, case, processed, rejected_items, now)
     record_removed_items(conn, case.id, removed_items, now)
@@ -309,6 +320,11 @@ def amend_case(
         "cancelled": cancelled,
     }
     data["refused"] = [item for item in removed_items if item in rejected_items]
+    data |= {
+        STORED: {"agency_requests": digest_rows("agency_requests", new_requests)},
+        "outdated": turn.outdated,
+        "outdated_up_to": turn.outdated_up_to,
+    }
     record_evidence(conn, "amended", "case", case.id, message.identity_sha256, data, now)
     case = cases.lock_case(conn, case.id)
     move_case(conn, processed.units, case, reason.code, now, has_decision=False)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -33,7 +34,7 @@ from gateway.cases import (
     select_current_decisions,
 )
 from gateway.errors import CASE_CLOSED, DECISION_CONFLICT, REPLY_UNMATCHED, RULE_BROKEN, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.hub.answers.case_progress import (
     CANCELLATION_EVENTS,
     answer_cancellation_by_decision,
@@ -66,6 +67,7 @@ from gateway.store import (
     DecisionWithTextRow,
     NewDecision,
     NewNotice,
+    NoticeSummary,
     OpenRequest,
     OpenRequestRow,
     RequirementRow,
@@ -286,25 +288,31 @@ def _apply_notice(
     check_version(notice, stored_notice)
     may_be_cleared = request.clearance or request.released
     former_rows = decisions.list_by_request(conn, request.id) if may_be_cleared else ()
+    former_places = stored_notice.request_notices
     stored_notice = place_new_notice(conn, request, notice, stored_notice, status_codes)
     if notice.states_day:
         notice = replace(notice, issued_at=stored_notice.issued_at)
-    _store_decisions(conn, request, notice, now)
-    if any(summary.day_begins_at for summary in stored_notice.request_notices):
-        overruled_notices.forget_overruling(conn, request.id)
+    data: dict[str, Any] = {"agency": request.agency, "number": notice.number}
+    data |= _describe_places(former_places, stored_notice)
+    data |= _store_decisions(conn, request, notice, stored_notice, now)
+    if any(summary.day_begins_at for summary in stored_notice.request_notices) and (
+        revived := overruled_notices.forget_overruling(conn, request.id)
+    ):
+        data["revived"] = revived
     applied_notice = _AppliedNotice(hub, case, request, notice, now)
     requirement_ids = _add_requirements(conn, applied_notice)
-    data = {"agency": request.agency, "number": notice.number}
     # A result that came before the decision on its application was in force until then.
     if not came_before and (
         overruled_by := record_overruling(conn, request, stored_notice, code, status_codes, now)
     ):
         data["overruled_by"] = overruled_by
-    record_evidence(conn, "notice", "request", request.id, stored_notice.sha256, data, now)
     if notice.receipt_number:
         _store_receipt(conn, locked_request, notice.receipt_number)
+        data["receipt"] = notice.receipt_number
     if notice.decisions:
-        outdate_early_decisions(conn, case, request, notice.number, now)
+        early = outdate_early_decisions(conn, case, request, notice.number, now)
+        data |= _describe_outdated([*data.pop("outdated", ()), *early.decision_ids], early.last_decision_id)
+    record_evidence(conn, "notice", "request", request.id, stored_notice.sha256, data, now)
     event = move_request(conn, status_codes, locked_request, notice, stored_notice, now)
     locked_request.write(conn)
     history = FeeHistory(stored_notice.request_notices, status_codes)
@@ -338,12 +346,49 @@ def _record_revived_decisions(
             )
 
 
-def _store_decisions(conn: Connection, request: OpenRequestRow, notice: Notice, now: datetime) -> None:
-    """Store the decisions of a notice. Those about a removed item are stored and do not count."""
-    rows = [_make_decision_row(request, notice, decision) for decision in notice.decisions]
-    decisions.insert_decisions(conn, rows, now, is_first_notice=not request.noticed)
+def _describe_places(former: Iterable[NoticeSummary], stored_notice: StoredNotice) -> dict[str, Any]:
+    """Return for the evidence the places of the notices of a day alone that a new notice has moved.
+
+    `former` are the notices about its request as they were before.
+    """
+    former_places = {summary.id: summary.issued_at for summary in former}
+    placed = {
+        summary.number: summary.issued_at.astimezone(UTC).isoformat()
+        for summary in stored_notice.request_notices
+        if summary.issued_at != former_places[summary.id]
+    }
+    return {"placed": placed} if placed else {}
+
+
+def _store_decisions(
+    conn: Connection, request: OpenRequestRow, notice: Notice, stored_notice: StoredNotice, now: datetime
+) -> dict[str, Any]:
+    """Store the decisions of a notice, and return what its evidence says of the stored rows.
+
+    Decisions about a removed item are stored and do not count.
+    """
+    new = [_make_decision_row(request, notice, decision) for decision in notice.decisions]
+    stored = decisions.insert_decisions(conn, new, now, is_first_notice=not request.noticed)
+    outdated_ids: list[int] = []
     if request.removed:
-        decisions.outdate_items(conn, request.id, {int(item) for item, _ in request.removed}, now)
+        removed_items = {int(item) for item, _ in request.removed}
+        outdated_ids = decisions.outdate_items(conn, request.id, removed_items, now)
+    digests = {
+        "notices": digest_rows("notices", [SimpleNamespace(**stored_notice.values)]),
+        "decisions": digest_rows("decisions", stored.rows),
+    }
+    superseded = {str(old): new for old, new in stored.successors.items()}
+    return {
+        STORED: digests,
+        **({"superseded": superseded} if superseded else {}),
+        **_describe_outdated(outdated_ids),
+    }
+
+
+def _describe_outdated(decision_ids: Sequence[int], last_decision_id: int | None = None) -> dict[str, Any]:
+    """Return for the evidence of a notice which decisions (row ids) do not count since it came."""
+    outdated: dict[str, Any] = {"outdated": list(decision_ids)} if decision_ids else {}
+    return outdated if last_decision_id is None else outdated | {"outdated_up_to": last_decision_id}
 
 
 def _apply_consequences(

@@ -91,16 +91,28 @@ _UNHEARD_DELIVERY_STATES: Final = frozenset({"QUEUED", "HELD", "FAILED"})
 CANCELLATION_EVENTS: Final = {"cancel": "ACCEPTED", "refuse_cancel": "REFUSED"}
 
 
+@dataclass(frozen=True, slots=True)
+class OutdatedDecisions:
+    """The decisions (row ids) of a request that do not count any more.
+
+    With `last_decision_id` that one and all earlier ones do not count either.
+    """
+
+    decision_ids: Sequence[int] = ()
+    last_decision_id: int | None = None
+
+
 def outdate_early_decisions(
     conn: Connection, case: CaseRow, request: OpenRequestRow, notice_number: str, now: datetime
-) -> None:
+) -> OutdatedDecisions:
     """Outdate the decisions of a notice on amended items that its agency had not been sent yet.
 
     This concerns only cases that were amended. The agency may answer a call before it has returned, so that a
-    decision during the call counts; so does a decision after an operator has ended the call.
+    decision during the call counts; so does a decision after an operator has ended the call. Return which
+    were outdated.
     """
     if not _list_turn(case):
-        return
+        return OutdatedDecisions()
     calls = deliveries.list_by_request(conn, request.case_id, request.id)
     unheard_items = list_unheard_items(
         request.number, (row for row in calls if row.state in _UNHEARD_DELIVERY_STATES)
@@ -109,11 +121,12 @@ def outdate_early_decisions(
     early = [row for row in request_decisions if unheard_items is None or row.item in unheard_items]
     # A decision that counts already was made during a call: the agency has the amendment, and may correct it.
     if not early or any(row.notice_no != notice_number for row in early):
-        return
+        return OutdatedDecisions()
     if unheard_items is None:
-        agency_requests.outdate_decisions(conn, request.id, max(row.id for row in early))
-    else:
-        decisions.outdate_items(conn, request.id, unheard_items, now)
+        last_decision_id = max(row.id for row in early)
+        agency_requests.outdate_decisions(conn, request.id, last_decision_id)
+        return OutdatedDecisions(last_decision_id=last_decision_id)
+    return OutdatedDecisions(decisions.outdate_items(conn, request.id, unheard_items, now))
 
 
 def answer_cancellation_by_decision(
@@ -474,10 +487,10 @@ def list_rejected_case_items(conn: Connection, case: CaseRow) -> frozenset[int]:
 
 def conclude_case_without_applications(
     conn: Connection, units: UnitTable, case_id: int, now: datetime, **values: Any
-) -> None:
+) -> CaseOutcome:
     """Decide a new case without applications: it is approved, if no number that it names says otherwise.
 
-    `values` are stored with the step.
+    `values` are stored with the step. Return the outcome.
     """
     outside_decisions = list_outside_decisions(conn, case_id)
     items = (values.get("detail") or cases.lock_case(conn, case_id).detail)["items"]
@@ -486,13 +499,14 @@ def conclude_case_without_applications(
     cases.apply_event(conn, case_id, event, outcome=outcome.value, **values)
     if not outside_decisions:
         enqueue_task(conn, "conclude", "case", case_id, f"conclude:{case_id}:1", now)
-        return
+        return outcome
     rests_on = compute_conclusion_id(outcome, outside_decisions)
     key = f"conclude:{case_id}:{rests_on}"
     enqueue_task(conn, "conclude", "case", case_id, key, now, rests_on=rests_on)
     _give_back_unapproved_uses(
         conn, units, _read_locked_case(conn, cases.lock_case(conn, case_id)), outcome, now
     )
+    return outcome
 
 
 def end_cancellation(conn: Connection, case: CaseRow, request: int, cause: StateEvent) -> None:

@@ -28,7 +28,7 @@ from sqlalchemy import Connection
 
 from gateway.cases import ReportedProblem, ValidatedChildUses, make_case_number, make_refused_reference
 from gateway.errors import OUR_MISTAKE, PROBLEMS, GatewayError
-from gateway.evidence import record_evidence
+from gateway.evidence import STORED, digest_rows, record_evidence
 from gateway.hub.amendments.amend import amend_case
 from gateway.hub.amendments.amended_requests import compose_amendment
 from gateway.hub.amendments.former_items import find_former_message
@@ -240,8 +240,11 @@ def _store_hold(hub: Hub, processed: ProcessedSubmission, end_lease: FinishLease
             if processed.is_held and held_case is None:
                 return False
             detail = _describe_case(processed)
+            stored_rows: dict[str, Any] = {}
             if held_case is None:
-                case = cases.open_case(conn, _make_case(processed), now)
+                new_case = cases.open_case(conn, _make_case(processed), now)
+                case = new_case.id
+                stored_rows = {STORED: {"cases": digest_rows("cases", [new_case])}}
             else:
                 case = int(held_case.id)
                 detail["held"] = held_case.detail["held"]
@@ -251,7 +254,7 @@ def _store_hold(hub: Hub, processed: ProcessedSubmission, end_lease: FinishLease
             lacking = LackingSubmission(processed.needs, processed.declared_uses, parent)
             hold_time = hub.need_policy.hold_time
             until = hold_case(conn, case, detail, lacking, now, hold_time, message.id)
-            data = _describe_admission(processed) | {"until": until}
+            data = _describe_admission(processed) | {"until": until} | stored_rows
             record_evidence(conn, "held", "case", case, message.identity_sha256, data, now)
             _mark_processed(conn, message, now)
             end_lease(conn)
@@ -354,10 +357,11 @@ def _start_case(
             if processed.prepared_applications
             else CASE.initial_state
         )
-        case = cases.open_case(conn, _make_case(processed, state), now, is_linked=True)
+        new_case = cases.open_case(conn, _make_case(processed, state), now, is_linked=True)
+        case, stored_rows = new_case.id, {"cases": digest_rows("cases", [new_case])}
         values: dict[str, Any] = {}
     else:
-        case = int(held_case.id)
+        case, stored_rows = int(held_case.id), {}
         messages.set_message_case(conn, processed.message.id, case)
         cancel_hold(conn, case, now)
         values = {"detail": _describe_case(processed)}
@@ -383,18 +387,20 @@ def _start_case(
     )
     have_deadlines_begun = open_first_applications(conn, hub, batch, calls.customs_calls, now)
     dispatched = StateEvent("dispatch", now, _ACTOR)
+    stored_rows["agency_requests"] = digest_rows("agency_requests", batch.make_requests())
+    data = _describe_admission(processed) | {"bundle": processed.bundle_digest, STORED: stored_rows}
     if processed.prepared_applications and held_case is None:
         cases.record_opening(conn, case, dispatched)
     elif held_case is not None and processed.prepared_applications:
         cases.apply_event(conn, case, dispatched, before=held_case.state, **values)
     else:
-        conclude_case_without_applications(conn, processed.units, case, now, **values)
+        outcome = conclude_case_without_applications(conn, processed.units, case, now, **values)
+        data["outcome"] = outcome.value
         if held_case is not None:
             wake_held_children(conn, held_case.declarant, {case}, f"parent:{case}:{now.isoformat()}", now)
     if not have_deadlines_begun:
         new_numbers = {application.application_number for application in processed.prepared_applications}
         settle_deadlines(conn, hub, case, now, restarted_numbers=new_numbers)
-    data = _describe_admission(processed) | {"bundle": processed.bundle_digest}
     record_evidence(conn, "admitted", "case", case, processed.message.identity_sha256, data, now)
     return case
 
@@ -510,13 +516,15 @@ def _reject_submission(
                 **mappings.describe_for_case(),
             },
         )
-        case = cases.open_refused_case(conn, new, now)
+        refused_case = cases.open_refused_case(conn, new, now)
+        case = refused_case.id
         cases.apply_event(
             conn, case, StateEvent("refuse", now, _ACTOR, str(rejection)[:200]), outcome="REFUSED"
         )
         _mark_processed(conn, row, now, rejection.problems[0].id)
         enqueue_task(conn, "conclude", "case", case, f"conclude:{case}:1", now)
-        data: dict[str, Any] = {"number": number, "problems": str(rejection)}
+        stored_rows = {"cases": digest_rows("cases", [refused_case])}
+        data: dict[str, Any] = {"number": number, "problems": str(rejection), STORED: stored_rows}
         if rejection.signer_admission is not None:
             data |= {
                 "signer": rejection.signer_admission.party,

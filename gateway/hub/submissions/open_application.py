@@ -6,7 +6,7 @@ It is done in the transaction that opens a case, or in that of an amendment that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy import Connection
@@ -31,6 +31,27 @@ class ApplicationBatch:
     applications: Sequence[PreparedApplication]
     calls: Sequence[ComposedCall]
     first_sequence: int = 1
+
+    def make_requests(self) -> list[NewAgencyRequest]:
+        """Return the requests to be stored, for which nothing is due yet."""
+        return [
+            NewAgencyRequest(
+                case_id=self.case_id,
+                number=application.application_number,
+                application=application.application.id,
+                agency=application.request.organisation,
+                document=application.request.document,
+                sequence=sequence,
+                mapping=application.request.document,
+                mapping_version=self.bundle_digest[:16],
+                mapping_sha256=self.bundle_digest,
+                document_sha256=call.envelope_sha256,
+                required=[[int(item), law] for item in application.request.items for law in application.laws],
+            )
+            for sequence, (application, call) in enumerate(
+                zip(self.applications, self.calls, strict=True), start=self.first_sequence
+            )
+        ]
 
 
 def open_applications(conn: Connection, hub: Hub, batch: ApplicationBatch, now: datetime) -> None:
@@ -67,24 +88,8 @@ def _store_applications(
     conn: Connection, batch: ApplicationBatch, due_times: Sequence[datetime | None]
 ) -> list[tuple[int, str]]:
     """Store requests, each with the time when it is due; return their row ids and numbers."""
-    timed = zip(batch.applications, batch.calls, due_times, strict=True)
-    new = [
-        NewAgencyRequest(
-            case_id=batch.case_id,
-            number=application.application_number,
-            application=application.application.id,
-            agency=application.request.organisation,
-            document=application.request.document,
-            sequence=sequence,
-            mapping=application.request.document,
-            mapping_version=batch.bundle_digest[:16],
-            mapping_sha256=batch.bundle_digest,
-            document_sha256=call.envelope_sha256,
-            required=[[int(item), law] for item in application.request.items for law in application.laws],
-            due_at=due_at,
-        )
-        for sequence, (application, call, due_at) in enumerate(timed, start=batch.first_sequence)
-    ]
+    timed = zip(batch.make_requests(), due_times, strict=True)
+    new = [replace(new_request, due_at=due_at) for new_request, due_at in timed]
     requests = agency_requests.insert_requests(conn, new)
     message_ids = [
         (call.call.message_id, request) for call, request in zip(batch.calls, requests, strict=True)
