@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, select
 
-from gateway.evidence.rows.row_digests import STORED, digest_rows
+from gateway.evidence.rows.row_digests import FIXED_COLUMNS, STORED, digest_rows
 from gateway.evidence.rows.row_findings import ComparedTable, Leaf, RowFindings, list_leaves_by_subject
 from gateway.store import AcceptedMessage, HttpResponse, MessagePayloadRow, fragment_groups, messages
 from gateway.store.payloads import payloads
@@ -39,6 +39,7 @@ COMPARED: Final = (
 #: Evidence of the origin of a received message.
 _ORIGINS: Final = frozenset({"NRO", "filed", "passing"})
 _ANSWER: Final = "messages.answer"
+_ANSWER_COLUMNS: Final = (*FIXED_COLUMNS[_ANSWER], "answer_body")
 _MESSAGES: Final = messages.messages
 _PARTS: Final = messages.message_payloads
 _FRAGMENTS: Final = fragment_groups.fragments
@@ -156,7 +157,7 @@ def _compare_answer(row: Any, origin: Leaf, leaves: Sequence[Leaf], findings: Ro
     elif late_receipts:
         # Of a node with an earlier version: it has the digest alone.
         findings.older["messages"] += 1
-    elif STORED in origin.data and (row.answer_sha256, row.answer_body, row.answer_status) != (None,) * 3:
+    elif STORED in origin.data and any(getattr(row, name) is not None for name in _ANSWER_COLUMNS):
         findings.add_difference("messages", row.id, "it has an answer, and no evidence says so")
 
 

@@ -10,11 +10,14 @@ from typing import Any, Final
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Date,
     Engine,
     Integer,
+    LargeBinary,
     Table,
+    and_,
     delete,
     insert,
     select,
@@ -25,7 +28,7 @@ from gateway.evidence.rows.row_findings import ComparedTable, RowFindings
 from gateway.store.cases import cases
 from gateway.store.table_types import Instant, Json, metadata
 
-__all__ = ["Compare", "compare_all", "list_missed_columns", "list_missed_rows"]
+__all__ = ["Compare", "compare_all", "list_missed_columns", "list_missed_rows", "open_trial"]
 
 Compare = Callable[[Connection, Sequence[int], RowFindings], None]
 #: Other values of columns that take only some.
@@ -36,6 +39,11 @@ _CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "fees.state": ("CANCELLED", "PAID"),
     "officer_acts.kind": ("ask", "decide"),
     "officer_acts.state": ("PROPOSED", "REFUSED"),
+    "messages.direction": ("in", "out"),
+    "messages.state": ("ACCEPTED", "FAILED"),
+    "cases.state": ("OPENED", "REFUSED"),
+    "agency_requests.state": ("PREPARED", "CANCELLED"),
+    "clearances.state": ("CLEARED", "REFUSED"),
 }
 #: The value of a column that was empty.
 _TEXT: Final = "changed"
@@ -62,12 +70,12 @@ def list_missed_columns(
         table = metadata.tables[each.table]
         for name in each.columns:
             for row in _list_rows(engine, table):
-                with _open_trial(engine) as conn:
+                with open_trial(engine) as conn:
                     changed = {name: _choose_other(table.c[name], row[name])}
-                    conn.execute(update(table).where(table.c.id == row["id"]).values(changed))
+                    conn.execute(update(table).where(_is_row(table, row)).values(changed))
                     findings = _compare(conn, compare, root)
                 if each.table not in {difference.table for difference in findings.differences}:
-                    missed.append(f"{each.table}.{name} of {row['id']}")
+                    missed.append(f"{each.table}.{name} of {_name_row(table, row)}")
     return missed
 
 
@@ -81,9 +89,9 @@ def list_missed_rows(
         for row in _list_rows(engine, table):
             copied = {name: value for name, value in row.items() if name != "id"}
             copied |= {name: _choose_other(table.c[name], row[name]) for name in _list_unique(table)}
-            trials = {"deleted": delete(table).where(table.c.id == row["id"]), "copied": insert(table)}
+            trials = {"deleted": delete(table).where(_is_row(table, row)), "copied": insert(table)}
             for word, statement in trials.items():
-                with _open_trial(engine) as conn:
+                with open_trial(engine) as conn:
                     conn.execute(statement, copied) if word == "copied" else conn.execute(statement)
                     findings = _compare(conn, compare, root)
                 if each.table not in {difference.table for difference in findings.differences}:
@@ -98,6 +106,14 @@ def _list_rows(engine: Engine, table: Table) -> list[dict[str, Any]]:
     return rows
 
 
+def _is_row(table: Table, row: Mapping[str, Any]) -> ColumnElement[bool]:
+    return and_(*(column == row[column.name] for column in table.primary_key.columns))
+
+
+def _name_row(table: Table, row: Mapping[str, Any]) -> str:
+    return " ".join(str(row[column.name]) for column in table.primary_key.columns)
+
+
 def _list_unique(table: Table) -> Iterator[str]:
     """Yield one column of each unique constraint of a table, beside its key."""
     for constraint in table.constraints:
@@ -107,15 +123,22 @@ def _list_unique(table: Table) -> Iterator[str]:
 
 
 @contextmanager
-def _open_trial(engine: Engine) -> Iterator[Connection]:
+def open_trial(engine: Engine) -> Iterator[Connection]:
     """Open a transaction without foreign keys, which is rolled back."""
+    is_sqlite = engine.dialect.name == "sqlite"
     with engine.connect() as conn:
-        if engine.dialect.name == "postgresql":
-            conn.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        cursor = conn.connection.cursor()
+        if is_sqlite:
+            # Within a transaction this changes nothing.
+            cursor.execute("PRAGMA foreign_keys = OFF")
         else:
-            conn.exec_driver_sql("PRAGMA defer_foreign_keys = ON")
-        yield conn
-        conn.rollback()
+            conn.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        try:
+            yield conn
+        finally:
+            conn.rollback()
+            if is_sqlite:
+                cursor.execute("PRAGMA foreign_keys = ON")
 
 
 def _choose_other(column: Column[Any], value: Any) -> Any:
@@ -123,6 +146,8 @@ def _choose_other(column: Column[Any], value: Any) -> Any:
     if choices is not None:
         return next(choice for choice in choices if choice != value)
     kind = column.type
+    if isinstance(kind, LargeBinary):
+        return (value or b"") + b" "
     if isinstance(kind, Instant):
         return (value or datetime(2026, 1, 1, tzinfo=UTC)) + timedelta(microseconds=1)
     if isinstance(kind, Date):
