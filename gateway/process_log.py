@@ -40,6 +40,8 @@ FIELDS: Final = (
     "sha256",
     "problem",
     "path",
+    "table",
+    "row",
 )
 _LEVEL_VARIABLE: Final = "GATEWAY_LOG"
 _DEFAULT_LEVEL: Final = "WARNING"

@@ -31,6 +31,7 @@ from .rows.row_digests import digest_rows as digest_rows
 from .rows.row_findings import ComparedTable as ComparedTable
 from .rows.row_findings import Leaf as Leaf
 from .rows.row_findings import RowFindings as RowFindings
+from .rows.row_verification import UNREADABLE as UNREADABLE
 from .rows.row_verification import list_compared_tables as list_compared_tables
 from .rows.row_verification import verify_rows as verify_rows
 from .tree_heads import search_heads as search_heads

@@ -149,7 +149,6 @@ from .plain_values import restate_times as restate_times
 from .plain_values import set_display_zone as set_display_zone
 from .plain_values import shorten_text as shorten_text
 from .register_comparison import COMPARED_REGISTER as COMPARED_REGISTER
-from .register_comparison import compare_register as compare_register
 from .replaced_decisions import Replacement as Replacement
 from .replaced_decisions import find_replacement as find_replacement
 from .restored_databases import SKIPPED_NUMBERS as SKIPPED_NUMBERS
@@ -158,6 +157,8 @@ from .restored_databases import RestoreOutcome as RestoreOutcome
 from .restored_databases import compare_database_with_mark as compare_database_with_mark
 from .restored_databases import confirm_restore as confirm_restore
 from .restored_databases import lock_restore as lock_restore
+from .row_comparison import compare_rows as compare_rows
+from .row_comparison import log_changed_rows as log_changed_rows
 from .waiting_reasons import AwayPartner as AwayPartner
 from .waiting_reasons import DisturbedAgency as DisturbedAgency
 from .waiting_reasons import add_case_waiting as add_case_waiting

@@ -21,10 +21,9 @@ from gateway.evidence import (
     TrustedEvidence,
     VerificationReport,
     verify_all_evidence,
-    verify_rows,
 )
 from gateway.hub import Hub, RejectingComposer, build_hub
-from gateway.operations import compare_register, format_count, format_value
+from gateway.operations import compare_rows, format_count, format_value
 from gateway.store import check_database_file, get_database_state, read_transaction, time_stamps
 
 _HEAD_WORDS = "a proof or a head that was stored elsewhere: the evidence under it must be unchanged"
@@ -115,8 +114,7 @@ def _recompute_trusted_evidence(hub: Hub, trusted: TrustedEvidence, share: int |
         with show_progress("recomputing the evidence"):
             verification = verify_all_evidence(conn, trusted)
         with show_progress("comparing the rows with the evidence"):
-            rows = verify_rows(conn, share)
-            compare_register(conn, rows)
+            rows = compare_rows(conn, share)
         waiting_since = time_stamps.find_unstamped_since(conn) if hub.stamping is not None else None
     return _RecomputedEvidence(verification, waiting_since, rows)
 

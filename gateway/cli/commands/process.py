@@ -47,6 +47,7 @@ from gateway.operations import (
     find_resting_filings,
     find_source_problems,
     format_count,
+    log_changed_rows,
 )
 from gateway.process_log import START_LOG, pass_log_format, set_up_logging
 from gateway.processor_affinity import bind_to_processor
@@ -307,7 +308,7 @@ def _deliver(arguments: Arguments, *, logs_expiries: bool) -> int:
 
 
 def log_expiries_daily(settings: Settings, stop: threading.Event) -> None:
-    """Log the certificates and other trust data that expire, and what partners lack, once a day."""
+    """Log once a day trust data that expire, what partners lack, and rows that differ from the evidence."""
     while True:
         try:
             with open_read_only_hub(settings) as hub:
@@ -323,9 +324,10 @@ def log_expiries_daily(settings: Settings, stop: threading.Event) -> None:
                 warnings += () if key_problem is None else (key_problem,)
                 for warning in warnings:
                     _log.warning("%s", warning)
+                log_changed_rows(hub.engine)
         except Exception:
             # The check is repeated the next day; the worker itself notices an unavailable database.
-            _log.warning("the search for expiring certificates failed", exc_info=True)
+            _log.warning("the daily search for expiring certificates and changed rows failed", exc_info=True)
         if stop.wait(_DAY_SECONDS):
             return
 

@@ -28,7 +28,7 @@ from gateway.store.transitions import evidence
 
 _BATCH: Final = 200
 #: What reading raises of a value that the gateway does not write; SQLite takes any value in any column.
-_UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 Compare = Callable[[Connection, Sequence[int], RowFindings], None]
 
@@ -106,7 +106,7 @@ def _compare(conn: Connection, comparison: RowComparison, ids: Sequence[int], fi
     of_batch = RowFindings()
     try:
         comparison.compare(conn, ids, of_batch)
-    except _UNREADABLE as problem:
+    except UNREADABLE as problem:
         if len(ids) > 1:
             for each in ids:
                 _compare(conn, comparison, [each], findings)
