@@ -29,7 +29,6 @@ from .rows.row_digests import FIXED_COLUMNS as FIXED_COLUMNS
 from .rows.row_digests import STORED as STORED
 from .rows.row_digests import digest_rows as digest_rows
 from .rows.row_findings import ComparedTable as ComparedTable
-from .rows.row_findings import Leaf as Leaf
 from .rows.row_findings import RowFindings as RowFindings
 from .rows.row_verification import UNREADABLE as UNREADABLE
 from .rows.row_verification import list_compared_tables as list_compared_tables

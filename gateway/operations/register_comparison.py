@@ -158,23 +158,25 @@ def _compare_contents(table: str, key: str, rows: Sequence[Any], findings: RowFi
 
 
 def _compare_rows(
-    table: str, key: str, rows: Sequence[Any], stated: _StatedRows, findings: RowFindings
+    table: str, key: str, rows: Sequence[Any], stated_rows: _StatedRows, findings: RowFindings
 ) -> None:
     """Add a difference unless the rows with one key are what the leaves state of them."""
-    leaf = stated.digest_leaf
+    leaf = stated_rows.digest_leaf
     if leaf is None:
         findings.older[table] += len(rows)
-        _compare_values(table, key, rows, stated, findings)
+        _compare_values(table, key, rows, stated_rows, findings)
         return
-    if (digest_rows(table, rows) if rows else None) == stated.digest or _may_be_removed(table, key, rows):
+    if (digest_rows(table, rows) if rows else None) == stated_rows.digest or _may_be_removed(
+        table, key, rows
+    ):
         return
     count_before = findings.difference_count
-    _compare_values(table, key, rows, stated, findings)
+    _compare_values(table, key, rows, stated_rows, findings)
     if findings.difference_count == count_before:
         evidence_name = f"evidence row {leaf.id} ({leaf.kind})"
         if not rows:
             detail = f"it is gone; {evidence_name} says that it is there"
-        elif stated.digest is None:
+        elif stated_rows.digest is None:
             detail = f"{evidence_name} says that it is not there"
         else:
             detail = f"its content is not what {evidence_name} says"
@@ -187,17 +189,17 @@ def _may_be_removed(table: str, key: str, rows: Sequence[Any]) -> bool:
 
 
 def _compare_values(
-    table: str, key: str, rows: Sequence[Any], stated: _StatedRows, findings: RowFindings
+    table: str, key: str, rows: Sequence[Any], stated_rows: _StatedRows, findings: RowFindings
 ) -> None:
     """Add a difference for each value that is not what the last leaf about it describes."""
     rows_by_part = {name_row_part(table, row): row for row in rows}
-    for part, leaf in stated.leaf_by_part.items():
+    for part, leaf in stated_rows.leaf_by_part.items():
         row = rows_by_part.get(part)
         if row is None:
             if not _may_be_removed(table, key, rows):
                 detail = f"{part} is gone; evidence row {leaf.id} ({leaf.kind}) says that it is there"
                 findings.add_difference(table, key, detail.removeprefix(" "))
             continue
-        for column, stated_value in stated.values[part].items():
+        for column, stated_value in stated_rows.values[part].items():
             stored = make_json_value(getattr(row, column))
             findings.compare_value(table, key, column, stored, stated_value.leaf, stated_value.value)

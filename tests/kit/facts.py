@@ -146,6 +146,10 @@ def failpoints() -> list[str]:
     return sorted(found)
 
 
+#: The functions that record a leaf of evidence.
+_RECORDERS = ("record_evidence", "record_register_leaf")
+
+
 def evidence_kinds() -> dict[tuple[str, str], str]:
     """Return where each kind of evidence is recorded, by kind and subject."""
     found = {}
@@ -157,7 +161,7 @@ def evidence_kinds() -> dict[tuple[str, str], str]:
             if not isinstance(function, ast.FunctionDef):
                 continue
             for node in ast.walk(function):
-                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "record_evidence":
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") in _RECORDERS:
                     for kind in _constants(node.args[1], function):
                         subject = node.args[2]
                         about = str(subject.value) if isinstance(subject, ast.Constant) else "message or case"

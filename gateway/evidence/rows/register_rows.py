@@ -20,8 +20,18 @@ from sqlalchemy import ColumnElement, Connection, String, Table, cast, literal, 
 from gateway.evidence.evidence_log import record_evidence
 from gateway.evidence.rows.row_digests import STORED, digest_rows
 from gateway.evidence.rows.row_findings import Leaf, LeafData
-from gateway.store import AuditEntry, EvidenceRow, acquire_named_locks, audit_log
-from gateway.store.table_types import metadata
+from gateway.store import (
+    AuditEntry,
+    EvidenceRow,
+    accounts,
+    acquire_named_locks,
+    agreements,
+    audit_log,
+    dated_editions,
+    fetched_lists,
+    mapping_bundles,
+    parties,
+)
 from gateway.store.transitions import evidence, take_changed_rows
 
 #: The columns of the key by which a change notes its rows, by table: several rows may have one key.
@@ -44,6 +54,17 @@ REGISTER_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "mapping_bundles": ("digest",),
     "mapping_uses": ("id",),
     "audit": ("id",),
+}
+_TABLES: Final[Mapping[str, Table]] = {
+    table.name: table
+    for table in (
+        *(parties.parties, parties.party_ids, parties.certificates, parties.mandates),
+        *(agreements.forwarding_rules, agreements.agreements, agreements.pmodes),
+        *(accounts.accounts, accounts.account_roles, accounts.account_certificates),
+        *(fetched_lists.revocations, fetched_lists.fetched_lists, fetched_lists.trust_lists),
+        *(dated_editions.calendar_editions, dated_editions.need_tables),
+        *(mapping_bundles.mapping_bundles, mapping_bundles.mapping_uses, audit_log.audit),
+    )
 }
 #: The tables whose rows are stated only where a change of the register names them.
 NAMED_TABLES: Final = frozenset({"audit"})
@@ -85,7 +106,7 @@ def record_register_leaf(
     """
     changed_rows = take_changed_rows(conn)
     if changed_rows is not None:
-        # What is read below is what the last change left: no other one can come between it and the leaf.
+        # The rows are read as the last change has left them: no other one comes between it and the leaf.
         acquire_named_locks(conn, _LOCK)
         if data.get("audit") is not None:
             changed_rows["audit"] = {str(data["audit"])}
@@ -142,7 +163,7 @@ def read_register_rows(
     conn: Connection, table_name: str, keys: Collection[str] | None = None
 ) -> Mapping[str, Sequence[Any]]:
     """Return the rows of a table of the register by their key as text: all of them, or those of some keys."""
-    table, read_key = metadata.tables[table_name], attrgetter(*REGISTER_KEYS[table_name])
+    table, read_key = _TABLES[table_name], attrgetter(*REGISTER_KEYS[table_name])
     rows_by_key: dict[str, list[Any]] = defaultdict(list)
     for condition in _list_conditions(table, keys):
         for row in conn.execute(select(table).where(*condition)):
