@@ -11,7 +11,7 @@ from gateway.evidence import UNREADABLE, RowFindings, verify_rows
 from gateway.operations.register_comparison import compare_register
 from gateway.store import read_transaction
 
-#: Of so many messages, cases and certificates a process compares the rows when it starts, and once a day.
+#: The number of messages, of cases and of certificates whose rows a process compares at its start, and daily.
 _SHARE_OF_START: Final = 100
 _MAX_LOGGED: Final = 20
 _log = logging.getLogger(__name__)
