@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -145,8 +144,16 @@ class NewCase:
     state: str = CASE.initial_state
 
 
-def open_case(conn: Connection, case: NewCase, at: datetime, *, is_linked: bool = False) -> CaseRow:
-    """Store a new case and return its row; for a state that is not the first, the caller records the event.
+@dataclass(frozen=True, slots=True)
+class OpenedCase:
+    """The row id of a new case, and the values that were stored."""
+
+    id: int
+    values: Mapping[str, Any]
+
+
+def open_case(conn: Connection, case: NewCase, at: datetime, *, is_linked: bool = False) -> OpenedCase:
+    """Store a new case; for a state that is not the first, the caller records the event.
 
     Also sets the case of its message, unless `is_linked`: then the caller sets it. Raises GW406 while the
     declarant has a case under the reference; a REFUSED case frees the reference.
@@ -166,11 +173,8 @@ def open_case(conn: Connection, case: NewCase, at: datetime, *, is_linked: bool 
     raise _make_reference_error(case, "another one, opened at this moment")
 
 
-def open_refused_case(conn: Connection, case: NewCase, at: datetime) -> CaseRow:
-    """Open a case that is refused at once, and return its row.
-
-    It may exist beside another case under the reference.
-    """
+def open_refused_case(conn: Connection, case: NewCase, at: datetime) -> OpenedCase:
+    """Open a case that is refused at once; it may exist beside another case under the reference."""
     for _ in range(_TRIES):
         stored_case = _insert_version(conn, case, len(_list_versions(conn, case)) + 1, at)
         if stored_case is not None:
@@ -189,15 +193,15 @@ def _list_versions(conn: Connection, case: NewCase) -> Sequence[Any]:
 
 def _insert_version(
     conn: Connection, case: NewCase, version: int, at: datetime, *, is_linked: bool = False
-) -> CaseRow | None:
-    """Insert the case under a version that was free and return its row; None when it was taken since."""
+) -> OpenedCase | None:
+    """Insert the case under a version that was free; return None when it has been taken since."""
     row = collect_values(case) | {"version": version, "opened_at": at}
     stored = _INSERT_CASE.insert_one(conn, row)
     if stored is None:
         return None
     if not is_linked:
         messages.set_message_case(conn, case.message, stored.id)
-    return SimpleNamespace(**row, id=int(stored.id), outcome=None, closed_at=None, purged_at=None)
+    return OpenedCase(int(stored.id), row)
 
 
 def record_opening(conn: Connection, case_id: int, event: StateEvent) -> str:

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from types import SimpleNamespace
 from typing import Any, Final, Protocol
 
 from sqlalchemy import (
@@ -160,13 +159,13 @@ class NewDecision:
 
 @dataclass(frozen=True, slots=True)
 class StoredDecisions:
-    """The rows of new decisions, and what supersedes what since they were stored.
+    """The values of the rows of new decisions, and what supersedes what since they were stored.
 
     `successors` has for each decision (row id) whose successor has changed the row id of the decision that
     supersedes it; None where nothing does any more.
     """
 
-    rows: Sequence[DecisionRow]
+    rows: Sequence[Mapping[str, Any]]
     successors: Mapping[int, int | None]
 
 
@@ -186,15 +185,15 @@ def insert_decisions(
     return StoredDecisions([row for row in stored if row is not None], successors)
 
 
-def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> DecisionRow | None:
-    """Store a decision and return its row; None for a repeat.
+def _insert_decision(conn: Connection, new: NewDecision, at: datetime) -> Mapping[str, Any] | None:
+    """Store a decision and return the values of its row; None for a repeat.
 
     Raise GW702 if the notice was received before with another decision on this item and law.
     """
     values = collect_values(new) | {"conditions": list(new.conditions), "received_at": at}
     row = _INSERT.insert_one(conn, values)
     if row is not None:
-        return SimpleNamespace(**values, id=int(row.id), superseded_by=None, outdated_at=None)
+        return {**values, "id": int(row.id)}
     stored_decision = conn.execute(
         select(decisions).where(
             decisions.c.agency == new.agency,

@@ -283,13 +283,4 @@ def engine(database_url: str) -> Iterator[Engine]:
     made = _make_engine(database_url)
     share_compiled_statements(made)
     yield made
-    import os
-
-    if os.environ.get("VERIFY_ROWS"):
-        from gateway.evidence import verify_rows
-        from gateway.store import read_transaction
-
-        with read_transaction(made) as conn:
-            rows_found = verify_rows(conn)
-        assert not rows_found.differences, rows_found.differences[:5]
     made.dispose()

@@ -51,7 +51,7 @@ def test_a_decision_comes_back_as_it_was(engine):
         )
         (inserted,) = decisions.insert_decisions(conn, [new], later(1)).rows
         (row,) = decisions.list_by_case(conn, case_id)
-    assert {name: getattr(row, name) for name in vars(inserted)} == vars(inserted)
+    assert {name: getattr(row, name) for name in inserted} == inserted
     assert row.conditions == ["label in Korean", "store below -18"]
     for name in ("request_id", "agency", "notice_no", "item", "law", "issued_at", "decision", "number"):
         assert getattr(row, name) == getattr(new, name)

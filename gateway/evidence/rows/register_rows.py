@@ -1,8 +1,8 @@
 """States in each leaf about the register the rows that its change has left, and reads these statements.
 
 The field `stored` of such a leaf has, by table and by the key of the rows, a digest of these rows, or null
-where they were removed. The first change that states rows also states all other rows of the register, in a leaf
-of its own: from then on, no row of the register is without a statement.
+where they were removed. The first change that states rows also states all other rows of the register, in a
+leaf of its own: from then on, no row of the register is without a statement.
 """
 
 from __future__ import annotations

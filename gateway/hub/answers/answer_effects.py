@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -374,7 +373,7 @@ def _store_decisions(
         removed_items = {int(item) for item, _ in request.removed}
         outdated_ids = decisions.outdate_items(conn, request.id, removed_items, now)
     digests = {
-        "notices": digest_rows("notices", [SimpleNamespace(**stored_notice.values)]),
+        "notices": digest_rows("notices", [stored_notice.values]),
         "decisions": digest_rows("decisions", stored.rows),
     }
     superseded = {str(old): new for old, new in stored.successors.items()}

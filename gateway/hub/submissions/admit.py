@@ -244,7 +244,7 @@ def _store_hold(hub: Hub, processed: ProcessedSubmission, end_lease: FinishLease
             if held_case is None:
                 new_case = cases.open_case(conn, _make_case(processed), now)
                 case = new_case.id
-                stored_rows = {STORED: {"cases": digest_rows("cases", [new_case])}}
+                stored_rows = {STORED: {"cases": digest_rows("cases", [new_case.values])}}
             else:
                 case = int(held_case.id)
                 detail["held"] = held_case.detail["held"]
@@ -358,7 +358,7 @@ def _start_case(
             else CASE.initial_state
         )
         new_case = cases.open_case(conn, _make_case(processed, state), now, is_linked=True)
-        case, stored_rows = new_case.id, {"cases": digest_rows("cases", [new_case])}
+        case, stored_rows = new_case.id, {"cases": digest_rows("cases", [new_case.values])}
         values: dict[str, Any] = {}
     else:
         case, stored_rows = int(held_case.id), {}
@@ -523,7 +523,7 @@ def _reject_submission(
         )
         _mark_processed(conn, row, now, rejection.problems[0].id)
         enqueue_task(conn, "conclude", "case", case, f"conclude:{case}:1", now)
-        stored_rows = {"cases": digest_rows("cases", [refused_case])}
+        stored_rows = {"cases": digest_rows("cases", [refused_case.values])}
         data: dict[str, Any] = {"number": number, "problems": str(rejection), STORED: stored_rows}
         if rejection.signer_admission is not None:
             data |= {

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Connection, Engine, Row, Table, delete, insert, select, text, update
 
 from gateway.cases import AgencyAcknowledgment, AgencyCallback, DecisionCode, Notice
-from gateway.evidence.rows.case_rows import COMPARED, compare_cases
-from gateway.evidence.rows.row_findings import RowFindings
+from gateway.evidence import RowFindings, verify_rows
+from gateway.evidence.rows.case_rows import COMPARED
 from gateway.hub import apply_call_back
 from gateway.store import read_transaction
 from gateway.store.agency_requests import agency_requests
@@ -113,9 +113,7 @@ def say(story: Story, agency: str, notice: Notice) -> None:
 
 
 def compare(conn: Connection) -> RowFindings:
-    findings = RowFindings()
-    compare_cases(conn, conn.execute(select(cases.c.id)).scalars().all(), findings)
-    return findings
+    return verify_rows(conn)
 
 
 @contextmanager
