@@ -21,10 +21,12 @@ from .rows.message_rows import describe_stored_answer as describe_stored_answer
 from .rows.message_rows import describe_stored_message as describe_stored_message
 from .rows.register_rows import REGISTER_KEYS as REGISTER_KEYS
 from .rows.register_rows import RegisterLeaf as RegisterLeaf
+from .rows.register_rows import is_register_stated as is_register_stated
 from .rows.register_rows import list_register_leaves as list_register_leaves
 from .rows.register_rows import read_register_rows as read_register_rows
 from .rows.register_rows import record_register_change as record_register_change
 from .rows.register_rows import record_register_leaf as record_register_leaf
+from .rows.register_rows import state_register as state_register
 from .rows.row_digests import FIXED_COLUMNS as FIXED_COLUMNS
 from .rows.row_digests import STORED as STORED
 from .rows.row_digests import digest_rows as digest_rows

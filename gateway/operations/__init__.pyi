@@ -159,6 +159,7 @@ from .restored_databases import confirm_restore as confirm_restore
 from .restored_databases import lock_restore as lock_restore
 from .row_comparison import compare_rows as compare_rows
 from .row_comparison import log_changed_rows as log_changed_rows
+from .row_comparison import state_register_once as state_register_once
 from .waiting_reasons import AwayPartner as AwayPartner
 from .waiting_reasons import DisturbedAgency as DisturbedAgency
 from .waiting_reasons import add_case_waiting as add_case_waiting

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from gateway.evidence import UNREADABLE, RowFindings, verify_rows
+from gateway.evidence import UNREADABLE, RowFindings, is_register_stated, state_register, verify_rows
 from gateway.operations.register_comparison import compare_register
-from gateway.store import read_transaction
+from gateway.store import read_transaction, write_transaction
 
 #: The number of messages, of cases and of certificates whose rows a process compares at its start, and daily.
 _SHARE_OF_START: Final = 100
@@ -29,6 +30,15 @@ def compare_rows(conn: Connection, share: int | None) -> RowFindings:
     except UNREADABLE as problem:
         findings.add_difference("register", "all", f"a row of it cannot be read: {problem!r:.200}")
     return findings
+
+
+def state_register_once(engine: Engine, now: datetime) -> None:
+    """Record evidence of the register as it is, unless there is such evidence: later changes are compared."""
+    with read_transaction(engine) as conn:
+        is_stated = is_register_stated(conn)
+    if not is_stated:
+        with write_transaction(engine, "register.stated") as conn:
+            state_register(conn, now)
 
 
 def log_changed_rows(engine: Engine) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from gateway.cli import main
 from gateway.cli.commands.check import find_stale_stamps
@@ -17,9 +17,11 @@ from gateway.cli.home_folder import read_home_settings
 from gateway.evidence import record_evidence
 from gateway.store import make_engine, read_transaction, time_stamps, write_transaction
 from gateway_conformance.pki import CertificateOrder, issue_certificate
+from tests.kit import tables
 from tests.kit.gateway import RunningGateway
 from tests.kit.house import START, authority, signer_named
 from tests.kit.live import LiveHouse
+from tests.kit.story import Story
 from tests.kit.tsa import POLICY, Tsa
 from tests.kit.waiting import until
 
@@ -51,7 +53,7 @@ def recorded(house: LiveHouse, ago: timedelta = timedelta()) -> None:
     engine = make_engine(house.database_url)
     at = datetime.now(UTC) - ago
     with write_transaction(engine) as conn:
-        for number, kind in ((1, "NRO"), (2, "NRO"), (1, "sent"), (1, "closed")):
+        for number, kind in ((1, "forwarded"), (2, "forwarded"), (1, "sent"), (1, "closed")):
             record_evidence(conn, kind, "message", number, None, {"number": number}, at)
     engine.dispose()
 
@@ -101,7 +103,7 @@ def test_evidence_is_sealed_stamped_checked_and_proved(house: LiveHouse, tsa: Ts
     believed = ("--anchor", str(pki / "tsa.pem"), "--signer", str(pki / "hub.cert.pem"))
     status, judged = said(capsys, "evidence", "verify", str(proof), "--json", *believed)
     assert status == 0
-    assert [one["kind"] for one in judged["leaves"]] == ["NRO", "sent", "closed"]
+    assert [one["kind"] for one in judged["leaves"]] == ["forwarded", "sent", "closed"]
     assert judged["signer"] == signer_named("hub").certificate.subject
     assert judged["stamps"][0]["policy"] == POLICY
     told = said(capsys, "evidence", "verify", str(proof), *believed)[1]
@@ -125,7 +127,7 @@ def assert_not_believed(proof: Path, pki: Path, capsys: Print) -> None:
         assert main(["evidence", "verify", str(proof), *wrong]) == 1
         assert "GW205" in capsys.readouterr().err
     changed = json.loads(proof.read_text())
-    changed["leaves"][0]["leaf"] = changed["leaves"][0]["leaf"].replace("NRO", "NRR")
+    changed["leaves"][0]["leaf"] = changed["leaves"][0]["leaf"].replace("forwarded", "forwarder")
     for text in (json.dumps(changed), "[]", "{}", "no JSON", '{"version":1}', "[" * 9999):
         proof.write_text(text)
         assert main(["evidence", "verify", str(proof), "--signer", str(pki / "hub.cert.pem")]) == 1
@@ -174,3 +176,31 @@ def test_nothing_is_sealed_without_the_key(house: LiveHouse, capsys: Print) -> N
     (house.home / "pki" / "hub.key.pem").unlink()
     assert main(["evidence", "seal", "--now", "--home", str(house.home)]) == 1
     assert "GW803" in capsys.readouterr().err
+
+
+def test_a_row_that_was_changed_by_sql_is_named(house: LiveHouse, capsys: Print) -> None:
+    """The signed octets of a filing are as they were; only who filed it is another one."""
+    home = ("--home", str(house.home))
+    engine = make_engine(house.database_url)
+    story = Story(engine)
+    story.submit()
+    story.tick()
+    story.decide("KPTA")
+    status, report = said(capsys, "evidence", "check", "--json", *home)
+    assert report["rows"]["differences"] == []
+    assert report["rows"]["chosen"]["messages"] == {"compared": 1, "stored": 1}
+    with write_transaction(engine) as conn:
+        conn.execute(update(tables.messages).values(from_party="broker2"))
+        conn.execute(update(tables.decisions).values(decision="REJECTED", number="C-1"))
+    for rows in ((), ("--rows",)):
+        status, report = said(capsys, "evidence", "check", "--json", *rows, *home)
+        assert status == 1
+        differences = report["rows"]["differences"]
+        assert [each["table"] for each in differences] == ["messages", "decisions"]
+        assert report["rows"]["different"] == 2
+    assert main(["evidence", "check", *home]) == 1
+    told = capsys.readouterr()
+    assert "messages 1: its content is not what evidence row " in told.out
+    assert "(1 of 1 messages, 1 of 1 cases, 0 of 0 requirements): 2 differences" in told.out
+    assert "GW805 2 rows differ from the evidence; the first: " in told.err
+    engine.dispose()

@@ -162,7 +162,7 @@ def _print_row_findings(findings: RowFindings) -> None:
         print_line("the others were not compared: --rows compares all")
     if findings.older:
         older = format_count(findings.older.total(), "row is", "rows are")
-        print_line(f"{older} of an earlier version, whose evidence states a part of them")
+        print_line(f"{older} stated in part only: by an earlier version, or before the hub was first started")
 
 
 def _demand_equal_rows(findings: RowFindings) -> None:

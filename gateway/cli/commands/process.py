@@ -48,6 +48,7 @@ from gateway.operations import (
     find_source_problems,
     format_count,
     log_changed_rows,
+    state_register_once,
 )
 from gateway.process_log import START_LOG, pass_log_format, set_up_logging
 from gateway.processor_affinity import bind_to_processor
@@ -324,6 +325,7 @@ def log_expiries_daily(settings: Settings, stop: threading.Event) -> None:
                 warnings += () if key_problem is None else (key_problem,)
                 for warning in warnings:
                     _log.warning("%s", warning)
+                state_register_once(hub.engine, hub.clock())
                 log_changed_rows(hub.engine)
         except Exception:
             # The check is repeated the next day; the worker itself notices an unavailable database.

@@ -1,8 +1,8 @@
 """States in each leaf about the register the rows that its change has left, and reads these statements.
 
 The field `stored` of such a leaf has, by table and by the key of the rows, a digest of these rows, or null
-where they were removed. The first change that states rows also states all other rows of the register, in a
-leaf of its own: from then on, no row of the register is without a statement.
+where they were removed. The first start of a delivery process, or an earlier change, states all rows of the
+register in a leaf of its own: from then on, no row of the register is without a statement.
 """
 
 from __future__ import annotations
@@ -133,10 +133,20 @@ def record_register_change(
     return number
 
 
-def _state_whole_register(conn: Connection, at: datetime) -> None:
-    """State every row of the register in a leaf of its own, unless that was done before."""
+def is_register_stated(conn: Connection) -> bool:
+    """Return whether a leaf has stated every row of the register."""
     is_register = evidence.c.subject_type == _REGISTER, evidence.c.subject_id == _REGISTER
-    if conn.execute(select(evidence.c.id).where(*is_register).limit(1)).first() is not None:
+    return conn.execute(select(evidence.c.id).where(*is_register).limit(1)).first() is not None
+
+
+def state_register(conn: Connection, at: datetime) -> None:
+    """State every row of the register in a leaf of its own, unless that was done before."""
+    acquire_named_locks(conn, _LOCK)
+    _state_whole_register(conn, at)
+
+
+def _state_whole_register(conn: Connection, at: datetime) -> None:
+    if is_register_stated(conn):
         return
     stated_tables = [table for table in REGISTER_KEYS if table not in NAMED_TABLES]
     stored = {
