@@ -14,7 +14,8 @@ from sqlalchemy import BigInteger, Column, Connection, Engine, Row, Table, delet
 
 from gateway.cli import main
 from gateway.evidence import ComparedTable, RowFindings, read_register_rows, record_register_leaf
-from gateway.operations import COMPARED_REGISTER, compare_register
+from gateway.operations import COMPARED_REGISTER
+from gateway.operations.register_comparison import compare_register
 from gateway.store import (
     NewFetchedList,
     accounts,
