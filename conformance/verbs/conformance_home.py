@@ -288,7 +288,7 @@ def _open_suite_case(conn: Connection, message: int, at: datetime) -> None:
     request = NewAgencyRequest(case, APPLICATION, "1", AGENCY, "SUITE", 1, "SUITE", "1", digest, digest)
     agency_requests.insert_request(conn, replace(request, required=[(_ITEM, LAW)]))
     stored_rows = {
-        "cases": digest_rows("cases", [stored_case]),
+        "cases": digest_rows("cases", [stored_case.values]),
         "agency_requests": digest_rows("agency_requests", [request]),
     }
     data = {"number": APPLICATION, "declarant": "suite-a", "reference": APPLICATION, STORED: stored_rows}

@@ -22,6 +22,8 @@ from .rows.message_rows import describe_stored_message as describe_stored_messag
 from .rows.register_rows import REGISTER_KEYS as REGISTER_KEYS
 from .rows.register_rows import RegisterLeaf as RegisterLeaf
 from .rows.register_rows import is_register_stated as is_register_stated
+from .rows.register_rows import list_account_keys as list_account_keys
+from .rows.register_rows import list_register_keys as list_register_keys
 from .rows.register_rows import list_register_leaves as list_register_leaves
 from .rows.register_rows import read_register_rows as read_register_rows
 from .rows.register_rows import record_register_change as record_register_change
@@ -31,8 +33,11 @@ from .rows.row_digests import FIXED_COLUMNS as FIXED_COLUMNS
 from .rows.row_digests import STORED as STORED
 from .rows.row_digests import digest_rows as digest_rows
 from .rows.row_findings import ComparedTable as ComparedTable
+from .rows.row_findings import LeafData as LeafData
 from .rows.row_findings import RowFindings as RowFindings
 from .rows.row_verification import UNREADABLE as UNREADABLE
+from .rows.row_verification import describe_unreadable as describe_unreadable
+from .rows.row_verification import is_unreadable as is_unreadable
 from .rows.row_verification import list_compared_tables as list_compared_tables
 from .rows.row_verification import verify_rows as verify_rows
 from .tree_heads import search_heads as search_heads

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from sqlalchemy import Connection
@@ -19,10 +19,16 @@ from gateway.evidence import (
     FIXED_COLUMNS,
     REGISTER_KEYS,
     STORED,
+    UNREADABLE,
     ComparedTable,
+    LeafData,
     RegisterLeaf,
     RowFindings,
+    describe_unreadable,
     digest_rows,
+    is_unreadable,
+    list_account_keys,
+    list_register_keys,
     list_register_leaves,
     read_register_rows,
 )
@@ -102,11 +108,13 @@ class _StatedRegister:
 
     def add_leaf(self, leaf: RegisterLeaf) -> None:
         """Add the statements of a leaf, which is later than all others so far."""
+        # Without its data: that of all leaves would take much memory.
+        source = replace(leaf, data=LeafData())
         stored: Mapping[str, Mapping[str, str | None]] | None = leaf.data.get(STORED)
         self.is_complete = self.is_complete or leaf.is_about_everything
         for table, digests in (stored or {}).items():
             for key, digest in digests.items():
-                self.rows[table][key] = _StatedRows(digest, leaf)
+                self.rows[table][key] = _StatedRows(digest, source)
         for statement in list_row_statements(leaf, self.account_keys):
             table_rows = self.rows[statement.table]
             if stored is not None and statement.key not in stored.get(statement.table, {}):
@@ -114,14 +122,14 @@ class _StatedRegister:
             stated_rows = table_rows.setdefault(statement.key, _StatedRows())
             if stored is None:
                 # A leaf of an earlier version: it has changed the rows that it names.
-                stated_rows.digest, stated_rows.digest_leaf = None, None if statement.is_there else leaf
-            stated_rows.add_statement(statement, leaf)
+                stated_rows.digest, stated_rows.digest_leaf = None, None if statement.is_there else source
+            stated_rows.add_statement(statement, source)
         if leaf.kind == "mappings" and stored is None:
             self.unclear_tables.add("mapping_uses")
         if leaf.kind == "forgotten" and stored is None:
             fetched_rows = self.rows["fetched_lists"]
             for key in [key for key in fetched_rows if key.startswith(f"{leaf.subject_id} ")]:
-                fetched_rows[key] = _StatedRows(None, leaf)
+                fetched_rows[key] = _StatedRows(None, source)
 
 
 def compare_register(conn: Connection, findings: RowFindings) -> None:
@@ -129,24 +137,54 @@ def compare_register(conn: Connection, findings: RowFindings) -> None:
 
     The transaction must see one state of the database.
     """
-    account_rows = read_register_rows(conn, "accounts")
-    stated_register = _StatedRegister({row.name: key for key, rows in account_rows.items() for row in rows})
+    stated_register = _StatedRegister(list_account_keys(conn))
     for leaf in list_register_leaves(conn):
         stated_register.add_leaf(leaf)
     for table in REGISTER_KEYS:
         stated_rows = stated_register.rows[table]
-        rows_by_key = read_register_rows(conn, table, [*stated_rows] if table == "audit" else None)
         must_be_stated = stated_register.is_complete and table not in stated_register.unclear_tables
-        for key in sorted({*rows_by_key, *stated_rows}):
-            rows = rows_by_key.get(key, ())
-            findings.compared[table] += len(rows)
-            _compare_contents(table, key, rows, findings)
-            if key in stated_rows:
-                _compare_rows(table, key, rows, stated_rows[key], findings)
-            elif must_be_stated:
-                findings.add_difference(table, key, "no evidence says that it was stored")
-            else:
-                findings.older[table] += len(rows)
+        missing_keys = set(stated_rows)
+        for keys in list_register_keys(conn, table, stated_rows if table == "audit" else None):
+            missing_keys.difference_update(keys)
+            for key, rows in _read_rows(conn, table, keys, findings).items():
+                findings.compared[table] += len(rows)
+                try:
+                    _compare_contents(table, key, rows, findings)
+                    if key in stated_rows:
+                        _compare_rows(table, key, rows, stated_rows[key], findings)
+                    elif must_be_stated:
+                        findings.add_difference(table, key, "no evidence says that it was stored")
+                    else:
+                        findings.older[table] += len(rows)
+                except UNREADABLE as problem:
+                    _add_unreadable(table, key, problem, findings)
+        for key in sorted(missing_keys):
+            _compare_rows(table, key, (), stated_rows[key], findings)
+
+
+def _read_rows(
+    conn: Connection, table: str, keys: Sequence[str], findings: RowFindings
+) -> Mapping[str, Sequence[Any]]:
+    """Return the rows with some keys; add a difference for each key whose rows cannot be read."""
+    try:
+        return read_register_rows(conn, table, keys)
+    except UNREADABLE as problem:
+        if not is_unreadable(problem):
+            raise
+    rows_by_key: dict[str, Sequence[Any]] = {}
+    for key in keys:
+        try:
+            rows_by_key |= read_register_rows(conn, table, [key])
+        except UNREADABLE as problem:
+            _add_unreadable(table, key, problem, findings)
+    return rows_by_key
+
+
+def _add_unreadable(table: str, key: str, problem: Exception, findings: RowFindings) -> None:
+    """Add a difference of rows that cannot be read; raise a problem of the database itself."""
+    if not is_unreadable(problem):
+        raise problem
+    findings.add_difference(table, key, f"it cannot be read: {describe_unreadable(problem)}")
 
 
 def _compare_contents(table: str, key: str, rows: Sequence[Any], findings: RowFindings) -> None:
@@ -197,8 +235,8 @@ def _compare_values(
         row = rows_by_part.get(part)
         if row is None:
             if not _may_be_removed(table, key, rows):
-                detail = f"{part} is gone; evidence row {leaf.id} ({leaf.kind}) says that it is there"
-                findings.add_difference(table, key, detail.removeprefix(" "))
+                detail = f"{part or 'it'} is gone; evidence row {leaf.id} ({leaf.kind}) says that it is there"
+                findings.add_difference(table, key, detail)
             continue
         for column, stated_value in stated_rows.values[part].items():
             stored = make_json_value(getattr(row, column))

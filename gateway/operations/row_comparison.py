@@ -8,7 +8,15 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from gateway.evidence import UNREADABLE, RowFindings, is_register_stated, state_register, verify_rows
+from gateway.evidence import (
+    UNREADABLE,
+    RowFindings,
+    describe_unreadable,
+    is_register_stated,
+    is_unreadable,
+    state_register,
+    verify_rows,
+)
 from gateway.operations.register_comparison import compare_register
 from gateway.store import read_transaction, write_transaction
 
@@ -28,7 +36,11 @@ def compare_rows(conn: Connection, share: int | None) -> RowFindings:
     try:
         compare_register(conn, findings)
     except UNREADABLE as problem:
-        findings.add_difference("register", "all", f"a row of it cannot be read: {problem!r:.200}")
+        if not is_unreadable(problem):
+            raise
+        findings.add_difference(
+            "register", "all", f"a row of it cannot be read: {describe_unreadable(problem)}"
+        )
     return findings
 
 

@@ -325,11 +325,15 @@ def log_expiries_daily(settings: Settings, stop: threading.Event) -> None:
                 warnings += () if key_problem is None else (key_problem,)
                 for warning in warnings:
                     _log.warning("%s", warning)
-                state_register_once(hub.engine, hub.clock())
-                log_changed_rows(hub.engine)
         except Exception:
             # The check is repeated the next day; the worker itself notices an unavailable database.
-            _log.warning("the daily search for expiring certificates and changed rows failed", exc_info=True)
+            _log.warning("the search for expiring certificates failed", exc_info=True)
+        try:
+            with open_engine_of_any_version(settings) as engine:
+                state_register_once(engine, get_current_time())
+                log_changed_rows(engine)
+        except Exception:
+            _log.warning("the search for changed rows failed", exc_info=True)
         if stop.wait(_DAY_SECONDS):
             return
 

@@ -85,24 +85,24 @@ def _compare_case(case: CaseRow, leaves: Sequence[Leaf], findings: RowFindings) 
     findings.compared["cases"] += 1
     opening = next((leaf for leaf in leaves if leaf.kind in _OPENING_KINDS), None)
     if opening is None:
-        findings.add_difference("cases", case.number, "there is no evidence of its opening")
+        findings.add_difference("cases", case.id, "there is no evidence of its opening")
         return
     before = findings.difference_count
     columns = {"number": "number", "declarant": "declarant", "reference": "functional_reference"}
     for name, column in columns.items():
         if name in opening.data:
             value = getattr(case, column)
-            findings.compare_value("cases", case.number, column, value, opening, opening.data[name])
+            findings.compare_value("cases", case.id, column, value, opening, opening.data[name])
     if findings.difference_count == before:
-        findings.compare_digest("cases", case.number, [case], opening)
+        findings.compare_digest("cases", case.id, [case], opening)
     outcome = _find_outcome(leaves)
     if outcome is not None:
-        findings.compare_value("cases", case.number, "outcome", case.outcome, outcome.leaf, outcome.value)
+        findings.compare_value("cases", case.id, "outcome", case.outcome, outcome.leaf, outcome.value)
     closed = next((leaf for leaf in reversed(leaves) if leaf.kind == "closed"), None)
     if closed is not None:
-        findings.compare_value("cases", case.number, "closed_at", case.closed_at, closed, closed.at)
+        findings.compare_value("cases", case.id, "closed_at", case.closed_at, closed, closed.at)
     elif STORED in opening.data:
-        findings.compare_value("cases", case.number, "closed_at", case.closed_at, opening, None)
+        findings.compare_value("cases", case.id, "closed_at", case.closed_at, opening, None)
 
 
 def _find_outcome(leaves: Iterable[Leaf]) -> Statement | None:

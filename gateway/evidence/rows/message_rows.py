@@ -38,6 +38,10 @@ COMPARED: Final = (
 )
 #: Evidence of the origin of a received message.
 _ORIGINS: Final = frozenset({"NRO", "filed", "passing"})
+#: Evidence about a case of a message that was filed for it or sent about it.
+_CASE_KINDS: Final = frozenset(
+    {"NRS", "admitted", "held", "refused", "supplemented", "amended", "withdrawal"}
+)
 _ANSWER: Final = "messages.answer"
 _ANSWER_COLUMNS: Final = (*FIXED_COLUMNS[_ANSWER], "answer_body")
 _MESSAGES: Final = messages.messages
@@ -136,7 +140,9 @@ def _compare_message(row: Any, leaf: Leaf, findings: RowFindings) -> None:
     findings.compare_value("messages", row.id, "message_id", row.message_id, leaf, leaf.data["message_id"])
     findings.compare_value("messages", row.id, "identity_sha256", row.identity_sha256, leaf, leaf.digest)
     if leaf.kind in ("NRO", "passing"):
-        findings.compare_value("messages", row.id, "signer", row.signer_sha256, leaf, leaf.data["signer"])
+        findings.compare_value(
+            "messages", row.id, "signer_sha256", row.signer_sha256, leaf, leaf.data["signer"]
+        )
     findings.compare_digest("messages", row.id, [row], leaf)
 
 
@@ -147,9 +153,12 @@ def _compare_parts(row: Any, parts: Sequence[MessagePayloadRow], leaf: Leaf, fin
 
 
 def _compare_answer(row: Any, origin: Leaf, leaves: Sequence[Leaf], findings: RowFindings) -> None:
-    """Compare the answer with the leaf that states one; without such a leaf there is none."""
+    """Compare the answer with the last leaf that states one; without such a leaf there is none.
+
+    A receipt that retention has removed is made again for a repeat of its message.
+    """
     late_receipts = [leaf for leaf in leaves if leaf.kind == "receipted"]
-    for leaf in late_receipts:
+    for leaf in late_receipts[-1:]:
         findings.compare_value("messages", row.id, "answer_sha256", row.answer_sha256, leaf, leaf.digest)
     stating = [leaf for leaf in (origin, *late_receipts) if _ANSWER in (leaf.data[STORED] or ())]
     if stating:
@@ -177,6 +186,8 @@ def _compare_octets(
     if row.purged_at is not None:
         if row.purged_at not in evidence.list_removal_times(row):
             findings.add_difference("messages", row.id, "no evidence says that its octets were removed")
+        if row.parcel is not None:
+            findings.add_difference("messages", row.id, "it has octets, which were removed")
         return
     for name, octets, digest in (
         ("parcel", row.parcel, row.parcel_sha256),
@@ -190,13 +201,15 @@ def _compare_octets(
         findings.add_difference("messages", row.id, "the octets of its answer are missing")
 
 
-def compare_sent_messages(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
-    """Add a difference for each message about cases (row ids) that was sent by the evidence, and is gone."""
-    sent = select(_MESSAGES.c.case_id, _MESSAGES.c.message_id).where(
-        _MESSAGES.c.case_id.in_(ids), _MESSAGES.c.direction == "out"
-    )
-    stored = {(row.case_id, row.message_id) for row in conn.execute(sent).all()}
+def compare_messages_of_cases(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
+    """Add a difference for each message that is not in its case (row ids), as the evidence says."""
+    query = select(_MESSAGES.c.case_id, _MESSAGES.c.message_id, _MESSAGES.c.identity_sha256)
+    names: dict[int, set[str]] = defaultdict(set)
+    for row in conn.execute(query.where(_MESSAGES.c.case_id.in_(ids))):
+        names[row.case_id] |= {row.message_id, row.identity_sha256}
     for case_id, leaves in list_leaves_by_subject(conn, "case", ids).items():
-        for message_id in {leaf.data["message_id"] for leaf in leaves if leaf.kind == "NRS"}:
-            if (int(case_id), message_id) not in stored:
-                findings.add_difference("messages", message_id, f"a message of case {case_id} is gone")
+        for leaf in leaves:
+            name = leaf.data["message_id"] if leaf.kind == "NRS" else leaf.digest
+            if leaf.kind in _CASE_KINDS and name not in names[int(case_id)]:
+                detail = f"it is not in case {case_id}, as evidence row {leaf.id} ({leaf.kind}) says"
+                findings.add_difference("messages", name, detail)

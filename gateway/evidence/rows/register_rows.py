@@ -15,7 +15,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, String, Table, cast, literal, select
+from sqlalchemy import ColumnElement, Connection, String, Table, cast, literal, select, true
 
 from gateway.evidence.evidence_log import record_evidence
 from gateway.evidence.rows.row_digests import STORED, digest_rows
@@ -76,7 +76,7 @@ _LEAF_KINDS: Final = frozenset(
     {_REGISTER, "trust_list", "calendar", "need_table", "mappings", "fetched", "forgotten"}
 )
 _LOCK: Final = "statements on the register"
-_MAX_KEYS: Final = 200
+_MAX_KEYS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,11 @@ def _state_whole_register(conn: Connection, at: datetime) -> None:
         return
     stated_tables = [table for table in REGISTER_KEYS if table not in NAMED_TABLES]
     stored = {
-        table: {key: digest_rows(table, rows) for key, rows in read_register_rows(conn, table).items()}
+        table: {
+            key: digest_rows(table, rows)
+            for keys in list_register_keys(conn, table)
+            for key, rows in read_register_rows(conn, table, keys).items()
+        }
         for table in stated_tables
     }
     record_evidence(conn, _REGISTER, _REGISTER, _REGISTER, None, {STORED: stored}, at)
@@ -170,42 +174,61 @@ def _digest_changed_rows(
 
 
 def read_register_rows(
-    conn: Connection, table_name: str, keys: Collection[str] | None = None
+    conn: Connection, table_name: str, keys: Collection[str]
 ) -> Mapping[str, Sequence[Any]]:
-    """Return the rows of a table of the register by their key as text: all of them, or those of some keys."""
+    """Return the rows of a table of the register that have one of these keys, by their key as text."""
     table, read_key = _TABLES[table_name], attrgetter(*REGISTER_KEYS[table_name])
     rows_by_key: dict[str, list[Any]] = defaultdict(list)
     for condition in _list_conditions(table, keys):
-        for row in conn.execute(select(table).where(*condition)):
+        for row in conn.execute(select(table).where(condition)):
             key = read_key(row)
             rows_by_key[" ".join(key) if isinstance(key, tuple) else str(key)].append(row)
     return dict(rows_by_key)
 
 
-def _list_conditions(table: Table, keys: Collection[str] | None) -> Iterator[list[ColumnElement[bool]]]:
-    """Yield the conditions of statements that read all rows of a table, or those of some keys."""
-    if keys is None:
-        yield []
-        return
+def list_register_keys(
+    conn: Connection, table_name: str, keys: Collection[str] | None = None
+) -> Sequence[Sequence[str]]:
+    """Return the keys of rows of a table of the register as text, in portions: all, or those among `keys`.
+
+    No other column is read, as some have octets of lists that take much memory.
+    """
+    table = _TABLES[table_name]
+    columns = [table.c[name] for name in REGISTER_KEYS[table_name]]
+    existing: set[str] = set()
+    for condition in [true()] if keys is None else _list_conditions(table, keys):
+        existing.update(" ".join(map(str, row)) for row in conn.execute(select(*columns).where(condition)))
+    ordered = sorted(existing)
+    return [ordered[start : start + _MAX_KEYS] for start in range(0, len(ordered), _MAX_KEYS)]
+
+
+def list_account_keys(conn: Connection) -> Mapping[str, str]:
+    """Return the key of each account by its name."""
+    table = accounts.accounts
+    return {row.name: str(row.id) for row in conn.execute(select(table.c.name, table.c.id)).all()}
+
+
+def _list_conditions(table: Table, keys: Collection[str]) -> Iterator[ColumnElement[bool]]:
+    """Yield the conditions of statements that read the rows of a table with some keys."""
     key_columns = [table.c[name] for name in REGISTER_KEYS[table.name]]
     sorted_keys = sorted(keys)
     for start in range(0, len(sorted_keys), _MAX_KEYS):
         some_keys = sorted_keys[start : start + _MAX_KEYS]
         if len(key_columns) == 1:
             is_number = key_columns[0].type.python_type is int
-            yield [key_columns[0].in_([int(key) if is_number else key for key in some_keys])]
+            yield key_columns[0].in_([int(key) if is_number else key for key in some_keys])
         else:
             joined: ColumnElement[str] = cast(key_columns[0], String)
             for column in key_columns[1:]:
                 joined = joined + literal(" ") + column
-            yield [joined.in_(some_keys)]
+            yield joined.in_(some_keys)
 
 
 def list_register_leaves(conn: Connection) -> Iterator[RegisterLeaf]:
     """Yield every leaf about a change of the register, the oldest first."""
     query = select(evidence).where(evidence.c.subject_type.in_(_SUBJECT_TYPES)).order_by(evidence.c.id)
-    rows: Sequence[EvidenceRow] = conn.execute(query).all()
-    for row in rows:
+    row: EvidenceRow
+    for row in conn.execute(query).yield_per(_MAX_KEYS):
         if row.kind in _LEAF_KINDS:
             data = LeafData(json.loads(row.data))
             yield RegisterLeaf(row.id, row.at, row.kind, row.digest, data, row.subject_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, NamedTuple
 
@@ -24,9 +25,11 @@ from gateway.store import (
     RequirementRow,
     ResultOfRequirementRow,
     UseOfRequirementRow,
+    decisions,
     requirement_quantities,
     requirement_results,
 )
+from gateway.store.transitions import evidence
 
 _USES: Final = "requirement_uses"
 _RESULTS: Final = "requirement_results"
@@ -47,8 +50,12 @@ COMPARED: Final[tuple[ComparedTable, ...]] = (
     ComparedTable(_RESULTS, FIXED_COLUMNS[_RESULTS], "`reply`: the last one about the requirement"),
     ComparedTable(
         _REQUIREMENTS,
-        ("used", "quantity", "unit", "laws", "registered_at", "revoked_at"),
-        "the uses that stand, and `register` for one that an operator registered",
+        (
+            *("number", "agency", "used", "quantity", "unit", "laws", "valid_until", "registered_at"),
+            "revoked_at",
+        ),
+        "the uses that stand; `register` for one that an operator registered (`valid_until` if no agency has "
+        "stated anything about it), else the decision or `reply` by which it is known",
     ),
 )
 
@@ -117,10 +124,61 @@ def compare_requirements(conn: Connection, ids: Sequence[int], findings: RowFind
     _compare_used_quantities(conn, rows, findings)
     subjects = {f"requirement {row.number} of {row.agency}": row for row in rows}
     registrations = list_leaves_by_subject(conn, "register", subjects)
+    replies = list_leaves_by_subject(conn, "requirement", ids)
+    decided = _list_decided_numbers(conn, [row.number for row in rows])
     for subject, row in subjects.items():
         findings.compared[_REQUIREMENTS] += 1
-        _compare_registration(row, registrations.get(subject, ()), findings)
-    _compare_results(conn, ids, findings)
+        origin = _RequirementOrigin(
+            registrations.get(subject, ()),
+            [leaf for leaf in replies.get(str(row.id), ()) if leaf.kind == "reply"],
+            is_decided=(row.agency, row.number) in decided,
+        )
+        _compare_origin(row, origin, findings)
+    _compare_results(conn, ids, replies, findings)
+
+
+def add_lost_registrations(conn: Connection, findings: RowFindings) -> None:
+    """Add a difference for each certificate that an operator registered, and that is gone."""
+    registered = select(_LEDGER.c.number, _LEDGER.c.agency).where(_LEDGER.c.registered_at.is_not(None))
+    subjects = {f"requirement {row.number} of {row.agency}" for row in conn.execute(registered)}
+    about = evidence.c.subject_type == "register", evidence.c.subject_id.like("requirement %")
+    for subject in conn.execute(select(evidence.c.subject_id).where(*about).distinct()).scalars():
+        if subject not in subjects:
+            name = subject.removeprefix("requirement ")
+            findings.add_difference(
+                _REQUIREMENTS, name, "it is gone; the evidence says that it was registered"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _RequirementOrigin:
+    """How a requirement is known: by acts of operators, by results of its agency, or by a decision."""
+
+    registrations: Sequence[Leaf]
+    replies: Sequence[Leaf]
+    is_decided: bool
+
+
+def _list_decided_numbers(conn: Connection, numbers: Sequence[str]) -> set[tuple[str, str]]:
+    """Return agency and number of each decision with one of these numbers."""
+    columns = decisions.decisions.c
+    query = select(columns.agency, columns.number).where(columns.number.in_(numbers)).distinct()
+    return {(row.agency, row.number) for row in conn.execute(query)}
+
+
+def _compare_origin(row: RequirementRow, origin: _RequirementOrigin, findings: RowFindings) -> None:
+    """Compare a requirement with that by which it is known."""
+    name = f"{row.number} of {row.agency}"
+    for leaf in origin.replies:
+        findings.compare_value(_REQUIREMENTS, name, "number", row.number, leaf, leaf.data["requirement"])
+        findings.compare_value(_REQUIREMENTS, name, "agency", row.agency, leaf, leaf.data["agency"])
+    is_registered = any(leaf.data["after"] is not None for leaf in origin.registrations)
+    if not (is_registered or origin.replies or origin.is_decided):
+        findings.add_difference(_REQUIREMENTS, name, "no evidence says how it is known")
+    if is_registered:
+        _compare_registration(row, origin, findings)
+    elif (row.registered_at, row.quantity, row.unit, row.laws, row.revoked_at) != (None,) * 5:
+        findings.add_difference(_REQUIREMENTS, name, "there is no evidence that it was registered")
 
 
 def _compare_used_quantities(conn: Connection, rows: Sequence[RequirementRow], findings: RowFindings) -> None:
@@ -146,29 +204,30 @@ def _drop_zeros(quantities: Mapping[str, Decimal]) -> Mapping[str, Decimal]:
 
 
 def _format(quantities: Mapping[str, Decimal]) -> str:
-    return ", ".join(f"{quantity:f} {unit}" for unit, quantity in sorted(quantities.items())) or "nothing"
+    return ", ".join(f"{quantity} {unit}" for unit, quantity in sorted(quantities.items())) or "nothing"
 
 
-def _compare_registration(row: RequirementRow, leaves: Sequence[Leaf], findings: RowFindings) -> None:
+def _compare_registration(row: RequirementRow, origin: _RequirementOrigin, findings: RowFindings) -> None:
     """Compare a requirement with the last act of an operator who registered or revoked it."""
-    name = f"{row.number} of {row.agency}"
+    name, leaves = f"{row.number} of {row.agency}", origin.registrations
     registrations = [leaf for leaf in leaves if leaf.data["after"] is not None]
-    if not registrations:
-        if row.registered_at is not None:
-            findings.add_difference(_REQUIREMENTS, name, "there is no evidence that it was registered")
-        return
     last, after = registrations[-1], registrations[-1].data["after"]
     findings.compare_value(_REQUIREMENTS, name, "registered_at", row.registered_at, last, last.at)
     findings.compare_value(_REQUIREMENTS, name, "quantity", row.quantity, last, after["quantity"])
     findings.compare_value(_REQUIREMENTS, name, "unit", row.unit, last, after["unit"])
     findings.compare_value(_REQUIREMENTS, name, "laws", list(row.laws or ()), last, after["laws"])
+    if not (origin.replies or origin.is_decided):
+        until = None if row.valid_until is None else row.valid_until.isoformat()
+        findings.compare_value(_REQUIREMENTS, name, "valid_until", until, last, after["valid_until"])
+        findings.compare_value(_REQUIREMENTS, name, "holder", row.holder, last, after["holder"])
     revoked_at = None if leaves[-1] is last else leaves[-1].at
     findings.compare_value(_REQUIREMENTS, name, "revoked_at", row.revoked_at, leaves[-1], revoked_at)
 
 
-def _compare_results(conn: Connection, ids: Sequence[int], findings: RowFindings) -> None:
+def _compare_results(
+    conn: Connection, ids: Sequence[int], replies: Mapping[str, Sequence[Leaf]], findings: RowFindings
+) -> None:
     """Compare all results about each requirement (row ids) with the last one that evidence proves."""
-    replies = list_leaves_by_subject(conn, "requirement", ids)
     query = select(_RESULT_TABLE).where(_RESULT_TABLE.c.requirement_id.in_(ids))
     results: dict[int, list[ResultOfRequirementRow]] = defaultdict(list)
     for row in conn.execute(query):

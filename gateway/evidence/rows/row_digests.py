@@ -111,14 +111,16 @@ FIXED_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         *("number", "document", "function", "declarant", "agent", "applicant", "functional_reference"),
         *("version", "ucr", "message", "opened_at"),
     ),
-    "agency_requests": ("case_id", "number", "application", "agency", "document", "sequence", "mapping"),
+    "agency_requests": (
+        *("id", "case_id", "number", "application", "agency", "document", "sequence", "mapping"),
+    ),
     # Of a notice that states a day alone, `issued_at` is the first instant of the day, before it is placed.
     "notices": (
         *("request_id", "agency", "number", "issued_at", "status_code", "text", "pointers", "deadline"),
         *("sha256", "received_at", "fee_notice", "day_begins_at"),
     ),
     "decisions": (
-        *("request_id", "agency", "notice_no", "item", "law", "decision", "number", "date", "quantity"),
+        *("id", "request_id", "agency", "notice_no", "item", "law", "decision", "number", "date", "quantity"),
         *("unit", "conditions", "received_at"),
     ),
 }

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, Table, Text, cast, func, select
+from sqlalchemy import Connection, Table, func, select
+from sqlalchemy.exc import DataError, DBAPIError
 
 from gateway.evidence.rows import (
     case_rows,
@@ -23,12 +24,18 @@ from gateway.evidence.rows import (
     state_rows,
 )
 from gateway.evidence.rows.row_findings import ChosenRows, ComparedTable, RowFindings
-from gateway.store import cases, messages, requirement_quantities
+from gateway.store import cases, messages, read_row_number, requirement_quantities
 from gateway.store.transitions import evidence
 
 _BATCH: Final = 200
-#: What reading raises of a value that the gateway does not write; SQLite takes any value in any column.
-UNREADABLE: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+#: What reading raises of a value that the gateway does not write; SQLite takes any value in any column. A
+#: driver raises errors of its own.
+UNREADABLE: Final = (
+    *(ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError),
+    DBAPIError,
+)
+#: The words of SQLite for octets that are no text.
+_NO_TEXT: Final = "Could not decode to UTF-8"
 
 Compare = Callable[[Connection, Sequence[int], RowFindings], None]
 
@@ -60,7 +67,7 @@ _REQUIREMENTS: Final = _RootTable(requirement_quantities.requirements, "requirem
 COMPARISONS: Final = (
     RowComparison(messages.messages, message_rows.COMPARED, message_rows.compare_messages),
     RowComparison(messages.messages, (), state_rows.compare_message_states),
-    RowComparison(cases.cases, (), message_rows.compare_sent_messages),
+    RowComparison(cases.cases, (), message_rows.compare_messages_of_cases),
     RowComparison(cases.cases, state_rows.COMPARED, state_rows.compare_case_states),
     RowComparison(cases.cases, case_rows.COMPARED, case_rows.compare_cases),
     RowComparison(cases.cases, customs_rows.COMPARED, customs_rows.compare_customs_notices),
@@ -83,7 +90,8 @@ def list_compared_tables() -> list[ComparedTable]:
 def verify_rows(conn: Connection, share: int | None = None) -> RowFindings:
     """Compare the rows of all messages, cases and certificates with the evidence.
 
-    With `share`, of more of them than that a random choice of `share` is compared.
+    With `share`, of more of them than that a random choice of `share` is compared, and rows that are gone are
+    not looked for.
     """
     findings = RowFindings()
     for roots in (_MESSAGES, _CASES, _REQUIREMENTS):
@@ -97,7 +105,9 @@ def verify_rows(conn: Connection, share: int | None = None) -> RowFindings:
                 if comparison.table is roots.table:
                     _compare(conn, comparison, ids, findings)
         findings.chosen.append(ChosenRows(roots.table.name, compared, stored))
-        _add_lost_rows(conn, roots, findings)
+        if not is_part:
+            _add_lost_rows(conn, roots, findings)
+    requirement_rows.add_lost_registrations(conn, findings)
     return findings
 
 
@@ -107,13 +117,30 @@ def _compare(conn: Connection, comparison: RowComparison, ids: Sequence[int], fi
     try:
         comparison.compare(conn, ids, of_batch)
     except UNREADABLE as problem:
+        if not is_unreadable(problem):
+            raise
         if len(ids) > 1:
             for each in ids:
                 _compare(conn, comparison, [each], findings)
             return
-        detail = f"it, a row that belongs to it or their evidence cannot be read: {problem!r:.200}"
+        detail = (
+            f"it, a row that belongs to it or their evidence cannot be read: {describe_unreadable(problem)}"
+        )
         of_batch.add_difference(comparison.table.name, ids[0], detail)
     findings.add_findings(of_batch)
+
+
+def describe_unreadable(problem: Exception) -> str:
+    """Return the words of a problem in reading a value."""
+    cause = problem.orig if isinstance(problem, DBAPIError) else problem
+    return str(cause).partition("\n")[0][:200] or type(cause).__name__
+
+
+def is_unreadable(problem: Exception) -> bool:
+    """Return whether a problem in reading is one of the value; else it is one of the database."""
+    if not isinstance(problem, DBAPIError):
+        return True
+    return isinstance(problem, DataError) or _NO_TEXT in str(problem.orig)
 
 
 def _list_batches(conn: Connection, table: Table) -> Iterator[Sequence[int]]:
@@ -134,14 +161,13 @@ def _choose_batches(conn: Connection, table: Table, share: int | None) -> Iterat
 
 def _add_lost_rows(conn: Connection, roots: _RootTable, findings: RowFindings) -> None:
     """Add a difference for each row that the evidence states as stored, and that is gone."""
-    key = cast(roots.table.c.id, Text)
-    is_there = select(key).where(key == evidence.c.subject_id).exists()
-    query = (
-        select(evidence.c.subject_id)
-        .where(evidence.c.subject_type == roots.subject_type, evidence.c.kind.in_(roots.kinds), ~is_there)
-        .order_by(evidence.c.id)
-    )
-    for subject_id in conn.execute(query).scalars():
-        findings.add_difference(
-            roots.table.name, subject_id, "the row is gone; the evidence says that it was stored"
-        )
+    about = evidence.c.subject_type == roots.subject_type, evidence.c.kind.in_(roots.kinds)
+    query, last = select(evidence.c.id, evidence.c.subject_id).where(*about).order_by(evidence.c.id), 0
+    while rows := conn.execute(query.where(evidence.c.id > last).limit(_BATCH)).all():
+        last = rows[-1].id
+        ids = {number for row in rows if (number := read_row_number(row.subject_id)) is not None}
+        existing = set(conn.execute(select(roots.table.c.id).where(roots.table.c.id.in_(ids))).scalars())
+        for subject_id in dict.fromkeys(row.subject_id for row in rows):
+            if read_row_number(subject_id) not in existing:
+                detail = "the row is gone; the evidence says that it was stored"
+                findings.add_difference(roots.table.name, subject_id, detail)

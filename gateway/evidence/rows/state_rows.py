@@ -38,7 +38,11 @@ _OF_CASES: Final = (
 _TRANSITIONS: Final = "the rows of `transitions` about it"
 COMPARED: Final = (
     *(ComparedTable(each.table.name, ("state",), _TRANSITIONS) for each in (*_OF_MESSAGES, *_OF_CASES)),
-    ComparedTable("transitions", ("from_state", "event", "to_state"), "each other, and the state machine"),
+    ComparedTable(
+        "transitions",
+        ("from_state", "event", "to_state"),
+        "each other, and the state machine; told at their object",
+    ),
 )
 
 

@@ -319,9 +319,13 @@ def amend_case(
         "reason": reason.sentence,
         "cancelled": cancelled,
     }
+    new_numbers = {request.number for request in new_requests}
+    opened_requests = [
+        row for row in agency_requests.list_by_case(conn, case.id) if row.number in new_numbers
+    ]
     data["refused"] = [item for item in removed_items if item in rejected_items]
     data |= {
-        STORED: {"agency_requests": digest_rows("agency_requests", new_requests)},
+        STORED: {"agency_requests": digest_rows("agency_requests", opened_requests)},
         "outdated": turn.outdated,
         "outdated_up_to": turn.outdated_up_to,
     }

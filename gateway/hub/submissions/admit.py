@@ -387,7 +387,7 @@ def _start_case(
     )
     have_deadlines_begun = open_first_applications(conn, hub, batch, calls.customs_calls, now)
     dispatched = StateEvent("dispatch", now, _ACTOR)
-    stored_rows["agency_requests"] = digest_rows("agency_requests", batch.make_requests())
+    stored_rows["agency_requests"] = digest_rows("agency_requests", agency_requests.list_by_case(conn, case))
     data = _describe_admission(processed) | {"bundle": processed.bundle_digest, STORED: stored_rows}
     if processed.prepared_applications and held_case is None:
         cases.record_opening(conn, case, dispatched)

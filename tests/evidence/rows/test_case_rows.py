@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -213,6 +214,22 @@ def test_a_row_that_is_gone_and_one_that_was_added_are_found(engine: Engine, pla
                 if not any(each.table == name for each in compare(conn).differences):
                     missed.append((name, "added", row.id))
     assert missed == []
+
+
+@BOTH
+@pytest.mark.parametrize("name", ["agency_requests", "decisions"])
+def test_rows_that_have_changed_places_are_found(engine: Engine, name: str) -> None:
+    """What refers to one of them by its number then means the other one."""
+    play_amended_case(engine)
+    table = TABLES[name]
+    unnoticed = []
+    for first, second in itertools.pairwise(list_rows(engine, table)):
+        with tampered(engine) as conn:
+            for before, after in ((first.id, 7777), (second.id, first.id), (7777, second.id)):
+                conn.execute(update(table).where(table.c.id == before).values(id=after))
+            if not any(each.table == name for each in compare(conn).differences):
+                unnoticed.append((first.id, second.id))
+    assert unnoticed == []
 
 
 def test_a_decision_that_is_added_to_a_notice_is_found(engine: Engine) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, delete, select, update
+from sqlalchemy.exc import OperationalError
 
 from gateway.evidence import RowFindings, verify_rows
 from gateway.evidence.rows import message_rows, row_verification, state_rows
-from gateway.store import read_transaction, write_transaction
+from gateway.store import InsufficientStorageError, read_transaction, write_transaction
 from gateway.store.messages import messages
 from gateway.store.transitions import evidence, transitions
 from tests.evidence.rows.changed_columns import list_missed_columns, open_trial
@@ -127,18 +129,52 @@ def test_every_batch_is_compared(engine: Engine, batch: int, monkeypatch: pytest
         assert findings.compared["messages"] == (share or 3)
 
 
+#: Values that the gateway never writes, by database: of a column of a time, and of one of JSON.
+UNREADABLE = {
+    "sqlite": ("'yesterday'", "'{'", "cast(x'ff00' as text)"),
+    "postgresql": ("'infinity'", "repeat('[', 100000)", "repeat('[', 100000)"),
+}
+
+
+@BOTH
 def test_what_cannot_be_read_is_a_difference_of_its_row_alone(engine: Engine) -> None:
     story = Story(engine)
-    for _ in range(3):
+    for _ in range(4):
         story.submit(attach=False)
+    time, json_text, text = UNREADABLE[engine.dialect.name]
     with write_transaction(engine) as conn:
-        conn.exec_driver_sql("UPDATE messages SET received_at = 'yesterday' WHERE id = 2")
-        conn.exec_driver_sql("UPDATE messages SET parcel_headers = '{' WHERE id = 3")
+        conn.exec_driver_sql(f"UPDATE messages SET received_at = {time} WHERE id = 2")
+        conn.exec_driver_sql(f"UPDATE messages SET parcel_headers = {json_text} WHERE id = 3")
+        conn.exec_driver_sql(f"UPDATE messages SET parcel_headers = {text} WHERE id = 4")
     findings = verify(engine)
     details: dict[str, Any] = {each.row: each.detail for each in findings.differences}
-    assert {"2", "3"} == set(details)
+    assert {"2", "3", "4"} == set(details)
     assert all("cannot be read" in detail for detail in details.values())
     assert findings.compared["messages"] == 1
+
+
+@BOTH
+def test_a_lost_connection_is_no_difference(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    Story(engine).submit(attach=False)
+
+    def lose(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("the connection is closed"))
+
+    comparison = replace(row_verification.COMPARISONS[0], compare=lose)
+    monkeypatch.setattr(row_verification, "COMPARISONS", (comparison,))
+    with pytest.raises(InsufficientStorageError):
+        verify(engine)
+
+
+@BOTH
+def test_a_message_that_is_taken_out_of_its_case_is_found(engine: Engine) -> None:
+    story = Story(engine)
+    story.submit()
+    story.tick()
+    with write_transaction(engine) as conn:
+        identity = conn.execute(select(messages.c.identity_sha256)).scalar_one()
+        conn.execute(update(messages).values(case_id=None))
+    assert find_differences(engine) == {("messages", identity)}
 
 
 @BOTH

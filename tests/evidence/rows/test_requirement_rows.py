@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, delete, insert, update
 
 from gateway.cases import DecisionCode
+from gateway.evidence import verify_rows
 from gateway.evidence.rows import item_release_rows
 from gateway.evidence.rows.requirement_rows import (
     COMPARED,
@@ -14,13 +15,14 @@ from gateway.evidence.rows.requirement_rows import (
 )
 from gateway.store import write_transaction
 from gateway.store.requirement_quantities import requirement_uses, requirements
-from tests.evidence.rows.changed_columns import compare_all, list_missed_columns, list_missed_rows
+from tests.evidence.rows.changed_columns import compare_all, list_missed_columns, list_missed_rows, open_trial
 from tests.flows.craft import Change
 from tests.flows.test_amendments import amendment
 from tests.flows.test_outside_results import say
 from tests.flows.test_partial_release import child
 from tests.flows.test_requirement_ledger import declare, register, using
 from tests.kit.databases import in_turn
+from tests.kit.rows import NOW
 from tests.kit.story import Story
 
 
@@ -55,6 +57,30 @@ def test_results_are_as_the_last_reply_says(engine: Engine) -> None:
     assert findings.compared["requirement_results"] == 3
     assert list_missed_columns(engine, compare_requirements, results, requirements) == []
     assert list_missed_rows(engine, compare_requirements, results, requirements) == []
+
+
+@in_turn
+def test_certificates_that_are_gone_made_up_or_exchanged_are_found(engine: Engine) -> None:
+    story = Story(engine)
+    register(story, "C-1", "100", "KGM", laws=["05"])
+    say(story)
+    say(story, DecisionCode.REJECTED, notice="R3", number="2026-119")
+    changes = {
+        "gone": delete(requirements).where(requirements.c.number == "C-1"),
+        "renamed": update(requirements).where(requirements.c.number == "2026-119").values(number="C-2"),
+        "made up": insert(requirements).values(number="C-3", agency="KFDA", holder="", used={}, added_at=NOW),
+        "unregistered": update(requirements).where(requirements.c.number == "C-1").values(registered_at=None),
+        "registered": update(requirements).where(requirements.c.number == "2026-119").values(quantity="9"),
+        "unbound": update(requirements).where(requirements.c.number == "C-1").values(holder="somebody"),
+    }
+    unnoticed = []
+    for name, change in changes.items():
+        with open_trial(engine) as conn:
+            assert verify_rows(conn).differences == []
+            conn.execute(change)
+            if "requirements" not in {each.table for each in verify_rows(conn).differences}:
+                unnoticed.append(name)
+    assert unnoticed == []
 
 
 def amend_alone(story: Story, change: Change) -> None:
