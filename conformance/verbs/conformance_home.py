@@ -289,7 +289,7 @@ def _open_suite_case(conn: Connection, message: int, at: datetime) -> None:
     agency_requests.insert_request(conn, replace(request, required=[(_ITEM, LAW)]))
     stored_rows = {
         "cases": digest_rows("cases", [stored_case.values]),
-        "agency_requests": digest_rows("agency_requests", [request]),
+        "agency_requests": digest_rows("agency_requests", agency_requests.list_by_case(conn, case)),
     }
     data = {"number": APPLICATION, "declarant": "suite-a", "reference": APPLICATION, STORED: stored_rows}
     record_evidence(conn, "admitted", "case", case, None, data, at)

@@ -42,7 +42,7 @@ _ROWS_WORDS = f"compare the rows of all messages and cases, also where there are
 def check_evidence(arguments: Arguments) -> int:
     """Recompute the evidence and compare the working rows with it; raise GW805 where they differ.
 
-    Return 1 when no signature and no time stamp covers the evidence.
+    Return 1 when there are heads, and no signature and no time stamp covers one.
     """
     heads = tuple(read_head_text(file) for file in arguments.head)
     settings = read_verb_settings(arguments)

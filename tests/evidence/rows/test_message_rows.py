@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from gateway.store.messages import messages
 from gateway.store.transitions import evidence, transitions
 from tests.evidence.rows.changed_columns import list_missed_columns, open_trial
 from tests.flows.test_evidence import everything_happens
+from tests.flows.test_retention import Kept
 from tests.kit.databases import BOTH, in_turn
+from tests.kit.house import Away
 from tests.kit.story import Story
 
 
@@ -189,3 +192,25 @@ def test_many_differences_are_counted_and_the_first_described(
         conn.execute(update(messages).values(from_party="broker2"))
     findings = verify(engine)
     assert (findings.difference_count, len(findings.differences)) == (3, 2)
+
+
+def test_a_receipt_that_is_made_again_after_its_removal_is_the_last_one(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """The first receipt was late, as there was no key when the message came."""
+    kept = Kept(engine, tmp_path)
+    house, hub = kept.story.house, kept.story.hub
+    signer, hub.signer = hub.signer, Away()
+    parcel = kept.story.broker.seal(kept.story.broker.message("Store", b"<a/>"))
+    assert house.post(parcel).status == 503
+    hub.signer = signer
+    first = house.post(parcel)
+    kept.story.clock.forward(days=11)
+    kept.purge()
+    assert find_differences(engine) == set()
+    again = house.post(parcel)
+    assert (again.status, again.body == first.body) == (200, False)
+    assert find_differences(engine) == set()
+    with write_transaction(engine) as conn:
+        conn.execute(update(messages).where(messages.c.id == 1).values(answer_status=500))
+    assert find_differences(engine) == {("messages", "1")}
