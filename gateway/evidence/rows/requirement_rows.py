@@ -141,8 +141,8 @@ def add_lost_registrations(conn: Connection, findings: RowFindings) -> None:
     """Add a difference for each certificate that an operator registered, and that is gone."""
     registered = select(_LEDGER.c.number, _LEDGER.c.agency).where(_LEDGER.c.registered_at.is_not(None))
     subjects = {f"requirement {row.number} of {row.agency}" for row in conn.execute(registered)}
-    about = evidence.c.subject_type == "register", evidence.c.subject_id.like("requirement %")
-    for subject in conn.execute(select(evidence.c.subject_id).where(*about).distinct()).scalars():
+    conditions = evidence.c.subject_type == "register", evidence.c.subject_id.like("requirement %")
+    for subject in conn.execute(select(evidence.c.subject_id).where(*conditions).distinct()).scalars():
         if subject not in subjects:
             name = subject.removeprefix("requirement ")
             findings.add_difference(

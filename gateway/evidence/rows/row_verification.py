@@ -161,8 +161,8 @@ def _choose_batches(conn: Connection, table: Table, share: int | None) -> Iterat
 
 def _add_lost_rows(conn: Connection, roots: _RootTable, findings: RowFindings) -> None:
     """Add a difference for each row that the evidence states as stored, and that is gone."""
-    about = evidence.c.subject_type == roots.subject_type, evidence.c.kind.in_(roots.kinds)
-    query, last = select(evidence.c.id, evidence.c.subject_id).where(*about).order_by(evidence.c.id), 0
+    conditions = evidence.c.subject_type == roots.subject_type, evidence.c.kind.in_(roots.kinds)
+    query, last = select(evidence.c.id, evidence.c.subject_id).where(*conditions).order_by(evidence.c.id), 0
     while rows := conn.execute(query.where(evidence.c.id > last).limit(_BATCH)).all():
         last = rows[-1].id
         ids = {number for row in rows if (number := read_row_number(row.subject_id)) is not None}
