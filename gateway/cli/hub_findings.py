@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from cryptography.x509 import load_pem_x509_certificates
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from gateway.agreements import PMode
 from gateway.config import Settings
@@ -28,6 +28,7 @@ from gateway.hub import (
     RegisterSnapshot,
     RejectingComposer,
     build_hub,
+    build_hub_base,
     build_wire_limits,
     get_current_time,
     list_own_periods,
@@ -172,9 +173,10 @@ def check_own_hub(settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def open_read_only_hub(settings: Settings) -> Iterator[Hub]:
-    """Provide a read-only hub, and close it."""
-    hub = build_hub(settings, RejectingComposer(), at_work=False)
+def open_read_only_hub(settings: Settings, opened_engine: Engine | None = None) -> Iterator[Hub]:
+    """Provide a read-only hub, and close it; see `build_hub_base` for `opened_engine`."""
+    base = build_hub_base(settings, at_work=False, opened_engine=opened_engine)
+    hub = build_hub(settings, RejectingComposer(), at_work=False, base=base)
     try:
         yield hub
     finally:

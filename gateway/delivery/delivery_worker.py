@@ -97,7 +97,7 @@ class DeliveryWorker:
         find_drain: Callable[[], GatewayError | None] = lambda: None,
         alive_file: AliveFile | None = None,
     ) -> None:
-        self._engine = engine
+        self.engine = engine
         self._schedule = schedule
         self._maintain_hub = maintain_hub
         self._find_drain = find_drain
@@ -241,7 +241,7 @@ class DeliveryWorker:
             if delay is None:
                 self._fail_delivery(lease, problem)
                 return
-            with write_transaction(self._engine, "delivery.defer") as conn:
+            with write_transaction(self.engine, "delivery.defer") as conn:
                 outcome = make_attempt_outcome(problem)
                 if not delivery_leases.defer_delivery(conn, lease, now, now + delay, outcome):
                     raise LeaseLostError
@@ -262,7 +262,7 @@ class DeliveryWorker:
         self, lease: DeliveryLease, problem: GatewayError, now: datetime, delay: timedelta
     ) -> None:
         """Put back a delivery that failed for lack of a resource of the hub; the attempt is not counted."""
-        with write_transaction(self._engine, "delivery.no_room") as conn:
+        with write_transaction(self.engine, "delivery.no_room") as conn:
             outcome = make_attempt_outcome(problem)
             if not delivery_leases.defer_delivery(
                 conn, lease, now, now + delay, outcome, is_try_counted=False
@@ -279,7 +279,7 @@ class DeliveryWorker:
                 raise LeaseLostError
             self._notify_agent(conn, FailedDelivery(lease, problem, now))
 
-        run_closing_commit(self._engine, "delivery.failed", lease.id, now, fail_and_notify)
+        run_closing_commit(self.engine, "delivery.failed", lease.id, now, fail_and_notify)
         self._failure_log.report_failure(lease, problem)
 
     def _notify_agent(self, conn: Connection, failure: FailedDelivery) -> None:
@@ -309,10 +309,10 @@ class DeliveryWorker:
     def _end_due_waits(self) -> None:
         """Reclaim lost leases, requeue unreceipted messages, and end deliveries whose time is over."""
         now, crashes = self._clock(), self._worker_settings.max_crashes
-        with read_transaction(self._engine) as conn:
+        with read_transaction(self.engine) as conn:
             due_upkeep = delivery_maintenance.find_due_upkeep(conn, now)
         if due_upkeep.has_lost_leases or due_upkeep.has_late_receipts:
-            with write_transaction(self._engine, "delivery.upkeep") as conn:
+            with write_transaction(self.engine, "delivery.upkeep") as conn:
                 delivery_maintenance.reclaim_lost_leases(conn, now, self._name, crashes)
                 delivery_maintenance.requeue_unreceipted(conn, now, self._name)
         # A delivery that was requeued just now may have expired too.
@@ -331,7 +331,7 @@ class DeliveryWorker:
         ):
             return
         lease_end = now + self._worker_settings.lease_time
-        with read_transaction(self._engine) as conn:
+        with read_transaction(self.engine) as conn:
             newest_time = delivery_maintenance.find_newest_time(conn)
             long_waits, lease_count = (
                 self._find_long_waits(conn, now),
@@ -339,7 +339,7 @@ class DeliveryWorker:
             )
         is_set_back = newest_time is not None and newest_time > now + delivery_maintenance.FAR
         if is_set_back or long_waits or lease_count:
-            with write_transaction(self._engine, "delivery.drawn_in") as conn:
+            with write_transaction(self.engine, "delivery.drawn_in") as conn:
                 freed_periods = delivery_maintenance.free_period_keys(conn, now)
                 shortened_rows = [
                     delivery_row
@@ -374,7 +374,7 @@ class DeliveryWorker:
 
     def _end_expired_and_poison(self, now: datetime) -> None:
         """Expire deliveries whose time is over, and put aside those that workers died from."""
-        with read_transaction(self._engine) as conn:
+        with read_transaction(self.engine) as conn:
             expired_rows, poison_rows = (
                 delivery_maintenance.list_expired_deliveries(conn, now),
                 delivery_maintenance.list_poison_deliveries(conn, now, self._worker_settings.max_crashes),
@@ -408,7 +408,7 @@ class DeliveryWorker:
                 self._notify_agent(conn, FailedDelivery(delivery_row, problem, now))
             return is_over
 
-        if run_closing_commit(self._engine, "delivery.expired", delivery_row.id, now, expire_and_notify):
+        if run_closing_commit(self.engine, "delivery.expired", delivery_row.id, now, expire_and_notify):
             self._failure_log.report_failure(delivery_row, problem)
 
     def _put_aside_delivery(self, delivery_id: int, now: datetime) -> None:
@@ -440,7 +440,7 @@ class DeliveryWorker:
             return delivery_row
 
         delivery_row = run_closing_commit(
-            self._engine, "delivery.put_aside", delivery_id, now, put_aside_and_notify
+            self.engine, "delivery.put_aside", delivery_id, now, put_aside_and_notify
         )
         if delivery_row is not None:
             self._failure_log.report_failure(delivery_row, problem)

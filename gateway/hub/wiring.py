@@ -40,7 +40,7 @@ from gateway.hub.trust.trust_settings import (
 from gateway.hub.trust.trusted_lists import Recognizer
 from gateway.hub.trust.verdict_recorder import VerdictRecorder
 from gateway.pki import CertificateExaminer, CertificateValidator, DecryptionKey, Signer
-from gateway.store import check_schema_version
+from gateway.store import check_schema_version, require_file_of
 from gateway.wire import WireLimits
 
 _log = logging.getLogger(__name__)
@@ -68,13 +68,18 @@ class HubBase:
     decryption_keys: tuple[DecryptionKey, ...] = ()
 
 
-def build_hub_base(settings: Settings, *, at_work: bool = True) -> HubBase:
+def build_hub_base(
+    settings: Settings, *, at_work: bool = True, opened_engine: Engine | None = None
+) -> HubBase:
     """Return the base of a hub for these settings; raises GW801, GW802 or GW803, which name the mistake.
 
     At work, certificates are validated by a separate process, which starts with the first certificate, and
-    the evidence of verdicts is stored.
+    the evidence of verdicts is stored. In a process that works on a database already, `opened_engine` is its
+    engine: raises GW806 if another SQLite file has taken the place of that one.
     """
     engine = build_engine(settings, at_work=at_work)
+    if opened_engine is not None:
+        require_file_of(engine, opened_engine)
     try:
         check_schema_version(engine)
         signer, successor = load_hub_signer(settings), load_next_signing_key(settings)

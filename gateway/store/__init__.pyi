@@ -103,6 +103,7 @@ from .database_marks import read_mark_file as read_mark_file
 from .database_needs import find_rights_problem as find_rights_problem
 from .database_needs import list_database_warnings as list_database_warnings
 from .database_state import get_database_state as get_database_state
+from .database_state import require_file_of as require_file_of
 from .dated_editions import CalendarEditionRow as CalendarEditionRow
 from .dated_editions import NeedTableRow as NeedTableRow
 from .dated_editions import NewEdition as NewEdition

@@ -39,6 +39,10 @@ class DatabaseFile:
         # Not before it is opened: a file system of two layers copies it then, with another number.
         self._opened = self._opened or self._find_status()
 
+    def expect_file_of(self, other_file: DatabaseFile) -> None:
+        """Take the file that another engine has opened for the opened one: any other one is exchanged."""
+        self._opened = other_file._opened
+
     def forget_opened_file(self) -> None:
         """Forget the file: its connections are closed, and the next one may open another."""
         self._opened = None

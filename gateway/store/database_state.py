@@ -63,6 +63,17 @@ def attach_database_state(engine: Engine, state: DatabaseState) -> None:
         state.sqlite.readers.update_execution_options(**{_STATE: state})
 
 
+def require_file_of(engine: Engine, opened_engine: Engine) -> None:
+    """Let an engine that has opened nothing refuse each file but the one on which another engine works.
+
+    Transactions raise GW806 for a SQLite file that took its place: the log of the first file may lie beside
+    it, and SQLite would copy that log into it.
+    """
+    sqlite, opened_sqlite = get_database_state(engine).sqlite, get_database_state(opened_engine).sqlite
+    if sqlite is not None and opened_sqlite is not None:
+        sqlite.file.expect_file_of(opened_sqlite.file)
+
+
 def get_database_state(engine: Engine) -> DatabaseState:
     """Return the state of an engine that `make_engine` has made."""
     state: DatabaseState = engine.get_execution_options()[_STATE]

@@ -15,7 +15,7 @@ from cryptography import x509
 from gateway.cli import main
 from gateway.cli.commands.process import log_expiries_daily
 from gateway.cli.home_folder import read_home_settings
-from gateway.hub import RejectingComposer, build_hub
+from gateway.hub import RejectingComposer, build_engine, build_hub
 from gateway.pki import read_certificate, read_certificates
 from gateway.store import make_engine, parties, write_transaction
 from tests.kit.stores import mark_store
@@ -227,13 +227,16 @@ def test_the_log_tells_of_it_once_a_day(
             waits.append(timeout or 0)
             return len(waits) == 2
 
-    log_expiries_daily(read_home_settings(home), Stop())
+    settings = read_home_settings(home)
+    engine = build_engine(settings)
+    log_expiries_daily(settings, Stop(), engine)
     told = [one.getMessage() for one in caplog.records if "of firm ends in 20 days" in one.getMessage()]
     assert len(told) == 2
     assert waits == [86_400.0] * 2
     monkeypatch.setattr("gateway.cli.hub_findings.build_hub", lambda *_: 1 / 0)
     waits.clear()
-    log_expiries_daily(read_home_settings(home), Stop())
+    log_expiries_daily(settings, Stop(), engine)
+    engine.dispose()
     assert "search for expiring certificates failed" in caplog.records[-1].getMessage()
 
 

@@ -56,12 +56,12 @@ def test_a_lost_key_is_told_until_it_is_renewed(
     engine = make_engine(house.database_url)
     with read_transaction(engine) as conn:
         assert event_readers.list_all_webhooks(conn) == []
-    engine.dispose()
     assert "of the webhooks" not in check(house, capsys)
     key.write_bytes(bytes(32))
     assert "GW803 this node has another key of the webhooks than the other nodes" in check(house, capsys)
     with caplog.at_level(logging.WARNING):
-        log_expiries_daily(read_home_settings(house.home), Stop())  # type: ignore[arg-type]
+        log_expiries_daily(read_home_settings(house.home), Stop(), engine)  # type: ignore[arg-type]
+    engine.dispose()
     assert any("this node has another key of the webhooks" in line for line in caplog.messages)
 
 

@@ -38,7 +38,7 @@ def test_messages_and_calls_go_with_the_logins_of_the_settings(tmp_path: Path, s
             assert sender._find_authorization("partner.example", 443) == "Basic aHViOnNlY3JldA=="
             assert sender._find_authorization("other.example", 443) is None
     finally:
-        worker._engine.dispose()
+        worker.engine.dispose()
 
 
 @contextmanager

@@ -78,17 +78,17 @@ def test_a_node_without_the_common_store_is_not_ready_and_acknowledges_nothing_l
 
 def test_a_worker_without_the_common_store_claims_nothing(nodes: Nodes, database_url: str) -> None:
     right, wrong = (build_worker(read_home_settings(home)) for home in nodes.homes)
-    with write_transaction(right._engine) as conn:
+    with write_transaction(right.engine) as conn:
         number = deliveries.enqueue_delivery(conn, delivery(), datetime.now(UTC))
     assert wrong._claim_deliveries() == ()
     assert [lease.id for lease in right._claim_deliveries()] == [number]
     (nodes.homes[1] / "payloads").symlink_to(nodes.homes[0] / "payloads")
     wrong.run_maintenance()
-    with write_transaction(right._engine) as conn:
+    with write_transaction(right.engine) as conn:
         number = deliveries.enqueue_delivery(conn, delivery(), datetime.now(UTC))
     assert number in [lease.id for lease in wrong._claim_deliveries()]
     for worker in (right, wrong):
-        worker._engine.dispose()
+        worker.engine.dispose()
 
 
 def test_the_check_and_the_verb_say_so(nodes: Nodes, capsys: pytest.CaptureFixture[str]) -> None:

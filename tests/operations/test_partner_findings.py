@@ -13,7 +13,7 @@ from gateway.cli.commands.process import log_expiries_daily
 from gateway.cli.home_folder import read_home_settings
 from gateway.config import Settings
 from gateway.errors import REFUSED_FOR_GOOD, UNREACHABLE, GatewayError
-from gateway.hub import load_shipped_rules
+from gateway.hub import build_engine, load_shipped_rules
 from gateway.operations import (
     find_failed_deliveries,
     find_missing_addresses,
@@ -109,7 +109,9 @@ def test_check_and_the_start_tell_of_missing_addresses(
         def wait(self, _: float) -> bool:
             return True
 
-    log_expiries_daily(settings, Stop())  # type: ignore[arg-type]
+    engine = build_engine(settings)
+    log_expiries_daily(settings, Stop(), engine)  # type: ignore[arg-type]
+    engine.dispose()
     assert "GW607 customs has no address" in caplog.text
     unfit = "GW519 whether the WSDL of agency KTL (agencies/KTL.wsdl) takes every request of KTL-ELEC-IMP is"
     assert unfit in caplog.text

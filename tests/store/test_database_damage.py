@@ -18,7 +18,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from gateway.cli import main
+from gateway.cli.commands.process import log_expiries_daily
+from gateway.cli.home_folder import read_home_settings
 from gateway.errors import GatewayError
+from gateway.hub import build_engine
 from gateway.monitor.health import find_readiness_problem, find_write_problem
 from gateway.monitor.metrics import render_process_metrics
 from gateway.store import (
@@ -286,6 +289,27 @@ def test_a_process_does_nothing_to_the_file_in_place_of_its_own_when_it_ends(
     assert "the file of the database was removed or replaced" in lines
     assert log.stat().st_size > 0
     assert (file.read_bytes() if file.exists() else None) == (older if replaced else None)
+
+
+def test_the_daily_check_does_not_touch_the_file_in_place_of_that_of_its_process(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = read_home_settings(home)
+    file, log = home / "gateway.sqlite3", home / "gateway.sqlite3-wal"
+    shutil.copyfile(file, home / "older")
+    engine = build_engine(settings)
+    with write_transaction(engine) as conn:
+        register_version.probe_commit(conn)
+    written = log.read_bytes()
+    (home / "older").rename(file)
+    older = file.read_bytes()
+    stop = threading.Event()
+    stop.set()
+    log_expiries_daily(settings, stop, engine)
+    engine.dispose()
+    assert (file.read_bytes(), log.read_bytes()) == (older, written)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    assert all("was removed or replaced" in str(record.exc_info) for record in caplog.records)
 
 
 def test_a_file_behind_a_link_is_checked_with_its_log(

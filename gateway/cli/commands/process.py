@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from sqlalchemy import Engine
 
 from gateway.cli.audited_changes import make_act
 from gateway.cli.child_processes import ChildFunction, import_before_fork, run_children_until_stopped
@@ -37,7 +38,7 @@ from gateway.cli.verb_groups import Arguments, verb
 from gateway.config import Settings
 from gateway.delivery import SettingsFile, build_worker
 from gateway.errors import GatewayError
-from gateway.hub import find_webhook_key_problem, get_current_time, list_own_periods
+from gateway.hub import Hub, find_webhook_key_problem, get_current_time, list_own_periods
 from gateway.monitor import log_expiry_warnings
 from gateway.operations import (
     collect_trust_remarks,
@@ -303,39 +304,47 @@ def _deliver(arguments: Arguments, *, logs_expiries: bool) -> int:
             raise
         report_ready()
         if logs_expiries:
-            threading.Thread(target=log_expiries_daily, args=(settings, stop), daemon=True).start()
+            daily = (settings, stop, worker.engine)
+            threading.Thread(target=log_expiries_daily, args=daily, daemon=True).start()
         worker.run(stop)
     return 0
 
 
-def log_expiries_daily(settings: Settings, stop: threading.Event) -> None:
-    """Log once a day trust data that expire, what partners lack, and rows that differ from the evidence."""
+def log_expiries_daily(settings: Settings, stop: threading.Event, engine: Engine) -> None:
+    """Log once a day trust data that expire, what partners lack, and rows that differ from the evidence.
+
+    `engine` is that of the deliveries of this process.
+    """
     while True:
         try:
-            with open_read_only_hub(settings) as hub:
-                hub.refresh_snapshot()
-                log_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
-                warnings = (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub))
-                warnings += tuple(find_missing_addresses(settings, hub.rules.bundle))
-                with read_transaction(hub.engine) as conn:
-                    warnings += tuple(find_contract_warnings(conn, settings, hub.clock()))
-                    warnings += tuple(find_contract_changes(conn, settings, hub.clock()))
-                    warnings += tuple(find_resting_filings(conn, hub.clock()))
-                key_problem = find_webhook_key_problem(hub.engine, settings.api.webhook_key)
-                warnings += () if key_problem is None else (key_problem,)
-                for warning in warnings:
-                    _log.warning("%s", warning)
+            with open_read_only_hub(settings, engine) as hub:
+                _log_hub_warnings(settings, hub)
         except Exception:
             # The check is repeated the next day; the worker itself notices an unavailable database.
             _log.warning("the search for expiring certificates failed", exc_info=True)
         try:
-            with open_engine_of_any_version(settings) as engine:
-                state_register_once(engine, get_current_time())
-                log_changed_rows(engine)
+            state_register_once(engine, get_current_time())
+            log_changed_rows(engine)
         except Exception:
             _log.warning("the search for changed rows failed", exc_info=True)
         if stop.wait(_DAY_SECONDS):
             return
+
+
+def _log_hub_warnings(settings: Settings, hub: Hub) -> None:
+    """Log a warning for each thing of a hub that expires, or that a partner lacks."""
+    hub.refresh_snapshot()
+    log_expiry_warnings(hub.engine, hub.clock(), list_own_periods(hub))
+    warnings = (*collect_trust_remarks(settings, hub), *find_source_problems(settings, hub))
+    warnings += tuple(find_missing_addresses(settings, hub.rules.bundle))
+    with read_transaction(hub.engine) as conn:
+        warnings += tuple(find_contract_warnings(conn, settings, hub.clock()))
+        warnings += tuple(find_contract_changes(conn, settings, hub.clock()))
+        warnings += tuple(find_resting_filings(conn, hub.clock()))
+    key_problem = find_webhook_key_problem(hub.engine, settings.api.webhook_key)
+    warnings += () if key_problem is None else (key_problem,)
+    for warning in warnings:
+        _log.warning("%s", warning)
 
 
 _start_log = logging.getLogger(START_LOG)
