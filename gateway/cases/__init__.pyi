@@ -10,6 +10,7 @@ from .agency_notices import SignedReply as SignedReply
 from .agency_notices import check_issue_time as check_issue_time
 from .agency_notices import check_issued_after_opening as check_issued_after_opening
 from .agency_notices import check_notice_numbers as check_notice_numbers
+from .agency_notices import is_ahead as is_ahead
 from .agency_notices import is_over_day_ahead as is_over_day_ahead
 from .agency_notices import read_subjects as read_subjects
 from .amended_items import ItemChange as ItemChange

@@ -144,13 +144,20 @@ def shorten_number(number: str) -> str:
     return f"{number[: MAX_NUMBER_LENGTH - _DIGEST_LENGTH - 1]}~{digest}"
 
 
-#: A clock, or a booking, may have the day of another time zone.
-_MAX_CLOCK_SKEW: Final = timedelta(days=1)
+#: How far the clock of a partner may be ahead of the hub's.
+_CLOCK_TOLERANCE: Final = timedelta(minutes=5)
+#: A booking may have the day of another time zone.
+_DAY: Final = timedelta(days=1)
 
 
 def is_over_day_ahead(moment: datetime, now: datetime) -> bool:
     """Return whether the time `moment` is more than a day after `now`."""
-    return moment > now + _MAX_CLOCK_SKEW
+    return moment > now + _DAY
+
+
+def is_ahead(moment: datetime, now: datetime) -> bool:
+    """Return whether the time `moment` is later than a right clock of a partner can have it at `now`."""
+    return moment > now + _CLOCK_TOLERANCE
 
 
 def check_notice_numbers(notice: Notice) -> None:
@@ -161,12 +168,17 @@ def check_notice_numbers(notice: Notice) -> None:
 
 
 def check_issue_time(issued_at: datetime, now: datetime) -> None:
-    """Raise GW719 for a notice whose time of issue is more than a day ahead.
+    """Raise GW719 for a notice whose time of issue is more than five minutes ahead.
 
-    Of two notices the later one counts: such a notice would hide every correction until that day.
+    Of two notices the later one counts: such a notice would hide every correction until that time. Most of
+    these times are local times that are marked as UTC.
     """
-    if is_over_day_ahead(issued_at, now):
-        detail = f"it was issued at {issued_at.isoformat(timespec='seconds')}, which is more than a day ahead"
+    if is_ahead(issued_at, now):
+        issued, present = (moment.isoformat(timespec="seconds") for moment in (issued_at, now))
+        detail = (
+            f"it was issued at {issued}, which is more than five minutes ahead: the hub has {present} "
+            "(is a local time marked as UTC?)"
+        )
         raise GatewayError(ISSUE_TIME_WRONG, detail, "IssuedAt")
 
 
@@ -176,7 +188,7 @@ def check_issued_after_opening(issued_at: datetime, opened_at: datetime) -> None
     Every other notice would rank above it, so its decisions would never be in force. A day of tolerance
     allows for a slow clock, and for the first instant of a day that a document states without a time.
     """
-    if issued_at < opened_at - _MAX_CLOCK_SKEW:
+    if issued_at < opened_at - _DAY:
         issued, opened = (moment.isoformat(timespec="seconds") for moment in (issued_at, opened_at))
         detail = f"it was issued at {issued}, which is more than a day before its case was opened ({opened})"
         raise GatewayError(ISSUE_TIME_WRONG, detail, "IssuedAt")

@@ -90,3 +90,27 @@ def test_a_refund_is_one_that_was_ordered_and_is_done_once(
         assert refuse(story, replace(refund, **changes)) == ("GW712", location)
     assert apply_provider_event(story.hub, refund) == "repeated"
     assert movements(story, "KPTA")[-1] == ("refund", "DONE", "30000", "paid twice")
+
+
+def test_a_payment_of_a_time_ahead_is_counted_and_told(
+    story: Story, orders: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Money that was paid is not refused for want of a right clock."""
+    ahead = story.clock() + timedelta(hours=9)
+    for number, at in zip(orders, (story.clock() + timedelta(minutes=5), ahead), strict=True):
+        assert apply_provider_event(story.hub, ProviderEvent("paid", number, number, KRW, at)) == "counted"
+    (line,) = (record for record in caplog.records if "ahead of the clock" in record.getMessage())
+    assert ahead.isoformat(timespec="seconds") in line.getMessage()
+    assert line.__dict__["case_id"] == story.case().id
+
+
+def test_a_payment_of_a_time_ahead_was_made_when_it_is_told_at_the_latest(
+    story: Story, orders: list[str]
+) -> None:
+    """The clock of the agency that has confirmed the fee meanwhile is minutes ahead."""
+    confirmed_at = story.clock() + timedelta(minutes=4)
+    story.hear("NPQS", replace(notice(story, "N2", "Y04"), issued_at=confirmed_at))
+    payment = ProviderEvent("paid", orders[1], "P-1", KRW, story.clock() + timedelta(hours=9))
+    assert apply_provider_event(story.hub, payment) == "counted"
+    story.tick(minutes=5)
+    assert apply_provider_event(story.hub, replace(payment, reference="P-2")) == "excess"

@@ -120,7 +120,7 @@ def take_call_back(
     Raises GW701 when the answer refers to no request of this agency, GW513 for a mistyped number;
     GW403, GW404 or GW702 when it contradicts itself or an earlier notice; GW703 when the request
     was cancelled, or was decided at the console and the call is of the agency's own system; GW719 when
-    its system issued it more than a day ahead, or before its case.
+    its system issued it more than five minutes ahead, or before its case.
     """
     if record_officer_act is None:
         call_back = complete_requirement_result(hub, agency, call_back)
@@ -213,7 +213,7 @@ def apply_answer(
     when the mailbox of the console gave the answer; it refuses one to CancelApplication that does not fit the
     application any more. After CancelApplication an acknowledgment says only that the agency will answer: the
     application stays in force until it has. One of NotifyClearance changes nothing. Raises GW719 for a notice
-    that was issued more than a day ahead, or before its case.
+    that was issued more than five minutes ahead, or before its case.
     """
     _check_issue_time(hub, signed_answer.answer)
     if operation == CANCELLATION:
@@ -281,7 +281,7 @@ def apply_payment_answer(hub: Hub, fee: int, signed_answer: SignedAnswer, end_le
     """Apply an agency's answer to the call about the payment of a fee (row id), and end that call.
 
     An acknowledgment says that the agency knows of the payment. A notice has the effect that it has in any
-    other answer, too. Raises GW719 for one that was issued more than a day ahead, or before its case.
+    other answer, too. Raises GW719 for one that was issued more than five minutes ahead, or before its case.
     """
     _check_issue_time(hub, signed_answer.answer)
     with write_transaction(hub.engine, "fees.agency_told") as conn:

@@ -324,7 +324,7 @@ def record_customs_notice(
 
     `notice_kind` is the meaning of its code, `envelope_digest` that of the signed octets, `signer_fields`
     says who signed them, `delivery_id` is the hub's call that it answers. Raises GW702 when its number was
-    used for other content, GW719 when it was issued more than a day ahead, or before its case.
+    used for other content, GW719 when it was issued more than five minutes ahead, or before its case.
     """
     check_issue_time(notice.issued_at, now)
     new_notice = NewCustomsNotice(

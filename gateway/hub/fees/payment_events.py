@@ -6,12 +6,13 @@ back. An event that does not fit its order as it was made is refused (GW712), an
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection
 
-from gateway.cases import FeeStep, ProviderEvent, choose_payment_effect, is_over_day_ahead
+from gateway.cases import FeeStep, ProviderEvent, choose_payment_effect, is_ahead, is_over_day_ahead
 from gateway.errors import PAYMENT_REFUSED, GatewayError
 from gateway.hub.deadlines.case_deadlines import settle_deadlines
 from gateway.hub.fees.fee_ends import (
@@ -130,6 +131,7 @@ def complete_refund(conn: Connection, fee: FeeRow, event: ProviderEvent, now: da
     queue_fee_notice(conn, fee, FeeStep.REFUND, now, event.refund)
 
 
+_log = logging.getLogger(__name__)
 _ACTOR: Final = "payment"
 _REASONS: Final = {"late": "paid after the fee was cancelled", "excess": EXCESS}
 
@@ -166,7 +168,13 @@ def _apply_payment(conn: Connection, hub: Hub, fee: FeeRow, event: ProviderEvent
     if movement is not None:
         _check_repeat(fee, movement, event)
         return "repeated"
-    effect = _choose_effect(conn, fee, event)
+    effect = _choose_effect(conn, fee, event, now)
+    if is_ahead(event.at, now):
+        _log.warning(
+            "the payment provider has told a payment of a time ahead of the clock: %s",
+            event.at.isoformat(timespec="seconds"),
+            extra={"case_id": fee.case_id},
+        )
     new = NewMovement(
         fee.id,
         "payment",
@@ -198,13 +206,16 @@ def _apply_payment(conn: Connection, hub: Hub, fee: FeeRow, event: ProviderEvent
     return effect
 
 
-def _choose_effect(conn: Connection, fee: FeeRow, event: ProviderEvent) -> str:
+def _choose_effect(conn: Connection, fee: FeeRow, event: ProviderEvent, now: datetime) -> str:
     """Return the effect of a new payment.
 
-    If the agency has confirmed a fee, the first payment that was made before the confirmation is counted.
+    If the agency has confirmed a fee, the first payment that was made before the confirmation is counted; a
+    payment of a time ahead was made at `now` at the latest.
     """
     effect = choose_payment_effect(fee.state, read_fee_money(fee), event.money)
-    if effect != "excess" or fee.state != "CONFIRMED" or fee.ended_at is None or event.at > fee.ended_at:
+    if effect != "excess" or fee.state != "CONFIRMED" or fee.ended_at is None:
+        return effect
+    if min(event.at, now) > fee.ended_at:
         return effect
     has_counted_payment = any(movement.state == "COUNTED" for movement in fees.list_movements(conn, fee.id))
     return effect if has_counted_payment else "counted"
